@@ -30,11 +30,14 @@ class TimedComparison:
         """One line with minimum, median and maximum."""
 
         def three(values: tuple[float, ...], form: str) -> str:
-            return " / ".join(format(value, form) for value in (min(values), statistics.median(values), max(values)))
+            return " / ".join(
+                format(value, form) for value in (min(values), statistics.median(values), max(values))
+            )
 
         return (
             f"{self.name}: peer/ours {three(self.ratios, '.2f')} (min / median / max of {len(self.ratios)}); "
-            f"ours {three(self.ours, '.3f')} s, peer {three(self.peer, '.3f')} s{f'; {self.notes}' if self.notes else ''}"
+            f"ours {three(self.ours, '.3f')} s, peer {three(self.peer, '.3f')} "
+            f"s{f'; {self.notes}' if self.notes else ''}"
         )
 
 

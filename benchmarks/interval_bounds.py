@@ -1,4 +1,6 @@
-"""Sound interval bounds, rounding included, against the plain float32 recipe of two affine passes a layer, written out here."""
+"""Sound interval bounds, rounding included, against the plain float32 recipe of two affine passes a layer,
+written out here.
+"""
 
 from collections.abc import Iterator
 
@@ -13,7 +15,9 @@ EPS = 4 / 255
 
 
 def textbook(net: nn.Sequential, x: Tensor, y: Tensor) -> Tensor:
-    """Lower margins (B,) of a two-class net by interval arithmetic in float32, without a rounding term: fast, and no proof."""
+    """Lower margins (B,) of a two-class net by interval arithmetic in float32, without a rounding term: fast,
+    and no proof.
+    """
     center, radius = x, torch.full_like(x, EPS)
     for layer in net[:-1]:
         if isinstance(layer, nn.Conv2d):
@@ -35,7 +39,9 @@ def run() -> Iterator[TimedComparison]:
     """The price of soundness."""
     data = q.load_data("xrays")
     net = xray_cnn()
-    q.harden.fit(net, data.split("train"), q.harden.IBPTraining(q.Linf(EPS), q.training.Recipe(6, learning_rate=5e-3)))
+    q.harden.fit(
+        net, data.split("train"), q.harden.IBPTraining(q.Linf(EPS), q.training.Recipe(6, learning_rate=5e-3))
+    )
     x, y = data.split("test").batch(torch.arange(624))
     model = q.Classifier(net, num_classes=2)
 
@@ -47,4 +53,9 @@ def run() -> Iterator[TimedComparison]:
         return textbook(net, x, y) > 0
 
     notes = f"certified {ours().float().mean():.1%} ours, {peer().float().mean():.1%} textbook"
-    yield compare_times("interval bounds in float64 with rounding, 624 X-rays, against float32 without", ours, peer, notes=notes)
+    yield compare_times(
+        "interval bounds in float64 with rounding, 624 X-rays, against float32 without",
+        ours,
+        peer,
+        notes=notes,
+    )

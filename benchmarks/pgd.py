@@ -1,4 +1,6 @@
-"""PGD on the bundled X-rays against torchattacks' PGD, 20 gradients each, on a plain and on an adversarially trained net."""
+"""PGD on the bundled X-rays against torchattacks' PGD, 20 gradients each, on a plain and on an adversarially
+trained net.
+"""
 
 from collections.abc import Iterator
 
@@ -22,7 +24,9 @@ def nets(train: object) -> dict[str, nn.Module]:
 
 
 def run() -> Iterator[TimedComparison]:
-    """Time and accuracy left; the peer runs its published settings but for the number of steps, which is ours."""
+    """Time and accuracy left; the peer runs its published settings but for the number of steps, which is
+    ours.
+    """
     import torchattacks
 
     data = q.load_data("xrays")

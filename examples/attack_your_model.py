@@ -18,7 +18,10 @@ def main() -> None:
     attacked = q.attacks.PGD(steps=20)(model, x, y, threat, seed=0)
     proved = q.certify.IntervalBounds()(model, x, y, threat)
     assert not (proved.certified & attacked.success).any(), "a contradiction: some code is wrong"
-    print(f"proved {proved.certified.float().mean():.1%} <= true <= {1 - attacked.success.float().mean():.1%} after PGD, {threat.spec}")
+    print(
+        f"proved {proved.certified.float().mean():.1%} <= true <= {1 - attacked.success.float().mean():.1%} "
+        f"after PGD, {threat.spec}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A printed eyeglass frame that hides who wears it, and one that makes them somebody else.
 
-As it stands it runs on drawn faces, in seconds. On photos of faces, such as the ORL faces as an .npz file with ``images`` and ``labels``:
+As it stands it runs on drawn faces, in seconds. On photos of faces, such as the ORL faces as an .npz file
+with ``images`` and ``labels``:
 
     python examples/eyeglasses_on_faces.py --data faces.npz --wearer 3 --other 10 --epochs 60 --steps 200
 """
@@ -24,7 +25,9 @@ def drawn(people: int = 6, photos: int = 24) -> Dataset:
     down, across = (np.arange(48)[:, None] + 0.5) / 48, (np.arange(48)[None] + 0.5) / 48
     images, labels = [], []
     for person in range(people):
-        wide, tall, brow, eye, mouth, skin = random.uniform((0.26, 0.36, 0.02, 0.02, 0.08, 0.5), (0.4, 0.46, 0.05, 0.05, 0.2, 0.8))
+        wide, tall, brow, eye, mouth, skin = random.uniform(
+            (0.26, 0.36, 0.02, 0.02, 0.08, 0.5), (0.4, 0.46, 0.05, 0.05, 0.2, 0.8)
+        )
         for _ in range(photos):
             y, x = down - random.uniform(-0.02, 0.02), across - random.uniform(-0.02, 0.02)
             aside = np.abs(x - 0.5)
@@ -57,9 +60,13 @@ def small_net(data: Dataset) -> nn.Sequential:
 
 
 def main() -> None:
-    """Train a small net, fit two frames on some photos of the wearer, and score them on others beside random frames."""
+    """Train a small net, fit two frames on some photos of the wearer, and score them on others beside random
+    frames.
+    """
     parser = argparse.ArgumentParser(description="Adversarial eyeglasses.")
-    parser.add_argument("--data", type=Path, help="an .npz file with images and labels; drawn faces if not given")
+    parser.add_argument(
+        "--data", type=Path, help="an .npz file with images and labels; drawn faces if not given"
+    )
     parser.add_argument("--wearer", type=int, default=0)
     parser.add_argument("--other", type=int, default=2, help="whom to be taken for")
     parser.add_argument("--epochs", type=int, default=30)

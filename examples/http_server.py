@@ -1,4 +1,5 @@
-"""A classifier of X-rays behind an address: POST {"inputs": [image, ...]} is answered {"scores": [[normal, pneumonia], ...]}.
+"""A classifier of X-rays behind an address: POST {"inputs": [image, ...]} is answered {"scores": [[normal,
+pneumonia], ...]}.
 
 It serves until Ctrl-C. Ask it from another terminal:
 

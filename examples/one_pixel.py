@@ -1,4 +1,6 @@
-"""One pixel: how many X-rays are answered wrongly once a single pixel is black or white, and where it is; then three of them."""
+"""One pixel: how many X-rays are answered wrongly once a single pixel is black or white, and where it is;
+then three of them.
+"""
 
 import torch
 from torch import nn
@@ -11,7 +13,10 @@ def main() -> None:
     data = q.load_data("xrays")
     net = nn.Sequential(nn.Flatten(), nn.Linear(784, 32), nn.ReLU(), nn.Linear(32, 2))
     q.training.fit(
-        net, data.split("train"), q.training.Recipe(5, batch_size=64, learning_rate=3e-3), objective=q.training.CleanCrossEntropy()
+        net,
+        data.split("train"),
+        q.training.Recipe(5, batch_size=64, learning_rate=3e-3),
+        objective=q.training.CleanCrossEntropy(),
     )
 
     model = q.Classifier(net.eval())

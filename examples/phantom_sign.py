@@ -1,6 +1,7 @@
 """A stop sign that is read as a speed limit while a projector shines on it: light only, nothing is stuck on.
 
-As it stands it runs on drawn signs, in seconds. On photos, such as the German traffic signs as an .npz file with a train and a test part:
+As it stands it runs on drawn signs, in seconds. On photos, such as the German traffic signs as an .npz file
+with a train and a test part:
 
     python examples/phantom_sign.py --data signs.npz --stop 14 --limit 3 --epochs 8 --steps 300
 """
@@ -34,12 +35,18 @@ def drawn(count: int, seed: int) -> Dataset:
 
 
 def main() -> None:
-    """Train a small net, fit the light on some stop signs, and score it on others beside light of the same energy."""
+    """Train a small net, fit the light on some stop signs, and score it on others beside light of the same
+    energy.
+    """
     parser = argparse.ArgumentParser(description="A phantom on a stop sign.")
-    parser.add_argument("--data", type=Path, help="an .npz file with a train and a test part; drawn signs if not given")
+    parser.add_argument(
+        "--data", type=Path, help="an .npz file with a train and a test part; drawn signs if not given"
+    )
     parser.add_argument("--stop", type=int, default=0, help="the class that light is thrown on")
     parser.add_argument("--limit", type=int, default=1, help="the class that it shall be read as")
-    parser.add_argument("--gain", type=float, default=0.5, help="the strongest light, in the units of the pictures")
+    parser.add_argument(
+        "--gain", type=float, default=0.5, help="the strongest light, in the units of the pictures"
+    )
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--steps", type=int, default=60)
     args = parser.parse_args()
@@ -60,9 +67,16 @@ def main() -> None:
     brighter = float((light.apply(plain) - plain).mean())
     print(f"light of at most {args.gain:g} makes the pictures {brighter:.3f} brighter")
     random, white = light.random_control(), light.gray_control()
-    for name, one in (("the phantom", light), ("random light of its energy", random), ("white light of its energy", white)):
+    for name, one in (
+        ("the phantom", light),
+        ("random light of its energy", random),
+        ("white light of its energy", white),
+    ):
         result = success_rate(model, others, one, seed=1, target=args.limit)
-        print(f"{name}: {result.successes} of {result.eligible} other stop signs are read as class {args.limit}, {result.rate:.1%}")
+        print(
+            f"{name}: {result.successes} of {result.eligible} other stop signs are read as class "
+            f"{args.limit}, {result.rate:.1%}"
+        )
 
 
 if __name__ == "__main__":

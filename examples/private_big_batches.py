@@ -30,10 +30,16 @@ def main() -> None:
         F.cross_entropy(net(x), y).backward()
         optimizer.step()
         pieces, largest = pieces + 1, max(largest, len(x))
-    print(f"{pieces} pieces of at most {largest} X-rays made {engine.ledger.steps} steps on batches of {BATCH} on average")
+    print(
+        f"{pieces} pieces of at most {largest} X-rays made {engine.ledger.steps} steps on batches of {BATCH} "
+        "on average"
+    )
     for batch in (100, BATCH):
         sigma = q.dp.calibrate_noise_multiplier(3.0, 1e-5, batch / len(train), 300)
-        print(f"batch {batch:4}: epsilon 3 in 300 steps takes noise {sigma:.2f}, which is {sigma / batch:.4f} for each record of the mean")
+        print(
+            f"batch {batch:4}: epsilon 3 in 300 steps takes noise {sigma:.2f}, which is {sigma / batch:.4f} "
+            "for each record of the mean"
+        )
 
 
 if __name__ == "__main__":

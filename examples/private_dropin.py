@@ -29,7 +29,10 @@ def main() -> None:
         print(f"after pass {epoch + 1}: epsilon {engine.get_epsilon(delta=1e-5):.2f} at delta 1e-5")
     model.eval()
     accuracy = (model(x).argmax(1) == y).float().mean()
-    print(f"accuracy {accuracy:.1%}; of the larger class alone {max(y.float().mean(), 1 - y.float().mean()):.1%}")
+    print(
+        f"accuracy {accuracy:.1%}; of the larger class alone "
+        f"{max(y.float().mean(), 1 - y.float().mean()):.1%}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""A net that was trained on public pictures is fitted to private ones by low-rank updates: few weights, little noise."""
+"""A net that was trained on public pictures is fitted to private ones by low-rank updates: few weights,
+little noise.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -42,7 +44,10 @@ def main() -> None:
     average.apply()
     optimizer.capture.remove()
     merge_lora(net).eval()
-    print(f"after: accuracy {(net(x).argmax(1) == y).float().mean():.1%} for epsilon {engine.get_epsilon(delta=1e-5):.2f} at delta 1e-5")
+    print(
+        f"after: accuracy {(net(x).argmax(1) == y).float().mean():.1%} for epsilon "
+        f"{engine.get_epsilon(delta=1e-5):.2f} at delta 1e-5"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""A patient with several X-rays is hidden with all of them: units are drawn, clipped and counted, not pictures."""
+"""A patient with several X-rays is hidden with all of them: units are drawn, clipped and counted, not
+pictures.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -30,8 +32,14 @@ def main() -> None:
         optimizer.zero_grad()
         F.cross_entropy(net(images), labels).backward()
         optimizer.step()
-    print(f"{loader.num_units} patients with up to {int(torch.bincount(patients).max())} X-rays, {loader.expected_batch_size} in a batch")
-    print(f"epsilon {engine.get_epsilon(delta=1e-4):.2f} at delta 1e-4 for adding or removing one patient with all X-rays")
+    print(
+        f"{loader.num_units} patients with up to {int(torch.bincount(patients).max())} X-rays, "
+        f"{loader.expected_batch_size} in a batch"
+    )
+    print(
+        f"epsilon {engine.get_epsilon(delta=1e-4):.2f} at delta 1e-4 for adding or removing one patient with "
+        "all X-rays"
+    )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ EPSILON, DELTA, EPOCHS = 3.0, 1e-5, 5
 def main() -> None:
     """A linear layer on scattering features of 600 X-rays, for epsilon 3."""
     train = q.load_data("xrays").split("train").subset(range(600))
-    features = extract_features(nn.Sequential(Scattering(28), nn.GroupNorm(27, 81, affine=False), nn.Flatten()).eval(), train)
+    features = extract_features(
+        nn.Sequential(Scattering(28), nn.GroupNorm(27, 81, affine=False), nn.Flatten()).eval(), train
+    )
     net: nn.Module = nn.Linear(features.x.shape[1], 2)
 
     engine = PrivacyEngine()
@@ -41,7 +43,10 @@ def main() -> None:
             average.update()
         with average.applied(), torch.no_grad():
             accuracy = (net(features.x).argmax(1) == features.y).float().mean()
-        print(f"after pass {epoch + 1}: {engine.ledger.steps} steps, epsilon {engine.get_epsilon(DELTA):.2f}, accuracy {accuracy:.1%}")
+        print(
+            f"after pass {epoch + 1}: {engine.ledger.steps} steps, epsilon {engine.get_epsilon(DELTA):.2f}, "
+            f"accuracy {accuracy:.1%}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Two processes train one private model, as ``torchrun --nproc-per-node 2 examples/private_torchrun.py``; run plainly, it starts that."""
+"""Two processes train one private model, as ``torchrun --nproc-per-node 2 examples/private_torchrun.py``; run
+plainly, it starts that.
+"""
 
 import os
 import subprocess
@@ -36,8 +38,8 @@ def main() -> None:
         optimizer.step()
         seen += len(images)
     print(
-        f"process {distributed.get_rank()} of {distributed.get_world_size()}: {seen} X-rays in {engine.ledger.steps} steps, "
-        f"epsilon {engine.get_epsilon(delta=1e-5):.2f} for the whole run",
+        f"process {distributed.get_rank()} of {distributed.get_world_size()}: {seen} X-rays in "
+        f"{engine.ledger.steps} steps, epsilon {engine.get_epsilon(delta=1e-5):.2f} for the whole run",
         flush=True,
     )
     distributed.destroy_process_group()
@@ -47,5 +49,13 @@ if __name__ == "__main__":
     if "RANK" in os.environ:
         main()
     else:
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", __file__]
+        command = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            "2",
+            __file__,
+        ]
         sys.exit(subprocess.run(command, check=False).returncode)

@@ -12,7 +12,10 @@ def main() -> None:
     result = q.federated.secure_sum(vectors, dropouts={"hospital-3": "masked"})
     expected = sum(vectors[name] for name in result.survivors)
     assert result.exact
-    print(f"{len(result.survivors)} of 5 survived, sum exact on the grid, largest error {abs(result.total - expected).max():.1e}")
+    print(
+        f"{len(result.survivors)} of 5 survived, sum exact on the grid, largest error "
+        f"{abs(result.total - expected).max():.1e}"
+    )
 
 
 if __name__ == "__main__":

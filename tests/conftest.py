@@ -13,7 +13,9 @@ settings.load_profile("any machine")
 
 @pytest.fixture(scope="session")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fresh]:
-    """Runs programs in processes of their own; tests that use it go to one worker, by ``pytest.mark.xdist_group("fresh")``."""
+    """Runs programs in processes of their own; tests that use it go to one worker, by
+    ``pytest.mark.xdist_group("fresh")``.
+    """
     process = Fresh(tmp_path_factory.mktemp("fresh"))
     yield process
     process.close()

@@ -1,4 +1,5 @@
-"""Runs programs, each as ``python PROGRAM`` does, in forks of one process that has imported what costs seconds: PyTorch and SciPy.
+"""Runs programs, each as ``python PROGRAM`` does, in forks of one process that has imported what costs
+seconds: PyTorch and SciPy.
 
 Nothing of Quintain is imported before the fork: a program has to import what it uses.
 """
@@ -30,7 +31,9 @@ class Fresh:
 
     def __init__(self, place: Path) -> None:
         self.place, self.count = place, 0
-        self._process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
     def __call__(self, *words: object, home: Path) -> Told:
         """Run a program with its arguments, in the folder ``home``."""
@@ -38,7 +41,9 @@ class Fresh:
         return told
 
     def team(self, size: int, *words: object, home: Path) -> list[Told]:
-        """Run a program in as many processes at once, each told of the others as ``torchrun`` tells it, with its store."""
+        """Run a program in as many processes at once, each told of the others as ``torchrun`` tells it, with
+        its store.
+        """
         from torch.distributed import TCPStore
 
         store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
@@ -62,7 +67,10 @@ class Fresh:
         self._process.stdin.write(json.dumps(calls) + "\n")
         self._process.stdin.flush()
         codes = json.loads(self._process.stdout.readline())
-        return [Told(code, out.read_text(), err.read_text()) for code, (out, err) in zip(codes, files, strict=True)]
+        return [
+            Told(code, out.read_text(), err.read_text())
+            for code, (out, err) in zip(codes, files, strict=True)
+        ]
 
     def close(self) -> None:
         """Let the process end."""

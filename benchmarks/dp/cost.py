@@ -1,4 +1,6 @@
-"""What the ways to a norm cost, and how far the choice that ``gradients.cost`` makes from its constants is from the best."""
+"""What the ways to a norm cost, and how far the choice that ``gradients.cost`` makes from its constants is
+from the best.
+"""
 
 import itertools
 import time
@@ -14,7 +16,9 @@ from quintain.dp.per_example.grads import OuterProductGrads
 from quintain.dp.rules.convolutions import ConvGeometry, ConvGrads
 
 BATCH, ROUNDS = 32, 7
-SEQUENCES = tuple(itertools.product((2, 8, 32, 128, 256), ((32, 32), (128, 128), (128, 512), (512, 128), (64, 1024))))
+SEQUENCES = tuple(
+    itertools.product((2, 8, 32, 128, 256), ((32, 32), (128, 128), (128, 512), (512, 128), (64, 1024)))
+)
 """Positions, with inputs and outputs of a linear layer."""
 MAPS = (
     (1, 16, 28, 8, 2, 2),
@@ -54,9 +58,15 @@ def norm_times(positions: int, inputs: int, outputs: int) -> tuple[float, float]
     return times[0], times[1]
 
 
-def filter_times(inputs: int, outputs: int, side: int, kernel: int, stride: int, padding: int) -> dict[str, float]:
-    """Of the norms of a convolution's weight gradients: built from patches, ghost norms of patches, folded calls, and as chosen."""
-    window = ConvGeometry(torch.Size((outputs, inputs, kernel, kernel)), (stride,) * 2, (padding,) * 2, (1, 1), 1)
+def filter_times(
+    inputs: int, outputs: int, side: int, kernel: int, stride: int, padding: int
+) -> dict[str, float]:
+    """Of the norms of a convolution's weight gradients: built from patches, ghost norms of patches, folded
+    calls, and as chosen.
+    """
+    window = ConvGeometry(
+        torch.Size((outputs, inputs, kernel, kernel)), (stride,) * 2, (padding,) * 2, (1, 1), 1
+    )
     out = (side + 2 * padding - kernel) // stride + 1
     filters = ConvGrads(window, torch.randn(BATCH, inputs, side, side), torch.randn(BATCH, outputs, out, out))
     times = {"chosen": seconds(filters.squared_norms)}
@@ -76,8 +86,20 @@ def run() -> Iterator[Comparison]:
     ghosts, builts, found = [], [], []
     for positions, (inputs, outputs) in SEQUENCES:
         ghost, built = norm_times(positions, inputs, outputs)
-        ghosts.append([positions**2 * (inputs + outputs) / ghost, positions**2 / ghost, positions * (inputs + outputs) / ghost])
-        builts.append([positions * inputs * outputs / built, inputs * outputs / built, positions * (inputs + outputs) / built])
+        ghosts.append(
+            [
+                positions**2 * (inputs + outputs) / ghost,
+                positions**2 / ghost,
+                positions * (inputs + outputs) / ghost,
+            ]
+        )
+        builts.append(
+            [
+                positions * inputs * outputs / built,
+                inputs * outputs / built,
+                positions * (inputs + outputs) / built,
+            ]
+        )
         found.append((ghost, built, cost_model.ghost_norm_is_cheaper(positions, inputs, outputs)))
     ones = np.ones(len(found))
     multiply, product, _ = nnls(np.array(ghosts), ones)[0]
@@ -85,10 +107,10 @@ def run() -> Iterator[Comparison]:
     regret = [(ghost if choice else built) / min(ghost, built) for ghost, built, choice in found]
     yield Comparison(
         "norms of sequences",
-        f"in units of a ghost norm's multiplication ({1e12 * multiply / BATCH:.0f} ps): MATERIALIZE_FLOP {build / multiply:.2f}, PRODUCT "
-        f"{product / multiply:.1f}, MEMORY_ROUNDTRIP {read / multiply:.1f}; "
-        f"the choice costs {np.mean(regret):.2f} times the best on average, "
-        f"{max(regret):.2f} at worst, always ghost {np.mean([g / min(g, b) for g, b, _ in found]):.2f}, never "
+        f"in units of a ghost norm's multiplication ({1e12 * multiply / BATCH:.0f} ps): MATERIALIZE_FLOP "
+        f"{build / multiply:.2f}, PRODUCT {product / multiply:.1f}, MEMORY_ROUNDTRIP {read / multiply:.1f}; "
+        f"the choice costs {np.mean(regret):.2f} times the best on average, {max(regret):.2f} at worst, "
+        f"always ghost {np.mean([g / min(g, b) for g, b, _ in found]):.2f}, never "
         f"{np.mean([b / min(g, b) for g, b, _ in found]):.2f} ({len(found)} shapes, batch {BATCH})",
     )
     for shape in MAPS:
@@ -96,6 +118,8 @@ def run() -> Iterator[Comparison]:
         times = filter_times(*shape)
         best = min(times[name] for name in ("patches", "ghost", "folded"))
         yield Comparison(
-            f"norms of a convolution {inputs} -> {outputs} on {side}x{side}, kernel {kernel}, stride {stride}",
-            f"{', '.join(f'{name} {1e3 * value:.2f} ms' for name, value in times.items())}; {times['chosen'] / best:.2f} times the best",
+            f"norms of a convolution {inputs} -> {outputs} on {side}x{side}, kernel {kernel}, stride "
+            f"{stride}",
+            f"{', '.join(f'{name} {1e3 * value:.2f} ms' for name, value in times.items())}; "
+            f"{times['chosen'] / best:.2f} times the best",
         )

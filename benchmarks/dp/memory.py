@@ -1,4 +1,6 @@
-"""Peak memory of plain and private steps, each in a process of its own; Linux only, which tells what a process owns."""
+"""Peak memory of plain and private steps, each in a process of its own; Linux only, which tells what a
+process owns.
+"""
 
 import os
 import subprocess
@@ -53,5 +55,6 @@ def run() -> Iterator[Comparison]:
         (plain_first, plain), (first, ours) = peaks(number, "plain"), peaks(number, "ours")
         yield Comparison(
             task.name,
-            f"plain {plain:.0f} MB, private {ours:.0f} MB: {ours / plain:.2f} times; first step {plain_first:.0f} MB and {first:.0f} MB",
+            f"plain {plain:.0f} MB, private {ours:.0f} MB: {ours / plain:.2f} times; first step "
+            f"{plain_first:.0f} MB and {first:.0f} MB",
         )

@@ -1,4 +1,6 @@
-"""Opacus' public names as they are installed, against the list that the tests walk (tests/dp/opacus_1_6.txt)."""
+"""Opacus' public names as they are installed, against the list that the tests walk
+(tests/dp/opacus_1_6.txt).
+"""
 
 import ast
 from collections.abc import Iterator
@@ -14,7 +16,11 @@ Names = dict[str, frozenset[str]]
 
 def listed() -> Names:
     """What the tests take Opacus to have, module by module."""
-    lines = (line.split(": ") for line in LISTED.read_text(encoding="utf-8").splitlines() if not line.startswith("#"))
+    lines = (
+        line.split(": ")
+        for line in LISTED.read_text(encoding="utf-8").splitlines()
+        if not line.startswith("#")
+    )
     return {module: frozenset(names.split()) for module, names in lines}
 
 
@@ -40,7 +46,12 @@ def public(file: ast.Module, *, package: bool) -> Iterator[str]:
         names: list[str] = []
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             names = [node.name]
-        elif isinstance(node, ast.ImportFrom) and package and node.module and (node.level or node.module.startswith("opacus.")):
+        elif (
+            isinstance(node, ast.ImportFrom)
+            and package
+            and node.module
+            and (node.level or node.module.startswith("opacus."))
+        ):
             names = [alias.asname or alias.name for alias in node.names]
         elif isinstance(node, ast.Assign):
             names = [target.id for target in node.targets if isinstance(target, ast.Name)]
@@ -57,5 +68,7 @@ def run() -> Iterator[Comparison]:
         for name in sorted(one.get(module, frozenset()) - other.get(module, frozenset()))
     ]
     if differ:
-        raise SystemExit("\n".join([f"Opacus {version('opacus')} has other names than {LISTED.name}:", *differ]))
+        raise SystemExit(
+            "\n".join([f"Opacus {version('opacus')} has other names than {LISTED.name}:", *differ])
+        )
     yield Comparison("Opacus' names", f"{sum(map(len, ours.values()))} in {len(ours)} modules, as listed")

@@ -60,7 +60,14 @@ class Block(nn.Module):
 
 def resnet20() -> nn.Module:
     """ResNet-20 with GroupNorm, 0.27 M weights."""
-    blocks = [Block(i, o, s) for i, o, s in ((16, 16, 1),) * 3 + ((16, 32, 2),) + ((32, 32, 1),) * 2 + ((32, 64, 2),) + ((64, 64, 1),) * 2]
+    blocks = [
+        Block(i, o, s)
+        for i, o, s in ((16, 16, 1),) * 3
+        + ((16, 32, 2),)
+        + ((32, 32, 1),) * 2
+        + ((32, 64, 2),)
+        + ((64, 64, 1),) * 2
+    ]
     stem = (nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.GroupNorm(8, 16), nn.ReLU())
     return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
 
@@ -78,7 +85,9 @@ class Layer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         batch, length, width = x.shape
         q, k, v = self.qkv(self.norm1(x)).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        x = x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, length, width))
+        x = x + self.out(
+            F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, length, width)
+        )
         return x + self.down(F.gelu(self.up(self.norm2(x))))
 
 
@@ -110,7 +119,9 @@ class Recurrent(nn.Module):
 
 def mlp() -> nn.Module:
     """784-1024-1024-10, 1.8 M weights."""
-    return nn.Sequential(nn.Linear(784, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10))
+    return nn.Sequential(
+        nn.Linear(784, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10)
+    )
 
 
 class Bag(nn.Module):

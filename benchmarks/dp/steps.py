@@ -1,4 +1,6 @@
-"""Seconds of a private step over those of a plain one, ours and Opacus' modes in turn on the same net and batch."""
+"""Seconds of a private step over those of a plain one, ours and Opacus' modes in turn on the same net and
+batch.
+"""
 
 import statistics
 import sys
@@ -102,7 +104,10 @@ def opacus(task: Task, mode: str) -> Step:
 
 def draw_of(task: Task) -> Step:
     """One draw of the noise that a step needs."""
-    flat, stream = torch.zeros(sum(p.numel() for p in task.net().parameters())), RandomStream.from_os_entropy()
+    flat, stream = (
+        torch.zeros(sum(p.numel() for p in task.net().parameters())),
+        RandomStream.from_os_entropy(),
+    )
     return lambda: stream.add_gaussian(flat, SIGMA)
 
 
@@ -116,7 +121,10 @@ def contestants(task: Task) -> dict[str, Step]:
             step = opacus(task, mode)
             step()
         except Exception as error:
-            print(f"Opacus {mode} on {task.name}: {type(error).__name__}: {str(error).splitlines()[0][:100]}", file=sys.stderr)
+            print(
+                f"Opacus {mode} on {task.name}: {type(error).__name__}: {str(error).splitlines()[0][:100]}",
+                file=sys.stderr,
+            )
         else:
             steps[f"Opacus {mode}"] = step
     return steps
@@ -140,6 +148,10 @@ def run() -> Iterator[Comparison]:
         seconds = timed(contestants(task))
         base = seconds.pop("plain")
         noise = seconds.pop("one draw of noise", 0.0)
-        over = "plain" if not noise else f"plain and one draw of noise ({1e3 * noise:.1f} ms, AES-256-CTR, float32)"
+        over = (
+            "plain"
+            if not noise
+            else f"plain and one draw of noise ({1e3 * noise:.1f} ms, AES-256-CTR, float32)"
+        )
         told = ", ".join(f"{name} {value / (base + noise):.2f}" for name, value in seconds.items())
         yield Comparison(task.name, f"plain {1e3 * base:.1f} ms; times {over}: {told}")

@@ -1,7 +1,8 @@
 """How accurate private models are at published budgets, three seeds each, all of them told.
 
-Settings were chosen on the last 10,000 training pictures of MNIST (trained on the others) and on the X-rays' validation part, never on
-a test part; what that choice would cost in epsilon is not counted. Noise and batches are seeded, so that the figures repeat.
+Settings were chosen on the last 10,000 training pictures of MNIST (trained on the others) and on the X-rays'
+validation part, never on a test part; what that choice would cost in epsilon is not counted. Noise and
+batches are seeded, so that the figures repeat.
 """
 
 import statistics
@@ -53,7 +54,9 @@ class Case:
         steps = round(self.epochs * records / self.batch)
         sigma = q.dp.calibrate_noise_multiplier(epsilon, DELTA, self.batch / records, steps)
         rate = self.rates[epsilon]
-        return PrivatePlan(sigma, self.clip, self.batch, steps, rate, self.momentum, DELTA, self.ema, self.copies, self.shift)
+        return PrivatePlan(
+            sigma, self.clip, self.batch, steps, rate, self.momentum, DELTA, self.ema, self.copies, self.shift
+        )
 
 
 def linear(classes: int, seed: int) -> nn.Module:
@@ -70,13 +73,28 @@ def tanh_cnn(classes: int, seed: int) -> nn.Module:
     return nn.Sequential(Normalise([0.1307], [0.3081]), initialize(mnist_cnn(classes), seed))
 
 
-XRAYS = Case("scattering + linear", linear, batch=1024, epochs=50, rates={8.0: 8.0, 3.0: 4.0, 1.0: 2.0}, ema=0.9)
-DIGITS_LINEAR = Case("scattering + linear", linear, batch=4096, epochs=120, rates={1.2: 1.5, 2.36: 3.0}, ema=0.97)
-DIGITS_CNN = Case("tanh CNN, 4 shifted copies", tanh_cnn, batch=2048, epochs=20, rates={1.2: 3.0, 2.36: 4.0}, ema=0.98, copies=4, shift=1)
+XRAYS = Case(
+    "scattering + linear", linear, batch=1024, epochs=50, rates={8.0: 8.0, 3.0: 4.0, 1.0: 2.0}, ema=0.9
+)
+DIGITS_LINEAR = Case(
+    "scattering + linear", linear, batch=4096, epochs=120, rates={1.2: 1.5, 2.36: 3.0}, ema=0.97
+)
+DIGITS_CNN = Case(
+    "tanh CNN, 4 shifted copies",
+    tanh_cnn,
+    batch=2048,
+    epochs=20,
+    rates={1.2: 3.0, 2.36: 4.0},
+    ema=0.98,
+    copies=4,
+    shift=1,
+)
 
 
 def scattered(data: LabeledRecords) -> Features:
-    """Scattering features, normalized over groups of channels of each picture by itself, which spends nothing."""
+    """Scattering features, normalized over groups of channels of each picture by itself, which spends
+    nothing.
+    """
     return extract_features(nn.Sequential(Scattering(28), nn.GroupNorm(27, 81, affine=False)).eval(), data)
 
 
@@ -119,8 +137,13 @@ def named(case: Case, epsilon: float, spent: float) -> str:
 
 def diagnosed(name: str, answers: list[Tensor], y: Tensor) -> Comparison:
     """Two classes, of which the second is the sick."""
-    accuracy, sensitivity, specificity = (list(column) for column in zip(*(scores(guess, y) for guess in answers), strict=True))
-    return Comparison(name, f"accuracy {spread(accuracy)}, sensitivity {spread(sensitivity)}, specificity {spread(specificity)}")
+    accuracy, sensitivity, specificity = (
+        list(column) for column in zip(*(scores(guess, y) for guess in answers), strict=True)
+    )
+    return Comparison(
+        name,
+        f"accuracy {spread(accuracy)}, sensitivity {spread(sensitivity)}, specificity {spread(specificity)}",
+    )
 
 
 def xrays() -> Iterator[Comparison]:

@@ -55,4 +55,6 @@ def run() -> Iterator[TimedComparison]:
             optimizer.step()
 
     for mode in ("hooks", "ghost"):
-        yield compare_times(f"DP-SGD, one epoch of batch {BATCH}, against Opacus {mode}", ours, lambda mode=mode: peer(mode))
+        yield compare_times(
+            f"DP-SGD, one epoch of batch {BATCH}, against Opacus {mode}", ours, lambda mode=mode: peer(mode)
+        )

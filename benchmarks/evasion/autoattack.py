@@ -1,4 +1,6 @@
-"""AutoAttack and the quick ensemble beside the authors' (pyautoattack), on the adversarially trained LeNet at Linf 0.3."""
+"""AutoAttack and the quick ensemble beside the authors' (pyautoattack), on the adversarially trained LeNet at
+Linf 0.3.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -41,7 +43,9 @@ def measured(net: nn.Module, x: Tensor, attack: Callable[[nn.Module], Tensor]) -
     return Run(standing, time.perf_counter() - clock, counted.forwards / len(x), counted.backwards / len(x))
 
 
-def ours(ensemble: q.attacks.Attack, x: Tensor, y: Tensor, threat: q.Linf = THREAT, **words: Tensor) -> Callable[[nn.Module], Tensor]:
+def ours(
+    ensemble: q.attacks.Attack, x: Tensor, y: Tensor, threat: q.Linf = THREAT, **words: Tensor
+) -> Callable[[nn.Module], Tensor]:
     """One of our ensembles."""
     return lambda net: ~ensemble(q.Classifier(net), x, y, threat, seed=0, **words).success
 
@@ -51,7 +55,9 @@ def reference(x: Tensor, y: Tensor, threat: q.Linf = THREAT) -> Callable[[nn.Mod
     from pyautoattack import AutoAttack
 
     def attack(net: nn.Module) -> Tensor:
-        found = AutoAttack(net, norm="Linf", eps=threat.eps, version="standard", seed=0).run_standard_evaluation(x, y, batch_size=500)
+        found = AutoAttack(
+            net, norm="Linf", eps=threat.eps, version="standard", seed=0
+        ).run_standard_evaluation(x, y, batch_size=500)
         with torch.no_grad():
             return net.net(found[0] if isinstance(found, tuple) else found).argmax(1) == y
 
@@ -64,8 +70,9 @@ def told(name: str, mine: Run, peer: Run) -> Comparison:
     return Comparison(
         name,
         f"ours {mine.line()}; peer {peer.line()}; ours/peer time 1/{peer.seconds / mine.seconds:.1f}, "
-        f"gradients 1/{peer.backwards / max(mine.backwards, 1e-9):.1f}, forwards 1/{peer.forwards / max(mine.forwards, 1e-9):.1f}; "
-        f"left by us and broken by the peer: {lost}, the other way round: {won}",
+        f"gradients 1/{peer.backwards / max(mine.backwards, 1e-9):.1f}, forwards "
+        f"1/{peer.forwards / max(mine.forwards, 1e-9):.1f}; left by us and broken by the peer: {lost}, the "
+        f"other way round: {won}",
     )
 
 
@@ -75,9 +82,15 @@ def run() -> Iterator[Comparison]:
     x, y = data.batch(torch.arange(POINTS))
     peer = measured(net, x, reference(x, y))
     standard = measured(net, x, ours(q.attacks.AutoAttack(), x, y))
-    yield told(f"AutoAttack() against the authors' AutoAttack, {POINTS} MNIST test pictures, {THREAT.spec}", standard, peer)
+    yield told(
+        f"AutoAttack() against the authors' AutoAttack, {POINTS} MNIST test pictures, {THREAT.spec}",
+        standard,
+        peer,
+    )
     yield told("Quick() against the same", measured(net, x, ours(q.attacks.Quick(), x, y)), peer)
 
     x, y = data.batch(torch.arange(MANY))
-    long, short = (measured(net, x, ours(ensemble, x, y)) for ensemble in (q.attacks.AutoAttack(), q.attacks.Quick()))
+    long, short = (
+        measured(net, x, ours(ensemble, x, y)) for ensemble in (q.attacks.AutoAttack(), q.attacks.Quick())
+    )
     yield told(f"Quick() against our own AutoAttack(), {MANY} pictures", short, long)

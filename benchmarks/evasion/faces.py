@@ -1,4 +1,6 @@
-"""Eyeglass frames on the ORL faces: taken for another, or for anybody else, beside frames of random pattern; every second person."""
+"""Eyeglass frames on the ORL faces: taken for another, or for anybody else, beside frames of random pattern;
+every second person.
+"""
 
 from collections.abc import Callable, Iterator
 
@@ -15,7 +17,9 @@ from quintain.data.dataset import Dataset, from_arrays
 
 PEOPLE = 40
 LEARNT, FITTED = 5, 3
-"""Photos of each person that the net learns from, and that frames are fitted on; the other two are scored on."""
+"""Photos of each person that the net learns from, and that frames are fitted on; the other two are scored
+on.
+"""
 
 
 def faces() -> tuple[Dataset, np.ndarray]:
@@ -33,7 +37,8 @@ def face_net(train: Dataset) -> q.Classifier:
         net = torch.nn.Sequential(
             torch.nn.AvgPool2d(2), torch.nn.Conv2d(1, 16, 5, stride=2, padding=2), torch.nn.ReLU(),
             torch.nn.Conv2d(16, 32, 3, stride=2, padding=1), torch.nn.ReLU(),
-            torch.nn.Flatten(), torch.nn.Linear(32 * 14 * 12, 128), torch.nn.ReLU(), torch.nn.Linear(128, PEOPLE),
+            torch.nn.Flatten(), torch.nn.Linear(32 * 14 * 12, 128), torch.nn.ReLU(),
+            torch.nn.Linear(128, PEOPLE),
         )  # fmt: skip
     initialize(net, 0)
     q.training.fit(net, train, q.training.Recipe(60, batch_size=20, learning_rate=1e-3))
@@ -56,7 +61,9 @@ def nearest(model: q.Classifier, train: Dataset) -> np.ndarray:
 
 
 def run() -> Iterator[Comparison]:
-    """Dodging; impersonation of the person most alike, and of the next but six; each wearer with a frame of their own."""
+    """Dodging; impersonation of the person most alike, and of the next but six; each wearer with a frame of
+    their own.
+    """
     data, turn = faces()
     train = data.subset(np.flatnonzero(turn < LEARNT))
     model = face_net(train)
@@ -75,7 +82,13 @@ def run() -> Iterator[Comparison]:
             fitted, random = [], []
             for person in wearers:
                 own = np.flatnonzero((data.labels == person) & (turn >= LEARNT))
-                frame = Eyeglasses(aim(person), printing=printing).fit(model, data.subset(own[:FITTED]), seed=person)
+                frame = Eyeglasses(aim(person), printing=printing).fit(
+                    model, data.subset(own[:FITTED]), seed=person
+                )
                 for scores, one in ((fitted, frame), (random, frame.random_control(person))):
-                    scores.append(success_rate(model, data.subset(own[FITTED:]), one, seed=1, target=aim(person)))
-            yield Comparison(f"eyeglasses, {what}{name}", f"fitted {total(fitted)}, random {total(random)} photos held out")
+                    scores.append(
+                        success_rate(model, data.subset(own[FITTED:]), one, seed=1, target=aim(person))
+                    )
+            yield Comparison(
+                f"eyeglasses, {what}{name}", f"fitted {total(fitted)}, random {total(random)} photos held out"
+            )

@@ -1,4 +1,6 @@
-"""Peak memory of an attack on data sets of different sizes, each in a process of its own; Linux only, which tells what a process owns."""
+"""Peak memory of an attack on data sets of different sizes, each in a process of its own; Linux only, which
+tells what a process owns.
+"""
 
 import subprocess
 import sys
@@ -30,7 +32,12 @@ def watch():
 
 watcher = threading.Thread(target=watch)
 watcher.start()
-run_attacks(named_model(q.Classifier(net.eval()), "net", "net"), data, [q.Linf(1 / 255)], {"pgd": q.attacks.PGD(steps=2)})
+run_attacks(
+    named_model(q.Classifier(net.eval()), "net", "net"),
+    data,
+    [q.Linf(1 / 255)],
+    {"pgd": q.attacks.PGD(steps=2)},
+)
 over.set()
 watcher.join()
 print(peak[0])
@@ -38,14 +45,20 @@ print(peak[0])
 
 
 def run() -> Iterator[Comparison]:
-    """The pictures lie in an uncompressed file, of which only a batch is read at a time; the system's cache of it does not count."""
+    """The pictures lie in an uncompressed file, of which only a batch is read at a time; the system's cache
+    of it does not count.
+    """
     with tempfile.TemporaryDirectory() as folder:
         peaks = []
         for size in SIZES:
             file = Path(folder) / f"{size}.npz"
             images = np.random.default_rng(0).integers(0, 256, (size, 32, 32, 3), dtype=np.uint8)
             np.savez(file, test_images=images, test_labels=np.arange(size) % 10)
-            told = subprocess.run([sys.executable, "-c", PROGRAM, str(file)], capture_output=True, text=True, check=True)
+            told = subprocess.run(
+                [sys.executable, "-c", PROGRAM, str(file)], capture_output=True, text=True, check=True
+            )
             peaks.append(int(told.stdout.split()[-1]) / 1024)
-        peaks_told = ", ".join(f"{size} pictures {peak:.0f} MB" for size, peak in zip(SIZES, peaks, strict=True))
+        peaks_told = ", ".join(
+            f"{size} pictures {peak:.0f} MB" for size, peak in zip(SIZES, peaks, strict=True)
+        )
         yield Comparison("Peak memory of an attack", peaks_told)

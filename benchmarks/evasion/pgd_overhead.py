@@ -1,4 +1,6 @@
-"""What PGD costs beside the loop that anybody would write: its time, and how many Python functions a step calls."""
+"""What PGD costs beside the loop that anybody would write: its time, and how many Python functions a step
+calls.
+"""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -61,7 +63,12 @@ def run() -> Iterator[TimedComparison | Comparison]:
     models = {"net": net, "Classifier": q.Classifier(net, num_classes=10)}
     counts = []
     for name, model in models.items():
-        short, long = (calls(lambda: q.attacks.PGD(steps)(model, few, label, threat)) for steps in (STEPS // 2, STEPS))  # noqa: B023
+        short, long = (
+            calls(lambda: q.attacks.PGD(steps)(model, few, label, threat))  # noqa: B023
+            for steps in (STEPS // 2, STEPS)
+        )
         alone = calls(lambda: model(few))  # noqa: B023
-        counts.append(f"{(long - short) / (STEPS - STEPS // 2):.0f} with a {name}, of which the model's own {alone}")
+        counts.append(
+            f"{(long - short) / (STEPS - STEPS // 2):.0f} with a {name}, of which the model's own {alone}"
+        )
     yield Comparison("Python calls a step of PGD", "; ".join(counts))

@@ -37,7 +37,9 @@ def square(x: Tensor, y: Tensor) -> Iterator[Comparison]:
         outcome = q.attacks.Square(questions)(q.Classifier(net), x, y, threat, max_queries=questions)
         counted = Counted(net).eval()
         np.random.seed(0)
-        peer = SquareAttack(art_classifier(counted), norm=np.inf, eps=threat.eps, max_iter=questions, nb_restarts=1)
+        peer = SquareAttack(
+            art_classifier(counted), norm=np.inf, eps=threat.eps, max_iter=questions, nb_restarts=1
+        )
         found = torch.from_numpy(peer.generate(x.numpy(), y.numpy()))
         yield Comparison(
             f"Square, {threat.spec}, {questions} questions, {len(x)} pictures",
@@ -62,7 +64,8 @@ def hopskipjump(x: Tensor, y: Tensor) -> Iterator[Comparison]:
         yield Comparison(
             f"HopSkipJump, l2, {questions} questions, {len(x)} pictures",
             f"median size ours {float(outcome.size.median()):.3g}, foolbox {float(theirs.median()):.3g}; "
-            f"within l2 {RADIUS:g}: ours {int((outcome.size <= RADIUS).sum())}, foolbox {int((theirs <= RADIUS).sum())}",
+            f"within l2 {RADIUS:g}: ours {int((outcome.size <= RADIUS).sum())}, foolbox "
+            f"{int((theirs <= RADIUS).sum())}",
         )
 
 
@@ -77,8 +80,9 @@ def one_pixel(x: Tensor, y: Tensor) -> Iterator[Comparison]:
     found = torchattacks.OnePixel(counted, pixels=1, steps=100, popsize=4)(x, y)
     yield Comparison(
         f"One pixel, {len(x)} pictures",
-        f"left standing: ours {int((~outcome.success).sum())} at {float(outcome.forwards.double().mean()):.0f} questions on average, "
-        f"torchattacks {left(net, found, y)} at {counted.forwards / len(x):.0f}",
+        f"left standing: ours {int((~outcome.success).sum())} at "
+        f"{float(outcome.forwards.double().mean()):.0f} questions on average, torchattacks "
+        f"{left(net, found, y)} at {counted.forwards / len(x):.0f}",
     )
 
 

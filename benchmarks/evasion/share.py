@@ -1,4 +1,6 @@
-"""How much of an attack's time is the model's own: forward and backward passes of the LeNet, over all of it."""
+"""How much of an attack's time is the model's own: forward and backward passes of the LeNet, over all of
+it.
+"""
 
 import time
 from collections.abc import Iterator
@@ -53,5 +55,6 @@ def run() -> Iterator[Comparison]:
         total = time.perf_counter() - clock
         yield Comparison(
             f"{name}, {POINTS} pictures, {THREAT.spec}",
-            f"{100 * net.seconds / total:.0f} % of {total:.1f} s in the model; {int((~outcome.success).sum())} left",
+            f"{100 * net.seconds / total:.0f} % of {total:.1f} s in the model; "
+            f"{int((~outcome.success).sum())} left",
         )

@@ -21,7 +21,9 @@ def path(name: str) -> Path:
     """
     found = FOLDER / name
     if not found.exists():
-        raise SystemExit(f"{found} is not there; set QUINTAIN_SHARED to the folder that holds data/ and models/")
+        raise SystemExit(
+            f"{found} is not there; set QUINTAIN_SHARED to the folder that holds data/ and models/"
+        )
     return found
 
 

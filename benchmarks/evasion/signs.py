@@ -23,14 +23,20 @@ HELD_TRACKS = 5
 
 
 def signs() -> tuple[Dataset, Dataset, Dataset]:
-    """What the net learns from, what changes are fitted on, and what they are scored on; no track is in two of them."""
+    """What the net learns from, what changes are fitted on, and what they are scored on; no track is in two
+    of them.
+    """
     with np.load(path("data/gtsrb_small.npz"), allow_pickle=False) as stored:
         images, labels, tracks = stored["train_images"], stored["train_labels"], stored["train_tracks"]
         test = from_arrays(stored["test_images"], stored["test_labels"], name="signs", num_classes=43)
     data = from_arrays(images, labels, name="signs", num_classes=43)
     held = tracks % HELD_TRACKS == 0
     stop = labels == STOP
-    return data.subset(np.flatnonzero(~held)), data.subset(np.flatnonzero(held & stop)), test.subset(np.flatnonzero(test.labels == STOP))
+    return (
+        data.subset(np.flatnonzero(~held)),
+        data.subset(np.flatnonzero(held & stop)),
+        test.subset(np.flatnonzero(test.labels == STOP)),
+    )
 
 
 def sign_net(train: Dataset) -> q.Classifier:
@@ -54,7 +60,9 @@ def run() -> Iterator[Comparison]:
     model = sign_net(train)
     x, y = test.batch(torch.arange(len(test)))
     yield Comparison(
-        "signs", f"{float((model.predict(x) == y).float().mean()):.0%} of {len(test)} stop signs read rightly; {len(fitting)} to fit on"
+        "signs",
+        f"{float((model.predict(x) == y).float().mean()):.0%} of {len(test)} stop signs read rightly; "
+        f"{len(fitting)} to fit on",
     )
     attacks = {
         "2 stickers, 10 % of the area": SignStickers(LIMIT, area=0.1),
@@ -64,7 +72,10 @@ def run() -> Iterator[Comparison]:
     }
     for name, attack in attacks.items():
         fitted = attack.fit(model, fitting)
-        rates = [success_rate(model, test, one, seed=1, target=LIMIT) for one in (fitted, fitted.random_control(), fitted.gray_control())]
+        rates = [
+            success_rate(model, test, one, seed=1, target=LIMIT)
+            for one in (fitted, fitted.random_control(), fitted.gray_control())
+        ]
         wrong = ", ".join(
             f"{kind} {one.rate:.0%} ({one.fooled / one.eligible:.0%} any wrong)"
             for kind, one in zip(("fitted", "random", "plain"), rates, strict=True)

@@ -30,11 +30,15 @@ def peer_sizes(attack: object, net: nn.Module, x: Tensor, y: Tensor, kind: str) 
     return torch.where(wrong, sizes(found - x, kind), torch.inf), counted.forwards / len(x)
 
 
-def our_sizes(attack: q.attacks.Attack, net: nn.Module, x: Tensor, y: Tensor, kind: str) -> tuple[Tensor, float]:
+def our_sizes(
+    attack: q.attacks.Attack, net: nn.Module, x: Tensor, y: Tensor, kind: str
+) -> tuple[Tensor, float]:
     """Ours, measured by the same function."""
     counted = Counted(net).eval()
     outcome = attack(q.Classifier(counted), x, y, WHOLE[kind])
-    return torch.where(outcome.success, sizes(outcome.adversarial - x, kind), torch.inf), counted.forwards / len(x)
+    return torch.where(
+        outcome.success, sizes(outcome.adversarial - x, kind), torch.inf
+    ), counted.forwards / len(x)
 
 
 def run() -> Iterator[Comparison]:
@@ -57,6 +61,7 @@ def run() -> Iterator[Comparison]:
             (ours, paid), (theirs, cost) = our_sizes(mine, net, x, y, kind), peer_sizes(peer, net, x, y, kind)
             yield Comparison(
                 f"{name} {kind}, {training}trained LeNet, {POINTS} pictures",
-                f"median size ours {float(ours.median()):.4g} at {paid:.0f} forwards, foolbox {float(theirs.median()):.4g} at {cost:.0f}; "
-                f"ours smaller on {int((ours < theirs).sum())}, larger on {int((ours > theirs).sum())}",
+                f"median size ours {float(ours.median()):.4g} at {paid:.0f} forwards, foolbox "
+                f"{float(theirs.median()):.4g} at {cost:.0f}; ours smaller on {int((ours < theirs).sum())}, "
+                f"larger on {int((ours > theirs).sum())}",
             )

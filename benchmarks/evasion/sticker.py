@@ -1,4 +1,6 @@
-"""A jet read as a toaster: a disc at any place, turn and size, scored on pictures and views that it was not fitted on."""
+"""A jet read as a toaster: a disc at any place, turn and size, scored on pictures and views that it was not
+fitted on.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -51,7 +53,9 @@ def seen_at(decal: FittedPatch, area: float, printing: Printing | None) -> Fitte
 
 
 def run() -> Iterator[Comparison]:
-    """One sticker without and one with the print model in its fit, from 1 % to 11 % of the area, each beside its controls."""
+    """One sticker without and one with the print model in its fit, from 1 % to 11 % of the area, each beside
+    its controls.
+    """
     model, (train, test, toaster) = squeezenet(), parts()
 
     def rate(decal: FittedPatch) -> str:
@@ -61,9 +65,22 @@ def run() -> Iterator[Comparison]:
         fitted = AdversarialPatch(TOASTER, LARGEST, view=NEAR, printing=printing).fit(model, train)
         for percent in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11):
             decal = seen_at(fitted, percent / 100, printing)
-            yield Comparison(f"sticker, {percent} % of the area, {name}, {len(test)} pictures held out", f"read as a toaster {rate(decal)}")
-        controls = {"random": decal.random_control(), "gray": decal.gray_control(), "a crop of a toaster": decal.crop_control(toaster)}
-        yield Comparison(f"controls, 11 % of the area, {name}", ", ".join(f"{what} {rate(one)}" for what, one in controls.items()))
+            yield Comparison(
+                f"sticker, {percent} % of the area, {name}, {len(test)} pictures held out",
+                f"read as a toaster {rate(decal)}",
+            )
+        controls = {
+            "random": decal.random_control(),
+            "gray": decal.gray_control(),
+            "a crop of a toaster": decal.crop_control(toaster),
+        }
+        yield Comparison(
+            f"controls, 11 % of the area, {name}",
+            ", ".join(f"{what} {rate(one)}" for what, one in controls.items()),
+        )
         if printing is None:
             after = rate(seen_at(fitted, LARGEST, Printing()))
-            yield Comparison("sticker, 11 % of the area, fitted without the print model, then printed and photographed", after)
+            yield Comparison(
+                "sticker, 11 % of the area, fitted without the print model, then printed and photographed",
+                after,
+            )

@@ -46,7 +46,19 @@ if TYPE_CHECKING:
     from quintain.threats.patch import Patch as Patch
     from quintain.threats.spatial import Spatial as Spatial
 
-_PARTS = ("attacks", "certify", "dp", "evaluate", "federated", "harden", "leakage", "losses", "results", "threats", "training")
+_PARTS = (
+    "attacks",
+    "certify",
+    "dp",
+    "evaluate",
+    "federated",
+    "harden",
+    "leakage",
+    "losses",
+    "results",
+    "threats",
+    "training",
+)
 
 __getattr__, __dir__ = lazy_exports(
     __name__,

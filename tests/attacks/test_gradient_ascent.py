@@ -28,11 +28,20 @@ class Scripted(Attack):
     steps: int
 
     def run(self, search: Search) -> None:
-        def update(step: int, state: tuple[Tensor], out: Evaluation, clean: Tensor, cache: tuple[Tensor, ...]) -> tuple[Tensor]:
+        def update(
+            step: int, state: tuple[Tensor], out: Evaluation, clean: Tensor, cache: tuple[Tensor, ...]
+        ) -> tuple[Tensor]:
             return (self.rule(step, state[0], out.gradient, clean, cache),)
 
         loss = search.goal.margin
-        gradient_ascent(search, rng=search.rng, init=lambda clean, rng, cache: (clean,), update=update, steps=self.steps, loss=loss)
+        gradient_ascent(
+            search,
+            rng=search.rng,
+            init=lambda clean, rng, cache: (clean,),
+            update=update,
+            steps=self.steps,
+            loss=loss,
+        )
 
 
 def test_the_rule_sees_only_what_stands_with_its_own_room() -> None:
@@ -131,7 +140,9 @@ def test_a_model_that_gives_scores_alone_names_the_attacks_that_can() -> None:
         def __call__(self, z: Tensor) -> Tensor:
             return z[:, :2]
 
-    with pytest.raises(ModelError, match=r"pgd needs gradients, and the model gives scores only\. Attacks that can:"):
+    with pytest.raises(
+        ModelError, match=r"pgd needs gradients, and the model gives scores only\. Attacks that can:"
+    ):
         PGD(steps=1)(Scores(), torch.rand(2, 3), labels(2), THREAT)
 
 
@@ -150,4 +161,6 @@ def test_a_model_that_asks_itself_twice_is_counted_twice() -> None:
     outcome = PGD(steps=3)(Averaged(), torch.full((1, 1), 0.5), labels(1), THREAT)
     assert outcome.forwards.tolist() == [10]
     assert outcome.backwards.tolist() == [6]
-    assert PGD(steps=3)(Averaged(), torch.full((1, 1), 0.5), labels(1), THREAT, max_queries=7).forwards.tolist() == [4]
+    assert PGD(steps=3)(
+        Averaged(), torch.full((1, 1), 0.5), labels(1), THREAT, max_queries=7
+    ).forwards.tolist() == [4]

@@ -12,7 +12,10 @@ from quintain.attacks.index import INDEX, PAGE, main, registered, render_index, 
 from quintain.attacks.search import Search
 from quintain.core.registry import entries
 
-STALE = "is stale: an attack's class says something else now; run `make format`, or `python -m quintain.attacks.index`"
+STALE = (
+    "is stale: an attack's class says something else now; run `make format`, or `python -m "
+    "quintain.attacks.index`"
+)
 
 
 def test_the_index_is_current() -> None:
@@ -64,12 +67,19 @@ def test_every_fact_of_a_class_is_in_its_entry() -> None:
     }
 
 
-def test_a_new_attack_makes_index_and_tables_stale_and_its_row_says_what_it_says(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+def test_a_new_attack_makes_index_and_tables_stale_and_its_row_says_what_it_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
     entry = entry_of(Flip, "attack", "flip")
     entry = entry.__class__(
-        entry.kind, entry.name, "quintain.attacks.gradient.flip:Flip", *[getattr(entry, f) for f in entry.__slots__[3:]]
+        entry.kind,
+        entry.name,
+        "quintain.attacks.gradient.flip:Flip",
+        *[getattr(entry, f) for f in entry.__slots__[3:]],
     )
-    more = sorted([*registered(), (entry, Flip)], key=lambda pair: (pair[0].import_path.split(".")[2], pair[0].name))
+    more = sorted(
+        [*registered(), (entry, Flip)], key=lambda pair: (pair[0].import_path.split(".")[2], pair[0].name)
+    )
     page = PAGE.read_text(encoding="utf-8")
     monkeypatch.setattr("quintain.attacks.index.registered", lambda: more)
     monkeypatch.setattr("quintain.attacks.index.INDEX", tmp_path / "index.py")

@@ -15,7 +15,13 @@ def test_it_reaches_the_optimum_of_a_linear_model(threat: Linf | L2) -> None:
     x = inputs(8, 30)
     w = torch.randn(30, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     z = maximize_loss(
-        lambda z: torch.stack([0 * (z @ w), z @ w], 1), x, torch.zeros(8, dtype=torch.long), threat, steps=20, rel_step_size=2.0, seed=0
+        lambda z: torch.stack([0 * (z @ w), z @ w], 1),
+        x,
+        torch.zeros(8, dtype=torch.long),
+        threat,
+        steps=20,
+        rel_step_size=2.0,
+        seed=0,
     )
     assert contains(threat, z, x).all()
     assert ((z - x) @ w >= 0.99 * best_linear_gain(threat, w, x)).all()
@@ -38,7 +44,9 @@ def test_starts_belong_to_the_examples() -> None:
     whole = maximize_loss(model, x, y, Linf(0.2), steps=3, rel_step_size=0.5, seed=1, ids=ids)
     back = maximize_loss(model, x.flip(0), y, Linf(0.2), steps=3, rel_step_size=0.5, seed=1, ids=ids.flip(0))
     assert torch.equal(back.flip(0), whole)
-    assert not torch.equal(maximize_loss(model, x, y, Linf(0.2), steps=3, rel_step_size=0.5, seed=2, ids=ids), whole)
+    assert not torch.equal(
+        maximize_loss(model, x, y, Linf(0.2), steps=3, rel_step_size=0.5, seed=2, ids=ids), whole
+    )
 
 
 def test_the_net_in_training_is_left_as_it_is() -> None:

@@ -1,4 +1,6 @@
-"""Gradients taken through another image than the candidate's: counted, and judged only where the two are one."""
+"""Gradients taken through another image than the candidate's: counted, and judged only where the two are
+one.
+"""
 
 import torch
 from torch import Tensor
@@ -41,7 +43,10 @@ def test_a_break_that_was_shown_is_a_break_where_nothing_was_changed() -> None:
     probe = search(line, torch.full((2, 1, 2, 2), 0.4))
     z = torch.full((2, 1, 2, 2), 0.8)
     probe.value_and_grad(
-        z, torch.arange(2), probe.goal.margin, lambda image: torch.where(torch.tensor([True, False]).view(2, 1, 1, 1), image, 0.9)
+        z,
+        torch.arange(2),
+        probe.goal.margin,
+        lambda image: torch.where(torch.tensor([True, False]).view(2, 1, 1, 1), image, 0.9),
     )
     assert probe.success.tolist() == [True, False]
 

@@ -18,7 +18,10 @@ def test_hope_is_lost_where_the_pace_so_far_is_too_slow() -> None:
 
 
 def test_who_stands_still_below_zero_is_given_up_and_at_zero_not() -> None:
-    assert can_still_succeed(torch.tensor([-1.0, 0.0]), torch.tensor([-1.0, 0.0]), 5, 10, 100.0).tolist() == [False, True]
+    assert can_still_succeed(torch.tensor([-1.0, 0.0]), torch.tensor([-1.0, 0.0]), 5, 10, 100.0).tolist() == [
+        False,
+        True,
+    ]
 
 
 def test_random_search_gives_up_at_a_tenth_of_its_questions_at_the_earliest() -> None:

@@ -27,4 +27,9 @@ def test_the_margin_says_the_same_but_for_ties() -> None:
 def test_a_break_is_wrong_and_inside() -> None:
     x = torch.tensor([[0.5], [0.5], [0.5], [0.95]])
     z = torch.tensor([[0.55], [0.55], [0.65], [1.01]])
-    assert is_valid_success(torch.tensor([True, False, True, True]), z, x, Linf(0.1)).tolist() == [True, False, False, False]
+    assert is_valid_success(torch.tensor([True, False, True, True]), z, x, Linf(0.1)).tolist() == [
+        True,
+        False,
+        False,
+        False,
+    ]

@@ -17,7 +17,9 @@ def test_lengths_fall_from_the_rate_to_nearly_nothing() -> None:
     assert cosine_step_sizes(0.0, 3, 1.0) == (0.0, 0.0, 0.0)
 
 
-@pytest.mark.parametrize(("steps", "rate"), [(0, 1.0), (-3, 1.0), (5, 0.0), (5, -1.0), (5, float("nan")), (5, float("inf"))])
+@pytest.mark.parametrize(
+    ("steps", "rate"), [(0, 1.0), (-3, 1.0), (5, 0.0), (5, -1.0), (5, float("nan")), (5, float("inf"))]
+)
 def test_no_steps_are_refused(steps: int, rate: float) -> None:
     with pytest.raises(SettingError, match="expected"):
         cosine_step_sizes(0.1, steps, rate)

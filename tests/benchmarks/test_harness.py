@@ -17,7 +17,8 @@ def test_a_slower_peer_gives_a_ratio_above_one(monkeypatch):
     result = compare_times("x", lambda: None, lambda: None, rounds=1, notes="same answer")
     assert result.ratios == (3.0,)
     assert result.line() == (
-        "x: peer/ours 3.00 / 3.00 / 3.00 (min / median / max of 1); ours 1.000 / 1.000 / 1.000 s, peer 3.000 / 3.000 / 3.000 s; same answer"
+        "x: peer/ours 3.00 / 3.00 / 3.00 (min / median / max of 1); ours 1.000 / 1.000 / 1.000 s, peer 3.000 "
+        "/ 3.000 / 3.000 s; same answer"
     )
 
 

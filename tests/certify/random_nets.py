@@ -1,4 +1,6 @@
-"""Layers of given numbers, small random nets of every layer that has a bound rule, and points of a ball to hold against their bounds."""
+"""Layers of given numbers, small random nets of every layer that has a bound rule, and points of a ball to
+hold against their bounds.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +40,9 @@ class Residual(nn.Module):
 def nets() -> dict[str, nn.Module]:
     """Nets for inputs (B, 2, 5, 5)."""
     return {
-        "dense": nn.Sequential(nn.Flatten(), nn.Linear(50, 12), nn.ReLU(), nn.Linear(12, 8), nn.LeakyReLU(0.2), nn.Linear(8, 3)),
+        "dense": nn.Sequential(
+            nn.Flatten(), nn.Linear(50, 12), nn.ReLU(), nn.Linear(12, 8), nn.LeakyReLU(0.2), nn.Linear(8, 3)
+        ),
         "linear": nn.Sequential(nn.Flatten(), nn.Linear(50, 3, bias=False)),
         "conv": nn.Sequential(
             Normalise([0.5, 0.4], [0.2, 0.3]),
@@ -108,12 +112,17 @@ def points(model, x: Tensor, y: Tensor, threat: Threat, seed: int) -> list[Tenso
     found = [x]
     for number in range(3):
         draw = ExampleRNG(seed, torch.arange(len(x))).fold_in("points", number)
-        found += [threat.sample(x, draw), threat.project(x + threat.steepest_step(draw.normal(x), threat.eps), x)]
+        found += [
+            threat.sample(x, draw),
+            threat.project(x + threat.steepest_step(draw.normal(x), threat.eps), x),
+        ]
     z = threat.sample(x, ExampleRNG(seed, torch.arange(len(x))))
     for _ in range(5):
         z = z.detach().requires_grad_()
         logits = model(z)
         rest = logits.scatter(1, y[:, None], -torch.inf).amax(1) - logits.gather(1, y[:, None])[:, 0]
-        z = threat.project(z.detach() + threat.steepest_step(torch.autograd.grad(rest.sum(), z)[0], threat.eps / 2), x)
+        z = threat.project(
+            z.detach() + threat.steepest_step(torch.autograd.grad(rest.sum(), z)[0], threat.eps / 2), x
+        )
         found.append(z)
     return [point.detach() for point in found]

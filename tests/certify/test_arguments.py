@@ -28,19 +28,67 @@ def smoothed(model=None):
 
 
 WRONG = {
-    "bounds, list": (lambda: bounded(x=X.tolist()), DataError, "inputs in a list; expected a tensor.*as_tensor"),
-    "bounds, labels": (lambda: bounded(y=[0, 0, 0]), DataError, "labels in a list; expected a tensor.*as_tensor"),
-    "bounds, threat": (lambda: bounded(threat=0.1), SettingError, r"threat of 0\.1 \(float\); expected a ball"),
-    "bounds, text": (lambda: bounded(threat="linf:0.1"), SettingError, r"threat of 'linf:0\.1' \(str\); expected a ball"),
-    "bounds, eps": (lambda: bounded(eps=0.1), SettingError, r"eps = 0\.1 \(float\); expected a tensor \(3,\)"),
-    "radius, threat": (lambda: largest_certified_radius(IntervalBounds(), Classifier(net()), X, Y, 0.1), SettingError, "expected a ball"),
-    "radius, list": (lambda: largest_certified_radius(IntervalBounds(), Classifier(net()), X.tolist(), Y, Linf(0.1)), DataError, "a list"),
-    "smoothing, list": (lambda: smoothed().certify(X.tolist(), Y), DataError, "inputs in a list; expected a tensor.*as_tensor"),
-    "smoothing, labels": (lambda: smoothed().certify(X, [0, 0, 0]), DataError, "labels in a list; expected a tensor"),
+    "bounds, list": (
+        lambda: bounded(x=X.tolist()),
+        DataError,
+        "inputs in a list; expected a tensor.*as_tensor",
+    ),
+    "bounds, labels": (
+        lambda: bounded(y=[0, 0, 0]),
+        DataError,
+        "labels in a list; expected a tensor.*as_tensor",
+    ),
+    "bounds, threat": (
+        lambda: bounded(threat=0.1),
+        SettingError,
+        r"threat of 0\.1 \(float\); expected a ball",
+    ),
+    "bounds, text": (
+        lambda: bounded(threat="linf:0.1"),
+        SettingError,
+        r"threat of 'linf:0\.1' \(str\); expected a ball",
+    ),
+    "bounds, eps": (
+        lambda: bounded(eps=0.1),
+        SettingError,
+        r"eps = 0\.1 \(float\); expected a tensor \(3,\)",
+    ),
+    "radius, threat": (
+        lambda: largest_certified_radius(IntervalBounds(), Classifier(net()), X, Y, 0.1),
+        SettingError,
+        "expected a ball",
+    ),
+    "radius, list": (
+        lambda: largest_certified_radius(IntervalBounds(), Classifier(net()), X.tolist(), Y, Linf(0.1)),
+        DataError,
+        "a list",
+    ),
+    "smoothing, list": (
+        lambda: smoothed().certify(X.tolist(), Y),
+        DataError,
+        "inputs in a list; expected a tensor.*as_tensor",
+    ),
+    "smoothing, labels": (
+        lambda: smoothed().certify(X, [0, 0, 0]),
+        DataError,
+        "labels in a list; expected a tensor",
+    ),
     "smoothing, threat": (lambda: smoothed().certify(X, Y, 0.1), SettingError, "proves L2 balls; got 0.1"),
-    "smoothing, ids": (lambda: smoothed().certify(X, Y, ids=[0, 1, 2]), DataError, "ids in a list; expected a tensor.*as_tensor"),
-    "prediction, list": (lambda: smoothed().predict(X.tolist()), DataError, "inputs in a list; expected a tensor"),
-    "a bare net": (lambda: smoothed(net()), ModelError, r"a Sequential; expected a model: SmoothedClassifier\(Classifier\(net\), 0\.25\)"),
+    "smoothing, ids": (
+        lambda: smoothed().certify(X, Y, ids=[0, 1, 2]),
+        DataError,
+        "ids in a list; expected a tensor.*as_tensor",
+    ),
+    "prediction, list": (
+        lambda: smoothed().predict(X.tolist()),
+        DataError,
+        "inputs in a list; expected a tensor",
+    ),
+    "a bare net": (
+        lambda: smoothed(net()),
+        ModelError,
+        r"a Sequential; expected a model: SmoothedClassifier\(Classifier\(net\), 0\.25\)",
+    ),
 }
 
 
@@ -55,7 +103,10 @@ def test_wrong_types_are_named_with_what_to_give(ask, error, told):
 def test_a_compiled_program_is_refused_with_what_to_do(how):
     made = torch.jit.trace(net(), X) if how == "traced" else torch.jit.script(net())
     made = nn.Sequential(made).eval() if how == "inside" else made
-    with pytest.raises(ModelError, match=r"scripted or traced.*expected the torch\.nn\.Module that it was made from.*load_state_dict"):
+    with pytest.raises(
+        ModelError,
+        match=r"scripted or traced.*expected the torch\.nn\.Module that it was made from.*load_state_dict",
+    ):
         IntervalBounds()(Classifier(made), X, Y, Linf(0.1))
 
 
@@ -83,13 +134,18 @@ def test_what_answers_by_its_batch_is_refused_by_bounds_and_by_smoothing(body):
     model = Classifier(Body(body).eval())
     with pytest.raises(ModelError):
         IntervalBounds()(model, X, Y, Linf(0.01))
-    for ask in (lambda: smoothed(model).certify(X, Y, L2(0.1)), lambda: smoothed(model).predict(X, noise_samples=50)):
+    for ask in (
+        lambda: smoothed(model).certify(X, Y, L2(0.1)),
+        lambda: smoothed(model).predict(X, noise_samples=50),
+    ):
         with pytest.raises(ModelError, match=r"alone than in a batch of two.*at random"):
             ask()
 
 
 def test_len_in_a_forward_is_named():
-    with pytest.raises(ModelError, match=r"asks for a len\(\), such as len\(x\), the batch size.*x\.flatten\(1\)"):
+    with pytest.raises(
+        ModelError, match=r"asks for a len\(\), such as len\(x\), the batch size.*x\.flatten\(1\)"
+    ):
         IntervalBounds()(Classifier(Body(BY_THE_BATCH["len(x)"]).eval()), X, Y, Linf(0.01))
 
 

@@ -1,4 +1,6 @@
-"""Ways in which certificates were false: what is bounded must be what runs, on every device and in every batch."""
+"""Ways in which certificates were false: what is bounded must be what runs, on every device and in every
+batch.
+"""
 
 import copy
 import io
@@ -63,7 +65,9 @@ def restored(*undo):
 
 
 class Vanishing(nn.Module):
-    """Class 0 leads by 6e13 - 7.1e14 relu(x - 0.5) in the type of the model, whatever the numbers are in Python."""
+    """Class 0 leads by 6e13 - 7.1e14 relu(x - 0.5) in the type of the model, whatever the numbers are in
+    Python.
+    """
 
     def __init__(self):
         super().__init__()
@@ -81,7 +85,9 @@ def test_a_number_below_the_smallest_normal_one_is_refused():
 
 
 @pytest.mark.parametrize("number", [1e-46, -1e-39, 1e39, float("inf"), float("nan")])
-@pytest.mark.parametrize("use", [lambda x, c: x + c, lambda x, c: c - x, lambda x, c: x * c, lambda x, c: x / c, F.leaky_relu])
+@pytest.mark.parametrize(
+    "use", [lambda x, c: x + c, lambda x, c: c - x, lambda x, c: x * c, lambda x, c: x / c, F.leaky_relu]
+)
 def test_a_number_that_the_type_does_not_hold_is_refused(number, use):
     with pytest.raises(ModelError):
         certify(Forward(lambda net, x: use(net.a(x), number)))
@@ -103,7 +109,11 @@ def test_a_divisor_whose_inverse_devices_disagree_on_is_refused(divisor):
 def test_a_tensor_of_another_type_is_refused(tensor):
     with pytest.raises(ModelError, match="expected one type"):
         certify(Forward(lambda net, x: net.a(x) * net.scale, scale=tensor))
-    assert certify(Forward(lambda net, x: net.a(x) * net.scale, scale=torch.tensor([1, 2, 3]))).margin.isfinite().all()
+    assert (
+        certify(Forward(lambda net, x: net.a(x) * net.scale, scale=torch.tensor([1, 2, 3])))
+        .margin.isfinite()
+        .all()
+    )
 
 
 class Halved(torch.Tensor):
@@ -129,7 +139,11 @@ def test_arithmetic_on_the_nets_own_tensors_is_refused_in_proofs_and_allowed_in_
     net.gain = nn.Parameter(torch.ones(3))
     with pytest.raises(ModelError, match="tensors alone"):
         certify(net)
-    assert worst_case_logits(TracedNetwork.trace(net), torch.rand(2, 3), torch.tensor([0, 1]), Linf(0.1)).isfinite().all()
+    assert (
+        worst_case_logits(TracedNetwork.trace(net), torch.rand(2, 3), torch.tensor([0, 1]), Linf(0.1))
+        .isfinite()
+        .all()
+    )
 
 
 # Numbers below the smallest normal one, kept or flushed to zero
@@ -156,12 +170,16 @@ def by_a_normalisation():
 
 
 def by_a_buffer():
-    return nn.Sequential(dense([[1e36]], [0.0]), Forward(lambda net, x: x * net.scale, scale=torch.tensor([5e-39])))
+    return nn.Sequential(
+        dense([[1e36]], [0.0]), Forward(lambda net, x: x * net.scale, scale=torch.tensor([5e-39]))
+    )
 
 
 @pytest.mark.parametrize("inner", [by_a_weight, by_a_normalisation, by_a_buffer])
 def test_a_denormal_factor_is_bounded_whether_it_is_kept_or_flushed(inner):
-    """Class 0 leads by 5 x - 1 where such factors are kept, and class 1 by 1 where they are taken for zero."""
+    """Class 0 leads by 5 x - 1 where such factors are kept, and class 1 by 1 where they are taken for
+    zero.
+    """
     net = nn.Sequential(inner(), dense([[1000.0], [0.0]], [-1.0, 0.0])).eval()
     model, x, y = Classifier(net), torch.tensor([[0.7]]), torch.tensor([0])
     assert model.predict(x) == 0
@@ -180,7 +198,9 @@ def test_a_normalisation_whose_first_step_may_overflow_is_not_bounded():
     for mean, bounded in ((-5e37, True), (-3e38, False)):
         norm.running_mean.fill_(mean)
         span = Interval(torch.full((1, 1), 5e37, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64))
-        assert bound_layer(norm, span, rounding_model(torch.float32), "norm").radius.isfinite().item() is bounded
+        assert (
+            bound_layer(norm, span, rounding_model(torch.float32), "norm").radius.isfinite().item() is bounded
+        )
 
 
 # Examples that meet others
@@ -212,7 +232,9 @@ def test_a_forward_whose_examples_may_meet_is_refused(body):
 
 
 @pytest.mark.parametrize(
-    "layer", [nn.Conv2d(1, 1, 1), nn.MaxPool2d(2), nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1)], ids=lambda layer: type(layer).__name__
+    "layer",
+    [nn.Conv2d(1, 1, 1), nn.MaxPool2d(2), nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1)],
+    ids=lambda layer: type(layer).__name__,
 )
 def test_three_dimensions_into_a_layer_of_pictures_are_refused(layer):
     with pytest.raises(ModelError, match="of 3 dimensions"):
@@ -376,7 +398,9 @@ TURNS = [0]
 
 
 class Turning(nn.Module):
-    """Does what ``then`` says from its eighth forward on; what is counted is no part of the model, so that its hash stays."""
+    """Does what ``then`` says from its eighth forward on; what is counted is no part of the model, so that
+    its hash stays.
+    """
 
     def __init__(self, then):
         super().__init__()
@@ -395,7 +419,11 @@ def lowered(net, x):
         precisely()
 
 
-THEN = {"a number": lambda net, x: net.a(x * 0.1), "an operation": lambda net, x: F.relu(net.a(x)), "fewer bits": lowered}
+THEN = {
+    "a number": lambda net, x: net.a(x * 0.1),
+    "an operation": lambda net, x: F.relu(net.a(x)),
+    "fewer bits": lowered,
+}
 
 
 @pytest.mark.parametrize("then", THEN.values(), ids=THEN)
@@ -416,14 +444,22 @@ def test_a_model_that_changes_between_the_calls_of_one_search_is_refused(monkeyp
 
     monkeypatch.setattr(radius_search._Search, "refine", changing)
     with pytest.raises(ModelError, match="changes while"):
-        largest_certified_radius(IntervalBounds(), Classifier(net), torch.tensor([[0.5]]), torch.tensor([0]), Linf(0.01))
+        largest_certified_radius(
+            IntervalBounds(), Classifier(net), torch.tensor([[0.5]]), torch.tensor([0]), Linf(0.01)
+        )
 
 
 def test_a_net_is_read_once_for_all_calls_of_a_search(monkeypatch):
     read = []
-    monkeypatch.setattr(graph.TracedNetwork, "trace", lambda *given, of=graph.TracedNetwork.trace: read.append(given) or of(*given))
+    monkeypatch.setattr(
+        graph.TracedNetwork,
+        "trace",
+        lambda *given, of=graph.TracedNetwork.trace: read.append(given) or of(*given),
+    )
     model = Classifier(dense([[1.0], [0.0]], [0.0, 0.1]).eval())
-    outcome = largest_certified_radius(IntervalBounds(), model, torch.tensor([[0.5]]), torch.tensor([0]), Linf(0.01))
+    outcome = largest_certified_radius(
+        IntervalBounds(), model, torch.tensor([[0.5]]), torch.tensor([0]), Linf(0.01)
+    )
     assert outcome.radius.item() == pytest.approx(0.4, rel=0.01)
     assert outcome.forwards.item() > 4
     assert len(read) == 1
@@ -500,7 +536,9 @@ def test_a_number_that_is_copied_moves_all_its_copies(copy):
 
 
 def test_a_gray_picture_normalised_to_three_channels_is_bounded():
-    net = nn.Sequential(Normalise([0.0] * 3, [1.0] * 3), nn.Flatten(), dense([[-1.0] * 3, [0.0] * 3], [1.8, 0.0])).eval()
+    net = nn.Sequential(
+        Normalise([0.0] * 3, [1.0] * 3), nn.Flatten(), dense([[-1.0] * 3, [0.0] * 3], [1.8, 0.0])
+    ).eval()
     model, x, y = Classifier(net), torch.full((1, 1, 1, 1), 0.5), torch.tensor([0])
     assert model.predict(x + 0.15) == 1
     assert not IntervalBounds()(model, x, y, L2(0.15)).certified
@@ -516,7 +554,9 @@ class Scaling(Forward):
         return self.a(x)
 
 
-@pytest.mark.parametrize("when", [lambda _: True, lambda x: x.max() > 0.55], ids=["always", "for large inputs"])
+@pytest.mark.parametrize(
+    "when", [lambda _: True, lambda x: x.max() > 0.55], ids=["always", "for large inputs"]
+)
 def test_a_forward_that_does_another_thing_when_it_is_read_is_refused(when):
     with pytest.raises(ModelError, match="something else than was read"):
         certify(Scaling(when))
@@ -541,10 +581,18 @@ def test_a_layer_with_a_method_of_its_own_is_refused(name):
         certify(net, 1, 1, 4, 4)
 
 
-@pytest.mark.parametrize("eps", [torch.tensor([-0.1, 0.1, 0.1]), torch.tensor([0.1, 0.1]), torch.full((3, 3), 0.1)])
+@pytest.mark.parametrize(
+    "eps", [torch.tensor([-0.1, 0.1, 0.1]), torch.tensor([0.1, 0.1]), torch.full((3, 3), 0.1)]
+)
 def test_radii_that_are_none_are_refused(eps):
     with pytest.raises(SettingError, match="for each of 3 inputs"):
-        IntervalBounds()(Classifier(nn.Linear(3, 2).eval()), torch.rand(3, 3), torch.zeros(3, dtype=torch.long), Linf(0.1), eps=eps)
+        IntervalBounds()(
+            Classifier(nn.Linear(3, 2).eval()),
+            torch.rand(3, 3),
+            torch.zeros(3, dtype=torch.long),
+            Linf(0.1),
+            eps=eps,
+        )
 
 
 # What happens between the inputs that are looked at
@@ -617,7 +665,10 @@ def test_a_change_between_the_inputs_that_are_looked_at_is_seen_in_other_threads
     net = Forward(lambda net, x: net.last(aside(hidden, x) if isinstance(x, torch.Tensor) else x))
     net.last = dense([[-1.0], [0.0]], [0.7, 0.0])
     model = Classifier(net.eval())
-    assert (model.predict(torch.tensor([[0.5]])).item(), model.predict(torch.tensor([[0.56]])).item()) == (0, 1)
+    assert (model.predict(torch.tensor([[0.5]])).item(), model.predict(torch.tensor([[0.56]])).item()) == (
+        0,
+        1,
+    )
     with pytest.raises(ModelError, match=r"without values|something else than was read"):
         certify(net, 1, 1)
 
@@ -630,7 +681,9 @@ GRADIENTS = {
 
 
 @pytest.mark.parametrize("when", GRADIENTS.values(), ids=GRADIENTS)
-@pytest.mark.parametrize("then", [lambda net, x: -net.a(x), lambda net, x: net.c(x)], ids=["an operation", "other weights"])
+@pytest.mark.parametrize(
+    "then", [lambda net, x: -net.a(x), lambda net, x: net.c(x)], ids=["an operation", "other weights"]
+)
 def test_a_forward_that_does_another_thing_with_gradients_is_refused_however_it_hides_when_read(when, then):
     net = Forward(lambda net, x: then(net, x) if isinstance(x, torch.Tensor) and when(x) else net.a(x))
     net.c = nn.Linear(3, 3)
@@ -644,8 +697,17 @@ def test_a_forward_that_does_another_thing_where_gradients_are_on_is_refused():
 
 
 def test_what_cannot_run_without_values_is_refused_with_why():
-    with pytest.raises(ModelError, match=r"fails on an input without values.*cannot be called on meta.*no form for the meta device"):
-        certify(Forward(lambda net, x: net.a(x) if not isinstance(x, torch.Tensor) or aside(lambda: float(x[0, 0])) else x))
+    with pytest.raises(
+        ModelError,
+        match=r"fails on an input without values.*cannot be called on meta.*no form for the meta device",
+    ):
+        certify(
+            Forward(
+                lambda net, x: (
+                    net.a(x) if not isinstance(x, torch.Tensor) or aside(lambda: float(x[0, 0])) else x
+                )
+            )
+        )
 
 
 @pytest.mark.parametrize(
@@ -666,7 +728,11 @@ def test_what_reads_no_value_is_certified_with_and_without_gradients(body):
 def test_values_and_gradients_are_looked_for_once_a_search_and_shape(monkeypatch):
     looks = []
     monkeypatch.setattr(certifier, "require_no_value_read", lambda *given: looks.append(given))
-    model, x, y = Classifier(dense([[1.0], [0.0]], [0.0, 0.1]).eval()), torch.tensor([[0.5]]), torch.tensor([0])
+    model, x, y = (
+        Classifier(dense([[1.0], [0.0]], [0.0, 0.1]).eval()),
+        torch.tensor([[0.5]]),
+        torch.tensor([0]),
+    )
     assert largest_certified_radius(IntervalBounds(), model, x, y, Linf(0.01)).forwards.item() > 4
     assert len(looks) == 1
     pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), dense([[1.0], [0.0]], [0.0, 0.1]))
@@ -699,7 +765,11 @@ def test_whatever_python_takes_for_true_writes_in_place(kind, flag):
 
     def body(net, x):
         h = net.inner(x)
-        {"layer": lambda: net.relu(h), "function": lambda: F.relu(h, flag), "keyword": lambda: F.relu(h, inplace=flag)}[kind]()
+        {
+            "layer": lambda: net.relu(h),
+            "function": lambda: F.relu(h, flag),
+            "keyword": lambda: F.relu(h, inplace=flag),
+        }[kind]()
         return net.last(h)
 
     net = Forward(body)
@@ -714,7 +784,11 @@ def test_whatever_python_takes_for_true_writes_in_place(kind, flag):
 def test_a_normalisation_scales_by_the_weights_that_it_has(affine):
     """Class 0 leads by 2.2 - 5 x0 + x1, or by 2.2 + x0 + x1 where there is no weight."""
     norm = nn.BatchNorm1d(2, affine=affine)
-    norm.affine, norm.weight, norm.bias = False, nn.Parameter(torch.tensor([-5.0, 1.0])), nn.Parameter(torch.zeros(2))
+    norm.affine, norm.weight, norm.bias = (
+        False,
+        nn.Parameter(torch.tensor([-5.0, 1.0])),
+        nn.Parameter(torch.zeros(2)),
+    )
     net = nn.Sequential(norm, dense([[1.0, 1.0], [0.0, 0.0]], [2.2, 0.0])).eval()
     assert Classifier(net).predict(torch.tensor([[0.6, 0.4]])).item() == 1
     assert not certify(net, 1, 2).certified
@@ -744,7 +818,9 @@ def test_a_weight_that_is_an_attribute_and_no_parameter_must_be_a_plain_tensor()
 
 
 def test_a_layer_whose_class_was_given_another_forward_sounds_the_alarm(monkeypatch):
-    """Class 0 leads by more than its bound at each input, so that the wrong values are seen between the layers alone."""
+    """Class 0 leads by more than its bound at each input, so that the wrong values are seen between the
+    layers alone.
+    """
     net = nn.Sequential(nn.ReLU(), dense([[1.0, 0.0], [0.0, 0.0]], [2.0, 0.0]))
     monkeypatch.setattr(nn.ReLU, "forward", lambda self, x: x * 2.0)
     with pytest.raises(ContradictionError, match="operation '0' returns 1"):
@@ -752,13 +828,19 @@ def test_a_layer_whose_class_was_given_another_forward_sounds_the_alarm(monkeypa
 
 
 def rising(self, x):
-    """A linear layer of two outputs with a term of its own above 0.6, which no input that is certified reaches by itself."""
+    """A linear layer of two outputs with a term of its own above 0.6, which no input that is certified
+    reaches by itself.
+    """
     z = F.linear(x, self.weight, self.bias)
     return z + 10 * F.linear(F.relu(x - 0.6), self.weight) if self.out_features == 2 else z
 
 
-@pytest.mark.parametrize("behind", [[], [nn.Identity()], [nn.Linear(2, 2)]], ids=["last", "hidden", "before the last"])
-def test_a_linear_layer_whose_class_was_given_another_forward_sounds_the_alarm_wherever_it_stands(monkeypatch, behind):
+@pytest.mark.parametrize(
+    "behind", [[], [nn.Identity()], [nn.Linear(2, 2)]], ids=["last", "hidden", "before the last"]
+)
+def test_a_linear_layer_whose_class_was_given_another_forward_sounds_the_alarm_wherever_it_stands(
+    monkeypatch, behind
+):
     net = nn.Sequential(nn.Flatten(), dense([[-0.1] * 16, [0.1] * 16], [2.0, 0.0]), *behind)
     assert certify(net, 2, 1, 4, 4, eps=0.15).margin.isfinite().all()
     monkeypatch.setattr(nn.Linear, "forward", rising)
@@ -769,7 +851,9 @@ def test_a_linear_layer_whose_class_was_given_another_forward_sounds_the_alarm_w
 def test_a_head_of_one_logit_whose_class_was_given_another_forward_sounds_the_alarm(monkeypatch):
     net = nn.Sequential(nn.Flatten(), dense([[0.1] * 16], [-2.0]))
     assert certify(net, 2, 1, 4, 4, eps=0.15).certified.all()
-    monkeypatch.setattr(nn.Linear, "forward", lambda self, x: F.linear(x + 10 * F.relu(x - 0.6), self.weight, self.bias))
+    monkeypatch.setattr(
+        nn.Linear, "forward", lambda self, x: F.linear(x + 10 * F.relu(x - 0.6), self.weight, self.bias)
+    )
     with pytest.raises(ContradictionError, match="operation '1' returns"):
         certify(net, 2, 1, 4, 4, eps=0.15)
 
@@ -777,11 +861,15 @@ def test_a_head_of_one_logit_whose_class_was_given_another_forward_sounds_the_al
 @pytest.mark.parametrize("logits", [1, 2])
 def test_margins_that_forget_the_radius_sound_the_alarm(monkeypatch, logits):
     """The slopes have one sign, so that the points of the ball that are looked at are the worst ones."""
-    net = nn.Sequential(nn.Flatten(), dense([[-0.1] * 16, [0.1] * 16][-logits:], [1.7, 0.0] if logits == 2 else [-1.0]))
+    net = nn.Sequential(
+        nn.Flatten(), dense([[-0.1] * 16, [0.1] * 16][-logits:], [1.7, 0.0] if logits == 2 else [-1.0])
+    )
     assert not certify(net, 2, 1, 4, 4, eps=0.2).certified.any()
     merged = graph._margins_through_head
     monkeypatch.setattr(
-        graph, "_margins_through_head", lambda head, span, *rest: merged(head, Interval(span.center, span.radius * 0), *rest)
+        graph,
+        "_margins_through_head",
+        lambda head, span, *rest: merged(head, Interval(span.center, span.radius * 0), *rest),
     )
     with pytest.raises(ContradictionError, match="prove a margin of at least"):
         certify(net, 2, 1, 4, 4, eps=0.2)
@@ -801,7 +889,9 @@ def test_margins_without_a_merged_head_are_held_against_the_answers_too(monkeypa
 @pytest.mark.parametrize("behind", [[], [nn.ReLU()]], ids=["last", "hidden"])
 def test_a_layer_that_returns_no_number_inside_the_ball_sounds_the_alarm(monkeypatch, behind):
     net = nn.Sequential(dense([[1.0], [0.0]], [1.0, 0.0]), *behind)
-    monkeypatch.setattr(nn.Linear, "forward", lambda self, x: F.linear(x, self.weight, self.bias) / (x < 0.55) * (x < 0.55))
+    monkeypatch.setattr(
+        nn.Linear, "forward", lambda self, x: F.linear(x, self.weight, self.bias) / (x < 0.55) * (x < 0.55)
+    )
     with pytest.raises(ContradictionError, match="operation '0' returns nan"):
         certify(net, 1, 1)
 
@@ -809,12 +899,19 @@ def test_a_layer_that_returns_no_number_inside_the_ball_sounds_the_alarm(monkeyp
 @pytest.mark.parametrize("threat", [Linf(1e-320), L2(1e-320)])
 def test_a_radius_is_looked_for_whatever_the_smallest_threat(threat):
     model = Classifier(dense([[1.0], [0.0]], [0.0, 0.25]).eval())
-    assert largest_certified_radius(IntervalBounds(), model, torch.tensor([[0.5]]), torch.tensor([0]), threat).radius.item() > 0.24
+    assert (
+        largest_certified_radius(
+            IntervalBounds(), model, torch.tensor([[0.5]]), torch.tensor([0]), threat
+        ).radius.item()
+        > 0.24
+    )
 
 
 def test_pictures_of_whole_numbers_are_refused_by_smoothing():
     with pytest.raises(DataError, match="divide 8-bit images by 255"):
-        SmoothedClassifier(Classifier(nn.Linear(2, 2).eval()), 0.25).certify(torch.tensor([[0, 1]]), torch.tensor([0]))
+        SmoothedClassifier(Classifier(nn.Linear(2, 2).eval()), 0.25).certify(
+            torch.tensor([[0, 1]]), torch.tensor([0])
+        )
 
 
 def test_no_setting_of_a_layer_comes_from_the_batch_size():
@@ -832,7 +929,11 @@ def test_tensors_without_plain_values_and_training_mode_are_refused():
     x, y = torch.rand(1, 2), torch.zeros(1, dtype=torch.long)
     sparse = nn.Linear(2, 2).eval()
     sparse.weight = nn.Parameter(sparse.weight.detach().to_sparse())
-    for net, message in ((sparse, "sparse"), (nn.Linear(2, 2, device="meta").eval(), "meta"), (nn.Linear(2, 2).train(), "training mode")):
+    for net, message in (
+        (sparse, "sparse"),
+        (nn.Linear(2, 2, device="meta").eval(), "meta"),
+        (nn.Linear(2, 2).train(), "training mode"),
+    ):
         with pytest.raises(ModelError, match=message):
             IntervalBounds()(Classifier(net, allow_train_mode=True), x, y, Linf(0.1))
 
@@ -855,7 +956,9 @@ class Doubling:
 def test_an_answer_that_computes_with_its_logits_is_refused_by_name(answer):
     net = Forward(lambda net, x: answer(net.a(x))).eval()
     assert Classifier(net).predict(torch.rand(2, 3)).shape == (2,)
-    with pytest.raises(ModelError, match="into a Doubling, a dataclass or named tuple, which may compute with them"):
+    with pytest.raises(
+        ModelError, match="into a Doubling, a dataclass or named tuple, which may compute with them"
+    ):
         certify(net)
 
 
@@ -869,4 +972,6 @@ ORDINARY = {
 
 @pytest.mark.parametrize("body", ORDINARY.values(), ids=ORDINARY)
 def test_ordinary_ways_to_write_a_forward_are_bounded(body):
-    assert certify(Forward(body, mean=torch.full((3,), 0.5), std=torch.full((3,), 0.25))).margin.isfinite().all()
+    assert (
+        certify(Forward(body, mean=torch.full((3,), 0.5), std=torch.full((3,), 0.25))).margin.isfinite().all()
+    )

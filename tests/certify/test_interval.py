@@ -25,7 +25,12 @@ BALLS = st.sampled_from([Linf(0.0), Linf(0.01), Linf(0.1), Linf(1.0), L2(0.0), L
 
 
 @settings(deadline=None, max_examples=40)
-@given(name=st.sampled_from(NAMES), threat=BALLS, seed=st.integers(0, 10**6), size=st.sampled_from([0.1, 1.0, 5.0]))
+@given(
+    name=st.sampled_from(NAMES),
+    threat=BALLS,
+    seed=st.integers(0, 10**6),
+    size=st.sampled_from([0.1, 1.0, 5.0]),
+)
 def test_bounds_hold_what_the_float32_model_answers_inside_the_ball(name, threat, seed, size):
     model, x = Classifier(random_net(name, seed, size)), inputs(seed)
     y = model.predict(x) if seed % 2 else torch.zeros(len(x), dtype=torch.long)
@@ -39,7 +44,9 @@ def test_bounds_hold_what_the_float32_model_answers_inside_the_ball(name, threat
 def test_bounds_fall_as_eps_grows(name, ball, seed):
     model, x = Classifier(random_net(name, seed)), inputs(seed)
     y = model.predict(x)
-    margins = [IntervalBounds()(model, x, y, ball(eps)).margin for eps in (0.0, 0.001, 0.01, 0.02, 0.1, 0.5, 1.0)]
+    margins = [
+        IntervalBounds()(model, x, y, ball(eps)).margin for eps in (0.0, 0.001, 0.01, 0.02, 0.1, 0.5, 1.0)
+    ]
     for larger, smaller in itertools.pairwise(margins):
         assert (smaller <= larger + 1e-12 * larger.abs()).all()
 
@@ -64,7 +71,9 @@ def test_one_eps_an_example_is_that_threat_for_each(name, seed):
     for ball in (Linf, L2):
         mixed = IntervalBounds()(model, x, y, ball(1.0), eps=torch.tensor(sizes, dtype=torch.float64)).margin
         for row, eps in enumerate(sizes):
-            torch.testing.assert_close(mixed[row], IntervalBounds()(model, x, y, ball(eps)).margin[row], rtol=1e-9, atol=1e-12)
+            torch.testing.assert_close(
+                mixed[row], IntervalBounds()(model, x, y, ball(eps)).margin[row], rtol=1e-9, atol=1e-12
+            )
 
 
 @settings(deadline=None, max_examples=20)
@@ -75,7 +84,12 @@ def test_a_linear_model_in_linf_is_solved_exactly(seed, eps):
     weight, flat = model.net[1].weight.double(), x.double().flatten(1)
     low, high = (flat - eps).clamp(min=0), (flat + eps).clamp(max=1)
     lead = weight[y][:, None] - weight
-    exact = (lead * torch.where(lead > 0, low[:, None], high[:, None])).sum(2).scatter(1, y[:, None], torch.inf).amin(1)
+    exact = (
+        (lead * torch.where(lead > 0, low[:, None], high[:, None]))
+        .sum(2)
+        .scatter(1, y[:, None], torch.inf)
+        .amin(1)
+    )
     lower = IntervalBounds()(model, x, y, Linf(eps)).margin
     assert (lower <= exact).all()
     assert (lower >= exact - 2e-4).all()
@@ -84,7 +98,10 @@ def test_a_linear_model_in_linf_is_solved_exactly(seed, eps):
 @settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 10**6), eps=st.floats(1e-3, 0.3))
 def test_a_linear_model_in_l2_is_solved_exactly_away_from_the_box(seed, eps):
-    model, x = Classifier(random_net("linear", seed)), torch.rand(4, 2, 5, 5, generator=torch.Generator().manual_seed(seed)) * 0.4 + 0.3
+    model, x = (
+        Classifier(random_net("linear", seed)),
+        torch.rand(4, 2, 5, 5, generator=torch.Generator().manual_seed(seed)) * 0.4 + 0.3,
+    )
     y = model.predict(x)
     weight = model.net[1].weight.double()
     lead = weight[y][:, None] - weight
@@ -128,14 +145,18 @@ def test_merging_the_last_layer_keeps_what_logits_share():
     net = nn.Sequential(dense([[1.0], [1.0]], [0.0, 0.0]), dense([[5.0, 5.0], [5.0, 5.0]], [0.1, 0.0])).eval()
     x, y = torch.tensor([[0.5]]), torch.tensor([0])
     assert IntervalBounds()(Classifier(net), x, y, Linf(0.3)).certified.all()
-    assert not IntervalBounds()(Classifier(nn.Sequential(net, nn.Identity()).eval()), x, y, Linf(0.3)).certified.any()
+    assert not IntervalBounds()(
+        Classifier(nn.Sequential(net, nn.Identity()).eval()), x, y, Linf(0.3)
+    ).certified.any()
 
 
 def test_a_margin_that_float32_rounds_away_is_not_certified():
     net = nn.Sequential(dense([[1.0]], [1e8]), dense([[1.0]], [-1e8])).eval()
     x, y = torch.tensor([[0.9]]), torch.tensor([1])
     assert Classifier(net).predict(x) == 0
-    assert TracedNetwork.trace(net.double()).margin_bounds(input_interval(x.double(), Linf(0.1)), y)[0, 0] > 0.7
+    assert (
+        TracedNetwork.trace(net.double()).margin_bounds(input_interval(x.double(), Linf(0.1)), y)[0, 0] > 0.7
+    )
     outcome = IntervalBounds()(Classifier(net.float()), x, y, Linf(0.1))
     assert not outcome.certified
     assert not outcome.failed
@@ -150,7 +171,9 @@ def test_a_float64_input_is_rounded_by_a_float32_model():
 
 @pytest.mark.parametrize("bias", [math.nan, math.inf, 1e38])
 def test_what_is_not_finite_is_never_certified(bias):
-    net = nn.Sequential(dense([[1.0], [0.0]], [bias, 0.0]), nn.ReLU(), dense([[3.5, 0.0], [-3.5, 0.0]], [1.0, 0.0])).eval()
+    net = nn.Sequential(
+        dense([[1.0], [0.0]], [bias, 0.0]), nn.ReLU(), dense([[3.5, 0.0], [-3.5, 0.0]], [1.0, 0.0])
+    ).eval()
     outcome = IntervalBounds()(Classifier(net), torch.tensor([[0.5]]), torch.tensor([0]), Linf(0.1))
     assert not outcome.certified.any()
     assert outcome.margin.item() == -math.inf
@@ -158,7 +181,9 @@ def test_what_is_not_finite_is_never_certified(bias):
 
 
 def test_an_overflow_that_the_answer_hides_is_not_certified():
-    net = nn.Sequential(dense([[1.5e38, 1.5e38]], [-1e38]), nn.ReLU(), dense([[0.0], [0.0]], [1.0, 0.0])).eval()
+    net = nn.Sequential(
+        dense([[1.5e38, 1.5e38]], [-1e38]), nn.ReLU(), dense([[0.0], [0.0]], [1.0, 0.0])
+    ).eval()
     model, y = Classifier(net), torch.tensor([0])
     assert IntervalBounds()(model, torch.tensor([[0.1, 0.1]]), y, Linf(0.0)).certified
     outcome = IntervalBounds()(model, torch.tensor([[0.5, 0.5]]), y, Linf(0.4))
@@ -179,7 +204,9 @@ def test_the_model_is_left_as_it_was():
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("threat", [Linf(0.1), L2(0.1)])
 def test_an_empty_batch_has_an_empty_outcome(name, threat):
-    outcome = IntervalBounds()(Classifier(random_net(name, 0)), torch.zeros(0, 2, 5, 5), torch.zeros(0, dtype=torch.long), threat)
+    outcome = IntervalBounds()(
+        Classifier(random_net(name, 0)), torch.zeros(0, 2, 5, 5), torch.zeros(0, dtype=torch.long), threat
+    )
     assert outcome.certified.shape == outcome.margin.shape == outcome.failed.shape == (0,)
 
 
@@ -257,19 +284,40 @@ def via_product(net, h):
     return first - h
 
 
-BODIES = [lambda net, h: net.relu(h) + h, lambda net, h: F.relu(h, inplace=True) + h, via_view, via_sum, via_product]
+BODIES = [
+    lambda net, h: net.relu(h) + h,
+    lambda net, h: F.relu(h, inplace=True) + h,
+    via_view,
+    via_sum,
+    via_product,
+]
 
 
 @pytest.mark.parametrize("body", BODIES)
 def test_overwriting_a_value_that_is_read_again_is_refused(body):
     with pytest.raises(ModelError, match="overwrites a value"):
-        IntervalBounds()(Classifier(Overwriting(body).eval()), torch.rand(2, 3), torch.zeros(2, dtype=torch.long), Linf(0.1))
+        IntervalBounds()(
+            Classifier(Overwriting(body).eval()),
+            torch.rand(2, 3),
+            torch.zeros(2, dtype=torch.long),
+            Linf(0.1),
+        )
 
 
-@pytest.mark.parametrize("body", [lambda net, h: h + torch.randn(3), lambda net, h: h + torch.randn(h.shape), lambda net, h: h.add_(1.0)])
+@pytest.mark.parametrize(
+    "body",
+    [lambda net, h: h + torch.randn(3), lambda net, h: h + torch.randn(h.shape), lambda net, h: h.add_(1.0)],
+)
 def test_a_forward_that_draws_or_writes_is_refused(body):
-    with pytest.raises(ModelError, match=r"in a buffer|no bound rule|computes with the batch size|cannot be read as a graph"):
-        IntervalBounds()(Classifier(Overwriting(body).eval()), torch.rand(2, 3), torch.zeros(2, dtype=torch.long), Linf(0.1))
+    with pytest.raises(
+        ModelError, match=r"in a buffer|no bound rule|computes with the batch size|cannot be read as a graph"
+    ):
+        IntervalBounds()(
+            Classifier(Overwriting(body).eval()),
+            torch.rand(2, 3),
+            torch.zeros(2, dtype=torch.long),
+            Linf(0.1),
+        )
 
 
 class Afterwards(nn.Module):
@@ -296,12 +344,18 @@ class Unused(Afterwards):
 @pytest.mark.parametrize("kind", [Afterwards, Unused])
 def test_what_changes_the_logits_after_the_fact_is_refused(kind):
     with pytest.raises(ModelError, match=r"overwrites a value|no bound rule"):
-        IntervalBounds()(Classifier(kind().eval()), torch.rand(2, 3), torch.zeros(2, dtype=torch.long), Linf(0.1))
+        IntervalBounds()(
+            Classifier(kind().eval()), torch.rand(2, 3), torch.zeros(2, dtype=torch.long), Linf(0.1)
+        )
 
 
 def test_overwriting_a_value_that_is_not_read_again_is_no_matter():
     net = Overwriting(lambda net, h: net.relu(h) * 2.0).eval()
-    assert IntervalBounds()(Classifier(net), torch.rand(2, 3), torch.zeros(2, dtype=torch.long), Linf(0.1)).margin.isfinite().all()
+    assert (
+        IntervalBounds()(Classifier(net), torch.rand(2, 3), torch.zeros(2, dtype=torch.long), Linf(0.1))
+        .margin.isfinite()
+        .all()
+    )
 
 
 @pytest.mark.parametrize("layer", [1, 5])
@@ -332,7 +386,10 @@ class Answering(nn.Module):
 
     def __init__(self, pack):
         super().__init__()
-        self.hidden, self.last = dense([[0.0] * 3, [0.3] * 3], [1.0, 0.0]), dense([[10.0, -20.0], [0.0, 0.0]], [0.0, 0.0])
+        self.hidden, self.last = (
+            dense([[0.0] * 3, [0.3] * 3], [1.0, 0.0]),
+            dense([[10.0, -20.0], [0.0, 0.0]], [0.0, 0.0]),
+        )
         self.pack = pack
 
     def forward(self, x):
@@ -366,9 +423,13 @@ class Named(NamedTuple):
 
 def test_an_output_that_the_bounds_cannot_look_into_is_refused():
     with pytest.raises(
-        ModelError, match=r"into a Named, a dataclass or named tuple.* tensors, dicts and plain tuples: return one of these"
+        ModelError,
+        match=r"into a Named, a dataclass or named tuple.* tensors, dicts and plain tuples: "
+        r"return one of these",
     ):
-        IntervalBounds()(Classifier(Answering(Named).eval()), torch.full((1, 3), 0.5), torch.tensor([0]), Linf(0.1))
+        IntervalBounds()(
+            Classifier(Answering(Named).eval()), torch.full((1, 3), 0.5), torch.tensor([0]), Linf(0.1)
+        )
 
 
 def test_a_constant_for_each_example_of_a_batch_is_refused():
@@ -381,7 +442,9 @@ def test_a_constant_for_each_example_of_a_batch_is_refused():
             return x.flatten(1) * self.scale
 
     with pytest.raises(ModelError, match="expected one for all of them"):
-        TracedNetwork.trace(Rowwise()).margin_bounds(input_interval(inputs(0), Linf(0.1)), torch.zeros(4, dtype=torch.long))
+        TracedNetwork.trace(Rowwise()).margin_bounds(
+            input_interval(inputs(0), Linf(0.1)), torch.zeros(4, dtype=torch.long)
+        )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -391,30 +454,47 @@ def test_a_linear_layer_reaches_as_far_as_its_values_and_its_rounding(dtype, eps
     box = input_interval(torch.rand(5, 30, dtype=torch.float64), Linf(eps))
     weight, bias = layer.weight.double(), layer.bias.double()
     span = bound_layer(layer, box, arithmetic, "layer")
-    rounding = arithmetic.error_bound(31, box.magnitude @ weight.abs().T + bias.abs(), torch.ones(5, 1, dtype=torch.float64))
+    rounding = arithmetic.error_bound(
+        31, box.magnitude @ weight.abs().T + bias.abs(), torch.ones(5, 1, dtype=torch.float64)
+    )
     torch.testing.assert_close(span.radius, box.radius @ weight.abs().T + rounding, rtol=1e-12, atol=0)
 
 
 def test_a_mean_is_rounded_once_for_each_of_its_numbers():
     arithmetic = rounding_model(torch.float32)
-    for layer, shape in ((nn.AvgPool2d(8), (1, 1, 8, 8)), (nn.AvgPool2d(8), (1, 2, 8, 8)), (nn.AdaptiveAvgPool2d(1), (1, 3, 16, 4))):
-        span = bound_layer(layer, input_interval(torch.ones(shape, dtype=torch.float64), Linf(0.0)), arithmetic, "pool")
+    for layer, shape in (
+        (nn.AvgPool2d(8), (1, 1, 8, 8)),
+        (nn.AvgPool2d(8), (1, 2, 8, 8)),
+        (nn.AdaptiveAvgPool2d(1), (1, 3, 16, 4)),
+    ):
+        span = bound_layer(
+            layer, input_interval(torch.ones(shape, dtype=torch.float64), Linf(0.0)), arithmetic, "pool"
+        )
         assert (span.radius >= 64 * 2.0**-24).all()
 
 
 @pytest.mark.parametrize(
-    "layer", [nn.ReLU6(), nn.Hardtanh(), nn.Hardtanh(-0.5, 2.5), nn.Hardtanh(1, 3)], ids=["relu6", "default", "across", "above"]
+    "layer",
+    [nn.ReLU6(), nn.Hardtanh(), nn.Hardtanh(-0.5, 2.5), nn.Hardtanh(1, 3)],
+    ids=["relu6", "default", "across", "above"],
 )
 @pytest.mark.parametrize("radius", [0.0, 0.7, 9.0])
 def test_a_clamp_reaches_from_its_lowest_to_its_highest_value(layer, radius):
     """Against brute force: the layer itself at 1,001 points of each box."""
     center = torch.linspace(-9, 9, 61, dtype=torch.float64)[:, None]
     points = layer(center + radius * torch.linspace(-1, 1, 1001, dtype=torch.float64))
-    span = bound_layer(layer, Interval(center, torch.full_like(center, radius)), rounding_model(torch.float64), "clamp")
-    for end, found in ((span.lower, points.amin(1, keepdim=True)), (span.upper, points.amax(1, keepdim=True))):
+    span = bound_layer(
+        layer, Interval(center, torch.full_like(center, radius)), rounding_model(torch.float64), "clamp"
+    )
+    for end, found in (
+        (span.lower, points.amin(1, keepdim=True)),
+        (span.upper, points.amax(1, keepdim=True)),
+    ):
         torch.testing.assert_close(end, found, rtol=0, atol=1e-12)
     assert ((span.lower <= points) & (points <= span.upper)).all()
-    endless = bound_layer(layer, Interval(center, torch.full_like(center, math.inf)), rounding_model(torch.float32), "clamp")
+    endless = bound_layer(
+        layer, Interval(center, torch.full_like(center, math.inf)), rounding_model(torch.float32), "clamp"
+    )
     assert endless.radius.isinf().all()
 
 
@@ -441,17 +521,29 @@ def test_a_padding_and_a_reshape_that_are_not_what_they_seem_are_refused():
         (nn.Hardtanh(-1e-46, 1.0), "1e-46"),
     ):
         with pytest.raises(ModelError, match=said):
-            bound_layer(layer, input_interval(pictures.double(), Linf(0.1)), rounding_model(torch.float32), "layer")
+            bound_layer(
+                layer, input_interval(pictures.double(), Linf(0.1)), rounding_model(torch.float32), "layer"
+            )
     with pytest.raises(ModelError, match="of 3 dimensions"):
-        bound_layer(nn.ZeroPad2d(1), input_interval(pictures[0].double(), Linf(0.1)), rounding_model(torch.float32), "layer")
+        bound_layer(
+            nn.ZeroPad2d(1),
+            input_interval(pictures[0].double(), Linf(0.1)),
+            rounding_model(torch.float32),
+            "layer",
+        )
 
 
 def test_a_view_by_unflatten_that_is_overwritten_is_refused():
-    for body in (lambda net, h: net.relu(h) + net.other(h).flatten(1), lambda net, h: (net.other(h), net.relu(h))[0].flatten(1)):
+    for body in (
+        lambda net, h: net.relu(h) + net.other(h).flatten(1),
+        lambda net, h: (net.other(h), net.relu(h))[0].flatten(1),
+    ):
         net = Overwriting(body)
         net.other = nn.Unflatten(1, (3, 1))
         with pytest.raises(ModelError, match="overwrites a value"):
-            IntervalBounds()(Classifier(net.eval()), torch.rand(2, 3), torch.zeros(2, dtype=torch.long), Linf(0.1))
+            IntervalBounds()(
+                Classifier(net.eval()), torch.rand(2, 3), torch.zeros(2, dtype=torch.long), Linf(0.1)
+            )
 
 
 def test_a_division_may_be_a_product_with_the_inverse():
@@ -460,7 +552,9 @@ def test_a_division_may_be_a_product_with_the_inverse():
             return (x / 3.0).flatten(1)
 
     x = torch.rand(64, 2, dtype=torch.float32)
-    span = TracedNetwork.trace(Dividing())._propagate(input_interval(x.double(), Linf(0.0)), rounding_model(torch.float32))
+    span = TracedNetwork.trace(Dividing())._propagate(
+        input_interval(x.double(), Linf(0.0)), rounding_model(torch.float32)
+    )
     for quotient in (x / 3.0, x * torch.tensor(1.0).div(torch.tensor(3.0))):
         assert ((quotient.double() - span.center).abs() <= span.radius).all()
     assert (span.radius >= 3 * 2.0**-24 * x.double() / 3).all()

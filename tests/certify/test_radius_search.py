@@ -14,7 +14,9 @@ pytestmark = pytest.mark.rounding
 
 
 class Ideal:
-    """Certifies up to a known limit of each example, with margins of a chosen shape; remembers what it was asked."""
+    """Certifies up to a known limit of each example, with margins of a chosen shape; remembers what it was
+    asked.
+    """
 
     def __init__(self, limits, shape):
         self.limits, self.shape, self.asked = torch.tensor(limits, dtype=torch.float64), shape, []
@@ -42,7 +44,9 @@ LIMITS = [-1.0, 0.0, 1e-9, 1e-4, 0.0099, 0.01, 0.0101, 0.2, 0.999, 5.0]
 
 def searched(certifier, threat, sizes=()):
     x = torch.arange(len(certifier.limits), dtype=torch.float64)[:, None]
-    return largest_certified_radius(certifier, None, x, torch.zeros(len(x), dtype=torch.long), threat, radii=sizes)
+    return largest_certified_radius(
+        certifier, None, x, torch.zeros(len(x), dtype=torch.long), threat, radii=sizes
+    )
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -104,7 +108,11 @@ def test_a_radius_is_the_largest_of_the_grid_that_is_certified(name, threat):
     assert radius[0] == 0
     prove = IntervalBounds()
     assert prove(model, x, y, threat, eps=radius).certified[radius > 0].all()
-    assert not prove(model, x, y, threat, eps=radius * 2 ** (1.001 / STEPS_PER_DOUBLING)).certified[(radius > 0) & (radius < 0.99)].any()
+    assert (
+        not prove(model, x, y, threat, eps=radius * 2 ** (1.001 / STEPS_PER_DOUBLING))
+        .certified[(radius > 0) & (radius < 0.99)]
+        .any()
+    )
     assert torch.equal(radius >= threat.eps, prove(model, x, y, threat).certified)
 
 
@@ -112,9 +120,9 @@ def test_a_radius_is_the_largest_of_the_grid_that_is_certified(name, threat):
 def test_radii_are_numbers_of_the_grid_however_the_batch_is_cut(shape):
     limits = torch.logspace(-4, 0, 20, dtype=torch.float64).tolist()
     whole = searched(Ideal(limits, SHAPES[shape]), Linf(0.01)).radius
-    assert set(whole.tolist()) <= {2.0 ** (place / STEPS_PER_DOUBLING) for place in range(-30 * STEPS_PER_DOUBLING, STEPS_PER_DOUBLING)} | {
-        0.01
-    }
+    assert set(whole.tolist()) <= {
+        2.0 ** (place / STEPS_PER_DOUBLING) for place in range(-30 * STEPS_PER_DOUBLING, STEPS_PER_DOUBLING)
+    } | {0.01}
     for size in (1, 7):
         parts = [limits[start : start + size] for start in range(0, 20, size)]
         found = torch.cat([searched(Ideal(part, SHAPES[shape]), Linf(0.01)).radius for part in parts])
@@ -123,20 +131,29 @@ def test_radii_are_numbers_of_the_grid_however_the_batch_is_cut(shape):
 
 @pytest.mark.parametrize("threat", [Linf(0.01), L2(0.05)])
 def test_how_a_batch_is_cut_changes_no_radius_but_where_the_verdict_is_rounding(threat):
-    """Margins follow the size of a matrix product in their last digits, so that a radius may move by one step of the grid, no more."""
+    """Margins follow the size of a matrix product in their last digits, so that a radius may move by one step
+    of the grid, no more.
+    """
     model, x = Classifier(random_net("residual", 3)), inputs(3, 9)
     y = model.predict(x)
     whole = largest_certified_radius(IntervalBounds(), model, x, y, threat).radius
     parts = torch.tensor([4, 8, 0, 2, 6, 1, 3, 7, 5]).split([1, 2, 4, 2])
-    found = torch.cat([largest_certified_radius(IntervalBounds(), model, x[part], y[part], threat).radius for part in parts])
+    found = torch.cat(
+        [largest_certified_radius(IntervalBounds(), model, x[part], y[part], threat).radius for part in parts]
+    )
     found = found[torch.cat(parts).argsort()]
     moved = found != whole
     assert (found[moved] / whole[moved]).log2().abs().le(1.001 / STEPS_PER_DOUBLING).all()
-    assert (moved <= IntervalBounds()(model, x, y, threat, eps=torch.maximum(found, whole)).margin.abs().lt(1e-9)).all()
+    assert (
+        moved <= IntervalBounds()(model, x, y, threat, eps=torch.maximum(found, whole)).margin.abs().lt(1e-9)
+    ).all()
 
 
 def test_radii_of_a_linear_model_are_its_margins_over_the_dual_norm():
-    model, x = Classifier(random_net("linear", 5)), torch.full((6, 2, 5, 5), 0.5) + 0.05 * torch.randn(6, 2, 5, 5)
+    model, x = (
+        Classifier(random_net("linear", 5)),
+        torch.full((6, 2, 5, 5), 0.5) + 0.05 * torch.randn(6, 2, 5, 5),
+    )
     y = model.predict(x)
     weight = model.net[1].weight.double()
     lead = weight[y][:, None] - weight
@@ -150,14 +167,18 @@ def test_radii_of_a_linear_model_are_its_margins_over_the_dual_norm():
         assert (found >= 0.99 * exact - 1e-4)[inside].all()
 
 
-@pytest.mark.parametrize(("threat", "end"), [(Linf(0.01), 1.0), (Linf(1.0), 1.0), (L2(0.01), math.sqrt(2)), (L2(9.0), 9.0)])
+@pytest.mark.parametrize(
+    ("threat", "end"), [(Linf(0.01), 1.0), (Linf(1.0), 1.0), (L2(0.01), math.sqrt(2)), (L2(9.0), 9.0)]
+)
 def test_a_constant_model_reaches_the_end_of_the_box(threat, end):
     layer = nn.Linear(2, 2)
     with torch.no_grad():
         layer.weight.zero_()
         layer.bias.copy_(torch.tensor([1.0, 0.0]))
     y = torch.zeros(3, dtype=torch.long)
-    radius = largest_certified_radius(IntervalBounds(), Classifier(layer.eval()), torch.rand(3, 2), y, threat).radius
+    radius = largest_certified_radius(
+        IntervalBounds(), Classifier(layer.eval()), torch.rand(3, 2), y, threat
+    ).radius
     assert (radius > 0.99 * end).all()
     assert (radius <= end).all()
 
@@ -165,4 +186,6 @@ def test_a_constant_model_reaches_the_end_of_the_box(threat, end):
 @pytest.mark.parametrize("threat", [Linf(0.1), L2(0.1), L2(0.0)])
 def test_an_empty_batch_has_no_radii(threat):
     x, y = torch.zeros(0, 2, 5, 5), torch.zeros(0, dtype=torch.long)
-    assert largest_certified_radius(IntervalBounds(), Classifier(random_net("pool", 0)), x, y, threat, radii=[0.2]).radius.shape == (0,)
+    assert largest_certified_radius(
+        IntervalBounds(), Classifier(random_net("pool", 0)), x, y, threat, radii=[0.2]
+    ).radius.shape == (0,)

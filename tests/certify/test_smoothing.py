@@ -110,7 +110,11 @@ def test_a_false_certificate_is_as_rare_as_it_says():
     for probability, draws, alpha in ((0.5, 200, 0.05), (0.9, 500, 0.01), (0.99, 1000, 0.001)):
         hits = np.random.default_rng(0).binomial(draws, probability, 40_000)
         values, counts = np.unique(hits, return_counts=True)
-        false = sum(count for hit, count in zip(values, counts, strict=True) if binomial_lower(int(hit), draws, 1 - alpha) > probability)
+        false = sum(
+            count
+            for hit, count in zip(values, counts, strict=True)
+            if binomial_lower(int(hit), draws, 1 - alpha) > probability
+        )
         assert false / 40_000 <= alpha + 3 * math.sqrt(alpha * (1 - alpha) / 40_000)
 
 
@@ -154,13 +158,17 @@ class Edge(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "least"), [(torch.float16, 16 * 2.0**-10), (torch.bfloat16, 16 * 2.0**-7), (torch.float32, 16 * 2.0**-23)]
+    ("dtype", "least"),
+    [(torch.float16, 16 * 2.0**-10), (torch.bfloat16, 16 * 2.0**-7), (torch.float32, 16 * 2.0**-23)],
 )
 def test_noise_that_the_type_of_inputs_or_model_would_round_away_is_refused(dtype, least):
     x, y = torch.full((1, 1), 0.75), torch.tensor([1])
     for base, inputs in ((torch.float32, dtype), (dtype, torch.float32)):
         model = Classifier(Edge(base).eval())
-        for ask in (lambda smooth: smooth.certify(x.to(inputs), y), lambda smooth: smooth.predict(x.to(inputs), noise_samples=50)):  # noqa: B023
+        for ask in (
+            lambda smooth: smooth.certify(x.to(inputs), y),  # noqa: B023
+            lambda smooth: smooth.predict(x.to(inputs), noise_samples=50),  # noqa: B023
+        ):
             with pytest.raises(SettingError, match="is lost in"):
                 ask(SmoothedClassifier(model, least * 0.99, noise_samples=50))
             ask(SmoothedClassifier(model, least, noise_samples=50))
@@ -176,7 +184,11 @@ def test_noise_is_added_to_half_precision_inputs_in_float32():
     net = Seeing(torch.float32).eval()
     net.seen = SimpleNamespace(inputs=[])
     smooth = SmoothedClassifier(Classifier(net), 1 / 64, noise_samples=1000)
-    for ask in (lambda: smooth.certify(x, y), lambda: smooth.predict(x, noise_samples=1000), lambda: smooth(x)):
+    for ask in (
+        lambda: smooth.certify(x, y),
+        lambda: smooth.predict(x, noise_samples=1000),
+        lambda: smooth(x),
+    ):
         net.seen.inputs.clear()
         ask()
         noisy = torch.cat([value.flatten() for value in net.seen.inputs if len(value) > 1])
@@ -187,7 +199,9 @@ def test_noise_is_added_to_half_precision_inputs_in_float32():
 
 
 @pytest.mark.parametrize(
-    "norm", [nn.BatchNorm1d(2), nn.BatchNorm1d(2, track_running_stats=False).eval()], ids=["training", "no statistics"]
+    "norm",
+    [nn.BatchNorm1d(2), nn.BatchNorm1d(2, track_running_stats=False).eval()],
+    ids=["training", "no statistics"],
 )
 def test_a_base_that_normalises_by_its_batch_is_refused_and_left_alone(norm):
     model = Classifier(nn.Sequential(norm, nn.Linear(2, 2)), allow_train_mode=True)
@@ -208,12 +222,21 @@ def test_a_base_that_changes_while_it_is_certified_is_refused():
             return super().forward(x)
 
     with pytest.raises(ModelError, match="changes while"):
-        SmoothedClassifier(Classifier(Ageing(torch.float32).eval()), 0.25, noise_samples=50).certify(torch.rand(1, 1), torch.tensor([0]))
+        SmoothedClassifier(Classifier(Ageing(torch.float32).eval()), 0.25, noise_samples=50).certify(
+            torch.rand(1, 1), torch.tensor([0])
+        )
 
 
 def test_dropout_in_training_mode_is_refused():
-    smooth = SmoothedClassifier(Classifier(nn.Sequential(nn.Dropout(0.1), nn.Linear(2, 2)), allow_train_mode=True), 0.25, noise_samples=50)
-    for ask in (lambda: smooth.certify(torch.rand(1, 2), torch.tensor([0])), lambda: smooth.predict(torch.rand(1, 2))):
+    smooth = SmoothedClassifier(
+        Classifier(nn.Sequential(nn.Dropout(0.1), nn.Linear(2, 2)), allow_train_mode=True),
+        0.25,
+        noise_samples=50,
+    )
+    for ask in (
+        lambda: smooth.certify(torch.rand(1, 2), torch.tensor([0])),
+        lambda: smooth.predict(torch.rand(1, 2)),
+    ):
         with pytest.raises(ModelError, match=r"is in training mode.*net\.eval\(\)"):
             ask()
 
@@ -223,7 +246,10 @@ def test_nan_of_one_example_is_its_own():
         def forward(self, x):
             return torch.stack([torch.where(x[:, 0] > 0.9, torch.nan, 0.0), x[:, 0] + 5], 1)
 
-    smooth, x = SmoothedClassifier(Classifier(Cliff().eval()), 0.1, noise_samples=100), torch.tensor([[0.1], [0.9]])
+    smooth, x = (
+        SmoothedClassifier(Classifier(Cliff().eval()), 0.1, noise_samples=100),
+        torch.tensor([[0.1], [0.9]]),
+    )
     outcome = smooth.certify(x, torch.ones(2, dtype=torch.long))
     assert outcome.failed.tolist() == [False, True]
     assert outcome.certified.tolist() == [True, False]
@@ -248,7 +274,9 @@ def test_the_default_type_of_numbers_changes_no_draw():
 def test_memory_is_bounded_by_the_pack():
     net = Counting().eval()
     x = torch.rand(1, 3, 40, 40)
-    SmoothedClassifier(Classifier(net), 0.25, noise_samples=500).certify(x, torch.tensor([int(x.mean() < 0.5)]))
+    SmoothedClassifier(Classifier(net), 0.25, noise_samples=500).certify(
+        x, torch.tensor([int(x.mean() < 0.5)])
+    )
     assert max(net.seen.sizes) <= BATCH_ELEMENTS
     assert sum(size // 4800 for size in net.seen.sizes if size > 4800) >= 500
 
@@ -270,7 +298,10 @@ def test_a_net_that_needs_contiguous_inputs_is_served():
 
 def test_the_surrogate_is_the_log_of_the_mean_softmax():
     net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3)).eval()
-    smooth, x = SmoothedClassifier(Classifier(net), 0.25, surrogate_samples=5), torch.rand(3, 1, 2, 2).requires_grad_()
+    smooth, x = (
+        SmoothedClassifier(Classifier(net), 0.25, surrogate_samples=5),
+        torch.rand(3, 1, 2, 2).requires_grad_(),
+    )
     logits = smooth(x)
     assert torch.equal(logits, smooth(x))
     torch.testing.assert_close(smooth(x[1:2]), logits[1:2])

@@ -10,7 +10,9 @@ from quintain.models.classifier import Classifier
 from quintain.threats import L0, L1, Mask, Threat
 
 
-@pytest.mark.parametrize("threat", [L1(0.1), L0(1), Mask("disc", 0.1)], ids=lambda threat: type(threat).__name__)
+@pytest.mark.parametrize(
+    "threat", [L1(0.1), L0(1), Mask("disc", 0.1)], ids=lambda threat: type(threat).__name__
+)
 def test_a_ball_without_a_proof_is_refused_by_name(threat: Threat) -> None:
     model = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval(), num_classes=2)
     x, y = torch.rand(3, 1, 4, 4), torch.zeros(3, dtype=torch.long)

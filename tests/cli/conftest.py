@@ -32,14 +32,19 @@ def small(tmp_path_factory):
         part = splits.split(name)
         rows = np.random.default_rng(0).permutation(len(part))[:count]
         x, y = part.batch(rows)
-        arrays |= {f"{name}_images": (x[:, 0].numpy() * 255).round().astype(np.uint8), f"{name}_labels": y.numpy()}
+        arrays |= {
+            f"{name}_images": (x[:, 0].numpy() * 255).round().astype(np.uint8),
+            f"{name}_labels": y.numpy(),
+        }
     np.savez(path, **arrays)
     return path
 
 
 @pytest.fixture
 def call(tmp_path, monkeypatch):
-    """Run the command line in an empty folder; gives exit code, what it printed, and what it complained of."""
+    """Run the command line in an empty folder; gives exit code, what it printed, and what it complained
+    of.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
 

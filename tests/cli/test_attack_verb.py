@@ -1,4 +1,6 @@
-"""The attack verb: which attacks, budgets and aims; cut off and gone on; alone and as one of several processes."""
+"""The attack verb: which attacks, budgets and aims; cut off and gone on; alone and as one of several
+processes.
+"""
 
 import subprocess
 import sys
@@ -36,7 +38,9 @@ def timeless(record):
 def test_without_a_name_the_attacks_are_those_that_suit_the_model(call, words):
     code, out, _ = call(*words, "--limit", 8, "--out", "r")
     assert code == ExitCode.OK
-    assert list(dict.fromkeys(row.attack for row in result().result.models[0].rows)) == list(default_attacks("gradients", "linf"))
+    assert list(dict.fromkeys(row.attack for row in result().result.models[0].rows)) == list(
+        default_attacks("gradients", "linf")
+    )
     assert "broken by: " in out
     assert "trust: " in out
 
@@ -112,7 +116,20 @@ def test_a_model_that_dies_half_way_leaves_a_result_and_says_how_to_go_on(call, 
         "    net.__class__ = Net\n"
         "    return net\n"
     )
-    arguments = ("attack", "--data", small, "--model", "net.py:make", "--weights", weights, *SIZES, "--attack", "pgd", "--out", "r")
+    arguments = (
+        "attack",
+        "--data",
+        small,
+        "--model",
+        "net.py:make",
+        "--weights",
+        weights,
+        *SIZES,
+        "--attack",
+        "pgd",
+        "--out",
+        "r",
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DIES", "yes")
         code, out, err = call(*arguments)
@@ -130,7 +147,17 @@ def test_a_model_that_dies_half_way_leaves_a_result_and_says_how_to_go_on(call, 
 
 def torchrun(size, *words, home):
     """A program as the launcher starts it; what was said in all."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(size), "--master-port", "0", "--rdzv-backend", "c10d"]
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        str(size),
+        "--master-port",
+        "0",
+        "--rdzv-backend",
+        "c10d",
+    ]
     launch += ["--rdzv-endpoint", "localhost:0", *words]
     told = subprocess.run(launch, capture_output=True, text=True, cwd=home, check=False)
     assert told.returncode == 0, told.stderr
@@ -145,7 +172,9 @@ def forked(fresh, size, *words, home):
 
 
 @pytest.mark.xdist_group("fresh")
-@pytest.mark.parametrize("launched", [False, pytest.param(True, marks=pytest.mark.exhaustive)], ids=["forked", "torchrun"])
+@pytest.mark.parametrize(
+    "launched", [False, pytest.param(True, marks=pytest.mark.exhaustive)], ids=["forked", "torchrun"]
+)
 def test_two_processes_come_to_what_one_does(call, words, tmp_path, monkeypatch, fresh, launched):
     arguments = [str(word) for word in (*words, *SIZES, "--attack", "fgsm", "--attack", "pgd")]
     program = (
@@ -168,5 +197,11 @@ def test_two_processes_come_to_what_one_does(call, words, tmp_path, monkeypatch,
 
 
 def test_the_package_runs_as_a_module(tmp_path):
-    told = subprocess.run([sys.executable, "-m", "quintain", "--version"], capture_output=True, text=True, cwd=tmp_path, check=True)
+    told = subprocess.run(
+        [sys.executable, "-m", "quintain", "--version"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=True,
+    )
     assert told.stdout.strip() == __import__("quintain").__version__

@@ -1,4 +1,6 @@
-"""Broken private training, audited by the command line at its defaults: each planted fault ends in an alarm, the clean run does not."""
+"""Broken private training, audited by the command line at its defaults: each planted fault ends in an alarm,
+the clean run does not.
+"""
 
 import os
 from pathlib import Path
@@ -38,7 +40,9 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture
 def audit(call, tiny, tmp_path):
-    """``quintain audit`` at its defaults on a linear net; gives exit code, record and what was complained of."""
+    """``quintain audit`` at its defaults on a linear net; gives exit code, record and what was complained
+    of.
+    """
     (tmp_path / "net.py").write_text("from torch import nn\ndef make():\n    return nn.Linear(16, 2)\n")
 
     def run(*arguments):
@@ -52,7 +56,9 @@ def left_out(monkeypatch, *parts):
     """Parts of the specification that no fault here is told by, which cost time."""
     for part in parts:
         nothing = Measurement(part, 0.0, 0.0, 1.0, "left out")
-        monkeypatch.setattr(mechanism_tests, part, lambda *_, found=nothing if part == "_sensitivity" else (): found)
+        monkeypatch.setattr(
+            mechanism_tests, part, lambda *_, found=nothing if part == "_sensitivity" else (): found
+        )
 
 
 def failed(record):
@@ -61,7 +67,9 @@ def failed(record):
 
 
 def silent_noise(monkeypatch):
-    """The books say that there is noise, and there is none where fit trains: nothing but what was released can tell."""
+    """The books say that there is noise, and there is none where fit trains: nothing but what was released
+    can tell.
+    """
 
     def attach(engine, **words):
         made = ATTACH(engine, **words)
@@ -91,7 +99,11 @@ def no_clipping_of_sums(monkeypatch):
 
 def noise_a_little_short_and_no_clipping_of_sums(monkeypatch):
     no_clipping_of_sums(monkeypatch)
-    monkeypatch.setattr(RandomStream, "add_gaussian", lambda stream, into, scale, by=1: ADD_NORMAL(stream, into, 0.95 * scale, by))
+    monkeypatch.setattr(
+        RandomStream,
+        "add_gaussian",
+        lambda stream, into, scale, by=1: ADD_NORMAL(stream, into, 0.95 * scale, by),
+    )
 
 
 def noise_used_again_cut_off_and_left_out(monkeypatch):
@@ -138,7 +150,9 @@ def test_the_clean_run_ends_well(audit):
     assert record.claims[0].bracket.consistency is Consistency.CONSISTENT
     assert record.result.audit.repeated_epsilons == ()
     control = record.result.control
-    assert control.lower.value == control.max_auditable_epsilon > 3  # each canary is in 9 of 10 batches: none is missed
+    assert (
+        control.lower.value == control.max_auditable_epsilon > 3
+    )  # each canary is in 9 of 10 batches: none is missed
 
 
 @pytest.mark.parametrize(
@@ -159,10 +173,14 @@ def test_a_planted_fault_ends_in_an_alarm(audit, monkeypatch, fault):
     assert "SOUNDNESS ALARM" in complaint
 
 
-def test_training_without_noise_contradicts_its_claim_though_its_books_say_that_there_is_noise(audit, monkeypatch):
-    """Five trainings, each with coins of its own, are all above the claim; and the first one's own releases show what is wrong.
+def test_training_without_noise_contradicts_its_claim_though_its_books_say_that_there_is_noise(
+    audit, monkeypatch
+):
+    """Five trainings, each with coins of its own, are all above the claim; and the first one's own releases
+    show what is wrong.
 
-    A tenth of the default steps, for each of them shows each canary that is in its batch: a canary is in none with a chance below 1e-29.
+    A tenth of the default steps, for each of them shows each canary that is in its batch: a canary is in none
+        with a chance below 1e-29.
     """
     silent_noise(monkeypatch)
     left_out(monkeypatch, "_inclusion", "_sensitivity")

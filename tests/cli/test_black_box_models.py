@@ -17,7 +17,18 @@ def labeled(x):
 def test_a_function_of_labels_is_attacked_by_what_labels_allow(call, small, tmp_path):
     (tmp_path / "asked.py").write_text(FUNCTIONS)
     spec = f"labels:{tmp_path / 'asked.py'}:labeled"
-    settings = ("--data", small, "--limit", 4, "--threat", "linf:0.2", "--max-queries", 60, "--out", tmp_path / "run")
+    settings = (
+        "--data",
+        small,
+        "--limit",
+        4,
+        "--threat",
+        "linf:0.2",
+        "--max-queries",
+        60,
+        "--out",
+        tmp_path / "run",
+    )
     code, told, _ = call("attack", "--model", spec, "--attack", "rays", *settings)
     assert code == 0
     assert "broken by: rays" in told
@@ -28,7 +39,15 @@ def test_a_function_of_labels_is_attacked_by_what_labels_allow(call, small, tmp_
 def test_gradients_of_it_are_refused_with_the_attacks_that_can(call, small, tmp_path):
     (tmp_path / "asked.py").write_text(FUNCTIONS)
     code, _, complaint = call(
-        "attack", "--model", f"scores:{tmp_path / 'asked.py'}:scored", "--data", small, "--limit", 4, "--attack", "pgd"
+        "attack",
+        "--model",
+        f"scores:{tmp_path / 'asked.py'}:scored",
+        "--data",
+        small,
+        "--limit",
+        4,
+        "--attack",
+        "pgd",
     )
     assert code == 5
     assert "pgd needs gradients, and the model gives scores only. Attacks that can:" in complaint
@@ -48,16 +67,41 @@ def test_it_is_certified_by_smoothing_which_only_asks(call, small, tmp_path):
     (tmp_path / "asked.py").write_text(FUNCTIONS)
     for access, name in (("scores", "scored"), ("labels", "labeled")):
         spec = f"{access}:{tmp_path / 'asked.py'}:{name}"
-        words = ("--certifier", "smoothing", "--data", small, "--limit", 2, "--noise-samples", 50, "--out", tmp_path / access)
+        words = (
+            "--certifier",
+            "smoothing",
+            "--data",
+            small,
+            "--limit",
+            2,
+            "--noise-samples",
+            50,
+            "--out",
+            tmp_path / access,
+        )
         code, told, complaint = call("certify", "--model", spec, *words)
         assert (code, complaint, "robust accuracy of smoothed at l2:0.25: at least " in told) == (0, "", True)
 
 
 def test_a_size_that_smoothing_can_never_certify_is_refused_with_the_largest(call, small, tmp_path):
     (tmp_path / "asked.py").write_text(FUNCTIONS)
-    words = ("--certifier", "smoothing", "--threat", "l2:5", "--data", small, "--limit", 2, "--noise-samples", 50)
+    words = (
+        "--certifier",
+        "smoothing",
+        "--threat",
+        "l2:5",
+        "--data",
+        small,
+        "--limit",
+        2,
+        "--noise-samples",
+        50,
+    )
     code, _, complaint = call("certify", "--model", f"scores:{tmp_path / 'asked.py'}:scored", *words)
     assert code == 2
     told = " ".join(complaint.split())
-    assert "eps = 5 can never be certified: 50 noise samples at sigma = 0.25 and alpha = 0.001 reach 0.2827 at most" in told
+    assert (
+        "eps = 5 can never be certified: 50 noise samples at sigma = 0.25 and alpha = 0.001 reach 0.2827 at "
+        "most" in told
+    )
     assert "Give more noise samples, a larger sigma" in told

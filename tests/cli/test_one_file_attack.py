@@ -1,4 +1,6 @@
-"""An attack is one file: that of another package is known to the command line, the laws and the report by its class alone."""
+"""An attack is one file: that of another package is known to the command line, the laws and the report by its
+class alone.
+"""
 
 from pathlib import Path
 
@@ -50,7 +52,8 @@ class Toy(Attack):
         for index in range(self.samples):
             rows = search.active_rows
             if len(rows):
-                search.query(search.threat.sample(search.x[rows], search.rng.fold_in(index).select(rows)), rows)
+                rng = search.rng.fold_in(index).select(rows)
+                search.query(search.threat.sample(search.x[rows], rng), rows)
 '''
 
 
@@ -62,7 +65,9 @@ def toy(tmp_path_factory, monkeypatch):
     about = site / "toy_attack-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-attack\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("[quintain.attack]\ntoy = toy_attack:Toy\nghost = toy_ghost:Ghost\n")
+    (about / "entry_points.txt").write_text(
+        "[quintain.attack]\ntoy = toy_attack:Toy\nghost = toy_ghost:Ghost\n"
+    )
     monkeypatch.syspath_prepend(site)
     entries.cache_clear()
     yield

@@ -26,13 +26,17 @@ WORDS = ("--model", "net.py:make", "--batch", 50, "--steps", 6)
 @pytest.fixture
 def private(call, small, tmp_path):
     """Train a small net of the user's own privately."""
-    (tmp_path / "net.py").write_text("from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(784, 2))\n")
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(784, 2))\n"
+    )
     return lambda *words: call("privatize", "--data", small, *WORDS, *words)
 
 
 @pytest.fixture
 def measured_alone(monkeypatch):
-    """An audit's measurements on made-up records and nets of their own are left out, to save time: the user's have no part in them."""
+    """An audit's measurements on made-up records and nets of their own are left out, to save time: the user's
+    have no part in them.
+    """
     monkeypatch.setattr("quintain.evaluate.steps.audit.measurements", lambda *_plan, **_words: ())
 
 
@@ -60,9 +64,17 @@ def test_it_states_the_cost_in_accuracy_and_what_epsilon_rests_on(private, monke
     assert [round(one.plan.epsilon, 1) for one in body.epsilon_sweep] == [1.0, 3.0]
     assert [one.plan.expected_batch_size for one in body.batch_size_sweep] == [20, 50]
     assert body.composed_epsilon > body.plan.epsilon
-    assert f"the best of these 3 trainings by accuracy, the whole selection costs epsilon {fmt.epsilon(body.composed_epsilon)}" in out
+    assert (
+        "the best of these 3 trainings by accuracy, the whole selection costs epsilon "
+        f"{fmt.epsilon(body.composed_epsilon)}" in out
+    )
     found = body.statement
-    assert (found.adjacency, found.privacy_unit, found.sampling, found.reproducible) == ("add/remove", "record", "poisson", False)
+    assert (found.adjacency, found.privacy_unit, found.sampling, found.reproducible) == (
+        "add/remove",
+        "record",
+        "poisson",
+        False,
+    )
     assert "operating system's entropy" in found.noise
     assert found.epsilon_lower_bound <= body.plan.epsilon
     assert 0.5 < found.adversary_accuracy < 0.7
@@ -110,7 +122,9 @@ def test_a_plan_trains_nothing(private, monkeypatch):
     assert code == ExitCode.OK
     body = result("p").result
     assert body.steps_within_budget >= 6
-    assert body.noise_grid[body.batch_sizes.index(50)][body.step_counts.index(6)] == body.plan.noise_multiplier
+    assert (
+        body.noise_grid[body.batch_sizes.index(50)][body.step_counts.index(6)] == body.plan.noise_multiplier
+    )
     assert body.epsilon_grid[body.batch_sizes.index(50)][body.step_counts.index(6)] == body.plan.epsilon <= 3
     assert "Noise multiplier for epsilon 3.00" in out
     assert not Path("p/models").exists()
@@ -155,7 +169,10 @@ def test_a_plan_asks_about_other_noise_and_batches(private):
         (("--require", "epsilon < 3"), "cannot be read"),
         (("--require", "epsilon(delta=nan) <= 3"), "delta=nan; expected a number strictly between 0 and 1"),
         (("--require", "epsilon(delta=1) <= 3"), "delta=1; expected a number strictly between 0 and 1"),
-        (("--plan", "--require", "epsilon(delta=1e-5) <= 1"), "got --plan, which trains nothing, and --require"),
+        (
+            ("--plan", "--require", "epsilon(delta=1e-5) <= 1"),
+            "got --plan, which trains nothing, and --require",
+        ),
         (("--epsilon", "1e6"), "got epsilon 1000000.0; expected"),
         (("--model", "xray-cn"), "Did you mean xray-cnn?"),
         (("--data", "xray"), "Did you mean xrays?"),
@@ -209,7 +226,9 @@ def name_of_records(folder):
     return claim.bracket.quantity.data_hash
 
 
-def test_nothing_in_a_run_folder_can_be_worked_out_of_the_records_by_those_who_have_them(private, small, monkeypatch):
+def test_nothing_in_a_run_folder_can_be_worked_out_of_the_records_by_those_who_have_them(
+    private, small, monkeypatch
+):
     real = interrupting(monkeypatch, 4)
     private("--out", "p")
     assert Path("p/unfinished/salt").stat().st_mode & 0o777 == 0o600
@@ -225,7 +244,9 @@ def test_nothing_in_a_run_folder_can_be_worked_out_of_the_records_by_those_who_h
 
 @pytest.mark.usefixtures("measured_alone")
 @pytest.mark.parametrize(("rare", "named"), [(1, False), (1, True), (10, False)])
-def test_a_class_that_a_few_records_show_to_exist_is_told_to_their_owner_alone(private, small, call, tmp_path, rare, named):
+def test_a_class_that_a_few_records_show_to_exist_is_told_to_their_owner_alone(
+    private, small, call, tmp_path, rare, named
+):
     with np.load(small) as found:
         arrays = dict(found)
     arrays["train_labels"][:rare] = 2
@@ -275,7 +296,9 @@ app(sys.argv[2:])
 
 
 @pytest.mark.xdist_group("fresh")
-def test_a_run_killed_in_the_curve_goes_on_with_the_noise_that_it_would_have_had(private, small, tmp_path, fresh):
+def test_a_run_killed_in_the_curve_goes_on_with_the_noise_that_it_would_have_had(
+    private, small, tmp_path, fresh
+):
     (tmp_path / "killed.py").write_text(KILLED)
     words = ("privatize", "--data", small, *WORDS, "--batches", "20", "--out", "p")
 
@@ -310,7 +333,9 @@ def test_several_processes_are_refused_before_anything_is_done(private, monkeypa
 
 
 @pytest.mark.parametrize("marked", [True, False])
-def test_another_verb_does_not_go_on_in_the_folder_of_an_unfinished_run(private, call, small, weights_file, monkeypatch, marked):
+def test_another_verb_does_not_go_on_in_the_folder_of_an_unfinished_run(
+    private, call, small, weights_file, monkeypatch, marked
+):
     interrupting(monkeypatch, 4)
     private("--out", "p")
     before = Path("p/result.json").read_bytes()
@@ -319,7 +344,10 @@ def test_another_verb_does_not_go_on_in_the_folder_of_an_unfinished_run(private,
     words = ("--weights", weights_file, "--data", small, "--limit", 5, "--attack", "fgsm", "--out", "p")
     code, _, err = call("attack", *words)
     assert code == ExitCode.USAGE
-    assert f"holds an unfinished run of {'privatize' if marked else 'a command that it does not name'}, and this is quintain attack" in err
+    assert (
+        f"holds an unfinished run of {'privatize' if marked else 'a command that it does not name'}, and "
+        "this is quintain attack" in err
+    )
     assert Path("p/result.json").read_bytes() == before
 
 

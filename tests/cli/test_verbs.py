@@ -44,7 +44,21 @@ def test_attack_and_report_and_compare(call, weights, small):
 
 
 def test_attack_by_name_on_some_examples_in_l2(call, weights, small):
-    code, _, _ = call("attack", "--data", small, "--weights", weights, "--attack", "fgm", "--threat", "l2:0.5", "--limit", 7, "--out", "r")
+    code, _, _ = call(
+        "attack",
+        "--data",
+        small,
+        "--weights",
+        weights,
+        "--attack",
+        "fgm",
+        "--threat",
+        "l2:0.5",
+        "--limit",
+        7,
+        "--out",
+        "r",
+    )
     assert code == ExitCode.OK
     record = load_result()
     assert {row.attack for row in record.result.models[0].rows} == {"fgm"}
@@ -52,34 +66,68 @@ def test_attack_by_name_on_some_examples_in_l2(call, weights, small):
 
 
 def test_certify_by_intervals_and_by_smoothing(call, weights, small):
-    code, out, _ = call("certify", "--data", small, "--weights", weights, "--threat", "linf:1/255", "--out", "i")
+    code, out, _ = call(
+        "certify", "--data", small, "--weights", weights, "--threat", "linf:1/255", "--out", "i"
+    )
     assert code == ExitCode.OK
     assert "certified" in out
-    words = ("--certifier", "smoothing", "--sigma", "0.25", "--noise-samples", 200, "--limit", 3, "--threat", "l2:0.1", "--out", "s")
+    words = (
+        "--certifier",
+        "smoothing",
+        "--sigma",
+        "0.25",
+        "--noise-samples",
+        200,
+        "--limit",
+        3,
+        "--threat",
+        "l2:0.1",
+        "--out",
+        "s",
+    )
     code, _, _ = call("certify", "--data", small, "--weights", weights, *words)
     assert code == ExitCode.OK
     assert load_result("s").claims[1].bracket.lower.basis is Basis.STATISTICAL
 
 
 def test_harden_against_l2_attacks_in_l2(call, small):
-    code, _, err = call("harden", "--data", small, "--defense", "pgd-at", "--threat", "l2:0.5", "--epochs", 1, "--out", "h")
+    code, _, err = call(
+        "harden", "--data", small, "--defense", "pgd-at", "--threat", "l2:0.5", "--epochs", 1, "--out", "h"
+    )
     assert code == ExitCode.OK, err
     assert load_result("h").claims[1].bracket.quantity.threat == "l2:0.5"
 
 
 @pytest.mark.parametrize("defense", ["pgd-at", "ibp", "gaussian"])
 def test_harden_writes_weights_that_attack_reads(call, small, defense, monkeypatch):
-    monkeypatch.setattr(harden, "SmoothingSettings", partial(harden.SmoothingSettings, noise_samples=500, num_examples=5, vote_samples=200))
+    monkeypatch.setattr(
+        harden,
+        "SmoothingSettings",
+        partial(harden.SmoothingSettings, noise_samples=500, num_examples=5, vote_samples=200),
+    )
     code, _, _ = call("harden", "--data", small, "--defense", defense, "--epochs", 1, "--out", "h")
     assert code == ExitCode.OK
-    code, _, _ = call("attack", "--data", small, "--weights", "h/models/model.safetensors", "--attack", "fgsm", "--out", "a")
+    code, _, _ = call(
+        "attack", "--data", small, "--weights", "h/models/model.safetensors", "--attack", "fgsm", "--out", "a"
+    )
     assert code == ExitCode.OK
     subject = load_result("h").result.trainings[0].model.model_hash
     assert load_result("a").claims[0].bracket.quantity.subject_hash == subject
 
 
 def test_privatize(call, small):
-    words = ("--batch", 50, "--steps", 5, "--epsilon", 3, "--require", "epsilon(delta=1e-5) <= 3", "--out", "p")
+    words = (
+        "--batch",
+        50,
+        "--steps",
+        5,
+        "--epsilon",
+        3,
+        "--require",
+        "epsilon(delta=1e-5) <= 3",
+        "--out",
+        "p",
+    )
     code, out, _ = call("privatize", "--data", small, *words)
     assert code == ExitCode.OK
     assert "PASS" in out
@@ -87,9 +135,13 @@ def test_privatize(call, small):
 
 
 def test_audit(call, small, monkeypatch):
-    """Three of four records are in each batch, so that the control misses no canary that counts; ``test_audit_alarms`` measures all."""
+    """Three of four records are in each batch, so that the control misses no canary that counts;
+    ``test_audit_alarms`` measures all.
+    """
     monkeypatch.setattr("quintain.evaluate.steps.audit.measurements", lambda *_plan, **_words: ())
-    code, out, _ = call("audit", "--data", small, "--batch", 150, "--steps", 5, "--canaries", 60, "--out", "u")
+    code, out, _ = call(
+        "audit", "--data", small, "--batch", 150, "--steps", 5, "--canaries", 60, "--out", "u"
+    )
     assert code == ExitCode.OK
     assert "accounted" in out
     body = load_result("u").result
@@ -125,7 +177,9 @@ def make():
 """
 
 
-def test_a_net_that_cannot_be_trained_privately_is_attacked_all_the_same_and_its_private_row_says_why(call, small):
+def test_a_net_that_cannot_be_trained_privately_is_attacked_all_the_same_and_its_private_row_says_why(
+    call, small
+):
     Path("net.py").write_text(NORMALISED)
     code, out, err = call("leak", "--model", "net.py:make", "--data", small, "--steps", 2, "--out", "l")
     assert code == ExitCode.OK, err
@@ -160,8 +214,12 @@ def test_masks_that_hide_too_little_are_an_alarm(call, small, monkeypatch):
     assert "gives away the vector of 'hospital-1'" in out + err
 
 
-def test_requirements_of_the_project_are_read_and_those_of_the_command_line_win(call, weights, small, tmp_path):
-    (tmp_path / "pyproject.toml").write_text('[tool.quintain]\nrequire = ["robust_accuracy(linf:4/255) >= 0.99"]\n')
+def test_requirements_of_the_project_are_read_and_those_of_the_command_line_win(
+    call, weights, small, tmp_path
+):
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.quintain]\nrequire = ["robust_accuracy(linf:4/255) >= 0.99"]\n'
+    )
     arguments = ("attack", "--data", small, "--weights", weights, "--attack", "fgsm")
     code, out, _ = call(*arguments, "--out", "a")
     assert code == ExitCode.FAILED
@@ -172,7 +230,9 @@ def test_requirements_of_the_project_are_read_and_those_of_the_command_line_win(
 
 
 def test_a_verb_judges_of_the_projects_requirements_only_those_about_what_it_speaks_of(call, small, tmp_path):
-    (tmp_path / "pyproject.toml").write_text('[tool.quintain]\nrequire = ["robust_accuracy(linf:4/255) >= 0.99", "epsilon <= 3"]\n')
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.quintain]\nrequire = ["robust_accuracy(linf:4/255) >= 0.99", "epsilon <= 3"]\n'
+    )
     code, out, _ = call("check", "--data", small, "--out", "c")
     assert code == ExitCode.OK
     assert out.count("not checked, because this result has no ") == 2
@@ -181,11 +241,27 @@ def test_a_verb_judges_of_the_projects_requirements_only_those_about_what_it_spe
     assert "PASS  epsilon <= 3" in out
     assert "not checked, because this result has no robust_accuracy: robust_accuracy" in out
     words = ("--require", "robust_accuracy(linf:4/255) >= 0.9")
-    assert call("privatize", "--data", small, "--batch", 50, "--steps", 3, "--out", "q", *words)[0] == ExitCode.UNDECIDED
+    assert (
+        call("privatize", "--data", small, "--batch", 50, "--steps", 3, "--out", "q", *words)[0]
+        == ExitCode.UNDECIDED
+    )
 
 
-def test_every_size_that_was_asked_about_is_in_the_table_and_what_nobody_attacked_is_not_called_attacked(call, weights, small):
-    words = ("--data", small, "--weights", weights, "--threat", "linf:1/255", "--threat", "linf:2/255", "--threat", "linf:1/255")
+def test_every_size_that_was_asked_about_is_in_the_table_and_what_nobody_attacked_is_not_called_attacked(
+    call, weights, small
+):
+    words = (
+        "--data",
+        small,
+        "--weights",
+        weights,
+        "--threat",
+        "linf:1/255",
+        "--threat",
+        "linf:2/255",
+        "--threat",
+        "linf:1/255",
+    )
     code, out, _ = call("certify", *words, "--out", "c")
     assert code == ExitCode.OK
     table = out[out.index("lower bound") :]
@@ -213,7 +289,9 @@ def test_narrow_terminals_lose_no_number(call, weights, small, monkeypatch):
 
 
 def test_a_folder_name_is_no_markup(call, weights, small):
-    _, out, _ = call("attack", "--data", small, "--weights", weights, "--attack", "fgsm", "--limit", 5, "--out", "[red]ö x")
+    _, out, _ = call(
+        "attack", "--data", small, "--weights", weights, "--attack", "fgsm", "--limit", 5, "--out", "[red]ö x"
+    )
     assert "[red]ö x/result.json" in out
     assert "[red]ö x/report.html" in call("report", "[red]ö x")[1]
 
@@ -221,14 +299,32 @@ def test_a_folder_name_is_no_markup(call, weights, small):
 def test_list_shows_everything_registered_and_the_exemptions(call):
     code, out, _ = call("list")
     assert code == ExitCode.OK
-    for name in ("pgd", "fgsm", "interval", "smoothing", "pgd-at", "xray-cnn", "linf", "l2", "dp-sgd", "secagg"):
+    for name in (
+        "pgd",
+        "fgsm",
+        "interval",
+        "smoothing",
+        "pgd-at",
+        "xray-cnn",
+        "linf",
+        "l2",
+        "dp-sgd",
+        "secagg",
+    ):
         assert name in out
     _, out, _ = call("list", "attack")
     assert "pgd" in out
     assert "secagg" not in out
     _, out, _ = call("list", "--exemptions")
-    exempt = [(name, law) for kind in CATALOGUES for name, entry in entries(kind).items() for law, _ in entry.exemptions]
-    assert [line for name, law in exempt if (line := f'{name}: not held to "{law}", because ') not in out] == []
+    exempt = [
+        (name, law)
+        for kind in CATALOGUES
+        for name, entry in entries(kind).items()
+        for law, _ in entry.exemptions
+    ]
+    assert [
+        line for name, law in exempt if (line := f'{name}: not held to "{law}", because ') not in out
+    ] == []
     assert ("no exemptions" in out) == (not exempt)
 
 
@@ -260,7 +356,9 @@ def test_a_net_without_interval_rules_is_hardened_and_says_that_nothing_is_prove
         "    def __init__(self):\n        super().__init__()\n        self.layer = nn.Linear(784, 2)\n"
         "    def forward(self, x):\n        return self.layer(torch.cos(x.flatten(1)))\n"
     )
-    code, out, _ = call("harden", "--model", "net.py:Net", "--data", small, "--defense", "pgd-at", "--epochs", 1, "--out", "h")
+    code, out, _ = call(
+        "harden", "--model", "net.py:Net", "--data", small, "--defense", "pgd-at", "--epochs", 1, "--out", "h"
+    )
     assert code == ExitCode.OK
     assert "interval bounds cannot certify this net" in out
     assert load_result("h").claims[1].bracket.lower.basis is Basis.TRIVIAL

@@ -1,4 +1,6 @@
-"""Wrong input: a message that says what was got, what was expected and what to do; never a traceback; nothing lost."""
+"""Wrong input: a message that says what was got, what was expected and what to do; never a traceback; nothing
+lost.
+"""
 
 import subprocess
 import sys
@@ -23,7 +25,9 @@ def attack(call, weights):
     """Attack the small model with other words."""
 
     def run(*words):
-        code, _, err = call("attack", "--weights", weights, "--limit", 5, "--attack", "fgsm", "--out", "r", *words)
+        code, _, err = call(
+            "attack", "--weights", weights, "--limit", 5, "--attack", "fgsm", "--out", "r", *words
+        )
         return code, " ".join(err.split())
 
     return run
@@ -187,7 +191,9 @@ def test_reports_of_nothing_and_of_broken_files(call, tmp_path):
     assert "cut short" in err
 
 
-@pytest.mark.parametrize("text", ["[tool.quintain]\nrequire = 3\n", "[tool.quintain]\nrequire = [3]\n", "[tool]\nquintain = 3\n"])
+@pytest.mark.parametrize(
+    "text", ["[tool.quintain]\nrequire = 3\n", "[tool.quintain]\nrequire = [3]\n", "[tool]\nquintain = 3\n"]
+)
 def test_a_broken_pyproject_is_told(call, weights, tmp_path, text):
     (tmp_path / "pyproject.toml").write_text(text)
     code, _, err = call("attack", "--weights", weights, "--out", "r")
@@ -212,13 +218,21 @@ def test_a_full_disk_is_a_message(call, weights, small, monkeypatch):
 def vectors(tmp_path):
     """Data that no net for images takes."""
     x = np.random.default_rng(0).random((60, 5)).astype(np.float32)
-    np.savez(tmp_path / "v.npz", train_images=x, train_labels=np.arange(60) % 2, test_images=x, test_labels=np.arange(60) % 2)
+    np.savez(
+        tmp_path / "v.npz",
+        train_images=x,
+        train_labels=np.arange(60) % 2,
+        test_images=x,
+        test_labels=np.arange(60) % 2,
+    )
     return tmp_path / "v.npz"
 
 
 @pytest.mark.parametrize("token", ["l1:1.5", "l0:3", "mask:eyeglasses:0.1", "negative", "patch:area=5%"])
 @pytest.mark.parametrize("verb", ["certify", "harden"])
-def test_what_nothing_is_proved_of_is_refused_by_name_where_something_is_to_be_proved(call, weights, verb, token):
+def test_what_nothing_is_proved_of_is_refused_by_name_where_something_is_to_be_proved(
+    call, weights, verb, token
+):
     words = ("--weights", weights) if verb == "certify" else ()
     code, _, err = call(verb, *words, "--threat", token, "--out", "r")
     assert code == USAGE
@@ -247,15 +261,21 @@ class Net(nn.Module):
         return self.layer(x.flatten(1))
 """
     )
-    code, _, err = call("harden", "--model", "net.py:Net", "--data", small, "--defense", "gaussian", "--out", "r")
+    code, _, err = call(
+        "harden", "--model", "net.py:Net", "--data", small, "--defense", "gaussian", "--out", "r"
+    )
     assert code == TARGET
     assert "KeyError: 'lost'" in err
     assert "net.py, line 9" in err
 
 
 @pytest.mark.parametrize(("verb", "how"), [("federate", "half"), ("federate", "double"), ("harden", "half")])
-def test_a_net_of_another_precision_is_refused_before_training_with_what_to_do(call, small, tmp_path, verb, how):
-    (tmp_path / "net.py").write_text(f"from torch import nn\ndef make(): return nn.Sequential(nn.Flatten(), nn.Linear(784, 2)).{how}()\n")
+def test_a_net_of_another_precision_is_refused_before_training_with_what_to_do(
+    call, small, tmp_path, verb, how
+):
+    (tmp_path / "net.py").write_text(
+        f"from torch import nn\ndef make(): return nn.Sequential(nn.Flatten(), nn.Linear(784, 2)).{how}()\n"
+    )
     code, _, err = call(verb, "--model", "net.py:make", "--data", small, "--out", "r")
     assert code == TARGET
     assert "not foreseen" not in err
@@ -263,9 +283,13 @@ def test_a_net_of_another_precision_is_refused_before_training_with_what_to_do(c
     assert "return net.float()" in err
 
 
-def test_a_folder_that_cannot_be_written_to_is_told_before_the_work(call, weights, small, tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_written_to_is_told_before_the_work(
+    call, weights, small, tmp_path, monkeypatch
+):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("quintain.evaluate.step.record_step", lambda *_args, **_words: pytest.fail("worked in vain"))
+    monkeypatch.setattr(
+        "quintain.evaluate.step.record_step", lambda *_args, **_words: pytest.fail("worked in vain")
+    )
     code, _, err = call("attack", "--data", small, "--weights", weights, "--out", "file/r")
     assert code == TARGET
     assert "choose another folder with --out" in err
@@ -293,14 +317,24 @@ def test_interruption_has_its_own_exit_code(call, monkeypatch):
 
 
 def test_a_threat_that_noise_cannot_be_certified_for_is_refused_and_not_replaced(call, small, tmp_path):
-    code, _, err = call("harden", "--data", small, "--defense", "gaussian", "--threat", "linf:4/255", "--out", "r")
+    code, _, err = call(
+        "harden", "--data", small, "--defense", "gaussian", "--threat", "linf:4/255", "--out", "r"
+    )
     assert code == ExitCode.USAGE
-    assert "--threat linf:4/255: a model trained under noise is certified by randomized smoothing, which handles l2" in err
+    assert (
+        "--threat linf:4/255: a model trained under noise is certified by randomized smoothing, which "
+        "handles l2" in err
+    )
     assert not (tmp_path / "r").exists()
 
 
 def test_an_option_that_cannot_be_is_refused_before_a_folder_is_announced(call, weights, tmp_path):
-    for words in (("--require", "robust(linf:1) >= 2"), ("--split", "trian"), ("--target-class", 7), ("--threat", "linff:1")):
+    for words in (
+        ("--require", "robust(linf:1) >= 2"),
+        ("--split", "trian"),
+        ("--target-class", 7),
+        ("--threat", "linff:1"),
+    ):
         code, out, _ = call("attack", "--weights", weights, *words)
         assert code in (ExitCode.USAGE, ExitCode.EXECUTION)
         assert "writing to" not in out
@@ -315,7 +349,9 @@ def test_a_file_in_the_place_of_the_run_folder_is_called_one(call, weights, tmp_
         assert "--out f is a file" in err
 
 
-def test_an_interrupted_command_says_that_nothing_was_saved_where_nothing_was(call, weights, monkeypatch, tmp_path):
+def test_an_interrupted_command_says_that_nothing_was_saved_where_nothing_was(
+    call, weights, monkeypatch, tmp_path
+):
     def interrupted(*_args, **_words):
         raise KeyboardInterrupt
 
@@ -333,7 +369,9 @@ def test_an_interrupted_command_says_that_nothing_was_saved_where_nothing_was(ca
 
 
 def test_the_command_that_goes_on_with_a_drill_has_all_its_words(call, monkeypatch):
-    monkeypatch.setattr("quintain.drill.pipeline.drill", lambda *_args, **_words: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(
+        "quintain.drill.pipeline.drill", lambda *_args, **_words: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
     monkeypatch.setattr(sys, "argv", ["quintain", "drill", "--quick", "--seed", "3"])
     _, out, _ = call("drill", "--quick", "--seed", 3)
     assert "quintain drill --quick --seed 3 --out runs/" in out
@@ -342,7 +380,11 @@ def test_the_command_that_goes_on_with_a_drill_has_all_its_words(call, monkeypat
 def test_a_reader_that_leaves_early_changes_no_exit_code(tmp_path):
     program = "import sys; from quintain.cli.main import run; sys.stdin.readline(); run()"
     told = subprocess.Popen(
-        [sys.executable, "-c", program, "list"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
+        [sys.executable, "-c", program, "list"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
     )
     told.stdout.close()
     told.stdin.write(b"go\n")
@@ -356,7 +398,9 @@ def test_a_reader_that_leaves_early_changes_no_exit_code(tmp_path):
 @pytest.mark.xdist_group("fresh")
 def test_the_real_command_prints_one_message_and_no_traceback(fresh, tmp_path):
     (tmp_path / "quintain").write_text("from quintain.cli.main import run; run()")
-    told = fresh(tmp_path / "quintain", "attack", "--threat", "linf:8", "--weights", "x.safetensors", home=tmp_path)
+    told = fresh(
+        tmp_path / "quintain", "attack", "--threat", "linf:8", "--weights", "x.safetensors", home=tmp_path
+    )
     assert told.code == USAGE
     assert told.err.count("\n") == 1
     assert "8/255" in told.err

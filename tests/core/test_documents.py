@@ -18,7 +18,10 @@ from quintain.threats import parse
 from quintain.version import __version__
 
 ROOT = Path(__file__).parents[2]
-README, ATTACKS, COMING = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/attacks.md", "docs/coming-from.md"))
+README, ATTACKS, COMING = (
+    (ROOT / name).read_text(encoding="utf-8")
+    for name in ("README.md", "docs/attacks.md", "docs/coming-from.md")
+)
 QUOTED = re.compile(r"`([^`]+)`")
 
 
@@ -45,7 +48,10 @@ def test_every_verb_and_exit_code_is_named():
 
 def test_the_table_names_the_parts_that_have_something_registered():
     table = README.split("## What is inside")[1]
-    parts = {CATALOGUES[kind].split(".")[1] for kind in ("attack", "certifier", "defense", "mechanism", "privacy_attack", "aggregation")}
+    parts = {
+        CATALOGUES[kind].split(".")[1]
+        for kind in ("attack", "certifier", "defense", "mechanism", "privacy_attack", "aggregation")
+    }
     assert all(f"`{part}`" in table for part in parts)
     assert all(entries(kind) for kind in CATALOGUES)
 
@@ -53,7 +59,11 @@ def test_the_table_names_the_parts_that_have_something_registered():
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/attacks.md", "docs/coming-from.md"])
 def test_every_link_leads_somewhere(name):
     page = ROOT / name
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")) if not link.startswith("https://")]
+    links = [
+        link
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+        if not link.startswith("https://")
+    ]
     assert [link for link in links if not (page.parent / link).exists()] == []
     assert links
 
@@ -101,21 +111,25 @@ def test_every_defence_that_ships_is_told_how_to_attack():
 
 PEERS = {
     "AdverTorch": (
-        "GradientAttack GradientSignAttack FGM FGSM FastFeatureAttack L2BasicIterativeAttack LinfBasicIterativeAttack PGDAttack "
-        "LinfPGDAttack L2PGDAttack L1PGDAttack SparseL1DescentAttack MomentumIterativeAttack L2MomentumIterativeAttack "
-        "LinfMomentumIterativeAttack CarliniWagnerL2Attack ElasticNetL1Attack DDNL2Attack LBFGSAttack SinglePixelAttack LocalSearchAttack "
-        "SpatialTransformAttack JacobianSaliencyMapAttack JSMA LinfSPSAAttack FABAttack LinfFABAttack L2FABAttack L1FABAttack "
-        "ChooseBestAttack GenAttack LinfGenAttack L2GenAttack NAttack LinfNAttack L2NAttack FDWrapper NESWrapper BanditAttack NESAttack "
-        "BPDAWrapper"
+        "GradientAttack GradientSignAttack FGM FGSM FastFeatureAttack L2BasicIterativeAttack "
+        "LinfBasicIterativeAttack PGDAttack LinfPGDAttack L2PGDAttack L1PGDAttack SparseL1DescentAttack "
+        "MomentumIterativeAttack L2MomentumIterativeAttack LinfMomentumIterativeAttack CarliniWagnerL2Attack "
+        "ElasticNetL1Attack DDNL2Attack LBFGSAttack SinglePixelAttack LocalSearchAttack "
+        "SpatialTransformAttack JacobianSaliencyMapAttack JSMA LinfSPSAAttack FABAttack LinfFABAttack "
+        "L2FABAttack L1FABAttack ChooseBestAttack GenAttack LinfGenAttack L2GenAttack NAttack LinfNAttack "
+        "L2NAttack FDWrapper NESWrapper BanditAttack NESAttack BPDAWrapper"
     ),
     "CleverHans": (
-        "fast_gradient_method projected_gradient_descent carlini_wagner_l2 hop_skip_jump_attack noise semantic sparse_l1_descent spsa "
-        "BasicIterativeMethod BoundaryAttackPlusPlus CarliniWagnerL2 DeepFool ElasticNetMethod FastFeatureAdversaries FastGradientMethod "
-        "HopSkipJumpAttack LBFGS MadryEtAl MaxConfidence MomentumIterativeMethod Noise ProjectedGradientDescent SaliencyMapMethod "
+        "fast_gradient_method projected_gradient_descent carlini_wagner_l2 hop_skip_jump_attack noise "
+        "semantic sparse_l1_descent spsa BasicIterativeMethod BoundaryAttackPlusPlus CarliniWagnerL2 "
+        "DeepFool ElasticNetMethod FastFeatureAdversaries FastGradientMethod HopSkipJumpAttack LBFGS "
+        "MadryEtAl MaxConfidence MomentumIterativeMethod Noise ProjectedGradientDescent SaliencyMapMethod "
         "Semantic SparseL1Descent SPSA SpatialTransformationMethod VirtualAdversarialMethod"
     ),
 }
-"""Every attack of AdverTorch 0.2, and of CleverHans 4 (PyTorch) and 3.1, by the names that they have there."""
+"""Every attack of AdverTorch 0.2, and of CleverHans 4 (PyTorch) and 3.1, by the names that they have
+there.
+"""
 
 
 @pytest.mark.parametrize("peer", PEERS)

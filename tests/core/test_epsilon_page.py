@@ -19,14 +19,21 @@ DELTA = 1e-5
 def table(title: str) -> list[list[str]]:
     """The lines of the first table under a heading, without its head."""
     part = PAGE.split(f"\n## {title}", 1)[1].split("\n## ", 1)[0]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines() if re.match(r"\| [\d,.]+ \|", line)]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in part.splitlines()
+        if re.match(r"\| [\d,.]+ \|", line)
+    ]
 
 
 def sigma(epsilon: float) -> float:
     """Noise of one Gaussian step that costs exactly this at DELTA (Balle & Wang, 2018, arXiv:1805.06530)."""
 
     def excess(s: float) -> float:
-        return float(norm.cdf(0.5 / s - epsilon * s) - math.exp(epsilon) * norm.cdf(-0.5 / s - epsilon * s)) - DELTA
+        return (
+            float(norm.cdf(0.5 / s - epsilon * s) - math.exp(epsilon) * norm.cdf(-0.5 / s - epsilon * s))
+            - DELTA
+        )
 
     return float(brentq(excess, 0.05, 100))
 
@@ -62,10 +69,15 @@ def test_groups_pay_for_each_of_their_records(row: list[str]) -> None:
 
 
 def test_all_tables_were_read() -> None:
-    assert [len(table(title)) for title in ("What an adversary gains", "How to choose delta", "Whose privacy")] == [4, 3, 4]
+    assert [
+        len(table(title)) for title in ("What an adversary gains", "How to choose delta", "Whose privacy")
+    ] == [4, 3, 4]
 
 
-@pytest.mark.parametrize("named", ["Groups", "Attributes", "Correlated records", "The choice of settings", "Test and validation records"])
+@pytest.mark.parametrize(
+    "named",
+    ["Groups", "Attributes", "Correlated records", "The choice of settings", "Test and validation records"],
+)
 def test_what_is_not_covered_is_named(named: str) -> None:
     assert f"- **{named}" in PAGE
 

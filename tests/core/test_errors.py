@@ -31,7 +31,9 @@ def test_the_tree_in_the_docstring_names_every_error():
 
 @pytest.mark.parametrize(("typed", "meant"), [("pdg", "pgd"), ("fgms", "fgsm")])
 def test_an_unknown_name_suggests_the_nearest(typed, meant):
-    assert f"Did you mean {meant}?" in str(errors.UnknownNameError("attack", typed, ["fgsm", "pgd", "square"]))
+    assert f"Did you mean {meant}?" in str(
+        errors.UnknownNameError("attack", typed, ["fgsm", "pgd", "square"])
+    )
 
 
 def test_an_unknown_name_far_from_all_lists_them():

@@ -5,11 +5,27 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "numpy", "scipy", "pydantic", "jinja2", "PIL", "dp_accounting", "cryptography", "rich.table", "rich.progress")
+HEAVY = (
+    "torch",
+    "numpy",
+    "scipy",
+    "pydantic",
+    "jinja2",
+    "PIL",
+    "dp_accounting",
+    "cryptography",
+    "rich.table",
+    "rich.progress",
+)
 
 
 def loaded_by(code: str) -> set[str]:
-    told = subprocess.run([sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"], capture_output=True, text=True, check=True)
+    told = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return set(told.stdout.split())
 
 
@@ -18,19 +34,28 @@ def test_importing_quintain_imports_nothing_heavy():
 
 
 def test_the_command_line_and_the_registry_import_nothing_heavy():
-    code = "import quintain.cli.main; from quintain.core.registry import CATALOGUES, entries; [entries(kind) for kind in CATALOGUES]"
+    code = (
+        "import quintain.cli.main; from quintain.core.registry import CATALOGUES, entries; [entries(kind) "
+        "for kind in CATALOGUES]"
+    )
     assert not loaded_by(code).intersection(HEAVY)
 
 
 @pytest.mark.parametrize(
-    "code", ["import quintain.results.gate, quintain.results.codec", "import quintain.report.page, quintain.report.changes"]
+    "code",
+    [
+        "import quintain.results.gate, quintain.results.codec",
+        "import quintain.report.page, quintain.report.changes",
+    ],
 )
 def test_gate_and_report_run_where_torch_does_not(code):
     assert "torch" not in loaded_by(code)
 
 
 def test_secure_aggregation_needs_no_torch():
-    assert "torch" not in loaded_by("from quintain.federated import secagg, secure_sum; secagg.client; secure_sum")
+    assert "torch" not in loaded_by(
+        "from quintain.federated import secagg, secure_sum; secagg.client; secure_sum"
+    )
 
 
 def test_the_public_surface_is_this():

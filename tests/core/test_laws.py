@@ -39,7 +39,9 @@ def test_the_p_value_of_a_normal_number(z):
 def test_the_spread_is_chi_square(count):
     for ratio in (0.99, 1.0, 1.01):
         p_value, z = spread_p(ratio, count)
-        assert p_value == pytest.approx(2 * min(chi2.cdf(ratio * count, count), chi2.sf(ratio * count, count)), rel=1e-6)
+        assert p_value == pytest.approx(
+            2 * min(chi2.cdf(ratio * count, count), chi2.sf(ratio * count, count)), rel=1e-6
+        )
         assert z == pytest.approx((ratio - 1) * math.sqrt(count / 2))
 
 
@@ -64,15 +66,22 @@ def test_cosines_of_the_same_vector_and_of_nothing():
     assert cosine_p(x[:1], x[:1])[0] == 1.0
 
 
-@pytest.mark.parametrize(("trials", "probability", "deviation"), [(1, 0.3, 0.5), (7, 0.1, 0.2), (40, 1.0, 2.0), (300, 0.02, 0.6)])
+@pytest.mark.parametrize(
+    ("trials", "probability", "deviation"), [(1, 0.3, 0.5), (7, 0.1, 0.2), (40, 1.0, 2.0), (300, 0.02, 0.6)]
+)
 def test_sums_of_coins_with_noise_are_as_rare_as_they_say(trials, probability, deviation):
     rng = np.random.default_rng(trials)
     sums = rng.binomial(trials, probability, RUNS) + deviation * math.sqrt(trials) * rng.standard_normal(RUNS)
     p_values = [mixed_sum_p(float(total), trials, probability, deviation) for total in sums]
     for level in (0.5, 0.1, 0.01):
         assert share_below(level, p_values) <= level + 5 * math.sqrt(level / RUNS)
-    exact = sum(binom.pmf(k, trials, probability) * norm.sf(trials, k, deviation * math.sqrt(trials)) for k in range(trials + 1))
-    assert mixed_sum_p(float(trials), trials, probability, deviation) == pytest.approx(min(1.0, 2 * min(exact, 1 - exact)), rel=1e-9)
+    exact = sum(
+        binom.pmf(k, trials, probability) * norm.sf(trials, k, deviation * math.sqrt(trials))
+        for k in range(trials + 1)
+    )
+    assert mixed_sum_p(float(trials), trials, probability, deviation) == pytest.approx(
+        min(1.0, 2 * min(exact, 1 - exact)), rel=1e-9
+    )
 
 
 def test_the_shape_of_uniform_numbers_and_of_others():
@@ -85,8 +94,14 @@ def test_the_shape_of_uniform_numbers_and_of_others():
 
 def test_the_numbers_in_the_tails_are_binomial():
     z = np.random.default_rng(0).standard_normal(10**4) - 0.1
-    counts = [(norm.sf(b) * k, n) for b in BEYOND for k, n in ((1, (z < -b).sum()), (1, (z > b).sum()), (2, (abs(z) > b).sum()))]
-    p_values = [2 * min(binom.cdf(n, len(z), chance), binom.sf(n - 1, len(z), chance), 0.5) for chance, n in counts]
+    counts = [
+        (norm.sf(b) * k, n)
+        for b in BEYOND
+        for k, n in ((1, (z < -b).sum()), (1, (z > b).sum()), (2, (abs(z) > b).sum()))
+    ]
+    p_values = [
+        2 * min(binom.cdf(n, len(z), chance), binom.sf(n - 1, len(z), chance), 0.5) for chance, n in counts
+    ]
     p_value, bound, count, expected = tails_p(z)
     assert p_value == pytest.approx(min(1, len(counts) * min(p_values)), rel=1e-3)
     chance, n = counts[int(np.argmin(p_values))]
@@ -182,7 +197,9 @@ def test_what_is_new_in_each_row_is_its_distance_from_all_before_it(shape):
 @pytest.mark.parametrize("count", [1, 3, 200])
 def test_normal_numbers_are_as_rarely_too_far_or_too_exact_as_they_say(count):
     rng = np.random.default_rng(count)
-    p_values = [exact_p([x, x[:1], anew(rng.standard_normal((3, 5)))])[0] for x in rng.standard_normal((RUNS, count))]
+    p_values = [
+        exact_p([x, x[:1], anew(rng.standard_normal((3, 5)))])[0] for x in rng.standard_normal((RUNS, count))
+    ]
     for level in (0.5, 0.1, 0.01):
         assert share_below(level, p_values) <= level + 5 * math.sqrt(level / RUNS)
 
@@ -190,7 +207,14 @@ def test_normal_numbers_are_as_rarely_too_far_or_too_exact_as_they_say(count):
 def test_numbers_that_are_too_exact_are_as_wrong_as_numbers_that_are_too_far():
     x = np.random.default_rng(0).standard_normal(400)
     assert exact_p([x])[0] > 0.01
-    for wrong in (0.6 * x, 1.5 * x, x + 0.5, np.where(np.arange(400) == 7, 1e-13, x), np.where(np.arange(400) == 7, 9.0, x), np.zeros(3)):
+    for wrong in (
+        0.6 * x,
+        1.5 * x,
+        x + 0.5,
+        np.where(np.arange(400) == 7, 1e-13, x),
+        np.where(np.arange(400) == 7, 9.0, x),
+        np.zeros(3),
+    ):
         assert exact_p([x[:5], wrong])[0] < 1e-8
     assert exact_p([np.full((2, 30), 1.0) * np.abs(x[:30])])[0] < 1e-8
     assert exact_p([np.array([1e-4, -1e-4])])[0] == pytest.approx(6 * chi2.cdf(2e-8, 2), rel=1e-6)
@@ -205,5 +229,7 @@ def test_sums_of_squares_are_as_rarely_near_their_mean_as_they_say(count):
     assert kstest(near, halfnorm.cdf).pvalue > 1e-6
     assert (np.argsort(near) == np.argsort(far)).all()
     assert from_mean(counts[:1], counts[:1])[0] == 0
-    p_values = [exact_p([ranked(x, counts[:4])], [from_mean(x, counts[:4])])[0] for x in totals.reshape(-1, 4)]
+    p_values = [
+        exact_p([ranked(x, counts[:4])], [from_mean(x, counts[:4])])[0] for x in totals.reshape(-1, 4)
+    ]
     assert share_below(0.1, p_values) <= 0.1 + 5 * math.sqrt(0.1 / len(p_values))

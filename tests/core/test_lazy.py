@@ -7,7 +7,10 @@ import pytest
 
 import quintain
 
-PACKAGES = ["quintain", *(f"quintain.{found.name}" for found in pkgutil.iter_modules(quintain.__path__) if found.ispkg)]
+PACKAGES = [
+    "quintain",
+    *(f"quintain.{found.name}" for found in pkgutil.iter_modules(quintain.__path__) if found.ispkg),
+]
 
 
 @pytest.mark.parametrize("name", PACKAGES)

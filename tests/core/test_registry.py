@@ -34,7 +34,10 @@ def test_an_unknown_name_is_refused_with_the_nearest():
 
 
 def test_a_name_of_another_kind_is_refused_with_its_kind():
-    with pytest.raises(UnknownNameError, match="'uap' is no attack but a universal_attack; see 'quintain list universal_attack'"):
+    with pytest.raises(
+        UnknownNameError,
+        match="'uap' is no attack but a universal_attack; see 'quintain list universal_attack'",
+    ):
         get_entry("attack", "uap")
 
 

@@ -16,7 +16,20 @@ def test_equal_places_get_equal_seeds(seed, path):
 
 
 def test_places_that_read_alike_differ():
-    paths = [(1,), ("1",), (), ("a", "b"), ("a/sb",), ("a//sb",), ("a/", "b"), ("a", "/b"), ("pgd", 1), ("pgd", "1"), ("",), ("", "")]
+    paths = [
+        (1,),
+        ("1",),
+        (),
+        ("a", "b"),
+        ("a/sb",),
+        ("a//sb",),
+        ("a/", "b"),
+        ("a", "/b"),
+        ("pgd", 1),
+        ("pgd", "1"),
+        ("",),
+        ("", ""),
+    ]
     assert len({derive_seed(11), *(derive_seed(1, *path) for path in paths)}) == len(paths) + 1
 
 

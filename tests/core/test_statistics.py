@@ -18,15 +18,21 @@ def test_the_interval_is_scipys_clopper_pearson(trials, data):
 
 @given(st.integers(1, 60), st.floats(0.01, 0.99))
 def test_a_limit_errs_no_more_often_than_it_says(trials, truth):
-    too_high = sum(binom.pmf(k, trials, truth) for k in range(trials + 1) if binomial_lower(k, trials, 0.9) > truth)
-    too_low = sum(binom.pmf(k, trials, truth) for k in range(trials + 1) if binomial_upper(k, trials, 0.9) < truth)
+    too_high = sum(
+        binom.pmf(k, trials, truth) for k in range(trials + 1) if binomial_lower(k, trials, 0.9) > truth
+    )
+    too_low = sum(
+        binom.pmf(k, trials, truth) for k in range(trials + 1) if binomial_upper(k, trials, 0.9) < truth
+    )
     assert max(too_high, too_low) <= 0.1 + 1e-9
 
 
 @given(st.integers(1, 200), st.floats(0.001, 0.999), st.data())
 def test_the_tail_is_scipys(trials, probability, data):
     hits = data.draw(st.integers(-1, trials + 1))
-    assert binomial_tail(hits, trials, probability) == pytest.approx(binom.sf(hits - 1, trials, probability), rel=1e-9, abs=1e-300)
+    assert binomial_tail(hits, trials, probability) == pytest.approx(
+        binom.sf(hits - 1, trials, probability), rel=1e-9, abs=1e-300
+    )
 
 
 @pytest.mark.parametrize(("hits", "trials"), [(-1, 3), (4, 3), (0, 0)])

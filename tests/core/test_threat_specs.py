@@ -25,7 +25,9 @@ def test_a_ball_is_what_a_size_is_a_size_of(token, kind, ball, size):
     assert (threat_name(token), threat_type(token), size_text(token)) == (kind, ball, size)
 
 
-@pytest.mark.parametrize(("text", "value"), [("8/255", 8 / 255), ("0.5", 0.5), ("8/510", 4 / 255), ("1e-3", 1e-3)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("8/255", 8 / 255), ("0.5", 0.5), ("8/510", 4 / 255), ("1e-3", 1e-3)]
+)
 def test_numbers_and_fractions(text, value):
     assert parse_number(text) == value
 

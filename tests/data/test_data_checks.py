@@ -16,7 +16,11 @@ def levels(splits: Splits) -> dict[str, str]:
 
 
 def parts(train=(IMAGES[:20], LABELS[:20]), test=(IMAGES[20:], LABELS[20:]), **settings) -> Splits:
-    return Splits("mine", train=from_arrays(*train, name="train", **settings), test=from_arrays(*test, name="test", **settings))
+    return Splits(
+        "mine",
+        train=from_arrays(*train, name="train", **settings),
+        test=from_arrays(*test, name="test", **settings),
+    )
 
 
 def text(splits: Splits, name: str) -> str:
@@ -64,7 +68,9 @@ def test_copies_within_a_part_and_with_other_labels():
     train[5] = train[2]
     assert levels(parts(train=(train, LABELS[:20])))["duplicates train"] == "note"
     train[5] = train[3]
-    assert text(parts(train=(train, LABELS[:20])), "duplicates train").startswith("train: 1 samples occur with different labels")
+    assert text(parts(train=(train, LABELS[:20])), "duplicates train").startswith(
+        "train: 1 samples occur with different labels"
+    )
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -58,7 +58,9 @@ def test_batches_cover_everything_once_in_order(values, size):
 @given(values=images())
 def test_bytes_become_their_exact_share_of_255(values):
     x, _ = labelled(values).batch(np.arange(len(values)))
-    assert torch.equal(x.flatten().sort().values, (torch.from_numpy(values.flatten()).float() / 255).sort().values)
+    assert torch.equal(
+        x.flatten().sort().values, (torch.from_numpy(values.flatten()).float() / 255).sort().values
+    )
 
 
 @given(values=images(), size=st.integers(1, 5))
@@ -92,7 +94,9 @@ def test_hash_changes_with_labels_order_shape_and_length():
 
 def test_hash_as_it_is_defined():
     values = np.array([[0, 51], [255, 102]], dtype=np.uint8)
-    expected = hashlib.sha256(b"quintain-data-1(2, 2)" + (values / 255).astype("<f4").tobytes() + np.array([1, 0], "<i8").tobytes())
+    expected = hashlib.sha256(
+        b"quintain-data-1(2, 2)" + (values / 255).astype("<f4").tobytes() + np.array([1, 0], "<i8").tobytes()
+    )
     assert from_arrays(values, [1, 0]).hash == expected.hexdigest()
 
 
@@ -130,7 +134,9 @@ def test_a_subset_is_its_rows(ids, more):
     assert part.labels.tolist() == data.labels[ids].tolist()
     assert part.hash == from_arrays(values[ids], data.labels[ids], num_classes=3).hash
     inner = more.draw(st.lists(st.integers(0, len(ids) - 1), min_size=1))
-    assert torch.equal(part.subset(inner).batch(np.arange(len(inner)))[0], data.batch([ids[i] for i in inner])[0])
+    assert torch.equal(
+        part.subset(inner).batch(np.arange(len(inner)))[0], data.batch([ids[i] for i in inner])[0]
+    )
 
 
 def test_a_subset_reads_nothing_when_it_is_made():
@@ -176,7 +182,8 @@ def test_where_the_channels_are(shape, expected):
     x = data.batch([1])[0][0].numpy()
     last = len(shape) == 4 and shape[-1] == expected[0]
     assert np.array_equal(
-        x if not last else x.transpose(1, 2, 0), (values[1].reshape(x.shape if not last else values[1].shape) / np.float32(255))
+        x if not last else x.transpose(1, 2, 0),
+        (values[1].reshape(x.shape if not last else values[1].shape) / np.float32(255)),
     )
 
 
@@ -194,7 +201,11 @@ def test_where_the_channels_are(shape, expected):
         (np.zeros(4), [0, 0, 0, 0], r"shape \(4,\)"),
         (np.zeros((2, 2)), [0], "2 samples and 1 labels"),
         (np.zeros((2, 2)), [0, -1], "label -1; expected 0"),
-        (np.zeros((2, 2)), np.array([0, -1], dtype=np.int32).view(np.uint32), "label 4294967295; expected classes numbered"),
+        (
+            np.zeros((2, 2)),
+            np.array([0, -1], dtype=np.int32).view(np.uint32),
+            "label 4294967295; expected classes numbered",
+        ),
         (np.zeros((2, 2)), [0.0, 1.0], "type float64; expected integers"),
         (np.zeros((2, 2)), [[0, 1], [1, 0]], r"labels of shape \(2, 2\)"),
         (np.zeros((2, 2)), ["cat", "dog"], "expected integers"),
@@ -240,7 +251,12 @@ def test_a_batch_size_below_one_is_refused_at_once():
 @given(count=st.integers(0, 12), seed=st.integers(0, 5))
 def test_a_sample_is_drawn_by_the_seed_without_repeats_and_in_order(count, seed):
     data = labelled(np.arange(9, dtype=np.uint8)[:, None])
-    drawn = (data.sample(count, seed=seed).batch(np.arange(count if 0 < count < 9 else 9))[0] * 255).round().flatten().tolist()
+    drawn = (
+        (data.sample(count, seed=seed).batch(np.arange(count if 0 < count < 9 else 9))[0] * 255)
+        .round()
+        .flatten()
+        .tolist()
+    )
     assert drawn == sorted(set(drawn))
     assert len(drawn) == (count if 0 < count < 9 else 9)
     assert data.sample(count, seed=seed).hash == data.sample(count, seed=seed).hash

@@ -74,7 +74,9 @@ def test_only_images_of_a_batch_are_decoded(tmp_path, monkeypatch):
     data = load_data(tmp_path).test
     decoded = []
     decode = ImageSource._decode
-    monkeypatch.setattr(ImageSource, "_decode", lambda self, path: decoded.append(path.name) or decode(self, path))
+    monkeypatch.setattr(
+        ImageSource, "_decode", lambda self, path: decoded.append(path.name) or decode(self, path)
+    )
     data.batch([4, 1])
     assert decoded == ["4.png", "1.png"]
 

@@ -16,7 +16,13 @@ LABELS = np.arange(12) % 3
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_parts_and_plain_archives_are_read(tmp_path, save):
-    save(tmp_path / "parts.npz", train_images=IMAGES, train_labels=LABELS[:, None], test_images=IMAGES[:6], test_labels=LABELS[:6])
+    save(
+        tmp_path / "parts.npz",
+        train_images=IMAGES,
+        train_labels=LABELS[:, None],
+        test_images=IMAGES[:6],
+        test_labels=LABELS[:6],
+    )
     splits = load_data(tmp_path / "parts.npz")
     assert list(splits.as_dict()) == ["train", "test"]
     assert splits.val is None
@@ -30,7 +36,9 @@ def test_parts_and_plain_archives_are_read(tmp_path, save):
     assert plain.test.hash == splits.train.hash
 
 
-@given(shape=st.sampled_from([(3,), (4, 5), (2, 3, 3), (3, 2, 5)]), fortran=st.booleans(), floating=st.booleans())
+@given(
+    shape=st.sampled_from([(3,), (4, 5), (2, 3, 3), (3, 2, 5)]), fortran=st.booleans(), floating=st.booleans()
+)
 def test_mapped_and_unpacked_arrays_are_the_same(tmp_path_factory, shape, fortran, floating):
     folder = tmp_path_factory.mktemp("npz")
     values = np.random.default_rng(2).integers(0, 256, (6, *shape), dtype=np.uint8)
@@ -53,7 +61,13 @@ def test_arrays_without_compression_are_not_loaded(tmp_path, monkeypatch):
 
 
 def test_classes_are_those_of_all_parts_together(tmp_path):
-    np.savez(tmp_path / "a.npz", train_images=IMAGES, train_labels=LABELS, test_images=IMAGES[:2], test_labels=[0, 1])
+    np.savez(
+        tmp_path / "a.npz",
+        train_images=IMAGES,
+        train_labels=LABELS,
+        test_images=IMAGES[:2],
+        test_labels=[0, 1],
+    )
     splits = load_data(tmp_path / "a.npz")
     assert splits.test.num_classes == splits.train.num_classes == 3
 

@@ -47,14 +47,25 @@ def blobs() -> tuple[Tensor, Tensor]:
 def private(blobs: tuple[Tensor, Tensor]) -> Callable[..., Made]:
     """Make a small classifier of ``blobs`` private; keyword arguments go to ``make_private``."""
 
-    def make(net: nn.Module | None = None, *, batch: int = 8, seed: int | None = 0, rate: float = 0.1, **settings: float) -> Made:
+    def make(
+        net: nn.Module | None = None,
+        *,
+        batch: int = 8,
+        seed: int | None = 0,
+        rate: float = 0.1,
+        **settings: float,
+    ) -> Made:
         engine = PrivacyEngine(seed=seed)
         net = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2)) if net is None else net
         optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=rate)
         loader = DataLoader(TensorDataset(*blobs), batch_size=batch)
         return (
             *engine.make_private(
-                module=net, optimizer=optimizer, data_loader=loader, allow_no_privacy=True, **{"wrap_model": False, **settings}
+                module=net,
+                optimizer=optimizer,
+                data_loader=loader,
+                allow_no_privacy=True,
+                **{"wrap_model": False, **settings},
             ),
             engine,
         )
@@ -83,14 +94,18 @@ def made() -> Callable[..., tuple[DPOptimizer, PoissonLoader]]:
         data: Dataset | None = None,
     ) -> tuple[DPOptimizer, PoissonLoader]:
         plain = DataLoader(TensorDataset(x) if data is None else data, batch_size=batch, num_workers=workers)
-        loader = PoissonLoader.from_loader(plain, RandomStream.from_seed(0, "sampling"), units=units, max_physical_batch_size=most)
+        loader = PoissonLoader.from_loader(
+            plain, RandomStream.from_seed(0, "sampling"), units=units, max_physical_batch_size=most
+        )
         loader.steps_per_epoch = steps or len(plain)
         optimizer = DPOptimizer(
             torch.optim.SGD(net.parameters(), lr=lr, momentum=momentum),
             noise_multiplier=sigma,
             max_grad_norm=bound,
             loss_reduction=reduction,
-            capture=Capture(net, current_batch=lambda: loader.physical_batch, on_pass_complete=lambda _turn: None),
+            capture=Capture(
+                net, current_batch=lambda: loader.physical_batch, on_pass_complete=lambda _turn: None
+            ),
             loader=loader,
             stream=RandomStream.from_seed(0, "noise"),
         )

@@ -23,7 +23,9 @@ ROWS = [
     (1.0, 1.0, 1, 1e-5, 4.3772, 4.7285),
     (1.0, 10.0, 100, 1e-5, 4.3772, 4.7285),
 ]
-"""Sample rate, noise multiplier, steps, delta; epsilon by privacy loss distributions (grid 1e-4) and by Renyi divergences."""
+"""Sample rate, noise multiplier, steps, delta; epsilon by privacy loss distributions (grid 1e-4) and by Renyi
+divergences.
+"""
 
 GAUSSIAN = {0.5: 9.9973, 1.0: 4.3772, 2.0: 1.9931, 5.0: 0.7255, 10.0: 0.3407}
 """Epsilon of the Gaussian mechanism at delta 1e-5, by sigma."""
@@ -31,7 +33,10 @@ GAUSSIAN = {0.5: 9.9973, 1.0: 4.3772, 2.0: 1.9931, 5.0: 0.7255, 10.0: 0.3407}
 
 def gaussian_log_delta(eps: float, sigma: float) -> float:
     """Exact log delta of the Gaussian mechanism of sensitivity 1 (Balle and Wang, 2018)."""
-    first, second = float(log_ndtr(0.5 / sigma - eps * sigma)), eps + float(log_ndtr(-0.5 / sigma - eps * sigma))
+    first, second = (
+        float(log_ndtr(0.5 / sigma - eps * sigma)),
+        eps + float(log_ndtr(-0.5 / sigma - eps * sigma)),
+    )
     return first + math.log1p(-math.exp(second - first)) if second < first else -math.inf
 
 

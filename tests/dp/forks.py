@@ -1,4 +1,5 @@
-"""A process that has imported everything, and runs functions in forks of itself: so no test waits for imports twice.
+"""A process that has imported everything, and runs functions in forks of itself: so no test waits for imports
+twice.
 
 No noise is drawn in it, and no gradient taken, before it forks.
 """
@@ -23,11 +24,17 @@ class Forks:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.dp.forks"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+            [sys.executable, "-m", "tests.dp.forks"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
         )
 
     def run(self, *calls: tuple[str, str, list[Any]]) -> list[Ended]:
-        """Call functions, each told by its module, its name and its arguments, in forks that run at the same time."""
+        """Call functions, each told by its module, its name and its arguments, in forks that run at the same
+        time.
+        """
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(json.dumps(calls) + "\n")

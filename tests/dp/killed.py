@@ -1,4 +1,6 @@
-"""A private run that kills its process at a point that is asked for, and one that goes on with it. ``test_resume`` forks for each."""
+"""A private run that kills its process at a point that is asked for, and one that goes on with it.
+``test_resume`` forks for each.
+"""
 
 import hashlib
 import os
@@ -30,7 +32,9 @@ def net() -> nn.Module:
 def data():
     y = np.arange(40) % 2
     return from_arrays(
-        np.random.default_rng(1).uniform(0, 0.5, (40, 3, 3)).astype(np.float32) + 0.5 * y[:, None, None].astype(np.float32), y
+        np.random.default_rng(1).uniform(0, 0.5, (40, 3, 3)).astype(np.float32)
+        + 0.5 * y[:, None, None].astype(np.float32),
+        y,
     )
 
 
@@ -43,10 +47,14 @@ def train(folder: Path) -> dict[str, object]:
         held,
         PLAN,
         resume=resume.ResumableRun(folder, every=EVERY),
-        on_step=lambda step, update: drawn.append((step, hashlib.sha256(update.numpy().tobytes()).hexdigest())),
+        on_step=lambda step, update: drawn.append(
+            (step, hashlib.sha256(update.numpy().tobytes()).hexdigest())
+        ),
         on_checkpoint=lambda step, _spent: told.append(step),
     )
-    weights = hashlib.sha256(b"".join(value.numpy().tobytes() for value in model.state_dict().values())).hexdigest()
+    weights = hashlib.sha256(
+        b"".join(value.numpy().tobytes() for value in model.state_dict().values())
+    ).hexdigest()
     state = resume.ResumableRun(folder)
     return {
         "weights": weights,
@@ -119,14 +127,20 @@ POINTS = {
     "key overwritten": (Path, "unlink"),
     "key removed": (Path, "unlink"),
 }
-"""The call at which each kill happens: after it, before it where it is in ``BEFORE``, or half way through what the file gets."""
+"""The call at which each kill happens: after it, before it where it is in ``BEFORE``, or half way through
+what the file gets.
+"""
 BEFORE = {"written", "key overwritten"}
 
 
 def plant(kill: str, number: int) -> None:
     """Make this process kill itself at the given point."""
     owner, name = POINTS[kill]
-    call = half_written(number) if kill == "half written" else counted(getattr(owner, name), number, first=kill in BEFORE)
+    call = (
+        half_written(number)
+        if kill == "half written"
+        else counted(getattr(owner, name), number, first=kill in BEFORE)
+    )
     setattr(owner, name, call)
 
 
@@ -145,7 +159,9 @@ def counting(calls: dict[str, int]) -> None:
 
 
 def _repeatable() -> None:
-    """The system's random numbers are these from now on, and nothing is worked out that the run is not about."""
+    """The system's random numbers are these from now on, and nothing is worked out that the run is not
+    about.
+    """
     torch.set_num_threads(1)
     ledger.Ledger.epsilon = lambda *_args: 1.0
     resume.os.urandom = lambda count: SECRET[:count]
@@ -167,7 +183,9 @@ def broken(folder: str, kill: str, number: int) -> dict[str, object]:
 
 
 def gone_on(folder: str) -> dict[str, object]:
-    """The run from where it was killed; if its key was written down, what the system would draw now is another one."""
+    """The run from where it was killed; if its key was written down, what the system would draw now is
+    another one.
+    """
     _repeatable()
     begun = resume.ResumableRun(Path(folder)).steps
     if (Path(folder) / resume.KEY_FILE).exists():

@@ -70,7 +70,9 @@ class Borrowed(nn.Module):
         self.scale = nn.Parameter(torch.randn(4)) if own else 1.0
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.scale * (self.layer(x).tanh() @ self.layer.weight) + self.layer(x.sin()) + self.layer.bias**2
+        return (
+            self.scale * (self.layer(x).tanh() @ self.layer.weight) + self.layer(x.sin()) + self.layer.bias**2
+        )
 
 
 class Alone(Borrowed):
@@ -116,7 +118,10 @@ class Caller(nn.Module):
 
 NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "broadcast weights": (lambda: Scale(4), (4,)),
-    "broadcast weights on sequences": (lambda: nn.Sequential(nn.Linear(4, 4), Scale(4), nn.Linear(4, 2)), (3, 4)),
+    "broadcast weights on sequences": (
+        lambda: nn.Sequential(nn.Linear(4, 4), Scale(4), nn.Linear(4, 2)),
+        (3, 4),
+    ),
     "vision transformer": (Vision, (1, 4, 4)),
     "vision transformer with attention": (lambda: Vision(attention=True), (1, 4, 4)),
     "lists": (Lists, (4,)),

@@ -11,7 +11,9 @@ KINDS = [nn.LSTM, nn.GRU, nn.RNN]
 
 def flat(hidden: Tensor | tuple[Tensor, ...]) -> list[Tensor]:
     """Last states by example."""
-    return [state.transpose(0, 1).flatten(1) for state in (hidden if isinstance(hidden, tuple) else (hidden,))]
+    return [
+        state.transpose(0, 1).flatten(1) for state in (hidden if isinstance(hidden, tuple) else (hidden,))
+    ]
 
 
 class Run(nn.Module):
@@ -24,7 +26,15 @@ class Run(nn.Module):
         output, state: What is looked at.
     """
 
-    def __init__(self, layer: nn.RNNBase, *, given: bool = False, lengths: bool = False, output: bool = True, state: bool = True) -> None:
+    def __init__(
+        self,
+        layer: nn.RNNBase,
+        *,
+        given: bool = False,
+        lengths: bool = False,
+        output: bool = True,
+        state: bool = True,
+    ) -> None:
         super().__init__()
         self.layer, self.given, self.lengths, self.output, self.state = layer, given, lengths, output, state
 
@@ -32,7 +42,9 @@ class Run(nn.Module):
         first = None
         if self.given:
             count = self.layer.num_layers * (1 + self.layer.bidirectional)
-            state = x.mean((1, 2)).view(1, -1, 1) * torch.linspace(-1, 1, count * self.layer.hidden_size, dtype=x.dtype).view(count, 1, -1)
+            state = x.mean((1, 2)).view(1, -1, 1) * torch.linspace(
+                -1, 1, count * self.layer.hidden_size, dtype=x.dtype
+            ).view(count, 1, -1)
             first = (state, state.cos()) if isinstance(self.layer, nn.LSTM) else state
         if self.lengths:
             steps = 1 + (x[:, 0, 0].abs() * 1000).long() % x.shape[1]
@@ -43,7 +55,9 @@ class Run(nn.Module):
         else:
             out, hidden = self.layer(x if self.layer.batch_first else x.transpose(0, 1), first)
             out = out if self.layer.batch_first else out.transpose(0, 1)
-        return torch.cat([*([out.flatten(1)] if self.output else []), *(flat(hidden) if self.state else [])], 1)
+        return torch.cat(
+            [*([out.flatten(1)] if self.output else []), *(flat(hidden) if self.state else [])], 1
+        )
 
 
 CASES: dict[str, tuple[dict[str, object], dict[str, bool]]] = {
@@ -56,7 +70,10 @@ CASES: dict[str, tuple[dict[str, object], dict[str, bool]]] = {
     "both directions": ({"bidirectional": True}, {"given": True}),
     "two layers, both directions": ({"num_layers": 2, "bidirectional": True}, {"given": True}),
     "packed": ({}, {"lengths": True}),
-    "packed, two layers, both directions": ({"num_layers": 2, "bidirectional": True}, {"lengths": True, "given": True}),
+    "packed, two layers, both directions": (
+        {"num_layers": 2, "bidirectional": True},
+        {"lengths": True, "given": True},
+    ),
     "packed, without bias": ({"bias": False, "batch_first": False}, {"lengths": True, "given": True}),
 }
 
@@ -67,4 +84,6 @@ def made(kind: type[nn.RNNBase], case: str, **more: object) -> nn.Module:
 
 
 def batch(examples: int, steps: int = 5, width: int = 3) -> Tensor:
-    return torch.randn(examples, steps, width, generator=torch.Generator().manual_seed(examples), dtype=torch.float64)
+    return torch.randn(
+        examples, steps, width, generator=torch.Generator().manual_seed(examples), dtype=torch.float64
+    )

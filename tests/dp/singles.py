@@ -63,13 +63,17 @@ def check_singles(net: nn.Module, x: Tensor, *, mean: bool) -> None:
     """Norms, and sums clipped at their median, are those of the plain module on one example at a time."""
     parameters = [p for p in net.parameters() if p.requires_grad]
     single = one_by_one(net, x)
-    norms = torch.tensor([sum(g.square().sum() for g in gradients).sqrt() for gradients in single], dtype=torch.float64)
+    norms = torch.tensor(
+        [sum(g.square().sum() for g in gradients).sqrt() for gradients in single], dtype=torch.float64
+    )
     bound = (float(norms.median()) if len(x) else 0.0) or 1.0
     (turn,) = passes(net, x, torch.mean if mean else torch.sum)
     found = clipped_sum(turn, bound, mean=mean)
     torch.testing.assert_close(found.norms, norms, **TIGHT)
     assert set(found.total) == set(parameters)
     for k, parameter in enumerate(parameters):
-        clipped = [torch.clamp(bound / n, max=1) * gradients[k] for n, gradients in zip(norms, single, strict=True)]
+        clipped = [
+            torch.clamp(bound / n, max=1) * gradients[k] for n, gradients in zip(norms, single, strict=True)
+        ]
         torch.testing.assert_close(found.total[parameter], sum(clipped, torch.zeros_like(parameter)), **TIGHT)
         assert parameter.grad is None

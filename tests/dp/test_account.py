@@ -58,7 +58,9 @@ def test_an_old_state_forgets_nothing(private) -> None:
     assert (engine.ledger.steps, optimizer.steps, loader.batches_drawn) == (2, 2, 2)
 
 
-@pytest.mark.parametrize("name", ["loader", "ledger", "stream", "capture", "inner", "secure_mode", "budget", "steps"])
+@pytest.mark.parametrize(
+    "name", ["loader", "ledger", "stream", "capture", "inner", "secure_mode", "budget", "steps"]
+)
 def test_what_the_account_rests_on_is_not_exchanged(private, name: str) -> None:
     net, optimizer, loader, _ = private()
     step(net, optimizer, *next(iter(loader)))
@@ -82,10 +84,16 @@ def test_two_runs_of_an_engine_do_not_draw_from_one_seed(blobs, what: str) -> No
     def made(seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
         data = TensorDataset(*blobs)
-        loader = DPDataLoader(data, sample_rate=0.2, generator=generator) if what == "batches" else DataLoader(data, batch_size=8)
+        loader = (
+            DPDataLoader(data, sample_rate=0.2, generator=generator)
+            if what == "batches"
+            else DataLoader(data, batch_size=8)
+        )
         net = nn.Linear(6, 2)
         noise = {"noise_generator": generator} if what == "noise" else {}
-        engine.make_private(module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=loader, **noise)
+        engine.make_private(
+            module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=loader, **noise
+        )
 
     made(1)
     made(2)
@@ -99,7 +107,9 @@ def test_a_module_that_another_engine_has_trained_is_warned_of(private, blobs) -
 
     def again(here: PrivacyEngine) -> None:
         data = DataLoader(TensorDataset(*blobs), batch_size=8)
-        made = here.make_private(module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=data)
+        made = here.make_private(
+            module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=data
+        )
         made[1].capture.remove()
 
     optimizer.capture.remove()
@@ -147,10 +157,16 @@ def test_what_a_ledger_lacks_of_another_is_all_after_they_parted() -> None:
         one.count_missing(both),
         one.count_missing(one),
     ] == [2, 0, 2, 4, 0]
-    assert [Ledger().count_missing(one), one.count_missing(Ledger()), Ledger([Release(1.0, 1, 2)]).count_missing(one)] == [5, 0, 5]
+    assert [
+        Ledger().count_missing(one),
+        one.count_missing(Ledger()),
+        Ledger([Release(1.0, 1, 2)]).count_missing(one),
+    ] == [5, 0, 5]
 
 
-@pytest.mark.parametrize(("name", "value"), [("num_units", 10**6), ("expected_batch_size", 1), ("stream", None), ("units", None)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("num_units", 10**6), ("expected_batch_size", 1), ("stream", None), ("units", None)]
+)
 def test_how_batches_are_drawn_is_not_changed(private, name: str, value: object) -> None:
     _, _, loader, _ = private()
     with refused(name):
@@ -165,13 +181,17 @@ def test_passes_over_shuffled_data_do_not_get_longer(private) -> None:
     assert optimizer.next_release.steps_per_epoch == 5
 
 
-@pytest.mark.parametrize("change", [{"steps": -3}, {"noise_multiplier": -1.0}, {"num_units": 0}, {"expected_batch_size": 41}])
+@pytest.mark.parametrize(
+    "change", [{"steps": -3}, {"noise_multiplier": -1.0}, {"num_units": 0}, {"expected_batch_size": 41}]
+)
 def test_a_release_that_cannot_be_is_not_recorded(change: dict[str, float]) -> None:
     with pytest.raises(QuintainError, match="got"):
         Release(**{"noise_multiplier": 1.0, "expected_batch_size": 8, "num_units": 40, **change})
 
 
-def test_an_error_within_a_step_leaves_it_counted_and_the_batch_used(private, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_within_a_step_leaves_it_counted_and_the_batch_used(
+    private, monkeypatch: pytest.MonkeyPatch
+) -> None:
     net, optimizer, loader, engine = private()
     x, y = next(iter(loader))
     F.cross_entropy(net(x), y).backward()
@@ -181,7 +201,12 @@ def test_an_error_within_a_step_leaves_it_counted_and_the_batch_used(private, mo
             optimizer.step()
     assert engine.ledger.steps == 1
     assert all(p.grad is None for p in net.parameters())
-    for again in (optimizer.step, optimizer.scale_grad, optimizer.add_noise, optimizer.original_optimizer.step):
+    for again in (
+        optimizer.step,
+        optimizer.scale_grad,
+        optimizer.add_noise,
+        optimizer.original_optimizer.step,
+    ):
         with refused("expected"):
             again()
     step(net, optimizer, *next(iter(loader)))
@@ -244,7 +269,9 @@ def test_two_optimizers_do_not_step_on_one_draw(blobs) -> None:
 
     def made(loader):
         net = nn.Linear(6, 2)
-        return engine.make_private(module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=loader)
+        return engine.make_private(
+            module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=loader
+        )
 
     _, first, loader = made(data)
     with refused("another private optimizer steps on"):

@@ -69,7 +69,12 @@ def test_a_state_is_taken_over_and_no_other(name: str) -> None:
     other = create_accountant("rdp" if name != "rdp" else "pld")
     with pytest.raises(PrivacyError, match="create the one"):
         other.load_state_dict(fresh.state_dict())
-    for broken in ({}, {"mechanism": name}, {"mechanism": name, "history": [(1.0, 2.0, 3)]}, {"mechanism": name, "history": [1]}):
+    for broken in (
+        {},
+        {"mechanism": name},
+        {"mechanism": name, "history": [(1.0, 2.0, 3)]},
+        {"mechanism": name, "history": [1]},
+    ):
         with pytest.raises(PrivacyError, match="cannot be read"):
             fresh.load_state_dict(broken)
     assert fresh.history == [(2.0, 0.1, 5)]
@@ -117,7 +122,12 @@ def test_deltas_that_are_none_are_refused(delta: float) -> None:
 @pytest.mark.parametrize("tolerance", [0.1, 0.01])
 def test_noise_for_a_target_never_overshoots(name: str, tolerance: float) -> None:
     sigma = get_noise_multiplier(
-        target_epsilon=2.0, target_delta=1e-5, sample_rate=0.02, steps=100, accountant=name, epsilon_tolerance=tolerance
+        target_epsilon=2.0,
+        target_delta=1e-5,
+        sample_rate=0.02,
+        steps=100,
+        accountant=name,
+        epsilon_tolerance=tolerance,
     )
     found = spent(name, 100, sigma, 0.02).get_epsilon(1e-5)
     assert 2.0 - tolerance <= found <= 2.0
@@ -126,20 +136,35 @@ def test_noise_for_a_target_never_overshoots(name: str, tolerance: float) -> Non
 def test_epochs_are_whole_numbers_of_steps() -> None:
     wanted = {"target_epsilon": 2.0, "target_delta": 1e-5}
     for n in (93, 99, 105):
-        assert get_noise_multiplier(**wanted, sample_rate=1 / n, epochs=1) == get_noise_multiplier(**wanted, sample_rate=1 / n, steps=n)
+        assert get_noise_multiplier(**wanted, sample_rate=1 / n, epochs=1) == get_noise_multiplier(
+            **wanted, sample_rate=1 / n, steps=n
+        )
 
 
 @pytest.mark.parametrize(
-    "setting", [{}, {"epochs": 1, "steps": 1}, {"steps": 0}, {"steps": 5, "epsilon_tolerance": 0.0}, {"steps": 5, "sample_rate": 2.0}]
+    "setting",
+    [
+        {},
+        {"epochs": 1, "steps": 1},
+        {"steps": 0},
+        {"steps": 5, "epsilon_tolerance": 0.0},
+        {"steps": 5, "sample_rate": 2.0},
+    ],
 )
 def test_settings_out_of_range_are_refused(setting: dict[str, float]) -> None:
     with pytest.raises(SettingError, match="expected"):
         get_noise_multiplier(**{"target_epsilon": 2.0, "target_delta": 1e-5, "sample_rate": 0.1, **setting})
 
 
-@pytest.mark.parametrize(("records", "batch"), [(40, 12), (100, 30), (93, 1), (60000, 256), (10, 10), (5000, 3)])
+@pytest.mark.parametrize(
+    ("records", "batch"), [(40, 12), (100, 30), (93, 1), (60000, 256), (10, 10), (5000, 3)]
+)
 def test_planned_epochs_have_as_many_steps_as_the_loader_makes(records: int, batch: int) -> None:
     loader = DataLoader(range(records), batch_size=batch)
-    by_epochs = get_noise_multiplier(target_epsilon=3.0, target_delta=1e-7, sample_rate=batch / records, epochs=2)
-    by_steps = get_noise_multiplier(target_epsilon=3.0, target_delta=1e-7, sample_rate=batch / records, steps=2 * len(loader))
+    by_epochs = get_noise_multiplier(
+        target_epsilon=3.0, target_delta=1e-7, sample_rate=batch / records, epochs=2
+    )
+    by_steps = get_noise_multiplier(
+        target_epsilon=3.0, target_delta=1e-7, sample_rate=batch / records, steps=2 * len(loader)
+    )
     assert by_epochs == by_steps

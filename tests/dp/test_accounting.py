@@ -28,7 +28,9 @@ def test_published_values_of_the_gaussian(sigma: float, value: float) -> None:
 
 
 @pytest.mark.parametrize(("rate", "sigma", "steps", "delta", "value", "by_rdp"), ROWS)
-def test_published_values(rate: float, sigma: float, steps: int, delta: float, value: float, by_rdp: float) -> None:
+def test_published_values(
+    rate: float, sigma: float, steps: int, delta: float, value: float, by_rdp: float
+) -> None:
     found = epsilon(sigma, rate, steps, delta)
     assert value - 1e-4 <= found <= value * 1.005
     assert rdp.rdp_epsilon([(sigma, rate, steps)], delta) == pytest.approx(by_rdp, abs=1e-4)
@@ -118,10 +120,16 @@ def test_it_is_monotone(rate: float, sigma: float, steps: int) -> None:
 
 
 @settings(max_examples=8, deadline=None)
-@given(rate=st.floats(0.001, 1), sigma=st.floats(0.5, 8), steps=st.integers(1, 2000), digits=st.integers(3, 9))
+@given(
+    rate=st.floats(0.001, 1), sigma=st.floats(0.5, 8), steps=st.integers(1, 2000), digits=st.integers(3, 9)
+)
 def test_the_accountants_are_in_order(rate: float, sigma: float, steps: int, digits: int) -> None:
     history, delta = [(sigma, rate, steps)], 10.0**-digits
-    own, claimed, loose = prv.prv_bounds(history, delta), composed_epsilon(history, delta), rdp.rdp_epsilon(history, delta)
+    own, claimed, loose = (
+        prv.prv_bounds(history, delta),
+        composed_epsilon(history, delta),
+        rdp.rdp_epsilon(history, delta),
+    )
     assert own.lower <= own.upper
     assert own.lower <= claimed <= max(loose, own.upper * 1.02) + 1e-3
     assert own.lower <= loose
@@ -147,7 +155,10 @@ def test_tiny_deltas_are_never_understated(delta: float) -> None:
     assert epsilon(1.1, 256 / 60000, 3516, delta) >= prv.prv_bounds([(1.1, 256 / 60000, 3516)], delta).lower
 
 
-@pytest.mark.parametrize("history", [[(0.01, 0.5, 3)], [(0.5, 1e-4, 10**5)], [(10.0, 1e-5, 10**4)], [(1.0, 0.01, 10), (0.3, 0.5, 10)]])
+@pytest.mark.parametrize(
+    "history",
+    [[(0.01, 0.5, 3)], [(0.5, 1e-4, 10**5)], [(10.0, 1e-5, 10**4)], [(1.0, 0.01, 10), (0.3, 0.5, 10)]],
+)
 def test_no_step_fills_more_points_than_are_quick(history: list[tuple[float, float, int]]) -> None:
     interval = pld._grid_interval(history)
     for sigma, rate, _ in history:
@@ -178,13 +189,16 @@ def test_a_bracket_that_crosses_is_an_alarm(monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 @pytest.mark.filterwarnings("error")
-def test_calibrated_noise_meets_the_target_and_no_more(target: float, delta: float, rate: float, steps: int) -> None:
+def test_calibrated_noise_meets_the_target_and_no_more(
+    target: float, delta: float, rate: float, steps: int
+) -> None:
     sigma = calibrate_noise_multiplier(target, delta, rate, steps)
     assert epsilon(sigma, rate, steps, delta) <= target < epsilon(sigma * 0.99, rate, steps, delta)
 
 
 @pytest.mark.parametrize(
-    ("target", "delta", "sigma"), [(1.0, 1e-5, 3.7306), (0.5, 1e-5, 7.0318), (0.1, 1e-6, 36.3047), (8.0, 1e-5, 0.6002)]
+    ("target", "delta", "sigma"),
+    [(1.0, 1e-5, 3.7306), (0.5, 1e-5, 7.0318), (0.1, 1e-6, 36.3047), (8.0, 1e-5, 0.6002)],
 )
 def test_calibrated_noise_of_one_release_is_the_exact_one(target: float, delta: float, sigma: float) -> None:
     assert sigma * (1 - 1e-4) <= calibrate_noise_multiplier(target, delta, 1.0, 1) <= sigma * 1.005
@@ -201,14 +215,23 @@ def test_noise_for_what_is_left_counts_what_is_spent() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [(-1.0, 0.1, 1, 1e-5), (math.nan, 0.1, 1, 1e-5), (1.0, 0.0, 1, 1e-5), (1.0, 1.5, 1, 1e-5), (1.0, 0.1, -1, 1e-5), (1, 0.1, 1, 0)],
+    [
+        (-1.0, 0.1, 1, 1e-5),
+        (math.nan, 0.1, 1, 1e-5),
+        (1.0, 0.0, 1, 1e-5),
+        (1.0, 1.5, 1, 1e-5),
+        (1.0, 0.1, -1, 1e-5),
+        (1, 0.1, 1, 0),
+    ],
 )
 def test_settings_out_of_range_are_refused(arguments: tuple[float, float, int, float]) -> None:
     with pytest.raises(SettingError, match="expected"):
         epsilon(*arguments)
 
 
-@pytest.mark.parametrize(("target", "steps"), [(0.0, 10), (math.inf, 10), (1001.0, 10), (1.0, 0), (1e-4, 10**6)])
+@pytest.mark.parametrize(
+    ("target", "steps"), [(0.0, 10), (math.inf, 10), (1001.0, 10), (1.0, 0), (1e-4, 10**6)]
+)
 def test_targets_that_cannot_be_met_are_refused(target: float, steps: int) -> None:
     with pytest.raises(SettingError, match="expected"):
         calibrate_noise_multiplier(target, 1e-5, 1.0, steps)
@@ -218,7 +241,10 @@ def test_targets_that_cannot_be_met_are_refused(target: float, steps: int) -> No
 @pytest.mark.parametrize("steps", [1, 7, 10**6, 10**9])
 def test_full_batches_have_a_closed_form_however_many_there_are(sigma: float, steps: int) -> None:
     for delta in (1e-3, 1e-10, 1e-18):
-        found, exact = epsilon(sigma, 1.0, steps, delta), gaussian_epsilon_in_logs(sigma / math.sqrt(steps), delta)
+        found, exact = (
+            epsilon(sigma, 1.0, steps, delta),
+            gaussian_epsilon_in_logs(sigma / math.sqrt(steps), delta),
+        )
         assert exact <= found <= exact * (1 + 1e-6) + 1e-12
 
 

@@ -10,7 +10,10 @@ from quintain.dp.training.adam import DPAdam
 
 def test_under_pure_noise_the_corrected_second_moment_is_zero_on_average() -> None:
     count, std, slower, steps = 50_000, 0.3, 0.9, 30
-    weight, generator = nn.Parameter(torch.zeros(count, dtype=torch.float64)), torch.Generator().manual_seed(0)
+    weight, generator = (
+        nn.Parameter(torch.zeros(count, dtype=torch.float64)),
+        torch.Generator().manual_seed(0),
+    )
     optimizer = DPAdam([weight], betas=(0.9, slower), noise_std=std)
     for _ in range(steps):
         weight.grad = std * torch.randn(count, generator=generator, dtype=torch.float64)
@@ -40,8 +43,14 @@ def test_a_step_is_the_formula() -> None:
 
 def test_without_noise_it_is_adam() -> None:
     ends = []
-    for make in (lambda p: DPAdam(p, lr=0.01, second_moment_floor=1e-30, noise_std=0.0), lambda p: torch.optim.Adam(p, lr=0.01, eps=0.0)):
-        weight, generator = nn.Parameter(torch.ones(20, dtype=torch.float64)), torch.Generator().manual_seed(0)
+    for make in (
+        lambda p: DPAdam(p, lr=0.01, second_moment_floor=1e-30, noise_std=0.0),
+        lambda p: torch.optim.Adam(p, lr=0.01, eps=0.0),
+    ):
+        weight, generator = (
+            nn.Parameter(torch.ones(20, dtype=torch.float64)),
+            torch.Generator().manual_seed(0),
+        )
         optimizer = make([weight])
         for _ in range(10):
             weight.grad = torch.randn(20, generator=generator, dtype=torch.float64)
@@ -82,7 +91,14 @@ def test_noise_that_nobody_tells_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"lr": 0}, {"betas": (1.0, 0.9)}, {"second_moment_floor": 0}, {"noise_std": -1}, {"noise_std": float("inf")}]
+    "change",
+    [
+        {"lr": 0},
+        {"betas": (1.0, 0.9)},
+        {"second_moment_floor": 0},
+        {"noise_std": -1},
+        {"noise_std": float("inf")},
+    ],
 )
 def test_settings_out_of_range_are_refused(change) -> None:
     with pytest.raises(SettingError, match=f"got {next(iter(change))} = "):

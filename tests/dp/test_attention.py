@@ -54,7 +54,9 @@ def causal(_batch: int, queries: int, keys: int) -> Tensor:
 
 
 def each_its_own(batch: int, queries: int, keys: int) -> Tensor:
-    return torch.linspace(-1, 1, batch * 2 * queries * keys, dtype=torch.float64).view(batch * 2, queries, keys)
+    return torch.linspace(-1, 1, batch * 2 * queries * keys, dtype=torch.float64).view(
+        batch * 2, queries, keys
+    )
 
 
 def cross(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -81,22 +83,43 @@ CASES: dict[str, dict[str, object]] = {
     "keys and values of other widths": {"parts": narrow, "kdim": 2, "vdim": 3, **PLAIN},
     "keys and values of other widths, without bias": {"parts": narrow, "kdim": 2, "vdim": 3, "bias": False},
     "one more key": {"add_bias_kv": True, **PLAIN},
-    "one more key, cross, masks": {"add_bias_kv": True, "parts": cross, "mask": causal, "padding": True, **PLAIN},
+    "one more key, cross, masks": {
+        "add_bias_kv": True,
+        "parts": cross,
+        "mask": causal,
+        "padding": True,
+        **PLAIN,
+    },
     "a zero key": {"add_zero_attn": True, **PLAIN},
-    "two more keys, masks, weights": {"add_bias_kv": True, "add_zero_attn": True, "mask": causal, "padding": True},
+    "two more keys, masks, weights": {
+        "add_bias_kv": True,
+        "add_zero_attn": True,
+        "mask": causal,
+        "padding": True,
+    },
     "mask": {"mask": causal, **PLAIN},
     "mask of truth values": {"mask": lambda *shape: causal(*shape).isinf(), **PLAIN},
     "padding": {"padding": True, **PLAIN},
-    "padding and mask of truth values": {"padding": True, "mask": lambda *shape: causal(*shape).isinf(), **PLAIN},
+    "padding and mask of truth values": {
+        "padding": True,
+        "mask": lambda *shape: causal(*shape).isinf(),
+        **PLAIN,
+    },
     "causal": {"mask": causal, "call": {"is_causal": True, "need_weights": False}},
-    "causal, one more key": {"mask": causal, "add_bias_kv": True, "call": {"is_causal": True, "need_weights": False}},
+    "causal, one more key": {
+        "mask": causal,
+        "add_bias_kv": True,
+        "call": {"is_causal": True, "need_weights": False},
+    },
     "causal, padding": {"mask": causal, "padding": True, "call": {"is_causal": True, "need_weights": False}},
     "causal, weights": {"mask": causal, "call": {"is_causal": True}},
 }
 
 
 def batch(examples: int, *shape: int) -> Tensor:
-    return torch.randn(examples, *(shape or (5, 4)), generator=torch.Generator().manual_seed(examples), dtype=torch.float64)
+    return torch.randn(
+        examples, *(shape or (5, 4)), generator=torch.Generator().manual_seed(examples), dtype=torch.float64
+    )
 
 
 @pytest.mark.parametrize("kind", CASES)
@@ -133,13 +156,17 @@ def test_a_mask_for_each_example_and_head_gives_the_outputs_of_torch() -> None:
     first=st.booleans(),
     more=st.booleans(),
 )
-def test_attention_of_any_shape(heads: int, width: int, queries: int, keys: int, examples: int, first: bool, more: bool) -> None:
+def test_attention_of_any_shape(
+    heads: int, width: int, queries: int, keys: int, examples: int, first: bool, more: bool
+) -> None:
     net = Attend(lambda x: (x[:, :queries], x[:, queries:], x[:, queries:]), batch_first=first, **PLAIN)
     net.layer = nn.MultiheadAttention(heads * width, heads, batch_first=first, add_bias_kv=more)
     check_singles(built(net), batch(examples, queries + keys, heads * width), mean=True)
 
 
-@pytest.mark.parametrize("frozen", ["in_proj_weight", "in_proj_bias", "bias_k", "out_proj.weight", "out_proj.bias"])
+@pytest.mark.parametrize(
+    "frozen", ["in_proj_weight", "in_proj_bias", "bias_k", "out_proj.weight", "out_proj.bias"]
+)
 def test_a_frozen_part_does_not_count(frozen: str) -> None:
     net = built(Attend(add_bias_kv=True, **PLAIN))
     net.layer.get_parameter(frozen).requires_grad_(False)
@@ -192,11 +219,15 @@ def test_dropout_draws_as_in_torch_and_only_in_training() -> None:
     torch.testing.assert_close(net(x), plain(x), **EXACT)
 
 
-def test_copies_evaluation_and_what_is_left_after_removal_run_torch_s_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_evaluation_and_what_is_left_after_removal_run_torch_s_forward(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     calls: list[nn.Module] = []
     forward = nn.MultiheadAttention.forward
     monkeypatch.setattr(
-        nn.MultiheadAttention, "forward", lambda layer, *args, **kwargs: calls.append(layer) or forward(layer, *args, **kwargs)
+        nn.MultiheadAttention,
+        "forward",
+        lambda layer, *args, **kwargs: calls.append(layer) or forward(layer, *args, **kwargs),
     )
     net, x = built(Attend(**PLAIN)), batch(2)
     capture = captured(net)
@@ -267,6 +298,10 @@ def test_single_gradients_that_are_missed_are_noticed(monkeypatch: pytest.Monkey
     """A mutation: the last projection past its hook."""
     net, x = built(Attend(**PLAIN)), batch(3)
     expected = one_by_one(net, x)
-    monkeypatch.setattr(nn.modules.linear.NonDynamicallyQuantizableLinear, "__call__", lambda layer, x: x @ layer.weight.mT + layer.bias)
+    monkeypatch.setattr(
+        nn.modules.linear.NonDynamicallyQuantizableLinear,
+        "__call__",
+        lambda layer, x: x @ layer.weight.mT + layer.bias,
+    )
     (turn,) = passes(net, x, torch.sum)
     assert len(turn.gradients) < len(expected[0])

@@ -7,7 +7,14 @@ import torch
 from torch import Tensor
 
 from quintain.dp.per_example import cost_model
-from quintain.dp.per_example.grads import BlockGrads, DenseGrads, OuterProductGrads, PerExampleGrads, SummedGrads, TableRowGrads
+from quintain.dp.per_example.grads import (
+    BlockGrads,
+    DenseGrads,
+    OuterProductGrads,
+    PerExampleGrads,
+    SummedGrads,
+    TableRowGrads,
+)
 from quintain.dp.rules.convolutions import ConvGeometry, ConvGrads
 from quintain.dp.step.clipping import flat_clip_factors
 
@@ -72,23 +79,31 @@ FORMS: dict[str, Callable[[Tensor, Tensor], PerExampleGrads]] = {
     "dense": lambda a, g: DenseGrads(a[:, 0, :, None] * g[:, 0, None]),
     "outer": outer,
     "outer of one position": lambda a, g: OuterProductGrads(a[:, :1], g[:, :1]),
-    "outer twice": lambda a, g: OuterProductGrads(a[:, ::2], g[:, ::2]).plus(OuterProductGrads(a[:, 1::2], g[:, 1::2])),
+    "outer twice": lambda a, g: OuterProductGrads(a[:, ::2], g[:, ::2]).plus(
+        OuterProductGrads(a[:, 1::2], g[:, 1::2])
+    ),
     "rows": rows,
     "rows twice": lambda a, g: rows(a, g).plus(rows(a.flip(1), g.flip(1))),
     "blocks": lambda a, g: BlockGrads([outer(a, g), DenseGrads(g[:, :2, 0, None] * a[:, :1])]),
     "a table and a head": lambda a, g: SummedGrads((rows(a, g), outer(a, g))),
-    "a table and a head of one position": lambda a, g: SummedGrads((OuterProductGrads(a[:, :1], g[:, :1]), rows(a, g))),
+    "a table and a head of one position": lambda a, g: SummedGrads(
+        (OuterProductGrads(a[:, :1], g[:, :1]), rows(a, g))
+    ),
     "a head and dense": lambda a, g: SummedGrads((outer(a, g), DenseGrads(g[:, 0, :, None] * a[:, 0, None]))),
     "filters from patches": lambda a, g: ConvGrads(window(), *pictures(a, g)),
     "filters, folded": lambda a, g: ConvGrads(window(2), *pictures(a, g)),
-    "filters twice": lambda a, g: ConvGrads(window(), *pictures(a, g)).plus(ConvGrads(window(), *pictures(a.flip(1), g))),
+    "filters twice": lambda a, g: ConvGrads(window(), *pictures(a, g)).plus(
+        ConvGrads(window(), *pictures(a.flip(1), g))
+    ),
 }
 
 
 @pytest.mark.parametrize("ghost", [True, False])
 @pytest.mark.parametrize("hostile", HOSTILE)
 @pytest.mark.parametrize("form", FORMS)
-def test_no_clipped_gradient_is_longer_than_the_bound(form: str, hostile: str, ghost: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_clipped_gradient_is_longer_than_the_bound(
+    form: str, hostile: str, ghost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cost_model, "ghost_norm_is_cheaper", lambda *_: ghost)
     left, right, change = HOSTILE[hostile]
     generator = torch.Generator().manual_seed(7)
@@ -109,7 +124,9 @@ def test_no_clipped_gradient_is_longer_than_the_bound(form: str, hostile: str, g
 
 @pytest.mark.parametrize("ghost", [True, False])
 @pytest.mark.parametrize("form", FORMS)
-def test_the_bound_is_not_bought_by_norms_that_are_far_too_large(form: str, ghost: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bound_is_not_bought_by_norms_that_are_far_too_large(
+    form: str, ghost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cost_model, "ghost_norm_is_cheaper", lambda *_: ghost)
     generator = torch.Generator().manual_seed(7)
     a = torch.randn(BATCH, POSITIONS, INPUTS, generator=generator)
@@ -122,7 +139,9 @@ def test_the_bound_is_not_bought_by_norms_that_are_far_too_large(form: str, ghos
 
 
 def test_a_form_that_took_no_account_of_rounding_would_be_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(OuterProductGrads, "_with_rounding_margin", lambda _, found: torch.cat(list(found))[:, 0].clamp(min=0))
+    monkeypatch.setattr(
+        OuterProductGrads, "_with_rounding_margin", lambda _, found: torch.cat(list(found))[:, 0].clamp(min=0)
+    )
     monkeypatch.setattr(cost_model, "ghost_norm_is_cheaper", lambda *_: True)
     broken = 0
     for seed in range(8):
@@ -146,7 +165,11 @@ def test_what_is_there_is_added_to_or_overwritten(form: str, batch: int) -> None
     g = torch.randn(BATCH, POSITIONS, OUTPUTS, generator=generator)
     gradient = FORMS[form](a, g) if batch else DenseGrads(torch.zeros(0, OUTPUTS, INPUTS))
     weights = torch.linspace(0.5, 1, batch, dtype=torch.float64)
-    alone, added, over = torch.zeros(gradient.shape), torch.ones(gradient.shape), torch.full(gradient.shape, torch.nan)
+    alone, added, over = (
+        torch.zeros(gradient.shape),
+        torch.ones(gradient.shape),
+        torch.full(gradient.shape, torch.nan),
+    )
     gradient.add_weighted_sum_to(alone, weights)
     gradient.add_weighted_sum_to(added, weights)
     gradient.add_weighted_sum_to(over, weights, 0)

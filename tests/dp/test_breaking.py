@@ -75,7 +75,9 @@ def test_a_backward_that_breaks_half_way_does_not_count_a_record_twice(private) 
             x = self[0](x).relu()
             return self[1](Breaks.apply(x) if self.fails else x)
 
-    net, optimizer, loader, engine = private(Fails(nn.Linear(6, 5), nn.Linear(5, 2)), noise_multiplier=0.0, max_grad_norm=0.01)
+    net, optimizer, loader, engine = private(
+        Fails(nn.Linear(6, 5), nn.Linear(5, 2)), noise_multiplier=0.0, max_grad_norm=0.01
+    )
     step(net, optimizer, *next(iter(loader)))
     optimizer.zero_grad()
     x, y = next(iter(loader))
@@ -160,7 +162,8 @@ def test_replicas_for_several_devices_train_the_module_inside(private) -> None:
 def test_a_module_that_is_compiled_afterwards_is_refused(private, how: str) -> None:
     """Its hooks are compiled with it, or fall away: no probe looks at such passes.
 
-    The module is a single layer, and one process has all cases, since each hook is compiled, which takes seconds.
+    The module is a single layer, and one process has all cases, since each hook is compiled, which takes
+    seconds.
     """
     net, optimizer, loader, engine = private(nn.Linear(6, 2), batch=20)
     x, y = next(iter(loader))
@@ -214,7 +217,9 @@ def test_the_refusal_of_a_borrowed_weight_says_what_to_register(private) -> None
     net, optimizer, loader, _ = private(nn.Sequential(Borrows()), batch=20)
     x, y = next(iter(loader))
     F.cross_entropy(net(x), y).backward()
-    with refused(r"'0.inside.weight' has a plain gradient.*register_rule\(Borrows\)\(BY_VMAP\)"):
+    with refused(
+        r"'0.inside.weight' has a plain gradient.*register_rule\(Borrows\)\(VMAP_RULE\), of dp.rules"
+    ):
         optimizer.step()
 
 

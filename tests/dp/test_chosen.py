@@ -1,4 +1,6 @@
-"""Settings chosen after seeing releases: epsilon is then by a bound that holds for such choices, and both figures are shown."""
+"""Settings chosen after seeing releases: epsilon is then by a bound that holds for such choices, and both
+figures are shown.
+"""
 
 import math
 import re
@@ -26,16 +28,20 @@ SECOND = (0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 
 
 def failing(figure) -> float:
-    """How much an adversary who chooses the second noise by the first output gains beyond what the figure says: its real delta.
+    """How much an adversary who chooses the second noise by the first output gains beyond what the figure
+    says: its real delta.
 
-    The first release is y of standard deviation 1 about 1 or 0, so that its loss is y - 1/2; the second may be left out.
+    The first release is y of standard deviation 1 about 1 or 0, so that its loss is y - 1/2; the second may
+    be left out.
     """
     y = np.linspace(-9, 10, 4001)
     none = figure([Release(1.0, 1, 1)])
     gains = [np.maximum(0, -np.expm1(np.minimum(none - (y - 0.5), 0)))]
     for sigma in SECOND:
         left = figure([Release(1.0, 1, 1), Release(sigma, 1, 1)]) - (y - 0.5)
-        gains.append(norm.cdf(0.5 / sigma - left * sigma) - np.exp(left + norm.logcdf(-0.5 / sigma - left * sigma)))
+        gains.append(
+            norm.cdf(0.5 / sigma - left * sigma) - np.exp(left + norm.logcdf(-0.5 / sigma - left * sigma))
+        )
     return float(np.sum(norm.pdf(y - 1) * np.max(gains, axis=0)) * (y[1] - y[0]))
 
 
@@ -50,7 +56,10 @@ def test_what_a_choice_costs_is_bounded() -> None:
         [Release(1.0, 256, 60000, 10000)],
         [Release(4.0, 20, 20, 10)],
         [Release(2.0, 10, 100, 5, sampling="shuffle", epoch=k) for k in range(4)],
-        [Release(2.0, 10, 1000, 100, sampling="balls-in-bins", epoch=k, steps_per_epoch=100) for k in range(3)],
+        [
+            Release(2.0, 10, 1000, 100, sampling="balls-in-bins", epoch=k, steps_per_epoch=100)
+            for k in range(3)
+        ],
         [Release(2.0, 10, 100, 50, mechanism="discrete gaussian")],
     ):
         fixed, chosen = epsilon_if_fixed_beforehand(releases, 1e-5), epsilon_if_adaptive(releases, 1e-5)
@@ -64,7 +73,11 @@ def test_bins_hide_nothing_of_a_pass_whose_noise_was_chosen_within() -> None:
         return Release(sigma, 10, 1000, 50, sampling="balls-in-bins", steps_per_epoch=100, choice=choice)
 
     changed = [thrown(2.0), thrown(3.0, 1)]
-    assert epsilon_if_adaptive(changed, 1e-5) == epsilon_if_adaptive([Release(2.0, 1, 1)], 1e-5) > epsilon_if_adaptive([thrown(2.0)], 1e-5)
+    assert (
+        epsilon_if_adaptive(changed, 1e-5)
+        == epsilon_if_adaptive([Release(2.0, 1, 1)], 1e-5)
+        > epsilon_if_adaptive([thrown(2.0)], 1e-5)
+    )
 
 
 def private(engine: PrivacyEngine, sigma: float = 2.0, batch: int = 10, **settings):
@@ -93,13 +106,19 @@ def train_once(net, optimizer, loader) -> None:
 def check(engine: PrivacyEngine, *, fixed: bool) -> None:
     found = engine.ledger.guarantee(DELTA)
     assert engine.report.fixed_beforehand == found.fixed_beforehand == fixed
-    assert engine.get_epsilon(DELTA) == found.epsilon == (found.epsilon_if_fixed_beforehand if fixed else found.epsilon_if_adaptive)
+    assert (
+        engine.get_epsilon(DELTA)
+        == found.epsilon
+        == (found.epsilon_if_fixed_beforehand if fixed else found.epsilon_if_adaptive)
+    )
     assert found.epsilon_if_fixed_beforehand < found.epsilon_if_adaptive
     assert any("chosen after releases" in warning for warning in found.warnings) == (not fixed)
     if not fixed:
         told = re.search(r"would be (\S+) had they been fixed", found.text)
         assert told
-        assert found.epsilon_if_fixed_beforehand <= float(told[1]) <= 1.001 * found.epsilon_if_fixed_beforehand
+        assert (
+            found.epsilon_if_fixed_beforehand <= float(told[1]) <= 1.001 * found.epsilon_if_fixed_beforehand
+        )
         assert "for settings chosen after releases" in found.text
 
 
@@ -194,7 +213,10 @@ def test_a_schedule_that_was_edited_after_looking_is_a_choice(other: bool, order
     for edited in (False, other):
         engine = PrivacyEngine()
         made = private(engine)
-        schedule = LambdaNoise(made[1], noise_lambda=lambda epoch, edited=edited: 0.5 if edited and epoch > 3 else 1 / (1 + epoch // 3))
+        schedule = LambdaNoise(
+            made[1],
+            noise_lambda=lambda epoch, edited=edited: 0.5 if edited and epoch > 3 else 1 / (1 + epoch // 3),
+        )
         parts = (made[0], made[1], schedule)
         for part in order if states else ():
             parts[part].load_state_dict(states[part])
@@ -252,7 +274,9 @@ def test_a_run_that_goes_on_with_other_batches_is_a_choice() -> None:
 
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("first", ["load", "make"])
-def test_a_run_that_goes_on_is_no_choice_and_one_over_its_ledger_is(whole: bool, first: str, tmp_path: Path) -> None:
+def test_a_run_that_goes_on_is_no_choice_and_one_over_its_ledger_is(
+    whole: bool, first: str, tmp_path: Path
+) -> None:
     engine = PrivacyEngine()
     net, optimizer, loader = private(engine)
     train(net, optimizer, loader)
@@ -261,7 +285,9 @@ def test_a_run_that_goes_on_is_no_choice_and_one_over_its_ledger_is(whole: bool,
     engine = PrivacyEngine()
     if first == "load":
         if whole:
-            engine.ledger.load_state_dict(torch.load(path, weights_only=True)["privacy_accountant_state_dict"])
+            engine.ledger.load_state_dict(
+                torch.load(path, weights_only=True)["privacy_accountant_state_dict"]
+            )
         else:
             engine.load_checkpoint(path=path, module=nn.Linear(6, 2))
     net, optimizer, loader = private(engine)
@@ -290,12 +316,16 @@ def test_a_budget_holds_for_runs_that_are_chosen_one_after_another() -> None:
 
 
 @given(
-    noises=st.lists(st.sampled_from([0.7, 1.0, 1.5, 2.0]), min_size=2, max_size=5), sampling=st.sampled_from(["shuffle", "balls-in-bins"])
+    noises=st.lists(st.sampled_from([0.7, 1.0, 1.5, 2.0]), min_size=2, max_size=5),
+    sampling=st.sampled_from(["shuffle", "balls-in-bins"]),
 )
 @settings(max_examples=30, deadline=None)
 @example(noises=[2.0, 1.0, 1.0], sampling="balls-in-bins")
 def test_no_further_step_of_a_pass_makes_epsilon_smaller(noises: list[float], sampling: str) -> None:
-    steps = [Release(sigma, 100, 1000, 1, sampling=sampling, steps_per_epoch=10, choice=i) for i, sigma in enumerate(noises)]
+    steps = [
+        Release(sigma, 100, 1000, 1, sampling=sampling, steps_per_epoch=10, choice=i)
+        for i, sigma in enumerate(noises)
+    ]
     spent = [Ledger(steps[:count]).epsilon(DELTA) for count in range(1, len(steps) + 1)]
     assert spent == sorted(spent)
 
@@ -318,9 +348,16 @@ def test_epoch_and_first_value_of_a_schedule_are_part_of_its_plan(name: str) -> 
     check(engine, fixed=name == "last_epoch")
 
 
-@pytest.mark.parametrize(("gaps", "fixed"), [((1, 1, 1), True), ((2, 2), True), ((0, 0, 2, 2), True), ((2, 3), False), ((2, 0), False)])
-def test_a_schedule_that_steps_when_something_was_seen_is_a_choice(gaps: tuple[int, ...], fixed: bool) -> None:
-    """The times between its steps are constant, counted in private steps, or they may follow what was looked at."""
+@pytest.mark.parametrize(
+    ("gaps", "fixed"),
+    [((1, 1, 1), True), ((2, 2), True), ((0, 0, 2, 2), True), ((2, 3), False), ((2, 0), False)],
+)
+def test_a_schedule_that_steps_when_something_was_seen_is_a_choice(
+    gaps: tuple[int, ...], fixed: bool
+) -> None:
+    """The times between its steps are constant, counted in private steps, or they may follow what was looked
+    at.
+    """
     engine, made, schedule = scheduled(lambda epoch: 0.9**epoch)
     for gap in gaps:
         for _ in range(gap):
@@ -360,7 +397,9 @@ def test_a_state_of_a_schedule_that_was_edited_is_refused(name: str) -> None:
 
 
 def test_the_state_of_another_schedule_that_is_loaded_before_the_optimizers_is_a_choice() -> None:
-    """There is nothing to compare it to yet; the next step of the schedule finds that the optimizer's noise is not what it had set."""
+    """There is nothing to compare it to yet; the next step of the schedule finds that the optimizer's noise
+    is not what it had set.
+    """
     other = scheduled(lambda epoch: 0.5)[2].state_dict()
     _, made, _ = scheduled()
     train(*made)

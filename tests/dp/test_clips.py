@@ -15,14 +15,24 @@ from quintain.dp.randomness.discrete_gaussian import VARIANCE
 from quintain.dp.step.adaptive import AdaptiveClipping
 from quintain.dp.step.clipping import AutomaticClipping, FlatClipping, PerLayerClipping
 from quintain.dp.step.noise import noisy_count
-from quintain.dp.training.schedulers import ExponentialGradClip, ExponentialNoise, LambdaGradClip, LambdaNoise, StepGradClip, StepNoise
+from quintain.dp.training.schedulers import (
+    ExponentialGradClip,
+    ExponentialNoise,
+    LambdaGradClip,
+    LambdaNoise,
+    StepGradClip,
+    StepNoise,
+)
 
 
 @pytest.mark.parametrize(
     ("settings", "clip"),
     [
         ({"max_grad_norm": 0.5}, FlatClipping(0.5)),
-        ({"max_grad_norm": [0.5, 0.25, 1.0, 2.0], "clipping": "per_layer"}, PerLayerClipping((0.5, 0.25, 1.0, 2.0))),
+        (
+            {"max_grad_norm": [0.5, 0.25, 1.0, 2.0], "clipping": "per_layer"},
+            PerLayerClipping((0.5, 0.25, 1.0, 2.0)),
+        ),
         ({"max_grad_norm": 1.0, "clipping": "per_layer"}, PerLayerClipping((0.5,) * 4)),
         ({"max_grad_norm": 0.5, "clipping": "automatic"}, AutomaticClipping(0.5)),
         ({"max_grad_norm": AutomaticClipping(0.5, 0.1)}, AutomaticClipping(0.5, 0.1)),
@@ -73,7 +83,9 @@ def test_per_layer_bounds_each_parameter(private) -> None:
     sums = []
     for keep in (slice(0, 40), slice(1, 40)):
         torch.manual_seed(0)
-        net, optimizer, loader, _ = private(batch=40, noise_multiplier=0.0, max_grad_norm=bounds, clipping="per_layer")
+        net, optimizer, loader, _ = private(
+            batch=40, noise_multiplier=0.0, max_grad_norm=bounds, clipping="per_layer"
+        )
         x, y = next(iter(loader))
         F.cross_entropy(net(x[keep]), y[keep]).backward()
         optimizer.clip_and_accumulate()
@@ -116,7 +128,11 @@ def test_schedules_follow_their_law_and_resume(private) -> None:
         (lambda o: LambdaNoise(o, noise_lambda=lambda t: 1 + t), "noise_multiplier", [2.0, 4.0, 6.0, 8.0]),
         (lambda o: ExponentialGradClip(o, gamma=0.5), "max_grad_norm", [3.0, 1.5, 0.75, 0.375]),
         (lambda o: StepGradClip(o, step_size=3, gamma=0.5), "max_grad_norm", [3.0, 3.0, 3.0, 1.5]),
-        (lambda o: LambdaGradClip(o, scheduler_function=lambda t: 1 / (1 + t)), "max_grad_norm", [3.0, 1.5, 1.0, 0.75]),
+        (
+            lambda o: LambdaGradClip(o, scheduler_function=lambda t: 1 / (1 + t)),
+            "max_grad_norm",
+            [3.0, 1.5, 1.0, 0.75],
+        ),
     ]
     for make, name, values in laws:
         _, optimizer, _, _ = private(noise_multiplier=2.0, max_grad_norm=3.0)
@@ -138,7 +154,12 @@ def test_schedules_follow_their_law_and_resume(private) -> None:
 
 def test_an_adaptive_bound_finds_the_quantile(private) -> None:
     net, optimizer, loader, engine = private(
-        batch=40, rate=0.0, noise_multiplier=0.0, max_grad_norm=20.0, clipping="adaptive", target_unclipped_quantile=0.75
+        batch=40,
+        rate=0.0,
+        noise_multiplier=0.0,
+        max_grad_norm=20.0,
+        clipping="adaptive",
+        target_unclipped_quantile=0.75,
     )
     norms = []
     for _ in range(60):
@@ -152,7 +173,9 @@ def test_an_adaptive_bound_finds_the_quantile(private) -> None:
 
 
 def test_the_count_and_the_gradient_cost_together_what_is_recorded(private) -> None:
-    _, optimizer, _, _ = private(batch=20, noise_multiplier=1.5, max_grad_norm=2.0, clipping="adaptive", unclipped_num_std=1.0)
+    _, optimizer, _, _ = private(
+        batch=20, noise_multiplier=1.5, max_grad_norm=2.0, clipping="adaptive", unclipped_num_std=1.0
+    )
     gradients = optimizer.sum_noise_std / 2.0
     assert gradients**-2 + (2 * 1.0) ** -2 == pytest.approx(1.5**-2)
     assert gradients > 1.5
@@ -164,7 +187,10 @@ def test_the_count_is_of_the_whole_batch_over_its_expected_size(private) -> None
     for pieces in (1, 4):
         torch.manual_seed(0)
         net, optimizer, loader, _ = private(
-            batch=20, noise_multiplier=0.5, clipping="adaptive", max_physical_batch_size=None if pieces == 1 else 5
+            batch=20,
+            noise_multiplier=0.5,
+            clipping="adaptive",
+            max_physical_batch_size=None if pieces == 1 else 5,
         )
         for x, y in loader:
             optimizer.zero_grad()
@@ -201,14 +227,21 @@ def test_the_bound_moves_on_an_empty_batch_too_and_resumes(private) -> None:
 def test_the_noise_of_the_count_has_its_size(private) -> None:
     _, optimizer, _, _ = private(batch=20, noise_multiplier=1.0, clipping="adaptive", unclipped_num_std=3.0)
     for secure in (False, True):
-        drawn = [noisy_count(7, optimizer.clip.unclipped_count_std, optimizer.stream, secure=secure) - 7 for _ in range(2000)]
+        drawn = [
+            noisy_count(7, optimizer.clip.unclipped_count_std, optimizer.stream, secure=secure) - 7
+            for _ in range(2000)
+        ]
         assert torch.tensor(drawn).std() == pytest.approx(2 * 3.0, rel=5 / math.sqrt(2 * 2000))
 
 
 def test_count_and_noise_are_added_as_whole_numbers(blobs, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     moved = AdaptiveClipping.updated
-    monkeypatch.setattr(AdaptiveClipping, "updated", lambda self, votes, batch: seen.append(votes) or moved(self, votes, batch))
+    monkeypatch.setattr(
+        AdaptiveClipping,
+        "updated",
+        lambda self, votes, batch: seen.append(votes) or moved(self, votes, batch),
+    )
     net = nn.Linear(6, 2)
     net, optimizer, loader = PrivacyEngine(secure_mode=True).make_private(
         module=net,

@@ -1,4 +1,6 @@
-"""Secure noise: the discrete Gaussian's exact law, and sums of whole numbers that one record moves by no more than the bound."""
+"""Secure noise: the discrete Gaussian's exact law, and sums of whole numbers that one record moves by no more
+than the bound.
+"""
 
 import math
 from decimal import Decimal, localcontext
@@ -72,7 +74,9 @@ def test_each_turn_has_its_own_numbers_and_the_same_again() -> None:
     assert len(discrete_gaussian(0, stream)) == 0
 
 
-def test_what_floating_point_cannot_decide_is_decided_digit_by_digit(small: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_floating_point_cannot_decide_is_decided_digit_by_digit(
+    small: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sampler, "MARGIN", 1.0)
     drawn = discrete_gaussian(4000, RandomStream.from_seed(4))
     assert abs(float((drawn.astype(float) ** 2).mean()) / small - 1) < 5 * math.sqrt(2 / len(drawn))
@@ -93,12 +97,16 @@ def test_digits_are_drawn_until_they_decide() -> None:
 
 def test_acceptance_probabilities_are_probabilities() -> None:
     stretches = np.arange(31)
-    logs = stretches * math.log(2) - (stretches.astype(float) * sampler.BLOCK_LENGTH) ** 2 / (2 * sampler.VARIANCE)
+    logs = stretches * math.log(2) - (stretches.astype(float) * sampler.BLOCK_LENGTH) ** 2 / (
+        2 * sampler.VARIANCE
+    )
     assert sampler.BLOCK_LENGTH**2 / (2 * math.log(2)) >= sampler.VARIANCE
     assert (logs <= 0).all()
 
 
-def released(sums: DiscreteClippedSum, by: int, stream: RandomStream | None = None) -> dict[torch.nn.Parameter, torch.Tensor]:
+def released(
+    sums: DiscreteClippedSum, by: int, stream: RandomStream | None = None
+) -> dict[torch.nn.Parameter, torch.Tensor]:
     sums.add_noise(stream, 1.0, by)
     return sums.to_gradients()
 
@@ -125,7 +133,9 @@ def test_one_record_moves_the_sum_by_no_more_than_the_bound(
     assert not left_out.any()
     whole = sums.flat.clone()
     sums.clear()
-    sums.add({p: DenseGrads(row[:-1]) for p, row in zip(held, rows, strict=True)}, [factors[:-1], factors[:-1]])
+    sums.add(
+        {p: DenseGrads(row[:-1]) for p, row in zip(held, rows, strict=True)}, [factors[:-1], factors[:-1]]
+    )
     assert sum(int(moved) ** 2 for moved in whole - sums.flat) <= sums.max_grid_norm**2
 
 
@@ -144,7 +154,16 @@ def test_sums_are_those_of_floating_point_to_the_grid() -> None:
 def test_gradients_longer_than_they_were_said_to_be_add_nothing() -> None:
     held = parameters((4,))
     sums = DiscreteClippedSum(held, noise_multiplier=1.0, sensitivity=1.0)
-    rows = torch.tensor([[2.0, 0, 0, 0], [0.5, 0, 0, 0], [math.nan, 0, 0, 0], [math.inf, 0, 0, 0], [1e30, -1e30, 0, 0], [-0.0, -0.0, 0, 0]])
+    rows = torch.tensor(
+        [
+            [2.0, 0, 0, 0],
+            [0.5, 0, 0, 0],
+            [math.nan, 0, 0, 0],
+            [math.inf, 0, 0, 0],
+            [1e30, -1e30, 0, 0],
+            [-0.0, -0.0, 0, 0],
+        ]
+    )
     left_out = sums.add({held[0]: DenseGrads(rows)}, [torch.ones(6, dtype=torch.float64)])
     assert left_out.tolist() == [True, False, True, True, True, False]
     assert released(sums, 1)[held[0]].tolist() == pytest.approx([0.5, 0, 0, 0], abs=1e-6)
@@ -179,13 +198,18 @@ def test_an_empty_batch_and_an_unused_parameter_get_noise_of_the_right_size() ->
 def test_what_is_released_is_whole_multiples_of_the_grid() -> None:
     held = parameters((100,), dtype=torch.float64)
     sums = DiscreteClippedSum(held, noise_multiplier=2.0, sensitivity=1.0)
-    sums.add({held[0]: DenseGrads(torch.randn(3, 100, dtype=torch.float64) / 100)}, [torch.ones(3, dtype=torch.float64)])
+    sums.add(
+        {held[0]: DenseGrads(torch.randn(3, 100, dtype=torch.float64) / 100)},
+        [torch.ones(3, dtype=torch.float64)],
+    )
     steps = released(sums, 1, RandomStream.from_seed(7))[held[0]] / sums.grid_step
     assert (steps - steps.round()).abs().max() < 1e-6
     assert sums.flat.dtype == torch.int64
 
 
-@pytest.mark.parametrize(("sigma", "bound"), [(0.1, 1.0), (math.inf, 1.0), (math.nan, 1.0), (1.0, math.inf), (1.0, 0.0)])
+@pytest.mark.parametrize(
+    ("sigma", "bound"), [(0.1, 1.0), (math.inf, 1.0), (math.nan, 1.0), (1.0, math.inf), (1.0, 0.0)]
+)
 def test_settings_out_of_range_are_refused(sigma: float, bound: float) -> None:
     with pytest.raises(SettingError, match="expected at least"):
         DiscreteClippedSum(parameters((2,)), noise_multiplier=sigma, sensitivity=bound)
@@ -195,4 +219,8 @@ def test_a_grid_too_coarse_for_the_parameters_is_refused() -> None:
     with pytest.raises(SettingError, match="half the signal"):
         DiscreteClippedSum(parameters((1000,)), noise_multiplier=5e5, sensitivity=1.0)
     with pytest.raises(PrivacyError, match="one device"):
-        DiscreteClippedSum([*parameters((2,)), nn.Parameter(torch.zeros(2, device="meta"))], noise_multiplier=1.0, sensitivity=1.0)
+        DiscreteClippedSum(
+            [*parameters((2,)), nn.Parameter(torch.zeros(2, device="meta"))],
+            noise_multiplier=1.0,
+            sensitivity=1.0,
+        )

@@ -10,7 +10,13 @@ from torch import nn
 
 from quintain.core.errors import PrivacyError
 from quintain.dp import PrivacyEngine, engine
-from quintain.dp.distributed import SINGLE_PROCESS, DifferentiallyPrivateDistributedDataParallel, World, current_world, world_of
+from quintain.dp.distributed import (
+    SINGLE_PROCESS,
+    DifferentiallyPrivateDistributedDataParallel,
+    World,
+    current_world,
+    world_of,
+)
 from quintain.dp.randomness.stream import RandomStream
 from tests.dp import together
 from tests.dp.forks import Forks
@@ -33,7 +39,11 @@ def team(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> tuple[Found,
 @pytest.fixture(scope="module")
 def alone() -> Found:
     """What one process finds."""
-    return {f"{name}/{key}": np.array(value) for name, case in together.CASES.items() for key, value in case(False).items()}
+    return {
+        f"{name}/{key}": np.array(value)
+        for name, case in together.CASES.items()
+        for key, value in case(False).items()
+    }
 
 
 @pytest.mark.parametrize("case", ALIKE)
@@ -41,12 +51,16 @@ def test_two_processes_train_as_one(team: tuple[Found, Found], alone: Found, cas
     first, second = team
     assert (first[f"{case}/weights"] == second[f"{case}/weights"]).all()
     np.testing.assert_allclose(first[f"{case}/weights"], alone[f"{case}/weights"], rtol=1e-4, atol=1e-6)
-    assert first[f"{case}/bound"] == second[f"{case}/bound"] == pytest.approx(alone[f"{case}/bound"], rel=1e-9)
+    assert (
+        first[f"{case}/bound"] == second[f"{case}/bound"] == pytest.approx(alone[f"{case}/bound"], rel=1e-9)
+    )
     for found in team:
         assert found[f"{case}/ledger"].tolist() == alone[f"{case}/ledger"].tolist()
 
 
-def test_processes_that_share_a_kept_key_share_noise_that_follows_from_all_their_sums(team: tuple[Found, Found]) -> None:
+def test_processes_that_share_a_kept_key_share_noise_that_follows_from_all_their_sums(
+    team: tuple[Found, Found],
+) -> None:
     first, second = team
     assert (first["keyed/weights"] == second["keyed/weights"]).all()
     assert first["keyed/bound"] == second["keyed/bound"] != 0.4
@@ -64,7 +78,9 @@ def test_each_takes_its_part_of_one_draw(team: tuple[Found, Found], alone: Found
 
 
 def test_a_unit_is_in_one_process_alone(team: tuple[Found, Found]) -> None:
-    parts = [{(step, together.KEYS[row]) for step, row in found["with units/rows"].tolist()} for found in team]
+    parts = [
+        {(step, together.KEYS[row]) for step, row in found["with units/rows"].tolist()} for found in team
+    ]
     assert parts[0]
     assert not parts[0] & parts[1]
 
@@ -149,7 +165,9 @@ DIFFER = {
 
 
 @pytest.mark.parametrize("case", DIFFER)
-def test_processes_that_are_told_other_settings_or_data_all_refuse_and_say_what_differs(team: tuple[Found, Found], case: str) -> None:
+def test_processes_that_are_told_other_settings_or_data_all_refuse_and_say_what_differs(
+    team: tuple[Found, Found], case: str
+) -> None:
     for rank, found in enumerate(team):
         message = str(found[f"differ/{case}"])
         assert message.startswith("the processes differ in their ")
@@ -158,7 +176,8 @@ def test_processes_that_are_told_other_settings_or_data_all_refuse_and_say_what_
 
 
 @pytest.mark.parametrize(
-    ("case", "name"), {"schedule": "max_grad_norm", "bound set": "max_grad_norm", "noise set": "noise_multiplier"}.items()
+    ("case", "name"),
+    {"schedule": "max_grad_norm", "bound set": "max_grad_norm", "noise set": "noise_multiplier"}.items(),
 )
 def test_a_bound_or_a_noise_that_one_process_alone_changes_is_refused_before_the_step(
     team: tuple[Found, Found], case: str, name: str
@@ -169,7 +188,9 @@ def test_a_bound_or_a_noise_that_one_process_alone_changes_is_refused_before_the
         assert "schedules step" in message
 
 
-def test_processes_of_the_same_settings_and_data_train_though_records_are_changed_at_random(team: tuple[Found, Found]) -> None:
+def test_processes_of_the_same_settings_and_data_train_though_records_are_changed_at_random(
+    team: tuple[Found, Found],
+) -> None:
     for found in team:
         heard = {case: str(found[f"alike/{case}"]) for case in (*together.SAME, *together.LATER)}
         assert not any(heard.values()), heard
@@ -179,13 +200,17 @@ COMPARED = {
     "tensors": r"length, subsets, units, and all tensors in memory$",
     "files": r"length, subsets, units, and 16 records as they are read$",
     "changed by torch": r"length, subsets, units, and 16 records as they are read$",
-    "changed by itself": r"length, subsets and units; of 16 records all but part 1 of a record; part 1 .* came out otherwise",
-    "labels alone": r"length, subsets and units; the records are not compared: all but part 1 .* has few values.*came out otherwise",
+    "changed by itself": r"length, subsets and units; "
+    r"of 16 records all but part 1 of a record; part 1 .* came out otherwise",
+    "labels alone": r"length, subsets and units; "
+    r"the records are not compared: all but part 1 .* has few values.*came out otherwise",
 }
 
 
 @pytest.mark.parametrize("case", COMPARED)
-def test_parts_of_records_that_cannot_be_compared_are_warned_of_and_recorded(team: tuple[Found, Found], case: str) -> None:
+def test_parts_of_records_that_cannot_be_compared_are_warned_of_and_recorded(
+    team: tuple[Found, Found], case: str
+) -> None:
     """Where labels alone agree, each process may hold other pictures."""
     for found in team:
         assert re.match(COMPARED[case], str(found[f"compared/{case}"]))
@@ -208,7 +233,9 @@ def test_one_process_needs_no_group() -> None:
         DifferentiallyPrivateDistributedDataParallel(nn.Linear(2, 2))
 
 
-def test_a_loader_that_draws_for_one_process_is_refused_among_several(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loader_that_draws_for_one_process_is_refused_among_several(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     dp = PrivacyEngine()
     module, x = nn.Linear(2, 2), torch.rand(8, 2)
     loader = dp.make_loader(lambda rows: x[rows], num_units=8, expected_batch_size=4, steps_per_epoch=2)

@@ -90,7 +90,9 @@ def test_a_decay_out_of_range_is_refused(decay: float) -> None:
 @pytest.fixture
 def data():
     y = np.arange(60) % 2
-    x = np.random.default_rng(0).uniform(0, 0.4, (60, 6, 6)).astype(np.float32) + 0.5 * y[:, None, None].astype(np.float32)
+    x = np.random.default_rng(0).uniform(0, 0.4, (60, 6, 6)).astype(np.float32) + 0.5 * y[
+        :, None, None
+    ].astype(np.float32)
     return from_arrays(x, y, name="squares")
 
 
@@ -111,7 +113,9 @@ def test_a_plan_with_a_mean_ends_with_the_mean_of_the_same_iterates(data) -> Non
     iterates = start - 0.5 * torch.stack([update[:72] for update in updates]).cumsum(0)
     weights = torch.tensor([0.8 ** (5 - s) for s in range(6)])
     torch.testing.assert_close(plain[1].weight.detach().flatten(), iterates[-1])
-    torch.testing.assert_close(mean[1].weight.detach().flatten(), (weights[:, None] * iterates).sum(0) / weights.sum())
+    torch.testing.assert_close(
+        mean[1].weight.detach().flatten(), (weights[:, None] * iterates).sum(0) / weights.sum()
+    )
 
 
 def test_altered_copies_cost_nothing_and_are_drawn_from_the_run(data) -> None:

@@ -71,7 +71,9 @@ def test_mean_and_sum_are_the_same_training(private) -> None:
 
 
 def test_an_empty_batch_is_a_noisy_step_that_counts(private) -> None:
-    net, optimizer, loader, engine = private(nn.Sequential(nn.Linear(6, 4), nn.GroupNorm(2, 4), nn.Linear(4, 2)), batch=1, rate=1.0)
+    net, optimizer, loader, engine = private(
+        nn.Sequential(nn.Linear(6, 4), nn.GroupNorm(2, 4), nn.Linear(4, 2)), batch=1, rate=1.0
+    )
     sizes = []
     for x, y in loader:
         before = torch.cat([p.detach().flatten() for p in net.parameters()])
@@ -85,7 +87,9 @@ def test_an_empty_batch_is_a_noisy_step_that_counts(private) -> None:
 
 
 def test_an_empty_batch_passes_through_convolutions() -> None:
-    net = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 2))
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 2)
+    )
     data = TensorDataset(torch.rand(30, 1, 4, 4), torch.zeros(30, dtype=torch.long))
     net, optimizer, loader = PrivacyEngine(seed=0).make_private(
         module=net, optimizer=torch.optim.Adam(net.parameters()), data_loader=DataLoader(data, batch_size=1)
@@ -102,7 +106,9 @@ def test_collated_batches_keep_their_form_when_empty() -> None:
     rows = [{"x": torch.ones(3), "y": (0, "name")} for _ in range(20)]
     net = nn.Linear(3, 2)
     _, _, loader = PrivacyEngine(seed=0).make_private(
-        module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=DataLoader(rows, batch_size=1)
+        module=net,
+        optimizer=torch.optim.SGD(net.parameters(), lr=0.1),
+        data_loader=DataLoader(rows, batch_size=1),
     )
     batches = list(loader)
     empty = next(batch for batch in batches if len(batch["x"]) == 0)
@@ -244,7 +250,9 @@ def test_two_nets_of_one_engine_get_different_noise(blobs) -> None:
     for _ in range(2):
         net = nn.Linear(6, 4, bias=False)
         _, optimizer, loader = engine.make_private(
-            module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=DataLoader(data, batch_size=8)
+            module=net,
+            optimizer=torch.optim.SGD(net.parameters(), lr=0.1),
+            data_loader=DataLoader(data, batch_size=8),
         )
         for (x,) in loader:
             net(x).sum(1).mean().backward()
@@ -270,7 +278,12 @@ def test_noise_for_a_target_is_spent_and_not_exceeded(blobs) -> None:
     assert 1.9 < engine.get_epsilon(1e-3) <= 2.0
     with pytest.raises(SettingError, match="already spent"):
         engine.make_private_with_epsilon(
-            module=net, optimizer=optimizer.inner, data_loader=DataLoader([1]), target_epsilon=2.0, target_delta=1e-3, epochs=3
+            module=net,
+            optimizer=optimizer.inner,
+            data_loader=DataLoader([1]),
+            target_epsilon=2.0,
+            target_delta=1e-3,
+            epochs=3,
         )
 
 
@@ -351,7 +364,12 @@ def test_the_record_states_what_the_guarantee_assumes(private) -> None:
     (run,) = report.runs
     assert report.reproducible
     assert report.steps == 1
-    assert (run.noise_multiplier, run.max_grad_norm, run.expected_batch_size, run.num_units) == (1.1, 1.0, 20, 40)
+    assert (run.noise_multiplier, run.max_grad_norm, run.expected_batch_size, run.num_units) == (
+        1.1,
+        1.0,
+        20,
+        40,
+    )
     assert run.layers == ("0: Linear", "2: Linear")
     assert run.sampling == "poisson"
     assert "seed" in run.noise
@@ -371,7 +389,9 @@ def test_a_data_set_of_tensors_with_its_own_records_keeps_them(blobs) -> None:
 
     net = nn.Linear(6, 2)
     _, _, loader = PrivacyEngine(seed=0).make_private(
-        module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=DataLoader(Doubled(*blobs), batch_size=40)
+        module=net,
+        optimizer=torch.optim.SGD(net.parameters(), lr=0.1),
+        data_loader=DataLoader(Doubled(*blobs), batch_size=40),
     )
     assert torch.equal(next(iter(loader))[0], 2 * blobs[0])
 
@@ -400,7 +420,9 @@ def test_a_further_rule_makes_another_layer_trainable(blobs) -> None:
             return x * self.weight
 
     net = nn.Sequential(Scale(), nn.Linear(6, 2))
-    net, optimizer, loader = PrivacyEngine(seed=0, rules={Scale: lambda _layer, a, g, _names: {"weight": a * g}}).make_private(
+    net, optimizer, loader = PrivacyEngine(
+        seed=0, rules={Scale: lambda _layer, a, g, _names: {"weight": a * g}}
+    ).make_private(
         module=net,
         optimizer=torch.optim.SGD(net.parameters(), lr=1.0),
         data_loader=DataLoader(TensorDataset(*blobs), batch_size=40),

@@ -26,7 +26,9 @@ def build(kind: str) -> nn.Module:
 @pytest.mark.parametrize("batch", [0, 1, 5])
 @pytest.mark.parametrize("kind", NETS)
 def test_modules_without_a_rule_equal_single_examples(kind: str, batch: int) -> None:
-    x = torch.randn(batch, *NETS[kind][1], dtype=torch.float64, generator=torch.Generator().manual_seed(batch))
+    x = torch.randn(
+        batch, *NETS[kind][1], dtype=torch.float64, generator=torch.Generator().manual_seed(batch)
+    )
     check_singles(build(kind), x, mean=True)
 
 
@@ -103,14 +105,19 @@ def test_a_module_used_twice_counts_once() -> None:
     check_singles(Twice().double(), torch.randn(3, 4, dtype=torch.float64), mean=False)
 
 
-@pytest.mark.parametrize("layer", [Scale(4), nn.Bilinear(4, 4, 2), nn.EmbeddingBag(4, 4)], ids=lambda layer: type(layer).__name__)
+@pytest.mark.parametrize(
+    "layer", [Scale(4), nn.Bilinear(4, 4, 2), nn.EmbeddingBag(4, 4)], ids=lambda layer: type(layer).__name__
+)
 def test_a_batch_that_is_not_first_is_refused(layer: nn.Module) -> None:
     with pytest.raises(PrivacyError, match="batch must be the first dimension"):
         Capture(nn.Sequential(nn.Linear(4, 4), layer), batch_first=False)
 
 
 def test_it_says_what_it_costs() -> None:
-    with pytest.warns(UserWarning, match=r"layer '1' is a Scale, which has no rule .* 5 numbers an example .*register_rule\(Scale\)"):
+    with pytest.warns(
+        UserWarning,
+        match=r"layer '1' is a Scale, which has no rule .* 5 numbers an example .*register_rule\(Scale\)",
+    ):
         Capture(nn.Sequential(nn.Linear(4, 4), Scale(4))).remove()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -182,7 +189,10 @@ def test_inputs_that_are_not_examples_are_refused() -> None:
         def forward(self, x: Tensor, mask: Tensor) -> Tensor:
             return x * self.weight * mask
 
-    with pytest.raises(PrivacyError, match=r"takes tensors of shapes \[\(3, 4\), \(4,\)\]; expected tensors alone with 3 examples first"):
+    with pytest.raises(
+        PrivacyError,
+        match=r"takes tensors of shapes \[\(3, 4\), \(4,\)\]; expected tensors alone with 3 examples first",
+    ):
         passes(Masked(), torch.randn(3, 4), torch.sum)
 
 
@@ -217,7 +227,9 @@ def test_a_transformer_with_a_class_token_trains_through_the_engine() -> None:
 def test_weights_borrowed_without_an_owner_are_refused_at_the_step() -> None:
     data = TensorDataset(torch.randn(20, 4), torch.arange(20) % 3)
     net, optimizer, loader = PrivacyEngine(seed=0).make_private(
-        module=(inner := Alone()), optimizer=torch.optim.SGD(inner.parameters(), lr=0.1), data_loader=DataLoader(data, batch_size=10)
+        module=(inner := Alone()),
+        optimizer=torch.optim.SGD(inner.parameters(), lr=0.1),
+        data_loader=DataLoader(data, batch_size=10),
     )
     x, y = next(iter(loader))
     F.cross_entropy(net(x), y).backward()

@@ -54,7 +54,9 @@ def test_a_ledger_never_forgets() -> None:
 
 
 def test_a_ledger_of_another_run_does_not_replace_this_one() -> None:
-    """Also not one with more steps of the same kind, or one that parted from this one: both have forgotten some of its steps."""
+    """Also not one with more steps of the same kind, or one that parted from this one: both have forgotten
+    some of its steps.
+    """
     ledger, other = Ledger([Release(2.0, 10, 100, 3)]), Ledger([Release(2.0, 10, 100, 9)])
     with pytest.raises(PrivacyError, match="another run of 9 steps"):
         ledger.load_state_dict(other.state_dict())
@@ -116,7 +118,9 @@ def test_a_state_of_plain_numbers_is_read_as_poisson() -> None:
     plain = {"noise_multiplier": 2.0, "expected_batch_size": 10, "num_units": 100, "steps": 3}
     ledger.load_state_dict(add_checksum({"releases": [plain], "steps": 3, "passes": [], "parts": []}))
     assert ledger.releases == (Release(2.0, 10, 100, 3),)
-    assert all(type(value) in (int, float, str, bool) for value in ledger.state_dict()["releases"][0].values())
+    assert all(
+        type(value) in (int, float, str, bool) for value in ledger.state_dict()["releases"][0].values()
+    )
 
 
 def test_poisson_steps_are_guaranteed_from_both_sides() -> None:
@@ -162,7 +166,9 @@ def test_shuffled_passes_get_no_amplification_and_never_the_figure_of_poisson() 
 
 def test_a_pass_counts_once_however_far_it_got_and_with_its_least_noise() -> None:
     assert Ledger([shuffled(0, steps=1)]).epsilon(1e-5) == Ledger([shuffled(0, steps=10)]).epsilon(1e-5)
-    assert Ledger([shuffled(0, 3.0), shuffled(0, 2.0)]).epsilon(1e-5) == Ledger([shuffled(0, 2.0)]).epsilon(1e-5)
+    assert Ledger([shuffled(0, 3.0), shuffled(0, 2.0)]).epsilon(1e-5) == Ledger([shuffled(0, 2.0)]).epsilon(
+        1e-5
+    )
 
 
 def test_balls_in_bins_have_a_bound_of_their_own() -> None:
@@ -183,9 +189,18 @@ def test_discrete_noise_is_accounted_by_divergences_not_by_the_gaussians_losses(
 
 
 def test_kinds_of_sampling_compose() -> None:
-    parts = [Release(2.0, 10, 100, 50), shuffled(0), thrown(0), Release(2.0, 10, 100, 5, mechanism="discrete gaussian")]
+    parts = [
+        Release(2.0, 10, 100, 50),
+        shuffled(0),
+        thrown(0),
+        Release(2.0, 10, 100, 5, mechanism="discrete gaussian"),
+    ]
     found = Ledger(parts).guarantee(1e-5)
-    assert max(Ledger([part]).epsilon(1e-5) for part in parts) < found.epsilon < sum(Ledger([part]).epsilon(1e-6) for part in parts)
+    assert (
+        max(Ledger([part]).epsilon(1e-5) for part in parts)
+        < found.epsilon
+        < sum(Ledger([part]).epsilon(1e-6) for part in parts)
+    )
     assert found.sampling == "balls-in-bins and poisson and shuffle"
     assert found.text.count("noise") == 1
 

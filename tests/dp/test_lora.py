@@ -1,4 +1,6 @@
-"""Low-rank updates: the same function at first and after a merge, and a private step that bounds and moves every trainable part."""
+"""Low-rank updates: the same function at first and after a merge, and a private step that bounds and moves
+every trainable part.
+"""
 
 import copy
 
@@ -58,7 +60,9 @@ def test_at_first_the_function_is_the_same_and_only_updates_train() -> None:
     rank=st.integers(1, 3),
     bias=st.booleans(),
 )
-def test_a_merged_convolution_does_the_same(kernel: int, stride: int, padding: int, dilation: int, rank: int, bias: bool) -> None:
+def test_a_merged_convolution_does_the_same(
+    kernel: int, stride: int, padding: int, dilation: int, rank: int, bias: bool
+) -> None:
     net = nn.Sequential(nn.Conv2d(2, 4, kernel, stride, padding, dilation, bias=bias)).double()
     add_lora(net, rank=rank, alpha=3.0)
     x = torch.rand(2, 2, 7, 7, dtype=torch.float64)
@@ -75,7 +79,9 @@ def test_a_merged_net_has_its_first_form() -> None:
         expected = disturbed(net)(x)
         assert merge_lora(net) is net
         torch.testing.assert_close(net(x), expected, rtol=1e-9, atol=1e-12)
-    assert {name: p.shape for name, p in net.state_dict().items()} == {name: p.shape for name, p in first.state_dict().items()}
+    assert {name: p.shape for name, p in net.state_dict().items()} == {
+        name: p.shape for name, p in first.state_dict().items()
+    }
 
 
 def test_the_weight_that_it_shows_is_the_merged_one() -> None:
@@ -112,11 +118,14 @@ def test_the_first_private_step_clips_and_moves_every_trainable_parameter(unfroz
         alone.head.requires_grad_(unfrozen)
         alone.load_state_dict(before)
         gradients = torch.autograd.grad(
-            F.cross_entropy(alone(x[one : one + 1]), y[one : one + 1]), [p for p in alone.parameters() if p.requires_grad]
+            F.cross_entropy(alone(x[one : one + 1]), y[one : one + 1]),
+            [p for p in alone.parameters() if p.requires_grad],
         )
         flat = torch.cat([g.flatten() for g in gradients])
         total += flat * min(1.0, 1e-3 / flat.norm())
-    torch.testing.assert_close(torch.cat([p.grad.flatten() for p in trained.values()]), total / 30, rtol=1e-3, atol=1e-8)
+    torch.testing.assert_close(
+        torch.cat([p.grad.flatten() for p in trained.values()]), total / 30, rtol=1e-3, atol=1e-8
+    )
     assert optimizer.examples_clipped == 30
     moved = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
     assert moved == set(trained)

@@ -1,4 +1,6 @@
-"""Losses in which examples share a mean, a scale, a selection or a row: refused, or said not to be checked, never called fine."""
+"""Losses in which examples share a mean, a scale, a selection or a row: refused, or said not to be checked,
+never called fine.
+"""
 
 import copy
 import math
@@ -52,20 +54,46 @@ LOSSES = {
         "pos_weight",
     ),
     "batch-wise class weights": (
-        lambda out, y: F.cross_entropy(out, y, torch.bincount(y, minlength=2) / len(y), reduction="none").mean(),
+        lambda out, y: F.cross_entropy(
+            out, y, torch.bincount(y, minlength=2) / len(y), reduction="none"
+        ).mean(),
         "weight=",
     ),
     "hard examples": (lambda out, y: each(out, y).topk(len(y) // 2).values.mean(), "selects among.*topk"),
-    "hard examples, sorted": (lambda out, y: each(out, y).sort(descending=True)[0][:5].mean(), "selects among.*sort"),
+    "hard examples, sorted": (
+        lambda out, y: each(out, y).sort(descending=True)[0][:5].mean(),
+        "selects among.*sort",
+    ),
     "the worst example": (lambda out, y: each(out, y).max(), "selects among.*max"),
-    "own masked mean": (lambda out, y: (each(out, y) * (y == 1)).sum() / (y == 1).sum(), "multiplies or divides"),
-    "own masked mean, a method": (lambda out, y: (each(out, y) * (y == 1)).sum().div((y == 1).sum() + 1), "multiplies or divides"),
-    "a mean over masked rows": (lambda out, y: F.cross_entropy(out[y == 1], y[y == 1]), "some of a batch's rows"),
+    "own masked mean": (
+        lambda out, y: (each(out, y) * (y == 1)).sum() / (y == 1).sum(),
+        "multiplies or divides",
+    ),
+    "own masked mean, a method": (
+        lambda out, y: (each(out, y) * (y == 1)).sum().div((y == 1).sum() + 1),
+        "multiplies or divides",
+    ),
+    "a mean over masked rows": (
+        lambda out, y: F.cross_entropy(out[y == 1], y[y == 1]),
+        "some of a batch's rows",
+    ),
     "a mean over a mask": (lambda out, y: each(out, y)[y == 1].mean(), "some of a batch's rows"),
-    "a mean over an index": (lambda out, y: each(out, y)[torch.nonzero(y)[:, 0]].mean(), "some of a batch's rows"),
-    "a mean over what is selected": (lambda out, y: each(out, y).masked_select(y == 1).mean(), "some of a batch's rows"),
-    "a mean without NaN": (lambda out, y: torch.where(y == 1, each(out, y), math.nan).nanmean(), "some of a batch's rows"),
-    "a count of sure outputs": (lambda out, y: (each(out, y) * sure(out)).sum() / sure(out).sum(), "multiplies or divides"),
+    "a mean over an index": (
+        lambda out, y: each(out, y)[torch.nonzero(y)[:, 0]].mean(),
+        "some of a batch's rows",
+    ),
+    "a mean over what is selected": (
+        lambda out, y: each(out, y).masked_select(y == 1).mean(),
+        "some of a batch's rows",
+    ),
+    "a mean without NaN": (
+        lambda out, y: torch.where(y == 1, each(out, y), math.nan).nanmean(),
+        "some of a batch's rows",
+    ),
+    "a count of sure outputs": (
+        lambda out, y: (each(out, y) * sure(out)).sum() / sure(out).sum(),
+        "multiplies or divides",
+    ),
     "mixup": (mixed, "two orders"),
     "labels ignored": (ignored, "how many labels count"),
 }
@@ -80,30 +108,41 @@ def test_a_loss_that_shares_among_examples_is_refused_by_its_second_step(private
             optimizer.zero_grad()
             loss(net(x), y).backward()
             optimizer.step()
-            assert any("not checked at the first step" in remark for remark in engine.report.runs[0].mixing_probe.remarks)
+            assert any(
+                "not checked at the first step" in remark
+                for remark in engine.report.runs[0].mixing_probe.remarks
+            )
     assert engine.ledger.steps < 2
 
 
 FAIR = {
     "public class weights": lambda out, y: F.cross_entropy(out, y, WEIGHTS, reduction="none").mean(),
-    "public pos_weight": lambda out, y: F.binary_cross_entropy_with_logits(out, F.one_hot(y, 2).float(), pos_weight=WEIGHTS),
+    "public pos_weight": lambda out, y: F.binary_cross_entropy_with_logits(
+        out, F.one_hot(y, 2).float(), pos_weight=WEIGHTS
+    ),
     "weights by row": lambda out, y: F.binary_cross_entropy_with_logits(
         out, F.one_hot(y, 2).float(), weight=WEIGHTS[y][:, None].expand(-1, 2)
     ),
     "sum over the batch's size": lambda out, y: F.cross_entropy(out, y, reduction="sum") / len(y),
-    "sum over its size, a tensor": lambda out, y: F.cross_entropy(out, y, reduction="sum") / torch.tensor(len(y)),
+    "sum over its size, a tensor": lambda out, y: (
+        F.cross_entropy(out, y, reduction="sum") / torch.tensor(len(y))
+    ),
     "a temperature": lambda out, y: F.cross_entropy(out / torch.tensor(2.0), y),
     "a fixed threshold": lambda out, y: (each(out, y) * (each(out, y) > 0.5)).mean(),
     "the largest of an example": lambda out, y: out.max(1).values.square().mean(),
     "two means": lambda out, y: F.cross_entropy(out, y) + 0.1 * out.square().sum(1).mean(),
     "two sets of labels": lambda out, y: F.cross_entropy(out, y) + F.cross_entropy(out, 1 - y),
     "a mean over the batch, then a sum": lambda out, y: out.square().mean(0).sum(),
-    "a sum over masked rows": lambda out, y: F.cross_entropy(out[y == 1], y[y == 1], reduction="sum") / len(y),
+    "a sum over masked rows": lambda out, y: (
+        F.cross_entropy(out[y == 1], y[y == 1], reduction="sum") / len(y)
+    ),
     "a mask within each example": lambda out, y: own_mean(out.square(), words(y)).mean(),
     "a mask within each example, in turn": lambda out, y: torch.stack(
         [row[kept].mean() for row, kept in zip(out.square(), words(y) > 0, strict=True)]
     ).mean(),
-    "a number for each, in turn": lambda out, y: sum(own_mean(out[i].square(), words(y)[i]) for i in range(len(y))) / len(y),
+    "a number for each, in turn": lambda out, y: (
+        sum(own_mean(out[i].square(), words(y)[i]) for i in range(len(y))) / len(y)
+    ),
     "divided by hand": lambda out, y: sum(each(out, y)) / len(y),
 }
 
@@ -149,7 +188,10 @@ def test_losses_print_copy_and_save_as_tensors_do(private, tmp_path) -> None:
     with torch.no_grad():
         mean = net(x).softmax(1).mean(0)
     torch.save(mean, tmp_path / "mean")
-    assert all(type(other) is Tensor and torch.equal(other, mean) for other in (copy.deepcopy(mean), torch.load(tmp_path / "mean")))
+    assert all(
+        type(other) is Tensor and torch.equal(other, mean)
+        for other in (copy.deepcopy(mean), torch.load(tmp_path / "mean"))
+    )
 
 
 class Named(NamedTuple):
@@ -198,7 +240,9 @@ def test_a_loss_of_one_term_an_example_trains(private, name: str) -> None:
         optimizer.step()
     assert engine.ledger.steps == len(loader)
     assert engine.report.runs[0].mixing_probe.loss == NO_DEPENDENCE
-    assert not any("changes from step to step" in remark for remark in engine.report.runs[0].mixing_probe.remarks)
+    assert not any(
+        "changes from step to step" in remark for remark in engine.report.runs[0].mixing_probe.remarks
+    )
 
 
 def test_labels_to_ignore_are_refused_when_they_first_come(private) -> None:
@@ -246,7 +290,9 @@ def test_a_scale_that_changes_is_reported(private) -> None:
         optimizer.zero_grad()
         (each(net(x), y).sum() / (y == 1).sum().item()).backward()
         optimizer.step()
-    assert any("what one example counts changes" in remark for remark in engine.report.runs[0].mixing_probe.remarks)
+    assert any(
+        "what one example counts changes" in remark for remark in engine.report.runs[0].mixing_probe.remarks
+    )
 
 
 def test_a_loss_of_pairs_from_two_passes_is_refused(private) -> None:

@@ -121,7 +121,9 @@ def test_a_piece_that_is_dropped_or_used_twice_is_noticed(made, x: torch.Tensor)
 @pytest.mark.parametrize("drop", ["before", "after", "never"])
 @pytest.mark.parametrize("stop", [1, 2])
 def test_a_batch_that_is_left_half_way_leaves_no_trace(made, x: torch.Tensor, drop: str, stop: int) -> None:
-    """In a manager with a queue of signals, the next real batch is swallowed into the one after it: a record then counts twice."""
+    """In a manager with a queue of signals, the next real batch is swallowed into the one after it: a record
+    then counts twice.
+    """
 
     def end(*, leave: bool) -> tuple[torch.Tensor, int]:
         net = small()
@@ -212,9 +214,15 @@ OUT = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
 @pytest.mark.parametrize(
     ("error", "back", "workers"),
-    [(OUT, False, 0), (OUT, True, 0), (RuntimeError("DefaultCPUAllocator: can't allocate memory: out of memory"), False, 1)],
+    [
+        (OUT, False, 0),
+        (OUT, True, 0),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: out of memory"), False, 1),
+    ],
 )
-def test_pieces_get_smaller_when_memory_runs_out(made, x: torch.Tensor, error: Exception, back: bool, workers: int) -> None:
+def test_pieces_get_smaller_when_memory_runs_out(
+    made, x: torch.Tensor, error: Exception, back: bool, workers: int
+) -> None:
     def end(most: int, *, fixed: int | None) -> tuple[torch.Tensor, int, int]:
         net = small()
         net.append(Hungry(most, error, back=back))
@@ -255,7 +263,10 @@ def test_memory_that_runs_out_in_the_middle_of_a_batch_redoes_all_of_it(made, x:
         attempt(batch)
     assert [size for draw, size in seen[:3]] == [8, 8, 8]
     assert all(size <= 4 for _, size in seen[3:])
-    assert sum(size for draw, size in seen[3:] if draw == 1) == sum(size for draw, size in seen if draw == 1) - 24
+    assert (
+        sum(size for draw, size in seen[3:] if draw == 1)
+        == sum(size for draw, size in seen if draw == 1) - 24
+    )
     assert optimizer.ledger.steps == 2
     again = small()
     optimizer, loader = made(again, x, batch=30, sigma=0.5, bound=0.3, steps=2)
@@ -265,7 +276,10 @@ def test_memory_that_runs_out_in_the_middle_of_a_batch_redoes_all_of_it(made, x:
 
 
 def test_a_fit_goes_on_in_pieces_when_memory_runs_out(x: torch.Tensor) -> None:
-    data, plan = from_arrays(x.sigmoid().numpy(), (torch.arange(40) % 2).numpy()), PrivatePlan(0.8, 0.5, 20, 4, learning_rate=0.2)
+    data, plan = (
+        from_arrays(x.sigmoid().numpy(), (torch.arange(40) % 2).numpy()),
+        PrivatePlan(0.8, 0.5, 20, 4, learning_rate=0.2),
+    )
     ends, steps = [], []
     for most in (40, 6):
         net = small()
@@ -281,7 +295,9 @@ def test_what_does_not_get_smaller_is_not_tried_for_ever(made, x: torch.Tensor) 
     net = small()
     net.append(Hungry(0, OUT))
     optimizer, loader = made(net, x, batch=20)
-    work = retry_on_out_of_memory(lambda batch: step(net, optimizer, batch[0]), loader=loader, optimizer=optimizer)
+    work = retry_on_out_of_memory(
+        lambda batch: step(net, optimizer, batch[0]), loader=loader, optimizer=optimizer
+    )
     with pytest.raises(torch.OutOfMemoryError):
         list(map(work, loader))
     assert loader.max_physical_batch_size == 1
@@ -316,7 +332,12 @@ def test_pieces_are_cut_before_they_are_fetched() -> None:
         return torch.zeros(len(rows))
 
     loader = PoissonLoader(
-        fetch, num_units=1000, expected_batch_size=500, steps_per_epoch=2, stream=RandomStream.from_seed(0), max_physical_batch_size=64
+        fetch,
+        num_units=1000,
+        expected_batch_size=500,
+        steps_per_epoch=2,
+        stream=RandomStream.from_seed(0),
+        max_physical_batch_size=64,
     )
     for batch in loader:
         assert fetched[-1] == len(batch) <= 64
@@ -329,7 +350,9 @@ def test_the_count_of_adaptive_clipping_is_over_the_whole_batch(made, x: torch.T
     bounds = []
     for most in (None, 6):
         net = small()
-        optimizer, loader = made(net, x, batch=20, sigma=0.8, bound=AdaptiveClipping(0.3, unclipped_count_std=2.0), most=most)
+        optimizer, loader = made(
+            net, x, batch=20, sigma=0.8, bound=AdaptiveClipping(0.3, unclipped_count_std=2.0), most=most
+        )
         for (rows,) in loader:
             step(net, optimizer, rows)
         bounds.append(optimizer.max_grad_norm)
@@ -339,8 +362,12 @@ def test_the_count_of_adaptive_clipping_is_over_the_whole_batch(made, x: torch.T
 
 
 @pytest.mark.parametrize(("batch", "most"), [(20, 3), (1, 2), (5, 40)])
-def test_a_managers_length_is_the_number_of_pieces_it_yields(made, x: torch.Tensor, batch: int, most: int) -> None:
-    """As a progress bar asks for it: before the iteration, which then yields as many, batch after batch, empty ones too."""
+def test_a_managers_length_is_the_number_of_pieces_it_yields(
+    made, x: torch.Tensor, batch: int, most: int
+) -> None:
+    """As a progress bar asks for it: before the iteration, which then yields as many, batch after batch,
+    empty ones too.
+    """
     net = small()
     optimizer, loader = made(net, x, batch=batch)
     manager = BatchMemoryManager(data_loader=loader, max_physical_batch_size=most, optimizer=optimizer)
@@ -363,7 +390,9 @@ def test_pieces_of_units_and_shuffled_passes_are_counted_as_well(x: torch.Tensor
     plain = DataLoader(TensorDataset(x), batch_size=10)
     with pytest.warns(UserWarning, match="shuffled"):
         shuffled = ShuffledLoader.from_loader(plain, RandomStream.from_seed(0), max_physical_batch_size=4)
-    of_units = PoissonLoader.from_loader(plain, RandomStream.from_seed(0), units=np.arange(40) // 3, max_physical_batch_size=4)
+    of_units = PoissonLoader.from_loader(
+        plain, RandomStream.from_seed(0), units=np.arange(40) // 3, max_physical_batch_size=4
+    )
     for loader, pieces in ((shuffled, 12), (of_units, None)):
         for _ in range(2):
             told = loader.physical_batches()

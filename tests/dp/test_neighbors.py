@@ -1,7 +1,8 @@
-"""Data sets of N and N - 1 records with equal public constants: a release differs by one clipped gradient over b, and by nothing else.
+"""Data sets of N and N - 1 records with equal public constants: a release differs by one clipped gradient
+over b, and by nothing else.
 
-Implementations that divide by the batch that was drawn tell its size by the scale of their noise (arXiv:2605.15648).
-Here the divisor is the public expected batch.
+Implementations that divide by the batch that was drawn tell its size by the scale of their noise
+(arXiv:2605.15648). Here the divisor is the public expected batch.
 """
 
 import math
@@ -29,7 +30,9 @@ Releases = Callable[..., Tensor]
 
 @pytest.fixture
 def records() -> tuple[Tensor, Tensor]:
-    """Records of which only the first features are not zero: the other columns of a linear layer's gradient are noise alone."""
+    """Records of which only the first features are not zero: the other columns of a linear layer's gradient
+    are noise alone.
+    """
     generator = torch.Generator().manual_seed(0)
     x = torch.zeros(RECORDS, FEATURES)
     x[:, :8] = torch.rand(RECORDS, 8, generator=generator)
@@ -41,7 +44,9 @@ def linear() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(FEATURES, 2))
 
 
-def through_the_loop(sampling: str, records: tuple[Tensor, Tensor], *, batch: int, sigma: float, steps: int, seed: int) -> Tensor:
+def through_the_loop(
+    sampling: str, records: tuple[Tensor, Tensor], *, batch: int, sigma: float, steps: int, seed: int
+) -> Tensor:
     """What each step of an ordinary loop releases, (steps, P); weights stay where they are."""
     engine, net = PrivacyEngine(seed=seed), linear()
     plain = DataLoader(TensorDataset(*records), batch_size=batch)
@@ -65,7 +70,9 @@ def through_the_loop(sampling: str, records: tuple[Tensor, Tensor], *, batch: in
     return torch.stack(released[:steps])
 
 
-def through_fit(_sampling: str, records: tuple[Tensor, Tensor], *, batch: int, sigma: float, steps: int, seed: int) -> Tensor:
+def through_fit(
+    _sampling: str, records: tuple[Tensor, Tensor], *, batch: int, sigma: float, steps: int, seed: int
+) -> Tensor:
     """What each step of ``fit`` releases, (steps, P), at a learning rate that moves nothing."""
     released: list[Tensor] = []
     plan = PrivatePlan(sigma, BOUND, batch, steps, learning_rate=1e-30)
@@ -76,7 +83,9 @@ def through_fit(_sampling: str, records: tuple[Tensor, Tensor], *, batch: int, s
 
 @pytest.fixture
 def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Take one record out of the data, and leave all public constants as they are: n, b, and the draws of the others."""
+    """Take one record out of the data, and leave all public constants as they are: n, b, and the draws of the
+    others.
+    """
 
     def leave_out() -> None:
         def others(chosen: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
@@ -94,7 +103,9 @@ WAYS = [
     pytest.param(through_the_loop, "balls-in-bins", id="loop-balls-in-bins"),
     pytest.param(through_fit, "poisson", id="fit-poisson"),
 ]
-pytestmark = pytest.mark.filterwarnings("ignore:batches of shuffled data", "ignore:balls-in-bins sampling", "ignore:got a loader of")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:batches of shuffled data", "ignore:balls-in-bins sampling", "ignore:got a loader of"
+)
 
 
 def clipped_gradient(records: tuple[Tensor, Tensor]) -> Tensor:
@@ -122,8 +133,12 @@ def test_a_record_changes_a_release_by_its_clipped_gradient_alone(
     assert took_part.all() if batch == RECORDS else 0 < int(took_part.sum()) < 12
 
 
-def audited_epsilon(releases: Releases, sampling: str, records: tuple[Tensor, Tensor], without: Callable[[], None]) -> float:
-    """What a membership test on the scale of the noise proves of one step at confidence 98 %, by two exact binomial bounds."""
+def audited_epsilon(
+    releases: Releases, sampling: str, records: tuple[Tensor, Tensor], without: Callable[[], None]
+) -> float:
+    """What a membership test on the scale of the noise proves of one step at confidence 98 %, by two exact
+    binomial bounds.
+    """
     settings = {"batch": RECORDS, "sigma": SIGMA, "steps": TRIALS}
     with_it = scales(releases(sampling, records, seed=1, **settings))
     without()
@@ -140,7 +155,9 @@ SIGMA, TRIALS = 5.0, 32
 
 
 def scales(releases: Tensor) -> Tensor:
-    """Mean square of the coordinates that hold noise alone, in units of the variance that is claimed, (steps,)."""
+    """Mean square of the coordinates that hold noise alone, in units of the variance that is claimed,
+    (steps,).
+    """
     noise = releases[:, : 2 * FEATURES].view(-1, 2, FEATURES)[:, :, 8:]
     return noise.double().square().mean((1, 2)) * (RECORDS / (SIGMA * BOUND)) ** 2
 
@@ -155,7 +172,11 @@ def test_an_audit_of_neighbors_stays_below_epsilon(
 @pytest.fixture
 def drawn_divisor(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mistake: sums are divided by the batch that was drawn."""
-    monkeypatch.setattr(DPOptimizer, "expected_batch_size", property(lambda optimizer: max(1, optimizer.loader.logical_batch_size)))
+    monkeypatch.setattr(
+        DPOptimizer,
+        "expected_batch_size",
+        property(lambda optimizer: max(1, optimizer.loader.logical_batch_size)),
+    )
 
 
 @pytest.mark.usefixtures("drawn_divisor")

@@ -1,4 +1,6 @@
-"""The stream against the cipher's test vector, against statistics, and at the ends of its numbers; one process at a time draws from it."""
+"""The stream against the cipher's test vector, against statistics, and at the ends of its numbers; one
+process at a time draws from it.
+"""
 
 import math
 import os
@@ -61,7 +63,9 @@ WIDTH = {torch.float32: 31, torch.float64: 63}
 
 
 def by_hand(stream: RandomStream, *words: int, dtype: torch.dtype) -> RandomStream:
-    """A stream whose next numbers come from a radius word and the angle 0, and which goes on with the other words, then with small ones."""
+    """A stream whose next numbers come from a radius word and the angle 0, and which goes on with the other
+    words, then with small ones.
+    """
     first = np.array([words[0], 0], dtype=f"<i{dtype.itemsize}").tobytes()
     said = iter([first, *(word.to_bytes(8, "little") for word in words[1:])])
 
@@ -87,7 +91,9 @@ def test_radii_have_no_largest_and_no_smallest_value(dtype: torch.dtype, zeros: 
     k = WIDTH[dtype] + 64 * (zeros + 1)
     assert radius(0, *further, dtype=dtype) == pytest.approx(math.sqrt(2 * k * math.log(2)), rel=1e-6)
     if k < 250:
-        assert radius(1 << (WIDTH[dtype] - EDGE_BITS), *further, dtype=dtype) == pytest.approx(2 ** ((1 - k) / 2), rel=1e-6)
+        assert radius(1 << (WIDTH[dtype] - EDGE_BITS), *further, dtype=dtype) == pytest.approx(
+            2 ** ((1 - k) / 2), rel=1e-6
+        )
 
 
 @pytest.mark.parametrize("dtype", WIDTH)
@@ -95,7 +101,14 @@ def test_radii_are_the_exact_ones_but_for_what_the_docstring_says(dtype: torch.d
     width, bound = WIDTH[dtype], {torch.float32: 2.0**-14, torch.float64: 2.0**-42}[dtype]
     edge = 1 << (width - EDGE_BITS)
     inside = np.random.default_rng(0).integers(2 * edge, 2**width, 50).tolist()
-    near = [2 * edge, 2 * edge + 1, 3 * edge, 2**width - 1, 2**width - edge, *(2 * edge + (1 << shift) for shift in range(width - 2))]
+    near = [
+        2 * edge,
+        2 * edge + 1,
+        3 * edge,
+        2**width - 1,
+        2**width - edge,
+        *(2 * edge + (1 << shift) for shift in range(width - 2)),
+    ]
     with localcontext() as context:
         context.prec = 60
         for word in inside + near:
@@ -105,7 +118,9 @@ def test_radii_are_the_exact_ones_but_for_what_the_docstring_says(dtype: torch.d
         for word in (0, 1, edge - 1, edge, edge + 1, 2 * edge - 1):
             share = Decimal((word % edge << 64) + 2**63) / 2 ** (width + 64)
             exact = (-2 * (share if word < edge else 1 - share).ln()).sqrt()
-            assert radius(word, 2**63, dtype=dtype) == pytest.approx(float(exact), rel=1e-6 if dtype == torch.float32 else 1e-14)
+            assert radius(word, 2**63, dtype=dtype) == pytest.approx(
+                float(exact), rel=1e-6 if dtype == torch.float32 else 1e-14
+            )
 
 
 @pytest.mark.parametrize("dtype", WIDTH)
@@ -132,11 +147,16 @@ def test_both_ends_follow_the_law(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", WIDTH)
 @pytest.mark.parametrize("sigma", [0.3, 0.1, 0.06])
-def test_no_output_betrays_a_record_because_noise_cannot_reach_it(private, dtype: torch.dtype, sigma: float) -> None:
-    """A record moves a sum by 1 / sigma standard deviations. If noise ended, outputs beyond its end would have an infinite privacy loss:
-    with an end at 6.66 that is a delta of 4.4e-4 at sigma = 0.3, at any epsilon."""
+def test_no_output_betrays_a_record_because_noise_cannot_reach_it(
+    private, dtype: torch.dtype, sigma: float
+) -> None:
+    """A record moves a sum by 1 / sigma standard deviations. If noise ended, outputs beyond its end would
+    have an infinite privacy loss: with an end at 6.66 that is a delta of 4.4e-4 at sigma = 0.3, at any
+    epsilon."""
     assert norm.sf(6.66 - 1 / 0.3) == pytest.approx(4.4e-4, rel=0.02)
-    net, optimizer, loader, engine = private(torch.nn.Linear(6, 2).to(dtype), batch=40, noise_multiplier=sigma)
+    net, optimizer, loader, engine = private(
+        torch.nn.Linear(6, 2).to(dtype), batch=40, noise_multiplier=sigma
+    )
     x, y = next(iter(loader))
     torch.nn.functional.cross_entropy(net(torch.zeros_like(x, dtype=dtype)), y).backward()
     by_hand(optimizer.stream, 0, *[0] * 10, 1, dtype=dtype)
@@ -148,7 +168,9 @@ def test_no_output_betrays_a_record_because_noise_cannot_reach_it(private, dtype
 
 def test_the_count_of_adaptive_clipping_has_noise_without_an_end() -> None:
     stream = by_hand(RandomStream.from_seed(0), 0, 0, 0, 1, 0, dtype=torch.float64)
-    assert noisy_count(3, 0.5, stream, secure=False) == pytest.approx(3 + math.sqrt(2 * (63 + 3 * 64) * math.log(2)))
+    assert noisy_count(3, 0.5, stream, secure=False) == pytest.approx(
+        3 + math.sqrt(2 * (63 + 3 * 64) * math.log(2))
+    )
 
 
 def test_streams_differ_by_seed_and_place_and_secret_ones_always() -> None:
@@ -167,7 +189,9 @@ def test_normal_numbers_are_normal() -> None:
     assert z.shape == (100_001,)
     assert z.dtype == torch.float64
     assert kstest(z.numpy(), "norm").pvalue > 1e-6
-    assert kstest((z[:50_000] * z[50_000:100_000]).sign().numpy() / 2 + 0.5, "uniform").statistic == pytest.approx(0.5, abs=0.02)
+    assert kstest(
+        (z[:50_000] * z[50_000:100_000]).sign().numpy() / 2 + 0.5, "uniform"
+    ).statistic == pytest.approx(0.5, abs=0.02)
 
 
 def test_records_are_drawn_at_the_rate_and_all_of_them_at_one() -> None:
@@ -179,7 +203,12 @@ def test_records_are_drawn_at_the_rate_and_all_of_them_at_one() -> None:
 
 
 def test_a_loader_with_constants_that_do_not_fit_is_refused() -> None:
-    for records, batch, steps, error in ((0, 1, 1, DataError), (5, 6, 1, SettingError), (5, 0, 1, SettingError), (5, 1, 0, SettingError)):
+    for records, batch, steps, error in (
+        (0, 1, 1, DataError),
+        (5, 6, 1, SettingError),
+        (5, 0, 1, SettingError),
+        (5, 1, 0, SettingError),
+    ):
         with pytest.raises(error, match="expected"):
             PoissonLoader(
                 lambda rows: rows,
@@ -212,7 +241,9 @@ def in_a_fork(*works: Callable[[], object]) -> list[str]:
 
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 @pytest.mark.parametrize("seed", [None, 3])
-def test_a_fork_does_not_draw_the_batches_and_noise_of_the_process_that_made_them(private, seed: int | None) -> None:
+def test_a_fork_does_not_draw_the_batches_and_noise_of_the_process_that_made_them(
+    private, seed: int | None
+) -> None:
     net, optimizer, loader, engine = private(seed=seed)
     batches = iter(loader)
     step(net, optimizer, *next(batches))
@@ -265,7 +296,11 @@ def test_forked_workers_of_a_loader_go_on_working(blobs) -> None:
     net = torch.nn.Linear(6, 2)
     plain = DataLoader(Rows(*blobs), batch_size=10, num_workers=2, multiprocessing_context="fork")
     net, optimizer, loader = PrivacyEngine().make_private(
-        module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=plain, noise_multiplier=1.0, max_grad_norm=1.0
+        module=net,
+        optimizer=torch.optim.SGD(net.parameters(), lr=0.1),
+        data_loader=plain,
+        noise_multiplier=1.0,
+        max_grad_norm=1.0,
     )
     for _ in range(2):
         for x, y in loader:
@@ -308,7 +343,11 @@ def test_threads_on_one_stream_draw_what_each_would_draw_alone(hasty: None) -> N
 
 def test_threads_that_never_went_anywhere_get_different_words(hasty: None) -> None:
     stream = RandomStream.from_seed(1)
-    drawn = [block for found in at_once(lambda _number: [stream.words(2).tobytes() for _ in range(500)], 4) for block in found]
+    drawn = [
+        block
+        for found in at_once(lambda _number: [stream.words(2).tobytes() for _ in range(500)], 4)
+        for block in found
+    ]
     assert len(set(drawn)) == len(drawn) == 2000
 
 

@@ -57,20 +57,31 @@ assert not ModuleValidator.validate(model, strict=False)
 optimizer = optim.SGD(model.parameters(), lr=1.0, momentum=0)
 privacy_engine = PrivacyEngine(secure_mode=False)
 model, optimizer, train = privacy_engine.make_private(
-    module=model, optimizer=optimizer, data_loader=train, noise_multiplier=0.6, max_grad_norm=1.0, clipping="flat", grad_sample_mode="hooks"
+    module=model,
+    optimizer=optimizer,
+    data_loader=train,
+    noise_multiplier=0.6,
+    max_grad_norm=1.0,
+    clipping="flat",
+    grad_sample_mode="hooks",
 )
 criterion = nn.CrossEntropyLoss()
 for epoch in range(1, 4):
     model.train()
     losses = []
-    with BatchMemoryManager(data_loader=train, max_physical_batch_size=16, optimizer=optimizer) as memory_safe:
+    with BatchMemoryManager(
+        data_loader=train, max_physical_batch_size=16, optimizer=optimizer
+    ) as memory_safe:
         for data, target in memory_safe:
             optimizer.zero_grad()
             loss = criterion(model(data), target)
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
-    print(f"Train Epoch: {epoch} Loss: {np.mean(losses):.6f} (eps = {privacy_engine.get_epsilon(1e-3):.2f}, delta = 1e-3)")
+    print(
+        f"Train Epoch: {epoch} Loss: {np.mean(losses):.6f} "
+        f"(eps = {privacy_engine.get_epsilon(1e-3):.2f}, delta = 1e-3)"
+    )
 model.eval()
 with torch.no_grad():
     print("accuracy", (model(images).argmax(1) == labels).float().mean().item())
@@ -97,8 +108,15 @@ class Net(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(1, 48, 3), nn.BatchNorm2d(48), nn.InstanceNorm2d(48, affine=True, track_running_stats=True))
-        self.rnn, self.attention = nn.LSTM(48, 4, batch_first=True), nn.MultiheadAttention(4, 2, batch_first=True)
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 48, 3),
+            nn.BatchNorm2d(48),
+            nn.InstanceNorm2d(48, affine=True, track_running_stats=True),
+        )
+        self.rnn, self.attention = (
+            nn.LSTM(48, 4, batch_first=True),
+            nn.MultiheadAttention(4, 2, batch_first=True),
+        )
         self.norm, self.last = nn.BatchNorm1d(4, affine=False), nn.Linear(4, 2)
 
 
@@ -110,7 +128,9 @@ def test_what_cannot_be_private_is_named_and_replaced() -> None:
         errors.IllegalModuleConfigurationError,
         errors.ShouldReplaceModuleError,
     ]
-    with pytest.raises(errors.UnsupportedModuleError, match=r"'body\.1' is a BatchNorm2d.*; .*'norm' is a BatchNorm1d"):
+    with pytest.raises(
+        errors.UnsupportedModuleError, match=r"'body\.1' is a BatchNorm2d.*; .*'norm' is a BatchNorm1d"
+    ):
         ModuleValidator.validate(net, strict=True)
     with pytest.raises(ValueError, match="BatchNorm2d"):
         PrivacyEngine().validate(module=net, optimizer=None, data_loader=None)
@@ -126,7 +146,9 @@ def test_what_cannot_be_private_is_named_and_replaced() -> None:
     assert ModuleValidator.fix(net, num_groups=8).body[1].num_groups == 8
     instance = ModuleValidator.fix(net, replace_bn_with_in=True)
     assert (type(instance.body[1]), type(instance.norm)) == (nn.InstanceNorm2d, nn.InstanceNorm1d)
-    assert [type(error) for error in ModuleValidator.validate(fixed.eval())] == [errors.IllegalModuleConfigurationError]
+    assert [type(error) for error in ModuleValidator.validate(fixed.eval())] == [
+        errors.IllegalModuleConfigurationError
+    ]
     assert type(ModuleValidator.fix(nn.BatchNorm3d(6))) is nn.GroupNorm
     with pytest.raises(errors.UnsupportableModuleError, match="SyncBatchNorm"):
         ModuleValidator.fix(nn.Sequential(nn.SyncBatchNorm(4)), replace_bn_with_in=True)
@@ -159,7 +181,9 @@ def test_a_checkpoint_goes_on_where_it_stopped(private, tmp_path: Path) -> None:
     with pytest.raises(PrivacyError, match="both or none"):
         engine.load_checkpoint(path=path, module=net)
     with pytest.raises(SettingError, match="map_location alone"):
-        engine.load_checkpoint(path=path, module=net, optimizer=optimizer, torch_load_kwargs={"weights_only": False})
+        engine.load_checkpoint(
+            path=path, module=net, optimizer=optimizer, torch_load_kwargs={"weights_only": False}
+        )
     assert engine.ledger.steps == 0
 
 
@@ -206,7 +230,11 @@ def test_each_accountant_reads_the_ledger(blobs, name: str) -> None:
     assert 1.9 < engine.get_epsilon(1e-3) <= 2.0
     assert engine.get_epsilon(1e-3) >= epsilon(optimizer.noise_multiplier, 0.25, 8, 1e-3) * (1 - 1e-3)
     assert engine.accountant.history == [(optimizer.noise_multiplier, 0.25, 8)]
-    assert (len(engine.accountant), engine.accountant.mechanism(), engine.report.accountant) == (1, name, name)
+    assert (len(engine.accountant), engine.accountant.mechanism(), engine.report.accountant) == (
+        1,
+        name,
+        name,
+    )
     with pytest.raises(PrivacyError, match="count twice"):
         engine.accountant.step(noise_multiplier=1.0, sample_rate=0.1)
     other = PrivacyEngine(accountant=name, seed=0)
@@ -219,7 +247,9 @@ def test_each_accountant_reads_the_ledger(blobs, name: str) -> None:
 def test_a_noise_generator_repeats_the_noise_and_is_recorded(private) -> None:
     def end(seed: int) -> torch.Tensor:
         torch.manual_seed(0)
-        net, optimizer, loader, engine = private(batch=40, seed=None, noise_generator=torch.Generator().manual_seed(seed))
+        net, optimizer, loader, engine = private(
+            batch=40, seed=None, noise_generator=torch.Generator().manual_seed(seed)
+        )
         for x, y in loader:
             F.cross_entropy(net(x), y).backward()
             optimizer.step()

@@ -26,13 +26,21 @@ def made(net: nn.Module, *data: Tensor, batch: int | None = None, **settings):
     settings = {"noise_multiplier": 0.0, "allow_no_privacy": True, "wrap_model": False, **settings}
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     loader = DataLoader(TensorDataset(*data), batch_size=batch or len(data[0]))
-    return (*engine.make_private(module=net, optimizer=torch.optim.SGD(parameters, lr=0.1), data_loader=loader, **settings), engine)
+    return (
+        *engine.make_private(
+            module=net, optimizer=torch.optim.SGD(parameters, lr=0.1), data_loader=loader, **settings
+        ),
+        engine,
+    )
 
 
 def by_hand(net: nn.Module, loss, *rows: Tensor) -> list[Tensor]:
     """Gradients (B, *shape) of each parameter, one example at a time."""
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    found = [torch.autograd.grad(loss(net, *(x[None] for x in row)), parameters, allow_unused=True) for row in zip(*rows, strict=True)]
+    found = [
+        torch.autograd.grad(loss(net, *(x[None] for x in row)), parameters, allow_unused=True)
+        for row in zip(*rows, strict=True)
+    ]
     return [
         torch.stack([torch.zeros_like(parameter) if g is None else g for g in column])
         for parameter, column in zip(parameters, zip(*found, strict=True), strict=True)
@@ -52,14 +60,20 @@ def check_samples(net: nn.Module, loss, *rows: Tensor) -> None:
 @pytest.mark.parametrize("clipping", ["flat", "per_layer"])
 def test_a_clip_schedule_scales_the_clip_not_only_the_noise(blobs, mode: str, clipping: str) -> None:
     net = nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 2))
-    private = made(net, *blobs, grad_sample_mode=mode, clipping=clipping, noise_multiplier=1.0, max_grad_norm=1.0)
+    private = made(
+        net, *blobs, grad_sample_mode=mode, clipping=clipping, noise_multiplier=1.0, max_grad_norm=1.0
+    )
     optimizer, loader = private[1], private[-2]
     ExponentialGradClip(optimizer, gamma=0.1).step()
     for x, y in loader:
         (10 * F.cross_entropy(net(x), y)).backward()
         optimizer.clip_and_accumulate()
         assert optimizer._sums.flat.norm() <= len(x) * optimizer.max_grad_norm
-    assert optimizer.sum_noise_std == pytest.approx(optimizer.noise_multiplier * optimizer.max_grad_norm) == pytest.approx(0.1)
+    assert (
+        optimizer.sum_noise_std
+        == pytest.approx(optimizer.noise_multiplier * optimizer.max_grad_norm)
+        == pytest.approx(0.1)
+    )
 
 
 def test_ghost_with_the_plain_criterion_clips(blobs) -> None:
@@ -120,7 +134,9 @@ def test_batch_norm_in_training_mode_is_refused_in_any_form(blobs, how: str) -> 
             F.cross_entropy(private(x), y).backward()
             optimizer.step()
 
-    with pytest.raises(PrivacyError, match=r"mixes the examples|buffer '1\.mean' was written|depends on another"):
+    with pytest.raises(
+        PrivacyError, match=r"mixes the examples|buffer '1\.mean' was written|depends on another"
+    ):
         train()
 
 
@@ -158,7 +174,9 @@ def test_one_broken_record_changes_nothing(blobs, bad: float) -> None:
 @pytest.mark.parametrize("mode", ["circular", "reflect", "replicate", "zeros"])
 def test_padded_convolutions_have_the_right_gradients(mode: str) -> None:
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1, padding_mode=mode), nn.Tanh(), nn.Flatten(), nn.Linear(3 * 16, 2)).double()
+    net = nn.Sequential(
+        nn.Conv2d(2, 3, 3, padding=1, padding_mode=mode), nn.Tanh(), nn.Flatten(), nn.Linear(3 * 16, 2)
+    ).double()
     check_samples(net, lambda n, x: n(x).square().sum(), torch.randn(5, 2, 4, 4, dtype=torch.float64))
 
 
@@ -166,7 +184,9 @@ def test_padded_convolutions_have_the_right_gradients(mode: str) -> None:
 def test_bags_add_up_the_ids_that_are_repeated(mode: str) -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.EmbeddingBag(7, 3, mode=mode), nn.Linear(3, 2)).double()
-    check_samples(net, lambda n, ids: n(ids).square().sum(), torch.tensor([[1, 1, 1, 4], [2, 2, 5, 5], [6, 0, 6, 6]]))
+    check_samples(
+        net, lambda n, ids: n(ids).square().sum(), torch.tensor([[1, 1, 1, 4], [2, 2, 5, 5], [6, 0, 6, 6]])
+    )
 
 
 def test_the_row_of_padding_gets_no_gradient() -> None:
@@ -192,16 +212,27 @@ def test_tables_that_depend_on_the_batch_are_refused(blobs) -> None:
 
 
 CRASHES = {
-    "norm without bias": (nn.Sequential(nn.LayerNorm(6, bias=False), nn.Linear(6, 2)), lambda n, x: n(x).square().sum()),
-    "relu in place": (nn.Sequential(nn.Linear(6, 6), nn.ReLU(inplace=True), nn.Linear(6, 2)), lambda n, x: n(x).square().sum()),
-    "four dimensions": (nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), lambda n, x: n(x.view(-1, 1, 2, 3)).square().sum()),
+    "norm without bias": (
+        nn.Sequential(nn.LayerNorm(6, bias=False), nn.Linear(6, 2)),
+        lambda n, x: n(x).square().sum(),
+    ),
+    "relu in place": (
+        nn.Sequential(nn.Linear(6, 6), nn.ReLU(inplace=True), nn.Linear(6, 2)),
+        lambda n, x: n(x).square().sum(),
+    ),
+    "four dimensions": (
+        nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)),
+        lambda n, x: n(x.view(-1, 1, 2, 3)).square().sum(),
+    ),
 }
 
 
 @pytest.mark.parametrize("name", CRASHES)
 def test_ordinary_nets_do_not_crash(name: str) -> None:
     net, loss = CRASHES[name]
-    check_samples(net.double(), loss, torch.randn(5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
+    check_samples(
+        net.double(), loss, torch.randn(5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    )
 
 
 def test_layers_may_be_called_by_keyword() -> None:
@@ -237,7 +268,13 @@ def test_no_steps_cost_nothing_and_no_noise_costs_everything(name: str) -> None:
 def test_adaptive_steps_on_empty_batches_and_counts_whole_ones(blobs) -> None:
     net = nn.Linear(6, 2)
     _, optimizer, loader, engine = made(
-        net, *blobs, batch=1, noise_multiplier=0.05, clipping="adaptive", max_grad_norm=1.0, max_physical_batch_size=1
+        net,
+        *blobs,
+        batch=1,
+        noise_multiplier=0.05,
+        clipping="adaptive",
+        max_grad_norm=1.0,
+        max_physical_batch_size=1,
     )
     sizes, votes = [], []
     for x, y in loader:
@@ -266,7 +303,13 @@ def test_steps_are_whole_numbers(records: int) -> None:
 
 def test_the_search_for_noise_does_not_overshoot() -> None:
     for accountant in ("pld", "rdp"):
-        settings = {"target_epsilon": 3.0, "target_delta": 1e-5, "sample_rate": 0.01, "steps": 1000, "accountant": accountant}
+        settings = {
+            "target_epsilon": 3.0,
+            "target_delta": 1e-5,
+            "sample_rate": 0.01,
+            "steps": 1000,
+            "accountant": accountant,
+        }
         counter = create_accountant(accountant)
         sigma = get_noise_multiplier(**settings, epsilon_tolerance=0.01)
         counter.history = [(sigma, 0.01, 1000)]
@@ -325,7 +368,12 @@ def test_a_loader_with_a_poisson_batch_sampler_is_made_private(blobs, rate: floa
         optimizer.step()
         optimizer.zero_grad()
     (release,) = engine.ledger.releases
-    assert (release.steps, release.expected_batch_size, release.num_units, release.sampling) == (6, round(40 * rate), 40, "poisson")
+    assert (release.steps, release.expected_batch_size, release.num_units, release.sampling) == (
+        6,
+        round(40 * rate),
+        40,
+        "poisson",
+    )
     optimizer.capture.remove()
     with pytest.raises(SettingError, match="of 30 rows for 40 records"):
         private(UniformWithReplacementSampler(num_samples=30, sample_rate=rate))
@@ -347,7 +395,10 @@ def test_a_compiled_module_is_refused(blobs) -> None:
     outer = torch.compile(nn.Linear(6, 2), backend="eager")
     assert hasattr(outer, "_orig_mod")
     for net, name in ((outer, ""), (Compiled(nn.Linear(6, 2)), ""), (in_place, r" \('1'\)")):
-        with pytest.raises(PrivacyError, match=rf"got a compiled module{name}; expected the one that was given to torch\.compile"):
+        with pytest.raises(
+            PrivacyError,
+            match=rf"got a compiled module{name}; expected the one that was given to torch\.compile",
+        ):
             made(net, *blobs)
 
 
@@ -360,7 +411,9 @@ def test_a_scaler_of_gradients_does_not_step(blobs, unscale: bool) -> None:
         scaler.scale(F.cross_entropy(net(x), y)).backward()
         if unscale:
             scaler.unscale_(optimizer)
-        with pytest.raises(PrivacyError, match=r"GradScaler.*expected loss\.backward\(\) and optimizer\.step\(\) alone"):
+        with pytest.raises(
+            PrivacyError, match=r"GradScaler.*expected loss\.backward\(\) and optimizer\.step\(\) alone"
+        ):
             scaler.step(optimizer)
     assert engine.ledger.steps == 0
 
@@ -386,7 +439,9 @@ def test_a_wrapper_that_fetches_ahead_is_told_so(blobs) -> None:
 
 
 def test_a_unit_that_reports_do_not_know_is_refused_at_once() -> None:
-    with pytest.raises(SettingError, match="units called 'user'; expected one of record, group, patient, client"):
+    with pytest.raises(
+        SettingError, match="units called 'user'; expected one of record, group, patient, client"
+    ):
         PrivacyUnits(range(4), name="user")
 
 
@@ -426,7 +481,9 @@ def test_the_recipe_for_several_forwards_of_a_record_clips_each_record_once(blob
 def test_the_recipe_for_two_networks_trains_both_and_counts_the_critics_steps(blobs) -> None:
     generator = nn.Linear(3, 6)
     critic = nn.Sequential(nn.Linear(6, 5), nn.LeakyReLU(), nn.Linear(5, 1))
-    both, optimizer, loader, engine = made(Both(critic), *blobs, batch=10, noise_multiplier=1.0, max_grad_norm=1.0)
+    both, optimizer, loader, engine = made(
+        Both(critic), *blobs, batch=10, noise_multiplier=1.0, max_grad_norm=1.0
+    )
     plain = torch.optim.SGD(generator.parameters(), lr=0.1)
     before = generator.weight.detach().clone()
     for x, _ in loader:

@@ -1,4 +1,6 @@
-"""Opacus' names: each is here, under its old path, or refused with its reason; and those that only scripts of Opacus call."""
+"""Opacus' names: each is here, under its old path, or refused with its reason; and those that only scripts of
+Opacus call.
+"""
 
 import copy
 import importlib
@@ -76,10 +78,14 @@ def test_every_old_path_leads_to_its_names() -> None:
 LISTED = {
     module: names.split()
     for module, names in (
-        line.split(": ") for line in Path(__file__).with_name("opacus_1_6.txt").read_text(encoding="utf-8").splitlines() if line[0] != "#"
+        line.split(": ")
+        for line in Path(__file__).with_name("opacus_1_6.txt").read_text(encoding="utf-8").splitlines()
+        if line[0] != "#"
     )
 }
-"""Opacus' public names, module by module; ``benchmarks.dp.names`` holds the list against what is installed."""
+"""Opacus' public names, module by module; ``benchmarks.dp.names`` holds the list against what is
+installed.
+"""
 
 
 def old(module: str) -> ModuleType:
@@ -103,7 +109,9 @@ def test_no_path_or_refusal_is_there_that_opacus_has_not() -> None:
     known = {module.removeprefix("opacus").removeprefix(".") for module in LISTED}
     assert set(REFUSED) <= known
     assert {path for path, homes in PATHS.items() if homes} <= known
-    with pytest.raises(ImportError, match=r"layers\.dp_rnn\.DPLSTMCell is not in quintain\.dp: .*torch's own layers"):
+    with pytest.raises(
+        ImportError, match=r"layers\.dp_rnn\.DPLSTMCell is not in quintain\.dp: .*torch's own layers"
+    ):
         from quintain.dp.opacus.layers.dp_rnn import DPLSTMCell  # noqa: F401
 
 
@@ -144,7 +152,12 @@ def test_wrappers_of_all_modes_show_the_gradients_of_single_examples() -> None:
         assert isinstance(wrapped, GradSampleModule)
         wrapped(x).sum().backward()
         torch.testing.assert_close(wrapped.weight.grad_sample, x[:, None].expand(3, 2, 4))
-    assert isinstance(shims.GradSampleModuleFastGradientClipping(nn.Linear(4, 2), max_grad_norm=2.0, use_ghost_clipping=False), nn.Module)
+    assert isinstance(
+        shims.GradSampleModuleFastGradientClipping(
+            nn.Linear(4, 2), max_grad_norm=2.0, use_ghost_clipping=False
+        ),
+        nn.Module,
+    )
     with pytest.raises(SettingError, match=r"'ghost_fsdp'.*not sharded"):
         shims.get_gsm_class("ghost_fsdp")
 
@@ -173,7 +186,9 @@ def test_optimizers_by_hand_clip_as_their_names_say(blobs) -> None:
     assert per_layer[:12].norm() <= 0.3
     assert per_layer[12:].norm() > flat[12:].norm()
     net = GradSampleModule(start)
-    made = shims.AdaClipDPOptimizer(torch.optim.SGD(net.parameters(), lr=0.0), max_grad_norm=0.3, **settings, **adaptive)
+    made = shims.AdaClipDPOptimizer(
+        torch.optim.SGD(net.parameters(), lr=0.0), max_grad_norm=0.3, **settings, **adaptive
+    )
     assert made.clip == AdaptiveClipping(
         0.3, unclipped_count_std=2.0, target_quantile=0.5, learning_rate=0.2, min_bound=0.01, max_bound=10.0
     )
@@ -183,12 +198,17 @@ def test_optimizers_by_hand_clip_as_their_names_say(blobs) -> None:
             shims.get_optimizer_class(*wrong)
 
 
-def test_an_optimizer_by_hand_does_not_pretend_to_know_the_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_optimizer_by_hand_does_not_pretend_to_know_the_other_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(shims, "current_world", lambda: World(0, 2))
     net = GradSampleModule(nn.Linear(6, 2))
     with pytest.raises(PrivacyError, match="got 2 processes and no private loader; expected make_private"):
         shims.DistributedDPOptimizer(
-            torch.optim.SGD(net.parameters(), lr=0.1), noise_multiplier=1.0, max_grad_norm=1.0, expected_batch_size=4
+            torch.optim.SGD(net.parameters(), lr=0.1),
+            noise_multiplier=1.0,
+            max_grad_norm=1.0,
+            expected_batch_size=4,
         )
 
 
@@ -200,7 +220,8 @@ def test_loaders_take_another_generator() -> None:
 
     def shuffled(seed: int) -> list[int]:
         loader = shims.switch_generator(
-            data_loader=DataLoader(data, batch_size=4, shuffle=True), generator=torch.Generator().manual_seed(seed)
+            data_loader=DataLoader(data, batch_size=4, shuffle=True),
+            generator=torch.Generator().manual_seed(seed),
         )
         return order(loader)
 
@@ -211,7 +232,9 @@ def test_loaders_take_another_generator() -> None:
         shims.switch_generator(data_loader=fixed, generator=torch.Generator())
     net = nn.Linear(1, 1)
     _, _, private = PrivacyEngine().make_private(
-        module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=DataLoader(data, batch_size=4)
+        module=net,
+        optimizer=torch.optim.SGD(net.parameters(), lr=0.1),
+        data_loader=DataLoader(data, batch_size=4),
     )
     with pytest.raises(SettingError, match="PoissonLoader, whose draws are keyed"):
         shims.switch_generator(data_loader=private, generator=torch.Generator())
@@ -242,9 +265,13 @@ class Scaled(nn.Module):
 @pytest.mark.filterwarnings("ignore:.*has no rule for per-example gradients:UserWarning")
 def test_gradients_of_single_examples_are_compared_with_those_of_each_alone(registry: None) -> None:
     x = torch.randn(4, 3)
-    assert shims.check_per_sample_gradients_are_correct(x, nn.Sequential(nn.Linear(3, 3), nn.Tanh(), Scaled()))
+    assert shims.check_per_sample_gradients_are_correct(
+        x, nn.Sequential(nn.Linear(3, 3), nn.Tanh(), Scaled())
+    )
     assert shims.check_per_sample_gradients_are_correct([torch.arange(6).view(2, 3)], nn.Embedding(6, 2))
-    importlib.import_module("quintain.dp.wrapper").register_grad_sampler(Scaled)(lambda layer, a, g: {layer.by: 2 * a[0] * g})
+    importlib.import_module("quintain.dp.wrapper").register_grad_sampler(Scaled)(
+        lambda layer, a, g: {layer.by: 2 * a[0] * g}
+    )
     assert not shims.check_per_sample_gradients_are_correct(x, Scaled())
     with pytest.raises(SettingError, match="not sharded"):
         shims.check_per_sample_gradients_are_correct(x, Scaled(), grad_sample_mode="ghost_fsdp")

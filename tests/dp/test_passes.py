@@ -1,4 +1,6 @@
-"""Passes over shuffled data and balls in bins: what is reported is never below what the record that was used most often has spent."""
+"""Passes over shuffled data and balls in bins: what is reported is never below what the record that was used
+most often has spent.
+"""
 
 import math
 import warnings
@@ -28,7 +30,9 @@ class Uses:
     def __init__(self) -> None:
         self.of: Counter[int] = Counter()
 
-    def train(self, net: nn.Module, optimizer: DPOptimizer, loader: SamplingLoader, *, most: int = 10**6) -> None:
+    def train(
+        self, net: nn.Module, optimizer: DPOptimizer, loader: SamplingLoader, *, most: int = 10**6
+    ) -> None:
         for x, y in loader:
             step(net, optimizer, x, y)
             self.of.update(loader.physical_batch.rows.tolist())
@@ -38,18 +42,25 @@ class Uses:
 
     @property
     def epsilon(self) -> float:
-        """The exact one of the record used most often, by who knows the order: what is claimed of shuffled passes."""
+        """The exact one of the record used most often, by who knows the order: what is claimed of shuffled
+        passes.
+        """
         return gaussian_epsilon(SIGMA / math.sqrt(max(self.of.values())), DELTA)
 
     def check(self, engine: PrivacyEngine) -> None:
         """What an engine reports is of as many passes as the record used most often was in."""
         passes = {(release.sampling, release.epoch) for release in engine.ledger.releases}
         assert len(passes) >= max(self.of.values())
-        if any(release.sampling == "shuffle" or release.steps_per_epoch == 1 for release in engine.ledger.releases):
+        if any(
+            release.sampling == "shuffle" or release.steps_per_epoch == 1
+            for release in engine.ledger.releases
+        ):
             assert engine.get_epsilon(DELTA) >= self.epsilon
 
 
-def private(engine: PrivacyEngine, kind: str = "shuffle", *, batch: int = 5, net: nn.Module | None = None, **settings):
+def private(
+    engine: PrivacyEngine, kind: str = "shuffle", *, batch: int = 5, net: nn.Module | None = None, **settings
+):
     net = nn.Linear(3, 2) if net is None else net
     data = TensorDataset(torch.randn(RECORDS, 3), torch.arange(RECORDS) % 2)
     with warnings.catch_warnings():
@@ -105,7 +116,9 @@ def test_a_budget_counts_the_passes_of_all_runs(kind: str) -> None:
 @pytest.mark.parametrize("done", [2, 4, 6])
 @pytest.mark.parametrize("seed", [0, None])
 @pytest.mark.parametrize("kind", KINDS)
-def test_passes_after_a_checkpoint_without_its_optimizer_are_further_ones(kind: str, seed: int | None, done: int, tmp_path: Path) -> None:
+def test_passes_after_a_checkpoint_without_its_optimizer_are_further_ones(
+    kind: str, seed: int | None, done: int, tmp_path: Path
+) -> None:
     path, uses = tmp_path / "run.pt", Uses()
     for run in range(3):
         engine = PrivacyEngine(seed=seed)
@@ -123,8 +136,12 @@ def test_passes_after_a_checkpoint_without_its_optimizer_are_further_ones(kind: 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("seed", "passes"), [(0, 2), (None, 3)])
-def test_a_resume_in_mid_pass_goes_on_with_the_pass_or_begins_another(kind: str, seed: int | None, passes: int, tmp_path: Path) -> None:
-    """With the same stream the same order goes on; a fresh one orders the records anew, and may use some again."""
+def test_a_resume_in_mid_pass_goes_on_with_the_pass_or_begins_another(
+    kind: str, seed: int | None, passes: int, tmp_path: Path
+) -> None:
+    """With the same stream the same order goes on; a fresh one orders the records anew, and may use some
+    again.
+    """
     path, uses = tmp_path / "run.pt", Uses()
     engine = PrivacyEngine(seed=seed)
     net, optimizer, loader = private(engine, kind)

@@ -9,13 +9,17 @@ from quintain.core.errors import PrivacyError, SettingError
 from quintain.data import from_arrays
 from quintain.dp import PrivatePlan, epsilon, fit
 
-PLAN = PrivatePlan(noise_multiplier=2.0, max_grad_norm=1.0, expected_batch_size=20, steps=40, learning_rate=0.5, momentum=0.5)
+PLAN = PrivatePlan(
+    noise_multiplier=2.0, max_grad_norm=1.0, expected_batch_size=20, steps=40, learning_rate=0.5, momentum=0.5
+)
 
 
 @pytest.fixture
 def data():
     y = np.arange(100) % 2
-    x = np.random.default_rng(0).uniform(0, 0.4, (100, 4, 4)).astype(np.float32) + 0.5 * y[:, None, None].astype(np.float32)
+    x = np.random.default_rng(0).uniform(0, 0.4, (100, 4, 4)).astype(np.float32) + 0.5 * y[
+        :, None, None
+    ].astype(np.float32)
     return from_arrays(x, y, name="squares")
 
 
@@ -26,7 +30,9 @@ def net() -> nn.Module:
 
 def test_a_fit_learns_and_states_its_price(data) -> None:
     model, released = net(), []
-    result = fit(model, data, PLAN, seed=0, on_step=lambda step, update: released.append((step, update.clone())))
+    result = fit(
+        model, data, PLAN, seed=0, on_step=lambda step, update: released.append((step, update.clone()))
+    )
     x, y = data.batch(np.arange(100))
     assert (model(x).argmax(1) == y).float().mean() > 0.9
     assert not model.training
@@ -53,7 +59,9 @@ def test_a_seed_repeats_a_run_and_secrecy_does_not(data) -> None:
     ends = []
     for seed in (3, 3, None, None):
         model = net()
-        assert fit(model, data, PrivatePlan(4.0, 1.0, 20, 3, 0.5), seed=seed).reproducible is (seed is not None)
+        assert fit(model, data, PrivatePlan(4.0, 1.0, 20, 3, 0.5), seed=seed).reproducible is (
+            seed is not None
+        )
         ends.append(model[0].weight.detach())
     assert torch.equal(ends[0], ends[1])
     assert not torch.equal(ends[2], ends[3])
@@ -81,7 +89,9 @@ def test_batch_norm_is_refused_and_leaves_the_net_alone(data) -> None:
 
 
 def test_a_plan_at_a_target_stays_below_it() -> None:
-    plan = PrivatePlan.for_epsilon(epsilon=2.0, delta=1e-4, num_records=1000, expected_batch_size=100, steps=50)
+    plan = PrivatePlan.for_epsilon(
+        epsilon=2.0, delta=1e-4, num_records=1000, expected_batch_size=100, steps=50
+    )
     assert 1.95 < plan.epsilon(1000) <= 2.0
     assert plan.sample_rate(1000) == 0.1
 
@@ -99,7 +109,13 @@ def test_a_plan_at_a_target_stays_below_it() -> None:
     ],
 )
 def test_settings_out_of_range_are_refused(change: dict[str, float]) -> None:
-    settings = {"noise_multiplier": 1.0, "max_grad_norm": 1.0, "expected_batch_size": 1, "steps": 1, "learning_rate": 0.1}
+    settings = {
+        "noise_multiplier": 1.0,
+        "max_grad_norm": 1.0,
+        "expected_batch_size": 1,
+        "steps": 1,
+        "learning_rate": 0.1,
+    }
     with pytest.raises(SettingError, match=f"got {next(iter(change))} = "):
         PrivatePlan(**{**settings, **change})
 

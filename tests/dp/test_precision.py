@@ -1,4 +1,6 @@
-"""The bound holds in whatever bits the model's passes run, since norms and sums are in all of float32's; torch's settings stay."""
+"""The bound holds in whatever bits the model's passes run, since norms and sums are in all of float32's;
+torch's settings stay.
+"""
 
 import pytest
 import torch
@@ -19,7 +21,9 @@ class Cancelling(nn.Module):
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.kind = kind
-        self.layer = nn.Conv1d(WIDTH, WIDTH, 1, bias=False) if kind == "conv" else nn.Linear(WIDTH, WIDTH, bias=False)
+        self.layer = (
+            nn.Conv1d(WIDTH, WIDTH, 1, bias=False) if kind == "conv" else nn.Linear(WIDTH, WIDTH, bias=False)
+        )
 
     def forward(self, x: Tensor, signs: Tensor) -> Tensor:
         out = self.layer(x.mT).mT if self.kind == "conv" else self.layer(x)
@@ -27,9 +31,13 @@ class Cancelling(nn.Module):
 
 
 def records(count: int) -> tuple[Tensor, Tensor]:
-    """Inputs 3u and u with weights v and -3v: all are exact in any format, and cancel; a third of the clip factor is not."""
+    """Inputs 3u and u with weights v and -3v: all are exact in any format, and cancel; a third of the clip
+    factor is not.
+    """
     generator = torch.Generator().manual_seed(1)
-    inputs, signs = (torch.randint(-4, 5, (count, POSITIONS // 2, WIDTH), generator=generator).float() for _ in range(2))
+    inputs, signs = (
+        torch.randint(-4, 5, (count, POSITIONS // 2, WIDTH), generator=generator).float() for _ in range(2)
+    )
     return torch.cat([3 * inputs, inputs], 1), torch.cat([signs, -3 * signs], 1)
 
 

@@ -1,4 +1,6 @@
-"""Models and losses that mix the examples of a batch are found at the first step; others are left as they are."""
+"""Models and losses that mix the examples of a batch are found at the first step; others are left as they
+are.
+"""
 
 import pytest
 import torch
@@ -43,7 +45,9 @@ def test_a_model_that_mixes_examples_is_found(private, name: str) -> None:
     assert engine.ledger.steps == 0
 
 
-@pytest.mark.parametrize("change", [torch.relu, lambda h: F.dropout(h, 0.5), lambda h: F.layer_norm(h, (5,)), lambda h: h.relu_()])
+@pytest.mark.parametrize(
+    "change", [torch.relu, lambda h: F.dropout(h, 0.5), lambda h: F.layer_norm(h, (5,)), lambda h: h.relu_()]
+)
 def test_a_model_that_does_not_is_left_as_it_is(private, change) -> None:
     nets = []
     for steps in (0, 1):
@@ -61,13 +65,25 @@ def test_a_model_that_does_not_is_left_as_it_is(private, change) -> None:
 
 
 LOSSES = {
-    "contrastive": (lambda out, y: F.cross_entropy(F.normalize(out) @ F.normalize(out).mT, torch.arange(len(out))), "loss mixes"),
+    "contrastive": (
+        lambda out, y: F.cross_entropy(F.normalize(out) @ F.normalize(out).mT, torch.arange(len(out))),
+        "loss mixes",
+    ),
     "logarithm of a sum": (lambda out, y: out.exp().sum().log(), "loss mixes"),
     "norm of the batch": (lambda out, y: out.norm(), "loss mixes"),
     "centred": (lambda out, y: (out - out.mean(0)).square().mean(), "loss mixes"),
-    "weighted by class": (lambda out, y: F.cross_entropy(out, y, weight=torch.tensor([1.0, 5.0])), "divides by the weights"),
-    "weighted by class, as a module": (nn.CrossEntropyLoss(torch.tensor([1.0, 5.0])), "divides by the weights"),
-    "labels ignored": (lambda out, y: F.nll_loss(out.log_softmax(1), y, ignore_index=1), "how many labels count"),
+    "weighted by class": (
+        lambda out, y: F.cross_entropy(out, y, weight=torch.tensor([1.0, 5.0])),
+        "divides by the weights",
+    ),
+    "weighted by class, as a module": (
+        nn.CrossEntropyLoss(torch.tensor([1.0, 5.0])),
+        "divides by the weights",
+    ),
+    "labels ignored": (
+        lambda out, y: F.nll_loss(out.log_softmax(1), y, ignore_index=1),
+        "how many labels count",
+    ),
 }
 
 
@@ -94,7 +110,9 @@ def test_a_loss_that_mixes_examples_is_found(private, name: str) -> None:
         lambda out, y: F.cross_entropy(out, y, weight=torch.tensor([1.0, 5.0]), reduction="none").mean(),
         lambda out, y: F.binary_cross_entropy_with_logits(out[:, 0], y.float()),
         lambda out, y: F.mse_loss(out, F.one_hot(y, 2).float()),
-        lambda out, y: sum(F.cross_entropy(row[None], label[None]) for row, label in zip(out, y, strict=True)) / len(y),
+        lambda out, y: (
+            sum(F.cross_entropy(row[None], label[None]) for row, label in zip(out, y, strict=True)) / len(y)
+        ),
     ],
 )
 def test_a_loss_of_one_term_an_example_is_fine(private, loss) -> None:

@@ -12,7 +12,9 @@ from tests.dp.figures import ROWS, gaussian_epsilon
 
 
 @pytest.mark.parametrize(("rate", "sigma", "steps", "delta", "value", "_rdp"), ROWS)
-def test_published_values_lie_between_the_sides(rate: float, sigma: float, steps: int, delta: float, value: float, _rdp: float) -> None:
+def test_published_values_lie_between_the_sides(
+    rate: float, sigma: float, steps: int, delta: float, value: float, _rdp: float
+) -> None:
     found = prv.prv_bounds([(sigma, rate, steps)], delta)
     assert found.lower <= value + 1e-4
     assert value - 1e-4 <= found.upper
@@ -22,11 +24,24 @@ def test_published_values_lie_between_the_sides(rate: float, sigma: float, steps
 
 @pytest.mark.parametrize(
     ("sigma", "steps", "delta"),
-    [(1, 1, 1e-18), (10, 100, 1e-18), (0.5, 1, 1e-12), (0.1, 1, 1e-5), (0.1, 100, 1e-5), (0.02, 10, 1e-5), (100, 50, 1e-10), (1, 1, 0.3)],
+    [
+        (1, 1, 1e-18),
+        (10, 100, 1e-18),
+        (0.5, 1, 1e-12),
+        (0.1, 1, 1e-5),
+        (0.1, 100, 1e-5),
+        (0.02, 10, 1e-5),
+        (100, 50, 1e-10),
+        (1, 1, 0.3),
+    ],
 )
-def test_without_sampling_the_exact_gaussian_lies_between_them(sigma: float, steps: int, delta: float) -> None:
+def test_without_sampling_the_exact_gaussian_lies_between_them(
+    sigma: float, steps: int, delta: float
+) -> None:
     found = prv.prv_bounds([(sigma, 1.0, steps)], delta)
-    assert found.lower <= gaussian_epsilon(sigma / math.sqrt(steps), delta) <= found.upper <= found.lower * 1.06
+    assert (
+        found.lower <= gaussian_epsilon(sigma / math.sqrt(steps), delta) <= found.upper <= found.lower * 1.06
+    )
 
 
 def test_one_sampled_step_lies_between_them() -> None:
@@ -65,7 +80,9 @@ def test_no_steps_and_no_noise() -> None:
         (0.5, 0.01, 9, 1e-18),
     ],
 )
-def test_where_it_cannot_answer_the_sides_are_wide_and_not_wrong(sigma: float, rate: float, steps: int, delta: float) -> None:
+def test_where_it_cannot_answer_the_sides_are_wide_and_not_wrong(
+    sigma: float, rate: float, steps: int, delta: float
+) -> None:
     found = prv.prv_bounds([(sigma, rate, steps)], delta)
     alone = gaussian_epsilon(sigma / math.sqrt(steps), delta)
     assert 0 <= found.lower <= found.upper
@@ -74,7 +91,8 @@ def test_where_it_cannot_answer_the_sides_are_wide_and_not_wrong(sigma: float, r
 
 def test_a_coarser_grid_is_wider() -> None:
     fine, coarse = (
-        prv.prv_bounds([(2.0, 0.1, 100)], 1e-5, grid_error=share) for share in (prv.BOUND_GRID_ERROR, 10 * prv.BOUND_GRID_ERROR)
+        prv.prv_bounds([(2.0, 0.1, 100)], 1e-5, grid_error=share)
+        for share in (prv.BOUND_GRID_ERROR, 10 * prv.BOUND_GRID_ERROR)
     )
     assert coarse.lower < fine.lower < fine.upper < coarse.upper
     crowded = prv.prv_bounds([(2.0, 0.1, 100)], 1e-5, max_points=2000)
@@ -83,7 +101,9 @@ def test_a_coarser_grid_is_wider() -> None:
 
 @pytest.mark.parametrize("added", [False, True])
 @pytest.mark.parametrize(("sigma", "rate"), [(1.0, 0.1), (0.3, 0.01), (4.0, 1.0), (0.5, 0.9)])
-def test_losses_invert_and_their_probabilities_are_those_of_outputs(sigma: float, rate: float, added: bool) -> None:
+def test_losses_invert_and_their_probabilities_are_those_of_outputs(
+    sigma: float, rate: float, added: bool
+) -> None:
     loss = PrivacyLoss(sigma, rate, added, 8.0)
     x = np.linspace(0.5 - 2 * sigma, 0.5 + 4 * sigma, 50)
     flat = sigma**2 * np.log(rate) + 30 * sigma**2
@@ -96,13 +116,18 @@ def test_losses_invert_and_their_probabilities_are_those_of_outputs(sigma: float
     losses, weights = loss.quadrature()
     assert np.exp(weights).sum() == pytest.approx(1, abs=1e-12)
     middles = (edges[1:] + edges[:-1]) / 2
-    assert float(np.exp(weights) @ losses) == pytest.approx(float(mass @ middles), abs=float(np.diff(edges).max()))
+    assert float(np.exp(weights) @ losses) == pytest.approx(
+        float(mass @ middles), abs=float(np.diff(edges).max())
+    )
 
 
 def test_cumulants_are_those_of_renyi_divergences() -> None:
     kept = CumulantFunction([(PrivacyLoss(2.0, 0.1, False, 14.0), 7)])
     for order in (2, 3, 5):
-        exact = sum(math.comb(order, k) * 0.9 ** (order - k) * 0.1**k * math.exp((k * k - k) / 8) for k in range(order + 1))
+        exact = sum(
+            math.comb(order, k) * 0.9 ** (order - k) * 0.1**k * math.exp((k * k - k) / 8)
+            for k in range(order + 1)
+        )
         assert kept(order - 1.0)[0] == pytest.approx(7 * math.log(exact), rel=1e-9)
     alone = CumulantFunction([(PrivacyLoss(2.0, 1.0, True, 14.0), 1)])
     assert alone(1.5)[:2] == pytest.approx((1.5 * 2.5 / 8, (1 + 3) / 8), rel=1e-9)

@@ -73,7 +73,9 @@ def test_layers_of_any_shape(kind, hidden, layers, steps, examples, sides, lengt
 
 @pytest.mark.parametrize("ghost", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
-def test_both_ways_to_a_norm_give_the_same(kind: type[nn.RNNBase], ghost: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_ways_to_a_norm_give_the_same(
+    kind: type[nn.RNNBase], ghost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cost_model, "ghost_norm_is_cheaper", lambda *_: ghost)
     check_singles(made(kind, "two layers, both directions"), batch(3), mean=True)
 
@@ -235,7 +237,11 @@ def test_a_small_lstm_trains_privately() -> None:
     class Tagger(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.table, self.layer, self.head = nn.Embedding(10, 4), nn.LSTM(4, 6, batch_first=True), nn.Linear(6, 2)
+            self.table, self.layer, self.head = (
+                nn.Embedding(10, 4),
+                nn.LSTM(4, 6, batch_first=True),
+                nn.Linear(6, 2),
+            )
 
         def forward(self, ids: Tensor) -> Tensor:
             return self.head(self.layer(self.table(ids))[1][0][-1])
@@ -255,7 +261,9 @@ def test_a_small_lstm_trains_privately() -> None:
         for rows, labels in loader:
             step(module, optimizer, rows, labels)
     assert engine.get_epsilon(1e-3) > 0
-    assert all(not torch.equal(parameter, old) for parameter, old in zip(net.parameters(), before, strict=True))
+    assert all(
+        not torch.equal(parameter, old) for parameter, old in zip(net.parameters(), before, strict=True)
+    )
 
 
 def test_a_gate_gradient_that_is_wrong_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +272,9 @@ def test_a_gate_gradient_that_is_wrong_is_noticed(monkeypatch: pytest.MonkeyPatc
 
     def wrong(*args: object) -> recurrent_cells.CellBackward:
         found = backward(*args)
-        return recurrent_cells.CellBackward(found.gate_grads_ih, found.gate_grads_ih, found.initial_state_grads)
+        return recurrent_cells.CellBackward(
+            found.gate_grads_ih, found.gate_grads_ih, found.initial_state_grads
+        )
 
     monkeypatch.setattr(recurrent_cells.Gru, "backward", wrong)
     with pytest.raises(AssertionError):

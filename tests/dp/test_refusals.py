@@ -32,16 +32,26 @@ def test_modules_and_optimizers_that_do_not_fit_are_refused(blobs) -> None:
     data = DataLoader(TensorDataset(*blobs), batch_size=8)
 
     def make(parameters, module: nn.Module = net, loader=data, **settings):
-        return PrivacyEngine().make_private(module=module, optimizer=torch.optim.SGD(parameters, lr=0.1), data_loader=loader, **settings)
+        return PrivacyEngine().make_private(
+            module=module, optimizer=torch.optim.SGD(parameters, lr=0.1), data_loader=loader, **settings
+        )
 
     with refused("does not hold trainable parameter '1.weight'"):
         make(net[0].parameters())
     with refused("that the module does not"):
         make([*net.parameters(), *other.parameters()])
-    for settings in ({"noise_multiplier": -1.0}, {"max_grad_norm": 0.0}, {"max_grad_norm": float("inf")}, {"loss_reduction": "none"}):
+    for settings in (
+        {"noise_multiplier": -1.0},
+        {"max_grad_norm": 0.0},
+        {"max_grad_norm": float("inf")},
+        {"loss_reduction": "none"},
+    ):
         with refused("expected", SettingError):
             make(net.parameters(), **settings)
-    for loader in (DataLoader(TensorDataset(*blobs), batch_size=41), DataLoader(TensorDataset(*blobs), batch_size=None)):
+    for loader in (
+        DataLoader(TensorDataset(*blobs), batch_size=41),
+        DataLoader(TensorDataset(*blobs), batch_size=None),
+    ):
         with refused("expected", SettingError):
             make(net.parameters(), loader=loader)
 
@@ -54,7 +64,9 @@ def test_data_that_streams_is_refused() -> None:
     net = nn.Linear(6, 2)
     with refused("streams", SettingError):
         PrivacyEngine().make_private(
-            module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=DataLoader(Endless(), batch_size=1)
+            module=net,
+            optimizer=torch.optim.SGD(net.parameters(), lr=0.1),
+            data_loader=DataLoader(Endless(), batch_size=1),
         )
 
 
@@ -142,7 +154,9 @@ def test_positions_in_the_place_of_records_are_refused(blobs) -> None:
 
     net = Turned()
     net, optimizer, loader = PrivacyEngine(seed=0).make_private(
-        module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=DataLoader(TensorDataset(*blobs), batch_size=40)
+        module=net,
+        optimizer=torch.optim.SGD(net.parameters(), lr=0.1),
+        data_loader=DataLoader(TensorDataset(*blobs), batch_size=40),
     )
     with refused("held 3 examples, the batch 40.*first dimension in every layer"):
         step(net, optimizer, *next(iter(loader)))
@@ -215,7 +229,10 @@ def test_half_precision_is_refused(blobs, how: str) -> None:
         data_loader=DataLoader(TensorDataset(blobs[0].to(dtype)), batch_size=8),
     )
     (rows,) = next(iter(loader))
-    with refused(f"got gradients in {half}.*autocast.*bfloat16"), torch.autocast("cpu", half, enabled=how == "autocast"):
+    with (
+        refused(f"got gradients in {half}.*autocast.*bfloat16"),
+        torch.autocast("cpu", half, enabled=how == "autocast"),
+    ):
         net(rows).sum().backward()
 
 
@@ -307,16 +324,22 @@ def test_optimizers_that_ask_for_several_gradients_are_refused(blobs) -> None:
     net = nn.Linear(6, 2)
     data = DataLoader(TensorDataset(*blobs), batch_size=8)
     with refused("LBFGS.*one gradient"):
-        PrivacyEngine().make_private(module=net, optimizer=torch.optim.LBFGS(net.parameters()), data_loader=data)
+        PrivacyEngine().make_private(
+            module=net, optimizer=torch.optim.LBFGS(net.parameters()), data_loader=data
+        )
 
 
 def test_a_model_on_two_devices_is_refused(blobs) -> None:
     net = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 2, device="meta"))
     data = DataLoader(TensorDataset(*blobs), batch_size=8)
     with refused("on cpu, meta; expected all on one device"):
-        PrivacyEngine().make_private(module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=data)
+        PrivacyEngine().make_private(
+            module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=data
+        )
     net.to_empty(device="cpu")
-    PrivacyEngine().make_private(module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=data)
+    PrivacyEngine().make_private(
+        module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=data
+    )
 
 
 def test_a_run_is_not_copied_with_its_noise(private) -> None:
@@ -336,7 +359,9 @@ def test_a_loader_that_chooses_its_records_is_refused(blobs) -> None:
         loader = DataLoader(data, batch_size=2, sampler=SubsetRandomSampler(range(10)))
         PrivacyEngine().make_private(module=net, optimizer=optimizer, data_loader=loader)
     loader = DataLoader(Subset(data, range(10)), batch_size=2, shuffle=True)
-    assert PrivacyEngine().make_private(module=net, optimizer=optimizer, data_loader=loader)[2].num_units == 10
+    assert (
+        PrivacyEngine().make_private(module=net, optimizer=optimizer, data_loader=loader)[2].num_units == 10
+    )
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -361,8 +386,12 @@ def test_outputs_that_are_needed_again_are_not_overwritten_unseen(blobs) -> None
             return self[1](self[0](x).mul_(2))
 
     net = nn.Sequential(nn.Linear(6, 6), Net(Gate(), nn.Linear(6, 2)))
-    net, _, loader = PrivacyEngine(seed=0, rules={Gate: lambda _layer, a, g, _names: {"weight": a * g}}).make_private(
-        module=net, optimizer=torch.optim.SGD(net.parameters(), lr=1.0), data_loader=DataLoader(TensorDataset(*blobs), batch_size=40)
+    net, _, loader = PrivacyEngine(
+        seed=0, rules={Gate: lambda _layer, a, g, _names: {"weight": a * g}}
+    ).make_private(
+        module=net,
+        optimizer=torch.optim.SGD(net.parameters(), lr=1.0),
+        data_loader=DataLoader(TensorDataset(*blobs), batch_size=40),
     )
     rows, labels = next(iter(loader))
     with pytest.raises(RuntimeError, match="inplace"):

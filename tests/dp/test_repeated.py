@@ -1,4 +1,6 @@
-"""A run that was cut off repeats what it released bit for bit, dropout included; with other gradients, its noise is another, too."""
+"""A run that was cut off repeats what it released bit for bit, dropout included; with other gradients, its
+noise is another, too.
+"""
 
 from itertools import islice
 from pathlib import Path
@@ -32,7 +34,9 @@ class Run:
             max_physical_batch_size=8,
         )
         self.released: list[Tensor] = []
-        self.optimizer.attach_step_hook(lambda it: self.released.append(torch.cat([p.grad.flatten() for p in it.params])))
+        self.optimizer.attach_step_hook(
+            lambda it: self.released.append(torch.cat([p.grad.flatten() for p in it.params]))
+        )
         torch.manual_seed(99)
         if state is not None:
             self.engine.load_checkpoint(path=state, module=self.net, optimizer=self.optimizer)
@@ -78,7 +82,9 @@ def test_a_run_that_was_cut_off_repeats_its_releases(blobs, state, source: str, 
 
 @pytest.mark.parametrize("source", ["key"])
 def test_other_gradients_meet_other_noise(blobs, state, source: str) -> None:
-    """Whatever makes them other: here, layers that draw from elsewhere. Equal noise would leave the difference of two sums bare."""
+    """Whatever makes them other: here, layers that draw from elsewhere. Equal noise would leave the
+    difference of two sums bare.
+    """
     path, released = state
     again = Run(blobs, source, path)
     torch.manual_seed(1)
@@ -89,7 +95,9 @@ def test_other_gradients_meet_other_noise(blobs, state, source: str) -> None:
 
 @pytest.mark.parametrize("changed", ["noise_multiplier", "max_grad_norm"])
 def test_the_same_sum_at_another_scale_meets_other_noise(blobs, changed: str) -> None:
-    """Equal noise at two scales would leave the sum bare: all gradients are below both bounds, so that it is the same."""
+    """Equal noise at two scales would leave the sum bare: all gradients are below both bounds, so that it is
+    the same.
+    """
 
     def released(value: float) -> Tensor:
         torch.manual_seed(0)
@@ -115,14 +123,22 @@ def test_the_same_sum_at_another_scale_meets_other_noise(blobs, changed: str) ->
 
 def test_a_tag_is_of_all_bits_and_numbers() -> None:
     stream, x = PrivacyEngine(seed=0)._root_stream, torch.arange(70, dtype=torch.float64)
-    tags = [stream.tag(x, 1, 2), stream.tag(x, 1, 3), stream.tag(x, 2, 2), stream.tag(x[:-1], 1, 2), stream.tag(x + 2.0**-40, 1, 2)]
+    tags = [
+        stream.tag(x, 1, 2),
+        stream.tag(x, 1, 3),
+        stream.tag(x, 2, 2),
+        stream.tag(x[:-1], 1, 2),
+        stream.tag(x + 2.0**-40, 1, 2),
+    ]
     tags += [stream.derive("other").tag(x, 1, 2), stream.tag(x[:0], 1, 2)]
     assert len(set(tags)) == len(tags)
     assert stream.tag(x.clone(), 1, 2) == tags[0]
     assert PrivacyEngine(seed=0)._root_stream.tag(x, 1, 2) == tags[0]
 
 
-def test_sums_larger_than_what_is_tagged_at_once_have_tags_of_all_their_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sums_larger_than_what_is_tagged_at_once_have_tags_of_all_their_bits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("quintain.dp.randomness.stream.MAX_TAG_BYTES", 64)
     stream, x = PrivacyEngine(seed=0)._root_stream, torch.arange(70)
     changed = x.clone()

@@ -1,4 +1,6 @@
-"""A private run that was killed goes on bit for bit: no step is counted twice or not at all, and its key goes when it ends."""
+"""A private run that was killed goes on bit for bit: no step is counted twice or not at all, and its key goes
+when it ends.
+"""
 
 import signal
 import stat
@@ -35,7 +37,9 @@ TIMES = {
 """How often a run can be killed at each point."""
 EACH = [(kill, number) for kill, times in TIMES.items() for number in range(1, times + 1)]
 KILLS = [
-    pytest.param(kill, number, marks=() if place % 4 == 0 or (kill, number) == EACH[-1] else pytest.mark.exhaustive)
+    pytest.param(
+        kill, number, marks=() if place % 4 == 0 or (kill, number) == EACH[-1] else pytest.mark.exhaustive
+    )
     for place, (kill, number) in enumerate(EACH)
 ]
 """Every fourth meets each point and each number, and the last one the end of the key."""
@@ -79,7 +83,10 @@ def net() -> nn.Module:
 
 def data(shift: float = 0.0):
     y = np.arange(40) % 2
-    x = np.random.default_rng(1).uniform(0, 0.5, (40, 3, 3)).astype(np.float32) + np.float32(0.5 - shift) * y[:, None, None]
+    x = (
+        np.random.default_rng(1).uniform(0, 0.5, (40, 3, 3)).astype(np.float32)
+        + np.float32(0.5 - shift) * y[:, None, None]
+    )
     return from_arrays(x.astype(np.float32), y)
 
 
@@ -118,7 +125,10 @@ def test_what_is_kept_says_what_was_spent(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"plan": PrivatePlan(1.4, 1.0, 12, 6, learning_rate=0.3, momentum=0.5)}, r"plan = .*noise_multiplier=1.5.*, now .*1.4"),
+        (
+            {"plan": PrivatePlan(1.4, 1.0, 12, 6, learning_rate=0.3, momentum=0.5)},
+            r"plan = .*noise_multiplier=1.5.*, now .*1.4",
+        ),
         ({"plan": PrivatePlan(1.5, 1.0, 12, 7, learning_rate=0.3, momentum=0.5)}, "plan = "),
         ({"data": data(0.1)}, "data = "),
         ({"net": nn.Sequential(nn.Flatten(), nn.Linear(9, 2))}, "first weights = "),
@@ -131,18 +141,32 @@ def test_another_run_than_the_stored_one_is_refused(tmp_path: Path, change: dict
     before = {path.name: path.read_bytes() for path in (tmp_path / "u").iterdir()}
     asked = {"net": net(), "data": data(), "plan": PLAN, "seed": None, **change}
     with pytest.raises(RunFolderError, match=f"{told}.*new run, which costs its own epsilon"):
-        fit(asked["net"], asked["data"], asked["plan"], seed=asked["seed"], resume=ResumableRun(tmp_path / "u", every=2))
+        fit(
+            asked["net"],
+            asked["data"],
+            asked["plan"],
+            seed=asked["seed"],
+            resume=ResumableRun(tmp_path / "u", every=2),
+        )
     assert {path.name: path.read_bytes() for path in (tmp_path / "u").iterdir()} == before
 
 
 def test_a_key_without_its_state_draws_other_noise_for_another_plan(tmp_path: Path) -> None:
     drawn = []
-    for number, plan in enumerate((PLAN, PLAN, PrivatePlan(1.5, 1.0, 12, 6, learning_rate=0.2, momentum=0.5))):
+    for number, plan in enumerate(
+        (PLAN, PLAN, PrivatePlan(1.5, 1.0, 12, 6, learning_rate=0.2, momentum=0.5))
+    ):
         folder = tmp_path / str(number)
         folder.mkdir()
         (folder / KEY_FILE).write_bytes(bytes(range(32)))
         updates: list[torch.Tensor] = []
-        fit(net(), data(), plan, resume=ResumableRun(folder), on_step=lambda _step, update, to=updates: to.append(update.clone()))
+        fit(
+            net(),
+            data(),
+            plan,
+            resume=ResumableRun(folder),
+            on_step=lambda _step, update, to=updates: to.append(update.clone()),
+        )
         drawn.append(updates[0])
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
@@ -179,7 +203,9 @@ def test_a_state_with_other_contents_is_told_with_what_stays_spent(tmp_path: Pat
     else:
         del tensors["weights.1.weight"]
     save_file(tensors, path, words)
-    with pytest.raises(RunFolderError, match=r"is not what was written.*the steps that were taken stay spent"):
+    with pytest.raises(
+        RunFolderError, match=r"is not what was written.*the steps that were taken stay spent"
+    ):
         ResumableRun(tmp_path / "u", every=2)
 
 
@@ -187,15 +213,32 @@ def test_a_finished_run_is_not_done_again_and_needs_no_key(tmp_path: Path) -> No
     first, second = net(), net()
     once = fit(first, data(), PLAN, resume=ResumableRun(tmp_path / "u"))
     assert [path.name for path in (tmp_path / "u").iterdir()] == [STATE_FILE]
-    again = fit(second, data(), PLAN, resume=ResumableRun(tmp_path / "u"), on_step=lambda *_: pytest.fail("another step"))
+    again = fit(
+        second,
+        data(),
+        PLAN,
+        resume=ResumableRun(tmp_path / "u"),
+        on_step=lambda *_: pytest.fail("another step"),
+    )
     assert torch.equal(first[1].weight, second[1].weight)
-    assert (once.epsilon, once.steps, once.clipped_fraction) == (again.epsilon, again.steps, again.clipped_fraction)
+    assert (once.epsilon, once.steps, once.clipped_fraction) == (
+        again.epsilon,
+        again.steps,
+        again.clipped_fraction,
+    )
 
 
 @pytest.mark.parametrize("settings", [{"ema_decay": 0.9}, {"momentum": 0.9}], ids=["average", "momentum"])
 def test_a_seeded_run_that_broke_off_ends_as_the_unbroken_one(tmp_path: Path, settings: dict) -> None:
     plan = PrivatePlan(
-        **{"noise_multiplier": 1.5, "max_grad_norm": 1.0, "expected_batch_size": 12, "steps": 6, "learning_rate": 0.3, **settings}
+        **{
+            "noise_multiplier": 1.5,
+            "max_grad_norm": 1.0,
+            "expected_batch_size": 12,
+            "steps": 6,
+            "learning_rate": 0.3,
+            **settings,
+        }
     )
     whole, parts = net(), net()
     fit(whole, data(), plan, seed=5)

@@ -63,21 +63,35 @@ LAYERS = {
     "conv circular": (lambda: nn.Conv2d(2, 3, 3, 2, 2, padding_mode="circular"), (2, 6, 5)),
     "conv reflect": (lambda: nn.Conv2d(2, 3, 3, 1, 1, padding_mode="reflect"), (2, 5, 5)),
     "conv replicate": (lambda: nn.Conv2d(2, 3, 3, 1, 2, padding_mode="replicate"), (2, 4, 5)),
-    "conv same, circular, even": (lambda: nn.Conv2d(2, 3, (4, 2), padding="same", padding_mode="circular"), (2, 6, 5)),
+    "conv same, circular, even": (
+        lambda: nn.Conv2d(2, 3, (4, 2), padding="same", padding_mode="circular"),
+        (2, 6, 5),
+    ),
     "conv same, dilated": (lambda: nn.Conv1d(2, 3, 4, padding="same", dilation=2), (2, 9)),
     "conv on lines": (lambda: nn.Conv1d(4, 6, 3, 2, 1, dilation=2, groups=2), (4, 11)),
     "conv on lines, reflect": (lambda: nn.Conv1d(2, 3, 3, padding=2, padding_mode="reflect"), (2, 7)),
-    "conv on volumes": (lambda: nn.Conv3d(2, 3, (1, 2, 3), (1, 2, 1), (0, 1, 1), dilation=(1, 1, 2)), (2, 3, 4, 6)),
-    "conv on volumes, circular": (lambda: nn.Conv3d(1, 2, 2, padding=1, padding_mode="circular"), (1, 3, 3, 3)),
+    "conv on volumes": (
+        lambda: nn.Conv3d(2, 3, (1, 2, 3), (1, 2, 1), (0, 1, 1), dilation=(1, 1, 2)),
+        (2, 3, 4, 6),
+    ),
+    "conv on volumes, circular": (
+        lambda: nn.Conv3d(1, 2, 2, padding=1, padding_mode="circular"),
+        (1, 3, 3, 3),
+    ),
     "conv of single pixels": (lambda: nn.Conv2d(9, 3, 1, 2), (9, 11, 11)),
     "conv of many channels and positions": (lambda: nn.Conv2d(8, 2, 3), (8, 14, 14)),
     "conv on what is not contiguous": (lambda: Turned(nn.Conv2d(2, 3, 3)), (5, 2, 5)),
     "transposed conv": (lambda: nn.ConvTranspose2d(3, 2, 3, 2, 1, output_padding=1), (3, 4, 3)),
     "transposed conv in groups, dilated": (
-        lambda: nn.ConvTranspose2d(4, 6, (3, 2), (1, 2), (0, 1), output_padding=(2, 2), groups=2, dilation=(3, 3)),
+        lambda: nn.ConvTranspose2d(
+            4, 6, (3, 2), (1, 2), (0, 1), output_padding=(2, 2), groups=2, dilation=(3, 3)
+        ),
         (4, 3, 4),
     ),
-    "transposed conv on lines": (lambda: nn.ConvTranspose1d(2, 3, 4, 3, 2, output_padding=2, bias=False), (2, 5)),
+    "transposed conv on lines": (
+        lambda: nn.ConvTranspose1d(2, 3, 4, 3, 2, output_padding=2, bias=False),
+        (2, 5),
+    ),
     "transposed conv on volumes": (lambda: nn.ConvTranspose3d(2, 2, 2, 2, 1, output_padding=1), (2, 2, 3, 2)),
     "transposed conv on what is not contiguous": (lambda: Turned(nn.ConvTranspose2d(2, 3, 3)), (3, 2, 3)),
     "transposed conv, many positions": (lambda: nn.ConvTranspose2d(2, 8, 3, groups=2), (2, 5, 5)),
@@ -109,7 +123,9 @@ LAYERS = {
     "conv twice": (lambda: Twice(nn.Conv2d(2, 2, 3, 2, 1)), (2, 8, 8)),
     "group norm twice": (lambda: Twice(nn.GroupNorm(1, 3)), (3, 4)),
     "deep": (
-        lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.GroupNorm(1, 2), nn.Flatten(), nn.Linear(18, 2)),
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.GroupNorm(1, 2), nn.Flatten(), nn.Linear(18, 2)
+        ),
         (1, 5, 5),
     ),
 }
@@ -126,7 +142,9 @@ def build(kind: str) -> nn.Module:
 
 
 def inputs(kind: str, batch: int) -> Tensor:
-    return torch.randn(batch, *LAYERS[kind][1], generator=torch.Generator().manual_seed(batch), dtype=torch.float64)
+    return torch.randn(
+        batch, *LAYERS[kind][1], generator=torch.Generator().manual_seed(batch), dtype=torch.float64
+    )
 
 
 @pytest.mark.parametrize("mean", [True, False])
@@ -153,13 +171,26 @@ def test_every_way_through_a_convolution_gives_the_same(
 
 
 @pytest.mark.parametrize("frozen", ["weight", "bias"])
-@pytest.mark.parametrize("kind", ["linear", "linear on a sequence", "conv", "transposed conv", "instance norm", "group norm", "layer norm"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "linear",
+        "linear on a sequence",
+        "conv",
+        "transposed conv",
+        "instance norm",
+        "group norm",
+        "layer norm",
+    ],
+)
 def test_a_frozen_half_does_not_count(kind: str, frozen: str) -> None:
     net, x = build(kind), inputs(kind, 3)
     getattr(net, frozen).requires_grad_(False)
     single = one_by_one(net, x)
     found = clipped_sum(passes(net, x, torch.mean)[0], torch.inf, mean=True)
-    torch.testing.assert_close(found.norms, torch.stack([gradients[0].norm() for gradients in single]), **TIGHT)
+    torch.testing.assert_close(
+        found.norms, torch.stack([gradients[0].norm() for gradients in single]), **TIGHT
+    )
     assert set(found.total) == {p for p in net.parameters() if p.requires_grad}
 
 
@@ -177,14 +208,20 @@ def test_large_layers_in_pieces_give_the_same(monkeypatch: pytest.MonkeyPatch) -
 def test_both_ways_to_a_norm_give_the_same(ghost: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost_model, "ghost_norm_is_cheaper", lambda *_: ghost)
     net, x = build("linear on a grid"), inputs("linear on a grid", 7)
-    expected = torch.stack([torch.cat([g.flatten() for g in gradients]).norm() for gradients in one_by_one(net, x)])
-    torch.testing.assert_close(clipped_sum(passes(net, x, torch.sum)[0], 0.5, mean=False).norms, expected, **TIGHT)
+    expected = torch.stack(
+        [torch.cat([g.flatten() for g in gradients]).norm() for gradients in one_by_one(net, x)]
+    )
+    torch.testing.assert_close(
+        clipped_sum(passes(net, x, torch.sum)[0], 0.5, mean=False).norms, expected, **TIGHT
+    )
 
 
 @pytest.mark.parametrize("ghost", [True, False])
 @pytest.mark.parametrize("kept", [1, numerics.MAX_WORKING_SET])
 @pytest.mark.parametrize("seed", range(5))
-def test_positions_that_cancel_do_not_pass_the_bound(ghost: bool, kept: int, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_positions_that_cancel_do_not_pass_the_bound(
+    ghost: bool, kept: int, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cost_model, "ghost_norm_is_cheaper", lambda *_: ghost)
     monkeypatch.setattr(numerics, "MAX_WORKING_SET", kept)
     generator = torch.Generator().manual_seed(seed)
@@ -200,7 +237,11 @@ def test_positions_that_cancel_do_not_pass_the_bound(ghost: bool, kept: int, see
 @settings(max_examples=60, deadline=None)
 @given(
     sizes=st.lists(
-        st.tuples(st.integers(4, 6), st.integers(1, 3), st.integers(1, 3), st.integers(0, 2), st.integers(1, 2)), min_size=1, max_size=3
+        st.tuples(
+            st.integers(4, 6), st.integers(1, 3), st.integers(1, 3), st.integers(0, 2), st.integers(1, 2)
+        ),
+        min_size=1,
+        max_size=3,
     ),
     groups=st.integers(1, 2),
     batch=st.sampled_from([0, 1, 3]),
@@ -229,7 +270,11 @@ def test_convolutions_of_any_shape(sizes, groups, batch, transposed) -> None:
     batch=st.sampled_from([0, 1, 3]),
 )
 def test_linear_layers_of_any_shape(shape, inputs, outputs, batch) -> None:
-    check_singles(nn.Linear(inputs, outputs).double(), torch.randn(batch, *shape, inputs, dtype=torch.float64), mean=True)
+    check_singles(
+        nn.Linear(inputs, outputs).double(),
+        torch.randn(batch, *shape, inputs, dtype=torch.float64),
+        mean=True,
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -243,7 +288,12 @@ def test_linear_layers_of_any_shape(shape, inputs, outputs, batch) -> None:
 def test_norms_of_any_shape(shape, last, each, groups, batch) -> None:
     last = min(last, len(shape))
     x = torch.randn(batch, groups * each, *shape, dtype=torch.float64)
-    for net in (nn.GroupNorm(groups, groups * each), nn.LayerNorm(shape[-last:]), nn.RMSNorm(shape[-last:]), nn.PReLU(groups * each)):
+    for net in (
+        nn.GroupNorm(groups, groups * each),
+        nn.LayerNorm(shape[-last:]),
+        nn.RMSNorm(shape[-last:]),
+        nn.PReLU(groups * each),
+    ):
         check_singles(net.double(), x, mean=False)
 
 
@@ -290,7 +340,9 @@ def test_a_clipped_gradient_is_never_longer_than_the_bound(scale: float, bound: 
 @pytest.mark.parametrize("positions", [1, 2])
 @pytest.mark.parametrize("scale", [1e30, 1e36, 1e37, 3e38])
 @pytest.mark.parametrize("bound", [1.0, 1e-3])
-def test_records_at_the_end_of_the_number_range_are_clipped_too(scale: float, bound: float, positions: int) -> None:
+def test_records_at_the_end_of_the_number_range_are_clipped_too(
+    scale: float, bound: float, positions: int
+) -> None:
     for seed in range(5):
         net, generator = nn.Linear(50, 3), torch.Generator().manual_seed(seed)
         x = torch.rand(1, positions, 50, generator=generator) * scale

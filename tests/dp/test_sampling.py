@@ -1,4 +1,6 @@
-"""Batches are drawn as the accountant is told, keep their form when empty, and come from the user's own workers."""
+"""Batches are drawn as the accountant is told, keep their form when empty, and come from the user's own
+workers.
+"""
 
 import copy
 import warnings
@@ -27,7 +29,11 @@ from quintain.dp import PrivacyEngine, epsilon
 from quintain.dp.distributed import World
 from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.sampling.batch_source import empty_batch_like
-from quintain.dp.sampling.data_loader import DistributedUniformWithReplacementSampler, DPDataLoader, UniformWithReplacementSampler
+from quintain.dp.sampling.data_loader import (
+    DistributedUniformWithReplacementSampler,
+    DPDataLoader,
+    UniformWithReplacementSampler,
+)
 from quintain.dp.sampling.epoch_loaders import BallsInBinsLoader, ShuffledLoader
 from quintain.dp.sampling.loader import PoissonLoader, SamplingLoader
 
@@ -47,9 +53,24 @@ class Numbers(Dataset):
         return torch.tensor(index)
 
 
-def rows_of(kind: type[SamplingLoader] = PoissonLoader, *, records: int, batch: int, steps: int, seed: int = 0, **named) -> SamplingLoader:
+def rows_of(
+    kind: type[SamplingLoader] = PoissonLoader,
+    *,
+    records: int,
+    batch: int,
+    steps: int,
+    seed: int = 0,
+    **named,
+) -> SamplingLoader:
     stream = RandomStream.from_seed(seed, "sampling")
-    return kind(lambda rows: rows, num_units=records, expected_batch_size=batch, steps_per_epoch=steps, stream=stream, **named)
+    return kind(
+        lambda rows: rows,
+        num_units=records,
+        expected_batch_size=batch,
+        steps_per_epoch=steps,
+        stream=stream,
+        **named,
+    )
 
 
 def drawn(loader: SamplingLoader, records: int) -> np.ndarray:
@@ -98,7 +119,9 @@ def test_a_shuffled_loader_fails_what_poisson_passes() -> None:
     assert two_sided(lag / (q * (1 - q) * np.sqrt((steps - 1) * n))) < LEVEL
 
 
-@pytest.mark.parametrize(("kind", "steps"), [(ShuffledLoader, 7), (BallsInBinsLoader, 7), (ShuffledLoader, 1)])
+@pytest.mark.parametrize(
+    ("kind", "steps"), [(ShuffledLoader, 7), (BallsInBinsLoader, 7), (ShuffledLoader, 1)]
+)
 def test_each_pass_holds_each_record_once(kind: type[SamplingLoader], steps: int) -> None:
     with pytest.warns(UserWarning, match="PoissonLoader"):
         loader = rows_of(kind, records=50, batch=7, steps=steps)
@@ -112,11 +135,16 @@ def test_each_pass_holds_each_record_once(kind: type[SamplingLoader], steps: int
     assert (drawn(loader, 50) == second).all()
 
 
-@pytest.mark.parametrize(("kind", "name"), [(ShuffledLoader, "shuffle"), (BallsInBinsLoader, "balls-in-bins"), (PoissonLoader, "poisson")])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(ShuffledLoader, "shuffle"), (BallsInBinsLoader, "balls-in-bins"), (PoissonLoader, "poisson")],
+)
 @pytest.mark.filterwarnings("ignore:.*PoissonLoader")
 def test_what_is_not_poisson_is_recorded_as_what_it_is(kind: type[SamplingLoader], name: str) -> None:
     engine, net = PrivacyEngine(seed=0), torch.nn.Linear(3, 2)
-    loader = kind.from_loader(DataLoader(TensorDataset(torch.randn(24, 3)), batch_size=6), RandomStream.from_seed(0, "sampling"))
+    loader = kind.from_loader(
+        DataLoader(TensorDataset(torch.randn(24, 3)), batch_size=6), RandomStream.from_seed(0, "sampling")
+    )
     _, optimizer, loader = engine.attach(
         module=net,
         optimizer=torch.optim.SGD(net.parameters(), lr=0.1),
@@ -152,7 +180,9 @@ def test_an_expected_batch_of_all_is_all() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 5), st.integers(0, 3), st.integers(1, 9) | st.none())
-def test_ranks_partition_one_draw_and_pieces_a_batch(records: int, size: int, seed: int, most: int | None) -> None:
+def test_ranks_partition_one_draw_and_pieces_a_batch(
+    records: int, size: int, seed: int, most: int | None
+) -> None:
     batch = max(1, records // 3)
     whole = list(rows_of(records=records, batch=batch, steps=4, seed=seed))
     parts = [[] for _ in whole]
@@ -163,7 +193,9 @@ def test_ranks_partition_one_draw_and_pieces_a_batch(records: int, size: int, se
         for rows in loader:
             assert most is None or len(rows) <= most
             mine.setdefault(loader.batches_drawn, []).extend(rows)
-            assert loader.physical_batch.is_last == (len(mine[loader.batches_drawn]) == loader.logical_batch_size)
+            assert loader.physical_batch.is_last == (
+                len(mine[loader.batches_drawn]) == loader.logical_batch_size
+            )
         assert list(mine) == [1, 2, 3, 4]
         for part, rows in zip(parts, mine.values(), strict=True):
             part.extend(rows)
@@ -182,7 +214,9 @@ def test_draws_go_on_where_they_are_told_to() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
-@pytest.mark.parametrize("workers", [{"num_workers": 0}, {"num_workers": 2, "persistent_workers": True, "prefetch_factor": 3}])
+@pytest.mark.parametrize(
+    "workers", [{"num_workers": 0}, {"num_workers": 2, "persistent_workers": True, "prefetch_factor": 3}]
+)
 def test_workers_are_kept_and_what_they_fetch_ahead_is_not_counted(workers: dict) -> None:
     plain = DataLoader(Numbers(50), batch_size=10, **workers)
     loader = PoissonLoader.from_loader(plain, RandomStream.from_seed(0, "sampling"))
@@ -228,7 +262,9 @@ def test_two_iterations_over_workers_at_a_time_are_refused() -> None:
         def __getitem__(self, index: int) -> str:
             return str(index)
 
-    loader = PoissonLoader.from_loader(DataLoader(Strings(20), batch_size=10), RandomStream.from_seed(0, "sampling"))
+    loader = PoissonLoader.from_loader(
+        DataLoader(Strings(20), batch_size=10), RandomStream.from_seed(0, "sampling")
+    )
     first = iter(loader)
     next(first)
     next(iter(loader))
@@ -248,17 +284,33 @@ def stacked(records: list[torch.Tensor]) -> torch.Tensor:
 
 
 FORMS = {
-    "dict": (whole_dict, None, lambda batch: batch["x"].shape == (0, 3) and batch["more"] == {"y": batch["more"]["y"], "name": []}),
-    "tuple": (lambda index: (torch.ones(2), f"{index}"), None, lambda batch: batch[0].shape == (0, 2) and list(batch[1]) == []),
+    "dict": (
+        whole_dict,
+        None,
+        lambda batch: batch["x"].shape == (0, 3) and batch["more"] == {"y": batch["more"]["y"], "name": []},
+    ),
+    "tuple": (
+        lambda index: (torch.ones(2), f"{index}"),
+        None,
+        lambda batch: batch[0].shape == (0, 2) and list(batch[1]) == [],
+    ),
     "namedtuple": (
         lambda index: Pair(torch.ones(2, 2), index),
         None,
         lambda batch: batch.image.shape == (0, 2, 2) and len(batch.label) == 0,
     ),
-    "nested": (lambda _: [(torch.ones(1), (torch.ones(2), 1))], None, lambda batch: batch[0][1][0].shape == (0, 2)),
+    "nested": (
+        lambda _: [(torch.ones(1), (torch.ones(2), 1))],
+        None,
+        lambda batch: batch[0][1][0].shape == (0, 2),
+    ),
     "strings": (str, None, lambda batch: list(batch) == []),
     "a collator that fails on none": (lambda _: torch.ones(4), stacked, lambda batch: batch.shape == (0, 4)),
-    "arrays": (lambda index: np.ones(2), np.stack, lambda batch: isinstance(batch, np.ndarray) and batch.shape == (0, 2)),
+    "arrays": (
+        lambda index: np.ones(2),
+        np.stack,
+        lambda batch: isinstance(batch, np.ndarray) and batch.shape == (0, 2),
+    ),
     "a collator of lists": (lambda index: index, list, lambda batch: batch == []),
 }
 
@@ -269,7 +321,9 @@ def test_empty_batches_keep_their_form(form: str, workers: int) -> None:
     if workers and form not in ("dict", "a collator that fails on none"):
         form = "tuple"
     record, collate, holds = FORMS[form]
-    plain = DataLoader([record(index) for index in range(20)], batch_size=1, collate_fn=collate, num_workers=workers)
+    plain = DataLoader(
+        [record(index) for index in range(20)], batch_size=1, collate_fn=collate, num_workers=workers
+    )
     loader = PoissonLoader.from_loader(plain, RandomStream.from_seed(0, "sampling"))
     sizes = []
     for batch in loader:
@@ -286,7 +340,9 @@ def test_forms_without_an_empty_one_are_refused() -> None:
 
 def test_no_random_state_is_touched() -> None:
     before = torch.get_rng_state()
-    for _ in PoissonLoader.from_loader(DataLoader(Numbers(9), batch_size=3, num_workers=1), RandomStream.from_seed(0, "sampling")):
+    for _ in PoissonLoader.from_loader(
+        DataLoader(Numbers(9), batch_size=3, num_workers=1), RandomStream.from_seed(0, "sampling")
+    ):
         pass
     assert torch.equal(before, torch.get_rng_state())
 
@@ -307,7 +363,10 @@ def test_loaders_that_cannot_be_sampled_are_refused() -> None:
 
     with pytest.raises(SettingError, match="ordinary DataLoader"):
         like([1, 2])
-    for loader in (DataLoader(Endless(), batch_size=1), DataLoader(Lengthless(), batch_size=1, sampler=range(3))):
+    for loader in (
+        DataLoader(Endless(), batch_size=1),
+        DataLoader(Lengthless(), batch_size=1, sampler=range(3)),
+    ):
         with pytest.raises(SettingError, match="expected one with a length"):
             like(loader)
     with pytest.raises(SettingError, match="without a batch size"):
@@ -327,14 +386,18 @@ def test_steps_are_whole_numbers(n: int) -> None:
     assert len(UniformWithReplacementSampler(num_samples=n, sample_rate=1 / n)) == n
     loader = DPDataLoader(Numbers(n), sample_rate=1 / n)
     assert (len(loader), loader.expected_batch_size) == (n, 1)
-    assert len(PoissonLoader.from_loader(DataLoader(Numbers(n), batch_size=1), RandomStream.from_seed(0))) == n
+    assert (
+        len(PoissonLoader.from_loader(DataLoader(Numbers(n), batch_size=1), RandomStream.from_seed(0))) == n
+    )
     assert len(UniformWithReplacementSampler(num_samples=60000, sample_rate=256 / 60000)) == 234
 
 
 def test_samplers_of_known_names_are_poisson() -> None:
     def lists(seed: int | None) -> list[list[int]]:
         generator = None if seed is None else torch.Generator().manual_seed(seed)
-        return list(UniformWithReplacementSampler(num_samples=200, sample_rate=0.1, generator=generator, steps=400))
+        return list(
+            UniformWithReplacementSampler(num_samples=200, sample_rate=0.1, generator=generator, steps=400)
+        )
 
     sizes = np.array([len(rows) for rows in lists(1)])
     assert two_sided((sizes.mean() - 20) / np.sqrt(18 / 400)) > LEVEL
@@ -344,9 +407,13 @@ def test_samplers_of_known_names_are_poisson() -> None:
     sampler = UniformWithReplacementSampler(num_samples=6, sample_rate=1.0)
     assert list(sampler) == [[0, 1, 2, 3, 4, 5]]
     assert list(UniformWithReplacementSampler(num_samples=200, sample_rate=0.1)) != list(sampler)
-    batches = DataLoader(Numbers(200), batch_sampler=UniformWithReplacementSampler(num_samples=200, sample_rate=0.25))
+    batches = DataLoader(
+        Numbers(200), batch_sampler=UniformWithReplacementSampler(num_samples=200, sample_rate=0.25)
+    )
     assert len(list(batches)) == 4
-    alone = DistributedUniformWithReplacementSampler(total_size=200, sample_rate=0.1, generator=torch.Generator().manual_seed(1))
+    alone = DistributedUniformWithReplacementSampler(
+        total_size=200, sample_rate=0.1, generator=torch.Generator().manual_seed(1)
+    )
     alone.set_epoch(3)
     assert list(alone) == lists(1)[:10]
     with pytest.raises(SettingError, match=r"sample rate of 1\.5"):
@@ -354,7 +421,13 @@ def test_samplers_of_known_names_are_poisson() -> None:
 
 
 def test_a_loader_of_the_known_name_is_poissons() -> None:
-    made = DPDataLoader(Numbers(60), sample_rate=0.2, collate_fn=stacked, generator=torch.Generator().manual_seed(0), num_workers=0)
+    made = DPDataLoader(
+        Numbers(60),
+        sample_rate=0.2,
+        collate_fn=stacked,
+        generator=torch.Generator().manual_seed(0),
+        num_workers=0,
+    )
     same = DPDataLoader(Numbers(60), sample_rate=0.2, generator=torch.Generator().manual_seed(0))
     assert isinstance(made, PoissonLoader)
     assert made.reproducible
@@ -375,7 +448,9 @@ def test_a_loader_of_the_known_name_is_poissons() -> None:
 def test_a_secret_loader_is_not_copied() -> None:
     from quintain.core.errors import PrivacyError
 
-    loader = PoissonLoader.from_loader(DataLoader(TensorDataset(torch.zeros(4)), batch_size=2), RandomStream.from_os_entropy())
+    loader = PoissonLoader.from_loader(
+        DataLoader(TensorDataset(torch.zeros(4)), batch_size=2), RandomStream.from_os_entropy()
+    )
     with pytest.raises(PrivacyError, match="copy or pickle"):
         copy.deepcopy(loader)
 
@@ -390,7 +465,9 @@ REPEATS = {
 ONCE = {
     "plain": lambda data: data,
     "subset": lambda data: Subset(data, [3, 1, 2]),
-    "joined": lambda data: ConcatDataset([Subset(data, range(5)), Subset(data, range(5, 10)), TensorDataset(torch.arange(10))]),
+    "joined": lambda data: ConcatDataset(
+        [Subset(data, range(5)), Subset(data, range(5, 10)), TensorDataset(torch.arange(10))]
+    ),
 }
 
 
@@ -408,11 +485,15 @@ def test_records_that_are_in_the_data_more_than_once_are_warned_of(kind: str) ->
         warnings.simplefilter("error")
         PoissonLoader.from_loader(DataLoader(data, batch_size=1), RandomStream.from_seed(0), units=origin)
     with pytest.warns(UserWarning, match="more than once"):
-        PoissonLoader.from_loader(DataLoader(data, batch_size=1), RandomStream.from_seed(0), units=list(range(len(data))))
+        PoissonLoader.from_loader(
+            DataLoader(data, batch_size=1), RandomStream.from_seed(0), units=list(range(len(data)))
+        )
 
 
 @pytest.mark.parametrize("kind", ONCE)
 def test_records_that_are_there_once_are_not_warned_of(kind: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        PoissonLoader.from_loader(DataLoader(ONCE[kind](TensorDataset(torch.arange(10))), batch_size=2), RandomStream.from_seed(0))
+        PoissonLoader.from_loader(
+            DataLoader(ONCE[kind](TensorDataset(torch.arange(10))), batch_size=2), RandomStream.from_seed(0)
+        )

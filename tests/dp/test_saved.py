@@ -1,4 +1,6 @@
-"""The state of a private optimizer: whole, of the run that is asked for, and never of fewer steps than were spent."""
+"""The state of a private optimizer: whole, of the run that is asked for, and never of fewer steps than were
+spent.
+"""
 
 import copy
 import json
@@ -47,7 +49,9 @@ def test_a_state_that_was_edited_is_refused(private) -> None:
 def test_a_state_that_is_damaged_is_refused_by_name(private) -> None:
     _, optimizer, _, _ = run(private)
     changes = {
-        "digits of a generator": lambda state: state["privacy"].update(generators={"cpu": torch.zeros(3, dtype=torch.uint8)}),
+        "digits of a generator": lambda state: state["privacy"].update(
+            generators={"cpu": torch.zeros(3, dtype=torch.uint8)}
+        ),
         "generators": lambda state: state["privacy"].update(generators=5),
         "privacy": lambda state: state.update(privacy=[]),
         "no state": lambda state: state.pop("state"),
@@ -66,14 +70,20 @@ def test_a_checkpoint_that_is_damaged_is_refused_by_name(private, tmp_path: Path
     net, optimizer, _, engine = run(private)
     schedule = ExponentialNoise(optimizer, gamma=1.0)
     engine.save_checkpoint(path=tmp_path / "c.pt", module=net, optimizer=optimizer, noise_scheduler=schedule)
-    for key, value in (("module_state_dict", None), ("noise_scheduler_state_dict", 5), ("optimizer_state_dict", {"privacy": 5})):
+    for key, value in (
+        ("module_state_dict", None),
+        ("noise_scheduler_state_dict", 5),
+        ("optimizer_state_dict", {"privacy": 5}),
+    ):
         content = torch.load(tmp_path / "c.pt")
         content[key] = value
         torch.save(content, tmp_path / "d.pt")
         net, optimizer, _, engine = private()
         schedule = ExponentialNoise(optimizer, gamma=1.0)
         with refused("expected"):
-            engine.load_checkpoint(path=tmp_path / "d.pt", module=net, optimizer=optimizer, noise_scheduler=schedule)
+            engine.load_checkpoint(
+                path=tmp_path / "d.pt", module=net, optimizer=optimizer, noise_scheduler=schedule
+            )
 
 
 def test_a_whole_state_is_taken_even_through_json(private) -> None:
@@ -145,13 +155,18 @@ def test_weights_whose_cost_is_refused_do_not_get_in(private, tmp_path: Path) ->
 
 @pytest.mark.parametrize("first", ["module", "optimizer"])
 @pytest.mark.parametrize("later", [0, 2])
-def test_weights_of_later_steps_are_refused_with_the_state_of_earlier_ones(private, first: str, later: int) -> None:
+def test_weights_of_later_steps_are_refused_with_the_state_of_earlier_ones(
+    private, first: str, later: int
+) -> None:
     net, optimizer, loader, _ = run(private)
     state = copy.deepcopy(optimizer.state_dict())
     for _ in range(later):
         step(net, optimizer, *next(iter(loader)))
     fresh_net, fresh, loader, engine = private()
-    loads = {"module": lambda: fresh_net.load_state_dict(net.state_dict()), "optimizer": lambda: fresh.load_state_dict(state)}
+    loads = {
+        "module": lambda: fresh_net.load_state_dict(net.state_dict()),
+        "optimizer": lambda: fresh.load_state_dict(state),
+    }
     for name in sorted(loads, key=lambda name: name != first):
         loads[name]()
     if not later:
@@ -198,12 +213,17 @@ def test_a_file_with_the_weights_of_another_file_is_refused(private, whole: bool
         engine.save_checkpoint(path=tmp_path / name, module=net, optimizer=optimizer if whole else None)
         files.append(torch.load(tmp_path / name, weights_only=True))
     torch.save({**files[0], "module_state_dict": files[1]["module_state_dict"]}, tmp_path / "mixed.pt")
-    torch.save({**files[0], **{name: files[1][name] for name in ("module_state_dict", "privacy_weights")}}, tmp_path / "both.pt")
+    torch.save(
+        {**files[0], **{name: files[1][name] for name in ("module_state_dict", "privacy_weights")}},
+        tmp_path / "both.pt",
+    )
     for name in ("mixed.pt", "both.pt"):
         other, fresh, _, fresh_engine = private()
         before = copy.deepcopy(other.state_dict())
         with refused("weights and a ledger that were not saved together"):
-            fresh_engine.load_checkpoint(path=tmp_path / name, module=other, optimizer=fresh if whole else None)
+            fresh_engine.load_checkpoint(
+                path=tmp_path / name, module=other, optimizer=fresh if whole else None
+            )
         assert fresh_engine.ledger.steps == 0
         assert all(torch.equal(value, before[key]) for key, value in other.state_dict().items())
     _, fresh, _, fresh_engine = private()
@@ -228,7 +248,11 @@ def test_numbers_of_numpy_and_torch_are_numbers(private) -> None:
     optimizer.noise_multiplier = np.float32(4.0)
     optimizer.max_grad_norm = torch.tensor(0.25)
     privacy = json.loads(json.dumps(optimizer.state_dict()["privacy"]))
-    assert (privacy["noise_multiplier"], privacy["max_grad_norm"], privacy["asked"]) == (4.0, 0.25, [4.0, 0.25])
+    assert (privacy["noise_multiplier"], privacy["max_grad_norm"], privacy["asked"]) == (
+        4.0,
+        0.25,
+        [4.0, 0.25],
+    )
 
 
 def private_with_epsilon(engine: PrivacyEngine, *, epochs: int = 2):
@@ -271,7 +295,11 @@ def test_a_run_without_a_budget_keeps_to_that_of_its_engine() -> None:
         net = nn.Linear(6, 2)
         data = DataLoader(TensorDataset(torch.randn(40, 6), torch.arange(40) % 2), batch_size=10)
         return engine.make_private(
-            module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=data, noise_multiplier=1.0, **settings
+            module=net,
+            optimizer=torch.optim.SGD(net.parameters(), lr=0.1),
+            data_loader=data,
+            noise_multiplier=1.0,
+            **settings,
         )
 
     runs = [unbudgeted(), private_with_epsilon(engine), unbudgeted()]
@@ -288,7 +316,9 @@ MOMENTUM = {"SGD": {"momentum": 0.9}, "Adam": {}}
 
 @pytest.mark.parametrize("kind", MOMENTUM)
 @pytest.mark.parametrize("through", ["state", "file"])
-def test_momentum_of_later_steps_is_refused_with_the_ledger_of_earlier_ones(blobs, kind: str, through: str, tmp_path: Path) -> None:
+def test_momentum_of_later_steps_is_refused_with_the_ledger_of_earlier_ones(
+    blobs, kind: str, through: str, tmp_path: Path
+) -> None:
     """Momentum carries what the later steps released into the weights, and the ledger would not count it."""
 
     def fresh():
@@ -320,7 +350,9 @@ def test_momentum_of_later_steps_is_refused_with_the_ledger_of_earlier_ones(blob
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_weights_of_later_steps_are_neither_saved_nor_accounted_over_an_earlier_ledger(private, whole: bool, tmp_path: Path) -> None:
+def test_weights_of_later_steps_are_neither_saved_nor_accounted_over_an_earlier_ledger(
+    private, whole: bool, tmp_path: Path
+) -> None:
     net, optimizer, loader, _ = run(private)
     early, state = copy.deepcopy(net.state_dict()), copy.deepcopy(optimizer.state_dict())
     step(net, optimizer, *next(iter(loader)))
@@ -329,7 +361,9 @@ def test_weights_of_later_steps_are_neither_saved_nor_accounted_over_an_earlier_
     fresh.load_state_dict(state)
     for ask in (
         lambda: engine.get_epsilon(1e-5),
-        lambda: engine.save_checkpoint(path=tmp_path / "c.pt", module=other, optimizer=fresh if whole else None),
+        lambda: engine.save_checkpoint(
+            path=tmp_path / "c.pt", module=other, optimizer=fresh if whole else None
+        ),
     ):
         with refused("weights of later steps cost more"):
             ask()

@@ -37,7 +37,9 @@ def test_each_channel_is_what_its_definition_says() -> None:
             first = [[circular(wide, band).abs() for band in scale] for scale in bands]
             second = [circular(u, band).abs() for u in first[0] for band in bands[1]]
             channels = [circular(u, low).real[4:-4:4, 4:-4:4] for u in (wide, *first[0], *first[1], *second)]
-            torch.testing.assert_close(found[picture, 16 * colour : 16 * (colour + 1)], torch.stack(channels), rtol=1e-9, atol=1e-12)
+            torch.testing.assert_close(
+                found[picture, 16 * colour : 16 * (colour + 1)], torch.stack(channels), rtol=1e-9, atol=1e-12
+            )
 
 
 @pytest.mark.parametrize(("scales", "angles", "channels"), [(1, 8, 9), (2, 8, 81), (3, 4, 61)])
@@ -84,7 +86,9 @@ def test_a_small_move_changes_little() -> None:
     """Relative to its size, a picture that moves by one pixel changes its features less than itself."""
     net = Scattering(28)
     ramp = torch.arange(28.0)
-    pictures = torch.stack([((ramp - 12 - move) > 0).float().expand(28, 28) * 0.8 for move in (0, 1)])[:, None]
+    pictures = torch.stack([((ramp - 12 - move) > 0).float().expand(28, 28) * 0.8 for move in (0, 1)])[
+        :, None
+    ]
     waves = torch.stack([torch.sin((ramp - move) * math.pi / 3).expand(28, 28) for move in (0, 1)])[:, None]
     for pair, share in ((pictures, 0.6), (waves, 0.5)):
         features = net(pair)
@@ -92,7 +96,9 @@ def test_a_small_move_changes_little() -> None:
         assert change < share * (pair[0] - pair[1]).norm() / pair[0].norm()
 
 
-@pytest.mark.parametrize("bad", [{"size": 30}, {"size": 4}, {"size": 28, "scales": 0}, {"size": 28, "angles": 0}])
+@pytest.mark.parametrize(
+    "bad", [{"size": 30}, {"size": 4}, {"size": 28, "scales": 0}, {"size": 28, "angles": 0}]
+)
 def test_what_does_not_fit_is_refused(bad) -> None:
     with pytest.raises(SettingError, match="expected at least one of each, and a larger multiple"):
         Scattering(**bad)

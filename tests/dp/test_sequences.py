@@ -1,4 +1,6 @@
-"""The parts of a step in any order: whatever is refused, no gradient without its noise is ever seen, and none that is not counted."""
+"""The parts of a step in any order: whatever is refused, no gradient without its noise is ever seen, and none
+that is not counted.
+"""
 
 import contextlib
 
@@ -74,11 +76,15 @@ class Loop:
         acts[what]()
 
     def look(self) -> None:
-        """At gradients and weights: each is as it was, or carries noise, and there are no more of them than steps in the ledger."""
+        """At gradients and weights: each is as it was, or carries noise, and there are no more of them than
+        steps in the ledger.
+        """
         quiet = 2.0 if self.optimizer.secure_mode else 100.0
         grads = [p.grad for p in self.parameters]
         if any(g is not None for g in grads):
-            seen = torch.cat([torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in self.parameters])
+            seen = torch.cat(
+                [torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in self.parameters]
+            )
             assert seen.abs().max() > quiet
             if not any(torch.equal(seen, one) for one in self.released):
                 self.released.append(seen.clone())
@@ -112,7 +118,9 @@ def test_nothing_is_seen_without_its_noise(secure: bool, pieces: bool, data: st.
 @pytest.mark.parametrize("pieces", [False, True])
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
-def test_nothing_is_seen_without_its_noise_in_more_sequences(secure: bool, pieces: bool, data: st.DataObject) -> None:
+def test_nothing_is_seen_without_its_noise_in_more_sequences(
+    secure: bool, pieces: bool, data: st.DataObject
+) -> None:
     drive(secure, pieces, data)
 
 

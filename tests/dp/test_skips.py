@@ -190,7 +190,9 @@ def test_batches_that_are_used_whole_pass(private, blobs, how: str) -> None:
 
 @pytest.mark.parametrize("kept", ["zeros", "whole numbers"])
 def test_inputs_that_look_like_a_column_of_row_numbers_are_not_taken_for_it(kept: str) -> None:
-    """Row numbers in the batch, from 0: inputs that are all 0, or that are few small whole numbers, are among them and no rows twice."""
+    """Row numbers in the batch, from 0: inputs that are all 0, or that are few small whole numbers, are among
+    them and no rows twice.
+    """
     x = torch.zeros(40, 1) if kept == "zeros" else torch.arange(40)[:, None] % 2.0
     net = nn.Linear(1, 2)
     net, optimizer, loader = PrivacyEngine(seed=0).make_private(
@@ -221,9 +223,15 @@ def test_a_state_written_with_a_batch_in_hand_does_not_leave_it_out(private) -> 
 
 
 @pytest.mark.parametrize("when", ["before the step", "after the step"])
-@pytest.mark.parametrize("settings", [{}, {"max_physical_batch_size": 3}, {"poisson_sampling": False}], ids=["whole", "pieces", "shuffled"])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"max_physical_batch_size": 3}, {"poisson_sampling": False}],
+    ids=["whole", "pieces", "shuffled"],
+)
 @pytest.mark.filterwarnings("ignore:batches of shuffled data")
-def test_an_evaluation_inside_the_loop_over_the_same_loader_changes_nothing(private, when: str, settings) -> None:
+def test_an_evaluation_inside_the_loop_over_the_same_loader_changes_nothing(
+    private, when: str, settings
+) -> None:
     def trained(evaluate) -> torch.Tensor:
         torch.manual_seed(0)
         net, optimizer, loader, engine = private(batch=8, **settings)
@@ -263,10 +271,14 @@ def test_training_inside_a_loop_goes_on_from_the_latest_step(private) -> None:
 SHUFFLED = pytest.mark.filterwarnings("ignore:batches of shuffled data")
 
 
-@pytest.mark.parametrize("how", ["itself", "a part of it", "with the later labels", "a copy of each", "through doubles"])
+@pytest.mark.parametrize(
+    "how", ["itself", "a part of it", "with the later labels", "a copy of each", "through doubles"]
+)
 @SHUFFLED
 def test_an_earlier_batch_in_place_of_the_latest_is_refused(private, how: str) -> None:
-    """Its records would be in more steps than are counted; batches of shuffled data are all of one size, so that no count of rows tells."""
+    """Its records would be in more steps than are counted; batches of shuffled data are all of one size, so
+    that no count of rows tells.
+    """
     net, optimizer, loader, engine = private(nn.Linear(6, 2), batch=10, poisson_sampling=False)
     given = {"a copy of each": torch.clone, "through doubles": torch.Tensor.double}.get(how, lambda x: x)
     batches = iter(loader)
@@ -316,9 +328,13 @@ def test_of_two_small_batches_that_happen_to_be_as_large_the_earlier_is_refused(
     assert engine.ledger.steps == loader.batches_drawn - 1
 
 
-@pytest.mark.parametrize("how", ["normalized", "written in place", "changed once", "every row in each", "looked at before"])
+@pytest.mark.parametrize(
+    "how", ["normalized", "written in place", "changed once", "every row in each", "looked at before"]
+)
 def test_changed_batches_pass_and_are_said_not_to_be_checked(private, how: str) -> None:
-    """Full batches hold the same rows each time; one that was looked at has the rows of the one that comes again."""
+    """Full batches hold the same rows each time; one that was looked at has the rows of the one that comes
+    again.
+    """
     net, optimizer, loader, engine = private(nn.Linear(6, 2), batch=40 if how == "every row in each" else 20)
     kept = next(iter(loader))
     for turn in range(8):
@@ -331,4 +347,6 @@ def test_changed_batches_pass_and_are_said_not_to_be_checked(private, how: str) 
                 x = (x - 0.5) * 2
             step(net, optimizer, x, y)
     assert engine.ledger.steps == 8 * len(loader)
-    assert engine.report.runs[0].mixing_probe.rows.startswith("not checked") == (how not in ("every row in each", "looked at before"))
+    assert engine.report.runs[0].mixing_probe.rows.startswith("not checked") == (
+        how not in ("every row in each", "looked at before")
+    )

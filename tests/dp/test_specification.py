@@ -1,4 +1,6 @@
-"""What a mechanism is measured with reaches every rule; what is measured of a net of one's own sees each of its weights."""
+"""What a mechanism is measured with reaches every rule; what is measured of a net of one's own sees each of
+its weights.
+"""
 
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -24,7 +26,9 @@ from quintain.dp.ways import WAYS, Watched
 from quintain.results.specification import Measurement, bonferroni_tests
 
 PLAN = PrivatePlan(noise_multiplier=1.5, max_grad_norm=0.7, expected_batch_size=8, steps=4, learning_rate=0.1)
-KINDS = sorted((kind for kind in RULES if kind.__module__.startswith("torch.")), key=lambda kind: kind.__name__)
+KINDS = sorted(
+    (kind for kind in RULES if kind.__module__.startswith("torch.")), key=lambda kind: kind.__name__
+)
 
 
 def test_every_kind_of_layer_with_a_rule_is_there():
@@ -50,7 +54,9 @@ def test_hostile_records_press_against_the_bound_through_every_layer():
 
 @dataclass(frozen=True)
 class Run:
-    """A real run of ``_sensitivity``: its net, its steps, and the passes that they come of, to be clipped again by broken code."""
+    """A real run of ``_sensitivity``: its net, its steps, and the passes that they come of, to be clipped
+    again by broken code.
+    """
 
     net: nn.Module
     steps: list
@@ -82,7 +88,9 @@ def run():
     found, real = [], optimizer.clipping_weights
 
     def kept(parameters, turn, clip, *, mean):
-        found.append((parameters, CapturedPass(turn.physical_batch, dict(turn.gradients), turn.batch_size), clip, mean))
+        found.append(
+            (parameters, CapturedPass(turn.physical_batch, dict(turn.gradients), turn.batch_size), clip, mean)
+        )
         return real(parameters, turn, clip, mean=mean)
 
     def watched(net, *settings):
@@ -99,7 +107,9 @@ def run():
 
 @RUN
 def test_a_run_that_is_repeated_is_the_same(run):
-    again = run.way()(None, None, None, replace(PLAN, expected_batch_size=len(hostile_records(run.net)[0]) // 2), 0)
+    again = run.way()(
+        None, None, None, replace(PLAN, expected_batch_size=len(hostile_records(run.net)[0]) // 2), 0
+    )
     for one, other in zip(again, run.steps, strict=True):
         torch.testing.assert_close(one.release, other.release.double(), rtol=1e-9, atol=1e-9)
     assert _sensitivity(PLAN, run.way(), seed=0).p_value == 1
@@ -127,7 +137,9 @@ def test_a_norm_that_one_kind_of_layer_understates_is_seen(kind, run):
     marked = {p for module in run.net.modules() if type(module) is kind for p in module.parameters()}
 
     def understated(turn):
-        return replace(turn, gradients={p: Half(of) if p in marked else of for p, of in turn.gradients.items()})
+        return replace(
+            turn, gradients={p: Half(of) if p in marked else of for p, of in turn.gradients.items()}
+        )
 
     found = _sensitivity(PLAN, run.way(understated), seed=0)
     assert marked
@@ -137,12 +149,18 @@ def test_a_norm_that_one_kind_of_layer_understates_is_seen(kind, run):
 
 def understate(monkeypatch, form, share=0.25, of=None):
     real = form.squared_norms
-    monkeypatch.setattr(form, "squared_norms", lambda found: real(found) * (share if of is None or found.rows.dtype == of else 1.0))
+    monkeypatch.setattr(
+        form,
+        "squared_norms",
+        lambda found: real(found) * (share if of is None or found.rows.dtype == of else 1.0),
+    )
 
 
 @RUN
 @pytest.mark.parametrize(
-    "form", [ConvGrads, grads.OuterProductGrads, grads.TableRowGrads, grads.BlockGrads, grads.SummedGrads], ids=lambda form: form.__name__
+    "form",
+    [ConvGrads, grads.OuterProductGrads, grads.TableRowGrads, grads.BlockGrads, grads.SummedGrads],
+    ids=lambda form: form.__name__,
 )
 def test_a_norm_that_one_form_of_gradients_understates_is_seen(form, run, monkeypatch):
     understate(monkeypatch, form)
@@ -162,7 +180,9 @@ class Bfloat(nn.Module):
 
 
 NETS = {
-    "convolutions": lambda: nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 2)),
+    "convolutions": lambda: nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 2)
+    ),
     "dropout": lambda: nn.Sequential(nn.Flatten(), nn.Linear(100, 8), nn.Dropout(), nn.Linear(8, 3)),
     "norm": lambda: nn.Sequential(nn.Flatten(), nn.Linear(100, 8), nn.GroupNorm(2, 8), nn.Linear(8, 3)),
     "bfloat16": lambda: Bfloat(nn.Flatten(), nn.Linear(100, 8), nn.ReLU(), nn.Linear(8, 3)),
@@ -227,7 +247,9 @@ def test_noise_of_a_net_that_begins_anew_for_each_parameter_is_seen(monkeypatch)
             RandomStream(key).add_gaussian(part, scale, by)
 
     monkeypatch.setattr(FloatClippedSum, "add_noise", anew)
-    spread, *_, elsewhere, _ = noise_of_net(nn.Sequential(nn.Linear(4, 64), nn.Linear(64, 64), nn.Linear(64, 64)), records(), PLAN)
+    spread, *_, elsewhere, _ = noise_of_net(
+        nn.Sequential(nn.Linear(4, 64), nn.Linear(64, 64), nn.Linear(64, 64)), records(), PLAN
+    )
     assert spread.p_value > 1e-9
     assert elsewhere.p_value < 1e-9
     assert "4160 numbers further on" in elsewhere.description
@@ -262,7 +284,9 @@ def test_few_batches_raise_no_alarm_by_a_law_that_holds_for_many():
 
 
 def made_exact(monkeypatch, change):
-    """Noise that is changed before it is added: ``change`` of the numbers of each parameter, or of all as one."""
+    """Noise that is changed before it is added: ``change`` of the numbers of each parameter, or of all as
+    one.
+    """
 
     def release(sums, stream, scale, by):
         z = stream.normal(len(sums.flat), sums.flat.dtype)
@@ -274,7 +298,10 @@ def made_exact(monkeypatch, change):
 EXACT = {
     "one length": (lambda z, _: z * (len(z) ** 0.5 / z.norm()), {"squares"}),
     "one mean and spread": (lambda z, _: (z - z.mean()) / z.std(correction=0), {"sums", "squares"}),
-    "one mean of each parameter": (lambda z, parts: torch.cat([one - one.mean() for one in z.split(parts)]), {"sums"}),
+    "one mean of each parameter": (
+        lambda z, parts: torch.cat([one - one.mean() for one in z.split(parts)]),
+        {"sums"},
+    ),
     "one length of each parameter": (
         lambda z, parts: torch.cat([one * (len(one) ** 0.5 / one.norm()) for one in z.split(parts)]),
         {"squares"},
@@ -286,8 +313,15 @@ EXACT = {
 def test_noise_of_a_net_that_comes_out_too_exactly_is_seen(fault, monkeypatch):
     change, expected = EXACT[fault]
     made_exact(monkeypatch, change)
-    found = {one.name: one for one in bonferroni_tests(noise_of_net(nn.Sequential(nn.Linear(4, 64), nn.Linear(64, 10)), records(), PLAN))}
-    assert {name for name, one in found.items() if not one.passed} == {f"noise of the net, {one}" for one in expected}
+    found = {
+        one.name: one
+        for one in bonferroni_tests(
+            noise_of_net(nn.Sequential(nn.Linear(4, 64), nn.Linear(64, 10)), records(), PLAN)
+        )
+    }
+    assert {name for name, one in found.items() if not one.passed} == {
+        f"noise of the net, {one}" for one in expected
+    }
 
 
 class Times(nn.Module):
@@ -308,7 +342,9 @@ def test_a_net_whose_records_have_no_gradient_is_not_measured(factor):
 
 
 @pytest.mark.parametrize(
-    "plan", [PLAN, replace(PLAN, steps=30, learning_rate=2.0, momentum=0.9, ema_decay=0.9)], ids=["plain", "momentum and mean"]
+    "plan",
+    [PLAN, replace(PLAN, steps=30, learning_rate=2.0, momentum=0.9, ema_decay=0.9)],
+    ids=["plain", "momentum and mean"],
 )
 def test_weights_are_where_the_releases_lead(plan):
     net, drifts = net_of_two_parts(), []
@@ -329,7 +365,10 @@ def test_weights_that_move_by_other_than_what_was_released_are_seen(way, monkeyp
     def weights():
         return next(one for one in measurements(PLAN, 40, ways=[way]) if one.name == f"weights, {way}")
 
-    monkeypatch.setattr("quintain.dp.mechanism_tests._sensitivity", lambda *_: Measurement("sensitivity", 0.0, 0.0, 1.0, "left out"))
+    monkeypatch.setattr(
+        "quintain.dp.mechanism_tests._sensitivity",
+        lambda *_: Measurement("sensitivity", 0.0, 0.0, 1.0, "left out"),
+    )
     monkeypatch.setattr("quintain.dp.mechanism_tests._inclusion", lambda *_: ())
     assert weights().p_value == 1
     monkeypatch.setattr(module, "sgd", lambda *given, lr, **words: real(*given, lr=0.99 * lr, **words))

@@ -1,4 +1,6 @@
-"""What a pass writes into the module, by whatever way, is refused by name before the next step; what changes nothing is left alone."""
+"""What a pass writes into the module, by whatever way, is refused by name before the next step; what changes
+nothing is left alone.
+"""
 
 import math
 from dataclasses import dataclass
@@ -33,7 +35,10 @@ class Net(nn.Module):
         self.table, self.notes = torch.ones(size), [torch.ones(6)]
         self.register_buffer("sparse", torch.eye(6).to_sparse())
         self.records = np.zeros(3, dtype=[("sum", "f4"), ("name", "U4")])
-        self.box, self.array = SimpleNamespace(sum=torch.ones(6), inner=[Slot(torch.ones(6))]), torch.ones(6).numpy()
+        self.box, self.array = (
+            SimpleNamespace(sum=torch.ones(6), inner=[Slot(torch.ones(6))]),
+            torch.ones(6).numpy(),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         self.write(self, x.detach())
@@ -51,7 +56,10 @@ def _set(name: str, value) -> None:
 
 WAYS = {
     "a buffer's data": (lambda net, x: net.kept.data.mul_(x.sum()), "buffer 'kept'"),
-    "a buffer as an array": (lambda net, x: net.kept.numpy().__setitem__(slice(6), x.sum(0)), "buffer 'kept'"),
+    "a buffer as an array": (
+        lambda net, x: net.kept.numpy().__setitem__(slice(6), x.sum(0)),
+        "buffer 'kept'",
+    ),
     "one number of it": (lambda net, x: net.kept.data[:1].add_(1e-6 + x.new_zeros(())), "buffer 'kept'"),
     "a frozen parameter": (lambda net, x: net.frozen.weight.data.add_(x.mean()), "parameter 'frozen.weight'"),
     "a trainable one, data": (lambda net, x: net.layer.bias.data.add_(x.mean()), "parameter 'layer.bias'"),
@@ -61,14 +69,29 @@ WAYS = {
     "a list": (lambda net, x: net.notes.append(x), "attribute 'notes.1'"),
     "a tensor in a list": (lambda net, x: net.notes[0].data.add_(x.sum(0)), "attribute 'notes.0'"),
     "an object": (lambda net, x: setattr(net.box, "sum", x.sum(0)), "attribute 'box.sum'"),
-    "an object in an object": (lambda net, x: net.box.inner[0].sum.data.add_(x.sum(0)), "attribute 'box.inner.0.sum'"),
+    "an object in an object": (
+        lambda net, x: net.box.inner[0].sum.data.add_(x.sum(0)),
+        "attribute 'box.inner.0.sum'",
+    ),
     "a sparse buffer": (lambda net, x: net.sparse._values().add_(x.sum()), "attribute 'sparse.values'"),
     "an array": (lambda net, x: net.array.__setitem__(slice(6), x.sum(0)), "attribute 'array'"),
-    "an array of objects": (_set("held", lambda x: np.array([x.sum(0), None], dtype=object)), "attribute 'held.0'"),
-    "an array of records": (lambda net, x: net.records["sum"].__setitem__(0, float(x.sum())), "attribute 'records'"),
+    "an array of objects": (
+        _set("held", lambda x: np.array([x.sum(0), None], dtype=object)),
+        "attribute 'held.0'",
+    ),
+    "an array of records": (
+        lambda net, x: net.records["sum"].__setitem__(0, float(x.sum())),
+        "attribute 'records'",
+    ),
     "an array of words": (_set("held", lambda x: np.array([str(float(x.sum()))])), "attribute 'held'"),
-    "a read-only array": (_set("held", lambda x: np.frombuffer(x.sum(0).numpy().tobytes(), dtype=np.float32)), "attribute 'held'"),
-    "an argument given beforehand": (_set("held", lambda x: partial(torch.add, x.sum(0))), "attribute 'held.1'"),
+    "a read-only array": (
+        _set("held", lambda x: np.frombuffer(x.sum(0).numpy().tobytes(), dtype=np.float32)),
+        "attribute 'held'",
+    ),
+    "an argument given beforehand": (
+        _set("held", lambda x: partial(torch.add, x.sum(0))),
+        "attribute 'held.1'",
+    ),
     "what a function closes over": (_set("held", lambda x: lambda: x), "attribute 'held.0'"),
     "a function's default": (_set("held", lambda x: lambda given=x: given), "attribute 'held.0'"),
     "one that goes": (lambda net, x: vars(net).pop("table", None), "attribute 'table'"),
@@ -137,7 +160,11 @@ def test_which_passes_are_looked_at_follows_from_the_key_alone() -> None:
         close = SpotChecks(stream)
         return [close() for _ in range(FIRST + 100 * AHEAD)]
 
-    one, again, other = looks(RandomStream.from_seed(0, "a")), looks(RandomStream.from_seed(0, "a")), looks(RandomStream.from_seed(1, "a"))
+    one, again, other = (
+        looks(RandomStream.from_seed(0, "a")),
+        looks(RandomStream.from_seed(0, "a")),
+        looks(RandomStream.from_seed(1, "a")),
+    )
     assert one == again != other
     assert all(one[:FIRST])
     expected = 100 * AHEAD / ONE_IN

@@ -75,7 +75,11 @@ def test_bags_of_any_size(sizes: list[int], mode: str, padding: int | None, last
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(0, 6, (len(sizes), 4), generator=generator)
     x = torch.cat([torch.tensor(sizes, dtype=torch.long)[:, None], ids], 1)
-    check_singles(Bags(nn.EmbeddingBag(6, 2, mode=mode, padding_idx=padding, include_last_offset=last).double()), x, mean=True)
+    check_singles(
+        Bags(nn.EmbeddingBag(6, 2, mode=mode, padding_idx=padding, include_last_offset=last).double()),
+        x,
+        mean=True,
+    )
 
 
 def test_of_equal_largest_rows_one_gets_the_gradient() -> None:
@@ -83,7 +87,9 @@ def test_of_equal_largest_rows_one_gets_the_gradient() -> None:
     check_singles(table, torch.tensor([[0, 1, 2], [3, 3, 1], [2, 0, 0]]), mean=False)
 
 
-@pytest.mark.parametrize("setting", [{"max_norm": 1.0}, {"scale_grad_by_freq": True}, {"sparse": True}], ids=str)
+@pytest.mark.parametrize(
+    "setting", [{"max_norm": 1.0}, {"scale_grad_by_freq": True}, {"sparse": True}], ids=str
+)
 @pytest.mark.parametrize("kind", [nn.Embedding, nn.EmbeddingBag])
 def test_tables_that_mix_examples_are_refused(kind: type[nn.Module], setting: dict[str, object]) -> None:
     with pytest.raises(PrivacyError, match="max_norm, scale_grad_by_freq or sparse"):

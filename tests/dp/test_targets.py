@@ -1,4 +1,6 @@
-"""A target epsilon is met, and a budget filled, whatever the noise, the sampling, the accountant, the units and the clip."""
+"""A target epsilon is met, and a budget filled, whatever the noise, the sampling, the accountant, the units
+and the clip.
+"""
 
 from itertools import product
 
@@ -12,14 +14,18 @@ from quintain.core.errors import SettingError
 from quintain.dp import DPDataLoader, Ledger, PrivacyEngine, Release
 from quintain.dp.accounting.budget import PrivacyBudget
 
-pytestmark = pytest.mark.filterwarnings("ignore:batches of shuffled data", "ignore:accountant .gdp", "ignore:delta = ")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:batches of shuffled data", "ignore:accountant .gdp", "ignore:delta = "
+)
 
 FLAT = [
     pytest.param(accountant, *ways, "flat", marks=() if sum(ways) % 2 else pytest.mark.exhaustive)
     for accountant in ("pld", "rdp", "prv", "gdp")
     for ways in product((False, True), (True, False), (False, True))
 ]
-"""Of secure mode, Poisson sampling and units, each accountant meets an odd number: so each two of them meet in each way."""
+"""Of secure mode, Poisson sampling and units, each accountant meets an odd number: so each two of them meet
+in each way.
+"""
 CLIPS = [
     pytest.param("pld", *ways, False, clip, marks=() if (sum(ways) + place) % 2 else pytest.mark.exhaustive)
     for ways in product((False, True), (True, False))
@@ -29,7 +35,9 @@ CLIPS = [
 
 
 @pytest.mark.parametrize(("accountant", "secure", "poisson", "units", "clipping"), [*FLAT, *CLIPS])
-def test_planned_epochs_cost_at_most_the_target(blobs, accountant: str, secure: bool, poisson: bool, units: bool, clipping: str) -> None:
+def test_planned_epochs_cost_at_most_the_target(
+    blobs, accountant: str, secure: bool, poisson: bool, units: bool, clipping: str
+) -> None:
     engine = PrivacyEngine(accountant=accountant, secure_mode=secure)
     net = nn.Linear(6, 2)
     net, optimizer, loader = engine.make_private_with_epsilon(
@@ -59,7 +67,11 @@ def test_a_loader_that_draws_by_itself_is_taken_as_it_is(blobs) -> None:
         loader = DPDataLoader(TensorDataset(*blobs), sample_rate=0.25)
         optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
         given = {"module": net, "optimizer": optimizer, "data_loader": loader, **settings}
-        return (*engine.make_private_with_epsilon(target_epsilon=4.0, target_delta=1e-3, epochs=2, **given), engine, loader)
+        return (
+            *engine.make_private_with_epsilon(target_epsilon=4.0, target_delta=1e-3, epochs=2, **given),
+            engine,
+            loader,
+        )
 
     net, optimizer, loader, engine, given = made(max_physical_batch_size=4)
     assert loader is given

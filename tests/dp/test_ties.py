@@ -52,9 +52,18 @@ NETS = {
     "embedding, bag and head": (lambda: Language(bag=True), IDS),
     "embedding and head, the rest frozen": (lambda: Language(freeze=True), IDS),
     "linear": (lambda: Linked(nn.Linear(4, 4), nn.Linear(4, 4)), torch.randn(5, 4)),
-    "linear on sequences": (lambda: Linked(nn.Linear(4, 4), nn.Linear(4, 4, bias=False)), torch.randn(5, 3, 4)),
-    "convolutions of other strides": (lambda: Linked(nn.Conv2d(2, 2, 3), nn.Conv2d(2, 2, 3, 2, 1)), torch.randn(5, 2, 7, 7)),
-    "a convolution and its transpose": (lambda: Linked(nn.Conv1d(4, 2, 3), nn.ConvTranspose1d(2, 4, 3)), torch.randn(5, 4, 7)),
+    "linear on sequences": (
+        lambda: Linked(nn.Linear(4, 4), nn.Linear(4, 4, bias=False)),
+        torch.randn(5, 3, 4),
+    ),
+    "convolutions of other strides": (
+        lambda: Linked(nn.Conv2d(2, 2, 3), nn.Conv2d(2, 2, 3, 2, 1)),
+        torch.randn(5, 2, 7, 7),
+    ),
+    "a convolution and its transpose": (
+        lambda: Linked(nn.Conv1d(4, 2, 3), nn.ConvTranspose1d(2, 4, 3)),
+        torch.randn(5, 4, 7),
+    ),
     "norms": (lambda: Linked(nn.GroupNorm(2, 4), nn.InstanceNorm1d(4, affine=True)), torch.randn(5, 4, 3)),
 }
 
@@ -62,7 +71,9 @@ NETS = {
 @pytest.mark.parametrize("ghost", [True, False])
 @pytest.mark.parametrize("batch", [0, 1, 5])
 @pytest.mark.parametrize("kind", NETS)
-def test_tied_layers_have_the_norm_of_their_sum(kind: str, batch: int, ghost: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tied_layers_have_the_norm_of_their_sum(
+    kind: str, batch: int, ghost: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cost_model, "ghost_norm_is_cheaper", lambda *_: ghost)
     torch.manual_seed(3)
     make, x = NETS[kind]
@@ -70,7 +81,9 @@ def test_tied_layers_have_the_norm_of_their_sum(kind: str, batch: int, ghost: bo
 
 
 @pytest.mark.parametrize("kept", [1, 20, numerics.MAX_WORKING_SET])
-def test_an_embedding_tied_to_the_head_builds_no_table_an_example(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_embedding_tied_to_the_head_builds_no_table_an_example(
+    kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(numerics, "MAX_WORKING_SET", kept)
     net = Language().double()
     gradient = passes(net, IDS, torch.sum)[0].gradients[net.table.weight]
@@ -83,12 +96,21 @@ def test_an_embedding_tied_to_the_head_builds_no_table_an_example(kept: int, mon
 
 @pytest.mark.parametrize("kind", ["embedding and head", "linear"])
 def test_the_sum_of_squared_norms_would_be_too_small(kind: str) -> None:
-    """Uses that pull the same way: the norm of two equal parts is twice theirs, the naive figure root two times."""
+    """Uses that pull the same way: the norm of two equal parts is twice theirs, the naive figure root two
+    times.
+    """
     generator = torch.Generator().manual_seed(0)
-    a, g = torch.rand(3, 2, 4, generator=generator).double(), torch.rand(3, 2, 5, generator=generator).double()
+    a, g = (
+        torch.rand(3, 2, 4, generator=generator).double(),
+        torch.rand(3, 2, 5, generator=generator).double(),
+    )
     head = OuterProductGrads(a, g)
     ids = torch.arange(5).expand(3, 5)
-    other = TableRowGrads.from_ids(ids, head.to_dense(), torch.Size((5, 4))) if kind == "embedding and head" else OuterProductGrads(a, g)
+    other = (
+        TableRowGrads.from_ids(ids, head.to_dense(), torch.Size((5, 4)))
+        if kind == "embedding and head"
+        else OuterProductGrads(a, g)
+    )
     naive = head.squared_norms() + other.squared_norms()
     true = head.plus(other).squared_norms()
     torch.testing.assert_close(true, 2 * naive, rtol=1e-9, atol=0)
@@ -97,10 +119,20 @@ def test_the_sum_of_squared_norms_would_be_too_small(kind: str) -> None:
 def test_sums_of_many_kinds_stay_right_in_any_order() -> None:
     generator = torch.Generator().manual_seed(1)
     parts = [
-        OuterProductGrads(torch.randn(3, 2, 4, generator=generator).double(), torch.randn(3, 2, 5, generator=generator).double()),
-        TableRowGrads.from_ids(IDS[:3], torch.randn(3, 4, 4, generator=generator).double(), torch.Size((5, 4))),
-        OuterProductGrads(torch.randn(3, 1, 4, generator=generator).double(), torch.randn(3, 1, 5, generator=generator).double()),
-        TableRowGrads.from_ids(IDS[2:], torch.randn(3, 4, 4, generator=generator).double(), torch.Size((5, 4))),
+        OuterProductGrads(
+            torch.randn(3, 2, 4, generator=generator).double(),
+            torch.randn(3, 2, 5, generator=generator).double(),
+        ),
+        TableRowGrads.from_ids(
+            IDS[:3], torch.randn(3, 4, 4, generator=generator).double(), torch.Size((5, 4))
+        ),
+        OuterProductGrads(
+            torch.randn(3, 1, 4, generator=generator).double(),
+            torch.randn(3, 1, 5, generator=generator).double(),
+        ),
+        TableRowGrads.from_ids(
+            IDS[2:], torch.randn(3, 4, 4, generator=generator).double(), torch.Size((5, 4))
+        ),
         DenseGrads(torch.randn(3, 5, 4, generator=generator).double()),
     ]
     whole = sum(part.to_dense() for part in parts)

@@ -48,15 +48,24 @@ class Whole(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         target = x[:, :2]
-        return self.net(x, target) if self.first else self.net(x.transpose(0, 1), target.transpose(0, 1)).transpose(0, 1)
+        return (
+            self.net(x, target)
+            if self.first
+            else self.net(x.transpose(0, 1), target.transpose(0, 1)).transpose(0, 1)
+        )
 
 
 @pytest.mark.parametrize("examples", [1, 5])
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("kind", [Encode, Decode, Whole])
 @pytest.mark.filterwarnings("ignore:enable_nested_tensor")
-def test_transformers_work_whole_and_also_with_as_many_positions_as_examples(kind: type[nn.Module], first: bool, examples: int) -> None:
-    net, x = built(kind(first)), torch.randn(examples, 5, 4, generator=torch.Generator().manual_seed(examples), dtype=torch.float64)
+def test_transformers_work_whole_and_also_with_as_many_positions_as_examples(
+    kind: type[nn.Module], first: bool, examples: int
+) -> None:
+    net, x = (
+        built(kind(first)),
+        torch.randn(examples, 5, 4, generator=torch.Generator().manual_seed(examples), dtype=torch.float64),
+    )
     plain = copy.deepcopy(net)
     capture = captured(net)
     torch.testing.assert_close(net(x), plain(x), **EXACT)
@@ -69,7 +78,9 @@ def test_a_small_transformer_trains_privately() -> None:
     x = torch.randn(48, 6, 8)
     y = (x[:, 0, 0] > 0).long()
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
-    net = nn.Sequential(nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), nn.Flatten(), nn.Linear(48, 2))
+    net = nn.Sequential(
+        nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), nn.Flatten(), nn.Linear(48, 2)
+    )
     before = [parameter.clone() for parameter in net.parameters()]
     engine = PrivacyEngine(seed=0)
     module, optimizer, loader = engine.make_private(
@@ -83,5 +94,7 @@ def test_a_small_transformer_trains_privately() -> None:
         for rows, labels in loader:
             step(module, optimizer, rows, labels)
     assert engine.get_epsilon(1e-3) > 0
-    assert all(not torch.equal(parameter, old) for parameter, old in zip(net.parameters(), before, strict=True))
+    assert all(
+        not torch.equal(parameter, old) for parameter, old in zip(net.parameters(), before, strict=True)
+    )
     assert module.eval()(x).shape == (48, 2)

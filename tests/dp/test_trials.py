@@ -1,4 +1,6 @@
-"""Models whose outputs follow other rows of the batch are found by running them on other rows, which leaves no trace."""
+"""Models whose outputs follow other rows of the batch are found by running them on other rows, which leaves
+no trace.
+"""
 
 import random
 from contextlib import nullcontext
@@ -54,7 +56,9 @@ def test_a_model_that_mixes_its_inputs_is_found(private, name: str) -> None:
 
 def test_mixing_that_begins_later_is_found(private) -> None:
     for begins, least, most in ((2, 0, 1), (FIRST + 2, FIRST, 40 * ONE_IN)):
-        net, optimizer, loader, engine = private(Changed(lambda x, count, at=begins: x - (count >= at) * x.mean(0)), batch=10)
+        net, optimizer, loader, engine = private(
+            Changed(lambda x, count, at=begins: x - (count >= at) * x.mean(0)), batch=10
+        )
         with refused("other rows"):
             while engine.ledger.steps <= most:
                 for x, y in loader:
@@ -116,13 +120,17 @@ def test_trial_passes_leave_no_trace(private) -> None:
 
 def test_a_model_that_is_random_in_a_way_of_its_own_is_said_not_to_be_checked(private) -> None:
     own = torch.Generator().manual_seed(0)
-    net, optimizer, loader, engine = private(Changed(lambda x, _: x + torch.rand(x.shape, generator=own)), batch=20)
+    net, optimizer, loader, engine = private(
+        Changed(lambda x, _: x + torch.rand(x.shape, generator=own)), batch=20
+    )
     step(net, optimizer, *next(iter(loader)))
     assert engine.report.runs[0].mixing_probe.values.startswith("not checked: the module gives other outputs")
 
 
 class Packed(nn.Module):
-    """Reads embedded words of several lengths, with dropout between layers: its masks follow how the batch is packed."""
+    """Reads embedded words of several lengths, with dropout between layers: its masks follow how the batch is
+    packed.
+    """
 
     def __init__(self, mixes: bool) -> None:
         super().__init__()
@@ -140,7 +148,10 @@ def test_dropout_of_packed_rows_mixes_nothing() -> None:
     for mixes in (False, True):
         net, engine = Packed(mixes), PrivacyEngine(seed=0)
         net, optimizer, loader = engine.make_private(
-            module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=sentences(None), wrap_model=False
+            module=net,
+            optimizer=torch.optim.SGD(net.parameters(), lr=0.1),
+            data_loader=sentences(None),
+            wrap_model=False,
         )
         rows = (x for _ in range(3) for x in loader)
         with refused("other rows") if mixes else nullcontext():
@@ -183,21 +194,33 @@ class Reader(nn.Module):
 
 def sentences(fixed: int | None) -> DataLoader:
     generator = torch.Generator().manual_seed(0)
-    data = [(torch.randint(1, 20, (int(n),), generator=generator), int(n) % 2) for n in torch.randint(1, 30, (40,), generator=generator)]
+    data = [
+        (torch.randint(1, 20, (int(n),), generator=generator), int(n) % 2)
+        for n in torch.randint(1, 30, (40,), generator=generator)
+    ]
 
     def collate(rows: list) -> tuple[Tensor, Tensor]:
         length = fixed or max((len(words) for words, _ in rows), default=1)
-        words = torch.stack([F.pad(words, (0, length - len(words))) for words, _ in rows]) if rows else torch.zeros(0, 1, dtype=torch.int64)
+        words = (
+            torch.stack([F.pad(words, (0, length - len(words))) for words, _ in rows])
+            if rows
+            else torch.zeros(0, 1, dtype=torch.int64)
+        )
         return words, torch.tensor([label for _, label in rows], dtype=torch.int64)
 
     return DataLoader(data, batch_size=8, collate_fn=collate)
 
 
 @pytest.mark.parametrize(("masked", "fixed"), [(True, None), (False, None), (True, 30), (False, 30)])
-def test_padding_to_the_longest_that_the_model_does_not_mask_is_found(masked: bool, fixed: int | None) -> None:
+def test_padding_to_the_longest_that_the_model_does_not_mask_is_found(
+    masked: bool, fixed: int | None
+) -> None:
     net, engine = Reader(masked), PrivacyEngine(seed=0)
     net, optimizer, loader = engine.make_private(
-        module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=sentences(fixed), wrap_model=False
+        module=net,
+        optimizer=torch.optim.SGD(net.parameters(), lr=0.1),
+        data_loader=sentences(fixed),
+        wrap_model=False,
     )
 
     def train() -> str:
@@ -207,14 +230,19 @@ def test_padding_to_the_longest_that_the_model_does_not_mask_is_found(masked: bo
         return engine.report.runs[0].mixing_probe.lengths
 
     if masked or fixed:
-        assert train() == (NO_DEPENDENCE if masked and not fixed else "not checked: all batches had one length")
+        assert train() == (
+            NO_DEPENDENCE if masked and not fixed else "not checked: all batches had one length"
+        )
     else:
         with refused("how far their batch is padded"):
             train()
 
 
 def test_rows_that_are_not_the_loaders_are_reported(private) -> None:
-    for change, told in ((lambda x: x, NO_DEPENDENCE), (lambda x: 0.5 * x + 0.5 * x.roll(1, 0), "not checked")):
+    for change, told in (
+        (lambda x: x, NO_DEPENDENCE),
+        (lambda x: 0.5 * x + 0.5 * x.roll(1, 0), "not checked"),
+    ):
         net, optimizer, loader, engine = private(batch=20)
         x, y = next(iter(loader))
         step(net, optimizer, change(x), y)

@@ -14,7 +14,14 @@ from torch.utils.data import DataLoader, TensorDataset
 from quintain.core.errors import DataError, PrivacyError, SettingError
 from quintain.dp.capture.unit_sums import sum_by_unit
 from quintain.dp.distributed import World
-from quintain.dp.per_example.grads import BlockGrads, DenseGrads, OuterProductGrads, PerExampleGrads, SummedGrads, TableRowGrads
+from quintain.dp.per_example.grads import (
+    BlockGrads,
+    DenseGrads,
+    OuterProductGrads,
+    PerExampleGrads,
+    SummedGrads,
+    TableRowGrads,
+)
 from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.sampling.augmentation import augment
 from quintain.dp.sampling.privacy_units import PrivacyUnits
@@ -33,7 +40,9 @@ def forms(batch: int) -> dict[str, PerExampleGrads]:
         "outer": OuterProductGrads(normal(batch, 1, 6), normal(batch, 1, 5)),
         "positions": OuterProductGrads(normal(batch, 2, 3), normal(batch, 2, 2)),
         "rows": TableRowGrads.from_ids(ids, normal(batch, 3, 4), torch.Size((7, 4))),
-        "blocks": BlockGrads([OuterProductGrads(normal(batch, 2, 3), normal(batch, 2, 4)), DenseGrads(normal(batch, 2, 3))]),
+        "blocks": BlockGrads(
+            [OuterProductGrads(normal(batch, 2, 3), normal(batch, 2, 4)), DenseGrads(normal(batch, 2, 3))]
+        ),
         "tied": SummedGrads(
             [
                 TableRowGrads.from_ids(ids, normal(batch, 3, 4), torch.Size((7, 4))),
@@ -45,7 +54,10 @@ def forms(batch: int) -> dict[str, PerExampleGrads]:
 
 @pytest.mark.parametrize("name", list(forms(1)))
 @settings(max_examples=15, deadline=None)
-@given(counts=st.lists(st.integers(1, 4), max_size=5) | st.integers(0, 4).map(lambda n: [2] * n), seed=st.integers(0, 99))
+@given(
+    counts=st.lists(st.integers(1, 4), max_size=5) | st.integers(0, 4).map(lambda n: [2] * n),
+    seed=st.integers(0, 99),
+)
 def test_any_form_gathered_is_the_sum_of_its_parts(name: str, counts: list[int], seed: int) -> None:
     torch.manual_seed(seed)
     form = forms(sum(counts))[name]
@@ -63,7 +75,10 @@ def test_any_form_gathered_is_the_sum_of_its_parts(name: str, counts: list[int],
 
 def test_long_and_short_units_are_built_where_that_is_smaller() -> None:
     torch.manual_seed(0)
-    small, large = OuterProductGrads(normal(9, 1, 3), normal(9, 1, 2)), OuterProductGrads(normal(9, 1, 60), normal(9, 1, 50))
+    small, large = (
+        OuterProductGrads(normal(9, 1, 3), normal(9, 1, 2)),
+        OuterProductGrads(normal(9, 1, 60), normal(9, 1, 50)),
+    )
     counts, weights = torch.tensor([8, 1]), torch.ones(9, dtype=torch.float64)
     assert isinstance(sum_by_unit(small, counts, weights), DenseGrads)
     assert isinstance(sum_by_unit(large, counts, weights), OuterProductGrads)
@@ -75,8 +90,15 @@ def test_units_are_drawn_with_all_their_records() -> None:
     units = PrivacyUnits(keys)
     assert (units.num_units, units.num_records) == (3, 6)
     rows, counts, shares = units.sample_rows(np.array([0, 1]), RandomStream.from_seed(0), World())
-    assert ([keys[row] for row in rows], counts.tolist(), shares.tolist()) == (["b", "b", "a", "a", "a"], [2, 3], [1, 1])
-    parts = [units.sample_rows(np.array([0, 1, 2]), RandomStream.from_seed(0), World(rank, 2))[0].tolist() for rank in range(2)]
+    assert ([keys[row] for row in rows], counts.tolist(), shares.tolist()) == (
+        ["b", "b", "a", "a", "a"],
+        [2, 3],
+        [1, 1],
+    )
+    parts = [
+        units.sample_rows(np.array([0, 1, 2]), RandomStream.from_seed(0), World(rank, 2))[0].tolist()
+        for rank in range(2)
+    ]
     assert parts == [[0, 4, 2], [1, 3, 5]]
     for same in (np.array([1, 0, 1]), torch.tensor([1, 0, 1]), [(1, "x"), (0, "x"), (1, "x")]):
         assert PrivacyUnits(same).num_units == 2
@@ -119,7 +141,12 @@ def test_keys_that_hold_others_count_as_what_they_hold() -> None:
 
 def test_keys_of_no_dimension_count_as_their_numbers() -> None:
     patient = torch.tensor([3, 1, 3, 1, 1])
-    for keys in (list(patient), list(patient.numpy()), [np.array(key) for key in patient.tolist()], [(int(key), "x") for key in patient]):
+    for keys in (
+        list(patient),
+        list(patient.numpy()),
+        [np.array(key) for key in patient.tolist()],
+        [(int(key), "x") for key in patient],
+    ):
         assert PrivacyUnits(keys).counts.tolist() == [2, 3]
 
 
@@ -148,7 +175,9 @@ def test_keys_of_no_dimension_count_as_their_numbers() -> None:
     ],
 )
 def test_keys_that_would_make_a_unit_of_each_record_or_are_no_list_are_refused(keys: object) -> None:
-    with pytest.raises(DataError, match=r"one key for each record|give each record a number|whom it belongs to"):
+    with pytest.raises(
+        DataError, match=r"one key for each record|give each record a number|whom it belongs to"
+    ):
         PrivacyUnits(keys)  # type: ignore[arg-type]
 
 
@@ -189,7 +218,9 @@ class Net(nn.Module):
         return self.head(self.norm(torch.tanh(self.mix(self.table(ids))))).mean(1)
 
 
-def loop(net: nn.Module, x: torch.Tensor, groups: list[list[int]], shares: list[float], bound: float) -> list[torch.Tensor]:
+def loop(
+    net: nn.Module, x: torch.Tensor, groups: list[list[int]], shares: list[float], bound: float
+) -> list[torch.Tensor]:
     """The sum of clipped gradients, unit by unit, example by example."""
     total = [torch.zeros_like(p) for p in net.parameters()]
     for group, share in zip(groups, shares, strict=True):
@@ -216,7 +247,9 @@ def test_the_sum_of_units_is_that_of_a_loop(made, average: bool, most: int | Non
     net = Net().double()
     expected = loop(net, x, groups, shares, 2.0)
     units = PrivacyUnits(keys, name="patient", average_records=average)
-    optimizer, loader = made(net, x, batch=14, sigma=0.0, bound=2.0, units=units, most=most, reduction=reduction)
+    optimizer, loader = made(
+        net, x, batch=14, sigma=0.0, bound=2.0, units=units, most=most, reduction=reduction
+    )
     assert loader.num_units == loader.expected_batch_size == 6
     for (rows,) in loader:
         optimizer.zero_grad()
@@ -240,7 +273,9 @@ HOSTILE = {
 
 
 def moved(made, kind: str) -> float:
-    """By how much the sum of gradients, clipped to 0.5, differs with and without the unit that five records are of."""
+    """By how much the sum of gradients, clipped to 0.5, differs with and without the unit that five records
+    are of.
+    """
     torch.manual_seed(SEED)
     x = torch.randn(12, 5)
     keys = [0] * 5 + [1] * 3 + [2] * 4
@@ -268,8 +303,12 @@ def test_one_unit_moves_the_sum_by_at_most_the_bound(made, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["huge", "equal"])
-def test_records_clipped_by_themselves_would_break_the_bound(made, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quintain.dp.step.optimizer.group_pass_by_unit", lambda turn, counts, shares, *, mean: turn)
+def test_records_clipped_by_themselves_would_break_the_bound(
+    made, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "quintain.dp.step.optimizer.group_pass_by_unit", lambda turn, counts, shares, *, mean: turn
+    )
     assert moved(made, kind) > 0.6
 
 
@@ -307,7 +346,15 @@ def test_augmented_copies_are_averaged_before_the_clip(made, grouped: bool, redu
         return [batch[0] + shifts[-1]]
 
     optimizer, loader = made(
-        net, x, batch=8, sigma=0.0, bound=0.5, units=PrivacyUnits(keys) if grouped else None, most=12, reduction=reduction, lr=0.0
+        net,
+        x,
+        batch=8,
+        sigma=0.0,
+        bound=0.5,
+        units=PrivacyUnits(keys) if grouped else None,
+        most=12,
+        reduction=reduction,
+        lr=0.0,
     )
     assert augment(loader, 3, shifted) is loader
     for (rows,) in loader:
@@ -356,5 +403,10 @@ def test_the_share_of_units_is_that_of_records() -> None:
     assert [len(rows) % 4 for (rows,) in loader] == [0] * 8
     with pytest.raises(SettingError, match="records = units"):
         PoissonLoader(
-            list, num_units=5, expected_batch_size=1, steps_per_epoch=1, stream=RandomStream.from_seed(0), units=PrivacyUnits(keys)
+            list,
+            num_units=5,
+            expected_batch_size=1,
+            steps_per_epoch=1,
+            stream=RandomStream.from_seed(0),
+            units=PrivacyUnits(keys),
         )

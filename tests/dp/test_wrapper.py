@@ -21,7 +21,10 @@ def classifier() -> nn.Sequential:
 
 def singles(net: nn.Module, x: Tensor, y: Tensor) -> list[Tensor]:
     """The gradients of single examples, one by one."""
-    rows = [torch.autograd.grad(F.cross_entropy(net(a[None]), b[None]), list(net.parameters())) for a, b in zip(x, y, strict=True)]
+    rows = [
+        torch.autograd.grad(F.cross_entropy(net(a[None]), b[None]), list(net.parameters()))
+        for a, b in zip(x, y, strict=True)
+    ]
     return [torch.stack(column) for column in zip(*rows, strict=True)]
 
 
@@ -118,8 +121,12 @@ def test_each_mode_trains_alike_and_shows_what_was_asked_for(blobs, mode: str) -
             criterion(model(x), y).backward()
             shown = [getattr(parameter, "grad_sample", None) for parameter in net.parameters()]
             if asked in ("hooks", "functorch", "ew"):
-                assert [rows.shape for rows in shown] == [(len(x), *parameter.shape) for parameter in net.parameters()]
-                assert all(torch.equal(rows, mine) for rows, mine in zip(shown, optimizer.grad_samples, strict=True))
+                assert [rows.shape for rows in shown] == [
+                    (len(x), *parameter.shape) for parameter in net.parameters()
+                ]
+                assert all(
+                    torch.equal(rows, mine) for rows, mine in zip(shown, optimizer.grad_samples, strict=True)
+                )
             else:
                 assert shown == [None] * 4
             optimizer.step()
@@ -177,10 +184,17 @@ def test_an_optimizer_on_its_own_clips_adds_noise_and_counts_each_step_as_one_on
     optimizer.zero_grad()
     F.cross_entropy(model(x), y).backward()
     optimizer.step()
-    assert [(release.sample_rate, release.steps, release.sampling) for release in optimizer.ledger.releases] == [(1.0, 2, "full batch")]
+    assert [
+        (release.sample_rate, release.steps, release.sampling) for release in optimizer.ledger.releases
+    ] == [(1.0, 2, "full batch")]
     assert (optimizer.expected_batch_size, optimizer.loss_reduction) == (8, "mean")
     assert optimizer.params == list(net.parameters())
-    again = DPOptimizer(torch.optim.SGD(model.parameters(), lr=1.0), noise_multiplier=0.0, max_grad_norm=0.3, expected_batch_size=8)
+    again = DPOptimizer(
+        torch.optim.SGD(model.parameters(), lr=1.0),
+        noise_multiplier=0.0,
+        max_grad_norm=0.3,
+        expected_batch_size=8,
+    )
     again.load_state_dict(optimizer.state_dict())
     assert again.ledger.steps == 2
     again.zero_grad()
@@ -196,7 +210,11 @@ def test_an_optimizer_on_its_own_steps_when_it_is_told(blobs) -> None:
         model = GradSampleModule(classifier())
         inner = torch.optim.SGD(model.parameters(), lr=1.0)
         optimizer = DPOptimizer(
-            inner, noise_multiplier=1.0, max_grad_norm=0.3, expected_batch_size=8, generator=torch.Generator().manual_seed(1)
+            inner,
+            noise_multiplier=1.0,
+            max_grad_norm=0.3,
+            expected_batch_size=8,
+            generator=torch.Generator().manual_seed(1),
         )
         for cut in cuts:
             optimizer.signal_skip_step(cut is not cuts[-1])

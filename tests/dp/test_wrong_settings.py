@@ -12,7 +12,11 @@ from tests.dp.loops import refused, step
 
 
 def test_a_budget_that_affords_no_step_is_refused_with_the_cost_of_one(private) -> None:
-    with refused(r"affords no step: one comes to epsilon = \d.*noise_multiplier = 1 .*expected a larger epsilon, more noise", SettingError):
+    with refused(
+        r"affords no step: one comes to epsilon = \d.*noise_multiplier = 1 "
+        r".*expected a larger epsilon, more noise",
+        SettingError,
+    ):
         private(noise_multiplier=1.0, stop_at_epsilon=(0.01, 1e-5))
     _, _, loader, _ = private(noise_multiplier=1.0, stop_at_epsilon=(3, 1e-5))
     assert len([len(x) for x, _ in loader]) > 0
@@ -59,7 +63,12 @@ def test_epochs_are_a_whole_number(blobs, epochs) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"noise_multiplier": 1e200}, {"max_grad_norm": 1e200}, {"noise_multiplier": 1e20, "max_grad_norm": 1e20}]
+    "settings",
+    [
+        {"noise_multiplier": 1e200},
+        {"max_grad_norm": 1e200},
+        {"noise_multiplier": 1e20, "max_grad_norm": 1e20},
+    ],
 )
 def test_noise_that_float32_does_not_hold_is_refused(private, settings) -> None:
     with refused("noise times bound is more than 1e.30", SettingError):
@@ -70,7 +79,10 @@ def test_noise_that_float32_does_not_hold_is_refused(private, settings) -> None:
 
 def test_adaptive_clipping_names_the_noise_of_its_count_as_it_is_given(private) -> None:
     """The default, a twentieth of the expected batch, is too little for small batches."""
-    with refused(r"unclipped_num_std=.*or AdaptiveClipping\(\.\.\., unclipped_count_std=\.\.\.\), above 0\.5", SettingError):
+    with refused(
+        r"unclipped_num_std=.*or AdaptiveClipping\(\.\.\., unclipped_count_std=\.\.\.\), above 0\.5",
+        SettingError,
+    ):
         private(clipping="adaptive", noise_multiplier=1.0)
     with refused("unclipped_count_std of AdaptiveClipping is called unclipped_num_std here", SettingError):
         private(clipping="adaptive", unclipped_count_std=2.0)

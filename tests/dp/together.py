@@ -1,4 +1,6 @@
-"""What each process of a team does. ``test_distributed`` forks for each, and also runs it alone, in its own process."""
+"""What each process of a team does. ``test_distributed`` forks for each, and also runs it alone, in its own
+process.
+"""
 
 import warnings
 from collections.abc import Iterator
@@ -76,7 +78,13 @@ def trained(
     (release,) = optimizer.ledger.releases
     told = (release.steps, release.expected_batch_size, release.num_units, len(loader))
     weights = torch.cat([p.detach().flatten() for p in net.parameters()]).numpy()
-    return {"weights": weights, "rows": np.array(rows), "sizes": sizes, "ledger": told, "bound": optimizer.max_grad_norm}
+    return {
+        "weights": weights,
+        "rows": np.array(rows),
+        "sizes": sizes,
+        "ledger": told,
+        "bound": optimizer.max_grad_norm,
+    }
 
 
 def noise(together: bool, **settings):
@@ -101,8 +109,12 @@ def noise(together: bool, **settings):
 CASES = {
     "plain": trained,
     "in pieces": lambda together: trained(together, batch=20, max_physical_batch_size=4),
-    "with units": lambda together: trained(together, batch=10, units=PrivacyUnits(KEYS, max_records_per_unit=2)),
-    "adaptive": lambda together: trained(together, batch=20, clip=AdaptiveClipping(0.4, unclipped_count_std=3.0)),
+    "with units": lambda together: trained(
+        together, batch=10, units=PrivacyUnits(KEYS, max_records_per_unit=2)
+    ),
+    "adaptive": lambda together: trained(
+        together, batch=20, clip=AdaptiveClipping(0.4, unclipped_count_std=3.0)
+    ),
     "told by its sampler": lambda together: trained(together, batch=10, sampler=True),
     "out of memory": lambda together: trained(together, batch=20, starve=6),
     "noise": noise,
@@ -112,10 +124,16 @@ CASES = {
 def alone_in_a_team() -> Iterator[str]:
     """Messages of what is refused."""
     net = nn.Linear(2, 2)
-    settings = {"data_loader": DataLoader(data(), batch_size=4), "noise_multiplier": 1.0, "max_grad_norm": 1.0}
+    settings = {
+        "data_loader": DataLoader(data(), batch_size=4),
+        "noise_multiplier": 1.0,
+        "max_grad_norm": 1.0,
+    }
     for module in (net, nn.parallel.DistributedDataParallel(net)):
         try:
-            PrivacyEngine().make_private(module=module, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), **settings)
+            PrivacyEngine().make_private(
+                module=module, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), **settings
+            )
         except PrivacyError as error:
             yield str(error)
     wrapped = DifferentiallyPrivateDistributedDataParallel(nn.Linear(2, 2))
@@ -124,7 +142,9 @@ def alone_in_a_team() -> Iterator[str]:
     for loader in (uneven, DataLoader(data(), batch_size=4, sampler=sampler)):
         try:
             PrivacyEngine().make_private(
-                module=wrapped, optimizer=torch.optim.SGD(wrapped.parameters(), lr=0.1), **{**settings, "data_loader": loader}
+                module=wrapped,
+                optimizer=torch.optim.SGD(wrapped.parameters(), lr=0.1),
+                **{**settings, "data_loader": loader},
             )
         except (PrivacyError, SettingError) as error:
             yield str(error)
@@ -133,7 +153,11 @@ def alone_in_a_team() -> Iterator[str]:
 def refused_by_one(case: str) -> str:
     """What this process hears where the second alone does something that is refused."""
     odd = distributed.get_rank() == 1
-    settings = {"noise_multiplier": 1.0, "max_grad_norm": 1.0, "data_loader": DataLoader(data(), batch_size=40)}
+    settings = {
+        "noise_multiplier": 1.0,
+        "max_grad_norm": 1.0,
+        "data_loader": DataLoader(data(), batch_size=40),
+    }
     try:
         net: nn.Module = nn.Sequential(nn.Linear(6, 2), *[nn.BatchNorm1d(2)] * (odd and case == "layer"))
         if not (odd and case == "module"):
@@ -152,7 +176,9 @@ def refused_by_one(case: str) -> str:
 
 
 class Pictures(Dataset):
-    """Records that are read one by one; ``changed`` at random, by torch's generator or by one of their own."""
+    """Records that are read one by one; ``changed`` at random, by torch's generator or by one of their
+    own.
+    """
 
     def __init__(self, first: int = 0, changed: str = "") -> None:
         self.first, self.changed = first, changed
@@ -172,7 +198,9 @@ class Pictures(Dataset):
 
 
 class Labeled(Pictures):
-    """Pictures changed by draws of their own, which differ from process to process, with labels, which do not."""
+    """Pictures changed by draws of their own, which differ from process to process, with labels, which do
+    not.
+    """
 
     def __getitem__(self, row: int) -> tuple[torch.Tensor, dict[str, int | str]]:
         x, told = super().__getitem__(row)
@@ -194,7 +222,9 @@ def compared(case: str) -> str:
     loader, engine = DataLoader(COMPARED[case](distributed.get_rank()), batch_size=RECORDS), PrivacyEngine()
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
-        engine.make_private(module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=loader)
+        engine.make_private(
+            module=net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), data_loader=loader
+        )
     return "; ".join([engine.report.runs[0].compared, *(str(one.message) for one in heard)])
 
 
@@ -207,12 +237,16 @@ OTHER = {
     "axis": {"batch_first": False},
     "keys": {"units": PrivacyUnits(np.arange(RECORDS) % 20)},
     "order": {"data_loader": DataLoader(Subset(data(), range(RECORDS)[::-1]), batch_size=RECORDS)},
-    "tensors": {"data_loader": DataLoader(TensorDataset(data().tensors[0] + 1, data().tensors[1]), batch_size=RECORDS)},
+    "tensors": {
+        "data_loader": DataLoader(TensorDataset(data().tensors[0] + 1, data().tensors[1]), batch_size=RECORDS)
+    },
     "files": {"data_loader": DataLoader(Pictures(1), batch_size=RECORDS)},
     "changed files": {"data_loader": DataLoader(Pictures(1, "torch"), batch_size=RECORDS)},
     "changed by itself": {"data_loader": DataLoader(Pictures(1, "itself"), batch_size=RECORDS)},
 }
-"""What the second process alone gives ``make_private``; ``SAME`` gives the first, and both where they are alike."""
+"""What the second process alone gives ``make_private``; ``SAME`` gives the first, and both where they are
+alike.
+"""
 SAME = {
     "keys": {"units": PrivacyUnits(np.arange(RECORDS) // 2)},
     "order": {"data_loader": DataLoader(Subset(data(), range(RECORDS)), batch_size=RECORDS)},
@@ -226,7 +260,11 @@ LATER = ("schedule", "noise set", "bound set")
 def differing(case: str, *, alike: bool = False) -> str:
     """What this process hears where the second alone is told something else, then or later."""
     odd = distributed.get_rank() == 1 and not alike
-    settings = {"noise_multiplier": 1.0, "max_grad_norm": 1.0, "data_loader": DataLoader(data(), batch_size=RECORDS)}
+    settings = {
+        "noise_multiplier": 1.0,
+        "max_grad_norm": 1.0,
+        "data_loader": DataLoader(data(), batch_size=RECORDS),
+    }
     settings |= OTHER.get(case, {}) if odd else SAME.get(case, {})
     net: nn.Module = DifferentiallyPrivateDistributedDataParallel(nn.Linear(6, 2))
     inner = torch.optim.SGD(net.parameters(), lr=0.1)
@@ -276,15 +314,22 @@ def main(rank: int, size: int, folder: str) -> None:
     """Join the team, and write down what this process found."""
     torch.set_num_threads(1)
     meet = f"file://{folder}/meet"
-    distributed.init_process_group("gloo", init_method=meet, rank=rank, world_size=size, timeout=timedelta(seconds=60))
+    distributed.init_process_group(
+        "gloo", init_method=meet, rank=rank, world_size=size, timeout=timedelta(seconds=60)
+    )
     found = {f"{name}/{key}": value for name, case in CASES.items() for key, value in case(True).items()}
     secret = trained(True, seed=None)
     discrete = trained(True, seed=None, secure=True, batch=10, units=PrivacyUnits(KEYS))
-    keyed = trained(True, seed=None, key=bytes(32), batch=20, clip=AdaptiveClipping(0.4, unclipped_count_std=3.0))
+    keyed = trained(
+        True, seed=None, key=bytes(32), batch=20, clip=AdaptiveClipping(0.4, unclipped_count_std=3.0)
+    )
     found |= {"keyed/weights": keyed["weights"], "keyed/bound": keyed["bound"]}
     found |= {"secret/weights": secret["weights"], "discrete/weights": discrete["weights"]}
     found |= {"refused": list(alone_in_a_team()), "known": known_names()}
-    found |= {f"one/{case}": refused_by_one(case) for case in ("module", "setting", "layer", "budget", "step", "nothing")}
+    found |= {
+        f"one/{case}": refused_by_one(case)
+        for case in ("module", "setting", "layer", "budget", "step", "nothing")
+    }
     found |= {f"differ/{case}": differing(case) for case in (*OTHER, *LATER, "seed")}
     found |= {f"alike/{case}": differing(case, alike=True) for case in (*SAME, *LATER)}
     found |= {f"compared/{case}": compared(case) for case in COMPARED}

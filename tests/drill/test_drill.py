@@ -50,7 +50,9 @@ def test_every_bracket_is_consistent(finished):
 
 def test_each_model_is_attacked_and_proved_at_each_size(finished):
     names = {claim.name for claim in load(finished[0] / "05-certify.json").claims}
-    wanted = {f"{model}:linf:{size}/255" for model in ("plain", "adversarial", "certified") for size in (2, 4, 8)}
+    wanted = {
+        f"{model}:linf:{size}/255" for model in ("plain", "adversarial", "certified") for size in (2, 4, 8)
+    }
     assert wanted | {"smoothed:l2:0.25", "smoothed:l2:0.5"} == names
 
 
@@ -107,7 +109,11 @@ def test_an_interrupted_drill_goes_on_at_the_unfinished_step(finished, tmp_path,
 
 def test_requirements_are_judged_anew_on_a_finished_folder(finished, tmp_path):
     folder = copied(finished, tmp_path)
-    asked = ("robust_accuracy(linf:8/255, model=plain) >= 0.999", "epsilon(delta=1e-5) <= 3.5", "robust_accuracy(linf:3/255) >= 0.5")
+    asked = (
+        "robust_accuracy(linf:8/255, model=plain) >= 0.999",
+        "epsilon(delta=1e-5) <= 3.5",
+        "robust_accuracy(linf:3/255) >= 0.5",
+    )
     code, _ = drill(folder, settings(require=asked))
     body = load(folder / "10-drill.json").result
     assert isinstance(body, DrillResult)
@@ -160,7 +166,9 @@ def test_a_changed_model_file_is_noticed(finished, tmp_path):
         drill(folder, settings())
 
 
-def test_mutant_a_certifier_that_claims_everything_contradicts_and_is_stored_first(finished, tmp_path, monkeypatch):
+def test_mutant_a_certifier_that_claims_everything_contradicts_and_is_stored_first(
+    finished, tmp_path, monkeypatch
+):
     folder = copied(finished, tmp_path)
     (folder / "05-certify.json").unlink()
     real = brackets._combine
@@ -195,4 +203,8 @@ def test_the_seed_is_in_the_record_and_secrets_are_not(finished):
     record = load(finished[0] / "06-privatize.json")
     assert record.provenance.seed == 0
     assert record.provenance.reproducible is False
-    assert json.loads((finished[0] / "run.json").read_text()) == {"quintain": "0.1.0", "seed": 0, "quick": True}
+    assert json.loads((finished[0] / "run.json").read_text()) == {
+        "quintain": "0.1.0",
+        "seed": 0,
+        "quick": True,
+    }

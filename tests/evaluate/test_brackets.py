@@ -14,7 +14,12 @@ from quintain.certify import IntervalBounds
 from quintain.core.errors import SettingError
 from quintain.core.files import sha256_file
 from quintain.data.dataset import from_arrays
-from quintain.evaluate.brackets import attack_and_certify, clean_accuracy_claim, robust_accuracy, robustness_claims
+from quintain.evaluate.brackets import (
+    attack_and_certify,
+    clean_accuracy_claim,
+    robust_accuracy,
+    robustness_claims,
+)
 from quintain.evaluate.certify import best_certification, certify_examples
 from quintain.evaluate.evasion.attacks import run_attacks
 from quintain.evaluate.model import named_model
@@ -51,7 +56,9 @@ def subject():
 @pytest.fixture(scope="module")
 def both(subject):
     attacks = {"fgsm": FGSM(), "pgd": PGD(steps=20)}
-    return attack_and_certify(subject, points(), SIZES, attacks=attacks, certifiers={"interval bounds": IntervalBounds()})
+    return attack_and_certify(
+        subject, points(), SIZES, attacks=attacks, certifiers={"interval bounds": IntervalBounds()}
+    )
 
 
 def exact_standing(threat):
@@ -61,7 +68,12 @@ def exact_standing(threat):
     steps = torch.linspace(-threat.eps, threat.eps, 101)
     offsets = torch.cartesian_prod(steps, steps)
     with torch.no_grad():
-        worst = torch.stack([(model((one + offsets).clamp(0, 1)).argmax(1) == label).all() for one, label in zip(x, y, strict=True)])
+        worst = torch.stack(
+            [
+                (model((one + offsets).clamp(0, 1)).argmax(1) == label).all()
+                for one, label in zip(x, y, strict=True)
+            ]
+        )
     return worst.numpy()
 
 
@@ -71,7 +83,11 @@ def test_certified_below_exact_below_attacked_example_by_example(both, threat):
     states = result.examples.states(threat.eps)
     exact = exact_standing(threat)
     assert all(exact[row] for row, state in enumerate(states) if state is ExampleState.CERTIFIED)
-    assert all(not exact[row] for row, state in enumerate(states) if state in (ExampleState.BROKEN, ExampleState.WRONG))
+    assert all(
+        not exact[row]
+        for row, state in enumerate(states)
+        if state in (ExampleState.BROKEN, ExampleState.WRONG)
+    )
     claim = next(claim for claim in claims if claim.bracket.quantity.threat == threat.spec)
     assert claim.bracket.lower.value <= exact.mean() <= claim.bracket.upper.value
     assert claim.bracket.consistency is Consistency.CONSISTENT
@@ -111,7 +127,9 @@ def test_one_side_alone_leaves_the_other_trivial(subject):
     assert {claim.bracket.upper.value for claim in claims} == {clean.bracket.upper.value}
     attacked = run_attacks(subject, data, SIZES, {"fgsm": FGSM()})
     _, claims = robustness_claims(subject, data, SIZES, attacked=attacked)
-    assert {(claim.bracket.lower.value, claim.bracket.lower.basis) for claim in claims} == {(0.0, Basis.TRIVIAL)}
+    assert {(claim.bracket.lower.value, claim.bracket.lower.basis) for claim in claims} == {
+        (0.0, Basis.TRIVIAL)
+    }
     with pytest.raises(SettingError, match="at least one side"):
         robustness_claims(subject, data, SIZES)
 
@@ -131,7 +149,12 @@ def test_an_error_of_any_method_is_an_error(subject):
 
 def test_proofs_of_any_batch_size_are_the_same(subject):
     whole = certify_examples(subject, points(), SIZES, IntervalBounds(), method="interval bounds")
-    assert certify_examples(subject, points(), SIZES, IntervalBounds(), method="interval bounds", batch_size=7).examples == whole.examples
+    assert (
+        certify_examples(
+            subject, points(), SIZES, IntervalBounds(), method="interval bounds", batch_size=7
+        ).examples
+        == whole.examples
+    )
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -224,7 +247,11 @@ def test_examples_without_a_number_are_neither_robust_nor_broken():
     assert failed.sum() > unchanged.sum() > 0
     for row in attacked.rows:
         eps = next(threat.eps for threat in SIZES if threat.spec == row.threat)
-        assert row.unbroken_counts.num_correct >= attacked.examples.unbroken_counts(eps, 2).num_correct >= failed.sum()
+        assert (
+            row.unbroken_counts.num_correct
+            >= attacked.examples.unbroken_counts(eps, 2).num_correct
+            >= failed.sum()
+        )
     assert not set(np.flatnonzero(unchanged)) & {one for _, ids in asked for one in ids}
     clean = clean_accuracy_claim(subject, data)
     assert clean.bracket.upper.value - clean.bracket.lower.value == pytest.approx(unchanged.mean())
@@ -252,16 +279,27 @@ def test_threats_of_two_kinds_are_refused(subject):
 
 def test_wrong_examples_are_broken_at_nothing(both):
     _, result, _ = both
-    wrong = [row for row, (a, b) in enumerate(zip(result.examples.predicted, result.examples.labels, strict=True)) if a != b]
+    wrong = [
+        row
+        for row, (a, b) in enumerate(zip(result.examples.predicted, result.examples.labels, strict=True))
+        if a != b
+    ]
     assert all(result.examples.broken_radius[row] == 0 for row in wrong)
     assert all(math.isfinite(radius) for radius in result.examples.certified_radius)
 
 
 def test_robustness_in_one_call(both, subject):
     bracket = robust_accuracy(
-        subject.model, points(), SIZES[1], attacks=[FGSM(), PGD(steps=20)], certifiers=[IntervalBounds(), IntervalBounds()]
+        subject.model,
+        points(),
+        SIZES[1],
+        attacks=[FGSM(), PGD(steps=20)],
+        certifiers=[IntervalBounds(), IntervalBounds()],
     )
-    assert (bracket.lower.value, bracket.upper.value) == (both[2][1].bracket.lower.value, both[2][1].bracket.upper.value)
+    assert (bracket.lower.value, bracket.upper.value) == (
+        both[2][1].bracket.lower.value,
+        both[2][1].bracket.upper.value,
+    )
     assert bracket.lower.method == "IntervalBounds-0 + IntervalBounds-1"
     alone = robust_accuracy(subject.model, points(), SIZES[1], attacks=[FGSM()], certifiers=[])
     assert alone.lower.basis is Basis.TRIVIAL

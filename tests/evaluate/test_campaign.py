@@ -1,4 +1,6 @@
-"""A run of attacks that is cut off, shared out, helped by proofs, budgeted or aimed: what stays, and what comes out the same."""
+"""A run of attacks that is cut off, shared out, helped by proofs, budgeted or aimed: what stays, and what
+comes out the same.
+"""
 
 import math
 from dataclasses import dataclass, replace
@@ -14,7 +16,14 @@ import quintain
 from quintain.attacks import FAB, FGSM, PGD
 from quintain.attacks.outcome import AttackOutcome
 from quintain.certify import IntervalBounds
-from quintain.core.errors import DataError, ModelError, RunFolderError, SettingError, StorageError, UnknownNameError
+from quintain.core.errors import (
+    DataError,
+    ModelError,
+    RunFolderError,
+    SettingError,
+    StorageError,
+    UnknownNameError,
+)
 from quintain.core.registry import entries
 from quintain.data.dataset import from_arrays
 from quintain.evaluate.certify import certify_examples
@@ -55,7 +64,9 @@ def subject():
 
 
 def run(subject_=None, data=None, threats=SIZES, attacks=ATTACKS, **words):
-    return run_attacks(subject_ or subject(), data or points(), threats, attacks, **{"batch_size": 16, "seed": 3, **words})
+    return run_attacks(
+        subject_ or subject(), data or points(), threats, attacks, **{"batch_size": 16, "seed": 3, **words}
+    )
 
 
 def timeless(found: AttackedModel) -> AttackedModel:
@@ -145,11 +156,22 @@ def test_damaged_pieces_and_settings_are_named(tmp_path):
 
 
 def test_a_piece_survives_its_file_and_holds_no_pickle(tmp_path):
-    piece = replace(Chunk.empty((1, 3, 3)), rows=np.array([3]), found_by=np.array(["ü"]), size=np.array([math.inf]), seconds=1.5)
+    piece = replace(
+        Chunk.empty((1, 3, 3)),
+        rows=np.array([3]),
+        found_by=np.array(["ü"]),
+        size=np.array([math.inf]),
+        seconds=1.5,
+    )
     store = ChunkStore(tmp_path, {"seed": 1})
     store.put(ChunkKey(0, "a", "linf:1/255"), piece)
     again = store.get(ChunkKey(0, "a", "linf:1/255"))
-    assert (again.rows.tolist(), again.found_by.tolist(), again.size.tolist(), again.seconds) == ([3], ["ü"], [math.inf], 1.5)
+    assert (again.rows.tolist(), again.found_by.tolist(), again.size.tolist(), again.seconds) == (
+        [3],
+        ["ü"],
+        [math.inf],
+        1.5,
+    )
     assert store.get(ChunkKey(1, "a", "linf:1/255")) is None
     assert store.get(ChunkKey(0, "b", "linf:1/255")) is None
 
@@ -180,7 +202,9 @@ def test_a_model_that_dies_half_way_leaves_a_marked_result_that_a_living_one_com
     assert partial.num_unattacked > 0
     assert partial.diagnostics is None
     assert "stopped early" in outcome.notes[0]
-    whole = run_attack(subject(), points(), SIZES, ATTACKS, seed=3, folder=tmp_path / "whole").result.models[0]
+    whole = run_attack(subject(), points(), SIZES, ATTACKS, seed=3, folder=tmp_path / "whole").result.models[
+        0
+    ]
     for part, row in zip(partial.rows, whole.rows, strict=True):
         assert part.unbroken_counts.num_correct >= row.unbroken_counts.num_correct
     again = run_attack(subject(), points(), SIZES, ATTACKS, seed=3, folder=tmp_path).result.models[0]
@@ -216,7 +240,9 @@ def test_proved_examples_are_left_alone_and_stand():
     assert [row.unbroken_counts for row in found.rows] == [row.unbroken_counts for row in plain.rows]
     proved = [radius[one] >= 0.1 for one in safe.ids]
     assert found.break_log.skipped_certified == tuple(proved)
-    assert [asked for asked, left in zip(found.break_log.forwards, proved, strict=True) if left] == [0] * sum(proved)
+    assert [asked for asked, left in zip(found.break_log.forwards, proved, strict=True) if left] == [0] * sum(
+        proved
+    )
     assert sum(found.break_log.forwards) < sum(plain.break_log.forwards)
 
 
@@ -225,7 +251,8 @@ def test_proofs_are_matched_by_id_and_only_where_they_did_not_fail():
     safe = certify_examples(subject(), data, SIZES, IntervalBounds(), method="interval bounds").examples
     order = np.random.default_rng(0).permutation(len(data))[:50]
     columns = {
-        name: tuple(getattr(safe, name)[at] for at in order) for name in ("ids", "labels", "predicted", "certified_radius", "broken_radius")
+        name: tuple(getattr(safe, name)[at] for at in order)
+        for name in ("ids", "labels", "predicted", "certified_radius", "broken_radius")
     }
     failed = tuple(bool(at % 2) for at in order)
     found = run(certified=replace(safe, invalid=failed, **columns))
@@ -257,7 +284,11 @@ def test_the_curve_over_sizes_is_that_of_the_closed_form():
     x, _y = data.batch(range(len(data)))
     lead = net()(x).detach().diff(dim=1).squeeze(1).double().abs()
     found = run(threats=[Linf(0.1)]).examples.broken_radius
-    inside = [row for row, radius in enumerate(found) if 0 < radius < 0.1 and float(x[row].min()) > 0.1 and float(x[row].max()) < 0.9]
+    inside = [
+        row
+        for row, radius in enumerate(found)
+        if 0 < radius < 0.1 and float(x[row].min()) > 0.1 and float(x[row].max()) < 0.9
+    ]
     assert inside
     for row in inside:
         assert found[row] == pytest.approx(float(lead[row] / weight.abs().sum()), abs=0.1 / 2**10)
@@ -267,11 +298,17 @@ def test_bisection_finds_the_boundary_on_its_way_and_believes_no_point_that_it_d
     x, z = torch.zeros(2, 3), torch.tensor([[0.8, 0.0, 0.0], [0.4, 0.4, 0.4]])
 
     def model(points):
-        return torch.stack((torch.zeros(len(points)), points.sum(1) - 0.3, torch.full((len(points),), -9.0)), 1)
+        return torch.stack(
+            (torch.zeros(len(points)), points.sum(1) - 0.3, torch.full((len(points),), -9.0)), 1
+        )
 
     y = torch.zeros(2, dtype=torch.long)
-    assert minimize_by_bisection(model, x, y, z, Linf(1.0))[0].tolist() == pytest.approx([0.3, 0.1], abs=0.81 / 2**10)
-    assert minimize_by_bisection(model, x, y, z, L2(1.0))[0].tolist() == pytest.approx([0.3, 0.1 * 3**0.5], abs=0.81 / 2**10)
+    assert minimize_by_bisection(model, x, y, z, Linf(1.0))[0].tolist() == pytest.approx(
+        [0.3, 0.1], abs=0.81 / 2**10
+    )
+    assert minimize_by_bisection(model, x, y, z, L2(1.0))[0].tolist() == pytest.approx(
+        [0.3, 0.1 * 3**0.5], abs=0.81 / 2**10
+    )
     nothing, questions = minimize_by_bisection(model, x, y, z, Linf(1.0), targets=torch.tensor([2, 2]))
     assert nothing.tolist() == pytest.approx([0.8, 0.4])
     assert questions.tolist() == [2, 2]
@@ -337,7 +374,15 @@ def test_no_example_at_all_stands_to_be_attacked():
 
 def test_pictures_of_a_model_that_gives_labels_show_no_confidence(tmp_path):
     class Labels:
-        name, num_classes, hash, num_parameters, device, dtype, access = "m", 2, "h", 0, torch.device("cpu"), torch.float32, "labels"
+        name, num_classes, hash, num_parameters, device, dtype, access = (
+            "m",
+            2,
+            "h",
+            0,
+            torch.device("cpu"),
+            torch.float32,
+            "labels",
+        )
 
         def __call__(self, x):
             return nn.functional.one_hot(net()(x).argmax(1), 2).float()
@@ -345,7 +390,9 @@ def test_pictures_of_a_model_that_gives_labels_show_no_confidence(tmp_path):
     def walk(model, x, y, threat, *, seed=0, ids=None):
         return PGD(steps=8)(Classifier(net()), x, y, threat, seed=seed, ids=ids)
 
-    rows = run(named_model(Labels(), "m", "m"), attacks={"walk": walk}, folder=tmp_path, num_pictures=2).gallery
+    rows = run(
+        named_model(Labels(), "m", "m"), attacks={"walk": walk}, folder=tmp_path, num_pictures=2
+    ).gallery
     assert len(rows) == 2
     assert all("%" not in picture.caption for row in rows for picture in row)
     shown = run(folder=tmp_path, num_pictures=2).gallery
@@ -361,7 +408,9 @@ def test_pictures_of_a_family_are_shown_like_those_of_a_ball(tmp_path):
         size = torch.where(broken, threat.measure(params, x), torch.inf)
         return AttackOutcome(z, broken, size, many, 0 * many, none, ("",) * len(x), many * broken, params)
 
-    found = run(threats=[parse("color:brightness=0.4")], attacks={"shine": shine}, folder=tmp_path, num_pictures=2)
+    found = run(
+        threats=[parse("color:brightness=0.4")], attacks={"shine": shine}, folder=tmp_path, num_pictures=2
+    )
     assert len(found.gallery) == 2
     assert all(len(row) == 3 and (tmp_path / row[2].path).exists() for row in found.gallery)
     assert found.rows[0].eps == 1

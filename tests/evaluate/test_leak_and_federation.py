@@ -35,14 +35,21 @@ def test_a_plain_update_gives_the_picture_away_and_a_sum_and_a_private_one_far_l
     assert summed.psnr < plain.psnr - 15
     assert private.psnr < plain.psnr - 15
     assert (len(plain.psnr_by_site), len(summed.psnr_by_site), len(private.psnr_by_site)) == (1, 5, 1)
-    assert summed.leaks == any(found > known for found, known in zip(summed.psnr_by_site, floors, strict=True))
+    assert summed.leaks == any(
+        found > known for found, known in zip(summed.psnr_by_site, floors, strict=True)
+    )
     assert [note for note in leaked[1].notes if "not rebuilt" in note] == []
 
 
 def test_the_pictures_are_files_of_the_run_folder(leaked):
     folder, outcome = leaked
     body = outcome.result
-    pictures = [body.original, body.mean_image.picture, body.nearest_image.picture, *(one.picture for one in body.reconstructions)]
+    pictures = [
+        body.original,
+        body.mean_image.picture,
+        body.nearest_image.picture,
+        *(one.picture for one in body.reconstructions),
+    ]
     from quintain.core.files import sha256_file
 
     assert all(sha256_file(folder / picture.path) == picture.sha256 for picture in pictures)
@@ -50,14 +57,20 @@ def test_the_pictures_are_files_of_the_run_folder(leaked):
 
 @pytest.fixture
 def rebuilt(train, tmp_path, monkeypatch):
-    """The outcome where the attack on the sum finds the pictures given, one for each try, and the others find nothing."""
+    """The outcome where the attack on the sum finds the pictures given, one for each try, and the others find
+    nothing.
+    """
 
     def run(make, show=False, data=train, net=None):
         rows = np.random.default_rng(derive_seed(1, "victims")).permutation(len(data))
         originals, public = data.batch(rows[:5])[0], data.batch(np.sort(rows[5:]))
         answers = [torch.rand(data.shape), *make(originals, *public), *torch.rand(3, *data.shape)]
         tries = iter(answers)
-        monkeypatch.setattr(leak, "invert_gradient", lambda *_given, **_words: InversionResult(next(tries), 0, 0.0, "matching"))
+        monkeypatch.setattr(
+            leak,
+            "invert_gradient",
+            lambda *_given, **_words: InversionResult(next(tries), 0, 0.0, "matching"),
+        )
         return run_leak(net or xray_cnn().eval(), data, seed=1, folder=tmp_path, show=show)
 
     return run
@@ -68,17 +81,31 @@ def noisy(image, spread=0.02):
 
 
 def test_a_sum_that_gives_away_the_picture_of_any_site_is_said_to(rebuilt):
-    outcome = rebuilt(lambda originals, *_public: [torch.zeros_like(originals[0]), noisy(originals[3]), torch.zeros_like(originals[0])])
+    outcome = rebuilt(
+        lambda originals, *_public: [
+            torch.zeros_like(originals[0]),
+            noisy(originals[3]),
+            torch.zeros_like(originals[0]),
+        ]
+    )
     summed = outcome.result.reconstructions[1]
     assert summed.leaks
     assert summed.site == 4
-    assert summed.psnr == summed.psnr_by_site[3] > 30 > summed.baseline_psnr == outcome.result.baseline_psnr_by_site[3]
+    assert (
+        summed.psnr
+        == summed.psnr_by_site[3]
+        > 30
+        > summed.baseline_psnr
+        == outcome.result.baseline_psnr_by_site[3]
+    )
     assert any("gives away the image of site 4" in note for note in outcome.notes)
     assert not any("hides an update" in note or "nothing was rebuilt" in note for note in outcome.notes)
 
 
 def test_what_is_known_without_the_update_is_no_leak(rebuilt):
-    """The mean of a class, and a public picture that happens to be near, beat the mean of all: neither comes from the update."""
+    """The mean of a class, and a public picture that happens to be near, beat the mean of all: neither comes
+    from the update.
+    """
 
     def guesses(originals, public, labels):
         nearest = public[(public - originals[2]).square().flatten(1).mean(1).argmin()]
@@ -87,8 +114,13 @@ def test_what_is_known_without_the_update_is_no_leak(rebuilt):
     outcome = rebuilt(guesses)
     plain, summed, private = outcome.result.reconstructions
     assert not summed.leaks
-    assert all(found <= known for found, known in zip(summed.psnr_by_site, outcome.result.baseline_psnr_by_site, strict=True))
-    assert any("nothing was rebuilt from the sum of 5 that is not known without it" in note for note in outcome.notes)
+    assert all(
+        found <= known
+        for found, known in zip(summed.psnr_by_site, outcome.result.baseline_psnr_by_site, strict=True)
+    )
+    assert any(
+        "nothing was rebuilt from the sum of 5 that is not known without it" in note for note in outcome.notes
+    )
     assert any("says nothing about the two protections" in note for note in outcome.notes)
     assert not plain.leaks
     assert not private.leaks
@@ -97,7 +129,9 @@ def test_what_is_known_without_the_update_is_no_leak(rebuilt):
 def test_a_private_update_that_leaks_is_said_to(train, tmp_path, monkeypatch):
     rows = np.random.default_rng(derive_seed(1, "victims")).permutation(len(train))
     first = train.batch(rows[:1])[0][0]
-    monkeypatch.setattr(leak, "invert_gradient", lambda *_given, **_words: InversionResult(noisy(first), 0, 0.0, "gradient"))
+    monkeypatch.setattr(
+        leak, "invert_gradient", lambda *_given, **_words: InversionResult(noisy(first), 0, 0.0, "gradient")
+    )
     outcome = run_leak(xray_cnn().eval(), train, seed=1, folder=tmp_path, show=False)
     assert outcome.result.reconstructions[2].leaks
     assert any("its noise is too small" in note for note in outcome.notes)
@@ -109,12 +143,23 @@ def few(labels=(0, 1, 0, 1, 0, 1)):
     return from_arrays(np.random.default_rng(0).random((6, 8, 8)).astype(np.float32), list(labels))
 
 
-def test_a_picture_of_one_color_is_known_without_an_update_and_few_public_pictures_are_said_to_be_no_floor(rebuilt):
+def test_a_picture_of_one_color_is_known_without_an_update_and_few_public_pictures_are_said_to_be_no_floor(
+    rebuilt,
+):
     """Grey is nearer to a picture of noise than another picture of noise, or the mean of one, is."""
-    outcome = rebuilt(lambda originals, *_: torch.full((3, *originals.shape[1:]), 0.5), data=few([1] * 6), net=certain())
+    outcome = rebuilt(
+        lambda originals, *_: torch.full((3, *originals.shape[1:]), 0.5), data=few([1] * 6), net=certain()
+    )
     summed, body = outcome.result.reconstructions[1], outcome.result
-    assert body.baseline_psnr_by_site[0] == body.constant_image.psnr > max(body.mean_image.psnr, body.nearest_image.psnr) + 1
-    assert all(known >= grey > known - 1 for grey, known in zip(summed.psnr_by_site, body.baseline_psnr_by_site, strict=True))
+    assert (
+        body.baseline_psnr_by_site[0]
+        == body.constant_image.psnr
+        > max(body.mean_image.psnr, body.nearest_image.psnr) + 1
+    )
+    assert all(
+        known >= grey > known - 1
+        for grey, known in zip(summed.psnr_by_site, body.baseline_psnr_by_site, strict=True)
+    )
     assert not summed.leaks
     assert any("only 1 public picture to compare with" in note for note in outcome.notes)
 
@@ -122,15 +167,21 @@ def test_a_picture_of_one_color_is_known_without_an_update_and_few_public_pictur
 def test_a_private_update_that_is_nearer_than_few_public_pictures_says_little(monkeypatch, tmp_path):
     rows = np.random.default_rng(derive_seed(1, "victims")).permutation(6)
     first = few().batch(rows[:1])[0][0]
-    monkeypatch.setattr(leak, "invert_gradient", lambda *_given, **_words: InversionResult(first, 0, 0.0, "gradient"))
+    monkeypatch.setattr(
+        leak, "invert_gradient", lambda *_given, **_words: InversionResult(first, 0, 0.0, "gradient")
+    )
     notes = run_leak(certain(), few(), seed=1, folder=tmp_path, show=False).notes
     assert any("that says little, with so few public pictures" in note for note in notes)
     assert not any("its noise is too small" in note for note in notes)
 
 
 def certain():
-    """A net whose answer is class 0 with a probability of 1, so that only examples of class 1 have a gradient."""
-    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)).eval()
+    """A net whose answer is class 0 with a probability of 1, so that only examples of class 1 have a
+    gradient.
+    """
+    net = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(64, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)
+    ).eval()
     with torch.no_grad():
         net[3].weight.zero_()
         net[3].bias.copy_(torch.tensor([200.0, -200.0]))
@@ -154,7 +205,10 @@ def test_private_pictures_are_stored_only_where_asked(rebuilt, tmp_path):
     nothing = lambda originals, *_public: torch.zeros(3, *originals.shape[1:])  # noqa: E731
     hidden = rebuilt(nothing)
     assert hidden.result.original is None
-    assert [one.picture for one in (*hidden.result.reconstructions, hidden.result.mean_image, hidden.result.nearest_image)] == [None] * 5
+    assert [
+        one.picture
+        for one in (*hidden.result.reconstructions, hidden.result.mean_image, hidden.result.nearest_image)
+    ] == [None] * 5
     assert list(tmp_path.rglob("*.png")) == []
     assert any("--show-private" in note for note in hidden.notes)
     rebuilt(nothing, show=True)
@@ -185,12 +239,25 @@ def test_sites_that_train_together(train, tmp_path):
     assert sum(sum(site.class_counts) for site in body.sites) == len(train)
     assert len(body.sites) == 4
     assert "Bonawitz" in body.protocol
-    assert "a site has at most 50% of a sum's weight, in the smallest sum less what 1 of its sites may take off it" in seen.notes
-    (cut,) = [note for note in seen.notes if note.startswith("weights are numbers of examples, cut where a sum would come near to")]
+    assert (
+        "a site has at most 50% of a sum's weight, in the smallest sum less what 1 of its sites may take off "
+        "it" in seen.notes
+    )
+    (cut,) = [
+        note
+        for note in seen.notes
+        if note.startswith("weights are numbers of examples, cut where a sum would come near to")
+    ]
     counts = {site.name: sum(site.class_counts) for site in body.sites}
-    least = min(counts.values())  # three of four survive and one of them may be the server's: only equal weights hide the other two
-    assert all(f"{name} weighs {least} and not {count}" in cut for name, count in counts.items() if count > least)
-    told = [note for note in seen.notes if note.startswith(f"{body.rounds[1].dropped[0]} is in one of the sums")]
+    least = min(
+        counts.values()
+    )  # three of four survive and one of them may be the server's: only equal weights hide the other two
+    assert all(
+        f"{name} weighs {least} and not {count}" in cut for name, count in counts.items() if count > least
+    )
+    told = [
+        note for note in seen.notes if note.startswith(f"{body.rounds[1].dropped[0]} is in one of the sums")
+    ]
     assert len(told) == 2
     assert all("secure sums do not hide that, differential privacy does" in note for note in told)
     assert (tmp_path / body.model.path).exists()

@@ -23,7 +23,9 @@ from quintain.results.verdict import Decision
 BUDGET = PrivacyTarget(epsilon=3.0, batch_size=60, steps=40)
 OFTEN = replace(BUDGET, batch_size=150)
 QUICK = replace(BUDGET, steps=20)
-"""Enough for faults that every step shows on each of the canaries: thousands of numbers. Canaries are compared over all steps."""
+"""Enough for faults that every step shows on each of the canaries: thousands of numbers. Canaries are
+compared over all steps.
+"""
 
 
 def data(count=600, classes=2):
@@ -47,19 +49,25 @@ def audit(budget=BUDGET, **words):
 
 
 def often(**words):
-    """Each canary is surely drawn: what is trained without noise then crosses the claim, not only most times."""
+    """Each canary is surely drawn: what is trained without noise then crosses the claim, not only most
+    times.
+    """
     return audit(replace(QUICK, batch_size=300), **words)
 
 
 @pytest.fixture
 def run_alone(monkeypatch):
-    """What the audited run tells of itself is enough for many a fault: the measurements on made-up records are left out, to save time."""
+    """What the audited run tells of itself is enough for many a fault: the measurements on made-up records
+    are left out, to save time.
+    """
     monkeypatch.setattr("quintain.evaluate.steps.audit.measurements", lambda *_plan, **_words: ())
 
 
 @pytest.fixture
 def without_sensitivity(monkeypatch):
-    """The measurements on made-up records, without the one that takes longest and that no draw of noise or of batches can change."""
+    """The measurements on made-up records, without the one that takes longest and that no draw of noise or of
+    batches can change.
+    """
     nothing = Measurement("sensitivity", 0.0, 0.0, 1.0, "left out")
     monkeypatch.setattr("quintain.dp.mechanism_tests._sensitivity", lambda *_: nothing)
 
@@ -72,7 +80,9 @@ def noise_alone(monkeypatch, without_sensitivity):
 
 @pytest.fixture(scope="module")
 def audited():
-    """At a rate of 1/4, each canary is drawn in 40 steps but for a chance of 1e-5, so that the control shows what it can."""
+    """At a rate of 1/4, each canary is drawn in 40 steps but for a chance of 1e-5, so that the control shows
+    what it can.
+    """
     return audit(OFTEN)
 
 
@@ -95,7 +105,11 @@ def test_the_audited_plan_is_the_claimed_one(audited):
     plan = OFTEN.plan(600)
     assert audited.result.plan.sample_rate == 0.25
     records = Protected(600, audited.result.audit.lower.quantity.data_hash)
-    assert audited.claims[0].bracket.quantity == epsilon_upper_bound(plan, records, 3.0).quantity == audited.result.audit.lower.quantity
+    assert (
+        audited.claims[0].bracket.quantity
+        == epsilon_upper_bound(plan, records, 3.0).quantity
+        == audited.result.audit.lower.quantity
+    )
 
 
 @pytest.mark.xdist_group("audited")
@@ -116,7 +130,9 @@ def test_privatize_spends_at_most_the_budget(tmp_path):
     assert outcome.result.plan.epsilon <= 3.0
     assert outcome.claims[1].bracket.upper.value == outcome.result.plan.epsilon
     assert outcome.claims[1].bracket.lower.basis is Basis.TRIVIAL
-    assert outcome.result.training.clean_counts.accuracy > outcome.result.training.clean_counts.majority_accuracy
+    assert (
+        outcome.result.training.clean_counts.accuracy > outcome.result.training.clean_counts.majority_accuracy
+    )
     assert outcome.result.nonprivate_counts.num_examples == 100
     assert 0 <= outcome.result.clipped_fraction <= 1
     assert (tmp_path / outcome.result.training.model.path).exists()
@@ -210,10 +226,17 @@ def test_crossings_are_repeated_with_fresh_coins_until_they_contradict(monkeypat
     run, (claim,) = outcome.result.audit, outcome.claims
     assert claim.bracket.consistency is Consistency.CONTRADICTION
     assert len(run.repeated_epsilons) == 4
-    assert run.lower.at_confidence(1 - 1e-6) == min(run.lower.value, *run.repeated_epsilons) > claim.bracket.upper.value
+    assert (
+        run.lower.at_confidence(1 - 1e-6)
+        == min(run.lower.value, *run.repeated_epsilons)
+        > claim.bracket.upper.value
+    )
     assert run.lower.at_confidence(0.95) == run.lower.value
     assert any("probability at most 3.1e-07" in note for note in outcome.notes)
-    with pytest.raises(ContradictionError, match=r"audited:epsilon: \d\.\d+ > \d.*the audit shows more than the accountant allows"):
+    with pytest.raises(
+        ContradictionError,
+        match=r"audited:epsilon: \d\.\d+ > \d.*the audit shows more than the accountant allows",
+    ):
         alarm(outcome)
 
 
@@ -229,13 +252,19 @@ def test_three_crossings_at_99_percent_and_more_for_a_run_of_many_comparisons(mo
 
 
 def test_a_crossing_that_does_not_come_back_stays_suspect(monkeypatch):
-    """The first training has no noise, the next one has: chance is not excluded, and nobody wins by repeating."""
+    """The first training has no noise, the next one has: chance is not excluded, and nobody wins by
+    repeating.
+    """
     silent(monkeypatch, trainings=1)
     unmeasured(monkeypatch)
     outcome = often()
     assert outcome.claims[0].bracket.consistency is Consistency.SUSPECT
     assert len(outcome.result.audit.repeated_epsilons) == 1
-    assert outcome.result.audit.repeated_epsilons[0] <= outcome.claims[0].bracket.upper.value < outcome.result.audit.lower.value
+    assert (
+        outcome.result.audit.repeated_epsilons[0]
+        <= outcome.claims[0].bracket.upper.value
+        < outcome.result.audit.lower.value
+    )
     assert any("suspect" in note for note in outcome.notes)
     alarm(outcome)
     assert exit_code((), outcome.claims) == ExitCode.UNDECIDED
@@ -285,7 +314,11 @@ def test_mutant_the_same_noise_at_every_step(monkeypatch, without_sensitivity):
         real(RandomStream(bytes(32)), into, scale, by)
 
     stream_fault(monkeypatch, "add_gaussian", again)
-    assert failed(audit(QUICK)) >= {"canary noise over steps", "canary noise of two steps", "noise between steps, fit"}
+    assert failed(audit(QUICK)) >= {
+        "canary noise over steps",
+        "canary noise of two steps",
+        "noise between steps, fit",
+    }
 
 
 def test_mutant_noise_that_is_used_twice_many_steps_apart(monkeypatch, run_alone):
@@ -314,7 +347,9 @@ def test_mutant_one_step_in_twenty_without_noise(monkeypatch, run_alone):
 
 
 def test_mutant_turns_of_the_counter_that_overlap(monkeypatch, run_alone):
-    """Each step's noise is that of the one before, 64 numbers further on, as long as the two meet and no key is kept."""
+    """Each step's noise is that of the one before, 64 numbers further on, as long as the two meet and no key
+    is kept.
+    """
     stream_fault(monkeypatch, "seek", lambda _real, stream, turn: stream._start_cipher(turn << 4))
     wide = nn.Sequential(nn.Linear(12, 60), nn.Linear(60, 2))
     assert "noise of the net elsewhere" in failed(run_audit(wide, data(), QUICK, canaries=300))
@@ -336,14 +371,22 @@ def test_mutant_one_noise_for_neighboring_numbers(monkeypatch, run_alone):
 
 def test_mutant_batches_of_a_fixed_size(monkeypatch, without_sensitivity):
     def fixed(_real, stream, records, expected):
-        return np.sort(np.argsort(stream.words(records))[:expected]) if expected < records else np.arange(records)
+        return (
+            np.sort(np.argsort(stream.words(records))[:expected])
+            if expected < records
+            else np.arange(records)
+        )
 
     stream_fault(monkeypatch, "poisson_sample", fixed)
     assert failed(audit(QUICK)) >= {"batch size spread, audited run", "batch size spread, fit"}
 
 
 def test_mutant_twice_the_sampling_rate_shows_on_the_canaries_themselves(monkeypatch, run_alone):
-    stream_fault(monkeypatch, "poisson_sample", lambda real, stream, records, expected: real(stream, records, min(2 * expected, records)))
+    stream_fault(
+        monkeypatch,
+        "poisson_sample",
+        lambda real, stream, records, expected: real(stream, records, min(2 * expected, records)),
+    )
     outcome = audit(replace(QUICK, epsilon=30.0))
     assert failed(outcome) >= {"canary push", "batch size, audited run"}
 
@@ -353,17 +396,23 @@ def test_mutant_of_norms_that_leave_biases_out_shows_on_the_net_itself(monkeypat
     from quintain.dp.per_example.grads import DenseGrads
 
     real = DenseGrads.squared_norms
-    monkeypatch.setattr(DenseGrads, "squared_norms", lambda found: real(found) * (found.rows.dtype != torch.float32))
+    monkeypatch.setattr(
+        DenseGrads, "squared_norms", lambda found: real(found) * (found.rows.dtype != torch.float32)
+    )
     assert failed(audit(QUICK)) == {"sensitivity of the net"}
 
 
 def test_mutant_of_an_accountant_that_takes_the_noise_for_larger_is_told_by_another(monkeypatch, run_alone):
-    """The plan, the claim and the run's ledger agree on it, and an audit of this size sees less than the truth."""
+    """The plan, the claim and the run's ledger agree on it, and an audit of this size sees less than the
+    truth.
+    """
     from quintain.dp.accounting import pld
 
     real = pld._single_step_pld
     monkeypatch.setattr(pld, "_composed_pld", lru_cache(pld._composed_pld.__wrapped__))
-    monkeypatch.setattr(pld, "_single_step_pld", lambda sigma, rate, interval: real(1.5 * sigma, rate, interval))
+    monkeypatch.setattr(
+        pld, "_single_step_pld", lambda sigma, rate, interval: real(1.5 * sigma, rate, interval)
+    )
     outcome = audit(replace(BUDGET, epsilon=2.5))
     assert failed(outcome) == {"accountant"}
 
@@ -413,7 +462,9 @@ def test_mutant_no_noise_where_the_key_is_kept_as_in_privatize(monkeypatch, run_
     from quintain.dp.step.optimizer import DPOptimizer
 
     real = DPOptimizer._noise_stream
-    monkeypatch.setattr(DPOptimizer, "_noise_stream", lambda self, turn: None if self._key_is_kept else real(self, turn))
+    monkeypatch.setattr(
+        DPOptimizer, "_noise_stream", lambda self, turn: None if self._key_is_kept else real(self, turn)
+    )
     assert failed(audit(QUICK)) >= {"canary noise", "noise of the net"}
 
 
@@ -432,9 +483,14 @@ def exactly(monkeypatch, change):
 
 TOO_EXACT = {
     "of one length": (lambda z, _: z * (len(z) ** 0.5 / z.double().norm()), {"noise, squares, fit"}),
-    "of one mean and spread": (lambda z, _: (z - z.mean()) / z.std(), {"noise, sums, fit", "noise, squares, fit"}),
+    "of one mean and spread": (
+        lambda z, _: (z - z.mean()) / z.std(),
+        {"noise, sums, fit", "noise, squares, fit"},
+    ),
     "of one mean in each parameter": (
-        lambda z, sums: torch.cat([one - one.mean() for one in z.split([p.numel() for p in sums._parameters])]),
+        lambda z, sums: torch.cat(
+            [one - one.mean() for one in z.split([p.numel() for p in sums._parameters])]
+        ),
         {"noise, sums, fit", "noise of the net, sums"},
     ),
 }
@@ -449,7 +505,9 @@ def test_mutant_noise_that_comes_out_too_exactly(fault, monkeypatch, noise_alone
     assert failed(outcome) >= expected
 
 
-def test_mutant_sizes_of_the_noise_that_come_again_with_fresh_signs_from_the_fourth_step_on(monkeypatch, run_alone):
+def test_mutant_sizes_of_the_noise_that_come_again_with_fresh_signs_from_the_fourth_step_on(
+    monkeypatch, run_alone
+):
     drawn = {}
 
     def again(z, sums):
@@ -457,7 +515,10 @@ def test_mutant_sizes_of_the_noise_that_come_again_with_fresh_signs_from_the_fou
         return last[-1].abs() * z.sign() if len(last) >= 4 and len(last) % 2 else z
 
     exactly(monkeypatch, again)
-    assert failed(audit(QUICK)) >= {"canary noise without signs between steps, even", "canary noise without signs of two steps"}
+    assert failed(audit(QUICK)) >= {
+        "canary noise without signs between steps, even",
+        "canary noise without signs of two steps",
+    }
 
 
 def test_a_net_without_gradients_says_that_its_clipping_was_not_measured(run_alone):
@@ -472,7 +533,9 @@ def test_a_net_without_gradients_says_that_its_clipping_was_not_measured(run_alo
 
 @pytest.mark.xdist_group("audited")
 def test_false_alarms_are_shared_over_all_measurements(audited):
-    """One that is as unlikely as the whole level, among many, is no alarm: chance is stated once, over all of them."""
+    """One that is as unlikely as the whole level, among many, is no alarm: chance is stated once, over all of
+    them.
+    """
     tests = audited.result.mechanism_tests
     assert len(tests) > 15
     assert len({test.name for test in tests}) == len(tests)

@@ -1,4 +1,6 @@
-"""Private training beside the plain one: what is shown on the way, what is compared, and what is kept of a run that broke off."""
+"""Private training beside the plain one: what is shown on the way, what is compared, and what is kept of a
+run that broke off.
+"""
 
 from contextlib import contextmanager
 from dataclasses import replace
@@ -61,13 +63,23 @@ def test_epsilon_so_far_stands_beside_accuracy(tmp_path):
 
 def test_without_a_place_for_its_state_nothing_is_shown_and_nothing_kept(tmp_path):
     progress = Watched()
-    run_privatize(net(), data(), data(100), BUDGET, folder=tmp_path, nonprivate_counts=ClassCounts((1, 1), (2, 2)), progress=progress)
+    run_privatize(
+        net(),
+        data(),
+        data(100),
+        BUDGET,
+        folder=tmp_path,
+        nonprivate_counts=ClassCounts((1, 1), (2, 2)),
+        progress=progress,
+    )
     assert progress.told == []
     assert [path.name for path in tmp_path.iterdir()] == ["models"]
 
 
 def test_trainings_are_compared_in_order_and_the_asked_one_is_done_once(tmp_path):
-    outcome = run_privatize(net(), data(), data(100), BUDGET, folder=tmp_path, epsilons=(1.0, 3.0, 8.0), batch_sizes=(30, 60))
+    outcome = run_privatize(
+        net(), data(), data(100), BUDGET, folder=tmp_path, epsilons=(1.0, 3.0, 8.0), batch_sizes=(30, 60)
+    )
     body = outcome.result
     epsilons = [one.plan.epsilon for one in body.epsilon_sweep]
     assert epsilons == sorted(epsilons)
@@ -95,11 +107,18 @@ def test_what_is_left_of_a_run_that_broke_off_speaks_of_the_steps_that_are_safe(
 
 
 def test_nothing_is_left_of_a_run_that_did_no_step(tmp_path):
-    assert partial_privatize(net(), data(), data(), BUDGET, folder=tmp_path, unfinished=tmp_path / "u", reason="interrupted") is None
+    assert (
+        partial_privatize(
+            net(), data(), data(), BUDGET, folder=tmp_path, unfinished=tmp_path / "u", reason="interrupted"
+        )
+        is None
+    )
 
 
 def test_more_noise_buys_more_steps():
-    few, many = (run_plan(BUDGET, 600, noise_multiplier=noise, batch_sizes=(30,)).result for noise in (1.0, 2.0))
+    few, many = (
+        run_plan(BUDGET, 600, noise_multiplier=noise, batch_sizes=(30,)).result for noise in (1.0, 2.0)
+    )
     assert few.steps_within_budget < many.steps_within_budget
     assert few.plan.epsilon > many.plan.epsilon
     assert few.noise_grid == many.noise_grid

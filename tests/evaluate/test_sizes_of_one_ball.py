@@ -12,7 +12,9 @@ def test_sizes_of_one_ball_rise() -> None:
     assert common_threat_type([L1(12)]) == "l1"
 
 
-@pytest.mark.parametrize("threats", [[], [L0(1), L1(1)], [Mask("disc", 0.1), Mask("border", 0.1)], [Linf(0.1), Mask("disc", 0.1)]])
+@pytest.mark.parametrize(
+    "threats", [[], [L0(1), L1(1)], [Mask("disc", 0.1), Mask("border", 0.1)], [Linf(0.1), Mask("disc", 0.1)]]
+)
 def test_what_is_no_larger_size_of_the_same_is_refused(threats: list) -> None:
     with pytest.raises(SettingError, match="all of one type"):
         sorted_by_size(threats)

@@ -59,7 +59,9 @@ def test_pictures_survive_to_a_level_of_255(tmp_path, channels):
     assert (back - picture).abs().max() <= 0.5 / 255 + 1e-6
 
 
-@pytest.mark.parametrize(("shape", "yes"), [((1, 28, 28), True), ((3, 8, 8), True), ((4, 8, 8), False), ((784,), False)])
+@pytest.mark.parametrize(
+    ("shape", "yes"), [((1, 28, 28), True), ((3, 8, 8), True), ((4, 8, 8), False), ((784,), False)]
+)
 def test_what_can_be_drawn(shape, yes):
     assert drawable(shape) is yes
 
@@ -73,7 +75,9 @@ def test_a_check_counts_classes_and_finds_nothing_wrong_with_the_bundled_data():
 
 def test_a_record_says_how_it_came_about():
     body = run_check(load_data("xrays"), None).result
-    record = record_step(lambda: StepOutput(body, notes=("n",)), command="quintain check", seed=3, data=("xrays", "h"))
+    record = record_step(
+        lambda: StepOutput(body, notes=("n",)), command="quintain check", seed=3, data=("xrays", "h")
+    )
     assert record.provenance.seconds >= 0
     assert record.provenance.threads == torch.get_num_threads()
     assert PackageVersion("torch", version("torch")) in record.provenance.versions

@@ -88,7 +88,12 @@ def test_an_example_whose_vote_gives_no_number_is_an_error_and_the_others_are_ju
     base = named_model(Classifier(Cliff().eval(), num_classes=2), "cliff", "cliff")
     _, result, claims = certify_smoothed(base, data, [L2(0.05)], replace(PLAN, sigma=0.05), seed=1)
     assert result.examples.invalid == (False, False, True, False)
-    assert result.examples.states(0.05) == (ExampleState.CERTIFIED, ExampleState.CERTIFIED, ExampleState.ERROR, ExampleState.WRONG)
+    assert result.examples.states(0.05) == (
+        ExampleState.CERTIFIED,
+        ExampleState.CERTIFIED,
+        ExampleState.ERROR,
+        ExampleState.WRONG,
+    )
     assert claims[0].bracket.num_invalid == 1
     assert (claims[0].bracket.lower.value, claims[0].bracket.upper.value) == (0.5, 0.75)
 
@@ -121,7 +126,9 @@ def test_a_base_that_only_answers_is_certified_and_attacked_by_estimates():
     data = points(30)
     for access, most in (("scores", 0.1), ("labels", 0.1)):
         asked = BlackBox(answers(plain, access), access=access, num_classes=2)
-        attacks, result, claims = certify_smoothed(named_model(asked, "half", "half-space"), data, [L2(0.1)], PLAN, seed=4)
+        attacks, result, claims = certify_smoothed(
+            named_model(asked, "half", "half-space"), data, [L2(0.1)], PLAN, seed=4
+        )
         _, whole, _ = certify_smoothed(plain, data, [L2(0.1)], PLAN, seed=4)
         assert result.examples.certified_radius == whole.examples.certified_radius
         assert (attacks.rows[0].backwards, attacks.rows[0].forwards) == (0, 2 * NOISE_PAIRS * PLAN.steps)
@@ -133,7 +140,10 @@ def test_a_base_that_only_answers_is_certified_and_attacked_by_estimates():
 
 
 def test_the_estimated_gradient_is_that_of_a_halfspace():
-    smooth, x = SmoothedClassifier(halfspace().model, 0.5), torch.tensor([[0.5, 0.4], [0.2, 0.9]], requires_grad=True)
+    smooth, x = (
+        SmoothedClassifier(halfspace().model, 0.5),
+        torch.tensor([[0.5, 0.4], [0.2, 0.9]], requires_grad=True),
+    )
     (found,) = torch.autograd.grad(with_estimated_gradients(smooth, 3)(x)[:, 1].sum(), x)
     (exact,) = torch.autograd.grad(replace(smooth, surrogate_samples=4000)(x)[:, 1].sum(), x)
     assert torch.cosine_similarity(found, exact).min() > 0.95
@@ -144,7 +154,9 @@ def test_a_defence_is_not_trained_where_its_certificate_could_never_reach(monkey
     monkeypatch.setattr(harden, "train_defense", None)
     settings = {"sigma": 0.25, "attacks": {}, "folder": tmp_path}
     with pytest.raises(
-        SettingError, match=r"eps = 5 can never be certified: 10,000 noise samples at sigma = 0\.25 .* reach 0\.7996 at most"
+        SettingError,
+        match=r"eps = 5 can never be certified: 10,000 noise samples at sigma = 0\.25 "
+        r".* reach 0\.7996 at most",
     ):
         run_harden(nn.Linear(2, 2), points(), points(), "gaussian", threat=L2(5.0), **settings)
 

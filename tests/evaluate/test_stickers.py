@@ -52,7 +52,11 @@ class Fit:
 def halves(count: int, seed: int) -> Dataset:
     generator = np.random.default_rng(seed)
     labels = np.arange(count) % 2
-    images = (0.2 + 0.6 * labels[:, None, None, None] * np.ones((1, 1, 8, 8)) + 0.1 * generator.random((count, 1, 8, 8))).astype(np.float32)
+    images = (
+        0.2
+        + 0.6 * labels[:, None, None, None] * np.ones((1, 1, 8, 8))
+        + 0.1 * generator.random((count, 1, 8, 8))
+    ).astype(np.float32)
     return from_arrays(images, labels, name="halves")
 
 
@@ -71,7 +75,9 @@ def test_a_sticker_is_judged_on_what_it_has_not_seen_beside_its_control(tmp_path
 def test_pictures_that_it_was_fitted_on_do_not_count() -> None:
     train = halves(10, 0)
     both = from_arrays(
-        np.concatenate([train.batch(range(10))[0].numpy(), halves(4, 5).batch(range(4))[0].numpy()]), np.arange(14) % 2, name="both"
+        np.concatenate([train.batch(range(10))[0].numpy(), halves(4, 5).batch(range(4))[0].numpy()]),
+        np.arange(14) % 2,
+        name="both",
     )
     subject = named_model(q.Classifier(Bright().eval(), num_classes=2), "net", "net")
     assert evaluate_sticker(subject, train, both, Fit(), "a dot").eligible == 2

@@ -1,4 +1,6 @@
-"""Signs of weak attacks: each fires on a model or an attack that was planted for it, and none on an honest net."""
+"""Signs of weak attacks: each fires on a model or an attack that was planted for it, and none on an honest
+net.
+"""
 
 from dataclasses import dataclass
 from functools import cache
@@ -55,19 +57,25 @@ class Idle:
 
     def __call__(self, model, x, y, threat, *, seed=0, ids=None):
         many, none = torch.zeros(len(x), dtype=torch.long), torch.zeros(len(x), dtype=torch.bool)
-        return AttackOutcome(x, none, torch.full((len(x),), torch.inf).double(), many, many, none, ("",) * len(x), many)
+        return AttackOutcome(
+            x, none, torch.full((len(x),), torch.inf).double(), many, many, none, ("",) * len(x), many
+        )
 
 
 def attacked(way, threat=None, attacks=None, data=None, **words):
     subject = named_model(Classifier(Planted(way).eval() if way else net(), num_classes=2), "m", "model")
-    return run_attacks(subject, data or points(), [threat or Linf(0.05)], attacks or {"pgd": PGD(20)}, **words)
+    return run_attacks(
+        subject, data or points(), [threat or Linf(0.05)], attacks or {"pgd": PGD(20)}, **words
+    )
 
 
 def fired(way, *arguments, **words):
     return {sign.name for sign in attacked(way, *arguments, **words).diagnostics.triggered}
 
 
-@pytest.mark.parametrize("threat", [Linf(0.01), Linf(0.05), Linf(0.3), Linf(0.0), L2(0.1)], ids=lambda threat: threat.spec)
+@pytest.mark.parametrize(
+    "threat", [Linf(0.01), Linf(0.05), Linf(0.3), Linf(0.0), L2(0.1)], ids=lambda threat: threat.spec
+)
 def test_an_honest_net_is_trusted(threat):
     trust = attacked(None, threat, {"pgd": PGD()}).diagnostics
     assert trust.triggered == ()
@@ -103,7 +111,10 @@ MODELS = {
     "softmax x 1e4": (lambda inner, x: 1e4 * inner(x).softmax(1), {"outputs that look like probabilities"}),
     "saturated": (lambda inner, x: 1e4 * inner(x), {"saturated outputs"}),
     "random": (lambda inner, x: inner(x) + torch.randn(len(x), 2), {"randomness between calls"}),
-    "a little random": (lambda inner, x: inner(x) * (1 + 1e-2 * torch.rand(len(x), 2)), {"randomness between calls"}),
+    "a little random": (
+        lambda inner, x: inner(x) * (1 + 1e-2 * torch.rand(len(x), 2)),
+        {"randomness between calls"},
+    ),
     "NaN": (lambda inner, x: torch.where(x[:, :1] > 0.95, torch.nan, inner(x)), {"invalid outputs"}),
     "no gradient": (lambda inner, x: inner(x).detach(), {"zero gradients"}),
     "exploding": (lambda inner, x: inner(Wild.apply(x)), {"exploding gradients"}),
@@ -126,11 +137,15 @@ def test_a_loss_that_still_rises_at_the_end_asks_for_more_steps():
         far = (x - 0.5031).abs().clamp(min=1e-6).log().mean(1)
         return torch.stack((far + 20, torch.zeros_like(far)), 1)
 
-    assert "loss still rising" in fired(needle, Linf(0.3), data=from_arrays(points().batch(range(40))[0].numpy(), [0] * 40, num_classes=2))
+    assert "loss still rising" in fired(
+        needle, Linf(0.3), data=from_arrays(points().batch(range(40))[0].numpy(), [0] * 40, num_classes=2)
+    )
 
 
 def test_an_attack_that_gives_up_is_beaten_by_one_step_by_chance_and_by_another_start():
-    assert {"one step beats many", "random points beat the attacks", "restarts still help"} <= fired(None, Linf(0.2), {"idle": Idle()})
+    assert {"one step beats many", "random points beat the attacks", "restarts still help"} <= fired(
+        None, Linf(0.2), {"idle": Idle()}
+    )
 
 
 @dataclass(frozen=True)
@@ -149,7 +164,9 @@ class Guess:
         size = torch.where(broken, threat.measure(best, x), torch.inf)
         asked = torch.full((len(x),), 200)
         by = tuple("square" if hit else "" for hit in broken)
-        return AttackOutcome(best.detach(), broken, size, asked, 0 * asked, torch.zeros_like(broken), by, asked * broken)
+        return AttackOutcome(
+            best.detach(), broken, size, asked, 0 * asked, torch.zeros_like(broken), by, asked * broken
+        )
 
 
 def test_a_score_attack_that_breaks_what_gradients_cannot_is_a_sign_and_one_that_repeats_them_is_none():
@@ -193,7 +210,14 @@ def test_scores_and_labels_alone_are_asked_for_no_gradient():
     trained = net()
 
     class Asked:
-        name, num_classes, hash, num_parameters, device, dtype = "m", 2, "h", 0, torch.device("cpu"), torch.float32
+        name, num_classes, hash, num_parameters, device, dtype = (
+            "m",
+            2,
+            "h",
+            0,
+            torch.device("cpu"),
+            torch.float32,
+        )
 
         def __init__(self, access):
             self.access = access
@@ -201,11 +225,19 @@ def test_scores_and_labels_alone_are_asked_for_no_gradient():
         def __call__(self, x):
             with torch.no_grad():
                 logits = trained(x)
-            return nn.functional.one_hot(logits.argmax(1), 2).float() if self.access == "labels" else logits.softmax(1)
+            return (
+                nn.functional.one_hot(logits.argmax(1), 2).float()
+                if self.access == "labels"
+                else logits.softmax(1)
+            )
 
     for access, doubts in (("scores", {"outputs that look like probabilities"}), ("labels", set())):
-        result = run_attacks(named_model(Asked(access), "m", "m"), points(), [Linf(0.05)], {"square": Guess()})
-        assert {sign.name for sign in result.diagnostics.triggered} - {"random points beat the attacks"} == doubts
+        result = run_attacks(
+            named_model(Asked(access), "m", "m"), points(), [Linf(0.05)], {"square": Guess()}
+        )
+        assert {sign.name for sign in result.diagnostics.triggered} - {
+            "random points beat the attacks"
+        } == doubts
 
 
 def test_the_unlimited_ball_holds_the_whole_box():

@@ -10,13 +10,21 @@ SERVING = {"http_server"}
 """What runs until it is stopped; ``http_black_box`` starts it."""
 
 TEAM = "private_torchrun"
-"""What starts two processes, each of which imports all for itself; in forks it takes a quarter of the time."""
+"""What starts two processes, each of which imports all for itself; in forks it takes a quarter of the
+time.
+"""
 
-EXAMPLES = sorted(path for path in (Path(__file__).parents[2] / "examples").glob("*.py") if path.stem not in SERVING)
+EXAMPLES = sorted(
+    path for path in (Path(__file__).parents[2] / "examples").glob("*.py") if path.stem not in SERVING
+)
 
 
 @pytest.mark.parametrize(
-    "path", [pytest.param(path, id=path.stem, marks=pytest.mark.exhaustive if path.stem == TEAM else ()) for path in EXAMPLES]
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=pytest.mark.exhaustive if path.stem == TEAM else ())
+        for path in EXAMPLES
+    ],
 )
 def test_an_example_runs_and_says_something(path, fresh, tmp_path):
     told = fresh(path, home=tmp_path)
@@ -50,5 +58,7 @@ def test_an_example_that_fails_would_be_seen(fresh, tmp_path, text, code, compla
 
 def test_what_one_example_imports_is_not_there_for_the_next(fresh, tmp_path):
     path = tmp_path / "example.py"
-    path.write_text("import sys; print([name for name in sys.modules if name.startswith('quintain')]); import quintain.dp")
+    path.write_text(
+        "import sys; print([name for name in sys.modules if name.startswith('quintain')]); import quintain.dp"
+    )
     assert [fresh(path, home=tmp_path).out for _ in range(2)] == ["[]\n", "[]\n"]

@@ -30,22 +30,31 @@ class Federation:
         return replies
 
     def run(self, until: type = client.Done, tamper: Callable = lambda outgoing: outgoing):
-        """Play the round until the sites are in a state of this type; the server's state and what it would send next."""
+        """Play the round until the sites are in a state of this type; the server's state and what it would
+        send next.
+        """
         state, outgoing = server.open_round(self.policy)
         while not isinstance(self.sites[0], until):
             state, outgoing = server.step(state, self.deliver(tamper(outgoing)))
         return state, outgoing
 
 
-def federation(n=4, *, threshold=None, minimum=None, corrupt=1, length=3, seed=0, round_id=bytes(16)) -> Federation:
+def federation(
+    n=4, *, threshold=None, minimum=None, corrupt=1, length=3, seed=0, round_id=bytes(16)
+) -> Federation:
     entropy = random.Random(seed).randbytes
     identities = [Identity.create(f"site-{i}", entropy) for i in range(n)]
     encoding = Encoding(length, 1.0, 1000, n)
     t = default_threshold(n) if threshold is None else threshold
-    policy = Policy(Roster.from_identities(*identities), round_id, t, minimum or max(2, t), encoding, MODEL, corrupt)
+    policy = Policy(
+        Roster.from_identities(*identities), round_id, t, minimum or max(2, t), encoding, MODEL, corrupt
+    )
     rng = np.random.default_rng(seed)
     words = [encoding.quantize(rng.uniform(-1, 1, length)) for _ in range(n)]
-    sites = {i: client.start_round(policy, identities[i], words[i], MemoryJournal(), entropy=entropy) for i in range(n)}
+    sites = {
+        i: client.start_round(policy, identities[i], words[i], MemoryJournal(), entropy=entropy)
+        for i in range(n)
+    }
     return Federation(policy, identities, words, dict(sites))
 
 

@@ -26,7 +26,10 @@ def test_a_silent_site_is_left_out_or_not_by_when_it_fell_silent(stage):
     assert result.exact
     assert list(result.survivors) == left
     assert result.dropped == (() if stays else ("site-1",))
-    assert np.abs(result.total - sum(given[name] for name in left)).max() <= len(left) / 2 / result.encoding.scale
+    assert (
+        np.abs(result.total - sum(given[name] for name in left)).max()
+        <= len(left) / 2 / result.encoding.scale
+    )
     assert np.array_equal(result.mean, result.total / len(left))
 
 
@@ -60,7 +63,9 @@ def test_the_server_sees_masked_vectors_and_none_of_the_vectors():
         assert not np.any(masked == result.encoding.quantize(given[name]))
     uploads = b"".join(letter.data for letter in result.server_view.received)
     assert not any(result.encoding.quantize(vector)[:4].tobytes() in uploads for vector in given.values())
-    assert result.bytes_uploaded["site-0"] == sum(len(letter.data) for letter in result.server_view.received if letter.site == 0)
+    assert result.bytes_uploaded["site-0"] == sum(
+        len(letter.data) for letter in result.server_view.received if letter.site == 0
+    )
     assert 4 * 300 < result.bytes_uploaded["site-0"] < 4 * 300 + 2000
     assert result.seconds > 0
 
@@ -81,7 +86,11 @@ def test_abandoned_rounds_say_why():
             SettingError,
             "weight of 'site-0' = 2.5; expected an integer",
         ),
-        ({"weights": {"site-0": -1, "site-1": 1, "site-2": 1, "site-3": 1}}, SettingError, "the weight of 'site-0' is -1"),
+        (
+            {"weights": {"site-0": -1, "site-1": 1, "site-2": 1, "site-3": 1}},
+            SettingError,
+            "the weight of 'site-0' is -1",
+        ),
         ({"identities": {}}, SettingError, "identities does not fit"),
         ({"threshold": 2}, SettingError, "threshold = 2 of 4"),
         ({"min_survivors": 5}, SettingError, "min_survivors = 5"),
@@ -107,7 +116,9 @@ def test_vectors_that_cannot_be_summed_are_refused():
 def test_an_identity_under_another_name_is_refused():
     own = {name: Identity.create(name) for name in vectors()}
     swapped = {**own, "site-0": own["site-1"], "site-1": own["site-0"]}
-    with pytest.raises(SettingError, match="for 'site-0'; expected the Identity that was created under that name"):
+    with pytest.raises(
+        SettingError, match="for 'site-0'; expected the Identity that was created under that name"
+    ):
         secure_sum(vectors(), identities=swapped)
     with pytest.raises(SettingError, match="for 'site-0'"):
         secure_sum(vectors(), identities=dict.fromkeys(vectors(), "key"))
@@ -143,9 +154,15 @@ def test_vectors_of_a_wrong_type_are_refused_by_name():
 
 def test_it_is_registered_and_runs_without_torch():
     assert get_entry("aggregation", "secagg").load() is secure_sum
-    program = "import sys; from quintain.federated import secure_sum, attack_masks; from quintain.federated.secagg import client, server; "
+    program = (
+        "import sys; from quintain.federated import secure_sum, attack_masks; from quintain.federated.secagg "
+        "import client, server; "
+    )
     program += "assert secure_sum({'a': [0.5], 'b': [0.25], 'c': [0]}).exact; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "False\n"
+    assert (
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+        == "False\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,9 @@ LEAKS = {
 
 
 def plant(monkeypatch, leak):
-    """Every mask, where it is put on and where it is taken off, goes through the leak: the sums stay exact."""
+    """Every mask, where it is put on and where it is taken off, goes through the leak: the sums stay
+    exact.
+    """
     whole = masks.add_stream
 
     def leaking(words, key, *, subtract=False):
@@ -100,7 +102,9 @@ def test_a_self_mask_whose_seed_is_the_mask_key_stops_the_training_that_users_ru
     monkeypatch.setattr(client, "new_private_key", noted)
     assert run(linear(), **drop) == [True]
     keys.clear()
-    masks_of = (bytes(keys[k].peek()) for k in range(1, 10, 2))  # in the order of sites, each of which draws channel, then mask
+    masks_of = (
+        bytes(keys[k].peek()) for k in range(1, 10, 2)
+    )  # in the order of sites, each of which draws channel, then mask
     monkeypatch.setattr(client, "draw", lambda *_: next(masks_of))
     with pytest.raises(MechanismError, match="words come out right"):
         run(linear(), **drop)
@@ -108,7 +112,9 @@ def test_a_self_mask_whose_seed_is_the_mask_key_stops_the_training_that_users_ru
 
 @pytest.mark.parametrize("reused", [False, True], ids=["fresh keys", "keys of the round before"])
 def test_a_mask_key_that_an_earlier_round_revealed_stops_the_training_that_users_run(reused, monkeypatch):
-    """Who fell silent in the first round is asked for its mask key by its peers; in the second it lays its vector open."""
+    """Who fell silent in the first round is asked for its mask key by its peers; in the second it lays its
+    vector open.
+    """
     fresh, keys = client.new_private_key, []
 
     def kept(entropy):
@@ -122,7 +128,13 @@ def test_a_mask_key_that_an_earlier_round_revealed_stops_the_training_that_users
     sites, rounds = partition(blobs(), 5, min_examples=10, min_per_class=1).sites, []
 
     def trained():
-        simulate(sites, linear(), plan, dropouts={0: ("hospital-2", "masked")}, on_round=lambda facts, _: rounds.append(facts))
+        simulate(
+            sites,
+            linear(),
+            plan,
+            dropouts={0: ("hospital-2", "masked")},
+            on_round=lambda facts, _: rounds.append(facts),
+        )
 
     if reused:
         with pytest.raises(MechanismError, match="gives away the vector of 'hospital-2'"):
@@ -163,7 +175,9 @@ def smallest(left):
 
 @pytest.mark.parametrize("size", [1, 3, 45, 300])
 def test_false_alarms_come_no_more_often_than_stated(size):
-    """At a level of 1 % in place of 1e-9, which no simulation reaches: the chances are exact, so the level only scales."""
+    """At a level of 1 % in place of 1e-9, which no simulation reaches: the chances are exact, so the level
+    only scales.
+    """
     rng = np.random.default_rng(size)
     trials = 600
     alarms = sum(smallest(rng.integers(0, 2**32, size, dtype=np.uint32)) < 0.01 for _ in range(trials))

@@ -33,7 +33,9 @@ class Sites:
         self.encoding = Encoding(40, 1.0, 1000, n, 0 if weights is None else 64)
         rng = np.random.default_rng(0)
         given = weights or dict.fromkeys(self.names)
-        self.words = {name: self.encoding.quantize(rng.uniform(-1, 1, 40), given[name]) for name in self.names}
+        self.words = {
+            name: self.encoding.quantize(rng.uniform(-1, 1, 40), given[name]) for name in self.names
+        }
         self.asked = 0
 
     def terms(self, counter=None, model=MODEL):
@@ -46,18 +48,24 @@ class Sites:
     def sum(self, silent=(), *, counter=None, model=MODEL, stage=DropoutStage.MASKED, cut=()):
         """The sum without the silent ones; those in ``cut`` are silent when it comes to unmask."""
         terms = self.terms(counter, model)
-        drop = {self.names.index(name): stage for name in silent} | {self.names.index(name): DropoutStage.UNMASK for name in cut}
+        drop = {self.names.index(name): stage for name in silent} | {
+            self.names.index(name): DropoutStage.UNMASK for name in cut
+        }
         return simulate_round(terms, self.identities, self.words, drop, journals=self.journals)
 
 
 def test_two_sums_over_one_model_do_not_subtract_to_a_sites_update(monkeypatch):
-    """The attack: the same vectors with everybody, then without one; their difference is that one's vector, to the last bit."""
+    """The attack: the same vectors with everybody, then without one; their difference is that one's vector,
+    to the last bit.
+    """
 
     def attack():
         sites = Sites(weights={f"site-{i}": 10 + i for i in range(5)})
         return sites, sites.sum().integers - sites.sum(["site-2"]).integers
 
-    with pytest.raises(RoundAbandonedError, match="has helped to open the sum of other survivors over this very model"):
+    with pytest.raises(
+        RoundAbandonedError, match="has helped to open the sum of other survivors over this very model"
+    ):
         attack()
     monkeypatch.setattr(MemoryJournal, "check_cohort", lambda *args: None)
     with pytest.raises(RoundAbandonedError, match=r"0 of 5 sites unmasked.*has helped to open the sum"):
@@ -70,7 +78,9 @@ def test_two_sums_over_one_model_do_not_subtract_to_a_sites_update(monkeypatch):
 
 @pytest.mark.parametrize("kept", [False, True])
 def test_two_sums_of_one_cohort_under_other_weights_do_not_subtract_to_a_sites_update(kept, tmp_path):
-    """The attack: equal weights, then site-0's raised; twice the second sum less the first is site-0's update within rounding."""
+    """The attack: equal weights, then site-0's raised; twice the second sum less the first is site-0's update
+    within rounding.
+    """
     sites = Sites()
     if kept:
         sites.journals = {name: FolderJournal(tmp_path / name) for name in sites.names}
@@ -79,20 +89,29 @@ def test_two_sums_of_one_cohort_under_other_weights_do_not_subtract_to_a_sites_u
     def asked(weights, model=MODEL):
         terms = replace(sites.terms(model=model), min_survivors=5)
         terms = replace(terms, task=replace(terms.task, weights=weights))
-        sites.words = {n: sites.encoding.quantize(update[i] * weights[i] / max(weights)) for i, n in enumerate(sites.names)}
-        return simulate_round(terms, sites.identities, sites.words, {}, journals=sites.journals).total * max(weights)
+        sites.words = {
+            n: sites.encoding.quantize(update[i] * weights[i] / max(weights))
+            for i, n in enumerate(sites.names)
+        }
+        return simulate_round(terms, sites.identities, sites.words, {}, journals=sites.journals).total * max(
+            weights
+        )
 
     equal = asked((2, 2, 2, 2, 2))
     with pytest.raises(RoundAbandonedError, match=r"0 of 5 sites signed .* or of these under other terms"):
         asked((3, 2, 2, 2, 2))
-    raised = asked((3, 2, 2, 2, 2), OTHER)  # as if the journal had forgotten: another model's name over the same updates
+    raised = asked(
+        (3, 2, 2, 2, 2), OTHER
+    )  # as if the journal had forgotten: another model's name over the same updates
     assert np.abs(raised - equal - update[0]).max() < 2 * 5 * 3 / 1000
     assert np.array_equal(asked((2, 2, 2, 2, 2)), equal)  # the same terms may be asked again
 
 
 @pytest.mark.parametrize("kept", [False, True])
 def test_two_sums_of_one_cohort_whose_weights_change_hands_do_not_subtract_to_a_sites_update(kept, tmp_path):
-    """The attack: the same sites and the same row of weights, but the roster is reordered, so that site-0's weight is site-5's next."""
+    """The attack: the same sites and the same row of weights, but the roster is reordered, so that site-0's
+    weight is site-5's next.
+    """
     sites, weights = Sites(6), (2, 1, 1, 1, 1, 1)
     if kept:
         sites.journals = {name: FolderJournal(tmp_path / name) for name in sites.names}
@@ -100,27 +119,41 @@ def test_two_sums_of_one_cohort_whose_weights_change_hands_do_not_subtract_to_a_
 
     def asked(order, weights, model=MODEL):
         terms = sites.terms(model=model)
-        roster, task = Roster.from_identities(*(sites.identities[name] for name in order)), replace(terms.task, weights=weights)
+        roster, task = (
+            Roster.from_identities(*(sites.identities[name] for name in order)),
+            replace(terms.task, weights=weights),
+        )
         terms = replace(terms, roster=roster, threshold=5, min_survivors=6, task=task)
         heaviest = max(weights, default=1)
-        words = {n: sites.encoding.quantize(update[n] * w / heaviest) for n, w in zip(order, weights or (1,) * 6, strict=True)}
+        words = {
+            n: sites.encoding.quantize(update[n] * w / heaviest)
+            for n, w in zip(order, weights or (1,) * 6, strict=True)
+        }
         return simulate_round(terms, sites.identities, words, {}, journals=sites.journals).total * heaviest
 
     swapped = ("site-5", *sites.names[1:5], "site-0")
     first = asked(sites.names, weights)
     with pytest.raises(RoundAbandonedError, match=r"0 of 6 sites signed .* or of these under other terms"):
         asked(swapped, weights)
-    guess = first - asked(swapped, weights, OTHER) + update["site-5"]  # as if the journal had forgotten, and site-5 sides with the server
+    guess = (
+        first - asked(swapped, weights, OTHER) + update["site-5"]
+    )  # as if the journal had forgotten, and site-5 sides with the server
     assert np.abs(guess - update["site-0"]).max() < 2 * 6 * 2 / 1000
-    assert np.array_equal(asked(swapped, weights[::-1]), first)  # another order, each with the weight that it had
+    assert np.array_equal(
+        asked(swapped, weights[::-1]), first
+    )  # another order, each with the weight that it had
     assert np.array_equal(asked(sites.names, (), bytes([2]) * 32), asked(swapped, (), bytes([2]) * 32))
 
 
 def test_two_rosters_over_one_model_do_not_subtract_to_the_sites_in_which_they_differ(monkeypatch):
-    """The attack: two rosters of six, and no honest site among the answers to both: the sums differ by p and q alone."""
+    """The attack: two rosters of six, and no honest site among the answers to both: the sums differ by p and
+    q alone.
+    """
     names = ("a", "b", "c", "d", "mallory", "p", "q")
     encoding, identities = Encoding(40, 1.0, 1000, 6), {name: Identity.create(name) for name in names}
-    words = {name: encoding.quantize(np.random.default_rng(i).uniform(-1, 1, 40)) for i, name in enumerate(names)}
+    words = {
+        name: encoding.quantize(np.random.default_rng(i).uniform(-1, 1, 40)) for i, name in enumerate(names)
+    }
 
     def attack(second=MODEL):
         journals = {name: MemoryJournal() for name in names}
@@ -130,14 +163,20 @@ def test_two_rosters_over_one_model_do_not_subtract_to_the_sites_in_which_they_d
                 Roster.from_identities(*(identities[name] for name in order)),
                 {order.index(name): DropoutStage.UNMASK for name in silent},
             )
-            terms = Policy(roster, counter.to_bytes(16, "big"), 4, 6, encoding, model, 1, Task(counter=counter))
-            return simulate_round(terms, identities, {name: words[name] for name in order}, drop, journals=journals).integers
+            terms = Policy(
+                roster, counter.to_bytes(16, "big"), 4, 6, encoding, model, 1, Task(counter=counter)
+            )
+            return simulate_round(
+                terms, identities, {name: words[name] for name in order}, drop, journals=journals
+            ).integers
 
         one = asked(names[:6], 0, ("a", "b"), MODEL)
         journals["mallory"] = MemoryJournal()
         return one - asked((*names[:5], "q"), 1, ("c", "d"), second)
 
-    with pytest.raises(RoundAbandonedError, match=r"2 of 6 sites sent a masked vector.*for a roster of other sites"):
+    with pytest.raises(
+        RoundAbandonedError, match=r"2 of 6 sites sent a masked vector.*for a roster of other sites"
+    ):
         attack()
     assert attack(OTHER).any()  # another model may have another roster
     monkeypatch.setattr(MemoryJournal, "claim_roster", lambda *args: None)
@@ -190,7 +229,9 @@ def test_a_second_sum_over_one_model_under_another_cap_of_hidden_weights_is_refu
 
 @pytest.mark.parametrize("lie", [2001, -2001])
 def test_a_lie_between_what_survivors_and_what_all_sites_may_send_is_refused(lie):
-    """Site-0 may send 1000, the others 500 each: of those four alone no entry is beyond 2000, though all five may come to 3000."""
+    """Site-0 may send 1000, the others 500 each: of those four alone no entry is beyond 2000, though all five
+    may come to 3000.
+    """
     sites = Sites()
     largest = {name: 1000 if name == "site-0" else 500 for name in sites.names}
 
@@ -199,10 +240,19 @@ def test_a_lie_between_what_survivors_and_what_all_sites_may_send_is_refused(lie
         sent = np.zeros(40, np.int64)
         sent[7] = entry
         words = honest | {"site-3": sent.astype(np.uint32)}
-        return simulate_round(sites.terms(), sites.identities, words, {0: DropoutStage.MASKED}, journals=sites.journals, largest=largest)
+        return simulate_round(
+            sites.terms(),
+            sites.identities,
+            words,
+            {0: DropoutStage.MASKED},
+            journals=sites.journals,
+            largest=largest,
+        )
 
     assert asked(2000 * np.sign(lie)).integers[7] == 2000 * np.sign(lie)
-    with pytest.raises(RoundAbandonedError, match=f"entry 7 of the sum is {lie} grid steps; expected at most 2000"):
+    with pytest.raises(
+        RoundAbandonedError, match=f"entry 7 of the sum is {lie} grid steps; expected at most 2000"
+    ):
         asked(lie)
 
 
@@ -219,7 +269,9 @@ def test_a_first_sum_without_a_site_bars_the_sum_with_it_too(gone):
 
 
 def test_a_round_that_the_server_calls_abandoned_is_not_opened_a_second_time_with_others():
-    """It may have the answers and deny it: three of the four that it needs were given here, the fourth may be in its hands."""
+    """It may have the answers and deny it: three of the four that it needs were given here, the fourth may be
+    in its hands.
+    """
     sites = Sites()
     with pytest.raises(RoundAbandonedError, match="3 of 5 sites unmasked"):
         sites.sum(cut=["site-3", "site-4"])
@@ -249,7 +301,9 @@ def test_of_two_rounds_side_by_side_one_is_opened():
 
 
 def test_a_cohort_that_cannot_be_opened_binds_nobody():
-    """One of five was unheard when three opened the first cohort; it is not lured into another one that bars the first for good."""
+    """One of five was unheard when three opened the first cohort; it is not lured into another one that bars
+    the first for good.
+    """
     sites = Sites()
     with pytest.raises(RoundAbandonedError, match="3 of 5 sites unmasked"):
         sites.sum(["site-4"], cut=["site-0"])
@@ -270,7 +324,10 @@ def test_a_round_that_nobody_answered_is_tried_again_with_whoever_is_there():
 def test_an_update_is_masked_once_whatever_the_round_id():
     sites = Sites()
     sites.sum(counter=7)
-    with pytest.raises(RoundAbandonedError, match=r"the update of round 7 over this model was masked before, in round id 0+1;"):
+    with pytest.raises(
+        RoundAbandonedError,
+        match=r"the update of round 7 over this model was masked before, in round id 0+1;",
+    ):
         sites.sum(counter=7)
     assert sites.sum(counter=7, model=OTHER).exact
     assert sites.sum(counter=8).exact
@@ -331,7 +388,9 @@ def test_a_journal_is_for_its_site_alone(tmp_path):
 
 
 def test_of_two_processes_that_claim_at_once_one_is_refused(tmp_path):
-    """Nothing is looked up beforehand: the exclusive making of the file decides, so that there is no moment between look and claim."""
+    """Nothing is looked up beforehand: the exclusive making of the file decides, so that there is no moment
+    between look and claim.
+    """
     one, other = FolderJournal(tmp_path), FolderJournal(tmp_path)
     one.claim_answer(b"r" * 16, MODEL, b"cohort")
     with pytest.raises(ProtocolError, match="answered once"):
@@ -344,10 +403,15 @@ def test_of_two_processes_that_claim_at_once_one_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("note", "other", "match"),
-    [(".cohort", (b"s" * 16, MODEL, b"other"), "other survivors"), (".unmasked", (b"r" * 16, MODEL, b"one"), "was unmasked before")],
+    [
+        (".cohort", (b"s" * 16, MODEL, b"other"), "other survivors"),
+        (".unmasked", (b"r" * 16, MODEL, b"one"), "was unmasked before"),
+    ],
 )
 def test_of_two_answers_that_are_claimed_at_once_one_is_refused(note, other, match):
-    """Two servers at one site: the second claim is made whole between the first one's last look and its note."""
+    """Two servers at one site: the second claim is made whole between the first one's last look and its
+    note.
+    """
 
     class Raced(MemoryJournal):
         raced = False
@@ -405,7 +469,10 @@ def test_a_journal_that_cannot_be_read_keeps_its_site_out(tmp_path):
     assert "cannot read the journal" in summed.left["site-1"]
 
 
-@pytest.mark.parametrize(("update", "answer"), [((1, 0, MODEL, b""), ("r", MODEL, b"")), (("f", "0", MODEL, b""), (b"r", None, b""))])
+@pytest.mark.parametrize(
+    ("update", "answer"),
+    [((1, 0, MODEL, b""), ("r", MODEL, b"")), (("f", "0", MODEL, b""), (b"r", None, b""))],
+)
 def test_claims_of_a_wrong_type_are_refused_by_name(update, answer):
     with pytest.raises(SettingError, match="expected"):
         MemoryJournal().claim_update(*update)

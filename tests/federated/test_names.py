@@ -14,7 +14,9 @@ LONE = "clinic-\ud800"
 
 
 def data():
-    return from_arrays(np.random.default_rng(0).random((80, 3)).astype(np.float32), np.arange(80) % 2, num_classes=2)
+    return from_arrays(
+        np.random.default_rng(0).random((80, 3)).astype(np.float32), np.arange(80) % 2, num_classes=2
+    )
 
 
 ASKED = {
@@ -22,12 +24,17 @@ ASKED = {
     "roster": lambda: Roster((LONE, "other"), tuple(Identity.create(name).public for name in ("a", "b"))),
     "task": lambda: Task(federation=LONE),
     "journal": lambda: MemoryJournal().claim_update(LONE, 0, bytes(32), bytes(16)),
-    "training": lambda: simulate({LONE: data(), "other": data()}, nn.Linear(3, 2).eval(), FederatedConfig(1, Recipe(epochs=1))),
+    "training": lambda: simulate(
+        {LONE: data(), "other": data()}, nn.Linear(3, 2).eval(), FederatedConfig(1, Recipe(epochs=1))
+    ),
     "split": lambda: partition(data(), 2, prefix=LONE, min_examples=1, min_per_class=1),
 }
 
 
 @pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED)
 def test_a_lone_surrogate_is_refused_by_name(ask):
-    with pytest.raises(SettingError, match=r"(name|federation|the name of a site|prefix) = 'clinic-\\ud800'; expected text that UTF-8"):
+    with pytest.raises(
+        SettingError,
+        match=r"(name|federation|the name of a site|prefix) = 'clinic-\\ud800'; expected text that UTF-8",
+    ):
         ask()

@@ -18,7 +18,9 @@ def dataset(n=600, classes=2):
 def test_every_example_is_at_one_site_and_the_minima_hold(sites, alpha, seed):
     data = dataset()
     parts = partition(data, sites, alpha=alpha, seed=seed, min_examples=12, min_per_class=3)
-    values = np.sort(np.concatenate([part.batch(np.arange(len(part)))[0].numpy()[:, 0] for part in parts.sites.values()]))
+    values = np.sort(
+        np.concatenate([part.batch(np.arange(len(part)))[0].numpy()[:, 0] for part in parts.sites.values()])
+    )
     assert np.array_equal(values, data.batch(np.arange(600))[0].numpy()[:, 0])
     assert min(min(counts) for counts in parts.class_counts().values()) >= 3
     assert min(map(len, parts.sites.values())) >= 12
@@ -36,7 +38,9 @@ def test_a_small_alpha_makes_sites_unlike_and_a_large_one_alike():
         shares = [
             c[1] / sum(c)
             for seed in range(10)
-            for c in partition(dataset(), alpha=alpha, seed=seed, min_examples=4, min_per_class=1).class_counts().values()
+            for c in partition(dataset(), alpha=alpha, seed=seed, min_examples=4, min_per_class=1)
+            .class_counts()
+            .values()
         ]
         return np.std(shares)
 

@@ -58,7 +58,9 @@ OFFERS = {
     "clip_value": lambda p: replace(p, encoding=replace(p.encoding, clip_value=0.5)),
     "scale": lambda p: replace(p, encoding=replace(p.encoding, scale=10)),
     "max_weight": lambda p: replace(p, encoding=replace(p.encoding, max_weight=10)),
-    "roster": lambda p: replace(p, roster=Roster(p.roster.names, (p.roster.keys[1], p.roster.keys[0], *p.roster.keys[2:]))),
+    "roster": lambda p: replace(
+        p, roster=Roster(p.roster.names, (p.roster.keys[1], p.roster.keys[0], *p.roster.keys[2:]))
+    ),
     "model hash": lambda p: replace(p, model_hash=bytes(32)),
     "round counter": lambda p: replace(p, task=Task(counter=1)),
     "federation": lambda p: replace(p, task=Task(federation="another")),
@@ -72,7 +74,13 @@ OFFERS = {
 @pytest.mark.parametrize("term", OFFERS)
 def test_an_offer_of_other_terms_is_refused_by_name(term):
     party = federation(6, threshold=5, minimum=5)
-    refuses(party, 0, MessageType.OFFER, pack_offer(OFFERS[term](party.policy)), f"offers {term} = .*this site's policy says")
+    refuses(
+        party,
+        0,
+        MessageType.OFFER,
+        pack_offer(OFFERS[term](party.policy)),
+        f"offers {term} = .*this site's policy says",
+    )
 
 
 def test_an_offer_of_another_round_is_a_replay():
@@ -87,25 +95,37 @@ def tampered_keys(party, listed, how):
     entry = listed[1]
     channel = entry.keys.channel_public
     if how == "own":
-        listed[0] = SignedKeys(RoundKeys(listed[1].keys.mask_public, listed[0].keys.channel_public), listed[0].signature)
+        listed[0] = SignedKeys(
+            RoundKeys(listed[1].keys.mask_public, listed[0].keys.channel_public), listed[0].signature
+        )
         del listed[1]
     elif how == "twice":
-        listed[1] = SignedKeys(RoundKeys(entry.keys.mask_public, {**channel, 0: listed[2].keys.channel_public[0]}), entry.signature)
+        listed[1] = SignedKeys(
+            RoundKeys(entry.keys.mask_public, {**channel, 0: listed[2].keys.channel_public[0]}),
+            entry.signature,
+        )
     elif how == "stranger":
         listed[1] = SignedKeys(RoundKeys(x25519_public(entropy(32)), channel), entry.signature)
     elif how == "channel of a stranger":
-        listed[1] = SignedKeys(RoundKeys(entry.keys.mask_public, {**channel, 3: x25519_public(entropy(32))}), entry.signature)
+        listed[1] = SignedKeys(
+            RoundKeys(entry.keys.mask_public, {**channel, 3: x25519_public(entropy(32))}), entry.signature
+        )
     elif how == "borrowed signature":
         listed[1] = SignedKeys(entry.keys, listed[2].signature)
     elif how == "small order":
         listed[1] = SignedKeys(RoundKeys(entry.keys.mask_public, {**channel, 2: SMALL}), entry.signature)
     elif how == "equal":
-        listed[1] = SignedKeys(RoundKeys(entry.keys.mask_public, {**channel, 2: entry.keys.mask_public}), entry.signature)
+        listed[1] = SignedKeys(
+            RoundKeys(entry.keys.mask_public, {**channel, 2: entry.keys.mask_public}), entry.signature
+        )
     elif how == "off the curve":
         listed[1] = SignedKeys(RoundKeys((2).to_bytes(32, "little"), channel), entry.signature)
     elif how == "spelled otherwise":
         copied = listed[2].keys.mask_public
-        listed[1] = SignedKeys(RoundKeys(entry.keys.mask_public, {**channel, 2: copied[:31] + bytes([copied[31] | 128])}), entry.signature)
+        listed[1] = SignedKeys(
+            RoundKeys(entry.keys.mask_public, {**channel, 2: copied[:31] + bytes([copied[31] | 128])}),
+            entry.signature,
+        )
     elif how == "left out":
         del listed[0]
     elif how == "too few":
@@ -161,7 +181,9 @@ def test_keys_of_another_round_are_refused():
 def test_a_dishonest_delivery_is_refused(how, match):
     party = federation(4)
     state, outgoing = server.open_round(party.policy)
-    state, outgoing = server.step(state, party.deliver({i: outgoing[i] for i in range(4 if how != "not listed" else 3)}))
+    state, outgoing = server.step(
+        state, party.deliver({i: outgoing[i] for i in range(4 if how != "not listed" else 3)})
+    )
     state, outgoing = server.step(state, party.deliver(outgoing))
     members, sealed = parse_delivery(server_body(outgoing[0]), 0, 4)
     places = {"hash flipped": 0, "sealed text flipped": 64, "signature flipped": DEALT_BYTES - 1}
@@ -175,7 +197,12 @@ def test_a_dishonest_delivery_is_refused(how, match):
         state = party.sites[1]
         link, holder = (state.transcript_hash, 2) if how == "for another site" else (bytes(32), 0)
         sealed[1] = dealing.deal(
-            state.context.identity, link, 1, holder, bytes(32), SharesForHolder(1, holder, party.policy.round_id, 1, 1)
+            state.context.identity,
+            link,
+            1,
+            holder,
+            bytes(32),
+            SharesForHolder(1, holder, party.policy.round_id, 1, 1),
         )
     elif how == "not listed":
         members, sealed[3] = (0, 1, 2, 3), sealed[1]
@@ -190,7 +217,11 @@ def test_a_dishonest_delivery_is_refused(how, match):
 
 @pytest.mark.parametrize(
     ("survivors", "match"),
-    [((0, 1, 2), "3 sites survived.*asks for 4"), ((1, 2, 3, 4), "this site is missing"), ((0, 1, 2, 4, 5), "not listed before")],
+    [
+        ((0, 1, 2), "3 sites survived.*asks for 4"),
+        ((1, 2, 3, 4), "this site is missing"),
+        ((0, 1, 2, 4, 5), "not listed before"),
+    ],
 )
 def test_a_dishonest_list_of_survivors_is_refused(survivors, match):
     party = federation(6, threshold=4, minimum=4, corrupt=0)
@@ -239,9 +270,13 @@ def test_survivors_are_not_unmasked_without_enough_signatures_on_this_very_list(
 
 
 def federation_copy(party, site):
-    """The same site at the same point, in the hands of a server that tells it another story: only for its signature."""
+    """The same site at the same point, in the hands of a server that tells it another story: only for its
+    signature.
+    """
     state = party.sites[site]
-    return client.Masked(state.context, Secret(state.held_shares.peek()), state.sharers, state.transcript_hash)
+    return client.Masked(
+        state.context, Secret(state.held_shares.peek()), state.sharers, state.transcript_hash
+    )
 
 
 def test_for_each_site_one_kind_of_share_leaves():
@@ -254,7 +289,11 @@ def test_for_each_site_one_kind_of_share_leaves():
     for i in range(4):
         held = party.sites[i].held_shares.peek()
         pairs[i] = [
-            (int.from_bytes(held[k * 66 : k * 66 + 33], "big"), int.from_bytes(held[k * 66 + 33 : k * 66 + 66], "big")) for k in range(4)
+            (
+                int.from_bytes(held[k * 66 : k * 66 + 33], "big"),
+                int.from_bytes(held[k * 66 + 33 : k * 66 + 66], "big"),
+            )
+            for k in range(4)
         ]
     del replies[3]
     state, outgoing = server.step(state, replies)
@@ -309,7 +348,10 @@ def test_no_answer_leaves_if_the_journal_cannot_be_written(tmp_path):
     agreed = party.sites[0]
     held = agreed.held_shares.peek()
     with pytest.raises(StorageError, match="cannot write the journal"):
-        client.step(replace(agreed, context=replace(agreed.context, journal=FolderJournal(tmp_path / "file"))), outgoing[0])
+        client.step(
+            replace(agreed, context=replace(agreed.context, journal=FolderJournal(tmp_path / "file"))),
+            outgoing[0],
+        )
     assert not any(held)
 
 
@@ -331,11 +373,17 @@ def test_a_claim_is_synced_with_its_folder_and_the_folders_own_entry(tmp_path, m
 
     monkeypatch.setattr(os, "fsync", noted)
     FolderJournal(tmp_path / "journal").claim_answer(b"r" * 16, bytes(32), b"cohort")
-    assert synced == {path.stat().st_ino for path in (tmp_path, tmp_path / "journal", *(tmp_path / "journal").iterdir())}
+    assert synced == {
+        path.stat().st_ino for path in (tmp_path, tmp_path / "journal", *(tmp_path / "journal").iterdir())
+    }
 
 
-def test_a_claim_that_stood_before_is_synced_as_well_since_its_writer_may_have_failed_to(tmp_path, monkeypatch):
-    """The note of a cohort whose sync failed is answered on by the next round: it must last before that answer leaves."""
+def test_a_claim_that_stood_before_is_synced_as_well_since_its_writer_may_have_failed_to(
+    tmp_path, monkeypatch
+):
+    """The note of a cohort whose sync failed is answered on by the next round: it must last before that
+    answer leaves.
+    """
     sync, synced = os.fsync, set()
 
     def failing(handle):
@@ -365,7 +413,10 @@ def test_no_secret_shows_in_any_state_and_none_is_left_at_the_end():
         shown = repr(one) + repr(party.identities[0])
         for secret in (*held, party.identities[0].private):
             content = bytes(secret.peek())
-            assert not any(spelled in shown for spelled in (repr(content)[2:-1], content.hex(), str(int.from_bytes(content, "big"))))
+            assert not any(
+                spelled in shown
+                for spelled in (repr(content)[2:-1], content.hex(), str(int.from_bytes(content, "big")))
+            )
         replies = party.deliver(outgoing)
         state, outgoing = server.step(state, replies)
         assert all(getattr(secret, "_bytes") is None for secret in held)  # noqa: B009
@@ -375,7 +426,10 @@ def test_what_a_site_no_longer_needs_is_overwritten_before_its_vector_leaves():
     party = federation(3)
     _, outgoing = party.run(client.SharesSent)
     shared = party.sites[0]
-    buffers = [getattr(shared, name).peek() for name in ("encoded", "channel_seed", "mask_key", "self_mask_seed", "own_share")]
+    buffers = [
+        getattr(shared, name).peek()
+        for name in ("encoded", "channel_seed", "mask_key", "self_mask_seed", "own_share")
+    ]
     assert all(any(buffer) for buffer in buffers)
     client.step(shared, outgoing[0])
     assert not any(any(buffer) for buffer in buffers)
@@ -400,7 +454,9 @@ def test_a_secret_is_moved_not_copied():
 
 
 @pytest.mark.parametrize("message", [None, "QSA2", 7, [b"QSA2"], np.zeros(40, np.uint8)])
-@pytest.mark.parametrize("state", [client.Ready, client.Joined, client.SharesSent, client.Masked, client.Agreed, client.Done])
+@pytest.mark.parametrize(
+    "state", [client.Ready, client.Joined, client.SharesSent, client.Masked, client.Agreed, client.Done]
+)
 def test_a_message_of_another_type_is_refused_and_changes_nothing(state, message):
     party = federation(3)
     _, outgoing = party.run(state)
@@ -541,7 +597,8 @@ def test_a_policy_of_wrong_types_is_refused_by_name(change):
 
 
 @pytest.mark.parametrize(
-    ("change", "match"), [({"counter": -1}, "counter = -1"), ({"counter": 0.0}, "counter"), ({"recipe": None}, "recipe")]
+    ("change", "match"),
+    [({"counter": -1}, "counter = -1"), ({"counter": 0.0}, "counter"), ({"recipe": None}, "recipe")],
 )
 def test_a_task_of_wrong_types_is_refused_by_name(change, match):
     with pytest.raises(SettingError, match=match):
@@ -555,15 +612,26 @@ def test_a_cohort_is_of_identities_whatever_their_places():
     swapped = replace(policy, roster=Roster((*names[:3], "another"), (*keys[:3], other.public)))
     turned = replace(policy, roster=Roster(names[::-1], keys[::-1]))
     everyone = (0, 1, 2, 3)
-    assert client._cohort(policy, everyone) == client._cohort(turned, everyone) != client._cohort(swapped, everyone)
-    assert client._cohort(policy, (0, 1, 2)) == client._cohort(turned, (1, 2, 3)) == client._cohort(swapped, (0, 1, 2))
+    assert (
+        client._cohort(policy, everyone)
+        == client._cohort(turned, everyone)
+        != client._cohort(swapped, everyone)
+    )
+    assert (
+        client._cohort(policy, (0, 1, 2))
+        == client._cohort(turned, (1, 2, 3))
+        == client._cohort(swapped, (0, 1, 2))
+    )
 
 
 def test_the_three_secrets_of_a_site_are_drawn_apart():
     party = federation(4)
     party.run(until=client.SharesSent)
     for site in party.sites.values():
-        assert len({bytes(secret.peek()) for secret in (site.channel_seed, site.mask_key, site.self_mask_seed)}) == 3
+        assert (
+            len({bytes(secret.peek()) for secret in (site.channel_seed, site.mask_key, site.self_mask_seed)})
+            == 3
+        )
 
 
 def test_terms_of_equal_value_are_one_policy_however_they_are_typed():

@@ -13,14 +13,18 @@ finite = st.floats(-4, 4, allow_nan=False)
 
 
 @settings(deadline=None, max_examples=50)
-@given(vectors=st.lists(st.lists(finite, min_size=3, max_size=3), min_size=2, max_size=6), scale=st.integers(1, 10**6))
+@given(
+    vectors=st.lists(st.lists(finite, min_size=3, max_size=3), min_size=2, max_size=6),
+    scale=st.integers(1, 10**6),
+)
 def test_a_sum_of_words_is_the_sum_of_the_rounded_numbers(vectors, scale):
     encoding = Encoding(3, 2.0, scale, len(vectors))
     total = np.zeros(3, WORD_DTYPE)
     for vector in vectors:
         total += encoding.quantize(vector)
     expected = [
-        sum(round(Fraction(float(np.float64(max(-2.0, min(2.0, v))) * scale))) for v in column) for column in zip(*vectors, strict=True)
+        sum(round(Fraction(float(np.float64(max(-2.0, min(2.0, v))) * scale))) for v in column)
+        for column in zip(*vectors, strict=True)
     ]
     assert encoding.to_signed(total).tolist() == expected
 
@@ -45,7 +49,9 @@ def test_weights_travel_inside_and_give_the_weighted_mean():
     integers = encoding.to_signed(total)
     assert encoding.decode_weight(integers) == sum(weights)
     rounding = 3 / 2 / encoding.scale * 128 / sum(weights)
-    assert np.abs(encoding.decode(integers) / sum(weights) - np.average(vectors, axis=0, weights=weights)).max() <= rounding * (1 + 1e-6)
+    assert np.abs(
+        encoding.decode(integers) / sum(weights) - np.average(vectors, axis=0, weights=weights)
+    ).max() <= rounding * (1 + 1e-6)
 
 
 @pytest.mark.parametrize("clip", [1e-6, 1e-9, 1e-12])
@@ -111,7 +117,9 @@ def test_the_edge_of_the_proof():
         Encoding(1, 1.0, (HALF_MODULUS - 1) // 3 + 1, 3)
 
 
-@pytest.mark.parametrize("vector", [[1.0, 2.0], [[1.0, 2.0, 3.0]], ["a", "b", "c"], [1j, 2, 3], [[1.0], [2.0, 3.0], 4.0], None])
+@pytest.mark.parametrize(
+    "vector", [[1.0, 2.0], [[1.0, 2.0, 3.0]], ["a", "b", "c"], [1j, 2, 3], [[1.0], [2.0, 3.0], 4.0], None]
+)
 def test_a_vector_that_does_not_fit_is_refused(vector):
     with pytest.raises(DataError, match=r"expected \(3,\) real numbers"):
         Encoding(3, 1.0, 10, 2).quantize(vector)
@@ -119,7 +127,10 @@ def test_a_vector_that_does_not_fit_is_refused(vector):
 
 @pytest.mark.parametrize("clip", [5e-324, 1e-300, 1e10, 1e308])
 def test_there_is_no_grid_for_numbers_out_of_all_proportion(clip):
-    with pytest.raises(SettingError, match=r"clip_value = .*; expected about 6e-17 to 5e\+08 for 4 sites, so that no sum wraps"):
+    with pytest.raises(
+        SettingError,
+        match=r"clip_value = .*; expected about 6e-17 to 5e\+08 for 4 sites, so that no sum wraps",
+    ):
         finest_encoding(3, clip, 4)
 
 
@@ -135,11 +146,17 @@ def test_finest_refuses_wrong_types_by_name():
             finest_encoding(**{"length": 3, "clip_value": 1.0, "num_sites": 4, "max_weight": 0, **wrong})
 
 
-# -- sums that cannot be ---------------------------------------------------------------------------------------------------------------
+# -- sums that cannot be
+# ------------------------------------------------------------------------------------------------------------
 
 
 @settings(deadline=None, max_examples=200)
-@given(data=st.data(), sites=st.integers(2, 6), cap=st.sampled_from([0, 1, 7, 128]), clip=st.sampled_from([1e-9, 0.3, 1.0, 77.7]))
+@given(
+    data=st.data(),
+    sites=st.integers(2, 6),
+    cap=st.sampled_from([0, 1, 7, 128]),
+    clip=st.sampled_from([1e-9, 0.3, 1.0, 77.7]),
+)
 def test_every_sum_of_honest_vectors_passes(data, sites, cap, clip):
     encoding = finest_encoding(3, clip, sites, cap)
     extreme = st.sampled_from([-2 * clip, -clip, 0.0, clip, 2 * clip])
@@ -175,7 +192,9 @@ def test_a_sum_at_full_weights_is_bounded_as_a_plain_one():
 def test_a_plain_sum_is_bounded_by_the_vectors_that_are_in_it():
     encoding = Encoding(2, 1.0, 1000, 5)
     encoding.check_sum(np.array([0, -3000]), 3)
-    with pytest.raises(ProtocolError, match="entry 1 of the sum of 3 vectors is -3001 grid steps; expected at most 3000"):
+    with pytest.raises(
+        ProtocolError, match="entry 1 of the sum of 3 vectors is -3001 grid steps; expected at most 3000"
+    ):
         encoding.check_sum(np.array([0, -3001]), 3)
 
 
@@ -204,7 +223,9 @@ def test_whatever_passes_has_a_mean_within_the_clip(data, cap, summands):
 
 @pytest.mark.parametrize("scale", [100_000_004, np.int64(100_000_004)])
 def test_a_clip_of_a_narrow_type_bounds_no_honest_sum_too_low(scale):
-    """In float32 the product of clip and scale was one step below what an honest site sends: the sum of three was refused."""
+    """In float32 the product of clip and scale was one step below what an honest site sends: the sum of three
+    was refused.
+    """
     encoding = Encoding(1, np.float32(0.1), scale, np.int8(3))
     words = encoding.quantize([1.0])
     encoding.check_sum(encoding.to_signed(words * np.uint32(3)), 3)
@@ -218,7 +239,12 @@ def test_numbers_of_any_type_make_the_same_grid(clip):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: Encoding(3, 10**400, 1, 4), lambda: finest_encoding(3, 10**400, 4), lambda: finest_encoding(3, 1.0, 10**400)]
+    "make",
+    [
+        lambda: Encoding(3, 10**400, 1, 4),
+        lambda: finest_encoding(3, 10**400, 4),
+        lambda: finest_encoding(3, 1.0, 10**400),
+    ],
 )
 def test_numbers_beyond_all_bounds_are_refused_by_name(make):
     with pytest.raises(SettingError):

@@ -38,7 +38,13 @@ PARSERS = {
 
 @pytest.mark.parametrize("name", PARSERS)
 @settings(deadline=None, max_examples=50)
-@given(body=st.one_of(st.binary(max_size=300), st.integers(0, 2000).map(bytes), st.integers(0, 2000).map(lambda n: b"\xff" * n)))
+@given(
+    body=st.one_of(
+        st.binary(max_size=300),
+        st.integers(0, 2000).map(bytes),
+        st.integers(0, 2000).map(lambda n: b"\xff" * n),
+    )
+)
 def test_any_bytes_are_read_or_refused_by_name(name, body):
     with suppress(ProtocolError):
         assert PARSERS[name](body) is not None

@@ -93,10 +93,12 @@ def test_ed25519_rfc8032_section_7_1(private, public, message, signature):
 
 
 def test_hkdf_rfc5869_appendix_a():
-    assert derive_key(h("0b" * 22), h("f0f1f2f3f4f5f6f7f8f9"), salt=h("000102030405060708090a0b0c"), length=42) == h(
-        "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865"
-    )
-    assert derive_key(bytes(range(0x50)), bytes(range(0xB0, 0x100)), salt=bytes(range(0x60, 0xB0)), length=82) == h(
+    assert derive_key(
+        h("0b" * 22), h("f0f1f2f3f4f5f6f7f8f9"), salt=h("000102030405060708090a0b0c"), length=42
+    ) == h("3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865")
+    assert derive_key(
+        bytes(range(0x50)), bytes(range(0xB0, 0x100)), salt=bytes(range(0x60, 0xB0)), length=82
+    ) == h(
         "b11e398dc80327a1c8e7f78c596a49344f012eda2d4efad8a050cc4c19afa97c59045a99cac7827271cb41c65e590e09da3275600c2f09b8367793a9aca3db71"
         "cc30c58179ec3e87c14c01d5c1f3434f1d87"
     )
@@ -137,12 +139,18 @@ def test_small_order_exchange_keys_are_refused(public):
 def edwards_double(x, y):
     d = -121665 * pow(121666, -1, FIELD_PRIME)
     t = d * x * x * y * y % FIELD_PRIME
-    return 2 * x * y * pow(1 + t, -1, FIELD_PRIME) % FIELD_PRIME, (y * y + x * x) * pow(1 - t, -1, FIELD_PRIME) % FIELD_PRIME
+    return 2 * x * y * pow(1 + t, -1, FIELD_PRIME) % FIELD_PRIME, (y * y + x * x) * pow(
+        1 - t, -1, FIELD_PRIME
+    ) % FIELD_PRIME
 
 
 def root(square):
     x = pow(square, (FIELD_PRIME + 3) // 8, FIELD_PRIME)
-    return x if (x * x - square) % FIELD_PRIME == 0 else x * pow(2, (FIELD_PRIME - 1) // 4, FIELD_PRIME) % FIELD_PRIME
+    return (
+        x
+        if (x * x - square) % FIELD_PRIME == 0
+        else x * pow(2, (FIELD_PRIME - 1) // 4, FIELD_PRIME) % FIELD_PRIME
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""The bytes of a round worked out again from its secrets and its messages, by a second hand: hashlib, hmac and the raw primitives."""
+"""The bytes of a round worked out again from its secrets and its messages, by a second hand: hashlib, hmac
+and the raw primitives.
+"""
 
 import hashlib
 import hmac
@@ -34,7 +36,9 @@ def hkdf(secret, info):
 
 
 def shared(private, public):
-    return X25519PrivateKey.from_private_bytes(bytes(private)).exchange(X25519PublicKey.from_public_bytes(public))
+    return X25519PrivateKey.from_private_bytes(bytes(private)).exchange(
+        X25519PublicKey.from_public_bytes(public)
+    )
 
 
 def stream(key, length):
@@ -54,7 +58,10 @@ def recorded(request):
     state, lists = server.step(state, keys)
     channels = {i: bytes(party.sites[i].channel_seed.peek()) for i in range(N)}
     shares = party.deliver(lists)
-    secrets = {i: (bytes(party.sites[i].mask_key.peek()), bytes(party.sites[i].self_mask_seed.peek())) for i in range(N)}
+    secrets = {
+        i: (bytes(party.sites[i].mask_key.peek()), bytes(party.sites[i].self_mask_seed.peek()))
+        for i in range(N)
+    }
     state, deliveries = server.step(state, shares)
     masked = party.deliver(deliveries)
     link = digest(b"keys", party.policy.digest(), lists[0][HEADER:])
@@ -64,11 +71,19 @@ def recorded(request):
 def test_the_masked_vector_is_the_sum_that_the_documentation_writes(recorded):
     party, _, secrets, _, masked, link = recorded
     link = digest(b"shares", link, bytes([0b1111]))
-    public = {i: X25519PrivateKey.from_private_bytes(mask).public_key().public_bytes_raw() for i, (mask, _) in secrets.items()}
+    public = {
+        i: X25519PrivateKey.from_private_bytes(mask).public_key().public_bytes_raw()
+        for i, (mask, _) in secrets.items()
+    }
     for i, (mask, seed) in secrets.items():
         expected = party.words[i] + stream(hkdf(seed, digest(b"self mask", link, number(i))), 5)
         for v in set(range(N)) - {i}:
-            pair = stream(hkdf(shared(mask, public[v]), digest(b"pair mask", link, number(min(i, v)), number(max(i, v)))), 5)
+            pair = stream(
+                hkdf(
+                    shared(mask, public[v]), digest(b"pair mask", link, number(min(i, v)), number(max(i, v)))
+                ),
+                5,
+            )
             expected = expected + pair if v > i else expected - pair
         assert np.array_equal(np.frombuffer(masked[i][HEADER:-SIGNATURE], "<u4"), expected)
 
@@ -76,8 +91,16 @@ def test_the_masked_vector_is_the_sum_that_the_documentation_writes(recorded):
 def test_every_share_is_sealed_hashed_and_committed_to_under_the_list_of_keys(recorded):
     party, channels, secrets, shares, _, link = recorded
     size = 2 * KEY + (40 + 16 + 2 * 33 + 16 - 32) + SIGNATURE
-    private = {(i, j): hkdf(channels[i], digest(b"channel key", number(j))) for i in range(N) for j in range(N) if i != j}
-    public = {pair: X25519PrivateKey.from_private_bytes(key).public_key().public_bytes_raw() for pair, key in private.items()}
+    private = {
+        (i, j): hkdf(channels[i], digest(b"channel key", number(j)))
+        for i in range(N)
+        for j in range(N)
+        if i != j
+    }
+    public = {
+        pair: X25519PrivateKey.from_private_bytes(key).public_key().public_bytes_raw()
+        for pair, key in private.items()
+    }
     for i in range(N):
         body = shares[i][HEADER:-SIGNATURE]
         assert body[:32] == digest(b"seed", link, number(i), secrets[i][1])
@@ -86,7 +109,9 @@ def test_every_share_is_sealed_hashed_and_committed_to_under_the_list_of_keys(re
         for place, j in enumerate(k for k in range(N) if k != i):
             entry = entries[place * size : (place + 1) * size]
             binding = digest(b"channel", link, number(i), number(j))
-            plain = AESGCM(hkdf(shared(private[i, j], public[j, i]), binding)).decrypt(bytes(12), entry[64:-64], binding)
+            plain = AESGCM(hkdf(shared(private[i, j], public[j, i]), binding)).decrypt(
+                bytes(12), entry[64:-64], binding
+            )
             assert plain[:24] == number(i) + number(j) + party.policy.round_id
             assert entry[:32] == digest(b"key share", link, number(i), number(j), plain[24:57])
             assert entry[32:64] == digest(b"seed share", link, number(i), number(j), plain[57:90])
@@ -96,11 +121,17 @@ def test_every_signature_of_a_site_is_over_the_chain_of_all_lists_before_it():
     party = federation(N, threshold=3, length=5)
     state, outgoing = server.open_round(party.policy)
     links = [party.policy.digest()]
-    for kind, until in zip((1, 3, 5, 7, 9), (client.Joined, client.SharesSent, client.Masked, client.Agreed, client.Done), strict=True):
+    for kind, until in zip(
+        (1, 3, 5, 7, 9),
+        (client.Joined, client.SharesSent, client.Masked, client.Agreed, client.Done),
+        strict=True,
+    ):
         replies = party.deliver(outgoing)
         for i, reply in replies.items():
             body = reply[HEADER:-SIGNATURE]
-            signed = digest(b"message", links[-1], b"QSA2" + bytes([kind]) + party.policy.round_id + number(i), body)
+            signed = digest(
+                b"message", links[-1], b"QSA2" + bytes([kind]) + party.policy.round_id + number(i), body
+            )
             Ed25519PublicKey.from_public_bytes(party.policy.roster.keys[i]).verify(reply[-SIGNATURE:], signed)
             assert isinstance(party.sites[i], until)
         if kind == 9:

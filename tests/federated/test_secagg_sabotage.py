@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from quintain.core.errors import ProtocolError, SabotageError
-from quintain.federated import DropoutStage, InProcessTransport, RoundAbandonedError, attack_masks, run_round, secure_sum
+from quintain.federated import (
+    DropoutStage,
+    InProcessTransport,
+    RoundAbandonedError,
+    attack_masks,
+    run_round,
+    secure_sum,
+)
 from quintain.federated.aggregate import simulate_round
 from quintain.federated.secagg import client, dealing, server, transcript, unmasking
 from quintain.federated.secagg.dealing import Dealt, ShareHashes, SharesForHolder
@@ -50,7 +57,11 @@ class Cheating(InProcessTransport):
         after = self._sites[site]
         body, kind = self.rewrite(after, site_body(reply))
         spoken = before if isinstance(after, client.Done) else after
-        link = transcript.begin(self.party.policy) if isinstance(after, client.Joined) else spoken.transcript_hash
+        link = (
+            transcript.begin(self.party.policy)
+            if isinstance(after, client.Joined)
+            else spoken.transcript_hash
+        )
         return from_site(kind, self.party.policy, site, body, link, self.party.identities[site])
 
 
@@ -60,7 +71,9 @@ def dealing_badly(change):
     def rewrite(state, body):
         sharing = parse_shares(body, len(state.context.policy.roster))
         dealt = {**sharing.dealt, VICTIM: change(state, sharing.dealt[VICTIM])}
-        return pack_shares(replace(sharing, dealt=dealt), len(state.context.policy.roster)), MessageType.SHARES
+        return pack_shares(
+            replace(sharing, dealt=dealt), len(state.context.policy.roster)
+        ), MessageType.SHARES
 
     return rewrite
 
@@ -73,7 +86,9 @@ def signed(state, hashes, sealed):
 
 def sealing_key(state):
     private = dealing.channel_private(state.channel_seed.peek(), VICTIM)
-    return dealing.channel_key(private, state.public_keys[VICTIM].channel_public[CULPRIT], state.transcript_hash, CULPRIT, VICTIM)
+    return dealing.channel_key(
+        private, state.public_keys[VICTIM].channel_public[CULPRIT], state.transcript_hash, CULPRIT, VICTIM
+    )
 
 
 def resealed(change):
@@ -83,7 +98,9 @@ def resealed(change):
         envelope = dealing.channel_context(state.transcript_hash, CULPRIT, VICTIM)
         share = SharesForHolder.parse(dealing.unseal(sealing_key(state), dealt.sealed, envelope))
         changed = replace(share, **change(state, share))
-        return dealing.deal(state.context.identity, state.transcript_hash, CULPRIT, VICTIM, sealing_key(state), changed)
+        return dealing.deal(
+            state.context.identity, state.transcript_hash, CULPRIT, VICTIM, sealing_key(state), changed
+        )
 
     return bad
 
@@ -102,9 +119,15 @@ BAD_SHARES = {
     "another sender": resealed(lambda state, share: {"sender": 2}),
     "another round": resealed(lambda state, share: {"round_id": b"y" * 16}),
     "outside the field": resealed(lambda state, share: {"seed_share": PRIME}),
-    "another hash of the key share": lambda state, dealt: signed(state, replace(dealt.hashes, key=bytes(32)), dealt.sealed),
-    "another hash of the seed share": lambda state, dealt: signed(state, replace(dealt.hashes, seed=bytes(32)), dealt.sealed),
-    "hashes exchanged": lambda state, dealt: signed(state, ShareHashes(dealt.hashes.seed, dealt.hashes.key), dealt.sealed),
+    "another hash of the key share": lambda state, dealt: signed(
+        state, replace(dealt.hashes, key=bytes(32)), dealt.sealed
+    ),
+    "another hash of the seed share": lambda state, dealt: signed(
+        state, replace(dealt.hashes, seed=bytes(32)), dealt.sealed
+    ),
+    "hashes exchanged": lambda state, dealt: signed(
+        state, ShareHashes(dealt.hashes.seed, dealt.hashes.key), dealt.sealed
+    ),
 }
 
 
@@ -112,7 +135,9 @@ BAD_SHARES = {
 def test_who_deals_a_bad_share_is_named_and_not_its_victim(how):
     party = federation(4)
     transport = Cheating(party, CULPRIT, MessageType.SHARES, dealing_badly(BAD_SHARES[how]))
-    with pytest.raises(SabotageError, match=r"'site-1' dealt 'site-0' a bad pair of shares.*start another without site-1") as caught:
+    with pytest.raises(
+        SabotageError, match=r"'site-1' dealt 'site-0' a bad pair of shares.*start another without site-1"
+    ) as caught:
         run_round(party.policy, transport)
     assert caught.value.accused == ("site-1",)
     assert not transport.refusals
@@ -144,7 +169,9 @@ def test_who_complains_of_a_good_share_is_named_and_the_sum_of_the_others_is_exa
 
     party = federation(4)  # the same keys once more
     private = true if reveals == "its own key" else bytes(32)
-    finished = run_round(party.policy, Cheating(party, VICTIM, MessageType.MASKED, complaint_against(CULPRIT, private)))
+    finished = run_round(
+        party.policy, Cheating(party, VICTIM, MessageType.MASKED, complaint_against(CULPRIT, private))
+    )
     assert finished.accused == ("site-0",)
     assert finished.refused == {"site-0": "it complained of what 'site-1' dealt it, which is good"}
     assert finished.survivors == ("site-1", "site-2", "site-3")
@@ -153,7 +180,9 @@ def test_who_complains_of_a_good_share_is_named_and_the_sum_of_the_others_is_exa
 
 def test_a_false_complaint_that_leaves_too_few_ends_the_round_by_name():
     party = federation(4)
-    transport = Cheating(party, VICTIM, MessageType.MASKED, complaint_against(CULPRIT, bytes(32)), {3: DropoutStage.MASKED})
+    transport = Cheating(
+        party, VICTIM, MessageType.MASKED, complaint_against(CULPRIT, bytes(32)), {3: DropoutStage.MASKED}
+    )
     with pytest.raises(SabotageError, match="2 of 4 sites sent a masked vector; 3 are needed") as caught:
         run_round(party.policy, transport)
     assert caught.value.accused == ("site-0",)
@@ -162,7 +191,9 @@ def test_a_false_complaint_that_leaves_too_few_ends_the_round_by_name():
 @pytest.mark.parametrize("dealer", [VICTIM, 3, 5, 2**32 - 1])
 def test_a_complaint_of_a_site_that_dealt_nothing_is_refused(dealer):
     party = federation(5, threshold=3, corrupt=0)
-    transport = Cheating(party, VICTIM, MessageType.MASKED, complaint_against(dealer, bytes(32)), {3: DropoutStage.SHARES})
+    transport = Cheating(
+        party, VICTIM, MessageType.MASKED, complaint_against(dealer, bytes(32)), {3: DropoutStage.SHARES}
+    )
     finished = run_round(party.policy, transport)
     assert "which dealt it nothing" in finished.refused["site-0"]
     assert finished.survivors == ("site-1", "site-2", "site-4")
@@ -174,8 +205,15 @@ def test_a_complaint_opens_one_pair_and_is_the_last_word_of_its_site():
     victim, culprit = party.sites[VICTIM], party.sites[CULPRIT]
     bodies = {i: parse_delivery(server_body(outgoing[i]), i, 4) for i in range(4)}
     bodies[VICTIM][1][CULPRIT] = BAD_SHARES["another round"](culprit, bodies[VICTIM][1][CULPRIT])
-    message = from_server(MessageType.DELIVERY, party.policy.round_id, pack_delivery(bodies[VICTIM][1], bodies[VICTIM][0], VICTIM, 4))
-    secrets = {name: getattr(victim, name) for name in ("encoded", "channel_seed", "mask_key", "self_mask_seed", "own_share")}
+    message = from_server(
+        MessageType.DELIVERY,
+        party.policy.round_id,
+        pack_delivery(bodies[VICTIM][1], bodies[VICTIM][0], VICTIM, 4),
+    )
+    secrets = {
+        name: getattr(victim, name)
+        for name in ("encoded", "channel_seed", "mask_key", "self_mask_seed", "own_share")
+    }
     public = victim.public_keys[VICTIM].channel_public
     after, reply = client.step(victim, message)
 
@@ -189,7 +227,8 @@ def test_a_complaint_opens_one_pair_and_is_the_last_word_of_its_site():
             client.step(state, message)
 
 
-# -- false commitments -----------------------------------------------------------------------------------------------------------------
+# -- false commitments
+# ------------------------------------------------------------------------------------------------------------
 
 
 def sharing_another(label):
@@ -203,11 +242,19 @@ def sharing_another(label):
         pairs = {}
         for holder in (*sharing.dealt, CULPRIT):
             true = (7, 7) if holder != CULPRIT else own  # the other kind is never asked for
-            pairs[holder] = (false[holder + 1], true[1]) if label == "mask key" else (true[0], false[holder + 1])
+            pairs[holder] = (
+                (false[holder + 1], true[1]) if label == "mask key" else (true[0], false[holder + 1])
+            )
         dealt = {}
         for holder in sharing.dealt:
             private = dealing.channel_private(state.channel_seed.peek(), holder)
-            key = dealing.channel_key(private, state.public_keys[holder].channel_public[CULPRIT], state.transcript_hash, CULPRIT, holder)
+            key = dealing.channel_key(
+                private,
+                state.public_keys[holder].channel_public[CULPRIT],
+                state.transcript_hash,
+                CULPRIT,
+                holder,
+            )
             share = SharesForHolder(CULPRIT, holder, site.policy.round_id, *pairs[holder])
             dealt[holder] = dealing.deal(site.identity, state.transcript_hash, CULPRIT, holder, key, share)
         hashes = ShareHashes.of_pair(state.transcript_hash, CULPRIT, CULPRIT, pairs[CULPRIT])
@@ -219,8 +266,12 @@ def sharing_another(label):
 @pytest.mark.parametrize(("label", "stage"), [("mask key", "masked"), ("self-mask seed", "unmask")])
 def test_who_shares_another_secret_than_it_committed_to_is_named(label, stage):
     party = federation(4)
-    transport = Cheating(party, CULPRIT, MessageType.SHARES, sharing_another(label), {CULPRIT: DropoutStage(stage)})
-    with pytest.raises(SabotageError, match=f"'site-1' dealt do not give the {label} that it committed to") as caught:
+    transport = Cheating(
+        party, CULPRIT, MessageType.SHARES, sharing_another(label), {CULPRIT: DropoutStage(stage)}
+    )
+    with pytest.raises(
+        SabotageError, match=f"'site-1' dealt do not give the {label} that it committed to"
+    ) as caught:
         run_round(party.policy, transport)
     assert caught.value.accused == ("site-1",)
 
@@ -236,7 +287,8 @@ def test_a_share_off_the_polynomial_is_its_dealers_lie_though_another_reveals_it
     assert caught.value.accused == ("site-1",)
 
 
-# -- false shares revealed -------------------------------------------------------------------------------------------------------------
+# -- false shares revealed
+# ------------------------------------------------------------------------------------------------------------
 
 
 def reveal_badly(party, liar, change):
@@ -244,7 +296,14 @@ def reveal_badly(party, liar, change):
     state, outgoing = party.run(client.Agreed)
     replies = party.deliver(outgoing)
     shares = change(parse_unmask(site_body(replies[liar]), tuple(range(len(party.policy.roster)))))
-    replies[liar] = from_site(MessageType.UNMASK, party.policy, liar, pack_unmask(shares), state.transcript_hash, party.identities[liar])
+    replies[liar] = from_site(
+        MessageType.UNMASK,
+        party.policy,
+        liar,
+        pack_unmask(shares),
+        state.transcript_hash,
+        party.identities[liar],
+    )
     return server.step(state, replies)[0]
 
 
@@ -278,7 +337,12 @@ def test_as_many_liars_as_the_threshold_spares_are_all_named():
         shares = parse_unmask(site_body(replies[liar]), tuple(range(6)))
         shares[liar] ^= 1
         replies[liar] = from_site(
-            MessageType.UNMASK, party.policy, liar, pack_unmask(shares), state.transcript_hash, party.identities[liar]
+            MessageType.UNMASK,
+            party.policy,
+            liar,
+            pack_unmask(shares),
+            state.transcript_hash,
+            party.identities[liar],
         )
     finished, _ = server.step(state, replies)
     assert finished.accused == ("site-0", "site-3")
@@ -286,7 +350,9 @@ def test_as_many_liars_as_the_threshold_spares_are_all_named():
 
 
 def test_the_two_kinds_of_share_are_told_apart():
-    """A site that gives the other kind of share than it was asked for is a liar too, and nothing is learned from it."""
+    """A site that gives the other kind of share than it was asked for is a liar too, and nothing is learned
+    from it.
+    """
     party = federation(4)
     party.run(client.Masked)
     held = party.sites[2].held_shares.peek()
@@ -311,7 +377,9 @@ def test_the_two_secrets_are_shared_by_two_polynomials():
     t = party.policy.threshold
     for shares in (key, seed):
         subset = dict(list(shares.items())[: t - 1])
-        assert interpolate(subset) != interpolate(shares)  # and neither has fewer coefficients than the threshold
+        assert interpolate(subset) != interpolate(
+            shares
+        )  # and neither has fewer coefficients than the threshold
 
 
 class Together(InProcessTransport):
@@ -336,7 +404,9 @@ def test_a_false_complaint_beside_a_bad_share_is_named_as_well():
         CULPRIT: (MessageType.SHARES, dealing_badly(BAD_SHARES["another round"])),
         4: (MessageType.MASKED, complaint_against(2, bytes(32))),
     }
-    with pytest.raises(SabotageError, match=r"start another without site-1, site-4; site-4: it complained of what 'site-2'") as caught:
+    with pytest.raises(
+        SabotageError, match=r"start another without site-1, site-4; site-4: it complained of what 'site-2'"
+    ) as caught:
         run_round(party.policy, Together(party, cheats))
     assert caught.value.accused == ("site-1", "site-4")
 
@@ -348,18 +418,30 @@ def one_share_off(dealer):
         site, parties = state.context, len(state.context.policy.roster)
         sharing = parse_shares(body, parties)
         private = dealing.channel_private(state.channel_seed.peek(), VICTIM)
-        key = dealing.channel_key(private, state.public_keys[VICTIM].channel_public[dealer], state.transcript_hash, dealer, VICTIM)
-        dealt = dealing.deal(
-            site.identity, state.transcript_hash, dealer, VICTIM, key, SharesForHolder(dealer, VICTIM, site.policy.round_id, 1, 1)
+        key = dealing.channel_key(
+            private, state.public_keys[VICTIM].channel_public[dealer], state.transcript_hash, dealer, VICTIM
         )
-        return pack_shares(replace(sharing, dealt={**sharing.dealt, VICTIM: dealt}), parties), MessageType.SHARES
+        dealt = dealing.deal(
+            site.identity,
+            state.transcript_hash,
+            dealer,
+            VICTIM,
+            key,
+            SharesForHolder(dealer, VICTIM, site.policy.round_id, 1, 1),
+        )
+        return pack_shares(
+            replace(sharing, dealt={**sharing.dealt, VICTIM: dealt}), parties
+        ), MessageType.SHARES
 
     return rewrite
 
 
 def test_all_who_shared_falsely_and_who_lied_before_are_named_at_once():
     party = federation(6, threshold=4, corrupt=0, minimum=4)
-    cheats = {CULPRIT: (MessageType.SHARES, one_share_off(CULPRIT)), 2: (MessageType.SHARES, one_share_off(2))}
+    cheats = {
+        CULPRIT: (MessageType.SHARES, one_share_off(CULPRIT)),
+        2: (MessageType.SHARES, one_share_off(2)),
+    }
     cheats[5] = MessageType.MASKED, complaint_against(3, bytes(32))
     with pytest.raises(SabotageError, match="start another without site-1, site-2, site-5") as caught:
         run_round(party.policy, Together(party, cheats))
@@ -389,7 +471,8 @@ def test_who_lied_is_named_also_if_the_sum_turns_out_impossible(largest, monkeyp
     assert caught.value.accused == ("site-4",)
 
 
-# -- whatever a dishonest site signs ---------------------------------------------------------------------------------------------------
+# -- whatever a dishonest site signs
+# ---------------------------------------------------------------------------------------------------
 
 
 def mutated(rng):
@@ -411,7 +494,9 @@ def mutated(rng):
     return change
 
 
-@pytest.mark.parametrize("seeds", [range(4), pytest.param(range(4, 12), marks=pytest.mark.exhaustive)], ids=["first", "more"])
+@pytest.mark.parametrize(
+    "seeds", [range(4), pytest.param(range(4, 12), marks=pytest.mark.exhaustive)], ids=["first", "more"]
+)
 @pytest.mark.parametrize("kind", [kind for kind in MessageType if kind % 2])
 def test_whatever_one_site_signs_the_sum_is_exact_or_it_is_named_and_nobody_else(kind, seeds):
     complaint = pack_complaint(Complaint(CULPRIT, bytes(32)))
@@ -420,7 +505,9 @@ def test_whatever_one_site_signs_the_sum_is_exact_or_it_is_named_and_nobody_else
         party, change = federation(5, seed=seed), mutated(random.Random(1000 * int(kind) + seed))
         as_complaint = kind is MessageType.COMPLAINT
         told = MessageType.MASKED if as_complaint else kind
-        transport = Cheating(party, 0, told, lambda _, body, c=change, x=as_complaint: (c(complaint if x else body), kind))
+        transport = Cheating(
+            party, 0, told, lambda _, body, c=change, x=as_complaint: (c(complaint if x else body), kind)
+        )
         finished, accused = None, set()
         try:
             finished = run_round(party.policy, transport)
@@ -434,11 +521,15 @@ def test_whatever_one_site_signs_the_sum_is_exact_or_it_is_named_and_nobody_else
         if finished is not None:
             sound = [int(name[-1]) for name in finished.survivors]
             assert {1, 2, 3, 4} <= set(sound)
-            assert np.array_equal(finished.total, total([party.words[i] for i in sound])) or (own_vector and 0 in sound)
+            assert np.array_equal(finished.total, total([party.words[i] for i in sound])) or (
+                own_vector and 0 in sound
+            )
 
 
 def test_a_false_share_of_a_silent_sites_mask_key_is_its_holders_lie():
-    """Three true answers are left of the four that are needed; the one who lied is named, not the dealer who fell silent."""
+    """Three true answers are left of the four that are needed; the one who lied is named, not the dealer who
+    fell silent.
+    """
     party = federation(5, threshold=4, corrupt=1)
     state, outgoing = party.run(until=client.SharesSent)
     masked = party.deliver(outgoing)
@@ -448,7 +539,9 @@ def test_a_false_share_of_a_silent_sites_mask_key_is_its_holders_lie():
     answers = party.deliver(outgoing)
     shares = parse_unmask(site_body(answers[0]), state.sharers)
     false = pack_unmask({**shares, 4: shares[4] ^ 1})
-    answers[0] = from_site(MessageType.UNMASK, party.policy, 0, false, state.transcript_hash, party.identities[0])
+    answers[0] = from_site(
+        MessageType.UNMASK, party.policy, 0, false, state.transcript_hash, party.identities[0]
+    )
     with pytest.raises(SabotageError) as caught:
         server.step(state, answers)
     assert caught.value.accused == ("site-0",)
@@ -482,7 +575,13 @@ def test_a_complaint_leaves_nothing_secret_in_the_state_that_it_came_from(monkey
     monkeypatch.setattr(client, "_opened_pair", bad)
     after, _ = client.step(before, outgoing[0])
     assert isinstance(after, client.Done)
-    for secret in (before.encoded, before.channel_seed, before.mask_key, before.self_mask_seed, before.own_share):
+    for secret in (
+        before.encoded,
+        before.channel_seed,
+        before.mask_key,
+        before.self_mask_seed,
+        before.own_share,
+    ):
         with pytest.raises(ProtocolError):
             secret.peek()
 

@@ -10,7 +10,15 @@ from quintain.federated.secagg import client, server
 from quintain.federated.secagg.encoding import finest_encoding
 from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster, RoundKeys
-from quintain.federated.secagg.messages import MessageType, from_site, pack_keys, pack_unmask, parse_keys, parse_unmask, site_body
+from quintain.federated.secagg.messages import (
+    MessageType,
+    from_site,
+    pack_keys,
+    pack_unmask,
+    parse_keys,
+    parse_unmask,
+    site_body,
+)
 from quintain.federated.secagg.policy import Policy
 from tests.federated.rounds import federation, total
 
@@ -36,7 +44,12 @@ def lie(party, agreed, replies, liar, victim):
     """A site's answer with one false share, under its own good signature."""
     shares = parse_unmask(site_body(replies[liar]), tuple(range(len(party.policy.roster))))
     shares[victim] += 1
-    return {**replies, liar: from_site(MessageType.UNMASK, party.policy, liar, pack_unmask(shares), agreed, party.identities[liar])}
+    return {
+        **replies,
+        liar: from_site(
+            MessageType.UNMASK, party.policy, liar, pack_unmask(shares), agreed, party.identities[liar]
+        ),
+    }
 
 
 @pytest.mark.parametrize("liar", range(4))
@@ -53,7 +66,9 @@ def test_a_lie_without_spare_shares_abandons_the_round_and_names_its_site():
     state, outgoing = party.run(client.Agreed)
     replies = lie(party, state.transcript_hash, party.deliver(outgoing), 1, 0)
     del replies[2]
-    with pytest.raises(SabotageError, match=r"2 of 4 sites unmasked.*site-1: it revealed shares .* of site-0") as caught:
+    with pytest.raises(
+        SabotageError, match=r"2 of 4 sites unmasked.*site-1: it revealed shares .* of site-0"
+    ) as caught:
         server.step(state, replies)
     assert caught.value.accused == ("site-1",)
 
@@ -64,7 +79,13 @@ def test_a_share_outside_the_field_is_refused():
     replies = party.deliver(outgoing)
     body = pack_unmask(dict.fromkeys(range(4), 2**264 - 1))
     finished, _ = server.step(
-        state, {**replies, 3: from_site(MessageType.UNMASK, party.policy, 3, body, state.transcript_hash, party.identities[3])}
+        state,
+        {
+            **replies,
+            3: from_site(
+                MessageType.UNMASK, party.policy, 3, body, state.transcript_hash, party.identities[3]
+            ),
+        },
     )
     assert np.array_equal(finished.total, total(party.words))
     assert "outside the field" in finished.refused["site-3"]
@@ -74,13 +95,17 @@ def test_copied_keys_exclude_both_and_small_ones_their_sender():
     party = federation(5, threshold=3, corrupt=0)
     state, outgoing = server.open_round(party.policy)
     replies = party.deliver(outgoing)
-    copied = from_site(MessageType.KEYS, party.policy, 1, site_body(replies[0]), state.transcript_hash, party.identities[1])
+    copied = from_site(
+        MessageType.KEYS, party.policy, 1, site_body(replies[0]), state.transcript_hash, party.identities[1]
+    )
     after, following = server.step(state, {**replies, 1: copied})
     assert set(following) == {2, 3, 4}
     assert set(after.refused) == {"site-0", "site-1"}
     body = bytearray(site_body(replies[1]))
     body[-32:] = bytes(32)
-    small = from_site(MessageType.KEYS, party.policy, 1, bytes(body), state.transcript_hash, party.identities[1])
+    small = from_site(
+        MessageType.KEYS, party.policy, 1, bytes(body), state.transcript_hash, party.identities[1]
+    )
     after, following = server.step(state, {**replies, 1: small})
     assert set(following) == {0, 2, 3, 4}
     assert "small order" in after.refused["site-1"]
@@ -93,7 +118,9 @@ def test_a_copied_channel_key_costs_both_sites_their_place():
     keys = party.deliver(offers)
     theirs, mine = (parse_keys(site_body(keys[i]), i, 5) for i in (0, 1))
     copy = RoundKeys(mine.mask_public, {**mine.channel_public, 2: theirs.channel_public[2]})
-    keys[1] = from_site(MessageType.KEYS, party.policy, 1, pack_keys(copy), state.transcript_hash, party.identities[1])
+    keys[1] = from_site(
+        MessageType.KEYS, party.policy, 1, pack_keys(copy), state.transcript_hash, party.identities[1]
+    )
     after, following = server.step(state, keys)
     assert set(after.keys) == set(following) == {2, 3, 4}
     assert "also another site's" in after.refused["site-0"]
@@ -121,7 +148,9 @@ def test_too_few_sites_abandon_the_round_with_the_reasons():
     party = federation(4)
     state, outgoing = server.open_round(party.policy)
     replies = party.deliver(outgoing)
-    with pytest.raises(ProtocolError, match=r"2 of 4 sites sent keys; 3 are needed: .*site-3: .*no message of this protocol"):
+    with pytest.raises(
+        ProtocolError, match=r"2 of 4 sites sent keys; 3 are needed: .*site-3: .*no message of this protocol"
+    ):
         server.step(state, {0: replies[0], 1: replies[1], 3: b"junk"})
 
 
@@ -135,7 +164,8 @@ def test_the_server_holds_sums_of_masked_vectors_only():
 
 
 @pytest.mark.parametrize(
-    ("lie", "match"), [({0: 2**30}, "entry 0 of the sum"), ({2: -(2**30)}, "entry 2 of the sum"), ({-1: 2**20}, "weights")]
+    ("lie", "match"),
+    [({0: 2**30}, "entry 0 of the sum"), ({2: -(2**30)}, "entry 2 of the sum"), ({-1: 2**20}, "weights")],
 )
 def test_a_sum_that_one_site_made_impossible_is_refused(lie, match):
     given = {f"site-{i}": np.full(4, 0.5) for i in range(5)}
@@ -143,9 +173,9 @@ def test_a_sum_that_one_site_made_impossible_is_refused(lie, match):
     encoding = finest_encoding(4, 1.0, 5, max_weight=8)
     terms = Policy(Roster.from_identities(*identities.values()), bytes(16), 4, 4, encoding, bytes(32))
     words = {name: encoding.quantize(vector, 2) for name, vector in given.items()}
-    assert simulate_round(terms, identities, words, {}, journals={name: MemoryJournal() for name in words}).mean == pytest.approx(
-        np.full(4, 0.5)
-    )
+    assert simulate_round(
+        terms, identities, words, {}, journals={name: MemoryJournal() for name in words}
+    ).mean == pytest.approx(np.full(4, 0.5))
     for place, value in lie.items():
         words["site-3"][place] = np.int64(value).astype(np.uint32)
     with pytest.raises(ProtocolError, match=match):
@@ -154,7 +184,13 @@ def test_a_sum_that_one_site_made_impossible_is_refused(lie, match):
 
 @pytest.mark.parametrize(
     ("messages", "reason"),
-    [({1: None}, "a NoneType"), ({1: "QSA2"}, "a str"), ({1: 7}, "an? int"), ({1: ["x"]}, "a list"), ({1: np.zeros(9)}, "a ndarray")],
+    [
+        ({1: None}, "a NoneType"),
+        ({1: "QSA2"}, "a str"),
+        ({1: 7}, "an? int"),
+        ({1: ["x"]}, "a list"),
+        ({1: np.zeros(9)}, "a ndarray"),
+    ],
 )
 def test_a_message_of_another_type_costs_its_sender_the_round(messages, reason):
     party = federation(4)

@@ -79,7 +79,15 @@ def test_one_set_of_weights_serves_all_secrets_at_the_same_points(at):
 
 @pytest.mark.parametrize(
     ("secret", "threshold", "points"),
-    [(PRIME, 1, [1]), (-1, 1, [1]), (0, 0, [1]), (0, 3, [1, 2]), (0, 2, [0, 1]), (0, 2, [1, 1]), (0, 1, [PRIME])],
+    [
+        (PRIME, 1, [1]),
+        (-1, 1, [1]),
+        (0, 0, [1]),
+        (0, 3, [1, 2]),
+        (0, 2, [0, 1]),
+        (0, 2, [1, 1]),
+        (0, 1, [PRIME]),
+    ],
 )
 def test_what_is_no_sharing_is_refused(secret, threshold, points):
     with pytest.raises(SettingError, match="expected"):

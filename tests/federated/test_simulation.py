@@ -7,7 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from quintain.core.errors import MechanismError, ModelError, ProtocolError, SabotageError, SettingError, StorageError
+from quintain.core.errors import (
+    MechanismError,
+    ModelError,
+    ProtocolError,
+    SabotageError,
+    SettingError,
+    StorageError,
+)
 from quintain.data.dataset import from_arrays
 from quintain.federated import FederatedConfig, RoundAbandonedError, partition, simulate, simulation
 from quintain.federated.differencing import cosine
@@ -52,7 +59,9 @@ def test_one_full_batch_step_is_the_pooled_step():
     assert len(set(sizes(sites).values())) > 1
     pooled, federated = linear(), linear()
     fit(pooled, data, ONE_STEP)
-    result = simulate(sites, federated, FederatedConfig(1, ONE_STEP, weights=sizes(sites), min_survivors=4, max_corrupt=0))
+    result = simulate(
+        sites, federated, FederatedConfig(1, ONE_STEP, weights=sizes(sites), min_survivors=4, max_corrupt=0)
+    )
     assert (weights(pooled) - weights(linear())).abs().max() > 1e-2
     assert (weights(pooled) - weights(federated)).abs().max() < 1e-6
     assert result.rounds[0].weight == len(data)
@@ -77,7 +86,10 @@ def test_a_round_without_one_site_is_the_pooled_step_of_the_others():
     plan = FederatedConfig(1, ONE_STEP, weights=sizes(sites), max_corrupt=0)
     result = simulate(sites, federated, plan, dropouts={0: ("hospital-2", "masked")})
     left = [name for name in sites if name != "hospital-2"]
-    x, y = (torch.cat(parts).numpy() for parts in zip(*(sites[n].batch(np.arange(len(sites[n]))) for n in left), strict=True))
+    x, y = (
+        torch.cat(parts).numpy()
+        for parts in zip(*(sites[n].batch(np.arange(len(sites[n]))) for n in left), strict=True)
+    )
     fit(pooled, from_arrays(x, y, num_classes=2), ONE_STEP)
     assert (weights(pooled) - weights(federated)).abs().max() < 1e-6
     assert result.rounds[0].survivors == tuple(left)
@@ -91,7 +103,9 @@ def test_rounds_learn_and_their_facts_are_told():
     drop = {1: ("hospital-3", "masked"), 2: ("hospital-1", "late")}
     sites = partition(data, 5, alpha=20.0, min_examples=10, min_per_class=1).sites
     plan = FederatedConfig(4, Recipe(epochs=10, batch_size=32, learning_rate=0.02), weights=sizes(sites))
-    result = simulate(sites, net, plan, seed=3, dropouts=drop, on_round=lambda facts, summed: told.append((facts, summed)))
+    result = simulate(
+        sites, net, plan, seed=3, dropouts=drop, on_round=lambda facts, summed: told.append((facts, summed))
+    )
     assert accuracy(net, data) > max(0.75, before)
     assert [facts for facts, _ in told] == list(result.rounds)
     assert all(facts.simulated.exact for facts in result.rounds)
@@ -143,7 +157,8 @@ def test_an_update_beyond_the_clip_is_cut_and_counted():
     assert (weights(net) - before).abs().max() <= 1e-3 * (1 + 1e-4)
 
 
-# -- one site's trouble is its own -------------------------------------------------------------------------------------------------------
+# -- one site's trouble is its own
+# -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -174,10 +189,21 @@ def test_the_nan_of_one_site_is_its_dropout_and_that_of_all_is_the_end():
         assert facts.refused == {}
     assert weights(net).isfinite().all()
     with pytest.raises(ModelError, match="the loss is nan"):
-        simulate({name: marked(data) for name, data in sites.items()}, linear(), FederatedConfig(2, ONE_STEP), objective=Faulty())
+        simulate(
+            {name: marked(data) for name, data in sites.items()},
+            linear(),
+            FederatedConfig(2, ONE_STEP),
+            objective=Faulty(),
+        )
 
 
-FAILURES = [StorageError("full"), OSError(28, "No space left on device"), MemoryError(), RuntimeError("CUDA error"), IndexError("label 9")]
+FAILURES = [
+    StorageError("full"),
+    OSError(28, "No space left on device"),
+    MemoryError(),
+    RuntimeError("CUDA error"),
+    IndexError("label 9"),
+]
 
 
 @pytest.mark.parametrize("error", [*FAILURES, ValueError("a batch of one"), ZeroDivisionError()])
@@ -190,7 +216,9 @@ def test_whatever_ends_the_training_of_one_site_is_its_dropout(error, monkeypatc
         return train_one(net, data, *args, **kwargs)
 
     monkeypatch.setattr(simulation, "local_update", failing)
-    result = simulate(partition(blobs(), 5, min_examples=10, min_per_class=1).sites, linear(), FederatedConfig(1, ONE_STEP))
+    result = simulate(
+        partition(blobs(), 5, min_examples=10, min_per_class=1).sites, linear(), FederatedConfig(1, ONE_STEP)
+    )
     assert result.rounds[0].dropped == ("hospital-3",)
     assert result.rounds[0].simulated.left["hospital-3"]
 
@@ -202,7 +230,11 @@ def test_an_alarm_or_a_wrong_setting_is_no_dropout(error, monkeypatch):
 
     monkeypatch.setattr(simulation, "local_update", failing)
     with pytest.raises(type(error)):
-        simulate(partition(blobs(), 3, min_examples=10, min_per_class=1).sites, linear(), FederatedConfig(1, ONE_STEP))
+        simulate(
+            partition(blobs(), 3, min_examples=10, min_per_class=1).sites,
+            linear(),
+            FederatedConfig(1, ONE_STEP),
+        )
 
 
 class FullJournal(MemoryJournal):
@@ -215,7 +247,9 @@ class FullJournal(MemoryJournal):
 def test_a_journal_on_a_full_disk_is_a_dropout_at_the_masked_vector(monkeypatch):
     journals = iter([MemoryJournal(), FullJournal(), *(MemoryJournal() for _ in range(3))])
     monkeypatch.setattr(simulation, "MemoryJournal", lambda: next(journals))
-    result = simulate(partition(blobs(), 5, min_examples=10, min_per_class=1).sites, linear(), FederatedConfig(2, ONE_STEP))
+    result = simulate(
+        partition(blobs(), 5, min_examples=10, min_per_class=1).sites, linear(), FederatedConfig(2, ONE_STEP)
+    )
     for facts in result.rounds:
         assert facts.dropped == ("hospital-2",)
         assert facts.masked_vectors == 4
@@ -223,7 +257,9 @@ def test_a_journal_on_a_full_disk_is_a_dropout_at_the_masked_vector(monkeypatch)
 
 
 def test_a_site_that_lies_beyond_its_bound_abandons_the_round_and_moves_no_model(monkeypatch):
-    """In grid steps, through ``train``: a word of 2^30 from one of five made the mean 8178 at clip 1.0, marked as exact."""
+    """In grid steps, through ``train``: a word of 2^30 from one of five made the mean 8178 at clip 1.0,
+    marked as exact.
+    """
     sites = partition(blobs(), 5, min_examples=10, min_per_class=1).sites
     ready = client.start_round
     lie = {"hospital-4": 2**30}
@@ -241,30 +277,47 @@ def test_a_site_that_lies_beyond_its_bound_abandons_the_round_and_moves_no_model
         simulate(sites, net, plan)
     assert torch.equal(weights(net), before)
 
-    # Within the clip of all sites but beyond what the public weights allow: the survivors' own bound refuses it.
-    uneven = replace(plan, min_survivors=5, weights={name: 8 if name == "hospital-1" else 5 for name in sites})
+    # Within the clip of all sites but beyond what the public weights allow: the survivors' own bound refuses
+    # it.
+    uneven = replace(
+        plan, min_survivors=5, weights={name: 8 if name == "hospital-1" else 5 for name in sites}
+    )
     for entry in (4200, 2**32 - 4200):  # upwards, and downwards
         lie["hospital-4"] = entry
-        assert not simulate(sites, linear(), plan).rounds[0].simulated.exact  # equal weights allow it: the clip bounds what a lie can do
+        assert (
+            not simulate(sites, linear(), plan).rounds[0].simulated.exact
+        )  # equal weights allow it: the clip bounds what a lie can do
         with pytest.raises(ProtocolError, match="as clip and public weights allow"):
             simulate(sites, linear(), uneven)
 
 
-# -- what rounds tell together -----------------------------------------------------------------------------------------------------------
+# -- what rounds tell together
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_second_cohort_over_one_model_is_refused_until_the_first_is_back():
-    """Round 0 is answered by three and called abandoned; the same model is then asked of others, and of the same again."""
+    """Round 0 is answered by three and called abandoned; the same model is then asked of others, and of the
+    same again.
+    """
     data = partition(blobs(), 5, min_examples=10, min_per_class=1).sites
     sites = {**data, "hospital-5": marked(data["hospital-5"])}
     plan, net = FederatedConfig(3, ONE_STEP), linear()
     faulty = Sometimes(rounds=(0, 2))
     start, same = weights(net), []
     drop = {0: ("hospital-1", "unmask"), 1: ("hospital-2", "keys")}
-    result = simulate(sites, net, plan, dropouts=drop, objective=faulty, on_round=lambda *_: same.append(torch.equal(weights(net), start)))
+    result = simulate(
+        sites,
+        net,
+        plan,
+        dropouts=drop,
+        objective=faulty,
+        on_round=lambda *_: same.append(torch.equal(weights(net), start)),
+    )
     assert "3 of 5 sites unmasked" in result.rounds[0].abort_reason
     assert "sites signed the survivors" in result.rounds[1].abort_reason
-    assert "hospital-3" not in result.rounds[1].abort_reason  # why a site left is its own: the server sees it go silent
+    assert (
+        "hospital-3" not in result.rounds[1].abort_reason
+    )  # why a site left is its own: the server sees it go silent
     assert "has helped to open the sum of other survivors" in result.rounds[1].simulated.left["hospital-3"]
     assert result.rounds[2].survivors == ("hospital-1", "hospital-2", "hospital-3", "hospital-4")
     assert same == [True, True, False]
@@ -284,11 +337,19 @@ class Sometimes(Faulty):
 
 
 def test_neighbouring_sums_over_models_that_hardly_move_still_tell_and_it_is_measured():
-    """What is left: full-batch descent at a small step, one dropout; the server's subtraction comes within 0.99 of the update."""
+    """What is left: full-batch descent at a small step, one dropout; the server's subtraction comes within
+    0.99 of the update.
+    """
     sites, sums = partition(blobs(), 5, min_examples=10, min_per_class=1).sites, []
     recipe = Recipe(epochs=1, batch_size=10_000, learning_rate=0.05, optimizer="sgd", schedule="constant")
     drop = {1: ("hospital-3", "masked")}
-    result = simulate(sites, linear(), FederatedConfig(3, recipe), dropouts=drop, on_round=lambda _, summed: sums.append(summed))
+    result = simulate(
+        sites,
+        linear(),
+        FederatedConfig(3, recipe),
+        dropouts=drop,
+        on_round=lambda _, summed: sums.append(summed),
+    )
     assert [list(facts.simulated.exposed) for facts in result.rounds] == [[], ["hospital-3"], ["hospital-3"]]
     assert all(facts.simulated.exposed["hospital-3"] > 0.99 for facts in result.rounds[1:])
 
@@ -310,10 +371,29 @@ def test_a_minimum_of_all_sites_opens_one_cohort_only():
 
 
 def test_what_only_a_simulation_knows_stands_apart():
-    result = simulate(partition(blobs(), 3, min_examples=10, min_per_class=1).sites, linear(), FederatedConfig(1, ONE_STEP))
-    known = {"index", "survivors", "dropped", "weight", "masked_vectors", "bytes_uploaded", "seconds", "refused", "accused", "abort_reason"}
+    result = simulate(
+        partition(blobs(), 3, min_examples=10, min_per_class=1).sites, linear(), FederatedConfig(1, ONE_STEP)
+    )
+    known = {
+        "index",
+        "survivors",
+        "dropped",
+        "weight",
+        "masked_vectors",
+        "bytes_uploaded",
+        "seconds",
+        "refused",
+        "accused",
+        "abort_reason",
+    }
     assert {field.name for field in fields(result.rounds[0])} == {*known, "simulated"}
-    assert {field.name for field in fields(result.rounds[0].simulated)} == {"exact", "losses", "num_clipped", "left", "exposed"}
+    assert {field.name for field in fields(result.rounds[0].simulated)} == {
+        "exact",
+        "losses",
+        "num_clipped",
+        "left",
+        "exposed",
+    }
     assert all(loss > 0 for loss in result.rounds[0].simulated.losses.values())
 
 
@@ -323,7 +403,9 @@ def test_who_is_proven_to_cheat_stands_in_the_facts(monkeypatch):
 
     def accusing(policy, *args, **kwargs):
         if policy.task.counter:
-            raise RoundAbandonedError("sabotage", honest(policy, *args, **kwargs).server_view, {}, 0.1, ("hospital-3",))
+            raise RoundAbandonedError(
+                "sabotage", honest(policy, *args, **kwargs).server_view, {}, 0.1, ("hospital-3",)
+            )
         return replace(honest(policy, *args, **kwargs), accused=("hospital-2",))
 
     monkeypatch.setattr(simulation, "simulate_round", accusing)
@@ -357,20 +439,26 @@ def test_a_proven_cheat_is_left_out_of_all_later_rounds(monkeypatch):
         assert "hospital-2" not in facts.simulated.losses
         assert "hospital-2" not in facts.simulated.left
     # With a minimum of all sites there is no round without it, and none with it.
-    with pytest.raises(SabotageError, match=r"all 2 rounds were abandoned.*hospital-2: it is proven to have cheated") as caught:
+    with pytest.raises(
+        SabotageError, match=r"all 2 rounds were abandoned.*hospital-2: it is proven to have cheated"
+    ) as caught:
         simulate(sites, linear(), FederatedConfig(2, ONE_STEP, min_survivors=5))
     assert caught.value.accused == ("hospital-2",)
 
 
 def test_a_dealer_that_is_proven_at_unmasking_gets_no_second_chance(monkeypatch):
-    """The others have answered by then: they open no sum without it over this model, and train on with it in none."""
+    """The others have answered by then: they open no sum without it over this model, and train on with it in
+    none.
+    """
     sites = partition(blobs(), 5, min_examples=10, min_per_class=1).sites
     true = client.make_shares
 
     def off(secret, threshold, points, entropy):
         shares = true(secret, threshold, points, entropy)
         called.append(shares)
-        return {**shares, 1: shares[1] ^ 1} if len(called) in (7, 8) else shares  # the fourth site's, in the first round
+        return (
+            {**shares, 1: shares[1] ^ 1} if len(called) in (7, 8) else shares
+        )  # the fourth site's, in the first round
 
     called = []
     monkeypatch.setattr(client, "make_shares", off)
@@ -417,14 +505,24 @@ def test_frozen_weights_stay_and_are_not_sent():
     [
         ({"clip_value": 1e-17}, r"clip_value = 1e-17; expected about 6e-17 to 5e\+08 for 4 sites"),
         ({"clip_value": 1e9}, r"clip_value = 1e\+09; expected about 6e-17 to 5e\+08 for 4 sites"),
-        ({"max_corrupt": -1}, "max_corrupt = -1; expected how many sites may side with the server, 0 or more"),
-        ({"max_corrupt": 3}, "max_corrupt = 3 of 4 sites may side with the server; expected at least two others"),
+        (
+            {"max_corrupt": -1},
+            "max_corrupt = -1; expected how many sites may side with the server, 0 or more",
+        ),
+        (
+            {"max_corrupt": 3},
+            "max_corrupt = 3 of 4 sites may side with the server; expected at least two others",
+        ),
         ({"max_corrupt": 2}, "threshold = 3 of 4 sites, 2 of which .* expected 4 to 4"),
     ],
 )
 def test_a_setting_that_cannot_hold_is_refused_by_its_own_name(change, match):
     with pytest.raises(SettingError, match=match):
-        simulate(partition(blobs(), 4, min_examples=10, min_per_class=1).sites, linear(), FederatedConfig(1, ONE_STEP, **change))
+        simulate(
+            partition(blobs(), 4, min_examples=10, min_per_class=1).sites,
+            linear(),
+            FederatedConfig(1, ONE_STEP, **change),
+        )
 
 
 def test_a_net_that_cannot_be_trained_is_refused_before_any_training():
@@ -436,7 +534,11 @@ def test_a_net_that_cannot_be_trained_is_refused_before_any_training():
 
 
 @pytest.mark.parametrize(
-    ("drop", "match"), [({0: ("nobody", "masked")}, "dropouts names 'nobody'"), ({5: ("hospital-1", "masked")}, "in rounds 0 to 0")]
+    ("drop", "match"),
+    [
+        ({0: ("nobody", "masked")}, "dropouts names 'nobody'"),
+        ({5: ("hospital-1", "masked")}, "in rounds 0 to 0"),
+    ],
 )
 def test_a_drop_that_cannot_be_is_refused(drop, match):
     with pytest.raises(SettingError, match=match):
@@ -491,7 +593,12 @@ def test_plans_of_a_wrong_type_are_refused_by_name(settings):
     ],
 )
 def test_arguments_of_a_wrong_type_are_refused_by_name(change, match):
-    arguments = {"sites": partition(blobs(), 3).sites, "net": linear(), "plan": FederatedConfig(1, ONE_STEP), **change}
+    arguments = {
+        "sites": partition(blobs(), 3).sites,
+        "net": linear(),
+        "plan": FederatedConfig(1, ONE_STEP),
+        **change,
+    }
     sites, net, plan = (arguments.pop(name) for name in ("sites", "net", "plan"))
     with pytest.raises(SettingError, match=match):
         simulate(sites, net, plan, **arguments)

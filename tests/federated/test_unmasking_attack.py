@@ -50,5 +50,7 @@ def test_with_the_one_seed_that_it_lacks_the_vector_is_bare():
 
 def test_there_is_nothing_to_attack_without_a_vector():
     result = secure_sum({f"site-{i}": np.zeros(3) for i in range(4)}, dropouts={"site-2": "masked"})
-    with pytest.raises(SettingError, match="no masked vector of 'site-2'; attack one of site-0, site-1, site-3"):
+    with pytest.raises(
+        SettingError, match="no masked vector of 'site-2'; attack one of site-0, site-1, site-3"
+    ):
         attack_masks(result.server_view, "site-2")

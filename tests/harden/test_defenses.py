@@ -20,7 +20,11 @@ from quintain.training import Recipe, StepContext
 pytestmark = pytest.mark.rounding
 
 SHORT = Recipe(epochs=3, batch_size=32, learning_rate=1e-2)
-PLANS = [PGDTraining(Linf(0.1), SHORT, steps=3), IBPTraining(Linf(0.1), SHORT), GaussianAugmentation(0.25, SHORT)]
+PLANS = [
+    PGDTraining(Linf(0.1), SHORT, steps=3),
+    IBPTraining(Linf(0.1), SHORT),
+    GaussianAugmentation(0.25, SHORT),
+]
 
 
 def context(step=0, steps=100):
@@ -34,7 +38,14 @@ def batch(seed=0):
 
 def small(seed=0, outputs=3):
     net = nn.Sequential(
-        nn.Conv2d(1, 4, 2), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.3), nn.Linear(36, 8), nn.ReLU(), nn.Linear(8, outputs)
+        nn.Conv2d(1, 4, 2),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Dropout(0.3),
+        nn.Linear(36, 8),
+        nn.ReLU(),
+        nn.Linear(8, outputs),
     )
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -101,10 +112,14 @@ def test_interval_training_begins_plain_and_ends_at_its_weight():
     clean = F.cross_entropy(net(x), y)
     assert torch.equal(plan.objective()(net, x, y, context(0)), clean)
     assert torch.equal(plan.objective()(net, x, y, context(10)), clean)
-    assert [plan.ramp_factor(share) for share in (0.0, 0.1, 0.35, 0.6, 1.0)] == pytest.approx([0, 0, 0.5, 1, 1])
+    assert [plan.ramp_factor(share) for share in (0.0, 0.1, 0.35, 0.6, 1.0)] == pytest.approx(
+        [0, 0, 0.5, 1, 1]
+    )
     sudden = IBPTraining(Linf(0.05), SHORT, warmup=0.1, ramp=0.0)
     assert [sudden.ramp_factor(share) for share in (0.0, 0.05, 0.1, 1.0)] == [0, 0, 1, 1]
-    bound = IBPTraining(Linf(0.075), SHORT, robust_weight=1.0, train_eps_ratio=1.0, warmup=0, ramp=0).objective()(net, x, y, context(0))
+    bound = IBPTraining(
+        Linf(0.075), SHORT, robust_weight=1.0, train_eps_ratio=1.0, warmup=0, ramp=0
+    ).objective()(net, x, y, context(0))
     torch.testing.assert_close(plan.objective()(net, x, y, context(80)), 0.4 * clean + 0.6 * bound)
     losses = [plan.objective()(net, x, y, context(step)) for step in range(0, 101, 10)]
     assert all(later >= earlier for earlier, later in itertools.pairwise(losses))
@@ -112,7 +127,9 @@ def test_interval_training_begins_plain_and_ends_at_its_weight():
 
 def test_the_interval_loss_is_at_least_that_of_any_allowed_point():
     net, (x, y) = small().eval(), batch()
-    bound = IBPTraining(Linf(0.1), SHORT, robust_weight=1.0, train_eps_ratio=1.0, warmup=0, ramp=0).objective()(net, x, y, context())
+    bound = IBPTraining(
+        Linf(0.1), SHORT, robust_weight=1.0, train_eps_ratio=1.0, warmup=0, ramp=0
+    ).objective()(net, x, y, context())
     attacked = PGDTraining(Linf(0.1), SHORT, steps=10).objective()(net, x, y, context())
     assert bound >= attacked
 
@@ -139,17 +156,24 @@ def test_noise_has_the_size_that_it_says_and_is_not_clipped():
 
 def test_a_net_of_certified_training_is_proven_up_to_its_threat_and_no_further_than_the_classes_are_apart():
     data = squares()
-    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 2))
+    net = nn.Sequential(
+        nn.Flatten(), nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 2)
+    )
     with torch.no_grad():
         for index, parameter in enumerate(net.parameters()):
             generator = torch.Generator().manual_seed(index)
-            parameter.copy_(torch.empty_like(parameter).normal_(generator=generator) / math.sqrt(parameter.shape[-1]))
+            parameter.copy_(
+                torch.empty_like(parameter).normal_(generator=generator) / math.sqrt(parameter.shape[-1])
+            )
     fitted = fit(net, data, IBPTraining(Linf(0.08), Recipe(epochs=15, batch_size=20, learning_rate=5e-3)))
     x, y = data.batch(np.arange(200))
     assert len(fitted.losses) == 15
     assert not net.training
     assert IntervalBounds()(Classifier(net), x, y, Linf(0.08)).certified.double().mean() > 0.95
-    assert largest_certified_radius(IntervalBounds(), Classifier(net), x, y, Linf(0.08)).radius.max() <= 0.15 + 0.05
+    assert (
+        largest_certified_radius(IntervalBounds(), Classifier(net), x, y, Linf(0.08)).radius.max()
+        <= 0.15 + 0.05
+    )
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: type(plan).__name__)
@@ -177,7 +201,10 @@ def test_a_run_that_was_cut_off_ends_as_if_it_was_not(plan, tmp_path):
         fit(cut, data, plan, seed=5, checkpoint=file, progress=Cutting())
     rest = small(seed=9, outputs=2)
     fit(rest, data, plan, seed=5, checkpoint=file)
-    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), rest.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(whole.state_dict().values(), rest.state_dict().values(), strict=True)
+    )
     with pytest.raises(RunFolderError):
         fit(rest, data, plan, seed=6, checkpoint=file)
 
@@ -185,7 +212,11 @@ def test_a_run_that_was_cut_off_ends_as_if_it_was_not(plan, tmp_path):
 def test_a_plan_says_all_its_settings_in_its_objective():
     for plan in PLANS:
         text = repr(plan.objective())
-        assert all(repr(getattr(plan, name)) in text for name in ("threat", "sigma", "steps", "weight", "stretch") if hasattr(plan, name))
+        assert all(
+            repr(getattr(plan, name)) in text
+            for name in ("threat", "sigma", "steps", "weight", "stretch")
+            if hasattr(plan, name)
+        )
 
 
 def test_modes_come_back_after_an_error():

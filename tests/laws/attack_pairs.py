@@ -37,22 +37,30 @@ def sized(name: str) -> Threat:
 
 
 def gap_shape(attack_name: str) -> tuple[int, ...]:
-    """The shape of the inputs that a gap is measured on: half the numbers where each of them has to be asked about without a gradient."""
+    """The shape of the inputs that a gap is measured on: half the numbers where each of them has to be asked
+    about without a gradient.
+    """
     return (1, 10, 6) if attack_entries()[attack_name].fact("access") == "gradients" else (1, 6, 5)
 
 
 def gap_ball(ball_name: str, share: float, numbers: int) -> Threat:
-    """A threat of a share of the widest that a gap is measured in, in which some inputs of so many numbers can be broken and some not."""
+    """A threat of a share of the widest that a gap is measured in, in which some inputs of so many numbers
+    can be broken and some not.
+    """
     widest, power = GAPS[ball_name]
     eps = share * widest * (numbers / 60) ** power
     return replace(ball_of(ball_name), eps=max(1.0, round(eps)) if ball_name == "l0" else eps)
 
 
 def attack_of(name: str, trial: str = "test_settings") -> Attack:
-    """A registered attack with the settings that its entry names for trials: fewer steps where the default is long."""
+    """A registered attack with the settings that its entry names for trials: fewer steps where the default is
+    long.
+    """
     entry = attack_entries()[name]
     settings = dict(part.split("=") for part in entry.fact(trial).split())
-    return entry.load()(**{key: float(value) if "." in value else int(value) for key, value in settings.items()})
+    return entry.load()(
+        **{key: float(value) if "." in value else int(value) for key, value in settings.items()}
+    )
 
 
 def gap_of(attack_name: str, ball_name: str) -> float:
@@ -67,7 +75,9 @@ def exempt(attack_name: str, law: str) -> bool:
 
 
 def collect_pairs() -> list[tuple[str, str]]:
-    """Every registered attack, those of other packages included, with every registered threat that it supports."""
+    """Every registered attack, those of other packages included, with every registered threat that it
+    supports.
+    """
     return [
         (name, kind)
         for name, entry in sorted(attack_entries().items())
@@ -82,7 +92,9 @@ SMALLEST = [pair for pair in PAIRS if pair not in BREAKING]
 
 
 def by_turns(pairs: list[tuple[str, str]], shares: tuple[float, float]) -> list:
-    """Pairs in balls of two sizes by turns: an attack in several kinds of ball meets each of the sizes; what is left is exhaustive."""
+    """Pairs in balls of two sizes by turns: an attack in several kinds of ball meets each of the sizes; what
+    is left is exhaustive.
+    """
     found = []
     for name, of_name in groupby((pair for pair in pairs if pair[1] in CLOSED_FORMS), key=itemgetter(0)):
         kinds = [kind for _, kind in of_name]
@@ -93,7 +105,8 @@ def by_turns(pairs: list[tuple[str, str]], shares: tuple[float, float]) -> list:
 
 
 def each_once() -> list:
-    """All pairs, of which each attack meets one threat (of those it serves, the one met least so far), and each threat an attack.
+    """All pairs, of which each attack meets one threat (of those it serves, the one met least so far), and
+    each threat an attack.
 
     The others are exhaustive.
     """

@@ -20,7 +20,8 @@ CUTS = {"uneven": ([2, 1, 4, 3],), "singly and alike": ([1] * 10, [3, 3, 3, 1], 
 FIELDS = ("adversarial", "success", "size", "forwards", "backwards", "error", "queries_to_success")
 
 
-# --- balls ---------------------------------------------------------------------------------------------------------------------
+# --- balls
+# ------------------------------------------------------------------------------------------------------------
 
 
 def check_projection_inside(ball: Threat, z: Tensor, x: Tensor) -> None:
@@ -33,7 +34,9 @@ def check_projection_inside(ball: Threat, z: Tensor, x: Tensor) -> None:
 
 
 def check_projection_idempotent(ball: Threat, z: Tensor, x: Tensor) -> None:
-    """A projected point, a clean point and a sampled point come back bit for bit, with the room given or not."""
+    """A projected point, a clean point and a sampled point come back bit for bit, with the room given or
+    not.
+    """
     once = ball.project(z, x)
     for inside in (once, x, ball.sample(x, ExampleRNG(1, torch.arange(len(x))))):
         assert torch.equal(ball.project(inside, x), inside)
@@ -41,7 +44,9 @@ def check_projection_idempotent(ball: Threat, z: Tensor, x: Tensor) -> None:
 
 
 def check_projection_nearest(ball: Threat, z: Tensor, x: Tensor, *, tries: int = 300) -> None:
-    """No allowed point is nearer in L2 by more than 1e-6 (and the spacing of numbers): random points, and points around the projection."""
+    """No allowed point is nearer in L2 by more than 1e-6 (and the spacing of numbers): random points, and
+    points around the projection.
+    """
     z, x = z.double(), x.double()
     p = ball.project(z, x)
 
@@ -55,11 +60,15 @@ def check_projection_nearest(ball: Threat, z: Tensor, x: Tensor, *, tries: int =
         scale = ball.eps * 10.0 ** -(attempt % 6)
         around = ball.project((p + scale * direction).clamp(ball.low, ball.high), x)
         for candidate in (around, ball.sample(x, ExampleRNG(attempt, torch.arange(len(x))))):
-            assert (contains(ball, candidate, x) <= (distance <= far(candidate) * (1 + 1e-6) + 4 * spacing)).all()
+            assert (
+                contains(ball, candidate, x) <= (distance <= far(candidate) * (1 + 1e-6) + 4 * spacing)
+            ).all()
 
 
 def check_sample_inside(ball: Threat, x: Tensor, *, seed: int = 0) -> None:
-    """A sampled point is allowed, belongs to its example, and differs between seeds wherever there is room."""
+    """A sampled point is allowed, belongs to its example, and differs between seeds wherever there is
+    room.
+    """
     ids = torch.arange(len(x)) + 5
     z = ball.sample(x, ExampleRNG(seed, ids))
     assert contains(ball, z, x).all()
@@ -69,7 +78,9 @@ def check_sample_inside(ball: Threat, x: Tensor, *, seed: int = 0) -> None:
 
 
 def change_of_size(ball: Threat, step: float, origin: Tensor, generator: torch.Generator) -> Tensor:
-    """A random change of one size: as many pixels across part of the box, or noise that is scaled, on the shape where there is one."""
+    """A random change of one size: as many pixels across part of the box, or noise that is scaled, on the
+    shape where there is one.
+    """
     noise = torch.randn(origin.shape, generator=generator, dtype=origin.dtype)
     if isinstance(ball, L0):
         order = torch.rand(origin.flatten(1).shape, generator=generator).argsort(1).view_as(origin)
@@ -80,10 +91,14 @@ def change_of_size(ball: Threat, step: float, origin: Tensor, generator: torch.G
 
 
 def check_ascend_steepest(ball: Threat, gradient: Tensor, step: float) -> None:
-    """The step has the size asked for, no other change of that size raises the linear function more, and a zero gradient gives no step."""
+    """The step has the size asked for, no other change of that size raises the linear function more, and a
+    zero gradient gives no step.
+    """
     change = ball.steepest_step(gradient, step)
     origin = torch.zeros_like(gradient)
-    assert torch.allclose(ball.measure(change, origin), torch.full((len(gradient),), step, dtype=torch.float64), rtol=1e-5)
+    assert torch.allclose(
+        ball.measure(change, origin), torch.full((len(gradient),), step, dtype=torch.float64), rtol=1e-5
+    )
     generator = torch.Generator().manual_seed(0)
     gain = (change * gradient).flatten(1).sum(1)
     for _ in range(50):
@@ -92,11 +107,16 @@ def check_ascend_steepest(ball: Threat, gradient: Tensor, step: float) -> None:
     assert torch.equal(ball.steepest_step(origin, step), origin)
 
 
-# --- models for the laws of attacks --------------------------------------------------------------------------------------------
+# --- models for the laws of attacks
+# --------------------------------------------------------------------------------------------
 
 
-def invariant_net(features: int, classes: int, *, seed: int = 0, lead: float = 0.0) -> Callable[[Tensor], Tensor]:
-    """A float64 net whose answer for a row does not depend on the other rows, bit for bit; ``lead`` favors class 0."""
+def invariant_net(
+    features: int, classes: int, *, seed: int = 0, lead: float = 0.0
+) -> Callable[[Tensor], Tensor]:
+    """A float64 net whose answer for a row does not depend on the other rows, bit for bit; ``lead`` favors
+    class 0.
+    """
     generator = torch.Generator().manual_seed(seed)
     hidden = torch.randn(7, features, generator=generator, dtype=torch.float64) / features**0.5 * 3
     out = torch.randn(classes, 7, generator=generator, dtype=torch.float64)
@@ -118,7 +138,8 @@ def inputs(count: int, *shape: int, seed: int = 0, dtype: torch.dtype = torch.fl
     return x.masked_fill(place < 0.25, 0).masked_fill(place > 0.75, 1)
 
 
-# --- attacks -------------------------------------------------------------------------------------------------------------------
+# --- attacks
+# ------------------------------------------------------------------------------------------------------------
 
 
 def points_of(outcome: AttackOutcome) -> Tensor:
@@ -127,7 +148,9 @@ def points_of(outcome: AttackOutcome) -> Tensor:
 
 
 def check_inside(outcome: AttackOutcome, x: Tensor, threat: Threat) -> None:
-    """Every returned point is allowed, an image is what its parameters render, and what is broken is measured as the threat measures."""
+    """Every returned point is allowed, an image is what its parameters render, and what is broken is measured
+    as the threat measures.
+    """
     z = points_of(outcome)
     assert (outcome.params is not None) == isinstance(threat, ParametricThreat)
     assert outcome.adversarial.shape == x.shape
@@ -139,8 +162,12 @@ def check_inside(outcome: AttackOutcome, x: Tensor, threat: Threat) -> None:
     assert outcome.size[~outcome.success].isinf().all()
 
 
-def check_replayable(outcome: AttackOutcome, model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, threat: Threat) -> None:
-    """Whatever is called broken is answered wrongly when asked again, and allowed; each says by what and when it was found."""
+def check_replayable(
+    outcome: AttackOutcome, model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, threat: Threat
+) -> None:
+    """Whatever is called broken is answered wrongly when asked again, and allowed; each says by what and when
+    it was found.
+    """
     with torch.no_grad():
         wrong = model(outcome.adversarial).argmax(1) != y
     assert (outcome.success <= (wrong & is_allowed(threat, points_of(outcome), x))).all()
@@ -150,7 +177,9 @@ def check_replayable(outcome: AttackOutcome, model: Callable[[Tensor], Tensor], 
     assert (outcome.queries_to_success <= outcome.forwards).all()
 
 
-def check_never_worse(outcome: AttackOutcome, model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> None:
+def check_never_worse(
+    outcome: AttackOutcome, model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor
+) -> None:
     """The returned point has at least the clean margin, and a wrong clean answer is a break of size 0."""
     with torch.no_grad():
         clean, found = model(x), model(outcome.adversarial)
@@ -161,9 +190,16 @@ def check_never_worse(outcome: AttackOutcome, model: Callable[[Tensor], Tensor],
 
 
 def check_split(
-    attack: Attack, model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, threat: Threat, cuts: Sequence[list[int]] = CUTS["uneven"]
+    attack: Attack,
+    model: Callable[[Tensor], Tensor],
+    x: Tensor,
+    y: Tensor,
+    threat: Threat,
+    cuts: Sequence[list[int]] = CUTS["uneven"],
 ) -> None:
-    """Any split, order or sharding of the batch gives the same outcome, bit for bit; each cut is of another random order."""
+    """Any split, order or sharding of the batch gives the same outcome, bit for bit; each cut is of another
+    random order.
+    """
     ids = torch.arange(len(x)) * 3 + 11
     run = partial(attack, model, threat=threat, seed=4)
     whole = run(x=x, y=y, ids=ids)
@@ -173,7 +209,9 @@ def check_split(
         outcomes = [run(x=x[part], y=y[part], ids=ids[part]) for part in parts]
         back = torch.cat(parts).argsort()
         for name in FIELDS:
-            assert torch.equal(torch.cat([getattr(outcome, name) for outcome in outcomes])[back], getattr(whole, name)), name
+            assert torch.equal(
+                torch.cat([getattr(outcome, name) for outcome in outcomes])[back], getattr(whole, name)
+            ), name
         by = [name for outcome in outcomes for name in outcome.found_by]
         assert tuple(by[place] for place in back.tolist()) == whole.found_by
 
@@ -181,7 +219,9 @@ def check_split(
 def linear_task(
     threat: Threat, *, count: int = 24, shape: tuple[int, ...] = (1, 10, 6), seed: int = 0
 ) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor, Tensor]:
-    """A two-class linear model, inputs, the normal (F,) and what each input's score lacks (B,): some can be broken, some cannot."""
+    """A two-class linear model, inputs, the normal (F,) and what each input's score lacks (B,): some can be
+    broken, some cannot.
+    """
     generator = torch.Generator().manual_seed(3 + seed)
     x = inputs(count, *shape, seed=5 + seed)
     w = torch.randn(x[0].numel(), generator=generator, dtype=torch.float64)
@@ -193,8 +233,12 @@ def linear_task(
     return linear, x, w, -(x.flatten(1) @ w + bias)
 
 
-def check_gap(attack: Attack, gap: float, threat: Threat, *, shape: tuple[int, ...] = (1, 10, 6), seed: int = 0) -> None:
-    """On a two-class linear model the attack reaches all but ``gap`` of the best gain in ball and box, and breaks what that can break."""
+def check_gap(
+    attack: Attack, gap: float, threat: Threat, *, shape: tuple[int, ...] = (1, 10, 6), seed: int = 0
+) -> None:
+    """On a two-class linear model the attack reaches all but ``gap`` of the best gain in ball and box, and
+    breaks what that can break.
+    """
     linear, x, w, need = linear_task(threat, shape=shape, seed=seed)
     best = best_linear_gain(threat, w, x)
     outcome = attack(linear, x, torch.zeros(len(x), dtype=torch.long), threat, seed=seed)
@@ -207,7 +251,9 @@ def check_gap(attack: Attack, gap: float, threat: Threat, *, shape: tuple[int, .
 
 
 def check_smallest(attack: Attack, gap: float, threat: Threat) -> None:
-    """On a two-class linear model every change found is within ``gap`` of the smallest in ball and box, or too large to count."""
+    """On a two-class linear model every change found is within ``gap`` of the smallest in ball and box, or
+    too large to count.
+    """
     linear, x, w, need = linear_task(threat)
     outcome = attack(linear, x, torch.zeros(len(x), dtype=torch.long), threat)
     least = smallest_linear_change(threat, w, need, x)
@@ -220,7 +266,9 @@ def check_smallest(attack: Attack, gap: float, threat: Threat) -> None:
 
 
 def check_beats_random(attack: Attack, threat: Threat) -> None:
-    """On a net that nothing breaks, the attack climbs higher than as many random points of the ball as it asked questions."""
+    """On a net that nothing breaks, the attack climbs higher than as many random points of the ball as it
+    asked questions.
+    """
     x = inputs(12, 1, 5, 5, seed=2)
     y = torch.zeros(12, dtype=torch.long)
     model = invariant_net(25, 3, seed=1, lead=40.0)
@@ -235,7 +283,9 @@ def check_beats_random(attack: Attack, threat: Threat) -> None:
 
 
 def check_metered(attack: Attack, threat: Threat) -> None:
-    """The forwards add up to the rows that the model saw, and no example asks for more gradients than answers."""
+    """The forwards add up to the rows that the model saw, and no example asks for more gradients than
+    answers.
+    """
     model = invariant_net(16, 3, seed=6)
     seen = [0]
 
@@ -251,7 +301,9 @@ def check_metered(attack: Attack, threat: Threat) -> None:
 
 
 def check_budget(attack: Attack, threat: Threat, queries: int) -> None:
-    """No example is asked about more often than its budget, and the attack still gives an outcome that holds."""
+    """No example is asked about more often than its budget, and the attack still gives an outcome that
+    holds.
+    """
     x = inputs(10, 1, 4, 4, seed=3)
     model = invariant_net(16, 3, seed=6)
     y = model(x).argmax(1)
@@ -262,7 +314,9 @@ def check_budget(attack: Attack, threat: Threat, queries: int) -> None:
 
 
 def check_targeted(attack: Attack, threat: Threat) -> None:
-    """What is called broken is answered with its target, and a clean answer that is the target already is a break of size 0."""
+    """What is called broken is answered with its target, and a clean answer that is the target already is a
+    break of size 0.
+    """
     x = inputs(14, 1, 4, 4, seed=3)
     model = invariant_net(16, 3, seed=6)
     y = model(x).argmax(1)
@@ -299,7 +353,9 @@ class Fragile(nn.Module):
 
     def __init__(self, fail_at: int | None = None) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(9, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 2))
+        self.layers = nn.Sequential(
+            nn.Linear(9, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 2)
+        )
         self.layers[-1].bias.data[0] = 10.0
         self.calls, self.fail_at = 0, fail_at
 
@@ -311,7 +367,9 @@ class Fragile(nn.Module):
 
 
 def check_untouched(attack: Attack, threat: Threat, *, fail_at: int | None) -> None:
-    """Weights, statistics, gradients, modes, inputs and the global generator are as before, also where the model fails."""
+    """Weights, statistics, gradients, modes, inputs and the global generator are as before, also where the
+    model fails.
+    """
     torch.manual_seed(0)
     net = Fragile(fail_at).eval()
     net.layers[0].weight.grad = torch.ones_like(net.layers[0].weight)

@@ -15,7 +15,9 @@ Mechanism = Callable[[np.random.Generator, Coins], Scores]
 
 RUNS = 1000
 TOO_MANY = 68
-"""Of 1,000 audits that may each be wrong with probability 5 %, so many or more are wrong with probability below 1 %."""
+"""Of 1,000 audits that may each be wrong with probability 5 %, so many or more are wrong with probability
+below 1 %.
+"""
 
 
 def audited(mechanism: Mechanism, *, canaries: int, delta: float, runs: int) -> Iterator[float]:
@@ -27,13 +29,17 @@ def audited(mechanism: Mechanism, *, canaries: int, delta: float, runs: int) -> 
         yield one_run.audit_one_run(scores, coins, delta=delta, seed=run).epsilon
 
 
-def check_level(mechanism: Mechanism, epsilon: float, *, canaries: int = 200, delta: float = 1e-5, runs: int = RUNS) -> None:
+def check_level(
+    mechanism: Mechanism, epsilon: float, *, canaries: int = 200, delta: float = 1e-5, runs: int = RUNS
+) -> None:
     """The bound exceeds the true epsilon in at most 5 % of audits."""
     wrong = sum(found > epsilon for found in audited(mechanism, canaries=canaries, delta=delta, runs=runs))
     assert wrong < TOO_MANY * runs / RUNS, f"above epsilon = {epsilon} in {wrong} of {runs} audits"
 
 
-def check_power(mechanism: Mechanism, least: float, *, canaries: int = 500, delta: float = 1e-5, runs: int = 25) -> None:
+def check_power(
+    mechanism: Mechanism, least: float, *, canaries: int = 500, delta: float = 1e-5, runs: int = 25
+) -> None:
     """The median bound reaches what it should."""
     median = float(np.median(list(audited(mechanism, canaries=canaries, delta=delta, runs=runs))))
     assert median >= least, f"median epsilon {median:.2f}; expected at least {least}"
@@ -45,25 +51,36 @@ def check_theorem(epsilon: float, delta: float, canaries: int) -> None:
         for right in range(canaries + 1):
             exact = math.fsum(law[right:])
             allowed = one_run.p_value(canaries, canaries, right, epsilon, delta)
-            assert exact <= allowed + 1e-12, f"{name}: {right} right of {canaries} has probability {exact}, allowed {allowed}"
+            assert exact <= allowed + 1e-12, (
+                f"{name}: {right} right of {canaries} has probability {exact}, allowed {allowed}"
+            )
 
 
 def laws_of_right_guesses(epsilon: float, delta: float, canaries: int) -> dict[str, list[float]]:
-    """P[v right guesses], v = 0 .. m, of mechanisms that are (epsilon, delta)-private for each canary, and of the best guesser."""
+    """P[v right guesses], v = 0 .. m, of mechanisms that are (epsilon, delta)-private for each canary, and of
+    the best guesser.
+    """
     truth = 1 / (1 + math.exp(-epsilon))
     response = _enumerate([truth] * canaries)
     shown = {
-        f"{known} shown together": _mix(canaries * delta / known, [0.0] * known + _enumerate([truth] * (canaries - known)), response)
+        f"{known} shown together": _mix(
+            canaries * delta / known, [0.0] * known + _enumerate([truth] * (canaries - known)), response
+        )
         for known in range(1, canaries + 1)
     }
-    return {"randomized response": response, "each shown alone": _enumerate([delta + (1 - delta) * truth] * canaries)} | shown
+    return {
+        "randomized response": response,
+        "each shown alone": _enumerate([delta + (1 - delta) * truth] * canaries),
+    } | shown
 
 
 def _enumerate(probabilities: list[float]) -> list[float]:
     """The law of a number of successes, over all outcomes."""
     law = [0.0] * (len(probabilities) + 1)
     for outcome in product((False, True), repeat=len(probabilities)):
-        law[sum(outcome)] += math.prod(p if success else 1 - p for p, success in zip(probabilities, outcome, strict=True))
+        law[sum(outcome)] += math.prod(
+            p if success else 1 - p for p, success in zip(probabilities, outcome, strict=True)
+        )
     return law
 
 

@@ -17,7 +17,9 @@ DISTANCES = torch.tensor([0.02, 0.05, 0.1, 0.17, 0.25])
 
 
 def halfspace(copies: int = 1) -> tuple[Classifier, Tensor, Tensor, Tensor]:
-    """A model whose answer flips at a known L2 distance, under noise as without; its examples, labels and exact radii (float64)."""
+    """A model whose answer flips at a known L2 distance, under noise as without; its examples, labels and
+    exact radii (float64).
+    """
     direction, offset = torch.tensor([0.6, -0.8]), 0.1
     net = nn.Sequential(nn.Flatten(), nn.Linear(2, 1)).eval()
     with torch.no_grad():
@@ -30,18 +32,25 @@ def halfspace(copies: int = 1) -> tuple[Classifier, Tensor, Tensor, Tensor]:
 
 
 def radii(name: str, model: Classifier, x: Tensor, y: Tensor, **settings: float) -> Tensor:
-    """What a registered certifier proves in L2, through its public entry: of the model, or of the smoothed model that it makes."""
+    """What a registered certifier proves in L2, through its public entry: of the model, or of the smoothed
+    model that it makes.
+    """
     entry = get_entry("certifier", name)
     if entry.fact("subject") == "smoothed classifier":
-        outcome = entry.load()(model, **{"sigma": 0.2, "noise_samples": 2000, **settings}).certify(x, y, seed=3)
+        outcome = entry.load()(model, **{"sigma": 0.2, "noise_samples": 2000, **settings}).certify(
+            x, y, seed=3
+        )
     else:
         outcome = largest_certified_radius(entry.load()(), model, x, y, L2(0.1))
     assert outcome.radius is not None
     return outcome.radius
 
 
-def require_at_most_exact(prove: Callable[[Classifier, Tensor, Tensor], Tensor], *, alpha: float = 0.0, copies: int = 1) -> None:
-    """A certified radius lies at or below the exact one: always, or, where it may be false with chance alpha, as rarely as that.
+def require_at_most_exact(
+    prove: Callable[[Classifier, Tensor, Tensor], Tensor], *, alpha: float = 0.0, copies: int = 1
+) -> None:
+    """A certified radius lies at or below the exact one: always, or, where it may be false with chance alpha,
+    as rarely as that.
 
     Raises:
         ContradictionError: If it lies above more often than alpha allows (three standard deviations).
@@ -50,4 +59,6 @@ def require_at_most_exact(prove: Callable[[Classifier, Tensor, Tensor], Tensor],
     false = int((prove(model, x, y) > exact).sum())
     allowed = alpha * len(x) + 3 * math.sqrt(alpha * (1 - alpha) * len(x))
     if false > allowed:
-        raise ContradictionError(f"{false} of {len(x)} certified radii lie above the exact distance; at most {allowed:.1f} may")
+        raise ContradictionError(
+            f"{false} of {len(x)} certified radii lie above the exact distance; at most {allowed:.1f} may"
+        )

@@ -1,4 +1,6 @@
-"""Closed forms on a linear model, with the box: the most that a ball allows, and the least that crosses the line."""
+"""Closed forms on a linear model, with the box: the most that a ball allows, and the least that crosses the
+line.
+"""
 
 import torch
 from torch import Tensor
@@ -11,7 +13,11 @@ def room_along(threat: Threat, w: Tensor, x: Tensor) -> Tensor:
     """How far each coordinate (B, F) can move in the direction that raises ``w . z``."""
     flat = x.flatten(1)
     room = torch.where(w > 0, threat.high - flat, flat - threat.low)
-    return room * shape_mask(threat.shape, *x.shape[-2:]).expand_as(x).flatten(1) if isinstance(threat, Mask) else room
+    return (
+        room * shape_mask(threat.shape, *x.shape[-2:]).expand_as(x).flatten(1)
+        if isinstance(threat, Mask)
+        else room
+    )
 
 
 def level(rise: Tensor, grow: object, need: Tensor) -> Tensor:
@@ -52,7 +58,9 @@ def best_linear_gain(threat: Threat, w: Tensor, x: Tensor) -> Tensor:
 
 
 def smallest_linear_change(threat: Threat, w: Tensor, need: Tensor, x: Tensor) -> Tensor:
-    """The size of the smallest change that raises ``w . z`` by ``need`` (B,); 0 where none is needed, infinite where the box forbids it."""
+    """The size of the smallest change that raises ``w . z`` by ``need`` (B,); 0 where none is needed,
+    infinite where the box forbids it.
+    """
     cap, steep = room_along(threat, w, x), w.abs()
     kind = threat.spec.partition(":")[0]
     if kind in ("linf", "mask"):

@@ -56,8 +56,15 @@ def test_the_threats_that_an_attack_supports_are_registered(name: str) -> None:
 def test_a_threat_that_it_does_not_serve_is_refused_by_name(name: str) -> None:
     attack = attack_of(name)
     for other in sorted(set(entries("threat")) - set(attack.supports)):
-        with pytest.raises(SettingError, match=f"{name} does not support the threat .* Attacks that support {other}:"):
-            attack(lambda z: z.flatten(1), torch.rand(2, 1, 4, 4), torch.zeros(2, dtype=torch.long), ball_of(other))
+        with pytest.raises(
+            SettingError, match=f"{name} does not support the threat .* Attacks that support {other}:"
+        ):
+            attack(
+                lambda z: z.flatten(1),
+                torch.rand(2, 1, 4, 4),
+                torch.zeros(2, dtype=torch.long),
+                ball_of(other),
+            )
 
 
 @every_pair
@@ -76,12 +83,18 @@ def test_targets_are_reached_or_refused(attack_name: str, ball_name: str) -> Non
         check_targeted(attack, sized(ball_name))
 
 
-@pytest.mark.parametrize(("attack_name", "ball_name"), [pair for pair in PAIRS if entries("attack")[pair[0]].fact("access") == "labels"])
+@pytest.mark.parametrize(
+    ("attack_name", "ball_name"),
+    [pair for pair in PAIRS if entries("attack")[pair[0]].fact("access") == "labels"],
+)
 def test_labels_suffice_where_they_are_said_to(attack_name: str, ball_name: str) -> None:
     check_labels_suffice(attack_of(attack_name), sized(ball_name))
 
 
-@pytest.mark.parametrize(("attack_name", "ball_name"), [pair for pair in PAIRS if entries("attack")[pair[0]].fact("access") != "gradients"])
+@pytest.mark.parametrize(
+    ("attack_name", "ball_name"),
+    [pair for pair in PAIRS if entries("attack")[pair[0]].fact("access") != "gradients"],
+)
 def test_no_gradient_is_asked_where_scores_suffice(attack_name: str, ball_name: str) -> None:
     x = inputs(6, 1, 4, 4)
     model = invariant_net(16, 3, seed=1)
@@ -91,7 +104,9 @@ def test_no_gradient_is_asked_where_scores_suffice(attack_name: str, ball_name: 
 
 @every_pair
 @pytest.mark.parametrize(("classes", "dtype"), [(2, torch.float32), (3, torch.float64), (10, torch.float32)])
-def test_outcomes_are_inside_replayable_and_never_worse(attack_name: str, ball_name: str, classes: int, dtype: torch.dtype) -> None:
+def test_outcomes_are_inside_replayable_and_never_worse(
+    attack_name: str, ball_name: str, classes: int, dtype: torch.dtype
+) -> None:
     x = inputs(9, 1, 4, 4, dtype=dtype)
     model = invariant_net(16, classes, seed=classes)
     y = torch.randint(0, classes, (9,), generator=torch.Generator().manual_seed(2))
@@ -117,19 +132,28 @@ def test_splitting_changes_nothing(attack_name: str, ball_name: str, cuts: str) 
 def test_the_gap_to_the_optimum_is_as_declared(share: float, attack_name: str, ball_name: str) -> None:
     shape = gap_shape(attack_name)
     threat = gap_ball(ball_name, share, math.prod(shape))
-    check_gap(attack_of(attack_name, "gap_test_settings"), gap_of(attack_name, ball_name), threat, shape=shape)
+    check_gap(
+        attack_of(attack_name, "gap_test_settings"), gap_of(attack_name, ball_name), threat, shape=shape
+    )
 
 
 @pytest.mark.parametrize(("share", "attack_name", "ball_name"), by_turns(SMALLEST, (0.05, 1.0)))
-def test_the_smallest_change_is_found_within_the_declared_gap(share: float, attack_name: str, ball_name: str) -> None:
+def test_the_smallest_change_is_found_within_the_declared_gap(
+    share: float, attack_name: str, ball_name: str
+) -> None:
     if exempt(attack_name, "the smallest change in a wide ball"):
         share = min(share, 0.1)
     eps = max(1.0, round(share * WIDE[ball_name])) if ball_name == "l0" else share * WIDE[ball_name]
-    check_smallest(attack_of(attack_name, "gap_test_settings"), gap_of(attack_name, ball_name), replace(ball_of(ball_name), eps=eps))
+    check_smallest(
+        attack_of(attack_name, "gap_test_settings"),
+        gap_of(attack_name, ball_name),
+        replace(ball_of(ball_name), eps=eps),
+    )
 
 
 @pytest.mark.parametrize(
-    ("attack_name", "ball_name"), [pair for pair in BREAKING if not exempt(pair[0], f"better than random in {pair[1]}")]
+    ("attack_name", "ball_name"),
+    [pair for pair in BREAKING if not exempt(pair[0], f"better than random in {pair[1]}")],
 )
 def test_better_than_random_at_equal_queries(attack_name: str, ball_name: str) -> None:
     check_beats_random(attack_of(attack_name), sized(ball_name))
@@ -146,7 +170,10 @@ def test_the_model_is_untouched(attack_name: str, ball_name: str, fail_at: int |
     check_untouched(attack_of(attack_name), sized(ball_name), fail_at=fail_at)
 
 
-@pytest.mark.parametrize(("attack_name", "ball_name"), [pair for pair in PAIRS if not isinstance(ball_of(pair[1]), ParametricThreat)])
+@pytest.mark.parametrize(
+    ("attack_name", "ball_name"),
+    [pair for pair in PAIRS if not isinstance(ball_of(pair[1]), ParametricThreat)],
+)
 def test_a_ball_of_size_zero_breaks_only_what_is_wrong_already(attack_name: str, ball_name: str) -> None:
     x = inputs(8, 1, 2, 3)
     model = invariant_net(6, 3, seed=1)
@@ -175,7 +202,13 @@ def test_small_batches(attack_name: str, ball_name: str, count: int) -> None:
     model = invariant_net(18, 2)
     outcome = attack_of(attack_name)(model, x, torch.zeros(count, dtype=torch.long), sized(ball_name))
     assert outcome.adversarial.shape == x.shape
-    assert outcome.success.shape == outcome.size.shape == outcome.error.shape == outcome.forwards.shape == (count,)
+    assert (
+        outcome.success.shape
+        == outcome.size.shape
+        == outcome.error.shape
+        == outcome.forwards.shape
+        == (count,)
+    )
     assert not outcome.error.any()
 
 
@@ -203,7 +236,9 @@ def test_a_gradient_that_is_not_finite_does_not_leave_the_ball(attack_name: str,
     weights = torch.tensor([1.0, -1.0, 2.0, 0.5, -2.0], dtype=torch.float64)
 
     def rooted(z: torch.Tensor) -> torch.Tensor:
-        return torch.stack([torch.full((len(z),), 9.0, dtype=z.dtype), (z.flatten(1).clamp(0, 1).sqrt() * weights).sum(1)], 1)
+        return torch.stack(
+            [torch.full((len(z),), 9.0, dtype=z.dtype), (z.flatten(1).clamp(0, 1).sqrt() * weights).sum(1)], 1
+        )
 
     outcome = attack_of(attack_name)(rooted, x, torch.zeros(6, dtype=torch.long), sized(ball_name))
     check_inside(outcome, x, sized(ball_name))

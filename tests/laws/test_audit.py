@@ -6,7 +6,15 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from tests.laws.checks_audit import NULLS, all_or_nothing, check_level, check_power, check_theorem, gaussian, randomized_response
+from tests.laws.checks_audit import (
+    NULLS,
+    all_or_nothing,
+    check_level,
+    check_power,
+    check_theorem,
+    gaussian,
+    randomized_response,
+)
 
 
 @pytest.mark.parametrize("name", NULLS)

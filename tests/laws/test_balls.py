@@ -27,12 +27,27 @@ SHAPES = ((1,), (3,), (1, 4, 4), (3, 5, 2))
 
 
 @st.composite
-def cases(draw: st.DrawFn, name: str, dtypes: tuple[torch.dtype, ...] = DTYPES, shapes: tuple[tuple[int, ...], ...] = SHAPES):
-    """A size of a ball, points of its box, half of their values on faces and some on the 8-bit grid, and points that may lie anywhere."""
+def cases(
+    draw: st.DrawFn,
+    name: str,
+    dtypes: tuple[torch.dtype, ...] = DTYPES,
+    shapes: tuple[tuple[int, ...], ...] = SHAPES,
+):
+    """A size of a ball, points of its box, half of their values on faces and some on the 8-bit grid, and
+    points that may lie anywhere.
+    """
     dtype = draw(st.sampled_from(dtypes))
-    shape = draw(st.sampled_from([shape for shape in shapes if len(shape) > 1 or BALLS[name].fact("inputs") != "images"]))
+    shape = draw(
+        st.sampled_from(
+            [shape for shape in shapes if len(shape) > 1 or BALLS[name].fact("inputs") != "images"]
+        )
+    )
     whole = BALLS[name].fact("sizes") == "whole"
-    eps = draw(st.integers(0, 20) if whole else st.one_of(st.sampled_from([0.0, 1e-9, 1 / 255, 8 / 255, 0.3, 1.0]), st.floats(0, 1)))
+    eps = draw(
+        st.integers(0, 20)
+        if whole
+        else st.one_of(st.sampled_from([0.0, 1e-9, 1 / 255, 8 / 255, 0.3, 1.0]), st.floats(0, 1))
+    )
     ball = resized(name, eps)
     seed, count = draw(st.integers(0, 2**20)), draw(st.integers(1, 4))
     x = inputs(count, *shape, seed=seed, dtype=dtype)

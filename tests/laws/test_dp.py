@@ -50,26 +50,46 @@ class Rows(nn.Module):
 SAMPLES = {
     nn.Linear: lambda: (nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), torch.float64),
     nn.Conv1d: lambda: (nn.Sequential(nn.Flatten(1, 2), nn.Conv1d(4, 3, 2), nn.Flatten()), torch.float64),
-    nn.Conv3d: lambda: (nn.Sequential(nn.Unflatten(1, (1, 1)), nn.Conv3d(1, 3, (1, 4, 4)), nn.Flatten()), torch.float64),
+    nn.Conv3d: lambda: (
+        nn.Sequential(nn.Unflatten(1, (1, 1)), nn.Conv3d(1, 3, (1, 4, 4)), nn.Flatten()),
+        torch.float64,
+    ),
     nn.Conv2d: lambda: (nn.Sequential(nn.Conv2d(1, 3, 4), nn.Flatten()), torch.float64),
     nn.GroupNorm: lambda: (
-        nn.Sequential(nn.Flatten(), nn.Unflatten(1, (4, 4)), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(16, 3)),
+        nn.Sequential(
+            nn.Flatten(), nn.Unflatten(1, (4, 4)), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(16, 3)
+        ),
         torch.float64,
     ),
     nn.LayerNorm: lambda: (nn.Sequential(nn.Flatten(), nn.LayerNorm(16), nn.Linear(16, 3)), torch.float64),
-    nn.Embedding: lambda: (nn.Sequential(nn.Flatten(), nn.Embedding(7, 3), nn.Flatten(), nn.Linear(48, 3)), torch.long),
-    nn.EmbeddingBag: lambda: (nn.Sequential(nn.Flatten(), nn.EmbeddingBag(7, 3, mode="max"), nn.Linear(3, 3)), torch.long),
+    nn.Embedding: lambda: (
+        nn.Sequential(nn.Flatten(), nn.Embedding(7, 3), nn.Flatten(), nn.Linear(48, 3)),
+        torch.long,
+    ),
+    nn.EmbeddingBag: lambda: (
+        nn.Sequential(nn.Flatten(), nn.EmbeddingBag(7, 3, mode="max"), nn.Linear(3, 3)),
+        torch.long,
+    ),
     nn.ConvTranspose1d: lambda: (
         nn.Sequential(nn.Flatten(2), nn.ConvTranspose1d(1, 2, 3, 2), nn.Flatten(), nn.Linear(66, 3)),
         torch.float64,
     ),
-    nn.ConvTranspose2d: lambda: (nn.Sequential(nn.ConvTranspose2d(1, 2, 2, 2), nn.Flatten(), nn.Linear(128, 3)), torch.float64),
+    nn.ConvTranspose2d: lambda: (
+        nn.Sequential(nn.ConvTranspose2d(1, 2, 2, 2), nn.Flatten(), nn.Linear(128, 3)),
+        torch.float64,
+    ),
     nn.ConvTranspose3d: lambda: (
         nn.Sequential(nn.Unflatten(1, (1, 1)), nn.ConvTranspose3d(1, 2, 2), nn.Flatten(), nn.Linear(100, 3)),
         torch.float64,
     ),
-    nn.InstanceNorm1d: lambda: (nn.Sequential(nn.Flatten(1, 2), nn.InstanceNorm1d(4, affine=True), nn.Flatten()), torch.float64),
-    nn.InstanceNorm2d: lambda: (nn.Sequential(nn.InstanceNorm2d(1, affine=True), nn.Flatten()), torch.float64),
+    nn.InstanceNorm1d: lambda: (
+        nn.Sequential(nn.Flatten(1, 2), nn.InstanceNorm1d(4, affine=True), nn.Flatten()),
+        torch.float64,
+    ),
+    nn.InstanceNorm2d: lambda: (
+        nn.Sequential(nn.InstanceNorm2d(1, affine=True), nn.Flatten()),
+        torch.float64,
+    ),
     nn.InstanceNorm3d: lambda: (
         nn.Sequential(nn.Unflatten(1, (1, 1)), nn.InstanceNorm3d(1, affine=True), nn.Flatten()),
         torch.float64,
@@ -85,14 +105,23 @@ SAMPLES = {
     nn.LSTM: lambda: (Rows(nn.LSTM(4, 4, batch_first=True)), torch.float64),
     nn.GRU: lambda: (Rows(nn.GRU(4, 4, batch_first=True)), torch.float64),
     nn.RNN: lambda: (Rows(nn.RNN(4, 4, batch_first=True)), torch.float64),
-    NonDynamicallyQuantizableLinear: lambda: (nn.Sequential(nn.Flatten(), NonDynamicallyQuantizableLinear(16, 3)), torch.float64),
+    NonDynamicallyQuantizableLinear: lambda: (
+        nn.Sequential(nn.Flatten(), NonDynamicallyQuantizableLinear(16, 3)),
+        torch.float64,
+    ),
 }
 
-PLAN = PrivatePlan(noise_multiplier=1.5, max_grad_norm=0.7, expected_batch_size=32, steps=200, learning_rate=0.1)
+PLAN = PrivatePlan(
+    noise_multiplier=1.5, max_grad_norm=0.7, expected_batch_size=32, steps=200, learning_rate=0.1
+)
 
 
-def contributions(net: nn.Module, x: torch.Tensor, y: torch.Tensor, bound: float) -> tuple[torch.Tensor, torch.Tensor, float]:
-    """What each record adds to the sum of a step on all of them, (B, P); the sum that is released, (P,); what its order may change."""
+def contributions(
+    net: nn.Module, x: torch.Tensor, y: torch.Tensor, bound: float
+) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """What each record adds to the sum of a step on all of them, (B, P); the sum that is released, (P,); what
+    its order may change.
+    """
     module, optimizer, loader = PrivacyEngine().make_private(
         module=net,
         optimizer=torch.optim.SGD(net.parameters(), lr=0.0),
@@ -103,9 +132,17 @@ def contributions(net: nn.Module, x: torch.Tensor, y: torch.Tensor, bound: float
     )
     rows, labels = next(iter(loader))
     nn.functional.cross_entropy(module(rows), labels).backward()
-    found, weights, _ = clipping_weights(optimizer.params, optimizer.capture.pending[0], optimizer.clip, mean=True)
-    added = [torch.cat([_alone(found[p], weight, i) for p, weight in zip(optimizer.params, weights, strict=True)]) for i in range(len(x))]
-    order = sum(float((weight * found[p].rounding_bound()).sum()) for p, weight in zip(optimizer.params, weights, strict=True))
+    found, weights, _ = clipping_weights(
+        optimizer.params, optimizer.capture.pending[0], optimizer.clip, mean=True
+    )
+    added = [
+        torch.cat([_alone(found[p], weight, i) for p, weight in zip(optimizer.params, weights, strict=True)])
+        for i in range(len(x))
+    ]
+    order = sum(
+        float((weight * found[p].rounding_bound()).sum())
+        for p, weight in zip(optimizer.params, weights, strict=True)
+    )
     optimizer.step()
     optimizer.capture.remove()
     total = torch.cat([p.grad.flatten() for p in net.parameters()]) * len(x)
@@ -126,13 +163,18 @@ def test_every_rule_has_a_sample() -> None:
 @pytest.mark.parametrize("kind", RULES, ids=lambda kind: kind.__name__)
 @settings(max_examples=8, deadline=None)
 @given(
-    scale=st.sampled_from([1e-6, 1.0, 1e4, 1e9]), bound=st.sampled_from([0.01, 1.0, 100.0]), left=st.integers(0, 4), seed=st.integers(0, 99)
+    scale=st.sampled_from([1e-6, 1.0, 1e4, 1e9]),
+    bound=st.sampled_from([0.01, 1.0, 100.0]),
+    left=st.integers(0, 4),
+    seed=st.integers(0, 99),
 )
-def test_no_record_moves_the_sum_by_more_than_the_bound(kind: type[nn.Module], scale: float, bound: float, left: int, seed: int) -> None:
+def test_no_record_moves_the_sum_by_more_than_the_bound(
+    kind: type[nn.Module], scale: float, bound: float, left: int, seed: int
+) -> None:
     """Each record adds at most the bound, whatever the rounding, and the sum is the sum of these.
 
-    What the other records add is the same without it, but for rounding: at a scale of 1e9 a softmax is all or nothing, its gradient
-    cancels to the last digits, and those follow how large the batch is.
+    What the other records add is the same without it, but for rounding: at a scale of 1e9 a softmax is all or
+    nothing, its gradient cancels to the last digits, and those follow how large the batch is.
     """
     generator = torch.Generator().manual_seed(seed)
     net, dtype = SAMPLES[kind]()

@@ -22,9 +22,20 @@ MORE = (
     "compose:negative+spatial:rotate=10+light:0.2",
     "compose:patch:area=10%+patch:area=20%",
 )
-TOKENS = sorted({entry.fact("example") for entry in entries("threat").values() if entry.fact("kind") == "parametric"} | set(MORE))
-COLORED = ("color:hue=0.5", "color:brightness=0.2,contrast=0.3,hue=0.1", "compose:color:hue=0.1+patch:area=5%")
-CASES = [(token, (1, 4, 4)) for token in TOKENS] + [(token, (3, 5, 2)) for token in (*TOKENS, *COLORED)] + [(t, (1, 2, 3)) for t in TOKENS]
+TOKENS = sorted(
+    {entry.fact("example") for entry in entries("threat").values() if entry.fact("kind") == "parametric"}
+    | set(MORE)
+)
+COLORED = (
+    "color:hue=0.5",
+    "color:brightness=0.2,contrast=0.3,hue=0.1",
+    "compose:color:hue=0.1+patch:area=5%",
+)
+CASES = (
+    [(token, (1, 4, 4)) for token in TOKENS]
+    + [(token, (3, 5, 2)) for token in (*TOKENS, *COLORED)]
+    + [(t, (1, 2, 3)) for t in TOKENS]
+)
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 every_case = pytest.mark.parametrize(("token", "shape"), CASES)
@@ -40,7 +51,9 @@ def family_of(token: str) -> ParametricThreat:
 def anything(threat: ParametricThreat, x: Tensor, *, seed: int = 0) -> Tensor:
     """Parameters that may lie anywhere."""
     nothing = threat.identity(x)
-    return (3 * torch.randn(nothing.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)).to(nothing.dtype)
+    return (
+        3 * torch.randn(nothing.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    ).to(nothing.dtype)
 
 
 def rising(count: int) -> ExampleRNG:
@@ -62,7 +75,9 @@ def test_no_change_is_the_picture_bit_for_bit(token: str, shape: tuple[int, ...]
 
 @every_case
 @every_dtype
-def test_projected_parameters_are_allowed_and_stay(token: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def test_projected_parameters_are_allowed_and_stay(
+    token: str, shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
     threat, x = family_of(token), inputs(5, *shape, seed=1, dtype=dtype)
     for wild in (anything(threat, x), anything(threat, x) * 1e4, -anything(threat, x)):
         once = threat.project(wild, x, threat.projection_cache(x))
@@ -76,7 +91,9 @@ def test_projected_parameters_are_allowed_and_stay(token: str, shape: tuple[int,
 
 @every_case
 @every_dtype
-def test_samples_are_allowed_and_belong_to_the_example(token: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def test_samples_are_allowed_and_belong_to_the_example(
+    token: str, shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
     threat, x, ids = family_of(token), inputs(5, *shape, seed=2, dtype=dtype), torch.arange(5) * 7 + 3
     params = threat.sample(x, ExampleRNG(1, ids))
     assert is_allowed(threat, params, x).all()
@@ -88,7 +105,9 @@ def test_samples_are_allowed_and_belong_to_the_example(token: str, shape: tuple[
 @pytest.mark.rounding
 @every_case
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_picture_is_rendered_alike_in_every_batch(token: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def test_a_picture_is_rendered_alike_in_every_batch(
+    token: str, shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
     threat, x = family_of(token), inputs(9, *shape, seed=3, dtype=dtype)
     params = threat.sample(x, rising(9))
     whole = threat.render(x, params)

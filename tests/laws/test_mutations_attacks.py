@@ -1,4 +1,6 @@
-"""Defects planted in shipped code, run through the public entry points: each raises the alarm that it names, and the clean run does not."""
+"""Defects planted in shipped code, run through the public entry points: each raises the alarm that it names,
+and the clean run does not.
+"""
 
 from collections.abc import Callable
 
@@ -50,7 +52,11 @@ def attacked(attack: Callable[..., object], threat: Threat, check: Callable[...,
     model = invariant_net(8, 3, seed=3)
     y = model(x).argmax(1)
     y[0] = (y[0] + 1) % 3
-    arguments = {"check_inside": (x, threat), "check_replayable": (model, x, y, threat), "check_never_worse": (model, x, y)}
+    arguments = {
+        "check_inside": (x, threat),
+        "check_replayable": (model, x, y, threat),
+        "check_never_worse": (model, x, y),
+    }
     return lambda: check(attack(model, x, y, threat), *arguments[check.__name__])
 
 
@@ -60,7 +66,9 @@ def unprojected(ball: Threat, z: Tensor, x: Tensor, room: object = None) -> Tens
 
 def scaled_then_clamped(ball: L2, z: Tensor, x: Tensor, room: object = None) -> Tensor:
     change = z - x
-    scale = (ball.eps / torch.linalg.vector_norm(change.flatten(1), dim=1).clamp(min=1e-12)).clamp(max=1) * (1 - 1e-6)
+    scale = (ball.eps / torch.linalg.vector_norm(change.flatten(1), dim=1).clamp(min=1e-12)).clamp(max=1) * (
+        1 - 1e-6
+    )
     return (x + change * scale[:, None]).clamp(ball.low, ball.high)
 
 
@@ -69,40 +77,62 @@ def rounded_to_nearest(ball: Linf, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def test_linf_without_projection_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    alarms(lambda: check_projection_inside(Linf(8 / 255), *points()), lambda: monkeypatch.setattr(Linf, "project", unprojected))
+    alarms(
+        lambda: check_projection_inside(Linf(8 / 255), *points()),
+        lambda: monkeypatch.setattr(Linf, "project", unprojected),
+    )
 
 
 def test_l2_without_projection_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    alarms(lambda: check_projection_inside(L2(0.5), *points()), lambda: monkeypatch.setattr(L2, "project", unprojected))
+    alarms(
+        lambda: check_projection_inside(L2(0.5), *points()),
+        lambda: monkeypatch.setattr(L2, "project", unprojected),
+    )
 
 
 def test_bounds_rounded_to_nearest_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    alarms(lambda: check_projection_inside(Linf(8 / 255), *points()), lambda: monkeypatch.setattr(Linf, "bounds", rounded_to_nearest))
+    alarms(
+        lambda: check_projection_inside(Linf(8 / 255), *points()),
+        lambda: monkeypatch.setattr(Linf, "bounds", rounded_to_nearest),
+    )
 
 
 def test_scaling_and_then_clamping_is_not_the_projection(monkeypatch: pytest.MonkeyPatch) -> None:
     x, z = inputs(6, 4, seed=1), inputs(6, 4, seed=2) * 3 - 1
-    alarms(lambda: check_projection_nearest(L2(0.5), z, x), lambda: monkeypatch.setattr(L2, "project", scaled_then_clamped))
+    alarms(
+        lambda: check_projection_nearest(L2(0.5), z, x),
+        lambda: monkeypatch.setattr(L2, "project", scaled_then_clamped),
+    )
 
 
 def test_a_projection_that_always_moves_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     def shrinking(ball: L2, z: Tensor, x: Tensor, room: object = None) -> Tensor:
         return x + (scaled_then_clamped(ball, z, x) - x) * 0.999
 
-    alarms(lambda: check_projection_idempotent(L2(0.5), *points()), lambda: monkeypatch.setattr(L2, "project", shrinking))
+    alarms(
+        lambda: check_projection_idempotent(L2(0.5), *points()),
+        lambda: monkeypatch.setattr(L2, "project", shrinking),
+    )
 
 
 def test_samples_of_the_wrong_size_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     def wide(ball: Linf, x: Tensor, draw: ExampleRNG, room: object = None) -> Tensor:
         return (x + (2 * draw.uniform(x) - 1) * 2 * ball.eps).clamp(0, 1)
 
-    alarms(lambda: check_sample_inside(Linf(8 / 255), points()[1]), lambda: monkeypatch.setattr(Linf, "sample", wide))
+    alarms(
+        lambda: check_sample_inside(Linf(8 / 255), points()[1]),
+        lambda: monkeypatch.setattr(Linf, "sample", wide),
+    )
 
 
 @pytest.mark.parametrize(
-    ("attack", "kind"), [(PGD(), Linf), (PGD(), L2), (FGSM(), Linf), (FGM(), L2)], ids=["pgd", "pgd-l2", "fgsm", "fgm"]
+    ("attack", "kind"),
+    [(PGD(), Linf), (PGD(), L2), (FGSM(), Linf), (FGM(), L2)],
+    ids=["pgd", "pgd-l2", "fgsm", "fgm"],
 )
-def test_an_attack_that_leaves_the_ball_breaks_nothing(monkeypatch: pytest.MonkeyPatch, kind: type, attack: Callable[..., object]) -> None:
+def test_an_attack_that_leaves_the_ball_breaks_nothing(
+    monkeypatch: pytest.MonkeyPatch, kind: type, attack: Callable[..., object]
+) -> None:
     x = inputs(12, 8, seed=4)
     model = invariant_net(8, 3, seed=3)
     y, threat = model(x).argmax(1), kind(0.05)
@@ -119,7 +149,9 @@ def test_an_attack_that_leaves_the_ball_breaks_nothing(monkeypatch: pytest.Monke
 def test_a_verdict_that_does_not_look_at_the_ball_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     check = attacked(PGD(), Linf(0.3), check_replayable)
     monkeypatch.setattr(Linf, "project", unprojected)
-    alarms(check, lambda: monkeypatch.setattr(attack_search, "is_valid_success", lambda reached, *rest: reached))
+    alarms(
+        check, lambda: monkeypatch.setattr(attack_search, "is_valid_success", lambda reached, *rest: reached)
+    )
 
 
 def test_a_verdict_that_believes_everything_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,13 +169,21 @@ def test_a_verdict_that_believes_everything_is_seen(monkeypatch: pytest.MonkeyPa
         assert int(outcome.forwards.max()) == 4
         check_replayable(outcome, net, x, y, Linf(1e-6))
 
-    alarms(check, lambda: monkeypatch.setattr(attack_search, "is_valid_success", lambda reached, *rest: torch.ones_like(reached)))
+    alarms(
+        check,
+        lambda: monkeypatch.setattr(
+            attack_search, "is_valid_success", lambda reached, *rest: torch.ones_like(reached)
+        ),
+    )
 
 
 def test_keeping_the_worst_point_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     check = attacked(PGD(), Linf(0.01), check_never_worse)
     original = Goal.margin
-    alarms(check, lambda: monkeypatch.setattr(Goal, "margin", lambda goal, logits, rows: -original(goal, logits, rows)))
+    alarms(
+        check,
+        lambda: monkeypatch.setattr(Goal, "margin", lambda goal, logits, rows: -original(goal, logits, rows)),
+    )
 
 
 def test_draws_by_place_in_the_batch_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,13 +191,19 @@ def test_draws_by_place_in_the_batch_are_seen(monkeypatch: pytest.MonkeyPatch) -
     model = invariant_net(6, 3, seed=4)
     check = lambda: check_split(PGD(steps=3), model, x, model(x).argmax(1), Linf(0.05))  # noqa: E731
     alarms(
-        check, lambda: monkeypatch.setattr(attack_method, "example_rng", lambda x, seed, ids=None: ExampleRNG(seed, torch.arange(len(x))))
+        check,
+        lambda: monkeypatch.setattr(
+            attack_method, "example_rng", lambda x, seed, ids=None: ExampleRNG(seed, torch.arange(len(x)))
+        ),
     )
 
 
 def test_steps_that_do_not_fall_are_too_weak_in_l2(monkeypatch: pytest.MonkeyPatch) -> None:
     fixed = lambda eps, steps, rate: (eps / 40,) * steps  # noqa: E731
-    alarms(lambda: check_gap(PGD(), 0.01, L2(0.3)), lambda: monkeypatch.setattr(attack_pgd, "cosine_step_sizes", fixed))
+    alarms(
+        lambda: check_gap(PGD(), 0.01, L2(0.3)),
+        lambda: monkeypatch.setattr(attack_pgd, "cosine_step_sizes", fixed),
+    )
 
 
 @pytest.mark.parametrize("kind", [Linf, L2])
@@ -165,14 +211,18 @@ def test_a_step_downhill_is_seen(monkeypatch: pytest.MonkeyPatch, kind: type) ->
     uphill = kind.steepest_step
     alarms(
         lambda: check_gap(PGD(), 0.01, kind(0.3)),
-        lambda: monkeypatch.setattr(kind, "steepest_step", lambda ball, gradient, step: -uphill(ball, gradient, step)),
+        lambda: monkeypatch.setattr(
+            kind, "steepest_step", lambda ball, gradient, step: -uphill(ball, gradient, step)
+        ),
     )
 
 
 def test_an_attack_that_never_moves_is_no_better_than_random(monkeypatch: pytest.MonkeyPatch) -> None:
     alarms(
         lambda: check_beats_random(PGD(), L2(0.6)),
-        lambda: monkeypatch.setattr(L2, "steepest_step", lambda ball, gradient, step: torch.zeros_like(gradient)),
+        lambda: monkeypatch.setattr(
+            L2, "steepest_step", lambda ball, gradient, step: torch.zeros_like(gradient)
+        ),
     )
 
 

@@ -1,10 +1,20 @@
-"""Planted faults in the audit, each with the check that catches it; the same check passes on the code as it is."""
+"""Planted faults in the audit, each with the check that catches it; the same check passes on the code as it
+is.
+"""
 
 import numpy as np
 import pytest
 
 from quintain.leakage import one_run
-from tests.laws.checks_audit import NULLS, all_or_nothing, check_level, check_power, check_theorem, gaussian, randomized_response
+from tests.laws.checks_audit import (
+    NULLS,
+    all_or_nothing,
+    check_level,
+    check_power,
+    check_theorem,
+    gaussian,
+    randomized_response,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -35,13 +45,19 @@ def test_no_delta_term(monkeypatch):
 
 def test_a_quarter_of_the_delta_term(monkeypatch):
     original = one_run.p_value
-    monkeypatch.setattr(one_run, "p_value", lambda m, r, v, epsilon, delta: original(m, r, v, epsilon, delta / 4))
+    monkeypatch.setattr(
+        one_run, "p_value", lambda m, r, v, epsilon, delta: original(m, r, v, epsilon, delta / 4)
+    )
     caught(lambda: check_theorem(0.5, 0.1, 2))
 
 
 def test_arms_swapped(monkeypatch):
     original = one_run.count_correct_guesses
-    monkeypatch.setattr(one_run, "count_correct_guesses", lambda scores, included, seed: original(scores, ~included, seed=seed))
+    monkeypatch.setattr(
+        one_run,
+        "count_correct_guesses",
+        lambda scores, included, seed: original(scores, ~included, seed=seed),
+    )
     caught(lambda: check_power(gaussian(1.666), 2.0))
 
 
@@ -66,6 +82,8 @@ def test_many_numbers_of_guesses_at_half_of_the_error_each(monkeypatch):
 
 def test_an_odds_ratio_that_is_too_small(monkeypatch):
     original = one_run.p_value
-    monkeypatch.setattr(one_run, "p_value", lambda m, r, v, epsilon, delta: original(m, r, v, 0.8 * epsilon, delta))
+    monkeypatch.setattr(
+        one_run, "p_value", lambda m, r, v, epsilon, delta: original(m, r, v, 0.8 * epsilon, delta)
+    )
     caught(lambda: check_level(randomized_response(4.0), 4.0))
     caught(lambda: check_theorem(2.0, 0.0, 5))

@@ -1,4 +1,6 @@
-"""A certifier that claims too much, in each of the ways that happen, raises the alarm; the shipped one beside it does not."""
+"""A certifier that claims too much, in each of the ways that happen, raises the alarm; the shipped one beside
+it does not.
+"""
 
 from dataclasses import replace
 
@@ -31,7 +33,9 @@ def test_interval_bounds_that_reach_2_percent_too_far_contradict_the_exact_dista
     require_at_most_exact(by_intervals)
     original = certifier.input_interval
     monkeypatch.setattr(
-        certifier, "input_interval", lambda x, threat, eps=None: original(x, threat, (threat.eps if eps is None else eps) / 1.02)
+        certifier,
+        "input_interval",
+        lambda x, threat, eps=None: original(x, threat, (threat.eps if eps is None else eps) / 1.02),
     )
     with pytest.raises(ContradictionError, match="above the exact distance"):
         require_at_most_exact(by_intervals)
@@ -42,7 +46,9 @@ def test_an_l2_bound_by_the_wrong_norm_contradicts_the_exact_distance(monkeypatc
 
     def shrunk(x, threat, eps=None):
         box = original(x, threat, eps)
-        return replace(box, ellipsoid=replace(box.ellipsoid, semi_axes=box.ellipsoid.semi_axes / x[0].numel() ** 0.5))
+        return replace(
+            box, ellipsoid=replace(box.ellipsoid, semi_axes=box.ellipsoid.semi_axes / x[0].numel() ** 0.5)
+        )
 
     monkeypatch.setattr(certifier, "input_interval", shrunk)
     with pytest.raises(ContradictionError, match="above the exact distance"):
@@ -52,7 +58,11 @@ def test_an_l2_bound_by_the_wrong_norm_contradicts_the_exact_distance(monkeypatc
 def test_a_smoothed_radius_that_is_2_percent_too_large_contradicts_the_exact_distance(monkeypatch):
     require_at_most_exact(by_votes, alpha=0.05, copies=20)
     radius = smoothing.SmoothedClassifier._certified_radius
-    monkeypatch.setattr(smoothing.SmoothedClassifier, "_certified_radius", lambda self, probability: 1.02 * radius(self, probability))
+    monkeypatch.setattr(
+        smoothing.SmoothedClassifier,
+        "_certified_radius",
+        lambda self, probability: 1.02 * radius(self, probability),
+    )
     with pytest.raises(ContradictionError, match="above the exact distance"):
         require_at_most_exact(by_votes, alpha=0.05, copies=20)
 
@@ -60,7 +70,9 @@ def test_a_smoothed_radius_that_is_2_percent_too_large_contradicts_the_exact_dis
 def test_a_limit_at_twice_alpha_contradicts_the_exact_distance(monkeypatch):
     require_at_most_exact(by_few_votes, alpha=0.05, copies=200)
     monkeypatch.setattr(
-        smoothing, "binomial_lower", lambda hits, trials, confidence: statistics.binomial_lower(hits, trials, 1 - 2 * (1 - confidence))
+        smoothing,
+        "binomial_lower",
+        lambda hits, trials, confidence: statistics.binomial_lower(hits, trials, 1 - 2 * (1 - confidence)),
     )
     with pytest.raises(ContradictionError, match="above the exact distance"):
         require_at_most_exact(by_few_votes, alpha=0.05, copies=200)
@@ -74,7 +86,11 @@ def test_the_share_of_votes_without_a_limit_contradicts_the_exact_distance(monke
 
 def test_noise_of_another_size_than_sigma_contradicts_the_exact_distance(monkeypatch):
     noise = smoothing.SmoothedClassifier._noise_batches
-    monkeypatch.setattr(smoothing.SmoothedClassifier, "_noise_batches", staticmethod(lambda *args: (block / 2 for block in noise(*args))))
+    monkeypatch.setattr(
+        smoothing.SmoothedClassifier,
+        "_noise_batches",
+        staticmethod(lambda *args: (block / 2 for block in noise(*args))),
+    )
     with pytest.raises(ContradictionError, match="above the exact distance"):
         require_at_most_exact(by_votes, alpha=0.05, copies=4)
 
@@ -84,7 +100,11 @@ def test_bounds_above_what_the_model_answers_are_noticed_by_the_certifier_itself
     model, x, y = Classifier(net), torch.full((4, 2), 0.5), torch.zeros(4, dtype=torch.long)
     assert certifier.IntervalBounds()(model, x, y, Linf(0.0)).margin.isfinite().all()
     margins = graph.TracedNetwork.margin_bounds
-    monkeypatch.setattr(graph.TracedNetwork, "margin_bounds", lambda self, *args, **named: margins(self, *args, **named) + 0.01)
+    monkeypatch.setattr(
+        graph.TracedNetwork,
+        "margin_bounds",
+        lambda self, *args, **named: margins(self, *args, **named) + 0.01,
+    )
     with pytest.raises(ContradictionError, match="not of the function that runs"):
         certifier.IntervalBounds()(model, x, y, Linf(0.0))
 
@@ -108,5 +128,9 @@ def test_a_box_without_its_clip_is_looser_and_never_wrong(monkeypatch):
         net[0].weight.copy_(torch.tensor([[1.0, -1.0], [-1.0, 2.0]]))
     model, x, y = Classifier(net), torch.zeros(1, 2), torch.zeros(1, dtype=torch.long)
     clipped = certifier.IntervalBounds()(model, x, y, Linf(0.1)).margin
-    monkeypatch.setattr(certifier, "input_interval", lambda x, threat, _eps: domain.Interval(x, torch.full_like(x, threat.eps)))
+    monkeypatch.setattr(
+        certifier,
+        "input_interval",
+        lambda x, threat, _eps: domain.Interval(x, torch.full_like(x, threat.eps)),
+    )
     assert (certifier.IntervalBounds()(model, x, y, Linf(0.1)).margin < clipped - 0.1).all()

@@ -1,4 +1,6 @@
-"""Broken private training, run through the public entry, raises the alarm that it should; the clean run beside it does not."""
+"""Broken private training, run through the public entry, raises the alarm that it should; the clean run
+beside it does not.
+"""
 
 import numpy as np
 import pytest
@@ -13,8 +15,14 @@ from quintain.dp.randomness import stream as streams
 from quintain.dp.step import clipping
 from quintain.results.specification import Measurement
 
-PLAN = PrivatePlan(noise_multiplier=1.5, max_grad_norm=0.7, expected_batch_size=32, steps=250, learning_rate=0.1)
-CHOSEN, NORMAL, DENSE = streams.RandomStream.poisson_sample, streams.RandomStream._normal, grads.DenseGrads.squared_norms
+PLAN = PrivatePlan(
+    noise_multiplier=1.5, max_grad_norm=0.7, expected_batch_size=32, steps=250, learning_rate=0.1
+)
+CHOSEN, NORMAL, DENSE = (
+    streams.RandomStream.poisson_sample,
+    streams.RandomStream._normal,
+    grads.DenseGrads.squared_norms,
+)
 FILL, ADD_NORMAL, WEIGHED, ATTACH = (
     streams.RandomStream._fill,
     streams.RandomStream.add_gaussian,
@@ -110,7 +118,11 @@ def unclipped(of_means):
 
     def mutant(parameters, turn, clip, *, mean):
         found, weights, part = WEIGHED(parameters, turn, clip, mean=mean)
-        return found, torch.full_like(weights, turn.batch_size if mean else 1.0) if mean is of_means else weights, part
+        return (
+            found,
+            torch.full_like(weights, turn.batch_size if mean else 1.0) if mean is of_means else weights,
+            part,
+        )
 
     return mutant
 
@@ -119,38 +131,80 @@ def noiseless(reduction):
     """Draws no noise on one of the ways to train: ``fit`` adds up losses, the loop takes their mean."""
 
     def mutant(engine, **words):
-        return ATTACH(engine, **(words | ({"noise_multiplier": 0.0} if words["loss_reduction"] == reduction else {})))
+        return ATTACH(
+            engine, **(words | ({"noise_multiplier": 0.0} if words["loss_reduction"] == reduction else {}))
+        )
 
     return mutant
 
 
 MUTATIONS = {
-    "no noise beyond the first part": ("quintain.dp.randomness.stream.RandomStream.add_gaussian", first_part_alone, "standard deviation"),
+    "no noise beyond the first part": (
+        "quintain.dp.randomness.stream.RandomStream.add_gaussian",
+        first_part_alone,
+        "standard deviation",
+    ),
     "no noise in fit": ("quintain.dp.engine.PrivacyEngine.attach", noiseless("sum"), "standard deviation"),
-    "no noise in a loop": ("quintain.dp.engine.PrivacyEngine.attach", noiseless("mean"), "standard deviation"),
-    "no clipping of sums": ("quintain.dp.step.optimizer.clipping_weights", unclipped(of_means=False), "moves the sum"),
-    "no clipping of means": ("quintain.dp.step.optimizer.clipping_weights", unclipped(of_means=True), "moves the sum"),
+    "no noise in a loop": (
+        "quintain.dp.engine.PrivacyEngine.attach",
+        noiseless("mean"),
+        "standard deviation",
+    ),
+    "no clipping of sums": (
+        "quintain.dp.step.optimizer.clipping_weights",
+        unclipped(of_means=False),
+        "moves the sum",
+    ),
+    "no clipping of means": (
+        "quintain.dp.step.optimizer.clipping_weights",
+        unclipped(of_means=True),
+        "moves the sum",
+    ),
     "clipped a little more": (
         "quintain.dp.step.clipping.flat_clip_factors",
         lambda norms, c, _: (0.999 * c / norms).clamp(max=1).nan_to_num(0),
         "moves the sum",
     ),
-    "skipped clipping": ("quintain.dp.step.clipping.flat_clip_factors", lambda norms, *_: torch.ones_like(norms), "moves the sum"),
+    "skipped clipping": (
+        "quintain.dp.step.clipping.flat_clip_factors",
+        lambda norms, *_: torch.ones_like(norms),
+        "moves the sum",
+    ),
     "clipped a little less": (
         "quintain.dp.step.clipping.flat_clip_factors",
         lambda norms, c, _: (1.001 * c / norms).clamp(max=1).nan_to_num(0),
         "moves the sum",
     ),
-    "per-layer clip called flat": ("quintain.dp.step.clipping.FlatClipping.clip_factors", per_parameter, "moves the sum"),
-    "bias not counted": ("quintain.dp.per_example.grads.DenseGrads.squared_norms", only_matrices, "moves the sum"),
-    "no cross terms between positions": ("quintain.dp.per_example.grads.OuterProductGrads.squared_norms", apart, "moves the sum"),
-    "halved noise": ("quintain.dp.randomness.stream.RandomStream._normal", lambda *drawn: NORMAL(*drawn) / 2, "standard deviation"),
+    "per-layer clip called flat": (
+        "quintain.dp.step.clipping.FlatClipping.clip_factors",
+        per_parameter,
+        "moves the sum",
+    ),
+    "bias not counted": (
+        "quintain.dp.per_example.grads.DenseGrads.squared_norms",
+        only_matrices,
+        "moves the sum",
+    ),
+    "no cross terms between positions": (
+        "quintain.dp.per_example.grads.OuterProductGrads.squared_norms",
+        apart,
+        "moves the sum",
+    ),
+    "halved noise": (
+        "quintain.dp.randomness.stream.RandomStream._normal",
+        lambda *drawn: NORMAL(*drawn) / 2,
+        "standard deviation",
+    ),
     "noise 2 % short": (
         "quintain.dp.randomness.stream.RandomStream._normal",
         lambda *drawn: NORMAL(*drawn) * 0.98,
         "standard deviation",
     ),
-    "no noise": ("quintain.dp.randomness.stream.RandomStream._normal", lambda *drawn: NORMAL(*drawn) * 0, "standard deviation"),
+    "no noise": (
+        "quintain.dp.randomness.stream.RandomStream._normal",
+        lambda *drawn: NORMAL(*drawn) * 0,
+        "standard deviation",
+    ),
     "noise of another shape": (
         "quintain.dp.randomness.stream.RandomStream._normal",
         lambda *drawn: NORMAL(*drawn).sign() * 1.0,
@@ -159,7 +213,9 @@ MUTATIONS = {
     "the same noise each step": ("quintain.dp.randomness.stream.RandomStream._normal", stuck, "two steps"),
     "one noise for all layers": (
         "quintain.dp.randomness.stream.RandomStream.add_gaussian",
-        lambda self, into, scale, by: into.view(2, -1).add_(self.normal(len(into) // 2), alpha=scale).div_(by),
+        lambda self, into, scale, by: (
+            into.view(2, -1).add_(self.normal(len(into) // 2), alpha=scale).div_(by)
+        ),
         "two layers",
     ),
     "noise anew for each parameter": (
@@ -167,7 +223,11 @@ MUTATIONS = {
         anew_for_each_parameter,
         "with itself 65536",
     ),
-    "noise anew for each piece": ("quintain.dp.randomness.stream.RandomStream.add_gaussian", anew_for_each_piece, "with itself 65536"),
+    "noise anew for each piece": (
+        "quintain.dp.randomness.stream.RandomStream.add_gaussian",
+        anew_for_each_piece,
+        "with itself 65536",
+    ),
     "turns that overlap": (
         "quintain.dp.randomness.stream.RandomStream.seek",
         lambda self, turn: self._start_cipher(turn << 6),
@@ -179,9 +239,21 @@ MUTATIONS = {
         "beyond 4 deviations",
     ),
     "words of 16 bits": ("quintain.dp.randomness.stream.RandomStream._fill", coarse(2**16), "all but equal"),
-    "words of two million values": ("quintain.dp.randomness.stream.RandomStream._fill", coarse(2_000_000), "all but equal"),
-    "fixed batches": ("quintain.dp.randomness.stream.RandomStream.poisson_sample", fixed_size, "spread of batch sizes"),
-    "shuffled batches": ("quintain.dp.randomness.stream.RandomStream.poisson_sample", Shuffle().draw, "how often a record is drawn"),
+    "words of two million values": (
+        "quintain.dp.randomness.stream.RandomStream._fill",
+        coarse(2_000_000),
+        "all but equal",
+    ),
+    "fixed batches": (
+        "quintain.dp.randomness.stream.RandomStream.poisson_sample",
+        fixed_size,
+        "spread of batch sizes",
+    ),
+    "shuffled batches": (
+        "quintain.dp.randomness.stream.RandomStream.poisson_sample",
+        Shuffle().draw,
+        "how often a record is drawn",
+    ),
     "twice as many records": (
         "quintain.dp.randomness.stream.RandomStream.poisson_sample",
         lambda self, records, expected: CHOSEN(self, records, min(records, 2 * expected)),
@@ -205,7 +277,9 @@ def measured_alone(monkeypatch, part):
     """Leave out the parts of the specification that a fault is not to be told by, which cost time."""
     for other in TOLD.keys() - {part}:
         nothing = Measurement(other, 0.0, 0.0, 1.0, "left out")
-        monkeypatch.setattr(mechanism_tests, other, lambda *_, found=nothing if other == "_sensitivity" else (): found)
+        monkeypatch.setattr(
+            mechanism_tests, other, lambda *_, found=nothing if other == "_sensitivity" else (): found
+        )
 
 
 def as_method(mutant):
@@ -219,7 +293,9 @@ def as_method(mutant):
 
 @pytest.mark.exhaustive
 def test_the_engine_as_it_is_meets_its_specification(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the way that most of these faults are looked for in; ``test_dp`` has all ways, from fresh entropy, each time."""
+    """By the way that most of these faults are looked for in; ``test_dp`` has all ways, from fresh entropy,
+    each time.
+    """
     monkeypatch.setattr(mechanism_tests, "WAYS", {"fit": mechanism_tests.WAYS["fit"]})
     assert verify_mechanism(PLAN, 400, seed=0).raise_if_failed().passed
 
@@ -246,7 +322,8 @@ def test_empty_batches_drawn_again_fail_the_specification(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("norm", "message"), [(nn.GroupNorm(2, 4), None), (nn.BatchNorm1d(4), "mixes the examples of a batch: use GroupNorm")]
+    ("norm", "message"),
+    [(nn.GroupNorm(2, 4), None), (nn.BatchNorm1d(4), "mixes the examples of a batch: use GroupNorm")],
 )
 def test_batch_norm_is_refused_and_group_norm_is_not(norm: nn.Module, message: str | None) -> None:
     net = nn.Sequential(nn.Linear(3, 4), norm, nn.Linear(4, 2))

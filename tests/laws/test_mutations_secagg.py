@@ -1,4 +1,6 @@
-"""Secure aggregation broken on purpose: each patch to shipped code sets off the alarm it names; the clean run beside it is quiet."""
+"""Secure aggregation broken on purpose: each patch to shipped code sets off the alarm it names; the clean run
+beside it is quiet.
+"""
 
 import itertools
 import random
@@ -49,7 +51,9 @@ def test_without_the_self_mask_a_late_vector_is_laid_open(monkeypatch):
     monkeypatch.setattr(masks, "add_self_mask", lambda *args, **kwargs: None)
     with pytest.raises(MechanismError, match="vector of 'site-1': 40 of 40 words come out right"):
         attacked({"site-1": "late"})
-    attacked({})  # the sum of those in time is still exact and still hides them: only the attack on the late one tells
+    attacked(
+        {}
+    )  # the sum of those in time is still exact and still hides them: only the attack on the late one tells
 
 
 def test_mask_keys_that_serve_twice_lay_the_next_round_open(monkeypatch):
@@ -67,12 +71,16 @@ def test_a_mask_stream_that_serves_two_rounds_shows_the_change_between_them(monk
     def change():
         rounds = [secure_sum(vectors(seed), identities=IDENTITIES) for seed in (0, 1)]
         after, before = (one.server_view.masked_vectors["site-1"] for one in reversed(rounds))
-        true = rounds[0].encoding.quantize(vectors(1)["site-1"]) - rounds[0].encoding.quantize(vectors(0)["site-1"])
+        true = rounds[0].encoding.quantize(vectors(1)["site-1"]) - rounds[0].encoding.quantize(
+            vectors(0)["site-1"]
+        )
         assert all(one.exact for one in rounds)
         return np.mean((after - before) == true)
 
     assert change() == 0
-    monkeypatch.setattr(masks, "pair_key", lambda _private, _public, _link, site, peer: bytes([site + peer]) * 32)
+    monkeypatch.setattr(
+        masks, "pair_key", lambda _private, _public, _link, site, peer: bytes([site + peer]) * 32
+    )
     monkeypatch.setattr(masks, "self_key", lambda _seed, _link, site: bytes([100 + site]) * 32)
     assert change() == 1
 
@@ -91,15 +99,26 @@ def test_without_masks_two_vectors_with_one_total_are_told_apart(monkeypatch):
     assert p_value() < 1e-9
 
 
-# -- a server that lies: the machines by hand -------------------------------------------------------------------------------------------
+# -- a server that lies: the machines by hand
+# -------------------------------------------------------------------------------------------
 
 
 def federation(threshold=3, corrupt=0, models=(bytes(32),) * 4):
     encoding = Encoding(20, 1.0, 1000, 4)
-    terms = policy.Policy(Roster.from_identities(*IDENTITIES.values()), bytes(16), threshold, threshold, encoding, bytes(32), corrupt)
+    terms = policy.Policy(
+        Roster.from_identities(*IDENTITIES.values()),
+        bytes(16),
+        threshold,
+        threshold,
+        encoding,
+        bytes(32),
+        corrupt,
+    )
     words = [encoding.quantize(vector[:20]) for vector in vectors().values()]
     sites = {
-        i: client.start_round(replace(terms, model_hash=models[i]), IDENTITIES[name], words[i], MemoryJournal())
+        i: client.start_round(
+            replace(terms, model_hash=models[i]), IDENTITIES[name], words[i], MemoryJournal()
+        )
         for i, name in enumerate(NAMES)
     }
     return terms, words, sites
@@ -113,19 +132,27 @@ def deliver(sites, outgoing):
 
 
 def two_stories(threshold, corrupt=0):
-    """Half of the sites hear that site 3 survived, half that it did not; the shares that come back, and what lets one read them."""
+    """Half of the sites hear that site 3 survived, half that it did not; the shares that come back, and what
+    lets one read them.
+    """
     terms, words, sites = federation(threshold, corrupt)
     state, outgoing = server.open_round(terms)
     for _ in range(2):
         state, outgoing = server.step(state, deliver(sites, outgoing))
     masked = deliver(sites, outgoing)
-    stories = {0: (0, 1, 3), 3: (0, 1, 3), 1: (0, 1, 2), 2: (0, 1, 2)} if threshold == 3 else {0: (0, 3), 3: (0, 3), 1: (1, 2), 2: (1, 2)}
+    stories = (
+        {0: (0, 1, 3), 3: (0, 1, 3), 1: (0, 1, 2), 2: (0, 1, 2)}
+        if threshold == 3
+        else {0: (0, 3), 3: (0, 3), 1: (1, 2), 2: (1, 2)}
+    )
     signed, told = {}, {}
     for i, story in stories.items():
         reply = deliver(sites, {i: from_server(MessageType.SURVIVORS, terms.round_id, pack_set(story, 4))})[i]
         signed.setdefault(story, {})[i] = reply[-64:]
     for i, story in stories.items():
-        answer = deliver(sites, {i: from_server(MessageType.SIGNATURES, terms.round_id, pack_signatures(signed[story], 4))})[i]
+        answer = deliver(
+            sites, {i: from_server(MessageType.SIGNATURES, terms.round_id, pack_signatures(signed[story], 4))}
+        )[i]
         told.setdefault(3 in story, {})[i + 1] = parse_unmask(site_body(answer), (0, 1, 2, 3))[3]
     return state, words[3], np.frombuffer(site_body(masked[3]), WORD_DTYPE).copy(), told
 
@@ -141,7 +168,9 @@ def test_without_the_threshold_rule_two_stories_lay_a_site_open(monkeypatch):
     seed, private = (interpolate(told[survived]).to_bytes(32, "big") for survived in (True, False))
     masks.add_self_mask(vector, seed, state.transcript_hash, 3, remove=True)
     for peer in range(3):
-        masks.add_pair_mask(vector, private, state.keys[peer].mask_public, state.transcript_hash, 3, peer, remove=True)
+        masks.add_pair_mask(
+            vector, private, state.keys[peer].mask_public, state.transcript_hash, 3, peer, remove=True
+        )
     assert np.array_equal(vector, truth)
 
 
@@ -165,7 +194,9 @@ def test_without_single_use_a_site_gives_both_kinds_of_share(monkeypatch):
             message = from_server(MessageType.SURVIVORS, terms.round_id, pack_set(story, 4))
             replies = deliver(sites, dict.fromkeys(story, message))
             consent = from_server(
-                MessageType.SIGNATURES, terms.round_id, pack_signatures({i: reply[-64:] for i, reply in replies.items()}, 4)
+                MessageType.SIGNATURES,
+                terms.round_id,
+                pack_signatures({i: reply[-64:] for i, reply in replies.items()}, 4),
             )
             kinds.append(parse_unmask(site_body(deliver(sites, {0: consent})[0]), (0, 1, 2, 3))[3])
         return kinds
@@ -191,7 +222,9 @@ def test_without_the_transcript_sites_with_different_models_are_added_up(monkeyp
 
     assert round_of_two_models() == NAMES[:3]
     monkeypatch.setattr(client, "check_offer", lambda *args: None)
-    assert round_of_two_models() == NAMES[:3]  # the offer is a courtesy: the signatures alone keep the odd one out
+    assert (
+        round_of_two_models() == NAMES[:3]
+    )  # the offer is a courtesy: the signatures alone keep the odd one out
     monkeypatch.setattr(policy.Policy, "digest", lambda self: bytes(32))
     assert round_of_two_models() == NAMES
 
@@ -219,4 +252,6 @@ def test_the_attack_itself_can_win_and_lose(monkeypatch):
     assert attack_masks(clean.server_view, "site-1").agreement(clean.encoding.quantize(given["site-1"])) == 0
     monkeypatch.setattr(masks, "add_self_mask", lambda *args, **kwargs: None)
     broken = secure_sum(given, dropouts={"site-1": "late"})
-    assert attack_masks(broken.server_view, "site-1").agreement(broken.encoding.quantize(given["site-1"])) == 1
+    assert (
+        attack_masks(broken.server_view, "site-1").agreement(broken.encoding.quantize(given["site-1"])) == 1
+    )

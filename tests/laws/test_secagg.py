@@ -1,4 +1,6 @@
-"""Secure aggregation as a whole: whatever the wire does, the sum is exact or the round is abandoned, and the server learns no more."""
+"""Secure aggregation as a whole: whatever the wire does, the sum is exact or the round is abandoned, and the
+server learns no more.
+"""
 
 import random
 from collections import Counter
@@ -33,7 +35,15 @@ IDENTITIES = [Identity.create(f"site-{i}", random.Random(i).randbytes) for i in 
 
 def policy_of(n, *, threshold, corrupt=0, length=4, round_id=bytes(16)):
     encoding = Encoding(length, 1.0, 1000, n)
-    return Policy(Roster.from_identities(*IDENTITIES[:n]), round_id, threshold, max(2, threshold), encoding, bytes(32), corrupt)
+    return Policy(
+        Roster.from_identities(*IDENTITIES[:n]),
+        round_id,
+        threshold,
+        max(2, threshold),
+        encoding,
+        bytes(32),
+        corrupt,
+    )
 
 
 def words_of(policy, seed=0):
@@ -43,7 +53,10 @@ def words_of(policy, seed=0):
 
 def sites_of(policy, words, seed=0):
     entropy = random.Random(seed).randbytes
-    return {i: client.start_round(policy, IDENTITIES[i], words[i], MemoryJournal(), entropy=entropy) for i in range(len(words))}
+    return {
+        i: client.start_round(policy, IDENTITIES[i], words[i], MemoryJournal(), entropy=entropy)
+        for i in range(len(words))
+    }
 
 
 def plain(policy, words, survivors):
@@ -54,12 +67,19 @@ def is_exact(policy, words, finished):
     return np.array_equal(policy.encoding.integers(finished.total), plain(policy, words, finished.survivors))
 
 
-# -- who falls silent when -------------------------------------------------------------------------------------------------------------
+# -- who falls silent when
+# ------------------------------------------------------------------------------------------------------------
 
 
 def expected_survivors(n, threshold, drop):
     """The protocol's outcome in one line each: enough sites at every stage, or none."""
-    after = [DropoutStage.KEYS, DropoutStage.SHARES, DropoutStage.MASKED, DropoutStage.CONSISTENCY, DropoutStage.UNMASK]
+    after = [
+        DropoutStage.KEYS,
+        DropoutStage.SHARES,
+        DropoutStage.MASKED,
+        DropoutStage.CONSISTENCY,
+        DropoutStage.UNMASK,
+    ]
     rank = {stage: k for k, stage in enumerate(after)} | {DropoutStage.LATE: 2}
     speaking = [sum(rank[drop[i]] > k if i in drop else True for i in range(n)) for k in range(5)]
     if min(speaking) < threshold:
@@ -85,7 +105,10 @@ def check_drop(n, threshold, drop):
 WAYS = [None, *DropoutStage]
 
 
-@pytest.mark.parametrize(("n", "threshold"), [(2, 2), *(pytest.param(3, threshold, marks=pytest.mark.exhaustive) for threshold in (2, 3))])
+@pytest.mark.parametrize(
+    ("n", "threshold"),
+    [(2, 2), *(pytest.param(3, threshold, marks=pytest.mark.exhaustive) for threshold in (2, 3))],
+)
 def test_every_way_to_fall_silent_gives_the_exact_sum_or_an_abandoned_round(n, threshold):
     for stages in product(WAYS, repeat=n):
         check_drop(n, threshold, {i: stage for i, stage in enumerate(stages) if stage})
@@ -93,7 +116,9 @@ def test_every_way_to_fall_silent_gives_the_exact_sum_or_an_abandoned_round(n, t
 
 @pytest.mark.parametrize("threshold", [2, 3])
 def test_three_sites_that_fall_silent_in_any_three_ways(threshold):
-    """Every three ways once, taken by the three sites in turn; which site takes which, every time, is the exhaustive case above."""
+    """Every three ways once, taken by the three sites in turn; which site takes which, every time, is the
+    exhaustive case above.
+    """
     for k, stages in enumerate(combinations_with_replacement(WAYS, 3)):
         taken = stages[k % 3 :] + stages[: k % 3]
         check_drop(3, threshold, {i: stage for i, stage in enumerate(taken) if stage})
@@ -128,7 +153,8 @@ def test_any_vectors_and_any_silence(data, n, seed):
         assert is_exact(policy, words, finished)
 
 
-# -- what the wire does to messages ----------------------------------------------------------------------------------------------------
+# -- what the wire does to messages
+# ----------------------------------------------------------------------------------------------------
 
 
 class Meddling(InProcessTransport):
@@ -170,10 +196,14 @@ def flipped(position, mask):
 @pytest.mark.parametrize("stride", [4, pytest.param(1, marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize("kind", TURNS)
 def test_a_flipped_byte_is_refused_by_name_and_never_changes_the_sum(kind, stride):
-    """Bytes of the head (a stride of 4 meets each of its fields: magic, kind, round and sender), of the end, and some between."""
+    """Bytes of the head (a stride of 4 meets each of its fields: magic, kind, round and sender), of the end,
+    and some between.
+    """
     size = meddle(kind, 1, lambda data: data)[0].size
     rng = random.Random(int(kind))
-    positions = sorted({*range(0, 26, stride), *range(size - 3, size), *rng.sample(range(size), min(size, 24 // stride))})
+    positions = sorted(
+        {*range(0, 26, stride), *range(size - 3, size), *rng.sample(range(size), min(size, 24 // stride))}
+    )
     for position in positions:
         _, told = meddle(kind, 1, flipped(position, 1 << rng.randrange(8)))
         assert told, f"byte {position} of {kind.name} was changed and nobody noticed"
@@ -181,14 +211,22 @@ def test_a_flipped_byte_is_refused_by_name_and_never_changes_the_sum(kind, strid
 
 @pytest.mark.parametrize("kind", TURNS)
 @pytest.mark.parametrize(
-    "change", [lambda data: data[:-1], lambda data: data + b"\0", lambda data: b"", lambda data: data[:25], lambda data: data * 2]
+    "change",
+    [
+        lambda data: data[:-1],
+        lambda data: data + b"\0",
+        lambda data: b"",
+        lambda data: data[:25],
+        lambda data: data * 2,
+    ],
 )
 def test_a_message_of_another_length_is_refused_by_name(kind, change):
     _, told = meddle(kind, 1, change)
     assert told
 
 
-# -- replays and stories ---------------------------------------------------------------------------------------------------------------
+# -- replays and stories
+# ------------------------------------------------------------------------------------------------------------
 
 
 def recorded(policy, words, seed=0):
@@ -201,7 +239,9 @@ def recorded(policy, words, seed=0):
 def test_the_servers_messages_of_a_round_are_refused_in_the_next(kind):
     first, second = (policy_of(3, threshold=2, round_id=bytes([k]) * 16) for k in (1, 2))
     words = words_of(first)
-    old = next(letter.data for letter in recorded(first, words).sent if letter.type is kind and letter.site == 1)
+    old = next(
+        letter.data for letter in recorded(first, words).sent if letter.type is kind and letter.site == 1
+    )
     transport = Meddling(second, sites_of(second, words), kind, 1, lambda data: old)
     finished = run_round(second, transport)
     assert "a replay is refused" in transport.refusals["site-1"]
@@ -212,14 +252,18 @@ def test_the_servers_messages_of_a_round_are_refused_in_the_next(kind):
 def test_a_sites_messages_of_a_round_are_refused_in_the_next(kind):
     first, second = (policy_of(3, threshold=2, round_id=bytes([k]) * 16) for k in (1, 2))
     words = words_of(first)
-    old = next(letter.data for letter in recorded(first, words).received if letter.type is kind and letter.site == 1)
+    old = next(
+        letter.data for letter in recorded(first, words).received if letter.type is kind and letter.site == 1
+    )
     transport = Meddling(second, sites_of(second, words), kind, 1, lambda data: old)
     finished = run_round(second, transport)
     assert "a replay is refused" in finished.refused["site-1"]
     assert is_exact(second, words, finished)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in TURNS if kind not in (MessageType.OFFER, MessageType.CONSISTENCY)])
+@pytest.mark.parametrize(
+    "kind", [kind for kind in TURNS if kind not in (MessageType.OFFER, MessageType.CONSISTENCY)]
+)
 def test_under_the_same_round_id_the_transcript_refuses_what_another_run_said(kind):
     policy = policy_of(3, threshold=2)
     words = words_of(policy)
@@ -237,7 +281,9 @@ def test_under_the_same_round_id_the_transcript_refuses_what_another_run_said(ki
 
 
 def stories(n, threshold, told):
-    """An equivocating server: it tells ``told[i]`` as the survivors to site i, then offers every story's signatures to everybody."""
+    """An equivocating server: it tells ``told[i]`` as the survivors to site i, then offers every story's
+    signatures to everybody.
+    """
     policy = policy_of(n, threshold=threshold)
     sites = sites_of(policy, words_of(policy))
     state, outgoing = server.open_round(policy)
@@ -250,7 +296,9 @@ def stories(n, threshold, told):
     signatures = {}
     for i, story in told.items():
         try:
-            sites[i], reply = client.step(sites[i], from_server(MessageType.SURVIVORS, policy.round_id, pack_set(story, n)))
+            sites[i], reply = client.step(
+                sites[i], from_server(MessageType.SURVIVORS, policy.round_id, pack_set(story, n))
+            )
             signatures.setdefault(story, {})[i] = reply[-64:]
         except ProtocolError:
             continue
@@ -258,7 +306,9 @@ def stories(n, threshold, told):
     for i, story in told.items():
         for signed in (*signatures.values(), {k: v for part in signatures.values() for k, v in part.items()}):
             try:
-                client.step(sites[i], from_server(MessageType.SIGNATURES, policy.round_id, pack_signatures(signed, n)))
+                client.step(
+                    sites[i], from_server(MessageType.SIGNATURES, policy.round_id, pack_signatures(signed, n))
+                )
                 answered.setdefault(story, set()).add(i)
             except ProtocolError:
                 continue
@@ -281,7 +331,9 @@ def test_two_stories_to_two_halves_are_never_unmasked_and_one_story_is():
 
 
 def test_two_stories_of_who_has_shared_are_not_opened_by_one_list_of_survivors():
-    """One site is told that five have shared, three that four have; all sign the same four survivors, and nobody answers."""
+    """One site is told that five have shared, three that four have; all sign the same four survivors, and
+    nobody answers.
+    """
     policy = policy_of(5, threshold=4)
     sites = sites_of(policy, words_of(policy))
     state, outgoing = server.open_round(policy)
@@ -292,19 +344,26 @@ def test_two_stories_of_who_has_shared_are_not_opened_by_one_list_of_survivors()
         state, outgoing = server.step(state, replies)
     four = (0, 1, 2, 3)
     for i in (1, 2, 3):
-        dealt = {j: pair for j, pair in parse_delivery(server_body(outgoing[i]), i, 5)[1].items() if j in four}
+        dealt = {
+            j: pair for j, pair in parse_delivery(server_body(outgoing[i]), i, 5)[1].items() if j in four
+        }
         outgoing[i] = from_server(MessageType.DELIVERY, policy.round_id, pack_delivery(dealt, four, i, 5))
     signatures = {}
     for i in four:
         sites[i], _ = client.step(sites[i], outgoing[i])
-        sites[i], reply = client.step(sites[i], from_server(MessageType.SURVIVORS, policy.round_id, pack_set(four, 5)))
+        sites[i], reply = client.step(
+            sites[i], from_server(MessageType.SURVIVORS, policy.round_id, pack_set(four, 5))
+        )
         signatures[i] = reply[-64:]
     for i in four:
         with pytest.raises(ProtocolError, match="does not hold for this round and its lists so far"):
-            client.step(sites[i], from_server(MessageType.SIGNATURES, policy.round_id, pack_signatures(signatures, 5)))
+            client.step(
+                sites[i], from_server(MessageType.SIGNATURES, policy.round_id, pack_signatures(signatures, 5))
+            )
 
 
-# -- what the server learns ------------------------------------------------------------------------------------------------------------
+# -- what the server learns
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_masked_bytes_are_uniform():
@@ -338,7 +397,9 @@ def test_two_vectors_with_one_total_look_alike_to_the_server():
 def test_five_sites_of_a_real_model_size_sum_exactly():
     rng = np.random.default_rng(0)
     given = {f"site-{i}": rng.normal(0, 0.01, 110_000) for i in range(5)}
-    result = secure_sum(given, weights={name: 900 + i for i, name in enumerate(given)}, dropouts={"site-3": "masked"})
+    result = secure_sum(
+        given, weights={name: 900 + i for i, name in enumerate(given)}, dropouts={"site-3": "masked"}
+    )
     assert result.exact
     assert result.survivors == ("site-0", "site-1", "site-2", "site-4")
     assert result.bytes_uploaded["site-0"] < 4 * 110_001 + 2500

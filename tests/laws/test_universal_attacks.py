@@ -19,13 +19,19 @@ from tests.laws.checks_attacks import inputs
 
 KIND = "universal_attack"
 REGISTERED = attack_entries(KIND)
-PAIRS = [(name, kind) for name, entry in REGISTERED.items() for kind in entry.fact("supports").split() or [""]]
+PAIRS = [
+    (name, kind) for name, entry in REGISTERED.items() for kind in entry.fact("supports").split() or [""]
+]
 every_pair = pytest.mark.parametrize(("name", "kind"), PAIRS)
 
 
 def images(count: int, seed: int) -> Dataset:
     """Random images of three colors, three classes."""
-    return from_arrays(inputs(count, 3, 16, 16, seed=seed).numpy(), torch.arange(count).remainder(3).numpy(), name=f"noise {seed}")
+    return from_arrays(
+        inputs(count, 3, 16, 16, seed=seed).numpy(),
+        torch.arange(count).remainder(3).numpy(),
+        name=f"noise {seed}",
+    )
 
 
 def net() -> nn.Module:
@@ -34,18 +40,26 @@ def net() -> nn.Module:
 
 
 def settings(entry: Entry) -> dict[str, int]:
-    return {name: int(value) for name, value in (part.split("=") for part in entry.fact("test_settings").split())}
+    return {
+        name: int(value) for name, value in (part.split("=") for part in entry.fact("test_settings").split())
+    }
 
 
 def fitted(name: str, kind: str, model: nn.Module, seed: int = 0) -> Perturbation:
     """What an attack of a name fits in the laws' settings, in a threat where it takes one."""
     entry = REGISTERED[name]
-    return entry.load()(**settings(entry)).fit(model, images(12, seed=3), *([sized(kind)] if kind else []), seed=seed)
+    return entry.load()(**settings(entry)).fit(
+        model, images(12, seed=3), *([sized(kind)] if kind else []), seed=seed
+    )
 
 
 def tensors(perturbation: Perturbation) -> Iterator[torch.Tensor]:
     """Every tensor of a fitted perturbation."""
-    yield from (value for slot in type(perturbation).__slots__ if isinstance(value := getattr(perturbation, slot), torch.Tensor))
+    yield from (
+        value
+        for slot in type(perturbation).__slots__
+        if isinstance(value := getattr(perturbation, slot), torch.Tensor)
+    )
 
 
 @every_pair

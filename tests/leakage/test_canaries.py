@@ -23,7 +23,9 @@ def small_net(classes=2):
 
 def small_data(count=12, classes=2):
     rng = np.random.default_rng(0)
-    return from_arrays(rng.random((count, 1, 5, 5), dtype=np.float32), rng.integers(0, classes, count), num_classes=classes)
+    return from_arrays(
+        rng.random((count, 1, 5, 5), dtype=np.float32), rng.integers(0, classes, count), num_classes=classes
+    )
 
 
 def gradients(net, x, y):
@@ -47,9 +49,13 @@ def private_descent(*, steps, rate, sigma, seed=0):
             if len(chosen):
                 each = gradients(net, *data.batch(chosen))
                 total = (each * (CLIP / each.norm(dim=1, keepdim=True)).clamp(max=1)).sum(0)
-            noisy = (total + sigma * CLIP * torch.from_numpy(rng.standard_normal(len(total))).float()) / divisor
+            noisy = (
+                total + sigma * CLIP * torch.from_numpy(rng.standard_normal(len(total))).float()
+            ) / divisor
             with torch.no_grad():
-                for part, parameter in zip(noisy.split([p.numel() for p in net.parameters()]), net.parameters(), strict=True):
+                for part, parameter in zip(
+                    noisy.split([p.numel() for p in net.parameters()]), net.parameters(), strict=True
+                ):
                     parameter -= 0.5 * part.view_as(parameter)
             observe(step, noisy)
 
@@ -59,7 +65,10 @@ def private_descent(*, steps, rate, sigma, seed=0):
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_canary_pushes_its_own_coordinate_alone_and_by_more_than_the_clip_norm(classes):
     net, data = small_net(classes), small_data(classes=classes)
-    canary_net, planted = CanaryNet(net, canaries=5, max_grad_norm=CLIP), insert_canaries(data, np.ones(5, dtype=bool))
+    canary_net, planted = (
+        CanaryNet(net, canaries=5, max_grad_norm=CLIP),
+        insert_canaries(data, np.ones(5, dtype=bool)),
+    )
     x, y = planted.batch(np.arange(len(planted)))
     each = gradients(canary_net, x, y)
     assert torch.equal(each[:12, -5:], torch.zeros(12, 5))
@@ -71,16 +80,24 @@ def test_a_canary_pushes_its_own_coordinate_alone_and_by_more_than_the_clip_norm
 
 @pytest.mark.parametrize("classes", [2, 3, 1000])
 @pytest.mark.parametrize("start", [-15.0, -20.0, -26.0])
-def test_norms_are_those_of_the_gradients_for_any_number_of_classes_where_the_wrong_one_is_not_sure(classes, start):
-    """The other K - 1 classes have a share of the probability, so that the push falls below the clip norm earlier with more of them."""
+def test_norms_are_those_of_the_gradients_for_any_number_of_classes_where_the_wrong_one_is_not_sure(
+    classes, start
+):
+    """The other K - 1 classes have a share of the probability, so that the push falls below the clip norm
+    earlier with more of them.
+    """
     canary_net = CanaryNet(nn.Linear(3, classes), canaries=3, max_grad_norm=CLIP)
     nn.init.constant_(canary_net.canary.weight, start / canary_net.gain)
     with pytest.raises(ModelError, match="number of classes is not known"):
         canary_net.gradient_norms()
-    x, y = insert_canaries(from_arrays(np.zeros((2, 3), dtype=np.float32), [0, 1]), np.ones(3, dtype=bool)).batch([2, 3, 4])
+    x, y = insert_canaries(
+        from_arrays(np.zeros((2, 3), dtype=np.float32), [0, 1]), np.ones(3, dtype=bool)
+    ).batch([2, 3, 4])
     found = gradients(canary_net, x, y).norm(dim=1)
     assert torch.allclose(canary_net.gradient_norms().float(), found, rtol=1e-4)
-    assert torch.allclose(canary_net.gradient_norms(torch.full((3,), start / canary_net.gain)), canary_net.gradient_norms())
+    assert torch.allclose(
+        canary_net.gradient_norms(torch.full((3,), start / canary_net.gain)), canary_net.gradient_norms()
+    )
 
 
 def test_a_canary_that_was_weak_in_the_middle_of_the_run_is_told():
@@ -90,7 +107,12 @@ def test_a_canary_that_was_weak_in_the_middle_of_the_run_is_told():
             nn.init.constant_(net.canary.weight, weight)
             observe(step, torch.zeros(9))
 
-    assert train_with_canaries(train, small_net(3), small_data(classes=3), canaries=9, max_grad_norm=CLIP, seed=0).min_gradient_norm < CLIP
+    assert (
+        train_with_canaries(
+            train, small_net(3), small_data(classes=3), canaries=9, max_grad_norm=CLIP, seed=0
+        ).min_gradient_norm
+        < CLIP
+    )
 
 
 @settings(max_examples=20)
@@ -113,7 +135,9 @@ def test_the_net_answers_its_own_pictures_as_before():
 @given(canaries=st.integers(1, 20_000), data=st.data())
 def test_every_mark_is_read_back(canaries, data):
     number = data.draw(st.integers(0, canaries - 1))
-    planted = insert_canaries(from_arrays(np.zeros((2, 3), dtype=np.float32), [0, 1]), np.arange(canaries) == number)
+    planted = insert_canaries(
+        from_arrays(np.zeros((2, 3), dtype=np.float32), [0, 1]), np.arange(canaries) == number
+    )
     x, y = planted.batch([2 + number])
     canary_net = CanaryNet(nn.Linear(3, 2), canaries=canaries, max_grad_norm=1.0)
     assert planted.shape == (4,)
@@ -149,7 +173,9 @@ def test_a_run_without_noise_reaches_the_ceiling_and_one_with_much_noise_shows_n
     for sigma, expected in ((0.0, None), (20.0, 0.0)):
         train = private_descent(steps=12, rate=0.5, sigma=sigma)
         run = train_with_canaries(train, small_net(), small_data(), canaries=80, max_grad_norm=CLIP, seed=3)
-        audit = audit_one_run(run.scores(sample_rate=0.5, noise_multiplier=max(sigma, 1.0), canary_size=unit), run.included)
+        audit = audit_one_run(
+            run.scores(sample_rate=0.5, noise_multiplier=max(sigma, 1.0), canary_size=unit), run.included
+        )
         assert audit.epsilon == (audit.max_auditable_epsilon if expected is None else expected)
         assert run.min_gradient_norm >= CLIP
         assert run.observations.shape == (12, 80)
@@ -167,7 +193,10 @@ def test_without_noise_each_step_shows_the_clip_norm_or_nothing():
 
 def test_named_releases_are_read_like_flat_ones():
     canary_net = CanaryNet(small_net(), canaries=3, max_grad_norm=CLIP)
-    named = {name: torch.randn(p.shape, generator=torch.Generator().manual_seed(0)) for name, p in canary_net.named_parameters()}
+    named = {
+        name: torch.randn(p.shape, generator=torch.Generator().manual_seed(0))
+        for name, p in canary_net.named_parameters()
+    }
     flat = torch.cat([part.flatten() for part in named.values()])
     assert torch.equal(canary_net.canary_coordinates(named), canary_net.canary_coordinates(flat))
 
@@ -179,20 +208,26 @@ def test_the_score_is_the_log_likelihood_ratio():
     inside = (1 - q) * norm.pdf(seen, 0, sigma) + q * norm.pdf(seen, 1, sigma)
     expected = np.log(inside / norm.pdf(seen, 0, sigma)).sum(0)
     assert np.allclose(log_likelihood_ratio(seen, sample_rate=q, noise_multiplier=sigma), expected)
-    assert np.allclose(log_likelihood_ratio(seen, sample_rate=1.0, noise_multiplier=sigma), ((seen - 0.5) / sigma**2).sum(0))
+    assert np.allclose(
+        log_likelihood_ratio(seen, sample_rate=1.0, noise_multiplier=sigma), ((seen - 0.5) / sigma**2).sum(0)
+    )
     assert np.isfinite(log_likelihood_ratio(1e3 * seen, sample_rate=q, noise_multiplier=0.01)).all()
 
 
 def simulated(rng, *, rate, sigma, steps, canaries):
     """What Dirac canaries show under the plan: their own pushes and noise, nothing else."""
     coins = rng.random(canaries) < 0.5
-    return (rng.random((steps, canaries)) < rate) * coins + sigma * rng.standard_normal((steps, canaries)), coins
+    return (rng.random((steps, canaries)) < rate) * coins + sigma * rng.standard_normal(
+        (steps, canaries)
+    ), coins
 
 
 def test_power_at_the_plan_of_epsilon_three():
     found = []
     for run in range(30):
-        seen, coins = simulated(np.random.default_rng(run), rate=512 / 4708, sigma=2.4, steps=276, canaries=500)
+        seen, coins = simulated(
+            np.random.default_rng(run), rate=512 / 4708, sigma=2.4, steps=276, canaries=500
+        )
         scores = log_likelihood_ratio(seen, sample_rate=512 / 4708, noise_multiplier=2.4)
         found.append(audit_one_run(scores, coins).epsilon)
     assert np.median(found) > 0.6
@@ -228,8 +263,12 @@ def test_what_cannot_be_audited_is_refused():
     with pytest.raises(SettingError, match="max_grad_norm = 0"):
         CanaryNet(small_net(), canaries=3, max_grad_norm=0)
     with pytest.raises(ModelError, match="one row of logits an example"):
-        CanaryNet(nn.Sequential(nn.Linear(3, 4), nn.Unflatten(1, (2, 2))), canaries=3, max_grad_norm=1.0)(torch.zeros(2, 4))
+        CanaryNet(nn.Sequential(nn.Linear(3, 4), nn.Unflatten(1, (2, 2))), canaries=3, max_grad_norm=1.0)(
+            torch.zeros(2, 4)
+        )
     with pytest.raises(SettingError, match="released nothing"):
-        train_with_canaries(lambda net, data, observe: None, small_net(), small_data(), canaries=9, max_grad_norm=1.0, seed=0)
+        train_with_canaries(
+            lambda net, data, observe: None, small_net(), small_data(), canaries=9, max_grad_norm=1.0, seed=0
+        )
     with pytest.raises(SettingError, match="rate = 0"):
         log_likelihood_ratio(np.zeros((2, 2)), sample_rate=0, noise_multiplier=1.0)

@@ -10,16 +10,24 @@ from quintain.results.specification import FALSE_ALARM_PROBABILITY, bonferroni_t
 STEPS, CANARIES, RATE, SIGMA, CLIP, UNIT = 60, 200, 0.2, 1.5, 0.7, 0.7 / 32
 
 
-def run(seed=0, *, steps=STEPS, canaries=CANARIES, rate=RATE, sigma=SIGMA, noise=None, push=1.0, weakest=2 * CLIP):
-    """What a run releases on its canaries, by the plan or with other noise (steps, canaries) or another push."""
+def run(
+    seed=0, *, steps=STEPS, canaries=CANARIES, rate=RATE, sigma=SIGMA, noise=None, push=1.0, weakest=2 * CLIP
+):
+    """What a run releases on its canaries, by the plan or with other noise (steps, canaries) or another
+    push.
+    """
     rng = np.random.default_rng(seed)
     included = rng.random(canaries) < 0.5
     noise = rng.standard_normal((steps, canaries)) if noise is None else noise
-    return CanaryRun(UNIT * (push * included * (rng.random((steps, canaries)) < rate) + sigma * noise), included, weakest)
+    return CanaryRun(
+        UNIT * (push * included * (rng.random((steps, canaries)) < rate) + sigma * noise), included, weakest
+    )
 
 
 def failed(one, *, rate=RATE, sigma=SIGMA):
-    found = coordinate_measurements(one, sample_rate=rate, noise_multiplier=sigma, canary_size=UNIT, max_grad_norm=CLIP)
+    found = coordinate_measurements(
+        one, sample_rate=rate, noise_multiplier=sigma, canary_size=UNIT, max_grad_norm=CLIP
+    )
     return {test.name for test in bonferroni_tests(found) if not test.passed}
 
 
@@ -29,7 +37,10 @@ def failed(one, *, rate=RATE, sigma=SIGMA):
 )
 def test_runs_by_the_plan_raise_no_alarm(steps, canaries, rate, sigma):
     for seed in range(10):
-        assert failed(run(seed, steps=steps, canaries=canaries, rate=rate, sigma=sigma), rate=rate, sigma=sigma) == set()
+        assert (
+            failed(run(seed, steps=steps, canaries=canaries, rate=rate, sigma=sigma), rate=rate, sigma=sigma)
+            == set()
+        )
 
 
 @pytest.mark.parametrize(("steps", "canaries", "rate", "sigma"), [(60, 200, 0.2, 1.5), (3, 30, 0.05, 0.4)])
@@ -38,14 +49,23 @@ def test_p_values_are_as_small_as_they_should_be(steps, canaries, rate, sigma):
     low: dict[str, int] = {}
     for seed in range(300):
         one = run(seed, steps=steps, canaries=canaries, rate=rate, sigma=sigma)
-        for found in coordinate_measurements(one, sample_rate=rate, noise_multiplier=sigma, canary_size=UNIT, max_grad_norm=CLIP):
+        for found in coordinate_measurements(
+            one, sample_rate=rate, noise_multiplier=sigma, canary_size=UNIT, max_grad_norm=CLIP
+        ):
             low[found.name] = low.get(found.name, 0) + (found.p_value < 0.01)
     assert max(low.values()) <= 14  # more than that has probability 1e-6 for each
 
 
 def test_the_whole_level_is_shared():
     assert FALSE_ALARM_PROBABILITY == 1e-6
-    assert len(coordinate_measurements(run(), sample_rate=RATE, noise_multiplier=SIGMA, canary_size=UNIT, max_grad_norm=CLIP)) == 23
+    assert (
+        len(
+            coordinate_measurements(
+                run(), sample_rate=RATE, noise_multiplier=SIGMA, canary_size=UNIT, max_grad_norm=CLIP
+            )
+        )
+        == 23
+    )
 
 
 def white(seed=1):
@@ -77,7 +97,9 @@ def without(step):
 
 
 def sliding():
-    """Each step's noise is that of the step before, 70 canaries further on, and new noise for the last ones."""
+    """Each step's noise is that of the step before, 70 canaries further on, and new noise for the last
+    ones.
+    """
     stream = np.random.default_rng(1).standard_normal(70 * STEPS + CANARIES)
     return np.stack([stream[70 * step : 70 * step + CANARIES] for step in range(STEPS)])
 
@@ -98,23 +120,35 @@ def combined():
 
 
 def made_exact(axis, *, mean):
-    """The noise of canaries left out comes to exactly 0, or its sum of squares to their number: in each step, or over all steps."""
+    """The noise of canaries left out comes to exactly 0, or its sum of squares to their number: in each step,
+    or over all steps.
+    """
     noise, out = white(), ~run().included
     part = noise[:, out]
-    part = part - part.mean(axis=axis, keepdims=True) if mean else part / np.sqrt(np.square(part).mean(axis=axis, keepdims=True))
+    part = (
+        part - part.mean(axis=axis, keepdims=True)
+        if mean
+        else part / np.sqrt(np.square(part).mean(axis=axis, keepdims=True))
+    )
     noise[:, out] = part
     return noise
 
 
 FAULTS = {
-    "signs alone are new in a step": (run(noise=signed_anew(41, 3)), {"canary noise without signs of two steps"}),
+    "signs alone are new in a step": (
+        run(noise=signed_anew(41, 3)),
+        {"canary noise without signs of two steps"},
+    ),
     "a step that is a combination of others": (run(noise=combined()), {"canary noise anew"}),
     "sums of steps that are exact": (run(noise=made_exact(1, mean=True)), {"canary noise sums"}),
     "squares of steps that are exact": (run(noise=made_exact(1, mean=False)), {"canary noise squares"}),
     "sums of canaries that are exact": (run(noise=made_exact(0, mean=True)), {"canary noise sums"}),
     "squares of canaries that are exact": (run(noise=made_exact(0, mean=False)), {"canary noise squares"}),
     "one step without noise": (run(noise=without(17)), {"canary noise of each step"}),
-    "one step with twice the noise": (run(noise=white() * (1 + (np.arange(STEPS) == 17))[:, None]), {"canary noise of each step"}),
+    "one step with twice the noise": (
+        run(noise=white() * (1 + (np.arange(STEPS) == 17))[:, None]),
+        {"canary noise of each step"},
+    ),
     "noise with a largest value": (run(noise=white().clip(-2.5, 2.5)), {"canary noise tails"}),
     "noise of a step in the next, at other canaries": (run(noise=sliding()), {"canary noise elsewhere"}),
     "no noise": (run(noise=np.zeros((STEPS, CANARIES))), {"canary noise", "canary push shape"}),
@@ -122,9 +156,15 @@ FAULTS = {
     "too much noise": (run(noise=1.1 * white()), {"canary noise"}),
     "noise that is not Gaussian": (run(noise=np.sign(white())), {"canary noise shape"}),
     "noise with a mean": (run(noise=white() + 0.2), {"canary noise mean"}),
-    "the same noise at every step": (run(noise=np.repeat(white()[:1], STEPS, 0)), {"canary noise over steps", "canary noise of two steps"}),
+    "the same noise at every step": (
+        run(noise=np.repeat(white()[:1], STEPS, 0)),
+        {"canary noise over steps", "canary noise of two steps"},
+    ),
     "noise of one step used once more": (run(noise=repeated()), {"canary noise of two steps"}),
-    "noise that carries over": (run(noise=drifting()), {"canary noise between steps, even", "canary noise between steps, odd"}),
+    "noise that carries over": (
+        run(noise=drifting()),
+        {"canary noise between steps, even", "canary noise between steps, odd"},
+    ),
     "noise shared by neighbors": (run(noise=shared()), {"canary noise between canaries, even"}),
     "not clipped": (run(push=2.0), {"canary push", "canary push shape"}),
     "clipped to a quarter": (run(push=0.25), {"canary push"}),
@@ -145,4 +185,6 @@ def test_a_weak_canary_is_not_measured():
 
 def test_without_noise_there_is_nothing_to_measure():
     with pytest.raises(SettingError, match="positive noise"):
-        coordinate_measurements(run(), sample_rate=RATE, noise_multiplier=0.0, canary_size=UNIT, max_grad_norm=CLIP)
+        coordinate_measurements(
+            run(), sample_rate=RATE, noise_multiplier=0.0, canary_size=UNIT, max_grad_norm=CLIP
+        )

@@ -7,7 +7,12 @@ from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.core.statistics import psnr
 from quintain.data import load_data
 from quintain.leakage import invert_gradient
-from quintain.leakage.gradient_inversion import _GradientMatchingLoss, as_gradient_list, infer_label, recover_linear_input
+from quintain.leakage.gradient_inversion import (
+    _GradientMatchingLoss,
+    as_gradient_list,
+    infer_label,
+    recover_linear_input,
+)
 from quintain.models.nets import mlp, xray_cnn
 
 pytestmark = pytest.mark.rounding
@@ -94,7 +99,9 @@ def test_the_label_is_read_from_the_last_layer(classes, bias):
     ],
 )
 def test_an_xray_is_rebuilt_from_one_gradient(make, steps, least, better, xrays, average):
-    """Where the search ends depends on rounding: at 31 to 42 dB over seeds with ReLU, at 39 dB or more where the net is smooth."""
+    """Where the search ends depends on rounding: at 31 to 42 dB over seeds with ReLU, at 39 dB or more where
+    the net is smooth.
+    """
     net, (x, y) = make(), xrays.batch([100])
     found = invert_gradient(net, gradient(net, x, y), (1, 28, 28), steps=steps)
     assert found.label == int(y)
@@ -150,7 +157,9 @@ def test_the_same_seed_gives_the_same_picture_and_no_global_seed_is_used():
     net = smooth_cnn()
     sent = gradient(net, torch.full((1, 1, 28, 28), 0.3), torch.tensor([0]))
     state = torch.get_rng_state()
-    one, two, other = (invert_gradient(net, sent, (1, 28, 28), steps=3, seed=seed).image for seed in (1, 1, 2))
+    one, two, other = (
+        invert_gradient(net, sent, (1, 28, 28), steps=3, seed=seed).image for seed in (1, 1, 2)
+    )
     assert torch.equal(one, two)
     assert not torch.equal(one, other)
     assert torch.equal(state, torch.get_rng_state())

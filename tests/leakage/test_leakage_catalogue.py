@@ -4,7 +4,7 @@ from quintain import leakage
 from quintain.core.registry import entries
 
 
-@pytest.mark.parametrize("entry", entries("audit").values(), ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", entries("privacy_attack").values(), ids=lambda entry: entry.name)
 def test_what_is_registered_imports_and_says_what_it_guarantees(entry):
     assert callable(entry.load())
     assert entry.guarantee

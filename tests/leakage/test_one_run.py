@@ -30,14 +30,18 @@ def joined(inside, outside, seed=0):
 
 
 def largest_chance(guesses, correct, epsilon, delta):
-    """The largest probability of so many right guesses of as many coins, over all private mechanisms: a linear program.
+    """The largest probability of so many right guesses of as many coins, over all private mechanisms: a
+    linear program.
 
-    Flipping all coins of some canaries with their guesses, or permuting canaries, leaves the problem as it is, so that a mechanism that
-    treats all alike is among the best: it is given by P(k right), k = 0 .. m. Two neighbors differ in guesses that are right at one coin.
+    Flipping all coins of some canaries with their guesses, or permuting canaries, leaves the problem as it
+    is, so that a mechanism that treats all alike is among the best: it is given by P(k right), k = 0 .. m.
+    Two neighbors differ in guesses that are right at one coin.
     """
     m, odds = guesses, math.exp(epsilon)
     right, wrong = np.zeros((m, m + 1)), np.zeros((m, m + 1))
-    right[np.arange(m), np.arange(1, m + 1)] = np.arange(1, m + 1) / m  # with this coin guessed right, and k of the others
+    right[np.arange(m), np.arange(1, m + 1)] = (
+        np.arange(1, m + 1) / m
+    )  # with this coin guessed right, and k of the others
     wrong[np.arange(m), np.arange(m)] = 1 - np.arange(m) / m
     beyond = np.eye(m)
     limits = np.block(
@@ -49,7 +53,15 @@ def largest_chance(guesses, correct, epsilon, delta):
     )
     value = np.concatenate([-(np.arange(m + 1) >= correct).astype(float), np.zeros(2 * m)])
     total = np.concatenate([np.ones(m + 1), np.zeros(2 * m)])[None]
-    found = linprog(value, A_ub=limits, b_ub=[0] * (2 * m) + [delta], A_eq=total, b_eq=[1], bounds=(0, None), method="highs")
+    found = linprog(
+        value,
+        A_ub=limits,
+        b_ub=[0] * (2 * m) + [delta],
+        A_eq=total,
+        b_eq=[1],
+        bounds=(0, None),
+        method="highs",
+    )
     return -found.fun
 
 
@@ -92,29 +104,46 @@ def test_scores_put_together_by_membership_are_refused_where_they_tie():
     assert audit_one_run(np.arange(100.0), coins).epsilon == 0
 
 
-@given(odds=st.fractions(1, 50), delta=st.fractions(0, Fraction(1, 10)), sizes=st.lists(st.integers(0, 12), min_size=3, max_size=3))
+@given(
+    odds=st.fractions(1, 50),
+    delta=st.fractions(0, Fraction(1, 10)),
+    sizes=st.lists(st.integers(0, 12), min_size=3, max_size=3),
+)
 def test_the_formula_in_exact_fractions(odds, delta, sizes):
     correct, guesses, canaries = sorted(sizes)
     if guesses == 0:
         return
     exact = reference(canaries, guesses, correct, odds, delta)
-    assert p_value(canaries, guesses, correct, math.log(odds), float(delta)) == pytest.approx(float(exact), rel=1e-9, abs=1e-12)
+    assert p_value(canaries, guesses, correct, math.log(odds), float(delta)) == pytest.approx(
+        float(exact), rel=1e-9, abs=1e-12
+    )
 
 
 @pytest.mark.parametrize(
     ("canaries", "delta", "expected"),
     [
-        *((50, 1e-5, 2.78), (100, 1e-5, 3.49), (200, 1e-5, 4.19), (500, 1e-5, 5.10), (1000, 1e-5, 5.78), (5000, 1e-5, 7.28)),
+        *(
+            (50, 1e-5, 2.78),
+            (100, 1e-5, 3.49),
+            (200, 1e-5, 4.19),
+            (500, 1e-5, 5.10),
+            (1000, 1e-5, 5.78),
+            (5000, 1e-5, 7.28),
+        ),
         *((200, 1e-3, 3.57), (500, 1e-3, 3.57), (1000, 1e-3, 3.49), (10_000, 1e-3, 3.31)),
     ],
 )
 def test_all_guesses_right(canaries, delta, expected):
-    assert epsilon_lower_bound(canaries, canaries, canaries, delta, 0.05) == pytest.approx(expected, abs=0.006)
+    assert epsilon_lower_bound(canaries, canaries, canaries, delta, 0.05) == pytest.approx(
+        expected, abs=0.006
+    )
 
 
 @pytest.mark.parametrize("canaries", [2, 30, 100, 1000])
 def test_all_guesses_right_without_delta_has_a_closed_form(canaries):
-    assert epsilon_lower_bound(canaries, canaries, canaries, 0.0, 0.05) == pytest.approx(max(0.0, -math.log(0.05 ** (-1 / canaries) - 1)))
+    assert epsilon_lower_bound(canaries, canaries, canaries, 0.0, 0.05) == pytest.approx(
+        max(0.0, -math.log(0.05 ** (-1 / canaries) - 1))
+    )
 
 
 @settings(max_examples=40)
@@ -138,7 +167,9 @@ def test_more_right_guesses_never_show_less_and_more_caution_never_more(canaries
 def test_the_chance_rises_with_epsilon_so_that_there_is_one_root(delta):
     for canaries, guesses in ((20, 20), (500, 500), (500, 62), (3000, 750)):
         for correct in range(guesses // 2, guesses + 1, max(1, guesses // 40)):
-            allowed = [p_value(canaries, guesses, correct, epsilon, delta) for epsilon in np.linspace(0, 12, 60)]
+            allowed = [
+                p_value(canaries, guesses, correct, epsilon, delta) for epsilon in np.linspace(0, 12, 60)
+            ]
             small = [value for value in allowed if value < 0.3]
             assert small == sorted(small)
             assert allowed[: len(small)] == small
@@ -147,7 +178,12 @@ def test_the_chance_rises_with_epsilon_so_that_there_is_one_root(delta):
 def test_the_best_split_is_read_at_the_ceiling():
     coins = np.random.default_rng(3).random(500) < 0.5
     audit = audit_one_run(np.where(coins, 7.0, -1.0), coins)
-    assert audit.epsilon == audit.max_auditable_epsilon == max_auditable_epsilon(500) == pytest.approx(4.887, abs=1e-3)
+    assert (
+        audit.epsilon
+        == audit.max_auditable_epsilon
+        == max_auditable_epsilon(500)
+        == pytest.approx(4.887, abs=1e-3)
+    )
     assert (audit.canaries, audit.guesses, audit.correct) == (500, 500, 500)
     assert audit.max_auditable_epsilon == epsilon_lower_bound(500, 500, 500, 1e-5, 0.025)
 
@@ -157,9 +193,13 @@ def test_swapped_arms_show_nothing():
 
 
 def test_the_bound_says_what_it_is():
-    of = Quantity(Metric.EPSILON, delta=1e-9, adjacency="add/remove", privacy_unit="image", released="all iterates")
+    of = Quantity(
+        Metric.EPSILON, delta=1e-9, adjacency="add/remove", privacy_unit="image", released="all iterates"
+    )
     rng = np.random.default_rng(0)
-    audit = audit_one_run(*joined(rng.normal(2, 1, 260), rng.normal(0, 1, 240)), delta=1e-9, confidence=0.99, quantity=of)
+    audit = audit_one_run(
+        *joined(rng.normal(2, 1, 260), rng.normal(0, 1, 240)), delta=1e-9, confidence=0.99, quantity=of
+    )
     bound = audit.bound
     assert (bound.quantity, bound.side, bound.basis) == (of, Side.LOWER, Basis.STATISTICAL)
     assert (
@@ -177,7 +217,10 @@ def test_the_bound_says_what_it_is():
 def test_the_bound_at_a_higher_confidence_is_that_of_an_audit_at_it():
     rng = np.random.default_rng(0)
     scores, coins = joined(rng.normal(2, 1, 260), rng.normal(0, 1, 240))
-    assert audit_one_run(scores, coins).bound.at_confidence(0.999) == audit_one_run(scores, coins, confidence=0.999).epsilon
+    assert (
+        audit_one_run(scores, coins).bound.at_confidence(0.999)
+        == audit_one_run(scores, coins, confidence=0.999).epsilon
+    )
 
 
 def test_nothing_is_shown_beyond_what_delta_allows():

@@ -1,4 +1,6 @@
-"""Audits that repeat each other: what they say together is true as often as it says, and enough of them contradict."""
+"""Audits that repeat each other: what they say together is true as often as it says, and enough of them
+contradict.
+"""
 
 import math
 from fractions import Fraction
@@ -20,16 +22,22 @@ def audit(run, *, confidence=0.95, leaking=True, canaries=500):
     rng = np.random.default_rng(run)
     coins = rng.random(canaries) < 0.5
     return audit_one_run(
-        coins + 0.01 * rng.normal(size=canaries) if leaking else rng.normal(size=canaries), coins, confidence=confidence, quantity=OF
+        coins + 0.01 * rng.normal(size=canaries) if leaking else rng.normal(size=canaries),
+        coins,
+        confidence=confidence,
+        quantity=OF,
     )
 
 
 def status(audits, claim=3.0, comparisons=1):
-    return Bracket(joint_bound(audits), Bound(OF, Side.UPPER, claim, Basis.PROOF)).consistency_among(comparisons)
+    return Bracket(joint_bound(audits), Bound(OF, Side.UPPER, claim, Basis.PROOF)).consistency_among(
+        comparisons
+    )
 
 
 @pytest.mark.parametrize(
-    ("confidence", "comparisons", "expected"), [(0.99, 1, 3), (0.95, 1, 5), (0.95, 64, 6), (0.999, 1, 2), (0.99, 2, 4), (0.9999999, 1, 1)]
+    ("confidence", "comparisons", "expected"),
+    [(0.99, 1, 3), (0.95, 1, 5), (0.95, 64, 6), (0.999, 1, 2), (0.99, 2, 4), (0.9999999, 1, 1)],
 )
 def test_how_often_a_crossing_is_repeated(confidence, comparisons, expected):
     assert repetitions(confidence, comparisons=comparisons) == expected
@@ -57,21 +65,31 @@ def test_the_first_audit_speaks_alone_where_one_can_so_that_nobody_gains_by_repe
     weak, strong = audit(0, canaries=100), [audit(run) for run in range(1, 5)]
     alone, joint = joint_bound([weak]), joint_bound([weak, *strong])
     for confidence in (0.9, 0.95, 0.99, FIRST_AUDIT_CONFIDENCE):
-        assert joint.at_confidence(confidence) == alone.at_confidence(confidence) == weak.bound.at_confidence(confidence)
+        assert (
+            joint.at_confidence(confidence)
+            == alone.at_confidence(confidence)
+            == weak.bound.at_confidence(confidence)
+        )
     assert joint.at_confidence(1 - 1e-4) == joint.at_confidence(1 - 1e-6) == weak.epsilon
     assert alone.at_confidence(1 - 1e-4) == 0
 
 
 @pytest.mark.parametrize("confidence", [0.6, 0.95, 0.99])
 def test_each_statement_is_false_no_more_often_than_it_says(confidence):
-    """By enumeration over which audits exceed the truth: at each level the joint bound does so in no more than its share."""
+    """By enumeration over which audits exceed the truth: at each level the joint bound does so in no more
+    than its share.
+    """
     error, enough = 1 - confidence, 4
-    audits = {exceeds: audit(int(exceeds), confidence=confidence, leaking=exceeds) for exceeds in (True, False)}
+    audits = {
+        exceeds: audit(int(exceeds), confidence=confidence, leaking=exceeds) for exceeds in (True, False)
+    }
     truth = 1.0
     wrong: dict[float, float] = {}
     for pattern in range(2**enough):
         which = [bool(pattern >> place & 1) for place in range(enough)]
-        made = which[: which.index(False) + 1] if False in which else which  # stops at the first that does not cross
+        made = (
+            which[: which.index(False) + 1] if False in which else which
+        )  # stops at the first that does not cross
         probability = math.prod(error if one else 1 - error for one in which)
         bound = joint_bound([audits[one] for one in made])
         assert bound.evidence.confidences == tuple(sorted(set(bound.evidence.confidences)))

@@ -21,7 +21,9 @@ def test_against_a_loop(classes: int, seed: int) -> None:
         true, aim = row[y[place]], row[target[place]]
         best = max(score for label, score in enumerate(row) if label != y[place])
         spread = top[0] - top[2] if classes > 2 else 1
-        guided = {2: 1, 3: top[0] - (top[1] + top[-1]) / 2}.get(classes, top[0] - (top[2 % classes] + top[3 % classes]) / 2)
+        guided = {2: 1, 3: top[0] - (top[1] + top[-1]) / 2}.get(
+            classes, top[0] - (top[2 % classes] + top[3 % classes]) / 2
+        )
         assert dlr(logits, y)[place].item() == pytest.approx((best - true) / spread)
         assert targeted_dlr(logits, y, target)[place].item() == pytest.approx((aim - true) / guided)
 

@@ -10,7 +10,10 @@ from quintain.losses import cross_entropy, log_odds, margin
 @given(st.integers(2, 12), st.integers(0, 2**20))
 def test_margin_against_a_loop(classes: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
-    logits, y = torch.randn(5, classes, generator=generator), torch.randint(0, classes, (5,), generator=generator)
+    logits, y = (
+        torch.randn(5, classes, generator=generator),
+        torch.randint(0, classes, (5,), generator=generator),
+    )
     for value, row, label in zip(margin(logits, y), logits.tolist(), y.tolist(), strict=True):
         others = [score for place, score in enumerate(row) if place != label]
         assert value.item() == pytest.approx(max(others) - row[label], abs=1e-6)
@@ -21,13 +24,17 @@ def test_cross_entropy_is_torchs(classes: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     logits = 5 * torch.randn(5, classes, generator=generator, dtype=torch.float64)
     y = torch.randint(0, classes, (5,), generator=generator)
-    assert torch.allclose(cross_entropy(logits, y), functional.cross_entropy(logits, y, reduction="none"), rtol=1e-9, atol=1e-12)
+    assert torch.allclose(
+        cross_entropy(logits, y), functional.cross_entropy(logits, y, reduction="none"), rtol=1e-9, atol=1e-12
+    )
     odds = functional.softmax(logits, 1).gather(1, y[:, None]).squeeze(1)
     assert torch.allclose(log_odds(logits, y), torch.log((1 - odds) / odds), atol=1e-6)
 
 
 def test_the_directions_of_log_odds_and_cross_entropy_agree() -> None:
-    logits = torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    logits = torch.randn(
+        6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True
+    )
     y = torch.arange(6) % 4
     slopes = [torch.autograd.grad(loss(logits, y).sum(), logits)[0] for loss in (log_odds, cross_entropy)]
     units = [functional.normalize(slope, dim=1) for slope in slopes]

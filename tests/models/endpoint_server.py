@@ -13,7 +13,9 @@ from PIL import Image
 
 
 class Server(ThreadingHTTPServer):
-    """What it was asked, and what it does instead of answering: a list of (status, headers), used up one by one; None answers."""
+    """What it was asked, and what it does instead of answering: a list of (status, headers), used up one by
+    one; None answers.
+    """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -63,7 +65,11 @@ class Handler(BaseHTTPRequestHandler):
     def _reply(self, status: int, body: dict, headers: dict) -> None:
         data = json.dumps(body).encode()
         self.send_response(status)
-        for name, value in {**headers, "Content-Type": "application/json", "Content-Length": str(len(data))}.items():
+        for name, value in {
+            **headers,
+            "Content-Type": "application/json",
+            "Content-Length": str(len(data)),
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)

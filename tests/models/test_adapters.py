@@ -40,7 +40,8 @@ def test_one_logit_is_the_second_class_against_zero(batch, column, scale):
 
 
 @pytest.mark.parametrize(
-    ("given_type", "got"), [(torch.float16, torch.float32), (torch.bfloat16, torch.float32), (torch.float64, torch.float64)]
+    ("given_type", "got"),
+    [(torch.float16, torch.float32), (torch.bfloat16, torch.float32), (torch.float64, torch.float64)],
 )
 def test_half_precision_is_widened_and_double_kept(given_type, got):
     assert adapt(LOGITS.to(given_type), 4).dtype == got

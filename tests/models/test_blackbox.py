@@ -38,7 +38,11 @@ class Data:
 
     def batches(self, size):
         for start in range(0, len(self.x), size):
-            yield self.x[start : start + size], torch.from_numpy(self.labels[start : start + size]), torch.arange(start, start + size)
+            yield (
+                self.x[start : start + size],
+                torch.from_numpy(self.labels[start : start + size]),
+                torch.arange(start, start + size),
+            )
 
 
 def test_scores_come_through_as_they_are():
@@ -46,13 +50,21 @@ def test_scores_come_through_as_they_are():
     x = torch.rand(5, 1, 3, 3)
     assert torch.equal(model(x), torch.from_numpy(scored(x.numpy())))
     assert torch.equal(model.predict(x), torch.from_numpy(labelled(x.numpy())))
-    assert (model.access, model.num_classes, model.num_parameters, model.device.type, model.dtype) == ("scores", 3, 0, "cpu", torch.float32)
+    assert (model.access, model.num_classes, model.num_parameters, model.device.type, model.dtype) == (
+        "scores",
+        3,
+        0,
+        "cpu",
+        torch.float32,
+    )
 
 
 def test_labels_become_rows_of_zeros_and_one():
     model = BlackBox(labelled, access="labels", num_classes=3)
     x = torch.rand(5, 1, 3, 3)
-    assert torch.equal(model(x), torch.nn.functional.one_hot(torch.from_numpy(labelled(x.numpy())), 3).float())
+    assert torch.equal(
+        model(x), torch.nn.functional.one_hot(torch.from_numpy(labelled(x.numpy())), 3).float()
+    )
     assert not model(x.requires_grad_()).requires_grad
 
 
@@ -80,8 +92,16 @@ def test_a_list_will_do_and_nan_is_passed_on():
         (lambda x: np.zeros(len(x), int), {}, "for labels say access='labels'"),
         (lambda x: np.zeros((1, 3)), {}, r"gives shape \(1, 3\) and type float64 for 2 inputs"),
         (lambda x: np.zeros((len(x), 4)), {"num_classes": 3}, "gives 4 scores an input; expected 3"),
-        (lambda x: np.zeros((len(x), 3)), {"access": "labels", "num_classes": 3}, r"expected integer labels of shape \(2,\)"),
-        (lambda x: np.full(len(x), 3), {"access": "labels", "num_classes": 3}, "gives labels from 3 to 3; expected 0 to 2"),
+        (
+            lambda x: np.zeros((len(x), 3)),
+            {"access": "labels", "num_classes": 3},
+            r"expected integer labels of shape \(2,\)",
+        ),
+        (
+            lambda x: np.full(len(x), 3),
+            {"access": "labels", "num_classes": 3},
+            "gives labels from 3 to 3; expected 0 to 2",
+        ),
         (lambda x: 1 / 0, {}, "fails on an input of shape .*ZeroDivisionError"),
     ],
 )
@@ -136,13 +156,18 @@ def test_an_attack_by_labels_breaks_what_gives_labels_alone():
 @pytest.mark.parametrize("access", ["scores", "labels"])
 def test_a_gradient_attack_is_refused_and_told_which_attacks_can(access):
     model = BlackBox(scored if access == "scores" else labelled, access=access, num_classes=3)
-    with pytest.raises(ModelError, match=rf"pgd needs gradients, and the model gives {access} only. Attacks that can: .*hopskipjump"):
+    with pytest.raises(
+        ModelError,
+        match=rf"pgd needs gradients, and the model gives {access} only. Attacks that can: .*hopskipjump",
+    ):
         PGD()(model, torch.rand(2, 1, 3, 3), torch.zeros(2, dtype=torch.long), Linf(0.1))
 
 
 def test_nothing_can_be_proved_of_it():
     with pytest.raises(ModelError, match="read the layers of a Classifier; got a BlackBox"):
-        IntervalBounds()(BlackBox(scored), torch.rand(2, 1, 3, 3), torch.zeros(2, dtype=torch.long), Linf(0.1))
+        IntervalBounds()(
+            BlackBox(scored), torch.rand(2, 1, 3, 3), torch.zeros(2, dtype=torch.long), Linf(0.1)
+        )
 
 
 def test_it_is_a_subject_without_weights():

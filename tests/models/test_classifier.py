@@ -84,7 +84,11 @@ def test_training_mode_is_refused_anywhere_in_the_net_unless_allowed():
 @pytest.mark.parametrize(
     ("model", "x", "message"),
     [
-        (Classifier(xray_cnn().eval()), X[:, :, :20], r"fails on an input of shape \(5, 1, 20, 28\): RuntimeError"),
+        (
+            Classifier(xray_cnn().eval()),
+            X[:, :, :20],
+            r"fails on an input of shape \(5, 1, 20, 28\): RuntimeError",
+        ),
         (Classifier(xray_cnn().eval()), X.expand(5, 3, 28, 28), r"shape \(5, 3, 28, 28\)"),
         (Classifier(xray_cnn().eval()), X.long(), "type torch.int64; expected a batch of floating-point"),
         (Classifier(xray_cnn().eval()), X[0, 0, 0], r"shape \(28,\)"),

@@ -31,8 +31,18 @@ def test_settings_that_cannot_be_are_refused(settings, message):
 
 def test_the_hash_is_of_the_address_and_the_way_of_asking_and_not_of_keys_or_pace():
     plain = Endpoint(URL).hash
-    assert Endpoint(URL, headers={"Authorization": "secret"}, requests_per_second=1.0, query_budget=3, retries=0).hash == plain
-    others = [Endpoint(f"{URL}2"), Endpoint(URL, response_path="a"), Endpoint(URL, body={"x": "{x}"}), Endpoint(URL, access="labels")]
+    assert (
+        Endpoint(
+            URL, headers={"Authorization": "secret"}, requests_per_second=1.0, query_budget=3, retries=0
+        ).hash
+        == plain
+    )
+    others = [
+        Endpoint(f"{URL}2"),
+        Endpoint(URL, response_path="a"),
+        Endpoint(URL, body={"x": "{x}"}),
+        Endpoint(URL, access="labels"),
+    ]
     assert len({plain, *(other.hash for other in others)}) == 5
 
 
@@ -64,9 +74,16 @@ def test_a_file_says_all_of_it(tmp_path):
 
 def test_a_file_with_the_keys_of_earlier_versions_is_read(tmp_path):
     path = tmp_path / "endpoint.toml"
-    path.write_text(f'url = "{URL}"\nanswer = "a"\nnames = ["cat", "dog"]\nbatch = 3\nrate = 2.5\nbudget = 7\n')
+    path.write_text(
+        f'url = "{URL}"\nanswer = "a"\nnames = ["cat", "dog"]\nbatch = 3\nrate = 2.5\nbudget = 7\n'
+    )
     assert read_endpoint(path) == Endpoint(
-        URL, response_path="a", class_names=("cat", "dog"), batch_size=3, requests_per_second=2.5, query_budget=7
+        URL,
+        response_path="a",
+        class_names=("cat", "dog"),
+        batch_size=3,
+        requests_per_second=2.5,
+        query_budget=7,
     )
 
 
@@ -90,7 +107,10 @@ def test_a_file_that_says_something_else(tmp_path, text, error, message):
 def test_a_path_leads_through_objects_and_lists():
     endpoint = Endpoint(URL, body={"x": "{x}"}, response_path="results.1.scores")
     assert endpoint.parse_response({"results": [{}, {"scores": [1, 0.5]}]}, 1) == [[1.0, 0.5]]
-    assert Endpoint(URL, response_path="").parse_response([[0.1, 0.9], [0.2, 0.8]], 2) == [[0.1, 0.9], [0.2, 0.8]]
+    assert Endpoint(URL, response_path="").parse_response([[0.1, 0.9], [0.2, 0.8]], 2) == [
+        [0.1, 0.9],
+        [0.2, 0.8],
+    ]
     for told in ({"results": []}, {"results": "abc"}, {"results": {"0": 1}}, None):
         with pytest.raises(ModelError, match=r"has nothing at 'results\.1\.scores'"):
             endpoint.parse_response(told, 1)
@@ -107,7 +127,12 @@ def test_an_input_is_known_by_every_bit_by_its_shape_and_by_who_was_asked():
     answers = QueryCache(None, "somebody")
     other = x.copy()
     other[0, 0, 0] = 1e-45
-    questions = [answers.key(x), answers.key(other), answers.key(x.reshape(1, 3, 2)), QueryCache(None, "else").key(x)]
+    questions = [
+        answers.key(x),
+        answers.key(other),
+        answers.key(x.reshape(1, 3, 2)),
+        QueryCache(None, "else").key(x),
+    ]
     assert len(set(questions)) == 4
     assert answers.key(x.copy()) == questions[0]
 

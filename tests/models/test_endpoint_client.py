@@ -58,7 +58,15 @@ def test_an_address_alone_is_asked_in_batches_and_its_bits_arrive(server):
     [
         ({"body": {"image": "{x}", "note": ["a", 1]}, "response_path": "one.scores"}, "scores"),
         ({"body": {"image": "{x}"}, "response_path": "one.label", "access": "labels"}, "labels"),
-        ({"body": {"image": "{x}"}, "response_path": "one.name", "access": "labels", "class_names": ("dark", "bright")}, "labels"),
+        (
+            {
+                "body": {"image": "{x}"},
+                "response_path": "one.name",
+                "access": "labels",
+                "class_names": ("dark", "bright"),
+            },
+            "labels",
+        ),
         ({"response_path": "by name", "class_names": ("dark", "bright")}, "scores"),
         ({"body": {"png": "data:image/png;base64,{png}"}, "response_path": "one.scores"}, "scores"),
     ],
@@ -101,7 +109,14 @@ def test_another_run_goes_on_from_the_cache(server, tmp_path):
 def test_a_cache_does_not_mix_endpoints_that_are_asked_in_other_ways(server, tmp_path):
     x = images(1)
     by_batch = line(server, cache=tmp_path / "c")(x)
-    by_label = line(server, cache=tmp_path / "c", body={"image": "{x}"}, response_path="one.label", access="labels", classes=2)(x)
+    by_label = line(
+        server,
+        cache=tmp_path / "c",
+        body={"image": "{x}"},
+        response_path="one.label",
+        access="labels",
+        classes=2,
+    )(x)
     assert by_batch.shape == by_label.shape == (1, 2)
     assert len(server.seen) == 2
 
@@ -114,7 +129,9 @@ def test_an_attack_on_an_endpoint_that_dies_half_way_is_resumed_without_asking_t
     server.trouble = [None] * 10 + [(503, {})] * 6
     settings = {"cache": tmp_path / "answers.sqlite"}
     with pytest.raises(
-        ExecutionError, match=r"gives no answer after 6 tries \(HTTP 503 .*after \d+ answers; all \d+ are kept in .*goes on from there"
+        ExecutionError,
+        match=r"gives no answer after 6 tries \(HTTP 503 .*after \d+ answers; "
+        r"all \d+ are kept in .*goes on from there",
     ):
         RayS(queries=60)(line(server, **settings), x, y, Linf(0.5))
     assert 0 < len(server.seen) < paid
@@ -135,7 +152,11 @@ def test_what_fails_for_a_moment_is_tried_again_twice_as_late_each_time(server):
 def test_retry_after_is_respected_in_seconds_and_as_a_date(server):
     clock = Clock()
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
-    server.trouble = [(429, {"Retry-After": "7"}), (503, {"Retry-After": later}), (503, {"Retry-After": "soon"})]
+    server.trouble = [
+        (429, {"Retry-After": "7"}),
+        (503, {"Retry-After": later}),
+        (503, {"Retry-After": "soon"}),
+    ]
     line(server, clock)(images(1))
     assert clock.naps[0] == 7.0
     assert 50 < clock.naps[1] <= 60
@@ -145,7 +166,9 @@ def test_retry_after_is_respected_in_seconds_and_as_a_date(server):
 def test_a_pause_of_hours_ends_the_run(server):
     clock = Clock()
     server.trouble = [(429, {"Retry-After": "7200"})]
-    with pytest.raises(ExecutionError, match=r"asks for a pause of 7200 s .*which are lost with this run; give cache=FILE"):
+    with pytest.raises(
+        ExecutionError, match=r"asks for a pause of 7200 s .*which are lost with this run; give cache=FILE"
+    ):
         line(server, clock)(images(1))
     assert clock.naps == []
 
@@ -171,7 +194,9 @@ def test_nobody_at_the_address():
 @pytest.mark.parametrize("status", [301, 400, 401, 404, 422])
 def test_a_refusal_is_not_tried_again(server, status):
     server.trouble = [(status, {})]
-    with pytest.raises(ExecutionError, match=rf"refuses the request: HTTP {status} .*see its url, headers and body"):
+    with pytest.raises(
+        ExecutionError, match=rf"refuses the request: HTTP {status} .*see its url, headers and body"
+    ):
         line(server)(images(1))
     assert len(server.requests) == 1
 
@@ -185,7 +210,9 @@ def test_the_rate_is_kept_by_requests_and_retries(server):
 
 def test_the_budget_counts_what_is_asked_and_not_what_is_known(server, tmp_path):
     x, cache = images(8), tmp_path / "answers.sqlite"
-    with pytest.raises(ExecutionError, match=r"the budget of 5 queries is spent, after 5 answers; all 5 are kept"):
+    with pytest.raises(
+        ExecutionError, match=r"the budget of 5 queries is spent, after 5 answers; all 5 are kept"
+    ):
         line(server, query_budget=5, cache=cache)(x)
     assert len(server.seen) == 5
     assert line(server, query_budget=5, cache=cache)(x).shape == (8, 2)
@@ -207,13 +234,22 @@ def test_headers_are_sent_with_what_the_environment_holds(server, monkeypatch):
     [
         (
             {"response_path": "scores.nothing"},
-            r"has nothing at 'scores.nothing' \('nothing' is missing\); give the path to the answer with response_path=",
+            r"has nothing at 'scores.nothing' \('nothing' is missing\); "
+            r"give the path to the answer with response_path=",
         ),
         ({"response_path": "text"}, r'gives "hello" for 2 inputs; expected a list of 2'),
         ({"body": {"image": "{x}"}, "response_path": "text"}, "expected a list with a score for each class"),
-        ({"body": {"image": "{x}"}, "response_path": "one.name", "access": "labels"}, r"give class_names=\(...\)"),
         (
-            {"body": {"image": "{x}"}, "response_path": "one.name", "access": "labels", "class_names": ("a", "b")},
+            {"body": {"image": "{x}"}, "response_path": "one.name", "access": "labels"},
+            r"give class_names=\(...\)",
+        ),
+        (
+            {
+                "body": {"image": "{x}"},
+                "response_path": "one.name",
+                "access": "labels",
+                "class_names": ("a", "b"),
+            },
             "or one of the names a, b",
         ),
     ],

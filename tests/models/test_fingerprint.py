@@ -72,7 +72,17 @@ def test_the_same_bytes_in_another_shape_or_type_are_other_weights():
         return fingerprint(net)
 
     tensor = torch.arange(6, dtype=torch.int32)
-    assert len({holding(tensor), holding(tensor.view(2, 3)), holding(tensor.view(3, 2)), holding(tensor.view(torch.float32))}) == 4
+    assert (
+        len(
+            {
+                holding(tensor),
+                holding(tensor.view(2, 3)),
+                holding(tensor.view(3, 2)),
+                holding(tensor.view(torch.float32)),
+            }
+        )
+        == 4
+    )
 
 
 def test_the_same_weights_under_another_program_are_another_model():
@@ -153,7 +163,12 @@ def test_constants_and_inherited_methods_of_a_class_count():
     def twice(self, x):
         return 2 * x
 
-    nets = [made(1.0, plain), made(2.0, plain), made(1.0, staticmethod(twice)), made(1.0, property(lambda self: abs))]
+    nets = [
+        made(1.0, plain),
+        made(2.0, plain),
+        made(1.0, staticmethod(twice)),
+        made(1.0, property(lambda self: abs)),
+    ]
     assert len({fingerprint(net) for net in nets}) == 4
     assert fingerprint(made(1.0, plain)) == fingerprint(nets[0])
 

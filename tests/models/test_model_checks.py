@@ -82,9 +82,19 @@ def test_samples_are_taken_from_all_of_the_data():
     ("change", "name", "level", "message"),
     [
         (lambda z, x: z * torch.nan, "output", "error", "NaN or infinite logits for 64 of 64"),
-        (lambda z, x: torch.where(x.flatten(1)[:, :1] > 0.5, torch.inf, z), "output", "error", "NaN or infinite"),
+        (
+            lambda z, x: torch.where(x.flatten(1)[:, :1] > 0.5, torch.inf, z),
+            "output",
+            "error",
+            "NaN or infinite",
+        ),
         (lambda z, x: z.sum(), "output", "error", "returns shape"),
-        (lambda z, x: torch.cat((z, z[:, :1] - 9), 1), "output", "warning", "3 logits a sample, and the data have 2"),
+        (
+            lambda z, x: torch.cat((z, z[:, :1] - 9), 1),
+            "output",
+            "warning",
+            "3 logits a sample, and the data have 2",
+        ),
         (lambda z, x: z.softmax(1), "output", "warning", "outputs are probabilities"),
         (lambda z, x: z + torch.rand_like(z), "determinism", "warning", "differ by"),
         (lambda z, x: z - z.mean(0), "batches", "error", "with the rest of its batch"),
@@ -103,7 +113,10 @@ def test_each_flaw_is_found(change, name, level, message):
 
 def test_too_few_logits_are_an_error():
     assert findings(Program(), Examples(num_classes=3))["output"][0] == "error"
-    assert findings(Program(), num_classes=3)["output"] == ("error", "model returns 2 logits an example; expected 3, one a class")
+    assert findings(Program(), num_classes=3)["output"] == (
+        "error",
+        "model returns 2 logits an example; expected 3, one a class",
+    )
 
 
 @pytest.mark.parametrize(
@@ -137,7 +150,10 @@ def test_training_mode():
     found = {finding.name: finding for finding in check_model(Classifier(net.train()), Examples())}
     assert found["mode"].level == "error"
     assert "training mode" in found["output"].message
-    allowed = {finding.name: finding.level for finding in check_model(Classifier(net.train(), allow_train_mode=True), Examples())}
+    allowed = {
+        finding.name: finding.level
+        for finding in check_model(Classifier(net.train(), allow_train_mode=True), Examples())
+    }
     assert (allowed["mode"], allowed["determinism"]) == ("warning", "warning")
 
 

@@ -68,7 +68,10 @@ def test_a_name_is_built_to_size_in_evaluation_mode():
 
 def test_weights_are_loaded(tmp_path):
     save_weights(mlp(seed=5), tmp_path / "w.safetensors")
-    assert load_model("mlp", tmp_path / "w.safetensors").hash == load_model("mlp", str(tmp_path / "w.safetensors")).hash
+    assert (
+        load_model("mlp", tmp_path / "w.safetensors").hash
+        == load_model("mlp", str(tmp_path / "w.safetensors")).hash
+    )
     assert load_model("mlp", tmp_path / "w.safetensors").hash != load_model("mlp").hash
 
 
@@ -82,8 +85,14 @@ def test_a_function_a_class_or_a_net_of_a_file(file, factory):
 
 
 def test_a_factory_gets_the_sizes_that_it_takes(file):
-    assert load_model(f"{file}:Net", num_classes=6, channels=1, size=2)(torch.zeros(3, 1, 2, 2)).shape == (3, 6)
-    assert load_model(f"{file}:sized", num_classes=6, channels=2, size=5)(torch.zeros(3, 2, 5, 5)).shape == (3, 6)
+    assert load_model(f"{file}:Net", num_classes=6, channels=1, size=2)(torch.zeros(3, 1, 2, 2)).shape == (
+        3,
+        6,
+    )
+    assert load_model(f"{file}:sized", num_classes=6, channels=2, size=5)(torch.zeros(3, 2, 5, 5)).shape == (
+        3,
+        6,
+    )
 
 
 def test_a_model_is_its_program_and_weights_not_the_place_of_its_file(file, tmp_path):
@@ -122,7 +131,10 @@ def test_a_factory_that_gives_no_net_is_refused(file, factory, message):
     ("source", "message"),
     [
         ("def make(:\n", r"net.py, line 1: "),
-        ("x = 1\nimport no_such_thing\n", "net.py, line 2: ModuleNotFoundError: No module named 'no_such_thing'"),
+        (
+            "x = 1\nimport no_such_thing\n",
+            "net.py, line 2: ModuleNotFoundError: No module named 'no_such_thing'",
+        ),
         ("x = 1 / 0\n", "net.py, line 1: ZeroDivisionError: division by zero"),
         ("import sys\nsys.exit('usage: net.py')\n", "line 2: SystemExit: usage"),
         ("", "has no 'make'; it has no function or class"),
@@ -154,8 +166,12 @@ def test_a_registered_factory_that_fails_is_told_by_its_name(monkeypatch):
         load_model("odd")
 
 
-def test_a_factory_that_knows_no_seed_draws_the_same_weights_for_one_seed_and_leaves_the_generator_alone(tmp_path):
-    (tmp_path / "net.py").write_text("from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(4, 2))\n")
+def test_a_factory_that_knows_no_seed_draws_the_same_weights_for_one_seed_and_leaves_the_generator_alone(
+    tmp_path,
+):
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(4, 2))\n"
+    )
     before = torch.default_generator.get_state()
     one, same, other = (load_model(f"{tmp_path / 'net.py'}:make", seed=seed).hash for seed in (1, 1, 2))
     assert one == same != other

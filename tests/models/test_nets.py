@@ -25,8 +25,21 @@ def test_every_registered_net_takes_its_data(name, classes, channels, size):
 def test_the_xray_net_is_plain_layers_of_known_size():
     net = xray_cnn()
     assert type(net) is nn.Sequential
-    assert [type(layer).__name__ for layer in net] == ["Conv2d", "ReLU", "Conv2d", "ReLU", "Flatten", "Linear", "ReLU", "Linear"]
-    assert parameters(net) == (16 * 16 + 16) + (32 * 16 * 16 + 32) + (32 * 7 * 7 * 64 + 64) + (64 * 2 + 2) == 109_042
+    assert [type(layer).__name__ for layer in net] == [
+        "Conv2d",
+        "ReLU",
+        "Conv2d",
+        "ReLU",
+        "Flatten",
+        "Linear",
+        "ReLU",
+        "Linear",
+    ]
+    assert (
+        parameters(net)
+        == (16 * 16 + 16) + (32 * 16 * 16 + 32) + (32 * 7 * 7 * 64 + 64) + (64 * 2 + 2)
+        == 109_042
+    )
 
 
 @pytest.mark.parametrize("make", [xray_cnn, mlp])
@@ -67,7 +80,9 @@ def test_normalise_is_the_formula_a_channel(channels, space):
         assert torch.allclose(z[:, c], (x[:, c] - mean[c]) / std[c])
 
 
-@pytest.mark.parametrize(("mean", "std"), [([0.5], [0.0]), ([0.5], [-1.0]), ([0.5], [0.1, 0.2]), ([], []), ([0.5], [float("nan")])])
+@pytest.mark.parametrize(
+    ("mean", "std"), [([0.5], [0.0]), ([0.5], [-1.0]), ([0.5], [0.1, 0.2]), ([], []), ([0.5], [float("nan")])]
+)
 def test_normalise_refuses_what_cannot_be_divided_by(mean, std):
     with pytest.raises(SettingError, match="expected one mean and one positive std"):
         Normalise(mean, std)

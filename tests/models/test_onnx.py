@@ -16,21 +16,38 @@ from quintain.threats import Linf
 WEIGHTS = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
 
 
-def write(path, *, batch="batch", kind=TensorProto.FLOAT, outputs=("logits",), weights=WEIGHTS, inputs=1, beside=False):
+def write(
+    path,
+    *,
+    batch="batch",
+    kind=TensorProto.FLOAT,
+    outputs=("logits",),
+    weights=WEIGHTS,
+    inputs=1,
+    beside=False,
+):
     """Flatten, then one matrix; further outputs are copies."""
     dtype = {TensorProto.FLOAT: np.float32, TensorProto.DOUBLE: np.float64, TensorProto.INT64: np.int64}[kind]
-    nodes = [helper.make_node("Flatten", ["x"], ["flat"]), helper.make_node("MatMul", ["flat", "w"], [outputs[0]])]
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "w"], [outputs[0]]),
+    ]
     nodes += [helper.make_node("Identity", [outputs[0]], [name]) for name in outputs[1:]]
     graph = helper.make_graph(
         nodes,
         "line",
-        [helper.make_tensor_value_info("x" if at == 0 else f"x{at}", kind, [batch, 1, 3, 3]) for at in range(inputs)],
+        [
+            helper.make_tensor_value_info("x" if at == 0 else f"x{at}", kind, [batch, 1, 3, 3])
+            for at in range(inputs)
+        ],
         [helper.make_tensor_value_info(name, kind, [batch, 3]) for name in outputs],
         [numpy_helper.from_array(weights.astype(dtype), "w")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     if beside:
-        onnx.save_model(model, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=0)
+        onnx.save_model(
+            model, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=0
+        )
     else:
         onnx.save_model(model, path)
     return path
@@ -71,7 +88,9 @@ def test_the_hash_is_that_of_the_files(path, tmp_path):
 def test_of_several_outputs_the_named_one_is_taken(path):
     x = torch.rand(2, 1, 3, 3)
     assert torch.allclose(load_onnx(write(path, outputs=("logits", "features")))(x), expected(x), atol=1e-5)
-    with pytest.raises(ModelError, match=r"gives a tensor\(float\).*b tensor\(float\).*; expected one floating-point output"):
+    with pytest.raises(
+        ModelError, match=r"gives a tensor\(float\).*b tensor\(float\).*; expected one floating-point output"
+    ):
         load_onnx(write(path, outputs=("a", "b")))
 
 
@@ -82,12 +101,16 @@ def test_an_attack_that_needs_labels_alone_breaks_it_and_one_by_gradients_is_ref
     outcome = RayS()(model, x, y, Linf(0.9))
     assert (model.predict(outcome.adversarial) != y)[outcome.success].all()
     assert outcome.success.any()
-    with pytest.raises(ModelError, match=r"pgd needs gradients, and the model gives scores only. Attacks that can: .*rays"):
+    with pytest.raises(
+        ModelError, match=r"pgd needs gradients, and the model gives scores only. Attacks that can: .*rays"
+    ):
         PGD()(model, x, y, Linf(0.1))
 
 
 def test_inputs_of_another_shape_are_refused_before_they_are_asked(path):
-    with pytest.raises(ModelError, match=r"line.onnx takes inputs of shape \(batch, 1, 3, 3\); got \(2, 3, 3, 3\)"):
+    with pytest.raises(
+        ModelError, match=r"line.onnx takes inputs of shape \(batch, 1, 3, 3\); got \(2, 3, 3, 3\)"
+    ):
         load_onnx(write(path))(torch.rand(2, 3, 3, 3))
     with pytest.raises(ModelError, match=r"got \(2, 9\)"):
         load_onnx(path)(torch.rand(2, 9))

@@ -1,4 +1,6 @@
-"""Every setting of torch that lowers float32 precision is seen, by the device that it matters on, and named with its remedy."""
+"""Every setting of torch that lowers float32 precision is seen, by the device that it matters on, and named
+with its remedy.
+"""
 
 import warnings
 
@@ -57,13 +59,17 @@ CUDA = {
     "b.cudnn.allow_tf32 = False; torch.set_float32_matmul_precision('high')": ["cuda.matmul"],
     "b.cudnn.conv.fp32_precision = 'ieee'; b.cudnn.rnn.fp32_precision = 'ieee'": [],
     "b.fp32_precision = 'tf32'": ["cuda.matmul", "cudnn.conv", "cudnn.rnn"],
-    "b.cuda.matmul.fp32_precision = 'tf32'; b.cudnn.conv.fp32_precision = 'ieee'": ["cuda.matmul", "cudnn.rnn"],
+    "b.cuda.matmul.fp32_precision = 'tf32'; b.cudnn.conv.fp32_precision = 'ieee'": [
+        "cuda.matmul",
+        "cudnn.rnn",
+    ],
 }
 
 
 @NEW
 @pytest.mark.parametrize(
-    ("device", "line", "expected"), [*(("cpu", *case) for case in CPU.items()), *(("cuda:1", *case) for case in CUDA.items())]
+    ("device", "line", "expected"),
+    [*(("cpu", *case) for case in CPU.items()), *(("cuda:1", *case) for case in CUDA.items())],
 )
 def test_what_lowers_precision_is_named_and_its_remedy_works(device, line, expected):
     exec(line)
@@ -111,6 +117,8 @@ def test_the_refusal_says_what_is_set_and_how_to_switch_it_off(monkeypatch):
     require_full_precision("cpu", why="roundings are counted")
     one = Lowered("torch.backends.x", "tf32", 'torch.backends.x = "ieee"')
     monkeypatch.setattr(precision, "lowered_precision", lambda _device, _operations: (one,))
-    said = r"roundings are counted: torch.backends.x is 'tf32'; switch it off with `torch.backends.x = \"ieee\"`"
+    said = (
+        r"roundings are counted: torch.backends.x is 'tf32'; switch it off with `torch.backends.x = \"ieee\"`"
+    )
     with pytest.raises(ModelError, match=said):
         require_full_precision("cuda", why="roundings are counted")

@@ -9,9 +9,23 @@ from torch import Tensor
 
 from quintain.core.errors import SettingError
 from quintain.models import Classifier, mlp
-from quintain.models.preprocessing import JPEG, BitSqueeze, GaussianFilter, MeanFilter, MedianFilter, RandomResize
+from quintain.models.preprocessing import (
+    JPEG,
+    BitSqueeze,
+    GaussianFilter,
+    MeanFilter,
+    MedianFilter,
+    RandomResize,
+)
 
-EVERY = [BitSqueeze(3), JPEG(50), MedianFilter(3), MeanFilter(3), GaussianFilter(0.8), RandomResize(0.7, seed=1)]
+EVERY = [
+    BitSqueeze(3),
+    JPEG(50),
+    MedianFilter(3),
+    MeanFilter(3),
+    GaussianFilter(0.8),
+    RandomResize(0.7, seed=1),
+]
 names = [type(defence).__name__ for defence in EVERY]
 
 
@@ -28,7 +42,9 @@ def test_pictures_stay_pictures(defence: torch.nn.Module, shape: tuple[int, ...]
     assert y.shape == x.shape
     assert ((y >= 0) & (y <= 1)).all()
     assert not torch.equal(y, x)
-    assert Classifier(torch.nn.Sequential(defence, torch.nn.Flatten(), mlp(int(np.prod(shape[1:])), 2)).eval()).hash
+    assert Classifier(
+        torch.nn.Sequential(defence, torch.nn.Flatten(), mlp(int(np.prod(shape[1:])), 2)).eval()
+    ).hash
 
 
 def test_levels_are_counted() -> None:
@@ -56,7 +72,9 @@ def test_grey_jpeg_is_what_a_codec_gives_back(quality: int) -> None:
 def test_colour_jpeg_is_close_to_a_codecs() -> None:
     x = (pictures(1, 3, 24, 32) * 255).round() / 255
     stream = io.BytesIO()
-    Image.fromarray((x[0] * 255).byte().permute(1, 2, 0).numpy()).save(stream, "JPEG", quality=75, subsampling=0)
+    Image.fromarray((x[0] * 255).byte().permute(1, 2, 0).numpy()).save(
+        stream, "JPEG", quality=75, subsampling=0
+    )
     codec = torch.from_numpy(np.asarray(Image.open(stream), dtype=np.float32)).permute(2, 0, 1) / 255
     assert (JPEG(75)(x)[0] - codec).abs().mean() < 1.0 / 255
 

@@ -13,7 +13,9 @@ from quintain.models import load_weights, mlp, save_weights
 
 
 def same(one: nn.Module, other: nn.Module) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+    return all(
+        torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    )
 
 
 def test_weights_come_back_as_they_were(tmp_path):
@@ -28,7 +30,9 @@ def test_weights_come_back_as_they_were(tmp_path):
 
 def test_every_kind_of_tensor_comes_back(tmp_path):
     def make():
-        net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 2), nn.Linear(2, 2)).double()
+        net = nn.Sequential(
+            nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 2), nn.Linear(2, 2)
+        ).double()
         net[4].weight = net[3].weight
         net[3].bias = nn.Parameter(torch.arange(4.0)[::2].double())
         return net
@@ -42,7 +46,12 @@ def test_every_kind_of_tensor_comes_back(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrap", [lambda w: w, lambda w: {"epoch": 3, "state_dict": w}, lambda w: {"model_state_dict": w, "optimizer": {"lr": 0.1}}]
+    "wrap",
+    [
+        lambda w: w,
+        lambda w: {"epoch": 3, "state_dict": w},
+        lambda w: {"model_state_dict": w, "optimizer": {"lr": 0.1}},
+    ],
 )
 @pytest.mark.parametrize("end", [".pt", ".pth"])
 def test_state_dicts_of_torch_are_read(tmp_path, wrap, end):
@@ -64,7 +73,10 @@ class Bomb:
 def test_nothing_is_unpickled(tmp_path):
     for name in ("w.pt", "w.pth"):
         torch.save({"w": Bomb(tmp_path / "exploded")}, tmp_path / name)
-        with pytest.raises(ModelError, match=r"w.pth? is refused: it holds more than tensors, and unpickling can run any code"):
+        with pytest.raises(
+            ModelError,
+            match=r"w.pth? is refused: it holds more than tensors, and unpickling can run any code",
+        ):
             load_weights(mlp(), tmp_path / name)
     for name in ("w.pkl", "w.pickle", "w.bin", "w.ckpt", "w.joblib", "w"):
         (tmp_path / name).write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
@@ -96,7 +108,9 @@ def test_a_dict_around_a_state_dict_is_named_by_its_keys(tmp_path):
 
 
 def test_weights_of_another_net_name_what_does_not_fit(tmp_path):
-    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 16), nn.ReLU(), nn.Linear(16, 2, bias=False), nn.Linear(2, 2))
+    net = nn.Sequential(
+        nn.Flatten(), nn.Linear(784, 16), nn.ReLU(), nn.Linear(16, 2, bias=False), nn.Linear(2, 2)
+    )
     save_weights(net, tmp_path / "w.safetensors")
     target = mlp()
     with pytest.raises(ModelError) as caught:

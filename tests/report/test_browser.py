@@ -41,17 +41,21 @@ inside.querySelectorAll('details').forEach(one => one.open = true);
 const root = inside.documentElement, clash = [], outside = [];
 const words = node => node.textContent.trim();
 inside.querySelectorAll('svg').forEach(drawing => {
-  const texts = [...drawing.querySelectorAll('text')], boxes = texts.map(text => text.getBoundingClientRect());
+  const texts = [...drawing.querySelectorAll('text')];
+  const boxes = texts.map(text => text.getBoundingClientRect());
   boxes.forEach((a, i) => {
     if (a.left < 0 || a.right > root.clientWidth) outside.push(words(texts[i]));
     boxes.slice(0, i).forEach((b, j) => {
-      const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left), high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+      const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+      const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
       if (wide > 0.5 && high > 3) clash.push(words(texts[i]) + ' | ' + words(texts[j]));
     });
   });
 });
-const beyond = [...inside.querySelectorAll('main *')].filter(node => !node.closest('.scroll') && !node.closest('svg'))
-  .filter(node => node.getBoundingClientRect().right > root.clientWidth + 0.5).map(node => node.tagName + ' ' + words(node).slice(0, 40));
+const beyond = [...inside.querySelectorAll('main *')]
+  .filter(node => !node.closest('.scroll') && !node.closest('svg'))
+  .filter(node => node.getBoundingClientRect().right > root.clientWidth + 0.5)
+  .map(node => node.tagName + ' ' + words(node).slice(0, 40));
 const pictures = [...inside.querySelectorAll('img')];
 return {
   width: root.clientWidth, scroll: root.scrollWidth, clash, outside, beyond,
@@ -71,7 +75,10 @@ document.body.append(pre);
 def chromium() -> str:
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if found is None:
-        message = "no Chromium on this machine (Debian: apt-get install chromium), so the report was not opened in a browser"
+        message = (
+            "no Chromium on this machine (Debian: apt-get install chromium), so the report was not opened in "
+            "a browser"
+        )
         if os.environ.get("QUINTAIN_REQUIRE_BROWSER") == "1":
             pytest.fail(message)
         pytest.skip(message)
@@ -79,7 +86,9 @@ def chromium() -> str:
 
 
 TRIES = 3
-"""A browser that is short of time may hash a style that it has read by half, and complain; it does not do so every time."""
+"""A browser that is short of time may hash a style that it has read by half, and complain; it does not do so
+every time.
+"""
 
 
 class Complaint(AssertionError):
@@ -92,14 +101,26 @@ def browse(chromium: str, home: Path, *flags: str) -> subprocess.CompletedProces
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
 
 
-def measured(chromium: str, home: Path, pages: Sequence[tuple[str, int]], *flags: str, tries: int = TRIES) -> list[dict[str, object]]:
-    """Each page in a frame of its width, unchanged, with its own policy; measured from outside, all by one run of the browser."""
+def measured(
+    chromium: str, home: Path, pages: Sequence[tuple[str, int]], *flags: str, tries: int = TRIES
+) -> list[dict[str, object]]:
+    """Each page in a frame of its width, unchanged, with its own policy; measured from outside, all by one
+    run of the browser.
+    """
     outer = home / "outer.html"
-    frames = "".join(f'<iframe width="{width}" height="900" style="border:0" srcdoc="{escape(html)}"></iframe>' for html, width in pages)
-    outer.write_text(f"<!doctype html><body>{frames}<script>window.onload = () => {{{_MEASURE}}}</script></body>", encoding="utf-8")
+    frames = "".join(
+        f'<iframe width="{width}" height="900" style="border:0" srcdoc="{escape(html)}"></iframe>'
+        for html, width in pages
+    )
+    outer.write_text(
+        f"<!doctype html><body>{frames}<script>window.onload = () => {{{_MEASURE}}}</script></body>",
+        encoding="utf-8",
+    )
     size = f"--window-size={max(width for _, width in pages) + 60},1000"
     for _ in range(tries):
-        ran = browse(chromium, home, size, "--enable-logging=stderr", "--v=0", "--dump-dom", *flags, outer.as_uri())
+        ran = browse(
+            chromium, home, size, "--enable-logging=stderr", "--v=0", "--dump-dom", *flags, outer.as_uri()
+        )
         complaints = [line for line in ran.stderr.splitlines() if "CONSOLE" in line]
         if not complaints:
             break
@@ -112,10 +133,14 @@ def measured(chromium: str, home: Path, pages: Sequence[tuple[str, int]], *flags
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_report_fits_and_asks_nobody(chromium: str, records: tuple[Record, ...], folder: Path, tmp_path: Path, theme: str) -> None:
+def test_the_report_fits_and_asks_nobody(
+    chromium: str, records: tuple[Record, ...], folder: Path, tmp_path: Path, theme: str
+) -> None:
     flags = ["--blink-settings=preferredColorScheme=0"] if theme == "dark" else []
     page, widths = render(records, folder), (1200, 390)
-    for width, found in zip(widths, measured(chromium, tmp_path, [(page, width) for width in widths], *flags), strict=True):
+    for width, found in zip(
+        widths, measured(chromium, tmp_path, [(page, width) for width in widths], *flags), strict=True
+    ):
         assert found["width"] == found["scroll"] == width
         assert found["beyond"] == found["clash"] == found["outside"] == []
         assert found["shown"] == found["pictures"] == 18
@@ -138,25 +163,52 @@ def test_the_policy_bites(chromium: str, records: tuple[Record, ...], folder: Pa
     with pytest.raises(Complaint, match="Content Security Policy") as caught:
         measured(chromium, tmp_path, pages, tries=1)
     told = caught.value.args[0]
-    assert [kind for kind in FORBIDDEN if not any(kind in line and "Content Security Policy" in line for line in told)] == []
+    assert [
+        kind
+        for kind in FORBIDDEN
+        if not any(kind in line and "Content Security Policy" in line for line in told)
+    ] == []
 
 
 def test_labels_stay_apart_in_the_hard_cases(chromium: str, folder: Path, tmp_path: Path) -> None:
-    sides = [(0, 1), (0, 0), (623, 624), (624, 624), (455, 461), (310, 312), (1, 624), (300, 250), (0, None), (None, 480)]
-    name = "Robust accuracy of the third model of the second hospital after certified_training_with_a_very_long_unbroken_name"
+    sides = [
+        (0, 1),
+        (0, 0),
+        (623, 624),
+        (624, 624),
+        (455, 461),
+        (310, 312),
+        (1, 624),
+        (300, 250),
+        (0, None),
+        (None, 480),
+    ]
+    name = (
+        "Robust accuracy of the third model of the second hospital after "
+        "certified_training_with_a_very_long_unbroken_name"
+    )
     claims = tuple(accuracy(f"net{index}:linf:4/255", name, *pair) for index, pair in enumerate(sides))
     answer = Verdict(Decision.FAIL, "between 0 and 1")
     judged = tuple(
-        RequirementResult(f"robust_accuracy(linf:4/255, model=net{index}) >= 0.{71 + index}", answer, claim.name)
+        RequirementResult(
+            f"robust_accuracy(linf:4/255, model=net{index}) >= 0.{71 + index}", answer, claim.name
+        )
         for index, claim in enumerate(claims)
     )
-    page, widths = render((replace(record(AttackResult(()), claims), requirements=judged),), folder), (1200, 390, 360)
-    for width, found in zip(widths, measured(chromium, tmp_path, [(page, width) for width in widths]), strict=True):
+    page, widths = (
+        render((replace(record(AttackResult(()), claims), requirements=judged),), folder),
+        (1200, 390, 360),
+    )
+    for width, found in zip(
+        widths, measured(chromium, tmp_path, [(page, width) for width in widths]), strict=True
+    ):
         assert found["beyond"] == found["clash"] == found["outside"] == []
         assert found["scroll"] == width
 
 
-def test_the_file_itself_opens_and_goes_to_paper(chromium: str, records: tuple[Record, ...], folder: Path, tmp_path: Path) -> None:
+def test_the_file_itself_opens_and_goes_to_paper(
+    chromium: str, records: tuple[Record, ...], folder: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "report.html"
     path.write_text(render(records, folder), encoding="utf-8")
     ran = browse(

@@ -25,7 +25,9 @@ def robust(lower: int | None, upper: int | None, token: str = "linf:4/255") -> C
 
 def epsilon(lower: float, upper: float, *, subject: str = "plan", delta: float = 1e-5) -> Claim:
     quantity = Quantity(Metric.EPSILON, subject, "train", delta=delta)
-    bracket = Bracket(Bound(quantity, Side.LOWER, lower, Basis.PROOF), Bound(quantity, Side.UPPER, upper, Basis.PROOF))
+    bracket = Bracket(
+        Bound(quantity, Side.LOWER, lower, Basis.PROOF), Bound(quantity, Side.UPPER, upper, Basis.PROOF)
+    )
     return Claim("private:epsilon", "Privacy", "private", bracket)
 
 
@@ -40,7 +42,9 @@ def epsilon(lower: float, upper: float, *, subject: str = "plan", delta: float =
         ((None, 400), (None, 300), "undecided"),
     ],
 )
-def test_only_brackets_apart_decide(before: tuple[int | None, int | None], after: tuple[int | None, int | None], outcome: str) -> None:
+def test_only_brackets_apart_decide(
+    before: tuple[int | None, int | None], after: tuple[int | None, int | None], outcome: str
+) -> None:
     (change,) = compare(of(robust(*before)), of(robust(*after)))
     assert change.change == outcome
     assert change.before == ((before[0] or 0) / 624, (before[1] or 0) / 624)
@@ -56,7 +60,10 @@ def test_less_epsilon_is_better_and_the_plan_may_differ() -> None:
 
 def test_records_that_no_result_names_do_not_part_two_epsilons() -> None:
     before, other = epsilon(2, 3), replace(epsilon(0.5, 1).bracket.upper.quantity, data_hash="other")
-    sides = (replace(side, quantity=other) for side in (epsilon(0.5, 1).bracket.lower, epsilon(0.5, 1).bracket.upper))
+    sides = (
+        replace(side, quantity=other)
+        for side in (epsilon(0.5, 1).bracket.lower, epsilon(0.5, 1).bracket.upper)
+    )
     (change,) = compare(of(before), of(replace(before, bracket=Bracket(*sides))))
     assert change.change == "better"
 

@@ -34,7 +34,9 @@ def touch(one: tuple[float, float, float, float], other: tuple[float, float, flo
 
 
 @given(low=shares, high=shares, ask=st.none() | shares, constant=st.none() | shares)
-def test_no_two_labels_of_a_bar_touch_and_none_leaves_it(low: float, high: float, ask: float | None, constant: float | None) -> None:
+def test_no_two_labels_of_a_bar_touch_and_none_leaves_it(
+    low: float, high: float, ask: float | None, constant: float | None
+) -> None:
     drawn = bracket_bar(
         (low, high),
         (max(low - 0.05, 0), min(high + 0.05, 1)),
@@ -67,7 +69,14 @@ def test_equal_sides_are_said_once() -> None:
 def test_an_epsilon_has_its_colours_the_other_way_round_and_may_be_endless() -> None:
     scale = scale_to(0.9, math.inf, 5.1)
     drawn = ET.fromstring(
-        bracket_bar((0.9, math.inf), (0.9, math.inf), ("audited 0.90", "no upper bound"), scale=scale, higher_is_better=False, alt_text="x")
+        bracket_bar(
+            (0.9, math.inf),
+            (0.9, math.inf),
+            ("audited 0.90", "no upper bound"),
+            scale=scale,
+            higher_is_better=False,
+            alt_text="x",
+        )
     )
     assert [rect.get("class") for rect in drawn.iter("rect")] == ["broken", "open"]
     assert scale.top == 6
@@ -103,7 +112,15 @@ def test_attributes_and_content_are_escaped() -> None:
 
 def test_a_curve_is_a_staircase_on_which_every_point_holds() -> None:
     drawn = ET.fromstring(
-        accuracy_band([0.0, 0.5, 1.0], [0.8, 0.6, 0.2], [0.9, 0.7, 0.3], marked=[0.0, 1.0], baseline=0.5, title="size", alt_text="x")
+        accuracy_band(
+            [0.0, 0.5, 1.0],
+            [0.8, 0.6, 0.2],
+            [0.9, 0.7, 0.3],
+            marked=[0.0, 1.0],
+            baseline=0.5,
+            title="size",
+            alt_text="x",
+        )
     )
     upper, lower = (line.get("points", "").split() for line in drawn.iter("polyline"))
     heights = [[float(point.split(",")[1]) for point in line] for line in (upper, lower)]
@@ -116,15 +133,22 @@ def test_a_curve_is_a_staircase_on_which_every_point_holds() -> None:
 
 
 def test_half_a_bracket_draws_half_of_it() -> None:
-    drawn = ET.fromstring(accuracy_band([0.0, 1.0], None, [0.9, 0.3], marked=[0.0], baseline=None, title="size", alt_text="x"))
+    drawn = ET.fromstring(
+        accuracy_band([0.0, 1.0], None, [0.9, 0.3], marked=[0.0], baseline=None, title="size", alt_text="x")
+    )
     assert [line.get("class") for line in drawn.iter("polyline")] == ["line-broken"]
-    lone = ET.fromstring(accuracy_band([0.0], [0.8], [0.9], marked=[0.0], baseline=0.5, title="size", alt_text="x"))
+    lone = ET.fromstring(
+        accuracy_band([0.0], [0.8], [0.9], marked=[0.0], baseline=0.5, title="size", alt_text="x")
+    )
     assert lone.get("viewBox") == "0 0 344 236"
 
 
 def test_a_histogram_goes_up_for_one_and_down_for_the_other() -> None:
     drawn = ET.fromstring(histogram([0, 1, 2], [3, 0], [1, 4], title="score", alt_text="x"))
-    found = [(rect.get("class"), float(rect.get("y", "nan")), float(rect.get("height", "nan"))) for rect in drawn.iter("rect")]
+    found = [
+        (rect.get("class"), float(rect.get("y", "nan")), float(rect.get("height", "nan")))
+        for rect in drawn.iter("rect")
+    ]
     middle = found[0][1] + found[0][2]
     assert [colour for colour, _, _ in found] == ["bar-in", "bar-out", "bar-out"]
     assert [top for colour, top, _ in found if colour == "bar-out"] == pytest.approx([middle, middle])
@@ -137,19 +161,29 @@ def test_rounds_show_references_and_dropouts() -> None:
         round_chart(
             [(1.0, 0.7), (2.0, 0.84)],
             "together 84.0 %",
-            [(0.845, "pooled 84.5 %", "pooled"), (0.83, "best alone 83.0 %", "alone"), (0.625, "constant 62.5 %", "constant")],
+            [
+                (0.845, "pooled 84.5 %", "pooled"),
+                (0.83, "best alone 83.0 %", "alone"),
+                (0.625, "constant 62.5 %", "constant"),
+            ],
             [(2.0, "Mercy dropped out")],
             title="round",
             alt_text="x",
         )
     )
-    labels = {text.text: float(text.get("y", "nan")) for text in drawn.iter("text") if "lab" in text.get("class", "")}
+    labels = {
+        text.text: float(text.get("y", "nan"))
+        for text in drawn.iter("text")
+        if "lab" in text.get("class", "")
+    }
     assert set(labels) == {"together 84.0 %", "pooled 84.5 %", "best alone 83.0 %", "constant 62.5 %"}
     heights = sorted(labels.values())
     assert min(b - a for a, b in pairwise(heights)) >= 15.9
     assert labels["pooled 84.5 %"] < labels["together 84.0 %"] < labels["best alone 83.0 %"]
     assert "Mercy dropped out" in [text.text for text in drawn.iter("text")]
-    assert ET.fromstring(round_chart([(1.0, 0.7)], "together", [], [], title="round", alt_text="x")).tag == "svg"
+    assert (
+        ET.fromstring(round_chart([(1.0, 0.7)], "together", [], [], title="round", alt_text="x")).tag == "svg"
+    )
 
 
 def test_a_strip_is_as_wide_as_its_parts() -> None:

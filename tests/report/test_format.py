@@ -52,7 +52,9 @@ def test_only_nothing_reads_as_nothing_and_only_all_as_all(share: float) -> None
         (None, "–", "–"),
     ],
 )
-def test_epsilon_is_rounded_to_the_side_on_which_it_stays_true(value: float | None, up: str, down: str) -> None:
+def test_epsilon_is_rounded_to_the_side_on_which_it_stays_true(
+    value: float | None, up: str, down: str
+) -> None:
     assert (fmt.epsilon(value), fmt.epsilon(value, Side.LOWER)) == (up, down)
 
 
@@ -68,7 +70,16 @@ def test_no_bound_is_shown_better_than_it_is(value: float) -> None:
 
 @pytest.mark.parametrize(
     ("eps", "text"),
-    [(2 / 255, "2/255"), (4 / 255, "4/255"), (8 / 255, "8/255"), (0.5, "0.5"), (0.2, "0.2"), (1.0, "1"), (0.0, "0"), (0.1234567, "0.1235")],
+    [
+        (2 / 255, "2/255"),
+        (4 / 255, "4/255"),
+        (8 / 255, "8/255"),
+        (0.5, "0.5"),
+        (0.2, "0.2"),
+        (1.0, "1"),
+        (0.0, "0"),
+        (0.1234567, "0.1235"),
+    ],
 )
 def test_size(eps: float, text: str) -> None:
     assert fmt.eps_text(eps) == text
@@ -103,7 +114,8 @@ def test_seconds(value: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("many", "text"), [(0, "0 B"), (999, "999 B"), (69_000, "69 kB"), (448_260, "448 kB"), (1.93e9, "1.93 GB"), (1e6, "1 MB")]
+    ("many", "text"),
+    [(0, "0 B"), (999, "999 B"), (69_000, "69 kB"), (448_260, "448 kB"), (1.93e9, "1.93 GB"), (1e6, "1 MB")],
 )
 def test_bytes(many: float, text: str) -> None:
     assert fmt.size_in_bytes(many) == text

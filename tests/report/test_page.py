@@ -21,10 +21,22 @@ from quintain.results.bounds import Bound, Bracket
 from quintain.results.class_counts import ClassCounts
 from quintain.results.evidence import CountEvidence
 from quintain.results.literals import CLEAN_ERRORS_ONLY
-from quintain.results.privacy_records import AuditResult, FederateResult, LeakResult, PrivatizeResult, Reconstruction
+from quintain.results.privacy_records import (
+    AuditResult,
+    FederateResult,
+    LeakResult,
+    PrivatizeResult,
+    Reconstruction,
+)
 from quintain.results.quantity import Basis, Side
 from quintain.results.records import Claim, DrillResult, NamedHash, Record
-from quintain.results.robustness_records import AttackResult, CertifyResult, CheckResult, HardenResult, TrainResult
+from quintain.results.robustness_records import (
+    AttackResult,
+    CertifyResult,
+    CheckResult,
+    HardenResult,
+    TrainResult,
+)
 
 from .reading import Page
 from .sample import accuracy, clean, leaked, record
@@ -47,7 +59,11 @@ def body_of(records: tuple[Record, ...], kind: type) -> Record:
 def test_it_is_one_document_without_script_link_or_inline_style(page: Page) -> None:
     names = {name for name, _ in page.tags}
     assert not names & {"script", "link", "iframe", "object", "embed", "form", "base"}
-    assert not [name for name, attributes in page.tags if "style" in attributes or any(key.startswith("on") for key in attributes)]
+    assert not [
+        name
+        for name, attributes in page.tags
+        if "style" in attributes or any(key.startswith("on") for key in attributes)
+    ]
     assert [len(page.all(tag)) for tag in ("html", "head", "body", "title", "h1", "main")] == [1] * 6
     anchors = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(set(anchors)) == len(anchors)
@@ -60,17 +76,30 @@ def test_nothing_in_it_can_be_requested(html: str, page: Page) -> None:
 
 
 def test_the_policy_allows_this_style_and_data_pictures_alone(html: str, page: Page) -> None:
-    policy = next(meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"
+    )
     style = re.search(r"<style>(.*?)</style>", html, re.S)
     assert style
     digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
-    assert policy == f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    assert policy == (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
     assert html.index("Content-Security-Policy") < html.index("<style>")
 
 
 def test_every_section_is_there_and_linked(page: Page) -> None:
     anchors = [attributes["id"] for attributes in page.all("section") if "id" in attributes]
-    assert anchors == ["training", "attack", "certificates", "privacy", "leaks", "federation", "trust", "record"]
+    assert anchors == [
+        "training",
+        "attack",
+        "certificates",
+        "privacy",
+        "leaks",
+        "federation",
+        "trust",
+        "record",
+    ]
     assert [link["href"] for link in page.all("a")] == [f"#{anchor}" for anchor in anchors]
 
 
@@ -116,7 +145,9 @@ def test_drawings_and_pictures_speak(page: Page) -> None:
     assert len(page.all("img")) == 12 + 6
     assert all(image["alt"] for image in page.all("img"))
     assert any(
-        drawing["aria-label"].startswith("certified 72.9 %, attacked 73.9 %, 95 %: 69.2 .. 77.3 %, required ≥ 65.0 %")
+        drawing["aria-label"].startswith(
+            "certified 72.9 %, attacked 73.9 %, 95 %: 69.2 .. 77.3 %, required ≥ 65.0 %"
+        )
         for drawing in drawings
     )
 
@@ -163,10 +194,15 @@ def test_a_round_without_a_sum_is_told_and_is_no_wrong_sum(records: tuple[Record
     first, second, *_ = federated.rounds
     abandoned = replace(second, survivors=(), dropped=(*second.survivors, *second.dropped), sum_exact=False)
     text = Page(render((record(replace(federated, rounds=(first, abandoned))),), folder)).text
-    assert "The secure sum equals the plain one exactly in 1 of 1 round. 1 round came to no sum and left the model as it was." in text
+    assert (
+        "The secure sum equals the plain one exactly in 1 of 1 round. 1 round came to no sum and left the "
+        "model as it was." in text
+    )
     assert "no sum" in text
     assert not re.search(r"\bNO\b", text)
-    wrong = Page(render((record(replace(federated, rounds=(replace(first, sum_exact=False),))),), folder)).text
+    wrong = Page(
+        render((record(replace(federated, rounds=(replace(first, sum_exact=False),))),), folder)
+    ).text
     assert "exactly in 0 of 1 round." in wrong
     assert re.search(r"\bNO\b", wrong)
 
@@ -174,7 +210,14 @@ def test_a_round_without_a_sum_is_told_and_is_no_wrong_sum(records: tuple[Record
 def test_many_classes_and_errors_are_shown(folder: Path) -> None:
     tally = ClassCounts((9, 8, 7), (10, 10, 10))
     claim = accuracy(
-        "net:linf:2/255", "Robust accuracy, net", 20, 24, trials=30, token="linf:2/255", upper_counts=tally, lower_counts=tally
+        "net:linf:2/255",
+        "Robust accuracy, net",
+        20,
+        24,
+        trials=30,
+        token="linf:2/255",
+        upper_counts=tally,
+        lower_counts=tally,
     )
     claim = replace(claim, bracket=replace(claim.bracket, num_invalid=2))
     text = Page(render((record(AttackResult(()), (claim,)),), folder)).text
@@ -192,10 +235,16 @@ def test_what_people_wrote_is_escaped(records: tuple[Record, ...], folder: Path)
     model = replace(trained.result.training.model, title=attack)
     hostile = (
         replace(trained, result=TrainResult(replace(trained.result.training, model=model, settings=quote))),
-        replace(leak, result=replace(leak.result, original=replace(leak.result.original, caption=attack)), notes=(attack, quote)),
+        replace(
+            leak,
+            result=replace(leak.result, original=replace(leak.result.original, caption=attack)),
+            notes=(attack, quote),
+        ),
         replace(
             body_of(records, CertifyResult),
-            claims=tuple(replace(one, title=attack, model=quote) for one in body_of(records, CertifyResult).claims[:1]),
+            claims=tuple(
+                replace(one, title=attack, model=quote) for one in body_of(records, CertifyResult).claims[:1]
+            ),
             provenance=replace(leak.provenance, command=attack, data=NamedHash(attack, quote)),
         ),
     )
@@ -238,7 +287,12 @@ def test_an_overwritten_contradiction_is_still_told(folder: Path) -> None:
 def test_a_suspect_claim_asks_for_a_rerun(folder: Path) -> None:
     claim = accuracy("smoothed:l2:0.5", "Robust accuracy", 50, 49, trials=100, token="l2:0.5")
     lower = replace(claim.bracket.lower, basis=Basis.STATISTICAL, evidence=CountEvidence(50, 100, 0.001))
-    page = Page(render((record(AttackResult(()), (replace(claim, bracket=replace(claim.bracket, lower=lower)),)),), folder))
+    page = Page(
+        render(
+            (record(AttackResult(()), (replace(claim, bracket=replace(claim.bracket, lower=lower)),)),),
+            folder,
+        )
+    )
     assert "1 bracket crosses within statistical error: rerun with another seed" in page.text
     assert "SUSPECT" in page.text
 
@@ -254,7 +308,9 @@ def test_a_missing_changed_or_foreign_picture_is_named(records: tuple[Record, ..
     attempts = (
         body.reconstructions[0],
         replace(body.reconstructions[1], picture=replace(second, path="../outside.png")),
-        replace(body.reconstructions[2], picture=replace(third, sha256=hashlib.sha256(b"<svg/>").hexdigest())),
+        replace(
+            body.reconstructions[2], picture=replace(third, sha256=hashlib.sha256(b"<svg/>").hexdigest())
+        ),
     )
     page = Page(render((record(replace(body, reconstructions=attempts)),), tmp_path))
     for problem in ("picture missing", "picture changed", "outside the run folder", "not a PNG"):
@@ -266,9 +322,13 @@ def test_a_missing_changed_or_foreign_picture_is_named(records: tuple[Record, ..
 def test_infinity_is_told_in_words(records: tuple[Record, ...], folder: Path) -> None:
     private = body_of(records, PrivatizeResult)
     claim = next(claim for one in records for claim in one.claims if claim.name == "private:epsilon audited")
-    open_claim = replace(claim, bracket=Bracket(claim.bracket.lower, Bound.trivial(claim.bracket.quantity, Side.UPPER)))
+    open_claim = replace(
+        claim, bracket=Bracket(claim.bracket.lower, Bound.trivial(claim.bracket.quantity, Side.UPPER))
+    )
     assert isinstance(private.result, PrivatizeResult)
-    endless = replace(private.result, plan=replace(private.result.plan, epsilon=math.inf, noise_multiplier=0.0))
+    endless = replace(
+        private.result, plan=replace(private.result.plan, epsilon=math.inf, noise_multiplier=0.0)
+    )
     text = Page(render((replace(private, result=endless, claims=(open_claim,)),), folder)).text
     assert "no upper bound" in text
     assert "0.93 .. ∞" in text
@@ -278,7 +338,9 @@ def test_infinity_is_told_in_words(records: tuple[Record, ...], folder: Path) ->
 
 
 def test_a_folder_is_read_whole_and_in_order(folder: Path, records: tuple[Record, ...]) -> None:
-    assert [one.result.kind for one in records] == [path.stem[3:] for path in sorted(folder.glob("[0-9]*.json"))]
+    assert [one.result.kind for one in records] == [
+        path.stem[3:] for path in sorted(folder.glob("[0-9]*.json"))
+    ]
     path = write(folder)
     assert path == folder / REPORT_FILE
     assert path.read_text(encoding="utf-8") == render(records, folder)
@@ -286,7 +348,10 @@ def test_a_folder_is_read_whole_and_in_order(folder: Path, records: tuple[Record
 
 
 def test_a_result_of_one_verb_is_enough(tmp_path: Path) -> None:
-    codec.save(record(AttackResult(()), (accuracy("net:linf:4/255", "Robust accuracy, net", None, 372),)), tmp_path / "result.json")
+    codec.save(
+        record(AttackResult(()), (accuracy("net:linf:4/255", "Robust accuracy, net", None, 372),)),
+        tmp_path / "result.json",
+    )
     text = Page(write(tmp_path).read_text(encoding="utf-8")).text
     assert text.startswith("Attack on xrays.test")
     assert "not certified" in text
@@ -334,7 +399,9 @@ def test_what_a_hardening_alone_proves_is_in_its_curve(records: tuple[Record, ..
         claim
         for one in records
         for claim in one.claims
-        if claim.model == model and claim.bracket.quantity.threat.startswith("linf") and claim.bracket.lower.basis is Basis.PROOF
+        if claim.model == model
+        and claim.bracket.quantity.threat.startswith("linf")
+        and claim.bracket.lower.basis is Basis.PROOF
     )
     assert proofs
     alone = replace(body, models=body.models[:1])
@@ -348,7 +415,12 @@ def test_what_a_hardening_alone_proves_is_in_its_curve(records: tuple[Record, ..
 def test_an_upper_side_that_no_attack_gave_is_called_unchanged(folder: Path) -> None:
     claim = accuracy("net:linf:4/255", "Robust accuracy, net", 100, 500)
     upper = replace(claim.bracket.upper, method=CLEAN_ERRORS_ONLY)
-    text = Page(render((record(AttackResult(()), (replace(claim, bracket=Bracket(claim.bracket.lower, upper)),)),), folder)).text
+    text = Page(
+        render(
+            (record(AttackResult(()), (replace(claim, bracket=Bracket(claim.bracket.lower, upper)),)),),
+            folder,
+        )
+    ).text
     assert "clean 80.1 % (not attacked)" in text
     assert "attacked 80.1 %" not in text
 
@@ -357,7 +429,11 @@ def test_a_reconstruction_that_fails_is_no_proof(records: tuple[Record, ...], fo
     one = body_of(records, LeakResult)
     assert isinstance(one.result, LeakResult)
     blind = replace(
-        one, result=replace(one.result, reconstructions=tuple(replace(each, leaks=False) for each in one.result.reconstructions))
+        one,
+        result=replace(
+            one.result,
+            reconstructions=tuple(replace(each, leaks=False) for each in one.result.reconstructions),
+        ),
     )
     assert "does not prove that there is none" in Page(render((blind,), folder)).text
 
@@ -386,15 +462,22 @@ def test_private_pictures_are_numbers_alone(records: tuple[Record, ...], folder:
 
 def test_the_report_never_loads_torch() -> None:
     code = (
-        "import sys, quintain.report; from quintain.report import ClaimChange, compare, render, write, key_rows; "
-        "sys.exit(any(name == 'torch' for name in sys.modules))"
+        "import sys, quintain.report; from quintain.report import ClaimChange, compare, render, write, "
+        "key_rows; sys.exit(any(name == 'torch' for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_words_keep_their_contrast() -> None:
-    style = Path(sys.modules["quintain.report.page"].__file__ or "").parent.joinpath("templates", "style.css").read_text(encoding="utf-8")
-    themes = [dict(re.findall(r"--([\w-]+): (#\w{6})", block)) for block in re.findall(r":root \{(.*?)\}", style, re.S)]
+    style = (
+        Path(sys.modules["quintain.report.page"].__file__ or "")
+        .parent.joinpath("templates", "style.css")
+        .read_text(encoding="utf-8")
+    )
+    themes = [
+        dict(re.findall(r"--([\w-]+): (#\w{6})", block))
+        for block in re.findall(r":root \{(.*?)\}", style, re.S)
+    ]
     assert len(themes) == 3
     for theme in themes:
         for ink in ("ink", "soft", "proved-ink", "broken-ink", "open-ink"):

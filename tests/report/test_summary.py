@@ -23,7 +23,15 @@ def test_the_table_of_the_drill(records: tuple[Record, ...]) -> None:
         "private:epsilon audited",
     ]
     certified = found["certified:linf:4/255"]
-    assert (certified.title, certified.lower, certified.interval, certified.upper, certified.baseline, certified.label, certified.tone) == (
+    assert (
+        certified.title,
+        certified.lower,
+        certified.interval,
+        certified.upper,
+        certified.baseline,
+        certified.label,
+        certified.tone,
+    ) == (
         "Robust accuracy, certified training, Linf 4/255",
         "certified 72.9 %",
         "69.2 .. 77.3 %",
@@ -33,12 +41,19 @@ def test_the_table_of_the_drill(records: tuple[Record, ...]) -> None:
         "good",
     )
     private = found["private:epsilon audited"]
-    assert (private.lower, private.interval, private.upper, private.baseline) == ("audited 0.93", "0.93 .. 3.00", "accounted 3.00", "")
+    assert (private.lower, private.interval, private.upper, private.baseline) == (
+        "audited 0.93",
+        "0.93 .. 3.00",
+        "accounted 3.00",
+        "",
+    )
     assert found["adversarial:linf:4/255"].label == "gap includes the majority class"
 
 
 def test_verdicts_are_counted(records: tuple[Record, ...]) -> None:
-    assert count_verdicts(records) == VerdictCounts(failed=0, passed=2, undecided=1, contradictions=0, suspects=0, failures=0)
+    assert count_verdicts(records) == VerdictCounts(
+        failed=0, passed=2, undecided=1, contradictions=0, suspects=0, failures=0
+    )
 
 
 def test_a_crossing_outweighs_a_verdict() -> None:
@@ -65,16 +80,23 @@ def test_of_two_claims_on_one_quantity_the_fuller_is_shown() -> None:
     full = accuracy("net:linf:4/255", "Robust accuracy, net", 300, 400)
     half = accuracy("net:attack", "Robust accuracy, net", None, 400)
     for order in ((full, half), (half, full)):
-        assert [claim.name for claim in RunResults.of((record(AttackResult(()), order),)).key_claims()] == ["net:linf:4/255"]
+        assert [claim.name for claim in RunResults.of((record(AttackResult(()), order),)).key_claims()] == [
+            "net:linf:4/255"
+        ]
 
 
 def test_the_size_that_was_asked_about_is_the_headline() -> None:
     claims = tuple(
-        accuracy(f"net:linf:{size}", "Robust accuracy, net", 300, 400, token=f"linf:{size}") for size in ("1/255", "3/255", "9/255")
+        accuracy(f"net:linf:{size}", "Robust accuracy, net", 300, 400, token=f"linf:{size}")
+        for size in ("1/255", "3/255", "9/255")
     )
     run = RunResults.of((record(AttackResult(()), claims),))
     assert [claim.name for claim in run.key_claims()] == ["net:linf:3/255"]
-    judged = (RequirementResult("robust_accuracy(linf:9/255) >= 0.9", Verdict(Decision.FAIL, "no"), "net:linf:9/255"),)
+    judged = (
+        RequirementResult(
+            "robust_accuracy(linf:9/255) >= 0.9", Verdict(Decision.FAIL, "no"), "net:linf:9/255"
+        ),
+    )
     asked = record(AttackResult(()), claims, judged=judged)
     assert [claim.name for claim in RunResults.of((asked,)).key_claims()] == ["net:linf:9/255"]
     assert key_rows((asked,))[0].label == "FAIL"
@@ -87,7 +109,9 @@ def test_clean_accuracy_is_shown_where_there_is_nothing_else() -> None:
 
 def test_a_trivial_side_says_what_it_is() -> None:
     claim = accuracy("net:linf:4/255", "Robust accuracy, net", None, None)
-    one = key_rows((record(AttackResult(()), (replace(claim, bracket=replace(claim.bracket, baseline=None)),)),))[0]
+    one = key_rows(
+        (record(AttackResult(()), (replace(claim, bracket=replace(claim.bracket, baseline=None)),)),)
+    )[0]
     assert (one.lower, one.upper, one.baseline, one.label) == ("not certified", "not attacked", "", "")
 
 

@@ -21,12 +21,40 @@ numbers = st.one_of(st.floats(allow_nan=False, width=64), st.just(math.inf), st.
 tallies = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), min_size=1, max_size=3).map(
     lambda rows: ClassCounts(tuple(min(r, t) for r, t in rows), tuple(t for _, t in rows))
 )
-counts = st.tuples(st.integers(0, 50), st.integers(1, 50), st.floats(0, 0.1)).map(lambda v: CountEvidence(min(v[0], v[1]), v[1], v[2]))
-levels = st.lists(st.floats(0.5, 0.999), max_size=3, unique=True).map(lambda v: ConfidenceLevels(tuple(sorted(v)), tuple(1.0 for _ in v)))
-quantities = st.builds(Quantity, st.sampled_from(Metric), texts, texts, texts, st.one_of(st.none(), st.floats(0, 1)), texts, texts, texts)
+counts = st.tuples(st.integers(0, 50), st.integers(1, 50), st.floats(0, 0.1)).map(
+    lambda v: CountEvidence(min(v[0], v[1]), v[1], v[2])
+)
+levels = st.lists(st.floats(0.5, 0.999), max_size=3, unique=True).map(
+    lambda v: ConfidenceLevels(tuple(sorted(v)), tuple(1.0 for _ in v))
+)
+quantities = st.builds(
+    Quantity,
+    st.sampled_from(Metric),
+    texts,
+    texts,
+    texts,
+    st.one_of(st.none(), st.floats(0, 1)),
+    texts,
+    texts,
+    texts,
+)
 examples = st.lists(
-    st.tuples(st.integers(0, 9), st.integers(0, 3), st.integers(-1, 3), st.floats(0, 1), st.just(math.inf), st.booleans()), max_size=4
-).map(lambda rows: PerExample(*(tuple(column) for column in zip(*rows, strict=True))) if rows else PerExample((), (), (), (), (), ()))
+    st.tuples(
+        st.integers(0, 9),
+        st.integers(0, 3),
+        st.integers(-1, 3),
+        st.floats(0, 1),
+        st.just(math.inf),
+        st.booleans(),
+    ),
+    max_size=4,
+).map(
+    lambda rows: (
+        PerExample(*(tuple(column) for column in zip(*rows, strict=True)))
+        if rows
+        else PerExample((), (), (), (), (), ())
+    )
+)
 
 
 @st.composite
@@ -38,11 +66,21 @@ def brackets(draw: st.DrawFn) -> Bracket:
 
     def side(which: Side) -> Bound:
         return Bound(
-            of, which, draw(value), draw(st.sampled_from(Basis)), draw(evidence), draw(texts), tuple(draw(st.lists(texts, max_size=2)))
+            of,
+            which,
+            draw(value),
+            draw(st.sampled_from(Basis)),
+            draw(evidence),
+            draw(texts),
+            tuple(draw(st.lists(texts, max_size=2))),
         )
 
     return Bracket(
-        side(Side.LOWER), side(Side.UPPER), draw(st.one_of(st.none(), st.floats(0, 1))), draw(st.integers(0, 3)), draw(st.integers(0, 3))
+        side(Side.LOWER),
+        side(Side.UPPER),
+        draw(st.one_of(st.none(), st.floats(0, 1))),
+        draw(st.integers(0, 3)),
+        draw(st.integers(0, 3)),
     )
 
 

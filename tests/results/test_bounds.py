@@ -8,12 +8,29 @@ from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
 from quintain.core.errors import SettingError
-from quintain.results import Basis, Bound, Bracket, ConfidenceLevels, Consistency, CountEvidence, Quantity, Side
+from quintain.results import (
+    Basis,
+    Bound,
+    Bracket,
+    ConfidenceLevels,
+    Consistency,
+    CountEvidence,
+    Quantity,
+    Side,
+)
 from quintain.results.quantity import Metric
 from quintain.results.verdict import Decision
 
 ROBUST = Quantity(Metric.ROBUST_ACCURACY, "model", "data", "linf:4/255")
-EPSILON = Quantity(Metric.EPSILON, "plan", "data", delta=1e-5, adjacency="add/remove", privacy_unit="image", released="all iterates")
+EPSILON = Quantity(
+    Metric.EPSILON,
+    "plan",
+    "data",
+    delta=1e-5,
+    adjacency="add/remove",
+    privacy_unit="image",
+    released="all iterates",
+)
 
 
 def counted(side, hits, trials, basis=Basis.PROOF, alpha=0.0):
@@ -21,12 +38,18 @@ def counted(side, hits, trials, basis=Basis.PROOF, alpha=0.0):
 
 
 def accuracy(low, high, trials=624, **words):
-    return Bracket(counted(Side.LOWER, low, trials), counted(Side.UPPER, high, trials, Basis.WITNESS), **words)
+    return Bracket(
+        counted(Side.LOWER, low, trials), counted(Side.UPPER, high, trials, Basis.WITNESS), **words
+    )
 
 
 def audited(value, values=None):
     return Bound(
-        EPSILON, Side.LOWER, value, Basis.STATISTICAL, ConfidenceLevels((0.95, 0.99, 1 - 1e-6), values or (value, value * 0.9, value * 0.5))
+        EPSILON,
+        Side.LOWER,
+        value,
+        Basis.STATISTICAL,
+        ConfidenceLevels((0.95, 0.99, 1 - 1e-6), values or (value, value * 0.9, value * 0.5)),
     )
 
 
@@ -54,7 +77,13 @@ def test_a_level_that_was_not_worked_out_is_trivial():
 
 @pytest.mark.parametrize(
     ("asked", "answer"),
-    [(0.60, Decision.PASS), (0.65, Decision.PASS), (0.70, Decision.UNDECIDED), (0.75, Decision.UNDECIDED), (0.80, Decision.FAIL)],
+    [
+        (0.60, Decision.PASS),
+        (0.65, Decision.PASS),
+        (0.70, Decision.UNDECIDED),
+        (0.75, Decision.UNDECIDED),
+        (0.80, Decision.FAIL),
+    ],
 )
 def test_three_answers(asked, answer):
     verdict = accuracy(455, 461).at_least(asked)
@@ -64,7 +93,11 @@ def test_three_answers(asked, answer):
 
 def test_at_most_asks_the_other_way():
     bracket = Bracket(audited(0.9), accounted(3.0))
-    assert [bracket.at_most(v).decision for v in (3.0, 2.0, 0.5)] == [Decision.PASS, Decision.UNDECIDED, Decision.FAIL]
+    assert [bracket.at_most(v).decision for v in (3.0, 2.0, 0.5)] == [
+        Decision.PASS,
+        Decision.UNDECIDED,
+        Decision.FAIL,
+    ]
 
 
 def test_a_verdict_is_no_truth_value():
@@ -86,9 +119,15 @@ def test_crossing_proofs_and_witnesses_contradict():
 def test_a_crossing_that_chance_explains_is_suspect_and_one_that_it_does_not_contradicts():
     def smoothed(crossed):
         low = counted(Side.LOWER, 80, 100, Basis.STATISTICAL, 0.001)
-        return Bracket(low, counted(Side.UPPER, 90, 100, Basis.STATISTICAL, 0.001), num_contradictory=crossed).consistency
+        return Bracket(
+            low, counted(Side.UPPER, 90, 100, Basis.STATISTICAL, 0.001), num_contradictory=crossed
+        ).consistency
 
-    assert [smoothed(k) for k in (0, 1, 20)] == [Consistency.CONSISTENT, Consistency.SUSPECT, Consistency.CONTRADICTION]
+    assert [smoothed(k) for k in (0, 1, 20)] == [
+        Consistency.CONSISTENT,
+        Consistency.SUSPECT,
+        Consistency.CONTRADICTION,
+    ]
 
 
 def test_a_suspect_crossing_never_passes_and_may_fail():
@@ -144,7 +183,10 @@ def test_among_many_comparisons_more_is_needed():
 def test_lower_confidence_never_widens_a_bracket(trials, data):
     low = data.draw(st.integers(0, trials))
     high = data.draw(st.integers(low, trials))
-    (a, b), (c, d) = accuracy(low, high, trials).confidence_interval(0.9), accuracy(low, high, trials).confidence_interval(0.99)
+    (a, b), (c, d) = (
+        accuracy(low, high, trials).confidence_interval(0.9),
+        accuracy(low, high, trials).confidence_interval(0.99),
+    )
     assert c <= a <= low / trials <= high / trials <= b <= d
 
 
@@ -156,7 +198,9 @@ def test_false_verdicts_only_loosen(trials, alpha, data):
     assert doubtful.on_population(Side.UPPER, 0.95) >= exact.on_population(Side.UPPER, 0.95)
 
 
-@pytest.mark.parametrize("change", [{"data_hash": "other"}, {"threat": "linf:8/255"}, {"subject_hash": "other"}])
+@pytest.mark.parametrize(
+    "change", [{"data_hash": "other"}, {"threat": "linf:8/255"}, {"subject_hash": "other"}]
+)
 def test_bounds_on_two_quantities_do_not_meet(change):
     from dataclasses import replace
 
@@ -198,7 +242,9 @@ def test_an_impossible_chance_of_a_false_verdict_is_refused(alpha):
         CountEvidence(1, 2, alpha)
 
 
-@pytest.mark.parametrize("levels", [((0.99, 0.95), (1.0, 1.0)), ((0.95,), ()), ((0.95, 1.0), (1.0, 1.0)), ((math.nan,), (1.0,))])
+@pytest.mark.parametrize(
+    "levels", [((0.99, 0.95), (1.0, 1.0)), ((0.95,), ()), ((0.95, 1.0), (1.0, 1.0)), ((math.nan,), (1.0,))]
+)
 def test_impossible_levels_are_refused(levels):
     with pytest.raises(SettingError, match="rising confidences"):
         ConfidenceLevels(*levels)

@@ -44,7 +44,9 @@ def test_this_schema_still_loads_and_is_written_the_same_but_for_fields_added_si
 def kept(old, new):
     """Whether all of an older JSON value is in a newer one."""
     if isinstance(old, dict):
-        return isinstance(new, dict) and all(key in new and kept(value, new[key]) for key, value in old.items())
+        return isinstance(new, dict) and all(
+            key in new and kept(value, new[key]) for key, value in old.items()
+        )
     if isinstance(old, list):
         return isinstance(new, list) and len(old) == len(new) and all(map(kept, old, new))
     return old == new
@@ -52,7 +54,10 @@ def kept(old, new):
 
 def test_the_golden_records_hold_what_they_did():
     claims = load(GOLDEN / "schema-1-certify.json").claims
-    assert [claim.bracket.consistency for claim in claims] == [Consistency.CONSISTENT, Consistency.CONTRADICTION]
+    assert [claim.bracket.consistency for claim in claims] == [
+        Consistency.CONSISTENT,
+        Consistency.CONTRADICTION,
+    ]
     audit = load(GOLDEN / "schema-1-audit.json")
     assert audit.result.plan.epsilon == math.inf
     assert audit.claims[0].bracket.upper.value == math.inf
@@ -60,9 +65,17 @@ def test_the_golden_records_hold_what_they_did():
 
 def test_a_file_name_that_is_no_text_does_not_cost_the_record():
     record = load(GOLDEN / "schema-1-audit.json")
-    odd = replace(record, notes=("caf\udce9.npz", "é"), provenance=replace(record.provenance, command="quintain --data caf\udce9.npz"))
+    odd = replace(
+        record,
+        notes=("caf\udce9.npz", "é"),
+        provenance=replace(record.provenance, command="quintain --data caf\udce9.npz"),
+    )
     told = decode(encode(odd))
-    assert told == replace(odd, notes=("caf?.npz", "é"), provenance=replace(record.provenance, command="quintain --data caf?.npz"))
+    assert told == replace(
+        odd,
+        notes=("caf?.npz", "é"),
+        provenance=replace(record.provenance, command="quintain --data caf?.npz"),
+    )
 
 
 def test_a_half_written_file_is_named(tmp_path):
@@ -82,7 +95,10 @@ def test_other_json_is_no_record(data):
 
 def test_a_newer_schema_and_a_missing_field_are_told_apart():
     whole = (GOLDEN / "schema-1-audit.json").read_bytes()
-    with pytest.raises(RunFolderError, match=r"record is of schema 99; Quintain [\d.]+ reads schemas 1 to 2: use a newer Quintain"):
+    with pytest.raises(
+        RunFolderError,
+        match=r"record is of schema 99; Quintain [\d.]+ reads schemas 1 to 2: use a newer Quintain",
+    ):
         decode(whole.replace(b'"schema": 1', b'"schema": 99'))
     for schema in (b"0", b"-1", b"true", b'"1"', b"null", b"1.5", b"[1]"):
         with pytest.raises(RunFolderError, match=r"record has schema .*; expected a number from 1 to 2"):
@@ -106,7 +122,9 @@ def test_a_newer_schema_and_a_missing_field_are_told_apart():
 def test_values_that_cannot_be_are_told_with_the_file(sound, damaged, told):
     whole = (GOLDEN / "schema-1-certify.json").read_bytes()
     assert sound in whole
-    with pytest.raises(RunFolderError, match=f"result.json holds what cannot be: .*{told}.*run the step again"):
+    with pytest.raises(
+        RunFolderError, match=f"result.json holds what cannot be: .*{told}.*run the step again"
+    ):
         decode(whole.replace(sound, damaged, 1), source="result.json")
 
 
@@ -131,7 +149,10 @@ def test_an_unknown_key_is_refused_wherever_it_stands(schema, kind):
         for key in path:
             here = here[key]
         here["tempo"] = 1
-        with pytest.raises(RunFolderError, match=r"r\.json holds what this Quintain does not know: \S*tempo is no known key; expected \w+"):
+        with pytest.raises(
+            RunFolderError,
+            match=r"r\.json holds what this Quintain does not know: \S*tempo is no known key; expected \w+",
+        ):
             decode(json.dumps(document).encode(), source="r.json")
 
 
@@ -149,7 +170,10 @@ def test_a_result_of_an_unknown_kind_is_refused_and_its_values_are_not_dropped(n
 
 def test_evidence_of_an_unknown_kind_is_refused():
     whole = (GOLDEN / "schema-2-certify.json").read_bytes()
-    with pytest.raises(RunFolderError, match=r"claims\.0\.bracket\.lower\.evidence\.kind is 'counts'; expected counted, levels"):
+    with pytest.raises(
+        RunFolderError,
+        match=r"claims\.0\.bracket\.lower\.evidence\.kind is 'counts'; expected counted, levels",
+    ):
         decode(whole.replace(b'"kind": "counted"', b'"kind": "counts"', 1))
 
 
@@ -158,8 +182,9 @@ def test_an_unknown_key_says_where_it_stands_what_is_known_there_and_what_to_do(
     with pytest.raises(RunFolderError) as caught:
         decode(whole.replace(b'"primary": true', b'"delivered": true', 1), source="result.json")
     assert str(caught.value) == (
-        "result.json holds what this Quintain does not know: claims.0.delivered is no known key; expected name, title, model, bracket, "
-        "primary, lower_counts, upper_counts; use the Quintain that wrote it, or delete it and run the step again"
+        "result.json holds what this Quintain does not know: claims.0.delivered is no known key; expected "
+        "name, title, model, bracket, primary, lower_counts, upper_counts; use the Quintain that wrote it, "
+        "or delete it and run the step again"
     )
 
 

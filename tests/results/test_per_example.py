@@ -51,9 +51,17 @@ def test_no_examples_cross_here_and_one_does_from_the_size_that_breaks_what_was_
 
 @pytest.mark.parametrize(
     ("predicted", "safe", "failed", "crosses"),
-    [(1, 0.05, False, True), (1, 0.0, False, False), (-1, 0.05, False, False), (1, 0.05, True, False), (0, 0.05, False, False)],
+    [
+        (1, 0.05, False, True),
+        (1, 0.0, False, False),
+        (-1, 0.05, False, False),
+        (1, 0.05, True, False),
+        (0, 0.05, False, False),
+    ],
 )
-def test_a_proved_radius_with_another_answer_than_the_label_crosses_at_every_size(predicted, safe, failed, crosses):
+def test_a_proved_radius_with_another_answer_than_the_label_crosses_at_every_size(
+    predicted, safe, failed, crosses
+):
     broken = 0.0 if predicted else INF
     one = PerExample((7,), (0,), (predicted,), (safe,), (broken,), (failed,))
     assert all(one.contradictory_ids(eps) == ((7,) if crosses else ()) for eps in (0.0, 0.01, 1.0))
@@ -63,7 +71,9 @@ radius = st.one_of(st.just(0.0), st.just(INF), st.floats(0, 1))
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1), st.floats(0, 1), radius), min_size=1, max_size=20),
+    st.lists(
+        st.tuples(st.integers(0, 1), st.integers(0, 1), st.floats(0, 1), radius), min_size=1, max_size=20
+    ),
     st.floats(0, 1),
     st.floats(0, 1),
 )

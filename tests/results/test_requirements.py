@@ -51,7 +51,10 @@ def test_a_threat_of_any_form_is_read_whole(threat):
     asked = Requirement.parse(f"robust_accuracy({threat}, model=plain, scope=sample) >= 0.5")
     assert (asked.threat, asked.model, asked.scope) == (threat, "plain", "sample")
     assert (
-        decide(Requirement.parse(f"robust_accuracy({threat}) >= 0.75"), [claim(800, 810, threat=threat)]).verdict.decision is Decision.PASS
+        decide(
+            Requirement.parse(f"robust_accuracy({threat}) >= 0.75"), [claim(800, 810, threat=threat)]
+        ).verdict.decision
+        is Decision.PASS
     )
 
 
@@ -74,7 +77,12 @@ def test_what_cannot_be_read_is_refused_with_an_example(text, told):
 
 
 @pytest.mark.parametrize(
-    "text", ["robust_acuracy(linf:4/255) >= 0.7", "epsilon(dleta=1e-5) <= 3", "robust_accuracy(l0:5, modle=plain) >= 0.7"]
+    "text",
+    [
+        "robust_acuracy(linf:4/255) >= 0.7",
+        "epsilon(dleta=1e-5) <= 3",
+        "robust_accuracy(l0:5, modle=plain) >= 0.7",
+    ],
 )
 def test_unknown_words_suggest_the_nearest(text):
     with pytest.raises(UnknownNameError, match="Did you mean"):
@@ -102,7 +110,11 @@ def test_the_gate(text, answer, code):
 def private(epsilon, delta):
     of = Quantity(Metric.EPSILON, "plan", "data", delta=delta)
     return Claim(
-        f"epsilon:{delta}", "Privacy", "private", Bracket(Bound.trivial(of, Side.LOWER), Bound(of, Side.UPPER, epsilon, Basis.PROOF)), True
+        f"epsilon:{delta}",
+        "Privacy",
+        "private",
+        Bracket(Bound.trivial(of, Side.LOWER), Bound(of, Side.UPPER, epsilon, Basis.PROOF)),
+        True,
     )
 
 
@@ -137,7 +149,10 @@ def test_a_contradiction_is_worse_than_anything_else():
 def test_a_suspect_crossing_leaves_a_requirement_open():
     bracket = CLAIMS[1].bracket
     votes = replace(bracket.lower, basis=Basis.STATISTICAL, evidence=CountEvidence(800, 1000, 0.001))
-    sides = [replace(CLAIMS[1], bracket=replace(bracket, lower=votes, num_contradictory=crossed)) for crossed in (0, 1)]
+    sides = [
+        replace(CLAIMS[1], bracket=replace(bracket, lower=votes, num_contradictory=crossed))
+        for crossed in (0, 1)
+    ]
     judged = [decide(Requirement.parse("robust_accuracy(linf:4/255) >= 0.75"), [one]) for one in sides]
     assert [one.verdict.decision for one in judged] == [Decision.PASS, Decision.UNDECIDED]
     assert exit_code(judged[1:], sides[1:]) == ExitCode.UNDECIDED
@@ -149,7 +164,11 @@ def test_a_suspect_crossing_leaves_a_requirement_open():
         ("linf:4/255", "linf:4/255", True),
         ("linf:1/5", "linf:0.2", True),
         ("colour:hue=0.1", "color:hue=0.1", True),
-        ("compose:projection:0.2+patch:area=5%,place=0x1", "compose:light:0.2+patch:area=5%,position=0x1", True),
+        (
+            "compose:projection:0.2+patch:area=5%,place=0x1",
+            "compose:light:0.2+patch:area=5%,position=0x1",
+            True,
+        ),
         ("linf: 8/510", "Linf:4/255", True),
         ("linf:4/255", "l2:4/255", False),
         ("linf:4/255", "linf:0.0157", False),

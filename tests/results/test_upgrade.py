@@ -1,6 +1,7 @@
 """Records of schema 1 load with every value where it belongs.
 
-The files ``schema-1-every-field-*`` were written by the last version of schema 1, each field with a value of its own.
+The files ``schema-1-every-field-*`` were written by the last version of schema 1, each field with a value of
+its own.
 """
 
 import json
@@ -44,7 +45,9 @@ def renames():
     return rows
 
 
-@pytest.mark.parametrize("path", [path for path in OLD if "every-field" in path.name], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [path for path in OLD if "every-field" in path.name], ids=lambda path: path.name
+)
 def test_no_value_is_lost_or_moved_and_none_is_a_default(path):
     old, new = both(path)
     assert [value for _, value in old[1:]] == [value for _, value in new[1:]]
@@ -52,7 +55,9 @@ def test_no_value_is_lost_or_moved_and_none_is_a_default(path):
     assert len(path.read_text().splitlines()) > 80
 
 
-@pytest.mark.parametrize("path", [path for path in OLD if "every-field" not in path.name], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [path for path in OLD if "every-field" not in path.name], ids=lambda path: path.name
+)
 def test_a_record_from_before_the_last_fields_keeps_each_value_and_their_order(path):
     old, new = both(path)
     left = iter(value for _, value in new[1:])
@@ -88,9 +93,24 @@ def test_the_table_names_each_object_with_its_renamed_keys():
 @by_name
 def test_subjects_hashes_and_threats_are_the_same_strings(path):
     old, new = both(path)
-    hashes = {"subject", "model_hash", "subject_hash", "data_hash", "data", "threat", "sha256", "method", "kind", "accountant"}
+    hashes = {
+        "subject",
+        "model_hash",
+        "subject_hash",
+        "data_hash",
+        "data",
+        "threat",
+        "sha256",
+        "method",
+        "kind",
+        "accountant",
+    }
     before = sorted(str(value) for keys, value in old if keys[-1] in hashes)
-    after = sorted(str(value) for keys, value in new if keys[-1] in hashes | {"metric"} and keys != ("provenance", "data", "hash"))
+    after = sorted(
+        str(value)
+        for keys, value in new
+        if keys[-1] in hashes | {"metric"} and keys != ("provenance", "data", "hash")
+    )
     assert before == after
 
 
@@ -121,11 +141,17 @@ def old_claim(**words):
     ("words", "told"),
     [
         ({"primary": False}, r"claims\.0\.primary is no key of schema 1, where it is called 'delivered'"),
-        ({"deliverd": True}, r"claims\.0\.deliverd is no known key; expected name, title, model, bracket, primary"),
+        (
+            {"deliverd": True},
+            r"claims\.0\.deliverd is no known key; expected name, title, model, bracket, primary",
+        ),
     ],
 )
 def test_a_key_that_schema_1_did_not_have_is_refused_and_never_wins_over_the_old_one(words, told):
-    with pytest.raises(RunFolderError, match=f"old.json holds what this Quintain does not know: {told}.*use the Quintain that wrote it"):
+    with pytest.raises(
+        RunFolderError,
+        match=f"old.json holds what this Quintain does not know: {told}.*use the Quintain that wrote it",
+    ):
         decode(old_claim(**words), source="old.json")
 
 

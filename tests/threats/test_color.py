@@ -42,7 +42,9 @@ def test_hue_needs_three_channels() -> None:
         Color(0.1, hue=0.1).identity(X[:, :1])
 
 
-@pytest.mark.parametrize("token", ["color:brightness=0", "color:hue=0.6", "color:contrast=2", "color:gamma=2", "color:", "color"])
+@pytest.mark.parametrize(
+    "token", ["color:brightness=0", "color:hue=0.6", "color:contrast=2", "color:gamma=2", "color:", "color"]
+)
 def test_wrong_tokens_are_refused(token: str) -> None:
     with pytest.raises(SettingError, match=r"expected|has no size"):
         parse(token)

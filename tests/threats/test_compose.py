@@ -34,9 +34,15 @@ def test_equal_parts_draw_apart() -> None:
     ("threat", "token"),
     [
         (Compose(LIGHT, Patch(0.05)), "compose:color:brightness=0.2+patch:area=5%"),
-        (Compose(Negative(), Spatial(15, 3), LIGHT), "compose:negative+spatial:rotate=15,shift=3+color:brightness=0.2"),
+        (
+            Compose(Negative(), Spatial(15, 3), LIGHT),
+            "compose:negative+spatial:rotate=15,shift=3+color:brightness=0.2",
+        ),
         (Compose(ProjectedLight(1e-5), LIGHT), "compose:light:1e-05+color:brightness=0.2"),
-        (Compose(Color(0.2, low=-1), Negative(-1)), "compose:color:brightness=0.2[-1.0,1.0]+negative:[-1.0,1.0]"),
+        (
+            Compose(Color(0.2, low=-1), Negative(-1)),
+            "compose:color:brightness=0.2[-1.0,1.0]+negative:[-1.0,1.0]",
+        ),
     ],
 )
 def test_tokens_are_written_and_read(threat: Compose, token: str) -> None:

@@ -31,7 +31,9 @@ def test_projection_against_every_choice_of_pixels(eps: int, channels: int, seed
     point = ball.project(z, x)
     assert contains(ball, point, x).all()
     for row in range(3):
-        assert (point[row] - z[row]).norm().item() <= nearest_by_choices(ball, z[row], x[row]) * (1 + 1e-9) + 1e-12
+        assert (point[row] - z[row]).norm().item() <= nearest_by_choices(ball, z[row], x[row]) * (
+            1 + 1e-9
+        ) + 1e-12
 
 
 def test_what_a_pixel_gains_inside_the_box_decides_and_not_how_far_it_was_asked_to_move() -> None:

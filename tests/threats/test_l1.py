@@ -15,7 +15,9 @@ CORNERS = {"low": 0, "high": 0, "still": 0, "up": 1, "down": -1}
 
 
 def nearest_by_faces(ball: L1, z: np.ndarray, x: np.ndarray) -> float:
-    """Distance to the nearest allowed point: each coordinate low, high, unchanged, or free above or below ``x``."""
+    """Distance to the nearest allowed point: each coordinate low, high, unchanged, or free above or below
+    ``x``.
+    """
     best = math.inf
     for face in itertools.product(CORNERS, repeat=len(x)):
         sign = np.array([CORNERS[side] for side in face])
@@ -32,25 +34,41 @@ def nearest_by_faces(ball: L1, z: np.ndarray, x: np.ndarray) -> float:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 4), st.integers(0, 2**20), st.sampled_from([0.01, 0.2, 0.7, 1.5, 3.0]), st.sampled_from([0.05, 0.5, 3.0, 1e4]))
+@given(
+    st.integers(1, 4),
+    st.integers(0, 2**20),
+    st.sampled_from([0.01, 0.2, 0.7, 1.5, 3.0]),
+    st.sampled_from([0.05, 0.5, 3.0, 1e4]),
+)
 def test_projection_against_every_face(features: int, seed: int, eps: float, reach: float) -> None:
     ball = L1(eps)
     x = inputs(4, features, seed=seed)
     z = x + reach * torch.randn(x.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     distance = torch.linalg.vector_norm(ball.project(z, x) - z, dim=1)
     for row in range(4):
-        assert distance[row].item() <= nearest_by_faces(ball, z[row].numpy(), x[row].numpy()) * (1 + 1e-6) + 1e-12
+        assert (
+            distance[row].item()
+            <= nearest_by_faces(ball, z[row].numpy(), x[row].numpy()) * (1 + 1e-6) + 1e-12
+        )
 
 
 def by_sorting(ball: L1, z: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """The projection of one point (d,), by trying the level between each two of the sorted places where a coordinate starts or stops."""
+    """The projection of one point (d,), by trying the level between each two of the sorted places where a
+    coordinate starts or stops.
+    """
     change = z - x
     cap = torch.where(change > 0, ball.high - x, x - ball.low)
     ends = torch.cat([change.abs(), change.abs() - cap, torch.zeros(1)]).clamp(min=0).sort().values
     for low, high in itertools.pairwise(ends.tolist()):
-        total = [torch.minimum((change.abs() - level).clamp(min=0), cap).sum().item() for level in (low, high)]
+        total = [
+            torch.minimum((change.abs() - level).clamp(min=0), cap).sum().item() for level in (low, high)
+        ]
         if total[1] <= ball.eps <= total[0]:
-            level = low if total[0] == total[1] else low + (high - low) * (total[0] - ball.eps) / (total[0] - total[1])
+            level = (
+                low
+                if total[0] == total[1]
+                else low + (high - low) * (total[0] - ball.eps) / (total[0] - total[1])
+            )
             return x + change.sign() * torch.minimum((change.abs() - level).clamp(min=0), cap)
     return z.clamp(ball.low, ball.high)
 
@@ -127,7 +145,10 @@ def test_huge_and_broken_points_stay_inside() -> None:
 
 def test_a_step_moves_the_steepest_coordinate_and_the_first_of_equals() -> None:
     gradient = torch.tensor([[[1.0, -3.0], [3.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
-    assert L1(2).steepest_step(gradient, 0.5).tolist() == [[[0.0, -0.5], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]]
+    assert L1(2).steepest_step(gradient, 0.5).tolist() == [
+        [[0.0, -0.5], [0.0, 0.0]],
+        [[0.0, 0.0], [0.0, 0.0]],
+    ]
 
 
 def test_samples_fill_the_ball_evenly() -> None:

@@ -15,7 +15,9 @@ pytestmark = pytest.mark.rounding
 
 
 def nearest_by_faces(ball: L2, z: np.ndarray, x: np.ndarray) -> float:
-    """Distance to the nearest allowed point: each coordinate low, high or free, the free ones on the ball or inside it."""
+    """Distance to the nearest allowed point: each coordinate low, high or free, the free ones on the ball or
+    inside it.
+    """
     best = math.inf
     for face in itertools.product((ball.low, ball.high, None), repeat=len(x)):
         free = np.array([side is None for side in face])
@@ -32,14 +34,22 @@ def nearest_by_faces(ball: L2, z: np.ndarray, x: np.ndarray) -> float:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 4), st.integers(0, 2**20), st.sampled_from([0.01, 0.1, 0.4, 0.9, 1.5]), st.sampled_from([0.05, 0.5, 3.0, 1e4]))
+@given(
+    st.integers(1, 4),
+    st.integers(0, 2**20),
+    st.sampled_from([0.01, 0.1, 0.4, 0.9, 1.5]),
+    st.sampled_from([0.05, 0.5, 3.0, 1e4]),
+)
 def test_projection_against_every_face(features: int, seed: int, eps: float, reach: float) -> None:
     ball = L2(eps)
     x = inputs(4, features, seed=seed)
     z = x + reach * torch.randn(x.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     distance = torch.linalg.vector_norm(ball.project(z, x) - z, dim=1)
     for row in range(4):
-        assert distance[row].item() <= nearest_by_faces(ball, z[row].numpy(), x[row].numpy()) * (1 + 1e-6) + 1e-12
+        assert (
+            distance[row].item()
+            <= nearest_by_faces(ball, z[row].numpy(), x[row].numpy()) * (1 + 1e-6) + 1e-12
+        )
 
 
 def test_a_worked_projection_with_one_coordinate_at_the_wall() -> None:

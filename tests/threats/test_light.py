@@ -35,12 +35,16 @@ def test_the_two_forms() -> None:
     x = torch.tensor([0.0, 0.25, 0.5, 1.0]).view(1, 1, 2, 2)
     full = torch.ones(1, 4)
     assert torch.allclose(ProjectedLight(0.5).render(x, full).flatten(), torch.tensor([0.5, 0.75, 1.0, 1.0]))
-    assert torch.allclose(ProjectedLight(0.5, "albedo").render(x, full).flatten(), torch.tensor([0.0, 0.375, 0.75, 1.0]))
+    assert torch.allclose(
+        ProjectedLight(0.5, "albedo").render(x, full).flatten(), torch.tensor([0.0, 0.375, 0.75, 1.0])
+    )
 
 
 def test_black_does_not_light_up_in_any_box() -> None:
     x = torch.tensor([-1.0, 0.0]).view(1, 1, 1, 2)
-    assert torch.equal(ProjectedLight(0.5, "albedo", -1, 1).render(x, torch.ones(1, 2)).flatten(), torch.tensor([-1.0, 0.5]))
+    assert torch.equal(
+        ProjectedLight(0.5, "albedo", -1, 1).render(x, torch.ones(1, 2)).flatten(), torch.tensor([-1.0, 0.5])
+    )
 
 
 @pytest.mark.parametrize(

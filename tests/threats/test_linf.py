@@ -15,7 +15,10 @@ from quintain.threats import ExampleRNG, Linf, contains
 def test_levels_instead_of_units_are_recognized(eps: float) -> None:
     with pytest.raises(SettingError) as error:
         Linf(eps)
-    assert str(error.value) == "eps = 8 is wider than the data box [0, 1]; images here are in [0, 1]. Did you mean 8/255?"
+    assert (
+        str(error.value)
+        == "eps = 8 is wider than the data box [0, 1]; images here are in [0, 1]. Did you mean 8/255?"
+    )
 
 
 @pytest.mark.parametrize("eps", [-0.1, math.nan, math.inf, -math.inf, 1.5, "8/255", None])
@@ -42,7 +45,9 @@ def test_it_is_a_value() -> None:
 def test_a_worked_projection() -> None:
     x = torch.tensor([[0.5, 0.0, 1.0, 0.9]], dtype=torch.float64)
     z = torch.tensor([[0.9, -1.0, 0.5, 2.0]], dtype=torch.float64)
-    assert torch.allclose(Linf(0.25).project(z, x), torch.tensor([[0.75, 0.0, 0.75, 1.0]], dtype=torch.float64))
+    assert torch.allclose(
+        Linf(0.25).project(z, x), torch.tensor([[0.75, 0.0, 0.75, 1.0]], dtype=torch.float64)
+    )
     assert Linf(0.25).measure(z, x).tolist() == [1.1]
 
 

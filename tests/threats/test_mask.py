@@ -22,7 +22,9 @@ def corner(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize("name", sorted(SHAPES))
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (2, 3), (4, 4), (10, 6), (28, 28), (64, 48), (224, 224)])
-def test_shapes_are_drawn_at_any_size_and_are_the_same_from_both_sides(name: str, size: tuple[int, int]) -> None:
+def test_shapes_are_drawn_at_any_size_and_are_the_same_from_both_sides(
+    name: str, size: tuple[int, int]
+) -> None:
     drawn = shape_mask(name, *size)
     assert drawn.shape == size
     assert drawn.dtype == torch.bool

@@ -13,20 +13,35 @@ SCENE = torch.linspace(0, 1, 2 * 3 * 8 * 10).view(2, 3, 8, 10)
 def stuck(threat: Patch, x: torch.Tensor, place: tuple[float, float], value: float = 0.5) -> torch.Tensor:
     sticker = threat.unpack(threat.sample(x, ExampleRNG(0, torch.arange(len(x)))), x)
     places = torch.tensor([place], dtype=x.dtype).expand(len(x), 2)
-    return threat.render(x, threat.pack(PatchParams(torch.full_like(sticker.pixels, value), places, sticker.present)))
+    return threat.render(
+        x, threat.pack(PatchParams(torch.full_like(sticker.pixels, value), places, sticker.present))
+    )
 
 
 @pytest.mark.parametrize(
     ("area", "size", "side"),
-    [(0.05, (224, 224), 50), (0.008, (224, 224), 20), (0.05, (28, 28), 6), (1e-9, (28, 28), 1), (1, (28, 28), 28), (1, (8, 10), 8)],
+    [
+        (0.05, (224, 224), 50),
+        (0.008, (224, 224), 20),
+        (0.05, (28, 28), 6),
+        (1e-9, (28, 28), 1),
+        (1, (28, 28), 28),
+        (1, (8, 10), 8),
+    ],
 )
-def test_the_side_is_that_of_the_area_and_at_least_a_pixel(area: float, size: tuple[int, int], side: int) -> None:
+def test_the_side_is_that_of_the_area_and_at_least_a_pixel(
+    area: float, size: tuple[int, int], side: int
+) -> None:
     assert Patch(area).patch_size(torch.empty(1, 3, *size)) == (side, side)
     assert side**2 <= max(1, area * size[0] * size[1])
 
 
-@pytest.mark.parametrize(("place", "corner"), [((0, 0), (0, 0)), ((1, 1), (5, 7)), ((0.5, 0.5), (3, 4)), ((0, 1), (0, 7))])
-def test_a_sticker_covers_its_square_and_nothing_else(place: tuple[float, float], corner: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("place", "corner"), [((0, 0), (0, 0)), ((1, 1), (5, 7)), ((0.5, 0.5), (3, 4)), ((0, 1), (0, 7))]
+)
+def test_a_sticker_covers_its_square_and_nothing_else(
+    place: tuple[float, float], corner: tuple[int, int]
+) -> None:
     image = stuck(Patch(0.12, place), SCENE, place, 0.25)
     under = torch.zeros(8, 10, dtype=torch.bool)
     under[corner[0] : corner[0] + 3, corner[1] : corner[1] + 3] = True
@@ -46,7 +61,9 @@ def test_every_place_is_reached_by_its_number_and_all_are_as_likely() -> None:
     corners = torch.cartesian_prod(torch.arange(6), torch.arange(8))
     assert torch.equal(threat.top_left(threat.position_of(corners, x), x), corners)
     many = SCENE[:1].expand(4000, -1, -1, -1)
-    drawn = threat.top_left(threat.unpack(threat.sample(many, ExampleRNG(0, torch.arange(4000))), many).position, x)
+    drawn = threat.top_left(
+        threat.unpack(threat.sample(many, ExampleRNG(0, torch.arange(4000))), many).position, x
+    )
     counts = torch.bincount(drawn[:, 0] * 8 + drawn[:, 1], minlength=48)
     assert ((counts - 4000 / 48).square() * 48 / 4000).sum() < 90
 

@@ -55,7 +55,9 @@ def test_shape_and_type_are_those_asked_for(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize(("law", "reference"), [("uniform", "uniform"), ("normal", "norm")])
 @pytest.mark.parametrize("shape", [(4000, 5), (5, 4000)])
-def test_the_laws_are_right_along_and_across_examples(law: str, reference: str, shape: tuple[int, int]) -> None:
+def test_the_laws_are_right_along_and_across_examples(
+    law: str, reference: str, shape: tuple[int, int]
+) -> None:
     drawn = getattr(ExampleRNG(0, torch.arange(shape[0])), law)(torch.empty(shape))
     assert stats.kstest(drawn.flatten().numpy(), reference).pvalue > 1e-4
     assert abs(torch.corrcoef(drawn if shape[0] == 5 else drawn.T)[0, 1].item()) < 0.08

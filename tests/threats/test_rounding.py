@@ -32,5 +32,11 @@ def test_the_box_is_rounded_inwards_and_no_further(dtype: torch.dtype, box: tupl
     low, high = representable_box(*box, dtype)
     assert low >= box[0]
     assert high <= box[1]
-    assert torch.nextafter(torch.tensor([low], dtype=dtype), torch.tensor([-9.0], dtype=dtype)).double().item() < box[0]
-    assert torch.nextafter(torch.tensor([high], dtype=dtype), torch.tensor([9.0], dtype=dtype)).double().item() > box[1]
+    assert (
+        torch.nextafter(torch.tensor([low], dtype=dtype), torch.tensor([-9.0], dtype=dtype)).double().item()
+        < box[0]
+    )
+    assert (
+        torch.nextafter(torch.tensor([high], dtype=dtype), torch.tensor([9.0], dtype=dtype)).double().item()
+        > box[1]
+    )

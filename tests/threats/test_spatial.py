@@ -30,13 +30,21 @@ def test_whole_pixels_are_shifted_bit_for_bit(fill, down: int, right: int) -> No
 
 @pytest.mark.parametrize("quarters", [1, 2, -1])
 def test_quarter_turns_go_counterclockwise(quarters: int) -> None:
-    assert torch.allclose(moved(Spatial(rotate=180), quarters / 2), torch.rot90(X, quarters, (2, 3)), atol=1e-12)
+    assert torch.allclose(
+        moved(Spatial(rotate=180), quarters / 2), torch.rot90(X, quarters, (2, 3)), atol=1e-12
+    )
 
 
 def test_a_turn_is_that_of_an_affine_grid() -> None:
     x = torch.rand(1, 1, 12, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     angle = math.radians(20)
-    matrix = torch.tensor([[[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0]]], dtype=torch.float64) / 1.25
+    matrix = (
+        torch.tensor(
+            [[[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0]]],
+            dtype=torch.float64,
+        )
+        / 1.25
+    )
     grid = F.affine_grid(matrix, [1, 1, 12, 12], align_corners=False)
     expected = F.grid_sample(x, grid, align_corners=False)
     assert torch.allclose(moved(Spatial(rotate=20, scale=0.25), 1.0, 1.0, x=x), expected, atol=1e-12)
@@ -64,7 +72,12 @@ def test_black_is_the_low_side_of_the_box() -> None:
 
 
 def test_splitting_and_joining_are_inverse() -> None:
-    for threat in (Spatial(rotate=5), Spatial(shift=1, scale=0.1), Spatial(5, 1, 0.1, 2.0), Spatial(scale=0.5, flow=1)):
+    for threat in (
+        Spatial(rotate=5),
+        Spatial(shift=1, scale=0.1),
+        Spatial(5, 1, 0.1, 2.0),
+        Spatial(scale=0.5, flow=1),
+    ):
         params = threat.sample(X, ExampleRNG(0, torch.arange(3)))
         assert torch.equal(threat.pack(threat.unpack(params, X)), params)
 

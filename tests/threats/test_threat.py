@@ -55,7 +55,10 @@ def test_good_and_empty_inputs_are_accepted() -> None:
         ("colour:brightness=0.2", "color:brightness=0.2"),
         ("projection:0.3,form=albedo", "light:0.3,form=albedo"),
         ("patch:area=5%,place=0.5x0.5", "patch:area=5%,position=0.5x0.5"),
-        ("compose:colour:hue=0.1+patch:area=5%,place=0x1", "compose:color:hue=0.1+patch:area=5%,position=0x1"),
+        (
+            "compose:colour:hue=0.1+patch:area=5%,place=0x1",
+            "compose:color:hue=0.1+patch:area=5%,position=0x1",
+        ),
     ],
 )
 def test_the_words_of_earlier_versions_are_still_read(old: str, now: str) -> None:

@@ -49,7 +49,9 @@ def test_a_missing_size_is_asked_for(text: str) -> None:
         parse(text)
 
 
-@pytest.mark.parametrize("text", ["linf:eight", "linf:8/0", "linf:8//255", "linf:0.1[0]", "linf:0.1[0,1", "linf:0.1[a,1]"])
+@pytest.mark.parametrize(
+    "text", ["linf:eight", "linf:8/0", "linf:8//255", "linf:0.1[0]", "linf:0.1[0,1", "linf:0.1[a,1]"]
+)
 def test_a_size_that_is_no_number_is_refused(text: str) -> None:
     with pytest.raises(SettingError, match="expected"):
         parse(text)

@@ -13,17 +13,24 @@ WHOLE = torch.ones(2, 1, 5, 5, dtype=torch.float64)
 
 def where(rows: float, columns: float, **options: float) -> Tensor:
     return similarity(
-        *(torch.full((2,), value, dtype=torch.float64) for value in (options.get("angle", 0.0), options.get("size", 1.0), rows, columns))
+        *(
+            torch.full((2,), value, dtype=torch.float64)
+            for value in (options.get("angle", 0.0), options.get("size", 1.0), rows, columns)
+        )
     )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (7, 28), (32, 33), (100, 3)])
 @pytest.mark.parametrize("fill", [None, 0.0, -1.0])
-def test_unmoved_pixels_come_back_bit_for_bit(dtype: torch.dtype, size: tuple[int, int], fill: float | None) -> None:
+def test_unmoved_pixels_come_back_bit_for_bit(
+    dtype: torch.dtype, size: tuple[int, int], fill: float | None
+) -> None:
     image = torch.rand(2, 2, *size, generator=torch.Generator().manual_seed(2)).to(dtype)
     rows, columns = torch.meshgrid(torch.arange(size[0]), torch.arange(size[1]), indexing="ij")
-    assert torch.equal(resample(image, *(part.expand(2, -1, -1).float() for part in (rows, columns)), fill), image)
+    assert torch.equal(
+        resample(image, *(part.expand(2, -1, -1).float() for part in (rows, columns)), fill), image
+    )
 
 
 def test_between_pixels_is_bilinear_and_around_them_is_the_fill() -> None:
@@ -56,7 +63,10 @@ def test_a_transparent_sticker_changes_nothing_and_half_of_one_blends() -> None:
 
 @pytest.mark.parametrize(("angle", "size"), [(0.0, 0.5), (0.4, 1.0), (1.0, 1.6), (0.2, 0.75)])
 def test_the_area_is_that_of_the_sticker_at_any_angle_and_size(angle: float, size: float) -> None:
-    dark, white = torch.zeros(1, 1, 40, 40, dtype=torch.float64), torch.ones(1, 1, 12, 12, dtype=torch.float64)
+    dark, white = (
+        torch.zeros(1, 1, 40, 40, dtype=torch.float64),
+        torch.ones(1, 1, 12, 12, dtype=torch.float64),
+    )
     covered = composite(dark, white, white, where(0.3, -0.2, angle=angle, size=size)[:1], supersample=4).sum()
     assert covered == pytest.approx(144 * size**2, rel=0.04)
 
@@ -75,7 +85,9 @@ def test_a_homography_carries_the_corners() -> None:
 
 
 def test_a_flat_view_in_perspective_is_the_plain_one() -> None:
-    corners = torch.tensor([[-2.5, -2.5], [-2.5, 2.5], [2.5, 2.5], [2.5, -2.5]], dtype=torch.float64).expand(2, 4, 2)
+    corners = torch.tensor([[-2.5, -2.5], [-2.5, 2.5], [2.5, 2.5], [2.5, -2.5]], dtype=torch.float64).expand(
+        2, 4, 2
+    )
     assert torch.allclose(homography(corners, 5, 5), where(0, 0), atol=1e-12)
 
 

@@ -24,7 +24,10 @@ RECIPES = [
 def blobs(count=90):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, count)
-    return from_arrays(np.clip(0.3 + 0.4 * labels[:, None] + 0.1 * rng.normal(size=(count, 6)), 0, 1).astype(np.float32), labels)
+    return from_arrays(
+        np.clip(0.3 + 0.4 * labels[:, None] + 0.1 * rng.normal(size=(count, 6)), 0, 1).astype(np.float32),
+        labels,
+    )
 
 
 def net():
@@ -64,7 +67,9 @@ def test_it_learns_and_leaves_the_net_in_evaluation_mode():
 
 
 @pytest.mark.parametrize(
-    ("recipe", "steps"), [*((RECIPES[0], steps) for steps in (1, 7, 12, 17)), *((one, 7) for one in RECIPES[1:])], ids=str
+    ("recipe", "steps"),
+    [*((RECIPES[0], steps) for steps in (1, 7, 12, 17)), *((one, 7) for one in RECIPES[1:])],
+    ids=str,
 )
 def test_a_run_that_was_cut_off_ends_where_an_unbroken_one_does(tmp_path, recipe, steps):
     whole, broken, data = net(), net(), blobs()
@@ -98,7 +103,9 @@ def test_the_global_generator_is_left_as_it_was():
 
 def test_no_generator_of_another_device_is_seeded(monkeypatch):
     model = net()
-    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("the generators of all GPUs were seeded"))
+    monkeypatch.setattr(
+        torch.cuda, "manual_seed_all", lambda seed: pytest.fail("the generators of all GPUs were seeded")
+    )
     fit(model, blobs(), Recipe(1, batch_size=16))
     assert torch.isfinite(weights(model)).all()
 
@@ -186,11 +193,22 @@ def test_an_objective_sees_where_it_stands():
 
         def __call__(self, net, x, y, context):
             assert net.training
-            seen.append((context.step, context.total_steps, context.epoch, context.total_epochs, context.seed, len(context.ids)))
+            seen.append(
+                (
+                    context.step,
+                    context.total_steps,
+                    context.epoch,
+                    context.total_epochs,
+                    context.seed,
+                    len(context.ids),
+                )
+            )
             return nn.functional.cross_entropy(net(x), y)
 
     fit(net(), blobs(), Recipe(2, batch_size=40), objective=Watching(), progress=no_progress)
-    assert [(step, steps, epoch, epochs) for step, steps, epoch, epochs, _, _ in seen] == [(i, 6, i // 3, 2) for i in range(6)]
+    assert [(step, steps, epoch, epochs) for step, steps, epoch, epochs, _, _ in seen] == [
+        (i, 6, i // 3, 2) for i in range(6)
+    ]
     assert len({seed for *_, seed, _ in seen}) == 6
     assert [size for *_, size in seen] == [40, 40, 10] * 2
 
@@ -211,7 +229,14 @@ def test_every_example_is_seen_once_an_epoch():
 
 @pytest.mark.parametrize(
     "words",
-    [{"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0}, {"learning_rate": float("nan")}, {"momentum": 1}, {"weight_decay": -1}],
+    [
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"learning_rate": 0},
+        {"learning_rate": float("nan")},
+        {"momentum": 1},
+        {"weight_decay": -1},
+    ],
 )
 def test_settings_out_of_range_are_refused(words):
     with pytest.raises(SettingError, match="expected"):

@@ -1,6 +1,7 @@
 """Evasion attacks: search for adversarial examples allowed by a threat model.
 
-Each success can be replayed. The registered attacks are exported by the generated index; what else is public stands here.
+Each success can be replayed. The registered attacks are exported by the generated index; what else is public
+stands here.
 """
 
 from typing import TYPE_CHECKING

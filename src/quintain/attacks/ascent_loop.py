@@ -68,12 +68,18 @@ def gradient_ascent(
     state = init(clean, rng.select(rows), cache)
     for step in range(steps):
         # forward and backward pass
-        out = search.value_and_grad(state[0], rows, loss, None if input_transform is None else partial(input_transform, step, state))
+        out = search.value_and_grad(
+            state[0], rows, loss, None if input_transform is None else partial(input_transform, step, state)
+        )
         # drop examples that succeeded, erred or are out of budget; all state tensors shrink together
         active = search.is_active(rows)
         if not active.all():
             rows, clean = rows[active], clean[active]
-            cache, out, state = tuple(part[active] for part in cache), select_rows(out, active), select_rows(state, active)
+            cache, out, state = (
+                tuple(part[active] for part in cache),
+                select_rows(out, active),
+                select_rows(state, active),
+            )
             if not len(rows):
                 return
         state = update(step, state, out, clean, cache)

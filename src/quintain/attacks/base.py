@@ -39,8 +39,8 @@ class Attack(ABC):
         minimum_norm: Whether it seeks the smallest perturbation, and not only a success within the threat's
             ``eps``.
         supports_targets: Whether it can be targeted.
-        optimality_gap: Relative gap to the closed-form optimum on a linear model at its default settings, by kind
-            of threat, ``any`` for all others; 0.01 where nothing is said.
+        optimality_gap: Relative gap to the closed-form optimum on a linear model at its default settings, by
+            kind of threat, ``any`` for all others; 0.01 where nothing is said.
         test_settings: Settings for the laws, where the defaults take long.
         gap_test_settings: Settings for the laws that measure its gap.
         exemptions: Laws that it cannot keep, each with the reason.
@@ -119,19 +119,35 @@ class Attack(ABC):
             check_class_tensor("targets", targets, x)
             if (targets == y).any():
                 row = int((targets == y).nonzero()[0])
-                raise DataError(f"example {row} has target {int(y[row])}, its own label; give a class that would be wrong")
+                raise DataError(
+                    f"example {row} has target {int(y[row])}, its own label; give a class that would be wrong"
+                )
         if certified is not None and (certified.shape != y.shape or certified.dtype != torch.bool):
             got = f"{tuple(certified.shape)} and {certified.dtype}"
             raise DataError(f"certified of shape {got}; expected ({len(x)},) torch.bool, one per input")
         x = x.detach().clone()
-        rng, goal, wrapped = example_rng(x, seed, ids).fold_in(self.name), Goal(y, targets), self.wrap_model(model)
+        rng, goal, wrapped = (
+            example_rng(x, seed, ids).fold_in(self.name),
+            Goal(y, targets),
+            self.wrap_model(model),
+        )
         search = Search(
-            wrapped, x, goal, threat, rng, name=self.name, minimum_norm=self.minimum_norm, max_queries=max_queries, certified=certified
+            wrapped,
+            x,
+            goal,
+            threat,
+            rng,
+            name=self.name,
+            minimum_norm=self.minimum_norm,
+            max_queries=max_queries,
+            certified=certified,
         )
         self.run(search)
         return search.outcome()
 
-    def check_supported(self, threat: Threat, targets: Tensor | None = None, max_queries: int | None = None) -> None:
+    def check_supported(
+        self, threat: Threat, targets: Tensor | None = None, max_queries: int | None = None
+    ) -> None:
         """Raise if this attack does not support the threat, targets or budget.
 
         Raises:
@@ -140,13 +156,16 @@ class Attack(ABC):
         kind = threat_name(threat.spec)
         if kind not in self.supports:
             raise SettingError(
-                f"{self.name} does not support the threat {threat.spec}; it supports {', '.join(self.supports)}. "
-                f"Attacks that support {kind}: {attacks_supporting(kind)}"
+                f"{self.name} does not support the threat {threat.spec}; it supports "
+                f"{', '.join(self.supports)}. Attacks that support {kind}: {attacks_supporting(kind)}"
             )
         if targets is not None and not self.supports_targets:
             raise SettingError(f"{self.name} is untargeted only; leave targets out, or use another attack")
         if max_queries is not None and max_queries < 2:
-            raise SettingError(f"max_queries = {max_queries}; expected at least 2, one for the clean input and one to confirm")
+            raise SettingError(
+                f"max_queries = {max_queries}; expected at least 2, one for the clean input and one to "
+                "confirm"
+            )
 
 
 def check_access(name: str, needed: Access, model: Model) -> None:
@@ -157,8 +176,15 @@ def check_access(name: str, needed: Access, model: Model) -> None:
     """
     given: Access = getattr(model, "access", "gradients")
     if ACCESS.index(given) < ACCESS.index(needed):
-        able = [entry.name for entry in attack_entries().values() if ACCESS.index(access_of(entry.fact("access"))) <= ACCESS.index(given)]
-        raise ModelError(f"{name} needs {needed}, and the model gives {given} only. Attacks that can: {', '.join(able) or 'none'}")
+        able = [
+            entry.name
+            for entry in attack_entries().values()
+            if ACCESS.index(access_of(entry.fact("access"))) <= ACCESS.index(given)
+        ]
+        raise ModelError(
+            f"{name} needs {needed}, and the model gives {given} only. Attacks that can: "
+            f"{', '.join(able) or 'none'}"
+        )
 
 
 def check_class_tensor(what: str, y: Tensor, x: Tensor) -> None:
@@ -168,14 +194,23 @@ def check_class_tensor(what: str, y: Tensor, x: Tensor) -> None:
         DataError: If so, or if they are no tensor.
     """
     if not isinstance(y, Tensor):
-        raise DataError(f"{what} in a {type(y).__name__}; expected a tensor ({len(x)},) of torch.int64: torch.as_tensor(y)")
+        raise DataError(
+            f"{what} in a {type(y).__name__}; expected a tensor ({len(x)},) of torch.int64: "
+            "torch.as_tensor(y)"
+        )
     if y.shape != x.shape[:1] or y.dtype != torch.long:
-        raise DataError(f"{what} of shape {tuple(y.shape)} and {y.dtype}; expected ({len(x)},) torch.int64, one class per input")
+        raise DataError(
+            f"{what} of shape {tuple(y.shape)} and {y.dtype}; expected ({len(x)},) torch.int64, one class "
+            "per input"
+        )
 
 
 def attacks_supporting(kind: str) -> str:
     """List the registered attacks that support a kind of threat, as text."""
-    return ", ".join(entry.name for entry in attack_entries().values() if kind in entry.fact("supports").split()) or "none yet"
+    return (
+        ", ".join(entry.name for entry in attack_entries().values() if kind in entry.fact("supports").split())
+        or "none yet"
+    )
 
 
 def access_of(fact: str) -> Access:

@@ -46,7 +46,9 @@ class CountedModel:
         with torch.no_grad():
             return self._ask(z, rows)
 
-    def value_and_grad(self, z: Tensor, rows: Tensor, loss: Loss, to_image: Model | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def value_and_grad(
+        self, z: Tensor, rows: Tensor, loss: Loss, to_image: Model | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Return logits (n, K), loss values (n,) and gradients (n, ...) at points ``z``; no weight gets a
         gradient.
 
@@ -64,7 +66,10 @@ class CountedModel:
             # gradient.
             total = values.sum()
             if not total.requires_grad:
-                raise ModelError("the model gives no gradient; expected logits that depend on the input by differentiable steps")
+                raise ModelError(
+                    "the model gives no gradient; expected logits that depend on the input by differentiable "
+                    "steps"
+                )
             self.backwards.index_add_(0, rows, torch.full_like(rows, self.queries_per_call))
             (gradient,) = torch.autograd.grad(total, z)
         return logits.detach(), values.detach(), gradient
@@ -77,8 +82,17 @@ class CountedModel:
                 "it must check Search.is_active(rows, queries=n) before it queries"
             )
         logits = self.wrapped(image)
-        if not (isinstance(logits, Tensor) and logits.is_floating_point() and logits.dim() == 2 and len(logits) == len(image)):
-            got = f"{tuple(logits.shape)} {logits.dtype}" if isinstance(logits, Tensor) else type(logits).__name__
+        if not (
+            isinstance(logits, Tensor)
+            and logits.is_floating_point()
+            and logits.dim() == 2
+            and len(logits) == len(image)
+        ):
+            got = (
+                f"{tuple(logits.shape)} {logits.dtype}"
+                if isinstance(logits, Tensor)
+                else type(logits).__name__
+            )
             raise ModelError(
                 f"the model answers {tuple(image.shape)} with {got}; "
                 f"expected floating-point logits ({len(image)}, K): wrap it in Classifier"
@@ -86,10 +100,14 @@ class CountedModel:
         classes = logits.shape[1]
         if classes < 2:
             raise ModelError(
-                "the model answers with one logit; expected (B, K) with K >= 2: wrap it in Classifier, which reads it as (0, z)"
+                "the model answers with one logit; expected (B, K) with K >= 2: wrap it in Classifier, which "
+                "reads it as (0, z)"
             )
         if not (self._least >= 0 and self._most < classes):
-            raise DataError(f"labels range from {self._least} to {self._most}; expected 0 to {classes - 1}, the model's classes")
+            raise DataError(
+                f"labels range from {self._least} to {self._most}; expected 0 to {classes - 1}, the model's "
+                "classes"
+            )
         return logits
 
 

@@ -1,8 +1,8 @@
 """What an attack's class says of itself, as an entry of the registry.
 
-A class that has a ``summary`` is registered. Its entry is strings alone, so that it is known without importing the
-class: ``quintain.attacks.index`` writes the entries of our own attacks into a file; those of other packages are read
-from their classes, once something asks for them.
+A class that has a ``summary`` is registered. Its entry is strings alone, so that it is known without
+importing the class: ``quintain.attacks.index`` writes the entries of our own attacks into a file; those of
+other packages are read from their classes, once something asks for them.
 """
 
 import re
@@ -62,7 +62,10 @@ def facts_of(attack: type) -> list[tuple[str, str]]:
         ("access", getattr(attack, "access", "gradients")),
         ("finds", "minimum-norm" if getattr(attack, "minimum_norm", False) else ""),
         ("targets", "" if getattr(attack, "supports_targets", True) else "no"),
-        *(("optimality_gap" if kind == "any" else f"optimality_gap:{kind}", f"{gap:g}") for kind, gap in gaps.items()),
+        *(
+            ("optimality_gap" if kind == "any" else f"optimality_gap:{kind}", f"{gap:g}")
+            for kind, gap in gaps.items()
+        ),
         ("test_settings", _settings(getattr(attack, "test_settings", {}))),
         ("gap_test_settings", _settings(getattr(attack, "gap_test_settings", {}))),
     ]
@@ -73,11 +76,19 @@ def _settings(settings: Mapping[str, float]) -> str:
 
 
 def with_defaults(text: str, attack: type) -> str:
-    """Put settings and their defaults in the place of their names in braces: ``{steps}`` becomes ```steps` (40)``."""
-    return text.format_map({name: f"`{name}` ({setting.default})" for name, setting in signature(attack).parameters.items()})
+    """Put settings and their defaults in the place of their names in braces: ``{steps}`` becomes ```steps`
+    (40)``.
+    """
+    return text.format_map(
+        {name: f"`{name}` ({setting.default})" for name, setting in signature(attack).parameters.items()}
+    )
 
 
 def sources_of(attack: type) -> str:
     """Return where an attack was published, by its docstring: arXiv numbers, and in words what has none."""
     text = " ".join((getdoc(attack) or "").partition("Source:")[2].split()).rstrip(".")
-    return ", ".join(number for part in text.split("; ") for number in re.findall(r"arXiv:(\d{4}\.\d{4,5})", part) or [part])
+    return ", ".join(
+        number
+        for part in text.split("; ")
+        for number in re.findall(r"arXiv:(\d{4}\.\d{4,5})", part) or [part]
+    )

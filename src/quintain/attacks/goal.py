@@ -53,20 +53,30 @@ class Goal:
         """Return log odds against the true class, or for the target (n,): the cross-entropy's direction
         without its underflow.
         """
-        return log_odds(logits, self.y[rows]) if self.targets is None else -log_odds(logits, self.targets[rows])
+        return (
+            log_odds(logits, self.y[rows]) if self.targets is None else -log_odds(logits, self.targets[rows])
+        )
 
     def dlr(self, logits: Tensor, rows: Tensor) -> Tensor:
         """Return the margin divided by a difference of the largest logits (n,).
 
         Scaling the logits does not change it.
         """
-        return dlr(logits, self.y[rows]) if self.targets is None else self.margin(logits, rows) / targeted_dlr_scale(logits)
+        return (
+            dlr(logits, self.y[rows])
+            if self.targets is None
+            else self.margin(logits, rows) / targeted_dlr_scale(logits)
+        )
 
     def probability_margin(self, logits: Tensor, rows: Tensor) -> Tensor:
         """Return the log of one plus the margin of probabilities (n,), without underflow."""
         own = self.y[rows] if self.targets is None else self.targets[rows]
         other = logits.detach().scatter(1, own[:, None], -torch.inf).argmax(1)
-        return log_probability_margin(logits, other, own) if self.targets is None else log_probability_margin(logits, own, other)
+        return (
+            log_probability_margin(logits, other, own)
+            if self.targets is None
+            else log_probability_margin(logits, own, other)
+        )
 
     def toward_class(self, target_class: Tensor, *, scaled: bool = False) -> Loss:
         """Return the loss "logit of one given class minus true logit"; it only steers, any misclassification
@@ -93,4 +103,9 @@ class Goal:
         """
         if name not in LOSSES:
             raise SettingError(f"loss = {name!r}; expected one of {', '.join(LOSSES)}")
-        return {"margin": self.margin, "ce": self.log_odds, "dlr": self.dlr, "probability_margin": self.probability_margin}[name]
+        return {
+            "margin": self.margin,
+            "ce": self.log_odds,
+            "dlr": self.dlr,
+            "probability_margin": self.probability_margin,
+        }[name]

@@ -1,7 +1,7 @@
 """Write what is generated from the attacks' classes: the index of strings and the tables of docs/attacks.md.
 
-``make format`` runs this; by hand: ``python -m quintain.attacks.index``. The index is all that ``import quintain``,
-``quintain list`` and the command line's help read, so that none of them imports an attack.
+``make format`` runs this; by hand: ``python -m quintain.attacks.index``. The index is all that ``import
+quintain``, ``quintain list`` and the command line's help read, so that none of them imports an attack.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,8 @@ INDEX = Path(__file__).with_name("_index.py")
 PAGE = Path(__file__).parents[3] / "docs" / "attacks.md"
 KINDS = {"attack": Attack, "universal_attack": UniversalAttack}
 
-HEADER = '''"""The registered attacks as strings. Written by ``python -m quintain.attacks.index`` from their classes; do not edit."""
+HEADER = '''"""The registered attacks as strings. Written by ``python -m quintain.attacks.index`` from \
+their classes; do not edit."""
 
 # fmt: off
 # ruff: noqa
@@ -39,14 +40,21 @@ HEADS = {
 
 
 def registered() -> list[tuple[Entry, type]]:
-    """Return every attack of this package that says what it is, by folder and name: its entry and its class."""
-    modules = [import_module(found.name) for found in walk_packages(quintain.attacks.__path__, "quintain.attacks.")]
+    """Return every attack of this package that says what it is, by folder and name: its entry and its
+    class.
+    """
+    modules = [
+        import_module(found.name) for found in walk_packages(quintain.attacks.__path__, "quintain.attacks.")
+    ]
     found = [
         (entry_of(value, kind, vars(value)["name"]), value)
         for module in modules
         for value in vars(module).values()
         for kind, base in KINDS.items()
-        if isclass(value) and issubclass(value, base) and value.__module__ == module.__name__ and "summary" in vars(value)
+        if isclass(value)
+        and issubclass(value, base)
+        and value.__module__ == module.__name__
+        and "summary" in vars(value)
     ]
     return in_order(found)
 
@@ -67,13 +75,22 @@ def render_index(attacks: list[tuple[Entry, type]]) -> str:
     imports = "".join(f"    from {module} import {name} as {name}\n" for module, name in places)
     exports = "".join(f"    {quoted(name)}: {quoted(module)},\n" for module, name in places)
     rows = "".join(map(render_entry, (entry for entry, _ in attacks)))
-    return f"{HEADER}if TYPE_CHECKING:\n{imports}\nEXPORTS = {{\n{exports}}}\n\nCATALOGUE: tuple[Entry, ...] = (\n{rows})\n"
+    return (
+        f"{HEADER}if TYPE_CHECKING:\n{imports}\nEXPORTS = {{\n{exports}}}\n\nCATALOGUE: tuple[Entry, ...] = "
+        f"(\n{rows})\n"
+    )
 
 
 def render_entry(entry: Entry) -> str:
     """Return an entry as Python, a fact a line."""
-    words = "".join(f"        {quoted(word)},\n" for word in (entry.kind, entry.name, entry.import_path, entry.summary, entry.guarantee))
-    return f"    Entry(\n{words}        facts={pairs(entry.facts)},\n        exemptions={pairs(entry.exemptions)},\n    ),\n"
+    words = "".join(
+        f"        {quoted(word)},\n"
+        for word in (entry.kind, entry.name, entry.import_path, entry.summary, entry.guarantee)
+    )
+    return (
+        f"    Entry(\n{words}        facts={pairs(entry.facts)},\n        "
+        f"exemptions={pairs(entry.exemptions)},\n    ),\n"
+    )
 
 
 def pairs(facts: tuple[tuple[str, str], ...]) -> str:
@@ -95,7 +112,9 @@ def render_page(page: str, attacks: list[tuple[Entry, type]]) -> str:
         before, _, rest = page.partition(start)
         _, found, after = rest.partition(end)
         if not found:
-            raise ValueError(f"docs/attacks.md has no place for the table of {folder}; expected the lines {start}{end}")
+            raise ValueError(
+                f"docs/attacks.md has no place for the table of {folder}; expected the lines {start}{end}"
+            )
         page = before + start + "".join(table(list(members))) + end + after
     return page
 

@@ -13,7 +13,15 @@ from quintain.threats.threat import Threat
 @torch.inference_mode(False)
 @torch.no_grad()
 def maximize_loss(
-    model: Model, x: Tensor, y: Tensor, threat: Threat, *, steps: int, rel_step_size: float, seed: int, ids: Tensor | None = None
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    threat: Threat,
+    *,
+    steps: int,
+    rel_step_size: float,
+    seed: int,
+    ids: Tensor | None = None,
 ) -> Tensor:
     """Return the last iterate (B, *S) of projected gradient ascent on the cross-entropy.
 

@@ -11,7 +11,9 @@ from torch import Tensor
 from quintain.core.errors import SettingError
 
 
-def can_still_succeed(best: Tensor, initial_loss: Tensor, steps_done: int, steps_total: int, patience: float) -> Tensor:
+def can_still_succeed(
+    best: Tensor, initial_loss: Tensor, steps_done: int, steps_total: int, patience: float
+) -> Tensor:
     r"""Whether each example would still reach a loss of 0 if it improved ``patience`` times as fast as so far
     (n,).
 
@@ -41,4 +43,6 @@ def check_patience(patience: float) -> None:
         SettingError: If it is not positive.
     """
     if not patience > 0:
-        raise SettingError(f"patience = {patience}; expected a positive factor, such as 1, or inf to never stop early")
+        raise SettingError(
+            f"patience = {patience}; expected a positive factor, such as 1, or inf to never stop early"
+        )

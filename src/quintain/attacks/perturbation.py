@@ -1,4 +1,6 @@
-"""Universal perturbations, one for all images, and their success rate on images that they were not fitted on."""
+"""Universal perturbations, one for all images, and their success rate on images that they were not fitted
+on.
+"""
 
 import hashlib
 from dataclasses import dataclass
@@ -68,7 +70,13 @@ class SuccessRate:
 @torch.inference_mode(False)
 @torch.no_grad()
 def success_rate(
-    model: Model, data: Dataset, perturbation: Perturbation, *, seed: int = 0, target: int | None = None, batch_size: int = 256
+    model: Model,
+    data: Dataset,
+    perturbation: Perturbation,
+    *,
+    seed: int = 0,
+    target: int | None = None,
+    batch_size: int = 256,
 ) -> SuccessRate:
     """Measure the success rate of a perturbation on images that it was not fitted on.
 
@@ -92,8 +100,8 @@ def success_rate(
         seen = sum(name in perturbation.fitted_on for name in hash_examples(x))
         if seen:
             raise DataError(
-                f"the change was fitted on {seen} of the images {int(ids[0])} to {int(ids[-1])} of {data.name}; "
-                "score it on others: held_out(data, perturbation) leaves these out"
+                f"the change was fitted on {seen} of the images {int(ids[0])} to {int(ids[-1])} of "
+                f"{data.name}; score it on others: held_out(data, perturbation) leaves these out"
             )
         rows = torch.arange(len(y))
         logits = CountedModel(model, y).logits(x, rows)
@@ -106,10 +114,19 @@ def success_rate(
         rows = rows[: len(x)]
         logits = CountedModel(model, y).logits(perturbation.apply(x, ids, seed=seed), rows)
         wrong = Goal(y).is_adversarial(logits, rows)
-        success = wrong if target is None else Goal(y, torch.full_like(y, target)).is_adversarial(logits, rows)
-        eligible, fooled, successes = eligible + len(x), fooled + int(wrong.sum()), successes + int(success.sum())
+        success = (
+            wrong if target is None else Goal(y, torch.full_like(y, target)).is_adversarial(logits, rows)
+        )
+        eligible, fooled, successes = (
+            eligible + len(x),
+            fooled + int(wrong.sum()),
+            successes + int(success.sum()),
+        )
     if not eligible:
-        raise DataError(f"no image of {data.name} is classified correctly (and is not of the target class): a success rate is not defined")
+        raise DataError(
+            f"no image of {data.name} is classified correctly (and is not of the target class): a success "
+            "rate is not defined"
+        )
     return SuccessRate(len(data), eligible, fooled, successes)
 
 
@@ -119,7 +136,10 @@ def held_out(data: Dataset, perturbation: Perturbation) -> Dataset:
     Raises:
         DataError: If there are none.
     """
-    kept = [ids[[name not in perturbation.fitted_on for name in hash_examples(x)]] for x, _, ids in data.batches(HASH_BATCH_SIZE)]
+    kept = [
+        ids[[name not in perturbation.fitted_on for name in hash_examples(x)]]
+        for x, _, ids in data.batches(HASH_BATCH_SIZE)
+    ]
     kept_rows = torch.cat(kept)
     if not len(kept_rows):
         raise DataError(f"the change was fitted on all {len(data)} images of {data.name}; score it on others")

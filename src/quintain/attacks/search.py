@@ -67,7 +67,14 @@ class Search:
         max_queries: int | None = None,
         certified: Tensor | None = None,
     ) -> None:
-        self.x, self.goal, self.threat, self.rng, self.name, self.minimum_norm = x, goal, threat, rng, name, minimum_norm
+        self.x, self.goal, self.threat, self.rng, self.name, self.minimum_norm = (
+            x,
+            goal,
+            threat,
+            rng,
+            name,
+            minimum_norm,
+        )
         self.model = CountedModel(model, goal.y, max_queries)
         self.parametric = threat if isinstance(threat, ParametricThreat) else None
         self.origin = identity(threat, x)
@@ -75,7 +82,11 @@ class Search:
         self.best_margin = x.new_full((len(x),), -torch.inf)
         self.best_size = torch.full_like(self.best_margin, torch.inf, dtype=torch.float64)
         self.success = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        self.error, self.saw_nan, self.clean_success = self.success.clone(), self.success.clone(), self.success.clone()
+        self.error, self.saw_nan, self.clean_success = (
+            self.success.clone(),
+            self.success.clone(),
+            self.success.clone(),
+        )
         self.queries_to_success = torch.zeros_like(goal.y)
         self.certified = torch.zeros_like(self.success) if certified is None else certified
         self.clean_logits = self._query_clean((~self.certified).nonzero().squeeze(1))
@@ -93,9 +104,15 @@ class Search:
         """Whether each of ``rows`` is still under attack and can afford ``queries`` forward passes beside the
         confirming one (n,).
         """
-        done = self.certified | self.error | (self.clean_success | self.saw_nan if self.minimum_norm else self.success)
+        done = (
+            self.certified
+            | self.error
+            | (self.clean_success | self.saw_nan if self.minimum_norm else self.success)
+        )
         active = ~done[rows]
-        return active if self.model.max_queries is None else active & (self.model.queries_left(rows) > queries)
+        return (
+            active if self.model.max_queries is None else active & (self.model.queries_left(rows) > queries)
+        )
 
     def probe(self, z: Tensor, rows: Tensor) -> Tensor:
         """Return logits (n, K) at probes, which are not recorded as candidates; ``rows`` may repeat."""
@@ -107,7 +124,9 @@ class Search:
         self.keep_best(z, rows, logits)
         return logits
 
-    def value_and_grad(self, z: Tensor, rows: Tensor, loss: Loss, input_transform: Callable[[Tensor], Tensor] | None = None) -> Evaluation:
+    def value_and_grad(
+        self, z: Tensor, rows: Tensor, loss: Loss, input_transform: Callable[[Tensor], Tensor] | None = None
+    ) -> Evaluation:
         """Return logits, loss values and gradients at candidates, one per example, and record each candidate.
 
         Args:
@@ -182,7 +201,11 @@ class Search:
             self.queries_to_success.clone(),
         )
         child.best = self.origin.clone() if minimum_norm else self.best.clone()
-        child.success, child.error, child.saw_nan = self.success.clone(), self.error.clone(), torch.zeros_like(self.saw_nan)
+        child.success, child.error, child.saw_nan = (
+            self.success.clone(),
+            self.error.clone(),
+            torch.zeros_like(self.saw_nan),
+        )
         child.confirmed = self.success | self.error
         child.clean_success = child.confirmed.clone()
         return child
@@ -198,7 +221,11 @@ class Search:
         new = branch.success & ~decided
         taken = new if branch.minimum_norm else ~decided
         self.best[taken], self.best_margin[taken] = branch.best[taken], branch.best_margin[taken]
-        self.success, self.confirmed, self.error = self.success | new, self.confirmed | new, self.error | branch.error
+        self.success, self.confirmed, self.error = (
+            self.success | new,
+            self.confirmed | new,
+            self.error | branch.error,
+        )
         self.queries_to_success[new] = branch.queries_to_success[new]
         self.found_by.update(dict.fromkeys(new.nonzero().squeeze(1).tolist(), branch.name))
 
@@ -209,7 +236,9 @@ class Search:
         """
         if self.minimum_norm:
             # Minimum norm: a success is a best point of size at most eps; older confirmed ones stay.
-            self.success = (self.confirmed & self.success) | ((self.best_size <= self.threat.eps) & ~self.error & ~self.confirmed)
+            self.success = (self.confirmed & self.success) | (
+                (self.best_size <= self.threat.eps) & ~self.error & ~self.confirmed
+            )
             self.best[~self.success] = self.origin[~self.success]
         rows = (self.success & ~self.confirmed).nonzero().squeeze(1)
         if len(rows):
@@ -221,7 +250,9 @@ class Search:
                 if not len(unconfirmed):
                     break
                 clean = self.x[unconfirmed]
-                self.best[unconfirmed] = self.threat.project(clean + (1 + nudge) * (self.best[unconfirmed] - clean), clean)
+                self.best[unconfirmed] = self.threat.project(
+                    clean + (1 + nudge) * (self.best[unconfirmed] - clean), clean
+                )
                 unconfirmed = unconfirmed[~self._confirm_rows(unconfirmed)]
             if self.minimum_norm:
                 self.best[unconfirmed] = self.origin[unconfirmed]
@@ -233,7 +264,9 @@ class Search:
         size = self.threat.measure(self.best, self.x) if len(self.x) else self.best_size
         found_by = tuple(
             ("unchanged" if same else self.found_by.get(row, self.name)) if hit else ""
-            for row, (hit, same) in enumerate(zip(self.success.tolist(), self.clean_success.tolist(), strict=True))
+            for row, (hit, same) in enumerate(
+                zip(self.success.tolist(), self.clean_success.tolist(), strict=True)
+            )
         )
         return AttackOutcome(
             to_image(self.threat, self.best, self.x),

@@ -12,7 +12,8 @@ from quintain.threats.threat import ProjectionCache, Threat
 def cosine_step_sizes(eps: float, steps: int, rel_step_size: float) -> tuple[float, ...]:
     r"""Return the size of each step: a cosine down to nearly 0, so that the last steps converge.
 
-    .. math:: \alpha_t = r \cdot \varepsilon \cdot \tfrac12 (1 + \cos(\pi t / steps)), \quad t = 0 \dots steps - 1
+    .. math::
+        \alpha_t = r \cdot \varepsilon \cdot \tfrac12 (1 + \cos(\pi t / steps)), \quad t = 0 \dots steps - 1
 
     Args:
         eps: The threat's radius.
@@ -46,7 +47,9 @@ def cosine_decay(first: float, final_fraction: float, step: int, steps: int) -> 
     return first * (final_fraction + (1 - final_fraction) * (1 + math.cos(math.pi * step / steps)) / 2)
 
 
-def ascent_step(threat: Threat, step_size: float, z: Tensor, gradient: Tensor, x: Tensor, cache: ProjectionCache) -> Tensor:
+def ascent_step(
+    threat: Threat, step_size: float, z: Tensor, gradient: Tensor, x: Tensor, cache: ProjectionCache
+) -> Tensor:
     """Make one projected steepest-ascent step from ``z``; a coordinate without a finite gradient stays.
 
     .. math:: z' = \\Pi_x(z + s), \\quad s = \\arg\\max_{\\|s\\| \\le length} \\langle s, g \\rangle

@@ -8,7 +8,8 @@ CATALOGUE = (
         "interval",
         "quintain.certify.interval.certifier:IntervalBounds",
         "interval bounds through the layers, for Linf and L2",
-        guarantee="deterministic: no input of the ball changes the answer of the model that runs, its float32 rounding included",
+        guarantee="deterministic: no input of the ball changes the answer of the model that runs, "
+        "its float32 rounding included",
         facts=(("threats", "linf l2"), ("subject", "model")),
     ),
     Entry(

@@ -32,14 +32,25 @@ def require_bounded_rounding(net: nn.Module, device: torch.device, dtype: torch.
             and CUDA; with what to do.
     """
     if device.type not in {"cpu", "cuda"}:
-        raise ModelError(f"the model runs on {device.type!r}, of whose rounding nothing is known; {WHY}. Move it to the CPU: net.cpu()")
+        raise ModelError(
+            f"the model runs on {device.type!r}, of whose rounding nothing is known; {WHY}. Move it to the "
+            "CPU: net.cpu()"
+        )
     if torch.is_autocast_enabled(device.type):
-        raise ModelError(f"autocast is on for {device.type}, so that layers run in fewer bits; {WHY}. Leave torch.autocast out")
+        raise ModelError(
+            f"autocast is on for {device.type}, so that layers run in fewer bits; {WHY}. Leave "
+            "torch.autocast out"
+        )
     if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks:
-        raise ModelError("a forward hook of all modules is registered, which may change what any layer returns; remove it")
+        raise ModelError(
+            "a forward hook of all modules is registered, which may change what any layer returns; remove it"
+        )
     modules = all_modules(net)
     if any(module._compiled_call_impl is not None for module in modules):
-        raise ModelError("the net is compiled, which may fuse and reorder its operations; certify the net as it was before compile()")
+        raise ModelError(
+            "the net is compiled, which may fuse and reorder its operations; certify the net as it was "
+            "before compile()"
+        )
     if dtype == torch.float32:
         _require_plain_products(device, convolves=any(isinstance(module, CONVOLUTIONS) for module in modules))
 
@@ -58,7 +69,8 @@ def _require_plain_products(device: torch.device, *, convolves: bool) -> None:
         if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled) and _nnpack():
             raise ModelError(
                 f"without oneDNN, NNPACK computes convolutions by Winograd's method or by FFT; {WHY}. "
-                "Set torch.backends.mkldnn.enabled = True, or switch NNPACK off: torch.backends.nnpack.set_flags(False)"
+                "Set torch.backends.mkldnn.enabled = True, or switch NNPACK off: "
+                "torch.backends.nnpack.set_flags(False)"
             )
     require_full_precision(device, operations, why=WHY)
 
@@ -78,19 +90,23 @@ def require_readable(net: nn.Module) -> None:
     for module in all_modules(net):
         if isinstance(module, torch.jit.ScriptModule):
             raise ModelError(
-                f"the net, or a part of it, is a {type(module).__name__}, scripted or traced by torch.jit, whose layers are not read; "
-                "expected the torch.nn.Module that it was made from: build that and load the weights, "
-                "net.load_state_dict(scripted.state_dict()); or certify the smoothed model, which is only asked for answers "
-                "(--certifier smoothing)"
+                f"the net, or a part of it, is a {type(module).__name__}, scripted or traced by torch.jit, "
+                "whose layers are not read; expected the torch.nn.Module that it was made from: build that "
+                "and load the weights, net.load_state_dict(scripted.state_dict()); or certify the smoothed "
+                "model, which is only asked for answers (--certifier smoothing)"
             )
     if any_training(all_modules(net)):
         raise ModelError(
-            "the net, or a part of it, is in training mode; interval bounds are of the net in evaluation mode: call net.eval()"
+            "the net, or a part of it, is in training mode; interval bounds are of the net in evaluation "
+            "mode: call net.eval()"
         )
     for name, tensor in (*net.named_parameters(), *net.named_buffers()):
         if tensor.layout != torch.strided or tensor.is_meta:
             kind = "on the meta device, without values" if tensor.is_meta else f"of layout {tensor.layout}"
-            raise ModelError(f"{name} is {kind}; interval bounds know plain (strided) tensors. Load its values, or convert it: .to_dense()")
+            raise ModelError(
+                f"{name} is {kind}; interval bounds know plain (strided) tensors. Load its values, or "
+                "convert it: .to_dense()"
+            )
 
 
 def require_own_type(net: nn.Module) -> None:
@@ -101,8 +117,8 @@ def require_own_type(net: nn.Module) -> None:
     """
     if first_floating_tensor(all_modules(net)) is None:
         raise ModelError(
-            "the net has no floating-point parameter or buffer, so that it computes in the type of whatever it is given; "
-            "expected a buffer at least, such as a scale of ones"
+            "the net has no floating-point parameter or buffer, so that it computes in the type of whatever "
+            "it is given; expected a buffer at least, such as a scale of ones"
         )
 
 
@@ -119,8 +135,9 @@ def require_unchanged(model: ClassifierLike, before: str) -> None:
     """
     if model.hash != before:
         raise ModelError(
-            f"{model.name} changes while it is certified: its weights, buffers or attributes are others than before. Expected a forward "
-            "that leaves the model as it is; look for layers in training mode and for buffers that count or average"
+            f"{model.name} changes while it is certified: its weights, buffers or attributes are others than "
+            "before. Expected a forward that leaves the model as it is; look for layers in training mode "
+            "and for buffers that count or average"
         )
 
 

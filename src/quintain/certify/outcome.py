@@ -40,7 +40,9 @@ class CertificateOutcome:
 class Certifier(Protocol):
     """A certification method for balls: frozen settings, callable, without a model inside."""
 
-    def __call__(self, model: ClassifierLike, x: Tensor, y: Tensor, threat: Threat, *, eps: Tensor | None = None) -> CertificateOutcome:
+    def __call__(
+        self, model: ClassifierLike, x: Tensor, y: Tensor, threat: Threat, *, eps: Tensor | None = None
+    ) -> CertificateOutcome:
         """Certify ``x`` (B, *S) with labels ``y`` (B,); ``eps`` (B,) gives radii in place of the threat's."""
 
 
@@ -49,7 +51,9 @@ class TracingCertifier(Protocol):
     """A certifier that traces a model first, once for all calls on that model."""
 
     def trace(self, model: ClassifierLike) -> Callable[..., CertificateOutcome]:
-        """Trace a model, and return a call as of ``Certifier`` without the model; it refuses a model that changed."""
+        """Trace a model, and return a call as of ``Certifier`` without the model; it refuses a model that
+        changed.
+        """
 
 
 def require_labels(x: Tensor, y: Tensor, num_classes: int) -> None:
@@ -64,8 +68,17 @@ def require_labels(x: Tensor, y: Tensor, num_classes: int) -> None:
         DataError: If they are no tensor, of another shape or type, or out of range.
     """
     if not isinstance(y, Tensor):
-        raise DataError(f"labels in a {type(y).__name__}; expected a tensor ({len(x)},) of torch.int64: torch.as_tensor(y)")
+        raise DataError(
+            f"labels in a {type(y).__name__}; expected a tensor ({len(x)},) of torch.int64: "
+            "torch.as_tensor(y)"
+        )
     if y.shape != x.shape[:1] or y.dtype != torch.long:
-        raise DataError(f"labels of shape {tuple(y.shape)} and {y.dtype}; expected ({len(x)},) torch.int64, one class per input")
+        raise DataError(
+            f"labels of shape {tuple(y.shape)} and {y.dtype}; expected ({len(x)},) torch.int64, one class "
+            "per input"
+        )
     if len(y) and not 0 <= int(y.min()) <= int(y.max()) < num_classes:
-        raise DataError(f"labels from {int(y.min())} to {int(y.max())}; expected classes 0 to {num_classes - 1} of the model")
+        raise DataError(
+            f"labels from {int(y.min())} to {int(y.max())}; expected classes 0 to {num_classes - 1} of the "
+            "model"
+        )

@@ -24,7 +24,13 @@ MIN_THREAT_RADIUS = 2.0**-126
 
 
 def largest_certified_radius(
-    certifier: Certifier, model: ClassifierLike, x: Tensor, y: Tensor, threat: Threat, *, radii: Sequence[float] = ()
+    certifier: Certifier,
+    model: ClassifierLike,
+    x: Tensor,
+    y: Tensor,
+    threat: Threat,
+    *,
+    radii: Sequence[float] = (),
 ) -> CertificateOutcome:
     r"""Find the largest certified eps of each example.
 
@@ -67,12 +73,27 @@ class _Search:
     margin and its index on the grid.
     """
 
-    def __init__(self, certifier: Certifier, model: ClassifierLike, x: Tensor, y: Tensor, threat: Threat, largest: float) -> None:
-        certify = certifier.trace(model) if isinstance(certifier, TracingCertifier) else partial(certifier, model)
+    def __init__(
+        self,
+        certifier: Certifier,
+        model: ClassifierLike,
+        x: Tensor,
+        y: Tensor,
+        threat: Threat,
+        largest: float,
+    ) -> None:
+        certify = (
+            certifier.trace(model) if isinstance(certifier, TracingCertifier) else partial(certifier, model)
+        )
         self.certify = lambda rows, eps: certify(x[rows], y[rows], threat, eps=eps)
         # No radius beyond the diameter of the data box changes anything.
-        box_diameter = (threat.high - threat.low) * (math.sqrt(x.shape[1:].numel()) if isinstance(threat, L2) else 1.0)
-        first, last = max(threat.eps or box_diameter / 256, MIN_THREAT_RADIUS), max(box_diameter, threat.eps, largest)
+        box_diameter = (threat.high - threat.low) * (
+            math.sqrt(x.shape[1:].numel()) if isinstance(threat, L2) else 1.0
+        )
+        first, last = (
+            max(threat.eps or box_diameter / 256, MIN_THREAT_RADIUS),
+            max(box_diameter, threat.eps, largest),
+        )
         self.radius = x.new_zeros(2, len(x), dtype=torch.float64)
         self.radius[1] = torch.inf
         self.at_zero = certify(x, y, threat, eps=self.radius[0])
@@ -84,9 +105,11 @@ class _Search:
             math.ceil(math.log2(last) * STEPS_PER_DOUBLING),
         )
         self.grid_index[0], self.grid_index[1] = self.lowest_index, highest
-        # Index k stands for the radius 2^(k / 128). Tabulated, since a tensor's exp2 rounds a number by its position
-        # in the batch (vector lanes and rest differ).
-        self.grid = self.radius.new_tensor([2.0 ** (index / STEPS_PER_DOUBLING) for index in range(self.lowest_index, highest + 1)])
+        # Index k stands for the radius 2^(k / 128). Tabulated, since a tensor's exp2 rounds a number by its
+        # position in the batch (vector lanes and rest differ).
+        self.grid = self.radius.new_tensor(
+            [2.0 ** (index / STEPS_PER_DOUBLING) for index in range(self.lowest_index, highest + 1)]
+        )
         self.last_moved_end = torch.full_like(y, -1)
 
     def undecided(self) -> Tensor:
@@ -95,21 +118,32 @@ class _Search:
 
     def certify_at(self, size: float) -> None:
         """Certify one radius for the examples where it is undecided."""
-        rows = (self.at_zero.certified & (self.radius[0] < size) & (size < self.radius[1])).nonzero().squeeze(1)
+        rows = (
+            (self.at_zero.certified & (self.radius[0] < size) & (size < self.radius[1])).nonzero().squeeze(1)
+        )
         if len(rows):
             position = max(math.log2(size) * STEPS_PER_DOUBLING, self.lowest_index)
             ends = torch.tensor([[math.floor(position)], [math.ceil(position)]], device=rows.device)
-            self._certify_and_update(rows, torch.full_like(self.radius[0, rows], size), ends.expand(2, len(rows)))
+            self._certify_and_update(
+                rows, torch.full_like(self.radius[0, rows], size), ends.expand(2, len(rows))
+            )
 
     def refine(self, rows: Tensor, *, halve: bool) -> None:
         """Certify a radius of the grid: where the line through both margins is 0, or in the middle."""
-        # Regula falsi through (low, margin > 0) and (high, margin <= 0); infinite margins give no line, then the middle.
-        (low, high), (gain, loss), (below, above) = self.radius[:, rows], self.margin[:, rows], self.grid_index[:, rows]
+        # Regula falsi through (low, margin > 0) and (high, margin <= 0); infinite margins give no line, then
+        # the middle.
+        (low, high), (gain, loss), (below, above) = (
+            self.radius[:, rows],
+            self.margin[:, rows],
+            self.grid_index[:, rows],
+        )
         middle = (below + above) // 2
         zero = ((low + (high - low) * gain / (gain - loss)).log2() * STEPS_PER_DOUBLING).round()
         grid_index = torch.where(zero.isfinite(), zero, middle).long() if not halve else middle
         grid_index = torch.minimum(torch.maximum(grid_index, below + 1), above - 1)
-        self._certify_and_update(rows, self.grid[grid_index - self.lowest_index], grid_index.expand(2, len(rows)))
+        self._certify_and_update(
+            rows, self.grid[grid_index - self.lowest_index], grid_index.expand(2, len(rows))
+        )
 
     def _certify_and_update(self, rows: Tensor, eps: Tensor, grid_indices: Tensor) -> None:
         """Certify one new radius per example, and replace the lower end (certified) or the upper end (not

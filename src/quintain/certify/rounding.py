@@ -62,7 +62,10 @@ class RoundingModel:
         # gamma_n is defined for n u < 1; from 1/2 on give up instead of dividing by a small number.
         if roundings * self.unit_roundoff >= 0.5:
             return math.inf
-        return roundings * self.unit_roundoff / (1 - roundings * self.unit_roundoff) + FLOAT64_SAFETY_FACTOR * (roundings + 1) * 2.0**-53
+        return (
+            roundings * self.unit_roundoff / (1 - roundings * self.unit_roundoff)
+            + FLOAT64_SAFETY_FACTOR * (roundings + 1) * 2.0**-53
+        )
 
     def underflow_bound(self, roundings: int, factor: Tensor) -> Tensor:
         """Bound what n products and their partial sums may lose below the smallest normal number.
@@ -103,7 +106,8 @@ class RoundingModel:
         if value != 0 and not self.smallest_normal <= abs(value) <= self.largest_finite:
             raise ModelError(
                 f"{name} uses the number {value!r}, which {self.dtype} holds as {rounded:g}: expected 0, or "
-                f"a size from {self.smallest_normal:.3g} to {self.largest_finite:.3g}. Scale by a number inside that range"
+                f"a size from {self.smallest_normal:.3g} to {self.largest_finite:.3g}. Scale by a number "
+                "inside that range"
             )
         return rounded
 
@@ -116,11 +120,16 @@ class RoundingModel:
         """
         inverse, size = 1 / divisor, divisor.abs()
         if self.inexact and not bool(
-            ((self.smallest_normal <= size) & (size <= self.largest_finite) & (inverse.abs() >= self.smallest_normal)).all()
+            (
+                (self.smallest_normal <= size)
+                & (size <= self.largest_finite)
+                & (inverse.abs() >= self.smallest_normal)
+            ).all()
         ):
             raise ModelError(
                 f"a division by {float(size.min()):g} to {float(size.max()):g}; expected sizes from "
-                f"{self.smallest_normal:.3g} to {1 / self.smallest_normal:.3g}. Divide by numbers inside that range"
+                f"{self.smallest_normal:.3g} to {1 / self.smallest_normal:.3g}. Divide by numbers inside "
+                "that range"
             )
         return inverse
 
@@ -132,11 +141,17 @@ class RoundingModel:
         """
         if type(tensor) not in PLAIN_TYPES:
             raise ModelError(
-                f"{name} uses a {type(tensor).__name__}, which may compute otherwise than a plain tensor; expected a plain one"
+                f"{name} uses a {type(tensor).__name__}, which may compute otherwise than a plain tensor; "
+                "expected a plain one"
             )
-        if self.dtype is not None and tensor.dtype != self.dtype and (tensor.is_floating_point() or tensor.is_complex()):
+        if (
+            self.dtype is not None
+            and tensor.dtype != self.dtype
+            and (tensor.is_floating_point() or tensor.is_complex())
+        ):
             raise ModelError(
-                f"{name} uses a tensor of {tensor.dtype} in a model of {self.dtype}; expected one type: convert all with net.float()"
+                f"{name} uses a tensor of {tensor.dtype} in a model of {self.dtype}; expected one type: "
+                "convert all with net.float()"
             )
 
 
@@ -150,6 +165,9 @@ def rounding_model(dtype: torch.dtype) -> RoundingModel:
         ModelError: For anything but float32 and float64, whose sums have no rule that all devices keep.
     """
     if dtype not in {torch.float32, torch.float64}:
-        raise ModelError(f"the model runs in {dtype}; interval bounds hold for float32 and float64. Convert it with net.float()")
+        raise ModelError(
+            f"the model runs in {dtype}; interval bounds hold for float32 and float64. Convert it with "
+            "net.float()"
+        )
     info = torch.finfo(dtype)
     return RoundingModel(info.eps / 2, info.tiny, info.max, dtype)

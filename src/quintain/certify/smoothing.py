@@ -71,9 +71,14 @@ class SmoothedClassifier:
     def __post_init__(self) -> None:
         given: object = self.base_classifier
         if isinstance(given, nn.Module):
-            raise ModelError(f"a {type(given).__name__}; expected a model: SmoothedClassifier(Classifier(net), {self.sigma})")
+            raise ModelError(
+                f"a {type(given).__name__}; expected a model: SmoothedClassifier(Classifier(net), "
+                f"{self.sigma})"
+            )
         if not (self.sigma > 0 and math.isfinite(self.sigma)):
-            raise SettingError(f"sigma = {self.sigma}; expected a positive number in the units of the data, such as 0.25")
+            raise SettingError(
+                f"sigma = {self.sigma}; expected a positive number in the units of the data, such as 0.25"
+            )
         if not 0 < self.alpha < 0.5:
             raise SettingError(f"alpha = {self.alpha}; expected a chance between 0 and 0.5, such as 0.001")
         for name, count in (
@@ -85,8 +90,8 @@ class SmoothedClassifier:
                 raise SettingError(f"{name} = {count}; expected at least 1")
         if self.max_radius <= 0:
             raise SettingError(
-                f"{self.noise_samples} noise samples can never certify at alpha = {self.alpha:g}, even if all of them agree; "
-                f"give at least {math.floor(math.log(self.alpha) / math.log(0.5)) + 1}"
+                f"{self.noise_samples} noise samples can never certify at alpha = {self.alpha:g}, even if "
+                f"all of them agree; give at least {math.floor(math.log(self.alpha) / math.log(0.5)) + 1}"
             )
 
     @property
@@ -96,7 +101,9 @@ class SmoothedClassifier:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the base classifier's hash and of everything on which the smoothed classifier depends."""
+        """SHA-256 of the base classifier's hash and of everything on which the smoothed classifier
+        depends.
+        """
         parts = (
             self.base_classifier.hash,
             repr(self.sigma),
@@ -145,10 +152,15 @@ class SmoothedClassifier:
             returns.
         """
         x = x.to(self._sampled_in(x))
-        # log mean softmax = logsumexp over copies of log_softmax, minus log k (Salman et al., 2019): in logs, so that
-        # nothing underflows.
+        # log mean softmax = logsumexp over copies of log_softmax, minus log k (Salman et al., 2019): in logs,
+        # so that nothing underflows.
         generator = torch.Generator().manual_seed(derive_seed(self.surrogate_seed, "surrogate"))
-        noise = torch.empty(self.surrogate_samples, *x.shape[1:], dtype=torch.float32).normal_(generator=generator).to(x) * self.sigma
+        noise = (
+            torch.empty(self.surrogate_samples, *x.shape[1:], dtype=torch.float32)
+            .normal_(generator=generator)
+            .to(x)
+            * self.sigma
+        )
         chunks = []
         for block in noise.split(max(1, BATCH_ELEMENTS // max(1, x.numel()))):
             logits = self.base_classifier((x[:, None] + block).flatten(0, 1))
@@ -156,11 +168,19 @@ class SmoothedClassifier:
         return torch.cat(chunks, 1).logsumexp(1) - math.log(self.surrogate_samples)
 
     def certify(
-        self, x: Tensor, y: Tensor, threat: L2 | None = None, *, seed: int = 0, ids: Tensor | None = None, progress: Progress = no_progress
+        self,
+        x: Tensor,
+        y: Tensor,
+        threat: L2 | None = None,
+        *,
+        seed: int = 0,
+        ids: Tensor | None = None,
+        progress: Progress = no_progress,
     ) -> CertificateOutcome:
         r"""Certify radii within which the smoothed classifier predicts ``y``.
 
-        .. math:: R = \sigma\, \Phi^{-1}(\underline{p}), \qquad \underline{p} = B^{-1}(\alpha;\; k,\, n - k + 1)
+        .. math:: R = \sigma\, \Phi^{-1}(\underline{p}),
+            \qquad \underline{p} = B^{-1}(\alpha;\; k,\, n - k + 1)
 
         ``selection_samples`` noisy copies select the most frequent class. If that is not ``y``, the example
         gets radius 0 and no more samples are drawn. Otherwise k of n = ``noise_samples`` fresh copies are
@@ -206,31 +226,42 @@ class SmoothedClassifier:
         """
         if threat.eps >= self.max_radius:
             raise SettingError(
-                f"eps = {threat.eps:g} can never be certified: {self.noise_samples:,} noise samples at sigma = {self.sigma:g} "
-                f"and alpha = {self.alpha:g} reach {self.max_radius:.4g} at most. "
-                "Give more noise samples, a larger sigma (and a model trained under it) or a smaller eps"
+                f"eps = {threat.eps:g} can never be certified: {self.noise_samples:,} noise samples at sigma "
+                f"= {self.sigma:g} and alpha = {self.alpha:g} reach {self.max_radius:.4g} at most. Give more "
+                "noise samples, a larger sigma (and a model trained under it) or a smaller eps"
             )
 
-    def _certified(self, x: Tensor, y: Tensor, threat: L2 | None, seed: int, ids: Tensor | None, progress: Progress) -> CertificateOutcome:
+    def _certified(
+        self, x: Tensor, y: Tensor, threat: L2 | None, seed: int, ids: Tensor | None, progress: Progress
+    ) -> CertificateOutcome:
         eps, ids = self._checked_eps(x, y, threat), example_rng(x, seed, ids).ids
         memory_format = self._memory_format(x)
-        signed_radius, forwards = torch.full((len(x),), -torch.inf, dtype=torch.float64), torch.zeros(len(x), dtype=torch.long)
+        signed_radius, forwards = (
+            torch.full((len(x),), -torch.inf, dtype=torch.float64),
+            torch.zeros(len(x), dtype=torch.long),
+        )
         failed = torch.zeros(len(x), dtype=torch.bool)
         with progress.bar("smoothing", len(x)) as advance:
             for row, (label, number) in enumerate(zip(y.tolist(), ids.tolist(), strict=True)):
-                # CERTIFY of Cohen et al.: the selection chooses the class, and fresh samples bound its probability;
-                # using the same ones for both would invalidate the bound.
-                counts = self._count_classes(x[row], self.selection_samples, derive_seed(seed, "selection", number), memory_format)
+                # CERTIFY of Cohen et al.: the selection chooses the class, and fresh samples bound its
+                # probability; using the same ones for both would invalidate the bound.
+                counts = self._count_classes(
+                    x[row], self.selection_samples, derive_seed(seed, "selection", number), memory_format
+                )
                 forwards[row] += self.selection_samples
                 if counts is not None and int(counts.argmax()) == label:
-                    counts = self._count_classes(x[row], self.noise_samples, derive_seed(seed, "count", number), memory_format)
+                    counts = self._count_classes(
+                        x[row], self.noise_samples, derive_seed(seed, "count", number), memory_format
+                    )
                     forwards[row] += self.noise_samples
                     if counts is not None:
-                        signed_radius[row] = self._certified_radius(binomial_lower(int(counts[label]), self.noise_samples, 1 - self.alpha))
+                        signed_radius[row] = self._certified_radius(
+                            binomial_lower(int(counts[label]), self.noise_samples, 1 - self.alpha)
+                        )
                 failed[row] = counts is None
                 advance(1)
-        # At distance eps the probability of y is still at least Phi((radius - eps) / sigma), and that of any other
-        # class at most the rest: the gap is 2 Phi - 1.
+        # At distance eps the probability of y is still at least Phi((radius - eps) / sigma), and that of any
+        # other class at most the rest: the gap is 2 Phi - 1.
         gap = 2 * torch.special.ndtr((signed_radius - eps) / self.sigma) - 1
         margin = torch.where(signed_radius.isneginf(), signed_radius, gap)
         return CertificateOutcome(
@@ -241,16 +272,20 @@ class SmoothedClassifier:
             assumptions=(
                 f"each example's certificate is false with probability at most {self.alpha:g} "
                 f"over {self.noise_samples:,} Gaussian noise samples",
-                "noise drawn as float32 stands for exact Gaussian noise; check that the base model does not read its inputs' last bits",
-                "each noisy copy is answered by itself, as one example did alone and in a batch of two; check that no answer changes with "
-                "the rest of its batch (quintain check)",
-                "the claim is about the exact vote, which predictions estimate by sampling; check deployed answers with predict",
+                "noise drawn as float32 stands for exact Gaussian noise; check that the base model does not "
+                "read its inputs' last bits",
+                "each noisy copy is answered by itself, as one example did alone and in a batch of two; "
+                "check that no answer changes with the rest of its batch (quintain check)",
+                "the claim is about the exact vote, which predictions estimate by sampling; check deployed "
+                "answers with predict",
             ),
             failed=failed.to(x.device),
         )
 
     @torch.inference_mode()
-    def predict(self, x: Tensor, *, seed: int = 0, ids: Tensor | None = None, noise_samples: int = 1000) -> Tensor:
+    def predict(
+        self, x: Tensor, *, seed: int = 0, ids: Tensor | None = None, noise_samples: int = 1000
+    ) -> Tensor:
         """Predict the smoothed classifier's class (B,), int64; -1 (abstain) where it is not certain enough.
 
         It abstains where the two most frequent classes cannot be told apart at level ``alpha``, or where the
@@ -269,12 +304,17 @@ class SmoothedClassifier:
         # Even unanimous samples have the two-sided p-value 2 * 2^-n.
         if 2 * 0.5**noise_samples > self.alpha:
             least = math.ceil(1 - math.log2(self.alpha))
-            raise SettingError(f"{noise_samples} noise samples can never decide at alpha = {self.alpha:g}; give at least {least}")
+            raise SettingError(
+                f"{noise_samples} noise samples can never decide at alpha = {self.alpha:g}; give at least "
+                f"{least}"
+            )
         self._require_steady(x)
         ids, memory_format = example_rng(x, seed, ids).ids, self._memory_format(x)
         predictions = []
         for example, number in zip(x, ids.tolist(), strict=True):
-            counts = self._count_classes(example, noise_samples, derive_seed(seed, "predict", number), memory_format)
+            counts = self._count_classes(
+                example, noise_samples, derive_seed(seed, "predict", number), memory_format
+            )
             if counts is None:
                 predictions.append(-1)
                 continue
@@ -284,7 +324,9 @@ class SmoothedClassifier:
             predictions.append(-1 if undecided else order[0])
         return torch.tensor(predictions, dtype=torch.long, device=x.device)
 
-    def _count_classes(self, example: Tensor, samples: int, seed: int, memory_format: torch.memory_format) -> Tensor | None:
+    def _count_classes(
+        self, example: Tensor, samples: int, seed: int, memory_format: torch.memory_format
+    ) -> Tensor | None:
         """Count the classes of noisy copies (K,); None as soon as an output is not a number."""
         total: Tensor | None = None
         example = example.to(self._sampled_in(example))
@@ -299,15 +341,23 @@ class SmoothedClassifier:
 
     @staticmethod
     def _noise_batches(example: Tensor, samples: int, seed: int) -> Iterator[Tensor]:
-        """Yield standard normal noise in batches (n, *S) of one generator; n depends on the example's shape only."""
+        """Yield standard normal noise in batches (n, *S) of one generator; n depends on the example's shape
+        only.
+        """
         generator = torch.Generator().manual_seed(seed)
         pack = max(1, BATCH_ELEMENTS // example.numel())
         for begin in range(0, samples, pack):
             size = min(pack, samples - begin)
-            yield torch.empty(size, *example.shape, dtype=torch.float32).normal_(generator=generator).to(example)
+            yield (
+                torch.empty(size, *example.shape, dtype=torch.float32)
+                .normal_(generator=generator)
+                .to(example)
+            )
 
     def _memory_format(self, x: Tensor) -> torch.memory_format:
-        """Return channels last where the base model takes it: convolutions on the CPU are then 1.7 times as fast."""
+        """Return channels last where the base model takes it: convolutions on the CPU are then 1.7 times as
+        fast.
+        """
         if x.ndim != 4 or not len(x):
             return torch.contiguous_format
         try:
@@ -317,9 +367,13 @@ class SmoothedClassifier:
         return torch.channels_last
 
     def _certified_radius(self, probability: float) -> float:
-        """Return ``sigma`` times the normal quantile, rounded down by more than ``ndtri`` may err; -inf at 0."""
+        """Return ``sigma`` times the normal quantile, rounded down by more than ``ndtri`` may err; -inf
+        at 0.
+        """
         # ndtri is monotone: round p down first, then the product, so that rounding never enlarges the radius.
-        exact = self.sigma * float(torch.special.ndtri(torch.tensor(probability * (1 - 1e-12), dtype=torch.float64)))
+        exact = self.sigma * float(
+            torch.special.ndtri(torch.tensor(probability * (1 - 1e-12), dtype=torch.float64))
+        )
         return exact - 1e-12 * abs(exact) if math.isfinite(exact) else exact
 
     @staticmethod
@@ -331,22 +385,26 @@ class SmoothedClassifier:
         """Refuse types, layers and models whose predictions are not those under Gaussian noise."""
         check_types(L2(0.0), x)
         if not x.is_floating_point():
-            raise DataError(f"inputs of {x.dtype}; expected floating point in [0, 1]: divide 8-bit images by 255")
+            raise DataError(
+                f"inputs of {x.dtype}; expected floating point in [0, 1]: divide 8-bit images by 255"
+            )
         coarsest = max((x.dtype, self.base_classifier.dtype), key=lambda dtype: torch.finfo(dtype).eps)
         spacing = torch.finfo(coarsest).eps
         if self.sigma < MIN_SIGMA_SPACINGS * spacing:
             raise SettingError(
                 f"sigma = {self.sigma:g} is lost in {coarsest}, whose numbers near 1 are {spacing:.3g} "
-                f"apart; expected at least {MIN_SIGMA_SPACINGS * spacing:.3g}. Use a wider type, such as float32, for the "
-                "inputs and the model, or a larger sigma"
+                f"apart; expected at least {MIN_SIGMA_SPACINGS * spacing:.3g}. Use a wider type, such as "
+                "float32, for the inputs and the model, or a larger sigma"
             )
-        modules = all_modules(self.base_classifier.net) if isinstance(self.base_classifier, Classifier) else []
+        modules = (
+            all_modules(self.base_classifier.net) if isinstance(self.base_classifier, Classifier) else []
+        )
         for module in modules:
             if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
                 raise ModelError(
-                    f"{self.base_classifier.name} has a {type(module).__name__} that normalises by the statistics of "
-                    "each batch, so that noisy copies are not answered one by one; expected running "
-                    "statistics in evaluation mode: call net.eval()"
+                    f"{self.base_classifier.name} has a {type(module).__name__} that normalises by the "
+                    "statistics of each batch, so that noisy copies are not answered one by one; expected "
+                    "running statistics in evaluation mode: call net.eval()"
                 )
         if any_training(modules):
             raise ModelError(
@@ -366,14 +424,17 @@ class SmoothedClassifier:
             return
         x = x.to(self._sampled_in(x))
         noisy = x + self.sigma * next(self._noise_batches(x[0], 1, derive_seed(self.surrogate_seed, "alone")))
-        alone, together = self.base_classifier(x).double(), self.base_classifier(torch.cat([x, noisy]))[:1].double()
+        alone, together = (
+            self.base_classifier(x).double(),
+            self.base_classifier(torch.cat([x, noisy]))[:1].double(),
+        )
         gap = (alone - together).nan_to_num(0.0, 0.0, 0.0).abs().max()
         if gap > BATCH_TOLERANCE * max(1.0, float(alone.nan_to_num(0.0, 0.0, 0.0).abs().max())):
             raise ModelError(
                 f"{self.base_classifier.name} gives one example other outputs alone than in a batch of two "
-                f"(by up to {gap:g}): it answers by its batch or at random, and noisy copies must be answered one by one, "
-                "by one function. Look for len(x), x.shape[0], sums and "
-                "means over the batch, and random numbers in its forward"
+                f"(by up to {gap:g}): it answers by its batch or at random, and noisy copies must be "
+                "answered one by one, by one function. Look for len(x), x.shape[0], sums and means over the "
+                "batch, and random numbers in its forward"
             )
 
     def _checked_eps(self, x: Tensor, y: Tensor, threat: L2 | None) -> float:

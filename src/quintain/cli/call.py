@@ -11,7 +11,14 @@ from rich.console import Console
 
 from quintain.cli.console import ProgressBars, Terminal
 from quintain.cli.requirements import project_requirements
-from quintain.cli.run_folder import choose_folder, command_line, marked, resume_command, unmark, writable_folder
+from quintain.cli.run_folder import (
+    choose_folder,
+    command_line,
+    marked,
+    resume_command,
+    unmark,
+    writable_folder,
+)
 from quintain.core.errors import ModelError, SettingError
 from quintain.core.registry import get_entry
 from quintain.core.seeds import derive_seed
@@ -84,7 +91,9 @@ class VerbCall:
     def sampled(self) -> "Dataset":
         """The requested examples, of every class."""
         splits = self.splits.as_dict()
-        split = self.splits.split(self.split) if self.split else splits.get("test", next(iter(splits.values())))
+        split = (
+            self.splits.split(self.split) if self.split else splits.get("test", next(iter(splits.values())))
+        )
         return split.sample(self.limit, seed=derive_seed(self.seed, "limit"))
 
     @cached_property
@@ -98,10 +107,14 @@ class VerbCall:
             return self.sampled
         labels, names, label = self.sampled.labels, self.sampled.class_names, self.exclude_class
         if not 0 <= label < len(names):
-            raise SettingError(f"--target-class {label}; expected a class from 0 to {len(names) - 1}: {', '.join(names)}")
+            raise SettingError(
+                f"--target-class {label}; expected a class from 0 to {len(names) - 1}: {', '.join(names)}"
+            )
         rows = [row for row, other in enumerate(labels.tolist()) if other != label]
         if not rows:
-            raise SettingError(f"--target-class {label}: every example is of class {names[label]}; name another class")
+            raise SettingError(
+                f"--target-class {label}: every example is of class {names[label]}; name another class"
+            )
         return self.sampled.subset(rows)
 
     @cached_property
@@ -122,8 +135,9 @@ class VerbCall:
         if self.weights is None and ".py" not in self.model and not is_black_box(self.model):
             get_entry("model", self.model)
             raise SettingError(
-                f"--model {self.model} without --weights is an untrained net; give --weights FILE.safetensors "
-                "(quintain harden writes one), or --model path/to/file.py:factory that loads its own"
+                f"--model {self.model} without --weights is an untrained net; give --weights "
+                "FILE.safetensors (quintain harden writes one), or --model path/to/file.py:factory that "
+                "loads its own"
             )
         model = load_model(self.model, self.weights, **self._shape, seed=derive_seed(self.seed, "net"))
         return named_model(model, "model", self.weights.stem if self.weights else self.model, digest="")
@@ -148,14 +162,20 @@ class VerbCall:
         model.predict(self.examples.batch([0])[0])
         for name, parameter in model.net.named_parameters():
             if parameter.requires_grad and parameter.dtype != torch.float32:
-                raise ModelError(f"{self.model} has {name!r} in {parameter.dtype}; expected float32 to train in: return net.float()")
+                raise ModelError(
+                    f"{self.model} has {name!r} in {parameter.dtype}; expected float32 to train in: return "
+                    "net.float()"
+                )
         return model.net
 
     def announce(self) -> None:
         """Say where results are written, and how to resume after an interruption; call it once all options
         are checked.
         """
-        text = f"writing to {self.folder}. To resume after an interruption: {resume_command(self.out, self.folder)}"
+        text = (
+            f"writing to {self.folder}. To resume after an interruption: "
+            f"{resume_command(self.out, self.folder)}"
+        )
         self.print_dim(text)
 
     def run(self, work: "Callable[[], StepOutput]") -> int:
@@ -181,7 +201,11 @@ class VerbCall:
             with writable_folder(folder), marked(folder, self.verb, self.resume_dir):
                 record = self._recorded(work)
                 metrics = {claim.bracket.quantity.metric for claim in record.claims}
-                due = [requirement for requirement in requirements if self.require or requirement.metric in metrics]
+                due = [
+                    requirement
+                    for requirement in requirements
+                    if self.require or requirement.metric in metrics
+                ]
                 decided = tuple(decide(requirement, record.claims) for requirement in due)
                 record = replace(record, requirements=decided)
                 save(record, path)
@@ -190,7 +214,9 @@ class VerbCall:
         show_record(self.console, record)
         for requirement in requirements:
             if requirement not in due:
-                self.print_dim(f"not checked, because this result has no {requirement.metric}: {requirement.text}")
+                self.print_dim(
+                    f"not checked, because this result has no {requirement.metric}: {requirement.text}"
+                )
         self.print_dim(f"{path}   (quintain report {shlex.quote(str(folder))})")
         raise_if_unsound(record)
         return exit_code(decided, record.claims)
@@ -198,7 +224,9 @@ class VerbCall:
     def warn(self, lines: Iterable[str]) -> None:
         """Show warnings that are for the data's owner alone, on the screen and nowhere else."""
         for line in lines:
-            self.console.print(f"warning, for the data's owner only: {line}", style="bold", markup=False, soft_wrap=True)
+            self.console.print(
+                f"warning, for the data's owner only: {line}", style="bold", markup=False, soft_wrap=True
+            )
 
     def print_dim(self, text: str) -> None:
         """Show a line that is not a result."""
@@ -225,13 +253,18 @@ class VerbCall:
     def _saved_so_far(self) -> str:
         """Say what an interrupted run leaves behind."""
         if self.resume_dir and (self.folder / self.resume_dir).is_dir():
-            return f"what is finished is saved in {self.folder}; to resume: {resume_command(self.out, self.folder)}"
+            return (
+                f"what is finished is saved in {self.folder}; to resume: "
+                f"{resume_command(self.out, self.folder)}"
+            )
         return "nothing was saved; run the command again"
 
     def _recorded(self, work: "Callable[[], StepOutput]") -> "Record":
         from quintain.evaluate.step import record_step
 
-        return record_step(work, command=command_line(), seed=self.seed, data=(self.examples.name, self.examples.hash))
+        return record_step(
+            work, command=command_line(), seed=self.seed, data=(self.examples.name, self.examples.hash)
+        )
 
     @property
     def _shape(self) -> dict[str, int]:

@@ -16,7 +16,8 @@ from quintain.version import __version__
 
 app = typer.Typer(
     name="quintain",
-    help="Attack, harden and certify a model, train it privately, audit what leaks: every result has a lower and an upper bound.",
+    help="Attack, harden and certify a model, train it privately, audit what leaks: "
+    "every result has a lower and an upper bound.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -48,8 +49,9 @@ def _refuse_torchrun(command: Command) -> None:
     size = os.environ.get("WORLD_SIZE", "1")
     if size not in ("", "0", "1") and not command.shares_work:
         raise SettingError(
-            f"got WORLD_SIZE = {size} (torchrun): quintain {command.name} runs in one process, and each would do all of it; expected it "
-            "without torchrun, or for private training a script of your own with dp.DifferentiallyPrivateDistributedDataParallel"
+            f"got WORLD_SIZE = {size} (torchrun): quintain {command.name} runs in one process, and each "
+            "would do all of it; expected it without torchrun, or for private training a script of your own "
+            "with dp.DifferentiallyPrivateDistributedDataParallel"
         )
 
 
@@ -65,11 +67,20 @@ def _attempt(work: Callable[[], int]) -> int:
     except MemoryError:
         return _failed("out of memory", "give fewer examples with --limit", ExitCode.EXECUTION)
     except OSError as error:
-        return _failed("system error", f"{error.filename or ''} {error.strerror or error}".strip(), ExitCode.EXECUTION)
+        return _failed(
+            "system error", f"{error.filename or ''} {error.strerror or error}".strip(), ExitCode.EXECUTION
+        )
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
-        text = f"{type(error).__name__}: {error} ({where.filename}, line {where.lineno}); 'quintain check' looks at model and data"
-        return _failed("internal error", f"{text}. If they are in order, please report this message and the command", ExitCode.EXECUTION)
+        text = (
+            f"{type(error).__name__}: {error} ({where.filename}, line {where.lineno}); 'quintain check' "
+            "looks at model and data"
+        )
+        return _failed(
+            "internal error",
+            f"{text}. If they are in order, please report this message and the command",
+            ExitCode.EXECUTION,
+        )
 
 
 def _failed(kind: str, message: str, code: ExitCode) -> ExitCode:
@@ -79,7 +90,9 @@ def _failed(kind: str, message: str, code: ExitCode) -> ExitCode:
     from rich.console import Console
     from rich.markup import escape
 
-    Console(stderr=True, soft_wrap=True, highlight=False, emoji=False).print(f"[bold red]{escape(kind)}:[/] {escape(message)}")
+    Console(stderr=True, soft_wrap=True, highlight=False, emoji=False).print(
+        f"[bold red]{escape(kind)}:[/] {escape(message)}"
+    )
     return code
 
 
@@ -91,7 +104,9 @@ def _version(requested: bool) -> None:
 
 @app.callback()
 def _main(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     pass
 

@@ -9,16 +9,29 @@ import typer
 
 Model = Annotated[str, typer.Option(help="A registered name, or path/to/file.py:factory.")]
 Weights = Annotated[Path | None, typer.Option(help="safetensors, or a PyTorch state dict (never unpickled).")]
-Data = Annotated[str, typer.Option(help="xrays, an .npz file, a folder of IDX files, or a folder of images by class.")]
+Data = Annotated[
+    str, typer.Option(help="xrays, an .npz file, a folder of IDX files, or a folder of images by class.")
+]
 Split = Annotated[str, typer.Option(help="Which split of the data: train, val or test.")]
 Limit = Annotated[int, typer.Option(help="Evaluate so many examples, drawn by the seed; 0 for all.", min=0)]
-Seed = Annotated[int, typer.Option(help="Random seed of data order, weights and attacks; DP noise is never seeded.", min=0)]
+Seed = Annotated[
+    int, typer.Option(help="Random seed of data order, weights and attacks; DP noise is never seeded.", min=0)
+]
 Out = Annotated[Path | None, typer.Option(help="Run folder; runs/DATE-COMMAND if not given.")]
-Require = Annotated[list[str] | None, typer.Option(help="Such as 'robust_accuracy(linf:4/255) >= 0.70'; repeatable.")]
-Threats = Annotated[list[str] | None, typer.Option("--threat", help="Such as linf:4/255 or l2:0.5; repeatable.")]
+Require = Annotated[
+    list[str] | None, typer.Option(help="Such as 'robust_accuracy(linf:4/255) >= 0.70'; repeatable.")
+]
+Threats = Annotated[
+    list[str] | None, typer.Option("--threat", help="Such as linf:4/255 or l2:0.5; repeatable.")
+]
 MaxQueries = Annotated[
     int,
-    typer.Option("--max-queries", "--queries", help="Query limit per example, per attack and per threat; 0 for none.", min=0),
+    typer.Option(
+        "--max-queries",
+        "--queries",
+        help="Query limit per example, per attack and per threat; 0 for none.",
+        min=0,
+    ),
 ]
 TargetClass = Annotated[
     int | None,

@@ -18,7 +18,9 @@ def project_requirements(folder: Path) -> tuple[str, ...]:
     try:
         table: object = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}; correct the file, or run from another folder") from None
+        raise DataError(
+            f"{path} cannot be read: {error}; correct the file, or run from another folder"
+        ) from None
     for key in ("tool", "quintain"):
         table = table.get(key, {}) if isinstance(table, dict) else {}
     required = table.get("require", []) if isinstance(table, dict) else table

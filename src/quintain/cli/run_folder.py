@@ -49,7 +49,10 @@ def choose_folder(verb: str, out: Path | None, resume_dir: str) -> Path:
             raise RunFolderError(f"{out} is not an empty folder; choose another --out, or delete it")
         return out
     day = datetime.datetime.now(datetime.UTC).date().isoformat()
-    names = (Path("runs") / f"{day}-{verb}{suffix}" for suffix in ("", *(f"-{number}" for number in range(2, 10_000))))
+    names = (
+        Path("runs") / f"{day}-{verb}{suffix}"
+        for suffix in ("", *(f"-{number}" for number in range(2, 10_000)))
+    )
     return next(path for path in names if not path.exists())
 
 
@@ -67,7 +70,9 @@ def writable_folder(folder: Path) -> Iterator[None]:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise StorageError(f"cannot write into {folder}: {error.strerror}; choose another folder with --out") from error
+        raise StorageError(
+            f"cannot write into {folder}: {error.strerror}; choose another folder with --out"
+        ) from error
     try:
         yield
     finally:
@@ -104,8 +109,12 @@ def _check_verb(place: Path, verb: str) -> None:
     if not any(place.iterdir()):
         return
     try:
-        found = file.read_text(encoding="utf-8").strip() if file.is_file() else "a command that it does not name"
+        found = (
+            file.read_text(encoding="utf-8").strip() if file.is_file() else "a command that it does not name"
+        )
     except UnicodeDecodeError:
         found = "a command that it does not name"
     if found != verb:
-        raise RunFolderError(f"{place} holds an unfinished run of {found}, and this is quintain {verb}; choose another --out")
+        raise RunFolderError(
+            f"{place} holds an unfinished run of {found}, and this is quintain {verb}; choose another --out"
+        )

@@ -38,7 +38,9 @@ def show_record(console: Console, record: Record) -> None:
     if isinstance(record.result, CheckResult):
         for finding in record.result.findings:
             console.print(
-                f"[{LEVELS[finding.level]}]{finding.level:<8}[/] {escape(finding.name)}: {escape(finding.message)}", soft_wrap=True
+                f"[{LEVELS[finding.level]}]{finding.level:<8}[/] {escape(finding.name)}: "
+                f"{escape(finding.message)}",
+                soft_wrap=True,
             )
     else:
         for line in summary_lines(record):
@@ -50,7 +52,10 @@ def show_record(console: Console, record: Record) -> None:
     for note in record.notes:
         console.print(f"[dim]note: {escape(note)}[/]", soft_wrap=True)
     for one in record.requirements:
-        console.print(f"[bold]{one.verdict.decision}[/]  {escape(one.requirement)}: {escape(one.verdict.reason)}", soft_wrap=True)
+        console.print(
+            f"[bold]{one.verdict.decision}[/]  {escape(one.requirement)}: {escape(one.verdict.reason)}",
+            soft_wrap=True,
+        )
 
 
 def show_drill(console: Console, folder: Path) -> None:
@@ -58,18 +63,27 @@ def show_drill(console: Console, folder: Path) -> None:
     records = read(folder)
     _show_claims(console, key_rows(records))
     count = count_verdicts(records)
-    crossing = "bounds consistent" if not count.contradictions else f"[bold red]{count.contradictions} CONTRADICTIONS[/]"
+    crossing = (
+        "bounds consistent"
+        if not count.contradictions
+        else f"[bold red]{count.contradictions} CONTRADICTIONS[/]"
+    )
     suspects = f"; {count.suspects} suspect" if count.suspects else ""
     failures = f"; [bold red]{count.failures} MECHANISM MISMATCHES[/]" if count.failures else ""
     console.print(f"{crossing}{suspects}{failures}")
     for record in records:
         if isinstance(record.result, DrillResult):
             for one in record.result.requirements:
-                console.print(f"[bold]{one.verdict.decision}[/]  {escape(one.requirement)}: {escape(one.verdict.reason)}", soft_wrap=True)
+                console.print(
+                    f"[bold]{one.verdict.decision}[/]  {escape(one.requirement)}: "
+                    f"{escape(one.verdict.reason)}",
+                    soft_wrap=True,
+                )
             times = "  ".join(f"{step.name} {step.seconds:.1f}" for step in record.result.steps)
             total = sum(step.seconds for step in record.result.steps)
             console.print(
-                f"seconds: {times}  = {total:.0f} s; peak memory {fmt.size_in_bytes(record.result.peak_memory_bytes)}",
+                f"seconds: {times}  = {total:.0f} s; peak memory "
+                f"{fmt.size_in_bytes(record.result.peak_memory_bytes)}",
                 style="dim",
                 soft_wrap=True,
             )
@@ -81,9 +95,14 @@ def show_changes(console: Console, changes: "Sequence[ClaimChange]") -> None:
     for head in ("claim", "before", "after", "change", "reason"):
         table.add_column(head, overflow="fold")
     for change in changes:
-        before, after = (fmt.interval(change.metric, *sides) if sides else fmt.NO_VALUE for sides in (change.before, change.after))
+        before, after = (
+            fmt.interval(change.metric, *sides) if sides else fmt.NO_VALUE
+            for sides in (change.before, change.after)
+        )
         tone = OUTCOMES.get(change.change, "default")
-        table.add_row(escape(change.name), before, after, f"[{tone}]{change.change}[/]", escape(change.reason))
+        table.add_row(
+            escape(change.name), before, after, f"[{tone}]{change.change}[/]", escape(change.reason)
+        )
     console.print(table)
 
 
@@ -102,7 +121,10 @@ def show_exemptions(console: Console, entries: "Sequence[Entry]") -> None:
     """Show what is exempt from a law, and why."""
     found = [(entry, law, reason) for entry in entries for law, reason in entry.exemptions]
     for entry, law, reason in found:
-        console.print(f'{entry.kind} {escape(entry.name)}: not held to "{escape(law)}", because {escape(reason)}', soft_wrap=True)
+        console.print(
+            f'{entry.kind} {escape(entry.name)}: not held to "{escape(law)}", because {escape(reason)}',
+            soft_wrap=True,
+        )
     if not found:
         console.print("no exemptions: every law holds for everything registered")
 
@@ -111,7 +133,10 @@ def _tables(body: StepResult) -> "tuple[Grid, ...]":
     """Return what is easier read as a table."""
     match body:
         case PrivatizeResult():
-            found = ((body.epsilon_sweep, "Accuracy by epsilon"), (body.batch_size_sweep, "Accuracy by batch size, at one epsilon"))
+            found = (
+                (body.epsilon_sweep, "Accuracy by epsilon"),
+                (body.batch_size_sweep, "Accuracy by batch size, at one epsilon"),
+            )
             return tuple(sweep_table(trials, title) for trials, title in found if trials)
         case PlanResult():
             return grid_tables(body)
@@ -135,7 +160,9 @@ def _show_claims(console: Console, found: "Sequence[ClaimRow]") -> None:
     for head in ("lower bound", "95 % interval", "upper bound", "majority"):
         table.add_column(head, justify="right", overflow="fold")
     for row in found:
-        table.add_row(f"[{TONES[row.tone]}]{escape(row.name)}[/]", row.lower, row.interval, row.upper, row.baseline)
+        table.add_row(
+            f"[{TONES[row.tone]}]{escape(row.name)}[/]", row.lower, row.interval, row.upper, row.baseline
+        )
     console.print(table)
     for verdict in dict.fromkeys(row.label for row in found if row.tone == "bad"):
         names = ", ".join(row.name for row in found if row.label == verdict)

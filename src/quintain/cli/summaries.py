@@ -8,10 +8,23 @@ from quintain.report.evasion import broken_by_text
 from quintain.report.private_training import accuracy_cost_text, steps_left_text
 from quintain.results.class_counts import ClassCounts
 from quintain.results.literals import CLEAN_ERRORS_ONLY
-from quintain.results.privacy_records import AuditResult, FederateResult, LeakResult, PlanResult, PrivatizeResult
+from quintain.results.privacy_records import (
+    AuditResult,
+    FederateResult,
+    LeakResult,
+    PlanResult,
+    PrivatizeResult,
+)
 from quintain.results.quantity import Basis, Metric, Side
 from quintain.results.records import Claim, Record, StepResult
-from quintain.results.robustness_records import AttackedModel, AttackResult, CheckResult, HardenResult, TrainingRun, TrainResult
+from quintain.results.robustness_records import (
+    AttackedModel,
+    AttackResult,
+    CheckResult,
+    HardenResult,
+    TrainingRun,
+    TrainResult,
+)
 
 
 def summary_lines(record: Record) -> Iterator[str]:
@@ -40,7 +53,11 @@ def bracket_text(claim: Claim) -> str:
 def _of_result(body: StepResult) -> Iterator[str]:
     match body:
         case CheckResult():
-            worse = [f"{finding.level}: {finding.message}" for finding in body.findings if finding.level in ("warning", "error")]
+            worse = [
+                f"{finding.level}: {finding.message}"
+                for finding in body.findings
+                if finding.level in ("warning", "error")
+            ]
             levels = [finding.level for finding in body.findings]
             yield (
                 f"{fmt.count(len(levels), 'check')}: {fmt.count(levels.count('warning'), 'warning')}, "
@@ -59,9 +76,14 @@ def _of_result(body: StepResult) -> Iterator[str]:
         case PrivatizeResult():
             plan = body.plan
             yield (
-                f"epsilon {fmt.epsilon(plan.epsilon)} at delta {plan.delta:g}, batch size {plan.expected_batch_size}, "
-                f"noise multiplier {plan.noise_multiplier:.3g}; {_accuracy(body.training.clean_counts)}"
-                + ("" if body.nonprivate_counts is None else f", non-private {fmt.percent(body.nonprivate_counts.accuracy)}")
+                f"epsilon {fmt.epsilon(plan.epsilon)} at delta {plan.delta:g}, batch size "
+                f"{plan.expected_batch_size}, noise multiplier {plan.noise_multiplier:.3g}; "
+                f"{_accuracy(body.training.clean_counts)}"
+                + (
+                    ""
+                    if body.nonprivate_counts is None
+                    else f", non-private {fmt.percent(body.nonprivate_counts.accuracy)}"
+                )
             )
             yield accuracy_cost_text(body)
         case PlanResult():
@@ -71,10 +93,10 @@ def _of_result(body: StepResult) -> Iterator[str]:
         case AuditResult():
             run, control = body.audit, body.control
             yield (
-                f"epsilon at delta {body.plan.delta:g}: at least {fmt.epsilon(run.lower.value, Side.LOWER)} (audit, "
-                f"{fmt.count(run.canaries, 'canary', 'canaries')}, {100 * run.confidence:g} % confidence), "
-                f"at most {fmt.epsilon(body.plan.epsilon)} (accountant); an audit of this size can detect at most "
-                f"{fmt.epsilon(run.max_auditable_epsilon)}"
+                f"epsilon at delta {body.plan.delta:g}: at least {fmt.epsilon(run.lower.value, Side.LOWER)} "
+                f"(audit, {fmt.count(run.canaries, 'canary', 'canaries')}, {100 * run.confidence:g} % "
+                f"confidence), at most {fmt.epsilon(body.plan.epsilon)} (accountant); an audit of this size "
+                f"can detect at most {fmt.epsilon(run.max_auditable_epsilon)}"
             )
             if run.repeated_epsilons:
                 again = ", ".join(fmt.epsilon(value, Side.LOWER) for value in run.repeated_epsilons)
@@ -85,13 +107,18 @@ def _of_result(body: StepResult) -> Iterator[str]:
             yield from failed
         case LeakResult():
             found = "; ".join(
-                f"{one.update_type}: {'not reconstructed' if one.failure_reason else fmt.decibels(one.psnr)}{' LEAKS' * one.leaks}"
+                f"{one.update_type}: "
+                f"{'not reconstructed' if one.failure_reason else fmt.decibels(one.psnr)}"
+                f"{' LEAKS' * one.leaks}"
                 for one in (*body.reconstructions, *body.baselines)
             )
             yield f"reconstruction quality in PSNR (an update leaks above what is known without it): {found}"
         case FederateResult():
             last, best = body.rounds[-1], max(site.local_counts.accuracy for site in body.sites)
-            gone = ", ".join(f"{name} in round {one.round}" for one in body.rounds for name in one.dropped) or "none"
+            gone = (
+                ", ".join(f"{name} in round {one.round}" for one in body.rounds for name in one.dropped)
+                or "none"
+            )
             summed = [one for one in body.rounds if one.survivors]
             exact = sum(one.sum_exact for one in summed)
             yield (
@@ -107,14 +134,22 @@ def _training(training: TrainingRun) -> str:
 
 def _accuracy(tally: ClassCounts) -> str:
     low, high = (100 * limit for limit in tally.interval())
-    return f"accuracy {fmt.percent(tally.accuracy)} (95 %: {low:.1f} .. {high:.1f}), balanced {fmt.percent(tally.balanced_accuracy)}"
+    return (
+        f"accuracy {fmt.percent(tally.accuracy)} (95 %: {low:.1f} .. {high:.1f}), balanced "
+        f"{fmt.percent(tally.balanced_accuracy)}"
+    )
 
 
 def _attacks(attacks: AttackedModel) -> Iterator[str]:
-    left = ", ".join(f"{row.threat} {row.attack} {fmt.percent(row.unbroken_counts.accuracy)}" for row in attacks.rows)
+    left = ", ".join(
+        f"{row.threat} {row.attack} {fmt.percent(row.unbroken_counts.accuracy)}" for row in attacks.rows
+    )
     yield f"accuracy under attack, {attacks.title}: {left}"
     if attacks.break_log.found_by:
-        cost = f"{mean(attacks.break_log.forwards):,.0f} queries and {mean(attacks.break_log.backwards):,.0f} gradients per example"
+        cost = (
+            f"{mean(attacks.break_log.forwards):,.0f} queries and {mean(attacks.break_log.backwards):,.0f} "
+            "gradients per example"
+        )
         seconds = fmt.seconds(sum(row.seconds for row in attacks.rows))
         yield f"first broken by: {broken_by_text(attacks)}; {cost}; {seconds}"
     if attacks.diagnostics is not None:

@@ -36,8 +36,8 @@ def parse_threats(specs: Sequence[str]) -> list["Threat"]:
     if len({threat_type(threat.spec) for threat in found}) != 1:
         given = " and ".join(f"--threat {spec}" for spec in specs)
         raise SettingError(
-            f"{given} are of different types; one run takes several sizes of one type, such as linf:2/255 and linf:4/255: "
-            "run the command once for each type"
+            f"{given} are of different types; one run takes several sizes of one type, such as linf:2/255 "
+            "and linf:4/255: run the command once for each type"
         )
     return sorted_by_size(found)
 
@@ -54,5 +54,8 @@ def parse_certifiable_threats(specs: Sequence[str]) -> list["Threat"]:
         name = threat_name(threat.spec)
         if not any(name in names for names in known.values()):
             able = "; ".join(f"{certifier}: {', '.join(names)}" for certifier, names in known.items())
-            raise SettingError(f"no certifier handles {name} ({able}); use one of these, or 'quintain attack --threat {threat.spec}'")
+            raise SettingError(
+                f"no certifier handles {name} ({able}); use one of these, or 'quintain attack --threat "
+                f"{threat.spec}'"
+            )
     return found

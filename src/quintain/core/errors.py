@@ -66,10 +66,13 @@ class SettingError(UsageError):
 class UnknownNameError(UsageError):
     """A name that nothing is registered under; the nearest ones are suggested."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], *, other_kinds: Sequence[str] = ()) -> None:
+    def __init__(
+        self, kind: str, name: str, known: Iterable[str], *, other_kinds: Sequence[str] = ()
+    ) -> None:
         if other_kinds:
             super().__init__(
-                f"{name!r} is no {kind} but a {other_kinds[0]}; see 'quintain list {other_kinds[0]}' and 'quintain list {kind}'"
+                f"{name!r} is no {kind} but a {other_kinds[0]}; see 'quintain list {other_kinds[0]}' and "
+                f"'quintain list {kind}'"
             )
             return
         names = sorted(known)

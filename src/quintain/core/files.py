@@ -31,7 +31,9 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror}; check the path and its permissions") from error
+        raise StorageError(
+            f"cannot read {path}: {error.strerror}; check the path and its permissions"
+        ) from error
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -59,4 +61,6 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         finally:
             scratch.unlink(missing_ok=True)
     except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}; free some space or choose another folder with --out") from error
+        raise StorageError(
+            f"cannot write {path}: {error.strerror}; free some space or choose another folder with --out"
+        ) from error

@@ -20,7 +20,9 @@ def spread_p(mean_square: float, count: int) -> tuple[float, float]:
     from scipy.special import chdtr, chdtrc
 
     total = count * mean_square
-    return 2 * float(min(chdtr(count, total), chdtrc(count, total), 0.5)), (mean_square - 1) * math.sqrt(count / 2)
+    return 2 * float(min(chdtr(count, total), chdtrc(count, total), 0.5)), (mean_square - 1) * math.sqrt(
+        count / 2
+    )
 
 
 LARGEST = 37.0
@@ -46,7 +48,11 @@ def from_mean(totals: Numbers, counts: Numbers) -> Numbers:
     low, high = np.maximum(2 * counts - totals, 0.0), totals
     low, high = np.minimum(low, high), np.maximum(low, high)
     within, beyond = chdtr(counts, high) - chdtr(counts, low), chdtr(counts, low) + chdtrc(counts, high)
-    return np.where(within < 0.5, math.sqrt(2) * erfinv(np.clip(within, 0.0, 0.5)), np.minimum(-ndtri(beyond / 2), LARGEST))
+    return np.where(
+        within < 0.5,
+        math.sqrt(2) * erfinv(np.clip(within, 0.0, 0.5)),
+        np.minimum(-ndtri(beyond / 2), LARGEST),
+    )
 
 
 def sizes(z: Numbers) -> Numbers:
@@ -186,7 +192,9 @@ def tails_p(z: Numbers) -> tuple[float, float, int, float]:
         below, above, share = int((z < -reach).sum()), int((z > reach).sum()), float(ndtr(-reach))
         for count, chance in ((below, share), (above, share), (below + above, 2 * share)):
             more = float(bdtrc(count - 1, z.size, chance)) if count else 1.0
-            found.append((2 * min(float(bdtr(count, z.size, chance)), more, 0.5), bound, count, z.size * chance))
+            found.append(
+                (2 * min(float(bdtr(count, z.size, chance)), more, 0.5), bound, count, z.size * chance)
+            )
     p_value, bound, count, expected = min(found)
     return min(1.0, len(found) * p_value), bound, count, expected
 
@@ -202,11 +210,17 @@ def crowded_p(uniform: Numbers, within: float) -> tuple[float, int, float]:
     Source: Joag-Dev and Proschan, Negative Association of Random Variables, Annals of Statistics 11, 1983.
     """
     gaps = np.diff(np.sort(uniform))
-    count, trials, share = int((gaps < within).sum()), len(gaps), -math.expm1(len(uniform) * math.log1p(-within))
+    count, trials, share = (
+        int((gaps < within).sum()),
+        len(gaps),
+        -math.expm1(len(uniform) * math.log1p(-within)),
+    )
     found = count / trials if trials else 0.0
     if found <= share:
         return 1.0, count, trials * share
-    apart = found * math.log(found / share) + ((1 - found) * math.log((1 - found) / (1 - share)) if found < 1 else 0.0)
+    apart = found * math.log(found / share) + (
+        (1 - found) * math.log((1 - found) / (1 - share)) if found < 1 else 0.0
+    )
     return math.exp(-trials * apart), count, trials * share
 
 
@@ -214,9 +228,10 @@ def repeated_p(z: Numbers, counted: NDArray[np.bool_] | None = None) -> tuple[fl
     r"""A bound on the p-value of the largest correlation of a series with itself, over every distance; with
     that distance and correlation.
 
-    The sum S over m pairs at one distance is a quadratic form, by half of the adjacency matrix of a graph of paths: its eigenvalues are
-    within [-1, 1], each with its negative, and their squares add up to m/2. So, since :math:`-\ln(1 - u)` is convex,
-    :math:`\ln E e^{\theta S} \le -\frac m8 \ln(1 - 4 \theta^2)`, and by Chernoff, with :math:`s = \sqrt{1 + 16 x^2 / m^2}`,
+    The sum S over m pairs at one distance is a quadratic form, by half of the adjacency matrix of a graph of
+    paths: its eigenvalues are within [-1, 1], each with its negative, and their squares add up to m/2. So,
+    since :math:`-\ln(1 - u)` is convex, :math:`\ln E e^{\theta S} \le -\frac m8 \ln(1 - 4 \theta^2)`, and by
+    Chernoff, with :math:`s = \sqrt{1 + 16 x^2 / m^2}`,
 
     .. math:: P[|S| \ge x] \le 2 \exp\Big(-\frac m8 \big(s - 1 - \ln \tfrac{1 + s}2\big)\Big).
 
@@ -233,10 +248,16 @@ def repeated_p(z: Numbers, counted: NDArray[np.bool_] | None = None) -> tuple[fl
 
     def products(x: Numbers) -> Numbers:
         transformed = rfft(x, size)
-        return np.asarray(irfft(transformed.real**2 + transformed.imag**2, size)[1 : len(z)], dtype=np.float64)
+        return np.asarray(
+            irfft(transformed.real**2 + transformed.imag**2, size)[1 : len(z)], dtype=np.float64
+        )
 
     sums = products(z if counted is None else np.where(counted, z, 0.0))
-    pairs = np.arange(len(z) - 1.0, 0.0, -1.0) if counted is None else products(counted.astype(np.float64)).round()
+    pairs = (
+        np.arange(len(z) - 1.0, 0.0, -1.0)
+        if counted is None
+        else products(counted.astype(np.float64)).round()
+    )
     distances = np.flatnonzero(pairs > 0)
     if not len(distances):
         return 1.0, 0, 0.0

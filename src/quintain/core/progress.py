@@ -1,4 +1,6 @@
-"""The protocol by which long loops report their progress; it is passed in, so that the library never prints."""
+"""The protocol by which long loops report their progress; it is passed in, so that the library never
+prints.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager

@@ -1,7 +1,7 @@
 """The registry maps names to module paths, so that what is registered is known without importing any of it.
 
-Each part lists what it offers in a module of strings, its ``catalogue.py``; that of the attacks is generated from
-their classes. Other packages add theirs through entry points of the groups ``quintain.attack``,
+Each part lists what it offers in a module of strings, its ``catalogue.py``; that of the attacks is generated
+from their classes. Other packages add theirs through entry points of the groups ``quintain.attack``,
 ``quintain.certifier``, ``quintain.defense``, ``quintain.model`` and so on, named like the kinds below.
 """
 
@@ -57,7 +57,8 @@ class Entry:
             return getattr(import_module(module), attribute)
         except (ImportError, AttributeError) as error:
             raise ExecutionError(
-                f"{self.kind} {self.name!r} is registered as {self.import_path!r}, which does not import: {error}"
+                f"{self.kind} {self.name!r} is registered as {self.import_path!r}, which does not import: "
+                f"{error}"
             ) from error
 
     def fact(self, key: str, default: str = "") -> str:
@@ -79,8 +80,8 @@ def entries(kind: str) -> dict[str, Entry]:
 def get_entry(kind: str, name: str) -> Entry:
     """Return the entry that is registered under a name.
 
-    Raises:
-        UnknownNameError: If there is none; the message suggests the nearest names, or says of what kind it is.
+    Raises: UnknownNameError: If there is none; the message suggests the nearest names, or says of what kind
+        it is.
     """
     known = entries(kind)
     if name not in known:

@@ -31,4 +31,6 @@ def epsilon(value: float, *, up: bool = True) -> str:
 
 
 def _rounded(value: Decimal, place: int, up: bool) -> Decimal:
-    return value.quantize(Decimal(1).scaleb(place), rounding=ROUND_CEILING if up else ROUND_FLOOR, context=_WIDE)
+    return value.quantize(
+        Decimal(1).scaleb(place), rounding=ROUND_CEILING if up else ROUND_FLOOR, context=_WIDE
+    )

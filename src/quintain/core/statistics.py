@@ -12,7 +12,9 @@ def check_confidence(confidence: float) -> float:
         SettingError: Otherwise.
     """
     if not 0 < confidence < 1:
-        raise SettingError(f"confidence = {confidence}; expected a number strictly between 0 and 1, such as 0.95")
+        raise SettingError(
+            f"confidence = {confidence}; expected a number strictly between 0 and 1, such as 0.95"
+        )
     return confidence
 
 

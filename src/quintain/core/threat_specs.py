@@ -1,4 +1,6 @@
-"""Read threat specs such as ``linf:8/255`` and ``mask:eyeglasses:0.5``: a name, what else it needs, a size."""
+"""Read threat specs such as ``linf:8/255`` and ``mask:eyeglasses:0.5``: a name, what else it needs, a
+size.
+"""
 
 import re
 

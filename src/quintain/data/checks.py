@@ -50,7 +50,13 @@ def check_data(splits: Splits) -> list[Finding]:
     by_name = splits.as_dict()
     if not by_name:
         return [Finding("data", "error", f"{splits.name} has no splits; expected at least a test split")]
-    findings = [Finding("data", "ok", f"{splits.name}: " + ", ".join(f"{name} {len(data):,}" for name, data in by_name.items()))]
+    findings = [
+        Finding(
+            "data",
+            "ok",
+            f"{splits.name}: " + ", ".join(f"{name} {len(data):,}" for name, data in by_name.items()),
+        )
+    ]
     scans: dict[str, DataScan] = {}
     for name, data in by_name.items():
         try:
@@ -100,7 +106,11 @@ def _shape(splits: dict[str, Dataset]) -> Finding:
 def _classes(splits: dict[str, Dataset]) -> Finding:
     counts = {data.num_classes for data in splits.values()}
     if len(counts) > 1:
-        return Finding("labels", "error", f"the splits have {' and '.join(map(str, sorted(counts)))} classes; expected the same number")
+        return Finding(
+            "labels",
+            "error",
+            f"the splits have {' and '.join(map(str, sorted(counts)))} classes; expected the same number",
+        )
     classes = counts.pop()
     absent = [
         f"{name} lacks {', '.join(data.class_names[c] for c in gone[:5])}{' ...' if len(gone) > 5 else ''}"
@@ -118,7 +128,11 @@ def _balance(name: str, data: Dataset) -> Finding:
     text = f"{name}: always answering {data.class_names[most]!r} is right on {counts[most] / len(data):.1%}"
     rare = int(((counts > 0) & (counts < RARE_BELOW * len(data) / data.num_classes)).sum())
     if rare:
-        return Finding(f"balance {name}", "warning", f"{text}; {rare} classes have under a tenth of an equal share: read balanced accuracy")
+        return Finding(
+            f"balance {name}",
+            "warning",
+            f"{text}; {rare} classes have under a tenth of an equal share: read balanced accuracy",
+        )
     level: Level = "note" if counts[most] > 1.2 * len(data) / data.num_classes else "ok"
     return Finding(f"balance {name}", level, text)
 
@@ -126,7 +140,11 @@ def _balance(name: str, data: Dataset) -> Finding:
 def _near_constant(name: str, found: DataScan) -> Finding:
     flat = np.flatnonzero(found.deviations < CONSTANT_BELOW)
     if len(flat):
-        return Finding(f"constant {name}", "warning", f"{name}: {len(flat)} samples are nearly constant, such as number {flat[0]}")
+        return Finding(
+            f"constant {name}",
+            "warning",
+            f"{name}: {len(flat)} samples are nearly constant, such as number {flat[0]}",
+        )
     return Finding(f"constant {name}", "ok", f"{name}: no sample is nearly constant")
 
 
@@ -138,7 +156,9 @@ def _duplicates_within(name: str, found: DataScan, data: Dataset) -> Finding:
     conflicting = sum(len(given) > 1 for given in labels.values())
     if conflicting:
         return Finding(
-            f"duplicates {name}", "warning", f"{name}: {conflicting} samples occur with different labels; no answer is right on all of them"
+            f"duplicates {name}",
+            "warning",
+            f"{name}: {conflicting} samples occur with different labels; no answer is right on all of them",
         )
     if extra:
         return Finding(f"duplicates {name}", "note", f"{name}: {extra} samples are exact copies of another")
@@ -151,7 +171,10 @@ def _duplicates_across(scans: dict[str, DataScan]) -> Iterator[Finding]:
         shared = sum(digest in known for digest in second.digests)
         name = f"duplicates {one}/{other}"
         if shared:
-            text = f"{shared} samples of {other} are also in {one}: what is measured on {other} flatters; remove them from one of the two"
+            text = (
+                f"{shared} samples of {other} are also in {one}: what is measured on {other} flatters; "
+                "remove them from one of the two"
+            )
             yield Finding(name, "warning", text)
         else:
             yield Finding(name, "ok", f"no sample is both in {one} and in {other}")

@@ -81,7 +81,10 @@ class Dataset:
         self.num_classes = count_classes(self.labels, len(self), name) if num_classes is None else num_classes
         self.class_names = tuple(class_names) or tuple(str(label) for label in range(self.num_classes))
         if len(self.class_names) != self.num_classes:
-            raise DataError(f"{name} has {len(self.class_names)} class names for {self.num_classes} classes; expected one each")
+            raise DataError(
+                f"{name} has {len(self.class_names)} class names for {self.num_classes} classes; expected "
+                "one each"
+            )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -106,7 +109,10 @@ class Dataset:
         positions = self._positions(ids)
         values = self._source.read(self._rows[positions])
         if values.shape != (len(positions), *self.shape):
-            raise DataError(f"{self.name} gave samples of shape {values.shape[1:]}; expected {self.shape} like the first one")
+            raise DataError(
+                f"{self.name} gave samples of shape {values.shape[1:]}; expected {self.shape} like the first "
+                "one"
+            )
         check_values(values, self.name)
         return torch.from_numpy(to_unit(values)), torch.from_numpy(self.labels[positions])
 
@@ -160,7 +166,9 @@ class Dataset:
         if given.size == 0:
             given = given.astype(np.int64)
         if given.ndim != 1 or not np.issubdtype(given.dtype, np.integer):
-            raise DataError(f"ids of shape {given.shape} and type {given.dtype}; expected a list of whole numbers")
+            raise DataError(
+                f"ids of shape {given.shape} and type {given.dtype}; expected a list of whole numbers"
+            )
         if given.size and (given.min() < 0 or given.max() >= len(self)):
             raise DataError(f"ids from {given.min()} to {given.max()}; {self.name} has 0 .. {len(self) - 1}")
         return given.astype(np.int64)

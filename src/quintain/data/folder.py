@@ -58,7 +58,10 @@ class ImageSource:
             raise DataError(f"{path} cannot be decoded: {error}; remove or replace it") from error
         planes = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
         if planes.shape != self.shape:
-            raise DataError(f"{path} is now of shape {planes.shape}, and was {self.shape}; images must not change while they are used")
+            raise DataError(
+                f"{path} is now of shape {planes.shape}, and was {self.shape}; images must not change while "
+                "they are used"
+            )
         return planes
 
 
@@ -73,22 +76,31 @@ def load_folder(folder: Path) -> Splits:
             within a split.
     """
     name = folder.resolve().name
-    folders = {split: folder / split for split in SPLIT_NAMES if (folder / split).is_dir()} or {"test": folder}
+    folders = {split: folder / split for split in SPLIT_NAMES if (folder / split).is_dir()} or {
+        "test": folder
+    }
     files = {split: _by_class(path) for split, path in folders.items()}
     names = sorted({label for by_class in files.values() for label in by_class})
     if len(names) < 2:
         found = f"one class of images ({names[0]})" if names else "no images in folders of their class"
         raise DataError(
-            f"{folder} has {found}; expected at least two folders of images: <class>/*.png, or {{train,val,test}}/<class>/*.png"
+            f"{folder} has {found}; expected at least two folders of images: <class>/*.png, or "
+            f"{{train,val,test}}/<class>/*.png"
         )
-    return Splits(name, **{split: _dataset(f"{name}.{split}", by_class, names) for split, by_class in files.items()})
+    return Splits(
+        name, **{split: _dataset(f"{name}.{split}", by_class, names) for split, by_class in files.items()}
+    )
 
 
 def _by_class(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.glob("*/**/*")):
         inside = path.relative_to(folder).parts
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not any(part.startswith(".") for part in inside):
+        if (
+            path.suffix.lower() in SUFFIXES
+            and path.is_file()
+            and not any(part.startswith(".") for part in inside)
+        ):
             found.setdefault(inside[0], []).append(path)
     return found
 
@@ -98,7 +110,9 @@ def _dataset(name: str, by_class: dict[str, list[Path]], names: list[str]) -> Da
     if not paths:
         raise DataError(f"{name} is empty: expected at least one image")
     source = ImageSource([path for path, _ in paths])
-    return Dataset(source, [label for _, label in paths], name=name, num_classes=len(names), class_names=names)
+    return Dataset(
+        source, [label for _, label in paths], name=name, num_classes=len(names), class_names=names
+    )
 
 
 def _header(path: Path) -> tuple[tuple[int, int], str]:

@@ -29,7 +29,10 @@ def find_idx(folder: Path) -> dict[str, tuple[Path, Path]]:
             if images and labels:
                 found[part] = images, labels
             elif images or labels:
-                raise DataError(f"{images or labels} stands alone; expected both {prefix}-images-idx3-ubyte and {prefix}-labels-idx1-ubyte")
+                raise DataError(
+                    f"{images or labels} stands alone; expected both {prefix}-images-idx3-ubyte and "
+                    f"{prefix}-labels-idx1-ubyte"
+                )
         if found:
             return found
     return {}
@@ -47,11 +50,14 @@ def load_idx(folder: Path) -> Splits:
     found = find_idx(folder)
     if not found:
         raise DataError(
-            f"{folder} holds no IDX files; expected train-images-idx3-ubyte, train-labels-idx1-ubyte, or t10k-..., gzipped or not"
+            f"{folder} holds no IDX files; expected train-images-idx3-ubyte, train-labels-idx1-ubyte, or "
+            "t10k-..., gzipped or not"
         )
     path = folder.resolve()
     name = path.parent.name if path.name == "raw" else path.name
-    return splits_from_arrays(name, {part: (_read(images), _read(labels)) for part, (images, labels) in found.items()})
+    return splits_from_arrays(
+        name, {part: (_read(images), _read(labels)) for part, (images, labels) in found.items()}
+    )
 
 
 def _first(folder: Path, stem: str, axes: int) -> Path | None:
@@ -72,13 +78,17 @@ def _read(path: Path) -> npt.NDArray[Any]:
     # The header: magic 00 00 08 d, then d big-endian sizes; then unsigned bytes.
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] != UBYTE or len(data) < 4 + 4 * data[3]:
         raise DataError(
-            f"{path} begins with {data[:4].hex(' ') or 'nothing'}; expected an IDX file of unsigned bytes: 00 00 08 and the number of axes"
+            f"{path} begins with {data[:4].hex(' ') or 'nothing'}; expected an IDX file of unsigned bytes: "
+            "00 00 08 and the number of axes"
         )
     start = 4 + 4 * data[3]
     shape = struct.unpack(f">{data[3]}I", data[4:start])
     size = len(data) if gzipped else path.stat().st_size
     if size != start + math.prod(shape):
-        raise DataError(f"{path} has {size} bytes; its header says {shape}, which takes {start + math.prod(shape)}. Fetch the file again")
+        raise DataError(
+            f"{path} has {size} bytes; its header says {shape}, which takes {start + math.prod(shape)}. "
+            "Fetch the file again"
+        )
     if gzipped or size == start:
         return np.frombuffer(data, dtype=np.uint8, offset=start).reshape(shape)
     return np.memmap(path, dtype=np.uint8, mode="r", offset=start, shape=shape)

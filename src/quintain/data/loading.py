@@ -25,7 +25,8 @@ def load_data(spec: str | Path) -> Splits:
         splits = get_entry("dataset", str(spec)).load()()
         if not isinstance(splits, Splits):
             raise ExecutionError(
-                f"the data set {spec!r} is registered with something that returns {type(splits).__name__}; expected Splits"
+                f"the data set {spec!r} is registered with something that returns {type(splits).__name__}; "
+                "expected Splits"
             )
         return splits
     path = Path(spec).expanduser()
@@ -41,5 +42,8 @@ def load_data(spec: str | Path) -> Splits:
     if path.exists():
         raise DataError(f"{path} is not a data set that is known here; expected {ACCEPTED}")
     if isinstance(spec, Path) or path.suffix or len(path.parts) > 1:
-        raise DataError(f"there is no {path}; expected {ACCEPTED}, or one of the names {', '.join(sorted(entries('dataset')))}")
+        raise DataError(
+            f"there is no {path}; expected {ACCEPTED}, or one of the names "
+            f"{', '.join(sorted(entries('dataset')))}"
+        )
     raise UnknownNameError("data set", spec, entries("dataset"))

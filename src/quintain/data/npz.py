@@ -15,7 +15,16 @@ from quintain.core.errors import DataError
 from quintain.data.splits import SPLIT_NAMES, Splits, splits_from_arrays
 
 LOCAL_HEADER_BYTES = 30  # bytes of a zip member's header, before its name and extra field
-READ_ERRORS = (OSError, EOFError, MemoryError, RuntimeError, ValueError, struct.error, zipfile.BadZipFile, zlib.error)
+READ_ERRORS = (
+    OSError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -40,11 +49,16 @@ def load_npz(path: Path, *, name: str | None = None, class_names: Sequence[str] 
                 found = {"test": ""}
             if not found:
                 listed = ", ".join(sorted(present)) or "nothing"
-                raise DataError(f"{path} holds {listed}; expected train_images, train_labels, ... or images, labels")
+                raise DataError(
+                    f"{path} holds {listed}; expected train_images, train_labels, ... or images, labels"
+                )
             arrays = {
-                split: (_read(archive, path, f"{prefix}images"), _read(archive, path, f"{prefix}labels")) for split, prefix in found.items()
+                split: (_read(archive, path, f"{prefix}images"), _read(archive, path, f"{prefix}labels"))
+                for split, prefix in found.items()
             }
-            strings = {key: _read_strings(archive, path, key) for key in ("class_names", "names") if key in present}
+            strings = {
+                key: _read_strings(archive, path, key) for key in ("class_names", "names") if key in present
+            }
     except READ_ERRORS as error:
         raise DataError(f"{path} cannot be read as an .npz file: {error}") from error
     return splits_from_arrays(
@@ -68,19 +82,25 @@ def _read(archive: zipfile.ZipFile, path: Path, key: str) -> npt.NDArray[Any]:
     with archive.open(info) as file:
         version = np.lib.format.read_magic(file)
         if version not in HEADER_READERS:
-            raise DataError(f"{path}: {key} is in format {version} of NumPy's files; save it again with numpy.savez")
+            raise DataError(
+                f"{path}: {key} is in format {version} of NumPy's files; save it again with numpy.savez"
+            )
         shape, fortran, dtype = HEADER_READERS[version](file)
         if dtype.hasobject:
             raise DataError(
-                f"{path}: {key} holds pickled objects, and unpickling can run any code; save plain uint8, float or integer arrays"
+                f"{path}: {key} holds pickled objects, and unpickling can run any code; save plain uint8, "
+                "float or integer arrays"
             )
         size, present = math.prod(shape) * dtype.itemsize, info.file_size - file.tell()
         if size != present:
             raise ValueError(f"{key} has {present} bytes; its header says {shape}, which takes {size}")
-        # Stored without compression: map the bytes in place, after the zip member's header and the .npy header.
+        # Stored without compression: map the bytes in place, after the zip member's header and the .npy
+        # header.
         if info.compress_type == zipfile.ZIP_STORED and size:
             offset = _data_offset(path, info) + file.tell()
-            return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape, order="F" if fortran else "C")
+            return np.memmap(
+                path, dtype=dtype, mode="r", offset=offset, shape=shape, order="F" if fortran else "C"
+            )
     with archive.open(info) as file:
         array: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     return array

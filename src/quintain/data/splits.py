@@ -45,7 +45,9 @@ class Splits:
         """
         splits = self.as_dict()
         if name not in splits:
-            raise DataError(f"the data set {self.name} has no {name!r} split; it has {', '.join(splits) or 'none'}")
+            raise DataError(
+                f"the data set {self.name} has no {name!r} split; it has {', '.join(splits) or 'none'}"
+            )
         return splits[name]
 
 
@@ -61,7 +63,9 @@ def splits_from_arrays(
     The number of classes is that of ``class_names``, or of the labels of all splits; ``fallback_class_names``
     is used if it has exactly that many.
     """
-    num_classes = max(count_classes(labels, len(images), f"{name}.{split}") for split, (images, labels) in arrays.items())
+    num_classes = max(
+        count_classes(labels, len(images), f"{name}.{split}") for split, (images, labels) in arrays.items()
+    )
     names = class_names or (fallback_class_names if len(fallback_class_names) == num_classes else ())
     classes = max(num_classes, len(names))
     sets = {

@@ -37,7 +37,8 @@ class TorchSource:
             value, label = _sample_and_label(self._items, row, self._name)
             if label != self._labels[row]:
                 raise DataError(
-                    f"{self._name} gives the label {label} for example {row}, and .targets says {self._labels[row]}; expected one answer"
+                    f"{self._name} gives the label {label} for example {row}, and .targets says "
+                    f"{self._labels[row]}; expected one answer"
                 )
             sample = _as_array(value, self._name)
             if sample.shape != self.shape:
@@ -71,7 +72,8 @@ def from_torch(dataset: MapStyleDataset, *, name: str, num_classes: int | None =
         count = len(dataset)
     except TypeError as error:
         raise DataError(
-            f"{name} is a {type(dataset).__name__} without a length; expected a map-style data set with len() and [i]"
+            f"{name} is a {type(dataset).__name__} without a length; expected a map-style data set with "
+            "len() and [i]"
         ) from error
     if count == 0:
         raise DataError(f"{name} is empty: expected at least one sample")
@@ -87,7 +89,9 @@ def from_torch(dataset: MapStyleDataset, *, name: str, num_classes: int | None =
 def _sample_and_label(items: MapStyleDataset, row: int, name: str) -> tuple[Any, int]:
     item = items[row]
     if not isinstance(item, tuple | list) or len(item) != 2:
-        raise DataError(f"{name} gives a {type(item).__name__} for example {row}; expected a pair (sample, label)")
+        raise DataError(
+            f"{name} gives a {type(item).__name__} for example {row}; expected a pair (sample, label)"
+        )
     label = np.asarray(item[1])
     if label.size != 1 or not np.issubdtype(label.dtype, np.integer):
         raise DataError(f"{name} gives the label {item[1]!r} for example {row}; expected one integer")

@@ -28,7 +28,9 @@ def check_values(values: npt.NDArray[Any], name: str) -> None:
     if values.dtype == np.uint8 or values.size == 0:
         return
     if not np.issubdtype(values.dtype, np.floating):
-        raise DataError(f"{name} has values of type {values.dtype}; expected uint8 in 0 .. 255 or floats in [0, 1]")
+        raise DataError(
+            f"{name} has values of type {values.dtype}; expected uint8 in 0 .. 255 or floats in [0, 1]"
+        )
     low, high = float(values.min()), float(values.max())
     if np.isnan(low):
         raise DataError(f"{name} has NaN values; expected numbers in [0, 1]. Remove or repair those samples")
@@ -49,18 +51,26 @@ def check_labels(labels: npt.ArrayLike, *, count: int, num_classes: int | None, 
     given = np.asarray(labels)
     flat = given[:, 0] if given.ndim == 2 and given.shape[1] == 1 else given
     if flat.ndim != 1:
-        raise DataError(f"{name} has labels of shape {given.shape}; expected (N,) or (N, 1), one class a sample")
+        raise DataError(
+            f"{name} has labels of shape {given.shape}; expected (N,) or (N, 1), one class a sample"
+        )
     if len(flat) != count:
         raise DataError(f"{name} has {count} samples and {len(flat)} labels; expected one label a sample")
     if not np.issubdtype(flat.dtype, np.integer):
         raise DataError(f"{name} has labels of type {flat.dtype}; expected integers 0, 1, 2 ...")
     low, high = int(flat.min()), int(flat.max())
     if low < 0:
-        raise DataError(f"{name} has the label {low}; expected 0, 1, 2 ... (labels that begin at -1 or 1 need shifting)")
+        raise DataError(
+            f"{name} has the label {low}; expected 0, 1, 2 ... (labels that begin at -1 or 1 need shifting)"
+        )
     if high >= MAX_CLASSES:
-        raise DataError(f"{name} has the label {high}; expected classes numbered 0, 1, 2 ..., fewer than {MAX_CLASSES:,}")
+        raise DataError(
+            f"{name} has the label {high}; expected classes numbered 0, 1, 2 ..., fewer than {MAX_CLASSES:,}"
+        )
     if num_classes is not None and high >= num_classes:
-        raise DataError(f"{name} has the label {high}; expected 0 .. {num_classes - 1} for {num_classes} classes")
+        raise DataError(
+            f"{name} has the label {high}; expected 0 .. {num_classes - 1} for {num_classes} classes"
+        )
     return flat.astype(np.int64)
 
 
@@ -87,5 +97,6 @@ def channels_first(images: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     if images.ndim == 4 and images.shape[1] in CHANNELS:
         return images
     raise DataError(
-        f"{name} has images of shape {images.shape}; expected (N, F), (N, H, W), (N, H, W, C) or (N, C, H, W) with 1, 3 or 4 channels"
+        f"{name} has images of shape {images.shape}; expected (N, F), (N, H, W), (N, H, W, C) or (N, C, H, "
+        "W) with 1, 3 or 4 channels"
     )

@@ -1,4 +1,6 @@
-"""Private training: clip, noise, sampling, accounting, plan, engine, ledger, and the tests of what they claim."""
+"""Private training: clip, noise, sampling, accounting, plan, engine, ledger, and the tests of what they
+claim.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -11,15 +13,21 @@ if TYPE_CHECKING:
     from quintain.dp.accounting.guarantee import Guarantee as Guarantee
     from quintain.dp.accounting.ledger import Ledger as Ledger
     from quintain.dp.accounting.release import Release as Release
-    from quintain.dp.distributed import DifferentiallyPrivateDistributedDataParallel as DifferentiallyPrivateDistributedDataParallel
+    from quintain.dp.distributed import (
+        DifferentiallyPrivateDistributedDataParallel as DifferentiallyPrivateDistributedDataParallel,
+    )
     from quintain.dp.engine import PrivacyEngine as PrivacyEngine
     from quintain.dp.mechanism_tests import MechanismTests as MechanismTests
     from quintain.dp.mechanism_tests import verify_mechanism as verify_mechanism
     from quintain.dp.rules import register_rule as register_rule
     from quintain.dp.sampling.augmentation import augment as augment
-    from quintain.dp.sampling.data_loader import DistributedUniformWithReplacementSampler as DistributedUniformWithReplacementSampler
+    from quintain.dp.sampling.data_loader import (
+        DistributedUniformWithReplacementSampler as DistributedUniformWithReplacementSampler,
+    )
     from quintain.dp.sampling.data_loader import DPDataLoader as DPDataLoader
-    from quintain.dp.sampling.data_loader import UniformWithReplacementSampler as UniformWithReplacementSampler
+    from quintain.dp.sampling.data_loader import (
+        UniformWithReplacementSampler as UniformWithReplacementSampler,
+    )
     from quintain.dp.sampling.epoch_loaders import BallsInBinsLoader as BallsInBinsLoader
     from quintain.dp.sampling.epoch_loaders import ShuffledLoader as ShuffledLoader
     from quintain.dp.sampling.loader import PoissonLoader as PoissonLoader

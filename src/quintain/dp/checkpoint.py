@@ -34,7 +34,9 @@ class Stateful(Protocol):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
 
 
-def save(path: str | os.PathLike[str], content: Mapping[str, Any], ledger: Ledger, *components: Stateful | None) -> None:
+def save(
+    path: str | os.PathLike[str], content: Mapping[str, Any], ledger: Ledger, *components: Stateful | None
+) -> None:
     """Write a file that is whole or absent, and readable by its owner alone.
 
     Args:
@@ -43,9 +45,13 @@ def save(path: str | os.PathLike[str], content: Mapping[str, Any], ledger: Ledge
         ledger: What was spent.
         components: Optimizer and schedulers, in the order of ``STATE_KEYS``; None where there is none.
     """
-    states = {name: part.state_dict() for name, part in zip(STATE_KEYS, components, strict=True) if part is not None}
+    states = {
+        name: part.state_dict() for name, part in zip(STATE_KEYS, components, strict=True) if part is not None
+    }
     packed, spent = io.BytesIO(), ledger.state_dict()
-    torch.save({**content, LEDGER_KEY: spent, WEIGHTS_DIGEST_KEY: _weights_digest(content, spent), **states}, packed)
+    torch.save(
+        {**content, LEDGER_KEY: spent, WEIGHTS_DIGEST_KEY: _weights_digest(content, spent), **states}, packed
+    )
     write_atomically(Path(path), packed.getvalue(), mode=OWNER_ONLY_MODE)
 
 
@@ -61,24 +67,27 @@ def load(path: str | os.PathLike[str], *, has_optimizer: bool, map_location: Any
     try:
         content = torch.load(packed, map_location=map_location, weights_only=True)
     except Exception as error:
-        raise PrivacyError(f"cannot read {path} ({type(error).__name__}); expected a file that save_checkpoint wrote") from error
+        raise PrivacyError(
+            f"cannot read {path} ({type(error).__name__}); expected a file that save_checkpoint wrote"
+        ) from error
     if not isinstance(content, dict) or LEDGER_KEY not in content:
         raise PrivacyError(
-            f"{path} does not say what was spent; expected a file that save_checkpoint wrote, or its steps would be forgotten"
+            f"{path} does not say what was spent; expected a file that save_checkpoint wrote, or its steps "
+            "would be forgotten"
         )
     if not isinstance(content.get(WEIGHTS_KEY), dict):
         raise PrivacyError(f"{path} holds no weights; expected a file that save_checkpoint wrote")
-    if WEIGHTS_DIGEST_KEY not in content or verified_content(content[WEIGHTS_DIGEST_KEY], "a checkpoint") != verified_content(
-        _weights_digest(content, content[LEDGER_KEY]), "a checkpoint"
-    ):
+    if WEIGHTS_DIGEST_KEY not in content or verified_content(
+        content[WEIGHTS_DIGEST_KEY], "a checkpoint"
+    ) != verified_content(_weights_digest(content, content[LEDGER_KEY]), "a checkpoint"):
         raise PrivacyError(
-            f"{path} holds weights and a ledger that were not saved together: weights of later steps cost more than an earlier ledger "
-            "counts; expected the file as save_checkpoint wrote it"
+            f"{path} holds weights and a ledger that were not saved together: weights of later steps cost "
+            "more than an earlier ledger counts; expected the file as save_checkpoint wrote it"
         )
     if (STATE_KEYS[0] in content) != has_optimizer:
         raise PrivacyError(
-            "got a file with the state of an optimizer and no optimizer, or the other way round; expected both or none: without its place "
-            "in the noise a run would draw the same noise for other steps"
+            "got a file with the state of an optimizer and no optimizer, or the other way round; expected "
+            "both or none: without its place in the noise a run would draw the same noise for other steps"
         )
     return content
 
@@ -97,7 +106,10 @@ def restore(content: dict[str, Any], ledger: Ledger, *components: Stateful | Non
 def _weights_digest(content: Mapping[str, Any], spent: object) -> dict[str, Any]:
     """Which weights a ledger was saved with, sealed."""
     return add_checksum(
-        {"weights": digest(content[WEIGHTS_KEY].values()), "ledger": spent.get(CHECKSUM_KEY) if isinstance(spent, Mapping) else None}
+        {
+            "weights": digest(content[WEIGHTS_KEY].values()),
+            "ledger": spent.get(CHECKSUM_KEY) if isinstance(spent, Mapping) else None,
+        }
     )
 
 
@@ -128,8 +140,13 @@ class Checkpoints:
         """
         self.check_weights_match_state()
         if torch_save_kwargs:
-            raise SettingError(f"got torch_save_kwargs = {torch_save_kwargs}; expected none: the file has one form")
-        content = {**(checkpoint_dict or {}), WEIGHTS_KEY: module.state_dict(**(module_state_dict_kwargs or {}))}
+            raise SettingError(
+                f"got torch_save_kwargs = {torch_save_kwargs}; expected none: the file has one form"
+            )
+        content = {
+            **(checkpoint_dict or {}),
+            WEIGHTS_KEY: module.state_dict(**(module_state_dict_kwargs or {})),
+        }
         save(path, content, self.ledger, optimizer, noise_scheduler, grad_clip_scheduler)
 
     def load_checkpoint(
@@ -154,7 +171,10 @@ class Checkpoints:
         """
         options = dict(torch_load_kwargs or {})
         if not options.pop("weights_only", True) or set(options) - {"map_location"}:
-            raise SettingError(f"got torch_load_kwargs = {torch_load_kwargs}; expected map_location alone: no code of a file is run")
+            raise SettingError(
+                f"got torch_load_kwargs = {torch_load_kwargs}; expected map_location alone: no code of a "
+                "file is run"
+            )
         content = load(path, has_optimizer=optimizer is not None, **options)
         rest = restore(content, self.ledger, optimizer, noise_scheduler, grad_clip_scheduler)
         # last: weights whose cost is refused must not get in

@@ -26,8 +26,9 @@ class CheckedCriterion:
         own_reduction = getattr(criterion, "reduction", loss_reduction)
         if own_reduction != loss_reduction:
             raise SettingError(
-                f"got a criterion with reduction = {own_reduction!r} and loss_reduction = {loss_reduction!r}; expected them equal: "
-                "otherwise one record can move the sum by more than the bound"
+                f"got a criterion with reduction = {own_reduction!r} and loss_reduction = "
+                f"{loss_reduction!r}; expected them equal: otherwise one record can move the sum by more "
+                "than the bound"
             )
         refuse_class_weights(criterion)
         self.criterion, self.reduction = criterion, loss_reduction
@@ -42,7 +43,10 @@ class CheckedCriterion:
         if shape is None:
             return self.criterion(*args, **kwargs)
         if not hasattr(self.criterion, "reduction"):
-            raise SettingError("got a shape for a criterion without reduction; expected one of torch.nn, such as CrossEntropyLoss()")
+            raise SettingError(
+                "got a shape for a criterion without reduction; expected one of torch.nn, such as "
+                "CrossEntropyLoss()"
+            )
         try:
             self.criterion.reduction = "none"
             each = self.criterion(*args, **kwargs).view(shape).mean(1)
@@ -69,6 +73,7 @@ def refuse_class_weights(criterion: Any) -> None:
     weighted = isinstance(criterion, (nn.CrossEntropyLoss, nn.NLLLoss)) and criterion.weight is not None
     if weighted and criterion.reduction == "mean":
         raise PrivacyError(
-            f"got {type(criterion).__name__} with class weights, whose mean divides by the weights of the whole batch: one record then "
+            f"got {type(criterion).__name__} with class weights, whose mean divides by the weights of the "
+            "whole batch: one record then "
             'changes the scale of all others; expected reduction="none" and a plain mean, or "sum"'
         )

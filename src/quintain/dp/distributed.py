@@ -88,16 +88,22 @@ class World:
         if self.size == 1:
             return
         settings = settings or {}
-        received = self.all_gather_numbers([_digest(f"{name}: {stable_text(value)}") for name, value in settings.items()])
+        received = self.all_gather_numbers(
+            [_digest(f"{name}: {stable_text(value)}") for name, value in settings.items()]
+        )
         differ = [name for at, name in enumerate(settings) if len({given[at] for given in received}) > 1]
         if differ:
-            here = "; ".join(f"{name} (process {self.rank}: {_shortened(stable_text(settings[name]))})" for name in differ)
+            here = "; ".join(
+                f"{name} (process {self.rank}: {_shortened(stable_text(settings[name]))})" for name in differ
+            )
             raise PrivacyError(
-                f"the processes differ in their {here}; expected all {self.size} to run the same program, with the same settings, on the "
-                f"same data{hint}"
+                f"the processes differ in their {here}; expected all {self.size} to run the same program, "
+                f"with the same settings, on the same data{hint}"
             )
         if len(set(received)) > 1:
-            raise PrivacyError(f"the processes are not at the same place; expected all {self.size} to run the same program")
+            raise PrivacyError(
+                f"the processes are not at the same place; expected all {self.size} to run the same program"
+            )
 
     def all_gather_numbers(self, numbers: Sequence[int]) -> list[tuple[int, ...]]:
         """What each process gives, by rank; numbers from 0, at most ``MESSAGE_WIDTH`` of them.
@@ -109,8 +115,8 @@ class World:
         refused = [str(rank) for rank, given in enumerate(received) if REFUSAL in given]
         if refused:
             raise PeerRefusedError(
-                f"process {', '.join(refused)} of {self.size} has refused, and the others with it; expected all to run the same program on "
-                "the same data: its own message says what it got"
+                f"process {', '.join(refused)} of {self.size} has refused, and the others with it; expected "
+                "all to run the same program on the same data: its own message says what it got"
             )
         return received
 
@@ -154,12 +160,14 @@ SINGLE_PROCESS = World()
 
 
 class DifferentiallyPrivateDistributedDataParallel(nn.Module):
-    r"""A module that all processes of a ``torchrun`` train together, from the first one's weights and buffers.
+    r"""A module that all processes of a ``torchrun`` train together, from the first one's weights and
+    buffers.
 
     Each process clips its shard of one Poisson batch, :math:`B_t = \bigcup_r B_t^r`; the sums are added over
     the processes, noise is added once, and every process makes the same step:
 
-    .. math:: \tilde g = \frac{1}{b} \Big( \sum_r \sum_{i \in B_t^r} \mathrm{clip}_C(g_i) + \sigma C\, \mathcal{N}(0, I) \Big)
+    .. math:: \tilde g = \frac{1}{b} \Big(
+        \sum_r \sum_{i \in B_t^r} \mathrm{clip}_C(g_i) + \sigma C\, \mathcal{N}(0, I) \Big)
 
     ``expected_batch_size`` and the ledger are those of the whole run. Processes trust each other: they share
     the secret key.
@@ -185,7 +193,8 @@ class DifferentiallyPrivateDistributedDataParallel(nn.Module):
         super().__init__()
         if not (distributed.is_available() and distributed.is_initialized()):
             raise PrivacyError(
-                "got no process group; expected torchrun --nproc-per-node N script.py, and torch.distributed.init_process_group() in it"
+                "got no process group; expected torchrun --nproc-per-node N script.py, and "
+                "torch.distributed.init_process_group() in it"
             )
         current_world().check_same_on_all()
         self.module = module
@@ -215,7 +224,11 @@ def current_world() -> World:
     """All processes of the default group, or this one alone."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return SINGLE_PROCESS
-    own = torch.device("cuda", torch.cuda.current_device()) if distributed.get_backend() == "nccl" else torch.device("cpu")
+    own = (
+        torch.device("cuda", torch.cuda.current_device())
+        if distributed.get_backend() == "nccl"
+        else torch.device("cpu")
+    )
     return World(distributed.get_rank(), distributed.get_world_size(), own)
 
 
@@ -238,12 +251,14 @@ def world_of(module: nn.Module) -> World:
     """
     if isinstance(module, nn.parallel.DistributedDataParallel):
         raise PrivacyError(
-            "got a DistributedDataParallel, which waits for plain gradients; expected DifferentiallyPrivateDistributedDataParallel(module)"
+            "got a DistributedDataParallel, which waits for plain gradients; expected "
+            "DifferentiallyPrivateDistributedDataParallel(module)"
         )
     world = current_world()
     if world.size > 1 and not isinstance(module, DifferentiallyPrivateDistributedDataParallel):
         raise PrivacyError(
             f"got {world.size} processes and a module of this one alone; expected "
-            "DifferentiallyPrivateDistributedDataParallel(module): each process by itself would spend its own epsilon on the same records"
+            "DifferentiallyPrivateDistributedDataParallel(module): each process by itself would spend its "
+            "own epsilon on the same records"
         )
     return world

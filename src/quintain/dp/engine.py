@@ -105,15 +105,20 @@ class PrivacyEngine(WriteOnce, Checkpoints, Validates):
     ) -> None:
         if secret_key is not None and (seed is not None or len(secret_key) != KEY_BYTES):
             raise SettingError(
-                f"got a key of {len(secret_key)} bytes{' and a seed' if seed is not None else ''}; expected {KEY_BYTES} secret bytes alone"
+                f"got a key of {len(secret_key)} bytes{' and a seed' if seed is not None else ''}; expected "
+                f"{KEY_BYTES} secret bytes alone"
             )
         if secure_mode and seed is not None:
-            raise SettingError("got a seed in secure mode; expected none: who knows it can subtract the noise")
+            raise SettingError(
+                "got a seed in secure mode; expected none: who knows it can subtract the noise"
+            )
         self.ledger = Ledger()
         self.accountant = LedgerAccountant(accountant, self.ledger)
         self.secure_mode = secure_mode
         self._seed, self._rules, self._key_was_given = seed, rules, secret_key is not None
-        self._root_stream = RandomStream((secret_key or os.urandom(KEY_BYTES)) if seed is None else seeded_key(seed))
+        self._root_stream = RandomStream(
+            (secret_key or os.urandom(KEY_BYTES)) if seed is None else seeded_key(seed)
+        )
         self._attached: list[tuple[DPOptimizer, str]] = []
         self._streams_issued = count(1)
         self._users_of_streams: dict[bytes, object] = {}
@@ -196,7 +201,9 @@ class PrivacyEngine(WriteOnce, Checkpoints, Validates):
             SettingError: If a number is out of its range.
         """
         if rand_on_empty:
-            raise SettingError("got rand_on_empty=True; expected False: an empty batch is a batch, and a step of noise alone")
+            raise SettingError(
+                "got rand_on_empty=True; expected False: an empty batch is a batch, and a step of noise alone"
+            )
         loader = as_sampling_loader(
             data_loader,
             lambda: self._new_stream("sampling"),
@@ -205,13 +212,17 @@ class PrivacyEngine(WriteOnce, Checkpoints, Validates):
             units=units,
             world=world_of(module),
         )
-        num_trainable = sum(parameter.requires_grad for group in optimizer.param_groups for parameter in group["params"])
+        num_trainable = sum(
+            parameter.requires_grad for group in optimizer.param_groups for parameter in group["params"]
+        )
         wrapped, private, _ = self.attach(
             module=module,
             optimizer=optimizer,
             loader=loader,
             noise_multiplier=noise_multiplier,
-            max_grad_norm=clipping_from_name(clipping, max_grad_norm, num_trainable, loader.expected_batch_size, adaptive_settings),
+            max_grad_norm=clipping_from_name(
+                clipping, max_grad_norm, num_trainable, loader.expected_batch_size, adaptive_settings
+            ),
             batch_first=batch_first,
             loss_reduction=loss_reduction,
             noise_generator=noise_generator,
@@ -222,7 +233,12 @@ class PrivacyEngine(WriteOnce, Checkpoints, Validates):
         if wrap_model:
             wrapped = GradSampleModule(wrapped, capture=private.capture)
         if grad_sample_mode == "ghost":
-            return wrapped, private, CheckedCriterion(nn.CrossEntropyLoss() if criterion is None else criterion, loss_reduction), loader
+            return (
+                wrapped,
+                private,
+                CheckedCriterion(nn.CrossEntropyLoss() if criterion is None else criterion, loss_reduction),
+                loader,
+            )
         return wrapped, private, loader
 
     @together
@@ -250,14 +266,19 @@ class PrivacyEngine(WriteOnce, Checkpoints, Validates):
         require_at_least(1, epochs=epochs)
         PrivacyBudget.of((target_epsilon, target_delta), "(target_epsilon, target_delta)")
         if self.ledger.steps:
-            raise SettingError(f"{self.ledger.steps} steps are already spent; expected a fresh engine to plan a whole budget")
+            raise SettingError(
+                f"{self.ledger.steps} steps are already spent; expected a fresh engine to plan a whole budget"
+            )
         for tolerance in ("eps_error", "epsilon_tolerance", "alphas"):
             settings.pop(tolerance, None)
         settings.setdefault("stop_at_epsilon", (target_epsilon, target_delta))
         reference_loader = data_loader
         if not isinstance(reference_loader, SamplingLoader):
             reference_loader = PoissonLoader.from_loader(
-                reference_loader, RandomStream.from_os_entropy(), units=settings.get("units"), world=world_of(module)
+                reference_loader,
+                RandomStream.from_os_entropy(),
+                units=settings.get("units"),
+                world=world_of(module),
             )
         return self.make_private(
             module=module,
@@ -278,7 +299,9 @@ class PrivacyEngine(WriteOnce, Checkpoints, Validates):
             **settings,
         )
 
-    def make_loader(self, fetch: Any, *, num_units: int, expected_batch_size: int, steps_per_epoch: int, **settings: Any) -> PoissonLoader:
+    def make_loader(
+        self, fetch: Any, *, num_units: int, expected_batch_size: int, steps_per_epoch: int, **settings: Any
+    ) -> PoissonLoader:
         """Make a Poisson loader of this engine over any source, whose ``fetch(rows)`` returns a batch."""
         return PoissonLoader(
             fetch,
@@ -312,26 +335,35 @@ class PrivacyEngine(WriteOnce, Checkpoints, Validates):
         """
         if loader.world.size != (size := current_world().size):
             raise PrivacyError(
-                f"got {size} processes and a loader that draws for {loader.world.size}: each would spend its own epsilon on the same "
-                "records; expected make_private, or a loader made with world=quintain.dp.distributed.current_world()"
+                f"got {size} processes and a loader that draws for {loader.world.size}: each would spend its "
+                "own epsilon on the same records; expected make_private, or a loader made with "
+                "world=quintain.dp.distributed.current_world()"
             )
         mean = guards.is_mean(loss_reduction)
         if noise_multiplier == 0 and not allow_no_privacy:
             raise SettingError(
-                "got noise_multiplier = 0: no privacy at all; expected a positive number, such as 1.1, or allow_no_privacy=True if that is "
-                "meant: epsilon is then infinite"
+                "got noise_multiplier = 0: no privacy at all; expected a positive number, such as 1.1, or "
+                "allow_no_privacy=True if that is meant: epsilon is then infinite"
             )
         if isinstance(module, GradSampleModule):
             module = module.to_standard_module()
         guards.check_optimizer_is_plain(optimizer)
         if noise_generator is None:
-            stream, noise = self._new_stream("noise"), "a seed" if self._seed is not None else "the operating system's entropy"
+            stream, noise = (
+                self._new_stream("noise"),
+                "a seed" if self._seed is not None else "the operating system's entropy",
+            )
         else:
-            stream, noise = guards.noise_stream_from_generator(noise_generator, secure=self.secure_mode), "a torch.Generator"
+            stream, noise = (
+                guards.noise_stream_from_generator(noise_generator, secure=self.secure_mode),
+                "a torch.Generator",
+            )
         self._check_not_shared(loader.stream, loader, "batches")
         self._check_not_shared(stream, stream, "noise")
         budget = None if stop_at_epsilon is None else PrivacyBudget.of(stop_at_epsilon)
-        capture = make_capture(module, grad_sample_mode, mean=mean, rules=self._rules, batch_first=batch_first)
+        capture = make_capture(
+            module, grad_sample_mode, mean=mean, rules=self._rules, batch_first=batch_first
+        )
         loader.reproducible = loader.reproducible or self._seed is not None or noise_generator is not None
         try:
             private = DPOptimizer(
@@ -375,7 +407,8 @@ class PrivacyEngine(WriteOnce, Checkpoints, Validates):
         min_units = min((release.num_units for release in self.ledger.releases), default=0)
         if min_units and delta >= 1 / min_units:
             warnings.warn(
-                f"delta = {delta:g} is not below 1/{min_units}: publishing one random record in full would pass; choose a smaller one",
+                f"delta = {delta:g} is not below 1/{min_units}: publishing one random record in full would "
+                "pass; choose a smaller one",
                 stacklevel=2,
             )
         ledger = self.ledger.copy()
@@ -383,14 +416,17 @@ class PrivacyEngine(WriteOnce, Checkpoints, Validates):
         if not passed:
             return self.accountant.get_epsilon(delta)
         warnings.warn(
-            f"the loop went past {passed} batches without a step, which are counted as if they had had one; expected a step on every "
-            "batch, or a module in evaluation mode while batches are only looked at: what is left out can tell of a record",
+            f"the loop went past {passed} batches without a step, which are counted as if they had had one; "
+            "expected a step on every batch, or a module in evaluation mode while batches are only looked "
+            "at: what is left out can tell of a record",
             stacklevel=2,
         )
         return LedgerAccountant(self.accountant.mechanism(), ledger).get_epsilon(delta)
 
     def check_weights_match_state(self) -> None:
-        """Raise if a state was loaded and the module's weights are not those that it was saved with, or not loaded yet."""
+        """Raise if a state was loaded and the module's weights are not those that it was saved with, or not
+        loaded yet.
+        """
         for optimizer, _ in self._attached:
             optimizer.check_weights_match_state()
 
@@ -400,7 +436,8 @@ class PrivacyEngine(WriteOnce, Checkpoints, Validates):
         return PrivacyReport(
             accountant=self.accountant.mechanism(),
             reproducible=self.reproducible,
-            secure_mode=self.secure_mode and all(release.mechanism != "gaussian" for release in self.ledger.releases),
+            secure_mode=self.secure_mode
+            and all(release.mechanism != "gaussian" for release in self.ledger.releases),
             steps=self.ledger.steps,
             fixed_beforehand=all_fixed_beforehand(self.ledger.releases),
             runs=tuple(RunReport.of(optimizer, noise) for optimizer, noise in self._attached),
@@ -412,8 +449,9 @@ class PrivacyEngine(WriteOnce, Checkpoints, Validates):
         missing = 0 if before is None else self.ledger.count_missing(before)
         if missing:
             warnings.warn(
-                f"another engine has trained this module for {missing} steps, which this one does not count; expected make_private of that "
-                "engine, or its latest state loaded into this one, unless the records are others: on the same records, both costs add up",
+                f"another engine has trained this module for {missing} steps, which this one does not count; "
+                "expected make_private of that engine, or its latest state loaded into this one, unless the "
+                "records are others: on the same records, both costs add up",
                 stacklevel=5,
             )
         _LEDGER_OF_MODULE[module] = self.ledger
@@ -422,10 +460,13 @@ class PrivacyEngine(WriteOnce, Checkpoints, Validates):
         """Raise if something else uses the same key: equal noise cancels out, and equal batches add up."""
         if self._users_of_streams.get(stream.key_id, drawer) is not drawer:
             raise SettingError(
-                f"got a seed for the {what} that those of another run of this engine follow from; expected one for each: what both release "
-                "would tell more than is counted for two, even to those who do not know the seed"
+                f"got a seed for the {what} that those of another run of this engine follow from; expected "
+                "one for each: what both release would tell more than is counted for two, even to those who "
+                "do not know the seed"
             )
 
     def _new_stream(self, purpose: str) -> RandomStream:
-        """A new random stream for each purpose and each call, in whatever thread: no noise is ever used twice."""
+        """A new random stream for each purpose and each call, in whatever thread: no noise is ever used
+        twice.
+        """
         return self._root_stream.derive(purpose, next(self._streams_issued))

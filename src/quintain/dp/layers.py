@@ -1,4 +1,6 @@
-"""Recurrent and attention layers under the names that private scripts import: torch's own, which train privately as they are."""
+"""Recurrent and attention layers under the names that private scripts import: torch's own, which train
+privately as they are.
+"""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,6 @@
-"""Does training do what its epsilon assumes? Noise, inclusion and sensitivity, measured through the ways that training takes."""
+"""Does training do what its epsilon assumes? Noise, inclusion and sensitivity, measured through the ways that
+training takes.
+"""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +17,12 @@ from quintain.core.seeds import derive_seed
 from quintain.dp.noise_laws import exact, repeated
 from quintain.dp.randomness.stream import CHUNK_BYTES
 from quintain.dp.replay import weights_measurement
-from quintain.dp.specimens import EveryLayer, hostile_records, layers_without_gradient, records_without_gradient
+from quintain.dp.specimens import (
+    EveryLayer,
+    hostile_records,
+    layers_without_gradient,
+    records_without_gradient,
+)
 from quintain.dp.training.plan import PrivatePlan
 from quintain.dp.ways import WAYS, Rows, Way
 from quintain.results.privacy_records import MechanismTest
@@ -25,11 +32,15 @@ NOISE_STEPS = 4
 BATCHES = 200
 """Batches drawn to measure how they are drawn."""
 EQUAL = 2.0**-22
-"""Uniform numbers as near as this are all but equal; rounding in float32 moves what the noise tells of them by less."""
+"""Uniform numbers as near as this are all but equal; rounding in float32 moves what the noise tells of them
+by less.
+"""
 SUMS = 20
 """Sums over random parts of the hostile records, from which follows what each of them adds."""
 NORM_TOLERANCE = 1e-6
-"""By how much of the bound rounding may exceed it; ten times as much may be missing from a record that presses against it."""
+"""By how much of the bound rounding may exceed it; ten times as much may be missing from a record that
+presses against it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +66,9 @@ class MechanismTests:
         """
         failed = [test.message for test in self.tests if not test.passed]
         if failed:
-            raise MechanismError("; ".join(failed) + "; the epsilon of this code is void: expected what the plan states")
+            raise MechanismError(
+                "; ".join(failed) + "; the epsilon of this code is void: expected what the plan states"
+            )
         return self
 
 
@@ -74,20 +87,23 @@ def verify_mechanism(plan: PrivatePlan, num_records: int, *, seed: int | None = 
     return MechanismTests(bonferroni_tests(measurements(plan, num_records, seed=seed)))
 
 
-def measurements(plan: PrivatePlan, num_records: int, *, seed: int | None = None, ways: Sequence[str] = ()) -> tuple[Measurement, ...]:
-    r"""Noise, inclusion and sensitivity, each through ``fit`` with its state kept and through an ordinary loop over ``make_private``.
+def measurements(
+    plan: PrivatePlan, num_records: int, *, seed: int | None = None, ways: Sequence[str] = ()
+) -> tuple[Measurement, ...]:
+    r"""Noise, inclusion and sensitivity, each through ``fit`` with its state kept and through an ordinary
+    loop over ``make_private``.
 
-    - noise: records without gradient leave :math:`b\,\tilde g / (\sigma C)` standard normal: spread (chi-square), shape
-      (Kolmogorov-Smirnov), as many numbers beyond 2.5 to 4.5 deviations as there should be (binomial), radii
-      and angles of pairs of a grid of more than 2^21 values, and no correlation between steps, between
-      layers, or with itself at any distance within and across steps, with signs or without (Chernoff); sums
-      and sums of squares, of each layer and of all, that vary as they should (too exact is as wrong as too
-      far); over 135,168 numbers a step, which are drawn in three parts;
+    - noise: records without gradient leave :math:`b\,\tilde g / (\sigma C)` standard normal: spread
+      (chi-square), shape (Kolmogorov-Smirnov), as many numbers beyond 2.5 to 4.5 deviations as there should
+      be (binomial), radii and angles of pairs of a grid of more than 2^21 values, and no correlation between
+      steps, between layers, or with itself at any distance within and across steps, with signs or without
+      (Chernoff); sums and sums of squares, of each layer and of all, that vary as they should (too exact is
+      as wrong as too far); over 135,168 numbers a step, which are drawn in three parts;
     - weights: they move by what was released, through the plan's rate and momentum, and by nothing else;
     - inclusion: each record is in Bin(T, q) batches, batch sizes vary as Bin(n, q): fixed or shuffled batches
       do not;
-    - sensitivity: without noise, the record that moves the sum most moves it by C, not by more and not by less,
-      on huge, equal, NaN and cancelling records, through every kind of layer with a rule.
+    - sensitivity: without noise, the record that moves the sum most moves it by C, not by more and not by
+      less, on huge, equal, NaN and cancelling records, through every kind of layer with a rule.
 
     Args:
         plan: What is claimed; its copies and shifts of records are left out.
@@ -110,13 +126,16 @@ def measurements(plan: PrivatePlan, num_records: int, *, seed: int | None = None
 
 
 def _digits(z: npt.NDArray[np.float64]) -> Measurement:
-    r"""Whether pairs of noise (steps, numbers), as they are drawn together, come of uniform numbers of values enough.
+    r"""Whether pairs of noise (steps, numbers), as they are drawn together, come of uniform numbers of values
+    enough.
 
     Of two standard normal numbers, :math:`e^{-(x^2 + y^2) / 2}` and the angle are uniform, whatever pair is
     taken. Of a pair that the transform of Box and Muller makes, they are the words that it was made of.
     """
     halves = [
-        half for piece in np.split(z, range(CHUNK_BYTES // 4, z.shape[1], CHUNK_BYTES // 4), axis=1) for half in np.split(piece, 2, axis=1)
+        half
+        for piece in np.split(z, range(CHUNK_BYTES // 4, z.shape[1], CHUNK_BYTES // 4), axis=1)
+        for half in np.split(piece, 2, axis=1)
     ]
     x, y = (np.concatenate([half.ravel() for half in halves[side::2]]) for side in (0, 1))
     uniform = np.exp(-(x**2 + y**2) / 2), np.arctan2(y, x) / (2 * np.pi) % 1
@@ -140,7 +159,11 @@ def inclusion_measurements(batches: Sequence[Rows], num_records: int, q: float) 
     mean, drawn, trials = float(sizes.mean()), int(sizes.sum()), num_records * len(sizes)
     if q == 1:
         whole = bool((sizes == num_records).all())
-        return (Measurement("inclusion", num_records, mean, float(whole), "size of batches that hold every record"),)
+        return (
+            Measurement(
+                "inclusion", num_records, mean, float(whole), "size of batches that hold every record"
+            ),
+        )
     records, p_records = _dispersion(counts, len(sizes), q)
     spread, p_spread = _dispersion(sizes, num_records, q)
     z = (drawn - trials * q) / math.sqrt(trials * q * (1 - q))
@@ -148,9 +171,19 @@ def inclusion_measurements(batches: Sequence[Rows], num_records: int, q: float) 
     return (
         Measurement("batch size", num_records * q, mean, p_mean, f"mean size of {len(sizes)} batches", z),
         Measurement(
-            "inclusion", 1.0, records, p_records, f"spread of how often a record is drawn, over that of Bin({len(sizes)}, {q:.4g})"
+            "inclusion",
+            1.0,
+            records,
+            p_records,
+            f"spread of how often a record is drawn, over that of Bin({len(sizes)}, {q:.4g})",
         ),
-        Measurement("batch size spread", 1.0, spread, p_spread, f"spread of batch sizes, over that of Bin({num_records}, {q:.4g})"),
+        Measurement(
+            "batch size spread",
+            1.0,
+            spread,
+            p_spread,
+            f"spread of batch sizes, over that of Bin({num_records}, {q:.4g})",
+        ),
     )
 
 
@@ -164,25 +197,40 @@ def _noise(plan: PrivatePlan, way: Way, seed: int | None) -> tuple[Measurement, 
     scale = plan.noise_multiplier * plan.max_grad_norm
     if scale == 0 or math.isinf(plan.max_grad_norm):
         found = float(steps.abs().max())
-        return (Measurement("noise", 0.0, found, float(found == 0), "largest noise of a plan that states none"),)
+        return (
+            Measurement("noise", 0.0, found, float(found == 0), "largest noise of a plan that states none"),
+        )
     z = (steps * plan.expected_batch_size / scale).numpy()
     p_spread, z_spread = spread_p(float(np.square(z).mean()), z.size)
     p_shape, distance = shape_p(ndtr(z.ravel()))
     p_tails, bound, beyond, usual = tails_p(z)
 
-    def correlation_test(what: str, one: npt.NDArray[np.float64], other: npt.NDArray[np.float64], of: str = "") -> Measurement:
+    def correlation_test(
+        what: str, one: npt.NDArray[np.float64], other: npt.NDArray[np.float64], of: str = ""
+    ) -> Measurement:
         p_value, cosine = cosine_p(one.ravel(), other.ravel())
         text = f"correlation of the noise{of} of two {what}s"
-        return Measurement(f"noise{of} between {what}s", 0.0, cosine, p_value, text, cosine * math.sqrt(one.size))
+        return Measurement(
+            f"noise{of} between {what}s", 0.0, cosine, p_value, text, cosine * math.sqrt(one.size)
+        )
 
     layers = np.array([p.numel() for p in net.parameters()])
     sums, squares = (np.add.reduceat(x, np.cumsum(layers) - layers, axis=1) for x in (z, np.square(z)))
     followed = weights_measurement([step.drift for step in taken])
     measured = scale * math.sqrt(float(np.square(z).mean()))
     return (
-        Measurement("noise", scale, measured, p_spread, f"standard deviation of the noise in the sum, {z.size} draws", z_spread),
+        Measurement(
+            "noise",
+            scale,
+            measured,
+            p_spread,
+            f"standard deviation of the noise in the sum, {z.size} draws",
+            z_spread,
+        ),
         Measurement("noise shape", 0.0, distance, p_shape, "distance of the noise from Gaussian"),
-        Measurement("noise tails", usual, beyond, p_tails, f"numbers of the noise beyond {bound:g} deviations"),
+        Measurement(
+            "noise tails", usual, beyond, p_tails, f"numbers of the noise beyond {bound:g} deviations"
+        ),
         _digits(z),
         correlation_test("step", z[1::2], z[::2]),
         correlation_test("step", sizes(z[1::2]), sizes(z[::2]), " without signs"),
@@ -195,13 +243,18 @@ def _noise(plan: PrivatePlan, way: Way, seed: int | None) -> tuple[Measurement, 
 
 def _inclusion(plan: PrivatePlan, num_records: int, way: Way, seed: int | None) -> tuple[Measurement, ...]:
     steps = way(
-        nn.Linear(1, 2), torch.zeros(num_records, 1), torch.zeros(num_records, dtype=torch.long), replace(plan, steps=BATCHES), seed
+        nn.Linear(1, 2),
+        torch.zeros(num_records, 1),
+        torch.zeros(num_records, dtype=torch.long),
+        replace(plan, steps=BATCHES),
+        seed,
     )
     return inclusion_measurements([step.rows for step in steps], num_records, plan.sample_rate(num_records))
 
 
 def _dispersion(counts: npt.NDArray[np.int64], trials: int, q: float) -> tuple[float, float]:
-    """Mean squared deviation of counts from Bin(trials, q), over its variance; with the p-value of the gamma law of its exact variance.
+    """Mean squared deviation of counts from Bin(trials, q), over its variance; with the p-value of the gamma
+    law of its exact variance.
 
     It is 1 where too few were drawn for that law to be near.
     """
@@ -228,8 +281,18 @@ def _sensitivity(plan: PrivatePlan, way: Way, seed: int) -> Measurement:
     sums = torch.stack([step.release for step in steps]).numpy() * still.expected_batch_size
     # What each record adds, if the sums are sums of one term a record; and what is then left over, since one
     # record moves another's term.
-    terms = np.linalg.lstsq(drawn, sums, rcond=None)[0] if np.isfinite(sums).all() else np.full((len(x), 1), np.inf)
+    terms = (
+        np.linalg.lstsq(drawn, sums, rcond=None)[0]
+        if np.isfinite(sums).all()
+        else np.full((len(x), 1), np.inf)
+    )
     left = np.linalg.norm(sums - drawn @ terms, axis=1).max() if np.isfinite(terms).all() else math.inf
     found = float(np.linalg.norm(terms, axis=1).max() + left)
     text = f"most that one of {len(x)} hostile records moves the sum of clipped gradients"
-    return Measurement("sensitivity", bound, found, float(bound * (1 - 10 * NORM_TOLERANCE) <= found <= bound * (1 + NORM_TOLERANCE)), text)
+    return Measurement(
+        "sensitivity",
+        bound,
+        found,
+        float(bound * (1 - 10 * NORM_TOLERANCE) <= found <= bound * (1 + NORM_TOLERANCE)),
+        text,
+    )

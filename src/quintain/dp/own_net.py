@@ -1,4 +1,6 @@
-"""What is measured on a net of one's own: the noise of each of its weights, and clipping in its own layers, sizes and format."""
+"""What is measured on a net of one's own: the noise of each of its weights, and clipping in its own layers,
+sizes and format.
+"""
 
 import math
 from collections.abc import Sequence
@@ -28,13 +30,18 @@ FIRST = 1 << 20
 RECORDS, SUMS_OF_NET = 6, 16
 """Records that a net of one's own is measured with, and sums over random parts of them."""
 SLACK_OF_NET = 0.05
-"""By how much of the bound a net of one's own may exceed it: far more than it rounds in its own format, far less than a fault adds."""
+"""By how much of the bound a net of one's own may exceed it: far more than it rounds in its own format, far
+less than a fault adds.
+"""
 LOUD_ENOUGH = 0.5
-"""The share of the bound that a record must reach: below it, clipping did not act, and nothing was measured."""
+"""The share of the bound that a record must reach: below it, clipping did not act, and nothing was
+measured.
+"""
 
 
 def noise_of_net(net: nn.Module, data: LabeledRecords, plan: PrivatePlan) -> tuple[Measurement, ...]:
-    """Measure the noise on all trainable weights of a net of one's own, through ``fit``; nothing is learned of the records.
+    """Measure the noise on all trainable weights of a net of one's own, through ``fit``; nothing is learned
+    of the records.
 
     At two steps of a run whose state is kept, as ``quintain privatize`` keeps it, and at two of one whose
     state is not.
@@ -65,21 +72,32 @@ def noise_of_net(net: nn.Module, data: LabeledRecords, plan: PrivatePlan) -> tup
         way(Unmoved(deepcopy(net)), data, replace(plan, steps=2, ema_decay=0.0), on_step=observe)
     total, numbers = np.array(squares), len(squares) * int(sizes.sum())
     found = [
-        (spread_p(mean, count)[0], math.sqrt(mean)) for mean, count in zip((total / sizes).flat, np.tile(sizes, len(total)), strict=True)
+        (spread_p(mean, count)[0], math.sqrt(mean))
+        for mean, count in zip((total / sizes).flat, np.tile(sizes, len(total)), strict=True)
     ]
     found.append((spread_p(total.sum() / numbers, numbers)[0], math.sqrt(total.sum() / numbers)))
     p_value, measured = min(found)
-    text = f"noise of {sizes.sum()} weights of the net, over that of the plan: of all, or where it differs most, by parameter"
+    text = (
+        f"noise of {sizes.sum()} weights of the net, over that of the plan: of all, or where it differs "
+        "most, by parameter"
+    )
     begin = [0, *accumulate(len(blocks) for blocks in cut)][:-1]
     return (
         Measurement("noise of the net", 1.0, measured, min(1.0, len(found) * p_value), text),
-        *exact("noise of the net", np.array(sums), total, sizes, (np.arange(len(sizes)), np.array(begin), np.array([0]))),
+        *exact(
+            "noise of the net",
+            np.array(sums),
+            total,
+            sizes,
+            (np.arange(len(sizes)), np.array(begin), np.array([0])),
+        ),
         *repeated("noise of the net", torch.cat(first).numpy()),
     )
 
 
 def sensitivity_of_net(net: nn.Module, shape: Sequence[int], plan: PrivatePlan) -> Measurement | None:
-    """Measure, as ``fit`` clips, the most that one record moves the clipped sum of a net of one's own: in its layers, sizes and format.
+    """Measure, as ``fit`` clips, the most that one record moves the clipped sum of a net of one's own: in its
+    layers, sizes and format.
 
     Records are made up, and the net's outputs are multiplied until gradients are far above the bound. Each
     batch's sum, without noise, is taken apart into one term a record. Where the net itself draws at random
@@ -100,7 +118,9 @@ def sensitivity_of_net(net: nn.Module, shape: Sequence[int], plan: PrivatePlan) 
     x = torch.rand(RECORDS, *shape, generator=torch.Generator().manual_seed(0)).to(device)
     with torch.no_grad(), isolated_rng(device):
         one, other = loud(x), loud(x)
-    count, batch = (RECORDS, RECORDS // 2) if torch.allclose(one, other, rtol=1e-3, equal_nan=True) else (1, 1)
+    count, batch = (
+        (RECORDS, RECORDS // 2) if torch.allclose(one, other, rtol=1e-3, equal_nan=True) else (1, 1)
+    )
     records = Watched(Features(x[:count].cpu(), one[:count].nan_to_num().argmin(1).cpu()))
     drawn, sums = list[npt.NDArray[np.float64]](), list[Tensor]()
 
@@ -110,21 +130,31 @@ def sensitivity_of_net(net: nn.Module, shape: Sequence[int], plan: PrivatePlan) 
 
     still = PrivatePlan(0.0, bound, expected_batch_size=batch, steps=SUMS_OF_NET, learning_rate=1e-30)
     fit_kept(loud, records, still, on_step=observe)
-    found = _most(np.array(drawn), torch.stack(sums).float()) if batch > 1 else float(torch.stack(sums).norm(dim=1).max())
+    found = (
+        _most(np.array(drawn), torch.stack(sums).float())
+        if batch > 1
+        else float(torch.stack(sums).norm(dim=1).max())
+    )
     if found < LOUD_ENOUGH * bound:
         return None
     text = f"most that one of {len(records)} records made up moves the sum of clipped gradients of the net"
-    return Measurement("sensitivity of the net", bound, found, float(found <= bound * (1 + SLACK_OF_NET)), text)
+    return Measurement(
+        "sensitivity of the net", bound, found, float(found <= bound * (1 + SLACK_OF_NET)), text
+    )
 
 
 def _most(drawn: npt.NDArray[np.float64], sums: Tensor) -> float:
-    """The greatest norm of a record's term, where sums (steps, numbers) are taken for sums of one term a record; and what is left over.
+    """The greatest norm of a record's term, where sums (steps, numbers) are taken for sums of one term a
+    record; and what is left over.
 
     Worked out from the inner products of the sums, so that no more than these is held.
     """
     if not torch.isfinite(sums).all():
         return math.inf
-    products = sum((part.double() @ part.double().T for part in sums.split(BLOCK, dim=1)), torch.zeros(len(sums), len(sums)).double())
+    products = sum(
+        (part.double() @ part.double().T for part in sums.split(BLOCK, dim=1)),
+        torch.zeros(len(sums), len(sums)).double(),
+    )
     apart = np.linalg.pinv(drawn)
     left = np.eye(len(drawn)) - drawn @ apart
     terms, rest = (np.sqrt(np.einsum("ij,jk,ik->i", m, products.numpy(), m).clip(0)) for m in (apart, left))

@@ -1,4 +1,6 @@
-"""Do weights move by what was released, and by nothing else? The plan's descent, computed again beside the optimizer's."""
+"""Do weights move by what was released, and by nothing else? The plan's descent, computed again beside the
+optimizer's.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -11,7 +13,9 @@ from quintain.dp.training.plan import PrivatePlan
 from quintain.results.specification import Measurement
 
 RESOLVED = 0.1
-"""Rounding that is a larger share of what noise moves the weights by could hide that it does not: then nothing is measured."""
+"""Rounding that is a larger share of what noise moves the weights by could hide that it does not: then
+nothing is measured.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,11 @@ class Replay:
         self._velocity = self._mean = torch.zeros_like(self._before)
         self._steps, self._slack, self._mean_slack = 0, 0.0, 0.0
         self._rounding = max(torch.finfo(p.dtype).eps for p in self._parameters)
-        unit = plan.noise_multiplier * plan.max_grad_norm / plan.expected_batch_size if plan.noise_multiplier else 0.0
+        unit = (
+            plan.noise_multiplier * plan.max_grad_norm / plan.expected_batch_size
+            if plan.noise_multiplier
+            else 0.0
+        )
         self._noise = plan.learning_rate * unit * math.sqrt(len(self._before))
 
     @torch.no_grad()
@@ -58,13 +66,17 @@ class Replay:
         apart = _norm(now - (self._before - plan.learning_rate * self._velocity))
         # each of a product, a sum and a difference is rounded once, by the optimizer and here; what the
         # velocity has of it decays
-        self._slack = plan.momentum * self._slack + 2 * self._rounding * max(_norm(self._velocity), _norm(carried))
+        self._slack = plan.momentum * self._slack + 2 * self._rounding * max(
+            _norm(self._velocity), _norm(carried)
+        )
         length = _norm(now)
         self._steps, self._before = self._steps + 1, now
         if plan.ema_decay:
             share = (1 - plan.ema_decay) / (1 - plan.ema_decay**self._steps)
             self._mean = self._mean + share * (now - self._mean)
-            self._mean_slack = (1 - share) * self._mean_slack + 2 * self._rounding * (length + _norm(self._mean))
+            self._mean_slack = (1 - share) * self._mean_slack + 2 * self._rounding * (
+                length + _norm(self._mean)
+            )
         return Drift(apart, 2 * (self._rounding * length + plan.learning_rate * self._slack), self._noise)
 
     @torch.no_grad()
@@ -79,7 +91,9 @@ class Replay:
 
 
 def weights_measurement(drifts: Sequence[Drift]) -> Measurement | None:
-    """Whether the weights of a run were, after each step, where its releases lead; None where rounding could hide that they were not."""
+    """Whether the weights of a run were, after each step, where its releases lead; None where rounding could
+    hide that they were not.
+    """
     passed = all(one.apart <= one.allowed for one in drifts)
     if passed and not all(one.allowed <= RESOLVED * one.noise for one in drifts):
         return None

@@ -1,4 +1,6 @@
-"""What a mechanism is measured with: a net of every kind of layer that has a rule, and records that press against the bound."""
+"""What a mechanism is measured with: a net of every kind of layer that has a rule, and records that press
+against the bound.
+"""
 
 import math
 from collections.abc import Callable
@@ -12,7 +14,9 @@ from quintain.models.adapters import adapt
 
 CLASSES = 3
 PIXELS = 64
-"""Numbers of a hostile record; layers take them flat, as 8x8 or 4x4x4, as 8 steps of 8, or as numbers of words."""
+"""Numbers of a hostile record; layers take them flat, as 8x8 or 4x4x4, as 8 steps of 8, or as numbers of
+words.
+"""
 
 _WORDS = 7
 _SCALES = (1.0, 1.0, -1.0, 1e3, -1e3, 1e8, 1e8, 1e-8, 0.0, math.nan, math.inf, 30.0)
@@ -25,7 +29,8 @@ def records_without_gradient(count: int, net: nn.Module) -> tuple[Tensor, Tensor
 
 
 def layers_without_gradient(inputs: int = 16, hidden: int = 4096, outputs: int = 17) -> nn.Module:
-    """Two layers that zeros give no gradient, whatever the weights: without biases, what goes in is zero everywhere.
+    """Two layers that zeros give no gradient, whatever the weights: without biases, what goes in is zero
+    everywhere.
 
     They have more numbers than twice what noise is drawn for at a time, and not a multiple of it.
     """
@@ -74,7 +79,8 @@ class _Branch(nn.Module):
 
 
 class EveryLayer(nn.Module):
-    """A small float64 net of each kind of layer that has a rule, one of them used twice, and some with tied weights.
+    """A small float64 net of each kind of layer that has a rule, one of them used twice, and some with tied
+    weights.
 
     Convolutions, attention and tables are there in sizes and uses enough for each form that gradients are
     held in (``forms``). They stand side by side, each on the record itself, so that none hides another's
@@ -101,7 +107,9 @@ class EveryLayer(nn.Module):
 
 
 def hostile_records(net: nn.Module) -> tuple[Tensor, Tensor]:
-    """Records that are large, huge, equal, opposite, NaN, infinite and zero, each labeled with the class that the net thinks least of."""
+    """Records that are large, huge, equal, opposite, NaN, infinite and zero, each labeled with the class that
+    the net thinks least of.
+    """
     base = torch.linspace(-1, 1, PIXELS, dtype=torch.float64).sin()
     x = torch.stack([base * scale for scale in _SCALES])
     with torch.no_grad():
@@ -109,24 +117,44 @@ def hostile_records(net: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def _layers() -> list[tuple[nn.Module, Callable[[nn.Module, Tensor], Tensor]]]:
-    sequences = (nn.LSTM(8, 4, batch_first=True), nn.GRU(8, 4, batch_first=True), nn.RNN(8, 4, batch_first=True))
+    sequences = (
+        nn.LSTM(8, 4, batch_first=True),
+        nn.GRU(8, 4, batch_first=True),
+        nn.RNN(8, 4, batch_first=True),
+    )
     tied = nn.Linear(8, 8, bias=False)
     other = nn.Linear(8, 8)
     other.weight = tied.weight
     words, head = nn.Embedding(_WORDS, 5), nn.Linear(5, _WORDS, bias=False)
     head.weight = words.weight
     return [
-        *((layer, _flat) for layer in (nn.Linear(PIXELS, 6), NonDynamicallyQuantizableLinear(PIXELS, 6), nn.PReLU())),
+        *(
+            (layer, _flat)
+            for layer in (nn.Linear(PIXELS, 6), NonDynamicallyQuantizableLinear(PIXELS, 6), nn.PReLU())
+        ),
         (nn.Bilinear(8, 8, 6), lambda layer, x: layer(x[:, :8], x[:, 8:16])),
-        *((layer, _flat) for layer in (nn.GroupNorm(4, PIXELS), nn.LayerNorm(PIXELS), nn.RMSNorm(PIXELS, eps=1e-5))),
-        *((layer, _steps) for layer in (nn.Conv1d(8, 3, 3, padding=1), nn.ConvTranspose1d(8, 6, 3), nn.ConvTranspose1d(8, 16, 5))),
+        *(
+            (layer, _flat)
+            for layer in (nn.GroupNorm(4, PIXELS), nn.LayerNorm(PIXELS), nn.RMSNorm(PIXELS, eps=1e-5))
+        ),
+        *(
+            (layer, _steps)
+            for layer in (
+                nn.Conv1d(8, 3, 3, padding=1),
+                nn.ConvTranspose1d(8, 6, 3),
+                nn.ConvTranspose1d(8, 16, 5),
+            )
+        ),
         *((layer, _picture) for layer in (nn.Conv2d(1, 3, 3, 2, 1), nn.ConvTranspose2d(1, 2, 3, 2))),
         *((layer, _volume) for layer in (nn.Conv3d(1, 2, 2), nn.ConvTranspose3d(1, 2, 2))),
         (nn.InstanceNorm1d(8, affine=True), _steps),
         (nn.InstanceNorm2d(4, affine=True), lambda layer, x: layer(x.view(-1, 4, 4, 4))),
         (nn.InstanceNorm3d(2, affine=True), lambda layer, x: layer(x.view(-1, 2, 4, 4, 2))),
         (nn.Conv2d(8, 2, 3), lambda layer, x: layer(x.view(-1, 1, 8, 8).tile(1, 8, 2, 2))),
-        *((layer, lambda layer, x: layer(_words(x))) for layer in (nn.Embedding(_WORDS, 5), nn.EmbeddingBag(_WORDS, 5, mode="sum"))),
+        *(
+            (layer, lambda layer, x: layer(_words(x)))
+            for layer in (nn.Embedding(_WORDS, 5), nn.EmbeddingBag(_WORDS, 5, mode="sum"))
+        ),
         *((nn.MultiheadAttention(8, 2, batch_first=True), view) for view in (_to_itself, _to_another)),
         *((layer, lambda layer, x: layer(x.view(-1, 8, 8))[0]) for layer in sequences),
         (nn.Sequential(tied, nn.Tanh(), other, nn.Tanh(), tied), lambda layer, x: layer(x.view(-1, 8, 8))),

@@ -12,7 +12,11 @@ from quintain.dp.per_example.numerics import flatten_examples as flattened
 
 def parametrized_modules(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Layers with parameters of their own, by name."""
-    return ((name, child) for name, child in module.named_modules() if next(child.parameters(recurse=False), None) is not None)
+    return (
+        (name, child)
+        for name, child in module.named_modules()
+        if next(child.parameters(recurse=False), None) is not None
+    )
 
 
 def trainable_modules(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -74,4 +78,9 @@ def compute_seq_lengths(batch_sizes: Tensor) -> list[int]:
 
 def params(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     """Parameters of an optimizer that require a gradient."""
-    return [parameter for group in optimizer.param_groups for parameter in group["params"] if parameter.requires_grad]
+    return [
+        parameter
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+        if parameter.requires_grad
+    ]

@@ -72,16 +72,26 @@ class ModuleValidator:
         """
         errors = list[UnsupportedModuleError]()
         if not module.training:
-            errors.append(IllegalModuleConfigurationError("the module is in evaluation mode; expected training mode: module.train()"))
+            errors.append(
+                IllegalModuleConfigurationError(
+                    "the module is in evaluation mode; expected training mode: module.train()"
+                )
+            )
         for name, layer in module.named_modules():
             label = f"layer {name or type(layer).__name__!r} is a {type(layer).__name__}"
             if isinstance(layer, BATCH_NORMS):
                 if layer.training or layer.running_mean is None:
                     errors.append(
-                        ShouldReplaceModuleError(f"{label}, which mixes the examples of a batch; use GroupNorm (ModuleValidator.fix)")
+                        ShouldReplaceModuleError(
+                            f"{label}, which mixes the examples of a batch; use GroupNorm "
+                            "(ModuleValidator.fix)"
+                        )
                     )
             elif isinstance(layer, INSTANCE_NORMS) and layer.training and layer.running_mean is not None:
-                text = f"{label} that writes running statistics without noise; expected track_running_stats=False (ModuleValidator.fix)"
+                text = (
+                    f"{label} that writes running statistics without noise; expected "
+                    "track_running_stats=False (ModuleValidator.fix)"
+                )
                 errors.append(IllegalModuleConfigurationError(text))
             if (check := cls.VALIDATORS.get(type(layer))) is not None:
                 errors.extend(check(layer))
@@ -97,7 +107,9 @@ class ModuleValidator:
         return not cls.validate(module)
 
     @classmethod
-    def fix(cls, module: nn.Module, *, num_groups: int = DEFAULT_NUM_GROUPS, replace_bn_with_in: bool = False) -> nn.Module:
+    def fix(
+        cls, module: nn.Module, *, num_groups: int = DEFAULT_NUM_GROUPS, replace_bn_with_in: bool = False
+    ) -> nn.Module:
         """A copy with group norms for batch norms, and instance norms that keep no statistics.
 
         A batch norm with C channels becomes a GroupNorm of gcd(``num_groups``, C) groups, or an InstanceNorm,
@@ -115,7 +127,11 @@ class ModuleValidator:
         """The replacement of a layer; the layer itself if it stays."""
         if (fixer := cls.FIXERS.get(type(layer))) is not None:
             return fixer(layer, num_groups=num_groups, replace_bn_with_in=replace_bn_with_in)
-        return _replacement(layer, num_groups, replace_bn_with_in) if isinstance(layer, BATCH_NORMS + INSTANCE_NORMS) else layer
+        return (
+            _replacement(layer, num_groups, replace_bn_with_in)
+            if isinstance(layer, BATCH_NORMS + INSTANCE_NORMS)
+            else layer
+        )
 
     @classmethod
     def fix_and_validate(cls, module: nn.Module, **settings: Any) -> nn.Module:
@@ -135,7 +151,9 @@ def register_module_fixer(kinds: type[nn.Module] | Sequence[type[nn.Module]]) ->
     return _register(ModuleValidator.FIXERS, kinds)
 
 
-def _register(into: dict[type[nn.Module], Any], kinds: type[nn.Module] | Sequence[type[nn.Module]]) -> Callable[[F], F]:
+def _register(
+    into: dict[type[nn.Module], Any], kinds: type[nn.Module] | Sequence[type[nn.Module]]
+) -> Callable[[F], F]:
     def register(function: F) -> F:
         into.update(dict.fromkeys((kinds,) if isinstance(kinds, type) else kinds, function))
         return function
@@ -143,7 +161,9 @@ def _register(into: dict[type[nn.Module], Any], kinds: type[nn.Module] | Sequenc
     return register
 
 
-def _unsupported_layers(module: nn.Module, rules: Mapping[type[nn.Module], Rule] | None) -> list[UnsupportedModuleError]:
+def _unsupported_layers(
+    module: nn.Module, rules: Mapping[type[nn.Module], Rule] | None
+) -> list[UnsupportedModuleError]:
     """The error with which a capture would refuse the module, if any."""
     try:
         Capture(module, rules=rules).remove()
@@ -163,7 +183,9 @@ def _replacement(layer: nn.Module, num_groups: int, instance: bool) -> nn.Module
     if instance:
         kind = next((norm for batch, norm in INSTANCE_NORM_FOR.items() if isinstance(layer, batch)), None)
         if kind is None:
-            raise UnsupportableModuleError(f"got a {type(layer).__name__} to replace by InstanceNorm; expected a BatchNorm1d, 2d or 3d")
+            raise UnsupportableModuleError(
+                f"got a {type(layer).__name__} to replace by InstanceNorm; expected a BatchNorm1d, 2d or 3d"
+            )
         replacement: nn.Module = kind(channels, eps=layer.eps, affine=affine)
     else:
         replacement = nn.GroupNorm(gcd(num_groups, channels), channels, eps=layer.eps, affine=affine)

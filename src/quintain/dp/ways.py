@@ -1,4 +1,6 @@
-"""The ways in which users train, as something to measure: each tells what every step released, and of which records."""
+"""The ways in which users train, as something to measure: each tells what every step released, and of which
+records.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,12 +53,21 @@ def fit_kept(
     progress: Progress = no_progress,
     on_step: Callable[[int, Tensor], None] | None = None,
 ) -> PrivateTrainingResult:
-    """``fit`` as ``quintain privatize`` calls it: with its state kept, here in a folder that is gone afterwards.
+    """``fit`` as ``quintain privatize`` calls it: with its state kept, here in a folder that is gone
+    afterwards.
 
     Noise is then drawn from a key that outlives the process, and follows from the sum that it hides.
     """
     with TemporaryDirectory() as folder:
-        return fit(net, data, plan, seed=seed, progress=progress, on_step=on_step, resume=_Seldom(Path(folder) / "unfinished"))
+        return fit(
+            net,
+            data,
+            plan,
+            seed=seed,
+            progress=progress,
+            on_step=on_step,
+            resume=_Seldom(Path(folder) / "unfinished"),
+        )
 
 
 class _Seldom(ResumableRun):
@@ -104,7 +115,9 @@ def _by_loop(net: nn.Module, x: Tensor, y: Tensor, plan: PrivatePlan, seed: int 
 
 
 WAYS: dict[str, Way] = {"fit": _by_fit, "loop": _by_loop}
-"""The ways in which users train: ``quintain.dp.fit``, its state kept as in ``quintain privatize``; ``make_private`` with their own loop."""
+"""The ways in which users train: ``quintain.dp.fit``, its state kept as in ``quintain privatize``;
+``make_private`` with their own loop.
+"""
 
 
 class Watched:
@@ -131,7 +144,9 @@ class Watched:
         return self._records.batch(ids)
 
     def batch_in_hand(self) -> Rows:
-        """The rows since the last time, each once: when memory runs out, a batch is asked for again in smaller pieces."""
+        """The rows since the last time, each once: when memory runs out, a batch is asked for again in
+        smaller pieces.
+        """
         rows = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *self._rows]))
         self._rows.clear()
         return rows

@@ -12,7 +12,9 @@ from quintain.dp.rules import RULES, Rule, register_rule
 from quintain.dp.step.guards import is_mean
 
 GradSampler = Callable[[nn.Module, list[Tensor], Tensor], Mapping[nn.Parameter, Tensor]]
-"""From a layer, its inputs (in a list) and the gradient at its output to the gradients (B, *shape) of its parameters."""
+"""From a layer, its inputs (in a list) and the gradient at its output to the gradients (B, *shape) of its
+parameters.
+"""
 
 
 class GradSampleModule(nn.Module):
@@ -48,7 +50,9 @@ class GradSampleModule(nn.Module):
         capture: Capture | None = None,
     ) -> None:
         if not strict:
-            raise SettingError("got strict=False; expected True: a layer that cannot be private is refused, never skipped")
+            raise SettingError(
+                "got strict=False; expected True: a layer that cannot be private is refused, never skipped"
+            )
         super().__init__()
         self.training = m.training
         self.add_module("_module", m)
@@ -88,7 +92,9 @@ class GradSampleModule(nn.Module):
     def capture(self) -> Capture | None:
         """The capture that the wrapped module is under, if any."""
         captures = (_CAPTURE_OF_LAYER.get(child) for child in self._module.modules())
-        return next((capture for capture in captures if capture is not None and capture.root is self._module), None)
+        return next(
+            (capture for capture in captures if capture is not None and capture.root is self._module), None
+        )
 
     @property
     def hooks_enabled(self) -> bool:
@@ -138,11 +144,15 @@ class GradSampleModule(nn.Module):
 
     def _require_capture(self) -> Capture:
         if self.capture is None:
-            raise PrivacyError("got a module whose hooks are off; expected GradSampleModule(module) or make_private anew")
+            raise PrivacyError(
+                "got a module whose hooks are off; expected GradSampleModule(module) or make_private anew"
+            )
         return self.capture
 
 
-def register_grad_sampler(kinds: type[nn.Module] | Sequence[type[nn.Module]]) -> Callable[[GradSampler], GradSampler]:
+def register_grad_sampler(
+    kinds: type[nn.Module] | Sequence[type[nn.Module]],
+) -> Callable[[GradSampler], GradSampler]:
     """Register the per-example gradients of types of layers for all modules wrapped from now on.
 
     ::
@@ -156,7 +166,9 @@ def register_grad_sampler(kinds: type[nn.Module] | Sequence[type[nn.Module]]) ->
     """
 
     def register(sampler: GradSampler) -> GradSampler:
-        register_rule(*((kinds,) if isinstance(kinds, type) else kinds))(lambda layer, a, g: sampler(layer, [a], g))
+        register_rule(*((kinds,) if isinstance(kinds, type) else kinds))(
+            lambda layer, a, g: sampler(layer, [a], g)
+        )
         return sampler
 
     return register

@@ -8,4 +8,6 @@ if TYPE_CHECKING:
     from quintain.drill.pipeline import drill as drill
     from quintain.drill.settings import Settings as Settings
 
-__getattr__, __dir__ = lazy_exports(__name__, {"drill": "quintain.drill.pipeline", "Settings": "quintain.drill.settings"})
+__getattr__, __dir__ = lazy_exports(
+    __name__, {"drill": "quintain.drill.pipeline", "Settings": "quintain.drill.settings"}
+)

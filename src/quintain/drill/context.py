@@ -61,7 +61,9 @@ class DrillContext:
     @cached_property
     def test(self) -> Dataset:
         """X-rays that every claim is about: all, or a fixed draw of them in the short form."""
-        return self.splits.split("test").sample(self.workload.test_examples, seed=derive_seed(0, "short test"))
+        return self.splits.split("test").sample(
+            self.workload.test_examples, seed=derive_seed(0, "short test")
+        )
 
     @property
     def folder(self) -> Path:
@@ -89,7 +91,9 @@ class DrillContext:
         """
         path = self.folder / file.path
         if not path.exists() or sha256_file(path) != file.sha256:
-            raise RunFolderError(f"{path} is missing or changed since the run stored it; delete the run folder and drill again")
+            raise RunFolderError(
+                f"{path} is missing or changed since the run stored it; delete the run folder and drill again"
+            )
         model = load_classifier("xray-cnn", path, num_classes=2)
         return EvaluatedModel(model, file)
 
@@ -103,10 +107,14 @@ class DrillContext:
 
     def attacks(self) -> dict[str, AttackedModel]:
         """Return the attack results of each model so far."""
-        return {one.model: one for one in (*self._body("attack", AttackResult).models, *self.hardened().models)}
+        return {
+            one.model: one for one in (*self._body("attack", AttackResult).models, *self.hardened().models)
+        }
 
     def _body(self, step: str, kind: type[Body]) -> Body:
         body = self.run.record(step).result
         if not isinstance(body, kind):
-            raise RunFolderError(f"{self.run.file(step)} is no result of the step {step}; delete it and drill again")
+            raise RunFolderError(
+                f"{self.run.file(step)} is no result of the step {step}; delete it and drill again"
+            )
         return body

@@ -61,14 +61,19 @@ def drill(
     records: dict[str, Record] = {}
     for name, step in STEPS.items():
         if not run.is_finished(name):
-            run.save(name, record_step(partial(step, context), command=command, seed=settings.seed, data=data))
+            run.save(
+                name, record_step(partial(step, context), command=command, seed=settings.seed, data=data)
+            )
         records[name] = run.record(name)
         on_step(name, records[name])
     run.delete_checkpoints()
     claims = [claim for record in records.values() for claim in record.claims]
     decided = tuple(decide(requirement, claims) for requirement in requirements)
     result = DrillResult(
-        steps=tuple(StepTiming(name, record.provenance.seconds, run.file(name).name) for name, record in records.items()),
+        steps=tuple(
+            StepTiming(name, record.provenance.seconds, run.file(name).name)
+            for name, record in records.items()
+        ),
         requirements=decided,
         peak_memory_bytes=peak_memory(),
         quick=settings.quick,

@@ -70,8 +70,17 @@ class RunFolder:
     def _compare(self, place: Path, wanted: dict[str, object]) -> None:
         try:
             found = json.loads(read_bytes(place))
-            differ = [f"{key} = {found.get(key)!r}, now {value!r}" for key, value in wanted.items() if found.get(key) != value]
+            differ = [
+                f"{key} = {found.get(key)!r}, now {value!r}"
+                for key, value in wanted.items()
+                if found.get(key) != value
+            ]
         except (ValueError, AttributeError):
-            raise RunFolderError(f"{place} cannot be read; choose a new folder with --out, or delete {self.path}") from None
+            raise RunFolderError(
+                f"{place} cannot be read; choose a new folder with --out, or delete {self.path}"
+            ) from None
         if differ:
-            raise RunFolderError(f"{self.path} belongs to a run of other settings ({'; '.join(differ)}); use the same, or another --out")
+            raise RunFolderError(
+                f"{self.path} belongs to a run of other settings ({'; '.join(differ)}); use the same, or "
+                "another --out"
+            )

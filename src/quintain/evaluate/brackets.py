@@ -1,4 +1,6 @@
-"""Put certificates (lower bound) and attacks (upper bound) of a model together into brackets of its accuracy."""
+"""Put certificates (lower bound) and attacks (upper bound) of a model together into brackets of its
+accuracy.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -56,7 +58,10 @@ def robustness_claims(
     claims = []
     for threat in sizes:
         quantity = Quantity(Metric.ROBUST_ACCURACY, subject.file.model_hash, data.hash, threat.spec)
-        below, above = both.certified_counts(threat.eps, data.num_classes), both.unbroken_counts(threat.eps, data.num_classes)
+        below, above = (
+            both.certified_counts(threat.eps, data.num_classes),
+            both.unbroken_counts(threat.eps, data.num_classes),
+        )
         lower = Bound.trivial(quantity, Side.LOWER)
         if certification is not None:
             lower = Bound(
@@ -116,10 +121,13 @@ def attack_and_certify(
     """Run every attack and every certifier on a model, at every eps, and put both bounds together."""
     attacked = run_attacks(subject, data, threats, attacks, seed=seed, progress=progress)
     certifications = [
-        certify_examples(subject, data, threats, certifier, method=name, progress=progress) for name, certifier in certifiers.items()
+        certify_examples(subject, data, threats, certifier, method=name, progress=progress)
+        for name, certifier in certifiers.items()
     ]
     best = best_certification(certifications)
-    both, claims = robustness_claims(subject, data, threats, certification=best, attacked=attacked, primary=primary)
+    both, claims = robustness_claims(
+        subject, data, threats, certification=best, attacked=attacked, primary=primary
+    )
     return attacked, both, claims
 
 
@@ -177,7 +185,9 @@ def _combine(certification: Certification | None, attacked: AttackedModel | None
     return replace(certified, broken_radius=broken.broken_radius, invalid=invalid)
 
 
-def clean_accuracy_claim(subject: EvaluatedModel, data: Dataset, *, predicted: np.ndarray | None = None, primary: bool = False) -> Claim:
+def clean_accuracy_claim(
+    subject: EvaluatedModel, data: Dataset, *, predicted: np.ndarray | None = None, primary: bool = False
+) -> Claim:
     """Return the claim on clean accuracy: both bounds are the same count, but for examples with a NaN output.
 
     Args:
@@ -188,10 +198,19 @@ def clean_accuracy_claim(subject: EvaluatedModel, data: Dataset, *, predicted: n
     """
     predicted = predictions(subject.model, data) if predicted is None else predicted
     correct, invalid = predicted == data.labels, predicted < 0
-    below, above = (class_counts(counted, data.labels, data.num_classes) for counted in (correct, correct | invalid))
+    below, above = (
+        class_counts(counted, data.labels, data.num_classes) for counted in (correct, correct | invalid)
+    )
     quantity = Quantity(Metric.CLEAN_ACCURACY, subject.file.model_hash, data.hash)
     lower, upper = (
-        Bound(quantity, side, counts.accuracy, Basis.WITNESS, CountEvidence(counts.num_correct, counts.num_examples), "counted")
+        Bound(
+            quantity,
+            side,
+            counts.accuracy,
+            Basis.WITNESS,
+            CountEvidence(counts.num_correct, counts.num_examples),
+            "counted",
+        )
         for side, counts in ((Side.LOWER, below), (Side.UPPER, above))
     )
     return Claim(

@@ -70,7 +70,9 @@ def certify_examples(
     with progress.bar(f"certify {subject.name}", len(data)) as advance:
         for x, y, ids in data.batches(batch_size):
             rows = ids.numpy()
-            outcome = largest_certified_radius(certifier, subject.model, x, y, sizes[-1], radii=[threat.eps for threat in sizes])
+            outcome = largest_certified_radius(
+                certifier, subject.model, x, y, sizes[-1], radii=[threat.eps for threat in sizes]
+            )
             assert outcome.radius is not None
             radius[rows], assumptions = outcome.radius.cpu().numpy(), outcome.assumptions
             invalid[rows] |= outcome.failed.cpu().numpy()
@@ -81,11 +83,15 @@ def certify_examples(
 
 
 def best_certification(proofs: Sequence[Certification]) -> Certification | None:
-    """Return for each example the largest radius that any of several methods certified; None for no method."""
+    """Return for each example the largest radius that any of several methods certified; None for no
+    method.
+    """
     if not proofs:
         return None
     first = proofs[0]
-    radii = tuple(max(column) for column in zip(*(one.examples.certified_radius for one in proofs), strict=True))
+    radii = tuple(
+        max(column) for column in zip(*(one.examples.certified_radius for one in proofs), strict=True)
+    )
     invalid = tuple(any(column) for column in zip(*(one.examples.invalid for one in proofs), strict=True))
     return Certification(
         examples=replace(first.examples, certified_radius=radii, invalid=invalid),

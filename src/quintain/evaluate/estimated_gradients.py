@@ -45,7 +45,9 @@ class _Estimated(torch.autograd.Function):
         for noise in _noise(x, seed):
             # both signs of each noise side by side: (B, n, 2, *S)
             copies = x[:, None, None] + smooth.sigma * torch.stack([noise, -noise], 1)
-            found.append(smooth.base_classifier(copies.flatten(0, 2)).softmax(1).unflatten(0, copies.shape[:3]))
+            found.append(
+                smooth.base_classifier(copies.flatten(0, 2)).softmax(1).unflatten(0, copies.shape[:3])
+            )
         each = torch.cat(found, 1)
         mean = each.mean((1, 2)).clamp(min=MIN_PROBABILITY)
         ctx.save_for_backward(x, each, mean)
@@ -55,7 +57,8 @@ class _Estimated(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None]:
         x, each, mean = ctx.saved_tensors
-        # how much each copy counts: its probabilities, by the slope of the logarithm; (B, pairs), one sign less the other
+        # how much each copy counts: its probabilities, by the slope of the logarithm; (B, pairs), one sign
+        # less the other
         weight = (each * (g / mean)[:, None, None]).sum(3)
         weight = (weight[..., 0] - weight[..., 1]) / (2 * NOISE_PAIRS * ctx.sigma)
         total, begin = torch.zeros_like(x), 0

@@ -20,7 +20,9 @@ from quintain.threats.threat import Threat
 PictureFrame = Literal["", "good", "bad", "reference"]
 
 
-def store_picture(folder: Path, name: str, picture: Tensor, caption: str, frame: PictureFrame = "") -> Picture:
+def store_picture(
+    folder: Path, name: str, picture: Tensor, caption: str, frame: PictureFrame = ""
+) -> Picture:
     """Write one picture as PNG.
 
     Args:
@@ -31,7 +33,11 @@ def store_picture(folder: Path, name: str, picture: Tensor, caption: str, frame:
         frame: The color of its frame in the report.
     """
     levels = (picture.detach().cpu().double().clamp(0, 1) * 255).round().to(torch.uint8)
-    image = Image.fromarray(levels[0].numpy()) if len(levels) == 1 else Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy())
+    image = (
+        Image.fromarray(levels[0].numpy())
+        if len(levels) == 1
+        else Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy())
+    )
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
     path = Path(PICTURES) / f"{name}.png"
@@ -63,7 +69,9 @@ class AdversarialExample:
     size: float
 
 
-def gallery(folder: Path, subject: EvaluatedModel, data: Dataset, examples: list[AdversarialExample], threat: Threat) -> Gallery:
+def gallery(
+    folder: Path, subject: EvaluatedModel, data: Dataset, examples: list[AdversarialExample], threat: Threat
+) -> Gallery:
     """Store the clean picture, the magnified change and the adversarial picture of each broken example."""
     if not drawable(data.shape):
         return ()
@@ -76,7 +84,9 @@ def gallery(folder: Path, subject: EvaluatedModel, data: Dataset, examples: list
         rows.append(
             (
                 store_prediction(folder, f"{stem}-clean", subject, data, clean[0]),
-                store_picture(folder, f"{stem}-change", change, f"change x{MAGNIFICATION}, {_size(one.size, name)}"),
+                store_picture(
+                    folder, f"{stem}-change", change, f"change x{MAGNIFICATION}, {_size(one.size, name)}"
+                ),
                 store_prediction(folder, f"{stem}-adversarial", subject, data, one.adversarial, "bad"),
             )
         )
@@ -85,7 +95,12 @@ def gallery(folder: Path, subject: EvaluatedModel, data: Dataset, examples: list
 
 @torch.inference_mode()
 def store_prediction(
-    folder: Path, name: str, subject: EvaluatedModel, data: Dataset, picture: Tensor, frame: Literal["", "bad"] = ""
+    folder: Path,
+    name: str,
+    subject: EvaluatedModel,
+    data: Dataset,
+    picture: Tensor,
+    frame: Literal["", "bad"] = "",
 ) -> Picture:
     """Store a picture (C, H, W) with the model's prediction and its probability."""
     scores = subject.model(picture[None])[0]

@@ -42,10 +42,18 @@ def save_model(net: nn.Module, folder: Path, name: str, title: str, *, classes: 
     """
     path = Path(MODELS) / f"{name}.safetensors"
     digest = save_weights(net, folder / path)
-    return named_model(Classifier(net.eval(), num_classes=classes, name=name), name, title, path=path.as_posix(), digest=digest)
+    return named_model(
+        Classifier(net.eval(), num_classes=classes, name=name),
+        name,
+        title,
+        path=path.as_posix(),
+        digest=digest,
+    )
 
 
-def named_model(model: ClassifierLike, name: str, title: str, *, path: str = "", digest: str = "") -> EvaluatedModel:
+def named_model(
+    model: ClassifierLike, name: str, title: str, *, path: str = "", digest: str = ""
+) -> EvaluatedModel:
     """Return a model with the names that records use."""
     return EvaluatedModel(model, ModelFile(name, title, model.hash, model.num_parameters, path, digest))
 
@@ -64,7 +72,8 @@ def predictions(model: ClassifierLike, data: Dataset, *, batch_size: int = 512) 
     result: np.ndarray = torch.cat(found).numpy()
     if (result < 0).all():
         raise ModelError(
-            "the model gives NaN for every example; look at its weights and at the range it expects: inputs here are in [0, 1]"
+            "the model gives NaN for every example; look at its weights and at the range it expects: inputs "
+            "here are in [0, 1]"
         )
     return result
 
@@ -83,7 +92,9 @@ def class_counts(correct: np.ndarray, labels: np.ndarray, classes: int) -> Class
     )
 
 
-def per_example(data: Dataset, predicted: np.ndarray, certified: np.ndarray, broken: np.ndarray, invalid: np.ndarray) -> PerExample:
+def per_example(
+    data: Dataset, predicted: np.ndarray, certified: np.ndarray, broken: np.ndarray, invalid: np.ndarray
+) -> PerExample:
     """Return what is known of N examples as a record keeps it."""
     return PerExample(
         ids=tuple(range(len(data))),

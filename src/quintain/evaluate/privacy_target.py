@@ -20,7 +20,10 @@ FEW = 10
 """Records of a class below which its mere existence tells of them."""
 
 ACCOUNTANT = "PLD (dp-accounting)"
-ASSUMES = ("Gaussian noise and Poisson sampling as specified", "initial weights and settings do not depend on the data")
+ASSUMES = (
+    "Gaussian noise and Poisson sampling as specified",
+    "initial weights and settings do not depend on the data",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +58,23 @@ class PrivacyTarget:
                 0 < self.epsilon <= MAX_EPSILON,
                 f"a positive finite number up to {MAX_EPSILON:g}, above which nothing is promised, such as 3",
             ),
-            "delta": (0 < self.delta < 1, "a number strictly between 0 and 1, well below one over the records, such as 1e-5"),
+            "delta": (
+                0 < self.delta < 1,
+                "a number strictly between 0 and 1, well below one over the records, such as 1e-5",
+            ),
             "batch-size": (self.batch_size >= 1, "at least 1, such as 512"),
             "steps": (self.steps >= 1, "at least 1, such as 276"),
             "max-grad-norm": (0 < self.max_grad_norm < math.inf, "a positive finite number, such as 1"),
             "learning-rate": (0 < self.learning_rate < math.inf, "a positive finite number, such as 1"),
         }
-        given = (self.epsilon, self.delta, self.batch_size, self.steps, self.max_grad_norm, self.learning_rate)
+        given = (
+            self.epsilon,
+            self.delta,
+            self.batch_size,
+            self.steps,
+            self.max_grad_norm,
+            self.learning_rate,
+        )
         got = dict(zip(ranges, given, strict=True))
         for name, (good, expected) in ranges.items():
             if not good:
@@ -75,14 +88,29 @@ class PrivacyTarget:
             SettingError: If a batch would hold more than all records.
         """
         if self.batch_size > records:
-            raise SettingError(f"got batch {self.batch_size} out of {records} records; expected 1 to {records}")
+            raise SettingError(
+                f"got batch {self.batch_size} out of {records} records; expected 1 to {records}"
+            )
         if noise is None:
-            noise = accounting.calibrate_noise_multiplier(self.epsilon, self.delta, self.batch_size / records, self.steps)
-        return PrivatePlan(noise, self.max_grad_norm, self.batch_size, self.steps, self.learning_rate, self.momentum, self.delta, self.ema)
+            noise = accounting.calibrate_noise_multiplier(
+                self.epsilon, self.delta, self.batch_size / records, self.steps
+            )
+        return PrivatePlan(
+            noise,
+            self.max_grad_norm,
+            self.batch_size,
+            self.steps,
+            self.learning_rate,
+            self.momentum,
+            self.delta,
+            self.ema,
+        )
 
 
 def plan_record(plan: PrivatePlan, records: int) -> PrivacyPlan:
-    """Return a plan's public settings and what they cost by the accountant, whatever a run's own ledger says."""
+    """Return a plan's public settings and what they cost by the accountant, whatever a run's own ledger
+    says.
+    """
     return PrivacyPlan(
         noise_multiplier=plan.noise_multiplier,
         max_grad_norm=plan.max_grad_norm,
@@ -140,7 +168,10 @@ def delta_warnings(delta: float, records: int) -> tuple[str, ...]:
     """Return what is wrong with a delta for so many records."""
     if delta < 1 / records:
         return ()
-    return (f"delta = {delta:g} is not below 1/{records}: publishing one random record in full would pass; choose a smaller one",)
+    return (
+        f"delta = {delta:g} is not below 1/{records}: publishing one random record in full would pass; "
+        "choose a smaller one",
+    )
 
 
 def class_warnings(train: Dataset) -> tuple[str, ...]:
@@ -154,6 +185,7 @@ def class_warnings(train: Dataset) -> tuple[str, ...]:
     if not few:
         return ()
     return (
-        f"{', '.join(few)} of {len(train)} records: the number of classes was read off the labels, and the shape of the "
-        "released weights shows it without noise; name all classes that there may be, in class_names of the .npz, or leave them out",
+        f"{', '.join(few)} of {len(train)} records: the number of classes was read off the labels, and the "
+        "shape of the released weights shows it without noise; name all classes that there may be, in "
+        "class_names of the .npz, or leave them out",
     )

@@ -96,7 +96,9 @@ def certify_smoothed(
     predicted = np.where(wrong, votes, labels)
     rows, broken = _attack(smooth, some, threats, settings, wrong, seed, progress)
     invalid = certificate.failed.numpy()
-    file = replace(base.file, name="smoothed", title=f"smoothed, sigma {settings.sigma:g}", model_hash=smooth.hash)
+    file = replace(
+        base.file, name="smoothed", title=f"smoothed, sigma {settings.sigma:g}", model_hash=smooth.hash
+    )
     subject = EvaluatedModel(base.model, file)
     certification = Certification(
         examples=per_example(some, predicted, radius.numpy(), np.where(wrong, 0.0, math.inf), invalid),
@@ -149,7 +151,11 @@ def _attack(
             active = torch.from_numpy(np.flatnonzero(np.isinf(radius)))
             clock = time.perf_counter()
             origin, labels = x[active], y[active]
-            model = with_estimated_gradients(smooth, derive_seed(seed, "estimated", threat.spec)) if estimated else smooth
+            model = (
+                with_estimated_gradients(smooth, derive_seed(seed, "estimated", threat.spec))
+                if estimated
+                else smooth
+            )
             z = maximize_loss(
                 model,
                 origin,

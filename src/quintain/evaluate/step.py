@@ -69,12 +69,18 @@ def raise_if_unsound(record: Record, comparisons: int | None = None) -> None:
         MechanismError: If noise, sampling or sensitivity were measured to differ from the plan.
         ContradictionError: If chance cannot explain a crossing.
     """
-    failed = [test.message for test in record.result.mechanism_tests if not test.passed] if isinstance(record.result, AuditResult) else []
+    failed = (
+        [test.message for test in record.result.mechanism_tests if not test.passed]
+        if isinstance(record.result, AuditResult)
+        else []
+    )
     crossed = contradictions(record.claims, comparisons=comparisons or len(record.claims))
     sentence = "; ".join(map(_crossing, crossed))
     if failed:
         also = f" The two sides of the claim cross as well: {sentence}." if crossed else ""
-        raise MechanismError("; ".join(failed) + f"; the accounted epsilon is void until this is found.{also}")
+        raise MechanismError(
+            "; ".join(failed) + f"; the accounted epsilon is void until this is found.{also}"
+        )
     if crossed:
         raise ContradictionError(
             f"a lower bound lies above the upper bound of the same quantity: {sentence}. "
@@ -86,13 +92,20 @@ def _crossing(claim: Claim) -> str:
     """Return the two bounds of a claim that contradict each other, in words."""
     both = f"{claim.name}: {claim.bracket.lower.value:.4g} > {claim.bracket.upper.value:.4g}"
     if claim.bracket.quantity.metric is Metric.EPSILON:
-        return f"{both} (the audit shows more than the accountant allows, each time that it was repeated with fresh coins)"
+        return (
+            f"{both} (the audit shows more than the accountant allows, each time that it was repeated with "
+            "fresh coins)"
+        )
     return f"{both} ({claim.bracket.num_contradictory} examples both certified and broken)"
 
 
 def _models(claims: tuple[Claim, ...]) -> tuple[NamedHash, ...]:
     """Return each model that a claim is about; the subject of an epsilon is a mechanism and no model."""
-    quantities = {claim.model: claim.bracket.quantity for claim in claims if claim.bracket.quantity.metric is not Metric.EPSILON}
+    quantities = {
+        claim.model: claim.bracket.quantity
+        for claim in claims
+        if claim.bracket.quantity.metric is not Metric.EPSILON
+    }
     return tuple(NamedHash(name, quantity.subject_hash) for name, quantity in quantities.items())
 
 

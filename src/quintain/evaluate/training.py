@@ -37,7 +37,9 @@ def train_and_test(
     losses = train()
     seconds = time.perf_counter() - clock
     subject = save_model(net, folder, name, title, classes=test.num_classes)
-    return subject, TrainingRun(subject.file, clean_counts(subject.model, test), losses, seconds, describe_settings(settings))
+    return subject, TrainingRun(
+        subject.file, clean_counts(subject.model, test), losses, seconds, describe_settings(settings)
+    )
 
 
 def describe_settings(settings: object) -> str:
@@ -53,4 +55,8 @@ def _settings(plan: Any) -> Iterator[str]:
         elif is_dataclass(value):
             yield from _settings(value)
         else:
-            yield f"{field.name.replace('_', ' ')} {value:.4g}" if isinstance(value, float) else f"{field.name.replace('_', ' ')} {value}"
+            yield (
+                f"{field.name.replace('_', ' ')} {value:.4g}"
+                if isinstance(value, float)
+                else f"{field.name.replace('_', ' ')} {value}"
+            )

@@ -1,4 +1,6 @@
-"""Federated training: secure aggregation, transports, simulated federations, and the server's attack on the masks."""
+"""Federated training: secure aggregation, transports, simulated federations, and the server's attack on the
+masks.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -12,7 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from quintain.core.errors import DataError, ProtocolError, SabotageError, SettingError, StorageError
 from quintain.federated.secagg import client, server
 from quintain.federated.secagg.collecting import RoundInProgress, RoundOutcome
-from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector, Encoding, check_types, finest_encoding
+from quintain.federated.secagg.encoding import (
+    WORD_DTYPE,
+    EncodedVector,
+    Encoding,
+    check_types,
+    finest_encoding,
+)
 from quintain.federated.secagg.journal import Journal, MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
 from quintain.federated.secagg.policy import ROUND_BYTES, Policy, default_threshold
@@ -68,7 +74,9 @@ class SecureSumResult:
             SettingError: If the weights sum to 0, or below where a site lied about its own.
         """
         if self.encoding.max_weight and self.weight < 1:
-            raise SettingError(f"the weights of all survivors sum to {self.weight}; expected at least one site with examples")
+            raise SettingError(
+                f"the weights of all survivors sum to {self.weight}; expected at least one site with examples"
+            )
         return self.total / (self.weight if self.encoding.max_weight else len(self.survivors))
 
 
@@ -86,7 +94,12 @@ class RoundAbandonedError(ProtocolError):
     """
 
     def __init__(
-        self, reason: str, server_view: ServerView, left: Mapping[str, str], seconds: float, accused: tuple[str, ...] = ()
+        self,
+        reason: str,
+        server_view: ServerView,
+        left: Mapping[str, str],
+        seconds: float,
+        accused: tuple[str, ...] = (),
     ) -> None:
         super().__init__(reason + "".join(f"; {name} left: {why}" for name, why in left.items()))
         self.reason = reason
@@ -169,7 +182,9 @@ def secure_sum(
     weights = {name: int(weight) for name, weight in weights.items()} if weights else None
     cap = public_max_weight(weights.values()) if weights else 0
     encoding = (
-        Encoding(length, clip_value, scale, len(names), cap) if scale is not None else finest_encoding(length, clip_value, len(names), cap)
+        Encoding(length, clip_value, scale, len(names), cap)
+        if scale is not None
+        else finest_encoding(length, clip_value, len(names), cap)
     )
     needed = default_threshold(len(names)) if threshold is None else threshold
     policy = Policy(
@@ -182,9 +197,16 @@ def secure_sum(
         max_corrupt,
     )
     if weights:
-        check_weights(weights, policy.min_survivors, max_corrupt, encoding.max_abs * int(max(weights.values())) // cap)
-    encoded = {name: encoding.quantize(_as_array(name, vectors[name]), weights[name] if weights else None) for name in names}
-    return simulate_round(policy, keyring, encoded, silent, journals={name: MemoryJournal() for name in names})
+        check_weights(
+            weights, policy.min_survivors, max_corrupt, encoding.max_abs * int(max(weights.values())) // cap
+        )
+    encoded = {
+        name: encoding.quantize(_as_array(name, vectors[name]), weights[name] if weights else None)
+        for name in names
+    }
+    return simulate_round(
+        policy, keyring, encoded, silent, journals={name: MemoryJournal() for name in names}
+    )
 
 
 def simulate_round(
@@ -218,7 +240,9 @@ def simulate_round(
     left: dict[str, str] = {}
     for name in encoded:
         try:
-            sites[names.index(name)] = client.start_round(policy, identities[name], encoded[name], journals[name])
+            sites[names.index(name)] = client.start_round(
+                policy, identities[name], encoded[name], journals[name]
+            )
         except StorageError as error:
             left[name] = str(error)
     transport = InProcessTransport(policy, sites, dropouts)
@@ -232,7 +256,9 @@ def simulate_round(
     except ProtocolError as error:
         left |= transport.refusals
         accused = error.accused if isinstance(error, SabotageError) else accused
-        raise RoundAbandonedError(str(error), transport.view, left, time.perf_counter() - started, accused) from error
+        raise RoundAbandonedError(
+            str(error), transport.view, left, time.perf_counter() - started, accused
+        ) from error
     seconds = time.perf_counter() - started
     return SecureSumResult(
         policy.encoding.decode(integers),
@@ -240,7 +266,11 @@ def simulate_round(
         policy.encoding.decode_weight(integers),
         finished.survivors,
         finished.dropped,
-        bool(np.array_equal(integers, reference_sum(policy.encoding, {name: encoded[name] for name in finished.survivors}))),
+        bool(
+            np.array_equal(
+                integers, reference_sum(policy.encoding, {name: encoded[name] for name in finished.survivors})
+            )
+        ),
         finished.refused,
         finished.accused,
         policy.encoding,
@@ -252,12 +282,14 @@ def simulate_round(
 
 
 def _check_entries(integers: NDArray[np.int64], bound: int) -> None:
-    """Refuse a sum beyond what its survivors' public weights allow; the server's own check knows the clip alone."""
+    """Refuse a sum beyond what its survivors' public weights allow; the server's own check knows the clip
+    alone.
+    """
     worst = int(np.abs(integers).argmax())
     if abs(integers[worst]) > bound:
         raise ProtocolError(
-            f"entry {worst} of the sum is {integers[worst]} grid steps; expected at most {bound} in magnitude, as clip and public weights "
-            "allow: a site lied about its vector, discard this sum"
+            f"entry {worst} of the sum is {integers[worst]} grid steps; expected at most {bound} in "
+            "magnitude, as clip and public weights allow: a site lied about its vector, discard this sum"
         )
 
 
@@ -267,7 +299,9 @@ def public_max_weight(weights: Iterable[int]) -> int:
 
 
 def reference_sum(encoding: Encoding, encoded: Mapping[str, EncodedVector]) -> NDArray[np.int64]:
-    """Add the vectors as signed 64-bit integers, without any protocol: the reference in tests and simulations."""
+    """Add the vectors as signed 64-bit integers, without any protocol: the reference in tests and
+    simulations.
+    """
     total = np.zeros(encoding.num_words, np.int64)
     for vector in encoded.values():
         total += vector.astype(WORD_DTYPE).view(np.dtype("<i4")).astype(np.int64)
@@ -283,14 +317,20 @@ def _checked_names(vectors: object, **by_site: object) -> tuple[str, ...]:
     for what, given in {"vectors": vectors, **by_site}.items():
         by_name = isinstance(given, Mapping) and all(isinstance(name, str) for name in given)
         if not by_name and (given is not None or what == "vectors"):
-            raise SettingError(f"{what} is a {type(given).__name__}; expected a mapping from each site's name to what is its own")
+            raise SettingError(
+                f"{what} is a {type(given).__name__}; expected a mapping from each site's name to what is "
+                "its own"
+            )
     assert isinstance(vectors, Mapping)
     names = tuple(vectors)
     for what, given in by_site.items():
         if isinstance(given, Mapping):
             odd = set(given) - set(names) if what == "dropouts" else set(given) ^ set(names)
             if odd:
-                raise SettingError(f"{what} does not fit the sites {', '.join(names)}: {', '.join(sorted(odd))} unknown or missing")
+                raise SettingError(
+                    f"{what} does not fit the sites {', '.join(names)}: {', '.join(sorted(odd))} unknown or "
+                    "missing"
+                )
     return names
 
 
@@ -298,7 +338,10 @@ def _checked_keyring(identities: Mapping[str, Identity]) -> Mapping[str, Identit
     """Refuse an identity that stands under another site's name: it would sign for the wrong one."""
     for name, identity in identities.items():
         if not isinstance(identity, Identity) or identity.name != name:
-            raise SettingError(f"identities holds {identity!r} for {name!r}; expected the Identity that was created under that name")
+            raise SettingError(
+                f"identities holds {identity!r} for {name!r}; expected the Identity that was created under "
+                "that name"
+            )
     return identities
 
 
@@ -307,4 +350,6 @@ def _as_array(name: str, vector: ArrayLike) -> NDArray[np.generic]:
     try:
         return np.asarray(vector)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise DataError(f"the vector of {name!r} is no array of numbers: {error}; flatten the update first") from error
+        raise DataError(
+            f"the vector of {name!r} is no array of numbers: {error}; flatten the update first"
+        ) from error

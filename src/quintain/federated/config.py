@@ -44,13 +44,20 @@ class FederatedConfig:
 
     def __post_init__(self) -> None:
         numbers = {name: getattr(self, name) for name in ("scale", "threshold", "min_survivors")}
-        check_types(Integral, rounds=self.rounds, max_corrupt=self.max_corrupt, **{k: v for k, v in numbers.items() if v is not None})
+        check_types(
+            Integral,
+            rounds=self.rounds,
+            max_corrupt=self.max_corrupt,
+            **{k: v for k, v in numbers.items() if v is not None},
+        )
         check_types(Recipe, local_recipe=self.local_recipe)
         if self.rounds < 1:
             raise SettingError(f"rounds = {self.rounds}; expected at least 1")
         if self.weights is not None:
             check_types(Mapping, weights=self.weights)
-        check_types(Integral, **{f"weight of {name!r}": weight for name, weight in (self.weights or {}).items()})
+        check_types(
+            Integral, **{f"weight of {name!r}": weight for name, weight in (self.weights or {}).items()}
+        )
         if min((self.weights or {"": 1}).values()) < 1:
             raise SettingError(f"weights = {self.weights}; expected 1 or more for each site")
 

@@ -15,11 +15,15 @@ from numpy.typing import NDArray
 from quintain.federated.aggregate import SecureSumResult
 from quintain.federated.secagg.encoding import EncodedVector
 
-Opened = tuple[SecureSumResult, Mapping[str, EncodedVector]]  # a sum, and the words of all sites, which a simulation knows
+Opened = tuple[
+    SecureSumResult, Mapping[str, EncodedVector]
+]  # a sum, and the words of all sites, which a simulation knows
 
 
 def single_difference(one: SecureSumResult, other: SecureSumResult) -> tuple[str, NDArray[np.float64]] | None:
-    """The site that is in exactly one of two sums, and the server's guess at its update; None unless it is exactly one site."""
+    """The site that is in exactly one of two sums, and the server's guess at its update; None unless it is
+    exactly one site.
+    """
     apart = set(one.survivors) ^ set(other.survivors)
     if len(apart) != 1:
         return None
@@ -28,7 +32,9 @@ def single_difference(one: SecureSumResult, other: SecureSumResult) -> tuple[str
 
 
 def exposure(before: Opened, now: Opened) -> dict[str, float]:
-    """How near the server's guess at a site that is in one of two sums alone comes to the truth: site to cosine; empty if no one is."""
+    """How near the server's guess at a site that is in one of two sums alone comes to the truth: site to
+    cosine; empty if no one is.
+    """
     found = single_difference(before[0], now[0])
     if found is None:
         return {}

@@ -1,4 +1,6 @@
-"""A test of the masks: after the server's attack, what remains of a vector must look like noise in every bit."""
+"""A test of the masks: after the server's attack, what remains of a vector must look like noise in every
+bit.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -15,7 +17,9 @@ BITS = 32
 _PATTERNS = 2 * BITS  # 32 bits, 31 pairs of neighbours, and repeated words
 
 
-def require_hidden(view: ServerView, truth: Mapping[str, EncodedVector], *, earlier_views: Sequence[ServerView] = ()) -> None:
+def require_hidden(
+    view: ServerView, truth: Mapping[str, EncodedVector], *, earlier_views: Sequence[ServerView] = ()
+) -> None:
     r"""Attack every masked vector that the server saw, and refuse the view if one is not hidden.
 
     The server removes every mask that it can derive. If the masks are sound, its guess less the true words is
@@ -46,15 +50,18 @@ def require_hidden(view: ServerView, truth: Mapping[str, EncodedVector], *, earl
     suspects = tuple(view.masked_vectors)
     missing = set(suspects) - set(truth)
     if missing:
-        raise SettingError(f"truth lacks {', '.join(sorted(missing))}; expected the own words of every site that sent a masked vector")
+        raise SettingError(
+            f"truth lacks {', '.join(sorted(missing))}; expected the own words of every site that sent a "
+            "masked vector"
+        )
     attacker = MaskAttacker(view, earlier_views)
     for site in suspects:
         left = attacker.attack(site).encoded - truth[site]
         for sign, chance, share in _signs(left):
             if chance < FALSE_ALARM * share / len(suspects):
                 raise MechanismError(
-                    f"the server's view gives away the vector of {site!r}: {sign} (chance {chance:.1g}); expected noise: "
-                    "a mask is missing, too narrow or serves twice, do not run this build"
+                    f"the server's view gives away the vector of {site!r}: {sign} (chance {chance:.1g}); "
+                    "expected noise: a mask is missing, too narrow or serves twice, do not run this build"
                 )
 
 
@@ -64,18 +71,27 @@ def _signs(left: EncodedVector) -> Iterator[tuple[str, float, float]]:
     bare = int(np.count_nonzero(left == 0))
     yield f"{bare} of {size} words come out right", binomial_tail(bare, size, 2.0**-BITS), 0.5
 
-    # Bit j alone, then bit j against bit j + 1: narrow masks leave high bits that are all 0 or all 1, fair each, never apart.
+    # Bit j alone, then bit j against bit j + 1: narrow masks leave high bits that are all 0 or all 1, fair
+    # each, never apart.
     neighbours = left ^ (left >> np.uint32(1))
     for bit in range(BITS):
         ones = int(np.count_nonzero(left & np.uint32(1 << bit)))
         yield f"bit {bit} of what is left is set in {ones} of {size} words", _two_sided(ones, size), fair
         if bit < BITS - 1:
             apart = int(np.count_nonzero(neighbours & np.uint32(1 << bit)))
-            yield f"bits {bit} and {bit + 1} of what is left differ in {apart} of {size} words", _two_sided(apart, size), fair
+            yield (
+                f"bits {bit} and {bit + 1} of what is left differ in {apart} of {size} words",
+                _two_sided(apart, size),
+                fair,
+            )
 
     ordered = np.sort(left)
     repeats = int(np.count_nonzero(ordered[1:] == ordered[:-1]))
-    yield f"{repeats} words of what is left repeat another", _at_least(repeats, size * (size - 1) / 2 / 2.0**BITS), fair
+    yield (
+        f"{repeats} words of what is left repeat another",
+        _at_least(repeats, size * (size - 1) / 2 / 2.0**BITS),
+        fair,
+    )
 
 
 def _two_sided(ones: int, size: int) -> float:

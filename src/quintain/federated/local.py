@@ -30,7 +30,14 @@ class Update:
 
 
 def local_update(
-    net: nn.Module, data: Dataset, recipe: Recipe, objective: Objective, encoding: Encoding, relative_weight: float, *, seed: int
+    net: nn.Module,
+    data: Dataset,
+    recipe: Recipe,
+    objective: Objective,
+    encoding: Encoding,
+    relative_weight: float,
+    *,
+    seed: int,
 ) -> Update:
     """Train a copy of the model and encode the change.
 
@@ -56,7 +63,9 @@ def local_update(
 
 
 def largest_entry(encoding: Encoding, relative_weight: float) -> int:
-    """Return the largest magnitude of an encoded entry of ``local_update``, computed by the same operations."""
+    """Return the largest magnitude of an encoded entry of ``local_update``, computed by the same
+    operations.
+    """
     return int(np.rint(encoding.clip_value * relative_weight * encoding.scale))
 
 
@@ -73,18 +82,24 @@ def check_trainable(net: nn.Module) -> None:
             read in.
     """
     if not trainable(net):
-        raise ModelError(f"{type(net).__name__} has no trainable parameters; expected some: set requires_grad on those to train")
+        raise ModelError(
+            f"{type(net).__name__} has no trainable parameters; expected some: set requires_grad on those to "
+            "train"
+        )
     for name, parameter in trainable(net):
         if parameter.dtype not in (torch.float32, torch.float64):
-            raise ModelError(f"{name!r} is {parameter.dtype}; expected float32 to train and average in: call float() on the net first")
+            raise ModelError(
+                f"{name!r} is {parameter.dtype}; expected float32 to train and average in: call float() on "
+                "the net first"
+            )
 
 
 def _check_buffers(net: nn.Module, local: nn.Module) -> None:
     for (name, before), after in zip(net.named_buffers(), local.buffers(), strict=True):
         if not torch.equal(before, after):
             raise ModelError(
-                f"training changes the buffer {name!r}; expected trainable parameters alone, since running statistics do not "
-                "average: replace BatchNorm by GroupNorm"
+                f"training changes the buffer {name!r}; expected trainable parameters alone, since running "
+                "statistics do not average: replace BatchNorm by GroupNorm"
             )
 
 
@@ -95,6 +110,9 @@ def _change(net: nn.Module, local: nn.Module, recipe: Recipe) -> NDArray[np.floa
     for (name, before), (_, after) in zip(trainable(net), trainable(local), strict=True):
         change = (after.detach().double() - before.detach().double()).cpu().flatten()
         if not change.isfinite().all():
-            raise ModelError(f"after training, {name!r} is not finite; lower the rate of the local recipe ({recipe.learning_rate:g})")
+            raise ModelError(
+                f"after training, {name!r} is not finite; lower the rate of the local recipe "
+                f"({recipe.learning_rate:g})"
+            )
         parts.append(change.numpy())
     return np.concatenate(parts)

@@ -33,7 +33,10 @@ class Partition:
 
     def class_counts(self) -> dict[str, tuple[int, ...]]:
         """Count the examples of each class, by site."""
-        return {name: tuple(np.bincount(data.labels, minlength=data.num_classes).tolist()) for name, data in self.sites.items()}
+        return {
+            name: tuple(np.bincount(data.labels, minlength=data.num_classes).tolist())
+            for name, data in self.sites.items()
+        }
 
 
 def partition(
@@ -68,25 +71,37 @@ def partition(
     Source: Hsu et al., 2019, arXiv:1909.06335.
     """
     check_types(Dataset, data=data)
-    check_types(Integral, num_sites=num_sites, seed=seed, min_examples=min_examples, min_per_class=min_per_class)
+    check_types(
+        Integral, num_sites=num_sites, seed=seed, min_examples=min_examples, min_per_class=min_per_class
+    )
     check_types(Real, **({} if alpha is None else {"alpha": alpha}))
     check_types(str, prefix=prefix)
     if num_sites < 2 or (alpha is not None and not 0 < alpha < np.inf):
-        raise SettingError(f"num_sites = {num_sites}, alpha = {alpha}; expected at least two sites and a positive alpha, or None")
+        raise SettingError(
+            f"num_sites = {num_sites}, alpha = {alpha}; expected at least two sites and a positive alpha, or "
+            "None"
+        )
     if num_sites * min_examples > len(data):
-        raise SettingError(f"{len(data)} examples for {num_sites} sites of at least {min_examples}; give more data or fewer sites")
+        raise SettingError(
+            f"{len(data)} examples for {num_sites} sites of at least {min_examples}; give more data or fewer "
+            "sites"
+        )
     for attempt in range(MAX_ATTEMPTS):
         rng = np.random.default_rng(derive_seed(seed, "sites", attempt))
         parts = _assign(data.labels, data.num_classes, num_sites, alpha, rng)
         counts = np.array([np.bincount(data.labels[part], minlength=data.num_classes) for part in parts])
         if counts.sum(1).min() >= min_examples and counts.min() >= min_per_class:
-            named = {f"{prefix}-{k + 1}": data.subset(part, name=f"{data.name}/{prefix}-{k + 1}") for k, part in enumerate(parts)}
+            named = {
+                f"{prefix}-{k + 1}": data.subset(part, name=f"{data.name}/{prefix}-{k + 1}")
+                for k, part in enumerate(parts)
+            }
             return Partition(named, alpha, seed, attempt + 1)
         if alpha is None:
             break
     raise SettingError(
-        f"no partition of {len(data)} examples over {num_sites} sites at alpha = {alpha} has {min_examples} a site "
-        f"and {min_per_class} of each class; take fewer sites or more data, raise alpha, or lower the minima"
+        f"no partition of {len(data)} examples over {num_sites} sites at alpha = {alpha} has {min_examples} "
+        f"a site and {min_per_class} of each class; take fewer sites or more data, raise alpha, or lower the "
+        "minima"
     )
 
 

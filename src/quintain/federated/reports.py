@@ -1,4 +1,6 @@
-"""Reports of a federated training: what the server knows, and apart from it what only a simulation can know."""
+"""Reports of a federated training: what the server knows, and apart from it what only a simulation can
+know.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -44,7 +44,8 @@ def simulate(
 ) -> FederatedRun:
     r"""Simulate a federated training, server and all sites in this process, and train ``net`` in place.
 
-    .. math:: \theta \leftarrow \theta + \frac{\sum_{i \in U} w_i\, \mathrm{clip}(\theta_i - \theta, -C, C)}{\sum_{i \in U} w_i}
+    .. math:: \theta \leftarrow \theta +
+        \frac{\sum_{i \in U} w_i\, \mathrm{clip}(\theta_i - \theta, -C, C)}{\sum_{i \in U} w_i}
 
     with public weights w_i, all equal unless the plan says otherwise; the numerator is a secure sum. A weight
     by which a site would stand out in it more than one of two equals is refused. Only trainable parameters
@@ -89,9 +90,13 @@ def simulate(
     """
     check_types(Integral, seed=seed)
     if not callable(objective):
-        raise SettingError(f"objective = {objective!r}; expected a loss as Objective says, such as CleanCrossEntropy()")
+        raise SettingError(
+            f"objective = {objective!r}; expected a loss as Objective says, such as CleanCrossEntropy()"
+        )
     federation = _Federation.start(sites, net, config, objective)
-    dropouts_by_round = _check_dropouts({} if dropouts is None else dropouts, federation.roster.names, config.rounds)
+    dropouts_by_round = _check_dropouts(
+        {} if dropouts is None else dropouts, federation.roster.names, config.rounds
+    )
     largest = {name: largest_entry(federation.encoding, federation.relative_weight(name)) for name in sites}
     rounds: list[RoundReport] = []
     earlier_views: list[ServerView] = []
@@ -116,30 +121,47 @@ def simulate(
                     largest=largest,
                 )
             except RoundAbandonedError as error:
-                seen, report = error.server_view, _abort_report(index, federation, error, updates, left, cheaters)
+                seen, report = (
+                    error.server_view,
+                    _abort_report(index, federation, error, updates, left, cheaters),
+                )
             else:
                 exposed = exposure(last, (aggregate, encoded)) if last else {}
-                seen, report = aggregate.server_view, _report(index, federation, aggregate, updates, left, cheaters, exposed)
+                seen, report = (
+                    aggregate.server_view,
+                    _report(index, federation, aggregate, updates, left, cheaters, exposed),
+                )
                 _apply(net, federation.mean(aggregate))
                 last = (aggregate, encoded)
             require_hidden(seen, encoded, earlier_views=earlier_views)
-            if set(seen.sharers) != set(seen.survivors):  # the keys of those in between were revealed; a later round may not use them
+            if set(seen.sharers) != set(
+                seen.survivors
+            ):  # the keys of those in between were revealed; a later round may not use them
                 earlier_views.append(seen.without_vectors())
             rounds.append(report)
-            cheaters |= dict.fromkeys(report.accused, f"it is proven to have cheated in round {index} (counted from 0): left out")
+            cheaters |= dict.fromkeys(
+                report.accused, f"it is proven to have cheated in round {index} (counted from 0): left out"
+            )
             if on_round is not None:
                 on_round(report, aggregate)
     net.eval()
     if all(one.abort_reason for one in rounds):
         reasons = "".join(f"; {name} left: {why}" for name, why in rounds[-1].simulated.left.items())
         reasons += "".join(f"; {name}: {why}" for name, why in cheaters.items())
-        told = f"all {config.rounds} rounds were abandoned, the model is as it was; the last one: {rounds[-1].abort_reason}{reasons}"
+        told = (
+            f"all {config.rounds} rounds were abandoned, the model is as it was; the last one: "
+            f"{rounds[-1].abort_reason}{reasons}"
+        )
         raise SabotageError(told, tuple(cheaters)) if cheaters else ProtocolError(told)
-    return FederatedRun(tuple(rounds), len(sites), federation.threshold, federation.encoding, federation.largest_fraction)
+    return FederatedRun(
+        tuple(rounds), len(sites), federation.threshold, federation.encoding, federation.largest_fraction
+    )
 
 
 def model_digest(net: nn.Module) -> bytes:
-    """Hash names, shapes, dtypes and values of all parameters and buffers, also those outside of ``state_dict``."""
+    """Hash names, shapes, dtypes and values of all parameters and buffers, also those outside of
+    ``state_dict``.
+    """
     parts = []
     for name, value in (*net.named_parameters(), *net.named_buffers()):
         plain = value.detach().cpu().contiguous()
@@ -163,7 +185,9 @@ class _Federation:
     task: Task
 
     @classmethod
-    def start(cls, sites: Mapping[str, Dataset], net: nn.Module, config: FederatedConfig, objective: Objective) -> "_Federation":
+    def start(
+        cls, sites: Mapping[str, Dataset], net: nn.Module, config: FederatedConfig, objective: Objective
+    ) -> "_Federation":
         check_types(FederatedConfig, config=config)
         check_types(nn.Module, net=net)
         check_types(Mapping, sites=sites)
@@ -171,7 +195,11 @@ class _Federation:
         check_trainable(net)
         identities = {name: Identity.create(name) for name in sites}
         roster = Roster.from_identities(*identities.values())
-        weights = dict.fromkeys(sites, 1) if config.weights is None else {name: int(config.weights[name]) for name in sites}
+        weights = (
+            dict.fromkeys(sites, 1)
+            if config.weights is None
+            else {name: int(config.weights[name]) for name in sites}
+        )
         length = sum(parameter.numel() for _, parameter in trainable(net))
         encoding = (
             finest_encoding(length, config.clip_value, len(sites))
@@ -186,7 +214,17 @@ class _Federation:
             weights=tuple(weights.values()),
         )
         threshold, min_survivors = config.terms(len(sites))
-        return cls(config, identities, {name: MemoryJournal() for name in sites}, roster, weights, encoding, threshold, min_survivors, task)
+        return cls(
+            config,
+            identities,
+            {name: MemoryJournal() for name in sites},
+            roster,
+            weights,
+            encoding,
+            threshold,
+            min_survivors,
+            task,
+        )
 
     def policy(self, index: int, net: nn.Module) -> Policy:
         """The terms of a round over this model, under an id of its own."""
@@ -213,7 +251,9 @@ class _Federation:
 
     def mean(self, aggregate: SecureSumResult) -> Tensor:
         """The weighted average (length,) of the survivors' updates."""
-        return torch.from_numpy(aggregate.total / sum(self.relative_weight(name) for name in aggregate.survivors))
+        return torch.from_numpy(
+            aggregate.total / sum(self.relative_weight(name) for name in aggregate.survivors)
+        )
 
 
 def _train_sites(
@@ -234,7 +274,9 @@ def _train_sites(
     recipe, encoding = federation.config.local_recipe, federation.encoding
     for name, data in sites.items():
         try:
-            updates[name] = local_update(net, data, recipe, objective, encoding, federation.relative_weight(name), seed=seeds[name])
+            updates[name] = local_update(
+                net, data, recipe, objective, encoding, federation.relative_weight(name), seed=seeds[name]
+            )
         except (SoundnessError, UsageError):
             raise
         except Exception as error:
@@ -293,7 +335,9 @@ def _abort_report(
     )
 
 
-def _simulated(exact: bool, updates: Mapping[str, Update], left: Mapping[str, str], exposed: Mapping[str, float]) -> Simulated:
+def _simulated(
+    exact: bool, updates: Mapping[str, Update], left: Mapping[str, str], exposed: Mapping[str, float]
+) -> Simulated:
     losses = {name: update.loss for name, update in updates.items()}
     clipped = {name: update.num_clipped for name, update in updates.items()}
     return Simulated(exact, losses, clipped, left, exposed)
@@ -316,13 +360,17 @@ def _check_sites(sites: Mapping[str, Dataset], config: FederatedConfig) -> tuple
         check_types(str, **{"the name of a site": name})
         check_types(Dataset, **{f"the data of {name!r}": data})
     if len(sites) < 2:
-        raise SettingError(f"{len(sites)} site; expected at least two, since an average over one hides nothing")
+        raise SettingError(
+            f"{len(sites)} site; expected at least two, since an average over one hides nothing"
+        )
     if config.weights is not None and set(config.weights) != set(sites):
         odd = ", ".join(sorted(str(name) for name in set(config.weights) ^ set(sites)))
         raise SettingError(f"weights does not fit the sites {', '.join(sites)}: {odd} unknown or missing")
     shapes = {name: data.shape for name, data in sites.items()}
     if len(set(shapes.values())) > 1:
-        raise SettingError(f"the sites' samples have shapes {shapes}; expected one shape, since they train one model")
+        raise SettingError(
+            f"the sites' samples have shapes {shapes}; expected one shape, since they train one model"
+        )
     return next(iter(shapes.values()))
 
 
@@ -333,9 +381,15 @@ def _check_dropouts(
     dropouts_by_round = {}
     for index, entry in dropouts.items():
         if not (isinstance(entry, tuple) and len(entry) == 2):
-            raise SettingError(f"dropouts gives {entry!r} for round {index!r}; expected a site and a stage, such as ('site-1', 'masked')")
+            raise SettingError(
+                f"dropouts gives {entry!r} for round {index!r}; expected a site and a stage, such as "
+                "('site-1', 'masked')"
+            )
         name, stage = entry
         if name not in names or index not in range(rounds):
-            raise SettingError(f"dropouts names {name!r} in round {index}; expected one of {', '.join(names)} in rounds 0 to {rounds - 1}")
+            raise SettingError(
+                f"dropouts names {name!r} in round {index}; expected one of {', '.join(names)} in rounds 0 "
+                f"to {rounds - 1}"
+            )
         dropouts_by_round[index] = {names.index(name): DropoutStage.parse(stage)}
     return dropouts_by_round

@@ -15,7 +15,9 @@ class Transport(Protocol):
     """A transport carries the messages of one stage of a round."""
 
     def exchange(self, outgoing: Mapping[int, bytes]) -> Mapping[int, bytes]:
-        """Deliver to each site (by index in the roster) its message; return the replies that came back in time."""
+        """Deliver to each site (by index in the roster) its message; return the replies that came back in
+        time.
+        """
 
 
 class DropoutStage(StrEnum):
@@ -59,7 +61,12 @@ class InProcessTransport:
         dropouts: Site index to the stage from which it is silent.
     """
 
-    def __init__(self, policy: Policy, sites: Mapping[int, client.State], dropouts: Mapping[int, DropoutStage] | None = None) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        sites: Mapping[int, client.State],
+        dropouts: Mapping[int, DropoutStage] | None = None,
+    ) -> None:
         self._policy = policy
         self._sites = dict(sites)
         self._dropouts = dict(dropouts or {})
@@ -83,7 +90,9 @@ class InProcessTransport:
             self._sent.append(RecordedMessage(site, request_type, message))
             stage = self._dropouts.get(site)
             silent = stage is not None and reply_type >= stage.first_missing
-            if site not in self._sites or (silent and not (stage is DropoutStage.LATE and reply_type is MessageType.MASKED)):
+            if site not in self._sites or (
+                silent and not (stage is DropoutStage.LATE and reply_type is MessageType.MASKED)
+            ):
                 continue
             reply = self._step(site, message)
             if reply is None:
@@ -92,11 +101,15 @@ class InProcessTransport:
                 late.append(RecordedMessage(site, message_type_of(reply), reply))
             else:
                 replies[site] = reply
-        self._received += [RecordedMessage(site, message_type_of(reply), reply) for site, reply in replies.items()] + late
+        self._received += [
+            RecordedMessage(site, message_type_of(reply), reply) for site, reply in replies.items()
+        ] + late
         return replies
 
     def _step(self, site: int, message: bytes) -> bytes | None:
-        """Return the site's reply; None once it has refused or cannot write its journal: it then leaves the round."""
+        """Return the site's reply; None once it has refused or cannot write its journal: it then leaves the
+        round.
+        """
         try:
             self._sites[site], reply = client.step(self._sites[site], message)
         except (ProtocolError, StorageError) as error:

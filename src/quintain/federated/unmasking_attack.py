@@ -35,7 +35,9 @@ class UnmaskingAttempt:
     remaining_masks: tuple[str, ...]
 
     def agreement(self, truth: EncodedVector) -> float:
-        """Return the fraction of words that equal the true ones; about 2^-32 for a guess that knows nothing."""
+        """Return the fraction of words that equal the true ones; about 2^-32 for a guess that knows
+        nothing.
+        """
         return float(np.mean(self.encoded == truth))
 
     def decode(self, view: ServerView) -> NDArray[np.float64]:
@@ -54,8 +56,17 @@ class MaskAttacker:
     def __init__(self, view: ServerView, earlier_views: Sequence[ServerView] = ()) -> None:
         check_types(ServerView, view=view)
         self._view = view
-        self._masked, self._keys, self._sharing, self._link = view.masked_vectors, view.keys, view.sharers, view.transcript_hash
-        known = {secret for seen in (*earlier_views, view) for secret in _reconstructed(seen, set(seen.sharers)).values()}
+        self._masked, self._keys, self._sharing, self._link = (
+            view.masked_vectors,
+            view.keys,
+            view.sharers,
+            view.transcript_hash,
+        )
+        known = {
+            secret
+            for seen in (*earlier_views, view)
+            for secret in _reconstructed(seen, set(seen.sharers)).values()
+        }
         self._seeds = _opened_seeds(view, known) | _reconstructed(view, set(view.survivors))
         self._private = {x25519_public(secret): secret for secret in known}
 
@@ -68,7 +79,10 @@ class MaskAttacker:
         roster = self._view.policy.roster
         own = roster.index(site)
         if site not in self._masked:
-            raise SettingError(f"the server saw no masked vector of {site!r}; attack one of {', '.join(self._masked) or 'another round'}")
+            raise SettingError(
+                f"the server saw no masked vector of {site!r}; attack one of "
+                f"{', '.join(self._masked) or 'another round'}"
+            )
         encoded = self._masked[site].astype(WORD_DTYPE, copy=True)
         unknown = []
         if own in self._seeds:
@@ -88,7 +102,9 @@ class MaskAttacker:
         return UnmaskingAttempt(site, encoded, tuple(unknown))
 
 
-def attack_masks(view: ServerView, site: str, *, earlier_views: Sequence[ServerView] = ()) -> UnmaskingAttempt:
+def attack_masks(
+    view: ServerView, site: str, *, earlier_views: Sequence[ServerView] = ()
+) -> UnmaskingAttempt:
     """Attack one site.
 
     Args:
@@ -113,7 +129,9 @@ def _opened_seeds(view: ServerView, known: Set[bytes]) -> dict[int, bytes]:
 
 
 def _reconstructed(view: ServerView, sites: Set[int]) -> dict[int, bytes]:
-    """Return the secrets with enough revealed shares, by site: a survivor's seed, the mask key of any other."""
+    """Return the secrets with enough revealed shares, by site: a survivor's seed, the mask key of any
+    other.
+    """
     found = {}
     for site, shares in (view.shares if sites else {}).items():
         if site in sites and len(shares) >= view.policy.threshold:

@@ -48,7 +48,10 @@ class ServerView:
     def bytes_uploaded(self) -> dict[str, int]:
         """Bytes received, by site."""
         names = self.policy.roster.names
-        return {name: sum(len(letter.data) for letter in self.received if letter.site == i) for i, name in enumerate(names)}
+        return {
+            name: sum(len(letter.data) for letter in self.received if letter.site == i)
+            for i, name in enumerate(names)
+        }
 
     @property
     def masked_vectors(self) -> dict[str, EncodedVector]:
@@ -57,20 +60,35 @@ class ServerView:
         return {names[site]: parse_vector(body, length) for site, body in self._received(MessageType.MASKED)}
 
     def without_vectors(self) -> "ServerView":
-        """Return the view without the masked vectors: small, and all that an attack on a later round can use."""
-        return replace(self, received=tuple(letter for letter in self.received if letter.type is not MessageType.MASKED))
+        """Return the view without the masked vectors: small, and all that an attack on a later round can
+        use.
+        """
+        return replace(
+            self, received=tuple(letter for letter in self.received if letter.type is not MessageType.MASKED)
+        )
 
     @property
     def keys(self) -> dict[int, RoundKeys]:
         """The keys of the sites that took part, by index; empty if the round did not get that far."""
         listed = self._sent(MessageType.KEY_LIST)
-        return {} if listed is None else {i: entry.keys for i, entry in parse_key_list(server_body(listed.data), self._num_sites).items()}
+        return (
+            {}
+            if listed is None
+            else {
+                i: entry.keys
+                for i, entry in parse_key_list(server_body(listed.data), self._num_sites).items()
+            }
+        )
 
     @property
     def sharers(self) -> SiteSet:
         """The sites that shared their secrets (U2 of Bonawitz et al.)."""
         delivery = self._sent(MessageType.DELIVERY)
-        return () if delivery is None else parse_delivery(server_body(delivery.data), delivery.site, self._num_sites)[0]
+        return (
+            ()
+            if delivery is None
+            else parse_delivery(server_body(delivery.data), delivery.site, self._num_sites)[0]
+        )
 
     @property
     def survivors(self) -> SiteSet:
@@ -80,20 +98,30 @@ class ServerView:
 
     @property
     def key_list_hash(self) -> bytes:
-        """The transcript hash after the key list, to which shares and commitments are bound; empty before it."""
+        """The transcript hash after the key list, to which shares and commitments are bound; empty before
+        it.
+        """
         listed = self._sent(MessageType.KEY_LIST)
         return b"" if listed is None else transcript.append_keys(self.policy, server_body(listed.data))
 
     @property
     def transcript_hash(self) -> bytes:
         """The transcript hash after the sharers, to which the masks are bound; empty before them."""
-        return transcript.append_sharers(self.key_list_hash, self.sharers, self._num_sites) if self.key_list_hash and self.sharers else b""
+        return (
+            transcript.append_sharers(self.key_list_hash, self.sharers, self._num_sites)
+            if self.key_list_hash and self.sharers
+            else b""
+        )
 
     @property
     def commitments(self) -> dict[int, bytes]:
         """The hash by which each sharing site committed to its self-mask seed, by index."""
         sharing = set(self.sharers)
-        return {i: parse_shares(body, self._num_sites).commitment for i, body in self._received(MessageType.SHARES) if i in sharing}
+        return {
+            i: parse_shares(body, self._num_sites).commitment
+            for i, body in self._received(MessageType.SHARES)
+            if i in sharing
+        }
 
     @property
     def shares(self) -> dict[int, dict[int, int]]:

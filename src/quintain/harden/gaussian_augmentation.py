@@ -22,8 +22,8 @@ class GaussianAugmentation:
 
     .. math:: \min_\theta\; E_{(x, y)}\, E_{u \sim N(0, I)}\, CE(f_\theta(x + \sigma u), y)
 
-    Noise is fresh in every step and added to the raw inputs, which are not clamped, as ``SmoothedClassifier`` adds
-    it.
+    Noise is fresh in every step and added to the raw inputs, which are not clamped, as ``SmoothedClassifier``
+    adds it.
 
     Guarantee: none of itself; ``SmoothedClassifier(model, sigma)`` then certifies.
 
@@ -42,7 +42,9 @@ class GaussianAugmentation:
 
     def __post_init__(self) -> None:
         if not (self.sigma > 0 and math.isfinite(self.sigma)):
-            raise SettingError(f"sigma = {self.sigma}; expected a positive number in the units of the data, such as 0.25")
+            raise SettingError(
+                f"sigma = {self.sigma}; expected a positive number in the units of the data, such as 0.25"
+            )
 
     def objective(self) -> "GaussianAugmentationLoss":
         """Return the loss of a step."""

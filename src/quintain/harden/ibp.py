@@ -64,7 +64,10 @@ class IBPTraining:
                 "expected a weight in (0, 1] and a finite ratio of at least 1"
             )
         if not (self.warmup >= 0 and self.ramp >= 0 and self.warmup + self.ramp <= 1):
-            raise SettingError(f"warmup = {self.warmup}, ramp = {self.ramp}; expected fractions of the run that add up to at most 1")
+            raise SettingError(
+                f"warmup = {self.warmup}, ramp = {self.ramp}; expected fractions of the run that add up to "
+                "at most 1"
+            )
 
     def objective(self) -> "IBPLoss":
         """Return the loss of a step."""
@@ -83,13 +86,16 @@ class IBPLoss:
     """The loss of ``IBPTraining``; it keeps the traced net, which does not change while it is trained."""
 
     defense: IBPTraining
-    _traced: list[tuple[nn.Module, TracedNetwork]] = field(default_factory=list, init=False, repr=False, compare=False)
+    _traced: list[tuple[nn.Module, TracedNetwork]] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
 
     def __call__(self, net: nn.Module, x: Tensor, y: Tensor, context: StepContext) -> Tensor:
         """Return the scalar loss of a batch."""
         defense = self.defense
         factor = defense.ramp_factor(context.fraction_done)
-        # The clean pass comes first, in training mode, and moves BatchNorm's statistics; the bounds then use them.
+        # The clean pass comes first, in training mode, and moves BatchNorm's statistics; the bounds then use
+        # them.
         clean = F.cross_entropy(forward_logits(net, x), y)
         if factor == 0:
             return clean

@@ -47,7 +47,9 @@ class PGDTraining:
 
     def __post_init__(self) -> None:
         if not isinstance(self.threat, Threat):
-            raise SettingError(f"threat = {self.threat!r}; expected a ball, such as Linf(8/255) or parse('linf:8/255')")
+            raise SettingError(
+                f"threat = {self.threat!r}; expected a ball, such as Linf(8/255) or parse('linf:8/255')"
+            )
         check_steps(self.steps, self.rel_step_size)
 
     def objective(self) -> "PGDLoss":

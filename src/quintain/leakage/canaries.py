@@ -59,7 +59,10 @@ class CanaryNet(nn.Module):
     def __init__(self, net: nn.Module, *, canaries: int, max_grad_norm: float) -> None:
         super().__init__()
         if canaries < 1 or not max_grad_norm > 0:
-            raise SettingError(f"{canaries} canaries at max_grad_norm = {max_grad_norm}; expected at least one, and a positive norm")
+            raise SettingError(
+                f"{canaries} canaries at max_grad_norm = {max_grad_norm}; expected at least one, and a "
+                "positive norm"
+            )
         self.net = net
         self.canary = nn.Linear(canaries, 1, bias=False)
         self.gain = _NORM_IN_CLIPS * max_grad_norm
@@ -83,7 +86,8 @@ class CanaryNet(nn.Module):
         # Classes 0 (a user's example) and m + 1 (a placeholder) are cut off, so that both read no weight.
         marker = nn.functional.one_hot(number, self.canaries + 2)[:, 1:-1].to(logits.dtype)
         wrong = _WRONG_LOGIT + self.gain * self.canary(marker)
-        # Label 0 against logits (0, 20 + 2C w_i, 0, ...): the loss has the slope 2C softmax_1, about 2C, in w_i.
+        # Label 0 against logits (0, 20 + 2C w_i, 0, ...): the loss has the slope 2C softmax_1, about 2C, in
+        # w_i.
         canary_logits = torch.cat([torch.zeros_like(wrong), wrong, torch.zeros_like(logits[:, 2:])], dim=1)
         return torch.where((number > 0)[:, None], canary_logits, logits)
 
@@ -107,10 +111,15 @@ class CanaryNet(nn.Module):
             ModelError: If the net has given no logits yet, so that K is not known.
         """
         if self.num_classes is None:
-            raise ModelError("the net has given no logits yet, so that its number of classes is not known; expected a forward pass first")
+            raise ModelError(
+                "the net has given no logits yet, so that its number of classes is not known; expected a "
+                "forward pass first"
+            )
         weight = self.canary.weight.detach().flatten() if weight is None else weight
         # softmax_1 = sigmoid(z - log(K - 1)).
-        return self.gain * torch.sigmoid(_WRONG_LOGIT + self.gain * weight.double() - math.log(self.num_classes - 1))
+        return self.gain * torch.sigmoid(
+            _WRONG_LOGIT + self.gain * weight.double() - math.log(self.num_classes - 1)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +138,18 @@ class CanaryRun:
     included: NDArray[np.bool_]
     min_gradient_norm: float
 
-    def scores(self, *, sample_rate: float, noise_multiplier: float, canary_size: float) -> NDArray[np.float64]:
+    def scores(
+        self, *, sample_rate: float, noise_multiplier: float, canary_size: float
+    ) -> NDArray[np.float64]:
         """Compute each canary's score (m,), whether it was included or not: see ``log_likelihood_ratio``."""
-        return log_likelihood_ratio(self.observations / canary_size, sample_rate=sample_rate, noise_multiplier=noise_multiplier)
+        return log_likelihood_ratio(
+            self.observations / canary_size, sample_rate=sample_rate, noise_multiplier=noise_multiplier
+        )
 
 
-def log_likelihood_ratio(observations: NDArray[np.float64], *, sample_rate: float, noise_multiplier: float) -> NDArray[np.float64]:
+def log_likelihood_ratio(
+    observations: NDArray[np.float64], *, sample_rate: float, noise_multiplier: float
+) -> NDArray[np.float64]:
     r"""Compute the log likelihood ratio of each canary's releases, included against excluded.
 
     .. math:: s_i = \sum_t \ln\Big(1 - q + q\, e^{(x_{ti} - 1/2) / \sigma^2}\Big)
@@ -150,16 +165,22 @@ def log_likelihood_ratio(observations: NDArray[np.float64], *, sample_rate: floa
     """
     if not 0 < sample_rate <= 1 or noise_multiplier < 0:
         raise SettingError(
-            f"sample_rate = {sample_rate}, noise_multiplier = {noise_multiplier}; expected 0 < sample_rate <= 1 and a noise of at least 0"
+            f"sample_rate = {sample_rate}, noise_multiplier = {noise_multiplier}; expected 0 < sample_rate "
+            "<= 1 and a noise of at least 0"
         )
     if noise_multiplier == 0:
         return observations.sum(axis=0)
-    # Each step: log of (1 - q) N(0, s^2) + q N(1, s^2) over N(0, s^2); logaddexp for q -> 0 and large exponents.
+    # Each step: log of (1 - q) N(0, s^2) + q N(1, s^2) over N(0, s^2); logaddexp for q -> 0 and large
+    # exponents.
     with np.errstate(divide="ignore"):
-        return np.logaddexp(np.log1p(-sample_rate), np.log(sample_rate) + (observations - 0.5) / noise_multiplier**2).sum(axis=0)
+        return np.logaddexp(
+            np.log1p(-sample_rate), np.log(sample_rate) + (observations - 0.5) / noise_multiplier**2
+        ).sum(axis=0)
 
 
-def train_with_canaries(train: Train, net: nn.Module, data: Dataset, *, canaries: int = 500, max_grad_norm: float, seed: int) -> CanaryRun:
+def train_with_canaries(
+    train: Train, net: nn.Module, data: Dataset, *, canaries: int = 500, max_grad_norm: float, seed: int
+) -> CanaryRun:
     """Train ``net`` on ``data`` and on about half of the canaries, and record what an adversary would observe
     of them.
 
@@ -178,7 +199,9 @@ def train_with_canaries(train: Train, net: nn.Module, data: Dataset, *, canaries
         The run; give its ``scores`` and ``included`` to ``audit_one_run``. A run of the same plan without
         noise is its positive control.
     """
-    canary_net = CanaryNet(net, canaries=canaries, max_grad_norm=max_grad_norm).to(next(net.parameters()).device)
+    canary_net = CanaryNet(net, canaries=canaries, max_grad_norm=max_grad_norm).to(
+        next(net.parameters()).device
+    )
     included = draw_inclusion(canaries, seed=seed)
     observations: list[NDArray[np.float64]] = []
     lowest = canary_net.canary.weight.detach().min()
@@ -215,7 +238,13 @@ def insert_canaries(data: Dataset, included: NDArray[np.bool_]) -> Dataset:
     numbers = np.where(included, np.arange(1, m + 1), m + 1)
     labels = np.concatenate([data.labels, np.full(m, CANARY_LABEL)])
     source = _CanarySource(data, (numbers / (m + 1)).astype(np.float32))
-    return Dataset(source, labels, name=f"{data.name} with {m} canaries", num_classes=data.num_classes, class_names=data.class_names)
+    return Dataset(
+        source,
+        labels,
+        name=f"{data.name} with {m} canaries",
+        num_classes=data.num_classes,
+        class_names=data.class_names,
+    )
 
 
 class _CanarySource:

@@ -8,7 +8,8 @@ CATALOGUE = (
         "one-run",
         "quintain.leakage.one_run:audit_one_run",
         "a lower bound on epsilon from the canaries of one training run",
-        guarantee="exceeds the true epsilon with probability at most 1 - confidence, if the inclusion coins are fair and independent",
+        guarantee="exceeds the true epsilon with probability at most 1 - confidence, "
+        "if the inclusion coins are fair and independent",
     ),
     Entry(
         "privacy_attack",

@@ -91,17 +91,39 @@ def noise_measurements(z: Numbers) -> tuple[Measurement, ...]:
     z_mean = float(z.sum()) / z.size**0.5
     p_shape, distance = shape_p(ndtr(z.ravel()))
     p_tails, bound, beyond, usual = tails_p(z)
-    p_step, worst = min((spread_p(float(square), count)[0], float(square) ** 0.5) for square in np.square(z).mean(axis=1))
+    p_step, worst = min(
+        (spread_p(float(square), count)[0], float(square) ** 0.5) for square in np.square(z).mean(axis=1)
+    )
     sums = z.sum(axis=0) / steps**0.5
     p_sums, z_sums = spread_p(float(np.square(sums).mean()), count)
     left_out = f"canaries left out, {steps} steps of {count}"
     return (
         Measurement(
-            "canary noise", 1.0, float(np.square(z).mean() ** 0.5), p_spread, f"noise of {left_out}, over that of the plan", z_spread
+            "canary noise",
+            1.0,
+            float(np.square(z).mean() ** 0.5),
+            p_spread,
+            f"noise of {left_out}, over that of the plan",
+            z_spread,
         ),
-        Measurement("canary noise mean", 0.0, float(z.mean()), normal_p(z_mean), f"mean of the noise of {left_out}", z_mean),
-        Measurement("canary noise shape", 0.0, distance, p_shape, f"distance from Gaussian of the noise of {left_out}"),
-        Measurement("canary noise tails", usual, beyond, p_tails, f"numbers beyond {bound:g} deviations, noise of {left_out}"),
+        Measurement(
+            "canary noise mean",
+            0.0,
+            float(z.mean()),
+            normal_p(z_mean),
+            f"mean of the noise of {left_out}",
+            z_mean,
+        ),
+        Measurement(
+            "canary noise shape", 0.0, distance, p_shape, f"distance from Gaussian of the noise of {left_out}"
+        ),
+        Measurement(
+            "canary noise tails",
+            usual,
+            beyond,
+            p_tails,
+            f"numbers beyond {bound:g} deviations, noise of {left_out}",
+        ),
         Measurement(
             "canary noise of each step",
             1.0,
@@ -130,13 +152,19 @@ def _correlations(z: Numbers, of: str = "") -> tuple[Measurement, ...]:
 
 
 def _too_exact(z: Numbers, left_out: str) -> tuple[Measurement, ...]:
-    """Test whether sums and squares of each step and canary vary as they should, and whether each has something new."""
+    """Test whether sums and squares of each step and canary vary as they should, and whether each has
+    something new.
+    """
     by = (z, z.T)
     squares = [(np.square(x).sum(axis=1), np.full(len(x), float(x.shape[1]))) for x in by]
     found = {
         ("sums", "sums"): exact_p([x.sum(axis=1) / x.shape[1] ** 0.5 for x in by]),
-        ("squares", "sums of squares"): exact_p([ranked(*one) for one in squares], [from_mean(*one) for one in squares]),
-        ("anew", "what no combination of earlier ones has"): exact_p([anew(z[: max(1, MAX_NUMBERS // z.shape[1])])]),
+        ("squares", "sums of squares"): exact_p(
+            [ranked(*one) for one in squares], [from_mean(*one) for one in squares]
+        ),
+        ("anew", "what no combination of earlier ones has"): exact_p(
+            [anew(z[: max(1, MAX_NUMBERS // z.shape[1])])]
+        ),
     }
     text = "in the noise of each step or canary, over what it should be; of"
     return tuple(
@@ -160,15 +188,24 @@ def _pushes(x: Numbers, sample_rate: float, deviation: float) -> tuple[Measureme
             sample_rate,
             mean,
             mixed_sum_p(total, x.size, sample_rate, deviation),
-            f"mean of the releases on {trained}, in units of what a clipped record adds (so: the sampling rate)",
+            f"mean of the releases on {trained}, in units of what a clipped record adds (so: the sampling "
+            "rate)",
             z,
         ),
-        Measurement("canary push shape", 0.0, distance, p_shape, f"distance of the releases on {trained} from the promised law"),
+        Measurement(
+            "canary push shape",
+            0.0,
+            distance,
+            p_shape,
+            f"distance of the releases on {trained} from the promised law",
+        ),
     )
 
 
 def _neighbor_correlations(what: str, z: Numbers, of: str) -> tuple[Measurement, ...]:
-    """Test the cosine between rows 0, 2, 4 ... and the next ones, as two vectors; then from rows 1, 3, 5 ... on."""
+    """Test the cosine between rows 0, 2, 4 ... and the next ones, as two vectors; then from rows 1, 3, 5 ...
+    on.
+    """
     found = []
     for first, name in enumerate(("even", "odd")):
         pairs = (len(z) - first) // 2
@@ -176,7 +213,16 @@ def _neighbor_correlations(what: str, z: Numbers, of: str) -> tuple[Measurement,
             one, other = z[first::2][:pairs], z[first + 1 :: 2][:pairs]
             p_value, cosine = cosine_p(one.ravel(), other.ravel())
             text = f"correlation of the noise{of} of {what} and the next, for {name} {what}"
-            found.append(Measurement(f"canary noise{of} between {what}, {name}", 0.0, cosine, p_value, text, cosine * one.size**0.5))
+            found.append(
+                Measurement(
+                    f"canary noise{of} between {what}, {name}",
+                    0.0,
+                    cosine,
+                    p_value,
+                    text,
+                    cosine * one.size**0.5,
+                )
+            )
     return tuple(found)
 
 
@@ -184,7 +230,10 @@ def _repeated_noise(z: Numbers, counted: NDArray[np.bool_], of: str = "") -> tup
     """Test whether the noise of the counted canaries repeats at a fixed distance, in any step."""
     z = z[: max(1, MAX_NUMBERS // z.shape[1])]
     p_value, distance, correlation = repeated_p(z.ravel(), np.tile(counted, len(z)))
-    text = f"correlation of the noise{of} of canaries left out with itself {distance} numbers further on, the least likely of all distances"
+    text = (
+        f"correlation of the noise{of} of canaries left out with itself {distance} numbers further on, the "
+        "least likely of all distances"
+    )
     return (Measurement(f"canary noise{of} elsewhere", 0.0, correlation, p_value, text),)
 
 

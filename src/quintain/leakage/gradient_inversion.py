@@ -57,7 +57,8 @@ def invert_gradient(
 ) -> InversionResult:
     r"""Reconstruct the example behind a gradient of cross-entropy.
 
-    .. math:: \min_{x \in [0, 1]} 1 - \frac{\langle \nabla \ell(x), g \rangle}{\|\nabla \ell(x)\| \|g\|} + \tau\, TV(x)
+    .. math:: \min_{x \in [0, 1]} 1 - \frac{\langle \nabla \ell(x), g \rangle}{\|\nabla \ell(x)\| \|g\|}
+        + \tau\, TV(x)
 
     by Adam on the sign of its gradient, step 0.1, cut tenfold at 3/8, 5/8 and 7/8; and, where the input
     :math:`f` of a first Linear layer with bias is known, also :math:`\min_x \|h(x) - f\|^2 / \|f\|^2 + \tau\,
@@ -87,7 +88,9 @@ def invert_gradient(
     2018.
     """
     if steps < 1 or restarts < 0 or tv_weight < 0:
-        raise SettingError(f"steps = {steps}, restarts = {restarts}, tv_weight = {tv_weight}; expected at least 1, 0 and 0")
+        raise SettingError(
+            f"steps = {steps}, restarts = {restarts}, tv_weight = {tv_weight}; expected at least 1, 0 and 0"
+        )
     net = copy.deepcopy(net).requires_grad_(True)
     target_gradient = as_gradient_list(net, gradient)
     label = infer_label(net, target_gradient)
@@ -123,16 +126,24 @@ def as_gradient_list(net: nn.Module, gradient: Tensor | Sequence[Tensor]) -> tup
         DataError: If it is zero or holds NaN.
     """
     if net.training:
-        raise ModelError("the net is in training mode; call net.eval() so that its outputs are those the gradient was taken at")
+        raise ModelError(
+            "the net is in training mode; call net.eval() so that its outputs are those the gradient was "
+            "taken at"
+        )
     parameters = list(net.parameters())
     sizes = [parameter.numel() for parameter in parameters]
     flat = gradient if isinstance(gradient, Tensor) else torch.cat([part.flatten() for part in gradient])
     if flat.numel() != sum(sizes):
-        raise ModelError(f"a gradient of {flat.numel()} numbers for a net of {sum(sizes)} parameters; expected one each, in their order")
+        raise ModelError(
+            f"a gradient of {flat.numel()} numbers for a net of {sum(sizes)} parameters; expected one each, "
+            "in their order"
+        )
     flat = flat.detach().flatten().to(parameters[0])
     if not torch.isfinite(flat).all() or not flat.any():
         raise DataError("the gradient is zero, NaN or infinite; there is nothing in it to invert")
-    return tuple(part.view_as(parameter) for part, parameter in zip(flat.split(sizes), parameters, strict=True))
+    return tuple(
+        part.view_as(parameter) for part, parameter in zip(flat.split(sizes), parameters, strict=True)
+    )
 
 
 def infer_label(net: nn.Module, gradient: Sequence[Tensor]) -> int:
@@ -148,7 +159,10 @@ def infer_label(net: nn.Module, gradient: Sequence[Tensor]) -> int:
     """
     linears = _linears(net)
     if not linears:
-        raise ModelError("the net has no Linear layer to read the label from; inversion works on classifiers that end in one")
+        raise ModelError(
+            "the net has no Linear layer to read the label from; inversion works on classifiers that end in "
+            "one"
+        )
     weight, bias = _layer_gradient(net, gradient, linears[-1])
     return int((weight.sum(1) if bias is None else bias).argmin())
 
@@ -177,7 +191,9 @@ class _GradientMatchingLoss:
 
     def __call__(self, x: Tensor) -> Tensor:
         loss = nn.functional.cross_entropy(self._net(x), self._label)
-        parts = torch.autograd.grad(loss, list(self._net.parameters()), create_graph=x.requires_grad, materialize_grads=True)
+        parts = torch.autograd.grad(
+            loss, list(self._net.parameters()), create_graph=x.requires_grad, materialize_grads=True
+        )
         return 1 - torch.cosine_similarity(torch.cat([part.flatten() for part in parts]), self._target, dim=0)
 
 
@@ -197,7 +213,11 @@ class _FeatureMatchingLoss:
 
 
 def signed_adam(
-    objective: Callable[[Tensor], Tensor], start: Tensor, steps: int, tv_weight: float, advance: Callable[[int], None]
+    objective: Callable[[Tensor], Tensor],
+    start: Tensor,
+    steps: int,
+    tv_weight: float,
+    advance: Callable[[int], None],
 ) -> Tensor:
     """Minimize by Adam on the sign of the gradient, inside [0, 1]; return the best iterate.
 
@@ -209,7 +229,9 @@ def signed_adam(
     best, lowest = start.clone(), torch.inf
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = _LEARNING_RATE * 0.1 ** sum(step >= milestone * steps for milestone in _LR_MILESTONES)
+            group["lr"] = _LEARNING_RATE * 0.1 ** sum(
+                step >= milestone * steps for milestone in _LR_MILESTONES
+            )
         value = objective(z) + tv_weight * total_variation(z)
         if (loss_value := value.item()) < lowest:
             best, lowest = z.detach().clone(), loss_value
@@ -232,7 +254,9 @@ def _linears(net: nn.Module) -> list[nn.Linear]:
     return [module for module in net.modules() if isinstance(module, nn.Linear)]
 
 
-def _layer_gradient(net: nn.Module, gradient: Sequence[Tensor], layer: nn.Linear) -> tuple[Tensor, Tensor | None]:
+def _layer_gradient(
+    net: nn.Module, gradient: Sequence[Tensor], layer: nn.Linear
+) -> tuple[Tensor, Tensor | None]:
     """Return a layer's gradient: of its weight, and of its bias where it has one."""
     parts = {id(parameter): part for parameter, part in zip(net.parameters(), gradient, strict=True)}
     return parts[id(layer.weight)], None if layer.bias is None else parts[id(layer.bias)]

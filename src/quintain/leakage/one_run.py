@@ -120,11 +120,20 @@ def audit_one_run(
     check_confidence(confidence)
     values, coins = _checked_scores(scores), _checked_coins(included)
     if len(values) != len(coins):
-        raise DataError(f"{len(values)} scores and {len(coins)} coins; expected one of each for every canary, in the same order")
+        raise DataError(
+            f"{len(values)} scores and {len(coins)} coins; expected one of each for every canary, in the "
+            "same order"
+        )
     _check_order(values, coins)
-    quantity = Quantity(Metric.EPSILON, delta=delta, adjacency="add/remove", privacy_unit="record") if quantity is None else quantity
+    quantity = (
+        Quantity(Metric.EPSILON, delta=delta, adjacency="add/remove", privacy_unit="record")
+        if quantity is None
+        else quantity
+    )
     if quantity.delta != delta:
-        raise SettingError(f"delta = {delta}, but the quantity has delta = {quantity.delta}; give the same one to both")
+        raise SettingError(
+            f"delta = {delta}, but the quantity has delta = {quantity.delta}; give the same one to both"
+        )
     counts = tuple(count_correct_guesses(values, coins, seed=seed))
     m = len(coins)
     confidences = (confidence, *(level for level in EXTRA_CONFIDENCES if level > confidence))
@@ -139,20 +148,29 @@ def audit_one_run(
         method=f"one-run audit, {m} canaries",
         assumptions=("inclusion coins fair and independent", "scores computed from what is released alone"),
     )
-    return OneRunAudit(bound, max_auditable_epsilon(m, delta=delta, confidence=confidence), m, guesses, correct, confidence)
+    return OneRunAudit(
+        bound, max_auditable_epsilon(m, delta=delta, confidence=confidence), m, guesses, correct, confidence
+    )
 
 
 def max_auditable_epsilon(canaries: int, *, delta: float = 1e-5, confidence: float = 0.95) -> float:
     """Compute the bound of ``audit_one_run`` if every guess is correct, the largest for so many canaries."""
-    return _best_bound(canaries, [(r, r) for r in numbers_of_guesses(canaries)], delta, check_confidence(confidence))[0]
+    return _best_bound(
+        canaries, [(r, r) for r in numbers_of_guesses(canaries)], delta, check_confidence(confidence)
+    )[0]
 
 
 def numbers_of_guesses(canaries: int) -> tuple[int, ...]:
     """Return the numbers of guesses that are tried: all canaries, then falling even numbers."""
-    return (canaries, *sorted({2 * (canaries // (2 * share)) for share in GUESS_DIVISORS} - {0, canaries}, reverse=True))
+    return (
+        canaries,
+        *sorted({2 * (canaries // (2 * share)) for share in GUESS_DIVISORS} - {0, canaries}, reverse=True),
+    )
 
 
-def count_correct_guesses(scores: NDArray[np.float64], included: NDArray[np.bool_], *, seed: int) -> Iterator[tuple[int, int]]:
+def count_correct_guesses(
+    scores: NDArray[np.float64], included: NDArray[np.bool_], *, seed: int
+) -> Iterator[tuple[int, int]]:
     """Yield (guesses, correct guesses) for each number of guesses; inclusion is read only to count."""
     # Sort by score, ties by noise; guess excluded below, included above.
     m = len(scores)
@@ -196,7 +214,9 @@ def p_value(canaries: int, guesses: int, correct: int, epsilon: float, delta: fl
 
 
 @lru_cache(maxsize=4096)
-def epsilon_lower_bound(canaries: int, guesses: int, correct: int, delta: float, error_probability: float) -> float:
+def epsilon_lower_bound(
+    canaries: int, guesses: int, correct: int, delta: float, error_probability: float
+) -> float:
     """Return the largest epsilon that the correct guesses refute, for one number of guesses fixed in advance;
     or 0.
 
@@ -210,7 +230,10 @@ def epsilon_lower_bound(canaries: int, guesses: int, correct: int, delta: float,
             or an error probability above 1/2, where ``p_value`` is no bound.
     """
     if not 0 <= correct <= guesses <= canaries or guesses == 0:
-        raise SettingError(f"{correct} correct of {guesses} guesses on {canaries} canaries; expected 0 <= correct <= guesses <= canaries")
+        raise SettingError(
+            f"{correct} correct of {guesses} guesses on {canaries} canaries; expected 0 <= correct <= "
+            "guesses <= canaries"
+        )
     if not 0 <= delta < 1:
         raise SettingError(f"delta = {delta}; expected a probability far below 1 / canaries, such as 1e-5")
     if error_probability > LARGEST_ERROR:
@@ -231,7 +254,9 @@ def epsilon_lower_bound(canaries: int, guesses: int, correct: int, delta: float,
     return refuted
 
 
-def _best_bound(canaries: int, counts: Iterable[tuple[int, int]], delta: float, confidence: float) -> tuple[float, int, int]:
+def _best_bound(
+    canaries: int, counts: Iterable[tuple[int, int]], delta: float, confidence: float
+) -> tuple[float, int, int]:
     """Return the best bound over all numbers of guesses, with its guesses and the correct ones."""
     counts = tuple(counts)
     error_split = _error_split(len(counts))
@@ -253,18 +278,27 @@ def _tie_breakers(canaries: int, seed: int) -> NDArray[np.float64]:
 
 
 def _two_gaussian_split(ordered: NDArray[np.float64]) -> int:
-    """Return how many of the sorted scores are guessed as excluded: the split where two Gaussians fit best."""
-    # Maximum likelihood by prefix sums: minimize n1 log var1 + n2 log var2; splits nearest to m/2 come first, so that
-    # ties go to the middle; the floor keeps the logarithm finite for equal scores.
+    """Return how many of the sorted scores are guessed as excluded: the split where two Gaussians fit
+    best.
+    """
+    # Maximum likelihood by prefix sums: minimize n1 log var1 + n2 log var2; splits nearest to m/2 come first,
+    # so that ties go to the middle; the floor keeps the logarithm finite for equal scores.
     m = len(ordered)
     window = int(2 * math.sqrt(m))
-    below = np.array(sorted(range(max(1, m // 2 - window), min(m - 1, (m + 1) // 2 + window) + 1), key=lambda k: abs(2 * k - m)))
+    below = np.array(
+        sorted(
+            range(max(1, m // 2 - window), min(m - 1, (m + 1) // 2 + window) + 1),
+            key=lambda k: abs(2 * k - m),
+        )
+    )
     scaled = ordered / (np.abs(ordered).max() or 1.0)
     scaled -= scaled.mean()
     sums, squares = np.cumsum(scaled), np.cumsum(scaled**2)
     floor = _MIN_VARIANCE_RATIO * squares[-1] / m or 1.0
 
-    def negative_log_likelihood(count: NDArray[np.int64], total: NDArray[np.float64], square: NDArray[np.float64]) -> NDArray[np.float64]:
+    def negative_log_likelihood(
+        count: NDArray[np.int64], total: NDArray[np.float64], square: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         spread = np.maximum(square / count - (total / count) ** 2, 0) + floor
         return np.asarray(count * np.log(spread), dtype=np.float64)
 
@@ -279,7 +313,10 @@ def _checked_scores(values: ArrayLike) -> NDArray[np.float64]:
         raise DataError(f"scores of shape {scores.shape}; expected a list of at least one score")
     if not np.isfinite(scores).all():
         wrong = int((~np.isfinite(scores)).sum())
-        raise DataError(f"{wrong} NaN or infinite scores; give each canary a finite score, whether it was trained on or not")
+        raise DataError(
+            f"{wrong} NaN or infinite scores; give each canary a finite score, whether it was trained on or "
+            "not"
+        )
     return scores
 
 
@@ -287,7 +324,9 @@ def _checked_coins(values: ArrayLike) -> NDArray[np.bool_]:
     """Check that inclusion is boolean, and that both values occur as often as fair coins give them."""
     coins = np.asarray(values)
     if coins.dtype != np.bool_ or coins.ndim != 1:
-        raise DataError(f"included of type {coins.dtype} and shape {coins.shape}; expected one boolean for each score")
+        raise DataError(
+            f"included of type {coins.dtype} and shape {coins.shape}; expected one boolean for each score"
+        )
     _check_coins(int(coins.sum()), int((~coins).sum()))
     return coins
 
@@ -297,14 +336,17 @@ def _check_order(scores: NDArray[np.float64], coins: NDArray[np.bool_]) -> None:
     sorted_by_membership = np.count_nonzero(coins[1:] != coins[:-1]) == 1 and len(coins) >= MIN_SORTED
     if sorted_by_membership and len(np.unique(scores)) < len(scores):
         raise DataError(
-            f"{len(coins)} canaries sorted by whether they were trained on, with equal scores among them; expected the order in which the "
-            "canaries were made, whatever their coins: ties are broken by place"
+            f"{len(coins)} canaries sorted by whether they were trained on, with equal scores among them; "
+            "expected the order in which the canaries were made, whatever their coins: ties are broken by "
+            "place"
         )
 
 
 def _check_coins(included: int, excluded: int) -> None:
     if not included or not excluded:
-        raise DataError(f"{included} canaries included and {excluded} excluded; expected some of each, by fair coins")
+        raise DataError(
+            f"{included} canaries included and {excluded} excluded; expected some of each, by fair coins"
+        )
     low, high = binomial_interval(included, included + excluded, 1 - COIN_TEST_LEVEL)
     if not low <= 0.5 <= high:
         raise DataError(

@@ -33,11 +33,17 @@ def repetitions(confidence: float, *, comparisons: int = 1) -> int:
     check_confidence(confidence)
     if comparisons < 1:
         raise SettingError(f"comparisons = {comparisons}; expected at least 1")
-    return next(n for n in count(1) if joint_error(confidence, n) <= Fraction(str(FALSE_ALARM_PROBABILITY)) / comparisons)
+    return next(
+        n
+        for n in count(1)
+        if joint_error(confidence, n) <= Fraction(str(FALSE_ALARM_PROBABILITY)) / comparisons
+    )
 
 
 def joint_error(confidence: float, audits: int) -> Fraction:
-    """Bound the probability that all of these independent audits exceed the true epsilon, in exact decimals."""
+    """Bound the probability that all of these independent audits exceed the true epsilon, in exact
+    decimals.
+    """
     return (1 - Fraction(str(confidence))) ** audits
 
 
@@ -56,12 +62,20 @@ def joint_bound(audits: Sequence[OneRunAudit]) -> Bound:
         SettingError: If they differ in what they bound, or in their confidence.
     """
     first = audits[0]
-    if any((one.bound.quantity, one.confidence) != (first.bound.quantity, first.confidence) for one in audits):
-        raise SettingError("audits of several quantities, or at several confidences; expected repetitions of one audit")
+    if any(
+        (one.bound.quantity, one.confidence) != (first.bound.quantity, first.confidence) for one in audits
+    ):
+        raise SettingError(
+            "audits of several quantities, or at several confidences; expected repetitions of one audit"
+        )
     if not isinstance(first.bound.evidence, ConfidenceLevels):
         raise SettingError("an audit without levels; expected what audit_one_run gave")
     alone = dict(zip(first.bound.evidence.confidences, first.bound.evidence.values, strict=True))
-    levels = {level: value for level, value in alone.items() if level <= max(first.confidence, FIRST_AUDIT_CONFIDENCE)}
+    levels = {
+        level: value
+        for level, value in alone.items()
+        if level <= max(first.confidence, FIRST_AUDIT_CONFIDENCE)
+    }
     for k in range(2, len(audits) + 1):
         level = float(1 - joint_error(first.confidence, k))
         if max(levels) < level < 1:

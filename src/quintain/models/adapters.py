@@ -52,4 +52,7 @@ def _find(output: Any) -> Tensor:
         return _find(output.logits)
     if isinstance(output, tuple | list) and output:
         return _find(output[0])
-    raise ModelError(f"the model returns {type(output).__name__}; expected logits: a tensor, a dict, a tuple, or an object with .logits")
+    raise ModelError(
+        f"the model returns {type(output).__name__}; expected logits: a tensor, a dict, a tuple, or an "
+        "object with .logits"
+    )

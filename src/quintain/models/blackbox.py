@@ -54,9 +54,14 @@ class BlackBox:
         cached: bool = False,
     ) -> None:
         if access not in ("labels", "scores"):
-            raise SettingError(f"access = {access!r}; expected 'labels' or 'scores': for gradients, wrap a torch.nn.Module in Classifier")
+            raise SettingError(
+                f"access = {access!r}; expected 'labels' or 'scores': for gradients, wrap a torch.nn.Module "
+                "in Classifier"
+            )
         if num_classes is None and access == "labels":
-            raise SettingError(f"{name} gives labels, which do not tell how many classes there are; give num_classes=...")
+            raise SettingError(
+                f"{name} gives labels, which do not tell how many classes there are; give num_classes=..."
+            )
         if num_classes is not None and num_classes < 2:
             raise SettingError(f"num_classes = {num_classes}; expected at least 2")
         self.access: Literal["labels", "scores"] = access
@@ -77,7 +82,10 @@ class BlackBox:
             ModelError: If it was not given and the model was not queried yet.
         """
         if self._num_classes is None:
-            raise ModelError(f"the number of classes of {self.name} is not known yet; give num_classes=... or query it once")
+            raise ModelError(
+                f"the number of classes of {self.name} is not known yet; give num_classes=... or query it "
+                "once"
+            )
         return self._num_classes
 
     @torch.no_grad()
@@ -85,14 +93,17 @@ class BlackBox:
         """Return scores (B, K) on the device of ``x``, without gradient; labels as rows of 0 and 1."""
         if not x.is_floating_point() or x.ndim < 2:
             raise ModelError(
-                f"an input of shape {tuple(x.shape)} and type {x.dtype}; expected a batch of floating-point examples in [0, 1]"
+                f"an input of shape {tuple(x.shape)} and type {x.dtype}; expected a batch of floating-point "
+                "examples in [0, 1]"
             )
         try:
             given = np.asarray(self._predict_fn(x.to("cpu", torch.float32).contiguous().numpy()))
         except QuintainError:
             raise
         except Exception as error:
-            raise ModelError(f"{self.name} fails on an input of shape {tuple(x.shape)}: {type(error).__name__}: {error}") from error
+            raise ModelError(
+                f"{self.name} fails on an input of shape {tuple(x.shape)}: {type(error).__name__}: {error}"
+            ) from error
         convert = self._from_labels if self.access == "labels" else self._from_scores
         return convert(given, len(x)).to(x.device)
 
@@ -103,10 +114,14 @@ class BlackBox:
     def _from_labels(self, given: np.ndarray, batch_size: int) -> Tensor:
         if given.shape != (batch_size,) or given.dtype.kind not in "iu":
             raise ModelError(
-                f"{self.name} gives {_describe(given)} for {batch_size} inputs; expected integer labels of shape ({batch_size},)"
+                f"{self.name} gives {_describe(given)} for {batch_size} inputs; expected integer labels of "
+                f"shape ({batch_size},)"
             )
         if batch_size and not (given.min() >= 0 and given.max() < self.num_classes):
-            raise ModelError(f"{self.name} gives labels from {given.min()} to {given.max()}; expected 0 to {self.num_classes - 1}")
+            raise ModelError(
+                f"{self.name} gives labels from {given.min()} to {given.max()}; expected 0 to "
+                f"{self.num_classes - 1}"
+            )
         return one_hot(torch.from_numpy(given.astype(np.int64)), self.num_classes).float()
 
     def _from_scores(self, given: np.ndarray, batch_size: int) -> Tensor:
@@ -121,8 +136,13 @@ class BlackBox:
         if self._num_classes is None:
             self._num_classes = given.shape[1]
         if given.shape[1] != self._num_classes:
-            raise ModelError(f"{self.name} gives {given.shape[1]} scores an input; expected {self._num_classes}, one a class")
-        return torch.from_numpy(np.array(given, dtype=np.float64 if given.dtype == np.float64 else np.float32))
+            raise ModelError(
+                f"{self.name} gives {given.shape[1]} scores an input; expected {self._num_classes}, one a "
+                "class"
+            )
+        return torch.from_numpy(
+            np.array(given, dtype=np.float64 if given.dtype == np.float64 else np.float32)
+        )
 
 
 def _describe(given: np.ndarray) -> str:

@@ -3,6 +3,11 @@
 from quintain.core.registry import Entry
 
 CATALOGUE = (
-    Entry("model", "xray-cnn", "quintain.models.nets:xray_cnn", "two 4x4 convolutions of stride 2 (16, 32), then 64 units; ReLU"),
+    Entry(
+        "model",
+        "xray-cnn",
+        "quintain.models.nets:xray_cnn",
+        "two 4x4 convolutions of stride 2 (16, 32), then 64 units; ReLU",
+    ),
     Entry("model", "mlp", "quintain.models.nets:mlp", "one hidden layer of 32 units; ReLU"),
 )

@@ -70,7 +70,9 @@ def check_model(model: ClassifierLike, data: LabeledData, *, sample: int = 64) -
     if findings[-1].level == "error":
         return findings
     if isinstance(model, BlackBox) and model.cached:
-        findings.append(Finding("determinism", "note", "answers come from a cache: whether they vary cannot be seen"))
+        findings.append(
+            Finding("determinism", "note", "answers come from a cache: whether they vary cannot be seen")
+        )
     else:
         findings += [_determinism(case), _batch_independence(case)]
     if model.access == "gradients":
@@ -81,13 +83,19 @@ def check_model(model: ClassifierLike, data: LabeledData, *, sample: int = 64) -
 
 
 def _black_box_note(model: ClassifierLike) -> Finding:
-    return Finding("weights", "note", f"a black box that gives {model.access}: no weights, no gradients, no certificates")
+    return Finding(
+        "weights", "note", f"a black box that gives {model.access}: no weights, no gradients, no certificates"
+    )
 
 
 def _mode(model: Classifier) -> Finding:
     training = sum(module.training for module in model.net.modules())
     if training and model.allow_train_mode:
-        return Finding("mode", "warning", f"{training} modules are in training mode, as allowed: a random or batch-dependent model")
+        return Finding(
+            "mode",
+            "warning",
+            f"{training} modules are in training mode, as allowed: a random or batch-dependent model",
+        )
     if training:
         return Finding("mode", "error", f"{training} modules are in training mode; call net.eval() first")
     return Finding("mode", "ok", "in evaluation mode")
@@ -97,34 +105,51 @@ def _weights(model: Classifier) -> Finding:
     named = [*model.net.named_parameters(), *model.net.named_buffers()]
     broken = [name for name, tensor in named if tensor.is_floating_point() and not tensor.isfinite().all()]
     if broken:
-        return Finding("weights", "error", f"NaN or infinite weights in {', '.join(broken[:5])}; train or load the model again")
+        return Finding(
+            "weights",
+            "error",
+            f"NaN or infinite weights in {', '.join(broken[:5])}; train or load the model again",
+        )
     kinds = {str(parameter.dtype).removeprefix("torch.") for parameter in model.net.parameters()}
     count = sum(parameter.numel() for parameter in model.net.parameters())
     if kinds & {"float16", "bfloat16"}:
         return Finding(
             "weights",
             "note",
-            f"{count:,} parameters in {', '.join(sorted(kinds))}: rounding may hide small gradients; net.float() is safer",
+            f"{count:,} parameters in {', '.join(sorted(kinds))}: rounding may hide small gradients; "
+            "net.float() is safer",
         )
-    return Finding("weights", "ok", f"{count:,} finite parameters" + (f" in {', '.join(sorted(kinds))}" if kinds else ""))
+    return Finding(
+        "weights", "ok", f"{count:,} finite parameters" + (f" in {', '.join(sorted(kinds))}" if kinds else "")
+    )
 
 
 def _output(case: ProbeBatch, num_classes: int) -> Finding:
     spoiled = int((~case.logits.isfinite()).any(1).sum())
     if spoiled:
-        return Finding("output", "error", f"NaN or infinite logits for {spoiled} of {len(case.x)} samples; expected finite numbers")
+        return Finding(
+            "output",
+            "error",
+            f"NaN or infinite logits for {spoiled} of {len(case.x)} samples; expected finite numbers",
+        )
     if case.logits.shape[1] < num_classes:
         return Finding(
-            "output", "error", f"{case.logits.shape[1]} logits a sample, but the data have {num_classes} classes; expected one a class"
+            "output",
+            "error",
+            f"{case.logits.shape[1]} logits a sample, but the data have {num_classes} classes; expected one "
+            "a class",
         )
     if case.logits.shape[1] > num_classes:
         return Finding(
             "output",
             "warning",
-            f"{case.logits.shape[1]} logits a sample, and the data have {num_classes} classes: the others are never right",
+            f"{case.logits.shape[1]} logits a sample, and the data have {num_classes} classes: the others "
+            "are never right",
         )
     if (case.logits >= 0).all() and torch.allclose(case.logits.sum(1), case.logits.new_ones(()), atol=1e-4):
-        text = "outputs are probabilities, which saturate and hide gradients; return logits, without the softmax"
+        text = (
+            "outputs are probabilities, which saturate and hide gradients; return logits, without the softmax"
+        )
         return Finding("output", "warning", text)
     return Finding("output", "ok", f"{num_classes} finite logits a sample")
 
@@ -138,7 +163,8 @@ def _determinism(case: ProbeBatch) -> Finding:
     return Finding(
         "determinism",
         "warning",
-        f"the same batch twice gives logits that differ by {gap:.2g}: attacks and proofs need averaging over draws",
+        f"the same batch twice gives logits that differ by {gap:.2g}: attacks and proofs need averaging over "
+        "draws",
     )
 
 
@@ -150,9 +176,14 @@ def _batch_independence(case: ProbeBatch) -> Finding:
             return Finding("batches", "error", f"a batch of one fails: {error}")
     gap = float((one_by_one - case.logits[:8]).abs().max())
     if gap > BATCH_TOLERANCE * max(1.0, float(case.logits.abs().max())):
-        text = f"a sample's logits move by {gap:.2g} with the rest of its batch; expected none: batch statistics in use?"
+        text = (
+            f"a sample's logits move by {gap:.2g} with the rest of its batch; expected none: batch "
+            "statistics in use?"
+        )
         return Finding("batches", "error", text)
-    return Finding("batches", "ok", f"a sample's logits do not depend on its batch (largest difference {gap:.1g})")
+    return Finding(
+        "batches", "ok", f"a sample's logits do not depend on its batch (largest difference {gap:.1g})"
+    )
 
 
 def _gradient(case: ProbeBatch) -> Iterator[Finding]:
@@ -163,14 +194,22 @@ def _gradient(case: ProbeBatch) -> Iterator[Finding]:
         gap = (first - second).sum()
         gradient = torch.autograd.grad(gap, z, allow_unused=True)[0] if gap.requires_grad else None
     if gradient is None:
-        yield Finding("gradient", "warning", "no gradient reaches the input: gradient attacks will find nothing, which proves nothing")
+        yield Finding(
+            "gradient",
+            "warning",
+            "no gradient reaches the input: gradient attacks will find nothing, which proves nothing",
+        )
         return
     if not gradient.isfinite().all():
         yield Finding("gradient", "warning", "the input gradient has NaN or infinite entries")
         return
     zero = int((gradient.flatten(1).abs().amax(1) == 0).sum())
     if zero:
-        yield Finding("gradient", "warning", f"the input gradient is exactly zero for {zero} of {len(z)} samples: masked gradients flatter")
+        yield Finding(
+            "gradient",
+            "warning",
+            f"the input gradient is exactly zero for {zero} of {len(z)} samples: masked gradients flatter",
+        )
     else:
         yield Finding("gradient", "ok", "the input gradient is finite, and zero for no sample")
 
@@ -179,15 +218,22 @@ def _input_scale(case: ProbeBatch, data: LabeledData) -> Finding:
     """Guess whether normalization is inside the model, by its accuracy on several input scales."""
     right = _accuracy(case, lambda x: x)
     constant = float(np.bincount(data.labels).max()) / len(data.labels)
-    text = f"right on {right:.0%} of {len(case.x)} samples in [0, 1]; the best constant answer on {constant:.0%}"
+    text = (
+        f"right on {right:.0%} of {len(case.x)} samples in [0, 1]; the best constant answer on {constant:.0%}"
+    )
     others = {name: _accuracy(case, scale) for name, scale in _scales(case.x).items()}
     best = max(others, key=lambda name: others[name])
     if others[best] > max(right, constant) + SCALE_ADVANTAGE:
         return Finding(
-            "inputs", "warning", f"{text}; on {best}, {others[best]:.0%}: put that scaling inside the model (quintain.models.Normalise)"
+            "inputs",
+            "warning",
+            f"{text}; on {best}, {others[best]:.0%}: put that scaling inside the model "
+            "(quintain.models.Normalise)",
         )
     if right <= constant:
-        return Finding("inputs", "note", f"{text}: no better than a constant; not trained, or trained on another scale?")
+        return Finding(
+            "inputs", "note", f"{text}: no better than a constant; not trained, or trained on another scale?"
+        )
     return Finding("inputs", "ok", text)
 
 

@@ -34,7 +34,14 @@ class Classifier:
 
     access: Access = "gradients"
 
-    def __init__(self, net: nn.Module, *, num_classes: int | None = None, allow_train_mode: bool = False, name: str = "model") -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        num_classes: int | None = None,
+        allow_train_mode: bool = False,
+        name: str = "model",
+    ) -> None:
         if not isinstance(net, nn.Module):
             raise ModelError(f"a {type(net).__name__}; expected a torch.nn.Module")
         if num_classes is not None and num_classes < 2:
@@ -56,7 +63,8 @@ class Classifier:
         """
         if self._num_classes is None:
             raise ModelError(
-                f"the number of classes of {self.name} is not known yet; give Classifier(net, num_classes=...) or call it once"
+                f"the number of classes of {self.name} is not known yet; give Classifier(net, "
+                "num_classes=...) or call it once"
             )
         return self._num_classes
 
@@ -91,11 +99,13 @@ class Classifier:
         modules = all_modules(self.net)
         if not self.allow_train_mode and any_training(modules):
             raise ModelError(
-                f"{self.name} is in training mode; call net.eval() first, or pass allow_train_mode=True if dropout is the defense"
+                f"{self.name} is in training mode; call net.eval() first, or pass allow_train_mode=True if "
+                "dropout is the defense"
             )
         if not x.is_floating_point() or x.ndim < 2:
             raise ModelError(
-                f"an input of shape {tuple(x.shape)} and type {x.dtype}; expected a batch of floating-point examples in [0, 1]"
+                f"an input of shape {tuple(x.shape)} and type {x.dtype}; expected a batch of floating-point "
+                "examples in [0, 1]"
             )
         try:
             output = self.net(self._to_net(x, modules))
@@ -103,13 +113,17 @@ class Classifier:
             raise
         except Exception as error:
             raise ModelError(
-                f"{self.name} fails on an input of shape {tuple(x.shape)}: {type(error).__name__}: {error}. Expected a net for such inputs"
+                f"{self.name} fails on an input of shape {tuple(x.shape)}: {type(error).__name__}: {error}. "
+                "Expected a net for such inputs"
             ) from error
         logits = adapt(output, len(x)).to(x.device)
         if self._num_classes is None:
             self._num_classes = logits.shape[1]
         if logits.shape[1] != self._num_classes:
-            raise ModelError(f"{self.name} returns {logits.shape[1]} logits an example; expected {self._num_classes}, one a class")
+            raise ModelError(
+                f"{self.name} returns {logits.shape[1]} logits an example; expected {self._num_classes}, one "
+                "a class"
+            )
         return logits
 
     def predict(self, x: Tensor) -> Tensor:

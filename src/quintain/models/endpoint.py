@@ -79,10 +79,14 @@ class Endpoint:
             raise SettingError(f"url = {self.url!r}; expected http://host:port/path or https://...")
         text = json.dumps(self.body)
         if sum(text.count(placeholder) for placeholder in PLACEHOLDERS) != 1:
-            raise SettingError(f"body = {text}; expected exactly one of {', '.join(PLACEHOLDERS)}, where the inputs go")
+            raise SettingError(
+                f"body = {text}; expected exactly one of {', '.join(PLACEHOLDERS)}, where the inputs go"
+            )
         if self.access not in ("labels", "scores"):
             raise SettingError(f"access = {self.access!r}; expected 'labels' or 'scores'")
-        require_at_least(1, batch_size=self.batch_size, query_budget=1 if self.query_budget is None else self.query_budget)
+        require_at_least(
+            1, batch_size=self.batch_size, query_budget=1 if self.query_budget is None else self.query_budget
+        )
         require_at_least(0, retries=self.retries)
         for name, amount in (("requests_per_second", self.requests_per_second), ("timeout", self.timeout)):
             if amount is not None and not amount > 0:
@@ -118,7 +122,10 @@ class Endpoint:
             found = _follow_path(found, key, self.response_path, response_json)
         found = found if self._batched else [found]
         if not isinstance(found, list) or len(found) != count:
-            raise ModelError(f"{self.url} gives {_short(found)} for {count} inputs; expected a list of {count} at {self.response_path!r}")
+            raise ModelError(
+                f"{self.url} gives {_short(found)} for {count} inputs; expected a list of {count} at "
+                f"{self.response_path!r}"
+            )
         return [self._label(one) if self.access == "labels" else self._scores(one) for one in found]
 
     def _label(self, one: Any) -> int:
@@ -137,7 +144,8 @@ class Endpoint:
         if isinstance(one, list) and len(one) > 1 and all(isinstance(value, int | float) for value in one):
             return [float(value) for value in one]
         raise ModelError(
-            f"{self.url} gives {_short(one)}; expected a list with a score for each class, or an object of the classes in class_names=(...)"
+            f"{self.url} gives {_short(one)}; expected a list with a score for each class, or an object of "
+            "the classes in class_names=(...)"
         )
 
 
@@ -152,14 +160,18 @@ def read_endpoint(path: str | Path) -> Endpoint:
     """
     path = Path(path)
     try:
-        settings = {OLD_KEYS.get(key, key): value for key, value in tomllib.loads(read_bytes(path).decode()).items()}
+        settings = {
+            OLD_KEYS.get(key, key): value for key, value in tomllib.loads(read_bytes(path).decode()).items()
+        }
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path} is no TOML file: {error}") from error
     known = [one.name for one in fields(Endpoint)]
     unknown = sorted(set(settings) - set(known))
     if unknown or "url" not in settings:
         what = f"does not know {', '.join(unknown)}" if unknown else "has no url"
-        raise SettingError(f"{path} {what}; expected url, and of {', '.join(known[1:])} what differs from the defaults")
+        raise SettingError(
+            f"{path} {what}; expected url, and of {', '.join(known[1:])} what differs from the defaults"
+        )
     if "class_names" in settings:
         settings["class_names"] = tuple(settings["class_names"])
     if "cache" in settings:
@@ -198,7 +210,10 @@ def _png(image: np.ndarray) -> str:
     from PIL import Image
 
     if image.ndim != 3 or image.shape[0] not in (1, 3):
-        raise ModelError(f"inputs of shape {image.shape} cannot be sent as PNG; expected (1, H, W) or (3, H, W), or {{x}} in the body")
+        raise ModelError(
+            f"inputs of shape {image.shape} cannot be sent as PNG; expected (1, H, W) or (3, H, W), or {{x}} "
+            "in the body"
+        )
     levels = (image.clip(0, 1) * 255).round().astype(np.uint8)
     file = io.BytesIO()
     Image.fromarray(levels[0] if len(levels) == 1 else levels.transpose(1, 2, 0)).save(file, "PNG")

@@ -50,11 +50,22 @@ def connect(
     try:
         import httpx
     except ImportError as error:
-        raise ModelError(f"{endpoint.url} needs httpx, which is not installed; run: pip install 'quintain[http]'") from error
+        raise ModelError(
+            f"{endpoint.url} needs httpx, which is not installed; run: pip install 'quintain[http]'"
+        ) from error
     client = client or httpx.Client(headers=expand_environment(endpoint.headers), timeout=endpoint.timeout)
-    endpoint_client = EndpointClient(endpoint, client, QueryCache(endpoint.cache, endpoint.hash), sleep, clock)
+    endpoint_client = EndpointClient(
+        endpoint, client, QueryCache(endpoint.cache, endpoint.hash), sleep, clock
+    )
     known = num_classes or len(endpoint.class_names) or None
-    return BlackBox(endpoint_client.query, access=endpoint.access, num_classes=known, name=endpoint.url, hash=endpoint.hash, cached=True)
+    return BlackBox(
+        endpoint_client.query,
+        access=endpoint.access,
+        num_classes=known,
+        name=endpoint.url,
+        hash=endpoint.hash,
+        cached=True,
+    )
 
 
 @dataclass(slots=True, eq=False)
@@ -79,14 +90,19 @@ class EndpointClient:
 
     def query(self, x: np.ndarray) -> np.ndarray:
         """Return the endpoint's answers for inputs (B, *S): scores (B, K) or labels (B,)."""
-        # The cache first; then new inputs in requests of the allowed size, each stored before the next request.
+        # The cache first; then new inputs in requests of the allowed size, each stored before the next
+        # request.
         keys = [self.cache.key(one) for one in x]
         known = self.cache.lookup(keys)
         new = {key: one for key, one in zip(keys, x, strict=True) if key not in known}
         while new:
             request_keys = list(new)[: self._next_request_size()]
-            response_json = self._post(self.endpoint.request_body(np.stack([new.pop(key) for key in request_keys])))
-            new_answers = dict(zip(request_keys, self.endpoint.parse_response(response_json, len(request_keys)), strict=True))
+            response_json = self._post(
+                self.endpoint.request_body(np.stack([new.pop(key) for key in request_keys]))
+            )
+            new_answers = dict(
+                zip(request_keys, self.endpoint.parse_response(response_json, len(request_keys)), strict=True)
+            )
             self.cache.store(new_answers)
             self.queries_sent += len(request_keys)
             known |= new_answers
@@ -103,7 +119,9 @@ class EndpointClient:
         if budget is None:
             return self.endpoint.inputs_per_request
         if self.queries_sent >= budget:
-            raise ExecutionError(f"{self.endpoint.url}: the budget of {budget} queries is spent, {self._progress_note()}")
+            raise ExecutionError(
+                f"{self.endpoint.url}: the budget of {budget} queries is spent, {self._progress_note()}"
+            )
         return min(self.endpoint.inputs_per_request, budget - self.queries_sent)
 
     def _post(self, request_body: Any) -> Any:
@@ -122,14 +140,21 @@ class EndpointClient:
                     return self._decoded(response)
                 trouble = f"HTTP {response.status_code} {response.text[:200].strip()}".strip()
                 if response.status_code != 429 and response.status_code < 500:
-                    raise ExecutionError(f"{self.endpoint.url} refuses the request: {trouble}; see its url, headers and body")
+                    raise ExecutionError(
+                        f"{self.endpoint.url} refuses the request: {trouble}; see its url, headers and body"
+                    )
                 pause = max(pause, _retry_after(response.headers.get("Retry-After", "")))
             if pause > MAX_RETRY_WAIT:
-                raise ExecutionError(f"{self.endpoint.url} asks for a pause of {pause:.0f} s ({trouble}), {self._progress_note()}")
+                raise ExecutionError(
+                    f"{self.endpoint.url} asks for a pause of {pause:.0f} s ({trouble}), "
+                    f"{self._progress_note()}"
+                )
             if attempt < self.endpoint.retries:
                 self.sleep(pause)
         tries = f"{self.endpoint.retries + 1} tries" if self.endpoint.retries else "one try"
-        raise ExecutionError(f"{self.endpoint.url} gives no answer after {tries} ({trouble}), {self._progress_note()}")
+        raise ExecutionError(
+            f"{self.endpoint.url} gives no answer after {tries} ({trouble}), {self._progress_note()}"
+        )
 
     def _decoded(self, response: "httpx.Response") -> Any:
         try:
@@ -150,8 +175,14 @@ class EndpointClient:
         """Say how many answers came, and how to go on."""
         came = f"after {self.queries_sent} answers"
         if self.cache.path is None:
-            return f"{came}, which are lost with this run; give cache=FILE, so that a rerun goes on where it ended"
-        return f"{came}; all {len(self.cache)} are kept in {self.cache.path}: the same run again goes on from there"
+            return (
+                f"{came}, which are lost with this run; give cache=FILE, so that a rerun goes on where it "
+                "ended"
+            )
+        return (
+            f"{came}; all {len(self.cache)} are kept in {self.cache.path}: the same run again goes on from "
+            "there"
+        )
 
 
 def _retry_after(text: str) -> float:

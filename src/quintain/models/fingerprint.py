@@ -118,11 +118,18 @@ def source_of(what: Callable[..., Any]) -> str:
         code = getattr(what, "__code__", None)
         return f"{name} {_bytecode(code)}" if isinstance(code, CodeType) else name
     for node in ast.walk(tree):  # docstrings go, so that editing them keeps the hash
-        if isinstance(node, ast.FunctionDef) and len(node.body) > 1 and ast.get_docstring(node, clean=False) is not None:
+        if (
+            isinstance(node, ast.FunctionDef)
+            and len(node.body) > 1
+            and ast.get_docstring(node, clean=False) is not None
+        ):
             del node.body[0]
     return f"{name}\n{ast.unparse(tree)}"
 
 
 def _bytecode(code: CodeType) -> str:
-    constants = (_bytecode(constant) if isinstance(constant, CodeType) else repr(constant) for constant in code.co_consts)
+    constants = (
+        _bytecode(constant) if isinstance(constant, CodeType) else repr(constant)
+        for constant in code.co_consts
+    )
     return f"{code.co_code.hex()} {code.co_names} {' '.join(constants)}"

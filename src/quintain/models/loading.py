@@ -64,7 +64,9 @@ def load_model(
         ModelError: If the file cannot be run or read, or the weights do not fit.
     """
     if not is_black_box(spec):
-        return load_classifier(spec, weights, num_classes=num_classes, channels=channels, size=size, seed=seed)
+        return load_classifier(
+            spec, weights, num_classes=num_classes, channels=channels, size=size, seed=seed
+        )
     if weights is not None:
         raise SettingError(f"{spec} is a black box and takes no weights; leave {weights} out")
     kind, colon, rest = spec.partition(":")
@@ -74,7 +76,10 @@ def load_model(
         from quintain.models.endpoint import Endpoint, read_endpoint
         from quintain.models.endpoint_client import connect
 
-        return connect(read_endpoint(Path(spec).expanduser()) if spec.endswith(".toml") else Endpoint(spec), num_classes=num_classes)
+        return connect(
+            read_endpoint(Path(spec).expanduser()) if spec.endswith(".toml") else Endpoint(spec),
+            num_classes=num_classes,
+        )
     from quintain.models.onnx import load_onnx
 
     return load_onnx(Path(spec.removeprefix("onnx:")).expanduser(), num_classes=num_classes)
@@ -107,16 +112,26 @@ def load_classifier(
             match.
     """
     if is_black_box(spec):
-        raise ModelError(f"{spec} is a black box; this needs a torch.nn.Module, such as path/to/file.py:factory")
+        raise ModelError(
+            f"{spec} is a black box; this needs a torch.nn.Module, such as path/to/file.py:factory"
+        )
     # Factories of users may still call the number of classes ``classes``, as earlier versions did.
-    offered = {"num_classes": num_classes, "classes": num_classes, "channels": channels, "size": size, "seed": seed}
+    offered = {
+        "num_classes": num_classes,
+        "classes": num_classes,
+        "channels": channels,
+        "size": size,
+        "seed": seed,
+    }
     factory_arguments = {key: value for key, value in offered.items() if value is not None}
     path, colon, factory = spec.rpartition(":")
     if colon and path.endswith(".py"):
         with _seeded(seed):
             net = _from_file(Path(path).expanduser(), factory, factory_arguments)
     elif spec.endswith(".py"):
-        raise ModelError(f"{spec} names no factory; expected {spec}:make, where make() returns a torch.nn.Module")
+        raise ModelError(
+            f"{spec} names no factory; expected {spec}:make, where make() returns a torch.nn.Module"
+        )
     else:
         with _one_line_errors(spec):
             net = _build(get_entry("model", spec).load(), spec, factory_arguments)
@@ -146,12 +161,16 @@ def _from_file(path: Path, factory: str, factory_arguments: dict[str, int]) -> n
 def _from_user_file(path: Path, name: str) -> Iterator[Any]:
     """Give an object of a user's file; errors of that file while it is in use are shown in one line."""
     if not path.is_file():
-        raise ModelError(f"there is no file {path}; expected path/to/file.py:factory, or a name from 'quintain list'")
+        raise ModelError(
+            f"there is no file {path}; expected path/to/file.py:factory, or a name from 'quintain list'"
+        )
     with _one_line_errors(str(path)), _folder_importable(path):
         module = _import_file(path)
         if not hasattr(module, name):
             offered = sorted(
-                key for key, value in vars(module).items() if callable(value) and getattr(value, "__module__", "") == module.__name__
+                key
+                for key, value in vars(module).items()
+                if callable(value) and getattr(value, "__module__", "") == module.__name__
             )
             raise ModelError(f"{path} has no {name!r}; it has {', '.join(offered) or 'no function or class'}")
         yield getattr(module, name)
@@ -161,7 +180,10 @@ def _build(factory: Callable[..., Any], name: str, factory_arguments: dict[str, 
     if isinstance(factory, nn.Module):
         return factory
     if not callable(factory):
-        raise ModelError(f"{name} is a {type(factory).__name__}; expected a function or class that returns a torch.nn.Module")
+        raise ModelError(
+            f"{name} is a {type(factory).__name__}; expected a function or class that returns a "
+            "torch.nn.Module"
+        )
     taken = inspect.signature(factory).parameters
     net = factory(**{key: value for key, value in factory_arguments.items() if key in taken})
     if not isinstance(net, nn.Module):
@@ -204,12 +226,19 @@ def _one_line_errors(where: str) -> Iterator[None]:
     except QuintainError:
         raise
     except SyntaxError as error:
-        raise ModelError(f"{error.filename or where}, line {error.lineno}: {error.msg}; correct it and run again") from error
+        raise ModelError(
+            f"{error.filename or where}, line {error.lineno}: {error.msg}; correct it and run again"
+        ) from error
     except (Exception, SystemExit) as error:
         file = Path(where).resolve()
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).resolve() == file]
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if Path(frame.filename).resolve() == file
+        ]
         raise ModelError(
-            f"{where}{f', line {lines[-1]}' if lines else ''}: {type(error).__name__}: {error}; correct it and run again"
+            f"{where}{f', line {lines[-1]}' if lines else ''}: {type(error).__name__}: {error}; correct it "
+            "and run again"
         ) from error
 
 

@@ -27,7 +27,10 @@ class Normalise(nn.Module):
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         if len(mean) != len(std) or not len(mean) or not all(0 < s < math.inf for s in std):
-            raise SettingError(f"mean = {tuple(mean)}, std = {tuple(std)}; expected one mean and one positive std for each channel")
+            raise SettingError(
+                f"mean = {tuple(mean)}, std = {tuple(std)}; expected one mean and one positive std for each "
+                "channel"
+            )
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
 
@@ -44,8 +47,8 @@ def xray_cnn(num_classes: int = 2, channels: int = 1, size: int = 28, *, seed: i
     """Build a net of two 4x4 convolutions of stride 2, to 16 and 32 channels, then 64 hidden units, all with
     ReLU.
 
-    It takes (B, channels, size, size) in [0, 1] and returns (B, num_classes) logits; 109,042 parameters for one
-    channel of 28x28 and two classes.
+    It takes (B, channels, size, size) in [0, 1] and returns (B, num_classes) logits; 109,042 parameters for
+    one channel of 28x28 and two classes.
 
     Args:
         num_classes, channels, size: Of the data; ``size`` in pixels, at least 4.
@@ -74,7 +77,9 @@ def mlp(num_classes: int = 2, channels: int = 1, size: int = 28, *, seed: int = 
     It takes (B, channels, size, size) in [0, 1] and returns (B, num_classes) logits.
     """
     with torch.device("meta"):
-        net = nn.Sequential(nn.Flatten(), nn.Linear(channels * size * size, 32), nn.ReLU(), nn.Linear(32, num_classes))
+        net = nn.Sequential(
+            nn.Flatten(), nn.Linear(channels * size * size, 32), nn.ReLU(), nn.Linear(32, num_classes)
+        )
     return initialize(net, seed)
 
 
@@ -97,5 +102,7 @@ def initialize(net: nn.Sequential, seed: int) -> nn.Sequential:
             for kind, tensor in layer.named_parameters():
                 generator = torch.Generator().manual_seed(derive_seed(seed, "initialise", name, kind))
                 with torch.no_grad():
-                    tensor.copy_(torch.empty_like(tensor, device="cpu").uniform_(-bound, bound, generator=generator))
+                    tensor.copy_(
+                        torch.empty_like(tensor, device="cpu").uniform_(-bound, bound, generator=generator)
+                    )
     return net

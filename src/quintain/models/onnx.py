@@ -31,18 +31,26 @@ def load_onnx(path: str | Path, *, num_classes: int | None = None, name: str | N
     try:
         import onnxruntime
     except ImportError as error:
-        raise ModelError(f"{path} needs onnxruntime, which is not installed; run: pip install 'quintain[onnx]'") from error
+        raise ModelError(
+            f"{path} needs onnxruntime, which is not installed; run: pip install 'quintain[onnx]'"
+        ) from error
     path = Path(path)
     if not path.is_file():
         raise ModelError(f"there is no file {path}; expected an ONNX model")
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a class of its own for each cause, without a common base
-        raise ModelError(f"{path} is no ONNX model that onnxruntime can run: {str(error).splitlines()[0]}") from error
+        raise ModelError(
+            f"{path} is no ONNX model that onnxruntime can run: {str(error).splitlines()[0]}"
+        ) from error
     input_spec, output_spec = _input(session, path), _output(session, path)
     known = output_spec.shape[1] if isinstance(output_spec.shape[1], int) else None
     external_data = [other for other in (Path(f"{path}.data"), Path(f"{path}_data")) if other.is_file()]
-    digest = sha256("".join(sha256_file(file) for file in (path, *external_data)).encode()) if external_data else sha256_file(path)
+    digest = (
+        sha256("".join(sha256_file(file) for file in (path, *external_data)).encode())
+        if external_data
+        else sha256_file(path)
+    )
 
     def predict(x: np.ndarray) -> np.ndarray:
         _require_fit(path, input_spec.shape, x)
@@ -70,15 +78,26 @@ def _output(session: Any, path: Path) -> Any:
     able = [output for output in outputs if output.type in FLOATS and len(output.shape) == 2]
     named = [output for output in able if output.name in ("logits", "scores", "probabilities", "output")]
     if len(able) != 1 and len(named) != 1:
-        raise ModelError(f"{path} gives {_listed(outputs)}; expected one floating-point output (batch, classes), or one called 'logits'")
+        raise ModelError(
+            f"{path} gives {_listed(outputs)}; expected one floating-point output (batch, classes), or one "
+            "called 'logits'"
+        )
     return (named if len(named) == 1 else able)[0]
 
 
 def _require_fit(path: Path, shape: list[int | str | None], x: np.ndarray) -> None:
     """Refuse inputs of another size than the file fixes; the batch is cut to fit."""
-    if len(shape) != x.ndim or any(isinstance(want, int) and want != got for want, got in zip(shape[1:], x.shape[1:], strict=True)):
-        raise ModelError(f"{path.name} takes inputs of shape ({', '.join(map(str, shape))}); got {x.shape}. Give data of that size")
+    if len(shape) != x.ndim or any(
+        isinstance(want, int) and want != got for want, got in zip(shape[1:], x.shape[1:], strict=True)
+    ):
+        raise ModelError(
+            f"{path.name} takes inputs of shape ({', '.join(map(str, shape))}); got {x.shape}. Give data of "
+            "that size"
+        )
 
 
 def _listed(values: list[Any]) -> str:
-    return ", ".join(f"{value.name} {value.type} ({', '.join(map(str, value.shape))})" for value in values) or "nothing"
+    return (
+        ", ".join(f"{value.name} {value.type} ({', '.join(map(str, value.shape))})" for value in values)
+        or "nothing"
+    )

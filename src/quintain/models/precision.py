@@ -33,7 +33,9 @@ class Lowered:
         return f"{self.setting} is {self.value!r}; switch it off with `{self.remedy}`"
 
 
-def lowered_precision(device: torch.device | str, operations: Collection[Operation] = OPERATIONS) -> tuple[Lowered, ...]:
+def lowered_precision(
+    device: torch.device | str, operations: Collection[Operation] = OPERATIONS
+) -> tuple[Lowered, ...]:
     """The settings that lower the precision of float32 products on a device; nothing is changed, and no GPU
     is needed to ask.
 
@@ -55,7 +57,9 @@ def lowered_precision(device: torch.device | str, operations: Collection[Operati
     return tuple(found)
 
 
-def require_full_precision(device: torch.device | str, operations: Collection[Operation] = OPERATIONS, *, why: str) -> None:
+def require_full_precision(
+    device: torch.device | str, operations: Collection[Operation] = OPERATIONS, *, why: str
+) -> None:
     """Refuse to go on while a setting lowers the precision of float32 products.
 
     Args:
@@ -67,7 +71,10 @@ def require_full_precision(device: torch.device | str, operations: Collection[Op
     """
     found = lowered_precision(device, operations)
     if found:
-        raise ModelError(f"float32 products on {torch.device(device).type} may run in fewer bits, and {why}: {'; '.join(map(str, found))}")
+        raise ModelError(
+            f"float32 products on {torch.device(device).type} may run in fewer bits, and {why}: "
+            f"{'; '.join(map(str, found))}"
+        )
 
 
 def _onednn(operations: Collection[Operation]) -> Iterator[Lowered]:
@@ -87,21 +94,29 @@ def _cuda(operations: Collection[Operation]) -> Iterator[Lowered]:
     if not _has_fp32_precision():
         yield from _legacy_matmul()
         if torch.backends.cudnn.allow_tf32 and set(operations) - {"matmul"}:
-            yield Lowered("torch.backends.cudnn.allow_tf32", "True", "torch.backends.cudnn.allow_tf32 = False")
+            yield Lowered(
+                "torch.backends.cudnn.allow_tf32", "True", "torch.backends.cudnn.allow_tf32 = False"
+            )
         return
     for operation in operations:
         place = "cuda.matmul" if operation == "matmul" else f"cudnn.{operation}"
-        holder = torch.backends.cuda.matmul if operation == "matmul" else getattr(torch.backends.cudnn, operation)
+        holder = (
+            torch.backends.cuda.matmul if operation == "matmul" else getattr(torch.backends.cudnn, operation)
+        )
         value, name = str(holder.fp32_precision), f"torch.backends.{place}.fp32_precision"
         if value not in FULL:
             yield Lowered(name, value, f'{name} = "ieee"')
 
 
 def _legacy_matmul() -> Iterator[Lowered]:
-    """Read the one setting for matrix products on all devices before torch 2.9, also ``cuda.matmul.allow_tf32``."""
+    """Read the one setting for matrix products on all devices before torch 2.9, also
+    ``cuda.matmul.allow_tf32``.
+    """
     value = torch.get_float32_matmul_precision()
     if value != "highest":
-        yield Lowered("torch.get_float32_matmul_precision()", value, 'torch.set_float32_matmul_precision("highest")')
+        yield Lowered(
+            "torch.get_float32_matmul_precision()", value, 'torch.set_float32_matmul_precision("highest")'
+        )
 
 
 def _environment() -> Iterator[Lowered]:

@@ -33,13 +33,20 @@ class QueryCache:
                 os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
             self._table = sqlite3.connect(":memory:" if self.path is None else self.path, timeout=60)
             with self._table:
-                self._table.execute("CREATE TABLE IF NOT EXISTS answers (question TEXT PRIMARY KEY, answer TEXT NOT NULL) WITHOUT ROWID")
+                self._table.execute(
+                    "CREATE TABLE IF NOT EXISTS answers (question TEXT PRIMARY KEY, answer TEXT NOT NULL) "
+                    "WITHOUT ROWID"
+                )
         except (OSError, sqlite3.Error) as error:
             raise StorageError(f"cannot keep answers in {self.path}: {error}; choose another file") from error
 
     def key(self, x: np.ndarray) -> str:
-        """Return the key of one input: SHA-256 of the model's hash and of the input's type, shape and bits."""
-        return sha256(f"{self._model_hash} {x.dtype.str} {x.shape} ".encode() + np.ascontiguousarray(x).tobytes())
+        """Return the key of one input: SHA-256 of the model's hash and of the input's type, shape and
+        bits.
+        """
+        return sha256(
+            f"{self._model_hash} {x.dtype.str} {x.shape} ".encode() + np.ascontiguousarray(x).tobytes()
+        )
 
     def lookup(self, keys: Sequence[str]) -> dict[str, Any]:
         """Return the keys that are in the cache, with their answers."""

@@ -29,7 +29,9 @@ def save_weights(net: nn.Module, path: Path) -> str:
     """
     from safetensors.torch import save
 
-    data = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in net.state_dict().items()})
+    data = save(
+        {name: tensor.detach().cpu().contiguous().clone() for name, tensor in net.state_dict().items()}
+    )
     write_atomically(path, data)
     return sha256(data)
 
@@ -57,12 +59,20 @@ def load_weights(net: Net, path: Path) -> Net:
         if name in weights and weights[name].shape != expected[name].shape
     ]
     problems = [
-        f"{label}: {', '.join(names[:MAX_SHOWN])}{f' and {len(names) - MAX_SHOWN} more' if len(names) > MAX_SHOWN else ''}"
-        for label, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshaped))
+        f"{label}: {', '.join(names[:MAX_SHOWN])}"
+        f"{f' and {len(names) - MAX_SHOWN} more' if len(names) > MAX_SHOWN else ''}"
+        for label, names in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of another shape", misshaped),
+        )
         if names
     ]
     if problems:
-        raise ModelError(f"{path} does not fit {type(net).__name__}: {'; '.join(problems)}. Expected the weights of this very architecture")
+        raise ModelError(
+            f"{path} does not fit {type(net).__name__}: {'; '.join(problems)}. Expected the weights of this "
+            "very architecture"
+        )
     net.load_state_dict(dict(weights))
     return net
 
@@ -89,7 +99,9 @@ def _safetensors(path: Path) -> Mapping[str, Tensor]:
     try:
         return load(read_bytes(path))
     except SafetensorError as error:
-        raise ModelError(f"{path} is not a whole safetensors file: {error}. Save it again with safetensors.torch.save_file") from error
+        raise ModelError(
+            f"{path} is not a whole safetensors file: {error}. Save it again with safetensors.torch.save_file"
+        ) from error
 
 
 def _torch(path: Path) -> Mapping[str, Tensor]:
@@ -104,14 +116,18 @@ def _torch(path: Path) -> Mapping[str, Tensor]:
         ) from error
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{path} cannot be read as weights: {reason}. Expected torch.save(net.state_dict(), path)") from error
+        raise ModelError(
+            f"{path} cannot be read as weights: {reason}. Expected torch.save(net.state_dict(), path)"
+        ) from error
     for key in NESTED_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        keys = f" with {', '.join(map(repr, list(content)[:MAX_SHOWN]))}" if isinstance(content, Mapping) else ""
+        keys = (
+            f" with {', '.join(map(repr, list(content)[:MAX_SHOWN]))}" if isinstance(content, Mapping) else ""
+        )
         raise ModelError(
-            f"{path} holds a {type(content).__name__}{keys} that is not a state dict; expected names to tensors: "
-            "torch.save(net.state_dict(), path)"
+            f"{path} holds a {type(content).__name__}{keys} that is not a state dict; expected names to "
+            "tensors: torch.save(net.state_dict(), path)"
         )
     return content

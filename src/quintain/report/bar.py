@@ -36,7 +36,9 @@ def scale_to(*values: float) -> AxisScale:
     """An axis for epsilons that shows every finite one of ``values``."""
     top = nice_top(max((value for value in values if math.isfinite(value)), default=1.0))
     step = nice_step(top)
-    return AxisScale(top, tuple((index * step, f"{index * step:g}") for index in range(math.floor(top / step + 1e-9) + 1)))
+    return AxisScale(
+        top, tuple((index * step, f"{index * step:g}") for index in range(math.floor(top / step + 1e-9) + 1))
+    )
 
 
 def bracket_bar(
@@ -79,11 +81,18 @@ def bracket_bar(
     for value, _ in required:
         parts.append(
             element(
-                "line", class_="need", x1=percent_of_width(scale.fraction(value)), x2=percent_of_width(scale.fraction(value)), y1=33, y2=66
+                "line",
+                class_="need",
+                x1=percent_of_width(scale.fraction(value)),
+                x2=percent_of_width(scale.fraction(value)),
+                y1=33,
+                y2=66,
             )
         )
     if required:
-        parts.append(_label(scale.fraction(required[0][0]), ", ".join(text for _, text in required), 28, "tick strong"))
+        parts.append(
+            _label(scale.fraction(required[0][0]), ", ".join(text for _, text in required), 28, "tick strong")
+        )
     if marker is not None:
         parts.append(
             element(
@@ -104,14 +113,30 @@ def stacked_bar(parts: Sequence[tuple[float, str]], alt_text: str) -> Markup:
     left, blocks = 0.0, []
     for part, colour in parts:
         if part > 0:
-            blocks.append(element("rect", class_=colour, x=percent_of_width(left), y=0, width=percent_of_width(part), height=12))
+            blocks.append(
+                element(
+                    "rect",
+                    class_=colour,
+                    x=percent_of_width(left),
+                    y=0,
+                    width=percent_of_width(part),
+                    height=12,
+                )
+            )
         left += part
     return picture(alt_text, *blocks, height=12, class_="strip")
 
 
 def _block(left: float, right: float, colour: str) -> Markup:
     return (
-        element("rect", class_=colour, x=percent_of_width(left), y=42, width=percent_of_width(right - left), height=20)
+        element(
+            "rect",
+            class_=colour,
+            x=percent_of_width(left),
+            y=42,
+            width=percent_of_width(right - left),
+            height=20,
+        )
         if right > left
         else Markup("")
     )
@@ -124,7 +149,9 @@ def _thin(left: float, right: float) -> Markup:
     return element("line", class_="ci", x1=percent_of_width(left), x2=percent_of_width(right), y1=37, y2=37)
 
 
-def _sides(low: float, high: float, labels: tuple[str, str], colours: tuple[str, str], *, y: float) -> list[Markup]:
+def _sides(
+    low: float, high: float, labels: tuple[str, str], colours: tuple[str, str], *, y: float
+) -> list[Markup]:
     """Both labels, each on its side of its edge; as one text where they would touch, and once where they say
     the same.
     """
@@ -136,7 +163,9 @@ def _sides(low: float, high: float, labels: tuple[str, str], colours: tuple[str,
     right_start = min(high * MIN_WIDTH_PX, MIN_WIDTH_PX - widths[1])
     if left_end + 8 <= right_start:
         left = (
-            {"x": percent_of_width(low), "text_anchor": "end"} if low * MIN_WIDTH_PX >= widths[0] else {"x": "0%", "text_anchor": "start"}
+            {"x": percent_of_width(low), "text_anchor": "end"}
+            if low * MIN_WIDTH_PX >= widths[0]
+            else {"x": "0%", "text_anchor": "start"}
         )
         right = (
             {"x": percent_of_width(high), "text_anchor": "start"}
@@ -147,7 +176,9 @@ def _sides(low: float, high: float, labels: tuple[str, str], colours: tuple[str,
             element("text", label, class_=f"lab ink-{colour}", y=y, **place)
             for label, colour, place in zip(labels, colours, (left, right), strict=True)
         ]
-    both = [element("tspan", label, class_=f"ink-{colour}") for label, colour in zip(labels, colours, strict=True)]
+    both = [
+        element("tspan", label, class_=f"ink-{colour}") for label, colour in zip(labels, colours, strict=True)
+    ]
     middle = element("tspan", " · ", class_="ink-soft")
     place, anchor = _anchor((low + high) / 2, sum(widths) + text_width(" · "))
     return [element("text", both[0], middle, both[1], class_="lab", x=place, y=y, text_anchor=anchor)]

@@ -70,7 +70,9 @@ def _outcome(before: Claim | None, after: Claim | None) -> tuple[ChangeKind, str
     differing = [word for word in old if old[word] != new[word] and not (private and word == "data")]
     if differing:
         word = differing[0]
-        was, now = (fmt.short_hash(str(one[word])) if word == "data" else one[word] or "none" for one in (old, new))
+        was, now = (
+            fmt.short_hash(str(one[word])) if word == "data" else one[word] or "none" for one in (old, new)
+        )
         return "incomparable", f"the {word} differs: {was} before, {now} after"
     return _moved(_sides(before.bracket), _sides(after.bracket), after.bracket.quantity.metric)
 

@@ -24,16 +24,25 @@ def diagnostics_text(run: RunResults, one: AttackedModel) -> list[Text]:
     title = run.title(one.model)
     if one.stop_reason:
         left = fmt.count(one.num_unattacked, "example")
-        text = f"{title}: the run stopped early ({one.stop_reason}); {left} not attacked by all attacks count as unbroken."
+        text = (
+            f"{title}: the run stopped early ({one.stop_reason}); {left} not attacked by all attacks count "
+            "as unbroken."
+        )
         lines.append(Text(text, "bad"))
     said = [f"trust: {one.diagnostics.summary}."] if one.diagnostics is not None else []
     if one.break_log.found_by:
         said.append(f"First broken by: {broken_by_text(one)}.")
     if any(one.break_log.skipped_certified):
-        said.append(f"{fmt.count(sum(one.break_log.skipped_certified), 'example')} skipped because they are certified.")
+        said.append(
+            f"{fmt.count(sum(one.break_log.skipped_certified), 'example')} skipped because they are "
+            "certified."
+        )
     if said:
         lines.append(
-            Text(f"{title}, {said[0][0].lower()}{' '.join(said)[1:]}", "bad" if one.diagnostics and one.diagnostics.triggered else "")
+            Text(
+                f"{title}, {said[0][0].lower()}{' '.join(said)[1:]}",
+                "bad" if one.diagnostics and one.diagnostics.triggered else "",
+            )
         )
     return lines
 
@@ -56,16 +65,25 @@ def queries_chart(run: RunResults, one: AttackedModel) -> Figure | None:
     if not rows:
         return None
     total = len(one.examples.ids)
-    lines = [(row.attack, [(float(max(asked, 1)), left / total) for asked, left in row.correct_by_queries]) for row in rows]
+    lines = [
+        (row.attack, [(float(max(asked, 1)), left / total) for asked, left in row.correct_by_queries])
+        for row in rows
+    ]
     said = "; ".join(
-        f"{row.attack}: {fmt.percent(row.correct_by_queries[-1][1] / total)} after {row.correct_by_queries[-1][0]:,}" for row in rows
+        f"{row.attack}: {fmt.percent(row.correct_by_queries[-1][1] / total)} after "
+        f"{row.correct_by_queries[-1][0]:,}"
+        for row in rows
     )
     spoken = f"{run.title(one.model)}, accuracy by number of queries: {said}"
     return Figure(
-        f"{run.title(one.model)}, {fmt.threat_text(rows[0].threat)}", step_chart(lines, title="queries per example", alt_text=spoken)
+        f"{run.title(one.model)}, {fmt.threat_text(rows[0].threat)}",
+        step_chart(lines, title="queries per example", alt_text=spoken),
     )
 
 
 def indicator_text(indicator: Indicator) -> str:
     """Return an indicator's message with its value and threshold."""
-    return f"{indicator.message} ({fmt.number(indicator.value, 2)}; doubtful above {fmt.number(indicator.threshold, 2)})"
+    return (
+        f"{indicator.message} ({fmt.number(indicator.value, 2)}; doubtful above "
+        f"{fmt.number(indicator.threshold, 2)})"
+    )

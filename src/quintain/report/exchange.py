@@ -5,7 +5,17 @@ they gain.
 from pathlib import Path
 
 from quintain.report import format as fmt
-from quintain.report.blocks import Block, Collapsible, Figure, FigureRow, Pictures, Section, TableBlock, Text, TwoColumns
+from quintain.report.blocks import (
+    Block,
+    Collapsible,
+    Figure,
+    FigureRow,
+    Pictures,
+    Section,
+    TableBlock,
+    Text,
+    TwoColumns,
+)
 from quintain.report.charts import round_chart
 from quintain.report.pictures import EmbeddedPicture, embed
 from quintain.report.run_results import RunResults
@@ -23,7 +33,11 @@ def leak_section(run: RunResults, folder: Path) -> Section | None:
     blocks: list[Block] = []
     for one in found:
         if one.original is not None:
-            best = [_reconstruction(attempt, folder) for attempt in (*one.reconstructions, *one.baselines) if attempt.picture is not None]
+            best = [
+                _reconstruction(attempt, folder)
+                for attempt in (*one.reconstructions, *one.baselines)
+                if attempt.picture is not None
+            ]
             blocks.append(Pictures(((embed(one.original, folder), *best),), large=True))
         blocks.append(TableBlock(_qualities(one)))
         leaking = [attempt.update_type for attempt in one.reconstructions if attempt.leaks]
@@ -33,7 +47,12 @@ def leak_section(run: RunResults, folder: Path) -> Section | None:
             else "This attack shows no leak, which does not prove that there is none."
         )
         known = ", ".join(guess.update_type.removeprefix("no attack: ") for guess in one.baselines)
-        blocks.append(Text(f"{said} A reconstruction leaks where it is nearer to an original than what needs no update: {known}."))
+        blocks.append(
+            Text(
+                f"{said} A reconstruction leaks where it is nearer to an original than what needs no update: "
+                f"{known}."
+            )
+        )
         noise = f"Noise of the privatized update: {fmt.number(one.noise_multiplier)} times the clip norm. "
         blocks.append(Text(f"{noise}Reconstructions took {fmt.seconds(one.seconds)}.", "soft"))
     lead = (
@@ -58,15 +77,23 @@ def _qualities(one: LeakResult) -> Table:
     rows = tuple(
         (
             Cell(attempt.update_type),
-            Cell(attempt.failure_reason or ("leaks" if attempt.leaks else "not shown to leak"), "bad" if attempt.leaks else ""),
+            Cell(
+                attempt.failure_reason or ("leaks" if attempt.leaks else "not shown to leak"),
+                "bad" if attempt.leaks else "",
+            ),
             Cell(str(attempt.site)),
             Cell(fmt.decibels(attempt.psnr)),
-            Cell(fmt.decibels(one.mean_image.psnr if attempt.baseline_psnr is None else attempt.baseline_psnr)),
+            Cell(
+                fmt.decibels(one.mean_image.psnr if attempt.baseline_psnr is None else attempt.baseline_psnr)
+            ),
         )
         for attempt in one.reconstructions
     )
     return Table(
-        ("reconstructed from", "result", "site", "PSNR", "best PSNR without it"), rows, num_text_columns=2, caption="Reconstructions"
+        ("reconstructed from", "result", "site", "PSNR", "best PSNR without it"),
+        rows,
+        num_text_columns=2,
+        caption="Reconstructions",
     )
 
 
@@ -74,7 +101,9 @@ def _reconstruction(one: Reconstruction, folder: Path) -> EmbeddedPicture:
     assert one.picture is not None
     picture = embed(one.picture, folder)
     caption = picture.caption if "dB" in picture.caption else f"{one.update_type}, {fmt.decibels(one.psnr)}"
-    return EmbeddedPicture(picture.source, caption, picture.frame or ("bad" if one.leaks else ""), picture.problem)
+    return EmbeddedPicture(
+        picture.source, caption, picture.frame or ("bad" if one.leaks else ""), picture.problem
+    )
 
 
 def _federated(run: RunResults, one: FederateResult) -> list[Block]:
@@ -96,23 +125,43 @@ def _federated(run: RunResults, one: FederateResult) -> list[Block]:
 def _curve(one: FederateResult) -> Figure:
     curve = [(each.round, each.global_counts.accuracy) for each in one.rounds]
     last = one.rounds[-1].global_counts
-    references = [(one.centralized_counts.accuracy, f"centralized {fmt.percent(one.centralized_counts.accuracy)}", "pooled")]
+    references = [
+        (
+            one.centralized_counts.accuracy,
+            f"centralized {fmt.percent(one.centralized_counts.accuracy)}",
+            "pooled",
+        )
+    ]
     if one.sites:
         alone = max(site.local_counts.accuracy for site in one.sites)
         references.append((alone, f"best local {fmt.percent(alone)}", "alone"))
     references.append((last.majority_accuracy, f"majority {fmt.percent(last.majority_accuracy)}", "constant"))
-    marks = [(float(each.round), f"{', '.join(each.dropped)} dropped out") for each in one.rounds if each.dropped]
-    spoken = "accuracy by round: " + ", ".join(f"{number}: {fmt.percent(accuracy)}" for number, accuracy in curve)
-    spoken = "; ".join((spoken, *(text for _, text, _ in references), *(f"round {number:g}: {text}" for number, text in marks)))
+    marks = [
+        (float(each.round), f"{', '.join(each.dropped)} dropped out") for each in one.rounds if each.dropped
+    ]
+    spoken = "accuracy by round: " + ", ".join(
+        f"{number}: {fmt.percent(accuracy)}" for number, accuracy in curve
+    )
+    spoken = "; ".join(
+        (
+            spoken,
+            *(text for _, text, _ in references),
+            *(f"round {number:g}: {text}" for number, text in marks),
+        )
+    )
     name = f"federated {fmt.percent(last.accuracy)}"
-    return Figure("Accuracy by round", round_chart(curve, name, references, marks, title="round", alt_text=spoken))
+    return Figure(
+        "Accuracy by round", round_chart(curve, name, references, marks, title="round", alt_text=spoken)
+    )
 
 
 def _server(one: FederateResult) -> Table:
     """Return what reached the server in the round that tested the protocol most: one with dropouts if there
     is one.
     """
-    each: RoundResult = max(one.rounds, key=lambda each: (bool(each.survivors), len(each.dropped), each.round))
+    each: RoundResult = max(
+        one.rounds, key=lambda each: (bool(each.survivors), len(each.dropped), each.round)
+    )
     rows = (
         ("masked vectors", f"{each.masked_vectors} of {len(each.survivors) + len(each.dropped)}"),
         ("dropped out", ", ".join(each.dropped) or "none"),

@@ -54,7 +54,11 @@ def metric_value(kind: Metric, value: float, side: Side = Side.UPPER) -> str:
 
 def interval(kind: Metric, low: float, high: float) -> str:
     """An interval: ``69.2 .. 77.4 %``."""
-    return f"{epsilon(low, Side.LOWER)} .. {epsilon(high)}" if kind is Metric.EPSILON else percent_interval(low, high)
+    return (
+        f"{epsilon(low, Side.LOWER)} .. {epsilon(high)}"
+        if kind is Metric.EPSILON
+        else percent_interval(low, high)
+    )
 
 
 def percent_interval(low: float, high: float) -> str:
@@ -124,7 +128,10 @@ def date(text: str) -> str:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return text
-    return f"{moment.day} {moment:%b %Y, %H:%M}{' UTC' if moment.utcoffset() is not None and not moment.utcoffset() else ''}"
+    return (
+        f"{moment.day} {moment:%b %Y, %H:%M}"
+        f"{' UTC' if moment.utcoffset() is not None and not moment.utcoffset() else ''}"
+    )
 
 
 def short_hash(digest: str) -> str:

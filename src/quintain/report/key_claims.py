@@ -119,7 +119,11 @@ def about(claim: Claim) -> str:
     4/255``.
     """
     token = claim.bracket.quantity.threat
-    return claim.title if not token or fmt.eps_text(fmt.eps_of(token)) in claim.title else f"{claim.title}, {fmt.threat_text(token)}"
+    return (
+        claim.title
+        if not token or fmt.eps_text(fmt.eps_of(token)) in claim.title
+        else f"{claim.title}, {fmt.threat_text(token)}"
+    )
 
 
 def bound_text(bracket: Bracket, which: Side) -> str:
@@ -128,7 +132,11 @@ def bound_text(bracket: Bracket, which: Side) -> str:
     word, nothing = _FOUND[bracket.quantity.metric, which]
     if bound.method == CLEAN_ERRORS_ONLY:
         return f"clean {fmt.metric_value(bracket.quantity.metric, bound.value, which)} (not attacked)"
-    return nothing if bound.basis is Basis.TRIVIAL else f"{word} {fmt.metric_value(bracket.quantity.metric, bound.value, which)}"
+    return (
+        nothing
+        if bound.basis is Basis.TRIVIAL
+        else f"{word} {fmt.metric_value(bracket.quantity.metric, bound.value, which)}"
+    )
 
 
 def bounds_text(bracket: Bracket) -> str:

@@ -101,14 +101,25 @@ def overview(run: RunResults) -> Overview:
         if status is Consistency.CONTRADICTION
     )
     failures = tuple(
-        f"{test.name} is not what was claimed: {test.message}. The accounted epsilon is void." for test in run.failed_mechanism_tests
+        f"{test.name} is not what was claimed: {test.message}. The accounted epsilon is void."
+        for test in run.failed_mechanism_tests
     )
     asked = tuple(
-        RequirementLine(one.requirement, one.verdict.decision.value, _TONES[one.verdict.decision], one.verdict.reason)
+        RequirementLine(
+            one.requirement, one.verdict.decision.value, _TONES[one.verdict.decision], one.verdict.reason
+        )
         for one in run.requirement_results
     )
     cards = tuple(card(run, claim) for claim in run.key_claims())
-    return Overview(_title(run), _facts(run), key_claims.count_verdicts(run.records), contradictions + failures, asked, cards, _cost(run))
+    return Overview(
+        _title(run),
+        _facts(run),
+        key_claims.count_verdicts(run.records),
+        contradictions + failures,
+        asked,
+        cards,
+        _cost(run),
+    )
 
 
 def card(run: RunResults, claim: Claim) -> ClaimCard:
@@ -118,14 +129,28 @@ def card(run: RunResults, claim: Claim) -> ClaimCard:
     delta = claim.bracket.quantity.delta
     about = threat or ("" if delta is None else f"epsilon at delta {fmt.delta(delta)}")
     audit = audit_of(run, claim)
-    lines = _privacy_lines(claim.bracket, audit) if claim.bracket.quantity.metric is Metric.EPSILON else _accuracy_lines(run, claim)
+    lines = (
+        _privacy_lines(claim.bracket, audit)
+        if claim.bracket.quantity.metric is Metric.EPSILON
+        else _accuracy_lines(run, claim)
+    )
     return ClaimCard(
-        claim.title, about, word, tone, claim.primary, claim_bar(claim.bracket, requirements=run.requirements_of(claim), audit=audit), lines
+        claim.title,
+        about,
+        word,
+        tone,
+        claim.primary,
+        claim_bar(claim.bracket, requirements=run.requirements_of(claim), audit=audit),
+        lines,
     )
 
 
 def claim_bar(
-    bracket: Bracket, *, requirements: tuple[RequirementResult, ...] = (), audit: AuditRun | None = None, scale: AxisScale | None = None
+    bracket: Bracket,
+    *,
+    requirements: tuple[RequirementResult, ...] = (),
+    audit: AuditRun | None = None,
+    scale: AxisScale | None = None,
 ) -> Markup:
     """Return a bracket's bar, with requirements and the majority class or the largest detectable epsilon of
     an audit.
@@ -136,13 +161,29 @@ def claim_bar(
     if bracket.baseline is not None and kind is not Metric.EPSILON:
         below = (bracket.baseline, f"majority class {fmt.percent(bracket.baseline)}")
     elif audit is not None:
-        below = (audit.max_auditable_epsilon, f"largest detectable {fmt.epsilon(audit.max_auditable_epsilon)}")
+        below = (
+            audit.max_auditable_epsilon,
+            f"largest detectable {fmt.epsilon(audit.max_auditable_epsilon)}",
+        )
     limits = bracket.confidence_interval(key_claims.CONFIDENCE)
     labels = (key_claims.bound_text(bracket, Side.LOWER), key_claims.bound_text(bracket, Side.UPPER))
     if scale is None:
-        known = (bracket.lower.value, bracket.upper.value, *limits, *(value for value, _ in marks), below[0] if below else 0.0)
+        known = (
+            bracket.lower.value,
+            bracket.upper.value,
+            *limits,
+            *(value for value, _ in marks),
+            below[0] if below else 0.0,
+        )
         scale = scale_to(*known) if kind is Metric.EPSILON else PERCENT
-    spoken = ", ".join((*labels, f"95 %: {fmt.interval(kind, *limits)}", *(text for _, text in marks), *((below[1],) if below else ())))
+    spoken = ", ".join(
+        (
+            *labels,
+            f"95 %: {fmt.interval(kind, *limits)}",
+            *(text for _, text in marks),
+            *((below[1],) if below else ()),
+        )
+    )
     return bracket_bar(
         (bracket.lower.value, bracket.upper.value),
         limits,
@@ -175,7 +216,10 @@ def _accuracy_lines(run: RunResults, claim: Claim) -> tuple[str, ...]:
     lines = [_counts(bracket)]
     low, high = bracket.confidence_interval(key_claims.CONFIDENCE)
     if bracket.lower.is_statistical or bracket.upper.is_statistical:
-        lines.append(f"95 % interval for the population ({_examples(run, bracket)}): {fmt.interval(bracket.quantity.metric, low, high)}.")
+        lines.append(
+            f"95 % interval for the population ({_examples(run, bracket)}): "
+            f"{fmt.interval(bracket.quantity.metric, low, high)}."
+        )
     if bracket.baseline is not None and bracket.consistency is Consistency.CONSISTENT:
         if bracket.upper.value <= bracket.baseline:
             lines.append("Not above the majority class.")
@@ -191,9 +235,15 @@ def _accuracy_lines(run: RunResults, claim: Claim) -> tuple[str, ...]:
         text = under + ", ".join(f"{name} {fmt.percent(value)}" for name, value in parts) + "."
         lines.append(text[0].upper() + text[1:])
     elif claim.upper_counts is not None and len(claim.upper_counts.total) > 2:
-        lines.append(f"Balanced over {len(claim.upper_counts.total)} classes: {fmt.percent(claim.upper_counts.balanced_accuracy)}.")
+        lines.append(
+            f"Balanced over {len(claim.upper_counts.total)} classes: "
+            f"{fmt.percent(claim.upper_counts.balanced_accuracy)}."
+        )
     if bracket.num_invalid:
-        lines.append(f"{fmt.count(bracket.num_invalid, 'example')} with an invalid output (NaN): neither certified nor broken.")
+        lines.append(
+            f"{fmt.count(bracket.num_invalid, 'example')} with an invalid output (NaN): neither certified "
+            "nor broken."
+        )
     return tuple(line for line in lines if line)
 
 
@@ -207,21 +257,36 @@ def _counts(bracket: Bracket) -> str:
         return f"{lost}; the other {upper.hits} are not certified.".capitalize()
     if not bracket.quantity.threat:
         return f"{upper.hits} of {upper.trials} correct."
-    method = f" by {bracket.lower.method}" if bracket.lower.method and bracket.lower.basis is not Basis.TRIVIAL else ""
+    method = (
+        f" by {bracket.lower.method}"
+        if bracket.lower.method and bracket.lower.basis is not Basis.TRIVIAL
+        else ""
+    )
     gap = upper.hits - lower.hits
-    undecided = f"undecided {gap} ({fmt.percent(gap / upper.trials)})" if gap >= 0 else f"both certified and broken {-gap}"
+    undecided = (
+        f"undecided {gap} ({fmt.percent(gap / upper.trials)})"
+        if gap >= 0
+        else f"both certified and broken {-gap}"
+    )
     return f"Certified {lower.hits}{method}, {undecided}, {lost}."
 
 
 def _privacy_lines(bracket: Bracket, audit: AuditRun | None) -> tuple[str, ...]:
     of = bracket.quantity
-    facts = [f"Neighboring data sets differ by {of.adjacency or 'change'} of one {of.privacy_unit or 'record'}"]
+    facts = [
+        f"Neighboring data sets differ by {of.adjacency or 'change'} of one {of.privacy_unit or 'record'}"
+    ]
     lines = [
-        f"Accounted by {bracket.upper.method}." if bracket.upper.basis is not Basis.TRIVIAL else "Without noise epsilon has no upper bound."
+        f"Accounted by {bracket.upper.method}."
+        if bracket.upper.basis is not Basis.TRIVIAL
+        else "Without noise epsilon has no upper bound."
     ]
     lines.append("; ".join([*facts, f"the adversary sees {of.released}"] if of.released else facts) + ".")
     if audit is not None:
-        lines.append(f"Audit: {fmt.count(audit.canaries, 'canary', 'canaries')}, {audit.correct} of {audit.guesses} guesses correct.")
+        lines.append(
+            f"Audit: {fmt.count(audit.canaries, 'canary', 'canaries')}, {audit.correct} of {audit.guesses} "
+            "guesses correct."
+        )
         lines.append(auditable_epsilon_text(audit, bracket.upper.value))
     elif bracket.lower.basis is Basis.TRIVIAL:
         lines.append("Not audited: no lower bound is known.")
@@ -231,13 +296,17 @@ def _privacy_lines(bracket: Bracket, audit: AuditRun | None) -> tuple[str, ...]:
 def auditable_epsilon_text(audit: AuditRun, claim: float) -> str:
     """Say what an audit of this size can detect, and whether it could contradict the claim at all."""
     text = (
-        f"An audit of this size can detect at most {fmt.epsilon(audit.max_auditable_epsilon)} with {100 * audit.confidence:g} % confidence"
+        f"An audit of this size can detect at most {fmt.epsilon(audit.max_auditable_epsilon)} with "
+        f"{100 * audit.confidence:g} % confidence"
     )
     return text + (": it cannot contradict this claim." if audit.max_auditable_epsilon < claim else ".")
 
 
 def _examples(run: RunResults, bracket: Bracket) -> str:
-    trials = next((e.trials for e in (bracket.lower.evidence, bracket.upper.evidence) if isinstance(e, CountEvidence)), 0)
+    trials = next(
+        (e.trials for e in (bracket.lower.evidence, bracket.upper.evidence) if isinstance(e, CountEvidence)),
+        0,
+    )
     return f"{trials} {fmt.noun(_data(run.records).name)}"
 
 
@@ -250,7 +319,9 @@ def _title(run: RunResults) -> str:
 
 
 def _data(records: tuple[Record, ...]) -> NamedHash:
-    return next((record.provenance.data for record in records if record.provenance.data.name), NamedHash("", ""))
+    return next(
+        (record.provenance.data for record in records if record.provenance.data.name), NamedHash("", "")
+    )
 
 
 def _facts(run: RunResults) -> tuple[str, ...]:
@@ -259,11 +330,18 @@ def _facts(run: RunResults) -> tuple[str, ...]:
     steps = [step.seconds for body in run.results_of(DrillResult) for step in body.steps]
     spent = sum(steps) if steps else sum(record.provenance.seconds for record in run.records)
     delivered = dict.fromkeys(run.title(claim.model) for claim in run.claims if claim.primary)
-    trials = [e.trials for c in run.claims for e in (c.bracket.lower.evidence, c.bracket.upper.evidence) if isinstance(e, CountEvidence)]
+    trials = [
+        e.trials
+        for c in run.claims
+        for e in (c.bracket.lower.evidence, c.bracket.upper.evidence)
+        if isinstance(e, CountEvidence)
+    ]
     tested = f", {fmt.count(max(trials), 'example')} tested" if trials else ""
     facts = (
         f"{'model' if len(delivered) == 1 else 'models'}: {' · '.join(delivered)}" if delivered else "",
-        f"data: {data.name}{f' ({fmt.short_hash(data.hash)})' if data.hash else ''}{tested}" if data.name else "",
+        f"data: {data.name}{f' ({fmt.short_hash(data.hash)})' if data.hash else ''}{tested}"
+        if data.name
+        else "",
         f"seed {first.seed}",
         fmt.date(first.started),
         f"{fmt.seconds(spent)} on {fmt.count(last.threads, 'thread')}, {last.device}",
@@ -279,21 +357,44 @@ def _cost(run: RunResults) -> Table | None:
     The last row is a classifier that always predicts the majority class.
     """
     clean = {training.model.name: training.clean_counts for training in run.trainings}
-    clean |= {body.model.name: body.rounds[-1].global_counts for body in run.results_of(FederateResult) if body.rounds}
+    clean |= {
+        body.model.name: body.rounds[-1].global_counts
+        for body in run.results_of(FederateResult)
+        if body.rounds
+    }
     if not clean:
         return None
-    threats = [claim.bracket.quantity.threat for claim in run.key_claims() if claim.bracket.quantity.threat.startswith("linf")]
+    threats = [
+        claim.bracket.quantity.threat
+        for claim in run.key_claims()
+        if claim.bracket.quantity.threat.startswith("linf")
+    ]
     threat = threats[0] if threats else ""
-    robust = {claim.model: claim.bracket for claim in run.claims if threat and claim.bracket.quantity.threat == threat}
-    spent = {claim.model: claim.bracket.upper.value for claim in run.claims if claim.bracket.quantity.metric is Metric.EPSILON}
+    robust = {
+        claim.model: claim.bracket
+        for claim in run.claims
+        if threat and claim.bracket.quantity.threat == threat
+    }
+    spent = {
+        claim.model: claim.bracket.upper.value
+        for claim in run.claims
+        if claim.bracket.quantity.metric is Metric.EPSILON
+    }
     majority = next(iter(clean.values())).majority_accuracy
     rows = []
     for name, tally in clean.items():
-        row = [Cell(run.title(name)), Cell(fmt.percent(tally.accuracy), "low" if tally.accuracy <= majority else "")]
+        row = [
+            Cell(run.title(name)),
+            Cell(fmt.percent(tally.accuracy), "low" if tally.accuracy <= majority else ""),
+        ]
         if threat:
             row += _both(robust.get(name), majority)
         rows.append((*row, Cell(fmt.epsilon(spent[name]) if name in spent else "∞ (no DP)")))
-    still = [Cell("majority class", "soft"), *([Cell(fmt.percent(majority), "soft")] * (3 if threat else 1)), Cell("0", "soft")]
+    still = [
+        Cell("majority class", "soft"),
+        *([Cell(fmt.percent(majority), "soft")] * (3 if threat else 1)),
+        Cell("0", "soft"),
+    ]
     size = size_text(threat)
     head = ("model", "clean", *((f"attacked {size}", f"certified {size}") if threat else ()), "epsilon")
     return Table(head, (*rows, tuple(still)))
@@ -306,4 +407,7 @@ def _both(bracket: Bracket | None, majority: float) -> list[Cell]:
     attacked = fmt.NO_VALUE if upper.basis is Basis.TRIVIAL else fmt.percent(upper.value)
     clash = bracket.consistency is not Consistency.CONSISTENT
     proved = fmt.NO_VALUE if lower.basis is Basis.TRIVIAL else fmt.percent(lower.value)
-    return [Cell(attacked, "bad" if clash else "low" if upper.value <= majority else ""), Cell(proved, "bad" if clash else "")]
+    return [
+        Cell(attacked, "bad" if clash else "low" if upper.value <= majority else ""),
+        Cell(proved, "bad" if clash else ""),
+    ]

@@ -23,7 +23,9 @@ from quintain.results.codec import load
 from quintain.results.records import Record
 from quintain.results.run_layout import DRILL_SETTINGS_FILE, REPORT_FILE
 
-_NO_BREAK = re.compile(r"(?<=[\d∞]) (?=%|(?:dB|s|ms|min|h|B|kB|MB|GB)\b)| (?=\.\. )|(?<=\.\.) |(?<=Linf) |(?<=L2) ")
+_NO_BREAK = re.compile(
+    r"(?<=[\d∞]) (?=%|(?:dB|s|ms|min|h|B|kB|MB|GB)\b)| (?=\.\. )|(?<=\.\.) |(?<=Linf) |(?<=L2) "
+)
 """Spaces at which a number would part from its unit, or an interval from its end."""
 
 
@@ -42,9 +44,13 @@ def render(records: Sequence[Record], folder: Path) -> str:
     run = RunResults.of(records)
     style = _style()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
     page = _environment().get_template("page.html")
-    return page.render(policy=policy, style=Markup(style), overview=overview(run), sections=sections(run, folder))
+    return page.render(
+        policy=policy, style=Markup(style), overview=overview(run), sections=sections(run, folder)
+    )
 
 
 def read(folder: Path) -> tuple[Record, ...]:
@@ -55,7 +61,9 @@ def read(folder: Path) -> tuple[Record, ...]:
             silence.
     """
     if not folder.is_dir():
-        raise RunFolderError(f"{folder} is no run folder; expected a folder that a Quintain command wrote with --out")
+        raise RunFolderError(
+            f"{folder} is no run folder; expected a folder that a Quintain command wrote with --out"
+        )
     records = tuple(load(path) for path in sorted(folder.glob("*.json")) if path.name != DRILL_SETTINGS_FILE)
     if not records:
         raise RunFolderError(f"{folder} holds no result to report; run a verb with --out {folder} first")

@@ -43,4 +43,6 @@ def embed(picture: Picture, folder: Path) -> EmbeddedPicture:
         return EmbeddedPicture("", picture.caption, picture.frame, "picture changed")
     if not data.startswith(_PNG):
         return EmbeddedPicture("", picture.caption, picture.frame, "not a PNG")
-    return EmbeddedPicture("data:image/png;base64," + base64.b64encode(data).decode(), picture.caption, picture.frame)
+    return EmbeddedPicture(
+        "data:image/png;base64," + base64.b64encode(data).decode(), picture.caption, picture.frame
+    )

@@ -18,14 +18,21 @@ _LEGEND = (("area bar-in", "canaries trained on"), ("area bar-out", "canaries le
 
 def privacy_section(run: RunResults) -> Section | None:
     """Show private trainings, plans, audits with their positive control, and mechanism tests."""
-    private, planned, audited = run.results_of(PrivatizeResult), run.results_of(PlanResult), run.results_of(AuditResult)
+    private, planned, audited = (
+        run.results_of(PrivatizeResult),
+        run.results_of(PlanResult),
+        run.results_of(AuditResult),
+    )
     blocks: list[Block] = [block for one in private for block in private_training_blocks(one)]
     blocks += [block for one in planned for block in plan_blocks(one)]
     for body in audited:
         blocks += _audit(run, body)
     if not blocks:
         return None
-    lead = "The accountant gives an upper bound on epsilon; the audit attacks the same training and gives a lower bound."
+    lead = (
+        "The accountant gives an upper bound on epsilon; the audit attacks the same training and gives a "
+        "lower bound."
+    )
     if not private and not audited:
         lead = "What a target epsilon costs in noise and steps, before anything is trained."
     return Section("privacy", "Privacy", lead, tuple(blocks))
@@ -45,18 +52,33 @@ def mechanism_table(tests: tuple[MechanismTest, ...]) -> Table:
         for one in tests
     )
     return Table(
-        ("property", "found", "evidence", "promised", "measured", "p"), rows, num_text_columns=3, caption="The mechanism as measured"
+        ("property", "found", "evidence", "promised", "measured", "p"),
+        rows,
+        num_text_columns=3,
+        caption="The mechanism as measured",
     )
 
 
 def _audit(run: RunResults, body: AuditResult) -> list[Block]:
     pair = (body.audit, body.control)
-    upper = next((claim.bracket.upper for claim in run.claims if claim.bracket.lower == body.audit.lower), None)
-    values = [value for one in pair for value in (one.lower.value, one.max_auditable_epsilon)] + [body.plan.epsilon]
+    upper = next(
+        (claim.bracket.upper for claim in run.claims if claim.bracket.lower == body.audit.lower), None
+    )
+    values = [value for one in pair for value in (one.lower.value, one.max_auditable_epsilon)] + [
+        body.plan.epsilon
+    ]
     scale = scale_to(*values)
     drawings = (
-        _drawing(body.audit, Bracket(body.audit.lower, upper or Bound.trivial(body.audit.lower.quantity, Side.UPPER)), scale),
-        _drawing(body.control, Bracket(body.control.lower, Bound.trivial(body.control.lower.quantity, Side.UPPER)), scale),
+        _drawing(
+            body.audit,
+            Bracket(body.audit.lower, upper or Bound.trivial(body.audit.lower.quantity, Side.UPPER)),
+            scale,
+        ),
+        _drawing(
+            body.control,
+            Bracket(body.control.lower, Bound.trivial(body.control.lower.quantity, Side.UPPER)),
+            scale,
+        ),
     )
     rows = tuple(
         cells(
@@ -69,12 +91,19 @@ def _audit(run: RunResults, body: AuditResult) -> list[Block]:
         )
         for one in pair
     )
-    head = ("audit of", "canaries", "correct guesses", "fraction correct", "epsilon at least", "largest detectable epsilon")
+    head = (
+        "audit of",
+        "canaries",
+        "correct guesses",
+        "fraction correct",
+        "epsilon at least",
+        "largest detectable epsilon",
+    )
     return [
         Heading("Audit and positive control"),
         Text(
-            "Positive control: the same training without noise. If the audit found no leak there, its result for the private training "
-            "would mean nothing."
+            "Positive control: the same training without noise. If the audit found no leak there, its result "
+            "for the private training would mean nothing."
         ),
         FigureRow(drawings, _LEGEND if any(one.bin_edges for one in pair) else ()),
         TableBlock(Table(head, rows, caption="Audits")),
@@ -91,7 +120,12 @@ def _repeats(run: AuditRun) -> list[Block]:
     if not run.repeated_epsilons:
         return []
     again = ", ".join(fmt.epsilon(value, Side.LOWER) for value in run.repeated_epsilons)
-    return [Text(f"The audit crossed the claim and was repeated at once with new canaries: epsilon at least {again}.")]
+    return [
+        Text(
+            "The audit crossed the claim and was repeated at once with new canaries: epsilon at least "
+            f"{again}."
+        )
+    ]
 
 
 def _plan_of_audit(run: RunResults, body: AuditResult) -> list[Block]:
@@ -104,6 +138,18 @@ def _plan_of_audit(run: RunResults, body: AuditResult) -> list[Block]:
 def _drawing(one: AuditRun, bracket: Bracket, scale: AxisScale) -> Figure:
     drawn = claim_bar(bracket, audit=one, scale=scale)
     if len(one.bin_edges) > 1:
-        spoken = f"scores of {sum(one.included_counts)} canaries trained on and {sum(one.excluded_counts)} left out, {one.title}"
-        drawn = histogram(one.bin_edges, one.included_counts, one.excluded_counts, title="score of the attack", alt_text=spoken) + drawn
+        spoken = (
+            f"scores of {sum(one.included_counts)} canaries trained on and {sum(one.excluded_counts)} left "
+            f"out, {one.title}"
+        )
+        drawn = (
+            histogram(
+                one.bin_edges,
+                one.included_counts,
+                one.excluded_counts,
+                title="score of the attack",
+                alt_text=spoken,
+            )
+            + drawn
+        )
     return Figure(one.title, drawn)

@@ -5,11 +5,26 @@ batch size.
 from markupsafe import Markup
 
 from quintain.report import format as fmt
-from quintain.report.blocks import Block, Collapsible, Figure, FigureRow, Heading, TableBlock, Text, TwoColumns
+from quintain.report.blocks import (
+    Block,
+    Collapsible,
+    Figure,
+    FigureRow,
+    Heading,
+    TableBlock,
+    Text,
+    TwoColumns,
+)
 from quintain.report.charts import interval_chart, log_log_chart
 from quintain.report.table import Cell, Table, cells
 from quintain.results.class_counts import ClassCounts
-from quintain.results.privacy_records import PlanResult, PrivacyPlan, PrivacyStatement, PrivateRun, PrivatizeResult
+from quintain.results.privacy_records import (
+    PlanResult,
+    PrivacyPlan,
+    PrivacyStatement,
+    PrivateRun,
+    PrivatizeResult,
+)
 from quintain.results.quantity import Side
 
 USUAL = "2 to 10 points are usual"
@@ -21,7 +36,11 @@ _SAMPLING = {"poisson": "Poisson"}
 def private_training_blocks(one: PrivatizeResult) -> list[Block]:
     """Show one private training."""
     blocks: list[Block] = [Text(f"PARTIAL RESULT: {one.stop_reason}.", "bad")] if one.stop_reason else []
-    beside: list[Block] = [TableBlock(cost_table(one)), Text(accuracy_cost_text(one), "soft"), Text(_owner(one), "soft")]
+    beside: list[Block] = [
+        TableBlock(cost_table(one)),
+        Text(accuracy_cost_text(one), "soft"),
+        Text(_owner(one), "soft"),
+    ]
     blocks.append(TwoColumns((TableBlock(plan_table("DP-SGD settings", one.plan)),), tuple(beside)))
     if one.statement is not None:
         blocks += _assured(one.statement)
@@ -31,8 +50,14 @@ def private_training_blocks(one: PrivatizeResult) -> list[Block]:
 def plan_blocks(one: PlanResult) -> list[Block]:
     """Show what a target epsilon costs."""
     named = [(fmt.count(count, "step"), place) for place, count in enumerate(one.step_counts)]
-    noise = [(name, [(batch, row[at] / batch) for batch, row in zip(one.batch_sizes, one.noise_grid, strict=True)]) for name, at in named]
-    costs = [(name, [(batch, row[at]) for batch, row in zip(one.batch_sizes, one.epsilon_grid, strict=True)]) for name, at in named]
+    noise = [
+        (name, [(batch, row[at] / batch) for batch, row in zip(one.batch_sizes, one.noise_grid, strict=True)])
+        for name, at in named
+    ]
+    costs = [
+        (name, [(batch, row[at]) for batch, row in zip(one.batch_sizes, one.epsilon_grid, strict=True)])
+        for name, at in named
+    ]
     sigma = fmt.number(one.plan.noise_multiplier, 3)
     drawings = (
         Figure(
@@ -42,7 +67,12 @@ def plan_blocks(one: PlanResult) -> list[Block]:
         ),
         Figure(
             f"Epsilon at noise multiplier {sigma}",
-            log_log_chart(costs, (one.target_epsilon, "target"), title="expected batch", alt_text=_spoken("epsilon", costs)),
+            log_log_chart(
+                costs,
+                (one.target_epsilon, "target"),
+                title="expected batch",
+                alt_text=_spoken("epsilon", costs),
+            ),
             "Epsilon of each batch size and number of steps at this noise multiplier.",
         ),
     )
@@ -78,8 +108,15 @@ def cost_table(one: PrivatizeResult) -> Table:
     private, plain = one.training.clean_counts, one.nonprivate_counts
     rows = [(Cell(one.training.model.title), *_both(private))]
     if plain is not None:
-        lost = (fmt.points(private.accuracy - plain.accuracy), fmt.points(private.balanced_accuracy - plain.balanced_accuracy))
-        rows = [(Cell("without privacy"), *_both(plain)), *rows, (Cell("cost of privacy", "strong"), *cells(*lost))]
+        lost = (
+            fmt.points(private.accuracy - plain.accuracy),
+            fmt.points(private.balanced_accuracy - plain.balanced_accuracy),
+        )
+        rows = [
+            (Cell("without privacy"), *_both(plain)),
+            *rows,
+            (Cell("cost of privacy", "strong"), *cells(*lost)),
+        ]
     majority = (fmt.percent(private.majority_accuracy), fmt.percent(1 / len(private.total)))
     rows.append((Cell("majority class", "soft"), *(Cell(text, "soft") for text in majority)))
     return Table(("accuracy", "clean", "balanced"), tuple(rows), caption="What privacy costs")
@@ -111,7 +148,16 @@ def sweep_table(trials: tuple[PrivateRun, ...], title: str) -> Table:
         )
         for one in trials
     )
-    head = ("epsilon", "batch size", "noise multiplier", "noise / batch", "clean", "balanced", "gradients", "time")
+    head = (
+        "epsilon",
+        "batch size",
+        "noise multiplier",
+        "noise / batch",
+        "clean",
+        "balanced",
+        "gradients",
+        "time",
+    )
     return Table(head, rows, num_text_columns=0, caption=title)
 
 
@@ -120,9 +166,9 @@ def selection_cost_text(one: PrivatizeResult) -> str:
     if one.composed_epsilon is None:
         return ""
     return (
-        f"Epsilon {fmt.epsilon(one.plan.epsilon)} holds for the private model if its settings were fixed in advance. If you pick the "
-        f"best of these trainings by accuracy, the whole selection costs epsilon {fmt.epsilon(one.composed_epsilon)} "
-        "(composition of all of them)."
+        f"Epsilon {fmt.epsilon(one.plan.epsilon)} holds for the private model if its settings were fixed in "
+        "advance. If you pick the best of these trainings by accuracy, the whole selection costs epsilon "
+        f"{fmt.epsilon(one.composed_epsilon)} (composition of all of them)."
     )
 
 
@@ -138,8 +184,9 @@ def steps_left_text(one: PlanResult) -> str:
     )
     return (
         f"With batch size {one.plan.expected_batch_size:,} of {one.dataset_size:,} records "
-        f"and noise multiplier {fmt.number(one.plan.noise_multiplier, 3)}, {fmt.count(one.steps_within_budget, 'step')} fit "
-        f"into epsilon {fmt.epsilon(one.target_epsilon)} at delta {fmt.delta(one.plan.delta)}: {then}."
+        f"and noise multiplier {fmt.number(one.plan.noise_multiplier, 3)}, "
+        f"{fmt.count(one.steps_within_budget, 'step')} fit into epsilon {fmt.epsilon(one.target_epsilon)} at "
+        f"delta {fmt.delta(one.plan.delta)}: {then}."
     )
 
 
@@ -149,7 +196,12 @@ def grid_tables(one: PlanResult) -> tuple[Table, Table]:
 
     def table(title: str, rows: tuple[tuple[float, ...], ...], digits: int) -> Table:
         lines = zip(one.batch_sizes, rows, strict=True)
-        return Table(head, tuple(cells(f"{batch:,}", *(fmt.number(value, digits) for value in row)) for batch, row in lines), 1, title)
+        return Table(
+            head,
+            tuple(cells(f"{batch:,}", *(fmt.number(value, digits) for value in row)) for batch, row in lines),
+            1,
+            title,
+        )
 
     return (
         table(f"Noise multiplier for epsilon {fmt.epsilon(one.target_epsilon)}", one.noise_grid, 3),
@@ -158,17 +210,25 @@ def grid_tables(one: PlanResult) -> tuple[Table, Table]:
 
 
 def _assured(one: PrivacyStatement) -> list[Block]:
-    least = "not known" if one.epsilon_lower_bound is None else fmt.epsilon(one.epsilon_lower_bound, Side.LOWER)
+    least = (
+        "not known" if one.epsilon_lower_bound is None else fmt.epsilon(one.epsilon_lower_bound, Side.LOWER)
+    )
     rows = (
         ("neighboring data sets", f"differ by one {one.privacy_unit} ({one.adjacency})"),
         ("lower bound on epsilon (own PRV accountant)", least),
-        ("the best adversary is right at most", f"{fmt.percent(one.adversary_accuracy)} of the time (guessing: 50 %)"),
+        (
+            "the best adversary is right at most",
+            f"{fmt.percent(one.adversary_accuracy)} of the time (guessing: 50 %)",
+        ),
         ("sampling", _SAMPLING.get(one.sampling, one.sampling)),
         ("noise", one.noise),
         ("reproducible", "yes, by a seed" if one.reproducible else "no"),
     )
     table = Table(
-        ("What this epsilon covers", ""), tuple(cells(*row) for row in rows), num_text_columns=2, caption="What this epsilon covers"
+        ("What this epsilon covers", ""),
+        tuple(cells(*row) for row in rows),
+        num_text_columns=2,
+        caption="What this epsilon covers",
     )
     assumed = tuple(Text(line) for line in one.assumptions)
     fold: tuple[Block, ...] = (Collapsible("Assumptions", assumed),) if assumed else ()
@@ -188,8 +248,17 @@ def _compared(one: PrivatizeResult) -> list[Block]:
     if not drawings:
         return []
     legend = (("line proved", "private training"), ("line ci", "95 % interval"))
-    once = Text("Each point is one training: with other noise it may lie elsewhere, also outside of its interval.", "soft")
-    return [Heading("Other epsilons and batch sizes"), Text(selection_cost_text(one)), FigureRow(tuple(drawings), legend), once, *tables]
+    once = Text(
+        "Each point is one training: with other noise it may lie elsewhere, also outside of its interval.",
+        "soft",
+    )
+    return [
+        Heading("Other epsilons and batch sizes"),
+        Text(selection_cost_text(one)),
+        FigureRow(tuple(drawings), legend),
+        once,
+        *tables,
+    ]
 
 
 def _titled(table: Table) -> list[Block]:
@@ -199,18 +268,36 @@ def _titled(table: Table) -> list[Block]:
 def _curve(trials: tuple[PrivateRun, ...], one: PrivatizeResult, axis: str) -> Markup:
     """Draw accuracy with its interval, beside the non-private model and the majority class."""
     by_epsilon = axis == "epsilon"
-    places = [float(f"{trial.plan.epsilon:.2g}") if by_epsilon else float(trial.plan.expected_batch_size) for trial in trials]
-    points = [(x, trial.clean_counts.accuracy, *trial.clean_counts.interval()) for x, trial in zip(places, trials, strict=True)]
+    places = [
+        float(f"{trial.plan.epsilon:.2g}") if by_epsilon else float(trial.plan.expected_batch_size)
+        for trial in trials
+    ]
+    points = [
+        (x, trial.clean_counts.accuracy, *trial.clean_counts.interval())
+        for x, trial in zip(places, trials, strict=True)
+    ]
     baseline = one.training.clean_counts.majority_accuracy
     references = [(baseline, f"majority {fmt.percent(baseline)}", "constant")]
     if one.nonprivate_counts is not None:
-        references.insert(0, (one.nonprivate_counts.accuracy, f"non-private {fmt.percent(one.nonprivate_counts.accuracy)}", "pooled"))
-    told = "; ".join([*(f"{fmt.percent(y)} at {x:g}" for x, y, _, _ in points), *(text for _, text, _ in references)])
+        references.insert(
+            0,
+            (
+                one.nonprivate_counts.accuracy,
+                f"non-private {fmt.percent(one.nonprivate_counts.accuracy)}",
+                "pooled",
+            ),
+        )
+    told = "; ".join(
+        [*(f"{fmt.percent(y)} at {x:g}" for x, y, _, _ in points), *(text for _, text, _ in references)]
+    )
     return interval_chart(points, references, title=axis, alt_text=f"accuracy by {axis}: {told}")
 
 
 def _spoken(what: str, lines: list[tuple[str, list[tuple[int, float]]]]) -> str:
-    return "; ".join(f"{name}: {what} {', '.join(f'{fmt.number(y)} at batch {x}' for x, y in points)}" for name, points in lines)
+    return "; ".join(
+        f"{name}: {what} {', '.join(f'{fmt.number(y)} at batch {x}' for x, y in points)}"
+        for name, points in lines
+    )
 
 
 def _both(tally: ClassCounts) -> tuple[Cell, ...]:

@@ -65,14 +65,24 @@ class RunResults:
         """Noise, sampling or sensitivity measured to differ from what was claimed: the accounted epsilon is
         void.
         """
-        return tuple(test for body in self.results_of(AuditResult) for test in body.mechanism_tests if not test.passed)
+        return tuple(
+            test for body in self.results_of(AuditResult) for test in body.mechanism_tests if not test.passed
+        )
 
     @property
     def requirement_results(self) -> tuple[RequirementResult, ...]:
         """Every requirement with its verdict; of two on one requirement the later."""
-        bodies = {id(record): record.result.requirements for record in self.records if isinstance(record.result, DrillResult)}
+        bodies = {
+            id(record): record.result.requirements
+            for record in self.records
+            if isinstance(record.result, DrillResult)
+        }
         return tuple(
-            {one.requirement: one for record in self.records for one in (*record.requirements, *bodies.get(id(record), ()))}.values()
+            {
+                one.requirement: one
+                for record in self.records
+                for one in (*record.requirements, *bodies.get(id(record), ()))
+            }.values()
         )
 
     @property
@@ -85,12 +95,18 @@ class RunResults:
     @property
     def models(self) -> tuple[ModelFile, ...]:
         """Every model that came out of the run."""
-        return tuple(training.model for training in self.trainings) + tuple(body.model for body in self.results_of(FederateResult))
+        return tuple(training.model for training in self.trainings) + tuple(
+            body.model for body in self.results_of(FederateResult)
+        )
 
     @property
     def attacked_models(self) -> tuple[AttackedModel, ...]:
         """Every model under attack."""
-        return tuple(one for body in self.results_of(AttackResult) + self.results_of(HardenResult) for one in body.models)
+        return tuple(
+            one
+            for body in self.results_of(AttackResult) + self.results_of(HardenResult)
+            for one in body.models
+        )
 
     @property
     def stickers(self) -> tuple[StickerResult, ...]:
@@ -132,7 +148,9 @@ class RunResults:
         chosen = [
             claim
             for claim in best
-            if claim.name in asked | crossed or claim.bracket.quantity.metric is Metric.EPSILON or claim.bracket.quantity.threat in threats
+            if claim.name in asked | crossed
+            or claim.bracket.quantity.metric is Metric.EPSILON
+            or claim.bracket.quantity.threat in threats
         ]
         shown = chosen or list(best)
         return tuple(sorted(shown, key=lambda claim: _order(claim.bracket.quantity)))
@@ -157,8 +175,15 @@ class RunResults:
         chosen: set[str] = set()
         robust = [claim for claim in claims if claim.bracket.quantity.threat]
         for ball in {threat_type(claim.bracket.quantity.threat) for claim in robust}:
-            tokens = sorted({c.bracket.quantity.threat for c in robust if threat_type(c.bracket.quantity.threat) == ball}, key=fmt.eps_of)
-            wanted = [c.bracket.quantity.threat for c in robust if c.name in asked and c.bracket.quantity.threat in tokens]
+            tokens = sorted(
+                {c.bracket.quantity.threat for c in robust if threat_type(c.bracket.quantity.threat) == ball},
+                key=fmt.eps_of,
+            )
+            wanted = [
+                c.bracket.quantity.threat
+                for c in robust
+                if c.name in asked and c.bracket.quantity.threat in tokens
+            ]
             usual = [token for token in tokens if token == "linf:4/255"]
             chosen.add((wanted or usual or [tokens[(len(tokens) - 1) // 2]])[0])
         return chosen

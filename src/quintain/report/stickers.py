@@ -15,13 +15,16 @@ def sticker_blocks(run: RunResults, one: StickerResult, folder: Path) -> list[Bl
     """Show how often it succeeds on pictures that it was not fitted on, and what it looks like."""
     low, high = binomial_interval(one.successes, one.eligible, CONFIDENCE)
     said = (
-        f"{one.description[:1].upper()}{one.description[1:]}, over at most {fmt.percent(one.area)} of the picture: "
-        f"{one.successes:,} of {one.eligible:,} pictures that it was not fitted on are read as {one.target_class} "
-        f"({fmt.percent(one.successes / one.eligible)}; {fmt.percent(low)} .. {fmt.percent(high)} at {fmt.percent(CONFIDENCE)}). "
-        f"The same area of random pattern: {one.control_successes:,}."
+        f"{one.description[:1].upper()}{one.description[1:]}, over at most {fmt.percent(one.area)} of the "
+        f"picture: {one.successes:,} of {one.eligible:,} pictures that it was not fitted on are read as "
+        f"{one.target_class} ({fmt.percent(one.successes / one.eligible)}; {fmt.percent(low)} .. "
+        f"{fmt.percent(high)} at {fmt.percent(CONFIDENCE)}). The same area of random pattern: "
+        f"{one.control_successes:,}."
     )
     blocks: list[Block] = [Heading(f"Adversarial sticker, {run.title(one.model)}"), Text(said)]
     if one.gallery:
         blocks.append(Text("As it is; with the sticker; with the random pattern."))
-        blocks.append(Pictures(tuple(tuple(embed(picture, folder) for picture in row) for row in one.gallery)))
+        blocks.append(
+            Pictures(tuple(tuple(embed(picture, folder) for picture in row) for row in one.gallery))
+        )
     return blocks

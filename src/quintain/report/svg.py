@@ -13,7 +13,9 @@ def element(name: str, *content: str, **attributes: str | float) -> Markup:
     """One SVG element: ``class_`` is class, ``text_anchor`` is text-anchor, numbers have one decimal, content
     is escaped unless markup.
     """
-    pairs = "".join(f' {key.rstrip("_").replace("_", "-")}="{escape(_plain(value))}"' for key, value in attributes.items())
+    pairs = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escape(_plain(value))}"' for key, value in attributes.items()
+    )
     return Markup(f"<{name}{pairs}>{''.join(escape(part) for part in content)}</{name}>")
 
 
@@ -21,7 +23,9 @@ def picture(label: str, *content: str, width: float | None = None, height: float
     """A drawing with its words for those who do not see it: scaled as a whole where it has a width, else
     fluid at a fixed height.
     """
-    frame: dict[str, str | float] = {"height": height, "width": "100%"} if width is None else {"viewBox": f"0 0 {width:g} {height:g}"}
+    frame: dict[str, str | float] = (
+        {"height": height, "width": "100%"} if width is None else {"viewBox": f"0 0 {width:g} {height:g}"}
+    )
     return element("svg", *content, class_=class_, role="img", aria_label=label, **frame)
 
 

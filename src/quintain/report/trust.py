@@ -28,18 +28,33 @@ def diagnostics_section(run: RunResults) -> Section | None:
     notes = tuple(dict.fromkeys(note for record in run.records for note in record.notes))
     blocks: list[Block] = []
     if signs:
-        blocks.append(TableBlock(Table(("check", "result", "details"), signs, num_text_columns=3, caption="Diagnostics")))
+        blocks.append(
+            TableBlock(
+                Table(("check", "result", "details"), signs, num_text_columns=3, caption="Diagnostics")
+            )
+        )
     blocks += [Text(note) for note in notes]
     indicators = tuple(row for one in run.attacked_models for row in _every_indicator(run, one))
     if indicators:
-        table = Table(("check", "triggered", "details"), indicators, num_text_columns=3, caption="All attack indicators")
+        table = Table(
+            ("check", "triggered", "details"), indicators, num_text_columns=3, caption="All attack indicators"
+        )
         blocks.append(Collapsible("all attack indicators", (TableBlock(table),)))
     found = tuple(_finding(finding) for body in run.results_of(CheckResult) for finding in body.findings)
     if found:
         blocks.append(
             Collapsible(
                 "all checks of data and model",
-                (TableBlock(Table(("check", "result", "details"), found, num_text_columns=3, caption="All checks of data and model")),),
+                (
+                    TableBlock(
+                        Table(
+                            ("check", "result", "details"),
+                            found,
+                            num_text_columns=3,
+                            caption="All checks of data and model",
+                        )
+                    ),
+                ),
             )
         )
     lead = "What was checked about data, models, attacks and mechanisms."
@@ -49,7 +64,9 @@ def diagnostics_section(run: RunResults) -> Section | None:
 def provenance_section(run: RunResults) -> Section:
     """Show commands, steps, versions, hashes, all claims, and the assumptions behind each bound."""
     provenances = [each.provenance for each in run.records]
-    blocks: list[Block] = [Text(command, "code") for command in dict.fromkeys(each.command for each in provenances)]
+    blocks: list[Block] = [
+        Text(command, "code") for command in dict.fromkeys(each.command for each in provenances)
+    ]
     if any(run.results_of(DrillResult)) or len(run.records) > 1:
         blocks.append(TableBlock(_steps(run)))
     peak = max((body.peak_memory_bytes for body in run.results_of(DrillResult)), default=0)
@@ -58,7 +75,9 @@ def provenance_section(run: RunResults) -> Section:
     if run.claims:
         blocks.append(Collapsible("all claims", (TableBlock(_claims(run)),)))
         blocks.append(Collapsible("assumptions behind each bound", (TableBlock(_assumptions(run)),)))
-    blocks.append(Collapsible("versions, machine, hashes", (TableBlock(_machine(run)), TableBlock(_hashes(run)))))
+    blocks.append(
+        Collapsible("versions, machine, hashes", (TableBlock(_machine(run)), TableBlock(_hashes(run))))
+    )
     return Section("record", "Provenance", "How to reproduce these results.", tuple(blocks))
 
 
@@ -70,7 +89,11 @@ def _findings(run: RunResults) -> Iterator[tuple[Cell, ...]]:
         for finding in sorted(shown, key=lambda finding: list(_LEVELS).index(finding.level)):
             yield _finding(finding)
         fine = len(body.findings) - len(shown)
-        yield Cell("all other checks" if shown else "all checks"), Cell("ok", "good"), Cell(f"{fmt.count(fine, 'check')} found nothing")
+        yield (
+            Cell("all other checks" if shown else "all checks"),
+            Cell("ok", "good"),
+            Cell(f"{fmt.count(fine, 'check')} found nothing"),
+        )
 
 
 def _finding(finding: Finding) -> tuple[Cell, ...]:
@@ -78,7 +101,9 @@ def _finding(finding: Finding) -> tuple[Cell, ...]:
 
 
 def _signs(run: RunResults) -> Iterator[tuple[Cell, ...]]:
-    """Yield attack diagnostics with the cost of the attacks, consistency of the claims, and mechanism tests."""
+    """Yield attack diagnostics with the cost of the attacks, consistency of the claims, and mechanism
+    tests.
+    """
     for one in run.attacked_models:
         if one.rows:
             yield (Cell(f"attacks on {run.title(one.model)}"),)
@@ -87,16 +112,28 @@ def _signs(run: RunResults) -> Iterator[tuple[Cell, ...]]:
         yield (Cell("the claims"),)
     for claim, status in run.inconsistencies:
         text = f"{key_claims.bounds_text(claim.bracket)}: {_crossing(claim.bracket)}"
-        yield Cell(claim.title), Cell(status.value, "bad" if status is Consistency.CONTRADICTION else "open"), Cell(text)
+        yield (
+            Cell(claim.title),
+            Cell(status.value, "bad" if status is Consistency.CONTRADICTION else "open"),
+            Cell(text),
+        )
     if run.claims and not run.inconsistencies:
         yield Cell("no bounds cross"), _yes(True), Cell(f"of {fmt.count(len(run.claims), 'claim')}")
     for body in run.results_of(AuditResult):
         for test in body.mechanism_tests:
-            yield Cell(f"mechanism test: {test.name}"), _pass(test.passed), Cell(f"{test.message} (p = {fmt.number(test.p_value, 2)})")
+            yield (
+                Cell(f"mechanism test: {test.name}"),
+                _pass(test.passed),
+                Cell(f"{test.message} (p = {fmt.number(test.p_value, 2)})"),
+            )
     unseeded = [each.result.kind for each in run.records if not each.provenance.reproducible]
     if unseeded:
         steps = ", ".join(unseeded)
-        yield Cell("reproducible from the seed"), Cell("no"), Cell(f"{steps}: randomness is drawn from the operating system")
+        yield (
+            Cell("reproducible from the seed"),
+            Cell("no"),
+            Cell(f"{steps}: randomness is drawn from the operating system"),
+        )
 
 
 def _attack_signs(one: AttackedModel) -> Iterator[tuple[Cell, ...]]:
@@ -112,9 +149,16 @@ def _attack_signs(one: AttackedModel) -> Iterator[tuple[Cell, ...]]:
         fine = [indicator for indicator in one.diagnostics.indicators if not indicator.triggered]
         if fine:
             names = ", ".join(indicator.name for indicator in fine)
-            yield Cell(f"{fmt.count(len(fine), 'other indicator')}"), Cell("no", "good"), Cell(f"not triggered: {names}")
+            yield (
+                Cell(f"{fmt.count(len(fine), 'other indicator')}"),
+                Cell("no", "good"),
+                Cell(f"not triggered: {names}"),
+            )
     most = max(one.rows, key=lambda row: row.backwards)
-    text = f"up to {fmt.number(most.backwards)} gradients per example ({most.attack}, {fmt.threat_text(most.threat)})"
+    text = (
+        f"up to {fmt.number(most.backwards)} gradients per example ({most.attack}, "
+        f"{fmt.threat_text(most.threat)})"
+    )
     yield Cell("cost of the attacks"), Cell(fmt.seconds(sum(row.seconds for row in one.rows))), Cell(text)
 
 
@@ -152,7 +196,11 @@ def _steps(run: RunResults) -> Table:
     steps = steps or [(each.result.kind, each.provenance.seconds) for each in run.records]
     longest = max((seconds for _, seconds in steps), default=0.0) or 1.0
     rows = [
-        (Cell(name), Cell(stacked_bar([(took / longest, "time")], f"{name}: {fmt.seconds(took)}")), Cell(fmt.seconds(took)))
+        (
+            Cell(name),
+            Cell(stacked_bar([(took / longest, "time")], f"{name}: {fmt.seconds(took)}")),
+            Cell(fmt.seconds(took)),
+        )
         for name, took in steps
     ]
     total = sum(took for _, took in steps)
@@ -176,16 +224,30 @@ def _claims(run: RunResults) -> Table:
                 Cell(claim.title),
                 Cell(
                     fmt.threat_text(bracket.quantity.threat)
-                    or (f"delta {fmt.delta(bracket.quantity.delta)}" if bracket.quantity.delta is not None else "none")
+                    or (
+                        f"delta {fmt.delta(bracket.quantity.delta)}"
+                        if bracket.quantity.delta is not None
+                        else "none"
+                    )
                 ),
                 Cell(key_claims.bound_text(bracket, Side.LOWER)),
                 Cell(key_claims.bound_text(bracket, Side.UPPER)),
                 Cell(fmt.interval(kind, *bracket.confidence_interval(key_claims.CONFIDENCE))),
-                Cell(fmt.metric_value(kind, bracket.baseline) if bracket.baseline is not None else fmt.NO_VALUE),
+                Cell(
+                    fmt.metric_value(kind, bracket.baseline) if bracket.baseline is not None else fmt.NO_VALUE
+                ),
                 Cell(status.value, "" if status is Consistency.CONSISTENT else "bad"),
             )
         )
-    head = ("claim", "threat or delta", "lower bound", "upper bound", "95 % interval", "majority class", "consistency")
+    head = (
+        "claim",
+        "threat or delta",
+        "lower bound",
+        "upper bound",
+        "95 % interval",
+        "majority class",
+        "consistency",
+    )
     return Table(head, tuple(rows), num_text_columns=4, caption="All claims")
 
 
@@ -194,19 +256,32 @@ def _assumptions(run: RunResults) -> Table:
     for claim in run.claims:
         for bound in (claim.bracket.lower, claim.bracket.upper):
             if bound.method and (bound.assumptions or bound.basis != "trivial"):
-                bounds.setdefault((bound.side.value, bound.method, bound.basis.value, bound.assumptions), []).append(claim.title)
+                bounds.setdefault(
+                    (bound.side.value, bound.method, bound.basis.value, bound.assumptions), []
+                ).append(claim.title)
     rows = tuple(
         cells(method, side, basis, "; ".join(assumes) or "nothing further", ", ".join(dict.fromkeys(titles)))
         for (side, method, basis, assumes), titles in bounds.items()
     )
-    return Table(("method", "bound", "basis", "assumptions", "used for"), rows, num_text_columns=5, caption="Assumptions")
+    return Table(
+        ("method", "bound", "basis", "assumptions", "used for"),
+        rows,
+        num_text_columns=5,
+        caption="Assumptions",
+    )
 
 
 def _machine(run: RunResults) -> Table:
-    machines: dict[str, Provenance] = {_machine_text(record.provenance): record.provenance for record in run.records}
+    machines: dict[str, Provenance] = {
+        _machine_text(record.provenance): record.provenance for record in run.records
+    }
     versions = dict.fromkeys(one for each in machines.values() for one in each.versions)
-    rows = [cells("machine", text) for text in machines] + [cells(one.package, one.version) for one in versions]
-    rows += [cells("seed", str(seed)) for seed in dict.fromkeys(record.provenance.seed for record in run.records)]
+    rows = [cells("machine", text) for text in machines] + [
+        cells(one.package, one.version) for one in versions
+    ]
+    rows += [
+        cells("seed", str(seed)) for seed in dict.fromkeys(record.provenance.seed for record in run.records)
+    ]
     return Table(("what", "which"), tuple(rows), num_text_columns=2, caption="Versions and machine")
 
 
@@ -215,7 +290,10 @@ def _machine_text(each: Provenance) -> str:
 
 
 def _hashes(run: RunResults) -> Table:
-    rows = [(f"data {data.name}", data.hash) for data in dict.fromkeys(record.provenance.data for record in run.records)]
+    rows = [
+        (f"data {data.name}", data.hash)
+        for data in dict.fromkeys(record.provenance.data for record in run.records)
+    ]
     for model in run.models:
         rows.append((f"{model.title}: weights and program", model.model_hash))
         if model.path:

@@ -40,7 +40,9 @@ class Bound:
     def __post_init__(self) -> None:
         low, high = self.quantity.metric.range
         if math.isnan(self.value) or not low <= self.value <= high:
-            raise SettingError(f"a {self.quantity.metric} of {self.value}; expected a number in [{low}, {high}]")
+            raise SettingError(
+                f"a {self.quantity.metric} of {self.value}; expected a number in [{low}, {high}]"
+            )
 
     @classmethod
     def trivial(cls, of: Quantity, side: Side) -> "Bound":
@@ -65,7 +67,9 @@ class Bound:
     def on_sample(self, confidence: float) -> float:
         """The bound on these very examples: chance is that of the verdicts alone."""
         return (
-            self.evidence.on_sample(self.side, confidence) if isinstance(self.evidence, CountEvidence) else self.at_confidence(confidence)
+            self.evidence.on_sample(self.side, confidence)
+            if isinstance(self.evidence, CountEvidence)
+            else self.at_confidence(confidence)
         )
 
 
@@ -97,11 +101,20 @@ class Bracket:
 
     def __post_init__(self) -> None:
         if self.lower.side is not Side.LOWER or self.upper.side is not Side.UPPER:
-            raise SettingError(f"sides {self.lower.side} and {self.upper.side}; expected a lower and an upper bound, in this order")
+            raise SettingError(
+                f"sides {self.lower.side} and {self.upper.side}; expected a lower and an upper bound, in "
+                "this order"
+            )
         if not comparable(self.lower.quantity, self.upper.quantity):
-            raise SettingError(f"bounds on two quantities, {self.lower.quantity} and {self.upper.quantity}; a bracket needs one")
+            raise SettingError(
+                f"bounds on two quantities, {self.lower.quantity} and {self.upper.quantity}; a bracket needs "
+                "one"
+            )
         if self.num_contradictory < 0 or self.num_invalid < 0:
-            raise SettingError(f"{self.num_contradictory} crossed and {self.num_invalid} without a number; expected counts of examples")
+            raise SettingError(
+                f"{self.num_contradictory} crossed and {self.num_invalid} without a number; expected counts "
+                "of examples"
+            )
 
     @property
     def quantity(self) -> Quantity:
@@ -116,60 +129,82 @@ class Bracket:
     def consistency_among(self, comparisons: int) -> Consistency:
         """Whether the two sides cross, when this is one of several comparisons.
 
-        A crossing of proofs and witnesses is a contradiction. Where a side is statistical it is one only if chance would bring it
-        about with a probability below ``FALSE_ALARM_PROBABILITY`` over all comparisons; else it is suspect: no requirement passes
-        on it, and the step has to be run again.
+        A crossing of proofs and witnesses is a contradiction. Where a side is statistical it is one only if
+        chance would bring it about with a probability below ``FALSE_ALARM_PROBABILITY`` over all comparisons;
+        else it is suspect: no requirement passes on it, and the step has to be run again.
         """
         if self.lower.value <= self.upper.value and not self.num_contradictory:
             return Consistency.CONSISTENT
         if {self.lower.basis, self.upper.basis} <= {Basis.PROOF, Basis.WITNESS}:
             return Consistency.CONTRADICTION
-        return Consistency.CONTRADICTION if self._unlikely(FALSE_ALARM_PROBABILITY / comparisons) else Consistency.SUSPECT
+        return (
+            Consistency.CONTRADICTION
+            if self._unlikely(FALSE_ALARM_PROBABILITY / comparisons)
+            else Consistency.SUSPECT
+        )
 
     def at_least(self, value: float, *, confidence: float = 0.95, population: bool = True) -> Verdict:
-        """Whether the quantity is at least ``value``: PASS by the lower side, FAIL by the upper, else UNDECIDED."""
+        """Whether the quantity is at least ``value``: PASS by the lower side, FAIL by the upper, else
+        UNDECIDED.
+        """
         low, high = self.confidence_interval(confidence, population=population)
         return self._verdict(low >= value, high < value, f"{_between(low, high)}, required >= {value:g}")
 
     def at_most(self, value: float, *, confidence: float = 0.95, population: bool = True) -> Verdict:
-        """Whether the quantity is at most ``value``: PASS by the upper side, FAIL by the lower, else UNDECIDED.
+        """Whether the quantity is at most ``value``: PASS by the upper side, FAIL by the lower, else
+        UNDECIDED.
 
-        An epsilon that an audit shows to be larger than ``value`` is FAIL, whatever the accountant says and however the two cross.
+        An epsilon that an audit shows to be larger than ``value`` is FAIL, whatever the accountant says and
+        however the two cross.
         """
         low, high = self.confidence_interval(confidence, population=population)
         return self._verdict(high <= value, low > value, f"{_between(low, high)}, required <= {value:g}")
 
-    def confidence_interval(self, confidence: float = 0.95, *, population: bool = True) -> tuple[float, float]:
+    def confidence_interval(
+        self, confidence: float = 0.95, *, population: bool = True
+    ) -> tuple[float, float]:
         """Both sides at a joint confidence: the error is halved where both rest on chance.
 
-        Args:
-            confidence: That both sides hold together.
-            population: Speak of the population that the examples were drawn from (default), not of these examples.
+        Args: confidence: That both sides hold together. population: Speak of the population that the examples
+            were drawn from (default), not of these examples.
         """
-        level = (1 + confidence) / 2 if self.lower.is_statistical and self.upper.is_statistical else confidence
+        level = (
+            (1 + confidence) / 2 if self.lower.is_statistical and self.upper.is_statistical else confidence
+        )
         if population:
             return self.lower.at_confidence(level), self.upper.at_confidence(level)
         return self.lower.on_sample(level), self.upper.on_sample(level)
 
     def _verdict(self, passes: bool, fails: bool, why: str) -> Verdict:
-        if self.consistency is Consistency.CONTRADICTION and not (fails and self.quantity.metric is Metric.EPSILON):
-            return Verdict(Decision.UNDECIDED, f"the two bounds contradict each other, so neither can be trusted: {why}")
+        if self.consistency is Consistency.CONTRADICTION and not (
+            fails and self.quantity.metric is Metric.EPSILON
+        ):
+            return Verdict(
+                Decision.UNDECIDED, f"the two bounds contradict each other, so neither can be trusted: {why}"
+            )
         if fails:
             return Verdict(Decision.FAIL, why)
         if passes and self.consistency is Consistency.SUSPECT:
             return Verdict(
-                Decision.UNDECIDED, f"the two bounds cross within statistical error, so that a rerun with another seed has to decide: {why}"
+                Decision.UNDECIDED,
+                "the two bounds cross within statistical error, so that a rerun with another seed has to "
+                f"decide: {why}",
             )
         if passes and self.num_invalid:
-            return Verdict(Decision.UNDECIDED, f"{self.num_invalid} examples have an invalid output (NaN): {why}")
+            return Verdict(
+                Decision.UNDECIDED, f"{self.num_invalid} examples have an invalid output (NaN): {why}"
+            )
         return Verdict(Decision.PASS if passes else Decision.UNDECIDED, why)
 
     def _unlikely(self, chance: float) -> bool:
         """Return whether chance explains the crossing with less than this probability.
 
-        By the binomial tail of so many wrong per-example results, or because the bounds still cross at confidence 1 - chance.
+        By the binomial tail of so many wrong per-example results, or because the bounds still cross at
+        confidence 1 - chance.
         """
-        counted = [side.evidence for side in (self.lower, self.upper) if isinstance(side.evidence, CountEvidence)]
+        counted = [
+            side.evidence for side in (self.lower, self.upper) if isinstance(side.evidence, CountEvidence)
+        ]
         if not counted:
             low, high = self.confidence_interval(1 - chance)
             return low > high
@@ -187,15 +222,24 @@ _IMPLIED_BY = {("all iterates", "last iterate"), ("patient", "image")}
 
 
 def comparable(lower: Quantity, upper: Quantity) -> bool:
-    """Whether a lower bound on one quantity may meet an upper bound on another: equal, or implied by the short table.
+    """Whether a lower bound on one quantity may meet an upper bound on another: equal, or implied by the
+    short table.
 
-    An upper bound on the epsilon of all iterates holds for the last one, and a patient's for one image of hers.
+    An upper bound on the epsilon of all iterates holds for the last one, and a patient's for one image of
+    hers.
     """
 
     def implied(narrow: str, wide: str) -> bool:
         return narrow == wide or (wide, narrow) in _IMPLIED_BY
 
-    same = (lower.metric, lower.subject_hash, lower.data_hash, lower.threat, lower.delta, lower.adjacency) == (
+    same = (
+        lower.metric,
+        lower.subject_hash,
+        lower.data_hash,
+        lower.threat,
+        lower.delta,
+        lower.adjacency,
+    ) == (
         upper.metric,
         upper.subject_hash,
         upper.data_hash,
@@ -203,4 +247,6 @@ def comparable(lower: Quantity, upper: Quantity) -> bool:
         upper.delta,
         upper.adjacency,
     )
-    return same and implied(lower.released, upper.released) and implied(lower.privacy_unit, upper.privacy_unit)
+    return (
+        same and implied(lower.released, upper.released) and implied(lower.privacy_unit, upper.privacy_unit)
+    )

@@ -19,8 +19,12 @@ class ClassCounts:
     total: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if len(self.correct) != len(self.total) or any(not 0 <= r <= t for r, t in zip(self.correct, self.total, strict=True)):
-            raise SettingError(f"{self.correct} correct of {self.total}; expected one count per class, none above its total")
+        if len(self.correct) != len(self.total) or any(
+            not 0 <= r <= t for r, t in zip(self.correct, self.total, strict=True)
+        ):
+            raise SettingError(
+                f"{self.correct} correct of {self.total}; expected one count per class, none above its total"
+            )
         if not sum(self.total):
             raise SettingError("no examples to count; expected at least one")
 

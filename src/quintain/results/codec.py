@@ -16,7 +16,9 @@ from quintain.version import __version__
 
 
 def encode(record: Record) -> bytes:
-    """A record as indented JSON; an infinity becomes the string ``Infinity``, a byte of a file's name that is no text a ``?``."""
+    """A record as indented JSON; an infinity becomes the string ``Infinity``, a byte of a file's name that is
+    no text a ``?``.
+    """
     try:
         return to_json(record, indent=1, inf_nan_mode="strings") + b"\n"
     except PydanticSerializationError:
@@ -30,8 +32,8 @@ def decode(data: bytes, *, source: str = "record") -> Record:
         data: What ``encode`` gave.
         source: Named in errors.
 
-    Raises:
-        RunFolderError: If it is cut short, of a newer schema, no record, has a key that no record has, or holds values that cannot be.
+    Raises: RunFolderError: If it is cut short, of a newer schema, no record, has a key that no record has, or
+        holds values that cannot be.
     """
     document = _document(data, source)
     try:
@@ -41,20 +43,27 @@ def decode(data: bytes, *, source: str = "record") -> Record:
             raise RunFolderError(trouble)
     except RunFolderError as error:
         raise RunFolderError(
-            f"{source} holds what this Quintain does not know: {error}; use the Quintain that wrote it, or delete it and run the step again"
+            f"{source} holds what this Quintain does not know: {error}; use the Quintain that wrote it, or "
+            "delete it and run the step again"
         ) from None
     try:
         return _adapter().validate_json(to_json(document, inf_nan_mode="strings"))
     except SettingError as error:
-        raise RunFolderError(f"{source} holds what cannot be: {error}; delete it and run the step again") from None
+        raise RunFolderError(
+            f"{source} holds what cannot be: {error}; delete it and run the step again"
+        ) from None
     except ValidationError as error:
-        raise RunFolderError(f"{source} is no result of this kind: {_first_trouble(error)}; delete it and run the step again") from None
+        raise RunFolderError(
+            f"{source} is no result of this kind: {_first_trouble(error)}; delete it and run the step again"
+        ) from None
 
 
 def _first_trouble(error: ValidationError) -> str:
     """What is wrong, and where, with the kind of result that the record says it is."""
     troubles = error.errors()
-    others = [one["loc"][:-1] for one in troubles if one["loc"][-1] == "kind" and one["type"] == "literal_error"]
+    others = [
+        one["loc"][:-1] for one in troubles if one["loc"][-1] == "kind" and one["type"] == "literal_error"
+    ]
     own = [one for one in troubles if not any(one["loc"][: len(other)] == other for other in others)]
     deepest = max(own or troubles, key=lambda one: len(one["loc"]))
     return f"{'.'.join(map(str, deepest['loc']))}: {deepest['msg']}"
@@ -66,11 +75,19 @@ def _document(data: bytes, source: str) -> dict[str, Any]:
         document: dict[str, Any] = from_json(data)
         schema = document.get("schema")
     except (ValueError, AttributeError):
-        raise RunFolderError(f"{source} is no result file or is cut short; delete it and run the step again") from None
+        raise RunFolderError(
+            f"{source} is no result file or is cut short; delete it and run the step again"
+        ) from None
     if isinstance(schema, int) and schema > SCHEMA:
-        raise RunFolderError(f"{source} is of schema {schema}; Quintain {__version__} reads schemas 1 to {SCHEMA}: use a newer Quintain")
+        raise RunFolderError(
+            f"{source} is of schema {schema}; Quintain {__version__} reads schemas 1 to {SCHEMA}: use a "
+            "newer Quintain"
+        )
     if schema not in range(1, SCHEMA + 1) or isinstance(schema, bool):
-        raise RunFolderError(f"{source} has schema {schema!r}; expected a number from 1 to {SCHEMA}: it is no result of Quintain's")
+        raise RunFolderError(
+            f"{source} has schema {schema!r}; expected a number from 1 to {SCHEMA}: it is no result of "
+            "Quintain's"
+        )
     return document
 
 

@@ -25,17 +25,24 @@ class CountEvidence:
 
     def __post_init__(self) -> None:
         if not 0 <= self.hits <= self.trials or self.trials == 0:
-            raise SettingError(f"{self.hits} of {self.trials} examples; expected 0 <= hits <= trials and at least one example")
+            raise SettingError(
+                f"{self.hits} of {self.trials} examples; expected 0 <= hits <= trials and at least one "
+                "example"
+            )
         if not 0 <= self.alpha < 1:
             raise SettingError(f"alpha = {self.alpha}; expected the chance of a false verdict, in [0, 1)")
 
     def on_sample(self, side: Side, confidence: float) -> float:
         """The share of these very examples, once as many false verdicts as chance allows are taken back."""
         false = _quantile(self.trials, self.alpha, confidence)
-        return (max(self.hits - false, 0) if side is Side.LOWER else min(self.hits + false, self.trials)) / self.trials
+        return (
+            max(self.hits - false, 0) if side is Side.LOWER else min(self.hits + false, self.trials)
+        ) / self.trials
 
     def on_population(self, side: Side, confidence: float) -> float:
-        """The share in the population: Clopper-Pearson, the error split evenly with that of the verdicts where there is one."""
+        """The share in the population: Clopper-Pearson, the error split evenly with that of the verdicts
+        where there is one.
+        """
         level = confidence if self.alpha == 0 else (1 + confidence) / 2
         hits = round(self.on_sample(side, level) * self.trials)
         limit = binomial_lower if side is Side.LOWER else binomial_upper
@@ -56,22 +63,34 @@ class ConfidenceLevels:
     kind: Literal["levels"] = "levels"
 
     def __post_init__(self) -> None:
-        rising = list(self.confidences) == sorted(self.confidences) and all(0 < level < 1 for level in self.confidences)
+        rising = list(self.confidences) == sorted(self.confidences) and all(
+            0 < level < 1 for level in self.confidences
+        )
         if len(self.confidences) != len(self.values) or not rising:
             raise SettingError(
-                f"levels {self.confidences} with values {self.values}; expected rising confidences in (0, 1), one value each"
+                f"levels {self.confidences} with values {self.values}; expected rising confidences in (0, "
+                "1), one value each"
             )
 
     def at(self, confidence: float, otherwise: float) -> float:
         """The value at the lowest stored confidence that is high enough, or ``otherwise``."""
-        return next((value for level, value in zip(self.confidences, self.values, strict=True) if level >= confidence), otherwise)
+        return next(
+            (
+                value
+                for level, value in zip(self.confidences, self.values, strict=True)
+                if level >= confidence
+            ),
+            otherwise,
+        )
 
 
 Evidence = CountEvidence | ConfidenceLevels | None
 
 
 def _quantile(trials: int, probability: float, confidence: float) -> int:
-    """The smallest count that Binomial(trials, probability) exceeds with probability at most ``1 - confidence``."""
+    """The smallest count that Binomial(trials, probability) exceeds with probability at most ``1 -
+    confidence``.
+    """
     count = 0
     while count < trials and binomial_tail(count + 1, trials, probability) > 1 - confidence:
         count += 1

@@ -30,7 +30,10 @@ def decide(requirement: Requirement, claims: Iterable[Claim]) -> RequirementResu
         reason = f"no result for {quantity}{about}"
         return RequirementResult(requirement.text, Verdict(Decision.UNDECIDED, reason), "")
     latest = {claim.bracket.quantity: claim for claim in found}.values()
-    return min((_decided_by(requirement, claim) for claim in latest), key=lambda one: _WORST_FIRST.index(one.verdict.decision))
+    return min(
+        (_decided_by(requirement, claim) for claim in latest),
+        key=lambda one: _WORST_FIRST.index(one.verdict.decision),
+    )
 
 
 def exit_code(requirements: Iterable[RequirementResult], claims: Sequence[Claim]) -> ExitCode:
@@ -50,12 +53,16 @@ def exit_code(requirements: Iterable[RequirementResult], claims: Sequence[Claim]
 
 def contradictions(claims: Iterable[Claim], *, comparisons: int) -> tuple[Claim, ...]:
     """Claims whose two sides cross beyond what chance explains over so many comparisons."""
-    return tuple(claim for claim in claims if claim.bracket.consistency_among(comparisons) is Consistency.CONTRADICTION)
+    return tuple(
+        claim for claim in claims if claim.bracket.consistency_among(comparisons) is Consistency.CONTRADICTION
+    )
 
 
 def _decided_by(requirement: Requirement, claim: Claim) -> RequirementResult:
     compare = claim.bracket.at_least if requirement.relation == ">=" else claim.bracket.at_most
-    return RequirementResult(requirement.text, compare(requirement.value, population=requirement.scope == "population"), claim.name)
+    return RequirementResult(
+        requirement.text, compare(requirement.value, population=requirement.scope == "population"), claim.name
+    )
 
 
 def _is_about(claim: Claim, requirement: Requirement) -> bool:
@@ -69,7 +76,9 @@ def _is_about(claim: Claim, requirement: Requirement) -> bool:
 
 
 def same_threat(a: str, b: str) -> bool:
-    """Whether two specs stand for one threat: ``linf:1/5`` and ``linf:0.2`` do, ``colour:hue=0.1`` and ``color:hue=0.1`` too."""
+    """Whether two specs stand for one threat: ``linf:1/5`` and ``linf:0.2`` do, ``colour:hue=0.1`` and
+    ``color:hue=0.1`` too.
+    """
     a, b = current_spec(a), current_spec(b)
     return a == b or (_parsed(a) is not None and _parsed(a) == _parsed(b))
 

@@ -22,13 +22,11 @@ class ExampleState(StrEnum):
 class PerExample:
     """Two radii an example: how far it is proved, and how near it was broken.
 
-    Args:
-        ids: Row of each example in its data set.
-        labels: True classes.
-        predicted: Predictions for the unchanged examples; -1 where the output is NaN or the model abstained.
-        certified_radius: Largest size of change proved harmless; 0 where nothing is proved.
-        broken_radius: Smallest change found that breaks it; infinite where none was found, 0 where it is wrong unchanged.
-        invalid: Whether the output of the model, or a bound, is NaN.
+    Args: ids: Row of each example in its data set. labels: True classes. predicted: Predictions for the
+        unchanged examples; -1 where the output is NaN or the model abstained. certified_radius: Largest size
+        of change proved harmless; 0 where nothing is proved. broken_radius: Smallest change found that breaks
+        it; infinite where none was found, 0 where it is wrong unchanged. invalid: Whether the output of the
+        model, or a bound, is NaN.
     """
 
     ids: tuple[int, ...]
@@ -51,10 +49,14 @@ class PerExample:
             raise SettingError(f"columns of {sorted(lengths)} examples; expected one length")
         strange = [radius for radius in (*self.certified_radius, *self.broken_radius) if not radius >= 0]
         if strange:
-            raise SettingError(f"a radius of {strange[0]}; expected a number from 0 up, with what gave none marked as failed")
+            raise SettingError(
+                f"a radius of {strange[0]}; expected a number from 0 up, with what gave none marked as failed"
+            )
 
     def state(self, row: int, eps: float) -> ExampleState:
-        """The state of one example when changes up to ``eps`` are allowed; broken wins where the two sides cross."""
+        """The state of one example when changes up to ``eps`` are allowed; broken wins where the two sides
+        cross.
+        """
         if self.invalid[row]:
             return ExampleState.ERROR
         if self.predicted[row] != self.labels[row]:
@@ -72,15 +74,20 @@ class PerExample:
         return self._tally(classes, [self._proved(row, eps) for row in range(len(self.ids))])
 
     def unbroken_counts(self, eps: float, classes: int) -> ClassCounts:
-        """Correctly classified examples that no attack has broken, class by class; an invalid example counts as unbroken."""
-        kept = [self.invalid[row] or (self._is_correct(row) and radius > eps) for row, radius in enumerate(self.broken_radius)]
+        """Correctly classified examples that no attack has broken, class by class; an invalid example counts
+        as unbroken.
+        """
+        kept = [
+            self.invalid[row] or (self._is_correct(row) and radius > eps)
+            for row, radius in enumerate(self.broken_radius)
+        ]
         return self._tally(classes, kept)
 
     def contradictory_ids(self, eps: float) -> tuple[int, ...]:
         """Ids of the examples at which the two sides cross when changes up to ``eps`` are allowed: an alarm.
 
-        Each has a certified radius above 0, and is either misclassified as it is or broken by a change inside that radius. An invalid
-        example and one without a prediction (-1) refute nothing.
+        Each has a certified radius above 0, and is either misclassified as it is or broken by a change inside
+        that radius. An invalid example and one without a prediction (-1) refute nothing.
         """
         return tuple(name for row, name in enumerate(self.ids) if self._refuted(row, eps))
 

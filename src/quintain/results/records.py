@@ -5,8 +5,20 @@ from typing import Literal
 
 from quintain.results.bounds import Bracket
 from quintain.results.class_counts import ClassCounts
-from quintain.results.privacy_records import AuditResult, FederateResult, LeakResult, PlanResult, PrivatizeResult
-from quintain.results.robustness_records import AttackResult, CertifyResult, CheckResult, HardenResult, TrainResult
+from quintain.results.privacy_records import (
+    AuditResult,
+    FederateResult,
+    LeakResult,
+    PlanResult,
+    PrivatizeResult,
+)
+from quintain.results.robustness_records import (
+    AttackResult,
+    CertifyResult,
+    CheckResult,
+    HardenResult,
+    TrainResult,
+)
 from quintain.results.verdict import Verdict
 
 SCHEMA = 2
@@ -67,13 +79,10 @@ class Provenance:
 class Claim:
     """A bracket with a name and a title, and which model it is about.
 
-    Args:
-        name: Unique in its run, such as ``certified:linf:4/255``.
-        title: For a card's head.
-        model: Whose claim it is.
-        bracket: The two sides.
-        primary: Whether it speaks of what the run delivers, so that a requirement that names no model means it.
-        lower_counts, upper_counts: Class by class, behind the two sides of an accuracy bracket.
+    Args: name: Unique in its run, such as ``certified:linf:4/255``. title: For a card's head. model: Whose
+        claim it is. bracket: The two sides. primary: Whether it speaks of what the run delivers, so that a
+        requirement that names no model means it. lower_counts, upper_counts: Class by class, behind the two
+        sides of an accuracy bracket.
     """
 
     name: str

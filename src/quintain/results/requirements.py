@@ -7,7 +7,9 @@ from typing import Literal
 from quintain.core.errors import SettingError, UnknownNameError
 from quintain.results.quantity import Metric
 
-_FORM = re.compile(r"\s*(?P<kind>\w+)\s*(?:\((?P<inside>[^()]*)\))?\s*(?P<relation>>=|<=)\s*(?P<value>[0-9.eE+-]+)\s*(?P<percent>%?)\s*")
+_FORM = re.compile(
+    r"\s*(?P<kind>\w+)\s*(?:\((?P<inside>[^()]*)\))?\s*(?P<relation>>=|<=)\s*(?P<value>[0-9.eE+-]+)\s*(?P<percent>%?)\s*"
+)
 _COMMA = re.compile(r",(?![^\[\]]*\])")
 _WORDS = ("model", "delta", "scope")
 
@@ -57,17 +59,25 @@ class Requirement:
         wants = {Metric.ROBUST_ACCURACY: 1}.get(kind, 0)
         if len(plain) != wants:
             takes = "a threat such as linf:4/255" if wants else "no threat"
-            raise SettingError(f"requirement {text!r}: {kind} takes {takes}, got {', '.join(plain) or 'none'}")
+            raise SettingError(
+                f"requirement {text!r}: {kind} takes {takes}, got {', '.join(plain) or 'none'}"
+            )
         scope = words.get("scope", "population")
         if scope not in ("population", "sample"):
             raise SettingError(f"requirement {text!r}: scope={scope}; expected population or sample")
         delta = _number(text, words["delta"]) if "delta" in words else None
         if delta is not None and not 0 < delta < 1:
-            raise SettingError(f"requirement {text!r}: delta={words['delta']}; expected a number strictly between 0 and 1, such as 1e-5")
+            raise SettingError(
+                f"requirement {text!r}: delta={words['delta']}; expected a number strictly between 0 and 1, "
+                "such as 1e-5"
+            )
         value = _number(text, match["value"]) / (100 if match["percent"] else 1)
         low, high = kind.range
         if not low <= value <= high:
-            raise SettingError(f"requirement {text!r}: {value:g} is no possible {kind}; expected a number in [{low:g}, {high:g}]")
+            raise SettingError(
+                f"requirement {text!r}: {value:g} is no possible {kind}; expected a number in [{low:g}, "
+                f"{high:g}]"
+            )
         return cls(
             text=text.strip(),
             metric=kind,

@@ -58,15 +58,11 @@ class TrainingRun:
 class AttackRow:
     """What one attack did at one size of change.
 
-    Args:
-        attack: Its name.
-        threat: Spec of what the adversary may change.
-        unbroken_counts: Examples still classified correctly, class by class.
-        forwards, backwards: Forward and backward passes, on average an example.
-        seconds: Wall time.
-        eps: The size that the spec stands for.
-        num_broken: Of the correctly classified examples, how many it broke.
-        correct_by_queries: Rising pairs (queries an example, examples still classified correctly once each has had so many).
+    Args: attack: Its name. threat: Spec of what the adversary may change. unbroken_counts: Examples still
+        classified correctly, class by class. forwards, backwards: Forward and backward passes, on average an
+        example. seconds: Wall time. eps: The size that the spec stands for. num_broken: Of the correctly
+        classified examples, how many it broke. correct_by_queries: Rising pairs (queries an example, examples
+        still classified correctly once each has had so many).
     """
 
     attack: str
@@ -82,12 +78,14 @@ class AttackRow:
 
 @dataclass(frozen=True, slots=True)
 class BreakLog:
-    """What broke each example and after how many queries, in the order of the examples; empty where that was not written down.
+    """What broke each example and after how many queries, in the order of the examples; empty where that was
+    not written down.
 
     Args:
         found_by: The first attack that broke it, with the member's name where that is an ensemble;
             ``unchanged`` where it is wrong as it is, empty where it is unbroken.
-        queries_to_success: Queries that the attack had made about it when it broke; 0 where nothing was needed or found.
+        queries_to_success: Queries that the attack had made about it when it broke; 0 where nothing was
+            needed or found.
         forwards, backwards: Forward and backward passes of all attacks together.
         skipped_certified: Whether it was left alone, at the largest size, because a proof was given.
     """
@@ -101,7 +99,8 @@ class BreakLog:
 
 @dataclass(frozen=True, slots=True)
 class Indicator:
-    """One sign that an attack was weak rather than the model strong (Pintor et al., 2022: indicators of attack failure).
+    """One sign that an attack was weak rather than the model strong (Pintor et al., 2022: indicators of
+    attack failure).
 
     Args:
         name: What would be wrong.
@@ -138,25 +137,24 @@ class AttackDiagnostics:
     @property
     def summary(self) -> str:
         """``high``, or ``doubtful, because ...``."""
-        return f"doubtful, because {'; '.join(one.message for one in self.triggered)}" if self.triggered else "high"
+        return (
+            f"doubtful, because {'; '.join(one.message for one in self.triggered)}"
+            if self.triggered
+            else "high"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class AttackedModel:
     """One model under all attacks, example by example.
 
-    Args:
-        model: The model's name.
-        title: For people.
-        rows: Attack by attack and size by size.
-        examples: The smallest change found for each example; nothing proved.
-        threat_type: Such as ``linf``, ``l2`` or ``mask:eyeglasses``.
-        gallery: Rows of clean picture, change, adversarial picture.
-        break_log: How each example was broken.
-        diagnostics: Indicators of weak attacks; None where none were looked for.
-        target_class: The class that the attacks aimed at; any wrong class if None.
-        stop_reason: Why the run broke off; empty where it is whole.
-        num_unattacked: Examples that some attack has not met, since the run broke off: they count as unbroken there.
+    Args: model: The model's name. title: For people. rows: Attack by attack and size by size. examples: The
+        smallest change found for each example; nothing proved. threat_type: Such as ``linf``, ``l2`` or
+        ``mask:eyeglasses``. gallery: Rows of clean picture, change, adversarial picture. break_log: How each
+        example was broken. diagnostics: Indicators of weak attacks; None where none were looked for.
+        target_class: The class that the attacks aimed at; any wrong class if None. stop_reason: Why the run
+        broke off; empty where it is whole. num_unattacked: Examples that some attack has not met, since the
+        run broke off: they count as unbroken there.
     """
 
     model: str

@@ -1,4 +1,6 @@
-"""Measurements of a mechanism, judged together: how often one that keeps its promise sounds the alarm is said once, over all."""
+"""Measurements of a mechanism, judged together: how often one that keeps its promise sounds the alarm is said
+once, over all.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,7 +8,9 @@ from dataclasses import dataclass
 from quintain.results.privacy_records import MechanismTest
 
 FALSE_ALARM_PROBABILITY = 1e-6
-"""The probability that any of the measurements that are judged together fails, though the mechanism is as promised."""
+"""The probability that any of the measurements that are judged together fails, though the mechanism is as
+promised.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,9 @@ class Measurement:
 
 
 def bonferroni_tests(measurements: Iterable[Measurement]) -> tuple[MechanismTest, ...]:
-    """Each measurement with its verdict: of m together, one fails below a chance of ``FALSE_ALARM / m`` (Bonferroni)."""
+    """Each measurement with its verdict: of m together, one fails below a chance of ``FALSE_ALARM / m``
+    (Bonferroni).
+    """
     together = tuple(measurements)
     level = FALSE_ALARM_PROBABILITY / max(len(together), 1)
     return tuple(_test(one, level) for one in together)

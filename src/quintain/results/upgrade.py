@@ -1,4 +1,5 @@
-"""Records of older schemas, rewritten into the form of today: a table of renamed keys for each kind of object.
+"""Records of older schemas, rewritten into the form of today: a table of renamed keys for each kind of
+object.
 
 Keys and the form of provenance change; every value stays as it is, hashes and threat specs included,
 so that a claim keeps its subject.
@@ -38,7 +39,9 @@ def _pairs(*keys: str) -> Callable[[Any], Any]:
 
 def _pair(*keys: str) -> Callable[[Any], Any]:
     """A pair as an object with these two keys; what is no pair is left for the decoder to refuse."""
-    return lambda value: dict(zip(keys, value, strict=True)) if isinstance(value, list) and len(value) == len(keys) else value
+    return lambda value: (
+        dict(zip(keys, value, strict=True)) if isinstance(value, list) and len(value) == len(keys) else value
+    )
 
 
 def _with_eps(row: Json) -> Json:
@@ -63,11 +66,17 @@ CLAIM = Shape(
     {"bracket": BRACKET, "proved": CLASS_COUNTS, "standing": CLASS_COUNTS},
 )
 PROVENANCE = Shape(
-    rewritten={"data": _pair("name", "hash"), "models": _pairs("name", "hash"), "versions": _pairs("package", "version")},
+    rewritten={
+        "data": _pair("name", "hash"),
+        "models": _pairs("name", "hash"),
+        "versions": _pairs("package", "version"),
+    },
 )
 
 FINDING = Shape({"text": "message"})
-TRAINING_RUN = Shape({"clean": "clean_counts", "plan": "settings"}, {"model": MODEL_FILE, "clean": CLASS_COUNTS})
+TRAINING_RUN = Shape(
+    {"clean": "clean_counts", "plan": "settings"}, {"model": MODEL_FILE, "clean": CLASS_COUNTS}
+)
 ATTACK_ROW = Shape(
     {"standing": "unbroken_counts", "broken": "num_broken", "queries": "correct_by_queries"},
     {"standing": CLASS_COUNTS},
@@ -85,7 +94,13 @@ ATTACKED_MODEL = Shape(
         "halted": "stop_reason",
         "unfinished": "num_unattacked",
     },
-    {"rows": ATTACK_ROW, "examples": PER_EXAMPLE, "gallery": PICTURE, "breaks": BREAK_LOG, "trust": DIAGNOSTICS},
+    {
+        "rows": ATTACK_ROW,
+        "examples": PER_EXAMPLE,
+        "gallery": PICTURE,
+        "breaks": BREAK_LOG,
+        "trust": DIAGNOSTICS,
+    },
 )
 STICKER = Shape(
     {"what": "description", "target": "target_class", "reached": "successes", "control": "control_successes"},
@@ -96,7 +111,12 @@ CERTIFIED_MODEL = Shape(
     {"examples": PER_EXAMPLE},
 )
 STATEMENT = Shape(
-    {"least": "epsilon_lower_bound", "telling": "adversary_accuracy", "unit": "privacy_unit", "assumes": "assumptions"},
+    {
+        "least": "epsilon_lower_bound",
+        "telling": "adversary_accuracy",
+        "unit": "privacy_unit",
+        "assumes": "assumptions",
+    },
 )
 PRIVATE_RUN = Shape({"clean": "clean_counts"}, {"clean": CLASS_COUNTS})
 AUDIT_RUN = Shape(
@@ -111,7 +131,12 @@ AUDIT_RUN = Shape(
 )
 MECHANISM_TEST = Shape({"text": "message"})
 RECONSTRUCTION = Shape(
-    {"setting": "update_type", "floor": "baseline_psnr", "sites": "psnr_by_site", "missing": "failure_reason"},
+    {
+        "setting": "update_type",
+        "floor": "baseline_psnr",
+        "sites": "psnr_by_site",
+        "missing": "failure_reason",
+    },
     {"picture": PICTURE},
 )
 SITE = Shape({"classes": "class_counts", "alone": "local_counts"}, {"alone": CLASS_COUNTS})
@@ -142,7 +167,13 @@ RESULTS: Mapping[str, Shape] = {
             "together": "composed_epsilon",
             "broke_off": "stop_reason",
         },
-        {"training": TRAINING_RUN, "plain": CLASS_COUNTS, "assurance": STATEMENT, "curve": PRIVATE_RUN, "batches": PRIVATE_RUN},
+        {
+            "training": TRAINING_RUN,
+            "plain": CLASS_COUNTS,
+            "assurance": STATEMENT,
+            "curve": PRIVATE_RUN,
+            "batches": PRIVATE_RUN,
+        },
     ),
     "plan": Shape(
         {
@@ -180,7 +211,9 @@ RESULTS: Mapping[str, Shape] = {
         {"pooled": "centralized_counts"},
         {"model": MODEL_FILE, "sites": SITE, "rounds": ROUND, "pooled": CLASS_COUNTS},
     ),
-    "drill": Shape({"judged": "requirements", "peak_memory": "peak_memory_bytes"}, {"judged": REQUIREMENT_RESULT}),
+    "drill": Shape(
+        {"judged": "requirements", "peak_memory": "peak_memory_bytes"}, {"judged": REQUIREMENT_RESULT}
+    ),
 }
 """What each step found, by its stored kind."""
 
@@ -194,8 +227,8 @@ def from_schema_1(document: Json) -> Json:
     Args:
         document: The parsed JSON; it is not changed.
 
-    Raises:
-        RunFolderError: If it has a key that schema 1 did not have where schema 2 has one: two keys would meet in one place.
+    Raises: RunFolderError: If it has a key that schema 1 did not have where schema 2 has one: two keys would
+        meet in one place.
     """
     body = document.get("body")
     result = RESULTS.get(str(body.get("kind")), Shape()) if isinstance(body, dict) else Shape()
@@ -207,7 +240,9 @@ def from_schema_1(document: Json) -> Json:
 
 
 def _rewritten(value: Any, shape: Shape, path: str) -> Any:
-    """A value with the keys of schema 2: an object of this shape, a list of them, or what is neither and left for the decoder."""
+    """A value with the keys of schema 2: an object of this shape, a list of them, or what is neither and left
+    for the decoder.
+    """
     if isinstance(value, list):
         return [_rewritten(one, shape, f"{path}{place}.") for place, one in enumerate(value)]
     if not isinstance(value, dict):
@@ -216,7 +251,9 @@ def _rewritten(value: Any, shape: Shape, path: str) -> Any:
     if strange:
         old = next(key for key, new in shape.renamed.items() if new in strange)
         raise RunFolderError(f"{path}{shape.renamed[old]} is no key of schema 1, where it is called {old!r}")
-    return shape.completed({shape.renamed.get(key, key): _inside(key, one, shape, f"{path}{key}.") for key, one in value.items()})
+    return shape.completed(
+        {shape.renamed.get(key, key): _inside(key, one, shape, f"{path}{key}.") for key, one in value.items()}
+    )
 
 
 def _inside(key: str, value: Any, shape: Shape, path: str) -> Any:

@@ -36,4 +36,7 @@ class Verdict:
         Raises:
             TypeError: Always; write ``verdict.passed``.
         """
-        raise TypeError("a verdict is one of three decisions and has no truth value; write verdict.passed, or compare verdict.decision")
+        raise TypeError(
+            "a verdict is one of three decisions and has no truth value; write verdict.passed, or compare "
+            "verdict.decision"
+        )

@@ -2,7 +2,10 @@
 
 from quintain.core.registry import Entry
 
-PARAMETRIC = "no change is exact, bit for bit; every change stays in the data box; the image follows from the parameters alone"
+PARAMETRIC = (
+    "no change is exact, bit for bit; every change stays in the data box; the image follows from the "
+    "parameters alone"
+)
 
 CATALOGUE = (
     Entry(
@@ -18,7 +21,9 @@ CATALOGUE = (
         "l2",
         "quintain.threats.l2:L2",
         "the change's Euclidean length is at most eps (l2:0.5)",
-        guarantee="projection is the nearest point of ball and box, rounded inwards; sizes are exact in float64",
+        guarantee=(
+            "projection is the nearest point of ball and box, rounded inwards; sizes are exact in float64"
+        ),
         facts=(("kind", "ball"), ("example", "l2:0.5")),
     ),
     Entry(
@@ -26,7 +31,9 @@ CATALOGUE = (
         "l1",
         "quintain.threats.l1:L1",
         "the changes of all pixels add up to at most eps (l1:12)",
-        guarantee="projection is the nearest point of ball and box, rounded inwards; sizes are exact in float64",
+        guarantee=(
+            "projection is the nearest point of ball and box, rounded inwards; sizes are exact in float64"
+        ),
         facts=(("kind", "ball"), ("example", "l1:12")),
     ),
     Entry(
@@ -42,7 +49,10 @@ CATALOGUE = (
         "mask",
         "quintain.threats.mask:Mask",
         "only the pixels of a shape move, by at most eps (mask:eyeglasses:0.5, mask:sticker.png:0.3)",
-        guarantee="projection is the nearest allowed point, rounded inwards; sizes are exact in float64, nothing off the shape moves",
+        guarantee=(
+            "projection is the nearest allowed point, rounded inwards; sizes are exact in float64, "
+            "nothing off the shape moves"
+        ),
         facts=(("kind", "ball"), ("example", "mask:eyeglasses:0.5"), ("inputs", "images")),
     ),
     Entry(
@@ -91,6 +101,9 @@ CATALOGUE = (
         "quintain.threats.compose:Compose",
         "several of the changes of images, in the order given (compose:color:brightness=0.2+patch:area=5%)",
         guarantee=PARAMETRIC,
-        facts=(("kind", "parametric"), ("example", "compose:color:brightness=0.2+patch:area=20%,position=0.5x0.5")),
+        facts=(
+            ("kind", "parametric"),
+            ("example", "compose:color:brightness=0.2+patch:area=20%,position=0.5x0.5"),
+        ),
     ),
 )

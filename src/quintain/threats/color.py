@@ -17,8 +17,9 @@ from quintain.threats.rounding import representable_box
 class Color(ParametricBase):
     r"""The whole image gets another hue, then more or less contrast, then brighter or darker.
 
-    .. math:: x' = clip\big(m + (1 + c)(H_\theta x - m) + b\,(high - low)\big), \quad |b| \le brightness,\; |c| \le contrast,\;
-        |\theta| \le 2 \pi\, hue
+    .. math::
+        x' = clip\big(m + (1 + c)(H_\theta x - m) + b\,(high - low)\big), \quad
+        |b| \le brightness,\; |c| \le contrast,\; |\theta| \le 2 \pi\, hue
 
     with :math:`m` the middle of the box and :math:`H_\theta` the turn of the colors about gray.
 
@@ -44,10 +45,19 @@ class Color(ParametricBase):
 
     def __post_init__(self) -> None:
         low, high = spec_format.check_box(self.low, self.high)
-        for name, most, unit in (("brightness", 1.0, "of the box"), ("contrast", 1.0, "of itself"), ("hue", 0.5, "of the circle")):
-            object.__setattr__(self, name, spec_format.check_amount("color", name, getattr(self, name), most, unit))
+        for name, most, unit in (
+            ("brightness", 1.0, "of the box"),
+            ("contrast", 1.0, "of itself"),
+            ("hue", 0.5, "of the circle"),
+        ):
+            object.__setattr__(
+                self, name, spec_format.check_amount("color", name, getattr(self, name), most, unit)
+            )
         if not (self.brightness or self.contrast or self.hue):
-            raise SettingError("color allows no change; expected brightness, contrast or hue above 0, such as color:brightness=0.2")
+            raise SettingError(
+                "color allows no change; expected brightness, contrast or hue above 0, such as "
+                "color:brightness=0.2"
+            )
         object.__setattr__(self, "low", low)
         object.__setattr__(self, "high", high)
 
@@ -57,7 +67,9 @@ class Color(ParametricBase):
         ``brightness=0.2,contrast=0.3,hue=0.1``.
         """
         given, low, high = spec_format.read_options("color", text, ("brightness", "contrast", "hue"))
-        return cls(**{key: spec_format.read_fraction(value) for key, value in given.items()}, low=low, high=high)
+        return cls(
+            **{key: spec_format.read_fraction(value) for key, value in given.items()}, low=low, high=high
+        )
 
     @property
     def spec(self) -> str:
@@ -74,7 +86,10 @@ class Color(ParametricBase):
         """
         self.check_images(x)
         if self.hue and x.shape[1] != 3:
-            raise DataError(f"images of {x.shape[1]} channels for {self.spec}; hue needs three: leave it out, or give RGB images")
+            raise DataError(
+                f"images of {x.shape[1]} channels for {self.spec}; hue needs three: leave it out, or give "
+                "RGB images"
+            )
         return bool(self.brightness) + bool(self.contrast) + bool(self.hue)
 
     def render(self, x: Tensor, params: Tensor) -> Tensor:

@@ -41,12 +41,18 @@ class Compose(ParametricBase):
     def __init__(self, *parts: ParametricBase) -> None:
         for part in parts:
             if not isinstance(part, ParametricBase) or isinstance(part, Compose):
-                raise SettingError(f"compose: {part} cannot be a part; expected families such as Color(0.2), none composed")
+                raise SettingError(
+                    f"compose: {part} cannot be a part; expected families such as Color(0.2), none composed"
+                )
         if len(parts) < 2:
-            raise SettingError(f"compose: {len(parts)} parts; expected two or more, such as Compose(Color(0.2), Patch(0.05))")
+            raise SettingError(
+                f"compose: {len(parts)} parts; expected two or more, such as Compose(Color(0.2), Patch(0.05))"
+            )
         boxes = {(part.low, part.high) for part in parts}
         if len(boxes) > 1:
-            raise SettingError(f"compose: parts with the boxes {sorted(boxes)}; expected one data box for all")
+            raise SettingError(
+                f"compose: parts with the boxes {sorted(boxes)}; expected one data box for all"
+            )
         object.__setattr__(self, "parts", parts)
 
     @classmethod
@@ -94,7 +100,9 @@ class Compose(ParametricBase):
 
     def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
         """Return a sample of each part, from streams of its own."""
-        return torch.cat([part.sample(x, rng.fold_in("part", index)) for index, part in enumerate(self.parts)], 1)
+        return torch.cat(
+            [part.sample(x, rng.fold_in("part", index)) for index, part in enumerate(self.parts)], 1
+        )
 
     def render(self, x: Tensor, params: Tensor) -> Tensor:
         """Return the images changed by one part after the other."""

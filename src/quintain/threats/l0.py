@@ -37,7 +37,10 @@ class L0(NormBall):
     def __post_init__(self) -> None:
         NormBall.__post_init__(self)
         if not self.eps.is_integer():
-            raise SettingError(f"eps = {self.eps:g}; expected a whole number of pixels for L0, such as {round(self.eps) or 1}")
+            raise SettingError(
+                f"eps = {self.eps:g}; expected a whole number of pixels for L0, such as "
+                f"{round(self.eps) or 1}"
+            )
 
     @property
     def spec(self) -> str:
@@ -57,7 +60,9 @@ class L0(NormBall):
             return z
         z = torch.where(z.isnan(), x, z)
         near = z.clamp(*representable_box(self.low, self.high, z.dtype))
-        exact, origin, unclipped = (part if part.dtype == torch.float64 else part.float() for part in (near, x, z))
+        exact, origin, unclipped = (
+            part if part.dtype == torch.float64 else part.float() for part in (near, x, z)
+        )
         # gain of keeping pixel p: |z_p - x_p|^2 - |z_p - clip z_p|^2, factored to avoid cancellation; keep
         # the eps largest
         gain = (exact - origin) * ((unclipped - origin) + (unclipped - exact))
@@ -87,5 +92,7 @@ class L0(NormBall):
         order = rng.fold_in("place").uniform(channels_by_pixel(x)[:, 0].double())
         color = self.low + (self.high - self.low) * rng.fold_in("colour").uniform(x)
         return torch.where(
-            expand_pixels(top_k_mask(order, int(self.eps)), x), color.clamp_(*representable_box(self.low, self.high, x.dtype)), x
+            expand_pixels(top_k_mask(order, int(self.eps)), x),
+            color.clamp_(*representable_box(self.low, self.high, x.dtype)),
+            x,
         )

@@ -47,7 +47,12 @@ class L1(NormBall):
         if not len(missing):
             return z
         # aim below eps by the rounding error of a sum of d terms; retry with twice the excess
-        near, slack = z.clone(), torch.finfo(x.dtype).eps / 4 * (max(abs(self.low), abs(self.high)) * x[0].numel() ** 0.5 + self.eps)
+        near, slack = (
+            z.clone(),
+            torch.finfo(x.dtype).eps
+            / 4
+            * (max(abs(self.low), abs(self.high)) * x[0].numel() ** 0.5 + self.eps),
+        )
         radius = x.new_full((len(missing), 1), self.eps - slack, dtype=torch.float64)
         for attempt in range(TRIES):
             near[missing] = point = self._project_outside(z[missing], x[missing], radius)
@@ -55,7 +60,10 @@ class L1(NormBall):
             outside = ~(excess <= 0)
             if not outside.any():
                 return near
-            missing, radius = missing[outside], radius[outside] - 2**attempt * (2 * excess[outside, None] + slack)
+            missing, radius = (
+                missing[outside],
+                radius[outside] - 2**attempt * (2 * excess[outside, None] + slack),
+            )
         near[missing] = x[missing]
         return near
 
@@ -67,7 +75,11 @@ class L1(NormBall):
         # KKT: u_i = min(max(|c_i| - l, 0), cap_i) with the least l for which sum_i u_i <= radius
         level = l1_threshold(size.flatten(1), cap.flatten(1), radius.clamp(min=0).to(origin.dtype))
         moved = torch.minimum((size - expand_rows(level, x)).clamp_(min=0), cap)
-        return torch.addcmul(origin, change.sign(), moved).to(x.dtype).clamp_(*representable_box(self.low, self.high, x.dtype))
+        return (
+            torch.addcmul(origin, change.sign(), moved)
+            .to(x.dtype)
+            .clamp_(*representable_box(self.low, self.high, x.dtype))
+        )
 
     def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
         """Return the change of size ``size`` that raises a linear function most: all of it on the steepest
@@ -77,7 +89,11 @@ class L1(NormBall):
         if not flat.numel():
             return torch.zeros_like(gradient)
         steepest = flat.abs().argmax(1, keepdim=True)
-        return torch.zeros_like(flat).scatter_(1, steepest, size * flat.gather(1, steepest).sign()).view_as(gradient)
+        return (
+            torch.zeros_like(flat)
+            .scatter_(1, steepest, size * flat.gather(1, steepest).sign())
+            .view_as(gradient)
+        )
 
     def measure(self, z: Tensor, x: Tensor) -> Tensor:
         """Return the size of the change, per example (B,), in float64."""
@@ -86,7 +102,8 @@ class L1(NormBall):
     def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
         r"""Return a uniform point of the ball, one per example, clamped to the box.
 
-        .. math:: z_i = x_i + \varepsilon s_i E_i / (E_0 + E_1 + \dots + E_d), \quad E \sim Exp(1),\; s_i = \pm 1
+        .. math::
+            z_i = x_i + \varepsilon s_i E_i / (E_0 + E_1 + \dots + E_d), \quad E \sim Exp(1),\; s_i = \pm 1
         """
         # Uniform in the L1 ball: exponentials E_0 ... E_d, x_i = eps s_i E_i / sum E; one uniform gives sign
         # and size.

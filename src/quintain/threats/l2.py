@@ -33,7 +33,9 @@ class L2(NormBall):
     def project(self, z: Tensor, x: Tensor, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
         r"""Return the allowed point nearest to ``z`` in L2, which scaling and then clamping is not.
 
-        .. math:: \Pi(z) = clip(x + s (z - x)), \quad s = \max\{s \le 1 : \|clip(x + s (z - x)) - x\|_2 \le \varepsilon\}
+        .. math::
+            \Pi(z) = clip(x + s (z - x)), \quad
+            s = \max\{s \le 1 : \|clip(x + s (z - x)) - x\|_2 \le \varepsilon\}
 
         as the optimality conditions of ball and box give it. ``s`` solves a concave, piecewise linear
         equation in :math:`s^2`: Newton's method from the left never overshoots it and ends at the exact root.
@@ -85,7 +87,8 @@ class L2(NormBall):
         """Return a uniform point of the ball, one per example, clamped to the box."""
         direction = self.steepest_step(rng.normal(x).double(), 1.0)
         uniform = rng.fold_in("radius").uniform(x.new_empty((len(x), 1), dtype=torch.float64))
-        # The root by exp and log: a tensor's pow rounds a number by where it stands in the batch (vector lanes and rest differ).
+        # The root by exp and log: a tensor's pow rounds a number by where it stands in the batch (vector
+        # lanes and rest differ).
         radius = (uniform.log() / max(1, x[:1].numel())).exp()
         change = self.eps * expand_rows(radius, x) * direction
         return self.project((x.double() + change).clamp(self.low, self.high).to(x.dtype), x)

@@ -18,7 +18,9 @@ Form = Literal["additive", "albedo"]
 class ProjectedLight(ParametricBase):
     r"""Light of at most ``gain``, of any image, is thrown onto the scene.
 
-    .. math:: x' = \min(x + g\, p,\; high) \quad\text{or, by albedo,}\quad x' = \min(x + (x - low)\, g\, p,\; high), \quad p \in [0, 1]
+    .. math::
+        x' = \min(x + g\, p,\; high) \quad\text{or, by albedo,}\quad
+        x' = \min(x + (x - low)\, g\, p,\; high), \quad p \in [0, 1]
 
     Args:
         gain: :math:`g`: the brightest light, in the units of the data; by albedo, as a multiple of what the
@@ -46,7 +48,11 @@ class ProjectedLight(ParametricBase):
         low, high = spec_format.check_box(self.low, self.high)
         if self.form not in ("additive", "albedo"):
             raise SettingError(f"light: form = {self.form!r}; expected additive or albedo")
-        widest, unit = (high - low, "in the units of the data") if self.form == "additive" else (1e6, "times the surface's light")
+        widest, unit = (
+            (high - low, "in the units of the data")
+            if self.form == "additive"
+            else (1e6, "times the surface's light")
+        )
         gain = spec_format.check_amount("light", "gain", self.gain, widest, unit)
         for name, value in (("gain", gain), ("low", low), ("high", high)):
             object.__setattr__(self, name, value)
@@ -63,7 +69,9 @@ class ProjectedLight(ParametricBase):
     def spec(self) -> str:
         """The exact text of this light, such as ``light:0.3``."""
         form = {} if self.form == "additive" else {"form": self.form}
-        return spec_format.write_options("light", {"": spec_format.format_number(self.gain), **form}, self.low, self.high)
+        return spec_format.write_options(
+            "light", {"": spec_format.format_number(self.gain), **form}, self.low, self.high
+        )
 
     def num_params(self, x: Tensor) -> int:
         """Return one light for each value of the image."""

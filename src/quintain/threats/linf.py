@@ -33,13 +33,20 @@ class Linf(NormBall):
         NormBall.__post_init__(self)
         eps, low, high = self.eps, self.low, self.high
         if eps > high - low:
-            hint = f" Did you mean {eps:g}/255?" if eps.is_integer() and eps <= 255 and (low, high) == (0, 1) else " Give a smaller eps."
+            hint = (
+                f" Did you mean {eps:g}/255?"
+                if eps.is_integer() and eps <= 255 and (low, high) == (0, 1)
+                else " Give a smaller eps."
+            )
             raise SettingError(
-                f"eps = {eps:g} is wider than the data box [{low:g}, {high:g}]; images here are in [{low:g}, {high:g}].{hint}"
+                f"eps = {eps:g} is wider than the data box [{low:g}, {high:g}]; images here are in [{low:g}, "
+                f"{high:g}].{hint}"
             )
 
     def bounds(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the lowest and highest allowed value of each coordinate of ``x`` (B, *S), rounded inwards."""
+        """Return the lowest and highest allowed value of each coordinate of ``x`` (B, *S), rounded
+        inwards.
+        """
         return self._outermost(x, -1), self._outermost(x, 1)
 
     def _outermost(self, x: Tensor, side: int) -> Tensor:
@@ -59,7 +66,11 @@ class Linf(NormBall):
 
     def _allows(self, value: Tensor, exact: Tensor) -> Tensor:
         precise = value.double()
-        return (torch.sub(precise, exact).abs_() <= self.eps).logical_and_(precise >= self.low).logical_and_(precise <= self.high)
+        return (
+            (torch.sub(precise, exact).abs_() <= self.eps)
+            .logical_and_(precise >= self.low)
+            .logical_and_(precise <= self.high)
+        )
 
     def projection_cache(self, x: Tensor) -> ProjectionCache:
         """Return the bounds of ``x``."""
@@ -71,7 +82,9 @@ class Linf(NormBall):
         return z.clamp(low, high)
 
     def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
-        """Return the change of size ``size`` that raises a linear function most: ``size * sign(gradient)``."""
+        """Return the change of size ``size`` that raises a linear function most: ``size *
+        sign(gradient)``.
+        """
         return size * gradient.sign()
 
     def measure(self, z: Tensor, x: Tensor) -> Tensor:

@@ -18,7 +18,9 @@ from quintain.threats.threat import ProjectionCache
 class Mask:
     r"""Every pixel of a shape may move by at most ``eps``, inside the data box; no other pixel changes.
 
-    .. math:: \{z : |z_i - x_i| \le \varepsilon \text{ for } i \in shape,\; z_i = x_i \text{ elsewhere},\; low \le z \le high\}
+    .. math::
+        \{z : |z_i - x_i| \le \varepsilon \text{ for } i \in shape,\;
+        z_i = x_i \text{ elsewhere},\; low \le z \le high\}
 
     Args:
         shape: ``eyeglasses``, ``border``, ``disc``, or a path to a ``.png`` or ``.npy`` mask of the images'
@@ -47,7 +49,9 @@ class Mask:
         """Return the ball that ``mask:`` and ``text`` stand for, such as ``eyeglasses:0.5``."""
         name, colon, eps = text.strip().rpartition(":")
         if not colon:
-            raise SettingError(f"the mask {text.strip()!r} needs a shape and a size, such as mask:eyeglasses:0.5")
+            raise SettingError(
+                f"the mask {text.strip()!r} needs a shape and a size, such as mask:eyeglasses:0.5"
+            )
         return cls(name.strip(), *spec_format.read_ball(eps))
 
     @property
@@ -90,7 +94,9 @@ class Mask:
         Infinite where any other pixel changed.
         """
         change = (z.double() - x).abs()
-        return torch.where(shape_mask_like(self.shape, x) | (change == 0), change, torch.inf).flatten(1).amax(1)
+        return (
+            torch.where(shape_mask_like(self.shape, x) | (change == 0), change, torch.inf).flatten(1).amax(1)
+        )
 
     def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:
         """Return a uniform point of the ball, one per example."""

@@ -101,7 +101,10 @@ class ParametricBase(ABC):
             DataError: If so.
         """
         if x.dim() != 4:
-            raise DataError(f"inputs of shape {tuple(x.shape)} for {self.spec}; expected images (B, C, H, W): add the missing axes")
+            raise DataError(
+                f"inputs of shape {tuple(x.shape)} for {self.spec}; expected images (B, C, H, W): add the "
+                "missing axes"
+            )
 
     def check_params(self, params: Tensor, x: Tensor) -> None:
         """Raise if parameters do not belong to the images.
@@ -112,8 +115,8 @@ class ParametricBase(ABC):
         expected = (len(x), self.num_params(x))
         if params.shape != expected:
             raise DataError(
-                f"parameters of shape {tuple(params.shape)} for {self.spec} on {tuple(x.shape)}; expected {expected}: "
-                "make them with identity or sample of the same images"
+                f"parameters of shape {tuple(params.shape)} for {self.spec} on {tuple(x.shape)}; expected "
+                f"{expected}: make them with identity or sample of the same images"
             )
 
 

@@ -34,7 +34,8 @@ class Patch(ParametricBase):
     r"""A sticker with any colors in the data box: a square of ``area``, at a given place or anywhere; or a
     ``shape`` of its own.
 
-    .. math:: x'_{ij} = s_{i - top,\, j - left} \text{ under the sticker}, \quad x'_{ij} = x_{ij} \text{ elsewhere}
+    .. math::
+        x'_{ij} = s_{i - top,\, j - left} \text{ under the sticker}, \quad x'_{ij} = x_{ij} \text{ elsewhere}
 
     Args:
         area: Share of the image, 0 to 1; the side is :math:`\lfloor\sqrt{area \cdot H W}\rfloor`, at most
@@ -64,17 +65,26 @@ class Patch(ParametricBase):
 
     def __post_init__(self) -> None:
         low, high = spec_format.check_box(self.low, self.high)
-        area = spec_format.check_amount("patch", "area", self.area, 1.0, "of the image, such as 0.05 or, in a token, 5%")
+        area = spec_format.check_amount(
+            "patch", "area", self.area, 1.0, "of the image, such as 0.05 or, in a token, 5%"
+        )
         if bool(area) == bool(self.shape):
             got = f"area = {area:g} and shape = {self.shape!r}"
-            raise SettingError(f"patch: {got}; expected one of the two: a share above 0 such as 0.05 (in a token, 5%), or a shape")
+            raise SettingError(
+                f"patch: {got}; expected one of the two: a share above 0 such as 0.05 (in a token, 5%), or a "
+                "shape"
+            )
         if self.shape:
             self._check_shape()
         if self.position is not None:
             if len(self.position) != 2:
-                raise SettingError(f"patch: position = {self.position!r}; expected two shares (down, right), such as (0.5, 0.5)")
+                raise SettingError(
+                    f"patch: position = {self.position!r}; expected two shares (down, right), such as (0.5, "
+                    "0.5)"
+                )
             position = tuple(
-                spec_format.check_amount("patch", "position", share, 1.0, "(down, right), such as 0.5x0.5") for share in self.position
+                spec_format.check_amount("patch", "position", share, 1.0, "(down, right), such as 0.5x0.5")
+                for share in self.position
             )
             object.__setattr__(self, "position", position)
         for name, value in (("area", area), ("low", low), ("high", high)):
@@ -84,10 +94,14 @@ class Patch(ParametricBase):
         shapes.check_shape(self.shape)
         if self.position is not None:
             raise SettingError(
-                f"patch: position = {self.position} for the shape {self.shape!r}; a shape covers the whole image: leave it out"
+                f"patch: position = {self.position} for the shape {self.shape!r}; a shape covers the whole "
+                "image: leave it out"
             )
         if set(",[]+") & set(self.shape):
-            raise SettingError(f"patch: the path {self.shape!r} has one of , [ ] +, which a token cannot hold; rename the file")
+            raise SettingError(
+                f"patch: the path {self.shape!r} has one of , [ ] +, which a token cannot hold; rename the "
+                "file"
+            )
 
     @classmethod
     def from_spec(cls, text: str) -> Self:
@@ -100,14 +114,27 @@ class Patch(ParametricBase):
             return cls(area, None, given.get("shape", ""), low, high)
         down, cross, right = given["position"].partition("x")
         if not cross:
-            raise SettingError(f"patch: position = {given['position']!r}; expected down x right, such as position=0.5x0.5 for the middle")
-        return cls(area, (spec_format.read_fraction(down), spec_format.read_fraction(right)), given.get("shape", ""), low, high)
+            raise SettingError(
+                f"patch: position = {given['position']!r}; expected down x right, such as position=0.5x0.5 "
+                "for the middle"
+            )
+        return cls(
+            area,
+            (spec_format.read_fraction(down), spec_format.read_fraction(right)),
+            given.get("shape", ""),
+            low,
+            high,
+        )
 
     @property
     def spec(self) -> str:
         """The exact text of these stickers, such as ``patch:area=5%,position=0.5x0.5``."""
         what = {"shape": self.shape} if self.shape else {"area": spec_format.format_percent(self.area)}
-        position = {} if self.position is None else {"position": "x".join(map(spec_format.format_number, self.position))}
+        position = (
+            {}
+            if self.position is None
+            else {"position": "x".join(map(spec_format.format_number, self.position))}
+        )
         return spec_format.write_options("patch", {**what, **position}, self.low, self.high)
 
     def patch_size(self, x: Tensor) -> tuple[int, int]:
@@ -126,7 +153,9 @@ class Patch(ParametricBase):
     def unpack(self, params: Tensor, x: Tensor) -> PatchParams:
         """Return the parameters (B, P), apart."""
         self.check_params(params, x)
-        return PatchParams(params[:, :-3].reshape(len(x), x.shape[1], *self.patch_size(x)), params[:, -3:-1], params[:, -1:])
+        return PatchParams(
+            params[:, :-3].reshape(len(x), x.shape[1], *self.patch_size(x)), params[:, -3:-1], params[:, -1:]
+        )
 
     def pack(self, params: PatchParams) -> Tensor:
         """Return the parameters (B, P) of a sticker."""
@@ -158,7 +187,14 @@ class Patch(ParametricBase):
         fixed = (0.0, 0.0) if self.shape else self.position
         position = params[:, -3:-1] if fixed is None else params.new_tensor(fixed).expand(len(params), 2)
         present = params[:, -1:]
-        return torch.cat((params[:, :-3], position, torch.where(present.isnan(), present, (present > 0.5).to(present.dtype))), 1)
+        return torch.cat(
+            (
+                params[:, :-3],
+                position,
+                torch.where(present.isnan(), present, (present > 0.5).to(present.dtype)),
+            ),
+            1,
+        )
 
     def measure(self, z: Tensor, x: Tensor) -> Tensor:  # noqa: ARG002
         """Return 1 where there is a sticker, else 0 (B,), in float64."""
@@ -173,7 +209,9 @@ class Patch(ParametricBase):
     def render(self, x: Tensor, params: Tensor) -> Tensor:
         """Return the images with their stickers on."""
         pixels, position, present = self.unpack(params, x)
-        colors = (self.low + (self.high - self.low) * pixels).clamp(*representable_box(self.low, self.high, x.dtype))
+        colors = (self.low + (self.high - self.low) * pixels).clamp(
+            *representable_box(self.low, self.high, x.dtype)
+        )
         height, width = self.patch_size(x)
         top_left = self.top_left(position.detach(), x)
         # index_put with broadcast indices: (example, channel, row, column) of the patch

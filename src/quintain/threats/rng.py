@@ -48,15 +48,22 @@ class ExampleRNG:
             row.normal_(generator=generator)
         return block.to(device=like.device, dtype=like.dtype)
 
-    def _rows(self, distribution: str, like: Tensor) -> tuple[Tensor, Iterator[tuple[Tensor, torch.Generator]]]:
+    def _rows(
+        self, distribution: str, like: Tensor
+    ) -> tuple[Tensor, Iterator[tuple[Tensor, torch.Generator]]]:
         """Return an empty block, and each of its rows with the generator of that example."""
         if self.ids.shape != like.shape[:1]:
-            raise DataError(f"ids of shape {tuple(self.ids.shape)} for {len(like)} examples; give one integer per example")
+            raise DataError(
+                f"ids of shape {tuple(self.ids.shape)} for {len(like)} examples; give one integer per example"
+            )
         # One generator per row, seeded by (call site, example id): the numbers do not depend on batch size,
         # order or sharding. CPU generators make them equal on every device.
         block = torch.empty(like.shape, dtype=torch.float64 if like.dtype == torch.float64 else torch.float32)
         base, generator = derive_seed(self.seed, distribution), torch.Generator()
-        return block, ((row, generator.manual_seed((base + name) % 2**32)) for row, name in zip(block, self.ids.tolist(), strict=True))
+        return block, (
+            (row, generator.manual_seed((base + name) % 2**32))
+            for row, name in zip(block, self.ids.tolist(), strict=True)
+        )
 
 
 def example_rng(x: Tensor, seed: int, ids: Tensor | None = None) -> ExampleRNG:
@@ -69,7 +76,13 @@ def example_rng(x: Tensor, seed: int, ids: Tensor | None = None) -> ExampleRNG:
     if ids is None:
         return ExampleRNG(seed, torch.arange(len(x)))
     if not isinstance(ids, Tensor):
-        raise DataError(f"ids in a {type(ids).__name__}; expected a tensor of one integer per example ({len(x)},): torch.as_tensor(ids)")
+        raise DataError(
+            f"ids in a {type(ids).__name__}; expected a tensor of one integer per example ({len(x)},): "
+            "torch.as_tensor(ids)"
+        )
     if ids.shape != x.shape[:1] or ids.is_floating_point():
-        raise DataError(f"ids of shape {tuple(ids.shape)} and {ids.dtype} for {len(x)} examples; expected one integer per example")
+        raise DataError(
+            f"ids of shape {tuple(ids.shape)} and {ids.dtype} for {len(x)} examples; expected one integer "
+            "per example"
+        )
     return ExampleRNG(seed, ids)

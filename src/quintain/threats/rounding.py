@@ -5,7 +5,12 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-_BITS = {torch.float16: torch.int16, torch.bfloat16: torch.int16, torch.float32: torch.int32, torch.float64: torch.int64}
+_BITS = {
+    torch.float16: torch.int16,
+    torch.bfloat16: torch.int16,
+    torch.float32: torch.int32,
+    torch.float64: torch.int64,
+}
 
 
 def next_float(x: Tensor, side: int) -> Tensor:
@@ -27,4 +32,7 @@ def representable_box(low: float, high: float, dtype: torch.dtype) -> tuple[floa
     # low and high may not be numbers of the dtype: round the box inwards
     edges = torch.tensor([low, high], dtype=torch.float64).to(dtype)
     inner, outer = (float(next_float(edges, side)[index]) for index, side in ((0, 1), (1, -1)))
-    return (inner if float(edges[0]) < low else float(edges[0]), outer if float(edges[1]) > high else float(edges[1]))
+    return (
+        inner if float(edges[0]) < low else float(edges[0]),
+        outer if float(edges[1]) > high else float(edges[1]),
+    )

@@ -34,7 +34,11 @@ def disc(across: Tensor, down: Tensor, pixel: float) -> Tensor:
     return torch.hypot(across - 0.5, down - 0.5) <= max(0.125, 0.75 * pixel)
 
 
-SHAPES: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {"border": border, "disc": disc, "eyeglasses": eyeglasses}
+SHAPES: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
+    "border": border,
+    "disc": disc,
+    "eyeglasses": eyeglasses,
+}
 """Shapes by name: from the middle of each pixel (across, down) in [0, 1] and the width of the widest, which
 pixels belong.
 """
@@ -54,7 +58,10 @@ def check_shape(name: str) -> None:
     if not name.lower().endswith(FILES):
         raise UnknownNameError("shape", name, [*SHAPES, *(f"path/to/mask{end}" for end in FILES)])
     if not Path(name).is_file():
-        raise SettingError(f"there is no mask file {name!r}; give the path to a .png or .npy file, or one of {', '.join(SHAPES)}")
+        raise SettingError(
+            f"there is no mask file {name!r}; give the path to a .png or .npy file, or one of "
+            f"{', '.join(SHAPES)}"
+        )
 
 
 def shape_mask(name: str, height: int, width: int) -> Tensor:
@@ -80,7 +87,8 @@ def shape_mask_like(name: str, x: Tensor) -> Tensor:
     """
     if x.dim() not in (3, 4):
         raise DataError(
-            f"inputs of shape {tuple(x.shape)}; expected images (B, C, H, W) or (B, H, W): the shape {name!r} has a place on them"
+            f"inputs of shape {tuple(x.shape)}; expected images (B, C, H, W) or (B, H, W): the shape "
+            f"{name!r} has a place on them"
         )
     return _cached_mask(name, x.shape[-2], x.shape[-1], _modified_at(name), x.device)
 
@@ -95,11 +103,16 @@ def _modified_at(name: str) -> int:
 @torch.inference_mode(False)
 def _cached_mask(name: str, height: int, width: int, written: int, device: torch.device) -> Tensor:  # noqa: ARG001
     if name in SHAPES:
-        down, across = ((torch.arange(count, dtype=torch.float64) + 0.5) / max(1, count) for count in (height, width))
+        down, across = (
+            (torch.arange(count, dtype=torch.float64) + 0.5) / max(1, count) for count in (height, width)
+        )
         return SHAPES[name](across[None, :], down[:, None], 1 / max(1, min(height, width))).to(device)
     mask = _read(name)
     if mask.shape != (height, width):
-        raise DataError(f"the mask {name!r} has shape {tuple(mask.shape)}; expected {(height, width)}, the size of the images: resize it")
+        raise DataError(
+            f"the mask {name!r} has shape {tuple(mask.shape)}; expected {(height, width)}, the size of the "
+            "images: resize it"
+        )
     if not mask.any():
         raise DataError(f"the mask {name!r} is empty; expected some bright pixels, where the change may be")
     return mask.to(device)
@@ -112,4 +125,6 @@ def _read(name: str) -> Tensor:
         with Image.open(name) as picture:
             return torch.from_numpy(np.asarray(picture.convert("L")) >= 128)
     except (OSError, ValueError) as error:
-        raise DataError(f"the mask {name!r} cannot be read: {error}; expected a .png image or a .npy array (H, W)") from error
+        raise DataError(
+            f"the mask {name!r} cannot be read: {error}; expected a .png image or a .npy array (H, W)"
+        ) from error

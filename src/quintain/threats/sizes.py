@@ -20,7 +20,12 @@ def sorted_by_size(threats: Sequence[Threat]) -> list[Threat]:
         SettingError: If they are not, or there are none.
     """
     if len({threat_type(threat.spec) for threat in threats}) != 1:
-        raise SettingError(f"threats {[threat.spec for threat in threats]}; expected at least one, all of one type")
+        raise SettingError(
+            f"threats {[threat.spec for threat in threats]}; expected at least one, all of one type"
+        )
     if len(threats) > 1 and isinstance(threats[0], ParametricThreat):
-        raise SettingError(f"threats {[threat.spec for threat in threats]}; such changes have no order of size: give one at a time")
+        raise SettingError(
+            f"threats {[threat.spec for threat in threats]}; such changes have no order of size: give one at "
+            "a time"
+        )
     return sorted(threats, key=lambda threat: threat.eps)

@@ -33,8 +33,9 @@ class Spatial(ParametricBase):
     r"""The image is turned and magnified about its middle, shifted, and each pixel may look elsewhere by a
     little.
 
-    .. math:: x'(u) = x\big(s^{-1} R_{-\varphi} (u - t) + v(u)\big), \quad |\varphi| \le rotate,\; |t_i| \le shift,\;
-        |s - 1| \le scale,\; |v_i(u)| \le flow
+    .. math::
+        x'(u) = x\big(s^{-1} R_{-\varphi} (u - t) + v(u)\big), \quad
+        |\varphi| \le rotate,\; |t_i| \le shift,\; |s - 1| \le scale,\; |v_i(u)| \le flow
 
     with bilinear interpolation, and ``fill`` around the image.
 
@@ -70,20 +71,37 @@ class Spatial(ParametricBase):
         low, high = spec_format.check_box(self.low, self.high)
         if self.fill not in ("black", "border"):
             raise SettingError(f"spatial: fill = {self.fill!r}; expected black or border")
-        limits = (("rotate", 180.0, "degrees"), ("shift", 1e6, "pixels"), ("scale", 0.99, "of its size"), ("flow", 1e6, "pixels"))
+        limits = (
+            ("rotate", 180.0, "degrees"),
+            ("shift", 1e6, "pixels"),
+            ("scale", 0.99, "of its size"),
+            ("flow", 1e6, "pixels"),
+        )
         for name, most, unit in limits:
-            object.__setattr__(self, name, spec_format.check_amount("spatial", name, getattr(self, name), most, unit))
+            object.__setattr__(
+                self, name, spec_format.check_amount("spatial", name, getattr(self, name), most, unit)
+            )
         if not (self.rotate or self.shift or self.scale or self.flow):
-            raise SettingError("spatial allows no change; expected rotate, shift, scale or flow above 0, such as spatial:rotate=15,shift=3")
+            raise SettingError(
+                "spatial allows no change; expected rotate, shift, scale or flow above 0, such as "
+                "spatial:rotate=15,shift=3"
+            )
         object.__setattr__(self, "low", low)
         object.__setattr__(self, "high", high)
 
     @classmethod
     def from_spec(cls, text: str) -> Self:
         """Return the motions that ``spatial:`` and ``text`` stand for, such as ``rotate=15,shift=3``."""
-        given, low, high = spec_format.read_options("spatial", text, ("rotate", "shift", "scale", "flow", "fill"))
+        given, low, high = spec_format.read_options(
+            "spatial", text, ("rotate", "shift", "scale", "flow", "fill")
+        )
         fill = given.pop("fill", "black")
-        return cls(**{key: spec_format.read_fraction(value) for key, value in given.items()}, fill=fill, low=low, high=high)  # type: ignore[arg-type]
+        return cls(
+            **{key: spec_format.read_fraction(value) for key, value in given.items()},
+            fill=fill,
+            low=low,
+            high=high,
+        )  # type: ignore[arg-type]
 
     @property
     def spec(self) -> str:
@@ -98,7 +116,12 @@ class Spatial(ParametricBase):
         allowed.
         """
         self.check_images(x)
-        return bool(self.rotate) + 2 * bool(self.shift) + bool(self.scale) + 2 * bool(self.flow) * x.shape[2] * x.shape[3]
+        return (
+            bool(self.rotate)
+            + 2 * bool(self.shift)
+            + bool(self.scale)
+            + 2 * bool(self.flow) * x.shape[2] * x.shape[3]
+        )
 
     def unpack(self, params: Tensor, x: Tensor) -> Motion:
         """Return the parameters (B, P), apart; 0 for what is not allowed."""
@@ -125,7 +148,9 @@ class Spatial(ParametricBase):
         height, width = x.shape[2:]
         # source = R^-1 (u - t) / s + flow, written as u + correction: without motion the correction is
         # exactly 0, so that the image is unchanged bit for bit
-        along, across = rotation_terms(math.radians(self.rotate) * motion.rotate, 1 + self.scale * motion.scale)
+        along, across = rotation_terms(
+            math.radians(self.rotate) * motion.rotate, 1 + self.scale * motion.scale
+        )
         along, across = along[:, None, None], across[:, None, None]
         down, right = (self.shift * part[:, None, None] for part in (motion.down, motion.right))
         row, column = centered_grid(height, width, params.to(kind))

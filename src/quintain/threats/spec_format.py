@@ -20,8 +20,12 @@ def check_box(low: float, high: float) -> tuple[float, float]:
     Raises:
         SettingError: If a side is not a finite number, or ``low`` is not below ``high``.
     """
-    if not (_is_number(low) and _is_number(high) and math.isfinite(low) and math.isfinite(high) and low < high):
-        raise SettingError(f"the data box is [{low}, {high}]; expected finite numbers with low < high, such as [0, 1]")
+    if not (
+        _is_number(low) and _is_number(high) and math.isfinite(low) and math.isfinite(high) and low < high
+    ):
+        raise SettingError(
+            f"the data box is [{low}, {high}]; expected finite numbers with low < high, such as [0, 1]"
+        )
     return float(low), float(high)
 
 
@@ -32,9 +36,14 @@ def check_eps(eps: float) -> float:
         SettingError: If it is not a number, negative or not finite.
     """
     if not _is_number(eps):
-        raise SettingError(f"eps = {eps!r} is not a number; expected one such as 8/255, or a token given to parse, such as 'linf:8/255'")
+        raise SettingError(
+            f"eps = {eps!r} is not a number; expected one such as 8/255, or a token given to parse, such as "
+            "'linf:8/255'"
+        )
     if not (math.isfinite(eps) and eps >= 0):
-        raise SettingError(f"eps = {eps:g}; expected a finite number of at least 0, in the units of the data, such as 8/255")
+        raise SettingError(
+            f"eps = {eps:g}; expected a finite number of at least 0, in the units of the data, such as 8/255"
+        )
     return float(eps)
 
 
@@ -60,7 +69,9 @@ def read_ball(text: str) -> tuple[float, float, float]:
     """
     match = _TOKEN.fullmatch(text.strip())
     if match is None:
-        raise SettingError(f"the size {text!r} cannot be read; expected a form such as 8/255, 0.5 or 0.1[-1.0,1.0]")
+        raise SettingError(
+            f"the size {text!r} cannot be read; expected a form such as 8/255, 0.5 or 0.1[-1.0,1.0]"
+        )
     return number(match["eps"]), number(match["low"] or "0"), number(match["high"] or "1")
 
 
@@ -73,7 +84,9 @@ def number(text: str) -> float:
     try:
         return threat_specs.parse_number(text)
     except ValueError as error:
-        raise SettingError(f"{text.strip()!r} is not a number; expected a decimal or a fraction, such as 0.5 or 8/255") from error
+        raise SettingError(
+            f"{text.strip()!r} is not a number; expected a decimal or a fraction, such as 0.5 or 8/255"
+        ) from error
 
 
 def write_options(kind: str, options: Mapping[str, str], low: float, high: float) -> str:
@@ -86,7 +99,9 @@ def write_options(kind: str, options: Mapping[str, str], low: float, high: float
     return f"{kind}:{size}{box}" if size or box else kind
 
 
-def read_options(kind: str, text: str, keys: tuple[str, ...], *, bare: str = "") -> tuple[dict[str, str], float, float]:
+def read_options(
+    kind: str, text: str, keys: tuple[str, ...], *, bare: str = ""
+) -> tuple[dict[str, str], float, float]:
     """Return the options and the box ``(low, high)`` of what follows the colon of a parametric threat's spec.
 
     Args:
@@ -100,7 +115,10 @@ def read_options(kind: str, text: str, keys: tuple[str, ...], *, bare: str = "")
     """
     match = _BOXED.fullmatch(text.strip())
     if match is None:
-        raise SettingError(f"{text!r} cannot be read; expected options such as {kind}:{_example(keys, bare)}, and a box such as [-1.0,1.0]")
+        raise SettingError(
+            f"{text!r} cannot be read; expected options such as {kind}:{_example(keys, bare)}, and a box "
+            "such as [-1.0,1.0]"
+        )
     options: dict[str, str] = {}
     for index, part in enumerate(part.strip() for part in match["options"].split(",") if part.strip()):
         key, equals, value = (word.strip() for word in part.partition("="))
@@ -108,7 +126,8 @@ def read_options(kind: str, text: str, keys: tuple[str, ...], *, bare: str = "")
             key, equals, value = bare, "=", part
         if key not in keys or not equals or not value:
             raise SettingError(
-                f"{part!r} is no option of {kind}; expected {', '.join(keys) or 'none'}, as in {kind}:{_example(keys, bare)}"
+                f"{part!r} is no option of {kind}; expected {', '.join(keys) or 'none'}, as in "
+                f"{kind}:{_example(keys, bare)}"
             )
         if key in options:
             raise SettingError(f"{key} is given twice in {text!r}; give it once")

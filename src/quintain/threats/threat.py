@@ -90,9 +90,15 @@ def check_types(threat: Threat, x: Tensor) -> None:
         DataError: If the inputs are no tensor.
     """
     if not isinstance(threat, Threat):
-        raise SettingError(f"a threat of {threat!r} ({type(threat).__name__}); expected a ball, such as Linf(8 / 255) or L2(0.5)")
+        raise SettingError(
+            f"a threat of {threat!r} ({type(threat).__name__}); expected a ball, such as Linf(8 / 255) or "
+            "L2(0.5)"
+        )
     if not isinstance(x, Tensor):
-        raise DataError(f"inputs in a {type(x).__name__}; expected a tensor (B, *S) of floating-point numbers: torch.as_tensor(x)")
+        raise DataError(
+            f"inputs in a {type(x).__name__}; expected a tensor (B, *S) of floating-point numbers: "
+            "torch.as_tensor(x)"
+        )
 
 
 def check_in_box(threat: Threat, x: Tensor) -> None:
@@ -109,14 +115,21 @@ def check_in_box(threat: Threat, x: Tensor) -> None:
     """
     check_types(threat, x)
     if not x.is_floating_point():
-        raise DataError(f"inputs of {x.dtype}; expected floating point in [{threat.low:g}, {threat.high:g}]: divide 8-bit images by 255")
+        raise DataError(
+            f"inputs of {x.dtype}; expected floating point in [{threat.low:g}, {threat.high:g}]: divide "
+            "8-bit images by 255"
+        )
     if x.dim() < 2:
-        raise DataError(f"inputs of shape {tuple(x.shape)}; expected (B, *S), a batch of at least one feature: add an axis with x[None]")
+        raise DataError(
+            f"inputs of shape {tuple(x.shape)}; expected (B, *S), a batch of at least one feature: add an "
+            "axis with x[None]"
+        )
     if not x.numel():
         return
     least, greatest = (float(value) for value in torch.aminmax(x.detach()))
     if not (least >= threat.low and greatest <= threat.high):
         raise DataError(
             f"inputs reach from {least:g} to {greatest:g}; expected [{threat.low:g}, {threat.high:g}]. "
-            "Give unnormalized data (put the normalization inside the model) without NaN, or set the threat's box"
+            "Give unnormalized data (put the normalization inside the model) without NaN, or set the "
+            "threat's box"
         )

@@ -30,7 +30,9 @@ def resample(image: Tensor, rows: Tensor, columns: Tensor, fill: float | None = 
         points.append((2 * (inside + ring) + 1) / whole - 1)
         padding += [ring, whole - side - ring]
     padded = F.pad(image.to(kind), padding, value=fill or 0.0)
-    return F.grid_sample(padded, torch.stack(points, -1), mode="bilinear", padding_mode="zeros", align_corners=False).to(image.dtype)
+    return F.grid_sample(
+        padded, torch.stack(points, -1), mode="bilinear", padding_mode="zeros", align_corners=False
+    ).to(image.dtype)
 
 
 def rotation_terms(angle: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,7 +63,12 @@ def similarity(angle: Tensor, size: Tensor, down: Tensor, right: Tensor) -> Tens
         size: Factor (B,).
         down, right: Pixels (B,).
     """
-    cosine, sine, zero, one = size * angle.cos(), size * angle.sin(), torch.zeros_like(angle), torch.ones_like(angle)
+    cosine, sine, zero, one = (
+        size * angle.cos(),
+        size * angle.sin(),
+        torch.zeros_like(angle),
+        torch.ones_like(angle),
+    )
     return torch.stack((cosine, -sine, down, sine, cosine, right, zero, zero, one), 1).view(-1, 3, 3)
 
 
@@ -78,14 +85,21 @@ def homography(corners: Tensor, rows: int, columns: int) -> Tensor:
     """
     half_height, half_width = rows / 2, columns / 2
     source = corners.new_tensor(
-        [[-half_height, -half_width], [-half_height, half_width], [half_height, half_width], [half_height, -half_width]]
+        [
+            [-half_height, -half_width],
+            [-half_height, half_width],
+            [half_height, half_width],
+            [half_height, -half_width],
+        ]
     ).expand_as(corners)
     one, zero = corners.new_ones(len(corners), 4, 1), corners.new_zeros(len(corners), 4, 3)
     # direct linear transform: two equations per corner, h_33 = 1
     point = torch.cat((source, one), 2)
     upper = torch.cat((point, zero, -corners[..., :1] * source), 2)
     lower = torch.cat((zero, point, -corners[..., 1:] * source), 2)
-    solved = torch.linalg.solve(torch.cat((upper, lower), 1), torch.cat((corners[..., 0], corners[..., 1]), 1))
+    solved = torch.linalg.solve(
+        torch.cat((upper, lower), 1), torch.cat((corners[..., 0], corners[..., 1]), 1)
+    )
     return torch.cat((solved, one[:, 0]), 1).view(-1, 3, 3)
 
 
@@ -105,12 +119,17 @@ def composite(scene: Tensor, layer: Tensor, alpha: Tensor, matrix: Tensor, *, su
             smaller.
     """
     height, width = scene.shape[2:]
-    down, right = (part / supersample for part in centered_grid(height * supersample, width * supersample, matrix))
+    down, right = (
+        part / supersample for part in centered_grid(height * supersample, width * supersample, matrix)
+    )
     # Inverse mapping at supersample^2 points per pixel; points behind the camera (depth <= 0) see nothing.
     # Average, then composite with premultiplied alpha.
     back = torch.linalg.inv(matrix)
     row, column, depth = (
-        back[:, axis, 0, None, None] * down + back[:, axis, 1, None, None] * right + back[:, axis, 2, None, None] for axis in range(3)
+        back[:, axis, 0, None, None] * down
+        + back[:, axis, 1, None, None] * right
+        + back[:, axis, 2, None, None]
+        for axis in range(3)
     )
     middle = [(side - 1) / 2 for side in layer.shape[2:]]
     layers = torch.cat((alpha * layer, alpha), 1)

@@ -18,7 +18,13 @@ SEAL = "seal"
 
 
 def save_checkpoint(
-    path: Path, net: nn.Module, optimizer: torch.optim.Optimizer, *, epoch: int, losses: Sequence[float], fingerprint: str
+    path: Path,
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    epoch: int,
+    losses: Sequence[float],
+    fingerprint: str,
 ) -> None:
     """Write the state after ``epoch`` finished epochs.
 
@@ -29,7 +35,9 @@ def save_checkpoint(
     write_atomically(path, encode_checkpoint(net, optimizer, metadata))
 
 
-def load_checkpoint(path: Path, net: nn.Module, optimizer: torch.optim.Optimizer, *, fingerprint: str) -> tuple[int, list[float]]:
+def load_checkpoint(
+    path: Path, net: nn.Module, optimizer: torch.optim.Optimizer, *, fingerprint: str
+) -> tuple[int, list[float]]:
     """Put a saved state back into ``net`` and ``optimizer``.
 
     Returns:
@@ -40,7 +48,10 @@ def load_checkpoint(path: Path, net: nn.Module, optimizer: torch.optim.Optimizer
     """
     metadata, tensors = read_checkpoint(path)
     if metadata.get("fingerprint") != fingerprint:
-        raise RunFolderError(f"checkpoint {path} belongs to a run with other settings, data or seed; delete it or choose another folder")
+        raise RunFolderError(
+            f"checkpoint {path} belongs to a run with other settings, data or seed; delete it or choose "
+            "another folder"
+        )
     weights, state = decode_checkpoint(metadata, tensors)
     net.load_state_dict(weights)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
@@ -48,11 +59,16 @@ def load_checkpoint(path: Path, net: nn.Module, optimizer: torch.optim.Optimizer
 
 
 def encode_checkpoint(
-    net: nn.Module, optimizer: torch.optim.Optimizer, metadata: Mapping[str, str], extra_tensors: Mapping[str, Tensor] | None = None
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    metadata: Mapping[str, str],
+    extra_tensors: Mapping[str, Tensor] | None = None,
 ) -> bytes:
     """Encode weights, optimizer state, metadata and further tensors as one file."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in (extra_tensors or {}).items()}
-    tensors |= {f"weights.{name}": value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    tensors |= {
+        f"weights.{name}": value.detach().cpu().contiguous() for name, value in net.state_dict().items()
+    }
     scalars: dict[str, float | int | None] = {}
     for index, state in optimizer.state_dict()["state"].items():
         for key, value in state.items():
@@ -64,7 +80,9 @@ def encode_checkpoint(
     return save(_clone_shared(tensors), {**all_metadata, SEAL: _hash(all_metadata, tensors)})
 
 
-def read_checkpoint(path: Path, advice: str = "delete it to train from the start") -> tuple[dict[str, str], dict[str, Tensor]]:
+def read_checkpoint(
+    path: Path, advice: str = "delete it to train from the start"
+) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Read the metadata and tensors of a checkpoint.
 
     Args:
@@ -86,11 +104,19 @@ def read_checkpoint(path: Path, advice: str = "delete it to train from the start
     return metadata, tensors
 
 
-def decode_checkpoint(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[int, dict[str, Any]]]:
+def decode_checkpoint(
+    metadata: Mapping[str, str], tensors: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[int, dict[str, Any]]]:
     """Return the net's weights, and the optimizer's state by the number of its parameter."""
-    weights = {name.removeprefix("weights."): value for name, value in tensors.items() if name.startswith("weights.")}
+    weights = {
+        name.removeprefix("weights."): value for name, value in tensors.items() if name.startswith("weights.")
+    }
     state: dict[int, dict[str, Any]] = {}
-    saved = {name.removeprefix("optimiser."): value for name, value in tensors.items() if name.startswith("optimiser.")}
+    saved = {
+        name.removeprefix("optimiser."): value
+        for name, value in tensors.items()
+        if name.startswith("optimiser.")
+    }
     for name, value in {**saved, **json.loads(metadata["plain"])}.items():
         index, _, key = name.partition(".")
         state.setdefault(int(index), {})[key] = value

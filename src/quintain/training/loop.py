@@ -74,7 +74,10 @@ def fit(
     """
     trainable = {name: parameter for name, parameter in net.named_parameters() if parameter.requires_grad}
     if not trainable:
-        raise ModelError(f"{type(net).__name__} has no trainable parameters; expected some: set requires_grad on those to train")
+        raise ModelError(
+            f"{type(net).__name__} has no trainable parameters; expected some: set requires_grad on those to "
+            "train"
+        )
     device = next(iter(trainable.values())).device
     optimizer = recipe.build_optimizer(trainable.values())
     per_epoch = math.ceil(len(data) / recipe.batch_size)
@@ -85,20 +88,27 @@ def fit(
         finished_epochs, losses = load_checkpoint(checkpoint, net, optimizer, fingerprint=fingerprint)
     with progress.bar(progress_label, total) as advance, isolated_rng(device):
         advance(finished_epochs * per_epoch)
-        # Order and step seeds follow from (seed, epoch, step): a resumed run repeats them without stored generator states.
+        # Order and step seeds follow from (seed, epoch, step): a resumed run repeats them without stored
+        # generator states.
         for epoch in range(finished_epochs, recipe.epochs):
             order = np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(len(data))
             running = 0.0
             for index in range(per_epoch):
                 ids = order[index * recipe.batch_size : (index + 1) * recipe.batch_size]
                 step = epoch * per_epoch + index
-                context = StepContext(step, total, epoch, recipe.epochs, derive_seed(seed, "step", step), torch.from_numpy(ids))
+                context = StepContext(
+                    step, total, epoch, recipe.epochs, derive_seed(seed, "step", step), torch.from_numpy(ids)
+                )
                 x, y = data.batch(ids)
-                running += _step(net, optimizer, objective, x.to(device), y.to(device), context, recipe) * len(ids)
+                running += _step(
+                    net, optimizer, objective, x.to(device), y.to(device), context, recipe
+                ) * len(ids)
                 advance(1)
             losses.append(running / len(data))
             if checkpoint is not None:
-                save_checkpoint(checkpoint, net, optimizer, epoch=epoch + 1, losses=losses, fingerprint=fingerprint)
+                save_checkpoint(
+                    checkpoint, net, optimizer, epoch=epoch + 1, losses=losses, fingerprint=fingerprint
+                )
     net.eval()
     return FitResult(tuple(losses), total)
 
@@ -148,7 +158,9 @@ def seed_rng(device: torch.device, seed: int) -> None:
             torch.cuda.manual_seed(seed)
 
 
-def _fingerprint(recipe: Recipe, objective: Objective, data_hash: str, seed: int, net: nn.Module, trainable: Iterable[str]) -> str:
+def _fingerprint(
+    recipe: Recipe, objective: Objective, data_hash: str, seed: int, net: nn.Module, trainable: Iterable[str]
+) -> str:
     tensors = (f"{name} {value.dtype} {tuple(value.shape)}" for name, value in net.state_dict().items())
     parts = (repr(recipe), repr(objective), data_hash, str(seed), repr(net), *tensors, *trainable)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

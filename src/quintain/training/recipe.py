@@ -37,12 +37,17 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
-            raise SettingError(f"epochs = {self.epochs}, batch_size = {self.batch_size}; expected at least 1 of each")
+            raise SettingError(
+                f"epochs = {self.epochs}, batch_size = {self.batch_size}; expected at least 1 of each"
+            )
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
-            raise SettingError(f"learning_rate = {self.learning_rate}; expected a positive number such as 1e-3")
+            raise SettingError(
+                f"learning_rate = {self.learning_rate}; expected a positive number such as 1e-3"
+            )
         if self.weight_decay < 0 or not 0 <= self.momentum < 1:
             raise SettingError(
-                f"weight_decay = {self.weight_decay}, momentum = {self.momentum}; expected weight_decay >= 0 and momentum in [0, 1)"
+                f"weight_decay = {self.weight_decay}, momentum = {self.momentum}; expected weight_decay >= 0 "
+                "and momentum in [0, 1)"
             )
 
     def build_optimizer(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
@@ -59,4 +64,8 @@ class Recipe:
 
     def learning_rate_at(self, fraction_done: float) -> float:
         """Return the learning rate once ``fraction_done`` of the run is done; the cosine has no restarts."""
-        return self.learning_rate if self.schedule == "constant" else self.learning_rate * (1 + math.cos(math.pi * fraction_done)) / 2
+        return (
+            self.learning_rate
+            if self.schedule == "constant"
+            else self.learning_rate * (1 + math.cos(math.pi * fraction_done)) / 2
+        )

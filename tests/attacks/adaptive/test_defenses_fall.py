@@ -6,7 +6,14 @@ from torch import Tensor, nn
 
 import quintain as q
 from quintain.attacks import BPDA, EOT, PGD, majority_vote
-from quintain.models.preprocessing import JPEG, BitSqueeze, GaussianFilter, MeanFilter, MedianFilter, RandomResize
+from quintain.models.preprocessing import (
+    JPEG,
+    BitSqueeze,
+    GaussianFilter,
+    MeanFilter,
+    MedianFilter,
+    RandomResize,
+)
 
 THREAT = q.Linf(0.2)
 SIDES = torch.cat([-torch.ones(16, 8), torch.ones(16, 8)], 1)
@@ -23,7 +30,9 @@ def pictures(count: int, *, seed: int, gray: float = 0.5) -> tuple[Tensor, Tenso
 
 @pytest.fixture
 def net() -> nn.Module:
-    """A net that compares the halves, and is misled by a speckle that no image shows: what filters take away."""
+    """A net that compares the halves, and is misled by a speckle that no image shows: what filters take
+    away.
+    """
     net = nn.Sequential(nn.Flatten(), nn.Linear(256, 2, bias=False))
     with torch.no_grad():
         score = (SIDES + 1.1 * SPECKLE).flatten()
@@ -41,7 +50,9 @@ def left(model: object, x: Tensor, y: Tensor) -> float:
     [MedianFilter(3), GaussianFilter(1.0), MeanFilter(3)],
     ids=lambda defense: type(defense).__name__,
 )
-def test_a_filter_stands_against_who_does_not_know_of_it_and_falls_to_who_does(net: nn.Module, defense: nn.Module) -> None:
+def test_a_filter_stands_against_who_does_not_know_of_it_and_falls_to_who_does(
+    net: nn.Module, defense: nn.Module
+) -> None:
     x, y = pictures(60, seed=3)
     defended = q.Classifier(nn.Sequential(defense, net).eval())
     assert left(defended, x, y) == 1
@@ -54,7 +65,9 @@ def test_a_filter_stands_against_who_does_not_know_of_it_and_falls_to_who_does(n
     assert left(defended, aware.adversarial, y) < 0.1
 
 
-def test_random_resizing_stands_against_who_does_not_know_of_it_and_falls_to_the_mean_of_its_draws(net: nn.Module) -> None:
+def test_random_resizing_stands_against_who_does_not_know_of_it_and_falls_to_the_mean_of_its_draws(
+    net: nn.Module,
+) -> None:
     x, y = pictures(60, seed=3, gray=0.2)
     threat = q.Linf(0.13)
     defended = q.Classifier(nn.Sequential(RandomResize(0.7, seed=2), net).eval())
@@ -67,7 +80,9 @@ def test_random_resizing_stands_against_who_does_not_know_of_it_and_falls_to_the
     assert sum(vote.misclassified for vote in votes) > 0.6 * len(votes)
 
 
-@pytest.mark.parametrize(("defense", "stand_in"), [(BitSqueeze(2), None), (JPEG(10), MeanFilter(3))], ids=["bits", "jpeg"])
+@pytest.mark.parametrize(
+    ("defense", "stand_in"), [(BitSqueeze(2), None), (JPEG(10), MeanFilter(3))], ids=["bits", "jpeg"]
+)
 def test_rounding_stands_against_its_own_gradient_and_falls_to_a_stand_in(
     net: nn.Module, defense: nn.Module, stand_in: nn.Module | None
 ) -> None:
@@ -98,7 +113,12 @@ def test_a_given_stand_in_gives_the_gradient() -> None:
 
 
 def test_every_draw_is_a_question() -> None:
-    outcome = PGD(steps=2)(EOT(lambda z: z.flatten(1)[:, :2], samples=5), torch.tensor([[0.9, 0.1]]), torch.tensor([0]), q.Linf(0.01))
+    outcome = PGD(steps=2)(
+        EOT(lambda z: z.flatten(1)[:, :2], samples=5),
+        torch.tensor([[0.9, 0.1]]),
+        torch.tensor([0]),
+        q.Linf(0.01),
+    )
     assert outcome.forwards.tolist() == [20]
     assert outcome.backwards.tolist() == [10]
 
@@ -110,7 +130,13 @@ def test_the_majority_is_counted_on_fresh_draws_with_an_interval() -> None:
         heads = torch.rand(len(z), generator=generator) < z[:, 0]
         return torch.stack([(~heads).double(), heads.double()], 1)
 
-    votes = majority_vote(coin, torch.tensor([[0.0], [0.5], [0.9]]), torch.zeros(3, dtype=torch.long), samples=400, batch_size=100)
+    votes = majority_vote(
+        coin,
+        torch.tensor([[0.0], [0.5], [0.9]]),
+        torch.zeros(3, dtype=torch.long),
+        samples=400,
+        batch_size=100,
+    )
     assert [vote.misclassified for vote in votes] == [False, False, True]
     assert votes[0].wrong == 0
     assert votes[1].ci_low < 0.5 < votes[1].ci_high

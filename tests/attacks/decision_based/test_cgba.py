@@ -37,7 +37,10 @@ def test_it_is_a_circle_through_both_in_the_plane_of_change_and_normal():
     for share in (0.1, 0.5, 0.9):
         point = at(path, 4, share)
         assert torch.allclose((point - (x + z) / 2).norm(dim=1), (z - x).norm(dim=1) / 2)
-        assert torch.linalg.matrix_rank(torch.stack([point - x, z - x, normal], 1), atol=1e-9).tolist() == [2] * 4
+        assert (
+            torch.linalg.matrix_rank(torch.stack([point - x, z - x, normal], 1), atol=1e-9).tolist()
+            == [2] * 4
+        )
 
 
 def test_with_the_true_normal_the_flat_boundary_is_met_at_its_nearest_point():
@@ -45,7 +48,13 @@ def test_with_the_true_normal_the_flat_boundary_is_met_at_its_nearest_point():
     z = torch.where(((z - x) @ w > 0)[:, None], z, 2 * x - z)
     path = half_circle_path(z, x, w.expand(3, 7), (-99.0, 99.0))
     foot = x + ((z - x) @ w / w.square().sum())[:, None] * w
-    nearest = min((torch.stack([(at(path, 3, share) - foot).norm(dim=1) for share in torch.linspace(0, 1, 4000).tolist()])).amin(0))
+    nearest = min(
+        (
+            torch.stack(
+                [(at(path, 3, share) - foot).norm(dim=1) for share in torch.linspace(0, 1, 4000).tolist()]
+            )
+        ).amin(0)
+    )
     assert nearest < 1e-2
 
 

@@ -19,7 +19,11 @@ def line(w, bias=0.0):
 def boundary_of(model, x, *, questions=10_000, early=False, eps=9.0, queries=None, ids=None):
     draw = ExampleRNG(3, torch.arange(len(x)) if ids is None else ids)
     goal = Goal(torch.zeros(len(x), dtype=torch.long))
-    return DecisionBoundary(Search(model, x, goal, L2(eps), draw, name="test", minimum_norm=True, max_queries=queries), questions, early)
+    return DecisionBoundary(
+        Search(model, x, goal, L2(eps), draw, name="test", minimum_norm=True, max_queries=queries),
+        questions,
+        early,
+    )
 
 
 def test_the_last_broken_point_of_a_segment_is_found_to_the_tolerance():
@@ -50,7 +54,12 @@ def test_a_path_that_does_not_move_asks_nothing():
 def votes(boundary, z, count, *, rows=None, radius=0.05):
     rows = torch.arange(len(z)) if rows is None else rows
     return boundary.estimate_normal(
-        z, rows, torch.full((len(z),), radius, dtype=torch.float64), count, boundary.search.rng.fold_in("v"), ExampleRNG.normal
+        z,
+        rows,
+        torch.full((len(z),), radius, dtype=torch.float64),
+        count,
+        boundary.search.rng.fold_in("v"),
+        ExampleRNG.normal,
     )
 
 
@@ -71,7 +80,9 @@ def test_where_all_votes_agree_the_mean_direction_decides(bias, sign):
     x = torch.full((1, 6), 0.5, dtype=torch.float64)
     boundary = boundary_of(line(torch.ones(6), bias), x)
     boundary.search.clean_success[:] = False
-    directions = boundary.search.rng.fold_in("v").fold_in(0).normal(torch.empty(1, 50, 6, dtype=torch.float64))
+    directions = (
+        boundary.search.rng.fold_in("v").fold_in(0).normal(torch.empty(1, 50, 6, dtype=torch.float64))
+    )
     mean = (directions / directions.norm(dim=2, keepdim=True)).sum(1)
     assert torch.allclose(votes(boundary, x, 50), sign * mean, atol=1e-9)
 
@@ -86,7 +97,12 @@ def test_every_example_is_normalized_by_itself():
         boundary = boundary_of(model, x[rows], ids=torch.arange(4)[rows])
         boundary.search.clean_success[:] = False
         return boundary.estimate_normal(
-            x[rows], torch.arange(len(rows)), radius[rows], 40, boundary.search.rng.fold_in("v"), ExampleRNG.normal
+            x[rows],
+            torch.arange(len(rows)),
+            radius[rows],
+            40,
+            boundary.search.rng.fold_in("v"),
+            ExampleRNG.normal,
         )
 
     whole = ask(torch.arange(4))
@@ -129,7 +145,9 @@ def test_probes_stay_in_the_box_and_within_half_of_what_is_left():
 
 def test_noise_on_a_coarse_grid_meets_what_fine_noise_does_not():
     x = torch.zeros(3, 1, 16, 16)
-    boundary = boundary_of(lambda z: torch.stack([torch.full((len(z),), 0.8), z[:, 0, :8, :8].mean((1, 2))], 1), x)
+    boundary = boundary_of(
+        lambda z: torch.stack([torch.full((len(z),), 0.8), z[:, 0, :8, :8].mean((1, 2))], 1), x
+    )
     rows, points = boundary.initial_points(torch.arange(3), 200)
     assert rows.tolist() == [0, 1, 2]
     assert (points[:, 0, :8, :8].mean((1, 2)) > 0.8).all()
@@ -167,7 +185,9 @@ def test_nan_far_outside_is_no_error_and_nan_inside_is():
 
     far, near = (boundary_of(ill, x, eps=eps) for eps in (0.1, 0.9))
     for boundary in (far, near):
-        assert not boundary.is_adversarial(torch.tensor([[0.6, 0.0, 0.0], [0.0, 0.0, 0.0]]), torch.arange(2)).any()
+        assert not boundary.is_adversarial(
+            torch.tensor([[0.6, 0.0, 0.0], [0.0, 0.0, 0.0]]), torch.arange(2)
+        ).any()
     assert far.search.error.tolist() == [False, False]
     assert near.search.error.tolist() == [True, False]
     assert math.isinf(float(near.search.best_size[0]))

@@ -17,7 +17,9 @@ def sphere(z):
 
 
 def middles(count, features=6):
-    offset = torch.rand(count, features, generator=torch.Generator().manual_seed(4), dtype=torch.float64) - 0.5
+    offset = (
+        torch.rand(count, features, generator=torch.Generator().manual_seed(4), dtype=torch.float64) - 0.5
+    )
     return 0.5 + 0.3 * offset / offset.norm(dim=1, keepdim=True)
 
 
@@ -61,7 +63,9 @@ def test_a_large_image_ends_and_stays_finite(threat):
 
 def test_early_stopping_ends_at_the_first_change_within_the_threat():
     x, y = middles(6), torch.zeros(6, dtype=torch.long)
-    soon, late = (HopSkipJump(queries=2000, early_stop=early)(sphere, x, y, L2(0.3)) for early in (True, False))
+    soon, late = (
+        HopSkipJump(queries=2000, early_stop=early)(sphere, x, y, L2(0.3)) for early in (True, False)
+    )
     assert soon.success.all()
     assert (soon.size <= 0.3).all()
     assert (soon.forwards < late.forwards).all()

@@ -49,7 +49,9 @@ def test_nothing_is_random_and_it_ends_before_its_questions():
         total = z.flatten(1).sum(1)
         return torch.stack([total, torch.full_like(total, 3.0)], 1)
 
-    first, second = (RayS()(dark, x, torch.zeros(2, dtype=torch.long), Linf(0.5), seed=seed) for seed in (0, 9))
+    first, second = (
+        RayS()(dark, x, torch.zeros(2, dtype=torch.long), Linf(0.5), seed=seed) for seed in (0, 9)
+    )
     assert torch.equal(first.adversarial, second.adversarial)
     assert first.success.all()
     assert (first.size - (3.6 - 3.0) / 9).abs().max() < 1e-3

@@ -12,7 +12,12 @@ from tests.laws.checks_attacks import Fragile, check_inside, check_replayable, i
 
 THREAT = Linf(0.08)
 FOUR = Ensemble(
-    (APGD(steps=5), APGD(steps=5, loss="dlr", target_classes=2), FAB(steps=5, target_classes=2, early_stop=True), Square(queries=40))
+    (
+        APGD(steps=5),
+        APGD(steps=5, loss="dlr", target_classes=2),
+        FAB(steps=5, target_classes=2, early_stop=True),
+        Square(queries=40),
+    )
 )
 
 
@@ -107,7 +112,12 @@ def test_a_budget_is_carried_from_member_to_member() -> None:
 
 def test_an_error_ends_an_example_for_all_members() -> None:
     model, x, y = task(10)
-    outcome = FOUR(lambda z: torch.where((z[:, 0, 0, :1] - x[:1, 0, 0, :1]).abs() < 1e-12, torch.nan, model(z)), x, y, THREAT)
+    outcome = FOUR(
+        lambda z: torch.where((z[:, 0, 0, :1] - x[:1, 0, 0, :1]).abs() < 1e-12, torch.nan, model(z)),
+        x,
+        y,
+        THREAT,
+    )
     assert outcome.error[0]
     assert outcome.forwards[0] == 1
     assert not outcome.success[0]
@@ -120,7 +130,9 @@ def test_a_break_that_cannot_be_reproduced_leaves_the_example_to_the_next() -> N
     def fickle(z: Tensor) -> Tensor:
         calls[0] += 1
         lied = calls[0] == 2
-        return torch.stack([torch.zeros(len(z), dtype=z.dtype), (z * 0).flatten(1).sum(1) + (1.0 if lied else -1.0)], 1)
+        return torch.stack(
+            [torch.zeros(len(z), dtype=z.dtype), (z * 0).flatten(1).sum(1) + (1.0 if lied else -1.0)], 1
+        )
 
     outcome = Ensemble((PGD(steps=2), PGD(steps=2)))(fickle, x, torch.zeros(1, dtype=torch.long), THREAT)
     assert not outcome.success.any()
@@ -142,16 +154,23 @@ def test_the_published_plans() -> None:
 @pytest.mark.parametrize("classes", [2, 3, 4])
 def test_few_classes_get_a_plan_of_full_strength(classes: int) -> None:
     members = AutoAttack().plan(THREAT, classes)
-    climbs = sum(member.restarts * max(1, member.target_classes) for member in members if isinstance(member, APGD))
+    climbs = sum(
+        member.restarts * max(1, member.target_classes) for member in members if isinstance(member, APGD)
+    )
     assert climbs == (10 if classes == 2 else classes)
     for attack in (AutoAttack(), AutoAttack("plus"), AutoAttack("rand"), Quick(), Strongest()):
         assert all(getattr(member, "targets", 0) < classes for member in attack.plan(THREAT, classes))
 
 
-@pytest.mark.parametrize(("classes", "threat"), [(2, Linf(0.05)), (3, L1(0.5)), (4, L2(0.15)), (10, Linf(0.05)), (2, L2(0.15))])
+@pytest.mark.parametrize(
+    ("classes", "threat"), [(2, Linf(0.05)), (3, L1(0.5)), (4, L2(0.15)), (10, Linf(0.05)), (2, L2(0.15))]
+)
 def test_quick_is_nearly_standard_at_a_part_of_the_cost(classes: int, threat: Linf | L2 | L1) -> None:
     model, x, y = task(24, classes)
-    short, long = Quick(steps=40, queries=40)(model, x, y, threat), AutoAttack(steps=40, queries=120)(model, x, y, threat)
+    short, long = (
+        Quick(steps=40, queries=40)(model, x, y, threat),
+        AutoAttack(steps=40, queries=120)(model, x, y, threat),
+    )
     assert 0 < long.success.sum() < 24
     assert (long.success & ~short.success).sum() <= 1
     assert short.backwards.sum() < long.backwards.sum()

@@ -54,7 +54,9 @@ def test_a_best_loss_that_stands_still_halves_at_the_second_checkpoint_but_not_t
 def test_each_example_has_its_own_pace() -> None:
     pace = initial_step_size_state(2, torch.zeros(1), 2.0)
     for step in range(5):
-        pace, halve = update_step_size(pace, torch.tensor([float(step), -float(step)]), step, {4: 4}.get(step))
+        pace, halve = update_step_size(
+            pace, torch.tensor([float(step), -float(step)]), step, {4: 4}.get(step)
+        )
     assert halve is not None
     assert halve.tolist() == [False, True]
     assert pace.step_size.tolist() == [2, 1]
@@ -68,7 +70,9 @@ def test_it_starts_on_the_face(threat: Linf | L2 | L1) -> None:
     assert (threat.measure(z, x) >= threat.eps * (1 - 1e-9)).all()
 
 
-@pytest.mark.parametrize(("settings", "climbs"), [({}, 1), ({"restarts": 3}, 3), ({"loss": "dlr", "target_classes": 2}, 2)])
+@pytest.mark.parametrize(
+    ("settings", "climbs"), [({}, 1), ({"restarts": 3}, 3), ({"loss": "dlr", "target_classes": 2}, 2)]
+)
 def test_the_cost_of_an_unbroken_example(settings: dict[str, object], climbs: int) -> None:
     outcome = APGD(steps=10, **settings)(*stubborn(), Linf(0.1))
     assert not outcome.success.any()
@@ -86,7 +90,10 @@ def test_hope_spares_gradients_and_loses_next_to_nothing_here() -> None:
     x = inputs(80, 16, seed=3)
     model = invariant_net(16, 5, seed=5)
     y = model(x).argmax(1)
-    whole, short = (APGD(loss="dlr", target_classes=4, patience=hope)(model, x, y, Linf(0.06)) for hope in (float("inf"), 1.0))
+    whole, short = (
+        APGD(loss="dlr", target_classes=4, patience=hope)(model, x, y, Linf(0.06))
+        for hope in (float("inf"), 1.0)
+    )
     assert (whole.success & ~short.success).sum() <= 1
     assert short.backwards.sum() < whole.backwards.sum() / 2
 
@@ -97,7 +104,12 @@ def test_any_number_of_classes_is_served_at_full_strength(classes: int) -> None:
     model = invariant_net(16, classes, seed=5)
     y = model(x).argmax(1)
     plain = PGD(steps=50)(model, x, y, Linf(0.05))
-    for attack in (APGD(50), APGD(50, loss="dlr"), APGD(50, loss="probability_margin"), APGD(50, loss="dlr", target_classes=9)):
+    for attack in (
+        APGD(50),
+        APGD(50, loss="dlr"),
+        APGD(50, loss="probability_margin"),
+        APGD(50, loss="dlr", target_classes=9),
+    ):
         ours = attack(model, x, y, Linf(0.05))
         assert 0 < ours.success.sum() < 40, attack
         assert ours.success.sum() >= plain.success.sum() - 1, attack
@@ -111,7 +123,9 @@ def test_guides_are_no_goals_and_targets_replace_them() -> None:
     guided = APGD(steps=30, loss="dlr", target_classes=3)(model, x, y, Linf(0.15))
     answers = model(guided.adversarial).argmax(1)
     assert (answers[guided.success] != y[guided.success]).all()
-    aimed = APGD(steps=30, loss="dlr", target_classes=3)(model, x, y, Linf(0.15), targets=torch.where(farthest == y, (y + 1) % 4, farthest))
+    aimed = APGD(steps=30, loss="dlr", target_classes=3)(
+        model, x, y, Linf(0.15), targets=torch.where(farthest == y, (y + 1) % 4, farthest)
+    )
     assert aimed.success.sum() < guided.success.sum()
     assert (aimed.backwards <= 30).all()
 
@@ -121,7 +135,9 @@ def test_scaled_logits_change_no_verdict() -> None:
     model = invariant_net(16, 4, seed=5)
     y = model(x).argmax(1)
     for loss in ("ce", "dlr", "margin"):
-        plain, steep_ = (APGD(steps=30, loss=loss)(net, x, y, Linf(0.06)) for net in (model, lambda z: 1e3 * model(z)))
+        plain, steep_ = (
+            APGD(steps=30, loss=loss)(net, x, y, Linf(0.06)) for net in (model, lambda z: 1e3 * model(z))
+        )
         assert abs(int(plain.success.sum()) - int(steep_.success.sum())) <= 1
 
 
@@ -134,7 +150,9 @@ def test_the_margin_of_probabilities_climbs_where_the_plain_one_is_flat() -> Non
 
 
 def test_in_l1_a_step_moves_the_steepest_coordinates_by_equal_amounts() -> None:
-    change = sparse_sign_step(torch.tensor([[3.0, -2.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]]), torch.tensor([2, 2]))
+    change = sparse_sign_step(
+        torch.tensor([[3.0, -2.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]]), torch.tensor([2, 2])
+    )
     assert change.tolist() == [[0.5, -0.5, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
 
 
@@ -149,7 +167,14 @@ def test_in_l1_the_wider_balls_are_paid_for_and_break_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"steps": 0}, {"restarts": 0}, {"target_classes": -1}, {"patience": 0.0}, {"target_classes": 3, "loss": "ce"}]
+    "settings",
+    [
+        {"steps": 0},
+        {"restarts": 0},
+        {"target_classes": -1},
+        {"patience": 0.0},
+        {"target_classes": 3, "loss": "ce"},
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(SettingError, match="expected"):

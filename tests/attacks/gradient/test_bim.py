@@ -16,7 +16,9 @@ def test_every_point_is_the_signed_step_from_the_last() -> None:
     z = x
     for point in walk:
         assert torch.allclose(point, z)
-        z = torch.minimum(torch.maximum(point + 0.03 * model.slope(point).sign(), x - 0.1), x + 0.1).clamp(0, 1)
+        z = torch.minimum(torch.maximum(point + 0.03 * model.slope(point).sign(), x - 0.1), x + 0.1).clamp(
+            0, 1
+        )
 
 
 @pytest.mark.parametrize("settings", [{"steps": 0}, {"rel_step_size": 0.0}, {"rel_step_size": float("inf")}])

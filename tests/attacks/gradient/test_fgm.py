@@ -9,10 +9,14 @@ from tests.laws.checks_attacks import linear_task
 from tests.laws.oracles import best_linear_gain
 
 
-@pytest.mark.parametrize("threat", [L2(0.05), L2(1.0), L2(4.0), L1(0.1), L1(2.0), L1(15.0)], ids=lambda threat: threat.spec)
+@pytest.mark.parametrize(
+    "threat", [L2(0.05), L2(1.0), L2(4.0), L1(0.1), L1(2.0), L1(15.0)], ids=lambda threat: threat.spec
+)
 def test_one_step_is_the_optimum_of_a_linear_model_in_ball_and_box(threat: L1 | L2) -> None:
     linear, x, w, _ = linear_task(threat)
-    outcome = FGM()(lambda z: linear(z) - torch.tensor([0.0, 1e4]), x, torch.zeros(len(x), dtype=torch.long), threat)
+    outcome = FGM()(
+        lambda z: linear(z) - torch.tensor([0.0, 1e4]), x, torch.zeros(len(x), dtype=torch.long), threat
+    )
     gain = (outcome.adversarial - x).flatten(1) @ w
     assert torch.allclose(gain, best_linear_gain(threat, w, x), rtol=1e-3)
 

@@ -31,7 +31,12 @@ def test_light_is_thrown_where_it_pays(attack) -> None:
 
 def test_light_that_is_too_strong_can_be_turned_down() -> None:
     bright, against = X * 0.1 + 0.85, -W.abs()
-    outcome = PGD()(lambda z: torch.stack((0 * z.flatten(1) @ W, z.flatten(1) @ against - 100), 1), bright, Y, ProjectedLight(0.9))
+    outcome = PGD()(
+        lambda z: torch.stack((0 * z.flatten(1) @ W, z.flatten(1) @ against - 100), 1),
+        bright,
+        Y,
+        ProjectedLight(0.9),
+    )
     assert torch.allclose(outcome.adversarial, bright, atol=1e-9)
 
 
@@ -63,7 +68,10 @@ def test_the_parts_of_a_composition_are_climbed_together() -> None:
     under = torch.zeros(6, 6, dtype=torch.bool)
     under[2:5, 2:5] = True
     outside = W * (~under).flatten()
-    best = torch.where(under.flatten(), (W > 0).to(X.dtype) - gray.flatten(1), 0) @ W + (0.2 * outside.sum()).abs()
+    best = (
+        torch.where(under.flatten(), (W > 0).to(X.dtype) - gray.flatten(1), 0) @ W
+        + (0.2 * outside.sum()).abs()
+    )
     assert torch.allclose(found, best, rtol=1e-3)
 
 

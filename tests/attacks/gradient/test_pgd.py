@@ -37,11 +37,15 @@ def test_a_broken_example_stops_paying() -> None:
 
 def test_seeds_and_restarts_start_elsewhere() -> None:
     model, x, y = stubborn()
-    runs = [PGD(steps=1, rel_step_size=1e-9)(model, x, y, Linf(0.1), seed=seed).adversarial for seed in (0, 1, 0)]
+    runs = [
+        PGD(steps=1, rel_step_size=1e-9)(model, x, y, Linf(0.1), seed=seed).adversarial for seed in (0, 1, 0)
+    ]
     assert not torch.equal(runs[0], runs[1])
     assert torch.equal(runs[0], runs[2])
     more = PGD(steps=1, rel_step_size=1e-9, restarts=8)(model, x, y, Linf(0.1), seed=0).adversarial
-    assert (model(more)[:, 1:].amax(1) - model(more)[:, 0] >= model(runs[0])[:, 1:].amax(1) - model(runs[0])[:, 0]).all()
+    assert (
+        model(more)[:, 1:].amax(1) - model(more)[:, 0] >= model(runs[0])[:, 1:].amax(1) - model(runs[0])[:, 0]
+    ).all()
 
 
 @pytest.mark.parametrize("threat", [Linf(0.1), L2(0.3)])
@@ -49,7 +53,10 @@ def test_it_breaks_at_least_as_many_as_one_step(threat: Linf | L2) -> None:
     x = inputs(60, 16, seed=3)
     model = invariant_net(16, 4, seed=5)
     y = model(x).argmax(1)
-    one, many = (FGM() if isinstance(threat, L2) else FGSM())(model, x, y, threat), PGD(steps=20, loss="ce")(model, x, y, threat)
+    one, many = (
+        (FGM() if isinstance(threat, L2) else FGSM())(model, x, y, threat),
+        PGD(steps=20, loss="ce")(model, x, y, threat),
+    )
     assert one.success.any()
     assert many.success.sum() >= one.success.sum()
 

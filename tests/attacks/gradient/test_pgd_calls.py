@@ -8,8 +8,17 @@ import quintain as q
 
 
 def calls(steps: int) -> int:
-    """How many Python functions run in an attack of so many steps on a small convolutional net, which nothing breaks."""
-    layers = [nn.Conv2d(1, 4, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2)]
+    """How many Python functions run in an attack of so many steps on a small convolutional net, which nothing
+    breaks.
+    """
+    layers = [
+        nn.Conv2d(1, 4, 3, 1, 1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 4, 3, 1, 1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+    ]
     net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
     net[-1].bias.data[0] = 50.0
     model, x, y = q.Classifier(net, num_classes=3), torch.rand(4, 1, 8, 8), torch.zeros(4, dtype=torch.long)

@@ -12,7 +12,9 @@ from tests.laws.checks_attacks import check_gap
 
 @pytest.mark.parametrize(("eps", "seed"), [*product((0.3, 1.0, 2.0, 3.0, 6.0), range(3)), (9.0, 0)])
 def test_it_ends_near_the_optimum_of_a_linear_model_whatever_is_drawn(eps: float, seed: int) -> None:
-    """Of three models, inputs and starts; a ball of 9 is tried on one, since it breaks all inputs of others."""
+    """Of three models, inputs and starts; a ball of 9 is tried on one, since it breaks all inputs of
+    others.
+    """
     check_gap(PGD(), gap_of("pgd", "l1"), L1(eps), seed=seed)
 
 
@@ -31,7 +33,10 @@ def test_float32_points_are_inside_exactly() -> None:
     x = torch.rand(8, 1, 7, 7, generator=torch.Generator().manual_seed(1))
     threat = L1(2.0)
     outcome = PGD()(
-        lambda z: torch.stack([9 + 0 * z.flatten(1).sum(1), z.flatten(1)[:, :20].sum(1) / 20], 1), x, torch.zeros(8).long(), threat
+        lambda z: torch.stack([9 + 0 * z.flatten(1).sum(1), z.flatten(1)[:, :20].sum(1) / 20], 1),
+        x,
+        torch.zeros(8).long(),
+        threat,
     )
     assert (threat.measure(outcome.adversarial, x) <= 2.0).all()
     assert (threat.measure(outcome.adversarial, x) > 1.9).all()

@@ -12,11 +12,15 @@ CASES = [
     for row, loss in enumerate(LOSSES)
     for column, classes in enumerate(COUNTS)
 ]
-"""Each loss with each number of classes, with and without targets, and in each ball; each ball with and without targets."""
+"""Each loss with each number of classes, with and without targets, and in each ball; each ball with and
+without targets.
+"""
 
 
 @pytest.mark.parametrize(("loss", "classes", "targeted", "threat"), CASES, ids=str)
-def test_every_loss_breaks_what_random_points_do_not(loss: str, classes: int, targeted: bool, threat: Linf | L2 | L1) -> None:
+def test_every_loss_breaks_what_random_points_do_not(
+    loss: str, classes: int, targeted: bool, threat: Linf | L2 | L1
+) -> None:
     x = inputs(40, 1, 4, 4, seed=1)
     model = invariant_net(16, classes, seed=classes)
     y = model(x).argmax(1)
@@ -34,7 +38,10 @@ def test_scaled_logits_change_no_verdict(loss: str) -> None:
     x = inputs(40, 1, 4, 4, seed=1)
     model = invariant_net(16, 4, seed=2)
     y = model(x).argmax(1)
-    once, large = (PGD(steps=15, loss=loss)(lambda z: scale * model(z), x, y, Linf(0.1)) for scale in (1.0, 1024.0))  # noqa: B023
+    once, large = (
+        PGD(steps=15, loss=loss)(lambda z: scale * model(z), x, y, Linf(0.1))  # noqa: B023
+        for scale in (1.0, 1024.0)
+    )
     assert once.success.any()
     assert not once.success.all()
     assert (once.success == large.success).double().mean() >= (0.9 if loss == "ce" else 1.0)

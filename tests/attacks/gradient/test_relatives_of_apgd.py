@@ -12,11 +12,17 @@ from tests.laws.checks_attacks import inputs, invariant_net
 def test_conjugate_directions_find_the_top_of_a_quadratic_in_as_many_steps_as_it_has_dimensions() -> None:
     generator = torch.Generator().manual_seed(1)
     root = torch.randn(4, 4, generator=generator, dtype=torch.float64)
-    curve, aim = root @ root.T + torch.eye(4, dtype=torch.float64), torch.randn(4, generator=generator, dtype=torch.float64)
+    curve, aim = (
+        root @ root.T + torch.eye(4, dtype=torch.float64),
+        torch.randn(4, generator=generator, dtype=torch.float64),
+    )
     z, before, direction = torch.zeros(1, 4, dtype=torch.float64), torch.zeros(1, 4), torch.zeros(1, 4)
     for _ in range(4):
         gradient = aim - z @ curve
-        direction = gradient + hestenes_stiefel_beta(gradient, before.double(), direction.double())[:, None] * direction
+        direction = (
+            gradient
+            + hestenes_stiefel_beta(gradient, before.double(), direction.double())[:, None] * direction
+        )
         z = z + (gradient * direction).sum() / (direction @ curve * direction).sum() * direction
         before = gradient
     assert torch.allclose(z @ curve, aim.expand(1, 4), atol=1e-9)
@@ -60,13 +66,21 @@ def test_rounds_are_not_begun_where_they_are_hopeless() -> None:
 
 def test_a_climb_towards_each_of_the_nearest_rivals_is_paid_for() -> None:
     x = inputs(5, 12)
-    outcome = MinimumMargin(steps=7, target_classes=9)(invariant_net(12, 4, lead=60.0), x, torch.zeros(5, dtype=torch.long), Linf(0.05))
+    outcome = MinimumMargin(steps=7, target_classes=9)(
+        invariant_net(12, 4, lead=60.0), x, torch.zeros(5, dtype=torch.long), Linf(0.05)
+    )
     assert outcome.backwards.tolist() == [21] * 5
     assert outcome.forwards.tolist() == [1 + 3 * 8] * 5
 
 
 @pytest.mark.parametrize(
-    "build", [lambda: A3(rounds=0), lambda: A3(patience=0.0), lambda: ACG(steps=0), lambda: MinimumMargin(target_classes=0)]
+    "build",
+    [
+        lambda: A3(rounds=0),
+        lambda: A3(patience=0.0),
+        lambda: ACG(steps=0),
+        lambda: MinimumMargin(target_classes=0),
+    ],
 )
 def test_settings_out_of_range_are_refused_by_all(build: object) -> None:
     with pytest.raises(SettingError, match="expected"):

@@ -18,7 +18,12 @@ def test_a_step_moves_the_steepest_coordinates_by_equal_amounts() -> None:
 
 def test_coordinates_at_a_wall_leave_their_place_to_others() -> None:
     x = torch.tensor([[1.0, 0.0, 0.5, 0.5]], dtype=torch.float64)
-    moved = sparse_ascent_step(L1(1.0), 0.2, 2, x, torch.tensor([[9.0, -8.0, 2.0, -1.0]], dtype=torch.float64), x, ()) - x
+    moved = (
+        sparse_ascent_step(
+            L1(1.0), 0.2, 2, x, torch.tensor([[9.0, -8.0, 2.0, -1.0]], dtype=torch.float64), x, ()
+        )
+        - x
+    )
     assert torch.allclose(moved, torch.tensor([[0.0, 0.0, 0.1, -0.1]], dtype=torch.float64))
 
 

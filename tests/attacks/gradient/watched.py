@@ -1,4 +1,6 @@
-"""A net that nothing breaks, which remembers what it was asked, and the gradients that attacks follow on it."""
+"""A net that nothing breaks, which remembers what it was asked, and the gradients that attacks follow on
+it.
+"""
 
 import torch
 from torch import Tensor

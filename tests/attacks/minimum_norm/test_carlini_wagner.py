@@ -32,7 +32,9 @@ def test_steps_are_scaled_to_the_distance(ball: Threat, lack: float) -> None:
 @every_ball
 def test_all_logits_below_zero_hide_no_class(ball: Threat) -> None:
     linear, x, w, need = linear_task(ball)
-    outcome = CarliniWagner(binary_search_steps=6, steps=50)(lambda z: linear(z) - 1e3, x, torch.zeros(24, dtype=torch.long), ball)
+    outcome = CarliniWagner(binary_search_steps=6, steps=50)(
+        lambda z: linear(z) - 1e3, x, torch.zeros(24, dtype=torch.long), ball
+    )
     least = smallest_linear_change(ball, w, need, x)
     assert torch.equal(outcome.success, least.isfinite())
     assert (outcome.size <= 1.02 * least + 1e-9)[outcome.success].all()
@@ -72,12 +74,15 @@ def test_targets_are_reached_and_any_wrong_class_is_one_of_them(ball: Threat) ->
     free = attack(model, x, y, ball)
     sizes = torch.stack([outcome.size for outcome in aimed])
     assert all(
-        torch.equal(model(o.adversarial).argmax(1)[o.success], ((y + s) % 4)[o.success]) for s, o in zip((1, 2, 3), aimed, strict=True)
+        torch.equal(model(o.adversarial).argmax(1)[o.success], ((y + s) % 4)[o.success])
+        for s, o in zip((1, 2, 3), aimed, strict=True)
     )
     assert ((free.size / sizes - 1).abs().amin(0) < 0.02).all()
 
 
-@pytest.mark.parametrize(("setting", "value"), [("binary_search_steps", 0), ("steps", 9), ("learning_rate", 0.0)])
+@pytest.mark.parametrize(
+    ("setting", "value"), [("binary_search_steps", 0), ("steps", 9), ("learning_rate", 0.0)]
+)
 def test_settings_out_of_range_are_refused(setting: str, value: float) -> None:
     with pytest.raises(SettingError, match=f"{setting} = .*; expected"):
         CarliniWagner(**{setting: value})

@@ -80,7 +80,9 @@ def test_the_first_radius_and_the_steps_are_in_units_of_the_box() -> None:
 
 
 @every_method
-def test_the_smallest_break_of_all_that_was_asked_is_returned(method: DDN | FAB | DeepFool | SuperDeepFool) -> None:
+def test_the_smallest_break_of_all_that_was_asked_is_returned(
+    method: DDN | FAB | DeepFool | SuperDeepFool,
+) -> None:
     for row in range(6):
         witness, x = Witness(), inputs(6, 14, seed=2)[row : row + 1]
         y = witness.net(x).argmax(1)
@@ -113,7 +115,9 @@ def test_float32_ends_where_float64_does(method: DDN | FAB | DeepFool | SuperDee
 
 
 @every_method
-def test_an_answer_that_is_nan_beyond_the_threat_ends_the_search_without_an_error(method: DDN | FAB | DeepFool | SuperDeepFool) -> None:
+def test_an_answer_that_is_nan_beyond_the_threat_ends_the_search_without_an_error(
+    method: DDN | FAB | DeepFool | SuperDeepFool,
+) -> None:
     x = torch.full((4, 14), 0.5, dtype=torch.float64)
 
     def ill(z: Tensor) -> Tensor:

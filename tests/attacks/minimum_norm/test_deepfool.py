@@ -89,9 +89,13 @@ def test_what_the_box_makes_unreachable_is_unbroken_and_soon_given_up(method: ty
     assert (outcome.backwards <= 3).all()
 
 
-@pytest.mark.parametrize(("candidates", "classes", "asked"), [(1, 5, 1), (3, 5, 3), (10, 5, 4), (10, 2, 1), (10, 30, 10)])
+@pytest.mark.parametrize(
+    ("candidates", "classes", "asked"), [(1, 5, 1), (3, 5, 3), (10, 5, 4), (10, 2, 1), (10, 30, 10)]
+)
 def test_each_candidate_costs_a_gradient_a_move(candidates: int, classes: int, asked: int) -> None:
-    outcome = DeepFool(steps=3, candidates=candidates)(invariant_net(40, classes, lead=90.0), inputs(5, 40), zeros(5), L2(0.3))
+    outcome = DeepFool(steps=3, candidates=candidates)(
+        invariant_net(40, classes, lead=90.0), inputs(5, 40), zeros(5), L2(0.3)
+    )
     assert not outcome.success.any()
     assert (outcome.backwards <= 3 * asked).all()
     assert outcome.backwards.max() == 3 * asked
@@ -129,7 +133,9 @@ def test_turning_onto_the_normal_shortens_the_change() -> None:
 
 
 @every_method
-@pytest.mark.parametrize(("setting", "value"), [("steps", 0), ("candidates", 0), ("overshoot", -0.1), ("overshoot", float("nan"))])
+@pytest.mark.parametrize(
+    ("setting", "value"), [("steps", 0), ("candidates", 0), ("overshoot", -0.1), ("overshoot", float("nan"))]
+)
 def test_settings_out_of_range_are_refused(method: type, setting: str, value: float) -> None:
     with pytest.raises(SettingError, match=f"{setting} = .*; expected"):
         method(**{setting: value})

@@ -20,7 +20,9 @@ def zeros(count: int) -> Tensor:
 
 @every_ball
 @pytest.mark.parametrize("shape", [(60,), (2, 3, 10), (3, 4, 5)])
-def test_it_ends_within_seven_thousandths_of_the_smallest_change_in_the_box(threat: Threat, shape: tuple[int, ...]) -> None:
+def test_it_ends_within_seven_thousandths_of_the_smallest_change_in_the_box(
+    threat: Threat, shape: tuple[int, ...]
+) -> None:
     linear, x, w, need = linear_task(threat, shape=shape)
     outcome = FAB(steps=12)(linear, x, zeros(len(x)), threat)
     least = smallest_linear_change(threat, w, need, x)
@@ -46,8 +48,12 @@ def test_what_the_box_makes_unreachable_is_unbroken_and_unchanged(threat: Threat
 
 
 @pytest.mark.parametrize(("classes", "guides"), [(2, 1), (4, 3), (12, 9)])
-def test_an_unbroken_example_costs_a_gradient_a_step_and_one_answer_more_a_guide(classes: int, guides: int) -> None:
-    outcome = FAB(steps=7, restarts=2)(invariant_net(5, classes, lead=50.0), inputs(6, 5), zeros(6), Linf(0.1))
+def test_an_unbroken_example_costs_a_gradient_a_step_and_one_answer_more_a_guide(
+    classes: int, guides: int
+) -> None:
+    outcome = FAB(steps=7, restarts=2)(
+        invariant_net(5, classes, lead=50.0), inputs(6, 5), zeros(6), Linf(0.1)
+    )
     assert outcome.backwards.tolist() == [2 * guides * 7] * 6
     assert outcome.forwards.tolist() == [1 + 2 * guides * 8] * 6
 
@@ -99,7 +105,9 @@ def test_a_target_is_a_goal_and_the_only_guide(threat: Threat) -> None:
     for turn, outcome in enumerate(aimed, 1):
         assert (outcome.backwards <= 20).all()
         assert outcome.success.any()
-        assert torch.equal(model(outcome.adversarial).argmax(1)[outcome.success], ((y + turn) % 4)[outcome.success])
+        assert torch.equal(
+            model(outcome.adversarial).argmax(1)[outcome.success], ((y + turn) % 4)[outcome.success]
+        )
     nearest = torch.stack([outcome.size for outcome in aimed]).amin(0)
     assert (free.size <= nearest * 1.1).all()
 
@@ -117,7 +125,10 @@ def test_the_true_class_may_be_the_last() -> None:
     model = invariant_net(14, 5, seed=3)
     y = model(x).argmax(1)
     order = torch.tensor([4, 3, 2, 1, 0])
-    plain, turned = FAB(steps=10)(model, x, y, Linf(1.0)), FAB(steps=10)(lambda z: model(z)[:, order], x, order[y], Linf(1.0))
+    plain, turned = (
+        FAB(steps=10)(model, x, y, Linf(1.0)),
+        FAB(steps=10)(lambda z: model(z)[:, order], x, order[y], Linf(1.0)),
+    )
     assert y.eq(0).any()
     assert y.eq(4).any()
     assert torch.allclose(plain.size, turned.size)
@@ -134,7 +145,9 @@ def test_within_stops_at_the_first_break_that_counts() -> None:
     assert first.success.any()
     assert not first.success.all()
     assert (first.backwards <= whole.backwards).all()
-    assert first.backwards[first.success].double().mean() < 0.3 * whole.backwards[first.success].double().mean()
+    assert (
+        first.backwards[first.success].double().mean() < 0.3 * whole.backwards[first.success].double().mean()
+    )
     assert torch.equal(first.backwards[~first.success], whole.backwards[~first.success])
     assert (first.size >= whole.size)[first.success].all()
 
@@ -148,7 +161,9 @@ def test_a_restart_starts_elsewhere() -> None:
     assert not FAB(steps=5)(dead, x, zeros(30), Linf(1.0)).success.any()
     more = FAB(steps=5, restarts=3)(dead, x, zeros(30), Linf(1.0), seed=1)
     assert 10 <= int(more.success.sum()) < 30
-    assert not torch.equal(more.success, FAB(steps=5, restarts=3)(dead, x, zeros(30), Linf(1.0), seed=2).success)
+    assert not torch.equal(
+        more.success, FAB(steps=5, restarts=3)(dead, x, zeros(30), Linf(1.0), seed=2).success
+    )
     assert (more.size[more.success] < 0.17).all()
 
 

@@ -22,7 +22,9 @@ PAIRS: list[tuple[Attack, Threat]] = [
     (SigmaZero(steps=40), L0(14)),
     (JSMA(), L0(14)),
 ]
-every_pair = pytest.mark.parametrize(("method", "ball"), PAIRS, ids=lambda part: getattr(part, "name", None) or part.spec)
+every_pair = pytest.mark.parametrize(
+    ("method", "ball"), PAIRS, ids=lambda part: getattr(part, "name", None) or part.spec
+)
 
 
 def task(classes: int = 4) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
@@ -79,7 +81,9 @@ def test_a_box_of_another_width_gives_the_same_points(method: Attack, ball: Thre
 @every_pair
 def test_what_the_box_forbids_is_unbroken(method: Attack, ball: Threat) -> None:
     x = inputs(6, 14)
-    outcome = method(lambda z: torch.stack([14.1 - z.sum(1), z.sum(1) * 0], 1), x, torch.zeros(6, dtype=torch.long), ball)
+    outcome = method(
+        lambda z: torch.stack([14.1 - z.sum(1), z.sum(1) * 0], 1), x, torch.zeros(6, dtype=torch.long), ball
+    )
     assert not outcome.success.any()
     assert outcome.size.isinf().all()
     assert torch.equal(outcome.adversarial, x)
@@ -113,7 +117,9 @@ def test_rectangles_of_three_channels(method: Attack, ball: Threat) -> None:
 @every_pair
 def test_a_slope_of_zero_is_no_error(method: Attack, ball: Threat) -> None:
     x = inputs(4, 14)
-    outcome = method(lambda z: torch.stack([1 + 0 * z.sum(1), 0 * z.sum(1)], 1), x, torch.zeros(4, dtype=torch.long), ball)
+    outcome = method(
+        lambda z: torch.stack([1 + 0 * z.sum(1), 0 * z.sum(1)], 1), x, torch.zeros(4, dtype=torch.long), ball
+    )
     assert not outcome.success.any()
     assert not outcome.error.any()
 
@@ -161,7 +167,9 @@ def test_more_steps_are_no_worse() -> None:
         assert many <= 1.001 * few
 
 
-@pytest.mark.parametrize(("setting", "value"), [("steps", 0), ("step_size", 0.0), ("gamma", 0.0), ("gamma", 1.0)])
+@pytest.mark.parametrize(
+    ("setting", "value"), [("steps", 0), ("step_size", 0.0), ("gamma", 0.0), ("gamma", 1.0)]
+)
 def test_settings_out_of_range_are_refused(setting: str, value: float) -> None:
     with pytest.raises(SettingError, match=f"{setting} = .*; expected"):
         FMN(**{setting: value})

@@ -16,7 +16,9 @@ NORMS: tuple[Norm, ...] = ("linf", "l2", "l1")
 BALLS = {"linf": Linf(1.0), "l2": L2(9.0), "l1": L1(60.0)}
 
 
-def task(count: int, features: int, *, share: float = 0.5, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def task(
+    count: int, features: int, *, share: float = 0.5, seed: int = 0
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Points half on the faces, normals, a share of the capacity, and the capacity (n,)."""
     generator = torch.Generator().manual_seed(seed)
     z = inputs(count, features, seed=seed)
@@ -36,7 +38,9 @@ def test_it_lands_on_the_plane_inside_the_box_and_no_smaller_change_does(norm: N
     change = project_onto_hyperplane(norm, z, w, rise, 0, 1)
     assert torch.allclose((w * change).sum(1), rise, rtol=1e-12)
     assert ((z + change >= -1e-15) & (z + change <= 1 + 1e-15)).all()
-    least = torch.cat([smallest_linear_change(BALLS[norm], w[i], rise[i : i + 1], z[i : i + 1]) for i in range(40)])
+    least = torch.cat(
+        [smallest_linear_change(BALLS[norm], w[i], rise[i : i + 1], z[i : i + 1]) for i in range(40)]
+    )
     assert torch.allclose(size(change, norm), least, rtol=1e-9)
 
 
@@ -51,7 +55,9 @@ def test_it_agrees_with_a_linear_programme(norm: Norm) -> None:
         rows = np.block([[np.eye(4), -cover], [-np.eye(4), -cover]])
         plane = np.concatenate((w[i].numpy(), np.zeros(len(bounds))))[None]
         cost = np.concatenate((np.zeros(4), np.ones(len(bounds))))
-        best = linprog(cost, A_ub=rows, b_ub=np.zeros(8), A_eq=plane, b_eq=rise[i : i + 1].numpy(), bounds=box + bounds)
+        best = linprog(
+            cost, A_ub=rows, b_ub=np.zeros(8), A_eq=plane, b_eq=rise[i : i + 1].numpy(), bounds=box + bounds
+        )
         assert float(size(change, norm)[i]) == pytest.approx(best.fun, rel=1e-7)
 
 
@@ -70,7 +76,9 @@ def test_too_much_to_ask_leads_to_the_corner(norm: Norm) -> None:
     z, w, _, capacity = task(20, 9)
     corner = torch.where(w > 0, 1.0, 0.0).double()
     for excess in (1.0001, 3.0, 1e12):
-        assert torch.allclose(z + project_onto_hyperplane(norm, z, w, excess * capacity, 0, 1), corner, atol=1e-12)
+        assert torch.allclose(
+            z + project_onto_hyperplane(norm, z, w, excess * capacity, 0, 1), corner, atol=1e-12
+        )
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -88,7 +96,9 @@ def test_nothing_asked_and_nothing_to_follow_move_nothing(norm: Norm, dtype: tor
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_negative_rise_is_a_rise_along_the_opposite_normal(norm: Norm) -> None:
     z, w, rise, _ = task(10, 8)
-    assert torch.equal(project_onto_hyperplane(norm, z, -w, -rise, 0, 1), project_onto_hyperplane(norm, z, w, rise, 0, 1))
+    assert torch.equal(
+        project_onto_hyperplane(norm, z, -w, -rise, 0, 1), project_onto_hyperplane(norm, z, w, rise, 0, 1)
+    )
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -104,7 +114,9 @@ def test_each_row_is_alone(norm: Norm) -> None:
     z, w, rise, _ = task(7, 33, share=0.6)
     rise[2] *= 40
     whole = project_onto_hyperplane(norm, z, w, rise, 0, 1)
-    alone = torch.cat([project_onto_hyperplane(norm, *(part[i : i + 1] for part in (z, w, rise)), 0, 1) for i in range(7)])
+    alone = torch.cat(
+        [project_onto_hyperplane(norm, *(part[i : i + 1] for part in (z, w, rise)), 0, 1) for i in range(7)]
+    )
     assert torch.equal(whole, alone)
 
 
@@ -122,6 +134,12 @@ def test_the_level_of_ramps_is_exact_where_it_is_known() -> None:
     full = torch.tensor([[1.0, 1.0, 1.0]], dtype=torch.float64)
     asked = [0.0, 0.7, 1.75, 2.0, 2.5, 3.0]
     expected = [0.0, 0.1, 0.25, 1 / 3, 0.5, 1.0]
-    found = [float(solve_capped_sum(slope, full, full / slope, torch.tensor([[need]], dtype=torch.float64))) for need in asked]
+    found = [
+        float(solve_capped_sum(slope, full, full / slope, torch.tensor([[need]], dtype=torch.float64)))
+        for need in asked
+    ]
     assert found == pytest.approx(expected)
-    assert float(solve_capped_sum(slope, full, full / slope, torch.tensor([[3.1]], dtype=torch.float64))) == torch.finfo(torch.float64).max
+    assert (
+        float(solve_capped_sum(slope, full, full / slope, torch.tensor([[3.1]], dtype=torch.float64)))
+        == torch.finfo(torch.float64).max
+    )

@@ -18,7 +18,10 @@ def saliency(model: object, x: Tensor, target: int) -> dict[tuple[int, int], flo
     way = torch.where(jacobian[target] > 0, 1 - x[0], -x[0])
     toward = jacobian[target] * way
     others = (jacobian.sum(0) - jacobian[target]) * way
-    return {(i, j): float(-(toward[i] + toward[j]) * (others[i] + others[j])) for i, j in combinations(range(x.shape[1]), 2)}
+    return {
+        (i, j): float(-(toward[i] + toward[j]) * (others[i] + others[j]))
+        for i, j in combinations(range(x.shape[1]), 2)
+    }
 
 
 @pytest.mark.parametrize("targeted", [False, True])

@@ -36,14 +36,19 @@ def test_how_the_batch_is_cut_changes_no_bit(ball: Threat) -> None:
     x, z = points()
     radius = torch.linspace(0, 2, 16, dtype=torch.float64) * ball.eps
     together = project_to_radius(ball, z, x, radius)
-    assert all(torch.equal(project_to_radius(ball, z[i : i + 1], x[i : i + 1], radius[i : i + 1])[0], together[i]) for i in range(16))
+    assert all(
+        torch.equal(project_to_radius(ball, z[i : i + 1], x[i : i + 1], radius[i : i + 1])[0], together[i])
+        for i in range(16)
+    )
 
 
 @every_ball
 def test_radius_zero_is_the_clean_point_and_an_infinite_one_is_the_box(ball: Threat) -> None:
     x, z = points()
     assert torch.allclose(project_to_radius(ball, z, x, torch.zeros(16)), x, rtol=0, atol=1e-15)
-    assert torch.allclose(project_to_radius(ball, z, x, torch.full((16,), torch.inf)), z.clamp(0, 1), rtol=0, atol=1e-15)
+    assert torch.allclose(
+        project_to_radius(ball, z, x, torch.full((16,), torch.inf)), z.clamp(0, 1), rtol=0, atol=1e-15
+    )
 
 
 def test_ball_and_box_at_once_is_nearer_than_one_after_the_other() -> None:

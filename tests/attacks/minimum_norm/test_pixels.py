@@ -4,7 +4,11 @@ import torch
 from torch import Tensor
 
 from quintain.attacks.goal import Goal
-from quintain.attacks.minimum_norm.refinement import drop_unneeded_pixels, find_initial_adversarial, sum_channels
+from quintain.attacks.minimum_norm.refinement import (
+    drop_unneeded_pixels,
+    find_initial_adversarial,
+    sum_channels,
+)
 from quintain.attacks.search import Search
 from quintain.threats import L0, L2, Threat
 from quintain.threats.broadcast import expand_pixels, top_k_mask
@@ -13,11 +17,15 @@ from tests.laws.checks_attacks import linear_task
 from tests.laws.oracles import smallest_linear_change
 
 
-def searching(threat: Threat, queries: int | None = None, shape: tuple[int, ...] = (3, 5, 4)) -> tuple[Search, Tensor]:
+def searching(
+    threat: Threat, queries: int | None = None, shape: tuple[int, ...] = (3, 5, 4)
+) -> tuple[Search, Tensor]:
     """A search on the linear task, and each example's smallest change."""
     linear, x, w, need = linear_task(threat, shape=shape)
     y = torch.zeros(len(x), dtype=torch.long)
-    search = Search(linear, x, Goal(y), threat, example_rng(x, 0), name="trial", minimum_norm=True, max_queries=queries)
+    search = Search(
+        linear, x, Goal(y), threat, example_rng(x, 0), name="trial", minimum_norm=True, max_queries=queries
+    )
     return search, smallest_linear_change(threat, w, need, x)
 
 
@@ -37,7 +45,10 @@ def test_a_pixel_is_all_channels_of_a_place() -> None:
 
 def test_of_equal_values_the_first_are_the_highest() -> None:
     values = torch.tensor([[1.0, 3.0, 3.0, 3.0, 0.0], [2.0, 2.0, 2.0, 2.0, 2.0]])
-    assert top_k_mask(values, torch.tensor([2, 3])).tolist() == [[False, True, True, False, False], [True, True, True, False, False]]
+    assert top_k_mask(values, torch.tensor([2, 3])).tolist() == [
+        [False, True, True, False, False],
+        [True, True, True, False, False],
+    ]
 
 
 def test_the_fewest_pixels_of_a_linear_break_are_kept_and_the_rest_is_exactly_clean() -> None:

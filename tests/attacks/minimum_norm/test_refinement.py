@@ -15,17 +15,33 @@ def threshold(edge: Tensor) -> object:
 
     def model(z: Tensor) -> Tensor:
         first = z.flatten(1)[:, 0]
-        return torch.stack([torch.zeros_like(first), torch.where(first >= edge, 1.0, -1.0).to(first.dtype)], 1)
+        return torch.stack(
+            [torch.zeros_like(first), torch.where(first >= edge, 1.0, -1.0).to(first.dtype)], 1
+        )
 
     return model
 
 
-def search_at(edge: float, *, dtype: torch.dtype = torch.float64, count: int = 3, queries: int | None = None, best: float = 1.0) -> Search:
+def search_at(
+    edge: float,
+    *,
+    dtype: torch.dtype = torch.float64,
+    count: int = 3,
+    queries: int | None = None,
+    best: float = 1.0,
+) -> Search:
     """A search that knows one break of each example: every value at ``best``."""
     x = torch.zeros(count, 2, 3, dtype=dtype)
     goal = Goal(torch.zeros(count, dtype=torch.long))
     search = Search(
-        threshold(torch.tensor(edge)), x, goal, Linf(1.0), example_rng(x, 0), name="test", minimum_norm=True, max_queries=queries
+        threshold(torch.tensor(edge)),
+        x,
+        goal,
+        Linf(1.0),
+        example_rng(x, 0),
+        name="test",
+        minimum_norm=True,
+        max_queries=queries,
     )
     search.query(x + best, torch.arange(count))
     return search
@@ -42,7 +58,9 @@ def test_it_comes_as_near_as_it_says(edge: float, steps: int) -> None:
 
 @pytest.mark.parametrize(("dtype", "most"), [(torch.float16, 20), (torch.float32, 32), (torch.float64, 64)])
 @pytest.mark.parametrize("edge", [0.3125, 0.984375])
-def test_it_ends_by_itself_at_the_smallest_number_that_breaks(dtype: torch.dtype, most: int, edge: float) -> None:
+def test_it_ends_by_itself_at_the_smallest_number_that_breaks(
+    dtype: torch.dtype, most: int, edge: float
+) -> None:
     search = search_at(edge, dtype=dtype)
     bisect_to_boundary(search, search.active_rows, 1_000)
     assert search.best[:, 0, 0].tolist() == [edge] * 3
@@ -67,7 +85,15 @@ def test_examples_are_shrunk_each_by_itself_and_only_those_asked_for() -> None:
         lead = z[:, 0] - z[:, 1]
         return torch.stack([torch.zeros_like(lead), torch.where(lead >= 0, 1.0, -1.0).double()], 1)
 
-    search = Search(model, x, Goal(torch.zeros(3, dtype=torch.long)), L2(2.0), example_rng(x, 0), name="test", minimum_norm=True)
+    search = Search(
+        model,
+        x,
+        Goal(torch.zeros(3, dtype=torch.long)),
+        L2(2.0),
+        example_rng(x, 0),
+        name="test",
+        minimum_norm=True,
+    )
     search.query(torch.stack((torch.ones(3, dtype=torch.float64), x[:, 1]), 1), torch.arange(3))
     bisect_to_boundary(search, torch.tensor([2, 0]), 30)
     assert search.best[:, 0].tolist() == pytest.approx([0.2, 1.0, 0.97], abs=1e-8)
@@ -89,7 +115,15 @@ def test_a_segment_with_holes_still_ends_on_a_break_that_is_no_larger() -> None:
         broken = ((z > 0.2) & (z < 0.35)) | (z > 0.6)
         return torch.cat((torch.zeros_like(z), torch.where(broken, 1.0, -1.0).double()), 1)
 
-    search = Search(model, x, Goal(torch.zeros(1, dtype=torch.long)), Linf(1.0), example_rng(x, 0), name="test", minimum_norm=True)
+    search = Search(
+        model,
+        x,
+        Goal(torch.zeros(1, dtype=torch.long)),
+        Linf(1.0),
+        example_rng(x, 0),
+        name="test",
+        minimum_norm=True,
+    )
     search.query(torch.ones_like(x), torch.arange(1))
     bisect_to_boundary(search, search.active_rows, 40)
     assert float(search.best_size) == pytest.approx(0.6)

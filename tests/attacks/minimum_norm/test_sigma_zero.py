@@ -15,7 +15,9 @@ from tests.laws.checks_attacks import inputs, invariant_net
 
 @pytest.mark.parametrize("shape", [(4, 9), (4, 3, 2, 3)])
 def test_the_smooth_count_is_what_is_descended(shape: tuple[int, ...]) -> None:
-    share = (0.1 * torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)).requires_grad_()
+    share = (
+        0.1 * torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    ).requires_grad_()
     squares = share.square().sum(1).flatten(1) if share.dim() == 4 else share.square()
     (expected,) = torch.autograd.grad((squares / (squares + 1e-3)).mean(1).sum(), share)
     assert torch.allclose(_l0_surrogate_gradient(share.detach(), 1e-3), expected)
@@ -31,7 +33,9 @@ def test_a_pixel_moves_in_all_its_channels_or_is_exactly_clean() -> None:
 
 
 def fewest(model: object, x: Tensor, y: Tensor) -> float:
-    """Pixels that a break needs, of one input of 8, by trying all sets of up to 3 with 5 values each; infinite beyond."""
+    """Pixels that a break needs, of one input of 8, by trying all sets of up to 3 with 5 values each;
+    infinite beyond.
+    """
     levels = torch.linspace(0, 1, 5, dtype=torch.float64)
     for count in (1, 2, 3):
         values = torch.tensor(list(product(levels.tolist(), repeat=count)), dtype=torch.float64)
@@ -64,7 +68,8 @@ def test_an_outcome_larger_than_the_threat_does_not_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("steps", 0), ("step_size", 0.0), ("sigma", 0.0), ("threshold", 1.0), ("threshold_factor", 0.0)]
+    ("setting", "value"),
+    [("steps", 0), ("step_size", 0.0), ("sigma", 0.0), ("threshold", 1.0), ("threshold_factor", 0.0)],
 )
 def test_settings_out_of_range_are_refused(setting: str, value: float) -> None:
     with pytest.raises(SettingError, match=f"{setting} = .*; expected"):

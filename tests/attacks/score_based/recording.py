@@ -7,7 +7,9 @@ from torch import Tensor
 
 
 class Recorder:
-    """A model that keeps every batch of images; without a net it always answers class 0, with equal scores."""
+    """A model that keeps every batch of images; without a net it always answers class 0, with equal
+    scores.
+    """
 
     def __init__(self, net: Callable[[Tensor], Tensor] | None = None) -> None:
         self.net = net or (lambda z: torch.tensor([1.0, 0.0, 0.0]).repeat(len(z), 1))

@@ -21,7 +21,12 @@ def test_probes_along_every_axis_tell_a_linear_slope_exactly() -> None:
     w = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
     x = torch.full((2, 3), 0.5, dtype=torch.float64)
     search = Search(
-        lambda z: torch.stack((z @ w * 0 + 7, z @ w), 1), x, Goal(zeros(2)), Linf(0.1), ExampleRNG(0, torch.arange(2)), name="t"
+        lambda z: torch.stack((z @ w * 0 + 7, z @ w), 1),
+        x,
+        Goal(zeros(2)),
+        Linf(0.1),
+        ExampleRNG(0, torch.arange(2)),
+        name="t",
     )
     told = estimate_gradient(search, x, torch.arange(2), search.rng, every_axis, 3, 0.01, search.goal.margin)
     assert torch.allclose(told, w.expand(2, 3) / 3)
@@ -39,7 +44,10 @@ def test_what_is_equal_on_both_sides_cancels(noise: object) -> None:
 
 @both
 def test_probes_are_pairs_round_the_point_asked_before(attack: NES | SPSA) -> None:
-    model, x = Recorder(lambda z: torch.stack((z[:, 0] * 0 + 9, z.sum(1)), 1)), torch.full((1, 6), 0.5, dtype=torch.float64)
+    model, x = (
+        Recorder(lambda z: torch.stack((z[:, 0] * 0 + 9, z.sum(1)), 1)),
+        torch.full((1, 6), 0.5, dtype=torch.float64),
+    )
     attack(model, x, zeros(1), Linf(0.2))
     current = x
     assert len(model.asked) == 13
@@ -71,7 +79,9 @@ def test_it_climbs(attack: NES | SPSA, threat: Linf | L2) -> None:
     x = inputs(20, 1, 4, 4, seed=4)
     model = invariant_net(16, 3, seed=3, lead=30.0)
     outcome = attack(model, x, zeros(20), threat)
-    rise = (model(outcome.adversarial)[:, 1:].amax(1) - model(outcome.adversarial)[:, 0]) - (model(x)[:, 1:].amax(1) - model(x)[:, 0])
+    rise = (model(outcome.adversarial)[:, 1:].amax(1) - model(outcome.adversarial)[:, 0]) - (
+        model(x)[:, 1:].amax(1) - model(x)[:, 0]
+    )
     assert (rise > 0).float().mean() > 0.9
 
 

@@ -30,11 +30,15 @@ def test_what_any_extreme_pixel_breaks_is_broken_and_nothing_is_asked_in_vain(ch
     y = model(x).argmax(1)
     outcome = OnePixel()(model, x, y, L0(1.0))
     every = [changed_once(image) for image in x]
-    breakable = torch.tensor([bool((model(images).argmax(1) != label).any()) for images, label in zip(every, y, strict=True)])
+    breakable = torch.tensor(
+        [bool((model(images).argmax(1) != label).any()) for images, label in zip(every, y, strict=True)]
+    )
     assert breakable.any()
     assert not breakable.all()
     assert torch.equal(outcome.success, breakable)
-    real = torch.tensor([int((images != image).flatten(1).any(1).sum()) for images, image in zip(every, x, strict=True)])
+    real = torch.tensor(
+        [int((images != image).flatten(1).any(1).sum()) for images, image in zip(every, x, strict=True)]
+    )
     assert torch.equal(outcome.forwards[~outcome.success], 1 + real[~outcome.success])
 
 
@@ -42,9 +46,12 @@ def test_the_best_pixel_is_kept_where_none_breaks() -> None:
     x = inputs(10, 1, 3, 3)
     model = invariant_net(9, 2, seed=1, lead=40.0)
     outcome = OnePixel()(model, x, zeros(10), L0(1.0))
-    reach = torch.stack([(model(changed_once(image)) @ torch.tensor([-1.0, 1.0]).double()).amax() for image in x])
+    reach = torch.stack(
+        [(model(changed_once(image)) @ torch.tensor([-1.0, 1.0]).double()).amax() for image in x]
+    )
     assert torch.allclose(
-        model(outcome.adversarial) @ torch.tensor([-1.0, 1.0]).double(), torch.maximum(reach, model(x) @ torch.tensor([-1.0, 1.0]).double())
+        model(outcome.adversarial) @ torch.tensor([-1.0, 1.0]).double(),
+        torch.maximum(reach, model(x) @ torch.tensor([-1.0, 1.0]).double()),
     )
 
 
@@ -78,13 +85,23 @@ def test_evolution_is_used_where_it_asks_less_and_finds_an_extreme_color_in_betw
 
 def test_evolution_asks_as_published_and_keeps_to_a_budget() -> None:
     x = torch.full((2, 1, 6, 6), 0.5)
-    assert OnePixel(population=10, generations=4)(Recorder(), x, zeros(2), L0(2.0)).forwards.tolist() == [51, 51]
-    assert OnePixel(population=10, generations=4)(Recorder(), x, zeros(2), L0(2.0), max_queries=26).forwards.tolist() == [21, 21]
+    assert OnePixel(population=10, generations=4)(Recorder(), x, zeros(2), L0(2.0)).forwards.tolist() == [
+        51,
+        51,
+    ]
+    assert OnePixel(population=10, generations=4)(
+        Recorder(), x, zeros(2), L0(2.0), max_queries=26
+    ).forwards.tolist() == [21, 21]
 
 
 def test_a_break_ends_the_enumeration() -> None:
     x = torch.full((1, 1, 20, 20), 0.5)
-    outcome = OnePixel()(lambda z: torch.stack(((z == 0.5).flatten(1).all(1).float(), torch.full((len(z),), 0.5)), 1), x, zeros(1), L0(1.0))
+    outcome = OnePixel()(
+        lambda z: torch.stack(((z == 0.5).flatten(1).all(1).float(), torch.full((len(z),), 0.5)), 1),
+        x,
+        zeros(1),
+        L0(1.0),
+    )
     assert outcome.success.all()
     assert int(outcome.forwards) <= 1 + 64 + 1
 

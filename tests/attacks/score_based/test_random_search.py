@@ -37,14 +37,17 @@ def test_refining_comes_near_the_optimum_of_two_parameters() -> None:
     model, threat = invariant_net(25, 3, seed=1, lead=40.0), Color(0.4, 0.6)
     found = margin(model(RandomSearch(100, 300)(model, X, Y, threat).adversarial), Y)
     line = torch.linspace(-1, 1, 81, dtype=X.dtype)
-    grid = [margin(model(threat.render(X, point.expand(6, 2))), Y) for point in torch.cartesian_prod(line, line)]
+    grid = [
+        margin(model(threat.render(X, point.expand(6, 2))), Y) for point in torch.cartesian_prod(line, line)
+    ]
     assert (found >= torch.stack(grid).amax(0) - 0.01).all()
 
 
 def test_refining_adds_to_guessing() -> None:
     model, threat = invariant_net(25, 3, seed=1, lead=40.0), ProjectedLight(0.5)
     guessed, refined = (
-        margin(model(attack(model, X, Y, threat).adversarial), Y).mean() for attack in (RandomSearch(200, 0), RandomSearch(50, 150))
+        margin(model(attack(model, X, Y, threat).adversarial), Y).mean()
+        for attack in (RandomSearch(200, 0), RandomSearch(50, 150))
     )
     assert refined > guessed + 0.1
 

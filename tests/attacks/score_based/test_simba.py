@@ -30,7 +30,10 @@ def test_one_lap_solves_a_linear_model_in_the_ball_of_the_largest_change() -> No
 def test_no_example_is_asked_more_than_its_share(threat: Linf | L2) -> None:
     x = inputs(12, 1, 4, 4)
     outcome = SimBA(queries=25)(
-        lambda z: torch.stack((z.flatten(1).sum(1) * 0 + 99, -z.flatten(1).square().sum(1)), 1), x, zeros(12), threat
+        lambda z: torch.stack((z.flatten(1).sum(1) * 0 + 99, -z.flatten(1).square().sum(1)), 1),
+        x,
+        zeros(12),
+        threat,
     )
     assert outcome.forwards.tolist() == [26] * 12
 

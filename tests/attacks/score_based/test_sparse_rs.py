@@ -15,8 +15,29 @@ from tests.laws.checks_attacks import inputs, invariant_net
 
 def test_the_share_falls_as_published_at_ten_thousand_questions() -> None:
     moments = [0, 1, 51, 201, 501, 1001, 2001, 4001, 6001, 8001]
-    assert [round(1 / sparse_rs_schedule(1.0, moment / 10_000)) for moment in moments] == [1, 2, 4, 5, 6, 8, 10, 12, 15, 20]
-    assert [round(1 / sparse_rs_schedule(1.0, (moment - 1) / 10_000)) for moment in moments[1:]] == [1, 2, 4, 5, 6, 8, 10, 12, 15]
+    assert [round(1 / sparse_rs_schedule(1.0, moment / 10_000)) for moment in moments] == [
+        1,
+        2,
+        4,
+        5,
+        6,
+        8,
+        10,
+        12,
+        15,
+        20,
+    ]
+    assert [round(1 / sparse_rs_schedule(1.0, (moment - 1) / 10_000)) for moment in moments[1:]] == [
+        1,
+        2,
+        4,
+        5,
+        6,
+        8,
+        10,
+        12,
+        15,
+    ]
 
 
 def test_places_of_strata_differ_and_reach_both_ends() -> None:
@@ -56,18 +77,23 @@ def test_more_pixels_than_there_are_means_all_of_them() -> None:
 
 
 def with_another_pixel(image: Tensor, kept: Tensor) -> Tensor:
-    """All points (n, 12) that differ from an image (12,) as ``kept`` does, and in one more pixel, which is black or white."""
+    """All points (n, 12) that differ from an image (12,) as ``kept`` does, and in one more pixel, which is
+    black or white.
+    """
     pixels = (kept == image).nonzero().squeeze(1)
     others = kept.repeat(2 * len(pixels), 1)
-    others[torch.arange(len(others)), pixels.repeat(2)] = torch.tensor([0.0, 1.0], dtype=image.dtype).repeat_interleave(len(pixels))
+    others[torch.arange(len(others)), pixels.repeat(2)] = torch.tensor(
+        [0.0, 1.0], dtype=image.dtype
+    ).repeat_interleave(len(pixels))
     return others
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("pixels", [1, 2])
 def test_no_other_pixel_in_the_place_of_one_does_better(pixels: int, seed: int) -> None:
-    """One pixel is the best of all; of two, each is the best beside the other: a query meets each of the 40 or fewer exchanges with
-    a probability of at least 1 / 40, and so misses one in the last 500 of them with less than 4e-6 an exchange."""
+    """One pixel is the best of all; of two, each is the best beside the other: a query meets each of the 40
+    or fewer exchanges with a probability of at least 1 / 40, and so misses one in the last 500 of them with
+    less than 4e-6 an exchange."""
     x = inputs(6, 1, 4, 3, seed=3)
     model = invariant_net(12, 2, seed=5, lead=30.0)
     lead = torch.tensor([-1.0, 1.0], dtype=torch.float64)
@@ -78,10 +104,14 @@ def test_no_other_pixel_in_the_place_of_one_does_better(pixels: int, seed: int) 
         for pixel in changed:
             kept = found.clone()
             kept[pixel] = image[pixel]
-            assert float(model(found[None]) @ lead) >= float((model(with_another_pixel(image, kept)) @ lead).max()) - 1e-9
+            assert (
+                float(model(found[None]) @ lead)
+                >= float((model(with_another_pixel(image, kept)) @ lead).max()) - 1e-9
+            )
 
 
-# --- stickers and shapes -------------------------------------------------------------------------------------------------------
+# --- stickers and shapes
+# -------------------------------------------------------------------------------------------------------
 
 
 def params_of(threat: Patch, model: Recorder, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,7 +174,9 @@ def test_a_shape_is_at_the_ends_of_its_range() -> None:
 @pytest.mark.parametrize("progress", [0.0, 0.5, 1.0])
 def test_a_sticker_goes_no_farther_than_its_reach_and_stays_on_the_picture(progress: float) -> None:
     corner = torch.tensor([[4, 4]]).repeat(400, 1)
-    new = propose_position(corner, progress, (3, 3), (12, 12), torch.rand(400, 2, generator=torch.Generator().manual_seed(0)))
+    new = propose_position(
+        corner, progress, (3, 3), (12, 12), torch.rand(400, 2, generator=torch.Generator().manual_seed(0))
+    )
     reach = max(1, int(9 * (1 - progress)))
     assert (new != corner).any(1).all()
     assert ((new - corner).abs() <= reach).all()

@@ -63,7 +63,8 @@ def test_the_grid_beats_the_gradient_where_the_picture_is_rough() -> None:
     """Motions have many local maxima: the grid finds what ascent from one start does not."""
     model, threat = invariant_net(36, 3, seed=1, lead=40.0), Spatial(rotate=30, shift=2)
     grid, ascent, guesses = (
-        margin(model(attack(model, X, Y, threat).adversarial), Y).mean() for attack in (SpatialSearch(), PGD(), RandomSearch())
+        margin(model(attack(model, X, Y, threat).adversarial), Y).mean()
+        for attack in (SpatialSearch(), PGD(), RandomSearch())
     )
     assert grid > ascent
     assert guesses > ascent

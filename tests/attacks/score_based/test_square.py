@@ -7,7 +7,13 @@ import torch
 from quintain.attacks import Square
 from quintain.attacks.score_based._square_l2 import bumps, initial_tiles, propose_l2, pyramid, two_lobes
 from quintain.attacks.score_based.square import HALVINGS, propose_linf
-from quintain.attacks.score_based.windows import image_dims, random_extremes, square_schedule, window_pixels, window_shape
+from quintain.attacks.score_based.windows import (
+    image_dims,
+    random_extremes,
+    square_schedule,
+    window_pixels,
+    window_shape,
+)
 from quintain.core.errors import SettingError
 from quintain.threats import L2, ExampleRNG, Linf, contains
 from tests.attacks.score_based.recording import Recorder, zeros
@@ -18,7 +24,8 @@ def test_the_window_is_halved_as_published_at_ten_thousand_questions() -> None:
     moments = [
         question
         for question in range(1, 10_000)
-        if square_schedule(1, question / 10_000, HALVINGS) != square_schedule(1, (question - 1) / 10_000, HALVINGS)
+        if square_schedule(1, question / 10_000, HALVINGS)
+        != square_schedule(1, (question - 1) / 10_000, HALVINGS)
     ]
     assert moments == [11, 51, 201, 501, 1001, 2001, 4001, 6001, 8001]
     assert square_schedule(0.8, 0.9999, HALVINGS) == 0.8 / 512
@@ -59,7 +66,9 @@ def test_a_proposal_always_changes_something() -> None:
     low, high = Linf(0.2).bounds(x)
     z = torch.where(torch.rand(50, 3, 1, 1, generator=torch.Generator().manual_seed(0)) < 0.5, low, high)
     for turn in range(30):
-        new = propose_linf(0.3 / (turn + 1), z, low, high, ExampleRNG(turn, torch.arange(50)).uniform(torch.empty(50, 5)))
+        new = propose_linf(
+            0.3 / (turn + 1), z, low, high, ExampleRNG(turn, torch.arange(50)).uniform(torch.empty(50, 5))
+        )
         assert (new != z).flatten(1).any(1).all()
         assert ((new == low) | (new == high)).all()
         z = new
@@ -69,8 +78,12 @@ def test_values_that_stay_are_turned_round_together() -> None:
     old = torch.tensor([[[0.0, 0.0], [1.0, 1.0]], [[0.0, 0.0], [1.0, 0.0]]])
     low, high = torch.zeros_like(old), torch.ones_like(old)
     lower = torch.tensor([[[True], [False]], [[True], [False]]])
-    assert torch.equal(random_extremes(old, lower, low, high, (1, 2))[0], torch.tensor([[1.0, 1.0], [0.0, 0.0]]))
-    assert torch.equal(random_extremes(old, lower, low, high, (1, 2))[1], torch.tensor([[0.0, 0.0], [1.0, 1.0]]))
+    assert torch.equal(
+        random_extremes(old, lower, low, high, (1, 2))[0], torch.tensor([[1.0, 1.0], [0.0, 0.0]])
+    )
+    assert torch.equal(
+        random_extremes(old, lower, low, high, (1, 2))[1], torch.tensor([[0.0, 0.0], [1.0, 1.0]])
+    )
 
 
 @pytest.mark.parametrize("shape", [(1, 6, 6), (3, 5, 8), (2, 7, 3), (9,)])
@@ -111,13 +124,16 @@ def test_a_broken_example_costs_nothing_more() -> None:
     assert (outcome.forwards[~outcome.success] == 101).all()
 
 
-@pytest.mark.parametrize("settings", [{"queries": 0}, {"restarts": 0}, {"p_init": 0.0}, {"p_init": 1.5}, {"p_init": math.nan}])
+@pytest.mark.parametrize(
+    "settings", [{"queries": 0}, {"restarts": 0}, {"p_init": 0.0}, {"p_init": 1.5}, {"p_init": math.nan}]
+)
 def test_settings_out_of_range_are_refused(settings: dict) -> None:
     with pytest.raises(SettingError, match="expected"):
         Square(**settings)
 
 
-# --- Euclidean -----------------------------------------------------------------------------------------------------------------
+# --- Euclidean
+# ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("tall", "wide"), [(3, 3), (2, 5), (5, 5), (1, 4), (7, 7)])
@@ -174,13 +190,22 @@ def test_one_proposal_is_as_the_formula_says() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 6, 6), (3, 5, 8), (1, 1, 2), (9,)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_proposals_stay_inside_and_spend_what_the_box_leaves(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def test_proposals_stay_inside_and_spend_what_the_box_leaves(
+    shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
     x, threat = inputs(8, *shape, dtype=dtype), L2(0.5)
     z = initial_tiles(threat, x, ExampleRNG(0, torch.arange(8)))
     for turn in range(20):
         assert contains(threat, z, x).all()
         z = propose_l2(
-            threat, 0.5 / (turn + 1), z, x, ExampleRNG(turn, torch.arange(8)).uniform(torch.empty(8, 5 + image_dims(x.shape[1:])[0]))
+            threat,
+            0.5 / (turn + 1),
+            z,
+            x,
+            ExampleRNG(turn, torch.arange(8)).uniform(torch.empty(8, 5 + image_dims(x.shape[1:])[0])),
         )
     middle = torch.full((8, *shape), 0.5, dtype=dtype)
-    assert (threat.measure(initial_tiles(L2(0.3), middle, ExampleRNG(0, torch.arange(8))), middle) >= 0.3 * (1 - 1e-5)).all()
+    assert (
+        threat.measure(initial_tiles(L2(0.3), middle, ExampleRNG(0, torch.arange(8))), middle)
+        >= 0.3 * (1 - 1e-5)
+    ).all()

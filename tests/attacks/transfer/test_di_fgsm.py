@@ -27,7 +27,9 @@ def test_changed_pictures_are_asked_about_but_not_judged() -> None:
 
     def border(z: torch.Tensor) -> torch.Tensor:
         dark = (z[:, 0, 0] < 0.3).all(1) | (z[:, 0, -1] < 0.3).all(1)
-        return torch.stack([torch.where(dark, 0.0, 1.0) + 0 * z.flatten(1).sum(1), 0.5 + 0.01 * z.flatten(1).sum(1) / 100], 1)
+        return torch.stack(
+            [torch.where(dark, 0.0, 1.0) + 0 * z.flatten(1).sum(1), 0.5 + 0.01 * z.flatten(1).sum(1) / 100], 1
+        )
 
     outcome = DIFGSM(steps=8, diversity_prob=1.0, resize_rate=0.5)(border, 0.6 + 0.4 * x, y, Linf(0.1))
     assert not outcome.success.any()
@@ -37,7 +39,9 @@ def test_changed_pictures_are_asked_about_but_not_judged() -> None:
 
 def test_unchanged_pictures_are_judged_as_they_are_asked() -> None:
     x, y = torch.full((4, 1, 10, 10), 0.5), torch.zeros(4, dtype=torch.long)
-    outcome = DIFGSM(diversity_prob=1e-9)(lambda z: torch.stack([0 * z[:, 0, 0, 0] + 0.55, z[:, 0, 0, 0]], 1), x, y, Linf(0.1))
+    outcome = DIFGSM(diversity_prob=1e-9)(
+        lambda z: torch.stack([0 * z[:, 0, 0, 0] + 0.55, z[:, 0, 0, 0]], 1), x, y, Linf(0.1)
+    )
     plain = MIFGSM()(lambda z: torch.stack([0 * z[:, 0, 0, 0] + 0.55, z[:, 0, 0, 0]], 1), x, y, Linf(0.1))
     assert outcome.success.all()
     assert torch.equal(outcome.adversarial, plain.adversarial)
@@ -53,7 +57,10 @@ def test_each_step_and_each_example_has_its_own_draw() -> None:
 
 
 def test_half_of_the_pictures_get_a_size_of_which_one_in_three_is_their_own() -> None:
-    x, y = torch.rand(100, 1, 20, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(0)), torch.zeros(100, dtype=torch.long)
+    x, y = (
+        torch.rand(100, 1, 20, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(0)),
+        torch.zeros(100, dtype=torch.long),
+    )
     model = Watched(400)
     DIFGSM(steps=6)(model, x, y, Linf(1e-9))
     changed = [((asked - x).abs() > 1e-6).flatten(1).any(1).double().mean() for asked in model.asked[1:-1]]

@@ -20,7 +20,10 @@ def test_it_is_the_published_recursion() -> None:
 
 def test_the_momentum_is_no_side_effect() -> None:
     model, x, y = scene(3, 3)
-    runs = [attack(model, x, y, L2(0.5)).adversarial for attack in (MIFGSM(), BIM(rel_step_size=0.1), MIFGSM(decay=0.0), MIFGSM())]
+    runs = [
+        attack(model, x, y, L2(0.5)).adversarial
+        for attack in (MIFGSM(), BIM(rel_step_size=0.1), MIFGSM(decay=0.0), MIFGSM())
+    ]
     assert torch.equal(runs[1], runs[2])
     assert not torch.equal(runs[0], runs[1])
     assert torch.equal(runs[0], runs[3])
@@ -28,7 +31,9 @@ def test_the_momentum_is_no_side_effect() -> None:
 
 def test_an_example_without_a_slope_leaves_the_others_alone() -> None:
     model, x, y = scene(3, 3)
-    flat = lambda z: torch.where(torch.arange(len(z))[:, None] == 2, 0 * model.net(z) + torch.tensor([9.0, 0, 0]), model.net(z))  # noqa: E731
+    flat = lambda z: torch.where(  # noqa: E731
+        torch.arange(len(z))[:, None] == 2, 0 * model.net(z) + torch.tensor([9.0, 0, 0]), model.net(z)
+    )
     outcome, plain = MIFGSM()(flat, x, y, Linf(0.1)), MIFGSM()(model, x, y, Linf(0.1))
     others = torch.tensor([0, 1, 3, 4])
     assert torch.equal(outcome.adversarial[2], x[2])

@@ -12,7 +12,9 @@ def test_smoothing_is_a_mean_over_shifted_gradients() -> None:
     gradient = torch.randn(2, 3, 7, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     weights = gaussian(5, gradient)
     padded = torch.nn.functional.pad(gradient, (2, 2, 2, 2))
-    shifted = sum(weights[i] * weights[j] * padded[:, :, i : i + 7, j : j + 9] for i in range(5) for j in range(5))
+    shifted = sum(
+        weights[i] * weights[j] * padded[:, :, i : i + 7, j : j + 9] for i in range(5) for j in range(5)
+    )
     assert torch.allclose(smooth_gradient(gradient, weights), shifted)
 
 
@@ -25,7 +27,10 @@ def test_the_kernel_is_the_published_one() -> None:
 
 def test_a_kernel_of_one_pixel_changes_nothing() -> None:
     model, x, y = scene(1, 4, 4)
-    assert torch.equal(TIFGSM(kernel_size=1)(model, x, y, Linf(0.1)).adversarial, MIFGSM()(model, x, y, Linf(0.1)).adversarial)
+    assert torch.equal(
+        TIFGSM(kernel_size=1)(model, x, y, Linf(0.1)).adversarial,
+        MIFGSM()(model, x, y, Linf(0.1)).adversarial,
+    )
 
 
 def test_the_first_step_follows_the_smoothed_sign() -> None:

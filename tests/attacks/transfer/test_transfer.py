@@ -66,8 +66,12 @@ def test_its_own_target_as_the_surrogate_is_the_attack_to_its_end() -> None:
     model, x, y = task()
     alone, itself = PGD(steps=20)(model, x, y, THREAT), Transfer((model,), PGD(steps=20))(model, x, y, THREAT)
     assert (itself.success >= alone.success).double().mean() > 0.95
-    lead = lambda z: model(z).scatter(1, y[:, None], -torch.inf).amax(1) - model(z).gather(1, y[:, None])[:, 0]  # noqa: E731
-    assert lead(itself.adversarial)[alone.success].mean() > lead(alone.adversarial)[alone.success].mean() + 0.05
+    lead = lambda z: (  # noqa: E731
+        model(z).scatter(1, y[:, None], -torch.inf).amax(1) - model(z).gather(1, y[:, None])[:, 0]
+    )
+    assert (
+        lead(itself.adversarial)[alone.success].mean() > lead(alone.adversarial)[alone.success].mean() + 0.05
+    )
 
 
 def test_two_surrogates_are_one_model_of_mean_logits() -> None:

@@ -8,7 +8,9 @@ from quintain.models import Classifier
 
 
 class BrightestColor(nn.Module):
-    """Answers with the channel of the largest mean: red, green or blue. The best sticker is that color, pure."""
+    """Answers with the channel of the largest mean: red, green or blue. The best sticker is that color,
+    pure.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         return 30 * x.mean((2, 3))

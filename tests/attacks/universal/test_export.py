@@ -32,7 +32,9 @@ def test_a_png_is_exactly_as_large_as_asked(tmp_path: Path, centimetres: float) 
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_pdf_is_exactly_as_large_as_asked_and_says_how_printable_it_is(tmp_path: Path, channels: int) -> None:
+def test_a_pdf_is_exactly_as_large_as_asked_and_says_how_printable_it_is(
+    tmp_path: Path, channels: int
+) -> None:
     told = export_patch(decal(channels=channels), tmp_path / "sticker.pdf", centimetres=8.4)
     raw = (tmp_path / "sticker.pdf").read_bytes()
     box = re.search(rb"/MediaBox\s*\[\s*([\d.]+)\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)\s*\]", raw)
@@ -68,7 +70,9 @@ def test_a_rectangle_needs_no_line(tmp_path: Path) -> None:
 
 def test_printable_colors_score_nothing(tmp_path: Path) -> None:
     plain = palette(3)[40].view(3, 1, 1).expand(3, 10, 10)
-    told = export_patch(FittedPatch(plain, cut_alpha("disc", 10), 0.3, View()), tmp_path / "plain.png", centimetres=2)
+    told = export_patch(
+        FittedPatch(plain, cut_alpha("disc", 10), 0.3, View()), tmp_path / "plain.png", centimetres=2
+    )
     assert told.non_printability < 1e-5
     assert export_patch(decal(value=0.0), tmp_path / "black.png", centimetres=2).non_printability > 0.05
 

@@ -36,12 +36,16 @@ def test_it_starts_from_the_one_printable_color_that_does_best() -> None:
     first = fitted.pattern[:, 0, 0]
     assert torch.allclose(first, gamut(torch.tensor([0.0, 1.0, 0.0]).view(3, 1, 1)).flatten())
     assert torch.allclose(fitted.pattern, first.view(3, 1, 1).expand_as(fitted.pattern), atol=1e-6)
-    start = attack.best_color(by_half(), data, Eyeglasses(1, steps=1, batch_size=1).fit(by_half(), data), grays, 0)
+    start = attack.best_color(
+        by_half(), data, Eyeglasses(1, steps=1, batch_size=1).fit(by_half(), data), grays, 0
+    )
     assert start.unique().numel() == 1
 
 
 def test_smooth_frames_cost_less_variation() -> None:
-    rough, smooth = (Eyeglasses(1, **QUICK, tv_weight=weight).fit(by_half(), halves(12, 40)) for weight in (0.0, 20.0))
+    rough, smooth = (
+        Eyeglasses(1, **QUICK, tv_weight=weight).fit(by_half(), halves(12, 40)) for weight in (0.0, 20.0)
+    )
     assert total_variation(smooth.pattern) < total_variation(rough.pattern)
 
 

@@ -7,7 +7,12 @@ from torch import Tensor, nn
 
 from quintain.attacks.perturbation import success_rate
 from quintain.attacks.universal.adversarial_patch import AdversarialPatch
-from quintain.attacks.universal.fitting import FitSettings, fit_pattern, goal_log_probability, shuffled_batches
+from quintain.attacks.universal.fitting import (
+    FitSettings,
+    fit_pattern,
+    goal_log_probability,
+    shuffled_batches,
+)
 from quintain.attacks.universal.printing import Printing, non_printability, palette
 from quintain.attacks.universal.view import View
 from quintain.core.errors import DataError, ModelError, SettingError
@@ -36,7 +41,9 @@ def test_without_a_target_any_wrong_answer_will_do() -> None:
 
 def test_it_works_on_pictures_and_views_that_it_was_not_fitted_on_and_a_random_one_does_not() -> None:
     model, data = by_color(), colors(90)
-    fitted = AdversarialPatch(2, **{**QUICK, "area": 0.25}, printing=Printing()).fit(model, data.subset(range(30)))
+    fitted = AdversarialPatch(2, **{**QUICK, "area": 0.25}, printing=Printing()).fit(
+        model, data.subset(range(30))
+    )
     others = data.subset(range(30, 90))
     assert success_rate(model, others, fitted, target=2).rate == 1
     assert success_rate(model, others, fitted.random_control(), target=2).rate < 0.2
@@ -54,15 +61,21 @@ def test_the_views_of_fitting_and_of_scoring_are_never_the_same() -> None:
             seen.append(x.detach().clone())
             return x.mean((2, 3))
 
-    blank = AdversarialPatch(1, **{**QUICK, "steps": 30}, view=View(None, 0.0, 180.0, (0.5, 1.0))).blank(3, 24, 24)
-    black = from_arrays(np.zeros((8, 3, 24, 24), dtype=np.float32), np.zeros(8, dtype=int), name="black", num_classes=3)
+    blank = AdversarialPatch(1, **{**QUICK, "steps": 30}, view=View(None, 0.0, 180.0, (0.5, 1.0))).blank(
+        3, 24, 24
+    )
+    black = from_arrays(
+        np.zeros((8, 3, 24, 24), dtype=np.float32), np.zeros(8, dtype=int), name="black", num_classes=3
+    )
     fit_pattern(
         Classifier(Watched().eval(), num_classes=3), black, blank.pattern, blank.apply_pattern,
         name="views", target=1, settings=FitSettings(5, 8, 0.01), seed=0, progress=no_progress,
     )  # fmt: skip
     masks = {tuple((one > 0).flatten().tolist()) for one in torch.cat(seen)}
     assert len(masks) == 40
-    scored = {tuple((one > 0).flatten().tolist()) for one in blank.apply(black.batch(torch.arange(8))[0], seed=0)}
+    scored = {
+        tuple((one > 0).flatten().tolist()) for one in blank.apply(black.batch(torch.arange(8))[0], seed=0)
+    }
     assert len(data) == 8
     assert not masks & scored
 
@@ -74,7 +87,9 @@ def test_colors_keep_to_their_box() -> None:
 
 
 def test_what_cannot_be_printed_is_avoided_for_its_price() -> None:
-    free, dear = (AdversarialPatch(1, **QUICK, nps_weight=weight).fit(by_color(), colors()) for weight in (0.0, 50.0))
+    free, dear = (
+        AdversarialPatch(1, **QUICK, nps_weight=weight).fit(by_color(), colors()) for weight in (0.0, 50.0)
+    )
     cost = [float(non_printability(one.pattern, palette(3), one.alpha)) for one in (free, dear)]
     assert cost[1] < cost[0] / 4
 
@@ -88,7 +103,10 @@ def test_every_picture_has_its_turn() -> None:
 
 def test_the_same_seed_gives_the_same_sticker_and_no_global_one_is_touched() -> None:
     state = torch.random.get_rng_state()
-    one, same, other = (AdversarialPatch(1, **{**QUICK, "steps": 3}).fit(by_color(), colors(), seed=seed).pattern for seed in (5, 5, 6))
+    one, same, other = (
+        AdversarialPatch(1, **{**QUICK, "steps": 3}).fit(by_color(), colors(), seed=seed).pattern
+        for seed in (5, 5, 6)
+    )
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -120,7 +138,9 @@ def test_what_is_wanted_does_not_underflow() -> None:
     logits = torch.tensor([[200.0, 0.0, 0.0]], requires_grad=True)
     y = torch.tensor([0])
     assert goal_log_probability(logits, y, 1).item() == pytest.approx(-200)
-    assert goal_log_probability(logits, y, None).item() == pytest.approx(-200 + torch.tensor(2.0).log().item(), rel=1e-6)
+    assert goal_log_probability(logits, y, None).item() == pytest.approx(
+        -200 + torch.tensor(2.0).log().item(), rel=1e-6
+    )
     assert torch.autograd.grad(goal_log_probability(logits, y, None).sum(), logits)[0].abs().max() > 0.4
 
 
@@ -152,7 +172,15 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(DataError, match="all 2 images"):
         AdversarialPatch(0, **QUICK).fit(by_color(), data.subset([0, 3]))
     with pytest.raises(DataError, match="expected images"):
-        AdversarialPatch(0, **QUICK).fit(by_color(), from_arrays(np.zeros((4, 9), dtype=np.float32), [0, 1, 2, 1], name="rows"))
-    for wrong in ({"steps": 0}, {"learning_rate": 0.0}, {"low": 0.5, "high": 0.5}, {"nps_weight": -1.0}, {"area": 0.0}):
+        AdversarialPatch(0, **QUICK).fit(
+            by_color(), from_arrays(np.zeros((4, 9), dtype=np.float32), [0, 1, 2, 1], name="rows")
+        )
+    for wrong in (
+        {"steps": 0},
+        {"learning_rate": 0.0},
+        {"low": 0.5, "high": 0.5},
+        {"nps_weight": -1.0},
+        {"area": 0.0},
+    ):
         with pytest.raises(SettingError, match=next(iter(wrong))):
             AdversarialPatch(1, **{**QUICK, **wrong})

@@ -68,12 +68,16 @@ def test_the_controls_have_the_same_beam_and_energy() -> None:
 def test_an_aim_belongs_to_its_example() -> None:
     ids, order = torch.arange(12), torch.tensor([7, 2])
     together = light(FORMS[0]).apply(SCENES, ids, seed=1)
-    torch.testing.assert_close(light(FORMS[0]).apply(SCENES[order], ids[order], seed=1), together[order], rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        light(FORMS[0]).apply(SCENES[order], ids[order], seed=1), together[order], rtol=0, atol=1e-6
+    )
 
 
 def test_the_light_that_turns_a_sign_is_found() -> None:
     model, data = by_color(), colors(60)
-    fitted = Phantom(2, ProjectedLight(0.5), steps=40, batch_size=8, learning_rate=0.1).fit(model, data.subset(range(30)))
+    fitted = Phantom(2, ProjectedLight(0.5), steps=40, batch_size=8, learning_rate=0.1).fit(
+        model, data.subset(range(30))
+    )
     others = data.subset(range(30, 60))
     assert success_rate(model, others, fitted, target=2).rate == 1
     assert success_rate(model, others, fitted.gray_control(), target=2).rate == 0
@@ -83,7 +87,8 @@ def test_the_light_that_turns_a_sign_is_found() -> None:
 
 def test_light_has_its_price() -> None:
     free, dear = (
-        Phantom(1, steps=30, batch_size=8, learning_rate=0.1, energy_weight=weight).fit(by_half(), halves()) for weight in (0.0, 100.0)
+        Phantom(1, steps=30, batch_size=8, learning_rate=0.1, energy_weight=weight).fit(by_half(), halves())
+        for weight in (0.0, 100.0)
     )
     assert dear.energy < free.energy / 2
 

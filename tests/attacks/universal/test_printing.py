@@ -4,7 +4,14 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from quintain.attacks.universal.printing import Printing, gamut, gaussian_blur, non_printability, palette, total_variation
+from quintain.attacks.universal.printing import (
+    Printing,
+    gamut,
+    gaussian_blur,
+    non_printability,
+    palette,
+    total_variation,
+)
 from quintain.core.errors import SettingError
 from quintain.models.preprocessing.jpeg import JPEG
 from quintain.threats.rng import ExampleRNG
@@ -27,9 +34,15 @@ def test_each_example_has_a_printer_of_its_own_whatever_the_batch() -> None:
     printing = Printing()
     printed, photo = printing.print_colors(PICTURES, STREAMS), printing.photograph(PICTURES, STREAMS)
     rows = torch.tensor([4, 1])
-    torch.testing.assert_close(printing.print_colors(PICTURES[rows], STREAMS.select(rows)), printed[rows], rtol=0, atol=0)
-    torch.testing.assert_close(printing.photograph(PICTURES[rows], STREAMS.select(rows)), photo[rows], rtol=0, atol=0.02)
-    assert len({float(one[0, 0, 0]) for one in printing.print_colors(torch.zeros_like(PICTURES), STREAMS)}) == 6
+    torch.testing.assert_close(
+        printing.print_colors(PICTURES[rows], STREAMS.select(rows)), printed[rows], rtol=0, atol=0
+    )
+    torch.testing.assert_close(
+        printing.photograph(PICTURES[rows], STREAMS.select(rows)), photo[rows], rtol=0, atol=0.02
+    )
+    assert (
+        len({float(one[0, 0, 0]) for one in printing.print_colors(torch.zeros_like(PICTURES), STREAMS)}) == 6
+    )
     assert ((photo >= 0) & (photo <= 1)).all()
 
 
@@ -37,7 +50,13 @@ def test_blur_is_a_gaussian_of_each_examples_own_width() -> None:
     sigma = torch.tensor([0.3, 0.6, 0.9, 1.2, 1.5, 0.0])
     ours = gaussian_blur(PICTURES.double(), sigma.double(), 5)
     for picture, width, ourselves in zip(PICTURES.double(), sigma.tolist(), ours, strict=True):
-        other = picture if not width else torch.from_numpy(gaussian_filter(picture.numpy(), (0, width, width), mode="nearest", radius=5))
+        other = (
+            picture
+            if not width
+            else torch.from_numpy(
+                gaussian_filter(picture.numpy(), (0, width, width), mode="nearest", radius=5)
+            )
+        )
         torch.testing.assert_close(ourselves, other)
 
 
@@ -46,13 +65,18 @@ def test_compression_is_exact_and_passes_gradients_on() -> None:
     x = PICTURES.clone().requires_grad_()
     photo = printing.photograph(x, STREAMS)
     for picture, one in zip(PICTURES, photo.detach(), strict=True):
-        assert any(torch.allclose(JPEG(quality)(picture[None])[0], one, atol=1e-6) for quality in (50, 60, 70, 80, 90))
+        assert any(
+            torch.allclose(JPEG(quality)(picture[None])[0], one, atol=1e-6)
+            for quality in (50, 60, 70, 80, 90)
+        )
     weights = torch.rand(x.shape, generator=torch.Generator().manual_seed(1))
     assert torch.equal(torch.autograd.grad((weights * photo).sum(), x)[0], weights)
 
 
 def test_without_a_camera_nothing_changes() -> None:
-    assert torch.equal(Printing(blur=0.0, noise=0.0, compressed=False).photograph(PICTURES, STREAMS), PICTURES)
+    assert torch.equal(
+        Printing(blur=0.0, noise=0.0, compressed=False).photograph(PICTURES, STREAMS), PICTURES
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -65,11 +89,15 @@ def test_what_is_printable_scores_nothing(channels: int) -> None:
 
 def test_the_score_is_the_mean_distance_to_the_nearest_color() -> None:
     colors, picture = palette(3)[::7], PICTURES[0]
-    distances = [min(math.dist(pixel, color) for color in colors.tolist()) for pixel in picture.flatten(1).T.tolist()]
+    distances = [
+        min(math.dist(pixel, color) for color in colors.tolist()) for pixel in picture.flatten(1).T.tolist()
+    ]
     assert non_printability(picture, colors) == pytest.approx(sum(distances) / len(distances), rel=1e-5)
     alpha = torch.zeros(1, 20, 24)
     alpha[:, :3] = 1
-    assert non_printability(picture, colors, alpha) == pytest.approx(sum(distances[: 3 * 24]) / (3 * 24), rel=1e-5)
+    assert non_printability(picture, colors, alpha) == pytest.approx(
+        sum(distances[: 3 * 24]) / (3 * 24), rel=1e-5
+    )
 
 
 def test_the_product_underflows_where_the_minimum_leads_on() -> None:

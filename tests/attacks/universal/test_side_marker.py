@@ -18,7 +18,9 @@ def trained():
 def test_a_marker_turns_x_rays_that_it_was_not_fitted_on_more_often_than_a_random_one(trained) -> None:
     model, data = trained
     fitted = side_marker().fit(model, data.split("train"))
-    marked, random = (success_rate(model, data.split("test"), one, target=0) for one in (fitted, fitted.random_control()))
+    marked, random = (
+        success_rate(model, data.split("test"), one, target=0) for one in (fitted, fitted.random_control())
+    )
     assert marked.interval()[0] > random.interval()[1]
     assert fitted.pattern.min() >= BRIGHT
 

@@ -23,7 +23,9 @@ class Window(nn.Module):
 
 def photos(count: int, seed: int):
     images = 0.3 + 0.2 * torch.rand(count, 1, 24, 24, generator=torch.Generator().manual_seed(seed))
-    return from_arrays(images.numpy(), torch.zeros(count, dtype=torch.long).numpy(), name="signs", num_classes=2)
+    return from_arrays(
+        images.numpy(), torch.zeros(count, dtype=torch.long).numpy(), name="signs", num_classes=2
+    )
 
 
 def test_the_first_pass_finds_where_and_the_second_what() -> None:

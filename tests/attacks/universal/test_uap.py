@@ -39,9 +39,13 @@ QUICK = UAP(steps=40, batch_size=20)
 
 @pytest.mark.parametrize("threat", THREATS, ids=lambda threat: threat.spec)
 @pytest.mark.parametrize("target", [None, 2])
-def test_on_held_out_pictures_it_beats_random_changes_of_its_size(net: nn.Module, threat: Threat, target: int | None) -> None:
+def test_on_held_out_pictures_it_beats_random_changes_of_its_size(
+    net: nn.Module, threat: Threat, target: int | None
+) -> None:
     change = QUICK.fit(net, FIT, threat, target=target)
-    found, random = (success_rate(net, HELD_OUT, one, target=target) for one in (change, change.random_control(seed=3)))
+    found, random = (
+        success_rate(net, HELD_OUT, one, target=target) for one in (change, change.random_control(seed=3))
+    )
     assert found.examples == 150
     assert found.eligible == random.eligible > 50
     assert found.rate > 0.25
@@ -66,7 +70,10 @@ def test_in_linf_the_control_goes_up_or_down_by_eps_everywhere() -> None:
     assert torch.allclose(change.random_control(1).perturbation.abs(), torch.full((1, 8, 8), 0.08))
     assert torch.equal(change.random_control(1).perturbation, change.random_control(1).perturbation)
     assert not torch.equal(change.random_control(1).perturbation, change.random_control(2).perturbation)
-    assert torch.allclose(UniversalPerturbation(torch.zeros(1, 8, 8), L2(0.5)).random_control().perturbation.norm(), torch.tensor(0.5))
+    assert torch.allclose(
+        UniversalPerturbation(torch.zeros(1, 8, 8), L2(0.5)).random_control().perturbation.norm(),
+        torch.tensor(0.5),
+    )
 
 
 def test_it_keeps_the_optimum_of_a_linear_model(net: nn.Module) -> None:
@@ -74,17 +81,28 @@ def test_it_keeps_the_optimum_of_a_linear_model(net: nn.Module) -> None:
     data = from_arrays(np.full((9, 1, 8, 8), 0.5, np.float32), np.zeros(9, int), num_classes=2)
     for threat, best in ((Linf(0.1), 0.1 * slope.sign()), (L2(0.5), 0.5 * slope / slope.norm())):
         change = (
-            UAP(steps=30).fit(lambda z: torch.stack([0 * z.flatten(1) @ slope, (z.flatten(1) - 0.5) @ slope], 1), data, threat).perturbation
+            UAP(steps=30)
+            .fit(
+                lambda z: torch.stack([0 * z.flatten(1) @ slope, (z.flatten(1) - 0.5) @ slope], 1),
+                data,
+                threat,
+            )
+            .perturbation
         )
         assert torch.allclose(change.flatten(), best, atol=1e-4)
 
 
 def test_the_seed_fixes_it_and_the_model_is_left_alone(net: nn.Module) -> None:
     before = [weight.clone() for weight in net.parameters()]
-    first, again, other = (UAP(steps=10).fit(net, FIT, Linf(0.05), seed=seed).perturbation for seed in (0, 0, 1))
+    first, again, other = (
+        UAP(steps=10).fit(net, FIT, Linf(0.05), seed=seed).perturbation for seed in (0, 0, 1)
+    )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    assert all(torch.equal(weight, old) and weight.grad is None for weight, old in zip(net.parameters(), before, strict=True))
+    assert all(
+        torch.equal(weight, old) and weight.grad is None
+        for weight, old in zip(net.parameters(), before, strict=True)
+    )
 
 
 def test_pictures_that_it_was_fitted_on_are_refused_wherever_they_stand(net: nn.Module) -> None:
@@ -104,7 +122,9 @@ def test_pictures_that_it_was_fitted_on_are_refused_wherever_they_stand(net: nn.
 
 def test_batches_change_no_score(net: nn.Module) -> None:
     change = UAP(steps=10).fit(net, FIT, Linf(0.08))
-    assert success_rate(net, HELD_OUT, change, batch_size=150) == success_rate(net, HELD_OUT, change, batch_size=7)
+    assert success_rate(net, HELD_OUT, change, batch_size=150) == success_rate(
+        net, HELD_OUT, change, batch_size=7
+    )
 
 
 def test_what_is_right_and_of_another_class_is_eligible() -> None:

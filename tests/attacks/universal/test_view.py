@@ -23,7 +23,9 @@ def test_a_still_view_shows_the_pattern_bit_for_bit() -> None:
     scene = torch.rand(2, 3, 8, 10, generator=torch.Generator().manual_seed(1))
     alpha = torch.zeros(1, 8, 10)
     alpha[:, 2:5, 3:9] = 1
-    assert torch.equal(FittedPatch(pattern, alpha, 1.0, FIXED_VIEW).apply(scene), torch.where(alpha > 0, pattern, scene))
+    assert torch.equal(
+        FittedPatch(pattern, alpha, 1.0, FIXED_VIEW).apply(scene), torch.where(alpha > 0, pattern, scene)
+    )
 
 
 @pytest.mark.parametrize("shape", ["disc", "square", "letter"])
@@ -44,17 +46,30 @@ def test_no_view_covers_more_and_the_mean_is_that_of_the_sizes() -> None:
 
 
 def test_an_upright_sticker_anywhere_is_wholly_on_the_picture_and_goes_everywhere() -> None:
-    on = white(View(None, 0.0, 0.0, (1.0, 1.0), 0.0, 0.0, 0.0), "square").apply(BLACK[:1].expand(400, -1, -1, -1)) > 0.5
+    on = (
+        white(View(None, 0.0, 0.0, (1.0, 1.0), 0.0, 0.0, 0.0), "square").apply(
+            BLACK[:1].expand(400, -1, -1, -1)
+        )
+        > 0.5
+    )
     rows, columns = on.any(3).float().sum(2), on.any(2).float().sum(2)
     assert (rows.max() - rows.min() <= 1) & (columns.max() - columns.min() <= 1)
     assert on.any(0).float().mean() > 0.97
 
 
 @pytest.mark.parametrize(
-    ("position", "middle"), [((0, 0), (8.5, 8.5)), ((1, 1), (39.5, 55.5)), ((0.5, 0.5), (24, 32)), ((0, 1), (8.5, 55.5))]
+    ("position", "middle"),
+    [((0, 0), (8.5, 8.5)), ((1, 1), (39.5, 55.5)), ((0.5, 0.5), (24, 32)), ((0, 1), (8.5, 55.5))],
 )
-def test_a_position_is_where_the_sticker_touches_the_edge(position: tuple[float, float], middle: tuple[float, float]) -> None:
-    decal = FittedPatch(torch.ones(1, 17, 17), cut_alpha("square", 17), 17 / 48, View(position, 0.0, 0.0, (1.0, 1.0), 0.0, 0.0, 0.0))
+def test_a_position_is_where_the_sticker_touches_the_edge(
+    position: tuple[float, float], middle: tuple[float, float]
+) -> None:
+    decal = FittedPatch(
+        torch.ones(1, 17, 17),
+        cut_alpha("square", 17),
+        17 / 48,
+        View(position, 0.0, 0.0, (1.0, 1.0), 0.0, 0.0, 0.0),
+    )
     seen = decal.apply(BLACK[:1])[0, 0].double()
     rows, columns = torch.arange(48) + 0.5, torch.arange(64) + 0.5
     found = (seen.sum(1) * rows).sum() / seen.sum(), (seen.sum(0) * columns).sum() / seen.sum()
@@ -64,7 +79,9 @@ def test_a_position_is_where_the_sticker_touches_the_edge(position: tuple[float,
 def test_a_turn_turns_counterclockwise_by_at_most_its_degrees() -> None:
     bar = torch.zeros(1, 41, 41)
     bar[:, 20, 20:] = 1
-    decal = FittedPatch(torch.ones(1, 41, 41), bar, 41 / 48, View((0.5, 0.5), 0.0, 30.0, (1.0, 1.0), 0.0, 0.0, 0.0))
+    decal = FittedPatch(
+        torch.ones(1, 41, 41), bar, 41 / 48, View((0.5, 0.5), 0.0, 30.0, (1.0, 1.0), 0.0, 0.0, 0.0)
+    )
     seen = decal.apply(BLACK)[:, 0]
     down, right = torch.arange(48)[:, None] - 23.5, torch.arange(64)[None] - 31.5
     angles = torch.atan2(-(seen * down).sum((1, 2)), (seen * right).sum((1, 2))) * 180 / math.pi
@@ -74,7 +91,10 @@ def test_a_turn_turns_counterclockwise_by_at_most_its_degrees() -> None:
 
 
 def test_light_stays_in_its_bounds_and_in_the_box() -> None:
-    view, stickers = View(brightness=0.1, contrast=0.2), torch.linspace(0, 1, 11).view(1, 1, 1, 11).expand(200, -1, -1, -1)
+    view, stickers = (
+        View(brightness=0.1, contrast=0.2),
+        torch.linspace(0, 1, 11).view(1, 1, 1, 11).expand(200, -1, -1, -1),
+    )
     lit = view.relight(stickers, ExampleRNG(0, torch.arange(200)))
     assert ((lit >= 0) & (lit <= 1)).all()
     assert ((lit - stickers).abs() <= 0.1 + 0.2 * (stickers - 0.5).abs() + 1e-6).all()
@@ -85,16 +105,25 @@ def test_a_view_belongs_to_its_example() -> None:
     decal, scenes = white(View(None, 0.0, 90.0, (0.5, 1.0), 0.2)), BLACK[:7]
     ids = torch.arange(40, 47)
     together, order = decal.apply(scenes, ids, seed=3), torch.tensor([4, 0, 6])
-    torch.testing.assert_close(decal.apply(scenes[order], ids[order], seed=3), together[order], rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        decal.apply(scenes[order], ids[order], seed=3), together[order], rtol=0, atol=1e-6
+    )
     assert not torch.allclose(decal.apply(scenes, ids, seed=4), together)
     assert len({float(one.sum()) for one in together}) == 7
 
 
 def test_what_is_seen_has_the_right_gradient() -> None:
     scenes = torch.rand(2, 1, 9, 11, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    decal = FittedPatch(torch.full((1, 5, 5), 0.5, dtype=torch.float64), cut_alpha("disc", 5).double(), 0.5, View(rotation=40.0))
+    decal = FittedPatch(
+        torch.full((1, 5, 5), 0.5, dtype=torch.float64),
+        cut_alpha("disc", 5).double(),
+        0.5,
+        View(rotation=40.0),
+    )
     assert torch.autograd.gradcheck(
-        lambda pattern: decal.apply_pattern(pattern, scenes, ExampleRNG(0, torch.arange(2))), decal.pattern.requires_grad_(), atol=1e-6
+        lambda pattern: decal.apply_pattern(pattern, scenes, ExampleRNG(0, torch.arange(2))),
+        decal.pattern.requires_grad_(),
+        atol=1e-6,
     )
 
 
@@ -126,7 +155,9 @@ def test_cuts_and_areas_that_cannot_be_are_refused() -> None:
     with pytest.raises(DataError, match="expected \\(C, h, w\\)"):
         FittedPatch(torch.ones(1, 3, 4), cut_alpha("square", 3), 0.1, FIXED_VIEW)
     with pytest.raises(DataError, match="expected \\(B, 1, H, W\\)"):
-        FittedPatch(torch.ones(1, 3, 3), cut_alpha("square", 3), 0.1, FIXED_VIEW).apply(torch.zeros(2, 3, 8, 8))
+        FittedPatch(torch.ones(1, 3, 3), cut_alpha("square", 3), 0.1, FIXED_VIEW).apply(
+            torch.zeros(2, 3, 8, 8)
+        )
 
 
 def test_the_controls_have_the_same_cut_and_views() -> None:

@@ -32,7 +32,9 @@ class MajorityVote:
 
 
 @torch.no_grad()
-def majority_vote(model: Model, z: Tensor, y: Tensor, *, samples: int = 100, batch_size: int = 512) -> tuple[MajorityVote, ...]:
+def majority_vote(
+    model: Model, z: Tensor, y: Tensor, *, samples: int = 100, batch_size: int = 512
+) -> tuple[MajorityVote, ...]:
     """Run a randomized model on each point many times.
 
     Args:
@@ -50,4 +52,6 @@ def majority_vote(model: Model, z: Tensor, y: Tensor, *, samples: int = 100, bat
     wrong = torch.zeros(len(z), dtype=torch.long, device=z.device)
     for rows in repeated.split(batch_size):
         wrong.index_add_(0, rows, (model(z[rows]).argmax(1) != y[rows]).long())
-    return tuple(MajorityVote(count, samples, *binomial_interval(count, samples, 0.95)) for count in wrong.tolist())
+    return tuple(
+        MajorityVote(count, samples, *binomial_interval(count, samples, 0.95)) for count in wrong.tolist()
+    )

@@ -8,7 +8,13 @@ import torch
 from torch import Tensor
 
 from quintain.attacks.base import Attack
-from quintain.attacks.decision_based.decision_boundary import LABELS_SHOW_NO_FAR_REGION, DecisionBoundary, Path, check_queries, segment_path
+from quintain.attacks.decision_based.decision_boundary import (
+    LABELS_SHOW_NO_FAR_REGION,
+    DecisionBoundary,
+    Path,
+    check_queries,
+    segment_path,
+)
 from quintain.attacks.search import Search
 from quintain.core.limits import require_at_least
 from quintain.models.protocol import Access
@@ -20,8 +26,9 @@ from quintain.threats.rng import ExampleRNG
 class CGBA(Attack):
     r"""Bisection on half circles through the input and the boundary, from labels alone.
 
-    .. math:: z(\theta) = clip\big(x + \|\delta\| \cos\theta\, (\cos\theta\, v + \sin\theta\, u)\big), \quad \delta = z_t - x,\;
-        v = \delta / \|\delta\|
+    .. math::
+        z(\theta) = clip\big(x + \|\delta\| \cos\theta\, (\cos\theta\, v + \sin\theta\, u)\big), \quad
+        \delta = z_t - x,\; v = \delta / \|\delta\|
 
     with :math:`u` the component of the normal, estimated by :math:`initial\_probes \sqrt t` labels,
     orthogonal to :math:`v`. Points on the half circle with diameter x to z_t come closer to x as the angle
@@ -74,7 +81,9 @@ class CGBA(Attack):
         boundary, threat = DecisionBoundary(search, self.queries, self.early_stop), search.threat
         features = search.x[0].numel()
         tolerance = features**-1.5
-        min_radius = 8 * torch.finfo(search.x.dtype).eps * max(abs(threat.low), abs(threat.high)) * math.sqrt(features)
+        min_radius = (
+            8 * torch.finfo(search.x.dtype).eps * max(abs(threat.low), abs(threat.high)) * math.sqrt(features)
+        )
         rows, z = boundary.initial_points(search.active_rows, self.init_tries)
         if len(rows):
             z = boundary.binary_search(segment_path(z, search.x[rows]), rows, tolerance)
@@ -88,7 +97,9 @@ class CGBA(Attack):
             iteration += 1
             radius = (threat.measure(z, x) / features).clamp(min=min_radius)
             probes = min(10_000, int(self.initial_probes * math.sqrt(iteration)))
-            normal = boundary.estimate_normal(z, rows, radius, probes, search.rng.fold_in("votes", iteration), ExampleRNG.normal)
+            normal = boundary.estimate_normal(
+                z, rows, radius, probes, search.rng.fold_in("votes", iteration), ExampleRNG.normal
+            )
             z = boundary.binary_search(half_circle_path(z, x, normal, boundary.box), rows, tolerance)
 
 
@@ -106,7 +117,9 @@ def half_circle_path(z: Tensor, x: Tensor, normal: Tensor, box: tuple[float, flo
     stuck = ((flat <= low) & (normal_flat < 0)) | ((flat >= high) & (normal_flat > 0))
     # l = <change, n> / |n|^2 over the free coordinates; fix those on a face whose normal points outside,
     # unless their change exceeds l |n_i|
-    level = (change * normal_flat).masked_fill(stuck, 0).sum(1) / normal_flat.square().masked_fill(stuck, 0).sum(1)
+    level = (change * normal_flat).masked_fill(stuck, 0).sum(1) / normal_flat.square().masked_fill(
+        stuck, 0
+    ).sum(1)
     stuck &= change.abs() <= level.nan_to_num(0.0)[:, None] * normal_flat.abs()
     fixed = torch.where(stuck, change, 0)
     free, normal_flat = change - fixed, normal_flat.masked_fill(stuck, 0)
@@ -114,7 +127,9 @@ def half_circle_path(z: Tensor, x: Tensor, normal: Tensor, box: tuple[float, flo
     # v = change / |change|, u = component of the normal orthogonal to v, over the free coordinates
     along = free / radius.clamp(min=torch.finfo(x.dtype).tiny)
     across = normal_flat - (normal_flat * along).sum(1, keepdim=True) * along
-    across = across / torch.linalg.vector_norm(across, dim=1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
+    across = across / torch.linalg.vector_norm(across, dim=1, keepdim=True).clamp(
+        min=torch.finfo(x.dtype).tiny
+    )
 
     def path(t: Tensor, index: Tensor) -> Tensor:
         # theta = t pi / 2; z(theta) = x + |change| cos(theta) (cos(theta) v + sin(theta) u); ends exactly at
@@ -123,6 +138,8 @@ def half_circle_path(z: Tensor, x: Tensor, normal: Tensor, box: tuple[float, flo
         turned = angle.cos().to(x.dtype) * along[index] + angle.sin().to(x.dtype) * across[index]
         moved = fixed[index] + angle.cos().to(x.dtype) * radius[index] * turned
         point = (x[index] + moved.view_as(x[index])).clamp(low, high)
-        return torch.where(expand_rows(t == 0, x), z[index], torch.where(expand_rows(t == 1, x), x[index], point))
+        return torch.where(
+            expand_rows(t == 0, x), z[index], torch.where(expand_rows(t == 1, x), x[index], point)
+        )
 
     return path

@@ -25,7 +25,9 @@ Noise = Callable[[ExampleRNG, Tensor], Tensor]
 """Random numbers of the shape of a tensor (n, k, *S), from the streams of its n examples."""
 
 LABELS_SHOW_NO_FAR_REGION = {
-    "the smallest change in a wide ball": "labels say nothing of a far region that no noise meets: random points must find it first"
+    "the smallest change in a wide ball": (
+        "labels say nothing of a far region that no noise meets: random points must find it first"
+    )
 }
 """The law that no attack on labels keeps, and why."""
 
@@ -41,7 +43,9 @@ def check_queries(queries: int) -> None:
         SettingError: If it is below 2.
     """
     if queries < 2:
-        raise SettingError(f"queries = {queries}; expected at least 2, one for the unchanged input and one more")
+        raise SettingError(
+            f"queries = {queries}; expected at least 2, one for the unchanged input and one more"
+        )
 
 
 def segment_path(z: Tensor, x: Tensor) -> Path:
@@ -138,7 +142,9 @@ class DecisionBoundary:
             t = (left[active] + right[active]) / 2
             z = path(t, active)
             unresolved = (
-                rows_differ(z, near[active]) & rows_differ(z, far[active]) & (right[active] - left[active] > tolerance * (1 - left[active]))
+                rows_differ(z, near[active])
+                & rows_differ(z, far[active])
+                & (right[active] - left[active] > tolerance * (1 - left[active]))
             )
             unresolved &= self.queries_left(rows[active]) > 0
             active, t, z = active[unresolved], t[unresolved], z[unresolved]
@@ -148,11 +154,15 @@ class DecisionBoundary:
                 right[active[~hit]], far[active[~hit]] = t[~hit], z[~hit]
         return near
 
-    def estimate_normal(self, z: Tensor, rows: Tensor, radius: Tensor, probes: int, rng: ExampleRNG, noise: Noise) -> Tensor:
+    def estimate_normal(
+        self, z: Tensor, rows: Tensor, radius: Tensor, probes: int, rng: ExampleRNG, noise: Noise
+    ) -> Tensor:
         r"""Estimate directions (n, *S) into the adversarial region at points ``z`` near the boundary, from
         labels around them.
 
-        .. math:: g = \sum_i (\phi_i - \bar\phi) u_i, \quad u_i = \frac{clip(z + r\, v_i / \|v_i\|_2) - z}{r}, \quad \phi_i = \pm 1
+        .. math::
+            g = \sum_i (\phi_i - \bar\phi) u_i, \quad u_i = \frac{clip(z + r\, v_i / \|v_i\|_2) - z}{r}, \quad
+            \phi_i = \pm 1
 
         with :math:`\pm \sum_i u_i` where all labels agree. Everything is normalized within the example.
 
@@ -171,17 +181,32 @@ class DecisionBoundary:
         slab = max(1, MAX_QUERY_NUMEL // (chunk * features))
         counts = (self.queries_left(rows) // 2).clamp(max=probes)
         pieces = range(0, len(rows), slab)
-        cuts = [(z[a : a + slab], rows[a : a + slab], radius[a : a + slab], counts[a : a + slab]) for a in pieces]
-        return torch.cat([self._probe_labels(*cut, count=probes, chunk=chunk, rng=rng, noise=noise) for cut in cuts])
+        cuts = [
+            (z[a : a + slab], rows[a : a + slab], radius[a : a + slab], counts[a : a + slab]) for a in pieces
+        ]
+        return torch.cat(
+            [self._probe_labels(*cut, count=probes, chunk=chunk, rng=rng, noise=noise) for cut in cuts]
+        )
 
     def _probe_labels(
-        self, z: Tensor, rows: Tensor, radius: Tensor, counts: Tensor, *, count: int, chunk: int, rng: ExampleRNG, noise: Noise
+        self,
+        z: Tensor,
+        rows: Tensor,
+        radius: Tensor,
+        counts: Tensor,
+        *,
+        count: int,
+        chunk: int,
+        rng: ExampleRNG,
+        noise: Noise,
     ) -> Tensor:
         low, high = self.box
         total, toward = torch.zeros_like(z), torch.zeros_like(z)
         successes = torch.zeros_like(counts)
         for iteration, first in enumerate(range(0, count, chunk)):
-            v = noise(rng.fold_in(iteration).select(rows), z.new_empty(len(z), chunk, *z.shape[1:])).flatten(2)
+            v = noise(rng.fold_in(iteration).select(rows), z.new_empty(len(z), chunk, *z.shape[1:])).flatten(
+                2
+            )
             # unit directions, clipped to the box: u_i is what is left of the step, divided by the radius
             v = v / torch.linalg.vector_norm(v, dim=2, keepdim=True).clamp(min=torch.finfo(v.dtype).tiny)
             step = expand_rows(radius.to(v.dtype), v)
@@ -204,7 +229,9 @@ class DecisionBoundary:
         # HopSkipJump)
         success_rate = expand_rows((successes / counts.clamp(min=1)).to(z.dtype), z)
         agreed = (successes == 0) | (successes == counts)
-        return torch.where(expand_rows(agreed, z), (2 * success_rate - 1) * total, 2 * (toward - success_rate * total))
+        return torch.where(
+            expand_rows(agreed, z), (2 * success_rate - 1) * total, 2 * (toward - success_rate * total)
+        )
 
 
 def coarsen(noise: Tensor, attempt: int) -> Tensor:
@@ -214,6 +241,8 @@ def coarsen(noise: Tensor, attempt: int) -> Tensor:
     """
     if attempt % 2 == 0 or noise.dim() < 4:
         return noise
-    side = 2 ** (1 + attempt // 2 % max(1, int(math.log2(min(noise.shape[-2:]))) if min(noise.shape[-2:]) > 1 else 1))
+    side = 2 ** (
+        1 + attempt // 2 % max(1, int(math.log2(min(noise.shape[-2:]))) if min(noise.shape[-2:]) > 1 else 1)
+    )
     rows, columns = (torch.arange(size, device=noise.device) // side for size in noise.shape[-2:])
     return noise[..., rows[:, None], columns]

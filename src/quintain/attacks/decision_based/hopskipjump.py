@@ -8,7 +8,13 @@ import torch
 from torch import Tensor
 
 from quintain.attacks.base import Attack
-from quintain.attacks.decision_based.decision_boundary import LABELS_SHOW_NO_FAR_REGION, DecisionBoundary, Path, check_queries, segment_path
+from quintain.attacks.decision_based.decision_boundary import (
+    LABELS_SHOW_NO_FAR_REGION,
+    DecisionBoundary,
+    Path,
+    check_queries,
+    segment_path,
+)
 from quintain.attacks.search import Search
 from quintain.core.limits import require_at_least
 from quintain.core.threat_specs import threat_name
@@ -21,7 +27,8 @@ from quintain.threats.rng import ExampleRNG
 class HopSkipJump(Attack):
     r"""Approach the input along the decision boundary, from labels alone.
 
-    .. math:: z_t = \Pi_{[x, \tilde z_t]}(\text{boundary}), \quad \tilde z_{t+1} = clip(z_t + \xi_t\, s(g_t)), \quad
+    .. math::
+        z_t = \Pi_{[x, \tilde z_t]}(\text{boundary}), \quad \tilde z_{t+1} = clip(z_t + \xi_t\, s(g_t)), \quad
         \xi_t = 2^{-k} \frac{\|z_t - x\|}{\sqrt t}
 
     with :math:`g_t` the normal estimated from :math:`100 \sqrt t` labels at radius :math:`\|\tilde z_t - x\|
@@ -74,16 +81,22 @@ class HopSkipJump(Attack):
         # theta = d^{-3/2} (L2) or d^{-2} (Linf); the first radius is 0.1 of the box, later ||z - x|| / d;
         # below min_radius a probe would round back onto z
         tolerance = features ** (-2.0 if is_linf else -1.5)
-        min_radius = 8 * torch.finfo(search.x.dtype).eps * max(abs(threat.low), abs(threat.high)) * math.sqrt(features)
+        min_radius = (
+            8 * torch.finfo(search.x.dtype).eps * max(abs(threat.low), abs(threat.high)) * math.sqrt(features)
+        )
         rows, z = boundary.initial_points(search.active_rows, self.init_tries)
-        last_distance = torch.full((len(rows),), 0.1 * (threat.high - threat.low) * features, dtype=torch.float64, device=z.device)
+        last_distance = torch.full(
+            (len(rows),), 0.1 * (threat.high - threat.low) * features, dtype=torch.float64, device=z.device
+        )
         iteration = 0
         while len(rows):
             x = search.x[rows]
             if iteration:
                 last_distance = threat.measure(z, x)
             # binary search to the boundary
-            z = boundary.binary_search(linf_path(z, x, threat.measure(z, x)) if is_linf else segment_path(z, x), rows, tolerance)
+            z = boundary.binary_search(
+                linf_path(z, x, threat.measure(z, x)) if is_linf else segment_path(z, x), rows, tolerance
+            )
             active = boundary.queries_left(rows) > 1
             rows, x, z, last_distance = rows[active], x[active], z[active], last_distance[active]
             if not len(rows):
@@ -93,9 +106,20 @@ class HopSkipJump(Attack):
             probes = min(10_000, int(self.initial_probes * math.sqrt(iteration)))
             radius = (last_distance / features).clamp(min=min_radius)
             normal = boundary.estimate_normal(
-                z, rows, radius, probes, search.rng.fold_in("votes", iteration), _uniform if is_linf else ExampleRNG.normal
+                z,
+                rows,
+                radius,
+                probes,
+                search.rng.fold_in("votes", iteration),
+                _uniform if is_linf else ExampleRNG.normal,
             )
-            z = _jump(boundary, z, rows, threat.steepest_step(normal, 1.0), threat.measure(z, x) / math.sqrt(iteration))
+            z = _jump(
+                boundary,
+                z,
+                rows,
+                threat.steepest_step(normal, 1.0),
+                threat.measure(z, x) / math.sqrt(iteration),
+            )
 
 
 def linf_path(z: Tensor, x: Tensor, size: Tensor) -> Path:
@@ -121,7 +145,9 @@ def _jump(boundary: DecisionBoundary, z: Tensor, rows: Tensor, direction: Tensor
     """
     landed, active = z.clone(), torch.arange(len(rows), device=rows.device)
     while True:
-        proposal = (z[active] + expand_rows(distance[active].to(z.dtype), z) * direction[active]).clamp(*boundary.box)
+        proposal = (z[active] + expand_rows(distance[active].to(z.dtype), z) * direction[active]).clamp(
+            *boundary.box
+        )
         unresolved = rows_differ(proposal, z[active]) & (boundary.queries_left(rows[active]) > 0)
         active, proposal = active[unresolved], proposal[unresolved]
         if not len(active):

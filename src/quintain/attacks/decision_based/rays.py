@@ -8,7 +8,12 @@ import torch
 from torch import Tensor
 
 from quintain.attacks.base import Attack
-from quintain.attacks.decision_based.decision_boundary import LABELS_SHOW_NO_FAR_REGION, DecisionBoundary, Path, check_queries
+from quintain.attacks.decision_based.decision_boundary import (
+    LABELS_SHOW_NO_FAR_REGION,
+    DecisionBoundary,
+    Path,
+    check_queries,
+)
 from quintain.attacks.search import Search
 from quintain.models.protocol import Access
 from quintain.threats.broadcast import expand_rows
@@ -64,7 +69,9 @@ class RayS(Attack):
             return
         boundary = DecisionBoundary(search, self.queries, self.early_stop)
         signs = torch.ones_like(search.x[rows]).flatten(1)
-        radius = torch.full((len(rows),), search.threat.high - search.threat.low, dtype=torch.float64, device=rows.device)
+        radius = torch.full(
+            (len(rows),), search.threat.high - search.threat.low, dtype=torch.float64, device=rows.device
+        )
         features = signs.shape[1]
         block_count, improved = 0, torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
         while len(rows):
@@ -78,17 +85,29 @@ class RayS(Attack):
                 flipped = signs.clone()
                 flipped[:, first:last] *= -1
                 x, everyone = search.x[rows], torch.arange(len(rows), device=rows.device)
-                radius_tried = torch.where(search.best_size[rows].isfinite(), (1 - TOLERANCE) * radius, radius)
-                hit = boundary.is_adversarial(ray_path(boundary, x, flipped, radius_tried)(torch.zeros_like(radius_tried), everyone), rows)
+                radius_tried = torch.where(
+                    search.best_size[rows].isfinite(), (1 - TOLERANCE) * radius, radius
+                )
+                hit = boundary.is_adversarial(
+                    ray_path(boundary, x, flipped, radius_tried)(torch.zeros_like(radius_tried), everyone),
+                    rows,
+                )
                 if not hit.any():
                     continue
                 signs[hit], improved[hit] = flipped[hit], True
-                near = boundary.binary_search(ray_path(boundary, x[hit], flipped[hit], radius_tried[hit]), rows[hit], TOLERANCE)
+                near = boundary.binary_search(
+                    ray_path(boundary, x[hit], flipped[hit], radius_tried[hit]), rows[hit], TOLERANCE
+                )
                 radius[hit] = search.threat.measure(near, x[hit])
             # blocks: 0 (no flip, for the first radius), 1, 2, 4, ..., d; done after a pass over single
             # coordinates without gain
             if block_count >= features:
-                rows, signs, radius, improved = rows[improved], signs[improved], radius[improved], improved[improved]
+                rows, signs, radius, improved = (
+                    rows[improved],
+                    signs[improved],
+                    radius[improved],
+                    improved[improved],
+                )
                 improved = torch.zeros_like(improved)
             else:
                 block_count = min(2 * block_count, features) if block_count else 1
@@ -107,6 +126,8 @@ def ray_path(boundary: DecisionBoundary, x: Tensor, signs: Tensor, radius: Tenso
 
     def path(t: Tensor, index: Tensor) -> Tensor:
         origin = x[index]
-        return (origin + expand_rows(((1 - t) * radius[index]).to(x.dtype), x) * signs[index].view_as(origin)).clamp(*boundary.box)
+        return (
+            origin + expand_rows(((1 - t) * radius[index]).to(x.dtype), x) * signs[index].view_as(origin)
+        ).clamp(*boundary.box)
 
     return path

@@ -63,9 +63,14 @@ class AutoAttack(EnsembleBase):
     """
 
     name: ClassVar[str] = "autoattack"
-    summary: ClassVar[str] = "APGD-CE, APGD-T, FAB-T and Square, each on the examples not yet broken: the standard to report"
+    summary: ClassVar[str] = (
+        "APGD-CE, APGD-T, FAB-T and Square, each on the examples not yet broken: the standard to report"
+    )
     use_for: ClassVar[str] = "the number to report and to compare with"
-    cost: ClassVar[str] = "{steps} gradients for each of 1 + {target_classes} runs of APGD and {fab_target_classes} of FAB, then {queries}"
+    cost: ClassVar[str] = (
+        "{steps} gradients for each of 1 + {target_classes} runs of APGD and {fab_target_classes} of FAB, "
+        "then {queries}"
+    )
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     optimality_gap: ClassVar = {"l1": 0.03}
     test_settings: ClassVar = {"steps": 8, "target_classes": 2, "queries": 20}
@@ -95,7 +100,9 @@ class AutoAttack(EnsembleBase):
         if self.version == "rand":
             return (apgd_ce, apgd_dlr) if classes > 2 else (self._apgd("margin", restarts=2 * restarts),)
         apgd_t = self._apgd("dlr", target_classes=min(target_classes, 5) if kind == "l1" else target_classes)
-        rest: tuple[Attack, ...] = (FAB(self.steps, min(self.fab_target_classes, classes - 1), restarts, early_stop=True),)
+        rest: tuple[Attack, ...] = (
+            FAB(self.steps, min(self.fab_target_classes, classes - 1), restarts, early_stop=True),
+        )
         if kind in Square.supports:
             rest += (Square(self.queries, patience=self.patience / SQUARE_PATIENCE_DIVISOR),)
         if classes == 2:

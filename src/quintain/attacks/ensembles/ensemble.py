@@ -37,7 +37,9 @@ class EnsembleBase(Attack):
         for index, member in enumerate(members):
             if not len(search.active_rows):
                 return
-            branch = search.branch(search.rng.fold_in(index, member.name), name=member.label, minimum_norm=member.minimum_norm)
+            branch = search.branch(
+                search.rng.fold_in(index, member.name), name=member.label, minimum_norm=member.minimum_norm
+            )
             member.run(branch)
             search.merge(branch)
 
@@ -64,13 +66,17 @@ class Ensemble(EnsembleBase):
 
     def __post_init__(self) -> None:
         if not self.members:
-            raise SettingError("no members; expected at least one attack, such as Ensemble((APGD(), Square()))")
+            raise SettingError(
+                "no members; expected at least one attack, such as Ensemble((APGD(), Square()))"
+            )
 
     def plan(self, threat: Threat, classes: int) -> tuple[Attack, ...]:  # noqa: ARG002
         """Return the members."""
         return self.members
 
-    def check_supported(self, threat: Threat, targets: Tensor | None = None, max_queries: int | None = None) -> None:
+    def check_supported(
+        self, threat: Threat, targets: Tensor | None = None, max_queries: int | None = None
+    ) -> None:
         """Raise if a member does not support the threat or targets."""
         for member in self.members:
             member.check_supported(threat, targets, max_queries)

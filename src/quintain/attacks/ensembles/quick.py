@@ -41,7 +41,9 @@ class Quick(EnsembleBase):
     """
 
     name: ClassVar[str] = "quick"
-    summary: ClassVar[str] = "nearly AutoAttack's verdicts for a small part of its cost: the one to begin with"
+    summary: ClassVar[str] = (
+        "nearly AutoAttack's verdicts for a small part of its cost: the one to begin with"
+    )
     use_for: ClassVar[str] = "while you develop, in tests, on large sets"
     cost: ClassVar[str] = "runs of {steps} gradients that stop early without progress, and {queries}"
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")

@@ -42,9 +42,14 @@ class Strongest(EnsembleBase):
     """
 
     name: ClassVar[str] = "strongest"
-    summary: ClassVar[str] = "AutoAttack without giving up, and attacks that end in other places: for the last doubt"
+    summary: ClassVar[str] = (
+        "AutoAttack without giving up, and attacks that end in other places: for the last doubt"
+    )
     use_for: ClassVar[str] = "before a claim of robustness is published"
-    cost: ClassVar[str] = "AutoAttack plus at {steps}, {target_classes} and {queries} without early stopping, then other attacks"
+    cost: ClassVar[str] = (
+        "AutoAttack plus at {steps}, {target_classes} and {queries} without early stopping, then other "
+        "attacks"
+    )
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     optimality_gap: ClassVar = {"l1": 0.03}
     test_settings: ClassVar = {"steps": 6, "target_classes": 1, "queries": 20}
@@ -69,7 +74,10 @@ class Strongest(EnsembleBase):
             FMN(self.steps),
             Square(self.queries, restarts=SQUARE_RESTARTS),
         )
-        return (*self._autoattack().plan(threat, classes), *(attack for attack in others if kind in attack.supports))
+        return (
+            *self._autoattack().plan(threat, classes),
+            *(attack for attack in others if kind in attack.supports),
+        )
 
     def _autoattack(self) -> AutoAttack:
         return AutoAttack(

@@ -96,7 +96,9 @@ def random_init(ball: L1, rows: Tensor) -> Callable[[Tensor, ExampleRNG, Project
     return init
 
 
-def init_from(points: Tensor, ball: L1, rows: Tensor) -> Callable[[Tensor, ExampleRNG, ProjectionCache], APGDL1State]:
+def init_from(
+    points: Tensor, ball: L1, rows: Tensor
+) -> Callable[[Tensor, ExampleRNG, ProjectionCache], APGDL1State]:
     """Return an init function from projected ``points`` (B, *S)."""
 
     def init(clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> APGDL1State:  # noqa: ARG001
@@ -109,16 +111,36 @@ def init_from(points: Tensor, ball: L1, rows: Tensor) -> Callable[[Tensor, Examp
 def initial_state(z: Tensor, rows: Tensor, count: Tensor) -> APGDL1State:
     """Return the first state."""
     best_loss = z.new_full((len(z),), -torch.inf)
-    return APGDL1State(z, rows, z, torch.zeros_like(z), best_loss, torch.ones_like(best_loss), count, torch.full_like(count, z[:1].numel()))
+    return APGDL1State(
+        z,
+        rows,
+        z,
+        torch.zeros_like(z),
+        best_loss,
+        torch.ones_like(best_loss),
+        count,
+        torch.full_like(count, z[:1].numel()),
+    )
 
 
-def l1_update(ball: L1, check_every: int, points: Tensor) -> Callable[[int, APGDL1State, Evaluation, Tensor, ProjectionCache], APGDL1State]:
+def l1_update(
+    ball: L1, check_every: int, points: Tensor
+) -> Callable[[int, APGDL1State, Evaluation, Tensor, ProjectionCache], APGDL1State]:
     """Return the update in one ball; each example's best point is written to ``points`` (B, *S)."""
 
-    def update(step: int, state: APGDL1State, out: Evaluation, clean: Tensor, cache: ProjectionCache) -> APGDL1State:  # noqa: ARG001
+    def update(
+        step: int,
+        state: APGDL1State,
+        out: Evaluation,
+        clean: Tensor,
+        cache: ProjectionCache,  # noqa: ARG001
+    ) -> APGDL1State:
         gradient = out.gradient.nan_to_num(0.0, 0.0, 0.0)
         better = out.loss_values > state.best_loss
-        best_point, best_gradient = where_rows(better, state.z, state.best_point), where_rows(better, gradient, state.best_gradient)
+        best_point, best_gradient = (
+            where_rows(better, state.z, state.best_point),
+            where_rows(better, gradient, state.best_gradient),
+        )
         best_loss = torch.where(better, out.loss_values, state.best_loss)
         points[state.row] = best_point
         z, step_size, step_count, last_count = state.z, state.step_size, state.step_count, state.last_count
@@ -131,8 +153,12 @@ def l1_update(ball: L1, check_every: int, points: Tensor) -> Callable[[int, APGD
             step_size = torch.where(sparser, 1, (step_size / DIVISOR).clamp(min=MIN_STEP))
             z, gradient = where_rows(sparser, best_point, z), where_rows(sparser, best_gradient, gradient)
             step_count, last_count = shrink_count(count), count
-        z = ball.project(z + expand_rows(ball.eps * step_size, z) * sparse_sign_step(gradient, step_count), clean)
-        return APGDL1State(z, state.row, best_point, best_gradient, best_loss, step_size, step_count, last_count)
+        z = ball.project(
+            z + expand_rows(ball.eps * step_size, z) * sparse_sign_step(gradient, step_count), clean
+        )
+        return APGDL1State(
+            z, state.row, best_point, best_gradient, best_loss, step_size, step_count, last_count
+        )
 
     return update
 

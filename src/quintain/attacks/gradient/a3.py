@@ -24,7 +24,9 @@ class A3(Attack):
     r"""Rounds of short gradient ascent on the margin, each after some steps along a random direction of the
     logits.
 
-    .. math:: \max_{z} \langle w, f(z) \rangle, \quad w_j \sim U(-1, 1), \; w_y \le 0, \qquad \text{then} \qquad \max_z m(f(z), y)
+    .. math::
+        \max_{z} \langle w, f(z) \rangle, \quad w_j \sim U(-1, 1), \; w_y \le 0, \qquad \text{then} \qquad
+        \max_z m(f(z), y)
 
     Each round first takes 8 steps of size eps along a random direction w of the logits (w_j ~ U(-1, 1), w_y
     <= 0), then ``steps`` ascent steps on the margin with a cosine step size from eps to 0. When a round
@@ -83,7 +85,9 @@ class A3(Attack):
         def loss(logits: Tensor, rows: Tensor) -> Tensor:
             return (weights[rows] * logits).sum(1) if initializing else goal.margin(logits, rows)
 
-        def update(step: int, state: tuple[Tensor], out: Evaluation, clean: Tensor, cache: ProjectionCache) -> tuple[Tensor]:
+        def update(
+            step: int, state: tuple[Tensor], out: Evaluation, clean: Tensor, cache: ProjectionCache
+        ) -> tuple[Tensor]:
             nonlocal initializing
             # The loss is <w, logits> for the first 8 gradients, then the margin; step sizes: eps, then a
             # cosine.
@@ -97,18 +101,29 @@ class A3(Attack):
             if round_number and len(rows):
                 # online discarding: drop examples whose margin gains per round would not reach 0 in the
                 # rounds left
-                rows = rows[can_still_succeed(margin_before[rows], initial_loss[rows], round_number, self.rounds, self.patience)]
+                rows = rows[
+                    can_still_succeed(
+                        margin_before[rows], initial_loss[rows], round_number, self.rounds, self.patience
+                    )
+                ]
             if not len(rows):
                 return
             rng = search.rng.fold_in(round_number)
             weights = torch.zeros_like(search.clean_logits)
             weights[rows] = output_directions(
-                rng.fold_in("weights").select(rows), search.clean_logits[rows], goal.y[rows], preferred_class[rows]
+                rng.fold_in("weights").select(rows),
+                search.clean_logits[rows],
+                goal.y[rows],
+                preferred_class[rows],
             )
-            gradient_ascent(search, rng=rng, init=init, update=update, steps=INIT_STEPS + self.steps, loss=loss, rows=rows)
+            gradient_ascent(
+                search, rng=rng, init=init, update=update, steps=INIT_STEPS + self.steps, loss=loss, rows=rows
+            )
             # remember the class of the largest weight where this round improved the margin
             better = search.best_margin > margin_before
-            preferred_class = torch.where(better, weights.scatter(1, goal.y[:, None], -torch.inf).argmax(1), preferred_class)
+            preferred_class = torch.where(
+                better, weights.scatter(1, goal.y[:, None], -torch.inf).argmax(1), preferred_class
+            )
 
 
 def output_directions(rng: ExampleRNG, logits: Tensor, y: Tensor, preferred_class: Tensor) -> Tensor:
@@ -119,5 +134,8 @@ def output_directions(rng: ExampleRNG, logits: Tensor, y: Tensor, preferred_clas
     weights = 2 * rng.uniform(logits) - 1
     own = weights.gather(1, y[:, None])
     weights = weights.scatter(1, y[:, None], -own.abs())
-    known = torch.nn.functional.one_hot(preferred_class.clamp(min=0), logits.shape[1]).bool() & (preferred_class >= 0)[:, None]
+    known = (
+        torch.nn.functional.one_hot(preferred_class.clamp(min=0), logits.shape[1]).bool()
+        & (preferred_class >= 0)[:, None]
+    )
     return torch.where(known, 1.0, weights)

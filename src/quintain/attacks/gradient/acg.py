@@ -9,7 +9,12 @@ from torch import Tensor
 from quintain.attacks.ascent_loop import gradient_ascent
 from quintain.attacks.base import Attack
 from quintain.attacks.gradient.apgd import APGD, INITIAL_STEP, per_example_step, random_start_on_surface
-from quintain.attacks.gradient.apgd_step_size import StepSizeState, checkpoints, initial_step_size_state, update_step_size
+from quintain.attacks.gradient.apgd_step_size import (
+    StepSizeState,
+    checkpoints,
+    initial_step_size_state,
+    update_step_size,
+)
 from quintain.attacks.search import Evaluation, Search
 from quintain.threats.broadcast import expand_rows, where_rows
 from quintain.threats.rng import ExampleRNG
@@ -85,7 +90,9 @@ class ACG(Attack):
             none = torch.zeros_like(z)
             return ACGState(z, none, none, z, none, *initial_step_size_state(len(z), clean, INITIAL_STEP))
 
-        def update(step: int, state: ACGState, out: Evaluation, clean: Tensor, cache: ProjectionCache) -> ACGState:
+        def update(
+            step: int, state: ACGState, out: Evaluation, clean: Tensor, cache: ProjectionCache
+        ) -> ACGState:
             gradient = out.gradient.nan_to_num(0.0, 0.0, 0.0)
             better = out.loss_values > state.best_loss
             best_point = where_rows(better, state.z, state.best_point)
@@ -105,7 +112,9 @@ class ACG(Attack):
 
         loss = search.goal.loss(self.loss)
         for restart in range(self.restarts):
-            gradient_ascent(search, rng=search.rng.fold_in(restart), init=init, update=update, steps=self.steps, loss=loss)
+            gradient_ascent(
+                search, rng=search.rng.fold_in(restart), init=init, update=update, steps=self.steps, loss=loss
+            )
 
 
 def hestenes_stiefel_beta(gradient: Tensor, previous_gradient: Tensor, direction: Tensor) -> Tensor:

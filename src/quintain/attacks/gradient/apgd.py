@@ -12,7 +12,12 @@ from quintain.attacks.ascent_loop import gradient_ascent
 from quintain.attacks.base import Attack
 from quintain.attacks.goal import Loss
 from quintain.attacks.gradient._apgd_l1 import apgd_l1
-from quintain.attacks.gradient.apgd_step_size import StepSizeState, checkpoints, initial_step_size_state, update_step_size
+from quintain.attacks.gradient.apgd_step_size import (
+    StepSizeState,
+    checkpoints,
+    initial_step_size_state,
+    update_step_size,
+)
 from quintain.attacks.patience import can_still_succeed, check_patience
 from quintain.attacks.search import Evaluation, Search
 from quintain.core.errors import SettingError
@@ -86,7 +91,9 @@ class APGD(Attack):
     """
 
     name: ClassVar[str] = "apgd"
-    summary: ClassVar[str] = "projected gradient ascent that sets its own step sizes, on one loss or towards target classes"
+    summary: ClassVar[str] = (
+        "projected gradient ascent that sets its own step sizes, on one loss or towards target classes"
+    )
     use_for: ClassVar[str] = "one climb without tuning: its steps set themselves"
     cost: ClassVar[str] = "{steps} gradients, {restarts} times, for each of {target_classes} target classes"
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
@@ -104,7 +111,10 @@ class APGD(Attack):
         require_at_least(0, target_classes=self.target_classes)
         check_patience(self.patience)
         if self.target_classes and self.loss not in ("margin", "dlr"):
-            raise SettingError(f"loss = {self.loss!r} with targets; expected margin or dlr, which are defined between two classes")
+            raise SettingError(
+                f"loss = {self.loss!r} with targets; expected margin or dlr, which are defined between two "
+                "classes"
+            )
 
     @property
     def label(self) -> str:
@@ -117,9 +127,13 @@ class APGD(Attack):
 
         def init(clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> APGDState:
             z = random_start_on_surface(search.threat, clean, rng, cache)
-            return APGDState(z, z, z, torch.zeros_like(z), *initial_step_size_state(len(z), clean, INITIAL_STEP))
+            return APGDState(
+                z, z, z, torch.zeros_like(z), *initial_step_size_state(len(z), clean, INITIAL_STEP)
+            )
 
-        def update(step: int, state: APGDState, out: Evaluation, clean: Tensor, cache: ProjectionCache) -> APGDState:
+        def update(
+            step: int, state: APGDState, out: Evaluation, clean: Tensor, cache: ProjectionCache
+        ) -> APGDState:
             # keep the best point and its gradient
             best_point, best_gradient = update_best(state, out)
             window = checkpoint_windows.get(step)
@@ -134,7 +148,9 @@ class APGD(Attack):
             move = per_example_step(search.threat, z, gradient, step_state.step_size, clean, cache)
             # z_{k+1} = P(z_k + 0.75 (u - z_k) + 0.25 (z_k - z_{k-1})), no momentum in the first step
             if step:
-                move = search.threat.project(z + (1 - MOMENTUM) * (move - z) + MOMENTUM * (z - previous_point), clean, cache)
+                move = search.threat.project(
+                    z + (1 - MOMENTUM) * (move - z) + MOMENTUM * (z - previous_point), clean, cache
+                )
             return APGDState(move, z, best_point, best_gradient, *step_state)
 
         def keep(step: int, state: APGDState) -> Tensor | None:
@@ -150,12 +166,20 @@ class APGD(Attack):
                     apgd_l1(search, search.rng.fold_in(restart, index), self.steps, loss)
                 else:
                     gradient_ascent(
-                        search, rng=search.rng.fold_in(restart, index), init=init, update=update, steps=self.steps, loss=loss, keep=keep
+                        search,
+                        rng=search.rng.fold_in(restart, index),
+                        init=init,
+                        update=update,
+                        steps=self.steps,
+                        loss=loss,
+                        keep=keep,
                     )
 
 
 def losses_by_target_class(search: Search, loss: str, target_classes: int) -> Iterator[tuple[int, Loss]]:
-    """Yield (index, loss) of each run: the untargeted loss, or the loss of one target class after the other."""
+    """Yield (index, loss) of each run: the untargeted loss, or the loss of one target class after the
+    other.
+    """
     if not target_classes or search.goal.targets is not None:
         yield 0, search.goal.loss(loss)
         return
@@ -165,7 +189,9 @@ def losses_by_target_class(search: Search, loss: str, target_classes: int) -> It
 
 
 def random_start_on_surface(threat: Threat, clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> Tensor:
-    """Return a random point for each example whose perturbation is as large as the threat or the box allows."""
+    """Return a random point for each example whose perturbation is as large as the threat or the box
+    allows.
+    """
     z = threat.sample(clean, rng, cache)
     if isinstance(threat, ParametricThreat):
         return z
@@ -176,7 +202,9 @@ def random_start_on_surface(threat: Threat, clean: Tensor, rng: ExampleRNG, cach
     return threat.project(clean + expand_rows(stretch, z) * (z - clean), clean, cache)
 
 
-def per_example_step(threat: Threat, z: Tensor, gradient: Tensor, step_size: Tensor, clean: Tensor, cache: ProjectionCache) -> Tensor:
+def per_example_step(
+    threat: Threat, z: Tensor, gradient: Tensor, step_size: Tensor, clean: Tensor, cache: ProjectionCache
+) -> Tensor:
     """Make one projected steepest-ascent step with a step size (n,) per example, as a fraction of ``eps``."""
     step = threat.steepest_step(gradient.nan_to_num(0.0, 0.0, 0.0), threat.eps)
     return threat.project(z + expand_rows(step_size, z) * step, clean, cache)
@@ -185,4 +213,6 @@ def per_example_step(threat: Threat, z: Tensor, gradient: Tensor, step_size: Ten
 def update_best(state: APGDState, out: Evaluation) -> tuple[Tensor, Tensor]:
     """Return each example's best point so far, and the gradient there."""
     better = out.loss_values > state.best_loss
-    return where_rows(better, state.z, state.best_point), where_rows(better, out.gradient, state.best_gradient)
+    return where_rows(better, state.z, state.best_point), where_rows(
+        better, out.gradient, state.best_gradient
+    )

@@ -18,7 +18,9 @@ def checkpoints(steps: int) -> dict[int, int]:
 
     Source: Croce and Hein, 2020, arXiv:2003.01690.
     """
-    window, shrink, shortest = (max(1, int(share * steps)) for share in (FIRST_WINDOW, WINDOW_DECREMENT, MIN_WINDOW))
+    window, shrink, shortest = (
+        max(1, int(share * steps)) for share in (FIRST_WINDOW, WINDOW_DECREMENT, MIN_WINDOW)
+    )
     # p_0 = 0, p_1 = 0.22, p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06), in fractions of the steps
     windows, at = {}, 0
     while at + window <= steps:
@@ -55,10 +57,14 @@ def initial_step_size_state(count: int, like: Tensor, step_size: float) -> StepS
     lowest = like.new_full((count,), -torch.inf)
     none = torch.zeros(count, dtype=torch.bool, device=like.device)
     # was_halved starts as True, so that condition 2 cannot hold at the first checkpoint
-    return StepSizeState(like.new_full((count,), step_size), lowest, none.long(), lowest, lowest, ~none, lowest)
+    return StepSizeState(
+        like.new_full((count,), step_size), lowest, none.long(), lowest, lowest, ~none, lowest
+    )
 
 
-def update_step_size(state: StepSizeState, values: Tensor, step: int, window: int | None) -> tuple[StepSizeState, Tensor | None]:
+def update_step_size(
+    state: StepSizeState, values: Tensor, step: int, window: int | None
+) -> tuple[StepSizeState, Tensor | None]:
     r"""Return the state after a step, and at a checkpoint the mask (n,) of examples whose step size was
     halved.
 
@@ -75,11 +81,18 @@ def update_step_size(state: StepSizeState, values: Tensor, step: int, window: in
     """
     increases = state.increases + (values > state.last_loss) if step else state.increases
     best_loss = torch.where(values > state.best_loss, values, state.best_loss)
-    state = state._replace(last_loss=values, increases=increases, best_loss=best_loss, initial_loss=state.initial_loss if step else values)
+    state = state._replace(
+        last_loss=values,
+        increases=increases,
+        best_loss=best_loss,
+        initial_loss=state.initial_loss if step else values,
+    )
     if window is None:
         return state, None
     # Condition 1: at most 75 % of the window's steps increased the loss. Condition 2: the step size was not
     # halved at the last checkpoint and the best loss has not increased since.
     halve = (increases <= RHO * window) | (~state.was_halved & (best_loss <= state.checkpoint_best_loss))
     step_size = torch.where(halve, state.step_size / 2, state.step_size)
-    return StepSizeState(step_size, values, torch.zeros_like(increases), best_loss, best_loss, halve, state.initial_loss), halve
+    return StepSizeState(
+        step_size, values, torch.zeros_like(increases), best_loss, best_loss, halve, state.initial_loss
+    ), halve

@@ -12,7 +12,9 @@ from quintain.attacks.search import Search
 class BIM(Attack):
     r"""Steepest steps of one length on the cross-entropy, from the clean point.
 
-    .. math:: z_{t+1} = \Pi_x\big(z_t + s_t\big), \quad s_t = \arg\max_{\|s\| \le \alpha} \langle s, \nabla \ell(f(z_t), y) \rangle
+    .. math::
+        z_{t+1} = \Pi_x\big(z_t + s_t\big), \quad
+        s_t = \arg\max_{\|s\| \le \alpha} \langle s, \nabla \ell(f(z_t), y) \rangle
 
     Args:
         steps: Gradients per example; an example stops at its first success.

@@ -46,10 +46,26 @@ class FGM(Attack):
         """Take the step; nothing is random."""
         threat = search.threat
 
-        def update(step: int, state: MomentumState, out: Evaluation, clean: Tensor, cache: ProjectionCache) -> MomentumState:  # noqa: ARG001
+        def update(
+            step: int,  # noqa: ARG001
+            state: MomentumState,  # noqa: ARG001
+            out: Evaluation,
+            clean: Tensor,
+            cache: ProjectionCache,
+        ) -> MomentumState:
             # Projecting a point far along the gradient (1e4 eps) gives the maximizer of <z, g> in ball and
             # box, up to rounding.
             gradient = out.gradient.nan_to_num(0.0, 0.0, 0.0)
-            return MomentumState(threat.project(clean + L2(1.0).steepest_step(gradient, FAR * threat.eps), clean, cache), gradient)
+            return MomentumState(
+                threat.project(clean + L2(1.0).steepest_step(gradient, FAR * threat.eps), clean, cache),
+                gradient,
+            )
 
-        gradient_ascent(search, rng=search.rng, init=zero_velocity_init(threat), update=update, steps=1, loss=search.goal.log_odds)
+        gradient_ascent(
+            search,
+            rng=search.rng,
+            init=zero_velocity_init(threat),
+            update=update,
+            steps=1,
+            loss=search.goal.log_odds,
+        )

@@ -39,7 +39,8 @@ def iterative_fgsm(
     r"""Steepest steps of length ``rel_step_size * eps`` on the cross-entropy, each along the gradients so
     far.
 
-    .. math:: v_{t+1} = \mu v_t + \frac{g_t}{mean|g_t|}, \quad z_{t+1} = \Pi_x\big(z_t + \alpha s(v_{t+1})\big)
+    .. math::
+        v_{t+1} = \mu v_t + \frac{g_t}{mean|g_t|}, \quad z_{t+1} = \Pi_x\big(z_t + \alpha s(v_{t+1})\big)
 
     Args:
         search: Runs the model, checks success and keeps each example's best point.
@@ -51,15 +52,32 @@ def iterative_fgsm(
     """
     threat = search.threat
 
-    def update(step: int, state: MomentumState, out: Evaluation, clean: Tensor, cache: ProjectionCache) -> MomentumState:  # noqa: ARG001
+    def update(
+        step: int,  # noqa: ARG001
+        state: MomentumState,
+        out: Evaluation,
+        clean: Tensor,
+        cache: ProjectionCache,
+    ) -> MomentumState:
         gradient = out.gradient if smooth is None else smooth(out.gradient.nan_to_num(0.0, 0.0, 0.0))
         velocity = update_velocity(state.velocity, gradient, decay)
-        return MomentumState(ascent_step(threat, rel_step_size * threat.eps, state.z, velocity, clean, cache), velocity)
+        return MomentumState(
+            ascent_step(threat, rel_step_size * threat.eps, state.z, velocity, clean, cache), velocity
+        )
 
-    gradient_ascent(search, rng=search.rng, init=zero_velocity_init(threat, init), update=update, steps=steps, loss=search.goal.log_odds)
+    gradient_ascent(
+        search,
+        rng=search.rng,
+        init=zero_velocity_init(threat, init),
+        update=update,
+        steps=steps,
+        loss=search.goal.log_odds,
+    )
 
 
-def zero_velocity_init(threat: Threat, init: Callable[[Tensor, ExampleRNG, ProjectionCache], Tensor] | None = None) -> Init[MomentumState]:
+def zero_velocity_init(
+    threat: Threat, init: Callable[[Tensor, ExampleRNG, ProjectionCache], Tensor] | None = None
+) -> Init[MomentumState]:
     """Start without a direction, from the clean points or where ``init`` says."""
 
     def first_state(clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> MomentumState:
@@ -100,4 +118,6 @@ def check_images(name: str, x: Tensor) -> None:
         DataError: If so.
     """
     if x.dim() != 4:
-        raise DataError(f"inputs of shape {tuple(x.shape)} for {name}; expected images (B, C, H, W): add the missing axes")
+        raise DataError(
+            f"inputs of shape {tuple(x.shape)} for {name}; expected images (B, C, H, W): add the missing axes"
+        )

@@ -23,7 +23,9 @@ class MinimumMargin(Attack):
     r"""A short projected gradient ascent towards each of the nearest target classes, on the lead rescaled by
     the spread of the logits.
 
-    .. math:: \ell_t = \frac{z_t - z_y}{z_{\pi_1} - (z_{\pi_3} + z_{\pi_4}) / 2}, \quad t \text{ among the largest wrong logits at } x
+    .. math::
+        \ell_t = \frac{z_t - z_y}{z_{\pi_1} - (z_{\pi_3} + z_{\pi_4}) / 2}, \quad
+        t \text{ among the largest wrong logits at } x
 
     Few target classes are ever the class that an example is broken to, so that the nearest three find nearly
     what all would find.
@@ -62,8 +64,12 @@ class MinimumMargin(Attack):
         def init(clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> tuple[Tensor]:
             return (threat.sample(clean, rng, cache),)
 
-        def update(step: int, state: tuple[Tensor], out: Evaluation, clean: Tensor, cache: ProjectionCache) -> tuple[Tensor]:
+        def update(
+            step: int, state: tuple[Tensor], out: Evaluation, clean: Tensor, cache: ProjectionCache
+        ) -> tuple[Tensor]:
             return (ascent_step(threat, step_sizes[step], state[0], out.gradient, clean, cache),)
 
         for index, loss in losses_by_target_class(search, "dlr", self.target_classes):
-            gradient_ascent(search, rng=search.rng.fold_in(index), init=init, update=update, steps=self.steps, loss=loss)
+            gradient_ascent(
+                search, rng=search.rng.fold_in(index), init=init, update=update, steps=self.steps, loss=loss
+            )

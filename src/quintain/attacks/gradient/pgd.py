@@ -29,7 +29,9 @@ SPARSE_FRACTION = 0.5
 class PGD(Attack):
     r"""Projected gradient ascent on the margin, from a random point of the threat, with falling steps.
 
-    .. math:: z_{t+1} = \Pi_x\big(z_t + s_t\big), \quad s_t = \arg\max_{\|s\| \le \alpha_t} \langle s, \nabla_z m(f(z_t), y) \rangle
+    .. math::
+        z_{t+1} = \Pi_x\big(z_t + s_t\big), \quad
+        s_t = \arg\max_{\|s\| \le \alpha_t} \langle s, \nabla_z m(f(z_t), y) \rangle
 
     with :math:`\Pi_x` the threat's projection, :math:`m` the loss and :math:`\alpha_t` falling from
     ``rel_step_size * eps`` to nearly 0. In L1, where the steepest step moves a single coordinate, the first
@@ -56,12 +58,26 @@ class PGD(Attack):
     summary: ClassVar[str] = "projected gradient ascent on the margin with falling steps and random starts"
     use_for: ClassVar[str] = "the plain baseline, and the one for parametric threats"
     cost: ClassVar[str] = "{steps} gradients, {restarts} times"
-    supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "mask", "patch", "light", "spatial", "color", "compose")
+    supports: ClassVar[tuple[str, ...]] = (
+        "linf",
+        "l2",
+        "l1",
+        "mask",
+        "patch",
+        "light",
+        "spatial",
+        "color",
+        "compose",
+    )
     optimality_gap: ClassVar = {"l1": 0.03}
     test_settings: ClassVar = {"steps": 20}
     exemptions: ClassVar = {
-        "better than random in spatial": "a few parameters over many hills: points spread over all of them beat one climb",
-        "better than random in color": "two parameters: points spread over the square come as near to its best corner as a climb",
+        "better than random in spatial": (
+            "a few parameters over many hills: points spread over all of them beat one climb"
+        ),
+        "better than random in color": (
+            "two parameters: points spread over the square come as near to its best corner as a climb"
+        ),
     }
 
     steps: int = 40
@@ -84,13 +100,21 @@ class PGD(Attack):
         def init(clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> tuple[Tensor]:
             return (threat.sample(clean, rng, cache),)
 
-        def update(step: int, state: tuple[Tensor], out: Evaluation, clean: Tensor, cache: ProjectionCache) -> tuple[Tensor]:
+        def update(
+            step: int, state: tuple[Tensor], out: Evaluation, clean: Tensor, cache: ProjectionCache
+        ) -> tuple[Tensor]:
             if isinstance(threat, L1):
-                return (l1_ascent_step(threat, step_sizes[step], counts[step], state[0], out.gradient, clean, cache),)
+                return (
+                    l1_ascent_step(
+                        threat, step_sizes[step], counts[step], state[0], out.gradient, clean, cache
+                    ),
+                )
             return (ascent_step(threat, step_sizes[step], state[0], out.gradient, clean, cache),)
 
         for restart in range(self.restarts):
-            gradient_ascent(search, rng=search.rng.fold_in(restart), init=init, update=update, steps=self.steps, loss=loss)
+            gradient_ascent(
+                search, rng=search.rng.fold_in(restart), init=init, update=update, steps=self.steps, loss=loss
+            )
 
 
 def coordinates_per_step(steps: int, coordinates: int) -> tuple[int, ...]:
@@ -103,10 +127,14 @@ def coordinates_per_step(steps: int, coordinates: int) -> tuple[int, ...]:
     # (0).
     sparse = max(1, round(SPARSE_FRACTION * steps))
     most = max(1.0, DENSE * coordinates)
-    return tuple(round(most ** (1 - step / max(1, sparse - 1))) if step < sparse else 0 for step in range(steps))
+    return tuple(
+        round(most ** (1 - step / max(1, sparse - 1))) if step < sparse else 0 for step in range(steps)
+    )
 
 
-def l1_ascent_step(threat: L1, step_size: float, count: int, z: Tensor, gradient: Tensor, x: Tensor, cache: ProjectionCache) -> Tensor:
+def l1_ascent_step(
+    threat: L1, step_size: float, count: int, z: Tensor, gradient: Tensor, x: Tensor, cache: ProjectionCache
+) -> Tensor:
     """One step of a length on the ``count`` steepest coordinates, or along the gradient itself, projected on
     ball and box.
 

@@ -12,7 +12,8 @@ from quintain.attacks.search import Search
 class RSFGSM(Attack):
     r"""One signed step of ``rel_step_size * eps`` from a uniform point of the ball, projected back into it.
 
-    .. math:: z = \Pi_x\big(u + rate \cdot \varepsilon\, sign \nabla \ell(f(u), y)\big), \quad u \sim U(ball(x))
+    .. math::
+        z = \Pi_x\big(u + rate \cdot \varepsilon\, sign \nabla \ell(f(u), y)\big), \quad u \sim U(ball(x))
 
     Args:
         rel_step_size: Length of the step, as a share of ``eps``.

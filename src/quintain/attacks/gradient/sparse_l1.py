@@ -21,7 +21,9 @@ class SparseL1Descent(Attack):
     r"""Steps that move the coordinates with the largest gradients by equal amounts, projected on ball and box
     together.
 
-    .. math:: z_{t+1} = \Pi_x\big(z_t + \alpha e_t / \|e_t\|_1\big), \quad e_{t,i} = sign(g_{t,i}) \text{ where } |g_{t,i}| \ge P(|g_t|)
+    .. math::
+        z_{t+1} = \Pi_x\big(z_t + \alpha e_t / \|e_t\|_1\big), \quad
+        e_{t,i} = sign(g_{t,i}) \text{ where } |g_{t,i}| \ge P(|g_t|)
 
     from the clean point, with :math:`P` the level that a ``fraction`` of all coordinates reaches, those left
     out that the box does not let move any further.
@@ -55,7 +57,9 @@ class SparseL1Descent(Attack):
     def __post_init__(self) -> None:
         check_iterative_fgsm(self.steps, self.rel_step_size)
         if not 0 < self.fraction <= 1:
-            raise SettingError(f"fraction = {self.fraction}; expected a share of the coordinates above 0, at most 1")
+            raise SettingError(
+                f"fraction = {self.fraction}; expected a share of the coordinates above 0, at most 1"
+            )
 
     def run(self, search: Search) -> None:
         """Run from the clean point; nothing is random."""
@@ -65,14 +69,28 @@ class SparseL1Descent(Attack):
         def init(clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> tuple[Tensor]:  # noqa: ARG001
             return (clean,)
 
-        def update(step: int, state: tuple[Tensor], out: Evaluation, clean: Tensor, cache: ProjectionCache) -> tuple[Tensor]:  # noqa: ARG001
+        def update(
+            step: int,  # noqa: ARG001
+            state: tuple[Tensor],
+            out: Evaluation,
+            clean: Tensor,
+            cache: ProjectionCache,
+        ) -> tuple[Tensor]:
             return (sparse_ascent_step(threat, step_size, count, state[0], out.gradient, clean, cache),)
 
-        gradient_ascent(search, rng=search.rng, init=init, update=update, steps=self.steps, loss=search.goal.log_odds)
+        gradient_ascent(
+            search, rng=search.rng, init=init, update=update, steps=self.steps, loss=search.goal.log_odds
+        )
 
 
 def sparse_ascent_step(
-    threat: Threat, step_size: float, count: int, z: Tensor, gradient: Tensor, x: Tensor, cache: ProjectionCache
+    threat: Threat,
+    step_size: float,
+    count: int,
+    z: Tensor,
+    gradient: Tensor,
+    x: Tensor,
+    cache: ProjectionCache,
 ) -> Tensor:
     """One step of summed size ``step_size`` over the ``count`` coordinates with the largest gradients,
     projected.

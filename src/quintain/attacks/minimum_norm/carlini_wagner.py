@@ -61,7 +61,9 @@ class CarliniWagner(Attack):
     """
 
     name: ClassVar[str] = "carlini-wagner"
-    summary: ClassVar[str] = "Adam on the change and what the margin lacks; a constant (L2) or a cube (Linf) bisected"
+    summary: ClassVar[str] = (
+        "Adam on the change and what the margin lacks; a constant (L2) or a cube (Linf) bisected"
+    )
     use_for: ClassVar[str] = "the classic reference, with more patience"
     cost: ClassVar[str] = "{steps} gradients, {binary_search_steps} times"
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2")
@@ -74,9 +76,14 @@ class CarliniWagner(Attack):
 
     def __post_init__(self) -> None:
         if self.binary_search_steps < 1 or self.steps < 10:
-            raise SettingError(f"binary_search_steps = {self.binary_search_steps}, steps = {self.steps}; expected at least 1 and 10")
+            raise SettingError(
+                f"binary_search_steps = {self.binary_search_steps}, steps = {self.steps}; expected at least "
+                "1 and 10"
+            )
         if not 0 < self.learning_rate < math.inf:
-            raise SettingError(f"learning_rate = {self.learning_rate}; expected a positive number, such as 0.3")
+            raise SettingError(
+                f"learning_rate = {self.learning_rate}; expected a positive number, such as 0.3"
+            )
 
     def run(self, search: Search) -> None:
         """Run the binary search, then refine."""
@@ -87,9 +94,13 @@ class CarliniWagner(Attack):
     def _run_l2(self, search: Search) -> None:
         rows, first = search.active_rows, torch.ones_like(search.best_margin)
         if len(rows):
-            gradient = search.value_and_grad(search.best[rows], rows, search.goal.margin).gradient.nan_to_num(0.0, 0.0, 0.0)
+            gradient = search.value_and_grad(search.best[rows], rows, search.goal.margin).gradient.nan_to_num(
+                0.0, 0.0, 0.0
+            )
             # c where both terms have equal gradients at the first adversarial point: 2 |delta| / |grad m|
-            first[rows] = 2 * change_norm(search.threat, search.best[rows] - search.x[rows]) / safe_l2_norm(gradient)
+            first[rows] = (
+                2 * change_norm(search.threat, search.best[rows] - search.x[rows]) / safe_l2_norm(gradient)
+            )
         binary_search_constant(search, self.binary_search_steps, first, partial(self._minimize, search))
 
     def _minimize(self, search: Search, rows: Tensor, constant: Tensor) -> Tensor:
@@ -119,7 +130,9 @@ class CarliniWagner(Attack):
             c, change = constant[rows].to(z.dtype), z - clean
             objective = change.flatten(1).square().sum(1) + c * (-out.loss_values).clamp(min=0).to(z.dtype)
             best_objective = torch.minimum(best_objective, objective)
-            objective_gradient = 2 * change - expand_rows(c * ~adversarial, z) * out.gradient.nan_to_num(0.0, 0.0, 0.0)
+            objective_gradient = 2 * change - expand_rows(c * ~adversarial, z) * out.gradient.nan_to_num(
+                0.0, 0.0, 0.0
+            )
             # gradient of |delta|^2 + c max(-m, 0) in z, times dz/dw = half (1 - tanh^2 w); an Adam step of 1
             # in w moves z by dz/dw: scale it to learning_rate * max_change, at most half a unit of w
             dz_dw = half * (1 - tanh.square())
@@ -127,7 +140,8 @@ class CarliniWagner(Attack):
                 state,
                 objective_gradient * dz_dw,
                 step,
-                cosine_decay(self.learning_rate, 0.01, step, self.steps) * (max_change / dz_dw).clamp(max=0.5),
+                cosine_decay(self.learning_rate, 0.01, step, self.steps)
+                * (max_change / dz_dw).clamp(max=0.5),
             )
             active = search.is_active(rows)
             # abort if the objective fell by less than 1e-4 in a tenth of the steps (abort_early of the
@@ -161,10 +175,15 @@ class CarliniWagner(Attack):
                 tanh = state.w.tanh()
                 out = search.value_and_grad(middle + half * tanh, rows, search.goal.margin)
                 objective_gradient = -out.gradient.nan_to_num(0.0, 0.0, 0.0) * half * (1 - tanh.square())
-                state = _adam(state, objective_gradient, step, cosine_decay(self.learning_rate, 0.01, step, self.steps))
+                state = _adam(
+                    state, objective_gradient, step, cosine_decay(self.learning_rate, 0.01, step, self.steps)
+                )
                 active = search.is_active(rows) & ~search.goal.is_adversarial(out.logits, rows)
                 if not active.all():
-                    rows, tau, middle, half, state = *(part[active] for part in (rows, tau, middle, half)), select_rows(state, active)
+                    rows, tau, middle, half, state = (
+                        *(part[active] for part in (rows, tau, middle, half)),
+                        select_rows(state, active),
+                    )
             failed[rows] = tau
 
 

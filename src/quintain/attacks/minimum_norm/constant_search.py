@@ -14,7 +14,9 @@ Minimize = Callable[[Tensor, Tensor], Tensor]
 """Minimize for rows (n,) with constants (B,); return which examples of the batch succeeded (B,) bool."""
 
 
-def binary_search_constant(search: Search, binary_search_steps: int, first: Tensor, minimize: Minimize) -> None:
+def binary_search_constant(
+    search: Search, binary_search_steps: int, first: Tensor, minimize: Minimize
+) -> None:
     r"""Find the constant of each example by binary search between failure and success.
 
     .. math:: \min_z size(z - x) + c \max(-m(f(z), y), 0)

@@ -78,7 +78,13 @@ class DDN(Attack):
         def init(clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> _State:  # noqa: ARG001
             return _State(clean, torch.full_like(clean.flatten(1)[:, :1], box_width), first)
 
-        def update(step: int, state: _State, out: Evaluation, clean: Tensor, cache: ProjectionCache) -> _State:  # noqa: ARG001
+        def update(
+            step: int,
+            state: _State,
+            out: Evaluation,
+            clean: Tensor,
+            cache: ProjectionCache,  # noqa: ARG001
+        ) -> _State:
             step_size = box_width * (0.01 + 0.99 * (1 + math.cos(math.pi * step / self.steps)) / 2)
             shrinks = search.goal.is_adversarial(out.logits, state.rows).unsqueeze(1)
             # radius x (1 - gamma) where adversarial, x (1 + gamma) where not; move along the unit gradient,
@@ -87,7 +93,15 @@ class DDN(Attack):
             change = state.z - clean + threat.steepest_step(out.gradient.nan_to_num(0.0, 0.0, 0.0), step_size)
             return _State(scale_to_radius(clean, change, radius, threat.low, threat.high), radius, state.rows)
 
-        gradient_ascent(search, rng=search.rng, init=init, update=update, steps=self.steps, loss=search.goal.log_odds, rows=first)
+        gradient_ascent(
+            search,
+            rng=search.rng,
+            init=init,
+            update=update,
+            steps=self.steps,
+            loss=search.goal.log_odds,
+            rows=first,
+        )
         bisect_to_boundary(search, search.active_rows)
 
 

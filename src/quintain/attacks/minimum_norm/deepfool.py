@@ -47,7 +47,9 @@ class DeepFool(Attack):
     name: ClassVar[str] = "deepfool"
     summary: ClassVar[str] = "from one linearized boundary to the next until the answer turns: fast, rough"
     use_for: ClassVar[str] = "a quick, rough size"
-    cost: ClassVar[str] = "{steps} moves, each a gradient for every one of {candidates} classes; most end after a few"
+    cost: ClassVar[str] = (
+        "{steps} moves, each a gradient for every one of {candidates} classes; most end after a few"
+    )
     minimum_norm: ClassVar[bool] = True
     test_settings: ClassVar = {"steps": 20}
 
@@ -86,7 +88,9 @@ def check_deepfool(steps: int, candidates: int, overshoot: float) -> None:
         raise SettingError(f"overshoot = {overshoot}; expected a share of the change, such as 2e-4")
 
 
-def step_past_nearest_boundary(search: Search, z: Tensor, rows: Tensor, out: Evaluation, candidates: int, overshoot: float) -> Tensor:
+def step_past_nearest_boundary(
+    search: Search, z: Tensor, rows: Tensor, out: Evaluation, candidates: int, overshoot: float
+) -> Tensor:
     """Return points just beyond the nearest of the boundaries that are linearized at unbroken ``z`` (n, *S);
     ``out`` is the margin's there.
 
@@ -112,7 +116,11 @@ def step_past_nearest_boundary(search: Search, z: Tensor, rows: Tensor, out: Eva
 
 def clamp_to_box(search: Search, point: Tensor, like: Tensor) -> Tensor:
     """Flat points (n, F) as points of the box, in the shape and dtype of ``like``."""
-    return point.to(like.dtype).clamp_(*representable_box(search.threat.low, search.threat.high, like.dtype)).view_as(like)
+    return (
+        point.to(like.dtype)
+        .clamp_(*representable_box(search.threat.low, search.threat.high, like.dtype))
+        .view_as(like)
+    )
 
 
 def _other_candidates(search: Search, rows: Tensor, out: Evaluation, candidates: int) -> tuple[Tensor, ...]:
@@ -129,7 +137,9 @@ def _step_to_boundary(search: Search, z: Tensor, out: Evaluation) -> tuple[Tenso
     """
     norm = cast(Norm, threat_name(search.threat.spec))
     gradient = out.gradient.flatten(1).nan_to_num(0.0, 0.0, 0.0)
-    change = project_onto_hyperplane(norm, z, gradient, -out.loss_values, search.threat.low, search.threat.high)
+    change = project_onto_hyperplane(
+        norm, z, gradient, -out.loss_values, search.threat.low, search.threat.high
+    )
     # the distance is infinite if the box ends before the hyperplane is reached (0.1 % tolerance for rounding)
     there = (change * gradient).sum(1) >= -out.loss_values * (1 - 1e-3)
     return change, torch.linalg.vector_norm(change, ORDER[norm], dim=1).where(there, torch.inf)

@@ -22,7 +22,9 @@ from quintain.threats.rounding import representable_box
 class EAD(Attack):
     r"""FISTA on the L1 and squared L2 norm of the perturbation plus the missing margin.
 
-    .. math:: \min_\delta \; \beta \|\delta\|_1 + \|\delta\|_2^2 + c \max(-m(f(x + \delta), y), 0), \qquad low \le x + \delta \le high
+    .. math::
+        \min_\delta \; \beta \|\delta\|_1 + \|\delta\|_2^2 + c \max(-m(f(x + \delta), y), 0), \qquad
+        low \le x + \delta \le high
 
     Each step follows the gradient of the last two terms, then applies the soft threshold of the first, which
     sets most coordinates to exactly 0. Of all successes the one of least :math:`\|\delta\|_1` is kept. c is
@@ -48,7 +50,9 @@ class EAD(Attack):
     """
 
     name: ClassVar[str] = "ead"
-    summary: ClassVar[str] = "shrinking gradient steps with momentum on summed and squared change: few pixels move"
+    summary: ClassVar[str] = (
+        "shrinking gradient steps with momentum on summed and squared change: few pixels move"
+    )
     use_for: ClassVar[str] = "few pixels, without a limit on their number"
     cost: ClassVar[str] = "{steps} gradients, {binary_search_steps} times"
     supports: ClassVar[tuple[str, ...]] = ("l1",)
@@ -62,9 +66,15 @@ class EAD(Attack):
 
     def __post_init__(self) -> None:
         if self.binary_search_steps < 1 or self.steps < 2:
-            raise SettingError(f"binary_search_steps = {self.binary_search_steps}, steps = {self.steps}; expected at least 1 and 2")
+            raise SettingError(
+                f"binary_search_steps = {self.binary_search_steps}, steps = {self.steps}; expected at least "
+                "1 and 2"
+            )
         if not (0 < self.learning_rate < math.inf and 0 < self.beta < math.inf):
-            raise SettingError(f"learning_rate = {self.learning_rate}, beta = {self.beta}; expected positive numbers, such as 0.1 and 30")
+            raise SettingError(
+                f"learning_rate = {self.learning_rate}, beta = {self.beta}; expected positive numbers, such "
+                "as 0.1 and 30"
+            )
 
     def run(self, search: Search) -> None:
         """Run the binary search, then refine."""
@@ -80,7 +90,9 @@ class EAD(Attack):
             )
             # c at which the steepest coordinate's margin gradient outweighs the L1 weight and twice the
             # largest change
-            first[rows] = 2 * (self.beta + 1) * (search.threat.high - search.threat.low) / safe_divisor(steepest)
+            first[rows] = (
+                2 * (self.beta + 1) * (search.threat.high - search.threat.low) / safe_divisor(steepest)
+            )
         binary_search_constant(search, self.binary_search_steps, first, partial(self._minimize, search))
         refine(search, search.active_rows)
 
@@ -94,7 +106,10 @@ class EAD(Attack):
         succeeded = torch.zeros_like(search.success)
         for step in range(self.steps):
             out = search.value_and_grad(clean + extrapolated, rows, search.goal.margin)
-            adversarial, gradient = search.goal.is_adversarial(out.logits, rows), out.gradient.nan_to_num(0.0, 0.0, 0.0)
+            adversarial, gradient = (
+                search.goal.is_adversarial(out.logits, rows),
+                out.gradient.nan_to_num(0.0, 0.0, 0.0),
+            )
             succeeded[rows] |= adversarial & (step >= self.steps // 2)
             step_size = self.learning_rate / (self.beta + 1) * math.sqrt(1 - step / self.steps) * scale
             weight = expand_rows((constant[rows] * ~adversarial).to(clean.dtype), clean)
@@ -106,7 +121,13 @@ class EAD(Attack):
             extrapolated = (clean + iterate + step / (step + 3) * (iterate - change)).clamp(low, high) - clean
             change, active = iterate, search.is_active(rows)
             if not active.all():
-                rows, clean, scale, change, extrapolated = rows[active], clean[active], scale[active], change[active], extrapolated[active]
+                rows, clean, scale, change, extrapolated = (
+                    rows[active],
+                    clean[active],
+                    scale[active],
+                    change[active],
+                    extrapolated[active],
+                )
                 if not len(rows):
                     return succeeded
         search.query((clean + change).clamp(low, high), rows)

@@ -84,7 +84,9 @@ class FAB(Attack):
             for index, loss in enumerate(_losses_by_target_class(search, self.target_classes)):
                 rows = self._active_rows(search)
                 start_points = (
-                    search.x[rows] if restart == 0 else _random_start(search, rows, search.rng.fold_in(restart, index).select(rows))
+                    search.x[rows]
+                    if restart == 0
+                    else _random_start(search, rows, search.rng.fold_in(restart, index).select(rows))
                 )
                 self._attack_class(search, loss, rows, start_points)
         bisect_to_boundary(search, self._active_rows(search))
@@ -130,7 +132,9 @@ def _random_start(search: Search, rows: Tensor, rng: ExampleRNG) -> Tensor:
     """Return random points, within half of the smallest change known and half of the threat."""
     clean, threat = search.x[rows], search.threat
     share = (search.best_size[rows] / max(threat.eps, torch.finfo(torch.float64).tiny)).clamp(max=1) / 2
-    return torch.lerp(clean, threat.sample(clean, rng), share.to(clean.dtype).view(-1, *[1] * (clean.dim() - 1)))
+    return torch.lerp(
+        clean, threat.sample(clean, rng), share.to(clean.dtype).view(-1, *[1] * (clean.dim() - 1))
+    )
 
 
 def _step(search: Search, z: Tensor, clean: Tensor, out: Evaluation, adversarial: Tensor) -> Tensor:
@@ -148,4 +152,9 @@ def _step(search: Search, z: Tensor, clean: Tensor, out: Evaluation, adversarial
     # x_new = (1 - a) (z + eta d(z)) + a (x + eta d(x)), a = min(|d(z)| / (|d(z)| + |d(x)|), 0.1)
     bias = torch.where(length > 0, length / (length + longest), 1).clamp_(max=ALPHA_MAX)
     own, home = (ends + ETA * changes).chunk(2)
-    return torch.lerp(own, home, bias).to(z.dtype).clamp_(*representable_box(threat.low, threat.high, z.dtype)).view_as(z)
+    return (
+        torch.lerp(own, home, bias)
+        .to(z.dtype)
+        .clamp_(*representable_box(threat.low, threat.high, z.dtype))
+        .view_as(z)
+    )

@@ -7,7 +7,12 @@ from typing import ClassVar
 import torch
 
 from quintain.attacks.base import Attack
-from quintain.attacks.minimum_norm.per_example_projection import change_norm, dual_norm, project_to_radius, safe_l2_norm
+from quintain.attacks.minimum_norm.per_example_projection import (
+    change_norm,
+    dual_norm,
+    project_to_radius,
+    safe_l2_norm,
+)
 from quintain.attacks.minimum_norm.refinement import find_initial_adversarial, refine
 from quintain.attacks.search import Search
 from quintain.attacks.step_sizes import cosine_decay
@@ -21,12 +26,15 @@ from quintain.threats.broadcast import expand_rows
 class FMN(Attack):
     r"""Gradient steps on the margin, projected onto a radius that follows each example's smallest success.
 
-    .. math:: z_{t+1} = \Pi_{r_t}\Big(z_t + \alpha_t \frac{g_t}{\|g_t\|_2}\Big), \quad g_t = \nabla m(f(z_t), y)
+    .. math::
+        z_{t+1} = \Pi_{r_t}\Big(z_t + \alpha_t \frac{g_t}{\|g_t\|_2}\Big), \quad g_t = \nabla m(f(z_t), y)
 
     with :math:`\Pi_r` the projection onto ball and box at once. The radius is, with :math:`q` the dual norm
     and :math:`\gamma_t` falling,
 
-    .. math:: r_t = \min\big((1 - \gamma_t) r_{t-1},\; best\big), \qquad (1 + \gamma_t) r_{t-1}, \qquad \|z_t - x\| + |m| / \|g_t\|_q
+    .. math::
+        r_t = \min\big((1 - \gamma_t) r_{t-1},\; best\big), \qquad (1 + \gamma_t) r_{t-1}, \qquad
+        \|z_t - x\| + |m| / \|g_t\|_q
 
     (a) where :math:`z_t` is adversarial, (b) where it is not but an earlier point was, and (c) before the
     first success, where the distance to the linearized boundary is multiplied by :math:`1 + \gamma_t`, which
@@ -51,7 +59,9 @@ class FMN(Attack):
     """
 
     name: ClassVar[str] = "fmn"
-    summary: ClassVar[str] = "gradient steps inside a radius that follows the smallest break, from a break that signed steps reach"
+    summary: ClassVar[str] = (
+        "gradient steps inside a radius that follows the smallest break, from a break that signed steps reach"
+    )
     use_for: ClassVar[str] = "one attack for all norms; the curve over sizes"
     cost: ClassVar[str] = "{steps} gradients and a refinement"
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0")
@@ -66,7 +76,9 @@ class FMN(Attack):
     def __post_init__(self) -> None:
         require_at_least(1, steps=self.steps)
         if not 0 < self.step_size < math.inf:
-            raise SettingError(f"step_size = {self.step_size}; expected a positive share of the box's width, such as 2")
+            raise SettingError(
+                f"step_size = {self.step_size}; expected a positive share of the box's width, such as 2"
+            )
         if not 0 < self.gamma < 1:
             raise SettingError(f"gamma = {self.gamma}; expected a share between 0 and 1, such as 0.05")
 
@@ -86,13 +98,22 @@ class FMN(Attack):
             active = search.is_active(rows)
             rows, clean, z, radius = rows[active], clean[active], z[active], radius[active]
             gradient, values = out.gradient[active].nan_to_num(0.0, 0.0, 0.0), out.loss_values[active]
-            adversarial, best = search.goal.is_adversarial(out.logits[active], rows), search.best_size[rows].to(z.dtype)
+            adversarial, best = (
+                search.goal.is_adversarial(out.logits[active], rows),
+                search.best_size[rows].to(z.dtype),
+            )
             # gamma falls along a cosine to 1/50, the step size to 1/100
-            gamma, step_size = cosine_decay(self.gamma, 0.02, step, self.steps), cosine_decay(self.step_size, 0.01, step, self.steps)
+            gamma, step_size = (
+                cosine_decay(self.gamma, 0.02, step, self.steps),
+                cosine_decay(self.step_size, 0.01, step, self.steps),
+            )
             inner, outer = (1 - gamma) * radius, (1 + gamma) * radius
             if is_l0:
                 # L0: at least one pixel
-                inner, outer = torch.minimum(radius - 1, inner.floor()), torch.maximum(radius + 1, outer.floor())
+                inner, outer = (
+                    torch.minimum(radius - 1, inner.floor()),
+                    torch.maximum(radius + 1, outer.floor()),
+                )
             else:
                 # linearized distance |z - x| + |m| / |g|_q before the first success
                 jump = change_norm(threat, z - clean) + values.abs() / dual_norm(threat, gradient)

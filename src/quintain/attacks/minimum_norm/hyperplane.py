@@ -15,7 +15,9 @@ ORDER: dict[Norm, float] = {"linf": torch.inf, "l2": 2, "l1": 1}
 """The exponent of each norm."""
 
 
-def project_onto_hyperplane(norm: Norm, z: Tensor, normal: Tensor, increase: Tensor, low: float, high: float) -> Tensor:
+def project_onto_hyperplane(
+    norm: Norm, z: Tensor, normal: Tensor, increase: Tensor, low: float, high: float
+) -> Tensor:
     r"""Return the smallest change of each point, inside the box, that raises a linear function by a given
     amount.
 
@@ -50,7 +52,9 @@ def project_onto_hyperplane(norm: Norm, z: Tensor, normal: Tensor, increase: Ten
     if norm == "linf":
         moves = torch.minimum(solve_capped_sum(weights, weights * cap, cap, abs_increase), cap)
     elif norm == "l2":
-        moves = torch.minimum(solve_capped_sum(weights.square(), weights * cap, cap / weights, abs_increase) * weights, cap)
+        moves = torch.minimum(
+            solve_capped_sum(weights.square(), weights * cap, cap / weights, abs_increase) * weights, cap
+        )
     else:
         moves = _fill_steepest_first(weights, cap, abs_increase)
     return moves * signs

@@ -20,7 +20,9 @@ from quintain.threats.rounding import representable_box
 class JSMA(Attack):
     r"""Two more pixels per step, chosen by a saliency map, each set to the corner of the box where it helps.
 
-    .. math:: \arg\max_{i < j} \; -(\partial_i F_t + \partial_j F_t) \sum_{k \ne t} (\partial_i F_k + \partial_j F_k)
+    .. math::
+        \arg\max_{i < j} \; -(\partial_i F_t + \partial_j F_t)
+        \sum_{k \ne t} (\partial_i F_k + \partial_j F_k)
 
     with :math:`\partial_p` the rise along pixel p's way to its corner and :math:`F` the probabilities.
     Probabilities sum to 1, so the gradient of all other classes together is minus that of the target: the
@@ -45,7 +47,9 @@ class JSMA(Attack):
     """
 
     name: ClassVar[str] = "jsma"
-    summary: ClassVar[str] = "two more pixels a step, each to the corner where it helps: cheap, rough on robust models"
+    summary: ClassVar[str] = (
+        "two more pixels a step, each to the corner where it helps: cheap, rough on robust models"
+    )
     use_for: ClassVar[str] = "few pixels at few gradients; comparisons with older work"
     cost: ClassVar[str] = "a gradient for each {pixels_per_step} pixels, up to twice the threat's count"
     supports: ClassVar[tuple[str, ...]] = ("l0",)
@@ -65,7 +69,11 @@ class JSMA(Attack):
         if not len(rows):
             return
         everyone = torch.arange(len(search.x), device=search.x.device)
-        target_class = search.goal.targets if search.goal.targets is not None else search.top_wrong_classes(everyone, 1).squeeze(1)
+        target_class = (
+            search.goal.targets
+            if search.goal.targets is not None
+            else search.top_wrong_classes(everyone, 1).squeeze(1)
+        )
 
         def target_log_odds(logits: Tensor, rows: Tensor) -> Tensor:
             return -log_odds(logits, target_class[rows])

@@ -53,7 +53,9 @@ def dual_norm(threat: Threat, gradient: Tensor) -> Tensor:
     """Return the dual norm of each gradient (n,): the largest increase of a linear function per unit of
     change.
     """
-    return torch.linalg.vector_norm(gradient.flatten(1), ord={"linf": 1.0, "l2": 2.0, "l1": torch.inf}[threat_name(threat.spec)], dim=1)
+    return torch.linalg.vector_norm(
+        gradient.flatten(1), ord={"linf": 1.0, "l2": 2.0, "l1": torch.inf}[threat_name(threat.spec)], dim=1
+    )
 
 
 def _linf(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:

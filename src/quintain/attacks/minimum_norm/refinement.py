@@ -1,4 +1,6 @@
-"""How a minimum-norm attack begins and ends: find a first adversarial point, then undo what it does not need."""
+"""How a minimum-norm attack begins and ends: find a first adversarial point, then undo what it does not
+need.
+"""
 
 import torch
 from torch import Tensor
@@ -74,9 +76,20 @@ def bisect_to_boundary(search: Search, rows: Tensor, steps: int = 10) -> None:
         held = expand_rows(hit, middle)
         unbroken, broken = unbroken.where(held, middle), middle.where(held, broken)
         middle = (unbroken + broken) / 2
-        active = (share > 2.0**-steps) & rows_differ(middle, unbroken) & rows_differ(middle, broken) & search.is_active(rows)
+        active = (
+            (share > 2.0**-steps)
+            & rows_differ(middle, unbroken)
+            & rows_differ(middle, broken)
+            & search.is_active(rows)
+        )
         if not active.all():
-            rows, middle, unbroken, broken, share = rows[active], middle[active], unbroken[active], broken[active], share[active]
+            rows, middle, unbroken, broken, share = (
+                rows[active],
+                middle[active],
+                unbroken[active],
+                broken[active],
+                share[active],
+            )
 
 
 def sum_channels(values: Tensor) -> Tensor:
@@ -123,11 +136,20 @@ def drop_unneeded_pixels(search: Search, rows: Tensor, rounds: int = 3) -> None:
         if threat_name(threat.spec) == "l0":
             changes.append(change_to_corners(gradient, clean, *box) * expand_pixels(used, clean))
         for change in changes:
-            _bisect_pixel_count(search, rows, change, sum_channels(gradient * change).masked_fill(~used, -torch.inf), used.sum(1), box)
+            _bisect_pixel_count(
+                search,
+                rows,
+                change,
+                sum_channels(gradient * change).masked_fill(~used, -torch.inf),
+                used.sum(1),
+                box,
+            )
         rows = rows[search.best_size[rows] < last_size]
 
 
-def _bisect_pixel_count(search: Search, rows: Tensor, change: Tensor, rank: Tensor, most: Tensor, box: tuple[float, float]) -> None:
+def _bisect_pixel_count(
+    search: Search, rows: Tensor, change: Tensor, rank: Tensor, most: Tensor, box: tuple[float, float]
+) -> None:
     """Bisect on how many of the highest-ranked pixels of a change are enough, ``most`` (n,) being known to
     be.
     """
@@ -136,7 +158,9 @@ def _bisect_pixel_count(search: Search, rows: Tensor, change: Tensor, rank: Tens
         active = (holding - failing > 1) & search.is_active(rows)
         if not active.any():
             return
-        rows, clean, change, rank, failing, holding = (part[active] for part in (rows, clean, change, rank, failing, holding))
+        rows, clean, change, rank, failing, holding = (
+            part[active] for part in (rows, clean, change, rank, failing, holding)
+        )
         # invariant: failing pixels are too few, holding ones are enough
         count = (failing + holding) // 2
         z = torch.where(expand_pixels(top_k_mask(rank, count), clean), clean + change, clean).clamp(*box)

@@ -22,7 +22,9 @@ from quintain.threats.rounding import representable_box
 class SigmaZero(Attack):
     r"""Gradient descent on a smooth L0 surrogate plus the missing margin; small changes are set to zero.
 
-    .. math:: \min_\delta \max(-m(f(x + \delta), y), 0) + \frac1P \sum_{i=1}^P \frac{\|\delta_i\|_2^2}{\|\delta_i\|_2^2 + \sigma}
+    .. math::
+        \min_\delta \max(-m(f(x + \delta), y), 0)
+        + \frac1P \sum_{i=1}^P \frac{\|\delta_i\|_2^2}{\|\delta_i\|_2^2 + \sigma}
 
     with :math:`\delta_i` a pixel, all its channels. The gradient is divided by its largest absolute value and
     the steps fall as a cosine. After each, a pixel none of whose channels moved by the threshold :math:`\tau`
@@ -49,7 +51,9 @@ class SigmaZero(Attack):
     """
 
     name: ClassVar[str] = "sigma-zero"
-    summary: ClassVar[str] = "descent on a smooth count of changed pixels, small changes cut to zero: the strongest L0"
+    summary: ClassVar[str] = (
+        "descent on a smooth count of changed pixels, small changes cut to zero: the strongest L0"
+    )
     use_for: ClassVar[str] = "few pixels: the first choice in L0"
     cost: ClassVar[str] = "{steps} gradients"
     supports: ClassVar[tuple[str, ...]] = ("l0",)
@@ -65,11 +69,18 @@ class SigmaZero(Attack):
 
     def __post_init__(self) -> None:
         require_at_least(1, steps=self.steps)
-        for name, value in (("step_size", self.step_size), ("sigma", self.sigma), ("threshold_factor", self.threshold_factor)):
+        for name, value in (
+            ("step_size", self.step_size),
+            ("sigma", self.sigma),
+            ("threshold_factor", self.threshold_factor),
+        ):
             if not 0 < value < math.inf:
                 raise SettingError(f"{name} = {value}; expected a positive number")
         if not 0 < self.threshold < 1:
-            raise SettingError(f"threshold = {self.threshold}; expected a share of the box's width between 0 and 1, such as 0.3")
+            raise SettingError(
+                f"threshold = {self.threshold}; expected a share of the box's width between 0 and 1, such as "
+                "0.3"
+            )
 
     def run(self, search: Search) -> None:
         """Descend, then restore unneeded pixels."""
@@ -85,16 +96,26 @@ class SigmaZero(Attack):
             out = search.value_and_grad((clean + change).clamp(low, high), rows, search.goal.margin)
             active = search.is_active(rows)
             rows, clean, change, threshold = rows[active], clean[active], change[active], threshold[active]
-            adversarial, gradient = search.goal.is_adversarial(out.logits[active], rows), out.gradient[active].nan_to_num(0.0, 0.0, 0.0)
+            adversarial, gradient = (
+                search.goal.is_adversarial(out.logits[active], rows),
+                out.gradient[active].nan_to_num(0.0, 0.0, 0.0),
+            )
             share = change / box_width
             # gradient of max(-m, 0) + L0 surrogate, normalized by its largest entry
-            objective_gradient = _l0_surrogate_gradient(share, self.sigma) - expand_rows(~adversarial, share) * gradient * box_width
+            objective_gradient = (
+                _l0_surrogate_gradient(share, self.sigma)
+                - expand_rows(~adversarial, share) * gradient * box_width
+            )
             max_gradient = objective_gradient.flatten(1).abs().amax(1)
             step_size = cosine_decay(self.step_size, 0, step, self.steps)
-            moved = share - step_size * objective_gradient / expand_rows(safe_divisor(max_gradient), objective_gradient)
+            moved = share - step_size * objective_gradient / expand_rows(
+                safe_divisor(max_gradient), objective_gradient
+            )
             moved = ((clean + box_width * moved).clamp(low, high) - clean) / box_width
             # tau += threshold_factor * eta where adversarial, -= where not; then zero all pixels below tau
-            threshold = (threshold + self.threshold_factor * step_size * torch.where(adversarial, 1, -1)).clamp(0, 1)
+            threshold = (
+                threshold + self.threshold_factor * step_size * torch.where(adversarial, 1, -1)
+            ).clamp(0, 1)
             largest = moved.abs().amax(1).flatten(1) if moved.dim() == 4 else moved.abs().flatten(1)
             change = torch.where(expand_pixels(largest >= threshold[:, None], moved), box_width * moved, 0)
         active = search.is_active(rows)

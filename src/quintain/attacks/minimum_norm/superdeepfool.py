@@ -22,7 +22,9 @@ class SuperDeepFool(Attack):
     r"""DeepFool to an adversarial point, then the projection of the clean input onto the tangent plane there,
     and again.
 
-    .. math:: \tilde z = DeepFool(z), \qquad z' = x + \arg\min_d \{\|d\|_2 : w \cdot d = w \cdot (\tilde z - x), \; x + d \in box\}
+    .. math::
+        \tilde z = DeepFool(z), \qquad
+        z' = x + \arg\min_d \{\|d\|_2 : w \cdot d = w \cdot (\tilde z - x), \; x + d \in box\}
 
     with w the margin's gradient at :math:`\tilde z`: at a minimum-norm point the perturbation is parallel to
     w (up to the box); DeepFool's result need not be, and the projection restores it. An example ends when the
@@ -46,9 +48,13 @@ class SuperDeepFool(Attack):
     """
 
     name: ClassVar[str] = "superdeepfool"
-    summary: ClassVar[str] = "DeepFool steps and projections on the boundary's tangent plane: near the smallest L2 change"
+    summary: ClassVar[str] = (
+        "DeepFool steps and projections on the boundary's tangent plane: near the smallest L2 change"
+    )
     use_for: ClassVar[str] = "near the smallest L2 change at few gradients"
-    cost: ClassVar[str] = "{steps} points, each a gradient for every one of {candidates} classes; most end early"
+    cost: ClassVar[str] = (
+        "{steps} points, each a gradient for every one of {candidates} classes; most end early"
+    )
     supports: ClassVar[tuple[str, ...]] = ("l2",)
     minimum_norm: ClassVar[bool] = True
     test_settings: ClassVar = {"steps": 20}
@@ -73,13 +79,25 @@ class SuperDeepFool(Attack):
             # done: adversarial, and the point is a projection or improved on the best by less than 0.1 %
             converged = was_successful | (search.best_size[rows] > (1 - MIN_IMPROVEMENT) * last_size)
             active = search.is_active(rows) & ~(adversarial & converged)
-            rows, z, out, was_successful = rows[active], z[active], select_rows(out, active), adversarial[active]
+            rows, z, out, was_successful = (
+                rows[active],
+                z[active],
+                select_rows(out, active),
+                adversarial[active],
+            )
             successful, unsuccessful = was_successful, ~was_successful
             # adversarial: project x onto the tangent plane; else: a DeepFool step
             moved = z.clone()
-            moved[successful] = _project_on_tangent(search, z[successful], search.x[rows[successful]], select_rows(out, successful))
+            moved[successful] = _project_on_tangent(
+                search, z[successful], search.x[rows[successful]], select_rows(out, successful)
+            )
             moved[unsuccessful] = step_past_nearest_boundary(
-                search, z[unsuccessful], rows[unsuccessful], select_rows(out, unsuccessful), self.candidates, self.overshoot
+                search,
+                z[unsuccessful],
+                rows[unsuccessful],
+                select_rows(out, unsuccessful),
+                self.candidates,
+                self.overshoot,
             )
             moving = (moved != z).flatten(1).any(1) & search.is_active(rows)
             rows, z, was_successful = rows[moving], moved[moving], was_successful[moving]
@@ -93,5 +111,8 @@ def _project_on_tangent(search: Search, z: Tensor, clean: Tensor, out: Evaluatio
     origin, gradient = clean.flatten(1), out.gradient.flatten(1).nan_to_num(0.0, 0.0, 0.0)
     increase = ((z - clean).flatten(1) * gradient).sum(1)
     return clamp_to_box(
-        search, origin + project_onto_hyperplane("l2", origin, gradient, increase, search.threat.low, search.threat.high), z
+        search,
+        origin
+        + project_onto_hyperplane("l2", origin, gradient, increase, search.threat.low, search.threat.high),
+        z,
     )

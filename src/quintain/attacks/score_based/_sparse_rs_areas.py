@@ -1,4 +1,6 @@
-"""Sparse-RS over areas: a sticker that changes its colors and its place, and a shape that changes its colors."""
+"""Sparse-RS over areas: a sticker that changes its colors and its place, and a shape that changes its
+colors.
+"""
 
 from collections.abc import Sequence
 
@@ -6,7 +8,14 @@ import torch
 from torch import Tensor
 
 from quintain.attacks.score_based.random_search_loop import random_search_loop
-from quintain.attacks.score_based.windows import image_dims, random_extremes, sparse_rs_schedule, stripes, window_offsets, window_shape
+from quintain.attacks.score_based.windows import (
+    image_dims,
+    random_extremes,
+    sparse_rs_schedule,
+    stripes,
+    window_offsets,
+    window_shape,
+)
 from quintain.attacks.search import Search
 from quintain.threats.mask import Mask
 from quintain.threats.patch import Patch
@@ -30,21 +39,38 @@ def search_patch(search: Search, threat: Patch, queries: int) -> None:
     clean, aimed = search.x[rows], search.goal.targets is not None
     height, width = threat.patch_size(clean)
     channels, free = clean.shape[1], threat.position is None and not threat.shape
-    covered = shape_mask(threat.shape, height, width) if threat.shape else torch.ones(height, width, dtype=torch.bool)
+    covered = (
+        shape_mask(threat.shape, height, width)
+        if threat.shape
+        else torch.ones(height, width, dtype=torch.bool)
+    )
     spots, high = covered.flatten().nonzero().squeeze(1).to(rows.device), covered.to(clean)
     low = torch.zeros_like(high)
 
-    def propose(step: int, progress: float, state: tuple[Tensor], constants: tuple[Tensor], uniforms: Tensor) -> tuple[Tensor]:
+    def propose(
+        step: int, progress: float, state: tuple[Tensor], constants: tuple[Tensor], uniforms: Tensor
+    ) -> tuple[Tensor]:
         params = threat.unpack(*state, *constants)
         if free and step % MOVE_EVERY[aimed] == 0:
             corner = propose_position(
-                threat.top_left(params.position, *constants), progress, (height, width), constants[0].shape[2:], uniforms
+                threat.top_left(params.position, *constants),
+                progress,
+                (height, width),
+                constants[0].shape[2:],
+                uniforms,
             )
             return (threat.pack(params._replace(position=threat.position_of(corner, *constants))),)
-        pixels = propose_colors(params.pixels, low, high, sparse_rs_schedule(PATCH_FRACTION, progress), spots, uniforms)
+        pixels = propose_colors(
+            params.pixels, low, high, sparse_rs_schedule(PATCH_FRACTION, progress), spots, uniforms
+        )
         return (threat.pack(params._replace(pixels=pixels)),)
 
-    coarse = search.rng.fold_in("colours").select(rows).uniform(torch.empty(len(rows), channels, 4, 4, device=rows.device)) < 0.5
+    coarse = (
+        search.rng.fold_in("colours")
+        .select(rows)
+        .uniform(torch.empty(len(rows), channels, 4, 4, device=rows.device))
+        < 0.5
+    )
     down, across = (torch.arange(side, device=rows.device) * 4 // side for side in (height, width))
     start = threat.unpack(threat.sample(clean, search.rng.fold_in("place").select(rows)), clean)
     random_search_loop(
@@ -69,8 +95,12 @@ def search_mask(search: Search, threat: Mask, queries: int) -> None:
         return
     low, high = threat.bounds(search.x[rows])
 
-    def propose(_: int, progress: float, state: tuple[Tensor], constants: tuple[Tensor, Tensor], uniforms: Tensor) -> tuple[Tensor]:
-        return (propose_colors(*state, *constants, sparse_rs_schedule(SHAPE_FRACTION, progress), spots, uniforms),)
+    def propose(
+        _: int, progress: float, state: tuple[Tensor], constants: tuple[Tensor, Tensor], uniforms: Tensor
+    ) -> tuple[Tensor]:
+        return (
+            propose_colors(*state, *constants, sparse_rs_schedule(SHAPE_FRACTION, progress), spots, uniforms),
+        )
 
     random_search_loop(
         search,
@@ -85,7 +115,9 @@ def search_mask(search: Search, threat: Mask, queries: int) -> None:
     )
 
 
-def propose_colors(z: Tensor, low: Tensor, high: Tensor, area_fraction: float, spots: Tensor, uniforms: Tensor) -> Tensor:
+def propose_colors(
+    z: Tensor, low: Tensor, high: Tensor, area_fraction: float, spots: Tensor, uniforms: Tensor
+) -> Tensor:
     """Return the next colors (n, *S): a window that holds one of the spots gets another color, a single pixel
     in one channel only.
 
@@ -102,19 +134,25 @@ def propose_colors(z: Tensor, low: Tensor, high: Tensor, area_fraction: float, s
     middle = spots[(uniforms[:, 0] * len(spots)).long().clamp(max=len(spots) - 1)]
     top = (middle // width - (uniforms[:, 1] * window_height).long()).clamp(0, height - window_height)
     left = (middle % width - (uniforms[:, 2] * window_width).long()).clamp(0, width - window_width)
-    window = ((top * width + left)[:, None] + window_offsets(window_height, window_width, width, z.device))[:, None].expand(
-        -1, channels, -1
+    window = ((top * width + left)[:, None] + window_offsets(window_height, window_width, width, z.device))[
+        :, None
+    ].expand(-1, channels, -1)
+    old, least, most = (
+        part.expand(z.shape).reshape(len(z), channels, -1).gather(2, window) for part in (z, low, high)
     )
-    old, least, most = (part.expand(z.shape).reshape(len(z), channels, -1).gather(2, window) for part in (z, low, high))
     if window_height * window_width == 1:
-        changed_channel = (uniforms[:, 3, None] * channels).long().clamp(max=channels - 1) == torch.arange(channels, device=z.device)
+        changed_channel = (uniforms[:, 3, None] * channels).long().clamp(max=channels - 1) == torch.arange(
+            channels, device=z.device
+        )
         new = torch.where(changed_channel[..., None], torch.where(old == least, most, least), old)
     else:
         new = random_extremes(old, uniforms[:, 4:, None] < 0.5, least, most, (1, 2))
     return z.reshape(len(z), channels, -1).scatter(2, window, new).view(z.shape)
 
 
-def propose_position(corner: Tensor, progress: float, sides: Sequence[int], image_sides: Sequence[int], uniforms: Tensor) -> Tensor:
+def propose_position(
+    corner: Tensor, progress: float, sides: Sequence[int], image_sides: Sequence[int], uniforms: Tensor
+) -> Tensor:
     """Return other top left pixels (n, 2) of stickers, as far away as the reach goes, which falls with the
     progress.
 

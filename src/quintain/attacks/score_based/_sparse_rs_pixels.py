@@ -23,7 +23,9 @@ def search_pixels(search: Search, queries: int) -> None:
     count, aimed = min(int(search.threat.eps), height * width), search.goal.targets is not None
     if not (len(rows) and count):
         return
-    low, high = (clean.new_tensor(end) for end in representable_box(search.threat.low, search.threat.high, clean.dtype))
+    low, high = (
+        clean.new_tensor(end) for end in representable_box(search.threat.low, search.threat.high, clean.dtype)
+    )
 
     def set_random_colors(z: Tensor, x: Tensor, cells: Tensor, uniforms: Tensor) -> Tensor:
         """Return points with the pixels (n, k) at random corners of the box, other than they are in ``x``."""
@@ -43,12 +45,20 @@ def search_pixels(search: Search, queries: int) -> None:
         leaving = keys.topk(moved, dim=1).indices
         if swapped:
             z = restore_pixels(z, x, order.gather(1, leaving[:, :swapped]))
-            order = swap_entries(order, leaving[:, :swapped], pick_distinct(places[:, :swapped], count, height * width))
+            order = swap_entries(
+                order, leaving[:, :swapped], pick_distinct(places[:, :swapped], count, height * width)
+            )
         return set_random_colors(z, x, order.gather(1, leaving), color_uniforms[:, : channels * moved]), order
 
     stream = search.rng.fold_in("start").select(rows)
-    order = stream.fold_in("order").uniform(torch.empty(len(rows), height * width, device=rows.device)).argsort(dim=1, stable=True)
-    color_uniforms = stream.fold_in("colour").uniform(torch.empty(len(rows), channels * count, device=rows.device))
+    order = (
+        stream.fold_in("order")
+        .uniform(torch.empty(len(rows), height * width, device=rows.device))
+        .argsort(dim=1, stable=True)
+    )
+    color_uniforms = stream.fold_in("colour").uniform(
+        torch.empty(len(rows), channels * count, device=rows.device)
+    )
     random_search_loop(
         search,
         rows=rows,

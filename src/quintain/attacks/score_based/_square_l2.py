@@ -37,7 +37,9 @@ def initial_tiles(threat: Threat, x: Tensor, rng: ExampleRNG) -> Tensor:
         .reshape(len(x), channels, down * window_height, across * window_width)
     )
     top, left = (height - down * window_height) // 2, (width - across * window_width) // 2
-    framed = pad(change, (left, width - across * window_width - left, top, height - down * window_height - top))
+    framed = pad(
+        change, (left, width - across * window_width - left, top, height - down * window_height - top)
+    )
     return rescale_to_eps(threat, framed.view(x.shape).to(x.dtype), x)
 
 
@@ -59,7 +61,8 @@ def propose_l2(threat: Threat, area_fraction: float, z: Tensor, x: Tensor, unifo
     """
     channels, height, width = image_dims(x.shape[1:])
     window_height, window_width = (
-        min(max(side | 1, 3), most) for side, most in zip(window_shape(area_fraction, height, width), (height, width), strict=True)
+        min(max(side | 1, 3), most)
+        for side, most in zip(window_shape(area_fraction, height, width), (height, width), strict=True)
     )
     first, second = (
         window_pixels(position, window_height, window_width, height, width)[:, None].expand(-1, channels, -1)
@@ -114,7 +117,12 @@ def two_lobes(window_height: int, window_width: int) -> Tensor:
     """
     if window_width > window_height:
         return two_lobes(window_width, window_height).T
-    both = torch.cat((pyramid(window_height // 2, window_width), -pyramid(window_height - window_height // 2, window_width)))
+    both = torch.cat(
+        (
+            pyramid(window_height // 2, window_width),
+            -pyramid(window_height - window_height // 2, window_width),
+        )
+    )
     return both / torch.linalg.vector_norm(both)
 
 

@@ -71,27 +71,44 @@ def ascend_estimated_gradient(
             cache = tuple(part[active] for part in cache)
             if not len(rows):
                 return
-        gradient = estimate_gradient(search, current[0], rows, search.rng.fold_in(step), noise, pairs, sigma, loss)
+        gradient = estimate_gradient(
+            search, current[0], rows, search.rng.fold_in(step), noise, pairs, sigma, loss
+        )
         current = update(step / steps, current, gradient, clean, cache)
         search.query(current[0], rows)
 
 
 def estimate_gradient(
-    search: Search, z: Tensor, rows: Tensor, rng: ExampleRNG, noise: Noise, pairs: int, sigma: float, loss: Loss
+    search: Search,
+    z: Tensor,
+    rows: Tensor,
+    rng: ExampleRNG,
+    noise: Noise,
+    pairs: int,
+    sigma: float,
+    loss: Loss,
 ) -> Tensor:
     r"""Return the loss' gradient (n, *S) at the current points, as m antithetic pairs of probes tell it.
 
-    .. math:: \hat g = \frac{1}{2 \sigma m} \sum_{i=1}^{m} u_i \big(\ell(f(z + \sigma u_i)) - \ell(f(z - \sigma u_i))\big)
+    .. math::
+        \hat g = \frac{1}{2 \sigma m} \sum_{i=1}^{m} u_i
+        \big(\ell(f(z + \sigma u_i)) - \ell(f(z - \sigma u_i))\big)
 
     The probes are kept in the box, and are no candidates.
     """
     found = [z[:0]]
-    for here, chunk_rows in zip(*(part.split(max(1, MAX_BATCH // (2 * pairs))) for part in (z, rows)), strict=True):
+    for here, chunk_rows in zip(
+        *(part.split(max(1, MAX_BATCH // (2 * pairs))) for part in (z, rows)), strict=True
+    ):
         directions = noise(rng.select(chunk_rows), here.new_empty(len(here), pairs, *here.shape[1:]))
         offsets = sigma * directions
-        probes = torch.cat((here[:, None] + offsets, here[:, None] - offsets), 1).clamp(search.threat.low, search.threat.high)
+        probes = torch.cat((here[:, None] + offsets, here[:, None] - offsets), 1).clamp(
+            search.threat.low, search.threat.high
+        )
         everyone = chunk_rows.repeat_interleave(2 * pairs)
-        up, down = loss(search.probe(probes.flatten(0, 1), everyone), everyone).view(len(here), 2, pairs).unbind(1)
+        up, down = (
+            loss(search.probe(probes.flatten(0, 1), everyone), everyone).view(len(here), 2, pairs).unbind(1)
+        )
         # antithetic pairs: g = 1 / (2 sigma m) sum_i u_i (l(z + sigma u_i) - l(z - sigma u_i))
         weight = ((up - down) / (2 * sigma * pairs)).to(here.dtype)
         found.append((weight[..., None] * directions.flatten(2)).sum(1).view_as(here))

@@ -6,7 +6,11 @@ from typing import ClassVar
 from torch import Tensor
 
 from quintain.attacks.base import Attack
-from quintain.attacks.score_based.gradient_estimation import ascend_estimated_gradient, check_probe_settings, cosine_decay
+from quintain.attacks.score_based.gradient_estimation import (
+    ascend_estimated_gradient,
+    check_probe_settings,
+    cosine_decay,
+)
 from quintain.attacks.search import Search
 from quintain.attacks.step_sizes import ascent_step
 from quintain.core.errors import SettingError
@@ -70,10 +74,16 @@ class NES(Attack):
             return clean, clean.new_zeros(clean.shape)
 
         def update(
-            progress: float, state: tuple[Tensor, Tensor], gradient: Tensor, clean: Tensor, cache: ProjectionCache
+            progress: float,
+            state: tuple[Tensor, Tensor],
+            gradient: Tensor,
+            clean: Tensor,
+            cache: ProjectionCache,
         ) -> tuple[Tensor, Tensor]:
             mean = state[1].lerp(gradient.nan_to_num(0.0, 0.0, 0.0), 1 - self.momentum)
-            return ascent_step(threat, self.rel_step_size * threat.eps * cosine_decay(progress), state[0], mean, clean, cache), mean
+            return ascent_step(
+                threat, self.rel_step_size * threat.eps * cosine_decay(progress), state[0], mean, clean, cache
+            ), mean
 
         ascend_estimated_gradient(
             search,

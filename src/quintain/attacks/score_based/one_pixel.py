@@ -31,7 +31,9 @@ Points = Callable[[Tensor, Tensor], Tensor]
 class OnePixel(Attack):
     r"""A few pixels of any color, found by differential evolution, or by trying all of them.
 
-    .. math:: c_i' = c_{r_1} + F (c_{r_2} - c_{r_3}), \qquad c_i \leftarrow c_i' \text{ where } m(f(x \oplus c_i')) > m(f(x \oplus c_i))
+    .. math::
+        c_i' = c_{r_1} + F (c_{r_2} - c_{r_3}), \qquad
+        c_i \leftarrow c_i' \text{ where } m(f(x \oplus c_i')) > m(f(x \oplus c_i))
 
     where a candidate :math:`c` holds the places and colors of ``eps`` pixels, and :math:`r_1, r_2, r_3` are
     chosen by chance. If exhaustive search needs no more queries than differential evolution and fits the
@@ -57,7 +59,9 @@ class OnePixel(Attack):
     name: ClassVar[str] = "one-pixel"
     summary: ClassVar[str] = "a pixel or a few, by trying all of them or by differential evolution"
     use_for: ClassVar[str] = "one pixel or a few; on small gray images every one of them is tried"
-    cost: ClassVar[str] = "{population} queries, and as many for each of {generations}; or two a gray pixel, where that is less"
+    cost: ClassVar[str] = (
+        "{population} queries, and as many for each of {generations}; or two a gray pixel, where that is less"
+    )
     access: ClassVar[Access] = "scores"
     supports: ClassVar[tuple[str, ...]] = ("l0",)
     test_settings: ClassVar = {"population": 12, "generations": 5}
@@ -69,10 +73,13 @@ class OnePixel(Attack):
     def __post_init__(self) -> None:
         if self.population < 4 or self.generations < 0:
             raise SettingError(
-                f"population = {self.population}, generations = {self.generations}; expected at least 4 candidates, and no fewer than 0"
+                f"population = {self.population}, generations = {self.generations}; expected at least 4 "
+                "candidates, and no fewer than 0"
             )
         if not 0 < self.differential_weight < math.inf:
-            raise SettingError(f"differential_weight = {self.differential_weight}; expected a positive number, such as 0.5")
+            raise SettingError(
+                f"differential_weight = {self.differential_weight}; expected a positive number, such as 0.5"
+            )
 
     def run(self, search: Search) -> None:
         """Run exhaustive search where it is cheaper, else differential evolution."""
@@ -80,7 +87,10 @@ class OnePixel(Attack):
         pixels, rows = min(int(search.threat.eps), height * width), search.active_rows
         if not (pixels and len(rows)):
             return
-        cost, affordable = pixels * height * width * 2**channels, int(search.model.queries_left(rows).amax()) - 1
+        cost, affordable = (
+            pixels * height * width * 2**channels,
+            int(search.model.queries_left(rows).amax()) - 1,
+        )
         # exhaustive search if it costs no more than evolution and fits the budget; else 20 generations must
         # fit
         if cost <= self.population * (self.generations + 1) and (pixels == 1 or cost <= affordable):
@@ -106,18 +116,28 @@ class OnePixel(Attack):
                 return
             first, second, third = (
                 candidates.gather(1, parent[..., None, None].expand_as(candidates))
-                for parent in parents(search.rng.fold_in("parents", generation).select(rows), population, rows)
+                for parent in parents(
+                    search.rng.fold_in("parents", generation).select(rows), population, rows
+                )
             )
             # DE/rand/1: child = c_1 + F (c_2 - c_3), which replaces its parent if its margin is larger
             children = (first + self.differential_weight * (second - third)).clamp(0, 1)
             child_margins = self._evaluate(search, rows, children)
             better = child_margins > margins
-            candidates, margins = torch.where(better[..., None, None], children, candidates), torch.where(better, child_margins, margins)
+            candidates, margins = (
+                torch.where(better[..., None, None], children, candidates),
+                torch.where(better, child_margins, margins),
+            )
 
     def _evaluate(self, search: Search, rows: Tensor, candidates: Tensor) -> Tensor:
         clean, box = search.x[rows], (search.threat.low, search.threat.high)
         to_query = torch.ones(candidates.shape[:2], dtype=torch.bool, device=rows.device)
-        return query_all(search, rows, to_query, lambda example, index: paint_pixels(clean[example], candidates[example, index], box))
+        return query_all(
+            search,
+            rows,
+            to_query,
+            lambda example, index: paint_pixels(clean[example], candidates[example, index], box),
+        )
 
 
 def paint_pixels(x: Tensor, candidates: Tensor, box: tuple[float, float]) -> Tensor:
@@ -131,9 +151,15 @@ def paint_pixels(x: Tensor, candidates: Tensor, box: tuple[float, float]) -> Ten
     """
     channels, height, width = image_dims(x.shape[1:])
     z, (low, high) = x.reshape(len(x), channels, -1).clone(), box
-    down, right = ((candidates[:, :, axis] * side).long().clamp(max=side - 1) for axis, side in ((0, height), (1, width)))
+    down, right = (
+        (candidates[:, :, axis] * side).long().clamp(max=side - 1) for axis, side in ((0, height), (1, width))
+    )
     where = (down * width + right)[:, :, None, None].expand(-1, -1, channels, -1)
-    colors = (low + (high - low) * candidates[..., 2:, None]).to(x.dtype).clamp(*representable_box(low, high, x.dtype))
+    colors = (
+        (low + (high - low) * candidates[..., 2:, None])
+        .to(x.dtype)
+        .clamp(*representable_box(low, high, x.dtype))
+    )
     for pixel in range(candidates.shape[1]):
         z.scatter_(2, where[:, pixel], colors[:, pixel])
     return z.view_as(x)
@@ -143,7 +169,10 @@ def parents(rng: ExampleRNG, population: int, rows: Tensor) -> tuple[Tensor, Ten
     """Return three different candidates for each candidate (n, population)."""
     uniforms = rng.uniform(torch.empty(len(rows), population, 3, device=rows.device))
     # three distinct indices without rejection: draw from P, P - 1 and P - 2 values, shift past those taken
-    one, two, three = ((uniforms[..., index] * (population - index)).long().clamp(max=population - index - 1) for index in range(3))
+    one, two, three = (
+        (uniforms[..., index] * (population - index)).long().clamp(max=population - index - 1)
+        for index in range(3)
+    )
     two = two + (two >= one)
     least, most = torch.minimum(one, two), torch.maximum(one, two)
     three = three + (three >= least)
@@ -160,7 +189,10 @@ def _enumerate(search: Search, rng: ExampleRNG) -> None:
     pixels = z.shape[2]
     least, most = representable_box(threat.low, threat.high, z.dtype)
     # all 2^C corner colors; candidates that would change nothing are sorted last and not queried
-    bits = torch.arange(2**channels, device=rows.device)[:, None] >> torch.arange(channels, device=rows.device) & 1
+    bits = (
+        torch.arange(2**channels, device=rows.device)[:, None] >> torch.arange(channels, device=rows.device)
+        & 1
+    )
     corners = torch.where(bits > 0, most, least).to(z.dtype)
     unchanged = (z[:, None] == corners[:, :, None]).all(2).flatten(1)
     uniforms = rng.select(rows).uniform(torch.empty(unchanged.shape, device=rows.device))
@@ -168,7 +200,10 @@ def _enumerate(search: Search, rng: ExampleRNG) -> None:
     to_query = torch.arange(unchanged.shape[1], device=rows.device) < (~unchanged).sum(1, keepdim=True)
 
     def points(example: Tensor, index: Tensor) -> Tensor:
-        corner, pixel = order[example, index].div(pixels, rounding_mode="floor"), order[example, index] % pixels
+        corner, pixel = (
+            order[example, index].div(pixels, rounding_mode="floor"),
+            order[example, index] % pixels,
+        )
         where = pixel[:, None, None].expand(-1, channels, 1)
         return z[example].scatter(2, where, corners[corner][..., None]).view(-1, *search.x.shape[1:])
 
@@ -195,9 +230,15 @@ def query_all(search: Search, rows: Tensor, to_query: Tensor, points: Points) ->
         if not len(queried_rows):
             continue
         logits = search.clean_logits.new_zeros(*affordable.shape, search.clean_logits.shape[1])
-        for example, index in zip(*(part.split(MAX_BATCH) for part in affordable.nonzero(as_tuple=True)), strict=True):
+        for example, index in zip(
+            *(part.split(MAX_BATCH) for part in affordable.nonzero(as_tuple=True)), strict=True
+        ):
             logits[example, index] = search.probe(points(example, index + first), rows[example])
-            margins[example, index + first] = search.goal.margin(logits[example, index], rows[example]).to(margins.dtype)
+            margins[example, index + first] = search.goal.margin(logits[example, index], rows[example]).to(
+                margins.dtype
+            )
         best_index = margins[queried_rows, first : first + POINTS_PER_CHECK].argmax(1)
-        search.keep_best(points(queried_rows, best_index + first), rows[queried_rows], logits[queried_rows, best_index])
+        search.keep_best(
+            points(queried_rows, best_index + first), rows[queried_rows], logits[queried_rows, best_index]
+        )
     return margins

@@ -18,7 +18,9 @@ class RandomSearch(Attack):
     r"""The worst of random points of the threat; then changes of the best one, ever smaller, kept where they
     raise the margin.
 
-    .. math:: z^{(k)} \sim \text{threat}; \qquad z' = \Pi_x\big(z + r_t\, m \odot u\big), \quad m \in \{0, 1\}^P,\; u \in [-1, 1]^P
+    .. math::
+        z^{(k)} \sim \text{threat}; \qquad z' = \Pi_x\big(z + r_t\, m \odot u\big), \quad
+        m \in \{0, 1\}^P,\; u \in [-1, 1]^P
 
     Each mask :math:`m` keeps a random share of the coordinates where they are, and :math:`r_t` falls from
     ``eps`` to nearly 0.
@@ -41,11 +43,22 @@ class RandomSearch(Attack):
     """
 
     name: ClassVar[str] = "random-search"
-    summary: ClassVar[str] = "random changes, and then small changes of the best one: the least that any attack must beat"
+    summary: ClassVar[str] = (
+        "random changes, and then small changes of the best one: the least that any attack must beat"
+    )
     use_for: ClassVar[str] = "what guessing finds: any attack must beat it"
     cost: ClassVar[str] = "{samples} + {steps} queries"
     access: ClassVar[Access] = "scores"
-    supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "patch", "light", "spatial", "color", "negative", "compose")
+    supports: ClassVar[tuple[str, ...]] = (
+        "linf",
+        "l2",
+        "patch",
+        "light",
+        "spatial",
+        "color",
+        "negative",
+        "compose",
+    )
     optimality_gap: ClassVar = {"linf": 0.4, "l2": 0.5}
     test_settings: ClassVar = {"samples": 15, "steps": 25}
 
@@ -54,7 +67,10 @@ class RandomSearch(Attack):
 
     def __post_init__(self) -> None:
         if min(self.samples, self.steps) < 0 or not self.samples + self.steps:
-            raise SettingError(f"samples = {self.samples}, steps = {self.steps}; expected numbers of at least 0, one of them positive")
+            raise SettingError(
+                f"samples = {self.samples}, steps = {self.steps}; expected numbers of at least 0, one of "
+                "them positive"
+            )
 
     def run(self, search: Search) -> None:
         """Sample random points, then perturb the best one."""
@@ -73,7 +89,9 @@ class RandomSearch(Attack):
             if new.any():
                 search.query(guess[new], rows[new])
 
-    def _perturb_best(self, iteration: int, best: Tensor, clean: Tensor, rng: ExampleRNG, threat: Threat) -> Tensor:
+    def _perturb_best(
+        self, iteration: int, best: Tensor, clean: Tensor, rng: ExampleRNG, threat: Threat
+    ) -> Tensor:
         """Allowed points (n, ...) near the best ones."""
         flat = best.flatten(1)
         uniforms = rng.fold_in(iteration).uniform(flat.new_empty(len(flat), 2 * flat.shape[1] + 1))

@@ -65,7 +65,11 @@ def random_search_loop(
         loss: What is maximized.
         patience: After 10, 20, 40, 60 and 80 % of the queries an example leaves that is not ``hopeful``.
     """
-    rows, state, constants = rows[active := search.is_active(rows)], select_rows(state, active), select_rows(constants, active)
+    rows, state, constants = (
+        rows[active := search.is_active(rows)],
+        select_rows(state, active),
+        select_rows(constants, active),
+    )
     if not len(rows):
         return
     queries = queries if search.model.max_queries is None else min(queries, search.model.max_queries)
@@ -78,7 +82,12 @@ def random_search_loop(
         if step in patience_checks:
             active &= can_still_succeed(value, initial_loss, step, queries, patience)
         if not active.all():
-            rows, value, uniforms, initial_loss = rows[active], value[active], uniforms[active], initial_loss[active]
+            rows, value, uniforms, initial_loss = (
+                rows[active],
+                value[active],
+                uniforms[active],
+                initial_loss[active],
+            )
             state, constants = select_rows(state, active), select_rows(constants, active)
             if not len(rows):
                 return
@@ -86,7 +95,9 @@ def random_search_loop(
         # random numbers for 64 steps at once
         if not column:
             uniforms = (
-                rng.fold_in("block", block).select(rows).uniform(torch.empty(len(rows), RNG_BLOCK, uniforms_per_step, device=rows.device))
+                rng.fold_in("block", block)
+                .select(rows)
+                .uniform(torch.empty(len(rows), RNG_BLOCK, uniforms_per_step, device=rows.device))
             )
         proposed = propose(step, step / queries, state, constants, uniforms[:, column])
         new_value = loss(search.query(proposed[0], rows), rows)
@@ -98,6 +109,9 @@ def random_search_loop(
 
 def where_state(first: Tensor, one: State, other: State) -> State:
     """Return the parts of one state for the examples where ``first`` (n,), of the other elsewhere."""
-    parts = [new if new is old else torch.where(expand_rows(first, new), new, old) for new, old in zip(one, other, strict=True)]
+    parts = [
+        new if new is old else torch.where(expand_rows(first, new), new, old)
+        for new, old in zip(one, other, strict=True)
+    ]
     kind = type(one)
     return kind(*parts) if hasattr(kind, "_fields") else kind(parts)

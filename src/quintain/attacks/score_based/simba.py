@@ -43,7 +43,9 @@ class SimBA(Attack):
     """
 
     name: ClassVar[str] = "simba"
-    summary: ClassVar[str] = "one value after another, up or down: simple, and exact where the model is nearly linear"
+    summary: ClassVar[str] = (
+        "one value after another, up or down: simple, and exact where the model is nearly linear"
+    )
     use_for: ClassVar[str] = "nearly linear models"
     cost: ClassVar[str] = "{queries}"
     access: ClassVar[Access] = "scores"
@@ -57,7 +59,9 @@ class SimBA(Attack):
     def __post_init__(self) -> None:
         require_at_least(1, queries=self.queries)
         if not 0 < self.rel_step_size < math.inf:
-            raise SettingError(f"rel_step_size = {self.rel_step_size}; expected a positive share of eps, such as 0.2")
+            raise SettingError(
+                f"rel_step_size = {self.rel_step_size}; expected a positive share of eps, such as 0.2"
+            )
 
     def run(self, search: Search) -> None:
         """Try the coordinates one by one."""
@@ -72,22 +76,38 @@ class SimBA(Attack):
         for iteration in range(queries):
             active = search.is_active(rows) & (spent < queries)
             if not active.all():
-                rows, clean, z, value, spent, order = (part[active] for part in (rows, clean, z, value, spent, order))
+                rows, clean, z, value, spent, order = (
+                    part[active] for part in (rows, clean, z, value, spent, order)
+                )
                 cache = tuple(part[active] for part in cache)
                 if not len(rows):
                     return
             pass_number, coordinate = divmod(iteration, features)
             # a random order of the coordinates for each pass
             if not coordinate:
-                uniforms = search.rng.fold_in(pass_number).select(rows).uniform(torch.empty(len(rows), features, device=rows.device))
+                uniforms = (
+                    search.rng.fold_in(pass_number)
+                    .select(rows)
+                    .uniform(torch.empty(len(rows), features, device=rows.device))
+                )
                 order = uniforms.argsort(dim=1, stable=True)
             not_improved = torch.ones_like(rows, dtype=torch.bool)
             # try +step, then -step only where + did not help
             for sign in (1, -1):
-                step = sign * threat.eps * self._share(spent / queries) if isinstance(threat, L2) else 2 * sign * threat.eps
+                step = (
+                    sign * threat.eps * self._share(spent / queries)
+                    if isinstance(threat, L2)
+                    else 2 * sign * threat.eps
+                )
                 row_steps = torch.as_tensor(step, dtype=z.dtype, device=z.device).expand(len(rows))
-                moved = threat.project(z.flatten(1).scatter_add(1, order[:, coordinate, None], row_steps[:, None]).view_as(z), clean, cache)
-                asked = not_improved & (moved != z).flatten(1).any(1) & search.is_active(rows) & (spent < queries)
+                moved = threat.project(
+                    z.flatten(1).scatter_add(1, order[:, coordinate, None], row_steps[:, None]).view_as(z),
+                    clean,
+                    cache,
+                )
+                asked = (
+                    not_improved & (moved != z).flatten(1).any(1) & search.is_active(rows) & (spent < queries)
+                )
                 to_query = asked.nonzero().squeeze(1)
                 if not len(to_query):
                     continue
@@ -95,7 +115,11 @@ class SimBA(Attack):
                 spent[to_query] += 1
                 better = new_margin > value[to_query]
                 improved_rows = to_query[better]
-                z[improved_rows], value[improved_rows], not_improved[improved_rows] = moved[improved_rows], new_margin[better], False
+                z[improved_rows], value[improved_rows], not_improved[improved_rows] = (
+                    moved[improved_rows],
+                    new_margin[better],
+                    False,
+                )
 
     def _share(self, progress: Tensor) -> Tensor:
         return self.rel_step_size * (1 + torch.cos(math.pi * progress)) / 2

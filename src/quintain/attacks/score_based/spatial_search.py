@@ -54,13 +54,21 @@ class SpatialSearch(Attack):
 
     def __post_init__(self) -> None:
         if min(self.shifts, self.angles, self.sizes) < 2:
-            raise SettingError(f"shifts = {self.shifts}, angles = {self.angles}, sizes = {self.sizes}; expected at least 2 of each")
+            raise SettingError(
+                f"shifts = {self.shifts}, angles = {self.angles}, sizes = {self.sizes}; expected at least 2 "
+                "of each"
+            )
 
-    def check_supported(self, threat: Threat, targets: Tensor | None = None, max_queries: int | None = None) -> None:
+    def check_supported(
+        self, threat: Threat, targets: Tensor | None = None, max_queries: int | None = None
+    ) -> None:
         """Raise if the threat is not supported, or allows a flow alone."""
         Attack.check_supported(self, threat, targets, max_queries)
         if isinstance(threat, Spatial) and not (threat.rotate or threat.shift or threat.scale):
-            raise SettingError(f"{self.name} turns, shifts and magnifies, and {threat.spec} allows none of it; take pgd or random-search")
+            raise SettingError(
+                f"{self.name} turns, shifts and magnifies, and {threat.spec} allows none of it; take pgd or "
+                "random-search"
+            )
 
     def run(self, search: Search) -> None:
         """Query one motion after the other."""

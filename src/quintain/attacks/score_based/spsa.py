@@ -8,7 +8,11 @@ import torch
 from torch import Tensor
 
 from quintain.attacks.base import Attack
-from quintain.attacks.score_based.gradient_estimation import ascend_estimated_gradient, check_probe_settings, cosine_decay
+from quintain.attacks.score_based.gradient_estimation import (
+    ascend_estimated_gradient,
+    check_probe_settings,
+    cosine_decay,
+)
 from quintain.attacks.search import Search
 from quintain.models.protocol import Access
 from quintain.threats.broadcast import expand_rows
@@ -27,8 +31,10 @@ State = tuple[Tensor, Tensor, Tensor, Tensor]
 class SPSA(Attack):
     r"""Projected ascent with Adam along gradients that pairs of probes with random signs estimate.
 
-    .. math:: \hat g_t = \frac{1}{2 \sigma m} \sum_{i=1}^{m} u_i \big(\ell(f(z_t + \sigma u_i)) - \ell(f(z_t - \sigma u_i))\big),
-        \quad u_i \in \{-1, 1\}^d, \qquad z_{t+1} = \Pi_x\big(z_t + \alpha_t\, Adam(\hat g_t)\big)
+    .. math::
+        \hat g_t = \frac{1}{2 \sigma m} \sum_{i=1}^{m} u_i
+        \big(\ell(f(z_t + \sigma u_i)) - \ell(f(z_t - \sigma u_i))\big), \quad
+        u_i \in \{-1, 1\}^d, \qquad z_{t+1} = \Pi_x\big(z_t + \alpha_t\, Adam(\hat g_t)\big)
 
     with :math:`\alpha_t` falling from ``rel_step_size * eps`` a coordinate to nearly 0 (over :math:`\sqrt d`
     where lengths are Euclidean).
@@ -71,7 +77,9 @@ class SPSA(Attack):
         threat = search.threat
         l2_scale = math.sqrt(search.x[:1].numel() or 1) if isinstance(threat, L2) else 1.0
 
-        def update(progress: float, state: State, gradient: Tensor, clean: Tensor, cache: ProjectionCache) -> State:
+        def update(
+            progress: float, state: State, gradient: Tensor, clean: Tensor, cache: ProjectionCache
+        ) -> State:
             z, mean, square, steps_done = state
             gradient, steps_done = gradient.nan_to_num(0.0, 0.0, 0.0), steps_done + 1
             # Adam with bias correction; step counts per example, since examples may stop apart

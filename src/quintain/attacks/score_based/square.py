@@ -10,7 +10,14 @@ from quintain.attacks.base import Attack
 from quintain.attacks.patience import check_patience
 from quintain.attacks.score_based._square_l2 import initial_tiles, propose_l2
 from quintain.attacks.score_based.random_search_loop import random_search_loop
-from quintain.attacks.score_based.windows import image_dims, random_extremes, square_schedule, stripes, window_pixels, window_shape
+from quintain.attacks.score_based.windows import (
+    image_dims,
+    random_extremes,
+    square_schedule,
+    stripes,
+    window_pixels,
+    window_shape,
+)
 from quintain.attacks.search import Search
 from quintain.core.errors import SettingError
 from quintain.core.limits import require_at_least
@@ -26,8 +33,10 @@ HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 class Square(Attack):
     r"""Random search on the margin over changes made of squares.
 
-    .. math:: z \leftarrow z' \text{ where } m(f(z')) > m(f(z)), \quad
-        z'_{c,i,j} = clip(x_{c,i,j} + \sigma_c \varepsilon) \text{ for } (i, j) \text{ in a random window}, z \text{ elsewhere}
+    .. math::
+        z \leftarrow z' \text{ where } m(f(z')) > m(f(z)), \quad
+        z'_{c,i,j} = clip(x_{c,i,j} + \sigma_c \varepsilon)
+        \text{ for } (i, j) \text{ in a random window}, z \text{ elsewhere}
 
     in the ball of the largest change, from vertical stripes; signs that would change nothing are turned
     round, so that no query is wasted. In the ball of Euclidean length the window gets a two-lobed bump,
@@ -57,7 +66,9 @@ class Square(Attack):
     """
 
     name: ClassVar[str] = "square"
-    summary: ClassVar[str] = "random search with shrinking squares at the ends of the range: the strongest without gradients"
+    summary: ClassVar[str] = (
+        "random search with shrinking squares at the ends of the range: the strongest without gradients"
+    )
     use_for: ClassVar[str] = "the first choice without gradients; also the check on those with"
     cost: ClassVar[str] = "{queries}, {restarts} times"
     access: ClassVar[Access] = "scores"
@@ -75,7 +86,9 @@ class Square(Attack):
         require_at_least(1, queries=self.queries, restarts=self.restarts)
         check_patience(self.patience)
         if not 0 < self.p_init <= 1:
-            raise SettingError(f"p_init = {self.p_init}; expected a share of the image in (0, 1], such as 0.8")
+            raise SettingError(
+                f"p_init = {self.p_init}; expected a share of the image in (0, 1], such as 0.8"
+            )
 
     def run(self, search: Search) -> None:
         """Run random search from each start."""
@@ -89,8 +102,12 @@ class Square(Attack):
         rows = search.active_rows
         low, high = search.threat.projection_cache(search.x[rows])
 
-        def propose(_: int, progress: float, state: tuple[Tensor], constants: tuple[Tensor, Tensor], uniforms: Tensor) -> tuple[Tensor]:
-            return (propose_linf(square_schedule(self.p_init, progress, HALVINGS), *state, *constants, uniforms),)
+        def propose(
+            _: int, progress: float, state: tuple[Tensor], constants: tuple[Tensor, Tensor], uniforms: Tensor
+        ) -> tuple[Tensor]:
+            return (
+                propose_linf(square_schedule(self.p_init, progress, HALVINGS), *state, *constants, uniforms),
+            )
 
         random_search_loop(
             search,
@@ -109,8 +126,14 @@ class Square(Attack):
         rows, threat = search.active_rows, search.threat
         clean = search.x[rows]
 
-        def propose(_: int, progress: float, state: tuple[Tensor], constants: tuple[Tensor], uniforms: Tensor) -> tuple[Tensor]:
-            return (propose_l2(threat, square_schedule(self.p_init, progress, HALVINGS), *state, *constants, uniforms),)
+        def propose(
+            _: int, progress: float, state: tuple[Tensor], constants: tuple[Tensor], uniforms: Tensor
+        ) -> tuple[Tensor]:
+            return (
+                propose_l2(
+                    threat, square_schedule(self.p_init, progress, HALVINGS), *state, *constants, uniforms
+                ),
+            )
 
         random_search_loop(
             search,
@@ -136,7 +159,9 @@ def propose_linf(area_fraction: float, z: Tensor, low: Tensor, high: Tensor, uni
         uniforms: Uniform in [0, 1] (n, 2 + C).
     """
     channels, height, width = image_dims(z.shape[1:])
-    window = window_pixels(uniforms[:, :2], *window_shape(area_fraction, height, width), height, width)[:, None].expand(-1, channels, -1)
+    window = window_pixels(uniforms[:, :2], *window_shape(area_fraction, height, width), height, width)[
+        :, None
+    ].expand(-1, channels, -1)
     # each channel of the window goes to x - eps or x + eps (clipped), with a random sign per channel
     old, least, most = (part.view(len(z), channels, -1).gather(2, window) for part in (z, low, high))
     new = random_extremes(old, uniforms[:, 2:, None] < 0.5, least, most, (1, 2))

@@ -61,7 +61,10 @@ def window_pixels(position: Tensor, window_height: int, window_width: int, heigh
 @lru_cache(maxsize=64)
 def window_offsets(window_height: int, window_width: int, width: int, device: torch.device) -> Tensor:
     """Return the pixels (tall * wide,) of a window at the top left of an image, numbered row by row."""
-    return (torch.arange(window_height, device=device)[:, None] * width + torch.arange(window_width, device=device)).flatten()
+    return (
+        torch.arange(window_height, device=device)[:, None] * width
+        + torch.arange(window_width, device=device)
+    ).flatten()
 
 
 def stripes(low: Tensor, high: Tensor, rng: ExampleRNG) -> Tensor:
@@ -71,7 +74,9 @@ def stripes(low: Tensor, high: Tensor, rng: ExampleRNG) -> Tensor:
     return torch.where(lower.expand(-1, -1, height, -1).reshape(low.shape), low, high)
 
 
-def random_extremes(old: Tensor, lower: Tensor, least: Tensor, most: Tensor, together: tuple[int, ...]) -> Tensor:
+def random_extremes(
+    old: Tensor, lower: Tensor, least: Tensor, most: Tensor, together: tuple[int, ...]
+) -> Tensor:
     """Return values at one end of their range, ``least`` where ``lower``, but all at the other end where that
     would change nothing.
 

@@ -84,22 +84,42 @@ class DIFGSM(Attack):
         check_images(self.name, search.x)
 
         def init(clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> DiverseState:  # noqa: ARG001
-            return DiverseState(clean, torch.zeros_like(clean), rng.uniform(clean.new_empty(len(clean), self.steps, 4)))
+            return DiverseState(
+                clean, torch.zeros_like(clean), rng.uniform(clean.new_empty(len(clean), self.steps, 4))
+            )
 
         def input_transform(step: int, state: DiverseState, image: Tensor) -> Tensor:
             uniforms = state.uniforms[:, step]
             return where_rows(
-                uniforms[:, 0] < self.diversity_prob, resize_and_pad(image, uniforms[:, 1:], self.resize_rate, threat.low), image
+                uniforms[:, 0] < self.diversity_prob,
+                resize_and_pad(image, uniforms[:, 1:], self.resize_rate, threat.low),
+                image,
             )
 
-        def update(step: int, state: DiverseState, out: Evaluation, clean: Tensor, cache: ProjectionCache) -> DiverseState:  # noqa: ARG001
+        def update(
+            step: int,  # noqa: ARG001
+            state: DiverseState,
+            out: Evaluation,
+            clean: Tensor,
+            cache: ProjectionCache,
+        ) -> DiverseState:
             velocity = update_velocity(state.velocity, out.gradient, self.decay)
             return DiverseState(
-                ascent_step(threat, self.rel_step_size * threat.eps, state.z, velocity, clean, cache), velocity, state.uniforms
+                ascent_step(threat, self.rel_step_size * threat.eps, state.z, velocity, clean, cache),
+                velocity,
+                state.uniforms,
             )
 
         loss = search.goal.log_odds
-        gradient_ascent(search, rng=search.rng, init=init, update=update, steps=self.steps, loss=loss, input_transform=input_transform)
+        gradient_ascent(
+            search,
+            rng=search.rng,
+            init=init,
+            update=update,
+            steps=self.steps,
+            loss=loss,
+            input_transform=input_transform,
+        )
 
 
 def resize_and_pad(image: Tensor, uniforms: Tensor, resize_rate: float, fill: float) -> Tensor:
@@ -124,4 +144,9 @@ def resize_and_pad(image: Tensor, uniforms: Tensor, resize_rate: float, fill: fl
         coordinates.append((pixel + 0.5) * (side / new_side)[:, None] - 0.5)
     rows, columns = coordinates
     count, height, width = len(image), *image.shape[2:]
-    return resample(image, rows[:, :, None].expand(count, height, width), columns[:, None].expand(count, height, width), fill)
+    return resample(
+        image,
+        rows[:, :, None].expand(count, height, width),
+        columns[:, None].expand(count, height, width),
+        fill,
+    )

@@ -1,4 +1,6 @@
-"""Iterated gradient steps with momentum, which carries over to other models better than the gradient alone."""
+"""Iterated gradient steps with momentum, which carries over to other models better than the gradient
+alone.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,7 +14,8 @@ from quintain.attacks.search import Search
 class MIFGSM(Attack):
     r"""Steepest steps of one length along the sum of the gradients so far, each divided by its own size.
 
-    .. math:: v_{t+1} = \mu v_t + \frac{g_t}{\|g_t\|_1}, \quad z_{t+1} = \Pi_x\big(z_t + \alpha s(v_{t+1})\big)
+    .. math::
+        v_{t+1} = \mu v_t + \frac{g_t}{\|g_t\|_1}, \quad z_{t+1} = \Pi_x\big(z_t + \alpha s(v_{t+1})\big)
 
     Args:
         steps: Gradients per example; an example stops at its first success.

@@ -29,7 +29,9 @@ class NesterovState(NamedTuple):
 class NIFGSM(Attack):
     r"""``MIFGSM`` whose gradients are those at the point that the momentum alone would lead to.
 
-    .. math:: g_t = \nabla \ell\big(f(\Pi_x(z_t + \alpha \mu v_t)), y\big), \quad v_{t+1} = \mu v_t + \frac{g_t}{mean|g_t|}, \quad
+    .. math::
+        g_t = \nabla \ell\big(f(\Pi_x(z_t + \alpha \mu v_t)), y\big), \quad
+        v_{t+1} = \mu v_t + \frac{g_t}{mean|g_t|}, \quad
         z_{t+1} = \Pi_x\big(z_t + \alpha\, sign\, v_{t+1}\big)
 
     As in the authors' code, a gradient is divided by the mean of its coordinates' sizes, so that looking
@@ -71,11 +73,19 @@ class NIFGSM(Attack):
         def init(clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> NesterovState:  # noqa: ARG001
             return NesterovState(clean, clean, torch.zeros_like(clean))
 
-        def update(step: int, state: NesterovState, out: Evaluation, clean: Tensor, cache: ProjectionCache) -> NesterovState:
+        def update(
+            step: int, state: NesterovState, out: Evaluation, clean: Tensor, cache: ProjectionCache
+        ) -> NesterovState:
             # move along the velocity, then look ahead by alpha mu v; the last query is at the iterate itself
             velocity = update_velocity(state.velocity, out.gradient, self.decay)
             point = ascent_step(threat, step_size, state.point, velocity, clean, cache)
-            look_ahead = point if step == self.steps - 1 else threat.project(point + step_size * self.decay * velocity, clean, cache)
+            look_ahead = (
+                point
+                if step == self.steps - 1
+                else threat.project(point + step_size * self.decay * velocity, clean, cache)
+            )
             return NesterovState(look_ahead, point, velocity)
 
-        gradient_ascent(search, rng=search.rng, init=init, update=update, steps=self.steps, loss=search.goal.log_odds)
+        gradient_ascent(
+            search, rng=search.rng, init=init, update=update, steps=self.steps, loss=search.goal.log_odds
+        )

@@ -21,7 +21,9 @@ class TIFGSM(Attack):
     r"""``MIFGSM`` on gradients that are convolved with a Gaussian: the gradient over shifted images, to first
     order.
 
-    .. math:: v_{t+1} = \mu v_t + \frac{W * g_t}{mean|W * g_t|}, \quad z_{t+1} = \Pi_x\big(z_t + \alpha\, sign\, v_{t+1}\big)
+    .. math::
+        v_{t+1} = \mu v_t + \frac{W * g_t}{mean|W * g_t|}, \quad
+        z_{t+1} = \Pi_x\big(z_t + \alpha\, sign\, v_{t+1}\big)
 
     It is made for other models than the one that is asked: the one asked, it breaks less often than
         ``MIFGSM`` does.
@@ -59,7 +61,9 @@ class TIFGSM(Attack):
     def __post_init__(self) -> None:
         check_iterative_fgsm(self.steps, self.rel_step_size, self.decay)
         if self.kernel_size < 1 or self.kernel_size % 2 == 0:
-            raise SettingError(f"kernel_size = {self.kernel_size}; expected an odd number of pixels, such as 15")
+            raise SettingError(
+                f"kernel_size = {self.kernel_size}; expected an odd number of pixels, such as 15"
+            )
 
     def run(self, search: Search) -> None:
         """Run the steps; nothing is random."""
@@ -79,7 +83,11 @@ def gaussian(side: int, like: Tensor) -> Tensor:
 
     They add up to 1.
     """
-    offsets = torch.linspace(-KERNEL_SIGMAS, KERNEL_SIGMAS, side, dtype=like.dtype, device=like.device) if side > 1 else like.new_zeros(1)
+    offsets = (
+        torch.linspace(-KERNEL_SIGMAS, KERNEL_SIGMAS, side, dtype=like.dtype, device=like.device)
+        if side > 1
+        else like.new_zeros(1)
+    )
     weights = (-offsets.square() / 2).exp()
     return weights / weights.sum()
 

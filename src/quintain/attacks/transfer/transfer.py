@@ -21,7 +21,9 @@ from quintain.threats.threat import Threat
 class Transfer(Attack):
     r"""An attack on the mean of surrogates' logits, whose result is tried on the target model once.
 
-    .. math:: z = \arg\max_{z \in threat(x)} \ell\Big(\frac1n \sum_{i=1}^n f_i(z),\, y\Big), \quad \text{queried once: } f(z)
+    .. math::
+        z = \arg\max_{z \in threat(x)} \ell\Big(\frac1n \sum_{i=1}^n f_i(z),\, y\Big), \quad
+        \text{queried once: } f(z)
 
     On the surrogates the attack does not stop at a success but runs to its end; the point of the largest mean
     margin is taken. Passes of the surrogates are not counted: they belong to the attacker.
@@ -55,13 +57,16 @@ class Transfer(Attack):
             raise SettingError("no surrogates; expected at least one model, such as Transfer((model,))")
         if self.attack.minimum_norm:
             raise SettingError(
-                f"{self.attack.name} seeks the smallest change, which does not carry over; expected an attack such as MIFGSM()"
+                f"{self.attack.name} seeks the smallest change, which does not carry over; expected an "
+                "attack such as MIFGSM()"
             )
         for surrogate in self.surrogates:
             check_eval_mode(surrogate)
             check_access(self.attack.name, self.attack.access, surrogate)
 
-    def check_supported(self, threat: Threat, targets: Tensor | None = None, max_queries: int | None = None) -> None:
+    def check_supported(
+        self, threat: Threat, targets: Tensor | None = None, max_queries: int | None = None
+    ) -> None:
         """Raise if the attack on the surrogates does not support the threat or targets."""
         self.attack.check_supported(threat, targets, max_queries)
 
@@ -74,7 +79,9 @@ class Transfer(Attack):
         # The goal is never reached, so that the attack runs to its end and keeps the point of the largest
         # mean margin, which then costs one query of the target model.
         unreachable = UnreachableGoal(goal.y[rows], None if goal.targets is None else goal.targets[rows])
-        surrogate_search = Search(self._mean, search.x[rows], unreachable, search.threat, rng, name=self.attack.name)
+        surrogate_search = Search(
+            self._mean, search.x[rows], unreachable, search.threat, rng, name=self.attack.name
+        )
         if surrogate_search.clean_logits.shape[1] != search.clean_logits.shape[1]:
             raise ModelError(
                 f"the surrogates have {surrogate_search.clean_logits.shape[1]} classes "

@@ -23,7 +23,9 @@ from quintain.data.dataset import Dataset
 class AdversarialPatch(UniversalAttack):
     r"""One sticker for all images, at any place, turn, size and light.
 
-    .. math:: \max_{s \in [low, high]} \; E_{x, T}\, \log p_t\big(f(x (1 - T\alpha) + T(\alpha s))\big) - \lambda\, NPS(s)
+    .. math::
+        \max_{s \in [low, high]} \; E_{x, T}\, \log p_t\big(f(x (1 - T\alpha) + T(\alpha s))\big)
+        - \lambda\, NPS(s)
 
     Args:
         target: The class to be answered; any wrong one if not given.
@@ -71,7 +73,9 @@ class AdversarialPatch(UniversalAttack):
         if not (math.isfinite(self.nps_weight) and self.nps_weight >= 0):
             raise SettingError(f"nps_weight = {self.nps_weight}; expected a weight of at least 0")
 
-    def fit(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress) -> FittedPatch:
+    def fit(
+        self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress
+    ) -> FittedPatch:
         """Return the sticker for some images, to be scored on others.
 
         Args:
@@ -112,7 +116,11 @@ class AdversarialPatch(UniversalAttack):
         side = side_for_area(self.shape, self.area, height, width) / self.view.magnification[1]
         alpha = cut_alpha(self.shape, max(1, round(side)))
         return FittedPatch(
-            torch.full((channels, *alpha.shape[1:]), (self.low + self.high) / 2), alpha, side / height, self.view, self.printing
+            torch.full((channels, *alpha.shape[1:]), (self.low + self.high) / 2),
+            alpha,
+            side / height,
+            self.view,
+            self.printing,
         )
 
 

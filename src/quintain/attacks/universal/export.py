@@ -79,7 +79,9 @@ def export_patch(patch: FittedPatch, path: str | Path, *, centimetres: float) ->
         notes.add_text("Description", description)
         picture.save(written, "PNG", dpi=(PER_CENTIMETRE * 2.54,) * 2, pnginfo=notes)
     else:
-        picture.save(written, "PDF", resolution=PER_CENTIMETRE * 2.54, quality=95, title="Sticker", subject=description)
+        picture.save(
+            written, "PDF", resolution=PER_CENTIMETRE * 2.54, quality=95, title="Sticker", subject=description
+        )
     write_atomically(path, written.getvalue())
     size = picture.width / PER_CENTIMETRE, picture.height / PER_CENTIMETRE
     return Printout(path, columns / PER_CENTIMETRE, rows / PER_CENTIMETRE, size, nps)

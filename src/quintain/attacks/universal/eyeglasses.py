@@ -84,7 +84,9 @@ class Eyeglasses(UniversalAttack):
             if not (math.isfinite(amount) and amount >= 0):
                 raise SettingError(f"{name} = {amount}; expected a weight of at least 0")
 
-    def fit(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress) -> FittedPatch:
+    def fit(
+        self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress
+    ) -> FittedPatch:
         """Return the frame for some photos of its wearers, to be scored on others.
 
         Args:
@@ -103,7 +105,9 @@ class Eyeglasses(UniversalAttack):
         start = self.best_color(model, data, blank, colors, seed)
 
         def penalty(pattern: Tensor) -> Tensor:
-            return self.nps_weight * non_printability(pattern, colors, alpha) + self.tv_weight * total_variation(pattern)
+            return self.nps_weight * non_printability(
+                pattern, colors, alpha
+            ) + self.tv_weight * total_variation(pattern)
 
         pattern = fit_pattern(
             model,
@@ -119,7 +123,9 @@ class Eyeglasses(UniversalAttack):
         )
         return replace(blank, pattern=pattern, fitted_on=content_hashes(data))
 
-    def best_color(self, model: Model, data: Dataset, blank: FittedPatch, colors: Tensor, seed: int) -> Tensor:
+    def best_color(
+        self, model: Model, data: Dataset, blank: FittedPatch, colors: Tensor, seed: int
+    ) -> Tensor:
         """Return the pattern (C, H, W) of the one printable color that does best on a few photos."""
         ids = torch.arange(min(TRIED, len(data)))
         x, y = data.batch(ids)
@@ -127,6 +133,7 @@ class Eyeglasses(UniversalAttack):
         with torch.no_grad():
             plain = [color.view(-1, 1, 1).expand_as(blank.pattern) for color in colors]
             log_probabilities = [
-                goal_log_probability(model(blank.apply_pattern(pattern, x, rng)), y, self.target).mean() for pattern in plain
+                goal_log_probability(model(blank.apply_pattern(pattern, x, rng)), y, self.target).mean()
+                for pattern in plain
             ]
         return plain[int(torch.stack(log_probabilities).argmax())].contiguous()

@@ -45,7 +45,10 @@ class FittedPatch:
 
     def __post_init__(self) -> None:
         if self.pattern.dim() != 3 or self.alpha.shape != (1, *self.pattern.shape[1:]):
-            raise DataError(f"a pattern {tuple(self.pattern.shape)} cut by {tuple(self.alpha.shape)}; expected (C, h, w) and (1, h, w)")
+            raise DataError(
+                f"a pattern {tuple(self.pattern.shape)} cut by {tuple(self.alpha.shape)}; expected (C, h, w) "
+                "and (1, h, w)"
+            )
         for name, values in (("pattern", self.pattern), ("alpha", self.alpha)):
             if not ((values >= 0) & (values <= 1)).all():
                 raise DataError(f"the {name} has values outside [0, 1]; expected shares of the data box")
@@ -65,7 +68,8 @@ class FittedPatch:
         """
         if x.dim() != 4 or x.shape[1] != pattern.shape[0]:
             raise DataError(
-                f"images of shape {tuple(x.shape)} for a sticker {tuple(pattern.shape)}; expected (B, {pattern.shape[0]}, H, W)"
+                f"images of shape {tuple(x.shape)} for a sticker {tuple(pattern.shape)}; expected (B, "
+                f"{pattern.shape[0]}, H, W)"
             )
         stickers = pattern.to(x).expand(len(x), *pattern.shape)
         if self.printing is not None:
@@ -75,8 +79,12 @@ class FittedPatch:
         matrices = self.view.matrices(x, sides, scale, rng)
         alpha = self.alpha.to(x).expand(len(x), *self.alpha.shape)
         # pixels of the image per pixel of the pattern: supersample by about the inverse
-        supersample = max(1, round(1 / (scale * math.sqrt(self.view.magnification[0] * self.view.magnification[1]))))
-        composed = composite(x, self.view.relight(stickers, rng), alpha, matrices, supersample=supersample).clamp(0, 1)
+        supersample = max(
+            1, round(1 / (scale * math.sqrt(self.view.magnification[0] * self.view.magnification[1])))
+        )
+        composed = composite(
+            x, self.view.relight(stickers, rng), alpha, matrices, supersample=supersample
+        ).clamp(0, 1)
         return composed if self.printing is None else self.printing.photograph(composed, rng)
 
     def with_pattern(self, pattern: Tensor) -> Self:
@@ -97,7 +105,9 @@ class FittedPatch:
         target class.
         """
         if image.dim() != 3 or image.shape[0] != self.pattern.shape[0]:
-            raise DataError(f"an image of shape {tuple(image.shape)}; expected ({self.pattern.shape[0]}, H, W)")
+            raise DataError(
+                f"an image of shape {tuple(image.shape)}; expected ({self.pattern.shape[0]}, H, W)"
+            )
         (pattern_height, pattern_width), (height, width) = self.pattern.shape[1:], image.shape[1:]
         share = min(height / pattern_height, width / pattern_width)
         rows, columns = (max(1, math.floor(side * share)) for side in (pattern_height, pattern_width))
@@ -160,5 +170,8 @@ def side_for_area(shape: str, area: float, height: int, width: int) -> float:
     side = math.sqrt(area * height * width / AREA_RATIO[shape])
     if side > min(height, width):
         most = AREA_RATIO[shape] * min(height, width) / max(height, width)
-        raise SettingError(f"a {shape} of {area:.0%} of the area is larger than the image {height} x {width}; expected at most {most:.0%}")
+        raise SettingError(
+            f"a {shape} of {area:.0%} of the area is larger than the image {height} x {width}; expected at "
+            f"most {most:.0%}"
+        )
     return side

@@ -48,7 +48,8 @@ class FitSettings(NamedTuple):
         """
         if min(self.steps, self.batch_size) < 1 or not self.learning_rate > 0:
             raise SettingError(
-                f"steps = {self.steps}, batch_size = {self.batch_size}, learning_rate = {self.learning_rate}; expected positive numbers"
+                f"steps = {self.steps}, batch_size = {self.batch_size}, learning_rate = "
+                f"{self.learning_rate}; expected positive numbers"
             )
 
 
@@ -98,7 +99,10 @@ def fit_pattern(
     pattern = init.detach().clone().requires_grad_()
     adam = torch.optim.Adam([pattern], lr=settings.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, settings.steps)
-    views, order = derive_seed(seed, name, "views"), shuffled_batches(pool, settings.batch_size, derive_seed(seed, name, "pictures"))
+    views, order = (
+        derive_seed(seed, name, "views"),
+        shuffled_batches(pool, settings.batch_size, derive_seed(seed, name, "pictures")),
+    )
     with progress.bar(name, settings.steps) as done:
         for step in range(settings.steps):
             x, y = (tensor.to(init.device) for tensor in data.batch(next(order)))
@@ -117,7 +121,13 @@ def fit_pattern(
 
 
 def pattern_gradient(
-    model: Model, x: Tensor, y: Tensor, target: int | None, pattern: Tensor, apply_pattern: ApplyPattern, rng: ExampleRNG
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    target: int | None,
+    pattern: Tensor,
+    apply_pattern: ApplyPattern,
+    rng: ExampleRNG,
 ) -> Tensor:
     """Return the gradient, of the shape of the pattern, of the mean log probability of what is wanted.
 
@@ -133,7 +143,8 @@ def pattern_gradient(
     )[2]
     if not gradient.isfinite().all():
         raise ModelError(
-            "the model's gradient is not finite on some of the images; expected finite logits: look with quintain.models.check_model"
+            "the model's gradient is not finite on some of the images; expected finite logits: look with "
+            "quintain.models.check_model"
         )
     return gradient
 
@@ -153,7 +164,10 @@ def image_shape(data: Dataset) -> tuple[int, int, int]:
         DataError: If it holds none.
     """
     if len(data.shape) != 3:
-        raise DataError(f"{data.name} has samples of shape {data.shape}; expected images (C, H, W): nothing can be stuck on others")
+        raise DataError(
+            f"{data.name} has samples of shape {data.shape}; expected images (C, H, W): nothing can be stuck "
+            "on others"
+        )
     channels, height, width = data.shape
     return channels, height, width
 
@@ -170,7 +184,10 @@ def rows_to_fit(data: Dataset, target: int | None, name: str) -> Labels:
         return np.arange(len(data))
     rows = np.flatnonzero(data.labels != target)
     if not len(rows):
-        raise DataError(f"all {len(data)} images of {data.name} are of class {target}, the target of {name}; add images of others")
+        raise DataError(
+            f"all {len(data)} images of {data.name} are of class {target}, the target of {name}; add images "
+            "of others"
+        )
     return rows
 
 

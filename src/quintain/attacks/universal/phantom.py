@@ -41,8 +41,9 @@ def from_a_projector() -> View:
 class FittedLight:
     r"""A pattern of light, the same on all images, each in an aim and at a strength of its own.
 
-    .. math:: x' = \min\big(x + g\, u\, T s,\; high\big) \text{ or, by albedo, } \min\big(x + (x - low)\, g\, u\, T s,\; high\big),
-        \quad u \in [dimmest, 1]
+    .. math::
+        x' = \min\big(x + g\, u\, T s,\; high\big) \text{ or, by albedo, }
+        \min\big(x + (x - low)\, g\, u\, T s,\; high\big), \quad u \in [dimmest, 1]
 
     No pixel gets darker, and none outside the beam changes.
 
@@ -67,10 +68,15 @@ class FittedLight:
 
     def __post_init__(self) -> None:
         if self.pattern.dim() != 3 or self.beam.shape != (1, *self.pattern.shape[1:]):
-            raise DataError(f"a pattern {tuple(self.pattern.shape)} in a beam {tuple(self.beam.shape)}; expected (C, h, w) and (1, h, w)")
+            raise DataError(
+                f"a pattern {tuple(self.pattern.shape)} in a beam {tuple(self.beam.shape)}; expected (C, h, "
+                "w) and (1, h, w)"
+            )
         for name, values in (("pattern", self.pattern), ("beam", self.beam)):
             if not ((values >= 0) & (values <= 1)).all():
-                raise DataError(f"the {name} has values outside [0, 1]; expected shares of the strongest light")
+                raise DataError(
+                    f"the {name} has values outside [0, 1]; expected shares of the strongest light"
+                )
 
     def apply(self, x: Tensor, ids: Tensor | None = None, *, seed: int = 0) -> Tensor:
         """Return images (B, C, H, W) in that light, by the aim and strength of its id and the seed.
@@ -86,12 +92,19 @@ class FittedLight:
             DataError: If the images have other channels.
         """
         if x.dim() != 4 or x.shape[1] != pattern.shape[0]:
-            raise DataError(f"images of shape {tuple(x.shape)} for a light {tuple(pattern.shape)}; expected (B, {pattern.shape[0]}, H, W)")
+            raise DataError(
+                f"images of shape {tuple(x.shape)} for a light {tuple(pattern.shape)}; expected (B, "
+                f"{pattern.shape[0]}, H, W)"
+            )
         light = pattern.to(x).expand(len(x), *pattern.shape)
         sides = (pattern.shape[1], pattern.shape[2])
         matrices = self.view.matrices(x, sides, x.shape[2] / sides[0], rng)
-        thrown = composite(torch.zeros_like(x), light, self.beam.to(x).expand(len(x), -1, -1, -1), matrices, supersample=1)
-        strength = self.min_strength + (1 - self.min_strength) * rng.fold_in("strength").uniform(x.new_empty(len(x), 1))
+        thrown = composite(
+            torch.zeros_like(x), light, self.beam.to(x).expand(len(x), -1, -1, -1), matrices, supersample=1
+        )
+        strength = self.min_strength + (1 - self.min_strength) * rng.fold_in("strength").uniform(
+            x.new_empty(len(x), 1)
+        )
         return self.projection.render(x, (thrown.flatten(1) * strength).clamp(0, 1))
 
     def with_pattern(self, pattern: Tensor) -> Self:
@@ -130,7 +143,9 @@ def match_energy(pattern: Tensor, energy: float, beam: Tensor) -> Tensor:
 class Phantom(UniversalAttack):
     r"""A light for all photos of a sign; it can only add.
 
-    .. math:: \max_{s \in [0, 1]^n} \; E_{x, T, u}\, \log p_t\big(f(\min(x + g\, u\, T s, high))\big) - \lambda\, \bar s
+    .. math::
+        \max_{s \in [0, 1]^n} \; E_{x, T, u}\, \log p_t\big(f(\min(x + g\, u\, T s, high))\big)
+        - \lambda\, \bar s
 
     Args:
         target: The class to be answered; any wrong one if not given.
@@ -168,12 +183,15 @@ class Phantom(UniversalAttack):
         FitSettings(self.steps, self.batch_size, self.learning_rate).check()
         if not 0 < self.beam_diameter <= 1 or not 0 <= self.min_strength <= 1:
             raise SettingError(
-                f"beam_diameter = {self.beam_diameter}, min_strength = {self.min_strength}; expected shares from 0 to 1, reach above 0"
+                f"beam_diameter = {self.beam_diameter}, min_strength = {self.min_strength}; expected shares "
+                "from 0 to 1, reach above 0"
             )
         if not (math.isfinite(self.energy_weight) and self.energy_weight >= 0):
             raise SettingError(f"energy_weight = {self.energy_weight}; expected a weight of at least 0")
 
-    def fit(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress) -> FittedLight:
+    def fit(
+        self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress
+    ) -> FittedLight:
         """Return the light for some photos, to be scored on others.
 
         Args:
@@ -186,8 +204,12 @@ class Phantom(UniversalAttack):
             DataError: If the data are no images, or all are of the target class.
         """
         channels, height, width = image_shape(data)
-        beam = pad_to_center(cut_alpha("disc", max(1, round(self.beam_diameter * min(height, width)))), height, width)
-        dark = FittedLight(torch.full((channels, height, width), 0.1), beam, self.projection, self.view, self.min_strength)
+        beam = pad_to_center(
+            cut_alpha("disc", max(1, round(self.beam_diameter * min(height, width)))), height, width
+        )
+        dark = FittedLight(
+            torch.full((channels, height, width), 0.1), beam, self.projection, self.view, self.min_strength
+        )
         pattern = fit_pattern(
             model,
             data,
@@ -198,6 +220,8 @@ class Phantom(UniversalAttack):
             settings=FitSettings(self.steps, self.batch_size, self.learning_rate),
             seed=seed,
             progress=progress,
-            penalty=(lambda pattern: self.energy_weight * (pattern * beam).mean()) if self.energy_weight else None,
+            penalty=(lambda pattern: self.energy_weight * (pattern * beam).mean())
+            if self.energy_weight
+            else None,
         )
         return replace(dark, pattern=pattern * (beam > 0), fitted_on=content_hashes(data))

@@ -55,7 +55,9 @@ class Printing:
             if not (math.isfinite(amount) and amount >= 0):
                 raise SettingError(f"{name} = {amount}; expected a finite number of at least 0")
         if self.gamut > INK:
-            raise SettingError(f"gamut = {self.gamut:g}; expected at most {INK}: no print is darker than black")
+            raise SettingError(
+                f"gamut = {self.gamut:g}; expected at most {INK}: no print is darker than black"
+            )
 
     def print_colors(self, stickers: Tensor, rng: ExampleRNG) -> Tensor:
         """Return stickers (B, C, h, w) in [0, 1] as they come out of the printer."""
@@ -65,7 +67,11 @@ class Printing:
     def photograph(self, images: Tensor, rng: ExampleRNG) -> Tensor:
         """Return images (B, C, H, W) in [0, 1] as the camera gives them back, in [0, 1]."""
         uniforms = rng.fold_in("camera").uniform(images.new_empty(len(images), 2))
-        photo = gaussian_blur(images, self.blur * uniforms[:, 0], math.ceil(3 * self.blur)) if self.blur else images
+        photo = (
+            gaussian_blur(images, self.blur * uniforms[:, 0], math.ceil(3 * self.blur))
+            if self.blur
+            else images
+        )
         if self.noise:
             photo = (photo + self.noise * rng.fold_in("noise").normal(photo)).clamp(0, 1)
         if not self.compressed:
@@ -80,11 +86,17 @@ class Printing:
         return photo + (compressed - photo).detach()
 
 
-def gamut(image: Tensor, ink: Tensor | float = 0.0, paper: Tensor | float = 0.0, grayed: Tensor | float = 0.0) -> Tensor:
+def gamut(
+    image: Tensor, ink: Tensor | float = 0.0, paper: Tensor | float = 0.0, grayed: Tensor | float = 0.0
+) -> Tensor:
     """Return the colors (..., C, h, w) that a printer gives for those asked for, by how far it strays from a
     middling one.
     """
-    gray = (image * image.new_tensor(LUMA).view(3, 1, 1)).sum(-3, keepdim=True) if image.shape[-3] == 3 else image
+    gray = (
+        (image * image.new_tensor(LUMA).view(3, 1, 1)).sum(-3, keepdim=True)
+        if image.shape[-3] == 3
+        else image
+    )
     share, darkest = GRAYED + grayed, INK + ink
     return darkest + (PAPER + paper - darkest) * ((1 - share) * image + share * gray)
 
@@ -112,7 +124,9 @@ def palette(channels: int, levels: int = 5) -> Tensor:
         SettingError: If there are neither one nor three channels.
     """
     if channels not in (1, 3):
-        raise SettingError(f"images of {channels} channels; what can be printed is known for 1 (gray) or 3 (RGB)")
+        raise SettingError(
+            f"images of {channels} channels; what can be printed is known for 1 (gray) or 3 (RGB)"
+        )
     line = torch.linspace(0, 1, levels if channels == 3 else levels**2)
     grid = torch.cartesian_prod(*[line] * channels).view(-1, channels, 1, 1)
     return gamut(grid).flatten(1)
@@ -134,7 +148,9 @@ def non_printability(image: Tensor, colors: Tensor, alpha: Tensor | None = None)
 
     Source: Sharif et al., 2016, Accessorize to a Crime (CCS), with a minimum for the product.
     """
-    nearest = torch.cdist(image.flatten(1).T, colors.to(image), compute_mode="donot_use_mm_for_euclid_dist").amin(1)
+    nearest = torch.cdist(
+        image.flatten(1).T, colors.to(image), compute_mode="donot_use_mm_for_euclid_dist"
+    ).amin(1)
     weight = torch.ones_like(nearest) if alpha is None else alpha.flatten().to(nearest)
     return (weight * nearest).sum() / weight.sum()
 

@@ -41,7 +41,8 @@ def on_a_sign() -> View:
 class SignStickers(UniversalAttack):
     r"""Rectangles at the places of a sign that matter most, the same on every photo of it.
 
-    .. math:: \delta^* = \arg\max_\delta E_{x, T} \log p_t\big(f(x + T\delta)\big) - \lambda_1 \|\delta\|_1, \qquad
+    .. math::
+        \delta^* = \arg\max_\delta E_{x, T} \log p_t\big(f(x + T\delta)\big) - \lambda_1 \|\delta\|_1, \qquad
         \max_{s} E_{x, T} \log p_t\big(f(x (1 - T M) + T(M s))\big) - \lambda\, NPS(s)
 
     with :math:`M` the ``count`` rectangles over which :math:`|\delta^*|` is largest, chosen one after the
@@ -89,14 +90,19 @@ class SignStickers(UniversalAttack):
             if not (math.isfinite(amount) and amount >= 0):
                 raise SettingError(f"{name} = {amount}; expected a weight of at least 0")
         if self.count < 1 or not self.aspect >= 1:
-            raise SettingError(f"count = {self.count}, aspect = {self.aspect}; expected at least 1 sticker, at least as long as wide")
+            raise SettingError(
+                f"count = {self.count}, aspect = {self.aspect}; expected at least 1 sticker, at least as "
+                "long as wide"
+            )
         if not 0 < self.sign_diameter <= 1 or not 0 < self.area <= self.sign_diameter**2 / 2:
             raise SettingError(
                 f"area = {self.area}, sign_diameter = {self.sign_diameter}; "
                 "expected a sign's diameter up to 1 and stickers on at most half of its square"
             )
 
-    def fit(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress) -> FittedPatch:
+    def fit(
+        self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress
+    ) -> FittedPatch:
         """Return the stickers for photos of a sign, to be scored on others.
 
         Args:
@@ -131,14 +137,18 @@ class SignStickers(UniversalAttack):
         )
         return replace(blank, pattern=pattern, fitted_on=content_hashes(data))
 
-    def importance(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress) -> Tensor:
+    def importance(
+        self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress
+    ) -> Tensor:
         r"""Return how much each pixel (H, W) of the sign is used by a sparse change of all of it,
         :math:`\sum_c |\delta^*_c|`.
 
         0 off the sign.
         """
         channels, height, width = image_shape(data)
-        sign = pad_to_center(cut_alpha("disc", max(1, round(self.sign_diameter * min(height, width)))), height, width)
+        sign = pad_to_center(
+            cut_alpha("disc", max(1, round(self.sign_diameter * min(height, width)))), height, width
+        )
 
         def apply_pattern(change: Tensor, x: Tensor, rng: ExampleRNG) -> Tensor:
             matrices = self.view.matrices(x, (height, width), 1.0, rng)
@@ -171,16 +181,21 @@ class SignStickers(UniversalAttack):
         sides = max(1, round(short)), max(1, round(self.aspect * short))
         covered = torch.zeros_like(importance)
         for _ in range(self.count):
-            value, (rows, columns, top, left) = max(best_window(importance, covered, *shape) for shape in (sides, sides[::-1]))
+            value, (rows, columns, top, left) = max(
+                best_window(importance, covered, *shape) for shape in (sides, sides[::-1])
+            )
             if value == -math.inf:
                 raise DataError(
-                    f"no room for {self.count} stickers of {sides[0]} x {sides[1]} pixels on {height} x {width}; take fewer or smaller ones"
+                    f"no room for {self.count} stickers of {sides[0]} x {sides[1]} pixels on {height} x "
+                    f"{width}; take fewer or smaller ones"
                 )
             covered[top : top + rows, left : left + columns] = 1
         return covered[None]
 
 
-def best_window(importance: Tensor, covered: Tensor, rows: int, columns: int) -> tuple[float, tuple[int, int, int, int]]:
+def best_window(
+    importance: Tensor, covered: Tensor, rows: int, columns: int
+) -> tuple[float, tuple[int, int, int, int]]:
     """Return the largest mean importance of a free window of a shape, and that window: rows, columns, top,
     left.
 

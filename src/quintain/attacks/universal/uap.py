@@ -44,7 +44,8 @@ class UniversalPerturbation:
         """
         if x.shape[1:] != self.perturbation.shape:
             raise DataError(
-                f"images of shape {tuple(x.shape)} for a change {tuple(self.perturbation.shape)}; expected those that it was fitted on"
+                f"images of shape {tuple(x.shape)} for a change {tuple(self.perturbation.shape)}; expected "
+                "those that it was fitted on"
             )
         return self.threat.project(x + self.perturbation.to(x), x)
 
@@ -53,8 +54,12 @@ class UniversalPerturbation:
 
         In L2, a random direction.
         """
-        noise = ExampleRNG(derive_seed(seed, "random change"), torch.zeros(1, dtype=torch.long)).normal(self.perturbation[None])
-        return replace(self, perturbation=self.threat.steepest_step(noise, self.threat.eps)[0], fitted_on=frozenset())
+        noise = ExampleRNG(derive_seed(seed, "random change"), torch.zeros(1, dtype=torch.long)).normal(
+            self.perturbation[None]
+        )
+        return replace(
+            self, perturbation=self.threat.steepest_step(noise, self.threat.eps)[0], fitted_on=frozenset()
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,14 @@ class UAP(UniversalAttack):
     @torch.inference_mode(False)
     @torch.no_grad()
     def fit(
-        self, model: Model, data: Dataset, threat: Threat, *, seed: int = 0, target: int | None = None, progress: Progress = no_progress
+        self,
+        model: Model,
+        data: Dataset,
+        threat: Threat,
+        *,
+        seed: int = 0,
+        target: int | None = None,
+        progress: Progress = no_progress,
     ) -> UniversalPerturbation:
         """Return the change for some images, to be scored on others.
 
@@ -121,19 +133,30 @@ class UAP(UniversalAttack):
         kind = threat_name(threat.spec)
         if kind not in self.supports:
             raise SettingError(
-                f"{self.name} does not support the threat {threat.spec}; it supports {', '.join(self.supports)}. "
-                f"Attacks on single images that support it: {attacks_supporting(kind)}"
+                f"{self.name} does not support the threat {threat.spec}; it supports "
+                f"{', '.join(self.supports)}. Attacks on single images that support it: "
+                f"{attacks_supporting(kind)}"
             )
         check_access(self.name, "gradients", model)
-        order = shuffled_batches(rows_to_fit(data, target, self.name), self.batch_size, derive_seed(seed, self.name))
+        order = shuffled_batches(
+            rows_to_fit(data, target, self.name), self.batch_size, derive_seed(seed, self.name)
+        )
         perturbation = torch.zeros(data.shape)
         with progress.bar(self.name, self.steps) as done:
             for step_size in cosine_step_sizes(threat.eps, self.steps, self.rel_step_size):
                 x, y = data.batch(next(order))
                 gradient = pattern_gradient(
-                    model, x, y, target, perturbation, apply_straight_through(threat), ExampleRNG(seed, torch.zeros_like(y))
+                    model,
+                    x,
+                    y,
+                    target,
+                    perturbation,
+                    apply_straight_through(threat),
+                    ExampleRNG(seed, torch.zeros_like(y)),
                 )
-                perturbation = project_perturbation(threat, perturbation + threat.steepest_step(gradient[None], step_size)[0])
+                perturbation = project_perturbation(
+                    threat, perturbation + threat.steepest_step(gradient[None], step_size)[0]
+                )
                 done(1)
         return UniversalPerturbation(perturbation, threat, content_hashes(data))
 

@@ -48,16 +48,27 @@ class View:
     contrast: float = 0.1
 
     def __post_init__(self) -> None:
-        amounts = {name: getattr(self, name) for name in ("shift", "rotation", "perspective", "brightness", "contrast")}
+        amounts = {
+            name: getattr(self, name)
+            for name in ("shift", "rotation", "perspective", "brightness", "contrast")
+        }
         for name, amount in amounts.items():
             if not (math.isfinite(amount) and amount >= 0):
                 raise SettingError(f"{name} = {amount}; expected a finite number of at least 0")
         if self.perspective >= 1:
-            raise SettingError(f"perspective = {self.perspective:g}; expected less than 1: else nothing is left to be seen")
+            raise SettingError(
+                f"perspective = {self.perspective:g}; expected less than 1: else nothing is left to be seen"
+            )
         if not 0 < self.magnification[0] <= self.magnification[1] < math.inf:
-            raise SettingError(f"magnification = {self.magnification}; expected the least and the greatest, such as (0.9, 1.0)")
+            raise SettingError(
+                f"magnification = {self.magnification}; expected the least and the greatest, such as (0.9, "
+                "1.0)"
+            )
         if self.position is not None and not all(0 <= share <= 1 for share in self.position):
-            raise SettingError(f"position = {self.position}; expected two shares (down, right) from 0 to 1, such as (0.5, 0.5)")
+            raise SettingError(
+                f"position = {self.position}; expected two shares (down, right) from 0 to 1, such as (0.5, "
+                "0.5)"
+            )
 
     def matrices(self, scene: Tensor, sides: tuple[int, int], scale: float, rng: ExampleRNG) -> Tensor:
         """Return the matrices (B, 3, 3) that carry the sticker's pixels to the scene's, both from their
@@ -72,7 +83,9 @@ class View:
         # 12 uniforms: rotation, magnification, position (2), pulls of the corners (8)
         uniforms = rng.fold_in("where").uniform(scene.new_empty(len(scene), 12, dtype=torch.float64))
         rotation = (2 * uniforms[:, 0] - 1) * math.radians(self.rotation)
-        magnification = scale * (self.magnification[0] + (self.magnification[1] - self.magnification[0]) * uniforms[:, 1])
+        magnification = scale * (
+            self.magnification[0] + (self.magnification[1] - self.magnification[0]) * uniforms[:, 1]
+        )
         middle = []
         for axis, side, own in zip((0, 1), scene.shape[2:], sides, strict=True):
             # position in the free space, so that the patch stays inside
@@ -82,14 +95,20 @@ class View:
             middle.append((at - 0.5) * free + moved)
         half = uniforms.new_tensor([sides[0] / 2, sides[1] / 2])
         # perspective: each corner pulled towards the middle by up to its fraction of the way
-        corners = uniforms.new_tensor([[-1, -1], [-1, 1], [1, 1], [1, -1]]) * half * (1 - self.perspective * uniforms[:, 4:].view(-1, 4, 2))
+        corners = (
+            uniforms.new_tensor([[-1, -1], [-1, 1], [1, 1], [1, -1]])
+            * half
+            * (1 - self.perspective * uniforms[:, 4:].view(-1, 4, 2))
+        )
         return (similarity(rotation, magnification, *middle) @ homography(corners, *sides)).to(scene.dtype)
 
     def relight(self, stickers: Tensor, rng: ExampleRNG) -> Tensor:
         """Return stickers (B, C, h, w) in [0, 1] under each example's light."""
         uniforms = 2 * rng.fold_in("light").uniform(stickers.new_empty(len(stickers), 2)) - 1
         contrast, brightness = (1 + self.contrast * uniforms[:, 0]), self.brightness * uniforms[:, 1]
-        return (0.5 + contrast.view(-1, 1, 1, 1) * (stickers - 0.5) + brightness.view(-1, 1, 1, 1)).clamp(0, 1)
+        return (0.5 + contrast.view(-1, 1, 1, 1) * (stickers - 0.5) + brightness.view(-1, 1, 1, 1)).clamp(
+            0, 1
+        )
 
 
 FIXED_VIEW = View(

@@ -18,13 +18,18 @@ SAME_LOGITS_TOLERANCE = 1e-4
 LOOK = "Look for branches on what an input is, such as isinstance(x, torch.Tensor) or x.requires_grad"
 
 
-def require_same_operations(model: Classifier, traced: TracedNetwork, z: Tensor, check: Callable[[], None]) -> tuple[Tensor, Tensor]:
+def require_same_operations(
+    model: Classifier, traced: TracedNetwork, z: Tensor, check: Callable[[], None]
+) -> tuple[Tensor, Tensor]:
     """Run the model and the traced operations on ``z`` (P, *S), and return the logits of both.
 
     Raises:
         ModelError: Unless these are the same operations.
     """
-    (run, done), (read, found) = operations_of(lambda: model(z.clone()), check), operations_of(lambda: traced.replay(z))
+    (run, done), (read, found) = (
+        operations_of(lambda: model(z.clone()), check),
+        operations_of(lambda: traced.replay(z)),
+    )
     _require_equal(model.name, done, found)
     return run.detach(), read.detach()
 
@@ -36,14 +41,21 @@ def require_same_logits(name: str, run: Tensor, read: Tensor) -> None:
         ModelError: With the largest difference.
     """
     if not torch.allclose(
-        run, read, rtol=SAME_LOGITS_TOLERANCE, atol=SAME_LOGITS_TOLERANCE * max(1.0, float(run.abs().max())), equal_nan=True
+        run,
+        read,
+        rtol=SAME_LOGITS_TOLERANCE,
+        atol=SAME_LOGITS_TOLERANCE * max(1.0, float(run.abs().max())),
+        equal_nan=True,
     ):
         raise ModelError(
-            f"{name} does something else than was read of its forward: logits differ by up to {float((run - read).abs().max()):g}. {LOOK}"
+            f"{name} does something else than was read of its forward: logits differ by up to "
+            f"{float((run - read).abs().max()):g}. {LOOK}"
         )
 
 
-def require_no_value_read(model: Classifier, traced: TracedNetwork, z: Tensor, check: Callable[[], None]) -> None:
+def require_no_value_read(
+    model: Classifier, traced: TracedNetwork, z: Tensor, check: Callable[[], None]
+) -> None:
     """Refuse a model that does something else where gradients are on, or that looks at a value, in whatever
     thread.
 
@@ -56,10 +68,17 @@ def require_no_value_read(model: Classifier, traced: TracedNetwork, z: Tensor, c
             done = operations_without_values(lambda blank: model.net(blank.clone()), z, check, model.name)
             _require_equal(model.name, done, operations_without_values(traced.run, z, check, model.name))
     with torch.enable_grad():
-        require_same_logits(model.name, *require_same_operations(model, traced, z.detach().requires_grad_(), check))
+        require_same_logits(
+            model.name, *require_same_operations(model, traced, z.detach().requires_grad_(), check)
+        )
 
 
 def _require_equal(name: str, done: list[str], found: list[str]) -> None:
     if done != found:
-        runs, reads = next(pair for pair in zip_longest(done, found, fillvalue="nothing") if pair[0] != pair[1])
-        raise ModelError(f"{name} does something else than was read of its forward: where {reads} was read, it runs {runs}. {LOOK}")
+        runs, reads = next(
+            pair for pair in zip_longest(done, found, fillvalue="nothing") if pair[0] != pair[1]
+        )
+        raise ModelError(
+            f"{name} does something else than was read of its forward: where {reads} was read, it runs "
+            f"{runs}. {LOOK}"
+        )

@@ -8,8 +8,17 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from quintain.certify.conditions import require_bounded_rounding, require_own_type, require_readable, require_unchanged
-from quintain.certify.interval.agreement import require_no_value_read, require_same_logits, require_same_operations
+from quintain.certify.conditions import (
+    require_bounded_rounding,
+    require_own_type,
+    require_readable,
+    require_unchanged,
+)
+from quintain.certify.interval.agreement import (
+    require_no_value_read,
+    require_same_logits,
+    require_same_operations,
+)
 from quintain.certify.interval.domain import Interval, input_interval
 from quintain.certify.interval.graph import TracedNetwork
 from quintain.certify.interval.observed import require_margins_kept
@@ -30,13 +39,16 @@ ASSUMPTIONS = (
     "sums and products round each to the model's type: autocast, settings that lower float32 precision, "
     "Winograd and FFT convolutions and hooks were looked for here, and were not found; look again where the "
     "model is deployed, with quintain.models.precision.lowered_precision(device)",
-    "the forward does the same for every batch: it was read twice, once with gradients on, and was seen to do the "
-    "same operations at a few inputs, with gradients and without, and in all its threads for inputs without values, so that it reads "
-    "none; it reads no clock, file or global state, and does not tell these looks from its use; check its source",
+    "the forward does the same for every batch: it was read twice, once with gradients on, and was seen to "
+    "do the same operations at a few inputs, with gradients and without, and in all its threads for inputs "
+    "without values, so that it reads none; it reads no clock, file or global state, and does not tell these "
+    "looks from its use; check its source",
 )
 
 
-def worst_case_logits(traced: TracedNetwork, x: Tensor, y: Tensor, threat: Threat, *, eps: float | None = None) -> Tensor:
+def worst_case_logits(
+    traced: TracedNetwork, x: Tensor, y: Tensor, threat: Threat, *, eps: float | None = None
+) -> Tensor:
     r"""Compute worst-case logits (B, K) over the ball (Gowal et al., 2018), differentiable in the weights.
 
     .. math:: \hat z_j = -\min_{x' \in ball} (z_y(x') - z_j(x')), \qquad \hat z_y = 0
@@ -57,7 +69,8 @@ def worst_case_logits(traced: TracedNetwork, x: Tensor, y: Tensor, threat: Threa
 class IntervalBounds:
     r"""Interval bounds on the margin of the model *that runs*.
 
-    .. math:: z_y(x') - z_j(x') \ge m_j \quad \forall x' \in ball, \qquad certified \iff \min_{j \ne y} m_j > 0
+    .. math:: z_y(x') - z_j(x') \ge m_j \quad \forall x' \in ball,
+        \qquad certified \iff \min_{j \ne y} m_j > 0
 
     Boxes ``center +- radius`` are propagated through the layers in float64; to each radius the largest
     rounding error of the deployed operation is added, and the last linear layer is merged into margins. In L2
@@ -75,22 +88,27 @@ class IntervalBounds:
         DataError: For inputs outside the data box, or labels that are no classes.
         SettingError: For a threat that is not ``Linf`` or ``L2``, or radii ``eps`` that are negative or not
             one for each input.
-        ContradictionError: If the model's answer at ``x`` itself lies outside its bounds, so that the bounds are
-            of another function; or if what an operation, the last one included, returns at the first two
+        ContradictionError: If the model's answer at ``x`` itself lies outside its bounds, so that the bounds
+            are of another function; or if what an operation, the last one included, returns at the first two
             inputs, or at two points of the ball round each, lies outside that operation's bounds, or the
             margins there lie below those that are proven.
 
     Source: Gowal et al., 2018, arXiv:1810.12715; Mirman et al., 2018 (ICML).
     """
 
-    def __call__(self, model: ClassifierLike, x: Tensor, y: Tensor, threat: Threat, *, eps: Tensor | None = None) -> CertificateOutcome:
+    def __call__(
+        self, model: ClassifierLike, x: Tensor, y: Tensor, threat: Threat, *, eps: Tensor | None = None
+    ) -> CertificateOutcome:
         """Certify inputs ``x`` (B, *S) with labels ``y`` (B,); ``eps`` (B,) replaces the threat's radius."""
         return self.trace(model)(x, y, threat, eps=eps)
 
     def trace(self, model: ClassifierLike) -> "TracedBounds":
         """Trace a model's operations once, for many calls; each checks that the model is unchanged."""
         if not isinstance(model, Classifier):
-            raise ModelError(f"interval bounds read the layers of a Classifier; got a {type(model).__name__}, whose layers are not seen")
+            raise ModelError(
+                f"interval bounds read the layers of a Classifier; got a {type(model).__name__}, whose "
+                "layers are not seen"
+            )
         require_readable(model.net)
         before, check = model.hash, partial(require_bounded_rounding, model.net, model.device, model.dtype)
         check()
@@ -116,7 +134,9 @@ class TracedBounds:
     model_hash: str
     checked_shapes: set[torch.Size] = field(default_factory=set)
 
-    def __call__(self, x: Tensor, y: Tensor, threat: Threat, *, eps: Tensor | None = None) -> CertificateOutcome:
+    def __call__(
+        self, x: Tensor, y: Tensor, threat: Threat, *, eps: Tensor | None = None
+    ) -> CertificateOutcome:
         """Certify as ``IntervalBounds`` does.
 
         Raises:
@@ -125,10 +145,14 @@ class TracedBounds:
         check_in_box(threat, x)
         if eps is not None and not isinstance(eps, Tensor):
             raise SettingError(
-                f"eps = {eps!r} ({type(eps).__name__}); expected a tensor ({len(x)},) of one radius per input; one for all is the threat's"
+                f"eps = {eps!r} ({type(eps).__name__}); expected a tensor ({len(x)},) of one radius per "
+                "input; one for all is the threat's"
             )
         if eps is not None and not (eps.shape == x.shape[:1] and bool((eps >= 0).all())):
-            raise SettingError(f"eps of shape {tuple(eps.shape)}, {eps}; expected a radius from 0 up for each of {len(x)} inputs")
+            raise SettingError(
+                f"eps of shape {tuple(eps.shape)}, {eps}; expected a radius from 0 up for each of {len(x)} "
+                "inputs"
+            )
         require_readable(self.model.net)
         self.check()
         with torch.no_grad():
@@ -144,8 +168,12 @@ class TracedBounds:
         bounds, clean_margins = [], []
         for rows in torch.arange(len(x), device=x.device).split(BATCH_SIZE) if len(x) else ():
             clean_margins.append(-margin(model(x[rows]).double(), y[rows]))
-            model_input = _model_input(x[rows].to(model.device, torch.float64), threat, None if eps is None else eps[rows], rounding)
-            bounds.append(_smallest_margin(self.traced, model_input, y[rows].to(model.device), rounding).to(x.device))
+            model_input = _model_input(
+                x[rows].to(model.device, torch.float64), threat, None if eps is None else eps[rows], rounding
+            )
+            bounds.append(
+                _smallest_margin(self.traced, model_input, y[rows].to(model.device), rounding).to(x.device)
+            )
         require_own_type(model.net)
         if len(x):
             self._require_agreement(x[:2], y[:2], threat, None if eps is None else eps[:2])
@@ -158,9 +186,9 @@ class TracedBounds:
         if crossed.any():
             row = int(crossed.nonzero()[0])
             raise ContradictionError(
-                f"interval bounds prove a margin of at least {lower[row]:g} for example {row}, but the model's "
-                f"own is {clean_margin[row]:g}: the bounds are not of the function that runs. Look for hooks, or "
-                "layers that compute something else than their type says"
+                f"interval bounds prove a margin of at least {lower[row]:g} for example {row}, but the "
+                f"model's own is {clean_margin[row]:g}: the bounds are not of the function that runs. Look "
+                "for hooks, or layers that compute something else than their type says"
             )
         lower = torch.where(failed, -torch.inf, lower)
         return CertificateOutcome(lower > 0, lower, None, torch.full_like(y, 2), ASSUMPTIONS, failed)
@@ -180,10 +208,14 @@ class TracedBounds:
         x = x.to(model.device, torch.float64)
         step = threat.eps if eps is None else eps.to(x).reshape(-1, *[1] * (x.ndim - 1))
         step = step / math.sqrt(x.shape[1:].numel()) if isinstance(threat, L2) else step
-        z = torch.cat([x, (x - step).clamp(min=threat.low), (x + step).clamp(max=threat.high)]).to(model.dtype)
+        z = torch.cat([x, (x - step).clamp(min=threat.low), (x + step).clamp(max=threat.high)]).to(
+            model.dtype
+        )
         run, read = require_same_operations(model, traced, z, self.check)
         y, rounding = y.to(model.device), rounding_model(model.dtype)
-        bounds = traced.margin_bounds(_model_input(x, threat, eps, rounding), y, rounding, observed=traced.observe(z))
+        bounds = traced.margin_bounds(
+            _model_input(x, threat, eps, rounding), y, rounding, observed=traced.observe(z)
+        )
         require_margins_kept(bounds, run, y)
         require_same_logits(model.name, run, read)
         if x.shape[1:] not in self.checked_shapes:
@@ -194,7 +226,9 @@ class TracedBounds:
 def _model_input(x: Tensor, threat: Threat, eps: Tensor | None, rounding: RoundingModel) -> Interval:
     """Return the interval of the model's inputs, after the cast to its type."""
     interval = input_interval(x, threat, eps)
-    return interval.elementwise_affine(interval.center.new_ones(()), interval.center.new_zeros(()), rounding, roundings=1)
+    return interval.elementwise_affine(
+        interval.center.new_ones(()), interval.center.new_zeros(()), rounding, roundings=1
+    )
 
 
 def _smallest_margin(traced: TracedNetwork, interval: Interval, y: Tensor, rounding: RoundingModel) -> Tensor:

@@ -17,12 +17,16 @@ LinearMap = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 class BatchSize(int):
-    """The number of examples, which may be another one in the next call, so that only shapes may depend on it."""
+    """The number of examples, which may be another one in the next call, so that only shapes may depend on
+    it.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Ellipsoid:
-    """Points ``center + semi_axes * u + e``, with |u|_2 <= 1 in each example and |e| <= error_radius elementwise."""
+    """Points ``center + semi_axes * u + e``, with |u|_2 <= 1 in each example and |e| <= error_radius
+    elementwise.
+    """
 
     center: Tensor
     semi_axes: Tensor
@@ -70,8 +74,12 @@ class Interval:
         """Give the values another shape; ``f`` keeps the batch dimension."""
         return Interval(f(self.center), f(self.radius), self.ellipsoid and self.ellipsoid.reshape(f))
 
-    def apply_monotone(self, f: Callable[[Tensor], Tensor], rounding: RoundingModel, roundings: int = 0) -> "Interval":
-        """Apply a monotone f with f(0) = 0 and slopes in [0, 1], which the model rounds ``roundings`` times."""
+    def apply_monotone(
+        self, f: Callable[[Tensor], Tensor], rounding: RoundingModel, roundings: int = 0
+    ) -> "Interval":
+        """Apply a monotone f with f(0) = 0 and slopes in [0, 1], which the model rounds ``roundings``
+        times.
+        """
         # Ends map to ends, and |f(h)| <= |h| bounds the rounding.
         box, magnitude = Interval.from_bounds(f(self.lower), f(self.upper)), self.magnitude
         return box.widened(rounding.error_bound(roundings, magnitude, magnitude)) if rounding.inexact else box
@@ -81,10 +89,13 @@ class Interval:
         return Interval(
             self.center,
             self.radius + by,
-            self.ellipsoid and Ellipsoid(self.ellipsoid.center, self.ellipsoid.semi_axes, self.ellipsoid.error_radius + by),
+            self.ellipsoid
+            and Ellipsoid(self.ellipsoid.center, self.ellipsoid.semi_axes, self.ellipsoid.error_radius + by),
         )
 
-    def elementwise_affine(self, scale: Tensor, shift: Tensor, rounding: RoundingModel, roundings: int) -> "Interval":
+    def elementwise_affine(
+        self, scale: Tensor, shift: Tensor, rounding: RoundingModel, roundings: int
+    ) -> "Interval":
         """Compute ``scale * h + shift`` elementwise, each term rounded at most ``roundings`` times."""
         # scale may be negative: radii take its absolute value. Each of the two terms is rounded relative to
         # its size
@@ -98,7 +109,11 @@ class Interval:
         return Interval(
             center,
             self.radius * abs_scale + error,
-            Ellipsoid(ellipsoid.center * scale + shift, ellipsoid.semi_axes * abs_scale, ellipsoid.error_radius * abs_scale + error),
+            Ellipsoid(
+                ellipsoid.center * scale + shift,
+                ellipsoid.semi_axes * abs_scale,
+                ellipsoid.error_radius * abs_scale + error,
+            ),
         )
 
     def add(self, other: "Interval", rounding: RoundingModel) -> "Interval":
@@ -108,7 +123,9 @@ class Interval:
         error = rounding.error_bound(1, magnitude, torch.zeros_like(magnitude))
         return Interval(self.center + other.center, self.radius + other.radius + error)
 
-    def linear(self, f: LinearMap, weight: Tensor, bias: Tensor | None, rounding: RoundingModel, roundings: int) -> "Interval":
+    def linear(
+        self, f: LinearMap, weight: Tensor, bias: Tensor | None, rounding: RoundingModel, roundings: int
+    ) -> "Interval":
         r"""Compute ``f(h, weight, bias)``, each value a sum of at most ``roundings`` products.
 
         .. math:: Wc + b \pm |W| r \quad\text{cut with}\quad Wc' + b \pm \|W \operatorname{diag}(a)\|_{2}
@@ -120,12 +137,14 @@ class Interval:
             if not rounding.inexact:
                 return f(radius, abs_weight, None)
             # |fl(Wh + b) - (Wh + b)| <= gamma (|W||h| + |b|) with |h| <= magnitude: one pass of |W| over
-            # radius + gamma * magnitude gives exact radius and rounding together, then comes what is lost below
-            # the smallest normal number. bound / gamma is at least |W| magnitude + |b|, so that the comparison
-            # fails wherever a sum of the model may overflow
+            # radius + gamma * magnitude gives exact radius and rounding together, then comes what is lost
+            # below the smallest normal number. bound / gamma is at least |W| magnitude + |b|, so that the
+            # comparison fails wherever a sum of the model may overflow
             magnitude = self.magnitude
             bound = f(radius + gamma * magnitude, abs_weight, None if bias is None else gamma * bias.abs())
-            bound = bound + rounding.underflow_bound(roundings, magnitude.flatten(1).amax(1)).reshape(-1, *[1] * (bound.ndim - 1))
+            bound = bound + rounding.underflow_bound(roundings, magnitude.flatten(1).amax(1)).reshape(
+                -1, *[1] * (bound.ndim - 1)
+            )
             return torch.where(bound * (1 + gamma) < rounding.largest_finite * gamma, bound, torch.inf)
 
         center, radius = f(self.center, weight, bias), propagate_radius(self.radius)
@@ -139,7 +158,10 @@ class Interval:
             f(ellipsoid.semi_axes.square(), weight.square(), None).clamp(min=least).sqrt(),
         )
         dual_norm = dual_norm + propagate_radius(ellipsoid.error_radius) if rounding.inexact else dual_norm
-        return Interval.from_bounds(torch.maximum(center - radius, middle - dual_norm), torch.minimum(center + radius, middle + dual_norm))
+        return Interval.from_bounds(
+            torch.maximum(center - radius, middle - dual_norm),
+            torch.minimum(center + radius, middle + dual_norm),
+        )
 
 
 def input_interval(x: Tensor, threat: Threat, eps: Tensor | float | None = None) -> Interval:
@@ -159,4 +181,8 @@ def input_interval(x: Tensor, threat: Threat, eps: Tensor | float | None = None)
     radius = torch.as_tensor(threat.eps if eps is None else eps, dtype=x.dtype, device=x.device)
     radius = radius.reshape(-1, *[1] * (x.ndim - 1)).expand_as(x)
     box = Interval.from_bounds((x - radius).clamp(min=threat.low), (x + radius).clamp(max=threat.high))
-    return Interval(box.center, box.radius, Ellipsoid(x, radius, torch.zeros_like(x))) if isinstance(threat, L2) else box
+    return (
+        Interval(box.center, box.radius, Ellipsoid(x, radius, torch.zeros_like(x)))
+        if isinstance(threat, L2)
+        else box
+    )

@@ -19,8 +19,8 @@ def add(a: Any, b: Any, rounding: RoundingModel) -> Interval:
     if isinstance(a, Interval) and isinstance(b, Interval):
         if a.center.ndim != b.center.ndim or len(a.center) != len(b.center):
             raise ModelError(
-                f"values of shapes {tuple(a.center.shape)} and {tuple(b.center.shape)} meet, so that one example would meet another; "
-                "expected as many dimensions, the first for examples"
+                f"values of shapes {tuple(a.center.shape)} and {tuple(b.center.shape)} meet, so that one "
+                "example would meet another; expected as many dimensions, the first for examples"
             )
         return a.add(b, rounding)
     interval, constant = (a, b) if isinstance(a, Interval) else (b, a)
@@ -37,18 +37,30 @@ def subtract(a: Any, b: Any, rounding: RoundingModel) -> Interval:
 def multiply(a: Any, b: Any, rounding: RoundingModel) -> Interval:
     """Bounds of ``a * b``, of an interval and a constant; a product of two intervals has no rule."""
     if isinstance(a, Interval) and isinstance(b, Interval):
-        raise ModelError("a product of two computed values has no bound rule; interval bounds know products with constants")
+        raise ModelError(
+            "a product of two computed values has no bound rule; interval bounds know products with constants"
+        )
     interval, constant = (a, b) if isinstance(a, Interval) else (b, a)
     return interval.elementwise_affine(
-        _broadcastable_constant(constant, interval, rounding), interval.center.new_zeros(()), rounding, roundings=2
+        _broadcastable_constant(constant, interval, rounding),
+        interval.center.new_zeros(()),
+        rounding,
+        roundings=2,
     )
 
 
 def divide(a: Any, b: Any, rounding: RoundingModel) -> Interval:
     """Bounds of ``a / b`` by a constant; some devices multiply by the inverse instead: three roundings."""
     if isinstance(b, Interval):
-        raise ModelError("a division by a computed value has no bound rule; interval bounds know divisions by constants")
-    return a.elementwise_affine(rounding.inverse(_broadcastable_constant(b, a, rounding)), a.center.new_zeros(()), rounding, roundings=3)
+        raise ModelError(
+            "a division by a computed value has no bound rule; interval bounds know divisions by constants"
+        )
+    return a.elementwise_affine(
+        rounding.inverse(_broadcastable_constant(b, a, rounding)),
+        a.center.new_zeros(()),
+        rounding,
+        roundings=3,
+    )
 
 
 def _shifted(interval: Interval, shift: Tensor, rounding: RoundingModel) -> Interval:
@@ -60,16 +72,25 @@ def _broadcastable_constant(value: Tensor | float, interval: Interval, rounding:
     center = interval.center
     if not isinstance(value, Tensor):
         if isinstance(value, BatchSize) or not isinstance(value, int | float):
-            raise ModelError(f"a value is combined with {_describe(value)}; expected a number or a tensor of the net")
+            raise ModelError(
+                f"a value is combined with {_describe(value)}; expected a number or a tensor of the net"
+            )
         return center.new_tensor(rounding.number(value, "the forward"))
     rounding.require_type(value, "the forward")
     if value.ndim > center.ndim or (value.ndim == center.ndim and len(value) != 1):
-        raise ModelError(f"a constant of shape {tuple(value.shape)} gives each example of a batch its own; expected one for all of them")
+        raise ModelError(
+            f"a constant of shape {tuple(value.shape)} gives each example of a batch its own; expected one "
+            "for all of them"
+        )
     return value.to(center.dtype)
 
 
 def _describe(value: object) -> str:
-    return "the batch size, which is another number in the next call" if isinstance(value, BatchSize) else f"a {type(value).__name__}"
+    return (
+        "the batch size, which is another number in the next call"
+        if isinstance(value, BatchSize)
+        else f"a {type(value).__name__}"
+    )
 
 
 BINARY_OPERATORS: dict[Any, Callable[[Any, Any, RoundingModel], Interval]] = {
@@ -103,12 +124,24 @@ FUNCTIONAL_LAYERS: dict[Any, Callable[..., nn.Module]] = {
 
 RESHAPE_METHODS = {"view", "reshape", "flatten", "contiguous"}
 
-CONSTANT_FUNCTIONS = {operator.getitem, operator.add, operator.sub, operator.mul, operator.floordiv, operator.truediv, operator.neg}
+CONSTANT_FUNCTIONS = {
+    operator.getitem,
+    operator.add,
+    operator.sub,
+    operator.mul,
+    operator.floordiv,
+    operator.truediv,
+    operator.neg,
+}
 CONSTANT_METHODS = {"view", "reshape", "unsqueeze", "size"}
-"""Operations allowed on shapes and tensors of the net: the same in each call, without randomness or writes."""
+"""Operations allowed on shapes and tensors of the net: the same in each call, without randomness or
+writes.
+"""
 
 
-def bound_call(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], rounding: RoundingModel, name: str) -> Any:
+def bound_call(
+    target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], rounding: RoundingModel, name: str
+) -> Any:
     """Bound a call of ``target``, a function or the name of a method, with at least one interval among its
     arguments.
 
@@ -120,7 +153,10 @@ def bound_call(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], roun
     if args and isinstance(args[0], Interval):
         interval, settings = args[0], args[1:]
         if target not in {"view", "reshape"} and _has(BatchSize, (settings, kwargs)):
-            raise ModelError(f"operation {name!r} is set by {_describe(BatchSize())}; use x.shape[0] as the first size of a view alone")
+            raise ModelError(
+                f"operation {name!r} is set by {_describe(BatchSize())}; use x.shape[0] as the first size of "
+                "a view alone"
+            )
         if target in FUNCTIONAL_LAYERS:
             return bound_layer(FUNCTIONAL_LAYERS[target](*settings, **kwargs), interval, rounding, name)
         if target == "relu" and not settings:
@@ -128,8 +164,12 @@ def bound_call(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], roun
         if target in {"view", "reshape"}:
             _require_apart(settings, kwargs, name)
         if target in RESHAPE_METHODS:
-            method = "reshape" if target == "view" else target  # bounds may lie in memory otherwise than the values
-            return _require_same_batch(interval.reshape(lambda value: getattr(value, method)(*settings, **kwargs)), interval, name)
+            method = (
+                "reshape" if target == "view" else target
+            )  # bounds may lie in memory otherwise than the values
+            return _require_same_batch(
+                interval.reshape(lambda value: getattr(value, method)(*settings, **kwargs)), interval, name
+            )
         if target == "size" and not kwargs:
             return interval.shape[settings[0]] if settings else interval.shape
         if target == "dim":
@@ -141,21 +181,31 @@ def bound_call(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], roun
     raise _no_rule_error(target, name)
 
 
-def evaluate_constant_call(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], rounding: RoundingModel, name: str) -> Any:
+def evaluate_constant_call(
+    target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], rounding: RoundingModel, name: str
+) -> Any:
     """Evaluate a call on shapes and tensors of the net alone.
 
     Raises:
         ModelError: If it is not known to give the same in each call, on each device.
     """
-    if (target is operator.getitem or target is operator.add) and isinstance(args[0], tuple) and not _has(BatchSize, args[1:]):
+    if (
+        (target is operator.getitem or target is operator.add)
+        and isinstance(args[0], tuple)
+        and not _has(BatchSize, args[1:])
+    ):
         return target(*args)  # a number of a shape, a part of it, or more behind it
     if _has(BatchSize, (args, kwargs)):
-        raise ModelError(f"operation {name!r} computes with {_describe(BatchSize())}; use x.shape[0] as the first size of a view alone")
+        raise ModelError(
+            f"operation {name!r} computes with {_describe(BatchSize())}; use x.shape[0] as the first size of "
+            "a view alone"
+        )
     if target in CONSTANT_FUNCTIONS:
         if rounding.inexact and target is not operator.getitem and _has(Tensor, args):
             raise ModelError(
-                f"operation {name!r} computes with the net's own tensors alone, which other devices may round otherwise; keep the result "
-                "in a buffer, or write it with the input in it, such as x + x * g for x * (1 + g)"
+                f"operation {name!r} computes with the net's own tensors alone, which other devices may "
+                "round otherwise; keep the result in a buffer, or write it with the input in it, such as x "
+                "+ x * g for x * (1 + g)"
             )
         return target(*args, **kwargs)
     if target in CONSTANT_METHODS:
@@ -179,26 +229,36 @@ def _require_apart(settings: Sequence[Any], kwargs: Mapping[str, Any], name: str
     """
     sizes = settings[0] if settings and isinstance(settings[0], tuple | list) else settings
     if kwargs or not sizes or not all(isinstance(size, int) for size in sizes):
-        raise ModelError(f"operation {name!r} has no bound rule with these arguments; write it with sizes alone, such as x.view(-1, 16)")
+        raise ModelError(
+            f"operation {name!r} has no bound rule with these arguments; write it with sizes alone, such as "
+            "x.view(-1, 16)"
+        )
     if not (isinstance(sizes[0], BatchSize) or sizes[0] == -1) or _has(BatchSize, tuple(sizes[1:])):
         raise ModelError(
-            f"operation {name!r} takes the shape {tuple(map(int, sizes))}, in which examples must stay apart for every batch size: "
-            "begin it with x.shape[0] or -1, with fixed sizes behind, or use flatten(1)"
+            f"operation {name!r} takes the shape {tuple(map(int, sizes))}, in which examples must stay apart "
+            "for every batch size: begin it with x.shape[0] or -1, with fixed sizes behind, or use "
+            "flatten(1)"
         )
 
 
 def _no_rule_error(target: Any, name: str) -> ModelError:
     if isinstance(target, type):
         return ModelError(
-            f"the forward puts values into a {target.__name__}, a dataclass or named tuple, which may compute with them; interval bounds "
-            "follow tensors, dicts and plain tuples: return one of these, or the logits alone"
+            f"the forward puts values into a {target.__name__}, a dataclass or named tuple, which may "
+            "compute with them; interval bounds follow tensors, dicts and plain tuples: return one of "
+            "these, or the logits alone"
         )
     label = target if isinstance(target, str) else getattr(target, "__name__", repr(target))
     known = ", ".join(sorted(layer.__name__ for layer in LAYER_RULES))
-    return ModelError(f"operation {name!r} ({label}) has no bound rule; write it with layers that have one: {known}")
+    return ModelError(
+        f"operation {name!r} ({label}) has no bound rule; write it with layers that have one: {known}"
+    )
 
 
 def _require_same_batch(result: Interval, interval: Interval, name: str) -> Interval:
     if not result.center.ndim or len(result.center) != len(interval.center):
-        raise ModelError(f"operation {name!r} turns a batch of {len(interval.center)} into {len(result.center)}; examples must stay apart")
+        raise ModelError(
+            f"operation {name!r} turns a batch of {len(interval.center)} into {len(result.center)}; examples "
+            "must stay apart"
+        )
     return result

@@ -11,7 +11,12 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from quintain.certify.interval.domain import Interval
-from quintain.certify.interval.functions import INPLACE_OPERATORS, RESHAPE_METHODS, bound_call, evaluate_constant_call
+from quintain.certify.interval.functions import (
+    INPLACE_OPERATORS,
+    RESHAPE_METHODS,
+    bound_call,
+    evaluate_constant_call,
+)
 from quintain.certify.interval.layers import LAYER_RULES, bound_layer, require_unmodified
 from quintain.certify.interval.observed import Observer, require_inside_bounds
 from quintain.certify.rounding import NO_ROUNDING, RoundingModel
@@ -26,12 +31,15 @@ INPLACE_ARGUMENT: dict[Any, int] = {F.relu: 1, F.leaky_relu: 2}
 
 
 class _InplaceProxy(fx.Proxy):
-    """A traced value whose in-place operators, such as ``+=``, are recorded as such: they write into its storage."""
+    """A traced value whose in-place operators, such as ``+=``, are recorded as such: they write into its
+    storage.
+    """
 
     def __len__(self) -> int:
         raise ModelError(
-            "the forward asks for a len(), such as len(x), the batch size, which is another number in the next call; expected an answer "
-            "that does not depend on it: for a view, x.shape[0] as its first size, or x.flatten(1)"
+            "the forward asks for a len(), such as len(x), the batch size, which is another number in the "
+            "next call; expected an answer that does not depend on it: for a view, x.shape[0] as its first "
+            "size, or x.flatten(1)"
         )
 
     def __iadd__(self, other: Any) -> fx.Proxy:
@@ -109,20 +117,29 @@ class TracedNetwork:
             raise
         except Exception as error:
             raise ModelError(
-                f"the forward of {type(net).__name__} cannot be read as a graph ({error}); expected layers and plain operations on one "
-                "input, without branches on values"
+                f"the forward of {type(net).__name__} cannot be read as a graph ({error}); expected layers "
+                "and plain operations on one input, without branches on values"
             ) from error
         if str(graph) != str(again):
             raise ModelError(
-                f"the forward of {type(net).__name__} does not do the same each time; look for counters, random numbers and branches on "
-                "torch.is_grad_enabled()"
+                f"the forward of {type(net).__name__} does not do the same each time; look for counters, "
+                "random numbers and branches on torch.is_grad_enabled()"
             )
         answer = _find_logits_node(next(node for node in graph.nodes if node.op == "output").args[0])
-        last = root.get_submodule(str(answer.target)) if answer.op == "call_module" and len(answer.users) == 1 else None
+        last = (
+            root.get_submodule(str(answer.target))
+            if answer.op == "call_module" and len(answer.users) == 1
+            else None
+        )
         return TracedNetwork(root, graph, answer, last if type(last) is nn.Linear else None)
 
     def margin_bounds(
-        self, interval: Interval, y: Tensor, rounding: RoundingModel = NO_ROUNDING, *, observed: Mapping[fx.Node, Tensor] | None = None
+        self,
+        interval: Interval,
+        y: Tensor,
+        rounding: RoundingModel = NO_ROUNDING,
+        *,
+        observed: Mapping[fx.Node, Tensor] | None = None,
     ) -> Tensor:
         r"""Compute lower bounds on the true logit minus each logit, (B, K), with 0 at the true class.
 
@@ -142,18 +159,24 @@ class TracedNetwork:
         value = self._propagate(interval, rounding, observed)
         if not isinstance(value, Interval) or value.center.ndim != 2:
             got = f"{value.center.ndim} dimensions" if isinstance(value, Interval) else type(value).__name__
-            raise ModelError(f"the net does not return a tensor of logits (B, K); got {got}: interval bounds need logits")
+            raise ModelError(
+                f"the net does not return a tensor of logits (B, K); got {got}: interval bounds need logits"
+            )
         if self.head is not None:
             require_unmodified(self.head, str(self.logits_node.target).removeprefix("0."), rounding)
             return _margins_through_head(self.head, value, y, rounding)
         if value.center.shape[1] == 1:
             value = Interval(F.pad(value.center, (1, 0)), F.pad(value.radius, (1, 0)))
-        # Lower bound of z_y minus upper bound of z_j: the two need not be reached together, so that merging the head
-        # gives tighter margins.
-        return (value.lower.gather(1, y[:, None]) - value.upper).masked_fill(_true_class_mask(y, value.center.shape[1]), 0.0)
+        # Lower bound of z_y minus upper bound of z_j: the two need not be reached together, so that merging
+        # the head gives tighter margins.
+        return (value.lower.gather(1, y[:, None]) - value.upper).masked_fill(
+            _true_class_mask(y, value.center.shape[1]), 0.0
+        )
 
     def replay(self, x: Tensor) -> Tensor:
-        """Compute logits (B, K) for ``x`` (B, *S) by the traced operations: the net's, if they were traced right."""
+        """Compute logits (B, K) for ``x`` (B, *S) by the traced operations: the net's, if they were traced
+        right.
+        """
         return adapt(self.run(x), len(x))
 
     def run(self, x: Tensor) -> Any:
@@ -166,7 +189,9 @@ class TracedNetwork:
         observer.run(x.clone())
         return observer.observed
 
-    def _propagate(self, interval: Interval, rounding: RoundingModel, observed: Mapping[fx.Node, Tensor] | None = None) -> Any:
+    def _propagate(
+        self, interval: Interval, rounding: RoundingModel, observed: Mapping[fx.Node, Tensor] | None = None
+    ) -> Any:
         """Propagate intervals through the graph, and return that of the logits (of the head's input if it is
         merged).
 
@@ -187,8 +212,12 @@ class TracedNetwork:
             if merged:
                 result = _only(node, args, kwargs)
                 if not observed:
-                    continue  # margins are bounded from the head's input; its own output is only held against what was seen
-            values[node] = interval if node.op == "placeholder" else self._bound_node(node, args, kwargs, rounding)
+                    # margins are bounded from the head's input; its own output is only held against what
+                    # was seen
+                    continue
+            values[node] = (
+                interval if node.op == "placeholder" else self._bound_node(node, args, kwargs, rounding)
+            )
             if observed and node in observed and isinstance(values[node], Interval):
                 require_inside_bounds(node, values[node], observed[node])
             if node is self.logits_node and not merged:
@@ -200,24 +229,44 @@ class TracedNetwork:
         return result
 
     def _track_storage(
-        self, node: fx.Node, storage_of: dict[fx.Node, fx.Node], values: Mapping[fx.Node, Any], uses_left: Mapping[fx.Node, int]
+        self,
+        node: fx.Node,
+        storage_of: dict[fx.Node, fx.Node],
+        values: Mapping[fx.Node, Any],
+        uses_left: Mapping[fx.Node, int],
     ) -> None:
-        """Track which node owns the storage of a value; refuse an in-place write into a value that is read again."""
+        """Track which node owns the storage of a value; refuse an in-place write into a value that is read
+        again.
+        """
         layer = self.root.get_submodule(str(node.target)) if node.op == "call_module" else None
         source = next(iter(node.all_input_nodes), node)
         overwrites = _overwrites(node, layer)
         if overwrites and (
-            uses_left[source] > 1 or any(other is not source and storage_of[other] is storage_of[source] for other in values)
+            uses_left[source] > 1
+            or any(other is not source and storage_of[other] is storage_of[source] for other in values)
         ):
-            raise ModelError(f"operation {node.name!r} overwrites a value that is read again later; write it without inplace=True or +=")
-        shares = overwrites or isinstance(layer, VIEW_LAYERS) or node.target in RESHAPE_METHODS or node.target in {torch.flatten, F.dropout}
+            raise ModelError(
+                f"operation {node.name!r} overwrites a value that is read again later; write it without "
+                "inplace=True or +="
+            )
+        shares = (
+            overwrites
+            or isinstance(layer, VIEW_LAYERS)
+            or node.target in RESHAPE_METHODS
+            or node.target in {torch.flatten, F.dropout}
+        )
         storage_of[node] = storage_of[source] if shares else node
 
-    def _bound_node(self, node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any], rounding: RoundingModel) -> Any:
+    def _bound_node(
+        self, node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any], rounding: RoundingModel
+    ) -> Any:
         target = node.target
         if node.op == "get_attr":
             if str(target).startswith("_tensor_constant"):
-                raise ModelError("the forward makes a tensor of its own, which may be another one in the next call; keep it in a buffer")
+                raise ModelError(
+                    "the forward makes a tensor of its own, which may be another one in the next call; keep "
+                    "it in a buffer"
+                )
             value: Any = reduce(getattr, str(target).split("."), cast(Any, self.root))
             return value.clone() if isinstance(value, Tensor) else value
         if node.op == "call_module":
@@ -225,7 +274,9 @@ class TracedNetwork:
             return bound_layer(layer, interval, rounding, str(target).removeprefix("0."))
         writes = target in INPLACE_OPERATORS or (node.op == "call_method" and str(target).endswith("_"))
         if writes and not isinstance(args[0], Interval):
-            raise ModelError(f"operation {node.name!r} writes into a tensor of the net; write it without += and its like")
+            raise ModelError(
+                f"operation {node.name!r} writes into a tensor of the net; write it without += and its like"
+            )
         if any(isinstance(value, Interval) for value in (*args, *kwargs.values())):
             return bound_call(target, args, kwargs, rounding, node.name)
         return evaluate_constant_call(target, args, kwargs, rounding, node.name)
@@ -248,7 +299,10 @@ def _only(node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Inte
     given = (*args, *kwargs.values())
     if len(given) != 1 or not isinstance(given[0], Interval):
         kinds = ", ".join(type(value).__name__ for value in given)
-        raise ModelError(f"layer {str(node.target).removeprefix('0.')!r} is called with ({kinds}); expected one computed value")
+        raise ModelError(
+            f"layer {str(node.target).removeprefix('0.')!r} is called with ({kinds}); expected one computed "
+            "value"
+        )
     return given[0]
 
 
@@ -263,7 +317,10 @@ def _find_logits_node(output: Any) -> fx.Node:
             return _find_logits_node((named or values)[0])
     elif isinstance(output, tuple | list) and output:
         return _find_logits_node(output[0])
-    raise ModelError(f"the net returns {type(output).__name__}; interval bounds need a tensor, a dict or a tuple of tensors")
+    raise ModelError(
+        f"the net returns {type(output).__name__}; interval bounds need a tensor, a dict or a tuple of "
+        "tensors"
+    )
 
 
 def _margins_through_head(head: nn.Linear, interval: Interval, y: Tensor, rounding: RoundingModel) -> Tensor:
@@ -293,7 +350,10 @@ def _margins_through_head(head: nn.Linear, interval: Interval, y: Tensor, roundi
         # the ellipsoid: the dual norm of the difference, clamped since the root has no finite slope at 0
         ball = interval.ellipsoid
         dual_norm = weighted_sums(2, ball.semi_axes.square()).clamp(min=torch.finfo(weight.dtype).tiny).sqrt()
-        bound = torch.maximum(bound, margin_of(F.linear(ball.center, weight, bias)) - dual_norm - weighted_sums(1, ball.error_radius))
+        bound = torch.maximum(
+            bound,
+            margin_of(F.linear(ball.center, weight, bias)) - dual_norm - weighted_sums(1, ball.error_radius),
+        )
     if rounding.inexact:
         # the model rounds each logit for itself: the true one's error and the other's
         magnitude = interval.magnitude

@@ -29,20 +29,30 @@ def _as_bound_dtype(value: Tensor | None, interval: Interval) -> Tensor | None:
 def linear(layer: nn.Linear, interval: Interval, rounding: RoundingModel) -> Interval:
     """Bounds of a linear layer."""
     return interval.linear(
-        F.linear, layer.weight.to(interval.center.dtype), _as_bound_dtype(layer.bias, interval), rounding, layer.weight.shape[1] + 1
+        F.linear,
+        layer.weight.to(interval.center.dtype),
+        _as_bound_dtype(layer.bias, interval),
+        rounding,
+        layer.weight.shape[1] + 1,
     )
 
 
 def conv2d(layer: nn.Conv2d, interval: Interval, rounding: RoundingModel) -> Interval:
-    """Bounds of a convolution with zero padding; at the border, the norm of a row counts the taps inside only."""
+    """Bounds of a convolution with zero padding; at the border, the norm of a row counts the taps inside
+    only.
+    """
     if layer.padding_mode != "zeros":
-        raise ModelError(f"Conv2d with padding_mode={layer.padding_mode!r} has no bound rule; padding_mode='zeros' has")
+        raise ModelError(
+            f"Conv2d with padding_mode={layer.padding_mode!r} has no bound rule; padding_mode='zeros' has"
+        )
 
     def f(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.conv2d(h, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
 
     roundings = layer.weight[0].numel() + 1
-    return interval.linear(f, layer.weight.to(interval.center.dtype), _as_bound_dtype(layer.bias, interval), rounding, roundings)
+    return interval.linear(
+        f, layer.weight.to(interval.center.dtype), _as_bound_dtype(layer.bias, interval), rounding, roundings
+    )
 
 
 def relu(_layer: nn.Module, interval: Interval, rounding: RoundingModel) -> Interval:
@@ -54,12 +64,16 @@ def leaky_relu(layer: nn.LeakyReLU, interval: Interval, rounding: RoundingModel)
     """Bounds of max(h, slope h)."""
     slope = rounding.number(layer.negative_slope, "LeakyReLU")
     if not 0 <= slope <= 1:
-        raise ModelError(f"LeakyReLU with slope {layer.negative_slope} has no bound rule; slopes in [0, 1] have")
+        raise ModelError(
+            f"LeakyReLU with slope {layer.negative_slope} has no bound rule; slopes in [0, 1] have"
+        )
     return interval.apply_monotone(lambda h: F.leaky_relu(h, slope), rounding, roundings=2)
 
 
 def hardtanh(layer: nn.Hardtanh, interval: Interval, rounding: RoundingModel) -> Interval:
-    """Bounds of min(max(h, a), b), of which ReLU6 is one; a maximum and a minimum are exact in floating point."""
+    """Bounds of min(max(h, a), b), of which ReLU6 is one; a maximum and a minimum are exact in floating
+    point.
+    """
     low, high = (rounding.number(value, type(layer).__name__) for value in (layer.min_val, layer.max_val))
     return interval.apply_monotone(lambda h: h.clamp(low, high), rounding)
 
@@ -70,22 +84,33 @@ def max_pool2d(layer: nn.MaxPool2d, interval: Interval, rounding: RoundingModel)
         raise ModelError("MaxPool2d with return_indices has no bound rule; leave it out")
 
     def f(h: Tensor) -> Tensor:
-        return F.max_pool2d(h, layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.ceil_mode)
+        return F.max_pool2d(
+            h, layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.ceil_mode
+        )
 
     box = Interval.from_bounds(f(interval.lower), f(interval.upper))
     magnitude = f(interval.magnitude)
     return box.widened(rounding.error_bound(0, magnitude, magnitude)) if rounding.inexact else box
 
 
-def avg_pool2d(layer: nn.AvgPool2d | nn.AdaptiveAvgPool2d, interval: Interval, rounding: RoundingModel) -> Interval:
+def avg_pool2d(
+    layer: nn.AvgPool2d | nn.AdaptiveAvgPool2d, interval: Interval, rounding: RoundingModel
+) -> Interval:
     """Bounds of a mean, which is linear with weights that are not negative."""
     if getattr(layer, "divisor_override", None) is not None:
-        raise ModelError("AvgPool2d with divisor_override has no bound rule; leave it out and scale with a layer that has one")
+        raise ModelError(
+            "AvgPool2d with divisor_override has no bound rule; leave it out and scale with a layer that has "
+            "one"
+        )
     roundings = interval.center.shape[-2:].numel() + 1
-    window = roundings if isinstance(layer, nn.AdaptiveAvgPool2d) else max(roundings, math.prod(_pair(layer.kernel_size)))
+    window = (
+        roundings
+        if isinstance(layer, nn.AdaptiveAvgPool2d)
+        else max(roundings, math.prod(_pair(layer.kernel_size)))
+    )
     mean = layer(interval.magnitude)
-    # mean = sum / k with k <= the window: the overflow test needs the sum, so the magnitude is multiplied by the
-    # window and the error divided again.
+    # mean = sum / k with k <= the window: the overflow test needs the sum, so the magnitude is multiplied by
+    # the window and the error divided again.
     error = rounding.error_bound(roundings, mean * window, mean * 0) / roundings
     return Interval(layer(interval.center), layer(interval.radius) + error)
 
@@ -94,14 +119,25 @@ def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
 
-def batch_norm(layer: nn.BatchNorm1d | nn.BatchNorm2d, interval: Interval, rounding: RoundingModel) -> Interval:
-    """Bounds of batch normalization in evaluation mode: a scale and a shift, folded in the type of the bounds."""
+def batch_norm(
+    layer: nn.BatchNorm1d | nn.BatchNorm2d, interval: Interval, rounding: RoundingModel
+) -> Interval:
+    """Bounds of batch normalization in evaluation mode: a scale and a shift, folded in the type of the
+    bounds.
+    """
     if layer.training or layer.running_mean is None or layer.running_var is None:
-        raise ModelError("BatchNorm has bounds in evaluation mode only, with running statistics: call net.eval()")
+        raise ModelError(
+            "BatchNorm has bounds in evaluation mode only, with running statistics: call net.eval()"
+        )
     shape = (-1, *[1] * (interval.center.ndim - 2))
     if bool((layer.running_var < 0).any()):
-        raise ModelError("BatchNorm has a negative running variance, whose sum with eps devices round otherwise; expected 0 or more")
-    mean, variance = (value.to(interval.center.dtype).reshape(shape) for value in (layer.running_mean, layer.running_var))
+        raise ModelError(
+            "BatchNorm has a negative running variance, whose sum with eps devices round otherwise; expected "
+            "0 or more"
+        )
+    mean, variance = (
+        value.to(interval.center.dtype).reshape(shape) for value in (layer.running_mean, layer.running_var)
+    )
     variance = variance + rounding.number(layer.eps, "BatchNorm")
     inverse = variance.rsqrt()
     scale_weight, bias = _as_bound_dtype(layer.weight, interval), _as_bound_dtype(layer.bias, interval)
@@ -109,11 +145,19 @@ def batch_norm(layer: nn.BatchNorm1d | nn.BatchNorm2d, interval: Interval, round
     scale = inverse * weight
     moved = interval.elementwise_affine(scale, -mean * scale, rounding, roundings=12)
     if rounding.inexact:
-        moved = moved.widened(_batch_norm_underflow(interval.magnitude + mean.abs(), variance, weight, rounding))
-    return moved if bias is None else moved.elementwise_affine(torch.ones_like(scale), bias.reshape(shape), rounding, roundings=2)
+        moved = moved.widened(
+            _batch_norm_underflow(interval.magnitude + mean.abs(), variance, weight, rounding)
+        )
+    return (
+        moved
+        if bias is None
+        else moved.elementwise_affine(torch.ones_like(scale), bias.reshape(shape), rounding, roundings=2)
+    )
 
 
-def _batch_norm_underflow(distance: Tensor, variance: Tensor, weight: Tensor, rounding: RoundingModel) -> Tensor:
+def _batch_norm_underflow(
+    distance: Tensor, variance: Tensor, weight: Tensor, rounding: RoundingModel
+) -> Tensor:
     r"""Bound what (h - mean) / sqrt(variance) * weight loses below the smallest normal number t, in any
     order.
 
@@ -144,14 +188,20 @@ def normalize(layer: Normalise, interval: Interval, rounding: RoundingModel) -> 
 def zero_pad(layer: nn.ZeroPad2d, interval: Interval, _rounding: RoundingModel) -> Interval:
     """Bounds of zero padding, or of a border that is cut off: the same values at other positions."""
     if layer.value != 0:
-        raise ModelError(f"ZeroPad2d with value {layer.value} has no bound rule; it pads with zeros unless that was changed")
+        raise ModelError(
+            f"ZeroPad2d with value {layer.value} has no bound rule; it pads with zeros unless that was "
+            "changed"
+        )
     return interval.reshape(lambda h: F.pad(h, layer.padding))
 
 
 def unflatten(layer: nn.Unflatten, interval: Interval, _rounding: RoundingModel) -> Interval:
     """Bounds of another shape, in which one dimension of an example becomes several."""
     if not isinstance(layer.dim, int) or layer.dim % interval.center.ndim == 0:
-        raise ModelError(f"Unflatten of dimension {layer.dim!r} has no bound rule; a number that is not the examples' dimension, 0, has")
+        raise ModelError(
+            f"Unflatten of dimension {layer.dim!r} has no bound rule; a number that is not the examples' "
+            "dimension, 0, has"
+        )
     return interval.reshape(layer)
 
 
@@ -201,7 +251,9 @@ INPUT_RANKS: dict[type[nn.Module], tuple[int, ...]] = {
     nn.BatchNorm2d: (4,),
     nn.BatchNorm1d: (2, 3),
 }
-"""Numbers of input dimensions of a layer; with fewer, torch takes examples for channels. Others take two or more."""
+"""Numbers of input dimensions of a layer; with fewer, torch takes examples for channels. Others take two or
+more.
+"""
 
 
 def bound_layer(layer: nn.Module, interval: Interval, rounding: RoundingModel, name: str) -> Interval:
@@ -213,15 +265,23 @@ def bound_layer(layer: nn.Module, interval: Interval, rounding: RoundingModel, n
     kind = type(layer)
     if kind not in LAYER_RULES:
         known = ", ".join(sorted(layer.__name__ for layer in LAYER_RULES))
-        raise ModelError(f"layer {name!r} is a {kind.__name__}, which has no bound rule; layers with one: {known}")
+        raise ModelError(
+            f"layer {name!r} is a {kind.__name__}, which has no bound rule; layers with one: {known}"
+        )
     require_unmodified(layer, name, rounding)
     rank = interval.center.ndim
     if rank not in INPUT_RANKS[kind] if kind in INPUT_RANKS else rank < 2 and kind not in POINTWISE_LAYERS:
         expected = " or ".join(map(str, INPUT_RANKS.get(kind, ("2 or more",))))
-        raise ModelError(f"layer {name!r} ({kind.__name__}) gets values of {rank} dimensions, the first for examples; expected {expected}")
+        raise ModelError(
+            f"layer {name!r} ({kind.__name__}) gets values of {rank} dimensions, the first for examples; "
+            f"expected {expected}"
+        )
     result = LAYER_RULES[kind](layer, interval, rounding)
     if not result.center.ndim or len(result.center) != len(interval.center):
-        raise ModelError(f"layer {name!r} turns a batch of {len(interval.center)} into {len(result.center)}; examples must stay apart")
+        raise ModelError(
+            f"layer {name!r} turns a batch of {len(interval.center)} into {len(result.center)}; examples "
+            "must stay apart"
+        )
     return result
 
 
@@ -233,10 +293,20 @@ def require_unmodified(layer: nn.Module, name: str, rounding: RoundingModel) -> 
             type.
     """
     if layer._forward_hooks or layer._forward_pre_hooks:
-        raise ModelError(f"layer {name!r} ({type(layer).__name__}) has a forward hook, which may change its output; remove the hook")
-    changed = next((key for key, value in vars(layer).items() if callable(value) and hasattr(type(layer), key)), None)
+        raise ModelError(
+            f"layer {name!r} ({type(layer).__name__}) has a forward hook, which may change its output; "
+            "remove the hook"
+        )
+    changed = next(
+        (key for key, value in vars(layer).items() if callable(value) and hasattr(type(layer), key)), None
+    )
     if changed:
-        raise ModelError(f"layer {name!r} ({type(layer).__name__}) has another {changed} than its type; write it as a type of its own")
-    own = [value for value in vars(layer).values() if isinstance(value, Tensor)]  # a weight may be an attribute that is no parameter
+        raise ModelError(
+            f"layer {name!r} ({type(layer).__name__}) has another {changed} than its type; write it as a "
+            "type of its own"
+        )
+    own = [
+        value for value in vars(layer).values() if isinstance(value, Tensor)
+    ]  # a weight may be an attribute that is no parameter
     for tensor in (*layer.parameters(recurse=False), *layer.buffers(recurse=False), *own):
         rounding.require_type(tensor, f"layer {name!r} ({type(layer).__name__})")

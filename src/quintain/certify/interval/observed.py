@@ -1,4 +1,6 @@
-"""Records of what a net does at a few inputs, to be checked against the traced graph and against the bounds."""
+"""Records of what a net does at a few inputs, to be checked against the traced graph and against the
+bounds.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,7 +14,9 @@ from quintain.certify.interval.domain import Interval
 from quintain.core.errors import ContradictionError, ModelError
 
 VIEW_OPERATIONS = {"aten.alias.default", "aten.detach.default", "aten.view.default"}
-"""Operations that return their input, which a custom autograd function adds where a result is its own input."""
+"""Operations that return their input, which a custom autograd function adds where a result is its own
+input.
+"""
 
 EXITS = {
     *("numpy", "__array__", "tolist", "__repr__", "__format__", "__reduce_ex__"),
@@ -34,7 +38,9 @@ class _Recording(TorchDispatchMode):
         self.check = check
         self.operations: list[str] = []
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
         self.check()
         result = func(*args, **(kwargs or {}))
         self.operations += noted(func, args, kwargs or {}, result)
@@ -44,7 +50,9 @@ class _Recording(TorchDispatchMode):
 class _StaysInTorch(TorchFunctionMode):
     """Refuses functions that take values out of torch."""
 
-    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
         require_staying(func)
         return func(*args, **(kwargs or {}))
 
@@ -57,7 +65,10 @@ def require_staying(func: Any) -> None:
     """
     name = getattr(func, "__name__", "")
     if name in EXITS:
-        raise ModelError(f"the forward takes values out of torch with {name}, so that what it does with them is not seen; leave it out")
+        raise ModelError(
+            f"the forward takes values out of torch with {name}, so that what it does with them is not seen; "
+            "leave it out"
+        )
 
 
 def noted(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> list[str]:
@@ -67,7 +78,9 @@ def noted(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: A
     return [f"{func}{fx.node.map_aggregate((*args, *kwargs.items()), _described)}"]
 
 
-def operations_of(run: Callable[[], Tensor], check: Callable[[], None] = lambda: None) -> tuple[Tensor, list[str]]:
+def operations_of(
+    run: Callable[[], Tensor], check: Callable[[], None] = lambda: None
+) -> tuple[Tensor, list[str]]:
     """What ``run`` returns, and the operations on tensors that it is made of; reading a value, as a branch on
     it does, is one.
 
@@ -117,19 +130,22 @@ def require_inside_bounds(node: fx.Node, interval: Interval, observed: Tensor) -
         span: Its bounds (B, *S).
         seen: What it returned for several points of each input in turn, (P * B, *S).
 
-    Raises:
-        ContradictionError: If there is such a value, or none at all (NaN) where bounds are finite; bounds that are
+    Raises: ContradictionError: If there is such a value, or none at all (NaN) where bounds are finite; bounds
+        that are
             no numbers exclude none.
     """
     values = observed.to(interval.center.device).reshape(-1, *interval.center.shape)
     outside = (
-        (values < interval.lower) | (values > interval.upper) | (values.isnan() & (interval.lower.isfinite() & interval.upper.isfinite()))
+        (values < interval.lower)
+        | (values > interval.upper)
+        | (values.isnan() & (interval.lower.isfinite() & interval.upper.isfinite()))
     )
     if bool(outside.any()):
         name = str(node.target).removeprefix("0.") if node.op == "call_module" else node.name
         raise ContradictionError(
-            f"operation {name!r} returns {float(values[outside][0]):g}, which its interval bounds exclude: the bounds are not of the "
-            "function that runs. Look for methods of torch that something has replaced, and for what writes into its input"
+            f"operation {name!r} returns {float(values[outside][0]):g}, which its interval bounds exclude: "
+            "the bounds are not of the function that runs. Look for methods of torch that something has "
+            "replaced, and for what writes into its input"
         )
 
 
@@ -151,7 +167,8 @@ def require_margins_kept(bounds: Tensor, logits: Tensor, y: Tensor) -> None:
     if bool(broken.any()):
         _point, row, other = broken.nonzero()[0].tolist()
         raise ContradictionError(
-            f"interval bounds prove a margin of at least {float(bounds[row, other]):g} against class {other} all over the ball of example "
-            f"{row}, but the model answers a point of it with {float(margins[broken][0]):g}: the bounds are not of the function that "
-            "runs. Look for methods of torch that something has replaced"
+            f"interval bounds prove a margin of at least {float(bounds[row, other]):g} against class {other} "
+            f"all over the ball of example {row}, but the model answers a point of it with "
+            f"{float(margins[broken][0]):g}: the bounds are not of the function that runs. Look for methods "
+            "of torch that something has replaced"
         )

@@ -33,7 +33,9 @@ class Valueless(Tensor):
         return made
 
     @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
         require_staying(func)
         return super().__torch_function__(func, types, args, kwargs or {})
 
@@ -64,7 +66,9 @@ class Valueless(Tensor):
         return tree_map(valueless, result)
 
 
-def operations_without_values(run: Callable[[Tensor], Any], x: Tensor, check: Callable[[], None], name: str) -> list[str]:
+def operations_without_values(
+    run: Callable[[Tensor], Any], x: Tensor, check: Callable[[], None], name: str
+) -> list[str]:
     """The operations that ``run`` is made of, in all threads, when its input has the shape and type of ``x``
     and no values.
 
@@ -84,9 +88,10 @@ def operations_without_values(run: Callable[[Tensor], Any], x: Tensor, check: Ca
         raise
     except Exception as error:
         raise ModelError(
-            f"{name} fails on an input without values, on torch's meta device, by which is seen that it branches on none "
-            f"({type(error).__name__}: {error}). Look for what reads a value, such as x.tolist(), float(x) or if on a tensor, in other "
-            "threads too; if there is none, an operation or a custom autograd function has no form for the meta device: write it with "
-            "torch's own operations"
+            f"{name} fails on an input without values, on torch's meta device, by which is seen that it "
+            f"branches on none ({type(error).__name__}: {error}). Look for what reads a value, such as "
+            "x.tolist(), float(x) or if on a tensor, in other threads too; if there is none, an operation "
+            "or a custom autograd function has no form for the meta device: write it with torch's own "
+            "operations"
         ) from error
     return operations

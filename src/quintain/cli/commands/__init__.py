@@ -1,6 +1,19 @@
 """The commands of the command line, one a file; what is heavy is imported when a command runs."""
 
-from quintain.cli.commands import attack, audit, certify, check, compare, drill, federate, harden, leak, listing, privatize, report
+from quintain.cli.commands import (
+    attack,
+    audit,
+    certify,
+    check,
+    compare,
+    drill,
+    federate,
+    harden,
+    leak,
+    listing,
+    privatize,
+    report,
+)
 from quintain.cli.commands.command import Command
 
 COMMANDS: tuple[Command, ...] = (

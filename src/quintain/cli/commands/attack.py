@@ -6,7 +6,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quintain.cli.commands.command import Command
-from quintain.cli.options import Data, Limit, MaxQueries, Model, Out, Require, Seed, Split, TargetClass, Threats, Weights
+from quintain.cli.options import (
+    Data,
+    Limit,
+    MaxQueries,
+    Model,
+    Out,
+    Require,
+    Seed,
+    Split,
+    TargetClass,
+    Threats,
+    Weights,
+)
 
 if TYPE_CHECKING:
     from quintain.evaluate.step import StepOutput
@@ -23,7 +35,8 @@ def run(
         list[str] | None,
         typer.Option(
             "--attack",
-            help="Names from 'quintain list attack'; repeatable. Default: chosen by what the model provides (gradients, scores or labels).",
+            help="Names from 'quintain list attack'; repeatable. "
+            "Default: chosen by what the model provides (gradients, scores or labels).",
         ),
     ] = None,
     max_queries: MaxQueries = 0,
@@ -77,7 +90,8 @@ def run(
     def work() -> "StepOutput":
         subject = call.model_under_test
         entries = named or {
-            name: get_entry("attack", name) for name in default_attacks(access_of(subject.model.access), threat_name(threats[0].spec))
+            name: get_entry("attack", name)
+            for name in default_attacks(access_of(subject.model.access), threat_name(threats[0].spec))
         }
         output = run_attack(
             subject,
@@ -106,7 +120,8 @@ def run(
     stop_reason = result.models[0].stop_reason if isinstance(result, AttackResult) else ""
     if stop_reason:
         raise ExecutionError(
-            f"{stop_reason}. What was found so far is in {folder}; once the model works again, to resume: {resume_command(out, folder)}"
+            f"{stop_reason}. What was found so far is in {folder}; once the model works again, to resume: "
+            f"{resume_command(out, folder)}"
         )
     delete_chunks(folder / UNFINISHED)
     call.unmark()

@@ -17,7 +17,9 @@ def run(
     batch_size: BatchSize = 512,
     steps: Steps = 276,
     max_grad_norm: MaxGradNorm = 1.0,
-    canaries: Annotated[int, typer.Option(help="Number of canaries, each included or not by a fair coin.", min=20)] = 500,
+    canaries: Annotated[
+        int, typer.Option(help="Number of canaries, each included or not by a fair coin.", min=20)
+    ] = 500,
     seed: Seed = 0,
     require: Require = None,
     out: Out = None,
@@ -28,7 +30,9 @@ def run(
     from quintain.evaluate.steps.audit import run_audit
 
     call = VerbCall(verb="audit", data=data, model=model, seed=seed, out=out, require=tuple(require or ()))
-    target = PrivacyTarget(epsilon=epsilon, delta=delta, batch_size=batch_size, steps=steps, max_grad_norm=max_grad_norm)
+    target = PrivacyTarget(
+        epsilon=epsilon, delta=delta, batch_size=batch_size, steps=steps, max_grad_norm=max_grad_norm
+    )
 
     def work() -> StepOutput:
         return run_audit(call.net(), call.train, target, canaries=canaries, seed=seed, progress=call.progress)
@@ -40,6 +44,7 @@ def run(
 VERB = Command(
     "audit",
     run,
-    "Audit private training: a lower bound on epsilon from inserted canaries, and tests of noise and sampling.",
+    "Audit private training: a lower bound on epsilon from inserted canaries, and tests of noise and "
+    "sampling.",
     ("--data xrays --epsilon 3", "--model net.py:make --data mine.npz --epsilon 2 --canaries 1000"),
 )

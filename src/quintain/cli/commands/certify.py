@@ -13,10 +13,13 @@ def run(
     weights: Weights = None,
     data: Data = "xrays",
     threat: Threats = None,
-    certifier: Annotated[str, typer.Option(help="interval for Linf and L2, or smoothing for L2.")] = "interval",
+    certifier: Annotated[
+        str, typer.Option(help="interval for Linf and L2, or smoothing for L2.")
+    ] = "interval",
     sigma: Annotated[float, typer.Option(help="Standard deviation of the smoothing noise.")] = 0.25,
     noise_samples: Annotated[
-        int, typer.Option("--noise-samples", "--draws", help="Noise samples an example, for smoothing.", min=1)
+        int,
+        typer.Option("--noise-samples", "--draws", help="Noise samples an example, for smoothing.", min=1),
     ] = 10_000,
     split: Split = "test",
     limit: Limit = 0,
@@ -43,7 +46,9 @@ def run(
         split=split,
         limit=limit,
     )
-    threats = parse_certifiable_threats(threat or (["l2:0.25"] if certifier == "smoothing" else ["linf:4/255"]))
+    threats = parse_certifiable_threats(
+        threat or (["l2:0.25"] if certifier == "smoothing" else ["linf:4/255"])
+    )
 
     def work() -> StepOutput:
         return run_certify(
@@ -63,7 +68,8 @@ def run(
 VERB = Command(
     "certify",
     run,
-    "Certify: prove that no change within the threat can alter a prediction (interval bounds or randomized smoothing).",
+    "Certify: prove that no change within the threat can alter a prediction (interval bounds or randomized "
+    "smoothing).",
     (
         "--weights xray.safetensors --threat linf:2/255 --threat linf:4/255",
         "--weights noisy.safetensors --certifier smoothing --sigma 0.25 --limit 100",

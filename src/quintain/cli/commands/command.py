@@ -25,4 +25,6 @@ class Command:
     @property
     def epilog(self) -> str:
         """The examples as the end of ``--help``."""
-        return "[bold]Examples[/]\n\n" + "\n\n".join(f"  quintain {self.name} {line}".rstrip() for line in self.examples)
+        return "[bold]Examples[/]\n\n" + "\n\n".join(
+            f"  quintain {self.name} {line}".rstrip() for line in self.examples
+        )

@@ -13,8 +13,13 @@ if TYPE_CHECKING:
 
 
 def run(
-    out: Annotated[Path | None, typer.Option(help="Run folder; an unfinished run in it is resumed. runs/DATE-drill if not given.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="One to two minutes on two cores: weaker models, wider brackets.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Run folder; an unfinished run in it is resumed. runs/DATE-drill if not given."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One to two minutes on two cores: weaker models, wider brackets.")
+    ] = False,
     seed: Seed = 0,
     require: Require = None,
 ) -> int:
@@ -30,7 +35,9 @@ def run(
     requirements = tuple(requirement.text for requirement in call.requirements) or DEFAULT_REQUIREMENTS
     folder, settings = out or call.folder, Settings(seed, quick, requirements)
     if folder.exists() and not folder.is_dir():
-        raise RunFolderError(f"--out {folder} is a file; give a folder that is new or that of an earlier drill")
+        raise RunFolderError(
+            f"--out {folder} is a file; give a folder that is new or that of an earlier drill"
+        )
     RunFolder(folder, settings, ())  # refuses a folder of other settings before anything is printed
     resume = resume_command(out, folder)
     call.print_dim(f"writing to {folder}. To resume after an interruption: {resume}")
@@ -53,6 +60,7 @@ def run(
 VERB = Command(
     "drill",
     run,
-    "Run every part of Quintain on the bundled chest X-rays, and write a report. Run again on the same folder, it resumes.",
+    "Run every part of Quintain on the bundled chest X-rays, and write a report. Run again on the same "
+    "folder, it resumes.",
     ("--out runs/first", "--quick --require 'robust_accuracy(linf:4/255) >= 0.65'"),
 )

@@ -12,7 +12,9 @@ def run(
     model: Model = "xray-cnn",
     data: Data = "xrays",
     sites: Annotated[int, typer.Option(help="Number of sites.", min=3)] = 5,
-    rounds: Annotated[int, typer.Option(help="Rounds of broadcast, local training and secure sum.", min=1)] = 6,
+    rounds: Annotated[
+        int, typer.Option(help="Rounds of broadcast, local training and secure sum.", min=1)
+    ] = 6,
     epochs: Annotated[int, typer.Option(help="Local epochs per round.", min=1)] = 2,
     seed: Seed = 0,
     require: Require = None,

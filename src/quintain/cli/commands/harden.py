@@ -11,7 +11,9 @@ from quintain.cli.options import Data, Model, Out, Require, Seed
 def run(
     model: Model = "xray-cnn",
     data: Data = "xrays",
-    defense: Annotated[str, typer.Option("--defense", "--defence", help="A name from 'quintain list defense'.")] = "ibp",
+    defense: Annotated[
+        str, typer.Option("--defense", "--defence", help="A name from 'quintain list defense'.")
+    ] = "ibp",
     threat: Annotated[
         str | None,
         typer.Option(

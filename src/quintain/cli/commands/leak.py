@@ -14,7 +14,11 @@ def run(
     data: Data = "xrays",
     steps: Annotated[int, typer.Option(help="Steps of each reconstruction.", min=1)] = 800,
     show_private: Annotated[
-        bool, typer.Option(help="Store the originals and their reconstructions, and show them in the report; bundled data always are.")
+        bool,
+        typer.Option(
+            help="Store the originals and their reconstructions, and show them in the report; "
+            "bundled data always are."
+        ),
     ] = False,
     seed: Seed = 0,
     out: Out = None,
@@ -43,6 +47,7 @@ def run(
 VERB = Command(
     "leak",
     run,
-    "Reconstruct a training image from a model update (gradient inversion): a plain one, a secure sum, a private one.",
+    "Reconstruct a training image from a model update (gradient inversion): a plain one, a secure sum, a "
+    "private one.",
     ("--data xrays", "--model net.py:make --weights w.safetensors --data mine.npz --steps 1000"),
 )

@@ -11,9 +11,18 @@ OLD_KINDS = {"defence": "defense", "data": "dataset", "private": "mechanism", "a
 
 
 def run(
-    kind: Annotated[str, typer.Argument(help="threat, model, dataset, attack, certifier, defense, mechanism ...; all if not given.")] = "",
-    exemptions: Annotated[bool, typer.Option("--exemptions", help="Show which laws something is exempt from, and why.")] = False,
-    exceptions: Annotated[bool, typer.Option("--exceptions", hidden=True, help="The earlier word for --exemptions.")] = False,
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="threat, model, dataset, attack, certifier, defense, mechanism ...; all if not given."
+        ),
+    ] = "",
+    exemptions: Annotated[
+        bool, typer.Option("--exemptions", help="Show which laws something is exempt from, and why.")
+    ] = False,
+    exceptions: Annotated[
+        bool, typer.Option("--exceptions", hidden=True, help="The earlier word for --exemptions.")
+    ] = False,
 ) -> int:
     from quintain.cli.console import Terminal
     from quintain.cli.screen import show_entries, show_exemptions
@@ -31,4 +40,9 @@ def run(
     return ExitCode.OK
 
 
-VERB = Command("list", run, "List what is registered, by kind; of one kind, with its guarantees.", ("attack", "--exemptions"))
+VERB = Command(
+    "list",
+    run,
+    "List what is registered, by kind; of one kind, with its guarantees.",
+    ("attack", "--exemptions"),
+)

@@ -16,7 +16,9 @@ Epsilon = Annotated[float, typer.Option(help="Target epsilon, which the noise is
 Delta = Annotated[float, typer.Option(help="Target delta; well below 1 / number of records.")]
 BatchSize = Annotated[int, typer.Option("--batch-size", "--batch", help="Expected batch size.")]
 Steps = Annotated[int, typer.Option(help="Number of noisy steps.")]
-MaxGradNorm = Annotated[float, typer.Option("--max-grad-norm", help="Norm to which each example's gradient is clipped.")]
+MaxGradNorm = Annotated[
+    float, typer.Option("--max-grad-norm", help="Norm to which each example's gradient is clipped.")
+]
 
 
 def run(
@@ -30,20 +32,31 @@ def run(
     learning_rate: Annotated[float, typer.Option("--learning-rate", "--rate", help="Learning rate.")] = 1.0,
     sweep_epsilon: Annotated[
         bool,
-        typer.Option("--sweep-epsilon", "--curve", help="Train at epsilon 0.5, 1, 2, 4 and 8 too, and draw accuracy over them."),
+        typer.Option(
+            "--sweep-epsilon",
+            "--curve",
+            help="Train at epsilon 0.5, 1, 2, 4 and 8 too, and draw accuracy over them.",
+        ),
     ] = False,
     sweep_batch_sizes: Annotated[
         str,
         typer.Option(
             "--sweep-batch-sizes",
             "--batches",
-            help="Other batch sizes to train with at the same epsilon, such as 256,1024; with --plan: batch sizes to tabulate.",
+            help="Other batch sizes to train with at the same epsilon, such as 256,1024; "
+            "with --plan: batch sizes to tabulate.",
         ),
     ] = "",
     plan: Annotated[
-        bool, typer.Option("--plan", help="Train nothing: show noise, steps within the target, and what batch sizes and steps cost.")
+        bool,
+        typer.Option(
+            "--plan",
+            help="Train nothing: show noise, steps within the target, and what batch sizes and steps cost.",
+        ),
     ] = False,
-    noise_multiplier: Annotated[float | None, typer.Option(help="With --plan: show what this noise multiplier costs.")] = None,
+    noise_multiplier: Annotated[
+        float | None, typer.Option(help="With --plan: show what this noise multiplier costs.")
+    ] = None,
     seed: Seed = 0,
     require: Require = None,
     out: Out = None,
@@ -64,23 +77,38 @@ def run(
     )
     sizes = _sizes(sweep_batch_sizes)
     if plan and sweep_epsilon:
-        raise SettingError("got --plan, which trains nothing, and --sweep-epsilon, which trains; expected one of them")
+        raise SettingError(
+            "got --plan, which trains nothing, and --sweep-epsilon, which trains; expected one of them"
+        )
     if plan and require:
         raise SettingError(
-            "got --plan, which trains nothing, and --require, which is decided on what was trained; expected one of them: a plan's "
-            "noise is calibrated for --epsilon at --delta, and never costs more"
+            "got --plan, which trains nothing, and --require, which is decided on what was trained; expected "
+            "one of them: a plan's noise is calibrated for --epsilon at --delta, and never costs more"
         )
     if noise_multiplier is not None and not plan:
-        raise SettingError(f"got --noise-multiplier {noise_multiplier:g} without --plan; expected --epsilon, which noise is made for")
+        raise SettingError(
+            f"got --noise-multiplier {noise_multiplier:g} without --plan; expected --epsilon, which noise is "
+            "made for"
+        )
     call = VerbCall(
-        verb="privatize", data=data, model=model, seed=seed, out=out, require=tuple(require or ()), resume_dir="" if plan else UNFINISHED
+        verb="privatize",
+        data=data,
+        model=model,
+        seed=seed,
+        out=out,
+        require=tuple(require or ()),
+        resume_dir="" if plan else UNFINISHED,
     )
     if plan:
-        return call.run(lambda: run_plan(target, len(call.train), noise_multiplier=noise_multiplier, batch_sizes=sizes))
+        return call.run(
+            lambda: run_plan(target, len(call.train), noise_multiplier=noise_multiplier, batch_sizes=sizes)
+        )
     return _trained(call, target, sizes, sweep_epsilon=sweep_epsilon)
 
 
-def _trained(call: "VerbCall", target: "PrivacyTarget", sizes: tuple[int, ...], *, sweep_epsilon: bool) -> int:
+def _trained(
+    call: "VerbCall", target: "PrivacyTarget", sizes: tuple[int, ...], *, sweep_epsilon: bool
+) -> int:
     """Train, or resume an interrupted run."""
     from quintain.dp.training.resume import delete_unfinished
     from quintain.evaluate.privacy_target import class_warnings
@@ -111,7 +139,13 @@ def _trained(call: "VerbCall", target: "PrivacyTarget", sizes: tuple[int, ...], 
     except KeyboardInterrupt:
         call.save_partial(
             lambda: partial_privatize(
-                call.net(), call.train, call.examples, target, folder=folder, unfinished=unfinished, reason="interrupted"
+                call.net(),
+                call.train,
+                call.examples,
+                target,
+                folder=folder,
+                unfinished=unfinished,
+                reason="interrupted",
             )
         )
         raise
@@ -132,7 +166,10 @@ def _sizes(text: str) -> tuple[int, ...]:
     except ValueError:
         sizes = (0,)
     if any(size < 1 for size in sizes):
-        raise SettingError(f"got --sweep-batch-sizes {text}; expected whole numbers from 1 up with commas between them, such as 256,1024")
+        raise SettingError(
+            f"got --sweep-batch-sizes {text}; expected whole numbers from 1 up with commas between them, "
+            "such as 256,1024"
+        )
     return sizes
 
 
@@ -142,6 +179,7 @@ VERB = Command(
     "Train with DP-SGD to a target epsilon, and show what it costs in accuracy; or only plan it.",
     (
         "--data xrays --epsilon 3 --sweep-epsilon",
-        "--model net.py:make --data mine.npz --epsilon 8 --delta 1e-6 --steps 500 --require 'epsilon(delta=1e-6) <= 8'",
+        "--model net.py:make --data mine.npz --epsilon 8 --delta 1e-6 --steps 500 --require "
+        "'epsilon(delta=1e-6) <= 8'",
     ),
 )

@@ -59,7 +59,11 @@ class IAccountant(ABC):
         merged = validated_history(self.history)
         if not merged:
             return 0.0
-        return math.inf if any(sigma == 0 for sigma, _, _ in merged) else self._epsilon_of_history(delta, **kwargs)
+        return (
+            math.inf
+            if any(sigma == 0 for sigma, _, _ in merged)
+            else self._epsilon_of_history(delta, **kwargs)
+        )
 
     def get_optimizer_hook_fn(self, sample_rate: float) -> Callable[[Any], None]:
         """A function that counts one step of an optimizer with a ``noise_multiplier``."""
@@ -87,13 +91,18 @@ class IAccountant(ABC):
         """
         try:
             mechanism = state_dict["mechanism"]
-            history = [(float(sigma), float(rate), int(steps)) for sigma, rate, steps in state_dict["history"]]
+            history = [
+                (float(sigma), float(rate), int(steps)) for sigma, rate, steps in state_dict["history"]
+            ]
             validated_history(history)
         except (KeyError, TypeError, ValueError, SettingError) as error:
-            raise PrivacyError(f"got an accountant's state that cannot be read ({error}); expected what state_dict() gave") from error
+            raise PrivacyError(
+                f"got an accountant's state that cannot be read ({error}); expected what state_dict() gave"
+            ) from error
         if mechanism != self.mechanism():
             raise PrivacyError(
-                f"got the state of accountant {mechanism!r}; expected {self.mechanism()!r}: create the one that it was saved from"
+                f"got the state of accountant {mechanism!r}; expected {self.mechanism()!r}: create the one "
+                "that it was saved from"
             )
         self.history = history
 
@@ -116,7 +125,12 @@ class RDPAccountant(IAccountant):
     def mechanism(cls) -> str:
         return "rdp"
 
-    def _epsilon_of_history(self, delta: float, alphas: Sequence[float] | None = None, **kwargs: Any) -> float:  # noqa: ARG002
+    def _epsilon_of_history(
+        self,
+        delta: float,
+        alphas: Sequence[float] | None = None,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> float:
         return rdp_epsilon(self.history, delta, alphas)
 
 
@@ -141,8 +155,9 @@ class GaussianAccountant(PLDAccountant):
     def __init__(self) -> None:
         super().__init__()
         warnings.warn(
-            'accountant "gdp" takes the sum of privacy losses for normal, by the central limit theorem, and its epsilon is then smaller '
-            'than the true one; privacy loss distributions ("pld") answer in its place',
+            'accountant "gdp" takes the sum of privacy losses for normal, by the central limit theorem, '
+            "and its epsilon is then smaller than the true one; "
+            'privacy loss distributions ("pld") answer in its place',
             stacklevel=2,
         )
 
@@ -166,7 +181,10 @@ def register_accountant(mechanism: str, accountant: type[IAccountant], force: bo
         SettingError: If the name is taken and ``force`` is not set.
     """
     if mechanism in _ACCOUNTANTS and not force:
-        raise SettingError(f"accountant {mechanism!r} is registered already; expected a new name, or force=True to replace it")
+        raise SettingError(
+            f"accountant {mechanism!r} is registered already; expected a new name, or force=True to replace "
+            "it"
+        )
     _ACCOUNTANTS[mechanism] = accountant
 
 
@@ -209,7 +227,9 @@ def get_noise_multiplier(
     if (epochs is None) == (steps is None):
         raise SettingError(f"got epochs = {epochs} and steps = {steps}; expected exactly one of the two")
     if not epsilon_tolerance > 0:
-        raise SettingError(f"got epsilon_tolerance = {epsilon_tolerance}; expected a positive number, such as 0.01")
+        raise SettingError(
+            f"got epsilon_tolerance = {epsilon_tolerance}; expected a positive number, such as 0.01"
+        )
     validated_history([(1.0, sample_rate, 0)])
     count = (epochs or 0) * math.ceil(1 / sample_rate - RATE_ROUNDING) if steps is None else steps
     least = calibrate_noise_multiplier(target_epsilon, target_delta, sample_rate, count)
@@ -226,7 +246,8 @@ def get_noise_multiplier(
         low, high = high, 1.25 * high
         if high > MAX_NOISE_MULTIPLIER:
             raise SettingError(
-                f"no noise multiplier up to {MAX_NOISE_MULTIPLIER:g} reaches epsilon = {target_epsilon}; expected a larger epsilon"
+                f"no noise multiplier up to {MAX_NOISE_MULTIPLIER:g} reaches epsilon = {target_epsilon}; "
+                "expected a larger epsilon"
             )
         epsilon_high = epsilon_at(high)
     while epsilon_high < target_epsilon - epsilon_tolerance and high - low > NOISE_RELATIVE_TOLERANCE * high:

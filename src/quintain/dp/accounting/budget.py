@@ -32,7 +32,8 @@ class PrivacyBudget:
         check_delta(self.delta)
         if not 0 < self.epsilon < math.inf:
             raise SettingError(
-                f"got stop_at_epsilon = ({self.epsilon}, {self.delta}); expected a positive finite epsilon, such as (3.0, 1e-5)"
+                f"got stop_at_epsilon = ({self.epsilon}, {self.delta}); expected a positive finite epsilon, "
+                "such as (3.0, 1e-5)"
             )
 
     @classmethod
@@ -44,7 +45,9 @@ class PrivacyBudget:
         """
         numbers = tuple(pair) if isinstance(pair, Sequence) else ()
         if len(numbers) != 2 or not all(isinstance(number, Real) for number in numbers):
-            raise SettingError(f"got {name} = {pair!r}; expected two numbers, (epsilon, delta), such as (3.0, 1e-5)")
+            raise SettingError(
+                f"got {name} = {pair!r}; expected two numbers, (epsilon, delta), such as (3.0, 1e-5)"
+            )
         return cls(float(numbers[0]), float(numbers[1]))
 
     def check_affords_one(self, release: Release) -> None:
@@ -59,9 +62,10 @@ class PrivacyBudget:
         ledger.record(replace(release, steps=1))
         cost = bound(ledger.epsilon(self.delta), up=True)
         raise SettingError(
-            f"got stop_at_epsilon = ({self.epsilon:g}, {self.delta:g}), which affords no step: one comes to epsilon = "
-            f"{cost} at that delta, with noise_multiplier = {release.noise_multiplier:g} and a batch of "
-            f"{release.expected_batch_size} of {release.num_units} records; expected a larger epsilon, more noise, or smaller batches"
+            f"got stop_at_epsilon = ({self.epsilon:g}, {self.delta:g}), which affords no step: one comes to "
+            f"epsilon = {cost} at that delta, with noise_multiplier = {release.noise_multiplier:g} and a "
+            f"batch of {release.expected_batch_size} of {release.num_units} records; expected a larger "
+            "epsilon, more noise, or smaller batches"
         )
 
     def affords(self, ledger: Ledger, release: Release) -> bool:
@@ -69,7 +73,10 @@ class PrivacyBudget:
         # cached: how many releases of this kind fit after "before"; valid while only such were added
         if self._cached_fit is not None:
             before, kind, fit = self._cached_fit
-            if kind == release and ledger.releases in (before, *_extended_releases(before, release, ledger.steps)):
+            if kind == release and ledger.releases in (
+                before,
+                *_extended_releases(before, release, ledger.steps),
+            ):
                 return ledger.steps - sum(done.steps for done in before) < fit
         fit = self._max_further_steps(ledger, release)
         self._cached_fit = (ledger.releases, release, fit)
@@ -77,10 +84,15 @@ class PrivacyBudget:
 
     def _max_further_steps(self, ledger: Ledger, release: Release) -> int:
         """How many releases like this fit after the ledger's; of an epoch, no more than it has steps."""
-        if all((one.sampling, one.mechanism, one.choice) == ("poisson", "gaussian", 0) for one in (*ledger.releases, release)):
+        if all(
+            (one.sampling, one.mechanism, one.choice) == ("poisson", "gaussian", 0)
+            for one in (*ledger.releases, release)
+        ):
             history = [(one.noise_multiplier, one.sample_rate, one.steps) for one in ledger.releases]
             sigma, rate = release.noise_multiplier, release.sample_rate
-            return steps_left(history, epsilon=self.epsilon, delta=self.delta, noise_multiplier=sigma, sample_rate=rate)
+            return steps_left(
+                history, epsilon=self.epsilon, delta=self.delta, noise_multiplier=sigma, sample_rate=rate
+            )
 
         def within(steps: int) -> bool:
             trial = Ledger(ledger.releases)
@@ -101,7 +113,9 @@ class PrivacyBudget:
         return low
 
 
-def _extended_releases(before: tuple[Release, ...], release: Release, steps: int) -> tuple[tuple[Release, ...], ...]:
+def _extended_releases(
+    before: tuple[Release, ...], release: Release, steps: int
+) -> tuple[tuple[Release, ...], ...]:
     """The releases of the ledger if all since ``before`` were of this kind."""
     added = steps - sum(done.steps for done in before)
     if added < 1:

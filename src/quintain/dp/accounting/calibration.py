@@ -18,7 +18,9 @@ MAX_EPSILON = 1000.0
 """The largest target: it promises nothing, and above it losses leave the range in which noise is found."""
 
 
-def calibrate_noise_multiplier(epsilon: float, delta: float, sample_rate: float, steps: int, *, history: History = ()) -> float:
+def calibrate_noise_multiplier(
+    epsilon: float, delta: float, sample_rate: float, steps: int, *, history: History = ()
+) -> float:
     """The least noise multiplier, up to half a percent, whose steps cost at most ``epsilon`` at ``delta``.
 
     Args:
@@ -33,20 +35,25 @@ def calibrate_noise_multiplier(epsilon: float, delta: float, sample_rate: float,
     """
     if not 0 < epsilon <= MAX_EPSILON:
         raise SettingError(
-            f"got a target epsilon of {epsilon}; expected a positive number up to {MAX_EPSILON:g}, such as 3: more promises nothing"
+            f"got a target epsilon of {epsilon}; expected a positive number up to {MAX_EPSILON:g}, such as "
+            "3: more promises nothing"
         )
     history = validated_history([*history, (1.0, sample_rate, steps)]) and validated_history(history)
     check_delta(delta)
     if steps < 1:
         raise SettingError(f"got {steps} steps to calibrate noise for; expected at least one")
     if history and composed_epsilon(history, delta) >= epsilon:
-        raise SettingError(f"the steps already taken use up the target epsilon of {epsilon}; expected a larger one")
+        raise SettingError(
+            f"the steps already taken use up the target epsilon of {epsilon}; expected a larger one"
+        )
 
     def with_noise(log_sigma: float) -> History:
         return [*history, (math.exp(log_sigma), sample_rate, steps)]
 
     def estimated_log_excess(log_sigma: float) -> float:
-        """Log of epsilon over its target, estimated; by the slower accountant where the quick one gives none."""
+        """Log of epsilon over its target, estimated; by the slower accountant where the quick one gives
+        none.
+        """
         estimated = estimate_epsilon(with_noise(log_sigma), delta)
         if not math.isfinite(estimated):
             estimated = composed_epsilon(with_noise(log_sigma), delta)
@@ -58,8 +65,8 @@ def calibrate_noise_multiplier(epsilon: float, delta: float, sample_rate: float,
     def refuse_beyond(log_sigma: float) -> None:
         if log_sigma >= LOG_MAX_NOISE_MULTIPLIER:
             raise SettingError(
-                f"no noise multiplier up to {math.exp(LOG_MAX_NOISE_MULTIPLIER):.0f} reaches epsilon = {epsilon} in "
-                f"{steps} steps; expected a larger one"
+                f"no noise multiplier up to {math.exp(LOG_MAX_NOISE_MULTIPLIER):.0f} reaches epsilon = "
+                f"{epsilon} in {steps} steps; expected a larger one"
             )
 
     # 1. bracket log sigma around the guess of the central limit theorem
@@ -71,7 +78,10 @@ def calibrate_noise_multiplier(epsilon: float, delta: float, sample_rate: float,
     while estimated_log_excess(log_low) < 0:
         log_low, log_high = log_low - LOG_STRIDE, log_low
     # 2. the root of the quick estimate
-    log_sigma = float(brentq(estimated_log_excess, log_low, log_high, xtol=LOG_TOLERANCE / 2, rtol=1e-12)) + LOG_TOLERANCE
+    log_sigma = (
+        float(brentq(estimated_log_excess, log_low, log_high, xtol=LOG_TOLERANCE / 2, rtol=1e-12))
+        + LOG_TOLERANCE
+    )
     # 3. raise the noise until the proved epsilon keeps the target
     log_excess = proved_log_excess(log_sigma)
     while log_excess > 0:
@@ -82,7 +92,9 @@ def calibrate_noise_multiplier(epsilon: float, delta: float, sample_rate: float,
 
 
 def _log_sigma_by_clt(epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
-    """Log of roughly the noise multiplier sought, by the central limit (Bu et al., 2019, arXiv:1911.11607)."""
+    """Log of roughly the noise multiplier sought, by the central limit (Bu et al., 2019,
+    arXiv:1911.11607).
+    """
     # epsilon = mu^2 / 2 + mu sqrt(2 log(1 / delta)) solved for mu, then mu^2 = q^2 T (exp(1 / sigma^2) - 1)
     tail = 2 * math.log(1 / delta)
     mu = math.sqrt(tail + 2 * epsilon) - math.sqrt(tail)

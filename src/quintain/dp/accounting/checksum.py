@@ -22,7 +22,9 @@ def verified_content(state: object, what: str) -> dict[str, Any]:
         PrivacyError: If the checksum is missing, or is not that of the content.
     """
     if not isinstance(state, Mapping) or CHECKSUM_KEY not in state:
-        raise PrivacyError(f"got the state of {what} without its checksum; expected all of what state_dict() gave")
+        raise PrivacyError(
+            f"got the state of {what} without its checksum; expected all of what state_dict() gave"
+        )
     content = {key: value for key, value in state.items() if key != CHECKSUM_KEY}
     if _hash(content) != state[CHECKSUM_KEY]:
         raise PrivacyError(

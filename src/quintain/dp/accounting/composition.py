@@ -10,7 +10,13 @@ import numpy as np
 from quintain.core.errors import ContradictionError
 from quintain.dp.accounting import fully_adaptive, prv, rdp
 from quintain.dp.accounting.guarantee import EpsilonBounds, Guarantee
-from quintain.dp.accounting.pld import MIN_NOISE_MULTIPLIER, all_noisy, check_delta, composed_epsilon, validated_history
+from quintain.dp.accounting.pld import (
+    MIN_NOISE_MULTIPLIER,
+    all_noisy,
+    check_delta,
+    composed_epsilon,
+    validated_history,
+)
 from quintain.dp.accounting.privacy_loss import History
 from quintain.dp.accounting.release import Release
 
@@ -44,7 +50,9 @@ def epsilon_bounds(history: History, delta: float) -> EpsilonBounds:
 
 
 def epsilon_of(releases: Sequence[Release], delta: float) -> float:
-    """Epsilon of all releases together: the least bound proved for their kinds and how settings were chosen."""
+    """Epsilon of all releases together: the least bound proved for their kinds and how settings were
+    chosen.
+    """
     check_delta(delta)
     return _tightest_epsilon(releases, delta)[0]
 
@@ -80,7 +88,10 @@ def guarantee_of(releases: Sequence[Release], delta: float) -> Guarantee:
         adjacency="zero-out" if any(release.is_epoch_based for release in releases) else "add/remove",
         unit=first.unit if first else "record",
         sampling=" and ".join(sorted({release.sampling for release in releases})) or "poisson",
-        noise=" and ".join(sorted({"float gaussian" if r.mechanism == "gaussian" else r.mechanism for r in releases})) or "float gaussian",
+        noise=" and ".join(
+            sorted({"float gaussian" if r.mechanism == "gaussian" else r.mechanism for r in releases})
+        )
+        or "float gaussian",
         reproducible=any(release.reproducible for release in releases),
         steps=sum(release.steps for release in releases),
         num_units=min((release.num_units for release in releases), default=0),
@@ -134,7 +145,9 @@ def _total_rdp(steps: History, epochs: Sequence[_EpochRelease]) -> rdp.Floats:
         total += count * rdp.poisson_gaussian_rdp(sigma, rate)
     for one, count in Counter(epochs).items():
         total += count * (
-            rdp.balls_in_bins_rdp(one.sigma, one.bins) if one.sampling == "balls-in-bins" else rdp.poisson_gaussian_rdp(one.sigma, 1.0)
+            rdp.balls_in_bins_rdp(one.sigma, one.bins)
+            if one.sampling == "balls-in-bins"
+            else rdp.poisson_gaussian_rdp(one.sigma, 1.0)
         )
     return total
 
@@ -142,7 +155,12 @@ def _total_rdp(steps: History, epochs: Sequence[_EpochRelease]) -> rdp.Floats:
 def _independent_history(releases: Sequence[Release]) -> list[tuple[float, float, int]]:
     """The history of the steps that are sampled independently: Poisson and full batches."""
     independent = [release for release in releases if not release.is_epoch_based]
-    return prv.merge_history([(r.noise_multiplier, 1.0 if r.sampling == "full batch" else r.sample_rate, r.steps) for r in independent])
+    return prv.merge_history(
+        [
+            (r.noise_multiplier, 1.0 if r.sampling == "full batch" else r.sample_rate, r.steps)
+            for r in independent
+        ]
+    )
 
 
 def _epoch_releases(releases: Sequence[Release], *, adaptive: bool = False) -> list[_EpochRelease]:
@@ -156,7 +174,10 @@ def _epoch_releases(releases: Sequence[Release], *, adaptive: bool = False) -> l
         if release.is_epoch_based:
             key = (release.sampling, release.epoch)
             before = by_epoch.get(key, _EpochRelease(math.inf, release.steps_per_epoch, release.sampling))
-            sigma, bins = min(before.sigma, release.noise_multiplier), min(before.bins, release.steps_per_epoch)
+            sigma, bins = (
+                min(before.sigma, release.noise_multiplier),
+                min(before.bins, release.steps_per_epoch),
+            )
             changed = key in by_epoch and before.sigma != release.noise_multiplier
             by_epoch[key] = _EpochRelease(sigma, bins, "shuffle" if adaptive and changed else before.sampling)
     return list(by_epoch.values())

@@ -45,4 +45,9 @@ def adaptive_epsilon_from_rdp(divergences: rdp.Floats, delta: float) -> float:
     orders = np.array(ORDERS)
     weights = (1 / orders) / (1 / orders).sum()
     rdp_at_orders = divergences[np.searchsorted(rdp.ORDERS, orders)]
-    return max(0.0, float((rdp_at_orders + np.log1p(-1 / orders) - np.log(weights * delta * orders) / (orders - 1)).min()))
+    return max(
+        0.0,
+        float(
+            (rdp_at_orders + np.log1p(-1 / orders) - np.log(weights * delta * orders) / (orders - 1)).min()
+        ),
+    )

@@ -26,7 +26,8 @@ def merge_full_batch_steps(history: History) -> list[tuple[float, float, int]]:
 def log_delta(epsilon: float, sigma: float) -> float:
     r"""Log of the exact delta of the Gaussian mechanism of sensitivity 1.
 
-    .. math:: \delta = \Phi(1 / 2\sigma - \varepsilon\sigma) - e^\varepsilon\, \Phi(-1 / 2\sigma - \varepsilon\sigma)
+    .. math:: \delta = \Phi(1 / 2\sigma - \varepsilon\sigma)
+        - e^\varepsilon\, \Phi(-1 / 2\sigma - \varepsilon\sigma)
 
     Source: Balle, Wang, 2018, arXiv:1805.06530, Theorem 8.
     """
@@ -43,5 +44,14 @@ def gaussian_epsilon(sigma: float, delta: float) -> float:
     # by concentration of the loss, N(1 / 2 sigma^2, 1 / sigma^2): delta at this epsilon is below the target
     high = 0.5 / sigma**2 + math.sqrt(2 * math.log(1 / delta)) / sigma
     # log_delta is -inf where delta is 0: the search needs finite values
-    root = float(brentq(lambda at: max(log_delta(at, sigma), -1e9) - target, 0.0, high, xtol=1e-300, rtol=1e-12, maxiter=500))
+    root = float(
+        brentq(
+            lambda at: max(log_delta(at, sigma), -1e9) - target,
+            0.0,
+            high,
+            xtol=1e-300,
+            rtol=1e-12,
+            maxiter=500,
+        )
+    )
     return root * (1 + EPSILON_MARGIN)

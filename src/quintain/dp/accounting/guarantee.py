@@ -41,7 +41,8 @@ class EpsilonBounds:
 class Guarantee:
     r"""The privacy guarantee that is proved of everything that a run has released.
 
-    .. math:: \Pr[M(D) \in S] \le e^{\varepsilon} \Pr[M(D') \in S] + \delta \quad \text{for all } S \text{ and neighbors } D, D'
+    .. math:: \Pr[M(D) \in S] \le e^{\varepsilon} \Pr[M(D') \in S] + \delta
+        \quad \text{for all } S \text{ and neighbors } D, D'
 
     Args:
         epsilon, delta: The claim; epsilon is an upper bound.
@@ -84,14 +85,17 @@ class Guarantee:
         warnings = []
         if self.num_units and self.delta >= 1 / self.num_units:
             warnings.append(
-                f"delta = {self.delta:g} is not below 1/{self.num_units}: publishing one random {self.unit} in full would pass; "
-                "expected a smaller one"
+                f"delta = {self.delta:g} is not below 1/{self.num_units}: publishing one random {self.unit} "
+                "in full would pass; expected a smaller one"
             )
         if self.reproducible:
             warnings.append("noise follows from a seed: who knows it can subtract the noise")
         if not self.fixed_beforehand:
             before = bound(self.epsilon_if_fixed_beforehand, up=True)
-            warnings.append(f"settings were chosen after releases: epsilon would be {before} had they been fixed before the first")
+            warnings.append(
+                f"settings were chosen after releases: epsilon would be {before} had they been fixed before "
+                "the first"
+            )
         if math.isinf(self.epsilon):
             warnings.append("epsilon is infinite: no privacy")
         return tuple(warnings)
@@ -99,9 +103,20 @@ class Guarantee:
     @property
     def text(self) -> str:
         """The claim in one sentence."""
-        batches = " and ".join(_SAMPLING_TEXT[name].format(unit=self.unit) for name in self.sampling.split(" and "))
-        lower = "" if self.epsilon_lower is None else f" (at least {bound(self.epsilon_lower, up=False)} by any accountant)"
+        batches = " and ".join(
+            _SAMPLING_TEXT[name].format(unit=self.unit) for name in self.sampling.split(" and ")
+        )
+        lower = (
+            ""
+            if self.epsilon_lower is None
+            else f" (at least {bound(self.epsilon_lower, up=False)} by any accountant)"
+        )
         neighbors = _ADJACENCY_TEXT[self.adjacency].format(unit=self.unit)
-        claim = f"({bound(self.epsilon, up=True)}, {self.delta:g})-differential privacy{lower} for {neighbors}"
+        claim = (
+            f"({bound(self.epsilon, up=True)}, {self.delta:g})-differential privacy{lower} for {neighbors}"
+        )
         warnings = "".join(f"; but {warning}" for warning in self.warnings)
-        return f"{claim}, after {self.steps} steps of {self.noise} noise on {batches}, by {self.accountant}{warnings}."
+        return (
+            f"{claim}, after {self.steps} steps of {self.noise} noise on {batches}, by "
+            f"{self.accountant}{warnings}."
+        )

@@ -67,7 +67,10 @@ class Ledger:
         common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
         if not common:
             return other.steps
-        ends = [ledger._processes[common][1] if common < len(ledger._processes) else ledger.steps for ledger in (self, other)]
+        ends = [
+            ledger._processes[common][1] if common < len(ledger._processes) else ledger.steps
+            for ledger in (self, other)
+        ]
         return other.steps - min(ends)
 
     def next_choice(self) -> int:
@@ -88,8 +91,8 @@ class Ledger:
         """
         if self._releases and release.unit != self._releases[0].unit:
             raise PrivacyError(
-                f"got a release that protects one {release.unit} in a ledger of releases that protect one {self._releases[0].unit}; "
-                "expected one unit throughout: use an engine for each"
+                f"got a release that protects one {release.unit} in a ledger of releases that protect one "
+                f"{self._releases[0].unit}; expected one unit throughout: use an engine for each"
             )
         if self._process_id not in dict(self._processes):
             self._processes.append((self._process_id, self.steps))
@@ -108,7 +111,11 @@ class Ledger:
         if position is None:
             return 0
         latest, epoch = self._open_epochs.get(position.order_id, (None, 0))
-        if latest is not None and latest.epoch == position.epoch and latest.batch_number < position.batch_number:
+        if (
+            latest is not None
+            and latest.epoch == position.epoch
+            and latest.batch_number < position.batch_number
+        ):
             return epoch
         return self.num_epochs
 
@@ -138,7 +145,10 @@ class Ledger:
             {
                 "releases": [asdict(release) for release in self._releases],
                 "steps": self.steps,
-                "passes": [[place.order_id, place.epoch, place.batch_number, epoch] for place, epoch in self._open_epochs.values()],
+                "passes": [
+                    [place.order_id, place.epoch, place.batch_number, epoch]
+                    for place, epoch in self._open_epochs.values()
+                ],
                 "parts": [list(part) for part in self._processes],
             }
         )
@@ -157,16 +167,22 @@ class Ledger:
                 loaded._open_epochs[order] = (EpochPosition(order, number, batch), epoch)
             loaded._processes = [(own, begun) for own, begun in state["parts"]]
         except (KeyError, TypeError, ValueError, SettingError) as error:
-            raise PrivacyError(f"got a ledger without readable releases ({error}); expected what Ledger.state_dict() gave") from error
+            raise PrivacyError(
+                f"got a ledger without readable releases ({error}); expected what Ledger.state_dict() gave"
+            ) from error
         # steps once released stay spent: the state must hold all that was recorded here, and come from the
         # same run
         missing = self._steps_by_kind() - loaded._steps_by_kind()
         if loaded.steps != state["steps"]:
-            raise PrivacyError(f"got a ledger of {loaded.steps} steps that says it has {state['steps']}; expected all of its releases")
+            raise PrivacyError(
+                f"got a ledger of {loaded.steps} steps that says it has {state['steps']}; expected all of "
+                "its releases"
+            )
         if missing:
             raise PrivacyError(
-                f"got a ledger of {loaded.steps} steps that lacks {missing.total()} of those already spent here; expected them all: "
-                "steps once released stay spent, so load a state into a fresh engine"
+                f"got a ledger of {loaded.steps} steps that lacks {missing.total()} of those already spent "
+                "here; expected them all: steps once released stay spent, so load a state into a fresh "
+                "engine"
             )
         shared, further = loaded._processes[: len(self._processes)], loaded._processes[len(self._processes) :]
         if shared != self._processes or any(begun < self.steps for _, begun in further):

@@ -34,7 +34,10 @@ class LedgerAccountant:
     @property
     def history(self) -> list[tuple[float, float, int]]:
         """Entries (noise multiplier, sample rate, steps), in order."""
-        return [(release.noise_multiplier, release.sample_rate, release.steps) for release in self._ledger.releases]
+        return [
+            (release.noise_multiplier, release.sample_rate, release.steps)
+            for release in self._ledger.releases
+        ]
 
     def __len__(self) -> int:
         return len(self.history)
@@ -51,8 +54,9 @@ class LedgerAccountant:
     def step(self, *, noise_multiplier: float, sample_rate: float) -> None:
         """Refused: the private optimizer records its steps itself."""
         raise PrivacyError(
-            f"accountant.step(noise_multiplier={noise_multiplier}, sample_rate={sample_rate}) was called by hand; expected no "
-            "call: the engine's optimizers record each step, and this one would count twice"
+            f"accountant.step(noise_multiplier={noise_multiplier}, sample_rate={sample_rate}) was called by "
+            "hand; expected no call: the engine's optimizers record each step, and this one would count "
+            "twice"
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -66,7 +70,10 @@ class LedgerAccountant:
             PrivacyError: If ``state_dict`` holds no ledger, or lacks steps that were spent here.
         """
         if "ledger" not in state_dict:
-            raise PrivacyError("got an accountant's state without a ledger; expected what engine.accountant.state_dict() gave")
+            raise PrivacyError(
+                "got an accountant's state without a ledger; expected what engine.accountant.state_dict() "
+                "gave"
+            )
         self._ledger.load_state_dict(state_dict["ledger"])
 
 
@@ -86,7 +93,10 @@ def bisect_noise_multiplier(epsilon_at: Callable[[float], float], target: float,
     while epsilon_at(high) > target:
         low, high = high, 2 * high
         if high > MAX_NOISE_MULTIPLIER:
-            raise SettingError(f"no noise multiplier up to {MAX_NOISE_MULTIPLIER:g} reaches epsilon = {target}; expected a larger epsilon")
+            raise SettingError(
+                f"no noise multiplier up to {MAX_NOISE_MULTIPLIER:g} reaches epsilon = {target}; expected a "
+                "larger epsilon"
+            )
     while high - low > NOISE_RELATIVE_TOLERANCE * high:
         middle = (low + high) / 2
         low, high = (middle, high) if epsilon_at(middle) > target else (low, middle)
@@ -126,4 +136,6 @@ def calibrate_for_epochs(
     def epsilon_at(sigma: float) -> float:
         return Ledger([Release(sigma, batch, num_units, steps, mechanism="discrete gaussian")]).epsilon(delta)
 
-    return bisect_noise_multiplier(epsilon_at, epsilon, calibrate_noise_multiplier(epsilon, delta, rate, steps))
+    return bisect_noise_multiplier(
+        epsilon_at, epsilon, calibrate_noise_multiplier(epsilon, delta, rate, steps)
+    )

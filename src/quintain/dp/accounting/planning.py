@@ -49,7 +49,9 @@ class PlanGrid:
     num_records: int
 
 
-def steps_left(history: History, *, epsilon: float, delta: float, noise_multiplier: float, sample_rate: float) -> int:
+def steps_left(
+    history: History, *, epsilon: float, delta: float, noise_multiplier: float, sample_rate: float
+) -> int:
     """How many further steps fit into a budget of epsilon after ``history``; at most 2^24.
 
     Args:
@@ -79,7 +81,9 @@ def steps_left(history: History, *, epsilon: float, delta: float, noise_multipli
     while log2_high - log2_low > LOG2_STEPS_TOLERANCE:
         middle = (log2_low + log2_high) / 2
         log2_low, log2_high = (
-            (middle, log2_high) if estimate_epsilon(with_further(round(2**middle)), delta) <= epsilon else (log2_low, middle)
+            (middle, log2_high)
+            if estimate_epsilon(with_further(round(2**middle)), delta) <= epsilon
+            else (log2_low, middle)
         )
     # 2. from there gallop by the proved epsilon until both ends are known; 3. bisect between them
     low, high = 1, MAX_STEPS
@@ -123,21 +127,33 @@ def plan_grid(
 
     def sigma(batch: int, count: int) -> float:
         return (
-            calibrate_noise_multiplier(epsilon, delta, batch / num_records, count) if epsilon is not None else float(noise_multiplier or 0)
+            calibrate_noise_multiplier(epsilon, delta, batch / num_records, count)
+            if epsilon is not None
+            else float(noise_multiplier or 0)
         )
 
     noise = tuple(tuple(sigma(batch, count) for count in steps) for batch in batch_sizes)
     costs = tuple(
-        tuple(composed_epsilon([(one, batch / num_records, count)], delta) for one, count in zip(row, steps, strict=True))
+        tuple(
+            composed_epsilon([(one, batch / num_records, count)], delta)
+            for one, count in zip(row, steps, strict=True)
+        )
         for batch, row in zip(batch_sizes, noise, strict=True)
     )
     return PlanGrid(tuple(batch_sizes), tuple(steps), costs, noise, delta, num_records)
 
 
 def best_candidate(
-    *, epsilon: float, delta: float, num_records: int, batch_sizes: Sequence[int], steps: Sequence[int], max_examples: float = math.inf
+    *,
+    epsilon: float,
+    delta: float,
+    num_records: int,
+    batch_sizes: Sequence[int],
+    steps: Sequence[int],
+    max_examples: float = math.inf,
 ) -> PlanCandidate:
-    r"""The most promising batch size and number of steps for a budget: a heuristic, to be checked by training.
+    r"""The most promising batch size and number of steps for a budget: a heuristic, to be checked by
+    training.
 
     .. math:: \mathrm{signal} = \frac{b \sqrt{T}}{\sigma(b, T)}
 
@@ -162,7 +178,8 @@ def best_candidate(
     offered = [(batch, count) for batch in batch_sizes for count in steps if batch * count <= max_examples]
     if not offered:
         raise SettingError(
-            f"got no batch and steps of at most {max_examples:g} examples; expected smaller ones, or a larger budget of work"
+            f"got no batch and steps of at most {max_examples:g} examples; expected smaller ones, or a "
+            "larger budget of work"
         )
     candidates = []
     for batch, count in offered:
@@ -174,4 +191,6 @@ def best_candidate(
 def _check_batches(batch_sizes: Sequence[int], num_records: int) -> None:
     for batch in batch_sizes:
         if not 1 <= batch <= num_records:
-            raise SettingError(f"got an expected batch of {batch} out of {num_records} records; expected 1 to {num_records}")
+            raise SettingError(
+                f"got an expected batch of {batch} out of {num_records} records; expected 1 to {num_records}"
+            )

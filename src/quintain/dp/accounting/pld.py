@@ -31,7 +31,8 @@ DELTA_ROUNDING_PER_STEP = 1e-15
 def epsilon(noise_multiplier: float, sample_rate: float, steps: int, delta: float) -> float:
     r"""The smallest epsilon that is proved for ``steps`` steps of sampled Gaussian noise.
 
-    .. math:: M_t(D) = \sum_{i \in B_t} \mathrm{clip}_C(g_i) + \sigma C\,\mathcal{N}(0, I), \qquad i \in B_t \text{ with probability } q
+    .. math:: M_t(D) = \sum_{i \in B_t} \mathrm{clip}_C(g_i) + \sigma C\,\mathcal{N}(0, I),
+        \qquad i \in B_t \text{ with probability } q
 
     Args:
         noise_multiplier: sigma; less than ``MIN_NOISE_MULTIPLIER`` costs infinity.
@@ -100,14 +101,17 @@ def delta_curve(noise_multiplier: float, sample_rate: float, steps: int) -> Call
     if sample_rate == 1:
         return lambda at: math.exp(log_delta(at, merged[0][0]))
     losses = _composed_pld(tuple(merged), _grid_interval(merged))
-    return lambda at: min(float(losses.get_delta_for_epsilon(at)) + DELTA_ROUNDING_PER_STEP * (steps + 100), 1.0)
+    return lambda at: min(
+        float(losses.get_delta_for_epsilon(at)) + DELTA_ROUNDING_PER_STEP * (steps + 100), 1.0
+    )
 
 
 def check_delta(delta: float) -> None:
     """Raise unless ``delta`` is a probability strictly between 0 and 1."""
     if not 0 < delta < 1:
         raise SettingError(
-            f"got delta = {delta}; expected a number strictly between 0 and 1, well below one over the records, such as 1e-5"
+            f"got delta = {delta}; expected a number strictly between 0 and 1, well below one over the "
+            "records, such as 1e-5"
         )
 
 
@@ -117,7 +121,10 @@ def validated_history(history: History) -> list[tuple[float, float, int]]:
         if not 0 <= sigma < math.inf:
             raise SettingError(f"got a noise multiplier of {sigma}; expected a finite number, at least 0")
         if not 0 < rate <= 1:
-            raise SettingError(f"got a sample rate of {rate}; expected a probability in (0, 1]: expected batch size over records")
+            raise SettingError(
+                f"got a sample rate of {rate}; expected a probability in (0, 1]: expected batch size over "
+                "records"
+            )
         if steps < 0:
             raise SettingError(f"got {steps} steps; expected 0 or more")
     return merge_history(history)
@@ -131,8 +138,12 @@ def all_noisy(history: History) -> bool:
 def _grid_interval(history: History) -> float:
     """The grid step: small against a loss's spread, with at most MAX_STEP_POINTS for one step."""
     # the variance of one step's loss is about q^2 (exp(1 / sigma^2) - 1), and at most about 1 / sigma^2
-    variance = sum(steps * min(rate**2 * math.expm1(min(sigma**-2, 99)), sigma**-2) for sigma, rate, steps in history)
-    wanted = min(math.sqrt(GRID_VARIANCE_RATIO * variance / sum(steps for _, _, steps in history)), MAX_INTERVAL)
+    variance = sum(
+        steps * min(rate**2 * math.expm1(min(sigma**-2, 99)), sigma**-2) for sigma, rate, steps in history
+    )
+    wanted = min(
+        math.sqrt(GRID_VARIANCE_RATIO * variance / sum(steps for _, _, steps in history)), MAX_INTERVAL
+    )
     widest = max(_loss_range(sigma, rate) for sigma, rate, _ in history)
     # a power of two, so that the grids of several kinds of steps match
     return 2.0 ** math.floor(math.log2(max(wanted, 2 * widest / MAX_STEP_POINTS)))
@@ -142,7 +153,11 @@ def _loss_range(sigma: float, rate: float) -> float:
     """The length of the range of losses, up to TAIL_SIGMAS standard deviations of noise on either side."""
     # highest: the loss at output 1 + TAIL_SIGMAS sigma; lowest: log(1 - q), or the mirror image for q = 1
     top = (TAIL_SIGMAS * sigma + 0.5) / sigma**2
-    return 2 * top if rate == 1 else max(top + math.log(rate), math.log1p(rate * math.expm1(min(top, 500)))) - math.log1p(-rate)
+    return (
+        2 * top
+        if rate == 1
+        else max(top + math.log(rate), math.log1p(rate * math.expm1(min(top, 500)))) - math.log1p(-rate)
+    )
 
 
 @lru_cache(maxsize=8)
@@ -160,4 +175,6 @@ def _single_step_pld(sigma: float, rate: float, interval: float) -> Any:
     """The distribution (PLD) of one step's loss, in both directions; cached, since it takes longest."""
     from dp_accounting.pld import privacy_loss_distribution
 
-    return privacy_loss_distribution.from_gaussian_mechanism(sigma, value_discretization_interval=interval, sampling_prob=rate)
+    return privacy_loss_distribution.from_gaussian_mechanism(
+        sigma, value_discretization_interval=interval, sampling_prob=rate
+    )

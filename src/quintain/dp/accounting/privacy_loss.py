@@ -21,7 +21,8 @@ class PrivacyLoss:
     r"""The privacy loss of one step, for the pair of outputs that dominates all others.
 
     .. math:: Y = \log \frac{p(X)}{p'(X)}, \; X \sim p, \qquad
-        \{p, p'\} = \{(1 - q)\,\mathcal{N}(0, \sigma^2) + q\,\mathcal{N}(1, \sigma^2),\; \mathcal{N}(0, \sigma^2)\}
+        \{p, p'\} = \{(1 - q)\,\mathcal{N}(0, \sigma^2) + q\,\mathcal{N}(1, \sigma^2),\;
+        \mathcal{N}(0, \sigma^2)\}
 
     Args:
         sigma: Positive.
@@ -54,7 +55,9 @@ class PrivacyLoss:
             # below the least loss, log(1 - q)
             with np.errstate(divide="ignore"):
                 high = y + np.log1p((self.sample_rate - 1) * np.exp(-np.maximum(y, 1)))
-                power = np.where(y > 1, high, np.log(np.maximum(np.expm1(np.minimum(y, 1)) + self.sample_rate, 0)))
+                power = np.where(
+                    y > 1, high, np.log(np.maximum(np.expm1(np.minimum(y, 1)) + self.sample_rate, 0))
+                )
         return (power - math.log(self.sample_rate)) * self.sigma**2 + 0.5
 
     def cell_probabilities(self, edges: Floats) -> Floats:
@@ -64,7 +67,10 @@ class PrivacyLoss:
         # differences of lower tails left of 1/2, of upper tails right of it: no cancellation in either
         middle = min(int(np.searchsorted(x, 0.5)), len(x) - 1)
         probabilities = np.concatenate(
-            [np.diff(self._tail_probability(x[: middle + 1], 1)), -np.diff(self._tail_probability(x[middle:], -1))]
+            [
+                np.diff(self._tail_probability(x[: middle + 1], 1)),
+                -np.diff(self._tail_probability(x[middle:], -1)),
+            ]
         )
         return probabilities[::-1] if self.add_direction else probabilities
 
@@ -93,7 +99,10 @@ class PrivacyLoss:
         x: Floats = -self.tail_sigmas * self.sigma + step * np.arange(count + 1, dtype=np.float64)
         weights: Floats = -0.5 * (x / self.sigma) ** 2
         if not self.add_direction:
-            weights = np.logaddexp(self._log_not_sampled + weights, math.log(self.sample_rate) - 0.5 * ((x - 1) / self.sigma) ** 2)
+            weights = np.logaddexp(
+                self._log_not_sampled + weights,
+                math.log(self.sample_rate) - 0.5 * ((x - 1) / self.sigma) ** 2,
+            )
         return self.loss_at(x), weights + math.log(step / (self.sigma * math.sqrt(2 * math.pi)))
 
     @property
@@ -104,11 +113,16 @@ class PrivacyLoss:
     def _tail_probability(self, x: Floats, side: int) -> Floats:
         """Probability that the output is below ``x`` (side 1) or above (side -1)."""
         beyond = ndtr(side * x / self.sigma)
-        return beyond if self.add_direction else (1 - self.sample_rate) * beyond + self.sample_rate * ndtr(side * (x - 1) / self.sigma)
+        return (
+            beyond
+            if self.add_direction
+            else (1 - self.sample_rate) * beyond + self.sample_rate * ndtr(side * (x - 1) / self.sigma)
+        )
 
 
 class CumulantFunction:
-    r"""The cumulant function of the sum of all losses, :math:`K(\lambda) = \sum_i T_i \log \mathbb{E}\, e^{\lambda Y_i}`.
+    r"""The cumulant function of the sum of all losses, :math:`K(\lambda) = \sum_i T_i \log \mathbb{E}\,
+    e^{\lambda Y_i}`.
 
     Args:
         runs: Losses, and the number of steps of each.
@@ -158,14 +172,20 @@ class CumulantFunction:
         return high
 
     def chernoff_distances(self, tilt: float, tail_probability: float) -> tuple[float, float]:
-        """Distances below and above the mean that the tilted sum exceeds with ``tail_probability`` at most."""
+        """Distances below and above the mean that the tilted sum exceeds with ``tail_probability`` at
+        most.
+        """
         value, mean, variance = self(tilt)
         spread = math.sqrt(variance)
 
         # Chernoff for the tilted sum: P[S - mean >= d] <= exp(K(tilt + s) - K(tilt) - s (mean + d)), solved
         # for d; the least over some s
         def distance(further: float) -> float:
-            return (self(tilt + further)[0] - value - further * mean - math.log(tail_probability)) / abs(further)
+            return (self(tilt + further)[0] - value - further * mean - math.log(tail_probability)) / abs(
+                further
+            )
 
         factors = (0.5, 1.0, 2.0, 4.0, 6.0, 8.0, 12.0)
-        return min(distance(-factor / spread) for factor in factors), min(distance(factor / spread) for factor in factors)
+        return min(distance(-factor / spread) for factor in factors), min(
+            distance(factor / spread) for factor in factors
+        )

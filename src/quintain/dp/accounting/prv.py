@@ -13,7 +13,9 @@ from quintain.dp.accounting.guarantee import EpsilonBounds
 from quintain.dp.accounting.privacy_loss import CumulantFunction, Floats, History, PrivacyLoss
 
 BOUND_GRID_ERROR, ESTIMATE_GRID_ERROR = 2e-3, 2e-2
-"""Fraction of epsilon that the grid's error may take, memory allowing: for bounds, and for a quick estimate."""
+"""Fraction of epsilon that the grid's error may take, memory allowing: for bounds, and for a quick
+estimate.
+"""
 DELTA_SHARE = 1e-3
 """Fraction of delta that the grid's error and the tails may each take."""
 WINDOW_TAIL = 1e-12
@@ -21,19 +23,24 @@ WINDOW_TAIL = 1e-12
 FFT_ROUNDING = 1e-15
 """Relative error of a transform, for each doubling of its length."""
 MAX_LOG_WEIGHT_CHANGE = 300.0
-"""Change of log weights between neighboring grid points above which the grid is useless and weights overflow."""
+"""Change of log weights between neighboring grid points above which the grid is useless and weights
+overflow.
+"""
 MAX_GRID_POINTS, ESTIMATE_GRID_POINTS = 1 << 21, 1 << 17
 """Points of the grid at most: for bounds, and for a quick estimate."""
 
 
-def prv_bounds(history: History, delta: float, *, grid_error: float = BOUND_GRID_ERROR, max_points: int = MAX_GRID_POINTS) -> EpsilonBounds:
+def prv_bounds(
+    history: History, delta: float, *, grid_error: float = BOUND_GRID_ERROR, max_points: int = MAX_GRID_POINTS
+) -> EpsilonBounds:
     r"""Two-sided bounds on the smallest epsilon of a composition of Poisson-sampled Gaussian steps.
 
     Each loss is rounded to a grid of step h that is shifted so that the mean is kept. Rounding errors then
     have mean zero, and with probability :math:`1 - \delta_0` all T together are below
     :math:`\eta = h \sqrt{T \log(1/\delta_0) / 2}` (Hoeffding), so that
 
-    .. math:: \tilde\delta(\varepsilon + \eta) - \delta_0 \le \delta(\varepsilon) \le \tilde\delta(\varepsilon - \eta) + \delta_0
+    .. math:: \tilde\delta(\varepsilon + \eta) - \delta_0 \le \delta(\varepsilon)
+        \le \tilde\delta(\varepsilon - \eta) + \delta_0
 
     The sum is computed under an exponential tilt that brings the tail in question towards the middle of the
     window. So errors of the transform, and what wraps around, count in proportion to delta even where that is
@@ -61,7 +68,10 @@ def prv_bounds(history: History, delta: float, *, grid_error: float = BOUND_GRID
     # all T steps together cut off a probability of at most 0.2 * DELTA_SHARE * delta, 0.1 on each side
     tail = max(6.0, -float(ndtri(min(0.1 * DELTA_SHARE * delta / steps, 0.1))))
     try:
-        runs = [[(PrivacyLoss(sigma, rate, added, tail), count) for sigma, rate, count in history] for added in (False, True)]
+        runs = [
+            [(PrivacyLoss(sigma, rate, added, tail), count) for sigma, rate, count in history]
+            for added in (False, True)
+        ]
         sides = [_direction_bounds(direction, delta, grid_error, max_points) for direction in runs]
     except OverflowError:
         return EpsilonBounds(0.0, math.inf)
@@ -69,7 +79,9 @@ def prv_bounds(history: History, delta: float, *, grid_error: float = BOUND_GRID
 
 
 def estimate_epsilon(history: History, delta: float) -> float:
-    """A quick estimate of epsilon, to about a thousandth; a start for searches, and no bound on either side."""
+    """A quick estimate of epsilon, to about a thousandth; a start for searches, and no bound on either
+    side.
+    """
     bounds = prv_bounds(history, delta, grid_error=ESTIMATE_GRID_ERROR, max_points=ESTIMATE_GRID_POINTS)
     return (bounds.lower + bounds.upper) / 2
 
@@ -82,7 +94,9 @@ def merge_history(history: History) -> list[tuple[float, float, int]]:
     return [(sigma, rate, steps) for (sigma, rate), steps in sorted(total.items()) if steps]
 
 
-def _direction_bounds(runs: list[tuple[PrivacyLoss, int]], delta: float, grid_error: float, max_points: int) -> EpsilonBounds:
+def _direction_bounds(
+    runs: list[tuple[PrivacyLoss, int]], delta: float, grid_error: float, max_points: int
+) -> EpsilonBounds:
     """The bounds for one direction: the record is added, or it is removed."""
     # the tilt at which Chernoff's bound on the tail is delta puts the mean of the tilted sum near epsilon
     # (target_loss); half of that tilt keeps both the plain mean and the target within the window
@@ -101,7 +115,10 @@ def _direction_bounds(runs: list[tuple[PrivacyLoss, int]], delta: float, grid_er
     # the coarsest grid whose Hoeffding error (eta, see ``prv_bounds``) is the wanted fraction of epsilon, but
     # not more points than allowed, for the window or for one step
     hoeffding_factor = math.sqrt(steps / 2 * math.log(1 / (DELTA_SHARE * delta)))
-    grid_step = max(grid_error * max(target_loss, math.sqrt(variance)) / hoeffding_factor, max(below + above, widest) / max_points)
+    grid_step = max(
+        grid_error * max(target_loss, math.sqrt(variance)) / hoeffding_factor,
+        max(below + above, widest) / max_points,
+    )
     if tilt * grid_step > MAX_LOG_WEIGHT_CHANGE:
         return EpsilonBounds(0.0, math.inf)
     num_points = fft.next_fast_len(math.ceil((below + above) / grid_step) + 2, real=True)
@@ -119,7 +136,9 @@ def _direction_bounds(runs: list[tuple[PrivacyLoss, int]], delta: float, grid_er
         offset = expected - grid_step * float(pmf @ index)
         weights = pmf * np.exp(tilt * (grid_step * index - high))
         total = float(weights.sum())
-        transform *= fft.rfft(np.bincount(index % num_points, weights=weights / total, minlength=num_points)) ** count
+        transform *= (
+            fft.rfft(np.bincount(index % num_points, weights=weights / total, minlength=num_points)) ** count
+        )
         log_scale += count * (math.log(total) + tilt * (high + offset))
         shift += count * offset
         tails += count * loss.truncated_probability()
@@ -136,9 +155,16 @@ def _direction_bounds(runs: list[tuple[PrivacyLoss, int]], delta: float, grid_er
     # tilt), since exp(-tilt u)(1 - exp(-u)) <= 1 / (1 + tilt) for u >= 0; Hoeffding's exception counts twice,
     # though each side needs it once
     error = 2 * WINDOW_TAIL + _fft_rounding_error(transform, num_points, steps)
-    delta_error = np.exp(np.minimum(log_scale - tilt * values, 700)) / (1 + tilt) * error + 2 * DELTA_SHARE * delta + tails
+    delta_error = (
+        np.exp(np.minimum(log_scale - tilt * values, 700)) / (1 + tilt) * error
+        + 2 * DELTA_SHARE * delta
+        + tails
+    )
     # eta, and the errors of the means by rounding and cut tails; all losses have the same tails
-    epsilon_error = hoeffding_factor * grid_step + steps * (FFT_ROUNDING * 10 + runs[-1][0].truncated_probability()) * widest
+    epsilon_error = (
+        hoeffding_factor * grid_step
+        + steps * (FFT_ROUNDING * 10 + runs[-1][0].truncated_probability()) * widest
+    )
     # the last epsilon at which delta is surely above, the first at which it is surely not; moved outwards
     return EpsilonBounds(
         max(float(values[deltas - delta_error > delta].max(initial=-math.inf)) - epsilon_error, 0.0),
@@ -150,10 +176,18 @@ def _fft_rounding_error(transform: npt.NDArray[np.complex128], num_points: int, 
     """A bound on the sum of rounding errors of the composed probabilities: transform, power and inverse."""
     # Parseval and Cauchy-Schwarz: the sum of absolute errors is at most the 2-norm of the spectrum's error;
     # sqrt(2), since rfft holds half of the spectrum; T errors by the power and one by the inverse
-    return FFT_ROUNDING * math.log2(num_points) * (steps + 1) * math.sqrt(2) * float(np.linalg.norm(transform))
+    return (
+        FFT_ROUNDING * math.log2(num_points) * (steps + 1) * math.sqrt(2) * float(np.linalg.norm(transform))
+    )
 
 
-def _tilted_deltas(tilted_pmf: npt.NDArray[np.floating[Any]], values: Floats, tilt: float, log_scale: float, target_loss: float) -> Floats:
+def _tilted_deltas(
+    tilted_pmf: npt.NDArray[np.floating[Any]],
+    values: Floats,
+    tilt: float,
+    log_scale: float,
+    target_loss: float,
+) -> Floats:
     r"""Delta at each of the values as epsilon, from tilted probabilities.
 
     .. math:: \delta(\varepsilon) = \sum_{y > \varepsilon} p(y) (1 - e^{\varepsilon - y}),
@@ -164,4 +198,6 @@ def _tilted_deltas(tilted_pmf: npt.NDArray[np.floating[Any]], values: Floats, ti
     above_target = values - target_loss
     above = np.cumsum((tilted_pmf * np.exp(-tilt * above_target))[::-1])[::-1]
     below = np.cumsum((tilted_pmf * np.exp(-(1 + tilt) * above_target))[::-1])[::-1]
-    return math.exp(min(log_scale - tilt * target_loss, 700)) * (above - np.exp(np.minimum(above_target, 700)) * below)
+    return math.exp(min(log_scale - tilt * target_loss, 700)) * (
+        above - np.exp(np.minimum(above_target, 700)) * below
+    )

@@ -19,7 +19,9 @@ ORDERS = (*range(2, 65), *range(72, 257, 8), *range(320, 1025, 64))
 
 MIN_SIGMA = 0.2
 LOG_Z_MIN, LOG_Z_MAX, LOG_Z_STEP = -60.0, 30.0, 0.01
-"""Range and step of log z in the integral of ``_log_negative_moments``; the trapezoid rule converges exponentially."""
+"""Range and step of log z in the integral of ``_log_negative_moments``; the trapezoid rule converges
+exponentially.
+"""
 NEGLIGIBLE_LOG_RATIO = 45.0
 QUADRATURE_SIGMAS = 13.0
 LOG_MOMENT_ROUNDING = 1e-9
@@ -58,14 +60,16 @@ def rdp_epsilon(history: History, delta: float, orders: Sequence[float] | None =
 def poisson_gaussian_rdp(sigma: float, rate: float) -> Floats:
     r"""Renyi divergences at ``ORDERS`` of one Poisson-sampled step, with Gaussian or discrete Gaussian noise.
 
-    .. math:: (\alpha - 1) R(\alpha) = \log \sum_{k=0}^{\alpha} \binom{\alpha}{k} (1 - q)^{\alpha - k} q^k e^{(k^2 - k) / 2 \sigma^2}
+    .. math:: (\alpha - 1) R(\alpha) =
+        \log \sum_{k=0}^{\alpha} \binom{\alpha}{k} (1 - q)^{\alpha - k} q^k e^{(k^2 - k) / 2 \sigma^2}
 
-    Guarantee: it holds of :math:`\mathcal{N}_{\mathbb{Z}}(0, s^2)^d` added to integer vectors of norm at most :math:`s / \sigma`, in
-    both directions. With P and Q the noise about v and about 0, :math:`P/Q = e^{(2 \langle x, v \rangle - |v|^2) / 2 s^2}`, so that
-    for whole k the moment :math:`\mathbb{E}_Q (P/Q)^k = e^{(k^2 - k) |v|^2 / 2 s^2}` exactly, since :math:`k v` is a whole vector and
-    the sum over the grid does not feel the shift. That is the Gaussian's moment, and the sum above is the
-    binomial theorem. The other direction is smaller by Theorem 5 of Mironov et al.: reflection about v/2 maps
-    the grid to itself and swaps P and Q.
+    Guarantee: it holds of :math:`\mathcal{N}_{\mathbb{Z}}(0, s^2)^d` added to integer vectors of norm at most
+    :math:`s / \sigma`, in both directions. With P and Q the noise about v and about 0, :math:`P/Q = e^{(2
+    \langle x, v \rangle - |v|^2) / 2 s^2}`, so that for whole k the moment :math:`\mathbb{E}_Q (P/Q)^k =
+    e^{(k^2 - k) |v|^2 / 2 s^2}` exactly, since :math:`k v` is a whole vector and the sum over the grid does
+    not feel the shift. That is the Gaussian's moment, and the sum above is the binomial theorem. The other
+    direction is smaller by Theorem 5 of Mironov et al.: reflection about v/2 maps the grid to itself and
+    swaps P and Q.
 
     Source: Mironov, Talwar, Zhang, 2019, arXiv:1908.10530; Canonne, Kamath, Steinke, 2020, arXiv:2004.00010.
     """
@@ -79,11 +83,14 @@ def poisson_gaussian_rdp(sigma: float, rate: float) -> Floats:
 def balls_in_bins_rdp(sigma: float, bins: int) -> Floats:
     r"""Renyi divergences at ``ORDERS`` of an epoch in which a record is in one random step of ``bins``.
 
-    With the record, the outputs have likelihood ratio :math:`L = \frac1t \sum_j L_j` to those without it, :math:`L_j` that of step j
-    if the record was there, :math:`\log L_j \sim \mathcal{N}(-1/2\sigma^2, 1/\sigma^2)`. The moments in the two directions are
+    With the record, the outputs have likelihood ratio :math:`L = \frac1t \sum_j L_j` to those without it,
+    :math:`L_j` that of step j if the record was there, :math:`\log L_j \sim \mathcal{N}(-1/2\sigma^2,
+    1/\sigma^2)`. The moments in the two directions are
 
-    .. math:: \mathbb{E} L^\alpha = \frac{\alpha!}{t^\alpha} [z^\alpha] \Big(\sum_k \frac{z^k}{k!} e^{(k^2 - k) / 2 \sigma^2}\Big)^t,
-        \qquad \mathbb{E} L^{1 - \alpha} = \frac{1}{\Gamma(\alpha - 1)} \int_0^\infty z^{\alpha - 2}\, \varphi(z / t)^t \, dz,
+    .. math:: \mathbb{E} L^\alpha = \frac{\alpha!}{t^\alpha} [z^\alpha]
+        \Big(\sum_k \frac{z^k}{k!} e^{(k^2 - k) / 2 \sigma^2}\Big)^t,
+        \qquad \mathbb{E} L^{1 - \alpha} = \frac{1}{\Gamma(\alpha - 1)}
+        \int_0^\infty z^{\alpha - 2}\, \varphi(z / t)^t \, dz,
         \quad \varphi(c) = \mathbb{E} e^{-c L_j}
 
     Neither is taken above :math:`\alpha / 2 \sigma^2`, the cost of the step alone.
@@ -102,7 +109,11 @@ def balls_in_bins_rdp(sigma: float, bins: int) -> Floats:
         return _read_only(alone)
     k = np.arange(max(ORDERS) + 1)
     # E L^alpha: the coefficient of z^alpha in the power of the series, in logs
-    removed = _log_series_power((k * k - k) / (2 * sigma**2) - gammaln(k + 1), bins)[orders] + gammaln(orders + 1) - orders * math.log(bins)
+    removed = (
+        _log_series_power((k * k - k) / (2 * sigma**2) - gammaln(k + 1), bins)[orders]
+        + gammaln(orders + 1)
+        - orders * math.log(bins)
+    )
     # the worse of both directions, and not above the cost of the step alone
     both = np.maximum(np.maximum(removed, _log_negative_moments(sigma, bins)), 0)
     return _read_only(np.minimum((both + LOG_MOMENT_ROUNDING) / (orders - 1), alone))
@@ -116,7 +127,9 @@ def epsilon_from_rdp(divergences: Floats, delta: float) -> float:
     Source: Canonne, Kamath, Steinke, 2020, arXiv:2004.00010, Proposition 12.
     """
     orders = np.array(ORDERS)
-    return max(0.0, float((divergences + np.log1p(-1 / orders) - np.log(delta * orders) / (orders - 1)).min()))
+    return max(
+        0.0, float((divergences + np.log1p(-1 / orders) - np.log(delta * orders) / (orders - 1)).min())
+    )
 
 
 def _read_only(values: Floats) -> Floats:
@@ -141,7 +154,14 @@ def _log_moment(order: int, sigma: float, rate: float) -> float:
     """Log of the sum in ``poisson_gaussian_rdp``."""
     k = np.arange(order + 1)
     choose = gammaln(order + 1) - gammaln(k + 1) - gammaln(order - k + 1)
-    return max(0.0, float(logsumexp(choose + (order - k) * math.log1p(-rate) + k * math.log(rate) + (k * k - k) / (2 * sigma**2))))
+    return max(
+        0.0,
+        float(
+            logsumexp(
+                choose + (order - k) * math.log1p(-rate) + k * math.log(rate) + (k * k - k) / (2 * sigma**2)
+            )
+        ),
+    )
 
 
 def _log_series_power(series: Floats, power: int) -> Floats:
@@ -175,4 +195,6 @@ def _log_negative_moments(sigma: float, bins: int) -> Floats:
         terms = bins * np.log1p(np.maximum(factors, -1)) + (np.array(ORDERS)[:, None] - 1) * logs
     # an order whose integrand does not vanish at both ends of the range is not used
     cut = np.maximum(terms[:, 0], terms[:, -1]) > terms.max(1) - NEGLIGIBLE_LOG_RATIO
-    return np.where(cut, math.inf, logsumexp(terms, axis=1) + math.log(LOG_Z_STEP) - gammaln(np.array(ORDERS) - 1))
+    return np.where(
+        cut, math.inf, logsumexp(terms, axis=1) + math.log(LOG_Z_STEP) - gammaln(np.array(ORDERS) - 1)
+    )

@@ -50,13 +50,19 @@ class Release:
         for kind, name in ((Sampling, self.sampling), (Mechanism, self.mechanism), (PrivacyUnit, self.unit)):
             if name not in get_args(kind):
                 raise SettingError(f"got {name!r} in a release; expected one of {', '.join(get_args(kind))}")
-        if not (self.noise_multiplier >= 0 and 1 <= self.expected_batch_size <= self.num_units and self.steps >= 1):
+        if not (
+            self.noise_multiplier >= 0 and 1 <= self.expected_batch_size <= self.num_units and self.steps >= 1
+        ):
             raise SettingError(
-                f"got a release of {self.steps} steps on {self.expected_batch_size} out of {self.num_units} with noise "
-                f"{self.noise_multiplier}; expected at least one step, a batch from 1 to all, and noise of 0 or more"
+                f"got a release of {self.steps} steps on {self.expected_batch_size} out of {self.num_units} "
+                f"with noise {self.noise_multiplier}; expected at least one step, a batch from 1 to all, and "
+                "noise of 0 or more"
             )
         if self.sampling == "balls-in-bins" and self.steps_per_epoch < 1:
-            raise SettingError(f"got {self.steps_per_epoch} bins for an epoch of balls-in-bins; expected steps_per_epoch of at least one")
+            raise SettingError(
+                f"got {self.steps_per_epoch} bins for an epoch of balls-in-bins; expected steps_per_epoch of "
+                "at least one"
+            )
 
     @property
     def is_epoch_based(self) -> bool:

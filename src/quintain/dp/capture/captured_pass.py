@@ -42,16 +42,16 @@ class CapturedPass:
         """
         if not {name for name in layer.parameters if "." not in name} <= set(grads) <= set(layer.parameters):
             raise PrivacyError(
-                f"the rule of layer {layer.name!r} gives gradients of {sorted(grads)}, and its trainable parameters are "
-                f"{sorted(layer.parameters)}; expected all of them and no others"
+                f"the rule of layer {layer.name!r} gives gradients of {sorted(grads)}, and its trainable "
+                f"parameters are {sorted(layer.parameters)}; expected all of them and no others"
             )
         for name, value in grads.items():
             parameter = layer.parameters[name]
             gradient: PerExampleGrads = DenseGrads(value) if isinstance(value, Tensor) else value
             if gradient.shape != parameter.shape:
                 raise PrivacyError(
-                    f"the rule of layer {layer.name!r} gives gradients of {name!r} of shape {tuple(gradient.shape)} an example; "
-                    f"expected {tuple(parameter.shape)}"
+                    f"the rule of layer {layer.name!r} gives gradients of {name!r} of shape "
+                    f"{tuple(gradient.shape)} an example; expected {tuple(parameter.shape)}"
                 )
             before = self.gradients.get(parameter)
             self.gradients[parameter] = gradient if before is None else before.plus(gradient)
@@ -64,13 +64,13 @@ class CapturedPass:
         """
         if self.consumed:
             raise PrivacyError(
-                "backward() through a forward pass whose gradients were already clipped or dropped; expected all of its backward passes "
-                "before the module's next forward pass, step() or zero_grad()"
+                "backward() through a forward pass whose gradients were already clipped or dropped; expected "
+                "all of its backward passes before the module's next forward pass, step() or zero_grad()"
             )
         if torch.is_grad_enabled():
             raise PrivacyError(
-                "got a backward pass that is itself to be differentiated (create_graph=True); expected a plain one: second derivatives "
-                "have no per-example gradients here"
+                "got a backward pass that is itself to be differentiated (create_graph=True); expected a "
+                "plain one: second derivatives have no per-example gradients here"
             )
         if torch.finfo(precision).eps > MAX_EPS:
             raise PrivacyError(

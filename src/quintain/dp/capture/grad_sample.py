@@ -54,12 +54,18 @@ class GradSampleCapture(Capture):
             if isinstance(capture, cls) and optimizer_params & set(capture.root.parameters()):
                 return capture
         raise PrivacyError(
-            "got an optimizer whose parameters are under no GradSampleModule; expected GradSampleModule(module) first, and an optimizer "
-            "over its parameters, or PrivacyEngine().make_private(...)"
+            "got an optimizer whose parameters are under no GradSampleModule; expected "
+            "GradSampleModule(module) first, and an optimizer over its parameters, or "
+            "PrivacyEngine().make_private(...)"
         )
 
     def record_use(
-        self, layer: TrainableLayer, captured: CapturedPass, batch_size: int, g: Tensor, compute_grads: Callable[[], Any]
+        self,
+        layer: TrainableLayer,
+        captured: CapturedPass,
+        batch_size: int,
+        g: Tensor,
+        compute_grads: Callable[[], Any],
     ) -> None:
         super().record_use(layer, captured, batch_size, g, compute_grads)
         for parameter in () if self._in_dry_run else layer.parameters.values():
@@ -82,10 +88,13 @@ class GradSampleCapture(Capture):
         """
         for parameter, exposed in self._exposed.items():
             current = getattr(parameter, "grad_sample", None)
-            if current is not None and not _is_unchanged(current if isinstance(current, list) else [current], exposed):
+            if current is not None and not _is_unchanged(
+                current if isinstance(current, list) else [current], exposed
+            ):
                 raise PrivacyError(
-                    f"grad_sample of a parameter of shape {tuple(parameter.shape)} was changed after backward(); expected it left "
-                    "alone: what is clipped are the gradients as they were captured"
+                    f"grad_sample of a parameter of shape {tuple(parameter.shape)} was changed after "
+                    "backward(); expected it left alone: what is clipped are the gradients as they were "
+                    "captured"
                 )
             self._exposed[parameter] = [(None, rows, version) for _, rows, version in exposed]
         return super().pop_passes()
@@ -107,25 +116,36 @@ class GradSampleCapture(Capture):
 
 
 def make_capture(
-    module: nn.Module, mode: GradSampleMode, *, mean: bool, rules: Mapping[type[nn.Module], Rule] | None, batch_first: bool
+    module: nn.Module,
+    mode: GradSampleMode,
+    *,
+    mean: bool,
+    rules: Mapping[type[nn.Module], Rule] | None,
+    batch_first: bool,
 ) -> Capture:
     """The capture of a module; it exposes ``grad_sample`` if the mode is one that does."""
     if mode not in (*MODES_WITH_GRAD_SAMPLE, "auto", "ghost"):
         raise SettingError(
-            f"got grad_sample_mode = {mode!r}; expected auto, hooks, functorch, ew or ghost: models that are sharded over machines are not "
-            "trained here, and a mode without clipping is never private"
+            f"got grad_sample_mode = {mode!r}; expected auto, hooks, functorch, ew or ghost: models that are "
+            "sharded over machines are not trained here, and a mode without clipping is never private"
         )
     if mode in MODES_WITH_GRAD_SAMPLE:
         return GradSampleCapture(module, mean=mean, rules=rules, batch_first=batch_first)
     return Capture(module, rules=rules, batch_first=batch_first)
 
 
-def pending_grad_samples(passes: Sequence[CapturedPass], parameters: Sequence[nn.Parameter], *, mean: bool) -> list[Tensor]:
+def pending_grad_samples(
+    passes: Sequence[CapturedPass], parameters: Sequence[nn.Parameter], *, mean: bool
+) -> list[Tensor]:
     """For each parameter the per-example gradients (B, *shape) of some passes, for the sum of losses."""
     scales = [float(captured.batch_size or 0) if mean else 1.0 for captured in passes]
     return [
         torch.cat(
-            [scale * captured.gradients[p].to_dense() for scale, captured in zip(scales, passes, strict=True) if p in captured.gradients]
+            [
+                scale * captured.gradients[p].to_dense()
+                for scale, captured in zip(scales, passes, strict=True)
+                if p in captured.gradients
+            ]
         )
         if any(p in captured.gradients for captured in passes)
         else p.new_zeros(0, *p.shape)
@@ -135,5 +155,6 @@ def pending_grad_samples(passes: Sequence[CapturedPass], parameters: Sequence[nn
 
 def _is_unchanged(parts: list[Any], exposed: list[ExposedGrad]) -> bool:
     return len(parts) == len(exposed) and all(
-        part is rows and part._version == version for part, (_, rows, version) in zip(parts, exposed, strict=True)
+        part is rows and part._version == version
+        for part, (_, rows, version) in zip(parts, exposed, strict=True)
     )

@@ -21,7 +21,13 @@ from quintain.dp.capture.captured_pass import CapturedPass
 from quintain.dp.capture.layer_checks import check_no_mixing, check_not_compiled, norm_layers
 from quintain.dp.capture.trainable_layers import TrainableLayer, bind_rule, find_trainable_layers
 from quintain.dp.per_example.grads import PerExampleGrads
-from quintain.dp.per_example.precision import full_precision, require_full_precision, widen, widen_all, without_autocast
+from quintain.dp.per_example.precision import (
+    full_precision,
+    require_full_precision,
+    widen,
+    widen_all,
+    without_autocast,
+)
 from quintain.dp.rules import RULES, CustomForwardRule, LayerCall, Rule
 from quintain.dp.rules.protocol import ParameterGrads
 from quintain.dp.rules.vmap_fallback import is_rerunning
@@ -120,7 +126,9 @@ class Capture:
         """Add handles of hooks that ``remove`` takes off too."""
         self._handles.extend(handles)
 
-    def connect(self, *, current_batch: Callable[[], PhysicalBatch], on_pass_complete: Callable[[CapturedPass], None]) -> None:
+    def connect(
+        self, *, current_batch: Callable[[], PhysicalBatch], on_pass_complete: Callable[[CapturedPass], None]
+    ) -> None:
         """Label passes by ``current_batch`` and deliver them to ``on_pass_complete`` from now on."""
         self._current_batch, self._on_pass_complete = current_batch, on_pass_complete
 
@@ -182,14 +190,22 @@ class Capture:
         if layer is None:
             return type(module).forward(module, *args, **kwargs)
         assert isinstance(layer.rule, CustomForwardRule)
-        call = LayerCall(layer.parameters.keys(), self._grad_anchor, partial(self.record_use, layer, self._require_open_pass(layer)))
+        call = LayerCall(
+            layer.parameters.keys(),
+            self._grad_anchor,
+            partial(self.record_use, layer, self._require_open_pass(layer)),
+        )
         parameter = next(iter(module.parameters()))
         with without_autocast(parameter.device.type):
             args, kwargs = widen_all((args, dict(kwargs)), parameter.dtype)
             return layer.rule.forward(module, call, *args, **kwargs)
 
-    def hook_output(self, layer: TrainableLayer, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Tensor) -> Tensor:
-        """The layer's output with a hook that records the layer's per-example gradients in the backward pass."""
+    def hook_output(
+        self, layer: TrainableLayer, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Tensor
+    ) -> Tensor:
+        """The layer's output with a hook that records the layer's per-example gradients in the backward
+        pass.
+        """
         captured = self._require_open_pass(layer)
         inputs, rule = bind_rule(layer, args, kwargs)
         dtype = next(iter(layer.parameters.values())).dtype
@@ -203,8 +219,8 @@ class Capture:
             # the input must still be what the layer read; then the rule works from it and the output gradient
             if [x._version for x in inputs] != versions:
                 raise PrivacyError(
-                    f"the input of layer {layer.name!r} was changed in place after the layer had read it; expected it left alone until "
-                    "backward(): use the operation that is not in place"
+                    f"the input of layer {layer.name!r} was changed in place after the layer had read it; "
+                    "expected it left alone until backward(): use the operation that is not in place"
                 )
             g = widen(layer.to_batch_first(g), dtype)
             self.record_use(layer, captured, len(g), g, rule(g))
@@ -213,7 +229,12 @@ class Capture:
         return output
 
     def record_use(
-        self, layer: TrainableLayer, captured: CapturedPass, batch_size: int, g: Tensor, compute_grads: Callable[[], ParameterGrads]
+        self,
+        layer: TrainableLayer,
+        captured: CapturedPass,
+        batch_size: int,
+        g: Tensor,
+        compute_grads: Callable[[], ParameterGrads],
     ) -> None:
         """Add the gradients of one use of a layer to its pass, once the backward pass has reached it."""
         if captured.batch_size is None:
@@ -223,7 +244,10 @@ class Capture:
             self._pending.append(captured)
         with torch.no_grad(), without_autocast(g.device.type):
             captured.add_layer_grads(
-                layer, compute_grads() if batch_size else {name: p.new_zeros(0, *p.shape) for name, p in layer.parameters.items()}
+                layer,
+                compute_grads()
+                if batch_size
+                else {name: p.new_zeros(0, *p.shape) for name, p in layer.parameters.items()},
             )
 
     def _hooks(self) -> Iterator[RemovableHandle]:
@@ -232,15 +256,21 @@ class Capture:
         Order: root pre (new pass), layer pre (parameters off), layer forward, layer post (parameters on, hook
         on the output), root post. ``always_call``, so that an exception cannot leave parameters off.
         """
-        yield self._root.register_forward_pre_hook(lambda module, _args: self._begin_forward(module), prepend=True)
+        yield self._root.register_forward_pre_hook(
+            lambda module, _args: self._begin_forward(module), prepend=True
+        )
         for layer in self.layers:
-            yield layer.module.register_forward_pre_hook(lambda module, _args: self._layer_pre_forward(module))
+            yield layer.module.register_forward_pre_hook(
+                lambda module, _args: self._layer_pre_forward(module)
+            )
             yield layer.module.register_forward_hook(
                 lambda module, args, kwargs, output: self._layer_post_forward(module, args, kwargs, output),  # noqa: PLW0108
                 with_kwargs=True,
                 always_call=True,
             )
-        yield self._root.register_forward_hook(lambda module, _args, _output: self._end_forward(module), always_call=True)
+        yield self._root.register_forward_hook(
+            lambda module, _args, _output: self._end_forward(module), always_call=True
+        )
 
     def _begin_forward(self, module: nn.Module) -> None:
         if module is self._root:
@@ -249,16 +279,18 @@ class Capture:
             return
         if torch._C._current_graph_task_id() != -1:
             raise PrivacyError(
-                "the module's forward was run inside a backward pass, as activation checkpointing around it does; expected it called in "
-                "the loop alone: for batches that do not fit into memory, set max_physical_batch_size"
+                "the module's forward was run inside a backward pass, as activation checkpointing around it "
+                "does; expected it called in the loop alone: for batches that do not fit into memory, set "
+                "max_physical_batch_size"
             )
         check_no_mixing(self._norm_layers)
         # parameters of a layer whose forward raised are switched on again here
         self._restore_requires_grad(*self._frozen_for_forward)
         if _trainable(module) != self._trainable:
             raise PrivacyError(
-                "the module's trainable parameters are not those that were made private; expected no freezing, unfreezing or replacing "
-                "afterwards: call make_private again on the changed module and a fresh optimizer"
+                "the module's trainable parameters are not those that were made private; expected no "
+                "freezing, unfreezing or replacing afterwards: call make_private again on the changed module "
+                "and a fresh optimizer"
             )
         # the next forward means that the pass before is complete
         for captured in self.pop_passes():
@@ -278,12 +310,14 @@ class Capture:
     def _require_open_pass(self, layer: TrainableLayer) -> CapturedPass:
         if _CAPTURE_OF_LAYER.get(layer.module) is not self:
             raise PrivacyError(
-                f"layer {layer.name!r} belongs to two private optimizers; expected one: end the earlier by its optimizer.capture.remove()"
+                f"layer {layer.name!r} belongs to two private optimizers; expected one: end the earlier by "
+                "its optimizer.capture.remove()"
             )
         if self._open_pass is None:
             raise PrivacyError(
-                f"layer {layer.name!r} was used in training outside the module's own forward; expected every use inside it: "
-                "call the module itself, without activation checkpointing, and keep other uses under torch.no_grad()"
+                f"layer {layer.name!r} was used in training outside the module's own forward; expected every "
+                "use inside it: call the module itself, without activation checkpointing, and keep other "
+                "uses under torch.no_grad()"
             )
         return self._open_pass
 
@@ -302,7 +336,9 @@ class Capture:
             parameter.requires_grad_(True)
         self._frozen_for_forward.difference_update(parameters)
 
-    def _layer_post_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+    def _layer_post_forward(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> Any:
         layer = self._active_layer(module)
         if layer is None:
             return output
@@ -315,7 +351,9 @@ class Capture:
 def _fused_forward(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
     """The forward of a captured layer with a custom forward; copies of the layer run that of their class."""
     capture = _CAPTURE_OF_LAYER.get(module)
-    return capture.run_layer(module, args, kwargs) if capture else type(module).forward(module, *args, **kwargs)
+    return (
+        capture.run_layer(module, args, kwargs) if capture else type(module).forward(module, *args, **kwargs)
+    )
 
 
 def _trainable(module: nn.Module) -> set[nn.Parameter]:
@@ -330,4 +368,7 @@ def _check_forward_is_class_forward(layer: TrainableLayer) -> None:
         and "forward" in vars(module)
         and getattr(module.forward, "__func__", None) is not _fused_forward
     ):
-        raise PrivacyError(f"layer {layer.name!r} has a forward of its own; expected that of its class, {type(module).__name__}")
+        raise PrivacyError(
+            f"layer {layer.name!r} has a forward of its own; expected that of its class, "
+            f"{type(module).__name__}"
+        )

@@ -10,13 +10,23 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
 REPLACEMENT_HINTS: Mapping[type[nn.Module], str] = {
-    **dict.fromkeys(BATCH_NORMS, "BatchNorm mixes the examples of a batch: use GroupNorm (or freeze it and keep it in evaluation mode)"),
+    **dict.fromkeys(
+        BATCH_NORMS,
+        "BatchNorm mixes the examples of a batch: use GroupNorm (or freeze it and keep it in evaluation "
+        "mode)",
+    ),
 }
 
 
 def norm_layers(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The batch and instance norms of a module, with their names; they may mix examples or write statistics."""
-    return [(name, child) for name, child in module.named_modules() if isinstance(child, BATCH_NORMS + INSTANCE_NORMS)]
+    """The batch and instance norms of a module, with their names; they may mix examples or write
+    statistics.
+    """
+    return [
+        (name, child)
+        for name, child in module.named_modules()
+        if isinstance(child, BATCH_NORMS + INSTANCE_NORMS)
+    ]
 
 
 def check_no_mixing(layers: Sequence[tuple[str, nn.Module]]) -> None:
@@ -29,10 +39,13 @@ def check_no_mixing(layers: Sequence[tuple[str, nn.Module]]) -> None:
         statistics = getattr(layer, "running_mean", None) is not None
         batch_norm = isinstance(layer, BATCH_NORMS)
         if (layer.training and (batch_norm or statistics)) or (batch_norm and not statistics):
+            does = (
+                "mixes the examples of a batch" if batch_norm else "writes running statistics without noise"
+            )
             raise PrivacyError(
-                f"layer {name or type(layer).__name__!r} is a {type(layer).__name__} that "
-                f"{'mixes the examples of a batch' if batch_norm else 'writes running statistics without noise'}; use GroupNorm, "
-                "or freeze it (requires_grad=False) and keep it in evaluation mode, also after module.train()"
+                f"layer {name or type(layer).__name__!r} is a {type(layer).__name__} that {does}; "
+                "use GroupNorm, or freeze it (requires_grad=False) "
+                "and keep it in evaluation mode, also after module.train()"
             )
 
 
@@ -58,6 +71,12 @@ def check_can_run_by_vmap(label: str, layer: nn.Module) -> None:
     """
     for kind, instead in REPLACEMENT_HINTS.items():
         if isinstance(layer, kind):
-            raise PrivacyError(f"layer {label!r} is a {type(layer).__name__}, whose per-example gradients do not exist; {instead}")
+            raise PrivacyError(
+                f"layer {label!r} is a {type(layer).__name__}, whose per-example gradients do not exist; "
+                f"{instead}"
+            )
     if any(nn.parameter.is_lazy(parameter) for parameter in layer.parameters(recurse=False)):
-        raise PrivacyError(f"layer {label!r} is a {type(layer).__name__} that has no shape yet; expected one forward pass before")
+        raise PrivacyError(
+            f"layer {label!r} is a {type(layer).__name__} that has no shape yet; expected one forward pass "
+            "before"
+        )

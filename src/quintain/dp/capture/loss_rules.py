@@ -44,12 +44,15 @@ LOSS_SIGNATURES: Mapping[Any, Any] = {
     )
 }
 SCALING_OPS = frozenset(
-    {"div", "true_divide", "divide", "mul", "multiply"} | {f"__{name}__" for name in ("truediv", "rtruediv", "mul", "rmul")}
+    {"div", "true_divide", "divide", "mul", "multiply"}
+    | {f"__{name}__" for name in ("truediv", "rtruediv", "mul", "rmul")}
 )
 SELECTION_OPS: Mapping[str, tuple[int, int | None]] = {
     **dict.fromkeys(("topk", "kthvalue"), (1, -1)),
     **dict.fromkeys(("sort", "mode"), (0, -1)),
-    **dict.fromkeys(("median", "nanmedian", "quantile", "nanquantile", "max", "min", "amax", "amin", "aminmax"), (0, None)),
+    **dict.fromkeys(
+        ("median", "nanmedian", "quantile", "nanquantile", "max", "min", "amax", "amin", "aminmax"), (0, None)
+    ),
     **dict.fromkeys(("msort", "cummax", "cummin"), (0, 0)),
 }
 """By operation: integer arguments before the dimension, and the default dimension (None is all)."""
@@ -57,7 +60,16 @@ REDUCTION_OPS = frozenset({"mean", "sum", "nanmean", "nansum"})
 INDEXING_OPS = frozenset({"__getitem__", "masked_select", "index_select", "take"})
 SCATTER_OPS = frozenset(
     name + ending
-    for name in ("masked_scatter", "index_put", "index_add", "index_copy", "scatter", "scatter_add", "scatter_reduce", "segment_reduce")
+    for name in (
+        "masked_scatter",
+        "index_put",
+        "index_add",
+        "index_copy",
+        "scatter",
+        "scatter_add",
+        "scatter_reduce",
+        "segment_reduce",
+    )
     for ending in ("", "_")
 )
 ADDITION_OPS = frozenset({"add", "sub", "__add__", "__radd__", "__iadd__", "__sub__", "add_"})
@@ -133,7 +145,9 @@ class LossRules:
             if reduction == "none" or rows not in (WHOLE_BATCH, SELECTED_EXAMPLES):
                 return rows
             classes = given.shape[1] if func in CLASS_LOSSES and given.dim() > 1 else 1
-            self._on_reduction(reduction != "sum", rows is SELECTED_EXAMPLES, given, given.numel() // classes, result)
+            self._on_reduction(
+                reduction != "sum", rows is SELECTED_EXAMPLES, given, given.numel() // classes, result
+            )
             return REDUCED
         if name in SCALING_OPS:
             if rows is not ONE_EXAMPLE and self._batch_size > 1:
@@ -157,17 +171,31 @@ class LossRules:
 
     def _first_dim_after(self, name: str, rows: str, args: tuple[Any, ...], result: Any) -> str:
         """What the first dimension stands for after an operation that does not reduce over it."""
-        if name in SCATTER_OPS or (rows is ONE_EXAMPLE and name in ("stack", "cat", "concat", "concatenate", "vstack", "hstack")):
+        if name in SCATTER_OPS or (
+            rows is ONE_EXAMPLE and name in ("stack", "cat", "concat", "concatenate", "vstack", "hstack")
+        ):
             return WHOLE_BATCH
-        if rows is ONE_EXAMPLE and name in ADDITION_OPS and all(isinstance(x, WatchedTensor) for x in args[:2]):
+        if (
+            rows is ONE_EXAMPLE
+            and name in ADDITION_OPS
+            and all(isinstance(x, WatchedTensor) for x in args[:2])
+        ):
             return REDUCED
         if rows is not WHOLE_BATCH or self._batch_size < 2 or not isinstance(args[0], WatchedTensor):
             return rows
         if name in ("unbind", "__iter__", "select", "__getitem__") and _drops_first_dim(name, args):
             return ONE_EXAMPLE
-        if name not in INDEXING_OPS or not isinstance(result, Tensor) or result.shape[:1] == args[0].shape[:1]:
+        if (
+            name not in INDEXING_OPS
+            or not isinstance(result, Tensor)
+            or result.shape[:1] == args[0].shape[:1]
+        ):
             return rows
-        return SELECTED_EXAMPLES if any(isinstance(x, Tensor) and x.dim() for x in flatten_nested(args[1:])) else rows
+        return (
+            SELECTED_EXAMPLES
+            if any(isinstance(x, Tensor) and x.dim() for x in flatten_nested(args[1:]))
+            else rows
+        )
 
     def check_loss(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Check a loss function of torch: its labels and its weights.
@@ -180,9 +208,19 @@ class LossRules:
         of = partial(_argument, func, args, kwargs)
         given, target, weight = of("input"), of("target"), of("weight")
         if func in CLASS_LOSSES:
-            _refuse_shared_mean(func.__name__, given, target, weight, ignore_index=of("ignore_index"), reduction=of("reduction"))
+            _refuse_shared_mean(
+                func.__name__,
+                given,
+                target,
+                weight,
+                ignore_index=of("ignore_index"),
+                reduction=of("reduction"),
+            )
         elementwise = func in BINARY_LOSSES and isinstance(weight, Tensor) and weight.dim() == given.dim()
-        for argument, constant in (("weight", None if elementwise else weight), ("pos_weight", of("pos_weight"))):
+        for argument, constant in (
+            ("weight", None if elementwise else weight),
+            ("pos_weight", of("pos_weight")),
+        ):
             if isinstance(constant, Tensor):
                 self._check_constant(f"{func.__name__}(..., {argument}=)", constant)
         self._check_pairing(func.__name__, given, target)
@@ -196,20 +234,30 @@ class LossRules:
             return
         if name in self._names_at_first_step:
             raise PrivacyError(
-                f"{name} in the loss is another tensor than at the first step: worked out from a batch, it makes each record change the "
-                "scale of all others; expected public constants (weights from public counts, a division by the number of examples), or a "
-                "number of Python for a schedule"
+                f"{name} in the loss is another tensor than at the first step: worked out from a batch, it "
+                "makes each record change the scale of all others; expected public constants (weights from "
+                "public counts, a division by the number of examples), or a number of Python for a schedule"
             )
         known.append(value.detach().clone())
-        self.remarks[f"not checked at the first step: whether {name} follows the batch (a change at a later step is refused)"] = None
+        self.remarks[
+            f"not checked at the first step: whether {name} follows the batch (a change at a later step is "
+            "refused)"
+        ] = None
 
     def _on_scaling(self, name: str, args: tuple[Any, ...]) -> None:
         """Handle a product or quotient of a loss and one number."""
         for value in args[:2]:
-            if isinstance(value, Tensor) and value.numel() == 1 and not value.requires_grad and torch.is_grad_enabled():
+            if (
+                isinstance(value, Tensor)
+                and value.numel() == 1
+                and not value.requires_grad
+                and torch.is_grad_enabled()
+            ):
                 if name.strip("_") not in ("mul", "rmul", "multiply") and value.item() == self._batch_size:
                     continue
-                self._check_constant(f"a tensor of one number that multiplies or divides ({name.strip('_')})", value)
+                self._check_constant(
+                    f"a tensor of one number that multiplies or divides ({name.strip('_')})", value
+                )
 
     def _on_selection(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
         """Handle a selection among the batch's terms, which depends on all of them."""
@@ -222,15 +270,29 @@ class LossRules:
             if value.requires_grad:
                 value.register_hook(partial(_refuse_selection, name))
 
-    def _is_over_batch(self, x: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], default: int | None) -> bool:
+    def _is_over_batch(
+        self, x: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], default: int | None
+    ) -> bool:
         """Whether an operation acts along or over the batch."""
-        if not isinstance(x, Tensor) or not x.dim() or self._batch_size < 2 or not x.shape[0] or x.shape[0] % self._batch_size:
+        if (
+            not isinstance(x, Tensor)
+            or not x.dim()
+            or self._batch_size < 2
+            or not x.shape[0]
+            or x.shape[0] % self._batch_size
+        ):
             return False
         return _is_over_first_dim(x, args, kwargs, default)
 
     def _record_scale(self, mean: bool, num_terms: int, result: Any) -> None:
         """Record how much a term counts, once its gradient arrives."""
-        if not isinstance(result, Tensor) or not result.requires_grad or result.dim() or self._batch_size < 2 or not num_terms:
+        if (
+            not isinstance(result, Tensor)
+            or not result.requires_grad
+            or result.dim()
+            or self._batch_size < 2
+            or not num_terms
+        ):
             return
         batch = self._batch_size
 
@@ -257,13 +319,16 @@ class LossRules:
             if (alike, each) == ((True, False) if self._mean else (False, True)):
                 self._refuse_reduction()
             if not (each if self._mean else alike):
-                self.remarks["not checked: what one example counts changes from step to step, by a schedule or by the batch"] = None
+                self.remarks[
+                    "not checked: what one example counts changes from step to step, by a schedule or by the "
+                    "batch"
+                ] = None
 
     def _refuse_reduction(self) -> None:
         said, done = ("mean", "sum") if self._mean else ("sum", "mean")
         raise PrivacyError(
-            f'the loss is a {done} over the batch where loss_reduction="{said}" was declared: one record then changes the scale of all '
-            f'others; expected loss_reduction="{done}", or a {said}'
+            f'the loss is a {done} over the batch where loss_reduction="{said}" was declared: '
+            f'one record then changes the scale of all others; expected loss_reduction="{done}", or a {said}'
         )
 
     def _check_pairing(self, name: str, given: Any, target: Any) -> None:
@@ -272,10 +337,15 @@ class LossRules:
             return
         for other, labels in self._targets:
             alike = other is given and labels.shape == target.shape and len(target) >= MIN_LABELS_TO_COMPARE
-            if alike and not torch.equal(labels, target) and torch.equal(labels.sort(0).values, target.sort(0).values):
+            if (
+                alike
+                and not torch.equal(labels, target)
+                and torch.equal(labels.sort(0).values, target.sort(0).values)
+            ):
                 raise PrivacyError(
-                    f"{name} was called twice on the same outputs, with the same labels in two orders: mixed examples (mixup, cutmix) "
-                    "carry two records in one row; expected each row to be one record: mix with public data, or other views of the record"
+                    f"{name} was called twice on the same outputs, with the same labels in two orders: mixed "
+                    "examples (mixup, cutmix) carry two records in one row; expected each row to be one "
+                    "record: mix with public data, or other views of the record"
                 )
         self._targets.append((given, target))
 
@@ -294,16 +364,20 @@ class LossMode(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _refuse_shared_mean(name: str, given: Tensor, target: Tensor, weight: Tensor | None, *, ignore_index: int, reduction: str) -> None:
+def _refuse_shared_mean(
+    name: str, given: Tensor, target: Tensor, weight: Tensor | None, *, ignore_index: int, reduction: str
+) -> None:
     """Refuse a mean that divides by the labels' weights, or by the number of labels not ignored."""
     if reduction != "mean" or given.dim() < 2:
         return
     ignored = not target.is_floating_point() and bool((target == ignore_index).any())
     if weight is not None or ignored:
         raise PrivacyError(
-            f"{name} takes a mean that divides by {'the weights of' if weight is not None else 'how many labels count in'} the whole "
-            'batch: one record then changes the scale of all others; expected reduction="none", the mean within each example, and a mean '
-            "over these (of a model that works out its loss itself, take the outputs)"
+            f"{name} takes a mean that divides by "
+            f"{'the weights of' if weight is not None else 'how many labels count in'} the whole "
+            'batch: one record then changes the scale of all others; expected reduction="none", '
+            "the mean within each example, and a mean over these "
+            "(of a model that works out its loss itself, take the outputs)"
         )
 
 
@@ -327,17 +401,19 @@ def _drops_first_dim(name: str, args: tuple[Any, ...]) -> bool:
 def _refuse_mean_of_selected(gradient: Tensor) -> None:
     if bool((gradient != 0).any()):
         raise PrivacyError(
-            "the loss takes a mean over some of a batch's rows that were chosen by their values (a mask, an index, numbers that are not "
-            "NaN): it divides by how many there are, so that one record changes the scale of all others; expected the sum over those "
-            "chosen, divided by the number of examples: len(x)"
+            "the loss takes a mean over some of a batch's rows that were chosen by their values (a mask, an "
+            "index, numbers that are not NaN): it divides by how many there are, so that one record changes "
+            "the scale of all others; expected the sum over those chosen, divided by the number of examples: "
+            "len(x)"
         )
 
 
 def _refuse_selection(name: str, gradient: Tensor) -> None:
     if bool((gradient != 0).any()):
         raise PrivacyError(
-            f"the loss selects among the examples of a batch ({name} over the batch): which count, and how much, then follows all of them; "
-            "expected every example to count by a rule that looks at it alone, such as a fixed threshold"
+            f"the loss selects among the examples of a batch ({name} over the batch): which count, and how "
+            "much, then follows all of them; expected every example to count by a rule that looks at it "
+            "alone, such as a fixed threshold"
         )
 
 
@@ -349,7 +425,11 @@ def _argument(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], name:
     if name not in parameters:
         return None
     at = list(parameters).index(name)
-    return args[at] if at < len(args) else (None if parameters[name].default is parameters[name].empty else parameters[name].default)
+    return (
+        args[at]
+        if at < len(args)
+        else (None if parameters[name].default is parameters[name].empty else parameters[name].default)
+    )
 
 
 def _is_close(one: float, other: float) -> bool:

@@ -20,7 +20,13 @@ from torch.utils.hooks import RemovableHandle
 from quintain.core.errors import PrivacyError
 from quintain.dp.capture.hooks import Capture
 from quintain.dp.capture.loss_rules import LossMode, LossRules
-from quintain.dp.capture.module_reruns import NO_DEPENDENCE, NOT_LOADERS_ROWS, GeneratorStates, ModuleReruns, iter_tensors
+from quintain.dp.capture.module_reruns import (
+    NO_DEPENDENCE,
+    NOT_LOADERS_ROWS,
+    GeneratorStates,
+    ModuleReruns,
+    iter_tensors,
+)
 from quintain.dp.capture.watched_tensor import REDUCED, Watcher, mark_watched
 from quintain.dp.per_example.grads import PerExampleGrads
 
@@ -73,7 +79,12 @@ class MixingProbe:
         last_batch: Callable[[], Any] = lambda: None,
     ) -> None:
         self._result = ProbeResult()
-        self._capture, self._batch_dim, self._probe_fully, self._last_batch = capture, batch_dim, probe_fully, last_batch
+        self._capture, self._batch_dim, self._probe_fully, self._last_batch = (
+            capture,
+            batch_dim,
+            probe_fully,
+            last_batch,
+        )
         self._rules = LossRules(mean=mean)
         self._watcher = Watcher(self._on_tensor_call, capture.full_precision)
         self._mode = LossMode(self._rules)
@@ -97,11 +108,18 @@ class MixingProbe:
             return not torch.compiler.is_compiling() and module is root
 
         self._handles: tuple[RemovableHandle, ...] = (
-            root.register_forward_pre_hook(lambda module, _args: self._on_forward_begin() if mine(module) else None),
-            root.register_forward_hook(
-                lambda module, args, kwargs, output: self._on_forward(args, kwargs, output) if mine(module) else None, with_kwargs=True
+            root.register_forward_pre_hook(
+                lambda module, _args: self._on_forward_begin() if mine(module) else None
             ),
-            root.register_forward_hook(lambda module, _args, _output: self._exit_mode() if mine(module) else None, always_call=True),
+            root.register_forward_hook(
+                lambda module, args, kwargs, output: (
+                    self._on_forward(args, kwargs, output) if mine(module) else None
+                ),
+                with_kwargs=True,
+            ),
+            root.register_forward_hook(
+                lambda module, _args, _output: self._exit_mode() if mine(module) else None, always_call=True
+            ),
         )
         capture.add_handles(*self._handles)
 
@@ -118,8 +136,9 @@ class MixingProbe:
         """
         if self._handles and not self._passes:
             raise PrivacyError(
-                "got passes of a compiled module, into which no probe looks; expected the module as make_private returned it, called by "
-                "itself: leave out torch.compile and module.compile() (gradients of single examples are captured as layers are called)"
+                "got passes of a compiled module, into which no probe looks; expected the module as "
+                "make_private returned it, called by itself: leave out torch.compile and module.compile() "
+                "(gradients of single examples are captured as layers are called)"
             )
         self._passes = 0
         self._outputs.clear()
@@ -166,7 +185,11 @@ class MixingProbe:
         if not self._is_active:
             return None
         self._passes += 1
-        outputs = [x for x in iter_tensors(output) if x.requires_grad and x.is_floating_point() and x.dim() > self._batch_dim]
+        outputs = [
+            x
+            for x in iter_tensors(output)
+            if x.requires_grad and x.is_floating_point() and x.dim() > self._batch_dim
+        ]
         own = [x for x in iter_tensors(output) if x.requires_grad and not x.dim()]
         sizes = {x.shape[self._batch_dim] for x in outputs}
         size = sizes.pop() if len(sizes) == 1 else 0
@@ -190,10 +213,22 @@ class MixingProbe:
             self._outputs.append((watched_list, self._halves))
         return watched
 
-    def _check_reruns(self, called: tuple[tuple[Any, ...], dict[str, Any]], output: Any, start: GeneratorStates, size: int) -> None:
+    def _check_reruns(
+        self, called: tuple[tuple[Any, ...], dict[str, Any]], output: Any, start: GeneratorStates, size: int
+    ) -> None:
         """Check outputs and losses by running the module again on other rows."""
-        reruns = ModuleReruns(self._capture, called, output, start, batch_size=size, batch_dim=self._batch_dim, halves=self._halves)
-        self._record(rows=reruns.check_rows_are_the_loaders(self._last_batch()), values=reruns.check_replaced_rows())
+        reruns = ModuleReruns(
+            self._capture,
+            called,
+            output,
+            start,
+            batch_size=size,
+            batch_dim=self._batch_dim,
+            halves=self._halves,
+        )
+        self._record(
+            rows=reruns.check_rows_are_the_loaders(self._last_batch()), values=reruns.check_replaced_rows()
+        )
         if any(x.requires_grad and not x.dim() for x in iter_tensors(output)):
             self._record(loss=reruns.check_own_loss(type(self._capture.root).__name__))
         self._shapes.add(reruns.input_lengths)
@@ -215,7 +250,9 @@ class MixingProbe:
         zero = set(names)
         for mine, theirs in (self._halves, self._halves[::-1]):
             # a backward pass from the outputs of one half must give no gradient to the other half
-            grads = self._capture.dry_run(_weighted([x.index_select(self._batch_dim, mine.to(x.device)) for x in outputs]))
+            grads = self._capture.dry_run(
+                _weighted([x.index_select(self._batch_dim, mine.to(x.device)) for x in outputs])
+            )
             if not grads:
                 return "not probed: no gradient reaches the module from its output"
             for parameter, gradient in grads.items():
@@ -224,9 +261,10 @@ class MixingProbe:
                     return f"not probed: {size} outputs for {examples} examples"
                 if _any_finite_nonzero(_weighted_grad_sum(gradient, parameter, theirs, size)):
                     raise PrivacyError(
-                        f"the output of one example depends on another: a backward pass from it brings gradients of parameter "
-                        f"{names[parameter]!r} for other examples too; expected a module that looks at each example by itself "
-                        "(no batch statistics, no attention over the batch, no mean over dimension 0)"
+                        "the output of one example depends on another: a backward pass from it brings "
+                        f"gradients of parameter {names[parameter]!r} for other examples too; expected a "
+                        "module that looks at each example by itself (no batch statistics, no attention "
+                        "over the batch, no mean over dimension 0)"
                     )
                 if _any_finite_nonzero(_weighted_grad_sum(gradient, parameter, mine, size)):
                     zero.discard(parameter)
@@ -234,7 +272,9 @@ class MixingProbe:
         return f"not checked: the gradient was zero, of {', '.join(silent)}" if silent else NO_DEPENDENCE
 
     def _on_tensor_call(self, func: Any, args: tuple[Any, ...], kwargs: Any, result: Any) -> str:
-        """A function was called on the outputs of recent passes; returns what its result's first dimension is."""
+        """A function was called on the outputs of recent passes; returns what its result's first dimension
+        is.
+        """
         if func is not Tensor.backward:
             return self._rules.on_call(func, args, kwargs, result)
         if self._outputs and not self._probing_loss and not any(args[0] is x for x in self._own_losses):
@@ -269,11 +309,17 @@ class MixingProbe:
                 ]
                 if not mine:
                     continue
-                own = _weighted([slope.index_select(self._batch_dim, rows.to(slope.device)) for slope in mine])
-                seconds: tuple[Tensor | None, ...] = torch.autograd.grad(own, outputs, retain_graph=True, allow_unused=True)
+                own = _weighted(
+                    [slope.index_select(self._batch_dim, rows.to(slope.device)) for slope in mine]
+                )
+                seconds: tuple[Tensor | None, ...] = torch.autograd.grad(
+                    own, outputs, retain_graph=True, allow_unused=True
+                )
                 for second, at in zip(seconds, pass_indices, strict=True):
                     if second is not None and _any_finite_nonzero(
-                        second.index_select(self._batch_dim, others.to(second.device)) if at == pass_index else second
+                        second.index_select(self._batch_dim, others.to(second.device))
+                        if at == pass_index
+                        else second
                     ):
                         raise PrivacyError(
                             "the loss mixes the examples of a batch: the gradient at one example's output "
@@ -297,7 +343,9 @@ def _weighted_grad_sum(gradient: PerExampleGrads, parameter: nn.Parameter, rows:
     no example has a gradient, the sum is exactly zero.
     """
     weights = torch.zeros(size, dtype=torch.float64, device=parameter.device)
-    weights[rows.to(weights.device)] = torch.linspace(1, 2, len(rows), dtype=torch.float64, device=weights.device)
+    weights[rows.to(weights.device)] = torch.linspace(
+        1, 2, len(rows), dtype=torch.float64, device=weights.device
+    )
     total = torch.zeros_like(parameter, requires_grad=False, memory_format=torch.contiguous_format)
     gradient.add_weighted_sum_to(total, weights)
     return total
@@ -308,7 +356,9 @@ def _any_finite_nonzero(x: Tensor) -> bool:
     return bool(((x != 0) & x.isfinite()).any())
 
 
-def _wrap_outputs(output: Any, outputs: Sequence[Tensor], watched_list: list[Tensor], watcher: Watcher) -> Any:
+def _wrap_outputs(
+    output: Any, outputs: Sequence[Tensor], watched_list: list[Tensor], watcher: Watcher
+) -> Any:
     """The output with some of its tensors watched; dicts of other types and data classes change in place."""
     if isinstance(output, Tensor):
         if type(output) is not Tensor or not any(output is x for x in outputs):
@@ -327,5 +377,7 @@ def _wrap_outputs(output: Any, outputs: Sequence[Tensor], watched_list: list[Ten
             output[key] = _wrap_outputs(part, outputs, watched_list, watcher)
     elif is_dataclass(output) and not isinstance(output, type):
         for name in (part.name for part in fields(output)):
-            object.__setattr__(output, name, _wrap_outputs(getattr(output, name, None), outputs, watched_list, watcher))
+            object.__setattr__(
+                output, name, _wrap_outputs(getattr(output, name, None), outputs, watched_list, watcher)
+            )
     return output

@@ -20,20 +20,34 @@ from quintain.core.errors import PrivacyError
 from quintain.dp.capture.hooks import Capture
 
 NO_DEPENDENCE = "no dependence found between examples"
-NOT_LOADERS_ROWS = "not checked: the module is given other numbers than the loader yields, and what made them could mix records"
+NOT_LOADERS_ROWS = (
+    "not checked: the module is given other numbers than the loader yields, and what made them could mix "
+    "records"
+)
 STRETCH = 3.0
 """Factor of replaced floating-point rows, so that a largest or smallest entry of the batch moves too.
 
 Entries that are integers in every row may be indices or masks, and stay as they are.
 """
 DROPOUT_FUNCTIONS = frozenset(
-    {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout, torch.dropout, torch.alpha_dropout}
+    {
+        F.dropout,
+        F.dropout1d,
+        F.dropout2d,
+        F.dropout3d,
+        F.alpha_dropout,
+        F.feature_alpha_dropout,
+        torch.dropout,
+        torch.alpha_dropout,
+    }
 )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GeneratorStates:
-    """The states of the random generators that a forward may use, so that reruns repeat its random numbers."""
+    """The states of the random generators that a forward may use, so that reruns repeat its random
+    numbers.
+    """
 
     torch: Tensor
     devices: tuple[tuple[int, Tensor], ...]
@@ -42,7 +56,11 @@ class GeneratorStates:
 
     @classmethod
     def now(cls) -> "GeneratorStates":
-        devices = range(torch.cuda.device_count()) if torch.cuda.is_available() and torch.cuda.is_initialized() else ()
+        devices = (
+            range(torch.cuda.device_count())
+            if torch.cuda.is_available() and torch.cuda.is_initialized()
+            else ()
+        )
         cuda = tuple((device, torch.cuda.get_rng_state(device)) for device in devices)
         return cls(torch.get_rng_state(), cuda, np.random.get_state(), random.getstate())
 
@@ -55,7 +73,11 @@ class GeneratorStates:
 
     def is_like(self, other: "GeneratorStates") -> bool:
         """Whether torch's generators have the same states."""
-        pairs = zip((self.torch, *(x for _, x in self.devices)), (other.torch, *(x for _, x in other.devices)), strict=False)
+        pairs = zip(
+            (self.torch, *(x for _, x in self.devices)),
+            (other.torch, *(x for _, x in other.devices)),
+            strict=False,
+        )
         return len(self.devices) == len(other.devices) and all(torch.equal(one, x) for one, x in pairs)
 
 
@@ -67,7 +89,10 @@ class WithoutDropout(TorchFunctionMode):
         if func in DROPOUT_FUNCTIONS:
             return args[0] if args else kwargs["input"]
         if func is F.scaled_dot_product_attention:
-            args, kwargs = (*args[:4], 0.0, *args[5:]) if len(args) > 4 else args, {**kwargs, "dropout_p": 0.0} if len(args) < 5 else kwargs
+            args, kwargs = (
+                (*args[:4], 0.0, *args[5:]) if len(args) > 4 else args,
+                {**kwargs, "dropout_p": 0.0} if len(args) < 5 else kwargs,
+            )
         return func(*args, **kwargs)
 
 
@@ -114,7 +139,8 @@ class ModuleReruns:
         return NOT_LOADERS_ROWS
 
     def check_replaced_rows(self) -> str:
-        """Whether outputs of half of the examples depend on the other half, which is replaced by stretched rows.
+        """Whether outputs of half of the examples depend on the other half, which is replaced by stretched
+        rows.
 
         Raises:
             PrivacyError: If they do.
@@ -124,7 +150,9 @@ class ModuleReruns:
         answer = NO_DEPENDENCE
         one, other = self._halves
         for changed, others, stretch in ((one, other, STRETCH), (other, one, -STRETCH)):
-            leaves = self._inputs_with_rows_replaced(changed, others[torch.arange(len(changed)) % len(others)], stretch)
+            leaves = self._inputs_with_rows_replaced(
+                changed, others[torch.arange(len(changed)) % len(others)], stretch
+            )
             outputs = self._rerun(leaves)
             if outputs is None:
                 return "not checked: the module does not take other rows"
@@ -145,11 +173,22 @@ class ModuleReruns:
         Raises:
             PrivacyError: If it is not.
         """
-        slack, answer = max(map(_tolerance, iter_tensors(self._real_outputs))), "not checked: the loss did not follow the examples"
+        slack, answer = (
+            max(map(_tolerance, iter_tensors(self._real_outputs))),
+            "not checked: the loss did not follow the examples",
+        )
         every = torch.arange(self._batch_size)
-        for sources in (every.roll(-1), torch.zeros_like(every), torch.full_like(every, self._batch_size - 1)):
+        for sources in (
+            every.roll(-1),
+            torch.zeros_like(every),
+            torch.full_like(every, self._batch_size - 1),
+        ):
             found = [
-                self._scalar_losses(self._rerun(self._inputs_with_rows_replaced(rows, sources[rows], 1.0), without_dropout=True))
+                self._scalar_losses(
+                    self._rerun(
+                        self._inputs_with_rows_replaced(rows, sources[rows], 1.0), without_dropout=True
+                    )
+                )
                 for rows in (every[:0], *self._halves, every)
             ]
             values = torch.stack([losses for losses in found if losses is not None])
@@ -159,9 +198,10 @@ class ModuleReruns:
             allowed = slack * values.abs().amax(0)
             if bool((whole - one - other + both).abs().gt(allowed).any()):
                 raise PrivacyError(
-                    f"the loss that {name} works out itself mixes the examples of a batch: what one half adds to it depends on the other "
-                    "half; expected a mean or sum of one term an example (no mean over the batch's unmasked labels): take the module's "
-                    "outputs, and work out the mean within each example first"
+                    f"the loss that {name} works out itself mixes the examples of a batch: what one half "
+                    "adds to it depends on the other half; expected a mean or sum of one term an example "
+                    "(no mean over the batch's unmasked labels): take the module's outputs, and work out "
+                    "the mean within each example first"
                 )
             if bool((whole - both).abs().gt(allowed).any()):
                 answer = NO_DEPENDENCE
@@ -198,9 +238,14 @@ class ModuleReruns:
         if plan is None:
             return "not checked: no example is longer than the others"
         kept, length, cut = plan
-        leaves = [leaf.index_select(0, kept.to(leaf.device)) if self._holds_batch(leaf) else leaf for leaf in self._leaves]
+        leaves = [
+            leaf.index_select(0, kept.to(leaf.device)) if self._holds_batch(leaf) else leaf
+            for leaf in self._leaves
+        ]
         held = [self._holds_batch(leaf) for leaf in self._leaves]
-        shorter = [_shorten(leaf, length, cut) if batch else leaf for leaf, batch in zip(leaves, held, strict=True)]
+        shorter = [
+            _shorten(leaf, length, cut) if batch else leaf for leaf, batch in zip(leaves, held, strict=True)
+        ]
         whole, short = (self._rerun(rows, evaluate=True) for rows in (leaves, shorter))
         if whole is None or short is None:
             return "not checked: the module does not take shorter rows"
@@ -208,14 +253,19 @@ class ModuleReruns:
         again = [x for x in iter_tensors(short) if x.dim() and len(x) == len(kept)]
         if not self._rows_agree(real, again, torch.arange(len(kept))):
             raise PrivacyError(
-                f"the outputs of examples follow how far their batch is padded (to {length}, or to {cut} without its longest): one long "
-                "record changes all others; expected padding that is masked everywhere, or one fixed length for all batches"
+                f"the outputs of examples follow how far their batch is padded (to {length}, or to {cut} "
+                "without its longest): one long record changes all others; expected padding that is masked "
+                "everywhere, or one fixed length for all batches"
             )
         return NO_DEPENDENCE
 
     def _rows_to_shorten(self, pads: dict[int, Tensor]) -> tuple[Tensor, int, int] | None:
-        """The rows that are not the longest, the batch's length, and theirs; repeated equal endings are padding."""
-        padded = {at: leaf for at, leaf in enumerate(self._leaves) if self._holds_batch(leaf) and leaf.dim() > 1}
+        """The rows that are not the longest, the batch's length, and theirs; repeated equal endings are
+        padding.
+        """
+        padded = {
+            at: leaf for at, leaf in enumerate(self._leaves) if self._holds_batch(leaf) and leaf.dim() > 1
+        }
         if self._batch_dim or not padded:
             return None
         length = next(iter(padded.values())).shape[1]
@@ -239,8 +289,13 @@ class ModuleReruns:
         return torch.nonzero(needed <= cut).flatten(), length, cut
 
     def _confirm_dependence(self, leaves: list[Any], others: Tensor) -> str | None:
-        """Raise if outputs differ for no other reason than the rows; else say what cannot be known, if anything."""
-        once, again = self._rerun(self._leaves, without_dropout=True), self._rerun(self._leaves, without_dropout=True)
+        """Raise if outputs differ for no other reason than the rows; else say what cannot be known, if
+        anything.
+        """
+        once, again = (
+            self._rerun(self._leaves, without_dropout=True),
+            self._rerun(self._leaves, without_dropout=True),
+        )
         ended = self._rng_after
         changed = self._rerun(leaves, without_dropout=True)
         if once is None or again is None or changed is None:
@@ -252,15 +307,19 @@ class ModuleReruns:
             if not ended.is_like(self._rng_after):
                 return "not checked: how many random numbers the module draws follows the rows"
             raise PrivacyError(
-                "the output of one example depends on another: other rows in its batch change it; expected a module that looks at each "
-                "example by itself (no statistic, maximum or sum over the batch, no attention over it); an input that all examples share, "
-                "such as a mask, must not have as many rows as the batch: keep it in a buffer"
+                "the output of one example depends on another: other rows in its batch change it; expected a "
+                "module that looks at each example by itself (no statistic, maximum or sum over the batch, "
+                "no attention over it); an input that all examples share, such as a mask, must not have as "
+                "many rows as the batch: keep it in a buffer"
             )
         return None
 
     def _inputs_with_rows_replaced(self, changed: Tensor, sources: Tensor, stretch: float) -> list[Any]:
         """The module's inputs with some rows replaced by others."""
-        return [self._replace_rows(leaf, changed, sources, stretch) if self._holds_batch(leaf) else leaf for leaf in self._leaves]
+        return [
+            self._replace_rows(leaf, changed, sources, stretch) if self._holds_batch(leaf) else leaf
+            for leaf in self._leaves
+        ]
 
     def _replace_rows(self, leaf: Tensor, changed: Tensor, sources: Tensor, stretch: float) -> Tensor:
         leaf = leaf.detach()
@@ -271,17 +330,26 @@ class ModuleReruns:
         return leaf.index_copy(self._batch_dim, changed.to(leaf.device), other)
 
     def _holds_batch(self, leaf: Any) -> bool:
-        return isinstance(leaf, Tensor) and leaf.dim() > self._batch_dim and leaf.shape[self._batch_dim] == self._batch_size
+        return (
+            isinstance(leaf, Tensor)
+            and leaf.dim() > self._batch_dim
+            and leaf.shape[self._batch_dim] == self._batch_size
+        )
 
     def _batch_outputs(self, output: Any) -> list[Tensor]:
         return [x.detach() for x in iter_tensors(output) if self._holds_batch(x) and x.is_floating_point()]
 
     def _rows_agree(self, real: Sequence[Tensor], output: Any, rows: Tensor) -> bool:
         """Whether these rows of all outputs are equal up to rounding."""
-        again = [x.detach() for x in iter_tensors(output) if x.is_floating_point() and x.dim() > self._batch_dim]
-        again = [x for x in again if any(x.shape == y.shape for y in real)] if len(again) != len(real) else again
+        again = [
+            x.detach() for x in iter_tensors(output) if x.is_floating_point() and x.dim() > self._batch_dim
+        ]
+        again = (
+            [x for x in again if any(x.shape == y.shape for y in real)] if len(again) != len(real) else again
+        )
         return len(real) == len(again) and all(
-            x.shape == y.shape and _are_close(x, y, self._batch_dim, rows) for x, y in zip(real, again, strict=True)
+            x.shape == y.shape and _are_close(x, y, self._batch_dim, rows)
+            for x, y in zip(real, again, strict=True)
         )
 
     def _rerun(self, leaves: list[Any], *, evaluate: bool = False, without_dropout: bool = False) -> Any:
@@ -312,7 +380,9 @@ def module_state_restored(root: nn.Module) -> Iterator[None]:
     kept: list[tuple[Any, Any]] = []
     for module in root.modules():
         held = vars(module)
-        kept += [(value, copy.copy(value)) for value in held.values() if type(value) in (dict, set, list, deque)]
+        kept += [
+            (value, copy.copy(value)) for value in held.values() if type(value) in (dict, set, list, deque)
+        ]
         kept.append((held, dict(held)))
     try:
         yield
@@ -350,7 +420,9 @@ def _are_close(one: Tensor, other: Tensor, dim: int, rows: Tensor) -> bool:
 def _is(one: Tensor, other: Tensor) -> bool:
     if one is other:
         return True
-    return (one.shape, one.dtype) == (other.shape, other.dtype) and torch.equal(one.detach().cpu(), other.detach().cpu())
+    return (one.shape, one.dtype) == (other.shape, other.dtype) and torch.equal(
+        one.detach().cpu(), other.detach().cpu()
+    )
 
 
 def _tolerance(x: Tensor) -> float:

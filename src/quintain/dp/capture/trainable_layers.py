@@ -19,7 +19,9 @@ from quintain.dp.rules.vmap_fallback import own_trainable_parameters, parameter_
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainableLayer:
-    """A layer with trainable parameters: its name, its rule, these parameters, and which dimension is the batch."""
+    """A layer with trainable parameters: its name, its rule, these parameters, and which dimension is the
+    batch.
+    """
 
     name: str
     module: nn.Module
@@ -29,10 +31,16 @@ class TrainableLayer:
 
     def to_batch_first(self, x: Tensor) -> Tensor:
         """The tensor with the batch as first dimension."""
-        return x.transpose(0, self.batch_dim) if self.batch_dim and (x.dim() > 2 or not x.is_floating_point()) else x
+        return (
+            x.transpose(0, self.batch_dim)
+            if self.batch_dim and (x.dim() > 2 or not x.is_floating_point())
+            else x
+        )
 
 
-def find_trainable_layers(module: nn.Module, rules: Mapping[type[nn.Module], Rule], *, batch_first: bool) -> tuple[TrainableLayer, ...]:
+def find_trainable_layers(
+    module: nn.Module, rules: Mapping[type[nn.Module], Rule], *, batch_first: bool
+) -> tuple[TrainableLayer, ...]:
     """All layers of a module with trainable parameters, each with its rule.
 
     Raises:
@@ -44,7 +52,9 @@ def find_trainable_layers(module: nn.Module, rules: Mapping[type[nn.Module], Rul
         if child in containers:
             continue
         rule, own = rules.get(type(child)), own_trainable_parameters(child)
-        has_custom_forward = isinstance(rule, CustomForwardRule) and any(parameter.requires_grad for parameter in child.parameters())
+        has_custom_forward = isinstance(rule, CustomForwardRule) and any(
+            parameter.requires_grad for parameter in child.parameters()
+        )
         if not own and not has_custom_forward:
             continue
         label = name or type(child).__name__
@@ -56,13 +66,23 @@ def find_trainable_layers(module: nn.Module, rules: Mapping[type[nn.Module], Rul
             # such a rule also gives gradients of weights of submodules
             own = {key: parameter for key, parameter in child.named_parameters() if parameter.requires_grad}
             has_custom_forward = True
-        if not batch_first and (isinstance(rule, AllInputsRule) or (isinstance(rule, CustomForwardRule) and rule.covers_submodules)):
+        if not batch_first and (
+            isinstance(rule, AllInputsRule)
+            or (isinstance(rule, CustomForwardRule) and rule.covers_submodules)
+        ):
             raise PrivacyError(
-                f"layer {label!r} is a {type(child).__name__}, whose batch must be the first dimension; expected batch_first=True"
+                f"layer {label!r} is a {type(child).__name__}, whose batch must be the first dimension; "
+                "expected batch_first=True"
             )
-        layers.append(TrainableLayer(label, child, rule, own, batch_dim=int(child in sequence_first_layers or not batch_first)))
+        layers.append(
+            TrainableLayer(
+                label, child, rule, own, batch_dim=int(child in sequence_first_layers or not batch_first)
+            )
+        )
     if not layers:
-        raise PrivacyError("the module has no trainable parameter; expected at least one with requires_grad=True")
+        raise PrivacyError(
+            "the module has no trainable parameter; expected at least one with requires_grad=True"
+        )
     return tuple(layers)
 
 
@@ -77,7 +97,10 @@ def bind_rule(
     dtype = next(iter(layer.parameters.values())).dtype
     assert not isinstance(rule, CustomForwardRule)
     if isinstance(rule, AllInputsRule):
-        compute, arguments = rule.compute, signature(type(module).forward).bind(module, *args, **kwargs).arguments
+        compute, arguments = (
+            rule.compute,
+            signature(type(module).forward).bind(module, *args, **kwargs).arguments,
+        )
         inputs = {name: x.detach() if isinstance(x, Tensor) else x for name, x in list(arguments.items())[1:]}
         read = [x for x in inputs.values() if isinstance(x, Tensor)]
         return read, lambda g: lambda: compute(module, widen_all(inputs, dtype), g, names)
@@ -87,8 +110,8 @@ def bind_rule(
     def with_output_grad(g: Tensor) -> Callable[[], ParameterGrads]:
         if not a.dim() or len(a) != len(g):
             raise PrivacyError(
-                f"layer {layer.name!r} got an input of shape {tuple(first.shape)} in a pass over {len(g)} examples; "
-                "expected the batch as first dimension of every trainable layer's input"
+                f"layer {layer.name!r} got an input of shape {tuple(first.shape)} in a pass over {len(g)} "
+                "examples; expected the batch as first dimension of every trainable layer's input"
             )
         return lambda: single_input_rule(module, widen(a, dtype), g, names)
 

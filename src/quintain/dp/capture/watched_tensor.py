@@ -1,4 +1,6 @@
-"""Tensors that report what is done with them: the outputs of a training pass and what is computed from them."""
+"""Tensors that report what is done with them: the outputs of a training pass and what is computed from
+them.
+"""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
@@ -68,7 +70,9 @@ class WatchedTensor(Tensor):
             with torch._C.DisableTorchFunctionSubclass():
                 return func(*args, **kwargs)
         arguments = args[0] if args and isinstance(args[0], (tuple, list)) else (*args, *kwargs.values())
-        watcher = next((x.watcher for x in arguments if isinstance(x, WatchedTensor) and x.watcher is not None), None)
+        watcher = next(
+            (x.watcher for x in arguments if isinstance(x, WatchedTensor) and x.watcher is not None), None
+        )
         with torch._C.DisableTorchFunctionSubclass():
             if watcher is None or torch._C._current_graph_task_id() != -1:
                 return func(*args, **kwargs)
@@ -77,7 +81,9 @@ class WatchedTensor(Tensor):
                     watcher.on_call(func, args, kwargs, None)
                     return func(*args, **kwargs)
             if func is Tensor.__iter__:
-                return iter(mark_watched(args[0].unbind(), watcher, watcher.on_call(func, args, kwargs, None)))
+                return iter(
+                    mark_watched(args[0].unbind(), watcher, watcher.on_call(func, args, kwargs, None))
+                )
             result = func(*args, **kwargs)
             return mark_watched(result, watcher, watcher.on_call(func, args, kwargs, result))
 
@@ -86,7 +92,9 @@ def mark_watched(result: Any, watcher: Watcher, first_dim: str = WHOLE_BATCH) ->
     """The result with its differentiable tensors watched, and those of functions with a custom gradient."""
     if isinstance(result, Tensor):
         in_custom_backward = not torch.is_grad_enabled() and result.is_floating_point()
-        if type(result) not in (Tensor, WatchedTensor) or not (in_custom_backward or (result.requires_grad and not result.is_leaf)):
+        if type(result) not in (Tensor, WatchedTensor) or not (
+            in_custom_backward or (result.requires_grad and not result.is_leaf)
+        ):
             return result
         watched = result if isinstance(result, WatchedTensor) else result.as_subclass(WatchedTensor)
         watched.watcher, watched.first_dim = watcher, first_dim

@@ -1,6 +1,8 @@
-"""The module paths of Opacus 1.6, for scripts: ``from quintain.dp.opacus.utils.batch_memory_manager import BatchMemoryManager``.
+"""The module paths of Opacus 1.6, for scripts: ``from quintain.dp.opacus.utils.batch_memory_manager import
+BatchMemoryManager``.
 
-Each name is one of ``quintain.dp``'s own, imported when first used, or one of ``shims``; what is not here says why (``refused``).
+Each name is one of ``quintain.dp``'s own, imported when first used, or one of ``shims``; what is not here
+says why (``refused``).
 """
 
 import sys
@@ -11,7 +13,14 @@ from typing import Any
 from quintain.core.lazy import lazy_exports
 from quintain.dp.opacus.refused import REFUSED
 
-_ACCOUNTANTS = ("RDPAccountant", "GaussianAccountant", "PRVAccountant", "create_accountant", "register_accountant", "IAccountant")
+_ACCOUNTANTS = (
+    "RDPAccountant",
+    "GaussianAccountant",
+    "PRVAccountant",
+    "create_accountant",
+    "register_accountant",
+    "IAccountant",
+)
 _MODULE_TOOLS = (
     "are_state_dict_equal",
     "clone_module",
@@ -34,7 +43,10 @@ _PER_LAYER = ("SimpleDistributedPerLayerOptimizer", "DistributedPerLayerOptimize
 _GHOST = "GradSampleModuleFastGradientClipping"
 _WRAPPING = ("get_gsm_class", "wrap_model")
 _REGISTERS = ("register_module_fixer", "register_module_validator")
-_NOISE, _CLIP = ("ExponentialNoise", "LambdaNoise", "StepNoise"), ("ExponentialGradClip", "LambdaGradClip", "StepGradClip")
+_NOISE, _CLIP = (
+    ("ExponentialNoise", "LambdaNoise", "StepNoise"),
+    ("ExponentialGradClip", "LambdaGradClip", "StepGradClip"),
+)
 _SAMPLERS = ("UniformWithReplacementSampler", "DistributedUniformWithReplacementSampler")
 _RECURRENT = ("DPGRU", "DPLSTM", "DPRNN")
 
@@ -99,7 +111,9 @@ PATHS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "optimizers.adaclipoptimizer": {"opacus.shims": ("AdaClipDPOptimizer",)},
     "optimizers.ddp_perlayeroptimizer": {"opacus.shims": _PER_LAYER},
     "optimizers.ddpoptimizer": {"opacus.shims": ("DistributedDPOptimizer",)},
-    "optimizers.ddpoptimizer_fast_gradient_clipping": {"opacus.shims": ("DistributedDPOptimizerFastGradientClipping",)},
+    "optimizers.ddpoptimizer_fast_gradient_clipping": {
+        "opacus.shims": ("DistributedDPOptimizerFastGradientClipping",)
+    },
     "optimizers.fsdpoptimizer_fast_gradient_clipping": {},
     "optimizers.optimizer": {"step.optimizer": ("DPOptimizer",)},
     "optimizers.optimizer_fast_gradient_clipping": {"opacus.shims": ("DPOptimizerFastGradientClipping",)},
@@ -117,8 +131,13 @@ PATHS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "utils.fsdp_utils": {},
     "utils.module_utils": {"tools": _MODULE_TOOLS},
     "utils.packed_sequences": {"tools": ("compute_seq_lengths",)},
-    "utils.per_sample_gradients_utils": {"opacus.shims": ("check_per_sample_gradients_are_correct",), "tools": ("clone_module",)},
-    "utils.tensor_utils": {"tools": ("calc_sample_norms", "calc_sample_norms_one_layer", "sum_over_all_but_batch_and_last_n")},
+    "utils.per_sample_gradients_utils": {
+        "opacus.shims": ("check_per_sample_gradients_are_correct",),
+        "tools": ("clone_module",),
+    },
+    "utils.tensor_utils": {
+        "tools": ("calc_sample_norms", "calc_sample_norms_one_layer", "sum_over_all_but_batch_and_last_n")
+    },
     "utils.uniform_sampler": {"sampling.data_loader": _SAMPLERS},
     "validators": {"validator": ("ModuleValidator", *_REGISTERS)},
     "validators.batch_norm": {},
@@ -137,7 +156,11 @@ def _lay_out() -> None:
     """Put a module for each path in its place."""
     for path, homes in PATHS.items():
         name = f"{__name__}.{path}" if path else __name__
-        module = sys.modules[name] if not path else sys.modules.setdefault(name, ModuleType(name, f"Names of ``opacus.{path}``."))
+        module = (
+            sys.modules[name]
+            if not path
+            else sys.modules.setdefault(name, ModuleType(name, f"Names of ``opacus.{path}``."))
+        )
         module.__path__ = getattr(module, "__path__", [])
         known = {public: f"quintain.dp.{home}" for home, names in homes.items() for public in names}
         known_here, module.__dir__ = lazy_exports(name, known)  # type: ignore[method-assign]
@@ -152,7 +175,9 @@ def _or_why(path: str, here: Callable[[str], Any]) -> Callable[[str], Any]:
 
     def __getattr__(name: str) -> Any:
         if (reason := REFUSED.get(path, {}).get(name)) is not None:
-            raise ImportError(f"opacus.{path}.{name} is not in quintain.dp: {reason}", name=f"{__name__}.{path}")
+            raise ImportError(
+                f"opacus.{path}.{name} is not in quintain.dp: {reason}", name=f"{__name__}.{path}"
+            )
         return here(name)
 
     return __getattr__

@@ -7,26 +7,53 @@ _RULES = (
     "each layer has a rule of its own form here; expected register_grad_sampler, or rules= of PrivacyEngine, "
     "for a layer of one's own, and grad_sample_mode='hooks' for parameter.grad_sample"
 )
-_HOOKS = "there are no hook objects of several kinds; expected GradSampleModule, or make_private(wrap_model=False) and optimizer.capture"
-_SHARDED = "parameters are not sharded; expected DifferentiallyPrivateDistributedDataParallel, where each process holds all of them"
-_ACCOUNTING = "it is a part of one accountant; expected RDPAccountant, PRVAccountant or quintain.dp.epsilon(...), which give epsilon"
-_EMPTY = "empty batches have the form of full ones, cut to none; expected DPDataLoader or make_private, which see to it"
-_CELLS = "DPLSTM, DPGRU, DPRNN and DPMultiheadAttention are torch's own layers, which have no parts or renamed parameters"
-_FIXES = "BatchNorm and InstanceNorm are validated and replaced in one place; expected ModuleValidator.validate and ModuleValidator.fix"
+_HOOKS = (
+    "there are no hook objects of several kinds; expected GradSampleModule, or "
+    "make_private(wrap_model=False) and optimizer.capture"
+)
+_SHARDED = (
+    "parameters are not sharded; expected DifferentiallyPrivateDistributedDataParallel, where each process "
+    "holds all of them"
+)
+_ACCOUNTING = (
+    "it is a part of one accountant; expected RDPAccountant, PRVAccountant or quintain.dp.epsilon(...), "
+    "which give epsilon"
+)
+_EMPTY = (
+    "empty batches have the form of full ones, cut to none; expected DPDataLoader or make_private, which see "
+    "to it"
+)
+_CELLS = (
+    "DPLSTM, DPGRU, DPRNN and DPMultiheadAttention are torch's own layers, which have no parts or renamed "
+    "parameters"
+)
+_FIXES = (
+    "BatchNorm and InstanceNorm are validated and replaced in one place; expected ModuleValidator.validate "
+    "and ModuleValidator.fix"
+)
 _ADAPTIVE = "it is a way to clip here; expected make_private(clipping='adaptive', grad_sample_mode='ghost')"
-_PIECES = "the loader itself cuts batches; expected BatchMemoryManager, or make_private(max_physical_batch_size=...)"
+_PIECES = (
+    "the loader itself cuts batches; expected BatchMemoryManager, or "
+    "make_private(max_physical_batch_size=...)"
+)
 _MICRO = "it is a part of one check; expected check_per_sample_gradients_are_correct"
 _TENSOR = "losses are plain tensors; expected loss.backward(), which clips as well"
 _UNFOLDED = "convolutions are not unfolded here; expected torch.nn.functional.unfold"
-_AVERAGE = "sums are added up over the processes in the step; expected the optimizer that make_private returns"
-_LIGHTNING = "Lightning takes over the loop and the optimizers; expected an ordinary loop over the loader that make_private returns"
+_AVERAGE = (
+    "sums are added up over the processes in the step; expected the optimizer that make_private returns"
+)
+_LIGHTNING = (
+    "Lightning takes over the loop and the optimizers; expected an ordinary loop over the loader that "
+    "make_private returns"
+)
 
 # names by the module of opacus.grad_sample that has them: rules of layers, hook objects, sharded parameters
 _FORMULAS = {
     "conv": "compute_conv_grad_sample convolution2d_backward_as_a_convolution",
     "dp_multihead_attention": "compute_sequence_bias_grad_sample",
     "dp_rnn": "compute_rnn_linear_grad_sample",
-    "embedding": "compute_embedding_grad_sample compute_embedding_norm_sample compute_embeddingbag_gradsampler",
+    "embedding": "compute_embedding_grad_sample compute_embedding_norm_sample "
+    "compute_embeddingbag_gradsampler",
     "embedding_norm_sample": "compute_embedding_norm_sample",
     "functorch": "ft_compute_per_sample_gradient make_functional prepare_layer",
     "group_norm": "compute_group_norm_grad_sample",
@@ -46,11 +73,15 @@ _HOOKED = {
     "utils": "get_hooks_class",
 }
 _SPLIT = {
-    "grad_sample_module_fast_gradient_clipping_fsdp": "GradSampleHooksFastGradientClippingFSDP GradSampleModuleFastGradientClippingFSDP",
-    "grad_sample_module_fast_gradient_clipping_tp": "GradSampleHooksFastGradientClippingTP GradSampleModuleFastGradientClippingTP",
+    "grad_sample_module_fast_gradient_clipping_fsdp": "GradSampleHooksFastGradientClippingFSDP "
+    "GradSampleModuleFastGradientClippingFSDP",
+    "grad_sample_module_fast_gradient_clipping_tp": "GradSampleHooksFastGradientClippingTP "
+    "GradSampleModuleFastGradientClippingTP",
 }
 _PRVS = "DiscretePRV PoissonSubsampledGaussianPRV TruncatedPrivacyRandomVariable discretize"
-_ADAPTIVES = "DPLossFastGradientAdaptiveClipping DPTensorFastGradientAdaptiveClipping PrivacyEngineAdaptiveClipping"
+_ADAPTIVES = (
+    "DPLossFastGradientAdaptiveClipping DPTensorFastGradientAdaptiveClipping PrivacyEngineAdaptiveClipping"
+)
 _NORMS = ("batch_norm", "gru", "instance_norm", "lstm", "multihead_attention")
 
 # what is expected instead -> module path inside opacus -> the names there, separated by spaces
@@ -83,7 +114,8 @@ _LISTED: Mapping[str, Mapping[str, str]] = {
         "accountants.accountant": "T_state_dict",
         "accountants.utils": "MAX_SIGMA",
         "accountants.analysis.gdp": (
-            "compute_eps_poisson compute_eps_uniform compute_mu_poisson compute_mu_uniform delta_eps_mu eps_from_mu"
+            "compute_eps_poisson compute_eps_uniform compute_mu_poisson compute_mu_uniform delta_eps_mu "
+            "eps_from_mu"
         ),
         "accountants.analysis.prv": f"Domain compose_heterogeneous compute_safe_domain_size {_PRVS}",
         "accountants.analysis.prv.compose": "compose_heterogeneous",
@@ -94,7 +126,8 @@ _LISTED: Mapping[str, Mapping[str, str]] = {
     _EMPTY: {"data_loader": "CollateFnWithEmpty dtype_safe shape_safe wrap_collate_with_empty"},
     _CELLS: {
         "layers": "RenameParamsMixin",
-        "layers.dp_rnn": "DPGRUCell DPLSTMCell DPRNNBase DPRNNCell DPRNNCellBase RNNLinear RNN_CELL_TYPES apply_permutation",
+        "layers.dp_rnn": "DPGRUCell DPLSTMCell DPRNNBase DPRNNCell DPRNNCellBase RNNLinear "
+        "RNN_CELL_TYPES apply_permutation",
         "layers.param_rename": "RenameParamsMixin filter_out_old_keys",
     },
     _FIXES: {
@@ -104,7 +137,10 @@ _LISTED: Mapping[str, Mapping[str, str]] = {
         "validators.instance_norm": "INSTANCENORM fix validate",
         "validators.utils": "DEFAULT_MODULE_VALIDATOR",
     },
-    _ADAPTIVE: {"utils.adaptive_clipping": _ADAPTIVES, "utils.adaptive_clipping.adaptive_clipping_utils": _ADAPTIVES},
+    _ADAPTIVE: {
+        "utils.adaptive_clipping": _ADAPTIVES,
+        "utils.adaptive_clipping.adaptive_clipping_utils": _ADAPTIVES,
+    },
     _PIECES: {"utils.batch_memory_manager": "BatchSplittingSampler wrap_data_loader"},
     _MICRO: {
         "utils.per_sample_gradients_utils": (

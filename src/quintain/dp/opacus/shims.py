@@ -1,4 +1,6 @@
-"""What scripts of Opacus call under names, or with arguments, that ``quintain.dp`` has no use for: each hands over to the one way here."""
+"""What scripts of Opacus call under names, or with arguments, that ``quintain.dp`` has no use for: each hands
+over to the one way here.
+"""
 
 import copy
 from collections.abc import Sequence
@@ -28,7 +30,14 @@ class GradSampleModuleFastGradientClipping(GradSampleModule):
         settings: Of ``GradSampleModule``.
     """
 
-    def __init__(self, m: nn.Module, *, max_grad_norm: float = 1.0, use_ghost_clipping: bool = True, **settings: Any) -> None:  # noqa: ARG002
+    def __init__(
+        self,
+        m: nn.Module,
+        *,
+        max_grad_norm: float = 1.0,  # noqa: ARG002
+        use_ghost_clipping: bool = True,  # noqa: ARG002
+        **settings: Any,
+    ) -> None:
         super().__init__(m, **settings)
 
 
@@ -65,11 +74,14 @@ class DistributedDPOptimizer(DPOptimizer):
         PrivacyError: If there are several, and no loader.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, *, loader: SamplingLoader | None = None, **settings: Any) -> None:
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, *, loader: SamplingLoader | None = None, **settings: Any
+    ) -> None:
         if loader is None and (size := current_world().size) > 1:
             raise PrivacyError(
-                f"got {size} processes and no private loader; expected make_private, or loader=DPDataLoader(..., distributed=True): each "
-                "process by itself would add noise of its own and spend its own epsilon on the same records"
+                f"got {size} processes and no private loader; expected make_private, or "
+                "loader=DPDataLoader(..., distributed=True): each process by itself would add noise of its "
+                "own and spend its own epsilon on the same records"
             )
         super().__init__(optimizer, loader=loader, **settings)
 
@@ -91,7 +103,9 @@ def wrap_model(model: nn.Module, grad_sample_mode: str, *args: Any, **settings: 
     return get_gsm_class(grad_sample_mode)(model, *args, **settings)
 
 
-def get_optimizer_class(clipping: str, distributed: bool, grad_sample_mode: str | None = None) -> type[DPOptimizer]:
+def get_optimizer_class(
+    clipping: str, distributed: bool, grad_sample_mode: str | None = None
+) -> type[DPOptimizer]:
     """The class of optimizers that clip in a way."""
     if grad_sample_mode is not None:
         _check_mode(grad_sample_mode)
@@ -99,7 +113,10 @@ def get_optimizer_class(clipping: str, distributed: bool, grad_sample_mode: str 
         raise SettingError(f"got clipping = {clipping!r}; expected flat, per_layer or adaptive")
     if clipping == "adaptive":
         if distributed:
-            raise SettingError("got adaptive clipping for several processes by hand; expected make_private(clipping='adaptive')")
+            raise SettingError(
+                "got adaptive clipping for several processes by hand; expected "
+                "make_private(clipping='adaptive')"
+            )
         return AdaClipDPOptimizer
     return DistributedDPOptimizer if distributed else DPOptimizer
 
@@ -112,13 +129,15 @@ def switch_generator(*, data_loader: "DataLoader[Any]", generator: torch.Generat
     """
     if not isinstance(data_loader, DataLoader):
         raise SettingError(
-            f"got a {type(data_loader).__name__}, whose draws are keyed when it is made; expected an ordinary DataLoader, or "
-            "DPDataLoader(..., generator=generator)"
+            f"got a {type(data_loader).__name__}, whose draws are keyed when it is made; expected an "
+            "ordinary DataLoader, or DPDataLoader(..., generator=generator)"
         )
     batches: Any = data_loader.batch_sampler
     holder = batches.sampler if isinstance(batches, BatchSampler) else batches
     if not hasattr(holder, "generator"):
-        raise SettingError(f"got a loader with a {type(holder).__name__}, which has no generator; expected shuffle=True")
+        raise SettingError(
+            f"got a loader with a {type(holder).__name__}, which has no generator; expected shuffle=True"
+        )
     holder.generator = generator
     return with_batches(data_loader, batches, generator)
 
@@ -131,7 +150,8 @@ def check_per_sample_gradients_are_correct(
     rtol: float = 1e-4,
     grad_sample_mode: str = "hooks",
 ) -> bool:
-    """Whether ``grad_sample`` of a copy of the module equals the gradients of each example run by itself, for a mean and for a sum.
+    """Whether ``grad_sample`` of a copy of the module equals the gradients of each example run by itself, for
+    a mean and for a sum.
 
     Args:
         x: Inputs of a batch: one tensor, or all that the module takes.
@@ -150,7 +170,9 @@ def check_per_sample_gradients_are_correct(
         wrapped = GradSampleModule(copy.deepcopy(module), batch_first=batch_first, loss_reduction=reduction)
         loss = _squares(wrapped(*inputs))
         (loss / examples if reduction == "mean" else loss).backward()
-        found: list[Tensor] = [vars(parameter)["grad_sample"] for parameter in wrapped.parameters() if parameter.requires_grad]
+        found: list[Tensor] = [
+            vars(parameter)["grad_sample"] for parameter in wrapped.parameters() if parameter.requires_grad
+        ]
         for i in range(examples):
             alone.zero_grad()
             _squares(alone(*(part.narrow(dim, i, 1) for part in inputs))).backward()
@@ -170,4 +192,6 @@ def _squares(output: Any) -> Tensor:
 
 def _check_mode(mode: str) -> None:
     if mode not in MODES:
-        raise SettingError(f"got grad_sample_mode = {mode!r}; expected {', '.join(MODES)}: parameters are not sharded")
+        raise SettingError(
+            f"got grad_sample_mode = {mode!r}; expected {', '.join(MODES)}: parameters are not sharded"
+        )

@@ -1,1 +1,3 @@
-"""Representations of per-example gradients: their norms and weighted sums, without building them where possible."""
+"""Representations of per-example gradients: their norms and weighted sums, without building them where
+possible.
+"""

@@ -36,7 +36,8 @@ class PerExampleGrads(Protocol):
         """
 
     def add_weighted_sum_to(self, into: Tensor, weights: Tensor, accumulate: bool = True) -> None:
-        """Add the sum of all gradients, each times its weight (B,), to a contiguous tensor of the parameter's shape.
+        """Add the sum of all gradients, each times its weight (B,), to a contiguous tensor of the parameter's
+        shape.
 
         Without ``accumulate`` it overwrites the tensor.
         """
@@ -45,7 +46,9 @@ class PerExampleGrads(Protocol):
         """The sum with other gradients of the same parameter, which was used twice."""
 
     def zeroed_where(self, mask: Tensor) -> "PerExampleGrads":
-        """The same with the gradients of masked examples, (B,) bool, set to zero (zero times infinity would be NaN)."""
+        """The same with the gradients of masked examples, (B,) bool, set to zero (zero times infinity would
+        be NaN).
+        """
 
     def to_dense(self) -> Tensor:
         """All gradients as one tensor, (B, *shape)."""
@@ -76,7 +79,9 @@ class DenseGrads:
 
     def add_weighted_sum_to(self, into: Tensor, weights: Tensor, accumulate: bool = True) -> None:
         # sum_i w_i G_i as one matrix-vector product
-        into.view(-1).addmv_(flatten_examples(self.rows).mT, weights.to(self.rows.dtype), beta=int(accumulate))
+        into.view(-1).addmv_(
+            flatten_examples(self.rows).mT, weights.to(self.rows.dtype), beta=int(accumulate)
+        )
 
     def plus(self, other: PerExampleGrads) -> PerExampleGrads:
         return DenseGrads(self.rows + other.to_dense())
@@ -92,11 +97,12 @@ class DenseGrads:
 
 
 class OuterProductGrads:
-    r"""Gradients of a matrix that are sums of outer products over positions, :math:`G_i = \sum_t g_{it} a_{it}^\top`.
+    r"""Gradients of a matrix that are sums of outer products over positions, :math:`G_i = \sum_t g_{it}
+    a_{it}^\top`.
 
-    The norm is that of one product, the ghost norm :math:`\langle A_i A_i^\top, G_i G_i^\top \rangle`, or that of
-    the gradients materialized a slice of the batch at a time, whichever costs less. With more than one
-    position it is raised by its worst rounding error, since positions may cancel.
+    The norm is that of one product, the ghost norm :math:`\langle A_i A_i^\top, G_i G_i^\top \rangle`, or
+    that of the gradients materialized a slice of the batch at a time, whichever costs less. With more than
+    one position it is raised by its worst rounding error, since positions may cancel.
 
     Args:
         a: Inputs (B, T, inputs).
@@ -120,21 +126,29 @@ class OuterProductGrads:
         outputs = self.g.shape[2]
         if not cost_model.ghost_norm_is_cheaper(positions, inputs, outputs):
             # materialized a slice at a time; norms are raised by what another order of summation can add
-            norms = [squared_norms_of_rows(torch.bmm(self.g[cut].mT, self.a[cut])) for cut in batch_slices(batch, inputs * outputs)]
+            norms = [
+                squared_norms_of_rows(torch.bmm(self.g[cut].mT, self.a[cut]))
+                for cut in batch_slices(batch, inputs * outputs)
+            ]
             return (concat_or_empty(norms, self.a).sqrt() + self.rounding_bound()).square()
 
         def ghost_norms(a: Tensor, g: Tensor) -> Tensor:
             return ghost_norm_and_scale(torch.bmm(a, a.mT), torch.bmm(g, g.mT))
 
         return self._with_rounding_margin(
-            in_float64_on_overflow(ghost_norms, self.a[cut], self.g[cut]) for cut in batch_slices(batch, 2 * positions**2)
+            in_float64_on_overflow(ghost_norms, self.a[cut], self.g[cut])
+            for cut in batch_slices(batch, 2 * positions**2)
         )
 
     def _with_rounding_margin(self, parts: Iterable[Tensor]) -> Tensor:
-        """Upper bounds on the squared norms from what ``ghost_norm_and_scale`` gave for the slices of the batch."""
+        """Upper bounds on the squared norms from what ``ghost_norm_and_scale`` gave for the slices of the
+        batch.
+        """
         batch, positions, inputs = self.a.shape
         rows = list(parts)
-        unrounded, scale = (torch.cat(rows) if rows else self.a.new_zeros(batch, 2, dtype=torch.float64)).unbind(1)
+        unrounded, scale = (
+            torch.cat(rows) if rows else self.a.new_zeros(batch, 2, dtype=torch.float64)
+        ).unbind(1)
         # worst rounding of the ghost norm: (inputs + outputs + positions) additions, each relative to
         # (sum_t |a_t| |g_t|)^2, which is at least every partial sum; and underflow
         terms = inputs + self.g.shape[2] + positions
@@ -180,17 +194,31 @@ class TableRowGrads:
         shape: Of the table.
     """
 
-    def __init__(self, example: Tensor, table_row: Tensor, gradient: Tensor, batch: int, shape: torch.Size) -> None:
-        self.example, self.table_row, self.gradient, self.batch, self.shape = example, table_row, gradient, batch, shape
+    def __init__(
+        self, example: Tensor, table_row: Tensor, gradient: Tensor, batch: int, shape: torch.Size
+    ) -> None:
+        self.example, self.table_row, self.gradient, self.batch, self.shape = (
+            example,
+            table_row,
+            gradient,
+            batch,
+            shape,
+        )
 
     @classmethod
     def from_ids(cls, ids: Tensor, gradient: Tensor, shape: torch.Size) -> "TableRowGrads":
-        """From ids (B, T) and their gradients (B, T, width); gradients of ids that an example repeats are added."""
+        """From ids (B, T) and their gradients (B, T, width); gradients of ids that an example repeats are
+        added.
+        """
         example = torch.arange(len(ids), device=ids.device)[:, None].expand_as(ids)
-        return cls.from_repeated_rows(example.flatten(), ids.flatten(), gradient.flatten(0, 1), len(ids), shape)
+        return cls.from_repeated_rows(
+            example.flatten(), ids.flatten(), gradient.flatten(0, 1), len(ids), shape
+        )
 
     @classmethod
-    def from_repeated_rows(cls, example: Tensor, table_row: Tensor, gradient: Tensor, batch: int, shape: torch.Size) -> "TableRowGrads":
+    def from_repeated_rows(
+        cls, example: Tensor, table_row: Tensor, gradient: Tensor, batch: int, shape: torch.Size
+    ) -> "TableRowGrads":
         """From rows of which an example may have several with one index; these are added."""
         # one key for each (example, table row): rows that an example uses twice are added before any norm
         unique, place = (example * shape[0] + table_row).unique(return_inverse=True)
@@ -209,11 +237,16 @@ class TableRowGrads:
     def plus(self, other: PerExampleGrads) -> PerExampleGrads:
         if not isinstance(other, TableRowGrads):
             return SummedGrads((self, other))
-        joint = [torch.cat([getattr(part, name) for part in (self, other)]) for name in ("example", "table_row", "gradient")]
+        joint = [
+            torch.cat([getattr(part, name) for part in (self, other)])
+            for name in ("example", "table_row", "gradient")
+        ]
         return TableRowGrads.from_repeated_rows(joint[0], joint[1], joint[2], self.batch, self.shape)
 
     def zeroed_where(self, mask: Tensor) -> PerExampleGrads:
-        return TableRowGrads(self.example, self.table_row, zero_rows(self.gradient, mask[self.example]), self.batch, self.shape)
+        return TableRowGrads(
+            self.example, self.table_row, zero_rows(self.gradient, mask[self.example]), self.batch, self.shape
+        )
 
     def to_dense(self) -> Tensor:
         table = self.gradient.new_zeros(self.batch, *self.shape)
@@ -247,7 +280,9 @@ class BlockGrads:
             part.add_weighted_sum_to(rows, weights, accumulate)
 
     def plus(self, other: PerExampleGrads) -> PerExampleGrads:
-        if isinstance(other, BlockGrads) and [part.shape for part in other.parts] == [part.shape for part in self.parts]:
+        if isinstance(other, BlockGrads) and [part.shape for part in other.parts] == [
+            part.shape for part in self.parts
+        ]:
             return BlockGrads([mine.plus(its) for mine, its in zip(self.parts, other.parts, strict=True)])
         return SummedGrads((self, other))
 
@@ -282,7 +317,11 @@ class SummedGrads:
     def squared_norms(self) -> Tensor:
         # a closed form for embedding and head (tied weights), else materialized; raised by the rounding of
         # all
-        squared = self._tied_squared_norms() if self._is_embedding_and_head() else squared_norms_of_rows(self.to_dense())
+        squared = (
+            self._tied_squared_norms()
+            if self._is_embedding_and_head()
+            else squared_norms_of_rows(self.to_dense())
+        )
         return (squared.sqrt() + self.rounding_bound()).square()
 
     def add_weighted_sum_to(self, into: Tensor, weights: Tensor, accumulate: bool = True) -> None:
@@ -307,7 +346,10 @@ class SummedGrads:
         return sum(part.rounding_bound() for part in self.parts)
 
     def _is_embedding_and_head(self) -> bool:
-        return len(self.parts) == 2 and {type(part) for part in self.parts} == {TableRowGrads, OuterProductGrads}
+        return len(self.parts) == 2 and {type(part) for part in self.parts} == {
+            TableRowGrads,
+            OuterProductGrads,
+        }
 
     def _tied_squared_norms(self) -> Tensor:
         """Squared norms for embedding rows e_u and outer products of a head, without a dense table.
@@ -324,7 +366,9 @@ class SummedGrads:
             for cut in cuts:
                 example = table.example[cut]
                 projected = torch.einsum("ntp,np->nt", a[example], e[cut])
-                result.index_add_(0, example, rowwise_dot(projected, g[example, :, table.table_row[cut]]).double())
+                result.index_add_(
+                    0, example, rowwise_dot(projected, g[example, :, table.table_row[cut]]).double()
+                )
             return result
 
         inner_products = in_float64_on_overflow(inner, head.a, head.g, table.gradient)
@@ -332,5 +376,7 @@ class SummedGrads:
         total = one + other + 2 * inner_products
         # margin as for the ghost norm; an overflow counts as infinite, so that the example is dropped
         terms = sum(head.a.shape[1:]) + torch.bincount(table.example, minlength=table.batch)
-        margin = terms * torch.finfo(head.a.dtype).eps * (one.sqrt() + head.norm_without_cancellation()).square()
+        margin = (
+            terms * torch.finfo(head.a.dtype).eps * (one.sqrt() + head.norm_without_cancellation()).square()
+        )
         return torch.where(total.isfinite(), total.clamp(min=0), torch.inf) + margin

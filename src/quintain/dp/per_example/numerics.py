@@ -60,14 +60,18 @@ def rowwise_dot(one: Tensor, other: Tensor) -> Tensor:
 
 
 def ghost_norm_and_scale(gram_a: Tensor, gram_g: Tensor) -> Tensor:
-    r"""Squared ghost norms and their scale, (B, 2), from the Gram matrices of inputs and gradients, (B, T, T).
+    r"""Squared ghost norms and their scale, (B, 2), from the Gram matrices of inputs and gradients, (B, T,
+    T).
 
-    Column 0 is :math:`\langle A A^\top, G G^\top \rangle = \|\sum_t g_t a_t^\top\|^2`; column 1 the norm that there
-    would be if no positions cancelled, :math:`\sum_t \|a_t\| \|g_t\|`, from the diagonals. The rounding margin
-    follows from column 1. Its squares are clamped from below, since those of tiny numbers underflow to zero.
+    Column 0 is :math:`\langle A A^\top, G G^\top \rangle = \|\sum_t g_t a_t^\top\|^2`; column 1 the norm that
+    there would be if no positions cancelled, :math:`\sum_t \|a_t\| \|g_t\|`, from the diagonals. The rounding
+    margin follows from column 1. Its squares are clamped from below, since those of tiny numbers underflow to
+    zero.
     """
     finfo = torch.finfo(gram_a.dtype)
-    scales = (gram.diagonal(dim1=1, dim2=2).clamp(min=finfo.tiny / finfo.eps).sqrt() for gram in (gram_a, gram_g))
+    scales = (
+        gram.diagonal(dim1=1, dim2=2).clamp(min=finfo.tiny / finfo.eps).sqrt() for gram in (gram_a, gram_g)
+    )
     return torch.stack([rowwise_dot(gram_a, gram_g), rowwise_dot(*scales)], 1)
 
 
@@ -78,7 +82,11 @@ def apply_weights(a: Tensor, g: Tensor, weights: Tensor) -> tuple[Tensor, Tensor
     if ((weights > 0) & (weights < SPLIT_WEIGHT_BELOW)).any():
         root = broadcast_to_rows(weights.sqrt(), a)
         return a * root, g * broadcast_to_rows(root, g)
-    return (a * broadcast_to_rows(weights, a), g) if a.numel() <= g.numel() else (a, g * broadcast_to_rows(weights, g))
+    return (
+        (a * broadcast_to_rows(weights, a), g)
+        if a.numel() <= g.numel()
+        else (a, g * broadcast_to_rows(weights, g))
+    )
 
 
 def broadcast_to_rows(weights: Tensor, x: Tensor) -> Tensor:

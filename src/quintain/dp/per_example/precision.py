@@ -35,7 +35,9 @@ def full_precision(device: torch.device) -> Iterator[None]:
     lowered = lowered_precision(device)
     for setting in lowered:
         if not setting.setting.startswith("torch."):
-            raise PrivacyError(f"gradients cannot be clipped to their bound in fewer bits than float32 has: {setting}")
+            raise PrivacyError(
+                f"gradients cannot be clipped to their bound in fewer bits than float32 has: {setting}"
+            )
     try:
         for setting in lowered:
             _set(setting, full=True)
@@ -50,8 +52,9 @@ def require_full_precision(device: torch.device) -> None:
     lowered = lowered_precision(device)
     if lowered:
         raise PrivacyError(
-            "a backward pass runs while float32 products may have fewer bits, and how they are rounded depends on the size of the batch; "
-            f"expected loss.backward() of a loss made of the module's outputs, which sees to that, or full precision: {lowered[0]}"
+            "a backward pass runs while float32 products may have fewer bits, and how they are rounded "
+            "depends on the size of the batch; expected loss.backward() of a loss made of the module's "
+            f"outputs, which sees to that, or full precision: {lowered[0]}"
         )
 
 
@@ -63,7 +66,9 @@ def without_autocast(kind: str) -> Iterator[None]:
 
 
 def widen(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """A bfloat16 tensor of a pass under autocast in the dtype of the weights, which holds the same numbers."""
+    """A bfloat16 tensor of a pass under autocast in the dtype of the weights, which holds the same
+    numbers.
+    """
     return x.to(dtype) if x.dtype == torch.bfloat16 and dtype in (torch.float32, torch.float64) else x
 
 

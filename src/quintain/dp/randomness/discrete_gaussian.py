@@ -28,8 +28,8 @@ def discrete_gaussian(count: int, stream: RandomStream) -> Integers:
 
     Rejection, as in the discrete case of Canonne, Kamath and Steinke, from a proposal made of bits alone: a
     sign, a block v with probability 2^-(v+1), and a uniform offset in it, so that x is accepted with
-    probability :math:`2^v e^{-x^2 / 2 s^2} \le 1`. A uniform real number is compared with that: in floating point where the
-    two differ by more than all its errors, else digit by digit.
+    probability :math:`2^v e^{-x^2 / 2 s^2} \le 1`. A uniform real number is compared with that: in floating
+    point where the two differ by more than all its errors, else digit by digit.
 
     Guarantee: exact, but that no x of 31 blocks or more (a probability below 2^-990 each) is ever proposed.
     The time that it takes depends on the random numbers, not on data.
@@ -52,7 +52,9 @@ def _rejection_round(proposals: int, stream: RandomStream) -> Integers:
     words = stream.words(2 * proposals)
     proposal_bits, uniform_bits = words[:proposals], words[proposals:]
     offset = (proposal_bits & np.uint64(BLOCK_LENGTH - 1)).astype(np.int64)
-    block = 31 - np.frexp(((proposal_bits >> np.uint64(32)) & np.uint64((1 << 31) - 1)).astype(np.float64))[1].astype(np.int64)
+    block = 31 - np.frexp(((proposal_bits >> np.uint64(32)) & np.uint64((1 << 31) - 1)).astype(np.float64))[
+        1
+    ].astype(np.int64)
     negative = (proposal_bits >> np.uint64(63)).astype(bool)
     x = offset + block * BLOCK_LENGTH
     # accept with 2^v exp(-x^2 / 2 s^2) <= 1, which holds since s^2 <= 2^48 / (2 ln 2) and x >= v 2^24

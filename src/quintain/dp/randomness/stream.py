@@ -20,12 +20,16 @@ from quintain.core.errors import PrivacyError
 AES_BLOCK_BYTES = 16
 WORD_RANGE = 1 << 64
 CHUNK_BYTES = 1 << 18
-"""Bytes of cipher that are worked on together: few enough to stay in the processor's caches, and even in pairs of words."""
+"""Bytes of cipher that are worked on together: few enough to stay in the processor's caches, and even in
+pairs of words.
+"""
 ZEROS = bytes(CHUNK_BYTES)
 MAX_TAG_BYTES = 1 << 30
 """Bytes that are hashed into one tag."""
 EDGE_BITS = 20
-"""Radii come from more bits than one word has where their uniform number is within 2^-20 of 0 or 1: once in half a million."""
+"""Radii come from more bits than one word has where their uniform number is within 2^-20 of 0 or 1: once in
+half a million.
+"""
 SIGNIFICANT = 1 << 64
 """From where on an integer says enough of a uniform one."""
 P = ParamSpec("P")
@@ -33,7 +37,9 @@ R = TypeVar("R")
 
 
 class _Process:
-    """This process: its number, and how many forks lie between it and the one that imported this module (numbers are used again)."""
+    """This process: its number, and how many forks lie between it and the one that imported this module
+    (numbers are used again).
+    """
 
     forks = 0
 
@@ -107,7 +113,8 @@ class RandomStream:
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         """Refuse copies: two runs with one stream have the same noise, which cancels in a difference."""
         raise PrivacyError(
-            "got a request to copy or pickle a stream of noise; expected each run to have its own: make_private anew, and load state_dict()"
+            "got a request to copy or pickle a stream of noise; expected each run to have its own: "
+            "make_private anew, and load state_dict()"
         )
 
     @classmethod
@@ -123,7 +130,9 @@ class RandomStream:
     def derive(self, *path: str | int) -> "RandomStream":
         """The stream of a path, from a key derived from this one's; it reveals nothing of others."""
         self._check_process()
-        return RandomStream(hashlib.blake2b("/".join(map(str, path)).encode(), key=self._key, digest_size=32).digest())
+        return RandomStream(
+            hashlib.blake2b("/".join(map(str, path)).encode(), key=self._key, digest_size=32).digest()
+        )
 
     def tag(self, content: Tensor, *settings: object) -> bytes:
         """A secret tag of 16 bytes that, but for a chance of 2^-100, only the same bits and settings have.
@@ -137,7 +146,9 @@ class RandomStream:
             AESGCM(key).encrypt(at.to_bytes(12, "big"), b"", data[at : at + MAX_TAG_BYTES])
             for at in range(0, max(len(data), 1), MAX_TAG_BYTES)
         ]
-        return tags[0] if len(tags) == 1 else hashlib.blake2b(b"".join(tags), key=key, digest_size=16).digest()
+        return (
+            tags[0] if len(tags) == 1 else hashlib.blake2b(b"".join(tags), key=key, digest_size=16).digest()
+        )
 
     @property
     def key_id(self) -> bytes:
@@ -219,7 +230,9 @@ class RandomStream:
         return work.normal
 
     def _radius(self, digits: int, width: int, *, near_one: bool) -> float:
-        """sqrt(-2 ln u) where the first ``width`` binary digits of u, or of 1 - u, are known to be so few that more must follow."""
+        """sqrt(-2 ln u) where the first ``width`` binary digits of u, or of 1 - u, are known to be so few
+        that more must follow.
+        """
         while digits < SIGNIFICANT:
             digits, width = digits << 64 | int(self.words(1)[0]), width + 64
         if near_one:
@@ -236,7 +249,9 @@ class RandomStream:
         self._place.cipher = self._cipher_at(counter)
 
     def _cipher_at(self, counter: int) -> Any:
-        return Cipher(algorithms.AES(self._key), modes.CTR(counter.to_bytes(AES_BLOCK_BYTES, "big"))).encryptor()
+        return Cipher(
+            algorithms.AES(self._key), modes.CTR(counter.to_bytes(AES_BLOCK_BYTES, "big"))
+        ).encryptor()
 
     def _fill(self, out: bytearray, count: int) -> None:
         """Put at least so many bytes at the beginning of ``out``."""
@@ -255,9 +270,10 @@ class RandomStream:
         """Raise in a fork of the process that the stream was made in."""
         if self._made_in != (here := PROCESS()):
             raise PrivacyError(
-                f"got a stream of batches or noise in process {here[0]} that process {self._made_in[0]} made before a fork: both would "
-                "draw the same, and what they release would differ by no noise; expected each process to have its own: make the "
-                "PrivacyEngine, and call make_private, after the fork"
+                f"got a stream of batches or noise in process {here[0]} that process {self._made_in[0]} made "
+                "before a fork: both would draw the same, and what they release would differ by no noise; "
+                "expected each process to have its own: make the PrivacyEngine, and call make_private, "
+                "after the fork"
             )
 
 

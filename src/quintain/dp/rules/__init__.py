@@ -40,7 +40,9 @@ _RULES: dict[type[nn.Module], Rule] = {
     nn.PReLU: prelu,
     SequenceBias: sequence_bias,
     nn.GroupNorm: CustomForwardRule(group_norm),
-    **dict.fromkeys((nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d), CustomForwardRule(instance_norm)),
+    **dict.fromkeys(
+        (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d), CustomForwardRule(instance_norm)
+    ),
     nn.LayerNorm: layer_norm,
     nn.RMSNorm: rms_norm,
     nn.Embedding: embedding,
@@ -52,7 +54,9 @@ _RULES: dict[type[nn.Module], Rule] = {
 }
 
 RULES: Mapping[type[nn.Module], Rule] = MappingProxyType(_RULES)
-"""The layers whose per-example gradients have a closed form; others are run again by ``vmap`` (``VMAP_RULE``)."""
+"""The layers whose per-example gradients have a closed form; others are run again by ``vmap``
+(``VMAP_RULE``).
+"""
 
 
 def register_rule(*layer_types: type[nn.Module]) -> Callable[[RuleT], RuleT]:
@@ -75,7 +79,12 @@ def register_rule(*layer_types: type[nn.Module]) -> Callable[[RuleT], RuleT]:
     """
 
     def register(rule: RuleT) -> RuleT:
-        _RULES.update(dict.fromkeys(layer_types, rule if isinstance(rule, (AllInputsRule, CustomForwardRule)) else _checked_rule(rule)))
+        _RULES.update(
+            dict.fromkeys(
+                layer_types,
+                rule if isinstance(rule, (AllInputsRule, CustomForwardRule)) else _checked_rule(rule),
+            )
+        )
         return rule
 
     return register
@@ -91,10 +100,13 @@ def _checked_rule(
         own = dict(layer.named_parameters(recurse=False))
         known = {parameter: name for name, parameter in own.items()}
         grads = rule(layer, a, g, names) if names_too else rule(layer, a, g)
-        unknown = [key for key in grads if (key not in known if isinstance(key, nn.Parameter) else key not in own)]
+        unknown = [
+            key for key in grads if (key not in known if isinstance(key, nn.Parameter) else key not in own)
+        ]
         if unknown:
             raise PrivacyError(
-                f"the rule of {type(layer).__name__} gives gradients of {unknown}; expected its own parameters, {sorted(own)}"
+                f"the rule of {type(layer).__name__} gives gradients of {unknown}; expected its own "
+                f"parameters, {sorted(own)}"
             )
         named = {known[key] if isinstance(key, nn.Parameter) else key: rows for key, rows in grads.items()}
         return {name: rows for name, rows in named.items() if name in names}

@@ -17,18 +17,25 @@ def linear(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) -> di
     positions = math.prod(g.shape[1:-1])
     grads: dict[str, PerExampleGrads] = {}
     if "weight" in names:
-        grads["weight"] = OuterProductGrads(a.reshape(len(a), positions, a.shape[-1]), g.reshape(len(g), positions, g.shape[-1]))
+        grads["weight"] = OuterProductGrads(
+            a.reshape(len(a), positions, a.shape[-1]), g.reshape(len(g), positions, g.shape[-1])
+        )
     if "bias" in names:
         grads["bias"] = DenseGrads(g if g.dim() == 2 else g.reshape(len(g), positions, g.shape[-1]).sum(1))
     return grads
 
 
-def bilinear(layer: nn.Module, call_inputs: Mapping[str, Any], g: Tensor, names: Collection[str]) -> dict[str, PerExampleGrads]:
+def bilinear(
+    layer: nn.Module, call_inputs: Mapping[str, Any], g: Tensor, names: Collection[str]
+) -> dict[str, PerExampleGrads]:
     """The rule of ``nn.Bilinear``: products of both inputs and the output gradient."""
     del layer
     left, right = call_inputs["input1"], call_inputs["input2"]
     if not len(left) == len(right) == len(g):
-        raise PrivacyError(f"a Bilinear got {len(left)} and {len(right)} examples for {len(g)}; expected the batch first in both inputs")
+        raise PrivacyError(
+            f"a Bilinear got {len(left)} and {len(right)} examples for {len(g)}; expected the batch first in "
+            "both inputs"
+        )
     g = g.reshape(len(g), -1, g.shape[-1])
     grads: dict[str, PerExampleGrads] = {}
     if "weight" in names:
@@ -47,7 +54,9 @@ def prelu(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) -> dic
     return {"weight": DenseGrads(kept.sum(2))}
 
 
-def sequence_bias(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) -> dict[str, PerExampleGrads]:
+def sequence_bias(
+    layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]
+) -> dict[str, PerExampleGrads]:
     """The rule of ``SequenceBias``: the gradient at the position that it adds."""
     del layer, a, names
     return {"bias": DenseGrads(g[:, -1])}

@@ -41,11 +41,13 @@ def attention(
     attend = cast(nn.MultiheadAttention, layer)
     if query.dim() != 3:
         raise PrivacyError(
-            f"attention got a query of shape {tuple(query.shape)}, without a batch; expected (examples, positions, {attend.embed_dim}), "
-            "or positions first where batch_first=False"
+            f"attention got a query of shape {tuple(query.shape)}, without a batch; expected (examples, "
+            f"positions, {attend.embed_dim}), or positions first where batch_first=False"
         )
     if is_causal and attn_mask is None:
-        raise SettingError("got is_causal=True without attn_mask, which it is a hint about; expected the causal mask as well")
+        raise SettingError(
+            "got is_causal=True without attn_mask, which it is a hint about; expected the causal mask as well"
+        )
     # neighbors that are the same tensor share one projection: self-attention makes q, k, v in one product
     inputs, counts = [query], [1]
     for x in (key, value):
@@ -56,7 +58,10 @@ def attention(
     if not attend.batch_first:
         inputs = [x.transpose(0, 1) for x in inputs]
     if len({len(x) for x in inputs}) > 1:
-        raise PrivacyError(f"attention got inputs of {[len(x) for x in inputs]} examples; expected as many keys as queries and values")
+        raise PrivacyError(
+            f"attention got inputs of {[len(x) for x in inputs]} examples; expected as many keys as queries "
+            "and values"
+        )
     q, k, v = _InputProjections.apply(attend, call, counts, call.grad_anchor, *inputs)
     q, k, v = (x.unflatten(2, (attend.num_heads, attend.head_dim)).transpose(1, 2) for x in (q, k, v))
     if attend.add_zero_attn:
@@ -78,18 +83,28 @@ def attention(
 
 
 class _InputProjections(torch.autograd.Function):
-    """Queries, keys and values (B, positions, embed_dim), the extra key and value of ``add_bias_kv`` appended.
+    """Queries, keys and values (B, positions, embed_dim), the extra key and value of ``add_bias_kv``
+    appended.
 
     Each input makes one of them, or several in a row.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, attend: nn.MultiheadAttention, call: LayerCall, counts: list[int], _grad_anchor: Tensor, *inputs: Tensor
+        ctx: Any,
+        attend: nn.MultiheadAttention,
+        call: LayerCall,
+        counts: list[int],
+        _grad_anchor: Tensor,
+        *inputs: Tensor,
     ) -> tuple[Tensor, ...]:
         ctx.attend, ctx.call, ctx.counts = attend, call, counts
         ctx.save_for_backward(*inputs)
-        biases = [None] * len(counts) if attend.in_proj_bias is None else _split_stacked(attend.in_proj_bias, counts)
+        biases = (
+            [None] * len(counts)
+            if attend.in_proj_bias is None
+            else _split_stacked(attend.in_proj_bias, counts)
+        )
         projections = [
             part
             for x, weight, bias, count in zip(inputs, _weights(attend, counts), biases, counts, strict=True)
@@ -111,10 +126,15 @@ class _InputProjections(torch.autograd.Function):
         bias_kv_grads = [x[:, -1:] for x in projections[1:]] if extra else []
         projections[1:] = [x[:, :-1] for x in projections[1:]] if extra else projections[1:]
         parts = iter(projections)
-        joined = [torch.cat([next(parts) for _ in range(count)], 2) if count > 1 else next(parts) for count in counts]
+        joined = [
+            torch.cat([next(parts) for _ in range(count)], 2) if count > 1 else next(parts)
+            for count in counts
+        ]
 
         def compute_grads() -> ParameterGrads:
-            outers = [SharedOutputGrads(g, x.shape[2]).grads_for(x) for x, g in zip(inputs, joined, strict=True)]
+            outers = [
+                SharedOutputGrads(g, x.shape[2]).grads_for(x) for x, g in zip(inputs, joined, strict=True)
+            ]
             known: dict[str, PerExampleGrads | Tensor] = {
                 **dict(zip(("q_proj_weight", "k_proj_weight", "v_proj_weight"), outers, strict=False)),
                 "in_proj_weight": outers[0] if len(outers) == 1 else BlockGrads(outers),
@@ -125,28 +145,41 @@ class _InputProjections(torch.autograd.Function):
 
         call.record_grads(len(inputs[0]), projections[0], compute_grads)
         needed = ctx.needs_input_grad[4:]
-        back = [g @ weight if need else None for g, weight, need in zip(joined, _weights(attend, counts), needed, strict=True)]
+        back = [
+            g @ weight if need else None
+            for g, weight, need in zip(joined, _weights(attend, counts), needed, strict=True)
+        ]
         return (None, None, None, None, *back)
 
 
 def sequence_first(module: nn.Module) -> set[nn.Module]:
-    """Layers of torch's transformers whose input is (positions, B, width), since these were built with ``batch_first=False``.
+    """Layers of torch's transformers whose input is (positions, B, width), since these were built with
+    ``batch_first=False``.
 
     Attention itself, and its last projection, see to that themselves.
     """
     inside: set[nn.Module] = set()
     for child in module.modules():
-        first = next(iter(cast(nn.ModuleList, child.layers)), None) if isinstance(child, TRANSFORMER_STACKS) else child
+        first = (
+            next(iter(cast(nn.ModuleList, child.layers)), None)
+            if isinstance(child, TRANSFORMER_STACKS)
+            else child
+        )
         if isinstance(first, TRANSFORMER_LAYERS) and not getattr(first.self_attn, "batch_first", True):
             inside.update(child.modules())
-    return inside - {part for child in inside if isinstance(child, nn.MultiheadAttention) for part in child.modules()}
+    return inside - {
+        part for child in inside if isinstance(child, nn.MultiheadAttention) for part in child.modules()
+    }
 
 
 def _weights(attend: nn.MultiheadAttention, counts: Sequence[int]) -> list[Tensor]:
     """The projection weights, by input."""
     if attend._qkv_same_embed_dim:
         return _split_stacked(attend.in_proj_weight, counts)
-    return [cast(Tensor, weight).detach() for weight in (attend.q_proj_weight, attend.k_proj_weight, attend.v_proj_weight)]
+    return [
+        cast(Tensor, weight).detach()
+        for weight in (attend.q_proj_weight, attend.k_proj_weight, attend.v_proj_weight)
+    ]
 
 
 def _split_stacked(stacked: Tensor, counts: Sequence[int]) -> list[Tensor]:
@@ -159,7 +192,9 @@ def _mask(attn_mask: Tensor | None, key_padding_mask: Tensor | None, q: Tensor, 
     return sum_tensors(masks) if (masks := list(_additive_masks(attn_mask, key_padding_mask, q, k))) else None
 
 
-def _additive_masks(attn_mask: Tensor | None, key_padding_mask: Tensor | None, q: Tensor, k: Tensor) -> Iterator[Tensor]:
+def _additive_masks(
+    attn_mask: Tensor | None, key_padding_mask: Tensor | None, q: Tensor, k: Tensor
+) -> Iterator[Tensor]:
     keys = k.shape[2]
     if attn_mask is not None:
         added = _as_additive_mask(attn_mask, q, keys)
@@ -170,5 +205,9 @@ def _additive_masks(attn_mask: Tensor | None, key_padding_mask: Tensor | None, q
 
 def _as_additive_mask(mask: Tensor, q: Tensor, keys: int) -> Tensor:
     """The mask as numbers to add, extended by the keys that the layer appends, which all queries may see."""
-    numbers = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(mask, -torch.inf) if mask.dtype == torch.bool else mask.to(q.dtype)
+    numbers = (
+        torch.zeros_like(mask, dtype=q.dtype).masked_fill_(mask, -torch.inf)
+        if mask.dtype == torch.bool
+        else mask.to(q.dtype)
+    )
     return F.pad(numbers, (0, keys - mask.shape[-1]))

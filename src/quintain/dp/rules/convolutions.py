@@ -51,13 +51,17 @@ def convolution(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) 
     grads: dict[str, PerExampleGrads] = {}
     if "weight" in names:
         a, padding = _with_explicit_padding(conv, a)
-        grads["weight"] = conv_weight_grads(ConvGeometry(conv.weight.shape, conv.stride, padding, conv.dilation, conv.groups), a, g)
+        grads["weight"] = conv_weight_grads(
+            ConvGeometry(conv.weight.shape, conv.stride, padding, conv.dilation, conv.groups), a, g
+        )
     if "bias" in names:
         grads["bias"] = DenseGrads(g.flatten(2).sum(2))
     return grads
 
 
-def transposed_convolution(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) -> dict[str, PerExampleGrads]:
+def transposed_convolution(
+    layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]
+) -> dict[str, PerExampleGrads]:
     """The rule of ``nn.ConvTranspose1d`` to ``nn.ConvTranspose3d``."""
     conv = _check_batched(layer, a)
     grads: dict[str, PerExampleGrads] = {}
@@ -69,11 +73,17 @@ def transposed_convolution(layer: nn.Module, a: Tensor, g: Tensor, names: Collec
         sides: list[int] = []
         for axis in reversed(range(len(conv.kernel_size))):
             before = cast(tuple[int, ...], conv.padding)[axis]
-            extent = (a.shape[2 + axis] - 1) * conv.stride[axis] + conv.dilation[axis] * (conv.kernel_size[axis] - 1) + 1
+            extent = (
+                (a.shape[2 + axis] - 1) * conv.stride[axis]
+                + conv.dilation[axis] * (conv.kernel_size[axis] - 1)
+                + 1
+            )
             sides += [before, extent - before - g.shape[2 + axis]]
         no_padding = (0,) * len(conv.kernel_size)
         grads["weight"] = conv_weight_grads(
-            ConvGeometry(conv.weight.shape, conv.stride, no_padding, conv.dilation, conv.groups), F.pad(g, sides), a
+            ConvGeometry(conv.weight.shape, conv.stride, no_padding, conv.dilation, conv.groups),
+            F.pad(g, sides),
+            a,
         )
     return grads
 
@@ -90,10 +100,10 @@ def conv_weight_grads(geometry: ConvGeometry, a: Tensor, g: Tensor) -> PerExampl
 class ConvGrads:
     r"""Weight gradients of a convolution, whose norms are computed in the way that is cheapest for the shape.
 
-    With :math:`p_t` the patch at position t, the norm is that of :math:`\sum_t g_t p_t^\top`, materialized from
-    patches or by a folded call, or the ghost norm :math:`\sum_{ts} \langle p_t, p_s \rangle \langle g_t, g_s \rangle`,
-    for which small maps give the products of patches as sums over taps of products of pixels. Each is raised
-    by its worst rounding error.
+    With :math:`p_t` the patch at position t, the norm is that of :math:`\sum_t g_t p_t^\top`, materialized
+    from patches or by a folded call, or the ghost norm :math:`\sum_{ts} \langle p_t, p_s \rangle \langle g_t,
+    g_s \rangle`, for which small maps give the products of patches as sums over taps of products of pixels.
+    Each is raised by its worst rounding error.
 
     Args:
         geometry: Of the convolution.
@@ -116,23 +126,35 @@ class ConvGrads:
         from_pixels = pixels**2 < self.geometry.kernel_numel * positions**2
         terms = inputs * (pixels / positions) ** 2 if from_pixels else inputs * self.geometry.kernel_numel
         # with groups there is no ghost norm here
-        if self.geometry.groups > 1 or not cost_model.ghost_norm_is_cheaper(positions, self.shape[1:].numel(), outputs, terms):
-            built = numerics.concat_or_empty([squared_norms_of_rows(self._materialized_slice(cut)) for cut in self._batch_slices()], self.a)
+        if self.geometry.groups > 1 or not cost_model.ghost_norm_is_cheaper(
+            positions, self.shape[1:].numel(), outputs, terms
+        ):
+            built = numerics.concat_or_empty(
+                [squared_norms_of_rows(self._materialized_slice(cut)) for cut in self._batch_slices()], self.a
+            )
             return (built.sqrt() + self.rounding_bound()).square()
 
         def inner_products(a: Tensor, g: Tensor) -> Tensor:
             patches = None if from_pixels else _unfold_patches(self.geometry, a)
             # the Gram matrix of patches: directly, or from products of pixels where the map is small
-            patch_gram = _patch_gram_from_pixels(self.geometry, a) if patches is None else torch.bmm(patches, patches.mT)
+            patch_gram = (
+                _patch_gram_from_pixels(self.geometry, a)
+                if patches is None
+                else torch.bmm(patches, patches.mT)
+            )
             return rowwise_dot(patch_gram, torch.bmm(g.mT, g))
 
         memory = pixels**2 if from_pixels else positions * inputs * self.geometry.kernel_numel
         cuts = batch_slices(len(self.a), memory + 2 * positions**2)
         unrounded = numerics.concat_or_empty(
-            [in_float64_on_overflow(inner_products, self.a[cut], self.g[cut].flatten(2)) for cut in cuts], self.a
+            [in_float64_on_overflow(inner_products, self.a[cut], self.g[cut].flatten(2)) for cut in cuts],
+            self.a,
         )
         rounded = inputs * self.geometry.kernel_numel + outputs + positions
-        return unrounded.clamp(min=0) + rounded * torch.finfo(self.a.dtype).eps * self._squared_norm_without_cancellation()
+        return (
+            unrounded.clamp(min=0)
+            + rounded * torch.finfo(self.a.dtype).eps * self._squared_norm_without_cancellation()
+        )
 
     def add_weighted_sum_to(self, into: Tensor, weights: Tensor, accumulate: bool = True) -> None:
         grads = self._weight_backward(*apply_weights(self.a, self.g, weights), 1)
@@ -154,7 +176,11 @@ class ConvGrads:
         return dense
 
     def rounding_bound(self) -> Tensor:
-        return self._positions() * torch.finfo(self.a.dtype).eps * self._squared_norm_without_cancellation().sqrt()
+        return (
+            self._positions()
+            * torch.finfo(self.a.dtype).eps
+            * self._squared_norm_without_cancellation().sqrt()
+        )
 
     def _squared_norm_without_cancellation(self) -> Tensor:
         """Upper bound on the SQUARE of the norm that there would be if no positions cancelled."""
@@ -166,7 +192,9 @@ class ConvGrads:
         return math.prod(self.g.shape[2:])
 
     def _uses_patches(self) -> bool:
-        return self.geometry.groups == 1 and cost_model.patches_are_cheaper(self._positions(), self.shape[1], self.geometry.kernel_numel)
+        return self.geometry.groups == 1 and cost_model.patches_are_cheaper(
+            self._positions(), self.shape[1], self.geometry.kernel_numel
+        )
 
     def _batch_slices(self) -> Iterable[slice]:
         patches = self._positions() * self.shape[1:].numel() if self._uses_patches() else self.a[0].numel()
@@ -175,15 +203,23 @@ class ConvGrads:
     def _dense_slice(self, cut: slice) -> Tensor:
         """The gradients of a slice of the batch, in the shape of the weight."""
         built = self._materialized_slice(cut)
-        return built.unflatten(2, (*self.shape[2:], self.shape[1])).movedim(-1, 2) if self._uses_patches() else built
+        return (
+            built.unflatten(2, (*self.shape[2:], self.shape[1])).movedim(-1, 2)
+            if self._uses_patches()
+            else built
+        )
 
     def _materialized_slice(self, cut: slice) -> Tensor:
-        """The gradients of a slice of the batch, from patches, (B, outputs, taps x inputs), or by a folded call."""
+        """The gradients of a slice of the batch, from patches, (B, outputs, taps x inputs), or by a folded
+        call.
+        """
         if self._uses_patches():
             return torch.bmm(self.g[cut].flatten(2), _unfold_patches(self.geometry, self.a[cut]))
         # examples as groups: one backward call on a batch of one gives every example's gradient
         a, g = self.a[cut], self.g[cut]
-        return self._weight_backward(a.reshape(1, -1, *a.shape[2:]), g.reshape(1, -1, *g.shape[2:]), len(a)).view(len(a), *self.shape)
+        return self._weight_backward(
+            a.reshape(1, -1, *a.shape[2:]), g.reshape(1, -1, *g.shape[2:]), len(a)
+        ).view(len(a), *self.shape)
 
     def _weight_backward(self, a: Tensor, g: Tensor, folded_examples: int) -> Tensor:
         """The weight gradient by torch's own backward, which reads only the shape of the weight."""
@@ -207,7 +243,8 @@ def _check_batched(layer: nn.Module, a: Tensor) -> _ConvNd:
     conv = cast(_ConvNd, layer)
     if a.dim() != len(conv.kernel_size) + 2:
         raise PrivacyError(
-            f"a {type(conv).__name__} got an input of shape {tuple(a.shape)}; expected {len(conv.kernel_size) + 2} dimensions, batch first"
+            f"a {type(conv).__name__} got an input of shape {tuple(a.shape)}; expected "
+            f"{len(conv.kernel_size) + 2} dimensions, batch first"
         )
     return conv
 
@@ -227,8 +264,15 @@ def _patch_gram_from_pixels(geometry: ConvGeometry, a: Tensor) -> Tensor:
 
 
 def _sum_over_taps(geometry: ConvGeometry, products: Tensor, axis: int, axes: int) -> Tensor:
-    """Products of pixels (B, *sizes, *sizes), summed over the taps along one axis, which then has positions."""
-    size, stride, padding, dilation = products.shape[1 + axis], geometry.stride[axis], geometry.padding[axis], geometry.dilation[axis]
+    """Products of pixels (B, *sizes, *sizes), summed over the taps along one axis, which then has
+    positions.
+    """
+    size, stride, padding, dilation = (
+        products.shape[1 + axis],
+        geometry.stride[axis],
+        geometry.padding[axis],
+        geometry.dilation[axis],
+    )
     extent = dilation * (geometry.shape[2 + axis] - 1)
     positions = (size + 2 * padding - extent - 1) // stride + 1
     shape = list(products.shape)
@@ -239,7 +283,9 @@ def _sum_over_taps(geometry: ConvGeometry, products: Tensor, axis: int, axes: in
         first, last = max(0, math.ceil(-offset / stride)), min(positions - 1, (size - 1 - offset) // stride)
         if first <= last:
             pixels = slice(first * stride + offset, last * stride + offset + 1, stride)
-            summed[_same_slice_twice(slice(first, last + 1), axis, axes)] += products[_same_slice_twice(pixels, axis, axes)]
+            summed[_same_slice_twice(slice(first, last + 1), axis, axes)] += products[
+                _same_slice_twice(pixels, axis, axes)
+            ]
     return summed
 
 
@@ -255,7 +301,9 @@ def _unfold_patches(geometry: ConvGeometry, a: Tensor) -> Tensor:
     kernel = geometry.shape[2:]
     x = _pad(geometry, a).movedim(1, -1)
     x = x if geometry.kernel_numel == 1 else x.contiguous()
-    for axis, (size, stride, dilation) in enumerate(zip(kernel, geometry.stride, geometry.dilation, strict=True), 1):
+    for axis, (size, stride, dilation) in enumerate(
+        zip(kernel, geometry.stride, geometry.dilation, strict=True), 1
+    ):
         x = x.unfold(axis, dilation * (size - 1) + 1, stride)[..., ::dilation]
     return x.movedim(len(kernel) + 1, -1).flatten(len(kernel) + 1).flatten(1, len(kernel))
 

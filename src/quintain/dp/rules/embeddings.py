@@ -21,7 +21,9 @@ def embedding(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) ->
     return {"weight": TableRowGrads.from_ids(ids, gradient, table.weight.shape)}
 
 
-def embedding_bag(layer: nn.Module, call_inputs: Mapping[str, Any], g: Tensor, names: Collection[str]) -> dict[str, PerExampleGrads]:
+def embedding_bag(
+    layer: nn.Module, call_inputs: Mapping[str, Any], g: Tensor, names: Collection[str]
+) -> dict[str, PerExampleGrads]:
     """The rule of ``nn.EmbeddingBag``: each bag is an example, whose gradient is spread over its ids."""
     del names
     table = cast(nn.EmbeddingBag, layer)
@@ -51,9 +53,12 @@ def check_embedding(table: nn.Module) -> None:
     Raises:
         PrivacyError: If ``table`` is one.
     """
-    if isinstance(table, (nn.Embedding, nn.EmbeddingBag)) and (table.max_norm is not None or table.scale_grad_by_freq or table.sparse):
+    if isinstance(table, (nn.Embedding, nn.EmbeddingBag)) and (
+        table.max_norm is not None or table.scale_grad_by_freq or table.sparse
+    ):
         raise PrivacyError(
-            f"got an {type(table).__name__} with max_norm, scale_grad_by_freq or sparse, which mix examples; expected it without these"
+            f"got an {type(table).__name__} with max_norm, scale_grad_by_freq or sparse, which mix examples; "
+            "expected it without these"
         )
 
 
@@ -74,10 +79,13 @@ def _bag_of_each_id(ids: Tensor, offsets: Tensor | None, batch: int, *, last: bo
         bags = ends.diff()
         if (bags < 0).any() or ends[-1] != len(ids):
             raise PrivacyError(
-                f"an EmbeddingBag got offsets that do not cut its {len(ids)} ids into bags; expected them in order, the last the end"
+                f"an EmbeddingBag got offsets that do not cut its {len(ids)} ids into bags; expected them in "
+                "order, the last the end"
             )
     if len(bags) != batch:
-        raise PrivacyError(f"an EmbeddingBag got {len(bags)} bags for {batch} examples; expected one bag an example")
+        raise PrivacyError(
+            f"an EmbeddingBag got {len(bags)} bags for {batch} examples; expected one bag an example"
+        )
     return torch.arange(batch, device=ids.device).repeat_interleave(bags)
 
 
@@ -88,5 +96,7 @@ def _argmax_mask(values: Tensor, bag_of_id: Tensor, batch: int) -> Tensor:
     bag = bag_of_id[:, None].expand(-1, width)
     top = values.new_full((batch, width), -torch.inf).scatter_reduce(0, bag, values, "amax")
     position = torch.arange(count, device=values.device)[:, None].expand(-1, width)
-    first = position.new_full((batch, width), count).scatter_reduce(0, bag, torch.where(values == top[bag_of_id], position, count), "amin")
+    first = position.new_full((batch, width), count).scatter_reduce(
+        0, bag, torch.where(values == top[bag_of_id], position, count), "amin"
+    )
     return (position == first[bag_of_id]).to(values.dtype)

@@ -30,15 +30,20 @@ def instance_norm(layer: nn.Module, call: LayerCall, input: Tensor) -> Tensor:
     norm._check_input_dim(input)
     if norm.running_mean is not None:
         raise PrivacyError(
-            f"a trainable {type(norm).__name__} keeps running statistics; expected track_running_stats=False, or frozen weights in "
-            "evaluation mode"
+            f"a trainable {type(norm).__name__} keeps running statistics; expected "
+            "track_running_stats=False, or frozen weights in evaluation mode"
         )
     if input.dim() == norm._get_no_batch_dim():
-        raise PrivacyError(f"a {type(norm).__name__} got an input of shape {tuple(input.shape)}; expected the batch as first dimension")
+        raise PrivacyError(
+            f"a {type(norm).__name__} got an input of shape {tuple(input.shape)}; expected the batch as "
+            "first dimension"
+        )
     return _group_norm_with_grads(norm, call, input, input.shape[1])
 
 
-def _group_norm_with_grads(norm: nn.GroupNorm | _InstanceNorm, call: LayerCall, x: Tensor, groups: int) -> Tensor:
+def _group_norm_with_grads(
+    norm: nn.GroupNorm | _InstanceNorm, call: LayerCall, x: Tensor, groups: int
+) -> Tensor:
     output: Tensor = _GroupNormFunction.apply(norm, call, groups, call.grad_anchor, x)
     return output
 
@@ -47,11 +52,20 @@ class _GroupNormFunction(torch.autograd.Function):
     """A GroupNorm whose backward gives the input gradient and both per-example gradients in one call."""
 
     @staticmethod
-    def forward(ctx: Any, norm: nn.GroupNorm | _InstanceNorm, call: LayerCall, groups: int, _grad_anchor: Tensor, x: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        norm: nn.GroupNorm | _InstanceNorm,
+        call: LayerCall,
+        groups: int,
+        _grad_anchor: Tensor,
+        x: Tensor,
+    ) -> Tensor:
         ctx.call, ctx.groups = call, groups
         a = x.contiguous()
         (batch, channels), size = a.shape[:2], math.prod(a.shape[2:])
-        output, mean, scale = torch.native_group_norm(a, norm.weight, norm.bias, batch, channels, size, groups, norm.eps)
+        output, mean, scale = torch.native_group_norm(
+            a, norm.weight, norm.bias, batch, channels, size, groups, norm.eps
+        )
         ctx.save_for_backward(a, mean, scale, None if norm.weight is None else norm.weight.detach())
         return output
 
@@ -62,11 +76,17 @@ class _GroupNormFunction(torch.autograd.Function):
         rows, size = batch * channels, math.prod(a.shape[2:])
         weight = a.new_ones(rows) if weight is None else weight.expand(batch, channels).reshape(rows)
         # examples as groups: one example with B * C channels, so that one backward call gives all gradients
-        folded = [x.contiguous().view(1, rows, size) for x in (g, a)] + [x.view(1, batch * ctx.groups) for x in (mean, scale)]
+        folded = [x.contiguous().view(1, rows, size) for x in (g, a)] + [
+            x.view(1, batch * ctx.groups) for x in (mean, scale)
+        ]
         wanted = [ctx.needs_input_grad[4], "weight" in names, "bias" in names]
-        input_grad, *grads = torch.ops.aten.native_group_norm_backward(*folded, weight, 1, rows, size, batch * ctx.groups, wanted)
+        input_grad, *grads = torch.ops.aten.native_group_norm_backward(
+            *folded, weight, 1, rows, size, batch * ctx.groups, wanted
+        )
         known = dict(zip(("weight", "bias"), grads, strict=True))
-        ctx.call.record_grads(batch, g, lambda: {name: DenseGrads(known[name].view(batch, channels)) for name in names})
+        ctx.call.record_grads(
+            batch, g, lambda: {name: DenseGrads(known[name].view(batch, channels)) for name in names}
+        )
         return None, None, None, None, input_grad.view_as(a) if ctx.needs_input_grad[4] else None
 
 

@@ -19,10 +19,17 @@ from quintain.dp.rules.protocol import LayerCall, ParameterGrads
 from quintain.dp.rules.recurrent_cells import Cell, CellBackward, Elman, Gru, Lstm, Weights
 from quintain.dp.rules.shared_output_grads import SharedOutputGrads
 
-CELLS: dict[str, Cell] = {"LSTM": Lstm(), "GRU": Gru(), "RNN_TANH": Elman(relu=False), "RNN_RELU": Elman(relu=True)}
+CELLS: dict[str, Cell] = {
+    "LSTM": Lstm(),
+    "GRU": Gru(),
+    "RNN_TANH": Elman(relu=False),
+    "RNN_RELU": Elman(relu=True),
+}
 
 
-def recurrent(layer: nn.Module, call: LayerCall, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
+def recurrent(
+    layer: nn.Module, call: LayerCall, input: Tensor | PackedSequence, hx: Any = None
+) -> tuple[Any, Any]:
     """The custom forward of ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN`` on a batch, packed or not.
 
     Raises:
@@ -33,15 +40,17 @@ def recurrent(layer: nn.Module, call: LayerCall, input: Tensor | PackedSequence,
     """
     net = cast(nn.RNNBase, layer)
     if net.proj_size:
-        raise PrivacyError(f"got an LSTM with proj_size = {net.proj_size}; expected 0: put a Linear layer behind it")
+        raise PrivacyError(
+            f"got an LSTM with proj_size = {net.proj_size}; expected 0: put a Linear layer behind it"
+        )
     if isinstance(input, PackedSequence):
         x, shape, steps = input.data, None, _PackedLayout.from_packed(input)
         hx = net.permute_hidden(hx, input.sorted_indices) if hx is not None else None
     else:
         if input.dim() != 3:
             raise PrivacyError(
-                f"a recurrent layer got an input of shape {tuple(input.shape)}, without a batch; expected (examples, steps, "
-                f"{net.input_size}), or steps first where batch_first=False"
+                f"a recurrent layer got an input of shape {tuple(input.shape)}, without a batch; expected "
+                f"(examples, steps, {net.input_size}), or steps first where batch_first=False"
             )
         x = input.transpose(0, 1) if net.batch_first else input
         shape, steps = x.shape[:2], _PackedLayout.equal_lengths(*x.shape[:2])
@@ -52,8 +61,12 @@ def recurrent(layer: nn.Module, call: LayerCall, input: Tensor | PackedSequence,
         zeros = x.new_zeros(net.num_layers * (1 + net.bidirectional), steps.num_sequences, net.hidden_size)
         hx = (zeros, zeros) if net.mode == "LSTM" else zeros
     packed = isinstance(input, PackedSequence)
-    net.check_forward_args(input.data if packed else cast(Tensor, input), hx, torch.tensor(steps.batch_sizes) if packed else None)
-    out, *last = _RecurrentFunction.apply(net, call, steps, call.grad_anchor, x, *(hx if net.mode == "LSTM" else (hx,)))
+    net.check_forward_args(
+        input.data if packed else cast(Tensor, input), hx, torch.tensor(steps.batch_sizes) if packed else None
+    )
+    out, *last = _RecurrentFunction.apply(
+        net, call, steps, call.grad_anchor, x, *(hx if net.mode == "LSTM" else (hx,))
+    )
     hidden = tuple(last) if net.mode == "LSTM" else last[0]
     if isinstance(input, PackedSequence):
         given = PackedSequence(out, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
@@ -85,8 +98,16 @@ class _PackedLayout:
     def from_packed(cls, given: PackedSequence) -> "_PackedLayout":
         sizes = given.batch_sizes.tolist()
         # torch packs step by step over sequences sorted by length
-        examples = torch.arange(sizes[0], device=given.data.device) if given.sorted_indices is None else given.sorted_indices
-        return cls(sizes, sizes[0], torch.cat([examples[:size] * len(sizes) + step for step, size in enumerate(sizes)]))
+        examples = (
+            torch.arange(sizes[0], device=given.data.device)
+            if given.sorted_indices is None
+            else given.sorted_indices
+        )
+        return cls(
+            sizes,
+            sizes[0],
+            torch.cat([examples[:size] * len(sizes) + step for step, size in enumerate(sizes)]),
+        )
 
     def to_padded(self, rows: Tensor) -> Tensor:
         """The padded tensor (B, steps, width) from rows (N, width); zero where a sequence has ended."""
@@ -102,14 +123,24 @@ class _RecurrentFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, net: nn.RNNBase, call: LayerCall, steps: _PackedLayout, _grad_anchor: Tensor, x: Tensor, *first: Tensor
+        ctx: Any,
+        net: nn.RNNBase,
+        call: LayerCall,
+        steps: _PackedLayout,
+        _grad_anchor: Tensor,
+        x: Tensor,
+        *first: Tensor,
     ) -> tuple[Tensor, ...]:
         cell, last = CELLS[net.mode], []
         ctx.net, ctx.call, ctx.steps, ctx.saved_runs = net, call, steps, []
         ctx.save_for_backward(x)
         for layer, directions in enumerate(_weight_names(net)):
             # dropout between layers: one mask for forward and backward
-            mask = nn.functional.dropout(torch.ones_like(x), net.dropout) if layer and net.dropout and net.training else None
+            mask = (
+                nn.functional.dropout(torch.ones_like(x), net.dropout)
+                if layer and net.dropout and net.training
+                else None
+            )
             x = x if mask is None else x * mask
             runs = [
                 cell.forward(
@@ -144,7 +175,9 @@ class _RecurrentFunction(torch.autograd.Function):
                     steps.batch_sizes,
                     direction == 1,
                 )
-                for direction, (run, part, names) in enumerate(zip(runs, g.chunk(len(directions), 1), directions, strict=True))
+                for direction, (run, part, names) in enumerate(
+                    zip(runs, g.chunk(len(directions), 1), directions, strict=True)
+                )
             ]
             uses += [
                 (names, given if x is None else x, run.previous_hidden, result)
@@ -154,21 +187,38 @@ class _RecurrentFunction(torch.autograd.Function):
             if layer or ctx.needs_input_grad[4]:
                 # gradient at the layer below, through both directions
                 g = sum_tensors(
-                    result.gate_grads_ih @ _weights(net, names).ih for result, names in zip(backward_results, directions, strict=True)
+                    result.gate_grads_ih @ _weights(net, names).ih
+                    for result, names in zip(backward_results, directions, strict=True)
                 )
                 g = g if mask is None else g * mask
         ctx.call.record_grads(
-            steps.num_sequences, top, lambda: {k: v for one in uses for k, v in _direction_grads(ctx.call.names, steps, *one).items()}
+            steps.num_sequences,
+            top,
+            lambda: {k: v for one in uses for k, v in _direction_grads(ctx.call.names, steps, *one).items()},
         )
-        return None, None, None, None, g if ctx.needs_input_grad[4] else None, *(torch.stack(states) for states in zip(*first, strict=True))
+        return (
+            None,
+            None,
+            None,
+            None,
+            g if ctx.needs_input_grad[4] else None,
+            *(torch.stack(states) for states in zip(*first, strict=True)),
+        )
 
 
 def _direction_grads(
-    trainable_names: Collection[str], steps: _PackedLayout, names: Sequence[str], x: Tensor, previous_hidden: Tensor, result: CellBackward
+    trainable_names: Collection[str],
+    steps: _PackedLayout,
+    names: Sequence[str],
+    x: Tensor,
+    previous_hidden: Tensor,
+    result: CellBackward,
 ) -> ParameterGrads:
     """The per-example gradients of one direction of one layer."""
     if result.gate_grads_hh is result.gate_grads_ih:
-        ih = hh = SharedOutputGrads(steps.to_padded(result.gate_grads_ih), x.shape[1] + previous_hidden.shape[1])
+        ih = hh = SharedOutputGrads(
+            steps.to_padded(result.gate_grads_ih), x.shape[1] + previous_hidden.shape[1]
+        )
     else:
         ih, hh = (
             SharedOutputGrads(steps.to_padded(result.gate_grads_ih), x.shape[1]),
@@ -179,14 +229,18 @@ def _direction_grads(
     for kind, name in enumerate(names):
         if name in trainable_names:
             g = hh if kind % 2 else ih
-            grads[name] = g.bias_grads if kind > 1 else g.grads_for(steps.to_padded(previous_hidden if kind else x))
+            grads[name] = (
+                g.bias_grads if kind > 1 else g.grads_for(steps.to_padded(previous_hidden if kind else x))
+            )
     return grads
 
 
 def _weight_names(net: nn.RNNBase) -> list[list[list[str]]]:
     """The names of the weights by layer and direction: on inputs, on states, and of both biases, if any."""
     num_directions = 1 + net.bidirectional
-    return [net._all_weights[at : at + num_directions] for at in range(0, len(net._all_weights), num_directions)]
+    return [
+        net._all_weights[at : at + num_directions] for at in range(0, len(net._all_weights), num_directions)
+    ]
 
 
 def _weights(net: nn.RNNBase, names: Sequence[str]) -> Weights:

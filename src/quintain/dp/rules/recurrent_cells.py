@@ -58,11 +58,24 @@ class CellBackward(NamedTuple):
 class Cell(Protocol):
     """One kind of recurrent cell."""
 
-    def forward(self, x: Tensor, initial: Sequence[Tensor], weights: Weights, batch_sizes: Sequence[int], reverse: bool) -> CellForward:
+    def forward(
+        self,
+        x: Tensor,
+        initial: Sequence[Tensor],
+        weights: Weights,
+        batch_sizes: Sequence[int],
+        reverse: bool,
+    ) -> CellForward:
         """Run over inputs (N, width) from initial states (B, hidden); from the last step if ``reverse``."""
 
     def backward(
-        self, saved: CellForward, g: Tensor, final_grads: Sequence[Tensor], weights: Weights, batch_sizes: Sequence[int], reverse: bool
+        self,
+        saved: CellForward,
+        g: Tensor,
+        final_grads: Sequence[Tensor],
+        weights: Weights,
+        batch_sizes: Sequence[int],
+        reverse: bool,
     ) -> CellBackward:
         """The gradients at the gates, from those at the outputs and the final states."""
 
@@ -103,7 +116,14 @@ class RaggedState:
 class Lstm:
     r""":math:`c_t = f c_{t-1} + i g,\; h_t = o \tanh c_t`."""
 
-    def forward(self, x: Tensor, initial: Sequence[Tensor], weights: Weights, batch_sizes: Sequence[int], reverse: bool) -> CellForward:
+    def forward(
+        self,
+        x: Tensor,
+        initial: Sequence[Tensor],
+        weights: Weights,
+        batch_sizes: Sequence[int],
+        reverse: bool,
+    ) -> CellForward:
         """The forward pass."""
         # tanh a = 2 sigmoid(2 a) - 1: the new gate's rows are doubled, so that one sigmoid serves all four
         # gates
@@ -122,11 +142,20 @@ class Lstm:
             c.current = torch.mul(f, cells[-1]).addcmul_(i, s, value=2).sub_(i)
             h.current = torch.mul(o, torch.tanh(c.current, out=curve), out=out)
         return CellForward(
-            outputs, (h.final(), c.final()), _in_time_order(before, reverse), (gates, tanh_cell, _in_time_order(cells, reverse))
+            outputs,
+            (h.final(), c.final()),
+            _in_time_order(before, reverse),
+            (gates, tanh_cell, _in_time_order(cells, reverse)),
         )
 
     def backward(
-        self, saved: CellForward, g: Tensor, final_grads: Sequence[Tensor], weights: Weights, batch_sizes: Sequence[int], reverse: bool
+        self,
+        saved: CellForward,
+        g: Tensor,
+        final_grads: Sequence[Tensor],
+        weights: Weights,
+        batch_sizes: Sequence[int],
+        reverse: bool,
     ) -> CellBackward:
         r"""The backward pass, with :math:`dc_t = dc_{t+1} f_{t+1} + dh_t o (1 - \tanh^2 c_t)`."""
         gates, tanh_cell, cells = saved.saved
@@ -157,13 +186,26 @@ class Lstm:
 
 @dataclass(frozen=True, slots=True)
 class Gru:
-    r""":math:`n = \tanh(x_n + r\,h_n),\; h_t = (1 - z) n + z h_{t-1}`: the new gate sees states through ``r``."""
+    r""":math:`n = \tanh(x_n + r\,h_n),\; h_t = (1 - z) n + z h_{t-1}`: the new gate sees states through
+    ``r``.
+    """
 
-    def forward(self, x: Tensor, initial: Sequence[Tensor], weights: Weights, batch_sizes: Sequence[int], reverse: bool) -> CellForward:
+    def forward(
+        self,
+        x: Tensor,
+        initial: Sequence[Tensor],
+        weights: Weights,
+        batch_sizes: Sequence[int],
+        reverse: bool,
+    ) -> CellForward:
         size = weights.hh.shape[1]
         split = size * 2
         bias = weights.bias_hh
-        entering = torch.addmm(weights.bias_ih, x, weights.ih.mT) if weights.bias_ih is not None else x @ weights.ih.mT
+        entering = (
+            torch.addmm(weights.bias_ih, x, weights.ih.mT)
+            if weights.bias_ih is not None
+            else x @ weights.ih.mT
+        )
         gates, new = entering[:, :split].contiguous(), entering[:, split:].contiguous()
         outputs, hidden_to_new = new.new_empty(2, len(x), size)
         if bias is not None:
@@ -179,10 +221,18 @@ class Gru:
             both.addmm_(before[-1], to_gates).sigmoid_()
             n.addcmul_(r, torch.addmm(offset, before[-1], to_new, out=through)).tanh_()
             h.current = torch.lerp(n, before[-1], z, out=out)
-        return CellForward(outputs, (h.final(),), _in_time_order(before, reverse), (gates, new, hidden_to_new))
+        return CellForward(
+            outputs, (h.final(),), _in_time_order(before, reverse), (gates, new, hidden_to_new)
+        )
 
     def backward(
-        self, saved: CellForward, g: Tensor, final_grads: Sequence[Tensor], weights: Weights, batch_sizes: Sequence[int], reverse: bool
+        self,
+        saved: CellForward,
+        g: Tensor,
+        final_grads: Sequence[Tensor],
+        weights: Weights,
+        batch_sizes: Sequence[int],
+        reverse: bool,
     ) -> CellBackward:
         gates, new, hidden_to_new = saved.saved
         r, z = gates.chunk(2, 1)
@@ -211,7 +261,14 @@ class Elman:
 
     relu: bool
 
-    def forward(self, x: Tensor, initial: Sequence[Tensor], weights: Weights, batch_sizes: Sequence[int], reverse: bool) -> CellForward:
+    def forward(
+        self,
+        x: Tensor,
+        initial: Sequence[Tensor],
+        weights: Weights,
+        batch_sizes: Sequence[int],
+        reverse: bool,
+    ) -> CellForward:
         outputs, hh = _input_to_gates(x, weights), weights.hh.mT.contiguous()
         h, before = RaggedState.start(initial[0]), []
         for (z,) in _by_step(batch_sizes, reverse, outputs):
@@ -221,7 +278,13 @@ class Elman:
         return CellForward(outputs, (h.final(),), _in_time_order(before, reverse), ())
 
     def backward(
-        self, saved: CellForward, g: Tensor, final_grads: Sequence[Tensor], weights: Weights, batch_sizes: Sequence[int], reverse: bool
+        self,
+        saved: CellForward,
+        g: Tensor,
+        final_grads: Sequence[Tensor],
+        weights: Weights,
+        batch_sizes: Sequence[int],
+        reverse: bool,
     ) -> CellBackward:
         dz = (saved.outputs > 0).to(g.dtype) if self.relu else 1 - saved.outputs.square()
         dh = RaggedState.start(final_grads[0])

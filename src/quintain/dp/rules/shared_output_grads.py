@@ -31,7 +31,11 @@ class SharedOutputGrads:
     def grads_for(self, a: Tensor) -> PerExampleGrads:
         """Gradients of a matrix with inputs ``a`` (B, T, inputs); materialized where cheaper and they fit."""
         fits = self.g.shape[1] > 1 and len(a) * a.shape[2] * self.g.shape[2] <= numerics.MAX_WORKING_SET
-        return SharedOuterProductGrads(a, self) if self.uses_ghost_norm or not fits else DenseGrads(torch.bmm(self.g.mT, a))
+        return (
+            SharedOuterProductGrads(a, self)
+            if self.uses_ghost_norm or not fits
+            else DenseGrads(torch.bmm(self.g.mT, a))
+        )
 
     @cached_property
     def gram(self) -> Tensor:
@@ -65,7 +69,11 @@ class SharedOuterProductGrads(OuterProductGrads):
         if not self._shared.uses_ghost_norm:
             return super().squared_norms()
         norms_and_scale = ghost_norm_and_scale(torch.bmm(self.a, self.a.mT), self._shared.gram).double()
-        return self._with_rounding_margin([norms_and_scale]) if math.isfinite(norms_and_scale.sum()) else super().squared_norms()
+        return (
+            self._with_rounding_margin([norms_and_scale])
+            if math.isfinite(norms_and_scale.sum())
+            else super().squared_norms()
+        )
 
     def norm_without_cancellation(self) -> Tensor:
         return rowwise_dot(position_norms(self.a), self._shared.position_norms)

@@ -58,7 +58,11 @@ def vmap_forward(module: nn.Module, call: LayerCall, *args: Any, **kwargs: Any) 
     leaves, tree_spec = tree_flatten((args, kwargs))
     inputs = [leaf.detach() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
     versions = _versions(inputs)
-    constants = {f"module.{name}": parameter.detach() for name, parameter in module.named_parameters() if name in call.names}
+    constants = {
+        f"module.{name}": parameter.detach()
+        for name, parameter in module.named_parameters()
+        if name in call.names
+    }
     output = functional_call(WithoutHooks(module), constants, args, kwargs)
     if not isinstance(output, Tensor) or not output.dim():
         raise cannot_vmap(module, f"gives a {type(output).__name__}", "one tensor, the batch first")
@@ -69,28 +73,39 @@ def vmap_forward(module: nn.Module, call: LayerCall, *args: Any, **kwargs: Any) 
     def on_output_grad(g: Tensor) -> None:
         if _versions(inputs) != versions:
             raise cannot_vmap(module, "had its input changed in place", "it left alone until backward()")
-        call.record_grads(len(g), g, partial(vmap_grads, module, call.names, (inputs, tree_spec), expected_output, g))
+        call.record_grads(
+            len(g), g, partial(vmap_grads, module, call.names, (inputs, tree_spec), expected_output, g)
+        )
 
     output.register_hook(on_output_grad)
     return output
 
 
-def vmap_grads(module: nn.Module, names: Collection[str], call: tuple[list[Any], Any], output: Tensor, g: Tensor) -> Mapping[str, Tensor]:
+def vmap_grads(
+    module: nn.Module, names: Collection[str], call: tuple[list[Any], Any], output: Tensor, g: Tensor
+) -> Mapping[str, Tensor]:
     """The per-example gradients of the parameters in ``names``; of submodules' only where used directly."""
     leaves, tree_spec = call
     rows = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
     if not rows or any(not row.dim() or len(row) != len(g) for row in rows):
         raise cannot_vmap(
-            module, f"takes tensors of shapes {[tuple(row.shape) for row in rows]}", f"tensors alone with {len(g)} examples first"
+            module,
+            f"takes tensors of shapes {[tuple(row.shape) for row in rows]}",
+            f"tensors alone with {len(g)} examples first",
         )
     own = {name: parameter.detach() for name, parameter in module.named_parameters() if name in names}
     buffers = [(buffer, buffer._version) for buffer in module.buffers()]
 
     def forward(parameters: Mapping[str, Tensor], *example: Tensor) -> Tensor:
         filled = iter(example)
-        args, kwargs = tree_unflatten([next(filled)[None] if isinstance(leaf, Tensor) else leaf for leaf in leaves], tree_spec)
+        args, kwargs = tree_unflatten(
+            [next(filled)[None] if isinstance(leaf, Tensor) else leaf for leaf in leaves], tree_spec
+        )
         result: Tensor = functional_call(
-            WithoutHooks(module), {f"module.{name}": value for name, value in parameters.items()}, args, kwargs
+            WithoutHooks(module),
+            {f"module.{name}": value for name, value in parameters.items()},
+            args,
+            kwargs,
         )
         return result[0]
 
@@ -107,12 +122,20 @@ def vmap_grads(module: nn.Module, names: Collection[str], call: tuple[list[Any],
             rerun, grads = vmap(single_example_vjp, randomness="error")(g, *rows)
         except RuntimeError as error:
             raise cannot_vmap(
-                module, f"fails one example at a time ({str(error).splitlines()[0][:200]})", "no randomness inside"
+                module,
+                f"fails one example at a time ({str(error).splitlines()[0][:200]})",
+                "no randomness inside",
             ) from error
-    if [(id(buffer), version) for buffer, version in buffers] != [(id(buffer), buffer._version) for buffer in module.buffers()]:
+    if [(id(buffer), version) for buffer, version in buffers] != [
+        (id(buffer), buffer._version) for buffer in module.buffers()
+    ]:
         raise cannot_vmap(module, "writes its buffers", "a forward that changes nothing")
     if not _outputs_agree(rerun, output):
-        raise cannot_vmap(module, "gives an example another output alone than in its batch", "no randomness, and no term of other examples")
+        raise cannot_vmap(
+            module,
+            "gives an example another output alone than in its batch",
+            "no randomness, and no term of other examples",
+        )
     return grads
 
 
@@ -120,8 +143,9 @@ def warn_and_use_vmap(label: str, module: nn.Module) -> CustomForwardRule:
     """The rule of a module that has none of its own, with a warning of what it costs."""
     numbers = sum(parameter.numel() for parameter in own_trainable_parameters(module).values())
     warnings.warn(
-        f"layer {label!r} is a {type(module).__name__}, which has no rule for per-example gradients: its forward runs twice, by vmap, and "
-        f"{numbers} numbers an example are kept; quintain.dp.register_rule({type(module).__name__}) makes it faster",
+        f"layer {label!r} is a {type(module).__name__}, which has no rule for per-example gradients: its "
+        f"forward runs twice, by vmap, and {numbers} numbers an example are kept; "
+        f"quintain.dp.register_rule({type(module).__name__}) makes it faster",
         UserWarning,
         stacklevel=2,
     )
@@ -137,7 +161,9 @@ def cannot_vmap(module: nn.Module, got: str, expected: str) -> PrivacyError:
 
 
 VMAP_RULE = CustomForwardRule(vmap_forward, covers_submodules=True)
-"""The rule of any module without one; to be registered for modules that use weights of submodules directly."""
+"""The rule of any module without one; to be registered for modules that use weights of submodules
+directly.
+"""
 
 
 def own_trainable_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
@@ -150,14 +176,20 @@ def own_trainable_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
 
 def parameter_containers(root: nn.Module) -> set[nn.Module]:
     """Modules that only hold parameters for another one: parameter lists and parametrizations."""
-    return {inner for module in root.modules() for _, child in _parameter_containers(module) for inner in child.modules()}
+    return {
+        inner
+        for module in root.modules()
+        for _, child in _parameter_containers(module)
+        for inner in child.modules()
+    }
 
 
 def _parameter_containers(module: nn.Module) -> list[tuple[str, nn.Module]]:
     return [
         (name, child)
         for name, child in module.named_children()
-        if isinstance(child, (nn.ParameterList, nn.ParameterDict)) or (name == "parametrizations" and is_parametrized(module))
+        if isinstance(child, (nn.ParameterList, nn.ParameterDict))
+        or (name == "parametrizations" and is_parametrized(module))
     ]
 
 
@@ -172,9 +204,15 @@ def _parameters_used_directly(
     with torch.enable_grad():
         leaves = {name: value.requires_grad_() for name, value in parameters.items()}
         output = forward(leaves, *example)
-        needed = torch.autograd.grad(output, list(leaves.values()), g, allow_unused=True) if output.requires_grad else [None] * len(leaves)
+        needed = (
+            torch.autograd.grad(output, list(leaves.values()), g, allow_unused=True)
+            if output.requires_grad
+            else [None] * len(leaves)
+        )
     return {
-        name: value.detach() for (name, value), found in zip(leaves.items(), needed, strict=True) if found is not None or "." not in name
+        name: value.detach()
+        for (name, value), found in zip(leaves.items(), needed, strict=True)
+        if found is not None or "." not in name
     }
 
 
@@ -188,14 +226,25 @@ def _rerunning(module: nn.Module) -> Iterator[None]:
             if any(parameter.requires_grad for parameter in inner.parameters(recurse=False)):
                 # they run with detached parameters: their own rules answer for these
                 detached: list[ParameterSlots] = []
-                stack.callback(inner.register_forward_pre_hook(partial(_detach_parameters, detached), prepend=True).remove)
-                stack.callback(inner.register_forward_hook(partial(_restore_parameters, detached), always_call=True).remove)
+                stack.callback(
+                    inner.register_forward_pre_hook(
+                        partial(_detach_parameters, detached), prepend=True
+                    ).remove
+                )
+                stack.callback(
+                    inner.register_forward_hook(
+                        partial(_restore_parameters, detached), always_call=True
+                    ).remove
+                )
         yield
 
 
 def _detach_parameters(detached: list[ParameterSlots], module: nn.Module, _args: Any) -> None:
     slots: ParameterSlots = [
-        (inner._parameters, name, value) for inner in module.modules() for name, value in inner._parameters.items() if value is not None
+        (inner._parameters, name, value)
+        for inner in module.modules()
+        for name, value in inner._parameters.items()
+        if value is not None
     ]
     detached.append(slots)
     for parameters, name, value in slots:
@@ -214,4 +263,6 @@ def _outputs_agree(again: Tensor, output: Tensor) -> bool:
     finite = again.isfinite() & output.isfinite()
     one, other = again[finite], output[finite]
     size = torch.maximum(one.abs(), other.abs()).amax() if len(one) else 0.0
-    return bool(((one - other).abs() <= RERUN_TOLERANCE * math.sqrt(torch.finfo(output.dtype).eps) * size).all())
+    return bool(
+        ((one - other).abs() <= RERUN_TOLERANCE * math.sqrt(torch.finfo(output.dtype).eps) * size).all()
+    )

@@ -11,7 +11,9 @@ from quintain.dp.sampling.physical_batch import Indices
 LoaderT = TypeVar("LoaderT", bound=SamplingLoader)
 
 
-def augment(loader: LoaderT, augmentations_per_record: int, transform: Callable[[Any], Any] | None = None) -> LoaderT:
+def augment(
+    loader: LoaderT, augmentations_per_record: int, transform: Callable[[Any], Any] | None = None
+) -> LoaderT:
     r"""Let each record stand in its batch several times, augmented at random, and clip its mean gradient.
 
     .. math:: S = \sum_{i \in B_t} \mathrm{clip}_C \Big( \frac{1}{K} \sum_{k=1}^K \nabla \ell(T_k(x_i)) \Big)

@@ -89,8 +89,9 @@ class DataLoaderSource:
         while True:
             if self._rows_sampler.batches is not mine:
                 raise SettingError(
-                    "got two iterations over one private loader at a time, of which its workers can serve one; expected the second after "
-                    "the step on a whole batch, or, to evaluate, over a plain loader of its own: DataLoader(dataset, batch_size=...)"
+                    "got two iterations over one private loader at a time, of which its workers can serve "
+                    "one; expected the second after the step on a whole batch, or, to evaluate, over a plain "
+                    "loader of its own: DataLoader(dataset, batch_size=...)"
                 )
             try:
                 batch = next(batches)
@@ -137,4 +138,7 @@ def empty_batch_like(batch: Any) -> Any:
     if isinstance(batch, (list, tuple)):
         nested = batch and isinstance(batch[0], (Tensor, np.ndarray, Mapping, list, tuple))
         return cast(Any, type(batch))(map(empty_batch_like, batch) if nested else ())
-    raise DataError(f"got a batch of {type(batch).__name__}, whose empty form is not known; expected tensors, or dicts and lists of them")
+    raise DataError(
+        f"got a batch of {type(batch).__name__}, whose empty form is not known; expected tensors, or dicts "
+        "and lists of them"
+    )

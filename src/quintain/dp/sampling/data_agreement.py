@@ -24,7 +24,10 @@ NUM_COMPARED_RECORDS = 16
 MAX_RECORD_PARTS = 62
 """Parts of a record that are distinguished (input, label, ...); later ones count as the last."""
 ONE_PROCESS = "nothing: one process"
-HINT = ": random_split needs generator=torch.Generator().manual_seed(...), the same in each process, and lists of files need sorted()"
+HINT = (
+    ": random_split needs generator=torch.Generator().manual_seed(...), the same in each process, and lists "
+    "of files need sorted()"
+)
 
 
 def check_same_data(loader: "SamplingLoader") -> str:
@@ -45,7 +48,12 @@ def check_same_data(loader: "SamplingLoader") -> str:
         return ONE_PROCESS
     first, again = _read(loader), _read(loader)
     varies = sum(
-        1 << part for part in {min(at, MAX_RECORD_PARTS - 1) for at in first.keys() | again.keys() if first.get(at) != again.get(at)}
+        1 << part
+        for part in {
+            min(at, MAX_RECORD_PARTS - 1)
+            for at in first.keys() | again.keys()
+            if first.get(at) != again.get(at)
+        }
     )
     for (other,) in (given[:1] for given in world.all_gather_numbers((varies,))):
         varies |= other
@@ -56,9 +64,14 @@ def check_same_data(loader: "SamplingLoader") -> str:
         "units": _units(loader),
         "records as read": read,
     }
-    world.check_same_on_all({name: hashlib.sha256(stable_text(value).encode()).hexdigest()[:16] for name, value in told.items()}, HINT)
+    world.check_same_on_all(
+        {name: hashlib.sha256(stable_text(value).encode()).hexdigest()[:16] for name, value in told.items()},
+        HINT,
+    )
     return _comparison_report(
-        [at + 1 for at in range(MAX_RECORD_PARTS) if varies >> at & 1], list(kept.values()), in_memory=_in_memory(loader.dataset)
+        [at + 1 for at in range(MAX_RECORD_PARTS) if varies >> at & 1],
+        list(kept.values()),
+        in_memory=_in_memory(loader.dataset),
     )
 
 
@@ -82,9 +95,10 @@ def _comparison_report(left: list[int], kept: list[list[bytes]], *, in_memory: b
         else f"the records are not compared: all but {parts} has few values (labels, say)"
     )
     warnings.warn(
-        f"{parts} (1 is the input) came out otherwise when read again, so that processes could not compare their records by it ({rest}); "
-        "expected what changes records at random to draw from torch's, NumPy's or Python's own generator, or a look: compare hashes of "
-        f"all records, unchanged, in each process{HINT}",
+        f"{parts} (1 is the input) came out otherwise when read again, so that processes could not compare "
+        f"their records by it ({rest}); expected what changes records at random to draw from torch's, "
+        "NumPy's or Python's own generator, or a look: compare hashes of all records, unchanged, in each "
+        f"process{HINT}",
         UserWarning,
         stacklevel=6,
     )
@@ -94,7 +108,9 @@ def _comparison_report(left: list[int], kept: list[list[bytes]], *, in_memory: b
 def _read(loader: "SamplingLoader") -> dict[int, list[bytes]]:
     """For each part of some records, as the loop will get them, one hash a record."""
     size = loader.num_units if loader.units is None else loader.units.num_records
-    rows = np.unique(np.r_[0, size - 1, np.random.default_rng(0).integers(size, size=max(0, NUM_COMPARED_RECORDS - 2))])
+    rows = np.unique(
+        np.r_[0, size - 1, np.random.default_rng(0).integers(size, size=max(0, NUM_COMPARED_RECORDS - 2))]
+    )
     parts: dict[int, list[bytes]] = {}
     with _fixed_rng():
         for batch in loader.batch_source.iter_batches(iter(np.split(rows, len(rows))), 0):
@@ -147,7 +163,11 @@ def _raw(value: Any) -> Iterator[bytes]:
 def _dataset_structure(dataset: Any) -> list[Any]:
     """The structure of a data set: hashes of subsets' rows and of tensors, else type and length."""
     if isinstance(dataset, Subset):
-        return ["subset", _hash(np.asarray(dataset.indices, dtype=np.int64)), _dataset_structure(dataset.dataset)]
+        return [
+            "subset",
+            _hash(np.asarray(dataset.indices, dtype=np.int64)),
+            _dataset_structure(dataset.dataset),
+        ]
     if isinstance(dataset, ConcatDataset):
         return ["concatenation", *map(_dataset_structure, dataset.datasets)]
     if isinstance(dataset, TensorDataset):
@@ -167,7 +187,17 @@ def _in_memory(dataset: Any) -> bool:
 def _units(loader: "SamplingLoader") -> list[Any]:
     """The settings and grouping of privacy units."""
     units = loader.units
-    return [] if units is None else [units.name, units.max_records_per_unit, units.average_records, _hash(units.order), _hash(units.counts)]
+    return (
+        []
+        if units is None
+        else [
+            units.name,
+            units.max_records_per_unit,
+            units.average_records,
+            _hash(units.order),
+            _hash(units.counts),
+        ]
+    )
 
 
 def _hash(values: "Tensor | Indices") -> str:

@@ -36,7 +36,14 @@ class UniformWithReplacementSampler(PoissonRows):
         DataError: If there are no rows.
     """
 
-    def __init__(self, *, num_samples: int, sample_rate: float, generator: torch.Generator | None = None, steps: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        num_samples: int,
+        sample_rate: float,
+        generator: torch.Generator | None = None,
+        steps: int | None = None,
+    ) -> None:
         _check_rate(num_samples, sample_rate)
         self.num_samples, self.sample_rate, self.generator = num_samples, sample_rate, generator
         self.steps = steps_per_epoch_at(sample_rate, num_samples) if steps is None else steps
@@ -126,11 +133,14 @@ class DPDataLoader(PoissonLoader):
         **options: Any,
     ) -> None:
         if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
-            raise SettingError("got a data set that streams; Poisson sampling draws records by index: expected one with a length")
+            raise SettingError(
+                "got a data set that streams; Poisson sampling draws records by index: expected one with a "
+                "length"
+            )
         if not batch_first or rand_on_empty:
             raise SettingError(
-                f"got batch_first={batch_first}, rand_on_empty={rand_on_empty}; expected batches with the records first, and empty ones "
-                "empty: records that are made up would be clipped and counted"
+                f"got batch_first={batch_first}, rand_on_empty={rand_on_empty}; expected batches with the "
+                "records first, and empty ones empty: records that are made up would be clipped and counted"
             )
         warn_of_repeats(dataset, None)
         records = len(dataset)
@@ -151,11 +161,17 @@ class DPDataLoader(PoissonLoader):
 
     @classmethod
     def from_data_loader(
-        cls, data_loader: "DataLoader[Any]", *, distributed: bool = False, generator: torch.Generator | None = None
+        cls,
+        data_loader: "DataLoader[Any]",
+        *,
+        distributed: bool = False,
+        generator: torch.Generator | None = None,
     ) -> PoissonLoader:
         """The sampling loader for an ordinary DataLoader (see ``PoissonLoader.from_loader``)."""
         world = current_world() if distributed else SINGLE_PROCESS
-        made = PoissonLoader.from_loader(data_loader, world.broadcast_stream(stream_from_generator(generator)), world=world)
+        made = PoissonLoader.from_loader(
+            data_loader, world.broadcast_stream(stream_from_generator(generator)), world=world
+        )
         made.reproducible = generator is not None
         return made
 
@@ -164,7 +180,9 @@ def stream_from_generator(generator: torch.Generator | None) -> RandomStream:
     """A random stream keyed by a generator; a secret one without it."""
     if generator is None:
         return RandomStream.from_os_entropy()
-    return RandomStream.from_seed(int(torch.randint(2**63 - 1, (1,), generator=generator, device=generator.device)), "sampling")
+    return RandomStream.from_seed(
+        int(torch.randint(2**63 - 1, (1,), generator=generator, device=generator.device)), "sampling"
+    )
 
 
 def steps_per_epoch_at(sample_rate: float, num_records: int) -> int:
@@ -177,5 +195,6 @@ def _check_rate(records: int, sample_rate: float) -> None:
         raise DataError("got an empty data set; expected at least one record")
     if not 0 < sample_rate <= 1 or round(sample_rate * records) < 1:
         raise SettingError(
-            f"got a sample rate of {sample_rate} of {records} records; expected a probability in (0, 1], of one record a batch at least"
+            f"got a sample rate of {sample_rate} of {records} records; expected a probability in (0, 1], of "
+            "one record a batch at least"
         )

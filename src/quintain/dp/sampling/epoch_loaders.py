@@ -27,7 +27,12 @@ class _EpochLoader(SamplingLoader):
         super().__init__(*args, **named)
         warnings.warn(f"{self.warning}; prefer PoissonLoader", UserWarning, stacklevel=3)
         self._epoch: tuple[int, Indices] | None = None
-        self._order = self.stream.derive("order", self.sampling, self.num_units, self.steps_per_epoch).words(2).tobytes().hex()
+        self._order = (
+            self.stream.derive("order", self.sampling, self.num_units, self.steps_per_epoch)
+            .words(2)
+            .tobytes()
+            .hex()
+        )
 
     def epoch_position(self, batch: int) -> EpochPosition:
         return EpochPosition(self._order, (batch - 1) // self.steps_per_epoch, batch)
@@ -54,7 +59,10 @@ class ShuffledLoader(_EpochLoader):
     """
 
     sampling = "shuffle"
-    warning = "batches of shuffled data cost many times the epsilon of Poisson sampling, and are accounted without amplification"
+    warning = (
+        "batches of shuffled data cost many times the epsilon of Poisson sampling, and are accounted without "
+        "amplification"
+    )
 
     def _assign_steps(self) -> Indices:
         steps = np.empty(self.num_units, dtype=np.int64)
@@ -96,9 +104,17 @@ def as_sampling_loader(
     if not isinstance(loader, SamplingLoader):
         kind = PoissonLoader if poisson else ShuffledLoader
         return kind.from_loader(
-            loader, world.broadcast_stream(stream()), max_physical_batch_size=max_physical_batch_size, units=units, world=world
+            loader,
+            world.broadcast_stream(stream()),
+            max_physical_batch_size=max_physical_batch_size,
+            units=units,
+            world=world,
         )
-    if units is not None or poisson != (loader.sampling == "poisson") or (loader.world.rank, loader.world.size) != (world.rank, world.size):
+    if (
+        units is not None
+        or poisson != (loader.sampling == "poisson")
+        or (loader.world.rank, loader.world.size) != (world.rank, world.size)
+    ):
         raise SettingError(
             f"got a {type(loader).__name__}, which has its way to draw ({loader.sampling}), and units, "
             "poisson_sampling or processes that do "

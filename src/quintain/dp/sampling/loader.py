@@ -7,7 +7,14 @@ from typing import Any, ClassVar, NoReturn, Self, cast
 from weakref import ref
 
 import numpy as np
-from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, RandomSampler, Sampler, SequentialSampler
+from torch.utils.data import (
+    DataLoader,
+    DistributedSampler,
+    IterableDataset,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+)
 
 from quintain.core.errors import DataError, PrivacyError, SettingError
 from quintain.dp.accounting.guarantee import Sampling
@@ -74,10 +81,18 @@ class SamplingLoader(WriteOnce):
                 f"{num_units}: lower the batch size"
             )
         if steps_per_epoch < 1:
-            raise SettingError(f"got {steps_per_epoch} steps an epoch; expected at least one (drop_last=True drops the only batch?)")
+            raise SettingError(
+                f"got {steps_per_epoch} steps an epoch; expected at least one (drop_last=True drops the only "
+                "batch?)"
+            )
         if units is not None and units.num_units != num_units:
-            raise SettingError(f"got {num_units} records and {units.num_units} units; expected records = units: they are what is drawn")
-        world.check_same_on_all({"records": num_units, "expected batch": expected_batch_size, "steps an epoch": steps_per_epoch})
+            raise SettingError(
+                f"got {num_units} records and {units.num_units} units; expected records = units: they are "
+                "what is drawn"
+            )
+        world.check_same_on_all(
+            {"records": num_units, "expected batch": expected_batch_size, "steps an epoch": steps_per_epoch}
+        )
         self.num_units = num_units
         self.expected_batch_size = expected_batch_size
         self.steps_per_epoch = steps_per_epoch
@@ -187,8 +202,8 @@ class SamplingLoader(WriteOnce):
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         """Refuse copies, shallow ones too: two steps on one batch cost more than two batches count for."""
         raise PrivacyError(
-            "got a request to copy or pickle a private loader; expected each run to draw its own batches: make_private anew, with an "
-            "ordinary DataLoader"
+            "got a request to copy or pickle a private loader; expected each run to draw its own batches: "
+            "make_private anew, with an ordinary DataLoader"
         )
 
     def __len__(self) -> int:
@@ -233,7 +248,9 @@ class SamplingLoader(WriteOnce):
 
     def physical_batches(self) -> int:
         """The number of physical batches of the next iteration; its batches are sampled to count them."""
-        return sum(1 for turn in range(self._start, self._start + self.steps_per_epoch) for _ in self._split(turn))
+        return sum(
+            1 for turn in range(self._start, self._start + self.steps_per_epoch) for _ in self._split(turn)
+        )
 
     @property
     def _start(self) -> int:
@@ -250,8 +267,8 @@ class SamplingLoader(WriteOnce):
         other = self._optimizer
         if other is not None and other.capture.is_attached:
             raise PrivacyError(
-                "got a loader whose batches another private optimizer steps on; expected one for each: two steps on the same draw cost "
-                "more than is counted for two draws"
+                "got a loader whose batches another private optimizer steps on; expected one for each: two "
+                "steps on the same draw cost more than is counted for two draws"
             )
         self._optimizer_ref = ref(optimizer)
 
@@ -259,7 +276,8 @@ class SamplingLoader(WriteOnce):
         """Mark batches up to this one as consumed: iterations begin after it."""
         if batches < self._last_stepped_batch:
             raise PrivacyError(
-                f"got a place of {batches} batches after {self._last_stepped_batch}; expected none that is earlier: a batch is used once"
+                f"got a place of {batches} batches after {self._last_stepped_batch}; expected none that is "
+                "earlier: a batch is used once"
             )
         self.batches_drawn = self.last_passed_batch = self._last_stepped_batch = batches
 
@@ -280,7 +298,11 @@ class SamplingLoader(WriteOnce):
     def _return_to(self, physical_batch: PhysicalBatch, batch: Any) -> None:
         """Restore the batch of an outer iteration after an inner one, unless that has stepped further."""
         if self.last_stepped_batch <= physical_batch.batch_number:
-            self.physical_batch, self.batches_drawn, self.batch = physical_batch, physical_batch.batch_number, batch
+            self.physical_batch, self.batches_drawn, self.batch = (
+                physical_batch,
+                physical_batch.batch_number,
+                batch,
+            )
         else:
             self.batches_drawn = self.last_stepped_batch
 
@@ -328,7 +350,8 @@ class SamplingLoader(WriteOnce):
                 raise PrivacyError(
                     f"a unit of {ends[unit] - start} rows does not fit into a physical batch of "
                     f"{max_rows}, and must not be cut: its records "
-                    "are clipped together; expected a larger max_physical_batch_size, or PrivacyUnits(..., max_records_per_unit=)"
+                    "are clipped together; expected a larger max_physical_batch_size, or PrivacyUnits(..., "
+                    "max_records_per_unit=)"
                 )
             end, part = int(ends[stop - 1]), slice(unit, stop)
             groups = (None, None) if counts is None or shares is None else (counts[part], shares[part])
@@ -391,19 +414,27 @@ def _expected(sampler: PoissonRows, num_units: int, sampling: Sampling) -> int:
 def _dataset_and_batch_size(loader: "DataLoader[Any]", world: World, sampling: Sampling) -> tuple[Any, int]:
     """The data set of a DataLoader, and its expected batch size over all processes."""
     if not isinstance(loader, DataLoader):
-        raise SettingError(f"got a {type(loader).__name__}; expected an ordinary DataLoader, to make the private one from")
+        raise SettingError(
+            f"got a {type(loader).__name__}; expected an ordinary DataLoader, to make the private one from"
+        )
     if isinstance(loader.dataset, IterableDataset) or not isinstance(loader.dataset, Sized):
-        raise SettingError("got a data set that streams; Poisson sampling draws records by index: expected one with a length")
+        raise SettingError(
+            "got a data set that streams; Poisson sampling draws records by index: expected one with a length"
+        )
     if isinstance(loader.batch_sampler, PoissonRows):
         return loader.dataset, _expected(loader.batch_sampler, len(loader.dataset), sampling)
     if loader.batch_size is None:
-        raise SettingError("got a loader without a batch size; expected DataLoader(dataset, batch_size=...), its expected batch")
+        raise SettingError(
+            "got a loader without a batch size; expected DataLoader(dataset, batch_size=...), its expected "
+            "batch"
+        )
     sampler = loader.sampler
     shared = isinstance(sampler, DistributedSampler)
     if isinstance(sampler, DistributedSampler) and sampler.num_replicas != world.size:
         raise SettingError(
-            f"got a DistributedSampler for {sampler.num_replicas} processes, and training by {world.size}; expected as many: wrap the "
-            "module in DifferentiallyPrivateDistributedDataParallel, or leave the sampler out"
+            f"got a DistributedSampler for {sampler.num_replicas} processes, and training by {world.size}; "
+            "expected as many: wrap the module in DifferentiallyPrivateDistributedDataParallel, or leave "
+            "the sampler out"
         )
     if not isinstance(sampler, (RandomSampler, SequentialSampler, DistributedSampler)):
         raise SettingError(

@@ -30,7 +30,9 @@ class BatchMemoryManager:
         SettingError: If the two do not belong together.
     """
 
-    def __init__(self, *, data_loader: SamplingLoader, max_physical_batch_size: int, optimizer: BatchConsumer) -> None:
+    def __init__(
+        self, *, data_loader: SamplingLoader, max_physical_batch_size: int, optimizer: BatchConsumer
+    ) -> None:
         _check_pair(data_loader, optimizer)
         self._loader, self._most = data_loader, max_physical_batch_size
         self._before: int | None = None
@@ -43,7 +45,9 @@ class BatchMemoryManager:
         self._before, self._loader.max_physical_batch_size = self._loader.max_physical_batch_size, self._most
         return PhysicalBatches(self._loader)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._loader.max_physical_batch_size = self._before
 
 
@@ -130,6 +134,6 @@ def _halved_limit(loader: SamplingLoader) -> int | None:
 def _check_pair(loader: object, optimizer: BatchConsumer) -> None:
     if not isinstance(loader, SamplingLoader) or getattr(optimizer, "loader", None) is not loader:
         raise SettingError(
-            f"got a {type(loader).__name__} and a {type(optimizer).__name__} that do not belong together; expected the loader and the "
-            "optimizer that one make_private returned"
+            f"got a {type(loader).__name__} and a {type(optimizer).__name__} that do not belong together; "
+            "expected the loader and the optimizer that one make_private returned"
         )

@@ -42,7 +42,11 @@ class PhysicalBatch:
     @property
     def unit_ids(self) -> Indices | None:
         """The unit of each row, ascending from 0, (R,); None if each row is clipped by itself."""
-        return None if self.rows_per_unit is None else np.repeat(np.arange(len(self.rows_per_unit)), self.rows_per_unit)
+        return (
+            None
+            if self.rows_per_unit is None
+            else np.repeat(np.arange(len(self.rows_per_unit)), self.rows_per_unit)
+        )
 
     def is_continuation_of(self, other: "PhysicalBatch") -> bool:
         """Whether it is the next part of the same logical batch."""

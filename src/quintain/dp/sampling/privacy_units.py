@@ -53,14 +53,19 @@ class PrivacyUnits:
             raise SettingError(f"got at most {max_records_per_unit} records a unit; expected at least 1")
         if name not in get_args(PrivacyUnit):
             raise SettingError(
-                f"got units called {name!r}; expected one of {', '.join(get_args(PrivacyUnit))}: the ledger and reports speak of these"
+                f"got units called {name!r}; expected one of {', '.join(get_args(PrivacyUnit))}: the ledger "
+                "and reports speak of these"
             )
         listed = [_key(key, at) for at, key in enumerate(_listed(keys))]
         number: dict[Hashable, int] = {}
         for key in listed:
             number.setdefault(key, len(number))
         unit_of_record = np.array([number[key] for key in listed], dtype=np.int64)
-        self.name, self.max_records_per_unit, self.average_records = name, max_records_per_unit, average_records
+        self.name, self.max_records_per_unit, self.average_records = (
+            name,
+            max_records_per_unit,
+            average_records,
+        )
         self.num_records, self.num_units = len(unit_of_record), len(number)
         self.order = np.argsort(unit_of_record, kind="stable")
         self.counts = np.bincount(unit_of_record, minlength=self.num_units)
@@ -69,9 +74,13 @@ class PrivacyUnits:
     def check_length(self, num_records: int) -> None:
         """Raise unless there is one key for each record."""
         if self.num_records != num_records:
-            raise SettingError(f"got {self.num_records} keys of units for {num_records} records; expected one each")
+            raise SettingError(
+                f"got {self.num_records} keys of units for {num_records} records; expected one each"
+            )
 
-    def sample_rows(self, sampled_units: Indices, stream: RandomStream, world: World) -> tuple[Indices, Indices, Weights]:
+    def sample_rows(
+        self, sampled_units: Indices, stream: RandomStream, world: World
+    ) -> tuple[Indices, Indices, Weights]:
         """The rows of the sampled units on this process; the number of rows of each unit; their weights.
 
         A weight is 1, or one over the unit's rows with ``average_records``. With ``max_records_per_unit``
@@ -105,7 +114,10 @@ def _listed(keys: object) -> list[Any]:
         return list(keys.tolist())
     if isinstance(keys, (Tensor, np.ndarray, str, bytes, Mapping, Set)) or not isinstance(keys, Iterable):
         shape = f" of shape {tuple(keys.shape)}" if isinstance(keys, (Tensor, np.ndarray)) else ""
-        raise DataError(f"got {type(keys).__name__}{shape} for the keys of units; expected a list with one key for each record, in order")
+        raise DataError(
+            f"got {type(keys).__name__}{shape} for the keys of units; expected a list with one key for each "
+            "record, in order"
+        )
     return list(keys)
 
 
@@ -125,16 +137,21 @@ def _key(key: Any, at: int) -> Hashable:
         by_object: Any = object.__hash__
         same = bool(type(key).__hash__ is not by_object and hash(again) == hash(key) and again == key)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"record {at} has a {type(key).__name__} as its key, which cannot be compared ({error}); {PLAIN}") from error
+        raise DataError(
+            f"record {at} has a {type(key).__name__} as its key, which cannot be compared ({error}); {PLAIN}"
+        ) from error
     if not same:
         raise DataError(
-            f"record {at} has a {type(key).__name__} as its key, which is equal to itself alone: each record would be a unit; {PLAIN}"
+            f"record {at} has a {type(key).__name__} as its key, which is equal to itself alone: each record "
+            f"would be a unit; {PLAIN}"
         )
     return cast("Hashable", key)
 
 
 def _is_no_number(key: Any) -> bool:
-    """Whether it is NaN, or one is in it: a copy is equal to it then, since that holds the same NaN, but no other key is."""
+    """Whether it is NaN, or one is in it: a copy is equal to it then, since that holds the same NaN, but no
+    other key is.
+    """
     return any(bool(part != part) for part in _parts(key, set()))  # noqa: PLR0124
 
 
@@ -150,7 +167,12 @@ def _parts(key: Any, seen: set[int]) -> Iterator[Any]:
     elif is_dataclass(key):
         held = [getattr(key, field.name) for field in fields(key) if field.compare]
     else:
-        slots = [name for kind in type(key).__mro__ for name in getattr(kind, "__slots__", ()) if hasattr(key, name)]
+        slots = [
+            name
+            for kind in type(key).__mro__
+            for name in getattr(kind, "__slots__", ())
+            if hasattr(key, name)
+        ]
         held = [*getattr(key, "__dict__", {}).values(), *(getattr(key, name) for name in slots)]
     for part in held:
         yield from _parts(part, seen)

@@ -33,7 +33,9 @@ class YieldedTensors:
         """Track a batch, or a part of one, that is yielded now."""
         for x in tensors_in(batch):
             name = id(x)
-            self._by_id[name] = _YieldedTensor(ref(x, lambda _, name=name: self._gone(name, None)), batch_number, _version(x))  # type: ignore[misc]
+            self._by_id[name] = _YieldedTensor(
+                ref(x, lambda _, name=name: self._gone(name, None)), batch_number, _version(x)
+            )  # type: ignore[misc]
 
     def is_part_of(self, batch: Any, x: Tensor) -> bool:
         """Whether a tensor is one of this batch, or a part of one, unchanged since it was yielded."""
@@ -42,7 +44,10 @@ class YieldedTensors:
             if part is x:
                 kept = self._by_id.get(id(x))
                 return kept is not None and kept.version == version
-        return any(_within(x, part) and (kept := self._by_id.get(id(part))) is not None and kept.version == version for part in parts)
+        return any(
+            _within(x, part) and (kept := self._by_id.get(id(part))) is not None and kept.version == version
+            for part in parts
+        )
 
     def is_of_earlier_batch(self, x: Tensor, batch_number: int) -> bool:
         """Whether a tensor is wholly of another batch that was yielded, and of none with this number."""

@@ -14,11 +14,13 @@ from quintain.dp.step.clipping import check_bound, flat_clip_factors, global_nor
 class AdaptiveClipping:
     r"""Clipping to a bound that moves to a quantile of the norms after each step.
 
-    .. math:: \tilde b = \frac12 + \frac1m \Big(\sum_i \big(1[n_i \le C] - \tfrac12\big) + \sigma_b\, \mathcal{N}(0, 1)\Big),
-              \qquad C \leftarrow C\, e^{-\eta (\tilde b - \gamma)}
+    .. math:: \tilde b = \frac12 + \frac1m
+        \Big(\sum_i \big(1[n_i \le C] - \tfrac12\big) + \sigma_b\, \mathcal{N}(0, 1)\Big),
+        \qquad C \leftarrow C\, e^{-\eta (\tilde b - \gamma)}
 
-    with m the expected batch. One record moves the count by 1/2 and the clipped sum by C, so that noise of :math:`\sigma_g C` on the sum,
-    :math:`\sigma_g = (\sigma^{-2} - (2 \sigma_b)^{-2})^{-1/2}`, costs with the count together what :math:`\sigma` costs alone.
+    with m the expected batch. One record moves the count by 1/2 and the clipped sum by C, so that noise of
+    :math:`\sigma_g C` on the sum, :math:`\sigma_g = (\sigma^{-2} - (2 \sigma_b)^{-2})^{-1/2}`, costs with the
+    count together what :math:`\sigma` costs alone.
 
     Args:
         max_grad_norm: C to begin with.
@@ -44,10 +46,16 @@ class AdaptiveClipping:
     def __post_init__(self) -> None:
         check_bound(self.max_grad_norm)
         ranges = {
-            "unclipped_count_std": (self.unclipped_count_std > 0, "a positive number, such as a twentieth of the expected batch"),
+            "unclipped_count_std": (
+                self.unclipped_count_std > 0,
+                "a positive number, such as a twentieth of the expected batch",
+            ),
             "target_quantile": (0 <= self.target_quantile <= 1, "a fraction in [0, 1]"),
             "learning_rate": (0 <= self.learning_rate < math.inf, "0 or more"),
-            "min_bound": (0 < self.min_bound <= self.max_bound < math.inf, "positive, and not above max_bound"),
+            "min_bound": (
+                0 < self.min_bound <= self.max_bound < math.inf,
+                "positive, and not above max_bound",
+            ),
         }
         for name, (good, expected) in ranges.items():
             if not good:
@@ -71,10 +79,15 @@ class AdaptiveClipping:
                 f"got noise_multiplier = {noise_multiplier} with a noise on the count of "
                 f"{self.unclipped_count_std}; expected less than twice that: "
                 "the count alone costs more than the whole step may. Give "
-                "make_private(clipping='adaptive', unclipped_num_std=...), or AdaptiveClipping(..., unclipped_count_std=...), "
-                f"above {noise_multiplier / 2:g} (a twentieth of the expected batch, if left out), or larger batches"
+                "make_private(clipping='adaptive', unclipped_num_std=...), or AdaptiveClipping(..., "
+                f"unclipped_count_std=...), above {noise_multiplier / 2:g} (a twentieth of the expected "
+                "batch, if left out), or larger batches"
             )
-        return 0.0 if noise_multiplier == 0 else (noise_multiplier**-2 - (2 * self.unclipped_count_std) ** -2) ** -0.5
+        return (
+            0.0
+            if noise_multiplier == 0
+            else (noise_multiplier**-2 - (2 * self.unclipped_count_std) ** -2) ** -0.5
+        )
 
     def doubled_centered_count(self, norms: Tensor) -> int:
         """Twice the number of unclipped examples less the number of examples; one record moves it by 1."""
@@ -83,5 +96,7 @@ class AdaptiveClipping:
     def updated(self, noisy_count: float, expected_batch_size: int) -> "AdaptiveClipping":
         """The clipping method for the next step, from the noisy doubled centered count."""
         unclipped_fraction = 0.5 + noisy_count / (2 * expected_batch_size)
-        bound = self.max_grad_norm * math.exp(-self.learning_rate * (unclipped_fraction - self.target_quantile))
+        bound = self.max_grad_norm * math.exp(
+            -self.learning_rate * (unclipped_fraction - self.target_quantile)
+        )
         return replace(self, max_grad_norm=min(max(bound, self.min_bound), self.max_bound))

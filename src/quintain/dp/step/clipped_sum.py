@@ -11,7 +11,8 @@ from quintain.dp.randomness.stream import RandomStream
 
 
 class FloatClippedSum:
-    """The clipped sum of all parameters in one flat buffer, which becomes their gradients once the noise is in.
+    """The clipped sum of all parameters in one flat buffer, which becomes their gradients once the noise is
+    in.
 
     No sum without noise ever enters memory that a gradient was returned in.
 
@@ -25,7 +26,9 @@ class FloatClippedSum:
     def __init__(self, parameters: list[nn.Parameter]) -> None:
         devices = {str(parameter.device) for parameter in parameters}
         if len(devices) > 1:
-            raise PrivacyError(f"got trainable parameters on {', '.join(sorted(devices))}; expected all on one device")
+            raise PrivacyError(
+                f"got trainable parameters on {', '.join(sorted(devices))}; expected all on one device"
+            )
         self._parameters = parameters
         self._flat: Tensor | None = None
 
@@ -77,10 +80,15 @@ class FloatClippedSum:
         return found
 
     def _empty_buffer(self) -> Tensor:
-        dtype = max((parameter.dtype for parameter in self._parameters), key=lambda dtype: torch.finfo(dtype).bits)
+        dtype = max(
+            (parameter.dtype for parameter in self._parameters), key=lambda dtype: torch.finfo(dtype).bits
+        )
         count = sum(parameter.numel() for parameter in self._parameters)
         return torch.empty(count, dtype=dtype, device=self._parameters[0].device)
 
     def _split(self, flat: Tensor) -> dict[nn.Parameter, Tensor]:
         parts = flat.split([parameter.numel() for parameter in self._parameters])
-        return {parameter: part.view_as(parameter) for parameter, part in zip(self._parameters, parts, strict=True)}
+        return {
+            parameter: part.view_as(parameter)
+            for parameter, part in zip(self._parameters, parts, strict=True)
+        }

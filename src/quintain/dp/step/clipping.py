@@ -60,7 +60,8 @@ class FlatClipping:
 
 @dataclass(frozen=True, slots=True)
 class PerLayerClipping:
-    r"""Clipping of each parameter by itself (Opacus: per layer); one record adds at most :math:`\sqrt{\sum_k C_k^2}`.
+    r"""Clipping of each parameter by itself (Opacus: per layer); one record adds at most :math:`\sqrt{\sum_k
+    C_k^2}`.
 
     Args:
         max_grad_norms: C for each parameter, in the order of the optimizer.
@@ -77,10 +78,17 @@ class PerLayerClipping:
         return math.hypot(*self.max_grad_norms)
 
     def with_sensitivity(self, sensitivity: float) -> "PerLayerClipping":
-        return PerLayerClipping(tuple(bound * sensitivity / self.sensitivity for bound in self.max_grad_norms))
+        return PerLayerClipping(
+            tuple(bound * sensitivity / self.sensitivity for bound in self.max_grad_norms)
+        )
 
     def clip_factors(self, norms: Tensor, finfo: torch.finfo) -> Tensor:
-        return torch.stack([flat_clip_factors(norm, bound, finfo) for norm, bound in zip(norms, self.max_grad_norms, strict=True)])
+        return torch.stack(
+            [
+                flat_clip_factors(norm, bound, finfo)
+                for norm, bound in zip(norms, self.max_grad_norms, strict=True)
+            ]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +145,9 @@ def as_clipping_method(max_grad_norm: float | Sequence[float] | ClippingMethod) 
     if is_number(max_grad_norm):
         return FlatClipping(float(max_grad_norm))
     return (
-        PerLayerClipping(tuple(map(float, max_grad_norm))) if isinstance(max_grad_norm, Sequence) else cast(ClippingMethod, max_grad_norm)
+        PerLayerClipping(tuple(map(float, max_grad_norm)))
+        if isinstance(max_grad_norm, Sequence)
+        else cast(ClippingMethod, max_grad_norm)
     )
 
 
@@ -195,7 +205,12 @@ def clipping_weights(
     scale = float(batch) if mean else 1.0
     grads = captured.gradients
     none = torch.zeros(batch, dtype=torch.float64, device=parameters[0].device)
-    norms = scale * torch.stack([grads[parameter].squared_norms() if parameter in grads else none for parameter in parameters]).sqrt()
+    norms = (
+        scale
+        * torch.stack(
+            [grads[parameter].squared_norms() if parameter in grads else none for parameter in parameters]
+        ).sqrt()
+    )
     finfo = max((torch.finfo(parameter.dtype) for parameter in parameters), key=lambda info: info.eps)
     factors = clip.clip_factors(norms, finfo).expand(len(parameters), -1)
     total = global_norms(norms)

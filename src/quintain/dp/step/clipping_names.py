@@ -5,7 +5,13 @@ from typing import cast
 
 from quintain.core.errors import SettingError
 from quintain.dp.step.adaptive import AdaptiveClipping
-from quintain.dp.step.clipping import AutomaticClipping, ClippingMethod, FlatClipping, PerLayerClipping, is_number
+from quintain.dp.step.clipping import (
+    AutomaticClipping,
+    ClippingMethod,
+    FlatClipping,
+    PerLayerClipping,
+    is_number,
+)
 
 OPACUS_ADAPTIVE_SETTINGS = {
     "target_unclipped_quantile": "target_quantile",
@@ -29,7 +35,9 @@ def clipping_from_name(
         raise SettingError(f"got clipping = {clipping!r}; expected flat, per_layer, adaptive or automatic")
     if adaptive and (clipping != "adaptive" or set(adaptive) - set(OPACUS_ADAPTIVE_SETTINGS)):
         hints = "".join(
-            f"; {ours} of AdaptiveClipping is called {name} here" for name, ours in OPACUS_ADAPTIVE_SETTINGS.items() if ours in adaptive
+            f"; {ours} of AdaptiveClipping is called {name} here"
+            for name, ours in OPACUS_ADAPTIVE_SETTINGS.items()
+            if ours in adaptive
         )
         raise SettingError(
             f"got {', '.join(sorted(adaptive))}; expected {', '.join(OPACUS_ADAPTIVE_SETTINGS)}, and these "
@@ -40,12 +48,15 @@ def clipping_from_name(
             return PerLayerClipping((float(max_grad_norm) / num_parameters**0.5,) * num_parameters)
         if not isinstance(max_grad_norm, Sequence) or len(max_grad_norm) != num_parameters:
             raise SettingError(
-                f"got max_grad_norm = {max_grad_norm}; expected one bound for each of {num_parameters} parameters, or a number"
+                f"got max_grad_norm = {max_grad_norm}; expected one bound for each of {num_parameters} "
+                "parameters, or a number"
             )
         return PerLayerClipping(tuple(map(float, max_grad_norm)))
     if not is_number(max_grad_norm):
         if isinstance(max_grad_norm, Sequence) or clipping != "flat":
-            raise SettingError(f"got max_grad_norm = {max_grad_norm} with clipping = {clipping!r}; expected a number")
+            raise SettingError(
+                f"got max_grad_norm = {max_grad_norm} with clipping = {clipping!r}; expected a number"
+            )
         return cast(ClippingMethod, max_grad_norm)
     max_grad_norm = float(max_grad_norm)
     if clipping == "automatic":
@@ -54,5 +65,8 @@ def clipping_from_name(
         return FlatClipping(max_grad_norm)
     return AdaptiveClipping(
         max_grad_norm,
-        **{"unclipped_count_std": expected_batch_size / 20, **{OPACUS_ADAPTIVE_SETTINGS[name]: value for name, value in adaptive.items()}},
+        **{
+            "unclipped_count_std": expected_batch_size / 20,
+            **{OPACUS_ADAPTIVE_SETTINGS[name]: value for name, value in adaptive.items()},
+        },
     )

@@ -1,4 +1,6 @@
-"""Clipped sums in secure mode: integer multiples of a grid step, summed exactly, with discrete Gaussian noise."""
+"""Clipped sums in secure mode: integer multiples of a grid step, summed exactly, with discrete Gaussian
+noise.
+"""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,9 +28,9 @@ class DiscreteClippedSum:
         k_i = \mathrm{round}(f_i g_i / u), \quad \|k_i\|_2 \le \Delta
 
     Rounding moves a gradient by at most :math:`\sqrt d / 2` steps, for which the grid step u leaves room:
-    :math:`u = C / (\Delta - \sqrt d / 2)`; each rounded gradient's norm is then checked in exact arithmetic, and one that is too long
-    (none, unless norms were wrong) adds nothing. The sum of integers has no rounding, so one record moves it
-    by at most :math:`\Delta = \lfloor s / \sigma \rfloor`.
+    :math:`u = C / (\Delta - \sqrt d / 2)`; each rounded gradient's norm is then checked in exact arithmetic,
+    and one that is too long (none, unless norms were wrong) adds nothing. The sum of integers has no
+    rounding, so one record moves it by at most :math:`\Delta = \lfloor s / \sigma \rfloor`.
 
     Args:
         parameters: In the order of the optimizer.
@@ -44,15 +46,20 @@ class DiscreteClippedSum:
         PrivacyError: If the parameters are on several devices.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], *, noise_multiplier: float, sensitivity: float) -> None:
+    def __init__(
+        self, parameters: Sequence[nn.Parameter], *, noise_multiplier: float, sensitivity: float
+    ) -> None:
         if not (0.25 <= noise_multiplier < math.inf and 0 < sensitivity < math.inf):
             raise SettingError(
-                f"got noise_multiplier = {noise_multiplier} and a bound of {sensitivity}; expected at least 0.25 and a positive finite "
-                "bound for secure noise: below that there is little privacy to secure"
+                f"got noise_multiplier = {noise_multiplier} and a bound of {sensitivity}; expected at least "
+                "0.25 and a positive finite bound for secure noise: below that there is little privacy to "
+                "secure"
             )
         devices = {str(parameter.device) for parameter in parameters}
         if len(devices) > 1:
-            raise PrivacyError(f"got trainable parameters on {', '.join(sorted(devices))}; expected all on one device")
+            raise PrivacyError(
+                f"got trainable parameters on {', '.join(sorted(devices))}; expected all on one device"
+            )
         self._parameters = list(parameters)
         # floor(s / sigma), exactly
         self.max_grid_norm = math.isqrt(int(VARIANCE / Fraction(noise_multiplier) ** 2))
@@ -61,8 +68,9 @@ class DiscreteClippedSum:
         available_norm = self.max_grid_norm - math.sqrt(total) / 2
         if available_norm < self.max_grid_norm / 2:
             raise SettingError(
-                f"got noise_multiplier = {noise_multiplier} for {total} parameters, where rounding to the grid would cost half the signal; "
-                "expected less noise or fewer parameters, or secure_mode=False"
+                f"got noise_multiplier = {noise_multiplier} for {total} parameters, where rounding to the "
+                "grid would cost half the signal; expected less noise or fewer parameters, or "
+                "secure_mode=False"
             )
         self.grid_step = sensitivity / (available_norm * ROUNDING_ALLOWANCE)
         self._flat = torch.zeros(total, dtype=torch.int64, device=parameters[0].device)
@@ -77,7 +85,10 @@ class DiscreteClippedSum:
     def by_parameter(self) -> dict[nn.Parameter, Tensor]:
         """The sum of each parameter in its shape, in grid steps."""
         parts = self._flat.split([parameter.numel() for parameter in self._parameters])
-        return {parameter: part.view_as(parameter) for parameter, part in zip(self._parameters, parts, strict=True)}
+        return {
+            parameter: part.view_as(parameter)
+            for parameter, part in zip(self._parameters, parts, strict=True)
+        }
 
     def clear(self) -> None:
         """Begin a new sum."""
@@ -125,10 +136,17 @@ class DiscreteClippedSum:
     def to_gradients(self) -> dict[nn.Parameter, Tensor]:
         """The noisy mean as gradients, in the parameters' own units and dtypes."""
         step = self.grid_step / self._divisor
-        return {parameter: (part.double() * step).to(parameter.dtype) for parameter, part in self.by_parameter.items()}
+        return {
+            parameter: (part.double() * step).to(parameter.dtype)
+            for parameter, part in self.by_parameter.items()
+        }
 
-    def _rounded_columns(self, gradients: PerExampleGrads, factors: Tensor, kept: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """Columns of the rows rounded to integers, in float64, where squares and sums are exact; zero if not kept."""
+    def _rounded_columns(
+        self, gradients: PerExampleGrads, factors: Tensor, kept: Tensor
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Columns of the rows rounded to integers, in float64, where squares and sums are exact; zero if not
+        kept.
+        """
         rows, steps = flatten_examples(gradients.to_dense()), (factors / self.grid_step)[:, None]
         width = max(1, CHUNK // max(1, len(rows)))
         for start in range(0, rows.shape[1], width):

@@ -26,7 +26,9 @@ class GradientGuard:
 
     def mark_private(self) -> None:
         """Mark all present gradients as private."""
-        self._private_grads = {p: (p.grad, p.grad._version) for p in self._parameters.values() if p.grad is not None}
+        self._private_grads = {
+            p: (p.grad, p.grad._version) for p in self._parameters.values() if p.grad is not None
+        }
 
     def check_all_private(self) -> None:
         """Raise if a parameter has a plain gradient, or a private one that was changed."""
@@ -34,19 +36,26 @@ class GradientGuard:
             grad, known = parameter.grad, self._private_grads.get(parameter)
             if grad is not None and (known is None or grad is not known[0] or grad._version != known[1]):
                 raise PrivacyError(
-                    f"parameter {name!r} has a plain gradient, which is not clipped; expected gradients through its layer alone, in "
-                    "training mode (module.train()): no penalty on weights in the loss (use weight_decay), no backward in evaluation mode"
-                    f"{self._hint_for_borrowed_weights(name)}"
+                    f"parameter {name!r} has a plain gradient, which is not clipped; expected gradients "
+                    "through its layer alone, in training mode (module.train()): no penalty on weights in "
+                    "the loss (use weight_decay), no backward in evaluation "
+                    f"mode{self._hint_for_borrowed_weights(name)}"
                 )
 
     def check_holds_no_others(self, optimizer: torch.optim.Optimizer) -> None:
         """Raise if the optimizer would change any other parameter."""
         private = set(self._parameters.values())
-        held = [parameter for group in optimizer.param_groups for parameter in group["params"] if parameter not in private]
+        held = [
+            parameter
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+            if parameter not in private
+        ]
         if any(parameter.requires_grad or parameter.grad is not None for parameter in held):
             raise PrivacyError(
-                "the optimizer holds a parameter that was not trainable when it was made private, and now is, or has a plain gradient; "
-                "expected no unfreezing and no further parameters: call make_private again on the changed module and a fresh optimizer"
+                "the optimizer holds a parameter that was not trainable when it was made private, and now "
+                "is, or has a plain gradient; expected no unfreezing and no further parameters: call "
+                "make_private again on the changed module and a fresh optimizer"
             )
 
     def is_held_by(self, optimizer: torch.optim.Optimizer) -> bool:
@@ -60,5 +69,8 @@ class GradientGuard:
         for end in range(len(parts), -1, -1):
             owner = type(self._module.get_submodule(".".join(parts[:end])))
             if owner not in RULES and not owner.__module__.startswith("torch."):
-                return f"; if {owner.__name__} uses it without calling that layer: register_rule({owner.__name__})(VMAP_RULE), of dp.rules"
+                return (
+                    f"; if {owner.__name__} uses it without calling that layer: "
+                    f"register_rule({owner.__name__})(VMAP_RULE), of dp.rules"
+                )
         return ""

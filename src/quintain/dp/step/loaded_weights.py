@@ -44,19 +44,31 @@ class LoadedWeights:
         """Raise if the weights are not those of a state that was loaded after the latest step."""
         if self._loaded is None:
             return
-        now, names = self._now, [*(f"parameter {name!r}" for name in self._parameters), "what is not trained (frozen weights, buffers)"]
+        now, names = (
+            self._now,
+            [
+                *(f"parameter {name!r}" for name in self._parameters),
+                "what is not trained (frozen weights, buffers)",
+            ],
+        )
         differ = [name for name, one, other in zip(names, now, self._loaded, strict=False) if one != other]
         if differ or len(now) != len(self._loaded):
             raise PrivacyError(
-                f"{(differ or names)[0]} ({len(differ)} of {len(now)}) is not what it was when the state was saved that is loaded: weights "
-                "of later steps cost more than its ledger counts; expected module and optimizer of one moment, both loaded before the "
-                "first step, get_epsilon() or save_checkpoint(). If these weights follow from nothing but what the ledger counts (fresh "
-                "ones, an average of released ones), load the ledger alone: engine.ledger.load_state_dict(state['privacy']['ledger'])"
+                f"{(differ or names)[0]} ({len(differ)} of {len(now)}) is not what it was when the state was "
+                "saved that is loaded: weights of later steps cost more than its ledger counts; expected "
+                "module and optimizer of one moment, both loaded before the first step, get_epsilon() or "
+                "save_checkpoint(). If these weights follow from nothing but what the ledger counts (fresh "
+                "ones, an average of released ones), load the ledger alone: "
+                "engine.ledger.load_state_dict(state['privacy']['ledger'])"
             )
 
     @property
     def _now(self) -> list[str]:
-        kept = [value for name, value in self._module.state_dict().items() if name not in self._parameters and isinstance(value, Tensor)]
+        kept = [
+            value
+            for name, value in self._module.state_dict().items()
+            if name not in self._parameters and isinstance(value, Tensor)
+        ]
         return [*(digest([parameter]) for parameter in self._parameters.values()), digest(kept)]
 
 

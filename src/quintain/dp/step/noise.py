@@ -19,14 +19,22 @@ from quintain.dp.step.unknown_sampling import UnknownSampling
 
 def noise_std_of_sum(clip: ClippingMethod, noise_multiplier: float) -> float:
     """The standard deviation of the noise in the sum of gradients, sigma times C."""
-    sigma = clip.gradient_noise_multiplier(noise_multiplier) if isinstance(clip, AdaptiveClipping) else noise_multiplier
+    sigma = (
+        clip.gradient_noise_multiplier(noise_multiplier)
+        if isinstance(clip, AdaptiveClipping)
+        else noise_multiplier
+    )
     return 0.0 if sigma == 0 else sigma * clip.sensitivity
 
 
-def discrete_sum_for(parameters: Sequence[nn.Parameter], clip: ClippingMethod, noise_multiplier: float) -> DiscreteClippedSum:
+def discrete_sum_for(
+    parameters: Sequence[nn.Parameter], clip: ClippingMethod, noise_multiplier: float
+) -> DiscreteClippedSum:
     """The clipped sum on the grid that fits this noise."""
     bound = clip.sensitivity
-    return DiscreteClippedSum(parameters, noise_multiplier=noise_std_of_sum(clip, noise_multiplier) / bound, sensitivity=bound)
+    return DiscreteClippedSum(
+        parameters, noise_multiplier=noise_std_of_sum(clip, noise_multiplier) / bound, sensitivity=bound
+    )
 
 
 def noisy_count(count: int, unclipped_count_std: float, stream: RandomStream, *, secure: bool) -> float:
@@ -43,7 +51,12 @@ def noisy_count(count: int, unclipped_count_std: float, stream: RandomStream, *,
 
 
 def release_for_step(
-    loader: SamplingLoader | UnknownSampling, ledger: Ledger, noise_multiplier: float, *, choice: int, secure: bool
+    loader: SamplingLoader | UnknownSampling,
+    ledger: Ledger,
+    noise_multiplier: float,
+    *,
+    choice: int,
+    secure: bool,
 ) -> Release:
     """The release of a step on the loader's current batch, for the ledger."""
     place = loader.epoch_position(loader.batches_drawn)

@@ -32,7 +32,10 @@ class NoiseAndClip:
         self.step_state.check_idle()
         value = float(value)
         if not value and self._noise_multiplier:
-            raise PrivacyError("got noise_multiplier = 0 in a private run; expected a positive number: a step without noise has no epsilon")
+            raise PrivacyError(
+                "got noise_multiplier = 0 in a private run; expected a positive number: a step without noise "
+                "has no epsilon"
+            )
         guards.check_settings(value, self._clip)
         if value != self._noise_multiplier:
             self._new_choice()
@@ -55,7 +58,9 @@ class NoiseAndClip:
         guards.check_settings(self._noise_multiplier, clip)
         self._clip, self.user_settings = clip, (self.user_settings[0], clip.sensitivity)
 
-    def set_by_schedule(self, name: Literal["noise_multiplier", "max_grad_norm"], value: float, *, beforehand: bool = True) -> None:
+    def set_by_schedule(
+        self, name: Literal["noise_multiplier", "max_grad_norm"], value: float, *, beforehand: bool = True
+    ) -> None:
         """Set a number as a schedule or a saved state says, apart from what the user has set.
 
         Args:
@@ -83,12 +88,16 @@ class NoiseAndClip:
     def _check_user_settings(self, noise_multiplier: float, max_grad_norm: float) -> None:
         """Raise if a state is of a run for which the user had set other numbers."""
         for name, loaded, here in zip(
-            ("noise_multiplier", "max_grad_norm"), (noise_multiplier, max_grad_norm), self.user_settings, strict=True
+            ("noise_multiplier", "max_grad_norm"),
+            (noise_multiplier, max_grad_norm),
+            self.user_settings,
+            strict=True,
         ):
             if not math.isclose(loaded, here, rel_tol=1e-9):
                 raise PrivacyError(
-                    f"got the state of a run with {name} = {loaded}, for one with {here}; expected the same: make_private with "
-                    f"{name}={loaded} to go on, and if another is meant from now on, set optimizer.{name} after load_state_dict()"
+                    f"got the state of a run with {name} = {loaded}, for one with {here}; expected the same: "
+                    f"make_private with {name}={loaded} to go on, and if another is meant from now on, set "
+                    f"optimizer.{name} after load_state_dict()"
                 )
 
     @property

@@ -37,13 +37,16 @@ from quintain.dp.step.step_state import StepState
 from quintain.dp.step.unknown_sampling import UnknownSampling
 from quintain.dp.write_once import WriteOnce
 
-SAME_SETTINGS_HINT = ": schedules step, settings change and states are loaded in each process, never in the first alone"
+SAME_SETTINGS_HINT = (
+    ": schedules step, settings change and states are loaded in each process, never in the first alone"
+)
 
 
 class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
     r"""A user's optimizer whose gradients are noisy sums of clipped per-example gradients.
 
-    .. math:: \tilde g = \frac{1}{b}\Big(\sum_{i \in B_t} \mathrm{clip}_C(g_i) + \sigma C\, \mathcal{N}(0, I)\Big)
+    .. math:: \tilde g = \frac{1}{b}\Big(
+        \sum_{i \in B_t} \mathrm{clip}_C(g_i) + \sigma C\, \mathcal{N}(0, I)\Big)
 
     Noise is drawn at every step, for every parameter: one without a gradient in this batch, and all of them
     on an empty batch, get noise alone. One batch may be cut into several passes, each with its backward,
@@ -79,7 +82,17 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
     """
 
     WRITE_ONCE: ClassVar = frozenset(
-        {"inner", "capture", "params_by_name", "loader", "ledger", "stream", "secure_mode", "budget", "step_state"}
+        {
+            "inner",
+            "capture",
+            "params_by_name",
+            "loader",
+            "ledger",
+            "stream",
+            "secure_mode",
+            "budget",
+            "step_state",
+        }
     )
 
     def __init__(
@@ -108,13 +121,19 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
         self.user_settings = float(noise_multiplier), self._clip.sensitivity
         self._noise_multiplier, self._mean = float(noise_multiplier), guards.is_mean(loss_reduction)
         self.loader = (
-            UnknownSampling(lambda: self.step_state.examples_summed or 0, expected_batch_size, reproducible=generator is not None)
+            UnknownSampling(
+                lambda: self.step_state.examples_summed or 0,
+                expected_batch_size,
+                reproducible=generator is not None,
+            )
             if loader is None
             else loader
         )
         self.ledger = Ledger() if ledger is None else ledger
         self._new_choice()
-        self.stream = guards.noise_stream_from_generator(generator, secure=secure_mode) if stream is None else stream
+        self.stream = (
+            guards.noise_stream_from_generator(generator, secure=secure_mode) if stream is None else stream
+        )
         self.secure_mode, self.budget, self._key_is_kept = secure_mode, budget, kept_key
         self.examples_seen = self.examples_clipped = 0
         self._steps = 0
@@ -142,7 +161,10 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
         )
 
     def __repr__(self) -> str:
-        return f"DPOptimizer({self.inner!r}, noise_multiplier={self.noise_multiplier}, max_grad_norm={self.max_grad_norm})"
+        return (
+            f"DPOptimizer({self.inner!r}, noise_multiplier={self.noise_multiplier}, "
+            f"max_grad_norm={self.max_grad_norm})"
+        )
 
     @property
     def params(self) -> list[nn.Parameter]:
@@ -166,7 +188,9 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
 
     @property
     def grad_samples(self) -> list[Tensor]:
-        """For each parameter the per-example gradients (B, *shape) that wait to be clipped, for a sum of losses."""
+        """For each parameter the per-example gradients (B, *shape) that wait to be clipped, for a sum of
+        losses.
+        """
         return pending_grad_samples(self.capture.pending, self.params, mean=self._mean)
 
     @property
@@ -197,7 +221,9 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
         return loss
 
     def signal_skip_step(self, do_skip: bool = True) -> None:
-        """Make the next ``step()`` only clip and sum, or not; by default it does so until a batch is complete."""
+        """Make the next ``step()`` only clip and sum, or not; by default it does so until a batch is
+        complete.
+        """
         self._skip_signals.append(do_skip)
 
     def pre_step(self) -> bool:
@@ -247,13 +273,17 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
         if self.budget_is_spent and (limit := self.active_budget) is not None:
             raise BudgetExceededError(
                 f"one more step would cost more than epsilon = {limit.epsilon} at delta = {limit.delta} "
-                f"({self.ledger.steps} steps are spent); expected training to end here, with the weights of the last step"
+                f"({self.ledger.steps} steps are spent); expected training to end here, with the weights of "
+                "the last step"
             )
 
     def scale_grad(self) -> None:
         """Write the noisy sum over the expected batch into the parameters' gradients."""
         if not self._is_noised:
-            raise PrivacyError("scale_grad() before add_noise(); expected clip_and_accumulate(), add_noise(), scale_grad(), or just step()")
+            raise PrivacyError(
+                "scale_grad() before add_noise(); expected clip_and_accumulate(), add_noise(), scale_grad(), "
+                "or just step()"
+            )
         for parameter, mean in self._sums.to_gradients().items():
             parameter.grad = mean
         self._is_noised, self._is_released = False, True
@@ -262,7 +292,9 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
     @property
     def next_release(self) -> Release:
         """The release that the next step will record in the ledger."""
-        return release_for_step(self.loader, self.ledger, self.noise_multiplier, choice=self.choice, secure=self.secure_mode)
+        return release_for_step(
+            self.loader, self.ledger, self.noise_multiplier, choice=self.choice, secure=self.secure_mode
+        )
 
     def record_skipped_batches(self, ledger: Ledger) -> int:
         """Record in ``ledger`` the batches that training skipped, as if they had been stepped on."""
@@ -295,8 +327,8 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
             return
         if self.capture.delivers_to(self._accumulate) and self._gradient_guard.is_held_by(optimizer):
             raise PrivacyError(
-                f"{type(optimizer).__name__} is about to step on parameters that are trained privately, past the clip and the noise; "
-                "expected the optimizer that make_private returned to step alone"
+                f"{type(optimizer).__name__} is about to step on parameters that are trained privately, past "
+                "the clip and the noise; expected the optimizer that make_private returned to step alone"
             )
 
     def settings_at_step(self, release: Release) -> dict[str, object]:
@@ -314,7 +346,11 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
     def settings_at_start(self) -> dict[str, object]:
         """All settings that clipping, noise and accounting depend on."""
         loader = self.loader
-        drawn = (loader.augmentations_per_record, loader.stream.key_id.hex()) if isinstance(loader, SamplingLoader) else ()
+        drawn = (
+            (loader.augmentations_per_record, loader.stream.key_id.hex())
+            if isinstance(loader, SamplingLoader)
+            else ()
+        )
         return self.settings_at_step(self.next_release) | {
             "way to clip": self.clip,
             "loss_reduction": self.loss_reduction,
@@ -322,7 +358,9 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
             "batch_first": self.capture.batch_first,
             "copies and draws": drawn,
             "noise of a kept key": self._key_is_kept,
-            "trainable parameters": [(name, tuple(p.shape), str(p.dtype)) for name, p in self.params_by_name.items()],
+            "trainable parameters": [
+                (name, tuple(p.shape), str(p.dtype)) for name, p in self.params_by_name.items()
+            ],
         }
 
     def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002
@@ -351,8 +389,8 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
         self._state.check()
         if self._is_noised:
             raise PrivacyError(
-                "got gradients to clip between add_noise() and scale_grad(), which have no noise yet; expected scale_grad() first, or "
-                "zero_grad() to drop the step"
+                "got gradients to clip between add_noise() and scale_grad(), which have no noise yet; "
+                "expected scale_grad() first, or zero_grad() to drop the step"
             )
         piece = captured.physical_batch
         if self.step_state.is_abandoned_for(piece):
@@ -366,11 +404,17 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
         mean = self._mean
         with full_precision_without_autocast(self.params[0].device):
             if piece.rows_per_unit is not None and piece.unit_weights is not None:
-                captured, mean = group_pass_by_unit(captured, piece.rows_per_unit, piece.unit_weights, mean=mean), False
+                captured, mean = (
+                    group_pass_by_unit(captured, piece.rows_per_unit, piece.unit_weights, mean=mean),
+                    False,
+                )
             grads, weights, statistics = clipping_weights(self.params, captured, self._clip, mean=mean)
             self._sums.add(grads, weights)
         self.step_state.record_pass(
-            piece, self._clip.doubled_centered_count(statistics.norms) if isinstance(self._clip, AdaptiveClipping) else 0
+            piece,
+            self._clip.doubled_centered_count(statistics.norms)
+            if isinstance(self._clip, AdaptiveClipping)
+            else 0,
         )
         self.examples_seen += len(statistics.norms)
         self.examples_clipped += int((statistics.clip_factors < 1).sum())
@@ -381,16 +425,24 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
         world, step = self.loader.world, self._steps
         self._steps += 1
         stream = self._noise_stream(step)
-        self._sums.add_noise(stream if self.sum_noise_std and not world.rank else None, self.sum_noise_std, self.expected_batch_size)
+        self._sums.add_noise(
+            stream if self.sum_noise_std and not world.rank else None,
+            self.sum_noise_std,
+            self.expected_batch_size,
+        )
         world.all_reduce_sum(self._sums.flat)
         if isinstance(self._clip, AdaptiveClipping):
-            count_tensor = torch.tensor(self.step_state.doubled_centered_count, dtype=torch.int64, device=world.device)
+            count_tensor = torch.tensor(
+                self.step_state.doubled_centered_count, dtype=torch.int64, device=world.device
+            )
             world.all_reduce_sum(count_tensor)
             count_stream = stream.derive("count")
             count_stream.seek(step)
             noisy: float = int(count_tensor)
             if self.noise_multiplier:
-                noisy = noisy_count(int(count_tensor), self._clip.unclipped_count_std, count_stream, secure=self.secure_mode)
+                noisy = noisy_count(
+                    int(count_tensor), self._clip.unclipped_count_std, count_stream, secure=self.secure_mode
+                )
             self._clip = self._clip.updated(noisy, self.loader.expected_batch_size)
 
     def _noise_stream(self, step: int) -> RandomStream:
@@ -405,7 +457,11 @@ class DPOptimizer(WriteOnce, SavedState, OptimizerProxy):
 
     def _new_sum(self) -> "FloatClippedSum | DiscreteClippedSum":
         """A new clipped sum for a step."""
-        return discrete_sum_for(self.params, self._clip, self.noise_multiplier) if self.secure_mode else self._float_sums
+        return (
+            discrete_sum_for(self.params, self._clip, self.noise_multiplier)
+            if self.secure_mode
+            else self._float_sums
+        )
 
     def _check_skip_next_step(self, pop_next: bool = True) -> bool:
         if self._skip_signals:

@@ -64,7 +64,11 @@ class RowCheck:
     """
 
     def __init__(
-        self, capture: Capture, loader: "SamplingLoader | UnknownSampling", look: SpotChecks, unknown: Callable[[], None] = lambda: None
+        self,
+        capture: Capture,
+        loader: "SamplingLoader | UnknownSampling",
+        look: SpotChecks,
+        unknown: Callable[[], None] = lambda: None,
     ) -> None:
         self._capture, self._loader, self._look, self._unknown = capture, loader, look, unknown
         self._piece: PhysicalBatch = NO_BATCH
@@ -76,7 +80,8 @@ class RowCheck:
         root = capture.root
         capture.add_handles(
             root.register_forward_pre_hook(
-                lambda module, args, kwargs: self._on_forward_begin(args, kwargs) if module is root else None, with_kwargs=True
+                lambda module, args, kwargs: self._on_forward_begin(args, kwargs) if module is root else None,
+                with_kwargs=True,
             )
         )
 
@@ -92,9 +97,10 @@ class RowCheck:
             return
         if seen.is_of_earlier_batch:
             raise PrivacyError(
-                "a pass was over rows of an earlier batch while a later one of the private loader was in hand; expected each step on the "
-                "batch that it yielded last: a record in several steps costs more than is counted for the batches that it was drawn for "
-                "(a wrapper that fetches batches ahead draws them too early: take it off, and let the DataLoader's workers do so)"
+                "a pass was over rows of an earlier batch while a later one of the private loader was in "
+                "hand; expected each step on the batch that it yielded last: a record in several steps costs "
+                "more than is counted for the batches that it was drawn for (a wrapper that fetches batches "
+                "ahead draws them too early: take it off, and let the DataLoader's workers do so)"
             )
         if seen.given is None or len(seen.given) != captured.batch_size:
             return
@@ -108,8 +114,9 @@ class RowCheck:
             if len(rows) >= MIN_ROWS and (rows.diff() != 0).all() and torch.isin(given, rows).all():
                 missing = len(rows) - len(given.unique())
                 raise PrivacyError(
-                    f"the passes since the last step held some rows of the batch twice or more, and {missing} others not at all; expected "
-                    "each record once: one that is in two passes, or twice in one, adds more than the bound"
+                    "the passes since the last step held some rows of the batch twice or more, and "
+                    f"{missing} others not at all; expected each record once: one that is in two passes, or "
+                    "twice in one, adds more than the bound"
                 )
         self._seen = []
 
@@ -133,7 +140,9 @@ class RowCheck:
         rows = next(filter(_has_rows, given), None)
         if rows is None or not self._capture.batch_first or not len(piece.rows):
             return ObservedRows(None, (), old)
-        return ObservedRows(_numbers(rows), tuple(_numbers(x) for x in self._like(rows) if len(x) == len(piece.rows)), old)
+        return ObservedRows(
+            _numbers(rows), tuple(_numbers(x) for x in self._like(rows) if len(x) == len(piece.rows)), old
+        )
 
     def _is_old(self, given: list[Tensor], handed: YieldedTensors, draw: int) -> bool:
         """Whether the rows of a pass are those of an earlier batch."""
@@ -141,16 +150,22 @@ class RowCheck:
         others = [x for x in given if not handed.is_part_of(batch, x)]
         for x in others:
             # full batches hold the same rows again and again
-            if handed.is_of_earlier_batch(x, draw) and not any(x.shape == one.shape and torch.equal(x, one) for one in tensors_in(batch)):
+            if handed.is_of_earlier_batch(x, draw) and not any(
+                x.shape == one.shape and torch.equal(x, one) for one in tensors_in(batch)
+            ):
                 return True
         if not others or others[0] is not given[0] or not _has_rows(given[0]):
             return False
         return self._is_copy(given[0], [x for x in self._like(given[0]) if handed.is_part_of(batch, x)], draw)
 
     def _is_copy(self, given: Tensor, drawn: list[Tensor], draw: int) -> bool:
-        """Whether the first rows are those of an earlier batch; whatever else they are, unless the batch in hand has them, is unknown."""
+        """Whether the first rows are those of an earlier batch; whatever else they are, unless the batch in
+        hand has them, is unknown.
+        """
         words, theirs = _words(given), [_words(x) for x in drawn]
-        self._first.update((known, draw) for known, x in zip(theirs, drawn, strict=True) if len(x) >= MIN_ROWS)
+        self._first.update(
+            (known, draw) for known, x in zip(theirs, drawn, strict=True) if len(x) >= MIN_ROWS
+        )
         if len(self._first) > MAX_KNOWN_BATCHES:
             self._first = dict(list(self._first.items())[MAX_KNOWN_BATCHES // 2 :])
         if words in theirs:
@@ -167,11 +182,19 @@ class RowCheck:
 
     def _like(self, x: Tensor) -> list[Tensor]:
         """The tensors of the batch in hand whose rows are as long."""
-        return [one for one in tensors_in(self._loader.batch) if _has_rows(one) and one[0].numel() == x[0].numel()]
+        return [
+            one for one in tensors_in(self._loader.batch) if _has_rows(one) and one[0].numel() == x[0].numel()
+        ]
 
 
 def _has_rows(x: Tensor) -> bool:
-    return x.layout == torch.strided and not x.is_nested and bool(x.dim()) and bool(len(x)) and not x.is_complex()
+    return (
+        x.layout == torch.strided
+        and not x.is_nested
+        and bool(x.dim())
+        and bool(len(x))
+        and not x.is_complex()
+    )
 
 
 def _words(x: Tensor) -> bytes:
@@ -181,7 +204,9 @@ def _words(x: Tensor) -> bytes:
 
 @torch.no_grad()
 def _numbers(x: Tensor) -> Tensor:
-    """Each row as one whole number, the same for equal rows in whatever company, format that holds them and place."""
+    """Each row as one whole number, the same for equal rows in whatever company, format that holds them and
+    place.
+    """
     words = _columns(x).cpu().to(torch.float64).view(torch.int64)
     odd = torch.randint(2**62, (words.shape[1],), generator=torch.Generator().manual_seed(0)) * 2 + 1
     mixed = (words ^ (words >> 32)) * odd

@@ -42,7 +42,8 @@ class SavedState(NoiseAndClip):
         return [it.sampling, it.expected_batch_size, it.num_units, it.steps_per_epoch, it.mechanism]
 
     def state_dict(self) -> dict[str, Any]:
-        """The inner optimizer's state, with the ledger and the positions of random streams under ``"privacy"``.
+        """The inner optimizer's state, with the ledger and the positions of random streams under
+        ``"privacy"``.
 
         Keys of streams are not in it; the states of torch's own generators are. It belongs to the present
         weights and to the inner optimizer's own state, such as momentum (it holds hashes of both).
@@ -81,17 +82,32 @@ class SavedState(NoiseAndClip):
                 earlier than what was spent here, or of a run that other noise or another bound was asked for.
         """
         if "privacy" not in state_dict:
-            raise PrivacyError("got a plain optimizer's state; expected one with its ledger, or the steps already spent would be forgotten")
-        told, inner = state_dict["privacy"], {key: value for key, value in state_dict.items() if key != "privacy"}
+            raise PrivacyError(
+                "got a plain optimizer's state; expected one with its ledger, or the steps already spent "
+                "would be forgotten"
+            )
+        told, inner = (
+            state_dict["privacy"],
+            {key: value for key, value in state_dict.items() if key != "privacy"},
+        )
         states = told.get("generators", {}) if isinstance(told, Mapping) else {}
-        if not (isinstance(told, Mapping) and isinstance(states, Mapping) and {"state", "param_groups"} <= inner.keys()):
-            raise PrivacyError(f"got a state of {', '.join(map(repr, state_dict))} that is damaged; expected all of what state_dict() gave")
-        privacy = verified_content({key: value for key, value in told.items() if key != "generators"}, "a private optimizer")
+        if not (
+            isinstance(told, Mapping)
+            and isinstance(states, Mapping)
+            and {"state", "param_groups"} <= inner.keys()
+        ):
+            raise PrivacyError(
+                f"got a state of {', '.join(map(repr, state_dict))} that is damaged; expected all of what "
+                "state_dict() gave"
+            )
+        privacy = verified_content(
+            {key: value for key, value in told.items() if key != "generators"}, "a private optimizer"
+        )
         if privacy.get("gathered") != digest_of_state(inner["state"]):
             raise PrivacyError(
-                f"got what {type(self.inner).__name__} has gathered (momentum, moments) at another moment than the ledger beside it was "
-                "saved: that of later steps carries releases into the weights that the ledger does not count; expected all of what "
-                "state_dict() gave, unchanged"
+                f"got what {type(self.inner).__name__} has gathered (momentum, moments) at another moment "
+                "than the ledger beside it was saved: that of later steps carries releases into the weights "
+                "that the ledger does not count; expected all of what state_dict() gave, unchanged"
             )
         self.step_state.check_idle()
         self._check_user_settings(*privacy["asked"])
@@ -100,11 +116,13 @@ class SavedState(NoiseAndClip):
             raise PrivacyError(
                 f"got a state of {privacy['steps']} steps and {privacy['draws']} batches after "
                 f"{self._steps} and {self.loader.last_stepped_batch}; "
-                "expected none that is earlier: its noise was drawn already, and would be drawn again for other gradients"
+                "expected none that is earlier: its noise was drawn already, and would be drawn again for "
+                "other gradients"
             )
         if privacy["steps"] > self.ledger.steps:
             raise PrivacyError(
-                f"got a state of {privacy['steps']} steps with a ledger of {self.ledger.steps}; expected a ledger that holds them all"
+                f"got a state of {privacy['steps']} steps with a ledger of {self.ledger.steps}; expected a "
+                "ledger that holds them all"
             )
         self._choice = privacy["choice"], self.ledger.run_id
         self._steps = privacy["steps"]
@@ -118,7 +136,8 @@ class SavedState(NoiseAndClip):
             self.inner.load_state_dict(inner)
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise PrivacyError(
-                f"got a state that {type(self.inner).__name__} cannot take ({type(error).__name__}: {error}); expected that of the same "
-                "optimizer over the same parameters: what was spent counts from now on, all the same"
+                f"got a state that {type(self.inner).__name__} cannot take ({type(error).__name__}: "
+                f"{error}); expected that of the same optimizer over the same parameters: what was spent "
+                "counts from now on, all the same"
             ) from error
         torch_rng.restore_rng_states(states)

@@ -16,7 +16,9 @@ from quintain.core.errors import PrivacyError
 from quintain.dp.capture.hooks import Capture
 
 SMALL = 4096
-"""Numbers of a tensor up to which its values are compared at every pass; larger ones are, where the pass is checked in full."""
+"""Numbers of a tensor up to which its values are compared at every pass; larger ones are, where the pass is
+checked in full.
+"""
 
 DEEP = 4
 """How deep objects in objects are gone through, where the pass is checked in full."""
@@ -85,12 +87,15 @@ class StateGuard:
         capture.add_handles(
             root.register_forward_pre_hook(lambda module, _args: self._open() if module is root else None),
             root.register_forward_hook(
-                lambda module, _args, output: self._close(failed=output is None) if module is root else None, always_call=True
+                lambda module, _args, output: self._close(failed=output is None) if module is root else None,
+                always_call=True,
             ),
         )
 
     def check(self) -> None:
-        """Raise if the latest pass, its backward pass included, has written anything, or an earlier one did."""
+        """Raise if the latest pass, its backward pass included, has written anything, or an earlier one
+        did.
+        """
         if self._refusal is None and self._before is not None:
             self._refusal = self._found(self._before)
         if self._refusal is not None:
@@ -108,7 +113,9 @@ class StateGuard:
         self._before, self._running = self._snapshot(close), True
 
     def _close(self, *, failed: bool) -> None:
-        """Errors that are raised while another is on its way are lost: they wait for the next pass or step."""
+        """Errors that are raised while another is on its way are lost: they wait for the next pass or
+        step.
+        """
         if not (self._running and self._capture.enabled and self._before is not None):
             return
         self._running = False
@@ -123,8 +130,12 @@ class StateGuard:
             if x.numel() <= SMALL:
                 formats.setdefault((x.device, x.dtype), []).append(place)
         with torch.no_grad():
-            small = tuple((tuple(places), _joined([tensors[place] for place in places])) for places in formats.values())
-            hashes = {place: self._hash(x) for place, x in tensors.items() if x.numel() > SMALL} if close else {}
+            small = tuple(
+                (tuple(places), _joined([tensors[place] for place in places])) for places in formats.values()
+            )
+            hashes = (
+                {place: self._hash(x) for place, x in tensors.items() if x.numel() > SMALL} if close else {}
+            )
         return Snapshot(close, tensors, {place: _version(x) for place, x in tensors.items()}, small, hashes)
 
     @torch.no_grad()
@@ -141,8 +152,13 @@ class StateGuard:
             now = _joined([before.tensors[place] for place in places])
             if not torch.equal(now, values):
                 sizes = [before.tensors[place].numel() for place in places]
-                parts = zip(places, now.split(_widths(now, sizes)), values.split(_widths(now, sizes)), strict=True)
-                return self._said(place := next(p for p, one, other in parts if not torch.equal(one, other)), before.tensors[place])
+                parts = zip(
+                    places, now.split(_widths(now, sizes)), values.split(_widths(now, sizes)), strict=True
+                )
+                return self._said(
+                    place := next(p for p, one, other in parts if not torch.equal(one, other)),
+                    before.tensors[place],
+                )
         for place, x in before.tensors.items():
             if x.numel() > SMALL and _version(x) != before.versions[place]:
                 return self._said(place, x)
@@ -155,26 +171,31 @@ class StateGuard:
         prefix, key = place
         name = f"{prefix}.{key}" if prefix else key
         owner = dict(self._modules).get(prefix)
-        final = "what was written is in the model now: go back to a state of before, and call make_private again"
+        final = (
+            "what was written is in the model now: go back to a state of before, and call make_private again"
+        )
         if owner is not None and key in owner._buffers:
             return (
-                f"buffer {name!r} was written by a pass, and no noise is added to buffers; expected none to change: use a layer without "
-                f"running statistics, or keep it in evaluation mode; {final}"
+                f"buffer {name!r} was written by a pass, and no noise is added to buffers; expected none to "
+                f"change: use a layer without running statistics, or keep it in evaluation mode; {final}"
             )
         if isinstance(x, nn.Parameter):
             return (
-                f"parameter {name!r} was written by a pass, past the clip and the noise; expected none to change before the step: "
-                f"initialize it before make_private, from public numbers; {final}"
+                f"parameter {name!r} was written by a pass, past the clip and the noise; expected none to "
+                f"change before the step: initialize it before make_private, from public numbers; {final}"
             )
         return (
-            f"attribute {name!r}, a tensor of shape {tuple(x.shape)}, was written by a pass: it could carry records, past the noise, into "
-            "the saved module or the next batch; expected none to change: return it, or keep it outside the module; fill a table that "
-            "does not depend on records (positions, masks) before training, by a pass over made-up inputs of the largest size in "
+            f"attribute {name!r}, a tensor of shape {tuple(x.shape)}, was written by a pass: it could carry "
+            "records, past the noise, into the saved module or the next batch; expected none to change: "
+            "return it, or keep it outside the module; fill a table that does not depend on records "
+            "(positions, masks) before training, by a pass over made-up inputs of the largest size in "
             f"evaluation mode under torch.no_grad(); {final}"
         )
 
     def _tensors(self, close: bool) -> dict[Place, Tensor]:
-        """All that can be compared, each once: parameters and buffers first, so that those in lists too keep their names."""
+        """All that can be compared, each once: parameters and buffers first, so that those in lists too keep
+        their names.
+        """
         found: dict[Place, Tensor] = {}
         seen: set[int] = set()
         for prefix, module in self._modules:
@@ -196,16 +217,27 @@ class StateGuard:
         return found
 
     def _hash(self, x: Tensor) -> Tensor:
-        """A number for each piece, of sums with secret odd weights: one change always shows, several but for a chance of about 2^-32."""
+        """A number for each piece, of sums with secret odd weights: one change always shows, several but for
+        a chance of about 2^-32.
+        """
         weights = self._weights.get(x.device)
         if weights is None:
             weights = torch.from_numpy(np.frombuffer(os.urandom(4 * PIECE), dtype=np.int32) | 1).to(x.device)
             self._weights[x.device] = weights
-        return torch.stack([(piece.int() * weights[: len(piece)]).sum() for piece in _bits(x.detach().reshape(-1)).split(PIECE)])
+        return torch.stack(
+            [
+                (piece.int() * weights[: len(piece)]).sum()
+                for piece in _bits(x.detach().reshape(-1)).split(PIECE)
+            ]
+        )
 
 
-def _held(name: str, value: Any, reached: set[int], *, close: bool, objects: int) -> Iterator[tuple[str, Tensor]]:
-    """Tensors in an attribute: itself, what lists, dicts and functions in it hold, and, in a close look, the attributes of an object."""
+def _held(
+    name: str, value: Any, reached: set[int], *, close: bool, objects: int
+) -> Iterator[tuple[str, Tensor]]:
+    """Tensors in an attribute: itself, what lists, dicts and functions in it hold, and, in a close look, the
+    attributes of an object.
+    """
     if isinstance(value, Tensor):
         yield from _parts(name, value)
         return
@@ -224,7 +256,12 @@ def _held(name: str, value: Any, reached: set[int], *, close: bool, objects: int
     elif isinstance(value, (partial, FunctionType)):
         inside, objects = list(enumerate(_bound(value))), 0
     elif objects and not isinstance(value, OPAQUE):
-        slots = [key for kind in type(value).__mro__ for key in _names(getattr(kind, "__slots__", ())) if hasattr(value, key)]
+        slots = [
+            key
+            for kind in type(value).__mro__
+            for key in _names(getattr(kind, "__slots__", ()))
+            if hasattr(value, key)
+        ]
         inside = [*getattr(value, "__dict__", {}).items(), *((key, getattr(value, key)) for key in slots)]
         objects -= 1
     else:
@@ -235,7 +272,9 @@ def _held(name: str, value: Any, reached: set[int], *, close: bool, objects: int
 
 
 def _array(name: str, value: np.ndarray[Any, Any]) -> Iterator[tuple[str, Tensor]]:
-    """The numbers of an array, which share its memory where they can; of a large one that cannot be written, none."""
+    """The numbers of an array, which share its memory where they can; of a large one that cannot be written,
+    none.
+    """
     if not value.flags.writeable:
         if value.size > SMALL:
             return
@@ -309,4 +348,6 @@ def _widths(joined: Tensor, sizes: list[int]) -> list[int]:
 
 def _same(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors hold the same numbers."""
-    return (one.shape, one.dtype) == (other.shape, other.dtype) and torch.equal(_joined([one]), _joined([other.to(one.device)]))
+    return (one.shape, one.dtype) == (other.shape, other.dtype) and torch.equal(
+        _joined([one]), _joined([other.to(one.device)])
+    )

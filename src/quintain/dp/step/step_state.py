@@ -73,13 +73,14 @@ class StepState:
         """Raise unless the sum holds exactly the rows of the loader's latest batch, which had no step yet."""
         if self.examples_summed is None:
             raise PrivacyError(
-                "step() without captured gradients; expected a forward pass of the private module in training mode and loss.backward() "
-                "since the last step()"
+                "step() without captured gradients; expected a forward pass of the private module in "
+                "training mode and loss.backward() since the last step()"
             )
         if self.batch_numbers != {loader.batches_drawn} or loader.batches_drawn <= loader.last_stepped_batch:
             raise PrivacyError(
-                "step() on another batch than the private loader's latest, on one already used, or on several; expected one step for each "
-                "batch it yields: to accumulate, cut one batch into pieces, and ask the loader for a larger one"
+                "step() on another batch than the private loader's latest, on one already used, or on "
+                "several; expected one step for each batch it yields: to accumulate, cut one batch into "
+                "pieces, and ask the loader for a larger one"
             )
         skipped = loader.batches_drawn - loader.last_stepped_batch - 1
         if skipped:
@@ -94,5 +95,6 @@ class StepState:
             raise PrivacyError(
                 f"the passes since the last step held {self.examples_summed} examples, the batch "
                 f"{loader.logical_batch_size}; expected each record once: "
-                "one forward and backward pass over each piece of the private loader's batch, which is the first dimension in every layer"
+                "one forward and backward pass over each piece of the private loader's batch, which is the "
+                "first dimension in every layer"
             )

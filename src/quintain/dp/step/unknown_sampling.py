@@ -28,9 +28,14 @@ class UnknownSampling:
     steps_per_epoch, compared = 1, ""
     units = batch = yielded_tensors = None
 
-    def __init__(self, count_examples: Callable[[], int], expected_batch_size: int | None, *, reproducible: bool) -> None:
+    def __init__(
+        self, count_examples: Callable[[], int], expected_batch_size: int | None, *, reproducible: bool
+    ) -> None:
         if expected_batch_size is None or expected_batch_size < 1:
-            raise SettingError(f"got expected_batch_size = {expected_batch_size}; expected the mean size of a batch, at least 1")
+            raise SettingError(
+                f"got expected_batch_size = {expected_batch_size}; expected the mean size of a batch, at "
+                "least 1"
+            )
         self.expected_batch_size = self.num_units = expected_batch_size
         self.batches_drawn = self.last_stepped_batch = self.last_passed_batch = 0
         self.reproducible = reproducible

@@ -14,11 +14,13 @@ from quintain.core.errors import SettingError
 class DPAdam(torch.optim.Optimizer):
     r"""Adam whose second moment is that of the clipped gradient without its noise.
 
-    .. math:: \theta \leftarrow \theta - \eta\, \hat m \,/\, \sqrt{\max(\hat v - s^2, \gamma)}, \qquad s = \sigma C / b
+    .. math:: \theta \leftarrow \theta - \eta\, \hat m \,/\, \sqrt{\max(\hat v - s^2, \gamma)},
+        \qquad s = \sigma C / b
 
-    With :math:`\tilde g = g + \mathcal N(0, s^2)` the second moment is :math:`E \tilde g^2 = E g^2 + s^2`: private
-    noise is larger than the gradient, all coordinates get the same divisor, and plain Adam is gradient
-    descent with another learning rate. Subtracting the known :math:`s^2` restores its scaling by coordinate.
+    With :math:`\tilde g = g + \mathcal N(0, s^2)` the second moment is :math:`E \tilde g^2 = E g^2 + s^2`:
+    private noise is larger than the gradient, all coordinates get the same divisor, and plain Adam is
+    gradient descent with another learning rate. Subtracting the known :math:`s^2` restores its scaling by
+    coordinate.
 
     Args:
         params: As for any optimizer of torch.
@@ -48,13 +50,24 @@ class DPAdam(torch.optim.Optimizer):
         ranges = {
             "lr": (lr, 0 < lr < math.inf, "a positive number"),
             "betas": (betas, all(0 <= beta < 1 for beta in betas), "two numbers in [0, 1)"),
-            "second_moment_floor": (second_moment_floor, 0 < second_moment_floor < math.inf, "a positive number, such as 1e-8"),
-            "noise_std": (noise_std, noise_std is None or 0 <= noise_std < math.inf, "a finite number, 0 or more"),
+            "second_moment_floor": (
+                second_moment_floor,
+                0 < second_moment_floor < math.inf,
+                "a positive number, such as 1e-8",
+            ),
+            "noise_std": (
+                noise_std,
+                noise_std is None or 0 <= noise_std < math.inf,
+                "a finite number, 0 or more",
+            ),
         }
         for name, (got, good, expected) in ranges.items():
             if not good:
                 raise SettingError(f"got {name} = {got}; expected {expected}")
-        super().__init__(params, {"lr": lr, "betas": betas, "second_moment_floor": second_moment_floor, "noise_std": noise_std})
+        super().__init__(
+            params,
+            {"lr": lr, "betas": betas, "second_moment_floor": second_moment_floor, "noise_std": noise_std},
+        )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -66,8 +79,9 @@ class DPAdam(torch.optim.Optimizer):
         for group in self.param_groups:
             if group["noise_std"] is None:
                 raise SettingError(
-                    "DPAdam does not know the noise in its gradients; expected a private optimizer around it (PrivacyEngine.make_private), "
-                    "or noise_std = noise multiplier x clipping norm / expected batch size"
+                    "DPAdam does not know the noise in its gradients; expected a private optimizer around it "
+                    "(PrivacyEngine.make_private), or noise_std = noise multiplier x clipping norm / "
+                    "expected batch size"
                 )
             for parameter in group["params"]:
                 if parameter.grad is not None:
@@ -83,4 +97,8 @@ class DPAdam(torch.optim.Optimizer):
         slow, slower = group["betas"]
         first = state["first"].lerp_(gradient, 1 - slow) / (1 - slow ** state["step"])
         second = state["second"].lerp_(gradient.square(), 1 - slower) / (1 - slower ** state["step"])
-        parameter.addcdiv_(first, (second - group["noise_std"] ** 2).clamp(min=group["second_moment_floor"]).sqrt(), value=-group["lr"])
+        parameter.addcdiv_(
+            first,
+            (second - group["noise_std"] ** 2).clamp(min=group["second_moment_floor"]).sqrt(),
+            value=-group["lr"],
+        )

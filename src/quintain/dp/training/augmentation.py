@@ -18,7 +18,11 @@ def random_shift(x: Tensor, pixels: int, stream: RandomStream) -> Tensor:
     if not pixels or not len(x):
         return x
     batch, _, height, width = x.shape
-    shifts = torch.from_numpy((stream.words(2 * batch) % (2 * pixels + 1)).astype("int64")).view(2, batch, 1).to(x.device)
+    shifts = (
+        torch.from_numpy((stream.words(2 * batch) % (2 * pixels + 1)).astype("int64"))
+        .view(2, batch, 1)
+        .to(x.device)
+    )
     rows = (shifts[0] + torch.arange(height, device=x.device))[:, None, :, None]
     columns = (shifts[1] + torch.arange(width, device=x.device))[:, None, None, :]
     one = torch.arange(batch, device=x.device)[:, None, None, None]

@@ -44,7 +44,9 @@ class EMA:
             raise SettingError(f"got decay = {decay}; expected a number in [0, 1), such as 0.99")
         self.decay = decay
         self.steps = 0
-        self._parameters = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+        self._parameters = {
+            name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad
+        }
         self._averages = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
 
     @torch.no_grad()
@@ -85,8 +87,12 @@ class EMA:
             SettingError: If it is of other parameters.
         """
         means: Mapping[str, Tensor] = state["means"]
-        if {name: mean.shape for name, mean in means.items()} != {name: mean.shape for name, mean in self._averages.items()}:
-            raise SettingError(f"got means of {sorted(means)}; expected those of {sorted(self._averages)} in their shapes")
+        if {name: mean.shape for name, mean in means.items()} != {
+            name: mean.shape for name, mean in self._averages.items()
+        }:
+            raise SettingError(
+                f"got means of {sorted(means)}; expected those of {sorted(self._averages)} in their shapes"
+            )
         self.steps = state["steps"]
         for name, mean in means.items():
             self._averages[name].copy_(mean)

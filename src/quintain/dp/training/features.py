@@ -44,7 +44,9 @@ class Features:
         return self.x[rows], self.y[rows]
 
 
-def extract_features(net: nn.Module, data: LabeledRecords, *, layer: str | None = None, batch_size: int = 128) -> Features:
+def extract_features(
+    net: nn.Module, data: LabeledRecords, *, layer: str | None = None, batch_size: int = 128
+) -> Features:
     """The output of a frozen net, or of one of its layers, for each record.
 
     Args:
@@ -60,11 +62,17 @@ def extract_features(net: nn.Module, data: LabeledRecords, *, layer: str | None 
         ModelError: If the net is in training mode, or has no such layer.
     """
     if net.training:
-        raise ModelError(f"got {type(net).__name__} in training mode; expected net.eval(): features are not to depend on the other records")
+        raise ModelError(
+            f"got {type(net).__name__} in training mode; expected net.eval(): features are not to depend on "
+            "the other records"
+        )
     device = next((tensor.device for tensor in chain(net.parameters(), net.buffers())), torch.device("cpu"))
     outputs: list[Tensor] = []
     if layer is not None and layer not in dict(net.named_modules()):
-        raise ModelError(f"got the layer {layer!r}; expected one of {', '.join(name for name, _ in net.named_modules() if name)}")
+        raise ModelError(
+            f"got the layer {layer!r}; expected one of "
+            f"{', '.join(name for name, _ in net.named_modules() if name)}"
+        )
     hooked = net if layer is None else net.get_submodule(layer)
     handle = hooked.register_forward_hook(lambda _module, _args, output: outputs.append(output))
     x: Tensor | None = None

@@ -94,16 +94,27 @@ def fit(
     """
     if resume is not None:
         resume.check_same_run(run_fingerprint(net, data, plan, seed))
-    key = None if seed is not None else os.urandom(KEY_BYTES) if resume is None else resume.load_or_make_key(plan.steps)
+    key = (
+        None
+        if seed is not None
+        else os.urandom(KEY_BYTES)
+        if resume is None
+        else resume.load_or_make_key(plan.steps)
+    )
     done = 0 if resume is None else resume.steps
     engine = PrivacyEngine(seed=seed, secret_key=None if resume is None else key)
     loader = engine.make_loader(
-        data.batch, num_units=len(data), expected_batch_size=plan.expected_batch_size, steps_per_epoch=max(plan.steps - done, 1)
+        data.batch,
+        num_units=len(data),
+        expected_batch_size=plan.expected_batch_size,
+        steps_per_epoch=max(plan.steps - done, 1),
     )
     augment(loader, plan.augmentations_per_record)
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     if not parameters:
-        raise PrivacyError("got a net without trainable parameters; expected at least one with requires_grad=True")
+        raise PrivacyError(
+            "got a net without trainable parameters; expected at least one with requires_grad=True"
+        )
     _, optimizer, _ = engine.attach(
         module=net,
         optimizer=torch.optim.SGD(parameters, lr=plan.learning_rate, momentum=plan.momentum),
@@ -114,10 +125,16 @@ def fit(
         allow_no_privacy=True,
     )
     device = parameters[0].device
-    dropout_stream = RandomStream(key).derive("layers") if key is not None else RandomStream.from_seed(seed or 0, "layers")
+    dropout_stream = (
+        RandomStream(key).derive("layers") if key is not None else RandomStream.from_seed(seed or 0, "layers")
+    )
     ema = EMA(net, plan.ema_decay) if plan.ema_decay else None
     train_step = _make_train_step(net, optimizer, loader, plan, dropout_stream)
-    try_step = train_step if resume is not None else retry_on_out_of_memory(train_step, loader=loader, optimizer=optimizer)
+    try_step = (
+        train_step
+        if resume is not None
+        else retry_on_out_of_memory(train_step, loader=loader, optimizer=optimizer)
+    )
     net.train()
     try:
         if resume is not None:
@@ -161,7 +178,11 @@ def fit(
 
 
 def _make_train_step(
-    net: nn.Module, optimizer: DPOptimizer, loader: SamplingLoader, plan: PrivatePlan, dropout_stream: RandomStream
+    net: nn.Module,
+    optimizer: DPOptimizer,
+    loader: SamplingLoader,
+    plan: PrivatePlan,
+    dropout_stream: RandomStream,
 ) -> Callable[[tuple[Tensor, Tensor]], bool]:
     """The function that trains on one physical batch; it returns whether a step was made."""
     device, shift_stream = optimizer.params[0].device, loader.stream.derive("shift")

@@ -17,7 +17,8 @@ Pair = tuple[int, int]
 class LoRALayer(nn.Module):
     r"""A frozen layer with a trainable low-rank update, the product of two small layers.
 
-    .. math:: y = W x + \tfrac{\alpha}{r}\, B A x, \qquad A \in R^{r \times in},\; B \in R^{out \times r},\; B = 0 \text{ at first}
+    .. math:: y = W x + \tfrac{\alpha}{r}\, B A x,
+        \qquad A \in R^{r \times in},\; B \in R^{out \times r},\; B = 0 \text{ at first}
 
     A and B are ordinary layers, ``down`` and ``up``, so that their per-example gradients are known.
 
@@ -47,7 +48,10 @@ class LoRALayer(nn.Module):
             )
             self.up: nn.Module = nn.Conv2d(rank, base.out_channels, 1, bias=False)
         else:
-            self.down, self.up = nn.Linear(base.in_features, rank, bias=False), nn.Linear(rank, base.out_features, bias=False)
+            self.down, self.up = (
+                nn.Linear(base.in_features, rank, bias=False),
+                nn.Linear(rank, base.out_features, bias=False),
+            )
         initialize(nn.Sequential(self.down), seed)
         nn.init.zeros_(self.up.get_parameter("weight"))
         self.to(base.weight.device, base.weight.dtype)
@@ -70,7 +74,12 @@ class LoRALayer(nn.Module):
 
 
 def add_lora(
-    module: nn.Module, *, rank: int = 8, alpha: float | None = None, targets: Collection[str] | None = None, seed: int = 0
+    module: nn.Module,
+    *,
+    rank: int = 8,
+    alpha: float | None = None,
+    targets: Collection[str] | None = None,
+    seed: int = 0,
 ) -> list[str]:
     """Freeze ``module`` and add a trainable low-rank update to some of its layers, in place.
 
@@ -95,21 +104,34 @@ def add_lora(
     if rank < 1 or alpha <= 0:
         raise SettingError(f"got rank = {rank}, alpha = {alpha}; expected at least 1, and a positive number")
     candidates = {name: child for name, child in module.named_modules() if name and _supports_lora(child)}
-    selected = [name for name in candidates if targets is None or name in targets or name.rpartition(".")[2] in targets]
-    unmatched = [target for target in targets or () if not any(target in (name, name.rpartition(".")[2]) for name in selected)]
+    selected = [
+        name
+        for name in candidates
+        if targets is None or name in targets or name.rpartition(".")[2] in targets
+    ]
+    unmatched = [
+        target
+        for target in targets or ()
+        if not any(target in (name, name.rpartition(".")[2]) for name in selected)
+    ]
     if unmatched or not selected:
         raise SettingError(
-            f"got targets {sorted(targets or ())}, of which {unmatched or 'none'} is no Linear or Conv2d layer inside "
-            f"{type(module).__name__}; expected some of {', '.join(candidates) or 'a module with such layers'}"
+            f"got targets {sorted(targets or ())}, of which {unmatched or 'none'} is no Linear or Conv2d "
+            f"layer inside {type(module).__name__}; expected some of "
+            f"{', '.join(candidates) or 'a module with such layers'}"
         )
     module.requires_grad_(False)
     for name in selected:
-        module.set_submodule(name, LoRALayer(candidates[name], rank=rank, alpha=alpha, seed=derive_seed(seed, "lora", name)))
+        module.set_submodule(
+            name, LoRALayer(candidates[name], rank=rank, alpha=alpha, seed=derive_seed(seed, "lora", name))
+        )
     return selected
 
 
 def merge_lora(module: M) -> M:
-    """Merge each low-rank update into its layer's weights, in place; the module computes the same as before."""
+    """Merge each low-rank update into its layer's weights, in place; the module computes the same as
+    before.
+    """
     for name, child in list(module.named_modules()):
         if isinstance(child, LoRALayer):
             with torch.no_grad():

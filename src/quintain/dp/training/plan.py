@@ -58,7 +58,9 @@ class PrivatePlan:
             if not good:
                 raise SettingError(f"got {name} = {getattr(self, name)}; expected {expected}")
         if math.isinf(self.max_grad_norm) and self.noise_multiplier:
-            raise SettingError("got max_grad_norm = inf with noise; expected a finite bound: noise is scaled to it")
+            raise SettingError(
+                "got max_grad_norm = inf with noise; expected a finite bound: noise is scaled to it"
+            )
 
     @classmethod
     def for_epsilon(
@@ -73,7 +75,9 @@ class PrivatePlan:
         rate: float = 1.0,
         momentum: float = 0.5,
     ) -> "PrivatePlan":
-        """The plan with the least noise that costs at most ``epsilon`` at ``delta`` on ``num_records`` records."""
+        """The plan with the least noise that costs at most ``epsilon`` at ``delta`` on ``num_records``
+        records.
+        """
         batch = min(expected_batch_size, num_records)
         sigma = accounting.calibrate_noise_multiplier(epsilon, delta, batch / num_records, steps)
         return cls(sigma, max_grad_norm, batch, steps, rate, momentum, delta)
@@ -82,10 +86,13 @@ class PrivatePlan:
         """Probability that one of ``num_records`` records is in a batch."""
         if num_records < self.expected_batch_size:
             raise SettingError(
-                f"got {num_records} records for an expected batch of {self.expected_batch_size}; expected at least as many records"
+                f"got {num_records} records for an expected batch of {self.expected_batch_size}; expected at "
+                "least as many records"
             )
         return self.expected_batch_size / num_records
 
     def epsilon(self, num_records: int) -> float:
         """What the plan costs on ``num_records`` records, at its delta."""
-        return accounting.epsilon(self.noise_multiplier, self.sample_rate(num_records), self.steps, self.delta)
+        return accounting.epsilon(
+            self.noise_multiplier, self.sample_rate(num_records), self.steps, self.delta
+        )

@@ -54,7 +54,10 @@ class ResumableRun:
         self._metadata: dict[str, str] = {}
         self._tensors: dict[str, Tensor] = {}
         if self._state.exists():
-            anew = f"choose another --out, or delete {folder}, to begin a new run: the steps that were taken stay spent"
+            anew = (
+                f"choose another --out, or delete {folder}, to begin a new run: the steps that were taken "
+                "stay spent"
+            )
             self._metadata, self._tensors = read_checkpoint(self._state, anew)
             if not {"run", "settings"} <= self._metadata.keys():
                 raise RunFolderError(f"{self._state} is no state of a private run; {anew}")
@@ -83,7 +86,10 @@ class ResumableRun:
     @property
     def weights(self) -> dict[str, Tensor]:
         """The weights that the net would have if training ended there."""
-        return {**decode_checkpoint(self._metadata, self._tensors)[0], **(self._ema_weights if self.steps else {})}
+        return {
+            **decode_checkpoint(self._metadata, self._tensors)[0],
+            **(self._ema_weights if self.steps else {}),
+        }
 
     def check_same_run(self, settings: Mapping[str, object]) -> None:
         """Check that the saved state is of a run with these settings.
@@ -95,11 +101,16 @@ class ResumableRun:
         if not self.has_state:
             return
         found = json.loads(self._metadata["settings"])
-        differ = [f"{key} = {found.get(key)}, now {value}" for key, value in self.settings.items() if found.get(key) != value]
+        differ = [
+            f"{key} = {found.get(key)}, now {value}"
+            for key, value in self.settings.items()
+            if found.get(key) != value
+        ]
         if differ:
             raise RunFolderError(
-                f"{self.folder} belongs to an unfinished private run of other settings ({'; '.join(differ)}); go on with the same, or "
-                "choose another --out: that is a new run, which costs its own epsilon"
+                f"{self.folder} belongs to an unfinished private run of other settings "
+                f"({'; '.join(differ)}); go on with the same, or choose another --out: that is a new run, "
+                "which costs its own epsilon"
             )
 
     def load_or_make_key(self, steps: int) -> bytes:
@@ -113,17 +124,22 @@ class ResumableRun:
             self._secret = read_bytes(path)
             if len(self._secret) != KEY_BYTES:
                 raise RunFolderError(
-                    f"{path} holds {len(self._secret)} bytes, a key has {KEY_BYTES}, so this run cannot go on: its {self.steps} steps stay "
-                    "spent; choose another --out to begin a new run"
+                    f"{path} holds {len(self._secret)} bytes, a key has {KEY_BYTES}, so this run cannot go "
+                    f"on: its {self.steps} steps stay spent; choose another --out to begin a new run"
                 )
         elif self.has_state and self.steps < steps:
             raise RunFolderError(
-                f"{path} is gone, so this run cannot go on: its {self.steps} steps stay spent; choose another --out to begin a new run"
+                f"{path} is gone, so this run cannot go on: its {self.steps} steps stay spent; choose "
+                "another --out to begin a new run"
             )
-        return hashlib.blake2b(json.dumps(self.settings, sort_keys=True).encode(), key=self._secret, digest_size=KEY_BYTES).digest()
+        return hashlib.blake2b(
+            json.dumps(self.settings, sort_keys=True).encode(), key=self._secret, digest_size=KEY_BYTES
+        ).digest()
 
     def restore(self, net: nn.Module, optimizer: DPOptimizer, ema: EMA | None = None) -> None:
-        """Restore the state; without one, save the key and the first state before any random number is used."""
+        """Restore the state; without one, save the key and the first state before any random number is
+        used.
+        """
         if not self.has_state:
             self._make_folder()
             write_atomically(self.folder / KEY_FILE, self._secret, mode=0o600)
@@ -131,8 +147,13 @@ class ResumableRun:
             return
         weights, state = decode_checkpoint(self._metadata, self._tensors)
         net.load_state_dict(weights)
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": state, "privacy": self._run_state["optimizer"]})
-        optimizer.examples_seen, optimizer.examples_clipped = self._run_state["seen"], self._run_state["clipped"]
+        optimizer.load_state_dict(
+            {**optimizer.state_dict(), "state": state, "privacy": self._run_state["optimizer"]}
+        )
+        optimizer.examples_seen, optimizer.examples_clipped = (
+            self._run_state["seen"],
+            self._run_state["clipped"],
+        )
         if ema is not None:
             ema.load_state_dict({"steps": self._run_state["averaged"], "means": self._ema_weights})
 
@@ -153,7 +174,11 @@ class ResumableRun:
 
     def should_save(self, step: int, plan: PrivatePlan, num_records: int) -> bool:
         """Whether the state is to be saved after this step."""
-        return step == plan.steps or step % self.every == 0 or step % -(-num_records // plan.expected_batch_size) == 0
+        return (
+            step == plan.steps
+            or step % self.every == 0
+            or step % -(-num_records // plan.expected_batch_size) == 0
+        )
 
     def destroy_key(self) -> None:
         """Destroy the key, after the last step."""
@@ -166,7 +191,11 @@ class ResumableRun:
 
     @property
     def _ema_weights(self) -> dict[str, Tensor]:
-        return {name.removeprefix(EMA_PREFIX): value for name, value in self._tensors.items() if name.startswith(EMA_PREFIX)}
+        return {
+            name.removeprefix(EMA_PREFIX): value
+            for name, value in self._tensors.items()
+            if name.startswith(EMA_PREFIX)
+        }
 
     @property
     def _run_state(self) -> dict[str, Any]:
@@ -177,7 +206,9 @@ class ResumableRun:
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
-            raise StorageError(f"cannot make {self.folder}: {error.strerror}; choose another folder with --out") from error
+            raise StorageError(
+                f"cannot make {self.folder}: {error.strerror}; choose another folder with --out"
+            ) from error
 
 
 def load_or_make_salt(folder: Path) -> bytes:
@@ -193,11 +224,15 @@ def load_or_make_salt(folder: Path) -> bytes:
         write_atomically(path, os.urandom(KEY_BYTES), mode=0o600)
     found = read_bytes(path)
     if len(found) != KEY_BYTES:
-        raise RunFolderError(f"{path} holds {len(found)} bytes, a salt has {KEY_BYTES}; delete this file alone, and go on")
+        raise RunFolderError(
+            f"{path} holds {len(found)} bytes, a salt has {KEY_BYTES}; delete this file alone, and go on"
+        )
     return found
 
 
-def run_fingerprint(net: nn.Module, data: LabeledRecords, plan: PrivatePlan, seed: int | None) -> dict[str, object]:
+def run_fingerprint(
+    net: nn.Module, data: LabeledRecords, plan: PrivatePlan, seed: int | None
+) -> dict[str, object]:
     """Everything besides the secret key that determines the numbers of a run.
 
     A resumed run must agree in all of it: if a sum were rounded differently, the same noise would be added to
@@ -239,7 +274,12 @@ def delete_unfinished(folder: Path) -> None:
 
     The folder is first moved out of sight, so that no half of it can be resumed.
     """
-    for path in [path for name in (KEY_FILE, SALT_FILE) for pattern in (name, f".{name}.*") for path in folder.rglob(pattern)]:
+    for path in [
+        path
+        for name in (KEY_FILE, SALT_FILE)
+        for pattern in (name, f".{name}.*")
+        for path in folder.rglob(pattern)
+    ]:
         _destroy(path)
     if folder.is_dir():
         gone = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}")
@@ -258,4 +298,6 @@ def _destroy(path: Path) -> None:
             os.fsync(file.fileno())
         path.unlink()
     except OSError as error:
-        raise StorageError(f"cannot remove {path}, which holds the key of the noise: {error.strerror}; remove it by hand") from error
+        raise StorageError(
+            f"cannot remove {path}, which holds the key of the noise: {error.strerror}; remove it by hand"
+        ) from error

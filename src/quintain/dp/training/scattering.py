@@ -19,9 +19,9 @@ class Scattering(nn.Module):
     .. math:: S x = \{\, x \star \phi,\; |x \star \psi_{j,\theta}| \star \phi,\;
         ||x \star \psi_{j,\theta}| \star \psi_{j',\theta'}| \star \phi \,\}_{j < j' < J}
 
-    at steps of :math:`2^J` pixels, with Morlet wavelets :math:`\psi` of widths :math:`0.8 \cdot 2^j` and a Gaussian :math:`\phi`; edges are
-    mirrored. Nothing is learned, so that nothing is spent: a linear layer on top is the baseline that private
-    deep nets have to beat on small data.
+    at steps of :math:`2^J` pixels, with Morlet wavelets :math:`\psi` of widths :math:`0.8 \cdot 2^j` and a
+    Gaussian :math:`\phi`; edges are mirrored. Nothing is learned, so that nothing is spent: a linear layer on
+    top is the baseline that private deep nets have to beat on small data.
 
     It takes (B, C, size, size) and gives (B, C K, size / 2^J, size / 2^J) with :math:`K = 1 + J L + L^2 J (J
     - 1) / 2`: 81 channels of 7x7 for gray images of 28x28.
@@ -31,9 +31,9 @@ class Scattering(nn.Module):
         scales: J.
         angles: L.
 
-    Guarantee: the wavelets and the average together never add energy
-    (:math:`|\hat\phi|^2 + \frac12 \sum |\hat\psi(\omega)|^2 + |\hat\psi(-\omega)|^2 \le 1`), so that each layer brings no two images
-    further apart.
+    Guarantee: the wavelets and the average together never add energy (:math:`|\hat\phi|^2 + \frac12 \sum
+    |\hat\psi(\omega)|^2 + |\hat\psi(-\omega)|^2 \le 1`), so that each layer brings no two images further
+    apart.
 
     Raises:
         SettingError: If the size is no multiple, or too small to mirror.
@@ -50,8 +50,8 @@ class Scattering(nn.Module):
         self.stride = 2**scales
         if scales < 1 or angles < 1 or size % self.stride or size <= self.stride:
             raise SettingError(
-                f"got images of {size} pixels a side for {scales} scales and {angles} angles; expected at least one of each, "
-                f"and a larger multiple of {self.stride} pixels: resize or pad them"
+                f"got images of {size} pixels a side for {scales} scales and {angles} angles; expected at "
+                f"least one of each, and a larger multiple of {self.stride} pixels: resize or pad them"
             )
         side = size + 2 * self.stride
         low, bands = morlet_filter_bank(side, scales, angles)
@@ -67,7 +67,10 @@ class Scattering(nn.Module):
         mirrored = F.pad(x.flatten(0, 1)[:, None], [self.stride] * 4, mode="reflect")
         spectrum = torch.fft.fft2(mirrored)
         first = [_modulus(spectrum * band) for band in self.wavelets]
-        second = [_modulus(first[i][:, :, None] * self.wavelets[j]).flatten(1, 2) for i, j in combinations(range(len(first)), 2)]
+        second = [
+            _modulus(first[i][:, :, None] * self.wavelets[j]).flatten(1, 2)
+            for i, j in combinations(range(len(first)), 2)
+        ]
         features = torch.cat([self._smooth_and_subsample(each) for each in (spectrum, *first, *second)], 1)
         return features.view(batch, colors * self.channels, *features.shape[2:])
 
@@ -75,16 +78,25 @@ class Scattering(nn.Module):
         """Low-pass filtered, and every ``stride``-th pixel of it without the mirrored edge."""
         # subsampling by the stride averages the aliases of the spectrum
         side = spectrum.shape[-1] // self.stride
-        smooth = (spectrum * self.low_pass).unflatten(-1, (self.stride, side)).unflatten(-3, (self.stride, side))
+        smooth = (
+            (spectrum * self.low_pass).unflatten(-1, (self.stride, side)).unflatten(-3, (self.stride, side))
+        )
         return torch.fft.ifft2(smooth.mean((-4, -2))).real[..., 1:-1, 1:-1]
 
 
 def morlet_filter_bank(side: int, scales: int, angles: int) -> tuple[Tensor, Tensor]:
-    """The Gaussian (side, side) and the Morlet wavelets (scales, angles, side, side) as real spectra, in float64."""
+    """The Gaussian (side, side) and the Morlet wavelets (scales, angles, side, side) as real spectra, in
+    float64.
+    """
     low = _gaussian(side, 0.8 * 2 ** (scales - 1))
     bands = torch.stack(
         [
-            torch.stack([_morlet(side, 2**scale, math.pi * angle_index / angles, 4 / angles) for angle_index in range(angles)])
+            torch.stack(
+                [
+                    _morlet(side, 2**scale, math.pi * angle_index / angles, 4 / angles)
+                    for angle_index in range(angles)
+                ]
+            )
             for scale in range(scales)
         ]
     )
@@ -105,7 +117,9 @@ def _morlet(side: int, width: float, angle: float, slant: float) -> Tensor:
 
 
 def _gaussian(side: int, width: float, angle: float = 0.0, slant: float = 1.0, center: float = 0.0) -> Tensor:
-    """The spectrum of a sampled Gaussian, ``width`` pixels along ``angle`` and ``width / slant`` across, that rides on a wave."""
+    """The spectrum of a sampled Gaussian, ``width`` pixels along ``angle`` and ``width / slant`` across, that
+    rides on a wave.
+    """
     base = 2 * math.pi * torch.fft.fftfreq(side, dtype=torch.float64)
     total = torch.zeros(side, side, dtype=torch.float64)
     for down in ALIASES:

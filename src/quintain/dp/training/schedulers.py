@@ -14,22 +14,22 @@ AHEAD = 10_000
 
 
 class Scheduler:
-    r"""Sets one setting of a private optimizer, :math:`v_t = v_0\, h(t)`, when it is made and at each ``step()``.
+    r"""Sets one setting of a private optimizer, :math:`v_t = v_0\, h(t)`, when it is made and at each
+    ``step()``.
 
     Made before the first private step, it is a plan that was fixed beforehand. Made later, what it does to
     the noise is a choice, as if the noise were set by hand (see ``PrivacyReport.fixed_beforehand``). So is
     all that it sets from there on where
 
-    - h gives another value than it gave before, or a state is of another plan. A plan is the values at the next
-      ``AHEAD`` epochs: h is called for these when the schedule is made, and again whenever one of them has come.
-      What h does beyond is not compared until it is as near;
+    - h gives another value than it gave before, or a state is of another plan. A plan is the values at the
+      next ``AHEAD`` epochs: h is called for these when the schedule is made, and again whenever one of them
+      has come. What h does beyond is not compared until it is as near;
     - ``step()`` is called after more or fewer private steps than the time before: calls that follow what was
       looked at are no plan. The first call after a private step says how many there are between calls;
     - its setting was set to another value in between, by hand or by a state that does not fit.
 
-    Args:
-        optimizer: Whose setting it is.
-        schedule: h, a function of the epoch alone: each is asked for more than once, and long before it comes.
+    Args: optimizer: Whose setting it is. schedule: h, a function of the epoch alone: each is asked for more
+        than once, and long before it comes.
             An error there is no value.
         last_epoch: t before the first step, which making it takes.
 
@@ -42,7 +42,9 @@ class Scheduler:
 
     def __init__(self, optimizer: DPOptimizer, schedule: Callable[[int], float], last_epoch: int) -> None:
         if not isinstance(optimizer, DPOptimizer):
-            raise SettingError(f"got a {type(optimizer).__name__}; expected the private optimizer that make_private returned")
+            raise SettingError(
+                f"got a {type(optimizer).__name__}; expected the private optimizer that make_private returned"
+            )
         self.optimizer, self.schedule, self._epoch = optimizer, schedule, last_epoch
         self._base: float = getattr(optimizer, self.setting)
         self._value = self._base
@@ -66,8 +68,8 @@ class Scheduler:
     def __setattr__(self, name: str, value: Any) -> None:
         if name in ("base", "last_epoch"):
             raise PrivacyError(
-                f"got another {name} for a {type(self).__name__}; expected the one that follows from its plan: make another schedule, or "
-                f"set optimizer.{self.setting}"
+                f"got another {name} for a {type(self).__name__}; expected the one that follows from its "
+                f"plan: make another schedule, or set optimizer.{self.setting}"
             )
         super().__setattr__(name, value)
 
@@ -99,7 +101,9 @@ class Scheduler:
             PrivacyError: If it is not what ``state_dict`` gave.
         """
         state = verified_content(state_dict, f"a {type(self).__name__}")
-        self._epoch, self._base, self._first, self._at, self._pace = (state[name] for name in ("last_epoch", "base", "first", "at", "pace"))
+        self._epoch, self._base, self._first, self._at, self._pace = (
+            state[name] for name in ("last_epoch", "base", "first", "at", "pace")
+        )
         self._plan = [self._asked(epoch) for epoch in range(self._first, self._epoch + 1 + AHEAD)]
         value = self._base * self.schedule(self._epoch)
         # where the schedule is loaded first, the optimizer's own number is yet to come: the next step looks
@@ -111,7 +115,9 @@ class Scheduler:
     @property
     def _untouched(self) -> bool:
         """Whether the optimizer's number is what this schedule has set."""
-        return not self.optimizer.ledger.steps or math.isclose(self._value, getattr(self.optimizer, self.setting), rel_tol=1e-9)
+        return not self.optimizer.ledger.steps or math.isclose(
+            self._value, getattr(self.optimizer, self.setting), rel_tol=1e-9
+        )
 
     def _asked(self, epoch: int) -> str:
         """The value at an epoch, as far as it is compared; nothing where there is none."""
@@ -121,13 +127,17 @@ class Scheduler:
             return ""
 
     def _compare(self, value: float) -> None:
-        """See whether this epoch's value is the planned one and comes when it is due, and look as far ahead from here."""
+        """See whether this epoch's value is the planned one and comes when it is due, and look as far ahead
+        from here.
+        """
         planned = self._plan[self._epoch - self._first :][:1] == [_text(value)]
         self._beforehand = self._beforehand and planned and self._untouched and self._due()
         self._plan.append(self._asked(self._first + len(self._plan)))
 
     def _due(self) -> bool:
-        """Whether as many private steps lie between this step and the latest one as between those before; none do before the first."""
+        """Whether as many private steps lie between this step and the latest one as between those before;
+        none do before the first.
+        """
         passed, self._at = self.optimizer.steps - self._at, self.optimizer.steps
         if not self.optimizer.ledger.steps:
             return True
@@ -174,7 +184,9 @@ class LambdaNoise(Scheduler):
 
     setting = "noise_multiplier"
 
-    def __init__(self, optimizer: DPOptimizer, *, noise_lambda: Callable[[int], float], last_epoch: int = -1) -> None:
+    def __init__(
+        self, optimizer: DPOptimizer, *, noise_lambda: Callable[[int], float], last_epoch: int = -1
+    ) -> None:
         super().__init__(optimizer, noise_lambda, last_epoch)
 
 
@@ -195,5 +207,7 @@ class LambdaGradClip(Scheduler):
 
     setting = "max_grad_norm"
 
-    def __init__(self, optimizer: DPOptimizer, *, scheduler_function: Callable[[int], float], last_epoch: int = -1) -> None:
+    def __init__(
+        self, optimizer: DPOptimizer, *, scheduler_function: Callable[[int], float], last_epoch: int = -1
+    ) -> None:
         super().__init__(optimizer, scheduler_function, last_epoch)

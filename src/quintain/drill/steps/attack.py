@@ -16,7 +16,10 @@ PICTURES = 6
 
 def attacks(context: DrillContext) -> Mapping[str, AttackFn]:
     """The attacks that every model of the drill meets."""
-    return {"fgsm": FGSM(), "quick": Quick(steps=context.workload.attack_steps, queries=context.workload.attack_queries)}
+    return {
+        "fgsm": FGSM(),
+        "quick": Quick(steps=context.workload.attack_steps, queries=context.workload.attack_queries),
+    }
 
 
 NORMAL = 0

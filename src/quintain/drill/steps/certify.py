@@ -20,13 +20,21 @@ def run(context: DrillContext) -> StepOutput:
     one.
     """
     attacked = context.attacks()
-    files = {file.name: file for file in (context.trained().training.model, *(one.model for one in context.hardened().trainings))}
+    files = {
+        file.name: file
+        for file in (context.trained().training.model, *(one.model for one in context.hardened().trainings))
+    }
     models: list[CertifiedModel] = []
     claims: list[Claim] = []
     for name in attacked:
         subject = context.subject(files[name])
         certification = certify_examples(
-            subject, context.test, context.threats, IntervalBounds(), method=INTERVAL_BOUNDS, progress=context.progress
+            subject,
+            context.test,
+            context.threats,
+            IntervalBounds(),
+            method=INTERVAL_BOUNDS,
+            progress=context.progress,
         )
         both, found = robustness_claims(
             subject,

@@ -19,14 +19,22 @@ def defenses(context: DrillContext) -> dict[str, tuple[str, Defense]]:
     """Return the drill's defenses: each name with its title and settings."""
     scale = context.workload
     return {
-        "adversarial": ("adversarial training", with_epochs(PGDTraining(TRAINED_AGAINST), scale.adversarial_epochs)),
-        PRIMARY_MODEL: ("certified training", with_epochs(IBPTraining(TRAINED_AGAINST), scale.certified_epochs)),
+        "adversarial": (
+            "adversarial training",
+            with_epochs(PGDTraining(TRAINED_AGAINST), scale.adversarial_epochs),
+        ),
+        PRIMARY_MODEL: (
+            "certified training",
+            with_epochs(IBPTraining(TRAINED_AGAINST), scale.certified_epochs),
+        ),
         "noise": ("noise training", with_epochs(GaussianAugmentation(SIGMA), scale.noise_epochs)),
     }
 
 
 def run(context: DrillContext) -> StepOutput:
-    """The three trainings, and the same attacks again on the first two; the third is met as a smoothed model."""
+    """The three trainings, and the same attacks again on the first two; the third is met as a smoothed
+    model.
+    """
     trainings, attacked, claims = [], [], []
     for name, (title, defense) in defenses(context).items():
         subject, training = train_defense(
@@ -46,7 +54,12 @@ def run(context: DrillContext) -> StepOutput:
         if name != "noise":
             attacked.append(
                 run_attacks(
-                    subject, context.test, context.threats, attacks(context), seed=context.seed("attack"), progress=context.progress
+                    subject,
+                    context.test,
+                    context.threats,
+                    attacks(context),
+                    seed=context.seed("attack"),
+                    progress=context.progress,
                 )
             )
     return StepOutput(HardenResult(tuple(trainings), tuple(attacked)), tuple(claims))

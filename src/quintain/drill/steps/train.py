@@ -25,5 +25,7 @@ def run(context: DrillContext) -> StepOutput:
         )
         return done.losses
 
-    subject, training = train_and_test(net, train, context.folder, context.test, name="plain", title="plain model", settings=recipe)
+    subject, training = train_and_test(
+        net, train, context.folder, context.test, name="plain", title="plain model", settings=recipe
+    )
     return StepOutput(TrainResult(training), (clean_accuracy_claim(subject, context.test),))

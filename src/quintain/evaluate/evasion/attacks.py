@@ -84,7 +84,10 @@ def run_attacks(
     examples that were not attacked count as unbroken.
     """
     if target_class is not None and (data.labels == target_class).any():
-        raise DataError(f"{int((data.labels == target_class).sum())} examples are of the target class {target_class}; leave them out")
+        raise DataError(
+            f"{int((data.labels == target_class).sum())} examples are of the target class {target_class}; "
+            "leave them out"
+        )
     sizes, first = tuple(sorted_by_size(threats)), workers.rank == 0
     job = AttackJob(
         threats=sizes,
@@ -129,14 +132,20 @@ def run_attacks(
         rows=attack_rows(job, merged, data, correct),
         examples=per_example(data, predicted, np.zeros(len(data)), merged.radius, merged.invalid),
         threat_type=common_threat_type(sizes),
-        gallery=gallery(folder, subject, data, list(merged.images.values())[:num_pictures], sizes[-1]) if folder and whole else (),
+        gallery=gallery(folder, subject, data, list(merged.images.values())[:num_pictures], sizes[-1])
+        if folder and whole
+        else (),
         break_log=break_log(merged, radii, sizes[-1]),
         diagnostics=(
-            diagnose(job, merged, subject.model, data, correct, broken_by_transfer=broken_by_transfer) if num_probed and whole else None
+            diagnose(job, merged, subject.model, data, correct, broken_by_transfer=broken_by_transfer)
+            if num_probed and whole
+            else None
         ),
         target_class=target_class,
         stop_reason=result.stop_reason,
-        num_unattacked=sum(int(correct[number * batch_size : (number + 1) * batch_size].sum()) for number in unattacked),
+        num_unattacked=sum(
+            int(correct[number * batch_size : (number + 1) * batch_size].sum()) for number in unattacked
+        ),
     )
 
 
@@ -146,7 +155,9 @@ def _certified_radii(certified: PerExample | None, count: int) -> np.ndarray:
     """
     radii = np.zeros(count)
     if certified is not None:
-        for row, radius, invalid in zip(certified.ids, certified.certified_radius, certified.invalid, strict=True):
+        for row, radius, invalid in zip(
+            certified.ids, certified.certified_radius, certified.invalid, strict=True
+        ):
             if row < count and not invalid:
                 radii[row] = radius
     return radii

@@ -62,12 +62,28 @@ class Chunk:
         """Return a chunk without examples."""
         number, flag, real = np.zeros(0, np.int64), np.zeros(0, bool), np.zeros(0)
         images = np.zeros((0, *shape), np.float32)
-        return cls(number, flag, flag, real, real, number, number, number, number, np.zeros(0, "<U1"), 0.0, number, images)
+        return cls(
+            number,
+            flag,
+            flag,
+            real,
+            real,
+            number,
+            number,
+            number,
+            number,
+            np.zeros(0, "<U1"),
+            0.0,
+            number,
+            images,
+        )
 
     def encode(self) -> bytes:
         """Encode as an ``.npz`` file, without pickle."""
         buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **{field.name: getattr(self, field.name) for field in fields(self)})
+        np.savez(
+            buffer, allow_pickle=False, **{field.name: getattr(self, field.name) for field in fields(self)}
+        )
         return buffer.getvalue()
 
     @classmethod
@@ -82,7 +98,9 @@ class Chunk:
                 columns = {field.name: held[field.name] for field in fields(cls)}
                 return cls(**{**columns, "seconds": float(columns["seconds"])})
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile):
-            raise RunFolderError(f"{source} is damaged; delete it, and the same command does that part again") from None
+            raise RunFolderError(
+                f"{source} is damaged; delete it, and the same command does that part again"
+            ) from None
 
 
 class ChunkStore:
@@ -103,12 +121,19 @@ class ChunkStore:
             return
         try:
             found = json.loads(read_bytes(place))
-            differ = [f"{key} = {found.get(key)!r}, now {value!r}" for key, value in self._settings.items() if found.get(key) != value]
+            differ = [
+                f"{key} = {found.get(key)!r}, now {value!r}"
+                for key, value in self._settings.items()
+                if found.get(key) != value
+            ]
         except (ValueError, AttributeError):
-            raise RunFolderError(f"{place} cannot be read; choose another --out, or delete {folder}") from None
+            raise RunFolderError(
+                f"{place} cannot be read; choose another --out, or delete {folder}"
+            ) from None
         if differ:
             raise RunFolderError(
-                f"{folder} belongs to an unfinished run of other settings ({'; '.join(differ)}); use the same, or another --out"
+                f"{folder} belongs to an unfinished run of other settings ({'; '.join(differ)}); use the "
+                "same, or another --out"
             )
 
     def get(self, key: ChunkKey) -> Chunk | None:

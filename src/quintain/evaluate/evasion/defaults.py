@@ -32,21 +32,30 @@ def default_attacks(access: Access, kind: str) -> tuple[str, ...]:
     Raises:
         SettingError: If nothing that is registered serves both.
     """
-    able = {name: entry for name, entry in attack_entries().items() if kind in entry.fact("supports").split() and _may(entry, access)}
+    able = {
+        name: entry
+        for name, entry in attack_entries().items()
+        if kind in entry.fact("supports").split() and _may(entry, access)
+    }
     for level in reversed(ACCESS[: ACCESS.index(access) + 1]):
         same = [name for name, entry in able.items() if access_of(entry.fact("access")) == level]
         best = next((name for name in (*_FIRST[level], *same) if name in same), None)
         if best:
             curve = [name for name in _CURVE if name in same and name != best]
             return (best, *curve[:1])
-    raise SettingError(f"no registered attack serves {kind} on a model that gives {access}; 'quintain list attack' shows what there is")
+    raise SettingError(
+        f"no registered attack serves {kind} on a model that gives {access}; 'quintain list attack' shows "
+        "what there is"
+    )
 
 
 def _may(entry: Entry, access: Access) -> bool:
     return ACCESS.index(access_of(entry.fact("access"))) <= ACCESS.index(access)
 
 
-def attack(model: Model, x: Tensor, y: Tensor, threat: Threat | str, *, seed: int = 0, ids: Tensor | None = None) -> AttackOutcome:
+def attack(
+    model: Model, x: Tensor, y: Tensor, threat: Threat | str, *, seed: int = 0, ids: Tensor | None = None
+) -> AttackOutcome:
     """Attack a batch with the quick ensemble, the one to begin with.
 
     Args:

@@ -63,7 +63,10 @@ def diagnose(
     indicators: list[Indicator] = list(_from_rows(merged, correct, broken_by_transfer))
     if not len(rows) or job.max_queries is not None:
         return AttackDiagnostics(tuple(indicators), 0)
-    with torch.inference_mode(False), suppress(ExecutionError):  # a model that has stopped answering leaves what was seen before
+    with (
+        torch.inference_mode(False),
+        suppress(ExecutionError),
+    ):  # a model that has stopped answering leaves what was seen before
         x, y = data.batch(rows)
         probes = ProbeSet(
             model=model,
@@ -83,10 +86,17 @@ def diagnose(
     return AttackDiagnostics(tuple(indicators), len(rows))
 
 
-def _from_rows(merged: MergedAttacks, correct: np.ndarray, transferred: np.ndarray | None) -> Iterator[Indicator]:
+def _from_rows(
+    merged: MergedAttacks, correct: np.ndarray, transferred: np.ndarray | None
+) -> Iterator[Indicator]:
     """Yield the indicators that need no further query."""
     lost = int(merged.invalid.sum())
-    yield indicator("invalid outputs", lost / len(correct), 0.0, f"the output for {lost} of {len(correct)} examples is NaN")
+    yield indicator(
+        "invalid outputs",
+        lost / len(correct),
+        0.0,
+        f"the output for {lost} of {len(correct)} examples is NaN",
+    )
     if transferred is not None:
         many = int((transferred & correct & np.isinf(merged.radius)).sum())
         yield indicator(
@@ -97,15 +107,23 @@ def _from_rows(merged: MergedAttacks, correct: np.ndarray, transferred: np.ndarr
         )
 
 
-def _by_access(job: AttackJob, merged: MergedAttacks, correct: np.ndarray, probes: ProbeSet, data: Dataset) -> Iterator[Indicator]:
-    """Count the examples that only attacks without gradients broke, unless a gradient attack does after all."""
+def _by_access(
+    job: AttackJob, merged: MergedAttacks, correct: np.ndarray, probes: ProbeSet, data: Dataset
+) -> Iterator[Indicator]:
+    """Count the examples that only attacks without gradients broke, unless a gradient attack does after
+    all.
+    """
     by_gradients, by_others = np.zeros(len(correct), bool), np.zeros(len(correct), bool)
     for name, column in merged.by_attack.items():
         hit = column.smallest_broken < len(job.threats)
         by_slope = np.array([_access(member or name, name) == "gradients" for member in column.found_by])
         by_gradients |= hit & by_slope
         by_others |= hit & ~by_slope
-    if probes.access != "gradients" or not by_others.any() or threat_name(probes.threat.spec) not in PGD.supports:
+    if (
+        probes.access != "gradients"
+        or not by_others.any()
+        or threat_name(probes.threat.spec) not in PGD.supports
+    ):
         return
     rows = np.flatnonzero(by_others & ~by_gradients & correct & ~merged.invalid)[:NUM_PROBED]
     many = 0
@@ -119,7 +137,9 @@ def _by_access(job: AttackJob, merged: MergedAttacks, correct: np.ndarray, probe
     yield indicator("score attack beats gradient attack", many / max(int(correct.sum()), 1), threshold, text)
 
 
-def _near_ties(merged: MergedAttacks, rows: np.ndarray, probes: ProbeSet, job: AttackJob) -> Iterator[Indicator]:
+def _near_ties(
+    merged: MergedAttacks, rows: np.ndarray, probes: ProbeSet, job: AttackJob
+) -> Iterator[Indicator]:
     """Return the share of adversarial examples that another batch size might classify correctly.
 
     Their logit margin is at most twice the rounding difference between evaluating them alone and in a batch.

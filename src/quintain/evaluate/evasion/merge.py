@@ -64,7 +64,9 @@ class MergedAttacks:
     images: dict[int, AdversarialExample] = field(default_factory=dict)
 
 
-def merge_chunks(job: AttackJob, result: ShardResult, correct: np.ndarray, invalid: np.ndarray) -> MergedAttacks:
+def merge_chunks(
+    job: AttackJob, result: ShardResult, correct: np.ndarray, invalid: np.ndarray
+) -> MergedAttacks:
     """Merge chunks in the order of batches, attacks and threats.
 
     Args:
@@ -75,7 +77,10 @@ def merge_chunks(job: AttackJob, result: ShardResult, correct: np.ndarray, inval
     """
     count, zeros = len(correct), np.zeros(len(correct), np.int64)
     merged = MergedAttacks(
-        by_attack={name: AttackArrays(np.full(count, len(job.threats)), np.zeros(count, np.int64), [""] * count) for name in job.attacks},
+        by_attack={
+            name: AttackArrays(np.full(count, len(job.threats)), np.zeros(count, np.int64), [""] * count)
+            for name in job.attacks
+        },
         radius=np.where(correct, math.inf, 0.0),
         invalid=invalid.copy(),
         found_by=["" if fine or none else UNCHANGED for fine, none in zip(correct, invalid, strict=True)],
@@ -84,12 +89,16 @@ def merge_chunks(job: AttackJob, result: ShardResult, correct: np.ndarray, inval
         backwards=zeros.copy(),
     )
     attacks, threats = list(job.attacks), [threat.spec for threat in job.threats]
-    for key in sorted(result.chunks, key=lambda one: (one.batch, attacks.index(one.attack), threats.index(one.threat))):
+    for key in sorted(
+        result.chunks, key=lambda one: (one.batch, attacks.index(one.attack), threats.index(one.threat))
+    ):
         _add_chunk(merged, key.attack, key.threat, job.threats, result.chunks[key])
     return merged
 
 
-def attack_rows(job: AttackJob, merged: MergedAttacks, data: Dataset, correct: np.ndarray) -> tuple[AttackRow, ...]:
+def attack_rows(
+    job: AttackJob, merged: MergedAttacks, data: Dataset, correct: np.ndarray
+) -> tuple[AttackRow, ...]:
     """Return the accuracy and the cost of each attack at each threat, threat by threat."""
     table = []
     for index, threat in enumerate(job.threats):
@@ -107,7 +116,9 @@ def attack_rows(job: AttackJob, merged: MergedAttacks, data: Dataset, correct: n
                     seconds=seconds,
                     eps=threat.eps,
                     num_broken=int(broken.sum()),
-                    correct_by_queries=correct_by_queries(arrays.queries_to_success[broken], int(broken.sum() + unbroken.sum())),
+                    correct_by_queries=correct_by_queries(
+                        arrays.queries_to_success[broken], int(broken.sum() + unbroken.sum())
+                    ),
                 )
             )
     return tuple(table)

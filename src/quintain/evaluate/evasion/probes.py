@@ -79,7 +79,9 @@ def probe_indicators(probes: ProbeSet, target: int | None = None) -> Iterator[In
     left = probes.unbroken_only()
     if len(left.x) and target is None:
         yield _random(probes, left)
-    climbable = threat_name(probes.threat.spec) in PGD.supports or not isinstance(probes.threat, ParametricThreat)
+    climbable = threat_name(probes.threat.spec) in PGD.supports or not isinstance(
+        probes.threat, ParametricThreat
+    )
     if probes.access == "gradients" and climbable and probes.threat.eps:
         yield from _gradients(probes)
         if target is None:
@@ -144,10 +146,17 @@ def _gradients(probes: ProbeSet) -> Iterator[Indicator]:
         yield indicator("zero gradients", 1.0, 0.05, f"there is no gradient: {error}")
         return
     zero, wild = slopes == 0, ~slopes.isfinite()
-    yield indicator("zero gradients", float(zero.double().mean()), 0.05, f"the gradient is zero on {_share(zero)} of the examples")
+    yield indicator(
+        "zero gradients",
+        float(zero.double().mean()),
+        0.05,
+        f"the gradient is zero on {_share(zero)} of the examples",
+    )
     usual = slopes[~zero & ~wild]
     ratio = torch.inf if wild.any() else float(usual.max() / usual.median()) if len(usual) else 0.0
-    yield indicator("exploding gradients", ratio, 1e6, f"the largest gradient is {ratio:.2g} times the usual one")
+    yield indicator(
+        "exploding gradients", ratio, 1e6, f"the largest gradient is {ratio:.2g} times the usual one"
+    )
     best = heights.nan_to_num(-torch.inf).cummax(0).values
     flat = ~(best[-1] > heights[0] + 1e-6 * heights[0].abs())
     yield indicator(
@@ -160,7 +169,10 @@ def _gradients(probes: ProbeSet) -> Iterator[Indicator]:
     late = ((best[-1] - best[-1 - STEPS // 10]) / risen)[(risen > 0) & risen.isfinite()]
     part = float(late.mean()) if len(late) else 0.0
     yield indicator(
-        "loss still rising", part, 0.05, f"the last tenth of the steps brought {100 * part:.0f} % of the rise: more steps would find more"
+        "loss still rising",
+        part,
+        0.05,
+        f"the last tenth of the steps brought {100 * part:.0f} % of the rise: more steps would find more",
     )
 
 
@@ -174,7 +186,9 @@ def _climbed(probes: ProbeSet) -> tuple[Tensor, Tensor]:
     z = threat.sample(x, probes.draw("ascent"), room)
     heights, slopes = [], torch.zeros(len(x), dtype=torch.float64)
     for number, length in enumerate(cosine_step_sizes(threat.eps, STEPS, 2.0)):
-        _, height, gradient = meter.value_and_grad(z, rows, lambda logits, which: margin(logits, probes.y[which]), image)
+        _, height, gradient = meter.value_and_grad(
+            z, rows, lambda logits, which: margin(logits, probes.y[which]), image
+        )
         heights.append(height.double())
         if not number:
             slopes = gradient.double().flatten(1).norm(dim=1)
@@ -189,13 +203,21 @@ def _attempts(probes: ProbeSet, left: ProbeSet) -> Iterator[Indicator]:
     single: Attack | None = next((one() for one in (FGSM, FGM) if kind in one.supports), None)
     if len(left.x) and single is not None:
         many = int(_tried(single, left, left.threat, "one step").success.sum())
-        yield indicator("one step beats many", many / count, 0.02, f"one step broke {many} of {len(left.x)} examples that the attacks left")
+        yield indicator(
+            "one step beats many",
+            many / count,
+            0.02,
+            f"one step broke {many} of {len(left.x)} examples that the attacks left",
+        )
     if kind not in PGD.supports:
         return
     if len(left.x):
         many = int(_tried(PGD(STEPS), left, left.threat, "restart").success.sum())
         yield indicator(
-            "restarts still help", many / count, 0.02, f"one more start broke {many} of {len(left.x)} examples that the attacks left"
+            "restarts still help",
+            many / count,
+            0.02,
+            f"one more start broke {many} of {len(left.x)} examples that the attacks left",
         )
     whole = unlimited(probes.threat, probes.x)
     if whole is not None:
@@ -213,7 +235,9 @@ def gradient_fails(probes: ProbeSet) -> Tensor:
     return ~_tried(PGD(2 * STEPS, restarts=2), probes, probes.threat, "check").success
 
 
-def _tried(attack: Callable[..., AttackOutcome], probes: ProbeSet, threat: Threat, place: str) -> AttackOutcome:
+def _tried(
+    attack: Callable[..., AttackOutcome], probes: ProbeSet, threat: Threat, place: str
+) -> AttackOutcome:
     return attack(probes.model, probes.x, probes.y, threat, seed=probes.draw(place).seed, ids=probes.ids)
 
 

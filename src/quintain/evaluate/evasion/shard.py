@@ -126,7 +126,9 @@ def run_shard(
         ExecutionError: If the model failed before any chunk was finished.
     """
     found, seen = ShardResult(), set[int]()
-    starts = [start for number, start in enumerate(range(0, len(data), job.batch_size)) if workers.owns(number)]
+    starts = [
+        start for number, start in enumerate(range(0, len(data), job.batch_size)) if workers.owns(number)
+    ]
     runs = sum(len(job.threats_for(attack)) for attack in job.attacks.values())
     total = runs * sum(min(start + job.batch_size, len(data)) - start for start in starts)
     with progress.bar(label, total) as advance:
@@ -134,7 +136,9 @@ def run_shard(
             for start in starts:
                 rows = np.arange(start, min(start + job.batch_size, len(data)))
                 number = start // job.batch_size
-                for key, chunk in _attack_batch(job, model, data, rows, number, correct[rows], certified[rows], seen, store):
+                for key, chunk in _attack_batch(
+                    job, model, data, rows, number, correct[rows], certified[rows], seen, store
+                ):
                     found.chunks[key] = chunk
                     advance(len(rows))
                 found.finished_batches.add(number)
@@ -200,7 +204,14 @@ def _attack_batch(
 
 
 def _attack_examples(
-    job: AttackJob, model: ClassifierLike, attack: AttackFn, threat: Threat, x: Tensor, y: Tensor, rows: np.ndarray, seen: set[int]
+    job: AttackJob,
+    model: ClassifierLike,
+    attack: AttackFn,
+    threat: Threat,
+    x: Tensor,
+    y: Tensor,
+    rows: np.ndarray,
+    seen: set[int],
 ) -> Chunk:
     """Run one attack at one threat on some rows of a batch."""
     words: dict[str, object] = {} if job.max_queries is None else {"max_queries": job.max_queries}
@@ -216,10 +227,16 @@ def _attack_examples(
     minimal = getattr(attack, "minimum_norm", False) or isinstance(threat, ParametricThreat)
     if broken.any() and job.max_queries is None and not minimal:
         aimed = None if targets is None else targets[hit]
-        less, questions = minimize_by_bisection(model, x[hit], y[hit], outcome.adversarial.to(x.device)[hit], threat, targets=aimed)
+        less, questions = minimize_by_bisection(
+            model, x[hit], y[hit], outcome.adversarial.to(x.device)[hit], threat, targets=aimed
+        )
         radius[broken], extra[broken] = less.cpu().numpy(), questions.cpu().numpy()
     new = [at for at in np.flatnonzero(broken) if rows[at] not in seen]
-    kept = [at for place, at in enumerate(new) if len(seen) + place < job.num_pictures or int(rows[at]) in job.probed]
+    kept = [
+        at
+        for place, at in enumerate(new)
+        if len(seen) + place < job.num_pictures or int(rows[at]) in job.probed
+    ]
     return Chunk(
         rows=rows,
         broken=broken,
@@ -241,7 +258,9 @@ def _packed(found: ShardResult) -> bytes:
     """Encode as bytes: the length of a head in JSON, the head, the chunks."""
     parts = [chunk.encode() for chunk in found.chunks.values()]
     places = [[*place, len(part)] for place, part in zip(found.chunks, parts, strict=True)]
-    head = json.dumps({"chunks": places, "whole": sorted(found.finished_batches), "halted": found.stop_reason}).encode()
+    head = json.dumps(
+        {"chunks": places, "whole": sorted(found.finished_batches), "halted": found.stop_reason}
+    ).encode()
     return b"".join((len(head).to_bytes(8, "big"), head, *parts))
 
 
@@ -261,7 +280,8 @@ def minimize_by_bisection(
     r"""Return the sizes (B,) float64 of the smallest change on the segment from ``x`` to ``z`` found to
     break, and the queries (B,).
 
-    .. math:: \min \{\, size(x + t (z - x)) : t \in [0, 1],\; f(x + t (z - x)) \text{ is a break} \,\} \text{, by bisection over } t
+    .. math:: \min \{\, size(x + t (z - x)) : t \in [0, 1],\; f(x + t (z - x)) \text{ is a break} \,\}
+        \text{, by bisection over } t
 
     The point that is found is queried once more; where it does not break the model then, the size is that of
     ``z``.
@@ -274,7 +294,9 @@ def minimize_by_bisection(
         threat: Measures; its box holds.
         targets: Target classes (B,); any wrong class if not given.
     """
-    search = Search(model, x, Goal(y, targets), threat, example_rng(x, 0), name="bisection", minimum_norm=True)
+    search = Search(
+        model, x, Goal(y, targets), threat, example_rng(x, 0), name="bisection", minimum_norm=True
+    )
     rows = search.active_rows
     search.query(z[rows], rows)
     bisect_to_boundary(search, rows)

@@ -1,4 +1,6 @@
-"""Evaluate a sticker that is one for all pictures: fitted on some, scored on others, beside a random pattern."""
+"""Evaluate a sticker that is one for all pictures: fitted on some, scored on others, beside a random
+pattern.
+"""
 
 from pathlib import Path
 from typing import Protocol
@@ -27,7 +29,9 @@ class FittableSticker(Protocol):
     def area(self) -> float:
         """The largest share of the picture that it covers."""
 
-    def fit(self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress) -> Perturbation:
+    def fit(
+        self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress
+    ) -> Perturbation:
         """The sticker for some pictures."""
 
 
@@ -97,7 +101,9 @@ def _gallery(
             stem = f"{subject.name}-sticker-{int(ids[at])}"
             clean = store_prediction(folder, f"{stem}-clean", subject, data, x[at])
             wearing = store_prediction(folder, f"{stem}-worn", subject, data, worn[at], "bad")
-            rows.append((clean, wearing, store_prediction(folder, f"{stem}-random", subject, data, random[at])))
+            rows.append(
+                (clean, wearing, store_prediction(folder, f"{stem}-random", subject, data, random[at]))
+            )
         if len(rows) == pictures:
             break
     return tuple(rows)

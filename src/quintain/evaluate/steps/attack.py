@@ -66,7 +66,8 @@ def run_attack(
         )
     if attacked.stop_reason:
         notes.append(
-            f"The run stopped early: {attacked.stop_reason}. {attacked.num_unattacked} examples that were not attacked count as unbroken."
+            f"The run stopped early: {attacked.stop_reason}. {attacked.num_unattacked} examples that were "
+            "not attacked count as unbroken."
         )
     clean = clean_accuracy_claim(subject, data, predicted=np.array(attacked.examples.predicted), primary=True)
     return StepOutput(AttackResult((attacked,)), (clean, *claims), tuple(notes))

@@ -20,9 +20,22 @@ from quintain.dp.mechanism_tests import inclusion_measurements, measurements
 from quintain.dp.own_net import noise_of_net, sensitivity_of_net
 from quintain.dp.replay import Drift, Replay, weights_measurement
 from quintain.dp.ways import Rows, Watched, fit_kept
-from quintain.evaluate.privacy_target import PrivacyTarget, Protected, epsilon_quantity, epsilon_upper_bound, plan_record
+from quintain.evaluate.privacy_target import (
+    PrivacyTarget,
+    Protected,
+    epsilon_quantity,
+    epsilon_upper_bound,
+    plan_record,
+)
 from quintain.evaluate.step import StepOutput
-from quintain.leakage import CanaryRun, audit_one_run, coordinate_measurements, joint_bound, repetitions, train_with_canaries
+from quintain.leakage import (
+    CanaryRun,
+    audit_one_run,
+    coordinate_measurements,
+    joint_bound,
+    repetitions,
+    train_with_canaries,
+)
 from quintain.leakage.one_run import OneRunAudit
 from quintain.leakage.repeats import joint_error
 from quintain.results.bounds import Bracket
@@ -32,12 +45,12 @@ from quintain.results.specification import Measurement, bonferroni_tests
 
 BINS = 30
 UNFOLLOWED = (
-    "whether the weights move by what is released was not measured: rounding in their format moves them by nearly as much as noise does; "
-    "expected float32 weights, or a larger rate"
+    "whether the weights move by what is released was not measured: rounding in their format moves them by "
+    "nearly as much as noise does; expected float32 weights, or a larger rate"
 )
 UNCLIPPED = (
-    "clipping was not measured in the net's own layers: no made-up record had a gradient of half the clip norm (outputs that are NaN, or "
-    "that follow no weight, have none)"
+    "clipping was not measured in the net's own layers: no made-up record had a gradient of half the clip "
+    "norm (outputs that are NaN, or that follow no weight, have none)"
 )
 
 
@@ -81,45 +94,67 @@ def run_audit(
         SettingError: If there are not more records than canaries.
     """
     if len(train) <= canaries:
-        raise SettingError(f"{canaries} canaries for {len(train)} records; expected fewer canaries than records, each takes one's place")
+        raise SettingError(
+            f"{canaries} canaries for {len(train)} records; expected fewer canaries than records, each takes "
+            "one's place"
+        )
     plan = target.plan(len(train))
     noiseless_plan = replace(plan, noise_multiplier=0.0)
     records = Protected.of(train)
     claimed = epsilon_upper_bound(plan, records, plan.epsilon(len(train)))
 
     def audited(what: PrivatePlan, repetition: int) -> tuple["_Observed", OneRunAudit]:
-        coins, ties = (derive_seed(seed, place, *([repetition] if repetition else [])) for place in ("audit", "ties"))
+        coins, ties = (
+            derive_seed(seed, place, *([repetition] if repetition else [])) for place in ("audit", "ties")
+        )
         run = _observed(net, train, what, canaries, coins, progress)
         of = epsilon_quantity(what, records)
         return run, audit_one_run(
-            _scores(run.seen, plan, len(train)), run.seen.included, delta=plan.delta, confidence=confidence, seed=ties, quantity=of
+            _scores(run.seen, plan, len(train)),
+            run.seen.included,
+            delta=plan.delta,
+            confidence=confidence,
+            seed=ties,
+            quantity=of,
         )
 
     first, audit = audited(plan, 0)
     audits = [audit]
-    while audits[-1].epsilon > claimed.value and len(audits) < repetitions(confidence, comparisons=comparisons):
+    while audits[-1].epsilon > claimed.value and len(audits) < repetitions(
+        confidence, comparisons=comparisons
+    ):
         audits.append(audited(plan, len(audits))[1])
     bare, bare_audit = audited(noiseless_plan, 0)
     run = _audit_run("the plan", audits, _scores(first.seen, plan, len(train)), first.seen.included)
-    control = _audit_run("control: no noise", [bare_audit], _scores(bare.seen, plan, len(train)), bare.seen.included)
+    control = _audit_run(
+        "control: no noise", [bare_audit], _scores(bare.seen, plan, len(train)), bare.seen.included
+    )
     own, unmeasured = _measured(first, net, train, plan, claimed.value)
     tests = bonferroni_tests((*measurements(plan, len(train), ways=("fit",)), *own))
-    claim = Claim("audited:epsilon", "Privacy of each record, audited", "private", Bracket(run.lower, claimed), primary=True)
+    claim = Claim(
+        "audited:epsilon",
+        "Privacy of each record, audited",
+        "private",
+        Bracket(run.lower, claimed),
+        primary=True,
+    )
     notes = list(unmeasured)
     if control.lower.value <= claimed.value:
         notes.append(
-            f"the positive control without noise was audited at {rounding.epsilon(control.lower.value, up=False)}, not above the claimed "
-            f"{rounding.epsilon(claimed.value)}: this audit is too weak to contradict the claim; use more canaries"
+            "the positive control without noise was audited at "
+            f"{rounding.epsilon(control.lower.value, up=False)}, not above the claimed "
+            f"{rounding.epsilon(claimed.value)}: this audit is too weak to contradict the claim; use more "
+            "canaries"
         )
     if run.max_auditable_epsilon < claimed.value:
         notes.append(
-            f"an audit of {canaries} canaries can show at most {rounding.epsilon(run.max_auditable_epsilon)}: "
-            "it cannot contradict this claim"
+            f"an audit of {canaries} canaries can show at most "
+            f"{rounding.epsilon(run.max_auditable_epsilon)}: it cannot contradict this claim"
         )
     if first.seen.min_gradient_norm < plan.max_grad_norm:
         notes.append(
-            f"canaries' gradients fell to {first.seen.min_gradient_norm:.2g}, below the clip norm: the audit is valid, and not at full "
-            "strength; what they add was not measured"
+            f"canaries' gradients fell to {first.seen.min_gradient_norm:.2g}, below the clip norm: the audit "
+            "is valid, and not at full strength; what they add was not measured"
         )
     notes += _repeated(run, claimed.value)
     result = AuditResult(plan_record(plan, len(train)), run, control, tests)
@@ -143,13 +178,19 @@ class _Observed:
     drifts: tuple[Drift, ...]
 
 
-def _observed(net: nn.Module, train: Dataset, plan: PrivatePlan, canaries: int, seed: int, progress: Progress) -> _Observed:
-    """Train once with canaries in the place of as many records, so that all public settings stay the plan's."""
+def _observed(
+    net: nn.Module, train: Dataset, plan: PrivatePlan, canaries: int, seed: int, progress: Progress
+) -> _Observed:
+    """Train once with canaries in the place of as many records, so that all public settings stay the
+    plan's.
+    """
     fits: list[PrivateTrainingResult] = []
     batches: list[Rows] = []
     drifts: list[Drift] = []
 
-    def work(canary_net: nn.Module, with_canaries: Dataset, observe: Callable[[int, torch.Tensor], None]) -> None:
+    def work(
+        canary_net: nn.Module, with_canaries: Dataset, observe: Callable[[int, torch.Tensor], None]
+    ) -> None:
         records, replay = Watched(with_canaries), Replay(canary_net.parameters(), plan)
 
         def seen(step: int, release: torch.Tensor) -> None:
@@ -161,7 +202,9 @@ def _observed(net: nn.Module, train: Dataset, plan: PrivatePlan, canaries: int, 
         drifts.append(replay.end())
 
     kept = train.subset(np.arange(len(train) - canaries))
-    seen = train_with_canaries(work, copy.deepcopy(net), kept, canaries=canaries, max_grad_norm=plan.max_grad_norm, seed=seed)
+    seen = train_with_canaries(
+        work, copy.deepcopy(net), kept, canaries=canaries, max_grad_norm=plan.max_grad_norm, seed=seed
+    )
     return _Observed(seen, fits[0], tuple(batches), tuple(drifts))
 
 
@@ -178,9 +221,16 @@ def _measured(
     followed, clipped = weights_measurement(run.drifts), sensitivity_of_net(net, train.shape, plan)
     found = (
         *coordinate_measurements(
-            run.seen, sample_rate=q, noise_multiplier=plan.noise_multiplier, canary_size=unit, max_grad_norm=plan.max_grad_norm
+            run.seen,
+            sample_rate=q,
+            noise_multiplier=plan.noise_multiplier,
+            canary_size=unit,
+            max_grad_norm=plan.max_grad_norm,
         ),
-        *(replace(one, name=f"{one.name}, audited run") for one in (*own, *(() if followed is None else (followed,)))),
+        *(
+            replace(one, name=f"{one.name}, audited run")
+            for one in (*own, *(() if followed is None else (followed,)))
+        ),
         *noise_of_net(net, train, plan),
         *(() if clipped is None else (clipped,)),
         _accounting(plan, claimed, run.spent, len(run.seen.observations)),
@@ -189,10 +239,15 @@ def _measured(
     return found, tuple(note for note, one in ((UNFOLLOWED, followed), (UNCLIPPED, clipped)) if one is None)
 
 
-def _accounting(plan: PrivatePlan, claimed: float, spent: PrivateTrainingResult, releases: int) -> Measurement:
+def _accounting(
+    plan: PrivatePlan, claimed: float, spent: PrivateTrainingResult, releases: int
+) -> Measurement:
     """Check that the run's own ledger comes to the claim, and holds as many steps as were seen."""
     passed = spent.epsilon == claimed and spent.steps == releases == plan.steps
-    text = f"the run's ledger: {spent.steps} steps at {spent.epsilon:.6g}, {releases} released; of {plan.steps} steps"
+    text = (
+        f"the run's ledger: {spent.steps} steps at {spent.epsilon:.6g}, {releases} released; of {plan.steps} "
+        "steps"
+    )
     return Measurement("accounting", claimed, spent.epsilon, float(passed), text)
 
 
@@ -201,7 +256,13 @@ def _other_accountant(plan: PrivatePlan, rate: float, claimed: float) -> Measure
     plan costs more.
     """
     least = prv.prv_bounds([(plan.noise_multiplier, rate, plan.steps)], plan.delta).lower
-    return Measurement("accountant", claimed, least, float(least <= claimed), "least true epsilon of the plan by our PRV, under the claim")
+    return Measurement(
+        "accountant",
+        claimed,
+        least,
+        float(least <= claimed),
+        "least true epsilon of the plan by our PRV, under the claim",
+    )
 
 
 def _scores(seen: CanaryRun, plan: PrivatePlan, records: int) -> NDArray[np.float64]:
@@ -217,15 +278,22 @@ def _repeated(run: AuditRun, claimed: float) -> list[str]:
     """Say what repeating an audit that crossed the claim came to."""
     if run.lower.value <= claimed:
         return []
-    values = ", ".join(rounding.epsilon(value, up=False) for value in (run.lower.value, *run.repeated_epsilons))
-    times = f"the audit crossed the claim and was repeated with fresh coins: it showed {values} against {rounding.epsilon(claimed)}"
+    values = ", ".join(
+        rounding.epsilon(value, up=False) for value in (run.lower.value, *run.repeated_epsilons)
+    )
+    times = (
+        f"the audit crossed the claim and was repeated with fresh coins: it showed {values} against "
+        f"{rounding.epsilon(claimed)}"
+    )
     if any(value <= claimed for value in run.repeated_epsilons):
         return [f"{times}; the last one does not cross, so that chance is not excluded: suspect"]
     chance = float(joint_error(run.confidence, 1 + len(run.repeated_epsilons)))
     return [f"{times}; if the claim held, all of them would cross with probability at most {chance:.1e}"]
 
 
-def _audit_run(title: str, audits: list[OneRunAudit], scores: NDArray[np.float64], included: NDArray[np.bool_]) -> AuditRun:
+def _audit_run(
+    title: str, audits: list[OneRunAudit], scores: NDArray[np.float64], included: NDArray[np.bool_]
+) -> AuditRun:
     """Return what an audit and its repetitions show."""
     audit, edges = audits[0], np.histogram_bin_edges(scores, bins=BINS)
     return AuditRun(

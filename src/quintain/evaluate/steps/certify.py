@@ -37,15 +37,28 @@ def run_certify(
     if certifier == "smoothing":
         balls = [threat for threat in threats if isinstance(threat, L2)]
         if len(balls) != len(threats):
-            raise SettingError(f"{threats[0].spec}: randomized smoothing proves L2 balls; give sizes such as --threat l2:0.5")
+            raise SettingError(
+                f"{threats[0].spec}: randomized smoothing proves L2 balls; give sizes such as --threat l2:0.5"
+            )
         for ball in balls:
             SmoothedClassifier(subject.model, sigma, noise_samples=noise_samples).require_certifiable(ball)
         _, both, claims = certify_smoothed(
-            subject, data, balls, SmoothingSettings(sigma, noise_samples, num_examples=0), seed=seed, primary=True, progress=progress
+            subject,
+            data,
+            balls,
+            SmoothingSettings(sigma, noise_samples, num_examples=0),
+            seed=seed,
+            primary=True,
+            progress=progress,
         )
     else:
         certification = certify_examples(
-            subject, data, threats, get_entry("certifier", certifier).load()(), method=certifier, progress=progress
+            subject,
+            data,
+            threats,
+            get_entry("certifier", certifier).load()(),
+            method=certifier,
+            progress=progress,
         )
         both, claims = robustness_claims(subject, data, threats, certification=certification, primary=True)
     return StepOutput(CertifyResult((both,)), (clean_accuracy_claim(subject, data, primary=True), *claims))

@@ -17,5 +17,8 @@ def run_check(splits: Splits, model: ClassifierLike | None) -> StepOutput:
     findings = tuple(check_data(splits))
     if model is not None:
         findings += tuple(check_model(model, parts.get("test", first)))
-    counts = tuple((name, tuple(int(n) for n in np.bincount(part.labels, minlength=part.num_classes))) for name, part in parts.items())
+    counts = tuple(
+        (name, tuple(int(n) for n in np.bincount(part.labels, minlength=part.num_classes)))
+        for name, part in parts.items()
+    )
     return StepOutput(CheckResult(findings, counts, first.class_names, first.shape))

@@ -96,16 +96,25 @@ def run_federate(
         centralized_counts=pooled,
         protocol=f"Bonawitz et al. 2017, {done.num_sites} clients, threshold {done.threshold}",
     )
-    notes = tuple(f"round {facts.index + 1} was abandoned: {facts.abort_reason}" for facts in done.rounds if facts.abort_reason)
+    notes = tuple(
+        f"round {facts.index + 1} was abandoned: {facts.abort_reason}"
+        for facts in done.rounds
+        if facts.abort_reason
+    )
     notes += tuple(
         f"{name} is proven to have cheated in round {facts.index + 1} and is left out of all rounds after it"
         for facts in done.rounds
         for name in facts.accused
     )
-    notes += tuple(f"{name} left round {facts.index + 1}: {why}" for facts in done.rounds for name, why in facts.simulated.left.items())
     notes += tuple(
-        f"{name} is in one of the sums of rounds {facts.index} and {facts.index + 1} alone: their difference comes to a cosine of "
-        f"{near:.2f} to its update; secure sums do not hide that, differential privacy does"
+        f"{name} left round {facts.index + 1}: {why}"
+        for facts in done.rounds
+        for name, why in facts.simulated.left.items()
+    )
+    notes += tuple(
+        f"{name} is in one of the sums of rounds {facts.index} and {facts.index + 1} alone: their difference "
+        f"comes to a cosine of {near:.2f} to its update; secure sums do not hide that, differential privacy "
+        "does"
         for facts in done.rounds
         for name, near in facts.simulated.exposed.items()
     )
@@ -113,13 +122,21 @@ def run_federate(
         f"a site has at most {done.largest_fraction:.0%} of a sum's weight, "
         f"in the smallest sum less what {plan.max_corrupt} of its sites may take off it",
     )
-    cut = ", ".join(f"{name} weighs {weight} and not {sizes[name]}" for name, weight in weights.items() if weight < sizes[name])
+    cut = ", ".join(
+        f"{name} weighs {weight} and not {sizes[name]}"
+        for name, weight in weights.items()
+        if weight < sizes[name]
+    )
     if cut:
-        notes += (f"weights are numbers of examples, cut where a sum would come near to one site's own update: {cut}",)
+        notes += (
+            "weights are numbers of examples, cut where a sum would come near to one site's own update: "
+            f"{cut}",
+        )
     if not spare:
         notes = (
             *notes,
-            f"no dropout was simulated: with {sites} sites, one of which may collude with the server, the secure sum needs all of them",
+            f"no dropout was simulated: with {sites} sites, one of which may collude with the server, the "
+            "secure sum needs all of them",
         )
     return StepOutput(result, (clean_accuracy_claim(subject, test),), notes)
 

@@ -40,7 +40,9 @@ def build_defense(name: str, *, threat: Threat, sigma: float, epochs: int = 0) -
     """
     kind = get_entry("defense", name).load()
     offered = {"threat": threat, "sigma": sigma}
-    defense: Defense = kind(**{field.name: offered[field.name] for field in fields(kind) if field.name in offered})
+    defense: Defense = kind(
+        **{field.name: offered[field.name] for field in fields(kind) if field.name in offered}
+    )
     return with_epochs(defense, epochs) if epochs else defense
 
 
@@ -106,22 +108,34 @@ def run_harden(
     """
     if defense_name == "gaussian" and not (threat is None or isinstance(threat, L2)):
         raise SettingError(
-            f"--threat {threat.spec}: a model trained under noise is certified by randomized smoothing, which handles l2; "
-            "give a size such as --threat l2:0.5, or leave --threat out"
+            f"--threat {threat.spec}: a model trained under noise is certified by randomized smoothing, "
+            "which handles l2; give a size such as --threat l2:0.5, or leave --threat out"
         )
     ball = threat if isinstance(threat, L2) else L2(2 * sigma)
     threat = threat or Linf(4 / 255)
     defense = build_defense(defense_name, threat=threat, sigma=sigma, epochs=epochs)
     smooth = SmoothingSettings(sigma)
     if defense_name == "gaussian":
-        SmoothedClassifier(Classifier(net), sigma, noise_samples=smooth.noise_samples).require_certifiable(ball)
+        SmoothedClassifier(Classifier(net), sigma, noise_samples=smooth.noise_samples).require_certifiable(
+            ball
+        )
     certifiers, notes = ({}, ()) if defense_name == "gaussian" else _certifiers(net, test, threat)
     subject, training = train_defense(
-        net, train, test, defense, name="model", title=f"{defense_name} model", seed=seed, folder=folder, progress=progress
+        net,
+        train,
+        test,
+        defense,
+        name="model",
+        title=f"{defense_name} model",
+        seed=seed,
+        folder=folder,
+        progress=progress,
     )
     clean = clean_accuracy_claim(subject, test, primary=True)
     if defense_name == "gaussian":
-        attacked, _, claims = certify_smoothed(subject, test, [ball], smooth, seed=seed, primary=True, progress=progress)
+        attacked, _, claims = certify_smoothed(
+            subject, test, [ball], smooth, seed=seed, primary=True, progress=progress
+        )
     else:
         attacked, _, claims = attack_and_certify(
             subject, test, [threat], attacks=attacks, certifiers=certifiers, seed=seed, progress=progress
@@ -129,7 +143,9 @@ def run_harden(
     return StepOutput(HardenResult((training,), (attacked,)), (clean, *claims), notes)
 
 
-def _certifiers(net: nn.Module, data: Dataset, threat: Threat) -> tuple[dict[str, Certifier], tuple[str, ...]]:
+def _certifiers(
+    net: nn.Module, data: Dataset, threat: Threat
+) -> tuple[dict[str, Certifier], tuple[str, ...]]:
     """Return interval bounds where the net has a rule for each layer; else none, and why."""
     x, y = data.batch([0])
     try:

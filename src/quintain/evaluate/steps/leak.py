@@ -35,8 +35,8 @@ EMPTY = "nothing in it: not rebuilt"
 """Said of an update of zeros, which a net sends that is certain of its answer."""
 
 TV_WEIGHTS = (1e-4, 0.03, 0.3)
-"""Of the reconstruction: one try each; the best by comparison with the original counts, in the attacker's favor. The mean pictures, which
-no attack is needed for, are as many, and the best of them counts as well."""
+"""Of the reconstruction: one try each; the best by comparison with the original counts, in the attacker's
+favor. The mean pictures, which no attack is needed for, are as many, and the best of them counts as well."""
 
 
 def run_leak(
@@ -76,7 +76,9 @@ def run_leak(
     x, y = data.batch(rows[:SITES])
     updates = [_gradient(net, x[site : site + 1], y[site : site + 1]) for site in range(SITES)]
     bound = float(max(update.abs().max() for update in updates)) or 1.0
-    summed = secure_sum({f"site-{site + 1}": update.double().numpy() for site, update in enumerate(updates)}, clip_value=bound)
+    summed = secure_sum(
+        {f"site-{site + 1}": update.double().numpy() for site, update in enumerate(updates)}, clip_value=bound
+    )
     sent: tuple[tuple[str, Tensor | str, Tensor], ...] = (
         ("a plain update", updates[0], x[:1]),
         (f"a securely aggregated sum of {SITES}", torch.from_numpy(summed.mean).float(), x),
@@ -94,7 +96,13 @@ def run_leak(
             continue
         tries = [
             invert_gradient(
-                net, update, data.shape, steps=steps, tv_weight=tv_weight, seed=derive_seed(seed, "invert"), progress=progress
+                net,
+                update,
+                data.shape,
+                steps=steps,
+                tv_weight=tv_weight,
+                seed=derive_seed(seed, "invert"),
+                progress=progress,
             ).image
             for tv_weight in (TV_WEIGHTS if number else TV_WEIGHTS[:1])
         ]
@@ -102,18 +110,26 @@ def run_leak(
     seconds = time.perf_counter() - clock
     shown = attempts[0].site - 1
     mean, nearest = guesses.mean(x[shown]), guesses.nearest(x[shown])
-    constant = Reconstruction("no attack: the best picture of one color", _psnr(guesses.constant(x[shown]), x[shown]), None, False)
+    constant = Reconstruction(
+        "no attack: the best picture of one color", _psnr(guesses.constant(x[shown]), x[shown]), None, False
+    )
     result = LeakResult(
         original=album.store("leak-original", x[shown], "the original"),
         reconstructions=tuple(attempts),
         mean_image=_guess("the best mean picture", "leak-mean", mean, x[shown], album),
         noise_multiplier=NOISE,
         seconds=seconds,
-        nearest_image=_guess(f"the nearest of {guesses.count} public pictures", "leak-nearest", nearest, x[shown], album),
+        nearest_image=_guess(
+            f"the nearest of {guesses.count} public pictures", "leak-nearest", nearest, x[shown], album
+        ),
         baseline_psnr_by_site=floors,
         constant_image=constant,
     )
-    return StepOutput(result, notes=(*_notes(attempts, few=guesses.count < FEW), *guesses.notes, *album.notes), reproducible=False)
+    return StepOutput(
+        result,
+        notes=(*_notes(attempts, few=guesses.count < FEW), *guesses.notes, *album.notes),
+        reproducible=False,
+    )
 
 
 class _Guesses:
@@ -124,7 +140,10 @@ class _Guesses:
         self.count = len(self._public)
         classes = labels.bincount().argsort(descending=True, stable=True)[: len(TV_WEIGHTS) - 1]
         self._means = torch.stack(
-            [self._public.mean(0), *(self._public[labels == one].mean(0) for one in classes if (labels == one).any())]
+            [
+                self._public.mean(0),
+                *(self._public[labels == one].mean(0) for one in classes if (labels == one).any()),
+            ]
         )
 
     def mean(self, original: Tensor) -> Tensor:
@@ -151,8 +170,9 @@ class _Guesses:
             return ()
         plural = "" if self.count == 1 else "s"
         return (
-            f"only {self.count} public picture{plural} to compare with: more than they show is known without an update, so that a rebuilt "
-            f"picture that is a little nearer is no evidence of a leak; give data with at least {FEW + SITES} pictures",
+            f"only {self.count} public picture{plural} to compare with: more than they show is known without "
+            "an update, so that a rebuilt picture that is a little nearer is no evidence of a leak; give "
+            f"data with at least {FEW + SITES} pictures",
         )
 
 
@@ -178,12 +198,20 @@ class _Album:
         return (
             ()
             if self.show
-            else ("originals and reconstructions are private and were not stored: --show-private puts them into the report",)
+            else (
+                "originals and reconstructions are private and were not stored: --show-private puts them "
+                "into the report",
+            )
         )
 
 
 def _attempt(
-    number: int, setting: str, tries: Sequence[Tensor], originals: Tensor, floors: tuple[float, ...], album: _Album
+    number: int,
+    setting: str,
+    tries: Sequence[Tensor],
+    originals: Tensor,
+    floors: tuple[float, ...],
+    album: _Album,
 ) -> Reconstruction:
     """The best try against each of the sites whose update went in, and against the one where it gains most on
     what is known anyway.
@@ -192,14 +220,19 @@ def _attempt(
     site = max(range(len(qualities)), key=lambda site: qualities[site] - floors[site])
     image = max(tries, key=lambda image: _psnr(image, originals[site]))
     quality, leaks = qualities[site], qualities[site] > floors[site]
-    picture = album.store(f"leak-{number}", image, f"from {setting}, {quality:.1f} dB", "bad" if leaks else "good")
+    picture = album.store(
+        f"leak-{number}", image, f"from {setting}, {quality:.1f} dB", "bad" if leaks else "good"
+    )
     return Reconstruction(setting, quality, picture, leaks, site + 1, floors[site], tuple(qualities))
 
 
 def _guess(title: str, name: str, image: Tensor, original: Tensor, album: _Album) -> Reconstruction:
     quality = _psnr(image, original)
     return Reconstruction(
-        f"no attack: {title}", quality, album.store(name, image, f"no attack: {title}, {quality:.1f} dB", "reference"), False
+        f"no attack: {title}",
+        quality,
+        album.store(name, image, f"no attack: {title}, {quality:.1f} dB", "reference"),
+        False,
     )
 
 
@@ -209,22 +242,29 @@ def _notes(attempts: Sequence[Reconstruction], *, few: bool) -> tuple[str, ...]:
     notes = [f"{one.update_type}: {one.failure_reason}" for one in attempts if one.failure_reason]
     if summed.leaks:
         notes.append(
-            f"the secure sum gives away the image of site {summed.site}: {_compared(summed)}; adding up {SITES} updates hides none for "
-            "certain"
+            f"the secure sum gives away the image of site {summed.site}: {_compared(summed)}; adding up "
+            f"{SITES} updates hides none for certain"
         )
     elif not summed.failure_reason:
         notes.append(
-            f"nothing was rebuilt from the sum of {SITES} that is not known without it (at best {_compared(summed)}): this attack failed, "
-            "which proves nothing, since a sum adds no noise"
+            f"nothing was rebuilt from the sum of {SITES} that is not known without it (at best "
+            f"{_compared(summed)}): this attack failed, which proves nothing, since a sum adds no noise"
         )
     if private.leaks:
-        small = "that says little, with so few public pictures" if few else "its noise is too small to hide a picture"
-        notes.append(f"the private update gives away more than is known without it: {_compared(private)}; {small}")
+        small = (
+            "that says little, with so few public pictures"
+            if few
+            else "its noise is too small to hide a picture"
+        )
+        notes.append(
+            f"the private update gives away more than is known without it: {_compared(private)}; {small}"
+        )
     elif not private.failure_reason:
         notes.append("of the three only the private update carries a guarantee: that of its noise")
     if not plain.leaks:
         notes.append(
-            "the unprotected update was not reconstructed either, so this run says nothing about the two protections; use more --steps"
+            "the unprotected update was not reconstructed either, so this run says nothing about the two "
+            "protections; use more --steps"
         )
     return tuple(notes)
 

@@ -15,7 +15,11 @@ BATCHES = (0.25, 0.5, 1, 2, 4)
 
 
 def run_plan(
-    target: PrivacyTarget, records: int, *, noise_multiplier: float | None = None, batch_sizes: tuple[int, ...] = ()
+    target: PrivacyTarget,
+    records: int,
+    *,
+    noise_multiplier: float | None = None,
+    batch_sizes: tuple[int, ...] = (),
 ) -> StepOutput:
     """Plan without training: noise, steps within the budget, and both over a grid of batch sizes and steps.
 
@@ -29,7 +33,9 @@ def run_plan(
         SettingError: If a number is out of its range.
     """
     if noise_multiplier is not None and not 0 < noise_multiplier < math.inf:
-        raise SettingError(f"got noise-multiplier {noise_multiplier}; expected a positive finite number, such as 1.1")
+        raise SettingError(
+            f"got noise-multiplier {noise_multiplier}; expected a positive finite number, such as 1.1"
+        )
     plan = target.plan(records, noise=noise_multiplier)
     sigma, sample_rate = plan.noise_multiplier, plan.sample_rate(records)
     multiples = {max(1, min(records, round(target.batch_size * by))) for by in BATCHES}
@@ -40,7 +46,9 @@ def run_plan(
         plan=plan_record(plan, records),
         target_epsilon=target.epsilon,
         dataset_size=records,
-        steps_within_budget=steps_left((), epsilon=target.epsilon, delta=target.delta, noise_multiplier=sigma, sample_rate=sample_rate),
+        steps_within_budget=steps_left(
+            (), epsilon=target.epsilon, delta=target.delta, noise_multiplier=sigma, sample_rate=sample_rate
+        ),
         batch_sizes=rows,
         step_counts=columns,
         noise_grid=axes(epsilon=target.epsilon).noise_multiplier,

@@ -16,7 +16,13 @@ from quintain.dp.report import ASSUMPTIONS
 from quintain.dp.training.resume import ResumableRun, load_or_make_salt
 from quintain.evaluate.brackets import clean_accuracy_claim
 from quintain.evaluate.model import EvaluatedModel, clean_counts
-from quintain.evaluate.privacy_target import PrivacyTarget, Protected, delta_warnings, epsilon_upper_bound, plan_record
+from quintain.evaluate.privacy_target import (
+    PrivacyTarget,
+    Protected,
+    delta_warnings,
+    epsilon_upper_bound,
+    plan_record,
+)
 from quintain.evaluate.step import StepOutput
 from quintain.evaluate.training import train_and_test
 from quintain.models.classifier import Classifier
@@ -76,16 +82,24 @@ def run_privatize(
     """
     plan, fresh = target.plan(len(train)), copy.deepcopy(net)
     others = {
-        f"epsilon-{epsilon:g}": replace(target, epsilon=epsilon).plan(len(train)) for epsilon in epsilons if epsilon != target.epsilon
+        f"epsilon-{epsilon:g}": replace(target, epsilon=epsilon).plan(len(train))
+        for epsilon in epsilons
+        if epsilon != target.epsilon
     }
-    others |= {f"batch-{size}": replace(target, batch_size=size).plan(len(train)) for size in batch_sizes if size != target.batch_size}
+    others |= {
+        f"batch-{size}": replace(target, batch_size=size).plan(len(train))
+        for size in batch_sizes
+        if size != target.batch_size
+    }
     fits: list[PrivateTrainingResult] = []
 
     def work() -> tuple[float, ...]:
         fits.append(_fitted(net, train, plan, MAIN, held_out or test, unfinished, progress))
         return ()
 
-    subject, training = train_and_test(net, work, folder, test, name="private", title="private model", settings=plan)
+    subject, training = train_and_test(
+        net, work, folder, test, name="private", title="private model", settings=plan
+    )
     if nonprivate_counts is None:
         nonprivate_counts = _plain(copy.deepcopy(fresh), train, test, unfinished, progress)
     trials = {MAIN: PrivateRun(plan_record(plan, len(train)), training.clean_counts, training.seconds)}
@@ -109,7 +123,14 @@ def run_privatize(
 
 
 def partial_privatize(
-    net: nn.Module, train: Dataset, test: Dataset, target: PrivacyTarget, *, folder: Path, unfinished: Path, reason: str
+    net: nn.Module,
+    train: Dataset,
+    test: Dataset,
+    target: PrivacyTarget,
+    *,
+    folder: Path,
+    unfinished: Path,
+    reason: str,
 ) -> StepOutput | None:
     """Return what there is of a private training that was cut off, marked as partial; None where no step was
     saved.
@@ -119,10 +140,16 @@ def partial_privatize(
         return None
     plan = replace(target.plan(len(train)), steps=kept.steps)
     net.load_state_dict(kept.weights)
-    subject, training = train_and_test(net, tuple, folder, test, name="private", title="private model, unfinished", settings=plan)
+    subject, training = train_and_test(
+        net, tuple, folder, test, name="private", title="private model, unfinished", settings=plan
+    )
     ledger = Ledger()
     ledger.load_state_dict(kept.ledger)
-    place = f"after {kept.steps} of {target.steps} steps" if kept.steps < target.steps else "before the comparison was finished"
+    place = (
+        f"after {kept.steps} of {target.steps} steps"
+        if kept.steps < target.steps
+        else "before the comparison was finished"
+    )
     stop_reason = f"{reason} {place}"
     result = PrivatizeResult(
         training=training,
@@ -138,7 +165,9 @@ def partial_privatize(
     return StepOutput(result, claims, notes, reproducible=False)
 
 
-def privacy_statement(releases: Sequence[Release], plan: PrivatePlan, records: int, source: str) -> PrivacyStatement:
+def privacy_statement(
+    releases: Sequence[Release], plan: PrivatePlan, records: int, source: str
+) -> PrivacyStatement:
     """Return what the epsilon of these releases covers and what it rests on.
 
     Args:
@@ -185,23 +214,44 @@ def _fitted(
     return fit(net, train, plan, progress=progress, resume=state, on_checkpoint=look)
 
 
-def _plain(net: nn.Module, train: Dataset, test: Dataset, unfinished: Path | None, progress: Progress) -> ClassCounts:
+def _plain(
+    net: nn.Module, train: Dataset, test: Dataset, unfinished: Path | None, progress: Progress
+) -> ClassCounts:
     """Train the net without privacy, and count its correct predictions."""
     checkpoint = unfinished and unfinished / "plain.safetensors"
-    fit_plainly(net, train, Recipe(epochs=PLAIN_EPOCHS), checkpoint=checkpoint, progress=progress, progress_label="plain training")
+    fit_plainly(
+        net,
+        train,
+        Recipe(epochs=PLAIN_EPOCHS),
+        checkpoint=checkpoint,
+        progress=progress,
+        progress_label="plain training",
+    )
     return clean_counts(Classifier(net, num_classes=test.num_classes), test)
 
 
 def _trial(
-    net: nn.Module, train: Dataset, test: Dataset, plan: PrivatePlan, name: str, unfinished: Path | None, progress: Progress
+    net: nn.Module,
+    train: Dataset,
+    test: Dataset,
+    plan: PrivatePlan,
+    name: str,
+    unfinished: Path | None,
+    progress: Progress,
 ) -> PrivateRun:
     clock = time.perf_counter()
     _fitted(net, train, plan, name, test, unfinished, progress)
     seconds = time.perf_counter() - clock
-    return PrivateRun(plan_record(plan, len(train)), clean_counts(Classifier(net, num_classes=test.num_classes), test), seconds)
+    return PrivateRun(
+        plan_record(plan, len(train)),
+        clean_counts(Classifier(net, num_classes=test.num_classes), test),
+        seconds,
+    )
 
 
-def _among(trials: dict[str, PrivateRun], prefix: str, key: Callable[[PrivateRun], float]) -> tuple[PrivateRun, ...]:
+def _among(
+    trials: dict[str, PrivateRun], prefix: str, key: Callable[[PrivateRun], float]
+) -> tuple[PrivateRun, ...]:
     """Return the trainings of one sweep with the main one among them, in order; none where there is only
     that.
     """
@@ -210,7 +260,13 @@ def _among(trials: dict[str, PrivateRun], prefix: str, key: Callable[[PrivateRun
 
 
 def _claims(
-    subject: EvaluatedModel, test: Dataset, plan: PrivatePlan, records: Protected, epsilon: float, *, primary: bool
+    subject: EvaluatedModel,
+    test: Dataset,
+    plan: PrivatePlan,
+    records: Protected,
+    epsilon: float,
+    *,
+    primary: bool,
 ) -> tuple[Claim, ...]:
     upper = epsilon_upper_bound(plan, records, epsilon)
     bracket = Bracket(Bound.trivial(upper.quantity, Side.LOWER), upper)
@@ -220,14 +276,19 @@ def _claims(
 
 def _notes(result: PrivatizeResult) -> tuple[str, ...]:
     """Return what epsilon does not cover."""
-    notes = ["the fraction of clipped gradients is computed from the records without noise: keep it with the data's owner"]
+    notes = [
+        "the fraction of clipped gradients is computed from the records without noise: keep it with the "
+        "data's owner"
+    ]
     if result.nonprivate_counts is not None:
-        notes.append("the non-private model was trained without privacy: its accuracy is for the data's owner too")
+        notes.append(
+            "the non-private model was trained without privacy: its accuracy is for the data's owner too"
+        )
     if result.composed_epsilon is not None:
         count = len({one.plan for one in (*result.epsilon_sweep, *result.batch_size_sweep)})
         notes.append(
-            f"epsilon {rounding.epsilon(result.plan.epsilon)} holds if these settings were fixed in advance. If you pick the best of "
-            f"these {count} trainings by accuracy, the whole selection costs epsilon {rounding.epsilon(result.composed_epsilon)} "
-            f"(composition of all {count})"
+            f"epsilon {rounding.epsilon(result.plan.epsilon)} holds if these settings were fixed in advance. "
+            f"If you pick the best of these {count} trainings by accuracy, the whole selection costs epsilon "
+            f"{rounding.epsilon(result.composed_epsilon)} (composition of all {count})"
         )
     return tuple(notes)

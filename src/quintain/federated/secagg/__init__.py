@@ -1,4 +1,6 @@
-"""Secure aggregation as pure functions over arrays and keys: no transport, no torch, no privacy accounting."""
+"""Secure aggregation as pure functions over arrays and keys: no transport, no torch, no privacy
+accounting.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -136,7 +136,12 @@ State = Ready | Joined | SharesSent | Masked | Agreed | Done
 
 
 def start_round(
-    policy: Policy, identity: Identity, encoded: EncodedVector, journal: Journal, *, entropy: Entropy = secrets.token_bytes
+    policy: Policy,
+    identity: Identity,
+    encoded: EncodedVector,
+    journal: Journal,
+    *,
+    entropy: Entropy = secrets.token_bytes,
 ) -> Ready:
     """Make the first state of a site that takes part in a round.
 
@@ -158,10 +163,14 @@ def start_round(
     check_types(Journal, journal=journal)
     index = policy.roster.index(identity.name)
     if policy.roster.keys[index] != identity.public:
-        raise ProtocolError(f"the roster lists another key for {identity.name!r}; expected this site's own: enrol again")
+        raise ProtocolError(
+            f"the roster lists another key for {identity.name!r}; expected this site's own: enrol again"
+        )
     _check_encoded(encoded, policy.encoding.num_words)
     if journal.answered(policy.round_id):
-        raise ProtocolError(f"round {policy.round_id.hex()} was unmasked before; join a new round with a new id")
+        raise ProtocolError(
+            f"round {policy.round_id.hex()} was unmasked before; join a new round with a new id"
+        )
     return Ready(RoundContext(policy, identity, index, journal, entropy), Secret(encoded.tobytes()))
 
 
@@ -183,7 +192,9 @@ def step(state: State, message: bytes) -> tuple[State, bytes]:  # noqa: ARG001
     is uniform, that its journal lasts, and that the roster is right. Not promised: constant time, a true sum
     if a site lies about its own vector, or that the sum itself tells nothing.
     """
-    raise ProtocolError(f"this site is {type(state).__name__.lower()} and takes no further message: start a new round")
+    raise ProtocolError(
+        f"this site is {type(state).__name__.lower()} and takes no further message: start a new round"
+    )
 
 
 @step.register
@@ -191,7 +202,9 @@ def _(state: Ready, message: bytes) -> tuple[Joined, bytes]:
     site = state.context
     check_offer(open_server(message, MessageType.OFFER, site.policy), site.policy)
     joined = Joined(site, state.encoded.move(), new_private_key(site.entropy), new_private_key(site.entropy))
-    return joined, site.reply(MessageType.KEYS, pack_keys(_public_keys(joined)), transcript.begin(site.policy))
+    return joined, site.reply(
+        MessageType.KEYS, pack_keys(_public_keys(joined)), transcript.begin(site.policy)
+    )
 
 
 @step.register
@@ -202,25 +215,46 @@ def _(state: Joined, message: bytes) -> tuple[SharesSent, bytes]:
     keys = _checked_keys(state, body)
     transcript_hash = transcript.append_keys(policy, body)
     peers = tuple(i for i in keys if i != own)
-    sealing = {i: _channel_key(state.channel_seed, keys[i], transcript_hash, own=own, dealer=own, holder=i) for i in peers}
+    sealing = {
+        i: _channel_key(state.channel_seed, keys[i], transcript_hash, own=own, dealer=own, holder=i)
+        for i in peers
+    }
 
     seed = draw(site.entropy, KEY_BYTES)
     points = [i + 1 for i in range(len(policy.roster))]
-    key_shares = make_shares(int.from_bytes(state.mask_key.peek(), "big"), policy.threshold, points, site.entropy)
+    key_shares = make_shares(
+        int.from_bytes(state.mask_key.peek(), "big"), policy.threshold, points, site.entropy
+    )
     seed_shares = make_shares(int.from_bytes(seed, "big"), policy.threshold, points, site.entropy)
     pairs = {i: (key_shares[i + 1], seed_shares[i + 1]) for i in keys}
     dealt = {
-        i: dealing.deal(site.identity, transcript_hash, own, i, sealing[i], SharesForHolder(own, i, policy.round_id, *pairs[i]))
+        i: dealing.deal(
+            site.identity,
+            transcript_hash,
+            own,
+            i,
+            sealing[i],
+            SharesForHolder(own, i, policy.round_id, *pairs[i]),
+        )
         for i in peers
     }
 
     sharing = DealtShares(
-        dealing.seed_commitment(transcript_hash, own, seed), ShareHashes.of_pair(transcript_hash, own, own, pairs[own]), dealt
+        dealing.seed_commitment(transcript_hash, own, seed),
+        ShareHashes.of_pair(transcript_hash, own, own, pairs[own]),
+        dealt,
     )
     reply = site.reply(MessageType.SHARES, pack_shares(sharing, len(policy.roster)), transcript_hash)
     kept = Secret(_pack_pair(pairs[own]))
     return SharesSent(
-        site, state.encoded.move(), state.channel_seed.move(), state.mask_key.move(), Secret(seed), kept, keys, transcript_hash
+        site,
+        state.encoded.move(),
+        state.channel_seed.move(),
+        state.mask_key.move(),
+        Secret(seed),
+        kept,
+        keys,
+        transcript_hash,
     ), reply
 
 
@@ -228,8 +262,12 @@ def _(state: Joined, message: bytes) -> tuple[SharesSent, bytes]:
 def _(state: SharesSent, message: bytes) -> tuple[Masked | Done, bytes]:
     site = state.context
     policy, own = site.policy, site.index
-    sharing, dealt = parse_delivery(open_server(message, MessageType.DELIVERY, policy), own, len(policy.roster))
-    _require_members("sites have shared", sharing, within=tuple(state.public_keys), minimum=policy.threshold, site=site)
+    sharing, dealt = parse_delivery(
+        open_server(message, MessageType.DELIVERY, policy), own, len(policy.roster)
+    )
+    _require_members(
+        "sites have shared", sharing, within=tuple(state.public_keys), minimum=policy.threshold, site=site
+    )
     _require_signed(state, dealt)
     transcript_hash = transcript.append_sharers(state.transcript_hash, sharing, len(policy.roster))
     held = {own: _unpack_pair(state.own_share.peek())}
@@ -252,7 +290,9 @@ def _(state: SharesSent, message: bytes) -> tuple[Masked | Done, bytes]:
         wipe(buffer)
     state.channel_seed.erase()
     state.own_share.erase()
-    return Masked(site, Secret(b"".join(_pack_pair(held[i]) for i in sharing)), sharing, transcript_hash), reply
+    return Masked(
+        site, Secret(b"".join(_pack_pair(held[i]) for i in sharing)), sharing, transcript_hash
+    ), reply
 
 
 @step.register
@@ -260,20 +300,29 @@ def _(state: Masked, message: bytes) -> tuple[Agreed, bytes]:
     site = state.context
     num_sites = len(site.policy.roster)
     survivors = parse_set(open_server(message, MessageType.SURVIVORS, site.policy), num_sites)
-    _require_members("sites survived", survivors, within=state.sharers, minimum=site.policy.min_survivors, site=site)
+    _require_members(
+        "sites survived", survivors, within=state.sharers, minimum=site.policy.min_survivors, site=site
+    )
     site.journal.check_cohort(site.policy.model_hash, _cohort(site.policy, survivors))
     transcript_hash = transcript.append_survivors(state.transcript_hash, survivors, num_sites)
     held = state.held_shares.move()
-    return Agreed(site, held, state.sharers, survivors, transcript_hash), site.reply(MessageType.CONSISTENCY, b"", transcript_hash)
+    return Agreed(site, held, state.sharers, survivors, transcript_hash), site.reply(
+        MessageType.CONSISTENCY, b"", transcript_hash
+    )
 
 
 @step.register
 def _(state: Agreed, message: bytes) -> tuple[Done, bytes]:
     site = state.context
     policy = site.policy
-    _check_signatures(state, parse_signatures(open_server(message, MessageType.SIGNATURES, policy), len(policy.roster)))
+    _check_signatures(
+        state, parse_signatures(open_server(message, MessageType.SIGNATURES, policy), len(policy.roster))
+    )
     packed = state.held_shares.take()
-    pairs = {i: _unpack_pair(packed[k * 2 * SHARE_BYTES : (k + 1) * 2 * SHARE_BYTES]) for k, i in enumerate(state.sharers)}
+    pairs = {
+        i: _unpack_pair(packed[k * 2 * SHARE_BYTES : (k + 1) * 2 * SHARE_BYTES])
+        for k, i in enumerate(state.sharers)
+    }
     wipe(packed)
     site.journal.claim_answer(policy.round_id, policy.model_hash, _cohort(policy, state.survivors))
     survived = set(state.survivors)
@@ -282,43 +331,68 @@ def _(state: Agreed, message: bytes) -> tuple[Done, bytes]:
 
 
 def _checked_keys(state: Joined, body: bytes) -> dict[int, RoundKeys]:
-    """The listed keys, if they are all signed, all different, enough, and this site's own are as it sent them."""
+    """The listed keys, if they are all signed, all different, enough, and this site's own are as it sent
+    them.
+    """
     site = state.context
     policy = site.policy
     listed = parse_key_list(body, len(policy.roster))
-    _require_members("sites take part", tuple(listed), within=tuple(range(len(policy.roster))), minimum=policy.threshold, site=site)
+    _require_members(
+        "sites take part",
+        tuple(listed),
+        within=tuple(range(len(policy.roster))),
+        minimum=policy.threshold,
+        site=site,
+    )
     if listed[site.index].keys != _public_keys(state):
-        raise ProtocolError("the server lists other keys for this site than it sent; expected its own: leave this round")
+        raise ProtocolError(
+            "the server lists other keys for this site than it sent; expected its own: leave this round"
+        )
     flat = [key for entry in listed.values() for key in entry.keys.all]
     if len(set(flat)) < len(flat):
-        raise ProtocolError("a key stands twice in the list of keys; expected fresh keys from every site: leave this round")
+        raise ProtocolError(
+            "a key stands twice in the list of keys; expected fresh keys from every site: leave this round"
+        )
     for i, entry in listed.items():
-        check_signature(MessageType.KEYS, policy, i, pack_keys(entry.keys), transcript.begin(policy), entry.signature)
+        check_signature(
+            MessageType.KEYS, policy, i, pack_keys(entry.keys), transcript.begin(policy), entry.signature
+        )
     return {i: entry.keys for i, entry in listed.items()}
 
 
 def _require_signed(state: SharesSent, dealt: Mapping[int, Dealt]) -> None:
-    """Refuse a delivery in which a pair of shares is not what its dealer signed: then nobody but the server is to blame."""
+    """Refuse a delivery in which a pair of shares is not what its dealer signed: then nobody but the server
+    is to blame.
+    """
     policy = state.context.policy
     for dealer, pair in dealt.items():
         if not dealing.is_signed(policy, state.transcript_hash, dealer, state.context.index, pair):
             raise ProtocolError(
-                f"the signature of {policy.roster.names[dealer]!r} on the shares that it dealt this site does not hold; "
-                "expected what it dealt, unchanged: leave this round"
+                f"the signature of {policy.roster.names[dealer]!r} on the shares that it dealt this site "
+                "does not hold; expected what it dealt, unchanged: leave this round"
             )
 
 
 def _opened_pair(state: SharesSent, dealer: int, dealt: Dealt) -> SharePair:
     """The pair of shares that a peer dealt this site, if it is as it should be."""
     own = state.context.index
-    key = _channel_key(state.channel_seed, state.public_keys[dealer], state.transcript_hash, own=own, dealer=dealer, holder=own)
+    key = _channel_key(
+        state.channel_seed,
+        state.public_keys[dealer],
+        state.transcript_hash,
+        own=own,
+        dealer=dealer,
+        holder=own,
+    )
     return dealing.open_dealt(state.context.policy, state.transcript_hash, dealer, own, key, dealt)
 
 
 def _complain(state: SharesSent, dealer: int, transcript_hash: bytes) -> tuple[Done, bytes]:
     """Reveal the one key that shows what a dealer sealed, and leave the round with everything else erased."""
     private = dealing.channel_private(state.channel_seed.peek(), dealer)
-    reply = state.context.reply(MessageType.COMPLAINT, pack_complaint(Complaint(dealer, private)), transcript_hash)
+    reply = state.context.reply(
+        MessageType.COMPLAINT, pack_complaint(Complaint(dealer, private)), transcript_hash
+    )
     for secret in (state.encoded, state.channel_seed, state.mask_key, state.self_mask_seed, state.own_share):
         secret.erase()
     return Done(state.context), reply
@@ -329,26 +403,40 @@ def _check_signatures(state: Agreed, signatures: Mapping[int, bytes]) -> None:
     policy = state.context.policy
     if not set(signatures) <= set(state.survivors) or len(signatures) < policy.threshold:
         raise ProtocolError(
-            f"{len(signatures)} signatures on the survivors; expected {policy.threshold} or more, all of survivors: leave this round"
+            f"{len(signatures)} signatures on the survivors; expected {policy.threshold} or more, all of "
+            "survivors: leave this round"
         )
     for i, signature in signatures.items():
         check_signature(MessageType.CONSISTENCY, policy, i, b"", state.transcript_hash, signature)
 
 
-def _require_members(what: str, members: SiteSet, *, within: SiteSet, minimum: int, site: RoundContext) -> None:
+def _require_members(
+    what: str, members: SiteSet, *, within: SiteSet, minimum: int, site: RoundContext
+) -> None:
     """Refuse a list that is too short, leaves this site out, or names one that was not listed before."""
     strange = set(members) - set(within)
     if strange or site.index not in members or len(members) < minimum:
-        reason = "it names sites that were not listed before" if strange else "this site is missing" if site.index not in members else ""
+        reason = (
+            "it names sites that were not listed before"
+            if strange
+            else "this site is missing"
+            if site.index not in members
+            else ""
+        )
         raise ProtocolError(
-            f"{len(members)} {what}{f', and {reason}' * bool(reason)}; this site's policy asks for {minimum}: leave this round"
+            f"{len(members)} {what}{f', and {reason}' * bool(reason)}; this site's policy asks for "
+            f"{minimum}: leave this round"
         )
 
 
 def _check_encoded(encoded: object, length: int) -> None:
     """Refuse anything but an encoded vector of this length, without showing it."""
     if not isinstance(encoded, np.ndarray) or encoded.dtype != WORD_DTYPE or encoded.shape != (length,):
-        got = f"{encoded.shape} of {encoded.dtype}" if isinstance(encoded, np.ndarray) else f"of type {type(encoded).__name__}"
+        got = (
+            f"{encoded.shape} of {encoded.dtype}"
+            if isinstance(encoded, np.ndarray)
+            else f"of type {type(encoded).__name__}"
+        )
         raise ProtocolError(f"words {got}; expected ({length},) of uint32, as Encoding.quantise makes them")
 
 
@@ -359,17 +447,24 @@ def _cohort(policy: Policy, survivors: SiteSet) -> bytes:
     return tagged_hash("cohort", policy.computes, *sorted(policy.roster.keys[i] for i in survivors))
 
 
-def _channel_key(seed: Secret, peer: RoundKeys, transcript_hash: bytes, *, own: int, dealer: int, holder: int) -> bytes:
+def _channel_key(
+    seed: Secret, peer: RoundKeys, transcript_hash: bytes, *, own: int, dealer: int, holder: int
+) -> bytes:
     """The key that seals what goes from ``dealer`` to ``holder``, one of which is this site."""
     other = holder if own == dealer else dealer
-    return dealing.channel_key(dealing.channel_private(seed.peek(), other), peer.channel_public[own], transcript_hash, dealer, holder)
+    return dealing.channel_key(
+        dealing.channel_private(seed.peek(), other), peer.channel_public[own], transcript_hash, dealer, holder
+    )
 
 
 def _public_keys(state: Joined) -> RoundKeys:
     """This site's public keys: of its mask key, and of its channel key for each other site in the roster."""
     own, seed = state.context.index, state.channel_seed.peek()
     peers = (peer for peer in range(len(state.context.policy.roster)) if peer != own)
-    return RoundKeys(public_half(state.mask_key), {peer: x25519_public(dealing.channel_private(seed, peer)) for peer in peers})
+    return RoundKeys(
+        public_half(state.mask_key),
+        {peer: x25519_public(dealing.channel_private(seed, peer)) for peer in peers},
+    )
 
 
 def _pack_pair(pair: SharePair) -> bytes:

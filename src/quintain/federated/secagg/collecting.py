@@ -1,4 +1,6 @@
-"""A round under way as the server holds it, its outcome, and what every step of it does first: tell good messages from bad."""
+"""A round under way as the server holds it, its outcome, and what every step of it does first: tell good
+messages from bad.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -62,32 +64,45 @@ def gather(
     refused = dict(state.refused)
     for i in sorted(set(messages) & set(expected)):
         try:
-            good[i] = read(i, *open_site(messages[i], state.expected_type, state.policy, i, state.transcript_hash))
+            good[i] = read(
+                i, *open_site(messages[i], state.expected_type, state.policy, i, state.transcript_hash)
+            )
         except ProtocolError as error:
             refused[state.policy.roster.names[i]] = str(error)
     return good, refused
 
 
-def require(state: RoundInProgress, minimum: int, got: Mapping[int, object], what: str, refused: Mapping[str, str]) -> None:
-    """Abandon the round unless so many sites did what it takes, in the name of those that are proven to have lied."""
+def require(
+    state: RoundInProgress, minimum: int, got: Mapping[int, object], what: str, refused: Mapping[str, str]
+) -> None:
+    """Abandon the round unless so many sites did what it takes, in the name of those that are proven to have
+    lied.
+    """
     if len(got) < minimum:
         raise abandoned(
             state,
-            f"{len(got)} of {len(state.policy.roster)} sites {what}; {minimum} are needed: the round is abandoned, "
-            f"start another with a new id{_reasons(refused)}",
+            f"{len(got)} of {len(state.policy.roster)} sites {what}; {minimum} are needed: the round is "
+            f"abandoned, start another with a new id{_reasons(refused)}",
         )
 
 
 def abandoned(state: RoundInProgress, told: str) -> ProtocolError:
-    """The error that ends a round; it carries the names of those that are proven to have lied before, whatever ended it."""
+    """The error that ends a round; it carries the names of those that are proven to have lied before,
+    whatever ended it.
+    """
     names = state.policy.roster.names_of(tuple(sorted(state.accused)))
     return SabotageError(told, names) if names else ProtocolError(told)
 
 
 def sabotage(state: RoundInProgress, culprits: SiteSet, told: str) -> SabotageError:
-    """The error that ends a round by the names of these culprits, and of those that are proven to have lied before."""
+    """The error that ends a round by the names of these culprits, and of those that are proven to have lied
+    before.
+    """
     names = state.policy.roster.names_of(tuple(sorted(state.accused | set(culprits))))
-    return SabotageError(f"{told}: the round is abandoned, start another without {', '.join(names)}{_reasons(state.refused)}", names)
+    return SabotageError(
+        f"{told}: the round is abandoned, start another without {', '.join(names)}{_reasons(state.refused)}",
+        names,
+    )
 
 
 def _reasons(refused: Mapping[str, str]) -> str:

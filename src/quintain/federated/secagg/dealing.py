@@ -68,7 +68,9 @@ class ShareHashes:
 
 @dataclass(frozen=True, slots=True)
 class SharesForHolder:
-    """One site's shares for another, as they stand inside the seal: of its mask key and of its self-mask seed."""
+    """One site's shares for another, as they stand inside the seal: of its mask key and of its self-mask
+    seed.
+    """
 
     sender: int
     receiver: int
@@ -88,15 +90,21 @@ class SharesForHolder:
 
     @classmethod
     def parse(cls, data: bytes) -> "SharesForHolder":
-        """Read ``pack``'s layout; a seal keeps it whole, its sender may still have filled it with anything."""
+        """Read ``pack``'s layout; a seal keeps it whole, its sender may still have filled it with
+        anything.
+        """
         expect_length(data, _SHARE.size, "a share")
         sender, receiver, round_id, key_share, seed_share = _SHARE.unpack(data)
-        return cls(sender, receiver, round_id, int.from_bytes(key_share, "big"), int.from_bytes(seed_share, "big"))
+        return cls(
+            sender, receiver, round_id, int.from_bytes(key_share, "big"), int.from_bytes(seed_share, "big")
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Dealt:
-    """What a dealer sends one holder: the hashes of its shares, the shares sealed, and the dealer's signature on both."""
+    """What a dealer sends one holder: the hashes of its shares, the shares sealed, and the dealer's signature
+    on both.
+    """
 
     hashes: ShareHashes
     sealed: bytes
@@ -114,19 +122,33 @@ class Dealt:
         return cls(hashes, data[2 * HASH_BYTES : -SIGNATURE_BYTES], data[-SIGNATURE_BYTES:])
 
 
-def deal(identity: Identity, transcript_hash: bytes, dealer: int, holder: int, key: bytes, share: SharesForHolder) -> Dealt:
+def deal(
+    identity: Identity, transcript_hash: bytes, dealer: int, holder: int, key: bytes, share: SharesForHolder
+) -> Dealt:
     """Hash, seal under ``key`` and sign one holder's shares."""
     hashes = ShareHashes.of_pair(transcript_hash, dealer, holder, (share.key_share, share.seed_share))
     sealed = seal(key, share.pack(), channel_context(transcript_hash, dealer, holder))
-    return Dealt(hashes, sealed, sign(identity.private.peek(), _signed(transcript_hash, dealer, holder, hashes, sealed)))
+    return Dealt(
+        hashes,
+        sealed,
+        sign(identity.private.peek(), _signed(transcript_hash, dealer, holder, hashes, sealed)),
+    )
 
 
 def is_signed(policy: Policy, transcript_hash: bytes, dealer: int, holder: int, dealt: Dealt) -> bool:
-    """Whether the dealer's pinned identity signed exactly this for this holder, in this round, after this list of keys."""
-    return verify(policy.roster.keys[dealer], _signed(transcript_hash, dealer, holder, dealt.hashes, dealt.sealed), dealt.signature)
+    """Whether the dealer's pinned identity signed exactly this for this holder, in this round, after this
+    list of keys.
+    """
+    return verify(
+        policy.roster.keys[dealer],
+        _signed(transcript_hash, dealer, holder, dealt.hashes, dealt.sealed),
+        dealt.signature,
+    )
 
 
-def open_dealt(policy: Policy, transcript_hash: bytes, dealer: int, holder: int, key: bytes, dealt: Dealt) -> SharePair:
+def open_dealt(
+    policy: Policy, transcript_hash: bytes, dealer: int, holder: int, key: bytes, dealt: Dealt
+) -> SharePair:
     """The shares of a pair that is as it should be.
 
     Raises:
@@ -146,7 +168,13 @@ def open_dealt(policy: Policy, transcript_hash: bytes, dealer: int, holder: int,
 
 
 def is_guilty(
-    policy: Policy, transcript_hash: bytes, keys: Mapping[int, RoundKeys], holder: int, dealer: int, private: bytes, dealt: Dealt
+    policy: Policy,
+    transcript_hash: bytes,
+    keys: Mapping[int, RoundKeys],
+    holder: int,
+    dealer: int,
+    private: bytes,
+    dealt: Dealt,
 ) -> bool:
     """Judge a complaint: whether the dealer is to blame; if not, the holder is.
 
@@ -177,7 +205,9 @@ def is_guilty(
 
 def share_hash(label: str, transcript_hash: bytes, dealer: int, holder: int, value: int) -> bytes:
     """The hash that stands for one share."""
-    return tagged_hash(label, transcript_hash, _number(dealer), _number(holder), value.to_bytes(SHARE_BYTES, "big"))
+    return tagged_hash(
+        label, transcript_hash, _number(dealer), _number(holder), value.to_bytes(SHARE_BYTES, "big")
+    )
 
 
 def seed_commitment(transcript_hash: bytes, site: int, seed: bytes | bytearray) -> bytes:
@@ -196,12 +226,16 @@ def channel_private(seed: bytes | bytearray, peer: int) -> bytes:
 
 
 def channel_key(private: bytes, public: bytes, transcript_hash: bytes, dealer: int, holder: int) -> bytes:
-    """The key that seals what ``dealer`` sends ``holder``, from either one's private half and the other's public one."""
+    """The key that seals what ``dealer`` sends ``holder``, from either one's private half and the other's
+    public one.
+    """
     return derive_key(x25519(private, public), channel_context(transcript_hash, dealer, holder))
 
 
 def _signed(transcript_hash: bytes, dealer: int, holder: int, hashes: ShareHashes, sealed: bytes) -> bytes:
-    return tagged_hash("dealt", channel_context(transcript_hash, dealer, holder), hashes.key, hashes.seed, sealed)
+    return tagged_hash(
+        "dealt", channel_context(transcript_hash, dealer, holder), hashes.key, hashes.seed, sealed
+    )
 
 
 def _number(site: int) -> bytes:

@@ -49,30 +49,41 @@ class Encoding:
     max_weight: int = 0
 
     def __post_init__(self) -> None:
-        check_integers(length=self.length, scale=self.scale, num_sites=self.num_sites, max_weight=self.max_weight)
+        check_integers(
+            length=self.length, scale=self.scale, num_sites=self.num_sites, max_weight=self.max_weight
+        )
         check_types(Real, clip_value=self.clip_value)
-        for name in ("length", "scale", "num_sites", "max_weight"):  # a narrow type of NumPy's would round or wrap what is worked out below
+        for name in (
+            "length",
+            "scale",
+            "num_sites",
+            "max_weight",
+        ):  # a narrow type of NumPy's would round or wrap what is worked out below
             object.__setattr__(self, name, int(getattr(self, name)))
         object.__setattr__(self, "clip_value", _as_float(self.clip_value))
         if self.length < 1 or self.num_sites < 2 or self.max_weight < 0 or not 1 <= self.scale <= MAX_SCALE:
             raise SettingError(
-                f"length = {self.length}, num_sites = {self.num_sites}, scale = {self.scale}, max_weight = {self.max_weight}; "
-                "expected length >= 1, num_sites >= 2, scale in [1, 2^53] and max_weight >= 0"
+                f"length = {self.length}, num_sites = {self.num_sites}, scale = {self.scale}, max_weight = "
+                f"{self.max_weight}; expected length >= 1, num_sites >= 2, scale in [1, 2^53] and max_weight "
+                ">= 0"
             )
         if not (math.isfinite(self.clip_value) and self.clip_value > 0):
             raise SettingError(
-                f"clip_value = {self.clip_value}; expected a positive number, such as the largest entry of an ordinary update"
+                f"clip_value = {self.clip_value}; expected a positive number, such as the largest entry of "
+                "an ordinary update"
             )
         if self.num_sites * self.max_weight >= HALF_MODULUS:
             raise SettingError(
                 f"a weight cap of {self.max_weight} for {self.num_sites} sites; expected less than "
-                f"{HALF_MODULUS // self.num_sites}, so that no sum of weights wraps: divide all weights by one number"
+                f"{HALF_MODULUS // self.num_sites}, so that no sum of weights wraps: divide all weights by "
+                "one number"
             )
         if self.max_abs < 1 or self.num_sites * self.max_abs >= HALF_MODULUS:
             raise SettingError(
-                f"{self.num_sites} sites x {self.max_abs} per word; expected at least 1 per word and less than 2^31 in all, "
-                f"so that no sum wraps. Choose a scale of at most "
-                f"{int(min(MAX_SCALE, HALF_MODULUS / self.num_sites / self.clip_value))}, or None for the finest"
+                f"{self.num_sites} sites x {self.max_abs} per word; expected at least 1 per word and less "
+                "than 2^31 in all, so that no sum wraps. Choose a scale of at most "
+                f"{int(min(MAX_SCALE, HALF_MODULUS / self.num_sites / self.clip_value))}, or None for the "
+                "finest"
             )
 
     @property
@@ -98,14 +109,21 @@ class Encoding:
         """
         exact = self._checked(vector)
         if (weight is None) != (self.max_weight == 0):
-            raise SettingError(f"weight = {weight} under a cap of {self.max_weight}; give a weight exactly when there is a cap above 0")
+            raise SettingError(
+                f"weight = {weight} under a cap of {self.max_weight}; give a weight exactly when there is a "
+                "cap above 0"
+            )
         clipped = np.clip(exact, -self.clip_value, self.clip_value)
         if weight is None:
             return _wrap(clipped * self.scale)
         check_integers(weight=weight)
         if not 0 <= weight <= self.max_weight:
-            raise SettingError(f"weight = {weight}; expected an integer in [0, {self.max_weight}], the public cap")
-        return np.append(_wrap(clipped * (weight / self.max_weight) * self.scale), WORD_DTYPE.type(weight)).astype(WORD_DTYPE)
+            raise SettingError(
+                f"weight = {weight}; expected an integer in [0, {self.max_weight}], the public cap"
+            )
+        return np.append(
+            _wrap(clipped * (weight / self.max_weight) * self.scale), WORD_DTYPE.type(weight)
+        ).astype(WORD_DTYPE)
 
     def count_clipped(self, vector: ArrayLike) -> int:
         """Count the entries that ``clip_value`` cuts."""
@@ -134,7 +152,9 @@ class Encoding:
         most = summands * self.max_abs
         if not self.max_weight:
             return most
-        exact = Fraction(float(self.clip_value)) * int(self.scale) * Fraction(int(weight), int(self.max_weight))
+        exact = (
+            Fraction(float(self.clip_value)) * int(self.scale) * Fraction(int(weight), int(self.max_weight))
+        )
         return min(most, math.floor(exact * (1 + Fraction(1, 2**50)) + Fraction(summands, 2)))
 
     def check_sum(self, integers: NDArray[np.int64], summands: int) -> None:
@@ -156,32 +176,36 @@ class Encoding:
         weight = self.decode_weight(integers)
         if not 0 <= weight <= summands * self.max_weight:
             raise ProtocolError(
-                f"the weights of {summands} sites sum to {weight}; expected 0 to {summands} x the cap of {self.max_weight}: "
-                "a site lied about its weight, discard this sum"
+                f"the weights of {summands} sites sum to {weight}; expected 0 to {summands} x the cap of "
+                f"{self.max_weight}: a site lied about its weight, discard this sum"
             )
         entries = np.abs(integers[: self.length])
         worst, bound = int(entries.argmax()), self.largest_sum(summands, weight)
         if entries[worst] > bound:
             raise ProtocolError(
-                f"entry {worst} of the sum of {summands} vectors is {integers[worst]} grid steps; expected at most {bound} in magnitude, "
-                f"as a clip of {self.clip_value:g} allows: a site lied about its vector, discard this sum"
+                f"entry {worst} of the sum of {summands} vectors is {integers[worst]} grid steps; expected "
+                f"at most {bound} in magnitude, as a clip of {self.clip_value:g} allows: a site lied about "
+                "its vector, discard this sum"
             )
 
     def _checked(self, vector: ArrayLike) -> NDArray[np.float64]:
         try:
             given = np.asarray(vector)
         except ValueError as error:
-            raise DataError(f"the vector is no array: {error}; expected ({self.length},) real numbers") from error
+            raise DataError(
+                f"the vector is no array: {error}; expected ({self.length},) real numbers"
+            ) from error
         if given.shape != (self.length,) or given.dtype.kind not in "fiu":
             raise DataError(
-                f"got an array {given.shape} of {given.dtype}; expected ({self.length},) real numbers: flatten the update first"
+                f"got an array {given.shape} of {given.dtype}; expected ({self.length},) real numbers: "
+                "flatten the update first"
             )
         exact = given.astype(np.float64)
         strange = np.flatnonzero(~np.isfinite(exact))
         if strange.size:
             raise DataError(
-                f"entry {strange[0]} is {exact[strange[0]]} ({strange.size} of {self.length} entries are not finite); "
-                "expected finite numbers: lower the learning rate of the local training"
+                f"entry {strange[0]} is {exact[strange[0]]} ({strange.size} of {self.length} entries are not "
+                "finite); expected finite numbers: lower the learning rate of the local training"
             )
         return exact
 
@@ -205,11 +229,13 @@ def check_types(kind: type, **settings: object) -> None:
     for name, value in settings.items():
         if not isinstance(value, kind) or isinstance(value, bool):
             expected = _NUMBERS.get(kind, f"a value of type {kind.__name__}")
-            raise SettingError(f"{name} = {value!r}; expected {expected}, not one of type {type(value).__name__}")
+            raise SettingError(
+                f"{name} = {value!r}; expected {expected}, not one of type {type(value).__name__}"
+            )
         if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
             raise SettingError(
-                f"{name} = {value!r}; expected text that UTF-8 can write, without half of a surrogate pair (as a file's name that is no "
-                "UTF-8 is read by Python): rename it"
+                f"{name} = {value!r}; expected text that UTF-8 can write, without half of a surrogate pair "
+                "(as a file's name that is no UTF-8 is read by Python): rename it"
             )
 
 
@@ -223,9 +249,9 @@ def finest_encoding(length: int, clip_value: float, num_sites: int, max_weight: 
     fitting = [scale for scale in _POWERS if num_sites * largest_word(scale, clip_value) < HALF_MODULUS]
     if not fitting or largest_word(fitting[-1], clip_value) < 1:
         raise SettingError(
-            f"clip_value = {clip_value:g}; expected about {0.5 / MAX_SCALE:.0e} to {HALF_MODULUS / num_sites:.0e} for {num_sites} "
-            "sites, so that no sum wraps and the "
-            "largest entry is at least one step of the finest grid: choose the largest entry of an ordinary update"
+            f"clip_value = {clip_value:g}; expected about {0.5 / MAX_SCALE:.0e} to "
+            f"{HALF_MODULUS / num_sites:.0e} for {num_sites} sites, so that no sum wraps and the largest "
+            "entry is at least one step of the finest grid: choose the largest entry of an ordinary update"
         )
     return Encoding(length, clip_value, fitting[-1], num_sites, max_weight)
 

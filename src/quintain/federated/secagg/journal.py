@@ -64,8 +64,9 @@ class Journal(ABC):
         first = self._write_once(f"{update.hex()}.masked", round_id)
         if first is not None:
             raise ProtocolError(
-                f"the update of round {counter} over this model was masked before, in round id {first.hex() or 'unknown'}; "
-                "an update is masked once: try again under the next round counter"
+                f"the update of round {counter} over this model was masked before, in round id "
+                f"{first.hex() or 'unknown'}; an update is masked once: try again under the next round "
+                "counter"
             )
 
     def claim_roster(self, model_hash: bytes, members: bytes) -> None:
@@ -82,8 +83,9 @@ class Journal(ABC):
         check_types(bytes, model_hash=model_hash, members=members)
         if self._write_once(f"{model_hash.hex()}.roster", members) not in (None, members):
             raise ProtocolError(
-                "this site has masked an update over this very model for a roster of other sites; sums over two rosters would subtract to "
-                "the updates of the sites in which they differ: keep the roster, or go on from another model"
+                "this site has masked an update over this very model for a roster of other sites; sums over "
+                "two rosters would subtract to the updates of the sites in which they differ: keep the "
+                "roster, or go on from another model"
             )
 
     def claim_answer(self, round_id: bytes, model_hash: bytes, cohort: bytes) -> None:
@@ -100,7 +102,10 @@ class Journal(ABC):
         """
         check_types(bytes, round_id=round_id, model_hash=model_hash, cohort=cohort)
         if self._write_once(_answer_note(round_id), b"") is not None:
-            raise ProtocolError(f"round {round_id.hex()} was unmasked before; a round is answered once: start a new round with a new id")
+            raise ProtocolError(
+                f"round {round_id.hex()} was unmasked before; a round is answered once: start a new round "
+                "with a new id"
+            )
         _check_same(self._write_once(_cohort_note(model_hash), cohort), cohort)
 
     def check_cohort(self, model_hash: bytes, cohort: bytes) -> None:
@@ -124,7 +129,9 @@ class Journal(ABC):
 
     @abstractmethod
     def _write_once(self, name: str, content: bytes) -> bytes | None:
-        """Make a note, lasting when this returns; the content that stands there if it was made before, and nothing is changed then."""
+        """Make a note, lasting when this returns; the content that stands there if it was made before, and
+        nothing is changed then.
+        """
 
     @abstractmethod
     def _read(self, name: str) -> bytes | None:
@@ -138,7 +145,9 @@ class MemoryJournal(Journal):
         self._notes: dict[str, list[bytes]] = {}
 
     def _write_once(self, name: str, content: bytes) -> bytes | None:
-        mine = [content]  # an object of its own, so that identity tells who came first, between threads as well
+        mine = [
+            content
+        ]  # an object of its own, so that identity tells who came first, between threads as well
         first = self._notes.setdefault(name, mine)
         return None if first is mine else first[0]
 
@@ -166,11 +175,16 @@ class FolderJournal(Journal):
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             first = self._made(name, content)
-            for place in (self._folder / name, self._folder, self._folder.parent):  # also if it stood: its writer may have failed to
+            for place in (
+                self._folder / name,
+                self._folder,
+                self._folder.parent,
+            ):  # also if it stood: its writer may have failed to
                 _sync(place)
         except OSError as error:
             raise StorageError(
-                f"cannot write the journal in {self._folder}: {error.strerror}; free some space or check permissions"
+                f"cannot write the journal in {self._folder}: {error.strerror}; free some space or check "
+                "permissions"
             ) from error
         return first
 
@@ -190,7 +204,9 @@ class FolderJournal(Journal):
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise StorageError(f"cannot read the journal in {self._folder}: {error.strerror}; check permissions") from error
+            raise StorageError(
+                f"cannot read the journal in {self._folder}: {error.strerror}; check permissions"
+            ) from error
 
 
 def _sync(place: Path) -> None:
@@ -213,7 +229,8 @@ def _cohort_note(model_hash: bytes) -> str:
 def _check_same(first: bytes | None, cohort: bytes) -> None:
     if first not in (None, cohort):
         raise ProtocolError(
-            "this site has helped to open the sum of other survivors over this very model, or of these under other terms (recipe, weights, "
-            "objective, data, clip or grid); the two sums would subtract to the update of the sites in which they differ: try again when "
-            "the same sites are there, under the same terms, or go on from another model"
+            "this site has helped to open the sum of other survivors over this very model, or of these under "
+            "other terms (recipe, weights, objective, data, clip or grid); the two sums would subtract to "
+            "the update of the sites in which they differ: try again when the same sites are there, under "
+            "the same terms, or go on from another model"
         )

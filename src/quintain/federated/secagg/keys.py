@@ -7,7 +7,14 @@ from functools import cached_property
 
 from quintain.core.errors import ProtocolError, SettingError
 from quintain.federated.secagg.encoding import check_types
-from quintain.federated.secagg.primitives import KEY_BYTES, ed25519_public, is_on_curve, is_small_order, tagged_hash, x25519_public
+from quintain.federated.secagg.primitives import (
+    KEY_BYTES,
+    ed25519_public,
+    is_on_curve,
+    is_small_order,
+    tagged_hash,
+    x25519_public,
+)
 from quintain.federated.secagg.secret import Secret
 from quintain.federated.secagg.shamir import Entropy, draw
 
@@ -30,9 +37,14 @@ class Identity:
         check_types(bytes, public=self.public)
         private: object = self.private
         if not isinstance(private, Secret):
-            raise SettingError(f"private is of type {type(private).__name__}; expected a Secret, which is not shown here")
+            raise SettingError(
+                f"private is of type {type(private).__name__}; expected a Secret, which is not shown here"
+            )
         if len(self.private.peek()) != KEY_BYTES or ed25519_public(self.private.peek()) != self.public:
-            raise ProtocolError(f"the two halves of the identity of {self.name!r} do not belong together; load them anew, or enrol again")
+            raise ProtocolError(
+                f"the two halves of the identity of {self.name!r} do not belong together; load them anew, or "
+                "enrol again"
+            )
 
     @classmethod
     def create(cls, name: str, entropy: Entropy = secrets.token_bytes) -> "Identity":
@@ -64,14 +76,21 @@ class Roster:
             check_types(str, name=name)
             check_types(bytes, key=key)
         if len(self.names) < 2 or len(self.names) != len(self.keys):
-            raise SettingError(f"{len(self.names)} names and {len(self.keys)} keys; expected one key a site and at least two sites")
+            raise SettingError(
+                f"{len(self.names)} names and {len(self.keys)} keys; expected one key a site and at least "
+                "two sites"
+            )
         if len(set(self.names)) < len(self.names) or len(set(self.keys)) < len(self.keys):
             raise SettingError("a name or a key stands twice in the roster; expected every site once")
         for name, key in zip(self.names, self.keys, strict=True):
-            if len(key) != KEY_BYTES or is_small_order(key, signing=True) or not is_on_curve(key, signing=True):
+            if (
+                len(key) != KEY_BYTES
+                or is_small_order(key, signing=True)
+                or not is_on_curve(key, signing=True)
+            ):
                 raise ProtocolError(
-                    f"the signing key of {name!r} is not an ordinary Ed25519 key: 32 bytes, on the curve, not of small order; "
-                    "ask that site for a new one"
+                    f"the signing key of {name!r} is not an ordinary Ed25519 key: 32 bytes, on the curve, "
+                    "not of small order; ask that site for a new one"
                 )
 
     @classmethod
@@ -101,7 +120,14 @@ class Roster:
     @cached_property
     def digest(self) -> bytes:
         """A hash of names and keys, in order."""
-        return tagged_hash("roster", *(part for pair in zip(self.names, self.keys, strict=True) for part in (pair[0].encode(), pair[1])))
+        return tagged_hash(
+            "roster",
+            *(
+                part
+                for pair in zip(self.names, self.keys, strict=True)
+                for part in (pair[0].encode(), pair[1])
+            ),
+        )
 
     @property
     def members(self) -> bytes:

@@ -35,13 +35,24 @@ def self_key(seed: bytes | bytearray, transcript_hash: bytes, site: int) -> byte
     return derive_key(seed, tagged_hash("self mask", transcript_hash, _number(site)))
 
 
-def pair_key(private: bytes | bytearray, peer_public: bytes, transcript_hash: bytes, site: int, peer: int) -> bytes:
+def pair_key(
+    private: bytes | bytearray, peer_public: bytes, transcript_hash: bytes, site: int, peer: int
+) -> bytes:
     """Derive the stream key that two sites share, the same from either side."""
     low, high = sorted((site, peer))
-    return derive_key(x25519(private, peer_public), tagged_hash("pair mask", transcript_hash, _number(low), _number(high)))
+    return derive_key(
+        x25519(private, peer_public), tagged_hash("pair mask", transcript_hash, _number(low), _number(high))
+    )
 
 
-def add_self_mask(encoded: EncodedVector, seed: bytes | bytearray, transcript_hash: bytes, site: int, *, remove: bool = False) -> None:
+def add_self_mask(
+    encoded: EncodedVector,
+    seed: bytes | bytearray,
+    transcript_hash: bytes,
+    site: int,
+    *,
+    remove: bool = False,
+) -> None:
     """Add a site's self-mask to its vector (or to a sum), or remove it."""
     add_stream(encoded, self_key(seed, transcript_hash, site), subtract=remove)
 
@@ -60,7 +71,9 @@ def add_pair_mask(
 
     The key may be worked out from either private half: give that one and the other's public key.
     """
-    add_stream(encoded, pair_key(private, peer_public, transcript_hash, site, peer), subtract=(site > peer) != remove)
+    add_stream(
+        encoded, pair_key(private, peer_public, transcript_hash, site, peer), subtract=(site > peer) != remove
+    )
 
 
 def _number(site: int) -> bytes:

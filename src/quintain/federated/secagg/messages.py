@@ -1,4 +1,5 @@
-"""The messages of the protocol: fixed layouts, each with its length check; anything else is a ``ProtocolError``.
+"""The messages of the protocol: fixed layouts, each with its length check; anything else is a
+``ProtocolError``.
 
 Every message starts with magic, kind, round id and sender. A site's message ends in its signature over the
 transcript so far, the header and the body. Sets of sites are bit maps over the roster, so that no site can
@@ -40,12 +41,13 @@ SiteSet = tuple[int, ...]
 
 
 class MessageType(IntEnum):
-    """The type of a message, in the order of the round: the server sends even ones, a site replies with the next.
+    """The type of a message, in the order of the round: the server sends even ones, a site replies with the
+    next.
 
     The rounds of Bonawitz et al.: AdvertiseKeys is KEYS, KEY_LIST; ShareKeys is SHARES, DELIVERY;
-    MaskedInputCollection is MASKED, SURVIVORS; ConsistencyCheck is CONSISTENCY, SIGNATURES; Unmasking is UNMASK. The
-    sites that reached them: U1 have keys, U2 are the sharers, U3 the survivors. A site that was dealt a bad pair of
-    shares answers the delivery with a complaint instead.
+    MaskedInputCollection is MASKED, SURVIVORS; ConsistencyCheck is CONSISTENCY, SIGNATURES; Unmasking is
+    UNMASK. The sites that reached them: U1 have keys, U2 are the sharers, U3 the survivors. A site that was
+    dealt a bad pair of shares answers the delivery with a complaint instead.
     """
 
     OFFER = 0
@@ -87,19 +89,24 @@ class DealtShares:
     dealt: Mapping[int, Dealt]
 
     def hashes(self, holder: int) -> ShareHashes:
-        """The hashes of one holder's shares; those that it keeps itself where ``holder`` is nobody that it dealt to."""
+        """The hashes of one holder's shares; those that it keeps itself where ``holder`` is nobody that it
+        dealt to.
+        """
         return self.dealt[holder].hashes if holder in self.dealt else self.own_hashes
 
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """A site's word that what ``dealer`` dealt it is bad, and the private channel key for this pair that proves it."""
+    """A site's word that what ``dealer`` dealt it is bad, and the private channel key for this pair that
+    proves it.
+    """
 
     dealer: int
     private: bytes = field(repr=False)
 
 
-# -- envelopes -------------------------------------------------------------------------------------------------------------------------
+# -- envelopes
+# ------------------------------------------------------------------------------------------------------------
 
 
 def from_server(kind: MessageType, round_id: bytes, body: bytes) -> bytes:
@@ -107,7 +114,9 @@ def from_server(kind: MessageType, round_id: bytes, body: bytes) -> bytes:
     return _HEADER.pack(MAGIC, kind, round_id, SERVER_ID) + body
 
 
-def from_site(kind: MessageType, policy: Policy, site: int, body: bytes, transcript_hash: bytes, identity: Identity) -> bytes:
+def from_site(
+    kind: MessageType, policy: Policy, site: int, body: bytes, transcript_hash: bytes, identity: Identity
+) -> bytes:
     """A site's message with its signature."""
     head = _HEADER.pack(MAGIC, kind, policy.round_id, site)
     return head + body + sign(identity.private.peek(), _signed(transcript_hash, head, body))
@@ -118,23 +127,31 @@ def open_server(data: bytes, kind: MessageType, policy: Policy) -> bytes:
     return _open(data, kind, policy, SERVER_ID)
 
 
-def open_site(data: bytes, kind: MessageType, policy: Policy, site: int, transcript_hash: bytes) -> tuple[bytes, bytes]:
+def open_site(
+    data: bytes, kind: MessageType, policy: Policy, site: int, transcript_hash: bytes
+) -> tuple[bytes, bytes]:
     """Body and signature of a site's message, verified under its pinned identity and this transcript."""
     content = _open(data, kind, policy, site)
     if len(content) < SIGNATURE_BYTES:
-        raise ProtocolError(f"a {kind.name} message of {len(data)} bytes has no room for its signature; refuse it")
+        raise ProtocolError(
+            f"a {kind.name} message of {len(data)} bytes has no room for its signature; refuse it"
+        )
     body, signature = content[:-SIGNATURE_BYTES], content[-SIGNATURE_BYTES:]
     check_signature(kind, policy, site, body, transcript_hash, signature)
     return body, signature
 
 
-def check_signature(kind: MessageType, policy: Policy, site: int, body: bytes, transcript_hash: bytes, signature: bytes) -> None:
-    """Refuse a site's message unless the pinned identity signed exactly it, in this round, after this transcript."""
+def check_signature(
+    kind: MessageType, policy: Policy, site: int, body: bytes, transcript_hash: bytes, signature: bytes
+) -> None:
+    """Refuse a site's message unless the pinned identity signed exactly it, in this round, after this
+    transcript.
+    """
     head = _HEADER.pack(MAGIC, kind, policy.round_id, site)
     if not verify(policy.roster.keys[site], _signed(transcript_hash, head, body), signature):
         raise ProtocolError(
-            f"the signature of {policy.roster.names[site]!r} on its {kind.name} message does not hold for this round and its lists so far; "
-            "expected one made with the key in the roster: leave this round"
+            f"the signature of {policy.roster.names[site]!r} on its {kind.name} message does not hold for "
+            "this round and its lists so far; expected one made with the key in the roster: leave this round"
         )
 
 
@@ -143,7 +160,10 @@ def message_type_of(data: object) -> MessageType:
     if not isinstance(data, bytes):
         raise ProtocolError(f"a {type(data).__name__} that is no message of this protocol; expected bytes")
     if len(data) < _HEADER.size or data[:4] != MAGIC or data[4] not in _KINDS:
-        raise ProtocolError(f"{len(data)} bytes that are no message of this protocol; expected the header {MAGIC!r} and a known kind")
+        raise ProtocolError(
+            f"{len(data)} bytes that are no message of this protocol; expected the header {MAGIC!r} and a "
+            "known kind"
+        )
     return MessageType(data[4])
 
 
@@ -157,7 +177,8 @@ def site_body(data: bytes) -> bytes:
     return data[_HEADER.size : -SIGNATURE_BYTES]
 
 
-# -- bodies ----------------------------------------------------------------------------------------------------------------------------
+# -- bodies
+# ------------------------------------------------------------------------------------------------------------
 
 
 def pack_offer(policy: Policy) -> bytes:
@@ -174,22 +195,37 @@ def pack_offer(policy: Policy) -> bytes:
         e.max_weight,
     )
     task = policy.task
-    return _OFFER.pack(*numbers, policy.roster.digest, policy.model_hash, task.counter, *task.digests.values())
+    return _OFFER.pack(
+        *numbers, policy.roster.digest, policy.model_hash, task.counter, *task.digests.values()
+    )
 
 
 def check_offer(body: bytes, policy: Policy) -> None:
     """Refuse an offer that differs from this site's own policy, naming the first term that does."""
     expect_length(body, _OFFER.size, "an offer")
-    sizes = ("sites", "threshold", "min_survivors", "max_corrupt", "length", "clip_value", "scale", "max_weight")
+    sizes = (
+        "sites",
+        "threshold",
+        "min_survivors",
+        "max_corrupt",
+        "length",
+        "clip_value",
+        "scale",
+        "max_weight",
+    )
     names = (*sizes, "roster", "model hash", "round counter", *policy.task.digests)
     for name, got, own in zip(names, _OFFER.unpack(body), _OFFER.unpack(pack_offer(policy)), strict=True):
         if got != own:
             shown = (got.hex()[:16], own.hex()[:16]) if isinstance(got, bytes) else (got, own)
-            raise ProtocolError(f"the server offers {name} = {shown[0]}; this site's policy says {shown[1]}: leave this round")
+            raise ProtocolError(
+                f"the server offers {name} = {shown[0]}; this site's policy says {shown[1]}: leave this round"
+            )
 
 
 def pack_keys(keys: RoundKeys) -> bytes:
-    """A site's public keys: its mask key, then one channel key for each other site in the roster, in order."""
+    """A site's public keys: its mask key, then one channel key for each other site in the roster, in
+    order.
+    """
     return b"".join(keys.all)
 
 
@@ -206,7 +242,8 @@ def parse_keys(body: bytes, site: int, num_sites: int) -> RoundKeys:
     ordinary = all(is_canonical(key) and not is_small_order(key, signing=False) for key in keys.all)
     if len(set(keys.all)) < num_sites or not ordinary or not is_on_curve(keys.mask_public, signing=False):
         raise ProtocolError(
-            "keys that are equal, of small order, not canonical or off the curve; expected ordinary X25519 keys: exclude that site"
+            "keys that are equal, of small order, not canonical or off the curve; expected ordinary X25519 "
+            "keys: exclude that site"
         )
     return keys
 
@@ -214,21 +251,32 @@ def parse_keys(body: bytes, site: int, num_sites: int) -> RoundKeys:
 def pack_key_list(listed: Mapping[int, SignedKeys], num_sites: int) -> bytes:
     """All keys of the round, in the roster's order."""
     members = tuple(sorted(listed))
-    return pack_set(members, num_sites) + b"".join(pack_keys(listed[i].keys) + listed[i].signature for i in members)
+    return pack_set(members, num_sites) + b"".join(
+        pack_keys(listed[i].keys) + listed[i].signature for i in members
+    )
 
 
 def parse_key_list(body: bytes, num_sites: int) -> dict[int, SignedKeys]:
     """Read ``pack_key_list``'s layout; signatures are for the caller to check."""
     size = num_sites * KEY_BYTES
     members, entries = _parse_entries(body, num_sites, size + SIGNATURE_BYTES, "a key list")
-    return {i: SignedKeys(parse_keys(entry[:size], i, num_sites), entry[size:]) for i, entry in zip(members, entries, strict=True)}
+    return {
+        i: SignedKeys(parse_keys(entry[:size], i, num_sites), entry[size:])
+        for i, entry in zip(members, entries, strict=True)
+    }
 
 
 def pack_shares(sharing: DealtShares, num_sites: int) -> bytes:
     """A site's commitment, the hashes of its own shares, and what it deals, by holder."""
     members = tuple(sorted(sharing.dealt))
     dealt = b"".join(sharing.dealt[i].pack() for i in members)
-    return sharing.commitment + sharing.own_hashes.key + sharing.own_hashes.seed + pack_set(members, num_sites) + dealt
+    return (
+        sharing.commitment
+        + sharing.own_hashes.key
+        + sharing.own_hashes.seed
+        + pack_set(members, num_sites)
+        + dealt
+    )
 
 
 def parse_shares(body: bytes, num_sites: int) -> DealtShares:
@@ -238,7 +286,9 @@ def parse_shares(body: bytes, num_sites: int) -> DealtShares:
         raise ProtocolError(f"a message of shares of {len(body)} bytes; expected at least {head}")
     commitment, key, seed = (body[k : k + HASH_BYTES] for k in range(0, head, HASH_BYTES))
     members, entries = _parse_entries(body[head:], num_sites, DEALT_BYTES, "a message of shares")
-    return DealtShares(commitment, ShareHashes(key, seed), dict(zip(members, map(Dealt.parse, entries), strict=True)))
+    return DealtShares(
+        commitment, ShareHashes(key, seed), dict(zip(members, map(Dealt.parse, entries), strict=True))
+    )
 
 
 def pack_delivery(dealt: Mapping[int, Dealt], members: SiteSet, receiver: int, num_sites: int) -> bytes:
@@ -314,21 +364,30 @@ def parse_set(data: bytes, num_sites: int) -> SiteSet:
     expect_length(data, set_bytes(num_sites), "a set of sites")
     bits = int.from_bytes(data, "little")
     if bits >> num_sites:
-        raise ProtocolError(f"a set names site {bits.bit_length() - 1}; the roster lists {num_sites}: leave this round")
+        raise ProtocolError(
+            f"a set names site {bits.bit_length() - 1}; the roster lists {num_sites}: leave this round"
+        )
     return tuple(i for i in range(num_sites) if bits >> i & 1)
 
 
-# -- lengths ---------------------------------------------------------------------------------------------------------------------------
+# -- lengths
+# ------------------------------------------------------------------------------------------------------------
 
 
 def _open(data: bytes, kind: MessageType, policy: Policy, sender: int) -> bytes:
     if message_type_of(data) is not kind:
-        raise ProtocolError(f"got a {message_type_of(data).name} message; this step expects {kind.name}: send it in its turn")
+        raise ProtocolError(
+            f"got a {message_type_of(data).name} message; this step expects {kind.name}: send it in its turn"
+        )
     _, _, round_id, claimed = _HEADER.unpack_from(data)
     if round_id != policy.round_id:
-        raise ProtocolError(f"a message of round {round_id.hex()}; this is round {policy.round_id.hex()}: a replay is refused")
+        raise ProtocolError(
+            f"a message of round {round_id.hex()}; this is round {policy.round_id.hex()}: a replay is refused"
+        )
     if claimed != sender:
-        raise ProtocolError(f"a {kind.name} message in the name of sender {claimed}; expected {sender}: refuse it")
+        raise ProtocolError(
+            f"a {kind.name} message in the name of sender {claimed}; expected {sender}: refuse it"
+        )
     return bytes(data[_HEADER.size :])
 
 

@@ -57,13 +57,21 @@ class Task:
     @property
     def texts(self) -> dict[str, str]:
         """The fields that are text, by name."""
-        return {"federation": self.federation, "recipe": self.recipe, "objective": self.objective, "data": self.data}
+        return {
+            "federation": self.federation,
+            "recipe": self.recipe,
+            "objective": self.objective,
+            "data": self.data,
+        }
 
     @property
     def digests(self) -> dict[str, bytes]:
         """A hash of each text and of the weights, by name: what an offer shows of it."""
         texts = {name: tagged_hash("task", name.encode(), text.encode()) for name, text in self.texts.items()}
-        return {**texts, "weights": tagged_hash("task", b"weights", *(f"{weight:x}".encode() for weight in self.weights))}
+        return {
+            **texts,
+            "weights": tagged_hash("task", b"weights", *(f"{weight:x}".encode() for weight in self.weights)),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +110,9 @@ class Policy:
         check_types(bytes, round_id=self.round_id, model_hash=self.model_hash)
         check_types(Encoding, encoding=self.encoding)
         check_types(Task, task=self.task)
-        check_integers(threshold=self.threshold, min_survivors=self.min_survivors, max_corrupt=self.max_corrupt)
+        check_integers(
+            threshold=self.threshold, min_survivors=self.min_survivors, max_corrupt=self.max_corrupt
+        )
         num_sites = len(self.roster)
         check_threshold(self.threshold, num_sites, self.max_corrupt)
         if not max(2, self.threshold) <= self.min_survivors <= num_sites:
@@ -117,13 +127,20 @@ class Policy:
             )
         if self.encoding.num_sites != num_sites:
             raise SettingError(
-                f"the encoding is proven for {self.encoding.num_sites} sites and the roster lists {num_sites}; they must be equal"
+                f"the encoding is proven for {self.encoding.num_sites} sites and the roster lists "
+                f"{num_sites}; they must be equal"
             )
         if self.task.weights:
             if len(self.task.weights) != num_sites:
-                raise SettingError(f"{len(self.task.weights)} weights for {num_sites} sites; expected one each, or none for equal ones")
+                raise SettingError(
+                    f"{len(self.task.weights)} weights for {num_sites} sites; expected one each, or none for "
+                    "equal ones"
+                )
             check_weights(
-                dict(zip(self.roster.names, self.task.weights, strict=True)), self.min_survivors, self.max_corrupt, self.encoding.max_abs
+                dict(zip(self.roster.names, self.task.weights, strict=True)),
+                self.min_survivors,
+                self.max_corrupt,
+                self.encoding.max_abs,
             )
 
     def digest(self) -> bytes:
@@ -131,12 +148,19 @@ class Policy:
         encoding, task = self.encoding, self.task
         sizes = (encoding.length, encoding.scale, encoding.num_sites, encoding.max_weight)
         numbers = (self.threshold, self.min_survivors, self.max_corrupt, *sizes, task.counter)
-        terms = (*(str(int(number)).encode() for number in numbers), float(encoding.clip_value).hex().encode())
-        return tagged_hash("policy", self.round_id, self.roster.digest, self.model_hash, *terms, *task.digests.values())
+        terms = (
+            *(str(int(number)).encode() for number in numbers),
+            float(encoding.clip_value).hex().encode(),
+        )
+        return tagged_hash(
+            "policy", self.round_id, self.roster.digest, self.model_hash, *terms, *task.digests.values()
+        )
 
     @property
     def computes(self) -> bytes:
-        """A hash of what decides a site's vector over a given model: two sums that differ in it are never of the same vectors."""
+        """A hash of what decides a site's vector over a given model: two sums that differ in it are never of
+        the same vectors.
+        """
         encoding, task = self.encoding, self.task
         sizes = (encoding.length, encoding.scale, encoding.num_sites, encoding.max_weight)
         grid = (*(str(size).encode() for size in sizes), float(encoding.clip_value).hex().encode())
@@ -145,9 +169,13 @@ class Policy:
 
     @property
     def _weights(self) -> bytes:
-        """A hash of which site has which weight, in whatever order a roster lists them; of nothing where all are equal."""
+        """A hash of which site has which weight, in whatever order a roster lists them; of nothing where all
+        are equal.
+        """
         by_site = sorted(zip(self.roster.keys, self.task.weights, strict=False))
-        return tagged_hash("weights", *(part for key, weight in by_site for part in (key, f"{weight:x}".encode())))
+        return tagged_hash(
+            "weights", *(part for key, weight in by_site for part in (key, f"{weight:x}".encode()))
+        )
 
 
 def check_threshold(threshold: int, num_sites: int, max_corrupt: int) -> None:
@@ -159,14 +187,18 @@ def check_threshold(threshold: int, num_sites: int, max_corrupt: int) -> None:
             corrupt >= 2.
     """
     if max_corrupt < 0:
-        raise SettingError(f"max_corrupt = {max_corrupt}; expected how many sites may side with the server, 0 or more")
+        raise SettingError(
+            f"max_corrupt = {max_corrupt}; expected how many sites may side with the server, 0 or more"
+        )
     if num_sites - max_corrupt < 2:
         raise SettingError(
-            f"max_corrupt = {max_corrupt} of {num_sites} sites may side with the server; expected at least two others, "
-            "since the sum less their own vectors is what the others sent: add sites, or set max_corrupt = 0 if the sites trust each other"
+            f"max_corrupt = {max_corrupt} of {num_sites} sites may side with the server; expected at least "
+            "two others, since the sum less their own vectors is what the others sent: add sites, or set "
+            "max_corrupt = 0 if the sites trust each other"
         )
     if not num_sites + max_corrupt < 2 * threshold <= 2 * num_sites:
         raise SettingError(
-            f"threshold = {threshold} of {num_sites} sites, {max_corrupt} of which may side with the server; expected "
-            f"{(num_sites + max_corrupt) // 2 + 1} to {num_sites}, since 2t > n + corrupt keeps two survivor lists from both winning"
+            f"threshold = {threshold} of {num_sites} sites, {max_corrupt} of which may side with the server; "
+            f"expected {(num_sites + max_corrupt) // 2 + 1} to {num_sites}, since 2t > n + corrupt keeps two "
+            "survivor lists from both winning"
         )

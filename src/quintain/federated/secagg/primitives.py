@@ -20,14 +20,19 @@ TAG_BYTES = 16
 
 FIELD_PRIME = 2**255 - 19
 _EDWARDS_D = -121665 * pow(121666, -1, FIELD_PRIME) % FIELD_PRIME
-# The points whose multiples by the cofactor vanish, as residues, so that an encoding above the prime is caught as well.
+# The points whose multiples by the cofactor vanish, as residues, so that an encoding above the prime is
+# caught as well.
 _X25519_SMALL = frozenset(
     {
         0,
         1,
         FIELD_PRIME - 1,
-        int.from_bytes(bytes.fromhex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"), "little"),
-        int.from_bytes(bytes.fromhex("5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157"), "little"),
+        int.from_bytes(
+            bytes.fromhex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"), "little"
+        ),
+        int.from_bytes(
+            bytes.fromhex("5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157"), "little"
+        ),
     }
 )
 _ED25519_SMALL = frozenset(
@@ -35,8 +40,12 @@ _ED25519_SMALL = frozenset(
         0,
         1,
         FIELD_PRIME - 1,
-        int.from_bytes(bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"),
-        int.from_bytes(bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"), "little"),
+        int.from_bytes(
+            bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"
+        ),
+        int.from_bytes(
+            bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"), "little"
+        ),
     }
 )
 
@@ -51,13 +60,17 @@ def tagged_hash(label: str, *parts: bytes) -> bytes:
 
 
 def is_small_order(public: bytes, *, signing: bool) -> bool:
-    """Whether a public key (Ed25519 if ``signing``, else X25519) is one of the few points that make any peer's secret irrelevant."""
+    """Whether a public key (Ed25519 if ``signing``, else X25519) is one of the few points that make any
+    peer's secret irrelevant.
+    """
     residue = (int.from_bytes(public, "little") & (2**255 - 1)) % FIELD_PRIME
     return residue in (_ED25519_SMALL if signing else _X25519_SMALL)
 
 
 def is_canonical(public: bytes) -> bool:
-    """Whether an X25519 key is spelled in its one shortest form: else two spellings would pass for two keys."""
+    """Whether an X25519 key is spelled in its one shortest form: else two spellings would pass for two
+    keys.
+    """
     return int.from_bytes(public, "little") < FIELD_PRIME
 
 
@@ -90,11 +103,17 @@ def x25519(private: bytes | bytearray, public: bytes) -> bytes:
         ProtocolError: If the peer's key is of small order, so that the secret would be known to all.
     """
     if is_small_order(public, signing=False):
-        raise ProtocolError("a peer's X25519 key is a point of small order; expected an ordinary key: exclude that peer")
+        raise ProtocolError(
+            "a peer's X25519 key is a point of small order; expected an ordinary key: exclude that peer"
+        )
     try:
-        return X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
+        return X25519PrivateKey.from_private_bytes(private).exchange(
+            X25519PublicKey.from_public_bytes(public)
+        )
     except ValueError as error:
-        raise ProtocolError("a peer's X25519 key gives an empty secret; expected an ordinary key: exclude that peer") from error
+        raise ProtocolError(
+            "a peer's X25519 key gives an empty secret; expected an ordinary key: exclude that peer"
+        ) from error
 
 
 def ed25519_public(private: bytes | bytearray) -> bytes:
@@ -118,7 +137,9 @@ def verify(public: bytes, message: bytes, signature: bytes) -> bool:
     return True
 
 
-def derive_key(secret: bytes | bytearray, info: bytes, *, salt: bytes = b"", length: int = KEY_BYTES) -> bytes:
+def derive_key(
+    secret: bytes | bytearray, info: bytes, *, salt: bytes = b"", length: int = KEY_BYTES
+) -> bytes:
     """HKDF-SHA256 (RFC 5869)."""
     return HKDF(algorithm=SHA256(), length=length, salt=salt or None, info=info).derive(bytes(secret))
 
@@ -137,11 +158,15 @@ def unseal(key: bytes, sealed: bytes, associated_data: bytes) -> bytes:
     try:
         return AESGCM(key).decrypt(bytes(12), sealed, associated_data)
     except InvalidTag as error:
-        raise ProtocolError("a sealed share does not open; it was changed, or made for another round or site") from error
+        raise ProtocolError(
+            "a sealed share does not open; it was changed, or made for another round or site"
+        ) from error
 
 
 def keystream(key: bytes, counter: bytes = bytes(16)) -> CipherContext:
-    """The AES-256-CTR key stream (NIST SP 800-38A) from a 16-byte counter block on: what it makes of zeros."""
+    """The AES-256-CTR key stream (NIST SP 800-38A) from a 16-byte counter block on: what it makes of
+    zeros.
+    """
     return Cipher(AES(key), CTR(counter)).encryptor()
 
 

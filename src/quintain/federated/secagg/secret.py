@@ -11,7 +11,9 @@ def wipe(buffer: bytearray) -> None:
 
 
 class Secret:
-    """Bytes that move: whoever takes them leaves the holder empty, so that an old state cannot be run a second time."""
+    """Bytes that move: whoever takes them leaves the holder empty, so that an old state cannot be run a
+    second time.
+    """
 
     __slots__ = ("_bytes",)
 
@@ -25,7 +27,10 @@ class Secret:
             ProtocolError: If they were taken or erased.
         """
         if self._bytes is None:
-            raise ProtocolError("this step was taken before and its secrets are erased; a step is taken once: start a new round")
+            raise ProtocolError(
+                "this step was taken before and its secrets are erased; a step is taken once: start a new "
+                "round"
+            )
         return self._bytes
 
     def take(self) -> bytearray:

@@ -16,7 +16,14 @@ import numpy as np
 
 from quintain.core.errors import ProtocolError
 from quintain.federated.secagg import dealing, transcript
-from quintain.federated.secagg.collecting import Messages, RoundInProgress, RoundOutcome, gather, require, sabotage
+from quintain.federated.secagg.collecting import (
+    Messages,
+    RoundInProgress,
+    RoundOutcome,
+    gather,
+    require,
+    sabotage,
+)
 from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector, check_types
 from quintain.federated.secagg.messages import (
     DealtShares,
@@ -48,7 +55,9 @@ def open_round(policy: Policy) -> tuple[RoundInProgress, dict[int, bytes]]:
     """
     check_types(Policy, policy=policy)
     offer = from_server(MessageType.OFFER, policy.round_id, pack_offer(policy))
-    return RoundInProgress(policy, MessageType.KEYS, transcript.begin(policy)), dict.fromkeys(range(len(policy.roster)), offer)
+    return RoundInProgress(policy, MessageType.KEYS, transcript.begin(policy)), dict.fromkeys(
+        range(len(policy.roster)), offer
+    )
 
 
 def step(state: RoundInProgress, messages: Messages) -> tuple[State, dict[int, bytes]]:
@@ -73,14 +82,21 @@ def _collect_keys(state: RoundInProgress, messages: Messages) -> tuple[State, di
     listed, refused = gather(state, messages, tuple(range(num_sites)), read)
     times = Counter(key for entry in listed.values() for key in entry.keys.all)
     copied = {i for i, entry in listed.items() if any(times[key] > 1 for key in entry.keys.all)}
-    refused |= {policy.roster.names[i]: "its keys are also another site's; expected fresh ones" for i in copied}
+    refused |= {
+        policy.roster.names[i]: "its keys are also another site's; expected fresh ones" for i in copied
+    }
     listed = {i: entry for i, entry in listed.items() if i not in copied}
     require(state, policy.threshold, listed, "sent keys", refused)
     body = pack_key_list(listed, num_sites)
     transcript_hash = transcript.append_keys(policy, body)
     keys = {i: entry.keys for i, entry in listed.items()}
     after = replace(
-        state, expected_type=MessageType.SHARES, transcript_hash=transcript_hash, key_list_hash=transcript_hash, keys=keys, refused=refused
+        state,
+        expected_type=MessageType.SHARES,
+        transcript_hash=transcript_hash,
+        key_list_hash=transcript_hash,
+        keys=keys,
+        refused=refused,
     )
     return after, dict.fromkeys(listed, from_server(MessageType.KEY_LIST, policy.round_id, body))
 
@@ -92,7 +108,10 @@ def _forward_shares(state: RoundInProgress, messages: Messages) -> tuple[State, 
         sharing = parse_shares(body, num_sites)
         if set(sharing.dealt) != set(state.keys) - {site}:
             raise ProtocolError("it did not share with all sites in the list")
-        if not all(dealing.is_signed(policy, state.transcript_hash, site, i, dealt) for i, dealt in sharing.dealt.items()):
+        if not all(
+            dealing.is_signed(policy, state.transcript_hash, site, i, dealt)
+            for i, dealt in sharing.dealt.items()
+        ):
             raise ProtocolError("its signature on what it dealt one of the sites does not hold")
         return sharing
 
@@ -102,12 +121,19 @@ def _forward_shares(state: RoundInProgress, messages: Messages) -> tuple[State, 
     transcript_hash = transcript.append_sharers(state.transcript_hash, sharing, num_sites)
     outgoing = {
         i: from_server(
-            MessageType.DELIVERY, policy.round_id, pack_delivery({j: shared[j].dealt[i] for j in sharing if j != i}, sharing, i, num_sites)
+            MessageType.DELIVERY,
+            policy.round_id,
+            pack_delivery({j: shared[j].dealt[i] for j in sharing if j != i}, sharing, i, num_sites),
         )
         for i in sharing
     }
     return replace(
-        state, expected_type=MessageType.MASKED, transcript_hash=transcript_hash, sharers=sharing, shared=shared, refused=refused
+        state,
+        expected_type=MessageType.MASKED,
+        transcript_hash=transcript_hash,
+        sharers=sharing,
+        shared=shared,
+        refused=refused,
     ), outgoing
 
 
@@ -119,7 +145,9 @@ def _sum_masked(state: RoundInProgress, messages: Messages) -> tuple[State, dict
     def read(_site: int, body: bytes, _signature: bytes) -> EncodedVector:
         return parse_vector(body, policy.encoding.num_words)
 
-    vectors, refused = gather(state, {i: message for i, message in messages.items() if i not in complaints}, state.sharers, read)
+    vectors, refused = gather(
+        state, {i: message for i, message in messages.items() if i not in complaints}, state.sharers, read
+    )
     require(state, policy.min_survivors, vectors, "sent a masked vector", refused)
     survivors = tuple(sorted(vectors))
     total = np.zeros(policy.encoding.num_words, WORD_DTYPE)
@@ -151,16 +179,26 @@ def _judge_complaints(state: RoundInProgress, messages: Messages) -> RoundInProg
         if complaint.dealer not in sharing - {site}:
             raise ProtocolError(f"a complaint of site {complaint.dealer}, which dealt it nothing: refuse it")
         dealt = state.shared[complaint.dealer].dealt[site]
-        guilty = dealing.is_guilty(state.policy, state.key_list_hash, state.keys, site, complaint.dealer, complaint.private, dealt)
+        guilty = dealing.is_guilty(
+            state.policy, state.key_list_hash, state.keys, site, complaint.dealer, complaint.private, dealt
+        )
         return complaint.dealer, guilty
 
-    judged, refused = gather(replace(state, expected_type=MessageType.COMPLAINT), messages, state.sharers, read)
+    judged, refused = gather(
+        replace(state, expected_type=MessageType.COMPLAINT), messages, state.sharers, read
+    )
     culprits = {dealer: site for site, (dealer, guilty) in judged.items() if guilty}
     false = {site: dealer for site, (dealer, guilty) in judged.items() if not guilty}
-    refused |= {names[site]: f"it complained of what {names[dealer]!r} dealt it, which is good" for site, dealer in false.items()}
+    refused |= {
+        names[site]: f"it complained of what {names[dealer]!r} dealt it, which is good"
+        for site, dealer in false.items()
+    }
     state = replace(state, refused=refused, accused=state.accused | set(false))
     if culprits:
-        told = "; ".join(f"{names[dealer]!r} dealt {names[site]!r} a bad pair of shares" for dealer, site in sorted(culprits.items()))
+        told = "; ".join(
+            f"{names[dealer]!r} dealt {names[site]!r} a bad pair of shares"
+            for dealer, site in sorted(culprits.items())
+        )
         raise sabotage(state, tuple(sorted(culprits)), told)
     return state
 
@@ -203,6 +241,10 @@ def _is_complaint(message: object) -> bool:
 
 def _check_arguments(state: object, messages: object) -> None:
     if not isinstance(state, RoundInProgress):
-        raise ProtocolError(f"the server's state is a {type(state).__name__}; expected a round under way: open a new one")
+        raise ProtocolError(
+            f"the server's state is a {type(state).__name__}; expected a round under way: open a new one"
+        )
     if not isinstance(messages, Mapping):
-        raise ProtocolError(f"messages is a {type(messages).__name__}; expected a mapping from site index to bytes")
+        raise ProtocolError(
+            f"messages is a {type(messages).__name__}; expected a mapping from site index to bytes"
+        )

@@ -1,4 +1,6 @@
-"""Shamir's secret sharing in a prime field: any ``threshold`` shares give the secret, fewer say nothing about it."""
+"""Shamir's secret sharing in a prime field: any ``threshold`` shares give the secret, fewer say nothing about
+it.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
@@ -11,7 +13,9 @@ SHARE_BYTES = 33
 Entropy = Callable[[int], bytes]
 
 
-def make_shares(secret: int, threshold: int, points: Sequence[int], entropy: Entropy, *, prime: int = PRIME) -> dict[int, int]:
+def make_shares(
+    secret: int, threshold: int, points: Sequence[int], entropy: Entropy, *, prime: int = PRIME
+) -> dict[int, int]:
     r"""Make shares of a secret: values at ``points`` of a random polynomial whose value at 0 is the secret.
 
     .. math:: f(x) = secret + \sum_{k=1}^{t-1} r_k x^k \bmod p, \qquad r_k \text{ uniform}
@@ -33,9 +37,14 @@ def make_shares(secret: int, threshold: int, points: Sequence[int], entropy: Ent
     """
     if not 0 <= secret < prime:
         raise SettingError("the secret lies outside the field; expected 0 <= secret < prime")
-    if not 1 <= threshold <= len(points) < prime or len(set(points)) < len(points) or any(not 0 < x < prime for x in points):
+    if (
+        not 1 <= threshold <= len(points) < prime
+        or len(set(points)) < len(points)
+        or any(not 0 < x < prime for x in points)
+    ):
         raise SettingError(
-            f"threshold {threshold} with {len(points)} points; expected 1 <= threshold <= points, distinct points in [1, prime)"
+            f"threshold {threshold} with {len(points)} points; expected 1 <= threshold <= points, distinct "
+            "points in [1, prime)"
         )
     coefficients = [secret, *(_uniform(prime, entropy) for _ in range(threshold - 1))]
     return {x: _evaluate(coefficients, x, prime) for x in points}
@@ -75,7 +84,9 @@ def draw(entropy: Entropy, size: int) -> bytes:
     drawn: object = entropy(size)
     if not isinstance(drawn, bytes) or len(drawn) != size:
         got = f"{len(drawn)} bytes" if isinstance(drawn, bytes) else f"a {type(drawn).__name__}"
-        raise SettingError(f"the source of entropy gave {got}; expected {size} bytes, as secrets.token_bytes gives them")
+        raise SettingError(
+            f"the source of entropy gave {got}; expected {size} bytes, as secrets.token_bytes gives them"
+        )
     return drawn
 
 

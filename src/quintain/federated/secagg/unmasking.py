@@ -1,11 +1,21 @@
-"""The last step of a round: shares held against their signed hashes, secrets rebuilt, and every mask taken off the sum."""
+"""The last step of a round: shares held against their signed hashes, secrets rebuilt, and every mask taken
+off the sum.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
 
 from quintain.core.errors import ProtocolError
 from quintain.federated.secagg import dealing, masks, transcript
-from quintain.federated.secagg.collecting import Messages, RoundInProgress, RoundOutcome, abandoned, gather, require, sabotage
+from quintain.federated.secagg.collecting import (
+    Messages,
+    RoundInProgress,
+    RoundOutcome,
+    abandoned,
+    gather,
+    require,
+    sabotage,
+)
 from quintain.federated.secagg.encoding import EncodedVector
 from quintain.federated.secagg.messages import SiteSet, parse_unmask
 from quintain.federated.secagg.primitives import KEY_BYTES, x25519_public
@@ -24,13 +34,19 @@ def unmask(state: RoundInProgress, messages: Messages) -> RoundOutcome:
     def read(_site: int, body: bytes, _signature: bytes) -> dict[int, int]:
         shares = parse_unmask(body, state.sharers)
         if any(value >= PRIME for value in shares.values()):
-            raise ProtocolError("a share outside the field; expected a value below the prime: exclude that site")
+            raise ProtocolError(
+                "a share outside the field; expected a value below the prime: exclude that site"
+            )
         return shares
 
     answers, refused = gather(state, messages, state.survivors, read)
-    false = {site: dealers for site, answer in answers.items() if (dealers := _not_dealt(state, site, answer))}
+    false = {
+        site: dealers for site, answer in answers.items() if (dealers := _not_dealt(state, site, answer))
+    }
     refused |= {
-        roster.names[site]: f"it revealed shares that it was not dealt, of {', '.join(roster.names_of(dealers))}"
+        roster.names[
+            site
+        ]: f"it revealed shares that it was not dealt, of {', '.join(roster.names_of(dealers))}"
         for site, dealers in false.items()
     }
     answers = {site: answer for site, answer in answers.items() if site not in false}
@@ -56,7 +72,10 @@ def _unmasked(state: RoundInProgress, answers: Mapping[int, Mapping[int, int]]) 
     transcript_hash = transcript.append_sharers(state.key_list_hash, state.sharers, len(state.policy.roster))
     chosen = sorted(answers)[: state.policy.threshold]
     factors = weights([holder + 1 for holder in chosen])
-    secrets = {site: combine(factors, {holder + 1: answers[holder][site] for holder in chosen}) for site in state.sharers}
+    secrets = {
+        site: combine(factors, {holder + 1: answers[holder][site] for holder in chosen})
+        for site in state.sharers
+    }
     _require_committed(state, secrets)
     total = state.masked_sum.copy()
     for site, secret in secrets.items():
@@ -65,7 +84,9 @@ def _unmasked(state: RoundInProgress, answers: Mapping[int, Mapping[int, int]]) 
             masks.add_self_mask(total, private, transcript_hash, site, remove=True)
             continue
         for survivor in state.survivors:
-            masks.add_pair_mask(total, private, state.keys[survivor].mask_public, transcript_hash, survivor, site, remove=True)
+            masks.add_pair_mask(
+                total, private, state.keys[survivor].mask_public, transcript_hash, survivor, site, remove=True
+            )
     return total
 
 
@@ -76,7 +97,10 @@ def _require_committed(state: RoundInProgress, secrets: Mapping[int, int]) -> No
         survived = site in state.survivors
         if not (_is_seed if survived else _is_mask_key)(state, site, secret):
             what = "self-mask seed" if survived else "mask key"
-            guilty[site] = f"the shares that {state.policy.roster.names[site]!r} dealt do not give the {what} that it committed to"
+            guilty[site] = (
+                f"the shares that {state.policy.roster.names[site]!r} dealt do not give the {what} that it "
+                "committed to"
+            )
     if guilty:
         raise sabotage(state, tuple(guilty), "; ".join(guilty.values()))
 
@@ -86,7 +110,9 @@ def _not_dealt(state: RoundInProgress, holder: int, answer: Mapping[int, int]) -
 
     def is_false(dealer: int, value: int) -> bool:
         hashes = state.shared[dealer].hashes(holder)
-        label, expected = ("seed share", hashes.seed) if dealer in state.survivors else ("key share", hashes.key)
+        label, expected = (
+            ("seed share", hashes.seed) if dealer in state.survivors else ("key share", hashes.key)
+        )
         return dealing.share_hash(label, state.key_list_hash, dealer, holder, value) != expected
 
     return tuple(dealer for dealer, value in answer.items() if is_false(dealer, value))
@@ -96,7 +122,10 @@ def _is_seed(state: RoundInProgress, site: int, value: int) -> bool:
     """Whether a rebuilt value is the seed that a site committed to."""
     if value >= 1 << (8 * KEY_BYTES):
         return False
-    return dealing.seed_commitment(state.key_list_hash, site, value.to_bytes(KEY_BYTES, "big")) == state.shared[site].commitment
+    return (
+        dealing.seed_commitment(state.key_list_hash, site, value.to_bytes(KEY_BYTES, "big"))
+        == state.shared[site].commitment
+    )
 
 
 def _is_mask_key(state: RoundInProgress, site: int, value: int) -> bool:

@@ -7,7 +7,8 @@ v_j^2}`. In the smallest federation that the protocol allows, two honest sites o
 :math:`1/\sqrt{2}`. No weights may give away more than that, whatever ``minimum`` sites survive, and when
 those that side with the server have taken their own updates off the sum:
 
-.. math:: w^2 \le \sum v_j^2 \quad \text{over the } \mathrm{minimum} - \mathrm{corrupt} - 1 \text{ smallest other weights.}
+.. math:: w^2 \le \sum v_j^2
+    \quad \text{over the } \mathrm{minimum} - \mathrm{corrupt} - 1 \text{ smallest other weights.}
 
 No site then has more than half of that sum's weight either, since the root of a sum of squares is at most the
 sum. Equal weights always pass. All is worked out in integers, however large they are.
@@ -25,7 +26,9 @@ def largest_weight(weights: Iterable[int], min_survivors: int, max_corrupt: int)
 
 
 def largest_fraction(weights: Iterable[int], min_survivors: int, max_corrupt: int) -> float:
-    """The largest part of a sum's weight that is one site's, in the smallest sum less the sites that may side with the server."""
+    """The largest part of a sum's weight that is one site's, in the smallest sum less the sites that may side
+    with the server.
+    """
     weights = tuple(weights)
     most = max(weights)
     return most / (most + sum(_smallest(weights, min_survivors, max_corrupt)))
@@ -52,20 +55,24 @@ def check_weights(weights: Mapping[str, int], min_survivors: int, max_corrupt: i
     """
     heaviest, lightest = max(weights, key=weights.__getitem__), min(weights, key=weights.__getitem__)
     if weights[lightest] < 1:
-        raise SettingError(f"the weight of {lightest!r} is {weights[lightest]}; expected 1 or more: leave out whom the sum is not to count")
+        raise SettingError(
+            f"the weight of {lightest!r} is {weights[lightest]}; expected 1 or more: leave out whom the sum "
+            "is not to count"
+        )
     most = largest_weight(weights.values(), min_survivors, max_corrupt)
     if weights[heaviest] > most:
         raise SettingError(
-            f"{heaviest!r} weighs {_shown(weights[heaviest])}; expected at most {_shown(most)}, the root of the summed squares of the "
-            f"{min_survivors - max_corrupt - 1} smallest other weights: in a sum of min_survivors = {min_survivors} sites, "
-            f"max_corrupt = {max_corrupt} of which take off their own, "
-            "it would stand out more than one of two equals, and the sum come near to its own update. Cut its weight to that, "
-            "raise min_survivors, or give equal weights"
+            f"{heaviest!r} weighs {_shown(weights[heaviest])}; expected at most {_shown(most)}, the root of "
+            f"the summed squares of the {min_survivors - max_corrupt - 1} smallest other weights: in a sum "
+            f"of min_survivors = {min_survivors} sites, max_corrupt = {max_corrupt} of which take off their "
+            "own, it would stand out more than one of two equals, and the sum come near to its own update. "
+            "Cut its weight to that, raise min_survivors, or give equal weights"
         )
     if weights[lightest] * largest < weights[heaviest]:
         raise SettingError(
-            f"{lightest!r} weighs {weights[lightest]} beside {_shown(weights[heaviest])}: its largest entry is below one step of the grid "
-            f"({largest} steps at full weight), so that the sum would lack it; expected weights less far apart, or a larger scale"
+            f"{lightest!r} weighs {weights[lightest]} beside {_shown(weights[heaviest])}: its largest entry "
+            f"is below one step of the grid ({largest} steps at full weight), so that the sum would lack it; "
+            "expected weights less far apart, or a larger scale"
         )
 
 

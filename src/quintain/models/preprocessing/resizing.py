@@ -34,7 +34,8 @@ class RandomResize(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return images (B, C, H, W), each at its own random scale and position, differentiable in ``x``."""
-        # affine_grid maps output to input: scale 1 / scale, shift -shift / scale; outside, grid_sample gives black.
+        # affine_grid maps output to input: scale 1 / scale, shift -shift / scale; outside, grid_sample gives
+        # black.
         uniform = torch.rand(len(x), 3, generator=self._generator).to(device=x.device, dtype=x.dtype)
         scale = self.min_scale + (1 - self.min_scale) * uniform[:, 0]
         shift = (1 - scale)[:, None] * (2 * uniform[:, 1:] - 1)
