@@ -55,7 +55,7 @@ class CellBackward(NamedTuple):
     initial_state_grads: tuple[Tensor, ...]
 
 
-class Cell(Protocol):
+class RecurrentCell(Protocol):
     """One kind of recurrent cell."""
 
     def forward(
