@@ -16,7 +16,7 @@ from quintain.core.errors import DataError, PrivacyError
 from quintain.dp.per_example.grads import PerExampleGrads
 from quintain.dp.per_example.numerics import sum_tensors
 from quintain.dp.rules.protocol import LayerCall, ParameterGrads
-from quintain.dp.rules.recurrent_cells import RecurrentCell, CellBackward, Elman, Gru, Lstm, Weights
+from quintain.dp.rules.recurrent_cells import CellBackward, Elman, Gru, Lstm, RecurrentCell, Weights
 from quintain.dp.rules.shared_output_grads import SharedOutputGrads
 
 CELLS: dict[str, RecurrentCell] = {
