@@ -273,7 +273,7 @@ def test_examples_without_a_number_are_errors_and_forbid_a_pass():
 
 
 def test_threats_of_two_kinds_are_refused(subject):
-    with pytest.raises(SettingError, match="one kind"):
+    with pytest.raises(SettingError, match="one type"):
         run_attacks(subject, points(), [Linf(0.1), L2(0.1)], {"fgsm": FGSM()})
 
 

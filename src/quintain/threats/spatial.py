@@ -98,10 +98,10 @@ class Spatial(ParametricBase):
         fill = given.pop("fill", "black")
         return cls(
             **{key: spec_format.read_fraction(value) for key, value in given.items()},
-            fill=fill,
+            fill=fill,  # type: ignore[arg-type]
             low=low,
             high=high,
-        )  # type: ignore[arg-type]
+        )
 
     @property
     def spec(self) -> str:

@@ -1,6 +1,7 @@
 """Tracks which batch each yielded tensor is of, so that a stale one is not used for a later batch."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 from weakref import ref
 
@@ -27,15 +28,14 @@ class YieldedTensors:
 
     def __init__(self) -> None:
         self._by_id: dict[int, _YieldedTensor] = {}
-        self._gone = self._by_id.pop
 
     def add(self, batch: Any, batch_number: int) -> None:
         """Track a batch, or a part of one, that is yielded now."""
         for x in tensors_in(batch):
             name = id(x)
-            self._by_id[name] = _YieldedTensor(
-                ref(x, lambda _, name=name: self._gone(name, None)), batch_number, _version(x)
-            )  # type: ignore[misc]
+            # called with the dead reference, which is what pop gives where the name is gone already
+            forget = partial(self._by_id.pop, name)
+            self._by_id[name] = _YieldedTensor(ref(x, forget), batch_number, _version(x))
 
     def is_part_of(self, batch: Any, x: Tensor) -> bool:
         """Whether a tensor is one of this batch, or a part of one, unchanged since it was yielded."""
