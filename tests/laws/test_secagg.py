@@ -48,7 +48,7 @@ def policy_of(n, *, threshold, corrupt=0, length=4, round_id=bytes(16)):
 
 def words_of(policy, seed=0):
     rng = np.random.default_rng(seed)
-    return [policy.encoding.quantise(rng.uniform(-1, 1, policy.encoding.length)) for _ in policy.roster.names]
+    return [policy.encoding.quantize(rng.uniform(-1, 1, policy.encoding.length)) for _ in policy.roster.names]
 
 
 def sites_of(policy, words, seed=0):
@@ -60,11 +60,11 @@ def sites_of(policy, words, seed=0):
 
 
 def plain(policy, words, survivors):
-    return sum(policy.encoding.integers(words[policy.roster.index(name)]) for name in survivors)
+    return sum(policy.encoding.to_signed(words[policy.roster.index(name)]) for name in survivors)
 
 
 def is_exact(policy, words, finished):
-    return np.array_equal(policy.encoding.integers(finished.total), plain(policy, words, finished.survivors))
+    return np.array_equal(policy.encoding.to_signed(finished.total), plain(policy, words, finished.survivors))
 
 
 # -- who falls silent when

@@ -437,7 +437,7 @@ def _check_encoded(encoded: object, length: int) -> None:
             if isinstance(encoded, np.ndarray)
             else f"of type {type(encoded).__name__}"
         )
-        raise ProtocolError(f"words {got}; expected ({length},) of uint32, as Encoding.quantise makes them")
+        raise ProtocolError(f"words {got}; expected ({length},) of uint32, as Encoding.quantize makes them")
 
 
 def _cohort(policy: Policy, survivors: SiteSet) -> bytes:
