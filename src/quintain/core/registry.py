@@ -80,8 +80,9 @@ def entries(kind: str) -> dict[str, Entry]:
 def get_entry(kind: str, name: str) -> Entry:
     """Return the entry that is registered under a name.
 
-    Raises: UnknownNameError: If there is none; the message suggests the nearest names, or says of what kind
-        it is.
+    Raises:
+        UnknownNameError: If there is none; the message suggests the nearest names, or says of what kind it
+            is.
     """
     known = entries(kind)
     if name not in known:

@@ -29,9 +29,14 @@ Gallery = tuple[tuple[Picture, ...], ...]
 class ModelFile:
     """A model as it lies in the run folder.
 
-    Args: name: Such as ``certified``. title: For people, such as ``certified training``. model_hash: Hash of
-        weights and inference program. num_parameters: How many weights it has. path: Of the safetensors file,
-        relative to the run folder; empty where the model is the user's own file. sha256: Of that file.
+    Args:
+        name: Such as ``certified``.
+        title: For people, such as ``certified training``.
+        model_hash: Hash of weights and inference program.
+        num_parameters: How many weights it has.
+        path: Of the safetensors file, relative to the run folder; empty where the model is the user's own
+            file.
+        sha256: Of that file.
     """
 
     name: str

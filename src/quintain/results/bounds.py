@@ -165,8 +165,10 @@ class Bracket:
     ) -> tuple[float, float]:
         """Both sides at a joint confidence: the error is halved where both rest on chance.
 
-        Args: confidence: That both sides hold together. population: Speak of the population that the examples
-            were drawn from (default), not of these examples.
+        Args:
+            confidence: That both sides hold together.
+            population: Speak of the population that the examples were drawn from (default), not of these
+                examples.
         """
         level = (
             (1 + confidence) / 2 if self.lower.is_statistical and self.upper.is_statistical else confidence

@@ -32,8 +32,9 @@ def decode(data: bytes, *, source: str = "record") -> Record:
         data: What ``encode`` gave.
         source: Named in errors.
 
-    Raises: RunFolderError: If it is cut short, of a newer schema, no record, has a key that no record has, or
-        holds values that cannot be.
+    Raises:
+        RunFolderError: If it is cut short, of a newer schema, no record, has a key that no record has, or
+            holds values that cannot be.
     """
     document = _document(data, source)
     try:

@@ -22,11 +22,14 @@ class ExampleState(StrEnum):
 class PerExample:
     """Two radii an example: how far it is proved, and how near it was broken.
 
-    Args: ids: Row of each example in its data set. labels: True classes. predicted: Predictions for the
-        unchanged examples; -1 where the output is NaN or the model abstained. certified_radius: Largest size
-        of change proved harmless; 0 where nothing is proved. broken_radius: Smallest change found that breaks
-        it; infinite where none was found, 0 where it is wrong unchanged. invalid: Whether the output of the
-        model, or a bound, is NaN.
+    Args:
+        ids: Row of each example in its data set.
+        labels: True classes.
+        predicted: Predictions for the unchanged examples; -1 where the output is NaN or the model abstained.
+        certified_radius: Largest size of change proved harmless; 0 where nothing is proved.
+        broken_radius: Smallest change found that breaks it; infinite where none was found, 0 where it is
+            wrong unchanged.
+        invalid: Whether the output of the model, or a bound, is NaN.
     """
 
     ids: tuple[int, ...]

@@ -38,12 +38,19 @@ class PrivacyPlan:
 class PrivacyStatement:
     """What an epsilon says, of whom, and what it rests on.
 
-    Args: epsilon_lower_bound: No smaller epsilon is true of the mechanism, by any accountant; None where no
-        such bound is known. adversary_accuracy: How often the best adversary, who knows all but whether one
-        record is in, tells it at most; half is guessing. adjacency: Which data sets are neighbours.
-        privacy_unit: Whose presence is hidden. sampling: How batches are drawn. noise: Its kind, and where it
-        comes from. reproducible: Whether it follows from a seed, so that privacy holds only against those who
-        do not know it. warnings: What weakens the claim. assumptions: What no check can see.
+    Args:
+        epsilon_lower_bound: No smaller epsilon is true of the mechanism, by any accountant; None where no
+            such bound is known.
+        adversary_accuracy: How often the best adversary, who knows all but whether one record is in, tells it
+            at most; half is guessing.
+        adjacency: Which data sets are neighbours.
+        privacy_unit: Whose presence is hidden.
+        sampling: How batches are drawn.
+        noise: Its kind, and where it comes from.
+        reproducible: Whether it follows from a seed, so that privacy holds only against those who do not know
+            it.
+        warnings: What weakens the claim.
+        assumptions: What no check can see.
     """
 
     epsilon_lower_bound: float | None
@@ -76,13 +83,19 @@ class PrivateRun:
 class PrivatizeResult:
     """A privately trained model beside one of the same architecture that was trained without privacy.
 
-    Args: training: The private run. nonprivate_counts: Correct predictions of the model trained without
-        privacy; None where the run broke off before. plan: The constants. clipped_fraction: Fraction of the
-        per-example gradients that were clipped (private: for the data's owner only). statement: What epsilon
-        speaks of and rests on. epsilon_sweep: The same plan at other budgets. batch_size_sweep: The same
-        budget with other batches. composed_epsilon: What all private trainings of this record cost together,
-        so what choosing among them costs at most. stop_reason: Why there are fewer steps than planned; empty
-        for a finished run.
+    Args:
+        training: The private run.
+        nonprivate_counts: Correct predictions of the model trained without privacy; None where the run broke
+            off before.
+        plan: The constants.
+        clipped_fraction: Fraction of the per-example gradients that were clipped (private: for the data's
+            owner only).
+        statement: What epsilon speaks of and rests on.
+        epsilon_sweep: The same plan at other budgets.
+        batch_size_sweep: The same budget with other batches.
+        composed_epsilon: What all private trainings of this record cost together, so what choosing among them
+            costs at most.
+        stop_reason: Why there are fewer steps than planned; empty for a finished run.
     """
 
     training: TrainingRun
@@ -195,13 +208,16 @@ class AuditResult:
 class Reconstruction:
     """What one attack on an update reconstructed, and how near it is to the original.
 
-    Args: update_type: What the attacker had, such as ``a plain update``. psnr: In dB, against the original;
-        None where nothing was rebuilt. picture: The reconstruction; None where it is private and was not
-        stored. leaks: Whether it is nearer to the original than what is known without the update. site: Whose
-        original, from 1: where several went in, the one that the attack gains most on. baseline_psnr: How
-        near to it one comes without the update; None in records of before that was worked out. psnr_by_site:
-        The best try against the original of each site that went in. failure_reason: Why nothing was rebuilt;
-        empty where something was.
+    Args:
+        update_type: What the attacker had, such as ``a plain update``.
+        psnr: In dB, against the original; None where nothing was rebuilt.
+        picture: The reconstruction; None where it is private and was not stored.
+        leaks: Whether it is nearer to the original than what is known without the update.
+        site: Whose original, from 1: where several went in, the one that the attack gains most on.
+        baseline_psnr: How near to it one comes without the update; None in records of before that was worked
+            out.
+        psnr_by_site: The best try against the original of each site that went in.
+        failure_reason: Why nothing was rebuilt; empty where something was.
     """
 
     update_type: str

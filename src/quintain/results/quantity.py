@@ -38,12 +38,16 @@ class Basis(StrEnum):
 class Quantity:
     """One well-defined number, known or not.
 
-    Args: metric: Accuracy under a threat, or a privacy loss. subject_hash: Hash of what is measured: a
-        model's weights and inference program, or a private mechanism. data_hash: Content hash of the
-        examples. threat: Exact spec of what the adversary may change. delta: The delta of an (epsilon, delta)
-        statement. adjacency: Which data sets count as neighbours: ``add/remove`` or ``replace``.
-        privacy_unit: Whose privacy it is, such as ``image``. released: What the adversary sees, such as ``all
-        iterates``.
+    Args:
+        metric: Accuracy under a threat, or a privacy loss.
+        subject_hash: Hash of what is measured: a model's weights and inference program, or a private
+            mechanism.
+        data_hash: Content hash of the examples.
+        threat: Exact spec of what the adversary may change.
+        delta: The delta of an (epsilon, delta) statement.
+        adjacency: Which data sets count as neighbours: ``add/remove`` or ``replace``.
+        privacy_unit: Whose privacy it is, such as ``image``.
+        released: What the adversary sees, such as ``all iterates``.
     """
 
     metric: Metric

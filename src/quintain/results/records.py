@@ -79,10 +79,14 @@ class Provenance:
 class Claim:
     """A bracket with a name and a title, and which model it is about.
 
-    Args: name: Unique in its run, such as ``certified:linf:4/255``. title: For a card's head. model: Whose
-        claim it is. bracket: The two sides. primary: Whether it speaks of what the run delivers, so that a
-        requirement that names no model means it. lower_counts, upper_counts: Class by class, behind the two
-        sides of an accuracy bracket.
+    Args:
+        name: Unique in its run, such as ``certified:linf:4/255``.
+        title: For a card's head.
+        model: Whose claim it is.
+        bracket: The two sides.
+        primary: Whether it speaks of what the run delivers, so that a requirement that names no model means
+            it.
+        lower_counts, upper_counts: Class by class, behind the two sides of an accuracy bracket.
     """
 
     name: str

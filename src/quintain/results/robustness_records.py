@@ -58,11 +58,16 @@ class TrainingRun:
 class AttackRow:
     """What one attack did at one size of change.
 
-    Args: attack: Its name. threat: Spec of what the adversary may change. unbroken_counts: Examples still
-        classified correctly, class by class. forwards, backwards: Forward and backward passes, on average an
-        example. seconds: Wall time. eps: The size that the spec stands for. num_broken: Of the correctly
-        classified examples, how many it broke. correct_by_queries: Rising pairs (queries an example, examples
-        still classified correctly once each has had so many).
+    Args:
+        attack: Its name.
+        threat: Spec of what the adversary may change.
+        unbroken_counts: Examples still classified correctly, class by class.
+        forwards, backwards: Forward and backward passes, on average an example.
+        seconds: Wall time.
+        eps: The size that the spec stands for.
+        num_broken: Of the correctly classified examples, how many it broke.
+        correct_by_queries: Rising pairs (queries an example, examples still classified correctly once each
+            has had so many).
     """
 
     attack: str
@@ -148,13 +153,19 @@ class AttackDiagnostics:
 class AttackedModel:
     """One model under all attacks, example by example.
 
-    Args: model: The model's name. title: For people. rows: Attack by attack and size by size. examples: The
-        smallest change found for each example; nothing proved. threat_type: Such as ``linf``, ``l2`` or
-        ``mask:eyeglasses``. gallery: Rows of clean picture, change, adversarial picture. break_log: How each
-        example was broken. diagnostics: Indicators of weak attacks; None where none were looked for.
-        target_class: The class that the attacks aimed at; any wrong class if None. stop_reason: Why the run
-        broke off; empty where it is whole. num_unattacked: Examples that some attack has not met, since the
-        run broke off: they count as unbroken there.
+    Args:
+        model: The model's name.
+        title: For people.
+        rows: Attack by attack and size by size.
+        examples: The smallest change found for each example; nothing proved.
+        threat_type: Such as ``linf``, ``l2`` or ``mask:eyeglasses``.
+        gallery: Rows of clean picture, change, adversarial picture.
+        break_log: How each example was broken.
+        diagnostics: Indicators of weak attacks; None where none were looked for.
+        target_class: The class that the attacks aimed at; any wrong class if None.
+        stop_reason: Why the run broke off; empty where it is whole.
+        num_unattacked: Examples that some attack has not met, since the run broke off: they count as unbroken
+            there.
     """
 
     model: str

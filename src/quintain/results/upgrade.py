@@ -227,8 +227,9 @@ def from_schema_1(document: Json) -> Json:
     Args:
         document: The parsed JSON; it is not changed.
 
-    Raises: RunFolderError: If it has a key that schema 1 did not have where schema 2 has one: two keys would
-        meet in one place.
+    Raises:
+        RunFolderError: If it has a key that schema 1 did not have where schema 2 has one: two keys would meet
+            in one place.
     """
     body = document.get("body")
     result = RESULTS.get(str(body.get("kind")), Shape()) if isinstance(body, dict) else Shape()

@@ -130,9 +130,9 @@ def require_inside_bounds(node: fx.Node, interval: Interval, observed: Tensor) -
         span: Its bounds (B, *S).
         seen: What it returned for several points of each input in turn, (P * B, *S).
 
-    Raises: ContradictionError: If there is such a value, or none at all (NaN) where bounds are finite; bounds
-        that are
-            no numbers exclude none.
+    Raises:
+        ContradictionError: If there is such a value, or none at all (NaN) where bounds are finite; bounds
+            that are no numbers exclude none.
     """
     values = observed.to(interval.center.device).reshape(-1, *interval.center.shape)
     outside = (

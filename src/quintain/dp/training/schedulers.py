@@ -28,9 +28,10 @@ class Scheduler:
       looked at are no plan. The first call after a private step says how many there are between calls;
     - its setting was set to another value in between, by hand or by a state that does not fit.
 
-    Args: optimizer: Whose setting it is. schedule: h, a function of the epoch alone: each is asked for more
-        than once, and long before it comes.
-            An error there is no value.
+    Args:
+        optimizer: Whose setting it is.
+        schedule: h, a function of the epoch alone: each is asked for more than once, and long before it
+            comes. An error there is no value.
         last_epoch: t before the first step, which making it takes.
 
     Raises:
