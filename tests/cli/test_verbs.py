@@ -153,6 +153,8 @@ def test_leak(call, small):
     code, out, _ = call("leak", "--data", small, "--steps", 5, "--out", "l")
     assert code == ExitCode.OK
     assert len(load_result("l").result.reconstructions) == 3
+    shown = " ".join(out.split())
+    assert re.search(r"securely aggregated sum of 5: [\d.]+ dB \(site \d, [\d.]+ dB without it\)", shown)
     assert "--show-private" in out
 
 

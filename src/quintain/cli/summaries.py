@@ -14,6 +14,7 @@ from quintain.results.privacy_records import (
     LeakResult,
     PlanResult,
     PrivatizeResult,
+    Reconstruction,
 )
 from quintain.results.quantity import Basis, Metric, Side
 from quintain.results.records import Claim, Record, StepResult
@@ -107,9 +108,7 @@ def _of_result(body: StepResult) -> Iterator[str]:
             yield from failed
         case LeakResult():
             found = "; ".join(
-                f"{one.update_type}: "
-                f"{'not reconstructed' if one.failure_reason else fmt.decibels(one.psnr)}"
-                f"{' LEAKS' * one.leaks}"
+                f"{one.update_type}: {_reconstruction(one)}"
                 for one in (*body.reconstructions, *body.baselines)
             )
             yield f"reconstruction quality in PSNR (an update leaks above what is known without it): {found}"
@@ -130,6 +129,14 @@ def _of_result(body: StepResult) -> Iterator[str]:
 
 def _training(training: TrainingRun) -> str:
     return f"{training.model.title}: {_accuracy(training.clean_counts)}, {fmt.seconds(training.seconds)}"
+
+
+def _reconstruction(one: Reconstruction) -> str:
+    if one.failure_reason:
+        return "not reconstructed"
+    known = one.baseline_psnr
+    beside = "" if known is None else f" (site {one.site}, {fmt.decibels(known)} without it)"
+    return f"{fmt.decibels(one.psnr)}{beside}{' LEAKS' * one.leaks}"
 
 
 def _accuracy(tally: ClassCounts) -> str:

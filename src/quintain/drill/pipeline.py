@@ -46,7 +46,7 @@ def drill(
         settings: Seed, form and requirements.
         command: How it was started, for the record.
         progress: Shows bars.
-        told: Called with each step's name and record when it is finished, also when it was finished before.
+        on_step: Called with each step's name and record when it is finished, also if it was before.
 
     Returns:
         The exit code and the path of the report.

@@ -21,11 +21,11 @@ class ClaimChange:
     Args:
         name: Of the claim.
         title: For people.
-        kind: The quantity.
+        metric: The quantity.
         before, after: Lower and upper side on the tested examples, None where the run does not have the
             claim.
-        outcome: ``better`` or ``worse`` only if the brackets do not overlap.
-        why: In one sentence.
+        change: ``better`` or ``worse`` only if the brackets do not overlap.
+        reason: In one sentence.
     """
 
     name: str

@@ -18,7 +18,7 @@ class EmbeddedPicture:
     Args:
         source: A data URI, empty where there is nothing to show.
         caption: What is seen.
-        mark: The colour of its frame.
+        frame: The color of its frame.
         problem: Why it is not shown, in two words.
     """
 

@@ -23,7 +23,7 @@ class Table:
     Args:
         head: Column titles.
         rows: A row of one cell is a heading inside the table.
-        words: How many leading columns hold words; the others are numbers, set to the right.
+        num_text_columns: How many leading columns hold words; the others are numbers, set to the right.
         caption: For those who do not see the page, and for the eye where there is no heading above.
     """
 

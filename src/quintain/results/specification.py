@@ -21,7 +21,7 @@ class Measurement:
         name: Such as ``noise`` or ``inclusion``.
         expected, measured: The promised and the found number.
         p_value: Chance of a deviation like this if the promise holds; 0 or 1 where no chance is involved.
-        what: For people: what was measured.
+        description: For people: what was measured.
         z: The deviation in standard deviations, where it has one.
     """
 

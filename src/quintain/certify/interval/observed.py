@@ -127,8 +127,8 @@ def require_inside_bounds(node: fx.Node, interval: Interval, observed: Tensor) -
 
     Args:
         node: The operation.
-        span: Its bounds (B, *S).
-        seen: What it returned for several points of each input in turn, (P * B, *S).
+        interval: Its bounds (B, *S).
+        observed: What it returned for several points of each input in turn, (P * B, *S).
 
     Raises:
         ContradictionError: If there is such a value, or none at all (NaN) where bounds are finite; bounds

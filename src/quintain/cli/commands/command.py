@@ -12,8 +12,8 @@ class Command:
         name: As typed.
         run: Does it, and gives the exit code; its annotations are the options.
         help: What it does.
-        shown: Two examples of its use.
-        together: Whether several processes may share one run, as ``torchrun`` starts them.
+        examples: Two examples of its use.
+        shares_work: Whether several processes may share one run, as ``torchrun`` starts them.
     """
 
     name: str

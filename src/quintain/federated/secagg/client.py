@@ -148,7 +148,7 @@ def start_round(
     Args:
         policy: This site's own terms.
         identity: Its signing key, which the policy's roster must list under its name.
-        words: (encoding.words,) its encoded vector.
+        encoded: (encoding.num_words,) its encoded vector.
         journal: What it remembers beyond this round, one for the site's whole life: what it has masked and
             whose sums it has opened.
         entropy: Random bytes by number; the operating system's unless a test needs others.

@@ -180,7 +180,7 @@ def is_guilty(
 
     Args:
         policy: The terms.
-        link: The transcript after the keys.
+        transcript_hash: Of the messages up to the keys.
         keys: Everybody's public keys.
         holder: Who complains.
         dealer: Of whom.

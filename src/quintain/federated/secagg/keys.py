@@ -140,9 +140,9 @@ class RoundKeys:
     """The X25519 public keys of one site in one round.
 
     Args:
-        mask: Behind the masks that it shares with its peers.
-        channel: By peer, behind the seals of the shares between the two: one a peer, so that one can be
-            opened in a dispute.
+        mask_public: Behind the masks that it shares with its peers.
+        channel_public: By peer, behind the seals of the shares between the two: one a peer, so that one
+            can be opened in a dispute.
     """
 
     mask_public: bytes

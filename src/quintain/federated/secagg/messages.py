@@ -80,7 +80,7 @@ class DealtShares:
 
     Args:
         commitment: The hash that commits it to its self-mask seed.
-        own: The hashes of the shares that it keeps.
+        own_hashes: The hashes of the shares that it keeps.
         dealt: By holder, what it deals the others.
     """
 

@@ -45,8 +45,8 @@ def check_weights(weights: Mapping[str, int], min_survivors: int, max_corrupt: i
 
     Args:
         weights: Site to weight.
-        minimum: Fewest survivors.
-        corrupt: Sites that may side with the server.
+        min_survivors: Fewest survivors.
+        max_corrupt: Sites that may side with the server.
         largest: The largest encoded entry at full weight.
 
     Raises:
