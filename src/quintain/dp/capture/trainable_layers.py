@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from inspect import signature
+from functools import lru_cache
+from inspect import Signature, signature
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -99,7 +100,7 @@ def bind_rule(
     if isinstance(rule, AllInputsRule):
         compute, arguments = (
             rule.compute,
-            signature(type(module).forward).bind(module, *args, **kwargs).arguments,
+            _signature(type(module).forward).bind(module, *args, **kwargs).arguments,
         )
         inputs = {name: x.detach() if isinstance(x, Tensor) else x for name, x in list(arguments.items())[1:]}
         read = [x for x in inputs.values() if isinstance(x, Tensor)]
@@ -116,3 +117,9 @@ def bind_rule(
         return lambda: single_input_rule(module, widen(a, dtype), g, names)
 
     return [first], with_output_grad
+
+
+@lru_cache(maxsize=256)
+def _signature(forward: Callable[..., Any]) -> Signature:
+    """The signature of a layer's forward, which does not change from one batch to the next."""
+    return signature(forward)

@@ -46,7 +46,7 @@ class Snapshot:
     Args:
         close: Whether every value counts, and not only those of small tensors.
         tensors: By place, each once.
-        versions: How often each had been written in place, as far as torch knows.
+        versions: How often each of the large ones had been written in place, as far as torch knows.
         small: Values of the small ones, joined by format.
         hashes: Of the large ones, if the look is close.
     """
@@ -136,7 +136,8 @@ class StateGuard:
             hashes = (
                 {place: self._hash(x) for place, x in tensors.items() if x.numel() > SMALL} if close else {}
             )
-        return Snapshot(close, tensors, {place: _version(x) for place, x in tensors.items()}, small, hashes)
+        versions = {place: _version(x) for place, x in tensors.items() if x.numel() > SMALL}
+        return Snapshot(close, tensors, versions, small, hashes)
 
     @torch.no_grad()
     def _found(self, before: Snapshot) -> str | None:
@@ -159,9 +160,9 @@ class StateGuard:
                     place := next(p for p, one, other in parts if not torch.equal(one, other)),
                     before.tensors[place],
                 )
-        for place, x in before.tensors.items():
-            if x.numel() > SMALL and _version(x) != before.versions[place]:
-                return self._said(place, x)
+        for place, version in before.versions.items():
+            if _version(before.tensors[place]) != version:
+                return self._said(place, before.tensors[place])
         for place, value in before.hashes.items():
             if not torch.equal(self._hash(before.tensors[place]), value):
                 return self._said(place, before.tensors[place])
@@ -201,8 +202,12 @@ class StateGuard:
         for prefix, module in self._modules:
             for held in (module._parameters, module._buffers):
                 for key, x in held.items():
-                    if x is not None and id(x) not in seen:
-                        seen.add(id(x))
+                    if x is None or id(x) in seen:
+                        continue
+                    seen.add(id(x))
+                    if x.layout == torch.strided and _readable(x):
+                        found[prefix, key] = x
+                    else:
                         found.update(((prefix, inner), part) for inner, part in _parts(key, x))
         reached = {id(module) for _, module in self._modules}
         for prefix, module in self._modules:
