@@ -7,8 +7,10 @@ import pytest
 from torch.utils.data import DataLoader
 
 from quintain.core.errors import PrivacyError, SettingError, UnknownNameError
-from quintain.dp.accounting import accountants, epsilon
-from quintain.dp.accounting.accountants import create_accountant, get_noise_multiplier, register_accountant
+from quintain.dp.accounting import epsilon
+from quintain.dp.opacus import accountants
+from quintain.dp.opacus.accountants import create_accountant, register_accountant, registry
+from quintain.dp.opacus.accountants.utils import get_noise_multiplier
 
 NAMES = ("pld", "prv", "rdp", "gdp")
 pytestmark = pytest.mark.filterwarnings("ignore:accountant:UserWarning")
@@ -95,7 +97,7 @@ def test_a_hook_counts_the_optimizers_own_noise() -> None:
 
 
 def test_names_are_registered_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accountants, "_ACCOUNTANTS", dict(accountants._ACCOUNTANTS))
+    monkeypatch.setattr(registry, "_ACCOUNTANTS", dict(registry._ACCOUNTANTS))
     register_accountant("mine", accountants.RDPAccountant)
     assert isinstance(create_accountant("mine"), accountants.RDPAccountant)
     with pytest.raises(SettingError, match="registered already"):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp.capture.hooks import _CAPTURE_OF_LAYER
-from quintain.dp.layers import DPMultiheadAttention
+from quintain.dp.opacus.layers import DPMultiheadAttention
 from tests.dp.singles import EXACT, TIGHT, built, captured, check_singles, clipped_sum, one_by_one, passes
 
 pytestmark = pytest.mark.rounding

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from quintain.core.errors import BudgetExceededError, PrivacyError
 from quintain.dp import Ledger, PrivacyEngine, Release, epsilon
 from quintain.dp.accounting.composition import epsilon_if_adaptive, epsilon_if_fixed_beforehand
-from quintain.dp.training.schedulers import ExponentialGradClip, ExponentialNoise, LambdaNoise
+from quintain.dp.opacus.schedulers import ExponentialGradClip, ExponentialNoise, LambdaNoise
 from tests.dp.loops import step
 
 DELTA = 1e-3

@@ -11,11 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp import PrivacyEngine
-from quintain.dp.randomness.discrete_gaussian import VARIANCE
-from quintain.dp.step.adaptive import AdaptiveClipping
-from quintain.dp.step.clipping import AutomaticClipping, FlatClipping, PerLayerClipping
-from quintain.dp.step.noise import noisy_count
-from quintain.dp.training.schedulers import (
+from quintain.dp.opacus.schedulers import (
     ExponentialGradClip,
     ExponentialNoise,
     LambdaGradClip,
@@ -23,6 +19,10 @@ from quintain.dp.training.schedulers import (
     StepGradClip,
     StepNoise,
 )
+from quintain.dp.randomness.discrete_gaussian import VARIANCE
+from quintain.dp.step.adaptive import AdaptiveClipping
+from quintain.dp.step.clipping import AutomaticClipping, FlatClipping, PerLayerClipping
+from quintain.dp.step.noise import noisy_count
 
 
 @pytest.mark.parametrize(

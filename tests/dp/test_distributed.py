@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from quintain.core.errors import PrivacyError
-from quintain.dp import PrivacyEngine, engine
+from quintain.dp import PrivacyEngine
 from quintain.dp.distributed import (
     SINGLE_PROCESS,
     DifferentiallyPrivateDistributedDataParallel,
@@ -17,6 +17,7 @@ from quintain.dp.distributed import (
     current_world,
     world_of,
 )
+from quintain.dp.opacus import privacy_engine
 from quintain.dp.randomness.stream import RandomStream
 from tests.dp import together
 from tests.dp.forks import Forks
@@ -239,7 +240,7 @@ def test_a_loader_that_draws_for_one_process_is_refused_among_several(
     dp = PrivacyEngine()
     module, x = nn.Linear(2, 2), torch.rand(8, 2)
     loader = dp.make_loader(lambda rows: x[rows], num_units=8, expected_batch_size=4, steps_per_epoch=2)
-    monkeypatch.setattr(engine, "current_world", lambda: World(0, 2))
+    monkeypatch.setattr(privacy_engine, "current_world", lambda: World(0, 2))
     with pytest.raises(PrivacyError, match=r"got 2 processes and a loader that draws for 1"):
         dp.attach(
             module=module,

@@ -15,11 +15,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import PrivacyError, SettingError, StorageError
 from quintain.dp import PrivacyEngine, epsilon
-from quintain.dp import validator as errors
-from quintain.dp.criterion import CheckedCriterion
-from quintain.dp.training.schedulers import ExponentialNoise
-from quintain.dp.validator import ModuleValidator
-from quintain.dp.wrapper import GradSampleModule
+from quintain.dp.opacus.grad_sample import GradSampleModule
+from quintain.dp.opacus.schedulers import ExponentialNoise
+from quintain.dp.opacus.utils.fast_gradient_clipping_utils import CheckedCriterion
+from quintain.dp.opacus.validators import ModuleValidator, errors
 
 SCRIPT = """
 import numpy as np

@@ -11,13 +11,14 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp import PrivacyEngine
-from quintain.dp.accounting.accountants import create_accountant, get_noise_multiplier
-from quintain.dp.sampling.data_loader import UniformWithReplacementSampler
-from quintain.dp.sampling.out_of_memory import BatchMemoryManager
+from quintain.dp.opacus.accountants import create_accountant
+from quintain.dp.opacus.accountants.utils import get_noise_multiplier
+from quintain.dp.opacus.grad_sample import GradSampleModule
+from quintain.dp.opacus.schedulers import ExponentialGradClip
+from quintain.dp.opacus.utils.batch_memory_manager import BatchMemoryManager
+from quintain.dp.opacus.utils.uniform_sampler import UniformWithReplacementSampler
 from quintain.dp.sampling.privacy_units import PrivacyUnits
 from quintain.dp.step.optimizer import DPOptimizer
-from quintain.dp.training.schedulers import ExponentialGradClip
-from quintain.dp.wrapper import GradSampleModule
 
 
 def made(net: nn.Module, *data: Tensor, batch: int | None = None, **settings):

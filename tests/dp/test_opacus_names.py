@@ -4,6 +4,7 @@ Opacus call.
 
 import copy
 import importlib
+import pkgutil
 import re
 from pathlib import Path
 from types import ModuleType
@@ -15,20 +16,30 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, TensorDataset
 
 from quintain.core.errors import PrivacyError, SettingError
-from quintain.dp import PrivacyEngine
+from quintain.dp import PrivacyEngine, opacus
 from quintain.dp.distributed import World
-from quintain.dp.layers import SequenceBias
-from quintain.dp.opacus import PATHS, shims
+from quintain.dp.opacus.data_loader import switch_generator
+from quintain.dp.opacus.grad_sample import (
+    GradSampleModule,
+    GradSampleModuleFastGradientClipping,
+    get_gsm_class,
+    register_grad_sampler,
+    wrap_model,
+)
+from quintain.dp.opacus.layers import SequenceBias
+from quintain.dp.opacus.optimizers import (
+    AdaClipDPOptimizer,
+    DistributedDPOptimizer,
+    DPPerLayerOptimizer,
+    ddpoptimizer,
+    get_optimizer_class,
+)
 from quintain.dp.opacus.refused import REFUSED
+from quintain.dp.opacus.utils.per_sample_gradients_utils import check_per_sample_gradients_are_correct
+from quintain.dp.opacus.validators import ModuleValidator, register_module_fixer, register_module_validator
+from quintain.dp.opacus.validators.errors import IllegalModuleConfigurationError
 from quintain.dp.step.adaptive import AdaptiveClipping
 from quintain.dp.step.optimizer import DPOptimizer
-from quintain.dp.validator import (
-    IllegalModuleConfigurationError,
-    ModuleValidator,
-    register_module_fixer,
-    register_module_validator,
-)
-from quintain.dp.wrapper import GradSampleModule
 
 PAGE = (Path(__file__).parents[2] / "docs/coming-from-opacus.md").read_text(encoding="utf-8")
 
@@ -63,13 +74,21 @@ def test_every_name_of_the_table_is_there() -> None:
         assert "`" in there
 
 
-def test_every_old_path_leads_to_its_names() -> None:
-    assert {"utils.batch_memory_manager", "validators.errors", "accountants.utils"} <= set(PATHS)
-    for path, homes in PATHS.items():
-        module = importlib.import_module(".".join(filter(None, ["quintain.dp.opacus", path])))
-        names = [name for public in homes.values() for name in public]
-        assert sorted(dir(module)) == sorted(names)
-        for name in names:
+def own_modules() -> dict[str, ModuleType]:
+    """The modules of ``quintain.dp.opacus`` that have a file, by their path there; those of Opacus alone."""
+    found = {
+        info.name.removeprefix("quintain.dp.opacus."): importlib.import_module(info.name)
+        for info in pkgutil.walk_packages(opacus.__path__, "quintain.dp.opacus.")
+    }
+    return {path: module for path, module in {"": opacus, **found}.items() if hasattr(module, "__all__")}
+
+
+def test_every_module_has_a_file_its_names_and_no_others() -> None:
+    assert {"utils.batch_memory_manager", "validators.errors", "accountants.utils"} <= set(own_modules())
+    for path, module in own_modules().items():
+        assert Path(module.__file__).is_file()
+        assert path in KNOWN or (not module.__all__ and any(known.startswith(f"{path}.") for known in KNOWN))
+        for name in module.__all__:
             assert getattr(module, name) is not None
         with pytest.raises(AttributeError, match="has no attribute"):
             module.nonsense  # noqa: B018
@@ -87,6 +106,9 @@ LISTED = {
 installed.
 """
 
+KNOWN = {module.removeprefix("opacus").removeprefix(".") for module in LISTED}
+"""Their paths inside ``opacus``."""
+
 
 def old(module: str) -> ModuleType:
     """What an old path leads to."""
@@ -96,7 +118,7 @@ def old(module: str) -> ModuleType:
 @pytest.mark.parametrize("module", LISTED)
 def test_each_public_name_of_opacus_is_here_or_refused_with_its_reason(module: str) -> None:
     path = module.removeprefix("opacus").removeprefix(".")
-    here, refused = dir(old(module)), REFUSED.get(path, {})
+    here, refused = old(module).__all__, REFUSED.get(path, {})
     assert sorted([*here, *refused]) == sorted(LISTED[module])
     for name in refused:
         with pytest.raises(ImportError, match=rf"{module}\.{name} is not in quintain\.dp: .{{20}}"):
@@ -105,10 +127,11 @@ def test_each_public_name_of_opacus_is_here_or_refused_with_its_reason(module: s
         assert getattr(old(module), name) is not None
 
 
-def test_no_path_or_refusal_is_there_that_opacus_has_not() -> None:
-    known = {module.removeprefix("opacus").removeprefix(".") for module in LISTED}
-    assert set(REFUSED) <= known
-    assert {path for path, homes in PATHS.items() if homes} <= known
+def test_no_refusal_is_there_that_opacus_has_not() -> None:
+    assert set(REFUSED) <= KNOWN
+    for nonsense in ("nonsense", "layers.nonsense", "accountants.analysis.nonsense"):
+        with pytest.raises(ModuleNotFoundError, match="nonsense"):
+            old(f"opacus.{nonsense}")
     with pytest.raises(
         ImportError, match=r"layers\.dp_rnn\.DPLSTMCell is not in quintain\.dp: .*torch's own layers"
     ):
@@ -116,14 +139,16 @@ def test_no_path_or_refusal_is_there_that_opacus_has_not() -> None:
 
 
 def test_each_old_name_of_the_table_is_importable_by_its_old_path() -> None:
-    homes = {name: module for module, names in LISTED.items() for name in names if name in dir(old(module))}
+    homes = {
+        name: module for module, names in LISTED.items() for name in names if name in old(module).__all__
+    }
     checked = 0
     for there, *_ in rows("Names"):
         names = re.findall(r"`([\w.]+)`", there)
         owner = names[0].split(".")[0]
         for name in names:
             if name in LISTED:
-                assert dir(old(name))
+                assert old(name).__all__
                 continue
             *path, last = name.split(".")
             if path and path[0] == "opacus":
@@ -147,19 +172,17 @@ def test_each_refusal_of_the_page_has_a_reason() -> None:
 def test_wrappers_of_all_modes_show_the_gradients_of_single_examples() -> None:
     x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
     for mode in ("hooks", "functorch", "ew", "ghost"):
-        wrapped = shims.wrap_model(nn.Linear(4, 2), mode, loss_reduction="sum")
-        assert isinstance(wrapped, shims.get_gsm_class(mode))
+        wrapped = wrap_model(nn.Linear(4, 2), mode, loss_reduction="sum")
+        assert isinstance(wrapped, get_gsm_class(mode))
         assert isinstance(wrapped, GradSampleModule)
         wrapped(x).sum().backward()
         torch.testing.assert_close(wrapped.weight.grad_sample, x[:, None].expand(3, 2, 4))
     assert isinstance(
-        shims.GradSampleModuleFastGradientClipping(
-            nn.Linear(4, 2), max_grad_norm=2.0, use_ghost_clipping=False
-        ),
+        GradSampleModuleFastGradientClipping(nn.Linear(4, 2), max_grad_norm=2.0, use_ghost_clipping=False),
         nn.Module,
     )
     with pytest.raises(SettingError, match=r"'ghost_fsdp'.*not sharded"):
-        shims.get_gsm_class("ghost_fsdp")
+        get_gsm_class("ghost_fsdp")
 
 
 def test_optimizers_by_hand_clip_as_their_names_say(blobs) -> None:
@@ -179,32 +202,32 @@ def test_optimizers_by_hand_clip_as_their_names_say(blobs) -> None:
         "min_clipbound": 0.01,
         "unclipped_num_std": 2.0,
     }
-    flat = clipped(shims.get_optimizer_class("flat", False), max_grad_norm=0.3)
-    torch.testing.assert_close(clipped(shims.AdaClipDPOptimizer, max_grad_norm=0.3, **adaptive), flat)
-    torch.testing.assert_close(clipped(shims.get_optimizer_class("flat", True), max_grad_norm=0.3), flat)
-    per_layer = clipped(shims.DPPerLayerOptimizer, max_grad_norm=[0.3, 1e6])
+    flat = clipped(get_optimizer_class("flat", False), max_grad_norm=0.3)
+    torch.testing.assert_close(clipped(AdaClipDPOptimizer, max_grad_norm=0.3, **adaptive), flat)
+    torch.testing.assert_close(clipped(get_optimizer_class("flat", True), max_grad_norm=0.3), flat)
+    per_layer = clipped(DPPerLayerOptimizer, max_grad_norm=[0.3, 1e6])
     assert per_layer[:12].norm() <= 0.3
     assert per_layer[12:].norm() > flat[12:].norm()
     net = GradSampleModule(start)
-    made = shims.AdaClipDPOptimizer(
+    made = AdaClipDPOptimizer(
         torch.optim.SGD(net.parameters(), lr=0.0), max_grad_norm=0.3, **settings, **adaptive
     )
     assert made.clip == AdaptiveClipping(
         0.3, unclipped_count_std=2.0, target_quantile=0.5, learning_rate=0.2, min_bound=0.01, max_bound=10.0
     )
-    assert shims.get_optimizer_class("adaptive", False, "ghost") is shims.AdaClipDPOptimizer
+    assert get_optimizer_class("adaptive", False, "ghost") is AdaClipDPOptimizer
     for wrong in (("automatic", False), ("adaptive", True), ("flat", False, "ghost_tp")):
         with pytest.raises(SettingError, match="expected"):
-            shims.get_optimizer_class(*wrong)
+            get_optimizer_class(*wrong)
 
 
 def test_an_optimizer_by_hand_does_not_pretend_to_know_the_other_processes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(shims, "current_world", lambda: World(0, 2))
+    monkeypatch.setattr(ddpoptimizer, "current_world", lambda: World(0, 2))
     net = GradSampleModule(nn.Linear(6, 2))
     with pytest.raises(PrivacyError, match="got 2 processes and no private loader; expected make_private"):
-        shims.DistributedDPOptimizer(
+        DistributedDPOptimizer(
             torch.optim.SGD(net.parameters(), lr=0.1),
             noise_multiplier=1.0,
             max_grad_norm=1.0,
@@ -219,7 +242,7 @@ def test_loaders_take_another_generator() -> None:
         return [int(i) for (batch,) in loader for i in batch]
 
     def shuffled(seed: int) -> list[int]:
-        loader = shims.switch_generator(
+        loader = switch_generator(
             data_loader=DataLoader(data, batch_size=4, shuffle=True),
             generator=torch.Generator().manual_seed(seed),
         )
@@ -229,7 +252,7 @@ def test_loaders_take_another_generator() -> None:
     assert sorted(shuffled(1)) == list(range(20))
     fixed = DataLoader(data, batch_sampler=BatchSampler(SequentialSampler(data), 4, False))
     with pytest.raises(SettingError, match="SequentialSampler, which has no generator"):
-        shims.switch_generator(data_loader=fixed, generator=torch.Generator())
+        switch_generator(data_loader=fixed, generator=torch.Generator())
     net = nn.Linear(1, 1)
     _, _, private = PrivacyEngine().make_private(
         module=net,
@@ -237,7 +260,7 @@ def test_loaders_take_another_generator() -> None:
         data_loader=DataLoader(data, batch_size=4),
     )
     with pytest.raises(SettingError, match="PoissonLoader, whose draws are keyed"):
-        shims.switch_generator(data_loader=private, generator=torch.Generator())
+        switch_generator(data_loader=private, generator=torch.Generator())
 
 
 @pytest.mark.parametrize("batch_first", [False, True])
@@ -248,7 +271,7 @@ def test_a_learnt_last_position_has_gradients_of_single_examples(batch_first: bo
     assert out.shape == ((3, 5, 5) if batch_first else (4, 4, 5))
     last = out[:, -1] if batch_first else out[-1]
     assert torch.equal(last, layer.bias.expand_as(last))
-    assert shims.check_per_sample_gradients_are_correct(x, layer, batch_first=batch_first)
+    assert check_per_sample_gradients_are_correct(x, layer, batch_first=batch_first)
 
 
 class Scaled(nn.Module):
@@ -265,16 +288,12 @@ class Scaled(nn.Module):
 @pytest.mark.filterwarnings("ignore:.*has no rule for per-example gradients:UserWarning")
 def test_gradients_of_single_examples_are_compared_with_those_of_each_alone(registry: None) -> None:
     x = torch.randn(4, 3)
-    assert shims.check_per_sample_gradients_are_correct(
-        x, nn.Sequential(nn.Linear(3, 3), nn.Tanh(), Scaled())
-    )
-    assert shims.check_per_sample_gradients_are_correct([torch.arange(6).view(2, 3)], nn.Embedding(6, 2))
-    importlib.import_module("quintain.dp.wrapper").register_grad_sampler(Scaled)(
-        lambda layer, a, g: {layer.by: 2 * a[0] * g}
-    )
-    assert not shims.check_per_sample_gradients_are_correct(x, Scaled())
+    assert check_per_sample_gradients_are_correct(x, nn.Sequential(nn.Linear(3, 3), nn.Tanh(), Scaled()))
+    assert check_per_sample_gradients_are_correct([torch.arange(6).view(2, 3)], nn.Embedding(6, 2))
+    register_grad_sampler(Scaled)(lambda layer, a, g: {layer.by: 2 * a[0] * g})
+    assert not check_per_sample_gradients_are_correct(x, Scaled())
     with pytest.raises(SettingError, match="not sharded"):
-        shims.check_per_sample_gradients_are_correct(x, Scaled(), grad_sample_mode="ghost_fsdp")
+        check_per_sample_gradients_are_correct(x, Scaled(), grad_sample_mode="ghost_fsdp")
 
 
 def test_validators_and_fixers_of_further_layers_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:

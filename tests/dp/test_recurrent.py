@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from quintain.core.errors import DataError, PrivacyError
 from quintain.dp import PrivacyEngine
 from quintain.dp.capture.hooks import _CAPTURE_OF_LAYER
-from quintain.dp.layers import DPGRU, DPLSTM, DPRNN
+from quintain.dp.opacus.layers import DPGRU, DPLSTM, DPRNN
 from quintain.dp.per_example import cost_model
 from quintain.dp.rules import recurrent_cells
 from tests.dp.loops import step

@@ -27,13 +27,13 @@ from torch.utils.data import (
 from quintain.core.errors import DataError, SettingError
 from quintain.dp import PrivacyEngine, epsilon
 from quintain.dp.distributed import World
-from quintain.dp.randomness.stream import RandomStream
-from quintain.dp.sampling.batch_source import empty_batch_like
-from quintain.dp.sampling.data_loader import (
+from quintain.dp.opacus.data_loader import DPDataLoader
+from quintain.dp.opacus.utils.uniform_sampler import (
     DistributedUniformWithReplacementSampler,
-    DPDataLoader,
     UniformWithReplacementSampler,
 )
+from quintain.dp.randomness.stream import RandomStream
+from quintain.dp.sampling.batch_source import empty_batch_like
 from quintain.dp.sampling.epoch_loaders import BallsInBinsLoader, ShuffledLoader
 from quintain.dp.sampling.loader import PoissonLoader, SamplingLoader
 

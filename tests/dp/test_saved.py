@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import BudgetExceededError
 from quintain.dp import PrivacyEngine
-from quintain.dp.training.schedulers import ExponentialNoise
+from quintain.dp.opacus.schedulers import ExponentialNoise
 from tests.dp.loops import refused, step
 
 

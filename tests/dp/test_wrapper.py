@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp import PrivacyEngine, rules
+from quintain.dp.opacus.grad_sample import GradSampleModule, register_grad_sampler
 from quintain.dp.step.optimizer import DPOptimizer
-from quintain.dp.wrapper import GradSampleModule, register_grad_sampler
 
 
 def classifier() -> nn.Sequential:

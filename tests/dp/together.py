@@ -16,11 +16,12 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset, Te
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp import PrivacyEngine
 from quintain.dp.distributed import DifferentiallyPrivateDistributedDataParallel
-from quintain.dp.sampling.data_loader import DistributedUniformWithReplacementSampler, DPDataLoader
+from quintain.dp.opacus.data_loader import DPDataLoader
+from quintain.dp.opacus.schedulers import ExponentialGradClip
+from quintain.dp.opacus.utils.uniform_sampler import DistributedUniformWithReplacementSampler
 from quintain.dp.sampling.out_of_memory import retry_on_out_of_memory
 from quintain.dp.sampling.privacy_units import PrivacyUnits
 from quintain.dp.step.adaptive import AdaptiveClipping
-from quintain.dp.training.schedulers import ExponentialGradClip
 
 RECORDS, KEYS = 40, np.arange(40) // 3
 

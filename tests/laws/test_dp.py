@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from quintain.core.registry import entries
 from quintain.data import from_arrays
 from quintain.dp import PrivacyEngine, PrivatePlan, PrivateTrainingResult, verify_mechanism
-from quintain.dp.layers import SequenceBias
 from quintain.dp.mechanism_tests import MechanismTests, measurements
+from quintain.dp.opacus.layers import SequenceBias
 from quintain.dp.per_example.grads import PerExampleGrads
 from quintain.dp.rules import RULES
 from quintain.dp.step.clipping import clipping_weights

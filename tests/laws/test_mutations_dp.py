@@ -144,9 +144,13 @@ MUTATIONS = {
         first_part_alone,
         "standard deviation",
     ),
-    "no noise in fit": ("quintain.dp.engine.PrivacyEngine.attach", noiseless("sum"), "standard deviation"),
+    "no noise in fit": (
+        "quintain.dp.opacus.privacy_engine.PrivacyEngine.attach",
+        noiseless("sum"),
+        "standard deviation",
+    ),
     "no noise in a loop": (
-        "quintain.dp.engine.PrivacyEngine.attach",
+        "quintain.dp.opacus.privacy_engine.PrivacyEngine.attach",
         noiseless("mean"),
         "standard deviation",
     ),

@@ -13,7 +13,7 @@
     │   ├── PrivacyError                    a layer or a loop that cannot be private
     │   │   ├── PeerRefusedError                (``dp.distributed``) another process of the run has refused
     │   │   ├── BudgetExceededError         one more step would cost more than was allowed
-    │   │   └── UnsupportedError            (``dp.validator``) what scripts of private training catch
+    │   │   └── UnsupportedError            (``dp.opacus``) what scripts of private training catch
     │   │       └── UnsupportedModuleError
     │   │           ├── ShouldReplaceModuleError         a layer that has a private form
     │   │           ├── UnsupportableModuleError         a layer that has none

@@ -16,22 +16,24 @@ if TYPE_CHECKING:
     from quintain.dp.distributed import (
         DifferentiallyPrivateDistributedDataParallel as DifferentiallyPrivateDistributedDataParallel,
     )
-    from quintain.dp.engine import PrivacyEngine as PrivacyEngine
     from quintain.dp.mechanism_tests import MechanismTests as MechanismTests
     from quintain.dp.mechanism_tests import verify_mechanism as verify_mechanism
-    from quintain.dp.rules import register_rule as register_rule
-    from quintain.dp.sampling.augmentation import augment as augment
-    from quintain.dp.sampling.data_loader import (
+    from quintain.dp.opacus.data_loader import DPDataLoader as DPDataLoader
+    from quintain.dp.opacus.grad_sample.grad_sample_module import GradSampleModule as GradSampleModule
+    from quintain.dp.opacus.privacy_engine import PrivacyEngine as PrivacyEngine
+    from quintain.dp.opacus.utils.batch_memory_manager import BatchMemoryManager as BatchMemoryManager
+    from quintain.dp.opacus.utils.uniform_sampler import (
         DistributedUniformWithReplacementSampler as DistributedUniformWithReplacementSampler,
     )
-    from quintain.dp.sampling.data_loader import DPDataLoader as DPDataLoader
-    from quintain.dp.sampling.data_loader import (
+    from quintain.dp.opacus.utils.uniform_sampler import (
         UniformWithReplacementSampler as UniformWithReplacementSampler,
     )
+    from quintain.dp.opacus.validators.module_validator import ModuleValidator as ModuleValidator
+    from quintain.dp.rules import register_rule as register_rule
+    from quintain.dp.sampling.augmentation import augment as augment
     from quintain.dp.sampling.epoch_loaders import BallsInBinsLoader as BallsInBinsLoader
     from quintain.dp.sampling.epoch_loaders import ShuffledLoader as ShuffledLoader
     from quintain.dp.sampling.loader import PoissonLoader as PoissonLoader
-    from quintain.dp.sampling.out_of_memory import BatchMemoryManager as BatchMemoryManager
     from quintain.dp.sampling.out_of_memory import retry_on_out_of_memory as retry_on_out_of_memory
     from quintain.dp.sampling.privacy_units import PrivacyUnits as PrivacyUnits
     from quintain.dp.step.adaptive import AdaptiveClipping as AdaptiveClipping
@@ -45,36 +47,34 @@ if TYPE_CHECKING:
     from quintain.dp.training.fitting import fit as fit
     from quintain.dp.training.plan import PrivatePlan as PrivatePlan
     from quintain.dp.training.scattering import Scattering as Scattering
-    from quintain.dp.validator import ModuleValidator as ModuleValidator
-    from quintain.dp.wrapper import GradSampleModule as GradSampleModule
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "AdaptiveClipping": "quintain.dp.step.adaptive",
         "BallsInBinsLoader": "quintain.dp.sampling.epoch_loaders",
-        "BatchMemoryManager": "quintain.dp.sampling.out_of_memory",
+        "BatchMemoryManager": "quintain.dp.opacus.utils.batch_memory_manager",
         "DPAdam": "quintain.dp.training.adam",
-        "DPDataLoader": "quintain.dp.sampling.data_loader",
+        "DPDataLoader": "quintain.dp.opacus.data_loader",
         "DPOptimizer": "quintain.dp.step.optimizer",
         "DifferentiallyPrivateDistributedDataParallel": "quintain.dp.distributed",
-        "DistributedUniformWithReplacementSampler": "quintain.dp.sampling.data_loader",
+        "DistributedUniformWithReplacementSampler": "quintain.dp.opacus.utils.uniform_sampler",
         "EMA": "quintain.dp.training.ema",
         "Features": "quintain.dp.training.features",
-        "GradSampleModule": "quintain.dp.wrapper",
+        "GradSampleModule": "quintain.dp.opacus.grad_sample.grad_sample_module",
         "Guarantee": "quintain.dp.accounting.guarantee",
         "Ledger": "quintain.dp.accounting.ledger",
         "MechanismTests": "quintain.dp.mechanism_tests",
-        "ModuleValidator": "quintain.dp.validator",
+        "ModuleValidator": "quintain.dp.opacus.validators.module_validator",
         "PoissonLoader": "quintain.dp.sampling.loader",
-        "PrivacyEngine": "quintain.dp.engine",
+        "PrivacyEngine": "quintain.dp.opacus.privacy_engine",
         "PrivateTrainingResult": "quintain.dp.training.fitting",
         "PrivateOptimizer": "quintain.dp.step.optimizer",
         "PrivatePlan": "quintain.dp.training.plan",
         "Release": "quintain.dp.accounting.release",
         "Scattering": "quintain.dp.training.scattering",
         "ShuffledLoader": "quintain.dp.sampling.epoch_loaders",
-        "UniformWithReplacementSampler": "quintain.dp.sampling.data_loader",
+        "UniformWithReplacementSampler": "quintain.dp.opacus.utils.uniform_sampler",
         "PrivacyUnits": "quintain.dp.sampling.privacy_units",
         "augment": "quintain.dp.sampling.augmentation",
         "delta_curve": "quintain.dp.accounting",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.progress import Progress, no_progress
-from quintain.dp.engine import PrivacyEngine
+from quintain.dp.opacus.privacy_engine import PrivacyEngine
 from quintain.dp.replay import Drift, Replay
 from quintain.dp.training.features import Features, LabeledRecords
 from quintain.dp.training.fitting import PrivateTrainingResult, fit

@@ -1,6 +1,12 @@
 """Names of Opacus 1.6 that are not here, each with what to use instead."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+PACKAGE = __name__.rpartition(".")[0]
 
 # why a group of names is missing, and what to use instead
 _RULES = (
@@ -167,3 +173,48 @@ def _by_path() -> dict[str, dict[str, str]]:
 
 REFUSED: Mapping[str, Mapping[str, str]] = _by_path()
 """By module path inside opacus, the names that are missing here, each with why and what to use instead."""
+
+
+def refusing(module: str) -> Callable[[str], Any]:
+    """A module's ``__getattr__``, which says why a name of Opacus is not here.
+
+    Args:
+        module: Its ``__name__``.
+    """
+    path = module.removeprefix(PACKAGE).removeprefix(".")
+
+    def __getattr__(name: str) -> Any:
+        if (reason := REFUSED.get(path, {}).get(name)) is not None:
+            raise ImportError(f"opacus.{path}.{name} is not in quintain.dp: {reason}", name=module)
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+
+    return __getattr__
+
+
+class RefusedModules(MetaPathFinder, Loader):
+    """Finds the modules of Opacus that have no file here: empty ones, whose names say why they are missing.
+
+    Some forty modules of Opacus hold nothing but names that are refused; a file for each would say nothing
+    that ``REFUSED`` does not. Python asks this finder last, where it finds no file.
+    """
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,  # noqa: ARG002
+        target: ModuleType | None = None,  # noqa: ARG002
+    ) -> ModuleSpec | None:
+        """The module of a path of Opacus of which nothing is here."""
+        inside = fullname.removeprefix(f"{PACKAGE}.")
+        has_modules = any(known.startswith(f"{inside}.") for known in REFUSED)
+        if inside == fullname or not (inside in REFUSED or has_modules):
+            return None
+        return ModuleSpec(fullname, self, is_package=has_modules)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Fill the empty module."""
+        module.__doc__ = (
+            f"Names of ``{module.__name__.removeprefix('quintain.dp.')}``, none of which is here."
+        )
+        module.__all__ = []  # type: ignore[attr-defined]
+        module.__getattr__ = refusing(module.__name__)  # type: ignore[method-assign]

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from quintain.core.errors import PrivacyError
-from quintain.dp.layers import SequenceBias
-from quintain.dp.rules.affine import bilinear, linear, prelu, sequence_bias
+from quintain.dp.rules.affine import bilinear, linear, prelu
 from quintain.dp.rules.attention import attention
 from quintain.dp.rules.convolutions import convolution, transposed_convolution
 from quintain.dp.rules.embeddings import embedding, embedding_bag
@@ -38,7 +37,6 @@ _RULES: dict[type[nn.Module], Rule] = {
     **dict.fromkeys((nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), transposed_convolution),
     nn.Bilinear: AllInputsRule(bilinear),
     nn.PReLU: prelu,
-    SequenceBias: sequence_bias,
     nn.GroupNorm: CustomForwardRule(group_norm),
     **dict.fromkeys(
         (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d), CustomForwardRule(instance_norm)

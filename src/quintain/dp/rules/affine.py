@@ -1,4 +1,4 @@
-"""Per-example gradients of linear and bilinear layers, PReLU, and a learned last position."""
+"""Per-example gradients of linear and bilinear layers and PReLU."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -52,11 +52,3 @@ def prelu(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) -> dic
     slopes, fall = layer.num_parameters, g * a.clamp(max=0)
     kept = fall.flatten(1)[:, None] if slopes == 1 else fall.reshape(*fall.shape[:2], -1)
     return {"weight": DenseGrads(kept.sum(2))}
-
-
-def sequence_bias(
-    layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]
-) -> dict[str, PerExampleGrads]:
-    """The rule of ``SequenceBias``: the gradient at the position that it adds."""
-    del layer, a, names
-    return {"bias": DenseGrads(g[:, -1])}

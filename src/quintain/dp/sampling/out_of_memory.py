@@ -1,7 +1,6 @@
-"""Large batches in little memory: physical batches, halved when memory runs out."""
+"""Batches that do not fit into memory are repeated in physical batches half as large."""
 
-from collections.abc import Callable, Iterator
-from types import TracebackType
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
@@ -11,60 +10,6 @@ from quintain.dp.sampling.batch_consumer import BatchConsumer
 from quintain.dp.sampling.loader import SamplingLoader
 
 Result = TypeVar("Result")
-
-
-class BatchMemoryManager:
-    """A context in which batches come as physical batches, and the optimizer steps at the last of each.
-
-    The same as ``max_physical_batch_size`` of the loader, under the name that scripts know. A batch that is
-    left half way (``break``) is dropped whole: the next step is on the next batch alone. ``len()`` of the
-    manager, and of what ``with`` gives, is the number of pieces that the next iteration yields, so that a
-    progress bar ends with it.
-
-    Args:
-        data_loader: A private loader.
-        max_physical_batch_size: Rows of a piece at most.
-        optimizer: The private optimizer that goes with it.
-
-    Raises:
-        SettingError: If the two do not belong together.
-    """
-
-    def __init__(
-        self, *, data_loader: SamplingLoader, max_physical_batch_size: int, optimizer: BatchConsumer
-    ) -> None:
-        _check_pair(data_loader, optimizer)
-        self._loader, self._most = data_loader, max_physical_batch_size
-        self._before: int | None = None
-
-    def __len__(self) -> int:
-        with self:
-            return self._loader.physical_batches()
-
-    def __enter__(self) -> "PhysicalBatches":
-        self._before, self._loader.max_physical_batch_size = self._loader.max_physical_batch_size, self._most
-        return PhysicalBatches(self._loader)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._loader.max_physical_batch_size = self._before
-
-
-class PhysicalBatches:
-    """A private loader whose length is its number of physical batches; all else is the loader's own."""
-
-    def __init__(self, loader: SamplingLoader) -> None:
-        self._loader = loader
-
-    def __len__(self) -> int:
-        return self._loader.physical_batches()
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._loader)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_loader"], name)
 
 
 def retry_on_out_of_memory(
@@ -94,7 +39,7 @@ def retry_on_out_of_memory(
     Raises:
         SettingError: If the two do not belong together.
     """
-    _check_pair(loader, optimizer)
+    check_pair(loader, optimizer)
 
     def try_step(batch: Any) -> Result | None:
         try:
@@ -131,7 +76,8 @@ def _halved_limit(loader: SamplingLoader) -> int | None:
     return most if most < rows else None
 
 
-def _check_pair(loader: object, optimizer: BatchConsumer) -> None:
+def check_pair(loader: object, optimizer: BatchConsumer) -> None:
+    """Raise unless the optimizer steps on the batches of the loader."""
     if not isinstance(loader, SamplingLoader) or getattr(optimizer, "loader", None) is not loader:
         raise SettingError(
             f"got a {type(loader).__name__} and a {type(optimizer).__name__} that do not belong together; "

@@ -1,20 +1,20 @@
-"""Loaders and samplers with the names of Opacus, all of which sample Poisson batches."""
+"""Poisson sampling of rows, under Opacus' names."""
 
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from quintain.core.errors import DataError, SettingError
 from quintain.dp.distributed import SINGLE_PROCESS, current_world
+from quintain.dp.opacus.refused import refusing
 from quintain.dp.randomness.stream import WORD_RANGE, RandomStream
-from quintain.dp.sampling.batch_source import batch_source_for
-from quintain.dp.sampling.loader import PoissonLoader, PoissonRows
+from quintain.dp.sampling.loader import PoissonRows
 from quintain.dp.sampling.physical_batch import Indices
-from quintain.dp.sampling.repeated_records import warn_of_repeats
+
+__all__ = ["DistributedUniformWithReplacementSampler", "UniformWithReplacementSampler"]
+__getattr__ = refusing(__name__)
 
 
 class UniformWithReplacementSampler(PoissonRows):
@@ -44,7 +44,7 @@ class UniformWithReplacementSampler(PoissonRows):
         generator: torch.Generator | None = None,
         steps: int | None = None,
     ) -> None:
-        _check_rate(num_samples, sample_rate)
+        check_rate(num_samples, sample_rate)
         self.num_samples, self.sample_rate, self.generator = num_samples, sample_rate, generator
         self.steps = steps_per_epoch_at(sample_rate, num_samples) if steps is None else steps
         self.reproducible = generator is not None
@@ -97,85 +97,6 @@ class DistributedUniformWithReplacementSampler(UniformWithReplacementSampler):
         """Nothing to do: no two samples are the same."""
 
 
-class DPDataLoader(PoissonLoader):
-    """A private loader from a data set.
-
-    The expected batch is ``sample_rate`` times the records, rounded to an integer; the attribute
-    ``sample_rate`` is what follows.
-
-    Args:
-        dataset: Has a length.
-        sample_rate: q, in (0, 1].
-        collate_fn: Makes a batch of records.
-        drop_last: Without effect, since no batch is the last.
-        generator: The key of the sampling, which is then ``reproducible``; by default the operating system
-            gives one.
-        distributed: Whether the processes of the default group each take their shard of every batch.
-        batch_first: Must be True: the first dimension of a batch is that of its records.
-        rand_on_empty: Must be False: an empty batch is empty.
-        options: Passed to the DataLoader inside, such as ``num_workers`` and ``pin_memory``.
-
-    Raises:
-        SettingError: If a setting is out of its range.
-    """
-
-    def __init__(
-        self,
-        dataset: Dataset[Any],
-        *,
-        sample_rate: float,
-        collate_fn: Callable[[list[Any]], Any] | None = None,
-        drop_last: bool = False,  # noqa: ARG002
-        generator: torch.Generator | None = None,
-        distributed: bool = False,
-        batch_first: bool = True,
-        rand_on_empty: bool = False,
-        **options: Any,
-    ) -> None:
-        if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
-            raise SettingError(
-                "got a data set that streams; Poisson sampling draws records by index: expected one with a "
-                "length"
-            )
-        if not batch_first or rand_on_empty:
-            raise SettingError(
-                f"got batch_first={batch_first}, rand_on_empty={rand_on_empty}; expected batches with the "
-                "records first, and empty ones empty: records that are made up would be clipped and counted"
-            )
-        warn_of_repeats(dataset, None)
-        records = len(dataset)
-        _check_rate(records, sample_rate)
-        world = current_world() if distributed else SINGLE_PROCESS
-        stream = world.broadcast_stream(stream_from_generator(generator))
-        super().__init__(
-            lambda _rows: None,
-            num_units=records,
-            expected_batch_size=round(sample_rate * records),
-            steps_per_epoch=steps_per_epoch_at(sample_rate, records),
-            stream=stream,
-            world=world,
-        )
-        self.dataset, self.reproducible, self.distributed = dataset, generator is not None, distributed
-        plain: DataLoader[Any] = DataLoader(dataset, collate_fn=collate_fn, **options)
-        self.batch_source = batch_source_for(plain, stream.derive("workers"))
-
-    @classmethod
-    def from_data_loader(
-        cls,
-        data_loader: "DataLoader[Any]",
-        *,
-        distributed: bool = False,
-        generator: torch.Generator | None = None,
-    ) -> PoissonLoader:
-        """The sampling loader for an ordinary DataLoader (see ``PoissonLoader.from_loader``)."""
-        world = current_world() if distributed else SINGLE_PROCESS
-        made = PoissonLoader.from_loader(
-            data_loader, world.broadcast_stream(stream_from_generator(generator)), world=world
-        )
-        made.reproducible = generator is not None
-        return made
-
-
 def stream_from_generator(generator: torch.Generator | None) -> RandomStream:
     """A random stream keyed by a generator; a secret one without it."""
     if generator is None:
@@ -190,7 +111,8 @@ def steps_per_epoch_at(sample_rate: float, num_records: int) -> int:
     return max(1, int(1 / Fraction(sample_rate).limit_denominator(num_records)))
 
 
-def _check_rate(records: int, sample_rate: float) -> None:
+def check_rate(records: int, sample_rate: float) -> None:
+    """Raise unless a rate is in range and expects one record a batch at least."""
     if records < 1:
         raise DataError("got an empty data set; expected at least one record")
     if not 0 < sample_rate <= 1 or round(sample_rate * records) < 1:

@@ -1,14 +1,19 @@
-"""Recurrent and attention layers under the names that private scripts import: torch's own, which train
-privately as they are.
-"""
+"""Attention under Opacus' name: torch's own, which trains privately as it is; and a learned last position."""
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
+from quintain.dp.opacus.refused import refusing
+from quintain.dp.per_example.grads import DenseGrads
+from quintain.dp.rules import register_rule
+
+__all__ = ["DPMultiheadAttention", "SequenceBias"]
+__getattr__ = refusing(__name__)
+
+
 DPMultiheadAttention = nn.MultiheadAttention
-DPLSTM = nn.LSTM
-DPGRU = nn.GRU
-DPRNN = nn.RNN
 
 
 class SequenceBias(nn.Module):
@@ -31,3 +36,9 @@ class SequenceBias(nn.Module):
         if self.batch_first:
             return torch.cat([x, self.bias.expand(len(x), 1, -1)], 1)
         return torch.cat([x, self.bias.expand(1, x.shape[1], -1)])
+
+
+@register_rule(SequenceBias)
+def sequence_bias(_layer: nn.Module, _a: Tensor, g: Tensor) -> Mapping[str, DenseGrads]:
+    """The rule of ``SequenceBias``: the gradient at the position that it adds."""
+    return {"bias": DenseGrads(g[:, -1])}

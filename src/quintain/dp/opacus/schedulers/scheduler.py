@@ -158,57 +158,15 @@ def _hash(plan: list[str]) -> str:
     return hashlib.blake2b(" ".join(plan).encode(), digest_size=16).hexdigest()
 
 
-class _Exponential(Scheduler):
+class ExponentialScheduler(Scheduler):
+    """The first value times ``gamma`` at each step."""
+
     def __init__(self, optimizer: DPOptimizer, *, gamma: float, last_epoch: int = -1) -> None:
         super().__init__(optimizer, lambda epoch: gamma**epoch, last_epoch)
 
 
-class _Step(Scheduler):
+class StepScheduler(Scheduler):
+    """The first value times ``gamma`` every ``step_size`` steps."""
+
     def __init__(self, optimizer: DPOptimizer, *, step_size: int, gamma: float, last_epoch: int = -1) -> None:
         super().__init__(optimizer, lambda epoch: gamma ** (epoch // step_size), last_epoch)
-
-
-class ExponentialNoise(_Exponential):
-    """sigma times ``gamma`` at each step."""
-
-    setting = "noise_multiplier"
-
-
-class StepNoise(_Step):
-    """sigma times ``gamma`` every ``step_size`` steps."""
-
-    setting = "noise_multiplier"
-
-
-class LambdaNoise(Scheduler):
-    """sigma times ``noise_lambda(epoch)``."""
-
-    setting = "noise_multiplier"
-
-    def __init__(
-        self, optimizer: DPOptimizer, *, noise_lambda: Callable[[int], float], last_epoch: int = -1
-    ) -> None:
-        super().__init__(optimizer, noise_lambda, last_epoch)
-
-
-class ExponentialGradClip(_Exponential):
-    """C times ``gamma`` at each step, clip and noise alike."""
-
-    setting = "max_grad_norm"
-
-
-class StepGradClip(_Step):
-    """C times ``gamma`` every ``step_size`` steps, clip and noise alike."""
-
-    setting = "max_grad_norm"
-
-
-class LambdaGradClip(Scheduler):
-    """C times ``scheduler_function(epoch)``, clip and noise alike."""
-
-    setting = "max_grad_norm"
-
-    def __init__(
-        self, optimizer: DPOptimizer, *, scheduler_function: Callable[[int], float], last_epoch: int = -1
-    ) -> None:
-        super().__init__(optimizer, scheduler_function, last_epoch)

@@ -7,6 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError, SettingError
+from quintain.dp.opacus.refused import refusing
+
+__all__ = ["DPLossFastGradientClipping"]
+__getattr__ = refusing(__name__)
 
 
 class CheckedCriterion:

@@ -5,9 +5,10 @@ from typing import Any
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp.accounting import calibrate_noise_multiplier
-from quintain.dp.accounting.accountants import MAX_NOISE_MULTIPLIER, create_accountant, get_noise_multiplier
 from quintain.dp.accounting.ledger import Ledger
 from quintain.dp.accounting.release import Release
+from quintain.dp.opacus.accountants.registry import create_accountant
+from quintain.dp.opacus.accountants.utils import MAX_NOISE_MULTIPLIER, get_noise_multiplier
 
 POISSON_GAUSSIAN = ("poisson", "gaussian", 0)
 """Sampling, mechanism and choice that every accountant can count; other steps only the ledger can."""

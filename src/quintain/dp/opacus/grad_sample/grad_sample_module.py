@@ -1,20 +1,19 @@
 """The module that ``make_private`` returns: the user's own in a thin wrapper with per-example gradients."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
-from torch import Tensor, nn
+from torch import nn
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp.capture.grad_sample import GradSampleCapture
 from quintain.dp.capture.hooks import _CAPTURE_OF_LAYER, Capture
-from quintain.dp.rules import RULES, Rule, register_rule
+from quintain.dp.opacus.refused import refusing
+from quintain.dp.rules import RULES, Rule
 from quintain.dp.step.guards import is_mean
 
-GradSampler = Callable[[nn.Module, list[Tensor], Tensor], Mapping[nn.Parameter, Tensor]]
-"""From a layer, its inputs (in a list) and the gradient at its output to the gradients (B, *shape) of its
-parameters.
-"""
+__all__ = ["GradSampleModule"]
+__getattr__ = refusing(__name__)
 
 
 class GradSampleModule(nn.Module):
@@ -148,27 +147,3 @@ class GradSampleModule(nn.Module):
                 "got a module whose hooks are off; expected GradSampleModule(module) or make_private anew"
             )
         return self.capture
-
-
-def register_grad_sampler(
-    kinds: type[nn.Module] | Sequence[type[nn.Module]],
-) -> Callable[[GradSampler], GradSampler]:
-    """Register the per-example gradients of types of layers for all modules wrapped from now on.
-
-    ::
-
-        @register_grad_sampler(Scale)
-        def of_scale(layer, activations, backprops):
-            return {layer.weight: activations[0] * backprops}
-
-    Args:
-        kinds: The layers, by exact type.
-    """
-
-    def register(sampler: GradSampler) -> GradSampler:
-        register_rule(*((kinds,) if isinstance(kinds, type) else kinds))(
-            lambda layer, a, g: sampler(layer, [a], g)
-        )
-        return sampler
-
-    return register

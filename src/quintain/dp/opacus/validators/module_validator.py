@@ -1,16 +1,28 @@
 """Which layers of a module cannot be private, and what they are replaced with."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from math import gcd
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from torch import nn
 
 from quintain.core.errors import PrivacyError
 from quintain.dp.capture.hooks import Capture
 from quintain.dp.capture.layer_checks import BATCH_NORMS, INSTANCE_NORMS
+from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.validators.errors import (
+    IllegalModuleConfigurationError,
+    NotYetSupportedModuleError,
+    ShouldReplaceModuleError,
+    UnsupportableModuleError,
+    UnsupportedModuleError,
+)
 from quintain.dp.rules import Rule
+
+__all__ = ["ModuleValidator"]
+__getattr__ = refusing(__name__)
+
 
 DEFAULT_NUM_GROUPS = 32
 INSTANCE_NORM_FOR: Mapping[type[nn.Module], type[nn.Module]] = {
@@ -18,35 +30,8 @@ INSTANCE_NORM_FOR: Mapping[type[nn.Module], type[nn.Module]] = {
     nn.BatchNorm2d: nn.InstanceNorm2d,
     nn.BatchNorm3d: nn.InstanceNorm3d,
 }
-
-
-class UnsupportedError(PrivacyError, ValueError):
-    """Something that cannot be private."""
-
-
-class UnsupportedModuleError(UnsupportedError):
-    """A layer that cannot be private."""
-
-
-class ShouldReplaceModuleError(UnsupportedModuleError):
-    """A layer that ``ModuleValidator.fix`` replaces."""
-
-
-class UnsupportableModuleError(UnsupportedModuleError):
-    """A layer that no replacement makes private."""
-
-
-class IllegalModuleConfigurationError(UnsupportedModuleError):
-    """A layer that another setting makes private."""
-
-
-class NotYetSupportedModuleError(UnsupportedModuleError):
-    """A layer without a rule."""
-
-
 Validator = Callable[..., list[UnsupportedModuleError]]
 Fixer = Callable[..., nn.Module]
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class ModuleValidator:
@@ -141,26 +126,6 @@ class ModuleValidator:
         return fixed
 
 
-def register_module_validator(kinds: type[nn.Module] | Sequence[type[nn.Module]]) -> Callable[[F], F]:
-    """Register a function that returns the errors of a layer, for exact types of layers."""
-    return _register(ModuleValidator.VALIDATORS, kinds)
-
-
-def register_module_fixer(kinds: type[nn.Module] | Sequence[type[nn.Module]]) -> Callable[[F], F]:
-    """Register a function that returns the replacement of a layer, for exact types of layers."""
-    return _register(ModuleValidator.FIXERS, kinds)
-
-
-def _register(
-    into: dict[type[nn.Module], Any], kinds: type[nn.Module] | Sequence[type[nn.Module]]
-) -> Callable[[F], F]:
-    def register(function: F) -> F:
-        into.update(dict.fromkeys((kinds,) if isinstance(kinds, type) else kinds, function))
-        return function
-
-    return register
-
-
 def _unsupported_layers(
     module: nn.Module, rules: Mapping[type[nn.Module], Rule] | None
 ) -> list[UnsupportedModuleError]:
@@ -192,26 +157,3 @@ def _replacement(layer: nn.Module, num_groups: int, instance: bool) -> nn.Module
     if affine:
         replacement.weight, replacement.bias = layer.weight, layer.bias
     return replacement.train(layer.training)
-
-
-class Validates:
-    """The engine's methods for validation, which use the engine's rules."""
-
-    _rules: Mapping[type[nn.Module], Rule] | None
-
-    @classmethod
-    def get_compatible_module(cls, module: nn.Module) -> nn.Module:
-        """A copy in which layers that cannot be private are replaced (see ``ModuleValidator.fix``)."""
-        return ModuleValidator.fix_and_validate(module)
-
-    def validate(self, *, module: nn.Module, optimizer: Any = None, data_loader: Any = None) -> None:  # noqa: ARG002
-        """Raise if the module cannot be private as it is.
-
-        Raises:
-            UnsupportedModuleError: If it cannot; the error says what to do.
-        """
-        ModuleValidator.validate(module, strict=True, rules=self._rules)
-
-    def is_compatible(self, *, module: nn.Module, optimizer: Any = None, data_loader: Any = None) -> bool:  # noqa: ARG002
-        """Whether the module can be private as it is."""
-        return not ModuleValidator.validate(module, rules=self._rules)

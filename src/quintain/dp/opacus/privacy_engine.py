@@ -16,11 +16,16 @@ from quintain.core.limits import require_at_least
 from quintain.dp.accounting.budget import PrivacyBudget
 from quintain.dp.accounting.fully_adaptive import all_fixed_beforehand
 from quintain.dp.accounting.ledger import Ledger
-from quintain.dp.accounting.ledger_accountant import LedgerAccountant, calibrate_for_epochs
 from quintain.dp.capture.grad_sample import GradSampleMode, make_capture
-from quintain.dp.checkpoint import Checkpoints
-from quintain.dp.criterion import CheckedCriterion
 from quintain.dp.distributed import current_world, together, world_of
+from quintain.dp.opacus import checkpoint
+from quintain.dp.opacus.accountants.ledger_accountant import LedgerAccountant, calibrate_for_epochs
+from quintain.dp.opacus.clipping_names import clipping_from_name
+from quintain.dp.opacus.grad_sample.grad_sample_module import GradSampleModule
+from quintain.dp.opacus.refused import refusing
+from quintain.dp.opacus.schedulers.scheduler import Scheduler
+from quintain.dp.opacus.utils.fast_gradient_clipping_utils import CheckedCriterion
+from quintain.dp.opacus.validators.module_validator import ModuleValidator
 from quintain.dp.randomness.stream import RandomStream, seeded_key
 from quintain.dp.report import PrivacyReport, RunReport
 from quintain.dp.rules import Rule
@@ -30,11 +35,11 @@ from quintain.dp.sampling.loader import PoissonLoader, SamplingLoader
 from quintain.dp.sampling.privacy_units import PrivacyUnits
 from quintain.dp.step import guards
 from quintain.dp.step.clipping import ClippingMethod
-from quintain.dp.step.clipping_names import clipping_from_name
 from quintain.dp.step.optimizer import DPOptimizer
-from quintain.dp.validator import Validates
-from quintain.dp.wrapper import GradSampleModule
 from quintain.dp.write_once import WriteOnce
+
+__all__ = ["PrivacyEngine"]
+__getattr__ = refusing(__name__)
 
 KEY_BYTES = 32
 _LEDGER_OF_MODULE: "WeakKeyDictionary[nn.Module, Ledger]" = WeakKeyDictionary()
@@ -44,7 +49,7 @@ LossReduction = Literal["mean", "sum"]
 ClippingName = Literal["flat", "per_layer", "adaptive", "automatic"]
 
 
-class PrivacyEngine(WriteOnce, Checkpoints, Validates):
+class PrivacyEngine(WriteOnce):
     """Makes an ordinary training loop train with differential privacy, and accounts for its privacy cost.
 
     ::
@@ -442,6 +447,83 @@ class PrivacyEngine(WriteOnce, Checkpoints, Validates):
             fixed_beforehand=all_fixed_beforehand(self.ledger.releases),
             runs=tuple(RunReport.of(optimizer, noise) for optimizer, noise in self._attached),
         )
+
+    def save_checkpoint(
+        self,
+        *,
+        path: str | os.PathLike[str],
+        module: nn.Module,
+        optimizer: DPOptimizer | None = None,
+        noise_scheduler: Scheduler | None = None,
+        grad_clip_scheduler: Scheduler | None = None,
+        checkpoint_dict: dict[str, Any] | None = None,
+        module_state_dict_kwargs: dict[str, Any] | None = None,
+        torch_save_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        """Write weights, optimizer, schedulers and what was spent to one file, readable by its owner alone.
+
+        Raises:
+            PrivacyError: If a state was loaded and the module's weights are not those that it was saved with.
+        """
+        self.check_weights_match_state()
+        if torch_save_kwargs:
+            raise SettingError(
+                f"got torch_save_kwargs = {torch_save_kwargs}; expected none: the file has one form"
+            )
+        content = {
+            **(checkpoint_dict or {}),
+            checkpoint.WEIGHTS_KEY: module.state_dict(**(module_state_dict_kwargs or {})),
+        }
+        checkpoint.save(path, content, self.ledger, optimizer, noise_scheduler, grad_clip_scheduler)
+
+    def load_checkpoint(
+        self,
+        *,
+        path: str | os.PathLike[str],
+        module: nn.Module,
+        optimizer: DPOptimizer | None = None,
+        noise_scheduler: Scheduler | None = None,
+        grad_clip_scheduler: Scheduler | None = None,
+        module_load_dict_kwargs: dict[str, Any] | None = None,
+        torch_load_kwargs: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Go on from a file of ``save_checkpoint``; nothing in it is run.
+
+        Returns:
+            What else the file holds.
+
+        Raises:
+            PrivacyError: If it does not say what was spent, or its weights and its ledger were not saved
+                together, or it has the state of an optimizer and none is given, or the other way round.
+        """
+        options = dict(torch_load_kwargs or {})
+        if not options.pop("weights_only", True) or set(options) - {"map_location"}:
+            raise SettingError(
+                f"got torch_load_kwargs = {torch_load_kwargs}; expected map_location alone: no code of a "
+                "file is run"
+            )
+        content = checkpoint.load(path, has_optimizer=optimizer is not None, **options)
+        rest = checkpoint.restore(content, self.ledger, optimizer, noise_scheduler, grad_clip_scheduler)
+        # last: weights whose cost is refused must not get in
+        module.load_state_dict(content[checkpoint.WEIGHTS_KEY], **(module_load_dict_kwargs or {}))
+        return rest
+
+    @classmethod
+    def get_compatible_module(cls, module: nn.Module) -> nn.Module:
+        """A copy in which layers that cannot be private are replaced (see ``ModuleValidator.fix``)."""
+        return ModuleValidator.fix_and_validate(module)
+
+    def validate(self, *, module: nn.Module, optimizer: Any = None, data_loader: Any = None) -> None:  # noqa: ARG002
+        """Raise if the module cannot be private as it is.
+
+        Raises:
+            UnsupportedModuleError: If it cannot; the error says what to do.
+        """
+        ModuleValidator.validate(module, strict=True, rules=self._rules)
+
+    def is_compatible(self, *, module: nn.Module, optimizer: Any = None, data_loader: Any = None) -> bool:  # noqa: ARG002
+        """Whether the module can be private as it is."""
+        return not ModuleValidator.validate(module, rules=self._rules)
 
     def _warn_of_earlier_training(self, module: nn.Module) -> None:
         """Warn if another engine has trained the module for steps that this one's ledger does not hold."""

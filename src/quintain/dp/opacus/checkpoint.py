@@ -2,23 +2,17 @@
 
 import io
 import os
-from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
-from torch import nn
 
-from quintain.core.errors import PrivacyError, SettingError
+from quintain.core.errors import PrivacyError
 from quintain.core.files import read_bytes, write_atomically
 from quintain.dp.accounting.checksum import CHECKSUM_KEY, add_checksum, verified_content
 from quintain.dp.accounting.ledger import Ledger
 from quintain.dp.tensor_digest import digest
-
-if TYPE_CHECKING:
-    from quintain.dp.step.optimizer import DPOptimizer
-    from quintain.dp.training.schedulers import Scheduler
 
 OWNER_ONLY_MODE = 0o600
 WEIGHTS_KEY = "module_state_dict"
@@ -111,72 +105,3 @@ def _weights_digest(content: Mapping[str, Any], spent: object) -> dict[str, Any]
             "ledger": spent.get(CHECKSUM_KEY) if isinstance(spent, Mapping) else None,
         }
     )
-
-
-class Checkpoints:
-    """Writes and reads whole runs, with what they have spent."""
-
-    ledger: Ledger
-
-    @abstractmethod
-    def check_weights_match_state(self) -> None: ...
-
-    def save_checkpoint(
-        self,
-        *,
-        path: str | os.PathLike[str],
-        module: nn.Module,
-        optimizer: "DPOptimizer | None" = None,
-        noise_scheduler: "Scheduler | None" = None,
-        grad_clip_scheduler: "Scheduler | None" = None,
-        checkpoint_dict: dict[str, Any] | None = None,
-        module_state_dict_kwargs: dict[str, Any] | None = None,
-        torch_save_kwargs: dict[str, Any] | None = None,
-    ) -> None:
-        """Write weights, optimizer, schedulers and what was spent to one file, readable by its owner alone.
-
-        Raises:
-            PrivacyError: If a state was loaded and the module's weights are not those that it was saved with.
-        """
-        self.check_weights_match_state()
-        if torch_save_kwargs:
-            raise SettingError(
-                f"got torch_save_kwargs = {torch_save_kwargs}; expected none: the file has one form"
-            )
-        content = {
-            **(checkpoint_dict or {}),
-            WEIGHTS_KEY: module.state_dict(**(module_state_dict_kwargs or {})),
-        }
-        save(path, content, self.ledger, optimizer, noise_scheduler, grad_clip_scheduler)
-
-    def load_checkpoint(
-        self,
-        *,
-        path: str | os.PathLike[str],
-        module: nn.Module,
-        optimizer: "DPOptimizer | None" = None,
-        noise_scheduler: "Scheduler | None" = None,
-        grad_clip_scheduler: "Scheduler | None" = None,
-        module_load_dict_kwargs: dict[str, Any] | None = None,
-        torch_load_kwargs: dict[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        """Go on from a file of ``save_checkpoint``; nothing in it is run.
-
-        Returns:
-            What else the file holds.
-
-        Raises:
-            PrivacyError: If it does not say what was spent, or its weights and its ledger were not saved
-                together, or it has the state of an optimizer and none is given, or the other way round.
-        """
-        options = dict(torch_load_kwargs or {})
-        if not options.pop("weights_only", True) or set(options) - {"map_location"}:
-            raise SettingError(
-                f"got torch_load_kwargs = {torch_load_kwargs}; expected map_location alone: no code of a "
-                "file is run"
-            )
-        content = load(path, has_optimizer=optimizer is not None, **options)
-        rest = restore(content, self.ledger, optimizer, noise_scheduler, grad_clip_scheduler)
-        # last: weights whose cost is refused must not get in
-        module.load_state_dict(content[WEIGHTS_KEY], **(module_load_dict_kwargs or {}))
-        return rest

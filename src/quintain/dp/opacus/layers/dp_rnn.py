@@ -1,0 +1,13 @@
+"""Recurrent layers under Opacus' names: torch's own, which train privately as they are."""
+
+from torch import nn
+
+from quintain.dp.opacus.refused import refusing
+
+__all__ = ["DPGRU", "DPLSTM", "DPRNN"]
+__getattr__ = refusing(__name__)
+
+
+DPLSTM = nn.LSTM
+DPGRU = nn.GRU
+DPRNN = nn.RNN

@@ -1,0 +1,7 @@
+"""The private optimizer."""
+
+from quintain.dp.opacus.refused import refusing
+from quintain.dp.step.optimizer import DPOptimizer
+
+__all__ = ["DPOptimizer"]
+__getattr__ = refusing(__name__)

@@ -1,0 +1,38 @@
+"""What scripts of private training catch: why a module cannot be private."""
+
+from quintain.core.errors import PrivacyError
+from quintain.dp.opacus.refused import refusing
+
+__all__ = [
+    "IllegalModuleConfigurationError",
+    "NotYetSupportedModuleError",
+    "ShouldReplaceModuleError",
+    "UnsupportableModuleError",
+    "UnsupportedError",
+    "UnsupportedModuleError",
+]
+__getattr__ = refusing(__name__)
+
+
+class UnsupportedError(PrivacyError, ValueError):
+    """Something that cannot be private."""
+
+
+class UnsupportedModuleError(UnsupportedError):
+    """A layer that cannot be private."""
+
+
+class ShouldReplaceModuleError(UnsupportedModuleError):
+    """A layer that ``ModuleValidator.fix`` replaces."""
+
+
+class UnsupportableModuleError(UnsupportedModuleError):
+    """A layer that no replacement makes private."""
+
+
+class IllegalModuleConfigurationError(UnsupportedModuleError):
+    """A layer that another setting makes private."""
+
+
+class NotYetSupportedModuleError(UnsupportedModuleError):
+    """A layer without a rule."""
