@@ -11,8 +11,8 @@ from quintain.results.bounds import Bound, Bracket
 from quintain.results.quantity import Basis, Metric, Quantity, Side
 from quintain.results.records import Claim, Record
 from quintain.results.robustness_records import AttackResult
-
-from .sample import accuracy, record
+from tests.report.support.claims import accuracy
+from tests.report.support.sample import record
 
 
 def of(*claims: Claim) -> tuple[Record, ...]:

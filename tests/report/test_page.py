@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import math
 import re
 import shutil
 import subprocess
@@ -17,43 +16,19 @@ from quintain.report import format as fmt
 from quintain.report import read, render, write
 from quintain.report.page import REPORT_FILE
 from quintain.results import codec
-from quintain.results.bounds import Bound, Bracket
-from quintain.results.class_counts import ClassCounts
-from quintain.results.evidence import CountEvidence
-from quintain.results.literals import CLEAN_ERRORS_ONLY
 from quintain.results.privacy_records import (
-    AuditResult,
     FederateResult,
     LeakResult,
-    PrivatizeResult,
-    Reconstruction,
 )
-from quintain.results.quantity import Basis, Side
-from quintain.results.records import Claim, DrillResult, NamedHash, Record
+from quintain.results.records import DrillResult, NamedHash, Record
 from quintain.results.robustness_records import (
     AttackResult,
     CertifyResult,
-    CheckResult,
-    HardenResult,
     TrainResult,
 )
-
-from .reading import Page
-from .sample import accuracy, clean, leaked, record
-
-
-@pytest.fixture(scope="session")
-def html(records: tuple[Record, ...], folder: Path) -> str:
-    return render(records, folder)
-
-
-@pytest.fixture(scope="session")
-def page(html: str) -> Page:
-    return Page(html)
-
-
-def body_of(records: tuple[Record, ...], kind: type) -> Record:
-    return next(one for one in records if isinstance(one.result, kind))
+from tests.report.support.claims import accuracy
+from tests.report.support.reading import Page
+from tests.report.support.sample import record, record_of
 
 
 def test_it_is_one_document_without_script_link_or_inline_style(page: Page) -> None:
@@ -170,9 +145,9 @@ def test_any_record_may_be_missing(records: tuple[Record, ...], folder: Path, nu
 
 
 def test_bare_bodies_make_a_page(records: tuple[Record, ...], folder: Path) -> None:
-    attacked = body_of(records, AttackResult).result
-    certified = body_of(records, CertifyResult).result
-    federated = body_of(records, FederateResult).result
+    attacked = record_of(records, AttackResult).result
+    certified = record_of(records, CertifyResult).result
+    federated = record_of(records, FederateResult).result
     assert isinstance(attacked, AttackResult)
     assert isinstance(certified, CertifyResult)
     assert isinstance(federated, FederateResult)
@@ -188,49 +163,12 @@ def test_bare_bodies_make_a_page(records: tuple[Record, ...], folder: Path) -> N
         assert "Provenance" in Page(render((record(body),), folder)).text
 
 
-def test_a_round_without_a_sum_is_told_and_is_no_wrong_sum(records: tuple[Record, ...], folder: Path) -> None:
-    federated = body_of(records, FederateResult).result
-    assert isinstance(federated, FederateResult)
-    first, second, *_ = federated.rounds
-    abandoned = replace(second, survivors=(), dropped=(*second.survivors, *second.dropped), sum_exact=False)
-    text = Page(render((record(replace(federated, rounds=(first, abandoned))),), folder)).text
-    assert (
-        "The secure sum equals the plain one exactly in 1 of 1 round. 1 round came to no sum and left the "
-        "model as it was." in text
-    )
-    assert "no sum" in text
-    assert not re.search(r"\bNO\b", text)
-    wrong = Page(
-        render((record(replace(federated, rounds=(replace(first, sum_exact=False),))),), folder)
-    ).text
-    assert "exactly in 0 of 1 round." in wrong
-    assert re.search(r"\bNO\b", wrong)
-
-
-def test_many_classes_and_errors_are_shown(folder: Path) -> None:
-    tally = ClassCounts((9, 8, 7), (10, 10, 10))
-    claim = accuracy(
-        "net:linf:2/255",
-        "Robust accuracy, net",
-        20,
-        24,
-        trials=30,
-        token="linf:2/255",
-        upper_counts=tally,
-        lower_counts=tally,
-    )
-    claim = replace(claim, bracket=replace(claim.bracket, num_invalid=2))
-    text = Page(render((record(AttackResult(()), (claim,)),), folder)).text
-    assert "Balanced over 3 classes: 80.0 %." in text
-    assert "2 examples with an invalid output (NaN)" in text
-
-
 def test_what_people_wrote_is_escaped(records: tuple[Record, ...], folder: Path) -> None:
     attack = "<script>alert(1)</script>"
     quote = 'x" onload="alert(2)'
-    leak = body_of(records, LeakResult)
+    leak = record_of(records, LeakResult)
     assert isinstance(leak.result, LeakResult)
-    trained = body_of(records, TrainResult)
+    trained = record_of(records, TrainResult)
     assert isinstance(trained.result, TrainResult)
     model = replace(trained.result.training.model, title=attack)
     hostile = (
@@ -241,9 +179,10 @@ def test_what_people_wrote_is_escaped(records: tuple[Record, ...], folder: Path)
             notes=(attack, quote),
         ),
         replace(
-            body_of(records, CertifyResult),
+            record_of(records, CertifyResult),
             claims=tuple(
-                replace(one, title=attack, model=quote) for one in body_of(records, CertifyResult).claims[:1]
+                replace(one, title=attack, model=quote)
+                for one in record_of(records, CertifyResult).claims[:1]
             ),
             provenance=replace(leak.provenance, command=attack, data=NamedHash(attack, quote)),
         ),
@@ -252,89 +191,6 @@ def test_what_people_wrote_is_escaped(records: tuple[Record, ...], folder: Path)
     assert "<script" not in html
     assert attack in Page(html).text
     assert not [name for name, attributes in Page(html).tags if "onload" in attributes]
-
-
-def test_a_contradiction_is_loud_and_comes_first(records: tuple[Record, ...], folder: Path) -> None:
-    wrong = accuracy("certified:linf:4/255", "Robust accuracy, certified training", 480, 461)
-    page = Page(render((record(AttackResult(()), (wrong,)), *records[-1:]), folder))
-    alarm = [attributes for _, attributes in page.tags if attributes.get("role") == "alert"]
-    assert len(alarm) == 1
-    assert "1 claim contradicts itself: some code is wrong" in page.text
-    assert page.text.index("contradicts itself") < page.text.index("passed")
-    assert "bounds consistent" not in page.text
-    assert "both certified and broken 19" in page.text
-    assert any("clash" in attributes.get("class", "") for _, attributes in page.tags)
-
-
-def test_a_specification_failure_is_as_loud(records: tuple[Record, ...], folder: Path) -> None:
-    audit = body_of(records, AuditResult)
-    assert isinstance(audit.result, AuditResult)
-    halved = replace(audit.result.mechanism_tests[0], measured=0.56, p_value=1e-30, passed=False)
-    page = Page(render((replace(audit, result=replace(audit.result, mechanism_tests=(halved,))),), folder))
-    assert len([attributes for _, attributes in page.tags if attributes.get("role") == "alert"]) == 1
-    assert "no epsilon on this page can be relied on" in page.text
-    assert "bounds consistent" not in page.text
-    assert "MECHANISM MISMATCH" in page.text
-
-
-def test_an_overwritten_contradiction_is_still_told(folder: Path) -> None:
-    wrong = accuracy("certified:linf:4/255", "Robust accuracy", 480, 461)
-    right = accuracy("certified:linf:4/255", "Robust accuracy", 455, 461)
-    page = Page(render((record(AttackResult(()), (wrong,)), record(AttackResult(()), (right,))), folder))
-    assert "1 claim contradicts itself" in page.text
-
-
-def test_a_suspect_claim_asks_for_a_rerun(folder: Path) -> None:
-    claim = accuracy("smoothed:l2:0.5", "Robust accuracy", 50, 49, trials=100, token="l2:0.5")
-    lower = replace(claim.bracket.lower, basis=Basis.STATISTICAL, evidence=CountEvidence(50, 100, 0.001))
-    page = Page(
-        render(
-            (record(AttackResult(()), (replace(claim, bracket=replace(claim.bracket, lower=lower)),)),),
-            folder,
-        )
-    )
-    assert "1 bracket crosses within statistical error: rerun with another seed" in page.text
-    assert "SUSPECT" in page.text
-
-
-def test_a_missing_changed_or_foreign_picture_is_named(records: tuple[Record, ...], tmp_path: Path) -> None:
-    body = leaked(tmp_path)
-    (tmp_path / body.original.path).unlink()
-    first, second, third = (attempt.picture for attempt in body.reconstructions)
-    (tmp_path / first.path).write_bytes((tmp_path / second.path).read_bytes())
-    (tmp_path / third.path).write_bytes(b"<svg/>")
-    outside = tmp_path.parent / "outside.png"
-    outside.write_bytes((tmp_path / second.path).read_bytes())
-    attempts = (
-        body.reconstructions[0],
-        replace(body.reconstructions[1], picture=replace(second, path="../outside.png")),
-        replace(
-            body.reconstructions[2], picture=replace(third, sha256=hashlib.sha256(b"<svg/>").hexdigest())
-        ),
-    )
-    page = Page(render((record(replace(body, reconstructions=attempts)),), tmp_path))
-    for problem in ("picture missing", "picture changed", "outside the run folder", "not a PNG"):
-        assert problem in page.text
-    assert len(page.all("img")) == 2
-    assert "from a plain update, 33.1 dB" in page.text
-
-
-def test_infinity_is_told_in_words(records: tuple[Record, ...], folder: Path) -> None:
-    private = body_of(records, PrivatizeResult)
-    claim = next(claim for one in records for claim in one.claims if claim.name == "private:epsilon audited")
-    open_claim = replace(
-        claim, bracket=Bracket(claim.bracket.lower, Bound.trivial(claim.bracket.quantity, Side.UPPER))
-    )
-    assert isinstance(private.result, PrivatizeResult)
-    endless = replace(
-        private.result, plan=replace(private.result.plan, epsilon=math.inf, noise_multiplier=0.0)
-    )
-    text = Page(render((replace(private, result=endless, claims=(open_claim,)),), folder)).text
-    assert "no upper bound" in text
-    assert "0.93 .. ∞" in text
-    assert "epsilon, accounted ∞" in text
-    assert "nan" not in text.lower().split()
-    assert "inf" not in text.lower().split()
 
 
 def test_a_folder_is_read_whole_and_in_order(folder: Path, records: tuple[Record, ...]) -> None:
@@ -375,89 +231,6 @@ def test_nothing_to_report_is_an_error(tmp_path: Path, make: bool) -> None:
         read(place)
     with pytest.raises(RunFolderError, match="no result"):
         render((), place)
-
-
-def test_a_claim_of_clean_accuracy_comes_alone_only(records: tuple[Record, ...], folder: Path) -> None:
-    tally = ClassCounts((161, 360), (234, 390))
-    lone: Claim = clean("certified", tally)
-    assert "correct 83.5 %" in Page(render((record(AttackResult(()), (lone,)),), folder)).text
-    heads = [attributes for name, attributes in Page(render(records, folder)).tags if name == "article"]
-    assert len(heads) == 5
-
-
-def test_a_check_alone_speaks_of_data_and_of_no_claim(records: tuple[Record, ...], folder: Path) -> None:
-    text = Page(render((body_of(records, CheckResult),), folder)).text
-    assert "How many examples there are of each class" in text
-    for word in ("Training", "no two claims contradict", "no two sides cross"):
-        assert word not in text
-
-
-def test_what_a_hardening_alone_proves_is_in_its_curve(records: tuple[Record, ...], folder: Path) -> None:
-    body = next(one.result for one in records if isinstance(one.result, HardenResult))
-    model = body.models[0].model
-    proofs = tuple(
-        claim
-        for one in records
-        for claim in one.claims
-        if claim.model == model
-        and claim.bracket.quantity.threat.startswith("linf")
-        and claim.bracket.lower.basis is Basis.PROOF
-    )
-    assert proofs
-    alone = replace(body, models=body.models[:1])
-    shown = render((record(alone, proofs),), folder)
-    for claim in proofs:
-        assert f"{fmt.percent(claim.bracket.lower.value)} certified" in shown
-    assert 'class="line-proved"' in shown
-    assert 'class="line-proved"' not in render((record(alone, ()),), folder)
-
-
-def test_an_upper_side_that_no_attack_gave_is_called_unchanged(folder: Path) -> None:
-    claim = accuracy("net:linf:4/255", "Robust accuracy, net", 100, 500)
-    upper = replace(claim.bracket.upper, method=CLEAN_ERRORS_ONLY)
-    text = Page(
-        render(
-            (record(AttackResult(()), (replace(claim, bracket=Bracket(claim.bracket.lower, upper)),)),),
-            folder,
-        )
-    ).text
-    assert "clean 80.1 % (not attacked)" in text
-    assert "attacked 80.1 %" not in text
-
-
-def test_a_reconstruction_that_fails_is_no_proof(records: tuple[Record, ...], folder: Path) -> None:
-    one = body_of(records, LeakResult)
-    assert isinstance(one.result, LeakResult)
-    blind = replace(
-        one,
-        result=replace(
-            one.result,
-            reconstructions=tuple(replace(each, leaks=False) for each in one.result.reconstructions),
-        ),
-    )
-    assert "does not prove that there is none" in Page(render((blind,), folder)).text
-
-
-def test_private_pictures_are_numbers_alone(records: tuple[Record, ...], folder: Path) -> None:
-    one = body_of(records, LeakResult)
-    assert isinstance(one.result, LeakResult)
-    assert one.result.nearest_image is not None
-
-    def hidden(each: Reconstruction) -> Reconstruction:
-        return replace(each, picture=None)
-
-    body = replace(
-        one.result,
-        original=None,
-        reconstructions=tuple(map(hidden, one.result.reconstructions)),
-        mean_image=hidden(one.result.mean_image),
-        nearest_image=hidden(one.result.nearest_image),
-    )
-    html = render((replace(one, result=body),), folder)
-    assert "data:image/png" not in html
-    text = Page(html).text
-    assert "14.2 dB" in text
-    assert "22.0 dB" in text
 
 
 def test_the_report_never_loads_torch() -> None:

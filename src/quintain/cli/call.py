@@ -1,7 +1,7 @@
 """One call of a command: its options, data and model, and what is done around its work."""
 
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -179,47 +179,28 @@ class VerbCall:
         self.print_dim(text)
 
     def run(self, work: "Callable[[], StepOutput]") -> int:
-        """Do the work, store its record, show it, decide requirements on it.
-
-        Requirements of the command line are always decided; of those of the project, the ones about a metric
-        of the record.
+        """Do the work, judge its record by the requirements, store it, show it.
 
         Returns:
             The exit code.
 
         Raises:
             KeyboardInterrupt: After Ctrl-C, with what was saved.
+            SoundnessError: If the record contradicts itself; it is stored and shown before.
         """
-        from quintain.cli.screen import show_record
         from quintain.evaluate.step import raise_if_unsound
-        from quintain.results.codec import save
-        from quintain.results.gate import decide, exit_code
+        from quintain.results.gate import exit_code
 
-        requirements, folder, _ = self.requirements, self.folder, self.examples
-        path = folder / RESULT_FILE
+        _, folder, _ = self.requirements, self.folder, self.examples  # all are checked before any work
         try:
             with writable_folder(folder), marked(folder, self.verb, self.resume_dir):
-                record = self._recorded(work)
-                metrics = {claim.bracket.quantity.metric for claim in record.claims}
-                due = [
-                    requirement
-                    for requirement in requirements
-                    if self.require or requirement.metric in metrics
-                ]
-                decided = tuple(decide(requirement, record.claims) for requirement in due)
-                record = replace(record, requirements=decided)
-                save(record, path)
+                record = self._judged(self._recorded(work))
+                self._store(record)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(self._saved_so_far()) from None
-        show_record(self.console, record)
-        for requirement in requirements:
-            if requirement not in due:
-                self.print_dim(
-                    f"not checked, because this result has no {requirement.metric}: {requirement.text}"
-                )
-        self.print_dim(f"{path}   (quintain report {shlex.quote(str(folder))})")
+        self._show(record, f"quintain report {shlex.quote(str(folder))}", self._not_due(record))
         raise_if_unsound(record)
-        return exit_code(decided, record.claims)
+        return exit_code(record.requirements, record.claims)
 
     def warn(self, lines: Iterable[str]) -> None:
         """Show warnings that are for the data's owner alone, on the screen and nowhere else."""
@@ -236,15 +217,11 @@ class VerbCall:
         """Store and show what there is of an interrupted run, marked as partial; nothing where there is
         nothing.
         """
-        from quintain.cli.screen import show_record
-        from quintain.results.codec import save
-
         found = make()
         if found is not None:
             record = self._recorded(lambda: found)
-            save(record, self.folder / RESULT_FILE)
-            show_record(self.console, record)
-            self.print_dim(f"{self.folder / RESULT_FILE}   (partial)")
+            self._store(record)
+            self._show(record, "partial")
 
     def unmark(self) -> None:
         """Remove the subfolder for what is unfinished, if nothing else is left in it."""
@@ -265,6 +242,36 @@ class VerbCall:
         return record_step(
             work, command=command_line(), seed=self.seed, data=(self.examples.name, self.examples.hash)
         )
+
+    def _not_due(self, record: "Record") -> tuple["Requirement", ...]:
+        """The requirements that are not decided on a record: of those of the project, all on another metric.
+
+        Those of the command line are always decided.
+        """
+        metrics = {claim.bracket.quantity.metric for claim in record.claims}
+        return tuple(one for one in self.requirements if not self.require and one.metric not in metrics)
+
+    def _judged(self, record: "Record") -> "Record":
+        """A record with the decision on each requirement that is due."""
+        from quintain.results.gate import decide
+
+        left = self._not_due(record)
+        due = [requirement for requirement in self.requirements if requirement not in left]
+        return replace(record, requirements=tuple(decide(one, record.claims) for one in due))
+
+    def _store(self, record: "Record") -> None:
+        from quintain.results.codec import save
+
+        save(record, self.folder / RESULT_FILE)
+
+    def _show(self, record: "Record", about: str, not_due: "Sequence[Requirement]" = ()) -> None:
+        """Show a record, what was not decided on it, and where it is stored."""
+        from quintain.cli.screen import show_record
+
+        show_record(self.console, record)
+        for one in not_due:
+            self.print_dim(f"not checked, because this result has no {one.metric}: {one.text}")
+        self.print_dim(f"{self.folder / RESULT_FILE}   ({about})")
 
     @property
     def _shape(self) -> dict[str, int]:

@@ -1,20 +1,15 @@
 """Results on the terminal: tables that are read in ten seconds."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from quintain.cli.summaries import summary_lines
-from quintain.report import all_rows, count_verdicts, key_rows, read
+from quintain.report import all_rows, count_verdicts, key_rows, presentation_of, summary_lines
 from quintain.report import format as fmt
-from quintain.report.private_training import grid_tables, sweep_table
-from quintain.results.privacy_records import PlanResult, PrivatizeResult
-from quintain.results.records import DrillResult, Record, StepResult
-from quintain.results.robustness_records import CheckResult
+from quintain.results.records import DrillResult, Record, RequirementResult
 
 if TYPE_CHECKING:
     from quintain.core.registry import Entry
@@ -35,32 +30,33 @@ def show_step(console: Console, step: str, record: Record) -> None:
 
 def show_record(console: Console, record: Record) -> None:
     """Show the record of one command."""
-    if isinstance(record.result, CheckResult):
-        for finding in record.result.findings:
-            console.print(
-                f"[{LEVELS[finding.level]}]{finding.level:<8}[/] {escape(finding.name)}: "
-                f"{escape(finding.message)}",
-                soft_wrap=True,
-            )
-    else:
+    shown = presentation_of(record.result)
+    findings = tuple(shown.findings(record.result))
+    for finding in findings:
+        console.print(
+            f"[{LEVELS[finding.level]}]{finding.level:<8}[/] {escape(finding.name)}: "
+            f"{escape(finding.message)}",
+            soft_wrap=True,
+        )
+    if not findings:
         for line in summary_lines(record):
             console.print(escape(line), soft_wrap=True)
-    for compared in _tables(record.result):
-        _show_table(console, compared)
+    for table in shown.tables(record.result):
+        _show_table(console, table)
     if record.claims:
         _show_claims(console, all_rows([record]))
     for note in record.notes:
         console.print(f"[dim]note: {escape(note)}[/]", soft_wrap=True)
-    for one in record.requirements:
-        console.print(
-            f"[bold]{one.verdict.decision}[/]  {escape(one.requirement)}: {escape(one.verdict.reason)}",
-            soft_wrap=True,
-        )
+    _show_requirements(console, record.requirements)
 
 
-def show_drill(console: Console, folder: Path) -> None:
-    """Show the final screen of a drill: claims, requirements, steps."""
-    records = read(folder)
+def show_drill(console: Console, records: "Sequence[Record]") -> None:
+    """Show the final screen of a drill: claims, requirements, steps.
+
+    Args:
+        console: Where it is shown.
+        records: Of every step, and of the drill itself.
+    """
     _show_claims(console, key_rows(records))
     count = count_verdicts(records)
     crossing = (
@@ -73,20 +69,9 @@ def show_drill(console: Console, folder: Path) -> None:
     console.print(f"{crossing}{suspects}{failures}")
     for record in records:
         if isinstance(record.result, DrillResult):
-            for one in record.result.requirements:
-                console.print(
-                    f"[bold]{one.verdict.decision}[/]  {escape(one.requirement)}: "
-                    f"{escape(one.verdict.reason)}",
-                    soft_wrap=True,
-                )
-            times = "  ".join(f"{step.name} {step.seconds:.1f}" for step in record.result.steps)
-            total = sum(step.seconds for step in record.result.steps)
-            console.print(
-                f"seconds: {times}  = {total:.0f} s; peak memory "
-                f"{fmt.size_in_bytes(record.result.peak_memory_bytes)}",
-                style="dim",
-                soft_wrap=True,
-            )
+            _show_requirements(console, record.result.requirements)
+            for line in summary_lines(record):
+                console.print(escape(line), style="dim", soft_wrap=True)
 
 
 def show_changes(console: Console, changes: "Sequence[ClaimChange]") -> None:
@@ -129,20 +114,6 @@ def show_exemptions(console: Console, entries: "Sequence[Entry]") -> None:
         console.print("no exemptions: every law holds for everything registered")
 
 
-def _tables(body: StepResult) -> "tuple[Grid, ...]":
-    """Return what is easier read as a table."""
-    match body:
-        case PrivatizeResult():
-            found = (
-                (body.epsilon_sweep, "Accuracy by epsilon"),
-                (body.batch_size_sweep, "Accuracy by batch size, at one epsilon"),
-            )
-            return tuple(sweep_table(trials, title) for trials, title in found if trials)
-        case PlanResult():
-            return grid_tables(body)
-    return ()
-
-
 def _show_table(console: Console, shown: "Grid") -> None:
     """Show a table of the report."""
     table = Table(box=None, pad_edge=False, header_style="dim", title=shown.caption, title_justify="left")
@@ -151,6 +122,15 @@ def _show_table(console: Console, shown: "Grid") -> None:
     for row in shown.rows:
         table.add_row(*(escape(cell.text) for cell in row))
     console.print(table)
+
+
+def _show_requirements(console: Console, decided: "Sequence[RequirementResult]") -> None:
+    """Show each requirement with its decision and the reason."""
+    for one in decided:
+        console.print(
+            f"[bold]{one.verdict.decision}[/]  {escape(one.requirement)}: {escape(one.verdict.reason)}",
+            soft_wrap=True,
+        )
 
 
 def _show_claims(console: Console, found: "Sequence[ClaimRow]") -> None:

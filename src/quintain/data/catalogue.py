@@ -9,5 +9,6 @@ CATALOGUE = (
         "quintain.data.bundled_xrays:xrays",
         "PneumoniaMNIST: 28x28 gray chest X-rays of children, normal or pneumonia; train 4,708, val 524, "
         "test 624 (bundled, CC BY 4.0)",
+        facts=(("noun", "X-rays"),),
     ),
 )

@@ -46,7 +46,8 @@ def drill(
         settings: Seed, form and requirements.
         command: How it was started, for the record.
         progress: Shows bars.
-        on_step: Called with each step's name and record when it is finished, also if it was before.
+        on_step: Called with each step's name and record when it is finished, also if it was before, and at
+            last with that of the whole drill.
 
     Returns:
         The exit code and the path of the report.
@@ -80,6 +81,7 @@ def drill(
     )
     run.save("drill", record_step(lambda: StepOutput(result), command=command, seed=settings.seed, data=data))
     page = write(out)
+    on_step("drill", run.record("drill"))
     for record in records.values():
         raise_if_unsound(record, len(claims))
     return exit_code(decided, claims), page

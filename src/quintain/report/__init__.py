@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from quintain.report.page import read as read
     from quintain.report.page import render as render
     from quintain.report.page import write as write
+    from quintain.report.registry import presentation_of as presentation_of
+    from quintain.report.registry import summary_lines as summary_lines
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
@@ -29,8 +31,10 @@ __getattr__, __dir__ = lazy_exports(
         "compare": "quintain.report.changes",
         "count_verdicts": "quintain.report.key_claims",
         "key_rows": "quintain.report.key_claims",
+        "presentation_of": "quintain.report.registry",
         "read": "quintain.report.page",
         "render": "quintain.report.page",
+        "summary_lines": "quintain.report.registry",
         "write": "quintain.report.page",
     },
 )

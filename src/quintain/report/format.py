@@ -3,7 +3,7 @@
 import math
 from datetime import datetime
 
-from quintain.core import rounding, threat_specs
+from quintain.core import registry, rounding, threat_specs
 from quintain.results.quantity import Metric, Side
 
 NO_VALUE = "–"
@@ -145,5 +145,6 @@ def count(many: int, one: str, more: str | None = None) -> str:
 
 
 def noun(data: str) -> str:
-    """What the examples of a data set are called, in the plural."""
-    return "X-rays" if any(word in data.lower() for word in ("xray", "x-ray", "pneumonia")) else "examples"
+    """What the examples of a data set are called, in the plural: by its registered entry, if it has one."""
+    entry = registry.entries("dataset").get(data.partition(".")[0])
+    return entry.fact("noun", "examples") if entry else "examples"

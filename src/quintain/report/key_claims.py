@@ -28,6 +28,21 @@ _FOUND = {
 
 
 @dataclass(frozen=True, slots=True)
+class Badge:
+    """What is said first of a claim.
+
+    Args:
+        label: A decision, an alarm, or how the claim compares with the majority class; may be empty.
+        tone: ``good``, ``bad``, ``open`` or empty: its color.
+        is_alarm: Whether the claim cannot be relied on.
+    """
+
+    label: str = ""
+    tone: str = ""
+    is_alarm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class VerdictCounts:
     """Numbers of decisions and alarms.
 
@@ -101,7 +116,7 @@ def claim_row(run: RunResults, claim: Claim) -> ClaimRow:
     """Return one claim as a line."""
     bracket = claim.bracket
     kind = bracket.quantity.metric
-    text, tone = claim_label(run, claim)
+    badge = claim_badge(run, claim)
     return ClaimRow(
         claim.name,
         about(claim),
@@ -109,8 +124,8 @@ def claim_row(run: RunResults, claim: Claim) -> ClaimRow:
         fmt.interval(kind, *bracket.confidence_interval(CONFIDENCE)),
         bound_text(bracket, Side.UPPER),
         fmt.metric_value(kind, bracket.baseline) if bracket.baseline is not None else "",
-        text,
-        tone,
+        badge.label,
+        badge.tone,
     )
 
 
@@ -144,30 +159,45 @@ def bounds_text(bracket: Bracket) -> str:
     return f"{bound_text(bracket, Side.LOWER)}, {bound_text(bracket, Side.UPPER)}"
 
 
-def claim_label(run: RunResults, claim: Claim) -> tuple[str, str]:
-    """Return the badge of a claim and its tone: an alarm, else a decision, else how it compares with the
+def accuracy_claim_text(claim: Claim) -> str:
+    """Return both bounds on an accuracy in words, with the interval for the population and the majority
+    class.
+    """
+    bracket = claim.bracket
+    low, high = bracket.confidence_interval()
+    interval = f"95 % interval for the population {100 * low:.1f} .. {fmt.percent(high)}"
+    majority = "" if bracket.baseline is None else f"; majority class {fmt.percent(bracket.baseline)}"
+    lower, upper = fmt.percent(bracket.lower.value), fmt.percent(bracket.upper.value)
+    proof = "not certified" if bracket.lower.basis is Basis.TRIVIAL else "certified"
+    attack = "not attacked" if bracket.upper.method == CLEAN_ERRORS_ONLY else "attacked"
+    bounds = f"at least {lower} ({proof}), at most {upper} ({attack})"
+    return f"robust accuracy of {claim.model} at {bracket.quantity.threat}: {bounds}; {interval}{majority}"
+
+
+def claim_badge(run: RunResults, claim: Claim) -> Badge:
+    """Return the badge of a claim: an alarm, else a decision, else how it compares with the
     majority class.
     """
     crossings = {known.name: status for known, status in run.inconsistencies}
     if claim.name in crossings:
-        return crossings[claim.name].value, "bad"
+        return Badge(crossings[claim.name].value, "bad", is_alarm=True)
     if claim.bracket.quantity.metric is Metric.EPSILON and run.failed_mechanism_tests:
-        return MECHANISM_MISMATCH, "bad"
+        return Badge(MECHANISM_MISMATCH, "bad", is_alarm=True)
     decisions = [one.verdict.decision for one in run.requirements_of(claim)]
     for decision, tone in ((Decision.FAIL, "bad"), (Decision.UNDECIDED, "open"), (Decision.PASS, "good")):
         if decision in decisions:
-            return decision.value, tone
+            return Badge(decision.value, tone)
     return versus_majority(claim.bracket)
 
 
-def versus_majority(bracket: Bracket) -> tuple[str, str]:
+def versus_majority(bracket: Bracket) -> Badge:
     """Return how an accuracy compares with the majority class on the same examples; empty for other
     quantities.
     """
     if bracket.baseline is None or bracket.quantity.metric is Metric.EPSILON:
-        return "", ""
+        return Badge()
     if bracket.upper.value <= bracket.baseline:
-        return "not above the majority class", "bad"
+        return Badge("not above the majority class", "bad")
     if bracket.lower.value > bracket.baseline:
-        return "above the majority class", "good"
-    return "gap includes the majority class", "open"
+        return Badge("above the majority class", "good")
+    return Badge("gap includes the majority class", "open")

@@ -1,39 +1,18 @@
-"""The top of the page: requirements, a card with a bar for each key claim, and accuracy and epsilon of each
-model.
-"""
+"""The top of the page: what was done, requirements, a card for each key claim, and a table of the models."""
 
 from dataclasses import dataclass
 
-from markupsafe import Markup
-
-from quintain.core.errors import UsageError
-from quintain.core.threat_specs import size_text
 from quintain.report import format as fmt
 from quintain.report import key_claims
-from quintain.report.bar import PERCENT, AxisScale, bracket_bar, scale_to
+from quintain.report.claim_cards import ClaimCard, card
+from quintain.report.model_table import model_table
+from quintain.report.registry import presentation_of
 from quintain.report.run_results import RunResults
-from quintain.report.svg import Tick
-from quintain.report.table import Cell, Table
-from quintain.results.bounds import Bracket, Consistency
+from quintain.report.table import Table
+from quintain.results.bounds import Consistency
 from quintain.results.evidence import CountEvidence
-from quintain.results.privacy_records import AuditResult, AuditRun, FederateResult
-from quintain.results.quantity import Basis, Metric, Side
-from quintain.results.records import Claim, DrillResult, NamedHash, Record, RequirementResult
-from quintain.results.requirements import Requirement
+from quintain.results.records import DrillResult
 from quintain.results.verdict import Decision
-
-_TITLES = {
-    "check": "Check",
-    "train": "Training",
-    "attack": "Attack",
-    "harden": "Hardening",
-    "certify": "Certification",
-    "privatize": "Private training",
-    "plan": "Privacy plan",
-    "audit": "Privacy audit",
-    "leak": "Leakage",
-    "federate": "Federated learning",
-}
 
 _TONES = {Decision.PASS: "good", Decision.FAIL: "bad", Decision.UNDECIDED: "open"}
 
@@ -46,27 +25,6 @@ class RequirementLine:
     label: str
     tone: str
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimCard:
-    """A claim on the page.
-
-    Args:
-        title, about: What is claimed of which model, and under which threat.
-        label, tone: The badge: a decision, an alarm, or how the claim compares with the majority class.
-        primary: Whether requirements that name no model are about it.
-        bar: The drawing.
-        lines: What stands under it.
-    """
-
-    title: str
-    about: str
-    label: str
-    tone: str
-    primary: bool
-    bar: Markup
-    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,215 +76,21 @@ def overview(run: RunResults) -> Overview:
         contradictions + failures,
         asked,
         cards,
-        _cost(run),
+        model_table(run),
     )
-
-
-def card(run: RunResults, claim: Claim) -> ClaimCard:
-    """Return one claim with its bar and what there is to know of it."""
-    word, tone = key_claims.claim_label(run, claim)
-    threat = fmt.threat_text(claim.bracket.quantity.threat)
-    delta = claim.bracket.quantity.delta
-    about = threat or ("" if delta is None else f"epsilon at delta {fmt.delta(delta)}")
-    audit = audit_of(run, claim)
-    lines = (
-        _privacy_lines(claim.bracket, audit)
-        if claim.bracket.quantity.metric is Metric.EPSILON
-        else _accuracy_lines(run, claim)
-    )
-    return ClaimCard(
-        claim.title,
-        about,
-        word,
-        tone,
-        claim.primary,
-        claim_bar(claim.bracket, requirements=run.requirements_of(claim), audit=audit),
-        lines,
-    )
-
-
-def claim_bar(
-    bracket: Bracket,
-    *,
-    requirements: tuple[RequirementResult, ...] = (),
-    audit: AuditRun | None = None,
-    scale: AxisScale | None = None,
-) -> Markup:
-    """Return a bracket's bar, with requirements and the majority class or the largest detectable epsilon of
-    an audit.
-    """
-    kind = bracket.quantity.metric
-    marks = [mark for one in requirements if (mark := _mark(one, kind))]
-    below: Tick | None = None
-    if bracket.baseline is not None and kind is not Metric.EPSILON:
-        below = (bracket.baseline, f"majority class {fmt.percent(bracket.baseline)}")
-    elif audit is not None:
-        below = (
-            audit.max_auditable_epsilon,
-            f"largest detectable {fmt.epsilon(audit.max_auditable_epsilon)}",
-        )
-    limits = bracket.confidence_interval(key_claims.CONFIDENCE)
-    labels = (key_claims.bound_text(bracket, Side.LOWER), key_claims.bound_text(bracket, Side.UPPER))
-    if scale is None:
-        known = (
-            bracket.lower.value,
-            bracket.upper.value,
-            *limits,
-            *(value for value, _ in marks),
-            below[0] if below else 0.0,
-        )
-        scale = scale_to(*known) if kind is Metric.EPSILON else PERCENT
-    spoken = ", ".join(
-        (
-            *labels,
-            f"95 %: {fmt.interval(kind, *limits)}",
-            *(text for _, text in marks),
-            *((below[1],) if below else ()),
-        )
-    )
-    return bracket_bar(
-        (bracket.lower.value, bracket.upper.value),
-        limits,
-        labels,
-        scale=scale,
-        higher_is_better=kind is not Metric.EPSILON,
-        required=marks,
-        marker=below,
-        alt_text=spoken,
-    )
-
-
-def audit_of(run: RunResults, claim: Claim) -> AuditRun | None:
-    """Return the audit that a claim's lower bound comes from."""
-    runs = [one for body in run.results_of(AuditResult) for one in (body.audit, body.control)]
-    return next((one for one in runs if one.lower == claim.bracket.lower), None)
-
-
-def _mark(judged: RequirementResult, kind: Metric) -> Tick | None:
-    try:
-        asked = Requirement.parse(judged.requirement)
-    except UsageError:
-        return None
-    sign = {">=": "≥", "<=": "≤"}[asked.relation]
-    return asked.value, f"required {sign} {fmt.metric_value(kind, asked.value)}"
-
-
-def _accuracy_lines(run: RunResults, claim: Claim) -> tuple[str, ...]:
-    bracket = claim.bracket
-    lines = [_counts(bracket)]
-    low, high = bracket.confidence_interval(key_claims.CONFIDENCE)
-    if bracket.lower.is_statistical or bracket.upper.is_statistical:
-        lines.append(
-            f"95 % interval for the population ({_examples(run, bracket)}): "
-            f"{fmt.interval(bracket.quantity.metric, low, high)}."
-        )
-    if bracket.baseline is not None and bracket.consistency is Consistency.CONSISTENT:
-        if bracket.upper.value <= bracket.baseline:
-            lines.append("Not above the majority class.")
-        elif bracket.lower.value > bracket.baseline:
-            lines.append("Both bounds are above the majority class.")
-    if claim.upper_counts is not None and claim.upper_counts.sensitivity is not None:
-        under = "Under attack: " if bracket.quantity.threat else ""
-        parts = (
-            ("balanced", claim.upper_counts.balanced_accuracy),
-            ("sensitivity", claim.upper_counts.sensitivity),
-            ("specificity", claim.upper_counts.specificity),
-        )
-        text = under + ", ".join(f"{name} {fmt.percent(value)}" for name, value in parts) + "."
-        lines.append(text[0].upper() + text[1:])
-    elif claim.upper_counts is not None and len(claim.upper_counts.total) > 2:
-        lines.append(
-            f"Balanced over {len(claim.upper_counts.total)} classes: "
-            f"{fmt.percent(claim.upper_counts.balanced_accuracy)}."
-        )
-    if bracket.num_invalid:
-        lines.append(
-            f"{fmt.count(bracket.num_invalid, 'example')} with an invalid output (NaN): neither certified "
-            "nor broken."
-        )
-    return tuple(line for line in lines if line)
-
-
-def _counts(bracket: Bracket) -> str:
-    lower, upper = bracket.lower.evidence, bracket.upper.evidence
-    if not isinstance(upper, CountEvidence):
-        return ""
-    words = "misclassified or broken" if bracket.quantity.threat else "misclassified"
-    lost = f"{words} {upper.trials - upper.hits} of {upper.trials}"
-    if not isinstance(lower, CountEvidence):
-        return f"{lost}; the other {upper.hits} are not certified.".capitalize()
-    if not bracket.quantity.threat:
-        return f"{upper.hits} of {upper.trials} correct."
-    method = (
-        f" by {bracket.lower.method}"
-        if bracket.lower.method and bracket.lower.basis is not Basis.TRIVIAL
-        else ""
-    )
-    gap = upper.hits - lower.hits
-    undecided = (
-        f"undecided {gap} ({fmt.percent(gap / upper.trials)})"
-        if gap >= 0
-        else f"both certified and broken {-gap}"
-    )
-    return f"Certified {lower.hits}{method}, {undecided}, {lost}."
-
-
-def _privacy_lines(bracket: Bracket, audit: AuditRun | None) -> tuple[str, ...]:
-    of = bracket.quantity
-    facts = [
-        f"Neighboring data sets differ by {of.adjacency or 'change'} of one {of.privacy_unit or 'record'}"
-    ]
-    lines = [
-        f"Accounted by {bracket.upper.method}."
-        if bracket.upper.basis is not Basis.TRIVIAL
-        else "Without noise epsilon has no upper bound."
-    ]
-    lines.append("; ".join([*facts, f"the adversary sees {of.released}"] if of.released else facts) + ".")
-    if audit is not None:
-        lines.append(
-            f"Audit: {fmt.count(audit.canaries, 'canary', 'canaries')}, {audit.correct} of {audit.guesses} "
-            "guesses correct."
-        )
-        lines.append(auditable_epsilon_text(audit, bracket.upper.value))
-    elif bracket.lower.basis is Basis.TRIVIAL:
-        lines.append("Not audited: no lower bound is known.")
-    return tuple(line for line in lines if line)
-
-
-def auditable_epsilon_text(audit: AuditRun, claim: float) -> str:
-    """Say what an audit of this size can detect, and whether it could contradict the claim at all."""
-    text = (
-        f"An audit of this size can detect at most {fmt.epsilon(audit.max_auditable_epsilon)} with "
-        f"{100 * audit.confidence:g} % confidence"
-    )
-    return text + (": it cannot contradict this claim." if audit.max_auditable_epsilon < claim else ".")
-
-
-def _examples(run: RunResults, bracket: Bracket) -> str:
-    trials = next(
-        (e.trials for e in (bracket.lower.evidence, bracket.upper.evidence) if isinstance(e, CountEvidence)),
-        0,
-    )
-    return f"{trials} {fmt.noun(_data(run.records).name)}"
 
 
 def _title(run: RunResults) -> str:
     kinds = [record.result.kind for record in run.records]
-    data = _data(run.records).name
-    what = _TITLES.get(kinds[0], "Drill") if len(kinds) == 1 else "Drill"
+    data = run.data.name
+    what = presentation_of(run.records[0].result).title if len(kinds) == 1 else "Drill"
     where = f" on {data}" if data else ""
     return what + where + ("" if len(kinds) == 1 or "drill" in kinds else ", unfinished")
 
 
-def _data(records: tuple[Record, ...]) -> NamedHash:
-    return next(
-        (record.provenance.data for record in records if record.provenance.data.name), NamedHash("", "")
-    )
-
-
 def _facts(run: RunResults) -> tuple[str, ...]:
     first, last = run.records[0].provenance, run.records[-1].provenance
-    data = _data(run.records)
+    data = run.data
     steps = [step.seconds for body in run.results_of(DrillResult) for step in body.steps]
     spent = sum(steps) if steps else sum(record.provenance.seconds for record in run.records)
     delivered = dict.fromkeys(run.title(claim.model) for claim in run.claims if claim.primary)
@@ -349,65 +113,3 @@ def _facts(run: RunResults) -> tuple[str, ...]:
         *(f"Quintain {one.version}" for one in last.versions if one.package == "quintain"),
     )
     return tuple(fact for fact in facts if fact)
-
-
-def _cost(run: RunResults) -> Table | None:
-    """Return clean accuracy, accuracy bounds at one eps and epsilon of each model.
-
-    The last row is a classifier that always predicts the majority class.
-    """
-    clean = {training.model.name: training.clean_counts for training in run.trainings}
-    clean |= {
-        body.model.name: body.rounds[-1].global_counts
-        for body in run.results_of(FederateResult)
-        if body.rounds
-    }
-    if not clean:
-        return None
-    threats = [
-        claim.bracket.quantity.threat
-        for claim in run.key_claims()
-        if claim.bracket.quantity.threat.startswith("linf")
-    ]
-    threat = threats[0] if threats else ""
-    robust = {
-        claim.model: claim.bracket
-        for claim in run.claims
-        if threat and claim.bracket.quantity.threat == threat
-    }
-    spent = {
-        claim.model: claim.bracket.upper.value
-        for claim in run.claims
-        if claim.bracket.quantity.metric is Metric.EPSILON
-    }
-    majority = next(iter(clean.values())).majority_accuracy
-    rows = []
-    for name, tally in clean.items():
-        row = [
-            Cell(run.title(name)),
-            Cell(fmt.percent(tally.accuracy), "low" if tally.accuracy <= majority else ""),
-        ]
-        if threat:
-            row += _both(robust.get(name), majority)
-        rows.append((*row, Cell(fmt.epsilon(spent[name]) if name in spent else "∞ (no DP)")))
-    still = [
-        Cell("majority class", "soft"),
-        *([Cell(fmt.percent(majority), "soft")] * (3 if threat else 1)),
-        Cell("0", "soft"),
-    ]
-    size = size_text(threat)
-    head = ("model", "clean", *((f"attacked {size}", f"certified {size}") if threat else ()), "epsilon")
-    return Table(head, (*rows, tuple(still)))
-
-
-def _both(bracket: Bracket | None, majority: float) -> list[Cell]:
-    if bracket is None:
-        return [Cell(fmt.NO_VALUE), Cell(fmt.NO_VALUE)]
-    upper, lower = bracket.upper, bracket.lower
-    attacked = fmt.NO_VALUE if upper.basis is Basis.TRIVIAL else fmt.percent(upper.value)
-    clash = bracket.consistency is not Consistency.CONSISTENT
-    proved = fmt.NO_VALUE if lower.basis is Basis.TRIVIAL else fmt.percent(lower.value)
-    return [
-        Cell(attacked, "bad" if clash else "low" if upper.value <= majority else ""),
-        Cell(proved, "bad" if clash else ""),
-    ]

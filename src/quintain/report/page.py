@@ -17,8 +17,8 @@ from markupsafe import Markup
 from quintain.core.errors import RunFolderError
 from quintain.core.files import write_atomically
 from quintain.report.overview import overview
+from quintain.report.page_sections import page_sections
 from quintain.report.run_results import RunResults
-from quintain.report.sections import sections
 from quintain.results.codec import load
 from quintain.results.records import Record
 from quintain.results.run_layout import DRILL_SETTINGS_FILE, REPORT_FILE
@@ -41,7 +41,7 @@ def render(records: Sequence[Record], folder: Path) -> str:
     """
     if not records:
         raise RunFolderError(f"{folder} holds no result to report; run a verb with --out {folder} first")
-    run = RunResults.of(records)
+    run = RunResults.of(records, folder)
     style = _style()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = (
@@ -49,7 +49,7 @@ def render(records: Sequence[Record], folder: Path) -> str:
     )
     page = _environment().get_template("page.html")
     return page.render(
-        policy=policy, style=Markup(style), overview=overview(run), sections=sections(run, folder)
+        policy=policy, style=Markup(style), overview=overview(run), sections=page_sections(run)
     )
 
 

@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
-from quintain.core.threat_specs import threat_type
+from quintain.core.registry import entries
+from quintain.core.threat_specs import threat_name, threat_type
 from quintain.report import format as fmt
 from quintain.results.artifacts import ModelFile
 from quintain.results.bounds import Consistency
 from quintain.results.privacy_records import AuditResult, FederateResult, MechanismTest, PrivatizeResult
 from quintain.results.quantity import Basis, Metric, Quantity
-from quintain.results.records import Claim, DrillResult, Record, RequirementResult
+from quintain.results.records import Claim, DrillResult, NamedHash, Record, RequirementResult
 from quintain.results.robustness_records import (
     AttackedModel,
     AttackResult,
@@ -18,14 +20,13 @@ from quintain.results.robustness_records import (
     CertifyResult,
     CheckResult,
     HardenResult,
-    StickerResult,
     TrainingRun,
     TrainResult,
 )
 
 B = TypeVar("B")
 
-_KINDS = (Metric.ROBUST_ACCURACY, Metric.EPSILON, Metric.CLEAN_ACCURACY)
+_METRICS = (Metric.ROBUST_ACCURACY, Metric.EPSILON, Metric.CLEAN_ACCURACY)
 """In the order of their cards."""
 
 
@@ -35,14 +36,22 @@ class RunResults:
 
     Args:
         records: In the order of their steps.
+        folder: The run folder, where the pictures lie that the records name.
     """
 
     records: tuple[Record, ...]
+    folder: Path = Path()
 
     @classmethod
-    def of(cls, records: Sequence[Record]) -> "RunResults":
+    def of(cls, records: Sequence[Record], folder: Path = Path()) -> "RunResults":
         """Return the run that these records make up."""
-        return cls(tuple(records))
+        return cls(tuple(records), folder)
+
+    @property
+    def data(self) -> NamedHash:
+        """The data set of the run; without a name where no record names one."""
+        every = (record.provenance.data for record in self.records)
+        return next((data for data in every if data.name), NamedHash("", ""))
 
     def results_of(self, kind: type[B]) -> tuple[B, ...]:
         """The results of one kind of step."""
@@ -109,11 +118,6 @@ class RunResults:
         )
 
     @property
-    def stickers(self) -> tuple[StickerResult, ...]:
-        """Every sticker."""
-        return tuple(one for body in self.results_of(AttackResult) for one in body.stickers)
-
-    @property
     def certified_models(self) -> tuple[CertifiedModel, ...]:
         """Every model with both sides."""
         return tuple(one for body in self.results_of(CertifyResult) for one in body.models)
@@ -138,8 +142,8 @@ class RunResults:
         """Return the claims at the top of the report.
 
         Every epsilon; every claim that a requirement was decided on or whose bounds cross; and per model and
-        threat type one
-        eps: the required one, else 4/255, else the middle one. Clean accuracy only if there is nothing else.
+        threat type one eps: the required one, else the one that the registered threat names as usual, else
+        the middle one. Clean accuracy only if there is nothing else.
         """
         asked = {one.claim_name for one in self.requirement_results}
         crossed = {claim.name for claim, _ in self.inconsistencies}
@@ -153,7 +157,21 @@ class RunResults:
             or claim.bracket.quantity.threat in threats
         ]
         shown = chosen or list(best)
-        return tuple(sorted(shown, key=lambda claim: _order(claim.bracket.quantity)))
+        types = [threat_type(claim.bracket.quantity.threat) for claim in _primary_first(shown)]
+
+        def order(claim: Claim) -> tuple[int, int]:
+            quantity = claim.bracket.quantity
+            return _METRICS.index(quantity.metric), types.index(threat_type(quantity.threat))
+
+        return tuple(sorted(shown, key=order))
+
+    @property
+    def primary_threat(self) -> str:
+        """The threat that accuracies under attack are compared at: that of the first primary key claim, else
+        of the first one; empty without any.
+        """
+        threats = (claim.bracket.quantity.threat for claim in _primary_first(self.key_claims()))
+        return next(filter(None, threats), "")
 
     def _best(self) -> tuple[Claim, ...]:
         """Return one claim for each model and quantity: the one with fewer trivial bounds, of equals the
@@ -184,7 +202,7 @@ class RunResults:
                 for c in robust
                 if c.name in asked and c.bracket.quantity.threat in tokens
             ]
-            usual = [token for token in tokens if token == "linf:4/255"]
+            usual = [token for token in tokens if token == _usual_spec(token)]
             chosen.add((wanted or usual or [tokens[(len(tokens) - 1) // 2]])[0])
         return chosen
 
@@ -193,5 +211,11 @@ def _trivial_sides(claim: Claim) -> int:
     return [claim.bracket.lower.basis, claim.bracket.upper.basis].count(Basis.TRIVIAL)
 
 
-def _order(of: Quantity) -> tuple[int, str]:
-    return _KINDS.index(of.metric), "" if "linf" in of.threat else of.threat[:2]
+def _primary_first(claims: Sequence[Claim]) -> list[Claim]:
+    return sorted(claims, key=lambda claim: not claim.primary)
+
+
+def _usual_spec(spec: str) -> str:
+    """Return the usual threat of the same kind, by its registered entry; empty where it names none."""
+    entry = entries("threat").get(threat_name(spec))
+    return entry.fact("usual") if entry else ""

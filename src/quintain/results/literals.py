@@ -11,3 +11,6 @@ INTERVAL_BOUNDS = "interval bounds"
 
 RANDOMIZED_SMOOTHING = "randomized smoothing"
 """The method of a certificate of the smoothed model."""
+
+NO_ATTACK = "no attack: "
+"""How the description of a picture begins that an attacker has without any update."""

@@ -14,7 +14,7 @@ CATALOGUE = (
         "quintain.threats.linf:Linf",
         "every pixel may move by at most eps (linf:8/255)",
         guarantee="projection is the nearest allowed point, rounded inwards; sizes are exact in float64",
-        facts=(("kind", "ball"), ("example", "linf:8/255")),
+        facts=(("kind", "ball"), ("example", "linf:8/255"), ("usual", "linf:4/255")),
     ),
     Entry(
         "threat",

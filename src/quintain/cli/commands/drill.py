@@ -30,6 +30,7 @@ def run(
     from quintain.drill import Settings, drill
     from quintain.drill.run_folder import RunFolder
     from quintain.drill.settings import DEFAULT_REQUIREMENTS
+    from quintain.results.records import DrillResult
 
     call = VerbCall(verb="drill", seed=seed, require=tuple(require or ()))
     requirements = tuple(requirement.text for requirement in call.requirements) or DEFAULT_REQUIREMENTS
@@ -42,17 +43,21 @@ def run(
     resume = resume_command(out, folder)
     call.print_dim(f"writing to {folder}. To resume after an interruption: {resume}")
 
+    records: list[Record] = []
+
     def on_step(step: str, record: "Record") -> None:
-        show_step(call.console, step, record)
+        records.append(record)
+        if not isinstance(record.result, DrillResult):
+            show_step(call.console, step, record)
 
     try:
         code, page = drill(folder, settings, command=command_line(), progress=call.progress, on_step=on_step)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"finished steps are saved in {folder}; to resume: {resume}") from None
     except SoundnessError:
-        show_drill(call.console, folder)
+        show_drill(call.console, records)
         raise
-    show_drill(call.console, folder)
+    show_drill(call.console, records)
     call.console.print(str(page), markup=False, soft_wrap=True)
     return code
 

@@ -22,6 +22,7 @@ from quintain.evaluate.step import StepOutput
 from quintain.federated import secure_sum
 from quintain.leakage import invert_gradient
 from quintain.results.artifacts import Picture
+from quintain.results.literals import NO_ATTACK
 from quintain.results.privacy_records import LeakResult, Reconstruction
 
 SITES = 5
@@ -111,7 +112,7 @@ def run_leak(
     shown = attempts[0].site - 1
     mean, nearest = guesses.mean(x[shown]), guesses.nearest(x[shown])
     constant = Reconstruction(
-        "no attack: the best picture of one color", _psnr(guesses.constant(x[shown]), x[shown]), None, False
+        f"{NO_ATTACK}the best picture of one color", _psnr(guesses.constant(x[shown]), x[shown]), None, False
     )
     result = LeakResult(
         original=album.store("leak-original", x[shown], "the original"),
@@ -229,9 +230,9 @@ def _attempt(
 def _guess(title: str, name: str, image: Tensor, original: Tensor, album: _Album) -> Reconstruction:
     quality = _psnr(image, original)
     return Reconstruction(
-        f"no attack: {title}",
+        f"{NO_ATTACK}{title}",
         quality,
-        album.store(name, image, f"no attack: {title}, {quality:.1f} dB", "reference"),
+        album.store(name, image, f"{NO_ATTACK}{title}, {quality:.1f} dB", "reference"),
         False,
     )
 

@@ -1,0 +1,69 @@
+"""Attacks on each model: what broke how many examples at what cost, and stickers."""
+
+from collections import Counter
+from collections.abc import Iterator
+from statistics import mean
+
+from quintain.core.statistics import binomial_interval
+from quintain.report import format as fmt
+from quintain.report.blocks import Block, Heading, Pictures, Text
+from quintain.report.key_claims import CONFIDENCE
+from quintain.report.pictures import embed
+from quintain.report.presentation import Presentation
+from quintain.report.run_results import RunResults
+from quintain.results.literals import UNCHANGED
+from quintain.results.robustness_records import AttackedModel, AttackResult, StickerResult
+
+
+def attacked_model_lines(one: AttackedModel) -> Iterator[str]:
+    """Yield the accuracy under each attack, what broke how many examples at what cost, and the
+    diagnostics.
+    """
+    left = ", ".join(
+        f"{row.threat} {row.attack} {fmt.percent(row.unbroken_counts.accuracy)}" for row in one.rows
+    )
+    yield f"accuracy under attack, {one.title}: {left}"
+    if one.break_log.found_by:
+        cost = (
+            f"{mean(one.break_log.forwards):,.0f} queries and {mean(one.break_log.backwards):,.0f} "
+            "gradients per example"
+        )
+        seconds = fmt.seconds(sum(row.seconds for row in one.rows))
+        yield f"first broken by: {broken_by_text(one)}; {cost}; {seconds}"
+    if one.diagnostics is not None:
+        yield f"trust: {one.diagnostics.summary}"
+
+
+def broken_by_text(one: AttackedModel) -> str:
+    """Say how many examples each attack was the first to break: ``pgd 186, apgd 3``."""
+    counts = Counter(name for name in one.break_log.found_by if name not in ("", UNCHANGED))
+    return ", ".join(f"{name} {many:,}" for name, many in counts.most_common()) or "nothing"
+
+
+def sticker_blocks(one: StickerResult, run: RunResults) -> Iterator[Block]:
+    """Yield how often a sticker succeeds on pictures that it was not fitted on, and what it looks like."""
+    low, high = binomial_interval(one.successes, one.eligible, CONFIDENCE)
+    yield Heading(f"Adversarial sticker, {run.title(one.model)}")
+    yield Text(
+        f"{one.description[:1].upper()}{one.description[1:]}, over at most {fmt.percent(one.area)} of the "
+        f"picture: {one.successes:,} of {one.eligible:,} pictures that it was not fitted on are read as "
+        f"{one.target_class} ({fmt.percent(one.successes / one.eligible)}; {fmt.percent(low)} .. "
+        f"{fmt.percent(high)} at {fmt.percent(CONFIDENCE)}). The same area of random pattern: "
+        f"{one.control_successes:,}."
+    )
+    if one.gallery:
+        yield Text("As it is; with the sticker; with the random pattern.")
+        yield Pictures(tuple(tuple(embed(picture, run.folder) for picture in row) for row in one.gallery))
+
+
+def _summary(result: AttackResult) -> Iterator[str]:
+    for one in result.models:
+        yield from attacked_model_lines(one)
+
+
+def _blocks(result: AttackResult, run: RunResults) -> Iterator[Block]:
+    for one in result.stickers:
+        yield from sticker_blocks(one, run)
+
+
+PRESENTATION = Presentation(AttackResult, "Attack", summary=_summary, blocks=_blocks)

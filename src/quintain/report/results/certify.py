@@ -1,0 +1,8 @@
+"""Certificates: their claims say it all; the page compares them with the attacks in
+``sections.certificates``.
+"""
+
+from quintain.report.presentation import Presentation
+from quintain.results.robustness_records import CertifyResult
+
+PRESENTATION = Presentation(CertifyResult, "Certification")

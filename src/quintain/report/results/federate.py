@@ -1,0 +1,142 @@
+"""Federated training: accuracy by round, the sites, and what the server saw of them."""
+
+from collections.abc import Iterator
+
+from quintain.report import format as fmt
+from quintain.report.accuracy import accuracy_text
+from quintain.report.blocks import (
+    Block,
+    Collapsible,
+    Figure,
+    FigureRow,
+    TableBlock,
+    Text,
+    TwoColumns,
+)
+from quintain.report.drawings.accuracy_charts import round_chart
+from quintain.report.presentation import Presentation
+from quintain.report.run_results import RunResults
+from quintain.report.table import Cell, Table, cells
+from quintain.results.privacy_records import FederateResult, RoundResult
+
+
+def _summary(result: FederateResult) -> Iterator[str]:
+    last, best = result.rounds[-1], max(site.local_counts.accuracy for site in result.sites)
+    gone = (
+        ", ".join(f"{name} in round {one.round}" for one in result.rounds for name in one.dropped) or "none"
+    )
+    summed = [one for one in result.rounds if one.survivors]
+    exact = sum(one.sum_exact for one in summed)
+    yield (
+        f"federated {accuracy_text(last.global_counts)}; best local-only {fmt.percent(best)}, "
+        f"centralized {fmt.percent(result.centralized_counts.accuracy)}; "
+        f"dropped out: {gone}; the secure sum was exact in {exact} of {len(summed)} rounds"
+    )
+
+
+def _blocks(one: FederateResult, run: RunResults) -> list[Block]:
+    blocks: list[Block] = []
+    if one.rounds:
+        blocks.append(TwoColumns((FigureRow((_curve(one),)),), (TableBlock(_server(one)),)))
+        summed = [each for each in one.rounds if each.survivors]
+        exact = sum(each.sum_exact for each in summed)
+        said = f"The secure sum equals the plain one exactly in {exact} of {fmt.count(len(summed), 'round')}."
+        gone = len(one.rounds) - len(summed)
+        said += f" {fmt.count(gone, 'round')} came to no sum and left the model as it was." * bool(gone)
+        blocks.append(Text(f"{said} Protocol: {one.protocol}.", "bad" if exact < len(summed) else ""))
+    blocks.append(TableBlock(_sites(run, one)))
+    if one.rounds:
+        blocks.append(Collapsible("round by round", (TableBlock(_rounds(one)),)))
+    return blocks
+
+
+def _curve(one: FederateResult) -> Figure:
+    curve = [(each.round, each.global_counts.accuracy) for each in one.rounds]
+    last = one.rounds[-1].global_counts
+    references = [
+        (
+            one.centralized_counts.accuracy,
+            f"centralized {fmt.percent(one.centralized_counts.accuracy)}",
+            "pooled",
+        )
+    ]
+    if one.sites:
+        alone = max(site.local_counts.accuracy for site in one.sites)
+        references.append((alone, f"best local {fmt.percent(alone)}", "alone"))
+    references.append((last.majority_accuracy, f"majority {fmt.percent(last.majority_accuracy)}", "constant"))
+    marks = [
+        (float(each.round), f"{', '.join(each.dropped)} dropped out") for each in one.rounds if each.dropped
+    ]
+    spoken = "accuracy by round: " + ", ".join(
+        f"{number}: {fmt.percent(accuracy)}" for number, accuracy in curve
+    )
+    spoken = "; ".join(
+        (
+            spoken,
+            *(text for _, text, _ in references),
+            *(f"round {number:g}: {text}" for number, text in marks),
+        )
+    )
+    name = f"federated {fmt.percent(last.accuracy)}"
+    return Figure(
+        "Accuracy by round", round_chart(curve, name, references, marks, title="round", alt_text=spoken)
+    )
+
+
+def _server(one: FederateResult) -> Table:
+    """Return what reached the server in the round that tested the protocol most: one with dropouts if there
+    is one.
+    """
+    each: RoundResult = max(
+        one.rounds, key=lambda each: (bool(each.survivors), len(each.dropped), each.round)
+    )
+    rows = (
+        cells("masked vectors", f"{each.masked_vectors} of {len(each.survivors) + len(each.dropped)}"),
+        cells("dropped out", ", ".join(each.dropped) or "none"),
+        (Cell("sum of the others is exact"), _exact(each)),
+        cells("sent by a site", fmt.size_in_bytes(each.bytes_uploaded)),
+        cells("secure sum, all parties", fmt.seconds(each.seconds)),
+    )
+    return Table((f"what the server saw, round {each.round}", ""), rows, caption="What the server saw")
+
+
+def _exact(each: RoundResult) -> Cell:
+    """Whether a round's sum is exact; an abandoned round has none, which is no fault of the sum."""
+    if not each.survivors:
+        return Cell("no sum")
+    return Cell("yes") if each.sum_exact else Cell("NO", "bad")
+
+
+def _sites(run: RunResults, one: FederateResult) -> Table:
+    classes = max((len(site.class_counts) for site in one.sites), default=0)
+    rows = tuple(
+        cells(
+            site.name,
+            *(f"{many:,}" for many in site.class_counts),
+            fmt.percent(site.local_counts.accuracy),
+            fmt.percent(site.local_counts.balanced_accuracy),
+        )
+        for site in one.sites
+    )
+    head = ("site", *run.class_names(classes), "accuracy, local only", "balanced")
+    return Table(head, rows, caption="The sites, and what each reaches alone")
+
+
+def _rounds(one: FederateResult) -> Table:
+    rows = tuple(
+        (
+            *cells(str(each.round), ", ".join(each.dropped) or "none"),
+            *cells(
+                fmt.percent(each.global_counts.accuracy), fmt.percent(each.global_counts.balanced_accuracy)
+            ),
+            Cell(str(each.masked_vectors)),
+            _exact(each),
+            *cells(fmt.size_in_bytes(each.bytes_uploaded), fmt.seconds(each.seconds)),
+        )
+        for each in one.rounds
+    )
+    head = ("round", "dropped out", "accuracy", "balanced", "masked vectors", "sum exact", "upload", "time")
+    return Table(head, rows, num_text_columns=2, caption="Round by round")
+
+
+PRESENTATION = Presentation(FederateResult, "Federated learning", summary=_summary, blocks=_blocks)

@@ -1,0 +1,95 @@
+"""Leakage: what is reconstructed of a site's example from its update, beside what is known without it."""
+
+from collections.abc import Iterator
+
+from quintain.report import format as fmt
+from quintain.report.blocks import Block, Pictures, TableBlock, Text
+from quintain.report.pictures import EmbeddedPicture, embed
+from quintain.report.presentation import Presentation
+from quintain.report.run_results import RunResults
+from quintain.report.table import Cell, Table
+from quintain.results.literals import NO_ATTACK
+from quintain.results.privacy_records import LeakResult, Reconstruction
+
+
+def _summary(result: LeakResult) -> Iterator[str]:
+    found = "; ".join(
+        f"{one.update_type}: {_quality(one)}" for one in (*result.reconstructions, *result.baselines)
+    )
+    yield f"reconstruction quality in PSNR (an update leaks above what is known without it): {found}"
+
+
+def _quality(one: Reconstruction) -> str:
+    if one.failure_reason:
+        return "not reconstructed"
+    known = one.baseline_psnr
+    beside = "" if known is None else f" (site {one.site}, {fmt.decibels(known)} without it)"
+    return f"{fmt.decibels(one.psnr)}{beside}{' LEAKS' * one.leaks}"
+
+
+def _blocks(one: LeakResult, run: RunResults) -> list[Block]:
+    """Show the original, its reconstructions, and what is known without any update; private pictures are
+    numbers alone.
+    """
+    blocks: list[Block] = []
+    if one.original is not None:
+        best = [
+            _picture(attempt, run)
+            for attempt in (*one.reconstructions, *one.baselines)
+            if attempt.picture is not None
+        ]
+        blocks.append(Pictures(((embed(one.original, run.folder), *best),), large=True))
+    blocks.append(TableBlock(_qualities(one)))
+    leaking = [attempt.update_type for attempt in one.reconstructions if attempt.leaks]
+    said = (
+        f"It leaks from {' and from '.join(leaking)}."
+        if leaking
+        else "This attack shows no leak, which does not prove that there is none."
+    )
+    known = ", ".join(guess.update_type.removeprefix(NO_ATTACK) for guess in one.baselines)
+    blocks.append(
+        Text(
+            f"{said} A reconstruction leaks where it is nearer to an original than what needs no update: "
+            f"{known}."
+        )
+    )
+    noise = f"Noise of the privatized update: {fmt.number(one.noise_multiplier)} times the clip norm. "
+    blocks.append(Text(f"{noise}Reconstructions took {fmt.seconds(one.seconds)}.", "soft"))
+    return blocks
+
+
+def _qualities(one: LeakResult) -> Table:
+    """Return the quality of each reconstruction, beside the best that is known without it."""
+    rows = tuple(
+        (
+            Cell(attempt.update_type),
+            Cell(
+                attempt.failure_reason or ("leaks" if attempt.leaks else "not shown to leak"),
+                "bad" if attempt.leaks else "",
+            ),
+            Cell(str(attempt.site)),
+            Cell(fmt.decibels(attempt.psnr)),
+            Cell(
+                fmt.decibels(one.mean_image.psnr if attempt.baseline_psnr is None else attempt.baseline_psnr)
+            ),
+        )
+        for attempt in one.reconstructions
+    )
+    return Table(
+        ("reconstructed from", "result", "site", "PSNR", "best PSNR without it"),
+        rows,
+        num_text_columns=2,
+        caption="Reconstructions",
+    )
+
+
+def _picture(one: Reconstruction, run: RunResults) -> EmbeddedPicture:
+    assert one.picture is not None
+    picture = embed(one.picture, run.folder)
+    caption = picture.caption if "dB" in picture.caption else f"{one.update_type}, {fmt.decibels(one.psnr)}"
+    return EmbeddedPicture(
+        picture.source, caption, picture.frame or ("bad" if one.leaks else ""), picture.problem
+    )
+
+
+PRESENTATION = Presentation(LeakResult, "Leakage", summary=_summary, blocks=_blocks)

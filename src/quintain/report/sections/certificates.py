@@ -1,0 +1,113 @@
+"""The section on certificates: both bounds of every certified model, and the gap between them."""
+
+from collections.abc import Sequence
+
+from quintain.core.threat_specs import threat_type
+from quintain.report import format as fmt
+from quintain.report.accuracy import accuracy_cell
+from quintain.report.blocks import Block, FigureRow, Section, TableBlock
+from quintain.report.drawings.bar import stacked_bar
+from quintain.report.key_claims import CONFIDENCE
+from quintain.report.run_results import RunResults
+from quintain.report.sections.accuracy_curves import LEGEND, certified_curves
+from quintain.report.table import Cell, Table
+from quintain.results.per_example import ExampleState
+from quintain.results.records import Claim
+from quintain.results.robustness_records import CertifiedModel
+
+
+def certificate_section(run: RunResults) -> Section | None:
+    """Show what is certified, the gap to the attacks, and the interval for the population."""
+    if not run.certified_models:
+        return None
+    attacked = {(one.model, one.threat_type) for one in run.attacked_models}
+    apart = tuple(
+        certified_curves(run, one)
+        for one in run.certified_models
+        if (one.model, one.threat_type) not in attacked
+    )
+    blocks: list[Block] = [FigureRow(apart, LEGEND)] if apart else []
+    rows = tuple(row for one in run.certified_models for row in _certificate_rows(run, one))
+    head = ("change", "examples", "certified", "under attack", "gap", "95 % interval")
+    legend = (
+        ("area proved", "certified"),
+        ("area open", "undecided"),
+        ("area broken", "broken"),
+        ("area wrong", "misclassified without a change"),
+        ("area error", "invalid output (NaN)"),
+    )
+    blocks += [
+        FigureRow((), legend),
+        TableBlock(Table(head, rows, num_text_columns=2, caption="Both bounds of every certified model")),
+    ]
+    lead = (
+        "Certified accuracy and accuracy under attack bound the robust accuracy; the 95 % interval is for "
+        "the population."
+    )
+    return Section("certificates", "Certificates", lead, tuple(blocks))
+
+
+def _certificate_rows(run: RunResults, one: CertifiedModel) -> list[tuple[Cell, ...]]:
+    by = (
+        f", certified by {one.certifier} in {fmt.seconds(one.seconds)}"
+        if one.certifier
+        else ", not certified"
+    )
+    rows: list[tuple[Cell, ...]] = [(Cell(run.title(one.model) + by),)]
+    for size in one.requested_eps:
+        proved, unbroken = (
+            one.examples.certified_counts(size, one.num_classes),
+            one.examples.unbroken_counts(size, one.num_classes),
+        )
+        states = one.examples.states(size)
+        shares = [(state, states.count(state) / len(states)) for state in ExampleState]
+        spoken = ", ".join(f"{fmt.percent(part)} {state.value}" for state, part in shares)
+        claim = _claim(run, one, size)
+        crossed = len(one.examples.contradictory_ids(size))
+        open_ = unbroken.accuracy - proved.accuracy
+        rows.append(
+            (
+                Cell(fmt.threat_text(f"{one.threat_type}:{fmt.eps_text(size)}")),
+                Cell(stacked_bar([(part, state.value) for state, part in _stacked(shares)], spoken)),
+                Cell(fmt.percent(proved.accuracy)),
+                accuracy_cell(unbroken),
+                Cell(f"{crossed} contradictory", "bad") if crossed else Cell(fmt.points(open_).lstrip("+")),
+                Cell(
+                    fmt.percent_interval(*claim.bracket.confidence_interval(CONFIDENCE))
+                    if claim
+                    else fmt.NO_VALUE
+                ),
+            )
+        )
+    return rows
+
+
+def _stacked(shares: Sequence[tuple[ExampleState, float]]) -> list[tuple[ExampleState, float]]:
+    order = (
+        ExampleState.CERTIFIED,
+        ExampleState.OPEN,
+        ExampleState.BROKEN,
+        ExampleState.WRONG,
+        ExampleState.ERROR,
+    )
+    return sorted(shares, key=lambda pair: order.index(pair[0]))
+
+
+def _claim(run: RunResults, one: CertifiedModel, size: float) -> Claim | None:
+    token = f"{one.threat_type}:{fmt.eps_text(size)}"
+    return next(
+        (
+            claim
+            for claim in run.claims
+            if claim.model == one.model
+            and (
+                claim.bracket.quantity.threat == token
+                or _same_size(claim.bracket.quantity.threat, one.threat_type, size)
+            )
+        ),
+        None,
+    )
+
+
+def _same_size(token: str, ball: str, size: float) -> bool:
+    return threat_type(token) == ball and abs(fmt.eps_of(token) - size) <= 1e-9

@@ -1,0 +1,17 @@
+"""Diagnostics on the page."""
+
+from quintain.report.sections.diagnostics import indicator_text
+from quintain.results.records import Record
+from quintain.results.robustness_records import (
+    AttackDiagnostics,
+)
+from tests.report.support.robustness import first_attacked
+
+
+def test_a_sign_is_told_with_its_measure(records: tuple[Record, ...]) -> None:
+    _, attacks = first_attacked(records)
+    assert isinstance(attacks.diagnostics, AttackDiagnostics)
+    assert (
+        indicator_text(attacks.diagnostics.indicators[0])
+        == "the gradient is zero on 0 % of the examples (0; doubtful above 0.05)"
+    )
