@@ -53,7 +53,7 @@ def through_the_loop(
     net, optimizer, loader = engine.make_private(
         module=net,
         optimizer=torch.optim.SGD(net.parameters(), lr=0.0),
-        data_loader=LOADERS[sampling].from_loader(plain, engine._new_stream("sampling")),
+        data_loader=LOADERS[sampling].from_loader(plain, engine._random.issue("sampling")),
         noise_multiplier=sigma,
         max_grad_norm=BOUND,
         poisson_sampling=sampling == "poisson",

@@ -263,7 +263,7 @@ def test_a_fork_does_not_draw_the_batches_and_noise_of_the_process_that_made_the
         go_on,
         lambda: next(batches),
         lambda: list(loader),
-        lambda: engine._root_stream.derive("noise"),
+        lambda: engine._random._root_stream.derive("noise"),
         lambda: optimizer.stream.with_key_from(bytes),
     )
     *refused, twice, anew = in_a_fork(*uses, fork_again, begin_anew)
@@ -355,7 +355,7 @@ def test_threads_that_make_private_get_streams_of_their_own(hasty: None) -> None
     engine = PrivacyEngine(seed=0)
 
     def keys(_number: int) -> list[bytes]:
-        return [engine._new_stream("noise").words(2).tobytes() for _ in range(200)]
+        return [engine._random.issue("noise").words(2).tobytes() for _ in range(200)]
 
     drawn = [key for found in at_once(keys, 4) for key in found]
     assert len(set(drawn)) == len(drawn) == 800

@@ -67,7 +67,7 @@ def private(
         warnings.simplefilter("ignore")
         given = DataLoader(data, batch_size=batch)
         if kind == "balls-in-bins":
-            given = BallsInBinsLoader.from_loader(given, engine._new_stream("sampling"))
+            given = BallsInBinsLoader.from_loader(given, engine._random.issue("sampling"))
         return engine.make_private(
             module=net,
             optimizer=torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.1),

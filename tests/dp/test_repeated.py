@@ -122,7 +122,7 @@ def test_the_same_sum_at_another_scale_meets_other_noise(blobs, changed: str) ->
 
 
 def test_a_tag_is_of_all_bits_and_numbers() -> None:
-    stream, x = PrivacyEngine(seed=0)._root_stream, torch.arange(70, dtype=torch.float64)
+    stream, x = PrivacyEngine(seed=0)._random._root_stream, torch.arange(70, dtype=torch.float64)
     tags = [
         stream.tag(x, 1, 2),
         stream.tag(x, 1, 3),
@@ -133,14 +133,14 @@ def test_a_tag_is_of_all_bits_and_numbers() -> None:
     tags += [stream.derive("other").tag(x, 1, 2), stream.tag(x[:0], 1, 2)]
     assert len(set(tags)) == len(tags)
     assert stream.tag(x.clone(), 1, 2) == tags[0]
-    assert PrivacyEngine(seed=0)._root_stream.tag(x, 1, 2) == tags[0]
+    assert PrivacyEngine(seed=0)._random._root_stream.tag(x, 1, 2) == tags[0]
 
 
 def test_sums_larger_than_what_is_tagged_at_once_have_tags_of_all_their_bits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("quintain.dp.randomness.stream.MAX_TAG_BYTES", 64)
-    stream, x = PrivacyEngine(seed=0)._root_stream, torch.arange(70)
+    stream, x = PrivacyEngine(seed=0)._random._root_stream, torch.arange(70)
     changed = x.clone()
     changed[-1] += 1
     assert stream.tag(x) == stream.tag(x.clone()) != stream.tag(changed)

@@ -3,7 +3,6 @@
 import os
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from itertools import count
 from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
 
@@ -14,19 +13,22 @@ from torch.utils.data import DataLoader
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.core.limits import require_at_least
 from quintain.dp.accounting.budget import PrivacyBudget
+from quintain.dp.accounting.epoch_calibration import calibrate_for_epochs
 from quintain.dp.accounting.fully_adaptive import all_fixed_beforehand
 from quintain.dp.accounting.ledger import Ledger
 from quintain.dp.capture.grad_sample import GradSampleMode, make_capture
 from quintain.dp.distributed import current_world, together, world_of
 from quintain.dp.opacus import checkpoint
-from quintain.dp.opacus.accountants.ledger_accountant import LedgerAccountant, calibrate_for_epochs
+from quintain.dp.opacus.accountants.ledger_accountant import LedgerAccountant
+from quintain.dp.opacus.accountants.utils import get_noise_multiplier
 from quintain.dp.opacus.clipping_names import clipping_from_name
 from quintain.dp.opacus.grad_sample.grad_sample_module import GradSampleModule
 from quintain.dp.opacus.refused import refusing
 from quintain.dp.opacus.schedulers.scheduler import Scheduler
 from quintain.dp.opacus.utils.fast_gradient_clipping_utils import CheckedCriterion
 from quintain.dp.opacus.validators.module_validator import ModuleValidator
-from quintain.dp.randomness.stream import RandomStream, seeded_key
+from quintain.dp.randomness.random_source import KEY_BYTES, RandomSource
+from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.report import PrivacyReport, RunReport
 from quintain.dp.rules import Rule
 from quintain.dp.sampling.data_agreement import check_same_data
@@ -41,7 +43,6 @@ from quintain.dp.write_once import WriteOnce
 __all__ = ["PrivacyEngine"]
 __getattr__ = refusing(__name__)
 
-KEY_BYTES = 32
 _LEDGER_OF_MODULE: "WeakKeyDictionary[nn.Module, Ledger]" = WeakKeyDictionary()
 """The ledger of the engine that last made each module private."""
 Private = tuple[nn.Module, DPOptimizer, SamplingLoader]
@@ -108,10 +109,9 @@ class PrivacyEngine(WriteOnce):
         secret_key: bytes | None = None,
         rules: Mapping[type[nn.Module], Rule] | None = None,
     ) -> None:
-        if secret_key is not None and (seed is not None or len(secret_key) != KEY_BYTES):
+        if secret_key is not None and seed is not None:
             raise SettingError(
-                f"got a key of {len(secret_key)} bytes{' and a seed' if seed is not None else ''}; expected "
-                f"{KEY_BYTES} secret bytes alone"
+                f"got a key of {len(secret_key)} bytes and a seed; expected {KEY_BYTES} secret bytes alone"
             )
         if secure_mode and seed is not None:
             raise SettingError(
@@ -120,12 +120,15 @@ class PrivacyEngine(WriteOnce):
         self.ledger = Ledger()
         self.accountant = LedgerAccountant(accountant, self.ledger)
         self.secure_mode = secure_mode
-        self._seed, self._rules, self._key_was_given = seed, rules, secret_key is not None
-        self._root_stream = RandomStream(
-            (secret_key or os.urandom(KEY_BYTES)) if seed is None else seeded_key(seed)
+        self._rules = rules
+        self._random = (
+            RandomSource.from_seed(seed)
+            if seed is not None
+            else RandomSource.from_os_entropy()
+            if secret_key is None
+            else RandomSource.from_secret_key(secret_key)
         )
         self._attached: list[tuple[DPOptimizer, str]] = []
-        self._streams_issued = count(1)
         self._users_of_streams: dict[bytes, object] = {}
 
     @property
@@ -135,7 +138,8 @@ class PrivacyEngine(WriteOnce):
         Privacy then holds only against those who do not know the seed.
         """
         made = any(optimizer.loader.reproducible for optimizer, _ in self._attached)
-        return self._seed is not None or made or any(release.reproducible for release in self.ledger.releases)
+        recorded = any(release.reproducible for release in self.ledger.releases)
+        return self._random.reproducible or made or recorded
 
     @together
     def make_private(
@@ -211,7 +215,7 @@ class PrivacyEngine(WriteOnce):
             )
         loader = as_sampling_loader(
             data_loader,
-            lambda: self._new_stream("sampling"),
+            lambda: self._random.issue("sampling"),
             poisson=poisson_sampling,
             max_physical_batch_size=max_physical_batch_size,
             units=units,
@@ -285,21 +289,33 @@ class PrivacyEngine(WriteOnce):
                 units=settings.get("units"),
                 world=world_of(module),
             )
+        noise_multiplier = calibrate_for_epochs(
+            target_epsilon,
+            target_delta,
+            num_units=reference_loader.num_units,
+            expected_batch_size=reference_loader.expected_batch_size,
+            steps_per_epoch=len(reference_loader),
+            epochs=epochs,
+            sampling="poisson" if poisson_sampling else "shuffle",
+            mechanism="discrete gaussian" if self.secure_mode else "gaussian",
+        )
+        accountant = self.accountant.mechanism()
+        if poisson_sampling and not self.secure_mode and accountant not in ("pld", "gdp"):
+            # the accountant of one's choice counts more than the ledger
+            by_accountant = get_noise_multiplier(
+                target_epsilon=target_epsilon,
+                target_delta=target_delta,
+                sample_rate=reference_loader.sample_rate,
+                steps=epochs * len(reference_loader),
+                accountant=accountant,
+                epsilon_tolerance=1e-3 * target_epsilon,
+            )
+            noise_multiplier = max(by_accountant, noise_multiplier)
         return self.make_private(
             module=module,
             optimizer=optimizer,
             data_loader=data_loader,
-            noise_multiplier=calibrate_for_epochs(
-                target_epsilon,
-                target_delta,
-                num_units=reference_loader.num_units,
-                expected_batch_size=reference_loader.expected_batch_size,
-                steps_per_epoch=len(reference_loader),
-                epochs=epochs,
-                accountant=self.accountant.mechanism(),
-                poisson=poisson_sampling,
-                secure=self.secure_mode,
-            ),
+            noise_multiplier=noise_multiplier,
             poisson_sampling=poisson_sampling,
             **settings,
         )
@@ -313,7 +329,7 @@ class PrivacyEngine(WriteOnce):
             num_units=num_units,
             expected_batch_size=expected_batch_size,
             steps_per_epoch=steps_per_epoch,
-            stream=self._new_stream("sampling"),
+            stream=self._random.issue("sampling"),
             **settings,
         )
 
@@ -354,10 +370,7 @@ class PrivacyEngine(WriteOnce):
             module = module.to_standard_module()
         guards.check_optimizer_is_plain(optimizer)
         if noise_generator is None:
-            stream, noise = (
-                self._new_stream("noise"),
-                "a seed" if self._seed is not None else "the operating system's entropy",
-            )
+            stream, noise = self._random.issue("noise"), self._random.origin
         else:
             stream, noise = (
                 guards.noise_stream_from_generator(noise_generator, secure=self.secure_mode),
@@ -369,7 +382,7 @@ class PrivacyEngine(WriteOnce):
         capture = make_capture(
             module, grad_sample_mode, mean=mean, rules=self._rules, batch_first=batch_first
         )
-        loader.reproducible = loader.reproducible or self._seed is not None or noise_generator is not None
+        loader.reproducible = loader.reproducible or self._random.reproducible or noise_generator is not None
         try:
             private = DPOptimizer(
                 optimizer,
@@ -381,7 +394,7 @@ class PrivacyEngine(WriteOnce):
                 loader=loader,
                 ledger=self.ledger,
                 stream=loader.world.broadcast_stream(stream),
-                kept_key=self._key_was_given,
+                kept_key=self._random.key_is_kept,
                 budget=budget,
             )
             if budget is not None and not self.ledger.steps:
@@ -546,9 +559,3 @@ class PrivacyEngine(WriteOnce):
                 "one for each: what both release would tell more than is counted for two, even to those who "
                 "do not know the seed"
             )
-
-    def _new_stream(self, purpose: str) -> RandomStream:
-        """A new random stream for each purpose and each call, in whatever thread: no noise is ever used
-        twice.
-        """
-        return self._root_stream.derive(purpose, next(self._streams_issued))

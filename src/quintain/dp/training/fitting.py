@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from quintain.core.errors import PrivacyError
 from quintain.core.progress import Progress, no_progress
 from quintain.dp.accounting.release import Release
-from quintain.dp.opacus.privacy_engine import KEY_BYTES, PrivacyEngine
+from quintain.dp.opacus.privacy_engine import PrivacyEngine
+from quintain.dp.randomness.random_source import KEY_BYTES
 from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.report import PrivacyReport
 from quintain.dp.sampling.augmentation import augment

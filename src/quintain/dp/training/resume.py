@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from quintain.core.errors import RunFolderError, StorageError
 from quintain.core.files import read_bytes, write_atomically
+from quintain.dp.randomness.random_source import KEY_BYTES
 from quintain.dp.step.optimizer import DPOptimizer
 from quintain.dp.training.ema import EMA
 from quintain.dp.training.features import LabeledRecords
@@ -22,7 +23,6 @@ from quintain.dp.training.plan import PrivatePlan
 from quintain.training.checkpoint import decode_checkpoint, encode_checkpoint, read_checkpoint
 
 KEY_FILE, STATE_FILE, EMA_PREFIX, SALT_FILE = "key", "state.safetensors", "mean.", "salt"
-KEY_BYTES = 32
 RECORDS_PER_CHUNK = 4096
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from quintain.core.errors import SettingError
 from quintain.dp.accounting.calibration import calibrate_noise_multiplier
+from quintain.dp.accounting.epoch_calibration import MAX_NOISE_MULTIPLIER
 from quintain.dp.accounting.pld import validated_history
 from quintain.dp.opacus.accountants.registry import create_accountant
 from quintain.dp.opacus.refused import refusing
@@ -13,8 +14,6 @@ __all__ = ["get_noise_multiplier"]
 __getattr__ = refusing(__name__)
 
 
-MAX_NOISE_MULTIPLIER = 1e6
-"""The largest noise multiplier that a search tries."""
 NOISE_RELATIVE_TOLERANCE = 1e-4
 """Relative tolerance of the search for a noise multiplier."""
 RATE_ROUNDING = 1e-6
