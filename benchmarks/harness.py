@@ -1,4 +1,4 @@
-"""Two pieces of work timed in turn, A B A B, so that a machine that drifts drifts under both."""
+"""Time two pieces of work in turn, A B A B, so that a machine whose speed drifts slows both alike."""
 
 import statistics
 import time
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class TimedComparison:
-    """What a comparison found.
+    """The seconds of both sides of a comparison.
 
     Args:
         name: What was compared.
         ours, peer: Seconds of each round.
-        notes: What the two gave, such as accuracies: a faster wrong answer is no win.
+        notes: Results of the two, such as accuracies: a faster wrong result is no gain.
     """
 
     name: str
@@ -29,25 +29,26 @@ class TimedComparison:
     def line(self) -> str:
         """One line with minimum, median and maximum."""
 
-        def three(values: tuple[float, ...], form: str) -> str:
+        def summary(values: tuple[float, ...], spec: str) -> str:
             return " / ".join(
-                format(value, form) for value in (min(values), statistics.median(values), max(values))
+                format(value, spec) for value in (min(values), statistics.median(values), max(values))
             )
 
         return (
-            f"{self.name}: peer/ours {three(self.ratios, '.2f')} (min / median / max of {len(self.ratios)}); "
-            f"ours {three(self.ours, '.3f')} s, peer {three(self.peer, '.3f')} "
+            f"{self.name}: peer/ours {summary(self.ratios, '.2f')} "
+            f"(min / median / max of {len(self.ratios)}); "
+            f"ours {summary(self.ours, '.3f')} s, peer {summary(self.peer, '.3f')} "
             f"s{f'; {self.notes}' if self.notes else ''}"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A comparison that is more than two times.
+    """A comparison of more than two times.
 
     Args:
         name: What was compared.
-        text: What was found.
+        text: The result in words.
     """
 
     name: str
@@ -61,13 +62,13 @@ class Comparison:
 def compare_times(
     name: str, ours: Callable[[], object], peer: Callable[[], object], *, rounds: int = 5, notes: str = ""
 ) -> TimedComparison:
-    """Time two pieces of work in turn, after one round of each that is not counted."""
+    """Time two pieces of work in turn, after a warm-up round of each."""
     ours()
     peer()
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
-        for work, spent in zip((ours, peer), times, strict=True):
+        for work, seconds in zip((ours, peer), times, strict=True):
             clock = time.perf_counter()
             work()
-            spent.append(time.perf_counter() - clock)
+            seconds.append(time.perf_counter() - clock)
     return TimedComparison(name, tuple(times[0]), tuple(times[1]), notes)

@@ -1,6 +1,4 @@
-"""PGD on the bundled X-rays against torchattacks' PGD, 20 gradients each, on a plain and on an adversarially
-trained net.
-"""
+"""Compare PGD with torchattacks' PGD on the bundled X-rays, 20 gradients each."""
 
 from collections.abc import Iterator
 
@@ -16,7 +14,7 @@ STEPS = 20
 
 
 def nets(train: object) -> dict[str, nn.Module]:
-    """A plain and an adversarially trained net."""
+    """Train a plain and an adversarial net."""
     plain, hardened = xray_cnn(), xray_cnn()
     q.training.fit(plain, train, q.training.Recipe(10))
     q.harden.fit(hardened, train, q.harden.PGDTraining(q.Linf(EPS), q.training.Recipe(8, learning_rate=3e-3)))
@@ -24,9 +22,7 @@ def nets(train: object) -> dict[str, nn.Module]:
 
 
 def run() -> Iterator[TimedComparison]:
-    """Time and accuracy left; the peer runs its published settings but for the number of steps, which is
-    ours.
-    """
+    """Compare time and robust accuracy; the peer runs its defaults but for the number of steps."""
     import torchattacks
 
     data = q.load_data("xrays")
@@ -43,5 +39,5 @@ def run() -> Iterator[TimedComparison]:
             with torch.no_grad():
                 return net(adversarial).argmax(1) == y
 
-        notes = f"accuracy left {ours().float().mean():.1%} ours, {peer().float().mean():.1%} peer"
+        notes = f"robust accuracy {ours().float().mean():.1%} ours, {peer().float().mean():.1%} peer"
         yield compare_times(f"PGD-{STEPS}, {name} net, 624 X-rays, linf:4/255", ours, peer, notes=notes)

@@ -1,6 +1,4 @@
-"""What the ways to a norm cost, and how far the choice that ``gradients.cost`` makes from its constants is
-from the best.
-"""
+"""Measure the ways to compute per-example norms, and how far ``per_example.cost_model`` is from the best."""
 
 import itertools
 import time
@@ -19,8 +17,8 @@ BATCH, ROUNDS = 32, 7
 SEQUENCES = tuple(
     itertools.product((2, 8, 32, 128, 256), ((32, 32), (128, 128), (128, 512), (512, 128), (64, 1024)))
 )
-"""Positions, with inputs and outputs of a linear layer."""
-MAPS = (
+"""Positions of a sequence, with inputs and outputs of a linear layer."""
+CONVOLUTIONS = (
     (1, 16, 28, 8, 2, 2),
     (3, 16, 32, 3, 1, 1),
     (16, 16, 32, 3, 1, 1),
@@ -37,7 +35,7 @@ MAPS = (
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """The least of some rounds, after one that is not counted."""
+    """Return the least time of some rounds, after a warm-up."""
     work()
     times = []
     for _ in range(ROUNDS):
@@ -48,7 +46,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def norm_times(positions: int, inputs: int, outputs: int) -> tuple[float, float]:
-    """Of a ghost norm, and of the norm of built gradients."""
+    """Return the seconds of a ghost norm, and of the norm of materialized gradients."""
     outer = OuterProductGrads(torch.randn(BATCH, positions, inputs), torch.randn(BATCH, positions, outputs))
     chosen, times = cost_model.ghost_norm_is_cheaper, []
     for ghost in (True, False):
@@ -61,9 +59,7 @@ def norm_times(positions: int, inputs: int, outputs: int) -> tuple[float, float]
 def filter_times(
     inputs: int, outputs: int, side: int, kernel: int, stride: int, padding: int
 ) -> dict[str, float]:
-    """Of the norms of a convolution's weight gradients: built from patches, ghost norms of patches, folded
-    calls, and as chosen.
-    """
+    """Return the seconds of a convolution's norms: by patches, ghost norms, folded calls, and as chosen."""
     window = ConvGeometry(
         torch.Size((outputs, inputs, kernel, kernel)), (stride,) * 2, (padding,) * 2, (1, 1), 1
     )
@@ -82,38 +78,43 @@ def filter_times(
 
 
 def run() -> Iterator[Comparison]:
-    """First the norms of sequences, then convolutions."""
-    ghosts, builts, found = [], [], []
+    """Measure norms of linear layers over sequences, then of convolutions."""
+    ghost_rates, materialized_rates, measured = [], [], []
     for positions, (inputs, outputs) in SEQUENCES:
-        ghost, built = norm_times(positions, inputs, outputs)
-        ghosts.append(
+        ghost, materialized = norm_times(positions, inputs, outputs)
+        ghost_rates.append(
             [
                 positions**2 * (inputs + outputs) / ghost,
                 positions**2 / ghost,
                 positions * (inputs + outputs) / ghost,
             ]
         )
-        builts.append(
+        materialized_rates.append(
             [
-                positions * inputs * outputs / built,
-                inputs * outputs / built,
-                positions * (inputs + outputs) / built,
+                positions * inputs * outputs / materialized,
+                inputs * outputs / materialized,
+                positions * (inputs + outputs) / materialized,
             ]
         )
-        found.append((ghost, built, cost_model.ghost_norm_is_cheaper(positions, inputs, outputs)))
-    ones = np.ones(len(found))
-    multiply, product, _ = nnls(np.array(ghosts), ones)[0]
-    build, read, _ = nnls(np.array(builts), ones)[0]
-    regret = [(ghost if choice else built) / min(ghost, built) for ghost, built, choice in found]
+        measured.append((ghost, materialized, cost_model.ghost_norm_is_cheaper(positions, inputs, outputs)))
+    ones = np.ones(len(measured))
+    multiply, product, _ = nnls(np.array(ghost_rates), ones)[0]
+    build, read, _ = nnls(np.array(materialized_rates), ones)[0]
+    regret = [
+        (ghost if choice else materialized) / min(ghost, materialized)
+        for ghost, materialized, choice in measured
+    ]
+    always_ghost = [ghost / min(ghost, materialized) for ghost, materialized, _ in measured]
+    never_ghost = [materialized / min(ghost, materialized) for ghost, materialized, _ in measured]
     yield Comparison(
         "norms of sequences",
         f"in units of a ghost norm's multiplication ({1e12 * multiply / BATCH:.0f} ps): MATERIALIZE_FLOP "
         f"{build / multiply:.2f}, PRODUCT {product / multiply:.1f}, MEMORY_ROUNDTRIP {read / multiply:.1f}; "
         f"the choice costs {np.mean(regret):.2f} times the best on average, {max(regret):.2f} at worst, "
-        f"always ghost {np.mean([g / min(g, b) for g, b, _ in found]):.2f}, never "
-        f"{np.mean([b / min(g, b) for g, b, _ in found]):.2f} ({len(found)} shapes, batch {BATCH})",
+        f"always ghost {np.mean(always_ghost):.2f}, never {np.mean(never_ghost):.2f} "
+        f"({len(measured)} shapes, batch {BATCH})",
     )
-    for shape in MAPS:
+    for shape in CONVOLUTIONS:
         inputs, outputs, side, kernel, stride, _ = shape
         times = filter_times(*shape)
         best = min(times[name] for name in ("patches", "ghost", "folded"))

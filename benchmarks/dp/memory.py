@@ -1,6 +1,4 @@
-"""Peak memory of plain and private steps, each in a process of its own; Linux only, which tells what a
-process owns.
-"""
+"""Measure the peak memory of plain and private steps, each in its own process (Linux only)."""
 
 import os
 import subprocess
@@ -11,8 +9,8 @@ from benchmarks.dp.nets import TASKS
 from benchmarks.harness import Comparison
 
 STEPS = 4
-LOOSE = {"MALLOC_MMAP_THRESHOLD_": "65536"}
-"""Memory that is given back at once, so that what a process owns is what is in use."""
+RETURN_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "65536"}
+"""Freed memory goes back to the system at once, so that what a process owns is what it uses."""
 PROGRAM = """
 import sys, warnings
 from dataclasses import replace
@@ -23,7 +21,7 @@ from benchmarks.dp.nets import TASKS
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)
 
-def told(field):
+def status(field):
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(field)).split()[1])
 
@@ -31,26 +29,28 @@ def peak(count):
     Path("/proc/self/clear_refs").write_text("5")
     for _ in range(count):
         step()
-    return (told("VmHWM") - before) / 1024
+    return (status("VmHWM") - before) / 1024
 
-task, contestant = TASKS[int(sys.argv[1])], getattr(steps, sys.argv[2])
-contestant(replace(task, size=2))()
-step = contestant(task)
-before = told("VmRSS")
+task, build = TASKS[int(sys.argv[1])], getattr(steps, sys.argv[2])
+build(replace(task, size=2))()
+step = build(task)
+before = status("VmRSS")
 print(peak(1), peak(int(sys.argv[3])))
 """
 
 
 def peaks(task: int, kind: str) -> tuple[float, float]:
-    """Megabytes that the first step needs at most, and further ones, beside the net and the data."""
+    """Return the peak megabytes of the first step and of later ones, beside net and data."""
     command = [sys.executable, "-c", PROGRAM, str(task), kind, str(STEPS)]
-    told = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **LOOSE})
-    first, later = (float(number) for number in told.stdout.split()[-2:])
+    finished = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, **RETURN_MEMORY}
+    )
+    first, later = (float(number) for number in finished.stdout.split()[-2:])
     return first, later
 
 
 def run() -> Iterator[Comparison]:
-    """Task by task, on one thread; the first private step is probed."""
+    """Measure each task on one thread; the first private step is checked in full."""
     for number, task in enumerate(TASKS):
         (plain_first, plain), (first, ours) = peaks(number, "plain"), peaks(number, "ours")
         yield Comparison(

@@ -1,6 +1,4 @@
-"""Opacus' public names as they are installed, against the list that the tests walk
-(tests/dp/opacus_1_6.txt).
-"""
+"""Compare the public names of the installed Opacus with the list that the tests walk."""
 
 import ast
 from collections.abc import Iterator
@@ -14,8 +12,8 @@ LISTED = Path(__file__).parents[2] / "tests/dp/opacus_1_6.txt"
 Names = dict[str, frozenset[str]]
 
 
-def listed() -> Names:
-    """What the tests take Opacus to have, module by module."""
+def listed_names() -> Names:
+    """Return the names that the tests take Opacus to have, by module."""
     lines = (
         line.split(": ")
         for line in LISTED.read_text(encoding="utf-8").splitlines()
@@ -24,24 +22,24 @@ def listed() -> Names:
     return {module: frozenset(names.split()) for module, names in lines}
 
 
-def installed() -> Names:
-    """What Opacus' files define, and what its packages take over from them; read, not run."""
+def installed_names() -> Names:
+    """Return the names that Opacus' files define and its packages import, read without running them."""
     spec = find_spec("opacus")
     if spec is None or spec.origin is None:
         raise SystemExit("Opacus is not installed; expected pip install -e '.[bench]'")
     root = Path(spec.origin).parent
-    found: Names = {}
+    by_module: Names = {}
     for path in sorted(root.rglob("*.py")):
         package = path.name == "__init__.py"
         parts = path.relative_to(root.parent).with_suffix("").parts[: -1 if package else None]
-        names = frozenset(public(ast.parse(path.read_text(encoding="utf-8")), package=package))
+        names = frozenset(public_names(ast.parse(path.read_text(encoding="utf-8")), package=package))
         if names and "tests" not in parts:
-            found[".".join(parts)] = names
-    return found
+            by_module[".".join(parts)] = names
+    return by_module
 
 
-def public(file: ast.Module, *, package: bool) -> Iterator[str]:
-    """Names that a file gives, but for loggers, and modules taken over as such."""
+def public_names(file: ast.Module, *, package: bool) -> Iterator[str]:
+    """Yield the public names of a file, without loggers and imported modules."""
     for node in file.body:
         names: list[str] = []
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
@@ -59,8 +57,8 @@ def public(file: ast.Module, *, package: bool) -> Iterator[str]:
 
 
 def run() -> Iterator[Comparison]:
-    """One line; the process ends with the differences if there are any."""
-    ours, theirs = listed(), installed()
+    """Compare; the process ends with the differences if there are any."""
+    ours, theirs = listed_names(), installed_names()
     differ = [
         f"{module}: {sign} {name}"
         for module in sorted(ours.keys() | theirs.keys())

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is trained: a net, and one batch of inputs and labels.
+    """A net and batches of inputs and labels to train it on.
 
     Args:
-        name: Of the row.
-        net: Builds it.
-        batch: Draws inputs and labels of so many examples.
-        size: Of a batch.
-        noisy: Whether the goal counts one draw of the noise on the plain side.
+        name: Name of the row.
+        net: Makes the net.
+        batch: Makes inputs and labels of so many examples.
+        size: Batch size.
+        noisy: Whether the plain side of the comparison includes one draw of the noise.
     """
 
     name: str
@@ -136,21 +136,21 @@ class Bag(nn.Module):
         return self.head(self.table(x))
 
 
-def pictures(*shape: int) -> Callable[[int], tuple[Tensor, Tensor]]:
-    """Random pictures and labels."""
+def images(*shape: int) -> Callable[[int], tuple[Tensor, Tensor]]:
+    """Return a function that makes random images and labels."""
     return lambda size: (torch.rand(size, *shape), torch.randint(0, 10, (size,)))
 
 
 def tokens(vocabulary: int, length: int) -> Callable[[int], tuple[Tensor, Tensor]]:
-    """Random tokens and labels."""
+    """Return a function that makes random tokens and labels."""
     return lambda size: (torch.randint(0, vocabulary, (size, length)), torch.randint(0, 10, (size,)))
 
 
 TASKS = (
-    Task("MNIST CNN, batch 256", mnist_cnn, pictures(1, 28, 28), 256),
-    Task("ResNet-20 with GroupNorm, batch 64", resnet20, pictures(3, 32, 32), 64),
+    Task("MNIST CNN, batch 256", mnist_cnn, images(1, 28, 28), 256),
+    Task("ResNet-20 with GroupNorm, batch 64", resnet20, images(3, 32, 32), 64),
     Task("transformer of 2 layers, 64 tokens, batch 64", Transformer, tokens(5000, 64), 64),
     Task("LSTM, 64 tokens, batch 64", Recurrent, tokens(1000, 64), 64),
-    Task("MLP of 1.8 M weights, batch 256", mlp, pictures(784), 256, noisy=True),
+    Task("MLP of 1.8 M weights, batch 256", mlp, images(784), 256, noisy=True),
     Task("embedding bag of 100,000 rows, batch 256", Bag, tokens(100_000, 50), 256, noisy=True),
 )

@@ -1,6 +1,4 @@
-"""Seconds of a private step over those of a plain one, ours and Opacus' modes in turn on the same net and
-batch.
-"""
+"""Compare the time of a private step with a plain one, for Quintain and Opacus' modes in turn."""
 
 import statistics
 import sys
@@ -24,23 +22,23 @@ MODES = ("hooks", "ghost", "functorch")
 Step = Callable[[], None]
 
 
-def loader_of(task: Task) -> "DataLoader[tuple[torch.Tensor, ...]]":
-    """All of one batch at every step, so that each contestant sees as many examples."""
+def make_loader(task: Task) -> "DataLoader[tuple[torch.Tensor, ...]]":
+    """Return a loader of one batch, so that each library sees as many examples at every step."""
     torch.manual_seed(0)
     return DataLoader(TensorDataset(*task.batch(task.size)), batch_size=task.size)
 
 
-def endless(loader: "DataLoader[tuple[torch.Tensor, ...]]") -> Iterator[tuple[torch.Tensor, ...]]:
-    """Batch after batch."""
+def repeat(loader: "DataLoader[tuple[torch.Tensor, ...]]") -> Iterator[tuple[torch.Tensor, ...]]:
+    """Yield batches without end."""
     while True:
         yield from loader
 
 
 def plain(task: Task) -> Step:
-    """SGD; the batch is gathered anew, as a sampler does."""
+    """Return a step of SGD, which gathers its batch anew as a sampler does."""
     net = task.net()
     optimizer = torch.optim.SGD(net.parameters(), lr=RATE)
-    x, y = loader_of(task).dataset.tensors  # type: ignore[attr-defined]
+    x, y = make_loader(task).dataset.tensors  # type: ignore[attr-defined]
     rows = torch.arange(len(x))
 
     def step() -> None:
@@ -52,16 +50,16 @@ def plain(task: Task) -> Step:
 
 
 def ours(task: Task) -> Step:
-    """The loop with the engine."""
+    """Return a step of the ordinary loop with the privacy engine."""
     net = task.net()
     net, optimizer, loader = q.dp.PrivacyEngine().make_private(
         module=net,
         optimizer=torch.optim.SGD(net.parameters(), lr=RATE),
-        data_loader=loader_of(task),
+        data_loader=make_loader(task),
         noise_multiplier=SIGMA,
         max_grad_norm=CLIP,
     )
-    batches = endless(loader)
+    batches = repeat(loader)
 
     def step() -> None:
         x, y = next(batches)
@@ -73,25 +71,25 @@ def ours(task: Task) -> Step:
 
 
 def opacus(task: Task, mode: str) -> Step:
-    """The peer in one of its modes, with its own recurrent layer."""
+    """Return a step of Opacus in one of its modes, with its own recurrent layer."""
     import opacus as peer
     from opacus.layers import DPLSTM
 
     warnings.simplefilter("ignore")
     net = Recurrent(DPLSTM) if task.net is Recurrent else task.net()
     criterion: nn.Module = nn.CrossEntropyLoss()
-    made = peer.PrivacyEngine(accountant="rdp").make_private(
+    private = peer.PrivacyEngine(accountant="rdp").make_private(
         module=net.train(),
         optimizer=torch.optim.SGD(net.parameters(), lr=RATE),
         criterion=criterion,
-        data_loader=loader_of(task),
+        data_loader=make_loader(task),
         noise_multiplier=SIGMA,
         max_grad_norm=CLIP,
         poisson_sampling=False,
         grad_sample_mode=mode,
     )
-    module, optimizer, batches = made[0], made[1], endless(made[-1])
-    criterion = made[2] if mode == "ghost" else criterion
+    module, optimizer, batches = private[0], private[1], repeat(private[-1])
+    criterion = private[2] if mode == "ghost" else criterion
 
     def step() -> None:
         x, y = next(batches)
@@ -102,8 +100,8 @@ def opacus(task: Task, mode: str) -> Step:
     return step
 
 
-def draw_of(task: Task) -> Step:
-    """One draw of the noise that a step needs."""
+def draw_noise(task: Task) -> Step:
+    """Return one draw of the noise that a step needs."""
     flat, stream = (
         torch.zeros(sum(p.numel() for p in task.net().parameters())),
         RandomStream.from_os_entropy(),
@@ -111,11 +109,11 @@ def draw_of(task: Task) -> Step:
     return lambda: stream.add_gaussian(flat, SIGMA)
 
 
-def contestants(task: Task) -> dict[str, Step]:
-    """Those that can train the task at all."""
+def steps_by_library(task: Task) -> dict[str, Step]:
+    """Return the steps of every library and mode that can train the task."""
     steps = {"plain": plain(task), "ours": ours(task)}
     if task.noisy:
-        steps["one draw of noise"] = draw_of(task)
+        steps["one draw of noise"] = draw_noise(task)
     for mode in MODES:
         try:
             step = opacus(task, mode)
@@ -130,8 +128,8 @@ def contestants(task: Task) -> dict[str, Step]:
     return steps
 
 
-def timed(steps: dict[str, Step]) -> dict[str, float]:
-    """Median seconds of each, in turn."""
+def median_seconds(steps: dict[str, Step]) -> dict[str, float]:
+    """Return the median seconds of each step, taken in turn."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(ROUNDS + 3):
         for name, step in steps.items():
@@ -143,15 +141,15 @@ def timed(steps: dict[str, Step]) -> dict[str, float]:
 
 
 def run() -> Iterator[Comparison]:
-    """Task by task."""
+    """Time each task."""
     for task in TASKS:
-        seconds = timed(contestants(task))
+        seconds = median_seconds(steps_by_library(task))
         base = seconds.pop("plain")
         noise = seconds.pop("one draw of noise", 0.0)
-        over = (
+        base_text = (
             "plain"
             if not noise
             else f"plain and one draw of noise ({1e3 * noise:.1f} ms, AES-256-CTR, float32)"
         )
-        told = ", ".join(f"{name} {value / (base + noise):.2f}" for name, value in seconds.items())
-        yield Comparison(task.name, f"plain {1e3 * base:.1f} ms; times {over}: {told}")
+        ratios = ", ".join(f"{name} {value / (base + noise):.2f}" for name, value in seconds.items())
+        yield Comparison(task.name, f"plain {1e3 * base:.1f} ms; times {base_text}: {ratios}")

@@ -1,7 +1,7 @@
-"""How accurate private models are at published budgets, three seeds each, all of them told.
+"""Measure the accuracy of private models at published budgets, with three seeds each.
 
-Settings were chosen on the last 10,000 training pictures of MNIST (trained on the others) and on the X-rays'
-validation part, never on a test part; what that choice would cost in epsilon is not counted. Noise and
+Settings were chosen on the last 10,000 training images of MNIST (trained on the others) and on the X-rays'
+validation split, never on a test split; what that choice would cost in epsilon is not counted. Noise and
 batches are seeded, so that the figures repeat.
 """
 
@@ -29,12 +29,12 @@ PLAIN_EPOCHS = 15
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A way to train.
+    """A net with its training settings.
 
     Args:
-        name: What is trained.
-        net: From the number of classes and a seed.
-        batch, epochs, clip, momentum, ema, copies, shift: Of the run.
+        name: Name of the net.
+        net: Makes the net, given the number of classes and a seed.
+        batch, epochs, clip, momentum, ema, copies, shift: Settings of the run, see ``PrivatePlan``.
         rates: Learning rate at each epsilon.
     """
 
@@ -50,7 +50,7 @@ class Case:
     shift: int = 0
 
     def plan(self, epsilon: float, records: int) -> PrivatePlan:
-        """With the least noise that keeps the budget."""
+        """Return the plan with the least noise that keeps the budget."""
         steps = round(self.epochs * records / self.batch)
         sigma = q.dp.calibrate_noise_multiplier(epsilon, DELTA, self.batch / records, steps)
         rate = self.rates[epsilon]
@@ -60,7 +60,7 @@ class Case:
 
 
 def linear(classes: int, seed: int) -> nn.Module:
-    """One layer on scattering features, zero at first for every seed."""
+    """Return one linear layer on scattering features, initialized to zero for every seed."""
     del seed
     head = nn.Linear(3969, classes)
     for parameter in head.parameters():
@@ -69,7 +69,7 @@ def linear(classes: int, seed: int) -> nn.Module:
 
 
 def tanh_cnn(classes: int, seed: int) -> nn.Module:
-    """The small net of Papernot et al., 2020, arXiv:2007.14191, which Tramer & Boneh quote."""
+    """Return the small net of Papernot et al., 2020, arXiv:2007.14191, which Tramer & Boneh quote."""
     return nn.Sequential(Normalise([0.1307], [0.3081]), initialize(mnist_cnn(classes), seed))
 
 
@@ -91,93 +91,96 @@ DIGITS_CNN = Case(
 )
 
 
-def scattered(data: LabeledRecords) -> Features:
-    """Scattering features, normalized over groups of channels of each picture by itself, which spends
-    nothing.
-    """
+def scattering_features(data: LabeledRecords) -> Features:
+    """Return scattering features, normalized within each image, which costs no privacy."""
     return extract_features(nn.Sequential(Scattering(28), nn.GroupNorm(27, 81, affine=False)).eval(), data)
 
 
 def in_memory(data: LabeledRecords) -> Features:
-    """The pictures themselves."""
+    """Return the images themselves as features."""
     return Features(*data.batch(torch.arange(len(data))))
 
 
-def guesses(net: nn.Module, data: Features) -> Tensor:
-    """Classes, (N,)."""
+def predict(net: nn.Module, data: Features) -> Tensor:
+    """Return the predicted classes, (N,)."""
     with torch.no_grad():
         return torch.cat([net(x).argmax(1) for x in data.x.split(1000)])
 
 
-def spread(values: list[float]) -> str:
-    """Mean and all."""
+def mean_and_all(values: list[float]) -> str:
+    """Return the mean and all values as text."""
     return f"{statistics.mean(values):.2%} ({', '.join(f'{value:.2%}' for value in values)})"
 
 
-def scores(guess: Tensor, y: Tensor) -> tuple[float, float, float]:
-    """Accuracy, sensitivity and specificity of a two-class answer."""
-    right = (guess == y).double()
-    return float(right.mean()), float(right[y == 1].mean()), float(right[y == 0].mean())
+def rates_of(predicted: Tensor, y: Tensor) -> tuple[float, float, float]:
+    """Return accuracy, sensitivity and specificity of two-class predictions."""
+    correct = (predicted == y).double()
+    return float(correct.mean()), float(correct[y == 1].mean()), float(correct[y == 0].mean())
 
 
 def trials(case: Case, epsilon: float, train: Features, test: Features) -> tuple[list[Tensor], float]:
-    """Answers on the test part of one run a seed, and what a run cost."""
+    """Return the test predictions of one run for each seed, and the epsilon of a run."""
     classes, plan = int(train.y.max()) + 1, case.plan(epsilon, len(train))
-    found, spent = [], 0.0
+    predictions, spent = [], 0.0
     for seed in SEEDS:
         net = case.net(classes, seed)
         spent = q.dp.fit(net, train, plan, seed=seed).epsilon
-        found.append(guesses(net, test))
-    return found, spent
+        predictions.append(predict(net, test))
+    return predictions, spent
 
 
-def named(case: Case, epsilon: float, spent: float) -> str:
-    return f"{case.name}, epsilon {spent:.3f} (aim {epsilon}) at delta {DELTA}"
+def name_of(case: Case, epsilon: float, spent: float) -> str:
+    return f"{case.name}, epsilon {spent:.3f} (target {epsilon}) at delta {DELTA}"
 
 
-def diagnosed(name: str, answers: list[Tensor], y: Tensor) -> Comparison:
-    """Two classes, of which the second is the sick."""
+def compare_diagnoses(name: str, predictions: list[Tensor], y: Tensor) -> Comparison:
+    """Return accuracy, sensitivity and specificity over all seeds; class 1 is the illness."""
     accuracy, sensitivity, specificity = (
-        list(column) for column in zip(*(scores(guess, y) for guess in answers), strict=True)
+        list(column) for column in zip(*(rates_of(predicted, y) for predicted in predictions), strict=True)
     )
     return Comparison(
         name,
-        f"accuracy {spread(accuracy)}, sensitivity {spread(sensitivity)}, specificity {spread(specificity)}",
+        f"accuracy {mean_and_all(accuracy)}, sensitivity {mean_and_all(sensitivity)}, "
+        f"specificity {mean_and_all(specificity)}",
     )
 
 
 def xrays() -> Iterator[Comparison]:
-    """Chest X-rays: the private linear layer, the same without noise or clip, and a plain net."""
+    """Measure on chest X-rays: the private linear layer, the same without noise and clip, and a plain net."""
     data = q.load_data("xrays")
     train, test = data.split("train"), data.split("test")
     y = torch.from_numpy(test.labels)
-    answers = []
+    predictions = []
     for seed in SEEDS:
         net = xray_cnn(seed=seed)
         fit(net, train, Recipe(epochs=PLAIN_EPOCHS), seed=seed)
-        answers.append(guesses(net, in_memory(test)))
-    yield diagnosed(f"X-rays, plain CNN, {PLAIN_EPOCHS} epochs of Adam", answers, y)
-    features, held = scattered(train), scattered(test)
+        predictions.append(predict(net, in_memory(test)))
+    yield compare_diagnoses(f"X-rays, plain CNN, {PLAIN_EPOCHS} epochs of Adam", predictions, y)
+    features, test_features = scattering_features(train), scattering_features(test)
     head = linear(2, 0)
     q.dp.fit(head, features, PrivatePlan(0.0, float("inf"), 1024, 230, 0.02, 0.9), seed=0)
-    yield diagnosed("X-rays, scattering + linear without noise or clip", [guesses(head, held)], y)
+    yield compare_diagnoses(
+        "X-rays, scattering + linear without noise or clip", [predict(head, test_features)], y
+    )
     for epsilon in sorted(XRAYS.rates, reverse=True):
-        answers, spent = trials(XRAYS, epsilon, features, held)
-        yield diagnosed(f"X-rays, {named(XRAYS, epsilon, spent)}", answers, y)
+        predictions, spent = trials(XRAYS, epsilon, features, test_features)
+        yield compare_diagnoses(f"X-rays, {name_of(XRAYS, epsilon, spent)}", predictions, y)
 
 
 def digits() -> Iterator[Comparison]:
-    """MNIST."""
+    """Measure on MNIST."""
     data = q.load_data(str(path("data/MNIST/raw")))
-    for case, prepared in ((DIGITS_LINEAR, scattered), (DIGITS_CNN, in_memory)):
-        train, test = prepared(data.split("train")), prepared(data.split("test"))
+    for case, prepare in ((DIGITS_LINEAR, scattering_features), (DIGITS_CNN, in_memory)):
+        train, test = prepare(data.split("train")), prepare(data.split("test"))
         for epsilon in sorted(case.rates, reverse=True):
-            answers, spent = trials(case, epsilon, train, test)
-            right = [float((guess == test.y).double().mean()) for guess in answers]
-            yield Comparison(f"MNIST, {named(case, epsilon, spent)}", f"accuracy {spread(right)}")
+            predictions, spent = trials(case, epsilon, train, test)
+            accuracies = [float((predicted == test.y).double().mean()) for predicted in predictions]
+            yield Comparison(
+                f"MNIST, {name_of(case, epsilon, spent)}", f"accuracy {mean_and_all(accuracies)}"
+            )
 
 
 def run() -> Iterator[Comparison]:
-    """All of it: about two hours on one core."""
+    """Measure all; this takes about two hours on one core."""
     yield from xrays()
     yield from digits()

@@ -1,4 +1,4 @@
-"""Private training steps against Opacus' hooks and ghost clipping, the same net, batch, clip and noise."""
+"""Compare an epoch of private training with Opacus' hooks and ghost clipping, on the same settings."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ SIGMA, CLIP = 1.1, 1.0
 
 
 def run() -> Iterator[TimedComparison]:
-    """One epoch of Poisson batches each."""
+    """Time one epoch of Poisson batches each."""
     import opacus
 
     train = q.load_data("xrays").split("train")

@@ -1,6 +1,4 @@
-"""Eyeglass frames on the ORL faces: taken for another, or for anybody else, beside frames of random pattern;
-every second person.
-"""
+"""Measure fitted eyeglass frames on the ORL faces, for dodging and impersonation, beside random frames."""
 
 from collections.abc import Callable, Iterator
 
@@ -16,21 +14,19 @@ from quintain.attacks.universal.printing import Printing
 from quintain.data.dataset import Dataset, from_arrays
 
 PEOPLE = 40
-LEARNT, FITTED = 5, 3
-"""Photos of each person that the net learns from, and that frames are fitted on; the other two are scored
-on.
-"""
+TRAIN_PHOTOS, FIT_PHOTOS = 5, 3
+"""Photos of each person that the net is trained on, and that frames are fitted on; two are held out."""
 
 
 def faces() -> tuple[Dataset, np.ndarray]:
-    """All photos, and the number of each among those of its person."""
+    """Return all photos, and the number of each among those of its person."""
     with np.load(path("data/faces_orl.npz"), allow_pickle=False) as stored:
         data = from_arrays(stored["images"], stored["labels"], name="faces", num_classes=PEOPLE)
     return data, np.arange(len(data)) % 10
 
 
 def face_net(train: Dataset) -> q.Classifier:
-    """A small net, trained here."""
+    """Train a small net."""
     from quintain.models.nets import initialize
 
     with torch.device("meta"):
@@ -45,14 +41,14 @@ def face_net(train: Dataset) -> q.Classifier:
     return q.Classifier(net.eval(), num_classes=PEOPLE)
 
 
-def total(scores: list[SuccessRate]) -> str:
-    """The rate over all wearers."""
-    eligible = sum(one.eligible for one in scores)
-    return f"{sum(one.successes for one in scores) / eligible:.0%} of {eligible}"
+def overall_rate(rates: list[SuccessRate]) -> str:
+    """Return the success rate over all wearers."""
+    eligible = sum(rate.eligible for rate in rates)
+    return f"{sum(rate.successes for rate in rates) / eligible:.0%} of {eligible}"
 
 
-def nearest(model: q.Classifier, train: Dataset) -> np.ndarray:
-    """For each person the other one that the net finds most alike: the largest mean logit on their photos."""
+def most_similar_person(model: q.Classifier, train: Dataset) -> np.ndarray:
+    """Return for each person the other one with the largest mean logit on their photos."""
     x, y = train.batch(np.arange(len(train)))
     with torch.no_grad():
         logits = model(x)
@@ -61,34 +57,37 @@ def nearest(model: q.Classifier, train: Dataset) -> np.ndarray:
 
 
 def run() -> Iterator[Comparison]:
-    """Dodging; impersonation of the person most alike, and of the next but six; each wearer with a frame of
-    their own.
-    """
-    data, turn = faces()
-    train = data.subset(np.flatnonzero(turn < LEARNT))
+    """Fit a frame for every second person: to dodge, and to pass for the most similar or another one."""
+    data, photo_number = faces()
+    train = data.subset(np.flatnonzero(photo_number < TRAIN_PHOTOS))
     model = face_net(train)
-    x, y = data.batch(np.flatnonzero(turn >= LEARNT + FITTED))
-    right = model.predict(x) == y
-    yield Comparison("faces", f"{float(right.float().mean()):.0%} of {len(y)} photos held out are recognized")
-    wearers = [person for person in range(0, PEOPLE, 2) if right[y == person].any()]
-    alike = nearest(model, train)
-    aims: dict[str, Callable[[int], int | None]] = {
+    x, y = data.batch(np.flatnonzero(photo_number >= TRAIN_PHOTOS + FIT_PHOTOS))
+    correct = model.predict(x) == y
+    yield Comparison(
+        "faces", f"{float(correct.float().mean()):.0%} of {len(y)} photos held out are recognized"
+    )
+    wearers = [person for person in range(0, PEOPLE, 2) if correct[y == person].any()]
+    similar = most_similar_person(model, train)
+    targets: dict[str, Callable[[int], int | None]] = {
         "dodging": lambda _person: None,
-        "impersonation of the one most alike": lambda person: int(alike[person]),
+        "impersonation of the most similar person": lambda person: int(similar[person]),
         "impersonation of anyone": lambda person: (person + 7) % PEOPLE,
     }
     for name, printing in (("", None), (", printed and photographed", Printing())):
-        for what, aim in aims.items():
+        for goal, target_of in targets.items():
             fitted, random = [], []
             for person in wearers:
-                own = np.flatnonzero((data.labels == person) & (turn >= LEARNT))
-                frame = Eyeglasses(aim(person), printing=printing).fit(
-                    model, data.subset(own[:FITTED]), seed=person
+                own = np.flatnonzero((data.labels == person) & (photo_number >= TRAIN_PHOTOS))
+                frame = Eyeglasses(target_of(person), printing=printing).fit(
+                    model, data.subset(own[:FIT_PHOTOS]), seed=person
                 )
-                for scores, one in ((fitted, frame), (random, frame.random_control(person))):
-                    scores.append(
-                        success_rate(model, data.subset(own[FITTED:]), one, seed=1, target=aim(person))
+                for rates, worn in ((fitted, frame), (random, frame.random_control(person))):
+                    rates.append(
+                        success_rate(
+                            model, data.subset(own[FIT_PHOTOS:]), worn, seed=1, target=target_of(person)
+                        )
                     )
             yield Comparison(
-                f"eyeglasses, {what}{name}", f"fitted {total(fitted)}, random {total(random)} photos held out"
+                f"eyeglasses, {goal}{name}",
+                f"fitted {overall_rate(fitted)}, random {overall_rate(random)} photos held out",
             )

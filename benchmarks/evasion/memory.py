@@ -1,6 +1,4 @@
-"""Peak memory of an attack on data sets of different sizes, each in a process of its own; Linux only, which
-tells what a process owns.
-"""
+"""Measure the peak memory of an attack on data sets of two sizes, each in its own process (Linux only)."""
 
 import subprocess
 import sys
@@ -23,10 +21,10 @@ from quintain.models import initialize, xray_cnn
 net = xray_cnn(num_classes=10, channels=3, size=32)
 initialize(net, seed=0)
 data = q.load_data(sys.argv[1]).split("test")
-peak, over = [0], threading.Event()
+peak, finished = [0], threading.Event()
 
 def watch():
-    while not over.wait(0.01):
+    while not finished.wait(0.01):
         lines = Path("/proc/self/status").read_text().splitlines()
         peak[0] = max(peak[0], int(next(line for line in lines if line.startswith("RssAnon")).split()[1]))
 
@@ -38,27 +36,23 @@ run_attacks(
     [q.Linf(1 / 255)],
     {"pgd": q.attacks.PGD(steps=2)},
 )
-over.set()
+finished.set()
 watcher.join()
 print(peak[0])
 """
 
 
 def run() -> Iterator[Comparison]:
-    """The pictures lie in an uncompressed file, of which only a batch is read at a time; the system's cache
-    of it does not count.
-    """
+    """Measure; the images lie in an uncompressed file, whose cache by the system is not counted."""
     with tempfile.TemporaryDirectory() as folder:
         peaks = []
         for size in SIZES:
             file = Path(folder) / f"{size}.npz"
             images = np.random.default_rng(0).integers(0, 256, (size, 32, 32, 3), dtype=np.uint8)
             np.savez(file, test_images=images, test_labels=np.arange(size) % 10)
-            told = subprocess.run(
+            finished = subprocess.run(
                 [sys.executable, "-c", PROGRAM, str(file)], capture_output=True, text=True, check=True
             )
-            peaks.append(int(told.stdout.split()[-1]) / 1024)
-        peaks_told = ", ".join(
-            f"{size} pictures {peak:.0f} MB" for size, peak in zip(SIZES, peaks, strict=True)
-        )
-        yield Comparison("Peak memory of an attack", peaks_told)
+            peaks.append(int(finished.stdout.split()[-1]) / 1024)
+        text = ", ".join(f"{size} images {peak:.0f} MB" for size, peak in zip(SIZES, peaks, strict=True))
+        yield Comparison("Peak memory of an attack", text)

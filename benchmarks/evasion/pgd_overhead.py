@@ -1,6 +1,4 @@
-"""What PGD costs beside the loop that anybody would write: its time, and how many Python functions a step
-calls.
-"""
+"""Compare PGD with a bare loop of the same steps: its time, and the Python functions that a step calls."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -17,8 +15,8 @@ from benchmarks.harness import Comparison, TimedComparison, compare_times
 STEPS, BATCH, EPS = 40, 256, 0.3
 
 
-def bare(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Forward, backward, sign and clamp, and nothing else."""
+def bare_loop(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Run PGD's steps alone: forward, backward, sign and clamp."""
     low, high = (x - EPS).clamp(min=0), (x + EPS).clamp(max=1)
     z = torch.lerp(low, high, torch.rand_like(x))
     for _ in range(STEPS):
@@ -30,8 +28,8 @@ def bare(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return z
 
 
-def calls(work: Callable[[], object]) -> int:
-    """How many Python functions a piece of work calls."""
+def count_python_calls(work: Callable[[], object]) -> int:
+    """Return how many Python functions a piece of work calls."""
     count = 0
 
     def watch(frame: FrameType, event: str, value: object) -> None:  # noqa: ARG001
@@ -47,16 +45,16 @@ def calls(work: Callable[[], object]) -> int:
 
 
 def run() -> Iterator[TimedComparison | Comparison]:
-    """On examples that PGD leaves standing, so that both do the same work to the end."""
+    """Attack examples that PGD does not break, so that both do the same work to the end."""
     torch.set_num_threads(1)
     net, data, threat = lenet("adv"), mnist(), q.Linf(EPS)
     x, y = data.batch(torch.arange(2 * BATCH))
-    standing = (~q.attacks.PGD(STEPS)(net, x, y, threat).success).nonzero().squeeze(1)[:BATCH]
-    x, y = x[standing], y[standing]
+    unbroken = (~q.attacks.PGD(STEPS)(net, x, y, threat).success).nonzero().squeeze(1)[:BATCH]
+    x, y = x[unbroken], y[unbroken]
     yield compare_times(
         f"PGD-{STEPS} against the bare loop, LeNet, {len(x)} MNIST digits, 1 thread",
         lambda: q.attacks.PGD(STEPS)(net, x, y, threat),
-        lambda: bare(net, x, y),
+        lambda: bare_loop(net, x, y),
         rounds=9,
     )
     few, label = x[:8], y[:8]
@@ -64,11 +62,11 @@ def run() -> Iterator[TimedComparison | Comparison]:
     counts = []
     for name, model in models.items():
         short, long = (
-            calls(lambda: q.attacks.PGD(steps)(model, few, label, threat))  # noqa: B023
+            count_python_calls(lambda: q.attacks.PGD(steps)(model, few, label, threat))  # noqa: B023
             for steps in (STEPS // 2, STEPS)
         )
-        alone = calls(lambda: model(few))  # noqa: B023
+        by_model = count_python_calls(lambda: model(few))  # noqa: B023
         counts.append(
-            f"{(long - short) / (STEPS - STEPS // 2):.0f} with a {name}, of which the model's own {alone}"
+            f"{(long - short) / (STEPS - STEPS // 2):.0f} with a {name}, of which the model's own {by_model}"
         )
     yield Comparison("Python calls a step of PGD", "; ".join(counts))

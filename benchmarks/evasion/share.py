@@ -1,6 +1,4 @@
-"""How much of an attack's time is the model's own: forward and backward passes of the LeNet, over all of
-it.
-"""
+"""Measure the share of an attack's time that the model's own forward and backward passes take."""
 
 import time
 from collections.abc import Iterator
@@ -15,10 +13,10 @@ from benchmarks.evasion.shared import lenet, mnist
 from benchmarks.harness import Comparison
 
 THREAT = q.Linf(0.3)
-POINTS = 100
+IMAGES = 100
 
 
-class Clocked(nn.Module):
+class TimedNet(nn.Module):
     """A net that adds up the seconds of its forward passes, and of the backward passes through it."""
 
     def __init__(self, net: nn.Module) -> None:
@@ -29,17 +27,17 @@ class Clocked(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.timed(self.net, x)
 
-    def timed(self, work: Any, *arguments: Any, **words: Any) -> Any:
-        """Do it, and count how long it took."""
+    def timed(self, work: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call it, and add the seconds that it took."""
         clock = time.perf_counter()
-        result = work(*arguments, **words)
+        result = work(*args, **kwargs)
         self.seconds += time.perf_counter() - clock
         return result
 
 
 def run() -> Iterator[Comparison]:
-    """Attack by attack, on pictures that stand where they were."""
-    x, y = mnist().batch(torch.arange(POINTS))
+    """Time each attack on the same images."""
+    x, y = mnist().batch(torch.arange(IMAGES))
     attacks = {
         "APGD on the cross-entropy": q.attacks.APGD(),
         "APGD towards nine classes": q.attacks.APGD(loss="dlr", target_classes=9),
@@ -48,13 +46,13 @@ def run() -> Iterator[Comparison]:
     }
     grad = torch.autograd.grad
     for name, attack in attacks.items():
-        net = Clocked(lenet("adv")).eval()
+        net = TimedNet(lenet("adv")).eval()
         clock = time.perf_counter()
         with mock.patch("torch.autograd.grad", lambda *a, net=net, **k: net.timed(grad, *a, **k)):
             outcome = attack(q.Classifier(net), x, y, THREAT, seed=0)
         total = time.perf_counter() - clock
         yield Comparison(
-            f"{name}, {POINTS} pictures, {THREAT.spec}",
+            f"{name}, {IMAGES} images, {THREAT.spec}",
             f"{100 * net.seconds / total:.0f} % of {total:.1f} s in the model; "
-            f"{int((~outcome.success).sum())} left",
+            f"{int((~outcome.success).sum())} unbroken",
         )

@@ -1,4 +1,4 @@
-"""Models and data of the shared folder, and a net that counts what is asked of it."""
+"""Load models and data of the shared folder, and count the passes through a net."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ FOLDER = Path(os.environ.get("QUINTAIN_SHARED", "../shared"))
 
 
 def path(name: str) -> Path:
-    """A file of the shared folder.
+    """Return a file of the shared folder.
 
     Raises:
         SystemExit: If it is not there.
@@ -43,19 +43,19 @@ class LeNet5(nn.Module):
 
 
 def lenet(training: str) -> nn.Module:
-    """The LeNet trained plainly (``cln``) or adversarially (``adv``)."""
+    """Return the LeNet trained plainly (``cln``) or adversarially (``adv``)."""
     net = LeNet5()
     load_weights(net, path(f"models/mnist_lenet5_{training}trained.safetensors"))
     return net.eval().requires_grad_(False)
 
 
 def mnist() -> Dataset:
-    """MNIST's test part."""
+    """Return the test split of MNIST."""
     return q.load_data(str(path("data/MNIST/raw"))).split("test")
 
 
 class Counted(nn.Module):
-    """A net that counts rows asked and rows differentiated: what every library pays, by one measure."""
+    """A net that counts the examples of its forward and backward passes, whichever library calls it."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A stop sign read as a speed limit, by stickers and by light, beside the same area of random pattern."""
+"""Measure stop signs classified as a speed limit, by stickers and by light, beside random patterns."""
 
 from collections.abc import Iterator
 
@@ -15,22 +15,20 @@ from quintain.attacks.universal.sign_stickers import SignStickers
 from quintain.data.dataset import Dataset, from_arrays
 from quintain.threats import ProjectedLight
 
-STOP, LIMIT = 14, 3
-"""Stop, and 60 km/h."""
+STOP, SPEED_LIMIT = 14, 3
+"""The classes stop and 60 km/h."""
 
-HELD_TRACKS = 5
-"""Every so many tracks is kept from the net."""
+HELD_OUT_EVERY = 5
+"""One track in so many is held out of the training set."""
 
 
 def signs() -> tuple[Dataset, Dataset, Dataset]:
-    """What the net learns from, what changes are fitted on, and what they are scored on; no track is in two
-    of them.
-    """
+    """Return signs to train on, to fit on and to measure on; no track is in two of them."""
     with np.load(path("data/gtsrb_small.npz"), allow_pickle=False) as stored:
         images, labels, tracks = stored["train_images"], stored["train_labels"], stored["train_tracks"]
         test = from_arrays(stored["test_images"], stored["test_labels"], name="signs", num_classes=43)
     data = from_arrays(images, labels, name="signs", num_classes=43)
-    held = tracks % HELD_TRACKS == 0
+    held = tracks % HELD_OUT_EVERY == 0
     stop = labels == STOP
     return (
         data.subset(np.flatnonzero(~held)),
@@ -40,7 +38,7 @@ def signs() -> tuple[Dataset, Dataset, Dataset]:
 
 
 def sign_net(train: Dataset) -> q.Classifier:
-    """A small net, trained here."""
+    """Train a small net."""
     from quintain.models.nets import initialize
 
     with torch.device("meta"):
@@ -55,29 +53,29 @@ def sign_net(train: Dataset) -> q.Classifier:
 
 
 def run() -> Iterator[Comparison]:
-    """Stickers, then light."""
+    """Measure stickers, then light."""
     train, fitting, test = signs()
     model = sign_net(train)
     x, y = test.batch(torch.arange(len(test)))
     yield Comparison(
         "signs",
-        f"{float((model.predict(x) == y).float().mean()):.0%} of {len(test)} stop signs read rightly; "
+        f"{float((model.predict(x) == y).float().mean()):.0%} of {len(test)} stop signs are correct; "
         f"{len(fitting)} to fit on",
     )
     attacks = {
-        "2 stickers, 10 % of the area": SignStickers(LIMIT, area=0.1),
-        "2 stickers, 10 %, printed": SignStickers(LIMIT, area=0.1, printing=Printing()),
-        "light of 0.5": Phantom(LIMIT, ProjectedLight(0.5)),
-        "light of 1.0 by albedo": Phantom(LIMIT, ProjectedLight(1.0, "albedo")),
+        "2 stickers, 10 % of the area": SignStickers(SPEED_LIMIT, area=0.1),
+        "2 stickers, 10 %, printed": SignStickers(SPEED_LIMIT, area=0.1, printing=Printing()),
+        "light of 0.5": Phantom(SPEED_LIMIT, ProjectedLight(0.5)),
+        "light of 1.0 by albedo": Phantom(SPEED_LIMIT, ProjectedLight(1.0, "albedo")),
     }
     for name, attack in attacks.items():
         fitted = attack.fit(model, fitting)
         rates = [
-            success_rate(model, test, one, seed=1, target=LIMIT)
+            success_rate(model, test, one, seed=1, target=SPEED_LIMIT)
             for one in (fitted, fitted.random_control(), fitted.gray_control())
         ]
-        wrong = ", ".join(
-            f"{kind} {one.rate:.0%} ({one.fooled / one.eligible:.0%} any wrong)"
+        text = ", ".join(
+            f"{kind} {one.rate:.0%} ({one.fooled / one.eligible:.0%} any other class)"
             for kind, one in zip(("fitted", "random", "plain"), rates, strict=True)
         )
-        yield Comparison(f"stop read as 60 km/h, {name}, {rates[0].eligible} photos held out", wrong)
+        yield Comparison(f"stop classified as 60 km/h, {name}, {rates[0].eligible} photos held out", text)
