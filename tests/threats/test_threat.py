@@ -3,6 +3,7 @@ import torch
 
 from quintain.core.errors import DataError
 from quintain.core.registry import entries
+from quintain.harden import PGDTraining
 from quintain.threats import L2, Linf, ParametricThreat, Threat, check_in_box, contains, parse
 
 
@@ -12,6 +13,12 @@ def test_what_is_registered_keeps_the_protocol(name: str) -> None:
     threat = kind.from_spec(entries("threat")[name].fact("example").partition(":")[2])
     assert isinstance(threat, Threat)
     assert isinstance(threat, ParametricThreat) == (entries("threat")[name].fact("kind") == "parametric")
+    assert str(threat) == threat.spec
+
+
+def test_the_repr_that_checkpoints_hold_is_that_of_the_fields() -> None:
+    assert repr(PGDTraining(Linf(0.5))).count("threat=Linf(eps=0.5, low=0.0, high=1.0)") == 1
+    assert repr(L2(0.5, 0.25, 0.75)) == "L2(eps=0.5, low=0.25, high=0.75)"
 
 
 def test_contains_has_no_tolerance() -> None:

@@ -278,6 +278,7 @@ class Search:
             found_by,
             torch.where(self.success, self.queries_to_success, 0),
             None if self.parametric is None else self.best,
+            self.threat.spec,
         )
 
     def _query_clean(self, rows: Tensor) -> Tensor:

@@ -36,6 +36,11 @@ class CertificateOutcome:
     assumptions: tuple[str, ...]
     failed: Tensor
 
+    def __repr__(self) -> str:
+        facts = [f"{len(self.certified)} examples", f"{int(self.certified.sum())} certified"]
+        facts += [f"{int(self.failed.sum())} failed"] * bool(self.failed.any())
+        return f"CertificateOutcome({', '.join(facts)})"
+
 
 class Certifier(Protocol):
     """A certification method for balls: frozen settings, callable, without a model inside."""

@@ -4,14 +4,9 @@ file.
 
 import base64
 import hashlib
-import re
 from collections.abc import Sequence
-from functools import cache
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from quintain.core.errors import RunFolderError
@@ -19,14 +14,10 @@ from quintain.core.files import write_atomically
 from quintain.report.overview import overview
 from quintain.report.page_sections import page_sections
 from quintain.report.run_results import RunResults
+from quintain.report.templating import environment, style
 from quintain.results.codec import load
 from quintain.results.records import Record
 from quintain.results.run_layout import DRILL_SETTINGS_FILE, REPORT_FILE
-
-_NO_BREAK = re.compile(
-    r"(?<=[\d∞]) (?=%|(?:dB|s|ms|min|h|B|kB|MB|GB)\b)| (?=\.\. )|(?<=\.\.) |(?<=Linf) |(?<=L2) "
-)
-"""Spaces at which a number would part from its unit, or an interval from its end."""
 
 
 def render(records: Sequence[Record], folder: Path) -> str:
@@ -42,14 +33,14 @@ def render(records: Sequence[Record], folder: Path) -> str:
     if not records:
         raise RunFolderError(f"{folder} holds no result to report; run a verb with --out {folder} first")
     run = RunResults.of(records, folder)
-    style = _style()
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    sheet = style("style.css")
+    digest = base64.b64encode(hashlib.sha256(sheet.encode()).digest()).decode()
     policy = (
         f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     )
-    page = _environment().get_template("page.html")
+    page = environment().get_template("page.html")
     return page.render(
-        policy=policy, style=Markup(style), overview=overview(run), sections=page_sections(run)
+        policy=policy, style=Markup(sheet), overview=overview(run), sections=page_sections(run)
     )
 
 
@@ -75,27 +66,3 @@ def write(folder: Path) -> Path:
     path = folder / REPORT_FILE
     write_atomically(path, render(read(folder), folder).encode())
     return path
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("quintain.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_with_no_break_spaces,
-    )
-
-
-@cache
-def _style() -> str:
-    return resources.files("quintain.report").joinpath("templates", "style.css").read_text(encoding="utf-8")
-
-
-def _with_no_break_spaces(value: Any) -> Any:
-    """Text in which a number and its unit stay on one line."""
-    if isinstance(value, Markup) or not isinstance(value, str):
-        return value
-    return _NO_BREAK.sub("\N{NO-BREAK SPACE}", value)

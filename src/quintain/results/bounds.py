@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from quintain.core import rounding
 from quintain.core.errors import SettingError
+from quintain.core.notebook import drawn_by
 from quintain.core.statistics import binomial_tail, check_confidence
 from quintain.results.evidence import ConfidenceLevels, CountEvidence, Evidence
 from quintain.results.quantity import Basis, Metric, Quantity, Side
@@ -115,6 +116,19 @@ class Bracket:
                 f"{self.num_contradictory} crossed and {self.num_invalid} without a number; expected counts "
                 "of examples"
             )
+
+    def __repr__(self) -> str:
+        return f"Bracket({self.text})"
+
+    _repr_html_ = drawn_by("quintain.report.notebook:bracket_html")
+
+    @property
+    def text(self) -> str:
+        """The quantity and both its sides, rounded outwards: ``robust_accuracy(linf:4/255) between 0.729 and
+        0.739``.
+        """
+        alarm = "" if self.consistency is Consistency.CONSISTENT else f", {self.consistency}"
+        return f"{self.quantity.text} {_between(self.lower.value, self.upper.value)}{alarm}"
 
     @property
     def quantity(self) -> Quantity:

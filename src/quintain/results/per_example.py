@@ -56,6 +56,9 @@ class PerExample:
                 f"a radius of {strange[0]}; expected a number from 0 up, with what gave none marked as failed"
             )
 
+    def __repr__(self) -> str:
+        return f"PerExample({len(self.ids)} examples)"
+
     def state(self, row: int, eps: float) -> ExampleState:
         """The state of one example when changes up to ``eps`` are allowed; broken wins where the two sides
         cross.

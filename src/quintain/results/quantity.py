@@ -58,3 +58,9 @@ class Quantity:
     adjacency: str = ""
     privacy_unit: str = ""
     released: str = ""
+
+    @property
+    def text(self) -> str:
+        """The quantity as requirements write it, such as ``robust_accuracy(linf:4/255)``."""
+        about = self.threat or ("" if self.delta is None else f"delta={self.delta:g}".replace("e-0", "e-"))
+        return f"{self.metric}({about})" if about else str(self.metric)

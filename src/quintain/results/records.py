@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from quintain.core.notebook import drawn_by
 from quintain.results.bounds import Bracket
 from quintain.results.class_counts import ClassCounts
 from quintain.results.privacy_records import (
@@ -97,6 +98,11 @@ class Claim:
     lower_counts: ClassCounts | None = None
     upper_counts: ClassCounts | None = None
 
+    def __repr__(self) -> str:
+        return f"Claim({self.name}: {self.bracket.text})"
+
+    _repr_html_ = drawn_by("quintain.report.notebook:claim_html")
+
 
 @dataclass(frozen=True, slots=True)
 class RequirementResult:
@@ -174,3 +180,14 @@ class Record:
     result: StepResult
     requirements: tuple[RequirementResult, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        decisions = [one.verdict.decision.value for one in self.requirements]
+        facts = [
+            f"{self.result.kind} on {self.provenance.data.name or 'no data'}",
+            f"{len(self.claims)} claim{'s' * (len(self.claims) != 1)}",
+            *(f"{decisions.count(each)} {each}" for each in dict.fromkeys(decisions)),
+        ]
+        return f"Record({', '.join(facts)})"
+
+    _repr_html_ = drawn_by("quintain.report.notebook:record_html")

@@ -54,6 +54,9 @@ class Mask:
             )
         return cls(name.strip(), *spec_format.read_ball(eps))
 
+    def __str__(self) -> str:
+        return self.spec
+
     @property
     def spec(self) -> str:
         """The exact text of this ball, such as ``mask:eyeglasses:0.5``."""

@@ -45,6 +45,9 @@ class NormBall:
         """The exact text of this ball, such as ``linf:8/255``."""
         return spec_format.write_ball(self.kind, self.eps, self.low, self.high)
 
+    def __str__(self) -> str:
+        return self.spec
+
     def projection_cache(self, x: Tensor) -> ProjectionCache:  # noqa: ARG002
         """Return nothing: the projection needs no cache."""
         return ()

@@ -51,6 +51,9 @@ class ParametricBase(ABC):
     def spec(self) -> str:
         """The exact text of this threat."""
 
+    def __str__(self) -> str:
+        return self.spec
+
     @property
     def eps(self) -> float:
         """The whole allowance: 1."""
