@@ -35,10 +35,10 @@ def exposure(before: Opened, now: Opened) -> dict[str, float]:
     """How near the server's guess at a site that is in one of two sums alone comes to the truth: site to
     cosine; empty if no one is.
     """
-    found = single_difference(before[0], now[0])
-    if found is None:
+    difference = single_difference(before[0], now[0])
+    if difference is None:
         return {}
-    site, guess = found
+    site, guess = difference
     summed, encoded = before if site in before[0].survivors else now
     return {site: cosine(guess, summed.encoding.decode(summed.encoding.to_signed(encoded[site])))}
 

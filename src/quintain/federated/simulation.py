@@ -148,11 +148,11 @@ def simulate(
     if all(one.abort_reason for one in rounds):
         reasons = "".join(f"; {name} left: {why}" for name, why in rounds[-1].simulated.left.items())
         reasons += "".join(f"; {name}: {why}" for name, why in cheaters.items())
-        told = (
+        reason = (
             f"all {config.rounds} rounds were abandoned, the model is as it was; the last one: "
             f"{rounds[-1].abort_reason}{reasons}"
         )
-        raise SabotageError(told, tuple(cheaters)) if cheaters else ProtocolError(told)
+        raise SabotageError(reason, tuple(cheaters)) if cheaters else ProtocolError(reason)
     return FederatedRun(
         tuple(rounds), len(sites), federation.threshold, federation.encoding, federation.largest_fraction
     )

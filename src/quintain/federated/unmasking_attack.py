@@ -132,10 +132,10 @@ def _reconstructed(view: ServerView, sites: Set[int]) -> dict[int, bytes]:
     """Return the secrets with enough revealed shares, by site: a survivor's seed, the mask key of any
     other.
     """
-    found = {}
+    seeds = {}
     for site, shares in (view.shares if sites else {}).items():
         if site in sites and len(shares) >= view.policy.threshold:
             secret = interpolate(dict(sorted(shares.items())[: view.policy.threshold]))
             if secret < 1 << (8 * KEY_BYTES):
-                found[site] = secret.to_bytes(KEY_BYTES, "big")
-    return found
+                seeds[site] = secret.to_bytes(KEY_BYTES, "big")
+    return seeds

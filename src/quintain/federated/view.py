@@ -126,11 +126,11 @@ class ServerView:
     @property
     def shares(self) -> dict[int, dict[int, int]]:
         """The shares that sites revealed, by the site that they are of and the point that they stand at."""
-        found: dict[int, dict[int, int]] = {i: {} for i in self.sharers}
+        shares: dict[int, dict[int, int]] = {i: {} for i in self.sharers}
         for giver, body in self._received(MessageType.UNMASK):
             for owner, value in parse_unmask(body, self.sharers).items():
-                found[owner][giver + 1] = value
-        return found
+                shares[owner][giver + 1] = value
+        return shares
 
     @property
     def _num_sites(self) -> int:

@@ -1,20 +1,20 @@
-"""The program of a site in one round, as a pure machine: ``step(state, message) -> (state, reply)``.
+"""The state machine of a site in one round: ``step(state, message)`` returns the next state and a reply.
 
 ======  ==========  =============================================================  ==================
 state   message     checks before anything is sent                                 reply
 ======  ==========  =============================================================  ==================
 Ready   OFFER       every term equals this site's policy                           KEYS: public keys
 Joined  KEY_LIST    >= t sites, pinned signatures, no key twice, own keys          SHARES: sealed
-Shared  DELIVERY    listed sites, >= t; each share signed, opens, has its hash     MASKED or COMPLAINT
+Sent    DELIVERY    listed sites, >= t; each share signed, opens, has its hash     MASKED or COMPLAINT
 Masked  SURVIVORS   sharers only, this one too, >= t and >= ``min_survivors``      CONSISTENCY: signed
 Agreed  SIGNATURES  >= t signatures of survivors on this very list                 UNMASK: shares
 ======  ==========  =============================================================  ==================
 
-A secret leaves its state when the step is taken, so that an old state cannot be stepped again; a refused
-message changes nothing. A site that was dealt a bad share sends no vector: it proves who dealt it
-(``secagg.dealing`` says how), and leaves the round. Across rounds the journal guards: the roster over this
-model and the update are claimed before MASKED leaves, survivors of whom it has opened other sums are not
-signed, and the round with its survivors is claimed before UNMASK leaves.
+Sent is ``SharesSent``. A secret leaves its state when the step is taken, so that an old state cannot be
+stepped again; a refused message changes nothing. A site that was dealt a bad share sends no vector: it proves
+who dealt it (``secagg.dealing`` says how), and leaves the round. Across rounds the journal guards: the roster
+over this model and the update are claimed before MASKED leaves, survivors of whom it has opened other sums
+are not signed, and the round with its survivors is claimed before UNMASK leaves.
 
 Source: Bonawitz et al., 2017, ePrint 2017/281, the variant for a malicious server.
 """
@@ -54,7 +54,7 @@ from quintain.federated.secagg.messages import (
 from quintain.federated.secagg.policy import Policy
 from quintain.federated.secagg.primitives import KEY_BYTES, tagged_hash, x25519_public
 from quintain.federated.secagg.secret import Secret, wipe
-from quintain.federated.secagg.shamir import SHARE_BYTES, Entropy, draw, make_shares
+from quintain.federated.secagg.shamir import SHARE_BYTES, Entropy, make_shares, random_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +220,8 @@ def _(state: Joined, message: bytes) -> tuple[SharesSent, bytes]:
         for i in peers
     }
 
-    seed = draw(site.entropy, KEY_BYTES)
+    # deal a share of the mask key and of the self-mask seed to each peer, sealed and signed
+    seed = random_bytes(site.entropy, KEY_BYTES)
     points = [i + 1 for i in range(len(policy.roster))]
     key_shares = make_shares(
         int.from_bytes(state.mask_key.peek(), "big"), policy.threshold, points, site.entropy
@@ -270,6 +271,7 @@ def _(state: SharesSent, message: bytes) -> tuple[Masked | Done, bytes]:
     )
     _require_signed(state, dealt)
     transcript_hash = transcript.append_sharers(state.transcript_hash, sharing, len(policy.roster))
+    # open what each peer dealt; the first bad share ends the round for this site
     held = {own: _unpack_pair(state.own_share.peek())}
     for dealer in dealt:
         try:
@@ -277,9 +279,11 @@ def _(state: SharesSent, message: bytes) -> tuple[Masked | Done, bytes]:
         except ProtocolError:
             return _complain(state, dealer, transcript_hash)
 
+    # claimed on disk before the masked vector exists: a crash in between costs a round, never a second mask
     site.journal.claim_roster(policy.model_hash, policy.roster.members)
     site.journal.claim_update(policy.task.federation, policy.task.counter, policy.model_hash, policy.round_id)
     encoded, mask, seed = state.encoded.take(), state.mask_key.take(), state.self_mask_seed.take()
+    # y_i = x_i + G(b_i) + sum of signed pair masks, in place; then every secret is wiped
     vector = np.frombuffer(encoded, WORD_DTYPE)
     masks.add_self_mask(vector, seed, transcript_hash, own)
     for peer in dealt:
@@ -325,6 +329,7 @@ def _(state: Agreed, message: bytes) -> tuple[Done, bytes]:
     }
     wipe(packed)
     site.journal.claim_answer(policy.round_id, policy.model_hash, _cohort(policy, state.survivors))
+    # of a survivor the share of its self-mask seed, of a dropout that of its mask key: never both
     survived = set(state.survivors)
     answer = {i: seed_share if i in survived else key_share for i, (key_share, seed_share) in pairs.items()}
     return Done(site), site.reply(MessageType.UNMASK, pack_unmask(answer), state.transcript_hash)

@@ -86,21 +86,22 @@ def require(
         )
 
 
-def abandoned(state: RoundInProgress, told: str) -> ProtocolError:
+def abandoned(state: RoundInProgress, reason: str) -> ProtocolError:
     """The error that ends a round; it carries the names of those that are proven to have lied before,
     whatever ended it.
     """
     names = state.policy.roster.names_of(tuple(sorted(state.accused)))
-    return SabotageError(told, names) if names else ProtocolError(told)
+    return SabotageError(reason, names) if names else ProtocolError(reason)
 
 
-def sabotage(state: RoundInProgress, culprits: SiteSet, told: str) -> SabotageError:
+def sabotage(state: RoundInProgress, culprits: SiteSet, reason: str) -> SabotageError:
     """The error that ends a round by the names of these culprits, and of those that are proven to have lied
     before.
     """
     names = state.policy.roster.names_of(tuple(sorted(state.accused | set(culprits))))
     return SabotageError(
-        f"{told}: the round is abandoned, start another without {', '.join(names)}{_reasons(state.refused)}",
+        f"{reason}: the round is abandoned, start another without {', '.join(names)}"
+        f"{_reasons(state.refused)}",
         names,
     )
 

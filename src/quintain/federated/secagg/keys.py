@@ -16,7 +16,7 @@ from quintain.federated.secagg.primitives import (
     x25519_public,
 )
 from quintain.federated.secagg.secret import Secret
-from quintain.federated.secagg.shamir import Entropy, draw
+from quintain.federated.secagg.shamir import Entropy, random_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Identity:
     @classmethod
     def create(cls, name: str, entropy: Entropy = secrets.token_bytes) -> "Identity":
         """A new identity."""
-        private = draw(entropy, KEY_BYTES)
+        private = random_bytes(entropy, KEY_BYTES)
         return cls(name, ed25519_public(private), Secret(private))
 
 
@@ -156,7 +156,7 @@ class RoundKeys:
 
 def new_private_key(entropy: Entropy) -> Secret:
     """Make a private X25519 key for one round."""
-    return Secret(draw(entropy, KEY_BYTES))
+    return Secret(random_bytes(entropy, KEY_BYTES))
 
 
 def public_half(private: Secret) -> bytes:

@@ -1,10 +1,11 @@
-"""The server's program in one round, as a pure machine: ``step(state, messages) -> (state, outgoing)``.
+"""The state machine of the server in one round: ``step(state, messages)`` returns the next and what to send.
 
 It holds no key. A message that does not hold up costs its sender its place in the round, with the reason
 noted; a round that falls below the threshold is abandoned with a ``ProtocolError``. So is one in which a site
 provably dealt bad shares, with a ``SabotageError`` that names it: the sum would leave out its victim and
 count the culprit. For each site the server asks for shares of one kind only: of the self-mask seed of those
 that survived, of the mask key of those that did not.
+
 Source: Bonawitz et al., 2017, ePrint 2017/281.
 """
 
@@ -48,7 +49,7 @@ State = RoundInProgress | RoundOutcome
 
 
 def open_round(policy: Policy) -> tuple[RoundInProgress, dict[int, bytes]]:
-    """The first state, and the offer to every site.
+    """Return the first state, and the offer to every site.
 
     Raises:
         SettingError: If the policy is of another type.
@@ -61,7 +62,7 @@ def open_round(policy: Policy) -> tuple[RoundInProgress, dict[int, bytes]]:
 
 
 def step(state: RoundInProgress, messages: Messages) -> tuple[State, dict[int, bytes]]:
-    """The next state and the messages to send, from what arrived in time.
+    """Return the next state and the messages to send, given the messages that arrived in time.
 
     Raises:
         ProtocolError: If too few good messages arrived, or if the sum is one that no honest vectors have: the
@@ -80,6 +81,7 @@ def _collect_keys(state: RoundInProgress, messages: Messages) -> tuple[State, di
         return SignedKeys(parse_keys(body, site, num_sites), signature)
 
     listed, refused = gather(state, messages, tuple(range(num_sites)), read)
+    # keys that two sites list were copied by one of them: both lose their place, since neither is proved
     times = Counter(key for entry in listed.values() for key in entry.keys.all)
     copied = {i for i, entry in listed.items() if any(times[key] > 1 for key in entry.keys.all)}
     refused |= {
@@ -195,11 +197,11 @@ def _judge_complaints(state: RoundInProgress, messages: Messages) -> RoundInProg
     }
     state = replace(state, refused=refused, accused=state.accused | set(false))
     if culprits:
-        told = "; ".join(
+        reason = "; ".join(
             f"{names[dealer]!r} dealt {names[site]!r} a bad pair of shares"
             for dealer, site in sorted(culprits.items())
         )
-        raise sabotage(state, tuple(sorted(culprits)), told)
+        raise sabotage(state, tuple(sorted(culprits)), reason)
     return state
 
 
@@ -208,7 +210,9 @@ def _collect_signatures(state: RoundInProgress, messages: Messages) -> tuple[Sta
 
     def read(_site: int, body: bytes, signature: bytes) -> bytes:
         if body:
-            raise ProtocolError(f"an AGREE message with {len(body)} bytes of body; expected none: refuse it")
+            raise ProtocolError(
+                f"a CONSISTENCY message with {len(body)} bytes of body; expected none: refuse it"
+            )
         return signature
 
     signatures, refused = gather(state, messages, state.survivors, read)

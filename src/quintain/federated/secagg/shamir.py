@@ -1,6 +1,4 @@
-"""Shamir's secret sharing in a prime field: any ``threshold`` shares give the secret, fewer say nothing about
-it.
-"""
+"""Shamir's secret sharing in a prime field: ``threshold`` shares give the secret, fewer reveal nothing."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
@@ -57,49 +55,51 @@ def weights(points: Sequence[int], at: int = 0, *, prime: int = PRIME) -> dict[i
 
     They depend on the points alone, so that one set serves all secrets whose shares stand at the same points.
     """
-    found = {}
+    by_point = {}
     for x in points:
-        above = prod((at - other) % prime for other in points if other != x) % prime
-        below = prod((x - other) % prime for other in points if other != x) % prime
-        found[x] = above * pow(below, -1, prime) % prime
-    return found
+        numerator = prod((at - other) % prime for other in points if other != x) % prime
+        denominator = prod((x - other) % prime for other in points if other != x) % prime
+        by_point[x] = numerator * pow(denominator, -1, prime) % prime
+    return by_point
 
 
 def combine(weights: Mapping[int, int], shares: Mapping[int, int], *, prime: int = PRIME) -> int:
-    """The value that shares give under weights for their points."""
+    """Return the value that shares give under the weights of their points."""
     return sum(weight * shares[x] for x, weight in weights.items()) % prime
 
 
 def interpolate(shares: Mapping[int, int], at: int = 0, *, prime: int = PRIME) -> int:
-    """The value at ``at`` of the polynomial through the shares; at 0 it is the secret."""
+    """Return the value at ``at`` of the polynomial through the shares; at 0 it is the secret."""
     return combine(weights(tuple(shares), at, prime=prime), shares, prime=prime)
 
 
-def draw(entropy: Entropy, size: int) -> bytes:
-    """That many random bytes, or an error: a source that gives fewer would make secrets that can be guessed.
+def random_bytes(entropy: Entropy, size: int) -> bytes:
+    """Return ``size`` random bytes; a source that gives fewer would make secrets that can be guessed.
 
     Raises:
         SettingError: If the source gives anything but so many bytes.
     """
-    drawn: object = entropy(size)
-    if not isinstance(drawn, bytes) or len(drawn) != size:
-        got = f"{len(drawn)} bytes" if isinstance(drawn, bytes) else f"a {type(drawn).__name__}"
+    result: object = entropy(size)
+    if not isinstance(result, bytes) or len(result) != size:
+        got = f"{len(result)} bytes" if isinstance(result, bytes) else f"a {type(result).__name__}"
         raise SettingError(
             f"the source of entropy gave {got}; expected {size} bytes, as secrets.token_bytes gives them"
         )
-    return drawn
+    return result
 
 
 def _uniform(prime: int, entropy: Entropy) -> int:
+    # rejection sampling: numbers of as many bits as the prime, until one is below it
     bits = prime.bit_length()
     size = (bits + 7) // 8
     while True:
-        drawn = int.from_bytes(draw(entropy, size), "big") >> (8 * size - bits)
-        if drawn < prime:
-            return drawn
+        candidate = int.from_bytes(random_bytes(entropy, size), "big") >> (8 * size - bits)
+        if candidate < prime:
+            return candidate
 
 
 def _evaluate(coefficients: Sequence[int], x: int, prime: int) -> int:
+    # Horner's rule
     value = 0
     for coefficient in reversed(coefficients):
         value = (value * x + coefficient) % prime
