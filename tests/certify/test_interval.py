@@ -44,9 +44,8 @@ def test_bounds_hold_what_the_float32_model_answers_inside_the_ball(name, threat
 def test_bounds_fall_as_eps_grows(name, ball, seed):
     model, x = Classifier(random_net(name, seed)), inputs(seed)
     y = model.predict(x)
-    margins = [
-        IntervalBounds()(model, x, y, ball(eps)).margin for eps in (0.0, 0.001, 0.01, 0.02, 0.1, 0.5, 1.0)
-    ]
+    prove = IntervalBounds().trace(model)
+    margins = [prove(x, y, ball(eps)).margin for eps in (0.0, 0.001, 0.01, 0.02, 0.1, 0.5, 1.0)]
     for larger, smaller in itertools.pairwise(margins):
         assert (smaller <= larger + 1e-12 * larger.abs()).all()
 
@@ -56,9 +55,10 @@ def test_bounds_fall_as_eps_grows(name, ball, seed):
 def test_a_batch_is_its_examples_one_by_one(name, threat, seed):
     model, x = Classifier(random_net(name, seed)), inputs(seed, 3)
     y = model.predict(x)
-    whole = IntervalBounds()(model, x, y, threat)
+    prove = IntervalBounds().trace(model)
+    whole = prove(x, y, threat)
     for row in range(3):
-        one = IntervalBounds()(model, x[row : row + 1], y[row : row + 1], threat)
+        one = prove(x[row : row + 1], y[row : row + 1], threat)
         torch.testing.assert_close(one.margin, whole.margin[row : row + 1], rtol=1e-9, atol=1e-12)
         assert one.certified[0] == whole.certified[row] or whole.margin[row].abs() < 1e-9
 
@@ -67,13 +67,11 @@ def test_a_batch_is_its_examples_one_by_one(name, threat, seed):
 @given(name=st.sampled_from(NAMES), seed=st.integers(0, 10**6))
 def test_one_eps_an_example_is_that_threat_for_each(name, seed):
     model, x = Classifier(random_net(name, seed)), inputs(seed, 3)
-    y, sizes = model.predict(x), [0.0, 0.01, 0.3]
+    y, sizes, prove = model.predict(x), [0.0, 0.01, 0.3], IntervalBounds().trace(model)
     for ball in (Linf, L2):
-        mixed = IntervalBounds()(model, x, y, ball(1.0), eps=torch.tensor(sizes, dtype=torch.float64)).margin
+        mixed = prove(x, y, ball(1.0), eps=torch.tensor(sizes, dtype=torch.float64)).margin
         for row, eps in enumerate(sizes):
-            torch.testing.assert_close(
-                mixed[row], IntervalBounds()(model, x, y, ball(eps)).margin[row], rtol=1e-9, atol=1e-12
-            )
+            torch.testing.assert_close(mixed[row], prove(x, y, ball(eps)).margin[row], rtol=1e-9, atol=1e-12)
 
 
 @settings(deadline=None, max_examples=20)
@@ -130,10 +128,10 @@ def test_certified_is_at_most_exact_on_tiny_nets_by_a_dense_grid(seed, ball):
         for parameter in net.parameters():
             parameter.copy_(torch.empty_like(parameter).normal_(generator=generator))
     model, x = Classifier(net), torch.rand(3, 2, generator=generator)
-    y = model.predict(x)
+    y, prove = model.predict(x), IntervalBounds().trace(model)
     line = torch.linspace(-1, 1, 101)
     for eps in (0.01, 0.05, 0.2):
-        lower = IntervalBounds()(model, x, y, ball(eps)).margin
+        lower = prove(x, y, ball(eps)).margin
         for row in range(3):
             grid = torch.cartesian_prod(line, line) * eps
             grid = grid if ball is Linf else grid[grid.norm(dim=1) <= eps]

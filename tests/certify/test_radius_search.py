@@ -106,14 +106,14 @@ def test_a_radius_is_the_largest_of_the_grid_that_is_certified(name, threat):
     radius = largest_certified_radius(IntervalBounds(), model, x, y, threat).radius
     assert (radius[1:] > 0).any()
     assert radius[0] == 0
-    prove = IntervalBounds()
-    assert prove(model, x, y, threat, eps=radius).certified[radius > 0].all()
+    prove = IntervalBounds().trace(model)
+    assert prove(x, y, threat, eps=radius).certified[radius > 0].all()
     assert (
-        not prove(model, x, y, threat, eps=radius * 2 ** (1.001 / STEPS_PER_DOUBLING))
+        not prove(x, y, threat, eps=radius * 2 ** (1.001 / STEPS_PER_DOUBLING))
         .certified[(radius > 0) & (radius < 0.99)]
         .any()
     )
-    assert torch.equal(radius >= threat.eps, prove(model, x, y, threat).certified)
+    assert torch.equal(radius >= threat.eps, prove(x, y, threat).certified)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

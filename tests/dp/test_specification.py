@@ -22,7 +22,8 @@ from quintain.dp.specimens import EveryLayer, hostile_records, layers_without_gr
 from quintain.dp.step import clipping, optimizer
 from quintain.dp.step.clipped_sum import FloatClippedSum
 from quintain.dp.training.features import Features
-from quintain.dp.ways import WAYS, Watched
+from quintain.dp.training.resume import ResumableRun
+from quintain.dp.ways import WAYS, Watched, fit_kept
 from quintain.results.specification import Measurement, bonferroni_tests
 
 PLAN = PrivatePlan(noise_multiplier=1.5, max_grad_norm=0.7, expected_batch_size=8, steps=4, learning_rate=0.1)
@@ -270,6 +271,18 @@ def test_watched_records_tell_the_rows_of_each_batch_once():
     fit(nn.Linear(4, 2), watched, PLAN, seed=0, on_step=lambda *_: seen.append(watched.batch_in_hand()))
     assert len(seen) == 4
     assert {row for rows in seen for row in rows.tolist()} <= set(range(40))
+
+
+def test_a_run_that_is_measured_keeps_its_state_first_half_way_and_last_alone(monkeypatch):
+    saved, save = [], ResumableRun.save
+
+    def counted(kept, net, optimizer, ema=None):
+        saved.append(optimizer.steps)
+        save(kept, net, optimizer, ema)
+
+    monkeypatch.setattr(ResumableRun, "save", counted)
+    fit_kept(nn.Linear(4, 2), records(), replace(PLAN, steps=60))
+    assert saved == [0, 30, 60]
 
 
 def test_few_batches_raise_no_alarm_by_a_law_that_holds_for_many():

@@ -73,7 +73,7 @@ def fit_kept(
 class _Seldom(ResumableRun):
     """A state that is written half way and in the end alone, to save time: nobody will go on from it."""
 
-    def due(self, step: int, plan: PrivatePlan, records: int) -> bool:  # noqa: ARG002
+    def should_save(self, step: int, plan: PrivatePlan, num_records: int) -> bool:  # noqa: ARG002
         """Whether that is now."""
         return step in {plan.steps // 2, plan.steps}
 
