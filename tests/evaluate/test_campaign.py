@@ -3,6 +3,7 @@ comes out the same.
 """
 
 import math
+import shutil
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
@@ -108,9 +109,14 @@ def counted(made):
     return {name: Counting(one) for name, one in ATTACKS.items()}
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing interrupted."""
+    return run(folder=tmp_path_factory.mktemp("whole"), num_pictures=4)
+
+
 @pytest.mark.parametrize("calls", [0, 1, 5, 11])
-def test_an_interrupted_run_goes_on_where_it_was_and_comes_to_the_same(tmp_path, calls):
-    whole = run(folder=tmp_path / "whole", num_pictures=4)
+def test_an_interrupted_run_goes_on_where_it_was_and_comes_to_the_same(tmp_path, whole, calls):
     folder, place = tmp_path / "cut", tmp_path / "cut" / UNFINISHED
     attacks = {**ATTACKS, "pgd": Cut(ATTACKS["pgd"], calls, KeyboardInterrupt())}
     with pytest.raises(KeyboardInterrupt):
@@ -126,6 +132,20 @@ def test_an_interrupted_run_goes_on_where_it_was_and_comes_to_the_same(tmp_path,
     assert not place.exists()
 
 
+@pytest.fixture(scope="module")
+def plain():
+    """A run that leaves nothing behind."""
+    return run()
+
+
+@pytest.fixture(scope="module")
+def pieces(tmp_path_factory):
+    """The pieces that a run keeps."""
+    folder = tmp_path_factory.mktemp("pieces")
+    run(checkpoint_dir=folder)
+    return folder
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -137,15 +157,15 @@ def test_an_interrupted_run_goes_on_where_it_was_and_comes_to_the_same(tmp_path,
         ({"data": points(59)}, "data = "),
     ],
 )
-def test_pieces_of_other_settings_are_refused_by_the_difference(tmp_path, words, told):
-    run(checkpoint_dir=tmp_path / "p")
+def test_pieces_of_other_settings_are_refused_by_the_difference(pieces, tmp_path, words, told):
+    shutil.copytree(pieces, tmp_path / "p")
     with pytest.raises(RunFolderError, match="other settings") as error:
         run(**{"checkpoint_dir": tmp_path / "p", **words})
     assert told in str(error.value)
 
 
-def test_damaged_pieces_and_settings_are_named(tmp_path):
-    run(checkpoint_dir=tmp_path)
+def test_damaged_pieces_and_settings_are_named(pieces, tmp_path):
+    shutil.copytree(pieces, tmp_path, dirs_exist_ok=True)
     piece = sorted(tmp_path.glob("*.npz"))[0]
     piece.write_bytes(piece.read_bytes()[:100])
     with pytest.raises(RunFolderError, match="damaged; delete it"):
@@ -218,20 +238,19 @@ def test_a_model_that_dies_before_anything_is_found_is_an_error(tmp_path):
     assert not (tmp_path / "p").exists()
 
 
-def test_a_full_disk_is_an_error_and_no_partial_result(tmp_path, monkeypatch):
-    run(checkpoint_dir=tmp_path / "p")
+def test_a_full_disk_is_an_error_and_no_partial_result(pieces, tmp_path, monkeypatch):
+    shutil.copytree(pieces, tmp_path / "p")
     monkeypatch.setattr(ChunkStore, "get", lambda *_: None)
     monkeypatch.setattr(ChunkStore, "put", lambda *_: (_ for _ in ()).throw(StorageError("full")))
     with pytest.raises(StorageError):
         run(checkpoint_dir=tmp_path / "p")
 
 
-def test_proved_examples_are_left_alone_and_stand():
+def test_proved_examples_are_left_alone_and_stand(plain):
     data = points()
     safe = certify_examples(subject(), data, SIZES, IntervalBounds(), method="interval bounds").examples
     made: list[tuple] = []
     found = run(attacks=counted(made), certified=safe)
-    plain = run()
     radius = dict(zip(safe.ids, safe.certified_radius, strict=True))
     assert any(radius.values())
     for _, token, ids in made:
@@ -260,9 +279,8 @@ def test_proofs_are_matched_by_id_and_only_where_they_did_not_fail():
     assert {row for row, left in enumerate(found.break_log.skipped_certified) if left} == expected
 
 
-def test_each_example_says_what_broke_it_after_how_many_questions():
-    found = run()
-    breaks, examples = found.break_log, found.examples
+def test_each_example_says_what_broke_it_after_how_many_questions(plain):
+    breaks, examples = plain.break_log, plain.examples
     for row, radius in enumerate(examples.broken_radius):
         wrong = examples.predicted[row] != examples.labels[row]
         assert (breaks.found_by[row] == "unchanged") == wrong
@@ -270,7 +288,7 @@ def test_each_example_says_what_broke_it_after_how_many_questions():
         assert (breaks.queries_to_success[row] > 0) == (0 < radius <= 0.1)
         assert breaks.queries_to_success[row] <= breaks.forwards[row]
         assert (breaks.forwards[row] == 0) == wrong
-    for row in found.rows:
+    for row in plain.rows:
         assert row.num_broken == row.correct_by_queries[0][1] - row.unbroken_counts.num_correct
         assert row.correct_by_queries[0] == (0, sum(map(int.__eq__, examples.predicted, examples.labels)))
         assert row.correct_by_queries[-1][1] == row.unbroken_counts.num_correct
