@@ -25,9 +25,9 @@ check: .venv/tested
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The index of the attacks and their tables in the documents are written from the attacks' classes.
+# The indexes of what is registered, and the tables of attacks in the documents, are written from the classes and functions.
 format: .venv/tested
-	$(BIN)/python -m quintain.attacks.index
+	$(BIN)/python -m quintain.core.index
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 

@@ -13,6 +13,7 @@
 
 from typing import TYPE_CHECKING
 
+from quintain._index import EXPORTS
 from quintain.core.lazy import lazy_exports
 from quintain.version import __version__ as __version__
 
@@ -46,40 +47,4 @@ if TYPE_CHECKING:
     from quintain.threats.patch import Patch as Patch
     from quintain.threats.spatial import Spatial as Spatial
 
-_PARTS = (
-    "attacks",
-    "certify",
-    "dp",
-    "evaluate",
-    "federated",
-    "harden",
-    "leakage",
-    "losses",
-    "results",
-    "threats",
-    "training",
-)
-
-__getattr__, __dir__ = lazy_exports(
-    __name__,
-    {
-        **{part: f"quintain.{part}" for part in _PARTS},
-        "Classifier": "quintain.models.classifier",
-        "Color": "quintain.threats.color",
-        "Compose": "quintain.threats.compose",
-        "L0": "quintain.threats.l0",
-        "L1": "quintain.threats.l1",
-        "L2": "quintain.threats.l2",
-        "Linf": "quintain.threats.linf",
-        "Mask": "quintain.threats.mask",
-        "Negative": "quintain.threats.negative",
-        "Patch": "quintain.threats.patch",
-        "ProjectedLight": "quintain.threats.light",
-        "QuintainError": "quintain.core.errors",
-        "Spatial": "quintain.threats.spatial",
-        "attack": "quintain.evaluate.evasion.defaults",
-        "fgsm_attack": "quintain.attacks.gradient.fgsm",
-        "load_data": "quintain.data.loading",
-        "load_model": "quintain.models.loading",
-    },
-)
+__getattr__, __dir__ = lazy_exports(__name__, EXPORTS)

@@ -1,7 +1,7 @@
 """Each verb alone, on the user's model and data: a result file, a screen, an exit code."""
 
 import re
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,8 @@ import pytest
 
 from quintain.cli.commands import COMMANDS
 from quintain.core.errors import ExitCode
-from quintain.core.registry import CATALOGUES, entries
+from quintain.core.registry import KINDS, entries
+from quintain.evaluate.smoothing import SmoothingSettings
 from quintain.evaluate.steps import harden
 from quintain.results.codec import load
 from quintain.results.quantity import Basis
@@ -103,7 +104,9 @@ def test_harden_writes_weights_that_attack_reads(call, small, defense, monkeypat
     monkeypatch.setattr(
         harden,
         "SmoothingSettings",
-        partial(harden.SmoothingSettings, noise_samples=500, num_examples=5, vote_samples=200),
+        lambda method: SmoothingSettings(
+            replace(method, noise_samples=500), num_examples=5, vote_samples=200
+        ),
     )
     code, _, _ = call("harden", "--data", small, "--defense", defense, "--epochs", 1, "--out", "h")
     assert code == ExitCode.OK
@@ -319,10 +322,7 @@ def test_list_shows_everything_registered_and_the_exemptions(call):
     assert "secagg" not in out
     _, out, _ = call("list", "--exemptions")
     exempt = [
-        (name, law)
-        for kind in CATALOGUES
-        for name, entry in entries(kind).items()
-        for law, _ in entry.exemptions
+        (name, law) for kind in KINDS for name, entry in entries(kind).items() for law, _ in entry.exemptions
     ]
     assert [
         line for name, law in exempt if (line := f'{name}: not held to "{law}", because ') not in out

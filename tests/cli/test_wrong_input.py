@@ -322,7 +322,7 @@ def test_a_threat_that_noise_cannot_be_certified_for_is_refused_and_not_replaced
     )
     assert code == ExitCode.USAGE
     assert (
-        "--threat linf:4/255: a model trained under noise is certified by randomized smoothing, which "
+        "--threat linf:4/255: a model trained with gaussian is certified by smoothing, which "
         "handles l2" in err
     )
     assert not (tmp_path / "r").exists()

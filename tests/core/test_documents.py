@@ -10,7 +10,7 @@ import pytest
 import quintain as q
 from quintain.cli.commands import COMMANDS
 from quintain.core.errors import ExitCode
-from quintain.core.registry import CATALOGUES, entries
+from quintain.core.registry import KINDS, entries
 from quintain.core.threat_specs import threat_name
 from quintain.evaluate.evasion import diagnostics, probes
 from quintain.models import preprocessing
@@ -49,11 +49,11 @@ def test_every_verb_and_exit_code_is_named():
 def test_the_table_names_the_parts_that_have_something_registered():
     table = README.split("## What is inside")[1]
     parts = {
-        CATALOGUES[kind].split(".")[1]
+        KINDS[kind].package.split(".")[1]
         for kind in ("attack", "certifier", "defense", "mechanism", "privacy_attack", "aggregation")
     }
     assert all(f"`{part}`" in table for part in parts)
-    assert all(entries(kind) for kind in CATALOGUES)
+    assert all(entries(kind) for kind in KINDS)
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/attacks.md", "docs/coming-from.md"])

@@ -35,8 +35,8 @@ def test_importing_quintain_imports_nothing_heavy():
 
 def test_the_command_line_and_the_registry_import_nothing_heavy():
     code = (
-        "import quintain.cli.main; from quintain.core.registry import CATALOGUES, entries; [entries(kind) "
-        "for kind in CATALOGUES]"
+        "import quintain.cli.main; from quintain.core.registry import KINDS, entries; [entries(kind) "
+        "for kind in KINDS]"
     )
     assert not loaded_by(code).intersection(HEAVY)
 

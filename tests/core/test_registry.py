@@ -6,16 +6,16 @@ import pytest
 
 from quintain.core import registry
 from quintain.core.errors import ExecutionError, UnknownNameError
-from quintain.core.registry import CATALOGUES, Entry, entries, get_entry
+from quintain.core.registry import KINDS, Entry, entries, get_entry
 
-EVERYTHING = [entry for kind in CATALOGUES for entry in entries(kind).values()]
+EVERYTHING = [entry for kind in KINDS for entry in entries(kind).values()]
 
 
 @pytest.mark.parametrize("entry", EVERYTHING, ids=lambda entry: f"{entry.kind}-{entry.name}")
 def test_everything_registered_imports_and_says_what_it_is(entry):
     assert callable(entry.load()) or entry.load() is not None
     assert entry.summary
-    assert entry.kind in CATALOGUES
+    assert entry.kind in KINDS
 
 
 def test_the_exceptions_to_the_laws_are_these():

@@ -30,7 +30,7 @@ from quintain.data.dataset import from_arrays
 from quintain.evaluate.certify import certify_examples
 from quintain.evaluate.evasion.attacks import run_attacks
 from quintain.evaluate.evasion.checkpoint import Chunk, ChunkKey, ChunkStore, delete_chunks
-from quintain.evaluate.evasion.defaults import attack, default_attacks
+from quintain.evaluate.evasion.defaults import attack, default_attacks, reference_attacks
 from quintain.evaluate.evasion.merge import MAX_POINTS, correct_by_queries
 from quintain.evaluate.evasion.shard import minimize_by_bisection
 from quintain.evaluate.model import named_model
@@ -444,17 +444,37 @@ def test_the_curve_over_questions_falls_from_all_to_what_is_left(found, start):
     assert all(left == start - sum(one <= asked for one in found) for asked, left in curve)
 
 
+DEFAULTS = {
+    ("gradients", "linf"): ("quick", "fmn"),
+    ("gradients", "l2"): ("quick", "fmn"),
+    ("gradients", "l1"): ("quick", "fmn"),
+    ("gradients", "l0"): ("fmn",),
+    ("gradients", "mask"): ("pgd",),
+    ("gradients", "spatial"): ("pgd",),
+    ("gradients", "negative"): ("random-search",),
+    ("scores", "linf"): ("square",),
+    ("scores", "l0"): ("one-pixel",),
+    ("scores", "mask"): ("sparse-rs",),
+    ("scores", "patch"): ("random-search",),
+    ("labels", "linf"): ("hopskipjump",),
+    ("labels", "l2"): ("hopskipjump",),
+}
+
+
+def test_trained_models_are_compared_by_one_attack_where_it_supports_the_threat():
+    assert reference_attacks("linf") == reference_attacks("l2") == {"pgd": PGD()}
+    assert list(reference_attacks("l0")) == ["fmn"]
+
+
 def test_attacks_are_chosen_by_what_the_model_gives_and_what_may_be_changed():
     known = entries("attack")
     for access in ("gradients", "scores", "labels"):
         for kind in ("linf", "l2"):
             best, *more = default_attacks(access, kind)
             assert known[best].fact("access") == access
-            assert kind in known[best].fact("supports").split()
-            assert all(known[name].fact("finds") == "minimum-norm" for name in more)
-    assert default_attacks("scores", "linf")[0] == "square"
-    assert default_attacks("labels", "linf")[0] == "hopskipjump"
-    assert default_attacks("gradients", "spatial")
+            assert kind in known[best].words("supports")
+            assert all(known[name].fact("minimum_norm") == "yes" for name in more)
+    assert {(access, kind): default_attacks(access, kind) for access, kind in DEFAULTS} == DEFAULTS
     with pytest.raises(SettingError, match="no registered attack serves nothing"):
         default_attacks("gradients", "nothing")
 

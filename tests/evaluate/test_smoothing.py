@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from quintain.certify.randomized_smoothing import RandomizedSmoothing
 from quintain.certify.smoothing import SmoothedClassifier
 from quintain.core.errors import SettingError
 from quintain.data.dataset import from_arrays
@@ -21,7 +22,7 @@ from quintain.models.classifier import Classifier
 from quintain.results import Basis, Consistency, ExampleState
 from quintain.threats import L2
 
-PLAN = SmoothingSettings(0.25, noise_samples=2000, num_examples=30, vote_samples=500, steps=15)
+PLAN = SmoothingSettings(RandomizedSmoothing(0.25, 2000), num_examples=30, vote_samples=500, steps=15)
 
 
 def halfspace():
@@ -86,7 +87,9 @@ def test_an_example_whose_vote_gives_no_number_is_an_error_and_the_others_are_ju
     x = np.array([[0.1, 0.2], [0.2, 0.1], [0.9, 0.9], [0.15, 0.2]], dtype=np.float32)
     data = from_arrays(x, [0, 0, 1, 1], name="cliff")
     base = named_model(Classifier(Cliff().eval(), num_classes=2), "cliff", "cliff")
-    _, result, claims = certify_smoothed(base, data, [L2(0.05)], replace(PLAN, sigma=0.05), seed=1)
+    _, result, claims = certify_smoothed(
+        base, data, [L2(0.05)], replace(PLAN, certifier=RandomizedSmoothing(0.05, 2000)), seed=1
+    )
     assert result.examples.invalid == (False, False, True, False)
     assert result.examples.states(0.05) == (
         ExampleState.CERTIFIED,

@@ -8,8 +8,7 @@ from operator import itemgetter
 import pytest
 
 from quintain.attacks.base import Attack
-from quintain.attacks.facts import attack_entries
-from quintain.core.registry import entries
+from quintain.core.registry import declared_entries, entries
 from quintain.threats import Threat, parse
 
 CLOSED_FORMS = ("linf", "l2", "l1", "l0", "mask")
@@ -28,7 +27,7 @@ def ball_of(name: str) -> Threat:
 
 def resized(name: str, eps: float) -> Threat:
     """A threat of another size, which is rounded where the threat counts."""
-    return replace(ball_of(name), eps=round(eps) if entries("threat")[name].fact("sizes") == "whole" else eps)
+    return replace(ball_of(name), eps=round(eps) if entries("threat")[name].is_true("whole_sizes") else eps)
 
 
 def sized(name: str) -> Threat:
@@ -40,7 +39,7 @@ def gap_shape(attack_name: str) -> tuple[int, ...]:
     """The shape of the inputs that a gap is measured on: half the numbers where each of them has to be asked
     about without a gradient.
     """
-    return (1, 10, 6) if attack_entries()[attack_name].fact("access") == "gradients" else (1, 6, 5)
+    return (1, 10, 6) if declared_entries("attack")[attack_name].fact("access") == "gradients" else (1, 6, 5)
 
 
 def gap_ball(ball_name: str, share: float, numbers: int) -> Threat:
@@ -56,22 +55,20 @@ def attack_of(name: str, trial: str = "test_settings") -> Attack:
     """A registered attack with the settings that its entry names for trials: fewer steps where the default is
     long.
     """
-    entry = attack_entries()[name]
-    settings = dict(part.split("=") for part in entry.fact(trial).split())
-    return entry.load()(
-        **{key: float(value) if "." in value else int(value) for key, value in settings.items()}
-    )
+    entry = declared_entries("attack")[name]
+    return entry.load()(**entry.numbers(trial))
 
 
 def gap_of(attack_name: str, ball_name: str) -> float:
     """The declared gap to the closed-form optimum."""
-    entry = attack_entries()[attack_name]
-    return float(entry.fact(f"optimality_gap:{ball_name}") or entry.fact("optimality_gap", "0.01"))
+    entry = declared_entries("attack")[attack_name]
+    gaps = entry.numbers("optimality_gap")
+    return gaps.get(ball_name, gaps.get("any", 0.01))
 
 
 def exempt(attack_name: str, law: str) -> bool:
     """Whether the entry gives a reason why a law cannot hold."""
-    return law in dict(attack_entries()[attack_name].exemptions)
+    return law in dict(declared_entries("attack")[attack_name].exemptions)
 
 
 def collect_pairs() -> list[tuple[str, str]]:
@@ -80,14 +77,16 @@ def collect_pairs() -> list[tuple[str, str]]:
     """
     return [
         (name, kind)
-        for name, entry in sorted(attack_entries().items())
-        for kind in entry.fact("supports").split()
+        for name, entry in sorted(declared_entries("attack").items())
+        for kind in entry.words("supports")
         if kind in entries("threat")
     ]
 
 
 PAIRS = collect_pairs()
-BREAKING = [(name, kind) for name, kind in PAIRS if attack_entries()[name].fact("finds") != "minimum-norm"]
+BREAKING = [
+    (name, kind) for name, kind in PAIRS if declared_entries("attack")[name].fact("minimum_norm") != "yes"
+]
 SMALLEST = [pair for pair in PAIRS if pair not in BREAKING]
 
 

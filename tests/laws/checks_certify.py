@@ -36,10 +36,9 @@ def radii(name: str, model: Classifier, x: Tensor, y: Tensor, **settings: float)
     model that it makes.
     """
     entry = get_entry("certifier", name)
-    if entry.fact("subject") == "smoothed classifier":
-        outcome = entry.load()(model, **{"sigma": 0.2, "noise_samples": 2000, **settings}).certify(
-            x, y, seed=3
-        )
+    if entry.is_true("derives_model"):
+        method = entry.build(**{"sigma": 0.2, "noise_samples": 2000, **settings})
+        outcome = method.derive(model).certify(x, y, seed=3)
     else:
         outcome = largest_certified_radius(entry.load()(), model, x, y, L2(0.1))
     assert outcome.radius is not None

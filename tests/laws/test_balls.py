@@ -20,7 +20,7 @@ from tests.laws.checks_attacks import (
     inputs,
 )
 
-BALLS = {name: entry for name, entry in entries("threat").items() if entry.fact("kind") == "ball"}
+BALLS = {name: entry for name, entry in entries("threat").items() if not entry.is_true("parametric")}
 every_ball = pytest.mark.parametrize("name", sorted(BALLS))
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SHAPES = ((1,), (3,), (1, 4, 4), (3, 5, 2))
@@ -39,10 +39,10 @@ def cases(
     dtype = draw(st.sampled_from(dtypes))
     shape = draw(
         st.sampled_from(
-            [shape for shape in shapes if len(shape) > 1 or BALLS[name].fact("inputs") != "images"]
+            [shape for shape in shapes if len(shape) > 1 or BALLS[name].is_true("images_only") is False]
         )
     )
-    whole = BALLS[name].fact("sizes") == "whole"
+    whole = BALLS[name].is_true("whole_sizes")
     eps = draw(
         st.integers(0, 20)
         if whole
@@ -106,7 +106,7 @@ def test_samples_are_inside(name: str, data: st.DataObject) -> None:
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
 def test_steps_are_the_steepest(name: str, scale: float) -> None:
     gradient = torch.randn(5, 2, 3, generator=torch.Generator().manual_seed(0)) * scale
-    check_ascend_steepest(ball_of(name), gradient, 2.0 if BALLS[name].fact("sizes") == "whole" else 0.3)
+    check_ascend_steepest(ball_of(name), gradient, 2.0 if BALLS[name].is_true("whole_sizes") else 0.3)
 
 
 @every_ball

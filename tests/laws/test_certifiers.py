@@ -20,7 +20,7 @@ def test_a_certifier_says_what_it_guarantees_and_can_be_imported(name):
     entry = entries("certifier")[name]
     assert callable(entry.load())
     assert entry.guarantee
-    assert "l2" in entry.fact("threats").split()
+    assert "l2" in entry.words("supports")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -23,8 +23,7 @@ MORE = (
     "compose:patch:area=10%+patch:area=20%",
 )
 TOKENS = sorted(
-    {entry.fact("example") for entry in entries("threat").values() if entry.fact("kind") == "parametric"}
-    | set(MORE)
+    {entry.fact("example") for entry in entries("threat").values() if entry.is_true("parametric")} | set(MORE)
 )
 COLORED = (
     "color:hue=0.5",

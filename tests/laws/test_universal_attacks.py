@@ -8,9 +8,8 @@ import torch
 from torch import nn
 
 from quintain.attacks import Perturbation, held_out, success_rate
-from quintain.attacks.facts import attack_entries
 from quintain.core.errors import DataError, SettingError
-from quintain.core.registry import Entry, entries
+from quintain.core.registry import declared_entries, entries
 from quintain.data import from_arrays
 from quintain.data.dataset import Dataset
 from quintain.threats import contains
@@ -18,10 +17,8 @@ from tests.laws.attack_pairs import ball_of, sized
 from tests.laws.checks_attacks import inputs
 
 KIND = "universal_attack"
-REGISTERED = attack_entries(KIND)
-PAIRS = [
-    (name, kind) for name, entry in REGISTERED.items() for kind in entry.fact("supports").split() or [""]
-]
+REGISTERED = declared_entries(KIND)
+PAIRS = [(name, kind) for name, entry in REGISTERED.items() for kind in entry.words("supports") or [""]]
 every_pair = pytest.mark.parametrize(("name", "kind"), PAIRS)
 
 
@@ -39,16 +36,10 @@ def net() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 3)).eval()
 
 
-def settings(entry: Entry) -> dict[str, int]:
-    return {
-        name: int(value) for name, value in (part.split("=") for part in entry.fact("test_settings").split())
-    }
-
-
 def fitted(name: str, kind: str, model: nn.Module, seed: int = 0) -> Perturbation:
     """What an attack of a name fits in the laws' settings, in a threat where it takes one."""
     entry = REGISTERED[name]
-    return entry.load()(**settings(entry)).fit(
+    return entry.load()(**entry.numbers("test_settings")).fit(
         model, images(12, seed=3), *([sized(kind)] if kind else []), seed=seed
     )
 
@@ -101,6 +92,6 @@ def test_it_is_not_scored_on_what_it_was_fitted_on(name: str, kind: str) -> None
 @pytest.mark.parametrize("name", sorted({name for name, kind in PAIRS if kind}))
 def test_a_threat_that_it_does_not_support_is_refused_by_name(name: str) -> None:
     entry = REGISTERED[name]
-    for other in sorted(set(entries("threat")) - set(entry.fact("supports").split())):
+    for other in sorted(set(entries("threat")) - set(entry.words("supports"))):
         with pytest.raises(SettingError, match=f"{name} does not support the threat"):
-            entry.load()(**settings(entry)).fit(net(), images(12, seed=3), ball_of(other))
+            entry.load()(**entry.numbers("test_settings")).fit(net(), images(12, seed=3), ball_of(other))

@@ -12,7 +12,7 @@ def test_what_is_registered_keeps_the_protocol(name: str) -> None:
     kind = entries("threat")[name].load()
     threat = kind.from_spec(entries("threat")[name].fact("example").partition(":")[2])
     assert isinstance(threat, Threat)
-    assert isinstance(threat, ParametricThreat) == (entries("threat")[name].fact("kind") == "parametric")
+    assert isinstance(threat, ParametricThreat) == entries("threat")[name].is_true("parametric")
     assert str(threat) == threat.spec
 
 

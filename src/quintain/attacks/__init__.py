@@ -38,33 +38,4 @@ if TYPE_CHECKING:
     from quintain.attacks.universal.uap import UniversalPerturbation as UniversalPerturbation
     from quintain.attacks.universal.view import View as View
 
-OTHERS = {
-    "BPDA": "quintain.attacks.adaptive.bpda",
-    "EOT": "quintain.attacks.adaptive.eot",
-    "MajorityVote": "quintain.attacks.adaptive.voting",
-    "majority_vote": "quintain.attacks.adaptive.voting",
-    "gradient_ascent": "quintain.attacks.ascent_loop",
-    "Attack": "quintain.attacks.base",
-    "Ensemble": "quintain.attacks.ensembles.ensemble",
-    "Goal": "quintain.attacks.goal",
-    "fgsm_attack": "quintain.attacks.gradient.fgsm",
-    "maximize_loss": "quintain.attacks.inner_maximization",
-    "AttackOutcome": "quintain.attacks.outcome",
-    "Perturbation": "quintain.attacks.perturbation",
-    "SuccessRate": "quintain.attacks.perturbation",
-    "held_out": "quintain.attacks.perturbation",
-    "success_rate": "quintain.attacks.perturbation",
-    "Search": "quintain.attacks.search",
-    "Transfer": "quintain.attacks.transfer.transfer",
-    "side_marker": "quintain.attacks.universal.adversarial_patch",
-    "UniversalAttack": "quintain.attacks.universal.base",
-    "export_patch": "quintain.attacks.universal.export",
-    "FittedPatch": "quintain.attacks.universal.fitted_patch",
-    "FittedLight": "quintain.attacks.universal.phantom",
-    "Printing": "quintain.attacks.universal.printing",
-    "non_printability": "quintain.attacks.universal.printing",
-    "UniversalPerturbation": "quintain.attacks.universal.uap",
-    "View": "quintain.attacks.universal.view",
-}
-
-__getattr__, __dir__ = lazy_exports(__name__, {**EXPORTS, **OTHERS})
+__getattr__, __dir__ = lazy_exports(__name__, EXPORTS)

@@ -1,4 +1,4 @@
-"""The registered attacks as strings. Written by ``python -m quintain.attacks.index`` from their classes; do not edit."""
+"""What is registered and what is public here, as strings. Written by ``make format``."""
 
 # fmt: off
 # ruff: noqa
@@ -52,67 +52,100 @@ if TYPE_CHECKING:
     from quintain.attacks.universal.sign_stickers import SignStickers as SignStickers
     from quintain.attacks.universal.uap import UAP as UAP
 
-EXPORTS = {
-    "CGBA": "quintain.attacks.decision_based.cgba",
-    "HopSkipJump": "quintain.attacks.decision_based.hopskipjump",
-    "RayS": "quintain.attacks.decision_based.rays",
-    "AutoAttack": "quintain.attacks.ensembles.autoattack",
-    "Quick": "quintain.attacks.ensembles.quick",
-    "Strongest": "quintain.attacks.ensembles.strongest",
+EXPORTS: dict[str, str] = {
     "A3": "quintain.attacks.gradient.a3",
     "ACG": "quintain.attacks.gradient.acg",
     "APGD": "quintain.attacks.gradient.apgd",
+    "AdversarialPatch": "quintain.attacks.universal.adversarial_patch",
+    "Attack": "quintain.attacks.base",
+    "AttackOutcome": "quintain.attacks.outcome",
+    "AutoAttack": "quintain.attacks.ensembles.autoattack",
     "BIM": "quintain.attacks.gradient.bim",
-    "FGM": "quintain.attacks.gradient.fgm",
-    "FGSM": "quintain.attacks.gradient.fgsm",
-    "MinimumMargin": "quintain.attacks.gradient.minimum_margin",
-    "PGD": "quintain.attacks.gradient.pgd",
-    "PMA": "quintain.attacks.gradient.pma",
-    "RSFGSM": "quintain.attacks.gradient.rs_fgsm",
-    "SparseL1Descent": "quintain.attacks.gradient.sparse_l1",
+    "BPDA": "quintain.attacks.adaptive.bpda",
+    "CGBA": "quintain.attacks.decision_based.cgba",
     "CarliniWagner": "quintain.attacks.minimum_norm.carlini_wagner",
     "DDN": "quintain.attacks.minimum_norm.ddn",
+    "DIFGSM": "quintain.attacks.transfer.di_fgsm",
     "DeepFool": "quintain.attacks.minimum_norm.deepfool",
     "EAD": "quintain.attacks.minimum_norm.ead",
+    "EOT": "quintain.attacks.adaptive.eot",
+    "Ensemble": "quintain.attacks.ensembles.ensemble",
+    "Eyeglasses": "quintain.attacks.universal.eyeglasses",
     "FAB": "quintain.attacks.minimum_norm.fab",
+    "FGM": "quintain.attacks.gradient.fgm",
+    "FGSM": "quintain.attacks.gradient.fgsm",
     "FMN": "quintain.attacks.minimum_norm.fmn",
+    "FittedLight": "quintain.attacks.universal.phantom",
+    "FittedPatch": "quintain.attacks.universal.fitted_patch",
+    "Goal": "quintain.attacks.goal",
+    "HopSkipJump": "quintain.attacks.decision_based.hopskipjump",
     "JSMA": "quintain.attacks.minimum_norm.jsma",
-    "SigmaZero": "quintain.attacks.minimum_norm.sigma_zero",
-    "SuperDeepFool": "quintain.attacks.minimum_norm.superdeepfool",
+    "MIFGSM": "quintain.attacks.transfer.mi_fgsm",
+    "MajorityVote": "quintain.attacks.adaptive.voting",
+    "MinimumMargin": "quintain.attacks.gradient.minimum_margin",
     "NES": "quintain.attacks.score_based.nes",
+    "NIFGSM": "quintain.attacks.transfer.ni_fgsm",
     "OnePixel": "quintain.attacks.score_based.one_pixel",
+    "PGD": "quintain.attacks.gradient.pgd",
+    "PMA": "quintain.attacks.gradient.pma",
+    "Perturbation": "quintain.attacks.perturbation",
+    "Phantom": "quintain.attacks.universal.phantom",
+    "Printing": "quintain.attacks.universal.printing",
+    "Quick": "quintain.attacks.ensembles.quick",
+    "RSFGSM": "quintain.attacks.gradient.rs_fgsm",
     "RandomSearch": "quintain.attacks.score_based.random_search",
+    "RayS": "quintain.attacks.decision_based.rays",
+    "SPSA": "quintain.attacks.score_based.spsa",
+    "Search": "quintain.attacks.search",
+    "SigmaZero": "quintain.attacks.minimum_norm.sigma_zero",
+    "SignStickers": "quintain.attacks.universal.sign_stickers",
     "SimBA": "quintain.attacks.score_based.simba",
+    "SparseL1Descent": "quintain.attacks.gradient.sparse_l1",
     "SparseRS": "quintain.attacks.score_based.sparse_rs",
     "SpatialSearch": "quintain.attacks.score_based.spatial_search",
-    "SPSA": "quintain.attacks.score_based.spsa",
     "Square": "quintain.attacks.score_based.square",
-    "DIFGSM": "quintain.attacks.transfer.di_fgsm",
-    "MIFGSM": "quintain.attacks.transfer.mi_fgsm",
-    "NIFGSM": "quintain.attacks.transfer.ni_fgsm",
+    "Strongest": "quintain.attacks.ensembles.strongest",
+    "SuccessRate": "quintain.attacks.perturbation",
+    "SuperDeepFool": "quintain.attacks.minimum_norm.superdeepfool",
     "TIFGSM": "quintain.attacks.transfer.ti_fgsm",
-    "AdversarialPatch": "quintain.attacks.universal.adversarial_patch",
-    "Eyeglasses": "quintain.attacks.universal.eyeglasses",
-    "Phantom": "quintain.attacks.universal.phantom",
-    "SignStickers": "quintain.attacks.universal.sign_stickers",
+    "Transfer": "quintain.attacks.transfer.transfer",
     "UAP": "quintain.attacks.universal.uap",
+    "UniversalAttack": "quintain.attacks.universal.base",
+    "UniversalPerturbation": "quintain.attacks.universal.uap",
+    "View": "quintain.attacks.universal.view",
+    "export_patch": "quintain.attacks.universal.export",
+    "fgsm_attack": "quintain.attacks.gradient.fgsm",
+    "gradient_ascent": "quintain.attacks.ascent_loop",
+    "held_out": "quintain.attacks.perturbation",
+    "majority_vote": "quintain.attacks.adaptive.voting",
+    "maximize_loss": "quintain.attacks.inner_maximization",
+    "non_printability": "quintain.attacks.universal.printing",
+    "side_marker": "quintain.attacks.universal.adversarial_patch",
+    "success_rate": "quintain.attacks.perturbation",
 }
 
-CATALOGUE: tuple[Entry, ...] = (
+ENTRIES: tuple[Entry, ...] = (
     Entry(
         "attack",
         "cgba",
         "quintain.attacks.decision_based.cgba:CGBA",
         "half circles from the boundary towards its normal, by votes on labels",
-        "what it breaks is a witness that can be replayed; no smaller change is ruled out",
+        guarantee="what it breaks is a witness that can be replayed; no smaller change is ruled out",
         facts=(
             ("supports", "l2"),
             ("access", "labels"),
-            ("finds", "minimum-norm"),
+            ("minimum_norm", "yes"),
+            ("default_rank", "3"),
             ("test_settings", "queries=300 init_tries=20"),
         ),
         exemptions=(
-            ("the smallest change in a wide ball", "labels say nothing of a far region that no noise meets: random points must find it first"),
+            (
+                "the smallest change in a wide ball",
+                (
+                    "labels say nothing of a far region that no noise meets: random points must find it "
+                    "first"
+                ),
+            ),
         ),
     ),
     Entry(
@@ -120,17 +153,23 @@ CATALOGUE: tuple[Entry, ...] = (
         "hopskipjump",
         "quintain.attacks.decision_based.hopskipjump:HopSkipJump",
         "a walk along the boundary, its normal by votes on labels",
-        "what it breaks is a witness that can be replayed; no smaller change is ruled out",
+        guarantee="what it breaks is a witness that can be replayed; no smaller change is ruled out",
         facts=(
             ("supports", "linf l2"),
             ("access", "labels"),
-            ("finds", "minimum-norm"),
-            ("optimality_gap:l2", "0.02"),
-            ("optimality_gap:linf", "0.08"),
+            ("minimum_norm", "yes"),
+            ("default_rank", "1"),
+            ("optimality_gap", "l2=0.02 linf=0.08"),
             ("test_settings", "queries=300 init_tries=20"),
         ),
         exemptions=(
-            ("the smallest change in a wide ball", "labels say nothing of a far region that no noise meets: random points must find it first"),
+            (
+                "the smallest change in a wide ball",
+                (
+                    "labels say nothing of a far region that no noise meets: random points must find it "
+                    "first"
+                ),
+            ),
         ),
     ),
     Entry(
@@ -138,165 +177,213 @@ CATALOGUE: tuple[Entry, ...] = (
         "rays",
         "quintain.attacks.decision_based.rays:RayS",
         "flips blocks of signs and bisects along the ray, from labels; nothing is random",
-        "what it breaks is a witness that can be replayed; no smaller change is ruled out",
+        guarantee="what it breaks is a witness that can be replayed; no smaller change is ruled out",
         facts=(
             ("supports", "linf"),
             ("access", "labels"),
-            ("finds", "minimum-norm"),
+            ("minimum_norm", "yes"),
+            ("default_rank", "2"),
             ("test_settings", "queries=200"),
         ),
         exemptions=(
-            ("the smallest change in a wide ball", "labels say nothing of a far region that no noise meets: random points must find it first"),
+            (
+                "the smallest change in a wide ball",
+                (
+                    "labels say nothing of a far region that no noise meets: random points must find it "
+                    "first"
+                ),
+            ),
         ),
     ),
     Entry(
         "attack",
         "autoattack",
         "quintain.attacks.ensembles.autoattack:AutoAttack",
-        "APGD-CE, APGD-T, FAB-T and Square, each on the examples not yet broken: the standard to report",
-        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        (
+            "APGD-CE, APGD-T, FAB-T and Square, each on the examples not yet broken: the standard to "
+            "report"
+        ),
+        guarantee=(
+            "what it breaks is a witness that can be replayed; what it does not break may still be "
+            "breakable"
+        ),
         facts=(
             ("supports", "linf l2 l1"),
             ("access", "gradients"),
-            ("optimality_gap:l1", "0.03"),
+            ("optimality_gap", "l1=0.03"),
             ("test_settings", "steps=8 target_classes=2 queries=20"),
             ("gap_test_settings", "steps=25 target_classes=1 queries=50"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "quick",
         "quintain.attacks.ensembles.quick:Quick",
         "nearly AutoAttack's verdicts for a small part of its cost: the one to begin with",
-        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        guarantee=(
+            "what it breaks is a witness that can be replayed; what it does not break may still be "
+            "breakable"
+        ),
         facts=(
             ("supports", "linf l2 l1"),
             ("access", "gradients"),
-            ("optimality_gap:l1", "0.03"),
+            ("default_rank", "1"),
+            ("optimality_gap", "l1=0.03"),
             ("test_settings", "steps=10 queries=40"),
             ("gap_test_settings", "steps=20 queries=50"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "strongest",
         "quintain.attacks.ensembles.strongest:Strongest",
         "AutoAttack without giving up, and attacks that end in other places: for the last doubt",
-        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        guarantee=(
+            "what it breaks is a witness that can be replayed; what it does not break may still be "
+            "breakable"
+        ),
         facts=(
             ("supports", "linf l2 l1"),
             ("access", "gradients"),
-            ("optimality_gap:l1", "0.03"),
+            ("optimality_gap", "l1=0.03"),
             ("test_settings", "steps=6 target_classes=1 queries=20"),
             ("gap_test_settings", "steps=20 target_classes=1 queries=50"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "a3",
         "quintain.attacks.gradient.a3:A3",
         "short climbs from learned start directions, none where they are hopeless",
-        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        guarantee=(
+            "what it breaks is a witness that can be replayed; what it does not break may still be "
+            "breakable"
+        ),
         facts=(
             ("supports", "linf l2"),
             ("access", "gradients"),
             ("test_settings", "rounds=2 steps=15"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "acg",
         "quintain.attacks.gradient.acg:ACG",
         "ascent along conjugate directions: it ends in other places than APGD",
-        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        guarantee=(
+            "what it breaks is a witness that can be replayed; what it does not break may still be "
+            "breakable"
+        ),
         facts=(
             ("supports", "linf l2"),
             ("access", "gradients"),
             ("test_settings", "steps=15"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "apgd",
         "quintain.attacks.gradient.apgd:APGD",
-        "projected gradient ascent that sets its own step sizes, on one loss or towards target classes",
-        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        (
+            "projected gradient ascent that sets its own step sizes, on one loss or towards target classes"
+        ),
+        guarantee=(
+            "what it breaks is a witness that can be replayed; what it does not break may still be "
+            "breakable"
+        ),
         facts=(
             ("supports", "linf l2 l1"),
             ("access", "gradients"),
-            ("optimality_gap:l1", "0.03"),
+            ("default_rank", "2"),
+            ("optimality_gap", "l1=0.03"),
             ("test_settings", "steps=15"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "bim",
         "quintain.attacks.gradient.bim:BIM",
         "gradient steps of one length from the clean point",
-        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        guarantee=(
+            "what it breaks is a witness that can be replayed; what it does not break may still be "
+            "breakable"
+        ),
         facts=(
             ("supports", "linf l2 mask"),
             ("access", "gradients"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "fgm",
         "quintain.attacks.gradient.fgm:FGM",
         "one gradient step in L2 or L1: fast and weak, a smoke test",
-        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        guarantee=(
+            "what it breaks is a witness that can be replayed; what it does not break may still be "
+            "breakable"
+        ),
         facts=(
             ("supports", "l2 l1"),
             ("access", "gradients"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "fgsm",
         "quintain.attacks.gradient.fgsm:FGSM",
         "one signed gradient step: fast and weak, a smoke test",
-        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        guarantee=(
+            "what it breaks is a witness that can be replayed; what it does not break may still be "
+            "breakable"
+        ),
         facts=(
             ("supports", "linf mask light color"),
             ("access", "gradients"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "mm",
         "quintain.attacks.gradient.minimum_margin:MinimumMargin",
         "a short climb towards each of the three nearest target classes",
-        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        guarantee=(
+            "what it breaks is a witness that can be replayed; what it does not break may still be "
+            "breakable"
+        ),
         facts=(
             ("supports", "linf l2"),
             ("access", "gradients"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "pgd",
         "quintain.attacks.gradient.pgd:PGD",
         "projected gradient ascent on the margin with falling steps and random starts",
-        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        guarantee=(
+            "what it breaks is a witness that can be replayed; what it does not break may still be "
+            "breakable"
+        ),
         facts=(
             ("supports", "linf l2 l1 mask patch light spatial color compose"),
             ("access", "gradients"),
-            ("optimality_gap:l1", "0.03"),
+            ("default_rank", "3"),
+            ("is_reference", "yes"),
+            ("optimality_gap", "l1=0.03"),
             ("test_settings", "steps=20"),
         ),
         exemptions=(
-            ("better than random in spatial", "a few parameters over many hills: points spread over all of them beat one climb"),
-            ("better than random in color", "two parameters: points spread over the square come as near to its best corner as a climb"),
+            (
+                "better than random in spatial",
+                "a few parameters over many hills: points spread over all of them beat one climb",
+            ),
+            (
+                "better than random in color",
+                (
+                    "two parameters: points spread over the square come as near to its best corner as a "
+                    "climb"
+                ),
+            ),
         ),
     ),
     Entry(
@@ -304,394 +391,433 @@ CATALOGUE: tuple[Entry, ...] = (
         "pma",
         "quintain.attacks.gradient.pma:PMA",
         "APGD on the margin of probabilities",
-        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        guarantee=(
+            "what it breaks is a witness that can be replayed; what it does not break may still be "
+            "breakable"
+        ),
         facts=(
             ("supports", "linf l2 l1"),
             ("access", "gradients"),
-            ("optimality_gap:l1", "0.03"),
+            ("optimality_gap", "l1=0.03"),
             ("test_settings", "steps=15"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "rs-fgsm",
         "quintain.attacks.gradient.rs_fgsm:RSFGSM",
         "one signed gradient step from a random start",
-        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        guarantee=(
+            "what it breaks is a witness that can be replayed; what it does not break may still be "
+            "breakable"
+        ),
         facts=(
             ("supports", "linf mask"),
             ("access", "gradients"),
-            ("optimality_gap", "0.3"),
+            ("optimality_gap", "any=0.3"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "sparse-l1",
         "quintain.attacks.gradient.sparse_l1:SparseL1Descent",
         "gradient steps of a few coordinates, for L1",
-        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        guarantee=(
+            "what it breaks is a witness that can be replayed; what it does not break may still be "
+            "breakable"
+        ),
         facts=(
             ("supports", "l1"),
             ("access", "gradients"),
-            ("optimality_gap", "0.02"),
+            ("optimality_gap", "any=0.02"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "carlini-wagner",
         "quintain.attacks.minimum_norm.carlini_wagner:CarliniWagner",
         "Adam on the change and what the margin lacks; a constant (L2) or a cube (Linf) bisected",
-        "what it breaks is a witness that can be replayed; no smaller change is ruled out",
+        guarantee="what it breaks is a witness that can be replayed; no smaller change is ruled out",
         facts=(
             ("supports", "linf l2"),
             ("access", "gradients"),
-            ("finds", "minimum-norm"),
+            ("minimum_norm", "yes"),
             ("test_settings", "binary_search_steps=3 steps=15"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "ddn",
         "quintain.attacks.minimum_norm.ddn:DDN",
         "gradient ascent on a sphere that shrinks after a break and grows after none",
-        "what it breaks is a witness that can be replayed; no smaller change is ruled out",
+        guarantee="what it breaks is a witness that can be replayed; no smaller change is ruled out",
         facts=(
             ("supports", "l2"),
             ("access", "gradients"),
-            ("finds", "minimum-norm"),
+            ("minimum_norm", "yes"),
+            ("default_rank", "5"),
             ("test_settings", "steps=20"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "deepfool",
         "quintain.attacks.minimum_norm.deepfool:DeepFool",
         "from one linearized boundary to the next until the answer turns: fast, rough",
-        "what it breaks is a witness that can be replayed; no smaller change is ruled out",
+        guarantee="what it breaks is a witness that can be replayed; no smaller change is ruled out",
         facts=(
             ("supports", "linf l2"),
             ("access", "gradients"),
-            ("finds", "minimum-norm"),
+            ("minimum_norm", "yes"),
             ("test_settings", "steps=20"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "ead",
         "quintain.attacks.minimum_norm.ead:EAD",
         "shrinking gradient steps with momentum on summed and squared change: few pixels move",
-        "what it breaks is a witness that can be replayed; no smaller change is ruled out",
+        guarantee="what it breaks is a witness that can be replayed; no smaller change is ruled out",
         facts=(
             ("supports", "l1"),
             ("access", "gradients"),
-            ("finds", "minimum-norm"),
+            ("minimum_norm", "yes"),
             ("test_settings", "binary_search_steps=3 steps=15"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "fab",
         "quintain.attacks.minimum_norm.fab:FAB",
         "along the boundary, biased towards the clean point, guided by each target class",
-        "what it breaks is a witness that can be replayed; no smaller change is ruled out",
+        guarantee="what it breaks is a witness that can be replayed; no smaller change is ruled out",
         facts=(
             ("supports", "linf l2 l1"),
             ("access", "gradients"),
-            ("finds", "minimum-norm"),
+            ("minimum_norm", "yes"),
+            ("default_rank", "6"),
             ("test_settings", "steps=10 target_classes=3"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "fmn",
         "quintain.attacks.minimum_norm.fmn:FMN",
-        "gradient steps inside a radius that follows the smallest break, from a break that signed steps reach",
-        "what it breaks is a witness that can be replayed; no smaller change is ruled out",
+        (
+            "gradient steps inside a radius that follows the smallest break, from a break that signed "
+            "steps reach"
+        ),
+        guarantee="what it breaks is a witness that can be replayed; no smaller change is ruled out",
         facts=(
             ("supports", "linf l2 l1 l0"),
             ("access", "gradients"),
-            ("finds", "minimum-norm"),
-            ("optimality_gap:l0", "0"),
+            ("minimum_norm", "yes"),
+            ("default_rank", "4"),
+            ("optimality_gap", "l0=0"),
             ("test_settings", "steps=20"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "jsma",
         "quintain.attacks.minimum_norm.jsma:JSMA",
         "two more pixels a step, each to the corner where it helps: cheap, rough on robust models",
-        "what it breaks is a witness that can be replayed; no smaller change is ruled out",
+        guarantee="what it breaks is a witness that can be replayed; no smaller change is ruled out",
         facts=(
             ("supports", "l0"),
             ("access", "gradients"),
-            ("finds", "minimum-norm"),
-            ("optimality_gap", "0"),
+            ("minimum_norm", "yes"),
+            ("optimality_gap", "any=0"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "sigma-zero",
         "quintain.attacks.minimum_norm.sigma_zero:SigmaZero",
         "descent on a smooth count of changed pixels, small changes cut to zero: the strongest L0",
-        "what it breaks is a witness that can be replayed; no smaller change is ruled out",
+        guarantee="what it breaks is a witness that can be replayed; no smaller change is ruled out",
         facts=(
             ("supports", "l0"),
             ("access", "gradients"),
-            ("finds", "minimum-norm"),
-            ("optimality_gap", "0"),
+            ("minimum_norm", "yes"),
+            ("optimality_gap", "any=0"),
             ("test_settings", "steps=20"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "superdeepfool",
         "quintain.attacks.minimum_norm.superdeepfool:SuperDeepFool",
-        "DeepFool steps and projections on the boundary's tangent plane: near the smallest L2 change",
-        "what it breaks is a witness that can be replayed; no smaller change is ruled out",
+        (
+            "DeepFool steps and projections on the boundary's tangent plane: near the smallest L2 change"
+        ),
+        guarantee="what it breaks is a witness that can be replayed; no smaller change is ruled out",
         facts=(
             ("supports", "l2"),
             ("access", "gradients"),
-            ("finds", "minimum-norm"),
+            ("minimum_norm", "yes"),
             ("test_settings", "steps=20"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "nes",
         "quintain.attacks.score_based.nes:NES",
         "gradient ascent with gradients that pairs of normal probes tell",
-        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        guarantee=(
+            "what it breaks is a witness that can be replayed; what it does not break may still be "
+            "breakable"
+        ),
         facts=(
             ("supports", "linf l2"),
             ("access", "scores"),
-            ("optimality_gap", "0.08"),
+            ("optimality_gap", "any=0.08"),
             ("test_settings", "queries=200 pairs=5"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "one-pixel",
         "quintain.attacks.score_based.one_pixel:OnePixel",
         "a pixel or a few, by trying all of them or by differential evolution",
-        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        guarantee=(
+            "what it breaks is a witness that can be replayed; what it does not break may still be "
+            "breakable"
+        ),
         facts=(
             ("supports", "l0"),
             ("access", "scores"),
             ("test_settings", "population=12 generations=5"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "random-search",
         "quintain.attacks.score_based.random_search:RandomSearch",
-        "random changes, and then small changes of the best one: the least that any attack must beat",
-        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        (
+            "random changes, and then small changes of the best one: the least that any attack must beat"
+        ),
+        guarantee=(
+            "what it breaks is a witness that can be replayed; what it does not break may still be "
+            "breakable"
+        ),
         facts=(
             ("supports", "linf l2 patch light spatial color negative compose"),
             ("access", "scores"),
-            ("optimality_gap:linf", "0.4"),
-            ("optimality_gap:l2", "0.5"),
+            ("default_rank", "2"),
+            ("optimality_gap", "linf=0.4 l2=0.5"),
             ("test_settings", "samples=15 steps=25"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "simba",
         "quintain.attacks.score_based.simba:SimBA",
         "one value after another, up or down: simple, and exact where the model is nearly linear",
-        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        guarantee=(
+            "what it breaks is a witness that can be replayed; what it does not break may still be "
+            "breakable"
+        ),
         facts=(
             ("supports", "linf l2"),
             ("access", "scores"),
-            ("optimality_gap:l2", "0.03"),
+            ("optimality_gap", "l2=0.03"),
             ("test_settings", "queries=80"),
             ("gap_test_settings", "queries=500"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "sparse-rs",
         "quintain.attacks.score_based.sparse_rs:SparseRS",
         "random search over a few pixels, a sticker or a frame, with extreme colors",
-        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        guarantee=(
+            "what it breaks is a witness that can be replayed; what it does not break may still be "
+            "breakable"
+        ),
         facts=(
             ("supports", "l0 mask patch"),
             ("access", "scores"),
             ("test_settings", "queries=80"),
             ("gap_test_settings", "queries=1000"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "spatial-search",
         "quintain.attacks.score_based.spatial_search:SpatialSearch",
         "every turn and shift of a grid: exact on the grid, and stronger than a gradient",
-        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        guarantee=(
+            "what it breaks is a witness that can be replayed; what it does not break may still be "
+            "breakable"
+        ),
         facts=(
             ("supports", "spatial"),
             ("access", "scores"),
             ("test_settings", "shifts=3 angles=7"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "spsa",
         "quintain.attacks.score_based.spsa:SPSA",
         "gradient ascent with Adam, and gradients that pairs of random signs tell",
-        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        guarantee=(
+            "what it breaks is a witness that can be replayed; what it does not break may still be "
+            "breakable"
+        ),
         facts=(
             ("supports", "linf l2"),
             ("access", "scores"),
-            ("optimality_gap", "0.1"),
+            ("optimality_gap", "any=0.1"),
             ("test_settings", "queries=200 pairs=5"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "square",
         "quintain.attacks.score_based.square:Square",
-        "random search with shrinking squares at the ends of the range: the strongest without gradients",
-        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        (
+            "random search with shrinking squares at the ends of the range: the strongest without "
+            "gradients"
+        ),
+        guarantee=(
+            "what it breaks is a witness that can be replayed; what it does not break may still be "
+            "breakable"
+        ),
         facts=(
             ("supports", "linf l2"),
             ("access", "scores"),
-            ("optimality_gap:l2", "0.3"),
+            ("default_rank", "1"),
+            ("optimality_gap", "l2=0.3"),
             ("test_settings", "queries=80"),
             ("gap_test_settings", "queries=1000"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "di-fgsm",
         "quintain.attacks.transfer.di_fgsm:DIFGSM",
         "momentum on gradients through random resizing",
-        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        guarantee=(
+            "what it breaks is a witness that can be replayed; what it does not break may still be "
+            "breakable"
+        ),
         facts=(
             ("supports", "linf l2 mask"),
             ("access", "gradients"),
-            ("optimality_gap", "0.2"),
-            ("optimality_gap:l2", "0.4"),
+            ("optimality_gap", "any=0.2 l2=0.4"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "mi-fgsm",
         "quintain.attacks.transfer.mi_fgsm:MIFGSM",
         "gradient steps with momentum, which carry over to other models",
-        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        guarantee=(
+            "what it breaks is a witness that can be replayed; what it does not break may still be "
+            "breakable"
+        ),
         facts=(
             ("supports", "linf l2 mask"),
             ("access", "gradients"),
-            ("optimality_gap:l2", "0.4"),
+            ("optimality_gap", "l2=0.4"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "ni-fgsm",
         "quintain.attacks.transfer.ni_fgsm:NIFGSM",
         "momentum that looks where it leads before it asks",
-        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        guarantee=(
+            "what it breaks is a witness that can be replayed; what it does not break may still be "
+            "breakable"
+        ),
         facts=(
             ("supports", "linf mask"),
             ("access", "gradients"),
         ),
-        exemptions=(),
     ),
     Entry(
         "attack",
         "ti-fgsm",
         "quintain.attacks.transfer.ti_fgsm:TIFGSM",
         "momentum on smoothed gradients",
-        "what it breaks is a witness that can be replayed; what it does not break may still be breakable",
+        guarantee=(
+            "what it breaks is a witness that can be replayed; what it does not break may still be "
+            "breakable"
+        ),
         facts=(
             ("supports", "linf mask"),
             ("access", "gradients"),
-            ("optimality_gap", "1"),
+            ("optimality_gap", "any=1"),
             ("test_settings", "kernel_size=3"),
         ),
-        exemptions=(),
     ),
     Entry(
         "universal_attack",
         "adversarial-patch",
         "quintain.attacks.universal.adversarial_patch:AdversarialPatch",
         "a printed sticker at any place, turn, size and light",
-        "how often it succeeds is an estimate, for images and views like those that it was scored on",
+        guarantee=(
+            "how often it succeeds is an estimate, for images and views like those that it was scored on"
+        ),
         facts=(
             ("access", "gradients"),
             ("test_settings", "steps=3 batch_size=4"),
         ),
-        exemptions=(),
     ),
     Entry(
         "universal_attack",
         "eyeglasses",
         "quintain.attacks.universal.eyeglasses:Eyeglasses",
         "a printed frame: to dodge recognition, or to be taken for somebody",
-        "how often it succeeds is an estimate, for images and views like those that it was scored on",
+        guarantee=(
+            "how often it succeeds is an estimate, for images and views like those that it was scored on"
+        ),
         facts=(
             ("access", "gradients"),
             ("test_settings", "steps=3 batch_size=4"),
         ),
-        exemptions=(),
     ),
     Entry(
         "universal_attack",
         "phantom",
         "quintain.attacks.universal.phantom:Phantom",
         "light on a scene that only adds",
-        "how often it succeeds is an estimate, for images and views like those that it was scored on",
+        guarantee=(
+            "how often it succeeds is an estimate, for images and views like those that it was scored on"
+        ),
         facts=(
             ("access", "gradients"),
             ("test_settings", "steps=3 batch_size=4"),
         ),
-        exemptions=(),
     ),
     Entry(
         "universal_attack",
         "sign-stickers",
         "quintain.attacks.universal.sign_stickers:SignStickers",
         "a few rectangles on a sign, first where they hurt, then what is on them",
-        "how often it succeeds is an estimate, for images and views like those that it was scored on",
+        guarantee=(
+            "how often it succeeds is an estimate, for images and views like those that it was scored on"
+        ),
         facts=(
             ("access", "gradients"),
             ("test_settings", "steps=3 batch_size=4"),
         ),
-        exemptions=(),
     ),
     Entry(
         "universal_attack",
         "uap",
         "quintain.attacks.universal.uap:UAP",
         "one perturbation in a ball, added to every image",
-        "how often it succeeds is an estimate, for images and views like those that it was scored on",
+        guarantee=(
+            "how often it succeeds is an estimate, for images and views like those that it was scored on"
+        ),
         facts=(
             ("supports", "linf l2 mask"),
             ("access", "gradients"),
             ("test_settings", "steps=3 batch_size=4"),
         ),
-        exemptions=(),
     ),
 )

@@ -7,11 +7,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from quintain.attacks.facts import attack_entries
 from quintain.attacks.goal import Goal
 from quintain.attacks.outcome import AttackOutcome, Model
 from quintain.attacks.search import Search
 from quintain.core.errors import DataError, ModelError, SettingError
+from quintain.core.registry import declared_entries
 from quintain.core.threat_specs import threat_name
 from quintain.models.protocol import Access
 from quintain.threats.rng import example_rng
@@ -19,6 +19,10 @@ from quintain.threats.threat import Threat, check_in_box, check_types
 
 ACCESS: tuple[Access, ...] = ("labels", "scores", "gradients")
 """Kinds of access to a model, the least first."""
+
+WITNESS = "what it breaks is a witness that can be replayed; what it does not break may still be breakable"
+MINIMUM_NORM = "what it breaks is a witness that can be replayed; no smaller change is ruled out"
+"""What the result of an attack may be taken for, in the words of ``quintain list``."""
 
 
 class Attack(ABC):
@@ -39,6 +43,10 @@ class Attack(ABC):
         minimum_norm: Whether it seeks the smallest perturbation, and not only a success within the threat's
             ``eps``.
         supports_targets: Whether it can be targeted.
+        default_rank: Its place among those that run where none was named, by what a model gives: 1 before 2;
+            0 for one that runs only where no other can.
+        is_reference: Whether it is the one attack that trained models are compared by.
+        guarantee: What its result may be taken for; follows from ``minimum_norm``.
         optimality_gap: Relative gap to the closed-form optimum on a linear model at its default settings, by
             kind of threat, ``any`` for all others; 0.01 where nothing is said.
         test_settings: Settings for the laws, where the defaults take long.
@@ -48,18 +56,25 @@ class Attack(ABC):
 
     __slots__ = ()
 
+    kind: ClassVar[str] = "attack"
     name: ClassVar[str]
     summary: ClassVar[str]
+    guarantee: ClassVar[str] = WITNESS
     use_for: ClassVar[str] = ""
     cost: ClassVar[str] = ""
     access: ClassVar[Access] = "gradients"
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2")
     minimum_norm: ClassVar[bool] = False
     supports_targets: ClassVar[bool] = True
+    default_rank: ClassVar[int] = 0
+    is_reference: ClassVar[bool] = False
     optimality_gap: ClassVar[Mapping[str, float]] = {}
     test_settings: ClassVar[Mapping[str, float]] = {}
     gap_test_settings: ClassVar[Mapping[str, float]] = {}
     exemptions: ClassVar[Mapping[str, str]] = {}
+
+    def __init_subclass__(cls) -> None:
+        cls.guarantee = MINIMUM_NORM if cls.minimum_norm else WITNESS
 
     @property
     def label(self) -> str:
@@ -178,7 +193,7 @@ def check_access(name: str, needed: Access, model: Model) -> None:
     if ACCESS.index(given) < ACCESS.index(needed):
         able = [
             entry.name
-            for entry in attack_entries().values()
+            for entry in declared_entries("attack").values()
             if ACCESS.index(access_of(entry.fact("access"))) <= ACCESS.index(given)
         ]
         raise ModelError(
@@ -208,7 +223,9 @@ def check_class_tensor(what: str, y: Tensor, x: Tensor) -> None:
 def attacks_supporting(kind: str) -> str:
     """List the registered attacks that support a kind of threat, as text."""
     return (
-        ", ".join(entry.name for entry in attack_entries().values() if kind in entry.fact("supports").split())
+        ", ".join(
+            entry.name for entry in declared_entries("attack").values() if kind in entry.words("supports")
+        )
         or "none yet"
     )
 

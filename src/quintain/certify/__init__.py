@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING
 
+from quintain.certify._index import EXPORTS
 from quintain.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from quintain.certify.interval.certifier import IntervalBounds as IntervalBounds
+    from quintain.certify._index import *
     from quintain.certify.interval.certifier import worst_case_logits as worst_case_logits
     from quintain.certify.interval.graph import TracedNetwork as TracedNetwork
     from quintain.certify.outcome import CertificateOutcome as CertificateOutcome
@@ -13,15 +14,4 @@ if TYPE_CHECKING:
     from quintain.certify.radius_search import largest_certified_radius as largest_certified_radius
     from quintain.certify.smoothing import SmoothedClassifier as SmoothedClassifier
 
-__getattr__, __dir__ = lazy_exports(
-    __name__,
-    {
-        "CertificateOutcome": "quintain.certify.outcome",
-        "Certifier": "quintain.certify.outcome",
-        "IntervalBounds": "quintain.certify.interval.certifier",
-        "SmoothedClassifier": "quintain.certify.smoothing",
-        "TracedNetwork": "quintain.certify.interval.graph",
-        "largest_certified_radius": "quintain.certify.radius_search",
-        "worst_case_logits": "quintain.certify.interval.certifier",
-    },
-)
+__getattr__, __dir__ = lazy_exports(__name__, EXPORTS)

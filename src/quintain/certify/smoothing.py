@@ -20,7 +20,7 @@ from quintain.models.modules import all_modules, any_training
 from quintain.models.protocol import ClassifierLike
 from quintain.threats.l2 import L2
 from quintain.threats.rng import example_rng
-from quintain.threats.threat import check_in_box, check_types
+from quintain.threats.threat import Threat, check_in_box, check_types
 
 MIN_SIGMA_SPACINGS = 16
 """The smallest sigma, in spacings near 1 of the inputs' or the model's type."""
@@ -218,7 +218,7 @@ class SmoothedClassifier:
         with torch.inference_mode(), unchanged(self.base_classifier):
             return self._certified(x, y, threat, seed, ids, progress)
 
-    def require_certifiable(self, threat: L2) -> None:
+    def require_certifiable(self, threat: Threat) -> None:
         """Refuse a ball of which nothing could ever be certified.
 
         Raises:

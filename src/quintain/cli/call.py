@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from quintain.cli.console import ProgressBars, Terminal
+from quintain.cli.options import DEFAULT_DATA, DEFAULT_MODEL
 from quintain.cli.requirements import project_requirements
 from quintain.cli.run_folder import (
     choose_folder,
@@ -50,8 +51,8 @@ class VerbCall:
     """
 
     verb: str
-    data: str = "xrays"
-    model: str = "xray-cnn"
+    data: str = DEFAULT_DATA
+    model: str = DEFAULT_MODEL
     weights: Path | None = None
     seed: int = 0
     out: Path | None = None

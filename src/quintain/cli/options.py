@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+DEFAULT_MODEL, DEFAULT_DATA, DEFAULT_THREAT = "xray-cnn", "xrays", "linf:4/255"
+"""What is evaluated, on what, and against what, where nothing was named."""
+
 Model = Annotated[str, typer.Option(help="A registered name, or path/to/file.py:factory.")]
 Weights = Annotated[Path | None, typer.Option(help="safetensors, or a PyTorch state dict (never unpickled).")]
 Data = Annotated[

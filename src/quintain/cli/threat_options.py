@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from quintain.core.errors import SettingError
-from quintain.core.registry import entries, get_entry
+from quintain.core.registry import Entry, get_entry, ranked
 from quintain.core.threat_specs import current_spec, threat_name, threat_type
 
 if TYPE_CHECKING:
@@ -42,13 +42,20 @@ def parse_threats(specs: Sequence[str]) -> list["Threat"]:
     return sorted_by_size(found)
 
 
+def default_certifier(specs: Sequence[str]) -> Entry:
+    """Return the first certifier that handles the threats, or the first of all where there is none."""
+    kinds = {threat_name(current_spec(spec)) for spec in specs}
+    known = ranked("certifier")
+    return next((entry for entry in known if kinds <= set(entry.words("supports"))), known[0])
+
+
 def parse_certifiable_threats(specs: Sequence[str]) -> list["Threat"]:
     """Return the threats where something is to be certified.
 
     Raises:
         SettingError: If no registered certifier handles one.
     """
-    known = {name: entry.fact("threats").split() for name, entry in entries("certifier").items()}
+    known = {entry.name: entry.words("supports") for entry in ranked("certifier")}
     found = parse_threats(specs)
     for threat in found:
         name = threat_name(threat.spec)

@@ -3,8 +3,10 @@
 from typing import TYPE_CHECKING
 
 from quintain.core.lazy import lazy_exports
+from quintain.data._index import EXPORTS
 
 if TYPE_CHECKING:
+    from quintain.data._index import *
     from quintain.data.checks import check_data as check_data
     from quintain.data.dataset import Batch as Batch
     from quintain.data.dataset import Dataset as Dataset
@@ -13,15 +15,4 @@ if TYPE_CHECKING:
     from quintain.data.splits import Splits as Splits
     from quintain.data.torch_source import from_torch as from_torch
 
-__getattr__, __dir__ = lazy_exports(
-    __name__,
-    {
-        "Batch": "quintain.data.dataset",
-        "Dataset": "quintain.data.dataset",
-        "Splits": "quintain.data.splits",
-        "check_data": "quintain.data.checks",
-        "from_arrays": "quintain.data.dataset",
-        "from_torch": "quintain.data.torch_source",
-        "load_data": "quintain.data.loading",
-    },
-)
+__getattr__, __dir__ = lazy_exports(__name__, EXPORTS)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from quintain.core.registry import declare
 from quintain.data.npz import load_npz
 from quintain.data.splits import Splits
 
@@ -11,6 +12,13 @@ NAME = "xrays"
 BUNDLED = Path(__file__).parent / "bundled" / "pneumoniamnist.npz"
 
 
+@declare(
+    name=NAME,
+    summary="PneumoniaMNIST: 28x28 gray chest X-rays of children, normal or pneumonia; train 4,708, val 524, "
+    "test 624 (bundled, CC BY 4.0)",
+    is_public=True,
+    noun="X-rays",
+)
 def xrays() -> Splits:
     """Load PneumoniaMNIST: 28x28 gray chest X-rays of children, normal (0) or pneumonia (1).
 

@@ -5,8 +5,10 @@ claim.
 from typing import TYPE_CHECKING
 
 from quintain.core.lazy import lazy_exports
+from quintain.dp._index import EXPORTS
 
 if TYPE_CHECKING:
+    from quintain.dp._index import *
     from quintain.dp.accounting import calibrate_noise_multiplier as calibrate_noise_multiplier
     from quintain.dp.accounting import delta_curve as delta_curve
     from quintain.dp.accounting import epsilon as epsilon
@@ -44,46 +46,7 @@ if TYPE_CHECKING:
     from quintain.dp.training.features import Features as Features
     from quintain.dp.training.features import extract_features as extract_features
     from quintain.dp.training.fitting import PrivateTrainingResult as PrivateTrainingResult
-    from quintain.dp.training.fitting import fit as fit
     from quintain.dp.training.plan import PrivatePlan as PrivatePlan
     from quintain.dp.training.scattering import Scattering as Scattering
 
-__getattr__, __dir__ = lazy_exports(
-    __name__,
-    {
-        "AdaptiveClipping": "quintain.dp.step.adaptive",
-        "BallsInBinsLoader": "quintain.dp.sampling.epoch_loaders",
-        "BatchMemoryManager": "quintain.dp.opacus.utils.batch_memory_manager",
-        "DPAdam": "quintain.dp.training.adam",
-        "DPDataLoader": "quintain.dp.opacus.data_loader",
-        "DPOptimizer": "quintain.dp.step.optimizer",
-        "DifferentiallyPrivateDistributedDataParallel": "quintain.dp.distributed",
-        "DistributedUniformWithReplacementSampler": "quintain.dp.opacus.utils.uniform_sampler",
-        "EMA": "quintain.dp.training.ema",
-        "Features": "quintain.dp.training.features",
-        "GradSampleModule": "quintain.dp.opacus.grad_sample.grad_sample_module",
-        "Guarantee": "quintain.dp.accounting.guarantee",
-        "Ledger": "quintain.dp.accounting.ledger",
-        "MechanismTests": "quintain.dp.mechanism_tests",
-        "ModuleValidator": "quintain.dp.opacus.validators.module_validator",
-        "PoissonLoader": "quintain.dp.sampling.loader",
-        "PrivacyEngine": "quintain.dp.opacus.privacy_engine",
-        "PrivateTrainingResult": "quintain.dp.training.fitting",
-        "PrivateOptimizer": "quintain.dp.step.optimizer",
-        "PrivatePlan": "quintain.dp.training.plan",
-        "Release": "quintain.dp.accounting.release",
-        "Scattering": "quintain.dp.training.scattering",
-        "ShuffledLoader": "quintain.dp.sampling.epoch_loaders",
-        "UniformWithReplacementSampler": "quintain.dp.opacus.utils.uniform_sampler",
-        "PrivacyUnits": "quintain.dp.sampling.privacy_units",
-        "augment": "quintain.dp.sampling.augmentation",
-        "delta_curve": "quintain.dp.accounting",
-        "epsilon": "quintain.dp.accounting",
-        "fit": "quintain.dp.training.fitting",
-        "extract_features": "quintain.dp.training.features",
-        "retry_on_out_of_memory": "quintain.dp.sampling.out_of_memory",
-        "verify_mechanism": "quintain.dp.mechanism_tests",
-        "calibrate_noise_multiplier": "quintain.dp.accounting",
-        "register_rule": "quintain.dp.rules",
-    },
-)
+__getattr__, __dir__ = lazy_exports(__name__, EXPORTS)

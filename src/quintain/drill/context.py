@@ -31,6 +31,9 @@ LINF_EPS_255 = (2, 4, 8)
 PRIMARY_MODEL = "certified"
 """The model that requirements on robustness are about."""
 
+SMOOTHED_MODEL = "noise"
+"""The model that is certified and attacked as a smoothed one."""
+
 
 @dataclass(frozen=True)
 class DrillContext:

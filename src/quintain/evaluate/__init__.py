@@ -8,6 +8,7 @@ each verb of the command line, and the modules beside them are what these share.
 from typing import TYPE_CHECKING
 
 from quintain.core.lazy import lazy_exports
+from quintain.evaluate._index import EXPORTS
 
 if TYPE_CHECKING:
     from quintain.evaluate.brackets import robust_accuracy as robust_accuracy
@@ -15,12 +16,4 @@ if TYPE_CHECKING:
     from quintain.evaluate.evasion.defaults import attack as attack
     from quintain.evaluate.step import StepOutput as StepOutput
 
-__getattr__, __dir__ = lazy_exports(
-    __name__,
-    {
-        "StepOutput": "quintain.evaluate.step",
-        "attack": "quintain.evaluate.evasion.defaults",
-        "run_attacks": "quintain.evaluate.evasion.attacks",
-        "robust_accuracy": "quintain.evaluate.brackets",
-    },
-)
+__getattr__, __dir__ = lazy_exports(__name__, EXPORTS)

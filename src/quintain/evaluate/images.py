@@ -85,7 +85,10 @@ def gallery(
             (
                 store_prediction(folder, f"{stem}-clean", subject, data, clean[0]),
                 store_picture(
-                    folder, f"{stem}-change", change, f"change x{MAGNIFICATION}, {_size(one.size, name)}"
+                    folder,
+                    f"{stem}-change",
+                    change,
+                    f"change x{MAGNIFICATION}, {threat.describe_size(one.size)}",
                 ),
                 store_prediction(folder, f"{stem}-adversarial", subject, data, one.adversarial, "bad"),
             )
@@ -109,12 +112,3 @@ def store_prediction(
     if subject.model.access != "labels":
         caption += f" {100 * float(scores.softmax(0)[label]):.0f} %"
     return store_picture(folder, name, picture, caption, frame)
-
-
-def _size(size: float, threat: str) -> str:
-    match threat:
-        case "linf":
-            return f"{size * 255:.1f}/255"
-        case "l0":
-            return f"{size:.0f} pixels"
-    return f"{size:.2f}"

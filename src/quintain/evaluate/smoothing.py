@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from quintain.attacks.inner_maximization import maximize_loss
+from quintain.certify.outcome import DerivingCertifier
 from quintain.certify.smoothing import SmoothedClassifier
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
@@ -19,12 +20,10 @@ from quintain.evaluate.brackets import robustness_claims
 from quintain.evaluate.certify import Certification
 from quintain.evaluate.estimated_gradients import NOISE_PAIRS, with_estimated_gradients
 from quintain.evaluate.model import EvaluatedModel, class_counts, per_example
-from quintain.results.literals import RANDOMIZED_SMOOTHING
 from quintain.results.records import Claim
 from quintain.results.robustness_records import AttackedModel, AttackRow, CertifiedModel
-from quintain.threats.l2 import L2
 from quintain.threats.sizes import common_threat_type, sorted_by_size
-from quintain.threats.threat import contains
+from quintain.threats.threat import Threat, contains
 
 REL_STEP_SIZE = 1.0
 """First step size of the attack, relative to eps."""
@@ -35,15 +34,13 @@ class SmoothingSettings:
     """How a model is smoothed, certified and attacked.
 
     Args:
-        sigma: Standard deviation of the noise.
-        noise_samples: Noise samples for each certificate.
+        certifier: Makes the smoothed model.
         num_examples: How many of the examples, drawn by the seed; 0 for all.
         vote_samples: Noise samples for each prediction on an attacked example.
         steps: Gradient steps of the attack.
     """
 
-    sigma: float
-    noise_samples: int = 10_000
+    certifier: DerivingCertifier
     num_examples: int = 100
     vote_samples: int = 1_000
     steps: int = 20
@@ -52,7 +49,7 @@ class SmoothingSettings:
 def certify_smoothed(
     base: EvaluatedModel,
     data: Dataset,
-    threats: Sequence[L2],
+    threats: Sequence[Threat],
     settings: SmoothingSettings,
     *,
     seed: int = 0,
@@ -72,19 +69,14 @@ def certify_smoothed(
     Args:
         base: The model under the noise.
         data: Examples to draw from.
-        threats: L2 balls.
+        threats: Balls that the certifier supports.
         settings: How the model is smoothed, certified and attacked.
         seed: Seed of the examples and of the noise.
         primary: Whether requirements that name no model mean this one.
         progress: Shows bars.
     """
     some = data.sample(settings.num_examples, seed=derive_seed(seed, "examples"))
-    smooth = SmoothedClassifier(
-        base.model,
-        settings.sigma,
-        noise_samples=settings.noise_samples,
-        surrogate_seed=derive_seed(seed, "surrogate"),
-    )
+    smooth = settings.certifier.derive(base.model, surrogate_seed=derive_seed(seed, "surrogate"))
     x, y = some.batch(torch.arange(len(some)))
     clock = time.perf_counter()
     certificate = smooth.certify(x, y, seed=derive_seed(seed, "certify"), progress=progress)
@@ -97,12 +89,12 @@ def certify_smoothed(
     rows, broken = _attack(smooth, some, threats, settings, wrong, seed, progress)
     invalid = certificate.failed.numpy()
     file = replace(
-        base.file, name="smoothed", title=f"smoothed, sigma {settings.sigma:g}", model_hash=smooth.hash
+        base.file, name="smoothed", title=f"smoothed, sigma {smooth.sigma:g}", model_hash=smooth.hash
     )
     subject = EvaluatedModel(base.model, file)
     certification = Certification(
         examples=per_example(some, predicted, radius.numpy(), np.where(wrong, 0.0, math.inf), invalid),
-        method=RANDOMIZED_SMOOTHING,
+        method=settings.certifier.title,
         assumptions=certificate.assumptions,
         seconds=seconds,
         alpha=smooth.alpha,
@@ -129,7 +121,7 @@ def certify_smoothed(
 def _attack(
     smooth: SmoothedClassifier,
     data: Dataset,
-    threats: Sequence[L2],
+    threats: Sequence[Threat],
     settings: SmoothingSettings,
     wrong: np.ndarray,
     seed: int,

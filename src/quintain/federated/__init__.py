@@ -5,13 +5,14 @@ masks.
 from typing import TYPE_CHECKING
 
 from quintain.core.lazy import lazy_exports
+from quintain.federated._index import EXPORTS
 
 if TYPE_CHECKING:
     from quintain.federated import secagg as secagg
+    from quintain.federated._index import *
     from quintain.federated.aggregate import RoundAbandonedError as RoundAbandonedError
     from quintain.federated.aggregate import SecureSumResult as SecureSumResult
     from quintain.federated.aggregate import run_round as run_round
-    from quintain.federated.aggregate import secure_sum as secure_sum
     from quintain.federated.config import FederatedConfig as FederatedConfig
     from quintain.federated.hidden import require_hidden as require_hidden
     from quintain.federated.partitioning import Partition as Partition
@@ -27,27 +28,4 @@ if TYPE_CHECKING:
     from quintain.federated.unmasking_attack import attack_masks as attack_masks
     from quintain.federated.view import ServerView as ServerView
 
-__getattr__, __dir__ = lazy_exports(
-    __name__,
-    {
-        "DropoutStage": "quintain.federated.transport",
-        "FederatedConfig": "quintain.federated.config",
-        "FederatedRun": "quintain.federated.reports",
-        "InProcessTransport": "quintain.federated.transport",
-        "Partition": "quintain.federated.partitioning",
-        "RoundAbandonedError": "quintain.federated.aggregate",
-        "RoundReport": "quintain.federated.reports",
-        "SecureSumResult": "quintain.federated.aggregate",
-        "ServerView": "quintain.federated.view",
-        "Simulated": "quintain.federated.reports",
-        "Transport": "quintain.federated.transport",
-        "UnmaskingAttempt": "quintain.federated.unmasking_attack",
-        "attack_masks": "quintain.federated.unmasking_attack",
-        "partition": "quintain.federated.partitioning",
-        "require_hidden": "quintain.federated.hidden",
-        "run_round": "quintain.federated.aggregate",
-        "secagg": "quintain.federated.secagg",
-        "secure_sum": "quintain.federated.aggregate",
-        "simulate": "quintain.federated.simulation",
-    },
-)
+__getattr__, __dir__ = lazy_exports(__name__, EXPORTS)

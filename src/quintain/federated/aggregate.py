@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from quintain.core.errors import DataError, ProtocolError, SabotageError, SettingError, StorageError
+from quintain.core.registry import declare
 from quintain.federated.secagg import client, server
 from quintain.federated.secagg.collecting import RoundInProgress, RoundOutcome
 from quintain.federated.secagg.encoding import (
@@ -122,6 +123,15 @@ def run_round(policy: Policy, transport: Transport) -> RoundOutcome:
     return following
 
 
+@declare(
+    name="secagg",
+    summary="exact sums of masked vectors, over sites that may fall silent at any stage "
+    "(Bonawitz et al. 2017)",
+    guarantee="the server learns the sum over at least `min_survivors` sites "
+    "and nothing else of a site's vector, "
+    "if 2t > n + max_corrupt and at most `max_corrupt` sites collude with it; "
+    "a sum may still tell, and so may two that differ in their sites: add differential privacy",
+)
 def secure_sum(
     vectors: Mapping[str, ArrayLike],
     *,

@@ -3,21 +3,11 @@
 from typing import TYPE_CHECKING
 
 from quintain.core.lazy import lazy_exports
+from quintain.harden._index import EXPORTS
 
 if TYPE_CHECKING:
+    from quintain.harden._index import *
     from quintain.harden.defense import Defense as Defense
     from quintain.harden.defense import fit as fit
-    from quintain.harden.gaussian_augmentation import GaussianAugmentation as GaussianAugmentation
-    from quintain.harden.ibp import IBPTraining as IBPTraining
-    from quintain.harden.pgd import PGDTraining as PGDTraining
 
-__getattr__, __dir__ = lazy_exports(
-    __name__,
-    {
-        "Defense": "quintain.harden.defense",
-        "GaussianAugmentation": "quintain.harden.gaussian_augmentation",
-        "IBPTraining": "quintain.harden.ibp",
-        "PGDTraining": "quintain.harden.pgd",
-        "fit": "quintain.harden.defense",
-    },
-)
+__getattr__, __dir__ = lazy_exports(__name__, EXPORTS)

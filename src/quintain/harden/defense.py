@@ -1,12 +1,13 @@
 """The interface of a training defense, and training with one."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from torch import nn
 
 from quintain import training
 from quintain.core.progress import Progress, no_progress
+from quintain.threats.threat import Threat
 from quintain.training.objective import Objective
 from quintain.training.recipe import Recipe
 
@@ -15,7 +16,21 @@ if TYPE_CHECKING:
 
 
 class Defense(Protocol):
-    """The settings of a training defense, a frozen value: a recipe, and the loss that it minimizes."""
+    """The settings of a training defense, a frozen value: a recipe, and the loss that it minimizes.
+
+    One with a ``summary`` is registered. What it says of itself are class variables, written there and
+    nowhere else: ``name``; ``summary``, one line for ``quintain list``; ``guarantee``; ``supports``, the
+    kinds of threats that it takes; ``example``, the threat that it is trained against where none was named;
+    ``default_rank``, its place among the defenses that are taken where none was named, from 1;
+    ``certifier``, the certifier that its result is trained for; ``exemptions``; ``old_names``. Of the
+    settings ``threat`` and ``sigma`` it gets those that it has.
+    """
+
+    certifier: ClassVar[str]
+
+    @property
+    def threat(self) -> Threat:
+        """What the trained model is attacked and certified in, where nothing else was named."""
 
     @property
     def recipe(self) -> Recipe:

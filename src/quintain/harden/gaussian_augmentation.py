@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 from quintain.core.errors import SettingError
 from quintain.core.seeds import derive_seed
 from quintain.harden.forward import forward_logits
+from quintain.threats.l2 import L2
 from quintain.training.objective import StepContext
 from quintain.training.recipe import Recipe
 
@@ -37,6 +39,15 @@ class GaussianAugmentation:
     Source: Cohen, Rosenfeld and Kolter, 2019, arXiv:1902.02918.
     """
 
+    name: ClassVar[str] = "gaussian"
+    summary: ClassVar[str] = "training under Gaussian noise, for the base of a smoothed classifier"
+    guarantee: ClassVar[str] = "none of itself; randomized smoothing certifies afterwards"
+    supports: ClassVar[tuple[str, ...]] = ("l2",)
+    example: ClassVar[str] = "l2:0.5"
+    default_rank: ClassVar[int] = 3
+    certifier: ClassVar[str] = "smoothing"
+    old_names: ClassVar[tuple[str, ...]] = ("smoothed",)
+
     sigma: float
     recipe: Recipe = RECIPE
 
@@ -45,6 +56,11 @@ class GaussianAugmentation:
             raise SettingError(
                 f"sigma = {self.sigma}; expected a positive number in the units of the data, such as 0.25"
             )
+
+    @property
+    def threat(self) -> L2:
+        """The ball that the trained model is attacked and certified in where no other is named: 2 sigma."""
+        return L2(2 * self.sigma)
 
     def objective(self) -> "GaussianAugmentationLoss":
         """Return the loss of a step."""

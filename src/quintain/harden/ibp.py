@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -47,6 +48,17 @@ class IBPTraining:
 
     Source: Gowal et al., 2018, arXiv:1810.12715.
     """
+
+    name: ClassVar[str] = "ibp"
+    summary: ClassVar[str] = (
+        "certified training on the worst case of interval bounds, with a ramp of eps and weight"
+    )
+    guarantee: ClassVar[str] = "none of itself; interval bounds prove what holds afterwards"
+    supports: ClassVar[tuple[str, ...]] = ("linf", "l2")
+    example: ClassVar[str] = "linf:4/255"
+    default_rank: ClassVar[int] = 1
+    certifier: ClassVar[str] = "interval"
+    old_names: ClassVar[tuple[str, ...]] = ("certified",)
 
     threat: Threat
     recipe: Recipe = RECIPE

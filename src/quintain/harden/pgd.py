@@ -1,6 +1,7 @@
 """Adversarial training: each step attacks the batch by projected gradient ascent and trains on that."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -39,6 +40,15 @@ class PGDTraining:
     Source: Madry et al., 2018, arXiv:1706.06083; attack in evaluation mode: Pang et al., 2020,
     arXiv:2010.00467.
     """
+
+    name: ClassVar[str] = "pgd-at"
+    summary: ClassVar[str] = "adversarial training against projected gradient ascent"
+    guarantee: ClassVar[str] = "none; attacks show what it resists"
+    supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0", "mask")
+    example: ClassVar[str] = "linf:4/255"
+    default_rank: ClassVar[int] = 2
+    certifier: ClassVar[str] = "interval"
+    old_names: ClassVar[tuple[str, ...]] = ("adversarial",)
 
     threat: Threat
     recipe: Recipe = RECIPE

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.core.progress import Progress, no_progress
+from quintain.core.registry import declare
 from quintain.core.seeds import derive_seed
 
 SOLVED_LOSS = 1e-4
@@ -44,6 +45,11 @@ class InversionResult:
     method: str
 
 
+@declare(
+    name="gradient-inversion",
+    summary="the image behind one update, from its first linear layer and by gradient matching",
+    guarantee="a witness: what it finds has leaked; what it does not find may leak all the same",
+)
 def invert_gradient(
     net: nn.Module,
     gradient: Tensor | Sequence[Tensor],

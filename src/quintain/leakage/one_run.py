@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import betainc
 
 from quintain.core.errors import DataError, SettingError
+from quintain.core.registry import declare
 from quintain.core.seeds import derive_seed
 from quintain.core.statistics import binomial_interval, check_confidence
 from quintain.results.bounds import Bound
@@ -72,6 +73,12 @@ class OneRunAudit:
         return self.bound.value
 
 
+@declare(
+    name="one-run",
+    summary="a lower bound on epsilon from the canaries of one training run",
+    guarantee="exceeds the true epsilon with probability at most 1 - confidence, "
+    "if the inclusion coins are fair and independent",
+)
 def audit_one_run(
     scores: ArrayLike,
     included: ArrayLike,

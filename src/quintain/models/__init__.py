@@ -3,8 +3,10 @@
 from typing import TYPE_CHECKING
 
 from quintain.core.lazy import lazy_exports
+from quintain.models._index import EXPORTS
 
 if TYPE_CHECKING:
+    from quintain.models._index import *
     from quintain.models.blackbox import BlackBox as BlackBox
     from quintain.models.checks import check_model as check_model
     from quintain.models.classifier import Classifier as Classifier
@@ -15,31 +17,9 @@ if TYPE_CHECKING:
     from quintain.models.loading import load_model as load_model
     from quintain.models.nets import Normalise as Normalise
     from quintain.models.nets import initialize as initialize
-    from quintain.models.nets import mlp as mlp
-    from quintain.models.nets import xray_cnn as xray_cnn
     from quintain.models.onnx import load_onnx as load_onnx
     from quintain.models.protocol import ClassifierLike as ClassifierLike
     from quintain.models.weights import load_weights as load_weights
     from quintain.models.weights import save_weights as save_weights
 
-__getattr__, __dir__ = lazy_exports(
-    __name__,
-    {
-        "BlackBox": "quintain.models.blackbox",
-        "Classifier": "quintain.models.classifier",
-        "ClassifierLike": "quintain.models.protocol",
-        "Endpoint": "quintain.models.endpoint",
-        "Normalise": "quintain.models.nets",
-        "check_model": "quintain.models.checks",
-        "connect": "quintain.models.endpoint_client",
-        "initialize": "quintain.models.nets",
-        "load_classifier": "quintain.models.loading",
-        "load_model": "quintain.models.loading",
-        "load_onnx": "quintain.models.onnx",
-        "load_weights": "quintain.models.weights",
-        "mlp": "quintain.models.nets",
-        "read_endpoint": "quintain.models.endpoint",
-        "save_weights": "quintain.models.weights",
-        "xray_cnn": "quintain.models.nets",
-    },
-)
+__getattr__, __dir__ = lazy_exports(__name__, EXPORTS)

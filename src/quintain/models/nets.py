@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from quintain.core.errors import SettingError
+from quintain.core.registry import declare
 from quintain.core.seeds import derive_seed
 
 
@@ -43,6 +44,7 @@ class Normalise(nn.Module):
         return f"mean={self.mean.tolist()}, std={self.std.tolist()}"
 
 
+@declare(name="xray-cnn", summary="two 4x4 convolutions of stride 2 (16, 32), then 64 units; ReLU")
 def xray_cnn(num_classes: int = 2, channels: int = 1, size: int = 28, *, seed: int = 0) -> nn.Sequential:
     """Build a net of two 4x4 convolutions of stride 2, to 16 and 32 channels, then 64 hidden units, all with
     ReLU.
@@ -71,6 +73,7 @@ def xray_cnn(num_classes: int = 2, channels: int = 1, size: int = 28, *, seed: i
     return initialize(net, seed)
 
 
+@declare(name="mlp", summary="one hidden layer of 32 units; ReLU")
 def mlp(num_classes: int = 2, channels: int = 1, size: int = 28, *, seed: int = 0) -> nn.Sequential:
     """Build a net of one hidden layer of 32 units with ReLU.
 

@@ -6,6 +6,7 @@ Reads records and stored pictures only.
 from typing import TYPE_CHECKING
 
 from quintain.core.lazy import lazy_exports
+from quintain.report._index import EXPORTS
 
 if TYPE_CHECKING:
     from quintain.report.changes import ClaimChange as ClaimChange
@@ -21,20 +22,4 @@ if TYPE_CHECKING:
     from quintain.report.registry import presentation_of as presentation_of
     from quintain.report.registry import summary_lines as summary_lines
 
-__getattr__, __dir__ = lazy_exports(
-    __name__,
-    {
-        "ClaimChange": "quintain.report.changes",
-        "ClaimRow": "quintain.report.key_claims",
-        "VerdictCounts": "quintain.report.key_claims",
-        "all_rows": "quintain.report.key_claims",
-        "compare": "quintain.report.changes",
-        "count_verdicts": "quintain.report.key_claims",
-        "key_rows": "quintain.report.key_claims",
-        "presentation_of": "quintain.report.registry",
-        "read": "quintain.report.page",
-        "render": "quintain.report.page",
-        "summary_lines": "quintain.report.registry",
-        "write": "quintain.report.page",
-    },
-)
+__getattr__, __dir__ = lazy_exports(__name__, EXPORTS)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from quintain.core.lazy import lazy_exports
+from quintain.results._index import EXPORTS
 
 if TYPE_CHECKING:
     from quintain.results.bounds import Bound as Bound
@@ -20,22 +21,4 @@ if TYPE_CHECKING:
     from quintain.results.requirements import Requirement as Requirement
     from quintain.results.verdict import Verdict as Verdict
 
-__getattr__, __dir__ = lazy_exports(
-    __name__,
-    {
-        "Basis": "quintain.results.quantity",
-        "Bound": "quintain.results.bounds",
-        "Bracket": "quintain.results.bounds",
-        "CountEvidence": "quintain.results.evidence",
-        "ConfidenceLevels": "quintain.results.evidence",
-        "PerExample": "quintain.results.per_example",
-        "Quantity": "quintain.results.quantity",
-        "Requirement": "quintain.results.requirements",
-        "Side": "quintain.results.quantity",
-        "ExampleState": "quintain.results.per_example",
-        "Consistency": "quintain.results.bounds",
-        "ClassCounts": "quintain.results.class_counts",
-        "Verdict": "quintain.results.verdict",
-        "decide": "quintain.results.gate",
-    },
-)
+__getattr__, __dir__ = lazy_exports(__name__, EXPORTS)

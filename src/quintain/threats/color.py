@@ -35,6 +35,9 @@ class Color(ParametricBase):
         SettingError: If an allowance is negative or too large, or all are 0.
     """
 
+    name: ClassVar[str] = "color"
+    summary: ClassVar[str] = "brightness, contrast and hue change (color:brightness=0.2,contrast=0.3,hue=0.1)"
+    example: ClassVar[str] = "color:brightness=0.2,contrast=0.3"
     param_min: ClassVar[float] = -1.0
 
     brightness: float = 0.0
@@ -66,7 +69,7 @@ class Color(ParametricBase):
         """Return the light that ``color:`` and ``text`` stand for, such as
         ``brightness=0.2,contrast=0.3,hue=0.1``.
         """
-        given, low, high = spec_format.read_options("color", text, ("brightness", "contrast", "hue"))
+        given, low, high = spec_format.read_options(cls.name, text, ("brightness", "contrast", "hue"))
         return cls(
             **{key: spec_format.read_fraction(value) for key, value in given.items()}, low=low, high=high
         )
@@ -76,7 +79,7 @@ class Color(ParametricBase):
         """The exact text of this light, such as ``color:brightness=0.2``."""
         amounts = {"brightness": self.brightness, "contrast": self.contrast, "hue": self.hue}
         given = {key: spec_format.format_number(amount) for key, amount in amounts.items() if amount}
-        return spec_format.write_options("color", given, self.low, self.high)
+        return spec_format.write_options(self.name, given, self.low, self.high)
 
     def num_params(self, x: Tensor) -> int:
         """Return one for each of brightness, contrast and hue that is allowed.

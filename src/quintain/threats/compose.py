@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -36,6 +36,12 @@ class Compose(ParametricBase):
     Source: Hsiung et al., 2023, arXiv:2202.04235, for attacks on compositions and the weight of their order.
     """
 
+    name: ClassVar[str] = "compose"
+    summary: ClassVar[str] = (
+        "several of the changes of images, in the order given (compose:color:brightness=0.2+patch:area=5%)"
+    )
+    example: ClassVar[str] = "compose:color:brightness=0.2+patch:area=20%,position=0.5x0.5"
+
     parts: tuple[ParametricBase, ...]
 
     def __init__(self, *parts: ParametricBase) -> None:
@@ -65,7 +71,7 @@ class Compose(ParametricBase):
     @property
     def spec(self) -> str:
         """The exact text, such as ``compose:color:brightness=0.2+patch:area=5%``."""
-        return "compose:" + "+".join(part.spec for part in self.parts)
+        return f"{self.name}:" + "+".join(part.spec for part in self.parts)
 
     @property
     def low(self) -> float:  # type: ignore[override]

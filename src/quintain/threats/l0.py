@@ -32,7 +32,11 @@ class L0(NormBall):
         SettingError: If ``eps`` is negative or not whole.
     """
 
-    kind: ClassVar[str] = "l0"
+    name: ClassVar[str] = "l0"
+    summary: ClassVar[str] = "at most so many pixels change, each to any color (l0:5)"
+    guarantee: ClassVar[str] = "projection is the nearest allowed point; sizes are counts"
+    example: ClassVar[str] = "l0:5"
+    whole_sizes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         NormBall.__post_init__(self)
@@ -45,7 +49,7 @@ class L0(NormBall):
     @property
     def spec(self) -> str:
         """The exact text of this ball, such as ``l0:5``."""
-        return spec_format.write_ball(self.kind, int(self.eps), self.low, self.high)
+        return spec_format.write_ball(self.name, int(self.eps), self.low, self.high)
 
     def project(self, z: Tensor, x: Tensor, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
         r"""Return the allowed point nearest to ``z`` in L2: the pixels that gain most by it are clamped, the
@@ -83,6 +87,10 @@ class L0(NormBall):
     def measure(self, z: Tensor, x: Tensor) -> Tensor:
         """Return how many pixels changed, per example (B,), in float64."""
         return channels_by_pixel(z != x).any(1).sum(1).double()
+
+    def describe_size(self, size: float) -> str:
+        """Return the size of a change as a count."""
+        return f"{size:.0f} pixels"
 
     def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
         """Return ``eps`` pixels drawn without replacement, each of a uniform color of the box.

@@ -33,7 +33,12 @@ class L1(NormBall):
         SettingError: If ``eps`` is negative or not finite.
     """
 
-    kind: ClassVar[str] = "l1"
+    name: ClassVar[str] = "l1"
+    summary: ClassVar[str] = "the changes of all pixels add up to at most eps (l1:12)"
+    guarantee: ClassVar[str] = (
+        "projection is the nearest point of ball and box, rounded inwards; sizes are exact in float64"
+    )
+    example: ClassVar[str] = "l1:12"
 
     def project(self, z: Tensor, x: Tensor, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
         r"""Return the allowed point nearest to ``z`` in L2, which shrinking and then clamping is not.

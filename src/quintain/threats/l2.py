@@ -28,7 +28,12 @@ class L2(NormBall):
         SettingError: If ``eps`` is negative or not finite.
     """
 
-    kind: ClassVar[str] = "l2"
+    name: ClassVar[str] = "l2"
+    summary: ClassVar[str] = "the change's Euclidean length is at most eps (l2:0.5)"
+    guarantee: ClassVar[str] = (
+        "projection is the nearest point of ball and box, rounded inwards; sizes are exact in float64"
+    )
+    example: ClassVar[str] = "l2:0.5"
 
     def project(self, z: Tensor, x: Tensor, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
         r"""Return the allowed point nearest to ``z`` in L2, which scaling and then clamping is not.

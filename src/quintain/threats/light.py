@@ -1,7 +1,7 @@
 """Projected light, which can only brighten."""
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -39,6 +39,12 @@ class ProjectedLight(ParametricBase):
     Source: Nassi et al., 2020, Phantom of the ADAS (CCS); Lovisotto et al., 2021, arXiv:2007.04137.
     """
 
+    name: ClassVar[str] = "light"
+    summary: ClassVar[str] = (
+        "a phantom: light is thrown onto the scene and can only add (light:0.3, light:0.3,form=albedo)"
+    )
+    example: ClassVar[str] = "light:0.3"
+
     gain: float
     form: Form = "additive"
     low: float = 0.0
@@ -60,7 +66,7 @@ class ProjectedLight(ParametricBase):
     @classmethod
     def from_spec(cls, text: str) -> Self:
         """Return the light that ``light:`` and ``text`` stand for, such as ``0.3`` or ``0.3,form=albedo``."""
-        given, low, high = spec_format.read_options("light", text, ("gain", "form"), bare="gain")
+        given, low, high = spec_format.read_options(cls.name, text, ("gain", "form"), bare="gain")
         if "gain" not in given:
             raise SettingError(f"light: {text!r} has no gain; write it first, such as light:0.3")
         return cls(spec_format.number(given["gain"]), given.get("form", "additive"), low, high)  # type: ignore[arg-type]
@@ -70,7 +76,7 @@ class ProjectedLight(ParametricBase):
         """The exact text of this light, such as ``light:0.3``."""
         form = {} if self.form == "additive" else {"form": self.form}
         return spec_format.write_options(
-            "light", {"": spec_format.format_number(self.gain), **form}, self.low, self.high
+            self.name, {"": spec_format.format_number(self.gain), **form}, self.low, self.high
         )
 
     def num_params(self, x: Tensor) -> int:

@@ -27,7 +27,13 @@ class Linf(NormBall):
         SettingError: If ``eps`` is negative, not finite, or wider than the box.
     """
 
-    kind: ClassVar[str] = "linf"
+    name: ClassVar[str] = "linf"
+    summary: ClassVar[str] = "every pixel may move by at most eps (linf:8/255)"
+    guarantee: ClassVar[str] = (
+        "projection is the nearest allowed point, rounded inwards; sizes are exact in float64"
+    )
+    example: ClassVar[str] = "linf:8/255"
+    usual: ClassVar[str] = "linf:4/255"
 
     def __post_init__(self) -> None:
         NormBall.__post_init__(self)
@@ -92,6 +98,10 @@ class Linf(NormBall):
         in it.
         """
         return (z.double() - x).flatten(1).abs().amax(1)
+
+    def describe_size(self, size: float) -> str:
+        """Return the size of a change in steps of 8-bit images."""
+        return f"{size * 255:.1f}/255"
 
     def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:
         """Return a uniform point of the ball, one per example."""

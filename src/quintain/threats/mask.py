@@ -1,7 +1,7 @@
 """The ball of a change that lives on a shape: a pair of glasses, a frame, a sticker."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -33,6 +33,17 @@ class Mask:
         SettingError: If a mask file is not there, or ``eps`` is negative, not finite, or wider than the box.
     """
 
+    name: ClassVar[str] = "mask"
+    summary: ClassVar[str] = (
+        "only the pixels of a shape move, by at most eps (mask:eyeglasses:0.5, mask:sticker.png:0.3)"
+    )
+    guarantee: ClassVar[str] = (
+        "projection is the nearest allowed point, rounded inwards; sizes are exact in float64, nothing off "
+        "the shape moves"
+    )
+    example: ClassVar[str] = "mask:eyeglasses:0.5"
+    images_only: ClassVar[bool] = True
+
     shape: str
     eps: float
     low: float = 0.0
@@ -60,7 +71,7 @@ class Mask:
     @property
     def spec(self) -> str:
         """The exact text of this ball, such as ``mask:eyeglasses:0.5``."""
-        return spec_format.write_ball(f"mask:{self.shape}", self.eps, self.low, self.high)
+        return spec_format.write_ball(f"{self.name}:{self.shape}", self.eps, self.low, self.high)
 
     @property
     def _linf_ball(self) -> Linf:
@@ -100,6 +111,10 @@ class Mask:
         return (
             torch.where(shape_mask_like(self.shape, x) | (change == 0), change, torch.inf).flatten(1).amax(1)
         )
+
+    def describe_size(self, size: float) -> str:
+        """Return the size of a change, for people."""
+        return f"{size:.2f}"
 
     def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:
         """Return a uniform point of the ball, one per example."""

@@ -1,7 +1,7 @@
 """The negative of an image."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -27,6 +27,11 @@ class Negative(ParametricBase):
     Source: Hosseini et al., 2017, arXiv:1703.06857.
     """
 
+    name: ClassVar[str] = "negative"
+    summary: ClassVar[str] = "the image, or its negative (negative)"
+    example: ClassVar[str] = "negative"
+    has_size: ClassVar[bool] = False
+
     low: float = 0.0
     high: float = 1.0
 
@@ -38,13 +43,13 @@ class Negative(ParametricBase):
     @classmethod
     def from_spec(cls, text: str) -> Self:
         """Return the negative; ``text`` is empty, or the box."""
-        _, low, high = spec_format.read_options("negative", text, ())
+        _, low, high = spec_format.read_options(cls.name, text, ())
         return cls(low, high)
 
     @property
     def spec(self) -> str:
         """The exact text: ``negative``."""
-        return spec_format.write_options("negative", {}, self.low, self.high)
+        return spec_format.write_options(self.name, {}, self.low, self.high)
 
     def num_params(self, x: Tensor) -> int:
         """Return 1."""

@@ -14,7 +14,7 @@ class NormBall:
     """A radius and a data box.
 
     Attributes:
-        kind: What its token begins with.
+        name: The registered name, with which its spec begins.
 
     Args:
         eps: Radius, in the units of the norm.
@@ -24,7 +24,7 @@ class NormBall:
         SettingError: If ``eps`` is negative or not finite, or the box is none.
     """
 
-    kind: ClassVar[str]
+    name: ClassVar[str]
 
     eps: float
     low: float = 0.0
@@ -43,7 +43,11 @@ class NormBall:
     @property
     def spec(self) -> str:
         """The exact text of this ball, such as ``linf:8/255``."""
-        return spec_format.write_ball(self.kind, self.eps, self.low, self.high)
+        return spec_format.write_ball(self.name, self.eps, self.low, self.high)
+
+    def describe_size(self, size: float) -> str:
+        """Return the size of a change, for people."""
+        return f"{size:.2f}"
 
     def __str__(self) -> str:
         return self.spec

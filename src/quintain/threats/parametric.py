@@ -36,12 +36,19 @@ class ParametricBase(ABC):
     so that ``eps`` is 1, the whole allowance, and the size of a change is the largest share that it uses.
 
     Attributes:
+        name: The registered name, with which its spec begins.
         param_min: :math:`a`: -1 where a change has two directions, 0 where it has one.
         low, high: The data box.
     """
 
     __slots__ = ()
 
+    name: ClassVar[str]
+    parametric: ClassVar[bool] = True
+    guarantee: ClassVar[str] = (
+        "no change is exact, bit for bit; every change stays in the data box; the image follows from the "
+        "parameters alone"
+    )
     param_min: ClassVar[float] = 0.0
     low: float
     high: float
@@ -58,6 +65,10 @@ class ParametricBase(ABC):
     def eps(self) -> float:
         """The whole allowance: 1."""
         return 1.0
+
+    def describe_size(self, size: float) -> str:
+        """Return the size of a change, for people."""
+        return f"{size:.2f}"
 
     @abstractmethod
     def num_params(self, x: Tensor) -> int:

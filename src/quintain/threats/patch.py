@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -57,6 +57,12 @@ class Patch(ParametricBase):
     Source: Brown et al., 2017, arXiv:1712.09665.
     """
 
+    name: ClassVar[str] = "patch"
+    summary: ClassVar[str] = (
+        "a sticker on a share of the image, with any colors (patch:area=5%, patch:area=5%,position=0.5x0.5)"
+    )
+    example: ClassVar[str] = "patch:area=20%,position=0.5x0.5"
+
     area: float = 0.0
     position: tuple[float, float] | None = None
     shape: str = ""
@@ -108,7 +114,9 @@ class Patch(ParametricBase):
         """Return the patch of a text after ``patch:``, such as ``area=5%,position=0.5x0.5`` or
         ``shape=eyeglasses``.
         """
-        given, low, high = spec_format.read_options("patch", text, ("area", "position", "shape"), bare="area")
+        given, low, high = spec_format.read_options(
+            cls.name, text, ("area", "position", "shape"), bare="area"
+        )
         area = spec_format.read_fraction(given.get("area", "0"))
         if "position" not in given:
             return cls(area, None, given.get("shape", ""), low, high)
@@ -135,7 +143,7 @@ class Patch(ParametricBase):
             if self.position is None
             else {"position": "x".join(map(spec_format.format_number, self.position))}
         )
-        return spec_format.write_options("patch", {**what, **position}, self.low, self.high)
+        return spec_format.write_options(self.name, {**what, **position}, self.low, self.high)
 
     def patch_size(self, x: Tensor) -> tuple[int, int]:
         """Return the sticker's height and width in pixels, on images (B, C, H, W)."""

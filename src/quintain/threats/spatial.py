@@ -57,6 +57,11 @@ class Spatial(ParametricBase):
     Source: Engstrom et al., 2019, arXiv:1712.02779; the flow, Xiao et al., 2018, arXiv:1801.02612.
     """
 
+    name: ClassVar[str] = "spatial"
+    summary: ClassVar[str] = (
+        "the image is turned, shifted, magnified or bent (spatial:rotate=15,shift=3, spatial:flow=1.5)"
+    )
+    example: ClassVar[str] = "spatial:rotate=15,shift=1"
     param_min: ClassVar[float] = -1.0
 
     rotate: float = 0.0
@@ -93,7 +98,7 @@ class Spatial(ParametricBase):
     def from_spec(cls, text: str) -> Self:
         """Return the motions that ``spatial:`` and ``text`` stand for, such as ``rotate=15,shift=3``."""
         given, low, high = spec_format.read_options(
-            "spatial", text, ("rotate", "shift", "scale", "flow", "fill")
+            cls.name, text, ("rotate", "shift", "scale", "flow", "fill")
         )
         fill = given.pop("fill", "black")
         return cls(
@@ -109,7 +114,7 @@ class Spatial(ParametricBase):
         amounts = {"rotate": self.rotate, "shift": self.shift, "scale": self.scale, "flow": self.flow}
         given = {key: spec_format.format_number(amount) for key, amount in amounts.items() if amount}
         fill = {} if self.fill == "black" else {"fill": self.fill}
-        return spec_format.write_options("spatial", {**given, **fill}, self.low, self.high)
+        return spec_format.write_options(self.name, {**given, **fill}, self.low, self.high)
 
     def num_params(self, x: Tensor) -> int:
         """One for the turn, two for the shift, one for the growth, 2 H W for the flow, where they are

@@ -24,7 +24,7 @@ def parse(spec: str) -> "Threat":
     """
     name, _, text = current_spec(spec).partition(":")
     entry = get_entry("threat", name.strip().lower())
-    if not text.strip() and entry.fact("size") != "none":
+    if not text.strip() and entry.is_true("has_size"):
         raise SettingError(
             f"the threat {spec.strip()!r} has no size; write it after a colon, such as linf:8/255 or l2:0.5"
         )

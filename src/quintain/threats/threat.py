@@ -58,6 +58,9 @@ class Threat(Protocol):
     def measure(self, z: Tensor, x: Tensor) -> Tensor:
         """Return the size of the change per example (B,), in float64."""
 
+    def describe_size(self, size: float) -> str:
+        """Return the size of a change, for people."""
+
     def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:
         """Return a random allowed point for each example."""
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from quintain.core.lazy import lazy_exports
+from quintain.training._index import EXPORTS
 
 if TYPE_CHECKING:
     from quintain.training.loop import FitResult as FitResult
@@ -12,14 +13,4 @@ if TYPE_CHECKING:
     from quintain.training.objective import StepContext as StepContext
     from quintain.training.recipe import Recipe as Recipe
 
-__getattr__, __dir__ = lazy_exports(
-    __name__,
-    {
-        "CleanCrossEntropy": "quintain.training.objective",
-        "FitResult": "quintain.training.loop",
-        "Objective": "quintain.training.objective",
-        "Recipe": "quintain.training.recipe",
-        "StepContext": "quintain.training.objective",
-        "fit": "quintain.training.loop",
-    },
-)
+__getattr__, __dir__ = lazy_exports(__name__, EXPORTS)

@@ -57,6 +57,7 @@ class CGBA(Attack):
 
     name: ClassVar[str] = "cgba"
     summary: ClassVar[str] = "half circles from the boundary towards its normal, by votes on labels"
+    default_rank: ClassVar[int] = 3
     use_for: ClassVar[str] = "a second opinion in L2"
     cost: ClassVar[str] = "{queries}"
     access: ClassVar[Access] = "labels"

@@ -55,6 +55,7 @@ class HopSkipJump(Attack):
 
     name: ClassVar[str] = "hopskipjump"
     summary: ClassVar[str] = "a walk along the boundary, its normal by votes on labels"
+    default_rank: ClassVar[int] = 1
     use_for: ClassVar[str] = "the first choice"
     cost: ClassVar[str] = "{queries}"
     access: ClassVar[Access] = "labels"

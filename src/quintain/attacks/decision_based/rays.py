@@ -48,6 +48,7 @@ class RayS(Attack):
 
     name: ClassVar[str] = "rays"
     summary: ClassVar[str] = "flips blocks of signs and bisects along the ray, from labels; nothing is random"
+    default_rank: ClassVar[int] = 2
     use_for: ClassVar[str] = "Linf; nothing about it is random"
     cost: ClassVar[str] = "{queries}"
     access: ClassVar[Access] = "labels"

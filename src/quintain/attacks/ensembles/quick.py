@@ -44,6 +44,7 @@ class Quick(EnsembleBase):
     summary: ClassVar[str] = (
         "nearly AutoAttack's verdicts for a small part of its cost: the one to begin with"
     )
+    default_rank: ClassVar[int] = 1
     use_for: ClassVar[str] = "while you develop, in tests, on large sets"
     cost: ClassVar[str] = "runs of {steps} gradients that stop early without progress, and {queries}"
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")

@@ -94,6 +94,7 @@ class APGD(Attack):
     summary: ClassVar[str] = (
         "projected gradient ascent that sets its own step sizes, on one loss or towards target classes"
     )
+    default_rank: ClassVar[int] = 2
     use_for: ClassVar[str] = "one climb without tuning: its steps set themselves"
     cost: ClassVar[str] = "{steps} gradients, {restarts} times, for each of {target_classes} target classes"
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")

@@ -56,6 +56,8 @@ class PGD(Attack):
 
     name: ClassVar[str] = "pgd"
     summary: ClassVar[str] = "projected gradient ascent on the margin with falling steps and random starts"
+    default_rank: ClassVar[int] = 3
+    is_reference: ClassVar[bool] = True
     use_for: ClassVar[str] = "the plain baseline, and the one for parametric threats"
     cost: ClassVar[str] = "{steps} gradients, {restarts} times"
     supports: ClassVar[tuple[str, ...]] = (

@@ -57,6 +57,7 @@ class DDN(Attack):
 
     name: ClassVar[str] = "ddn"
     summary: ClassVar[str] = "gradient ascent on a sphere that shrinks after a break and grows after none"
+    default_rank: ClassVar[int] = 5
     use_for: ClassVar[str] = "small L2 changes at a small budget"
     cost: ClassVar[str] = "{steps} gradients"
     supports: ClassVar[tuple[str, ...]] = ("l2",)

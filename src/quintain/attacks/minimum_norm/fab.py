@@ -64,6 +64,7 @@ class FAB(Attack):
 
     name: ClassVar[str] = "fab"
     summary: ClassVar[str] = "along the boundary, biased towards the clean point, guided by each target class"
+    default_rank: ClassVar[int] = 6
     use_for: ClassVar[str] = "sizes where a loss misleads; part of AutoAttack"
     cost: ClassVar[str] = "{steps} gradients for each of {target_classes} target classes, {restarts} times"
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")

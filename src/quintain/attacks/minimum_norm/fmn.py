@@ -62,6 +62,7 @@ class FMN(Attack):
     summary: ClassVar[str] = (
         "gradient steps inside a radius that follows the smallest break, from a break that signed steps reach"
     )
+    default_rank: ClassVar[int] = 4
     use_for: ClassVar[str] = "one attack for all norms; the curve over sizes"
     cost: ClassVar[str] = "{steps} gradients and a refinement"
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0")

@@ -46,6 +46,7 @@ class RandomSearch(Attack):
     summary: ClassVar[str] = (
         "random changes, and then small changes of the best one: the least that any attack must beat"
     )
+    default_rank: ClassVar[int] = 2
     use_for: ClassVar[str] = "what guessing finds: any attack must beat it"
     cost: ClassVar[str] = "{samples} + {steps} queries"
     access: ClassVar[Access] = "scores"

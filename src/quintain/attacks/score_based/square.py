@@ -69,6 +69,7 @@ class Square(Attack):
     summary: ClassVar[str] = (
         "random search with shrinking squares at the ends of the range: the strongest without gradients"
     )
+    default_rank: ClassVar[int] = 1
     use_for: ClassVar[str] = "the first choice without gradients; also the check on those with"
     cost: ClassVar[str] = "{queries}, {restarts} times"
     access: ClassVar[Access] = "scores"

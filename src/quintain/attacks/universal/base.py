@@ -5,6 +5,8 @@ from typing import ClassVar
 
 from quintain.models.protocol import Access
 
+ESTIMATE = "how often it succeeds is an estimate, for images and views like those that it was scored on"
+
 
 class UniversalAttack:
     """An attack that fits one perturbation on some images, to be scored on others: a frozen dataclass of its
@@ -21,8 +23,10 @@ class UniversalAttack:
 
     __slots__ = ()
 
+    kind: ClassVar[str] = "universal_attack"
     name: ClassVar[str]
     summary: ClassVar[str]
+    guarantee: ClassVar[str] = ESTIMATE
     use_for: ClassVar[str] = ""
     cost: ClassVar[str] = ""
     access: ClassVar[Access] = "gradients"

@@ -4,6 +4,7 @@ net.
 
 from typing import TYPE_CHECKING
 
+from quintain.certify.interval._index import EXPORTS
 from quintain.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
@@ -11,11 +12,4 @@ if TYPE_CHECKING:
     from quintain.certify.interval.certifier import worst_case_logits as worst_case_logits
     from quintain.certify.interval.graph import TracedNetwork as TracedNetwork
 
-__getattr__, __dir__ = lazy_exports(
-    __name__,
-    {
-        "IntervalBounds": "quintain.certify.interval.certifier",
-        "TracedNetwork": "quintain.certify.interval.graph",
-        "worst_case_logits": "quintain.certify.interval.certifier",
-    },
-)
+__getattr__, __dir__ = lazy_exports(__name__, EXPORTS)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ from quintain.core.errors import ContradictionError, ModelError, SettingError
 from quintain.losses.margin import margin
 from quintain.models.classifier import Classifier
 from quintain.models.protocol import ClassifierLike
+from quintain.results.literals import INTERVAL_BOUNDS
 from quintain.threats.l2 import L2
 from quintain.threats.threat import Threat, check_in_box
 
@@ -95,6 +97,17 @@ class IntervalBounds:
 
     Source: Gowal et al., 2018, arXiv:1810.12715; Mirman et al., 2018 (ICML).
     """
+
+    name: ClassVar[str] = "interval"
+    summary: ClassVar[str] = "interval bounds through the layers, for Linf and L2"
+    guarantee: ClassVar[str] = (
+        "deterministic: no input of the ball changes the answer of the model that runs, its float32 rounding "
+        "included"
+    )
+    title: ClassVar[str] = INTERVAL_BOUNDS
+    supports: ClassVar[tuple[str, ...]] = ("linf", "l2")
+    example: ClassVar[str] = "linf:4/255"
+    default_rank: ClassVar[int] = 1
 
     def __call__(
         self, model: ClassifierLike, x: Tensor, y: Tensor, threat: Threat, *, eps: Tensor | None = None

@@ -7,6 +7,9 @@ import typer
 
 from quintain.cli.commands.command import Command
 from quintain.cli.options import (
+    DEFAULT_DATA,
+    DEFAULT_MODEL,
+    DEFAULT_THREAT,
     Data,
     Limit,
     MaxQueries,
@@ -27,9 +30,9 @@ PICTURES = 6
 
 
 def run(
-    model: Model = "xray-cnn",
+    model: Model = DEFAULT_MODEL,
     weights: Weights = None,
-    data: Data = "xrays",
+    data: Data = DEFAULT_DATA,
     threat: Threats = None,
     attack: Annotated[
         list[str] | None,
@@ -66,7 +69,7 @@ def run(
         resume_dir=UNFINISHED,
     )
     # what can be checked without torch is checked before it is imported
-    specs = threat or ["linf:4/255"]
+    specs = threat or [DEFAULT_THREAT]
     refuse_unknown_threats(specs)
     named = {name: get_entry("attack", name) for name in attack or ()}
     _ = call.requirements

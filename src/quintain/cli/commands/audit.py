@@ -6,12 +6,12 @@ import typer
 
 from quintain.cli.commands.command import Command
 from quintain.cli.commands.privatize import BatchSize, Delta, Epsilon, MaxGradNorm, Steps
-from quintain.cli.options import Data, Model, Out, Require, Seed
+from quintain.cli.options import DEFAULT_DATA, DEFAULT_MODEL, Data, Model, Out, Require, Seed
 
 
 def run(
-    model: Model = "xray-cnn",
-    data: Data = "xrays",
+    model: Model = DEFAULT_MODEL,
+    data: Data = DEFAULT_DATA,
     epsilon: Epsilon = 3.0,
     delta: Delta = 1e-5,
     batch_size: BatchSize = 512,

@@ -5,18 +5,34 @@ from typing import Annotated
 import typer
 
 from quintain.cli.commands.command import Command
-from quintain.cli.options import Data, Limit, Model, Out, Require, Seed, Split, Threats, Weights
+from quintain.cli.options import (
+    DEFAULT_DATA,
+    DEFAULT_MODEL,
+    Data,
+    Limit,
+    Model,
+    Out,
+    Require,
+    Seed,
+    Split,
+    Threats,
+    Weights,
+)
 
 
 def run(
-    model: Model = "xray-cnn",
+    model: Model = DEFAULT_MODEL,
     weights: Weights = None,
-    data: Data = "xrays",
+    data: Data = DEFAULT_DATA,
     threat: Threats = None,
     certifier: Annotated[
-        str, typer.Option(help="interval for Linf and L2, or smoothing for L2.")
-    ] = "interval",
-    sigma: Annotated[float, typer.Option(help="Standard deviation of the smoothing noise.")] = 0.25,
+        str,
+        typer.Option(
+            help="A name from 'quintain list certifier'; the first that handles the threat if not given.",
+            show_default=False,
+        ),
+    ] = "",
+    sigma: Annotated[float, typer.Option(help="Standard deviation of the noise, for smoothing.")] = 0.25,
     noise_samples: Annotated[
         int,
         typer.Option("--noise-samples", "--draws", help="Noise samples an example, for smoothing.", min=1),
@@ -28,13 +44,17 @@ def run(
     out: Out = None,
 ) -> int:
     from quintain.cli.call import VerbCall
-    from quintain.cli.threat_options import parse_certifiable_threats, refuse_unknown_threats
+    from quintain.cli.threat_options import (
+        default_certifier,
+        parse_certifiable_threats,
+        refuse_unknown_threats,
+    )
     from quintain.core.registry import get_entry
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.certify import run_certify
 
     refuse_unknown_threats(threat or ())
-    get_entry("certifier", certifier)
+    entry = get_entry("certifier", certifier) if certifier else default_certifier(threat or ())
     call = VerbCall(
         verb="certify",
         data=data,
@@ -46,16 +66,14 @@ def run(
         split=split,
         limit=limit,
     )
-    threats = parse_certifiable_threats(
-        threat or (["l2:0.25"] if certifier == "smoothing" else ["linf:4/255"])
-    )
+    threats = parse_certifiable_threats(threat or [entry.fact("example")])
 
     def work() -> StepOutput:
         return run_certify(
             call.model_under_test,
             call.examples,
             threats,
-            certifier,
+            entry.name,
             sigma=sigma,
             noise_samples=noise_samples,
             seed=seed,

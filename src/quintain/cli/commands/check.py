@@ -1,11 +1,11 @@
 """``quintain check``."""
 
 from quintain.cli.commands.command import Command
-from quintain.cli.options import Data, Model, Out, Weights
+from quintain.cli.options import DEFAULT_DATA, DEFAULT_MODEL, Data, Model, Out, Weights
 
 
 def run(
-    data: Data = "xrays",
+    data: Data = DEFAULT_DATA,
     model: Model = "",
     weights: Weights = None,
     out: Out = None,
@@ -15,7 +15,7 @@ def run(
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.check import run_check
 
-    named = model or ("xray-cnn" if weights else "")
+    named = model or (DEFAULT_MODEL if weights else "")
     call = VerbCall(verb="check", data=data, model=named, weights=weights, out=out, split="")
     found: list[StepOutput] = []
 

@@ -5,12 +5,12 @@ from typing import Annotated
 import typer
 
 from quintain.cli.commands.command import Command
-from quintain.cli.options import Data, Model, Out, Require, Seed
+from quintain.cli.options import DEFAULT_DATA, DEFAULT_MODEL, Data, Model, Out, Require, Seed
 
 
 def run(
-    model: Model = "xray-cnn",
-    data: Data = "xrays",
+    model: Model = DEFAULT_MODEL,
+    data: Data = DEFAULT_DATA,
     sites: Annotated[int, typer.Option(help="Number of sites.", min=3)] = 5,
     rounds: Annotated[
         int, typer.Option(help="Rounds of broadcast, local training and secure sum.", min=1)

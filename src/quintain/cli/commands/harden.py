@@ -5,50 +5,52 @@ from typing import Annotated
 import typer
 
 from quintain.cli.commands.command import Command
-from quintain.cli.options import Data, Model, Out, Require, Seed
+from quintain.cli.options import DEFAULT_DATA, DEFAULT_MODEL, Data, Model, Out, Require, Seed
 
 
 def run(
-    model: Model = "xray-cnn",
-    data: Data = "xrays",
+    model: Model = DEFAULT_MODEL,
+    data: Data = DEFAULT_DATA,
     defense: Annotated[
-        str, typer.Option("--defense", "--defence", help="A name from 'quintain list defense'.")
-    ] = "ibp",
+        str,
+        typer.Option(
+            "--defense",
+            "--defence",
+            help="A name from 'quintain list defense'; the first of its defaults if not given: ibp.",
+            show_default=False,
+        ),
+    ] = "",
     threat: Annotated[
         str | None,
         typer.Option(
             help="Threat to train against, and to attack and certify afterwards; "
-            "linf:4/255 if not given, for 'gaussian' an l2 size of twice sigma."
+            "what the defense is for if not given: linf:4/255, under noise an l2 size of twice sigma."
         ),
     ] = None,
-    sigma: Annotated[float, typer.Option(help="Standard deviation of the noise, for 'gaussian'.")] = 0.25,
+    sigma: Annotated[float, typer.Option(help="Standard deviation of the noise, if it takes some.")] = 0.25,
     epochs: Annotated[int, typer.Option(help="Epochs; the defense's own number if not given.", min=0)] = 0,
     seed: Seed = 0,
     require: Require = None,
     out: Out = None,
 ) -> int:
-    from quintain.attacks import PGD
     from quintain.cli.call import VerbCall
     from quintain.cli.threat_options import parse_certifiable_threats
-    from quintain.core.registry import get_entry
+    from quintain.core.registry import get_entry, ranked
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.harden import run_harden
-    from quintain.harden.catalogue import OLD_NAMES
 
     call = VerbCall(verb="harden", data=data, model=model, seed=seed, out=out, require=tuple(require or ()))
     ball = parse_certifiable_threats([threat])[0] if threat else None
-    name = OLD_NAMES.get(defense, defense)
-    get_entry("defense", name)
+    entry = get_entry("defense", defense) if defense else ranked("defense")[0]
 
     def work() -> StepOutput:
         return run_harden(
             call.net(),
             call.train,
             call.examples,
-            name,
+            entry.name,
             threat=ball,
             sigma=sigma,
-            attacks={"pgd": PGD()},
             epochs=epochs,
             seed=seed,
             folder=call.folder,

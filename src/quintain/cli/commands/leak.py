@@ -5,13 +5,13 @@ from typing import Annotated
 import typer
 
 from quintain.cli.commands.command import Command
-from quintain.cli.options import Data, Model, Out, Seed, Weights
+from quintain.cli.options import DEFAULT_DATA, DEFAULT_MODEL, Data, Model, Out, Seed, Weights
 
 
 def run(
-    model: Model = "xray-cnn",
+    model: Model = DEFAULT_MODEL,
     weights: Weights = None,
-    data: Data = "xrays",
+    data: Data = DEFAULT_DATA,
     steps: Annotated[int, typer.Option(help="Steps of each reconstruction.", min=1)] = 800,
     show_private: Annotated[
         bool,
@@ -24,11 +24,13 @@ def run(
     out: Out = None,
 ) -> int:
     from quintain.cli.call import VerbCall
-    from quintain.data.bundled_xrays import NAME
+    from quintain.core.registry import declared_entries
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.leak import run_leak
 
     call = VerbCall(verb="leak", data=data, model=model, weights=weights, seed=seed, out=out, split="train")
+
+    public = {name for name, entry in declared_entries("dataset").items() if entry.is_true("is_public")}
 
     def work() -> StepOutput:
         return run_leak(
@@ -37,7 +39,7 @@ def run(
             steps=steps,
             seed=seed,
             folder=call.folder,
-            show=show_private or data == NAME,
+            show=show_private or data in public,
             progress=call.progress,
         )
 

@@ -27,12 +27,12 @@ def run(
     from quintain.cli.console import Terminal
     from quintain.cli.screen import show_entries, show_exemptions
     from quintain.core.errors import ExitCode, UnknownNameError
-    from quintain.core.registry import CATALOGUES, entries
+    from quintain.core.registry import KINDS, entries
 
     kind = OLD_KINDS.get(kind, kind)
-    if kind and kind not in CATALOGUES:
-        raise UnknownNameError("kind", kind, CATALOGUES)
-    found = [entry for one in ([kind] if kind else CATALOGUES) for entry in entries(one).values()]
+    if kind and kind not in KINDS:
+        raise UnknownNameError("kind", kind, KINDS)
+    found = [entry for one in ([kind] if kind else KINDS) for entry in entries(one).values()]
     if exemptions or exceptions:
         show_exemptions(Terminal(), found)
     else:

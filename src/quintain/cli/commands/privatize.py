@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quintain.cli.commands.command import Command
-from quintain.cli.options import Data, Model, Out, Require, Seed
+from quintain.cli.options import DEFAULT_DATA, DEFAULT_MODEL, Data, Model, Out, Require, Seed
 
 if TYPE_CHECKING:
     from quintain.cli.call import VerbCall
@@ -22,8 +22,8 @@ MaxGradNorm = Annotated[
 
 
 def run(
-    model: Model = "xray-cnn",
-    data: Data = "xrays",
+    model: Model = DEFAULT_MODEL,
+    data: Data = DEFAULT_DATA,
     epsilon: Epsilon = 3.0,
     delta: Delta = 1e-5,
     batch_size: BatchSize = 512,

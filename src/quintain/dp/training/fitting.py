@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError
 from quintain.core.progress import Progress, no_progress
+from quintain.core.registry import declare
 from quintain.dp.accounting.release import Release
 from quintain.dp.opacus.privacy_engine import PrivacyEngine
 from quintain.dp.randomness.random_source import KEY_BYTES
@@ -57,6 +58,13 @@ class PrivateTrainingResult:
     report: PrivacyReport
 
 
+@declare(
+    name="dp-sgd",
+    summary="per-example clipping, Gaussian noise and Poisson sampling (Abadi et al. 2016)",
+    guarantee="(epsilon, delta) for adding or removing one record, by privacy loss distributions, "
+    "if all that is released is the iterates; "
+    "noise from a stream that is secret, up to floating-point rounding",
+)
 def fit(
     net: nn.Module,
     data: LabeledRecords,

@@ -1,13 +1,12 @@
 """Certify the models, and put both bounds together."""
 
-from quintain.certify import IntervalBounds
-from quintain.drill.context import PRIMARY_MODEL, DrillContext
+from quintain.certify import IntervalBounds, RandomizedSmoothing
+from quintain.drill.context import PRIMARY_MODEL, SMOOTHED_MODEL, DrillContext
 from quintain.drill.steps.harden import SIGMA
 from quintain.evaluate.brackets import robustness_claims
 from quintain.evaluate.certify import certify_examples
 from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed
 from quintain.evaluate.step import StepOutput
-from quintain.results.literals import INTERVAL_BOUNDS
 from quintain.results.records import Claim
 from quintain.results.robustness_records import CertifiedModel, CertifyResult
 from quintain.threats import L2
@@ -33,7 +32,7 @@ def run(context: DrillContext) -> StepOutput:
             context.test,
             context.threats,
             IntervalBounds(),
-            method=INTERVAL_BOUNDS,
+            method=IntervalBounds.title,
             progress=context.progress,
         )
         both, found = robustness_claims(
@@ -47,10 +46,12 @@ def run(context: DrillContext) -> StepOutput:
         models.append(both)
         claims.extend(found)
     _, smooth, found = certify_smoothed(
-        context.subject(files["noise"]),
+        context.subject(files[SMOOTHED_MODEL]),
         context.test,
         [L2(size) for size in SMOOTHED_SIZES],
-        SmoothingSettings(SIGMA, context.workload.noise_samples, context.workload.smoothed_examples),
+        SmoothingSettings(
+            RandomizedSmoothing(SIGMA, context.workload.noise_samples), context.workload.smoothed_examples
+        ),
         seed=context.seed("smoothing"),
         primary=True,
         progress=context.progress,

@@ -1,6 +1,6 @@
 """Train three models with a defense: adversarially, with interval bounds, and under noise for smoothing."""
 
-from quintain.drill.context import PRIMARY_MODEL, DrillContext
+from quintain.drill.context import PRIMARY_MODEL, SMOOTHED_MODEL, DrillContext
 from quintain.drill.steps.attack import attacks
 from quintain.evaluate.brackets import clean_accuracy_claim
 from quintain.evaluate.evasion.attacks import run_attacks
@@ -27,7 +27,7 @@ def defenses(context: DrillContext) -> dict[str, tuple[str, Defense]]:
             "certified training",
             with_epochs(IBPTraining(TRAINED_AGAINST), scale.certified_epochs),
         ),
-        "noise": ("noise training", with_epochs(GaussianAugmentation(SIGMA), scale.noise_epochs)),
+        SMOOTHED_MODEL: ("noise training", with_epochs(GaussianAugmentation(SIGMA), scale.noise_epochs)),
     }
 
 
@@ -51,7 +51,7 @@ def run(context: DrillContext) -> StepOutput:
         )
         trainings.append(training)
         claims.append(clean_accuracy_claim(subject, context.test, primary=name == PRIMARY_MODEL))
-        if name != "noise":
+        if name != SMOOTHED_MODEL:
             attacked.append(
                 run_attacks(
                     subject,

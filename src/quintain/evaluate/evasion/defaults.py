@@ -3,63 +3,59 @@
 from torch import Tensor
 
 from quintain.attacks.base import ACCESS, access_of
-from quintain.attacks.facts import attack_entries
 from quintain.attacks.outcome import AttackOutcome, Model
 from quintain.core.errors import SettingError
-from quintain.core.registry import Entry, get_entry
+from quintain.core.registry import get_entry, ranked
+from quintain.core.threat_specs import threat_name
+from quintain.evaluate.evasion.shard import AttackFn
 from quintain.models.protocol import Access
 from quintain.threats import parse
-from quintain.threats.threat import Threat
-
-_FIRST: dict[Access, tuple[str, ...]] = {
-    "gradients": ("quick", "apgd", "pgd"),
-    "scores": ("square", "random-search"),
-    "labels": ("hopskipjump", "rays", "cgba"),
-}
-"""The attack to run for what a model gives, the best first."""
-
-_CURVE = ("fmn", "ddn", "fab")
-"""Searches for the smallest change, by gradients: one run gives the accuracy at every size."""
+from quintain.threats.threat import Threat, check_types
 
 
 def default_attacks(access: Access, kind: str) -> tuple[str, ...]:
     """Return the names of the attacks that run by default on a model that gives ``access``, at threats of a
-    kind.
+    kind: the best by its declared rank, of those that use all of the access if there are any.
 
-    With gradients, a search for the smallest change comes with the first choice, so that the curve over sizes
-    is more than a staircase.
+    Unless it seeks the smallest change itself, the best ranked one that does comes with it, so that the curve
+    over sizes is more than a staircase.
 
     Raises:
         SettingError: If nothing that is registered serves both.
     """
-    able = {
-        name: entry
-        for name, entry in attack_entries().items()
-        if kind in entry.fact("supports").split() and _may(entry, access)
-    }
+    able = [entry for entry in ranked("attack") if kind in entry.words("supports")]
     for level in reversed(ACCESS[: ACCESS.index(access) + 1]):
-        same = [name for name, entry in able.items() if access_of(entry.fact("access")) == level]
-        best = next((name for name in (*_FIRST[level], *same) if name in same), None)
-        if best:
-            curve = [name for name in _CURVE if name in same and name != best]
-            return (best, *curve[:1])
+        same = [entry for entry in able if access_of(entry.fact("access")) == level]
+        if same:
+            best, *others = same
+            curve = [one.name for one in others if one.is_true("minimum_norm") and one.fact("default_rank")]
+            return (best.name, *(() if best.is_true("minimum_norm") else curve[:1]))
     raise SettingError(
         f"no registered attack serves {kind} on a model that gives {access}; 'quintain list attack' shows "
         "what there is"
     )
 
 
-def _may(entry: Entry, access: Access) -> bool:
-    return ACCESS.index(access_of(entry.fact("access"))) <= ACCESS.index(access)
+def reference_attacks(kind: str) -> dict[str, AttackFn]:
+    """Return the attack that trained models are compared by, at threats of a kind; where that does not
+    support the kind, what runs by default on a model that gives gradients.
+    """
+    chosen = [
+        entry.name
+        for entry in ranked("attack")
+        if entry.is_true("is_reference") and kind in entry.words("supports")
+    ]
+    names = chosen or default_attacks("gradients", kind)
+    return {name: get_entry("attack", name).load()() for name in names}
 
 
 def attack(
     model: Model, x: Tensor, y: Tensor, threat: Threat | str, *, seed: int = 0, ids: Tensor | None = None
 ) -> AttackOutcome:
-    """Attack a batch with the quick ensemble, the one to begin with.
+    """Attack a batch with the attack that comes first by default: in norm balls the quick ensemble.
 
     Args:
-        model: Gives logits (B, K), with gradients.
+        model: Gives logits (B, K), best with gradients.
         x: Inputs (B, *S), in the threat's box.
         y: True classes (B,) long.
         threat: What may be changed, or its token, such as ``"linf:8/255"``.
@@ -71,5 +67,7 @@ def attack(
         pass on the stored point. A failure does not show robustness.
     """
     ball = parse(threat) if isinstance(threat, str) else threat
-    outcome: AttackOutcome = get_entry("attack", "quick").load()()(model, x, y, ball, seed=seed, ids=ids)
+    check_types(ball, x)
+    best, *_ = default_attacks(access_of(getattr(model, "access", "gradients")), threat_name(ball.spec))
+    outcome: AttackOutcome = get_entry("attack", best).load()()(model, x, y, ball, seed=seed, ids=ids)
     return outcome

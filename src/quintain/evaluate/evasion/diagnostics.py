@@ -12,10 +12,10 @@ from torch import Tensor
 
 from quintain.attacks.base import access_of
 from quintain.attacks.counted_model import CountedModel
-from quintain.attacks.facts import attack_entries
 from quintain.attacks.gradient.pgd import PGD
 from quintain.attacks.outcome import Model
 from quintain.core.errors import ExecutionError
+from quintain.core.registry import declared_entries
 from quintain.core.seeds import derive_seed
 from quintain.core.threat_specs import threat_name
 from quintain.data.dataset import Dataset
@@ -167,6 +167,6 @@ def _access(member: str, attack: str) -> str:
     """Return the access of an ensemble's member, which may be called by its name and its loss, such as
     ``apgd-ce``.
     """
-    known = attack_entries()
+    known = declared_entries("attack")
     entry = known.get(member) or known.get(member.partition("-")[0]) or known.get(attack)
     return access_of(entry.fact("access")) if entry else "gradients"

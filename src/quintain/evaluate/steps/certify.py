@@ -1,11 +1,11 @@
-"""Certify a model: by interval bounds, or its smoothed form by randomized smoothing."""
+"""Certify a model, or the one that a certifier makes of it."""
 
 from collections.abc import Sequence
 
-from quintain.certify.smoothing import SmoothedClassifier
 from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, no_progress
 from quintain.core.registry import get_entry
+from quintain.core.threat_specs import threat_name
 from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import clean_accuracy_claim, robustness_claims
 from quintain.evaluate.certify import certify_examples
@@ -13,7 +13,6 @@ from quintain.evaluate.model import EvaluatedModel
 from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed
 from quintain.evaluate.step import StepOutput
 from quintain.results.robustness_records import CertifyResult
-from quintain.threats import L2
 from quintain.threats.threat import Threat
 
 
@@ -28,37 +27,36 @@ def run_certify(
     seed: int = 0,
     progress: Progress = no_progress,
 ) -> StepOutput:
-    """Certify a model; the upper bound counts clean errors, or for a smoothed model, breaks by attacks on it.
+    """Certify a model; the upper bound counts clean errors, or for a derived model, breaks by attacks on it.
 
     Args:
         certifier: A registered name.
-        sigma, noise_samples: Settings of ``smoothing``.
+        sigma, noise_samples: Settings of a certifier that takes them.
+
+    Raises:
+        SettingError: If the certifier does not support the threats, or nothing could ever be certified.
     """
-    if certifier == "smoothing":
-        balls = [threat for threat in threats if isinstance(threat, L2)]
-        if len(balls) != len(threats):
+    entry = get_entry("certifier", certifier)
+    for threat in threats:
+        if threat_name(threat.spec) not in entry.words("supports"):
             raise SettingError(
-                f"{threats[0].spec}: randomized smoothing proves L2 balls; give sizes such as --threat l2:0.5"
+                f"--threat {threat.spec}: {entry.name} certifies {', '.join(entry.words('supports'))}; give "
+                f"sizes such as --threat {entry.fact('example')}"
             )
-        for ball in balls:
-            SmoothedClassifier(subject.model, sigma, noise_samples=noise_samples).require_certifiable(ball)
+    method = entry.build(sigma=sigma, noise_samples=noise_samples)
+    if entry.is_true("derives_model"):
+        for threat in threats:
+            method.derive(subject.model).require_certifiable(threat)
         _, both, claims = certify_smoothed(
             subject,
             data,
-            balls,
-            SmoothingSettings(sigma, noise_samples, num_examples=0),
+            threats,
+            SmoothingSettings(method, num_examples=0),
             seed=seed,
             primary=True,
             progress=progress,
         )
     else:
-        certification = certify_examples(
-            subject,
-            data,
-            threats,
-            get_entry("certifier", certifier).load()(),
-            method=certifier,
-            progress=progress,
-        )
+        certification = certify_examples(subject, data, threats, method, method=entry.name, progress=progress)
         both, claims = robustness_claims(subject, data, threats, certification=certification, primary=True)
     return StepOutput(CertifyResult((both,)), (clean_accuracy_claim(subject, data, primary=True), *claims))

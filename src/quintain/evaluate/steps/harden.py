@@ -2,19 +2,19 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 
-from quintain.certify import IntervalBounds
 from quintain.certify.outcome import Certifier
-from quintain.certify.smoothing import SmoothedClassifier
 from quintain.core.errors import ModelError, SettingError
 from quintain.core.progress import Progress, no_progress
-from quintain.core.registry import get_entry
+from quintain.core.registry import Entry, get_entry
+from quintain.core.threat_specs import threat_name
 from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import attack_and_certify, clean_accuracy_claim
+from quintain.evaluate.evasion.defaults import reference_attacks
 from quintain.evaluate.evasion.shard import AttackFn
 from quintain.evaluate.model import EvaluatedModel
 from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed
@@ -23,27 +23,9 @@ from quintain.evaluate.training import train_and_test
 from quintain.harden import fit
 from quintain.harden.defense import Defense
 from quintain.models.classifier import Classifier
-from quintain.results.literals import INTERVAL_BOUNDS
 from quintain.results.robustness_records import HardenResult, TrainingRun
-from quintain.threats import L2, Linf
+from quintain.threats import parse
 from quintain.threats.threat import Threat
-
-
-def build_defense(name: str, *, threat: Threat, sigma: float, epochs: int = 0) -> Defense:
-    """Build a registered defense, against a threat or under noise.
-
-    Args:
-        name: From ``quintain list defense``.
-        threat: The threat to train against.
-        sigma: Standard deviation of the noise, for a defense that takes noise.
-        epochs: Instead of the defense's own number; 0 keeps that.
-    """
-    kind = get_entry("defense", name).load()
-    offered = {"threat": threat, "sigma": sigma}
-    defense: Defense = kind(
-        **{field.name: offered[field.name] for field in fields(kind) if field.name in offered}
-    )
-    return with_epochs(defense, epochs) if epochs else defense
 
 
 def with_epochs(defense: Defense, epochs: int) -> Defense:
@@ -81,75 +63,98 @@ def run_harden(
     *,
     threat: Threat | None = None,
     sigma: float,
-    attacks: Mapping[str, AttackFn],
+    attacks: Mapping[str, AttackFn] | None = None,
     epochs: int = 0,
     seed: int = 0,
     folder: Path,
     progress: Progress = no_progress,
 ) -> StepOutput:
-    """Train a net with a defense, then attack and certify it, as a smoothed model where it was trained under
-    noise.
+    """Train a net with a defense, then attack and certify it, or the model that the defense's certifier makes
+    of it.
 
     Args:
         net: A net with its first weights; trained in place.
         train, test: Examples to train on, and to evaluate on.
         defense_name: From ``quintain list defense``.
-        threat: What to train against, and to attack and certify. By default Linf 4/255; under noise, L2 of
-            twice ``sigma``.
+        threat: What to train against, and to attack and certify; what the defense is for if not given.
         sigma: Standard deviation of the noise, for a defense that takes noise.
-        attacks: Attacks by name.
+        attacks: Attacks by name; the reference attack if not given.
         epochs: Instead of the defense's own number; 0 keeps that.
         seed: Seed of all random numbers.
         folder: Run folder for the weights.
         progress: Shows bars.
 
     Raises:
-        SettingError: If the threat is none that the trained model can be certified for.
+        SettingError: If the threat is none that the defense takes and the trained model can be certified for.
     """
-    if defense_name == "gaussian" and not (threat is None or isinstance(threat, L2)):
-        raise SettingError(
-            f"--threat {threat.spec}: a model trained under noise is certified by randomized smoothing, "
-            "which handles l2; give a size such as --threat l2:0.5, or leave --threat out"
-        )
-    ball = threat if isinstance(threat, L2) else L2(2 * sigma)
-    threat = threat or Linf(4 / 255)
-    defense = build_defense(defense_name, threat=threat, sigma=sigma, epochs=epochs)
-    smooth = SmoothingSettings(sigma)
-    if defense_name == "gaussian":
-        SmoothedClassifier(Classifier(net), sigma, noise_samples=smooth.noise_samples).require_certifiable(
-            ball
-        )
-    certifiers, notes = ({}, ()) if defense_name == "gaussian" else _certifiers(net, test, threat)
+    entry = get_entry("defense", defense_name)
+    certifier = get_entry("certifier", entry.fact("certifier"))
+    if threat is not None:
+        _require_supported(entry, certifier, threat)
+    defense = entry.build(threat=threat or parse(entry.fact("example")), sigma=sigma)
+    ball: Threat = threat or defense.threat
+    defense = with_epochs(defense, epochs) if epochs else defense
+    method, derives_model = certifier.build(sigma=sigma), certifier.is_true("derives_model")
+    certifiers: dict[str, Certifier] = {}
+    notes: tuple[str, ...] = ()
+    if derives_model:
+        method.derive(Classifier(net)).require_certifiable(ball)
+    else:
+        certifiers, notes = _certifiers(method, getattr(method, "title", certifier.name), net, test, ball)
     subject, training = train_defense(
         net,
         train,
         test,
         defense,
         name="model",
-        title=f"{defense_name} model",
+        title=f"{entry.name} model",
         seed=seed,
         folder=folder,
         progress=progress,
     )
     clean = clean_accuracy_claim(subject, test, primary=True)
-    if defense_name == "gaussian":
+    if derives_model:
         attacked, _, claims = certify_smoothed(
-            subject, test, [ball], smooth, seed=seed, primary=True, progress=progress
+            subject, test, [ball], SmoothingSettings(method), seed=seed, primary=True, progress=progress
         )
     else:
         attacked, _, claims = attack_and_certify(
-            subject, test, [threat], attacks=attacks, certifiers=certifiers, seed=seed, progress=progress
+            subject,
+            test,
+            [ball],
+            attacks=attacks or reference_attacks(threat_name(ball.spec)),
+            certifiers=certifiers,
+            seed=seed,
+            progress=progress,
         )
     return StepOutput(HardenResult((training,), (attacked,)), (clean, *claims), notes)
 
 
+def _require_supported(defense: Entry, certifier: Entry, threat: Threat) -> None:
+    """Raise for a threat that the defense does not take, or that its result is not certified for."""
+    kind, other = (
+        threat_name(threat.spec),
+        f"such as --threat {defense.fact('example')}, or leave --threat out",
+    )
+    if kind not in certifier.words("supports"):
+        raise SettingError(
+            f"--threat {threat.spec}: a model trained with {defense.name} is certified by {certifier.name}, "
+            f"which handles {', '.join(certifier.words('supports'))}; give a size {other}"
+        )
+    if kind not in defense.words("supports"):
+        raise SettingError(
+            f"--threat {threat.spec}: {defense.name} trains against {', '.join(defense.words('supports'))}; "
+            f"give a size {other}"
+        )
+
+
 def _certifiers(
-    net: nn.Module, data: Dataset, threat: Threat
+    certifier: Certifier, title: str, net: nn.Module, data: Dataset, threat: Threat
 ) -> tuple[dict[str, Certifier], tuple[str, ...]]:
-    """Return interval bounds where the net has a rule for each layer; else none, and why."""
+    """Return the certifier under its title where it can certify the net; else none, and why."""
     x, y = data.batch([0])
     try:
-        IntervalBounds()(Classifier(copy.deepcopy(net).eval(), num_classes=data.num_classes), x, y, threat)
+        certifier(Classifier(copy.deepcopy(net).eval(), num_classes=data.num_classes), x, y, threat)
     except ModelError as error:
-        return {}, (f"interval bounds cannot certify this net: {error}",)
-    return {INTERVAL_BOUNDS: IntervalBounds()}, ()
+        return {}, (f"{title} cannot certify this net: {error}",)
+    return {title: certifier}, ()

@@ -5,6 +5,7 @@ accounting.
 from typing import TYPE_CHECKING
 
 from quintain.core.lazy import lazy_exports
+from quintain.federated.secagg._index import EXPORTS
 
 if TYPE_CHECKING:
     from quintain.federated.secagg import client as client
@@ -20,20 +21,4 @@ if TYPE_CHECKING:
     from quintain.federated.secagg.policy import Task as Task
     from quintain.federated.secagg.policy import default_threshold as default_threshold
 
-__getattr__, __dir__ = lazy_exports(
-    __name__,
-    {
-        "Encoding": "quintain.federated.secagg.encoding",
-        "FolderJournal": "quintain.federated.secagg.journal",
-        "Identity": "quintain.federated.secagg.keys",
-        "MemoryJournal": "quintain.federated.secagg.journal",
-        "Policy": "quintain.federated.secagg.policy",
-        "Roster": "quintain.federated.secagg.keys",
-        "Task": "quintain.federated.secagg.policy",
-        "client": "quintain.federated.secagg.client",
-        "default_threshold": "quintain.federated.secagg.policy",
-        "finest_encoding": "quintain.federated.secagg.encoding",
-        "masks": "quintain.federated.secagg.masks",
-        "server": "quintain.federated.secagg.server",
-    },
-)
+__getattr__, __dir__ = lazy_exports(__name__, EXPORTS)

@@ -8,6 +8,7 @@ useful gradient, and through ``attacks.EOT`` where they are random (Athalye et a
 from typing import TYPE_CHECKING
 
 from quintain.core.lazy import lazy_exports
+from quintain.models.preprocessing._index import EXPORTS
 
 if TYPE_CHECKING:
     from quintain.models.preprocessing.filters import GaussianFilter as GaussianFilter
@@ -17,14 +18,4 @@ if TYPE_CHECKING:
     from quintain.models.preprocessing.resizing import RandomResize as RandomResize
     from quintain.models.preprocessing.squeezing import BitSqueeze as BitSqueeze
 
-__getattr__, __dir__ = lazy_exports(
-    __name__,
-    {
-        "BitSqueeze": "quintain.models.preprocessing.squeezing",
-        "GaussianFilter": "quintain.models.preprocessing.filters",
-        "JPEG": "quintain.models.preprocessing.jpeg",
-        "MeanFilter": "quintain.models.preprocessing.filters",
-        "MedianFilter": "quintain.models.preprocessing.filters",
-        "RandomResize": "quintain.models.preprocessing.resizing",
-    },
-)
+__getattr__, __dir__ = lazy_exports(__name__, EXPORTS)

@@ -1,0 +1,54 @@
+"""What is registered and what is public here, as strings. Written by ``make format``."""
+
+# fmt: off
+# ruff: noqa
+
+from typing import TYPE_CHECKING
+
+from quintain.core.registry import Entry
+
+if TYPE_CHECKING:
+    from quintain.certify.interval.certifier import IntervalBounds as IntervalBounds
+    from quintain.certify.randomized_smoothing import RandomizedSmoothing as RandomizedSmoothing
+
+EXPORTS: dict[str, str] = {
+    "CertificateOutcome": "quintain.certify.outcome",
+    "Certifier": "quintain.certify.outcome",
+    "IntervalBounds": "quintain.certify.interval.certifier",
+    "RandomizedSmoothing": "quintain.certify.randomized_smoothing",
+    "SmoothedClassifier": "quintain.certify.smoothing",
+    "TracedNetwork": "quintain.certify.interval.graph",
+    "largest_certified_radius": "quintain.certify.radius_search",
+    "worst_case_logits": "quintain.certify.interval.certifier",
+}
+
+ENTRIES: tuple[Entry, ...] = (
+    Entry(
+        "certifier",
+        "smoothing",
+        "quintain.certify.randomized_smoothing:RandomizedSmoothing",
+        "randomized smoothing: the most frequent class under Gaussian noise, for L2",
+        guarantee="each example's radius is false with probability at most alpha over the noise samples",
+        facts=(
+            ("supports", "l2"),
+            ("example", "l2:0.25"),
+            ("default_rank", "2"),
+            ("derives_model", "yes"),
+        ),
+    ),
+    Entry(
+        "certifier",
+        "interval",
+        "quintain.certify.interval.certifier:IntervalBounds",
+        "interval bounds through the layers, for Linf and L2",
+        guarantee=(
+            "deterministic: no input of the ball changes the answer of the model that runs, its float32 "
+            "rounding included"
+        ),
+        facts=(
+            ("supports", "linf l2"),
+            ("example", "linf:4/255"),
+            ("default_rank", "1"),
+        ),
+    ),
+)

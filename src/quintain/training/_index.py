@@ -1,0 +1,13 @@
+"""What is registered and what is public here, as strings. Written by ``make format``."""
+
+# fmt: off
+# ruff: noqa
+
+EXPORTS: dict[str, str] = {
+    "CleanCrossEntropy": "quintain.training.objective",
+    "FitResult": "quintain.training.loop",
+    "Objective": "quintain.training.objective",
+    "Recipe": "quintain.training.recipe",
+    "StepContext": "quintain.training.objective",
+    "fit": "quintain.training.loop",
+}
