@@ -83,7 +83,7 @@ def test_other_data_another_threat_or_delta_are_named_and_not_compared(word: str
     assert ("0123abcd after" if word == "data" else str(other)) in change.reason
 
 
-def test_claims_of_one_run_alone_are_told() -> None:
+def test_claims_of_one_run_alone_are_shown() -> None:
     left, right = robust(300, 310), accuracy("net:other", "Robust accuracy, other", 300, 310)
     changes = {change.name: change for change in compare(of(left), of(right))}
     assert (changes["net:headline"].change, changes["net:headline"].after) == ("removed", None)

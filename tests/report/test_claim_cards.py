@@ -52,7 +52,7 @@ def test_an_upper_side_that_no_attack_gave_is_called_unchanged(folder: Path) -> 
     assert "attacked 80.1 %" not in text
 
 
-def test_infinity_is_told_in_words(records: tuple[Record, ...], folder: Path) -> None:
+def test_infinity_is_written_as_a_sign(records: tuple[Record, ...], folder: Path) -> None:
     private = record_of(records, PrivatizeResult)
     claim = next(claim for one in records for claim in one.claims if claim.name == "private:epsilon audited")
     open_claim = replace(

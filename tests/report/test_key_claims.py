@@ -68,7 +68,7 @@ def test_a_crossing_outweighs_a_verdict() -> None:
     assert count_verdicts((record(AttackResult(()), (claim,)),)).contradictions == 1
 
 
-def test_a_model_no_better_than_a_constant_says_so() -> None:
+def test_a_model_not_above_the_majority_class_says_so() -> None:
     below = accuracy("net:linf:4/255", "Robust accuracy, net", 0, 372)
     above = accuracy("net:linf:2/255", "Robust accuracy, net", 455, 461, token="linf:2/255")
     assert key_rows((record(AttackResult(()), (below,)),))[0].label == "not above the majority class"
@@ -90,7 +90,7 @@ def test_of_two_claims_on_one_quantity_the_fuller_is_shown() -> None:
         ]
 
 
-def test_the_size_that_was_asked_about_is_the_headline() -> None:
+def test_the_required_size_is_the_key_claim() -> None:
     claims = tuple(
         accuracy(f"net:linf:{size}", "Robust accuracy, net", 300, 400, token=f"linf:{size}")
         for size in ("1/255", "3/255", "9/255")

@@ -31,7 +31,7 @@ def test_a_contradiction_is_loud_and_comes_first(records: tuple[Record, ...], fo
     assert any("clash" in attributes.get("class", "") for _, attributes in page.tags)
 
 
-def test_a_specification_failure_is_as_loud(records: tuple[Record, ...], folder: Path) -> None:
+def test_a_mechanism_mismatch_is_as_loud(records: tuple[Record, ...], folder: Path) -> None:
     audit = record_of(records, AuditResult)
     assert isinstance(audit.result, AuditResult)
     halved = replace(audit.result.mechanism_tests[0], measured=0.56, p_value=1e-30, passed=False)
@@ -42,7 +42,7 @@ def test_a_specification_failure_is_as_loud(records: tuple[Record, ...], folder:
     assert "MECHANISM MISMATCH" in page.text
 
 
-def test_an_overwritten_contradiction_is_still_told(folder: Path) -> None:
+def test_an_overwritten_contradiction_is_still_shown(folder: Path) -> None:
     wrong = accuracy("certified:linf:4/255", "Robust accuracy", 480, 461)
     right = accuracy("certified:linf:4/255", "Robust accuracy", 455, 461)
     page = Page(render((record(AttackResult(()), (wrong,)), record(AttackResult(()), (right,))), folder))

@@ -77,7 +77,7 @@ def test_rounds_show_references_and_dropouts() -> None:
 @pytest.mark.parametrize("most", [1, 2, 10, 9999])
 def test_the_lines_stay_in_their_frame_and_never_rise(most: int) -> None:
     lines = [(f"attack {number}", [(1.0, 0.9), (float(most), 0.9 - number / 10)]) for number in range(1, 6)]
-    drawn = ET.fromstring(step_chart(lines, title="questions", alt_text="words"))
+    drawn = ET.fromstring(step_chart(lines, title="queries", alt_text="words"))
     for line in drawn.iter("polyline"):
         places = [tuple(map(float, pair.split(","))) for pair in (line.get("points") or "").split()]
         assert all(48 <= x <= 276 and 10 <= y <= 196 for x, y in places)

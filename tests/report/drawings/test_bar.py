@@ -38,9 +38,9 @@ def test_no_two_labels_of_a_bar_touch_and_none_leaves_it(
     drawn = bracket_bar(
         (low, high),
         (max(low - 0.05, 0), min(high + 0.05, 1)),
-        (f"proved {100 * low:.1f} %", f"attacked {100 * high:.1f} %"),
-        required=[] if ask is None else [(ask, f"asked ≥ {100 * ask:.1f} %")],
-        marker=None if constant is None else (constant, f"constant answer {100 * constant:.1f} %"),
+        (f"certified {100 * low:.1f} %", f"attacked {100 * high:.1f} %"),
+        required=[] if ask is None else [(ask, f"required ≥ {100 * ask:.1f} %")],
+        marker=None if constant is None else (constant, f"majority class {100 * constant:.1f} %"),
         alt_text="both sides",
     )
     found = boxes(drawn)

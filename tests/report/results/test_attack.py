@@ -39,7 +39,7 @@ def test_the_screen_says_who_broke_what_and_whether_to_trust_it(records: tuple[R
     assert any(line.startswith(f"first broken by: {broken_by_text(attacks)}; ") for line in lines)
 
 
-def test_a_sticker_is_told_with_its_interval_and_its_control() -> None:
+def test_a_sticker_is_shown_with_its_interval_and_its_control() -> None:
     heading, text = sticker_blocks(
         StickerResult("net", "an L of metal", 0.06, "normal", 376, 44, 1), RunResults(())
     )

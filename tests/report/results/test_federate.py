@@ -13,7 +13,9 @@ from tests.report.support.reading import Page
 from tests.report.support.sample import record, record_of
 
 
-def test_a_round_without_a_sum_is_told_and_is_no_wrong_sum(records: tuple[Record, ...], folder: Path) -> None:
+def test_a_round_without_a_sum_is_shown_and_is_no_wrong_sum(
+    records: tuple[Record, ...], folder: Path
+) -> None:
     federated = record_of(records, FederateResult).result
     assert isinstance(federated, FederateResult)
     first, second, *_ = federated.rounds

@@ -52,7 +52,7 @@ def test_every_training_is_on_the_page(whole: PrivatizeResult, tmp_path: Path) -
         assert f"{one.plan.expected_batch_size * one.plan.steps:,}" in text
 
 
-def test_a_partial_result_is_marked_and_has_no_plain_run(whole: PrivatizeResult, tmp_path: Path) -> None:
+def test_a_partial_result_is_marked_and_has_no_nonprivate_run(whole: PrivatizeResult, tmp_path: Path) -> None:
     broken = replace(
         whole,
         nonprivate_counts=None,
@@ -64,7 +64,7 @@ def test_a_partial_result_is_marked_and_has_no_plain_run(whole: PrivatizeResult,
     text = page(broken, tmp_path).text
     assert "PARTIAL RESULT: interrupted after 20 of 276 steps." in text
     assert "not trained yet" in text
-    assert "Other budgets" not in text
+    assert "Other epsilons and batch sizes" not in text
     assert [cell[0].text for cell in cost_table(broken).rows] == ["private model", "majority class"]
     assert selection_cost_text(broken) == ""
 
@@ -88,7 +88,7 @@ def test_no_noise_is_an_infinite_epsilon_and_warnings_are_shown(
     assert "lower bound on epsilon (own PRV accountant) not known" in text
 
 
-def test_a_private_model_above_the_plain_one_is_said_so(whole: PrivatizeResult) -> None:
+def test_a_private_model_above_the_nonprivate_one_costs_nothing(whole: PrivatizeResult) -> None:
     assert "cost no accuracy here" in accuracy_cost_text(
         replace(whole, nonprivate_counts=ClassCounts((0, 300), (234, 390)))
     )

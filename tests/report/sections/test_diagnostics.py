@@ -8,7 +8,7 @@ from quintain.results.robustness_records import (
 from tests.report.support.robustness import first_attacked
 
 
-def test_a_sign_is_told_with_its_measure(records: tuple[Record, ...]) -> None:
+def test_an_indicator_has_its_value_and_threshold(records: tuple[Record, ...]) -> None:
     _, attacks = first_attacked(records)
     assert isinstance(attacks.diagnostics, AttackDiagnostics)
     assert (

@@ -40,7 +40,7 @@ def page_of(record: Record, attacks: AttackedModel, folder: Path) -> str:
     return Page(render([replace(record, result=AttackResult((attacks,)))], folder)).text
 
 
-def test_trust_and_the_breakdown_stand_above_the_curves_and_each_sign_below(
+def test_trust_and_the_breakdown_stand_above_the_curves_and_each_indicator_below(
     records: tuple[Record, ...], folder: Path
 ) -> None:
     text = Page(render(records, folder)).text
@@ -93,9 +93,7 @@ def test_a_record_from_before_these_fields_still_makes_a_page(folder: Path) -> N
     assert not [line for line in summary_lines(old) if "trust" in line]
 
 
-def test_a_family_is_shown_though_its_token_names_no_number(
-    records: tuple[Record, ...], folder: Path
-) -> None:
+def test_a_threat_without_a_size_in_its_spec_is_shown(records: tuple[Record, ...], folder: Path) -> None:
     record, attacks = first_attacked(records)
     row = replace(attacks.rows[-1], threat="spatial:rotate=15,shift=3", eps=1.0)
     examples = replace(
@@ -117,14 +115,14 @@ def test_a_family_is_shown_though_its_token_names_no_number(
         (((0, 9), (1200, 2)), "1,200"),
     ],
 )
-def test_questions_to_a_break_are_the_median(queries: tuple[tuple[int, int], ...], expected: str) -> None:
+def test_queries_to_a_break_are_the_median(queries: tuple[tuple[int, int], ...], expected: str) -> None:
     assert (
         median_queries(AttackRow("a", "linf:0.1", ClassCounts((2, 0), (9, 1)), 1, 1, 1, 0.1, 7, queries))
         == expected
     )
 
 
-def test_a_curve_over_questions_is_drawn_for_the_largest_size_and_for_what_broke_something(
+def test_a_curve_over_queries_is_drawn_for_the_largest_size_and_for_what_broke_something(
     records: tuple[Record, ...],
 ) -> None:
     _, attacks = first_attacked(records)

@@ -37,7 +37,7 @@ from tests.report.support.privacy import audited, epsilon_claim, privatized
 from tests.report.support.robustness import COUNTS, attacked_model, certified_model, smoothed_model
 from tests.report.support.updates import federated, leaked
 
-ASKED = (
+REQUIREMENTS = (
     "robust_accuracy(linf:4/255) >= 0.65",
     "robust_accuracy(linf:4/255, model=plain) >= 0.5",
     "epsilon(delta=1e-5) <= 3.1",
@@ -50,7 +50,7 @@ def run(folder: Path) -> tuple[Record, ...]:
     smooth, smooth_claims = smoothed_model()
     privacy = (epsilon_claim(), *(clean(name, tally) for name, tally in tallies().items()))
     every = (*(claim for group in claims for claim in group), *smooth_claims, *privacy)
-    judged = tuple(decide(Requirement.parse(text), every) for text in ASKED)
+    judged = tuple(decide(Requirement.parse(text), every) for text in REQUIREMENTS)
     attacks = {name: attacked_model(name, folder) for name in COUNTS}
     bodies: list[tuple[StepResult, tuple[Claim, ...], float]] = [
         (checked(), (), 1.4),
