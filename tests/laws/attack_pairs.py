@@ -103,19 +103,39 @@ def by_turns(pairs: list[tuple[str, str]], shares: tuple[float, float]) -> list:
     return found
 
 
-def each_once() -> list:
+def each_once(pairs: list[tuple[str, str]] = PAIRS) -> pytest.MarkDecorator:
     """All pairs, of which each attack meets one threat (of those it serves, the one met least so far), and
     each threat an attack.
 
     The others are exhaustive.
     """
     kept: dict[str, str] = {}
-    for name, of_name in groupby(PAIRS, key=itemgetter(0)):
+    for name, of_name in groupby(pairs, key=itemgetter(0)):
         met = Counter(kept.values())
         kept[name] = min((kind for _, kind in of_name), key=lambda kind: met[kind])
-    others = {kind: (name, kind) for name, kind in PAIRS if kind not in kept.values()}
+    others = {kind: (name, kind) for name, kind in pairs if kind not in kept.values()}
     chosen = {*kept.items(), *others.values()}
-    return [pytest.param(*pair, marks=() if pair in chosen else pytest.mark.exhaustive) for pair in PAIRS]
+    return pytest.mark.parametrize(
+        ("attack_name", "ball_name"),
+        [pytest.param(*pair, marks=() if pair in chosen else pytest.mark.exhaustive) for pair in pairs],
+    )
+
+
+def every_pair_in_turn(names: str, values: list) -> pytest.MarkDecorator:
+    """All pairs with all values: each pair meets one in turn, each attack all; the rest is exhaustive.
+
+    Args:
+        names: Of what a value is made of.
+        values: Each a value, or a tuple of as many as there are names.
+    """
+    cases = []
+    for start, (name, of_name) in enumerate(groupby(PAIRS, key=itemgetter(0))):
+        kinds = [kind for _, kind in of_name]
+        for (place, kind), (turn, value) in product(enumerate(kinds), enumerate(values)):
+            met = (start + place - turn) % min(len(kinds), len(values)) == 0
+            parts = value if isinstance(value, tuple) else (value,)
+            cases.append(pytest.param(name, kind, *parts, marks=() if met else pytest.mark.exhaustive))
+    return pytest.mark.parametrize(f"attack_name,ball_name,{names}", cases)
 
 
 every_pair = pytest.mark.parametrize(("attack_name", "ball_name"), PAIRS)

@@ -20,6 +20,7 @@ from tests.laws.attack_pairs import (
     by_turns,
     each_once,
     every_pair,
+    every_pair_in_turn,
     exempt,
     gap_ball,
     gap_of,
@@ -67,8 +68,7 @@ def test_a_threat_that_it_does_not_serve_is_refused_by_name(name: str) -> None:
             )
 
 
-@every_pair
-@pytest.mark.parametrize("queries", [2, 3, 9, 40])
+@every_pair_in_turn("queries", [2, 3, 9, 40])
 def test_a_budget_is_kept(attack_name: str, ball_name: str, queries: int) -> None:
     check_budget(attack_of(attack_name), sized(ball_name), queries)
 
@@ -102,8 +102,7 @@ def test_no_gradient_is_asked_where_scores_suffice(attack_name: str, ball_name: 
     assert (outcome.backwards == 0).all()
 
 
-@every_pair
-@pytest.mark.parametrize(("classes", "dtype"), [(2, torch.float32), (3, torch.float64), (10, torch.float32)])
+@every_pair_in_turn("classes,dtype", [(2, torch.float32), (3, torch.float64), (10, torch.float32)])
 def test_outcomes_are_inside_replayable_and_never_worse(
     attack_name: str, ball_name: str, classes: int, dtype: torch.dtype
 ) -> None:
@@ -151,29 +150,22 @@ def test_the_smallest_change_is_found_within_the_declared_gap(
     )
 
 
-@pytest.mark.parametrize(
-    ("attack_name", "ball_name"),
-    [pair for pair in BREAKING if not exempt(pair[0], f"better than random in {pair[1]}")],
-)
+@each_once([pair for pair in BREAKING if not exempt(pair[0], f"better than random in {pair[1]}")])
 def test_better_than_random_at_equal_queries(attack_name: str, ball_name: str) -> None:
     check_beats_random(attack_of(attack_name), sized(ball_name))
 
 
-@every_pair
+@each_once()
 def test_every_question_is_counted(attack_name: str, ball_name: str) -> None:
     check_metered(attack_of(attack_name), sized(ball_name))
 
 
-@every_pair
-@pytest.mark.parametrize("fail_at", [None, 1, 2, 3])
+@every_pair_in_turn("fail_at", [None, 1, 2, 3])
 def test_the_model_is_untouched(attack_name: str, ball_name: str, fail_at: int | None) -> None:
     check_untouched(attack_of(attack_name), sized(ball_name), fail_at=fail_at)
 
 
-@pytest.mark.parametrize(
-    ("attack_name", "ball_name"),
-    [pair for pair in PAIRS if not isinstance(ball_of(pair[1]), ParametricThreat)],
-)
+@each_once([pair for pair in PAIRS if not isinstance(ball_of(pair[1]), ParametricThreat)])
 def test_a_ball_of_size_zero_breaks_only_what_is_wrong_already(attack_name: str, ball_name: str) -> None:
     x = inputs(8, 1, 2, 3)
     model = invariant_net(6, 3, seed=1)
@@ -183,7 +175,7 @@ def test_a_ball_of_size_zero_breaks_only_what_is_wrong_already(attack_name: str,
     assert torch.equal(outcome.adversarial, x)
 
 
-@every_pair
+@each_once()
 def test_what_is_wrong_already_costs_two_answers_and_no_gradient(attack_name: str, ball_name: str) -> None:
     x = inputs(5, 1, 2, 3)
     model = invariant_net(6, 3, seed=1)
@@ -195,8 +187,7 @@ def test_what_is_wrong_already_costs_two_answers_and_no_gradient(attack_name: st
     assert (outcome.backwards == 0).all()
 
 
-@every_pair
-@pytest.mark.parametrize("count", [0, 1])
+@every_pair_in_turn("count", [0, 1])
 def test_small_batches(attack_name: str, ball_name: str, count: int) -> None:
     x = inputs(count, 2, 3, 3, dtype=torch.float32)
     model = invariant_net(18, 2)
@@ -212,7 +203,7 @@ def test_small_batches(attack_name: str, ball_name: str, count: int) -> None:
     assert not outcome.error.any()
 
 
-@every_pair
+@each_once()
 def test_nan_answers_are_errors_and_not_breaks(attack_name: str, ball_name: str) -> None:
     x = inputs(8, 1, 2, 3)
     x[:, 0, 0, 0] = torch.tensor([0.0, 1.0] * 4)
@@ -230,7 +221,7 @@ def test_nan_answers_are_errors_and_not_breaks(attack_name: str, ball_name: str)
     assert isinstance(threat, ParametricThreat) or not outcome.error[1::2].any()
 
 
-@every_pair
+@each_once()
 def test_a_gradient_that_is_not_finite_does_not_leave_the_ball(attack_name: str, ball_name: str) -> None:
     x = inputs(6, 1, 1, 5)
     weights = torch.tensor([1.0, -1.0, 2.0, 0.5, -2.0], dtype=torch.float64)
@@ -245,7 +236,7 @@ def test_a_gradient_that_is_not_finite_does_not_leave_the_ball(attack_name: str,
     assert not outcome.error.any()
 
 
-@pytest.mark.parametrize(("attack_name", "ball_name"), each_once())
+@each_once()
 def test_the_callers_gradient_mode_does_not_matter(attack_name: str, ball_name: str) -> None:
     x = inputs(6, 1, 2, 3)
     model = invariant_net(6, 3, seed=1)
@@ -261,7 +252,7 @@ def test_the_callers_gradient_mode_does_not_matter(attack_name: str, ball_name: 
         assert not outcome.adversarial.requires_grad
 
 
-@pytest.mark.parametrize(("attack_name", "ball_name"), [pair for pair in PAIRS if pair[1] in CLOSED_FORMS])
+@each_once([pair for pair in PAIRS if pair[1] in CLOSED_FORMS])
 def test_another_box_is_kept(attack_name: str, ball_name: str) -> None:
     threat = replace(sized(ball_name), low=-1.0, high=2.0)
     x = inputs(6, 1, 2, 3) * 3 - 1
