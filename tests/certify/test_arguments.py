@@ -138,7 +138,7 @@ def test_what_answers_by_its_batch_is_refused_by_bounds_and_by_smoothing(body):
         lambda: smoothed(model).certify(X, Y, L2(0.1)),
         lambda: smoothed(model).predict(X, noise_samples=50),
     ):
-        with pytest.raises(ModelError, match=r"alone than in a batch of two.*at random"):
+        with pytest.raises(ModelError, match=r"alone than in a batch of 6 .*at random"):
             ask()
 
 
@@ -153,5 +153,5 @@ def test_random_answers_and_black_boxes_that_answer_by_the_batch_are_refused_by_
     drops = Classifier(Body(lambda z, _: F.dropout(z, 0.5, training=True)).eval())
     counts = BlackBox(lambda x: (x * len(x)).astype("float32") + 1, num_classes=2)
     for model in (drops, counts):
-        with pytest.raises(ModelError, match="alone than in a batch of two"):
+        with pytest.raises(ModelError, match="alone than in a batch of 6 "):
             smoothed(model).certify(X, Y)

@@ -227,6 +227,87 @@ def test_a_base_that_changes_while_it_is_certified_is_refused():
         )
 
 
+def squeezed(x):
+    return x.mul_(1.0).round_().div_(1.0)
+
+
+def standardized(x):
+    return x.sub_(0.5).div_(0.25)
+
+
+class Writing(nn.Module):
+    """Prepares its input, in place or on a copy; class 0 above the middle of what comes of it."""
+
+    def __init__(self, prepare, *, in_place):
+        super().__init__()
+        self.prepare, self.in_place = prepare, in_place
+        self.register_buffer("middle", prepare(torch.tensor([0.375])).clone())
+
+    def forward(self, x):
+        above = self.prepare(x if self.in_place else x.clone()).flatten(1).mean(1) - self.middle
+        return torch.stack([above, -above], 1)
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (2, 1, 2, 2)])
+@pytest.mark.parametrize("prepare", [squeezed, standardized])
+def test_a_net_that_writes_into_its_input_gets_the_certificates_of_one_that_does_not(prepare, shape):
+    x, y = torch.full(shape, 0.52), torch.zeros(2, dtype=torch.long)
+    smooth, apart = (
+        SmoothedClassifier(Classifier(Writing(prepare, in_place=where).eval()), 0.25, noise_samples=500)
+        for where in (True, False)
+    )
+    found = smooth.certify(x, y, ids=torch.zeros(2, dtype=torch.long))
+    assert torch.equal(x, torch.full(shape, 0.52))
+    assert found.radius is not None
+    assert found.radius[0] == found.radius[1] > 0  # equal rows under equal noise
+    assert torch.equal(found.margin, apart.certify(x, y, ids=torch.zeros(2, dtype=torch.long)).margin)
+    assert torch.equal(smooth.predict(x, noise_samples=100), apart.predict(x, noise_samples=100))
+    assert torch.equal(smooth(x), apart(x))
+    assert torch.equal(x, torch.full(shape, 0.52))
+
+
+class Stretching(nn.Module):
+    """Stretches inputs to [0, 1]: all of a batch together, by mistake."""
+
+    def forward(self, x):
+        stretched = (x - x.min()) / (x.max() - x.min())
+        return torch.stack([torch.full_like(stretched[:, 0], 1.42), stretched.sum(1)], 1)
+
+
+class FailingFirst(nn.Module):
+    """Gives no number for an input of zeros, alone and in a batch; what it gives for others moves with their
+    batch.
+    """
+
+    def forward(self, x):
+        moved = torch.where((x == 0).all(1), torch.nan, x[:, 0] + x.mean())
+        return torch.stack([moved, -moved], 1)
+
+
+@pytest.mark.parametrize("kind", [Stretching, FailingFirst])
+def test_a_base_that_answers_by_its_batch_is_refused_though_the_first_example_gives_no_number(kind):
+    x = torch.cat([torch.zeros(1, 4), torch.tensor([[0.0, 0.0, 0.0, 1.0]])])
+    smooth = SmoothedClassifier(Classifier(kind().eval()), 0.25, noise_samples=50)
+    for ask in (
+        lambda: smooth.certify(x, torch.tensor([1, 1])),
+        lambda: smooth.predict(x, noise_samples=50),
+    ):
+        with pytest.raises(ModelError, match="alone than in a batch of 4 "):
+            ask()
+
+
+def test_a_base_that_gives_no_number_for_some_examples_is_not_said_to_answer_by_its_batch():
+    class Stretched(nn.Module):
+        def forward(self, x):
+            low, high = x.amin(1, keepdim=True), x.amax(1, keepdim=True)
+            stretched = (x - low) / (high - low)
+            return torch.stack([stretched.sum(1), torch.full_like(stretched[:, 0], 1.42)], 1)
+
+    x = torch.cat([torch.zeros(1, 4), torch.rand(2, 4)])
+    smooth = SmoothedClassifier(Classifier(Stretched().eval()), 0.25, noise_samples=50)
+    assert not smooth.certify(x, torch.zeros(3, dtype=torch.long)).failed.any()
+
+
 def test_dropout_in_training_mode_is_refused():
     smooth = SmoothedClassifier(
         Classifier(nn.Sequential(nn.Dropout(0.1), nn.Linear(2, 2)), allow_train_mode=True),

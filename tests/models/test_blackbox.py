@@ -79,6 +79,17 @@ def test_a_function_sees_float32_whatever_was_given():
     assert seen == [(np.float32, (2, 1, 3, 3), True)]
 
 
+def test_a_function_that_writes_into_its_array_writes_into_a_copy():
+    def halved(x):
+        x *= 0.5
+        return scored(x)
+
+    x = torch.rand(5, 1, 3, 3)
+    before = x.clone()
+    assert torch.equal(BlackBox(halved)(x), BlackBox(halved)(x))
+    assert torch.equal(x, before)
+
+
 def test_a_list_will_do_and_nan_is_passed_on():
     model = BlackBox(lambda x: [[0.5, float("nan")]] * len(x))
     assert model(torch.rand(2, 4)).isnan().any(1).all()

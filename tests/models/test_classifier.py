@@ -1,11 +1,15 @@
 """A classifier adapts, refuses, and leaves its net alone."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
+from quintain.attacks import PGD
 from quintain.core.errors import ModelError, SettingError
-from quintain.models import Classifier, mlp, xray_cnn
+from quintain.models import Classifier, check_model, mlp, xray_cnn
+from quintain.threats import Linf
 
 X = torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 
@@ -51,6 +55,22 @@ def test_the_gradient_reaches_the_input_and_the_net_is_untouched():
     assert all(parameter.grad is None for parameter in net.parameters())
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert not net.training
+
+
+def test_a_net_that_writes_into_its_input_writes_into_a_copy():
+    writing = returning(lambda x: x.sub_(0.5).div_(0.25).flatten(1)[:, :3])
+    z = X.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(writing(z)[:, 0].sum(), z)
+    assert slope.sum() == 4 * len(X)
+    with torch.inference_mode():
+        x = X.clone()
+        assert torch.equal(writing(x), writing(x))
+    assert torch.equal(x, X)
+    y = writing.predict(X)
+    data = SimpleNamespace(labels=y.numpy(), num_classes=3, batch=lambda ids: (X[ids], y[ids]))
+    assert {finding.level for finding in check_model(writing, data)} <= {"ok", "warning", "note"}
+    outcome = PGD(steps=2)(writing, X, y, Linf(0.1))
+    assert torch.equal(writing.predict(outcome.adversarial) != y, outcome.success)
 
 
 def test_a_double_net_takes_single_inputs_and_back():

@@ -26,7 +26,12 @@ MIN_SIGMA_SPACINGS = 16
 """The smallest sigma, in spacings near 1 of the inputs' or the model's type."""
 
 BATCH_TOLERANCE = 1e-3
-"""Relative difference of outputs, alone and in a batch, that rounding does not explain."""
+"""Relative difference of outputs, alone and in a batch, that rounding does not explain: at least this, and 8
+spacings of the model's type.
+"""
+
+BATCH_CHECK_EXAMPLES = 8
+"""Most examples whose outputs, alone and in a batch, are compared before anything is certified."""
 
 BATCH_ELEMENTS = 2**17
 """Numbers in one batch of noisy inputs (0.5 MiB in float32): this bounds memory and suits the cache."""
@@ -213,7 +218,8 @@ class SmoothedClassifier:
             DataError: For inputs that are no tensor or outside the data box, labels that are no classes, or
                 ids that do not fit.
             ModelError: If the base model is in training mode, depends on the batch or is random (as far as
-                one example alone and in a batch of two shows), or changes while it is certified.
+                the first examples and a noisy copy of each show, alone and in one batch), or changes while it
+                is certified.
         """
         with torch.inference_mode(), unchanged(self.base_classifier):
             return self._certified(x, y, threat, seed, ids, progress)
@@ -274,7 +280,8 @@ class SmoothedClassifier:
                 f"over {self.noise_samples:,} Gaussian noise samples",
                 "noise drawn as float32 stands for exact Gaussian noise; check that the base model does not "
                 "read its inputs' last bits",
-                "each noisy copy is answered by itself, as one example did alone and in a batch of two; "
+                "each noisy copy is answered by itself, as the first examples and a noisy copy of each were, "
+                "alone and in one batch; "
                 "check that no answer changes with the rest of its batch (quintain check)",
                 "the claim is about the exact vote, which predictions estimate by sampling; check deployed "
                 "answers with predict",
@@ -412,29 +419,33 @@ class SmoothedClassifier:
                 "torch's global generator, and not from the seed and the example, so that it is of no one "
                 "function; call net.eval(): the noise is the randomness here"
             )
-        self._require_batch_independence(x[:1])
+        self._require_batch_independence(x[:BATCH_CHECK_EXAMPLES])
 
     def _require_batch_independence(self, x: Tensor) -> None:
-        """Refuse a base whose output for an example (1, *S) changes with a noisy copy in the same batch.
+        """Refuse a base whose outputs for examples (n, *S), or for a noisy copy of each, change with the rest
+        of the batch.
 
         Raises:
             ModelError: If so: it depends on the batch, or is random.
         """
         if not x.numel() or x.ndim < 2:
             return
-        x = x.to(self._sampled_in(x))
-        noisy = x + self.sigma * next(self._noise_batches(x[0], 1, derive_seed(self.surrogate_seed, "alone")))
-        alone, together = (
-            self.base_classifier(x).double(),
-            self.base_classifier(torch.cat([x, noisy]))[:1].double(),
-        )
-        gap = (alone - together).nan_to_num(0.0, 0.0, 0.0).abs().max()
-        if gap > BATCH_TOLERANCE * max(1.0, float(alone.nan_to_num(0.0, 0.0, 0.0).abs().max())):
+        x = x[: max(1, BATCH_ELEMENTS // (2 * x[0].numel()))].to(self._sampled_in(x))
+        noise = next(self._noise_batches(x[0], len(x), derive_seed(self.surrogate_seed, "alone")))
+        inputs = torch.cat([x, x + self.sigma * noise])
+        together = self.base_classifier(inputs).double()
+        alone = torch.cat([self.base_classifier(one).double() for one in inputs.split(1)])
+        # No number on both sides tells nothing; on one side alone it is a difference beyond any tolerance.
+        tells = alone.isfinite() | together.isfinite()
+        gap = torch.where(tells, (alone - together).abs().nan_to_num(torch.inf, torch.inf), 0.0)
+        size = alone.nan_to_num(0.0, 0.0, 0.0).abs().amax(1, keepdim=True).clamp(min=1.0)
+        tolerance = max(BATCH_TOLERANCE, 8 * torch.finfo(self.base_classifier.dtype).eps)
+        if bool((gap > tolerance * size).any()):
             raise ModelError(
-                f"{self.base_classifier.name} gives one example other outputs alone than in a batch of two "
-                f"(by up to {gap:g}): it answers by its batch or at random, and noisy copies must be "
-                "answered one by one, by one function. Look for len(x), x.shape[0], sums and means over the "
-                "batch, and random numbers in its forward"
+                f"{self.base_classifier.name} gives an example other outputs alone than in a batch of "
+                f"{len(inputs)} (by up to {float(gap.max()):g}): it answers by its batch or at random, and "
+                "noisy copies must be answered one by one, by one function. Look for len(x), x.shape[0], "
+                "sums, means and extremes over the batch, and random numbers in its forward"
             )
 
     def _checked_eps(self, x: Tensor, y: Tensor, threat: L2 | None) -> float:

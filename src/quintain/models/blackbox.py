@@ -24,8 +24,8 @@ class BlackBox:
     scores of 0 and 1. NaN is passed on; attacks count such an example as an error.
 
     Args:
-        predict_fn: Takes inputs (B, *S) as a float32 array in [0, 1]; returns scores (B, K), or integer
-            labels (B,).
+        predict_fn: Takes inputs (B, *S) as a float32 array in [0, 1], a copy of its own; returns scores
+            (B, K), or integer labels (B,).
         access: What it returns: ``scores`` or ``labels``.
         num_classes: Number of classes; taken from the first scores if not given, and needed for labels.
         name: The model's name in results.
@@ -97,7 +97,8 @@ class BlackBox:
                 "examples in [0, 1]"
             )
         try:
-            given = np.asarray(self._predict_fn(x.to("cpu", torch.float32).contiguous().numpy()))
+            # a copy: the function may write into what it gets
+            given = np.asarray(self._predict_fn(x.to("cpu", torch.float32).contiguous().numpy().copy()))
         except QuintainError:
             raise
         except Exception as error:

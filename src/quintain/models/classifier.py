@@ -17,7 +17,8 @@ class Classifier:
     r"""A single-label classifier :math:`f : [0, 1]^S \to \mathbb{R}^K` over a net, whatever the net returns.
 
     The net itself is never changed: neither its mode nor its weights, nor the gradients of its weights, as
-    long as gradients are taken with respect to the input alone (``torch.autograd.grad``). Logits with NaN are
+    long as gradients are taken with respect to the input alone (``torch.autograd.grad``). Nor is the input:
+    the net gets a copy of its own, into which it may write (``x.sub_(mean)``). Logits with NaN are
     passed on; ``check_model`` reports them.
 
     Args:
@@ -132,5 +133,7 @@ class Classifier:
             return self(x).argmax(1)
 
     def _to_net(self, x: Tensor, modules: list[nn.Module]) -> Tensor:
+        """Return a copy of the input in the net's type and on its device: the net may write into it."""
         tensor = first_floating_tensor(modules)
-        return x if tensor is None else x.to(device=tensor.device, dtype=tensor.dtype)
+        given = x if tensor is None else x.to(device=tensor.device, dtype=tensor.dtype)
+        return x.clone() if given is x else given

@@ -40,7 +40,7 @@ class ClassifierLike(Protocol):
         """The floating-point type in which the model computes."""
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return scores (B, K), K at least 2."""
+        """Return scores (B, K), K at least 2; ``x`` is left as it is."""
 
     def predict(self, x: Tensor) -> Tensor:
         """Return the predicted classes (B,), int64."""

@@ -27,7 +27,7 @@ def require_same_operations(
         ModelError: Unless these are the same operations.
     """
     (run, done), (read, found) = (
-        operations_of(lambda: model(z.clone()), check),
+        operations_of(lambda: model(z), check),
         operations_of(lambda: traced.replay(z)),
     )
     _require_equal(model.name, done, found)

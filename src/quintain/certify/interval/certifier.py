@@ -176,7 +176,7 @@ class TracedBounds:
     def _outcome(self, x: Tensor, y: Tensor, threat: Threat, eps: Tensor | None) -> CertificateOutcome:
         model, rounding = self.model, rounding_model(self.model.dtype)
         if len(x):
-            require_labels(x, y, model(x[:1].clone()).shape[1])
+            require_labels(x, y, model(x[:1]).shape[1])
         # Bounds are computed in float64 for the model's input, the example rounded once to the model's type.
         bounds, clean_margins = [], []
         for rows in torch.arange(len(x), device=x.device).split(BATCH_SIZE) if len(x) else ():
