@@ -29,10 +29,10 @@ def forks() -> Iterator[Forks]:
 @pytest.fixture
 def registry() -> Iterator[None]:
     """Rules that a test registers go with it."""
-    kept = dict(rules._RULES)
+    kept = dict(rules.registry._RULES)
     yield
-    rules._RULES.clear()
-    rules._RULES.update(kept)
+    rules.registry._RULES.clear()
+    rules.registry._RULES.update(kept)
 
 
 @pytest.fixture

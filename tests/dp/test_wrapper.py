@@ -266,7 +266,7 @@ def test_a_registered_sampler_makes_another_layer_trainable(blobs) -> None:
         for parameter, rows in zip(net.parameters(), expected, strict=True):
             torch.testing.assert_close(parameter.grad_sample, rows)
     finally:
-        del rules._RULES[Scale]
+        del rules.registry._RULES[Scale]
 
 
 def test_the_batch_may_come_second(blobs) -> None:

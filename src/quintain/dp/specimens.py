@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
+from quintain.dp.rules import EXAMPLES
 from quintain.models.adapters import adapt
 
 CLASSES = 3
@@ -79,8 +80,8 @@ class _Branch(nn.Module):
 
 
 class EveryLayer(nn.Module):
-    """A small float64 net of each kind of layer that has a rule, one of them used twice, and some with tied
-    weights.
+    """A small float64 net of each kind of layer that has a rule, one of them used twice, some with tied
+    weights, and the examples that rules come with.
 
     Convolutions, attention and tables are there in sizes and uses enough for each form that gradients are
     held in (``forms``). They stand side by side, each on the record itself, so that none hides another's
@@ -94,7 +95,10 @@ class EveryLayer(nn.Module):
     def __init__(self, seed: int, gain: float) -> None:
         super().__init__()
         self.gain = gain
-        self.branches = nn.ModuleList(_Branch(layer, view) for layer, view in _layers())
+        self.branches = nn.ModuleList(
+            _Branch(layer, view)
+            for layer, view in (*_layers(), *((example(), _small_picture) for example in EXAMPLES.values()))
+        )
         self.double()
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
@@ -174,6 +178,11 @@ def _steps(layer: nn.Module, x: Tensor) -> Tensor:
 
 def _picture(layer: nn.Module, x: Tensor) -> Tensor:
     found: Tensor = layer(x.view(-1, 1, 8, 8))
+    return found
+
+
+def _small_picture(layer: nn.Module, x: Tensor) -> Tensor:
+    found: Tensor = layer(x[:, :16].reshape(-1, 1, 4, 4))
     return found
 
 

@@ -6,11 +6,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from quintain.core.errors import PrivacyError
 from quintain.dp.per_example.grads import DenseGrads, OuterProductGrads, PerExampleGrads
+from quintain.dp.rules.protocol import AllInputsRule
+from quintain.dp.rules.registry import register_rule
 
 
+@register_rule(nn.Linear, NonDynamicallyQuantizableLinear)
 def linear(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) -> dict[str, PerExampleGrads]:
     """The rule of ``nn.Linear`` on (B, inputs) or (B, ..., inputs)."""
     del layer
@@ -25,6 +29,8 @@ def linear(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) -> di
     return grads
 
 
+@register_rule(nn.Bilinear)
+@AllInputsRule
 def bilinear(
     layer: nn.Module, call_inputs: Mapping[str, Any], g: Tensor, names: Collection[str]
 ) -> dict[str, PerExampleGrads]:
@@ -46,6 +52,7 @@ def bilinear(
     return grads
 
 
+@register_rule(nn.PReLU)
 def prelu(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) -> dict[str, PerExampleGrads]:
     """The rule of ``nn.PReLU`` with one slope, or one for each channel."""
     del names

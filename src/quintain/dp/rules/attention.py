@@ -11,13 +11,16 @@ from torch import Tensor, nn
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp.per_example.grads import BlockGrads, PerExampleGrads
 from quintain.dp.per_example.numerics import sum_tensors
-from quintain.dp.rules.protocol import LayerCall, ParameterGrads
+from quintain.dp.rules.protocol import CustomForwardRule, LayerCall, ParameterGrads
+from quintain.dp.rules.registry import register_rule
 from quintain.dp.rules.shared_output_grads import SharedOutputGrads
 
 TRANSFORMER_LAYERS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 TRANSFORMER_STACKS = (nn.TransformerEncoder, nn.TransformerDecoder)
 
 
+@register_rule(nn.MultiheadAttention)
+@CustomForwardRule
 def attention(
     layer: nn.Module,
     call: LayerCall,

@@ -21,6 +21,7 @@ from quintain.dp.per_example.numerics import (
     squared_norms_of_rows,
     zero_rows,
 )
+from quintain.dp.rules.registry import register_rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class ConvGeometry:
         return self.shape[2:].numel()
 
 
+@register_rule(nn.Conv1d, nn.Conv2d, nn.Conv3d)
 def convolution(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) -> dict[str, PerExampleGrads]:
     """The rule of ``nn.Conv1d`` to ``nn.Conv3d``, with any stride, padding, dilation and groups."""
     conv = _check_batched(layer, a)
@@ -59,6 +61,7 @@ def convolution(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) 
     return grads
 
 
+@register_rule(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 def transposed_convolution(
     layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]
 ) -> dict[str, PerExampleGrads]:

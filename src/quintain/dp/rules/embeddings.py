@@ -8,8 +8,11 @@ from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError
 from quintain.dp.per_example.grads import PerExampleGrads, TableRowGrads
+from quintain.dp.rules.protocol import AllInputsRule
+from quintain.dp.rules.registry import register_rule
 
 
+@register_rule(nn.Embedding)
 def embedding(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) -> dict[str, PerExampleGrads]:
     """The rule of ``nn.Embedding``; gradients of an id that an example repeats are added before any norm."""
     del names
@@ -21,6 +24,8 @@ def embedding(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) ->
     return {"weight": TableRowGrads.from_ids(ids, gradient, table.weight.shape)}
 
 
+@register_rule(nn.EmbeddingBag)
+@AllInputsRule
 def embedding_bag(
     layer: nn.Module, call_inputs: Mapping[str, Any], g: Tensor, names: Collection[str]
 ) -> dict[str, PerExampleGrads]:

@@ -11,15 +11,20 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from quintain.core.errors import PrivacyError
 from quintain.dp.per_example.grads import DenseGrads, PerExampleGrads
-from quintain.dp.rules.protocol import LayerCall
+from quintain.dp.rules.protocol import CustomForwardRule, LayerCall
+from quintain.dp.rules.registry import register_rule
 
 
+@register_rule(nn.GroupNorm)
+@CustomForwardRule
 def group_norm(layer: nn.Module, call: LayerCall, input: Tensor) -> Tensor:
     """The custom forward of ``nn.GroupNorm``."""
     norm = cast(nn.GroupNorm, layer)
     return _group_norm_with_grads(norm, call, input, norm.num_groups)
 
 
+@register_rule(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+@CustomForwardRule
 def instance_norm(layer: nn.Module, call: LayerCall, input: Tensor) -> Tensor:
     """The custom forward of ``nn.InstanceNorm1d`` to ``3d``: a GroupNorm with one group for each channel.
 
@@ -90,6 +95,7 @@ class _GroupNormFunction(torch.autograd.Function):
         return None, None, None, None, input_grad.view_as(a) if ctx.needs_input_grad[4] else None
 
 
+@register_rule(nn.LayerNorm)
 def layer_norm(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) -> dict[str, PerExampleGrads]:
     """The rule of ``nn.LayerNorm``."""
     norm = cast(nn.LayerNorm, layer)
@@ -102,6 +108,7 @@ def layer_norm(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) -
     return grads
 
 
+@register_rule(nn.RMSNorm)
 def rms_norm(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) -> dict[str, PerExampleGrads]:
     """The rule of ``nn.RMSNorm``."""
     del names

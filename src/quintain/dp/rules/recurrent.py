@@ -15,8 +15,9 @@ from torch.nn.utils.rnn import PackedSequence
 from quintain.core.errors import DataError, PrivacyError
 from quintain.dp.per_example.grads import PerExampleGrads
 from quintain.dp.per_example.numerics import sum_tensors
-from quintain.dp.rules.protocol import LayerCall, ParameterGrads
+from quintain.dp.rules.protocol import CustomForwardRule, LayerCall, ParameterGrads
 from quintain.dp.rules.recurrent_cells import CellBackward, Elman, Gru, Lstm, RecurrentCell, Weights
+from quintain.dp.rules.registry import register_rule
 from quintain.dp.rules.shared_output_grads import SharedOutputGrads
 
 CELLS: dict[str, RecurrentCell] = {
@@ -27,6 +28,8 @@ CELLS: dict[str, RecurrentCell] = {
 }
 
 
+@register_rule(nn.LSTM, nn.GRU, nn.RNN)
+@CustomForwardRule
 def recurrent(
     layer: nn.Module, call: LayerCall, input: Tensor | PackedSequence, hx: Any = None
 ) -> tuple[Any, Any]:

@@ -1,0 +1,88 @@
+"""The table of rules by type of layer, and how a rule gets into it."""
+
+from collections.abc import Callable, Collection, Mapping
+from inspect import signature
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from quintain.core.errors import PrivacyError
+from quintain.dp.rules.protocol import AllInputsRule, CustomForwardRule, ParameterGrads, Rule
+
+RuleT = TypeVar("RuleT", bound=Callable[..., Any] | AllInputsRule | CustomForwardRule)
+
+_RULES: dict[type[nn.Module], Rule] = {}
+_EXAMPLES: dict[type[nn.Module], Callable[[], nn.Module]] = {}
+
+RULES: Mapping[type[nn.Module], Rule] = MappingProxyType(_RULES)
+"""The layers whose per-example gradients have a closed form; others are run again by ``vmap``
+(``VMAP_RULE``).
+"""
+
+EXAMPLES: Mapping[type[nn.Module], Callable[[], nn.Module]] = MappingProxyType(_EXAMPLES)
+"""The examples that rules came with: nets in which the laws and the tests of mechanisms try them."""
+
+
+def register_rule(
+    *layer_types: type[nn.Module], example: Callable[[], nn.Module] | None = None
+) -> Callable[[RuleT], RuleT]:
+    """Register the rule that computes per-example gradients of a type of layer.
+
+    ::
+
+        @register_rule(Scale, example=lambda: nn.Sequential(nn.Flatten(), Scale(16), nn.Linear(16, 3)))
+        def scale(layer, activations, backprops):
+            return {"weight": activations * backprops}
+
+    Args:
+        layer_types: Classes, matched exactly: a subclass needs its own rule.
+        example: Makes a small net with such a layer, from pictures (B, 1, 4, 4) to at least three numbers
+            (B, K): ``verify_mechanism`` and the laws of private training try the rule in it.
+
+    The decorated function takes the layer, its input (B, ...), the gradient of the loss at its output (B,
+    ...) and, if it has a fourth argument, the names of the parameters to train; it returns their gradients,
+    (B, *shape) each, by name or by parameter. Their names and shapes are checked, their values cannot be. An
+    ``AllInputsRule`` or ``CustomForwardRule`` is taken as it is, such as ``VMAP_RULE`` for a module that uses
+    weights of the layers inside it without calling these; as decorators they make one of a function.
+    """
+
+    def register(rule: RuleT) -> RuleT:
+        _RULES.update(
+            dict.fromkeys(
+                layer_types,
+                rule if isinstance(rule, (AllInputsRule, CustomForwardRule)) else _checked_rule(rule),
+            )
+        )
+        if example is not None:
+            _EXAMPLES.update(dict.fromkeys(layer_types, example))
+        return rule
+
+    return register
+
+
+def _checked_rule(
+    rule: Callable[..., Mapping[str | nn.Parameter, Any]],
+) -> Callable[[nn.Module, Tensor, Tensor, Collection[str]], ParameterGrads]:
+    """A rule with its names checked; it may key gradients by name or by parameter."""
+    names_too = len(signature(rule).parameters) > 3
+
+    def adapted(layer: nn.Module, a: Tensor, g: Tensor, names: Collection[str]) -> ParameterGrads:
+        grads = rule(layer, a, g, names) if names_too else rule(layer, a, g)
+        asked = {key: rows for key, rows in grads.items() if isinstance(key, str) and key in names}
+        if len(asked) == len(grads):
+            return asked
+        own = dict(layer.named_parameters(recurse=False))
+        known = {parameter: name for name, parameter in own.items()}
+        unknown = [
+            key for key in grads if (key not in known if isinstance(key, nn.Parameter) else key not in own)
+        ]
+        if unknown:
+            raise PrivacyError(
+                f"the rule of {type(layer).__name__} gives gradients of {unknown}; expected its own "
+                f"parameters, {sorted(own)}"
+            )
+        named = {known[key] if isinstance(key, nn.Parameter) else key: rows for key, rows in grads.items()}
+        return {name: rows for name, rows in named.items() if name in names}
+
+    return adapted
