@@ -24,7 +24,7 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from quintain.core.errors import DataError, SettingError
+from quintain.core.errors import DataError, PrivacyError, SettingError
 from quintain.dp import PrivacyEngine, epsilon
 from quintain.dp.distributed import World
 from quintain.dp.opacus.data_loader import DPDataLoader
@@ -497,3 +497,17 @@ def test_records_that_are_there_once_are_not_warned_of(kind: str) -> None:
         PoissonLoader.from_loader(
             DataLoader(ONCE[kind](TensorDataset(torch.arange(10))), batch_size=2), RandomStream.from_seed(0)
         )
+
+
+FAULTS = {"twice": lambda rows: np.repeat(rows, 2), "out of order": lambda rows: rows[::-1]}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("kind", [PoissonLoader, BallsInBinsLoader])
+def test_a_batch_with_a_record_twice_or_out_of_order_is_refused(
+    kind: type[SamplingLoader], fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = kind._sample_units
+    monkeypatch.setattr(kind, "_sample_units", lambda loader, batch: FAULTS[fault](real(loader, batch)))
+    with pytest.raises(PrivacyError, match="strictly increasing"):
+        list(rows_of(kind, records=100, batch=50, steps=2))

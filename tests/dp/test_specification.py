@@ -2,9 +2,11 @@
 its weights.
 """
 
+import random
 from dataclasses import dataclass, replace
 from importlib import import_module
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -203,6 +205,29 @@ def test_a_net_of_ones_own_is_held_to_the_bound_and_stays_as_it_is(name, monkeyp
     assert sensitivity_of_net(net, (1, 10, 10), PLAN).p_value == 0
 
 
+class Turned(nn.Module):
+    """Records that are turned at every other pass, as a coin for the whole batch may fall: the first passes
+    agree.
+    """
+
+    def __init__(self, toss):
+        super().__init__()
+        self.net, self.toss, self.passes = NETS["convolutions"](), toss, 0
+
+    def forward(self, x):
+        self.toss()
+        self.passes += 1
+        return self.net(x.flip(-1) if self.passes > 3 and self.passes % 2 else x)
+
+
+@pytest.mark.parametrize("toss", [torch.rand, np.random.random, random.random])
+def test_a_net_that_draws_once_for_a_batch_raises_no_alarm(toss):
+    found = sensitivity_of_net(Turned(lambda: toss(1) if toss is torch.rand else toss()), (1, 10, 10), PLAN)
+    assert found.p_value == 1
+    assert "1 records" in found.description
+    assert sensitivity_of_net(Turned(lambda: None), (1, 10, 10), PLAN).p_value == 0
+
+
 def test_a_record_that_moves_what_another_adds_is_seen(monkeypatch):
     """Also through training itself."""
     real = optimizer.clipping_weights
@@ -260,11 +285,11 @@ def test_the_net_that_noise_is_measured_with_is_larger_than_what_is_drawn_at_a_t
     assert sum(p.numel() for p in layers_without_gradient().parameters()) > 2 * BLOCK
 
 
-def test_watched_records_tell_the_rows_of_each_batch_once():
+def test_watched_records_tell_the_rows_of_each_batch():
     watched = Watched(records())
     watched.batch([3, 1])
     watched.batch([1])
-    assert watched.batch_in_hand().tolist() == [1, 3]
+    assert watched.batch_in_hand().tolist() == [1, 1, 3]
     assert watched.batch_in_hand().tolist() == []
     seen = []
     watched = Watched(records())
@@ -286,14 +311,30 @@ def test_a_run_that_is_measured_keeps_its_state_first_half_way_and_last_alone(mo
 
 
 def test_few_batches_raise_no_alarm_by_a_law_that_holds_for_many():
-    import numpy as np
-
     rng = np.random.default_rng(0)
     lowest = 1.0
     for _ in range(500):
         batches = [np.flatnonzero(rng.random(30) < 0.1) for _ in range(5)]
         lowest = min(lowest, *(found.p_value for found in inclusion_measurements(batches, 30, 0.1)))
     assert lowest > 1e-6
+
+
+def test_one_draw_at_a_rate_of_one_half_raises_no_alarm_by_counts_that_are_all_as_far_from_their_mean():
+    """Nor does a batch of exactly the size that is expected, as one in forty is here."""
+    batch = np.arange(0, 1000, 2)
+    assert min(one.p_value for one in inclusion_measurements([batch], 1000, 0.5)) > 1e-6
+
+
+@pytest.mark.parametrize("q", [0.5, 1.0])
+def test_a_record_that_is_in_a_batch_twice_is_seen(q):
+    batches = [np.arange(0, 400, round(1 / q))] * 2
+    (once,) = (one for one in inclusion_measurements(batches, 400, q) if one.name == "records twice")
+    (twice,) = (
+        one
+        for one in inclusion_measurements([batches[0], np.append(batches[1], 8)], 400, q)
+        if one.name == "records twice"
+    )
+    assert (once.p_value, twice.p_value, twice.measured) == (1, 0, 1)
 
 
 def made_exact(monkeypatch, change):

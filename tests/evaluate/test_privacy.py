@@ -381,6 +381,33 @@ def test_mutant_batches_of_a_fixed_size(monkeypatch, without_sensitivity):
     assert failed(audit(QUICK)) >= {"batch size spread, audited run", "batch size spread, fit"}
 
 
+def padded(rows, multiple=64):
+    """Rows up to a multiple, the first of them once more, as code may make batches of a size that hardware
+    likes.
+    """
+    return np.sort(np.concatenate([rows, rows[: -len(rows) % multiple]]))
+
+
+def test_mutant_batches_that_are_filled_up_with_records_they_hold(monkeypatch, run_alone):
+    from quintain.dp.sampling.loader import SamplingLoader
+
+    real = SamplingLoader._sample_rows
+
+    def filled(loader, batch):
+        rows, *others = real(loader, batch)
+        return (padded(rows), *others)
+
+    monkeypatch.setattr(SamplingLoader, "_sample_rows", filled)
+    assert "records twice, audited run" in failed(audit(QUICK))
+
+
+@pytest.mark.parametrize(("batch_size", "steps"), [(1, 5), (500, 1)])
+def test_batches_of_any_size_and_a_single_step_are_audited(batch_size, steps, run_alone):
+    """With a batch of one record many hold none; with half of all, each is drawn as often as not."""
+    few = replace(BUDGET, batch_size=batch_size, steps=steps)
+    assert failed(run_audit(net(), data(1000), few, canaries=300)) == set()
+
+
 def test_mutant_twice_the_sampling_rate_shows_on_the_canaries_themselves(monkeypatch, run_alone):
     stream_fault(
         monkeypatch,

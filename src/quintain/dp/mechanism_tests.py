@@ -100,8 +100,8 @@ def measurements(
       (Chernoff); sums and sums of squares, of each layer and of all, that vary as they should (too exact is
       as wrong as too far); over 135,168 numbers a step, which are drawn in three parts;
     - weights: they move by what was released, through the plan's rate and momentum, and by nothing else;
-    - inclusion: each record is in Bin(T, q) batches, batch sizes vary as Bin(n, q): fixed or shuffled batches
-      do not;
+    - inclusion: each record is in Bin(T, q) batches, in each of them once, and batch sizes vary as Bin(n, q):
+      fixed or shuffled batches do not;
     - sensitivity: without noise, the record that moves the sum most moves it by C, not by more and not by
       less, on huge, equal, NaN and cancelling records, through every kind of layer with a rule.
 
@@ -145,7 +145,7 @@ def _digits(z: npt.NDArray[np.float64]) -> Measurement:
 
 
 def inclusion_measurements(batches: Sequence[Rows], num_records: int, q: float) -> tuple[Measurement, ...]:
-    """Whether batches are sampled as Poisson sampling draws them.
+    """Whether batches are sampled as Poisson sampling draws them, each record at most once in each.
 
     Args:
         batches: The records of each, from 0 to n - 1.
@@ -156,6 +156,10 @@ def inclusion_measurements(batches: Sequence[Rows], num_records: int, q: float) 
 
     sizes = np.array([len(rows) for rows in batches], dtype=np.int64)
     counts = np.bincount(np.concatenate(batches).astype(np.int64), minlength=num_records)
+    twice = sum(len(rows) - len(np.unique(rows)) for rows in batches)
+    once = Measurement(
+        "records twice", 0.0, twice, float(not twice), f"rows of {len(sizes)} batches that are there already"
+    )
     mean, drawn, trials = float(sizes.mean()), int(sizes.sum()), num_records * len(sizes)
     if q == 1:
         whole = bool((sizes == num_records).all())
@@ -163,6 +167,7 @@ def inclusion_measurements(batches: Sequence[Rows], num_records: int, q: float) 
             Measurement(
                 "inclusion", num_records, mean, float(whole), "size of batches that hold every record"
             ),
+            once,
         )
     records, p_records = _dispersion(counts, len(sizes), q)
     spread, p_spread = _dispersion(sizes, num_records, q)
@@ -184,6 +189,7 @@ def inclusion_measurements(batches: Sequence[Rows], num_records: int, q: float) 
             p_spread,
             f"spread of batch sizes, over that of Bin({num_records}, {q:.4g})",
         ),
+        once,
     )
 
 
@@ -256,17 +262,22 @@ def _dispersion(counts: npt.NDArray[np.int64], trials: int, q: float) -> tuple[f
     """Mean squared deviation of counts from Bin(trials, q), over its variance; with the p-value of the gamma
     law of its exact variance.
 
-    It is 1 where too few were drawn for that law to be near.
+    It is 1 where too few were drawn for that law to be near, and where that variance is zero: of one draw at
+    a rate of 1/2, every count is equally far from its mean. It is at least the chance that all counts are as
+    near their mean as whole numbers can be.
     """
     from scipy.special import gammainc, gammaincc
+    from scipy.stats import binom
 
     variance = trials * q * (1 - q)
     ratio = float(np.mean((counts - trials * q) ** 2)) / variance
-    if variance * len(counts) < BATCHES:
+    variance_of_square = 2 + (1 - 6 * q * (1 - q)) / variance
+    if variance * len(counts) < BATCHES or variance_of_square <= 0:
         return ratio, 1.0
-    kurtosis = (1 - 6 * q * (1 - q)) / variance
-    shape = len(counts) / (2 + kurtosis)
-    return ratio, 2 * float(min(gammainc(shape, ratio * shape), gammaincc(shape, ratio * shape), 0.5))
+    shape = len(counts) / variance_of_square
+    nearest = float(binom.pmf(int((trials + 1) * q), trials, q)) ** len(counts)
+    near, far = max(float(gammainc(shape, ratio * shape)), nearest), float(gammaincc(shape, ratio * shape))
+    return ratio, 2 * min(near, far, 0.5)
 
 
 def _sensitivity(plan: PrivatePlan, way: Way, seed: int) -> Measurement:
@@ -277,7 +288,7 @@ def _sensitivity(plan: PrivatePlan, way: Way, seed: int) -> Measurement:
     x, y = hostile_records(net)
     still = PrivatePlan(0.0, bound, expected_batch_size=len(x) // 2, steps=SUMS, learning_rate=1e-30)
     steps = way(net, x, y, still, 0)
-    drawn = np.array([np.bincount(step.rows, minlength=len(x)) for step in steps], dtype=np.float64)
+    drawn = np.array([np.isin(np.arange(len(x)), step.rows) for step in steps], dtype=np.float64)
     sums = torch.stack([step.release for step in steps]).numpy() * still.expected_batch_size
     # What each record adds, if the sums are sums of one term a record; and what is then left over, since one
     # record moves another's term.

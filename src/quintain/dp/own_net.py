@@ -3,6 +3,7 @@ sizes and format.
 """
 
 import math
+import pickle
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from quintain.core.laws import spread_p
+from quintain.dp.capture.module_reruns import GeneratorStates
 from quintain.dp.noise_laws import exact, repeated
 from quintain.dp.specimens import Loud, Unmoved
 from quintain.dp.training.features import Features, LabeledRecords
@@ -101,8 +103,9 @@ def sensitivity_of_net(net: nn.Module, shape: Sequence[int], plan: PrivatePlan) 
 
     Records are made up, and the net's outputs are multiplied until gradients are far above the bound. Each
     batch's sum, without noise, is taken apart into one term a record. Where the net itself draws at random
-    (dropout), batches hold one record alone. What rounding moves in a net of few bits is far below
-    ``SLACK_OF_NET``; an excess below it is left to ``measurements``, which are in float64.
+    (dropout, or a coin for the whole batch), a record's term is another one each time, so that batches hold
+    one record alone. What rounding moves in a net of few bits is far below ``SLACK_OF_NET``; an excess below
+    it is left to ``measurements``, which are in float64.
 
     It is None where no record reaches half of the bound, as where outputs are NaN or follow no weight: then
     clipping was not measured.
@@ -116,16 +119,13 @@ def sensitivity_of_net(net: nn.Module, shape: Sequence[int], plan: PrivatePlan) 
     loud = Loud(deepcopy(net).train(), 100 * max(bound, 1.0))
     device = next(net.parameters()).device
     x = torch.rand(RECORDS, *shape, generator=torch.Generator().manual_seed(0)).to(device)
-    with torch.no_grad(), isolated_rng(device):
-        one, other = loud(x), loud(x)
-    count, batch = (
-        (RECORDS, RECORDS // 2) if torch.allclose(one, other, rtol=1e-3, equal_nan=True) else (1, 1)
-    )
-    records = Watched(Features(x[:count].cpu(), one[:count].nan_to_num().argmin(1).cpu()))
+    outputs, draws = _outputs(loud, x)
+    count, batch = (1, 1) if draws else (RECORDS, RECORDS // 2)
+    records = Watched(Features(x[:count].cpu(), outputs[:count].nan_to_num().argmin(1).cpu()))
     drawn, sums = list[npt.NDArray[np.float64]](), list[Tensor]()
 
     def observe(_step: int, release: Tensor) -> None:
-        drawn.append(np.bincount(records.batch_in_hand(), minlength=len(records)).astype(np.float64))
+        drawn.append(np.isin(np.arange(len(records)), records.batch_in_hand()).astype(np.float64))
         sums.append(release.cpu() * batch)
 
     still = PrivatePlan(0.0, bound, expected_batch_size=batch, steps=SUMS_OF_NET, learning_rate=1e-30)
@@ -141,6 +141,20 @@ def sensitivity_of_net(net: nn.Module, shape: Sequence[int], plan: PrivatePlan) 
     return Measurement(
         "sensitivity of the net", bound, found, float(found <= bound * (1 + SLACK_OF_NET)), text
     )
+
+
+def _outputs(net: nn.Module, x: Tensor) -> tuple[Tensor, bool]:
+    """A net's outputs, and whether it draws at random: from a common generator, which then has moved, or from
+    one of its own, if two passes differ.
+    """
+    with torch.no_grad(), isolated_rng(x.device):
+        before = GeneratorStates.now()
+        one, other = net(x), net(x)
+        after = GeneratorStates.now()
+        before.restore()
+    elsewhere = [pickle.dumps((states.numpy, states.python)) for states in (before, after)]
+    moved = not before.is_like(after) or elsewhere[0] != elsewhere[1]
+    return one, moved or not torch.allclose(one, other, rtol=1e-3, equal_nan=True)
 
 
 def _most(drawn: npt.NDArray[np.float64], sums: Tensor) -> float:

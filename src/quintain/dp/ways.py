@@ -144,9 +144,9 @@ class Watched:
         return self._records.batch(ids)
 
     def batch_in_hand(self) -> Rows:
-        """The rows since the last time, each once: when memory runs out, a batch is asked for again in
-        smaller pieces.
+        """The rows since the last time, in order, as often as they were asked for: once each, if sampling is
+        as it should be.
         """
-        rows = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *self._rows]))
+        rows = np.sort(np.concatenate([np.empty(0, dtype=np.int64), *self._rows]))
         self._rows.clear()
         return rows

@@ -189,11 +189,12 @@ def train_with_canaries(
             releases, noise included; all of the plan (sampling rate, noise, clip norm, divisor, steps) is its
             business and stays as it is without canaries.
         net: A fresh net; it becomes part of a ``CanaryNet`` and is trained.
-        data: The user's examples; m rows come after them, whatever the coins say. To keep the plan's
+        data: The user's examples; m rows come among them, whatever the coins say. To keep the plan's
             constants, take m examples fewer.
-        canaries: m; they change nothing but their own coordinates.
+        canaries: m; they change nothing but their own coordinates. Their rows are random ones, so that no
+            fault spares them by where a record stands.
         max_grad_norm: The plan's clip norm.
-        seed: Of the coins.
+        seed: Of the coins, and of the rows.
 
     Returns:
         The run; give its ``scores`` and ``included`` to ``audit_one_run``. A run of the same plan without
@@ -211,7 +212,9 @@ def train_with_canaries(
         observations.append(canary_net.canary_coordinates(release).detach().double().cpu().numpy().copy())
         lowest = torch.minimum(lowest, canary_net.canary.weight.detach().min().to(lowest.device))
 
-    train(canary_net, insert_canaries(data, included), observe)
+    planted = insert_canaries(data, included)
+    rows = np.random.default_rng(derive_seed(seed, "canaries", "rows")).permutation(len(planted))
+    train(canary_net, planted.subset(rows), observe)
     if not observations:
         raise SettingError("the trainer released nothing; it must call observe(step, release) once a step")
     return CanaryRun(np.stack(observations), included, float(canary_net.gradient_norms(lowest)))
@@ -264,7 +267,7 @@ class _CanarySource:
         real = rows < len(self._data)  # the user's rows; the others are markers on blank images
         pictures, row = _split_marker_row(out)
         pictures[real] = self._data.batch(rows[real])[0].numpy()
-        row.reshape(len(rows), -1)[~real, -1] = self._markers[rows[~real] - len(self._data)]
+        row[~real, -1] = self._markers[rows[~real] - len(self._data)]
         return out
 
 

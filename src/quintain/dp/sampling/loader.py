@@ -362,6 +362,11 @@ class SamplingLoader(WriteOnce):
         """Sample this process' rows of a batch, the number of rows of each unit, and their weights."""
         self.stream.seek(batch_index)
         chosen = self._sample_units(batch_index)
+        if len(chosen) > 1 and int(np.diff(chosen).min()) <= 0:
+            raise PrivacyError(
+                f"got a {type(self).__name__} that drew a batch with a record, or unit, twice or out of "
+                "order; expected strictly increasing numbers: epsilon counts each once in a batch"
+            )
         if self.units is None:
             rows = self.world.shard(chosen)
             counts = np.ones(len(rows), dtype=np.int64)
