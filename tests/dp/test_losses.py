@@ -99,6 +99,84 @@ LOSSES = {
 }
 
 
+BENT = {
+    "flooding": lambda loss: (loss - 0.6).abs() + 0.6,
+    "a ceiling": lambda loss: loss.clamp(max=1e3),
+    "a floor": lambda loss: F.relu(loss - 0.01),
+    "the smaller of two": lambda loss: torch.minimum(loss, torch.tensor(1e3)),
+    "the larger of two": lambda loss: torch.max(torch.stack([loss, 0 * loss])),
+    "one or nothing": lambda loss: torch.where(loss > 0, loss, 0 * loss),
+    "a Huber loss of it": lambda loss: F.smooth_l1_loss(loss, torch.tensor(0.0)),
+    "without NaN": torch.nan_to_num,
+    "its square": lambda loss: loss * loss,
+    "over itself": lambda loss: loss / (loss + 1),
+    "its inverse": lambda loss: 1 / loss,
+}
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["in the loop", "in the model"])
+@pytest.mark.parametrize("name", BENT)
+def test_a_mean_over_the_batch_may_only_be_added_up_and_scaled(private, name: str, own: bool) -> None:
+    net, _, loader, engine = private(OwnLoss(F.cross_entropy) if own else None, batch=20)
+    x, y = next(iter(loader))
+    with refused("the loss mixes the examples of a batch"):
+        BENT[name](net(x, labels=y)["loss"] if own else F.cross_entropy(net(x), y)).backward()
+    assert engine.ledger.steps == 0
+
+
+def test_a_branch_on_the_loss_of_a_batch_is_reported(private) -> None:
+    net, optimizer, loader, engine = private(batch=20)
+    x, y = next(iter(loader))
+    loss = F.cross_entropy(net(x), y)
+    (loss * 0.5 if loss > 1e3 else loss).backward()
+    optimizer.step()
+    assert any("goes another way" in remark for remark in engine.report.runs[0].mixing_probe.remarks)
+
+
+def test_a_sum_of_one_call_an_example_is_a_sum(private) -> None:
+    net, optimizer, loader, _ = private(batch=10)
+    with refused("the loss is a sum over the batch"):
+        for x, y in loader:
+            optimizer.zero_grad()
+            out = net(x)
+            (sum(F.cross_entropy(out[i : i + 1], y[i : i + 1]) for i in range(len(y))) / 10).backward()
+            optimizer.step()
+
+
+UNNAMED = {
+    "a product with ones": lambda losses: losses @ torch.ones(len(losses)) / 10,
+    "einsum": lambda losses: torch.einsum("i->", losses) / 10,
+    "a running sum": lambda losses: losses.cumsum(0)[-1] / 10,
+    "a norm": lambda losses: torch.linalg.vector_norm(losses, 1) / 10,
+}
+
+
+@pytest.mark.parametrize("name", UNNAMED)
+def test_a_sum_that_torch_does_not_name_is_said_not_to_be_checked(private, name: str) -> None:
+    net, optimizer, loader, engine = private(batch=10)
+    x, y = next(iter(loader))
+    UNNAMED[name](each(net(x), y)).backward()
+    optimizer.step()
+    assert any("none over the batch was seen" in one for one in engine.report.runs[0].mixing_probe.remarks)
+
+
+@pytest.mark.parametrize("place", ["behind", "in front", "a temperature"])
+def test_parameters_outside_the_module_are_reported(private, place: str) -> None:
+    net, optimizer, loader, engine = private(batch=10)
+    x, y = next(iter(loader))
+    other = nn.Linear(2, 2) if place == "behind" else nn.Linear(x.shape[1], x.shape[1])
+    scale = nn.Parameter(torch.ones(2))
+    outputs = {
+        "behind": lambda: other(net(x)),
+        "in front": lambda: net(other(x)),
+        "a temperature": lambda: net(x) * scale,
+    }[place]()
+    F.cross_entropy(outputs, y).backward()
+    optimizer.step()
+    outside = [one for one in engine.report.runs[0].mixing_probe.remarks if "outside the module" in one]
+    assert len(outside) == (1 if place == "a temperature" else 2)
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_loss_that_shares_among_examples_is_refused_by_its_second_step(private, name: str) -> None:
     loss, message = LOSSES[name]
@@ -145,6 +223,9 @@ FAIR = {
     ),
     "divided by hand": lambda out, y: sum(each(out, y)) / len(y),
 }
+
+
+SUMS_OF_PYTHON = {"a number for each, in turn", "divided by hand"}
 
 
 @pytest.mark.parametrize("name", ["a mask within each example", "a mean over the batch, then a sum"])
@@ -240,9 +321,10 @@ def test_a_loss_of_one_term_an_example_trains(private, name: str) -> None:
         optimizer.step()
     assert engine.ledger.steps == len(loader)
     assert engine.report.runs[0].mixing_probe.loss == NO_DEPENDENCE
-    assert not any(
-        "changes from step to step" in remark for remark in engine.report.runs[0].mixing_probe.remarks
-    )
+    remarks = " ".join(engine.report.runs[0].mixing_probe.remarks)
+    for doubt in ("changes from step to step", "goes another way", "outside"):
+        assert doubt not in remarks
+    assert ("none over the batch" in remarks) is (name in SUMS_OF_PYTHON)
 
 
 def test_labels_to_ignore_are_refused_when_they_first_come(private) -> None:

@@ -9,11 +9,13 @@ if TYPE_CHECKING:
     from quintain.dp.step.optimizer import DPOptimizer
 
 ASSUMPTIONS = (
-    "the loss is a mean or sum of one term an example, as loss_reduction says; unseen are a scale that is a "
-    "number of Python (from .item() or len()), a weight for each example worked out from the batch's labels, "
-    "a mask from detached statistics of the batch, labels or inputs mixed before the pass, and a loss that "
-    "torch.autograd.backward is called on: replace half of a batch's rows and labels, and see that the loss "
-    "changes by the same amount whatever the other half is",
+    "the loss is a mean or sum of one term an example, as loss_reduction says; unseen are a sum that torch "
+    "does not name so (a product with ones, einsum, a norm; it is noted in mixing_probe.remarks), a scale "
+    "that is a number of Python (from .item() or len()), a branch on the loss of a batch, a weight for "
+    "each example worked out from the batch's labels, a mask from detached statistics of the batch, "
+    "labels or inputs mixed before the pass, and a loss that torch.autograd.backward is called on: "
+    "replace half of a batch's rows and labels, and see that the loss changes by the same amount whatever "
+    "the other half is",
     "no term and no layer looks at other examples, of its batch or kept from earlier ones; unseen is what "
     "begins after the third pass, but at one pass in 64, and what changes outputs by less than the square "
     "root of their format's rounding unit (3e-4 of the largest in float32, 9 % in bfloat16) without a "
@@ -45,8 +47,9 @@ ASSUMPTIONS = (
     "shows are not covered",
     "each record is in the data set once (subsets and concatenations that repeat one are warned of; compare "
     "hashes of the records)",
-    "what stands in front of the private module and gives it its inputs learns nothing from these records: "
-    "no plain optimizer trains it on this loss or another; list the parameters of all optimizers",
+    "what stands in front of the private module or behind it (a head, a temperature, weights of losses) "
+    "learns nothing from these records: no plain optimizer trains it on this loss or another; parameters "
+    "that the loss depends on are noted in mixing_probe.remarks: list those of all optimizers",
     "processes that train together hold the same records in the same order, so that each is in one of them "
     "alone; compared are the length, the rows of subsets, tensors in memory, units, and of 16 records as "
     "they are read those parts that come out alike when read again (compared, of each run, says which do "

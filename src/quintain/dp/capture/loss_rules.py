@@ -12,6 +12,17 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from quintain.core.errors import PrivacyError
+from quintain.dp.capture.loss_operations import (
+    ADDITION_OPS,
+    COMPARISON_OPS,
+    INDEXING_OPS,
+    LINEAR_OPS,
+    REDUCTION_OPS,
+    SCALING_OPS,
+    SCATTER_OPS,
+    SELECTION_OPS,
+    STACKING_OPS,
+)
 from quintain.dp.capture.watched_tensor import (
     ONE_EXAMPLE,
     REDUCED,
@@ -43,37 +54,6 @@ LOSS_SIGNATURES: Mapping[Any, Any] = {
         F.hinge_embedding_loss,
     )
 }
-SCALING_OPS = frozenset(
-    {"div", "true_divide", "divide", "mul", "multiply"}
-    | {f"__{name}__" for name in ("truediv", "rtruediv", "mul", "rmul")}
-)
-SELECTION_OPS: Mapping[str, tuple[int, int | None]] = {
-    **dict.fromkeys(("topk", "kthvalue"), (1, -1)),
-    **dict.fromkeys(("sort", "mode"), (0, -1)),
-    **dict.fromkeys(
-        ("median", "nanmedian", "quantile", "nanquantile", "max", "min", "amax", "amin", "aminmax"), (0, None)
-    ),
-    **dict.fromkeys(("msort", "cummax", "cummin"), (0, 0)),
-}
-"""By operation: integer arguments before the dimension, and the default dimension (None is all)."""
-REDUCTION_OPS = frozenset({"mean", "sum", "nanmean", "nansum"})
-INDEXING_OPS = frozenset({"__getitem__", "masked_select", "index_select", "take"})
-SCATTER_OPS = frozenset(
-    name + ending
-    for name in (
-        "masked_scatter",
-        "index_put",
-        "index_add",
-        "index_copy",
-        "scatter",
-        "scatter_add",
-        "scatter_reduce",
-        "segment_reduce",
-    )
-    for ending in ("", "_")
-)
-ADDITION_OPS = frozenset({"add", "sub", "__add__", "__radd__", "__iadd__", "__sub__", "add_"})
-
 MIN_LABELS_TO_COMPARE = 8
 """At least so many labels are compared, since fewer may equal each other in two orders by chance."""
 SCALE_TOLERANCE = 1e-5
@@ -135,6 +115,11 @@ class LossRules:
         self._names_at_first_step = frozenset(self._constants)
         if self._scales:
             self._check_scales()
+        elif self._probe_fully and self._batch_size > 1:
+            self.remarks[
+                "not checked: whether the loss is a mean or a sum, as declared; none over the batch was seen "
+                "as such (torch's mean and sum, and its loss functions, are)"
+            ] = None
 
     def on_call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> str:
         """A function of torch was called on outputs; returns what its result's first dimension stands for."""
@@ -142,6 +127,8 @@ class LossRules:
         if func in LOSS_SIGNATURES:
             self.check_loss(func, args, kwargs)
             reduction, given = (_argument(func, args, kwargs, name) for name in ("reduction", "input"))
+            if rows is REDUCED:
+                self._on_call_of_reduced(name, args, result)
             if reduction == "none" or rows not in (WHOLE_BATCH, SELECTED_EXAMPLES):
                 return rows
             classes = given.shape[1] if func in CLASS_LOSSES and given.dim() > 1 else 1
@@ -149,6 +136,8 @@ class LossRules:
                 reduction != "sum", rows is SELECTED_EXAMPLES, given, given.numel() // classes, result
             )
             return REDUCED
+        if rows is REDUCED:
+            self._on_call_of_reduced(name, args, result)
         if name in SCALING_OPS:
             if rows is not ONE_EXAMPLE and self._batch_size > 1:
                 self._on_scaling(name, args)
@@ -158,9 +147,28 @@ class LossRules:
             self._on_selection(name, args, kwargs, result)
         elif name in REDUCTION_OPS and _is_over_first_dim(args[0], args[1:], kwargs, None):
             chosen = rows is SELECTED_EXAMPLES or (name == "nanmean" and bool(args[0].isnan().any()))
-            self._on_reduction("mean" in name, chosen, args[0], args[0].numel(), result)
+            terms = args[0].numel() // max(result.numel(), 1)
+            self._on_reduction("mean" in name, chosen, args[0], terms, result)
             return REDUCED
         return self._first_dim_after(name, rows, args, result)
+
+    def _on_call_of_reduced(self, name: str, args: tuple[Any, ...], result: Any) -> None:
+        """Handle an operation on a loss that is over the batch: it must be linear, kinks included."""
+        if self._batch_size < 2:
+            return
+        if name in COMPARISON_OPS:
+            self.remarks[
+                "not checked: whether the loop goes another way by a comparison with the loss of a batch"
+            ] = None
+        over_batch = [isinstance(x, WatchedTensor) and x.first_dim is REDUCED for x in args[:2]]
+        product = name in SCALING_OPS and all(over_batch) and len(over_batch) > 1
+        divisor = "div" in name and len(over_batch) > 1 and over_batch[1]
+        if (
+            (name not in LINEAR_OPS or product or divisor)
+            and isinstance(result, Tensor)
+            and result.requires_grad
+        ):
+            result.register_hook(partial(_refuse_nonlinear, name))
 
     def _on_reduction(self, mean: bool, selected: bool, x: Tensor, num_terms: int, result: Any) -> None:
         """Handle a mean or sum over the batch, or over examples selected from it."""
@@ -171,9 +179,7 @@ class LossRules:
 
     def _first_dim_after(self, name: str, rows: str, args: tuple[Any, ...], result: Any) -> str:
         """What the first dimension stands for after an operation that does not reduce over it."""
-        if name in SCATTER_OPS or (
-            rows is ONE_EXAMPLE and name in ("stack", "cat", "concat", "concatenate", "vstack", "hstack")
-        ):
+        if name in SCATTER_OPS or (rows is ONE_EXAMPLE and name in STACKING_OPS):
             return WHOLE_BATCH
         if (
             rows is ONE_EXAMPLE
@@ -289,7 +295,6 @@ class LossRules:
         if (
             not isinstance(result, Tensor)
             or not result.requires_grad
-            or result.dim()
             or self._batch_size < 2
             or not num_terms
         ):
@@ -297,7 +302,9 @@ class LossRules:
         batch = self._batch_size
 
         def arrived(g: Tensor) -> None:
-            self._scales.append(TermScale(mean, float(g.detach()), num_terms, batch))
+            scales = g.detach().flatten()
+            if len(scales) and bool((scales == scales[0]).all()):
+                self._scales.append(TermScale(mean, float(scales[0]), num_terms, batch))
 
         result.register_hook(arrived)
 
@@ -308,6 +315,9 @@ class LossRules:
             if scale.grad == 1 and scale.mean is not self._mean:
                 self._refuse_reduction()
         if len(now) != len(earlier):
+            # a loss of one call an example has as many scales as examples: all equal, they count as one
+            now, earlier = _one_if_equal(now), _one_if_equal(earlier)
+        if not earlier or len(now) != len(earlier):
             return
         for scale, other in zip(now, earlier, strict=True):
             if scale.batch_size == other.batch_size or not scale.per_term or not other.per_term:
@@ -408,6 +418,15 @@ def _refuse_mean_of_selected(gradient: Tensor) -> None:
         )
 
 
+def _refuse_nonlinear(name: str, gradient: Tensor) -> None:
+    if bool((gradient != 0).any()):
+        raise PrivacyError(
+            f"the loss mixes the examples of a batch: {name} is applied to their mean or sum, so that one "
+            "record changes the scale of all others; expected it on each example's own term, before the "
+            "mean (so flooding, too: (losses - b).abs().mean() + b)"
+        )
+
+
 def _refuse_selection(name: str, gradient: Tensor) -> None:
     if bool((gradient != 0).any()):
         raise PrivacyError(
@@ -430,6 +449,11 @@ def _argument(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], name:
         if at < len(args)
         else (None if parameters[name].default is parameters[name].empty else parameters[name].default)
     )
+
+
+def _one_if_equal(scales: tuple[TermScale, ...]) -> tuple[TermScale, ...]:
+    """The first scale alone if all are equal."""
+    return scales[:1] if all(_is_close(one.per_term, scales[0].per_term) for one in scales) else scales
 
 
 def _is_close(one: float, other: float) -> bool:

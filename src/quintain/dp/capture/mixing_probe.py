@@ -27,7 +27,7 @@ from quintain.dp.capture.module_reruns import (
     ModuleReruns,
     iter_tensors,
 )
-from quintain.dp.capture.watched_tensor import REDUCED, Watcher, mark_watched
+from quintain.dp.capture.watched_tensor import REDUCED, WHOLE_BATCH, Watcher, mark_watched
 from quintain.dp.per_example.grads import PerExampleGrads
 
 NOT_PROBED_YET = "not probed yet: no pass over two examples"
@@ -279,6 +279,7 @@ class MixingProbe:
             return self._rules.on_call(func, args, kwargs, result)
         if self._outputs and not self._probing_loss and not any(args[0] is x for x in self._own_losses):
             self._probing_loss = True
+            self._note_outside_parameters(args[0])
             try:
                 self._record(loss=self._probe_loss(args[0]))
             except RuntimeError as error:
@@ -286,6 +287,15 @@ class MixingProbe:
             finally:
                 self._probing_loss = False
         return REDUCED
+
+    def _note_outside_parameters(self, loss: Tensor) -> None:
+        """Note the trainable parameters of other modules that a loss depends on; no noise covers those."""
+        for parameter in _leaf_parameters(loss):
+            self._rules.remarks[
+                f"not covered: a trainable parameter of shape {tuple(parameter.shape)} outside the module, "
+                "in front of it or behind it, which the loss depends on; trained on these records it has no "
+                "noise, and steers the module's gradients: make one module of both, or freeze it"
+            ] = None
 
     def _probe_loss(self, loss: Tensor) -> str:
         """Whether the gradient at one half's outputs depends on the other half's, by second derivatives."""
@@ -330,6 +340,21 @@ class MixingProbe:
         return NO_DEPENDENCE
 
 
+def _leaf_parameters(loss: Tensor) -> list[nn.Parameter]:
+    """The parameters that a backward pass would reach; those under capture are not in the graph."""
+    found, seen, nodes = [], set(), [loss.grad_fn]
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        variable = getattr(node, "variable", None)
+        if isinstance(variable, nn.Parameter):
+            found.append(variable)
+        nodes += [following for following, _ in node.next_functions]
+    return found
+
+
 def _weighted(parts: Sequence[Tensor]) -> Tensor:
     """A weighted sum of all entries with distinct weights, so that no two cancel by symmetry."""
     flat = torch.cat([part.flatten() for part in parts])
@@ -364,7 +389,7 @@ def _wrap_outputs(
         if type(output) is not Tensor or not any(output is x for x in outputs):
             return output
         watched = output.view_as(output) if output.is_leaf else output
-        watched_list.append(mark_watched(watched, watcher))
+        watched_list.append(mark_watched(watched, watcher, WHOLE_BATCH if watched.dim() else REDUCED))
         return watched_list[-1]
     if type(output) in (list, tuple):
         return type(output)(_wrap_outputs(part, outputs, watched_list, watcher) for part in output)
