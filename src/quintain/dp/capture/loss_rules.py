@@ -338,7 +338,8 @@ class LossRules:
         said, done = ("mean", "sum") if self._mean else ("sum", "mean")
         raise PrivacyError(
             f'the loss is a {done} over the batch where loss_reduction="{said}" was declared: '
-            f'one record then changes the scale of all others; expected loss_reduction="{done}", or a {said}'
+            f'one record then changes the scale of all others; expected loss_reduction="{done}", or a {said} '
+            "(a gradient at the inputs, as of an attack, is taken in evaluation mode)"
         )
 
     def _check_pairing(self, name: str, given: Any, target: Any) -> None:

@@ -131,10 +131,10 @@ class ModuleReruns:
         self._leaves, self._tree_spec = tree_flatten(call)
 
     def check_rows_are_the_loaders(self, batch: Any) -> str:
-        """Whether the module's inputs are the batch as the loader yielded it."""
+        """Whether the module's inputs are the batch as the loader yielded it, or consecutive rows of it."""
         yielded = [x for x in tree_flatten(batch)[0] if isinstance(x, Tensor)]
         given = [leaf for leaf in self._leaves if self._holds_batch(leaf)]
-        if given and all(any(_is(leaf, x) for x in yielded) for leaf in given):
+        if given and all(any(_is_part(leaf, x) for x in yielded) for leaf in given):
             return NO_DEPENDENCE
         return NOT_LOADERS_ROWS
 
@@ -417,12 +417,18 @@ def _are_close(one: Tensor, other: Tensor, dim: int, rows: Tensor) -> bool:
     return bool(((one - other).abs() <= float(one.abs().amax()) * tolerance).all())
 
 
-def _is(one: Tensor, other: Tensor) -> bool:
-    if one is other:
+def _is_part(part: Tensor, whole: Tensor) -> bool:
+    """Whether one tensor is another one, or some of its rows that follow each other."""
+    if part is whole:
         return True
-    return (one.shape, one.dtype) == (other.shape, other.dtype) and torch.equal(
-        one.detach().cpu(), other.detach().cpu()
-    )
+    if not (part.dim() and whole.dim() and len(part)) or part.dtype != whole.dtype:
+        return False
+    if part.shape[1:] != whole.shape[1:] or len(part) > len(whole):
+        return False
+    rows, given = whole.detach().cpu(), part.detach().cpu()
+    first = rows[: len(rows) - len(given) + 1] == given[0]
+    starts = first.reshape(len(first), -1).all(1).nonzero()
+    return any(torch.equal(rows[start : start + len(given)], given) for start in starts.flatten().tolist())
 
 
 def _tolerance(x: Tensor) -> float:

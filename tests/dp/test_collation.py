@@ -1,0 +1,66 @@
+"""Collations in which a record in company is another one than alone are said not to be checked."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader, TensorDataset, default_collate
+
+from quintain.dp.sampling.collation_check import NOT_EACH_ALONE, collation_doubt
+
+X, Y = torch.arange(60.0).reshape(20, 3) / 7, torch.arange(20) % 2
+
+
+def mixup(records):
+    x, y = default_collate(records)
+    labels = F.one_hot(y, 2).float()
+    return 0.7 * x + 0.3 * x.roll(1, 0), 0.7 * labels + 0.3 * labels.roll(1, 0)
+
+
+def normalized(records):
+    x, y = default_collate(records)
+    return x - x.mean(0), y
+
+
+def as_dict(records):
+    x, y = default_collate(records)
+    return {"x": x.half(), "y": y}
+
+
+def noisy(records):
+    x, y = default_collate(records)
+    return x + torch.rand(()), y
+
+
+def padded(records):
+    return pad_sequence([x[: 1 + int(y)] for x, y in records], batch_first=True), torch.stack(
+        [y for _, y in records]
+    )
+
+
+def broken(records):
+    return default_collate(records[:2])[0][1]
+
+
+@pytest.mark.parametrize(
+    ("collate", "doubt"),
+    [
+        (None, None),
+        (as_dict, None),
+        (padded, None),
+        (noisy, None),
+        (mixup, NOT_EACH_ALONE),
+        (normalized, NOT_EACH_ALONE),
+    ],
+    ids=["the usual one", "a dict", "padding", "one draw for a batch", "mixup", "a batch's mean taken off"],
+)
+def test_a_record_in_company_is_compared_with_itself_alone(collate, doubt) -> None:
+    loader = DataLoader(TensorDataset(X, Y), batch_size=5, collate_fn=collate)
+    before = torch.get_rng_state()
+    assert collation_doubt(loader) == doubt
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_collation_that_does_not_take_single_records_is_not_checked() -> None:
+    loader = DataLoader(TensorDataset(X, Y), batch_size=5, collate_fn=broken)
+    assert collation_doubt(loader).startswith("not checked: the loader's collate_fn does not take")
