@@ -9,8 +9,8 @@ from torch import Tensor
 from quintain.attacks import PGD, Attack, Search, gradient_ascent
 from quintain.attacks.search import Evaluation
 from quintain.core.errors import DataError, ModelError, SettingError
+from quintain.testing import batch_invariant_net, random_inputs
 from quintain.threats import Linf, parse
-from tests.laws.checks_attacks import inputs, invariant_net
 
 THREAT = Linf(0.1)
 
@@ -91,21 +91,21 @@ def test_an_error_on_the_way_ends_the_example_alone() -> None:
 
 
 def test_a_tie_counts_as_the_models_answer_does() -> None:
-    x = inputs(2, 3)
+    x = random_inputs(2, 3)
     outcome = PGD(steps=2)(lambda z: 0 * z[:, :2], x, torch.tensor([0, 1]), THREAT)
     assert outcome.success.tolist() == [False, True]
 
 
 def test_a_plain_function_is_a_model() -> None:
-    x = inputs(5, 4)
-    net = invariant_net(4, 3)
+    x = random_inputs(5, 4)
+    net = batch_invariant_net(4, 3)
     outcome = PGD(steps=5)(lambda z: torch.log_softmax(net(z), 1), x, net(x).argmax(1), THREAT)
     assert outcome.adversarial.shape == x.shape
 
 
 def test_inputs_are_not_shared_with_the_outcome() -> None:
-    x = inputs(3, 4)
-    outcome = PGD(steps=1)(invariant_net(4, 3, lead=50.0), x, labels(3), Linf(0.0))
+    x = random_inputs(3, 4)
+    outcome = PGD(steps=1)(batch_invariant_net(4, 3, lead=50.0), x, labels(3), Linf(0.0))
     outcome.adversarial.fill_(7)
     assert (x <= 1).all()
 

@@ -4,15 +4,15 @@ from torch import nn
 
 from quintain.attacks import maximize_loss
 from quintain.losses import cross_entropy, margin
+from quintain.testing import batch_invariant_net, best_linear_gain, random_inputs
 from quintain.threats import L2, Linf, contains
-from tests.laws.checks_attacks import best_linear_gain, inputs, invariant_net
 
 THREATS = [Linf(0.1), L2(0.4)]
 
 
 @pytest.mark.parametrize("threat", THREATS)
 def test_it_reaches_the_optimum_of_a_linear_model(threat: Linf | L2) -> None:
-    x = inputs(8, 30)
+    x = random_inputs(8, 30)
     w = torch.randn(30, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     z = maximize_loss(
         lambda z: torch.stack([0 * (z @ w), z @ w], 1),
@@ -29,8 +29,8 @@ def test_it_reaches_the_optimum_of_a_linear_model(threat: Linf | L2) -> None:
 
 @pytest.mark.parametrize("threat", THREATS)
 def test_it_goes_on_after_the_break(threat: Linf | L2) -> None:
-    x = inputs(20, 12, seed=1)
-    model = invariant_net(12, 3, seed=2)
+    x = random_inputs(20, 12, seed=1)
+    model = batch_invariant_net(12, 3, seed=2)
     y = (model(x).argmax(1) + 1) % 3
     z = maximize_loss(model, x, y, threat, steps=10, rel_step_size=1.0, seed=0)
     assert (cross_entropy(model(z), y) > cross_entropy(model(x), y)).all()
@@ -38,8 +38,8 @@ def test_it_goes_on_after_the_break(threat: Linf | L2) -> None:
 
 
 def test_starts_belong_to_the_examples() -> None:
-    x = inputs(6, 5)
-    model = invariant_net(5, 2)
+    x = random_inputs(6, 5)
+    model = batch_invariant_net(5, 2)
     y, ids = torch.zeros(6, dtype=torch.long), torch.tensor([9, 4, 1, 7, 3, 0])
     whole = maximize_loss(model, x, y, Linf(0.2), steps=3, rel_step_size=0.5, seed=1, ids=ids)
     back = maximize_loss(model, x.flip(0), y, Linf(0.2), steps=3, rel_step_size=0.5, seed=1, ids=ids.flip(0))
@@ -52,7 +52,7 @@ def test_starts_belong_to_the_examples() -> None:
 def test_the_net_in_training_is_left_as_it_is() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 2)).train()
-    x = inputs(6, 5, dtype=torch.float32)
+    x = random_inputs(6, 5, dtype=torch.float32)
     z = maximize_loss(net, x, torch.zeros(6, dtype=torch.long), Linf(0.2), steps=2, rel_step_size=0.5, seed=1)
     assert net.training
     assert all(weight.grad is None and weight.requires_grad for weight in net.parameters())

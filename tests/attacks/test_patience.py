@@ -6,8 +6,8 @@ import torch
 from quintain.attacks import Square
 from quintain.attacks.patience import can_still_succeed, check_patience
 from quintain.core.errors import SettingError
+from quintain.testing import batch_invariant_net, random_inputs
 from quintain.threats import Linf
-from tests.laws.checks_attacks import inputs, invariant_net
 
 
 def test_hope_is_lost_where_the_pace_so_far_is_too_slow() -> None:
@@ -25,8 +25,8 @@ def test_who_stands_still_below_zero_is_given_up_and_at_zero_not() -> None:
 
 
 def test_random_search_gives_up_at_a_tenth_of_its_questions_at_the_earliest() -> None:
-    x, y = inputs(6, 1, 5, 5), torch.zeros(6, dtype=torch.long)
-    model = invariant_net(25, 3, lead=60.0)
+    x, y = random_inputs(6, 1, 5, 5), torch.zeros(6, dtype=torch.long)
+    model = batch_invariant_net(25, 3, lead=60.0)
     whole, short = (Square(queries=200, patience=hope)(model, x, y, Linf(0.05)) for hope in (math.inf, 0.25))
     assert whole.forwards.tolist() == [201] * 6
     assert short.forwards.tolist() == [1 + 20] * 6

@@ -1,7 +1,6 @@
 """Which attack the laws try in which threat, and with what settings."""
 
 from collections import Counter
-from dataclasses import replace
 from itertools import groupby, product
 from operator import itemgetter
 
@@ -9,61 +8,25 @@ import pytest
 
 from quintain.attacks.base import Attack
 from quintain.core.registry import declared_entries, entries
-from quintain.threats import Threat, parse
-
-CLOSED_FORMS = ("linf", "l2", "l1", "l0", "mask")
-SIZES = {"linf": 0.1, "l2": 0.6, "l1": 2.0, "l0": 3.0, "mask": 0.3}
-GAPS = {"linf": (0.5, 0.0), "l2": (3.0, 0.5), "l1": (10.0, 1.0), "l0": (15.0, 1.0), "mask": (1.5, 0.0)}
-"""The widest ball that a gap is measured in on 60 numbers, and by which power of their count it grows."""
-WIDE = {"linf": 1.0, "l2": 8.0, "l1": 60.0, "l0": 60.0, "mask": 1.0}
-
-
-def ball_of(name: str) -> Threat:
-    """The registered threat of a name, in its example size."""
-    ball = parse(entries("threat")[name].fact("example"))
-    assert isinstance(ball, Threat)
-    return ball
-
-
-def resized(name: str, eps: float) -> Threat:
-    """A threat of another size, which is rounded where the threat counts."""
-    return replace(ball_of(name), eps=round(eps) if entries("threat")[name].is_true("whole_sizes") else eps)
-
-
-def sized(name: str) -> Threat:
-    """A threat in the size that the laws use."""
-    return replace(ball_of(name), eps=SIZES[name]) if name in SIZES else ball_of(name)
-
-
-def gap_shape(attack_name: str) -> tuple[int, ...]:
-    """The shape of the inputs that a gap is measured on: half the numbers where each of them has to be asked
-    about without a gradient.
-    """
-    return (1, 10, 6) if declared_entries("attack")[attack_name].fact("access") == "gradients" else (1, 6, 5)
-
-
-def gap_ball(ball_name: str, share: float, numbers: int) -> Threat:
-    """A threat of a share of the widest that a gap is measured in, in which some inputs of so many numbers
-    can be broken and some not.
-    """
-    widest, power = GAPS[ball_name]
-    eps = share * widest * (numbers / 60) ** power
-    return replace(ball_of(ball_name), eps=max(1.0, round(eps)) if ball_name == "l0" else eps)
+from quintain.testing import CLOSED_FORMS, law_threat, with_settings
+from quintain.testing.attack_cases import declared_gap
+from quintain.threats import Threat
 
 
 def attack_of(name: str, trial: str = "test_settings") -> Attack:
-    """A registered attack with the settings that its entry names for trials: fewer steps where the default is
-    long.
-    """
-    entry = declared_entries("attack")[name]
-    return entry.load()(**entry.numbers(trial))
+    """A registered attack with the settings that it names for trials: fewer steps than take long."""
+    attack = declared_entries("attack")[name].load()()
+    return with_settings(attack, getattr(attack, trial))
 
 
-def gap_of(attack_name: str, ball_name: str) -> float:
+def sized(kind: str) -> Threat:
+    """A threat in the size that the laws use."""
+    return law_threat(kind)
+
+
+def gap_of(attack_name: str, kind: str) -> float:
     """The declared gap to the closed-form optimum."""
-    entry = declared_entries("attack")[attack_name]
-    gaps = entry.numbers("optimality_gap")
-    return gaps.get(ball_name, gaps.get("any", 0.01))
+    return declared_gap(declared_entries("attack")[attack_name].load()(), kind)
 
 
 def exempt(attack_name: str, law: str) -> bool:

@@ -8,17 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quintain.core.registry import entries
-from quintain.threats import contains, parse
-from quintain.threats.rounding import representable_box
-from tests.laws.attack_pairs import ball_of, resized
-from tests.laws.checks_attacks import (
-    check_ascend_steepest,
+from quintain.testing import (
+    check_empty_batch,
+    check_nan_not_allowed,
     check_projection_idempotent,
     check_projection_inside,
     check_projection_nearest,
     check_sample_inside,
-    inputs,
+    check_spec,
+    check_steepest_step,
+    check_threat,
+    example_threat,
+    random_inputs,
+    threat_of_size,
 )
+from quintain.threats.rounding import representable_box
 
 BALLS = {name: entry for name, entry in entries("threat").items() if not entry.is_true("parametric")}
 every_ball = pytest.mark.parametrize("name", sorted(BALLS))
@@ -48,9 +52,9 @@ def cases(
         if whole
         else st.one_of(st.sampled_from([0.0, 1e-9, 1 / 255, 8 / 255, 0.3, 1.0]), st.floats(0, 1))
     )
-    ball = resized(name, eps)
+    ball = threat_of_size(name, eps)
     seed, count = draw(st.integers(0, 2**20)), draw(st.integers(1, 4))
-    x = inputs(count, *shape, seed=seed, dtype=dtype)
+    x = random_inputs(count, *shape, seed=seed, dtype=dtype)
     if draw(st.booleans()):
         x = ((x * 255).round() / 255).clamp(0, 1)
     reach = draw(st.sampled_from([1e-6, eps, 0.1, 1.0, 100.0]))
@@ -85,8 +89,8 @@ def test_projection_is_the_nearest_allowed_point(name: str, data: st.DataObject)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_other_boxes_are_kept(name: str, box: tuple[float, float], dtype: torch.dtype) -> None:
     low, high = representable_box(*box, dtype)
-    x = (inputs(6, 3, 4, dtype=dtype) * (high - low) + low).clamp(low, high)
-    ball = replace(resized(name, 0.6), low=box[0], high=box[1])
+    x = (random_inputs(6, 3, 4, dtype=dtype) * (high - low) + low).clamp(low, high)
+    ball = replace(threat_of_size(name, 0.6), low=box[0], high=box[1])
     z = x + torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(dtype)
     check_projection_inside(ball, z, x)
     check_projection_idempotent(ball, z, x)
@@ -106,30 +110,27 @@ def test_samples_are_inside(name: str, data: st.DataObject) -> None:
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
 def test_steps_are_the_steepest(name: str, scale: float) -> None:
     gradient = torch.randn(5, 2, 3, generator=torch.Generator().manual_seed(0)) * scale
-    check_ascend_steepest(ball_of(name), gradient, 2.0 if BALLS[name].is_true("whole_sizes") else 0.3)
+    check_steepest_step(example_threat(name), gradient, 2.0 if BALLS[name].is_true("whole_sizes") else 0.3)
 
 
 @every_ball
 def test_tokens_are_exact(name: str) -> None:
     for eps in (0.0, 1 / 255, 2 / 255, 8 / 255, 0.1, 1 / 3, 0.5, 254 / 255, 1.0, 1e-12, 0.1 + 0.2):
         for box in ((0.0, 1.0), (-1.0, 2.0)):
-            ball = replace(resized(name, eps), low=box[0], high=box[1])
-            again = parse(ball.spec)
-            assert again == ball
-            assert hash(again) == hash(ball)
+            ball = replace(threat_of_size(name, eps), low=box[0], high=box[1])
+            check_spec(ball)
 
 
 @every_ball
 def test_a_point_that_is_not_a_number_is_never_allowed(name: str) -> None:
-    x = torch.full((2, 2, 3), 0.5)
-    z = x.clone()
-    z[1, 0, 2] = torch.nan
-    assert contains(ball_of(name), z, x).tolist() == [True, False]
-    assert contains(ball_of(name), ball_of(name).project(z, x), x)[0]
+    check_nan_not_allowed(example_threat(name))
 
 
 @every_ball
 def test_an_empty_batch_stays_empty(name: str) -> None:
-    x = torch.empty(0, 1, 3)
-    assert ball_of(name).project(x, x).shape == x.shape
-    assert contains(ball_of(name), x, x).shape == (0,)
+    check_empty_batch(example_threat(name))
+
+
+@every_ball
+def test_a_third_party_can_check_all_of_it_at_once(name: str) -> None:
+    check_threat(example_threat(name))

@@ -12,9 +12,8 @@ from quintain.core.errors import DataError, SettingError
 from quintain.core.registry import declared_entries, entries
 from quintain.data import from_arrays
 from quintain.data.dataset import Dataset
+from quintain.testing import example_threat, law_threat, random_inputs
 from quintain.threats import contains
-from tests.laws.attack_pairs import ball_of, sized
-from tests.laws.checks_attacks import inputs
 
 KIND = "universal_attack"
 REGISTERED = declared_entries(KIND)
@@ -25,7 +24,7 @@ every_pair = pytest.mark.parametrize(("name", "kind"), PAIRS)
 def images(count: int, seed: int) -> Dataset:
     """Random images of three colors, three classes."""
     return from_arrays(
-        inputs(count, 3, 16, 16, seed=seed).numpy(),
+        random_inputs(count, 3, 16, 16, seed=seed).numpy(),
         torch.arange(count).remainder(3).numpy(),
         name=f"noise {seed}",
     )
@@ -40,7 +39,7 @@ def fitted(name: str, kind: str, model: nn.Module, seed: int = 0) -> Perturbatio
     """What an attack of a name fits in the laws' settings, in a threat where it takes one."""
     entry = REGISTERED[name]
     return entry.load()(**entry.numbers("test_settings")).fit(
-        model, images(12, seed=3), *([sized(kind)] if kind else []), seed=seed
+        model, images(12, seed=3), *([law_threat(kind)] if kind else []), seed=seed
     )
 
 
@@ -74,7 +73,7 @@ def test_applied_it_is_allowed_and_each_view_depends_on_its_own_example(name: st
         assert z.shape == x.shape
         assert ((z >= 0) & (z <= 1)).all()
         assert not torch.equal(z, x)
-        assert not kind or contains(sized(kind), z, x).all()
+        assert not kind or contains(law_threat(kind), z, x).all()
         torch.testing.assert_close(one.apply(x[2:5], ids[2:5], seed=7), z[2:5], rtol=0, atol=1e-5)
 
 
@@ -94,4 +93,6 @@ def test_a_threat_that_it_does_not_support_is_refused_by_name(name: str) -> None
     entry = REGISTERED[name]
     for other in sorted(set(entries("threat")) - set(entry.words("supports"))):
         with pytest.raises(SettingError, match=f"{name} does not support the threat"):
-            entry.load()(**entry.numbers("test_settings")).fit(net(), images(12, seed=3), ball_of(other))
+            entry.load()(**entry.numbers("test_settings")).fit(
+                net(), images(12, seed=3), example_threat(other)
+            )

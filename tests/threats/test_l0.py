@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quintain.core.errors import SettingError
+from quintain.testing import random_inputs
 from quintain.threats import L0, ExampleRNG, contains, parse
-from tests.laws.checks_attacks import inputs
 
 
 def nearest_by_choices(ball: L0, z: torch.Tensor, x: torch.Tensor) -> float:
@@ -26,7 +26,7 @@ def nearest_by_choices(ball: L0, z: torch.Tensor, x: torch.Tensor) -> float:
 @given(st.integers(0, 4), st.integers(1, 3), st.integers(0, 2**20), st.sampled_from([0.1, 1.0, 30.0]))
 def test_projection_against_every_choice_of_pixels(eps: int, channels: int, seed: int, reach: float) -> None:
     ball = L0(eps)
-    x = inputs(3, channels, 2, 3, seed=seed)
+    x = random_inputs(3, channels, 2, 3, seed=seed)
     z = x + reach * torch.randn(x.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     point = ball.project(z, x)
     assert contains(ball, point, x).all()
@@ -64,7 +64,7 @@ def test_of_equal_gains_the_first_pixels_count_example_by_example() -> None:
 
 
 def test_huge_and_broken_points_stay_inside() -> None:
-    x = inputs(4, 5, dtype=torch.float32)
+    x = random_inputs(4, 5, dtype=torch.float32)
     z = x.clone()
     z[0], z[1], z[2, :3], z[3, 1:4] = 3e38, -3e38, torch.inf, torch.nan
     found = L0(2).project(z, x)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quintain.core.errors import SettingError
+from quintain.testing import random_inputs
 from quintain.threats import L1, ExampleRNG, contains
-from tests.laws.checks_attacks import inputs
 
 CORNERS = {"low": 0, "high": 0, "still": 0, "up": 1, "down": -1}
 
@@ -42,7 +42,7 @@ def nearest_by_faces(ball: L1, z: np.ndarray, x: np.ndarray) -> float:
 )
 def test_projection_against_every_face(features: int, seed: int, eps: float, reach: float) -> None:
     ball = L1(eps)
-    x = inputs(4, features, seed=seed)
+    x = random_inputs(4, features, seed=seed)
     z = x + reach * torch.randn(x.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     distance = torch.linalg.vector_norm(ball.project(z, x) - z, dim=1)
     for row in range(4):
@@ -76,7 +76,7 @@ def by_sorting(ball: L1, z: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("eps", [0.5, 6.0, 25.0])
 @pytest.mark.parametrize("power", [1, 5])
 def test_projection_of_images_against_sorting(eps: float, power: int) -> None:
-    x = inputs(6, 1, 9, 7, seed=2)
+    x = random_inputs(6, 1, 9, 7, seed=2)
     z = x + torch.randn(x.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64) ** power
     found = L1(eps).project(z, x)
     for row in range(6):
@@ -106,7 +106,7 @@ def test_the_whole_corner_when_the_ball_is_wider_than_the_room() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("reach", [0.1, 1.0, 100.0])
 def test_images_use_nearly_all_of_the_ball(dtype: torch.dtype, reach: float) -> None:
-    x = inputs(64, 1, 28, 28, dtype=dtype)
+    x = random_inputs(64, 1, 28, 28, dtype=dtype)
     z = x + reach * torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=dtype)
     size = L1(12).measure(L1(12).project(z, x), x)
     assert (size <= 12).all()
@@ -115,7 +115,7 @@ def test_images_use_nearly_all_of_the_ball(dtype: torch.dtype, reach: float) -> 
 
 @pytest.mark.parametrize(("dtype", "least"), [(torch.float16, 0.99), (torch.bfloat16, 0.95)])
 def test_numbers_of_few_bits_still_use_most_of_the_ball(dtype: torch.dtype, least: float) -> None:
-    x = inputs(16, 1, 28, 28, dtype=torch.float32).to(dtype)
+    x = random_inputs(16, 1, 28, 28, dtype=torch.float32).to(dtype)
     z = x + torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
     size = L1(12).measure(L1(12).project(z, x), x)
     assert (size <= 12).all()
@@ -123,21 +123,21 @@ def test_numbers_of_few_bits_still_use_most_of_the_ball(dtype: torch.dtype, leas
 
 
 def test_a_point_just_outside_is_hardly_moved() -> None:
-    x = inputs(64, 1, 28, 28, dtype=torch.float32)
+    x = random_inputs(64, 1, 28, 28, dtype=torch.float32)
     inside = L1(12).project(x + torch.randn(x.shape, generator=torch.Generator().manual_seed(1)), x)
     z = inside + L1(12).steepest_step(torch.randn(x.shape, generator=torch.Generator().manual_seed(2)), 1e-4)
     assert (L1(12).measure(L1(12).project(z, x), x) >= 12 * (1 - 1e-5)).all()
 
 
 def test_projection_does_not_expand() -> None:
-    x = inputs(50, 6, seed=3)
+    x = random_inputs(50, 6, seed=3)
     a, b = x + torch.randn_like(x), x + torch.randn_like(x)
     apart = torch.linalg.vector_norm(L1(0.6).project(a, x) - L1(0.6).project(b, x), dim=1)
     assert (apart <= torch.linalg.vector_norm(a - b, dim=1) * (1 + 1e-9)).all()
 
 
 def test_huge_and_broken_points_stay_inside() -> None:
-    x = inputs(5, 5, dtype=torch.float32)
+    x = random_inputs(5, 5, dtype=torch.float32)
     z = x.clone()
     z[0], z[1], z[2, 0], z[3, 1], z[4, :2] = 3e38, -3e38, torch.inf, torch.nan, torch.tensor([1e30, 1e9])
     assert contains(L1(0.5), L1(0.5).project(z, x), x).all()

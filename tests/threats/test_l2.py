@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quintain.core.errors import SettingError
+from quintain.testing import random_inputs
 from quintain.threats import L2, ExampleRNG, contains
-from tests.laws.checks_attacks import inputs
 
 pytestmark = pytest.mark.rounding
 
@@ -42,7 +42,7 @@ def nearest_by_faces(ball: L2, z: np.ndarray, x: np.ndarray) -> float:
 )
 def test_projection_against_every_face(features: int, seed: int, eps: float, reach: float) -> None:
     ball = L2(eps)
-    x = inputs(4, features, seed=seed)
+    x = random_inputs(4, features, seed=seed)
     z = x + reach * torch.randn(x.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     distance = torch.linalg.vector_norm(ball.project(z, x) - z, dim=1)
     for row in range(4):
@@ -67,7 +67,7 @@ def test_the_whole_corner_when_the_ball_is_wider_than_the_room() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_images_use_nearly_all_of_the_ball(dtype: torch.dtype) -> None:
-    x = inputs(16, 1, 28, 28, dtype=dtype)
+    x = random_inputs(16, 1, 28, 28, dtype=dtype)
     z = x + torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=dtype)
     size = L2(0.5).measure(L2(0.5).project(z, x), x)
     assert (size <= 0.5).all()
@@ -75,14 +75,14 @@ def test_images_use_nearly_all_of_the_ball(dtype: torch.dtype) -> None:
 
 
 def test_projection_does_not_expand() -> None:
-    x = inputs(50, 6, seed=3)
+    x = random_inputs(50, 6, seed=3)
     a, b = x + torch.randn_like(x), x + torch.randn_like(x)
     apart = torch.linalg.vector_norm(L2(0.4).project(a, x) - L2(0.4).project(b, x), dim=1)
     assert (apart <= torch.linalg.vector_norm(a - b, dim=1) * (1 + 1e-9)).all()
 
 
 def test_a_sample_is_the_same_number_wherever_it_stands_in_the_batch() -> None:
-    x, draw = 0.4 + 0.2 * inputs(300, 1, 4, 4), ExampleRNG(5, torch.arange(300))
+    x, draw = 0.4 + 0.2 * random_inputs(300, 1, 4, 4), ExampleRNG(5, torch.arange(300))
     whole = L2(0.1).sample(x, draw)
     for size in (1, 7, 64):
         parts = torch.arange(300).split(size)
@@ -90,7 +90,7 @@ def test_a_sample_is_the_same_number_wherever_it_stands_in_the_batch() -> None:
 
 
 def test_huge_and_broken_points_stay_inside() -> None:
-    x = inputs(4, 5, dtype=torch.float32)
+    x = random_inputs(4, 5, dtype=torch.float32)
     z = x.clone()
     z[0], z[1], z[2, 0], z[3, 1] = 3e38, -3e38, torch.inf, torch.nan
     assert contains(L2(0.5), L2(0.5).project(z, x), x).all()

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from quintain.core.errors import SettingError
+from quintain.testing import random_inputs
 from quintain.threats import ProjectedLight, parse
-from tests.laws.checks_attacks import inputs
 
-X = inputs(5, 3, 6, 4, dtype=torch.float32)
+X = random_inputs(5, 3, 6, 4, dtype=torch.float32)
 LIGHT = (2 * torch.rand(X.shape, generator=torch.Generator().manual_seed(1)) - 1).clamp(min=0)
 FORMS = [ProjectedLight(0.3), ProjectedLight(0.3, "albedo"), ProjectedLight(5.0, "albedo")]
 

@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 
 from quintain.core.errors import DataError, SettingError, UnknownNameError
+from quintain.testing import random_inputs
 from quintain.threats import ExampleRNG, Linf, Mask, contains, parse
 from quintain.threats.shapes import SHAPES, shape_mask
-from tests.laws.checks_attacks import inputs
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_eyeglasses_leave_the_eyes_open_and_hold_together() -> None:
 
 
 def test_nothing_outside_the_shape_moves_and_inside_it_is_linf() -> None:
-    x = inputs(5, 3, 12, 10, dtype=torch.float32)
+    x = random_inputs(5, 3, 12, 10, dtype=torch.float32)
     z = x + torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     ball, inside = Mask("border", 0.2), shape_mask("border", 12, 10)
     point = ball.project(z, x)
@@ -73,7 +73,7 @@ def test_a_change_outside_the_shape_has_no_size() -> None:
 def test_a_mask_of_ones_is_no_mask(tmp_path: Path) -> None:
     np.save(tmp_path / "ones.npy", np.ones((4, 4)))
     ball = Mask(str(tmp_path / "ones.npy"), 8 / 255)
-    x = inputs(6, 3, 4, 4, dtype=torch.float32)
+    x = random_inputs(6, 3, 4, 4, dtype=torch.float32)
     z = x + torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     assert torch.equal(ball.project(z, x), Linf(8 / 255).project(z, x))
     assert torch.equal(ball.measure(z, x), Linf(8 / 255).measure(z, x))

@@ -6,9 +6,8 @@ import torch
 from quintain.attacks import CGBA
 from quintain.attacks.decision_based.cgba import half_circle_path
 from quintain.core.errors import SettingError
+from quintain.testing import random_inputs, smallest_linear_change
 from quintain.threats import L2
-from tests.laws.checks_attacks import inputs
-from tests.laws.oracles import smallest_linear_change
 
 BOX = (0.0, 1.0)
 
@@ -22,7 +21,7 @@ def draws(*shape, seed=0):
 
 
 def test_it_begins_at_the_point_ends_at_the_input_and_gets_nearer_all_the_way():
-    x, z = inputs(6, 8, seed=1), inputs(6, 8, seed=2)
+    x, z = random_inputs(6, 8, seed=1), random_inputs(6, 8, seed=2)
     path = half_circle_path(z, x, draws(6, 8), BOX)
     assert torch.equal(at(path, 6, 0.0), z)
     assert torch.equal(at(path, 6, 1.0), x)
@@ -59,7 +58,7 @@ def test_with_the_true_normal_the_flat_boundary_is_met_at_its_nearest_point():
 
 
 def test_with_true_normals_the_circles_end_at_the_nearest_point_of_ball_and_box():
-    x, w = inputs(12, 20, seed=3), draws(20, seed=4)
+    x, w = random_inputs(12, 20, seed=3), draws(20, seed=4)
     need = 0.4 * (w.abs() * torch.where(w > 0, 1 - x, x)).sum(1)
     level = x @ w + need
     z = (w > 0).double().expand_as(x).clone()

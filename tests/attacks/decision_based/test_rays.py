@@ -7,8 +7,8 @@ import torch
 
 from quintain.attacks import RayS
 from quintain.core.errors import SettingError
+from quintain.testing import random_inputs
 from quintain.threats import Linf
-from tests.laws.checks_attacks import inputs
 
 
 def nearest_corner_ray(model, x):
@@ -28,7 +28,7 @@ def nearest_corner_ray(model, x):
 
 
 def test_it_finds_the_nearest_ray_of_all():
-    x = inputs(12, 6, seed=2)
+    x = random_inputs(12, 6, seed=2)
     w = torch.randn(6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
     def line(z):

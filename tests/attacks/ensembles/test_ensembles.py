@@ -7,8 +7,14 @@ from torch import Tensor
 from quintain.attacks import APGD, FAB, PGD, AutoAttack, Ensemble, Quick, Square, Strongest
 from quintain.attacks.ensembles.ensemble import EnsembleBase
 from quintain.core.errors import DataError, ModelError, SettingError
+from quintain.testing import (
+    FragileNet,
+    batch_invariant_net,
+    check_points_allowed,
+    check_replayable,
+    random_inputs,
+)
 from quintain.threats import L1, L2, Linf
-from tests.laws.checks_attacks import Fragile, check_inside, check_replayable, inputs, invariant_net
 
 THREAT = Linf(0.08)
 FOUR = Ensemble(
@@ -22,8 +28,8 @@ FOUR = Ensemble(
 
 
 def task(count: int = 60, classes: int = 4) -> tuple:
-    x = inputs(count, 1, 4, 4, seed=3)
-    model = invariant_net(16, classes, seed=5)
+    x = random_inputs(count, 1, 4, 4, seed=3)
+    model = batch_invariant_net(16, classes, seed=5)
     return model, x, model(x).argmax(1)
 
 
@@ -45,7 +51,7 @@ def test_only_survivors_go_on_and_each_break_is_credited() -> None:
     assert sum(seen) == int(outcome.forwards.sum())
     assert outcome.found_by[:3] == ("unchanged",) * 3
     assert set(outcome.found_by) == {"unchanged", "pgd", "apgd-t", ""}
-    check_inside(outcome, x, THREAT)
+    check_points_allowed(outcome, x, THREAT)
     check_replayable(outcome, model, x, y, THREAT)
     by_first = torch.tensor([name == "pgd" for name in outcome.found_by])
     assert (outcome.forwards[by_first] <= 1 + 2 + 1).all()
@@ -55,7 +61,7 @@ def test_only_survivors_go_on_and_each_break_is_credited() -> None:
 def test_the_union_is_at_least_each_member_and_the_clean_question_is_asked_once() -> None:
     _, x, _ = task(8)
     y = torch.zeros(8, dtype=torch.long)
-    stubborn = invariant_net(16, 4, seed=5, lead=60.0)
+    stubborn = batch_invariant_net(16, 4, seed=5, lead=60.0)
     outcome = FOUR(stubborn, x, y, THREAT)
     assert not outcome.success.any()
     assert outcome.backwards.tolist() == [5 * 5] * 8
@@ -65,7 +71,7 @@ def test_the_union_is_at_least_each_member_and_the_clean_question_is_asked_once(
 def test_the_order_of_examples_does_not_matter_and_two_members_of_one_kind_draw_apart() -> None:
     _, x, _ = task(8)
     y = torch.zeros(8, dtype=torch.long)
-    stubborn = invariant_net(16, 4, seed=5, lead=60.0)
+    stubborn = batch_invariant_net(16, 4, seed=5, lead=60.0)
     seen: list[Tensor] = []
 
     def watched(z: Tensor) -> Tensor:
@@ -104,7 +110,7 @@ def test_what_is_proven_safe_is_never_asked() -> None:
 
 def test_a_budget_is_carried_from_member_to_member() -> None:
     model, x, y = task()
-    stubborn = invariant_net(16, 4, seed=5, lead=60.0)
+    stubborn = batch_invariant_net(16, 4, seed=5, lead=60.0)
     for queries in (2, 5, 9, 22):
         assert (FOUR(stubborn, x, torch.zeros_like(y), THREAT, max_queries=queries).forwards <= queries).all()
     assert (FOUR(model, x, y, THREAT, max_queries=9).forwards <= 9).all()
@@ -195,7 +201,7 @@ def test_a_model_that_answers_at_random_is_averaged_and_every_draw_is_counted() 
 def test_what_cannot_be_attacked_is_refused_before_much_is_asked() -> None:
     model, x, y = task(3)
     with pytest.raises(ModelError, match="training mode"):
-        AutoAttack("rand")(Fragile(), inputs(2, 1, 3, 3), torch.zeros(2, dtype=torch.long), THREAT)
+        AutoAttack("rand")(FragileNet(), random_inputs(2, 1, 3, 3), torch.zeros(2, dtype=torch.long), THREAT)
     with pytest.raises(SettingError, match="does not support"):
         FOUR(model, x, y, replace(L1(0.5)))
     with pytest.raises(SettingError, match="version = 'best'; expected one of standard, plus, rand"):

@@ -9,12 +9,13 @@ from quintain.attacks.gradient._apgd_l1 import sparse_sign_step
 from quintain.attacks.gradient.apgd import random_start_on_surface
 from quintain.attacks.gradient.apgd_step_size import checkpoints, initial_step_size_state, update_step_size
 from quintain.core.errors import SettingError
+from quintain.testing import batch_invariant_net, random_inputs
 from quintain.threats import L1, L2, ExampleRNG, Linf
-from tests.laws.checks_attacks import inputs, invariant_net
 
 
 def stubborn(classes: int = 3) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
-    return invariant_net(12, classes, lead=60.0), inputs(6, 1, 3, 4), torch.zeros(6, dtype=torch.long)
+    net = batch_invariant_net(12, classes, lead=60.0)
+    return net, random_inputs(6, 1, 3, 4), torch.zeros(6, dtype=torch.long)
 
 
 def test_the_published_checkpoints() -> None:
@@ -87,8 +88,8 @@ def test_without_hope_a_climb_ends_at_the_first_checkpoint() -> None:
 
 
 def test_hope_spares_gradients_and_loses_next_to_nothing_here() -> None:
-    x = inputs(80, 16, seed=3)
-    model = invariant_net(16, 5, seed=5)
+    x = random_inputs(80, 16, seed=3)
+    model = batch_invariant_net(16, 5, seed=5)
     y = model(x).argmax(1)
     whole, short = (
         APGD(loss="dlr", target_classes=4, patience=hope)(model, x, y, Linf(0.06))
@@ -100,8 +101,8 @@ def test_hope_spares_gradients_and_loses_next_to_nothing_here() -> None:
 
 @pytest.mark.parametrize("classes", [2, 3, 4, 10])
 def test_any_number_of_classes_is_served_at_full_strength(classes: int) -> None:
-    x = inputs(40, 16, seed=3)
-    model = invariant_net(16, classes, seed=5)
+    x = random_inputs(40, 16, seed=3)
+    model = batch_invariant_net(16, classes, seed=5)
     y = model(x).argmax(1)
     plain = PGD(steps=50)(model, x, y, Linf(0.05))
     for attack in (
@@ -116,8 +117,8 @@ def test_any_number_of_classes_is_served_at_full_strength(classes: int) -> None:
 
 
 def test_guides_are_no_goals_and_targets_replace_them() -> None:
-    x = inputs(60, 16, seed=3)
-    model = invariant_net(16, 4, seed=5)
+    x = random_inputs(60, 16, seed=3)
+    model = batch_invariant_net(16, 4, seed=5)
     y = model(x).argmax(1)
     farthest = model(x).argmin(1)
     guided = APGD(steps=30, loss="dlr", target_classes=3)(model, x, y, Linf(0.15))
@@ -131,8 +132,8 @@ def test_guides_are_no_goals_and_targets_replace_them() -> None:
 
 
 def test_scaled_logits_change_no_verdict() -> None:
-    x = inputs(50, 16, seed=3)
-    model = invariant_net(16, 4, seed=5)
+    x = random_inputs(50, 16, seed=3)
+    model = batch_invariant_net(16, 4, seed=5)
     y = model(x).argmax(1)
     for loss in ("ce", "dlr", "margin"):
         plain, steep_ = (
@@ -142,8 +143,8 @@ def test_scaled_logits_change_no_verdict() -> None:
 
 
 def test_the_margin_of_probabilities_climbs_where_the_plain_one_is_flat() -> None:
-    x = inputs(30, 16, seed=3).float()
-    model = invariant_net(16, 3, seed=5)
+    x = random_inputs(30, 16, seed=3).float()
+    model = batch_invariant_net(16, 3, seed=5)
     y = model(x.double()).argmax(1)
     outcome = PMA(steps=30)(lambda z: 200 * model(z.double()).float(), x, y, Linf(0.1))
     assert outcome.success.sum() > 10
@@ -157,8 +158,8 @@ def test_in_l1_a_step_moves_the_steepest_coordinates_by_equal_amounts() -> None:
 
 
 def test_in_l1_the_wider_balls_are_paid_for_and_break_nothing() -> None:
-    x = inputs(40, 1, 4, 4, seed=3)
-    model = invariant_net(16, 3, seed=5)
+    x = random_inputs(40, 1, 4, 4, seed=3)
+    model = batch_invariant_net(16, 3, seed=5)
     y = model(x).argmax(1)
     outcome = APGD(steps=50)(model, x, y, L1(0.5))
     assert (outcome.size[outcome.success] <= 0.5).all()

@@ -3,10 +3,9 @@ import torch
 
 from quintain.attacks import FGM, FGSM
 from quintain.core.errors import SettingError
+from quintain.testing import best_linear_gain, linear_task
 from quintain.threats import L1, L2, Linf
 from tests.attacks.gradient.watched import scene
-from tests.laws.checks_attacks import linear_task
-from tests.laws.oracles import best_linear_gain
 
 
 @pytest.mark.parametrize(

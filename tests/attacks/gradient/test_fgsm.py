@@ -4,8 +4,8 @@ import torch
 import quintain
 from quintain.attacks import FGSM, fgsm_attack
 from quintain.core.errors import DataError, SettingError
+from quintain.testing import batch_invariant_net, random_inputs
 from quintain.threats import Linf, Mask
-from tests.laws.checks_attacks import inputs, invariant_net
 
 
 def test_the_function_is_its_formula() -> None:
@@ -16,8 +16,8 @@ def test_the_function_is_its_formula() -> None:
 
 
 def test_the_attack_takes_the_step_of_the_function() -> None:
-    x = inputs(8, 3, 3)
-    model = invariant_net(9, 4, seed=2)
+    x = random_inputs(8, 3, 3)
+    model = batch_invariant_net(9, 4, seed=2)
     y = model(x).argmax(1)
     z = x.clone().requires_grad_()
     (slope,) = torch.autograd.grad(torch.nn.functional.cross_entropy(model(z), y), z)
@@ -31,8 +31,8 @@ def test_the_attack_takes_the_step_of_the_function() -> None:
 
 
 def test_its_cost_is_one_gradient() -> None:
-    x = inputs(6, 5)
-    model = invariant_net(5, 3, lead=50.0)
+    x = random_inputs(6, 5)
+    model = batch_invariant_net(5, 3, lead=50.0)
     outcome = FGSM()(model, x, torch.zeros(6, dtype=torch.long), Linf(0.2))
     assert outcome.backwards.tolist() == [1] * 6
     assert outcome.forwards.tolist() == [3] * 6
@@ -51,8 +51,8 @@ def test_a_saturated_float32_model_is_still_stepped() -> None:
 
 @pytest.mark.parametrize("threat", [Linf(0.1), Mask("border", 0.3)])
 def test_nothing_is_random(threat: Linf | Mask) -> None:
-    x = inputs(5, 1, 4, 4)
-    model = invariant_net(16, 3)
+    x = random_inputs(5, 1, 4, 4)
+    model = batch_invariant_net(16, 3)
     first, second = (FGSM()(model, x, model(x).argmax(1), threat, seed=seed) for seed in (0, 1))
     assert torch.equal(first.adversarial, second.adversarial)
 
@@ -66,7 +66,7 @@ def test_nothing_is_random(threat: Linf | Mask) -> None:
     ],
 )
 def test_wrong_types_are_named_with_what_to_give(change, error, told) -> None:
-    model, x = invariant_net(9, 4, seed=2), inputs(2, 3, 3)
+    model, x = batch_invariant_net(9, 4, seed=2), random_inputs(2, 3, 3)
     given = {"x": x, "y": model(x).argmax(1), "threat": Linf(0.05), **change}
     with pytest.raises(error, match=told):
         FGSM()(model, **given)

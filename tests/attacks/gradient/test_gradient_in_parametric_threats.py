@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 
 from quintain.attacks import FGSM, PGD
+from quintain.testing import random_inputs
 from quintain.threats import Color, Compose, Patch, ProjectedLight, Spatial
-from tests.laws.checks_attacks import inputs
 
-X = inputs(8, 1, 6, 6, seed=3)
+X = random_inputs(8, 1, 6, 6, seed=3)
 Y = torch.zeros(8, dtype=torch.long)
 W = torch.randn(36, generator=torch.Generator().manual_seed(0), dtype=X.dtype)
 

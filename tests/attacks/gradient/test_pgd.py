@@ -5,13 +5,13 @@ import torch
 
 from quintain.attacks import FGM, FGSM, PGD
 from quintain.core.errors import SettingError
+from quintain.testing import batch_invariant_net, random_inputs
 from quintain.threats import L2, Linf
-from tests.laws.checks_attacks import inputs, invariant_net
 
 
 def stubborn(count: int = 6) -> tuple:
-    x = inputs(count, 5)
-    return invariant_net(5, 3, lead=50.0), x, torch.zeros(count, dtype=torch.long)
+    x = random_inputs(count, 5)
+    return batch_invariant_net(5, 3, lead=50.0), x, torch.zeros(count, dtype=torch.long)
 
 
 @pytest.mark.parametrize(("steps", "restarts"), [(1, 1), (7, 1), (4, 3)])
@@ -23,8 +23,8 @@ def test_the_cost_of_an_unbroken_example(steps: int, restarts: int) -> None:
 
 
 def test_a_broken_example_stops_paying() -> None:
-    x = inputs(30, 12, seed=1)
-    model = invariant_net(12, 3, seed=2)
+    x = random_inputs(30, 12, seed=1)
+    model = batch_invariant_net(12, 3, seed=2)
     y = model(x).argmax(1)
     outcome = PGD(steps=25)(model, x, y, Linf(0.1))
     assert outcome.success.any()
@@ -50,8 +50,8 @@ def test_seeds_and_restarts_start_elsewhere() -> None:
 
 @pytest.mark.parametrize("threat", [Linf(0.1), L2(0.3)])
 def test_it_breaks_at_least_as_many_as_one_step(threat: Linf | L2) -> None:
-    x = inputs(60, 16, seed=3)
-    model = invariant_net(16, 4, seed=5)
+    x = random_inputs(60, 16, seed=3)
+    model = batch_invariant_net(16, 4, seed=5)
     y = model(x).argmax(1)
     one, many = (
         (FGM() if isinstance(threat, L2) else FGSM())(model, x, y, threat),
@@ -62,8 +62,8 @@ def test_it_breaks_at_least_as_many_as_one_step(threat: Linf | L2) -> None:
 
 
 def test_the_broken_set_grows_with_the_ball() -> None:
-    x = inputs(60, 16, seed=3)
-    model = invariant_net(16, 4, seed=5)
+    x = random_inputs(60, 16, seed=3)
+    model = batch_invariant_net(16, 4, seed=5)
     y = model(x).argmax(1)
     broken = [PGD(steps=20)(model, x, y, Linf(eps)).success for eps in (0.01, 0.05, 0.1, 0.2)]
     assert all((small <= large).all() for small, large in pairwise(broken))

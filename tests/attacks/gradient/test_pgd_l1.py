@@ -5,9 +5,8 @@ import torch
 
 from quintain.attacks import PGD
 from quintain.attacks.gradient.pgd import coordinates_per_step
+from quintain.testing import check_optimality_gap
 from quintain.threats import L1
-from tests.laws.attack_pairs import gap_of
-from tests.laws.checks_attacks import check_gap
 
 
 @pytest.mark.parametrize(("eps", "seed"), [*product((0.3, 1.0, 2.0, 3.0, 6.0), range(3)), (9.0, 0)])
@@ -15,7 +14,7 @@ def test_it_ends_near_the_optimum_of_a_linear_model_whatever_is_drawn(eps: float
     """Of three models, inputs and starts; a ball of 9 is tried on one, since it breaks all inputs of
     others.
     """
-    check_gap(PGD(), gap_of("pgd", "l1"), L1(eps), seed=seed)
+    check_optimality_gap(PGD(), L1(eps), seed=seed)
 
 
 @pytest.mark.parametrize(("steps", "coordinates"), [(1, 784), (2, 784), (40, 784), (41, 3), (7, 1)])

@@ -3,8 +3,8 @@ import pytest
 from quintain.attacks import PGD
 from quintain.attacks.goal import LOSSES
 from quintain.core.errors import SettingError
+from quintain.testing import batch_invariant_net, random_inputs
 from quintain.threats import L1, L2, Linf
-from tests.laws.checks_attacks import inputs, invariant_net
 
 COUNTS, BALLS = (2, 3, 4, 10), (Linf(0.15), L2(0.8), L1(2.5))
 CASES = [
@@ -21,8 +21,8 @@ without targets.
 def test_every_loss_breaks_what_random_points_do_not(
     loss: str, classes: int, targeted: bool, threat: Linf | L2 | L1
 ) -> None:
-    x = inputs(40, 1, 4, 4, seed=1)
-    model = invariant_net(16, classes, seed=classes)
+    x = random_inputs(40, 1, 4, 4, seed=1)
+    model = batch_invariant_net(16, classes, seed=classes)
     y = model(x).argmax(1)
     targets = (y + 1) % classes if targeted else None
     outcome = PGD(steps=15, loss=loss)(model, x, y, threat, targets=targets)
@@ -35,8 +35,8 @@ def test_every_loss_breaks_what_random_points_do_not(
 
 @pytest.mark.parametrize("loss", ["margin", "dlr", "ce"])
 def test_scaled_logits_change_no_verdict(loss: str) -> None:
-    x = inputs(40, 1, 4, 4, seed=1)
-    model = invariant_net(16, 4, seed=2)
+    x = random_inputs(40, 1, 4, 4, seed=1)
+    model = batch_invariant_net(16, 4, seed=2)
     y = model(x).argmax(1)
     once, large = (
         PGD(steps=15, loss=loss)(lambda z: scale * model(z), x, y, Linf(0.1))  # noqa: B023

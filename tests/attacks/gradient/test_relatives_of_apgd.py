@@ -5,8 +5,8 @@ from quintain.attacks import A3, ACG, APGD, MinimumMargin
 from quintain.attacks.gradient.a3 import output_directions
 from quintain.attacks.gradient.acg import hestenes_stiefel_beta
 from quintain.core.errors import SettingError
+from quintain.testing import batch_invariant_net, random_inputs
 from quintain.threats import L2, ExampleRNG, Linf
-from tests.laws.checks_attacks import inputs, invariant_net
 
 
 def test_conjugate_directions_find_the_top_of_a_quadratic_in_as_many_steps_as_it_has_dimensions() -> None:
@@ -35,8 +35,8 @@ def test_a_turn_that_is_not_finite_keeps_nothing() -> None:
 
 @pytest.mark.parametrize("classes", [2, 3, 4, 10])
 def test_they_break_about_what_apgd_breaks(classes: int) -> None:
-    x = inputs(50, 16, seed=3)
-    model = invariant_net(16, classes, seed=5)
+    x = random_inputs(50, 16, seed=3)
+    model = batch_invariant_net(16, classes, seed=5)
     y = model(x).argmax(1)
     for threat in (Linf(0.05), L2(0.15)):
         theirs = APGD(steps=50)(model, x, y, threat)
@@ -56,18 +56,18 @@ def test_start_directions_lower_the_true_class_and_keep_what_is_favored() -> Non
 
 
 def test_rounds_are_not_begun_where_they_are_hopeless() -> None:
-    x = inputs(5, 12)
+    x = random_inputs(5, 12)
     y = torch.zeros(5, dtype=torch.long)
-    model = invariant_net(12, 3, lead=60.0)
+    model = batch_invariant_net(12, 3, lead=60.0)
     short, long = (A3(rounds=8, steps=4, patience=hope)(model, x, y, Linf(0.05)) for hope in (0.5, 1e6))
     assert short.backwards.tolist() == [12] * 5
     assert long.backwards.tolist() == [96] * 5
 
 
 def test_a_climb_towards_each_of_the_nearest_rivals_is_paid_for() -> None:
-    x = inputs(5, 12)
+    x = random_inputs(5, 12)
     outcome = MinimumMargin(steps=7, target_classes=9)(
-        invariant_net(12, 4, lead=60.0), x, torch.zeros(5, dtype=torch.long), Linf(0.05)
+        batch_invariant_net(12, 4, lead=60.0), x, torch.zeros(5, dtype=torch.long), Linf(0.05)
     )
     assert outcome.backwards.tolist() == [21] * 5
     assert outcome.forwards.tolist() == [1 + 3 * 8] * 5

@@ -5,14 +5,14 @@ it.
 import torch
 from torch import Tensor
 
-from tests.laws.checks_attacks import inputs, invariant_net
+from quintain.testing import batch_invariant_net, random_inputs
 
 
 class Watched:
     """Keeps every batch that it is shown."""
 
     def __init__(self, features: int) -> None:
-        self.net = invariant_net(features, 3, seed=1, lead=50.0)
+        self.net = batch_invariant_net(features, 3, seed=1, lead=50.0)
         self.asked: list[Tensor] = []
 
     def __call__(self, z: Tensor) -> Tensor:
@@ -29,5 +29,5 @@ class Watched:
 
 def scene(*shape: int, count: int = 5) -> tuple[Watched, Tensor, Tensor]:
     """The net, some inputs and their labels."""
-    x = inputs(count, *shape, seed=4)
+    x = random_inputs(count, *shape, seed=4)
     return Watched(x[0].numel()), x, torch.zeros(count, dtype=torch.long)

@@ -6,9 +6,8 @@ from torch import Tensor
 
 from quintain.attacks import CarliniWagner
 from quintain.core.errors import SettingError
+from quintain.testing import batch_invariant_net, linear_task, random_inputs, smallest_linear_change
 from quintain.threats import L2, Linf, Threat
-from tests.laws.checks_attacks import inputs, invariant_net, linear_task
-from tests.laws.oracles import smallest_linear_change
 
 BALLS = [Linf(1.0), L2(8.0)]
 every_ball = pytest.mark.parametrize("ball", BALLS, ids=lambda ball: ball.spec)
@@ -56,8 +55,8 @@ def test_an_easy_example_takes_nothing_from_a_hard_one(ball: Threat) -> None:
 
 
 def test_a_search_ends_early_where_nothing_moves_any_more() -> None:
-    x = inputs(8, 14, seed=2)
-    model = invariant_net(14, 4, seed=3)
+    x = random_inputs(8, 14, seed=2)
+    model = batch_invariant_net(14, 4, seed=3)
     y = model(x).argmax(1)
     attack = CarliniWagner(binary_search_steps=4, steps=200)
     for ball in BALLS:
@@ -66,8 +65,8 @@ def test_a_search_ends_early_where_nothing_moves_any_more() -> None:
 
 @every_ball
 def test_targets_are_reached_and_any_wrong_class_is_one_of_them(ball: Threat) -> None:
-    x = inputs(8, 14, seed=2)
-    model = invariant_net(14, 4, seed=3)
+    x = random_inputs(8, 14, seed=2)
+    model = batch_invariant_net(14, 4, seed=3)
     y = model(x).argmax(1)
     attack = CarliniWagner(binary_search_steps=6, steps=40)
     aimed = [attack(model, x, y, ball, targets=(y + step) % 4) for step in (1, 2, 3)]

@@ -9,8 +9,8 @@ from torch import Tensor
 from quintain.attacks import DDN, FAB, DeepFool, SuperDeepFool
 from quintain.attacks.minimum_norm.ddn import scale_to_radius
 from quintain.core.errors import SettingError
+from quintain.testing import batch_invariant_net, random_inputs
 from quintain.threats import L2
-from tests.laws.checks_attacks import inputs, invariant_net
 
 METHODS = [DDN(steps=25), FAB(steps=15), DeepFool(), SuperDeepFool()]
 every_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
@@ -24,7 +24,7 @@ class Witness:
     """A model that remembers every point that it was asked about."""
 
     def __init__(self, features: int = 14, classes: int = 4) -> None:
-        self.net, self.seen = invariant_net(features, classes, seed=3), []
+        self.net, self.seen = batch_invariant_net(features, classes, seed=3), []
 
     def __call__(self, z: Tensor) -> Tensor:
         self.seen.append(z.detach().clone())
@@ -33,7 +33,7 @@ class Witness:
 
 @pytest.mark.parametrize("radius", [0.01, 0.5, 1.3])
 def test_the_sphere_is_met_inside_the_box_from_within_and_from_without(radius: float) -> None:
-    x = inputs(20, 1, 4, 6)
+    x = random_inputs(20, 1, 4, 6)
     change = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     for scale in (1e-3, 1.0, 1e3):
         z = scale_to_radius(x, scale * change, torch.full((20, 1), radius, dtype=torch.float64), 0.0, 1.0)
@@ -43,7 +43,7 @@ def test_the_sphere_is_met_inside_the_box_from_within_and_from_without(radius: f
 
 
 def test_a_sphere_beyond_the_box_leads_to_the_corner_and_no_change_stays_none() -> None:
-    x = inputs(5, 7)
+    x = random_inputs(5, 7)
     change = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     change[0] = 0
     z = scale_to_radius(x, change, torch.full((5, 1), 99.0, dtype=torch.float64), 0.0, 1.0)
@@ -63,15 +63,15 @@ def test_radii_start_at_one_and_follow_the_answers() -> None:
 
 
 def test_iterates_are_not_rounded_to_levels() -> None:
-    witness, x = Witness(), inputs(6, 14)
+    witness, x = Witness(), random_inputs(6, 14)
     DDN(steps=5)(witness, x, witness.net(x).argmax(1), L2(9.0))
     levels = witness.seen[4] * 255
     assert ((levels - levels.round()).abs() > 1e-3).any(1).all()
 
 
 def test_the_first_radius_and_the_steps_are_in_units_of_the_box() -> None:
-    x = inputs(12, 14, seed=2)
-    model = invariant_net(14, 4, seed=3)
+    x = random_inputs(12, 14, seed=2)
+    model = batch_invariant_net(14, 4, seed=3)
     y = model(x).argmax(1)
     for method in METHODS:
         plain = method(model, x, y, L2(3.0))
@@ -84,7 +84,7 @@ def test_the_smallest_break_of_all_that_was_asked_is_returned(
     method: DDN | FAB | DeepFool | SuperDeepFool,
 ) -> None:
     for row in range(6):
-        witness, x = Witness(), inputs(6, 14, seed=2)[row : row + 1]
+        witness, x = Witness(), random_inputs(6, 14, seed=2)[row : row + 1]
         y = witness.net(x).argmax(1)
         outcome = method(witness, x, y, L2(9.0))
         asked = torch.cat(witness.seen)
@@ -95,8 +95,8 @@ def test_the_smallest_break_of_all_that_was_asked_is_returned(
 
 @every_method
 def test_all_wrong_already_is_all_broken_at_no_change(method: DDN | FAB | DeepFool | SuperDeepFool) -> None:
-    x = inputs(6, 14, seed=2)
-    model = invariant_net(14, 4, seed=3)
+    x = random_inputs(6, 14, seed=2)
+    model = batch_invariant_net(14, 4, seed=3)
     outcome = method(model, x, (model(x).argmax(1) + 1) % 4, L2(1.0))
     assert (outcome.size == 0).all()
     assert torch.equal(outcome.adversarial, x)
@@ -105,8 +105,8 @@ def test_all_wrong_already_is_all_broken_at_no_change(method: DDN | FAB | DeepFo
 
 @every_method
 def test_float32_ends_where_float64_does(method: DDN | FAB | DeepFool | SuperDeepFool) -> None:
-    x = inputs(20, 14, seed=2)
-    model = invariant_net(14, 4, seed=3)
+    x = random_inputs(20, 14, seed=2)
+    model = batch_invariant_net(14, 4, seed=3)
     y = model(x).argmax(1)
     exact = method(model, x, y, L2(9.0))
     single = method(lambda z: model(z.double()).float(), x.float(), y, L2(9.0))

@@ -6,9 +6,8 @@ from torch import Tensor
 
 from quintain.attacks import DeepFool, SuperDeepFool
 from quintain.core.errors import SettingError
+from quintain.testing import batch_invariant_net, linear_task, random_inputs, smallest_linear_change
 from quintain.threats import L2, Linf, Threat
-from tests.laws.checks_attacks import inputs, invariant_net, linear_task
-from tests.laws.oracles import smallest_linear_change
 
 BALLS = [Linf(1.0), L2(9.0)]
 every_ball = pytest.mark.parametrize("threat", BALLS, ids=lambda ball: ball.spec)
@@ -22,7 +21,7 @@ def zeros(count: int) -> Tensor:
 def linear_classes(classes: int, features: int = 20) -> tuple[Tensor, Tensor, Tensor]:
     """Inputs, weights (K, F) and biases (K,) of a linear model that answers 0 for all of them."""
     generator = torch.Generator().manual_seed(1)
-    x = inputs(30, features, seed=6)
+    x = random_inputs(30, features, seed=6)
     weights = torch.randn(classes, features, generator=generator, dtype=torch.float64)
     weights = weights * torch.linspace(1, 5, classes, dtype=torch.float64)[:, None]
     lead = (x @ weights.T).amax(0)
@@ -80,7 +79,7 @@ def test_a_plane_takes_one_move_and_the_box_is_kept(method: type, shape: tuple[i
 
 @every_method
 def test_what_the_box_makes_unreachable_is_unbroken_and_soon_given_up(method: type) -> None:
-    x = inputs(8, 12)
+    x = random_inputs(8, 12)
     w = torch.randn(12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     bias = 1 + (w.clamp(min=0)).sum()
     outcome = method(steps=40)(lambda z: torch.stack([0 * z[:, 0], z @ w - bias], 1), x, zeros(8), L2(9.0))
@@ -94,7 +93,7 @@ def test_what_the_box_makes_unreachable_is_unbroken_and_soon_given_up(method: ty
 )
 def test_each_candidate_costs_a_gradient_a_move(candidates: int, classes: int, asked: int) -> None:
     outcome = DeepFool(steps=3, candidates=candidates)(
-        invariant_net(40, classes, lead=90.0), inputs(5, 40), zeros(5), L2(0.3)
+        batch_invariant_net(40, classes, lead=90.0), random_inputs(5, 40), zeros(5), L2(0.3)
     )
     assert not outcome.success.any()
     assert (outcome.backwards <= 3 * asked).all()
@@ -104,16 +103,16 @@ def test_each_candidate_costs_a_gradient_a_move(candidates: int, classes: int, a
 @every_method
 @pytest.mark.parametrize("queries", [3, 4, 6, 11])
 def test_a_budget_cuts_the_candidates_and_not_the_check(method: type, queries: int) -> None:
-    x = inputs(12, 14, seed=2)
-    model = invariant_net(14, 6, seed=3)
+    x = random_inputs(12, 14, seed=2)
+    model = batch_invariant_net(14, 6, seed=3)
     outcome = method()(model, x, model(x).argmax(1), L2(9.0), max_queries=queries)
     assert (outcome.forwards <= queries).all()
     assert (queries < 6) or outcome.success.any()
 
 
 def test_the_true_class_may_be_the_last() -> None:
-    x = inputs(12, 14, seed=2)
-    model = invariant_net(14, 5, seed=3)
+    x = random_inputs(12, 14, seed=2)
+    model = batch_invariant_net(14, 5, seed=3)
     y = model(x).argmax(1)
     order = torch.tensor([4, 3, 2, 1, 0])
     plain = DeepFool()(model, x, y, L2(9.0))
@@ -123,8 +122,8 @@ def test_the_true_class_may_be_the_last() -> None:
 
 
 def test_turning_onto_the_normal_shortens_the_change() -> None:
-    x = inputs(40, 30, seed=2)
-    model = invariant_net(30, 4, seed=3)
+    x = random_inputs(40, 30, seed=2)
+    model = batch_invariant_net(30, 4, seed=3)
     y = model(x).argmax(1)
     plain, turned = DeepFool()(model, x, y, L2(9.0)), SuperDeepFool()(model, x, y, L2(9.0))
     both = plain.success & turned.success

@@ -5,9 +5,8 @@ import torch
 
 from quintain.attacks import EAD, CarliniWagner
 from quintain.core.errors import SettingError
+from quintain.testing import linear_task, smallest_linear_change
 from quintain.threats import L1, L2
-from tests.laws.checks_attacks import linear_task
-from tests.laws.oracles import smallest_linear_change
 
 BALL = L1(60.0)
 

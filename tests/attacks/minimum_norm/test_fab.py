@@ -6,9 +6,8 @@ from torch import Tensor
 
 from quintain.attacks import FAB
 from quintain.core.errors import SettingError
+from quintain.testing import batch_invariant_net, linear_task, random_inputs, smallest_linear_change
 from quintain.threats import L1, L2, Linf, Threat
-from tests.laws.checks_attacks import inputs, invariant_net, linear_task
-from tests.laws.oracles import smallest_linear_change
 
 BALLS = [Linf(1.0), L2(9.0), L1(70.0)]
 every_ball = pytest.mark.parametrize("threat", BALLS, ids=lambda ball: ball.spec)
@@ -34,7 +33,7 @@ def test_it_ends_within_seven_thousandths_of_the_smallest_change_in_the_box(
 
 @every_ball
 def test_what_the_box_makes_unreachable_is_unbroken_and_unchanged(threat: Threat) -> None:
-    x = inputs(8, 12)
+    x = random_inputs(8, 12)
     w = torch.randn(12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     capacity = (w.abs() * torch.where(w > 0, 1 - x, x)).sum(1)
 
@@ -52,7 +51,7 @@ def test_an_unbroken_example_costs_a_gradient_a_step_and_one_answer_more_a_guide
     classes: int, guides: int
 ) -> None:
     outcome = FAB(steps=7, restarts=2)(
-        invariant_net(5, classes, lead=50.0), inputs(6, 5), zeros(6), Linf(0.1)
+        batch_invariant_net(5, classes, lead=50.0), random_inputs(6, 5), zeros(6), Linf(0.1)
     )
     assert outcome.backwards.tolist() == [2 * guides * 7] * 6
     assert outcome.forwards.tolist() == [1 + 2 * guides * 8] * 6
@@ -97,8 +96,8 @@ def test_rivals_are_guides_and_any_wrong_class_is_a_break(threat: Threat) -> Non
 
 @every_ball
 def test_a_target_is_a_goal_and_the_only_guide(threat: Threat) -> None:
-    x = inputs(10, 14, seed=2)
-    model = invariant_net(14, 4, seed=3)
+    x = random_inputs(10, 14, seed=2)
+    model = batch_invariant_net(14, 4, seed=3)
     y = model(x).argmax(1)
     free = FAB(steps=20)(model, x, y, threat)
     aimed = [FAB(steps=20)(model, x, y, threat, targets=(y + turn) % 4) for turn in (1, 2, 3)]
@@ -121,8 +120,8 @@ def test_with_two_classes_the_target_says_nothing_new(threat: Threat) -> None:
 
 
 def test_the_true_class_may_be_the_last() -> None:
-    x = inputs(12, 14, seed=2)
-    model = invariant_net(14, 5, seed=3)
+    x = random_inputs(12, 14, seed=2)
+    model = batch_invariant_net(14, 5, seed=3)
     y = model(x).argmax(1)
     order = torch.tensor([4, 3, 2, 1, 0])
     plain, turned = (
@@ -135,8 +134,8 @@ def test_the_true_class_may_be_the_last() -> None:
 
 
 def test_within_stops_at_the_first_break_that_counts() -> None:
-    x = inputs(40, 14, seed=4)
-    model = invariant_net(14, 4, seed=3)
+    x = random_inputs(40, 14, seed=4)
+    model = batch_invariant_net(14, 4, seed=3)
     y = model(x).argmax(1)
     every = FAB(steps=15)(model, x, y, Linf(1.0))
     threat = Linf(float(every.size.median()))

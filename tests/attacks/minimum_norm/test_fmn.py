@@ -11,9 +11,8 @@ from quintain.attacks import EAD, FMN, JSMA, CarliniWagner, SigmaZero
 from quintain.attacks.base import Attack
 from quintain.attacks.outcome import AttackOutcome
 from quintain.core.errors import SettingError
+from quintain.testing import batch_invariant_net, linear_task, random_inputs, smallest_linear_change
 from quintain.threats import L0, L1, L2, Linf, Threat
-from tests.laws.checks_attacks import inputs, invariant_net, linear_task
-from tests.laws.oracles import smallest_linear_change
 
 PAIRS: list[tuple[Attack, Threat]] = [
     *((FMN(steps=40), ball) for ball in (Linf(1.0), L2(9.0), L1(30.0), L0(14))),
@@ -28,8 +27,8 @@ every_pair = pytest.mark.parametrize(
 
 
 def task(classes: int = 4) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
-    x = inputs(14, 14, seed=2)
-    model = invariant_net(14, classes, seed=3)
+    x = random_inputs(14, 14, seed=2)
+    model = batch_invariant_net(14, classes, seed=3)
     return model, x, model(x).argmax(1)
 
 
@@ -80,7 +79,7 @@ def test_a_box_of_another_width_gives_the_same_points(method: Attack, ball: Thre
 
 @every_pair
 def test_what_the_box_forbids_is_unbroken(method: Attack, ball: Threat) -> None:
-    x = inputs(6, 14)
+    x = random_inputs(6, 14)
     outcome = method(
         lambda z: torch.stack([14.1 - z.sum(1), z.sum(1) * 0], 1), x, torch.zeros(6, dtype=torch.long), ball
     )
@@ -107,8 +106,8 @@ def test_float32_ends_where_float64_does(method: Attack, ball: Threat) -> None:
 
 @every_pair
 def test_rectangles_of_three_channels(method: Attack, ball: Threat) -> None:
-    x = inputs(6, 3, 2, 7)
-    model = invariant_net(42, 3, seed=1)
+    x = random_inputs(6, 3, 2, 7)
+    model = batch_invariant_net(42, 3, seed=1)
     outcome = method(model, x, model(x).argmax(1), ball)
     assert outcome.success.all()
     assert torch.equal(outcome.size, ball.measure(outcome.adversarial, x))
@@ -116,7 +115,7 @@ def test_rectangles_of_three_channels(method: Attack, ball: Threat) -> None:
 
 @every_pair
 def test_a_slope_of_zero_is_no_error(method: Attack, ball: Threat) -> None:
-    x = inputs(4, 14)
+    x = random_inputs(4, 14)
     outcome = method(
         lambda z: torch.stack([1 + 0 * z.sum(1), 0 * z.sum(1)], 1), x, torch.zeros(4, dtype=torch.long), ball
     )

@@ -7,10 +7,9 @@ from scipy.optimize import linprog
 from torch import Tensor
 
 from quintain.attacks.minimum_norm.hyperplane import ORDER, Norm, project_onto_hyperplane
+from quintain.testing import random_inputs, smallest_linear_change
 from quintain.threats import L1, L2, Linf
 from quintain.threats.piecewise_linear import solve_capped_sum
-from tests.laws.checks_attacks import inputs
-from tests.laws.oracles import smallest_linear_change
 
 NORMS: tuple[Norm, ...] = ("linf", "l2", "l1")
 BALLS = {"linf": Linf(1.0), "l2": L2(9.0), "l1": L1(60.0)}
@@ -21,7 +20,7 @@ def task(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Points half on the faces, normals, a share of the capacity, and the capacity (n,)."""
     generator = torch.Generator().manual_seed(seed)
-    z = inputs(count, features, seed=seed)
+    z = random_inputs(count, features, seed=seed)
     w = torch.randn(count, features, generator=generator, dtype=torch.float64)
     capacity = (w.abs() * torch.where(w > 0, 1 - z, z)).sum(1)
     return z, w, share * capacity, capacity

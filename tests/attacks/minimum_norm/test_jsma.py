@@ -8,8 +8,8 @@ from torch import Tensor
 
 from quintain.attacks import JSMA
 from quintain.core.errors import SettingError
+from quintain.testing import batch_invariant_net, random_inputs
 from quintain.threats import L0
-from tests.laws.checks_attacks import inputs, invariant_net
 
 
 def saliency(model: object, x: Tensor, target: int) -> dict[tuple[int, int], float]:
@@ -26,8 +26,8 @@ def saliency(model: object, x: Tensor, target: int) -> dict[tuple[int, int], flo
 
 @pytest.mark.parametrize("targeted", [False, True])
 def test_the_first_pair_is_the_best_of_all_pairs(targeted: bool) -> None:
-    model = invariant_net(12, 4, seed=3)
-    for x in inputs(8, 12, seed=2).split(1):
+    model = batch_invariant_net(12, 4, seed=3)
+    for x in random_inputs(8, 12, seed=2).split(1):
         y = model(x).argmax(1)
         order = model(x)[0].argsort(descending=True)
         target = int(order[2 if targeted else 1])
@@ -45,7 +45,7 @@ def test_the_first_pair_is_the_best_of_all_pairs(targeted: bool) -> None:
 
 
 def test_no_more_pixels_are_tried_than_twice_the_threat() -> None:
-    x = inputs(4, 40)
+    x = random_inputs(4, 40)
     asked: list[int] = []
 
     def fair(z: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ def test_no_more_pixels_are_tried_than_twice_the_threat() -> None:
 
 
 def test_a_large_image_needs_no_table_of_pairs() -> None:
-    x = inputs(2, 3, 160, 160, dtype=torch.float32)
+    x = random_inputs(2, 3, 160, 160, dtype=torch.float32)
     w = torch.randn(3 * 160 * 160, generator=torch.Generator().manual_seed(0))
 
     def linear(z: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from quintain.attacks.minimum_norm.per_example_projection import change_norm, dual_norm, project_to_radius
+from quintain.testing import random_inputs
 from quintain.threats import L0, L1, L2, Linf, Threat
-from tests.laws.checks_attacks import inputs
 
 BALLS = [Linf(0.2), L2(1.1), L1(3.0), L0(7)]
 every_ball = pytest.mark.parametrize("ball", BALLS, ids=lambda ball: ball.spec)
@@ -16,7 +16,7 @@ every_ball = pytest.mark.parametrize("ball", BALLS, ids=lambda ball: ball.spec)
 
 def points(count: int = 16) -> tuple[Tensor, Tensor]:
     """Clean color images, half of their values on the faces, and points around them, many outside the box."""
-    x = inputs(count, 3, 4, 5)
+    x = random_inputs(count, 3, 4, 5)
     return x, x + 0.4 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 

@@ -10,11 +10,10 @@ from quintain.attacks.minimum_norm.refinement import (
     sum_channels,
 )
 from quintain.attacks.search import Search
+from quintain.testing import linear_task, smallest_linear_change
 from quintain.threats import L0, L2, Threat
 from quintain.threats.broadcast import expand_pixels, top_k_mask
 from quintain.threats.rng import example_rng
-from tests.laws.checks_attacks import linear_task
-from tests.laws.oracles import smallest_linear_change
 
 
 def searching(

@@ -9,8 +9,8 @@ from torch import Tensor
 from quintain.attacks import SigmaZero
 from quintain.attacks.minimum_norm.sigma_zero import _l0_surrogate_gradient
 from quintain.core.errors import SettingError
+from quintain.testing import batch_invariant_net, random_inputs
 from quintain.threats import L0
-from tests.laws.checks_attacks import inputs, invariant_net
 
 
 @pytest.mark.parametrize("shape", [(4, 9), (4, 3, 2, 3)])
@@ -24,8 +24,8 @@ def test_the_smooth_count_is_what_is_descended(shape: tuple[int, ...]) -> None:
 
 
 def test_a_pixel_moves_in_all_its_channels_or_is_exactly_clean() -> None:
-    x = inputs(8, 3, 3, 4, seed=1)
-    model = invariant_net(36, 3, seed=2)
+    x = random_inputs(8, 3, 3, 4, seed=1)
+    model = batch_invariant_net(36, 3, seed=2)
     outcome = SigmaZero(steps=40)(model, x, model(x).argmax(1), L0(12))
     assert outcome.success.all()
     assert torch.equal(outcome.size, (outcome.adversarial != x).any(1).flatten(1).sum(1).double())
@@ -48,8 +48,8 @@ def fewest(model: object, x: Tensor, y: Tensor) -> float:
 
 
 def test_no_more_than_one_pixel_above_the_fewest() -> None:
-    x = inputs(20, 8, seed=4)
-    model = invariant_net(8, 3, seed=5)
+    x = random_inputs(20, 8, seed=4)
+    model = batch_invariant_net(8, 3, seed=5)
     y = model(x).argmax(1)
     outcome = SigmaZero()(model, x, y, L0(8))
     least = torch.tensor([fewest(model, x[row : row + 1], y[row]) for row in range(20)])
@@ -60,8 +60,8 @@ def test_no_more_than_one_pixel_above_the_fewest() -> None:
 
 
 def test_an_outcome_larger_than_the_threat_does_not_count() -> None:
-    x = inputs(20, 8, seed=4)
-    model = invariant_net(8, 3, seed=5)
+    x = random_inputs(20, 8, seed=4)
+    model = batch_invariant_net(8, 3, seed=5)
     y = model(x).argmax(1)
     wide, narrow = (SigmaZero(steps=40)(model, x, y, L0(eps)) for eps in (8, 1))
     assert torch.equal(narrow.success, wide.size <= 1)

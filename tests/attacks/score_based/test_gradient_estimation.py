@@ -6,9 +6,9 @@ from quintain.attacks import NES, SPSA, Goal, Search
 from quintain.attacks.score_based.gradient_estimation import estimate_gradient
 from quintain.attacks.score_based.spsa import signs
 from quintain.core.errors import SettingError
+from quintain.testing import batch_invariant_net, random_inputs
 from quintain.threats import L2, ExampleRNG, Linf
 from tests.attacks.score_based.recording import Recorder, zeros
-from tests.laws.checks_attacks import inputs, invariant_net
 
 both = pytest.mark.parametrize("attack", [NES(queries=60, pairs=4), SPSA(queries=60, pairs=4)])
 
@@ -61,13 +61,13 @@ def test_probes_are_pairs_round_the_point_asked_before(attack: NES | SPSA) -> No
 @both
 def test_probes_stay_in_the_box(attack: NES | SPSA) -> None:
     model = Recorder(lambda z: torch.stack((z.flatten(1)[:, 0] * 0 + 9, z.flatten(1).sum(1)), 1))
-    attack(model, inputs(5, 1, 3, 3), zeros(5), L2(0.5))
+    attack(model, random_inputs(5, 1, 3, 3), zeros(5), L2(0.5))
     assert all(((z >= 0) & (z <= 1)).all() for z in model.asked)
 
 
 @both
 def test_a_question_that_cannot_be_paid_is_not_asked(attack: NES | SPSA) -> None:
-    x = inputs(3, 1, 3, 3, dtype=torch.float32)
+    x = random_inputs(3, 1, 3, 3, dtype=torch.float32)
     assert attack(Recorder(), x, zeros(3), Linf(0.1)).forwards.tolist() == [55] * 3
     assert attack(Recorder(), x, zeros(3), Linf(0.1), max_queries=8).forwards.tolist() == [6] * 3
     assert attack(Recorder(), x, zeros(3), Linf(0.1), max_queries=4).forwards.tolist() == [1] * 3
@@ -76,8 +76,8 @@ def test_a_question_that_cannot_be_paid_is_not_asked(attack: NES | SPSA) -> None
 @both
 @pytest.mark.parametrize("threat", [Linf(0.1), L2(0.4)])
 def test_it_climbs(attack: NES | SPSA, threat: Linf | L2) -> None:
-    x = inputs(20, 1, 4, 4, seed=4)
-    model = invariant_net(16, 3, seed=3, lead=30.0)
+    x = random_inputs(20, 1, 4, 4, seed=4)
+    model = batch_invariant_net(16, 3, seed=3, lead=30.0)
     outcome = attack(model, x, zeros(20), threat)
     rise = (model(outcome.adversarial)[:, 1:].amax(1) - model(outcome.adversarial)[:, 0]) - (
         model(x)[:, 1:].amax(1) - model(x)[:, 0]

@@ -7,9 +7,9 @@ from torch import Tensor
 from quintain.attacks import OnePixel
 from quintain.attacks.score_based.one_pixel import paint_pixels, parents
 from quintain.core.errors import SettingError
+from quintain.testing import batch_invariant_net, random_inputs
 from quintain.threats import L0, ExampleRNG
 from tests.attacks.score_based.recording import Recorder, zeros
-from tests.laws.checks_attacks import inputs, invariant_net
 
 
 def changed_once(image: Tensor) -> Tensor:
@@ -25,8 +25,8 @@ def changed_once(image: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("channels", [1, 2])
 def test_what_any_extreme_pixel_breaks_is_broken_and_nothing_is_asked_in_vain(channels: int) -> None:
-    x = inputs(40, channels, 4, 3, seed=1)
-    model = invariant_net(12 * channels, 3, seed=7)
+    x = random_inputs(40, channels, 4, 3, seed=1)
+    model = batch_invariant_net(12 * channels, 3, seed=7)
     y = model(x).argmax(1)
     outcome = OnePixel()(model, x, y, L0(1.0))
     every = [changed_once(image) for image in x]
@@ -43,8 +43,8 @@ def test_what_any_extreme_pixel_breaks_is_broken_and_nothing_is_asked_in_vain(ch
 
 
 def test_the_best_pixel_is_kept_where_none_breaks() -> None:
-    x = inputs(10, 1, 3, 3)
-    model = invariant_net(9, 2, seed=1, lead=40.0)
+    x = random_inputs(10, 1, 3, 3)
+    model = batch_invariant_net(9, 2, seed=1, lead=40.0)
     outcome = OnePixel()(model, x, zeros(10), L0(1.0))
     reach = torch.stack(
         [(model(changed_once(image)) @ torch.tensor([-1.0, 1.0]).double()).amax() for image in x]

@@ -5,10 +5,10 @@ from torch import Tensor
 from quintain.attacks import PGD, RandomSearch
 from quintain.core.errors import SettingError
 from quintain.losses import margin
+from quintain.testing import batch_invariant_net, random_inputs
 from quintain.threats import Color, Negative, Patch, ProjectedLight
-from tests.laws.checks_attacks import inputs, invariant_net
 
-X = inputs(6, 1, 5, 5, seed=3)
+X = random_inputs(6, 1, 5, 5, seed=3)
 Y = torch.zeros(6, dtype=torch.long)
 
 
@@ -34,7 +34,7 @@ def test_the_negative_is_tried_and_no_more_than_that_is_claimed() -> None:
 
 
 def test_refining_comes_near_the_optimum_of_two_parameters() -> None:
-    model, threat = invariant_net(25, 3, seed=1, lead=40.0), Color(0.4, 0.6)
+    model, threat = batch_invariant_net(25, 3, seed=1, lead=40.0), Color(0.4, 0.6)
     found = margin(model(RandomSearch(100, 300)(model, X, Y, threat).adversarial), Y)
     line = torch.linspace(-1, 1, 81, dtype=X.dtype)
     grid = [
@@ -44,7 +44,7 @@ def test_refining_comes_near_the_optimum_of_two_parameters() -> None:
 
 
 def test_refining_adds_to_guessing() -> None:
-    model, threat = invariant_net(25, 3, seed=1, lead=40.0), ProjectedLight(0.5)
+    model, threat = batch_invariant_net(25, 3, seed=1, lead=40.0), ProjectedLight(0.5)
     guessed, refined = (
         margin(model(attack(model, X, Y, threat).adversarial), Y).mean()
         for attack in (RandomSearch(200, 0), RandomSearch(50, 150))

@@ -3,9 +3,9 @@ import torch
 
 from quintain.attacks import SimBA
 from quintain.core.errors import SettingError
+from quintain.testing import random_inputs
 from quintain.threats import L2, Linf
 from tests.attacks.score_based.recording import Recorder, zeros
-from tests.laws.checks_attacks import inputs
 
 
 def test_every_coordinate_is_tried_once_a_lap_each_example_in_its_own_order() -> None:
@@ -20,7 +20,10 @@ def test_every_coordinate_is_tried_once_a_lap_each_example_in_its_own_order() ->
 
 
 def test_one_lap_solves_a_linear_model_in_the_ball_of_the_largest_change() -> None:
-    x, w = inputs(6, 8), torch.randn(8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x, w = (
+        random_inputs(6, 8),
+        torch.randn(8, generator=torch.Generator().manual_seed(0), dtype=torch.float64),
+    )
     outcome = SimBA(queries=16)(lambda z: torch.stack((z @ w * 0 + 99, z @ w), 1), x, zeros(6), Linf(0.1))
     assert torch.equal(outcome.adversarial, torch.where(w > 0, *reversed(Linf(0.1).bounds(x))))
     assert (outcome.forwards <= 17).all()
@@ -28,7 +31,7 @@ def test_one_lap_solves_a_linear_model_in_the_ball_of_the_largest_change() -> No
 
 @pytest.mark.parametrize("threat", [Linf(0.2), L2(0.5)])
 def test_no_example_is_asked_more_than_its_share(threat: Linf | L2) -> None:
-    x = inputs(12, 1, 4, 4)
+    x = random_inputs(12, 1, 4, 4)
     outcome = SimBA(queries=25)(
         lambda z: torch.stack((z.flatten(1).sum(1) * 0 + 99, -z.flatten(1).square().sum(1)), 1),
         x,

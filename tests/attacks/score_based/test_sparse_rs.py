@@ -7,10 +7,10 @@ from quintain.attacks.score_based._sparse_rs_areas import propose_colors, propos
 from quintain.attacks.score_based._sparse_rs_pixels import pick_distinct, swap_entries
 from quintain.attacks.score_based.windows import sparse_rs_schedule
 from quintain.core.errors import SettingError
+from quintain.testing import batch_invariant_net, random_inputs
 from quintain.threats import L0, ExampleRNG, Mask, Patch
 from quintain.threats.shapes import shape_mask
 from tests.attacks.score_based.recording import Recorder, zeros
-from tests.laws.checks_attacks import inputs, invariant_net
 
 
 def test_the_share_falls_as_published_at_ten_thousand_questions() -> None:
@@ -57,7 +57,7 @@ def test_an_exchange_keeps_every_pixel() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_question_changes_as_many_pixels_each_to_a_corner_and_to_another_color(channels: int) -> None:
-    model, x = Recorder(), inputs(4, channels, 5, 6, dtype=torch.float32)
+    model, x = Recorder(), random_inputs(4, channels, 5, 6, dtype=torch.float32)
     outcome = SparseRS(queries=60)(model, x, zeros(4), L0(7.0))
     assert outcome.forwards.tolist() == [61] * 4
     asked = torch.stack(model.asked[1:])
@@ -71,7 +71,7 @@ def test_every_question_changes_as_many_pixels_each_to_a_corner_and_to_another_c
 
 
 def test_more_pixels_than_there_are_means_all_of_them() -> None:
-    model, x = Recorder(), inputs(2, 1, 2, 2)
+    model, x = Recorder(), random_inputs(2, 1, 2, 2)
     SparseRS(queries=20)(model, x, zeros(2), L0(9.0))
     assert all((z != x).all() for z in model.asked[1:])
 
@@ -94,8 +94,8 @@ def test_no_other_pixel_in_the_place_of_one_does_better(pixels: int, seed: int) 
     """One pixel is the best of all; of two, each is the best beside the other: a query meets each of the 40
     or fewer exchanges with a probability of at least 1 / 40, and so misses one in the last 500 of them with
     less than 4e-6 an exchange."""
-    x = inputs(6, 1, 4, 3, seed=3)
-    model = invariant_net(12, 2, seed=5, lead=30.0)
+    x = random_inputs(6, 1, 4, 3, seed=3)
+    model = batch_invariant_net(12, 2, seed=5, lead=30.0)
     lead = torch.tensor([-1.0, 1.0], dtype=torch.float64)
     outcome = SparseRS(queries=1000)(model, x, zeros(6), L0(float(pixels)), seed=seed)
     for image, found in zip(x.flatten(1), outcome.adversarial.flatten(1), strict=True):

@@ -6,10 +6,10 @@ import torch
 from quintain.attacks import PGD, RandomSearch, SpatialSearch
 from quintain.core.errors import SettingError
 from quintain.losses import margin
+from quintain.testing import batch_invariant_net, random_inputs
 from quintain.threats import Spatial
-from tests.laws.checks_attacks import inputs, invariant_net
 
-X = inputs(8, 1, 6, 6, seed=3)
+X = random_inputs(8, 1, 6, 6, seed=3)
 Y = torch.zeros(8, dtype=torch.long)
 
 
@@ -22,7 +22,7 @@ def on_the_grid(threat: Spatial, model, lines: list[list[float]]) -> tuple[torch
 
 @pytest.mark.parametrize("lead", [0.0, 2.0, 4.0, 40.0])
 def test_it_is_exact_on_the_grid(lead: float) -> None:
-    threat, model = Spatial(rotate=30, shift=1), invariant_net(36, 3, seed=1, lead=lead)
+    threat, model = Spatial(rotate=30, shift=1), batch_invariant_net(36, 3, seed=1, lead=lead)
     outcome = SpatialSearch(shifts=3, angles=5)(model, X, Y, threat)
     margins, sizes = on_the_grid(threat, model, [[-1, -0.5, 0, 0.5, 1], [-1, 0, 1], [-1, 0, 1]])
     assert torch.equal(outcome.success, (margins > 0).any(0))
@@ -34,12 +34,14 @@ def test_it_is_exact_on_the_grid(lead: float) -> None:
 
 
 def test_the_default_grid_is_that_of_the_paper() -> None:
-    outcome = SpatialSearch()(invariant_net(36, 3, seed=1, lead=40.0), X, Y, Spatial(rotate=30, shift=3))
+    outcome = SpatialSearch()(
+        batch_invariant_net(36, 3, seed=1, lead=40.0), X, Y, Spatial(rotate=30, shift=3)
+    )
     assert (outcome.forwards == 5 * 5 * 31).all()
 
 
 def test_growth_is_searched_where_it_is_allowed_and_a_flow_stays_still() -> None:
-    model = invariant_net(36, 3, seed=1, lead=40.0)
+    model = batch_invariant_net(36, 3, seed=1, lead=40.0)
     threat = Spatial(scale=0.3, flow=1)
     outcome = SpatialSearch()(model, X, Y, threat)
     assert (outcome.forwards == 3).all()
@@ -51,7 +53,7 @@ def test_growth_is_searched_where_it_is_allowed_and_a_flow_stays_still() -> None
 
 def test_a_flow_alone_is_not_for_it() -> None:
     with pytest.raises(SettingError, match="take pgd or random-search"):
-        SpatialSearch()(invariant_net(36, 3), X, Y, Spatial(flow=1))
+        SpatialSearch()(batch_invariant_net(36, 3), X, Y, Spatial(flow=1))
 
 
 def test_a_grid_of_one_is_refused() -> None:
@@ -61,7 +63,7 @@ def test_a_grid_of_one_is_refused() -> None:
 
 def test_the_grid_beats_the_gradient_where_the_picture_is_rough() -> None:
     """Motions have many local maxima: the grid finds what ascent from one start does not."""
-    model, threat = invariant_net(36, 3, seed=1, lead=40.0), Spatial(rotate=30, shift=2)
+    model, threat = batch_invariant_net(36, 3, seed=1, lead=40.0), Spatial(rotate=30, shift=2)
     grid, ascent, guesses = (
         margin(model(attack(model, X, Y, threat).adversarial), Y).mean()
         for attack in (SpatialSearch(), PGD(), RandomSearch())

@@ -15,9 +15,9 @@ from quintain.attacks.score_based.windows import (
     window_shape,
 )
 from quintain.core.errors import SettingError
+from quintain.testing import batch_invariant_net, random_inputs
 from quintain.threats import L2, ExampleRNG, Linf, contains
 from tests.attacks.score_based.recording import Recorder, zeros
-from tests.laws.checks_attacks import inputs, invariant_net
 
 
 def test_the_window_is_halved_as_published_at_ten_thousand_questions() -> None:
@@ -62,7 +62,7 @@ def test_every_place_is_as_likely_the_last_row_and_column_included(tall: int, wi
 
 
 def test_a_proposal_always_changes_something() -> None:
-    x = inputs(50, 3, 4, 5, dtype=torch.float32)
+    x = random_inputs(50, 3, 4, 5, dtype=torch.float32)
     low, high = Linf(0.2).bounds(x)
     z = torch.where(torch.rand(50, 3, 1, 1, generator=torch.Generator().manual_seed(0)) < 0.5, low, high)
     for turn in range(30):
@@ -115,8 +115,8 @@ def test_a_budget_is_spent_to_the_last_question_but_one() -> None:
 
 
 def test_a_broken_example_costs_nothing_more() -> None:
-    x = inputs(30, 1, 4, 4)
-    model = invariant_net(16, 3, seed=2)
+    x = random_inputs(30, 1, 4, 4)
+    model = batch_invariant_net(16, 3, seed=2)
     outcome = Square(queries=100)(model, x, model(x).argmax(1), Linf(0.1))
     assert outcome.success.any()
     assert not outcome.success.all()
@@ -193,7 +193,7 @@ def test_one_proposal_is_as_the_formula_says() -> None:
 def test_proposals_stay_inside_and_spend_what_the_box_leaves(
     shape: tuple[int, ...], dtype: torch.dtype
 ) -> None:
-    x, threat = inputs(8, *shape, dtype=dtype), L2(0.5)
+    x, threat = random_inputs(8, *shape, dtype=dtype), L2(0.5)
     z = initial_tiles(threat, x, ExampleRNG(0, torch.arange(8)))
     for turn in range(20):
         assert contains(threat, z, x).all()

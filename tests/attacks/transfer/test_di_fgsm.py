@@ -5,13 +5,13 @@ from torch.nn import functional as F
 from quintain.attacks import DIFGSM, MIFGSM
 from quintain.attacks.transfer.di_fgsm import resize_and_pad
 from quintain.core.errors import DataError, SettingError
+from quintain.testing import random_inputs
 from quintain.threats import Linf
 from tests.attacks.gradient.watched import Watched, scene
-from tests.laws.checks_attacks import inputs
 
 
 def test_resizing_is_that_of_interpolate_on_a_black_ground() -> None:
-    image = inputs(3, 2, 10, 20)
+    image = random_inputs(3, 2, 10, 20)
     chance = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.99, 0.99], [0.99, 0.5, 0.5]], dtype=torch.float64)
     small = F.interpolate(image, (9, 18), mode="bilinear", align_corners=False)
     seen = resize_and_pad(image, chance, 0.9, 0.25)
@@ -23,7 +23,7 @@ def test_resizing_is_that_of_interpolate_on_a_black_ground() -> None:
 
 
 def test_changed_pictures_are_asked_about_but_not_judged() -> None:
-    x, y = inputs(6, 1, 10, 10, seed=2), torch.zeros(6, dtype=torch.long)
+    x, y = random_inputs(6, 1, 10, 10, seed=2), torch.zeros(6, dtype=torch.long)
 
     def border(z: torch.Tensor) -> torch.Tensor:
         dark = (z[:, 0, 0] < 0.3).all(1) | (z[:, 0, -1] < 0.3).all(1)

@@ -1,41 +1,55 @@
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from quintain.attacks import DDN, MIFGSM, PGD, Ensemble, Transfer
 from quintain.core.errors import ModelError, SettingError
+from quintain.testing import (
+    SPLITS,
+    FragileNet,
+    batch_invariant_net,
+    check_max_queries,
+    check_never_worse,
+    check_points_allowed,
+    check_queries_counted,
+    check_replayable,
+    check_split_of,
+    check_targets,
+    check_untouched,
+    random_inputs,
+)
 from quintain.threats import L1, L2, Linf
-from tests.laws import checks_attacks as laws
-from tests.laws.checks_attacks import Fragile, inputs, invariant_net
 
 THREAT = Linf(0.1)
-ATTACK = Transfer((invariant_net(16, 3, seed=7), invariant_net(16, 3, seed=8)))
+ATTACK = Transfer((batch_invariant_net(16, 3, seed=7), batch_invariant_net(16, 3, seed=8)))
 
 
 def task(count: int = 40, *, classes: int = 3) -> tuple[object, Tensor, Tensor]:
-    x = inputs(count, 1, 4, 4, seed=1)
-    model = invariant_net(16, classes, seed=6)
+    x = random_inputs(count, 1, 4, 4, seed=1)
+    model = batch_invariant_net(16, classes, seed=6)
     return model, x, model(x).argmax(1)
 
 
 def test_its_outcomes_keep_the_laws() -> None:
     model, x, y = task(10)
     for threat in (THREAT, L2(0.6)):
-        laws.check_split(ATTACK, model, x, y, threat)
-        laws.check_metered(ATTACK, threat)
-        laws.check_targeted(ATTACK, threat)
+        check_split_of(partial(ATTACK, model, threat=threat, seed=4), x, y, SPLITS["uneven"])
+        check_queries_counted(ATTACK, threat)
+        check_targets(ATTACK, threat)
         for queries in (2, 3, 4):
-            laws.check_budget(ATTACK, threat, queries)
+            check_max_queries(ATTACK, threat, queries)
         outcome = ATTACK(model, x, y, threat)
-        laws.check_inside(outcome, x, threat)
-        laws.check_replayable(outcome, model, x, y, threat)
-        laws.check_never_worse(outcome, model, x, y)
+        check_points_allowed(outcome, x, threat)
+        check_replayable(outcome, model, x, y, threat)
+        check_never_worse(outcome, model, x, y)
 
 
 def test_no_model_is_touched() -> None:
-    surrogate = Fragile().eval()
+    surrogate = FragileNet().eval()
     before = {name: value.clone() for name, value in surrogate.state_dict().items()}
-    laws.check_untouched(Transfer((surrogate,)), THREAT, fail_at=None)
+    check_untouched(Transfer((surrogate,)), THREAT, fail_at=None)
     assert all(torch.equal(value, before[name]) for name, value in surrogate.state_dict().items())
     assert all(weight.grad is None for weight in surrogate.parameters())
 
@@ -97,10 +111,10 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(SettingError, match="no surrogates"):
         Transfer(())
     with pytest.raises(SettingError, match="ddn seeks the smallest change"):
-        Transfer((invariant_net(16, 3),), DDN())
+        Transfer((batch_invariant_net(16, 3),), DDN())
     with pytest.raises(ModelError, match="training mode"):
         Transfer((nn.Sequential(nn.Flatten(), nn.Linear(16, 3)),))
     with pytest.raises(ModelError, match="the surrogates have 4 classes and the target model 3"):
-        Transfer((invariant_net(16, 4),))(*task(), THREAT)
+        Transfer((batch_invariant_net(16, 4),))(*task(), THREAT)
     with pytest.raises(SettingError, match="mi-fgsm does not support the threat l1"):
-        Transfer((invariant_net(16, 3),), MIFGSM())(*task(), L1(1.0))
+        Transfer((batch_invariant_net(16, 3),), MIFGSM())(*task(), L1(1.0))

@@ -1,0 +1,169 @@
+"""Test what you add to Quintain with the laws and fakes that test Quintain itself.
+
+::
+
+    from quintain.testing import check_attack
+
+    def test_my_attack_keeps_the_laws():
+        check_attack(MyAttack())
+
+One function for each kind runs all laws that a thing's class variables ask for, and honors its exemptions:
+``check_attack``, ``check_threat``, ``check_certifier`` and so on. The laws that they run are functions as
+well: each raises an ``AssertionError`` that says what was expected and what was seen, also under
+``python -O``. Beside them stand fake models, closed forms and planted bugs. No test framework is needed, nor
+imported.
+"""
+
+from typing import TYPE_CHECKING
+
+from quintain.core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from quintain.testing.attack_cases import SPLITS as SPLITS
+    from quintain.testing.attack_cases import example_threat as example_threat
+    from quintain.testing.attack_cases import gap_shape as gap_shape
+    from quintain.testing.attack_cases import gap_threat as gap_threat
+    from quintain.testing.attack_cases import law_threat as law_threat
+    from quintain.testing.attack_cases import threat_of_size as threat_of_size
+    from quintain.testing.attack_cases import whole_space_threat as whole_space_threat
+    from quintain.testing.attack_cases import with_settings as with_settings
+    from quintain.testing.attack_edge_laws import check_gradient_mode as check_gradient_mode
+    from quintain.testing.attack_edge_laws import check_misclassified_cost as check_misclassified_cost
+    from quintain.testing.attack_edge_laws import check_nan_is_error as check_nan_is_error
+    from quintain.testing.attack_edge_laws import check_nonfinite_gradient as check_nonfinite_gradient
+    from quintain.testing.attack_edge_laws import check_other_box as check_other_box
+    from quintain.testing.attack_edge_laws import check_small_batches as check_small_batches
+    from quintain.testing.attack_edge_laws import check_unsupported_refused as check_unsupported_refused
+    from quintain.testing.attack_edge_laws import check_zero_size as check_zero_size
+    from quintain.testing.attack_laws import check_labels_suffice as check_labels_suffice
+    from quintain.testing.attack_laws import check_max_queries as check_max_queries
+    from quintain.testing.attack_laws import check_no_gradients as check_no_gradients
+    from quintain.testing.attack_laws import check_outcomes as check_outcomes
+    from quintain.testing.attack_laws import check_queries_counted as check_queries_counted
+    from quintain.testing.attack_laws import check_split as check_split
+    from quintain.testing.attack_laws import check_split_of as check_split_of
+    from quintain.testing.attack_laws import check_targets as check_targets
+    from quintain.testing.attack_laws import check_untouched as check_untouched
+    from quintain.testing.attack_strength_laws import check_better_than_random as check_better_than_random
+    from quintain.testing.attack_strength_laws import check_optimality_gap as check_optimality_gap
+    from quintain.testing.attack_strength_laws import check_smallest_change as check_smallest_change
+    from quintain.testing.attack_suite import check_attack as check_attack
+    from quintain.testing.checking import require as require
+    from quintain.testing.checking import require_equal as require_equal
+    from quintain.testing.checking import run_laws as run_laws
+    from quintain.testing.closed_forms import CLOSED_FORMS as CLOSED_FORMS
+    from quintain.testing.closed_forms import HalfSpace as HalfSpace
+    from quintain.testing.closed_forms import LinearTask as LinearTask
+    from quintain.testing.closed_forms import best_linear_gain as best_linear_gain
+    from quintain.testing.closed_forms import half_space as half_space
+    from quintain.testing.closed_forms import linear_task as linear_task
+    from quintain.testing.closed_forms import smallest_linear_change as smallest_linear_change
+    from quintain.testing.models import FailingModel as FailingModel
+    from quintain.testing.models import FragileNet as FragileNet
+    from quintain.testing.models import InterruptedCallError as InterruptedCallError
+    from quintain.testing.models import LimitedAccessModel as LimitedAccessModel
+    from quintain.testing.models import RecordingModel as RecordingModel
+    from quintain.testing.models import batch_invariant_net as batch_invariant_net
+    from quintain.testing.models import random_inputs as random_inputs
+    from quintain.testing.outcome_laws import check_never_worse as check_never_worse
+    from quintain.testing.outcome_laws import check_points_allowed as check_points_allowed
+    from quintain.testing.outcome_laws import check_replayable as check_replayable
+    from quintain.testing.parametric_laws import check_empty_images as check_empty_images
+    from quintain.testing.parametric_laws import check_gradient_at_identity as check_gradient_at_identity
+    from quintain.testing.parametric_laws import check_gradients as check_gradients
+    from quintain.testing.parametric_laws import check_identity as check_identity
+    from quintain.testing.parametric_laws import (
+        check_nan_parameters_not_allowed as check_nan_parameters_not_allowed,
+    )
+    from quintain.testing.parametric_laws import check_no_images_refused as check_no_images_refused
+    from quintain.testing.parametric_laws import (
+        check_other_parameters_refused as check_other_parameters_refused,
+    )
+    from quintain.testing.parametric_laws import check_parametric_step as check_parametric_step
+    from quintain.testing.parametric_laws import check_projected_parameters as check_projected_parameters
+    from quintain.testing.parametric_laws import check_rendered_alike as check_rendered_alike
+    from quintain.testing.parametric_laws import check_sampled_parameters as check_sampled_parameters
+    from quintain.testing.threat_laws import check_empty_batch as check_empty_batch
+    from quintain.testing.threat_laws import check_nan_not_allowed as check_nan_not_allowed
+    from quintain.testing.threat_laws import check_projection_idempotent as check_projection_idempotent
+    from quintain.testing.threat_laws import check_projection_inside as check_projection_inside
+    from quintain.testing.threat_laws import check_projection_nearest as check_projection_nearest
+    from quintain.testing.threat_laws import check_sample_inside as check_sample_inside
+    from quintain.testing.threat_laws import check_spec as check_spec
+    from quintain.testing.threat_laws import check_steepest_step as check_steepest_step
+    from quintain.testing.threat_laws import check_threat as check_threat
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "CLOSED_FORMS": "quintain.testing.closed_forms",
+        "FailingModel": "quintain.testing.models",
+        "FragileNet": "quintain.testing.models",
+        "HalfSpace": "quintain.testing.closed_forms",
+        "InterruptedCallError": "quintain.testing.models",
+        "LimitedAccessModel": "quintain.testing.models",
+        "LinearTask": "quintain.testing.closed_forms",
+        "RecordingModel": "quintain.testing.models",
+        "SPLITS": "quintain.testing.attack_cases",
+        "batch_invariant_net": "quintain.testing.models",
+        "best_linear_gain": "quintain.testing.closed_forms",
+        "check_attack": "quintain.testing.attack_suite",
+        "check_better_than_random": "quintain.testing.attack_strength_laws",
+        "check_empty_batch": "quintain.testing.threat_laws",
+        "check_empty_images": "quintain.testing.parametric_laws",
+        "check_gradient_at_identity": "quintain.testing.parametric_laws",
+        "check_gradient_mode": "quintain.testing.attack_edge_laws",
+        "check_gradients": "quintain.testing.parametric_laws",
+        "check_identity": "quintain.testing.parametric_laws",
+        "check_labels_suffice": "quintain.testing.attack_laws",
+        "check_max_queries": "quintain.testing.attack_laws",
+        "check_misclassified_cost": "quintain.testing.attack_edge_laws",
+        "check_nan_is_error": "quintain.testing.attack_edge_laws",
+        "check_nan_not_allowed": "quintain.testing.threat_laws",
+        "check_nan_parameters_not_allowed": "quintain.testing.parametric_laws",
+        "check_never_worse": "quintain.testing.outcome_laws",
+        "check_no_gradients": "quintain.testing.attack_laws",
+        "check_no_images_refused": "quintain.testing.parametric_laws",
+        "check_nonfinite_gradient": "quintain.testing.attack_edge_laws",
+        "check_optimality_gap": "quintain.testing.attack_strength_laws",
+        "check_other_box": "quintain.testing.attack_edge_laws",
+        "check_other_parameters_refused": "quintain.testing.parametric_laws",
+        "check_outcomes": "quintain.testing.attack_laws",
+        "check_parametric_step": "quintain.testing.parametric_laws",
+        "check_points_allowed": "quintain.testing.outcome_laws",
+        "check_projected_parameters": "quintain.testing.parametric_laws",
+        "check_projection_idempotent": "quintain.testing.threat_laws",
+        "check_projection_inside": "quintain.testing.threat_laws",
+        "check_projection_nearest": "quintain.testing.threat_laws",
+        "check_queries_counted": "quintain.testing.attack_laws",
+        "check_rendered_alike": "quintain.testing.parametric_laws",
+        "check_replayable": "quintain.testing.outcome_laws",
+        "check_sample_inside": "quintain.testing.threat_laws",
+        "check_sampled_parameters": "quintain.testing.parametric_laws",
+        "check_small_batches": "quintain.testing.attack_edge_laws",
+        "check_smallest_change": "quintain.testing.attack_strength_laws",
+        "check_spec": "quintain.testing.threat_laws",
+        "check_split": "quintain.testing.attack_laws",
+        "check_split_of": "quintain.testing.attack_laws",
+        "check_steepest_step": "quintain.testing.threat_laws",
+        "check_targets": "quintain.testing.attack_laws",
+        "check_threat": "quintain.testing.threat_laws",
+        "check_unsupported_refused": "quintain.testing.attack_edge_laws",
+        "check_untouched": "quintain.testing.attack_laws",
+        "check_zero_size": "quintain.testing.attack_edge_laws",
+        "example_threat": "quintain.testing.attack_cases",
+        "gap_shape": "quintain.testing.attack_cases",
+        "gap_threat": "quintain.testing.attack_cases",
+        "half_space": "quintain.testing.closed_forms",
+        "law_threat": "quintain.testing.attack_cases",
+        "linear_task": "quintain.testing.closed_forms",
+        "random_inputs": "quintain.testing.models",
+        "require": "quintain.testing.checking",
+        "require_equal": "quintain.testing.checking",
+        "run_laws": "quintain.testing.checking",
+        "smallest_linear_change": "quintain.testing.closed_forms",
+        "threat_of_size": "quintain.testing.attack_cases",
+        "whole_space_threat": "quintain.testing.attack_cases",
+        "with_settings": "quintain.testing.attack_cases",
+    },
+)
