@@ -48,6 +48,24 @@ if TYPE_CHECKING:
     from quintain.testing.attack_strength_laws import check_optimality_gap as check_optimality_gap
     from quintain.testing.attack_strength_laws import check_smallest_change as check_smallest_change
     from quintain.testing.attack_suite import check_attack as check_attack
+    from quintain.testing.audit_laws import NULL_SCORES as NULL_SCORES
+    from quintain.testing.audit_laws import all_or_nothing as all_or_nothing
+    from quintain.testing.audit_laws import check_audit as check_audit
+    from quintain.testing.audit_laws import check_audit_level as check_audit_level
+    from quintain.testing.audit_laws import check_audit_power as check_audit_power
+    from quintain.testing.audit_laws import check_guess_p_value as check_guess_p_value
+    from quintain.testing.audit_laws import gaussian_scores as gaussian_scores
+    from quintain.testing.audit_laws import randomized_response as randomized_response
+    from quintain.testing.certifier_laws import certified_radii as certified_radii
+    from quintain.testing.certifier_laws import check_certified_alone as check_certified_alone
+    from quintain.testing.certifier_laws import (
+        check_certified_model_untouched as check_certified_model_untouched,
+    )
+    from quintain.testing.certifier_laws import check_certifier as check_certifier
+    from quintain.testing.certifier_laws import check_halfspace_certified as check_halfspace_certified
+    from quintain.testing.certifier_laws import check_nan_not_certified as check_nan_not_certified
+    from quintain.testing.certifier_laws import check_radius_at_most_exact as check_radius_at_most_exact
+    from quintain.testing.certifier_laws import check_wrong_not_certified as check_wrong_not_certified
     from quintain.testing.checking import require as require
     from quintain.testing.checking import require_equal as require_equal
     from quintain.testing.checking import run_laws as run_laws
@@ -103,23 +121,35 @@ __getattr__, __dir__ = lazy_exports(
         "InterruptedCallError": "quintain.testing.models",
         "LimitedAccessModel": "quintain.testing.models",
         "LinearTask": "quintain.testing.closed_forms",
+        "NULL_SCORES": "quintain.testing.audit_laws",
         "RecordingModel": "quintain.testing.models",
         "SPLITS": "quintain.testing.attack_cases",
+        "all_or_nothing": "quintain.testing.audit_laws",
         "batch_invariant_net": "quintain.testing.models",
         "best_linear_gain": "quintain.testing.closed_forms",
+        "certified_radii": "quintain.testing.certifier_laws",
         "check_attack": "quintain.testing.attack_suite",
+        "check_audit": "quintain.testing.audit_laws",
+        "check_audit_level": "quintain.testing.audit_laws",
+        "check_audit_power": "quintain.testing.audit_laws",
         "check_better_than_random": "quintain.testing.attack_strength_laws",
+        "check_certified_alone": "quintain.testing.certifier_laws",
+        "check_certified_model_untouched": "quintain.testing.certifier_laws",
+        "check_certifier": "quintain.testing.certifier_laws",
         "check_empty_batch": "quintain.testing.threat_laws",
         "check_empty_images": "quintain.testing.parametric_laws",
         "check_gradient_at_identity": "quintain.testing.parametric_laws",
         "check_gradient_mode": "quintain.testing.attack_edge_laws",
         "check_gradients": "quintain.testing.parametric_laws",
+        "check_guess_p_value": "quintain.testing.audit_laws",
+        "check_halfspace_certified": "quintain.testing.certifier_laws",
         "check_identity": "quintain.testing.parametric_laws",
         "check_labels_suffice": "quintain.testing.attack_laws",
         "check_max_queries": "quintain.testing.attack_laws",
         "check_misclassified_cost": "quintain.testing.attack_edge_laws",
         "check_nan_is_error": "quintain.testing.attack_edge_laws",
         "check_nan_not_allowed": "quintain.testing.threat_laws",
+        "check_nan_not_certified": "quintain.testing.certifier_laws",
         "check_nan_parameters_not_allowed": "quintain.testing.parametric_laws",
         "check_never_worse": "quintain.testing.outcome_laws",
         "check_no_gradients": "quintain.testing.attack_laws",
@@ -136,6 +166,7 @@ __getattr__, __dir__ = lazy_exports(
         "check_projection_inside": "quintain.testing.threat_laws",
         "check_projection_nearest": "quintain.testing.threat_laws",
         "check_queries_counted": "quintain.testing.attack_laws",
+        "check_radius_at_most_exact": "quintain.testing.certifier_laws",
         "check_rendered_alike": "quintain.testing.parametric_laws",
         "check_replayable": "quintain.testing.outcome_laws",
         "check_sample_inside": "quintain.testing.threat_laws",
@@ -150,14 +181,17 @@ __getattr__, __dir__ = lazy_exports(
         "check_threat": "quintain.testing.threat_laws",
         "check_unsupported_refused": "quintain.testing.attack_edge_laws",
         "check_untouched": "quintain.testing.attack_laws",
+        "check_wrong_not_certified": "quintain.testing.certifier_laws",
         "check_zero_size": "quintain.testing.attack_edge_laws",
         "example_threat": "quintain.testing.attack_cases",
         "gap_shape": "quintain.testing.attack_cases",
         "gap_threat": "quintain.testing.attack_cases",
+        "gaussian_scores": "quintain.testing.audit_laws",
         "half_space": "quintain.testing.closed_forms",
         "law_threat": "quintain.testing.attack_cases",
         "linear_task": "quintain.testing.closed_forms",
         "random_inputs": "quintain.testing.models",
+        "randomized_response": "quintain.testing.audit_laws",
         "require": "quintain.testing.checking",
         "require_equal": "quintain.testing.checking",
         "run_laws": "quintain.testing.checking",

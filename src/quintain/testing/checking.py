@@ -74,6 +74,9 @@ def run_laws(thing: str, laws: Iterable[Law], exemptions: Collection[str] = ()) 
             check()
         except AssertionError as error:
             broken.append(f"{name}: {error}")
+        except Exception as error:
+            error.add_note(f"in the law {name!r} of {thing}")
+            raise
     unknown = sorted(set(exemptions) - known)
     if unknown:
         broken.append(f"exempt from {', '.join(unknown)}, which is no law here; the laws are {sorted(known)}")
