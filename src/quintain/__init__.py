@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from quintain import leakage as leakage
     from quintain import losses as losses
     from quintain import results as results
+    from quintain import testing as testing
     from quintain import threats as threats
     from quintain import training as training
     from quintain.attacks.gradient.fgsm import fgsm_attack as fgsm_attack

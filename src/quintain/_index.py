@@ -30,6 +30,7 @@ EXPORTS: dict[str, str] = {
     "load_model": "quintain.models.loading",
     "losses": "quintain.losses",
     "results": "quintain.results",
+    "testing": "quintain.testing",
     "threats": "quintain.threats",
     "training": "quintain.training",
 }

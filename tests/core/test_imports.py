@@ -58,6 +58,11 @@ def test_secure_aggregation_needs_no_torch():
     )
 
 
+def test_the_laws_need_no_test_framework():
+    code = "import quintain.testing as laws; [getattr(laws, name) for name in dir(laws)]"
+    assert not loaded_by(code).intersection(("pytest", "hypothesis", "_pytest"))
+
+
 def test_the_public_surface_is_this():
     import quintain
 
@@ -88,6 +93,7 @@ def test_the_public_surface_is_this():
         "load_model",
         "losses",
         "results",
+        "testing",
         "threats",
         "training",
     ]

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from quintain.attacks.base import Attack
 from quintain.attacks.outcome import AttackOutcome
 from quintain.losses import margin
+from quintain.testing.closed_forms import best_linear_gain, smallest_linear_change
 from quintain.threats import L0, ExampleRNG, Mask, ParametricThreat, Threat, contains
 from quintain.threats.parametric import is_allowed, to_image
 from quintain.threats.shapes import shape_mask
-from tests.laws.oracles import best_linear_gain, smallest_linear_change
 
 CUTS = {"uneven": ([2, 1, 4, 3],), "singly and alike": ([1] * 10, [3, 3, 3, 1], [4, 4, 2])}
 """Into parts of which sizes ten examples are cut, once or several times."""

@@ -3,42 +3,38 @@ it does not.
 """
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
 from quintain.certify import smoothing
 from quintain.certify.interval import certifier, domain, graph
+from quintain.certify.randomized_smoothing import RandomizedSmoothing
 from quintain.certify.rounding import NO_ROUNDING
 from quintain.core import statistics
 from quintain.core.errors import ContradictionError
 from quintain.models import Classifier
+from quintain.testing import certified_radii, check_radius_at_most_exact
 from quintain.threats import Linf
-from tests.laws.checks_certify import radii, require_at_most_exact
 
-
-def by_intervals(model, x, y):
-    return radii("interval", model, x, y)
-
-
-def by_votes(model, x, y):
-    return radii("smoothing", model, x, y, alpha=0.05, noise_samples=10_000)
-
-
-def by_few_votes(model, x, y):
-    return radii("smoothing", model, x, y, alpha=0.05, noise_samples=400, selection_samples=10)
+BY_INTERVALS = partial(certified_radii, certifier.IntervalBounds())
+BY_VOTES = partial(certified_radii, RandomizedSmoothing(0.2, noise_samples=10_000, alpha=0.05))
+BY_FEW_VOTES = partial(
+    certified_radii, RandomizedSmoothing(0.2, noise_samples=400, selection_samples=10, alpha=0.05)
+)
 
 
 def test_interval_bounds_that_reach_2_percent_too_far_contradict_the_exact_distance(monkeypatch):
-    require_at_most_exact(by_intervals)
+    check_radius_at_most_exact(BY_INTERVALS)
     original = certifier.input_interval
     monkeypatch.setattr(
         certifier,
         "input_interval",
         lambda x, threat, eps=None: original(x, threat, (threat.eps if eps is None else eps) / 1.02),
     )
-    with pytest.raises(ContradictionError, match="above the exact distance"):
-        require_at_most_exact(by_intervals)
+    with pytest.raises(AssertionError, match="above the exact distance"):
+        check_radius_at_most_exact(BY_INTERVALS)
 
 
 def test_an_l2_bound_by_the_wrong_norm_contradicts_the_exact_distance(monkeypatch):
@@ -51,37 +47,37 @@ def test_an_l2_bound_by_the_wrong_norm_contradicts_the_exact_distance(monkeypatc
         )
 
     monkeypatch.setattr(certifier, "input_interval", shrunk)
-    with pytest.raises(ContradictionError, match="above the exact distance"):
-        require_at_most_exact(by_intervals)
+    with pytest.raises(AssertionError, match="above the exact distance"):
+        check_radius_at_most_exact(BY_INTERVALS)
 
 
 def test_a_smoothed_radius_that_is_2_percent_too_large_contradicts_the_exact_distance(monkeypatch):
-    require_at_most_exact(by_votes, alpha=0.05, copies=20)
+    check_radius_at_most_exact(BY_VOTES, alpha=0.05, copies=20)
     radius = smoothing.SmoothedClassifier._certified_radius
     monkeypatch.setattr(
         smoothing.SmoothedClassifier,
         "_certified_radius",
         lambda self, probability: 1.02 * radius(self, probability),
     )
-    with pytest.raises(ContradictionError, match="above the exact distance"):
-        require_at_most_exact(by_votes, alpha=0.05, copies=20)
+    with pytest.raises(AssertionError, match="above the exact distance"):
+        check_radius_at_most_exact(BY_VOTES, alpha=0.05, copies=20)
 
 
 def test_a_limit_at_twice_alpha_contradicts_the_exact_distance(monkeypatch):
-    require_at_most_exact(by_few_votes, alpha=0.05, copies=200)
+    check_radius_at_most_exact(BY_FEW_VOTES, alpha=0.05, copies=200)
     monkeypatch.setattr(
         smoothing,
         "binomial_lower",
         lambda hits, trials, confidence: statistics.binomial_lower(hits, trials, 1 - 2 * (1 - confidence)),
     )
-    with pytest.raises(ContradictionError, match="above the exact distance"):
-        require_at_most_exact(by_few_votes, alpha=0.05, copies=200)
+    with pytest.raises(AssertionError, match="above the exact distance"):
+        check_radius_at_most_exact(BY_FEW_VOTES, alpha=0.05, copies=200)
 
 
 def test_the_share_of_votes_without_a_limit_contradicts_the_exact_distance(monkeypatch):
     monkeypatch.setattr(smoothing, "binomial_lower", lambda hits, trials, confidence: hits / trials)
-    with pytest.raises(ContradictionError, match="above the exact distance"):
-        require_at_most_exact(by_votes, alpha=0.05, copies=20)
+    with pytest.raises(AssertionError, match="above the exact distance"):
+        check_radius_at_most_exact(BY_VOTES, alpha=0.05, copies=20)
 
 
 def test_noise_of_another_size_than_sigma_contradicts_the_exact_distance(monkeypatch):
@@ -91,8 +87,8 @@ def test_noise_of_another_size_than_sigma_contradicts_the_exact_distance(monkeyp
         "_noise_batches",
         staticmethod(lambda *args: (block / 2 for block in noise(*args))),
     )
-    with pytest.raises(ContradictionError, match="above the exact distance"):
-        require_at_most_exact(by_votes, alpha=0.05, copies=4)
+    with pytest.raises(AssertionError, match="above the exact distance"):
+        check_radius_at_most_exact(BY_VOTES, alpha=0.05, copies=4)
 
 
 def test_bounds_above_what_the_model_answers_are_noticed_by_the_certifier_itself(monkeypatch):

@@ -23,10 +23,10 @@ PValue = Callable[[int, int, int, float, float], float]
 
 RUNS = 1000
 TOO_MANY = 68
-"""Of 1,000 audits that may each be wrong with probability 5 %, so many or more are with probability below 1 %."""
+"""Of 1,000 audits, each wrong with probability 5 %, so many or more are wrong with probability below 1 %."""
 
 
-class AuditResult(Protocol):
+class EpsilonBound(Protocol):
     """What an audit returns, as far as the laws read it."""
 
     @property
@@ -37,7 +37,7 @@ class AuditResult(Protocol):
 class Audit(Protocol):
     """An audit of one training run: scores and coins of its canaries to a lower bound on epsilon."""
 
-    def __call__(self, scores: Scores, included: Coins, /, *, delta: float, seed: int) -> AuditResult:
+    def __call__(self, scores: Scores, included: Coins, /, *, delta: float, seed: int) -> EpsilonBound:
         """Bound epsilon at ``delta``; ``seed`` breaks ties."""
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from quintain.testing.checking import Law, require, require_equal, run_laws
 from quintain.testing.models import random_inputs
 from quintain.testing.parametric_laws import parametric_laws
-from quintain.threats import L0, ExampleRNG, Mask, ParametricThreat, Threat, contains, parse
+from quintain.threats import ExampleRNG, Mask, ParametricThreat, Threat, contains, parse
 from quintain.threats.shapes import shape_mask
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -68,12 +68,12 @@ def ball_laws(threat: Threat) -> list[Law]:
 
 def images_only(threat: Threat) -> bool:
     """Whether a threat takes images (B, C, H, W) alone, by its own word."""
-    return getattr(threat, "images_only", isinstance(threat, Mask))
+    return bool(getattr(threat, "images_only", False))
 
 
 def whole_sizes(threat: Threat) -> bool:
     """Whether sizes of a threat are whole numbers, by its own word."""
-    return getattr(threat, "whole_sizes", isinstance(threat, L0))
+    return bool(getattr(threat, "whole_sizes", False))
 
 
 def check_projection_inside(threat: Threat, z: Tensor, x: Tensor) -> None:
