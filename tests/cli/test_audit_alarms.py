@@ -12,7 +12,7 @@ import torch
 from quintain.core.errors import ExitCode
 from quintain.dp import mechanism_tests
 from quintain.dp.randomness.stream import RandomStream
-from quintain.dp.step import clipping
+from quintain.dp.step import clipping_weights
 from quintain.dp.step.clipped_sum import FloatClippedSum
 from quintain.dp.training import fitting
 from quintain.results.bounds import Consistency
@@ -23,7 +23,7 @@ from quintain.results.verdict import Decision
 NORMAL, ADD_NORMAL, WEIGHED, ATTACH = (
     RandomStream._normal,
     RandomStream.add_gaussian,
-    clipping.clipping_weights,
+    clipping_weights.clipping_weights,
     fitting.PrivacyEngine.attach,
 )
 
@@ -74,7 +74,7 @@ def silent_noise(monkeypatch):
     def attach(engine, **words):
         made = ATTACH(engine, **words)
         if words.get("loss_reduction") == "sum":
-            sums = made[1]._float_sums
+            sums = made[1].private_step.sum._float_sum
             sums.add_noise = lambda _stream, scale, by: FloatClippedSum.add_noise(sums, None, scale, by)
         return made
 
@@ -94,7 +94,7 @@ def no_clipping_of_sums(monkeypatch):
         found, weights, part = WEIGHED(parameters, turn, clip, mean=mean)
         return found, weights if mean else torch.ones_like(weights), part
 
-    monkeypatch.setattr("quintain.dp.step.optimizer.clipping_weights", weighed)
+    monkeypatch.setattr("quintain.dp.step.private_step.clipping_weights", weighed)
 
 
 def noise_a_little_short_and_no_clipping_of_sums(monkeypatch):

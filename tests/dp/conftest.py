@@ -12,7 +12,7 @@ from quintain.dp.capture.hooks import Capture
 from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.sampling.privacy_units import PrivacyUnits
 from quintain.dp.step.clipping import ClippingMethod
-from quintain.dp.step.optimizer import DPOptimizer
+from quintain.dp.step.dp_optimizer import DPOptimizer
 from tests.dp.forks import Forks
 
 Made = tuple[nn.Module, PrivateOptimizer, PoissonLoader, PrivacyEngine]

@@ -16,7 +16,7 @@ from quintain.data import from_arrays
 from quintain.dp import PrivatePlan, fit
 from quintain.dp.accounting import ledger
 from quintain.dp.randomness import stream
-from quintain.dp.step import optimizer
+from quintain.dp.step.optimizer import PrivateOptimizer
 from quintain.dp.training import resume
 
 STEPS, EVERY = 5, 2
@@ -119,7 +119,7 @@ def half_written(number: int) -> Callable[..., object]:
 POINTS = {
     "recorded": (ledger.Ledger, "record"),
     "noised": (stream.RandomStream, "add_gaussian"),
-    "stepped": (optimizer.DPOptimizer, "step"),
+    "stepped": (PrivateOptimizer, "step"),
     "opened": (os, "open"),
     "half written": (os, "fdopen"),
     "written": (Path, "replace"),

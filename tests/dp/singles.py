@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from quintain.dp.capture.captured_pass import CapturedPass
 from quintain.dp.capture.hooks import Capture
 from quintain.dp.step.clipped_sum import FloatClippedSum
-from quintain.dp.step.clipping import FlatClipping, clipping_weights
+from quintain.dp.step.clipping import FlatClipping
+from quintain.dp.step.clipping_weights import clipping_weights
 
 TIGHT = {"rtol": 1e-9, "atol": 1e-9}
 EXACT = {"rtol": 1e-12, "atol": 1e-12}

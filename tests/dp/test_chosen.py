@@ -311,7 +311,7 @@ def test_a_budget_holds_for_runs_that_are_chosen_one_after_another() -> None:
     assert engine.ledger.steps > 4
     assert found.epsilon_if_fixed_beforehand < found.epsilon <= 1.5
     one_more = Ledger(engine.ledger.releases)
-    one_more.record(made[1].next_release)
+    one_more.record(made[1].private_step.account.next_release)
     assert one_more.epsilon(DELTA) > 1.5
 
 

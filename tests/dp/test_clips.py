@@ -89,7 +89,7 @@ def test_per_layer_bounds_each_parameter(private) -> None:
         x, y = next(iter(loader))
         F.cross_entropy(net(x[keep]), y[keep]).backward()
         optimizer.clip_and_accumulate()
-        sums.append([part.clone() for part in optimizer._sums.by_parameter.values()])
+        sums.append([part.clone() for part in optimizer.private_step.sum.clipped.by_parameter.values()])
     for bound, one, other in zip(bounds, *sums, strict=True):
         assert 0.5 * bound < (one - other).norm() <= bound * (1 + 1e-5)
 
@@ -110,14 +110,14 @@ def test_a_scheduled_bound_scales_clip_and_noise_alike(blobs, clipping: str, mod
     )
     model, optimizer, loader = made[0], made[1], made[-1]
     scheduler = ExponentialGradClip(optimizer, gamma=0.01)
-    before = optimizer.sum_noise_std
+    before = optimizer.private_step.noise_and_clip.sum_noise_std
     scheduler.step()
     assert before == pytest.approx(2.0)
-    assert optimizer.sum_noise_std == pytest.approx(0.02)
+    assert optimizer.private_step.noise_and_clip.sum_noise_std == pytest.approx(0.02)
     x, y = next(iter(loader))
     F.cross_entropy(model(x), y).backward()
     optimizer.clip_and_accumulate()
-    assert optimizer._sums.flat.norm() <= 40 * 0.01
+    assert optimizer.private_step.sum.clipped.flat.norm() <= 40 * 0.01
     optimizer.step()
 
 
@@ -176,10 +176,10 @@ def test_the_count_and_the_gradient_cost_together_what_is_recorded(private) -> N
     _, optimizer, _, _ = private(
         batch=20, noise_multiplier=1.5, max_grad_norm=2.0, clipping="adaptive", unclipped_num_std=1.0
     )
-    gradients = optimizer.sum_noise_std / 2.0
+    gradients = optimizer.private_step.noise_and_clip.sum_noise_std / 2.0
     assert gradients**-2 + (2 * 1.0) ** -2 == pytest.approx(1.5**-2)
     assert gradients > 1.5
-    assert optimizer.next_release.noise_multiplier == 1.5
+    assert optimizer.private_step.account.next_release.noise_multiplier == 1.5
 
 
 def test_the_count_is_of_the_whole_batch_over_its_expected_size(private) -> None:
@@ -228,7 +228,8 @@ def test_the_noise_of_the_count_has_its_size(private) -> None:
     _, optimizer, _, _ = private(batch=20, noise_multiplier=1.0, clipping="adaptive", unclipped_num_std=3.0)
     for secure in (False, True):
         drawn = [
-            noisy_count(7, optimizer.clip.unclipped_count_std, optimizer.stream, secure=secure) - 7
+            noisy_count(7, optimizer.clip.unclipped_count_std, optimizer.private_step.stream, secure=secure)
+            - 7
             for _ in range(2000)
         ]
         assert torch.tensor(drawn).std() == pytest.approx(2 * 3.0, rel=5 / math.sqrt(2 * 2000))

@@ -20,7 +20,7 @@ from quintain.data import from_arrays
 from quintain.dp import PoissonLoader, PrivacyEngine, PrivatePlan, fit
 from quintain.dp.accounting import epsilon
 from quintain.dp.sampling.epoch_loaders import BallsInBinsLoader, ShuffledLoader
-from quintain.dp.step.optimizer import DPOptimizer
+from quintain.dp.step.noisy_sum import NoisySum
 
 RECORDS, FEATURES, BOUND, DELTA = 6, 400, 0.7, 1e-5
 LEFT_OUT = 2
@@ -172,11 +172,14 @@ def test_an_audit_of_neighbors_stays_below_epsilon(
 @pytest.fixture
 def drawn_divisor(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mistake: sums are divided by the batch that was drawn."""
-    monkeypatch.setattr(
-        DPOptimizer,
-        "expected_batch_size",
-        property(lambda optimizer: max(1, optimizer.loader.logical_batch_size)),
-    )
+    real = NoisySum.add_noise
+
+    def add_noise(self, *words) -> None:
+        real(self, *words)
+        loader = self._loader
+        self.clipped.flat.mul_(loader.expected_batch_size / max(1, loader.logical_batch_size))
+
+    monkeypatch.setattr(NoisySum, "add_noise", add_noise)
 
 
 @pytest.mark.usefixtures("drawn_divisor")

@@ -159,7 +159,7 @@ def test_no_output_betrays_a_record_because_noise_cannot_reach_it(
     )
     x, y = next(iter(loader))
     torch.nn.functional.cross_entropy(net(torch.zeros_like(x, dtype=dtype)), y).backward()
-    by_hand(optimizer.stream, 0, *[0] * 10, 1, dtype=dtype)
+    by_hand(optimizer.private_step.stream, 0, *[0] * 10, 1, dtype=dtype)
     optimizer.step()
     end = float(net.weight.grad.flatten()[0]) * 40 / sigma
     assert norm.sf(end - 1 / sigma) < 1e-12
@@ -253,7 +253,7 @@ def test_a_fork_does_not_draw_the_batches_and_noise_of_the_process_that_made_the
         step(net, optimizer, x, y)
 
     def fork_again() -> None:
-        assert "made before a fork" in in_a_fork(lambda: optimizer.stream.words(1))[0]
+        assert "made before a fork" in in_a_fork(lambda: optimizer.private_step.stream.words(1))[0]
 
     def begin_anew() -> None:
         net, optimizer, loader, _ = private(seed=seed)
@@ -264,7 +264,7 @@ def test_a_fork_does_not_draw_the_batches_and_noise_of_the_process_that_made_the
         lambda: next(batches),
         lambda: list(loader),
         lambda: engine._random._root_stream.derive("noise"),
-        lambda: optimizer.stream.with_key_from(bytes),
+        lambda: optimizer.private_step.stream.with_key_from(bytes),
     )
     *refused, twice, anew = in_a_fork(*uses, fork_again, begin_anew)
     assert len(refused) == len(uses)
@@ -367,9 +367,9 @@ def test_one_thread_at_a_time_records_and_noises_a_step(private, monkeypatch: py
     with ThreadPoolExecutor(1) as pool:
 
         def other() -> bool:
-            free = optimizer.stream.lock.acquire(blocking=False)
+            free = optimizer.private_step.stream.lock.acquire(blocking=False)
             if free:
-                optimizer.stream.lock.release()
+                optimizer.private_step.stream.lock.release()
             return free
 
         draw = RandomStream.add_gaussian

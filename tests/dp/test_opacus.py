@@ -282,7 +282,7 @@ def test_secure_mode_takes_no_seed_and_draws_on_a_grid(blobs) -> None:
             F.cross_entropy(net(x), y).backward()
             optimizer.clip_and_accumulate()
             optimizer.add_noise()
-            unit, grid = optimizer._sums.grid_step, optimizer._sums.flat
+            unit, grid = optimizer.private_step.sum.clipped.grid_step, optimizer.private_step.sum.clipped.flat
             optimizer.scale_grad()
             steps = torch.cat([p.grad.flatten() for p in net.parameters()]).double() * 20 / unit
             assert grid.dtype == torch.int64

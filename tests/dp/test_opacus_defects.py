@@ -18,7 +18,7 @@ from quintain.dp.opacus.schedulers import ExponentialGradClip
 from quintain.dp.opacus.utils.batch_memory_manager import BatchMemoryManager
 from quintain.dp.opacus.utils.uniform_sampler import UniformWithReplacementSampler
 from quintain.dp.sampling.privacy_units import PrivacyUnits
-from quintain.dp.step.optimizer import DPOptimizer
+from quintain.dp.step.dp_optimizer import DPOptimizer
 
 
 def made(net: nn.Module, *data: Tensor, batch: int | None = None, **settings):
@@ -69,9 +69,9 @@ def test_a_clip_schedule_scales_the_clip_not_only_the_noise(blobs, mode: str, cl
     for x, y in loader:
         (10 * F.cross_entropy(net(x), y)).backward()
         optimizer.clip_and_accumulate()
-        assert optimizer._sums.flat.norm() <= len(x) * optimizer.max_grad_norm
+        assert optimizer.private_step.sum.clipped.flat.norm() <= len(x) * optimizer.max_grad_norm
     assert (
-        optimizer.sum_noise_std
+        optimizer.private_step.noise_and_clip.sum_noise_std
         == pytest.approx(optimizer.noise_multiplier * optimizer.max_grad_norm)
         == pytest.approx(0.1)
     )
@@ -282,7 +282,7 @@ def test_adaptive_steps_on_empty_batches_and_counts_whole_ones(blobs) -> None:
         optimizer.zero_grad()
         F.cross_entropy(net(x), y).backward()
         optimizer.clip_and_accumulate()
-        votes.append(optimizer.step_state.doubled_centered_count)
+        votes.append(optimizer.private_step.pending.doubled_centered_count)
         optimizer.step()
         sizes.append(loader.logical_batch_size)
     assert 0 in sizes

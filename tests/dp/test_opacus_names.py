@@ -39,7 +39,7 @@ from quintain.dp.opacus.utils.per_sample_gradients_utils import check_per_sample
 from quintain.dp.opacus.validators import ModuleValidator, register_module_fixer, register_module_validator
 from quintain.dp.opacus.validators.errors import IllegalModuleConfigurationError
 from quintain.dp.step.adaptive import AdaptiveClipping
-from quintain.dp.step.optimizer import DPOptimizer
+from quintain.dp.step.dp_optimizer import DPOptimizer
 
 PAGE = (Path(__file__).parents[2] / "docs/coming-from-opacus.md").read_text(encoding="utf-8")
 

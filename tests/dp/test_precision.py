@@ -93,7 +93,7 @@ def test_settings_come_back_after_an_exception(private, monkeypatch: pytest.Monk
     try:
         settings = lowered_precision("cpu")
         F.cross_entropy(net(x), y).backward()
-        monkeypatch.setattr(optimizer._sums, "add", fails)
+        monkeypatch.setattr(optimizer.private_step.sum.clipped, "add", fails)
         with pytest.raises(MemoryError):
             optimizer.step()
         assert lowered_precision("cpu") == settings

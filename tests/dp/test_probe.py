@@ -54,7 +54,7 @@ def test_a_model_that_does_not_is_left_as_it_is(private, change) -> None:
         torch.manual_seed(0)
         net, optimizer, loader, engine = private(Mixed(change), batch=20, noise_multiplier=0.0)
         if not steps:
-            optimizer.probe.remove()
+            optimizer.private_step.probe.remove()
         x, y = next(iter(loader))
         F.cross_entropy(net(x), y).backward()
         optimizer.step()

@@ -254,7 +254,11 @@ def test_making_private_twice_is_refused(private, blobs) -> None:
 
 def test_noise_and_bound_change_between_steps_alone(private) -> None:
     net, optimizer, loader, engine = private(noise_multiplier=1.5, max_grad_norm=2.0, batch=20)
-    assert (optimizer.noise_multiplier, optimizer.max_grad_norm, optimizer.sum_noise_std) == (1.5, 2.0, 3.0)
+    assert (
+        optimizer.noise_multiplier,
+        optimizer.max_grad_norm,
+        optimizer.private_step.noise_and_clip.sum_noise_std,
+    ) == (1.5, 2.0, 3.0)
     rows, labels = next(iter(loader))
     half = len(rows) // 2
     F.cross_entropy(net(rows[:half]), labels[:half]).backward()
@@ -265,7 +269,7 @@ def test_noise_and_bound_change_between_steps_alone(private) -> None:
     F.cross_entropy(net(rows[half:]), labels[half:]).backward()
     optimizer.step()
     optimizer.noise_multiplier, optimizer.max_grad_norm = 3.0, 0.5
-    assert optimizer.sum_noise_std == 1.5
+    assert optimizer.private_step.noise_and_clip.sum_noise_std == 1.5
     for sigma in (0.0, -1.0, float("inf")):
         with pytest.raises((PrivacyError, SettingError), match="expected"):
             optimizer.noise_multiplier = sigma
@@ -344,10 +348,10 @@ def test_a_model_on_two_devices_is_refused(blobs) -> None:
 
 def test_a_run_is_not_copied_with_its_noise(private) -> None:
     _, optimizer, loader, _ = private(seed=None)
-    for thing in (optimizer, loader, optimizer.stream):
+    for thing in (optimizer, loader, optimizer.private_step.stream):
         with refused("copy or pickle a (stream of noise|private optimizer|private loader)"):
             copy.deepcopy(thing)
-    for thing, name in ((optimizer.stream, "stream of noise"), (loader, "private loader")):
+    for thing, name in ((optimizer.private_step.stream, "stream of noise"), (loader, "private loader")):
         with refused(f"copy or pickle a {name}"):
             copy.copy(thing)
 

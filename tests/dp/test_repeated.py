@@ -113,7 +113,10 @@ def test_the_same_sum_at_another_scale_meets_other_noise(blobs, changed: str) ->
         x, y = next(iter(loader))
         F.cross_entropy(net(x), y).backward()
         optimizer.step()
-        return torch.cat([p.grad.flatten() for p in optimizer.params]) / optimizer.sum_noise_std
+        return (
+            torch.cat([p.grad.flatten() for p in optimizer.params])
+            / optimizer.private_step.noise_and_clip.sum_noise_std
+        )
 
     values = (1.0, 2.0) if changed == "noise_multiplier" else (1e4, 2e4)
     one, other = map(released, values)

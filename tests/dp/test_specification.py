@@ -21,7 +21,7 @@ from quintain.dp.replay import Drift, Replay, weights_measurement
 from quintain.dp.rules import RULES
 from quintain.dp.rules.convolutions import ConvGrads
 from quintain.dp.specimens import EveryLayer, hostile_records, layers_without_gradient
-from quintain.dp.step import clipping, optimizer
+from quintain.dp.step import clipping_weights, private_step
 from quintain.dp.step.clipped_sum import FloatClippedSum
 from quintain.dp.training.features import Features
 from quintain.dp.training.resume import ResumableRun
@@ -71,7 +71,9 @@ class Run:
         def again(_net, _x, _y, plan, _seed):
             steps = []
             for (parameters, turn, clip, mean), step in zip(self.passes, self.steps, strict=True):
-                found, weights, _ = clipping.clipping_weights(parameters, turned(turn), clip, mean=mean)
+                found, weights, _ = clipping_weights.clipping_weights(
+                    parameters, turned(turn), clip, mean=mean
+                )
                 sums = [torch.zeros(p.shape, dtype=torch.float64) for p in parameters]
                 for into, p, weight in zip(sums, parameters, weights, strict=True):
                     if p in found:
@@ -88,7 +90,7 @@ RUN = pytest.mark.xdist_group("a run of every layer")
 
 @pytest.fixture(scope="module")
 def run():
-    found, real = [], optimizer.clipping_weights
+    found, real = [], private_step.clipping_weights
 
     def kept(parameters, turn, clip, *, mean):
         found.append(
@@ -103,7 +105,7 @@ def run():
 
     nets, steps = [], []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(optimizer, "clipping_weights", kept)
+        patch.setattr(private_step, "clipping_weights", kept)
         assert _sensitivity(PLAN, watched, seed=0).p_value == 1
     return Run(nets[0], steps, found)
 
@@ -230,13 +232,13 @@ def test_a_net_that_draws_once_for_a_batch_raises_no_alarm(toss):
 
 def test_a_record_that_moves_what_another_adds_is_seen(monkeypatch):
     """Also through training itself."""
-    real = optimizer.clipping_weights
+    real = private_step.clipping_weights
 
     def coupled(parameters, turn, clip, *, mean):
         found, weights, part = real(parameters, turn, clip, mean=mean)
         return found, weights * 6 / max(turn.batch_size or 1, 1), part
 
-    monkeypatch.setattr(optimizer, "clipping_weights", coupled)
+    monkeypatch.setattr(private_step, "clipping_weights", coupled)
     assert _sensitivity(PLAN, WAYS["fit"], seed=0).p_value == 0
 
 

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from quintain.dp.guards.reachable_tensors import SMALL
+from quintain.dp.guards.spot_checks import AHEAD, FIRST, ONE_IN, SpotChecks
 from quintain.dp.randomness.stream import RandomStream
-from quintain.dp.step.spot_checks import AHEAD, FIRST, ONE_IN, SpotChecks
-from quintain.dp.step.state_guard import SMALL
 from quintain.dp.training.lora import add_lora
 from tests.dp.loops import refused, step
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from quintain.dp import PrivacyEngine
 from quintain.dp.capture.module_reruns import NO_DEPENDENCE
-from quintain.dp.step.spot_checks import FIRST, ONE_IN
+from quintain.dp.guards.spot_checks import FIRST, ONE_IN
 from tests.dp.loops import refused, step
 
 
@@ -107,7 +107,7 @@ def test_trial_passes_leave_no_trace(private) -> None:
         random.seed(0)
         net, optimizer, loader, engine = private(Noisy(), batch=20, noise_multiplier=0.0)
         if not look:
-            optimizer.probe.remove()
+            optimizer.private_step.probe.remove()
         for x, y in loader:
             step(net, optimizer, x, y)
         values = NO_DEPENDENCE if look else "not probed yet: no pass over two examples"

@@ -307,7 +307,7 @@ def test_records_clipped_by_themselves_would_break_the_bound(
     made, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "quintain.dp.step.optimizer.group_pass_by_unit", lambda turn, counts, shares, *, mean: turn
+        "quintain.dp.step.private_step.group_pass_by_unit", lambda turn, counts, shares, *, mean: turn
     )
     assert moved(made, kind) > 0.6
 

@@ -154,14 +154,14 @@ def test_the_clean_run_sounds_no_alarm(audited):
 
 
 def test_mutant_halved_noise_is_a_specification_failure(monkeypatch, run_alone):
-    from quintain.dp.step import optimizer
+    from quintain.dp.step.private_step import PrivateStep
 
-    real = optimizer.PrivateOptimizer.__init__
+    real = PrivateStep.__init__
 
     def halved(self, *args, noise_multiplier, **words):
         real(self, *args, noise_multiplier=noise_multiplier / 2, **words)
 
-    monkeypatch.setattr(optimizer.PrivateOptimizer, "__init__", halved)
+    monkeypatch.setattr(PrivateStep, "__init__", halved)
     with pytest.raises(MechanismError, match="noise"):
         alarm(audit(QUICK))
 
@@ -206,7 +206,7 @@ def silent(monkeypatch, trainings=99):
         made = real(self, **words)
         calls.append(words)
         if len(calls) <= trainings:
-            sums = made[1]._float_sums
+            sums = made[1].private_step.sum._float_sum
             sums.add_noise = lambda _stream, scale, by: FloatClippedSum.add_noise(sums, None, scale, by)
         return made
 
@@ -453,28 +453,30 @@ def test_what_a_plan_without_strength_adds_is_not_measured(run_alone):
 
 def test_mutant_weights_that_move_by_sums_without_noise(monkeypatch, run_alone):
     """What is handed out as released has its noise; the weights moved without it."""
-    from quintain.dp.step.optimizer import DPOptimizer
+    from quintain.dp.step.noisy_sum import NoisySum
+    from quintain.dp.step.optimizer import PrivateOptimizer
 
-    real = DPOptimizer._add_noise_to_sum
+    real = NoisySum.add_noise
 
-    def kept(self):
-        self._clean = [part / self.expected_batch_size for part in self._sums.by_parameter.values()]
-        real(self)
+    def kept(self, *words):
+        batch_size = self._loader.expected_batch_size
+        self.clean = [part / batch_size for part in self.clipped.by_parameter.values()]
+        real(self, *words)
 
     def step(self, closure=None):
-        assert self.pre_step()
-        noisy = [p.grad for p in self.params]
-        for p, clean in zip(self.params, self._clean, strict=True):
+        private = self.private_step
+        assert private.release_gradients()
+        noisy = [p.grad for p in private.params]
+        for p, clean in zip(private.params, private.sum.clean, strict=True):
             p.grad = clean
-        self._gradient_guard.mark_private()
+        private.gradient_guard.mark_private()
         self.inner.step()
-        for p, grad in zip(self.params, noisy, strict=True):
+        for p, grad in zip(private.params, noisy, strict=True):
             p.grad = grad
-        self._is_released = False
-        self._gradient_guard.mark_private()
+        private.after_inner_step()
 
-    monkeypatch.setattr(DPOptimizer, "_add_noise_to_sum", kept)
-    monkeypatch.setattr(DPOptimizer, "step", step)
+    monkeypatch.setattr(NoisySum, "add_noise", kept)
+    monkeypatch.setattr(PrivateOptimizer, "step", step)
     assert failed(audit(QUICK)) == {"weights, audited run"}
 
 
@@ -486,11 +488,11 @@ def test_mutant_an_average_of_weights_that_is_none(monkeypatch, run_alone):
 
 
 def test_mutant_no_noise_where_the_key_is_kept_as_in_privatize(monkeypatch, run_alone):
-    from quintain.dp.step.optimizer import DPOptimizer
+    from quintain.dp.step.noisy_sum import NoisySum
 
-    real = DPOptimizer._noise_stream
+    real = NoisySum._noise_stream
     monkeypatch.setattr(
-        DPOptimizer, "_noise_stream", lambda self, turn: None if self._key_is_kept else real(self, turn)
+        NoisySum, "_noise_stream", lambda self, *words: None if self._key_is_kept else real(self, *words)
     )
     assert failed(audit(QUICK)) >= {"canary noise", "noise of the net"}
 

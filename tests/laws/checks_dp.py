@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.dp import PrivacyEngine
 from quintain.dp.per_example.grads import PerExampleGrads
-from quintain.dp.step.clipping import clipping_weights
+from quintain.dp.step.clipping_weights import clipping_weights
 
 
 def check_bounded(

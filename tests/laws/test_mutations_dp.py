@@ -12,7 +12,7 @@ from quintain.core.errors import MechanismError, PrivacyError
 from quintain.dp import PoissonLoader, PrivacyEngine, PrivatePlan, mechanism_tests, verify_mechanism
 from quintain.dp.per_example import grads
 from quintain.dp.randomness import stream as streams
-from quintain.dp.step import clipping
+from quintain.dp.step import clipping, clipping_weights
 from quintain.results.specification import Measurement
 
 PLAN = PrivatePlan(
@@ -26,7 +26,7 @@ CHOSEN, NORMAL, DENSE = (
 FILL, ADD_NORMAL, WEIGHED, ATTACH = (
     streams.RandomStream._fill,
     streams.RandomStream.add_gaussian,
-    clipping.clipping_weights,
+    clipping_weights.clipping_weights,
     PrivacyEngine.attach,
 )
 
@@ -155,12 +155,12 @@ MUTATIONS = {
         "standard deviation",
     ),
     "no clipping of sums": (
-        "quintain.dp.step.optimizer.clipping_weights",
+        "quintain.dp.step.private_step.clipping_weights",
         unclipped(of_means=False),
         "moves the sum",
     ),
     "no clipping of means": (
-        "quintain.dp.step.optimizer.clipping_weights",
+        "quintain.dp.step.private_step.clipping_weights",
         unclipped(of_means=True),
         "moves the sum",
     ),

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from quintain.dp.sampling.out_of_memory import retry_on_out_of_memory as retry_on_out_of_memory
     from quintain.dp.sampling.privacy_units import PrivacyUnits as PrivacyUnits
     from quintain.dp.step.adaptive import AdaptiveClipping as AdaptiveClipping
-    from quintain.dp.step.optimizer import DPOptimizer as DPOptimizer
+    from quintain.dp.step.dp_optimizer import DPOptimizer as DPOptimizer
     from quintain.dp.step.optimizer import PrivateOptimizer as PrivateOptimizer
     from quintain.dp.training.adam import DPAdam as DPAdam
     from quintain.dp.training.ema import EMA as EMA

@@ -16,7 +16,7 @@ EXPORTS: dict[str, str] = {
     "BatchMemoryManager": "quintain.dp.opacus.utils.batch_memory_manager",
     "DPAdam": "quintain.dp.training.adam",
     "DPDataLoader": "quintain.dp.opacus.data_loader",
-    "DPOptimizer": "quintain.dp.step.optimizer",
+    "DPOptimizer": "quintain.dp.step.dp_optimizer",
     "DifferentiallyPrivateDistributedDataParallel": "quintain.dp.distributed",
     "DistributedUniformWithReplacementSampler": "quintain.dp.opacus.utils.uniform_sampler",
     "EMA": "quintain.dp.training.ema",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from quintain.dp.capture.mixing_probe import ProbeResult
 
 if TYPE_CHECKING:
-    from quintain.dp.step.optimizer import DPOptimizer
+    from quintain.dp.step.dp_optimizer import DPOptimizer
 
 ASSUMPTIONS = (
     "the loss is a mean or sum of one term an example, as loss_reduction says; unseen are a sum that torch "
@@ -136,7 +136,7 @@ class RunReport:
     @classmethod
     def of(cls, optimizer: "DPOptimizer", noise: str) -> "RunReport":
         """The report of an optimizer as it is now, with noise from ``noise``."""
-        loader, budget = optimizer.loader, optimizer.active_budget
+        loader, budget = optimizer.loader, optimizer.private_step.account.budget
         return cls(
             module=type(optimizer.capture.root).__name__,
             optimizer=type(optimizer.inner).__name__,
@@ -155,7 +155,7 @@ class RunReport:
             compared=loader.compared,
             unit="record" if loader.units is None else loader.units.name,
             noise=noise,
-            mixing_probe=optimizer.probe.result,
+            mixing_probe=optimizer.private_step.probe.result,
             stop_at_epsilon=None if budget is None else (budget.epsilon, budget.delta),
         )
 

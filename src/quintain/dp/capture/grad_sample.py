@@ -99,6 +99,11 @@ class GradSampleCapture(Capture):
             self._exposed[parameter] = [(None, rows, version) for _, rows, version in exposed]
         return super().pop_passes()
 
+    def discard_passes(self) -> None:
+        """Drop the gradients of all passes, and set ``grad_sample`` of all parameters to None."""
+        self.clear_grad_sample()
+        super().discard_passes()
+
     def clear_grad_sample(self) -> None:
         """Set ``grad_sample`` of all parameters to None."""
         self._exposed.clear()

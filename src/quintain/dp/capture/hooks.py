@@ -174,6 +174,10 @@ class Capture:
             captured.consumed = True
         return passes
 
+    def discard_passes(self) -> None:
+        """Drop the gradients of all passes that were not returned yet."""
+        self.pop_passes()
+
     def remove(self) -> None:
         """Detach the hooks: the module trains plainly again."""
         for handle in self._handles:

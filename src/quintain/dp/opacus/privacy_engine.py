@@ -35,9 +35,9 @@ from quintain.dp.sampling.data_agreement import check_same_data
 from quintain.dp.sampling.epoch_loaders import as_sampling_loader
 from quintain.dp.sampling.loader import PoissonLoader, SamplingLoader
 from quintain.dp.sampling.privacy_units import PrivacyUnits
-from quintain.dp.step import guards
+from quintain.dp.step import checks
 from quintain.dp.step.clipping import ClippingMethod
-from quintain.dp.step.optimizer import DPOptimizer
+from quintain.dp.step.dp_optimizer import DPOptimizer
 from quintain.dp.write_once import WriteOnce
 
 __all__ = ["PrivacyEngine"]
@@ -360,7 +360,7 @@ class PrivacyEngine(WriteOnce):
                 "own epsilon on the same records; expected make_private, or a loader made with "
                 "world=quintain.dp.distributed.current_world()"
             )
-        mean = guards.is_mean(loss_reduction)
+        mean = checks.is_mean(loss_reduction)
         if noise_multiplier == 0 and not allow_no_privacy:
             raise SettingError(
                 "got noise_multiplier = 0: no privacy at all; expected a positive number, such as 1.1, or "
@@ -368,12 +368,12 @@ class PrivacyEngine(WriteOnce):
             )
         if isinstance(module, GradSampleModule):
             module = module.to_standard_module()
-        guards.check_optimizer_is_plain(optimizer)
+        checks.check_optimizer_is_plain(optimizer)
         if noise_generator is None:
             stream, noise = self._random.issue("noise"), self._random.origin
         else:
             stream, noise = (
-                guards.noise_stream_from_generator(noise_generator, secure=self.secure_mode),
+                checks.noise_stream_from_generator(noise_generator, secure=self.secure_mode),
                 "a torch.Generator",
             )
         self._check_not_shared(loader.stream, loader, "batches")
@@ -398,8 +398,8 @@ class PrivacyEngine(WriteOnce):
                 budget=budget,
             )
             if budget is not None and not self.ledger.steps:
-                budget.check_affords_one(private.next_release)
-            loader.world.check_same_on_all(private.settings_at_start())
+                budget.check_affords_one(private.private_step.account.next_release)
+            loader.world.check_same_on_all(private.private_step.settings_at_start())
             loader.compared = check_same_data(loader)
         except BaseException:
             capture.remove()
@@ -430,7 +430,9 @@ class PrivacyEngine(WriteOnce):
                 stacklevel=2,
             )
         ledger = self.ledger.copy()
-        passed = sum(optimizer.record_skipped_batches(ledger) for optimizer, _ in self._attached)
+        passed = sum(
+            optimizer.private_step.account.record_skipped_batches(ledger) for optimizer, _ in self._attached
+        )
         if not passed:
             return self.accountant.get_epsilon(delta)
         warnings.warn(
@@ -446,7 +448,7 @@ class PrivacyEngine(WriteOnce):
         loaded yet.
         """
         for optimizer, _ in self._attached:
-            optimizer.check_weights_match_state()
+            optimizer.private_step.check_weights_match_state()
 
     @property
     def report(self) -> PrivacyReport:

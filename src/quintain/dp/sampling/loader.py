@@ -184,6 +184,10 @@ class SamplingLoader(WriteOnce):
         """The unit of each row of the current physical batch."""
         return self.physical_batch.unit_ids
 
+    def current_batch(self) -> PhysicalBatch:
+        """The physical batch that the user holds."""
+        return self.physical_batch
+
     def epoch_position(self, batch: int) -> EpochPosition | None:  # noqa: ARG002
         """Where a batch stands in its epoch; None if batches are sampled independently."""
         return None

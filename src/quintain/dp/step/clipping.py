@@ -1,4 +1,4 @@
-"""The clipped sum of per-example gradients: the one place where a record's influence is bounded."""
+"""Clipping methods: the factors that bound the gradients of examples, from their norms."""
 
 import math
 from collections.abc import Sequence
@@ -8,11 +8,9 @@ from typing import Protocol, SupportsFloat, TypeGuard, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from quintain.core.errors import SettingError
-from quintain.dp.capture.captured_pass import CapturedPass
-from quintain.dp.per_example.grads import PerExampleGrads
 
 
 class ClippingMethod(Protocol):
@@ -124,19 +122,6 @@ class AutomaticClipping:
         return torch.where(shrunk.isfinite() & (shrunk >= finfo.tiny), shrunk, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class ClipStatistics:
-    """Norms and clip factors of one pass, for statistics.
-
-    Args:
-        norms: Euclidean norm of each example's gradient before clipping, (B,) float64; private.
-        clip_factors: The least that a part of it was multiplied by, (B,) float64; private.
-    """
-
-    norms: Tensor
-    clip_factors: Tensor
-
-
 def as_clipping_method(max_grad_norm: float | Sequence[float] | ClippingMethod) -> ClippingMethod:
     """Convert ``max_grad_norm``: a number means flat clipping, a sequence per-parameter clipping.
 
@@ -178,44 +163,3 @@ def flat_clip_factors(norms: Tensor, max_grad_norm: float, finfo: torch.finfo) -
     # 1 - 4 eps: the product of factor and gradient, rounded, stays within C
     shrunk = (max_grad_norm * (1 - 4 * finfo.eps) / norms).clamp(max=1)
     return torch.where(norms.isfinite() & (shrunk >= finfo.tiny), shrunk, 0)
-
-
-def clipping_weights(
-    parameters: Sequence[nn.Parameter], captured: CapturedPass, clip: ClippingMethod, *, mean: bool
-) -> tuple[dict[nn.Parameter, PerExampleGrads], Tensor, ClipStatistics]:
-    r"""Work out how each example enters the clipped sum: gradients by parameter, weights, and statistics.
-
-    .. math:: S = \sum_i f_i\, g_i
-
-    The weights (P, B) are the clip factors, times the batch size where the loss was a mean. An example whose
-    gradient is not finite gets weight 0, and its gradient is set to zero, since 0 * inf is NaN.
-
-    Args:
-        parameters: In the order of the optimizer; those that the pass did not use are not among the
-            gradients.
-        captured: A pass after its backward pass.
-        clip: How to bound.
-        mean: Whether the loss was a mean over the pass' examples, so that their gradients arrive divided by
-            their number.
-
-    Source: Abadi et al., 2016, arXiv:1607.00133; norms without gradients: Goodfellow, 2015, arXiv:1510.01799.
-    """
-    batch = captured.batch_size or 0
-    # a mean loss gives gradients divided by the batch size: norms and weights undo it
-    scale = float(batch) if mean else 1.0
-    grads = captured.gradients
-    none = torch.zeros(batch, dtype=torch.float64, device=parameters[0].device)
-    norms = (
-        scale
-        * torch.stack(
-            [grads[parameter].squared_norms() if parameter in grads else none for parameter in parameters]
-        ).sqrt()
-    )
-    finfo = max((torch.finfo(parameter.dtype) for parameter in parameters), key=lambda info: info.eps)
-    factors = clip.clip_factors(norms, finfo).expand(len(parameters), -1)
-    total = global_norms(norms)
-    not_finite = ~total.isfinite()
-    if not_finite.any():
-        grads = {parameter: gradient.zeroed_where(not_finite) for parameter, gradient in grads.items()}
-        factors = factors.masked_fill(not_finite, 0)
-    return grads, scale * factors, ClipStatistics(total, factors.amin(0))

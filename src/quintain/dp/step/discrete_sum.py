@@ -14,6 +14,8 @@ from quintain.dp.per_example.grads import PerExampleGrads
 from quintain.dp.per_example.numerics import flatten_examples
 from quintain.dp.randomness.discrete_gaussian import VARIANCE, discrete_gaussian
 from quintain.dp.randomness.stream import RandomStream
+from quintain.dp.step.clipping import ClippingMethod
+from quintain.dp.step.noise import noise_std_of_sum
 
 CHUNK = 1 << 16
 """Numbers that are rounded, or get noise, at a time."""
@@ -153,3 +155,13 @@ class DiscreteClippedSum:
             columns = slice(start, start + width)
             whole = (rows[:, columns].double() * steps).round_()
             yield columns, whole if bool(kept.all()) else whole.masked_fill_(~kept[:, None], 0)
+
+
+def discrete_sum_for(
+    parameters: Sequence[nn.Parameter], clip: ClippingMethod, noise_multiplier: float
+) -> DiscreteClippedSum:
+    """The clipped sum on the grid that fits this noise."""
+    bound = clip.sensitivity
+    return DiscreteClippedSum(
+        parameters, noise_multiplier=noise_std_of_sum(clip, noise_multiplier) / bound, sensitivity=bound
+    )

@@ -1,45 +1,41 @@
-"""The two numbers of a private step, clip and noise, which may be scheduled between steps."""
+"""The two numbers of a private step, noise and bound, which may be scheduled between steps."""
 
 import math
 from typing import Literal
 
 from quintain.core.errors import PrivacyError
 from quintain.dp.accounting.ledger import Ledger
-from quintain.dp.step import guards
+from quintain.dp.step.checks import check_settings
 from quintain.dp.step.clipping import ClippingMethod
 from quintain.dp.step.noise import noise_std_of_sum
-from quintain.dp.step.step_state import StepState
+
+SettingName = Literal["noise_multiplier", "max_grad_norm"]
 
 
 class NoiseAndClip:
-    """The clipping method and the noise multiplier of a private step."""
+    """The noise multiplier and the clipping method of a private step, and who has chosen them.
 
-    step_state: StepState
-    _clip: ClippingMethod
-    _noise_multiplier: float
-    user_settings: tuple[float, float]
-    """Noise multiplier and bound as the user last set them, apart from schedules."""
-    ledger: Ledger
-    _choice: tuple[int, str]
+    Args:
+        noise_multiplier: sigma.
+        clip: How gradients are bounded.
+        ledger: Where choices are numbered, since settings that are chosen after releases cost more.
+
+    Raises:
+        SettingError: If a number is out of its range.
+    """
+
+    def __init__(self, noise_multiplier: float, clip: ClippingMethod, ledger: Ledger) -> None:
+        check_settings(noise_multiplier, clip)
+        self._ledger = ledger
+        self._noise_multiplier, self._clip = float(noise_multiplier), clip
+        self.user_settings = self._noise_multiplier, clip.sensitivity
+        """Noise multiplier and bound as the user last set them, apart from schedules."""
+        self._choice: tuple[int, str] = ledger.next_choice(), ledger.run_id
 
     @property
     def noise_multiplier(self) -> float:
-        """sigma; may be set between steps, never while clipped gradients wait for their noise."""
+        """sigma."""
         return self._noise_multiplier
-
-    @noise_multiplier.setter
-    def noise_multiplier(self, value: float) -> None:
-        self.step_state.check_idle()
-        value = float(value)
-        if not value and self._noise_multiplier:
-            raise PrivacyError(
-                "got noise_multiplier = 0 in a private run; expected a positive number: a step without noise "
-                "has no epsilon"
-            )
-        guards.check_settings(value, self._clip)
-        if value != self._noise_multiplier:
-            self._new_choice()
-        self._noise_multiplier, self.user_settings = value, (value, self.user_settings[1])
 
     @property
     def clip(self) -> ClippingMethod:
@@ -47,20 +43,34 @@ class NoiseAndClip:
         return self._clip
 
     @property
-    def max_grad_norm(self) -> float:
-        """C, over all parameters together; set between steps, it scales clip and noise alike."""
-        return self._clip.sensitivity
+    def sum_noise_std(self) -> float:
+        """Standard deviation of the noise in the sum of gradients, sigma times C."""
+        return noise_std_of_sum(self._clip, self._noise_multiplier)
 
-    @max_grad_norm.setter
-    def max_grad_norm(self, value: float) -> None:
-        self.step_state.check_idle()
-        clip = self._clip.with_sensitivity(float(value))
-        guards.check_settings(self._noise_multiplier, clip)
-        self._clip, self.user_settings = clip, (self.user_settings[0], clip.sensitivity)
+    def set(self, name: SettingName, value: float) -> None:
+        """Set a number as the user asks; another noise multiplier is a choice.
 
-    def set_by_schedule(
-        self, name: Literal["noise_multiplier", "max_grad_norm"], value: float, *, beforehand: bool = True
-    ) -> None:
+        Raises:
+            PrivacyError: If a private run would go on without noise.
+            SettingError: If it is out of its range.
+        """
+        if name == "max_grad_norm":
+            clip = self._clip.with_sensitivity(float(value))
+            check_settings(self._noise_multiplier, clip)
+            self._clip, self.user_settings = clip, (self.user_settings[0], clip.sensitivity)
+            return
+        value = float(value)
+        if not value and self._noise_multiplier:
+            raise PrivacyError(
+                "got noise_multiplier = 0 in a private run; expected a positive number: a step without noise "
+                "has no epsilon"
+            )
+        check_settings(value, self._clip)
+        if value != self._noise_multiplier:
+            self.begin_choice()
+        self._noise_multiplier, self.user_settings = value, (value, self.user_settings[1])
+
+    def set_by_schedule(self, name: SettingName, value: float, *, beforehand: bool = True) -> None:
         """Set a number as a schedule or a saved state says, apart from what the user has set.
 
         Args:
@@ -69,23 +79,31 @@ class NoiseAndClip:
                 hand.
         """
         asked, choice = self.user_settings, self._choice
-        setattr(self, name, value)
+        self.set(name, value)
         self.user_settings = asked
         if beforehand:
             self._choice = choice
 
+    def follow(self, clip: ClippingMethod) -> None:
+        """Go on with the bound that an adaptive clipping method has learned from what was released."""
+        self._clip = clip
+
     @property
     def choice(self) -> int:
         """The number of the choice of settings; a new one if the ledger now holds another run's releases."""
-        if self._choice[1] != self.ledger.run_id:
-            self._new_choice()
+        if self._choice[1] != self._ledger.run_id:
+            self.begin_choice()
         return self._choice[0]
 
-    def _new_choice(self) -> None:
+    def begin_choice(self) -> None:
         """Count a new choice of settings by the user."""
-        self._choice = self.ledger.next_choice(), self.ledger.run_id
+        self._choice = self._ledger.next_choice(), self._ledger.run_id
 
-    def _check_user_settings(self, noise_multiplier: float, max_grad_norm: float) -> None:
+    def restore_choice(self, number: int) -> None:
+        """Go on with the choice of a saved state, whose ledger was loaded."""
+        self._choice = number, self._ledger.run_id
+
+    def check_same_user_settings(self, noise_multiplier: float, max_grad_norm: float) -> None:
         """Raise if a state is of a run for which the user had set other numbers."""
         for name, loaded, here in zip(
             ("noise_multiplier", "max_grad_norm"),
@@ -99,8 +117,3 @@ class NoiseAndClip:
                     f"make_private with {name}={loaded} to go on, and if another is meant from now on, set "
                     f"optimizer.{name} after load_state_dict()"
                 )
-
-    @property
-    def sum_noise_std(self) -> float:
-        """Standard deviation of the noise in the sum of gradients, sigma times C."""
-        return noise_std_of_sum(self._clip, self._noise_multiplier)

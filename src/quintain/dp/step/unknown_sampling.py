@@ -1,11 +1,12 @@
 """A stand-in for the loader of a private optimizer that is used without one."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from quintain.core.errors import SettingError
 from quintain.dp.accounting.guarantee import Sampling
 from quintain.dp.distributed import SINGLE_PROCESS
-from quintain.dp.sampling.physical_batch import NO_BATCH
+from quintain.dp.sampling.physical_batch import NO_BATCH, PhysicalBatch
 
 
 class UnknownSampling:
@@ -45,6 +46,11 @@ class UnknownSampling:
     def logical_batch_size(self) -> int:
         """The number of examples in the sum, since the batch is unknown."""
         return self._count_examples()
+
+    def current_batch(self) -> PhysicalBatch:
+        """A physical batch of the next number, whose rows are unknown."""
+        self.batches_drawn = self.last_stepped_batch + 1
+        return replace(NO_BATCH, batch_number=self.batches_drawn)
 
     def epoch_position(self, batch: int) -> None:
         """No epochs are known."""

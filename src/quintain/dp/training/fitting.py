@@ -20,7 +20,7 @@ from quintain.dp.report import PrivacyReport
 from quintain.dp.sampling.augmentation import augment
 from quintain.dp.sampling.loader import SamplingLoader
 from quintain.dp.sampling.out_of_memory import retry_on_out_of_memory
-from quintain.dp.step.optimizer import DPOptimizer
+from quintain.dp.step.dp_optimizer import DPOptimizer
 from quintain.dp.training.augmentation import random_shift
 from quintain.dp.training.ema import EMA
 from quintain.dp.training.features import LabeledRecords

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from quintain.core.errors import RunFolderError, StorageError
 from quintain.core.files import read_bytes, write_atomically
 from quintain.dp.randomness.random_source import KEY_BYTES
-from quintain.dp.step.optimizer import DPOptimizer
+from quintain.dp.step.dp_optimizer import DPOptimizer
 from quintain.dp.training.ema import EMA
 from quintain.dp.training.features import LabeledRecords
 from quintain.dp.training.plan import PrivatePlan
@@ -150,10 +150,8 @@ class ResumableRun:
         optimizer.load_state_dict(
             {**optimizer.state_dict(), "state": state, "privacy": self._run_state["optimizer"]}
         )
-        optimizer.examples_seen, optimizer.examples_clipped = (
-            self._run_state["seen"],
-            self._run_state["clipped"],
-        )
+        step = optimizer.private_step
+        step.examples_seen, step.examples_clipped = self._run_state["seen"], self._run_state["clipped"]
         if ema is not None:
             ema.load_state_dict({"steps": self._run_state["averaged"], "means": self._ema_weights})
 

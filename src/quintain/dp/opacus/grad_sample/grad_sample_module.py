@@ -10,7 +10,7 @@ from quintain.dp.capture.grad_sample import GradSampleCapture
 from quintain.dp.capture.hooks import _CAPTURE_OF_LAYER, Capture
 from quintain.dp.opacus.refused import refusing
 from quintain.dp.rules import RULES, Rule
-from quintain.dp.step.guards import is_mean
+from quintain.dp.step.checks import is_mean
 
 __all__ = ["GradSampleModule"]
 __getattr__ = refusing(__name__)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp.accounting.checksum import add_checksum, verified_content
-from quintain.dp.step.optimizer import DPOptimizer
+from quintain.dp.step.dp_optimizer import DPOptimizer
 
 AHEAD = 10_000
 """Epochs that a plan is known for."""
@@ -147,7 +147,7 @@ class Scheduler:
 
     def _set(self, value: float) -> None:
         self._value = value
-        self.optimizer.set_by_schedule(self.setting, value, beforehand=self._beforehand)
+        self.optimizer.private_step.configure_by_schedule(self.setting, value, beforehand=self._beforehand)
 
 
 def _text(value: float) -> str:

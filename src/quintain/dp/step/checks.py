@@ -1,45 +1,18 @@
-"""Checks of settings, modules and optimizers, and a guard against other optimizers."""
+"""Checks of settings, modules and optimizers before a private step is made of them."""
 
 import inspect
 import math
-from typing import Any, Protocol
-from weakref import WeakSet
 
 import torch
 from torch import nn
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.step.adaptive import AdaptiveClipping
 from quintain.dp.step.clipping import ClippingMethod, is_number
-from quintain.dp.step.optimizer_proxy import OptimizerProxy
 
 MAX_NOISE_STD = 1e30
 """The largest noise and bound, so that numbers far out in the tail still fit into float32."""
-
-
-class StepGuard(Protocol):
-    """Something that is asked before any optimizer's step."""
-
-    def before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Raise if the optimizer must not step."""
-
-
-_GUARDED_STEPS: WeakSet[StepGuard] = WeakSet()
-
-
-def guard_parameters(private: StepGuard) -> None:
-    """Refuse steps of other optimizers on these parameters while their gradients are captured."""
-    _GUARDED_STEPS.add(private)
-
-
-def _before_any_step(optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
-    for private in tuple(_GUARDED_STEPS):
-        private.before_optimizer_step(optimizer)
-
-
-register_optimizer_step_pre_hook(_before_any_step)
 
 
 def check_settings(noise_multiplier: float, clip: ClippingMethod) -> None:
@@ -67,7 +40,7 @@ def check_settings(noise_multiplier: float, clip: ClippingMethod) -> None:
 
 def check_optimizer_is_plain(optimizer: torch.optim.Optimizer) -> None:
     """Raise unless the optimizer is a plain one that takes one gradient a step."""
-    if isinstance(optimizer, OptimizerProxy):
+    if "private_step" in vars(optimizer):
         raise PrivacyError(
             "got an optimizer that is private already; expected a plain one, over a module that no other "
             "holds"

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,19 +10,11 @@ from torch import Tensor
 from quintain.core.errors import PrivacyError
 from quintain.dp.capture.captured_pass import CapturedPass
 from quintain.dp.capture.hooks import Capture
+from quintain.dp.guards.row_numbers import MIN_ROWS, bytes_of_first_rows, has_rows, row_numbers
+from quintain.dp.guards.spot_checks import SpotChecks
 from quintain.dp.sampling.physical_batch import NO_BATCH, PhysicalBatch
+from quintain.dp.sampling.stepped_loader import SteppedLoader
 from quintain.dp.sampling.yielded_tensors import YieldedTensors, tensors_in
-from quintain.dp.step.spot_checks import SpotChecks
-
-if TYPE_CHECKING:
-    from quintain.dp.sampling.loader import SamplingLoader
-    from quintain.dp.step.unknown_sampling import UnknownSampling
-
-MAX_COLUMNS = 32
-"""At most so many numbers of a row identify it."""
-
-MIN_ROWS = 8
-"""Rows, all different, from which on the rows of a pass that are all among them are taken for these."""
 
 MAX_KNOWN_BATCHES = 4096
 """At most so many batches are remembered by their first rows."""
@@ -66,7 +57,7 @@ class RowCheck:
     def __init__(
         self,
         capture: Capture,
-        loader: "SamplingLoader | UnknownSampling",
+        loader: SteppedLoader,
         look: SpotChecks,
         unknown: Callable[[], None] = lambda: None,
     ) -> None:
@@ -125,102 +116,74 @@ class RowCheck:
         self._seen = []
 
     def _on_forward_begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        turn = self._capture.open_pass
-        if turn is None or self._loader.yielded_tensors is None or torch.compiler.is_compiling():
+        captured = self._capture.open_pass
+        if captured is None or self._loader.yielded_tensors is None or torch.compiler.is_compiling():
             return
         given = tensors_in((args, kwargs) if kwargs else args)
-        old = self._is_old(given, self._loader.yielded_tensors, turn.physical_batch.batch_number)
-        if turn.physical_batch is not self._piece:
-            self._piece, self._looking = turn.physical_batch, self._look()
+        old = self._is_of_earlier_batch(
+            given, self._loader.yielded_tensors, captured.physical_batch.batch_number
+        )
+        if captured.physical_batch is not self._piece:
+            self._piece, self._looking = captured.physical_batch, self._look()
         if old or self._looking:
-            turn.row_check_state = self._close_look(given, turn.physical_batch, old=old)
+            captured.row_check_state = self._observe_rows(given, captured.physical_batch, old=old)
 
-    def _close_look(self, given: list[Tensor], piece: PhysicalBatch, *, old: bool) -> ObservedRows:
+    def _observe_rows(self, given: list[Tensor], piece: PhysicalBatch, *, old: bool) -> ObservedRows:
         """What the first input and the batch in hand have as rows."""
-        rows = next(filter(_has_rows, given), None)
+        rows = next(filter(has_rows, given), None)
         if rows is None or not self._capture.batch_first or not len(piece.rows):
             return ObservedRows(None, (), old)
         return ObservedRows(
-            _numbers(rows), tuple(_numbers(x) for x in self._like(rows) if len(x) == len(piece.rows)), old
+            row_numbers(rows),
+            tuple(row_numbers(x) for x in self._batch_tensors_like(rows) if len(x) == len(piece.rows)),
+            old,
         )
 
-    def _is_old(self, given: list[Tensor], handed: YieldedTensors, draw: int) -> bool:
+    def _is_of_earlier_batch(self, given: list[Tensor], yielded: YieldedTensors, batch_number: int) -> bool:
         """Whether the rows of a pass are those of an earlier batch."""
         batch = self._loader.batch
-        others = [x for x in given if not handed.is_part_of(batch, x)]
+        others = [x for x in given if not yielded.is_part_of(batch, x)]
         for x in others:
             # full batches hold the same rows again and again
-            if handed.is_of_earlier_batch(x, draw) and not any(
+            if yielded.is_of_earlier_batch(x, batch_number) and not any(
                 x.shape == one.shape and torch.equal(x, one) for one in tensors_in(batch)
             ):
                 return True
-        if not others or others[0] is not given[0] or not _has_rows(given[0]):
+        if not others or others[0] is not given[0] or not has_rows(given[0]):
             return False
-        return self._is_copy(given[0], [x for x in self._like(given[0]) if handed.is_part_of(batch, x)], draw)
+        return self._is_copy_of_earlier_batch(
+            given[0],
+            [x for x in self._batch_tensors_like(given[0]) if yielded.is_part_of(batch, x)],
+            batch_number,
+        )
 
-    def _is_copy(self, given: Tensor, drawn: list[Tensor], draw: int) -> bool:
+    def _is_copy_of_earlier_batch(self, given: Tensor, drawn: list[Tensor], batch_number: int) -> bool:
         """Whether the first rows are those of an earlier batch; whatever else they are, unless the batch in
         hand has them, is unknown.
         """
-        words, theirs = _words(given), [_words(x) for x in drawn]
+        words, theirs = bytes_of_first_rows(given), [bytes_of_first_rows(x) for x in drawn]
         self._first.update(
-            (known, draw) for known, x in zip(theirs, drawn, strict=True) if len(x) >= MIN_ROWS
+            (known, batch_number) for known, x in zip(theirs, drawn, strict=True) if len(x) >= MIN_ROWS
         )
         if len(self._first) > MAX_KNOWN_BATCHES:
             self._first = dict(list(self._first.items())[MAX_KNOWN_BATCHES // 2 :])
         if words in theirs:
             return False
-        old = self._first.get(words, draw) != draw and len(_numbers(given[:MIN_ROWS]).unique()) == MIN_ROWS
+        old = (
+            self._first.get(words, batch_number) != batch_number
+            and len(row_numbers(given[:MIN_ROWS]).unique()) == MIN_ROWS
+        )
         if not old and self._strange:
             return False
-        numbers = _numbers(given)
-        if any(bool(torch.isin(numbers, _numbers(x)).all()) for x in drawn):
+        numbers = row_numbers(given)
+        if any(bool(torch.isin(numbers, row_numbers(x)).all()) for x in drawn):
             return False
         self._strange = True
         self._unknown()
         return old
 
-    def _like(self, x: Tensor) -> list[Tensor]:
+    def _batch_tensors_like(self, x: Tensor) -> list[Tensor]:
         """The tensors of the batch in hand whose rows are as long."""
         return [
-            one for one in tensors_in(self._loader.batch) if _has_rows(one) and one[0].numel() == x[0].numel()
+            one for one in tensors_in(self._loader.batch) if has_rows(one) and one[0].numel() == x[0].numel()
         ]
-
-
-def _has_rows(x: Tensor) -> bool:
-    return (
-        x.layout == torch.strided
-        and not x.is_nested
-        and bool(x.dim())
-        and bool(len(x))
-        and not x.is_complex()
-    )
-
-
-def _words(x: Tensor) -> bytes:
-    """The first rows, as far as they are looked at."""
-    return _columns(x[:MIN_ROWS]).cpu().to(torch.float64).numpy().tobytes()
-
-
-@torch.no_grad()
-def _numbers(x: Tensor) -> Tensor:
-    """Each row as one whole number, the same for equal rows in whatever company, format that holds them and
-    place.
-    """
-    words = _columns(x).cpu().to(torch.float64).view(torch.int64)
-    odd = torch.randint(2**62, (words.shape[1],), generator=torch.Generator().manual_seed(0)) * 2 + 1
-    mixed = (words ^ (words >> 32)) * odd
-    return (mixed ^ (mixed >> 29)).sum(1)
-
-
-def _columns(x: Tensor) -> Tensor:
-    """Some columns of the rows, the same for all rows of one length."""
-    flat = x.detach().reshape(len(x), -1)
-    if flat.shape[1] <= MAX_COLUMNS:
-        return flat
-    return flat[:, _column_sample(flat.shape[1]).to(flat.device)]
-
-
-@lru_cache(maxsize=64)
-def _column_sample(width: int) -> Tensor:
-    return torch.randperm(width, generator=torch.Generator().manual_seed(width))[:MAX_COLUMNS].clone()

@@ -1,0 +1,1 @@
+"""Guards around a private step: each refuses one way past the clip and the noise."""
