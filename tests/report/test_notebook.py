@@ -3,7 +3,7 @@
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
-from quintain.report.key_claims import bound_text
+from quintain.report.claim_rows import bound_text
 from quintain.results.quantity import Side
 from quintain.results.records import Record
 from quintain.results.robustness_records import AttackResult, CertifyResult

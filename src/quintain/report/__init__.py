@@ -11,11 +11,11 @@ from quintain.report._index import EXPORTS
 if TYPE_CHECKING:
     from quintain.report.changes import ClaimChange as ClaimChange
     from quintain.report.changes import compare as compare
-    from quintain.report.key_claims import ClaimRow as ClaimRow
-    from quintain.report.key_claims import VerdictCounts as VerdictCounts
-    from quintain.report.key_claims import all_rows as all_rows
-    from quintain.report.key_claims import count_verdicts as count_verdicts
-    from quintain.report.key_claims import key_rows as key_rows
+    from quintain.report.claim_rows import ClaimRow as ClaimRow
+    from quintain.report.claim_rows import VerdictCounts as VerdictCounts
+    from quintain.report.claim_rows import all_rows as all_rows
+    from quintain.report.claim_rows import count_verdicts as count_verdicts
+    from quintain.report.claim_rows import key_rows as key_rows
     from quintain.report.page import read as read
     from quintain.report.page import render as render
     from quintain.report.page import write as write

@@ -5,12 +5,12 @@
 
 EXPORTS: dict[str, str] = {
     "ClaimChange": "quintain.report.changes",
-    "ClaimRow": "quintain.report.key_claims",
-    "VerdictCounts": "quintain.report.key_claims",
-    "all_rows": "quintain.report.key_claims",
+    "ClaimRow": "quintain.report.claim_rows",
+    "VerdictCounts": "quintain.report.claim_rows",
+    "all_rows": "quintain.report.claim_rows",
     "compare": "quintain.report.changes",
-    "count_verdicts": "quintain.report.key_claims",
-    "key_rows": "quintain.report.key_claims",
+    "count_verdicts": "quintain.report.claim_rows",
+    "key_rows": "quintain.report.claim_rows",
     "presentation_of": "quintain.report.registry",
     "read": "quintain.report.page",
     "render": "quintain.report.page",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from quintain.report import format as fmt
-from quintain.report.key_claims import CONFIDENCE
+from quintain.report.claim_rows import CONFIDENCE
 from quintain.report.run_results import RunResults
 from quintain.results.bounds import Bracket
 from quintain.results.quantity import Metric, Quantity

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from quintain.core.errors import UsageError
+from quintain.report import claim_rows
 from quintain.report import format as fmt
-from quintain.report import key_claims
 from quintain.report.drawings.bar import PERCENT, AxisScale, bracket_bar, scale_to
 from quintain.report.drawings.svg import Tick
 from quintain.report.run_results import RunResults
@@ -32,7 +32,7 @@ class ClaimCard:
 
     title: str
     about: str
-    badge: key_claims.Badge
+    badge: claim_rows.Badge
     primary: bool
     bar: Markup
     lines: tuple[str, ...]
@@ -52,7 +52,7 @@ def card(run: RunResults, claim: Claim) -> ClaimCard:
     return ClaimCard(
         claim.title,
         about,
-        key_claims.claim_badge(run, claim),
+        claim_rows.claim_badge(run, claim),
         claim.primary,
         claim_bar(claim.bracket, requirements=run.requirements_of(claim), audit=audit),
         lines,
@@ -79,8 +79,8 @@ def claim_bar(
             audit.max_auditable_epsilon,
             f"largest detectable {fmt.epsilon(audit.max_auditable_epsilon)}",
         )
-    limits = bracket.confidence_interval(key_claims.CONFIDENCE)
-    labels = (key_claims.bound_text(bracket, Side.LOWER), key_claims.bound_text(bracket, Side.UPPER))
+    limits = bracket.confidence_interval(claim_rows.CONFIDENCE)
+    labels = (claim_rows.bound_text(bracket, Side.LOWER), claim_rows.bound_text(bracket, Side.UPPER))
     if scale is None:
         known = (
             bracket.lower.value,
@@ -112,23 +112,23 @@ def claim_bar(
 
 def audit_of(run: RunResults, claim: Claim) -> AuditRun | None:
     """Return the audit that a claim's lower bound comes from."""
-    runs = [one for body in run.results_of(AuditResult) for one in (body.audit, body.control)]
+    runs = [one for result in run.results_of(AuditResult) for one in (result.audit, result.control)]
     return next((one for one in runs if one.lower == claim.bracket.lower), None)
 
 
-def _mark(judged: RequirementResult, kind: Metric) -> Tick | None:
+def _mark(one: RequirementResult, kind: Metric) -> Tick | None:
     try:
-        asked = Requirement.parse(judged.requirement)
+        required = Requirement.parse(one.requirement)
     except UsageError:
         return None
-    sign = {">=": "≥", "<=": "≤"}[asked.relation]
-    return asked.value, f"required {sign} {fmt.metric_value(kind, asked.value)}"
+    relation = {">=": "≥", "<=": "≤"}[required.relation]
+    return required.value, f"required {relation} {fmt.metric_value(kind, required.value)}"
 
 
 def _accuracy_lines(run: RunResults, claim: Claim) -> tuple[str, ...]:
     bracket = claim.bracket
     lines = [_counts(bracket)]
-    low, high = bracket.confidence_interval(key_claims.CONFIDENCE)
+    low, high = bracket.confidence_interval(claim_rows.CONFIDENCE)
     if bracket.lower.is_statistical or bracket.upper.is_statistical:
         lines.append(
             f"95 % interval for the population ({_examples(run, bracket)}): "

@@ -1,4 +1,4 @@
-"""Numbers and tokens as people read them."""
+"""Numbers and specs as people read them."""
 
 import math
 from datetime import datetime
@@ -67,7 +67,7 @@ def percent_interval(low: float, high: float) -> str:
 
 
 def eps_text(eps: float) -> str:
-    """A size of change as its token: ``4/255`` where it is a short fraction, else a decimal."""
+    """A size of change as specs write it: ``4/255`` where it is a short fraction, else a decimal."""
     if not math.isfinite(eps):
         return number(eps)
     steps = round(eps * 255)
@@ -76,18 +76,18 @@ def eps_text(eps: float) -> str:
     return number(eps, 4)
 
 
-def eps_of(token: str) -> float:
-    """The size that a threat's token names, NaN where it names none: ``linf:4/255`` is 4/255."""
+def eps_of(spec: str) -> float:
+    """The size in a threat's spec, NaN where it names none: ``linf:4/255`` is 4/255."""
     try:
-        return threat_specs.parse_number(threat_specs.size_text(token))
+        return threat_specs.parse_number(threat_specs.size_text(spec))
     except ValueError:
         return math.nan
 
 
-def threat_text(token: str) -> str:
+def threat_text(spec: str) -> str:
     """A threat for people: ``Linf 4/255``."""
-    ball, colon, rest = token.partition(":")
-    return f"{ball.capitalize()} {rest}" if colon else token
+    name, colon, rest = spec.partition(":")
+    return f"{name.capitalize()} {rest}" if colon else spec
 
 
 def seconds(value: float) -> str:

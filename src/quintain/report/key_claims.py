@@ -1,203 +1,90 @@
-"""The key claims of a run as a table: both bounds, the interval and the decision."""
+"""Choose the claims at the top of the report, and the threat that models are compared at."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from quintain.core.registry import entries
+from quintain.core.threat_specs import threat_name, threat_type
 from quintain.report import format as fmt
 from quintain.report.run_results import RunResults
-from quintain.results.bounds import Bracket, Consistency
-from quintain.results.literals import CLEAN_ERRORS_ONLY
-from quintain.results.quantity import Basis, Metric, Side
-from quintain.results.records import Claim, Record
-from quintain.results.verdict import Decision
+from quintain.results.quantity import Basis, Metric, Quantity
+from quintain.results.records import Claim
 
-CONFIDENCE = 0.95
-"""Of every interval in the report."""
-
-MECHANISM_MISMATCH = "MECHANISM MISMATCH"
-"""What an epsilon is called whose mechanism was measured to differ from the claim."""
-
-_FOUND = {
-    (Metric.ROBUST_ACCURACY, Side.LOWER): ("certified", "not certified"),
-    (Metric.ROBUST_ACCURACY, Side.UPPER): ("attacked", "not attacked"),
-    (Metric.CLEAN_ACCURACY, Side.LOWER): ("correct", "not known"),
-    (Metric.CLEAN_ACCURACY, Side.UPPER): ("correct", "not known"),
-    (Metric.EPSILON, Side.LOWER): ("audited", "not audited"),
-    (Metric.EPSILON, Side.UPPER): ("accounted", "no upper bound"),
-}
+_METRICS = (Metric.ROBUST_ACCURACY, Metric.EPSILON, Metric.CLEAN_ACCURACY)
+"""In the order of their cards."""
 
 
-@dataclass(frozen=True, slots=True)
-class Badge:
-    """What is said first of a claim.
+def key_claims(run: RunResults) -> tuple[Claim, ...]:
+    """Return the claims at the top of the report.
 
-    Args:
-        label: A decision, an alarm, or how the claim compares with the majority class; may be empty.
-        tone: ``good``, ``bad``, ``open`` or empty: its color.
-        is_alarm: Whether the claim cannot be relied on.
+    Every epsilon; every claim that a requirement was decided on or whose bounds cross; and per model and
+    threat type one eps: the required one, else the one that the registered threat names as usual, else the
+    middle one. Clean accuracy only if there is nothing else.
     """
+    required = {one.claim_name for one in run.requirement_results}
+    named = required | {claim.name for claim, _ in run.inconsistencies}
+    best = _best(run.claims, named)
+    threats = _key_threats(best, required)
+    chosen = [
+        claim
+        for claim in best
+        if claim.name in named
+        or claim.bracket.quantity.metric is Metric.EPSILON
+        or claim.bracket.quantity.threat in threats
+    ]
+    shown = chosen or list(best)
+    types = [threat_type(claim.bracket.quantity.threat) for claim in _primary_first(shown)]
 
-    label: str = ""
-    tone: str = ""
-    is_alarm: bool = False
+    def order(claim: Claim) -> tuple[int, int]:
+        quantity = claim.bracket.quantity
+        return _METRICS.index(quantity.metric), types.index(threat_type(quantity.threat))
+
+    return tuple(sorted(shown, key=order))
 
 
-@dataclass(frozen=True, slots=True)
-class VerdictCounts:
-    """Numbers of decisions and alarms.
-
-    Args:
-        failed, passed, undecided: Requirements.
-        contradictions, suspects: Claims whose two bounds cross.
-        failures: Mechanisms measured to differ from what was claimed.
+def primary_threat(run: RunResults) -> str:
+    """Return the threat that models are compared at: that of the first primary key claim, else of the first
+    one; empty where no key claim has a threat.
     """
-
-    failed: int
-    passed: int
-    undecided: int
-    contradictions: int
-    suspects: int
-    failures: int
+    threats = (claim.bracket.quantity.threat for claim in _primary_first(key_claims(run)))
+    return next(filter(None, threats), "")
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimRow:
-    """One claim as a line of the final table.
-
-    Args:
-        name: Of the claim.
-        title: For people.
-        lower: The certified or audited bound.
-        interval: Where the value lies in the population, at 95 %.
-        upper: The bound under attack, or the accountant's.
-        baseline: The value of the majority class.
-        label: The decision on a requirement, or what else there is to know.
-        tone: ``good``, ``bad``, ``open`` or empty: its colour.
+def _best(claims: Sequence[Claim], named: set[str]) -> tuple[Claim, ...]:
+    """Return one claim for each model and quantity, the one with fewer trivial bounds, of equals the later;
+    and the named ones.
     """
-
-    name: str
-    title: str
-    lower: str
-    interval: str
-    upper: str
-    baseline: str
-    label: str
-    tone: str
-
-
-def count_verdicts(records: Sequence[Record]) -> VerdictCounts:
-    """Count requirements by decision, and claims whose bounds cross."""
-    run = RunResults.of(records)
-    decisions = [one.verdict.decision for one in run.requirement_results]
-    crossings = [status for _, status in run.inconsistencies]
-    return VerdictCounts(
-        decisions.count(Decision.FAIL),
-        decisions.count(Decision.PASS),
-        decisions.count(Decision.UNDECIDED),
-        crossings.count(Consistency.CONTRADICTION),
-        crossings.count(Consistency.SUSPECT),
-        len(run.failed_mechanism_tests),
-    )
+    best: dict[tuple[str, Quantity], Claim] = {}
+    for claim in claims:
+        key = (claim.model, claim.bracket.quantity)
+        known = best.get(key)
+        if known is None or _trivial_sides(claim) <= _trivial_sides(known):
+            best[key] = claim
+    kept = {claim.name for claim in best.values()} | named
+    return tuple(claim for claim in claims if claim.name in kept)
 
 
-def key_rows(records: Sequence[Record]) -> tuple[ClaimRow, ...]:
-    """Return the key claims, one a line."""
-    run = RunResults.of(records)
-    return tuple(claim_row(run, claim) for claim in run.key_claims())
+def _key_threats(claims: Sequence[Claim], required: set[str]) -> set[str]:
+    """Return one threat for each threat type: of several sizes the one that says most."""
+    every = [claim for claim in claims if claim.bracket.quantity.threat]
+    chosen = set()
+    for one in {threat_type(claim.bracket.quantity.threat) for claim in every}:
+        same = [claim for claim in every if threat_type(claim.bracket.quantity.threat) == one]
+        specs = sorted({claim.bracket.quantity.threat for claim in same}, key=fmt.eps_of)
+        wanted = [claim.bracket.quantity.threat for claim in same if claim.name in required]
+        usual = [spec for spec in specs if spec == _usual_spec(spec)]
+        chosen.add((wanted or usual or [specs[(len(specs) - 1) // 2]])[0])
+    return chosen
 
 
-def all_rows(records: Sequence[Record]) -> tuple[ClaimRow, ...]:
-    """Return every claim, one a line."""
-    run = RunResults.of(records)
-    return tuple(claim_row(run, claim) for claim in run.claims)
+def _usual_spec(spec: str) -> str:
+    """Return the usual threat of the same kind, by its registered entry; empty where it names none."""
+    entry = entries("threat").get(threat_name(spec))
+    return entry.fact("usual") if entry else ""
 
 
-def claim_row(run: RunResults, claim: Claim) -> ClaimRow:
-    """Return one claim as a line."""
-    bracket = claim.bracket
-    kind = bracket.quantity.metric
-    badge = claim_badge(run, claim)
-    return ClaimRow(
-        claim.name,
-        about(claim),
-        bound_text(bracket, Side.LOWER),
-        fmt.interval(kind, *bracket.confidence_interval(CONFIDENCE)),
-        bound_text(bracket, Side.UPPER),
-        fmt.metric_value(kind, bracket.baseline) if bracket.baseline is not None else "",
-        badge.label,
-        badge.tone,
-    )
+def _primary_first(claims: Sequence[Claim]) -> list[Claim]:
+    return sorted(claims, key=lambda claim: not claim.primary)
 
 
-def about(claim: Claim) -> str:
-    """What is claimed, with its threat where the title does not name it: ``Robust accuracy, plain model, Linf
-    4/255``.
-    """
-    token = claim.bracket.quantity.threat
-    return (
-        claim.title
-        if not token or fmt.eps_text(fmt.eps_of(token)) in claim.title
-        else f"{claim.title}, {fmt.threat_text(token)}"
-    )
-
-
-def bound_text(bracket: Bracket, which: Side) -> str:
-    """Return one bound in words: ``certified 72.9 %``; a trivial bound says so."""
-    bound = bracket.lower if which is Side.LOWER else bracket.upper
-    word, nothing = _FOUND[bracket.quantity.metric, which]
-    if bound.method == CLEAN_ERRORS_ONLY:
-        return f"clean {fmt.metric_value(bracket.quantity.metric, bound.value, which)} (not attacked)"
-    return (
-        nothing
-        if bound.basis is Basis.TRIVIAL
-        else f"{word} {fmt.metric_value(bracket.quantity.metric, bound.value, which)}"
-    )
-
-
-def bounds_text(bracket: Bracket) -> str:
-    """Return both bounds in words."""
-    return f"{bound_text(bracket, Side.LOWER)}, {bound_text(bracket, Side.UPPER)}"
-
-
-def accuracy_claim_text(claim: Claim) -> str:
-    """Return both bounds on an accuracy in words, with the interval for the population and the majority
-    class.
-    """
-    bracket = claim.bracket
-    low, high = bracket.confidence_interval()
-    interval = f"95 % interval for the population {100 * low:.1f} .. {fmt.percent(high)}"
-    majority = "" if bracket.baseline is None else f"; majority class {fmt.percent(bracket.baseline)}"
-    lower, upper = fmt.percent(bracket.lower.value), fmt.percent(bracket.upper.value)
-    proof = "not certified" if bracket.lower.basis is Basis.TRIVIAL else "certified"
-    attack = "not attacked" if bracket.upper.method == CLEAN_ERRORS_ONLY else "attacked"
-    bounds = f"at least {lower} ({proof}), at most {upper} ({attack})"
-    return f"robust accuracy of {claim.model} at {bracket.quantity.threat}: {bounds}; {interval}{majority}"
-
-
-def claim_badge(run: RunResults, claim: Claim) -> Badge:
-    """Return the badge of a claim: an alarm, else a decision, else how it compares with the
-    majority class.
-    """
-    crossings = {known.name: status for known, status in run.inconsistencies}
-    if claim.name in crossings:
-        return Badge(crossings[claim.name].value, "bad", is_alarm=True)
-    if claim.bracket.quantity.metric is Metric.EPSILON and run.failed_mechanism_tests:
-        return Badge(MECHANISM_MISMATCH, "bad", is_alarm=True)
-    decisions = [one.verdict.decision for one in run.requirements_of(claim)]
-    for decision, tone in ((Decision.FAIL, "bad"), (Decision.UNDECIDED, "open"), (Decision.PASS, "good")):
-        if decision in decisions:
-            return Badge(decision.value, tone)
-    return versus_majority(claim.bracket)
-
-
-def versus_majority(bracket: Bracket) -> Badge:
-    """Return how an accuracy compares with the majority class on the same examples; empty for other
-    quantities.
-    """
-    if bracket.baseline is None or bracket.quantity.metric is Metric.EPSILON:
-        return Badge()
-    if bracket.upper.value <= bracket.baseline:
-        return Badge("not above the majority class", "bad")
-    if bracket.lower.value > bracket.baseline:
-        return Badge("above the majority class", "good")
-    return Badge("gap includes the majority class", "open")
+def _trivial_sides(claim: Claim) -> int:
+    return [claim.bracket.lower.basis, claim.bracket.upper.basis].count(Basis.TRIVIAL)

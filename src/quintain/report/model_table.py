@@ -1,6 +1,7 @@
 """What each model is worth: clean accuracy, accuracy bounds at one eps, and epsilon, in one table."""
 
 from quintain.report import format as fmt
+from quintain.report.key_claims import primary_threat
 from quintain.report.run_results import RunResults
 from quintain.report.table import Cell, Table
 from quintain.results.bounds import Bracket, Consistency
@@ -15,13 +16,13 @@ def model_table(run: RunResults) -> Table | None:
     """
     clean = {training.model.name: training.clean_counts for training in run.trainings}
     clean |= {
-        body.model.name: body.rounds[-1].global_counts
-        for body in run.results_of(FederateResult)
-        if body.rounds
+        result.model.name: result.rounds[-1].global_counts
+        for result in run.results_of(FederateResult)
+        if result.rounds
     }
     if not clean:
         return None
-    threat = run.primary_threat
+    threat = primary_threat(run)
     robust = {
         claim.model: claim.bracket
         for claim in run.claims
@@ -34,10 +35,10 @@ def model_table(run: RunResults) -> Table | None:
     }
     majority = next(iter(clean.values())).majority_accuracy
     rows = []
-    for name, tally in clean.items():
+    for name, counts in clean.items():
         row = [
             Cell(run.title(name)),
-            Cell(fmt.percent(tally.accuracy), "low" if tally.accuracy <= majority else ""),
+            Cell(fmt.percent(counts.accuracy), "low" if counts.accuracy <= majority else ""),
         ]
         if threat:
             row += _both(robust.get(name), majority)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from quintain.report import key_claims
+from quintain.report import claim_rows
 from quintain.report.claim_cards import ClaimCard, card, claim_bar
 from quintain.report.overview import RequirementLine, overview
 from quintain.report.run_results import RunResults
@@ -26,7 +26,7 @@ def claim_html(claim: Claim) -> str:
 
 def bracket_html(bracket: Bracket) -> str:
     """Return a bracket's bar, under its quantity."""
-    about = key_claims.versus_majority(bracket)
+    about = claim_rows.versus_majority(bracket)
     shown = ClaimCard(bracket.quantity.text, "", about, primary=False, bar=claim_bar(bracket), lines=())
     return _drawn((shown,))
 

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+from quintain.report import claim_rows
 from quintain.report import format as fmt
-from quintain.report import key_claims
 from quintain.report.claim_cards import ClaimCard, card
+from quintain.report.key_claims import key_claims
 from quintain.report.model_table import model_table
 from quintain.report.registry import presentation_of
 from quintain.report.run_results import RunResults
@@ -44,7 +45,7 @@ class Overview:
 
     title: str
     facts: tuple[str, ...]
-    verdicts: key_claims.VerdictCounts
+    verdicts: claim_rows.VerdictCounts
     alarms: tuple[str, ...]
     requirements: tuple[RequirementLine, ...]
     cards: tuple[ClaimCard, ...]
@@ -54,7 +55,7 @@ class Overview:
 def overview(run: RunResults) -> Overview:
     """Return the top of the page of a run."""
     contradictions = tuple(
-        f"{key_claims.about(claim)}: {key_claims.bounds_text(claim.bracket)}."
+        f"{claim_rows.about(claim)}: {claim_rows.bounds_text(claim.bracket)}."
         for claim, status in run.inconsistencies
         if status is Consistency.CONTRADICTION
     )
@@ -62,19 +63,19 @@ def overview(run: RunResults) -> Overview:
         f"{test.name} is not what was claimed: {test.message}. The accounted epsilon is void."
         for test in run.failed_mechanism_tests
     )
-    asked = tuple(
+    requirements = tuple(
         RequirementLine(
             one.requirement, one.verdict.decision.value, _TONES[one.verdict.decision], one.verdict.reason
         )
         for one in run.requirement_results
     )
-    cards = tuple(card(run, claim) for claim in run.key_claims())
+    cards = tuple(card(run, claim) for claim in key_claims(run))
     return Overview(
         _title(run),
         _facts(run),
-        key_claims.count_verdicts(run.records),
+        claim_rows.count_verdicts(run.records),
         contradictions + failures,
-        asked,
+        requirements,
         cards,
         model_table(run),
     )
@@ -91,7 +92,7 @@ def _title(run: RunResults) -> str:
 def _facts(run: RunResults) -> tuple[str, ...]:
     first, last = run.records[0].provenance, run.records[-1].provenance
     data = run.data
-    steps = [step.seconds for body in run.results_of(DrillResult) for step in body.steps]
+    steps = [step.seconds for result in run.results_of(DrillResult) for step in result.steps]
     spent = sum(steps) if steps else sum(record.provenance.seconds for record in run.records)
     delivered = dict.fromkeys(run.title(claim.model) for claim in run.claims if claim.primary)
     trials = [
@@ -109,7 +110,7 @@ def _facts(run: RunResults) -> tuple[str, ...]:
         f"seed {first.seed}",
         fmt.date(first.started),
         f"{fmt.seconds(spent)} on {fmt.count(last.threads, 'thread')}, {last.device}",
-        "short form (--quick)" if any(body.quick for body in run.results_of(DrillResult)) else "",
+        "short form (--quick)" if any(result.quick for result in run.results_of(DrillResult)) else "",
         *(f"Quintain {one.version}" for one in last.versions if one.package == "quintain"),
     )
     return tuple(fact for fact in facts if fact)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from quintain.report.blocks import Block
-from quintain.report.key_claims import accuracy_claim_text
+from quintain.report.claim_rows import accuracy_claim_text
 from quintain.report.presentation import Presentation
 from quintain.report.results import (
     attack,

@@ -41,13 +41,13 @@ def accuracy_band(
         parts.append(
             element("line", class_="constant", x1=frame.left, x2=frame.width - frame.right, y1=y, y2=y)
         )
-    for line, values, colour in ((upper, unbroken, "broken"), (lower, certified, "proved")):
+    for line, values, color in ((upper, unbroken, "broken"), (lower, certified, "proved")):
         if line and values is not None:
-            parts.append(element("polyline", class_=f"line-{colour}", points=polyline_points(frame, line)))
+            parts.append(element("polyline", class_=f"line-{color}", points=polyline_points(frame, line)))
             at = dict(zip(sizes, values, strict=True))
             dots = [(size, at[size]) for size in marked if size in at]
             parts += [
-                element("circle", class_=f"dot-{colour}", cx=frame.x_pixel(x), cy=frame.y_pixel(y), r=3)
+                element("circle", class_=f"dot-{color}", cx=frame.x_pixel(x), cy=frame.y_pixel(y), r=3)
                 for x, y in dots
             ]
     return picture(alt_text, *parts, width=frame.width, height=frame.height, class_="chart")
@@ -97,9 +97,9 @@ def round_chart(
         parts.append(
             element("text", text, class_="tick ink-broken", x=x, y=frame.top - 11, text_anchor="middle")
         )
-    for y, _, colour in references:
+    for y, _, color in references:
         parts.append(
-            element("line", class_=colour, x1=frame.left, x2=end, y1=frame.y_pixel(y), y2=frame.y_pixel(y))
+            element("line", class_=color, x1=frame.left, x2=end, y1=frame.y_pixel(y), y2=frame.y_pixel(y))
         )
     parts.append(element("polyline", class_="line-proved", points=polyline_points(frame, curve)))
     parts += [
@@ -180,9 +180,9 @@ def interval_chart(
         [(math.log2(x), f"{x:,g}") for x, *_ in points], [(y, f"{100 * y:.0f} %") for y in grid], title
     )
     end = frame.width - frame.right
-    for y, _, colour in references:
+    for y, _, color in references:
         parts.append(
-            element("line", class_=colour, x1=frame.left, x2=end, y1=frame.y_pixel(y), y2=frame.y_pixel(y))
+            element("line", class_=color, x1=frame.left, x2=end, y1=frame.y_pixel(y), y2=frame.y_pixel(y))
         )
     spaced = [(math.log2(x), y) for x, y, _, _ in points]
     for (place, _), (_, _, least, most) in zip(spaced, points, strict=True):

@@ -75,15 +75,15 @@ def bracket_bar(
         alt_text: All of it in words.
     """
     low, high = (scale.fraction(side) for side in bounds)
-    colours = ("proved", "broken") if higher_is_better else ("broken", "proved")
+    colors = ("proved", "broken") if higher_is_better else ("broken", "proved")
     parts = [
-        _block(0, low, colours[0]),
+        _block(0, low, colors[0]),
         _block(low, high, "open"),
-        _block(high, 1, colours[1]),
+        _block(high, 1, colors[1]),
         _block(high, low, "clash"),
         _thin(scale.fraction(interval[0]), low),
         _thin(high, scale.fraction(interval[1])),
-        *_sides(low, high, labels, colours, y=12 if required else 28),
+        *_sides(low, high, labels, colors, y=12 if required else 28),
         *(_label(scale.fraction(value), text, 98, "tick") for value, text in scale.ticks),
     ]
     for value, _ in required:
@@ -119,12 +119,12 @@ def bracket_bar(
 def stacked_bar(parts: Sequence[tuple[float, str]], alt_text: str) -> Markup:
     """Shares side by side in one thin bar: (share, class) pairs."""
     left, blocks = 0.0, []
-    for part, colour in parts:
+    for part, color in parts:
         if part > 0:
             blocks.append(
                 element(
                     "rect",
-                    class_=colour,
+                    class_=color,
                     x=percent_of_width(left),
                     y=0,
                     width=percent_of_width(part),
@@ -135,11 +135,11 @@ def stacked_bar(parts: Sequence[tuple[float, str]], alt_text: str) -> Markup:
     return picture(alt_text, *blocks, height=12, class_="strip")
 
 
-def _block(left: float, right: float, colour: str) -> Markup:
+def _block(left: float, right: float, color: str) -> Markup:
     return (
         element(
             "rect",
-            class_=colour,
+            class_=color,
             x=percent_of_width(left),
             y=42,
             width=percent_of_width(right - left),
@@ -158,14 +158,14 @@ def _thin(left: float, right: float) -> Markup:
 
 
 def _sides(
-    low: float, high: float, labels: tuple[str, str], colours: tuple[str, str], *, y: float
+    low: float, high: float, labels: tuple[str, str], colors: tuple[str, str], *, y: float
 ) -> list[Markup]:
     """Both labels, each on its side of its edge; as one text where they would touch, and once where they say
     the same.
     """
     if labels[0] == labels[1]:
-        return [_label(low, labels[0], y, f"lab ink-{colours[0]}")]
-    colours = (colours[0] if low > 0 else "soft", colours[1] if high < 1 else "soft")
+        return [_label(low, labels[0], y, f"lab ink-{colors[0]}")]
+    colors = (colors[0] if low > 0 else "soft", colors[1] if high < 1 else "soft")
     widths = [text_width(label) for label in labels]
     left_end = max(low * MIN_WIDTH_PX, widths[0])
     right_start = min(high * MIN_WIDTH_PX, MIN_WIDTH_PX - widths[1])
@@ -181,11 +181,11 @@ def _sides(
             else {"x": "100%", "text_anchor": "end"}
         )
         return [
-            element("text", label, class_=f"lab ink-{colour}", y=y, **place)
-            for label, colour, place in zip(labels, colours, (left, right), strict=True)
+            element("text", label, class_=f"lab ink-{color}", y=y, **place)
+            for label, color, place in zip(labels, colors, (left, right), strict=True)
         ]
     both = [
-        element("tspan", label, class_=f"ink-{colour}") for label, colour in zip(labels, colours, strict=True)
+        element("tspan", label, class_=f"ink-{color}") for label, color in zip(labels, colors, strict=True)
     ]
     middle = element("tspan", " · ", class_="ink-soft")
     place, anchor = _anchor((low + high) / 2, sum(widths) + text_width(" · "))

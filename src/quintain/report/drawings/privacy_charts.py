@@ -19,13 +19,13 @@ def histogram(
     frame = Frame(344, 210, 36, 14, 10, 40, (bins[0], bins[-1]), (-tallest, tallest))
     ticks = [(edge, fmt.number(edge)) for edge in (bins[0], bins[len(bins) // 2], bins[-1])]
     parts = frame.axes(ticks, [(tallest, str(tallest)), (0, "0"), (-tallest, str(tallest))], title)
-    for counts, sign, colour in ((inside, 1, "bar-in"), (outside, -1, "bar-out")):
+    for counts, sign, color in ((inside, 1, "bar-in"), (outside, -1, "bar-out")):
         for (low, high), many in zip(pairwise(bins), counts, strict=True):
             if many:
                 left, right = frame.x_pixel(low), frame.x_pixel(high)
                 tip, foot = sorted((frame.y_pixel(sign * many), frame.y_pixel(0)))
                 width = max(right - left - 1, 0.6)
-                parts.append(element("rect", class_=colour, x=left, y=tip, width=width, height=foot - tip))
+                parts.append(element("rect", class_=color, x=left, y=tip, width=width, height=foot - tip))
     return picture(alt_text, *parts, width=frame.width, height=frame.height, class_="chart")
 
 

@@ -7,7 +7,7 @@ from statistics import mean
 from quintain.core.statistics import binomial_interval
 from quintain.report import format as fmt
 from quintain.report.blocks import Block, Heading, Pictures, Text
-from quintain.report.key_claims import CONFIDENCE
+from quintain.report.claim_rows import CONFIDENCE
 from quintain.report.pictures import embed
 from quintain.report.presentation import Presentation
 from quintain.report.run_results import RunResults

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from quintain.report import format as fmt
 from quintain.report.blocks import Block, Figure, FigureRow, Heading, TableBlock, Text
 from quintain.report.claim_cards import auditable_epsilon_text, claim_bar
+from quintain.report.claim_rows import CONFIDENCE
 from quintain.report.drawings.bar import AxisScale, scale_to
 from quintain.report.drawings.privacy_charts import histogram
-from quintain.report.key_claims import CONFIDENCE
 from quintain.report.presentation import Presentation
 from quintain.report.results.plan import plan_table
 from quintain.report.run_results import RunResults
@@ -60,24 +60,24 @@ def _repeated(run: AuditRun) -> str:
     return ", ".join(fmt.epsilon(value, Side.LOWER) for value in run.repeated_epsilons)
 
 
-def _blocks(body: AuditResult, run: RunResults) -> list[Block]:
-    pair = (body.audit, body.control)
+def _blocks(result: AuditResult, run: RunResults) -> list[Block]:
+    pair = (result.audit, result.control)
     upper = next(
-        (claim.bracket.upper for claim in run.claims if claim.bracket.lower == body.audit.lower), None
+        (claim.bracket.upper for claim in run.claims if claim.bracket.lower == result.audit.lower), None
     )
     values = [value for one in pair for value in (one.lower.value, one.max_auditable_epsilon)] + [
-        body.plan.epsilon
+        result.plan.epsilon
     ]
     scale = scale_to(*values)
     drawings = (
         _drawing(
-            body.audit,
-            Bracket(body.audit.lower, upper or Bound.trivial(body.audit.lower.quantity, Side.UPPER)),
+            result.audit,
+            Bracket(result.audit.lower, upper or Bound.trivial(result.audit.lower.quantity, Side.UPPER)),
             scale,
         ),
         _drawing(
-            body.control,
-            Bracket(body.control.lower, Bound.trivial(body.control.lower.quantity, Side.UPPER)),
+            result.control,
+            Bracket(result.control.lower, Bound.trivial(result.control.lower.quantity, Side.UPPER)),
             scale,
         ),
     )
@@ -108,11 +108,11 @@ def _blocks(body: AuditResult, run: RunResults) -> list[Block]:
         ),
         FigureRow(drawings, _LEGEND if any(one.bin_edges for one in pair) else ()),
         TableBlock(Table(head, rows, caption="Audits")),
-        *_repeats(body.audit),
-        Text(auditable_epsilon_text(body.audit, body.plan.epsilon), "soft"),
-        *_plan_of_audit(run, body),
+        *_repeats(result.audit),
+        Text(auditable_epsilon_text(result.audit, result.plan.epsilon), "soft"),
+        *_plan_of_audit(run, result),
         Heading("Mechanism tests"),
-        TableBlock(mechanism_table(body.mechanism_tests)),
+        TableBlock(mechanism_table(result.mechanism_tests)),
     ]
 
 
@@ -128,11 +128,11 @@ def _repeats(run: AuditRun) -> list[Block]:
     ]
 
 
-def _plan_of_audit(run: RunResults, body: AuditResult) -> list[Block]:
+def _plan_of_audit(run: RunResults, result: AuditResult) -> list[Block]:
     """Show the audited settings, unless they stand above already."""
-    if body.plan in [one.plan for one in run.results_of(PrivatizeResult)]:
+    if result.plan in [one.plan for one in run.results_of(PrivatizeResult)]:
         return []
-    return [TableBlock(plan_table("Audited DP-SGD settings", body.plan))]
+    return [TableBlock(plan_table("Audited DP-SGD settings", result.plan))]
 
 
 def _drawing(one: AuditRun, bracket: Bracket, scale: AxisScale) -> Figure:

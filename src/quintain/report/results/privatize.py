@@ -214,14 +214,14 @@ def _curve(trials: tuple[PrivateRun, ...], one: PrivatizeResult, axis: str) -> M
                 "pooled",
             ),
         )
-    told = "; ".join(
+    alt_text = "; ".join(
         [*(f"{fmt.percent(y)} at {x:g}" for x, y, _, _ in points), *(text for _, text, _ in references)]
     )
-    return interval_chart(points, references, title=axis, alt_text=f"accuracy by {axis}: {told}")
+    return interval_chart(points, references, title=axis, alt_text=f"accuracy by {axis}: {alt_text}")
 
 
-def _both(tally: ClassCounts) -> tuple[Cell, ...]:
-    return cells(fmt.percent(tally.accuracy), fmt.percent(tally.balanced_accuracy))
+def _both(counts: ClassCounts) -> tuple[Cell, ...]:
+    return cells(fmt.percent(counts.accuracy), fmt.percent(counts.balanced_accuracy))
 
 
 def _owner(one: PrivatizeResult) -> str:

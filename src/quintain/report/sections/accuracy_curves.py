@@ -45,10 +45,10 @@ def certified_curves(run: RunResults, one: CertifiedModel) -> Figure:
 
 def attacked_curves(run: RunResults, one: AttackedModel) -> Figure:
     """Draw the accuracy of an attacked model, above what the run's claims certify of it."""
-    asked = sorted({0.0, *(row.eps for row in one.rows)})
+    marked = sorted({0.0, *(row.eps for row in one.rows)})
     classes = max((len(row.unbroken_counts.total) for row in one.rows), default=max(one.examples.labels) + 1)
-    top = asked[-1] or 1.0
-    sizes = sorted({*asked, *(top * step / (_POINTS - 1) for step in range(_POINTS))})
+    top = marked[-1] or 1.0
+    sizes = sorted({*marked, *(top * step / (_POINTS - 1) for step in range(_POINTS))})
     unbroken = [one.examples.unbroken_counts(size, classes).accuracy for size in sizes]
     return _drawing(
         run,
@@ -57,7 +57,7 @@ def attacked_curves(run: RunResults, one: AttackedModel) -> Figure:
         sizes,
         _certified_curve(run, one, sizes),
         unbroken,
-        asked,
+        marked,
         one.examples,
         classes,
     )
@@ -88,26 +88,26 @@ def _certified_curve(run: RunResults, one: AttackedModel, sizes: Sequence[float]
 def _drawing(
     run: RunResults,
     model: str,
-    ball: str,
+    kind: str,
     sizes: Sequence[float],
     proved: Sequence[float] | None,
     unbroken: Sequence[float],
-    asked: Sequence[float],
+    marked: Sequence[float],
     examples: PerExample,
     classes: int,
 ) -> Figure:
     at = dict(zip(sizes, zip(proved or [0.0] * len(sizes), unbroken, strict=True), strict=True))
     said = "; ".join(
         f"{fmt.eps_text(size)}: {fmt.percent(at[size][0])} certified, {fmt.percent(at[size][1])} under attack"
-        for size in asked
+        for size in marked
     )
     svg = accuracy_band(
         sizes,
         proved,
         unbroken,
-        marked=asked,
+        marked=marked,
         baseline=examples.unbroken_counts(0.0, classes).majority_accuracy,
-        title=f"size of the change, {ball.capitalize()}",
+        title=f"size of the change, {kind.capitalize()}",
         alt_text=f"{run.title(model)}, accuracy by size of the change: {said}",
     )
     return Figure(run.title(model), svg)

@@ -6,8 +6,8 @@ from quintain.core.threat_specs import threat_type
 from quintain.report import format as fmt
 from quintain.report.accuracy import accuracy_cell
 from quintain.report.blocks import Block, FigureRow, Section, TableBlock
+from quintain.report.claim_rows import CONFIDENCE
 from quintain.report.drawings.bar import stacked_bar
-from quintain.report.key_claims import CONFIDENCE
 from quintain.report.run_results import RunResults
 from quintain.report.sections.accuracy_curves import LEGEND, certified_curves
 from quintain.report.table import Cell, Table
@@ -94,14 +94,14 @@ def _stacked(shares: Sequence[tuple[ExampleState, float]]) -> list[tuple[Example
 
 
 def _claim(run: RunResults, one: CertifiedModel, size: float) -> Claim | None:
-    token = f"{one.threat_type}:{fmt.eps_text(size)}"
+    spec = f"{one.threat_type}:{fmt.eps_text(size)}"
     return next(
         (
             claim
             for claim in run.claims
             if claim.model == one.model
             and (
-                claim.bracket.quantity.threat == token
+                claim.bracket.quantity.threat == spec
                 or _same_size(claim.bracket.quantity.threat, one.threat_type, size)
             )
         ),
@@ -109,5 +109,5 @@ def _claim(run: RunResults, one: CertifiedModel, size: float) -> Claim | None:
     )
 
 
-def _same_size(token: str, ball: str, size: float) -> bool:
-    return threat_type(token) == ball and abs(fmt.eps_of(token) - size) <= 1e-9
+def _same_size(spec: str, kind: str, size: float) -> bool:
+    return threat_type(spec) == kind and abs(fmt.eps_of(spec) - size) <= 1e-9

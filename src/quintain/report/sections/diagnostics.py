@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from quintain.report import claim_rows
 from quintain.report import format as fmt
-from quintain.report import key_claims
 from quintain.report.blocks import Block, Collapsible, Section, TableBlock, Text
 from quintain.report.results.check import finding_row, finding_rows
 from quintain.report.run_results import RunResults
@@ -18,15 +18,15 @@ _HEAD = ("check", "result", "details")
 def diagnostics_section(run: RunResults) -> Section | None:
     """Show checks, attack diagnostics, the cost of the attacks, the mechanism tests, and notes."""
     checks = run.results_of(CheckResult)
-    signs = (
-        (*(row for check in checks for row in finding_rows(check)), *_signs(run))
+    rows = (
+        (*(row for check in checks for row in finding_rows(check)), *_rows(run))
         if run.claims or run.attacked_models or checks or run.results_of(AuditResult)
         else ()
     )
     notes = tuple(dict.fromkeys(note for record in run.records for note in record.notes))
     blocks: list[Block] = []
-    if signs:
-        blocks.append(TableBlock(Table(_HEAD, signs, num_text_columns=3, caption="Diagnostics")))
+    if rows:
+        blocks.append(TableBlock(Table(_HEAD, rows, num_text_columns=3, caption="Diagnostics")))
     blocks += [Text(note) for note in notes]
     indicators = tuple(row for one in run.attacked_models for row in _every_indicator(run, one))
     if indicators:
@@ -42,18 +42,18 @@ def diagnostics_section(run: RunResults) -> Section | None:
     return Section("trust", "Diagnostics", lead, tuple(blocks)) if blocks else None
 
 
-def _signs(run: RunResults) -> Iterator[tuple[Cell, ...]]:
+def _rows(run: RunResults) -> Iterator[tuple[Cell, ...]]:
     """Yield attack diagnostics with the cost of the attacks, consistency of the claims, and mechanism
     tests.
     """
     for one in run.attacked_models:
         if one.rows:
             yield (Cell(f"attacks on {run.title(one.model)}"),)
-            yield from _attack_signs(one)
+            yield from _attack_rows(one)
     if run.claims or any(run.results_of(AuditResult)):
         yield (Cell("the claims"),)
     for claim, status in run.inconsistencies:
-        text = f"{key_claims.bounds_text(claim.bracket)}: {_crossing(claim.bracket)}"
+        text = f"{claim_rows.bounds_text(claim.bracket)}: {_crossing(claim.bracket)}"
         yield (
             Cell(claim.title),
             Cell(status.value, "bad" if status is Consistency.CONTRADICTION else "open"),
@@ -61,8 +61,8 @@ def _signs(run: RunResults) -> Iterator[tuple[Cell, ...]]:
         )
     if run.claims and not run.inconsistencies:
         yield Cell("no bounds cross"), _yes(True), Cell(f"of {fmt.count(len(run.claims), 'claim')}")
-    for body in run.results_of(AuditResult):
-        for test in body.mechanism_tests:
+    for result in run.results_of(AuditResult):
+        for test in result.mechanism_tests:
             yield (
                 Cell(f"mechanism test: {test.name}"),
                 _pass(test.passed),
@@ -78,7 +78,7 @@ def _signs(run: RunResults) -> Iterator[tuple[Cell, ...]]:
         )
 
 
-def _attack_signs(one: AttackedModel) -> Iterator[tuple[Cell, ...]]:
+def _attack_rows(one: AttackedModel) -> Iterator[tuple[Cell, ...]]:
     """Yield the indicators that are triggered, and how many are not; without recorded ones, nothing is said
     for the attacks.
     """

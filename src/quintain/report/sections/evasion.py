@@ -41,15 +41,15 @@ def evasion_section(run: RunResults) -> Section | None:
     lead = "Accuracy by size of the change: the accuracy left by the attacks, above the certified accuracy."
     blocks: list[Block] = [text for one in run.attacked_models for text in diagnostics_text(run, one)]
     blocks.append(FigureRow(tuple(drawings), LEGEND))
-    for ball in dict.fromkeys(one.threat_type for one in run.attacked_models):
-        same = [one for one in run.attacked_models if one.threat_type == ball]
+    for threat_type in dict.fromkeys(one.threat_type for one in run.attacked_models):
+        same = [one for one in run.attacked_models if one.threat_type == threat_type]
         matrix = _matrix(run, same)
         blocks += [TableBlock(matrix), *low_note(matrix.rows, _at(same[0], 0.0))]
     blocks.append(Heading("Worst case over all attacks, per class"))
     blocks.append(TableBlock(_class_by_class(run)))
-    asked = tuple(drawing for one in run.attacked_models if (drawing := queries_chart(run, one)))
-    if asked:
-        blocks += [Heading("Accuracy by number of queries"), FigureRow(asked)]
+    charts = tuple(drawing for one in run.attacked_models if (drawing := queries_chart(run, one)))
+    if charts:
+        blocks += [Heading("Accuracy by number of queries"), FigureRow(charts)]
     blocks.append(Collapsible("all attacks with their cost", (TableBlock(_every_attack(run)),)))
     for one in run.attacked_models:
         if one.gallery:
@@ -98,7 +98,7 @@ def median_queries(row: AttackRow) -> str:
         return fmt.NO_VALUE
     (_, start), (_, end) = row.correct_by_queries[0], row.correct_by_queries[-1]
     middle = (start + end) / 2
-    return f"{next(asked for asked, left in row.correct_by_queries if left <= middle):,}"
+    return f"{next(queries for queries, left in row.correct_by_queries if left <= middle):,}"
 
 
 def queries_chart(run: RunResults, one: AttackedModel) -> Figure | None:
@@ -111,7 +111,7 @@ def queries_chart(run: RunResults, one: AttackedModel) -> Figure | None:
         return None
     total = len(one.examples.ids)
     lines = [
-        (row.attack, [(float(max(asked, 1)), left / total) for asked, left in row.correct_by_queries])
+        (row.attack, [(float(max(queries, 1)), left / total) for queries, left in row.correct_by_queries])
         for row in rows
     ]
     said = "; ".join(
@@ -133,10 +133,10 @@ def _matrix(run: RunResults, attacks: Sequence[AttackedModel]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     clean = {one.model: _at(one, 0.0) for one in attacks}
     rows.append((Cell("unchanged"), *(accuracy_cell(clean[name]) for name in names)))
-    for token, size in _sizes(attacks):
-        rows.append((Cell(fmt.threat_text(token), "head"),))
-        for attack in dict.fromkeys(attack for other, attack, _ in found if other == token):
-            hits = [found.get((token, attack, name)) for name in names]
+    for spec, size in _sizes(attacks):
+        rows.append((Cell(fmt.threat_text(spec), "head"),))
+        for attack in dict.fromkeys(attack for other, attack, _ in found if other == spec):
+            hits = [found.get((spec, attack, name)) for name in names]
             rows.append(
                 (
                     Cell(attack),
@@ -144,7 +144,7 @@ def _matrix(run: RunResults, attacks: Sequence[AttackedModel]) -> Table:
                 )
             )
         every = [_at(one, size) for one in attacks]
-        rows.append((Cell("worst case", "strong"), *(accuracy_cell(tally, strong=True) for tally in every)))
+        rows.append((Cell("worst case", "strong"), *(accuracy_cell(counts, strong=True) for counts in every)))
     return Table(
         ("attack", *(run.title(name) for name in names)), tuple(rows), caption="Accuracy under attack"
     )
@@ -154,14 +154,14 @@ def _class_by_class(run: RunResults) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for one in run.attacked_models:
         rows.append((Cell(run.title(one.model)),))
-        for token, size in _sizes([one]):
-            tally = _at(one, size)
+        for spec, size in _sizes([one]):
+            counts = _at(one, size)
             rows.append(
                 (
-                    Cell(fmt.threat_text(token)),
-                    accuracy_cell(tally),
-                    *class_cells(tally),
-                    majority_cell(tally),
+                    Cell(fmt.threat_text(spec)),
+                    accuracy_cell(counts),
+                    *class_cells(counts),
+                    majority_cell(counts),
                 )
             )
     head = ("change", "accuracy", "balanced", "sensitivity", "specificity", "majority class")

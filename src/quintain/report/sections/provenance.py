@@ -1,7 +1,7 @@
 """The section on provenance: commands, steps, versions, hashes, all claims, and what each bound assumes."""
 
+from quintain.report import claim_rows
 from quintain.report import format as fmt
-from quintain.report import key_claims
 from quintain.report.blocks import Block, Collapsible, Section, TableBlock, Text
 from quintain.report.drawings.bar import stacked_bar
 from quintain.report.run_results import RunResults
@@ -19,7 +19,7 @@ def provenance_section(run: RunResults) -> Section:
     ]
     if any(run.results_of(DrillResult)) or len(run.records) > 1:
         blocks.append(TableBlock(_steps(run)))
-    peak = max((body.peak_memory_bytes for body in run.results_of(DrillResult)), default=0)
+    peak = max((result.peak_memory_bytes for result in run.results_of(DrillResult)), default=0)
     if peak:
         blocks.append(Text(f"Peak memory: {fmt.size_in_bytes(peak)}.", "soft"))
     if run.claims:
@@ -33,7 +33,7 @@ def provenance_section(run: RunResults) -> Section:
 
 def _steps(run: RunResults) -> Table:
     drilled = run.results_of(DrillResult)
-    steps = [(step.name, step.seconds) for body in drilled for step in body.steps]
+    steps = [(step.name, step.seconds) for result in drilled for step in result.steps]
     steps = steps or [(each.result.kind, each.provenance.seconds) for each in run.records]
     longest = max((seconds for _, seconds in steps), default=0.0) or 1.0
     rows = [
@@ -71,9 +71,9 @@ def _claims(run: RunResults) -> Table:
                         else "none"
                     )
                 ),
-                Cell(key_claims.bound_text(bracket, Side.LOWER)),
-                Cell(key_claims.bound_text(bracket, Side.UPPER)),
-                Cell(fmt.interval(kind, *bracket.confidence_interval(key_claims.CONFIDENCE))),
+                Cell(claim_rows.bound_text(bracket, Side.LOWER)),
+                Cell(claim_rows.bound_text(bracket, Side.UPPER)),
+                Cell(fmt.interval(kind, *bracket.confidence_interval(claim_rows.CONFIDENCE))),
                 Cell(
                     fmt.metric_value(kind, bracket.baseline) if bracket.baseline is not None else fmt.NO_VALUE
                 ),

@@ -3,7 +3,7 @@
 from quintain.report import format as fmt
 from quintain.report.accuracy import accuracy_cell, class_cells, low_note
 from quintain.report.blocks import Block, Collapsible, Section, TableBlock
-from quintain.report.key_claims import CONFIDENCE
+from quintain.report.claim_rows import CONFIDENCE
 from quintain.report.registry import blocks_of
 from quintain.report.run_results import RunResults
 from quintain.report.table import Cell, Table
