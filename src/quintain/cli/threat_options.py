@@ -1,6 +1,7 @@
 """Parse the threats that ``--threat`` names."""
 
 from collections.abc import Sequence
+from itertools import product
 from typing import TYPE_CHECKING
 
 from quintain.core.errors import SettingError
@@ -19,6 +20,25 @@ def refuse_unknown_threats(specs: Sequence[str]) -> None:
     """
     for spec in specs:
         get_entry("threat", threat_name(current_spec(spec)))
+
+
+def refuse_unsupported_threats(attacks: Sequence[Entry], specs: Sequence[str]) -> None:
+    """Raise for a threat that one of some universal attacks does not take.
+
+    Raises:
+        SettingError: If there is one.
+    """
+    for entry, spec in product(attacks, specs):
+        supported = entry.words("supports")
+        if not supported:
+            raise SettingError(
+                f"--threat {spec} with --attack {entry.name}, which bounds its change by settings of its "
+                "own: leave --threat out"
+            )
+        if threat_name(current_spec(spec)) not in supported:
+            raise SettingError(
+                f"--threat {spec}: {entry.name} does not support it; it supports {', '.join(supported)}"
+            )
 
 
 def parse_threats(specs: Sequence[str]) -> list["Threat"]:

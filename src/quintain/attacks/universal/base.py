@@ -12,8 +12,9 @@ class UniversalAttack:
     """An attack that fits one perturbation on some images, to be scored on others: a frozen dataclass of its
     settings with a method ``fit(model, data, *, seed)``, which returns a ``Perturbation``.
 
-    An attack that says which threats it ``supports`` takes one of them: ``fit(model, data, threat, *,
-    seed)``. The others bound their perturbation by settings of their own.
+    An attack that says which threats it ``supports`` takes one of them, and the class to be answered:
+    ``fit(model, data, threat, *, seed, target)``. The others bound their perturbation by settings of their
+    own, ``target`` among them.
 
     Attributes:
         name, summary, use_for, cost, access, exemptions: As in ``Attack``.

@@ -1,5 +1,7 @@
 """``quintain attack``."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +26,7 @@ from quintain.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from quintain.cli.call import VerbCall
     from quintain.evaluate.step import StepOutput
 
 PICTURES = 6
@@ -38,7 +41,8 @@ def run(
         list[str] | None,
         typer.Option(
             "--attack",
-            help="Names from 'quintain list attack'; repeatable. "
+            help="Names from 'quintain list attack', or from 'quintain list universal_attack' for a change "
+            "that is one for all pictures, which is fitted on the train split; repeatable. "
             "Default: chosen by what the model provides (gradients, scores or labels).",
         ),
     ] = None,
@@ -52,7 +56,7 @@ def run(
 ) -> int:
     from quintain.cli.call import VerbCall
     from quintain.cli.threat_options import parse_threats, refuse_unknown_threats
-    from quintain.core.registry import get_entry
+    from quintain.core.registry import entries, get_entry
     from quintain.results.run_layout import UNFINISHED
 
     call = VerbCall(
@@ -71,6 +75,9 @@ def run(
     # what can be checked without torch is checked before it is imported
     specs = threat or [DEFAULT_THREAT]
     refuse_unknown_threats(specs)
+    universal = [name for name in attack or () if name in entries("universal_attack")]
+    if universal:
+        return _run_universal(call, attack or [], universal, threat or [], max_queries=max_queries)
     named = {name: get_entry("attack", name) for name in attack or ()}
     _ = call.requirements
 
@@ -129,6 +136,66 @@ def run(
     delete_chunks(folder / UNFINISHED)
     call.unmark()
     return code
+
+
+def _run_universal(
+    call: "VerbCall", named: list[str], universal: list[str], specs: list[str], *, max_queries: int
+) -> int:
+    """Attack with changes that are one for all pictures: fitted on the train split, scored on the others.
+
+    Args:
+        call: The call of the command.
+        named: All attacks that were named.
+        universal: Those of them that fit one change for all pictures.
+        specs: The threats that were named.
+        max_queries: The limit that was given; 0 for none.
+
+    Raises:
+        SettingError: If other attacks were named too, or an option does not fit.
+    """
+    from quintain.cli.threat_options import parse_threats, refuse_unsupported_threats
+    from quintain.core.errors import SettingError
+    from quintain.core.registry import get_entry
+
+    others = [name for name in named if name not in universal]
+    if others:
+        raise SettingError(
+            f"--attack {universal[0]} fits one change for all pictures, and --attack {others[0]} changes "
+            "each by itself; run the command once for each"
+        )
+    if max_queries:
+        raise SettingError(
+            f"--max-queries {max_queries}: --attack {universal[0]} is fitted on batches of pictures, for "
+            "which there is no limit per example; leave it out"
+        )
+    if os.environ.get("WORLD_SIZE", "1") not in ("", "0", "1"):
+        raise SettingError(f"--attack {universal[0]} runs in one process; run the command without torchrun")
+    call, attacks = (
+        replace(call, resume_dir=""),
+        {name: get_entry("universal_attack", name) for name in universal},
+    )
+    refuse_unsupported_threats(list(attacks.values()), specs)
+    _ = call.requirements
+
+    from quintain.evaluate.steps.universal import run_universal
+
+    threats = parse_threats(specs or [DEFAULT_THREAT])
+
+    def work() -> "StepOutput":
+        return run_universal(
+            call.model_under_test,
+            call.train,
+            call.examples,
+            attacks,
+            threats,
+            target_class=call.exclude_class,
+            seed=call.seed,
+            folder=call.folder,
+            num_pictures=PICTURES,
+            progress=call.progress,
+        )
+
+    return call.run(work)
 
 
 VERB = Command(

@@ -59,6 +59,12 @@ def sticker_blocks(one: StickerResult, run: RunResults) -> Iterator[Block]:
 def _summary(result: AttackResult) -> Iterator[str]:
     for one in result.models:
         yield from attacked_model_lines(one)
+    for sticker in result.stickers:
+        yield (
+            f"{sticker.description}: {sticker.successes:,} of {sticker.eligible:,} pictures that it was not "
+            f"fitted on are read as {sticker.target_class}; a random one of its size, "
+            f"{sticker.control_successes:,}"
+        )
 
 
 def _blocks(result: AttackResult, run: RunResults) -> Iterator[Block]:

@@ -25,11 +25,14 @@ from quintain.report.table import Cell, Table, cells
 from quintain.results.class_counts import ClassCounts
 from quintain.results.robustness_records import AttackedModel, AttackResult, AttackRow
 
+STICKER_LEAD = "Changes that are one for all pictures: fitted on some, and scored on others."
+
 
 def evasion_section(run: RunResults) -> Section | None:
     """Show curves, the table of attacks, and adversarial examples."""
     if not run.attacked_models:
-        return None
+        stickers = blocks_of(run, AttackResult)
+        return Section("attack", "Evasion attacks", STICKER_LEAD, tuple(stickers)) if stickers else None
     attacked = {(one.model, one.threat_type) for one in run.attacked_models}
     both = [one for one in run.certified_models if (one.model, one.threat_type) in attacked]
     covered = {(one.model, one.threat_type) for one in both}
