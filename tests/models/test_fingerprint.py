@@ -3,6 +3,7 @@
 import copy
 import linecache
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -123,6 +124,30 @@ def test_buffers_count_even_those_that_are_not_saved():
 def test_plain_attributes_of_the_users_own_modules_count(settings):
     assert fingerprint(Scaled(**settings)) != fingerprint(Scaled())
     assert fingerprint(Scaled(**settings)) == fingerprint(Scaled(**settings))
+
+
+NUMPY = [
+    np.array([0.1, 0.2]),
+    np.array([0.1, 0.3]),
+    np.array([0.1, 0.2], np.float32),
+    np.array([[0.1, 0.2]]),
+    np.array([0.1, None], object),
+    np.array([0.2, None], object),
+    np.float32(1),
+    np.float32(2),
+    np.float16(1),
+    np.int64(1),
+    [np.array(1.0)],
+    [np.array(2.0)],
+]
+
+
+def test_arrays_and_numbers_of_numpy_count_with_type_shape_and_values():
+    hashes = [fingerprint(Scaled(shift=value)) for value in NUMPY]
+    assert len(set(hashes)) == len(NUMPY)
+    assert hashes == [fingerprint(Scaled(shift=copy.deepcopy(value))) for value in NUMPY]
+    strided = np.array([[0.1, 9.0], [0.2, 9.0]])[:, 0]
+    assert fingerprint(Scaled(shift=strided)) == hashes[0]
 
 
 def test_sets_count_whatever_their_order():

@@ -9,6 +9,7 @@ from functools import cache
 from types import CodeType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,8 +25,8 @@ def fingerprint(net: nn.Module, *, include_modes: bool = False) -> str:
 
     Parameters and buffers count with name, dtype, shape and bytes, on whatever device. The program is each
     module's name in the net, class name and ``extra_repr``; for modules from outside PyTorch also the source
-    of their methods (comments, docstrings and layout do not count) and their plain attributes; for all, their
-    forward hooks. Functions in other modules that a ``forward`` calls are not seen: put what differs into an
+    of their methods (comments, docstrings and layout do not count) and their plain attributes, NumPy's arrays
+    and numbers among them; for all, their forward hooks. Functions in other modules that a ``forward`` calls are not seen: put what differs into an
     attribute or a buffer.
 
     Args:
@@ -80,6 +81,12 @@ def _value(value: Any, depth: int) -> Iterator[str | bytes]:
         yield from _tensor(value)
     elif value is None or isinstance(value, str | bytes | int | float | complex | torch.dtype | torch.device):
         yield repr(value)
+    elif isinstance(value, np.ndarray) and value.dtype.hasobject:
+        yield f"{value.dtype} {value.shape}"
+        yield from _value(list(value.flat), depth)
+    elif isinstance(value, np.ndarray | np.generic):
+        yield f"{value.dtype} {value.shape}"
+        yield value.tobytes()
     elif isinstance(value, Mapping) and depth:
         for key in value:
             yield f"key {key!r}"
