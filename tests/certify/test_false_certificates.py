@@ -8,6 +8,7 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -27,6 +28,7 @@ from quintain.certify.conditions import require_bounded_rounding
 from quintain.certify.interval import certifier, graph
 from quintain.certify.interval.domain import Interval
 from quintain.certify.interval.layers import bound_layer
+from quintain.certify.interval.valueless import operations_without_values
 from quintain.certify.rounding import rounding_model
 from quintain.core.errors import ContradictionError, DataError, ModelError, SettingError
 from quintain.models import Classifier, Normalise
@@ -671,6 +673,27 @@ def test_a_change_between_the_inputs_that_are_looked_at_is_seen_in_other_threads
     )
     with pytest.raises(ModelError, match=r"without values|something else than was read"):
         certify(net, 1, 1)
+
+
+def test_a_value_that_is_read_in_another_thread_only_where_gradients_are_off_is_noticed():
+    def lowered_for_some(net, x):
+        reads = isinstance(x, torch.Tensor) and not x.requires_grad and aside(lambda: bool(narrow(x).any()))
+        return -net.a(x) if reads else net.a(x)
+
+    with pytest.raises(ModelError, match="without values"):
+        certify(Forward(lowered_for_some))
+
+
+def test_settings_are_looked_at_before_every_operation_without_values_in_whatever_thread():
+    def check():
+        if torch.get_float32_matmul_precision() != "highest":
+            raise ModelError("lowered")
+
+    layer, x = nn.Linear(2, 2), torch.rand(1, 2)
+    plain = SimpleNamespace(a=layer)
+    with restored(precisely), pytest.raises(ModelError, match="lowered"):
+        operations_without_values(lambda blank: aside(lowered, plain, blank), x, check, "model")
+    assert operations_without_values(lambda blank: aside(layer, blank), x, check, "model")
 
 
 GRADIENTS = {

@@ -7,7 +7,9 @@ import torch
 from torch import nn
 from torch.nn.modules import module as torch_module
 
+from quintain.certify.attributes import AttributeSnapshot
 from quintain.core.errors import ModelError
+from quintain.models.classifier import Classifier
 from quintain.models.modules import all_modules, any_training, first_floating_tensor
 from quintain.models.precision import Operation, require_full_precision
 from quintain.models.protocol import ClassifierLike
@@ -80,8 +82,8 @@ def _nnpack() -> bool:
 
 
 def require_readable(net: nn.Module) -> None:
-    """Refuse compiled programs, training mode, and tensors without values in memory or in a layout in which
-    sums have a form of their own.
+    """Refuse compiled programs, training mode, and tensors without values in memory, made in inference mode,
+    or in a layout in which sums have a form of their own.
 
     Raises:
         ModelError: For a net of which a part is scripted or traced, or in training mode, even one that may be
@@ -101,6 +103,12 @@ def require_readable(net: nn.Module) -> None:
             "mode: call net.eval()"
         )
     for name, tensor in (*net.named_parameters(), *net.named_buffers()):
+        if tensor.is_inference():
+            raise ModelError(
+                f"{name} was made inside torch.inference_mode(), where torch records nothing of it; interval "
+                "bounds also look at a run with gradients. Build and load the net outside, or copy it there: "
+                "copy.deepcopy(net)"
+            )
         if tensor.layout != torch.strided or tensor.is_meta:
             kind = "on the meta device, without values" if tensor.is_meta else f"of layout {tensor.layout}"
             raise ModelError(
@@ -122,22 +130,28 @@ def require_own_type(net: nn.Module) -> None:
         )
 
 
-def require_unchanged(model: ClassifierLike, before: str) -> None:
+def require_unchanged(
+    model: ClassifierLike, before: str, attributes: AttributeSnapshot | None = None
+) -> None:
     """Refuse a model whose weights or program differ from those that were read, so that what was found is of
     no one model.
 
     Args:
         model: The model.
         before: Its hash when it was read.
+        attributes: Its net's attributes before it ran, to name those that its forward sets.
 
     Raises:
         ModelError: If its hash is another one now.
     """
     if model.hash != before:
+        changed = ", ".join(attributes.changed()) if attributes else ""
+        what = f"its forward sets {changed}" if changed else "its weights or buffers are others than before"
         raise ModelError(
-            f"{model.name} changes while it is certified: its weights, buffers or attributes are others than "
-            "before. Expected a forward that leaves the model as it is; look for layers in training mode "
-            "and for buffers that count or average"
+            f"{model.name} changes while it is certified: {what}. Expected a forward that leaves the model "
+            "as it is, since the next call might read what this one kept; look for layers in training mode, "
+            "for buffers that count or average, and for values kept in attributes: return them beside the "
+            "logits instead, in a dict {'logits': ...}"
         )
 
 
@@ -149,5 +163,6 @@ def unchanged(model: ClassifierLike) -> Iterator[None]:
         ModelError: If its hash differs.
     """
     before = model.hash
+    attributes = AttributeSnapshot(model.net) if isinstance(model, Classifier) else None
     yield
-    require_unchanged(model, before)
+    require_unchanged(model, before, attributes)

@@ -26,8 +26,8 @@ def fingerprint(net: nn.Module, *, include_modes: bool = False) -> str:
     Parameters and buffers count with name, dtype, shape and bytes, on whatever device. The program is each
     module's name in the net, class name and ``extra_repr``; for modules from outside PyTorch also the source
     of their methods (comments, docstrings and layout do not count) and their plain attributes, NumPy's arrays
-    and numbers among them; for all, their forward hooks. Functions in other modules that a ``forward`` calls are not seen: put what differs into an
-    attribute or a buffer.
+    and numbers among them; for all, their forward hooks. Functions in other modules that a ``forward`` calls
+    are not seen: put what differs into an attribute or a buffer.
 
     Args:
         net: The net; only read.

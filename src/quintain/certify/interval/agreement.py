@@ -6,6 +6,7 @@ from itertools import zip_longest
 import torch
 from torch import Tensor
 
+from quintain.certify.attributes import AttributeSnapshot
 from quintain.certify.interval.graph import TracedNetwork
 from quintain.certify.interval.observed import operations_of
 from quintain.certify.interval.valueless import operations_without_values
@@ -64,9 +65,13 @@ def require_no_value_read(
             if it runs others, or fails, for inputs of that shape without values, with gradients or without.
     """
     for gradients in (False, True):
-        with torch.set_grad_enabled(gradients):
-            done = operations_without_values(lambda blank: model.net(blank.clone()), z, check, model.name)
-            _require_equal(model.name, done, operations_without_values(traced.run, z, check, model.name))
+        attributes = AttributeSnapshot(model.net)
+        try:
+            with torch.set_grad_enabled(gradients):
+                done = operations_without_values(lambda blank: model.net(blank.clone()), z, check, model.name)
+                _require_equal(model.name, done, operations_without_values(traced.run, z, check, model.name))
+        finally:
+            attributes.restore()  # what the forward keeps has no values
     with torch.enable_grad():
         require_same_logits(
             model.name, *require_same_operations(model, traced, z.detach().requires_grad_(), check)

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from quintain.certify.attributes import AttributeSnapshot
 from quintain.certify.conditions import (
     require_bounded_rounding,
     require_own_type,
@@ -125,7 +126,9 @@ class IntervalBounds:
         require_readable(model.net)
         before, check = model.hash, partial(require_bounded_rounding, model.net, model.device, model.dtype)
         check()
-        return TracedBounds(model, TracedNetwork.trace(model.net, check), check, before)
+        with torch.inference_mode(False):
+            traced = TracedNetwork.trace(model.net, check)
+        return TracedBounds(model, traced, check, before)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -168,9 +171,10 @@ class TracedBounds:
             )
         require_readable(self.model.net)
         self.check()
-        with torch.no_grad():
+        attributes = AttributeSnapshot(self.model.net)
+        with torch.inference_mode(False), torch.no_grad():  # in inference mode other operations would run
             outcome = self._outcome(x, y, threat, eps)
-        require_unchanged(self.model, self.model_hash)
+        require_unchanged(self.model, self.model_hash, attributes)
         return outcome
 
     def _outcome(self, x: Tensor, y: Tensor, threat: Threat, eps: Tensor | None) -> CertificateOutcome:

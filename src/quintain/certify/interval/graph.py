@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from quintain.certify.attributes import AttributeSnapshot
 from quintain.certify.interval.domain import Interval
 from quintain.certify.interval.functions import (
     INPLACE_OPERATORS,
@@ -108,23 +109,28 @@ class TracedNetwork:
                 things each time.
         """
         root = nn.Sequential(net)
+        attributes = AttributeSnapshot(net)
         try:
             with torch.no_grad():
                 graph = _Tracer(check).trace(root)
             with torch.enable_grad():
                 again = _Tracer(check).trace(nn.Sequential(net))
+            if str(graph) != str(again):
+                raise ModelError(
+                    f"the forward of {type(net).__name__} does not do the same each time; look for counters, "
+                    "random numbers and branches on torch.is_grad_enabled()"
+                    f"{_that_sets(attributes.changed())}"
+                )
         except QuintainError:
             raise
         except Exception as error:
             raise ModelError(
                 f"the forward of {type(net).__name__} cannot be read as a graph ({error}); expected layers "
                 "and plain operations on one input, without branches on values"
+                f"{_that_sets(attributes.changed())}"
             ) from error
-        if str(graph) != str(again):
-            raise ModelError(
-                f"the forward of {type(net).__name__} does not do the same each time; look for counters, "
-                "random numbers and branches on torch.is_grad_enabled()"
-            )
+        finally:
+            attributes.restore()  # a traced forward leaves placeholders where it keeps its values
         answer = _find_logits_node(next(node for node in graph.nodes if node.op == "output").args[0])
         last = (
             root.get_submodule(str(answer.target))
@@ -280,6 +286,10 @@ class TracedNetwork:
         if any(isinstance(value, Interval) for value in (*args, *kwargs.values())):
             return bound_call(target, args, kwargs, rounding, node.name)
         return evaluate_constant_call(target, args, kwargs, rounding, node.name)
+
+
+def _that_sets(attributes: list[str]) -> str:
+    return f", or on attributes that the forward itself sets: {', '.join(attributes)}" if attributes else ""
 
 
 def _overwrites(node: fx.Node, layer: nn.Module | None) -> bool:
