@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from quintain.report import render
+from quintain.report.claim_cards import card
+from quintain.report.run_results import RunResults
 from quintain.results.bounds import Bound, Bracket
 from quintain.results.class_counts import ClassCounts
 from quintain.results.literals import CLEAN_ERRORS_ONLY
@@ -12,11 +14,12 @@ from quintain.results.privacy_records import (
     PrivatizeResult,
 )
 from quintain.results.quantity import Side
-from quintain.results.records import Record
+from quintain.results.records import Claim, Record
 from quintain.results.robustness_records import (
     AttackResult,
 )
 from tests.report.support.claims import accuracy
+from tests.report.support.privacy import epsilon_claim
 from tests.report.support.reading import Page
 from tests.report.support.sample import record, record_of
 
@@ -68,3 +71,23 @@ def test_infinity_is_written_as_a_sign(records: tuple[Record, ...], folder: Path
     assert "epsilon, accounted ∞" in text
     assert "nan" not in text.lower().split()
     assert "inf" not in text.lower().split()
+
+
+def test_an_epsilon_that_is_audited_as_another_claim_names_what_the_audit_found() -> None:
+    audited = epsilon_claim()
+    quantity = replace(audited.bracket.quantity, data_hash="other records")
+    upper = replace(audited.bracket.upper, quantity=quantity)
+    plain = replace(
+        audited, name="private:epsilon", bracket=Bracket(Bound.trivial(quantity, Side.LOWER), upper)
+    )
+
+    def last_line(*claims: Claim) -> str:
+        return card(RunResults.of((record(AttackResult(()), claims),)), plain).lines[-1]
+
+    assert last_line(plain) == "Not audited: no lower bound is known."
+    assert last_line(plain, audited) == ("The audit of this mechanism is a claim of its own: audited 0.93.")
+    other = Bracket(
+        replace(audited.bracket.lower, quantity=replace(quantity, delta=1e-6)),
+        replace(upper, quantity=replace(quantity, delta=1e-6)),
+    )
+    assert last_line(plain, replace(audited, bracket=other)) == "Not audited: no lower bound is known."

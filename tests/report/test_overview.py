@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from quintain.report import render
+from quintain.report.overview import overview
+from quintain.report.run_results import RunResults
 from quintain.results.class_counts import ClassCounts
 from quintain.results.evidence import CountEvidence
 from quintain.results.privacy_records import (
@@ -68,3 +70,9 @@ def test_a_claim_of_clean_accuracy_comes_alone_only(records: tuple[Record, ...],
     assert "correct 83.5 %" in Page(render((record(AttackResult(()), (lone,)),), folder)).text
     heads = [attributes for name, attributes in Page(render(records, folder)).tags if name == "article"]
     assert len(heads) == 5
+
+
+def test_a_drill_that_is_judged_again_keeps_the_facts_of_its_run(records: tuple[Record, ...]) -> None:
+    again = replace(records[-1], provenance=replace(records[-1].provenance, threads=9, device="cuda"))
+    facts = overview(RunResults.of((*records[:-1], again))).facts
+    assert "3 min 41 s on 2 threads, cpu" in facts

@@ -1,6 +1,6 @@
 """The key claims of the page: each a card with a bar, and what there is to know of it in words."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
@@ -45,7 +45,7 @@ def card(run: RunResults, claim: Claim) -> ClaimCard:
     about = threat or ("" if delta is None else f"epsilon at delta {fmt.delta(delta)}")
     audit = audit_of(run, claim)
     lines = (
-        _privacy_lines(claim.bracket, audit)
+        _privacy_lines(run, claim, audit)
         if claim.bracket.quantity.metric is Metric.EPSILON
         else _accuracy_lines(run, claim)
     )
@@ -185,8 +185,8 @@ def _counts(bracket: Bracket) -> str:
     return f"Certified {lower.hits}{method}, {undecided}, {lost}."
 
 
-def _privacy_lines(bracket: Bracket, audit: AuditRun | None) -> tuple[str, ...]:
-    of = bracket.quantity
+def _privacy_lines(run: RunResults, claim: Claim, audit: AuditRun | None) -> tuple[str, ...]:
+    bracket, of = claim.bracket, claim.bracket.quantity
     facts = [
         f"Neighboring data sets differ by {of.adjacency or 'change'} of one {of.privacy_unit or 'record'}"
     ]
@@ -203,8 +203,22 @@ def _privacy_lines(bracket: Bracket, audit: AuditRun | None) -> tuple[str, ...]:
         )
         lines.append(auditable_epsilon_text(audit, bracket.upper.value))
     elif bracket.lower.basis is Basis.TRIVIAL:
-        lines.append("Not audited: no lower bound is known.")
+        audited = _audited_elsewhere(run, claim)
+        if audited is None:
+            lines.append("Not audited: no lower bound is known.")
+        else:
+            found = claim_rows.bound_text(audited, Side.LOWER)
+            lines.append(f"The audit of this mechanism is a claim of its own: {found}.")
     return tuple(line for line in lines if line)
+
+
+def _audited_elsewhere(run: RunResults, claim: Claim) -> Bracket | None:
+    """Return a bracket of the run on the epsilon of the same mechanism, with other records and with a lower
+    bound.
+    """
+    of = claim.bracket.quantity
+    found = (other.bracket for other in run.claims if other.bracket.lower.basis is not Basis.TRIVIAL)
+    return next((one for one in found if replace(one.quantity, data_hash=of.data_hash) == of), None)
 
 
 def auditable_epsilon_text(audit: AuditRun, claim: float) -> str:

@@ -109,7 +109,7 @@ def _facts(run: RunResults) -> tuple[str, ...]:
         else "",
         f"seed {first.seed}",
         fmt.date(first.started),
-        f"{fmt.seconds(spent)} on {fmt.count(last.threads, 'thread')}, {last.device}",
+        f"{fmt.seconds(spent)} on {fmt.count(first.threads, 'thread')}, {first.device}",
         "short form (--quick)" if any(result.quick for result in run.results_of(DrillResult)) else "",
         *(f"Quintain {one.version}" for one in last.versions if one.package == "quintain"),
     )

@@ -1,0 +1,41 @@
+"""The report asks for declared facts: it spells out no name of a threat, an attack or a data set."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import quintain.report
+from quintain.core.registry import KINDS, entries
+
+FILES = sorted(Path(quintain.report.__file__).parent.rglob("*.py"))
+NAMES = {name for kind in KINDS for name in entries(kind)}
+
+
+def literals(source: str) -> list[str]:
+    """Every string of a program that is no docstring, parts of formatted strings included."""
+    tree = ast.parse(source)
+    prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose
+    ]
+
+
+def spelled_out(source: str) -> set[str]:
+    """Registered names that stand in a program as a string, or as the head of a spec."""
+    return {text for text in literals(source) if text.partition(":")[0].strip().lower() in NAMES}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_no_file_of_the_report_spells_out_a_registered_name(path: Path) -> None:
+    assert spelled_out(path.read_text(encoding="utf-8")) == set()
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['x.startswith("linf")', 'spec == "linf:4/255"', '"l2" in threat', 'attack == "pgd"', 'data == "xrays"'],
+)
+def test_a_choice_by_name_is_found(line: str) -> None:
+    assert spelled_out(f'"""Such as ``linf:4/255``."""\n{line}\n')
