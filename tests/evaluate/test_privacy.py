@@ -10,6 +10,7 @@ from torch import nn
 
 from quintain.core.errors import ContradictionError, ExitCode, MechanismError, SettingError
 from quintain.data.dataset import from_arrays
+from quintain.dp.ways import WAYS
 from quintain.evaluate.privacy_target import PrivacyTarget, Protected, epsilon_quantity, epsilon_upper_bound
 from quintain.evaluate.step import StepOutput, raise_if_unsound, record_step
 from quintain.evaluate.steps.audit import run_audit
@@ -65,17 +66,24 @@ def run_alone(monkeypatch):
 
 @pytest.fixture
 def without_sensitivity(monkeypatch):
-    """The measurements on made-up records, without the one that takes longest and that no draw of noise or of
-    batches can change.
+    """The measurements on made-up records by ``fit``, without the one that takes longest and that no draw of
+    noise or of batches can change.
     """
     nothing = Measurement("sensitivity", 0.0, 0.0, 1.0, "left out")
     monkeypatch.setattr("quintain.dp.mechanism_tests._sensitivity", lambda *_: nothing)
+    monkeypatch.setattr("quintain.dp.mechanism_tests.WAYS", {"fit": WAYS["fit"]})
 
 
 @pytest.fixture
 def noise_alone(monkeypatch, without_sensitivity):
     """The measurements of noise on a made-up net, without the others."""
     monkeypatch.setattr("quintain.dp.mechanism_tests._inclusion", lambda *_: ())
+
+
+@pytest.fixture
+def inclusion_alone(monkeypatch, without_sensitivity):
+    """The measurements of how batches are drawn, without the others."""
+    monkeypatch.setattr("quintain.dp.mechanism_tests._noise", lambda *_: ())
 
 
 @pytest.fixture(scope="module")
@@ -307,7 +315,7 @@ def stream_fault(monkeypatch, name, mutant):
     monkeypatch.setattr(RandomStream, name, lambda stream, *given: mutant(real, stream, *given))
 
 
-def test_mutant_the_same_noise_at_every_step(monkeypatch, without_sensitivity):
+def test_mutant_the_same_noise_at_every_step(monkeypatch, noise_alone):
     from quintain.dp.randomness.stream import RandomStream
 
     def again(real, _stream, into, scale, by=1):
@@ -369,7 +377,7 @@ def test_mutant_one_noise_for_neighboring_numbers(monkeypatch, run_alone):
     assert any("between canaries" in name for name in failed(audit()))
 
 
-def test_mutant_batches_of_a_fixed_size(monkeypatch, without_sensitivity):
+def test_mutant_batches_of_a_fixed_size(monkeypatch, inclusion_alone):
     def fixed(_real, stream, records, expected):
         return (
             np.sort(np.argsort(stream.words(records))[:expected])

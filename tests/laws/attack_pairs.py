@@ -99,6 +99,3 @@ def every_pair_in_turn(names: str, values: list) -> pytest.MarkDecorator:
             parts = value if isinstance(value, tuple) else (value,)
             cases.append(pytest.param(name, kind, *parts, marks=() if met else pytest.mark.exhaustive))
     return pytest.mark.parametrize(f"attack_name,ball_name,{names}", cases)
-
-
-every_pair = pytest.mark.parametrize(("attack_name", "ball_name"), PAIRS)

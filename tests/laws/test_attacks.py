@@ -43,7 +43,6 @@ from tests.laws.attack_pairs import (
     attack_of,
     by_turns,
     each_once,
-    every_pair,
     every_pair_in_turn,
     exempt,
 )
@@ -65,7 +64,7 @@ def test_a_budget_is_kept(attack_name: str, ball_name: str, queries: int) -> Non
     check_max_queries(attack_of(attack_name), law_threat(ball_name), queries)
 
 
-@every_pair
+@each_once()
 def test_targets_are_reached_or_refused(attack_name: str, ball_name: str) -> None:
     check_targets(attack_of(attack_name), law_threat(ball_name))
 
@@ -94,7 +93,7 @@ def test_outcomes_are_inside_replayable_and_never_worse(
 
 
 @pytest.mark.rounding
-@every_pair
+@each_once()
 @pytest.mark.parametrize("cuts", ["uneven", pytest.param("singly and alike", marks=pytest.mark.exhaustive)])
 def test_splitting_changes_nothing(attack_name: str, ball_name: str, cuts: str) -> None:
     check_split(attack_of(attack_name), law_threat(ball_name), SPLITS[cuts])

@@ -169,7 +169,14 @@ def test_few_classes_get_a_plan_of_full_strength(classes: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("classes", "threat"), [(2, Linf(0.05)), (3, L1(0.5)), (4, L2(0.15)), (10, Linf(0.05)), (2, L2(0.15))]
+    ("classes", "threat"),
+    [
+        (2, Linf(0.05)),
+        (3, L1(0.5)),
+        (4, L2(0.15)),
+        pytest.param(10, Linf(0.05), marks=pytest.mark.exhaustive),
+        pytest.param(2, L2(0.15), marks=pytest.mark.exhaustive),
+    ],
 )
 def test_quick_is_nearly_standard_at_a_part_of_the_cost(classes: int, threat: Linf | L2 | L1) -> None:
     model, x, y = task(24, classes)

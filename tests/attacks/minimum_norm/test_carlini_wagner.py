@@ -14,7 +14,7 @@ every_ball = pytest.mark.parametrize("ball", BALLS, ids=lambda ball: ball.spec)
 
 
 @every_ball
-@pytest.mark.parametrize("lack", [1e-3, 0.1, 3.0])
+@pytest.mark.parametrize("lack", [1e-3, pytest.param(0.1, marks=pytest.mark.exhaustive), 3.0])
 def test_steps_are_scaled_to_the_distance(ball: Threat, lack: float) -> None:
     _, x, w, _ = linear_task(ball)
     clean = x[:1]
