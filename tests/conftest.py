@@ -1,5 +1,6 @@
 """What tests of several folders share."""
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,16 @@ from tests.fresh import Fresh
 
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+
+def pytest_collection_finish() -> None:
+    """Look through modules and tests, which stay to the end, for garbage no more.
+
+    What tests leave behind in cycles then goes soon, private optimizers among it, which every step asks.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
