@@ -259,6 +259,35 @@ def test_a_schedule_may_have_an_end() -> None:
         schedule.step()
 
 
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_schedule_that_is_not_stepped_when_it_is_due_is_a_choice(stops: bool) -> None:
+    engine = PrivacyEngine()
+    made = private(engine)
+    schedule = ExponentialNoise(made[1], gamma=0.9)
+    for epoch in range(4):
+        train(*made)
+        if epoch < 2 or not stops:
+            schedule.step()
+    check(engine, fixed=not stops)
+
+
+@pytest.mark.parametrize("own_state", [False, True])
+def test_a_schedule_made_before_a_state_is_loaded_goes_on_with_its_own_alone(own_state: bool) -> None:
+    engine = PrivacyEngine()
+    made = private(engine)
+    schedule = LambdaNoise(made[1], noise_lambda=lambda epoch: 1.0)
+    train(*made)
+    states = made[0].state_dict(), made[1].state_dict(), schedule.state_dict()
+    engine = PrivacyEngine()
+    made = private(engine)
+    schedule = LambdaNoise(made[1], noise_lambda=lambda epoch: 1.0 if own_state or epoch < 1 else 0.5)
+    for part, state in zip((*made[:2], schedule), states[: 3 if own_state else 2], strict=False):
+        part.load_state_dict(state)
+    schedule.step()
+    train(*made)
+    check(engine, fixed=own_state)
+
+
 def test_a_run_that_goes_on_with_other_batches_is_a_choice() -> None:
     engine = PrivacyEngine()
     net, optimizer, loader = private(engine)
@@ -363,7 +392,8 @@ def test_a_schedule_that_steps_when_something_was_seen_is_a_choice(
         for _ in range(gap):
             train_once(*made)
         schedule.step()
-    train(*made)
+    for _ in range(max(gaps[-1], 1)):
+        train_once(*made)
     check(engine, fixed=fixed)
 
 

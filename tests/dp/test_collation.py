@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, TensorDataset, default_collate
 
+from quintain.dp import PrivacyEngine
+from quintain.dp.capture.module_reruns import NO_DEPENDENCE
 from quintain.dp.sampling.collation_check import NOT_EACH_ALONE, collation_doubt
 
 X, Y = torch.arange(60.0).reshape(20, 3) / 7, torch.arange(20) % 2
@@ -24,7 +26,7 @@ def normalized(records):
 
 def as_dict(records):
     x, y = default_collate(records)
-    return {"x": x.half(), "y": y}
+    return {"x": x.clone(), "y": y}
 
 
 def noisy(records):
@@ -64,3 +66,20 @@ def test_a_record_in_company_is_compared_with_itself_alone(collate, doubt) -> No
 def test_a_collation_that_does_not_take_single_records_is_not_checked() -> None:
     loader = DataLoader(TensorDataset(X, Y), batch_size=5, collate_fn=broken)
     assert collation_doubt(loader).startswith("not checked: the loader's collate_fn does not take")
+
+
+@pytest.mark.parametrize("collate", [mixup, as_dict])
+def test_rows_of_a_collation_that_mixes_are_not_called_checked(collate) -> None:
+    net, engine = torch.nn.Linear(3, 2), PrivacyEngine(seed=0)
+    net, optimizer, loader = engine.make_private(
+        module=net,
+        optimizer=torch.optim.SGD(net.parameters(), lr=0.1),
+        data_loader=DataLoader(TensorDataset(X, Y), batch_size=10, collate_fn=collate),
+    )
+    for batch in loader:
+        x, y = batch.values() if isinstance(batch, dict) else batch
+        F.cross_entropy(net(x.float()), y).backward()
+        optimizer.step()
+        break
+    rows = engine.report.runs[0].mixing_probe.rows
+    assert rows == (NOT_EACH_ALONE if collate is mixup else NO_DEPENDENCE)

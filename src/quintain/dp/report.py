@@ -61,7 +61,7 @@ ASSUMPTIONS = (
     "a schedule's values are a function of the epoch alone, the script that makes it was not edited on the "
     "way, and the times of its step() follow from the plan; compared are 10,000 epochs from where it is, and "
     "whether as many private steps lie between two of its steps as before the first: read the script that "
-    "was there before the first step, also for when the schedule steps first and last",
+    "was there before the first step, also for when the schedule steps first",
     "a run that goes on from a state has the same records in the same order; compare a hash of the data set",
     "steps after the state that a run goes on from were not published, or are repeated bit for bit (with a "
     "key or seed, on the same machine, where what a loop draws from elsewhere than torch is put back as "

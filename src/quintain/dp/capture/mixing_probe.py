@@ -67,6 +67,7 @@ class MixingProbe:
         mean: Whether losses are declared to be means over the batch (else sums).
         batch_dim: Which dimension of the outputs is the batch.
         last_batch: Returns the batch that the loader has yielded last.
+        collation_doubt: Returns what speaks against the loader's collation; None if nothing does.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class MixingProbe:
         mean: bool,
         batch_dim: int = 0,
         last_batch: Callable[[], Any] = lambda: None,
+        collation_doubt: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._result = ProbeResult()
         self._capture, self._batch_dim, self._probe_fully, self._last_batch = (
@@ -85,6 +87,7 @@ class MixingProbe:
             probe_fully,
             last_batch,
         )
+        self._collation_doubt = collation_doubt
         self._rules = LossRules(mean=mean)
         self._watcher = Watcher(self._on_tensor_call, capture.full_precision)
         self._mode = LossMode(self._rules)
@@ -226,9 +229,10 @@ class MixingProbe:
             batch_dim=self._batch_dim,
             halves=self._halves,
         )
-        self._record(
-            rows=reruns.check_rows_are_the_loaders(self._last_batch()), values=reruns.check_replaced_rows()
-        )
+        rows = reruns.check_rows_are_the_loaders(self._last_batch())
+        if rows == NO_DEPENDENCE:
+            rows = self._collation_doubt() or NO_DEPENDENCE
+        self._record(rows=rows, values=reruns.check_replaced_rows())
         if any(x.requires_grad and not x.dim() for x in iter_tensors(output)):
             self._record(loss=reruns.check_own_loss(type(self._capture.root).__name__))
         self._shapes.add(reruns.input_lengths)

@@ -30,7 +30,8 @@ def collation_doubt(loader: "DataLoader[Any]") -> str | None:
     if loader.collate_fn in (default_collate, default_convert) or not len(dataset):
         return None
     try:
-        records = [dataset[row % len(dataset)] for row in range(min(RECORDS, len(dataset)))]
+        with _same_random_numbers():
+            records = [dataset[row] for row in range(min(RECORDS, len(dataset)))]
         together = _tensors(_collated(loader, records))
         alone = [_tensors(_collated(loader, [record])) for record in records]
     except Exception as error:

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sized
+from functools import cache, partial
 from typing import Any, ClassVar, NoReturn, Self, cast
 from weakref import ref
 
@@ -23,6 +24,7 @@ from quintain.dp.distributed import SINGLE_PROCESS, World
 from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.sampling.batch_consumer import BatchConsumer
 from quintain.dp.sampling.batch_source import BatchSource, FunctionSource, batch_source_for
+from quintain.dp.sampling.collation_check import collation_doubt
 from quintain.dp.sampling.physical_batch import NO_BATCH, Indices, PhysicalBatch, Weights
 from quintain.dp.sampling.privacy_units import PrivacyUnits
 from quintain.dp.sampling.repeated_records import warn_of_repeats
@@ -109,6 +111,7 @@ class SamplingLoader(WriteOnce):
         self._iterations_begun, self._in_hand = 0, cast(tuple[PhysicalBatch, Any] | None, None)
         self.augmentations_per_record = 1
         self.should_stop: Callable[[], bool] = lambda: False
+        self.collation_doubt: Callable[[], str | None] = lambda: None
         self.batch_source: BatchSource = FunctionSource(fetch)
         self._within_unit_stream = stream.derive("within")
         self._optimizer_ref: Callable[[], BatchConsumer | None] | None = None
@@ -157,6 +160,7 @@ class SamplingLoader(WriteOnce):
             world=world,
         )
         private.dataset, private.batch_source = dataset, batch_source_for(loader, stream.derive("workers"))
+        private.collation_doubt = cache(partial(collation_doubt, loader))
         return private
 
     @property

@@ -68,6 +68,9 @@ class SteppedLoader(Protocol):
     def last_passed_batch(self) -> int:
         """The number of the latest batch that the loop left without a step."""
 
+    def collation_doubt(self) -> str | None:
+        """What speaks against how records are put together into batches; None if nothing does."""
+
     def current_batch(self) -> PhysicalBatch:
         """The physical batch that the next forward pass is over."""
 

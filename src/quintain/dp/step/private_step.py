@@ -137,6 +137,7 @@ class PrivateStep(WriteOnce, Generic[O_co]):
             mean=self._mean,
             batch_dim=0 if capture.batch_first else 1,
             last_batch=lambda: loader.batch,
+            collation_doubt=loader.collation_doubt,
         )
 
     def release_gradients(self) -> bool:

@@ -47,6 +47,9 @@ class UnknownSampling:
         """The number of examples in the sum, since the batch is unknown."""
         return self._count_examples()
 
+    def collation_doubt(self) -> None:
+        """Nothing is known of how records are put together."""
+
     def current_batch(self) -> PhysicalBatch:
         """A physical batch of the next number, whose rows are unknown."""
         self.batches_drawn = self.last_stepped_batch + 1

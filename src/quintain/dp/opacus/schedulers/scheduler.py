@@ -24,8 +24,10 @@ class Scheduler:
     - h gives another value than it gave before, or a state is of another plan. A plan is the values at the
       next ``AHEAD`` epochs: h is called for these when the schedule is made, and again whenever one of them
       has come. What h does beyond is not compared until it is as near;
-    - ``step()`` is called after more or fewer private steps than the time before: calls that follow what was
-      looked at are no plan. The first call after a private step says how many there are between calls;
+    - ``step()`` is called after more or fewer private steps than the time before, or not at all when it is
+      due: calls that follow what was looked at are no plan. The first call after a private step says how many
+      there are between calls;
+    - it was made before a state was loaded into its optimizer, and its own state of then was not loaded;
     - its setting was set to another value in between, by hand or by a state that does not fit.
 
     Args:
@@ -50,10 +52,13 @@ class Scheduler:
         self._base: float = getattr(optimizer, self.setting)
         self._value = self._base
         self._beforehand = not optimizer.ledger.steps
+        # the run whose releases the ledger held when it was made; None once its own state was loaded
+        self._run_id: str | None = optimizer.ledger.run_id
         self._first = last_epoch + 1
         # private steps at the latest step() here, and how many there are from one to the next
         self._at, self._pace = optimizer.steps, 0
         self._plan = [self._asked(self._first + epoch) for epoch in range(AHEAD)]
+        optimizer.attach_step_hook(lambda _optimizer: self._on_private_step())
         self.step()
 
     @property
@@ -111,6 +116,7 @@ class Scheduler:
         # at it
         self._value = value
         self._beforehand = state["beforehand"] and _hash(self._plan) == state["plan"] and self._untouched
+        self._run_id = None
         self._set(value)
 
     @property
@@ -132,7 +138,8 @@ class Scheduler:
         from here.
         """
         planned = self._plan[self._epoch - self._first :][:1] == [_text(value)]
-        self._beforehand = self._beforehand and planned and self._untouched and self._due()
+        same_run = self._run_id in (None, self.optimizer.ledger.run_id)
+        self._beforehand = self._beforehand and planned and same_run and self._untouched and self._due()
         self._plan.append(self._asked(self._first + len(self._plan)))
 
     def _due(self) -> bool:
@@ -144,6 +151,13 @@ class Scheduler:
             return True
         self._pace = self._pace or passed
         return passed == self._pace > 0
+
+    def _on_private_step(self) -> None:
+        """See whether a step that was due has not come; what is set is a choice from here on."""
+        overdue = 0 < self._pace < self.optimizer.steps - self._at
+        if self._beforehand and overdue:
+            self._beforehand = False
+            self.optimizer.private_step.noise_and_clip.begin_choice()
 
     def _set(self, value: float) -> None:
         self._value = value
