@@ -15,10 +15,10 @@ from quintain.data import from_arrays
 from quintain.dp import PrivatePlan, PrivateTrainingResult, verify_mechanism
 from quintain.dp.mechanism_tests import MechanismTests, measurements
 from quintain.dp.opacus.layers import SequenceBias
-from quintain.dp.rules import EXAMPLES, RULES
+from quintain.dp.rules import EXAMPLES, RULES, register_rule, registry
 from quintain.dp.ways import WAYS
 from quintain.results.specification import bonferroni_tests
-from tests.laws.checks_dp import check_bounded
+from quintain.testing import check_record_bounded, check_rule
 
 
 class Pairs(nn.Module):
@@ -134,12 +134,49 @@ def test_every_rule_has_a_sample() -> None:
 def test_no_record_moves_the_sum_by_more_than_the_bound(
     kind: type[nn.Module], scale: float, bound: float, left: int, seed: int
 ) -> None:
-    """Each record adds at most the bound, whatever the rounding, and the sum is the sum of these.
-
-    What the other records add is the same without it, but for rounding: at a scale of 1e9 a softmax is all or
-    nothing, its gradient cancels to the last digits, and those follow how large the batch is.
+    """What the other records add is the same without it, but for rounding: at a scale of 1e9 a softmax is all
+    or nothing, its gradient cancels to the last digits, and those follow how large the batch is.
     """
-    check_bounded(*sample(kind), scale=scale, bound=bound, left=left, seed=seed)
+    net, dtype = sample(kind)
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(5, 1, 4, 4, generator=generator, dtype=torch.float64) * scale
+    x = x.abs().long() % 7 if dtype is torch.long else x
+    y = torch.randint(0, 3, (5,), generator=generator)
+    check_record_bounded(net, x, y, bound=bound, left_out=left, exact=scale <= 1e4)
+
+
+@pytest.mark.parametrize("kind", RULES, ids=lambda kind: kind.__name__)
+def test_a_third_party_can_check_all_of_it_at_once(kind: type[nn.Module]) -> None:
+    net, dtype = sample(kind)
+    words = torch.arange(80).view(5, 1, 4, 4) % 7
+    check_rule(net, words if dtype is torch.long else None)
+
+
+class Scale(nn.Module):
+    """A layer of one's own: each feature times a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(16))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.weight
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.5, 2.0])
+def test_a_rule_of_ones_own_is_checked_and_a_wrong_one_is_named(
+    factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry._RULES, Scale, None)
+    register_rule(Scale)(lambda layer, a, g: {"weight": factor * a * g})
+    net = nn.Sequential(nn.Flatten(), Scale(), nn.Linear(16, 3))
+    if factor == 1:
+        check_rule(net)
+        return
+    with pytest.raises(
+        AssertionError, match=r"of Linear, Scale does not keep\n- .* the gradient of record 0 alone"
+    ):
+        check_rule(net)
 
 
 PLANS = {

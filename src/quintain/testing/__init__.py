@@ -102,6 +102,10 @@ if TYPE_CHECKING:
     from quintain.testing.parametric_laws import check_projected_parameters as check_projected_parameters
     from quintain.testing.parametric_laws import check_rendered_alike as check_rendered_alike
     from quintain.testing.parametric_laws import check_sampled_parameters as check_sampled_parameters
+    from quintain.testing.privacy_laws import check_record_bounded as check_record_bounded
+    from quintain.testing.privacy_laws import check_rule as check_rule
+    from quintain.testing.privacy_laws import check_rule_gradients as check_rule_gradients
+    from quintain.testing.privacy_laws import contributions as contributions
     from quintain.testing.threat_laws import check_empty_batch as check_empty_batch
     from quintain.testing.threat_laws import check_nan_not_allowed as check_nan_not_allowed
     from quintain.testing.threat_laws import check_projection_idempotent as check_projection_idempotent
