@@ -11,14 +11,14 @@ import torch
 from quintain.attacks import PGD, RayS
 from quintain.core.errors import ExecutionError, ModelError, SettingError
 from quintain.models import Endpoint, connect, load_model
+from quintain.testing import brightness_scores, running_endpoint
 from quintain.threats import Linf
-from tests.models.endpoint_server import scores_of, serving
 
 
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with serving() as running:
+    with running_endpoint() as running:
         yield running
 
 
@@ -47,9 +47,9 @@ def images(count, *, seed=0, channels=1):
 
 def test_an_address_alone_is_asked_in_batches_and_its_bits_arrive(server):
     model, x = load_model(server.url), images(150)
-    assert torch.equal(model(x).float(), torch.from_numpy(scores_of(x.numpy())))
+    assert torch.equal(model(x).float(), torch.from_numpy(brightness_scores(x.numpy())))
     assert [len(request["inputs"]) for request in server.requests] == [64, 64, 22]
-    assert np.array_equal(np.stack(server.seen), x.numpy())
+    assert np.array_equal(np.stack(server.images), x.numpy())
     assert (model.access, model.num_classes, model.name) == ("scores", 2, server.url)
 
 
@@ -74,15 +74,15 @@ def test_an_address_alone_is_asked_in_batches_and_its_bits_arrive(server):
 def test_questions_and_answers_of_other_forms(server, settings, access):
     model, x = line(server, classes=2, **settings), (images(3) * 255).round() / 255
     assert model.access == access
-    assert model.predict(x).tolist() == scores_of(x.numpy()).argmax(1).tolist()
-    assert np.allclose(np.stack(server.seen), x.numpy(), atol=1e-6)
+    assert model.predict(x).tolist() == brightness_scores(x.numpy()).argmax(1).tolist()
+    assert np.allclose(np.stack(server.images), x.numpy(), atol=1e-6)
     assert "note" not in settings.get("body", {}) or server.requests[0]["note"] == ["a", 1]
 
 
 def test_a_colour_image_is_sent_as_png(server):
     x = (images(2, channels=3) * 255).round() / 255
     line(server, body={"png": "{png}"}, response_path="one.scores")(x)
-    assert np.allclose(np.stack(server.seen), x.numpy(), atol=1e-6)
+    assert np.allclose(np.stack(server.images), x.numpy(), atol=1e-6)
     with pytest.raises(ModelError, match="cannot be sent as PNG"):
         line(server, body={"png": "{png}"}, response_path="one.scores")(images(2, channels=2))
 
@@ -90,19 +90,19 @@ def test_a_colour_image_is_sent_as_png(server):
 def test_nothing_is_asked_twice(server):
     model, x = line(server), images(4)
     first = model(torch.cat([x, x[:2]]))
-    assert len(server.seen) == 4
+    assert len(server.images) == 4
     assert torch.equal(first[4:], first[:2])
     assert torch.equal(model(x.flip(0)), first[:4].flip(0))
-    assert len(server.seen) == 4
+    assert len(server.images) == 4
     model(x + 1e-7)
-    assert len(server.seen) > 4
+    assert len(server.images) > 4
 
 
 def test_another_run_goes_on_from_the_cache(server, tmp_path):
     cache, x = tmp_path / "kept" / "answers.sqlite", images(5)
     first = line(server, cache=cache)(x)
     assert torch.equal(line(server, cache=cache)(x), first)
-    assert len(server.seen) == 5
+    assert len(server.images) == 5
     assert cache.stat().st_mode & 0o777 == 0o600
 
 
@@ -118,15 +118,15 @@ def test_a_cache_does_not_mix_endpoints_that_are_asked_in_other_ways(server, tmp
         classes=2,
     )(x)
     assert by_batch.shape == by_label.shape == (1, 2)
-    assert len(server.seen) == 2
+    assert len(server.images) == 2
 
 
 def test_an_attack_on_an_endpoint_that_dies_half_way_is_resumed_without_asking_twice(server, tmp_path):
     x, y = images(4) * 0.3 + 0.1, torch.zeros(4, dtype=torch.long)
     whole = RayS(queries=60)(line(server), x, y, Linf(0.5))
-    paid = len(server.seen)
-    server.seen.clear()
-    server.trouble = [None] * 10 + [(503, {})] * 6
+    paid = len(server.images)
+    server.images.clear()
+    server.failures = [None] * 10 + [(503, {})] * 6
     settings = {"cache": tmp_path / "answers.sqlite"}
     with pytest.raises(
         ExecutionError,
@@ -134,17 +134,17 @@ def test_an_attack_on_an_endpoint_that_dies_half_way_is_resumed_without_asking_t
         r"all \d+ are kept in .*goes on from there",
     ):
         RayS(queries=60)(line(server, **settings), x, y, Linf(0.5))
-    assert 0 < len(server.seen) < paid
+    assert 0 < len(server.images) < paid
     again = RayS(queries=60)(line(server, **settings), x, y, Linf(0.5))
     assert torch.equal(again.adversarial, whole.adversarial)
     assert again.success.all()
-    assert len(server.seen) == paid
-    assert len({one.tobytes() for one in server.seen}) == paid
+    assert len(server.images) == paid
+    assert len({one.tobytes() for one in server.images}) == paid
 
 
 def test_what_fails_for_a_moment_is_tried_again_twice_as_late_each_time(server):
     clock = Clock()
-    server.trouble = [(500, {}), (502, {}), (429, {})]
+    server.failures = [(500, {}), (502, {}), (429, {})]
     assert line(server, clock)(images(1)).shape == (1, 2)
     assert clock.naps == [0.5, 1.0, 2.0]
 
@@ -152,7 +152,7 @@ def test_what_fails_for_a_moment_is_tried_again_twice_as_late_each_time(server):
 def test_retry_after_is_respected_in_seconds_and_as_a_date(server):
     clock = Clock()
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
-    server.trouble = [
+    server.failures = [
         (429, {"Retry-After": "7"}),
         (503, {"Retry-After": later}),
         (503, {"Retry-After": "soon"}),
@@ -165,7 +165,7 @@ def test_retry_after_is_respected_in_seconds_and_as_a_date(server):
 
 def test_a_pause_of_hours_ends_the_run(server):
     clock = Clock()
-    server.trouble = [(429, {"Retry-After": "7200"})]
+    server.failures = [(429, {"Retry-After": "7200"})]
     with pytest.raises(
         ExecutionError, match=r"asks for a pause of 7200 s .*which are lost with this run; give cache=FILE"
     ):
@@ -175,17 +175,17 @@ def test_a_pause_of_hours_ends_the_run(server):
 
 def test_a_connection_that_breaks_is_tried_again_and_then_told(server):
     clock = Clock()
-    server.dead = True
+    server.is_dead = True
     with pytest.raises(ExecutionError, match=r"gives no answer after 3 tries \(RemoteProtocolError"):
         line(server, clock, retries=2)(images(1))
     assert len(server.requests) == 3
-    server.dead = False
+    server.is_dead = False
     assert line(server, clock, retries=0)(images(1)).shape == (1, 2)
 
 
 def test_nobody_at_the_address():
     clock = Clock()
-    with serving() as gone:
+    with running_endpoint() as gone:
         url = gone.url
     with pytest.raises(ExecutionError, match=r"after one try \(ConnectError"):
         connect(Endpoint(url, retries=0), sleep=clock.sleep, clock=clock)(images(1))
@@ -193,7 +193,7 @@ def test_nobody_at_the_address():
 
 @pytest.mark.parametrize("status", [301, 400, 401, 404, 422])
 def test_a_refusal_is_not_tried_again(server, status):
-    server.trouble = [(status, {})]
+    server.failures = [(status, {})]
     with pytest.raises(
         ExecutionError, match=rf"refuses the request: HTTP {status} .*see its url, headers and body"
     ):
@@ -203,7 +203,7 @@ def test_a_refusal_is_not_tried_again(server, status):
 
 def test_the_rate_is_kept_by_requests_and_retries(server):
     clock = Clock()
-    server.trouble = [(500, {})]
+    server.failures = [(500, {})]
     line(server, clock, requests_per_second=0.5, batch_size=1)(images(3))
     assert clock.naps == [0.5, 1.5, 2.0, 2.0]
 
@@ -214,16 +214,16 @@ def test_the_budget_counts_what_is_asked_and_not_what_is_known(server, tmp_path)
         ExecutionError, match=r"the budget of 5 queries is spent, after 5 answers; all 5 are kept"
     ):
         line(server, query_budget=5, cache=cache)(x)
-    assert len(server.seen) == 5
+    assert len(server.images) == 5
     assert line(server, query_budget=5, cache=cache)(x).shape == (8, 2)
-    assert len(server.seen) == 8
+    assert len(server.images) == 8
 
 
 def test_headers_are_sent_with_what_the_environment_holds(server, monkeypatch):
     monkeypatch.setenv("KEY_OF_TEST", "abc")
     line(server, headers={"Authorization": "Bearer ${KEY_OF_TEST}", "X-Plain": "$5"})(images(1))
-    assert server.headers[0]["Authorization"] == "Bearer abc"
-    assert server.headers[0]["X-Plain"] == "$5"
+    assert server.request_headers[0]["Authorization"] == "Bearer abc"
+    assert server.request_headers[0]["X-Plain"] == "$5"
     monkeypatch.delenv("KEY_OF_TEST")
     with pytest.raises(SettingError, match="environment variable KEY_OF_TEST, which is not set"):
         line(server, headers={"Authorization": "${KEY_OF_TEST}"})

@@ -77,6 +77,9 @@ if TYPE_CHECKING:
     from quintain.testing.closed_forms import half_space as half_space
     from quintain.testing.closed_forms import linear_task as linear_task
     from quintain.testing.closed_forms import smallest_linear_change as smallest_linear_change
+    from quintain.testing.endpoint import FakeEndpoint as FakeEndpoint
+    from quintain.testing.endpoint import brightness_scores as brightness_scores
+    from quintain.testing.endpoint import running_endpoint as running_endpoint
     from quintain.testing.models import FailingModel as FailingModel
     from quintain.testing.models import FragileNet as FragileNet
     from quintain.testing.models import InterruptedCallError as InterruptedCallError
@@ -115,5 +118,13 @@ if TYPE_CHECKING:
     from quintain.testing.threat_laws import check_spec as check_spec
     from quintain.testing.threat_laws import check_steepest_step as check_steepest_step
     from quintain.testing.threat_laws import check_threat as check_threat
+    from quintain.testing.universal_laws import check_applied_allowed as check_applied_allowed
+    from quintain.testing.universal_laws import check_held_out as check_held_out
+    from quintain.testing.universal_laws import check_other_threats_refused as check_other_threats_refused
+    from quintain.testing.universal_laws import check_same_seed_fits_same as check_same_seed_fits_same
+    from quintain.testing.universal_laws import check_universal_attack as check_universal_attack
+    from quintain.testing.universal_laws import fit_universal as fit_universal
+    from quintain.testing.universal_laws import law_images as law_images
+    from quintain.testing.universal_laws import law_net as law_net
 
 __getattr__, __dir__ = lazy_exports(__name__, EXPORTS)
