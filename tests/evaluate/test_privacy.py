@@ -175,17 +175,18 @@ def test_mutant_halved_noise_is_a_specification_failure(monkeypatch, run_alone):
 
 
 def test_mutant_of_a_ledger_that_counts_every_other_step(monkeypatch, run_alone):
+    """From where the run goes on from its folder, which refuses a ledger that holds too few before."""
     from quintain.dp.accounting import ledger
 
     real, calls = ledger.Ledger.record, []
 
     def every_other(self, release):
         calls.append(release)
-        if len(calls) % 2:
+        if self.steps < 10 or len(calls) % 2:
             real(self, release)
 
     monkeypatch.setattr(ledger.Ledger, "record", every_other)
-    with pytest.raises(MechanismError, match=r"ledger: 10 steps.*20 released"):
+    with pytest.raises(MechanismError, match=r"ledger: 15 steps.*20 released"):
         alarm(audit(QUICK))
 
 
@@ -204,7 +205,7 @@ def test_mutant_of_batches_drawn_twice_as_often_shows_in_the_claim(monkeypatch, 
 
 
 def silent(monkeypatch, trainings=99):
-    """No noise in the first trainings of ``fit``, whatever the books say."""
+    """No noise in the first trainings of ``fit``, each in two halves, whatever the books say."""
     from quintain.dp.step.clipped_sum import FloatClippedSum
     from quintain.dp.training import fitting
 
@@ -213,7 +214,7 @@ def silent(monkeypatch, trainings=99):
     def attach(self, **words):
         made = real(self, **words)
         calls.append(words)
-        if len(calls) <= trainings:
+        if len(calls) <= 2 * trainings:
             sums = made[1].private_step.sum._float_sum
             sums.add_noise = lambda _stream, scale, by: FloatClippedSum.add_noise(sums, None, scale, by)
         return made
@@ -503,6 +504,36 @@ def test_mutant_no_noise_where_the_key_is_kept_as_in_privatize(monkeypatch, run_
         NoisySum, "_noise_stream", lambda self, *words: None if self._key_is_kept else real(self, *words)
     )
     assert failed(audit(QUICK)) >= {"canary noise", "noise of the net"}
+
+
+def begun_anew(step):
+    """The numbers of steps and batches are those of a run that begins."""
+    step.steps = step.loader._last_stepped_batch = 0
+    step.loader.batches_drawn = step.loader.last_passed_batch = 0
+
+
+FORGOTTEN = {
+    "inclusion, audited run": begun_anew,
+    "weights, audited run": lambda step: step.inner.state.clear(),
+}
+
+
+@pytest.mark.parametrize("name", FORGOTTEN)
+def test_mutant_a_run_that_goes_on_from_its_folder_and_has_forgotten_where_it_was(
+    name, monkeypatch, run_alone
+):
+    from quintain.dp.step import optimizer
+
+    real = optimizer.load_state
+
+    def load(step, state):
+        real(step, state)
+        FORGOTTEN[name](step)
+
+    monkeypatch.setattr(optimizer, "load_state", load)
+    monkeypatch.setattr("quintain.evaluate.steps.audit.noise_of_net", lambda *_: ())
+    monkeypatch.setattr("quintain.evaluate.steps.audit.sensitivity_of_net", lambda *_: None)
+    assert name in failed(audit(QUICK))
 
 
 def exactly(monkeypatch, change):

@@ -2,7 +2,10 @@
 records.
 """
 
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -54,28 +57,50 @@ def fit_kept(
     on_step: Callable[[int, Tensor], None] | None = None,
 ) -> PrivateTrainingResult:
     """``fit`` as ``quintain privatize`` calls it: with its state kept, here in a folder that is gone
-    afterwards.
+    afterwards; broken off half way, and gone on with from there by a run that begins with the first weights.
 
     Noise is then drawn from a key that outlives the process, and follows from the sum that it hides.
     """
+    first, half = deepcopy(net.state_dict()), plan.steps // 2
+
+    def break_off(step: int, _epsilon: float) -> None:
+        if step == half:
+            raise _BrokenOffError
+
     with TemporaryDirectory() as folder:
-        return fit(
-            net,
-            data,
-            plan,
-            seed=seed,
-            progress=progress,
-            on_step=on_step,
-            resume=_Seldom(Path(folder) / "unfinished"),
-        )
+
+        def run(on_checkpoint: Callable[[int, float], None] | None = None) -> PrivateTrainingResult:
+            return fit(
+                net,
+                data,
+                plan,
+                seed=seed,
+                progress=progress,
+                on_step=on_step,
+                resume=_HalfWay(Path(folder) / "unfinished"),
+                on_checkpoint=on_checkpoint,
+            )
+
+        if half:
+            with suppress(_BrokenOffError):
+                run(break_off)
+            net.load_state_dict(first)
+        with warnings.catch_warnings():
+            # the engine that goes on is made before it loads the ledger of the one that was broken off
+            warnings.filterwarnings("ignore", "another engine has trained this module")
+            return run()
 
 
-class _Seldom(ResumableRun):
-    """A state that is written half way and in the end alone, to save time: nobody will go on from it."""
+class _HalfWay(ResumableRun):
+    """A state that is written in the beginning, half way and in the end alone, to save time."""
 
     def should_save(self, step: int, plan: PrivatePlan, num_records: int) -> bool:  # noqa: ARG002
         """Whether that is now."""
         return step in {plan.steps // 2, plan.steps}
+
+
+class _BrokenOffError(Exception):
+    """A run ends before its last step."""
 
 
 def _by_fit(net: nn.Module, x: Tensor, y: Tensor, plan: PrivatePlan, seed: int | None) -> list[Step]:
@@ -115,8 +140,8 @@ def _by_loop(net: nn.Module, x: Tensor, y: Tensor, plan: PrivatePlan, seed: int 
 
 
 WAYS: dict[str, Way] = {"fit": _by_fit, "loop": _by_loop}
-"""The ways in which users train: ``quintain.dp.fit``, its state kept as in ``quintain privatize``;
-``make_private`` with their own loop.
+"""The ways in which users train: ``quintain.dp.fit``, its state kept as in ``quintain privatize`` and gone on
+with; ``make_private`` with their own loop.
 """
 
 

@@ -68,8 +68,8 @@ def run_audit(
     """Run the plan on a net and data with canaries, with and without noise, and measure noise, sampling and
     clipping on that very run.
 
-    It trains as ``quintain privatize`` does, with its state kept; the weights after each step must be those
-    that the releases come to.
+    It trains as ``quintain privatize`` does, with its state kept, broken off half way and gone on with from
+    there; the weights after each step must be those that the releases come to.
 
     Where the audit crosses the claim, it is repeated at once, each time with fresh coins and a training of
     its own, until one does not cross (the claim stays suspect: who repeats must not win by it), or chance
