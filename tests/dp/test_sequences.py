@@ -314,13 +314,26 @@ def test_a_piece_without_a_pass_is_refused_where_it_stands(pieces: int) -> None:
 
 
 @pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
-def test_a_step_that_fails_after_its_record_is_empty_and_says_that_it_is_spent(error: type) -> None:
+@pytest.mark.parametrize("place", ["before the batch is used up", "in the noise"])
+def test_a_step_that_fails_after_its_record_is_empty_and_says_that_it_is_spent(
+    error: type[BaseException], place: str
+) -> None:
     loop = Loop(secure=False, pieces=False)
     loop.act("backward")
+    owner, name = {
+        "before the batch is used up": (loop.optimizer.loader, "mark_consumed"),
+        "in the noise": (loop.optimizer.private_step.sum, "add_noise"),
+    }[place]
+    real, calls = getattr(owner, name), []
+
+    def fails_at_first(*words: int) -> None:
+        calls.append(words)
+        if len(calls) == 1:
+            raise error("why")
+        real(*words)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            loop.optimizer.private_step.sum, "add_noise", lambda *_: (_ for _ in ()).throw(error("why"))
-        )
+        patch.setattr(owner, name, fails_at_first)
         with pytest.raises(error, match="why") as caught:
             loop.act("step")
     assert "recorded in the ledger before it failed, and its batch is used up" in caught.value.__notes__[0]
