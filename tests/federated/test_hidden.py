@@ -105,7 +105,7 @@ def test_a_self_mask_whose_seed_is_the_mask_key_stops_the_training_that_users_ru
     masks_of = (
         bytes(keys[k].peek()) for k in range(1, 10, 2)
     )  # in the order of sites, each of which draws channel, then mask
-    monkeypatch.setattr(client, "draw", lambda *_: next(masks_of))
+    monkeypatch.setattr(client, "random_bytes", lambda *_: next(masks_of))
     with pytest.raises(MechanismError, match="words come out right"):
         run(linear(), **drop)
 

@@ -13,7 +13,7 @@ from quintain.federated import DropoutStage, InProcessTransport, RoundAbandonedE
 from quintain.federated.aggregate import simulate_round
 from quintain.federated.secagg import client, server
 from quintain.federated.secagg.encoding import Encoding
-from quintain.federated.secagg.journal import FolderJournal, MemoryJournal
+from quintain.federated.secagg.journal import FolderJournal, Journal, MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
 from quintain.federated.secagg.messages import MessageType
 from quintain.federated.secagg.policy import Policy, Task
@@ -21,6 +21,9 @@ from tests.federated.rounds import federation
 
 MODEL, OTHER = bytes(32), bytes([1]) * 32
 MAKERS = [lambda folder: MemoryJournal(), FolderJournal]
+
+
+ANOTHER_VECTOR = r"has masked another vector, or the same with another weight, over this very model"
 
 
 class Sites:
@@ -77,7 +80,9 @@ def test_two_sums_over_one_model_do_not_subtract_to_a_sites_update(monkeypatch):
 
 
 @pytest.mark.parametrize("kept", [False, True])
-def test_two_sums_of_one_cohort_under_other_weights_do_not_subtract_to_a_sites_update(kept, tmp_path):
+def test_two_sums_of_one_cohort_under_other_weights_do_not_subtract_to_a_sites_update(
+    kept, tmp_path, monkeypatch
+):
     """The attack: equal weights, then site-0's raised; twice the second sum less the first is site-0's update
     within rounding.
     """
@@ -98,6 +103,9 @@ def test_two_sums_of_one_cohort_under_other_weights_do_not_subtract_to_a_sites_u
         )
 
     equal = asked((2, 2, 2, 2, 2))
+    with pytest.raises(RoundAbandonedError, match=ANOTHER_VECTOR):
+        asked((3, 2, 2, 2, 2))
+    monkeypatch.setattr(Journal, "claim_vector", lambda *args: None)
     with pytest.raises(RoundAbandonedError, match=r"0 of 5 sites signed .* or of these under other terms"):
         asked((3, 2, 2, 2, 2))
     raised = asked(
@@ -108,7 +116,9 @@ def test_two_sums_of_one_cohort_under_other_weights_do_not_subtract_to_a_sites_u
 
 
 @pytest.mark.parametrize("kept", [False, True])
-def test_two_sums_of_one_cohort_whose_weights_change_hands_do_not_subtract_to_a_sites_update(kept, tmp_path):
+def test_two_sums_of_one_cohort_whose_weights_change_hands_do_not_subtract_to_a_sites_update(
+    kept, tmp_path, monkeypatch
+):
     """The attack: the same sites and the same row of weights, but the roster is reordered, so that site-0's
     weight is site-5's next.
     """
@@ -133,6 +143,9 @@ def test_two_sums_of_one_cohort_whose_weights_change_hands_do_not_subtract_to_a_
 
     swapped = ("site-5", *sites.names[1:5], "site-0")
     first = asked(sites.names, weights)
+    with pytest.raises(RoundAbandonedError, match=ANOTHER_VECTOR):
+        asked(swapped, weights)
+    monkeypatch.setattr(Journal, "claim_vector", lambda *args: None)
     with pytest.raises(RoundAbandonedError, match=r"0 of 6 sites signed .* or of these under other terms"):
         asked(swapped, weights)
     guess = (
@@ -217,12 +230,16 @@ def test_a_second_sum_over_one_model_under_other_terms_is_refused(change):
     assert simulate_round(again, sites.identities, sites.words, {}, journals=sites.journals).exact
 
 
-def test_a_second_sum_over_one_model_under_another_cap_of_hidden_weights_is_refused():
+def test_a_second_sum_over_one_model_under_another_cap_of_hidden_weights_is_refused(monkeypatch):
     weights = {f"site-{i}": 10 + i for i in range(5)}
     sites, vectors = Sites(weights=weights), np.random.default_rng(0).uniform(-1, 1, (5, 40))
     assert sites.sum().exact
     terms = replace(sites.terms(), encoding=replace(sites.encoding, max_weight=32))
     words = {name: terms.encoding.quantize(vectors[i], weights[name]) for i, name in enumerate(sites.names)}
+    with pytest.raises(RoundAbandonedError, match=ANOTHER_VECTOR):
+        simulate_round(terms, sites.identities, words, {}, journals=sites.journals)
+    monkeypatch.setattr(Journal, "claim_vector", lambda *args: None)
+    terms = replace(sites.terms(), encoding=terms.encoding)
     with pytest.raises(RoundAbandonedError, match=r"0 of 5 sites signed .* under other terms"):
         simulate_round(terms, sites.identities, words, {}, journals=sites.journals)
 
@@ -235,13 +252,13 @@ def test_a_lie_between_what_survivors_and_what_all_sites_may_send_is_refused(lie
     sites = Sites()
     largest = {name: 1000 if name == "site-0" else 500 for name in sites.names}
 
-    def asked(entry):
+    def asked(entry, model):
         honest = {name: sites.encoding.quantize(np.zeros(40)) for name in sites.names}
         sent = np.zeros(40, np.int64)
         sent[7] = entry
         words = honest | {"site-3": sent.astype(np.uint32)}
         return simulate_round(
-            sites.terms(),
+            sites.terms(model=model),
             sites.identities,
             words,
             {0: DropoutStage.MASKED},
@@ -249,11 +266,67 @@ def test_a_lie_between_what_survivors_and_what_all_sites_may_send_is_refused(lie
             largest=largest,
         )
 
-    assert asked(2000 * np.sign(lie)).integers[7] == 2000 * np.sign(lie)
+    assert asked(2000 * np.sign(lie), MODEL).integers[7] == 2000 * np.sign(lie)
     with pytest.raises(
         RoundAbandonedError, match=f"entry 7 of the sum is {lie} grid steps; expected at most 2000"
     ):
-        asked(lie)
+        asked(lie, OTHER)
+
+
+def changed_weight(sites, update):
+    return sites.encoding.quantize(update, 13), update
+
+
+def changed_patient(sites, update):
+    patient = np.random.default_rng(9).uniform(-0.1, 0.1, 40)
+    return sites.encoding.quantize(np.clip(update + patient, -1, 1)), patient
+
+
+@pytest.mark.parametrize(
+    ("weights", "change", "cosine"),
+    [
+        ({f"site-{i}": 10 + i for i in range(5)}, changed_weight, 0.999),
+        (None, changed_patient, 0.97),
+    ],
+    ids=["hidden weight", "patient"],
+)
+@pytest.mark.parametrize("kept", [False, True])
+def test_two_sums_do_not_subtract_to_what_one_site_has_changed_in_between(
+    weights, change, cosine, kept, tmp_path, monkeypatch
+):
+    """The attack: same sites, same terms, but site-2 weighs one more, or has one patient more."""
+    sites = Sites(weights=weights)
+    if kept:
+        sites.journals = {name: FolderJournal(tmp_path / name) for name in sites.names}
+    update = np.random.default_rng(0).uniform(-1, 1, (5, 40))[2]
+    first = sites.sum()
+    sites.words["site-2"], secret = change(sites, update)
+    with pytest.raises(RoundAbandonedError, match=f"site-2 left: this site {ANOTHER_VECTOR}"):
+        sites.sum()
+    assert sites.sum(model=OTHER).exact
+    monkeypatch.setattr(Journal, "claim_vector", lambda *args: None)
+    found = (sites.sum().integers - first.integers)[:40].astype(float)
+    assert found @ secret / np.linalg.norm(found) / np.linalg.norm(secret) > cosine
+
+
+def test_a_sum_that_a_site_did_not_help_to_open_binds_its_vector_too():
+    """Site-2 masks and falls silent: the others may open that sum without its answer."""
+    sites = Sites()
+    assert sites.sum(cut=["site-2"]).survivors == sites.names
+    sites.words["site-2"] = sites.words["site-1"]
+    with pytest.raises(RoundAbandonedError, match=f"site-2 left: this site {ANOTHER_VECTOR}"):
+        sites.sum()
+
+
+def test_what_a_site_notes_of_its_vector_tells_no_guess_from_another(tmp_path):
+    """The same words at two sites are two notes, so that the note is of the site's key as well."""
+    sites = Sites()
+    sites.journals = {name: FolderJournal(tmp_path / name) for name in sites.names}
+    sites.words = dict.fromkeys(sites.names, sites.words["site-0"])
+    assert sites.sum().exact
+    notes = {(tmp_path / name / f"{MODEL.hex()}.vector").read_bytes() for name in sites.names}
+    assert len(notes) == 5
+    assert {len(note) for note in notes} == {32}
 
 
 @pytest.mark.parametrize("gone", [["site-0"], ["site-4"]])
@@ -428,10 +501,32 @@ def test_of_two_answers_that_are_claimed_at_once_one_is_refused(note, other, mat
     assert journal.raced
 
 
-def test_a_note_that_a_crash_cut_off_refuses(tmp_path):
-    (tmp_path / f"{MODEL.hex()}.cohort").write_bytes(b"")
-    with pytest.raises(ProtocolError, match="other survivors"):
-        FolderJournal(tmp_path).claim_answer(b"r" * 16, MODEL, b"cohort")
+@pytest.mark.parametrize(
+    ("note", "claim", "match"),
+    [
+        ("cohort", lambda journal: journal.claim_answer(b"r" * 16, MODEL, b"cohort"), "other survivors"),
+        ("cohort", lambda journal: journal.check_cohort(MODEL, b"cohort"), "other survivors"),
+        ("roster", lambda journal: journal.claim_roster(MODEL, b"members"), "a roster of other sites"),
+        ("vector", lambda journal: journal.claim_vector(MODEL, b"vector"), "another vector"),
+    ],
+    ids=["answer", "survivors", "roster", "vector"],
+)
+def test_a_note_that_a_crash_cut_off_refuses(note, claim, match, tmp_path):
+    (tmp_path / f"{MODEL.hex()}.{note}").write_bytes(b"")
+    with pytest.raises(ProtocolError, match=match):
+        claim(FolderJournal(tmp_path))
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_model_has_one_vector_whatever_the_round(make, tmp_path):
+    journal = make(tmp_path)
+    journal.claim_vector(MODEL, b"one")
+    journal.claim_vector(MODEL, b"one")
+    journal.claim_vector(OTHER, b"two")
+    with pytest.raises(ProtocolError, match="send the first one again, bit for bit"):
+        journal.claim_vector(MODEL, b"two")
+    with pytest.raises(SettingError, match="expected"):
+        journal.claim_vector(MODEL, "one")
 
 
 @pytest.fixture

@@ -148,6 +148,23 @@ def test_an_abandoned_round_changes_nothing_and_the_next_goes_on():
         simulate(sites, net, FederatedConfig(1, ONE_STEP), dropouts={0: ("hospital-1", "masked")})
 
 
+def test_a_round_after_an_abandoned_one_sends_the_updates_that_were_trained_for_it(monkeypatch):
+    sites = partition(blobs(), 3, min_examples=10, min_per_class=1).sites
+    sent, start = [], client.start_round
+
+    def noted(policy, identity, words, journal, **kwargs):
+        sent.append((policy.task.counter, identity.name, words.tobytes()))
+        return start(policy, identity, words, journal, **kwargs)
+
+    monkeypatch.setattr(client, "start_round", noted)
+    plan = FederatedConfig(3, Recipe(epochs=1, batch_size=32))
+    result = simulate(sites, linear(), plan, dropouts={0: ("hospital-1", "unmask")})
+    assert [bool(one.abort_reason) for one in result.rounds] == [True, False, False]
+    first, second, third = ({entry[1:] for entry in sent if entry[0] == counter} for counter in range(3))
+    assert first == second
+    assert first.isdisjoint(third)
+
+
 def test_an_update_beyond_the_clip_is_cut_and_counted():
     sites = partition(blobs(), 3, min_examples=10, min_per_class=1).sites
     net = linear()
@@ -302,9 +319,9 @@ def test_a_second_cohort_over_one_model_is_refused_until_the_first_is_back():
     data = partition(blobs(), 5, min_examples=10, min_per_class=1).sites
     sites = {**data, "hospital-5": marked(data["hospital-5"])}
     plan, net = FederatedConfig(3, ONE_STEP), linear()
-    faulty = Sometimes(rounds=(0, 2))
+    faulty = Sometimes(rounds=(0,))
     start, same = weights(net), []
-    drop = {0: ("hospital-1", "unmask"), 1: ("hospital-2", "keys")}
+    drop = {0: ("hospital-1", "unmask"), 1: ("hospital-2", "keys"), 2: ("hospital-5", "keys")}
     result = simulate(
         sites,
         net,

@@ -51,7 +51,8 @@ def simulate(
     by which a site would stand out in it more than one of two equals is refused. Only trainable parameters
     are averaged. A site whose training or journal fails is silent in that round. A site that is proven to
     have cheated (``RoundReport.accused``) is left out of all rounds after it, which ``RoundReport.refused``
-    tells. A round that is abandoned leaves the model as it was, and the next one tries again with new keys.
+    tells. A round that is abandoned leaves the model as it was, and the next one tries again with new keys
+    and the updates that were trained for it: over one model a site masks one vector.
     Should some sites have helped to open the abandoned sum, they open none of other survivors over that
     model: the server may have the sum and deny it. So where a cheat is found when they have answered, no
     round goes on without it: train anew without that site. After each round the server's own view is attacked
@@ -102,12 +103,17 @@ def simulate(
     earlier_views: list[ServerView] = []
     last: Opened | None = None
     cheaters: dict[str, str] = {}
+    updates: dict[str, Update] = {}
+    trained_over: bytes | None = None
     with progress.bar("federate", config.rounds * len(sites)) as advance:
         for index in range(config.rounds):
             policy = federation.policy(index, net)
             seeds = {name: derive_seed(seed, "federated", index, name) for name in sites}
             honest = {name: data for name, data in sites.items() if name not in cheaters}
-            updates, left = _train_sites(federation, honest, net, objective, seeds, advance)
+            if policy.model_hash != trained_over:
+                updates, trained_over = {}, policy.model_hash
+            # over one model a site masks one vector: what it trained for an abandoned round is sent again
+            updates, left = _train_sites(federation, honest, net, objective, seeds, advance, updates)
             advance(len(cheaters))
             encoded = {name: update.encoded for name, update in updates.items()}
             aggregate: SecureSumResult | None = None
@@ -263,8 +269,10 @@ def _train_sites(
     objective: Objective,
     seeds: Mapping[str, int],
     advance: Callable[[int], None],
+    kept: Mapping[str, Update],
 ) -> tuple[dict[str, Update], dict[str, str]]:
-    """Each site's update, and why a site has none: a failure is the site's own, unless all fail.
+    """Each site's update, kept or trained now, and why a site has none: a failure is the site's own, unless
+    all fail.
 
     Whatever ends the training of one site alone is a matter of its data or its machine; alarms and wrong
     settings concern all sites.
@@ -274,7 +282,7 @@ def _train_sites(
     recipe, encoding = federation.config.local_recipe, federation.encoding
     for name, data in sites.items():
         try:
-            updates[name] = local_update(
+            updates[name] = kept.get(name) or local_update(
                 net, data, recipe, objective, encoding, federation.relative_weight(name), seed=seeds[name]
             )
         except (SoundnessError, UsageError):

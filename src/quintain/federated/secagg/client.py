@@ -13,12 +13,13 @@ Agreed  SIGNATURES  >= t signatures of survivors on this very list              
 Sent is ``SharesSent``. A secret leaves its state when the step is taken, so that an old state cannot be
 stepped again; a refused message changes nothing. A site that was dealt a bad share sends no vector: it proves
 who dealt it (``secagg.dealing`` says how), and leaves the round. Across rounds the journal guards: the roster
-over this model and the update are claimed before MASKED leaves, survivors of whom it has opened other sums
-are not signed, and the round with its survivors is claimed before UNMASK leaves.
+and the vector over this model, and the update, are claimed before MASKED leaves, survivors of whom it has
+opened other sums are not signed, and the round with its survivors is claimed before UNMASK leaves.
 
 Source: Bonawitz et al., 2017, ePrint 2017/281, the variant for a malicious server.
 """
 
+import hmac
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -148,7 +149,9 @@ def start_round(
     Args:
         policy: This site's own terms.
         identity: Its signing key, which the policy's roster must list under its name.
-        encoded: (encoding.num_words,) its encoded vector.
+        encoded: (encoding.num_words,) its encoded vector. A round over a model over which it has masked one
+            before, such as after an abandoned round, takes that one again, bit for bit: keep it until the
+            model moves.
         journal: What it remembers beyond this round, one for the site's whole life: what it has masked and
             whose sums it has opened.
         entropy: Random bytes by number; the operating system's unless a test needs others.
@@ -184,13 +187,14 @@ def step(state: State, message: bytes) -> tuple[State, bytes]:  # noqa: ARG001
 
     Guarantee: against a malicious server that colludes with at most ``max_corrupt`` sites, whatever it sends:
     it learns about the vectors of the honest sites at most one sum, taken over the honest sites in a single
-    survivor list of at least ``min_survivors`` sites; and over all rounds with one model hash, sums over one
-    list and under one set of terms only for each roster, and over rosters with no honest site in common, so
-    that no two of them subtract to a few sites (see ``journal``; rounds over different models are not
-    covered). Where the task tells public weights, no site's stands out more than one of two equals (see
-    ``weights``). Assumes that X25519, HKDF-SHA256, AES-256 and Ed25519 are secure, that each site's entropy
-    is uniform, that its journal lasts, and that the roster is right. Not promised: constant time, a true sum
-    if a site lies about its own vector, or that the sum itself tells nothing.
+    survivor list of at least ``min_survivors`` sites; and over all rounds with one model hash, sums of one
+    vector of each honest site, over one list and under one set of terms only for each roster, and over
+    rosters with no honest site in common, so that no two of them subtract to a few sites, or to a site's own
+    change of weight or data (see ``journal``; rounds over different models are not covered). Where the task
+    tells public weights, no site's stands out more than one of two equals (see ``weights``). Assumes that
+    X25519, HKDF-SHA256, AES-256 and Ed25519 are secure, that each site's entropy is uniform, that its journal
+    lasts, and that the roster is right. Not promised: constant time, a true sum if a site lies about its own
+    vector, or that the sum itself tells nothing.
     """
     raise ProtocolError(
         f"this site is {type(state).__name__.lower()} and takes no further message: start a new round"
@@ -281,6 +285,7 @@ def _(state: SharesSent, message: bytes) -> tuple[Masked | Done, bytes]:
 
     # claimed on disk before the masked vector exists: a crash in between costs a round, never a second mask
     site.journal.claim_roster(policy.model_hash, policy.roster.members)
+    site.journal.claim_vector(policy.model_hash, _vector_hash(site.identity, state.encoded))
     site.journal.claim_update(policy.task.federation, policy.task.counter, policy.model_hash, policy.round_id)
     encoded, mask, seed = state.encoded.take(), state.mask_key.take(), state.self_mask_seed.take()
     # y_i = x_i + G(b_i) + sum of signed pair masks, in place; then every secret is wiped
@@ -443,6 +448,14 @@ def _check_encoded(encoded: object, length: int) -> None:
             else f"of type {type(encoded).__name__}"
         )
         raise ProtocolError(f"words {got}; expected ({length},) of uint32, as Encoding.quantize makes them")
+
+
+def _vector_hash(identity: Identity, encoded: Secret) -> bytes:
+    """A hash of this site's words, keyed by its signing key: without that the journal tells no guess from
+    another.
+    """
+    key = tagged_hash("vector key", bytes(identity.private.peek()))
+    return hmac.digest(key, encoded.peek(), "sha256")
 
 
 def _cohort(policy: Policy, survivors: SiteSet) -> bytes:

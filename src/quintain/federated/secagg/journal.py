@@ -2,26 +2,32 @@ r"""The journal of a site: what it has masked and whose sums it has opened, acro
 
 Two sums over one model with different members subtract to the updates of the members in which they differ: to
 one site's own if they differ by one. Two sums of the same members under other weights do so too: of one
-site's own if its weight alone was changed. Masks do not help, both sums are what the server may know. So a
-site keeps four rules, across rounds and restarts:
+site's own if its weight alone was changed, also where weights are hidden. And if one site's data is another
+one by a single patient, they subtract to what that patient changed. Masks do not help, both sums are what the
+server may know. So a site keeps five rules, across rounds and restarts:
 
 1. One update is masked once: a second round of the same federation, counter and model is refused when the
    vector would leave.
 2. A round id is unmasked once.
 3. Over one model it masks for one roster only, that is, one set of identities, whether or not it comes to
    answer.
-4. Over one model it helps to open one cohort only, that is, one set of survivors under one set of terms
+4. Over one model it masks one vector only, its hidden weight included, bit for bit, whether or not it comes
+   to answer. Training twice seldom gives the same bits: a site keeps its encoded vector until the model
+   moves, and sends that again.
+5. Over one model it helps to open one cohort only, that is, one set of survivors under one set of terms
    (recipe, weight of each site, objective, data, clip and grid), under whatever round id, counter or
    federation. Any two different cohorts are refused, not only those that differ by one site or two: several
    that differ by more give single sites away in combination (Lam et al., 2021, arXiv:2106.06089).
 
-By the fourth rule at most one cohort of a roster is ever opened over a model, even by a server that calls an
+By the last rule at most one cohort of a roster is ever opened over a model, even by a server that calls an
 opened round abandoned: opening takes t answers, two cohorts would take t each, and since :math:`2t > n +
 \mathrm{corrupt}` some honest site would have answered for both. Cohorts of different rosters may have no
 honest site among both their answers; but by the third rule they have none among both their survivors either,
-so that their sums do not subtract to anybody's update. A round that was abandoned can thus be tried again
-over the same model and roster, with a new id and counter: where no site has answered, with whatever sites are
-there; where some have, with the same survivors. Another roster takes another model.
+so that their sums do not subtract to anybody's update. And by the fourth rule all sums opened over a model
+for one roster are of the same vectors of honest sites. A round that was abandoned can thus be tried again
+over it for this roster, with a new id and counter, and the same vectors: where no site has answered, with
+whatever sites are there; where some have, with the same survivors. Another roster, or another vector of a
+site (of data that has changed, or since the one that it masked is lost), takes another model.
 
 For sums without a model, ``Policy.model_hash`` is to name what is summed, or these rules take all of them for
 one thing.
@@ -86,6 +92,25 @@ class Journal(ABC):
                 "this site has masked an update over this very model for a roster of other sites; sums over "
                 "two rosters would subtract to the updates of the sites in which they differ: keep the "
                 "roster, or go on from another model"
+            )
+
+    def claim_vector(self, model_hash: bytes, vector: bytes) -> None:
+        """Claim what this site sends over a model, before it leaves in masked form.
+
+        Args:
+            model_hash: Of the model.
+            vector: Keyed hash of its encoded vector, the hidden weight included.
+
+        Raises:
+            ProtocolError: If another vector was claimed for this model before.
+            SettingError: If something is of another type.
+        """
+        check_types(bytes, model_hash=model_hash, vector=vector)
+        if self._write_once(f"{model_hash.hex()}.vector", vector) not in (None, vector):
+            raise ProtocolError(
+                "this site has masked another vector, or the same with another weight, over this very model; "
+                "two sums would subtract to what has changed in between: send the first one again, bit for "
+                "bit (keep it until the model moves), or go on from another model"
             )
 
     def claim_answer(self, round_id: bytes, model_hash: bytes, cohort: bytes) -> None:
