@@ -26,8 +26,7 @@ MINIMUM_NORM = "what it breaks is a witness that can be replayed; no smaller cha
 
 
 class Attack(ABC):
-    """An attack on each example of a batch: a frozen dataclass of its settings that says how to ``run`` a
-    search.
+    """An attack on each example of a batch: a frozen dataclass of settings with a method ``run``.
 
     What it says of itself is written here and nowhere else: the registry, ``quintain list``, the laws and the
     tables of docs/attacks.md read it. An attack with a ``summary`` is registered.

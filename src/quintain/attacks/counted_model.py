@@ -49,8 +49,9 @@ class CountedModel:
     def value_and_grad(
         self, z: Tensor, rows: Tensor, loss: Loss, to_image: Model | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return logits (n, K), loss values (n,) and gradients (n, ...) at points ``z``; no weight gets a
-        gradient.
+        """Return logits (n, K), loss values (n,) and gradients (n, ...) at points ``z``.
+
+        No weight gets a gradient.
 
         Args:
             z: Points (n, ...): images, or what ``to_image`` makes images of.

@@ -50,8 +50,9 @@ class Goal:
         return margin(logits, self.y[rows]) if self.targets is None else -margin(logits, self.targets[rows])
 
     def log_odds(self, logits: Tensor, rows: Tensor) -> Tensor:
-        """Return log odds against the true class, or for the target (n,): the cross-entropy's direction
-        without its underflow.
+        """Put settings and their defaults in the place of their names in braces.
+
+        ``{steps}`` becomes ```steps` (40)``.
         """
         return (
             log_odds(logits, self.y[rows]) if self.targets is None else -log_odds(logits, self.targets[rows])
@@ -79,8 +80,9 @@ class Goal:
         )
 
     def toward_class(self, target_class: Tensor, *, scaled: bool = False) -> Loss:
-        """Return the loss "logit of one given class minus true logit"; it only steers, any misclassification
-        remains a success.
+        """Return log odds against the true class, or for the target (n,).
+
+        The cross-entropy's direction without its underflow.
 
         Args:
             target_class: Classes (B,), none of them the true one.

@@ -14,8 +14,7 @@ from quintain.core.errors import SettingError
 def can_still_succeed(
     best: Tensor, initial_loss: Tensor, steps_done: int, steps_total: int, patience: float
 ) -> Tensor:
-    r"""Whether each example would still reach a loss of 0 if it improved ``patience`` times as fast as so far
-    (n,).
+    r"""Whether each example would reach a loss of 0 at ``patience`` times its pace so far (n,).
 
     .. math:: best + patience \cdot \frac{best - initial}{done} (total - done) \ge 0
 

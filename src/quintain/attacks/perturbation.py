@@ -1,6 +1,4 @@
-"""Universal perturbations, one for all images, and their success rate on images that they were not fitted
-on.
-"""
+"""Universal perturbations, one for all images, and their success rate on other images."""
 
 import hashlib
 from dataclasses import dataclass
@@ -61,8 +59,9 @@ class SuccessRate:
         return self.successes / self.eligible
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """Return the Clopper-Pearson confidence interval of the rate, over the images that these were sampled
-        from.
+        """Return the Clopper-Pearson confidence interval of the rate.
+
+        Over the images that these were sampled from.
         """
         return binomial_interval(self.successes, self.eligible, confidence)
 

@@ -1,6 +1,4 @@
-"""State of one attack on one batch: model calls, budgets, success and best points are kept here for all
-attacks.
-"""
+"""State of one attack on one batch: model calls, budgets, success and best points."""
 
 from collections.abc import Callable
 from copy import copy
@@ -101,8 +99,9 @@ class Search:
         return self.is_active(torch.arange(len(self.x), device=self.x.device)).nonzero().squeeze(1)
 
     def is_active(self, rows: Tensor, queries: int = 1) -> Tensor:
-        """Whether each of ``rows`` is still under attack and can afford ``queries`` forward passes beside the
-        confirming one (n,).
+        """Whether each of ``rows`` is under attack and can afford ``queries`` forward passes (n,).
+
+        Beside the confirming one.
         """
         done = (
             self.certified
@@ -211,8 +210,9 @@ class Search:
         return child
 
     def merge(self, branch: "Search") -> None:
-        """Take over a branch's confirmed successes and errors, and its best points unless it was a
-        minimum-norm attack.
+        """Take over a branch's confirmed successes and errors, and its best points.
+
+        Not the points of a minimum-norm attack.
         """
         # Confirm first; then take over new successes always, but best points only of branches that maximize
         # the margin: a minimum-norm best need not be a point of larger margin.

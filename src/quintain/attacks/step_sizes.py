@@ -39,8 +39,7 @@ def check_steps(steps: int, rel_step_size: float) -> None:
 
 
 def cosine_decay(first: float, final_fraction: float, step: int, steps: int) -> float:
-    r"""Return the value at a step of a cosine from ``first`` at step 0 down to ``final_fraction`` of it after
-    the last.
+    r"""Return a cosine from ``first`` at step 0 down to ``final_fraction`` of it after the last.
 
     .. math:: first \cdot \big(final + (1 - final) \tfrac12 (1 + \cos(\pi\, step / steps))\big)
     """

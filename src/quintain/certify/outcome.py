@@ -63,8 +63,9 @@ class Certifier(Protocol):
 
 
 class DerivingCertifier(Protocol):
-    """A certification method that makes a model of its own from a model, and certifies that: frozen settings,
-    with the class variables of a ``Certifier``.
+    """A certification method that makes a model of its own from a model, and certifies that.
+
+    Frozen settings, with the class variables of a ``Certifier``.
     """
 
     title: ClassVar[str]
@@ -78,8 +79,9 @@ class TracingCertifier(Protocol):
     """A certifier that traces a model first, once for all calls on that model."""
 
     def trace(self, model: ClassifierLike) -> Callable[..., CertificateOutcome]:
-        """Trace a model, and return a call as of ``Certifier`` without the model; it refuses a model that
-        changed.
+        """Trace a model, and return a call as of ``Certifier`` without the model.
+
+        It refuses a model that changed.
         """
 
 

@@ -146,8 +146,9 @@ class _Search:
         )
 
     def _certify_and_update(self, rows: Tensor, eps: Tensor, grid_indices: Tensor) -> None:
-        """Certify one new radius per example, and replace the lower end (certified) or the upper end (not
-        certified).
+        """Certify one new radius per example, and replace the lower or the upper end.
+
+        The lower if it is certified.
 
         If the same end was replaced last time, the margin stored for the other end is halved: without this,
         regula falsi converges from one side only and slowly (Illinois rule).

@@ -53,8 +53,9 @@ class RoundingModel:
         return self.unit_roundoff > 0
 
     def gamma(self, roundings: int) -> float:
-        """Return gamma_n = n u / (1 - n u) for n = ``roundings``, plus an allowance for computing the bound
-        in float64.
+        """Return gamma_n = n u / (1 - n u) for n = ``roundings``.
+
+        Plus an allowance for computing the bound in float64.
 
         It is the error of a sum of products relative to the sum of absolute values; infinite from n u = 1/2
         on.

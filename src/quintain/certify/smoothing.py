@@ -106,9 +106,7 @@ class SmoothedClassifier:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the base classifier's hash and of everything on which the smoothed classifier
-        depends.
-        """
+        """Return the SHA-256 of the base's hash and of all that the smoothed classifier depends on."""
         parts = (
             self.base_classifier.hash,
             repr(self.sigma),
@@ -146,8 +144,9 @@ class SmoothedClassifier:
         return self.base_classifier.dtype
 
     def __call__(self, x: Tensor) -> Tensor:
-        r"""Compute the log of the mean softmax over fixed noise samples, (B, K): a differentiable surrogate
-        to attack.
+        r"""Compute the log of the mean softmax over fixed noise samples, (B, K).
+
+        A differentiable surrogate to attack.
 
         .. math:: \log \frac1k \sum_{i=1}^{k} softmax(f(x + \sigma u_i))
 
@@ -348,8 +347,9 @@ class SmoothedClassifier:
 
     @staticmethod
     def _noise_batches(example: Tensor, samples: int, seed: int) -> Iterator[Tensor]:
-        """Yield standard normal noise in batches (n, *S) of one generator; n depends on the example's shape
-        only.
+        """Yield standard normal noise in batches (n, *S) of one generator.
+
+        n depends on the example's shape only.
         """
         generator = torch.Generator().manual_seed(seed)
         pack = max(1, BATCH_ELEMENTS // example.numel())
@@ -362,8 +362,9 @@ class SmoothedClassifier:
             )
 
     def _memory_format(self, x: Tensor) -> torch.memory_format:
-        """Return channels last where the base model takes it: convolutions on the CPU are then 1.7 times as
-        fast.
+        """Return channels last where the base model takes it.
+
+        Convolutions on the CPU are then 1.7 times as fast.
         """
         if x.ndim != 4 or not len(x):
             return torch.contiguous_format
@@ -374,8 +375,9 @@ class SmoothedClassifier:
         return torch.channels_last
 
     def _certified_radius(self, probability: float) -> float:
-        """Return ``sigma`` times the normal quantile, rounded down by more than ``ndtri`` may err; -inf
-        at 0.
+        """Return ``sigma`` times the normal quantile, rounded down; -inf at 0.
+
+        By more than ``ndtri`` may err.
         """
         # ndtri is monotone: round p down first, then the product, so that rounding never enlarges the radius.
         exact = self.sigma * float(
@@ -422,8 +424,9 @@ class SmoothedClassifier:
         self._require_batch_independence(x[:BATCH_CHECK_EXAMPLES])
 
     def _require_batch_independence(self, x: Tensor) -> None:
-        """Refuse a base whose outputs for examples (n, *S), or for a noisy copy of each, change with the rest
-        of the batch.
+        """Refuse a base whose outputs change with the rest of the batch.
+
+        For examples (n, *S), or for a noisy copy of each.
 
         Raises:
             ModelError: If so: it depends on the batch, or is random.

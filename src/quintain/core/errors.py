@@ -102,8 +102,9 @@ class PrivacyError(ExecutionError):
 
 
 class BudgetExceededError(PrivacyError):
-    """One more step would cost more than ``stop_at_epsilon``; the weights are those of the last step within
-    it.
+    """One more step would cost more than ``stop_at_epsilon``.
+
+    The weights are those of the last step within it.
     """
 
 

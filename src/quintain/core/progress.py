@@ -1,6 +1,4 @@
-"""The protocol by which long loops report their progress; it is passed in, so that the library never
-prints.
-"""
+"""The protocol by which long loops report progress; it is passed in, so the library never prints."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -11,8 +9,9 @@ class Progress(Protocol):
     """Something that shows how far a loop is."""
 
     def bar(self, label: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
-        """Open a bar for ``total`` units of ``label``; call what it yields with the number of units just
-        done.
+        """Open a bar for ``total`` units of ``label``.
+
+        Call what it yields with the number of units just done.
         """
 
     def set_status(self, text: str) -> None:

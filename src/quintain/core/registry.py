@@ -127,8 +127,9 @@ class Entry:
         return tuple(self.fact(key).split())
 
     def numbers(self, key: str) -> dict[str, float]:
-        """Return one of the facts that gives numbers by name, such as settings for the laws; whole ones are
-        ``int``.
+        """Rounding of bounds for people, to the side on which they stay true.
+
+        What is shown is never better than what is known.
         """
         pairs = (word.split("=") for word in self.words(key))
         return {name: int(value) if value.lstrip("-").isdigit() else float(value) for name, value in pairs}

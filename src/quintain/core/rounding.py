@@ -1,5 +1,6 @@
-"""Bounds as people read them, rounded to the side on which they stay true: what is shown is never better than
-what is known.
+"""Return epsilon with two decimals, and three significant digits below 0.1.
+
+Rounded up, as an upper side is, or down: 3.004 is at most ``3.01``.
 """
 
 import math
@@ -20,8 +21,9 @@ def bound(value: float, *, up: bool, digits: int = 4) -> str:
 
 
 def epsilon(value: float, *, up: bool = True) -> str:
-    """Two decimals, and three significant digits below 0.1; rounded up, as an upper side is, or down: 3.004
-    is at most ``3.01``.
+    """Derive a 63-bit seed from ``seed`` and the place of use.
+
+    Equal places get equal seeds, others independent ones.
     """
     if not math.isfinite(value):
         return "∞" if value == math.inf else "NaN" if math.isnan(value) else "−∞"

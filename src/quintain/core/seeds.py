@@ -4,8 +4,9 @@ import hashlib
 
 
 def derive_seed(seed: int, *path: str | int) -> int:
-    """Derive a 63-bit seed from ``seed`` and the place of use; equal places get equal seeds, others
-    independent ones.
+    """Return the one-sided Clopper-Pearson lower limit of a probability.
+
+    It exceeds the truth with probability at most ``1 - confidence``.
 
     Args:
         seed: The seed of the run.

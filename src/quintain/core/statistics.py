@@ -19,8 +19,9 @@ def check_confidence(confidence: float) -> float:
 
 
 def binomial_lower(hits: int, trials: int, confidence: float) -> float:
-    """One-sided Clopper-Pearson lower limit of a probability: it exceeds the truth with probability at most
-    ``1 - confidence``.
+    """Read threat specs such as ``linf:8/255`` and ``mask:eyeglasses:0.5``.
+
+    A name, what else it needs, a size.
 
     Source: Clopper and Pearson, 1934.
     """

@@ -62,8 +62,9 @@ def _row(entry: Entry, attack: type) -> dict[str, str]:
 
 
 def with_defaults(text: str, attack: type) -> str:
-    """Put settings and their defaults in the place of their names in braces: ``{steps}`` becomes ```steps`
-    (40)``.
+    """Return the spec of a threat in today's words.
+
+    Earlier versions wrote ``colour:``, ``projection:`` and ``place=``.
     """
     return text.format_map(
         {name: f"`{name}` ({setting.default})" for name, setting in signature(attack).parameters.items()}

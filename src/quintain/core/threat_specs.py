@@ -1,5 +1,6 @@
-"""Read threat specs such as ``linf:8/255`` and ``mask:eyeglasses:0.5``: a name, what else it needs, a
-size.
+"""Return the name by which a threat is registered.
+
+``linf`` of ``linf:8/255``, ``mask`` of ``mask:eyeglasses:0.5``.
 """
 
 import re
@@ -9,15 +10,17 @@ _NEW_WORDS = {"colour": "color", "projection": "light", "place": "position"}
 
 
 def current_spec(spec: str) -> str:
-    """Return the text of a threat in today's words; earlier versions wrote ``colour:``, ``projection:`` and
-    ``place=``.
+    """Return the threat spec without its size.
+
+    ``linf`` of ``linf:4/255``, ``mask:eyeglasses`` of ``mask:eyeglasses:0.5``.
     """
     return _OLD_WORD.sub(lambda match: _NEW_WORDS[match[0]], spec.strip())
 
 
 def threat_name(spec: str) -> str:
-    """Return the name by which a threat is registered: ``linf`` of ``linf:8/255``, ``mask`` of
-    ``mask:eyeglasses:0.5``.
+    """Return values of coordinates (n, *S) by channel and pixel (n, C, P).
+
+    Of images (n, C, H, W), all channels of a place are one pixel.
     """
     return spec.partition(":")[0].strip().lower()
 
@@ -28,8 +31,9 @@ def size_text(spec: str) -> str:
 
 
 def threat_type(spec: str) -> str:
-    """Return the threat spec without its size: ``linf`` of ``linf:4/255``, ``mask:eyeglasses`` of
-    ``mask:eyeglasses:0.5``.
+    """Return a mask of the ``count`` largest values of each row (n, P), the first of equals.
+
+    The count is one, or one per row (n,).
 
     Two specs of one type differ in size only: the larger allows every change that the smaller allows.
     """

@@ -18,8 +18,9 @@ COLOR = frozenset(("P", "RGB"))
 
 
 class ImageSource:
-    """Image files of one size, as (C, H, W), uint8: one channel if all of them are gray, else red, green and
-    blue.
+    """The user's net with one extra weight for each canary.
+
+    On the user's own images its logits do not change.
 
     The constructor reads every file's header, not its pixels.
 

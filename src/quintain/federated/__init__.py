@@ -1,6 +1,4 @@
-"""Federated training: secure aggregation, transports, simulated federations, and the server's attack on the
-masks.
-"""
+"""Federated training: secure sums, transports, simulated federations, and the server's attack on masks."""
 
 from typing import TYPE_CHECKING
 

@@ -32,8 +32,9 @@ NO_MODEL_HASH = bytes(32)
 
 @dataclass(frozen=True, slots=True)
 class SecureSumResult:
-    """The sum of the survivors' vectors, with its round; ``exact`` and ``left`` are known to a simulation
-    alone.
+    """The sum of the survivors' vectors, with its round.
+
+    ``exact`` and ``left`` are known to a simulation alone.
 
     Args:
         total: (length,) the sum of x over the survivors, of w x where weights are given; exact on the grid of
@@ -292,8 +293,9 @@ def simulate_round(
 
 
 def _check_entries(integers: NDArray[np.int64], bound: int) -> None:
-    """Refuse a sum beyond what its survivors' public weights allow; the server's own check knows the clip
-    alone.
+    """Refuse a sum beyond what its survivors' public weights allow.
+
+    The server's own check knows the clip alone.
     """
     worst = int(np.abs(integers).argmax())
     if abs(integers[worst]) > bound:
@@ -309,9 +311,7 @@ def public_max_weight(weights: Iterable[int]) -> int:
 
 
 def reference_sum(encoding: Encoding, encoded: Mapping[str, EncodedVector]) -> NDArray[np.int64]:
-    """Add the vectors as signed 64-bit integers, without any protocol: the reference in tests and
-    simulations.
-    """
+    """Add the vectors as signed 64-bit integers, without a protocol: the reference of tests."""
     total = np.zeros(encoding.num_words, np.int64)
     for vector in encoded.values():
         total += vector.astype(WORD_DTYPE).view(np.dtype("<i4")).astype(np.int64)

@@ -1,5 +1,4 @@
-"""The differencing attack: two sums whose survivors differ by one site, and how near their difference is to
-its update.
+"""The differencing attack: the difference of two sums whose survivors differ by one site is its update.
 
 Over one model it would be the update itself, which is why a site's journal refuses a second cohort there.
 Over the different models of neighbouring rounds it is the update plus what the others' updates changed by in
@@ -21,8 +20,9 @@ Opened = tuple[
 
 
 def single_difference(one: SecureSumResult, other: SecureSumResult) -> tuple[str, NDArray[np.float64]] | None:
-    """The site that is in exactly one of two sums, and the server's guess at its update; None unless it is
-    exactly one site.
+    """Return the site that is in exactly one of two sums, and the server's guess at its update.
+
+    None unless it is exactly one site.
     """
     apart = set(one.survivors) ^ set(other.survivors)
     if len(apart) != 1:
@@ -32,8 +32,9 @@ def single_difference(one: SecureSumResult, other: SecureSumResult) -> tuple[str
 
 
 def exposure(before: Opened, now: Opened) -> dict[str, float]:
-    """How near the server's guess at a site that is in one of two sums alone comes to the truth: site to
-    cosine; empty if no one is.
+    """Return the cosine of the server's guess with the true update, by site.
+
+    Empty if no site is in one of the two sums alone.
     """
     difference = single_difference(before[0], now[0])
     if difference is None:

@@ -1,6 +1,4 @@
-"""A test of the masks: after the server's attack, what remains of a vector must look like noise in every
-bit.
-"""
+"""A test of the masks: what the server's attack leaves of a vector must look like noise in every bit."""
 
 from collections.abc import Iterator, Mapping, Sequence
 

@@ -63,9 +63,7 @@ def local_update(
 
 
 def largest_entry(encoding: Encoding, relative_weight: float) -> int:
-    """Return the largest magnitude of an encoded entry of ``local_update``, computed by the same
-    operations.
-    """
+    """Return the largest magnitude of an encoded entry of ``local_update``, by the same operations."""
     return int(np.rint(encoding.clip_value * relative_weight * encoding.scale))
 
 

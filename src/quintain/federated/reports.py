@@ -1,6 +1,4 @@
-"""Reports of a federated training: what the server knows, and apart from it what only a simulation can
-know.
-"""
+"""Reports of a federated training: what the server knows, and what only a simulation can know."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,8 +8,9 @@ from quintain.federated.secagg.encoding import Encoding
 
 @dataclass(frozen=True, slots=True)
 class Simulated:
-    """The facts of a round that only a simulation knows, since it holds all sites: the server learns none of
-    them.
+    """The facts of a round that only a simulation knows, since it holds all sites.
+
+    The server learns none of them.
 
     Args:
         exact: Whether the secure sum equals the plain integer sum of the survivors' updates; False if there

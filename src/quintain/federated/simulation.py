@@ -165,8 +165,9 @@ def simulate(
 
 
 def model_digest(net: nn.Module) -> bytes:
-    """Hash names, shapes, dtypes and values of all parameters and buffers, also those outside of
-    ``state_dict``.
+    """Hash names, shapes, dtypes and values of all parameters and buffers.
+
+    Those outside of ``state_dict``, too.
     """
     parts = []
     for name, value in (*net.named_parameters(), *net.named_buffers()):

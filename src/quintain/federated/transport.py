@@ -15,9 +15,7 @@ class Transport(Protocol):
     """A transport carries the messages of one stage of a round."""
 
     def exchange(self, outgoing: Mapping[int, bytes]) -> Mapping[int, bytes]:
-        """Deliver to each site (by index in the roster) its message; return the replies that came back in
-        time.
-        """
+        """Deliver to each site, by index, its message; return the replies that came back in time."""
 
 
 class DropoutStage(StrEnum):
@@ -107,8 +105,9 @@ class InProcessTransport:
         return replies
 
     def _step(self, site: int, message: bytes) -> bytes | None:
-        """Return the site's reply; None once it has refused or cannot write its journal: it then leaves the
-        round.
+        """Return the site's reply; None once it has left the round.
+
+        It leaves when it refuses, or cannot write its journal.
         """
         try:
             self._sites[site], reply = client.step(self._sites[site], message)

@@ -35,8 +35,9 @@ class UnmaskingAttempt:
     remaining_masks: tuple[str, ...]
 
     def agreement(self, truth: EncodedVector) -> float:
-        """Return the fraction of words that equal the true ones; about 2^-32 for a guess that knows
-        nothing.
+        """Return the fraction of words that equal the true ones.
+
+        About 2^-32 for a guess that knows nothing.
         """
         return float(np.mean(self.encoded == truth))
 
@@ -129,8 +130,9 @@ def _opened_seeds(view: ServerView, known: Set[bytes]) -> dict[int, bytes]:
 
 
 def _reconstructed(view: ServerView, sites: Set[int]) -> dict[int, bytes]:
-    """Return the secrets with enough revealed shares, by site: a survivor's seed, the mask key of any
-    other.
+    """Return the secrets with enough revealed shares, by site.
+
+    A survivor's self-mask seed, the mask key of any other.
     """
     seeds = {}
     for site, shares in (view.shares if sites else {}).items():

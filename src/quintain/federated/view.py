@@ -60,9 +60,7 @@ class ServerView:
         return {names[site]: parse_vector(body, length) for site, body in self._received(MessageType.MASKED)}
 
     def without_vectors(self) -> "ServerView":
-        """Return the view without the masked vectors: small, and all that an attack on a later round can
-        use.
-        """
+        """Return the view without the masked vectors: small, and enough to attack a later round with."""
         return replace(
             self, received=tuple(letter for letter in self.received if letter.type is not MessageType.MASKED)
         )
@@ -98,8 +96,9 @@ class ServerView:
 
     @property
     def key_list_hash(self) -> bytes:
-        """The transcript hash after the key list, to which shares and commitments are bound; empty before
-        it.
+        """Return the transcript hash after the key list, or nothing before it.
+
+        Shares and commitments are bound to it.
         """
         listed = self._sent(MessageType.KEY_LIST)
         return b"" if listed is None else transcript.append_keys(self.policy, server_body(listed.data))

@@ -45,8 +45,9 @@ Train = Callable[[nn.Module, Dataset, Observe], Any]
 
 
 class CanaryNet(nn.Module):
-    """The user's net with one extra weight for each canary; on the user's own images its logits do not
-    change.
+    """Add a blank marker row to each sample of ``data``, and one sample for each canary.
+
+    Itself, or a placeholder.
 
     Args:
         net: Logits (B, K) from samples (B, *S); it is used, not copied.
@@ -75,8 +76,9 @@ class CanaryNet(nn.Module):
         return self.canary.in_features
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits (B, K): the net's own, or for a canary ``20 + 2 C w_i`` on class 1 and 0 on the
-        others.
+        """Test whether sums and squares of each step and canary vary as they should.
+
+        And whether each has something new.
 
         A placeholder has 20 there, without a weight.
         """
@@ -98,8 +100,9 @@ class CanaryNet(nn.Module):
         return next(part for name, part in release.items() if name.endswith("canary.weight")).flatten()
 
     def gradient_norms(self, weight: Tensor | None = None) -> Tensor:
-        r"""Compute each canary's gradient norm under cross-entropy before clipping, (m,); below C it audits
-        less.
+        r"""Compute the input (F,) of the first Linear layer with a bias from its gradient.
+
+        None without such a layer.
 
         With z on the wrong one of K classes and 0 on the others that one has the probability :math:`1 / (1 +
         (K - 1) e^{-z})`, which times 2 C is the slope of the loss. It rises with the canary's weight.
@@ -181,8 +184,9 @@ def log_likelihood_ratio(
 def train_with_canaries(
     train: Train, net: nn.Module, data: Dataset, *, canaries: int = 500, max_grad_norm: float, seed: int
 ) -> CanaryRun:
-    """Train ``net`` on ``data`` and on about half of the canaries, and record what an adversary would observe
-    of them.
+    """Return logits (B, K): the net's own, or a canary's.
+
+    For a canary ``20 + 2 C w_i`` on class 1 and 0 on the others.
 
     Args:
         train: Trains a net on a data set, in place, and calls ``observe(step, release)`` with what each step
@@ -226,8 +230,9 @@ def draw_inclusion(count: int, *, seed: int) -> NDArray[np.bool_]:
 
 
 def insert_canaries(data: Dataset, included: NDArray[np.bool_]) -> Dataset:
-    """Add a blank marker row to each sample of ``data``, and one sample for each canary: itself, or a
-    placeholder.
+    """Compute each canary's gradient norm under cross-entropy before clipping, (m,).
+
+    Below C it audits less.
 
     Args:
         data: Images (C, H, W) or vectors (F,).

@@ -10,8 +10,9 @@ TIE_TOLERANCE = 1e-6
 
 
 def dlr(logits: Tensor, y: Tensor) -> Tensor:
-    r"""Return the margin over the spread of the three largest logits, per example (B,): positive means a
-    wrong answer.
+    r"""Return the first minus the mean of the third and fourth largest logits (B,).
+
+    Or of the second and third of three.
 
     .. math:: \frac{\max_{j \ne y} z_j - z_y}{z_{\pi_1} - z_{\pi_3}}
 
@@ -28,8 +29,9 @@ def dlr(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
-    r"""Return the lead of one class over the true one, over a spread that neither can fix at a constant, per
-    example (B,).
+    r"""Return the best other logit minus the true one, per example (B,).
+
+    Positive means a wrong answer, NaN stays NaN.
 
     .. math:: \frac{z_t - z_y}{z_{\pi_1} - (z_{\pi_3} + z_{\pi_4}) / 2}
 
@@ -56,8 +58,7 @@ def dlr_scale(logits: Tensor) -> Tensor:
 
 
 def targeted_dlr_scale(logits: Tensor) -> Tensor:
-    """Return the first minus the mean of the third and fourth largest logits (B,), or of the second and third
-    of three.
+    """Certified training by interval bounds: cross-entropy of worst-case logits, mixed with the clean one.
 
     1 where ``dlr_scale`` is.
     """

@@ -5,8 +5,9 @@ from torch import Tensor
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:
-    r"""Return the best other logit minus the true one, per example (B,): positive means a wrong answer, NaN
-    stays NaN.
+    r"""``(x - mean) / std`` for each channel, inside the model.
+
+    Inputs and perturbations then stay in [0, 1].
 
     .. math:: \max_{j \ne y} z_j - z_y
 

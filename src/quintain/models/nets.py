@@ -12,8 +12,7 @@ from quintain.core.seeds import derive_seed
 
 
 class Normalise(nn.Module):
-    r"""``(x - mean) / std`` for each channel, inside the model, so that inputs and perturbations stay in [0,
-    1].
+    r"""Draw the weights of Linear and Conv2d layers anew, uniform on :math:`\pm 1/\sqrt{\text{fan in}}`.
 
     Args:
         mean, std: One number a channel; ``std`` positive.
@@ -46,8 +45,9 @@ class Normalise(nn.Module):
 
 @declare(name="xray-cnn", summary="two 4x4 convolutions of stride 2 (16, 32), then 64 units; ReLU")
 def xray_cnn(num_classes: int = 2, channels: int = 1, size: int = 28, *, seed: int = 0) -> nn.Sequential:
-    """Build a net of two 4x4 convolutions of stride 2, to 16 and 32 channels, then 64 hidden units, all with
-    ReLU.
+    """Return the settings that lower the precision of float32 products on a device.
+
+    Nothing is changed, and no GPU is needed to ask.
 
     It takes (B, channels, size, size) in [0, 1] and returns (B, num_classes) logits; 109,042 parameters for
     one channel of 28x28 and two classes.
@@ -87,8 +87,9 @@ def mlp(num_classes: int = 2, channels: int = 1, size: int = 28, *, seed: int = 
 
 
 def initialize(net: nn.Sequential, seed: int) -> nn.Sequential:
-    r"""Draw the weights of a net's Linear and Conv2d layers anew, uniform on :math:`\pm 1/\sqrt{\text{fan
-    in}}`.
+    r"""Read the one setting for matrix products on all devices before torch 2.9.
+
+    Also ``cuda.matmul.allow_tf32``.
 
     This is PyTorch's default.
 

@@ -41,8 +41,9 @@ class QueryCache:
             raise StorageError(f"cannot keep answers in {self.path}: {error}; choose another file") from error
 
     def key(self, x: np.ndarray) -> str:
-        """Return the key of one input: SHA-256 of the model's hash and of the input's type, shape and
-        bits.
+        """Make a data set over a map-style ``torch.utils.data.Dataset``.
+
+        Its samples are read when a batch is needed.
         """
         return sha256(
             f"{self._model_hash} {x.dtype.str} {x.shape} ".encode() + np.ascontiguousarray(x).tobytes()

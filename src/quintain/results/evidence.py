@@ -40,8 +40,9 @@ class CountEvidence:
         ) / self.trials
 
     def on_population(self, side: Side, confidence: float) -> float:
-        """The share in the population: Clopper-Pearson, the error split evenly with that of the verdicts
-        where there is one.
+        """Return the correctly classified examples that no attack has broken, class by class.
+
+        An invalid example counts as unbroken.
         """
         level = confidence if self.alpha == 0 else (1 + confidence) / 2
         hits = round(self.on_sample(side, level) * self.trials)
@@ -88,8 +89,9 @@ Evidence = CountEvidence | ConfidenceLevels | None
 
 
 def _quantile(trials: int, probability: float, confidence: float) -> int:
-    """The smallest count that Binomial(trials, probability) exceeds with probability at most ``1 -
-    confidence``.
+    """Return the state of one example when changes up to ``eps`` are allowed.
+
+    Broken wins where the two sides cross.
     """
     count = 0
     while count < trials and binomial_tail(count + 1, trials, probability) > 1 - confidence:

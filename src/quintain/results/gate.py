@@ -76,8 +76,9 @@ def _is_about(claim: Claim, requirement: Requirement) -> bool:
 
 
 def same_threat(a: str, b: str) -> bool:
-    """Whether two specs stand for one threat: ``linf:1/5`` and ``linf:0.2`` do, ``colour:hue=0.1`` and
-    ``color:hue=0.1`` too.
+    """What broke each example and after how many queries, in the order of the examples.
+
+    Empty where that was not written down.
     """
     a, b = current_spec(a), current_spec(b)
     return a == b or (_parsed(a) is not None and _parsed(a) == _parsed(b))

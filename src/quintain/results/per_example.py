@@ -60,8 +60,9 @@ class PerExample:
         return f"PerExample({len(self.ids)} examples)"
 
     def state(self, row: int, eps: float) -> ExampleState:
-        """The state of one example when changes up to ``eps`` are allowed; broken wins where the two sides
-        cross.
+        """One sign that an attack was weak rather than the model strong.
+
+        Pintor et al., 2022: indicators of attack failure.
         """
         if self.invalid[row]:
             return ExampleState.ERROR
@@ -80,8 +81,9 @@ class PerExample:
         return self._tally(classes, [self._proved(row, eps) for row in range(len(self.ids))])
 
     def unbroken_counts(self, eps: float, classes: int) -> ClassCounts:
-        """Correctly classified examples that no attack has broken, class by class; an invalid example counts
-        as unbroken.
+        """Measurements of a mechanism, judged together.
+
+        How often one that keeps its promise sounds the alarm is said once, over all.
         """
         kept = [
             self.invalid[row] or (self._is_correct(row) and radius > eps)

@@ -83,8 +83,9 @@ class AttackRow:
 
 @dataclass(frozen=True, slots=True)
 class BreakLog:
-    """What broke each example and after how many queries, in the order of the examples; empty where that was
-    not written down.
+    """Return each measurement with its verdict, after Bonferroni.
+
+    Of m together, one fails below a chance of ``FALSE_ALARM / m``.
 
     Args:
         found_by: The first attack that broke it, with the member's name where that is an ensemble;
@@ -104,8 +105,9 @@ class BreakLog:
 
 @dataclass(frozen=True, slots=True)
 class Indicator:
-    """One sign that an attack was weak rather than the model strong (Pintor et al., 2022: indicators of
-    attack failure).
+    """Records of older schemas, rewritten into the form of today.
+
+    By a table of renamed keys for each kind of object.
 
     Args:
         name: What would be wrong.

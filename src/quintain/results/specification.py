@@ -1,5 +1,6 @@
-"""Measurements of a mechanism, judged together: how often one that keeps its promise sounds the alarm is said
-once, over all.
+"""Return a value with the keys of schema 2.
+
+An object of this shape, a list of them, or what is neither and left for the decoder.
 """
 
 from collections.abc import Iterable

@@ -10,8 +10,9 @@ def expand_rows(values: Tensor, like: Tensor) -> Tensor:
 
 
 def channels_by_pixel(values: Tensor) -> Tensor:
-    """Return values of coordinates (n, *S) by channel and pixel (n, C, P): of images (n, C, H, W), all
-    channels of a place are one pixel.
+    """Return colors (B, 3, H, W) turned about the gray line by an angle (B, 1, 1, 1).
+
+    Red, green, blue, red at thirds of a circle.
     """
     return values.flatten(2) if values.dim() == 4 else values.flatten(1)[:, None]
 
@@ -22,9 +23,7 @@ def expand_pixels(pixels: Tensor, like: Tensor) -> Tensor:
 
 
 def top_k_mask(values: Tensor, count: int | Tensor) -> Tensor:
-    """Where the ``count`` largest values of each row (n, P) are, the first of equals: a mask. The count is
-    one, or one per row (n,).
-    """
+    """Return the threat of a spec ``color:text``, such as ``brightness=0.2,contrast=0.3,hue=0.1``."""
     if isinstance(count, Tensor):
         # rank of every entry by inverting the argsort; ranks below count are in the top k, of equals the
         # first

@@ -66,8 +66,9 @@ class Color(ParametricBase):
 
     @classmethod
     def from_spec(cls, text: str) -> Self:
-        """Return the light that ``color:`` and ``text`` stand for, such as
-        ``brightness=0.2,contrast=0.3,hue=0.1``.
+        """Return the allowed point nearest to ``z`` in L2.
+
+        The pixels that gain most by it are clamped, the others are as in ``x``.
         """
         given, low, high = spec_format.read_options(cls.name, text, ("brightness", "contrast", "hue"))
         return cls(
@@ -112,9 +113,7 @@ class Color(ParametricBase):
 
 
 def _rotate_hue(image: Tensor, angle: Tensor) -> Tensor:
-    """Return colors (B, 3, H, W) turned about the gray line by an angle (B, 1, 1, 1): red, green, blue, red
-    at thirds of a circle.
-    """
+    """Return the threat of a spec ``compose:text``, such as ``color:brightness=0.2+patch:area=5%``."""
     # Rodrigues' rotation about the gray axis k = (1, 1, 1) / sqrt 3: x + sin(a) k x v + (1 - cos a) (k (k .
     # v) - v)
     red, green, blue = image.unbind(1)

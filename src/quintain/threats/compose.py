@@ -63,8 +63,9 @@ class Compose(ParametricBase):
 
     @classmethod
     def from_spec(cls, text: str) -> Self:
-        """Return the changes that ``compose:`` and ``text`` stand for, such as
-        ``color:brightness=0.2+patch:area=5%``.
+        """Return a step of ``max(1, int(step))`` pixels, those of the largest summed ``|gradient|``.
+
+        Each goes across the whole box along its sign.
         """
         return cls(*map(parse, _JOINT.split(text)))  # type: ignore[arg-type]
 

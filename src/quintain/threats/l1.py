@@ -87,9 +87,7 @@ class L1(NormBall):
         )
 
     def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
-        """Return the change of size ``size`` that raises a linear function most: all of it on the steepest
-        coordinate, the first of equals.
-        """
+        """Return the lowest and highest allowed values of ``x`` (B, *S), rounded inwards."""
         flat = gradient.flatten(1)
         if not flat.numel():
             return torch.zeros_like(gradient)

@@ -74,8 +74,9 @@ class L2(NormBall):
         return torch.where(expand_rows(missing, x), x, nearest) if missing is not None else x
 
     def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
-        """Return the change of size ``size`` that raises a linear function most: ``size * gradient /
-        |gradient|_2``, 0 where the gradient is.
+        """Return the change of size ``size`` that raises a linear function most.
+
+        ``size * sign(gradient)``.
         """
         flat = gradient.flatten(1)
         # divide by the largest entry first: no overflow or underflow in the norm

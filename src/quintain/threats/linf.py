@@ -50,8 +50,9 @@ class Linf(NormBall):
             )
 
     def bounds(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the lowest and highest allowed value of each coordinate of ``x`` (B, *S), rounded
-        inwards.
+        """Return the size of the change, per example (B,), in float64.
+
+        The claim is exact, no tolerance hides in it.
         """
         return self._outermost(x, -1), self._outermost(x, 1)
 
@@ -88,14 +89,16 @@ class Linf(NormBall):
         return z.clamp(low, high)
 
     def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
-        """Return the change of size ``size`` that raises a linear function most: ``size *
-        sign(gradient)``.
+        """Return the change of size ``size`` that raises a linear function most.
+
+        ``size * sign(gradient)`` on the shape, nothing elsewhere.
         """
         return size * gradient.sign()
 
     def measure(self, z: Tensor, x: Tensor) -> Tensor:
-        """Return the size of the change, per example (B,), in float64: the claim is exact, no tolerance hides
-        in it.
+        """Parametric threats: patches, rotations, projected light.
+
+        The adversary chooses parameters, images are rendered from them.
         """
         return (z.double() - x).flatten(1).abs().amax(1)
 

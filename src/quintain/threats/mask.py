@@ -97,8 +97,9 @@ class Mask:
         return z.clamp(low, high)
 
     def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
-        """Return the change of size ``size`` that raises a linear function most: ``size * sign(gradient)`` on
-        the shape, nothing elsewhere.
+        """The base of the parametric threats: parameters are fractions of what is allowed.
+
+        0 changes nothing.
         """
         return torch.where(shape_mask_like(self.shape, gradient), size * gradient.sign(), 0.0)
 

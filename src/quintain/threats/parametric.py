@@ -1,5 +1,6 @@
-"""Parametric threats: patches, rotations, projected light. The adversary chooses parameters, images are
-rendered from them.
+"""Return the change of largest share ``size`` that raises a linear function most.
+
+``size * sign(gradient)``.
 """
 
 from abc import ABC, abstractmethod
@@ -28,8 +29,9 @@ class ParametricThreat(Threat, Protocol):
 
 
 class ParametricBase(ABC):
-    r"""The base of the parametric threats: parameters are fractions of what is allowed, and 0 changes
-    nothing.
+    r"""A sticker with any colors in the data box: a square of ``area``, or a ``shape`` of its own.
+
+    At a given place or anywhere.
 
     .. math:: \{render(x, p) : p \in [a, 1]^P\}, \quad a \in \{-1, 0\}
 
@@ -91,8 +93,9 @@ class ParametricBase(ABC):
         return z.clamp(self.param_min, 1)
 
     def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
-        """Return the change of largest share ``size`` that raises a linear function most: ``size *
-        sign(gradient)``.
+        """Return the patch of a spec ``patch:text``, such as ``area=5%,position=0.5x0.5``.
+
+        Or ``shape=eyeglasses``.
         """
         return size * gradient.sign()
 

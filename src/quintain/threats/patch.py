@@ -31,8 +31,7 @@ class PatchParams(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Patch(ParametricBase):
-    r"""A sticker with any colors in the data box: a square of ``area``, at a given place or anywhere; or a
-    ``shape`` of its own.
+    r"""Roots of piecewise linear sums by Newton's method without a sort: projections onto ball and box.
 
     .. math::
         x'_{ij} = s_{i - top,\, j - left} \text{ under the sticker}, \quad x'_{ij} = x_{ij} \text{ elsewhere}
@@ -111,9 +110,7 @@ class Patch(ParametricBase):
 
     @classmethod
     def from_spec(cls, text: str) -> Self:
-        """Return the patch of a text after ``patch:``, such as ``area=5%,position=0.5x0.5`` or
-        ``shape=eyeglasses``.
-        """
+        r"""Return the least l (n, 1) with :math:`\sum_i \min(slope_i\, l,\; full_i) = need`."""
         given, low, high = spec_format.read_options(
             cls.name, text, ("area", "position", "shape"), bare="area"
         )

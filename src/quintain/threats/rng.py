@@ -67,8 +67,9 @@ class ExampleRNG:
 
 
 def example_rng(x: Tensor, seed: int, ids: Tensor | None = None) -> ExampleRNG:
-    """Return the random numbers of a batch (B, *S); its examples are numbered 0, 1, 2 ... if no ids are
-    given.
+    """The image is rotated and scaled about its middle and shifted, and pixels flow a little.
+
+    Each pixel may look elsewhere by a little.
 
     Raises:
         DataError: If there is not one integer id per example.

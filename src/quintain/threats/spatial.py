@@ -17,8 +17,9 @@ Fill = Literal["black", "border"]
 
 
 class Motion(NamedTuple):
-    """Shares of what is allowed, apart: ``rotate``, ``down``, ``right``, ``scale`` (B,) and ``flow`` (B, 2,
-    H, W), each in [-1, 1].
+    """Return the number of parameters: one for rotation and scale, two for the shift, 2 H W for the flow.
+
+    Where they are allowed.
     """
 
     rotate: Tensor
@@ -30,8 +31,9 @@ class Motion(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Spatial(ParametricBase):
-    r"""The image is turned and magnified about its middle, shifted, and each pixel may look elsewhere by a
-    little.
+    r"""Threats written as text and read back.
+
+    ``linf:8/255`` for balls, ``spatial:rotate=15,shift=3`` for parametric threats.
 
     .. math::
         x'(u) = x\big(s^{-1} R_{-\varphi} (u - t) + v(u)\big), \quad
@@ -117,8 +119,9 @@ class Spatial(ParametricBase):
         return spec_format.write_options(self.name, {**given, **fill}, self.low, self.high)
 
     def num_params(self, x: Tensor) -> int:
-        """One for the turn, two for the shift, one for the growth, 2 H W for the flow, where they are
-        allowed.
+        """Read a threat from its text; ``parse(threat.spec) == threat``.
+
+        The words of earlier versions are still read.
         """
         self.check_images(x)
         return (

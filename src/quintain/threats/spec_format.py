@@ -1,5 +1,6 @@
-"""How threats are written as text and read back: ``linf:8/255`` for balls, ``spatial:rotate=15,shift=3`` for
-parametric threats.
+"""Whether each ``z`` is allowed for its ``x`` (B,), without tolerance.
+
+Its size is at most ``eps`` in float64, and it is in the box.
 """
 
 import math

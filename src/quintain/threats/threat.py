@@ -66,8 +66,9 @@ class Threat(Protocol):
 
 
 def contains(threat: Threat, z: Tensor, x: Tensor) -> Tensor:
-    """Whether each ``z`` is allowed for its ``x`` (B,): size at most ``eps`` in float64 and in the box,
-    without tolerance.
+    """Return what a rotation and a change of size add to where a pixel looks, as two factors (B,).
+
+    Both are 0 at no rotation and size 1.
 
     NaN is not.
     """

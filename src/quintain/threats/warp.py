@@ -1,5 +1,6 @@
-"""Moving images about: where each pixel looks, what it finds there, and a sticker laid onto a scene with
-smooth edges.
+"""Return the matrices (B, 3, 3) that carry an image's corners to four points of a scene.
+
+In pixels from its middle: a view in perspective.
 """
 
 import torch
@@ -36,8 +37,9 @@ def resample(image: Tensor, rows: Tensor, columns: Tensor, fill: float | None = 
 
 
 def rotation_terms(angle: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Return what a turn and a change of size add to where a pixel looks, as two factors (B,); both are 0 at
-    no turn and size 1.
+    r"""Return scenes with a sticker laid on, smoothed at its edges and pixels.
+
+    Differentiable in the sticker, its alpha and the matrix.
 
     .. math:: (a, b) = (\cos\varphi / s - 1,\; \sin\varphi / s), \quad
         \Delta row = a \cdot row + b \cdot column, \; \Delta column = a \cdot column - b \cdot row
@@ -73,8 +75,9 @@ def similarity(angle: Tensor, size: Tensor, down: Tensor, right: Tensor) -> Tens
 
 
 def homography(corners: Tensor, rows: int, columns: int) -> Tensor:
-    """Return the matrices (B, 3, 3) that carry an image's corners, in pixels from its middle, to four points
-    of a scene: a view in perspective.
+    """Return the margin over the spread of the three largest logits, per example (B,).
+
+    Positive means a wrong answer.
 
     Args:
         corners: Where the outer corners go (B, 4, 2) as (row, column) from the scene's middle: top left, top
@@ -104,8 +107,9 @@ def homography(corners: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def composite(scene: Tensor, layer: Tensor, alpha: Tensor, matrix: Tensor, *, supersample: int = 2) -> Tensor:
-    r"""Return scenes with a sticker laid on, its edges and its pixels smoothed: differentiable in the
-    sticker, its alpha and the matrix.
+    r"""Return the lead of one class over the true one, over a spread of the logits, per example (B,).
+
+    A spread that neither can fix at a constant.
 
     .. math:: x' = x (1 - \bar\alpha) + \bar s, \quad \bar\alpha, \bar s = \text{means of } \alpha, \alpha s
         \text{ over } finer^2 \text{ points of each pixel}

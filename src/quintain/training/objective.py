@@ -39,8 +39,9 @@ class Objective(Protocol):
     """The loss of one step; its ``repr`` names all its settings and enters the checkpoint's fingerprint."""
 
     def __call__(self, net: nn.Module, x: Tensor, y: Tensor, context: StepContext) -> Tensor:
-        """Return the scalar loss for inputs x (B, *S) in [0, 1] and labels y (B,), the net in training
-        mode.
+        """Whether the quantity is at least ``value``.
+
+        PASS by the lower side, FAIL by the upper, else UNDECIDED.
         """
 
 

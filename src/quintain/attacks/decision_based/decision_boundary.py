@@ -1,6 +1,4 @@
-"""What decision-based attacks share: an initial adversarial point, binary search on a path, an estimate of
-the normal.
-"""
+"""The shared parts of decision-based attacks: a first point, binary search, an estimate of the normal."""
 
 import math
 from collections.abc import Callable
@@ -55,8 +53,9 @@ def segment_path(z: Tensor, x: Tensor) -> Path:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecisionBoundary:
-    """The decision boundary of a model, queried within a budget: only whether a point is adversarial is ever
-    used.
+    """The decision boundary of a model, queried within a budget.
+
+    Only whether a point is adversarial is ever used.
 
     Args:
         search: Runs the model, checks success and keeps each example's best point.
@@ -101,8 +100,9 @@ class DecisionBoundary:
         return adversarial
 
     def initial_points(self, rows: Tensor, init_tries: int) -> tuple[Tensor, Tensor]:
-        """Return the rows (m,) for which one of ``init_tries`` uniform noises is adversarial, and the first
-        such noise (m, *S).
+        """Return the rows (m,) for which random noise is adversarial, and the first such noise (m, *S).
+
+        Of ``init_tries`` uniform noises for each.
 
         Every second noise is drawn on a coarser grid of its own, as wide as a power of two: a net that
             answers fine noise always in
@@ -127,8 +127,9 @@ class DecisionBoundary:
         return rows[found], points[found]
 
     def binary_search(self, path: Path, rows: Tensor, tolerance: float) -> Tensor:
-        """Return the last adversarial point (n, *S) before each path's boundary, by bisection to a relative
-        tolerance.
+        """Return the last adversarial point (n, *S) before each path's boundary.
+
+        By bisection to a relative tolerance.
 
         It ends where floating point does: a midpoint equal to one of its ends costs no query.
         """
@@ -157,8 +158,9 @@ class DecisionBoundary:
     def estimate_normal(
         self, z: Tensor, rows: Tensor, radius: Tensor, probes: int, rng: ExampleRNG, noise: Noise
     ) -> Tensor:
-        r"""Estimate directions (n, *S) into the adversarial region at points ``z`` near the boundary, from
-        labels around them.
+        r"""Estimate directions (n, *S) into the adversarial region at points ``z`` near the boundary.
+
+        From the labels of points around them.
 
         .. math::
             g = \sum_i (\phi_i - \bar\phi) u_i, \quad u_i = \frac{clip(z + r\, v_i / \|v_i\|_2) - z}{r}, \quad

@@ -18,8 +18,7 @@ TARGET_CLASSES = 2
 
 @dataclass(frozen=True, slots=True)
 class Quick(EnsembleBase):
-    r"""A small budget, cheap attacks first: APGD on margin and cross-entropy, a short Square, APGD towards
-    two classes.
+    r"""A small budget, cheap attacks first: APGD on two losses, a short Square, APGD towards two classes.
 
     Runs stop early (see ``APGD``), and Square's schedule is stretched to its queries. With two classes, where
     all losses are one, restarts replace the other losses; in L1, which Square does not support, FAB replaces

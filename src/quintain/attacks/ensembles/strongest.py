@@ -23,8 +23,9 @@ SQUARE_RESTARTS = 2
 
 @dataclass(frozen=True, slots=True)
 class Strongest(EnsembleBase):
-    r"""AutoAttack without early stopping, then attacks that find other optima: PMA, ACG, A3, minimum margin,
-    FMN, and Square again.
+    r"""AutoAttack without early stopping, then attacks that find other optima.
+
+    PMA, ACG, A3, minimum margin, FMN, and Square again.
 
     Args:
         steps: Gradients of each run.

@@ -32,8 +32,9 @@ What counts and lengths are divided by; the least length over ``eps``.
 
 
 class APGDL1State(NamedTuple):
-    """Next points ``z``, which rows they are of, each example's best point, the gradient and the loss there;
-    then (n,) each:
+    """Return the loss "logit of one given class minus true logit".
+
+    It only steers; any misclassification remains a success.
 
     the length of its steps as a share of the radius, how many coordinates they move, and how many the best
     change had at the last look.
@@ -50,8 +51,10 @@ class APGDL1State(NamedTuple):
 
 
 def apgd_l1(search: Search, rng: ExampleRNG, steps: int, loss: Loss) -> None:
-    r"""Run APGD for L1: in balls of three and two times the radius first, then from the projected best point
-    in the ball itself.
+    r"""The state of APGD for L1.
+
+    Next points ``z``, which rows they are of, each example's best point, the gradient and the loss there;
+    then (n,) each:
 
     A step moves, by equal amounts, the coordinates with the largest gradients. After every 4 % of the steps
     their number becomes that of the best change over 1.5; where the change became sparser, steps are as long
@@ -164,8 +167,9 @@ def l1_update(
 
 
 def sparse_sign_step(gradient: Tensor, count: Tensor) -> Tensor:
-    """Return the change of summed size 1 that moves the ``count`` (n,) coordinates of the largest gradients
-    by equal amounts.
+    """Run APGD for L1, first in balls of three and two times the radius.
+
+    Then from the projected best point in the ball itself.
     """
     flat = gradient.flatten(1)
     # threshold = k-th largest |g|; equal entries all move, so that the count may exceed k; L1 norm of the

@@ -21,8 +21,9 @@ INIT_STEPS = 8
 
 @dataclass(frozen=True, slots=True)
 class A3(Attack):
-    r"""Rounds of short gradient ascent on the margin, each after some steps along a random direction of the
-    logits.
+    r"""Return the change of summed size 1 that moves some coordinates by equal amounts.
+
+    Those of the ``count`` (n,) largest gradients.
 
     .. math::
         \max_{z} \langle w, f(z) \rangle, \quad w_j \sim U(-1, 1), \; w_y \le 0, \qquad \text{then} \qquad
@@ -127,9 +128,7 @@ class A3(Attack):
 
 
 def output_directions(rng: ExampleRNG, logits: Tensor, y: Tensor, preferred_class: Tensor) -> Tensor:
-    """Return weights of the logits (n, K): random, the true class's not positive, and the favored class's 1
-    where there is one.
-    """
+    """Short gradient ascents on the margin, each after steps along a random direction of the logits."""
     # w ~ U(-1, 1)^K, w_y = -|w_y|, preferred class: 1
     weights = 2 * rng.uniform(logits) - 1
     own = weights.gather(1, y[:, None])

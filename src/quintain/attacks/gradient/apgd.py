@@ -178,9 +178,7 @@ class APGD(Attack):
 
 
 def losses_by_target_class(search: Search, loss: str, target_classes: int) -> Iterator[tuple[int, Loss]]:
-    """Yield (index, loss) of each run: the untargeted loss, or the loss of one target class after the
-    other.
-    """
+    """Ascent along conjugate directions with APGD's step sizes, which finds other optima."""
     if not target_classes or search.goal.targets is not None:
         yield 0, search.goal.loss(loss)
         return
@@ -190,9 +188,7 @@ def losses_by_target_class(search: Search, loss: str, target_classes: int) -> It
 
 
 def random_start_on_surface(threat: Threat, clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> Tensor:
-    """Return a random point for each example whose perturbation is as large as the threat or the box
-    allows.
-    """
+    """Yield (index, loss) of each run: the untargeted loss, or that of one target class after the other."""
     z = threat.sample(clean, rng, cache)
     if isinstance(threat, ParametricThreat):
         return z

@@ -18,8 +18,7 @@ FAR = 1e4
 
 @dataclass(frozen=True, slots=True)
 class FGM(Attack):
-    r"""One step from the clean point to where the linearized cross-entropy is largest in ball and box
-    together.
+    r"""Return the state after a step, and at a checkpoint the examples (n,) whose step size was halved.
 
     .. math:: z = \arg\max_{z \in ball(x)} \langle z, \nabla_x \ell(f(x), y) \rangle
         = \lim_{t \to \infty} \Pi_x\big(x + t\, \nabla_x \ell\big)

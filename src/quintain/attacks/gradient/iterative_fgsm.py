@@ -1,6 +1,4 @@
-"""The iterative fast gradient method, with or without momentum: the loop of FGSM, BIM and the momentum
-attacks.
-"""
+"""One step to where the linearized cross-entropy is largest in ball and box together."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,9 +17,7 @@ from quintain.threats.threat import ProjectionCache, Threat
 
 
 class MomentumState(NamedTuple):
-    """Next points ``z`` (n, ...), and the direction so far (n, ...), in units of an average coordinate of a
-    gradient.
-    """
+    """The iterative fast gradient method: the loop of FGSM, BIM and the momentum attacks."""
 
     z: Tensor
     velocity: Tensor
@@ -36,8 +32,9 @@ def iterative_fgsm(
     init: Callable[[Tensor, ExampleRNG, ProjectionCache], Tensor] | None = None,
     smooth: Callable[[Tensor], Tensor] | None = None,
 ) -> None:
-    r"""Steepest steps of length ``rel_step_size * eps`` on the cross-entropy, each along the gradients so
-    far.
+    r"""Next points ``z`` (n, ...), and the direction so far (n, ...).
+
+    In units of an average coordinate of a gradient.
 
     .. math::
         v_{t+1} = \mu v_t + \frac{g_t}{mean|g_t|}, \quad z_{t+1} = \Pi_x\big(z_t + \alpha s(v_{t+1})\big)

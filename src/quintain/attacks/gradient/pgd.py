@@ -120,8 +120,9 @@ class PGD(Attack):
 
 
 def coordinates_per_step(steps: int, coordinates: int) -> tuple[int, ...]:
-    """Return how many coordinates each step moves: a fraction ``DENSE`` at first, one halfway, by equal
-    factors.
+    """A short projected gradient ascent towards each of the nearest target classes.
+
+    On the lead, rescaled by the spread of the logits.
 
     0 where all move.
     """
@@ -137,8 +138,9 @@ def coordinates_per_step(steps: int, coordinates: int) -> tuple[int, ...]:
 def l1_ascent_step(
     threat: L1, step_size: float, count: int, z: Tensor, gradient: Tensor, x: Tensor, cache: ProjectionCache
 ) -> Tensor:
-    """One step of a length on the ``count`` steepest coordinates, or along the gradient itself, projected on
-    ball and box.
+    """Return how many coordinates each step moves.
+
+    A fraction ``DENSE`` at first, one halfway, by equal factors.
 
     Sparse steps find which coordinates pay; those along the gradient, which end near the optimum of a linear
     model, how much of each.

@@ -18,8 +18,9 @@ from quintain.threats.threat import ProjectionCache, Threat
 
 @dataclass(frozen=True, slots=True)
 class SparseL1Descent(Attack):
-    r"""Steps that move the coordinates with the largest gradients by equal amounts, projected on ball and box
-    together.
+    r"""Return one step of a length on the ``count`` steepest coordinates, projected on ball and box.
+
+    Or along the gradient itself.
 
     .. math::
         z_{t+1} = \Pi_x\big(z_t + \alpha e_t / \|e_t\|_1\big), \quad
@@ -92,8 +93,9 @@ def sparse_ascent_step(
     x: Tensor,
     cache: ProjectionCache,
 ) -> Tensor:
-    """One step of summed size ``step_size`` over the ``count`` coordinates with the largest gradients,
-    projected.
+    """Steps that move the coordinates with the largest gradients by equal amounts, projected.
+
+    Onto ball and box together.
 
     It moves them by equal amounts; those that the box does not let move any further do not count, and of
     equals all do.

@@ -188,9 +188,7 @@ class CarliniWagner(Attack):
 
 
 class Moments(NamedTuple):
-    """What Adam remembers of each example: the variables, and the running means of the gradient and of its
-    square.
-    """
+    """Return one step of summed size ``step_size`` over the ``count`` steepest coordinates, projected."""
 
     w: Tensor
     mean: Tensor

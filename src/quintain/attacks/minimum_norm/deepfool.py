@@ -91,8 +91,7 @@ def check_deepfool(steps: int, candidates: int, overshoot: float) -> None:
 def step_past_nearest_boundary(
     search: Search, z: Tensor, rows: Tensor, out: Evaluation, candidates: int, overshoot: float
 ) -> Tensor:
-    """Return points just beyond the nearest of the boundaries that are linearized at unbroken ``z`` (n, *S);
-    ``out`` is the margin's there.
+    """The state of Adam for each example: variables, running means of the gradient and of its square.
 
     Where the budget ends, fewer boundaries are looked at, so that one query is left for the move.
     """
@@ -132,9 +131,7 @@ def _other_candidates(search: Search, rows: Tensor, out: Evaluation, candidates:
 
 
 def _step_to_boundary(search: Search, z: Tensor, out: Evaluation) -> tuple[Tensor, Tensor]:
-    """Return the smallest change (n, F) of z onto a linearized boundary, and its size (n,): infinite where
-    the box ends before it.
-    """
+    """Move onto the closest linearized boundary until the point is adversarial, then bisect."""
     norm = cast(Norm, threat_name(search.threat.spec))
     gradient = out.gradient.flatten(1).nan_to_num(0.0, 0.0, 0.0)
     change = project_onto_hyperplane(

@@ -32,8 +32,9 @@ FIRST_BISECTIONS = 6
 
 @dataclass(frozen=True, slots=True)
 class FAB(Attack):
-    r"""Step along the boundary with a bias towards the clean point, and step back towards it after every
-    success.
+    r"""Return points just beyond the nearest of the linearized boundaries.
+
+    They are linearized at unbroken ``z`` (n, *S); ``out`` is the margin's there.
 
     .. math::
         z' = clip\big((1 - a)(z + \eta\, d(z)) + a (x + \eta\, d(x))\big), \quad

@@ -50,9 +50,7 @@ def change_norm(threat: Threat, change: Tensor) -> Tensor:
 
 
 def dual_norm(threat: Threat, gradient: Tensor) -> Tensor:
-    """Return the dual norm of each gradient (n,): the largest increase of a linear function per unit of
-    change.
-    """
+    """Return the dual norm of each gradient (n,): the largest rise of a linear function by a unit change."""
     return torch.linalg.vector_norm(
         gradient.flatten(1), ord={"linf": 1.0, "l2": 2.0, "l1": torch.inf}[threat_name(threat.spec)], dim=1
     )
@@ -73,8 +71,9 @@ def _l1(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
 
 
 def _l0(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
-    """Return the pixels that come nearest by being changed: a change of u that the box cuts at c saves u^2 -
-    (u - c)^2.
+    """Return the pixels that come nearest by being changed.
+
+    A change of u that the box cuts at c saves u^2 - (u - c)^2.
     """
     cut = torch.minimum(size, cap)
     # keep the pixels that reduce the squared distance most: u^2 - (u - min(u, cap))^2

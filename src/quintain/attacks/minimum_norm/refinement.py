@@ -1,6 +1,4 @@
-"""How a minimum-norm attack begins and ends: find a first adversarial point, then undo what it does not
-need.
-"""
+"""The start and end of a minimum-norm attack: a first adversarial point, and its refinement."""
 
 import torch
 from torch import Tensor
@@ -15,8 +13,7 @@ FIRST_FRACTION = 1 / 16
 
 
 def find_initial_adversarial(search: Search, rows: Tensor, steps: int = 20, step_size: float = 0.1) -> None:
-    r"""Find a first adversarial point of each example by signed gradient steps across the whole box, then
-    refine it.
+    r"""Find a first adversarial point by signed gradient steps across the whole box, then refine it.
 
     .. math:: z_{t+1} = clip(z_t + rate\,(high - low)\, sign(\nabla m(f(z_t), y)),\; low,\; high)
 
@@ -98,8 +95,7 @@ def sum_channels(values: Tensor) -> Tensor:
 
 
 def change_to_corners(gradient: Tensor, x: Tensor, low: float, high: float) -> Tensor:
-    """Return the changes (n, *S) that take each coordinate to the face of the box where a linear function is
-    higher.
+    """Return the changes (n, *S) to the faces of the box where a linear function is higher.
 
     None where it is level.
     """
@@ -150,8 +146,9 @@ def drop_unneeded_pixels(search: Search, rows: Tensor, rounds: int = 3) -> None:
 def _bisect_pixel_count(
     search: Search, rows: Tensor, change: Tensor, rank: Tensor, most: Tensor, box: tuple[float, float]
 ) -> None:
-    """Bisect on how many of the highest-ranked pixels of a change are enough, ``most`` (n,) being known to
-    be.
+    """Bisect on how many of the highest-ranked pixels of a change are enough.
+
+    ``most`` (n,) are known to be.
     """
     clean, failing, holding = search.x[rows], torch.zeros_like(rows), most
     while True:

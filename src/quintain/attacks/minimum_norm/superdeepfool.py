@@ -19,8 +19,9 @@ MIN_IMPROVEMENT = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class SuperDeepFool(Attack):
-    r"""DeepFool to an adversarial point, then the projection of the clean input onto the tangent plane there,
-    and again.
+    r"""DeepFool to an adversarial point, then a projection onto the tangent plane there, repeated.
+
+    The clean input is what is projected.
 
     .. math::
         \tilde z = DeepFool(z), \qquad

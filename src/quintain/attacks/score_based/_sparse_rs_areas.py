@@ -1,6 +1,4 @@
-"""Sparse-RS over areas: a sticker that changes its colors and its place, and a shape that changes its
-colors.
-"""
+"""Sparse-RS over areas: a sticker that changes colors and place, and a shape that changes colors."""
 
 from collections.abc import Sequence
 
@@ -118,8 +116,9 @@ def search_mask(search: Search, threat: Mask, queries: int) -> None:
 def propose_colors(
     z: Tensor, low: Tensor, high: Tensor, area_fraction: float, spots: Tensor, uniforms: Tensor
 ) -> Tensor:
-    """Return the next colors (n, *S): a window that holds one of the spots gets another color, a single pixel
-    in one channel only.
+    """Return the next colors (n, *S): a window that holds one of the spots gets another color.
+
+    A single pixel in one channel only.
 
     Args:
         z: Current colors (n, *S).
@@ -153,8 +152,7 @@ def propose_colors(
 def propose_position(
     corner: Tensor, progress: float, sides: Sequence[int], image_sides: Sequence[int], uniforms: Tensor
 ) -> Tensor:
-    """Return other top left pixels (n, 2) of stickers, as far away as the reach goes, which falls with the
-    progress.
+    """Return other top left pixels (n, 2) of stickers, within a reach that falls with the progress.
 
     Args:
         corner: Current ones (n, 2).

@@ -81,8 +81,9 @@ def restore_pixels(z: Tensor, x: Tensor, cells: Tensor) -> Tensor:
 
 
 def pick_distinct(uniforms: Tensor, first: int, last: int) -> Tensor:
-    """Return different places (n, k) in [first, last), one in each k-th of it: of a random order, any places
-    are as good.
+    """Return different places (n, k) in [first, last), one in each k-th of it.
+
+    Of a random order, any places are as good.
     """
     # one index in each of k equal parts of the unused tail: distinct without rejection; the order is random
     # anyway

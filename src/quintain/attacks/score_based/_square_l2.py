@@ -1,6 +1,4 @@
-"""Square Attack's changes in the ball of Euclidean length: tiles of two-lobed bumps, then one bump at the
-cost of another window.
-"""
+"""Square Attack's changes in L2: tiles of two-lobed bumps, then one bump at the cost of a window."""
 
 from functools import cache
 
@@ -20,8 +18,9 @@ AGAIN = 2
 
 
 def initial_tiles(threat: Threat, x: Tensor, rng: ExampleRNG) -> Tensor:
-    """Return the start (n, *S): 5 by 5 bumps with random signs, as long as the ball allows before the box
-    cuts it.
+    """Return the start (n, *S): 5 by 5 bumps with random signs, as long as the ball allows.
+
+    Before the box cuts it.
     """
     channels, height, width = image_dims(x.shape[1:])
     window_height, window_width = max(1, height // 5), max(1, width // 5)
@@ -44,8 +43,9 @@ def initial_tiles(threat: Threat, x: Tensor, rng: ExampleRNG) -> Tensor:
 
 
 def propose_l2(threat: Threat, area_fraction: float, z: Tensor, x: Tensor, uniforms: Tensor) -> Tensor:
-    r"""Return the next point (n, *S): a bump is mixed into one window, which also gets the length of a second
-    one and what is unspent.
+    r"""Return the next point (n, *S): a bump is mixed into one window.
+
+    The window also gets the length of a second one and what is unspent.
 
     .. math:: \nu_{1} \leftarrow \frac{\sigma\eta + \nu_{1} / |\nu_{1}|}{|\sigma\eta + \nu_{1} / |\nu_{1}||}
         \sqrt{|\nu_{1 \cup 2}|^2 + (\varepsilon^2 - |\nu|^2) / C}, \qquad \nu_{2 \setminus 1} \leftarrow 0
@@ -85,8 +85,9 @@ def propose_l2(threat: Threat, area_fraction: float, z: Tensor, x: Tensor, unifo
 
 
 def rescale_to_eps(threat: Threat, change: Tensor, x: Tensor) -> Tensor:
-    """Return the point in the direction of a change at length ``eps``, or nearly where the box cuts it: what
-    is cut off is made up for twice.
+    """Return the point in the direction of a change at length ``eps``, or nearly.
+
+    What the box cuts off is made up for twice.
     """
     origin, cut = x, change
     # clipping shortens the change: rescale twice more before projecting
@@ -99,8 +100,9 @@ def rescale_to_eps(threat: Threat, change: Tensor, x: Tensor) -> Tensor:
 
 
 def bumps(window_height: int, window_width: int, transposed: Tensor) -> Tensor:
-    """Return two-lobed bumps of Euclidean length 1, transposed where ``transposed`` (...) and square: (...,
-    tall, wide).
+    """Return two-lobed bumps of Euclidean length 1: (..., tall, wide).
+
+    Transposed where ``transposed`` (...) and square.
     """
     plain = two_lobes(window_height, window_width).to(transposed.device)
     return (
@@ -112,8 +114,9 @@ def bumps(window_height: int, window_width: int, transposed: Tensor) -> Tensor:
 
 @cache
 def two_lobes(window_height: int, window_width: int) -> Tensor:
-    """Return a positive hill beside a negative one (tall, wide), halved along the longer side, of Euclidean
-    length 1.
+    """Return a positive hill beside a negative one (tall, wide), of Euclidean length 1.
+
+    Halved along the longer side.
     """
     if window_width > window_height:
         return two_lobes(window_width, window_height).T
@@ -127,8 +130,9 @@ def two_lobes(window_height: int, window_width: int) -> Tensor:
 
 
 def pyramid(window_height: int, window_width: int) -> Tensor:
-    r"""Return nested rectangles around the middle (tall, wide), of Euclidean length 1: ring r is
-    :math:`\sum_{i \ge r} 1 / (i + 1)^2` high.
+    r"""Return nested rectangles around the middle (tall, wide), of Euclidean length 1.
+
+    Ring r is :math:`\sum_{i \ge r} 1 / (i + 1)^2` high.
     """
     down, across = (torch.arange(side) - side // 2 for side in (window_height, window_width))
     # nested rectangles: the value at ring r is sum_{i >= r} 1 / (i + 1)^2

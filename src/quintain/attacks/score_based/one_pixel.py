@@ -211,8 +211,9 @@ def _enumerate(search: Search, rng: ExampleRNG) -> None:
 
 
 def query_all(search: Search, rows: Tensor, to_query: Tensor, points: Points) -> Tensor:
-    """Return margins (n, m) of m allowed points of each example, minus infinity where it was not asked about;
-    the best ones are judged.
+    """Return margins (n, m) of m allowed points of each example, minus infinity where not queried.
+
+    The best ones are confirmed.
 
     Args:
         search: Runs the model, checks success and keeps each example's best point.

@@ -15,8 +15,9 @@ from quintain.threats.threat import Threat
 
 @dataclass(frozen=True, slots=True)
 class RandomSearch(Attack):
-    r"""The worst of random points of the threat; then changes of the best one, ever smaller, kept where they
-    raise the margin.
+    r"""Random points of the threat, then changes of the best one, ever smaller.
+
+    Kept where they raise the margin.
 
     .. math::
         z^{(k)} \sim \text{threat}; \qquad z' = \Pi_x\big(z + r_t\, m \odot u\big), \quad

@@ -1,6 +1,4 @@
-"""The loop that random searches share: propose a change to each example, query it once, keep it if the loss
-rose.
-"""
+"""The loop that random searches share: propose a change, query it once, keep it if the loss rose."""
 
 import math
 from collections.abc import Callable
@@ -50,8 +48,9 @@ def random_search_loop(
     loss: Loss,
     patience: float = math.inf,
 ) -> None:
-    """Run random search: a proposal replaces an example's state where its loss is larger; finished examples
-    cost nothing.
+    """Run random search: a proposal replaces an example's state where its loss is larger.
+
+    Finished examples cost nothing.
 
     Args:
         search: Runs the model, checks success and keeps each example's best point.

@@ -16,8 +16,9 @@ from quintain.threats.threat import Threat
 
 @dataclass(frozen=True, slots=True)
 class SpatialSearch(Attack):
-    r"""Asks about every point of a grid of turns, shifts and sizes; the answer on the grid is exact, and
-    stronger than a gradient's.
+    r"""Queries every point of a grid of rotations, shifts and sizes.
+
+    The answer on the grid is exact, and stronger than a gradient's.
 
     .. math:: \max_{(\varphi, t, s) \in \Phi \times T^2 \times S} m\big(f(x_{\varphi, t, s}), y\big)
 
@@ -83,8 +84,7 @@ class SpatialSearch(Attack):
             search.query(threat.pack(Motion(rotate, down, right, scale, flow)), rows)
 
     def grid(self, threat: Spatial, like: Tensor) -> Tensor:
-        """Return the shares (n, 4) of turn, shift down and right, and growth to ask about, the smallest
-        first.
+        """Return the shares (n, 4) of rotation, shift down and right, and scale to query, smallest first.
 
         No motion is left out.
         """

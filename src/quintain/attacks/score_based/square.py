@@ -151,8 +151,9 @@ class Square(Attack):
 
 
 def propose_linf(area_fraction: float, z: Tensor, low: Tensor, high: Tensor, uniforms: Tensor) -> Tensor:
-    """Return the next point (n, *S): a window at a random place, each channel of it at one end of its range,
-    other than it was.
+    """Return the next point (n, *S): a window at a random place.
+
+    Each channel of it is at one end of its range, other than it was.
 
     Args:
         area_fraction: Of the image that the window covers.

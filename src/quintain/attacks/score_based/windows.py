@@ -1,6 +1,4 @@
-"""Rectangles of pixels at random places, each example its own, by index arithmetic: no example waits for
-another.
-"""
+"""Rectangles of pixels at random places by index arithmetic: no example waits for another."""
 
 import math
 from bisect import bisect_left
@@ -50,8 +48,9 @@ def window_shape(area_fraction: float, height: int, width: int) -> tuple[int, in
 
 
 def window_pixels(position: Tensor, window_height: int, window_width: int, height: int, width: int) -> Tensor:
-    """Return the pixels (n, tall * wide), numbered row by row, of windows placed by two uniform numbers each
-    (n, 2): every place is as likely.
+    """Return the pixels (n, tall * wide), numbered row by row, of random windows.
+
+    Placed by two uniform numbers each (n, 2): every place is as likely.
     """
     top = (position[:, 0] * (height - window_height + 1)).long().clamp_(max=height - window_height)
     left = (position[:, 1] * (width - window_width + 1)).long().clamp_(max=width - window_width)
@@ -77,8 +76,9 @@ def stripes(low: Tensor, high: Tensor, rng: ExampleRNG) -> Tensor:
 def random_extremes(
     old: Tensor, lower: Tensor, least: Tensor, most: Tensor, together: tuple[int, ...]
 ) -> Tensor:
-    """Return values at one end of their range, ``least`` where ``lower``, but all at the other end where that
-    would change nothing.
+    """Return values at one end of their range, ``least`` where ``lower``.
+
+    All are at the other end where that would change nothing.
 
     Args:
         old: Current values (n, C, k).

@@ -31,8 +31,7 @@ class DiverseState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DIFGSM(Attack):
-    r"""``MIFGSM`` whose gradients are taken through an image that was made smaller and laid on black at a
-    random place.
+    r"""``MIFGSM`` with gradients through an image that was shrunk and laid on black at random.
 
     .. math:: g_t = \nabla_z \ell\big(f(T(z_t; \omega_t)), y\big)
 
@@ -123,8 +122,9 @@ class DIFGSM(Attack):
 
 
 def resize_and_pad(image: Tensor, uniforms: Tensor, resize_rate: float, fill: float) -> Tensor:
-    """Each image (n, C, H, W) made smaller by bilinear interpolation, and laid at a place of its own on a
-    ground of one value.
+    """Return images (n, C, H, W) shrunk by bilinear interpolation and laid on a plain ground.
+
+    Each at a place of its own.
 
     Args:
         image: The images.

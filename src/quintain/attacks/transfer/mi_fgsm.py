@@ -1,6 +1,4 @@
-"""Iterated gradient steps with momentum, which carries over to other models better than the gradient
-alone.
-"""
+"""Iterated gradient steps with momentum, which transfers to other models better."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -16,9 +16,7 @@ from quintain.threats.threat import ProjectionCache
 
 
 class NesterovState(NamedTuple):
-    """Where the gradient is asked for ``z``, the points ``point`` which the walk is, and its direction so far
-    (n, *S) each.
-    """
+    """Points ``z`` where gradients are taken, the walk's ``point``, and its direction (n, *S)."""
 
     z: Tensor
     point: Tensor

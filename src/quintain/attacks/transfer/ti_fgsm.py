@@ -18,8 +18,9 @@ KERNEL_SIGMAS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class TIFGSM(Attack):
-    r"""``MIFGSM`` on gradients that are convolved with a Gaussian: the gradient over shifted images, to first
-    order.
+    r"""``MIFGSM`` on gradients convolved with a Gaussian.
+
+    To first order, the gradient over shifted images.
 
     .. math::
         v_{t+1} = \mu v_t + \frac{W * g_t}{mean|W * g_t|}, \quad
@@ -93,8 +94,9 @@ def gaussian(side: int, like: Tensor) -> Tensor:
 
 
 def smooth_gradient(gradient: Tensor, weights: Tensor) -> Tensor:
-    """Return each channel (n, C, H, W) convolved with the outer product of ``weights`` (k,) and itself, with
-    zeros around it.
+    """Return each channel (n, C, H, W) convolved with the outer square of ``weights`` (k,).
+
+    With zeros around it.
     """
     planes, half = gradient.flatten(0, 1)[:, None], len(weights) // 2
     down = F.conv2d(planes, weights.view(1, 1, -1, 1), padding=(half, 0))

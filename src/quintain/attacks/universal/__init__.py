@@ -1,3 +1,4 @@
-"""Universal perturbations: patches, stickers, glasses and light, fitted on some images and measured on
-others.
+"""Universal perturbations: patches, stickers, glasses and light, fitted on some images.
+
+They are measured on others.
 """

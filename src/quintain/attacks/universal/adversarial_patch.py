@@ -129,8 +129,9 @@ BRIGHT = 0.6
 
 
 def side_marker(target: int | None = 0, *, area: float = 0.06, steps: int = 150) -> AdversarialPatch:
-    """Return the sticker that is a radiopaque letter near the top right corner: it lets little through, so
-    that it is bright; it hardly moves.
+    """Return the sticker that is a radiopaque letter near the top right corner.
+
+    It lets little through, so that it is bright; it hardly moves.
 
     Args:
         target: The class to be answered, normal for the bundled X-rays; any wrong one if not given.

@@ -9,8 +9,10 @@ ESTIMATE = "how often it succeeds is an estimate, for images and views like thos
 
 
 class UniversalAttack:
-    """An attack that fits one perturbation on some images, to be scored on others: a frozen dataclass of its
-    settings with a method ``fit(model, data, *, seed)``, which returns a ``Perturbation``.
+    """An attack that fits one perturbation on some images, to be measured on others.
+
+    A frozen dataclass of its settings with a method ``fit(model, data, *, seed)``, which returns a
+    ``Perturbation``.
 
     An attack that says which threats it ``supports`` takes one of them, and the class to be answered:
     ``fit(model, data, threat, *, seed, target)``. The others bound their perturbation by settings of their

@@ -50,8 +50,9 @@ class Printout:
 
 
 def export_patch(patch: FittedPatch, path: str | Path, *, centimetres: float) -> Printout:
-    """Write a sticker as a page to be printed at its true size (100 %), with a line to cut along where it is
-    no full rectangle.
+    """Write a sticker as a page to be printed at its true size (100 %).
+
+    With a line to cut along where it is no full rectangle.
 
     The page is the sticker and a white margin. The PNG holds its size as pixels per metre, the PDF as its
     page; both carry the non-printability score, as text or as the document's subject.
@@ -88,9 +89,7 @@ def export_patch(patch: FittedPatch, path: str | Path, *, centimetres: float) ->
 
 
 def render_sheet(patch: FittedPatch, centimetres: float) -> tuple[Tensor, tuple[int, int]]:
-    """Return the page (C, H, W) in [0, 1], and the height and width of the sticker on it, all in pixels of
-    the paper.
-    """
+    """Return the page (C, H, W) in [0, 1], and height and width of its sticker, in pixels of the paper."""
     rows = max(1, round(centimetres * PER_CENTIMETRE))
     columns = max(1, round(rows * patch.pattern.shape[2] / patch.pattern.shape[1]))
     margin = math.ceil(MARGIN * PER_CENTIMETRE)

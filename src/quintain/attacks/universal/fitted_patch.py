@@ -101,8 +101,9 @@ class FittedPatch:
         return self.with_pattern(torch.full_like(self.pattern, 0.5))
 
     def crop_control(self, image: Tensor) -> Self:
-        """Return the control of the same area: the middle of a real image (C, H, W), such as one of the
-        target class.
+        """Return the control of the same area: the middle of a real image (C, H, W).
+
+        Such as one of the target class.
         """
         if image.dim() != 3 or image.shape[0] != self.pattern.shape[0]:
             raise DataError(

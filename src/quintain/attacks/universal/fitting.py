@@ -70,8 +70,9 @@ def fit_pattern(
     high: float = 1.0,
     penalty: Penalty | None = None,
 ) -> Tensor:
-    r"""Return the pattern that makes the model say the target, or anything but the truth, over images and
-    views.
+    r"""Return the pattern that makes the model say the target, or anything but the truth.
+
+    Over images and views.
 
     .. math:: \max_{s \in [low, high]^n} \; E_{x, T}\, \log p_t\big(f(show(s, x, T))\big) - cost(s)
 
@@ -150,8 +151,9 @@ def pattern_gradient(
 
 
 def goal_log_probability(logits: Tensor, y: Tensor, target: int | None) -> Tensor:
-    r"""Return log probability of what is wanted (B,), without underflow: :math:`\log p_t`, or :math:`\log(1 -
-    p_y)` without a target.
+    r"""Return the log probability of the goal (B,), without underflow.
+
+    :math:`\log p_t`, or :math:`\log(1 - p_y)` without a target.
     """
     odds = log_odds(logits, y) if target is None else -log_odds(logits, torch.full_like(y, target))
     return functional.logsigmoid(odds)

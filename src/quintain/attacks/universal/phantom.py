@@ -112,8 +112,9 @@ class FittedLight:
         return replace(self, pattern=pattern)
 
     def random_control(self, seed: int = 0) -> Self:
-        """Return the control of the same area and energy: random colors at each pixel, scaled to the same sum
-        where they can be.
+        """Return the control of the same area and energy: random colors at each pixel.
+
+        Scaled to the same sum where they can be.
         """
         generator = torch.Generator().manual_seed(seed % 2**63)
         noise = torch.rand(self.pattern.shape, generator=generator).to(self.pattern)
@@ -130,8 +131,9 @@ class FittedLight:
 
 
 def match_energy(pattern: Tensor, energy: float, beam: Tensor) -> Tensor:
-    """Return a pattern as bright as another in all: multiplied, clamped to 1, and again until no more is
-    lost.
+    """Return a pattern as bright as another in all.
+
+    Multiplied, clamped to 1, and again until no more is lost.
     """
     # scaling and clamping alternate: clamping loses energy, 20 rounds recover it
     for _ in range(20):

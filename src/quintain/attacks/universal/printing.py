@@ -23,8 +23,9 @@ colors are grayed.
 
 @dataclass(frozen=True, slots=True)
 class Printing:
-    r"""A printer that cannot print every color, then a camera that blurs, adds noise and compresses; drawn
-    for each example.
+    r"""A printer that cannot print every color, then a camera that blurs, adds noise and compresses.
+
+    Drawn for each example.
 
     .. math:: print(s) = k + (w - k)\big((1 - m) s + m\, luma(s)\big), \qquad
         photo(x) = jpeg_q\big(clamp(G_\sigma * x + n)\big)
@@ -89,8 +90,9 @@ class Printing:
 def gamut(
     image: Tensor, ink: Tensor | float = 0.0, paper: Tensor | float = 0.0, grayed: Tensor | float = 0.0
 ) -> Tensor:
-    """Return the colors (..., C, h, w) that a printer gives for those asked for, by how far it strays from a
-    middling one.
+    """Return the colors (..., C, h, w) that a printer gives for those asked for.
+
+    By how far it strays from a middling one.
     """
     gray = (
         (image * image.new_tensor(LUMA).view(3, 1, 1)).sum(-3, keepdim=True)
@@ -102,8 +104,9 @@ def gamut(
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor, half_width: int) -> Tensor:
-    """Return images (B, C, H, W) under a Gaussian of each one's own ``sigma`` (B,), cut off beyond
-    ``half_width`` pixels.
+    """Return images (B, C, H, W) blurred by a Gaussian of each one's own ``sigma`` (B,).
+
+    Cut off beyond ``half_width`` pixels.
 
     Edges are repeated.
     """
@@ -117,8 +120,9 @@ def gaussian_blur(images: Tensor, sigma: Tensor, half_width: int) -> Tensor:
 
 
 def palette(channels: int, levels: int = 5) -> Tensor:
-    """Return colors (n, C) that a middling printer can print: what it makes of a regular grid of colors; of
-    grays for one channel.
+    """Return colors (n, C) that a middling printer can print.
+
+    What it makes of a regular grid of colors; of grays for one channel.
 
     Raises:
         SettingError: If there are neither one nor three channels.
@@ -133,8 +137,9 @@ def palette(channels: int, levels: int = 5) -> Tensor:
 
 
 def non_printability(image: Tensor, colors: Tensor, alpha: Tensor | None = None) -> Tensor:
-    r"""Return how far an image is from what can be printed: the mean distance of its pixels to the nearest
-    printable color, a scalar.
+    r"""Return how far an image is from what can be printed, a scalar.
+
+    The mean distance of its pixels to the nearest printable color.
 
     .. math:: NPS(s) = \frac{\sum_i \alpha_i \min_{c \in P} \|s_i - c\|_2}{\sum_i \alpha_i}
 
@@ -156,8 +161,9 @@ def non_printability(image: Tensor, colors: Tensor, alpha: Tensor | None = None)
 
 
 def total_variation(image: Tensor) -> Tensor:
-    """Return the mean size of the steps from each pixel to its neighbors below and right, a scalar, of (C, h,
-    w).
+    """Return the mean size of the steps between neighboring pixels of (C, h, w), a scalar.
+
+    To the neighbors below and right.
 
     Source: Mahendran and Vedaldi, 2015, arXiv:1412.0035.
     """

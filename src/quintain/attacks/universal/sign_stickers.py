@@ -23,8 +23,9 @@ from quintain.threats.warp import composite
 
 
 def on_a_sign() -> View:
-    """Return stickers that stay where they were put, on a sign that fills the image, seen a little turned,
-    moved and lit.
+    """Return stickers that stay where they were put, on a sign that fills the image.
+
+    Seen a little turned, moved and lit.
     """
     return View(
         position=(0.5, 0.5),
@@ -140,8 +141,7 @@ class SignStickers(UniversalAttack):
     def importance(
         self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress
     ) -> Tensor:
-        r"""Return how much each pixel (H, W) of the sign is used by a sparse change of all of it,
-        :math:`\sum_c |\delta^*_c|`.
+        r"""Return how much a sparse change of the sign uses each pixel (H, W), :math:`\sum_c |\delta^*_c|`.
 
         0 off the sign.
         """
@@ -196,8 +196,9 @@ class SignStickers(UniversalAttack):
 def best_window(
     importance: Tensor, covered: Tensor, rows: int, columns: int
 ) -> tuple[float, tuple[int, int, int, int]]:
-    """Return the largest mean importance of a free window of a shape, and that window: rows, columns, top,
-    left.
+    """Return the largest mean importance of a free window of a shape, and that window.
+
+    As rows, columns, top, left.
 
     -inf if none is free.
     """

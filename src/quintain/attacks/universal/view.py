@@ -71,8 +71,9 @@ class View:
             )
 
     def matrices(self, scene: Tensor, sides: tuple[int, int], scale: float, rng: ExampleRNG) -> Tensor:
-        """Return the matrices (B, 3, 3) that carry the sticker's pixels to the scene's, both from their
-        middle.
+        """Return the matrices (B, 3, 3) from the sticker's pixels to the scene's.
+
+        Both are counted from their middle.
 
         Args:
             scene: Images (B, C, H, W).

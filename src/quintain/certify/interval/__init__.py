@@ -1,6 +1,4 @@
-"""Interval bound propagation: certified lower bounds on margins by one pass of boxes through the traced
-net.
-"""
+"""Interval bound propagation: lower bounds on margins by one pass of boxes through the traced net."""
 
 from typing import TYPE_CHECKING
 

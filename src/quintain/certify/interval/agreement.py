@@ -57,8 +57,7 @@ def require_same_logits(name: str, run: Tensor, read: Tensor) -> None:
 def require_no_value_read(
     model: Classifier, traced: TracedNetwork, z: Tensor, check: Callable[[], None]
 ) -> None:
-    """Refuse a model that does something else where gradients are on, or that looks at a value, in whatever
-    thread.
+    """Refuse a model that looks at a value, in whatever thread, or does other things for gradients.
 
     Raises:
         ModelError: If it runs other operations, or gives other logits, for ``z`` (P, *S) with gradients; or

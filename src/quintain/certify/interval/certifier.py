@@ -211,8 +211,9 @@ class TracedBounds:
         return CertificateOutcome(lower > 0, lower, None, torch.full_like(y, 2), ASSUMPTIONS, failed)
 
     def _require_agreement(self, x: Tensor, y: Tensor, threat: Threat, eps: Tensor | None) -> None:
-        """Refuse a net that does other operations than were traced, at a few inputs and two points of each
-        ball.
+        """Refuse a net that does other operations than were traced.
+
+        At a few inputs and two points of each ball.
 
         Raises:
             ModelError: If it does: a forward may branch on what an input is, and so do one thing when read

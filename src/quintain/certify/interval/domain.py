@@ -17,15 +17,17 @@ LinearMap = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 class BatchSize(int):
-    """The number of examples, which may be another one in the next call, so that only shapes may depend on
-    it.
+    """The number of examples, which may be another one in the next call.
+
+    So only shapes may depend on it.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Ellipsoid:
-    """Points ``center + semi_axes * u + e``, with |u|_2 <= 1 in each example and |e| <= error_radius
-    elementwise.
+    """Points ``center + semi_axes * u + e``, with |u|_2 <= 1 in each example.
+
+    And |e| <= error_radius elementwise.
     """
 
     center: Tensor
@@ -77,8 +79,9 @@ class Interval:
     def apply_monotone(
         self, f: Callable[[Tensor], Tensor], rounding: RoundingModel, roundings: int = 0
     ) -> "Interval":
-        """Apply a monotone f with f(0) = 0 and slopes in [0, 1], which the model rounds ``roundings``
-        times.
+        """Apply a monotone f with f(0) = 0 and slopes in [0, 1].
+
+        The model rounds it ``roundings`` times.
         """
         # Ends map to ends, and |f(h)| <= |h| bounds the rounding.
         box, magnitude = Interval.from_bounds(f(self.lower), f(self.upper)), self.magnitude
@@ -165,8 +168,9 @@ class Interval:
 
 
 def input_interval(x: Tensor, threat: Threat, eps: Tensor | float | None = None) -> Interval:
-    """Return the interval of the inputs that the adversary may choose: the ball around ``x`` (B, *S) in the
-    data box.
+    """Return the interval of the inputs that the adversary may choose.
+
+    The ball around ``x`` (B, *S) in the data box.
 
     Args:
         x: Inputs inside the data box, in the type in which bounds are computed.

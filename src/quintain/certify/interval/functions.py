@@ -142,8 +142,9 @@ writes.
 def bound_call(
     target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], rounding: RoundingModel, name: str
 ) -> Any:
-    """Bound a call of ``target``, a function or the name of a method, with at least one interval among its
-    arguments.
+    """Bound a call of ``target`` with at least one interval among its arguments.
+
+    ``target`` is a function, or the name of a method.
 
     Raises:
         ModelError: If it has no rule.

@@ -32,8 +32,9 @@ INPLACE_ARGUMENT: dict[Any, int] = {F.relu: 1, F.leaky_relu: 2}
 
 
 class _InplaceProxy(fx.Proxy):
-    """A traced value whose in-place operators, such as ``+=``, are recorded as such: they write into its
-    storage.
+    """A traced value whose in-place operators, such as ``+=``, are recorded as such.
+
+    They write into its storage.
     """
 
     def __len__(self) -> int:
@@ -180,8 +181,9 @@ class TracedNetwork:
         )
 
     def replay(self, x: Tensor) -> Tensor:
-        """Compute logits (B, K) for ``x`` (B, *S) by the traced operations: the net's, if they were traced
-        right.
+        """Compute logits (B, K) for ``x`` (B, *S) by the traced operations.
+
+        They are the net's, if they were traced right.
         """
         return adapt(self.run(x), len(x))
 
@@ -198,8 +200,9 @@ class TracedNetwork:
     def _propagate(
         self, interval: Interval, rounding: RoundingModel, observed: Mapping[fx.Node, Tensor] | None = None
     ) -> Any:
-        """Propagate intervals through the graph, and return that of the logits (of the head's input if it is
-        merged).
+        """Propagate intervals through the graph, and return that of the logits.
+
+        Of the head's input if the head is merged.
 
         Nodes whose value is never used are executed as well, because they may write in place into a value
         that is.
@@ -241,8 +244,9 @@ class TracedNetwork:
         values: Mapping[fx.Node, Any],
         uses_left: Mapping[fx.Node, int],
     ) -> None:
-        """Track which node owns the storage of a value; refuse an in-place write into a value that is read
-        again.
+        """Track which node owns the storage of a value.
+
+        An in-place write into a value that is read again is refused.
         """
         layer = self.root.get_submodule(str(node.target)) if node.op == "call_module" else None
         source = next(iter(node.all_input_nodes), node)
@@ -334,8 +338,9 @@ def _find_logits_node(output: Any) -> fx.Node:
 
 
 def _margins_through_head(head: nn.Linear, interval: Interval, y: Tensor, rounding: RoundingModel) -> Tensor:
-    r"""Bound margins through the last linear layer, by its difference of rows (elision of the last layer,
-    Gowal et al.).
+    r"""Bound margins through the last linear layer, by its difference of rows.
+
+    Elision of the last layer, Gowal et al.
 
     .. math:: \min_h\, (w_y - w_j) h + (b_y - b_j) = (w_y - w_j) c + (b_y - b_j) - |w_y - w_j|\, r
 

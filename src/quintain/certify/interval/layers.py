@@ -38,8 +38,9 @@ def linear(layer: nn.Linear, interval: Interval, rounding: RoundingModel) -> Int
 
 
 def conv2d(layer: nn.Conv2d, interval: Interval, rounding: RoundingModel) -> Interval:
-    """Bounds of a convolution with zero padding; at the border, the norm of a row counts the taps inside
-    only.
+    """Bound a convolution with zero padding.
+
+    At the border, the norm of a row counts the taps inside only.
     """
     if layer.padding_mode != "zeros":
         raise ModelError(
@@ -71,8 +72,9 @@ def leaky_relu(layer: nn.LeakyReLU, interval: Interval, rounding: RoundingModel)
 
 
 def hardtanh(layer: nn.Hardtanh, interval: Interval, rounding: RoundingModel) -> Interval:
-    """Bounds of min(max(h, a), b), of which ReLU6 is one; a maximum and a minimum are exact in floating
-    point.
+    """Bound min(max(h, a), b), of which ReLU6 is one.
+
+    A maximum and a minimum are exact in floating point.
     """
     low, high = (rounding.number(value, type(layer).__name__) for value in (layer.min_val, layer.max_val))
     return interval.apply_monotone(lambda h: h.clamp(low, high), rounding)
@@ -122,8 +124,9 @@ def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
 def batch_norm(
     layer: nn.BatchNorm1d | nn.BatchNorm2d, interval: Interval, rounding: RoundingModel
 ) -> Interval:
-    """Bounds of batch normalization in evaluation mode: a scale and a shift, folded in the type of the
-    bounds.
+    """Bound batch normalization in evaluation mode: a scale and a shift.
+
+    Folded in the type of the bounds.
     """
     if layer.training or layer.running_mean is None or layer.running_var is None:
         raise ModelError(
@@ -158,8 +161,9 @@ def batch_norm(
 def _batch_norm_underflow(
     distance: Tensor, variance: Tensor, weight: Tensor, rounding: RoundingModel
 ) -> Tensor:
-    r"""Bound what (h - mean) / sqrt(variance) * weight loses below the smallest normal number t, in any
-    order.
+    r"""Bound what (h - mean) / sqrt(variance) * weight loses to underflow, in any order.
+
+    Below the smallest normal number t.
 
     A loss of t in one factor is multiplied by the others: by |h - mean|, by the inverse deviation, by the
     weight or by their product. Infinite where a partial product may overflow, or where the variance is so

@@ -1,6 +1,4 @@
-"""Records of what a net does at a few inputs, to be checked against the traced graph and against the
-bounds.
-"""
+"""Records of what a net does at a few inputs, to check the traced graph and the bounds."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -81,8 +79,9 @@ def noted(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: A
 def operations_of(
     run: Callable[[], Tensor], check: Callable[[], None] = lambda: None
 ) -> tuple[Tensor, list[str]]:
-    """What ``run`` returns, and the operations on tensors that it is made of; reading a value, as a branch on
-    it does, is one.
+    """Return what ``run`` returns, and the operations on tensors that it is made of.
+
+    Reading a value, as a branch on it does, is one.
 
     Args:
         run: What to run.

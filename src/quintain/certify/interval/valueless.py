@@ -12,8 +12,9 @@ from quintain.core.errors import ModelError, QuintainError
 
 
 class Valueless(Tensor):
-    """Shape and type of a tensor, on the meta device; tensors that meet it are taken without their values,
-    too.
+    """Shape and type of a tensor, on the meta device.
+
+    Tensors that meet it are taken without their values, too.
 
     Args:
         bare: The same on the meta device.
@@ -69,8 +70,9 @@ class Valueless(Tensor):
 def operations_without_values(
     run: Callable[[Tensor], Any], x: Tensor, check: Callable[[], None], name: str
 ) -> list[str]:
-    """The operations that ``run`` is made of, in all threads, when its input has the shape and type of ``x``
-    and no values.
+    """Return the operations of ``run``, in all threads, on an input without values.
+
+    It has the shape and type of ``x``.
 
     Args:
         run: What to run.

@@ -1,6 +1,4 @@
-"""Secure aggregation as pure functions over arrays and keys: no transport, no torch, no privacy
-accounting.
-"""
+"""Secure aggregation as pure functions over arrays and keys: no transport, no torch, no accounting."""
 
 from typing import TYPE_CHECKING
 

@@ -341,9 +341,7 @@ def _(state: Agreed, message: bytes) -> tuple[Done, bytes]:
 
 
 def _checked_keys(state: Joined, body: bytes) -> dict[int, RoundKeys]:
-    """The listed keys, if they are all signed, all different, enough, and this site's own are as it sent
-    them.
-    """
+    """Return the listed keys, if all are signed and different, enough, and this site's own are right."""
     site = state.context
     policy = site.policy
     listed = parse_key_list(body, len(policy.roster))
@@ -371,8 +369,9 @@ def _checked_keys(state: Joined, body: bytes) -> dict[int, RoundKeys]:
 
 
 def _require_signed(state: SharesSent, dealt: Mapping[int, Dealt]) -> None:
-    """Refuse a delivery in which a pair of shares is not what its dealer signed: then nobody but the server
-    is to blame.
+    """Refuse a delivery in which a pair of shares is not what its dealer signed.
+
+    Nobody but the server is to blame then.
     """
     policy = state.context.policy
     for dealer, pair in dealt.items():
@@ -459,9 +458,12 @@ def _vector_hash(identity: Identity, encoded: Secret) -> bytes:
 
 
 def _cohort(policy: Policy, survivors: SiteSet) -> bytes:
-    """A hash of who survived and of what they sum: the identities themselves, so that no other roster spells
-    the same sites in another way; and the terms, since two sums of one cohort under other weights, or another
-    clip, subtract to a site's update as well."""
+    """Return a hash of who survived and of what they sum.
+
+    By the identities themselves, so that no other roster spells the same sites in another way; and by the
+    terms, since two sums of one cohort under other weights, or another clip, subtract to a site's update as
+    well.
+    """
     return tagged_hash("cohort", policy.computes, *sorted(policy.roster.keys[i] for i in survivors))
 
 

@@ -1,6 +1,4 @@
-"""A round under way as the server holds it, its outcome, and what every step of it does first: tell good
-messages from bad.
-"""
+"""A round under way as the server holds it, its outcome, and how good messages are told from bad."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -75,8 +73,9 @@ def gather(
 def require(
     state: RoundInProgress, minimum: int, got: Mapping[int, object], what: str, refused: Mapping[str, str]
 ) -> None:
-    """Abandon the round unless so many sites did what it takes, in the name of those that are proven to have
-    lied.
+    """Abandon the round unless enough sites did what it takes.
+
+    The error names those that are proven to have lied.
     """
     if len(got) < minimum:
         raise abandoned(
@@ -87,16 +86,18 @@ def require(
 
 
 def abandoned(state: RoundInProgress, reason: str) -> ProtocolError:
-    """The error that ends a round; it carries the names of those that are proven to have lied before,
-    whatever ended it.
+    """Return the error that ends a round.
+
+    It carries the names of those that are proven to have lied before, whatever ended it.
     """
     names = state.policy.roster.names_of(tuple(sorted(state.accused)))
     return SabotageError(reason, names) if names else ProtocolError(reason)
 
 
 def sabotage(state: RoundInProgress, culprits: SiteSet, reason: str) -> SabotageError:
-    """The error that ends a round by the names of these culprits, and of those that are proven to have lied
-    before.
+    """Return the error that ends a round by the names of its culprits.
+
+    Those that are proven to have lied before are named, too.
     """
     names = state.policy.roster.names_of(tuple(sorted(state.accused | set(culprits))))
     return SabotageError(

@@ -68,8 +68,9 @@ class ShareHashes:
 
 @dataclass(frozen=True, slots=True)
 class SharesForHolder:
-    """One site's shares for another, as they stand inside the seal: of its mask key and of its self-mask
-    seed.
+    """One site's shares for another, as they stand inside the seal.
+
+    They are of its mask key and of its self-mask seed.
     """
 
     sender: int
@@ -90,8 +91,9 @@ class SharesForHolder:
 
     @classmethod
     def parse(cls, data: bytes) -> "SharesForHolder":
-        """Read ``pack``'s layout; a seal keeps it whole, its sender may still have filled it with
-        anything.
+        """Read ``pack``'s layout.
+
+        A seal keeps it whole; its sender may still have filled it with anything.
         """
         expect_length(data, _SHARE.size, "a share")
         sender, receiver, round_id, key_share, seed_share = _SHARE.unpack(data)
@@ -102,9 +104,7 @@ class SharesForHolder:
 
 @dataclass(frozen=True, slots=True)
 class Dealt:
-    """What a dealer sends one holder: the hashes of its shares, the shares sealed, and the dealer's signature
-    on both.
-    """
+    """What a dealer sends one holder: hashes of its shares, the sealed shares, and a signature on both."""
 
     hashes: ShareHashes
     sealed: bytes
@@ -136,8 +136,9 @@ def deal(
 
 
 def is_signed(policy: Policy, transcript_hash: bytes, dealer: int, holder: int, dealt: Dealt) -> bool:
-    """Whether the dealer's pinned identity signed exactly this for this holder, in this round, after this
-    list of keys.
+    """Whether the dealer's pinned identity signed exactly this for this holder, in this round.
+
+    The signature is over the list of keys, too.
     """
     return verify(
         policy.roster.keys[dealer],
@@ -226,8 +227,9 @@ def channel_private(seed: bytes | bytearray, peer: int) -> bytes:
 
 
 def channel_key(private: bytes, public: bytes, transcript_hash: bytes, dealer: int, holder: int) -> bytes:
-    """The key that seals what ``dealer`` sends ``holder``, from either one's private half and the other's
-    public one.
+    """Return the key that seals what ``dealer`` sends ``holder``.
+
+    It follows from either one's private half and the other's public one.
     """
     return derive_key(x25519(private, public), channel_context(transcript_hash, dealer, holder))
 

@@ -143,10 +143,11 @@ class Encoding:
         return int(integers[-1]) if self.max_weight else 0
 
     def largest_sum(self, summands: int, weight: int) -> int:
-        """The largest magnitude that an entry of a sum can have: of so many honest vectors, whose weights sum
-        to ``weight``.
+        r"""Return the largest magnitude that an entry of a sum of honest vectors can have.
 
-        An honest entry is at most :math:`\\mathrm{round}(sC\\, w_i / W)` in magnitude; the three
+        Of so many vectors, whose weights sum to ``weight``.
+
+        An honest entry is at most :math:`\mathrm{round}(sC\, w_i / W)` in magnitude; the three
         floating-point operations that lead there add less than 2^-50 of it, and each rounding at most 1/2.
         """
         most = summands * self.max_abs

@@ -154,8 +154,9 @@ class Journal(ABC):
 
     @abstractmethod
     def _write_once(self, name: str, content: bytes) -> bytes | None:
-        """Make a note, lasting when this returns; the content that stands there if it was made before, and
-        nothing is changed then.
+        """Make a note, lasting when this returns.
+
+        Returns the content that stands there if it was made before, and nothing is changed then.
         """
 
     @abstractmethod
@@ -181,9 +182,10 @@ class MemoryJournal(Journal):
 
 
 class FolderJournal(Journal):
-    """A journal of one small file a note, made exclusively and synced with its folder: after a crash and
-    between processes, a note stands or does not. A crash in the middle of a note leaves it empty, which
-    refuses more than need be, never less.
+    """A journal of one small file a note, made exclusively and synced with its folder.
+
+    After a crash and between processes, a note stands or does not. A crash in the middle of a note leaves it
+    empty, which refuses more than need be, never less.
 
     Args:
         folder: Where; made if need be.

@@ -1,5 +1,4 @@
-"""The messages of the protocol: fixed layouts, each with its length check; anything else is a
-``ProtocolError``.
+"""The messages of the protocol: fixed layouts with length checks; all else is a ``ProtocolError``.
 
 Every message starts with magic, kind, round id and sender. A site's message ends in its signature over the
 transcript so far, the header and the body. Sets of sites are bit maps over the roster, so that no site can
@@ -41,8 +40,9 @@ SiteSet = tuple[int, ...]
 
 
 class MessageType(IntEnum):
-    """The type of a message, in the order of the round: the server sends even ones, a site replies with the
-    next.
+    """The type of a message, in the order of the round.
+
+    The server sends even ones, a site replies with the next.
 
     The rounds of Bonawitz et al.: AdvertiseKeys is KEYS, KEY_LIST; ShareKeys is SHARES, DELIVERY;
     MaskedInputCollection is MASKED, SURVIVORS; ConsistencyCheck is CONSISTENCY, SIGNATURES; Unmasking is
@@ -89,16 +89,18 @@ class DealtShares:
     dealt: Mapping[int, Dealt]
 
     def hashes(self, holder: int) -> ShareHashes:
-        """The hashes of one holder's shares; those that it keeps itself where ``holder`` is nobody that it
-        dealt to.
+        """Return the hashes of one holder's shares.
+
+        Those that it keeps itself where ``holder`` is nobody that it dealt to.
         """
         return self.dealt[holder].hashes if holder in self.dealt else self.own_hashes
 
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """A site's word that what ``dealer`` dealt it is bad, and the private channel key for this pair that
-    proves it.
+    """A site's word that what ``dealer`` dealt it is bad.
+
+    The private channel key for this pair proves it.
     """
 
     dealer: int
@@ -144,8 +146,9 @@ def open_site(
 def check_signature(
     kind: MessageType, policy: Policy, site: int, body: bytes, transcript_hash: bytes, signature: bytes
 ) -> None:
-    """Refuse a site's message unless the pinned identity signed exactly it, in this round, after this
-    transcript.
+    """Refuse a site's message unless its pinned identity signed exactly it.
+
+    In this round, after this transcript.
     """
     head = _HEADER.pack(MAGIC, kind, policy.round_id, site)
     if not verify(policy.roster.keys[site], _signed(transcript_hash, head, body), signature):
@@ -223,15 +226,14 @@ def check_offer(body: bytes, policy: Policy) -> None:
 
 
 def pack_keys(keys: RoundKeys) -> bytes:
-    """A site's public keys: its mask key, then one channel key for each other site in the roster, in
-    order.
-    """
+    """Write a site's public keys: its mask key, then one channel key for each other site, in order."""
     return b"".join(keys.all)
 
 
 def parse_keys(body: bytes, site: int, num_sites: int) -> RoundKeys:
-    """X25519 keys, different from each other, of full order, and each in its one canonical form; the mask key
-    is a point of the curve.
+    """Read X25519 keys: different from each other, of full order, each in its one canonical form.
+
+    The mask key is a point of the curve.
 
     Whether a channel key is one costs a power a key and nobody but its own site could suffer: it could open
     no share.

@@ -19,8 +19,9 @@ def default_threshold(num_sites: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What the sites have agreed to compute in this round, in words that all of them spell alike; a bare sum
-    leaves it empty.
+    """What the sites have agreed to compute in this round, in words that all of them spell alike.
+
+    A bare sum leaves it empty.
 
     Every field is bound into the keys of the round: sites that differ in one of them get masks that do not
     cancel, and are told which.
@@ -158,8 +159,9 @@ class Policy:
 
     @property
     def computes(self) -> bytes:
-        """A hash of what decides a site's vector over a given model: two sums that differ in it are never of
-        the same vectors.
+        """Return a hash of what decides a site's vector over a given model.
+
+        Two sums that differ in it are never of the same vectors.
         """
         encoding, task = self.encoding, self.task
         sizes = (encoding.length, encoding.scale, encoding.num_sites, encoding.max_weight)
@@ -169,8 +171,9 @@ class Policy:
 
     @property
     def _weights(self) -> bytes:
-        """A hash of which site has which weight, in whatever order a roster lists them; of nothing where all
-        are equal.
+        """Return a hash of which site has which weight, in whatever order a roster lists them.
+
+        Of nothing where all are equal.
         """
         by_site = sorted(zip(self.roster.keys, self.task.weights, strict=False))
         return tagged_hash(
@@ -179,8 +182,7 @@ class Policy:
 
 
 def check_threshold(threshold: int, num_sites: int, max_corrupt: int) -> None:
-    """Refuse a threshold under which two survivor lists could both win, or that cannot be met, or a sum that
-    hides nothing.
+    """Refuse a threshold that lets two survivor lists win, that cannot be met, or that hides nothing.
 
     Raises:
         SettingError: Unless (parties + corrupt) / 2 < threshold <= parties, corrupt >= 0 and parties -

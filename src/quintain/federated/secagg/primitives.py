@@ -60,23 +60,26 @@ def tagged_hash(label: str, *parts: bytes) -> bytes:
 
 
 def is_small_order(public: bytes, *, signing: bool) -> bool:
-    """Whether a public key (Ed25519 if ``signing``, else X25519) is one of the few points that make any
-    peer's secret irrelevant.
+    """Whether a public key is one of the few points that make any peer's secret irrelevant.
+
+    Of Ed25519 if ``signing``, else of X25519.
     """
     residue = (int.from_bytes(public, "little") & (2**255 - 1)) % FIELD_PRIME
     return residue in (_ED25519_SMALL if signing else _X25519_SMALL)
 
 
 def is_canonical(public: bytes) -> bool:
-    """Whether an X25519 key is spelled in its one shortest form: else two spellings would pass for two
-    keys.
+    """Whether an X25519 key is spelled in its one shortest form.
+
+    Else two spellings would pass for two keys.
     """
     return int.from_bytes(public, "little") < FIELD_PRIME
 
 
 def is_on_curve(public: bytes, *, signing: bool) -> bool:
-    r"""Whether a public key (Ed25519 if ``signing``, else X25519) is a canonical point of its curve, as every
-    private key's is.
+    r"""Whether a public key is a canonical point of its curve, as every private key's is.
+
+    Of Ed25519 if ``signing``, else of X25519.
 
     Ed25519 sends y, where :math:`x^2 = (y^2 - 1) / (d y^2 + 1)` needs a root (RFC 8032); X25519 sends u,
     where
@@ -164,9 +167,7 @@ def unseal(key: bytes, sealed: bytes, associated_data: bytes) -> bytes:
 
 
 def keystream(key: bytes, counter: bytes = bytes(16)) -> CipherContext:
-    """The AES-256-CTR key stream (NIST SP 800-38A) from a 16-byte counter block on: what it makes of
-    zeros.
-    """
+    """Return the AES-256-CTR key stream (NIST SP 800-38A) from a 16-byte counter block on."""
     return Cipher(AES(key), CTR(counter)).encryptor()
 
 

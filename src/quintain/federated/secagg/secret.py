@@ -11,8 +11,9 @@ def wipe(buffer: bytearray) -> None:
 
 
 class Secret:
-    """Bytes that move: whoever takes them leaves the holder empty, so that an old state cannot be run a
-    second time.
+    """Bytes that move: whoever takes them leaves the holder empty.
+
+    An old state can then not be run a second time.
     """
 
     __slots__ = ("_bytes",)

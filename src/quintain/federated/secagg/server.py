@@ -168,8 +168,9 @@ def _sum_masked(state: RoundInProgress, messages: Messages) -> tuple[State, dict
 
 
 def _judge_complaints(state: RoundInProgress, messages: Messages) -> RoundInProgress:
-    """Open every pair of shares that a site complains of: the round ends by name of a guilty dealer; a false
-    complaint costs its site.
+    """Open every pair of shares that a site complains of.
+
+    The round ends by name of a guilty dealer; a false complaint costs its site.
 
     Raises:
         SabotageError: If a dealer is guilty.

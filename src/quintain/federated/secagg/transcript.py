@@ -1,6 +1,4 @@
-"""The chain of lists that a round has agreed on so far; keys, seals and signatures are bound to its latest
-link.
-"""
+"""The chain of lists that a round has agreed on; keys, seals and signatures are bound to its end."""
 
 from quintain.federated.secagg.messages import SiteSet, pack_set
 from quintain.federated.secagg.policy import Policy

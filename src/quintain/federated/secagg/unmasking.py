@@ -1,6 +1,4 @@
-"""The last step of a round: shares held against their signed hashes, secrets rebuilt, and every mask taken
-off the sum.
-"""
+"""The last step of a round: check shares, rebuild secrets, and take every mask off the sum."""
 
 from collections.abc import Mapping
 from dataclasses import replace

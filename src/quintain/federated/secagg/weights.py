@@ -1,5 +1,4 @@
-r"""How unlike the public weights of a sum may be, so that it hides each site as well as a sum of two equals
-hides one.
+r"""Bounds on public weights, so that a sum hides each site as well as a sum of two equals hides one.
 
 A site of weight w among others of weights v_j has a sum that points along its own update: with updates of one
 length that have nothing to do with each other, the cosine between the two is :math:`w / \sqrt{w^2 + \sum_j
@@ -26,8 +25,9 @@ def largest_weight(weights: Iterable[int], min_survivors: int, max_corrupt: int)
 
 
 def largest_fraction(weights: Iterable[int], min_survivors: int, max_corrupt: int) -> float:
-    """The largest part of a sum's weight that is one site's, in the smallest sum less the sites that may side
-    with the server.
+    """Return the largest fraction of a sum's weight that is one site's.
+
+    In the smallest sum, less the sites that may side with the server.
     """
     weights = tuple(weights)
     most = max(weights)

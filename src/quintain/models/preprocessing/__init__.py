@@ -1,5 +1,6 @@
-"""The classic preprocessing defenses, which change the image before the net sees it; shipped to show how they
-fail.
+"""Shrink each image to a random fraction of its size, at a random position on black.
+
+Anew at each call.
 
 None of them resists an adversary who knows of it. Attack them through ``attacks.BPDA`` where they have no
 useful gradient, and through ``attacks.EOT`` where they are random (Athalye et al., 2018, arXiv:1802.00420).

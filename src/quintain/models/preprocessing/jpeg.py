@@ -33,8 +33,9 @@ TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -
 
 
 class JPEG(nn.Module):
-    r"""Compress and decompress images as JPEG does: cosine transform of blocks of 8 x 8, rounding by the
-    quality's tables.
+    r"""Return the key of one input: a hash of the model's hash and of type, shape and bits.
+
+    SHA-256.
 
     Color is not subsampled. The rounding makes the gradient zero almost everywhere.
 

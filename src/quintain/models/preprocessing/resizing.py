@@ -10,8 +10,9 @@ from quintain.core.errors import SettingError
 
 
 class RandomResize(nn.Module):
-    """Shrink each image to a random fraction of its size and put it at a random position on black, anew at
-    each call.
+    """Image files of one size, as (C, H, W), uint8.
+
+    One channel if all of them are gray, else red, green and blue.
 
     Random numbers come from a generator of its own, seeded by the system's entropy unless a seed is given.
 
