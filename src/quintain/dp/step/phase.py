@@ -2,23 +2,24 @@
 
 ::
 
-              accumulate                    suspend
-      EMPTY ---------------> ACCUMULATING ----------> SUSPENDED
-        ^                     |  ^    ^                |     |
-        | inner_step          |  |    +---accumulate---+     |
-        |                     |  |                           |
-        |           add_noise |  | accumulate                | add_noise
-        |                     v  |                           |
-        |                   NOISED <-------------------------+
-        |                     |  (nothing is accumulated in NOISED)
-        |                     | write_gradients
-        |                     v
-        +------------------ RELEASED ---> ACCUMULATING (accumulate: the permission to step lapses)
+              accumulate                 suspend
+    EMPTY ---------------> ACCUMULATING ---------> SUSPENDED
+      ^                     ^   |   ^               |     |
+      |                     |   |   +--accumulate---+     |
+      |                     |   |                         |
+      |          accumulate |   | add_noise     add_noise |
+      |                     |   v                         |
+      |                     |  NOISED <-------------------+
+      |                     |   |
+      |                     |   | write_gradients
+      |  inner_step         |   v
+      +-------------------- RELEASED
 
-``zero_grad`` leads to EMPTY from everywhere but SUSPENDED, which it leaves as it is: a batch in several
-pieces is summed over several ``zero_grad()``. ``discard_batch`` leads to EMPTY from everywhere; it is also
-where a step ends that fails between the ledger's record and its noise. ``configure`` (noise, bound, a loaded
-state) changes no phase, and is refused while clipped gradients wait for their noise.
+``accumulate`` in RELEASED ends the permission to step on the older gradient. ``zero_grad`` leads to EMPTY
+from everywhere but SUSPENDED, which it leaves as it is: a batch in several pieces is summed over several
+``zero_grad()``. ``discard_batch`` leads to EMPTY from everywhere; it is also where a step ends that fails
+between the ledger's record and its noise. ``configure`` (noise, bound, a loaded state) changes no phase, and
+is refused while clipped gradients wait for their noise.
 """
 
 from collections.abc import Mapping

@@ -169,14 +169,17 @@ class PrivateStep(WriteOnce, Generic[O_co]):
     def accumulate(self, captured: CapturedPass) -> None:
         """Clip the gradients of one pass and add them to the sum of their batch."""
         pending, piece = self.pending, captured.physical_batch
+        # refused, before anything is summed: gradients and state that were written past the clip
         self.gradient_guard.check_all_private()
         self._state_guard.check()
         pending.require("accumulate")
+        # half a batch that the loop has left is dropped: none is stepped on
         if pending.is_abandoned_for(piece):
             pending.move("discard_batch")
         if not pending.holds_gradients:
             self._row_check.reset()
             self.sum.begin()
+        # counted before they are summed: an error in between cannot make a row count less
         pending.begin_pass(captured.batch_size or 0)
         self._row_check.record_pass(captured)
         mean, clip = self._mean, self.noise_and_clip.clip
@@ -186,6 +189,7 @@ class PrivateStep(WriteOnce, Generic[O_co]):
                     group_pass_by_unit(captured, piece.rows_per_unit, piece.unit_weights, mean=mean),
                     False,
                 )
+            # the clipped sum: each example times its clip factor
             grads, weights, statistics = clipping_weights(self.params, captured, clip, mean=mean)
             self.sum.clipped.add(grads, weights)
         pending.record_pass(
