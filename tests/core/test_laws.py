@@ -8,6 +8,7 @@ from scipy.stats import binom, chi2, halfnorm, kstest, norm
 
 from quintain.core.laws import (
     BEYOND,
+    alike_p,
     anew,
     cosine_p,
     crowded_p,
@@ -233,3 +234,17 @@ def test_sums_of_squares_are_as_rarely_near_their_mean_as_they_say(count):
         exact_p([ranked(x, counts[:4])], [from_mean(x, counts[:4])])[0] for x in totals.reshape(-1, 4)
     ]
     assert share_below(0.1, p_values) <= 0.1 + 5 * math.sqrt(0.1 / len(p_values))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 40])
+def test_alike_p_is_a_p_value_and_tells_equal_vectors(count):
+    x, y = np.random.default_rng(0).standard_normal((2, 20_000, count))
+
+    def p_values(one, other):
+        squares = [np.square(of).sum(axis=1) for of in (one, other)]
+        return alike_p((one * other).sum(axis=1), *squares, np.full(len(one), float(count)), 1e-6)
+
+    for level in (0.3, 0.01):
+        assert (p_values(x, y) < level).mean() < level + 6 * (level / 20_000) ** 0.5
+    assert p_values(x, x).max() < (2e-6, 4e-12, 4e-18, 1e-99)[(1, 2, 3, 40).index(count)]
+    assert count < 40 or np.median(p_values(x, np.where(np.arange(count) % 8, x, y))) < 1e-10

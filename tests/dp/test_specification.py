@@ -13,7 +13,7 @@ from torch import nn
 
 from quintain.dp import PrivatePlan, fit
 from quintain.dp.capture.captured_pass import CapturedPass
-from quintain.dp.mechanism_tests import _sensitivity, inclusion_measurements, measurements
+from quintain.dp.mechanism_tests import _noise, _sensitivity, inclusion_measurements, measurements
 from quintain.dp.own_net import BLOCK, noise_of_net, sensitivity_of_net
 from quintain.dp.per_example import grads
 from quintain.dp.randomness.stream import RandomStream
@@ -275,12 +275,56 @@ def test_noise_of_a_net_that_begins_anew_for_each_parameter_is_seen(monkeypatch)
             RandomStream(key).add_gaussian(part, scale, by)
 
     monkeypatch.setattr(FloatClippedSum, "add_noise", anew)
-    spread, *_, elsewhere, _ = noise_of_net(
+    found = noise_of_net(
         nn.Sequential(nn.Linear(4, 64), nn.Linear(64, 64), nn.Linear(64, 64)), records(), PLAN
     )
+    spread, elsewhere = found[0], next(one for one in found if one.name.endswith("elsewhere"))
     assert spread.p_value > 1e-9
     assert elsewhere.p_value < 1e-9
     assert "4160 numbers further on" in elsewhere.description
+
+
+def kept_noise(sums, stream, scale, by, key):
+    """Noise that is drawn once for all parameters, or all steps, of one key."""
+    z = stream.normal(len(sums.flat), sums.flat.dtype)
+    kept = sums.__dict__.setdefault("kept", {})
+    parts = z.split([p.numel() for p in sums._parameters])
+    for i, (p, part) in enumerate(zip(sums._parameters, parts, strict=True)):
+        if (of := key(i, p)) is not None:
+            part.copy_(kept.setdefault(of, part.clone()))
+    sums.flat.add_(z, alpha=scale).mul_(1 / by)
+
+
+KEPT = {
+    "of biases": (lambda i, p: i if p.dim() == 1 else None, "step"),
+    "of small parameters": (lambda i, p: i if p.numel() <= 64 else None, "step"),
+    "of one number": (lambda i, p: i if p.numel() == 1 else None, "step"),
+    "of equally long parameters": (lambda _, p: p.numel() if p.numel() <= 64 else None, "parameter"),
+}
+
+
+@pytest.mark.parametrize("kept", KEPT)
+def test_noise_of_a_small_parameter_that_comes_again_is_seen(kept, monkeypatch):
+    """Too few numbers to be seen among all of them."""
+    key, where = KEPT[kept]
+    net = nn.Sequential(nn.Linear(4, 64), nn.Linear(64, 64), nn.Linear(64, 8), nn.PReLU(8), nn.PReLU())
+
+    def found():
+        tests = bonferroni_tests(noise_of_net(net, records(), PLAN))
+        return {one.name for one in tests if not one.passed}
+
+    assert found() == set()
+    monkeypatch.setattr(FloatClippedSum, "add_noise", lambda *given: kept_noise(*given, key))
+    seen = found()
+    assert seen >= {f"noise of the net{signs} in another {where}" for signs in ("", " without signs")}
+    assert not any("elsewhere" in name for name in seen)
+
+
+def test_noise_of_a_small_layer_that_comes_again_in_a_loop_of_ones_own_is_seen(monkeypatch):
+    key, _ = KEPT["of biases"]
+    monkeypatch.setattr(FloatClippedSum, "add_noise", lambda *given: kept_noise(*given, key))
+    found = {one.name for one in bonferroni_tests(_noise(PLAN, WAYS["loop"], None)) if not one.passed}
+    assert found == {"noise in another step", "noise without signs in another step"}
 
 
 def test_the_net_that_noise_is_measured_with_is_larger_than_what_is_drawn_at_a_time():

@@ -549,6 +549,19 @@ def exactly(monkeypatch, change):
     monkeypatch.setattr(FloatClippedSum, "add_noise", release)
 
 
+def test_mutant_noise_of_a_bias_that_is_drawn_once_for_all_steps(monkeypatch, run_alone):
+    def kept(z, sums):
+        of = sums.__dict__.setdefault("kept", {})
+        for p, part in zip(sums._parameters, z.split([p.numel() for p in sums._parameters]), strict=True):
+            if p.dim() == 1:
+                part.copy_(of.setdefault(p, part.clone()))
+        return z
+
+    exactly(monkeypatch, kept)
+    monkeypatch.setattr("quintain.evaluate.steps.audit.sensitivity_of_net", lambda *_: None)
+    assert "noise of the net in another step" in failed(audit(QUICK))
+
+
 TOO_EXACT = {
     "of one length": (lambda z, _: z * (len(z) ** 0.5 / z.double().norm()), {"noise, squares, fit"}),
     "of one mean and spread": (

@@ -137,6 +137,29 @@ def cosines_p(cosine: float, size: int) -> float:
     return float(betaincc(0.5, (size - 1) / 2, min(cosine * cosine, 1.0)))
 
 
+def alike_p(products: Numbers, one: Numbers, other: Numbers, counts: Numbers, rounding: float) -> Numbers:
+    r"""P-values of how alike the two vectors of each pair are, of independent standard normal numbers.
+
+    Twice the smaller of two: of their distance, since :math:`|x - y|^2 / 2` is chi-square of n degrees of
+    freedom, which tells equal vectors from a single number on, as far as rounding lets it; and, from three
+    numbers on, of their cosine (see ``cosine_p``), which tells vectors that are equal in part.
+
+    Args:
+        products: Inner product of each pair.
+        one, other: Squared length of each vector.
+        counts: n, the numbers in each vector of a pair.
+        rounding: By how much two numbers may differ that are equal but for their format; it is added to the
+            distance, and taken off the cosine.
+    """
+    from scipy.special import betaincc, chdtr
+
+    apart = np.sqrt(np.maximum(one + other - 2 * products, 0) / 2) + rounding * np.sqrt(counts)
+    lengths = np.sqrt(np.maximum(one * other, np.finfo(np.float64).tiny))
+    squares = np.minimum(np.square(products / lengths * (1 - rounding**2 / 2)), 1.0)
+    by_cosine = np.where(counts > 2, betaincc(0.5, np.maximum(counts - 1, 1) / 2, squares), 1.0)
+    return np.asarray(np.minimum(1.0, 2 * np.minimum(chdtr(counts, np.square(apart)), by_cosine)))
+
+
 def shape_p(uniform: Numbers) -> tuple[float, float]:
     """Kolmogorov's p-value of numbers that should be uniform in [0, 1], and their greatest distance from it.
 

@@ -14,7 +14,7 @@ from torch import nn
 from quintain.core.errors import MechanismError
 from quintain.core.laws import cosine_p, crowded_p, shape_p, sizes, spread_p, tails_p
 from quintain.core.seeds import derive_seed
-from quintain.dp.noise_laws import exact, repeated
+from quintain.dp.noise_laws import alike, exact, heads, repeated
 from quintain.dp.randomness.stream import CHUNK_BYTES
 from quintain.dp.replay import weights_measurement
 from quintain.dp.specimens import (
@@ -97,8 +97,9 @@ def measurements(
       (chi-square), shape (Kolmogorov-Smirnov), as many numbers beyond 2.5 to 4.5 deviations as there should
       be (binomial), radii and angles of pairs of a grid of more than 2^21 values, and no correlation between
       steps, between layers, or with itself at any distance within and across steps, with signs or without
-      (Chernoff); sums and sums of squares, of each layer and of all, that vary as they should (too exact is
-      as wrong as too far); over 135,168 numbers a step, which are drawn in three parts;
+      (Chernoff); no layer, down to a single number, whose noise is that of another step or layer; sums and
+      sums of squares, of each layer and of all, that vary as they should (too exact is as wrong as too far);
+      over 135,254 numbers a step, which are drawn in three parts;
     - weights: they move by what was released, through the plan's rate and momentum, and by nothing else;
     - inclusion: each record is in Bin(T, q) batches, in each of them once, and batch sizes vary as Bin(n, q):
       fixed or shuffled batches do not;
@@ -220,7 +221,8 @@ def _noise(plan: PrivatePlan, way: Way, seed: int | None) -> tuple[Measurement, 
             f"noise{of} between {what}s", 0.0, cosine, p_value, text, cosine * math.sqrt(one.size)
         )
 
-    layers = np.array([p.numel() for p in net.parameters()])
+    numels = [p.numel() for p in net.parameters()]
+    layers = np.array(numels)
     sums, squares = (np.add.reduceat(x, np.cumsum(layers) - layers, axis=1) for x in (z, np.square(z)))
     followed = weights_measurement([step.drift for step in taken])
     measured = scale * math.sqrt(float(np.square(z).mean()))
@@ -243,6 +245,7 @@ def _noise(plan: PrivatePlan, way: Way, seed: int | None) -> tuple[Measurement, 
         correlation_test("layer", z[:, : z.shape[1] // 2], z[:, z.shape[1] // 2 :]),
         *exact("noise", sums, squares, layers, (np.arange(len(layers)), np.array([0]))),
         *repeated("noise", z.ravel()),
+        *alike("noise", heads(z, numels), numels, torch.finfo(taken[0].release.dtype).eps),
         *(() if followed is None else (followed,)),
     )
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from quintain.core.laws import spread_p
 from quintain.dp.capture.module_reruns import GeneratorStates
-from quintain.dp.noise_laws import exact, repeated
+from quintain.dp.noise_laws import alike, exact, heads, repeated
 from quintain.dp.specimens import Loud, Unmoved
 from quintain.dp.training.features import Features, LabeledRecords
 from quintain.dp.training.fitting import fit
@@ -45,12 +45,13 @@ def noise_of_net(net: nn.Module, data: LabeledRecords, plan: PrivatePlan) -> tup
     """Measure the noise on all trainable weights of a net of one's own, through ``fit``; nothing is learned
     of the records.
 
-    At two steps of a run whose state is kept, as ``quintain privatize`` keeps it, and at two of one whose
-    state is not.
+    At two steps of a run whose state is kept, as ``quintain privatize`` keeps it, at two after it was broken
+    off and went on, and at two of a run whose state is not kept.
 
     Also whether sums and sums of squares of it vary as they should, by block, by parameter and over all; and
-    whether any of it, with its signs or without, is used twice, within a step or in another; among the first
-    1,048,576 weights.
+    whether any of it, with its signs or without, is used twice, within a step or in another: among the first
+    1,048,576 weights at any distance, and the first 1,024 of each parameter, down to a single one, beside
+    those of each other parameter and step.
 
     Args:
         net: As it is trained; it is copied. Its outputs are multiplied by zero, so that its weights get noise
@@ -61,17 +62,21 @@ def noise_of_net(net: nn.Module, data: LabeledRecords, plan: PrivatePlan) -> tup
     scale = plan.noise_multiplier * plan.max_grad_norm / plan.expected_batch_size
     cut = [_blocks(p.numel()) for p in net.parameters() if p.requires_grad]
     sizes = np.concatenate(cut)
+    numels = [sum(blocks) for blocks in cut]
     sums, squares, first = list[list[float]](), list[list[float]](), list[Tensor]()
+    beginnings = list[npt.NDArray[np.float64]]()
 
     def observe(_step: int, release: Tensor) -> None:
         z = release.double() / scale
         first.append(z[:FIRST].cpu().clone())
+        beginnings.append(heads(z.cpu().numpy()[None], numels))
         blocks = z.split(sizes.tolist())
         sums.append([float(block.sum()) for block in blocks])
         squares.append([float(block.square().sum()) for block in blocks])
 
-    for way in (fit_kept, fit):
-        way(Unmoved(deepcopy(net)), data, replace(plan, steps=2, ema_decay=0.0), on_step=observe)
+    for way, steps in ((fit_kept, 4), (fit, 2)):
+        way(Unmoved(deepcopy(net)), data, replace(plan, steps=steps, ema_decay=0.0), on_step=observe)
+    precision = max(torch.finfo(p.dtype).eps for p in net.parameters() if p.requires_grad)
     total, numbers = np.array(squares), len(squares) * int(sizes.sum())
     found = [
         (spread_p(mean, count)[0], math.sqrt(mean))
@@ -94,6 +99,7 @@ def noise_of_net(net: nn.Module, data: LabeledRecords, plan: PrivatePlan) -> tup
             (np.arange(len(sizes)), np.array(begin), np.array([0])),
         ),
         *repeated("noise of the net", torch.cat(first).numpy()),
+        *alike("noise of the net", np.concatenate(beginnings), numels, precision),
     )
 
 

@@ -30,12 +30,19 @@ def records_without_gradient(count: int, net: nn.Module) -> tuple[Tensor, Tensor
 
 
 def layers_without_gradient(inputs: int = 16, hidden: int = 4096, outputs: int = 17) -> nn.Module:
-    """Two layers that zeros give no gradient, whatever the weights: without biases, what goes in is zero
+    """Layers that zeros give no gradient, whatever the weights: without biases, what goes in is zero
     everywhere.
 
-    They have more numbers than twice what noise is drawn for at a time, and not a multiple of it.
+    The first two have more numbers than twice what noise is drawn for at a time, and not a multiple of it;
+    the others are small, down to a single number.
     """
-    return nn.Sequential(nn.Linear(inputs, hidden, bias=False), nn.Linear(hidden, outputs, bias=False))
+    return nn.Sequential(
+        nn.Linear(inputs, hidden, bias=False),
+        nn.Linear(hidden, outputs, bias=False),
+        nn.PReLU(outputs),
+        nn.Linear(outputs, 4, bias=False),
+        nn.PReLU(),
+    )
 
 
 class Unmoved(nn.Module):
