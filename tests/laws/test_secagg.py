@@ -4,6 +4,7 @@ server learns no more.
 
 import random
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations, combinations_with_replacement, product
 
 import numpy as np
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 from scipy.stats import chi2, ks_2samp
 
 from quintain.core.errors import ProtocolError
+from quintain.core.registry import entries
 from quintain.federated import DropoutStage, InProcessTransport, run_round, secure_sum
-from quintain.federated.secagg import client, server
+from quintain.federated.secagg import client, masks, server
 from quintain.federated.secagg.encoding import Encoding
 from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
@@ -28,6 +30,7 @@ from quintain.federated.secagg.messages import (
     server_body,
 )
 from quintain.federated.secagg.policy import Policy
+from quintain.testing import TamperingTransport, check_aggregation
 
 TURNS = [kind for kind in MessageType if kind is not MessageType.COMPLAINT]
 IDENTITIES = [Identity.create(f"site-{i}", random.Random(i).randbytes) for i in range(5)]
@@ -157,36 +160,18 @@ def test_any_vectors_and_any_silence(data, n, seed):
 # ----------------------------------------------------------------------------------------------------
 
 
-class Meddling(InProcessTransport):
-    """A wire that changes one message."""
-
-    def __init__(self, policy, sites, kind, site, change):
-        super().__init__(policy, sites)
-        self.kind, self.site, self.change, self.size = kind, site, change, 0
-
-    def exchange(self, outgoing):
-        turn = self._turn
-        replies = dict(super().exchange(self._changed(turn, outgoing)))
-        return self._changed(turn + 1, replies)
-
-    def _changed(self, turn, messages):
-        if turn != self.kind or self.site not in messages:
-            return messages
-        self.size = len(messages[self.site])
-        return {**messages, self.site: self.change(messages[self.site])}
-
-
 def meddle(kind, site, change, *, n=3, threshold=2):
     """The round's end under one changed message: its exact survivors, or the refusal by name."""
     policy = policy_of(n, threshold=threshold)
     words = words_of(policy)
-    transport = Meddling(policy, sites_of(policy, words), kind, site, change)
+    inner = InProcessTransport(policy, sites_of(policy, words))
+    transport = TamperingTransport(inner, kind, site, change)
     try:
         finished = run_round(policy, transport)
     except ProtocolError as error:
         return transport, str(error)
     assert is_exact(policy, words, finished)
-    return transport, {**finished.refused, **transport.refusals}
+    return transport, {**finished.refused, **inner.refusals}
 
 
 def flipped(position, mask):
@@ -242,8 +227,8 @@ def test_the_servers_messages_of_a_round_are_refused_in_the_next(kind):
     old = next(
         letter.data for letter in recorded(first, words).sent if letter.type is kind and letter.site == 1
     )
-    transport = Meddling(second, sites_of(second, words), kind, 1, lambda data: old)
-    finished = run_round(second, transport)
+    transport = InProcessTransport(second, sites_of(second, words))
+    finished = run_round(second, TamperingTransport(transport, kind, 1, lambda data: old))
     assert "a replay is refused" in transport.refusals["site-1"]
     assert is_exact(second, words, finished)
 
@@ -255,8 +240,8 @@ def test_a_sites_messages_of_a_round_are_refused_in_the_next(kind):
     old = next(
         letter.data for letter in recorded(first, words).received if letter.type is kind and letter.site == 1
     )
-    transport = Meddling(second, sites_of(second, words), kind, 1, lambda data: old)
-    finished = run_round(second, transport)
+    transport = InProcessTransport(second, sites_of(second, words))
+    finished = run_round(second, TamperingTransport(transport, kind, 1, lambda data: old))
     assert "a replay is refused" in finished.refused["site-1"]
     assert is_exact(second, words, finished)
 
@@ -270,9 +255,9 @@ def test_under_the_same_round_id_the_transcript_refuses_what_another_run_said(ki
     view = recorded(policy, words, seed=1)
     letters = view.sent if kind % 2 == 0 else view.received
     old = next(letter.data for letter in letters if letter.type is kind and letter.site == 1)
-    transport = Meddling(policy, sites_of(policy, words, seed=2), kind, 1, lambda data: old)
+    transport = InProcessTransport(policy, sites_of(policy, words, seed=2))
     try:
-        finished = run_round(policy, transport)
+        finished = run_round(policy, TamperingTransport(transport, kind, 1, lambda data: old))
     except ProtocolError:
         return
     if kind is not MessageType.SURVIVORS:  # the same three survive in both
@@ -403,3 +388,20 @@ def test_five_sites_of_a_real_model_size_sum_exactly():
     assert result.exact
     assert result.survivors == ("site-0", "site-1", "site-2", "site-4")
     assert result.bytes_uploaded["site-0"] < 4 * 110_001 + 2500
+
+
+@pytest.mark.parametrize("name", entries("aggregation"))
+def test_a_third_party_can_check_all_of_it_at_once(name):
+    check_aggregation(entries("aggregation")[name].load())
+
+
+def test_an_aggregation_that_loses_a_site_or_hides_nothing_is_named(monkeypatch):
+    def lossy(vectors, **settings):
+        result = secure_sum(vectors, **settings)
+        return replace(result, total=result.total - vectors["north"])
+
+    with pytest.raises(AssertionError, match="the sum is exact: expected the sum over the survivors within"):
+        check_aggregation(lossy)
+    monkeypatch.setattr(masks, "add_stream", lambda *args, **kwargs: None)
+    with pytest.raises(AssertionError, match="uploads hide their vectors: expected uniform bytes"):
+        check_aggregation(secure_sum)

@@ -20,6 +20,14 @@ from quintain.core.lazy import lazy_exports
 from quintain.testing._index import EXPORTS
 
 if TYPE_CHECKING:
+    from quintain.testing.aggregation_laws import TamperingTransport as TamperingTransport
+    from quintain.testing.aggregation_laws import check_aggregation as check_aggregation
+    from quintain.testing.aggregation_laws import check_bad_vectors_refused as check_bad_vectors_refused
+    from quintain.testing.aggregation_laws import check_silent_sites as check_silent_sites
+    from quintain.testing.aggregation_laws import check_sum_exact as check_sum_exact
+    from quintain.testing.aggregation_laws import check_uploads_hide as check_uploads_hide
+    from quintain.testing.aggregation_laws import check_weighted_mean as check_weighted_mean
+    from quintain.testing.aggregation_laws import site_vectors as site_vectors
     from quintain.testing.attack_cases import SPLITS as SPLITS
     from quintain.testing.attack_cases import example_threat as example_threat
     from quintain.testing.attack_cases import gap_shape as gap_shape
