@@ -10,13 +10,11 @@ import torch
 from torch import Tensor
 
 from quintain.attacks import FGM, FGSM, PGD
-from quintain.attacks import base as attack_method
-from quintain.attacks import search as attack_search
-from quintain.attacks.counted_model import CountedModel
-from quintain.attacks.goal import Goal
-from quintain.attacks.gradient import pgd as attack_pgd
 from quintain.testing import (
+    ATTACK_BUGS,
     SPLITS,
+    THREAT_BUGS,
+    PlantedBug,
     batch_invariant_net,
     check_better_than_random,
     check_never_worse,
@@ -29,18 +27,19 @@ from quintain.testing import (
     check_replayable,
     check_sample_inside,
     check_split_of,
+    check_threat,
     check_untouched,
     random_inputs,
+    unprojected,
 )
-from quintain.threats import L2, ExampleRNG, Linf, contains
+from quintain.threats import L2, Linf, contains
 from quintain.threats.threat import Threat
 
 
-def alarms(check: Callable[[], None], plant: Callable[[], None], law: str) -> None:
-    """The check passes on the code as shipped, and names its law on the planted defect."""
+def alarms(check: Callable[[], None], bug: PlantedBug) -> None:
+    """The check passes on the code as shipped, and names its law on the planted bug."""
     check()
-    plant()
-    with pytest.raises(AssertionError, match=f"^expected {law}"):
+    with bug.planted(), pytest.raises(AssertionError, match=f"^expected .*{bug.alarm}"):
         check()
 
 
@@ -62,75 +61,55 @@ def attacked(attack: Callable[..., object], threat: Threat, check: Callable[...,
     return lambda: check(attack(model, x, y, threat), *arguments[check.__name__])
 
 
-def unprojected(ball: Threat, z: Tensor, x: Tensor, room: object = None) -> Tensor:
-    return z
+def nearest() -> None:
+    check_projection_nearest(L2(0.5), random_inputs(6, 4, seed=2) * 3 - 1, random_inputs(6, 4, seed=1))
 
 
-def scaled_then_clamped(ball: L2, z: Tensor, x: Tensor, room: object = None) -> Tensor:
-    change = z - x
-    scale = (ball.eps / torch.linalg.vector_norm(change.flatten(1), dim=1).clamp(min=1e-12)).clamp(max=1) * (
-        1 - 1e-6
-    )
-    return (x + change * scale[:, None]).clamp(ball.low, ball.high)
+CHECKS = {
+    "linf without projection": lambda: check_projection_inside(Linf(8 / 255), *points()),
+    "l2 without projection": lambda: check_projection_inside(L2(0.5), *points()),
+    "bounds rounded to nearest": lambda: check_projection_inside(Linf(8 / 255), *points()),
+    "scaled and then clamped": nearest,
+    "a projection that always moves": lambda: check_projection_idempotent(L2(0.5), *points()),
+    "samples of twice the size": lambda: check_sample_inside(Linf(8 / 255), points()[1]),
+    "steps that do not fall": lambda: check_optimality_gap(PGD(), L2(0.3), gap=0.01),
+    "a step downhill in linf": lambda: check_optimality_gap(PGD(), Linf(0.3), gap=0.01),
+    "a step downhill in l2": lambda: check_optimality_gap(PGD(), L2(0.3), gap=0.01),
+    "an attack that never moves": lambda: check_better_than_random(PGD(), L2(0.6)),
+    "queries that are not counted": lambda: check_queries_counted(PGD(), Linf(0.1)),
+    "gradients left on the weights": lambda: check_untouched(PGD(steps=2), Linf(0.1), fail_at=None),
+    "the worst point is kept": attacked(PGD(), Linf(0.01), check_never_worse),
+    "random numbers by place in the batch": lambda: split(PGD(steps=3)),
+}
 
 
-def rounded_to_nearest(ball: Linf, x: Tensor) -> tuple[Tensor, Tensor]:
-    return (x - ball.eps).clamp(min=ball.low), (x + ball.eps).clamp(max=ball.high)
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_planted_bug_is_named_by_its_law(name: str) -> None:
+    alarms(CHECKS[name], {**THREAT_BUGS, **ATTACK_BUGS}[name])
 
 
-def test_linf_without_projection_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    alarms(
-        lambda: check_projection_inside(Linf(8 / 255), *points()),
-        lambda: monkeypatch.setattr(Linf, "project", unprojected),
-        "projected points within linf:8/255",
-    )
+def test_every_planted_bug_is_seen() -> None:
+    assert {*THREAT_BUGS, *ATTACK_BUGS} - {*CHECKS} == {
+        "success outside the ball",
+        "success that is believed",
+    }
 
 
-def test_l2_without_projection_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    alarms(
-        lambda: check_projection_inside(L2(0.5), *points()),
-        lambda: monkeypatch.setattr(L2, "project", unprojected),
-        "projected points within l2:0.5",
-    )
+@pytest.mark.parametrize(
+    ("name", "ball"), [("linf without projection", Linf(8 / 255)), ("l2 without projection", L2(0.5))]
+)
+def test_all_laws_of_a_threat_name_what_it_breaks(name: str, ball: Threat) -> None:
+    with (
+        THREAT_BUGS[name].planted(),
+        pytest.raises(AssertionError, match=r"- projection is inside: expected projected points"),
+    ):
+        check_threat(ball)
 
 
-def test_bounds_rounded_to_nearest_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    alarms(
-        lambda: check_projection_inside(Linf(8 / 255), *points()),
-        lambda: monkeypatch.setattr(Linf, "bounds", rounded_to_nearest),
-        "projected points within linf:8/255",
-    )
-
-
-def test_scaling_and_then_clamping_is_not_the_projection(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, z = random_inputs(6, 4, seed=1), random_inputs(6, 4, seed=2) * 3 - 1
-    alarms(
-        lambda: check_projection_nearest(L2(0.5), z, x),
-        lambda: monkeypatch.setattr(L2, "project", scaled_then_clamped),
-        "the projection to be the nearest allowed point",
-    )
-
-
-def test_a_projection_that_always_moves_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    def shrinking(ball: L2, z: Tensor, x: Tensor, room: object = None) -> Tensor:
-        return x + (scaled_then_clamped(ball, z, x) - x) * 0.999
-
-    alarms(
-        lambda: check_projection_idempotent(L2(0.5), *points()),
-        lambda: monkeypatch.setattr(L2, "project", shrinking),
-        "a projected point to stay, bit for bit",
-    )
-
-
-def test_samples_of_the_wrong_size_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wide(ball: Linf, x: Tensor, draw: ExampleRNG, room: object = None) -> Tensor:
-        return (x + (2 * draw.uniform(x) - 1) * 2 * ball.eps).clamp(0, 1)
-
-    alarms(
-        lambda: check_sample_inside(Linf(8 / 255), points()[1]),
-        lambda: monkeypatch.setattr(Linf, "sample", wide),
-        "sampled points within linf:8/255",
-    )
+def split(attack: PGD) -> None:
+    x = random_inputs(10, 6, seed=8)
+    model = batch_invariant_net(6, 3, seed=4)
+    check_split_of(partial(attack, model, threat=Linf(0.05), seed=4), x, model(x).argmax(1), SPLITS["uneven"])
 
 
 @pytest.mark.parametrize(
@@ -157,14 +136,10 @@ def test_an_attack_that_leaves_the_ball_breaks_nothing(
 def test_a_verdict_that_does_not_look_at_the_ball_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     check = attacked(PGD(), Linf(0.3), check_replayable)
     monkeypatch.setattr(Linf, "project", unprojected)
-    alarms(
-        check,
-        lambda: monkeypatch.setattr(attack_search, "is_valid_success", lambda reached, *rest: reached),
-        "every success within linf:0.3",
-    )
+    alarms(check, ATTACK_BUGS["success outside the ball"])
 
 
-def test_a_verdict_that_believes_everything_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_verdict_that_believes_everything_is_seen() -> None:
     x, calls = random_inputs(6, 4), [0]
     net = batch_invariant_net(4, 2)
     y = net(x).argmax(1)
@@ -179,92 +154,4 @@ def test_a_verdict_that_believes_everything_is_seen(monkeypatch: pytest.MonkeyPa
         assert int(outcome.forwards.max()) == 4
         check_replayable(outcome, net, x, y, Linf(1e-6))
 
-    alarms(
-        check,
-        lambda: monkeypatch.setattr(
-            attack_search, "is_valid_success", lambda reached, *rest: torch.ones_like(reached)
-        ),
-        "every success to be misclassified again",
-    )
-
-
-def test_keeping_the_worst_point_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    check = attacked(PGD(), Linf(0.01), check_never_worse)
-    original = Goal.margin
-    alarms(
-        check,
-        lambda: monkeypatch.setattr(Goal, "margin", lambda goal, logits, rows: -original(goal, logits, rows)),
-        "a margin at least that of the clean input",
-    )
-
-
-def test_draws_by_place_in_the_batch_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    x = random_inputs(10, 6, seed=8)
-    model = batch_invariant_net(6, 3, seed=4)
-    run = partial(PGD(steps=3), model, threat=Linf(0.05), seed=4)
-    check = lambda: check_split_of(run, x, model(x).argmax(1), SPLITS["uneven"])  # noqa: E731
-    alarms(
-        check,
-        lambda: monkeypatch.setattr(
-            attack_method, "example_rng", lambda x, seed, ids=None: ExampleRNG(seed, torch.arange(len(x)))
-        ),
-        "the same adversarial in parts of",
-    )
-
-
-def test_steps_that_do_not_fall_are_too_weak_in_l2(monkeypatch: pytest.MonkeyPatch) -> None:
-    fixed = lambda eps, steps, rate: (eps / 40,) * steps  # noqa: E731
-    alarms(
-        lambda: check_optimality_gap(PGD(), L2(0.3), gap=0.01),
-        lambda: monkeypatch.setattr(attack_pgd, "cosine_step_sizes", fixed),
-        r"(success wherever 0\.99 of the best gain suffices|at least 0\.99 of the best gain)",
-    )
-
-
-@pytest.mark.parametrize("kind", [Linf, L2])
-def test_a_step_downhill_is_seen(monkeypatch: pytest.MonkeyPatch, kind: type) -> None:
-    uphill = kind.steepest_step
-    alarms(
-        lambda: check_optimality_gap(PGD(), kind(0.3), gap=0.01),
-        lambda: monkeypatch.setattr(
-            kind, "steepest_step", lambda ball, gradient, step: -uphill(ball, gradient, step)
-        ),
-        r"success wherever 0\.99 of the best gain suffices",
-    )
-
-
-def test_an_attack_that_never_moves_is_no_better_than_random(monkeypatch: pytest.MonkeyPatch) -> None:
-    alarms(
-        lambda: check_better_than_random(PGD(), L2(0.6)),
-        lambda: monkeypatch.setattr(
-            L2, "steepest_step", lambda ball, gradient, step: torch.zeros_like(gradient)
-        ),
-        "a mean margin above .* random points",
-    )
-
-
-def test_a_meter_that_forgets_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    alarms(
-        lambda: check_queries_counted(PGD(), Linf(0.1)),
-        lambda: monkeypatch.setattr(CountedModel, "logits", lambda meter, z, rows: meter.wrapped(z)),
-        "[0-9]+ queries, which the model saw",
-    )
-
-
-def test_gradients_left_on_the_weights_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    def spilling(
-        meter: CountedModel, z: Tensor, rows: Tensor, loss: Callable[[Tensor, Tensor], Tensor], image: object
-    ) -> tuple[Tensor, ...]:
-        with torch.enable_grad():
-            z = z.detach().requires_grad_()
-            logits = meter.wrapped(z)
-            values = loss(logits, rows)
-            values.sum().backward()
-        assert z.grad is not None
-        return logits.detach(), values.detach(), z.grad
-
-    alarms(
-        lambda: check_untouched(PGD(steps=2), Linf(0.1), fail_at=None),
-        lambda: monkeypatch.setattr(CountedModel, "value_and_grad", spilling),
-        "the same gradient",
-    )
+    alarms(check, ATTACK_BUGS["success that is believed"])

@@ -2,20 +2,17 @@
 it does not.
 """
 
-from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 
-from quintain.certify import smoothing
 from quintain.certify.interval import certifier, domain, graph
 from quintain.certify.randomized_smoothing import RandomizedSmoothing
 from quintain.certify.rounding import NO_ROUNDING
-from quintain.core import statistics
 from quintain.core.errors import ContradictionError
 from quintain.models import Classifier
-from quintain.testing import certified_radii, check_radius_at_most_exact
+from quintain.testing import CERTIFIER_BUGS, certified_radii, check_radius_at_most_exact
 from quintain.threats import Linf
 
 BY_INTERVALS = partial(certified_radii, certifier.IntervalBounds())
@@ -25,70 +22,21 @@ BY_FEW_VOTES = partial(
 )
 
 
-def test_interval_bounds_that_reach_2_percent_too_far_contradict_the_exact_distance(monkeypatch):
-    check_radius_at_most_exact(BY_INTERVALS)
-    original = certifier.input_interval
-    monkeypatch.setattr(
-        certifier,
-        "input_interval",
-        lambda x, threat, eps=None: original(x, threat, (threat.eps if eps is None else eps) / 1.02),
-    )
-    with pytest.raises(AssertionError, match="above the exact distance"):
-        check_radius_at_most_exact(BY_INTERVALS)
-
-
-def test_an_l2_bound_by_the_wrong_norm_contradicts_the_exact_distance(monkeypatch):
-    original = certifier.input_interval
-
-    def shrunk(x, threat, eps=None):
-        box = original(x, threat, eps)
-        return replace(
-            box, ellipsoid=replace(box.ellipsoid, semi_axes=box.ellipsoid.semi_axes / x[0].numel() ** 0.5)
-        )
-
-    monkeypatch.setattr(certifier, "input_interval", shrunk)
-    with pytest.raises(AssertionError, match="above the exact distance"):
-        check_radius_at_most_exact(BY_INTERVALS)
-
-
-def test_a_smoothed_radius_that_is_2_percent_too_large_contradicts_the_exact_distance(monkeypatch):
-    check_radius_at_most_exact(BY_VOTES, alpha=0.05, copies=20)
-    radius = smoothing.SmoothedClassifier._certified_radius
-    monkeypatch.setattr(
-        smoothing.SmoothedClassifier,
-        "_certified_radius",
-        lambda self, probability: 1.02 * radius(self, probability),
-    )
-    with pytest.raises(AssertionError, match="above the exact distance"):
-        check_radius_at_most_exact(BY_VOTES, alpha=0.05, copies=20)
-
-
-def test_a_limit_at_twice_alpha_contradicts_the_exact_distance(monkeypatch):
-    check_radius_at_most_exact(BY_FEW_VOTES, alpha=0.05, copies=200)
-    monkeypatch.setattr(
-        smoothing,
-        "binomial_lower",
-        lambda hits, trials, confidence: statistics.binomial_lower(hits, trials, 1 - 2 * (1 - confidence)),
-    )
-    with pytest.raises(AssertionError, match="above the exact distance"):
-        check_radius_at_most_exact(BY_FEW_VOTES, alpha=0.05, copies=200)
-
-
-def test_the_share_of_votes_without_a_limit_contradicts_the_exact_distance(monkeypatch):
-    monkeypatch.setattr(smoothing, "binomial_lower", lambda hits, trials, confidence: hits / trials)
-    with pytest.raises(AssertionError, match="above the exact distance"):
-        check_radius_at_most_exact(BY_VOTES, alpha=0.05, copies=20)
-
-
-def test_noise_of_another_size_than_sigma_contradicts_the_exact_distance(monkeypatch):
-    noise = smoothing.SmoothedClassifier._noise_batches
-    monkeypatch.setattr(
-        smoothing.SmoothedClassifier,
-        "_noise_batches",
-        staticmethod(lambda *args: (block / 2 for block in noise(*args))),
-    )
-    with pytest.raises(AssertionError, match="above the exact distance"):
-        check_radius_at_most_exact(BY_VOTES, alpha=0.05, copies=4)
+@pytest.mark.parametrize(
+    ("name", "certify", "settings"),
+    [
+        ("interval bounds that reach 2 percent too far", BY_INTERVALS, {}),
+        ("an l2 bound by the wrong norm", BY_INTERVALS, {}),
+        ("a smoothed radius that is 2 percent too large", BY_VOTES, {"alpha": 0.05, "copies": 20}),
+        ("a limit at twice alpha", BY_FEW_VOTES, {"alpha": 0.05, "copies": 200}),
+        ("votes without a limit", BY_VOTES, {"alpha": 0.05, "copies": 20}),
+        ("noise of half of sigma", BY_VOTES, {"alpha": 0.05, "copies": 4}),
+    ],
+)
+def test_a_planted_bug_contradicts_the_exact_distance(name, certify, settings):
+    check_radius_at_most_exact(certify, **settings)
+    with CERTIFIER_BUGS[name].planted(), pytest.raises(AssertionError, match=CERTIFIER_BUGS[name].alarm):
+        check_radius_at_most_exact(certify, **settings)
 
 
 def test_bounds_above_what_the_model_answers_are_noticed_by_the_certifier_itself(monkeypatch):

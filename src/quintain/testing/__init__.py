@@ -113,6 +113,11 @@ if TYPE_CHECKING:
     from quintain.testing.parametric_laws import check_projected_parameters as check_projected_parameters
     from quintain.testing.parametric_laws import check_rendered_alike as check_rendered_alike
     from quintain.testing.parametric_laws import check_sampled_parameters as check_sampled_parameters
+    from quintain.testing.planted_bugs import ATTACK_BUGS as ATTACK_BUGS
+    from quintain.testing.planted_bugs import CERTIFIER_BUGS as CERTIFIER_BUGS
+    from quintain.testing.planted_bugs import THREAT_BUGS as THREAT_BUGS
+    from quintain.testing.planted_bugs import PlantedBug as PlantedBug
+    from quintain.testing.planted_bugs import unprojected as unprojected
     from quintain.testing.privacy_laws import check_record_bounded as check_record_bounded
     from quintain.testing.privacy_laws import check_rule as check_rule
     from quintain.testing.privacy_laws import check_rule_gradients as check_rule_gradients
@@ -126,6 +131,7 @@ if TYPE_CHECKING:
     from quintain.testing.threat_laws import check_spec as check_spec
     from quintain.testing.threat_laws import check_steepest_step as check_steepest_step
     from quintain.testing.threat_laws import check_threat as check_threat
+    from quintain.testing.training_bugs import TRAINING_BUGS as TRAINING_BUGS
     from quintain.testing.universal_laws import check_applied_allowed as check_applied_allowed
     from quintain.testing.universal_laws import check_held_out as check_held_out
     from quintain.testing.universal_laws import check_other_threats_refused as check_other_threats_refused

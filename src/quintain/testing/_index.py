@@ -4,6 +4,8 @@
 # ruff: noqa
 
 EXPORTS: dict[str, str] = {
+    "ATTACK_BUGS": "quintain.testing.planted_bugs",
+    "CERTIFIER_BUGS": "quintain.testing.planted_bugs",
     "CLOSED_FORMS": "quintain.testing.closed_forms",
     "FailingModel": "quintain.testing.models",
     "FakeEndpoint": "quintain.testing.endpoint",
@@ -13,8 +15,11 @@ EXPORTS: dict[str, str] = {
     "LimitedAccessModel": "quintain.testing.models",
     "LinearTask": "quintain.testing.closed_forms",
     "NULL_SCORES": "quintain.testing.audit_laws",
+    "PlantedBug": "quintain.testing.planted_bugs",
     "RecordingModel": "quintain.testing.models",
     "SPLITS": "quintain.testing.attack_cases",
+    "THREAT_BUGS": "quintain.testing.planted_bugs",
+    "TRAINING_BUGS": "quintain.testing.training_bugs",
     "TamperingTransport": "quintain.testing.aggregation_laws",
     "all_or_nothing": "quintain.testing.audit_laws",
     "batch_invariant_net": "quintain.testing.models",
@@ -110,6 +115,7 @@ EXPORTS: dict[str, str] = {
     "site_vectors": "quintain.testing.aggregation_laws",
     "smallest_linear_change": "quintain.testing.closed_forms",
     "threat_of_size": "quintain.testing.attack_cases",
+    "unprojected": "quintain.testing.planted_bugs",
     "whole_space_threat": "quintain.testing.attack_cases",
     "with_settings": "quintain.testing.attack_cases",
 }
