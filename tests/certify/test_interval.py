@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrizations, prune
 
 from quintain.certify import IntervalBounds, SmoothedClassifier, TracedNetwork, worst_case_logits
 from quintain.certify.interval.domain import Interval, input_interval
@@ -542,6 +543,101 @@ def test_a_view_by_unflatten_that_is_overwritten_is_refused():
             IntervalBounds()(
                 Classifier(net.eval()), torch.rand(2, 3), torch.zeros(2, dtype=torch.long), Linf(0.1)
             )
+
+
+class Pictures(nn.Module):
+    """A small net of images, in which a step is handed in."""
+
+    def __init__(self, step, outputs):
+        super().__init__()
+        self.first, self.step, self.last = nn.Conv2d(1, 3, 2), step, nn.Linear(outputs, 2)
+
+    def forward(self, x):
+        return self.last(self.step(self.first(x)).flatten(1))
+
+
+WRITTEN = {
+    "relu6": (F.relu6, nn.ReLU6(), 27),
+    "relu6 in place": (lambda h: F.relu6(h, True), nn.ReLU6(), 27),
+    "hardtanh": (lambda h: F.hardtanh(h, -0.2, 0.3), nn.Hardtanh(-0.2, 0.3), 27),
+    "clamp at 0": (lambda h: h.clamp(min=0), nn.ReLU(), 27),
+    "clamp": (lambda h: torch.clamp(h, -0.2, 0.3), nn.Hardtanh(-0.2, 0.3), 27),
+    "relu_": (lambda h: h.relu_(), nn.ReLU(), 27),
+    "pad": (lambda h: F.pad(h, (1, 0, 2, 1)), nn.ZeroPad2d((1, 0, 2, 1)), 72),
+    "reshape": (lambda h: torch.reshape(h, (h.shape[0], 27)), nn.Flatten(), 27),
+    "dropout2d": (lambda h: F.dropout2d(h, 0.5, training=False), nn.Identity(), 27),
+    "mean": (lambda h: h.mean((2, 3)), nn.AdaptiveAvgPool2d(1), 3),
+    "mean, kept": (lambda h: torch.mean(h, dim=[-1, -2], keepdim=True), nn.AdaptiveAvgPool2d(1), 3),
+}
+
+
+@pytest.mark.parametrize("threat", [Linf(0.05), L2(0.2)], ids=["linf", "l2"])
+@pytest.mark.parametrize("written", WRITTEN)
+def test_a_function_has_the_bounds_of_the_layer_that_it_stands_for(written, threat):
+    step, layer, outputs = WRITTEN[written]
+    net = Pictures(step, outputs).eval()
+    x, y = torch.rand(3, 1, 4, 4), torch.tensor([0, 1, 0])
+    found = IntervalBounds()(Classifier(net), x, y, threat)
+    layered = Pictures(layer, outputs).eval()
+    layered.load_state_dict(net.state_dict())
+    assert torch.equal(found.margin, IntervalBounds()(Classifier(layered), x, y, threat).margin)
+    assert found.margin.isfinite().all()
+
+
+UNWRITTEN = {
+    "from above": (lambda h: h.clamp(max=0.5), "a clamp from None to 0.5"),
+    "empty": (lambda h: h.clamp(0.5, 0.5), "a clamp from 0.5 to 0.5"),
+    "by a tensor": (lambda h: h.clamp(min=h), "a clamp from"),
+    "ones around": (lambda h: F.pad(h, (1, 1, 1, 1), value=1.0), "value=1.0"),
+    "mirrored": (lambda h: F.pad(h, (1, 1, 1, 1), mode="reflect"), "mode='reflect'"),
+    "two sides": (lambda h: F.pad(h, (1, 1)), r"pad\(\(1, 1\)"),
+    "mean of channels": (lambda h: h.mean((1, 2)), r"mean over dimensions \(1, 2\) of 4"),
+    "mean of all": (lambda h: h.mean(), "mean over dimensions None"),
+    "mean over the batch": (lambda h: h - h.mean(0), "mean over dimensions 0"),
+    "mean in another type": (
+        lambda h: h.mean((2, 3), dtype=torch.float64).float(),
+        r"mean over dimensions \(2, 3\)",
+    ),
+    "batches cut": (lambda h: torch.reshape(h, (3, -1)), "must stay apart"),
+    "dropout": (lambda h: F.dropout2d(h, 0.5), "no bound rule"),
+    "overwritten": (lambda h: h + h.relu_(), "overwrites a value"),
+    "overwritten behind a view": (lambda h: torch.reshape(h, (-1, 27)).relu_() + h.flatten(1), "overwrites"),
+    "overwritten behind no dropout": (
+        lambda h: F.dropout2d(h, 0.5, training=False).relu_() + h,
+        "overwrites",
+    ),
+    "overwritten by relu6": (lambda h: F.relu6(h, inplace=True) + h, "overwrites"),
+    "overwritten by hardtanh": (lambda h: F.hardtanh(h, -1.0, 1.0, True) + h, "overwrites"),
+}
+
+
+@pytest.mark.parametrize(("step", "said"), UNWRITTEN.values(), ids=UNWRITTEN)
+def test_a_function_that_stands_for_no_layer_or_overwrites_is_refused(step, said):
+    traced = TracedNetwork.trace(Pictures(step, 27).eval())
+    box = input_interval(torch.rand(3, 1, 4, 4, dtype=torch.float64), Linf(0.1))
+    with pytest.raises(ModelError, match=said):
+        traced.margin_bounds(box, torch.zeros(3, dtype=torch.long), rounding_model(torch.float32))
+
+
+NORMED = {
+    "weight_norm": (parametrizations.weight_norm, r"remove_parametrizations\(layer, 'weight'\)"),
+    "orthogonal": (parametrizations.orthogonal, r"remove_parametrizations\(layer, 'weight'\)"),
+    "old spectral_norm": (nn.utils.spectral_norm, r"remove_spectral_norm\(layer\)"),
+    "pruned": (
+        lambda layer: prune.l1_unstructured(layer, "weight", 0.3),
+        r"prune\.remove\(layer, 'weight'\)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("normed", "said"), NORMED.values(), ids=NORMED)
+def test_a_layer_whose_weight_is_computed_in_each_call_is_refused_with_what_keeps_it(normed, said):
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    normed(net[0])
+    with pytest.raises(ModelError, match=said):
+        IntervalBounds()(
+            Classifier(net.eval()), torch.rand(1, 3), torch.zeros(1, dtype=torch.long), Linf(0.1)
+        )
 
 
 def test_a_division_may_be_a_product_with_the_inverse():

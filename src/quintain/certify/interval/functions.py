@@ -111,10 +111,40 @@ BINARY_OPERATORS: dict[Any, Callable[[Any, Any, RoundingModel], Interval]] = {
 INPLACE_OPERATORS = {operator.iadd, operator.isub, operator.imul, operator.itruediv}
 """Operators that write into their first operand."""
 
+
+def _zero_padding(pad: Sequence[int], mode: str = "constant", value: float | None = None) -> nn.ZeroPad2d:
+    """Return the layer that ``F.pad`` of the last two dimensions stands for."""
+    if mode != "constant" or value or len(pad) != 4:
+        raise ModelError(
+            f"pad({tuple(pad)}, mode={mode!r}, value={value}) has no bound rule; zeros on the four sides of "
+            "an image, (left, right, top, bottom), have"
+        )
+    left, right, top, bottom = pad
+    return nn.ZeroPad2d((left, right, top, bottom))
+
+
+def _clamp(min: float | None = None, max: float | None = None) -> nn.Module:
+    """Return the layer that a clamp between two numbers, or at 0 from below, stands for."""
+    if isinstance(min, int | float) and isinstance(max, int | float) and min < max:
+        return nn.Hardtanh(min, max)
+    if isinstance(min, int | float) and min == 0 and max is None:
+        return nn.ReLU()
+    raise ModelError(
+        f"a clamp from {min} to {max} has no bound rule; one between two numbers, or at 0 from below, has"
+    )
+
+
 FUNCTIONAL_LAYERS: dict[Any, Callable[..., nn.Module]] = {
     torch.relu: nn.ReLU,
     F.relu: nn.ReLU,
+    "relu": nn.ReLU,
+    "relu_": nn.ReLU,
+    F.relu6: nn.ReLU6,
+    F.hardtanh: lambda min_val=-1.0, max_val=1.0, inplace=False: _clamp(min_val, max_val),  # noqa: ARG005
     F.leaky_relu: nn.LeakyReLU,
+    torch.clamp: _clamp,
+    "clamp": _clamp,
+    F.pad: _zero_padding,
     F.max_pool2d: nn.MaxPool2d,
     F.avg_pool2d: nn.AvgPool2d,
     F.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
@@ -153,6 +183,8 @@ def bound_call(
         return BINARY_OPERATORS[target](args[0], args[1], rounding)
     if args and isinstance(args[0], Interval):
         interval, settings = args[0], args[1:]
+        if target is torch.reshape:
+            target = "reshape"
         if target not in {"view", "reshape"} and _has(BatchSize, (settings, kwargs)):
             raise ModelError(
                 f"operation {name!r} is set by {_describe(BatchSize())}; use x.shape[0] as the first size of "
@@ -160,8 +192,6 @@ def bound_call(
             )
         if target in FUNCTIONAL_LAYERS:
             return bound_layer(FUNCTIONAL_LAYERS[target](*settings, **kwargs), interval, rounding, name)
-        if target == "relu" and not settings:
-            return bound_layer(nn.ReLU(), interval, rounding, name)
         if target in {"view", "reshape"}:
             _require_apart(settings, kwargs, name)
         if target in RESHAPE_METHODS:
@@ -177,9 +207,34 @@ def bound_call(
             return interval.center.dim()
         if target is getattr and settings == ("shape",):
             return interval.shape
-        if target is F.dropout and not kwargs.get("training", True):
+        if target in {F.dropout, F.dropout2d} and not kwargs.get("training", True):
             return interval
+        if target in {torch.mean, "mean"}:
+            return _image_mean(interval, rounding, name, *settings, **kwargs)
     raise _no_rule_error(target, name)
+
+
+def _image_mean(
+    interval: Interval,
+    rounding: RoundingModel,
+    name: str,
+    dim: Any = None,
+    keepdim: bool = False,
+    **other: Any,
+) -> Interval:
+    """Bounds of the mean over both sides of images, ``x.mean((2, 3))``, which pooling to one pixel computes.
+
+    Raises:
+        ModelError: For a mean over other dimensions.
+    """
+    dims = sorted(d % 4 for d in dim) if isinstance(dim, tuple | list) else dim
+    if dims != [2, 3] or other or interval.center.ndim != 4:
+        raise ModelError(
+            f"operation {name!r} is a mean over dimensions {dim} of {interval.center.ndim}, which has no "
+            "bound rule; one over both sides of images has: x.mean((2, 3))"
+        )
+    pooled = bound_layer(nn.AdaptiveAvgPool2d(1), interval, rounding, name)
+    return pooled if keepdim else pooled.reshape(lambda value: value.flatten(1))
 
 
 def evaluate_constant_call(

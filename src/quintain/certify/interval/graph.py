@@ -27,7 +27,7 @@ from quintain.models.adapters import LOGIT_KEYS, adapt
 VIEW_LAYERS = (nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout2d)
 """Layers whose output may be a view of their input."""
 
-INPLACE_ARGUMENT: dict[Any, int] = {F.relu: 1, F.leaky_relu: 2}
+INPLACE_ARGUMENT: dict[Any, int] = {F.relu: 1, F.relu6: 1, F.leaky_relu: 2, F.hardtanh: 3}
 """Functions that may write into their input, and the position of the argument ``inplace``."""
 
 
@@ -263,7 +263,7 @@ class TracedNetwork:
             overwrites
             or isinstance(layer, VIEW_LAYERS)
             or node.target in RESHAPE_METHODS
-            or node.target in {torch.flatten, F.dropout}
+            or node.target in {torch.flatten, torch.reshape, F.dropout, F.dropout2d}
         )
         storage_of[node] = storage_of[source] if shares else node
 
@@ -301,7 +301,8 @@ def _overwrites(node: fx.Node, layer: nn.Module | None) -> bool:
     if node.target in INPLACE_ARGUMENT:
         place = INPLACE_ARGUMENT[node.target]
         return bool(node.args[place] if len(node.args) > place else node.kwargs.get("inplace", False))
-    return node.target in INPLACE_OPERATORS or bool(getattr(layer, "inplace", False))
+    writes = node.target in INPLACE_OPERATORS or (node.op == "call_method" and str(node.target).endswith("_"))
+    return writes or bool(getattr(layer, "inplace", False))
 
 
 def _only(node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Interval:

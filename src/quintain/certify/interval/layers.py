@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.utils.prune import BasePruningMethod
 
 from quintain.certify.interval.domain import Interval
 from quintain.certify.rounding import RoundingModel
@@ -246,6 +248,12 @@ LAYER_RULES: dict[type[nn.Module], LayerRule] = {
 }
 
 
+HOOK_REMEDIES = {
+    "WeightNorm": "keep the weight that it has now: torch.nn.utils.remove_weight_norm(layer)",
+    "SpectralNorm": "keep the weight that it has now: torch.nn.utils.remove_spectral_norm(layer)",
+}
+"""What to do about hooks of torch's own, by their type."""
+
 INPUT_RANKS: dict[type[nn.Module], tuple[int, ...]] = {
     nn.Conv2d: (4,),
     nn.ZeroPad2d: (4,),
@@ -268,6 +276,12 @@ def bound_layer(layer: nn.Module, interval: Interval, rounding: RoundingModel, n
     """
     kind = type(layer)
     if kind not in LAYER_RULES:
+        if is_parametrized(layer):
+            raise ModelError(
+                f"layer {name!r} is a {kind.__name__}, whose weight is computed anew in each call "
+                "(weight_norm, spectral_norm, orthogonal and their like); keep the weight that it has now: "
+                "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')"
+            )
         known = ", ".join(sorted(layer.__name__ for layer in LAYER_RULES))
         raise ModelError(
             f"layer {name!r} is a {kind.__name__}, which has no bound rule; layers with one: {known}"
@@ -296,10 +310,13 @@ def require_unmodified(layer: nn.Module, name: str, rounding: RoundingModel) -> 
         ModelError: If it has a hook, a forward of its own, or tensors that are no plain ones of the model's
             type.
     """
-    if layer._forward_hooks or layer._forward_pre_hooks:
+    for hook in (*layer._forward_hooks.values(), *layer._forward_pre_hooks.values()):
+        remedy = HOOK_REMEDIES.get(type(hook).__name__, "remove the hook")
+        if isinstance(hook, BasePruningMethod):
+            remedy = "keep what is left of the weight: torch.nn.utils.prune.remove(layer, 'weight')"
         raise ModelError(
             f"layer {name!r} ({type(layer).__name__}) has a forward hook, which may change its output; "
-            "remove the hook"
+            f"{remedy}"
         )
     changed = next(
         (key for key, value in vars(layer).items() if callable(value) and hasattr(type(layer), key)), None
