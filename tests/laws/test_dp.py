@@ -123,14 +123,18 @@ def test_every_rule_has_a_sample() -> None:
     assert {*SAMPLES, *EXAMPLES} == set(RULES)
 
 
-@pytest.mark.parametrize("kind", RULES, ids=lambda kind: kind.__name__)
-@settings(max_examples=8, deadline=None)
-@given(
+every_kind = pytest.mark.parametrize("kind", RULES, ids=lambda kind: kind.__name__)
+any_records = given(
     scale=st.sampled_from([1e-6, 1.0, 1e4, 1e9]),
     bound=st.sampled_from([0.01, 1.0, 100.0]),
     left=st.integers(0, 4),
     seed=st.integers(0, 99),
 )
+
+
+@every_kind
+@settings(max_examples=4, deadline=None)
+@any_records
 def test_no_record_moves_the_sum_by_more_than_the_bound(
     kind: type[nn.Module], scale: float, bound: float, left: int, seed: int
 ) -> None:
@@ -177,6 +181,16 @@ def test_a_rule_of_ones_own_is_checked_and_a_wrong_one_is_named(
         AssertionError, match=r"of Linear, Scale does not keep\n- .* the gradient of record 0 alone"
     ):
         check_rule(net)
+
+
+@pytest.mark.exhaustive
+@every_kind
+@settings(max_examples=16, deadline=None)
+@any_records
+def test_no_record_of_many_more_moves_the_sum_by_more_than_the_bound(
+    kind: type[nn.Module], scale: float, bound: float, left: int, seed: int
+) -> None:
+    check_bounded(*sample(kind), scale=scale, bound=bound, left=left, seed=seed)
 
 
 PLANS = {
