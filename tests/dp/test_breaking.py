@@ -158,7 +158,7 @@ def test_replicas_for_several_devices_train_the_module_inside(private) -> None:
 
 
 @pytest.mark.xdist_group("compiled")
-@pytest.mark.parametrize("how", ["a function of it", "in place"])
+@pytest.mark.parametrize("how", [pytest.param("a function of it", marks=pytest.mark.exhaustive), "in place"])
 def test_a_module_that_is_compiled_afterwards_is_refused(private, how: str) -> None:
     """Its hooks are compiled with it, or fall away: no probe looks at such passes.
 

@@ -42,8 +42,13 @@ def train(net: nn.Module, optimizer, batches) -> None:
         step(net, optimizer, rows)
 
 
-@pytest.mark.parametrize("batch", [20, 1])
-@pytest.mark.parametrize("most", [1, 3, 7, 40])
+@pytest.mark.parametrize(
+    ("batch", "most"),
+    [
+        *((20, most) for most in (1, 3, 7, 40)),
+        *(pytest.param(1, most, marks=() if most == 1 else pytest.mark.exhaustive) for most in (1, 3, 7, 40)),
+    ],
+)
 def test_a_plain_loop_over_pieces_steps_once_a_batch(made, x: torch.Tensor, batch: int, most: int) -> None:
     ends = []
     for limit in (None, most):

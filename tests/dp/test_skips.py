@@ -222,11 +222,13 @@ def test_a_state_written_with_a_batch_in_hand_does_not_leave_it_out(private) -> 
     assert engine.ledger.steps == 2
 
 
-@pytest.mark.parametrize("when", ["before the step", "after the step"])
 @pytest.mark.parametrize(
-    "settings",
-    [{}, {"max_physical_batch_size": 3}, {"poisson_sampling": False}],
-    ids=["whole", "pieces", "shuffled"],
+    ("settings", "when"),
+    [
+        pytest.param(settings, when, marks=() if (place + turn) % 2 == 0 else pytest.mark.exhaustive)
+        for place, settings in enumerate(({}, {"max_physical_batch_size": 3}, {"poisson_sampling": False}))
+        for turn, when in enumerate(("before the step", "after the step"))
+    ],
 )
 @pytest.mark.filterwarnings("ignore:batches of shuffled data")
 def test_an_evaluation_inside_the_loop_over_the_same_loader_changes_nothing(

@@ -54,14 +54,16 @@ SMALLEST = [pair for pair in PAIRS if pair not in BREAKING]
 
 
 def by_turns(pairs: list[tuple[str, str]], shares: tuple[float, float]) -> list:
-    """Pairs in balls of two sizes by turns: an attack in several kinds of ball meets each of the sizes; what
-    is left is exhaustive.
+    """Pairs in balls of two sizes by turns: an attack in several kinds of ball meets both sizes, others one.
+
+    What is left is exhaustive.
     """
     found = []
-    for name, of_name in groupby((pair for pair in pairs if pair[1] in CLOSED_FORMS), key=itemgetter(0)):
+    closed = groupby((pair for pair in pairs if pair[1] in CLOSED_FORMS), key=itemgetter(0))
+    for start, (name, of_name) in enumerate(closed):
         kinds = [kind for _, kind in of_name]
         for (turn, kind), (place, share) in product(enumerate(kinds), enumerate(shares)):
-            left = len(kinds) > 1 and (turn + place) % 2
+            left = (start + turn + place) % 2
             found.append(pytest.param(share, name, kind, marks=pytest.mark.exhaustive if left else ()))
     return found
 

@@ -31,7 +31,7 @@ def size(change: Tensor, norm: Norm) -> Tensor:
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("share", [0.01, 0.3, 0.7, 0.99])
+@pytest.mark.parametrize("share", [0.01, pytest.param(0.3, marks=pytest.mark.exhaustive), 0.7, 0.99])
 def test_it_lands_on_the_plane_inside_the_box_and_no_smaller_change_does(norm: Norm, share: float) -> None:
     z, w, rise, _ = task(40, 30, share=share)
     change = project_onto_hyperplane(norm, z, w, rise, 0, 1)
