@@ -7,17 +7,18 @@ SOURCES := src tests benchmarks examples
 drill: .venv/installed
 	$(BIN)/quintain drill
 
+# The tests of a file share what they make, so that one worker has all of them.
 test: .venv/tested check
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/pytest -m "not exhaustive" -n 2 --dist loadgroup -q
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/pytest -m "not exhaustive" -n 2 --dist loadfile -q
 
 # More cases of what `make test` tests, for which minutes more are well spent.
 exhaustive: .venv/tested
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/pytest -m exhaustive -n 2 --dist loadgroup -q
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/pytest -m exhaustive -n 2 --dist loadfile -q
 
 # The tests that rest on floating-point results once more, under kernels of other processors (PyTorch's, MKL's, oneDNN's), on one thread and two.
 rounding: .venv/tested
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=SSE41 OMP_NUM_THREADS=2 $(BIN)/pytest -m rounding -q
-	ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE OMP_NUM_THREADS=1 $(BIN)/pytest -m rounding -n 2 --dist loadgroup -q
+	ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE OMP_NUM_THREADS=1 $(BIN)/pytest -m rounding -n 2 --dist loadfile -q
 
 check: .venv/tested
 	$(BIN)/ruff check $(SOURCES)

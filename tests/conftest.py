@@ -24,9 +24,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fresh]:
-    """Runs programs in processes of their own; tests that use it go to one worker, by
-    ``pytest.mark.xdist_group("fresh")``.
-    """
+    """Runs programs in processes of their own."""
     process = Fresh(tmp_path_factory.mktemp("fresh"))
     yield process
     process.close()

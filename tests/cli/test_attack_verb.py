@@ -171,7 +171,6 @@ def forked(fresh, size, *words, home):
     return "".join(one.out for one in told)
 
 
-@pytest.mark.xdist_group("fresh")
 @pytest.mark.parametrize(
     "launched", [False, pytest.param(True, marks=pytest.mark.exhaustive)], ids=["forked", "torchrun"]
 )

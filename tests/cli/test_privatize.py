@@ -295,7 +295,6 @@ app(sys.argv[2:])
 """
 
 
-@pytest.mark.xdist_group("fresh")
 def test_a_run_killed_in_the_curve_goes_on_with_the_noise_that_it_would_have_had(
     private, small, tmp_path, fresh
 ):

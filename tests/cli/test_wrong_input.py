@@ -395,7 +395,6 @@ def test_a_reader_that_leaves_early_changes_no_exit_code(tmp_path):
     assert complaint == b""
 
 
-@pytest.mark.xdist_group("fresh")
 def test_the_real_command_prints_one_message_and_no_traceback(fresh, tmp_path):
     (tmp_path / "quintain").write_text("from quintain.cli.main import run; run()")
     told = fresh(

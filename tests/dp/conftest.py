@@ -20,7 +20,7 @@ Made = tuple[nn.Module, PrivateOptimizer, PoissonLoader, PrivacyEngine]
 
 @pytest.fixture(scope="session")
 def forks() -> Iterator[Forks]:
-    """A process to fork; tests that use it go to one worker, by ``pytest.mark.xdist_group("forks")``."""
+    """A process to fork."""
     process = Forks()
     yield process
     process.close()

@@ -157,13 +157,11 @@ def test_replicas_for_several_devices_train_the_module_inside(private) -> None:
     assert 0 < released(optimizer).norm() * 20 <= len(x) * 0.01 * (1 + 1e-6)
 
 
-@pytest.mark.xdist_group("compiled")
 @pytest.mark.parametrize("how", [pytest.param("a function of it", marks=pytest.mark.exhaustive), "in place"])
 def test_a_module_that_is_compiled_afterwards_is_refused(private, how: str) -> None:
     """Its hooks are compiled with it, or fall away: no probe looks at such passes.
 
-    The module is a single layer, and one process has all cases, since each hook is compiled, which takes
-    seconds.
+    The module is a single layer, since each hook is compiled, which takes seconds.
     """
     net, optimizer, loader, engine = private(nn.Linear(6, 2), batch=20)
     x, y = next(iter(loader))

@@ -22,7 +22,6 @@ from quintain.dp.randomness.stream import RandomStream
 from tests.dp import together
 from tests.dp.forks import Forks
 
-pytestmark = pytest.mark.xdist_group("forks")
 Found = Mapping[str, np.ndarray]
 ALIKE = ("plain", "in pieces", "with units", "adaptive", "told by its sampler", "out of memory")
 

@@ -53,7 +53,6 @@ def unbroken(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> dict:
     return found
 
 
-@pytest.mark.xdist_group("forks")
 @pytest.mark.parametrize(("kill", "number"), KILLS)
 def test_a_run_killed_at_any_step_and_any_write_ends_as_if_it_had_not_been(
     forks: Forks, unbroken: dict, tmp_path: Path, kill: str, number: int
@@ -68,7 +67,6 @@ def test_a_run_killed_at_any_step_and_any_write_ends_as_if_it_had_not_been(
     assert KEY_FILE not in found["left"]
 
 
-@pytest.mark.xdist_group("forks")
 def test_the_unbroken_run_is_the_one_that_keeps_nothing_and_passes_no_other_point(unbroken: dict) -> None:
     assert unbroken["steps"] == killed.STEPS == sum(release["steps"] for release in unbroken["ledger"])
     assert unbroken["told"] == [2, 4, 5]

@@ -86,9 +86,6 @@ class Run:
         return again
 
 
-RUN = pytest.mark.xdist_group("a run of every layer")
-
-
 @pytest.fixture(scope="module")
 def run():
     found, real = [], private_step.clipping_weights
@@ -111,7 +108,6 @@ def run():
     return Run(nets[0], steps, found)
 
 
-@RUN
 def test_a_run_that_is_repeated_is_the_same(run):
     again = run.way()(
         None, None, None, replace(PLAN, expected_batch_size=len(hostile_records(run.net)[0]) // 2), 0
@@ -137,7 +133,6 @@ class Half:
         return getattr(self.of, name)
 
 
-@RUN
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_a_norm_that_one_kind_of_layer_understates_is_seen(kind, run):
     marked = {p for module in run.net.modules() if type(module) is kind for p in module.parameters()}
@@ -162,7 +157,6 @@ def understate(monkeypatch, form, share=0.25, of=None):
     )
 
 
-@RUN
 @pytest.mark.parametrize(
     "form",
     [ConvGrads, grads.OuterProductGrads, grads.TableRowGrads, grads.BlockGrads, grads.SummedGrads],

@@ -18,8 +18,6 @@ from quintain.results.privacy_records import FederateResult, LeakResult
 from quintain.results.quantity import Metric
 from quintain.results.records import DrillResult
 
-pytestmark = pytest.mark.xdist_group("drill")
-
 
 def settings(**words):
     return Settings(quick=True, **words)

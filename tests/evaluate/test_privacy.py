@@ -94,7 +94,6 @@ def audited():
     return audit(OFTEN)
 
 
-@pytest.mark.xdist_group("audited")
 def test_audited_below_accounted_and_the_control_above(audited):
     (claim,) = audited.claims
     assert claim.bracket.consistency is Consistency.CONSISTENT
@@ -108,7 +107,6 @@ def test_audited_below_accounted_and_the_control_above(audited):
     assert audited.reproducible is False
 
 
-@pytest.mark.xdist_group("audited")
 def test_the_audited_plan_is_the_claimed_one(audited):
     plan = OFTEN.plan(600)
     assert audited.result.plan.sample_rate == 0.25
@@ -120,7 +118,6 @@ def test_the_audited_plan_is_the_claimed_one(audited):
     )
 
 
-@pytest.mark.xdist_group("audited")
 def test_what_the_control_shows_is_no_lower_side_of_the_plan(audited):
     control = audited.result.control.lower
     records = Protected(600, audited.claims[0].bracket.quantity.data_hash)
@@ -128,7 +125,6 @@ def test_what_the_control_shows_is_no_lower_side_of_the_plan(audited):
     assert control.quantity != audited.claims[0].bracket.quantity
 
 
-@pytest.mark.xdist_group("audited")
 def test_an_audit_does_not_name_its_records_by_their_hash(audited):
     assert data().hash not in repr(audited)
 
@@ -155,7 +151,6 @@ def alarm(outcome: StepOutput):
     raise_if_unsound(record_step(lambda: outcome, command="test", seed=0, data=("blobs", "")))
 
 
-@pytest.mark.xdist_group("audited")
 def test_the_clean_run_sounds_no_alarm(audited):
     alarm(audited)
     assert audited.notes == () or "cannot contradict" in audited.notes[0]
@@ -612,7 +607,6 @@ def test_a_net_without_gradients_says_that_its_clipping_was_not_measured(run_alo
     assert any("clipping was not measured" in note for note in outcome.notes)
 
 
-@pytest.mark.xdist_group("audited")
 def test_false_alarms_are_shared_over_all_measurements(audited):
     """One that is as unlikely as the whole level, among many, is no alarm: chance is stated once, over all of
     them.

@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("fresh")
-
 SERVING = {"http_server"}
 """What runs until it is stopped; ``http_black_box`` starts it."""
 

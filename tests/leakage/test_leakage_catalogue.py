@@ -14,7 +14,6 @@ def test_every_public_name_is_there():
     assert all(getattr(leakage, name) is not None for name in dir(leakage))
 
 
-@pytest.mark.xdist_group("fresh")
 def test_the_part_never_sees_the_accountant(fresh, tmp_path):
     (tmp_path / "program.py").write_text(
         "import sys, quintain.leakage as part\n"
