@@ -177,7 +177,7 @@ def drive(secure: bool, pieces: bool, data: st.DataObject) -> None:
         loop.look()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(secure=st.booleans(), pieces=st.booleans(), data=st.data())
 def test_nothing_is_seen_without_its_noise(secure: bool, pieces: bool, data: st.DataObject) -> None:
     drive(secure, pieces, data)
