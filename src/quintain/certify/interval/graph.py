@@ -301,7 +301,7 @@ def _overwrites(node: fx.Node, layer: nn.Module | None) -> bool:
     if node.target in INPLACE_ARGUMENT:
         place = INPLACE_ARGUMENT[node.target]
         return bool(node.args[place] if len(node.args) > place else node.kwargs.get("inplace", False))
-    writes = node.target in INPLACE_OPERATORS or (node.op == "call_method" and str(node.target).endswith("_"))
+    writes = node.target in INPLACE_OPERATORS or node.target == "relu_"
     return writes or bool(getattr(layer, "inplace", False))
 
 
