@@ -26,7 +26,7 @@ def test_rows_are_counted_each() -> None:
 @pytest.mark.parametrize(
     ("model", "complaint"),
     [
-        (lambda z: {"logits": z}, "answers .* with dict"),
+        (lambda z: {"logits": z}, r"returns dict for images \(3, 2\)"),
         (lambda z: z[:, 0], r"expected floating-point logits \(3, K\)"),
         (lambda z: z[:1], r"expected floating-point logits \(3, K\)"),
         (lambda z: z.long(), "int64"),

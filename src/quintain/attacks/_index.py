@@ -254,7 +254,7 @@ ENTRIES: tuple[Entry, ...] = (
         "attack",
         "a3",
         "quintain.attacks.gradient.a3:A3",
-        "short climbs from learned start directions, none where they are hopeless",
+        "short gradient ascents from learned initial directions, with early stopping per example",
         guarantee=(
             "what it breaks is a witness that can be replayed; what it does not break may still be "
             "breakable"
@@ -284,9 +284,7 @@ ENTRIES: tuple[Entry, ...] = (
         "attack",
         "apgd",
         "quintain.attacks.gradient.apgd:APGD",
-        (
-            "projected gradient ascent that sets its own step sizes, on one loss or towards target classes"
-        ),
+        "projected gradient ascent with adaptive step sizes, on one loss or towards target classes",
         guarantee=(
             "what it breaks is a witness that can be replayed; what it does not break may still be "
             "breakable"
@@ -375,13 +373,15 @@ ENTRIES: tuple[Entry, ...] = (
         exemptions=(
             (
                 "better than random in spatial",
-                "a few parameters over many hills: points spread over all of them beat one climb",
+                (
+                    "few parameters and many local maxima: random points near all of them beat one ascent"
+                ),
             ),
             (
                 "better than random in color",
                 (
-                    "two parameters: points spread over the square come as near to its best corner as a "
-                    "climb"
+                    "two parameters: random points come as near to the best corner of their square as an "
+                    "ascent"
                 ),
             ),
         ),

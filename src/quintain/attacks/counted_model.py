@@ -1,4 +1,4 @@
-"""The only way in which attacks call a model: passes are counted, budgets kept, outputs checked."""
+"""The only way in which attacks call a model: it counts passes, limits queries and checks outputs."""
 
 import torch
 from torch import Tensor, nn
@@ -9,16 +9,17 @@ from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.models.modules import all_modules, any_training
 
 MAX_BATCH = 256
-"""Most points in one call of the model, where an attack has many per example."""
+"""Maximum number of points in one call of the model, for attacks that query many points per example."""
 
 
 class CountedModel:
     """A model that counts its forward and backward passes for each example of a batch.
 
     Args:
-        model: Gives logits (B, K).
+        model: Returns logits (n, K) of images (n, *S). Where it has ``queries_per_call``, such as the noise
+            samples of ``EOT``, one call counts as so many passes.
         y: True classes (B,) of the whole batch.
-        max_queries: Most forward passes for an example; no limit if not given.
+        max_queries: Maximum number of forward passes for each example; no limit if not given.
 
     Raises:
         ModelError: If the model is a module in training mode, or returns anything but (B, K >= 2)
@@ -29,42 +30,47 @@ class CountedModel:
     def __init__(self, model: Model, y: Tensor, max_queries: int | None = None) -> None:
         check_eval_mode(model)
         self.wrapped = model
+        """The model itself, whose calls are not counted."""
         self.max_queries = max_queries
         self.queries_per_call = int(getattr(model, "queries_per_call", 1))
         self.forwards = torch.zeros_like(y, dtype=torch.long)
+        """Forward passes so far of each example (B,)."""
         self.backwards = torch.zeros_like(self.forwards)
-        # checked against the number of classes at the first forward pass
-        self._least, self._most = (int(label) for label in torch.aminmax(y)) if len(y) else (0, 0)
+        """Backward passes so far of each example (B,)."""
+        # compared with the number of classes in each forward pass, since only the logits show it
+        self._min_label, self._max_label = (int(label) for label in torch.aminmax(y)) if len(y) else (0, 0)
 
     def queries_left(self, rows: Tensor) -> Tensor:
-        """Return how many calls are left for each of ``rows`` (n,)."""
-        most = torch.iinfo(torch.long).max if self.max_queries is None else self.max_queries
-        return (most - self.forwards[rows]) // self.queries_per_call
+        """Return how many more calls of the model each of the examples ``rows`` (n,) may make (n,)."""
+        limit = torch.iinfo(torch.long).max if self.max_queries is None else self.max_queries
+        return (limit - self.forwards[rows]) // self.queries_per_call
 
     def logits(self, z: Tensor, rows: Tensor) -> Tensor:
         """Return logits (n, K) of images (n, *S) that belong to the examples ``rows`` (n,) of the batch."""
         with torch.no_grad():
-            return self._ask(z, rows)
+            return self._forward(z, rows)
 
     def value_and_grad(
         self, z: Tensor, rows: Tensor, loss: Loss, to_image: Model | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return logits (n, K), loss values (n,) and gradients (n, ...) at points ``z``.
 
-        No weight gets a gradient.
+        The gradients are those of the loss with respect to ``z``; no weight of the model gets one.
 
         Args:
-            z: Points (n, ...): images, or what ``to_image`` makes images of.
-            rows: The examples that they belong to (n,).
-            loss: What is differentiated.
-            to_image: From points to images; the points themselves if not given.
+            z: Points (n, ...): images, or the parameters from which ``to_image`` makes images.
+            rows: Indices (n,) of the examples that the points belong to.
+            loss: The loss that is differentiated, a function of logits (n, K) and ``rows``.
+            to_image: Makes images (n, *S) from points; the points are the images if not given.
+
+        Raises:
+            ModelError: If the logits do not depend on ``z`` by differentiable steps.
         """
         with torch.enable_grad():
             z = z.detach().requires_grad_()
-            logits = self._ask(z if to_image is None else to_image(z), rows)
+            logits = self._forward(z if to_image is None else to_image(z), rows)
             values = loss(logits, rows)
-            # Examples do not depend on each other, so one backward pass of the sum gives each its own
-            # gradient.
+            # one backward pass of the sum gives each example its own gradient, since none depends on another
             total = values.sum()
             if not total.requires_grad:
                 raise ModelError(
@@ -75,7 +81,8 @@ class CountedModel:
             (gradient,) = torch.autograd.grad(total, z)
         return logits.detach(), values.detach(), gradient
 
-    def _ask(self, image: Tensor, rows: Tensor) -> Tensor:
+    def _forward(self, image: Tensor, rows: Tensor) -> Tensor:
+        """Return the checked logits (n, K) of images (n, *S), and count the forward passes."""
         self.forwards.index_add_(0, rows, torch.full_like(rows, self.queries_per_call))
         if self.max_queries is not None and int(self.forwards[rows].amax()) > self.max_queries:
             raise SettingError(
@@ -95,28 +102,28 @@ class CountedModel:
                 else type(logits).__name__
             )
             raise ModelError(
-                f"the model answers {tuple(image.shape)} with {got}; "
+                f"the model returns {got} for images {tuple(image.shape)}; "
                 f"expected floating-point logits ({len(image)}, K): wrap it in Classifier"
             )
-        classes = logits.shape[1]
-        if classes < 2:
+        num_classes = logits.shape[1]
+        if num_classes < 2:
             raise ModelError(
-                "the model answers with one logit; expected (B, K) with K >= 2: wrap it in Classifier, which "
+                "the model returns one logit; expected (B, K) with K >= 2: wrap it in Classifier, which "
                 "reads it as (0, z)"
             )
-        if not (self._least >= 0 and self._most < classes):
+        if not (self._min_label >= 0 and self._max_label < num_classes):
             raise DataError(
-                f"labels range from {self._least} to {self._most}; expected 0 to {classes - 1}, the model's "
-                "classes"
+                f"labels range from {self._min_label} to {self._max_label}; expected 0 to {num_classes - 1}, "
+                "the model's classes"
             )
         return logits
 
 
 def check_eval_mode(model: Model) -> None:
-    """Raise if a module is in training mode.
+    """Raise if the model is a module in training mode.
 
     Raises:
-        ModelError: If it is one.
+        ModelError: If the module or any of its submodules is.
     """
     if isinstance(model, nn.Module) and any_training(all_modules(model)):
         raise ModelError(

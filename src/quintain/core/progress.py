@@ -6,16 +6,16 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Something that shows how far a loop is."""
+    """A progress display, such as the one of the command line."""
 
     def bar(self, label: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
         """Open a bar for ``total`` units of ``label``.
 
-        Call what it yields with the number of units just done.
+        The context yields a function; call it with the number of units just done.
         """
 
     def set_status(self, text: str) -> None:
-        """Show a few words beside the open bar, in place of those before."""
+        """Show a few words beside the open bar, in place of the last ones."""
 
 
 class NoProgress:

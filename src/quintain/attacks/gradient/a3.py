@@ -21,9 +21,7 @@ INIT_STEPS = 8
 
 @dataclass(frozen=True, slots=True)
 class A3(Attack):
-    r"""Return the change of summed size 1 that moves some coordinates by equal amounts.
-
-    Those of the ``count`` (n,) largest gradients.
+    r"""Short gradient ascents on the margin, each after steps along a random direction of the logits.
 
     .. math::
         \max_{z} \langle w, f(z) \rangle, \quad w_j \sim U(-1, 1), \; w_y \le 0, \qquad \text{then} \qquad
@@ -48,13 +46,15 @@ class A3(Attack):
         Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
         pass on the stored point. A failure does not show robustness.
 
-    Source: Liu et al., 2022, arXiv:2203.05154; the learning is per example here, so that a batch's other
-        examples do not matter.
+    Source: Liu et al., 2022, arXiv:2203.05154; here each example learns its own direction, so that a batch's
+        other examples do not matter.
     """
 
     name: ClassVar[str] = "a3"
-    summary: ClassVar[str] = "short climbs from learned start directions, none where they are hopeless"
-    use_for: ClassVar[str] = "many short climbs from diverse starts"
+    summary: ClassVar[str] = (
+        "short gradient ascents from learned initial directions, with early stopping per example"
+    )
+    use_for: ClassVar[str] = "many short gradient ascents from diverse starts"
     cost: ClassVar[str] = "8 + {steps} gradients, {rounds} times"
     test_settings: ClassVar = {"rounds": 2, "steps": 15}
 
@@ -68,12 +68,12 @@ class A3(Attack):
         require_at_least(1, rounds=self.rounds)
 
     def run(self, search: Search) -> None:
-        """Run the rounds."""
+        """Run the rounds: initial direction, gradient ascent, update of the preferred classes."""
         threat, goal = search.threat, search.goal
         step_sizes = cosine_step_sizes(threat.eps, self.steps, 1.0)
-        everyone = torch.arange(len(search.x), device=search.x.device)
-        initial_loss = goal.margin(search.clean_logits, everyone)
-        preferred_class = torch.full_like(goal.y, -1)
+        all_rows = torch.arange(len(search.x), device=search.x.device)
+        initial_loss = goal.margin(search.clean_logits, all_rows)
+        preferred_class = torch.full_like(goal.y, -1)  # -1: none yet
         weights = search.clean_logits
 
         initializing = True
@@ -90,8 +90,8 @@ class A3(Attack):
             step: int, state: tuple[Tensor], out: Evaluation, clean: Tensor, cache: ProjectionCache
         ) -> tuple[Tensor]:
             nonlocal initializing
-            # The loss is <w, logits> for the first 8 gradients, then the margin; step sizes: eps, then a
-            # cosine.
+            # The first 8 gradients are those of <w, logits>, with steps of size eps; then the margin's, with
+            # a cosine. ``initializing`` is set for the next gradient.
             initializing = step + 1 < INIT_STEPS
             step_size = threat.eps if step < INIT_STEPS else step_sizes[step - INIT_STEPS]
             return (ascent_step(threat, step_size, state[0], out.gradient, clean, cache),)
@@ -121,20 +121,29 @@ class A3(Attack):
                 search, rng=rng, init=init, update=update, steps=INIT_STEPS + self.steps, loss=loss, rows=rows
             )
             # remember the class of the largest weight where this round improved the margin
-            better = search.best_margin > margin_before
+            improved = search.best_margin > margin_before
             preferred_class = torch.where(
-                better, weights.scatter(1, goal.y[:, None], -torch.inf).argmax(1), preferred_class
+                improved, weights.scatter(1, goal.y[:, None], -torch.inf).argmax(1), preferred_class
             )
 
 
 def output_directions(rng: ExampleRNG, logits: Tensor, y: Tensor, preferred_class: Tensor) -> Tensor:
-    """Short gradient ascents on the margin, each after steps along a random direction of the logits."""
+    """Return random weights of the logits (n, K), along which a round of A3 begins.
+
+    The true class's weight is not positive, and the preferred class's is 1.
+
+    Args:
+        rng: One stream for each example.
+        logits: Logits (n, K), for their shape and dtype.
+        y: True classes (n,).
+        preferred_class: The class to raise (n,), -1 for none.
+    """
     # w ~ U(-1, 1)^K, w_y = -|w_y|, preferred class: 1
     weights = 2 * rng.uniform(logits) - 1
-    own = weights.gather(1, y[:, None])
-    weights = weights.scatter(1, y[:, None], -own.abs())
-    known = (
+    true_class_weight = weights.gather(1, y[:, None])
+    weights = weights.scatter(1, y[:, None], -true_class_weight.abs())
+    is_preferred = (
         torch.nn.functional.one_hot(preferred_class.clamp(min=0), logits.shape[1]).bool()
         & (preferred_class >= 0)[:, None]
     )
-    return torch.where(known, 1.0, weights)
+    return torch.where(is_preferred, 1.0, weights)

@@ -1,4 +1,4 @@
-"""Auto-PGD: projected gradient ascent that adapts its step size."""
+"""Auto-PGD (APGD): projected gradient ascent that adapts its step size for each example."""
 
 import math
 from collections.abc import Iterator
@@ -36,9 +36,13 @@ INITIAL_STEP = 2.0
 
 
 class APGDState(NamedTuple):
-    """Next points ``z``, the previous ones, each example's best point and its gradient.
+    """The state of APGD for n examples: points (n, *S), then the fields (n,) of ``StepSizeState``.
 
-    Then the fields of ``StepSizeState``.
+    Args:
+        z: The points to evaluate next.
+        previous_point: The points before those, for the momentum term.
+        best_point: The point with the largest loss so far.
+        best_gradient: The gradient there.
     """
 
     z: Tensor
@@ -61,10 +65,11 @@ class APGD(Attack):
     .. math:: u = \Pi_x\big(z_k + \alpha s(\nabla \ell(z_k))\big), \quad
         z_{k+1} = \Pi_x\big(z_k + 0.75 (u - z_k) + 0.25 (z_k - z_{k-1})\big)
 
-    from a random point on the face of the threat, with :math:`s` its steepest step and :math:`\alpha = 2
-    \varepsilon` at first. At checkpoints that lie closer and closer, an example whose loss increased too
-    seldom, or whose best loss did not increase, halves its step size and goes back to its best point, with
-    the gradient found there and without momentum. In L1 it is ``apgd_l1``, another update.
+    from a random point on the surface of the threat, with :math:`s` its steepest step and :math:`\alpha = 2
+    \varepsilon` at first. The distance between checkpoints shrinks. At each of them, the step size is halved
+    for every example whose loss increased too seldom, or whose best loss did not increase; it goes on from
+    its best point, with the gradient there and without momentum. In L1 the update is another one,
+    ``apgd_l1``.
 
     With ``target_classes = n`` it runs once for each of the n wrong classes with the largest clean logits, on
     the targeted loss of that class (APGD-T). Any misclassification counts as success, not only that class. If
@@ -76,9 +81,9 @@ class APGD(Attack):
         loss: ``ce``, ``margin``, ``dlr`` or ``probability_margin``; with target classes ``margin`` or
             ``dlr``.
         target_classes: Number of target classes, at most K - 1; 0 for the untargeted loss.
-        patience: At each checkpoint an example is dropped whose loss would stay below 0 even if it improved
-            ``patience`` times as fast as on average so far; never if not given, as published. 1 saves more
-            than half of the gradients and hardly ever costs a success.
+        patience: At each checkpoint an example is dropped if its loss would stay below 0 though it improved
+            ``patience`` times as fast as on average so far. The default, inf, drops none, as published; 1
+            saves more than half of the gradients and hardly ever costs a success.
 
     Raises:
         SettingError: If a setting is out of range.
@@ -92,10 +97,10 @@ class APGD(Attack):
 
     name: ClassVar[str] = "apgd"
     summary: ClassVar[str] = (
-        "projected gradient ascent that sets its own step sizes, on one loss or towards target classes"
+        "projected gradient ascent with adaptive step sizes, on one loss or towards target classes"
     )
     default_rank: ClassVar[int] = 2
-    use_for: ClassVar[str] = "one climb without tuning: its steps set themselves"
+    use_for: ClassVar[str] = "one gradient ascent without tuning: its step sizes adapt"
     cost: ClassVar[str] = "{steps} gradients, {restarts} times, for each of {target_classes} target classes"
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     optimality_gap: ClassVar = {"l1": 0.03}
@@ -113,17 +118,17 @@ class APGD(Attack):
         check_patience(self.patience)
         if self.target_classes and self.loss not in ("margin", "dlr"):
             raise SettingError(
-                f"loss = {self.loss!r} with targets; expected margin or dlr, which are defined between two "
-                "classes"
+                f"loss = {self.loss!r} with target_classes = {self.target_classes}; expected margin or dlr, "
+                "which are defined between two classes"
             )
 
     @property
     def label(self) -> str:
-        """Its name with its loss: ``apgd-ce``, ``apgd-t``."""
+        """The name with the loss, such as ``apgd-ce``, or ``apgd-t`` with target classes."""
         return f"{self.name}-t" if self.target_classes else f"{self.name}-{self.loss}"
 
     def run(self, search: Search) -> None:
-        """Run from each start, towards each target class."""
+        """Run gradient ascent from each random start, towards each target class."""
         checkpoint_windows = checkpoints(self.steps)
 
         def init(clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> APGDState:
@@ -138,6 +143,7 @@ class APGD(Attack):
             # keep the best point and its gradient
             best_point, best_gradient = update_best(state, out)
             window = checkpoint_windows.get(step)
+            # the fields after the first four are those of StepSizeState
             step_state, halve = update_step_size(StepSizeState(*state[4:]), out.loss_values, step, window)
             z, previous_point, gradient = state.z, state.previous_point, out.gradient
             # Checkpoint: where the step was halved, restart from the best point with its gradient;
@@ -146,13 +152,13 @@ class APGD(Attack):
                 z = where_rows(halve, best_point, z)
                 previous_point = where_rows(halve, best_point, previous_point)
                 gradient = where_rows(halve, best_gradient, gradient)
-            move = per_example_step(search.threat, z, gradient, step_state.step_size, clean, cache)
-            # z_{k+1} = P(z_k + 0.75 (u - z_k) + 0.25 (z_k - z_{k-1})), no momentum in the first step
+            next_z = per_example_step(search.threat, z, gradient, step_state.step_size, clean, cache)
+            # z_{k+1} = P(z_k + 0.75 (u - z_k) + 0.25 (z_k - z_{k-1})); the first step is u, without momentum
             if step:
-                move = search.threat.project(
-                    z + (1 - MOMENTUM) * (move - z) + MOMENTUM * (z - previous_point), clean, cache
+                next_z = search.threat.project(
+                    z + (1 - MOMENTUM) * (next_z - z) + MOMENTUM * (z - previous_point), clean, cache
                 )
-            return APGDState(move, z, best_point, best_gradient, *step_state)
+            return APGDState(next_z, z, best_point, best_gradient, *step_state)
 
         def keep(step: int, state: APGDState) -> Tensor | None:
             return (
@@ -178,7 +184,13 @@ class APGD(Attack):
 
 
 def losses_by_target_class(search: Search, loss: str, target_classes: int) -> Iterator[tuple[int, Loss]]:
-    """Ascent along conjugate directions with APGD's step sizes, which finds other optima."""
+    """Yield (index, loss) of each run: the untargeted loss, or that of one target class after the other.
+
+    Args:
+        search: Gives the wrong classes with the largest clean logits, per example.
+        loss: Name of the loss.
+        target_classes: Number of target classes; 0 for the untargeted loss.
+    """
     if not target_classes or search.goal.targets is not None:
         yield 0, search.goal.loss(loss)
         return
@@ -188,7 +200,7 @@ def losses_by_target_class(search: Search, loss: str, target_classes: int) -> It
 
 
 def random_start_on_surface(threat: Threat, clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> Tensor:
-    """Yield (index, loss) of each run: the untargeted loss, or that of one target class after the other."""
+    """Return random points (n, *S) whose perturbations are as large as the threat and the box allow."""
     z = threat.sample(clean, rng, cache)
     if isinstance(threat, ParametricThreat):
         return z
@@ -202,14 +214,23 @@ def random_start_on_surface(threat: Threat, clean: Tensor, rng: ExampleRNG, cach
 def per_example_step(
     threat: Threat, z: Tensor, gradient: Tensor, step_size: Tensor, clean: Tensor, cache: ProjectionCache
 ) -> Tensor:
-    """Make one projected steepest-ascent step with a step size (n,) per example, as a fraction of ``eps``."""
+    """Return the points after one projected steepest-ascent step, with a step size for each example.
+
+    Args:
+        threat: Gives the steepest step and the projection.
+        z: Points (n, *S).
+        gradient: Gradients of the loss there (n, *S).
+        step_size: Step sizes (n,), as fractions of ``eps``.
+        clean: Clean inputs (n, *S).
+        cache: Their projection cache.
+    """
     step = threat.steepest_step(gradient.nan_to_num(0.0, 0.0, 0.0), threat.eps)
     return threat.project(z + expand_rows(step_size, z) * step, clean, cache)
 
 
 def update_best(state: APGDState, out: Evaluation) -> tuple[Tensor, Tensor]:
-    """Return each example's best point so far, and the gradient there."""
-    better = out.loss_values > state.best_loss
-    return where_rows(better, state.z, state.best_point), where_rows(
-        better, out.gradient, state.best_gradient
+    """Return each example's best point so far (n, *S), and the gradient there (n, *S)."""
+    improved = out.loss_values > state.best_loss
+    return where_rows(improved, state.z, state.best_point), where_rows(
+        improved, out.gradient, state.best_gradient
     )

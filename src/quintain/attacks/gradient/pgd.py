@@ -1,4 +1,4 @@
-"""Projected gradient ascent."""
+"""Projected gradient ascent (PGD) from random starts."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -18,11 +18,11 @@ from quintain.threats.l2 import L2
 from quintain.threats.rng import ExampleRNG
 from quintain.threats.threat import ProjectionCache
 
-DENSE = 0.2
-"""The share of the coordinates that the first step moves."""
+INITIAL_FRACTION = 0.2
+"""Fraction of the coordinates that the first step in L1 moves."""
 
 SPARSE_FRACTION = 0.5
-"""The share of the steps that are sparse."""
+"""Fraction of the steps in L1 that move some coordinates alone; the others follow the whole gradient."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,15 @@ class PGD(Attack):
         s_t = \arg\max_{\|s\| \le \alpha_t} \langle s, \nabla_z m(f(z_t), y) \rangle
 
     with :math:`\Pi_x` the threat's projection, :math:`m` the loss and :math:`\alpha_t` falling from
-    ``rel_step_size * eps`` to nearly 0. In L1, where the steepest step moves a single coordinate, the first
-    steps move the steepest fifth of them, then fewer and fewer, and the second half of the steps goes along
-    the gradient itself; ``APGD``, which starts in wider balls, is stronger there.
+    ``rel_step_size * eps`` to nearly 0. In L1 the steepest step would move a single coordinate. There the
+    first step moves the fifth of the coordinates with the largest gradients, each next step fewer, and the
+    second half of the steps goes along the gradient itself. ``APGD``, which starts in wider balls, is
+    stronger in L1.
 
     Args:
         steps: Gradients per example and restart; an example stops at its first success.
-        rel_step_size: Length of the first step, as a share of the threat's ``eps``.
-        restarts: How many random points to start from.
+        rel_step_size: Length of the first step, as a fraction of the threat's ``eps``.
+        restarts: Number of random starts.
         loss: What is maximized: ``margin``, ``ce``, ``dlr`` or ``probability_margin``.
 
     Raises:
@@ -75,10 +76,10 @@ class PGD(Attack):
     test_settings: ClassVar = {"steps": 20}
     exemptions: ClassVar = {
         "better than random in spatial": (
-            "a few parameters over many hills: points spread over all of them beat one climb"
+            "few parameters and many local maxima: random points near all of them beat one ascent"
         ),
         "better than random in color": (
-            "two parameters: points spread over the square come as near to its best corner as a climb"
+            "two parameters: random points come as near to the best corner of their square as an ascent"
         ),
     }
 
@@ -94,7 +95,7 @@ class PGD(Attack):
             raise SettingError(f"loss = {self.loss!r}; expected one of {', '.join(LOSSES)}")
 
     def run(self, search: Search) -> None:
-        """Run from each start."""
+        """Run gradient ascent from each random start."""
         threat, loss = search.threat, search.goal.loss(self.loss)
         step_sizes = cosine_step_sizes(threat.eps, self.steps, self.rel_step_size)
         counts = coordinates_per_step(self.steps, search.x[:1].numel()) if isinstance(threat, L1) else ()
@@ -120,30 +121,35 @@ class PGD(Attack):
 
 
 def coordinates_per_step(steps: int, coordinates: int) -> tuple[int, ...]:
-    """A short projected gradient ascent towards each of the nearest target classes.
+    """Return how many coordinates each step of PGD in L1 moves; 0 stands for all of them.
 
-    On the lead, rescaled by the spread of the logits.
-
-    0 where all move.
+    The number falls by equal factors from ``INITIAL_FRACTION`` of the coordinates to 1 over the first
+    ``SPARSE_FRACTION`` of the steps, and is 0 after that.
     """
-    # Geometric decay from 20 % of the coordinates to 1 over the first half of the steps, then dense steps
-    # (0).
-    sparse = max(1, round(SPARSE_FRACTION * steps))
-    most = max(1.0, DENSE * coordinates)
+    sparse_steps = max(1, round(SPARSE_FRACTION * steps))
+    first = max(1.0, INITIAL_FRACTION * coordinates)
     return tuple(
-        round(most ** (1 - step / max(1, sparse - 1))) if step < sparse else 0 for step in range(steps)
+        round(first ** (1 - step / max(1, sparse_steps - 1))) if step < sparse_steps else 0
+        for step in range(steps)
     )
 
 
 def l1_ascent_step(
     threat: L1, step_size: float, count: int, z: Tensor, gradient: Tensor, x: Tensor, cache: ProjectionCache
 ) -> Tensor:
-    """Return how many coordinates each step moves.
+    """Make one projected step in L1 on the steepest coordinates, or along the gradient itself.
 
-    A fraction ``DENSE`` at first, one halfway, by equal factors.
+    Sparse steps find out which coordinates raise the loss most; dense steps, which end near the optimum of a
+    linear model, how far to move each.
 
-    Sparse steps find which coordinates pay; those along the gradient, which end near the optimum of a linear
-    model, how much of each.
+    Args:
+        threat: The L1 ball, whose projection is on ball and box together.
+        step_size: Length of the step: its L1 norm if sparse, its L2 norm if dense.
+        count: Number of coordinates to move; 0 for a step along the gradient.
+        z: Points (n, *S).
+        gradient: Gradients of the loss there (n, *S).
+        x: Clean inputs (n, *S).
+        cache: The projection cache of ``x``.
     """
     if count:
         return sparse_ascent_step(threat, step_size, count, z, gradient, x, cache)

@@ -1,4 +1,4 @@
-"""The fast adaptive boundary attack."""
+"""The fast adaptive boundary attack (FAB)."""
 
 from dataclasses import dataclass
 from typing import ClassVar, cast
@@ -32,20 +32,18 @@ FIRST_BISECTIONS = 6
 
 @dataclass(frozen=True, slots=True)
 class FAB(Attack):
-    r"""Return points just beyond the nearest of the linearized boundaries.
-
-    They are linearized at unbroken ``z`` (n, *S); ``out`` is the margin's there.
+    r"""Steps along the linearized boundary, biased towards the clean point.
 
     .. math::
         z' = clip\big((1 - a)(z + \eta\, d(z)) + a (x + \eta\, d(x))\big), \quad
         a = \min\Big(\frac{\|d(z)\|}{\|d(z)\| + \|d(x)\|}, 0.1\Big)
 
-    with :math:`d(u)` the smallest change, inside the box, of u onto the hyperplane on which the linearized
-    lead of a target class over the true one is zero, and :math:`\eta = 1.05`. After a success z is first
-    moved to :math:`x + 0.9 (z - x)`, and its lead is read off the same linearization: a step costs one
-    forward and one backward pass. The first success of each run is bisected first. A target class only
-    steers: any wrong class is a success. If the call gives ``targets=``, it runs once, on the lead of the
-    target over the best other class.
+    with :math:`d(u)` the smallest change, inside the box, that moves u onto the hyperplane on which the
+    linearized margin of a target class over the true one is zero, and :math:`\eta = 1.05`. After each success
+    z is first moved back to :math:`x + 0.9 (z - x)`. The margins there and at x are those of the
+    linearization at z, so a step costs one forward and one backward pass. The first success of each run is
+    moved to the boundary by bisection. The target class only guides the steps: any wrong class is a success.
+    If the call gives ``targets=``, FAB runs once, on the margin of the target over the best other class.
 
     Args:
         steps: Gradients per example, target class and restart.
@@ -66,7 +64,7 @@ class FAB(Attack):
     name: ClassVar[str] = "fab"
     summary: ClassVar[str] = "along the boundary, biased towards the clean point, guided by each target class"
     default_rank: ClassVar[int] = 6
-    use_for: ClassVar[str] = "sizes where a loss misleads; part of AutoAttack"
+    use_for: ClassVar[str] = "smallest changes where gradients of a loss mislead; part of AutoAttack"
     cost: ClassVar[str] = "{steps} gradients for each of {target_classes} target classes, {restarts} times"
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     minimum_norm: ClassVar[bool] = True
@@ -81,9 +79,9 @@ class FAB(Attack):
         require_at_least(1, steps=self.steps, target_classes=self.target_classes, restarts=self.restarts)
 
     def run(self, search: Search) -> None:
-        """Run for every target class, then refine."""
+        """Run towards every target class, then refine the best points by bisection."""
         for restart in range(self.restarts):
-            for index, loss in enumerate(_losses_by_target_class(search, self.target_classes)):
+            for index, loss in enumerate(_margins_by_target_class(search, self.target_classes)):
                 rows = self._active_rows(search)
                 start_points = (
                     search.x[rows]
@@ -94,36 +92,39 @@ class FAB(Attack):
         bisect_to_boundary(search, self._active_rows(search))
 
     def _active_rows(self, search: Search) -> Tensor:
-        """Return the examples that are still attacked (n,)."""
+        """Return the indices of the examples that are still attacked (n,)."""
         rows = search.active_rows
         return rows[self._is_active(search, rows)]
 
     def _is_active(self, search: Search, rows: Tensor) -> Tensor:
-        """Whether each of ``rows`` is still attacked (n,)."""
+        """Return whether each of the examples ``rows`` (n,) is still attacked (n,)."""
         return search.is_active(rows) & ~(search.success[rows] & self.early_stop)
 
     def _attack_class(self, search: Search, loss: Loss, rows: Tensor, z: Tensor) -> None:
-        clean, crossed = search.x[rows], torch.zeros_like(rows, dtype=torch.bool)
+        """Run the steps on the examples ``rows`` (n,) from the points ``z`` (n, *S), guided by one margin."""
+        clean, has_crossed = search.x[rows], torch.zeros_like(rows, dtype=torch.bool)
         for _ in range(self.steps):
-            rows, clean, z, crossed = select_rows((rows, clean, z, crossed), self._is_active(search, rows))
+            rows, clean, z, has_crossed = select_rows(
+                (rows, clean, z, has_crossed), self._is_active(search, rows)
+            )
             if not len(rows):
                 return
             out = search.value_and_grad(z, rows, loss)
             adversarial = search.goal.is_adversarial(out.logits, rows)
-            z, first = _step(search, z, clean, out, adversarial), adversarial & ~crossed
-            # After the first success of a run, bisect 6 times: it may lie far behind the boundary, and one
-            # backward step of 0.9 would be slow.
-            if first.any():
-                bisect_to_boundary(search, rows[first], FIRST_BISECTIONS)
-                z[first] = torch.lerp(clean[first], search.best[rows[first]], BETA)
-            crossed = crossed | adversarial
+            z, is_first = _step(search, z, clean, out, adversarial), adversarial & ~has_crossed
+            # The first success of a run may lie far behind the boundary, where steps back by 0.9 are slow:
+            # bisect 6 times.
+            if is_first.any():
+                bisect_to_boundary(search, rows[is_first], FIRST_BISECTIONS)
+                z[is_first] = torch.lerp(clean[is_first], search.best[rows[is_first]], BETA)
+            has_crossed = has_crossed | adversarial
         rows, z = select_rows((rows, z), self._is_active(search, rows))
         if len(rows):
             search.query(z, rows)
 
 
-def _losses_by_target_class(search: Search, target_classes: int) -> list[Loss]:
-    """What the steps linearize: the lead of each target class, or of the target."""
+def _margins_by_target_class(search: Search, target_classes: int) -> list[Loss]:
+    """Return the margins to linearize: of each target class over the true one, or of the given target."""
     if search.goal.targets is not None:
         return [search.goal.margin]
     classes = search.top_wrong_classes(torch.arange(len(search.x), device=search.x.device), target_classes)
@@ -131,31 +132,40 @@ def _losses_by_target_class(search: Search, target_classes: int) -> list[Loss]:
 
 
 def _random_start(search: Search, rows: Tensor, rng: ExampleRNG) -> Tensor:
-    """Return random points, within half of the smallest change known and half of the threat."""
+    """Return random points (n, *S), within half of the smallest known change and half of the threat."""
     clean, threat = search.x[rows], search.threat
-    share = (search.best_size[rows] / max(threat.eps, torch.finfo(torch.float64).tiny)).clamp(max=1) / 2
+    fraction = (search.best_size[rows] / max(threat.eps, torch.finfo(torch.float64).tiny)).clamp(max=1) / 2
     return torch.lerp(
-        clean, threat.sample(clean, rng), share.to(clean.dtype).view(-1, *[1] * (clean.dim() - 1))
+        clean, threat.sample(clean, rng), fraction.to(clean.dtype).view(-1, *[1] * (clean.dim() - 1))
     )
 
 
 def _step(search: Search, z: Tensor, clean: Tensor, out: Evaluation, adversarial: Tensor) -> Tensor:
-    """Return the next points, from what the model says at ``z`` (n, *S)."""
+    """Return the next points (n, *S).
+
+    Args:
+        search: Gives the threat.
+        z: The points (n, *S).
+        clean: Clean inputs (n, *S).
+        out: Margins (n,) and their gradients (n, *S) at ``z``.
+        adversarial: Whether each point is adversarial (n,).
+    """
     threat = search.threat
     norm = cast(Norm, threat_name(threat.spec))
-    here, origin, gradient = z.flatten(1), clean.flatten(1), out.gradient.flatten(1).nan_to_num(0.0, 0.0, 0.0)
+    flat, flat_clean = z.flatten(1), clean.flatten(1)
+    gradient = out.gradient.flatten(1).nan_to_num(0.0, 0.0, 0.0)
     # backward step where adversarial: x + beta (z - x), beta = 0.9
-    base = torch.where(adversarial.unsqueeze(1), torch.lerp(origin, here, BETA), here)
-    ends = torch.cat((base, origin))
-    # the linearized class difference at that point and at x; project both onto its hyperplane
-    leads = out.loss_values.repeat(2) + ((ends - here.repeat(2, 1)) * gradient.repeat(2, 1)).sum(1)
-    changes = project_onto_hyperplane(norm, ends, gradient.repeat(2, 1), -leads, threat.low, threat.high)
-    length, longest = torch.linalg.vector_norm(changes, ORDER[norm], dim=1, keepdim=True).chunk(2)
+    base = torch.where(adversarial.unsqueeze(1), torch.lerp(flat_clean, flat, BETA), flat)
+    points = torch.cat((base, flat_clean))
+    # the margin at that point and at x by the linearization at z: d(z) and d(x) raise it to 0
+    margins = out.loss_values.repeat(2) + ((points - flat.repeat(2, 1)) * gradient.repeat(2, 1)).sum(1)
+    changes = project_onto_hyperplane(norm, points, gradient.repeat(2, 1), -margins, threat.low, threat.high)
+    size, clean_size = torch.linalg.vector_norm(changes, ORDER[norm], dim=1, keepdim=True).chunk(2)
     # x_new = (1 - a) (z + eta d(z)) + a (x + eta d(x)), a = min(|d(z)| / (|d(z)| + |d(x)|), 0.1)
-    bias = torch.where(length > 0, length / (length + longest), 1).clamp_(max=ALPHA_MAX)
-    own, home = (ends + ETA * changes).chunk(2)
+    alpha = torch.where(size > 0, size / (size + clean_size), 1).clamp_(max=ALPHA_MAX)
+    from_z, from_clean = (points + ETA * changes).chunk(2)
     return (
-        torch.lerp(own, home, bias)
+        torch.lerp(from_z, from_clean, alpha)
         .to(z.dtype)
         .clamp_(*representable_box(threat.low, threat.high, z.dtype))
         .view_as(z)
