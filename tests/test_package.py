@@ -1,9 +1,13 @@
-"""What importing costs, held by the import graph rather than by a clock."""
+"""The package as a whole: what importing costs, by the import graph and no clock, and its public names."""
 
+import importlib
+import pkgutil
 import subprocess
 import sys
 
 import pytest
+
+import quintain
 
 HEAVY = (
     "torch",
@@ -17,6 +21,10 @@ HEAVY = (
     "rich.table",
     "rich.progress",
 )
+PACKAGES = [
+    "quintain",
+    *(f"quintain.{found.name}" for found in pkgutil.iter_modules(quintain.__path__) if found.ispkg),
+]
 
 
 def loaded_by(code: str) -> set[str]:
@@ -64,8 +72,6 @@ def test_the_laws_need_no_test_framework():
 
 
 def test_the_public_surface_is_this():
-    import quintain
-
     assert dir(quintain) == [
         "Classifier",
         "Color",
@@ -98,3 +104,18 @@ def test_the_public_surface_is_this():
         "training",
     ]
     assert all(getattr(quintain, name) is not None for name in dir(quintain))
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_every_public_name_exists_and_no_submodule_hides_it(name):
+    package = importlib.import_module(name)
+    submodules = {found.name for found in pkgutil.iter_modules(package.__path__)}
+    for public in dir(package) if "__getattr__" in vars(package) else ():
+        value = getattr(package, public)
+        stands_for_module = getattr(value, "__name__", "") == f"{name}.{public}"
+        assert public not in submodules or stands_for_module
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        quintain.nothing  # noqa: B018
