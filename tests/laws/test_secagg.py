@@ -396,8 +396,8 @@ def test_a_third_party_can_check_all_of_it_at_once(name):
 
 
 def test_an_aggregation_that_loses_a_site_or_hides_nothing_is_named(monkeypatch):
-    def lossy(vectors, **settings):
-        result = secure_sum(vectors, **settings)
+    def lossy(vectors, *, dropouts=None):
+        result = secure_sum(vectors, dropouts=dropouts)
         return replace(result, total=result.total - vectors["north"])
 
     with pytest.raises(AssertionError, match="the sum is exact: expected the sum over the survivors within"):
