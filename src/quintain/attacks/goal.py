@@ -50,9 +50,9 @@ class Goal:
         return margin(logits, self.y[rows]) if self.targets is None else -margin(logits, self.targets[rows])
 
     def log_odds(self, logits: Tensor, rows: Tensor) -> Tensor:
-        """Put settings and their defaults in the place of their names in braces.
+        """Return log odds against the true class, or for the target (n,).
 
-        ``{steps}`` becomes ```steps` (40)``.
+        They have the direction of the cross-entropy, without its underflow.
         """
         return (
             log_odds(logits, self.y[rows]) if self.targets is None else -log_odds(logits, self.targets[rows])
@@ -80,9 +80,9 @@ class Goal:
         )
 
     def toward_class(self, target_class: Tensor, *, scaled: bool = False) -> Loss:
-        """Return log odds against the true class, or for the target (n,).
+        """Return the loss "logit of one given class minus true logit".
 
-        The cross-entropy's direction without its underflow.
+        It only steers; any misclassification remains a success.
 
         Args:
             target_class: Classes (B,), none of them the true one.

@@ -127,9 +127,9 @@ class Entry:
         return tuple(self.fact(key).split())
 
     def numbers(self, key: str) -> dict[str, float]:
-        """Rounding of bounds for people, to the side on which they stay true.
+        """Return one of the facts that gives numbers by name; whole numbers are ``int``.
 
-        What is shown is never better than what is known.
+        Settings for the laws are such a fact.
         """
         pairs = (word.split("=") for word in self.words(key))
         return {name: int(value) if value.lstrip("-").isdigit() else float(value) for name, value in pairs}

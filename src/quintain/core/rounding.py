@@ -1,6 +1,6 @@
-"""Return epsilon with two decimals, and three significant digits below 0.1.
+"""Rounding of bounds for people, to the side on which they stay true.
 
-Rounded up, as an upper side is, or down: 3.004 is at most ``3.01``.
+What is shown is never better than what is known.
 """
 
 import math
@@ -21,9 +21,9 @@ def bound(value: float, *, up: bool, digits: int = 4) -> str:
 
 
 def epsilon(value: float, *, up: bool = True) -> str:
-    """Derive a 63-bit seed from ``seed`` and the place of use.
+    """Return epsilon with two decimals, and three significant digits below 0.1.
 
-    Equal places get equal seeds, others independent ones.
+    Rounded up, as an upper side is, or down: 3.004 is at most ``3.01``.
     """
     if not math.isfinite(value):
         return "∞" if value == math.inf else "NaN" if math.isnan(value) else "−∞"

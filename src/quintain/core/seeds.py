@@ -4,9 +4,9 @@ import hashlib
 
 
 def derive_seed(seed: int, *path: str | int) -> int:
-    """Return the one-sided Clopper-Pearson lower limit of a probability.
+    """Derive a 63-bit seed from ``seed`` and the place of use.
 
-    It exceeds the truth with probability at most ``1 - confidence``.
+    Equal places get equal seeds, others independent ones.
 
     Args:
         seed: The seed of the run.

@@ -19,9 +19,9 @@ def check_confidence(confidence: float) -> float:
 
 
 def binomial_lower(hits: int, trials: int, confidence: float) -> float:
-    """Read threat specs such as ``linf:8/255`` and ``mask:eyeglasses:0.5``.
+    """Return the one-sided Clopper-Pearson lower limit of a probability.
 
-    A name, what else it needs, a size.
+    It exceeds the truth with probability at most ``1 - confidence``.
 
     Source: Clopper and Pearson, 1934.
     """

@@ -62,9 +62,9 @@ def _row(entry: Entry, attack: type) -> dict[str, str]:
 
 
 def with_defaults(text: str, attack: type) -> str:
-    """Return the spec of a threat in today's words.
+    """Put settings and their defaults in the place of their names in braces.
 
-    Earlier versions wrote ``colour:``, ``projection:`` and ``place=``.
+    ``{steps}`` becomes ```steps` (40)``.
     """
     return text.format_map(
         {name: f"`{name}` ({setting.default})" for name, setting in signature(attack).parameters.items()}

@@ -1,6 +1,6 @@
-"""Return the name by which a threat is registered.
+"""Read threat specs such as ``linf:8/255`` and ``mask:eyeglasses:0.5``.
 
-``linf`` of ``linf:8/255``, ``mask`` of ``mask:eyeglasses:0.5``.
+A spec is a name, what else the threat needs, and a size.
 """
 
 import re
@@ -10,17 +10,17 @@ _NEW_WORDS = {"colour": "color", "projection": "light", "place": "position"}
 
 
 def current_spec(spec: str) -> str:
-    """Return the threat spec without its size.
+    """Return the spec of a threat in today's words.
 
-    ``linf`` of ``linf:4/255``, ``mask:eyeglasses`` of ``mask:eyeglasses:0.5``.
+    Earlier versions wrote ``colour:``, ``projection:`` and ``place=``.
     """
     return _OLD_WORD.sub(lambda match: _NEW_WORDS[match[0]], spec.strip())
 
 
 def threat_name(spec: str) -> str:
-    """Return values of coordinates (n, *S) by channel and pixel (n, C, P).
+    """Return the name by which a threat is registered.
 
-    Of images (n, C, H, W), all channels of a place are one pixel.
+    ``linf`` of ``linf:8/255``, ``mask`` of ``mask:eyeglasses:0.5``.
     """
     return spec.partition(":")[0].strip().lower()
 
@@ -31,9 +31,9 @@ def size_text(spec: str) -> str:
 
 
 def threat_type(spec: str) -> str:
-    """Return a mask of the ``count`` largest values of each row (n, P), the first of equals.
+    """Return the threat spec without its size.
 
-    The count is one, or one per row (n,).
+    ``linf`` of ``linf:4/255``, ``mask:eyeglasses`` of ``mask:eyeglasses:0.5``.
 
     Two specs of one type differ in size only: the larger allows every change that the smaller allows.
     """

@@ -18,9 +18,9 @@ COLOR = frozenset(("P", "RGB"))
 
 
 class ImageSource:
-    """The user's net with one extra weight for each canary.
+    """Image files of one size, as (C, H, W), uint8.
 
-    On the user's own images its logits do not change.
+    One channel if all of them are gray, else red, green and blue.
 
     The constructor reads every file's header, not its pixels.
 

@@ -51,7 +51,9 @@ class TorchSource:
 
 
 def from_torch(dataset: MapStyleDataset, *, name: str, num_classes: int | None = None) -> Dataset:
-    """Train ``net`` on ``data`` and about half of the canaries, and record what an adversary would observe.
+    """Make a data set over a map-style ``torch.utils.data.Dataset``.
+
+    Its samples are read when a batch is needed.
 
     Its transform must not be random, since results carry a hash of the content, and must end in [0, 1]
     without normalization.

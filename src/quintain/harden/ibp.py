@@ -22,9 +22,7 @@ RECIPE = Recipe(epochs=40, batch_size=128, learning_rate=5e-3)
 
 @dataclass(frozen=True, slots=True)
 class IBPTraining:
-    r"""Build a net of two 4x4 convolutions of stride 2, then 64 hidden units, all with ReLU.
-
-    To 16 and 32 channels.
+    r"""Certified training by interval bounds: cross-entropy of worst-case logits, mixed with the clean one.
 
     .. math:: (1 - w_t)\, CE(f(x), y) + w_t\, CE(\hat z_{\varepsilon_t}(x), y)
 

@@ -45,9 +45,9 @@ Train = Callable[[nn.Module, Dataset, Observe], Any]
 
 
 class CanaryNet(nn.Module):
-    """Add a blank marker row to each sample of ``data``, and one sample for each canary.
+    """The user's net with one extra weight for each canary.
 
-    Itself, or a placeholder.
+    On the user's own images its logits do not change.
 
     Args:
         net: Logits (B, K) from samples (B, *S); it is used, not copied.
@@ -76,9 +76,9 @@ class CanaryNet(nn.Module):
         return self.canary.in_features
 
     def forward(self, x: Tensor) -> Tensor:
-        """Test whether sums and squares of each step and canary vary as they should.
+        """Return logits (B, K): the net's own, or a canary's.
 
-        And whether each has something new.
+        For a canary ``20 + 2 C w_i`` on class 1 and 0 on the others.
 
         A placeholder has 20 there, without a weight.
         """
@@ -100,9 +100,9 @@ class CanaryNet(nn.Module):
         return next(part for name, part in release.items() if name.endswith("canary.weight")).flatten()
 
     def gradient_norms(self, weight: Tensor | None = None) -> Tensor:
-        r"""Compute the input (F,) of the first Linear layer with a bias from its gradient.
+        """Compute each canary's gradient norm under cross-entropy before clipping, (m,).
 
-        None without such a layer.
+        Below C it audits less.
 
         With z on the wrong one of K classes and 0 on the others that one has the probability :math:`1 / (1 +
         (K - 1) e^{-z})`, which times 2 C is the slope of the loss. It rises with the canary's weight.
@@ -184,9 +184,7 @@ def log_likelihood_ratio(
 def train_with_canaries(
     train: Train, net: nn.Module, data: Dataset, *, canaries: int = 500, max_grad_norm: float, seed: int
 ) -> CanaryRun:
-    """Return logits (B, K): the net's own, or a canary's.
-
-    For a canary ``20 + 2 C w_i`` on class 1 and 0 on the others.
+    """Train ``net`` on ``data`` and about half of the canaries, and record what an adversary would observe.
 
     Args:
         train: Trains a net on a data set, in place, and calls ``observe(step, release)`` with what each step
@@ -230,9 +228,9 @@ def draw_inclusion(count: int, *, seed: int) -> NDArray[np.bool_]:
 
 
 def insert_canaries(data: Dataset, included: NDArray[np.bool_]) -> Dataset:
-    """Compute each canary's gradient norm under cross-entropy before clipping, (m,).
+    """Add a blank marker row to each sample of ``data``, and one sample for each canary.
 
-    Below C it audits less.
+    Itself, or a placeholder.
 
     Args:
         data: Images (C, H, W) or vectors (F,).

@@ -152,9 +152,9 @@ def _correlations(z: Numbers, of: str = "") -> tuple[Measurement, ...]:
 
 
 def _too_exact(z: Numbers, left_out: str) -> tuple[Measurement, ...]:
-    """Return the largest epsilon that the correct guesses refute; or 0.
+    """Test whether sums and squares of each step and canary vary as they should.
 
-    For one number of guesses fixed in advance.
+    And whether each has something new.
     """
     by = (z, z.T)
     squares = [(np.square(x).sum(axis=1), np.full(len(x), float(x.shape[1]))) for x in by]

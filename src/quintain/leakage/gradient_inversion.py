@@ -174,9 +174,9 @@ def infer_label(net: nn.Module, gradient: Sequence[Tensor]) -> int:
 
 
 def recover_linear_input(net: nn.Module, gradient: Sequence[Tensor]) -> tuple[nn.Linear, Tensor] | None:
-    r"""Return how many of the sorted scores are guessed as excluded.
+    r"""Compute the input (F,) of the first Linear layer with a bias from its gradient.
 
-    The split where two Gaussians fit best.
+    None without such a layer.
 
     For one example :math:`\partial \ell / \partial W = b' f^T` with :math:`b' = \partial \ell / \partial b`,
     so that

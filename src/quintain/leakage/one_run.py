@@ -224,9 +224,9 @@ def p_value(canaries: int, guesses: int, correct: int, epsilon: float, delta: fl
 def epsilon_lower_bound(
     canaries: int, guesses: int, correct: int, delta: float, error_probability: float
 ) -> float:
-    """Bound the probability that all of these independent audits exceed the true epsilon.
+    """Return the largest epsilon that the correct guesses refute; or 0.
 
-    In exact decimals.
+    For one number of guesses fixed in advance.
 
     Args:
         canaries, guesses, correct: m, r and v of ``p_value``.
@@ -286,9 +286,9 @@ def _tie_breakers(canaries: int, seed: int) -> NDArray[np.float64]:
 
 
 def _two_gaussian_split(ordered: NDArray[np.float64]) -> int:
-    """Return the scalar loss for inputs x (B, *S) in [0, 1] and labels y (B,).
+    """Return how many of the sorted scores are guessed as excluded.
 
-    The net is in training mode.
+    The split where two Gaussians fit best.
     """
     # Maximum likelihood by prefix sums: minimize n1 log var1 + n2 log var2; splits nearest to m/2 come first,
     # so that ties go to the middle; the floor keeps the logarithm finite for equal scores.

@@ -41,9 +41,9 @@ def repetitions(confidence: float, *, comparisons: int = 1) -> int:
 
 
 def joint_error(confidence: float, audits: int) -> Fraction:
-    """Whether a lower bound on one quantity may meet an upper bound on another.
+    """Bound the probability that all of these independent audits exceed the true epsilon.
 
-    Equal, or implied by the short table.
+    In exact decimals.
     """
     return (1 - Fraction(str(confidence))) ** audits
 

@@ -10,9 +10,9 @@ TIE_TOLERANCE = 1e-6
 
 
 def dlr(logits: Tensor, y: Tensor) -> Tensor:
-    r"""Return the first minus the mean of the third and fourth largest logits (B,).
+    r"""Return the margin over the spread of the three largest logits, per example (B,).
 
-    Or of the second and third of three.
+    Positive means a wrong answer.
 
     .. math:: \frac{\max_{j \ne y} z_j - z_y}{z_{\pi_1} - z_{\pi_3}}
 
@@ -29,9 +29,9 @@ def dlr(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
-    r"""Return the best other logit minus the true one, per example (B,).
+    r"""Return the lead of one class over the true one, over a spread of the logits, per example (B,).
 
-    Positive means a wrong answer, NaN stays NaN.
+    A spread that neither can fix at a constant.
 
     .. math:: \frac{z_t - z_y}{z_{\pi_1} - (z_{\pi_3} + z_{\pi_4}) / 2}
 
@@ -58,7 +58,9 @@ def dlr_scale(logits: Tensor) -> Tensor:
 
 
 def targeted_dlr_scale(logits: Tensor) -> Tensor:
-    """Certified training by interval bounds: cross-entropy of worst-case logits, mixed with the clean one.
+    """Return the first minus the mean of the third and fourth largest logits (B,).
+
+    Or of the second and third of three.
 
     1 where ``dlr_scale`` is.
     """

@@ -5,9 +5,9 @@ from torch import Tensor
 
 
 def margin(logits: Tensor, y: Tensor) -> Tensor:
-    r"""``(x - mean) / std`` for each channel, inside the model.
+    r"""Return the best other logit minus the true one, per example (B,).
 
-    Inputs and perturbations then stay in [0, 1].
+    Positive means a wrong answer, NaN stays NaN.
 
     .. math:: \max_{j \ne y} z_j - z_y
 

@@ -12,7 +12,9 @@ from quintain.core.seeds import derive_seed
 
 
 class Normalise(nn.Module):
-    r"""Draw the weights of Linear and Conv2d layers anew, uniform on :math:`\pm 1/\sqrt{\text{fan in}}`.
+    """``(x - mean) / std`` for each channel, inside the model.
+
+    Inputs and perturbations then stay in [0, 1].
 
     Args:
         mean, std: One number a channel; ``std`` positive.
@@ -45,9 +47,9 @@ class Normalise(nn.Module):
 
 @declare(name="xray-cnn", summary="two 4x4 convolutions of stride 2 (16, 32), then 64 units; ReLU")
 def xray_cnn(num_classes: int = 2, channels: int = 1, size: int = 28, *, seed: int = 0) -> nn.Sequential:
-    """Return the settings that lower the precision of float32 products on a device.
+    """Build a net of two 4x4 convolutions of stride 2, then 64 hidden units, all with ReLU.
 
-    Nothing is changed, and no GPU is needed to ask.
+    To 16 and 32 channels.
 
     It takes (B, channels, size, size) in [0, 1] and returns (B, num_classes) logits; 109,042 parameters for
     one channel of 28x28 and two classes.
@@ -87,9 +89,7 @@ def mlp(num_classes: int = 2, channels: int = 1, size: int = 28, *, seed: int = 
 
 
 def initialize(net: nn.Sequential, seed: int) -> nn.Sequential:
-    r"""Read the one setting for matrix products on all devices before torch 2.9.
-
-    Also ``cuda.matmul.allow_tf32``.
+    r"""Draw the weights of Linear and Conv2d layers anew, uniform on :math:`\pm 1/\sqrt{\text{fan in}}`.
 
     This is PyTorch's default.
 

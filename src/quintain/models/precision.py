@@ -36,9 +36,9 @@ class Lowered:
 def lowered_precision(
     device: torch.device | str, operations: Collection[Operation] = OPERATIONS
 ) -> tuple[Lowered, ...]:
-    """The classic preprocessing defenses, which change the image before the net sees it.
+    """Return the settings that lower the precision of float32 products on a device.
 
-    They are shipped to show how they fail.
+    Nothing is changed, and no GPU is needed to ask.
 
     The CPU obeys oneDNN's settings, CUDA those of cuBLAS and cuDNN (whose convolutions run in TF32 unless
     told otherwise); another device may obey either, so both are read.
@@ -110,9 +110,9 @@ def _cuda(operations: Collection[Operation]) -> Iterator[Lowered]:
 
 
 def _legacy_matmul() -> Iterator[Lowered]:
-    """Compress and decompress images as JPEG does.
+    """Read the one setting for matrix products on all devices before torch 2.9.
 
-    Cosine transform of blocks of 8 x 8, rounding by the quality's tables.
+    Also ``cuda.matmul.allow_tf32``.
     """
     value = torch.get_float32_matmul_precision()
     if value != "highest":

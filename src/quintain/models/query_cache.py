@@ -41,9 +41,9 @@ class QueryCache:
             raise StorageError(f"cannot keep answers in {self.path}: {error}; choose another file") from error
 
     def key(self, x: np.ndarray) -> str:
-        """Make a data set over a map-style ``torch.utils.data.Dataset``.
+        """Return the key of one input: a hash of the model's hash and of type, shape and bits.
 
-        Its samples are read when a batch is needed.
+        SHA-256.
         """
         return sha256(
             f"{self._model_hash} {x.dtype.str} {x.shape} ".encode() + np.ascontiguousarray(x).tobytes()

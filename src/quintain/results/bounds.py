@@ -124,9 +124,9 @@ class Bracket:
 
     @property
     def text(self) -> str:
-        """Return a record as indented JSON.
+        """The quantity and both its bounds, rounded outwards.
 
-        An infinity becomes the string ``Infinity``, a byte of a file's name that is no text a ``?``.
+        For example ``robust_accuracy(linf:4/255) between 0.729 and 0.739``.
         """
         alarm = "" if self.consistency is Consistency.CONSISTENT else f", {self.consistency}"
         return f"{self.quantity.text} {_between(self.lower.value, self.upper.value)}{alarm}"
@@ -159,17 +159,17 @@ class Bracket:
         )
 
     def at_least(self, value: float, *, confidence: float = 0.95, population: bool = True) -> Verdict:
-        """Return the smallest count that a binomial exceeds with probability at most ``1 - confidence``.
+        """Whether the quantity is at least ``value``.
 
-        Binomial(trials, probability).
+        PASS by the lower side, FAIL by the upper, else UNDECIDED.
         """
         low, high = self.confidence_interval(confidence, population=population)
         return self._verdict(low >= value, high < value, f"{_between(low, high)}, required >= {value:g}")
 
     def at_most(self, value: float, *, confidence: float = 0.95, population: bool = True) -> Verdict:
-        """Return the Clopper-Pearson interval of the share in the population.
+        """Whether the quantity is at most ``value``.
 
-        The error is split evenly with that of the verdicts where there is one.
+        PASS by the upper side, FAIL by the lower, else UNDECIDED.
 
         An epsilon that an audit shows to be larger than ``value`` is FAIL, whatever the accountant says and
         however the two cross.
@@ -241,9 +241,9 @@ _IMPLIED_BY = {("all iterates", "last iterate"), ("patient", "image")}
 
 
 def comparable(lower: Quantity, upper: Quantity) -> bool:
-    """Whether the quantity is at most ``value``.
+    """Whether a lower bound on one quantity may meet an upper bound on another.
 
-    PASS by the upper side, FAIL by the lower, else UNDECIDED.
+    Equal, or implied by the short table.
 
     An upper bound on the epsilon of all iterates holds for the last one, and a patient's for one image of
     hers.

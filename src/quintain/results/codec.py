@@ -16,9 +16,9 @@ from quintain.version import __version__
 
 
 def encode(record: Record) -> bytes:
-    """Whether two specs stand for one threat.
+    """Return a record as indented JSON.
 
-    ``linf:1/5`` and ``linf:0.2`` do, ``colour:hue=0.1`` and ``color:hue=0.1`` too.
+    An infinity becomes the string ``Infinity``, a byte of a file's name that is no text a ``?``.
     """
     try:
         return to_json(record, indent=1, inf_nan_mode="strings") + b"\n"

@@ -40,9 +40,9 @@ class CountEvidence:
         ) / self.trials
 
     def on_population(self, side: Side, confidence: float) -> float:
-        """Return the correctly classified examples that no attack has broken, class by class.
+        """Return the Clopper-Pearson interval of the share in the population.
 
-        An invalid example counts as unbroken.
+        The error is split evenly with that of the verdicts where there is one.
         """
         level = confidence if self.alpha == 0 else (1 + confidence) / 2
         hits = round(self.on_sample(side, level) * self.trials)
@@ -89,9 +89,9 @@ Evidence = CountEvidence | ConfidenceLevels | None
 
 
 def _quantile(trials: int, probability: float, confidence: float) -> int:
-    """Return the state of one example when changes up to ``eps`` are allowed.
+    """Return the smallest count that a binomial exceeds with probability at most ``1 - confidence``.
 
-    Broken wins where the two sides cross.
+    Binomial(trials, probability).
     """
     count = 0
     while count < trials and binomial_tail(count + 1, trials, probability) > 1 - confidence:

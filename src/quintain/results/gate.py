@@ -76,9 +76,9 @@ def _is_about(claim: Claim, requirement: Requirement) -> bool:
 
 
 def same_threat(a: str, b: str) -> bool:
-    """What broke each example and after how many queries, in the order of the examples.
+    """Whether two specs stand for one threat.
 
-    Empty where that was not written down.
+    ``linf:1/5`` and ``linf:0.2`` do, ``colour:hue=0.1`` and ``color:hue=0.1`` too.
     """
     a, b = current_spec(a), current_spec(b)
     return a == b or (_parsed(a) is not None and _parsed(a) == _parsed(b))

@@ -60,9 +60,9 @@ class PerExample:
         return f"PerExample({len(self.ids)} examples)"
 
     def state(self, row: int, eps: float) -> ExampleState:
-        """One sign that an attack was weak rather than the model strong.
+        """Return the state of one example when changes up to ``eps`` are allowed.
 
-        Pintor et al., 2022: indicators of attack failure.
+        Broken wins where the two sides cross.
         """
         if self.invalid[row]:
             return ExampleState.ERROR
@@ -81,9 +81,9 @@ class PerExample:
         return self._tally(classes, [self._proved(row, eps) for row in range(len(self.ids))])
 
     def unbroken_counts(self, eps: float, classes: int) -> ClassCounts:
-        """Measurements of a mechanism, judged together.
+        """Return the correctly classified examples that no attack has broken, class by class.
 
-        How often one that keeps its promise sounds the alarm is said once, over all.
+        An invalid example counts as unbroken.
         """
         kept = [
             self.invalid[row] or (self._is_correct(row) and radius > eps)

@@ -83,9 +83,9 @@ class AttackRow:
 
 @dataclass(frozen=True, slots=True)
 class BreakLog:
-    """Return each measurement with its verdict, after Bonferroni.
+    """What broke each example and after how many queries, in the order of the examples.
 
-    Of m together, one fails below a chance of ``FALSE_ALARM / m``.
+    Empty where that was not written down.
 
     Args:
         found_by: The first attack that broke it, with the member's name where that is an ensemble;
@@ -105,9 +105,9 @@ class BreakLog:
 
 @dataclass(frozen=True, slots=True)
 class Indicator:
-    """Records of older schemas, rewritten into the form of today.
+    """One sign that an attack was weak rather than the model strong.
 
-    By a table of renamed keys for each kind of object.
+    Pintor et al., 2022: indicators of attack failure.
 
     Args:
         name: What would be wrong.

@@ -1,6 +1,6 @@
-"""Return a value with the keys of schema 2.
+"""Measurements of a mechanism, judged together.
 
-An object of this shape, a list of them, or what is neither and left for the decoder.
+How often one that keeps its promise sounds the alarm is said once, over all.
 """
 
 from collections.abc import Iterable

@@ -10,9 +10,9 @@ def expand_rows(values: Tensor, like: Tensor) -> Tensor:
 
 
 def channels_by_pixel(values: Tensor) -> Tensor:
-    """Return colors (B, 3, H, W) turned about the gray line by an angle (B, 1, 1, 1).
+    """Return values of coordinates (n, *S) by channel and pixel (n, C, P).
 
-    Red, green, blue, red at thirds of a circle.
+    Of images (n, C, H, W), all channels of a place are one pixel.
     """
     return values.flatten(2) if values.dim() == 4 else values.flatten(1)[:, None]
 
@@ -23,7 +23,10 @@ def expand_pixels(pixels: Tensor, like: Tensor) -> Tensor:
 
 
 def top_k_mask(values: Tensor, count: int | Tensor) -> Tensor:
-    """Return the threat of a spec ``color:text``, such as ``brightness=0.2,contrast=0.3,hue=0.1``."""
+    """Return a mask of the ``count`` largest values of each row (n, P), the first of equals.
+
+    The count is one, or one per row (n,).
+    """
     if isinstance(count, Tensor):
         # rank of every entry by inverting the argsort; ranks below count are in the top k, of equals the
         # first

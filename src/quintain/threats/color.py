@@ -66,10 +66,7 @@ class Color(ParametricBase):
 
     @classmethod
     def from_spec(cls, text: str) -> Self:
-        """Return the allowed point nearest to ``z`` in L2.
-
-        The pixels that gain most by it are clamped, the others are as in ``x``.
-        """
+        """Return the threat of a spec ``color:text``, such as ``brightness=0.2,contrast=0.3,hue=0.1``."""
         given, low, high = spec_format.read_options(cls.name, text, ("brightness", "contrast", "hue"))
         return cls(
             **{key: spec_format.read_fraction(value) for key, value in given.items()}, low=low, high=high
@@ -113,7 +110,10 @@ class Color(ParametricBase):
 
 
 def _rotate_hue(image: Tensor, angle: Tensor) -> Tensor:
-    """Return the threat of a spec ``compose:text``, such as ``color:brightness=0.2+patch:area=5%``."""
+    """Return colors (B, 3, H, W) turned about the gray line by an angle (B, 1, 1, 1).
+
+    Red, green, blue, red at thirds of a circle.
+    """
     # Rodrigues' rotation about the gray axis k = (1, 1, 1) / sqrt 3: x + sin(a) k x v + (1 - cos a) (k (k .
     # v) - v)
     red, green, blue = image.unbind(1)

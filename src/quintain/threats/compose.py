@@ -63,10 +63,7 @@ class Compose(ParametricBase):
 
     @classmethod
     def from_spec(cls, text: str) -> Self:
-        """Return a step of ``max(1, int(step))`` pixels, those of the largest summed ``|gradient|``.
-
-        Each goes across the whole box along its sign.
-        """
+        """Return the threat of a spec ``compose:text``, such as ``color:brightness=0.2+patch:area=5%``."""
         return cls(*map(parse, _JOINT.split(text)))  # type: ignore[arg-type]
 
     @property

@@ -52,9 +52,9 @@ class L0(NormBall):
         return spec_format.write_ball(self.name, int(self.eps), self.low, self.high)
 
     def project(self, z: Tensor, x: Tensor, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
-        r"""Return the change of size ``size`` that raises a linear function most.
+        """Return the allowed point nearest to ``z`` in L2.
 
-        All of it is on the steepest coordinate, the first of equals.
+        The pixels that gain most by it are clamped, the others are as in ``x``.
 
         .. math:: gain_p = |z_p - x_p|^2 - |z_p - clip(z_p)|^2
 
@@ -76,9 +76,9 @@ class L0(NormBall):
         return torch.where(expand_rows(outside, x), projected, z)
 
     def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
-        """Return the change of size ``size`` that raises a linear function most.
+        """Return a step of ``max(1, int(step))`` pixels, those of the largest summed ``|gradient|``.
 
-        ``size * gradient / |gradient|_2``, 0 where the gradient is.
+        Each goes across the whole box along its sign.
 
         What bounds such a change is the box, not a norm: wherever the point is, the projection takes the
             pixels to the wall.

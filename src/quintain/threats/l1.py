@@ -87,7 +87,10 @@ class L1(NormBall):
         )
 
     def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
-        """Return the lowest and highest allowed values of ``x`` (B, *S), rounded inwards."""
+        """Return the change of size ``size`` that raises a linear function most.
+
+        All of it is on the steepest coordinate, the first of equals.
+        """
         flat = gradient.flatten(1)
         if not flat.numel():
             return torch.zeros_like(gradient)

@@ -76,7 +76,7 @@ class L2(NormBall):
     def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
         """Return the change of size ``size`` that raises a linear function most.
 
-        ``size * sign(gradient)``.
+        It is ``size * gradient / |gradient|_2``, and 0 where the gradient is 0.
         """
         flat = gradient.flatten(1)
         # divide by the largest entry first: no overflow or underflow in the norm

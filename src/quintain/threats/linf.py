@@ -50,10 +50,7 @@ class Linf(NormBall):
             )
 
     def bounds(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the size of the change, per example (B,), in float64.
-
-        The claim is exact, no tolerance hides in it.
-        """
+        """Return the lowest and highest allowed values of ``x`` (B, *S), rounded inwards."""
         return self._outermost(x, -1), self._outermost(x, 1)
 
     def _outermost(self, x: Tensor, side: int) -> Tensor:
@@ -91,14 +88,14 @@ class Linf(NormBall):
     def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
         """Return the change of size ``size`` that raises a linear function most.
 
-        ``size * sign(gradient)`` on the shape, nothing elsewhere.
+        It is ``size * sign(gradient)``.
         """
         return size * gradient.sign()
 
     def measure(self, z: Tensor, x: Tensor) -> Tensor:
-        """Parametric threats: patches, rotations, projected light.
+        """Return the size of the change, per example (B,), in float64.
 
-        The adversary chooses parameters, images are rendered from them.
+        The claim is exact, no tolerance hides in it.
         """
         return (z.double() - x).flatten(1).abs().amax(1)
 

@@ -97,9 +97,9 @@ class Mask:
         return z.clamp(low, high)
 
     def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
-        """The base of the parametric threats: parameters are fractions of what is allowed.
+        """Return the change of size ``size`` that raises a linear function most.
 
-        0 changes nothing.
+        It is ``size * sign(gradient)`` on the shape, and 0 elsewhere.
         """
         return torch.where(shape_mask_like(self.shape, gradient), size * gradient.sign(), 0.0)
 

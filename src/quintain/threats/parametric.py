@@ -1,6 +1,6 @@
-"""Return the change of largest share ``size`` that raises a linear function most.
+"""Parametric threats: patches, rotations, projected light.
 
-``size * sign(gradient)``.
+The adversary chooses parameters, images are rendered from them.
 """
 
 from abc import ABC, abstractmethod
@@ -29,9 +29,9 @@ class ParametricThreat(Threat, Protocol):
 
 
 class ParametricBase(ABC):
-    r"""A sticker with any colors in the data box: a square of ``area``, or a ``shape`` of its own.
+    r"""The base of the parametric threats: parameters are fractions of what is allowed.
 
-    At a given place or anywhere.
+    0 changes nothing.
 
     .. math:: \{render(x, p) : p \in [a, 1]^P\}, \quad a \in \{-1, 0\}
 
@@ -93,9 +93,9 @@ class ParametricBase(ABC):
         return z.clamp(self.param_min, 1)
 
     def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
-        """Return the patch of a spec ``patch:text``, such as ``area=5%,position=0.5x0.5``.
+        """Return the change of largest share ``size`` that raises a linear function most.
 
-        Or ``shape=eyeglasses``.
+        It is ``size * sign(gradient)``.
         """
         return size * gradient.sign()
 

@@ -31,7 +31,9 @@ class PatchParams(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Patch(ParametricBase):
-    r"""Roots of piecewise linear sums by Newton's method without a sort: projections onto ball and box.
+    r"""A sticker with any colors in the data box: a square of ``area``, or a ``shape`` of its own.
+
+    It lies at a given position or anywhere.
 
     .. math::
         x'_{ij} = s_{i - top,\, j - left} \text{ under the sticker}, \quad x'_{ij} = x_{ij} \text{ elsewhere}
@@ -110,7 +112,10 @@ class Patch(ParametricBase):
 
     @classmethod
     def from_spec(cls, text: str) -> Self:
-        r"""Return the least l (n, 1) with :math:`\sum_i \min(slope_i\, l,\; full_i) = need`."""
+        """Return the patch of a spec ``patch:text``, such as ``area=5%,position=0.5x0.5``.
+
+        Another such text is ``shape=eyeglasses``.
+        """
         given, low, high = spec_format.read_options(
             cls.name, text, ("area", "position", "shape"), bare="area"
         )

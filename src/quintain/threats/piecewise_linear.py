@@ -1,7 +1,4 @@
-r"""Return the largest share :math:`s \le 1` with :math:`\sum_i \min(s |c_i|, cap_i)^2 \le r^2`.
-
-Shares (n, 1) of sizes (n, F), for radii (n, 1).
-"""
+"""Roots of piecewise linear sums by Newton's method without a sort: projections onto ball and box."""
 
 import torch
 from torch import Tensor
@@ -11,9 +8,7 @@ NEWTON_ONLY_TURNS = 16
 
 
 def solve_capped_sum(slope: Tensor, full: Tensor, end: Tensor, need: Tensor) -> Tensor:
-    r"""Return the least l >= 0 with :math:`\sum_i \min(\max(size_i - l, 0), cap_i) \le aim`.
-
-    (n, 1), for sizes and caps (n, F).
+    r"""Return the least l (n, 1) with :math:`\sum_i \min(slope_i\, l,\; full_i) = need`.
 
     The sum is concave, piecewise linear and rising: Newton's method from 0 never overshoots, and ends, after
         a handful of passes, at
@@ -42,18 +37,18 @@ def solve_capped_sum(slope: Tensor, full: Tensor, end: Tensor, need: Tensor) -> 
 
 
 def l2_scale(change: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
-    r"""Return the random numbers of a batch (B, *S).
+    r"""Return the largest share :math:`s \le 1` with :math:`\sum_i \min(s |c_i|, cap_i)^2 \le r^2`.
 
-    Its examples are numbered 0, 1, 2 ... if no ids are given.
+    Shares (n, 1) of sizes (n, F), for radii (n, 1).
     """
     squares, ends = change.square(), cap.square()
     return solve_capped_sum(squares, ends, ends / squares, radius.square()).sqrt().clamp(max=1)
 
 
 def l1_threshold(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
-    r"""Shares of what is allowed, apart, each in [-1, 1].
+    r"""Return the least l >= 0 with :math:`\sum_i \min(\max(size_i - l, 0), cap_i) \le aim`.
 
-    ``rotate``, ``down``, ``right``, ``scale`` (B,) and ``flow`` (B, 2, H, W).
+    The result is (n, 1), for sizes and caps (n, F).
 
     The sum falls with l and is linear between the places where a coordinate starts or stops moving. Newton's
     method solves the piece at l, which is exact once the solution lies on that same piece; where it leaves

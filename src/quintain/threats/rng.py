@@ -67,9 +67,9 @@ class ExampleRNG:
 
 
 def example_rng(x: Tensor, seed: int, ids: Tensor | None = None) -> ExampleRNG:
-    """The image is rotated and scaled about its middle and shifted, and pixels flow a little.
+    """Return the random numbers of a batch (B, *S).
 
-    Each pixel may look elsewhere by a little.
+    Its examples are numbered 0, 1, 2 ... if no ids are given.
 
     Raises:
         DataError: If there is not one integer id per example.

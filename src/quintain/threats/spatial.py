@@ -17,9 +17,9 @@ Fill = Literal["black", "border"]
 
 
 class Motion(NamedTuple):
-    """Return the number of parameters: one for rotation and scale, two for the shift, 2 H W for the flow.
+    """Shares of what is allowed, apart, each in [-1, 1].
 
-    Where they are allowed.
+    ``rotate``, ``down``, ``right``, ``scale`` (B,) and ``flow`` (B, 2, H, W).
     """
 
     rotate: Tensor
@@ -31,9 +31,9 @@ class Motion(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Spatial(ParametricBase):
-    r"""Threats written as text and read back.
+    r"""The image is rotated and scaled about its middle and shifted, and pixels flow a little.
 
-    ``linf:8/255`` for balls, ``spatial:rotate=15,shift=3`` for parametric threats.
+    Each pixel may look elsewhere by a little.
 
     .. math::
         x'(u) = x\big(s^{-1} R_{-\varphi} (u - t) + v(u)\big), \quad
@@ -119,9 +119,9 @@ class Spatial(ParametricBase):
         return spec_format.write_options(self.name, {**given, **fill}, self.low, self.high)
 
     def num_params(self, x: Tensor) -> int:
-        """Read a threat from its text; ``parse(threat.spec) == threat``.
+        """Return the number of parameters: one for rotation and scale, two for the shift, 2 H W for the flow.
 
-        The words of earlier versions are still read.
+        Only the allowed ones count.
         """
         self.check_images(x)
         return (

@@ -1,6 +1,6 @@
-"""Whether each ``z`` is allowed for its ``x`` (B,), without tolerance.
+"""Threats written as text and read back.
 
-Its size is at most ``eps`` in float64, and it is in the box.
+``linf:8/255`` for balls, ``spatial:rotate=15,shift=3`` for parametric threats.
 """
 
 import math

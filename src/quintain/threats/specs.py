@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def parse(spec: str) -> "Threat":
-    """Warps of images: where each pixel looks, what it finds there, and stickers laid onto scenes.
+    """Read a threat from its text; ``parse(threat.spec) == threat``.
 
-    The edges of stickers are smooth.
+    The words of earlier versions are still read.
 
     Args:
         spec: The registered name of a threat, a colon and its size: ``linf:8/255``, ``l2:0.5``,

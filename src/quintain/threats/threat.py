@@ -66,9 +66,9 @@ class Threat(Protocol):
 
 
 def contains(threat: Threat, z: Tensor, x: Tensor) -> Tensor:
-    """Return what a rotation and a change of size add to where a pixel looks, as two factors (B,).
+    """Whether each ``z`` is allowed for its ``x`` (B,), without tolerance.
 
-    Both are 0 at no rotation and size 1.
+    Its size is at most ``eps`` in float64, and it is in the box.
 
     NaN is not.
     """

@@ -1,6 +1,6 @@
-"""Return the matrices (B, 3, 3) that carry an image's corners to four points of a scene.
+"""Warps of images: where each pixel looks, what it finds there, and stickers laid onto scenes.
 
-In pixels from its middle: a view in perspective.
+The edges of stickers are smooth.
 """
 
 import torch
@@ -37,9 +37,9 @@ def resample(image: Tensor, rows: Tensor, columns: Tensor, fill: float | None = 
 
 
 def rotation_terms(angle: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Return scenes with a sticker laid on, smoothed at its edges and pixels.
+    r"""Return what a rotation and a change of size add to where a pixel looks, as two factors (B,).
 
-    Differentiable in the sticker, its alpha and the matrix.
+    Both are 0 at no rotation and size 1.
 
     .. math:: (a, b) = (\cos\varphi / s - 1,\; \sin\varphi / s), \quad
         \Delta row = a \cdot row + b \cdot column, \; \Delta column = a \cdot column - b \cdot row
@@ -75,9 +75,9 @@ def similarity(angle: Tensor, size: Tensor, down: Tensor, right: Tensor) -> Tens
 
 
 def homography(corners: Tensor, rows: int, columns: int) -> Tensor:
-    """Return the margin over the spread of the three largest logits, per example (B,).
+    """Return the matrices (B, 3, 3) that carry an image's corners to four points of a scene.
 
-    Positive means a wrong answer.
+    They are a view in perspective; corners and points are in pixels from the middle.
 
     Args:
         corners: Where the outer corners go (B, 4, 2) as (row, column) from the scene's middle: top left, top
@@ -107,9 +107,9 @@ def homography(corners: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def composite(scene: Tensor, layer: Tensor, alpha: Tensor, matrix: Tensor, *, supersample: int = 2) -> Tensor:
-    r"""Return the lead of one class over the true one, over a spread of the logits, per example (B,).
+    r"""Return scenes with a sticker laid on, smoothed at its edges and pixels.
 
-    A spread that neither can fix at a constant.
+    Differentiable in the sticker, its alpha and the matrix.
 
     .. math:: x' = x (1 - \bar\alpha) + \bar s, \quad \bar\alpha, \bar s = \text{means of } \alpha, \alpha s
         \text{ over } finer^2 \text{ points of each pixel}

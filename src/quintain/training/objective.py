@@ -39,9 +39,9 @@ class Objective(Protocol):
     """The loss of one step; its ``repr`` names all its settings and enters the checkpoint's fingerprint."""
 
     def __call__(self, net: nn.Module, x: Tensor, y: Tensor, context: StepContext) -> Tensor:
-        """Whether the quantity is at least ``value``.
+        """Return the scalar loss for inputs x (B, *S) in [0, 1] and labels y (B,).
 
-        PASS by the lower side, FAIL by the upper, else UNDECIDED.
+        The net is in training mode.
         """
 
 

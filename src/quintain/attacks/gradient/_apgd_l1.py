@@ -32,9 +32,10 @@ What counts and lengths are divided by; the least length over ``eps``.
 
 
 class APGDL1State(NamedTuple):
-    """Return the loss "logit of one given class minus true logit".
+    """The state of APGD for L1.
 
-    It only steers; any misclassification remains a success.
+    Next points ``z``, which rows they are of, each example's best point, the gradient and the loss there;
+    then (n,) each:
 
     the length of its steps as a share of the radius, how many coordinates they move, and how many the best
     change had at the last look.
@@ -51,10 +52,9 @@ class APGDL1State(NamedTuple):
 
 
 def apgd_l1(search: Search, rng: ExampleRNG, steps: int, loss: Loss) -> None:
-    r"""The state of APGD for L1.
+    """Run APGD for L1, first in balls of three and two times the radius.
 
-    Next points ``z``, which rows they are of, each example's best point, the gradient and the loss there;
-    then (n,) each:
+    The last run starts from the best point, projected onto the ball itself.
 
     A step moves, by equal amounts, the coordinates with the largest gradients. After every 4 % of the steps
     their number becomes that of the best change over 1.5; where the change became sparser, steps are as long
@@ -167,9 +167,9 @@ def l1_update(
 
 
 def sparse_sign_step(gradient: Tensor, count: Tensor) -> Tensor:
-    """Run APGD for L1, first in balls of three and two times the radius.
+    """Return the change of summed size 1 that moves some coordinates by equal amounts.
 
-    Then from the projected best point in the ball itself.
+    They are the ``count`` (n,) coordinates of the largest gradients.
     """
     flat = gradient.flatten(1)
     # threshold = k-th largest |g|; equal entries all move, so that the count may exceed k; L1 norm of the

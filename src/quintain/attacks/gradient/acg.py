@@ -43,9 +43,7 @@ class ACGState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ACG(Attack):
-    r"""Return weights of the logits (n, K): random, and for the favored class 1 where there is one.
-
-    The true class's weight is not positive.
+    r"""Ascent along conjugate directions with APGD's step sizes, which finds other optima.
 
     .. math:: s_k = g_k + \beta_k s_{k-1}, \quad
         \beta_k = \frac{\langle -g_k, g_k - g_{k-1} \rangle}{\langle s_{k-1}, g_k - g_{k-1} \rangle}, \quad

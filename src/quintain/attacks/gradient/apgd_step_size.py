@@ -65,7 +65,7 @@ def initial_step_size_state(count: int, like: Tensor, step_size: float) -> StepS
 def update_step_size(
     state: StepSizeState, values: Tensor, step: int, window: int | None
 ) -> tuple[StepSizeState, Tensor | None]:
-    r"""Return a random point for each example, as far away as the threat or the box allows.
+    """Return the state after a step, and at a checkpoint the examples (n,) whose step size was halved.
 
     A step size is halved if at most 75 % of the window's steps increased the loss, or if it was not halved at
     the last checkpoint and the best loss has not increased since.

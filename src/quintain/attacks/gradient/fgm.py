@@ -18,7 +18,7 @@ FAR = 1e4
 
 @dataclass(frozen=True, slots=True)
 class FGM(Attack):
-    r"""Return the state after a step, and at a checkpoint the examples (n,) whose step size was halved.
+    r"""One step to where the linearized cross-entropy is largest in ball and box together.
 
     .. math:: z = \arg\max_{z \in ball(x)} \langle z, \nabla_x \ell(f(x), y) \rangle
         = \lim_{t \to \infty} \Pi_x\big(x + t\, \nabla_x \ell\big)

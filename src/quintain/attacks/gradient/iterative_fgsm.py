@@ -1,4 +1,4 @@
-"""One step to where the linearized cross-entropy is largest in ball and box together."""
+"""The iterative fast gradient method: the loop of FGSM, BIM and the momentum attacks."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -17,7 +17,10 @@ from quintain.threats.threat import ProjectionCache, Threat
 
 
 class MomentumState(NamedTuple):
-    """The iterative fast gradient method: the loop of FGSM, BIM and the momentum attacks."""
+    """Next points ``z`` (n, ...), and the direction so far (n, ...).
+
+    The direction is in units of an average coordinate of a gradient.
+    """
 
     z: Tensor
     velocity: Tensor
@@ -32,9 +35,9 @@ def iterative_fgsm(
     init: Callable[[Tensor, ExampleRNG, ProjectionCache], Tensor] | None = None,
     smooth: Callable[[Tensor], Tensor] | None = None,
 ) -> None:
-    r"""Next points ``z`` (n, ...), and the direction so far (n, ...).
+    r"""Run steepest steps of length ``rel_step_size * eps``, each along the gradients so far.
 
-    In units of an average coordinate of a gradient.
+    The gradients are those of the cross-entropy.
 
     .. math::
         v_{t+1} = \mu v_t + \frac{g_t}{mean|g_t|}, \quad z_{t+1} = \Pi_x\big(z_t + \alpha s(v_{t+1})\big)

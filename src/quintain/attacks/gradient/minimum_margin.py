@@ -20,9 +20,9 @@ REL_STEP_SIZE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class MinimumMargin(Attack):
-    r"""Run steepest steps of length ``rel_step_size * eps``, each along the gradients so far.
+    r"""A short projected gradient ascent towards each of the nearest target classes.
 
-    On the cross-entropy.
+    The loss is the target's lead over the true class, divided by a spread of the logits.
 
     .. math::
         \ell_t = \frac{z_t - z_y}{z_{\pi_1} - (z_{\pi_3} + z_{\pi_4}) / 2}, \quad

@@ -18,9 +18,9 @@ from quintain.threats.threat import ProjectionCache, Threat
 
 @dataclass(frozen=True, slots=True)
 class SparseL1Descent(Attack):
-    r"""Return one step of a length on the ``count`` steepest coordinates, projected on ball and box.
+    r"""Steps that move the coordinates with the largest gradients by equal amounts, projected.
 
-    Or along the gradient itself.
+    The projection is onto ball and box together.
 
     .. math::
         z_{t+1} = \Pi_x\big(z_t + \alpha e_t / \|e_t\|_1\big), \quad
@@ -93,9 +93,7 @@ def sparse_ascent_step(
     x: Tensor,
     cache: ProjectionCache,
 ) -> Tensor:
-    """Steps that move the coordinates with the largest gradients by equal amounts, projected.
-
-    Onto ball and box together.
+    """Return one step of summed size ``step_size`` over the ``count`` steepest coordinates, projected.
 
     It moves them by equal amounts; those that the box does not let move any further do not count, and of
     equals all do.

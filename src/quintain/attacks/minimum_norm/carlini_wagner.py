@@ -188,7 +188,7 @@ class CarliniWagner(Attack):
 
 
 class Moments(NamedTuple):
-    """Return one step of summed size ``step_size`` over the ``count`` steepest coordinates, projected."""
+    """The state of Adam for each example: variables, running means of the gradient and of its square."""
 
     w: Tensor
     mean: Tensor

@@ -19,8 +19,7 @@ from quintain.threats.rounding import representable_box
 
 @dataclass(frozen=True, slots=True)
 class DeepFool(Attack):
-    r"""Move onto the closest of the linearized boundaries until the point is adversarial, then refine by
-    binary search.
+    r"""Move onto the closest linearized boundary until the point is adversarial, then bisect.
 
     .. math:: z' = clip\big(x + (1 + o) (z + d_k(z) - x)\big), \quad k = \arg\min_k \|d_k(z)\|
 
@@ -91,7 +90,9 @@ def check_deepfool(steps: int, candidates: int, overshoot: float) -> None:
 def step_past_nearest_boundary(
     search: Search, z: Tensor, rows: Tensor, out: Evaluation, candidates: int, overshoot: float
 ) -> Tensor:
-    """The state of Adam for each example: variables, running means of the gradient and of its square.
+    """Return points just beyond the nearest of the linearized boundaries.
+
+    They are linearized at unbroken ``z`` (n, *S); ``out`` is the margin's there.
 
     Where the budget ends, fewer boundaries are looked at, so that one query is left for the move.
     """
@@ -131,7 +132,10 @@ def _other_candidates(search: Search, rows: Tensor, out: Evaluation, candidates:
 
 
 def _step_to_boundary(search: Search, z: Tensor, out: Evaluation) -> tuple[Tensor, Tensor]:
-    """Move onto the closest linearized boundary until the point is adversarial, then bisect."""
+    """Return the smallest change (n, F) of z onto a linearized boundary, and its size (n,).
+
+    The size is infinite where the box ends before it.
+    """
     norm = cast(Norm, threat_name(search.threat.spec))
     gradient = out.gradient.flatten(1).nan_to_num(0.0, 0.0, 0.0)
     change = project_onto_hyperplane(

@@ -1,7 +1,4 @@
-"""Return the smallest change (n, F) of z onto a linearized boundary, and its size (n,).
-
-The size is infinite where the box ends before it.
-"""
+"""The nearest point of a hyperplane inside the data box, without a sort: the step of FAB and DeepFool."""
 
 from typing import Literal
 
@@ -19,7 +16,7 @@ ORDER: dict[Norm, float] = {"linf": torch.inf, "l2": 2, "l1": 1}
 def project_onto_hyperplane(
     norm: Norm, z: Tensor, normal: Tensor, increase: Tensor, low: float, high: float
 ) -> Tensor:
-    r"""Step along the boundary with a bias towards the clean point, and back after every success.
+    r"""Return the smallest change of each point, inside the box, that raises a linear function by so much.
 
     .. math:: \min_d \|d\|_p \quad \text{with } w \cdot d = c, \; low \le z + d \le high
 
@@ -61,7 +58,10 @@ def project_onto_hyperplane(
 
 
 def _fill_steepest_first(weights: Tensor, cap: Tensor, abs_increase: Tensor) -> Tensor:
-    """The nearest point of a hyperplane inside the data box, without a sort: the step of FAB and DeepFool."""
+    """Return how far each coordinate (n, F) moves if the steepest are moved first.
+
+    Each is moved to its end, until the increase is reached.
+    """
     weights, order = weights.sort(dim=1, descending=True)
     cap = cap.gather(1, order)
     # greedy knapsack: fraction of coordinate i = (c - gain of steeper ones) / own gain, clamped to [0, 1]

@@ -1,6 +1,6 @@
-"""Shrink each image to a random fraction of its size, at a random position on black.
+"""The classic preprocessing defenses, which change the image before the net sees it.
 
-Anew at each call.
+They are shipped to show how they fail.
 
 None of them resists an adversary who knows of it. Attack them through ``attacks.BPDA`` where they have no
 useful gradient, and through ``attacks.EOT`` where they are random (Athalye et al., 2018, arXiv:1802.00420).

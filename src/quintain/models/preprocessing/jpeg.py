@@ -33,9 +33,9 @@ TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -
 
 
 class JPEG(nn.Module):
-    r"""Return the key of one input: a hash of the model's hash and of type, shape and bits.
+    """Compress and decompress images as JPEG does.
 
-    SHA-256.
+    Cosine transform of blocks of 8 x 8, rounding by the quality's tables.
 
     Color is not subsampled. The rounding makes the gradient zero almost everywhere.
 

@@ -10,9 +10,9 @@ from quintain.core.errors import SettingError
 
 
 class RandomResize(nn.Module):
-    """Image files of one size, as (C, H, W), uint8.
+    """Shrink each image to a random fraction of its size, at a random position on black.
 
-    One channel if all of them are gray, else red, green and blue.
+    Anew at each call.
 
     Random numbers come from a generator of its own, seeded by the system's entropy unless a seed is given.
 
