@@ -19,8 +19,9 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def require_bounded_rounding(net: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-    """Refuse what lets a model's operations round more than their type does, or compute something else than
-    their layers say.
+    """Refuse what lets a model's operations round more than their type does.
+
+    Or compute something else than their layers say.
 
     Args:
         net: The net.
@@ -82,8 +83,9 @@ def _nnpack() -> bool:
 
 
 def require_readable(net: nn.Module) -> None:
-    """Refuse compiled programs, training mode, and tensors without values in memory, made in inference mode,
-    or in a layout in which sums have a form of their own.
+    """Refuse compiled programs, training mode, and tensors without readable values.
+
+    Readable are those in memory, not made in inference mode, in a layout without sums of a form of its own.
 
     Raises:
         ModelError: For a net of which a part is scripted or traced, or in training mode, even one that may be
@@ -133,8 +135,9 @@ def require_own_type(net: nn.Module) -> None:
 def require_unchanged(
     model: ClassifierLike, before: str, attributes: AttributeSnapshot | None = None
 ) -> None:
-    """Refuse a model whose weights or program differ from those that were read, so that what was found is of
-    no one model.
+    """Refuse a model whose weights or program differ from those that were read.
+
+    What was found would be of no one model.
 
     Args:
         model: The model.

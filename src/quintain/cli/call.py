@@ -74,8 +74,9 @@ class VerbCall:
 
     @cached_property
     def requirements(self) -> tuple["Requirement", ...]:
-        """The requirements of the command line, else those of ``pyproject.toml``; read before any work is
-        done.
+        """Return the requirements of the command line, else those of ``pyproject.toml``.
+
+        They are read before any work is done.
         """
         from quintain.results.requirements import Requirement
 
@@ -170,8 +171,9 @@ class VerbCall:
         return model.net
 
     def announce(self) -> None:
-        """Say where results are written, and how to resume after an interruption; call it once all options
-        are checked.
+        """Say where results are written, and how to resume after an interruption.
+
+        Call it once all options are checked.
         """
         text = (
             f"writing to {self.folder}. To resume after an interruption: "
@@ -215,8 +217,9 @@ class VerbCall:
         self.console.print(text, style="dim", markup=False, soft_wrap=True)
 
     def save_partial(self, make: "Callable[[], StepOutput | None]") -> None:
-        """Store and show what there is of an interrupted run, marked as partial; nothing where there is
-        nothing.
+        """Store and show what there is of an interrupted run, marked as partial.
+
+        Nothing where there is nothing.
         """
         found = make()
         if found is not None:

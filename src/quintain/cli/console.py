@@ -19,8 +19,9 @@ from rich.progress import (
 
 
 class Terminal(Console):
-    """Standard output; a closed pipe (``| head``) stops the printing but not the work, and does not change
-    the exit code.
+    """Standard output; a closed pipe (``| head``) stops the printing but not the work.
+
+    It does not change the exit code.
 
     Nothing is taken for an emoji: ``mask:eyeglasses:0.5`` is a threat.
     """

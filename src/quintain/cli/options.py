@@ -1,5 +1,6 @@
-"""Options that several commands share, each declared once; the last name of an option is an older one that
-still works.
+"""Options that several commands share, each declared once.
+
+The last name of an option is an older one that still works.
 """
 
 from pathlib import Path

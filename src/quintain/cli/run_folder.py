@@ -58,8 +58,9 @@ def choose_folder(verb: str, out: Path | None, resume_dir: str) -> Path:
 
 @contextmanager
 def writable_folder(folder: Path) -> Iterator[None]:
-    """Create the run folder and check that it is writable before the work starts; remove it again if it stays
-    empty.
+    """Create the run folder and check that it is writable; remove it again if it stays empty.
+
+    Before the work starts.
 
     Raises:
         StorageError: If it cannot be written to.

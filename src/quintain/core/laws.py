@@ -30,8 +30,9 @@ LARGEST = 37.0
 
 
 def ranked(totals: Numbers, counts: Numbers) -> Numbers:
-    """Sums of squares of ``counts`` standard normal numbers, each replaced by the standard normal number of
-    the same rank.
+    """Return sums of squares of ``counts`` normal numbers as normal numbers of the same rank.
+
+    Standard normal numbers, both.
     """
     from scipy.special import chdtr, chdtrc, ndtri
 
@@ -40,8 +41,9 @@ def ranked(totals: Numbers, counts: Numbers) -> Numbers:
 
 
 def from_mean(totals: Numbers, counts: Numbers) -> Numbers:
-    """How far such sums are from ``counts``, their mean, each as the half-normal number of the same rank: 0
-    where it is exactly that.
+    """Return how far such sums are from their mean ``counts``, as half-normal numbers of the same rank.
+
+    0 where one is exactly that.
     """
     from scipy.special import chdtr, chdtrc, erfinv, ndtri
 
@@ -56,17 +58,16 @@ def from_mean(totals: Numbers, counts: Numbers) -> Numbers:
 
 
 def sizes(z: Numbers) -> Numbers:
-    """Standard normal numbers without their signs, each replaced by the standard normal number of the same
-    rank.
-    """
+    """Return the magnitudes of standard normal numbers as standard normal numbers of the same rank."""
     from scipy.special import erfc, ndtri
 
     return np.clip(-ndtri(erfc(np.abs(z) / math.sqrt(2))), -LARGEST, LARGEST)
 
 
 def anew(z: Numbers) -> Numbers:
-    """What is new in each row (or column, if there are fewer), and no combination of those before; standard
-    normal numbers, by its length.
+    """Return what is new in each row, and no combination of those before, by its length.
+
+    In each column, if there are fewer. As standard normal numbers.
 
     Of rows of n independent standard normal numbers, the squared distance of the i-th from the space of all
     before it is chi-square of n - i + 1 degrees of freedom, and these distances are independent.
@@ -80,8 +81,9 @@ def anew(z: Numbers) -> Numbers:
 
 
 def exact_p(groups: Sequence[Numbers], near: Sequence[Numbers] | None = None) -> tuple[float, float]:
-    """The p-value of groups of standard normal numbers, where too exact is as wrong as too far; with a root
-    mean square.
+    """Return the p-value of groups of standard normal numbers, with a root mean square.
+
+    Too exact is as wrong as too far.
 
     Numbers of a group are independent; groups may be of the same numbers. Of each are looked at: the sum; the
     sum of squares, from 0 and from the mean of its column; the farthest number; the nearest one; and the sum
@@ -201,8 +203,9 @@ beyond itself.
 
 
 def tails_p(z: Numbers) -> tuple[float, float, int, float]:
-    """The p-value of how many standard normal numbers are beyond each of ``BEYOND``, below, above and on
-    either side.
+    """Return the p-value of how many standard normal numbers are beyond each of ``BEYOND``.
+
+    Below, above and on either side.
 
     It is the smallest binomial one times how many there are. With it come, where it is smallest: the bound,
     and how many are beyond it and should be.
@@ -223,8 +226,9 @@ def tails_p(z: Numbers) -> tuple[float, float, int, float]:
 
 
 def crowded_p(uniform: Numbers, within: float) -> tuple[float, int, float]:
-    """A bound on the p-value of how many gaps between uniform numbers in [0, 1] are below ``within``; with
-    how many are and should be.
+    """Bound the p-value of how many gaps between uniform numbers in [0, 1] are below ``within``.
+
+    With how many are and should be.
 
     Each gap is, with probability 1 - (1 - within)^n. Gaps are negatively associated, so that Chernoff's bound
     of the binomial law holds of their count. Only too many are refused, as there are where numbers come from
@@ -248,8 +252,9 @@ def crowded_p(uniform: Numbers, within: float) -> tuple[float, int, float]:
 
 
 def repeated_p(z: Numbers, counted: NDArray[np.bool_] | None = None) -> tuple[float, int, float]:
-    r"""A bound on the p-value of the largest correlation of a series with itself, over every distance; with
-    that distance and correlation.
+    r"""Bound the p-value of the largest correlation of a series with itself, over every distance.
+
+    With that distance and correlation.
 
     The sum S over m pairs at one distance is a quadratic form, by half of the adjacency matrix of a graph of
     paths: its eigenvalues are within [-1, 1], each with its negative, and their squares add up to m/2. So,

@@ -1,5 +1,6 @@
-"""Private training: clip, noise, sampling, accounting, plan, engine, ledger, and the tests of what they
-claim.
+"""Private training: clipping, noise, sampling, accounting, and tests of what they claim.
+
+Plan, engine and ledger.
 """
 
 from typing import TYPE_CHECKING

@@ -1,5 +1,4 @@
-"""Combine attacks and certificates into bounds on robust accuracy, and audit and accountant into bounds on
-epsilon.
+"""Attacks and certificates as bounds on robust accuracy, audit and accountant as bounds on epsilon.
 
 The only package that imports both sides. ``evasion`` runs attacks on a data set, ``steps`` holds one file for
 each verb of the command line, and the modules beside them are what these share.

@@ -1,6 +1,4 @@
-"""Put certificates (lower bound) and attacks (upper bound) of a model together into brackets of its
-accuracy.
-"""
+"""Put certificates (lower bound) and attacks (upper bound) of a model together into brackets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -39,8 +37,9 @@ def robustness_claims(
     break_error_probability: float = 0.0,
     primary: bool = False,
 ) -> tuple[CertifiedModel, tuple[Claim, ...]]:
-    """Put both bounds on a model's robust accuracy together, one claim for each eps; an unknown bound is
-    trivial.
+    """Put both bounds on a model's robust accuracy together, one claim for each eps.
+
+    An unknown bound is trivial.
 
     Args:
         subject: The model.

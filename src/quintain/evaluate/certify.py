@@ -83,8 +83,9 @@ def certify_examples(
 
 
 def best_certification(proofs: Sequence[Certification]) -> Certification | None:
-    """Return for each example the largest radius that any of several methods certified; None for no
-    method.
+    """Return for each example the largest radius that any of several methods certified.
+
+    None for no method.
     """
     if not proofs:
         return None

@@ -18,8 +18,9 @@ MIN_PROBABILITY = 1e-12
 
 
 def with_estimated_gradients(smooth: SmoothedClassifier, seed: int) -> Callable[[Tensor], Tensor]:
-    r"""The smoothed model as a function (B, *S) to log-probabilities (B, K) that can be differentiated though
-    its base cannot.
+    r"""Return the smoothed model as a differentiable function (B, *S) to log-probabilities (B, K).
+
+    Its base cannot be differentiated.
 
     .. math:: \nabla_x\, E[p(x + \sigma u)] = E[p(x + \sigma u)\, u] / \sigma, \qquad u \sim N(0, I)
 
@@ -69,8 +70,9 @@ class _Estimated(torch.autograd.Function):
 
 
 def _noise(x: Tensor, seed: int) -> Iterator[Tensor]:
-    """The noise of one gradient in blocks (n, *S) that bound the memory, the same for the same seed and
-    batch.
+    """Yield the noise of one gradient in blocks (n, *S) that bound the memory.
+
+    The same for the same seed and batch.
     """
     generator = torch.Generator().manual_seed(seed)
     for block in torch.arange(NOISE_PAIRS).split(max(1, BATCH_ELEMENTS // max(1, 2 * x.numel()))):

@@ -37,9 +37,7 @@ class EvaluatedModel:
 
 
 def save_model(net: nn.Module, folder: Path, name: str, title: str, *, classes: int) -> EvaluatedModel:
-    """Save the weights of a net that was just trained into the run folder, and return it as a model under
-    evaluation.
-    """
+    """Save the weights of a trained net into the run folder; return it as a model under evaluation."""
     path = Path(MODELS) / f"{name}.safetensors"
     digest = save_weights(net, folder / path)
     return named_model(

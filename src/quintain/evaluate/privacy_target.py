@@ -81,8 +81,9 @@ class PrivacyTarget:
                 raise SettingError(f"got {name} {got[name]}; expected {expected}")
 
     def plan(self, records: int, *, noise: float | None = None) -> PrivatePlan:
-        """Return the plan with the least noise that keeps the target on so many records, or with the noise
-        given.
+        """Return the plan with the least noise that keeps the target on so many records.
+
+        Or with the noise given.
 
         Raises:
             SettingError: If a batch would hold more than all records.
@@ -108,8 +109,9 @@ class PrivacyTarget:
 
 
 def plan_record(plan: PrivatePlan, records: int) -> PrivacyPlan:
-    """Return a plan's public settings and what they cost by the accountant, whatever a run's own ledger
-    says.
+    """Return a plan's public settings and what they cost by the accountant.
+
+    Whatever a run's own ledger says.
     """
     return PrivacyPlan(
         noise_multiplier=plan.noise_multiplier,
@@ -175,8 +177,9 @@ def delta_warnings(delta: float, records: int) -> tuple[str, ...]:
 
 
 def class_warnings(train: Dataset) -> tuple[str, ...]:
-    """Return warnings for the data's owner alone: classes that nobody named, and that few records show to
-    exist.
+    """Return warnings for the data's owner alone, of classes that nobody named.
+
+    And that few records show to exist.
     """
     if train.class_names != tuple(map(str, range(train.num_classes))):
         return ()

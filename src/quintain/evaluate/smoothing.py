@@ -1,5 +1,6 @@
-"""Certify and attack a smoothed model, which is a model of its own: it is attacked as it is, never through
-its base.
+"""Certify and attack a smoothed model, which is a model of its own.
+
+It is attacked as it is, never through its base.
 """
 
 import math

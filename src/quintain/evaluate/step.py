@@ -58,8 +58,9 @@ def record_step(make: Callable[[], StepOutput], *, command: str, seed: int, data
 
 
 def raise_if_unsound(record: Record, comparisons: int | None = None) -> None:
-    """Raise if a mechanism is not what it claims, or if the two bounds of a claim cross; the record is stored
-    before.
+    """Raise if a mechanism is not what it claims, or if the two bounds of a claim cross.
+
+    The record is stored before.
 
     Args:
         record: Of one step.

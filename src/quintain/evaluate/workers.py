@@ -1,5 +1,6 @@
-"""Several processes that share one evaluation, as ``torchrun`` starts them: each has its batches, the first
-one gathers.
+"""Processes that share one evaluation, as ``torchrun`` starts them.
+
+Each has its batches, the first one gathers.
 """
 
 import os

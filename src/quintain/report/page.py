@@ -1,5 +1,6 @@
-"""Write a run as one self-contained page: no request leaves it, no script runs in it, and it works from a
-file.
+"""Write a run as one self-contained page.
+
+No request leaves it, no script runs in it, and it works from a file.
 """
 
 import base64

@@ -29,8 +29,9 @@ class EmbeddedPicture:
 
 
 def embed(picture: Picture, folder: Path) -> EmbeddedPicture:
-    """The picture as it was recorded, or what is wrong with its file: missing, changed, no PNG, or outside
-    the run folder.
+    """Return the picture as it was recorded, or what is wrong with its file.
+
+    Missing, changed, no PNG, or outside the run folder.
     """
     path = folder / picture.path
     if not path.resolve().is_relative_to(folder.resolve()):

@@ -64,8 +64,9 @@ class RunResults:
 
     @property
     def failed_mechanism_tests(self) -> tuple[MechanismTest, ...]:
-        """Noise, sampling or sensitivity measured to differ from what was claimed: the accounted epsilon is
-        void.
+        """Return the mechanism tests that failed: the accounted epsilon is void.
+
+        Noise, sampling or sensitivity was measured to differ from what was claimed.
         """
         return tuple(
             test

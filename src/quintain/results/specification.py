@@ -35,8 +35,9 @@ class Measurement:
 
 
 def bonferroni_tests(measurements: Iterable[Measurement]) -> tuple[MechanismTest, ...]:
-    """Each measurement with its verdict: of m together, one fails below a chance of ``FALSE_ALARM / m``
-    (Bonferroni).
+    """Return each measurement with its verdict, after Bonferroni.
+
+    Of m together, one fails below a chance of ``FALSE_ALARM / m``.
     """
     together = tuple(measurements)
     level = FALSE_ALARM_PROBABILITY / max(len(together), 1)

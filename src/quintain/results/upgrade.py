@@ -1,5 +1,6 @@
-"""Records of older schemas, rewritten into the form of today: a table of renamed keys for each kind of
-object.
+"""Records of older schemas, rewritten into the form of today.
+
+By a table of renamed keys for each kind of object.
 
 Keys and the form of provenance change; every value stays as it is, hashes and threat specs included,
 so that a claim keeps its subject.
@@ -241,8 +242,9 @@ def from_schema_1(document: Json) -> Json:
 
 
 def _rewritten(value: Any, shape: Shape, path: str) -> Any:
-    """A value with the keys of schema 2: an object of this shape, a list of them, or what is neither and left
-    for the decoder.
+    """Return a value with the keys of schema 2.
+
+    An object of this shape, a list of them, or what is neither and left for the decoder.
     """
     if isinstance(value, list):
         return [_rewritten(one, shape, f"{path}{place}.") for place, one in enumerate(value)]

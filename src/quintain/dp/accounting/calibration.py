@@ -51,8 +51,9 @@ def calibrate_noise_multiplier(
         return [*history, (math.exp(log_sigma), sample_rate, steps)]
 
     def estimated_log_excess(log_sigma: float) -> float:
-        """Log of epsilon over its target, estimated; by the slower accountant where the quick one gives
-        none.
+        """Return the log of epsilon over its target, estimated.
+
+        By the slower accountant where the quick one gives none.
         """
         estimated = estimate_epsilon(with_noise(log_sigma), delta)
         if not math.isfinite(estimated):
@@ -92,8 +93,9 @@ def calibrate_noise_multiplier(
 
 
 def _log_sigma_by_clt(epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
-    """Log of roughly the noise multiplier sought, by the central limit (Bu et al., 2019,
-    arXiv:1911.11607).
+    """Return the log of roughly the noise multiplier sought, by the central limit theorem.
+
+    Bu et al., 2019, arXiv:1911.11607.
     """
     # epsilon = mu^2 / 2 + mu sqrt(2 log(1 / delta)) solved for mu, then mu^2 = q^2 T (exp(1 / sigma^2) - 1)
     tail = 2 * math.log(1 / delta)

@@ -50,8 +50,9 @@ def epsilon_bounds(history: History, delta: float) -> EpsilonBounds:
 
 
 def epsilon_of(releases: Sequence[Release], delta: float) -> float:
-    """Epsilon of all releases together: the least bound proved for their kinds and how settings were
-    chosen.
+    """Return epsilon of all releases together.
+
+    The least bound proved for their kinds and how settings were chosen.
     """
     check_delta(delta)
     return _tightest_epsilon(releases, delta)[0]

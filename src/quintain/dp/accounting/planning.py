@@ -152,8 +152,9 @@ def best_candidate(
     steps: Sequence[int],
     max_examples: float = math.inf,
 ) -> PlanCandidate:
-    r"""The most promising batch size and number of steps for a budget: a heuristic, to be checked by
-    training.
+    r"""Return the most promising batch size and number of steps for a budget.
+
+    A heuristic, to be checked by training.
 
     .. math:: \mathrm{signal} = \frac{b \sqrt{T}}{\sigma(b, T)}
 

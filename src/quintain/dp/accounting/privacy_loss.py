@@ -172,8 +172,9 @@ class CumulantFunction:
         return high
 
     def chernoff_distances(self, tilt: float, tail_probability: float) -> tuple[float, float]:
-        """Distances below and above the mean that the tilted sum exceeds with ``tail_probability`` at
-        most.
+        """Return distances below and above the mean that the tilted sum exceeds seldom.
+
+        With ``tail_probability`` at most.
         """
         value, mean, variance = self(tilt)
         spread = math.sqrt(variance)

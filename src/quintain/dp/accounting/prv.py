@@ -79,8 +79,9 @@ def prv_bounds(
 
 
 def estimate_epsilon(history: History, delta: float) -> float:
-    """A quick estimate of epsilon, to about a thousandth; a start for searches, and no bound on either
-    side.
+    """Return a quick estimate of epsilon, to about a thousandth.
+
+    A start for searches, and no bound on either side.
     """
     bounds = prv_bounds(history, delta, grid_error=ESTIMATE_GRID_ERROR, max_points=ESTIMATE_GRID_POINTS)
     return (bounds.lower + bounds.upper) / 2

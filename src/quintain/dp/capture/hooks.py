@@ -207,8 +207,9 @@ class Capture:
     def hook_output(
         self, layer: TrainableLayer, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Tensor
     ) -> Tensor:
-        """The layer's output with a hook that records the layer's per-example gradients in the backward
-        pass.
+        """Return the layer's output with a hook for the layer's per-example gradients.
+
+        It records them in the backward pass.
         """
         captured = self._require_open_pass(layer)
         inputs, rule = bind_rule(layer, args, kwargs)

@@ -19,8 +19,9 @@ REPLACEMENT_HINTS: Mapping[type[nn.Module], str] = {
 
 
 def norm_layers(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The batch and instance norms of a module, with their names; they may mix examples or write
-    statistics.
+    """Return the batch and instance norms of a module, with their names.
+
+    They may mix examples or write statistics.
     """
     return [
         (name, child)

@@ -45,8 +45,9 @@ DROPOUT_FUNCTIONS = frozenset(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GeneratorStates:
-    """The states of the random generators that a forward may use, so that reruns repeat its random
-    numbers.
+    """The states of the random generators that a forward may use.
+
+    Reruns repeat its random numbers by them.
     """
 
     torch: Tensor
@@ -139,8 +140,9 @@ class ModuleReruns:
         return NOT_LOADERS_ROWS
 
     def check_replaced_rows(self) -> str:
-        """Whether outputs of half of the examples depend on the other half, which is replaced by stretched
-        rows.
+        """Check whether outputs of half of the examples depend on the other half.
+
+        The other half is replaced by stretched rows.
 
         Raises:
             PrivacyError: If they do.
@@ -260,8 +262,9 @@ class ModuleReruns:
         return NO_DEPENDENCE
 
     def _rows_to_shorten(self, pads: dict[int, Tensor]) -> tuple[Tensor, int, int] | None:
-        """The rows that are not the longest, the batch's length, and theirs; repeated equal endings are
-        padding.
+        """Return the rows that are not the longest, the batch's length, and theirs.
+
+        Repeated equal endings are padding.
         """
         padded = {
             at: leaf for at, leaf in enumerate(self._leaves) if self._holds_batch(leaf) and leaf.dim() > 1
@@ -289,8 +292,9 @@ class ModuleReruns:
         return torch.nonzero(needed <= cut).flatten(), length, cut
 
     def _confirm_dependence(self, leaves: list[Any], others: Tensor) -> str | None:
-        """Raise if outputs differ for no other reason than the rows; else say what cannot be known, if
-        anything.
+        """Raise if outputs differ for no other reason than the rows.
+
+        Else return what cannot be known, if anything.
         """
         once, again = (
             self._rerun(self._leaves, without_dropout=True),

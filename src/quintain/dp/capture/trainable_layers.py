@@ -20,9 +20,7 @@ from quintain.dp.rules.vmap_fallback import own_trainable_parameters, parameter_
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainableLayer:
-    """A layer with trainable parameters: its name, its rule, these parameters, and which dimension is the
-    batch.
-    """
+    """A layer with trainable parameters: name, rule, parameters, and its batch dimension."""
 
     name: str
     module: nn.Module

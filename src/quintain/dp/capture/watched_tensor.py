@@ -1,5 +1,6 @@
-"""Tensors that report what is done with them: the outputs of a training pass and what is computed from
-them.
+"""Tensors that report what is done with them.
+
+They are the outputs of a training pass and what is computed from them.
 """
 
 import copy

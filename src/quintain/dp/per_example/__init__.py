@@ -1,3 +1,4 @@
-"""Representations of per-example gradients: their norms and weighted sums, without building them where
-possible.
+"""Representations of per-example gradients: norms and weighted sums without building them.
+
+Where that is possible.
 """

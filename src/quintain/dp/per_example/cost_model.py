@@ -18,8 +18,9 @@ MIN_FOLDED_CHANNELS = 8
 
 
 def ghost_norm_is_cheaper(positions: int, inputs: int, outputs: int, terms: float | None = None) -> bool:
-    r"""Whether :math:`\langle AA^\top, GG^\top \rangle` is cheaper than the gradient itself, :math:`G^\top
-    A`, of one example.
+    r"""Whether :math:`\langle AA^\top, GG^\top \rangle` is cheaper than :math:`G^\top A`, the gradient.
+
+    Of one example.
 
     Args:
         positions: Number of positions that are summed over.

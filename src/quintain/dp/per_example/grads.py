@@ -97,8 +97,7 @@ class DenseGrads:
 
 
 class OuterProductGrads:
-    r"""Gradients of a matrix that are sums of outer products over positions, :math:`G_i = \sum_t g_{it}
-    a_{it}^\top`.
+    r"""Gradients of a matrix as sums over positions, :math:`G_i = \sum_t g_{it} a_{it}^\top`.
 
     The norm is that of one product, the ghost norm :math:`\langle A_i A_i^\top, G_i G_i^\top \rangle`, or
     that of the gradients materialized a slice of the batch at a time, whichever costs less. With more than
@@ -141,8 +140,9 @@ class OuterProductGrads:
         )
 
     def _with_rounding_margin(self, parts: Iterable[Tensor]) -> Tensor:
-        """Upper bounds on the squared norms from what ``ghost_norm_and_scale`` gave for the slices of the
-        batch.
+        """Return upper bounds on the squared norms.
+
+        From what ``ghost_norm_and_scale`` gave for the slices of the batch.
         """
         batch, positions, inputs = self.a.shape
         rows = list(parts)
@@ -207,8 +207,9 @@ class TableRowGrads:
 
     @classmethod
     def from_ids(cls, ids: Tensor, gradient: Tensor, shape: torch.Size) -> "TableRowGrads":
-        """From ids (B, T) and their gradients (B, T, width); gradients of ids that an example repeats are
-        added.
+        """Make them from ids (B, T) and their gradients (B, T, width).
+
+        Gradients of ids that an example repeats are added.
         """
         example = torch.arange(len(ids), device=ids.device)[:, None].expand_as(ids)
         return cls.from_repeated_rows(

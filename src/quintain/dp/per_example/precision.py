@@ -66,8 +66,9 @@ def without_autocast(kind: str) -> Iterator[None]:
 
 
 def widen(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """A bfloat16 tensor of a pass under autocast in the dtype of the weights, which holds the same
-    numbers.
+    """Return a bfloat16 tensor of a pass under autocast in the dtype of the weights.
+
+    It holds the same numbers.
     """
     return x.to(dtype) if x.dtype == torch.bfloat16 and dtype in (torch.float32, torch.float64) else x
 

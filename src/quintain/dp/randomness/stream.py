@@ -37,8 +37,9 @@ R = TypeVar("R")
 
 
 class _Process:
-    """This process: its number, and how many forks lie between it and the one that imported this module
-    (numbers are used again).
+    """This process: its number, and how many forks lie between it and the import of this module.
+
+    Numbers of processes are used again.
     """
 
     forks = 0

@@ -86,8 +86,9 @@ def attention(
 
 
 class _InputProjections(torch.autograd.Function):
-    """Queries, keys and values (B, positions, embed_dim), the extra key and value of ``add_bias_kv``
-    appended.
+    """Queries, keys and values (B, positions, embed_dim).
+
+    The extra key and value of ``add_bias_kv`` are appended.
 
     Each input makes one of them, or several in a row.
     """
@@ -156,8 +157,9 @@ class _InputProjections(torch.autograd.Function):
 
 
 def sequence_first(module: nn.Module) -> set[nn.Module]:
-    """Layers of torch's transformers whose input is (positions, B, width), since these were built with
-    ``batch_first=False``.
+    """Return layers of torch's transformers whose input is (positions, B, width).
+
+    They were built with ``batch_first=False``.
 
     Attention itself, and its last projection, see to that themselves.
     """

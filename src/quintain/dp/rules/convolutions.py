@@ -213,8 +213,9 @@ class ConvGrads:
         )
 
     def _materialized_slice(self, cut: slice) -> Tensor:
-        """The gradients of a slice of the batch, from patches, (B, outputs, taps x inputs), or by a folded
-        call.
+        """Return the gradients of a slice of the batch, (B, outputs, taps x inputs).
+
+        From patches, or by a folded call.
         """
         if self._uses_patches():
             return torch.bmm(self.g[cut].flatten(2), _unfold_patches(self.geometry, self.a[cut]))
@@ -267,8 +268,9 @@ def _patch_gram_from_pixels(geometry: ConvGeometry, a: Tensor) -> Tensor:
 
 
 def _sum_over_taps(geometry: ConvGeometry, products: Tensor, axis: int, axes: int) -> Tensor:
-    """Products of pixels (B, *sizes, *sizes), summed over the taps along one axis, which then has
-    positions.
+    """Return products of pixels (B, *sizes, *sizes), summed over the taps along one axis.
+
+    That axis then has positions.
     """
     size, stride, padding, dilation = (
         products.shape[1 + axis],

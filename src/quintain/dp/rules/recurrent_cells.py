@@ -186,8 +186,9 @@ class Lstm:
 
 @dataclass(frozen=True, slots=True)
 class Gru:
-    r""":math:`n = \tanh(x_n + r\,h_n),\; h_t = (1 - z) n + z h_{t-1}`: the new gate sees states through
-    ``r``.
+    r""":math:`n = \tanh(x_n + r\,h_n),\; h_t = (1 - z) n + z h_{t-1}`.
+
+    The new gate sees states through ``r``.
     """
 
     def forward(

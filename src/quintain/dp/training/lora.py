@@ -129,8 +129,9 @@ def add_lora(
 
 
 def merge_lora(module: M) -> M:
-    """Merge each low-rank update into its layer's weights, in place; the module computes the same as
-    before.
+    """Merge each low-rank update into its layer's weights, in place.
+
+    The module computes the same as before.
     """
     for name, child in list(module.named_modules()):
         if isinstance(child, LoRALayer):

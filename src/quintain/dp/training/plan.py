@@ -75,8 +75,9 @@ class PrivatePlan:
         rate: float = 1.0,
         momentum: float = 0.5,
     ) -> "PrivatePlan":
-        """The plan with the least noise that costs at most ``epsilon`` at ``delta`` on ``num_records``
-        records.
+        """Return the plan with the least noise that costs at most ``epsilon`` at ``delta``.
+
+        On ``num_records`` records.
         """
         batch = min(expected_batch_size, num_records)
         sigma = accounting.calibrate_noise_multiplier(epsilon, delta, batch / num_records, steps)

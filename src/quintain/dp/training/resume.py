@@ -137,8 +137,9 @@ class ResumableRun:
         ).digest()
 
     def restore(self, net: nn.Module, optimizer: DPOptimizer, ema: EMA | None = None) -> None:
-        """Restore the state; without one, save the key and the first state before any random number is
-        used.
+        """Restore the state; without one, save the key and the first state.
+
+        Before any random number is used.
         """
         if not self.has_state:
             self._make_folder()

@@ -85,8 +85,9 @@ class Scattering(nn.Module):
 
 
 def morlet_filter_bank(side: int, scales: int, angles: int) -> tuple[Tensor, Tensor]:
-    """The Gaussian (side, side) and the Morlet wavelets (scales, angles, side, side) as real spectra, in
-    float64.
+    """Return the Gaussian (side, side) and the Morlet wavelets (scales, angles, side, side).
+
+    As real spectra, in float64.
     """
     low = _gaussian(side, 0.8 * 2 ** (scales - 1))
     bands = torch.stack(
@@ -117,8 +118,9 @@ def _morlet(side: int, width: float, angle: float, slant: float) -> Tensor:
 
 
 def _gaussian(side: int, width: float, angle: float = 0.0, slant: float = 1.0, center: float = 0.0) -> Tensor:
-    """The spectrum of a sampled Gaussian, ``width`` pixels along ``angle`` and ``width / slant`` across, that
-    rides on a wave.
+    """Return the spectrum of a sampled Gaussian that rides on a wave.
+
+    ``width`` pixels along ``angle`` and ``width / slant`` across.
     """
     base = 2 * math.pi * torch.fft.fftfreq(side, dtype=torch.float64)
     total = torch.zeros(side, side, dtype=torch.float64)

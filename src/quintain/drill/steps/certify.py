@@ -15,9 +15,7 @@ SMOOTHED_SIZES = (0.25, 0.5)
 
 
 def run(context: DrillContext) -> StepOutput:
-    """Interval bounds on the plain and the two hardened models, randomized smoothing on the noise-trained
-    one.
-    """
+    """Certify the plain and the two hardened models by intervals, the noise-trained one by smoothing."""
     attacked = context.attacks()
     files = {
         file.name: file

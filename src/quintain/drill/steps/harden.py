@@ -32,8 +32,9 @@ def defenses(context: DrillContext) -> dict[str, tuple[str, Defense]]:
 
 
 def run(context: DrillContext) -> StepOutput:
-    """The three trainings, and the same attacks again on the first two; the third is met as a smoothed
-    model.
+    """Run the three trainings, and the same attacks again on the first two.
+
+    The third is met as a smoothed model.
     """
     trainings, attacked, claims = [], [], []
     for name, (title, defense) in defenses(context).items():

@@ -1,3 +1,1 @@
-"""How attacks are run on a data set: their choice, the work in chunks, the merged results and the
-diagnostics.
-"""
+"""Attacks on a data set: their choice, the work in chunks, the merged results and the diagnostics."""

@@ -150,8 +150,9 @@ def run_attacks(
 
 
 def _certified_radii(certified: PerExample | None, count: int) -> np.ndarray:
-    """Return certified radii by row; 0 for an example without an entry, or with an invalid output or
-    certificate.
+    """Return certified radii by row.
+
+    0 for an example without an entry, or with an invalid output or certificate.
     """
     radii = np.zeros(count)
     if certified is not None:

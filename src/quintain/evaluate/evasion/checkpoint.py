@@ -1,5 +1,6 @@
-"""Save each finished chunk of an attack run (one attack at one threat on one batch), so that an interrupted
-run resumes.
+"""Checkpoints of attack runs: each finished chunk is saved, so that an interrupted run resumes.
+
+A chunk is one attack at one threat on one batch.
 """
 
 import io

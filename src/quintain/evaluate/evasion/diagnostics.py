@@ -1,5 +1,6 @@
-"""Diagnose attacks: indicators that an attack was weak and not the model strong, each with its value and
-threshold.
+"""Diagnose attacks: indicators that an attack was weak and not the model strong.
+
+Each has its value and threshold.
 """
 
 from collections.abc import Iterator
@@ -30,8 +31,9 @@ NUM_PROBED = 50
 
 
 def probed_rows(right: np.ndarray, seed: int, count: int = NUM_PROBED) -> np.ndarray:
-    """Return the rows that are probed: so many of those classified correctly, drawn by the seed, in rising
-    order.
+    """Return the rows that are probed: some of those classified correctly, in rising order.
+
+    So many, drawn by the seed.
     """
     rows = np.flatnonzero(right)
     return np.sort(np.random.default_rng(derive_seed(seed, "probed")).permutation(rows)[:count])
@@ -110,8 +112,9 @@ def _from_rows(
 def _by_access(
     job: AttackJob, merged: MergedAttacks, correct: np.ndarray, probes: ProbeSet, data: Dataset
 ) -> Iterator[Indicator]:
-    """Count the examples that only attacks without gradients broke, unless a gradient attack does after
-    all.
+    """Count the examples that only attacks without gradients broke.
+
+    Unless a gradient attack does after all.
     """
     by_gradients, by_others = np.zeros(len(correct), bool), np.zeros(len(correct), bool)
     for name, column in merged.by_attack.items():
@@ -164,8 +167,9 @@ def _height(logits: Tensor, y: Tensor, target: int | None) -> Tensor:
 
 
 def _access(member: str, attack: str) -> str:
-    """Return the access of an ensemble's member, which may be called by its name and its loss, such as
-    ``apgd-ce``.
+    """Return the access of an ensemble's member.
+
+    It may be called by its name and its loss, such as ``apgd-ce``.
     """
     known = declared_entries("attack")
     entry = known.get(member) or known.get(member.partition("-")[0]) or known.get(attack)

@@ -1,5 +1,6 @@
-"""Merge the chunks of all batches into per-example arrays: what broke each example, at which eps, after how
-many queries.
+"""Merge the chunks of all batches into per-example arrays.
+
+What broke each example, at which eps, after how many queries.
 """
 
 import math
@@ -125,8 +126,9 @@ def attack_rows(
 
 
 def break_log(merged: MergedAttacks, certified: np.ndarray, largest: Threat) -> BreakLog:
-    """Return how each example was broken, and which were skipped because they are certified at the largest
-    threat.
+    """Return how each example was broken, and which were skipped.
+
+    Skipped are those that are certified at the largest threat.
     """
     skipped = (certified >= largest.eps) & (certified > 0)
     return BreakLog(

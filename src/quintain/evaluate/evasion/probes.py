@@ -177,9 +177,7 @@ def _gradients(probes: ProbeSet) -> Iterator[Indicator]:
 
 
 def _climbed(probes: ProbeSet) -> tuple[Tensor, Tensor]:
-    """Return the margins (STEPS + 1, n) along an ascent that never stops, and the norms of the first
-    gradients (n,).
-    """
+    """Return margins (STEPS + 1, n) along an ascent that never stops, and first gradient norms (n,)."""
     threat, x, rows = probes.threat, probes.x, torch.arange(len(probes.x), device=probes.x.device)
     meter, room = CountedModel(probes.model, probes.y), threat.projection_cache(probes.x)
     image = (lambda z: to_image(threat, z, x)) if isinstance(threat, ParametricThreat) else None
@@ -242,8 +240,9 @@ def _tried(
 
 
 def unlimited(threat: Threat, x: Tensor) -> Threat | None:
-    """The ball of the same kind that holds the whole box round each ``x``; None for a family, which has no
-    such size.
+    """Return the ball of the same kind that holds the whole box around each ``x``.
+
+    None for a parametric threat, which has no such size.
     """
     if isinstance(threat, ParametricThreat):
         return None

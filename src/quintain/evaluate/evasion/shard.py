@@ -1,5 +1,6 @@
-"""Attack this process' batches and save every finished (batch, attack, threat) chunk, so that an interrupted
-run can resume.
+"""Attack this process' batches, and save every finished (batch, attack, threat) chunk.
+
+An interrupted run can then resume.
 """
 
 import json
@@ -277,8 +278,7 @@ def _unpacked(data: bytes) -> ShardResult:
 def minimize_by_bisection(
     model: Model, x: Tensor, y: Tensor, z: Tensor, threat: Threat, *, targets: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    r"""Return the sizes (B,) float64 of the smallest change on the segment from ``x`` to ``z`` found to
-    break, and the queries (B,).
+    r"""Return sizes (B,) float64 of the smallest breaking changes from ``x`` to ``z``, and queries (B,).
 
     .. math:: \min \{\, size(x + t (z - x)) : t \in [0, 1],\; f(x + t (z - x)) \text{ is a break} \,\}
         \text{, by bisection over } t

@@ -1,3 +1,4 @@
-"""One file for each verb of the command line, each with a function ``run_VERB`` that returns a
-``StepOutput``.
+"""One file for each verb of the command line, with a function ``run_VERB``.
+
+It returns a ``StepOutput``.
 """

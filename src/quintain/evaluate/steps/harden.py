@@ -69,8 +69,9 @@ def run_harden(
     folder: Path,
     progress: Progress = no_progress,
 ) -> StepOutput:
-    """Train a net with a defense, then attack and certify it, or the model that the defense's certifier makes
-    of it.
+    """Train a net with a defense, then attack and certify it.
+
+    Or the model that the defense's certifier makes of it.
 
     Args:
         net: A net with its first weights; trained in place.

@@ -132,8 +132,9 @@ def partial_privatize(
     unfinished: Path,
     reason: str,
 ) -> StepOutput | None:
-    """Return what there is of a private training that was cut off, marked as partial; None where no step was
-    saved.
+    """Return the result of a private training that was cut off, marked as partial.
+
+    None where no step was saved.
     """
     kept = ResumableRun(unfinished / MAIN)
     if not kept.steps:
@@ -252,8 +253,9 @@ def _trial(
 def _among(
     trials: dict[str, PrivateRun], prefix: str, key: Callable[[PrivateRun], float]
 ) -> tuple[PrivateRun, ...]:
-    """Return the trainings of one sweep with the main one among them, in order; none where there is only
-    that.
+    """Return the trainings of one sweep with the main one among them, in order.
+
+    None where there is only that.
     """
     found = [trial for name, trial in trials.items() if name.startswith(prefix)]
     return tuple(sorted([*found, trials[MAIN]], key=key)) if found else ()

@@ -152,8 +152,9 @@ def interval_chart(
     title: str,
     alt_text: str,
 ) -> Markup:
-    """Accuracies over a logarithmic axis, each with its interval, beside reference lines named at their right
-    end.
+    """Draw accuracies over a logarithmic axis, each with its interval.
+
+    Beside reference lines named at their right end.
 
     Args:
         points: (x, accuracy, low, high), x positive and rising.

@@ -160,8 +160,9 @@ def _thin(left: float, right: float) -> Markup:
 def _sides(
     low: float, high: float, labels: tuple[str, str], colors: tuple[str, str], *, y: float
 ) -> list[Markup]:
-    """Both labels, each on its side of its edge; as one text where they would touch, and once where they say
-    the same.
+    """Return both labels, each on its side of its edge.
+
+    As one text where they would touch, and once where they say the same.
     """
     if labels[0] == labels[1]:
         return [_label(low, labels[0], y, f"lab ink-{colors[0]}")]

@@ -41,8 +41,9 @@ class Frame:
         return self.height - self.bottom - _part(y, self.y) * (self.height - self.top - self.bottom)
 
     def axes(self, across: Sequence[Tick], up: Sequence[Tick], title: str) -> list[Markup]:
-        """Grid lines, tick labels (those that would touch are left out) and the title of the horizontal
-        axis.
+        """Draw grid lines, tick labels and the title of the horizontal axis.
+
+        Labels that would touch are left out.
         """
         base = self.height - self.bottom
         lines = [
@@ -86,8 +87,9 @@ def staircase(sizes: Sequence[float], values: Sequence[float], *, later: bool) -
 
 
 def labels_apart(labels: Sequence[Tick], left: float = 0.0, right: float = math.inf) -> list[Tick]:
-    """The labels that can stand in one row without touching: the last one always, then the others from the
-    left; kept inside.
+    """Return the labels that can stand in one row without touching.
+
+    The last one always, then the others from the left; kept inside.
     """
     inside = [
         (min(max(x, left + text_width(text, 12) / 2), right - text_width(text, 12) / 2), text)

@@ -71,8 +71,9 @@ def log_log_chart(
 
 
 def _decades(low: float, high: float) -> list[float]:
-    """Round numbers between two powers of ten: several of a decade, or the powers alone where those would be
-    many.
+    """Return round numbers between two powers of ten.
+
+    Several of a decade, or the powers alone where those would be many.
     """
     digits = (1, 1.5, 2, 3, 5, 7) if high - low < 1 else (1, 3) if high - low < 2.5 else (1,)
     every = [digit * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for digit in digits]

@@ -10,8 +10,10 @@ Tick = tuple[float, str]
 
 
 def element(name: str, *content: str, **attributes: str | float) -> Markup:
-    """One SVG element: ``class_`` is class, ``text_anchor`` is text-anchor, numbers have one decimal, content
-    is escaped unless markup.
+    """Return one SVG element.
+
+    ``class_`` is class, ``text_anchor`` is text-anchor, numbers have one decimal, content is escaped unless
+    markup.
     """
     pairs = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(_plain(value))}"' for key, value in attributes.items()
@@ -20,8 +22,9 @@ def element(name: str, *content: str, **attributes: str | float) -> Markup:
 
 
 def picture(label: str, *content: str, width: float | None = None, height: float, class_: str) -> Markup:
-    """A drawing with its words for those who do not see it: scaled as a whole where it has a width, else
-    fluid at a fixed height.
+    """Return a drawing with its words for those who do not see it.
+
+    Scaled as a whole where it has a width, else fluid at a fixed height.
     """
     frame: dict[str, str | float] = (
         {"height": height, "width": "100%"} if width is None else {"viewBox": f"0 0 {width:g} {height:g}"}
@@ -40,8 +43,9 @@ def percent_of_width(part: float) -> str:
 
 
 def spread(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """The nearest places to the given ones that are ``gap`` apart and inside [low, high], in the same order
-    of size.
+    """Return the nearest places to the given ones that are ``gap`` apart.
+
+    Inside [low, high], in the same order of size.
 
     Labels beside lines: they move only as far as they must. If there is no room for all, they fill the range
     evenly.

@@ -1,3 +1,4 @@
-"""One file for each type of result, with its ``PRESENTATION``: title, summary, tables, and blocks of the
-page.
+"""One file for each type of result, with its ``PRESENTATION``.
+
+Title, summary, tables, and blocks of the page.
 """

@@ -16,8 +16,9 @@ from quintain.results.robustness_records import AttackedModel, AttackResult, Sti
 
 
 def attacked_model_lines(one: AttackedModel) -> Iterator[str]:
-    """Yield the accuracy under each attack, what broke how many examples at what cost, and the
-    diagnostics.
+    """Yield the accuracy under each attack, what broke how many examples, and the diagnostics.
+
+    At what cost.
     """
     left = ", ".join(
         f"{row.threat} {row.attack} {fmt.percent(row.unbroken_counts.accuracy)}" for row in one.rows

@@ -1,5 +1,6 @@
-"""Certificates: their claims say it all; the page compares them with the attacks in
-``sections.certificates``.
+"""Certificates: their claims say it all.
+
+The page compares them with the attacks in ``sections.certificates``.
 """
 
 from quintain.report.presentation import Presentation

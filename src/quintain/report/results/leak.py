@@ -28,8 +28,9 @@ def _quality(one: Reconstruction) -> str:
 
 
 def _blocks(one: LeakResult, run: RunResults) -> list[Block]:
-    """Show the original, its reconstructions, and what is known without any update; private pictures are
-    numbers alone.
+    """Show the original, its reconstructions, and what is known without any update.
+
+    Private pictures are numbers alone.
     """
     blocks: list[Block] = []
     if one.original is not None:

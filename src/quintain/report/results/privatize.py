@@ -1,5 +1,6 @@
-"""Private training: its settings, what it costs in accuracy, what epsilon covers, and sweeps of epsilon and
-batch size.
+"""Private training: settings, cost in accuracy, what epsilon covers, and sweeps.
+
+Of epsilon and batch size.
 """
 
 from collections.abc import Iterator

@@ -65,8 +65,9 @@ def evasion_section(run: RunResults) -> Section | None:
 
 
 def diagnostics_text(run: RunResults, one: AttackedModel) -> list[Text]:
-    """Say for one model how far its attacks can be trusted, whether the run is whole, and what broke how many
-    examples.
+    """Say for one model how far its attacks can be trusted, and what broke how many examples.
+
+    And whether the run is whole.
     """
     lines = []
     title = run.title(one.model)
@@ -105,8 +106,9 @@ def median_queries(row: AttackRow) -> str:
 
 
 def queries_chart(run: RunResults, one: AttackedModel) -> Figure | None:
-    """Draw accuracy at the largest eps against the queries of each attack; None where no attack broke
-    anything.
+    """Draw accuracy at the largest eps against the queries of each attack.
+
+    None where no attack broke anything.
     """
     largest = max((row.eps for row in one.rows), default=0.0)
     rows = [row for row in one.rows if row.eps == largest and len(row.correct_by_queries) > 1]
