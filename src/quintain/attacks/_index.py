@@ -436,7 +436,7 @@ ENTRIES: tuple[Entry, ...] = (
         "attack",
         "carlini-wagner",
         "quintain.attacks.minimum_norm.carlini_wagner:CarliniWagner",
-        "Adam on the change and what the margin lacks; a constant (L2) or a cube (Linf) bisected",
+        "Adam on the size of the change and the missing margin, with a binary search per example",
         guarantee="what it breaks is a witness that can be replayed; no smaller change is ruled out",
         facts=(
             ("supports", "linf l2"),

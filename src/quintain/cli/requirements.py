@@ -1,4 +1,4 @@
-"""The requirements of a project, from its ``pyproject.toml``."""
+"""Read the requirements that a project states in its ``pyproject.toml``."""
 
 import tomllib
 from pathlib import Path
@@ -7,10 +7,16 @@ from quintain.core.errors import DataError
 
 
 def project_requirements(folder: Path) -> tuple[str, ...]:
-    """Return ``require`` of ``[tool.quintain]`` in the folder's ``pyproject.toml``, if there is one.
+    """Return the list ``require`` of ``[tool.quintain]`` in a folder's ``pyproject.toml``.
+
+    Args:
+        folder: Folder of the project.
+
+    Returns:
+        The requirements as they are written; none without a file or a list.
 
     Raises:
-        DataError: If the file cannot be read, or ``require`` is no list of strings.
+        DataError: If the file cannot be read, or ``require`` is not a list of strings.
     """
     path = folder / "pyproject.toml"
     if not path.exists():
@@ -24,6 +30,6 @@ def project_requirements(folder: Path) -> tuple[str, ...]:
     for key in ("tool", "quintain"):
         table = table.get(key, {}) if isinstance(table, dict) else {}
     required = table.get("require", []) if isinstance(table, dict) else table
-    if not isinstance(required, list) or not all(isinstance(line, str) for line in required):
+    if not isinstance(required, list) or not all(isinstance(text, str) for text in required):
         raise DataError(f"{path}: [tool.quintain] require = {required!r}; expected a list of strings")
     return tuple(required)

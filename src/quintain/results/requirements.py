@@ -1,4 +1,4 @@
-"""What is asked of a model, as people write it: ``robust_accuracy(linf:4/255) >= 0.70``."""
+"""Requirements on a model, read from text such as ``robust_accuracy(linf:4/255) >= 0.70``."""
 
 import re
 from dataclasses import dataclass
@@ -7,26 +7,27 @@ from typing import Literal
 from quintain.core.errors import SettingError, UnknownNameError
 from quintain.results.quantity import Metric
 
-_FORM = re.compile(
-    r"\s*(?P<kind>\w+)\s*(?:\((?P<inside>[^()]*)\))?\s*(?P<relation>>=|<=)\s*(?P<value>[0-9.eE+-]+)\s*(?P<percent>%?)\s*"
+_REQUIREMENT = re.compile(
+    r"\s*(?P<metric>\w+)\s*(?:\((?P<arguments>[^()]*)\))?\s*(?P<relation>>=|<=)\s*"
+    r"(?P<value>[0-9.eE+-]+)\s*(?P<percent>%?)\s*"
 )
-_COMMA = re.compile(r",(?![^\[\]]*\])")
-_WORDS = ("model", "delta", "scope")
+_COMMA_OUTSIDE_BRACKETS = re.compile(r",(?![^\[\]]*\])")
+_KEYWORDS = ("model", "delta", "scope")
 
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """One line of ``--require``.
+    """A required lower or upper limit of one quantity, as ``--require`` takes it.
 
     Args:
-        text: As written.
-        metric: Which quantity.
-        relation: ``>=`` or ``<=``.
-        value: The limit.
-        threat: Token of the threat, where the quantity has one.
-        delta: The delta, where the quantity has one; None takes whichever was claimed.
-        model: Which model of the run; empty for the one that the run delivers.
-        scope: ``population`` (default), or ``sample`` for the tested examples alone.
+        text: The requirement as it was written.
+        metric: The metric that is limited.
+        relation: ``>=`` if ``value`` is a lower limit, ``<=`` if it is an upper limit.
+        value: The limit, in the units of the metric; accuracies are fractions in [0, 1].
+        threat: Spec of the threat, for robust accuracy; empty for other metrics.
+        delta: The delta of epsilon; None stands for every delta that is claimed.
+        model: Name of a model of the run; empty for the run's primary claims.
+        scope: ``population``, or ``sample`` for the tested examples alone.
     """
 
     text: str
@@ -40,74 +41,81 @@ class Requirement:
 
     @classmethod
     def parse(cls, text: str) -> "Requirement":
-        """Read one requirement.
+        """Return the requirement that a text states.
 
         Raises:
-            SettingError: If it does not have the form ``quantity(threat, word=value) >= number``.
-            UnknownNameError: If there is no such quantity.
+            SettingError: If the text does not have the form ``metric(threat, keyword=value) >= number``, or
+                a value is out of range.
+            UnknownNameError: If there is no such metric or keyword.
         """
-        match = _FORM.fullmatch(text)
+        match = _REQUIREMENT.fullmatch(text)
         if not match:
             raise SettingError(
                 f"requirement {text!r} cannot be read; "
                 "expected a form like 'robust_accuracy(linf:4/255) >= 0.70' or 'epsilon(delta=1e-5) <= 3'"
             )
-        if match["kind"] not in list(Metric):
-            raise UnknownNameError("quantity", match["kind"], list(Metric))
-        kind = Metric(match["kind"])
-        plain, words = _arguments(match["inside"] or "")
-        wants = {Metric.ROBUST_ACCURACY: 1}.get(kind, 0)
-        if len(plain) != wants:
-            takes = "a threat such as linf:4/255" if wants else "no threat"
+        if match["metric"] not in list(Metric):
+            raise UnknownNameError("quantity", match["metric"], list(Metric))
+        metric = Metric(match["metric"])
+        threats, keywords = _split_arguments(match["arguments"] or "")
+        needs_threat = metric is Metric.ROBUST_ACCURACY
+        if len(threats) != needs_threat:
+            expected = "a threat such as linf:4/255" if needs_threat else "no threat"
             raise SettingError(
-                f"requirement {text!r}: {kind} takes {takes}, got {', '.join(plain) or 'none'}"
+                f"requirement {text!r}: {metric} takes {expected}, got {', '.join(threats) or 'none'}"
             )
-        scope = words.get("scope", "population")
+        scope = keywords.get("scope", "population")
         if scope not in ("population", "sample"):
             raise SettingError(f"requirement {text!r}: scope={scope}; expected population or sample")
-        delta = _number(text, words["delta"]) if "delta" in words else None
+        delta = _to_float(text, keywords["delta"]) if "delta" in keywords else None
         if delta is not None and not 0 < delta < 1:
             raise SettingError(
-                f"requirement {text!r}: delta={words['delta']}; expected a number strictly between 0 and 1, "
-                "such as 1e-5"
+                f"requirement {text!r}: delta={keywords['delta']}; expected a number strictly between 0 and "
+                "1, such as 1e-5"
             )
-        value = _number(text, match["value"]) / (100 if match["percent"] else 1)
-        low, high = kind.range
+        value = _to_float(text, match["value"]) / (100 if match["percent"] else 1)
+        low, high = metric.range
         if not low <= value <= high:
             raise SettingError(
-                f"requirement {text!r}: {value:g} is no possible {kind}; expected a number in [{low:g}, "
+                f"requirement {text!r}: {value:g} is not a possible {metric}; expected a number in [{low:g}, "
                 f"{high:g}]"
             )
         return cls(
             text=text.strip(),
-            metric=kind,
+            metric=metric,
             relation=">=" if match["relation"] == ">=" else "<=",
             value=value,
-            threat=plain[0] if plain else "",
+            threat=threats[0] if threats else "",
             delta=delta,
-            model=words.get("model", ""),
+            model=keywords.get("model", ""),
             scope="sample" if scope == "sample" else "population",
         )
 
 
-def _arguments(inside: str) -> tuple[list[str], dict[str, str]]:
-    plain: list[str] = []
-    words: dict[str, str] = {}
-    for part in filter(None, (piece.strip() for piece in _COMMA.split(inside))):
-        name, equals, value = (piece.strip() for piece in part.partition("="))
-        if plain and "=" in plain[-1] and name not in _WORDS:
-            plain[-1] = f"{plain[-1]},{part}"
+def _split_arguments(arguments: str) -> tuple[list[str], dict[str, str]]:
+    """Return the threat specs and the keywords of comma-separated arguments.
+
+    A spec may contain commas itself: in ``color:hue=0.1,contrast=0.2, delta=1e-5`` a ``name=value`` after a
+    spec with options continues the spec, unless its name is a keyword of requirements.
+    """
+    threats: list[str] = []
+    keywords: dict[str, str] = {}
+    for argument in filter(None, (part.strip() for part in _COMMA_OUTSIDE_BRACKETS.split(arguments))):
+        name, equals, value = (part.strip() for part in argument.partition("="))
+        if threats and "=" in threats[-1] and name not in _KEYWORDS:
+            threats[-1] = f"{threats[-1]},{argument}"
         elif not equals or ":" in name:
-            plain.append(part)
-        elif name in _WORDS:
-            words[name] = value
+            threats.append(argument)
+        elif name in _KEYWORDS:
+            keywords[name] = value
         else:
-            raise UnknownNameError("word of a requirement", name, _WORDS)
-    return plain, words
+            raise UnknownNameError("keyword of a requirement", name, _KEYWORDS)
+    return threats, keywords
 
 
-def _number(text: str, number: str) -> float:
+def _to_float(requirement: str, number: str) -> float:
+    """Return a number of the requirement, whose text an error quotes."""
     try:
         return float(number)
     except ValueError:
-        raise SettingError(f"requirement {text!r}: {number!r} is no number") from None
+        raise SettingError(f"requirement {requirement!r}: {number!r} is not a number") from None

@@ -1,4 +1,4 @@
-"""The L0 ball: at most so many pixels change."""
+"""The L0 ball: at most ``eps`` pixels change."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -21,15 +21,15 @@ class L0(NormBall):
 
     .. math:: \{z : \#\{p : z_p \ne x_p\} \le \varepsilon,\; low \le z \le high\}
 
-    A pixel of images (B, C, H, W) is one place with all its channels; of inputs of any other shape, each
-    feature is one.
+    In images (B, C, H, W) a pixel is one position with all its channels; in inputs of any other shape each
+    feature counts as a pixel.
 
     Args:
-        eps: How many pixels: a whole number.
-        low, high: The data box.
+        eps: Number of pixels, a whole number.
+        low, high: Least and greatest value of the data.
 
     Raises:
-        SettingError: If ``eps`` is negative or not whole.
+        SettingError: If ``eps`` is negative or not whole, or ``low`` is not below ``high``.
     """
 
     name: ClassVar[str] = "l0"
@@ -52,36 +52,35 @@ class L0(NormBall):
         return spec_format.write_ball(self.name, int(self.eps), self.low, self.high)
 
     def project(self, z: Tensor, x: Tensor, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
-        """Return the allowed point nearest to ``z`` in L2.
+        r"""Return the allowed point nearest to ``z`` in L2.
 
-        The pixels that gain most by it are clamped, the others are as in ``x``.
+        The ``eps`` pixels that gain most are clamped to the box, and the others are reset to ``x``:
 
         .. math:: gain_p = |z_p - x_p|^2 - |z_p - clip(z_p)|^2
 
-        Of equal gains the first pixels count. A coordinate that is not a number stays as in ``x``.
+        Of equal gains the first pixels are kept. A coordinate that is NaN stays as in ``x``.
         """
         outside = ~contains(self, z, x)
         if not outside.any():
             return z
         z = torch.where(z.isnan(), x, z)
-        near = z.clamp(*representable_box(self.low, self.high, z.dtype))
-        exact, origin, unclipped = (
-            part if part.dtype == torch.float64 else part.float() for part in (near, x, z)
+        clipped = z.clamp(*representable_box(self.low, self.high, z.dtype))
+        precise_clipped, precise_x, precise_z = (
+            tensor if tensor.dtype == torch.float64 else tensor.float() for tensor in (clipped, x, z)
         )
-        # gain of keeping pixel p: |z_p - x_p|^2 - |z_p - clip z_p|^2, factored to avoid cancellation; keep
-        # the eps largest
-        gain = (exact - origin) * ((unclipped - origin) + (unclipped - exact))
-        kept = top_k_mask(channels_by_pixel(torch.where(exact == origin, 0.0, gain)).sum(1), int(self.eps))
-        projected = torch.where(expand_pixels(kept, x), near, x)
+        # the gain of each coordinate, with the difference of squares factored to avoid cancellation
+        gain = (precise_clipped - precise_x) * ((precise_z - precise_x) + (precise_z - precise_clipped))
+        # clip(z) = x gains nothing, also where z is infinite and the product is NaN
+        gain = torch.where(precise_clipped == precise_x, 0.0, gain)
+        kept = top_k_mask(channels_by_pixel(gain).sum(1), int(self.eps))
+        projected = torch.where(expand_pixels(kept, x), clipped, x)
         return torch.where(expand_rows(outside, x), projected, z)
 
     def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
-        """Return a step of ``max(1, int(step))`` pixels, those of the largest summed ``|gradient|``.
+        """Return a change of the ``max(1, int(size))`` pixels with the largest sum of ``|gradient|``.
 
-        Each goes across the whole box along its sign.
-
-        What bounds such a change is the box, not a norm: wherever the point is, the projection takes the
-            pixels to the wall.
+        Each of their values moves by the width of the box along the sign of its gradient. The change is
+        bounded by the box rather than by a norm: from any point, the projection clamps the pixels to the box.
         """
         moved = top_k_mask(channels_by_pixel(gradient.abs()).sum(1), max(1, int(size)))
         return torch.where(expand_pixels(moved, gradient), (self.high - self.low) * gradient.sign(), 0.0)
@@ -95,9 +94,9 @@ class L0(NormBall):
         return f"{size:.0f} pixels"
 
     def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
-        """Return ``eps`` pixels drawn without replacement, each of a uniform color of the box.
+        """Return one random allowed point per example.
 
-        One point per example.
+        ``eps`` pixels, drawn without replacement, get a uniform color of the box.
         """
         order = rng.fold_in("place").uniform(channels_by_pixel(x)[:, 0].double())
         color = self.low + (self.high - self.low) * rng.fold_in("colour").uniform(x)

@@ -1,4 +1,4 @@
-"""The base of the norm balls: a checked radius and box, and their text."""
+"""The base class of the norm balls: a checked radius and data box, and the spec that states them."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -11,17 +11,17 @@ from quintain.threats.threat import ProjectionCache
 
 @dataclass(frozen=True, slots=True)
 class NormBall:
-    """A radius and a data box.
+    """The base class of a threat that is a ball of one norm, cut off at the data box.
 
     Attributes:
         name: The registered name, with which its spec begins.
 
     Args:
         eps: Radius, in the units of the norm.
-        low, high: The data box.
+        low, high: Least and greatest value of the data.
 
     Raises:
-        SettingError: If ``eps`` is negative or not finite, or the box is none.
+        SettingError: If ``eps`` is negative or not finite, or ``low`` is not below ``high``.
     """
 
     name: ClassVar[str]
@@ -46,12 +46,12 @@ class NormBall:
         return spec_format.write_ball(self.name, self.eps, self.low, self.high)
 
     def describe_size(self, size: float) -> str:
-        """Return the size of a change, for people."""
+        """Return the size of a change in the units of the norm, with two decimals."""
         return f"{size:.2f}"
 
     def __str__(self) -> str:
         return self.spec
 
     def projection_cache(self, x: Tensor) -> ProjectionCache:  # noqa: ARG002
-        """Return nothing: the projection needs no cache."""
+        """Return an empty cache, since the projection needs none."""
         return ()

@@ -1,4 +1,4 @@
-"""Several threats of one type, in the order of their sizes."""
+"""Several threats of one type, sorted by their eps."""
 
 from collections.abc import Sequence
 
@@ -9,15 +9,16 @@ from quintain.threats.threat import Threat
 
 
 def common_threat_type(threats: Sequence[Threat]) -> str:
-    """Return the type that the threats share: ``linf`` of ``linf:4/255``."""
+    """Return the type that all the threats have: ``linf`` for ``linf:4/255`` and ``linf:8/255``."""
     return threat_type(threats[0].spec)
 
 
 def sorted_by_size(threats: Sequence[Threat]) -> list[Threat]:
-    """Return the threats from the smallest eps up, if they are of one type.
+    """Return the threats, all of one type, from the smallest eps to the largest.
 
     Raises:
-        SettingError: If they are not, or there are none.
+        SettingError: If there are none, they are of several types, or they are several parametric threats,
+            whose specs have no common scale.
     """
     if len({threat_type(threat.spec) for threat in threats}) != 1:
         raise SettingError(
@@ -25,7 +26,7 @@ def sorted_by_size(threats: Sequence[Threat]) -> list[Threat]:
         )
     if len(threats) > 1 and isinstance(threats[0], ParametricThreat):
         raise SettingError(
-            f"threats {[threat.spec for threat in threats]}; such changes have no order of size: give one at "
-            "a time"
+            f"threats {[threat.spec for threat in threats]}; parametric threats cannot be sorted by size; "
+            "expected one at a time"
         )
     return sorted(threats, key=lambda threat: threat.eps)

@@ -1,4 +1,4 @@
-"""The minimum-margin attack."""
+"""The minimum-margin attack: short gradient ascents towards the nearest target classes."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,25 +15,25 @@ from quintain.threats.rng import ExampleRNG
 from quintain.threats.threat import ProjectionCache
 
 REL_STEP_SIZE = 2.0
-"""Length of the first step, as a share of ``eps``."""
+"""Length of the first step as a fraction of ``eps``."""
 
 
 @dataclass(frozen=True, slots=True)
 class MinimumMargin(Attack):
     r"""A short projected gradient ascent towards each of the nearest target classes.
 
-    The loss is the target's lead over the true class, divided by a spread of the logits.
+    The loss is the lead of the target class over the true one, divided by a spread of the logits:
 
     .. math::
         \ell_t = \frac{z_t - z_y}{z_{\pi_1} - (z_{\pi_3} + z_{\pi_4}) / 2}, \quad
         t \text{ among the largest wrong logits at } x
 
-    Few target classes are ever the class that an example is broken to, so that the nearest three find nearly
-    what all would find.
+    Only few classes ever become the prediction of an example, so the nearest three find almost as much as all
+    would.
 
     Args:
         steps: Gradients per example and target class; an example stops at its first success.
-        target_classes: How many target classes, at most K - 1.
+        target_classes: Number of target classes; of K classes at most K - 1 are used.
 
     Raises:
         SettingError: If a setting is not positive.
@@ -58,7 +58,7 @@ class MinimumMargin(Attack):
         require_at_least(1, target_classes=self.target_classes)
 
     def run(self, search: Search) -> None:
-        """Run towards each target class."""
+        """Run one gradient ascent towards each target class, from a random start."""
         threat = search.threat
         step_sizes = cosine_step_sizes(threat.eps, self.steps, REL_STEP_SIZE)
 

@@ -1,4 +1,4 @@
-"""The attacks of Carlini and Wagner: unbounded variables, and a binary search per example."""
+"""The L2 and Linf attacks of Carlini and Wagner."""
 
 import math
 from dataclasses import dataclass
@@ -20,14 +20,11 @@ from quintain.core.threat_specs import threat_name
 from quintain.threats.broadcast import expand_rows
 from quintain.threats.rounding import representable_box
 
-TANH_MARGIN_L2 = 1 - 1e-6
-"""L2: largest start as a fraction of the way from the middle of the box to a face.
+MAX_INITIAL_TANH_L2 = 1 - 1e-6
+"""Largest absolute value of tanh at the first point in L2: below 1, where tanh has no gradient."""
 
-On a face tanh has no gradient.
-"""
-
-TANH_MARGIN_LINF = 0.9
-"""The same in Linf, where any coordinate may have to cross its whole cube."""
+MAX_INITIAL_TANH_LINF = 0.9
+"""The same in Linf: smaller, since any coordinate may have to cross its whole interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +33,26 @@ class CarliniWagner(Attack):
 
     .. math:: \min_w \|z - x\|_2^2 + c \max(-m(f(z), y), 0), \qquad z = mid + half \cdot \tanh w
 
-    L2: mid and half describe the data box; the constant c is found per example by binary search (success
-        lowers it, failure raises it). Linf: mid and half describe the box intersected with :math:`[x - \tau,
-        x + \tau]`; only the margin term is minimized, and :math:`\tau` is found by binary search. The first
-        adversarial point comes from signed gradient steps; each binary-search step starts at the best point
-        so far. Adam's step is divided by dz/dw so that it moves z by about ``learning_rate`` times the
-        largest change so far, also near the faces of the box where tanh is flat.
+    In L2, mid and half describe the data box. The constant c is found for each example by binary search: a
+    success lowers it, a failure raises it. Adam's step is divided by dz/dw, so that it moves z by about
+    ``learning_rate`` times the largest change of a coordinate so far, also near the faces of the box, where
+    tanh is flat.
+
+    In Linf, mid and half describe the box intersected with :math:`[x - \tau, x + \tau]`. Only the margin term
+    is minimized, and :math:`\tau` is found by binary search.
+
+    The first adversarial point comes from signed gradient steps. Each step of the binary search starts at the
+    best point so far.
 
     Args:
-        binary_search_steps: Values of c or :math:`\tau` per example.
-        steps: Gradients of each; in Linf a break ends it, in L2 a value that has not fallen by a
-            ten-thousandth in a tenth of them.
-        learning_rate: The first step: in L2 as a share of the largest change so far, in Linf in units of w;
-            the last is a hundredth (a cosine).
+        binary_search_steps: Values of c or :math:`\tau` that are tried per example.
+        steps: Gradients per value. In Linf a success ends it; in L2 it ends, in its second half, once the
+            objective fell by less than 1e-4 of itself in a tenth of the steps.
+        learning_rate: Size of the first step: in L2 as a fraction of the largest change so far, in Linf in
+            units of w. It falls to a hundredth along a cosine.
 
     Raises:
-        SettingError: If a setting is not positive, or ``steps`` below 10.
+        SettingError: If a setting is not positive, or ``steps`` is below 10.
 
     Guarantee:
         Each success has the stated size and was confirmed by a second forward pass on the stored point. A
@@ -62,7 +63,7 @@ class CarliniWagner(Attack):
 
     name: ClassVar[str] = "carlini-wagner"
     summary: ClassVar[str] = (
-        "Adam on the change and what the margin lacks; a constant (L2) or a cube (Linf) bisected"
+        "Adam on the size of the change and the missing margin, with a binary search per example"
     )
     use_for: ClassVar[str] = "the classic reference, with more patience"
     cost: ClassVar[str] = "{steps} gradients, {binary_search_steps} times"
@@ -86,35 +87,40 @@ class CarliniWagner(Attack):
             )
 
     def run(self, search: Search) -> None:
-        """Run the binary search, then refine."""
+        """Find a first adversarial point, run the binary search, then refine the best points."""
         find_initial_adversarial(search, search.active_rows)
         (self._run_l2 if threat_name(search.threat.spec) == "l2" else self._run_linf)(search)
         refine(search, search.active_rows)
 
     def _run_l2(self, search: Search) -> None:
-        rows, first = search.active_rows, torch.ones_like(search.best_margin)
+        rows, initial_constant = search.active_rows, torch.ones_like(search.best_margin)
         if len(rows):
             gradient = search.value_and_grad(search.best[rows], rows, search.goal.margin).gradient.nan_to_num(
                 0.0, 0.0, 0.0
             )
             # c where both terms have equal gradients at the first adversarial point: 2 |delta| / |grad m|
-            first[rows] = (
+            initial_constant[rows] = (
                 2 * change_norm(search.threat, search.best[rows] - search.x[rows]) / safe_l2_norm(gradient)
             )
-        binary_search_constant(search, self.binary_search_steps, first, partial(self._minimize, search))
+        binary_search_constant(
+            search, self.binary_search_steps, initial_constant, partial(self._minimize, search)
+        )
 
     def _minimize(self, search: Search, rows: Tensor, constant: Tensor) -> Tensor:
-        """Minimize the L2 objective for given constants (B,).
+        """Minimize the L2 objective, and return which examples (B,) succeeded in the second half of it.
 
-        Return whether the second half had a success (B,).
+        Args:
+            search: Keeps the best points, from which the minimization starts.
+            rows: The examples to minimize for (n,).
+            constant: The constant c of every example of the batch (B,).
         """
         low, high = representable_box(search.threat.low, search.threat.high, search.x.dtype)
         middle, half = (low + high) / 2, (high - low) / 2
         clean, best = search.x[rows], search.best[rows]
+        # scale of the steps: the largest change of a coordinate so far, or half the box where nothing changed
         max_change = (best - clean).flatten(1).abs().amax(1)
         max_change = expand_rows(torch.where(max_change > 0, max_change, half), clean)
-        # w = atanh((z - mid) / half)
-        state = _start((best - middle) / half, TANH_MARGIN_L2)
+        state = _initial_adam_state((best - middle) / half, MAX_INITIAL_TANH_L2)
         best_objective = last_objective = torch.full_like(max_change.flatten(), torch.inf)
         succeeded = torch.zeros_like(search.success)
         for step in range(self.steps):
@@ -124,19 +130,19 @@ class CarliniWagner(Attack):
             z = middle + half * tanh
             out = search.value_and_grad(z, rows, search.goal.margin)
             second_half, adversarial = step >= self.steps // 2, search.goal.is_adversarial(out.logits, rows)
-            # the start is adversarial already, so only successes in the second half show that c is large
-            # enough
+            # the start is adversarial already: only a success in the second half shows that c is large enough
             succeeded[rows] |= adversarial & second_half
             c, change = constant[rows].to(z.dtype), z - clean
             objective = change.flatten(1).square().sum(1) + c * (-out.loss_values).clamp(min=0).to(z.dtype)
             best_objective = torch.minimum(best_objective, objective)
+            # gradient of |delta|^2 + c max(-m, 0) in z; the second term is flat where z is adversarial
             objective_gradient = 2 * change - expand_rows(c * ~adversarial, z) * out.gradient.nan_to_num(
                 0.0, 0.0, 0.0
             )
-            # gradient of |delta|^2 + c max(-m, 0) in z, times dz/dw = half (1 - tanh^2 w); an Adam step of 1
-            # in w moves z by dz/dw: scale it to learning_rate * max_change, at most half a unit of w
+            # chain rule: dz/dw = half (1 - tanh^2 w). A step of 1 in w moves z by dz/dw, so it is scaled to
+            # move z by learning_rate * max_change, but at most by learning_rate / 2 in w
             dz_dw = half * (1 - tanh.square())
-            state = _adam(
+            state = _adam_step(
                 state,
                 objective_gradient * dz_dw,
                 step,
@@ -144,68 +150,76 @@ class CarliniWagner(Attack):
                 * (max_change / dz_dw).clamp(max=0.5),
             )
             active = search.is_active(rows)
-            # abort if the objective fell by less than 1e-4 in a tenth of the steps (abort_early of the
-            # original code)
+            # stop where a tenth of the steps lowered the objective by less than 1e-4 of itself, as
+            # abort_early of the original code does
             if second_half and step % (self.steps // 10) == 0:
                 active &= best_objective < 0.9999 * last_objective
                 last_objective = best_objective
             if not active.all():
                 rows, clean, max_change, best_objective, last_objective = (
-                    part[active] for part in (rows, clean, max_change, best_objective, last_objective)
+                    tensor[active] for tensor in (rows, clean, max_change, best_objective, last_objective)
                 )
                 state = select_rows(state, active)
         return succeeded
 
     def _run_linf(self, search: Search) -> None:
         low, high = representable_box(search.threat.low, search.threat.high, search.x.dtype)
-        # binary search on tau: failed is the largest tau without success, best_size the smallest with one;
-        # within the cube only the margin is minimized
-        failed = torch.zeros_like(search.best_size)
+        # binary search on tau between the largest that failed and the smallest change that succeeded
+        failed_tau = torch.zeros_like(search.best_size)
         for _ in range(self.binary_search_steps):
             rows = search.active_rows
-            rows = rows[failed[rows] < high - low]
-            tau, clean = ((failed[rows] + search.best_size[rows]) / 2).clamp(max=high - low), search.x[rows]
-            side = expand_rows(tau.to(clean.dtype), clean)
-            lower, upper = (clean - side).clamp(min=low), (clean + side).clamp(max=high)
+            rows = rows[failed_tau[rows] < high - low]
+            clean = search.x[rows]
+            tau = ((failed_tau[rows] + search.best_size[rows]) / 2).clamp(max=high - low)
+            radius = expand_rows(tau.to(clean.dtype), clean)
+            lower, upper = (clean - radius).clamp(min=low), (clean + radius).clamp(max=high)
             middle, half = (lower + upper) / 2, (upper - lower) / 2
-            state = _start(((search.best[rows] - middle) / half).nan_to_num(0.0), TANH_MARGIN_LINF)
+            state = _initial_adam_state(
+                ((search.best[rows] - middle) / half).nan_to_num(0.0), MAX_INITIAL_TANH_LINF
+            )
             for step in range(self.steps):
                 if not len(rows):
                     break
                 tanh = state.w.tanh()
                 out = search.value_and_grad(middle + half * tanh, rows, search.goal.margin)
                 objective_gradient = -out.gradient.nan_to_num(0.0, 0.0, 0.0) * half * (1 - tanh.square())
-                state = _adam(
+                state = _adam_step(
                     state, objective_gradient, step, cosine_decay(self.learning_rate, 0.01, step, self.steps)
                 )
                 active = search.is_active(rows) & ~search.goal.is_adversarial(out.logits, rows)
                 if not active.all():
                     rows, tau, middle, half, state = (
-                        *(part[active] for part in (rows, tau, middle, half)),
+                        *(tensor[active] for tensor in (rows, tau, middle, half)),
                         select_rows(state, active),
                     )
-            failed[rows] = tau
+            failed_tau[rows] = tau
 
 
-class Moments(NamedTuple):
-    """The state of Adam for each example: variables, running means of the gradient and of its square."""
+class AdamState(NamedTuple):
+    """The state of Adam: the variables (n, *S), and running means of the gradient and of its square."""
 
     w: Tensor
     mean: Tensor
-    square: Tensor
+    mean_square: Tensor
 
 
-def _start(share: Tensor, edge: float) -> Moments:
-    """At given shares (n, *S) of the way from the middle to the faces, none nearer to them than ``edge``."""
-    share = share.clamp(-edge, edge)
-    w = ((1 + share) / (1 - share)).log() / 2
-    return Moments(w, torch.zeros_like(w), torch.zeros_like(w))
+def _initial_adam_state(tanh: Tensor, max_tanh: float) -> AdamState:
+    """Return the state whose variables have the given tanh (n, *S), clamped to ``max_tanh``."""
+    tanh = tanh.clamp(-max_tanh, max_tanh)
+    w = ((1 + tanh) / (1 - tanh)).log() / 2  # atanh
+    return AdamState(w, torch.zeros_like(w), torch.zeros_like(w))
 
 
-def _adam(state: Moments, gradient: Tensor, step: int, learning_rate: Tensor | float) -> Moments:
-    """One step downwards, with the usual decays 0.9 and 0.999; nothing where every gradient was zero."""
-    # Adam without epsilon: where all gradients were 0 nothing moves
-    mean, square = 0.9 * state.mean + 0.1 * gradient, 0.999 * state.square + 0.001 * gradient.square()
-    scale = (square / (1 - 0.999 ** (step + 1))).sqrt()
+def _adam_step(state: AdamState, gradient: Tensor, step: int, learning_rate: Tensor | float) -> AdamState:
+    """Return the state after one descent step of Adam, with decays 0.9 and 0.999 and without epsilon.
+
+    A variable whose gradients were all 0 does not move.
+    """
+    mean, mean_square = (
+        0.9 * state.mean + 0.1 * gradient,
+        0.999 * state.mean_square + 0.001 * gradient.square(),
+    )
+    # bias correction of both running means
+    scale = (mean_square / (1 - 0.999 ** (step + 1))).sqrt()
     change = learning_rate * mean / (1 - 0.9 ** (step + 1)) / safe_divisor(scale)
-    return Moments(state.w - change, mean, square)
+    return AdamState(state.w - change, mean, mean_square)

@@ -1,4 +1,4 @@
-"""Blur filters, applied to each channel by itself, with reflected borders."""
+"""Blur filters, which act on each channel separately and reflect the image at its borders."""
 
 import math
 
@@ -8,14 +8,18 @@ from torch.nn import functional
 
 from quintain.core.errors import SettingError
 
+# The source of methods is part of a model's hash: a changed name in them changes the hash.
+
 
 def _odd(size: int) -> int:
+    """Return the side of a window in pixels, if it is odd and at least 3."""
     if size < 3 or size % 2 == 0:
         raise SettingError(f"size = {size}; expected an odd number of pixels, at least 3")
     return size
 
 
 def _padded(x: Tensor, size: int) -> Tensor:
+    """Return images (B, C, H, W) padded so that windows of ``size`` pixels keep height and width."""
     return functional.pad(x, [size // 2] * 4, mode="reflect")
 
 
@@ -23,10 +27,10 @@ class MedianFilter(nn.Module):
     """Replace each pixel by the median of its ``size`` x ``size`` neighborhood.
 
     Args:
-        size: Odd, at least 3.
+        size: Side of the neighborhood in pixels, odd and at least 3.
 
     Raises:
-        SettingError: If it is not.
+        SettingError: If ``size`` is even or below 3.
 
     Source: Xu et al., 2018, arXiv:1704.01155.
     """
@@ -42,7 +46,14 @@ class MedianFilter(nn.Module):
 
 
 class MeanFilter(nn.Module):
-    """Replace each pixel by the mean of its ``size`` x ``size`` neighborhood; see ``MedianFilter``."""
+    """Replace each pixel by the mean of its ``size`` x ``size`` neighborhood.
+
+    Args:
+        size: Side of the neighborhood in pixels, odd and at least 3.
+
+    Raises:
+        SettingError: If ``size`` is even or below 3.
+    """
 
     def __init__(self, size: int = 3) -> None:
         super().__init__()
@@ -57,10 +68,10 @@ class GaussianFilter(nn.Module):
     r"""Convolve with a Gaussian of ``sigma`` pixels, truncated at three sigma.
 
     Args:
-        sigma: Width in pixels.
+        sigma: Standard deviation in pixels.
 
     Raises:
-        SettingError: If it is not positive and finite.
+        SettingError: If ``sigma`` is not positive and finite.
     """
 
     def __init__(self, sigma: float = 1.0) -> None:
@@ -75,6 +86,6 @@ class GaussianFilter(nn.Module):
         """Return filtered images (B, C, H, W)."""
         channels, size = x.shape[1], 2 * self.half_width + 1
         weights = self.get_buffer("weights").to(x.dtype).expand(channels, 1, size)
-        # The kernel is separable: first along columns, then along rows.
+        # the kernel is separable: convolve along the columns, then along the rows
         vertical = functional.conv2d(_padded(x, size), weights[..., None], groups=channels)
         return functional.conv2d(vertical, weights[:, :, None], groups=channels)

@@ -1,4 +1,4 @@
-"""Reduction of bit depth."""
+"""Bit-depth reduction, a preprocessing defense."""
 
 from torch import Tensor, nn
 
@@ -9,10 +9,10 @@ class BitSqueeze(nn.Module):
     r"""Round every value to one of :math:`2^{bits}` levels; the gradient is zero almost everywhere.
 
     Args:
-        bits: From 1 to 8.
+        bits: Bits that each value keeps, from 1 to 8.
 
     Raises:
-        SettingError: If ``bits`` is none of them.
+        SettingError: If ``bits`` is out of range.
 
     Source: Xu et al., 2018, arXiv:1704.01155; broken by He et al., 2017, arXiv:1706.04701.
     """
@@ -24,5 +24,5 @@ class BitSqueeze(nn.Module):
         self.levels = 2**bits - 1
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return images (B, *S) in [0, 1] with fewer levels."""
+        """Return images (B, *S) in [0, 1], each value rounded to the nearest level."""
         return (x * self.levels).round() / self.levels
