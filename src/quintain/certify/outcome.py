@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -10,9 +10,6 @@ from torch import Tensor
 from quintain.core.errors import DataError
 from quintain.models.protocol import ClassifierLike
 from quintain.threats.threat import Threat
-
-if TYPE_CHECKING:
-    from quintain.certify.smoothing import SmoothedClassifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +50,13 @@ class Certifier(Protocol):
     results; ``supports``, the kinds of threats that it proves; ``example``, the threat that it takes where
     none was named; ``default_rank``, its place among the certifiers that are taken where none was named, from
     1; ``derives_model``, whether what it certifies is not the model but one that it makes of it, as a
-    ``DerivingCertifier`` does; ``exemptions``, laws that it cannot keep, each with the reason.
+    ``smoothing.DerivingCertifier`` does; ``exemptions``, laws that it cannot keep, each with the reason.
     """
 
     def __call__(
         self, model: ClassifierLike, x: Tensor, y: Tensor, threat: Threat, *, eps: Tensor | None = None
     ) -> CertificateOutcome:
         """Certify ``x`` (B, *S) with labels ``y`` (B,); ``eps`` (B,) gives radii in place of the threat's."""
-
-
-class DerivingCertifier(Protocol):
-    """A certification method that makes a model of its own from a model, and certifies that.
-
-    Frozen settings, with the class variables of a ``Certifier``.
-    """
-
-    title: ClassVar[str]
-
-    def derive(self, model: ClassifierLike, *, surrogate_seed: int = 0) -> "SmoothedClassifier":
-        """Return the model that is certified; ``surrogate_seed`` is of the noise in its gradients."""
 
 
 @runtime_checkable

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -463,3 +464,15 @@ class SmoothedClassifier:
         if len(x):
             require_labels(x, y, self.base_classifier(x[:1]).shape[1])
         return eps
+
+
+class DerivingCertifier(Protocol):
+    """A certification method that makes a model of its own from a model, and certifies that.
+
+    Frozen settings, with the class variables of a ``Certifier``.
+    """
+
+    title: ClassVar[str]
+
+    def derive(self, model: ClassifierLike, *, surrogate_seed: int = 0) -> SmoothedClassifier:
+        """Return the model that is certified; ``surrogate_seed`` is of the noise in its gradients."""

@@ -12,11 +12,10 @@ from pathlib import Path
 from pkgutil import walk_packages
 from typing import Any
 
-import quintain
 from quintain.core.registry import KINDS, Entry, entry_of
 from quintain.core.tables import PAGE, render_page
 
-ROOT = Path(quintain.__file__).parent
+ROOT = Path(__file__).parents[1]
 WIDTH = 110
 
 HEADER = '''"""What is registered and what is public here, as strings. Written by ``make format``."""

@@ -12,8 +12,7 @@ import numpy as np
 import torch
 
 from quintain.attacks.inner_maximization import maximize_loss
-from quintain.certify.outcome import DerivingCertifier
-from quintain.certify.smoothing import SmoothedClassifier
+from quintain.certify.smoothing import DerivingCertifier, SmoothedClassifier
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
