@@ -20,11 +20,11 @@ from quintain.results.codec import load
 from quintain.results.specification import Measurement
 from quintain.results.verdict import Decision
 
-NORMAL, ADD_NORMAL, WEIGHED, ATTACH = (
+NORMAL, ADD_NORMAL, WEIGHED, MAKE_PRIVATE = (
     RandomStream._normal,
     RandomStream.add_gaussian,
     clipping_weights.clipping_weights,
-    fitting.PrivacyEngine.attach,
+    fitting.make_private,
 )
 
 
@@ -71,14 +71,13 @@ def silent_noise(monkeypatch):
     can tell.
     """
 
-    def attach(engine, **words):
-        made = ATTACH(engine, **words)
-        if words.get("loss_reduction") == "sum":
-            sums = made[1].private_step.sum._float_sum
-            sums.add_noise = lambda _stream, scale, by: FloatClippedSum.add_noise(sums, None, scale, by)
+    def make_private(*objects, **words):
+        made = MAKE_PRIVATE(*objects, **words)
+        sums = made.optimizer.private_step.sum._float_sum
+        sums.add_noise = lambda _stream, scale, by: FloatClippedSum.add_noise(sums, None, scale, by)
         return made
 
-    monkeypatch.setattr(fitting.PrivacyEngine, "attach", attach)
+    monkeypatch.setattr(fitting, "make_private", make_private)
 
 
 def noise_in_the_first_part_alone(monkeypatch):

@@ -9,10 +9,10 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from quintain.dp import PoissonLoader, PrivacyEngine, PrivateOptimizer, rules
 from quintain.dp.capture.hooks import Capture
+from quintain.dp.opacus.optimizers.optimizer import DPOptimizer
 from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.sampling.privacy_units import PrivacyUnits
 from quintain.dp.step.clipping import ClippingMethod
-from quintain.dp.step.dp_optimizer import DPOptimizer
 from tests.dp.forks import Forks
 
 Made = tuple[nn.Module, PrivateOptimizer, PoissonLoader, PrivacyEngine]

@@ -113,7 +113,7 @@ def test_a_module_that_another_engine_has_trained_is_warned_of(private, blobs) -
         made[1].capture.remove()
 
     optimizer.capture.remove()
-    with pytest.warns(UserWarning, match="another engine has trained this module for 1 steps"):
+    with pytest.warns(UserWarning, match="this module was trained for 1 steps that another ledger"):
         again(PrivacyEngine())
     for here in (engine, PrivacyEngine()):
         here.ledger.load_state_dict(engine.ledger.state_dict())
@@ -135,7 +135,7 @@ def test_a_module_that_has_gone_on_since_the_state_was_saved_is_warned_of(privat
         assert here.ledger.count_missing(engine.ledger) == missing
     here = PrivacyEngine()
     here.accountant.load_state_dict(states[0])
-    with pytest.warns(UserWarning, match="another engine has trained this module for 3 steps"):
+    with pytest.warns(UserWarning, match="this module was trained for 3 steps that another ledger"):
         here.make_private(
             module=net,
             optimizer=torch.optim.SGD(net.parameters(), lr=0.1),

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from quintain.core.errors import PrivacyError
-from quintain.dp import PrivacyEngine
+from quintain.dp import Features, PrivatePlan, fit
 from quintain.dp.distributed import (
     SINGLE_PROCESS,
     DifferentiallyPrivateDistributedDataParallel,
@@ -17,13 +17,12 @@ from quintain.dp.distributed import (
     current_world,
     world_of,
 )
-from quintain.dp.opacus import privacy_engine
 from quintain.dp.randomness.stream import RandomStream
 from tests.dp import together
 from tests.dp.forks import Forks
 
 Found = Mapping[str, np.ndarray]
-ALIKE = ("plain", "in pieces", "with units", "adaptive", "told by its sampler", "out of memory")
+ALIKE = ("plain", "in pieces", "with units", "adaptive", "told by its sampler", "out of memory", "natively")
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +160,7 @@ DIFFER = {
     "files": "records as read",
     "changed files": "records as read",
     "changed by itself": "records as read",
+    "natively": "noise_multiplier",
 }
 
 
@@ -233,18 +233,8 @@ def test_one_process_needs_no_group() -> None:
         DifferentiallyPrivateDistributedDataParallel(nn.Linear(2, 2))
 
 
-def test_a_loader_that_draws_for_one_process_is_refused_among_several(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    dp = PrivacyEngine()
-    module, x = nn.Linear(2, 2), torch.rand(8, 2)
-    loader = dp.make_loader(lambda rows: x[rows], num_units=8, expected_batch_size=4, steps_per_epoch=2)
-    monkeypatch.setattr(privacy_engine, "current_world", lambda: World(0, 2))
-    with pytest.raises(PrivacyError, match=r"got 2 processes and a loader that draws for 1"):
-        dp.attach(
-            module=module,
-            optimizer=torch.optim.SGD(module.parameters(), lr=0.1),
-            loader=loader,
-            noise_multiplier=1.0,
-            max_grad_norm=1.0,
-        )
+def test_a_plan_is_not_trained_by_one_of_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quintain.dp.distributed.current_world", lambda: World(0, 2))
+    plan = PrivatePlan(1.0, 1.0, 4, 2, 0.1)
+    with pytest.raises(PrivacyError, match=r"got 2 processes and a module of this one alone"):
+        fit(nn.Linear(2, 2), Features(torch.rand(8, 2), torch.arange(8) % 2), plan)

@@ -14,11 +14,11 @@ from quintain.dp import PrivacyEngine
 from quintain.dp.opacus.accountants import create_accountant
 from quintain.dp.opacus.accountants.utils import get_noise_multiplier
 from quintain.dp.opacus.grad_sample import GradSampleModule
+from quintain.dp.opacus.optimizers.optimizer import DPOptimizer
 from quintain.dp.opacus.schedulers import ExponentialGradClip
 from quintain.dp.opacus.utils.batch_memory_manager import BatchMemoryManager
 from quintain.dp.opacus.utils.uniform_sampler import UniformWithReplacementSampler
 from quintain.dp.sampling.privacy_units import PrivacyUnits
-from quintain.dp.step.dp_optimizer import DPOptimizer
 
 
 def made(net: nn.Module, *data: Tensor, batch: int | None = None, **settings):

@@ -34,12 +34,12 @@ from quintain.dp.opacus.optimizers import (
     ddpoptimizer,
     get_optimizer_class,
 )
+from quintain.dp.opacus.optimizers.optimizer import DPOptimizer
 from quintain.dp.opacus.refused import REFUSED
 from quintain.dp.opacus.utils.per_sample_gradients_utils import check_per_sample_gradients_are_correct
 from quintain.dp.opacus.validators import ModuleValidator, register_module_fixer, register_module_validator
 from quintain.dp.opacus.validators.errors import IllegalModuleConfigurationError
 from quintain.dp.step.adaptive import AdaptiveClipping
-from quintain.dp.step.dp_optimizer import DPOptimizer
 
 PAGE = (Path(__file__).parents[2] / "docs/coming-from-opacus.md").read_text(encoding="utf-8")
 

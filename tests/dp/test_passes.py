@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from quintain.core.errors import BudgetExceededError
 from quintain.dp import BallsInBinsLoader, PrivacyEngine
+from quintain.dp.opacus.optimizers.optimizer import DPOptimizer
 from quintain.dp.sampling.loader import SamplingLoader
-from quintain.dp.step.dp_optimizer import DPOptimizer
 from tests.dp.figures import gaussian_epsilon
 from tests.dp.loops import step
 

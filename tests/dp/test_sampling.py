@@ -25,7 +25,7 @@ from torch.utils.data import (
 )
 
 from quintain.core.errors import DataError, PrivacyError, SettingError
-from quintain.dp import PrivacyEngine, epsilon
+from quintain.dp import PrivacySettings, RandomSource, epsilon, make_private
 from quintain.dp.distributed import World
 from quintain.dp.opacus.data_loader import DPDataLoader
 from quintain.dp.opacus.utils.uniform_sampler import (
@@ -141,28 +141,28 @@ def test_each_pass_holds_each_record_once(kind: type[SamplingLoader], steps: int
 )
 @pytest.mark.filterwarnings("ignore:.*PoissonLoader")
 def test_what_is_not_poisson_is_recorded_as_what_it_is(kind: type[SamplingLoader], name: str) -> None:
-    engine, net = PrivacyEngine(seed=0), torch.nn.Linear(3, 2)
+    net = torch.nn.Linear(3, 2)
     loader = kind.from_loader(
         DataLoader(TensorDataset(torch.randn(24, 3)), batch_size=6), RandomStream.from_seed(0, "sampling")
     )
-    _, optimizer, loader = engine.attach(
-        module=net,
-        optimizer=torch.optim.SGD(net.parameters(), lr=0.1),
-        loader=loader,
-        noise_multiplier=1.0,
-        max_grad_norm=1.0,
+    private = make_private(
+        net,
+        torch.optim.SGD(net.parameters(), lr=0.1),
+        loader,
+        PrivacySettings(noise_multiplier=1.0, sampling=name),
+        random=RandomSource.from_seed(0),
     )
     for _ in range(2):
-        for (x,) in loader:
-            optimizer.zero_grad()
+        for (x,) in private.loader:
+            private.optimizer.zero_grad()
             net(x).square().sum(1).mean().backward()
-            optimizer.step()
-    passes = [(release.epoch, release.steps) for release in engine.ledger.releases]
+            private.optimizer.step()
+    passes = [(release.epoch, release.steps) for release in private.ledger.releases]
     assert passes == ([(0, 8)] if kind is PoissonLoader else [(0, 4), (1, 4)])
-    assert {release.sampling for release in engine.ledger.releases} == {name}
-    assert engine.ledger.guarantee(1e-3).sampling == name
+    assert {release.sampling for release in private.ledger.releases} == {name}
+    assert private.guarantee(1e-3).sampling == name
     if kind is ShuffledLoader:
-        assert engine.get_epsilon(1e-3) > 1.3 * epsilon(1.0, 0.25, 8, 1e-3)
+        assert private.epsilon(1e-3) > 1.3 * epsilon(1.0, 0.25, 8, 1e-3)
 
 
 def test_balls_in_bins_chooses_bins_evenly() -> None:

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp import PrivacyEngine, rules
 from quintain.dp.opacus.grad_sample import GradSampleModule, register_grad_sampler
-from quintain.dp.step.dp_optimizer import DPOptimizer
+from quintain.dp.opacus.optimizers.optimizer import DPOptimizer
 
 
 def classifier() -> nn.Sequential:

@@ -14,7 +14,7 @@ from torch import distributed, nn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset, TensorDataset
 
 from quintain.core.errors import PrivacyError, SettingError
-from quintain.dp import PrivacyEngine
+from quintain.dp import FlatClipping, PrivacyEngine, PrivacySettings, RandomSource, make_private
 from quintain.dp.distributed import DifferentiallyPrivateDistributedDataParallel
 from quintain.dp.opacus.data_loader import DPDataLoader
 from quintain.dp.opacus.schedulers import ExponentialGradClip
@@ -88,6 +88,47 @@ def trained(
     }
 
 
+def natively(together: bool):
+    """Weights and ledger after two passes of the native call."""
+    torch.manual_seed(0)
+    net: nn.Module = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 2))
+    if together:
+        net = DifferentiallyPrivateDistributedDataParallel(net)
+    private = make_private(
+        net,
+        torch.optim.SGD(net.parameters(), lr=0.2, momentum=0.5),
+        DataLoader(data(), batch_size=10),
+        PrivacySettings(noise_multiplier=0.7, clipping=FlatClipping(0.4)),
+        random=RandomSource.from_seed(5),
+    )
+    for _ in range(2):
+        for x, _ in private.loader:
+            private.optimizer.zero_grad()
+            net(x).square().sum(1).mean().backward()
+            private.optimizer.step()
+    (release,) = private.ledger.releases
+    return {
+        "weights": torch.cat([p.detach().flatten() for p in net.parameters()]).numpy(),
+        "ledger": (release.steps, release.expected_batch_size, release.num_units, len(private.loader)),
+        "bound": private.optimizer.max_grad_norm,
+    }
+
+
+def natively_differing() -> str:
+    """What this process hears where the second alone asks the native call for other noise."""
+    net: nn.Module = DifferentiallyPrivateDistributedDataParallel(nn.Linear(6, 2))
+    try:
+        make_private(
+            net,
+            torch.optim.SGD(net.parameters(), lr=0.1),
+            DataLoader(data(), batch_size=RECORDS),
+            PrivacySettings(noise_multiplier=1.0 + distributed.get_rank()),
+        )
+    except PrivacyError as error:
+        return str(error)
+    return ""
+
+
 def noise(together: bool, **settings):
     """What one step on records without gradient makes of 20,000 weights."""
     torch.manual_seed(0)
@@ -118,6 +159,7 @@ CASES = {
     ),
     "told by its sampler": lambda together: trained(together, batch=10, sampler=True),
     "out of memory": lambda together: trained(together, batch=20, starve=6),
+    "natively": natively,
     "noise": noise,
 }
 
@@ -332,6 +374,7 @@ def main(rank: int, size: int, folder: str) -> None:
         for case in ("module", "setting", "layer", "budget", "step", "nothing")
     }
     found |= {f"differ/{case}": differing(case) for case in (*OTHER, *LATER, "seed")}
+    found |= {"differ/natively": natively_differing()}
     found |= {f"alike/{case}": differing(case, alike=True) for case in (*SAME, *LATER)}
     found |= {f"compared/{case}": compared(case) for case in COMPARED}
     np.savez(Path(folder) / f"{rank}.npz", **found)

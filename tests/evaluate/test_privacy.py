@@ -204,17 +204,17 @@ def silent(monkeypatch, trainings=99):
     from quintain.dp.step.clipped_sum import FloatClippedSum
     from quintain.dp.training import fitting
 
-    real, calls = fitting.PrivacyEngine.attach, []
+    real, calls = fitting.make_private, []
 
-    def attach(self, **words):
-        made = real(self, **words)
+    def make_private(*objects, **words):
+        made = real(*objects, **words)
         calls.append(words)
         if len(calls) <= 2 * trainings:
-            sums = made[1].private_step.sum._float_sum
+            sums = made.optimizer.private_step.sum._float_sum
             sums.add_noise = lambda _stream, scale, by: FloatClippedSum.add_noise(sums, None, scale, by)
         return made
 
-    monkeypatch.setattr(fitting.PrivacyEngine, "attach", attach)
+    monkeypatch.setattr(fitting, "make_private", make_private)
 
 
 def unmeasured(monkeypatch):

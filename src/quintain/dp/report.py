@@ -1,12 +1,14 @@
-"""The privacy report of an engine: what its guarantee assumes, what is enforced, and what was probed."""
+"""The privacy report of private runs: what their guarantee assumes, what is enforced, and what was probed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from torch.optim import Optimizer
+
+from quintain.dp.accounting.fully_adaptive import all_fixed_beforehand
+from quintain.dp.accounting.ledger import Ledger
 from quintain.dp.capture.mixing_probe import ProbeResult
-
-if TYPE_CHECKING:
-    from quintain.dp.step.dp_optimizer import DPOptimizer
+from quintain.dp.step.private_step import PrivateStep
 
 ASSUMPTIONS = (
     "the loss is a mean or sum of one term an example, as loss_reduction says; unseen are a sum that torch "
@@ -134,20 +136,18 @@ class RunReport:
     stop_at_epsilon: tuple[float, float] | None
 
     @classmethod
-    def of(cls, optimizer: "DPOptimizer", noise: str) -> "RunReport":
-        """The report of an optimizer as it is now, with noise from ``noise``."""
-        loader, budget = optimizer.loader, optimizer.private_step.account.budget
+    def of(cls, step: PrivateStep[Optimizer], noise: str) -> "RunReport":
+        """The report of a private step as it is now, with noise from ``noise``."""
+        loader, clip, budget = step.loader, step.noise_and_clip.clip, step.account.budget
         return cls(
-            module=type(optimizer.capture.root).__name__,
-            optimizer=type(optimizer.inner).__name__,
-            num_parameters=sum(parameter.numel() for parameter in optimizer.params),
-            layers=tuple(
-                f"{layer.name}: {type(layer.module).__name__}" for layer in optimizer.capture.layers
-            ),
-            noise_multiplier=optimizer.noise_multiplier,
-            max_grad_norm=optimizer.max_grad_norm,
-            clipping=str(optimizer.clip),
-            loss_reduction=optimizer.loss_reduction,
+            module=type(step.capture.root).__name__,
+            optimizer=type(step.inner).__name__,
+            num_parameters=sum(parameter.numel() for parameter in step.params),
+            layers=tuple(f"{layer.name}: {type(layer.module).__name__}" for layer in step.capture.layers),
+            noise_multiplier=step.noise_and_clip.noise_multiplier,
+            max_grad_norm=clip.sensitivity,
+            clipping=str(clip),
+            loss_reduction=step.loss_reduction,
             expected_batch_size=loader.expected_batch_size,
             num_units=loader.num_units,
             steps_per_epoch=loader.steps_per_epoch,
@@ -155,14 +155,14 @@ class RunReport:
             compared=loader.compared,
             unit="record" if loader.units is None else loader.units.name,
             noise=noise,
-            mixing_probe=optimizer.private_step.probe.result,
+            mixing_probe=step.probe.result,
             stop_at_epsilon=None if budget is None else (budget.epsilon, budget.delta),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class PrivacyReport:
-    """The report of an engine: what it has done, and what its epsilon assumes.
+    """The report of private runs: what they have done, and what their epsilon assumes.
 
     Args:
         accountant: How epsilon is computed.
@@ -186,3 +186,32 @@ class PrivacyReport:
     runs: tuple[RunReport, ...]
     assumptions: tuple[str, ...] = ASSUMPTIONS
     enforced: tuple[str, ...] = ENFORCED
+
+    @classmethod
+    def of(
+        cls,
+        ledger: Ledger,
+        runs: Sequence[RunReport],
+        *,
+        secure_mode: bool,
+        reproducible: bool,
+        accountant: str = "pld",
+    ) -> "PrivacyReport":
+        """The report of runs that record their steps in a ledger.
+
+        Args:
+            ledger: What was released.
+            runs: Each module made private.
+            secure_mode: Whether noise is discrete from now on.
+            reproducible: Whether batches or noise follow from a seed from now on.
+            accountant: How epsilon is computed.
+        """
+        releases = ledger.releases
+        return cls(
+            accountant=accountant,
+            reproducible=reproducible or any(release.reproducible for release in releases),
+            secure_mode=secure_mode and all(release.mechanism != "gaussian" for release in releases),
+            steps=ledger.steps,
+            fixed_beforehand=all_fixed_beforehand(releases),
+            runs=tuple(runs),
+        )

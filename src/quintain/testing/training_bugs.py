@@ -5,6 +5,7 @@ not drawn as the accountant counts them.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from quintain.dp import PrivacyEngine
+from quintain.dp import PrivacySettings, make_private
 from quintain.dp.per_example.grads import DenseGrads, OuterProductGrads
 from quintain.dp.randomness.stream import CHUNK_BYTES, RandomStream
 from quintain.dp.step.clipped_sum import FloatClippedSum
@@ -23,11 +24,7 @@ from quintain.testing.planted_bugs import PlantedBug
 Rows = NDArray[np.int64]
 
 _SAMPLE, _NORMAL, _FILL = RandomStream.poisson_sample, RandomStream._normal, RandomStream._fill
-_ADD_GAUSSIAN, _ATTACH, _DENSE_NORMS = (
-    RandomStream.add_gaussian,
-    PrivacyEngine.attach,
-    DenseGrads.squared_norms,
-)
+_ADD_GAUSSIAN, _DENSE_NORMS = RandomStream.add_gaussian, DenseGrads.squared_norms
 
 
 def _clipped_by_parameter(flat: FlatClipping, norms: Tensor, finfo: torch.finfo) -> Tensor:
@@ -123,14 +120,12 @@ def _unclipped(*, of_means: bool) -> Callable[..., Any]:
     return weigh
 
 
-def _noiseless(reduction: str) -> Callable[..., Any]:
-    """Draw no noise on one of the ways to train: ``fit`` adds up losses, the loop takes their mean."""
-
-    def attach(engine: PrivacyEngine, **settings: Any) -> Any:
-        without = {"noise_multiplier": 0.0} if settings["loss_reduction"] == reduction else {}
-        return _ATTACH(engine, **(settings | without))
-
-    return attach
+def _noiseless(
+    module: nn.Module, optimizer: Any, loader: Any, settings: PrivacySettings, **words: Any
+) -> Any:
+    """Draw no noise on one of the ways to train: where ``fit`` or the engine calls ``make_private``."""
+    silent = replace(settings, noise_multiplier=0.0, allow_no_privacy=True)
+    return make_private(module, optimizer, loader, silent, **words)
 
 
 TRAINING_BUGS: Mapping[str, PlantedBug] = {
@@ -140,13 +135,13 @@ TRAINING_BUGS: Mapping[str, PlantedBug] = {
         "standard deviation",
     ),
     "no noise in fit": PlantedBug(
-        "quintain.dp.opacus.privacy_engine.PrivacyEngine.attach",
-        _noiseless("sum"),
+        "quintain.dp.training.fitting.make_private",
+        _noiseless,
         "standard deviation",
     ),
     "no noise in a loop": PlantedBug(
-        "quintain.dp.opacus.privacy_engine.PrivacyEngine.attach",
-        _noiseless("mean"),
+        "quintain.dp.opacus.privacy_engine.native_make_private",
+        _noiseless,
         "standard deviation",
     ),
     "no clipping of sums": PlantedBug(

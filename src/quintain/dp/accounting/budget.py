@@ -26,7 +26,9 @@ class PrivacyBudget:
 
     epsilon: float
     delta: float
-    _cached_fit: tuple[tuple[Release, ...], Release, int] | None = field(default=None, repr=False, init=False)
+    _cached_fit: tuple[tuple[Release, ...], Release, int] | None = field(
+        default=None, repr=False, init=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         check_delta(self.delta)

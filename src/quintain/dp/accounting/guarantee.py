@@ -6,7 +6,8 @@ from typing import Literal
 
 from quintain.core.rounding import bound
 
-Sampling = Literal["poisson", "shuffle", "balls-in-bins", "full batch"]
+LoaderSampling = Literal["poisson", "shuffle", "balls-in-bins"]
+Sampling = Literal[LoaderSampling, "full batch"]
 Mechanism = Literal["gaussian", "discrete gaussian"]
 PrivacyUnit = Literal["record", "group", "patient", "client"]
 Adjacency = Literal["add/remove", "replace", "zero-out"]

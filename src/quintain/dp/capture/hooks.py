@@ -19,6 +19,7 @@ from torch.utils.hooks import RemovableHandle
 from quintain.core.errors import PrivacyError
 from quintain.dp.capture.captured_pass import CapturedPass
 from quintain.dp.capture.layer_checks import check_no_mixing, check_not_compiled, norm_layers
+from quintain.dp.capture.observer import CaptureObserver
 from quintain.dp.capture.trainable_layers import TrainableLayer, bind_rule, find_trainable_layers
 from quintain.dp.per_example.grads import PerExampleGrads
 from quintain.dp.per_example.precision import (
@@ -88,6 +89,7 @@ class Capture:
         self._layer_of_module = {layer.module: layer for layer in self.layers}
         self._norm_layers = norm_layers(module)
         self.enabled, self.batch_first = True, batch_first
+        self.observer: CaptureObserver | None = None
         self._pending: list[CapturedPass] = []
         self._open_pass: CapturedPass | None = None
         self._root = module
@@ -143,6 +145,7 @@ class Capture:
         """
         # pending passes are put aside, and what this backward adds to the open pass is taken out again
         pending, self._pending = self._pending, []
+        observer, self.observer = self.observer, None
         try:
             with self.full_precision():
                 torch.autograd.grad(scalar, self._grad_anchor, retain_graph=True, allow_unused=True)
@@ -151,7 +154,7 @@ class Capture:
                 captured.gradients, captured.batch_size = {}, None
             return found[0][1] if found else {}
         finally:
-            self._pending = pending
+            self._pending, self.observer = pending, observer
 
     def full_precision(self) -> AbstractContextManager[None]:
         """A context in which products have all bits of float32: no TF32, no bfloat16."""
@@ -169,6 +172,8 @@ class Capture:
 
     def pop_passes(self) -> list[CapturedPass]:
         """The passes that have had a backward pass and were not returned before."""
+        if self.observer is not None:
+            self.observer.before_handover()
         passes, self._pending = self._pending, []
         for captured in passes:
             captured.consumed = True
@@ -176,6 +181,8 @@ class Capture:
 
     def discard_passes(self) -> None:
         """Drop the gradients of all passes that were not returned yet."""
+        if self.observer is not None:
+            self.observer.on_discard()
         self.pop_passes()
 
     def remove(self) -> None:
@@ -254,6 +261,8 @@ class Capture:
                 if batch_size
                 else {name: p.new_zeros(0, *p.shape) for name, p in layer.parameters.items()},
             )
+        if self.observer is not None:
+            self.observer.on_grads(layer, captured)
 
     def _hooks(self) -> Iterator[RemovableHandle]:
         """Register all hooks; a deep copy of the module shares them, but they act on this module alone.

@@ -10,7 +10,7 @@ from quintain.core.errors import SettingError
 from quintain.dp.distributed import SINGLE_PROCESS, current_world
 from quintain.dp.opacus.refused import refusing
 from quintain.dp.opacus.utils.uniform_sampler import check_rate, steps_per_epoch_at, stream_from_generator
-from quintain.dp.sampling.batch_source import batch_source_for, with_batches
+from quintain.dp.sampling.batch_source import batch_source_follows, batch_source_for, with_batches
 from quintain.dp.sampling.loader import PoissonLoader
 from quintain.dp.sampling.repeated_records import warn_of_repeats
 
@@ -18,7 +18,7 @@ __all__ = ["DPDataLoader", "switch_generator"]
 __getattr__ = refusing(__name__)
 
 
-class DPDataLoader(PoissonLoader):
+class DPDataLoader(PoissonLoader[Any]):
     """A private loader from a data set.
 
     The expected batch is ``sample_rate`` times the records, rounded to an integer; the attribute
@@ -69,7 +69,7 @@ class DPDataLoader(PoissonLoader):
         world = current_world() if distributed else SINGLE_PROCESS
         stream = world.broadcast_stream(stream_from_generator(generator))
         super().__init__(
-            lambda _rows: None,
+            batch_source_follows,
             num_units=records,
             expected_batch_size=round(sample_rate * records),
             steps_per_epoch=steps_per_epoch_at(sample_rate, records),
@@ -87,7 +87,7 @@ class DPDataLoader(PoissonLoader):
         *,
         distributed: bool = False,
         generator: torch.Generator | None = None,
-    ) -> PoissonLoader:
+    ) -> PoissonLoader[Any]:
         """The sampling loader for an ordinary DataLoader (see ``PoissonLoader.from_loader``)."""
         world = current_world() if distributed else SINGLE_PROCESS
         made = PoissonLoader.from_loader(

@@ -1,51 +1,53 @@
 """The privacy engine: one call that makes a module, its optimizer and its loader private."""
 
 import os
-import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from quintain.core.errors import PrivacyError, SettingError
+from quintain.core.errors import SettingError
 from quintain.core.limits import require_at_least
 from quintain.dp.accounting.budget import PrivacyBudget
 from quintain.dp.accounting.epoch_calibration import calibrate_for_epochs
-from quintain.dp.accounting.fully_adaptive import all_fixed_beforehand
+from quintain.dp.accounting.guarantee import LoaderSampling
 from quintain.dp.accounting.ledger import Ledger
-from quintain.dp.capture.grad_sample import GradSampleMode, make_capture
-from quintain.dp.distributed import current_world, together, world_of
+from quintain.dp.distributed import together, world_of
+from quintain.dp.ledger_runs import check_weights_match_state, warn_of_large_delta, with_skipped_batches
 from quintain.dp.opacus import checkpoint
 from quintain.dp.opacus.accountants.ledger_accountant import LedgerAccountant
 from quintain.dp.opacus.accountants.utils import get_noise_multiplier
 from quintain.dp.opacus.clipping_names import clipping_from_name
 from quintain.dp.opacus.grad_sample.grad_sample_module import GradSampleModule
+from quintain.dp.opacus.grad_sample.grad_samples import (
+    MODES_WITH_GRAD_SAMPLE,
+    GradSampleMode,
+    GradSamples,
+    check_grad_sample_mode,
+)
+from quintain.dp.opacus.optimizers.noise_generator import GeneratorNoise
+from quintain.dp.opacus.optimizers.optimizer import DPOptimizer
 from quintain.dp.opacus.refused import refusing
 from quintain.dp.opacus.schedulers.scheduler import Scheduler
 from quintain.dp.opacus.utils.fast_gradient_clipping_utils import CheckedCriterion
 from quintain.dp.opacus.validators.module_validator import ModuleValidator
+from quintain.dp.private import PrivacySettings, Private
+from quintain.dp.private import make_private as native_make_private
 from quintain.dp.randomness.random_source import KEY_BYTES, RandomSource
 from quintain.dp.randomness.stream import RandomStream
-from quintain.dp.report import PrivacyReport, RunReport
+from quintain.dp.report import PrivacyReport
 from quintain.dp.rules import Rule
-from quintain.dp.sampling.data_agreement import check_same_data
 from quintain.dp.sampling.epoch_loaders import as_sampling_loader
 from quintain.dp.sampling.loader import PoissonLoader, SamplingLoader
 from quintain.dp.sampling.privacy_units import PrivacyUnits
-from quintain.dp.step import checks
-from quintain.dp.step.clipping import ClippingMethod
-from quintain.dp.step.dp_optimizer import DPOptimizer
+from quintain.dp.step.clipping import ClippingMethod, as_clipping_method
 from quintain.dp.write_once import WriteOnce
 
 __all__ = ["PrivacyEngine"]
 __getattr__ = refusing(__name__)
 
-_LEDGER_OF_MODULE: "WeakKeyDictionary[nn.Module, Ledger]" = WeakKeyDictionary()
-"""The ledger of the engine that last made each module private."""
-Private = tuple[nn.Module, DPOptimizer, SamplingLoader]
 LossReduction = Literal["mean", "sum"]
 ClippingName = Literal["flat", "per_layer", "adaptive", "automatic"]
 
@@ -75,10 +77,11 @@ class PrivacyEngine(WriteOnce):
       empty one too (a step after one that was left out is refused; a new iteration begins with what had no
       step yet);
     - not covered: the losses, batch sizes and fractions of clipped examples that a loop may show; the choice
-    of
-      settings on the same data; rounding in the noise, without ``secure_mode`` (see
+      of settings on the same data; rounding in the noise, without ``secure_mode`` (see
       ``randomness.stream.RandomStream``), and in the gradients of the *other* records, whose last digits
       depend on the size of their batch. Each record by itself adds at most the bound, whatever its digits.
+
+    It has Opacus' arguments; ``quintain.dp.make_private``, which it calls, has types instead.
 
     Args:
         accountant: How epsilon is computed: "pld" (tightest), "rdp" or "prv"; "gdp", whose epsilon is too
@@ -88,10 +91,7 @@ class PrivacyEngine(WriteOnce):
             and who knows the seed can subtract the noise. By default both come from secret streams, keyed by
             the operating system.
         secret_key: 32 secret bytes to use instead of fresh ones, so that a run that broke off can repeat its
-            last step bit for bit; never for another run. The noise follows from the key, the sum that it
-            hides, and its scale. A step that is repeated with other gradients, other noise or another bound
-            therefore gets other
-            noise: then both releases were made, but one is counted.
+            last step bit for bit; never for another run (see ``RandomSource.key_is_kept``).
         rules: Rules for further kinds of layer (see ``rules.Rule``).
 
     Raises:
@@ -128,8 +128,7 @@ class PrivacyEngine(WriteOnce):
             if secret_key is None
             else RandomSource.from_secret_key(secret_key)
         )
-        self._attached: list[tuple[DPOptimizer, str]] = []
-        self._users_of_streams: dict[bytes, object] = {}
+        self._runs: list[Private[nn.Module, torch.optim.Optimizer, Any]] = []
 
     @property
     def reproducible(self) -> bool:
@@ -137,7 +136,7 @@ class PrivacyEngine(WriteOnce):
 
         Privacy then holds only against those who do not know the seed.
         """
-        made = any(optimizer.loader.reproducible for optimizer, _ in self._attached)
+        made = any(run.loader.reproducible for run in self._runs)
         recorded = any(release.reproducible for release in self.ledger.releases)
         return self._random.reproducible or made or recorded
 
@@ -148,7 +147,7 @@ class PrivacyEngine(WriteOnce):
         module: nn.Module,
         optimizer: torch.optim.Optimizer,
         criterion: Callable[..., Tensor] | None = None,
-        data_loader: "DataLoader[Any] | SamplingLoader",
+        data_loader: "DataLoader[Any] | SamplingLoader[Any]",
         noise_multiplier: float = 1.1,
         max_grad_norm: float | Sequence[float] | ClippingMethod = 1.0,
         batch_first: bool = True,
@@ -213,42 +212,56 @@ class PrivacyEngine(WriteOnce):
             raise SettingError(
                 "got rand_on_empty=True; expected False: an empty batch is a batch, and a step of noise alone"
             )
+        check_grad_sample_mode(grad_sample_mode)
+        sampling: LoaderSampling = "poisson" if poisson_sampling else "shuffle"
+        if sampling == "shuffle" and getattr(data_loader, "sampling", "") == "balls-in-bins":
+            sampling = "balls-in-bins"
         loader = as_sampling_loader(
             data_loader,
             lambda: self._random.issue("sampling"),
-            poisson=poisson_sampling,
+            sampling=sampling,
             max_physical_batch_size=max_physical_batch_size,
-            units=units,
+            units=units if units is None or isinstance(units, PrivacyUnits) else PrivacyUnits(units),
             world=world_of(module),
         )
         num_trainable = sum(
             parameter.requires_grad for group in optimizer.param_groups for parameter in group["params"]
         )
-        wrapped, private, _ = self.attach(
-            module=module,
-            optimizer=optimizer,
-            loader=loader,
-            noise_multiplier=noise_multiplier,
-            max_grad_norm=clipping_from_name(
-                clipping, max_grad_norm, num_trainable, loader.expected_batch_size, adaptive_settings
+        if isinstance(module, GradSampleModule):
+            module = module.to_standard_module()
+        made = native_make_private(
+            module,
+            optimizer,
+            loader,
+            PrivacySettings(
+                noise_multiplier=noise_multiplier,
+                clipping=as_clipping_method(
+                    clipping_from_name(
+                        clipping, max_grad_norm, num_trainable, loader.expected_batch_size, adaptive_settings
+                    )
+                ),
+                sampling=sampling,
+                mechanism="discrete gaussian" if self.secure_mode else "gaussian",
+                loss_reduction=loss_reduction,
+                batch_first=batch_first,
+                budget=None if stop_at_epsilon is None else PrivacyBudget.of(stop_at_epsilon),
+                allow_no_privacy=allow_no_privacy,
             ),
-            batch_first=batch_first,
-            loss_reduction=loss_reduction,
-            noise_generator=noise_generator,
-            grad_sample_mode=grad_sample_mode,
-            allow_no_privacy=allow_no_privacy,
-            stop_at_epsilon=stop_at_epsilon,
+            random=self._random
+            if noise_generator is None
+            else GeneratorNoise(self._random, noise_generator, secure=self.secure_mode),
+            ledger=self.ledger,
+            rules=self._rules,
         )
-        if wrap_model:
-            wrapped = GradSampleModule(wrapped, capture=private.capture)
-        if grad_sample_mode == "ghost":
-            return (
-                wrapped,
-                private,
-                CheckedCriterion(nn.CrossEntropyLoss() if criterion is None else criterion, loss_reduction),
-                loader,
-            )
-        return wrapped, private, loader
+        self._runs.append(made)
+        if grad_sample_mode in MODES_WITH_GRAD_SAMPLE:
+            GradSamples(made.optimizer.capture, mean=loss_reduction == "mean")
+        wrapped = GradSampleModule(module, capture=made.optimizer.capture) if wrap_model else module
+        private = DPOptimizer.of(made.optimizer)
+        if grad_sample_mode != "ghost":
+            return wrapped, private, loader
+        checked = CheckedCriterion(nn.CrossEntropyLoss() if criterion is None else criterion, loss_reduction)
+        return wrapped, private, checked, loader
 
     @together
     def make_private_with_epsilon(
@@ -256,7 +269,7 @@ class PrivacyEngine(WriteOnce):
         *,
         module: nn.Module,
         optimizer: torch.optim.Optimizer,
-        data_loader: "DataLoader[Any] | SamplingLoader",
+        data_loader: "DataLoader[Any] | SamplingLoader[Any]",
         target_epsilon: float,
         target_delta: float,
         epochs: int,
@@ -320,97 +333,6 @@ class PrivacyEngine(WriteOnce):
             **settings,
         )
 
-    def make_loader(
-        self, fetch: Any, *, num_units: int, expected_batch_size: int, steps_per_epoch: int, **settings: Any
-    ) -> PoissonLoader:
-        """Make a Poisson loader of this engine over any source, whose ``fetch(rows)`` returns a batch."""
-        return PoissonLoader(
-            fetch,
-            num_units=num_units,
-            expected_batch_size=expected_batch_size,
-            steps_per_epoch=steps_per_epoch,
-            stream=self._random.issue("sampling"),
-            **settings,
-        )
-
-    def attach(
-        self,
-        *,
-        module: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        loader: SamplingLoader,
-        noise_multiplier: float,
-        max_grad_norm: float | Sequence[float] | ClippingMethod,
-        batch_first: bool = True,
-        loss_reduction: LossReduction = "mean",
-        noise_generator: torch.Generator | None = None,
-        grad_sample_mode: GradSampleMode = "auto",
-        allow_no_privacy: bool = False,
-        stop_at_epsilon: tuple[float, float] | None = None,
-    ) -> Private:
-        """``make_private`` with a loader that already samples; the module comes back as it is.
-
-        Raises:
-            PrivacyError: As ``make_private``, and if there are several processes and the loader draws for
-                this one alone.
-        """
-        if loader.world.size != (size := current_world().size):
-            raise PrivacyError(
-                f"got {size} processes and a loader that draws for {loader.world.size}: each would spend its "
-                "own epsilon on the same records; expected make_private, or a loader made with "
-                "world=quintain.dp.distributed.current_world()"
-            )
-        mean = checks.is_mean(loss_reduction)
-        if noise_multiplier == 0 and not allow_no_privacy:
-            raise SettingError(
-                "got noise_multiplier = 0: no privacy at all; expected a positive number, such as 1.1, or "
-                "allow_no_privacy=True if that is meant: epsilon is then infinite"
-            )
-        if isinstance(module, GradSampleModule):
-            module = module.to_standard_module()
-        checks.check_optimizer_is_plain(optimizer)
-        if noise_generator is None:
-            stream, noise = self._random.issue("noise"), self._random.origin
-        else:
-            stream, noise = (
-                checks.noise_stream_from_generator(noise_generator, secure=self.secure_mode),
-                "a torch.Generator",
-            )
-        self._check_not_shared(loader.stream, loader, "batches")
-        self._check_not_shared(stream, stream, "noise")
-        budget = None if stop_at_epsilon is None else PrivacyBudget.of(stop_at_epsilon)
-        capture = make_capture(
-            module, grad_sample_mode, mean=mean, rules=self._rules, batch_first=batch_first
-        )
-        loader.reproducible = loader.reproducible or self._random.reproducible or noise_generator is not None
-        try:
-            private = DPOptimizer(
-                optimizer,
-                noise_multiplier=noise_multiplier,
-                max_grad_norm=max_grad_norm,
-                loss_reduction=loss_reduction,
-                secure_mode=self.secure_mode,
-                capture=capture,
-                loader=loader,
-                ledger=self.ledger,
-                stream=loader.world.broadcast_stream(stream),
-                kept_key=self._random.key_is_kept,
-                budget=budget,
-            )
-            if budget is not None and not self.ledger.steps:
-                budget.check_affords_one(private.private_step.account.next_release)
-            loader.world.check_same_on_all(private.private_step.settings_at_start())
-            loader.compared = check_same_data(loader)
-        except BaseException:
-            capture.remove()
-            raise
-        self.ledger.budget = budget or self.ledger.budget
-        self._warn_of_earlier_training(module)
-        self._users_of_streams |= {loader.stream.key_id: loader, stream.key_id: stream}
-        self._attached.append((private, f"AES-256-CTR keyed by {noise}"))
-        loader.should_stop = lambda: private.budget_is_spent
-        return module, private, loader
-
     def get_epsilon(self, delta: float) -> float:
         """The epsilon of all steps of this engine so far, at ``delta``.
 
@@ -421,46 +343,21 @@ class PrivacyEngine(WriteOnce):
             PrivacyError: If a state was loaded and the module's weights are not those that it was saved with:
                 load both first.
         """
-        self.check_weights_match_state()
-        min_units = min((release.num_units for release in self.ledger.releases), default=0)
-        if min_units and delta >= 1 / min_units:
-            warnings.warn(
-                f"delta = {delta:g} is not below 1/{min_units}: publishing one random record in full would "
-                "pass; choose a smaller one",
-                stacklevel=2,
-            )
-        ledger = self.ledger.copy()
-        passed = sum(
-            optimizer.private_step.account.record_skipped_batches(ledger) for optimizer, _ in self._attached
-        )
-        if not passed:
+        spent = with_skipped_batches(self.ledger)
+        warn_of_large_delta(spent, delta)
+        if spent is self.ledger:
             return self.accountant.get_epsilon(delta)
-        warnings.warn(
-            f"the loop went past {passed} batches without a step, which are counted as if they had had one; "
-            "expected a step on every batch, or a module in evaluation mode while batches are only looked "
-            "at: what is left out can tell of a record",
-            stacklevel=2,
-        )
-        return LedgerAccountant(self.accountant.mechanism(), ledger).get_epsilon(delta)
-
-    def check_weights_match_state(self) -> None:
-        """Raise if a state was loaded and the module's weights are not those that it was saved with, or not
-        loaded yet.
-        """
-        for optimizer, _ in self._attached:
-            optimizer.private_step.check_weights_match_state()
+        return LedgerAccountant(self.accountant.mechanism(), spent).get_epsilon(delta)
 
     @property
     def report(self) -> PrivacyReport:
         """The report: what the guarantee assumes, what is enforced, and what was probed."""
-        return PrivacyReport(
-            accountant=self.accountant.mechanism(),
+        return PrivacyReport.of(
+            self.ledger,
+            [run.run_report for run in self._runs],
+            secure_mode=self.secure_mode,
             reproducible=self.reproducible,
-            secure_mode=self.secure_mode
-            and all(release.mechanism != "gaussian" for release in self.ledger.releases),
-            steps=self.ledger.steps,
-            fixed_beforehand=all_fixed_beforehand(self.ledger.releases),
-            runs=tuple(RunReport.of(optimizer, noise) for optimizer, noise in self._attached),
+            accountant=self.accountant.mechanism(),
         )
 
     def save_checkpoint(
@@ -480,7 +377,7 @@ class PrivacyEngine(WriteOnce):
         Raises:
             PrivacyError: If a state was loaded and the module's weights are not those that it was saved with.
         """
-        self.check_weights_match_state()
+        check_weights_match_state(self.ledger)
         if torch_save_kwargs:
             raise SettingError(
                 f"got torch_save_kwargs = {torch_save_kwargs}; expected none: the file has one form"
@@ -539,25 +436,3 @@ class PrivacyEngine(WriteOnce):
     def is_compatible(self, *, module: nn.Module, optimizer: Any = None, data_loader: Any = None) -> bool:  # noqa: ARG002
         """Whether the module can be private as it is."""
         return not ModuleValidator.validate(module, rules=self._rules)
-
-    def _warn_of_earlier_training(self, module: nn.Module) -> None:
-        """Warn if another engine has trained the module for steps that this one's ledger does not hold."""
-        before = _LEDGER_OF_MODULE.get(module)
-        missing = 0 if before is None else self.ledger.count_missing(before)
-        if missing:
-            warnings.warn(
-                f"another engine has trained this module for {missing} steps, which this one does not count; "
-                "expected make_private of that engine, or its latest state loaded into this one, unless the "
-                "records are others: on the same records, both costs add up",
-                stacklevel=5,
-            )
-        _LEDGER_OF_MODULE[module] = self.ledger
-
-    def _check_not_shared(self, stream: RandomStream, drawer: object, what: str) -> None:
-        """Raise if something else uses the same key: equal noise cancels out, and equal batches add up."""
-        if self._users_of_streams.get(stream.key_id, drawer) is not drawer:
-            raise SettingError(
-                f"got a seed for the {what} that those of another run of this engine follow from; expected "
-                "one for each: what both release would tell more than is counted for two, even to those who "
-                "do not know the seed"
-            )

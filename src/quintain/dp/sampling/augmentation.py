@@ -8,7 +8,7 @@ from quintain.dp.sampling.batch_source import BatchSource
 from quintain.dp.sampling.loader import SamplingLoader
 from quintain.dp.sampling.physical_batch import Indices
 
-LoaderT = TypeVar("LoaderT", bound=SamplingLoader)
+LoaderT = TypeVar("LoaderT", bound=SamplingLoader[Any])
 
 
 def augment(
@@ -39,7 +39,7 @@ def augment(
 
 
 class _TransformedSource:
-    def __init__(self, source: BatchSource, transform: Callable[[Any], Any]) -> None:
+    def __init__(self, source: BatchSource[Any], transform: Callable[[Any], Any]) -> None:
         self._source, self._transform = source, transform
 
     def iter_batches(self, rows: Iterator[Indices], first_batch: int) -> Iterator[Any]:

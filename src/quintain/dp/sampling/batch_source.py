@@ -1,8 +1,8 @@
 """Batches of given rows: from a function, or by the workers and the collation of a user's DataLoader."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Generic, NoReturn, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
@@ -13,11 +13,14 @@ from quintain.core.errors import DataError, SettingError
 from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.sampling.physical_batch import Indices
 
+T_co = TypeVar("T_co", covariant=True)
+Item = TypeVar("Item")
 
-class BatchSource(Protocol):
+
+class BatchSource(Protocol[T_co]):
     """A source of batches: it makes a batch for each array of rows."""
 
-    def iter_batches(self, rows: Iterator[Indices], first_batch: int) -> Iterator[Any]:
+    def iter_batches(self, rows: Iterator[Indices], first_batch: int) -> Iterator[T_co]:
         """Yield one batch for each array of rows, in order; rows may be prefetched.
 
         Args:
@@ -26,7 +29,9 @@ class BatchSource(Protocol):
         """
 
 
-def with_batches(loader: "DataLoader[Any]", batches: Any, generator: torch.Generator) -> "DataLoader[Any]":
+def with_batches(
+    loader: "DataLoader[Item]", batches: Iterable[list[int]], generator: torch.Generator
+) -> "DataLoader[Item]":
     """A DataLoader like ``loader`` over other batches of rows; ``generator`` seeds its workers."""
     return DataLoader(
         loader.dataset,
@@ -43,21 +48,26 @@ def with_batches(loader: "DataLoader[Any]", batches: Any, generator: torch.Gener
     )
 
 
-class FunctionSource:
+class FunctionSource(Generic[T_co]):
     """A batch source that calls a function.
 
     Args:
         fetch: Rows to a batch; must accept none.
     """
 
-    def __init__(self, fetch: Callable[[Indices], Any]) -> None:
+    def __init__(self, fetch: Callable[[Indices], T_co]) -> None:
         self._fetch = fetch
 
-    def iter_batches(self, rows: Iterator[Indices], first_batch: int) -> Iterator[Any]:  # noqa: ARG002
+    def iter_batches(self, rows: Iterator[Indices], first_batch: int) -> Iterator[T_co]:  # noqa: ARG002
         return map(self._fetch, rows)
 
 
-class DataLoaderSource:
+def batch_source_follows(rows: Indices) -> NoReturn:
+    """In place of a function that makes batches, until the loader is given its batch source."""
+    raise AssertionError(f"got {len(rows)} rows before the loader has a batch source")
+
+
+class DataLoaderSource(Generic[T_co]):
     """A batch source that uses a DataLoader's data set, collation, workers and pinned memory.
 
     Args:
@@ -65,11 +75,11 @@ class DataLoaderSource:
         stream: Where the workers' own seeds come from, one for each iteration.
     """
 
-    def __init__(self, loader: "DataLoader[Any]", stream: RandomStream) -> None:
+    def __init__(self, loader: "DataLoader[T_co]", stream: RandomStream) -> None:
         self._stream, self._generator, self._rows_sampler = stream, torch.Generator(), _GivenRowsSampler()
         self._inner = with_batches(loader, self._rows_sampler, self._generator)
 
-    def iter_batches(self, rows: Iterator[Indices], first_batch: int) -> Iterator[Any]:
+    def iter_batches(self, rows: Iterator[Indices], first_batch: int) -> Iterator[T_co]:
         """Yield the batches; an empty one is that of the first record, cut to none.
 
         Raises:
@@ -109,8 +119,12 @@ class _GivenRowsSampler(Sampler[list[int]]):
         return self.batches
 
 
-def batch_source_for(loader: "DataLoader[Any]", stream: RandomStream) -> BatchSource:
-    """The batch source for a DataLoader; plain tensors are indexed at once, which is fastest."""
+def batch_source_for(loader: "DataLoader[Item]", stream: RandomStream) -> BatchSource[Item]:
+    """The batch source for a DataLoader; plain tensors are indexed at once, which is fastest.
+
+    Its batches are typed like the records of the data set, as torch types a DataLoader: collation keeps their
+    form.
+    """
     dataset = loader.dataset
     if type(dataset) is not TensorDataset or loader.collate_fn is not default_collate or loader.num_workers:
         return DataLoaderSource(loader, stream)
@@ -120,7 +134,7 @@ def batch_source_for(loader: "DataLoader[Any]", stream: RandomStream) -> BatchSo
         batch = [tensor[torch.from_numpy(rows)] for tensor in dataset.tensors]
         return [tensor.pin_memory() for tensor in batch] if pinned else batch
 
-    return FunctionSource(fetch)
+    return cast(BatchSource[Item], FunctionSource(fetch))
 
 
 def empty_batch_like(batch: Any) -> Any:

@@ -30,7 +30,7 @@ HINT = (
 )
 
 
-def check_same_data(loader: "SamplingLoader") -> str:
+def check_same_data(loader: "SamplingLoader[object]") -> str:
     """Check that all processes hold the same data, as far as a sample shows; one process reads nothing.
 
     Compared are the length, the rows of subsets, tensors in memory, units, and ``NUM_COMPARED_RECORDS``
@@ -105,7 +105,7 @@ def _comparison_report(left: list[int], kept: list[list[bytes]], *, in_memory: b
     return f"length, subsets and units; {rest}"
 
 
-def _read(loader: "SamplingLoader") -> dict[int, list[bytes]]:
+def _read(loader: "SamplingLoader[object]") -> dict[int, list[bytes]]:
     """For each part of some records, as the loop will get them, one hash a record."""
     size = loader.num_units if loader.units is None else loader.units.num_records
     rows = np.unique(
@@ -184,7 +184,7 @@ def _in_memory(dataset: Any) -> bool:
     return isinstance(dataset, TensorDataset)
 
 
-def _units(loader: "SamplingLoader") -> list[Any]:
+def _units(loader: "SamplingLoader[object]") -> list[Any]:
     """The settings and grouping of privacy units."""
     units = loader.units
     return (

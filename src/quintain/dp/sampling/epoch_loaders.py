@@ -2,22 +2,25 @@
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Hashable, Iterable
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 from torch.utils.data import DataLoader
 
-from quintain.core.errors import SettingError
+from quintain.core.errors import PrivacyError, SettingError
+from quintain.dp.accounting.guarantee import LoaderSampling
 from quintain.dp.accounting.release import EpochPosition
 from quintain.dp.distributed import World
 from quintain.dp.randomness.stream import RandomStream
-from quintain.dp.sampling.loader import PoissonLoader, SamplingLoader
+from quintain.dp.sampling.loader import PoissonLoader, SamplingLoader, T_co
 from quintain.dp.sampling.physical_batch import Indices
 from quintain.dp.sampling.privacy_units import PrivacyUnits
 
+Item = TypeVar("Item")
 
-class _EpochLoader(SamplingLoader):
+
+class _EpochLoader(SamplingLoader[T_co]):
     """A loader in whose epochs each record, or unit, is in exactly one of ``steps_per_epoch`` batches."""
 
     WRITE_ONCE = SamplingLoader.WRITE_ONCE | {"steps_per_epoch"}
@@ -49,7 +52,7 @@ class _EpochLoader(SamplingLoader):
         """Assign a step, from 0, to each record in the epoch that the stream is at."""
 
 
-class ShuffledLoader(_EpochLoader):
+class ShuffledLoader(_EpochLoader[T_co]):
     r"""Batches of a shuffled data set, as equal in size as possible; shuffled anew for each epoch.
 
     Guarantee: each epoch costs at most one step on all records, and is accounted as one. The true epsilon can
@@ -73,7 +76,7 @@ class ShuffledLoader(_EpochLoader):
         return steps
 
 
-class BallsInBinsLoader(_EpochLoader):
+class BallsInBinsLoader(_EpochLoader[T_co]):
     """Each record in one batch of each epoch, sampled uniformly and independently: batches vary in size.
 
     Source: Chua et al., 2024, arXiv:2412.16802.
@@ -88,37 +91,44 @@ class BallsInBinsLoader(_EpochLoader):
 
 
 def as_sampling_loader(
-    loader: "DataLoader[Any] | SamplingLoader",
+    loader: DataLoader[Item] | SamplingLoader[Item],
     stream: Callable[[], RandomStream],
     *,
-    poisson: bool,
+    sampling: LoaderSampling,
     max_physical_batch_size: int | None,
-    units: PrivacyUnits | Iterable[Hashable] | None,
+    units: PrivacyUnits | None,
     world: World,
-) -> SamplingLoader:
+) -> SamplingLoader[Item]:
     """The sampling loader for an ordinary DataLoader; a sampling loader is returned as it is.
 
     Raises:
-        SettingError: If a private one draws otherwise than is asked for, or an ordinary one has no twin.
+        PrivacyError: If a sampling one draws for other processes.
+        SettingError: If a sampling one draws otherwise than is asked for, or an ordinary one has no twin.
     """
     if not isinstance(loader, SamplingLoader):
-        kind = PoissonLoader if poisson else ShuffledLoader
-        return kind.from_loader(
+        kinds: dict[LoaderSampling, type[SamplingLoader[Item]]] = {
+            "poisson": PoissonLoader,
+            "shuffle": ShuffledLoader,
+            "balls-in-bins": BallsInBinsLoader,
+        }
+        return kinds[sampling].from_loader(
             loader,
             world.broadcast_stream(stream()),
             max_physical_batch_size=max_physical_batch_size,
             units=units,
             world=world,
         )
-    if (
-        units is not None
-        or poisson != (loader.sampling == "poisson")
-        or (loader.world.rank, loader.world.size) != (world.rank, world.size)
-    ):
+    if (loader.world.rank, loader.world.size) != (world.rank, world.size):
+        raise PrivacyError(
+            f"got {world.size} processes and a loader that draws for {loader.world.size}: each would spend "
+            "its own epsilon on the same records; expected an ordinary DataLoader, or a loader made with "
+            "world=quintain.dp.distributed.current_world()"
+        )
+    if units is not None or sampling != loader.sampling:
         raise SettingError(
-            f"got a {type(loader).__name__}, which has its way to draw ({loader.sampling}), and units, "
-            "poisson_sampling or processes that do "
-            "not fit it; expected them given when it was made, or an ordinary DataLoader"
+            f"got a {type(loader).__name__}, which has its way to draw ({loader.sampling}), and units or "
+            f"sampling ({sampling}) that do not fit it; expected them given when it was made, or an ordinary "
+            "DataLoader"
         )
     if max_physical_batch_size is not None:
         loader.max_physical_batch_size = max_physical_batch_size

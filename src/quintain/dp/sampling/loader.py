@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sized
 from functools import cache, partial
-from typing import Any, ClassVar, NoReturn, Self, cast
+from typing import Any, ClassVar, Generic, NoReturn, Self, TypeVar, cast
 from weakref import ref
 
 import numpy as np
@@ -18,12 +18,17 @@ from torch.utils.data import (
 )
 
 from quintain.core.errors import DataError, PrivacyError, SettingError
-from quintain.dp.accounting.guarantee import Sampling
+from quintain.dp.accounting.guarantee import LoaderSampling
 from quintain.dp.accounting.release import EpochPosition
 from quintain.dp.distributed import SINGLE_PROCESS, World
 from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.sampling.batch_consumer import BatchConsumer
-from quintain.dp.sampling.batch_source import BatchSource, FunctionSource, batch_source_for
+from quintain.dp.sampling.batch_source import (
+    BatchSource,
+    FunctionSource,
+    batch_source_follows,
+    batch_source_for,
+)
 from quintain.dp.sampling.collation_check import collation_doubt
 from quintain.dp.sampling.physical_batch import NO_BATCH, Indices, PhysicalBatch, Weights
 from quintain.dp.sampling.privacy_units import PrivacyUnits
@@ -31,8 +36,10 @@ from quintain.dp.sampling.repeated_records import warn_of_repeats
 from quintain.dp.sampling.yielded_tensors import YieldedTensors
 from quintain.dp.write_once import WriteOnce
 
+T_co = TypeVar("T_co", covariant=True)
 
-class SamplingLoader(WriteOnce):
+
+class SamplingLoader(WriteOnce, Generic[T_co]):
     """Privately sampled batches, whole or in physical batches that fit into memory.
 
     A batch depends on the random stream and its own number alone, so workers can prepare batches ahead of
@@ -43,6 +50,9 @@ class SamplingLoader(WriteOnce):
     that was only looked at, or left by ``break``, comes again. An iteration inside another, such as an
     evaluation, looks at batches from there on; the outer one then goes on where it was. So steps are on the
     batches 1, 2, 3, ..., and which batches are used does not depend on the records in them.
+
+    Its parameter is the type of a batch: what ``fetch`` returns, or that of the records of a DataLoader, by
+    which torch types it.
 
     Args:
         fetch: Makes a batch of rows (int64 indices), also of none.
@@ -61,11 +71,11 @@ class SamplingLoader(WriteOnce):
     """
 
     WRITE_ONCE: ClassVar = frozenset({"num_units", "expected_batch_size", "stream", "units"})
-    sampling: ClassVar[Sampling]
+    sampling: ClassVar[LoaderSampling]
 
     def __init__(
         self,
-        fetch: Callable[[Indices], Any],
+        fetch: Callable[[Indices], T_co],
         *,
         num_units: int,
         expected_batch_size: int,
@@ -105,21 +115,22 @@ class SamplingLoader(WriteOnce):
         # numbers of batches: the one in the user's hands, the latest that the loop is done with, the latest
         # that was stepped on
         self.batches_drawn = self.last_passed_batch = self._last_stepped_batch = 0
-        self.physical_batch, self.batch, self.yielded_tensors = NO_BATCH, None, YieldedTensors()
+        self.physical_batch, self.yielded_tensors = NO_BATCH, YieldedTensors()
+        self.batch: T_co | None = None
         # how often an iteration has begun, or gone on after one inside it; what the innermost of them has in
         # hand
-        self._iterations_begun, self._in_hand = 0, cast(tuple[PhysicalBatch, Any] | None, None)
+        self._iterations_begun, self._in_hand = 0, cast(tuple[PhysicalBatch, T_co] | None, None)
         self.augmentations_per_record = 1
         self.should_stop: Callable[[], bool] = lambda: False
         self.collation_doubt: Callable[[], str | None] = lambda: None
-        self.batch_source: BatchSource = FunctionSource(fetch)
+        self.batch_source: BatchSource[T_co] = FunctionSource(fetch)
         self._within_unit_stream = stream.derive("within")
         self._optimizer_ref: Callable[[], BatchConsumer | None] | None = None
 
     @classmethod
     def from_loader(
         cls,
-        loader: "DataLoader[Any]",
+        loader: "DataLoader[T_co]",
         stream: RandomStream,
         *,
         max_physical_batch_size: int | None = None,
@@ -150,7 +161,7 @@ class SamplingLoader(WriteOnce):
             # the same fraction of the units, batch * count / records, rounded in integers
             records, batch = units.num_units, max(1, (2 * batch * units.num_units + records) // (2 * records))
         private = cls(
-            lambda _rows: None,
+            batch_source_follows,
             num_units=records,
             expected_batch_size=batch,
             steps_per_epoch=len(loader),
@@ -217,7 +228,7 @@ class SamplingLoader(WriteOnce):
     def __len__(self) -> int:
         return self.steps_per_epoch
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[T_co]:
         around, self.batches_drawn = self._in_hand, self._start
         try:
             yield from self._iterate()
@@ -226,7 +237,7 @@ class SamplingLoader(WriteOnce):
             if around is not None and around[0].batch_number > self.last_stepped_batch:
                 self._return_to(*around)
 
-    def _iterate(self) -> Iterator[Any]:
+    def _iterate(self) -> Iterator[T_co]:
         left, mine = self.steps_per_epoch, self._begin_iteration()
         while left:
             # the loop may go back, or be restored to another batch: pieces fetched ahead are then of the
@@ -303,7 +314,7 @@ class SamplingLoader(WriteOnce):
         self._iterations_begun += 1
         return self._iterations_begun
 
-    def _return_to(self, physical_batch: PhysicalBatch, batch: Any) -> None:
+    def _return_to(self, physical_batch: PhysicalBatch, batch: T_co) -> None:  # type: ignore[misc]
         """Restore the batch of an outer iteration after an inner one, unless that has stepped further."""
         if self.last_stepped_batch <= physical_batch.batch_number:
             self.physical_batch, self.batches_drawn, self.batch = (
@@ -329,7 +340,7 @@ class SamplingLoader(WriteOnce):
     def _sample_units(self, batch_index: int) -> Indices:
         """Sample the units (or records) of a batch, in order; the stream is at that batch."""
 
-    def _prefetched(self, batches: int) -> Iterator[tuple[PhysicalBatch, Any]]:
+    def _prefetched(self, batches: int) -> Iterator[tuple[PhysicalBatch, T_co]]:
         """Yield the next physical batches; sampled when the source, whose workers prefetch, asks for them."""
         start, waiting = self.batches_drawn, deque[PhysicalBatch]()
 
@@ -391,7 +402,7 @@ class SamplingLoader(WriteOnce):
         )
 
 
-class PoissonLoader(SamplingLoader):
+class PoissonLoader(SamplingLoader[T_co]):
     r"""Poisson sampling: each record is in each batch with the same probability, independently.
 
     .. math:: q = b / n, \qquad |B_t| \sim \mathrm{Bin}(n, q)
@@ -414,7 +425,7 @@ class PoissonRows(Sampler[list[int]]):
     sample_rate: float
 
 
-def _expected(sampler: PoissonRows, num_units: int, sampling: Sampling) -> int:
+def _expected(sampler: PoissonRows, num_units: int, sampling: LoaderSampling) -> int:
     """The expected batch size of a sampler, rounded to an integer."""
     if sampler.num_samples != num_units or sampling != "poisson":
         raise SettingError(
@@ -424,7 +435,9 @@ def _expected(sampler: PoissonRows, num_units: int, sampling: Sampling) -> int:
     return max(1, round(sampler.sample_rate * num_units))
 
 
-def _dataset_and_batch_size(loader: "DataLoader[Any]", world: World, sampling: Sampling) -> tuple[Any, int]:
+def _dataset_and_batch_size(
+    loader: "DataLoader[Any]", world: World, sampling: LoaderSampling
+) -> tuple[Any, int]:
     """The data set of a DataLoader, and its expected batch size over all processes."""
     if not isinstance(loader, DataLoader):
         raise SettingError(

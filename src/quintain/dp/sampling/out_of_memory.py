@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 def retry_on_out_of_memory(
-    train_step: Callable[[Any], Result], *, loader: SamplingLoader, optimizer: BatchConsumer
+    train_step: Callable[[Any], Result], *, loader: SamplingLoader[object], optimizer: BatchConsumer
 ) -> Callable[[Any], Result | None]:
     """Wrap ``train_step`` so that it repeats a batch in smaller physical batches when memory runs out.
 
@@ -68,7 +68,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _halved_limit(loader: SamplingLoader) -> int | None:
+def _halved_limit(loader: SamplingLoader[object]) -> int | None:
     """Half the rows of the current physical batch, or those of its largest unit; None if that is no less."""
     counts, rows = loader.physical_batch.rows_per_unit, len(loader.physical_batch.rows)
     whole = 1 if counts is None or not len(counts) else int(counts.max())

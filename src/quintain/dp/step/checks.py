@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from quintain.core.errors import PrivacyError, SettingError
-from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.step.adaptive import AdaptiveClipping
 from quintain.dp.step.clipping import ClippingMethod, is_number
 
@@ -61,18 +60,6 @@ def is_mean(loss_reduction: str) -> bool:
     if loss_reduction not in ("mean", "sum"):
         raise SettingError(f'got loss_reduction = {loss_reduction!r}; expected "mean" or "sum"')
     return loss_reduction == "mean"
-
-
-def noise_stream_from_generator(generator: torch.Generator | None, *, secure: bool) -> RandomStream:
-    """The random stream of the noise, keyed by a torch generator or by the operating system."""
-    if generator is None:
-        return RandomStream.from_os_entropy()
-    if secure:
-        raise SettingError(
-            "got a noise generator in secure mode; expected none: who knows its seed can subtract the noise"
-        )
-    words = torch.randint(0, 256, (32,), generator=generator, dtype=torch.uint8, device=generator.device)
-    return RandomStream(bytes(words.tolist()))
 
 
 def match_parameters(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, nn.Parameter]:

@@ -1,4 +1,4 @@
-"""Private training by a plan: the ordinary training loop over the engine."""
+"""Private training by a plan: the ordinary training loop."""
 
 import os
 from collections.abc import Callable
@@ -13,14 +13,15 @@ from quintain.core.errors import PrivacyError
 from quintain.core.progress import Progress, no_progress
 from quintain.core.registry import declare
 from quintain.dp.accounting.release import Release
-from quintain.dp.opacus.privacy_engine import PrivacyEngine
-from quintain.dp.randomness.random_source import KEY_BYTES
+from quintain.dp.private import PrivacySettings, make_private
+from quintain.dp.randomness.random_source import KEY_BYTES, RandomSource
 from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.report import PrivacyReport
 from quintain.dp.sampling.augmentation import augment
-from quintain.dp.sampling.loader import SamplingLoader
+from quintain.dp.sampling.loader import PoissonLoader, SamplingLoader
 from quintain.dp.sampling.out_of_memory import retry_on_out_of_memory
-from quintain.dp.step.dp_optimizer import DPOptimizer
+from quintain.dp.step.clipping import FlatClipping
+from quintain.dp.step.optimizer import PrivateOptimizer
 from quintain.dp.training.augmentation import random_shift
 from quintain.dp.training.ema import EMA
 from quintain.dp.training.features import LabeledRecords
@@ -80,7 +81,7 @@ def fit(
 
     Args:
         net: Takes (B, *S), gives logits (B, classes) or what ``adapt`` makes logits of; its trainable layers
-            as in ``PrivacyEngine.make_private``.
+            as in ``make_private``.
         data: The records to protect: a ``Dataset``, or ``Features`` of one.
         plan: All public settings.
         seed: For a run that can be repeated; by default batches and noise are secret.
@@ -97,7 +98,7 @@ def fit(
         RunFolderError: If ``resume`` holds the state of another net, data set or plan.
         SettingError: If the plan does not fit the data.
 
-    Guarantee: as ``PrivacyEngine``; initial weights and ``plan`` are public and do not depend on ``data``.
+    Guarantee: as ``make_private``; initial weights and ``plan`` are public and do not depend on ``data``.
 
     Source: Abadi et al., 2016, arXiv:1607.00133.
     """
@@ -111,12 +112,13 @@ def fit(
         else resume.load_or_make_key(plan.steps)
     )
     done = 0 if resume is None else resume.steps
-    engine = PrivacyEngine(seed=seed, secret_key=None if resume is None else key)
-    loader = engine.make_loader(
+    random = _random_source(seed, None if resume is None else key)
+    loader = PoissonLoader(
         data.batch,
         num_units=len(data),
         expected_batch_size=plan.expected_batch_size,
         steps_per_epoch=max(plan.steps - done, 1),
+        stream=random.issue("sampling"),
     )
     augment(loader, plan.augmentations_per_record)
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
@@ -124,15 +126,19 @@ def fit(
         raise PrivacyError(
             "got a net without trainable parameters; expected at least one with requires_grad=True"
         )
-    _, optimizer, _ = engine.attach(
-        module=net,
-        optimizer=torch.optim.SGD(parameters, lr=plan.learning_rate, momentum=plan.momentum),
-        loader=loader,
-        noise_multiplier=plan.noise_multiplier,
-        max_grad_norm=plan.max_grad_norm,
-        loss_reduction="sum",
-        allow_no_privacy=True,
+    private = make_private(
+        net,
+        torch.optim.SGD(parameters, lr=plan.learning_rate, momentum=plan.momentum),
+        loader,
+        PrivacySettings(
+            noise_multiplier=plan.noise_multiplier,
+            clipping=FlatClipping(plan.max_grad_norm),
+            loss_reduction="sum",
+            allow_no_privacy=True,
+        ),
+        random=random,
     )
+    optimizer, ledger = private.optimizer, private.ledger
     device = parameters[0].device
     dropout_stream = (
         RandomStream(key).derive("layers") if key is not None else RandomStream.from_seed(seed or 0, "layers")
@@ -162,7 +168,7 @@ def fit(
                     resume.save(net, optimizer, ema)
                     if on_checkpoint is not None:
                         with nullcontext() if ema is None else ema.applied():
-                            on_checkpoint(step + 1, engine.ledger.epsilon(plan.delta))
+                            on_checkpoint(step + 1, ledger.epsilon(plan.delta))
                         net.train()
                 advance(1)
         if ema is not None:
@@ -170,31 +176,38 @@ def fit(
         if resume is not None:
             resume.destroy_key()
     finally:
-        optimizer.capture.remove()
+        private.detach()
         net.eval()
     return PrivateTrainingResult(
-        epsilon=engine.ledger.epsilon(plan.delta),
+        epsilon=ledger.epsilon(plan.delta),
         delta=plan.delta,
-        steps=engine.ledger.steps,
+        steps=ledger.steps,
         noise_multiplier=plan.noise_multiplier,
         sample_rate=loader.sample_rate,
         expected_batch_size=loader.expected_batch_size,
         clipped_fraction=optimizer.examples_clipped / max(optimizer.examples_seen, 1),
-        reproducible=engine.reproducible,
-        releases=engine.ledger.releases,
-        report=engine.report,
+        reproducible=private.report.reproducible,
+        releases=ledger.releases,
+        report=private.report,
     )
+
+
+def _random_source(seed: int | None, key: bytes | None) -> RandomSource:
+    """Where batches and noise come from: a seed, a key that is kept, or the operating system."""
+    if seed is not None:
+        return RandomSource.from_seed(seed)
+    return RandomSource.from_os_entropy() if key is None else RandomSource.from_secret_key(key)
 
 
 def _make_train_step(
     net: nn.Module,
-    optimizer: DPOptimizer,
-    loader: SamplingLoader,
+    optimizer: PrivateOptimizer[torch.optim.SGD],
+    loader: SamplingLoader[tuple[Tensor, Tensor]],
     plan: PrivatePlan,
     dropout_stream: RandomStream,
 ) -> Callable[[tuple[Tensor, Tensor]], bool]:
     """The function that trains on one physical batch; it returns whether a step was made."""
-    device, shift_stream = optimizer.params[0].device, loader.stream.derive("shift")
+    device, shift_stream = optimizer.private_step.params[0].device, loader.stream.derive("shift")
 
     def train_step(batch: tuple[Tensor, Tensor]) -> bool:
         x, y = batch

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from quintain.core.errors import RunFolderError, StorageError
 from quintain.core.files import read_bytes, write_atomically
 from quintain.dp.randomness.random_source import KEY_BYTES
-from quintain.dp.step.dp_optimizer import DPOptimizer
+from quintain.dp.step.optimizer import PrivateOptimizer
 from quintain.dp.training.ema import EMA
 from quintain.dp.training.features import LabeledRecords
 from quintain.dp.training.plan import PrivatePlan
@@ -136,7 +136,9 @@ class ResumableRun:
             json.dumps(self.settings, sort_keys=True).encode(), key=self._secret, digest_size=KEY_BYTES
         ).digest()
 
-    def restore(self, net: nn.Module, optimizer: DPOptimizer, ema: EMA | None = None) -> None:
+    def restore(
+        self, net: nn.Module, optimizer: PrivateOptimizer[torch.optim.Optimizer], ema: EMA | None = None
+    ) -> None:
         """Restore the state; without one, save the key and the first state.
 
         Before any random number is used.
@@ -156,7 +158,9 @@ class ResumableRun:
         if ema is not None:
             ema.load_state_dict({"steps": self._run_state["averaged"], "means": self._ema_weights})
 
-    def save(self, net: nn.Module, optimizer: DPOptimizer, ema: EMA | None = None) -> None:
+    def save(
+        self, net: nn.Module, optimizer: PrivateOptimizer[torch.optim.Optimizer], ema: EMA | None = None
+    ) -> None:
         """Save the state between two steps."""
         mean: dict[str, Any] = ema.state_dict() if ema is not None else {"steps": 0, "means": {}}
         privacy = optimizer.state_dict()["privacy"]

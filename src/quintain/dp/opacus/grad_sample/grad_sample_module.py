@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Literal
 from torch import nn
 
 from quintain.core.errors import PrivacyError, SettingError
-from quintain.dp.capture.grad_sample import GradSampleCapture
 from quintain.dp.capture.hooks import _CAPTURE_OF_LAYER, Capture
+from quintain.dp.opacus.grad_sample.grad_samples import GradSamples
 from quintain.dp.opacus.refused import refusing
 from quintain.dp.rules import RULES, Rule
 from quintain.dp.step.checks import is_mean
@@ -56,7 +56,7 @@ class GradSampleModule(nn.Module):
         self.training = m.training
         self.add_module("_module", m)
         if capture is None:
-            GradSampleCapture(m, mean=is_mean(loss_reduction), batch_first=batch_first)
+            GradSamples(Capture(m, batch_first=batch_first), mean=is_mean(loss_reduction))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self._module(*args, **kwargs)
@@ -125,8 +125,8 @@ class GradSampleModule(nn.Module):
 
     def set_grad_sample_to_none(self) -> None:
         """Set ``grad_sample`` of all parameters to None."""
-        if isinstance(self.capture, GradSampleCapture):
-            self.capture.clear_grad_sample()
+        if self.capture is not None and isinstance(self.capture.observer, GradSamples):
+            self.capture.observer.on_discard()
 
     def del_grad_sample(self) -> None:
         """Delete ``grad_sample`` from the parameters."""

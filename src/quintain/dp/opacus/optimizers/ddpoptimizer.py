@@ -22,7 +22,7 @@ class DistributedDPOptimizer(DPOptimizer):
     """
 
     def __init__(
-        self, optimizer: torch.optim.Optimizer, *, loader: SamplingLoader | None = None, **settings: Any
+        self, optimizer: torch.optim.Optimizer, *, loader: SamplingLoader[Any] | None = None, **settings: Any
     ) -> None:
         if loader is None and (size := current_world().size) > 1:
             raise PrivacyError(

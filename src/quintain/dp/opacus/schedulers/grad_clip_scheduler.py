@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
+from quintain.dp.opacus.optimizers.optimizer import DPOptimizer
 from quintain.dp.opacus.refused import refusing
 from quintain.dp.opacus.schedulers.scheduler import ExponentialScheduler, Scheduler, StepScheduler
-from quintain.dp.step.dp_optimizer import DPOptimizer
 
 __all__ = ["ExponentialGradClip", "LambdaGradClip", "StepGradClip"]
 __getattr__ = refusing(__name__)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp.accounting.checksum import add_checksum, verified_content
-from quintain.dp.step.dp_optimizer import DPOptimizer
+from quintain.dp.opacus.optimizers.optimizer import DPOptimizer
 
 AHEAD = 10_000
 """Epochs that a plan is known for."""

@@ -31,7 +31,7 @@ class BatchMemoryManager:
     """
 
     def __init__(
-        self, *, data_loader: SamplingLoader, max_physical_batch_size: int, optimizer: BatchConsumer
+        self, *, data_loader: SamplingLoader[Any], max_physical_batch_size: int, optimizer: BatchConsumer
     ) -> None:
         check_pair(data_loader, optimizer)
         self._loader, self._most = data_loader, max_physical_batch_size
@@ -54,7 +54,7 @@ class BatchMemoryManager:
 class PhysicalBatches:
     """A private loader whose length is its number of physical batches; all else is the loader's own."""
 
-    def __init__(self, loader: SamplingLoader) -> None:
+    def __init__(self, loader: SamplingLoader[Any]) -> None:
         self._loader = loader
 
     def __len__(self) -> int:

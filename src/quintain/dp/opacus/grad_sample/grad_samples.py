@@ -1,6 +1,6 @@
 """Per-example gradients exposed as ``parameter.grad_sample``, as Opacus does in its modes of that name."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -10,8 +10,6 @@ from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp.capture.captured_pass import CapturedPass
 from quintain.dp.capture.hooks import _CAPTURE_OF_LAYER, Capture
 from quintain.dp.capture.trainable_layers import TrainableLayer
-from quintain.dp.per_example.grads import PerExampleGrads
-from quintain.dp.rules import Rule
 
 GradSampleMode = Literal["auto", "hooks", "functorch", "ew", "ghost"]
 MODES_WITH_GRAD_SAMPLE = ("hooks", "functorch", "ew")
@@ -21,67 +19,31 @@ ExposedGrad = tuple[CapturedPass | None, Tensor, int]
 """The pass (while it may get more gradients), the tensor exposed for it, and the version of that tensor."""
 
 
-class GradSampleCapture(Capture):
-    """A capture that also sets ``parameter.grad_sample``, (B, *shape), for the sum of the examples' losses.
+class GradSamples:
+    """Sets ``parameter.grad_sample``, (B, *shape), from what a capture catches, for the sum of the losses.
 
     After several passes it is a list, one tensor for each. Clipping uses the gradients as they were captured,
     so a change of ``grad_sample`` is refused.
 
     Args:
-        module: The module to train.
+        capture: Whose gradients are exposed from now on.
         mean: Whether losses are means over the batch of their pass.
-        rules: Rules for more kinds of layer.
-        batch_first: As for ``Capture``.
     """
 
-    def __init__(
-        self,
-        module: nn.Module,
-        *,
-        mean: bool,
-        rules: Mapping[type[nn.Module], Rule] | None = None,
-        batch_first: bool = True,
-    ) -> None:
-        self._mean, self._in_dry_run = mean, False
+    def __init__(self, capture: Capture, *, mean: bool) -> None:
+        self._root, self._mean = capture.root, mean
         self._exposed: dict[nn.Parameter, list[ExposedGrad]] = {}
-        super().__init__(module, rules=rules, batch_first=batch_first)
+        capture.observer = self
 
-    @classmethod
-    def of_optimizer(cls, optimizer: torch.optim.Optimizer) -> "GradSampleCapture":
-        """The capture that an optimizer's parameters are under."""
-        optimizer_params = {parameter for group in optimizer.param_groups for parameter in group["params"]}
-        for capture in set(_CAPTURE_OF_LAYER.values()):
-            if isinstance(capture, cls) and optimizer_params & set(capture.root.parameters()):
-                return capture
-        raise PrivacyError(
-            "got an optimizer whose parameters are under no GradSampleModule; expected "
-            "GradSampleModule(module) first, and an optimizer over its parameters, or "
-            "PrivacyEngine().make_private(...)"
-        )
-
-    def record_use(
-        self,
-        layer: TrainableLayer,
-        captured: CapturedPass,
-        batch_size: int,
-        g: Tensor,
-        compute_grads: Callable[[], Any],
-    ) -> None:
-        super().record_use(layer, captured, batch_size, g, compute_grads)
-        for parameter in () if self._in_dry_run else layer.parameters.values():
+    def on_grads(self, layer: TrainableLayer, captured: CapturedPass) -> None:
+        """Expose the gradients of a layer."""
+        for parameter in layer.parameters.values():
             # a layer that covers submodules gives only what these do not give themselves
             if parameter in captured.gradients:
                 self._expose(parameter, captured)
 
-    def dry_run(self, scalar: Tensor) -> Mapping[nn.Parameter, PerExampleGrads]:
-        self._in_dry_run = True
-        try:
-            return super().dry_run(scalar)
-        finally:
-            self._in_dry_run = False
-
-    def pop_passes(self) -> list[CapturedPass]:
-        """The passes, if their ``grad_sample`` was left alone.
+    def before_handover(self) -> None:
+        """Check that ``grad_sample`` was left alone.
 
         Raises:
             PrivacyError: If a ``grad_sample`` was changed.
@@ -97,17 +59,11 @@ class GradSampleCapture(Capture):
                     "captured"
                 )
             self._exposed[parameter] = [(None, rows, version) for _, rows, version in exposed]
-        return super().pop_passes()
 
-    def discard_passes(self) -> None:
-        """Drop the gradients of all passes, and set ``grad_sample`` of all parameters to None."""
-        self.clear_grad_sample()
-        super().discard_passes()
-
-    def clear_grad_sample(self) -> None:
+    def on_discard(self) -> None:
         """Set ``grad_sample`` of all parameters to None."""
         self._exposed.clear()
-        for parameter in self.root.parameters():
+        for parameter in self._root.parameters():
             parameter.grad_sample = None  # type: ignore[attr-defined]
 
     def _expose(self, parameter: nn.Parameter, captured: CapturedPass) -> None:
@@ -120,23 +76,30 @@ class GradSampleCapture(Capture):
         parameter.grad_sample = current if exposed else rows  # type: ignore[attr-defined]
 
 
-def make_capture(
-    module: nn.Module,
-    mode: GradSampleMode,
-    *,
-    mean: bool,
-    rules: Mapping[type[nn.Module], Rule] | None,
-    batch_first: bool,
-) -> Capture:
-    """The capture of a module; it exposes ``grad_sample`` if the mode is one that does."""
+def capture_of_optimizer(optimizer: torch.optim.Optimizer) -> Capture:
+    """The capture with exposed gradients that an optimizer's parameters are under.
+
+    Raises:
+        PrivacyError: If there is none.
+    """
+    optimizer_params = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+    for capture in set(_CAPTURE_OF_LAYER.values()):
+        if isinstance(capture.observer, GradSamples) and optimizer_params & set(capture.root.parameters()):
+            return capture
+    raise PrivacyError(
+        "got an optimizer whose parameters are under no GradSampleModule; expected "
+        "GradSampleModule(module) first, and an optimizer over its parameters, or "
+        "PrivacyEngine().make_private(...)"
+    )
+
+
+def check_grad_sample_mode(mode: str) -> None:
+    """Raise unless a mode is one of ``GradSampleMode``."""
     if mode not in (*MODES_WITH_GRAD_SAMPLE, "auto", "ghost"):
         raise SettingError(
             f"got grad_sample_mode = {mode!r}; expected auto, hooks, functorch, ew or ghost: models that are "
             "sharded over machines are not trained here, and a mode without clipping is never private"
         )
-    if mode in MODES_WITH_GRAD_SAMPLE:
-        return GradSampleCapture(module, mean=mean, rules=rules, batch_first=batch_first)
-    return Capture(module, rules=rules, batch_first=batch_first)
 
 
 def pending_grad_samples(
