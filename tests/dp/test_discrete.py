@@ -77,7 +77,7 @@ def test_each_turn_has_its_own_numbers_and_the_same_again() -> None:
 def test_what_floating_point_cannot_decide_is_decided_digit_by_digit(
     small: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sampler, "MARGIN", 1.0)
+    monkeypatch.setattr(sampler, "RELATIVE_ERROR", 1.0)
     drawn = discrete_gaussian(4000, RandomStream.from_seed(4))
     assert abs(float((drawn.astype(float) ** 2).mean()) / small - 1) < 5 * math.sqrt(2 / len(drawn))
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from quintain.core.laws import spread_p
 from quintain.dp.capture.module_reruns import GeneratorStates
 from quintain.dp.noise_laws import alike, exact, heads, repeated
-from quintain.dp.specimens import Loud, Unmoved
+from quintain.dp.specimens import ScaledOutputs, ZeroOutputs
 from quintain.dp.training.features import Features, LabeledRecords
 from quintain.dp.training.fitting import fit
 from quintain.dp.training.plan import PrivatePlan
@@ -75,7 +75,7 @@ def noise_of_net(net: nn.Module, data: LabeledRecords, plan: PrivatePlan) -> tup
         squares.append([float(block.square().sum()) for block in blocks])
 
     for way, steps in ((fit_kept, 4), (fit, 2)):
-        way(Unmoved(deepcopy(net)), data, replace(plan, steps=steps, ema_decay=0.0), on_step=observe)
+        way(ZeroOutputs(deepcopy(net)), data, replace(plan, steps=steps, ema_decay=0.0), on_step=observe)
     precision = max(torch.finfo(p.dtype).eps for p in net.parameters() if p.requires_grad)
     total, numbers = np.array(squares), len(squares) * int(sizes.sum())
     found = [
@@ -122,10 +122,10 @@ def sensitivity_of_net(net: nn.Module, shape: Sequence[int], plan: PrivatePlan) 
         plan: Whose bound it is.
     """
     bound = plan.max_grad_norm
-    loud = Loud(deepcopy(net).train(), 100 * max(bound, 1.0))
+    scaled_net = ScaledOutputs(deepcopy(net).train(), 100 * max(bound, 1.0))
     device = next(net.parameters()).device
     x = torch.rand(RECORDS, *shape, generator=torch.Generator().manual_seed(0)).to(device)
-    outputs, draws = _outputs(loud, x)
+    outputs, draws = _outputs(scaled_net, x)
     count, batch = (1, 1) if draws else (RECORDS, RECORDS // 2)
     records = Watched(Features(x[:count].cpu(), outputs[:count].nan_to_num().argmin(1).cpu()))
     drawn, sums = list[npt.NDArray[np.float64]](), list[Tensor]()
@@ -135,7 +135,7 @@ def sensitivity_of_net(net: nn.Module, shape: Sequence[int], plan: PrivatePlan) 
         sums.append(release.cpu() * batch)
 
     still = PrivatePlan(0.0, bound, expected_batch_size=batch, steps=SUMS_OF_NET, learning_rate=1e-30)
-    fit_kept(loud, records, still, on_step=observe)
+    fit_kept(scaled_net, records, still, on_step=observe)
     found = (
         _most(np.array(drawn), torch.stack(sums).float())
         if batch > 1

@@ -1,4 +1,4 @@
-"""Low-rank adaptation (LoRA) of frozen layers: few trainable numbers, so that little noise is needed."""
+"""Low-rank adaptation (LoRA) of frozen layers: few trainable weights, which need little noise."""
 
 from collections.abc import Collection
 from typing import TypeVar, cast
@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from quintain.core.errors import SettingError
 from quintain.core.seeds import derive_seed
 from quintain.models.nets import initialize
+
+# The source of methods is part of a model's hash: a changed name in LoRALayer changes the hash.
 
 M = TypeVar("M", bound=nn.Module)
 Pair = tuple[int, int]
@@ -24,9 +26,9 @@ class LoRALayer(nn.Module):
 
     Args:
         base: ``nn.Linear``, or ``nn.Conv2d`` without groups (A then has its kernel and stride, and B is 1x1).
-        rank: r.
-        alpha: Scale of the update, in units of the rank.
-        seed: For the first weights of A.
+        rank: Rank r of the update.
+        alpha: Scale of the update, which is multiplied by ``alpha / rank``.
+        seed: Seed of the initial weights of A.
 
     Source: Hu et al., 2021, arXiv:2106.09685; trained privately: Yu et al., 2021, arXiv:2110.06500.
     """
@@ -57,13 +59,13 @@ class LoRALayer(nn.Module):
         self.to(base.weight.device, base.weight.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The output of the layer with its update."""
+        """Return the output of the frozen layer plus that of the update, (B, ...)."""
         y: Tensor = self.base(x)
         return y + self.scale * self.up(self.down(x))
 
     @property
     def weight(self) -> Tensor:
-        """The weight of a plain layer that computes the same."""
+        """The weight of a plain layer that computes the same function."""
         up, down = self.up.get_parameter("weight"), self.down.get_parameter("weight")
         return self.base.weight + self.scale * (up.flatten(1) @ down.flatten(1)).view_as(self.base.weight)
 
@@ -83,27 +85,27 @@ def add_lora(
 ) -> list[str]:
     """Freeze ``module`` and add a trainable low-rank update to some of its layers, in place.
 
-    The modules of the ``peft`` package serve as well: their updates, too, are ordinary layers. What else is
-    to be trained, such as a new last layer, is unfrozen afterwards (``requires_grad_(True)``); then
-    ``make_private``.
+    Unfreeze afterwards what else is to be trained, such as a new last layer (``requires_grad_(True)``); then
+    call ``make_private``. The modules of the ``peft`` package can be trained in the same way, since their
+    updates are ordinary layers too.
 
     Args:
-        module: Holds ``nn.Linear`` or ``nn.Conv2d`` (without groups) layers; its function does not change.
-        rank: r.
-        alpha: Scale of the update; the rank, if not given.
+        module: Contains ``nn.Linear`` or ``nn.Conv2d`` (without groups) layers; its outputs do not change.
+        rank: Rank r of the updates.
+        alpha: Scale of the updates, which are multiplied by ``alpha / rank``; by default ``rank``.
         targets: Layers by their full name or its last part, such as ``"query"``; by default all.
-        seed: Of the updates' first weights.
+        seed: Seed of the initial weights of the updates.
 
     Returns:
         The names of the layers that now have an update.
 
     Raises:
-        SettingError: If a number is out of its range, no layer is meant, or a target is none.
+        SettingError: If a number is out of range, no layer is selected, or a target names no such layer.
     """
     alpha = float(rank) if alpha is None else alpha
     if rank < 1 or alpha <= 0:
         raise SettingError(f"got rank = {rank}, alpha = {alpha}; expected at least 1, and a positive number")
-    candidates = {name: child for name, child in module.named_modules() if name and _supports_lora(child)}
+    candidates = {name: layer for name, layer in module.named_modules() if name and _supports_lora(layer)}
     selected = [
         name
         for name in candidates
@@ -141,5 +143,5 @@ def merge_lora(module: M) -> M:
     return module
 
 
-def _supports_lora(child: nn.Module) -> bool:
-    return type(child) is nn.Linear or (type(child) is nn.Conv2d and child.groups == 1)
+def _supports_lora(layer: nn.Module) -> bool:
+    return type(layer) is nn.Linear or (type(layer) is nn.Conv2d and layer.groups == 1)

@@ -1,4 +1,4 @@
-"""Attack the plain model."""
+"""The drill step that attacks the plainly trained model."""
 
 from collections.abc import Mapping
 
@@ -11,23 +11,23 @@ from quintain.evaluate.evasion.stickers import evaluate_sticker
 from quintain.evaluate.step import StepOutput
 from quintain.results.robustness_records import AttackResult
 
-PICTURES = 6
+NUM_PICTURES = 6
+"""Adversarial examples that are kept as pictures."""
+
+MARKER_TARGET = 0
+"""The class that the side marker is to bring about, normal: a sick child is called healthy."""
 
 
 def attacks(context: DrillContext) -> Mapping[str, AttackFn]:
-    """The attacks that every model of the drill meets."""
+    """Return the attacks that are run on every model of the drill, by name."""
     return {
         "fgsm": FGSM(),
         "quick": Quick(steps=context.workload.attack_steps, queries=context.workload.attack_queries),
     }
 
 
-NORMAL = 0
-"""The class that the side marker is after: a sick child that is called well."""
-
-
 def run(context: DrillContext) -> StepOutput:
-    """FGSM and the quick ensemble on the plain model at every size, then a sticker, with pictures."""
+    """Run FGSM and the quick ensemble on the plain model at every eps, then fit a sticker."""
     subject = context.subject(context.trained().training.model)
     plain = run_attacks(
         subject,
@@ -36,14 +36,14 @@ def run(context: DrillContext) -> StepOutput:
         attacks(context),
         seed=context.seed("attack"),
         folder=context.folder,
-        num_pictures=PICTURES,
+        num_pictures=NUM_PICTURES,
         progress=context.progress,
     )
     marker = evaluate_sticker(
         subject,
         context.train,
         context.test,
-        side_marker(NORMAL, steps=context.workload.marker_steps),
+        side_marker(MARKER_TARGET, steps=context.workload.marker_steps),
         "a radiopaque side marker",
         seed=context.seed("marker"),
         folder=context.folder,

@@ -1,4 +1,4 @@
-"""Train three models with a defense: adversarially, with interval bounds, and under noise for smoothing."""
+"""The drill step that trains three models with a defense, and attacks the first two."""
 
 from quintain.drill.context import PRIMARY_MODEL, SMOOTHED_MODEL, DrillContext
 from quintain.drill.steps.attack import attacks
@@ -12,31 +12,34 @@ from quintain.results.robustness_records import HardenResult
 from quintain.threats import Linf
 
 SIGMA = 0.25
-TRAINED_AGAINST = Linf(4 / 255)
+"""Standard deviation of the noise in training, and of the smoothed model."""
+
+TRAINING_THREAT = Linf(4 / 255)
+"""The threat that adversarial and certified training defend against."""
 
 
 def defenses(context: DrillContext) -> dict[str, tuple[str, Defense]]:
-    """Return the drill's defenses: each name with its title and settings."""
-    scale = context.workload
+    """Return the title and the defense of each model that the drill hardens, by the model's name."""
+    workload = context.workload
     return {
         "adversarial": (
             "adversarial training",
-            with_epochs(PGDTraining(TRAINED_AGAINST), scale.adversarial_epochs),
+            with_epochs(PGDTraining(TRAINING_THREAT), workload.adversarial_epochs),
         ),
         PRIMARY_MODEL: (
             "certified training",
-            with_epochs(IBPTraining(TRAINED_AGAINST), scale.certified_epochs),
+            with_epochs(IBPTraining(TRAINING_THREAT), workload.certified_epochs),
         ),
-        SMOOTHED_MODEL: ("noise training", with_epochs(GaussianAugmentation(SIGMA), scale.noise_epochs)),
+        SMOOTHED_MODEL: ("noise training", with_epochs(GaussianAugmentation(SIGMA), workload.noise_epochs)),
     }
 
 
 def run(context: DrillContext) -> StepOutput:
-    """Run the three trainings, and the same attacks again on the first two.
+    """Train the three models, and run the attacks of the plain model on the first two.
 
-    The third is met as a smoothed model.
+    The third predicts as a smoothed model, which the step on certification evaluates.
     """
-    trainings, attacked, claims = [], [], []
+    trainings, attack_results, claims = [], [], []
     for name, (title, defense) in defenses(context).items():
         subject, training = train_defense(
             context.net(name),
@@ -53,7 +56,7 @@ def run(context: DrillContext) -> StepOutput:
         trainings.append(training)
         claims.append(clean_accuracy_claim(subject, context.test, primary=name == PRIMARY_MODEL))
         if name != SMOOTHED_MODEL:
-            attacked.append(
+            attack_results.append(
                 run_attacks(
                     subject,
                     context.test,
@@ -63,4 +66,4 @@ def run(context: DrillContext) -> StepOutput:
                     progress=context.progress,
                 )
             )
-    return StepOutput(HardenResult(tuple(trainings), tuple(attacked)), tuple(claims))
+    return StepOutput(HardenResult(tuple(trainings), tuple(attack_results)), tuple(claims))

@@ -1,4 +1,4 @@
-"""Shamir's secret sharing in a prime field: ``threshold`` shares give the secret, fewer reveal nothing."""
+"""Shamir's secret sharing: ``threshold`` shares reconstruct the secret, and fewer reveal nothing."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
@@ -6,30 +6,34 @@ from math import prod
 from quintain.core.errors import SettingError
 
 PRIME = 2**256 + 297
+"""Order of the field, large enough for a secret of 32 bytes."""
+
 SHARE_BYTES = 33
+"""Length of a share in bytes."""
 
 Entropy = Callable[[int], bytes]
+"""A source of random bytes: it takes their number, as ``secrets.token_bytes`` does."""
 
 
 def make_shares(
     secret: int, threshold: int, points: Sequence[int], entropy: Entropy, *, prime: int = PRIME
 ) -> dict[int, int]:
-    r"""Make shares of a secret: values at ``points`` of a random polynomial whose value at 0 is the secret.
+    r"""Return shares of a secret: values of a random polynomial that is the secret at 0.
 
     .. math:: f(x) = secret + \sum_{k=1}^{t-1} r_k x^k \bmod p, \qquad r_k \text{ uniform}
 
     Args:
-        secret: In [0, prime).
-        threshold: t, how many shares rebuild it.
-        points: Where the shares are taken: distinct, none of them 0.
-        entropy: Random bytes by number, such as ``secrets.token_bytes``.
-        prime: The field.
+        secret: A number in [0, prime).
+        threshold: Number t of shares that reconstruct the secret.
+        points: Arguments x of the shares: distinct, in [1, prime).
+        entropy: Source of random bytes, such as ``secrets.token_bytes``.
+        prime: Order of the field.
 
     Returns:
-        Point to value.
+        The share f(x) of each point x.
 
     Raises:
-        SettingError: If the points or the threshold do not fit.
+        SettingError: If the secret, the threshold or a point is out of range, or points repeat.
 
     Guarantee: perfect secrecy below the threshold, if the entropy is uniform. Source: Shamir, 1979.
     """
@@ -49,22 +53,28 @@ def make_shares(
 
 
 def weights(points: Sequence[int], at: int = 0, *, prime: int = PRIME) -> dict[int, int]:
-    r"""Compute Lagrange's weights, by which the shares give the value at ``at``.
+    r"""Return the Lagrange weight of each point, for the value of a polynomial at ``at``.
 
     .. math:: f(at) = \sum_x w_x f(x), \qquad w_x = \prod_{z \ne x} \frac{at - z}{x - z} \bmod p
 
-    They depend on the points alone, so that one set serves all secrets whose shares stand at the same points.
+    The weights depend on the points alone, so that one set serves all secrets with shares at the same points.
+
+    Args:
+        points: Distinct arguments x of the shares that are known.
+        at: Argument of the wanted value; the secret is at 0.
+        prime: Order of the field.
     """
-    by_point = {}
+    weight_of = {}
     for x in points:
-        numerator = prod((at - other) % prime for other in points if other != x) % prime
-        denominator = prod((x - other) % prime for other in points if other != x) % prime
-        by_point[x] = numerator * pow(denominator, -1, prime) % prime
-    return by_point
+        others = [other for other in points if other != x]
+        numerator = prod((at - other) % prime for other in others) % prime
+        denominator = prod((x - other) % prime for other in others) % prime
+        weight_of[x] = numerator * pow(denominator, -1, prime) % prime
+    return weight_of
 
 
 def combine(weights: Mapping[int, int], shares: Mapping[int, int], *, prime: int = PRIME) -> int:
-    """Return the value that shares give under the weights of their points."""
+    """Return the sum of the shares, each times the weight of its point, modulo ``prime``."""
     return sum(weight * shares[x] for x, weight in weights.items()) % prime
 
 
@@ -74,10 +84,10 @@ def interpolate(shares: Mapping[int, int], at: int = 0, *, prime: int = PRIME) -
 
 
 def random_bytes(entropy: Entropy, size: int) -> bytes:
-    """Return ``size`` random bytes; a source that gives fewer would make secrets that can be guessed.
+    """Return ``size`` random bytes, and refuse a source that gives fewer: its secrets could be guessed.
 
     Raises:
-        SettingError: If the source gives anything but so many bytes.
+        SettingError: If the source returns anything but ``size`` bytes.
     """
     result: object = entropy(size)
     if not isinstance(result, bytes) or len(result) != size:
@@ -89,6 +99,7 @@ def random_bytes(entropy: Entropy, size: int) -> bytes:
 
 
 def _uniform(prime: int, entropy: Entropy) -> int:
+    """Return a uniform number in [0, prime)."""
     # rejection sampling: numbers of as many bits as the prime, until one is below it
     bits = prime.bit_length()
     size = (bits + 7) // 8
@@ -99,6 +110,7 @@ def _uniform(prime: int, entropy: Entropy) -> int:
 
 
 def _evaluate(coefficients: Sequence[int], x: int, prime: int) -> int:
+    """Return the value at ``x`` of the polynomial with these coefficients, the constant one first."""
     # Horner's rule
     value = 0
     for coefficient in reversed(coefficients):

@@ -1,4 +1,4 @@
-"""What all drawings are made of: escaped elements, scales, and labels that keep out of each other's way."""
+"""The parts of all drawings: escaped SVG elements, round axis steps, and labels that do not overlap."""
 
 import math
 from collections.abc import Sequence
@@ -6,64 +6,71 @@ from collections.abc import Sequence
 from markupsafe import Markup, escape
 
 Tick = tuple[float, str]
-"""A value and what stands beside it."""
+"""A value on an axis, and its label."""
 
 
 def element(name: str, *content: str, **attributes: str | float) -> Markup:
     """Return one SVG element.
 
-    ``class_`` is class, ``text_anchor`` is text-anchor, numbers have one decimal, content is escaped unless
-    markup.
+    Args:
+        name: Name of the element, such as ``rect``.
+        content: What the element contains; escaped, unless it is ``Markup``.
+        attributes: ``class_`` stands for class and ``text_anchor`` for text-anchor; numbers get one decimal.
     """
     pairs = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(_plain(value))}"' for key, value in attributes.items()
+        f' {key.rstrip("_").replace("_", "-")}="{escape(_attribute_text(value))}"'
+        for key, value in attributes.items()
     )
     return Markup(f"<{name}{pairs}>{''.join(escape(part) for part in content)}</{name}>")
 
 
 def picture(label: str, *content: str, width: float | None = None, height: float, class_: str) -> Markup:
-    """Return a drawing with its words for those who do not see it.
+    """Return a drawing as an ``svg`` element.
 
-    Scaled as a whole where it has a width, else fluid at a fixed height.
+    Args:
+        label: The drawing in words, for screen readers.
+        content: Its elements.
+        width: Its width; the drawing then scales as a whole. Without one it takes all of the page's width.
+        height: Its height, which is fixed where it has no width.
+        class_: Its CSS class.
     """
-    frame: dict[str, str | float] = (
+    size: dict[str, str | float] = (
         {"height": height, "width": "100%"} if width is None else {"viewBox": f"0 0 {width:g} {height:g}"}
     )
-    return element("svg", *content, class_=class_, role="img", aria_label=label, **frame)
+    return element("svg", *content, class_=class_, role="img", aria_label=label, **size)
 
 
 def text_width(text: str, size: float = 13) -> float:
-    """An upper estimate of a text's width in the units of its size; wide fonts included."""
+    """Return an upper estimate of a text's width, in the units of its font size, for wide fonts too."""
     return 0.61 * size * len(text)
 
 
-def percent_of_width(part: float) -> str:
-    """A horizontal place as a share of the drawing's width, kept inside."""
-    return f"{100 * min(max(part, 0.0), 1.0):.2f}%"
+def percent_of_width(fraction: float) -> str:
+    """Return a fraction of the drawing's width, clamped to [0, 1], as a percentage."""
+    return f"{100 * min(max(fraction, 0.0), 1.0):.2f}%"
 
 
-def spread(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Return the nearest places to the given ones that are ``gap`` apart.
+def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Return positions of labels, moved until they are at least ``gap`` apart and inside [low, high].
 
-    Inside [low, high], in the same order of size.
-
-    Labels beside lines: they move only as far as they must. If there is no room for all, they fill the range
-    evenly.
+    They keep their order of size, and move only where they must. If there is no room for all of them, they
+    fill the range evenly.
     """
-    order = sorted(range(len(places)), key=lambda index: places[index])
-    gap = min(gap, (high - low) / max(len(places) - 1, 1))
-    moved = list(places)
-    edge = -math.inf
-    for index in order:
-        moved[index] = edge = max(places[index], edge + gap, low)
-    edge = math.inf
-    for index in reversed(order):
-        moved[index] = edge = min(moved[index], edge - gap, high)
+    ascending = sorted(range(len(positions)), key=lambda index: positions[index])
+    gap = min(gap, (high - low) / max(len(positions) - 1, 1))
+    moved = list(positions)
+    # move up what is too near to its lower neighbor, then move down what is now above the range
+    previous = -math.inf
+    for index in ascending:
+        moved[index] = previous = max(positions[index], previous + gap, low)
+    previous = math.inf
+    for index in reversed(ascending):
+        moved[index] = previous = min(moved[index], previous - gap, high)
     return moved
 
 
 def nice_top(value: float) -> float:
-    """The end of an axis from 0 that shows ``value`` with some room."""
+    """Return the round upper end of an axis from 0 to at least 12 % above ``value``."""
     if not 0 < value < math.inf:
         return 1.0
     step = nice_step(value * 1.12)
@@ -71,10 +78,11 @@ def nice_top(value: float) -> float:
 
 
 def nice_step(length: float) -> float:
-    """A round distance that cuts ``length`` into about five."""
+    """Return a round step that divides ``length`` into at most five."""
     unit = 10.0 ** math.floor(math.log10(length / 5))
     return next(unit * factor for factor in (1, 2, 2.5, 5, 10) if unit * factor * 5 >= length - 1e-12)
 
 
-def _plain(value: str | float) -> str:
+def _attribute_text(value: str | float) -> str:
+    """Return an attribute's value as text, a number rounded to one decimal."""
     return value if isinstance(value, str) else f"{value:.1f}".removesuffix(".0")

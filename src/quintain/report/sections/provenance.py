@@ -1,4 +1,4 @@
-"""The section on provenance: commands, steps, versions, hashes, all claims, and what each bound assumes."""
+"""The section of the report on provenance, with all claims and what each bound assumes."""
 
 from quintain.report import claim_rows
 from quintain.report import format as fmt
@@ -12,11 +12,9 @@ from quintain.results.records import DrillResult, Provenance
 
 
 def provenance_section(run: RunResults) -> Section:
-    """Show commands, steps, versions, hashes, all claims, and the assumptions behind each bound."""
-    provenances = [each.provenance for each in run.records]
-    blocks: list[Block] = [
-        Text(command, "code") for command in dict.fromkeys(each.command for each in provenances)
-    ]
+    """Return the section with commands, steps, versions, hashes, all claims and their assumptions."""
+    commands = dict.fromkeys(record.provenance.command for record in run.records)
+    blocks: list[Block] = [Text(command, "code") for command in commands]
     if any(run.results_of(DrillResult)) or len(run.records) > 1:
         blocks.append(TableBlock(_steps(run)))
     peak = max((result.peak_memory_bytes for result in run.results_of(DrillResult)), default=0)
@@ -32,19 +30,19 @@ def provenance_section(run: RunResults) -> Section:
 
 
 def _steps(run: RunResults) -> Table:
-    drilled = run.results_of(DrillResult)
-    steps = [(step.name, step.seconds) for result in drilled for step in result.steps]
-    steps = steps or [(each.result.kind, each.provenance.seconds) for each in run.records]
+    """Return the table of steps with their times: those of a drill, or else one for each record."""
+    steps = [(step.name, step.seconds) for drill in run.results_of(DrillResult) for step in drill.steps]
+    steps = steps or [(record.result.kind, record.provenance.seconds) for record in run.records]
     longest = max((seconds for _, seconds in steps), default=0.0) or 1.0
     rows = [
         (
             Cell(name),
-            Cell(stacked_bar([(took / longest, "time")], f"{name}: {fmt.seconds(took)}")),
-            Cell(fmt.seconds(took)),
+            Cell(stacked_bar([(seconds / longest, "time")], f"{name}: {fmt.seconds(seconds)}")),
+            Cell(fmt.seconds(seconds)),
         )
-        for name, took in steps
+        for name, seconds in steps
     ]
-    total = sum(took for _, took in steps)
+    total = sum(seconds for _, seconds in steps)
     return Table(
         ("step", "", "time"),
         (*rows, (Cell("total", "strong"), Cell(""), Cell(fmt.seconds(total), "strong"))),
@@ -54,29 +52,22 @@ def _steps(run: RunResults) -> Table:
 
 
 def _claims(run: RunResults) -> Table:
-    crossings = {claim.name: status for claim, status in run.inconsistencies}
+    """Return the table of all claims: both bounds, interval, majority class and consistency."""
+    inconsistent = {claim.name: status for claim, status in run.inconsistencies}
     rows = []
     for claim in run.claims:
         bracket = claim.bracket
-        status = crossings.get(claim.name, Consistency.CONSISTENT)
-        kind = bracket.quantity.metric
+        quantity, metric, baseline = bracket.quantity, bracket.quantity.metric, bracket.baseline
+        delta = f"delta {fmt.delta(quantity.delta)}" if quantity.delta is not None else "none"
+        status = inconsistent.get(claim.name, Consistency.CONSISTENT)
         rows.append(
             (
                 Cell(claim.title),
-                Cell(
-                    fmt.threat_text(bracket.quantity.threat)
-                    or (
-                        f"delta {fmt.delta(bracket.quantity.delta)}"
-                        if bracket.quantity.delta is not None
-                        else "none"
-                    )
-                ),
+                Cell(fmt.threat_text(quantity.threat) or delta),
                 Cell(claim_rows.bound_text(bracket, Side.LOWER)),
                 Cell(claim_rows.bound_text(bracket, Side.UPPER)),
-                Cell(fmt.interval(kind, *bracket.confidence_interval(claim_rows.CONFIDENCE))),
-                Cell(
-                    fmt.metric_value(kind, bracket.baseline) if bracket.baseline is not None else fmt.NO_VALUE
-                ),
+                Cell(fmt.interval(metric, *bracket.confidence_interval(claim_rows.CONFIDENCE))),
+                Cell(fmt.metric_value(metric, baseline) if baseline is not None else fmt.NO_VALUE),
                 Cell(status.value, "" if status is Consistency.CONSISTENT else "bad"),
             )
         )
@@ -93,16 +84,22 @@ def _claims(run: RunResults) -> Table:
 
 
 def _assumptions(run: RunResults) -> Table:
-    bounds: dict[tuple[str, str, str, tuple[str, ...]], list[str]] = {}
+    """Return the table of methods and their assumptions, with the claims that rest on each."""
+    titles: dict[tuple[str, str, str, tuple[str, ...]], list[str]] = {}
     for claim in run.claims:
         for bound in (claim.bracket.lower, claim.bracket.upper):
             if bound.method and (bound.assumptions or bound.basis is not Basis.TRIVIAL):
-                bounds.setdefault(
-                    (bound.side.value, bound.method, bound.basis.value, bound.assumptions), []
-                ).append(claim.title)
+                key = (bound.method, bound.side.value, bound.basis.value, bound.assumptions)
+                titles.setdefault(key, []).append(claim.title)
     rows = tuple(
-        cells(method, side, basis, "; ".join(assumes) or "nothing further", ", ".join(dict.fromkeys(titles)))
-        for (side, method, basis, assumes), titles in bounds.items()
+        cells(
+            method,
+            side,
+            basis,
+            "; ".join(assumptions) or "nothing further",
+            ", ".join(dict.fromkeys(claim_titles)),
+        )
+        for (method, side, basis, assumptions), claim_titles in titles.items()
     )
     return Table(
         ("method", "bound", "basis", "assumptions", "used for"),
@@ -113,31 +110,32 @@ def _assumptions(run: RunResults) -> Table:
 
 
 def _machine(run: RunResults) -> Table:
-    machines: dict[str, Provenance] = {
-        _machine_text(record.provenance): record.provenance for record in run.records
-    }
-    versions = dict.fromkeys(one for each in machines.values() for one in each.versions)
-    rows = [cells("machine", text) for text in machines] + [
-        cells(one.package, one.version) for one in versions
-    ]
-    rows += [
-        cells("seed", str(seed)) for seed in dict.fromkeys(record.provenance.seed for record in run.records)
-    ]
-    return Table(("what", "which"), tuple(rows), num_text_columns=2, caption="Versions and machine")
+    """Return the table of machines, package versions and seeds, each once."""
+    provenances = [record.provenance for record in run.records]
+    machines = {_machine_text(provenance): provenance for provenance in provenances}
+    versions = dict.fromkeys(version for provenance in machines.values() for version in provenance.versions)
+    rows = (
+        *(cells("machine", text) for text in machines),
+        *(cells(version.package, version.version) for version in versions),
+        *(cells("seed", str(seed)) for seed in dict.fromkeys(provenance.seed for provenance in provenances)),
+    )
+    return Table(("what", "which"), rows, num_text_columns=2, caption="Versions and machine")
 
 
-def _machine_text(each: Provenance) -> str:
-    return f"{each.platform}, {each.device}, {each.dtype}, {fmt.count(each.threads, 'thread')}"
+def _machine_text(provenance: Provenance) -> str:
+    threads = fmt.count(provenance.threads, "thread")
+    return f"{provenance.platform}, {provenance.device}, {provenance.dtype}, {threads}"
 
 
 def _hashes(run: RunResults) -> Table:
-    rows = [
+    """Return the table of the hashes of data, models and model files."""
+    hashes = [
         (f"data {data.name}", data.hash)
         for data in dict.fromkeys(record.provenance.data for record in run.records)
     ]
     for model in run.models:
-        rows.append((f"{model.title}: weights and program", model.model_hash))
+        hashes.append((f"{model.title}: weights and program", model.model_hash))
         if model.path:
-            rows.append((f"{model.title}: {model.path}", model.sha256))
-    lines = tuple((Cell(name), Cell(digest, "code")) for name, digest in rows if digest)
-    return Table(("hash of", "value"), lines, num_text_columns=2, caption="Hashes")
+            hashes.append((f"{model.title}: {model.path}", model.sha256))
+    rows = tuple((Cell(name), Cell(digest, "code")) for name, digest in hashes if digest)
+    return Table(("hash of", "value"), rows, num_text_columns=2, caption="Hashes")

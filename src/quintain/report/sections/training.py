@@ -1,4 +1,4 @@
-"""The section on training: every training of the run, and the data."""
+"""The section of the report on the data and on every training of the run."""
 
 from quintain.report import format as fmt
 from quintain.report.accuracy import accuracy_cell, class_cells, low_note
@@ -11,24 +11,26 @@ from quintain.results.robustness_records import CheckResult
 
 
 def training_section(run: RunResults) -> Section | None:
-    """Show the trainings and their clean accuracy."""
+    """Return the section with the data and each training's clean accuracy; None if there are neither."""
     blocks: list[Block] = []
     if run.trainings:
         rows = tuple(
             (
-                Cell(one.model.title),
-                accuracy_cell(one.clean_counts),
-                Cell(fmt.percent_interval(*one.clean_counts.interval(CONFIDENCE))),
-                *class_cells(one.clean_counts),
-                Cell(f"{one.model.num_parameters:,}"),
-                Cell(fmt.seconds(one.seconds)),
+                Cell(training.model.title),
+                accuracy_cell(training.clean_counts),
+                Cell(fmt.percent_interval(*training.clean_counts.interval(CONFIDENCE))),
+                *class_cells(training.clean_counts),
+                Cell(f"{training.model.num_parameters:,}"),
+                Cell(fmt.seconds(training.seconds)),
             )
-            for one in run.trainings
+            for training in run.trainings
         )
         head = ("model", "clean", "95 %", "balanced", "sensitivity", "specificity", "weights", "time")
         blocks.append(TableBlock(Table(head, rows, caption="Accuracy on unchanged test examples")))
         blocks += low_note(rows, run.trainings[0].clean_counts)
-        recipes = tuple((Cell(one.model.title), Cell(one.settings, "code")) for one in run.trainings)
+        recipes = tuple(
+            (Cell(training.model.title), Cell(training.settings, "code")) for training in run.trainings
+        )
         blocks.append(
             Collapsible(
                 "recipes",
@@ -39,7 +41,6 @@ def training_section(run: RunResults) -> Section | None:
     if not blocks:
         return None
     if not run.trainings:
-        return Section(
-            "training", "The data", "How many examples there are of each class, in each part.", tuple(blocks)
-        )
+        lead = "How many examples there are of each class, in each split."
+        return Section("training", "The data", lead, tuple(blocks))
     return Section("training", "Training", "Accuracy on the unchanged test set.", tuple(blocks))
