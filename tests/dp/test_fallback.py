@@ -116,7 +116,8 @@ def test_a_batch_that_is_not_first_is_refused(layer: nn.Module) -> None:
 def test_it_says_what_it_costs() -> None:
     with pytest.warns(
         UserWarning,
-        match=r"layer '1' is a Scale, which has no rule .* 5 numbers an example .*register_rule\(Scale\)",
+        match=r"layer '1' is a Scale, which has no rule .* keeps 5 numbers for each example; "
+        r".*register_rule\(Scale\)",
     ):
         Capture(nn.Sequential(nn.Linear(4, 4), Scale(4))).remove()
     with warnings.catch_warnings():
@@ -162,10 +163,10 @@ class Odd(Scale):
         ("noise", "no randomness"),
         ("count", "writes its buffers"),
         ("mean", "no randomness inside|writes its buffers"),
-        ("batch", "another output alone than in its batch"),
-        ("tuple", "gives a tuple; expected one tensor"),
+        ("batch", "returns another output of an example alone than in its batch"),
+        ("tuple", "returns a tuple; expected one tensor"),
         ("value", "fails one example at a time"),
-        ("number", "gives a Tensor; expected one tensor, the batch first"),
+        ("number", "returns a Tensor; expected one tensor, the batch first"),
     ],
 )
 def test_what_cannot_be_repeated_for_one_example_is_refused(what: str, message: str) -> None:

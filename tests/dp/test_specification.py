@@ -478,5 +478,5 @@ def test_weights_whose_rounding_hides_the_noise_are_not_measured_unless_they_are
     net, plan, drifts = nn.Linear(4, 2), replace(PLAN, learning_rate=1e-7), []
     replay = Replay(net.parameters(), plan)
     fit(net, records(), plan, on_step=lambda _step, release: drifts.append(replay.step(release)))
-    assert all(one.apart <= one.allowed for one in drifts)
+    assert all(one.distance <= one.rounding_bound for one in drifts)
     assert weights_measurement(drifts) is None

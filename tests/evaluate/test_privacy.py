@@ -11,7 +11,12 @@ from torch import nn
 from quintain.core.errors import ContradictionError, ExitCode, MechanismError, SettingError
 from quintain.data.dataset import from_arrays
 from quintain.dp.ways import WAYS
-from quintain.evaluate.privacy_target import PrivacyTarget, Protected, epsilon_quantity, epsilon_upper_bound
+from quintain.evaluate.privacy_target import (
+    PrivacyTarget,
+    ProtectedRecords,
+    epsilon_quantity,
+    epsilon_upper_bound,
+)
 from quintain.evaluate.step import StepOutput, raise_if_unsound, record_step
 from quintain.evaluate.steps.audit import run_audit
 from quintain.evaluate.steps.privatize import run_privatize
@@ -110,7 +115,7 @@ def test_audited_below_accounted_and_the_control_above(audited):
 def test_the_audited_plan_is_the_claimed_one(audited):
     plan = OFTEN.plan(600)
     assert audited.result.plan.sample_rate == 0.25
-    records = Protected(600, audited.result.audit.lower.quantity.data_hash)
+    records = ProtectedRecords(600, audited.result.audit.lower.quantity.data_hash)
     assert (
         audited.claims[0].bracket.quantity
         == epsilon_upper_bound(plan, records, 3.0).quantity
@@ -120,7 +125,7 @@ def test_the_audited_plan_is_the_claimed_one(audited):
 
 def test_what_the_control_shows_is_no_lower_side_of_the_plan(audited):
     control = audited.result.control.lower
-    records = Protected(600, audited.claims[0].bracket.quantity.data_hash)
+    records = ProtectedRecords(600, audited.claims[0].bracket.quantity.data_hash)
     assert control.quantity == epsilon_quantity(replace(OFTEN.plan(600), noise_multiplier=0.0), records)
     assert control.quantity != audited.claims[0].bracket.quantity
 

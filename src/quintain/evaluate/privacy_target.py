@@ -1,4 +1,4 @@
-"""The privacy target of a training: the plans that keep it, and what those cost."""
+"""The epsilon and delta that a private training may cost, and the plans that keep to them."""
 
 import hashlib
 import hmac
@@ -16,11 +16,11 @@ from quintain.results.bounds import Bound
 from quintain.results.privacy_records import PrivacyPlan
 from quintain.results.quantity import Basis, Metric, Quantity, Side
 
-FEW = 10
-"""Records of a class below which its mere existence tells of them."""
+MIN_CLASS_RECORDS = 10
+"""A class with fewer records gives them away by its mere existence, which the released model shows."""
 
 ACCOUNTANT = "PLD (dp-accounting)"
-ASSUMES = (
+ASSUMPTIONS = (
     "Gaussian noise and Poisson sampling as specified",
     "initial weights and settings do not depend on the data",
 )
@@ -35,9 +35,9 @@ class PrivacyTarget:
         batch_size: Expected batch size.
         steps: Number of noisy steps.
         max_grad_norm: The clip norm.
-        learning_rate, momentum: Of the optimizer; they cost no privacy.
-        ema: Decay of the mean of the weights, which is what training ends with: free too, and it evens out
-            the noise of the last steps.
+        learning_rate, momentum: Settings of the optimizer, which cost no privacy.
+        ema: Decay of the moving average of the weights, with which training ends. It costs no privacy either,
+            and averages the noise of the last steps.
 
     Raises:
         SettingError: If a number is out of its range.
@@ -56,104 +56,103 @@ class PrivacyTarget:
         ranges = {
             "epsilon": (
                 0 < self.epsilon <= MAX_EPSILON,
-                f"a positive finite number up to {MAX_EPSILON:g}, above which nothing is promised, such as 3",
+                f"a positive finite number up to {MAX_EPSILON:g}, above which none is a guarantee, such as 3",
             ),
             "delta": (
                 0 < self.delta < 1,
                 "a number strictly between 0 and 1, well below one over the records, such as 1e-5",
             ),
-            "batch-size": (self.batch_size >= 1, "at least 1, such as 512"),
+            "batch_size": (self.batch_size >= 1, "at least 1, such as 512"),
             "steps": (self.steps >= 1, "at least 1, such as 276"),
-            "max-grad-norm": (0 < self.max_grad_norm < math.inf, "a positive finite number, such as 1"),
-            "learning-rate": (0 < self.learning_rate < math.inf, "a positive finite number, such as 1"),
+            "max_grad_norm": (0 < self.max_grad_norm < math.inf, "a positive finite number, such as 1"),
+            "learning_rate": (0 < self.learning_rate < math.inf, "a positive finite number, such as 1"),
         }
-        given = (
-            self.epsilon,
-            self.delta,
-            self.batch_size,
-            self.steps,
-            self.max_grad_norm,
-            self.learning_rate,
-        )
-        got = dict(zip(ranges, given, strict=True))
-        for name, (good, expected) in ranges.items():
-            if not good:
-                raise SettingError(f"got {name} {got[name]}; expected {expected}")
+        for name, (in_range, expected) in ranges.items():
+            if not in_range:
+                option = name.replace("_", "-")  # as the command line calls it
+                raise SettingError(f"got {option} {getattr(self, name)}; expected {expected}")
 
-    def plan(self, records: int, *, noise: float | None = None) -> PrivatePlan:
-        """Return the plan with the least noise that keeps the target on so many records.
+    def plan(self, num_records: int, *, noise: float | None = None) -> PrivatePlan:
+        """Return the plan that keeps the target with the smallest noise, or that with a given noise.
 
-        Or with the noise given.
+        Args:
+            num_records: Number of training records.
+            noise: The noise multiplier; the smallest that keeps the target if not given.
 
         Raises:
-            SettingError: If a batch would hold more than all records.
+            SettingError: If the batch size exceeds the number of records.
         """
-        if self.batch_size > records:
+        if self.batch_size > num_records:
             raise SettingError(
-                f"got batch {self.batch_size} out of {records} records; expected 1 to {records}"
+                f"got batch {self.batch_size} out of {num_records} records; expected 1 to {num_records}"
             )
         if noise is None:
             noise = accounting.calibrate_noise_multiplier(
-                self.epsilon, self.delta, self.batch_size / records, self.steps
+                self.epsilon, self.delta, self.batch_size / num_records, self.steps
             )
         return PrivatePlan(
-            noise,
-            self.max_grad_norm,
-            self.batch_size,
-            self.steps,
-            self.learning_rate,
-            self.momentum,
-            self.delta,
-            self.ema,
+            noise_multiplier=noise,
+            max_grad_norm=self.max_grad_norm,
+            expected_batch_size=self.batch_size,
+            steps=self.steps,
+            learning_rate=self.learning_rate,
+            momentum=self.momentum,
+            delta=self.delta,
+            ema_decay=self.ema,
         )
 
 
-def plan_record(plan: PrivatePlan, records: int) -> PrivacyPlan:
-    """Return a plan's public settings and what they cost by the accountant.
+def plan_record(plan: PrivatePlan, num_records: int) -> PrivacyPlan:
+    """Return the public settings of a plan and the epsilon that they cost by the accountant.
 
-    Whatever a run's own ledger says.
+    The epsilon is that of the plan; the ledger of a run that was stopped early holds less.
+
+    Args:
+        plan: The plan.
+        num_records: Number of training records.
     """
     return PrivacyPlan(
         noise_multiplier=plan.noise_multiplier,
         max_grad_norm=plan.max_grad_norm,
         expected_batch_size=plan.expected_batch_size,
-        sample_rate=plan.sample_rate(records),
+        sample_rate=plan.sample_rate(num_records),
         steps=plan.steps,
         delta=plan.delta,
-        epsilon=plan.epsilon(records),
+        epsilon=plan.epsilon(num_records),
         accountant=ACCOUNTANT,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Protected:
-    """The records of a private run, as its results may name them.
+class ProtectedRecords:
+    """The training records of a private run, as its results may refer to them.
 
-    A plain hash of them would tell whoever has all but one which the last one is: the very thing that epsilon
+    A plain hash would allow those who have all records but one to find the last one by trying: what epsilon
     bounds.
 
     Args:
-        count: How many; public.
-        name: A keyed hash of their content, equal within one run and of no meaning outside it.
+        count: The number of records, which is public.
+        keyed_hash: A hash of their content under a secret key: equal within one run, and of no meaning
+            outside it.
     """
 
     count: int
-    name: str
+    keyed_hash: str
 
     @classmethod
-    def of(cls, train: Dataset, salt: bytes | None = None) -> "Protected":
-        """The records under a secret salt, which is never shown; a fresh one if none is given."""
+    def from_dataset(cls, train: Dataset, salt: bytes | None = None) -> "ProtectedRecords":
+        """Return the records of a data set, hashed under a secret salt; a new one if none is given."""
         salt = secrets.token_bytes(32) if salt is None else salt
         return cls(len(train), hmac.new(salt, train.hash.encode(), hashlib.sha256).hexdigest())
 
 
-def epsilon_quantity(plan: PrivatePlan, records: Protected) -> Quantity:
-    """Return the quantity epsilon of a plan: its subject is the mechanism, not the weights that came out."""
+def epsilon_quantity(plan: PrivatePlan, records: ProtectedRecords) -> Quantity:
+    """Return the quantity epsilon of a plan; its subject is the mechanism, not the trained weights."""
     mechanism = hashlib.sha256(f"dp-sgd {plan!r} {records.count}".encode()).hexdigest()
     return Quantity(
         Metric.EPSILON,
         mechanism,
-        records.name,
+        records.keyed_hash,
         delta=plan.delta,
         adjacency=accounting.ADJACENCY,
         privacy_unit="image",
@@ -161,34 +160,35 @@ def epsilon_quantity(plan: PrivatePlan, records: Protected) -> Quantity:
     )
 
 
-def epsilon_upper_bound(plan: PrivatePlan, records: Protected, epsilon: float) -> Bound:
-    """Return the accountant's upper bound on epsilon."""
-    return Bound(epsilon_quantity(plan, records), Side.UPPER, epsilon, Basis.PROOF, None, ACCOUNTANT, ASSUMES)
+def epsilon_upper_bound(plan: PrivatePlan, records: ProtectedRecords, epsilon: float) -> Bound:
+    """Return the accountant's upper bound on epsilon, with its assumptions."""
+    return Bound(
+        epsilon_quantity(plan, records), Side.UPPER, epsilon, Basis.PROOF, None, ACCOUNTANT, ASSUMPTIONS
+    )
 
 
-def delta_warnings(delta: float, records: int) -> tuple[str, ...]:
-    """Return what is wrong with a delta for so many records."""
-    if delta < 1 / records:
+def delta_warnings(delta: float, num_records: int) -> tuple[str, ...]:
+    """Return a warning if delta is so large that publishing one of the records would be allowed."""
+    if delta < 1 / num_records:
         return ()
     return (
-        f"delta = {delta:g} is not below 1/{records}: publishing one random record in full would pass; "
+        f"delta = {delta:g} is not below 1/{num_records}: publishing one random record in full would pass; "
         "choose a smaller one",
     )
 
 
 def class_warnings(train: Dataset) -> tuple[str, ...]:
-    """Return warnings for the data's owner alone, of classes that nobody named.
-
-    And that few records show to exist.
-    """
+    """Return a warning, for the data's owner alone, of classes without names that have few records."""
     if train.class_names != tuple(map(str, range(train.num_classes))):
         return ()
     counts = np.bincount(train.labels, minlength=train.num_classes)
-    few = [f"class {label} has {count}" for label, count in enumerate(counts) if 0 < count < FEW]
+    few = [
+        f"class {label} has {count}" for label, count in enumerate(counts) if 0 < count < MIN_CLASS_RECORDS
+    ]
     if not few:
         return ()
     return (
-        f"{', '.join(few)} of {len(train)} records: the number of classes was read off the labels, and the "
-        "shape of the released weights shows it without noise; name all classes that there may be, in "
-        "class_names of the .npz, or leave them out",
+        f"{', '.join(few)} of {len(train)} records: the number of classes was taken from the labels, and the "
+        "shape of the released weights shows it without noise; name all possible classes in class_names of "
+        "the .npz, or leave out the records of these",
     )

@@ -14,14 +14,14 @@ from quintain.core.files import sha256
 
 
 class QueryCache:
-    """A table of answers by query, in memory or in a file that its owner alone can read.
+    """A table of answers by input, in memory or in a file that only its owner can read.
 
     Args:
-        path: An SQLite file, created if need be; memory if not given.
-        model_hash: The hash of the model; answers of other models in the same file are not used.
+        path: An SQLite file, which is created if it is not there; in memory if not given.
+        model_hash: The hash of the remote model; answers of other models in the same file are not used.
 
     Raises:
-        StorageError: If the file cannot be made, or is something else.
+        StorageError: If the file cannot be created, or is not an SQLite file.
     """
 
     def __init__(self, path: str | Path | None, model_hash: str) -> None:
@@ -41,25 +41,22 @@ class QueryCache:
             raise StorageError(f"cannot keep answers in {self.path}: {error}; choose another file") from error
 
     def key(self, x: np.ndarray) -> str:
-        """Return the key of one input: a hash of the model's hash and of type, shape and bits.
-
-        SHA-256.
-        """
+        """Return the key of one input: SHA-256 of the model's hash and the input's dtype, shape and bits."""
         return sha256(
             f"{self._model_hash} {x.dtype.str} {x.shape} ".encode() + np.ascontiguousarray(x).tobytes()
         )
 
     def lookup(self, keys: Sequence[str]) -> dict[str, Any]:
-        """Return the keys that are in the cache, with their answers."""
-        found = {}
+        """Return the answers that are in the cache, by key; keys that are not are left out."""
+        answers = {}
         for key in dict.fromkeys(keys):
             row = self._table.execute("SELECT answer FROM answers WHERE question = ?", (key,)).fetchone()
             if row is not None:
-                found[key] = json.loads(row[0])
-        return found
+                answers[key] = json.loads(row[0])
+        return answers
 
     def store(self, answers: dict[str, Any]) -> None:
-        """Write answers by key to the cache, before anything else happens.
+        """Write answers by key to the cache; they are stored when this returns.
 
         Raises:
             StorageError: If they cannot be written.

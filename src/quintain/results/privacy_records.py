@@ -1,4 +1,4 @@
-"""Results of private training, audits, reconstructions and federation."""
+"""Results of private training, privacy audits, reconstructions and federated training."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,14 +14,14 @@ class PrivacyPlan:
     """The public settings of a DP-SGD run and the epsilon that they cost.
 
     Args:
-        noise_multiplier: Noise in units of the clip norm, in the sum.
+        noise_multiplier: Standard deviation of the noise in the sum of gradients, in units of the clip norm.
         max_grad_norm: The clip norm.
-        expected_batch_size: The public divisor.
-        sample_rate: Chance of each record to be in a step.
-        steps: How many steps.
-        delta: The delta of the statement.
-        epsilon: What the accountant gives for it.
-        accountant: Such as ``PLD (dp-accounting)``.
+        expected_batch_size: The expected size of a batch, by which the sum of gradients is divided.
+        sample_rate: Probability of each record to be in a batch.
+        steps: Number of steps.
+        delta: The delta of the guarantee.
+        epsilon: The accountant's upper bound on epsilon at that delta.
+        accountant: Name of the accountant, such as ``PLD (dp-accounting)``.
     """
 
     noise_multiplier: float
@@ -36,21 +36,21 @@ class PrivacyPlan:
 
 @dataclass(frozen=True, slots=True)
 class PrivacyStatement:
-    """What an epsilon says, of whom, and what it rests on.
+    """What an epsilon guarantees, to whom, and what it rests on.
 
     Args:
-        epsilon_lower_bound: No smaller epsilon is true of the mechanism, by any accountant; None where no
-            such bound is known.
-        adversary_accuracy: How often the best adversary, who knows all but whether one record is in, tells it
-            at most; half is guessing.
-        adjacency: Which data sets are neighbours.
+        epsilon_lower_bound: Proven lower bound on the mechanism's epsilon, which no accountant can go below;
+            None where no such bound is known.
+        adversary_accuracy: Largest probability with which an adversary, who knows all the rest, guesses
+            whether one record was used; 0.5 is chance.
+        adjacency: Which data sets are neighbors.
         privacy_unit: Whose presence is hidden.
         sampling: How batches are drawn.
-        noise: Its kind, and where it comes from.
-        reproducible: Whether it follows from a seed, so that privacy holds only against those who do not know
-            it.
-        warnings: What weakens the claim.
-        assumptions: What no check can see.
+        noise: The kind of the noise, and the source of its random numbers.
+        reproducible: Whether the noise follows from a seed; privacy then holds only against those who do not
+            know the seed.
+        warnings: What weakens the guarantee.
+        assumptions: What the guarantee assumes and no check can verify.
     """
 
     epsilon_lower_bound: float | None
@@ -69,7 +69,7 @@ class PrivateRun:
     """One more private training of the same net on the same data, with another budget or batch size.
 
     Args:
-        plan: Its constants and what it cost.
+        plan: Its public settings and the epsilon that they cost.
         clean_counts: Correct predictions on the test examples.
         seconds: Wall time.
     """
@@ -87,14 +87,14 @@ class PrivatizeResult:
         training: The private run.
         nonprivate_counts: Correct predictions of the model trained without privacy; None where the run broke
             off before.
-        plan: The constants.
+        plan: The public settings and the epsilon that they cost.
         clipped_fraction: Fraction of the per-example gradients that were clipped (private: for the data's
             owner only).
-        statement: What epsilon speaks of and rests on.
-        epsilon_sweep: The same plan at other budgets.
-        batch_size_sweep: The same budget with other batches.
-        composed_epsilon: What all private trainings of this record cost together, so what choosing among them
-            costs at most.
+        statement: What epsilon guarantees, and what it rests on.
+        epsilon_sweep: Trainings of the same plan at other target epsilons.
+        batch_size_sweep: Trainings at the same target epsilon with other batch sizes.
+        composed_epsilon: The epsilon of all private trainings of this record together, which is also what
+            choosing the best of them costs at most.
         stop_reason: Why there are fewer steps than planned; empty for a finished run.
     """
 
@@ -112,17 +112,18 @@ class PrivatizeResult:
 
 @dataclass(frozen=True, slots=True)
 class PlanResult:
-    """What private training would cost: epsilon and noise for several plans, without training.
+    """Epsilon and noise of several plans for private training, computed without training.
 
     Args:
-        plan: The constants that were asked about, and what they cost.
+        plan: The plan in question, and the epsilon that it costs.
         target_epsilon: The epsilon that must not be exceeded.
-        dataset_size: How many training records there are.
-        steps_within_budget: Steps that fit into the budget with the plan's batch and noise.
-        batch_sizes, step_counts: Axes of the grids.
-        noise_grid: Noise multiplier that keeps the budget, a row a batch, a column a number of steps.
-        epsilon_grid: Epsilon with the plan's noise, likewise.
-        warnings: What weakens a claim at this delta.
+        dataset_size: Number of training records.
+        steps_within_budget: Number of steps that cost ``target_epsilon`` at most, with the plan's batch size
+            and noise.
+        batch_sizes, step_counts: The rows and the columns of both grids.
+        noise_grid: The smallest noise multiplier that keeps ``target_epsilon``, by batch size and steps.
+        epsilon_grid: Epsilon with the plan's noise multiplier, by batch size and steps.
+        warnings: What weakens a guarantee at this delta.
     """
 
     plan: PrivacyPlan
@@ -139,18 +140,18 @@ class PlanResult:
 
 @dataclass(frozen=True, slots=True)
 class AuditRun:
-    """What one audit of one training run showed.
+    """The result of the audit of one training run.
 
     Args:
-        title: Such as ``the plan`` or ``control: the same without noise``.
-        lower: The audited epsilon.
+        title: What was audited, such as ``the plan`` or ``control: the same without noise``.
+        lower: The audit's lower bound on epsilon.
         max_auditable_epsilon: The highest epsilon that an audit of this size can show.
-        canaries, guesses, correct: m, r and how many guesses were right.
-        confidence: Of the lower side.
-        bin_edges: Edges of the histogram of scores.
+        canaries, guesses, correct: Numbers of canaries, of those that were guessed, and of correct guesses.
+        confidence: Confidence of the lower bound.
+        bin_edges: Edges of the histogram of the canaries' scores.
         included_counts, excluded_counts: Canaries in each bin, those trained on and those left out.
-        repeated_epsilons: What each repetition showed, with fresh coins and at the same confidence:
-            made at once where an audit crosses a claim.
+        repeated_epsilons: Lower bounds of repetitions with fresh coins at the same confidence; an audit is
+            repeated at once where its lower bound exceeds the claimed epsilon.
     """
 
     title: str
@@ -168,14 +169,14 @@ class AuditRun:
 
 @dataclass(frozen=True, slots=True)
 class MechanismTest:
-    """One property of a mechanism (its noise, its sampling), measured and compared with what is claimed.
+    """The test of one property of a mechanism, such as its noise: what was measured against what is claimed.
 
     Args:
-        name: Such as ``noise`` or ``inclusion``.
-        expected, measured: The promised and the found number.
-        p_value: Chance of a deviation like this if the promise holds.
-        passed: Whether chance explains it.
-        message: For people.
+        name: Name of the property, such as ``noise`` or ``inclusion``.
+        expected, measured: The claimed value and the measured one.
+        p_value: Probability of such a deviation if the claim is true.
+        passed: Whether chance explains the deviation.
+        message: The result in one sentence.
     """
 
     name: str
@@ -188,13 +189,13 @@ class MechanismTest:
 
 @dataclass(frozen=True, slots=True)
 class AuditResult:
-    """What an audit of a private training plan showed, beside the same audit of training without noise.
+    """The audit of a plan for private training, beside the same audit of training without noise.
 
     Args:
-        plan: The audited constants.
+        plan: The audited plan.
         audit: The audit of the plan.
-        control: The audit of a run without noise: shows that the audit can see a leak.
-        mechanism_tests: Noise and sampling as measured.
+        control: The audit of a run without noise, which shows that the audit can see a leak.
+        mechanism_tests: The tests of noise, sampling and clipping.
     """
 
     plan: PrivacyPlan
@@ -206,18 +207,18 @@ class AuditResult:
 
 @dataclass(frozen=True, slots=True)
 class Reconstruction:
-    """What one attack on an update reconstructed, and how near it is to the original.
+    """The image that one attack reconstructed, and how near it is to the original.
 
     Args:
         update_type: What the attacker had, such as ``a plain update``.
-        psnr: In dB, against the original; None where nothing was rebuilt.
+        psnr: PSNR against the original in dB; None where nothing was reconstructed.
         picture: The reconstruction; None where it is private and was not stored.
         leaks: Whether it is nearer to the original than what is known without the update.
-        site: Whose original, from 1: where several went in, the one that the attack gains most on.
-        baseline_psnr: How near to it one comes without the update; None in records of before that was worked
-            out.
-        psnr_by_site: The best try against the original of each site that went in.
-        failure_reason: Why nothing was rebuilt; empty where something was.
+        site: Number of the site whose original it is, from 1; of several sites in a sum, the one on which the
+            attack gains most.
+        baseline_psnr: The best PSNR without the update in dB; None in older records, which do not have it.
+        psnr_by_site: The best PSNR against the original of each site in the sum, in dB.
+        failure_reason: Why nothing was reconstructed; empty where something was.
     """
 
     update_type: str
@@ -232,17 +233,17 @@ class Reconstruction:
 
 @dataclass(frozen=True, slots=True)
 class LeakResult:
-    """What an attacker rebuilds of one site's example from the update that the site sent.
+    """What an attacker reconstructs of one site's example from the update that the site sent.
 
     Args:
         original: The example; None where it is private and was not stored.
-        reconstructions: One for each way of sending.
-        mean_image: The best mean picture: what no attack at all gets.
-        noise_multiplier: Noise of the privatized update, in units of the clip norm.
+        reconstructions: One for each kind of update: plain, in a secure sum, private.
+        mean_image: The best mean image of public data, a baseline that needs no update.
+        noise_multiplier: Noise of the private update, in units of the clip norm.
         seconds: Wall time of the reconstructions.
-        nearest_image: The nearest of the public pictures; None in records of before that was worked out.
-        baseline_psnr_by_site: For each site, how near to its original the best of these comes.
-        constant_image: The best picture of one color; None in records of before that was worked out.
+        nearest_image: The nearest public image, another baseline; None in older records.
+        baseline_psnr_by_site: The PSNR in dB of the best baseline for each site.
+        constant_image: The best image of one color, another baseline; None in older records.
     """
 
     original: Picture | None
@@ -257,20 +258,19 @@ class LeakResult:
 
     @property
     def baselines(self) -> tuple[Reconstruction, ...]:
-        """Pictures that an attacker has without any update, as far as the record has them."""
-        return tuple(
-            one for one in (self.mean_image, self.nearest_image, self.constant_image) if one is not None
-        )
+        """The images that an attacker has without any update, as far as the record holds them."""
+        images = (self.mean_image, self.nearest_image, self.constant_image)
+        return tuple(image for image in images if image is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class SiteResult:
-    """A site's part of the data, and its model when it trains alone.
+    """The data of one site, and the model that it trains alone.
 
     Args:
-        name: What the site is called.
-        class_counts: Its examples of each class.
-        local_counts: Correct predictions of the model that it trains alone, on the test examples.
+        name: Name of the site.
+        class_counts: Number of its examples of each class.
+        local_counts: Correct predictions on the test examples of the model that it trains alone.
     """
 
     name: str
@@ -280,16 +280,16 @@ class SiteResult:
 
 @dataclass(frozen=True, slots=True)
 class RoundResult:
-    """What one round of federated training did.
+    """The result of one round of federated training.
 
     Args:
         round: Its number, from 1.
-        global_counts: Correct predictions on the test examples after it.
-        survivors, dropped: Names of sites.
+        global_counts: Correct predictions of the common model on the test examples, after the round.
+        survivors, dropped: Names of the sites that stayed to the end, and of those that dropped out.
         sum_exact: Whether the secure sum equals the plain integer sum of the survivors.
         masked_vectors: Masked vectors that reached the server.
-        bytes_uploaded: Sent by one site, the most of all sites.
-        seconds: Spent on aggregation, all sites and the server together.
+        bytes_uploaded: Bytes that one site sent; the largest number over the sites.
+        seconds: Wall time of the aggregation, all sites and the server together.
     """
 
     round: int
@@ -304,14 +304,14 @@ class RoundResult:
 
 @dataclass(frozen=True, slots=True)
 class FederateResult:
-    """Sites that train one model together and show nobody their updates.
+    """Federated training of one model by sites that show nobody their updates.
 
     Args:
-        model: What came out.
-        sites: The sites.
-        rounds: Round by round.
+        model: The common model.
+        sites: The results of each site.
+        rounds: The results of each round.
         centralized_counts: Correct predictions of a model trained on all data in one place.
-        protocol: Such as ``Bonawitz et al. 2017, 5 clients, threshold 4``.
+        protocol: The secure aggregation, such as ``Bonawitz et al. 2017, 5 clients, threshold 4``.
     """
 
     model: ModelFile

@@ -1,7 +1,4 @@
-"""Measurements of a mechanism, judged together.
-
-How often one that keeps its promise sounds the alarm is said once, over all.
-"""
+"""Measurements of a mechanism that are tested together, with one false alarm probability for all of them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,21 +6,19 @@ from dataclasses import dataclass
 from quintain.results.privacy_records import MechanismTest
 
 FALSE_ALARM_PROBABILITY = 1e-6
-"""The probability that any of the measurements that are judged together fails, though the mechanism is as
-promised.
-"""
+"""Probability that any of the measurements that are tested together fails although the mechanism is right."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A number that was measured, and the one that was promised.
+    """One measured property of a mechanism, and what is expected of it.
 
     Args:
         name: Such as ``noise`` or ``inclusion``.
-        expected, measured: The promised and the found number.
-        p_value: Chance of a deviation like this if the promise holds; 0 or 1 where no chance is involved.
-        description: For people: what was measured.
-        z: The deviation in standard deviations, where it has one.
+        expected, measured: The claimed value and the measured one.
+        p_value: Probability of such a deviation if the claim is true; 0 or 1 where nothing is random.
+        description: What was measured, in words.
+        z: The deviation in standard deviations; None where it has none.
     """
 
     name: str
@@ -35,18 +30,22 @@ class Measurement:
 
 
 def bonferroni_tests(measurements: Iterable[Measurement]) -> tuple[MechanismTest, ...]:
-    """Return each measurement with its verdict, after Bonferroni.
+    """Return the test of each measurement, at a level that is corrected for their number (Bonferroni).
 
-    Of m together, one fails below a chance of ``FALSE_ALARM / m``.
+    Of m measurements, one fails if its p-value is below ``FALSE_ALARM_PROBABILITY / m``.
     """
-    together = tuple(measurements)
-    level = FALSE_ALARM_PROBABILITY / max(len(together), 1)
-    return tuple(_test(one, level) for one in together)
+    tested = tuple(measurements)
+    level = FALSE_ALARM_PROBABILITY / max(len(tested), 1)
+    return tuple(_test(measurement, level) for measurement in tested)
 
 
-def _test(one: Measurement, level: float) -> MechanismTest:
-    passed = one.p_value >= level
-    apart = "" if one.z is None else f" (z = {one.z:+.1f})"
-    verdict = "as stated" if passed else f"not explained by chance (p = {one.p_value:.1e})"
-    text = f"{one.description}: expected {one.expected:.6g}, measured {one.measured:.6g}{apart}, {verdict}"
-    return MechanismTest(one.name, one.expected, one.measured, one.p_value, passed, text)
+def _test(measurement: Measurement, level: float) -> MechanismTest:
+    """Return the test of a measurement at a significance level, with its message."""
+    expected, measured, p_value = measurement.expected, measurement.measured, measurement.p_value
+    passed = p_value >= level
+    deviation = "" if measurement.z is None else f" (z = {measurement.z:+.1f})"
+    verdict = "as stated" if passed else f"not explained by chance (p = {p_value:.1e})"
+    message = (
+        f"{measurement.description}: expected {expected:.6g}, measured {measured:.6g}{deviation}, {verdict}"
+    )
+    return MechanismTest(measurement.name, expected, measured, p_value, passed, message)

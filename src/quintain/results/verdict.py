@@ -1,4 +1,4 @@
-"""The verdict on a requirement: passed, failed, or left undecided by what is known."""
+"""The verdict on a requirement: it is passed, failed, or undecided by what is known."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import NoReturn
 
 
 class Decision(StrEnum):
-    """PASS, FAIL or UNDECIDED: the two sides of a bracket may lie on both sides of a limit."""
+    """The decision on a requirement; UNDECIDED where the required value lies between the bounds."""
 
     PASS = "PASS"
     FAIL = "FAIL"
@@ -15,7 +15,7 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A decision and its reason.
+    """The decision on a requirement, and its reason.
 
     Args:
         decision: PASS, FAIL or UNDECIDED.
@@ -31,7 +31,7 @@ class Verdict:
         return self.decision is Decision.PASS
 
     def __bool__(self) -> NoReturn:
-        """A verdict is one of three decisions, so it is no truth value.
+        """Refuse to be a truth value, since a verdict is one of three decisions.
 
         Raises:
             TypeError: Always; write ``verdict.passed``.

@@ -1,4 +1,4 @@
-"""The settings of a training run: epochs, batch size, learning rate, optimizer."""
+"""The settings of a (not private) training run: epochs, batch size, learning rate, optimizer."""
 
 import math
 from collections.abc import Iterable
@@ -16,12 +16,12 @@ class Recipe:
 
     Args:
         epochs: Passes over the data.
-        batch_size: Examples a step; the last step of an epoch takes what is left.
-        learning_rate: Highest learning rate.
-        weight_decay: Decoupled for ``adam``.
-        optimizer: ``adam`` (AdamW) or ``sgd`` (Nesterov where there is momentum).
-        momentum: For ``sgd``.
-        schedule: ``cosine`` falls from ``learning_rate`` to 0, ``constant`` stays.
+        batch_size: Examples per step; the last step of an epoch takes what is left.
+        learning_rate: Learning rate of the first step, which is also the largest.
+        weight_decay: Weight decay: decoupled for ``adam``, an L2 penalty for ``sgd``.
+        optimizer: ``adam`` (AdamW) or ``sgd`` (with Nesterov momentum if ``momentum`` is positive).
+        momentum: Momentum of ``sgd``.
+        schedule: ``cosine`` falls from ``learning_rate`` to 0 without restarts, ``constant`` stays.
 
     Raises:
         SettingError: If a number is out of range.
@@ -51,7 +51,7 @@ class Recipe:
             )
 
     def build_optimizer(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        """Build a fresh optimizer over ``parameters``."""
+        """Return a new optimizer of ``parameters``."""
         if self.optimizer == "adam":
             return torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
         return torch.optim.SGD(
@@ -63,7 +63,7 @@ class Recipe:
         )
 
     def learning_rate_at(self, fraction_done: float) -> float:
-        """Return the learning rate once ``fraction_done`` of the run is done; the cosine has no restarts."""
+        """Return the learning rate after the fraction ``fraction_done``, from 0 to 1, of the run."""
         return (
             self.learning_rate
             if self.schedule == "constant"

@@ -1,11 +1,13 @@
-r"""Probes of whether the examples of a batch mix, at the first training passes and some later ones; no proof.
+r"""Probes of whether the examples of a batch mix, in the first training passes and some later ones.
 
-- model: a backward pass from the outputs of half of the examples must bring gradients of these alone; halves
+- model: a backward pass from the outputs of half of the examples must give gradients of these alone; halves
   differ from pass to pass;
 - values: other rows in the batch must not change the outputs of an example (see ``module_reruns``);
 - loss: the gradient at one example's output must not depend on the others' outputs,
-  :math:`\partial^2 L / \partial o_i\, \partial o_j = 0` for :math:`i \ne j`; and at every pass, no mean,
+  :math:`\partial^2 L / \partial o_i\, \partial o_j = 0` for :math:`i \ne j`; and in every pass, no mean,
   scale or selection may be shared by examples (see ``loss_rules``).
+
+A probe that finds nothing is no proof.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,15 +37,15 @@ NOT_PROBED_YET = "not probed yet: no pass over two examples"
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """The result of the probes: "no dependence found" where they looked, "not ..." where they could not.
+    """What each probe found: "no dependence found ...", or "not ..." where it could not look.
 
     Args:
         model: Whether the outputs of one example depend on another, by gradients.
-        rows: Whether the module gets the rows as the loader yields them, at every pass, so that none is mixed
-            before.
+        rows: Whether the module gets the rows as the loader yields them, in every pass, so that nothing mixes
+            them before.
         values: Whether other rows change an example's outputs.
         lengths: Whether the padding of a batch changes an example's outputs.
-        loss: Whether the loss is a sum of one term an example.
+        loss: Whether the loss is a sum with one term for each example.
         remarks: Other properties of the loss that could not be checked.
     """
 
@@ -56,18 +58,18 @@ class ProbeResult:
 
 
 class MixingProbe:
-    """Hooks on a module that probe whether its examples mix; a mix that they find raises ``PrivacyError``.
+    """Hooks on a module that probe whether its examples mix, and raise ``PrivacyError`` if they do.
 
-    Passes that ``probe_fully`` names are probed in full, and so is each pass until model and values are
-    known. Labels and scales of losses are looked at in every pass.
+    A pass is probed in full if ``probe_fully`` says so, or if model or values have not been probed yet.
+    Labels and scales of losses are checked in every pass.
 
     Args:
         capture: The capture of the module to train.
-        probe_fully: Whether the next pass is probed in full.
+        probe_fully: Returns whether the next pass is probed in full.
         mean: Whether losses are declared to be means over the batch (else sums).
         batch_dim: Which dimension of the outputs is the batch.
-        last_batch: Returns the batch that the loader has yielded last.
-        collation_doubt: Returns what speaks against the loader's collation; None if nothing does.
+        last_batch: Returns the batch that the loader yielded last.
+        collation_doubt: Returns why the loader's collation may mix records; None if nothing says so.
     """
 
     def __init__(
@@ -81,47 +83,53 @@ class MixingProbe:
         collation_doubt: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._result = ProbeResult()
-        self._capture, self._batch_dim, self._probe_fully, self._last_batch = (
-            capture,
-            batch_dim,
-            probe_fully,
-            last_batch,
-        )
-        self._collation_doubt = collation_doubt
+        self._capture, self._batch_dim, self._probe_fully = capture, batch_dim, probe_fully
+        self._last_batch, self._collation_doubt = last_batch, collation_doubt
         self._rules = LossRules(mean=mean)
         self._watcher = Watcher(self._on_tensor_call, capture.full_precision)
         self._mode = LossMode(self._rules)
-        # whether the mode is on; this pass is probed in full; the module computes losses inside; a probe of
-        # the loss is running
-        self._mode_on = self._full = self._module_computes_loss = self._probing_loss = False
-        self._passes = 0  # training passes since the last step whose outputs were seen
+        self._mode_on = False
+        """Whether the function mode that watches losses is on."""
+        self._full = False
+        """Whether the present pass is probed in full."""
+        self._module_computes_loss = False
+        """Whether a pass was seen to call loss functions inside the module."""
+        self._probing_loss = False
+        """Whether a probe of the loss is running, whose own backward passes are not probed."""
+        self._passes = 0
+        """Training passes since the last step whose outputs were seen."""
         self._rng_before: GeneratorStates | None = None
-        # outputs of each pass since the last step, with the halves it was probed in; of the latest pass, the
-        # losses that the module computed
+        """The random generators before the present pass, if it is probed in full."""
         self._outputs: list[tuple[list[Tensor], tuple[Tensor, Tensor]]] = []
-        self._own_losses: list[Tensor] = []
-        self._shuffles = torch.Generator().manual_seed(0)
+        """Watched outputs of each fully probed pass since the last step, with the two halves of its rows."""
+        self._module_losses: list[Tensor] = []
+        """Scalar outputs of the latest pass: losses that the module computed."""
+        self._halving_generator = torch.Generator().manual_seed(0)
         self._halves = torch.arange(0), torch.arange(0)
-        self._shapes: set[tuple[int, ...]] = set()
-        self._pads: dict[int, Tensor] = {}
+        """The rows of the latest fully probed pass, in two random halves."""
+        self._lengths: set[tuple[int, ...]] = set()
+        """The lengths of inputs that were seen so far."""
+        self._paddings: dict[int, Tensor] = {}
+        """The padding that was seen so far, by index of the input."""
         root = capture.root
 
-        def mine(module: nn.Module) -> bool:
-            """Whether it is this module (a copy has the hooks too), and no compiler is tracing it."""
+        def is_root(module: nn.Module) -> bool:
+            """Return whether it is this module (a copy has the hooks too), and no compiler is tracing it."""
             return not torch.compiler.is_compiling() and module is root
 
         self._handles: tuple[RemovableHandle, ...] = (
             root.register_forward_pre_hook(
-                lambda module, _args: self._on_forward_begin() if mine(module) else None
+                lambda module, _args: self._on_forward_begin() if is_root(module) else None
             ),
             root.register_forward_hook(
                 lambda module, args, kwargs, output: (
-                    self._on_forward(args, kwargs, output) if mine(module) else None
+                    self._on_forward(args, kwargs, output) if is_root(module) else None
                 ),
                 with_kwargs=True,
             ),
             root.register_forward_hook(
-                lambda module, _args, _output: self._exit_mode() if mine(module) else None, always_call=True
+                lambda module, _args, _output: self._exit_mode() if is_root(module) else None,
+                always_call=True,
             ),
         )
         capture.add_handles(*self._handles)
@@ -149,8 +157,8 @@ class MixingProbe:
         if self._full and self._result.model != NOT_PROBED_YET and self._result.loss == NOT_PROBED_YET:
             self._record(loss="not probed: no backward() of a tensor made of the module's output was seen")
 
-    def strange_rows(self) -> None:
-        """Record that a pass had other rows than the batch as the loader yielded it."""
+    def record_unknown_rows(self) -> None:
+        """Record that a pass had other rows than those of the batch as the loader yielded it."""
         self._record(rows=NOT_LOADERS_ROWS)
 
     def remove(self) -> None:
@@ -162,10 +170,12 @@ class MixingProbe:
 
     @property
     def _is_active(self) -> bool:
+        """Whether the present pass is a training pass whose gradients are captured."""
         capture = self._capture
         return capture.root.training and torch.is_grad_enabled() and capture.enabled and capture.is_attached
 
     def _on_forward_begin(self) -> None:
+        """Decide whether the pass is probed in full, and watch the losses inside the module if need be."""
         self._exit_mode()
         if not self._is_active:
             return
@@ -184,6 +194,7 @@ class MixingProbe:
         self._mode_on = False
 
     def _on_forward(self, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        """Probe a pass after its forward, and return its output with watched tensors in it."""
         self._exit_mode()
         if not self._is_active:
             return None
@@ -193,11 +204,12 @@ class MixingProbe:
             for x in iter_tensors(output)
             if x.requires_grad and x.is_floating_point() and x.dim() > self._batch_dim
         ]
-        own = [x for x in iter_tensors(output) if x.requires_grad and not x.dim()]
+        scalars = [x for x in iter_tensors(output) if x.requires_grad and not x.dim()]
         sizes = {x.shape[self._batch_dim] for x in outputs}
         size = sizes.pop() if len(sizes) == 1 else 0
+        # probe model and values, with the rows in two random halves
         if size > 1 and self._full and self._rng_before is not None:
-            shuffled = torch.randperm(size, generator=self._shuffles)
+            shuffled = torch.randperm(size, generator=self._halving_generator)
             self._halves = shuffled[: size // 2].sort().values, shuffled[size // 2 :].sort().values
             try:
                 self._record(model=self._probe_model(outputs))
@@ -205,26 +217,38 @@ class MixingProbe:
                 self._record(model=f"not probed: {(str(error) or type(error).__name__).splitlines()[0]}")
             self._check_reruns((args, kwargs), output, self._rng_before, size)
         elif sizes or not outputs:
-            blind = f"not probed: no output has the batch as dimension {self._batch_dim}"
-            self._record(model=blind, values=blind, loss=blind)
+            reason = f"not probed: no output has the batch as dimension {self._batch_dim}"
+            self._record(model=reason, values=reason, loss=reason)
+        # watch the outputs, so that what the loss does with them is seen
         self._rules.begin_pass(size, fully=self._full)
-        self._own_losses = list[Tensor]()
-        output = _wrap_outputs(output, own, self._own_losses, self._watcher)
-        watched_list = list[Tensor]()
-        watched = _wrap_outputs(output, outputs, watched_list, self._watcher)
+        self._module_losses = list[Tensor]()
+        output = _wrap_outputs(output, scalars, self._module_losses, self._watcher)
+        watched_outputs = list[Tensor]()
+        output = _wrap_outputs(output, outputs, watched_outputs, self._watcher)
         if self._full and size > 1:
-            self._outputs.append((watched_list, self._halves))
-        return watched
+            self._outputs.append((watched_outputs, self._halves))
+        return output
 
     def _check_reruns(
-        self, called: tuple[tuple[Any, ...], dict[str, Any]], output: Any, start: GeneratorStates, size: int
+        self,
+        call: tuple[tuple[Any, ...], dict[str, Any]],
+        output: Any,
+        rng_before: GeneratorStates,
+        size: int,
     ) -> None:
-        """Check outputs and losses by running the module again on other rows."""
+        """Check outputs and losses by running the module again on other rows.
+
+        Args:
+            call: The arguments of the pass.
+            output: Its output.
+            rng_before: The random generators before it.
+            size: Rows of its batch.
+        """
         reruns = ModuleReruns(
             self._capture,
-            called,
+            call,
             output,
-            start,
+            rng_before,
             batch_size=size,
             batch_dim=self._batch_dim,
             halves=self._halves,
@@ -235,53 +259,66 @@ class MixingProbe:
         self._record(rows=rows, values=reruns.check_replaced_rows())
         if any(x.requires_grad and not x.dim() for x in iter_tensors(output)):
             self._record(loss=reruns.check_own_loss(type(self._capture.root).__name__))
-        self._shapes.add(reruns.input_lengths)
-        lengths = reruns.check_padding(self._pads, vary=len(self._shapes) > 1)
+        self._lengths.add(reruns.input_lengths)
+        lengths = reruns.check_padding(self._paddings, vary=len(self._lengths) > 1)
         if lengths is not None:
             self._record(lengths=lengths)
 
-    def _record(self, **answers: str) -> None:
-        """Record answers, except over "no dependence found", and over rows that are not the loader's."""
-        for name, answer in answers.items():
+    def _record(self, **findings: str) -> None:
+        """Record what was found, by field of ``ProbeResult``.
+
+        "No dependence found" is kept whatever a later pass gives, except that rows are not the loader's,
+        which is kept for good.
+        """
+        for name, finding in findings.items():
             last = getattr(self._result, name)
-            if answer == NOT_LOADERS_ROWS or last not in (NO_DEPENDENCE, NOT_LOADERS_ROWS):
-                self._result = replace(self._result, **{name: answer})  # type: ignore[arg-type]
+            if finding == NOT_LOADERS_ROWS or last not in (NO_DEPENDENCE, NOT_LOADERS_ROWS):
+                self._result = replace(self._result, **{name: finding})  # type: ignore[arg-type]
 
     def _probe_model(self, outputs: Sequence[Tensor]) -> str:
-        """Whether a backward pass from the outputs of one half brings gradients of the other half."""
+        """Return whether a backward pass from the outputs of one half gives gradients of the other half.
+
+        Raises:
+            PrivacyError: If it does.
+        """
         names = {parameter: name for name, parameter in self._capture.root.named_parameters()}
         size = outputs[0].shape[self._batch_dim]
-        zero = set(names)
-        for mine, theirs in (self._halves, self._halves[::-1]):
-            # a backward pass from the outputs of one half must give no gradient to the other half
+        parameters_without_grad = set(names)
+        for half, other_half in (self._halves, self._halves[::-1]):
+            # a backward pass from the outputs of one half must give no gradient of the other half
             grads = self._capture.dry_run(
-                _weighted([x.index_select(self._batch_dim, mine.to(x.device)) for x in outputs])
+                _weighted_sum([x.index_select(self._batch_dim, half.to(x.device)) for x in outputs])
             )
             if not grads:
                 return "not probed: no gradient reaches the module from its output"
             for parameter, gradient in grads.items():
-                examples = len(gradient.squared_norms())
-                if examples != size:
-                    return f"not probed: {size} outputs for {examples} examples"
-                if _any_finite_nonzero(_weighted_grad_sum(gradient, parameter, theirs, size)):
+                num_examples = len(gradient.squared_norms())
+                if num_examples != size:
+                    return f"not probed: {size} outputs for {num_examples} examples"
+                if _any_finite_nonzero(_weighted_grad_sum(gradient, parameter, other_half, size)):
                     raise PrivacyError(
-                        "the output of one example depends on another: a backward pass from it brings "
+                        "the output of one example depends on another: a backward pass from it gives "
                         f"gradients of parameter {names[parameter]!r} for other examples too; expected a "
                         "module that looks at each example by itself (no batch statistics, no attention "
                         "over the batch, no mean over dimension 0)"
                     )
-                if _any_finite_nonzero(_weighted_grad_sum(gradient, parameter, mine, size)):
-                    zero.discard(parameter)
-        silent = [name for parameter, name in names.items() if parameter in zero and parameter.requires_grad]
-        return f"not checked: the gradient was zero, of {', '.join(silent)}" if silent else NO_DEPENDENCE
+                if _any_finite_nonzero(_weighted_grad_sum(gradient, parameter, half, size)):
+                    parameters_without_grad.discard(parameter)
+        # a parameter without any gradient shows nothing
+        unchecked = [
+            name
+            for parameter, name in names.items()
+            if parameter in parameters_without_grad and parameter.requires_grad
+        ]
+        return (
+            f"not checked: the gradient was zero, of {', '.join(unchecked)}" if unchecked else NO_DEPENDENCE
+        )
 
     def _on_tensor_call(self, func: Any, args: tuple[Any, ...], kwargs: Any, result: Any) -> str:
-        """A function was called on the outputs of recent passes; returns what its result's first dimension
-        is.
-        """
+        """Check a call of a function on watched outputs, and return what its result's first dimension is."""
         if func is not Tensor.backward:
             return self._rules.on_call(func, args, kwargs, result)
-        if self._outputs and not self._probing_loss and not any(args[0] is x for x in self._own_losses):
+        if self._outputs and not self._probing_loss and not any(args[0] is x for x in self._module_losses):
             self._probing_loss = True
             self._note_outside_parameters(args[0])
             try:
@@ -293,47 +330,53 @@ class MixingProbe:
         return REDUCED
 
     def _note_outside_parameters(self, loss: Tensor) -> None:
-        """Note the trainable parameters of other modules that a loss depends on; no noise covers those."""
+        """Note the trainable parameters of other modules on which a loss depends: no noise covers them."""
         for parameter in _leaf_parameters(loss):
             self._rules.remarks[
                 f"not covered: a trainable parameter of shape {tuple(parameter.shape)} outside the module, "
-                "in front of it or behind it, which the loss depends on; trained on these records it has no "
-                "noise, and steers the module's gradients: make one module of both, or freeze it"
+                "before or after it, on which the loss depends; if it is trained on these records, no noise "
+                "covers it, and it changes the module's gradients: make one module of both, or freeze it"
             ] = None
 
     def _probe_loss(self, loss: Tensor) -> str:
-        """Whether the gradient at one half's outputs depends on the other half's, by second derivatives."""
-        outputs = [x for each, _ in self._outputs for x in each]
+        """Return whether the gradient at some outputs depends on others, by second derivatives of the loss.
+
+        Raises:
+            PrivacyError: If it does.
+        """
+        outputs = [x for pass_outputs, _ in self._outputs for x in pass_outputs]
         if loss.numel() != 1:
             return "not probed: the loss is not one number"
-        slopes = torch.autograd.grad(loss.sum(), outputs, create_graph=True, allow_unused=True)
-        if not any(slope is not None and bool((slope != 0).any()) for slope in slopes):
+        grads = torch.autograd.grad(loss.sum(), outputs, create_graph=True, allow_unused=True)
+        if not any(grad is not None and bool((grad != 0).any()) for grad in grads):
             return "not checked: the gradient was zero"
-        if not any(slope is not None and slope.requires_grad for slope in slopes):
-            return "nothing to see: the loss is linear in the outputs, or can be differentiated once only"
+        if not any(grad is not None and grad.requires_grad for grad in grads):
+            return "not checked: the loss is linear in the outputs, or can be differentiated only once"
         # d/d o_j of dL/d o_i must vanish for j != i; distinct weights keep terms from cancelling. Within a
         # pass one half is probed against the other, and each pass against all others
-        pass_indices = [pass_index for pass_index, (each, _) in enumerate(self._outputs) for _ in each]
+        pass_of_output = [
+            index for index, (pass_outputs, _) in enumerate(self._outputs) for _ in pass_outputs
+        ]
         for pass_index, (_, halves) in enumerate(self._outputs):
-            for rows, others in (halves, halves[::-1]):
-                mine = [
-                    slope
-                    for slope, at in zip(slopes, pass_indices, strict=True)
-                    if at == pass_index and slope is not None and slope.requires_grad
+            for half, other_half in (halves, halves[::-1]):
+                pass_grads = [
+                    grad
+                    for grad, index in zip(grads, pass_of_output, strict=True)
+                    if index == pass_index and grad is not None and grad.requires_grad
                 ]
-                if not mine:
+                if not pass_grads:
                     continue
-                own = _weighted(
-                    [slope.index_select(self._batch_dim, rows.to(slope.device)) for slope in mine]
+                half_sum = _weighted_sum(
+                    [grad.index_select(self._batch_dim, half.to(grad.device)) for grad in pass_grads]
                 )
-                seconds: tuple[Tensor | None, ...] = torch.autograd.grad(
-                    own, outputs, retain_graph=True, allow_unused=True
+                second_grads: tuple[Tensor | None, ...] = torch.autograd.grad(
+                    half_sum, outputs, retain_graph=True, allow_unused=True
                 )
-                for second, at in zip(seconds, pass_indices, strict=True):
-                    if second is not None and _any_finite_nonzero(
-                        second.index_select(self._batch_dim, others.to(second.device))
-                        if at == pass_index
-                        else second
+                for second_grad, index in zip(second_grads, pass_of_output, strict=True):
+                    if second_grad is not None and _any_finite_nonzero(
+                        second_grad.index_select(self._batch_dim, other_half.to(second_grad.device))
+                        if index == pass_index
+                        else second_grad
                     ):
                         raise PrivacyError(
                             "the loss mixes the examples of a batch: the gradient at one example's output "
@@ -345,8 +388,8 @@ class MixingProbe:
 
 
 def _leaf_parameters(loss: Tensor) -> list[nn.Parameter]:
-    """The parameters that a backward pass would reach; those under capture are not in the graph."""
-    found, seen, nodes = [], set(), [loss.grad_fn]
+    """Return the parameters that a backward pass would reach; captured ones are not in its graph."""
+    parameters, seen, nodes = [], set(), [loss.grad_fn]
     while nodes:
         node = nodes.pop()
         if node is None or node in seen:
@@ -354,22 +397,28 @@ def _leaf_parameters(loss: Tensor) -> list[nn.Parameter]:
         seen.add(node)
         variable = getattr(node, "variable", None)
         if isinstance(variable, nn.Parameter):
-            found.append(variable)
-        nodes += [following for following, _ in node.next_functions]
-    return found
+            parameters.append(variable)
+        nodes += [next_node for next_node, _ in node.next_functions]
+    return parameters
 
 
-def _weighted(parts: Sequence[Tensor]) -> Tensor:
-    """A weighted sum of all entries with distinct weights, so that no two cancel by symmetry."""
-    flat = torch.cat([part.flatten() for part in parts])
+def _weighted_sum(tensors: Sequence[Tensor]) -> Tensor:
+    """Return a sum of all entries with distinct weights, so that no two cancel by symmetry."""
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
     return torch.dot(flat, torch.linspace(1, 2, len(flat), dtype=flat.dtype, device=flat.device))
 
 
 def _weighted_grad_sum(gradient: PerExampleGrads, parameter: nn.Parameter, rows: Tensor, size: int) -> Tensor:
-    """The weighted sum of the gradients of some examples, formed as the clipped sum is.
+    """Return a weighted sum of the gradients of some examples, computed as the clipped sum is.
 
     Weights between 1 and 2, one for each example, keep the gradients of two examples from cancelling; where
     no example has a gradient, the sum is exactly zero.
+
+    Args:
+        gradient: Per-example gradients of the parameter.
+        parameter: The parameter.
+        rows: The examples to sum over.
+        size: Number of examples of the pass.
     """
     weights = torch.zeros(size, dtype=torch.float64, device=parameter.device)
     weights[rows.to(weights.device)] = torch.linspace(
@@ -381,14 +430,23 @@ def _weighted_grad_sum(gradient: PerExampleGrads, parameter: nn.Parameter, rows:
 
 
 def _any_finite_nonzero(x: Tensor) -> bool:
-    """Whether any entry is finite and not zero: NaN shows no dependence, since zero times infinity is NaN."""
+    """Return whether any entry is finite and not zero; NaN shows nothing, as zero times infinity is NaN."""
     return bool(((x != 0) & x.isfinite()).any())
 
 
 def _wrap_outputs(
     output: Any, outputs: Sequence[Tensor], watched_list: list[Tensor], watcher: Watcher
 ) -> Any:
-    """The output with some of its tensors watched; dicts of other types and data classes change in place."""
+    """Return a module's output with some of its tensors replaced by watched ones.
+
+    Subclasses of dict and data classes are changed in place.
+
+    Args:
+        output: A tensor, or tensors nested in lists, tuples, dicts and data classes.
+        outputs: The tensors in it to watch.
+        watched_list: Gets the watched tensors, in order.
+        watcher: What is called on their use.
+    """
     if isinstance(output, Tensor):
         if type(output) is not Tensor or not any(output is x for x in outputs):
             return output

@@ -1,4 +1,4 @@
-"""Per-example gradients of any other module: its forward is run again under vmap and differentiated."""
+"""Per-example gradients of modules without a rule: the forward is rerun under vmap and differentiated."""
 
 import math
 import warnings
@@ -21,18 +21,18 @@ RERUN_TOLERANCE = 4.0
 """Tolerance between the two runs of a forward, in square roots of machine epsilon."""
 
 ParameterSlots = list[tuple[dict[str, Any], str, Tensor]]
-"""The dicts in which modules hold their parameters, with name and value."""
+"""For each parameter: the dict in which a module holds it, its name there, and its value."""
 
-_RERUNNING: ContextVar[bool] = ContextVar("again", default=False)
+_RERUNNING: ContextVar[bool] = ContextVar("rerunning", default=False)
 
 
 def is_rerunning() -> bool:
-    """Whether a forward is being rerun; no layer inside is captured then."""
+    """Return whether a forward is being rerun; no layer inside is captured then."""
     return _RERUNNING.get()
 
 
 class WithoutHooks(nn.Module):
-    """A module without its hooks."""
+    """Calls a module's forward without its hooks."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -43,18 +43,24 @@ class WithoutHooks(nn.Module):
 
 
 def vmap_forward(module: nn.Module, call: LayerCall, *args: Any, **kwargs: Any) -> Tensor:
-    """The module's output, whose backward pass computes per-example gradients by ``vmap``.
+    """Return the module's output, whose backward pass computes per-example gradients by ``vmap``.
 
     .. math:: G_i = J_\\theta f(x_i; \\theta)^\\top g_i
 
-    Counted are only uses of parameters that submodules do not see: of the module's own, such as a class
-    token, and of weights of submodules that are used without calling these.
+    These are the gradients of the module's own parameters, such as a class token, and of parameters of
+    submodules that it uses without calling them. What a submodule computes when it is called is left to its
+    own rule.
+
+    Args:
+        module: The module without a rule.
+        call: The captured call, which gets the gradients.
+        args, kwargs: The arguments of the module's forward; tensors have the batch first.
 
     Raises:
-        PrivacyError: If the forward is random, writes buffers, mixes examples, or does not take and give
-            tensors with the batch first.
+        PrivacyError: If the forward is random, writes buffers, mixes examples, or takes or returns anything
+            but tensors with the batch first.
     """
-    # forward with detached parameters, so that no plain gradient arises
+    # forward with detached parameters, so that autograd computes no gradient of a whole batch
     leaves, tree_spec = tree_flatten((args, kwargs))
     inputs = [leaf.detach() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
     versions = _versions(inputs)
@@ -65,14 +71,14 @@ def vmap_forward(module: nn.Module, call: LayerCall, *args: Any, **kwargs: Any) 
     }
     output = functional_call(WithoutHooks(module), constants, args, kwargs)
     if not isinstance(output, Tensor) or not output.dim():
-        raise cannot_vmap(module, f"gives a {type(output).__name__}", "one tensor, the batch first")
+        raise cannot_vmap(module, f"returns a {type(output).__name__}", "one tensor, the batch first")
     if not output.requires_grad:
         output = output + call.grad_anchor.sum()
     expected_output = output.detach().clone()
 
     def on_output_grad(g: Tensor) -> None:
         if _versions(inputs) != versions:
-            raise cannot_vmap(module, "had its input changed in place", "it left alone until backward()")
+            raise cannot_vmap(module, "had its input changed in place", "it unchanged until backward()")
         call.record_grads(
             len(g), g, partial(vmap_grads, module, call.names, (inputs, tree_spec), expected_output, g)
         )
@@ -84,22 +90,34 @@ def vmap_forward(module: nn.Module, call: LayerCall, *args: Any, **kwargs: Any) 
 def vmap_grads(
     module: nn.Module, names: Collection[str], call: tuple[list[Any], Any], output: Tensor, g: Tensor
 ) -> Mapping[str, Tensor]:
-    """The per-example gradients of the parameters in ``names``; of submodules' only where used directly."""
+    """Return per-example gradients (B, *shape) of the parameters that a module uses directly, by name.
+
+    Args:
+        module: The module without a rule.
+        names: Names of the trainable parameters to look at.
+        call: The arguments of its forward, flattened, and their tree.
+        output: The output of the real pass (B, ...).
+        g: The gradient at that output (B, ...).
+
+    Raises:
+        PrivacyError: If the forward cannot be rerun example by example, or gives another output then.
+    """
     leaves, tree_spec = call
-    rows = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-    if not rows or any(not row.dim() or len(row) != len(g) for row in rows):
+    batches = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+    if not batches or any(not batch.dim() or len(batch) != len(g) for batch in batches):
         raise cannot_vmap(
             module,
-            f"takes tensors of shapes {[tuple(row.shape) for row in rows]}",
+            f"takes tensors of shapes {[tuple(batch.shape) for batch in batches]}",
             f"tensors alone with {len(g)} examples first",
         )
-    own = {name: parameter.detach() for name, parameter in module.named_parameters() if name in names}
+    parameters = {name: parameter.detach() for name, parameter in module.named_parameters() if name in names}
     buffers = [(buffer, buffer._version) for buffer in module.buffers()]
 
+    # one example at a time, as a batch of one
     def forward(parameters: Mapping[str, Tensor], *example: Tensor) -> Tensor:
-        filled = iter(example)
+        tensors = iter(example)
         args, kwargs = tree_unflatten(
-            [next(filled)[None] if isinstance(leaf, Tensor) else leaf for leaf in leaves], tree_spec
+            [next(tensors)[None] if isinstance(leaf, Tensor) else leaf for leaf in leaves], tree_spec
         )
         result: Tensor = functional_call(
             WithoutHooks(module),
@@ -109,23 +127,24 @@ def vmap_grads(
         )
         return result[0]
 
-    # one example at a time (a batch of one), differentiated for the parameters alone: G_i = J^T g_i
+    # G_i = J^T g_i, with respect to the parameters that are used directly
     def single_example_vjp(cotangent: Tensor, *example: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        output, pull, *_ = vjp(lambda parameters: forward(parameters, *example), used)
-        return output, pull(cotangent)[0]
+        output, vjp_function, *_ = vjp(lambda parameters: forward(parameters, *example), used)
+        return output, vjp_function(cotangent)[0]
 
     with _rerunning(module):
         try:
-            used = _parameters_used_directly(forward, own, [row[0] for row in rows], g[0])
+            used = _parameters_used_directly(forward, parameters, [batch[0] for batch in batches], g[0])
             if not used:
                 return {}
-            rerun, grads = vmap(single_example_vjp, randomness="error")(g, *rows)
+            rerun, grads = vmap(single_example_vjp, randomness="error")(g, *batches)
         except RuntimeError as error:
             raise cannot_vmap(
                 module,
                 f"fails one example at a time ({str(error).splitlines()[0][:200]})",
                 "no randomness inside",
             ) from error
+    # the rerun must have changed nothing, and given the outputs of the real pass
     if [(id(buffer), version) for buffer, version in buffers] != [
         (id(buffer), buffer._version) for buffer in module.buffers()
     ]:
@@ -133,18 +152,18 @@ def vmap_grads(
     if not _outputs_agree(rerun, output):
         raise cannot_vmap(
             module,
-            "gives an example another output alone than in its batch",
-            "no randomness, and no term of other examples",
+            "returns another output of an example alone than in its batch",
+            "no randomness, and no dependence on other examples",
         )
     return grads
 
 
 def warn_and_use_vmap(label: str, module: nn.Module) -> CustomForwardRule:
-    """The rule of a module that has none of its own, with a warning of what it costs."""
-    numbers = sum(parameter.numel() for parameter in own_trainable_parameters(module).values())
+    """Return the rule for a module that has none of its own, and warn of its cost."""
+    num_parameters = sum(parameter.numel() for parameter in own_trainable_parameters(module).values())
     warnings.warn(
         f"layer {label!r} is a {type(module).__name__}, which has no rule for per-example gradients: its "
-        f"forward runs twice, by vmap, and {numbers} numbers an example are kept; "
+        f"forward runs twice, by vmap, and keeps {num_parameters} numbers for each example; "
         f"quintain.dp.register_rule({type(module).__name__}) makes it faster",
         UserWarning,
         stacklevel=2,
@@ -153,7 +172,7 @@ def warn_and_use_vmap(label: str, module: nn.Module) -> CustomForwardRule:
 
 
 def cannot_vmap(module: nn.Module, got: str, expected: str) -> PrivacyError:
-    """The error for a module that cannot be run example by example."""
+    """Return the error for a module that cannot be run example by example."""
     return PrivacyError(
         f"a {type(module).__name__} without a rule {got}; expected {expected}: register a rule for it "
         "(quintain.dp.register_rule), or freeze it"
@@ -161,13 +180,14 @@ def cannot_vmap(module: nn.Module, got: str, expected: str) -> PrivacyError:
 
 
 VMAP_RULE = CustomForwardRule(vmap_forward, covers_submodules=True)
-"""The rule of any module without one; to be registered for modules that use weights of submodules
-directly.
+"""The rule for any module without one.
+
+Register it for a module that uses parameters of submodules without calling them.
 """
 
 
 def own_trainable_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
-    """The trainable parameters of a module itself, with those of parameter lists and parametrizations."""
+    """Return a module's own trainable parameters, with those of parameter lists and parametrizations."""
     own = dict(module.named_parameters(recurse=False))
     for name, child in _parameter_containers(module):
         own |= {f"{name}.{inner}": parameter for inner, parameter in child.named_parameters()}
@@ -175,7 +195,7 @@ def own_trainable_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def parameter_containers(root: nn.Module) -> set[nn.Module]:
-    """Modules that only hold parameters for another one: parameter lists and parametrizations."""
+    """Return the modules that only hold parameters for another one: parameter lists and parametrizations."""
     return {
         inner
         for module in root.modules()
@@ -185,6 +205,7 @@ def parameter_containers(root: nn.Module) -> set[nn.Module]:
 
 
 def _parameter_containers(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return those children of a module, with their names, that only hold parameters for it."""
     return [
         (name, child)
         for name, child in module.named_children()
@@ -193,38 +214,39 @@ def _parameter_containers(module: nn.Module) -> list[tuple[str, nn.Module]]:
     ]
 
 
-def _versions(given: list[Any]) -> list[int]:
-    return [leaf._version for leaf in given if isinstance(leaf, Tensor)]
+def _versions(leaves: list[Any]) -> list[int]:
+    """Return how often each tensor among some values was changed in place."""
+    return [leaf._version for leaf in leaves if isinstance(leaf, Tensor)]
 
 
 def _parameters_used_directly(
     forward: Callable[..., Tensor], parameters: Mapping[str, Tensor], example: list[Tensor], g: Tensor
 ) -> dict[str, Tensor]:
-    """The parameters that the output uses other than through submodules, and all of the module's own."""
+    """Return the module's own parameters, and those of submodules that it uses without calling them."""
     with torch.enable_grad():
         leaves = {name: value.requires_grad_() for name, value in parameters.items()}
         output = forward(leaves, *example)
-        needed = (
+        grads = (
             torch.autograd.grad(output, list(leaves.values()), g, allow_unused=True)
             if output.requires_grad
             else [None] * len(leaves)
         )
     return {
         name: value.detach()
-        for (name, value), found in zip(leaves.items(), needed, strict=True)
-        if found is not None or "." not in name
+        for (name, value), grad in zip(leaves.items(), grads, strict=True)
+        if grad is not None or "." not in name
     }
 
 
 @contextmanager
 def _rerunning(module: nn.Module) -> Iterator[None]:
-    """A context in which submodules are not captured, and their own uses of their weights do not count."""
+    """Rerun a module in this context: submodules are not captured, and their calls give no gradients."""
     token = _RERUNNING.set(True)
     with ExitStack() as stack:
         stack.callback(_RERUNNING.reset, token)
         for inner in set(module.modules()) - parameter_containers(module) - {module}:
             if any(parameter.requires_grad for parameter in inner.parameters(recurse=False)):
-                # they run with detached parameters: their own rules answer for these
+                # Submodules run with detached parameters: their own rules compute those gradients.
                 detached: list[ParameterSlots] = []
                 stack.callback(
                     inner.register_forward_pre_hook(
@@ -240,6 +262,7 @@ def _rerunning(module: nn.Module) -> Iterator[None]:
 
 
 def _detach_parameters(detached: list[ParameterSlots], module: nn.Module, _args: Any) -> None:
+    """Replace a module's parameters by detached ones, and put the replaced ones on a stack."""
     slots: ParameterSlots = [
         (inner._parameters, name, value)
         for inner in module.modules()
@@ -252,17 +275,17 @@ def _detach_parameters(detached: list[ParameterSlots], module: nn.Module, _args:
 
 
 def _restore_parameters(detached: list[ParameterSlots], _module: nn.Module, _args: Any, _output: Any) -> None:
+    """Put back the parameters that were replaced last."""
     for parameters, name, value in detached.pop():
         parameters[name] = value
 
 
-def _outputs_agree(again: Tensor, output: Tensor) -> bool:
-    """Whether two runs gave the same up to rounding, where both are finite."""
-    if again.shape != output.shape:
+def _outputs_agree(rerun: Tensor, output: Tensor) -> bool:
+    """Return whether two runs gave the same output up to rounding, where both are finite."""
+    if rerun.shape != output.shape:
         return False
-    finite = again.isfinite() & output.isfinite()
-    one, other = again[finite], output[finite]
-    size = torch.maximum(one.abs(), other.abs()).amax() if len(one) else 0.0
-    return bool(
-        ((one - other).abs() <= RERUN_TOLERANCE * math.sqrt(torch.finfo(output.dtype).eps) * size).all()
-    )
+    finite = rerun.isfinite() & output.isfinite()
+    rerun, output = rerun[finite], output[finite]
+    largest = torch.maximum(rerun.abs(), output.abs()).amax() if len(output) else 0.0
+    tolerance = RERUN_TOLERANCE * math.sqrt(torch.finfo(output.dtype).eps) * largest
+    return bool(((rerun - output).abs() <= tolerance).all())

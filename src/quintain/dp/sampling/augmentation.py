@@ -14,17 +14,23 @@ LoaderT = TypeVar("LoaderT", bound=SamplingLoader[Any])
 def augment(
     loader: LoaderT, augmentations_per_record: int, transform: Callable[[Any], Any] | None = None
 ) -> LoaderT:
-    r"""Let each record stand in its batch several times, augmented at random, and clip its mean gradient.
+    r"""Augment each record of a batch several times at random, and clip the mean gradient of its copies.
 
     .. math:: S = \sum_{i \in B_t} \mathrm{clip}_C \Big( \frac{1}{K} \sum_{k=1}^K \nabla \ell(T_k(x_i)) \Big)
 
-    One record still adds at most C: the guarantee is the same as without copies.
+    One record still adds at most C to the sum, so the guarantee is the same as without copies.
 
     Args:
-        loader: Changed in place, and returned.
-        augmentations_per_record: K; the copies of a record follow one another in the batch.
-        transform: A function of a batch that changes each row by itself; by default the data set changes its
-            records whenever it is read.
+        loader: The private loader, which is changed in place.
+        augmentations_per_record: K, the number of copies; those of a record follow one another in the batch.
+        transform: Takes a batch and returns it with each row augmented by itself. If not given, the data set
+            must augment records when they are read.
+
+    Returns:
+        The same loader.
+
+    Raises:
+        SettingError: If there would be no copy, or the loader augments already.
 
     Source: De et al., 2022, arXiv:2204.13650.
     """
@@ -39,6 +45,8 @@ def augment(
 
 
 class _TransformedSource:
+    """A source of batches that applies a function to each batch of another source."""
+
     def __init__(self, source: BatchSource[Any], transform: Callable[[Any], Any]) -> None:
         self._source, self._transform = source, transform
 

@@ -1,4 +1,4 @@
-"""Checks that processes which train together hold the same data."""
+"""Checks that the processes of one training hold the same data."""
 
 import hashlib
 import random
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from quintain.dp.sampling.loader import SamplingLoader
 
 NUM_COMPARED_RECORDS = 16
-"""Records that are read and compared, where there are as many: the first, the last, and some between."""
+"""Number of records that are read and compared (fewer of a small data set): first, last and random ones."""
 MAX_RECORD_PARTS = 62
-"""Parts of a record that are distinguished (input, label, ...); later ones count as the last."""
+"""Number of parts of a record (input, label, ...) that are told apart; later ones count as the last."""
 ONE_PROCESS = "nothing: one process"
-HINT = (
+SAME_DATA_HINT = (
     ": random_split needs generator=torch.Generator().manual_seed(...), the same in each process, and lists "
     "of files need sorted()"
 )
@@ -33,80 +33,88 @@ HINT = (
 def check_same_data(loader: "SamplingLoader[object]") -> str:
     """Check that all processes hold the same data, as far as a sample shows; one process reads nothing.
 
-    Compared are the length, the rows of subsets, tensors in memory, units, and ``NUM_COMPARED_RECORDS``
-    records. Those are read twice: a part of a record that comes out otherwise in some process, such as a
-    image that is changed at random by generators of its own, cannot be compared and is warned of.
+    Length, rows of subsets, tensors in memory, privacy units and ``NUM_COMPARED_RECORDS`` records are
+    compared. The records are read twice: a part of them that differs the second time in some process, such
+    as an image that is augmented by a random generator of its own, cannot be compared, which is warned of.
+
+    Args:
+        loader: This process' loader.
 
     Returns:
-        What was compared, for the record.
+        What was compared, in words.
 
     Raises:
-        PrivacyError: In each process, if they differ.
+        PrivacyError: In each process, if the data differ.
     """
     world = loader.world
     if world.size == 1:
         return ONE_PROCESS
-    first, again = _read(loader), _read(loader)
-    varies = sum(
-        1 << part
-        for part in {
-            min(at, MAX_RECORD_PARTS - 1)
-            for at in first.keys() | again.keys()
-            if first.get(at) != again.get(at)
-        }
-    )
-    for (other,) in (given[:1] for given in world.all_gather_numbers((varies,))):
-        varies |= other
-    kept = {at: part for at, part in sorted(first.items()) if not varies >> min(at, MAX_RECORD_PARTS - 1) & 1}
-    read = [hashlib.sha256(b"".join(part)).hexdigest() for part in kept.values()]
-    told = {
+    # Parts that differ between two readings in any process are compared in none: one bit for each part,
+    # gathered from all processes.
+    first_read, second_read = _hash_records(loader), _hash_records(loader)
+    varying = 0
+    for part in first_read.keys() | second_read.keys():
+        if first_read.get(part) != second_read.get(part):
+            varying |= 1 << min(part, MAX_RECORD_PARTS - 1)
+    for numbers in world.all_gather_numbers((varying,)):
+        varying |= numbers[0]
+    stable = {
+        part: hashes
+        for part, hashes in sorted(first_read.items())
+        if not varying >> min(part, MAX_RECORD_PARTS - 1) & 1
+    }
+    compared = {
         "data set (lengths, rows of subsets, tensors)": _dataset_structure(loader.dataset),
-        "units": _units(loader),
-        "records as read": read,
+        "units": _unit_settings(loader),
+        "records as read": [hashlib.sha256(b"".join(hashes)).hexdigest() for hashes in stable.values()],
     }
     world.check_same_on_all(
-        {name: hashlib.sha256(stable_text(value).encode()).hexdigest()[:16] for name, value in told.items()},
-        HINT,
+        {
+            name: hashlib.sha256(stable_text(value).encode()).hexdigest()[:16]
+            for name, value in compared.items()
+        },
+        SAME_DATA_HINT,
     )
     return _comparison_report(
-        [at + 1 for at in range(MAX_RECORD_PARTS) if varies >> at & 1],
-        list(kept.values()),
-        in_memory=_in_memory(loader.dataset),
+        [part + 1 for part in range(MAX_RECORD_PARTS) if varying >> part & 1],
+        list(stable.values()),
+        in_memory=_is_in_memory(loader.dataset),
     )
 
 
-def _comparison_report(left: list[int], kept: list[list[bytes]], *, in_memory: bool) -> str:
-    """What was compared; a warning where a part of the records was left out of it.
+def _comparison_report(varying: list[int], stable: list[list[bytes]], *, in_memory: bool) -> str:
+    """Return what was compared, and warn if some parts of the records were not.
 
     Args:
-        left: Numbers of the parts that were.
-        kept: Of each other part, a hash for each record that was read.
-        in_memory: Whether the data set is of tensors, which are compared whole.
+        varying: Numbers, from 1, of the parts that were not compared.
+        stable: For each part that was compared, the hash of each record that was read.
+        in_memory: Whether the data set consists of tensors, which are compared whole.
     """
     if in_memory:
         return "length, subsets, units, and all tensors in memory"
-    if not left:
+    if not varying:
         return f"length, subsets, units, and {NUM_COMPARED_RECORDS} records as they are read"
-    parts = f"part{'s' * (len(left) > 1)} {', '.join(map(str, left))} of a record"
-    known = any(2 * len(set(part)) > len(part) for part in kept)
+    parts = f"part{'s' * (len(varying) > 1)} {', '.join(map(str, varying))} of a record"
+    # a part identifies records only if most of them differ in it: labels alone do not
+    identifies_records = any(2 * len(set(hashes)) > len(hashes) for hashes in stable)
     rest = (
         f"of {NUM_COMPARED_RECORDS} records all but {parts}"
-        if known
+        if identifies_records
         else f"the records are not compared: all but {parts} has few values (labels, say)"
     )
     warnings.warn(
-        f"{parts} (1 is the input) came out otherwise when read again, so that processes could not compare "
-        f"their records by it ({rest}); expected what changes records at random to draw from torch's, "
-        "NumPy's or Python's own generator, or a look: compare hashes of all records, unchanged, in each "
-        f"process{HINT}",
+        f"{parts} (1 is the input) differed when read again, so that processes could not compare their "
+        f"records by it ({rest}); expected random changes of records to draw from the global generator of "
+        "torch, NumPy or Python. Otherwise compare hashes of all records yourself, unchanged, in each "
+        f"process{SAME_DATA_HINT}",
         UserWarning,
         stacklevel=6,
     )
     return f"length, subsets and units; {rest}"
 
 
-def _read(loader: "SamplingLoader[object]") -> dict[int, list[bytes]]:
-    """For each part of some records, as the loop will get them, one hash a record."""
+def _hash_records(loader: "SamplingLoader[object]") -> dict[int, list[bytes]]:
+    """Return the hashes of some records, as the training loop gets them: by part, one for each record."""
     size = loader.num_units if loader.units is None else loader.units.num_records
     rows = np.unique(
         np.r_[0, size - 1, np.random.default_rng(0).integers(size, size=max(0, NUM_COMPARED_RECORDS - 2))]
@@ -114,15 +122,15 @@ def _read(loader: "SamplingLoader[object]") -> dict[int, list[bytes]]:
     parts: dict[int, list[bytes]] = {}
     with _fixed_rng():
         for batch in loader.batch_source.iter_batches(iter(np.split(rows, len(rows))), 0):
-            for at, value in enumerate(_values(batch)):
-                parts.setdefault(at, []).append(hashlib.sha256(value).digest())
+            for part, value in enumerate(_part_bytes(batch)):
+                parts.setdefault(part, []).append(hashlib.sha256(value).digest())
     return parts
 
 
 @contextmanager
 def _fixed_rng() -> Iterator[None]:
-    """A context with fixed states of all random generators, which are restored afterwards."""
-    kept = random.getstate(), np.random.get_state()
+    """Set all random generators to fixed states, and restore them afterwards."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         random.seed(0)
@@ -130,23 +138,24 @@ def _fixed_rng() -> Iterator[None]:
         try:
             yield
         finally:
-            random.setstate(kept[0])
-            np.random.set_state(kept[1])
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
 
 
-def _values(batch: Any) -> Iterator[bytes]:
-    """The bytes of each part of a batch."""
+def _part_bytes(batch: Any) -> Iterator[bytes]:
+    """Yield the bytes of each part of a batch, which may be nested in dicts, lists and tuples."""
     if isinstance(batch, Mapping):
         for key, value in batch.items():
-            yield from (repr(key).encode() + part for part in _values(value))
+            yield from (repr(key).encode() + part for part in _part_bytes(value))
     elif isinstance(batch, (list, tuple)):
         for value in batch:
-            yield from _values(value)
+            yield from _part_bytes(value)
     else:
-        yield b"".join(_raw(batch))
+        yield b"".join(_value_bytes(batch))
 
 
-def _raw(value: Any) -> Iterator[bytes]:
+def _value_bytes(value: Any) -> Iterator[bytes]:
+    """Yield the bytes of one value, with dtype and shape of a tensor or array."""
     if isinstance(value, Tensor) and value.layout == torch.strided:
         value = value.detach().cpu().resolve_conj().contiguous()
         yield f"{value.dtype} {tuple(value.shape)}".encode()
@@ -161,45 +170,44 @@ def _raw(value: Any) -> Iterator[bytes]:
 
 
 def _dataset_structure(dataset: Any) -> list[Any]:
-    """The structure of a data set: hashes of subsets' rows and of tensors, else type and length."""
+    """Return what describes a data set: hashes of subsets' rows and of tensors, else type and length."""
     if isinstance(dataset, Subset):
         return [
             "subset",
-            _hash(np.asarray(dataset.indices, dtype=np.int64)),
+            _hash_tensor(np.asarray(dataset.indices, dtype=np.int64)),
             _dataset_structure(dataset.dataset),
         ]
     if isinstance(dataset, ConcatDataset):
         return ["concatenation", *map(_dataset_structure, dataset.datasets)]
     if isinstance(dataset, TensorDataset):
-        return ["tensors", *map(_hash, dataset.tensors)]
+        return ["tensors", *map(_hash_tensor, dataset.tensors)]
     return [type(dataset).__qualname__, None if dataset is None else len(dataset)]
 
 
-def _in_memory(dataset: Any) -> bool:
-    """Whether a data set is made of tensors alone."""
+def _is_in_memory(dataset: Any) -> bool:
+    """Return whether a data set consists of tensors alone."""
     if isinstance(dataset, Subset):
-        return _in_memory(dataset.dataset)
+        return _is_in_memory(dataset.dataset)
     if isinstance(dataset, ConcatDataset):
-        return all(map(_in_memory, dataset.datasets))
+        return all(map(_is_in_memory, dataset.datasets))
     return isinstance(dataset, TensorDataset)
 
 
-def _units(loader: "SamplingLoader[object]") -> list[Any]:
-    """The settings and grouping of privacy units."""
+def _unit_settings(loader: "SamplingLoader[object]") -> list[Any]:
+    """Return the settings of privacy units and hashes of how they group records; empty without units."""
     units = loader.units
-    return (
-        []
-        if units is None
-        else [
-            units.name,
-            units.max_records_per_unit,
-            units.average_records,
-            _hash(units.order),
-            _hash(units.counts),
-        ]
-    )
+    if units is None:
+        return []
+    return [
+        units.name,
+        units.max_records_per_unit,
+        units.average_records,
+        _hash_tensor(units.order),
+        _hash_tensor(units.counts),
+    ]
 
 
-def _hash(values: "Tensor | Indices") -> str:
+def _hash_tensor(values: "Tensor | Indices") -> str:
+    """Return the hash of a tensor or array, made dense."""
     tensor = torch.as_tensor(values)
     return digest([tensor.resolve_conj() if tensor.layout == torch.strided else tensor.to_dense()])

@@ -1,4 +1,4 @@
-"""Five hospitals train together."""
+"""The drill's step in which five hospitals train one model together."""
 
 from quintain.drill.context import DrillContext
 from quintain.evaluate.step import StepOutput
@@ -6,7 +6,7 @@ from quintain.evaluate.steps.federate import run_federate
 
 
 def run(context: DrillContext) -> StepOutput:
-    """Secure aggregation, one hospital dropping out in the middle round."""
+    """Return the result of training with secure aggregation; one hospital drops out in the middle round."""
     return run_federate(
         context.net("federated"),
         context.train,

@@ -1,4 +1,4 @@
-"""Reconstruct one hospital's X-ray from the update that it sent."""
+"""The drill's step that reconstructs one hospital's X-ray from the update that it sent."""
 
 from quintain.drill.context import DrillContext
 from quintain.evaluate.step import StepOutput
@@ -6,7 +6,7 @@ from quintain.evaluate.steps.leak import run_leak
 
 
 def run(context: DrillContext) -> StepOutput:
-    """A plain update, a secure sum, a private update."""
+    """Return the reconstructions from a plain update, a secure sum and a private update."""
     return run_leak(
         context.net("federated").eval(),
         context.train,

@@ -22,7 +22,7 @@ from quintain.dp.replay import Drift, Replay, weights_measurement
 from quintain.dp.ways import Rows, Watched, fit_kept
 from quintain.evaluate.privacy_target import (
     PrivacyTarget,
-    Protected,
+    ProtectedRecords,
     epsilon_quantity,
     epsilon_upper_bound,
     plan_record,
@@ -100,7 +100,7 @@ def run_audit(
         )
     plan = target.plan(len(train))
     noiseless_plan = replace(plan, noise_multiplier=0.0)
-    records = Protected.of(train)
+    records = ProtectedRecords.from_dataset(train)
     claimed = epsilon_upper_bound(plan, records, plan.epsilon(len(train)))
 
     def audited(what: PrivatePlan, repetition: int) -> tuple["_Observed", OneRunAudit]:
