@@ -1,4 +1,4 @@
-"""Private training by a plan: the ordinary training loop."""
+"""Private training of a net by a plan, with DP-SGD."""
 
 import os
 from collections.abc import Callable
@@ -36,14 +36,16 @@ class PrivateTrainingResult:
     """The result of a private training run.
 
     Args:
-        epsilon, delta: Its privacy cost, for adding or removing one record, all iterates released.
-        steps: Steps taken.
-        noise_multiplier, sample_rate, expected_batch_size: The public constants.
-        clipped_fraction: Fraction of gradients that were clipped; computed from the records without noise, so
-            keep it private.
-        reproducible: Whether batches and noise follow from a seed: privacy then holds only against those who
-            do not know it.
-        releases: The releases in the run's own ledger.
+        epsilon, delta: The privacy cost of the run, for adding or removing one record, all iterates released.
+        steps: Number of steps taken.
+        noise_multiplier: Standard deviation of the noise in units of the clip norm.
+        sample_rate: Probability of a record to be in a batch.
+        expected_batch_size: Mean number of records in a batch.
+        clipped_fraction: Fraction of the gradients that were clipped. It is computed from the records without
+            noise, so keep it private.
+        reproducible: Whether batches and noise follow from a seed; privacy then holds only against those who
+            do not know the seed.
+        releases: The releases in the run's ledger.
         report: What epsilon assumes, and what was checked.
     """
 
@@ -80,15 +82,15 @@ def fit(
     """Train ``net`` in place with differential privacy, on cross-entropy, and leave it in evaluation mode.
 
     Args:
-        net: Takes (B, *S), gives logits (B, classes) or what ``adapt`` makes logits of; its trainable layers
-            as in ``make_private``.
+        net: Maps inputs (B, *S) to logits (B, classes), or to an output that ``adapt`` turns into logits. Its
+            trainable layers are those that ``make_private`` takes.
         data: The records to protect: a ``Dataset``, or ``Features`` of one.
         plan: All public settings.
-        seed: For a run that can be repeated; by default batches and noise are secret.
+        seed: Seed of a run that can be repeated; by default batches and noise are secret.
         progress: Shows a bar of steps.
         on_step: Called after each step with its number and what it released: the noisy mean gradient, one
             flat tensor in the order of the trainable parameters.
-        resume: Where to keep the state of a run that may be cut off, and to go on from; without it, physical
+        resume: Keeps the state of a run that may be interrupted, and continues from it. Without it, physical
             batches become smaller when memory runs out.
         on_checkpoint: Called with the steps done and the epsilon spent, whenever they are saved in
             ``resume``; the net then holds the weights that it would have if training ended there.
@@ -104,21 +106,15 @@ def fit(
     """
     if resume is not None:
         resume.check_same_run(run_fingerprint(net, data, plan, seed))
-    key = (
-        None
-        if seed is not None
-        else os.urandom(KEY_BYTES)
-        if resume is None
-        else resume.load_or_make_key(plan.steps)
-    )
-    done = 0 if resume is None else resume.steps
-    random = _random_source(seed, None if resume is None else key)
+    secret_key = _secret_key(seed, plan, resume)
+    steps_done = 0 if resume is None else resume.steps
+    random_source = _random_source(seed, None if resume is None else secret_key)
     loader = PoissonLoader(
         data.batch,
         num_units=len(data),
         expected_batch_size=plan.expected_batch_size,
-        steps_per_epoch=max(plan.steps - done, 1),
-        stream=random.issue("sampling"),
+        steps_per_epoch=max(plan.steps - steps_done, 1),
+        stream=random_source.issue("sampling"),
     )
     augment(loader, plan.augmentations_per_record)
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
@@ -136,15 +132,18 @@ def fit(
             loss_reduction="sum",
             allow_no_privacy=True,
         ),
-        random=random,
+        random=random_source,
     )
     optimizer, ledger = private.optimizer, private.ledger
     device = parameters[0].device
     dropout_stream = (
-        RandomStream(key).derive("layers") if key is not None else RandomStream.from_seed(seed or 0, "layers")
+        RandomStream.from_seed(seed or 0, "layers")
+        if secret_key is None
+        else RandomStream(secret_key).derive("layers")
     )
     ema = EMA(net, plan.ema_decay) if plan.ema_decay else None
     train_step = _make_train_step(net, optimizer, loader, plan, dropout_stream)
+    # a resumed run must repeat its steps bit for bit, which smaller physical batches would not
     try_step = (
         train_step
         if resume is not None
@@ -155,9 +154,9 @@ def fit(
         if resume is not None:
             resume.restore(net, optimizer, ema)
         with progress.bar("private training", plan.steps) as advance, isolated_rng(device):
-            advance(done)
-            for batch in loader if plan.steps > done else ():
-                if not try_step(batch):
+            advance(steps_done)
+            for physical_batch in loader if plan.steps > steps_done else ():
+                if not try_step(physical_batch):
                     continue
                 step = optimizer.steps - 1
                 if ema is not None:
@@ -192,11 +191,18 @@ def fit(
     )
 
 
-def _random_source(seed: int | None, key: bytes | None) -> RandomSource:
-    """Where batches and noise come from: a seed, a key that is kept, or the operating system."""
+def _secret_key(seed: int | None, plan: PrivatePlan, resume: ResumableRun | None) -> bytes | None:
+    """Return the key of the run to continue, or a new one; None for a run with a seed."""
+    if seed is not None:
+        return None
+    return os.urandom(KEY_BYTES) if resume is None else resume.load_or_make_key(plan.steps)
+
+
+def _random_source(seed: int | None, secret_key: bytes | None) -> RandomSource:
+    """Return the source of batches and noise: a seed, a key that is kept, or the operating system."""
     if seed is not None:
         return RandomSource.from_seed(seed)
-    return RandomSource.from_os_entropy() if key is None else RandomSource.from_secret_key(key)
+    return RandomSource.from_os_entropy() if secret_key is None else RandomSource.from_secret_key(secret_key)
 
 
 def _make_train_step(
@@ -206,11 +212,12 @@ def _make_train_step(
     plan: PrivatePlan,
     dropout_stream: RandomStream,
 ) -> Callable[[tuple[Tensor, Tensor]], bool]:
-    """The function that trains on one physical batch; it returns whether a step was made."""
+    """Return the function that trains on a physical batch and returns whether that completed a step."""
     device, shift_stream = optimizer.private_step.params[0].device, loader.stream.derive("shift")
 
     def train_step(batch: tuple[Tensor, Tensor]) -> bool:
         x, y = batch
+        # random layers and shifts depend on the number of the step alone, so that a resumed run repeats them
         if loader.physical_batch.is_first:
             dropout_stream.seek(optimizer.steps)
             seed_rng(device, int(dropout_stream.words(1)[0] >> 1))
