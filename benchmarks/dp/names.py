@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.harness import Comparison
 
-LISTED = Path(__file__).parents[2] / "tests/dp/opacus_1_6.txt"
+LISTED = Path(__file__).parents[2] / "tests/dp/opacus/opacus_1_6.txt"
 Names = dict[str, frozenset[str]]
 
 

@@ -13,7 +13,7 @@ from quintain.dp.opacus.optimizers.optimizer import DPOptimizer
 from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.sampling.privacy_units import PrivacyUnits
 from quintain.dp.step.clipping import ClippingMethod
-from tests.dp.forks import Forks
+from tests.dp.support.forks import Forks
 
 Made = tuple[nn.Module, PrivateOptimizer, PoissonLoader, PrivacyEngine]
 

@@ -18,8 +18,8 @@ from quintain.dp.distributed import (
     world_of,
 )
 from quintain.dp.randomness.stream import RandomStream
-from tests.dp import together
-from tests.dp.forks import Forks
+from tests.dp.support import together
+from tests.dp.support.forks import Forks
 
 Found = Mapping[str, np.ndarray]
 ALIKE = ("plain", "in pieces", "with units", "adaptive", "told by its sampler", "out of memory", "natively")

@@ -34,7 +34,7 @@ from quintain.dp import (
 )
 from quintain.dp.distributed import World
 from quintain.dp.randomness.stream import RandomStream
-from tests.dp.loops import refused, step
+from tests.dp.support.loops import refused, step
 
 Blobs = tuple[Tensor, Tensor]
 SETTINGS = PrivacySettings(noise_multiplier=1.0)
