@@ -61,7 +61,7 @@ class SuccessRate:
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """Return the Clopper-Pearson confidence interval of the rate.
 
-        Over the images that these were sampled from.
+        It holds for the population that these images were sampled from.
         """
         return binomial_interval(self.successes, self.eligible, confidence)
 

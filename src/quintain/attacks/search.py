@@ -101,7 +101,7 @@ class Search:
     def is_active(self, rows: Tensor, queries: int = 1) -> Tensor:
         """Whether each of ``rows`` is under attack and can afford ``queries`` forward passes (n,).
 
-        Beside the confirming one.
+        The forward pass that confirms a success comes on top.
         """
         done = (
             self.certified
@@ -212,7 +212,7 @@ class Search:
     def merge(self, branch: "Search") -> None:
         """Take over a branch's confirmed successes and errors, and its best points.
 
-        Not the points of a minimum-norm attack.
+        The best points of a minimum-norm attack are not taken over.
         """
         # Confirm first; then take over new successes always, but best points only of branches that maximize
         # the margin: a minimum-norm best need not be a point of larger margin.

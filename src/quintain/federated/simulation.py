@@ -167,7 +167,7 @@ def simulate(
 def model_digest(net: nn.Module) -> bytes:
     """Hash names, shapes, dtypes and values of all parameters and buffers.
 
-    Those outside of ``state_dict``, too.
+    Those outside of ``state_dict`` are included.
     """
     parts = []
     for name, value in (*net.named_parameters(), *net.named_buffers()):

@@ -37,7 +37,7 @@ class UnmaskingAttempt:
     def agreement(self, truth: EncodedVector) -> float:
         """Return the fraction of words that equal the true ones.
 
-        About 2^-32 for a guess that knows nothing.
+        It is about 2^-32 for a guess that knows nothing.
         """
         return float(np.mean(self.encoded == truth))
 
@@ -132,7 +132,7 @@ def _opened_seeds(view: ServerView, known: Set[bytes]) -> dict[int, bytes]:
 def _reconstructed(view: ServerView, sites: Set[int]) -> dict[int, bytes]:
     """Return the secrets with enough revealed shares, by site.
 
-    A survivor's self-mask seed, the mask key of any other.
+    Of a survivor this is the self-mask seed, of any other site the mask key.
     """
     seeds = {}
     for site, shares in (view.shares if sites else {}).items():

@@ -98,7 +98,7 @@ class ServerView:
     def key_list_hash(self) -> bytes:
         """Return the transcript hash after the key list, or nothing before it.
 
-        Shares and commitments are bound to it.
+        Shares and commitments are bound to this hash.
         """
         listed = self._sent(MessageType.KEY_LIST)
         return b"" if listed is None else transcript.append_keys(self.policy, server_body(listed.data))

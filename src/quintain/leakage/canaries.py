@@ -78,7 +78,7 @@ class CanaryNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (B, K): the net's own, or a canary's.
 
-        For a canary ``20 + 2 C w_i`` on class 1 and 0 on the others.
+        The logits of canary i are ``20 + 2 C w_i`` for class 1 and 0 for the others.
 
         A placeholder has 20 there, without a weight.
         """
@@ -102,7 +102,7 @@ class CanaryNet(nn.Module):
     def gradient_norms(self, weight: Tensor | None = None) -> Tensor:
         """Compute each canary's gradient norm under cross-entropy before clipping, (m,).
 
-        Below C it audits less.
+        A canary whose norm is below C audits less.
 
         With z on the wrong one of K classes and 0 on the others that one has the probability :math:`1 / (1 +
         (K - 1) e^{-z})`, which times 2 C is the slope of the loss. It rises with the canary's weight.
@@ -230,7 +230,7 @@ def draw_inclusion(count: int, *, seed: int) -> NDArray[np.bool_]:
 def insert_canaries(data: Dataset, included: NDArray[np.bool_]) -> Dataset:
     """Add a blank marker row to each sample of ``data``, and one sample for each canary.
 
-    Itself, or a placeholder.
+    The sample is the canary itself, or a placeholder.
 
     Args:
         data: Images (C, H, W) or vectors (F,).

@@ -154,7 +154,7 @@ def _correlations(z: Numbers, of: str = "") -> tuple[Measurement, ...]:
 def _too_exact(z: Numbers, left_out: str) -> tuple[Measurement, ...]:
     """Test whether sums and squares of each step and canary vary as they should.
 
-    And whether each has something new.
+    It also tests whether each has something new.
     """
     by = (z, z.T)
     squares = [(np.square(x).sum(axis=1), np.full(len(x), float(x.shape[1]))) for x in by]

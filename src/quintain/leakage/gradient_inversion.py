@@ -176,7 +176,7 @@ def infer_label(net: nn.Module, gradient: Sequence[Tensor]) -> int:
 def recover_linear_input(net: nn.Module, gradient: Sequence[Tensor]) -> tuple[nn.Linear, Tensor] | None:
     r"""Compute the input (F,) of the first Linear layer with a bias from its gradient.
 
-    None without such a layer.
+    The result is None without such a layer.
 
     For one example :math:`\partial \ell / \partial W = b' f^T` with :math:`b' = \partial \ell / \partial b`,
     so that

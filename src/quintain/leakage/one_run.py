@@ -226,7 +226,7 @@ def epsilon_lower_bound(
 ) -> float:
     """Return the largest epsilon that the correct guesses refute; or 0.
 
-    For one number of guesses fixed in advance.
+    The bound is for one number of guesses that is fixed in advance.
 
     Args:
         canaries, guesses, correct: m, r and v of ``p_value``.
@@ -288,7 +288,7 @@ def _tie_breakers(canaries: int, seed: int) -> NDArray[np.float64]:
 def _two_gaussian_split(ordered: NDArray[np.float64]) -> int:
     """Return how many of the sorted scores are guessed as excluded.
 
-    The split where two Gaussians fit best.
+    It is the split where two Gaussians fit best.
     """
     # Maximum likelihood by prefix sums: minimize n1 log var1 + n2 log var2; splits nearest to m/2 come first,
     # so that ties go to the middle; the floor keeps the logarithm finite for equal scores.

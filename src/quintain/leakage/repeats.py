@@ -43,7 +43,7 @@ def repetitions(confidence: float, *, comparisons: int = 1) -> int:
 def joint_error(confidence: float, audits: int) -> Fraction:
     """Bound the probability that all of these independent audits exceed the true epsilon.
 
-    In exact decimals.
+    The bound is computed in exact decimals.
     """
     return (1 - Fraction(str(confidence))) ** audits
 

@@ -31,7 +31,7 @@ def dlr(logits: Tensor, y: Tensor) -> Tensor:
 def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
     r"""Return the lead of one class over the true one, over a spread of the logits, per example (B,).
 
-    A spread that neither can fix at a constant.
+    The spread is one in which neither of the two classes makes the quotient constant.
 
     .. math:: \frac{z_t - z_y}{z_{\pi_1} - (z_{\pi_3} + z_{\pi_4}) / 2}
 
@@ -60,9 +60,7 @@ def dlr_scale(logits: Tensor) -> Tensor:
 def targeted_dlr_scale(logits: Tensor) -> Tensor:
     """Return the first minus the mean of the third and fourth largest logits (B,).
 
-    Or of the second and third of three.
-
-    1 where ``dlr_scale`` is.
+    With three classes it is the mean of the second and third. The result is 1 where ``dlr_scale`` is 1.
     """
     classes = logits.shape[1]
     if classes < 3:

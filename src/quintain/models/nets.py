@@ -49,7 +49,7 @@ class Normalise(nn.Module):
 def xray_cnn(num_classes: int = 2, channels: int = 1, size: int = 28, *, seed: int = 0) -> nn.Sequential:
     """Build a net of two 4x4 convolutions of stride 2, then 64 hidden units, all with ReLU.
 
-    To 16 and 32 channels.
+    The convolutions have 16 and 32 channels.
 
     It takes (B, channels, size, size) in [0, 1] and returns (B, num_classes) logits; 109,042 parameters for
     one channel of 28x28 and two classes.

@@ -112,7 +112,7 @@ def _cuda(operations: Collection[Operation]) -> Iterator[Lowered]:
 def _legacy_matmul() -> Iterator[Lowered]:
     """Read the one setting for matrix products on all devices before torch 2.9.
 
-    Also ``cuda.matmul.allow_tf32``.
+    It also reads ``cuda.matmul.allow_tf32``.
     """
     value = torch.get_float32_matmul_precision()
     if value != "highest":

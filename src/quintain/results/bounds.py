@@ -161,7 +161,7 @@ class Bracket:
     def at_least(self, value: float, *, confidence: float = 0.95, population: bool = True) -> Verdict:
         """Whether the quantity is at least ``value``.
 
-        PASS by the lower side, FAIL by the upper, else UNDECIDED.
+        The lower bound decides PASS and the upper bound FAIL; otherwise it is UNDECIDED.
         """
         low, high = self.confidence_interval(confidence, population=population)
         return self._verdict(low >= value, high < value, f"{_between(low, high)}, required >= {value:g}")
@@ -169,7 +169,7 @@ class Bracket:
     def at_most(self, value: float, *, confidence: float = 0.95, population: bool = True) -> Verdict:
         """Whether the quantity is at most ``value``.
 
-        PASS by the upper side, FAIL by the lower, else UNDECIDED.
+        The upper bound decides PASS and the lower bound FAIL; otherwise it is UNDECIDED.
 
         An epsilon that an audit shows to be larger than ``value`` is FAIL, whatever the accountant says and
         however the two cross.
@@ -243,7 +243,7 @@ _IMPLIED_BY = {("all iterates", "last iterate"), ("patient", "image")}
 def comparable(lower: Quantity, upper: Quantity) -> bool:
     """Whether a lower bound on one quantity may meet an upper bound on another.
 
-    Equal, or implied by the short table.
+    It may if the quantities are equal, or one implies the other by the short table.
 
     An upper bound on the epsilon of all iterates holds for the last one, and a patient's for one image of
     hers.

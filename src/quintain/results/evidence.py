@@ -91,7 +91,7 @@ Evidence = CountEvidence | ConfidenceLevels | None
 def _quantile(trials: int, probability: float, confidence: float) -> int:
     """Return the smallest count that a binomial exceeds with probability at most ``1 - confidence``.
 
-    Binomial(trials, probability).
+    The distribution is Binomial(trials, probability).
     """
     count = 0
     while count < trials and binomial_tail(count + 1, trials, probability) > 1 - confidence:

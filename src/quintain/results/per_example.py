@@ -62,7 +62,7 @@ class PerExample:
     def state(self, row: int, eps: float) -> ExampleState:
         """Return the state of one example when changes up to ``eps`` are allowed.
 
-        Broken wins where the two sides cross.
+        Where the two bounds cross, the example counts as broken.
         """
         if self.invalid[row]:
             return ExampleState.ERROR

@@ -85,7 +85,7 @@ class AttackRow:
 class BreakLog:
     """What broke each example and after how many queries, in the order of the examples.
 
-    Empty where that was not written down.
+    It is empty where that was not recorded.
 
     Args:
         found_by: The first attack that broke it, with the member's name where that is an ensemble;
@@ -107,7 +107,7 @@ class BreakLog:
 class Indicator:
     """One sign that an attack was weak rather than the model strong.
 
-    Pintor et al., 2022: indicators of attack failure.
+    Such signs are the indicators of attack failure of Pintor et al., 2022.
 
     Args:
         name: What would be wrong.

@@ -12,7 +12,7 @@ def expand_rows(values: Tensor, like: Tensor) -> Tensor:
 def channels_by_pixel(values: Tensor) -> Tensor:
     """Return values of coordinates (n, *S) by channel and pixel (n, C, P).
 
-    Of images (n, C, H, W), all channels of a place are one pixel.
+    In images (n, C, H, W), all channels at one position are one pixel.
     """
     return values.flatten(2) if values.dim() == 4 else values.flatten(1)[:, None]
 
@@ -25,7 +25,7 @@ def expand_pixels(pixels: Tensor, like: Tensor) -> Tensor:
 def top_k_mask(values: Tensor, count: int | Tensor) -> Tensor:
     """Return a mask of the ``count`` largest values of each row (n, P), the first of equals.
 
-    The count is one, or one per row (n,).
+    The count is one number, or one for each row (n,).
     """
     if isinstance(count, Tensor):
         # rank of every entry by inverting the argsort; ranks below count are in the top k, of equals the

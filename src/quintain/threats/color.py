@@ -112,7 +112,7 @@ class Color(ParametricBase):
 def _rotate_hue(image: Tensor, angle: Tensor) -> Tensor:
     """Return colors (B, 3, H, W) turned about the gray line by an angle (B, 1, 1, 1).
 
-    Red, green, blue, red at thirds of a circle.
+    A third of a circle turns red to green, green to blue and blue to red.
     """
     # Rodrigues' rotation about the gray axis k = (1, 1, 1) / sqrt 3: x + sin(a) k x v + (1 - cos a) (k (k .
     # v) - v)

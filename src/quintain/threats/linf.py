@@ -95,7 +95,7 @@ class Linf(NormBall):
     def measure(self, z: Tensor, x: Tensor) -> Tensor:
         """Return the size of the change, per example (B,), in float64.
 
-        The claim is exact, no tolerance hides in it.
+        It is exact, without any tolerance.
         """
         return (z.double() - x).flatten(1).abs().amax(1)
 

@@ -31,7 +31,7 @@ class ParametricThreat(Threat, Protocol):
 class ParametricBase(ABC):
     r"""The base of the parametric threats: parameters are fractions of what is allowed.
 
-    0 changes nothing.
+    Parameters of 0 change nothing.
 
     .. math:: \{render(x, p) : p \in [a, 1]^P\}, \quad a \in \{-1, 0\}
 

@@ -39,7 +39,7 @@ def solve_capped_sum(slope: Tensor, full: Tensor, end: Tensor, need: Tensor) -> 
 def l2_scale(change: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
     r"""Return the largest share :math:`s \le 1` with :math:`\sum_i \min(s |c_i|, cap_i)^2 \le r^2`.
 
-    Shares (n, 1) of sizes (n, F), for radii (n, 1).
+    The result is (n, 1), for sizes (n, F) and radii (n, 1).
     """
     squares, ends = change.square(), cap.square()
     return solve_capped_sum(squares, ends, ends / squares, radius.square()).sqrt().clamp(max=1)

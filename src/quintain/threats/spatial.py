@@ -19,7 +19,7 @@ Fill = Literal["black", "border"]
 class Motion(NamedTuple):
     """Shares of what is allowed, apart, each in [-1, 1].
 
-    ``rotate``, ``down``, ``right``, ``scale`` (B,) and ``flow`` (B, 2, H, W).
+    They are ``rotate``, ``down``, ``right``, ``scale`` (B,) and ``flow`` (B, 2, H, W).
     """
 
     rotate: Tensor
@@ -33,7 +33,7 @@ class Motion(NamedTuple):
 class Spatial(ParametricBase):
     r"""The image is rotated and scaled about its middle and shifted, and pixels flow a little.
 
-    Each pixel may look elsewhere by a little.
+    The flow lets each pixel be taken from slightly elsewhere.
 
     .. math::
         x'(u) = x\big(s^{-1} R_{-\varphi} (u - t) + v(u)\big), \quad

@@ -109,7 +109,7 @@ def homography(corners: Tensor, rows: int, columns: int) -> Tensor:
 def composite(scene: Tensor, layer: Tensor, alpha: Tensor, matrix: Tensor, *, supersample: int = 2) -> Tensor:
     r"""Return scenes with a sticker laid on, smoothed at its edges and pixels.
 
-    Differentiable in the sticker, its alpha and the matrix.
+    The result is differentiable in the sticker, its alpha and the matrix.
 
     .. math:: x' = x (1 - \bar\alpha) + \bar s, \quad \bar\alpha, \bar s = \text{means of } \alpha, \alpha s
         \text{ over } finer^2 \text{ points of each pixel}

@@ -102,7 +102,7 @@ class DecisionBoundary:
     def initial_points(self, rows: Tensor, init_tries: int) -> tuple[Tensor, Tensor]:
         """Return the rows (m,) for which random noise is adversarial, and the first such noise (m, *S).
 
-        Of ``init_tries`` uniform noises for each.
+        Each example gets ``init_tries`` tries with uniform noise.
 
         Every second noise is drawn on a coarser grid of its own, as wide as a power of two: a net that
             answers fine noise always in
@@ -129,7 +129,7 @@ class DecisionBoundary:
     def binary_search(self, path: Path, rows: Tensor, tolerance: float) -> Tensor:
         """Return the last adversarial point (n, *S) before each path's boundary.
 
-        By bisection to a relative tolerance.
+        It is found by bisection to a relative tolerance.
 
         It ends where floating point does: a midpoint equal to one of its ends costs no query.
         """
@@ -160,7 +160,7 @@ class DecisionBoundary:
     ) -> Tensor:
         r"""Estimate directions (n, *S) into the adversarial region at points ``z`` near the boundary.
 
-        From the labels of points around them.
+        The estimate comes from the labels of points around ``z``.
 
         .. math::
             g = \sum_i (\phi_i - \bar\phi) u_i, \quad u_i = \frac{clip(z + r\, v_i / \|v_i\|_2) - z}{r}, \quad

@@ -25,7 +25,7 @@ SQUARE_RESTARTS = 2
 class Strongest(EnsembleBase):
     r"""AutoAttack without early stopping, then attacks that find other optima.
 
-    PMA, ACG, A3, minimum margin, FMN, and Square again.
+    These are PMA, ACG, A3, minimum margin, FMN, and Square again.
 
     Args:
         steps: Gradients of each run.

@@ -97,7 +97,7 @@ def sum_channels(values: Tensor) -> Tensor:
 def change_to_corners(gradient: Tensor, x: Tensor, low: float, high: float) -> Tensor:
     """Return the changes (n, *S) to the faces of the box where a linear function is higher.
 
-    None where it is level.
+    The change is 0 where the function is level.
     """
     return torch.where(gradient > 0, high - x, low - x) * (gradient != 0)
 
@@ -148,7 +148,7 @@ def _bisect_pixel_count(
 ) -> None:
     """Bisect on how many of the highest-ranked pixels of a change are enough.
 
-    ``most`` (n,) are known to be.
+    Of each change, ``most`` (n,) pixels are known to be enough.
     """
     clean, failing, holding = search.x[rows], torch.zeros_like(rows), most
     while True:

@@ -21,7 +21,7 @@ MIN_IMPROVEMENT = 1e-3
 class SuperDeepFool(Attack):
     r"""DeepFool to an adversarial point, then a projection onto the tangent plane there, repeated.
 
-    The clean input is what is projected.
+    It is the clean input that is projected.
 
     .. math::
         \tilde z = DeepFool(z), \qquad

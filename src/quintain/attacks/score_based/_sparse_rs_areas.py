@@ -118,7 +118,7 @@ def propose_colors(
 ) -> Tensor:
     """Return the next colors (n, *S): a window that holds one of the spots gets another color.
 
-    A single pixel in one channel only.
+    A window of a single pixel changes in one channel only.
 
     Args:
         z: Current colors (n, *S).

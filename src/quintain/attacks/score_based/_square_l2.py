@@ -20,7 +20,7 @@ AGAIN = 2
 def initial_tiles(threat: Threat, x: Tensor, rng: ExampleRNG) -> Tensor:
     """Return the start (n, *S): 5 by 5 bumps with random signs, as long as the ball allows.
 
-    Before the box cuts it.
+    This is the length before the point is clipped to the box.
     """
     channels, height, width = image_dims(x.shape[1:])
     window_height, window_width = max(1, height // 5), max(1, width // 5)
@@ -87,7 +87,7 @@ def propose_l2(threat: Threat, area_fraction: float, z: Tensor, x: Tensor, unifo
 def rescale_to_eps(threat: Threat, change: Tensor, x: Tensor) -> Tensor:
     """Return the point in the direction of a change at length ``eps``, or nearly.
 
-    What the box cuts off is made up for twice.
+    Two more rounds make up for what the box cuts off.
     """
     origin, cut = x, change
     # clipping shortens the change: rescale twice more before projecting
@@ -102,7 +102,7 @@ def rescale_to_eps(threat: Threat, change: Tensor, x: Tensor) -> Tensor:
 def bumps(window_height: int, window_width: int, transposed: Tensor) -> Tensor:
     """Return two-lobed bumps of Euclidean length 1: (..., tall, wide).
 
-    Transposed where ``transposed`` (...) and square.
+    They are transposed where ``transposed`` (...) is set and the window is square.
     """
     plain = two_lobes(window_height, window_width).to(transposed.device)
     return (
@@ -116,7 +116,7 @@ def bumps(window_height: int, window_width: int, transposed: Tensor) -> Tensor:
 def two_lobes(window_height: int, window_width: int) -> Tensor:
     """Return a positive hill beside a negative one (tall, wide), of Euclidean length 1.
 
-    Halved along the longer side.
+    The window is halved along its longer side.
     """
     if window_width > window_height:
         return two_lobes(window_width, window_height).T
@@ -132,7 +132,7 @@ def two_lobes(window_height: int, window_width: int) -> Tensor:
 def pyramid(window_height: int, window_width: int) -> Tensor:
     r"""Return nested rectangles around the middle (tall, wide), of Euclidean length 1.
 
-    Ring r is :math:`\sum_{i \ge r} 1 / (i + 1)^2` high.
+    The height of ring r is :math:`\sum_{i \ge r} 1 / (i + 1)^2`.
     """
     down, across = (torch.arange(side) - side // 2 for side in (window_height, window_width))
     # nested rectangles: the value at ring r is sum_{i >= r} 1 / (i + 1)^2

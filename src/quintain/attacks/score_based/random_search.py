@@ -17,7 +17,7 @@ from quintain.threats.threat import Threat
 class RandomSearch(Attack):
     r"""Random points of the threat, then changes of the best one, ever smaller.
 
-    Kept where they raise the margin.
+    A change is kept where it raises the margin.
 
     .. math::
         z^{(k)} \sim \text{threat}; \qquad z' = \Pi_x\big(z + r_t\, m \odot u\big), \quad

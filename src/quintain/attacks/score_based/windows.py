@@ -50,7 +50,7 @@ def window_shape(area_fraction: float, height: int, width: int) -> tuple[int, in
 def window_pixels(position: Tensor, window_height: int, window_width: int, height: int, width: int) -> Tensor:
     """Return the pixels (n, tall * wide), numbered row by row, of random windows.
 
-    Placed by two uniform numbers each (n, 2): every place is as likely.
+    Two uniform numbers (n, 2) place each window; every position is equally likely.
     """
     top = (position[:, 0] * (height - window_height + 1)).long().clamp_(max=height - window_height)
     left = (position[:, 1] * (width - window_width + 1)).long().clamp_(max=width - window_width)

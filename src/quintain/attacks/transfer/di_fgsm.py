@@ -124,7 +124,7 @@ class DIFGSM(Attack):
 def resize_and_pad(image: Tensor, uniforms: Tensor, resize_rate: float, fill: float) -> Tensor:
     """Return images (n, C, H, W) shrunk by bilinear interpolation and laid on a plain ground.
 
-    Each at a place of its own.
+    Each image has a position of its own.
 
     Args:
         image: The images.

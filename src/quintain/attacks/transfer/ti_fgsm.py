@@ -20,7 +20,7 @@ KERNEL_SIGMAS = 3.0
 class TIFGSM(Attack):
     r"""``MIFGSM`` on gradients convolved with a Gaussian.
 
-    To first order, the gradient over shifted images.
+    To first order this is the gradient over shifted images.
 
     .. math::
         v_{t+1} = \mu v_t + \frac{W * g_t}{mean|W * g_t|}, \quad
@@ -96,7 +96,7 @@ def gaussian(side: int, like: Tensor) -> Tensor:
 def smooth_gradient(gradient: Tensor, weights: Tensor) -> Tensor:
     """Return each channel (n, C, H, W) convolved with the outer square of ``weights`` (k,).
 
-    With zeros around it.
+    The channel is padded with zeros.
     """
     planes, half = gradient.flatten(0, 1)[:, None], len(weights) // 2
     down = F.conv2d(planes, weights.view(1, 1, -1, 1), padding=(half, 0))

@@ -52,7 +52,7 @@ class Printout:
 def export_patch(patch: FittedPatch, path: str | Path, *, centimetres: float) -> Printout:
     """Write a sticker as a page to be printed at its true size (100 %).
 
-    With a line to cut along where it is no full rectangle.
+    A sticker that is not a full rectangle gets a line to cut along.
 
     The page is the sticker and a white margin. The PNG holds its size as pixels per metre, the PDF as its
     page; both carry the non-printability score, as text or as the document's subject.

@@ -103,7 +103,7 @@ class FittedPatch:
     def crop_control(self, image: Tensor) -> Self:
         """Return the control of the same area: the middle of a real image (C, H, W).
 
-        Such as one of the target class.
+        An image of the target class is a good choice.
         """
         if image.dim() != 3 or image.shape[0] != self.pattern.shape[0]:
             raise DataError(

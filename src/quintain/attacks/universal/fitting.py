@@ -72,7 +72,7 @@ def fit_pattern(
 ) -> Tensor:
     r"""Return the pattern that makes the model say the target, or anything but the truth.
 
-    Over images and views.
+    The objective is the mean over images and views.
 
     .. math:: \max_{s \in [low, high]^n} \; E_{x, T}\, \log p_t\big(f(show(s, x, T))\big) - cost(s)
 
@@ -153,7 +153,7 @@ def pattern_gradient(
 def goal_log_probability(logits: Tensor, y: Tensor, target: int | None) -> Tensor:
     r"""Return the log probability of the goal (B,), without underflow.
 
-    :math:`\log p_t`, or :math:`\log(1 - p_y)` without a target.
+    It is :math:`\log p_t`, or :math:`\log(1 - p_y)` without a target.
     """
     odds = log_odds(logits, y) if target is None else -log_odds(logits, torch.full_like(y, target))
     return functional.logsigmoid(odds)

@@ -114,7 +114,7 @@ class FittedLight:
     def random_control(self, seed: int = 0) -> Self:
         """Return the control of the same area and energy: random colors at each pixel.
 
-        Scaled to the same sum where they can be.
+        The colors are scaled to the same sum where that is possible.
         """
         generator = torch.Generator().manual_seed(seed % 2**63)
         noise = torch.rand(self.pattern.shape, generator=generator).to(self.pattern)
@@ -133,7 +133,7 @@ class FittedLight:
 def match_energy(pattern: Tensor, energy: float, beam: Tensor) -> Tensor:
     """Return a pattern as bright as another in all.
 
-    Multiplied, clamped to 1, and again until no more is lost.
+    It is multiplied and clamped to 1, repeatedly, until nothing more is lost.
     """
     # scaling and clamping alternate: clamping loses energy, 20 rounds recover it
     for _ in range(20):

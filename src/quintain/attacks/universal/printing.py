@@ -25,7 +25,7 @@ colors are grayed.
 class Printing:
     r"""A printer that cannot print every color, then a camera that blurs, adds noise and compresses.
 
-    Drawn for each example.
+    Its random settings are drawn for each example.
 
     .. math:: print(s) = k + (w - k)\big((1 - m) s + m\, luma(s)\big), \qquad
         photo(x) = jpeg_q\big(clamp(G_\sigma * x + n)\big)
@@ -106,7 +106,7 @@ def gamut(
 def gaussian_blur(images: Tensor, sigma: Tensor, half_width: int) -> Tensor:
     """Return images (B, C, H, W) blurred by a Gaussian of each one's own ``sigma`` (B,).
 
-    Cut off beyond ``half_width`` pixels.
+    The Gaussian is cut off beyond ``half_width`` pixels.
 
     Edges are repeated.
     """
@@ -122,7 +122,7 @@ def gaussian_blur(images: Tensor, sigma: Tensor, half_width: int) -> Tensor:
 def palette(channels: int, levels: int = 5) -> Tensor:
     """Return colors (n, C) that a middling printer can print.
 
-    What it makes of a regular grid of colors; of grays for one channel.
+    They are the prints of a regular grid of colors, or of grays for one channel.
 
     Raises:
         SettingError: If there are neither one nor three channels.
@@ -139,7 +139,7 @@ def palette(channels: int, levels: int = 5) -> Tensor:
 def non_printability(image: Tensor, colors: Tensor, alpha: Tensor | None = None) -> Tensor:
     r"""Return how far an image is from what can be printed, a scalar.
 
-    The mean distance of its pixels to the nearest printable color.
+    It is the mean distance of the image's pixels to the nearest printable color.
 
     .. math:: NPS(s) = \frac{\sum_i \alpha_i \min_{c \in P} \|s_i - c\|_2}{\sum_i \alpha_i}
 
@@ -163,7 +163,7 @@ def non_printability(image: Tensor, colors: Tensor, alpha: Tensor | None = None)
 def total_variation(image: Tensor) -> Tensor:
     """Return the mean size of the steps between neighboring pixels of (C, h, w), a scalar.
 
-    To the neighbors below and right.
+    The steps are those to the neighbors below and to the right.
 
     Source: Mahendran and Vedaldi, 2015, arXiv:1412.0035.
     """

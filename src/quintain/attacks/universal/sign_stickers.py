@@ -25,7 +25,7 @@ from quintain.threats.warp import composite
 def on_a_sign() -> View:
     """Return stickers that stay where they were put, on a sign that fills the image.
 
-    Seen a little turned, moved and lit.
+    The views turn, move and light the sign a little.
     """
     return View(
         position=(0.5, 0.5),
@@ -143,7 +143,7 @@ class SignStickers(UniversalAttack):
     ) -> Tensor:
         r"""Return how much a sparse change of the sign uses each pixel (H, W), :math:`\sum_c |\delta^*_c|`.
 
-        0 off the sign.
+        It is 0 off the sign.
         """
         channels, height, width = image_shape(data)
         sign = pad_to_center(
@@ -198,7 +198,7 @@ def best_window(
 ) -> tuple[float, tuple[int, int, int, int]]:
     """Return the largest mean importance of a free window of a shape, and that window.
 
-    As rows, columns, top, left.
+    The window is given as rows, columns, top, left.
 
     -inf if none is free.
     """

@@ -213,7 +213,7 @@ class TracedBounds:
     def _require_agreement(self, x: Tensor, y: Tensor, threat: Threat, eps: Tensor | None) -> None:
         """Refuse a net that does other operations than were traced.
 
-        At a few inputs and two points of each ball.
+        It is compared at a few inputs and at two points of each ball.
 
         Raises:
             ModelError: If it does: a forward may branch on what an input is, and so do one thing when read

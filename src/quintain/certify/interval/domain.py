@@ -19,7 +19,7 @@ LinearMap = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 class BatchSize(int):
     """The number of examples, which may be another one in the next call.
 
-    So only shapes may depend on it.
+    Therefore only shapes may depend on it.
     """
 
 
@@ -170,7 +170,7 @@ class Interval:
 def input_interval(x: Tensor, threat: Threat, eps: Tensor | float | None = None) -> Interval:
     """Return the interval of the inputs that the adversary may choose.
 
-    The ball around ``x`` (B, *S) in the data box.
+    They are the ball around ``x`` (B, *S), intersected with the data box.
 
     Args:
         x: Inputs inside the data box, in the type in which bounds are computed.

@@ -202,7 +202,7 @@ class TracedNetwork:
     ) -> Any:
         """Propagate intervals through the graph, and return that of the logits.
 
-        Of the head's input if the head is merged.
+        If the head is merged, return the interval of the head's input.
 
         Nodes whose value is never used are executed as well, because they may write in place into a value
         that is.

@@ -128,7 +128,7 @@ def batch_norm(
 ) -> Interval:
     """Bound batch normalization in evaluation mode: a scale and a shift.
 
-    Folded in the type of the bounds.
+    Scale and shift are computed in the dtype of the bounds.
     """
     if layer.training or layer.running_mean is None or layer.running_var is None:
         raise ModelError(
@@ -165,7 +165,7 @@ def _batch_norm_underflow(
 ) -> Tensor:
     r"""Bound what (h - mean) / sqrt(variance) * weight loses to underflow, in any order.
 
-    Below the smallest normal number t.
+    Underflow happens below the smallest normal number t.
 
     A loss of t in one factor is multiplied by the others: by |h - mean|, by the inverse deviation, by the
     weight or by their product. Infinite where a partial product may overflow, or where the variance is so

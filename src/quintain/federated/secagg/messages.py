@@ -148,7 +148,7 @@ def check_signature(
 ) -> None:
     """Refuse a site's message unless its pinned identity signed exactly it.
 
-    In this round, after this transcript.
+    The signature is for this round and this transcript.
     """
     head = _HEADER.pack(MAGIC, kind, policy.round_id, site)
     if not verify(policy.roster.keys[site], _signed(transcript_hash, head, body), signature):

@@ -71,7 +71,7 @@ def is_small_order(public: bytes, *, signing: bool) -> bool:
 def is_canonical(public: bytes) -> bool:
     """Whether an X25519 key is spelled in its one shortest form.
 
-    Else two spellings would pass for two keys.
+    Otherwise two spellings would pass for two keys.
     """
     return int.from_bytes(public, "little") < FIELD_PRIME
 

@@ -27,7 +27,7 @@ def largest_weight(weights: Iterable[int], min_survivors: int, max_corrupt: int)
 def largest_fraction(weights: Iterable[int], min_survivors: int, max_corrupt: int) -> float:
     """Return the largest fraction of a sum's weight that is one site's.
 
-    In the smallest sum, less the sites that may side with the server.
+    The sum is the smallest allowed one, less the sites that may side with the server.
     """
     weights = tuple(weights)
     most = max(weights)

@@ -35,7 +35,7 @@ TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -
 class JPEG(nn.Module):
     """Compress and decompress images as JPEG does.
 
-    Cosine transform of blocks of 8 x 8, rounding by the quality's tables.
+    That is a cosine transform of 8 x 8 blocks, and rounding by the tables of the quality.
 
     Color is not subsampled. The rounding makes the gradient zero almost everywhere.
 

@@ -12,7 +12,7 @@ from quintain.core.errors import SettingError
 class RandomResize(nn.Module):
     """Shrink each image to a random fraction of its size, at a random position on black.
 
-    Anew at each call.
+    Fraction and position are drawn anew at each call.
 
     Random numbers come from a generator of its own, seeded by the system's entropy unless a seed is given.
 
