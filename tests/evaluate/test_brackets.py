@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import pytest
@@ -12,45 +11,19 @@ from torch import nn
 from quintain.attacks import FGSM, PGD
 from quintain.certify import IntervalBounds
 from quintain.core.errors import SettingError
-from quintain.core.files import sha256_file
-from quintain.data.dataset import from_arrays
 from quintain.evaluate.brackets import (
     attack_and_certify,
     clean_accuracy_claim,
     robust_accuracy,
     robustness_claims,
 )
-from quintain.evaluate.certify import best_certification, certify_examples
+from quintain.evaluate.certify import certify_examples
 from quintain.evaluate.evasion.attacks import run_attacks
 from quintain.evaluate.model import named_model
 from quintain.models.classifier import Classifier
 from quintain.results import Basis, Consistency, ExampleState
 from quintain.threats import L2, Linf
-from quintain.training import Recipe, fit
-
-SIZES = [Linf(0.05), Linf(0.1), Linf(0.2)]
-
-
-def points(count=60):
-    rng = np.random.default_rng(0)
-    x = rng.random((count, 2)).astype(np.float32)
-    return from_arrays(x, (x.sum(1) > 1).astype(int), name="points")
-
-
-@cache
-def net():
-    generator = torch.Generator().manual_seed(3)
-    model = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.5)
-    fit(model, points(), Recipe(20, batch_size=16, learning_rate=0.02))
-    return model
-
-
-@pytest.fixture(scope="module")
-def subject():
-    return named_model(Classifier(net(), num_classes=2), "tiny", "tiny model")
+from tests.evaluate.support.trained_net import SIZES, net, points
 
 
 @pytest.fixture(scope="module")
@@ -132,64 +105,6 @@ def test_one_side_alone_leaves_the_other_trivial(subject):
     }
     with pytest.raises(SettingError, match="at least one side"):
         robustness_claims(subject, data, SIZES)
-
-
-def test_an_error_of_any_method_is_an_error(subject):
-    data = points()
-    one = certify_examples(subject, data, SIZES, IntervalBounds(), method="one")
-    flags = list(one.examples.invalid)
-    flags[3] = True
-    other = replace(one, method="other", examples=replace(one.examples, invalid=tuple(flags)))
-    for proofs in ([one, other], [other, one]):
-        together = best_certification(proofs)
-        assert together.examples.invalid == tuple(flags)
-        assert together.examples.certified_radius == one.examples.certified_radius
-    assert best_certification([]) is None
-
-
-def test_proofs_of_any_batch_size_are_the_same(subject):
-    whole = certify_examples(subject, points(), SIZES, IntervalBounds(), method="interval bounds")
-    assert (
-        certify_examples(
-            subject, points(), SIZES, IntervalBounds(), method="interval bounds", batch_size=7
-        ).examples
-        == whole.examples
-    )
-
-
-@pytest.mark.parametrize("classes", [2, 3])
-def test_each_fooled_picture_is_another_example_and_is_what_was_stored(tmp_path, classes):
-    generator = np.random.default_rng(0)
-    images = generator.random((20, 1, 3, 3)).astype(np.float32)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(9, classes)).eval()
-    with torch.no_grad():
-        model[1].weight.copy_(torch.from_numpy(generator.normal(size=(classes, 9))))
-        model[1].bias.copy_(torch.tensor([0.0, 0.0, -1.0])[:classes])
-        labels = model(torch.from_numpy(images)).argmax(1).clamp(max=1).numpy()
-    subject = named_model(Classifier(model, num_classes=classes), "pictured", "model")
-    attacks = {"fgsm": FGSM(), "pgd": PGD(steps=10)}
-    found = run_attacks(
-        subject,
-        from_arrays(images, labels, num_classes=2),
-        [Linf(0.05), Linf(0.1), Linf(0.3)],
-        attacks,
-        folder=tmp_path,
-        num_pictures=12,
-        batch_size=8,
-    )
-    pictures = [picture for row in found.gallery for picture in row]
-    assert len(found.gallery) > 5
-    assert len({picture.path for picture in pictures}) == len(pictures)
-    assert all(sha256_file(tmp_path / picture.path) == picture.sha256 for picture in pictures)
-
-
-def test_asked_sizes_are_decided_exactly(subject):
-    data = points()
-    proved = certify_examples(subject, data, SIZES, IntervalBounds(), method="interval bounds").examples
-    x, y = data.batch(np.arange(len(data)))
-    for threat in SIZES:
-        certified = IntervalBounds()(subject.model, x, y, threat).certified.numpy()
-        assert [radius >= threat.eps for radius in proved.certified_radius] == certified.tolist()
 
 
 def test_a_point_both_proved_and_broken_is_a_contradiction_even_if_the_counts_do_not_cross(subject):

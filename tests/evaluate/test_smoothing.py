@@ -3,40 +3,23 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 import torch
 from torch import nn
 
 from quintain.certify.randomized_smoothing import RandomizedSmoothing
 from quintain.certify.smoothing import SmoothedClassifier
-from quintain.core.errors import SettingError
 from quintain.data.dataset import from_arrays
 from quintain.evaluate import smoothing
-from quintain.evaluate.estimated_gradients import NOISE_PAIRS, with_estimated_gradients
+from quintain.evaluate.estimated_gradients import NOISE_PAIRS
 from quintain.evaluate.model import named_model
 from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed
-from quintain.evaluate.steps import harden
-from quintain.evaluate.steps.harden import run_harden
 from quintain.models.blackbox import BlackBox
 from quintain.models.classifier import Classifier
 from quintain.results import Basis, Consistency, ExampleState
 from quintain.threats import L2
+from tests.evaluate.support.halfspace import halfspace, points
 
 PLAN = SmoothingSettings(RandomizedSmoothing(0.25, 2000), num_examples=30, vote_samples=500, steps=15)
-
-
-def halfspace():
-    """Class 1 where x0 + x1 > 1: smoothing keeps the boundary where it is."""
-    model = nn.Linear(2, 2)
-    with torch.no_grad():
-        model.weight.copy_(torch.tensor([[0.0, 0.0], [4.0, 4.0]]))
-        model.bias.copy_(torch.tensor([0.0, -4.0]))
-    return named_model(Classifier(model.eval(), num_classes=2), "half", "half-space")
-
-
-def points(count=50):
-    x = np.random.default_rng(1).random((count, 2)).astype(np.float32)
-    return from_arrays(x, (x.sum(1) > 1).astype(int), name="points")
 
 
 def test_certified_below_exact_below_attacked_on_a_half_space():
@@ -108,7 +91,6 @@ def test_a_point_outside_the_ball_breaks_nothing(monkeypatch):
 
 
 def test_mutant_a_certificate_against_a_clear_vote_is_a_crossing(monkeypatch):
-    from quintain.certify.smoothing import SmoothedClassifier
 
     real = SmoothedClassifier.certify
 
@@ -140,28 +122,6 @@ def test_a_base_that_only_answers_is_certified_and_attacked_by_estimates():
         distance = (x.sum(1) - 1).abs().double() / 2**0.5
         assert (torch.tensor(result.examples.broken_radius) >= distance - 1e-6).all()
         assert claims[0].bracket.upper.value <= float((distance > 0.1).float().mean()) + most
-
-
-def test_the_estimated_gradient_is_that_of_a_halfspace():
-    smooth, x = (
-        SmoothedClassifier(halfspace().model, 0.5),
-        torch.tensor([[0.5, 0.4], [0.2, 0.9]], requires_grad=True),
-    )
-    (found,) = torch.autograd.grad(with_estimated_gradients(smooth, 3)(x)[:, 1].sum(), x)
-    (exact,) = torch.autograd.grad(replace(smooth, surrogate_samples=4000)(x)[:, 1].sum(), x)
-    assert torch.cosine_similarity(found, exact).min() > 0.95
-    torch.testing.assert_close(found.norm(dim=1), exact.norm(dim=1), rtol=0.3, atol=0)
-
-
-def test_a_defence_is_not_trained_where_its_certificate_could_never_reach(monkeypatch, tmp_path):
-    monkeypatch.setattr(harden, "train_defense", None)
-    settings = {"sigma": 0.25, "attacks": {}, "folder": tmp_path}
-    with pytest.raises(
-        SettingError,
-        match=r"eps = 5 can never be certified: 10,000 noise samples at sigma = 0\.25 "
-        r".* reach 0\.7996 at most",
-    ):
-        run_harden(nn.Linear(2, 2), points(), points(), "gaussian", threat=L2(5.0), **settings)
 
 
 def answers(subject, access):

@@ -1,6 +1,7 @@
 """Bounds and brackets: what they say, and when two sides cross."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -14,47 +15,12 @@ from quintain.results import (
     Bracket,
     ConfidenceLevels,
     Consistency,
-    CountEvidence,
     Quantity,
     Side,
 )
 from quintain.results.quantity import Metric
 from quintain.results.verdict import Decision
-
-ROBUST = Quantity(Metric.ROBUST_ACCURACY, "model", "data", "linf:4/255")
-EPSILON = Quantity(
-    Metric.EPSILON,
-    "plan",
-    "data",
-    delta=1e-5,
-    adjacency="add/remove",
-    privacy_unit="image",
-    released="all iterates",
-)
-
-
-def counted(side, hits, trials, basis=Basis.PROOF, alpha=0.0):
-    return Bound(ROBUST, side, hits / trials, basis, CountEvidence(hits, trials, alpha))
-
-
-def accuracy(low, high, trials=624, **words):
-    return Bracket(
-        counted(Side.LOWER, low, trials), counted(Side.UPPER, high, trials, Basis.WITNESS), **words
-    )
-
-
-def audited(value, values=None):
-    return Bound(
-        EPSILON,
-        Side.LOWER,
-        value,
-        Basis.STATISTICAL,
-        ConfidenceLevels((0.95, 0.99, 1 - 1e-6), values or (value, value * 0.9, value * 0.5)),
-    )
-
-
-def accounted(value):
-    return Bound(EPSILON, Side.UPPER, value, Basis.PROOF)
+from tests.results.support.brackets import EPSILON, ROBUST, accounted, accuracy, audited, counted
 
 
 def test_a_population_interval_is_clopper_pearson_with_half_of_the_error_on_each_side():
@@ -69,40 +35,6 @@ def test_of_the_sample_itself_the_counts_are_exact():
 
 def test_an_epsilon_spends_all_of_its_error_on_the_audit():
     assert Bracket(audited(0.9), accounted(3.0)).confidence_interval(0.95) == (0.9, 3.0)
-
-
-def test_a_level_that_was_not_worked_out_is_trivial():
-    assert audited(0.9).at_confidence(1 - 1e-9) == 0.0
-
-
-@pytest.mark.parametrize(
-    ("asked", "answer"),
-    [
-        (0.60, Decision.PASS),
-        (0.65, Decision.PASS),
-        (0.70, Decision.UNDECIDED),
-        (0.75, Decision.UNDECIDED),
-        (0.80, Decision.FAIL),
-    ],
-)
-def test_three_answers(asked, answer):
-    verdict = accuracy(455, 461).at_least(asked)
-    assert verdict.decision is answer
-    assert verdict.passed is (answer is Decision.PASS)
-
-
-def test_at_most_asks_the_other_way():
-    bracket = Bracket(audited(0.9), accounted(3.0))
-    assert [bracket.at_most(v).decision for v in (3.0, 2.0, 0.5)] == [
-        Decision.PASS,
-        Decision.UNDECIDED,
-        Decision.FAIL,
-    ]
-
-
-def test_a_verdict_is_no_truth_value():
-    with pytest.raises(TypeError, match=r"verdict\.passed, or compare verdict\.decision"):
-        bool(accuracy(455, 461).at_least(0.5))
 
 
 def test_errors_forbid_a_pass_but_not_a_fail():
@@ -190,19 +122,10 @@ def test_lower_confidence_never_widens_a_bracket(trials, data):
     assert c <= a <= low / trials <= high / trials <= b <= d
 
 
-@given(st.integers(1, 200), st.floats(0, 0.01), st.data())
-def test_false_verdicts_only_loosen(trials, alpha, data):
-    hits = data.draw(st.integers(0, trials))
-    exact, doubtful = CountEvidence(hits, trials), CountEvidence(hits, trials, alpha)
-    assert doubtful.on_population(Side.LOWER, 0.95) <= exact.on_population(Side.LOWER, 0.95)
-    assert doubtful.on_population(Side.UPPER, 0.95) >= exact.on_population(Side.UPPER, 0.95)
-
-
 @pytest.mark.parametrize(
     "change", [{"data_hash": "other"}, {"threat": "linf:8/255"}, {"subject_hash": "other"}]
 )
 def test_bounds_on_two_quantities_do_not_meet(change):
-    from dataclasses import replace
 
     upper = Bound(replace(ROBUST, **change), Side.UPPER, 1.0, Basis.TRIVIAL)
     with pytest.raises(SettingError, match="a bracket needs one"):
@@ -210,7 +133,6 @@ def test_bounds_on_two_quantities_do_not_meet(change):
 
 
 def test_an_epsilon_of_all_iterates_implies_that_of_the_last():
-    from dataclasses import replace
 
     last = replace(EPSILON, released="last iterate")
     lower = Bound(last, Side.LOWER, 1.0, Basis.STATISTICAL, ConfidenceLevels((0.95,), (1.0,)))
@@ -236,20 +158,18 @@ def test_impossible_counts_are_refused(words):
         accuracy(1, 2, **words)
 
 
-@pytest.mark.parametrize("alpha", [-0.1, 1.0, math.nan])
-def test_an_impossible_chance_of_a_false_verdict_is_refused(alpha):
-    with pytest.raises(SettingError, match="alpha"):
-        CountEvidence(1, 2, alpha)
-
-
-@pytest.mark.parametrize(
-    "levels", [((0.99, 0.95), (1.0, 1.0)), ((0.95,), ()), ((0.95, 1.0), (1.0, 1.0)), ((math.nan,), (1.0,))]
-)
-def test_impossible_levels_are_refused(levels):
-    with pytest.raises(SettingError, match="rising confidences"):
-        ConfidenceLevels(*levels)
-
-
 def test_trivial_sides():
     assert Bound.trivial(EPSILON, Side.UPPER).value == math.inf
     assert Bound.trivial(ROBUST, Side.LOWER).value == 0
+
+
+def test_a_bracket_prints_its_quantity_and_both_sides_rounded_outwards() -> None:
+    assert repr(accuracy(455, 461)) == "Bracket(robust_accuracy(linf:4/255) between 0.7291 and 0.7388)"
+    assert repr(accuracy(461, 455)).endswith(", CONTRADICTION)")
+
+
+def test_an_epsilon_prints_its_delta_and_infinity() -> None:
+    quantity = Quantity(Metric.EPSILON, delta=1e-5)
+    lower = Bound(quantity, Side.LOWER, 0.93, Basis.STATISTICAL)
+    text = repr(Bracket(lower, Bound.trivial(quantity, Side.UPPER)))
+    assert text == "Bracket(epsilon(delta=1e-5) between 0.93 and inf)"

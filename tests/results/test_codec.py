@@ -14,7 +14,7 @@ from quintain.core.errors import RunFolderError, StorageError
 from quintain.results.bounds import Consistency
 from quintain.results.codec import decode, encode, load, save
 from quintain.results.records import SCHEMA, Record, StepResult
-from tests.results.strategies import records
+from tests.results.support.strategies import records
 
 GOLDEN = Path(__file__).parent / "golden"
 

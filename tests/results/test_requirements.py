@@ -1,25 +1,12 @@
-"""Requirements as people write them, and the gate that they make."""
-
-from dataclasses import replace
+"""Requirements as people write them."""
 
 import pytest
 
-from quintain.core.errors import ExitCode, SettingError, UnknownNameError
-from quintain.results import Basis, Bound, Bracket, CountEvidence, Quantity, Requirement, Side, decide
-from quintain.results.gate import exit_code, same_threat
+from quintain.core.errors import SettingError, UnknownNameError
+from quintain.results import Requirement, decide
 from quintain.results.quantity import Metric
-from quintain.results.records import Claim
 from quintain.results.verdict import Decision
-
-
-def claim(low, high, *, model="certified", threat="linf:4/255", delivered=True):
-    of = Quantity(Metric.ROBUST_ACCURACY, model, "data", threat)
-    lower = Bound(of, Side.LOWER, low / 1000, Basis.PROOF, CountEvidence(low, 1000))
-    upper = Bound(of, Side.UPPER, high / 1000, Basis.WITNESS, CountEvidence(high, 1000))
-    return Claim(f"{model}:{threat}", "Robust accuracy", model, Bracket(lower, upper), delivered)
-
-
-CLAIMS = [claim(0, 600, model="plain", delivered=False), claim(800, 810)]
+from tests.results.support.claims import claim
 
 
 def test_a_requirement_is_read():
@@ -87,100 +74,3 @@ def test_what_cannot_be_read_is_refused_with_an_example(text, told):
 def test_unknown_words_suggest_the_nearest(text):
     with pytest.raises(UnknownNameError, match="Did you mean"):
         Requirement.parse(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "answer", "code"),
-    [
-        ("robust_accuracy(linf:4/255) >= 0.75", Decision.PASS, ExitCode.OK),
-        ("robust_accuracy(linf:4/255) >= 0.80", Decision.UNDECIDED, ExitCode.UNDECIDED),
-        ("robust_accuracy(linf:4/255, scope=sample) >= 0.80", Decision.PASS, ExitCode.OK),
-        ("robust_accuracy(linf:4/255) >= 0.90", Decision.FAIL, ExitCode.FAILED),
-        ("robust_accuracy(linf:4/255, model=plain) >= 0.70", Decision.FAIL, ExitCode.FAILED),
-        ("robust_accuracy(linf:8/255) >= 0.10", Decision.UNDECIDED, ExitCode.UNDECIDED),
-        ("epsilon <= 3", Decision.UNDECIDED, ExitCode.UNDECIDED),
-    ],
-)
-def test_the_gate(text, answer, code):
-    judged = decide(Requirement.parse(text), CLAIMS)
-    assert judged.verdict.decision is answer
-    assert exit_code([judged], CLAIMS) == code
-
-
-def private(epsilon, delta):
-    of = Quantity(Metric.EPSILON, "plan", "data", delta=delta)
-    return Claim(
-        f"epsilon:{delta}",
-        "Privacy",
-        "private",
-        Bracket(Bound.trivial(of, Side.LOWER), Bound(of, Side.UPPER, epsilon, Basis.PROOF)),
-        True,
-    )
-
-
-@pytest.mark.parametrize("order", [1, -1])
-def test_where_two_quantities_answer_to_the_same_words_both_must_hold(order):
-    claims = [private(2.0, 1e-5), private(5.0, 1e-7)][::order]
-    assert decide(Requirement.parse("epsilon <= 3"), claims).verdict.decision is Decision.UNDECIDED
-    assert decide(Requirement.parse("epsilon <= 3"), claims).claim_name == "epsilon:1e-07"
-    assert decide(Requirement.parse("epsilon(delta=1e-5) <= 3"), claims).verdict.decision is Decision.PASS
-    assert decide(Requirement.parse("epsilon <= 6"), claims).verdict.decision is Decision.PASS
-
-
-def test_of_two_claims_on_one_quantity_the_later_counts():
-    earlier = claim(0, 810)
-    asked = Requirement.parse("robust_accuracy(linf:4/255) >= 0.75")
-    assert decide(asked, [earlier]).verdict.decision is Decision.UNDECIDED
-    assert decide(asked, [earlier, CLAIMS[1]]).verdict.decision is Decision.PASS
-
-
-def test_nothing_to_judge_says_what_was_measured():
-    reason = decide(Requirement.parse("robust_accuracy(linf:8/255) >= 0.10"), CLAIMS).verdict.reason
-    assert "this run has linf:4/255 (certified, plain)" in reason
-
-
-def test_a_contradiction_is_worse_than_anything_else():
-    crossed = replace(CLAIMS[1], bracket=replace(CLAIMS[1].bracket, num_contradictory=1))
-    judged = decide(Requirement.parse("robust_accuracy(linf:4/255) >= 0.75"), [crossed])
-    assert judged.verdict.decision is Decision.UNDECIDED
-    assert exit_code([judged], [crossed]) == ExitCode.ALARM
-
-
-def test_a_suspect_crossing_leaves_a_requirement_open():
-    bracket = CLAIMS[1].bracket
-    votes = replace(bracket.lower, basis=Basis.STATISTICAL, evidence=CountEvidence(800, 1000, 0.001))
-    sides = [
-        replace(CLAIMS[1], bracket=replace(bracket, lower=votes, num_contradictory=crossed))
-        for crossed in (0, 1)
-    ]
-    judged = [decide(Requirement.parse("robust_accuracy(linf:4/255) >= 0.75"), [one]) for one in sides]
-    assert [one.verdict.decision for one in judged] == [Decision.PASS, Decision.UNDECIDED]
-    assert exit_code(judged[1:], sides[1:]) == ExitCode.UNDECIDED
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "same"),
-    [
-        ("linf:4/255", "linf:4/255", True),
-        ("linf:1/5", "linf:0.2", True),
-        ("colour:hue=0.1", "color:hue=0.1", True),
-        (
-            "compose:projection:0.2+patch:area=5%,place=0x1",
-            "compose:light:0.2+patch:area=5%,position=0x1",
-            True,
-        ),
-        ("linf: 8/510", "Linf:4/255", True),
-        ("linf:4/255", "l2:4/255", False),
-        ("linf:4/255", "linf:0.0157", False),
-        ("l0:5", "l0:5.0", True),
-        ("l0:5", "l0:6", False),
-        ("mask:eyeglasses:1/2", "mask:eyeglasses:0.5", True),
-        ("mask:eyeglasses:0.5", "mask:border:0.5", False),
-        ("mask:eyeglasses:0.5", "mask:eyeglasses:0.3", False),
-        ("mask:Glasses.png:0.5", "mask:glasses.png:1/2", False),
-        ("patch:area=5%", "patch:area=5%", True),
-        ("patch:area=5%", "patch:area=6%", False),
-    ],
-)
-def test_two_spellings_of_one_threat(a, b, same):
-    assert same_threat(a, b) is same

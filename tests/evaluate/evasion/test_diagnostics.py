@@ -14,11 +14,9 @@ from quintain.attacks import PGD
 from quintain.attacks.outcome import AttackOutcome
 from quintain.data.dataset import from_arrays
 from quintain.evaluate.evasion.attacks import run_attacks
-from quintain.evaluate.evasion.probes import unlimited
 from quintain.evaluate.model import named_model
 from quintain.models.classifier import Classifier
-from quintain.results.robustness_records import AttackDiagnostics
-from quintain.threats import L2, Linf, parse
+from quintain.threats import L2, Linf
 from quintain.training import Recipe, fit
 
 
@@ -238,14 +236,3 @@ def test_scores_and_labels_alone_are_asked_for_no_gradient():
         assert {sign.name for sign in result.diagnostics.triggered} - {
             "random points beat the attacks"
         } == doubts
-
-
-def test_the_unlimited_ball_holds_the_whole_box():
-    x = torch.tensor([[0.0, 0.2, 1.0], [0.5, 0.5, 0.5]])
-    assert unlimited(Linf(0.1), x).eps == pytest.approx(1.0)
-    assert unlimited(L2(0.1), x).eps == pytest.approx(float(torch.tensor([1.0, 0.8, 1.0]).norm()))
-    assert unlimited(parse("negative"), torch.zeros(1, 1, 2, 2)) is None
-
-
-def test_trust_without_signs_is_high():
-    assert AttackDiagnostics((), 0).summary == "high"

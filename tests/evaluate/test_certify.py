@@ -1,0 +1,41 @@
+"""Proofs of each example, whatever the batches and methods."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from quintain.certify import IntervalBounds
+from quintain.evaluate.certify import best_certification, certify_examples
+from tests.evaluate.support.trained_net import SIZES, points
+
+
+def test_an_error_of_any_method_is_an_error(subject):
+    data = points()
+    one = certify_examples(subject, data, SIZES, IntervalBounds(), method="one")
+    flags = list(one.examples.invalid)
+    flags[3] = True
+    other = replace(one, method="other", examples=replace(one.examples, invalid=tuple(flags)))
+    for proofs in ([one, other], [other, one]):
+        together = best_certification(proofs)
+        assert together.examples.invalid == tuple(flags)
+        assert together.examples.certified_radius == one.examples.certified_radius
+    assert best_certification([]) is None
+
+
+def test_proofs_of_any_batch_size_are_the_same(subject):
+    whole = certify_examples(subject, points(), SIZES, IntervalBounds(), method="interval bounds")
+    assert (
+        certify_examples(
+            subject, points(), SIZES, IntervalBounds(), method="interval bounds", batch_size=7
+        ).examples
+        == whole.examples
+    )
+
+
+def test_asked_sizes_are_decided_exactly(subject):
+    data = points()
+    proved = certify_examples(subject, data, SIZES, IntervalBounds(), method="interval bounds").examples
+    x, y = data.batch(np.arange(len(data)))
+    for threat in SIZES:
+        certified = IntervalBounds()(subject.model, x, y, threat).certified.numpy()
+        assert [radius >= threat.eps for radius in proved.certified_radius] == certified.tolist()
