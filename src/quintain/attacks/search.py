@@ -269,16 +269,16 @@ class Search:
             )
         )
         return AttackOutcome(
-            to_image(self.threat, self.best, self.x),
-            self.success,
-            torch.where(self.success, size.double(), torch.inf),
-            self.model.forwards,
-            self.model.backwards,
-            self.error,
-            found_by,
-            torch.where(self.success, self.queries_to_success, 0),
-            None if self.parametric is None else self.best,
-            self.threat.spec,
+            adversarial=to_image(self.threat, self.best, self.x),
+            success=self.success,
+            size=torch.where(self.success, size.double(), torch.inf),
+            forwards=self.model.forwards,
+            backwards=self.model.backwards,
+            error=self.error,
+            found_by=found_by,
+            queries_to_success=torch.where(self.success, self.queries_to_success, 0),
+            params=None if self.parametric is None else self.best,
+            threat=self.threat.spec,
         )
 
     def _query_clean(self, rows: Tensor) -> Tensor:

@@ -55,7 +55,9 @@ def largest_certified_radius(
         misclassified ones.
     """
     check_types(threat, x)
-    search = _Search(certifier, model, x, y, threat, max(radii, default=0.0))
+    search = _Search(
+        certifier=certifier, model=model, x=x, y=y, threat=threat, largest=max(radii, default=0.0)
+    )
     search.certify_at(threat.eps)
     iteration = 0
     while len(rows := search.undecided()):

@@ -175,7 +175,14 @@ def inclusion_measurements(batches: Sequence[Rows], num_records: int, q: float) 
     z = (drawn - trials * q) / math.sqrt(trials * q * (1 - q))
     p_mean = 2 * min(float(bdtr(drawn, trials, q)), float(bdtrc(drawn - 1, trials, q)) if drawn else 1.0, 0.5)
     return (
-        Measurement("batch size", num_records * q, mean, p_mean, f"mean size of {len(sizes)} batches", z),
+        Measurement(
+            name="batch size",
+            expected=num_records * q,
+            measured=mean,
+            p_value=p_mean,
+            description=f"mean size of {len(sizes)} batches",
+            z=z,
+        ),
         Measurement(
             "inclusion",
             1.0,
@@ -218,7 +225,12 @@ def _noise(plan: PrivatePlan, way: Way, seed: int | None) -> tuple[Measurement, 
         p_value, cosine = cosine_p(one.ravel(), other.ravel())
         text = f"correlation of the noise{of} of two {what}s"
         return Measurement(
-            f"noise{of} between {what}s", 0.0, cosine, p_value, text, cosine * math.sqrt(one.size)
+            name=f"noise{of} between {what}s",
+            expected=0.0,
+            measured=cosine,
+            p_value=p_value,
+            description=text,
+            z=cosine * math.sqrt(one.size),
         )
 
     numels = [p.numel() for p in net.parameters()]
@@ -228,12 +240,12 @@ def _noise(plan: PrivatePlan, way: Way, seed: int | None) -> tuple[Measurement, 
     measured = scale * math.sqrt(float(np.square(z).mean()))
     return (
         Measurement(
-            "noise",
-            scale,
-            measured,
-            p_spread,
-            f"standard deviation of the noise in the sum, {z.size} draws",
-            z_spread,
+            name="noise",
+            expected=scale,
+            measured=measured,
+            p_value=p_spread,
+            description=f"standard deviation of the noise in the sum, {z.size} draws",
+            z=z_spread,
         ),
         Measurement("noise shape", 0.0, distance, p_shape, "distance of the noise from Gaussian"),
         Measurement(

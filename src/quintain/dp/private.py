@@ -285,4 +285,11 @@ def make_private(
         record_run(ledger, sampling_loader, noise, step)
         sampling_loader.should_stop = lambda: step.account.budget_is_spent
     noise_source = f"AES-256-CTR keyed by {random.origin}"
-    return Private(module, PrivateOptimizer(step), sampling_loader, ledger, settings, noise_source)
+    return Private(
+        module=module,
+        optimizer=PrivateOptimizer(step),
+        loader=sampling_loader,
+        ledger=ledger,
+        settings=settings,
+        noise_source=noise_source,
+    )

@@ -203,12 +203,12 @@ def clean_accuracy_claim(
     quantity = Quantity(Metric.CLEAN_ACCURACY, subject.file.model_hash, data.hash)
     lower, upper = (
         Bound(
-            quantity,
-            side,
-            counts.accuracy,
-            Basis.WITNESS,
-            CountEvidence(counts.num_correct, counts.num_examples),
-            "counted",
+            quantity=quantity,
+            side=side,
+            value=counts.accuracy,
+            basis=Basis.WITNESS,
+            evidence=CountEvidence(counts.num_correct, counts.num_examples),
+            method="counted",
         )
         for side, counts in ((Side.LOWER, below), (Side.UPPER, above))
     )

@@ -53,7 +53,17 @@ def named_model(
     model: ClassifierLike, name: str, title: str, *, path: str = "", digest: str = ""
 ) -> EvaluatedModel:
     """Return a model with the names that records use."""
-    return EvaluatedModel(model, ModelFile(name, title, model.hash, model.num_parameters, path, digest))
+    return EvaluatedModel(
+        model,
+        ModelFile(
+            name=name,
+            title=title,
+            model_hash=model.hash,
+            num_parameters=model.num_parameters,
+            path=path,
+            sha256=digest,
+        ),
+    )
 
 
 @torch.inference_mode()

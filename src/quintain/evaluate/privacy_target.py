@@ -163,7 +163,13 @@ def epsilon_quantity(plan: PrivatePlan, records: ProtectedRecords) -> Quantity:
 def epsilon_upper_bound(plan: PrivatePlan, records: ProtectedRecords, epsilon: float) -> Bound:
     """Return the accountant's upper bound on epsilon, with its assumptions."""
     return Bound(
-        epsilon_quantity(plan, records), Side.UPPER, epsilon, Basis.PROOF, None, ACCOUNTANT, ASSUMPTIONS
+        quantity=epsilon_quantity(plan, records),
+        side=Side.UPPER,
+        value=epsilon,
+        basis=Basis.PROOF,
+        evidence=None,
+        method=ACCOUNTANT,
+        assumptions=ASSUMPTIONS,
     )
 
 

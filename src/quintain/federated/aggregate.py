@@ -199,13 +199,13 @@ def secure_sum(
     )
     needed = default_threshold(len(names)) if threshold is None else threshold
     policy = Policy(
-        roster,
-        secrets.token_bytes(ROUND_BYTES) if round_id is None else round_id,
-        needed,
-        max(2, needed) if min_survivors is None else min_survivors,
-        encoding,
-        model_hash,
-        max_corrupt,
+        roster=roster,
+        round_id=secrets.token_bytes(ROUND_BYTES) if round_id is None else round_id,
+        threshold=needed,
+        min_survivors=max(2, needed) if min_survivors is None else min_survivors,
+        encoding=encoding,
+        model_hash=model_hash,
+        max_corrupt=max_corrupt,
     )
     if weights:
         check_weights(
@@ -272,23 +272,23 @@ def simulate_round(
         ) from error
     seconds = time.perf_counter() - started
     return SecureSumResult(
-        policy.encoding.decode(integers),
-        integers,
-        policy.encoding.decode_weight(integers),
-        finished.survivors,
-        finished.dropped,
-        bool(
+        total=policy.encoding.decode(integers),
+        integers=integers,
+        weight=policy.encoding.decode_weight(integers),
+        survivors=finished.survivors,
+        dropped=finished.dropped,
+        exact=bool(
             np.array_equal(
                 integers, reference_sum(policy.encoding, {name: encoded[name] for name in finished.survivors})
             )
         ),
-        finished.refused,
-        finished.accused,
-        policy.encoding,
-        transport.view,
-        transport.view.bytes_uploaded,
-        seconds,
-        left | transport.refusals,
+        refused=finished.refused,
+        accused=finished.accused,
+        encoding=policy.encoding,
+        server_view=transport.view,
+        bytes_uploaded=transport.view.bytes_uploaded,
+        seconds=seconds,
+        left=left | transport.refusals,
     )
 
 

@@ -222,29 +222,29 @@ class _Federation:
         )
         threshold, min_survivors = config.terms(len(sites))
         return cls(
-            config,
-            identities,
-            {name: MemoryJournal() for name in sites},
-            roster,
-            weights,
-            encoding,
-            threshold,
-            min_survivors,
-            task,
+            config=config,
+            identities=identities,
+            journals={name: MemoryJournal() for name in sites},
+            roster=roster,
+            weights=weights,
+            encoding=encoding,
+            threshold=threshold,
+            min_survivors=min_survivors,
+            task=task,
         )
 
     def policy(self, index: int, net: nn.Module) -> Policy:
         """The terms of a round over this model, under an id of its own."""
         task = replace(self.task, counter=index)
         return Policy(
-            self.roster,
-            secrets.token_bytes(ROUND_BYTES),
-            self.threshold,
-            self.min_survivors,
-            self.encoding,
-            model_digest(net),
-            self.config.max_corrupt,
-            task,
+            roster=self.roster,
+            round_id=secrets.token_bytes(ROUND_BYTES),
+            threshold=self.threshold,
+            min_survivors=self.min_survivors,
+            encoding=self.encoding,
+            model_hash=model_digest(net),
+            max_corrupt=self.config.max_corrupt,
+            task=task,
         )
 
     def relative_weight(self, name: str) -> float:
@@ -306,16 +306,16 @@ def _report(
     exposed: Mapping[str, float],
 ) -> RoundReport:
     return RoundReport(
-        index,
-        aggregate.survivors,
-        aggregate.dropped,
-        sum(federation.weights[name] for name in aggregate.survivors),
-        len(aggregate.server_view.masked_vectors),
-        aggregate.bytes_uploaded,
-        aggregate.seconds,
-        _simulated(aggregate.exact, updates, {**left, **aggregate.left}, exposed),
-        {**cheaters, **aggregate.refused},
-        aggregate.accused,
+        index=index,
+        survivors=aggregate.survivors,
+        dropped=aggregate.dropped,
+        weight=sum(federation.weights[name] for name in aggregate.survivors),
+        masked_vectors=len(aggregate.server_view.masked_vectors),
+        bytes_uploaded=aggregate.bytes_uploaded,
+        seconds=aggregate.seconds,
+        simulated=_simulated(aggregate.exact, updates, {**left, **aggregate.left}, exposed),
+        refused={**cheaters, **aggregate.refused},
+        accused=aggregate.accused,
     )
 
 
@@ -330,14 +330,14 @@ def _abort_report(
     seen = error.server_view
     simulated = _simulated(False, updates, {**left, **error.left}, {})
     return RoundReport(
-        index,
-        (),
-        federation.roster.names,
-        0,
-        len(seen.masked_vectors),
-        seen.bytes_uploaded,
-        error.seconds,
-        simulated,
+        index=index,
+        survivors=(),
+        dropped=federation.roster.names,
+        weight=0,
+        masked_vectors=len(seen.masked_vectors),
+        bytes_uploaded=seen.bytes_uploaded,
+        seconds=error.seconds,
+        simulated=simulated,
         refused=dict(cheaters),
         accused=error.accused,
         abort_reason=error.reason,

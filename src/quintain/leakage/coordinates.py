@@ -99,20 +99,20 @@ def noise_measurements(z: Numbers) -> tuple[Measurement, ...]:
     left_out = f"canaries left out, {steps} steps of {count}"
     return (
         Measurement(
-            "canary noise",
-            1.0,
-            float(np.square(z).mean() ** 0.5),
-            p_spread,
-            f"noise of {left_out}, over that of the plan",
-            z_spread,
+            name="canary noise",
+            expected=1.0,
+            measured=float(np.square(z).mean() ** 0.5),
+            p_value=p_spread,
+            description=f"noise of {left_out}, over that of the plan",
+            z=z_spread,
         ),
         Measurement(
-            "canary noise mean",
-            0.0,
-            float(z.mean()),
-            normal_p(z_mean),
-            f"mean of the noise of {left_out}",
-            z_mean,
+            name="canary noise mean",
+            expected=0.0,
+            measured=float(z.mean()),
+            p_value=normal_p(z_mean),
+            description=f"mean of the noise of {left_out}",
+            z=z_mean,
         ),
         Measurement(
             "canary noise shape", 0.0, distance, p_shape, f"distance from Gaussian of the noise of {left_out}"
@@ -132,12 +132,13 @@ def noise_measurements(z: Numbers) -> tuple[Measurement, ...]:
             f"noise of the step that differs most from the plan, over that of the plan; of {left_out}",
         ),
         Measurement(
-            "canary noise over steps",
-            1.0,
-            float(np.square(sums).mean() ** 0.5),
-            p_sums,
-            f"spread of the sums over all steps of {left_out}, over that of steps with noise of their own",
-            z_sums,
+            name="canary noise over steps",
+            expected=1.0,
+            measured=float(np.square(sums).mean() ** 0.5),
+            p_value=p_sums,
+            description=f"spread of the sums over all steps of {left_out}, over that of steps with noise of "
+            "their own",
+            z=z_sums,
         ),
         *_too_exact(z, left_out),
         *_correlations(z),
@@ -185,13 +186,13 @@ def _pushes(x: Numbers, sample_rate: float, deviation: float) -> tuple[Measureme
     trained = f"canaries trained on, {x.shape[0]} steps of {x.shape[1]}"
     return (
         Measurement(
-            "canary push",
-            sample_rate,
-            mean,
-            mixed_sum_p(total, x.size, sample_rate, deviation),
-            f"mean of the releases on {trained}, in units of what a clipped record adds (so: the sampling "
-            "rate)",
-            z,
+            name="canary push",
+            expected=sample_rate,
+            measured=mean,
+            p_value=mixed_sum_p(total, x.size, sample_rate, deviation),
+            description=f"mean of the releases on {trained}, in units of what a clipped record adds (so: the "
+            "sampling rate)",
+            z=z,
         ),
         Measurement(
             "canary push shape",
@@ -216,12 +217,12 @@ def _neighbor_correlations(what: str, z: Numbers, of: str) -> tuple[Measurement,
             text = f"correlation of the noise{of} of {what} and the next, for {name} {what}"
             found.append(
                 Measurement(
-                    f"canary noise{of} between {what}, {name}",
-                    0.0,
-                    cosine,
-                    p_value,
-                    text,
-                    cosine * one.size**0.5,
+                    name=f"canary noise{of} between {what}, {name}",
+                    expected=0.0,
+                    measured=cosine,
+                    p_value=p_value,
+                    description=text,
+                    z=cosine * one.size**0.5,
                 )
             )
     return tuple(found)

@@ -156,7 +156,12 @@ def audit_one_run(
         assumptions=("inclusion coins fair and independent", "scores computed from what is released alone"),
     )
     return OneRunAudit(
-        bound, max_auditable_epsilon(m, delta=delta, confidence=confidence), m, guesses, correct, confidence
+        bound=bound,
+        max_auditable_epsilon=max_auditable_epsilon(m, delta=delta, confidence=confidence),
+        canaries=m,
+        guesses=guesses,
+        correct=correct,
+        confidence=confidence,
     )
 
 

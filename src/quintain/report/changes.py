@@ -57,7 +57,9 @@ def _change(before: Claim | None, after: Claim | None) -> ClaimChange:
     outcome, why = _outcome(before, after)
     kind = claim.bracket.quantity.metric
     was, now = (_sides(one.bracket) if one else None for one in (before, after))
-    return ClaimChange(claim.name, claim.title, kind, was, now, outcome, why)
+    return ClaimChange(
+        name=claim.name, title=claim.title, metric=kind, before=was, after=now, change=outcome, reason=why
+    )
 
 
 def _outcome(before: Claim | None, after: Claim | None) -> tuple[ChangeKind, str]:

@@ -50,12 +50,12 @@ def card(run: RunResults, claim: Claim) -> ClaimCard:
         else _accuracy_lines(run, claim)
     )
     return ClaimCard(
-        claim.title,
-        about,
-        claim_rows.claim_badge(run, claim),
-        claim.primary,
-        claim_bar(claim.bracket, requirements=run.requirements_of(claim), audit=audit),
-        lines,
+        title=claim.title,
+        about=about,
+        badge=claim_rows.claim_badge(run, claim),
+        primary=claim.primary,
+        bar=claim_bar(claim.bracket, requirements=run.requirements_of(claim), audit=audit),
+        lines=lines,
     )
 
 

@@ -92,12 +92,12 @@ def count_verdicts(records: Sequence[Record]) -> VerdictCounts:
     decisions = [one.verdict.decision for one in run.requirement_results]
     crossings = [status for _, status in run.inconsistencies]
     return VerdictCounts(
-        decisions.count(Decision.FAIL),
-        decisions.count(Decision.PASS),
-        decisions.count(Decision.UNDECIDED),
-        crossings.count(Consistency.CONTRADICTION),
-        crossings.count(Consistency.SUSPECT),
-        len(run.failed_mechanism_tests),
+        failed=decisions.count(Decision.FAIL),
+        passed=decisions.count(Decision.PASS),
+        undecided=decisions.count(Decision.UNDECIDED),
+        contradictions=crossings.count(Consistency.CONTRADICTION),
+        suspects=crossings.count(Consistency.SUSPECT),
+        failures=len(run.failed_mechanism_tests),
     )
 
 
@@ -119,14 +119,14 @@ def claim_row(run: RunResults, claim: Claim) -> ClaimRow:
     kind = bracket.quantity.metric
     badge = claim_badge(run, claim)
     return ClaimRow(
-        claim.name,
-        about(claim),
-        bound_text(bracket, Side.LOWER),
-        fmt.interval(kind, *bracket.confidence_interval(CONFIDENCE)),
-        bound_text(bracket, Side.UPPER),
-        fmt.metric_value(kind, bracket.baseline) if bracket.baseline is not None else "",
-        badge.label,
-        badge.tone,
+        name=claim.name,
+        title=about(claim),
+        lower=bound_text(bracket, Side.LOWER),
+        interval=fmt.interval(kind, *bracket.confidence_interval(CONFIDENCE)),
+        upper=bound_text(bracket, Side.UPPER),
+        baseline=fmt.metric_value(kind, bracket.baseline) if bracket.baseline is not None else "",
+        label=badge.label,
+        tone=badge.tone,
     )
 
 

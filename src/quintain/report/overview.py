@@ -71,13 +71,13 @@ def overview(run: RunResults) -> Overview:
     )
     cards = tuple(card(run, claim) for claim in key_claims(run))
     return Overview(
-        _title(run),
-        _facts(run),
-        claim_rows.count_verdicts(run.records),
-        contradictions + failures,
-        requirements,
-        cards,
-        model_table(run),
+        title=_title(run),
+        facts=_facts(run),
+        verdicts=claim_rows.count_verdicts(run.records),
+        alarms=contradictions + failures,
+        requirements=requirements,
+        cards=cards,
+        cost=model_table(run),
     )
 
 

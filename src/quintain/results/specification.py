@@ -48,4 +48,11 @@ def _test(measurement: Measurement, level: float) -> MechanismTest:
     message = (
         f"{measurement.description}: expected {expected:.6g}, measured {measured:.6g}{deviation}, {verdict}"
     )
-    return MechanismTest(measurement.name, expected, measured, p_value, passed, message)
+    return MechanismTest(
+        name=measurement.name,
+        expected=expected,
+        measured=measured,
+        p_value=p_value,
+        passed=passed,
+        message=message,
+    )

@@ -97,7 +97,12 @@ def fit(
                 ids = order[index * recipe.batch_size : (index + 1) * recipe.batch_size]
                 step = epoch * per_epoch + index
                 context = StepContext(
-                    step, total, epoch, recipe.epochs, derive_seed(seed, "step", step), torch.from_numpy(ids)
+                    step=step,
+                    total_steps=total,
+                    epoch=epoch,
+                    total_epochs=recipe.epochs,
+                    seed=derive_seed(seed, "step", step),
+                    ids=torch.from_numpy(ids),
                 )
                 x, y = data.batch(ids)
                 running += _step(

@@ -115,14 +115,14 @@ def initial_state(z: Tensor, rows: Tensor, count: Tensor) -> APGDL1State:
     """Return the first state."""
     best_loss = z.new_full((len(z),), -torch.inf)
     return APGDL1State(
-        z,
-        rows,
-        z,
-        torch.zeros_like(z),
-        best_loss,
-        torch.ones_like(best_loss),
-        count,
-        torch.full_like(count, z[:1].numel()),
+        z=z,
+        row=rows,
+        best_point=z,
+        best_gradient=torch.zeros_like(z),
+        best_loss=best_loss,
+        step_size=torch.ones_like(best_loss),
+        step_count=count,
+        last_count=torch.full_like(count, z[:1].numel()),
     )
 
 
@@ -160,7 +160,14 @@ def l1_update(
             z + expand_rows(ball.eps * step_size, z) * sparse_sign_step(gradient, step_count), clean
         )
         return APGDL1State(
-            z, state.row, best_point, best_gradient, best_loss, step_size, step_count, last_count
+            z=z,
+            row=state.row,
+            best_point=best_point,
+            best_gradient=best_gradient,
+            best_loss=best_loss,
+            step_size=step_size,
+            step_count=step_count,
+            last_count=last_count,
         )
 
     return update

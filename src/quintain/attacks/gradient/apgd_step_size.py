@@ -58,7 +58,13 @@ def initial_step_size_state(count: int, like: Tensor, step_size: float) -> StepS
     none = torch.zeros(count, dtype=torch.bool, device=like.device)
     # was_halved starts as True, so that condition 2 cannot hold at the first checkpoint
     return StepSizeState(
-        like.new_full((count,), step_size), lowest, none.long(), lowest, lowest, ~none, lowest
+        step_size=like.new_full((count,), step_size),
+        last_loss=lowest,
+        increases=none.long(),
+        best_loss=lowest,
+        checkpoint_best_loss=lowest,
+        was_halved=~none,
+        initial_loss=lowest,
     )
 
 
@@ -93,5 +99,11 @@ def update_step_size(
     halve = (increases <= RHO * window) | (~state.was_halved & (best_loss <= state.checkpoint_best_loss))
     step_size = torch.where(halve, state.step_size / 2, state.step_size)
     return StepSizeState(
-        step_size, values, torch.zeros_like(increases), best_loss, best_loss, halve, state.initial_loss
+        step_size=step_size,
+        last_loss=values,
+        increases=torch.zeros_like(increases),
+        best_loss=best_loss,
+        checkpoint_best_loss=best_loss,
+        was_halved=halve,
+        initial_loss=state.initial_loss,
     ), halve

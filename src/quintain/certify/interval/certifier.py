@@ -208,7 +208,14 @@ class TracedBounds:
                 "for hooks, or layers that compute something else than their type says"
             )
         lower = torch.where(failed, -torch.inf, lower)
-        return CertificateOutcome(lower > 0, lower, None, torch.full_like(y, 2), ASSUMPTIONS, failed)
+        return CertificateOutcome(
+            certified=lower > 0,
+            margin=lower,
+            radius=None,
+            forwards=torch.full_like(y, 2),
+            assumptions=ASSUMPTIONS,
+            failed=failed,
+        )
 
     def _require_agreement(self, x: Tensor, y: Tensor, threat: Threat, eps: Tensor | None) -> None:
         """Refuse a net that does other operations than were traced.

@@ -140,7 +140,14 @@ def plan_grid(
         )
         for batch, row in zip(batch_sizes, noise, strict=True)
     )
-    return PlanGrid(tuple(batch_sizes), tuple(steps), costs, noise, delta, num_records)
+    return PlanGrid(
+        batch_sizes=tuple(batch_sizes),
+        steps=tuple(steps),
+        epsilon=costs,
+        noise_multiplier=noise,
+        delta=delta,
+        num_records=num_records,
+    )
 
 
 def best_candidate(

@@ -359,7 +359,14 @@ class SamplingLoader(WriteOnce, Generic[T_co]):
         ends = np.arange(1, len(rows) + 1) if counts is None else np.cumsum(counts)
         size, max_rows = len(rows), self.max_physical_batch_size
         if max_rows is None or size <= max_rows:
-            yield PhysicalBatch(batch_index + 1, rows, size, size, counts, shares)
+            yield PhysicalBatch(
+                batch_number=batch_index + 1,
+                rows=rows,
+                end=size,
+                logical_batch_size=size,
+                rows_per_unit=counts,
+                unit_weights=shares,
+            )
             return
         # as many whole units as fit: ``start`` and ``unit`` are the first row and the first unit of the piece
         start = unit = 0

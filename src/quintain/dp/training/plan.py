@@ -81,7 +81,15 @@ class PrivatePlan:
         """
         batch = min(expected_batch_size, num_records)
         sigma = accounting.calibrate_noise_multiplier(epsilon, delta, batch / num_records, steps)
-        return cls(sigma, max_grad_norm, batch, steps, rate, momentum, delta)
+        return cls(
+            noise_multiplier=sigma,
+            max_grad_norm=max_grad_norm,
+            expected_batch_size=batch,
+            steps=steps,
+            learning_rate=rate,
+            momentum=momentum,
+            delta=delta,
+        )
 
     def sample_rate(self, num_records: int) -> float:
         """Probability that one of ``num_records`` records is in a batch."""

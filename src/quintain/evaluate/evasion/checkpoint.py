@@ -64,19 +64,19 @@ class Chunk:
         number, flag, real = np.zeros(0, np.int64), np.zeros(0, bool), np.zeros(0)
         images = np.zeros((0, *shape), np.float32)
         return cls(
-            number,
-            flag,
-            flag,
-            real,
-            real,
-            number,
-            number,
-            number,
-            number,
-            np.zeros(0, "<U1"),
-            0.0,
-            number,
-            images,
+            rows=number,
+            broken=flag,
+            invalid=flag,
+            size=real,
+            radius=real,
+            forwards=number,
+            backwards=number,
+            queries_to_success=number,
+            bisection_queries=number,
+            found_by=np.zeros(0, "<U1"),
+            seconds=0.0,
+            kept=number,
+            images=images,
         )
 
     def encode(self) -> bytes:

@@ -93,7 +93,17 @@ def run_leak(
     for number, (setting, update, originals) in enumerate(sent):
         if isinstance(update, str) or not update.any():
             missing = update if isinstance(update, str) else EMPTY
-            attempts.append(Reconstruction(setting, None, None, False, 1, floors[0], failure_reason=missing))
+            attempts.append(
+                Reconstruction(
+                    update_type=setting,
+                    psnr=None,
+                    picture=None,
+                    leaks=False,
+                    site=1,
+                    baseline_psnr=floors[0],
+                    failure_reason=missing,
+                )
+            )
             continue
         tries = [
             invert_gradient(
@@ -224,7 +234,15 @@ def _attempt(
     picture = album.store(
         f"leak-{number}", image, f"from {setting}, {quality:.1f} dB", "bad" if leaks else "good"
     )
-    return Reconstruction(setting, quality, picture, leaks, site + 1, floors[site], tuple(qualities))
+    return Reconstruction(
+        update_type=setting,
+        psnr=quality,
+        picture=picture,
+        leaks=leaks,
+        site=site + 1,
+        baseline_psnr=floors[site],
+        psnr_by_site=tuple(qualities),
+    )
 
 
 def _guess(title: str, name: str, image: Tensor, original: Tensor, album: _Album) -> Reconstruction:

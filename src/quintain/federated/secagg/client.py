@@ -252,14 +252,14 @@ def _(state: Joined, message: bytes) -> tuple[SharesSent, bytes]:
     reply = site.reply(MessageType.SHARES, pack_shares(sharing, len(policy.roster)), transcript_hash)
     kept = Secret(_pack_pair(pairs[own]))
     return SharesSent(
-        site,
-        state.encoded.move(),
-        state.channel_seed.move(),
-        state.mask_key.move(),
-        Secret(seed),
-        kept,
-        keys,
-        transcript_hash,
+        context=site,
+        encoded=state.encoded.move(),
+        channel_seed=state.channel_seed.move(),
+        mask_key=state.mask_key.move(),
+        self_mask_seed=Secret(seed),
+        own_share=kept,
+        public_keys=keys,
+        transcript_hash=transcript_hash,
     ), reply
 
 

@@ -58,7 +58,14 @@ def unmask(state: RoundInProgress, messages: Messages) -> RoundOutcome:
         raise abandoned(state, str(error)) from error
     dropped = tuple(name for i, name in enumerate(roster.names) if i not in state.survivors)
     accused = roster.names_of(tuple(sorted(state.accused)))
-    return RoundOutcome(policy, total, roster.names_of(state.survivors), dropped, refused, accused)
+    return RoundOutcome(
+        policy=policy,
+        total=total,
+        survivors=roster.names_of(state.survivors),
+        dropped=dropped,
+        refused=refused,
+        accused=accused,
+    )
 
 
 def _unmasked(state: RoundInProgress, answers: Mapping[int, Mapping[int, int]]) -> EncodedVector:

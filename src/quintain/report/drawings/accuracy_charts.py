@@ -25,7 +25,9 @@ def accuracy_band(
     Both are drawn as steps, so that each point of each line is a bound that holds: between two sizes the
     upper line keeps the value of the smaller one, the lower line that of the larger one.
     """
-    frame = Frame(344, 236, 48, 14, 10, 40, (min(sizes), max(sizes)), (0, 1))
+    frame = Frame(
+        width=344, height=236, left=48, right=14, top=10, bottom=40, x=(min(sizes), max(sizes)), y=(0, 1)
+    )
     upper = staircase(sizes, unbroken, later=False) if unbroken else []
     lower = staircase(sizes, certified, later=True) if certified else []
     parts = frame.axes(
@@ -75,7 +77,16 @@ def round_chart(
     values = [y for _, y in curve] + [y for y, _, _ in references]
     low, high = math.floor(min(values) * 10 - 0.2) / 10, math.ceil(max(values) * 10 + 0.2) / 10
     low, high = max(low, 0.0), min(high, 1.0)
-    frame = Frame(372, 250, 46, 122, 28, 40, (curve[0][0], curve[-1][0]), (low, high))
+    frame = Frame(
+        width=372,
+        height=250,
+        left=46,
+        right=122,
+        top=28,
+        bottom=40,
+        x=(curve[0][0], curve[-1][0]),
+        y=(low, high),
+    )
     grid = [low + step / 10 for step in range(round((high - low) * 10) + 1)]
     grid = grid if len(grid) <= 6 else grid[::2]
     parts = frame.axes([(x, f"{x:g}") for x, _ in curve], [(y, f"{100 * y:.0f} %") for y in grid], title)
@@ -123,7 +134,7 @@ def step_chart(lines: Sequence[tuple[str, Sequence[Point]]], *, title: str, alt_
     """
     most = max(x for _, points in lines for x, _ in points)
     decades = max(math.ceil(math.log10(most)), 1)
-    frame = Frame(372, 236, 48, 96, 10, 40, (0, decades), (0, 1))
+    frame = Frame(width=372, height=236, left=48, right=96, top=10, bottom=40, x=(0, decades), y=(0, 1))
     ticks = [(float(power), f"{10**power:,}") for power in range(decades + 1)]
     parts = frame.axes(ticks, [(y / 4, f"{25 * y} %") for y in range(5)], title)
     ends = []
@@ -166,14 +177,14 @@ def interval_chart(
     low, high = max(math.floor(min(values) * 10) / 10, 0.0), min(math.ceil(max(values) * 10) / 10, 1.0)
     room = math.log2(points[-1][0] / points[0][0]) * 0.04 or 0.5
     frame = Frame(
-        372,
-        236,
-        46,
-        118,
-        12,
-        40,
-        (math.log2(points[0][0]) - room, math.log2(points[-1][0]) + room),
-        (low, high),
+        width=372,
+        height=236,
+        left=46,
+        right=118,
+        top=12,
+        bottom=40,
+        x=(math.log2(points[0][0]) - room, math.log2(points[-1][0]) + room),
+        y=(low, high),
     )
     grid = [low + step / 10 for step in range(round((high - low) * 10) + 1)]
     grid = grid if len(grid) <= 6 else grid[::2]

@@ -16,7 +16,16 @@ def histogram(
 ) -> Markup:
     """Two counts over the same bins, one upwards and one downwards, so that neither hides the other."""
     tallest = max(*inside, *outside, 1)
-    frame = Frame(344, 210, 36, 14, 10, 40, (bins[0], bins[-1]), (-tallest, tallest))
+    frame = Frame(
+        width=344,
+        height=210,
+        left=36,
+        right=14,
+        top=10,
+        bottom=40,
+        x=(bins[0], bins[-1]),
+        y=(-tallest, tallest),
+    )
     ticks = [(edge, fmt.number(edge)) for edge in (bins[0], bins[len(bins) // 2], bins[-1])]
     parts = frame.axes(ticks, [(tallest, str(tallest)), (0, "0"), (-tallest, str(tallest))], title)
     for counts, sign, color in ((inside, 1, "bar-in"), (outside, -1, "bar-out")):
@@ -44,7 +53,16 @@ def log_log_chart(
     heights = [y for _, points in lines for _, y in points] + ([mark[0]] if mark else [])
     low, high = math.log10(min(heights)), math.log10(max(heights))
     room = max((high - low) * 0.05, 0.05)
-    frame = Frame(372, 236, 54, 96, 12, 40, (math.log2(xs[0]), math.log2(xs[-1])), (low - room, high + room))
+    frame = Frame(
+        width=372,
+        height=236,
+        left=54,
+        right=96,
+        top=12,
+        bottom=40,
+        x=(math.log2(xs[0]), math.log2(xs[-1])),
+        y=(low - room, high + room),
+    )
     parts = frame.axes(
         [(math.log2(x), f"{x:,g}") for x in xs],
         [(math.log10(y), f"{y:g}") for y in _decades(low, high)],
