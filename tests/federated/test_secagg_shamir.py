@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quintain.core.errors import SettingError
-from quintain.federated.secagg.shamir import PRIME, combine, interpolate, make_shares, weights
+from quintain.federated.secagg.shamir import PRIME, combine, interpolate, lagrange_weights, make_shares
 
 
 def probably_prime(n: int) -> bool:
@@ -70,7 +70,7 @@ def test_any_subset_rebuilds_any_secret(secret, data):
 
 @pytest.mark.parametrize("at", [0, 7])
 def test_one_set_of_weights_serves_all_secrets_at_the_same_points(at):
-    factors = weights([2, 3, 5], at)
+    factors = lagrange_weights([2, 3, 5], at)
     assert sum(factors.values()) % PRIME == 1  # the constant polynomial
     for secret in (0, 1, 2**256 - 1):
         shares = make_shares(secret, 3, range(1, 8), random.Random(secret % 97).randbytes)

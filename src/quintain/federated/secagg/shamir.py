@@ -52,7 +52,7 @@ def make_shares(
     return {x: _evaluate(coefficients, x, prime) for x in points}
 
 
-def weights(points: Sequence[int], at: int = 0, *, prime: int = PRIME) -> dict[int, int]:
+def lagrange_weights(points: Sequence[int], at: int = 0, *, prime: int = PRIME) -> dict[int, int]:
     r"""Return the Lagrange weight of each point, for the value of a polynomial at ``at``.
 
     .. math:: f(at) = \sum_x w_x f(x), \qquad w_x = \prod_{z \ne x} \frac{at - z}{x - z} \bmod p
@@ -80,7 +80,7 @@ def combine(weights: Mapping[int, int], shares: Mapping[int, int], *, prime: int
 
 def interpolate(shares: Mapping[int, int], at: int = 0, *, prime: int = PRIME) -> int:
     """Return the value at ``at`` of the polynomial through the shares; at 0 it is the secret."""
-    return combine(weights(tuple(shares), at, prime=prime), shares, prime=prime)
+    return combine(lagrange_weights(tuple(shares), at, prime=prime), shares, prime=prime)
 
 
 def random_bytes(entropy: Entropy, size: int) -> bytes:

@@ -17,7 +17,7 @@ from quintain.federated.secagg.collecting import (
 from quintain.federated.secagg.encoding import EncodedVector
 from quintain.federated.secagg.messages import SiteSet, parse_unmask
 from quintain.federated.secagg.primitives import KEY_BYTES, x25519_public
-from quintain.federated.secagg.shamir import PRIME, combine, weights
+from quintain.federated.secagg.shamir import PRIME, combine, lagrange_weights
 
 
 def unmask(state: RoundInProgress, messages: Messages) -> RoundOutcome:
@@ -76,7 +76,7 @@ def _unmasked(state: RoundInProgress, answers: Mapping[int, Mapping[int, int]]) 
     """
     transcript_hash = transcript.append_sharers(state.key_list_hash, state.sharers, len(state.policy.roster))
     chosen = sorted(answers)[: state.policy.threshold]
-    factors = weights([holder + 1 for holder in chosen])
+    factors = lagrange_weights([holder + 1 for holder in chosen])
     secrets = {
         site: combine(factors, {holder + 1: answers[holder][site] for holder in chosen})
         for site in state.sharers
