@@ -397,6 +397,17 @@ def test_where_randomness_comes_from_is_recorded(
         RandomSource.from_secret_key(b"abc")
 
 
+def test_noise_on_a_grid_takes_no_seed(blobs: Blobs) -> None:
+    settings = replace(SETTINGS, mechanism="discrete gaussian")
+    with refused("got a seed for noise on a grid; expected secret randomness", SettingError):
+        made(blobs, settings, random=RandomSource.from_seed(0))
+    run = made(blobs, settings)
+    trained(run, epochs=1)
+    assert run.report.secure_mode
+    assert {release.mechanism for release in run.ledger.releases} == {"discrete gaussian"}
+    assert run.guarantee(1e-3).noise == "discrete gaussian"
+
+
 def test_a_kept_key_repeats_a_step_and_gives_other_sums_other_noise(blobs: Blobs) -> None:
     def noise_of_first_step(x: Tensor) -> Tensor:
         plan = replace(SETTINGS, clipping=FlatClipping(1e-3), noise_multiplier=1e3)

@@ -255,7 +255,13 @@ def make_private(
             world=world_of(module),
         )
         check_optimizer_is_plain(optimizer)
-        noise = sampling_loader.world.broadcast_stream(random.issue("noise"))
+        noise = random.issue("noise")
+        if settings.mechanism != "gaussian" and random.reproducible:
+            raise SettingError(
+                f"got {random.origin} for noise on a grid; expected secret randomness: who knows it can "
+                "subtract the noise"
+            )
+        noise = sampling_loader.world.broadcast_stream(noise)
         check_streams_are_new(ledger, sampling_loader, noise)
         sampling_loader.reproducible = sampling_loader.reproducible or random.reproducible
         capture = Capture(module, rules=rules, batch_first=settings.batch_first)
