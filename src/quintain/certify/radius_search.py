@@ -150,7 +150,7 @@ class _Search:
     def _certify_and_update(self, rows: Tensor, eps: Tensor, grid_indices: Tensor) -> None:
         """Certify one new radius per example, and replace the lower or the upper end.
 
-        The lower if it is certified.
+        A certified radius replaces the lower end, any other the upper end.
 
         If the same end was replaced last time, the margin stored for the other end is halved: without this,
         regula falsi converges from one side only and slowly (Illinois rule).

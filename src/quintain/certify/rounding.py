@@ -55,7 +55,7 @@ class RoundingModel:
     def gamma(self, roundings: int) -> float:
         """Return gamma_n = n u / (1 - n u) for n = ``roundings``.
 
-        Plus an allowance for computing the bound in float64.
+        An allowance for computing the bound in float64 is added.
 
         It is the error of a sum of products relative to the sum of absolute values; infinite from n u = 1/2
         on.

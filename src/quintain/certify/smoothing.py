@@ -147,7 +147,7 @@ class SmoothedClassifier:
     def __call__(self, x: Tensor) -> Tensor:
         r"""Compute the log of the mean softmax over fixed noise samples, (B, K).
 
-        A differentiable surrogate to attack.
+        It is a differentiable surrogate for attacks.
 
         .. math:: \log \frac1k \sum_{i=1}^{k} softmax(f(x + \sigma u_i))
 
@@ -378,7 +378,7 @@ class SmoothedClassifier:
     def _certified_radius(self, probability: float) -> float:
         """Return ``sigma`` times the normal quantile, rounded down; -inf at 0.
 
-        By more than ``ndtri`` may err.
+        The rounding exceeds the error of ``ndtri``.
         """
         # ndtri is monotone: round p down first, then the product, so that rounding never enlarges the radius.
         exact = self.sigma * float(
@@ -427,7 +427,7 @@ class SmoothedClassifier:
     def _require_batch_independence(self, x: Tensor) -> None:
         """Refuse a base whose outputs change with the rest of the batch.
 
-        For examples (n, *S), or for a noisy copy of each.
+        It is tested on examples (n, *S), or on a noisy copy of each.
 
         Raises:
             ModelError: If so: it depends on the batch, or is random.

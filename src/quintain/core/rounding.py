@@ -23,7 +23,7 @@ def bound(value: float, *, up: bool, digits: int = 4) -> str:
 def epsilon(value: float, *, up: bool = True) -> str:
     """Return epsilon with two decimals, and three significant digits below 0.1.
 
-    Rounded up, as an upper side is, or down: 3.004 is at most ``3.01``.
+    It is rounded up, as an upper bound is, or down: 3.004 is at most ``3.01``.
     """
     if not math.isfinite(value):
         return "∞" if value == math.inf else "NaN" if math.isnan(value) else "−∞"

@@ -20,7 +20,7 @@ def current_spec(spec: str) -> str:
 def threat_name(spec: str) -> str:
     """Return the name by which a threat is registered.
 
-    ``linf`` of ``linf:8/255``, ``mask`` of ``mask:eyeglasses:0.5``.
+    It is ``linf`` for ``linf:8/255``, and ``mask`` for ``mask:eyeglasses:0.5``.
     """
     return spec.partition(":")[0].strip().lower()
 
@@ -33,7 +33,7 @@ def size_text(spec: str) -> str:
 def threat_type(spec: str) -> str:
     """Return the threat spec without its size.
 
-    ``linf`` of ``linf:4/255``, ``mask:eyeglasses`` of ``mask:eyeglasses:0.5``.
+    It is ``linf`` for ``linf:4/255``, and ``mask:eyeglasses`` for ``mask:eyeglasses:0.5``.
 
     Two specs of one type differ in size only: the larger allows every change that the smaller allows.
     """

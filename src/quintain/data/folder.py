@@ -20,7 +20,7 @@ COLOR = frozenset(("P", "RGB"))
 class ImageSource:
     """Image files of one size, as (C, H, W), uint8.
 
-    One channel if all of them are gray, else red, green and blue.
+    They have one channel if all of them are gray, else red, green and blue.
 
     The constructor reads every file's header, not its pixels.
 

@@ -22,7 +22,7 @@ Opened = tuple[
 def single_difference(one: SecureSumResult, other: SecureSumResult) -> tuple[str, NDArray[np.float64]] | None:
     """Return the site that is in exactly one of two sums, and the server's guess at its update.
 
-    None unless it is exactly one site.
+    The result is None unless it is exactly one site.
     """
     apart = set(one.survivors) ^ set(other.survivors)
     if len(apart) != 1:
@@ -34,7 +34,7 @@ def single_difference(one: SecureSumResult, other: SecureSumResult) -> tuple[str
 def exposure(before: Opened, now: Opened) -> dict[str, float]:
     """Return the cosine of the server's guess with the true update, by site.
 
-    Empty if no site is in one of the two sums alone.
+    It is empty if no site is in one of the two sums alone.
     """
     difference = single_difference(before[0], now[0])
     if difference is None:

@@ -173,7 +173,7 @@ class Policy:
     def _weights(self) -> bytes:
         """Return a hash of which site has which weight, in whatever order a roster lists them.
 
-        Of nothing where all are equal.
+        Where all weights are equal it is the hash of nothing.
         """
         by_site = sorted(zip(self.roster.keys, self.task.weights, strict=False))
         return tagged_hash(

@@ -62,7 +62,7 @@ def tagged_hash(label: str, *parts: bytes) -> bytes:
 def is_small_order(public: bytes, *, signing: bool) -> bool:
     """Whether a public key is one of the few points that make any peer's secret irrelevant.
 
-    Of Ed25519 if ``signing``, else of X25519.
+    The curve is that of Ed25519 if ``signing``, else that of X25519.
     """
     residue = (int.from_bytes(public, "little") & (2**255 - 1)) % FIELD_PRIME
     return residue in (_ED25519_SMALL if signing else _X25519_SMALL)
@@ -79,7 +79,7 @@ def is_canonical(public: bytes) -> bool:
 def is_on_curve(public: bytes, *, signing: bool) -> bool:
     r"""Whether a public key is a canonical point of its curve, as every private key's is.
 
-    Of Ed25519 if ``signing``, else of X25519.
+    The curve is that of Ed25519 if ``signing``, else that of X25519.
 
     Ed25519 sends y, where :math:`x^2 = (y^2 - 1) / (d y^2 + 1)` needs a root (RFC 8032); X25519 sends u,
     where
