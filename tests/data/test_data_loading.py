@@ -34,11 +34,11 @@ def test_the_bundled_xrays_have_not_changed(xrays):
     assert xrays.test.hash == "188dbd9df1b17adff660139abd2927e1ebe7187669f7e3dcb53ead318374166a"
 
 
-def test_every_registered_data_set_loads():
-    for entry in entries("dataset").values():
-        splits = entry.load()()
-        assert isinstance(splits, Splits)
-        assert splits.as_dict()
+@pytest.mark.parametrize("name", sorted(entries("dataset")))
+def test_every_registered_data_set_loads(name):
+    splits = entries("dataset")[name].load()()
+    assert isinstance(splits, Splits)
+    assert splits.as_dict()
 
 
 def test_parts_are_asked_for_by_name():

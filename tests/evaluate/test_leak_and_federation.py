@@ -8,7 +8,6 @@ from quintain.core.errors import DataError
 from quintain.core.seeds import derive_seed
 from quintain.data import load_data
 from quintain.data.dataset import from_arrays
-from quintain.evaluate.steps import leak
 from quintain.evaluate.steps.federate import run_federate
 from quintain.evaluate.steps.leak import run_leak
 from quintain.leakage import InversionResult
@@ -56,7 +55,7 @@ def test_the_pictures_are_files_of_the_run_folder(leaked):
 
 
 @pytest.fixture
-def rebuilt(train, tmp_path, monkeypatch):
+def rebuilt(train, tmp_path):
     """The outcome where the attack on the sum finds the pictures given, one for each try, and the others find
     nothing.
     """
@@ -66,12 +65,11 @@ def rebuilt(train, tmp_path, monkeypatch):
         originals, public = data.batch(rows[:5])[0], data.batch(np.sort(rows[5:]))
         answers = [torch.rand(data.shape), *make(originals, *public), *torch.rand(3, *data.shape)]
         tries = iter(answers)
-        monkeypatch.setattr(
-            leak,
-            "invert_gradient",
-            lambda *_given, **_words: InversionResult(next(tries), 0, 0.0, "matching"),
-        )
-        return run_leak(net or xray_cnn().eval(), data, seed=1, folder=tmp_path, show=show)
+
+        def attack(*_given, **_words):
+            return InversionResult(next(tries), 0, 0.0, "matching")
+
+        return run_leak(net or xray_cnn().eval(), data, attack=attack, seed=1, folder=tmp_path, show=show)
 
     return run
 
@@ -126,13 +124,14 @@ def test_what_is_known_without_the_update_is_no_leak(rebuilt):
     assert not private.leaks
 
 
-def test_a_private_update_that_leaks_is_said_to(train, tmp_path, monkeypatch):
+def test_a_private_update_that_leaks_is_said_to(train, tmp_path):
     rows = np.random.default_rng(derive_seed(1, "victims")).permutation(len(train))
     first = train.batch(rows[:1])[0][0]
-    monkeypatch.setattr(
-        leak, "invert_gradient", lambda *_given, **_words: InversionResult(noisy(first), 0, 0.0, "gradient")
-    )
-    outcome = run_leak(xray_cnn().eval(), train, seed=1, folder=tmp_path, show=False)
+
+    def attack(*_given, **_words):
+        return InversionResult(noisy(first), 0, 0.0, "gradient")
+
+    outcome = run_leak(xray_cnn().eval(), train, attack=attack, seed=1, folder=tmp_path, show=False)
     assert outcome.result.reconstructions[2].leaks
     assert any("its noise is too small" in note for note in outcome.notes)
     assert not any("guarantee" in note for note in outcome.notes)
@@ -164,13 +163,14 @@ def test_a_picture_of_one_color_is_known_without_an_update_and_few_public_pictur
     assert any("only 1 public picture to compare with" in note for note in outcome.notes)
 
 
-def test_a_private_update_that_is_nearer_than_few_public_pictures_says_little(monkeypatch, tmp_path):
+def test_a_private_update_that_is_nearer_than_few_public_pictures_says_little(tmp_path):
     rows = np.random.default_rng(derive_seed(1, "victims")).permutation(6)
     first = few().batch(rows[:1])[0][0]
-    monkeypatch.setattr(
-        leak, "invert_gradient", lambda *_given, **_words: InversionResult(first, 0, 0.0, "gradient")
-    )
-    notes = run_leak(certain(), few(), seed=1, folder=tmp_path, show=False).notes
+
+    def attack(*_given, **_words):
+        return InversionResult(first, 0, 0.0, "gradient")
+
+    notes = run_leak(certain(), few(), attack=attack, seed=1, folder=tmp_path, show=False).notes
     assert any("that says little, with so few public pictures" in note for note in notes)
     assert not any("its noise is too small" in note for note in notes)
 

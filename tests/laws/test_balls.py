@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quintain.core.registry import entries
+from quintain.core.registry import declared_entries
 from quintain.testing import (
     check_empty_batch,
     check_nan_not_allowed,
@@ -24,7 +24,7 @@ from quintain.testing import (
 )
 from quintain.threats.rounding import representable_box
 
-BALLS = {name: entry for name, entry in entries("threat").items() if not entry.is_true("parametric")}
+BALLS = {name: entry for name, entry in declared_entries("threat").items() if not entry.is_true("parametric")}
 every_ball = pytest.mark.parametrize("name", sorted(BALLS))
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SHAPES = ((1,), (3,), (1, 4, 4), (3, 5, 2))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from quintain.core.errors import SettingError
-from quintain.core.registry import entries
+from quintain.core.registry import declared_entries
 from quintain.testing import (
     check_empty_images,
     check_gradient_at_identity,
@@ -38,7 +38,8 @@ MORE = (
     "compose:patch:area=10%+patch:area=20%",
 )
 TOKENS = sorted(
-    {entry.fact("example") for entry in entries("threat").values() if entry.is_true("parametric")} | set(MORE)
+    {entry.fact("example") for entry in declared_entries("threat").values() if entry.is_true("parametric")}
+    | set(MORE)
 )
 COLORED = (
     "color:hue=0.5",

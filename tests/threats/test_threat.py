@@ -2,17 +2,17 @@ import pytest
 import torch
 
 from quintain.core.errors import DataError
-from quintain.core.registry import entries
+from quintain.core.registry import declared_entries, entries
 from quintain.harden import PGDTraining
 from quintain.threats import L2, Linf, ParametricThreat, Threat, check_in_box, contains, parse
 
 
 @pytest.mark.parametrize("name", sorted(entries("threat")))
 def test_what_is_registered_keeps_the_protocol(name: str) -> None:
-    kind = entries("threat")[name].load()
-    threat = kind.from_spec(entries("threat")[name].fact("example").partition(":")[2])
+    kind = declared_entries("threat")[name].load()
+    threat = kind.from_spec(declared_entries("threat")[name].fact("example").partition(":")[2])
     assert isinstance(threat, Threat)
-    assert isinstance(threat, ParametricThreat) == entries("threat")[name].is_true("parametric")
+    assert isinstance(threat, ParametricThreat) == declared_entries("threat")[name].is_true("parametric")
     assert str(threat) == threat.spec
 
 

@@ -68,7 +68,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "defense": Kind("quintain.harden", {"supports": (), "example": "", "default_rank": 0, "certifier": ""}),
     "mechanism": Kind("quintain.dp"),
-    "privacy_attack": Kind("quintain.leakage"),
+    "privacy_attack": Kind("quintain.leakage", {"reads": "", "default_rank": 0}),
     "aggregation": Kind("quintain.federated"),
 }
 
@@ -280,6 +280,26 @@ def ranked(kind: str) -> list[Entry]:
     return sorted(
         declared_entries(kind).values(), key=lambda entry: int(entry.fact("default_rank", "0")) or 99
     )
+
+
+def choose(kind: str, name: str = "", **facts: str) -> Entry:
+    """Return the entry of a name, or the first default where none was named, of those with the given facts.
+
+    Raises:
+        UnknownNameError: If nothing of the kind has this name.
+        SettingError: If what has the name does not have the facts.
+    """
+    able = [entry for entry in ranked(kind) if all(entry.fact(key) == value for key, value in facts.items())]
+    if not name:
+        return able[0]
+    entry = get_entry(kind, name)
+    if entry not in able:
+        wanted = ", ".join(f"{key} {value}" for key, value in facts.items())
+        raise SettingError(
+            f"{kind} {name!r} does not fit here; expected one that {wanted}: "
+            f"{', '.join(entry.name for entry in able)}"
+        )
+    return entry
 
 
 def _declared(entry: Entry) -> Entry:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from quintain.leakage.gradient_inversion import InversionResult as InversionResult
     from quintain.leakage.one_run import OneRunAudit as OneRunAudit
     from quintain.leakage.one_run import max_auditable_epsilon as max_auditable_epsilon
+    from quintain.leakage.protocols import Auditor as Auditor
+    from quintain.leakage.protocols import ReconstructionAttack as ReconstructionAttack
     from quintain.leakage.repeats import joint_bound as joint_bound
     from quintain.leakage.repeats import repetitions as repetitions
 

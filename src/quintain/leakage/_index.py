@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from quintain.leakage.one_run import audit_one_run as audit_one_run
 
 EXPORTS: dict[str, str] = {
+    "Auditor": "quintain.leakage.protocols",
     "CanaryNet": "quintain.leakage.canaries",
     "CanaryRun": "quintain.leakage.canaries",
     "InversionResult": "quintain.leakage.gradient_inversion",
     "OneRunAudit": "quintain.leakage.one_run",
+    "ReconstructionAttack": "quintain.leakage.protocols",
     "audit_one_run": "quintain.leakage.one_run",
     "coordinate_measurements": "quintain.leakage.coordinates",
     "insert_canaries": "quintain.leakage.canaries",
@@ -33,6 +35,10 @@ ENTRIES: tuple[Entry, ...] = (
         "quintain.leakage.gradient_inversion:invert_gradient",
         "the image behind one update, from its first linear layer and by gradient matching",
         guarantee="a witness: what it finds has leaked; what it does not find may leak all the same",
+        facts=(
+            ("reads", "update"),
+            ("default_rank", "1"),
+        ),
     ),
     Entry(
         "privacy_attack",
@@ -42,6 +48,10 @@ ENTRIES: tuple[Entry, ...] = (
         guarantee=(
             "exceeds the true epsilon with probability at most 1 - confidence, if the inclusion coins are "
             "fair and independent"
+        ),
+        facts=(
+            ("reads", "scores"),
+            ("default_rank", "1"),
         ),
     ),
 )

@@ -49,6 +49,8 @@ class InversionResult:
     name="gradient-inversion",
     summary="the image behind one update, from its first linear layer and by gradient matching",
     guarantee="a witness: what it finds has leaked; what it does not find may leak all the same",
+    reads="update",
+    default_rank=1,
 )
 def invert_gradient(
     net: nn.Module,

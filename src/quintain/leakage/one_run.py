@@ -78,6 +78,8 @@ class OneRunAudit:
     summary="a lower bound on epsilon from the canaries of one training run",
     guarantee="exceeds the true epsilon with probability at most 1 - confidence, "
     "if the inclusion coins are fair and independent",
+    reads="scores",
+    default_rank=1,
 )
 def audit_one_run(
     scores: ArrayLike,

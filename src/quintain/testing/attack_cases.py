@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from quintain.attacks.base import Attack
 from quintain.core.errors import SettingError
-from quintain.core.registry import entries
+from quintain.core.registry import declared_entries, entries
 from quintain.testing.closed_forms import CLOSED_FORMS
 from quintain.testing.threat_laws import whole_sizes
 from quintain.threats import Threat, parse
@@ -41,7 +41,7 @@ def example_threat(kind: str) -> Threat:
     Raises:
         SettingError: If the threat of that name gives no example.
     """
-    example = entries("threat")[kind].fact("example")
+    example = declared_entries("threat")[kind].fact("example")
     if not example:
         raise SettingError(f"the threat {kind} gives no example; expected a spec as its fact `example`")
     return parse(example)

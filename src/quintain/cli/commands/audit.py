@@ -20,22 +20,39 @@ def run(
     canaries: Annotated[
         int, typer.Option(help="Number of canaries, each included or not by a fair coin.", min=20)
     ] = 500,
+    auditor: Annotated[
+        str,
+        typer.Option(
+            help="A name from 'quintain list privacy_attack' that reads scores; one-run if not given.",
+            show_default=False,
+        ),
+    ] = "",
     seed: Seed = 0,
     require: Require = None,
     out: Out = None,
 ) -> int:
     from quintain.cli.call import VerbCall
+    from quintain.core.registry import choose
     from quintain.evaluate.privacy_target import PrivacyTarget, class_warnings
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.audit import run_audit
 
+    entry = choose("privacy_attack", auditor, reads="scores")
     call = VerbCall(verb="audit", data=data, model=model, seed=seed, out=out, require=tuple(require or ()))
     target = PrivacyTarget(
         epsilon=epsilon, delta=delta, batch_size=batch_size, steps=steps, max_grad_norm=max_grad_norm
     )
 
     def work() -> StepOutput:
-        return run_audit(call.net(), call.train, target, canaries=canaries, seed=seed, progress=call.progress)
+        return run_audit(
+            call.net(),
+            call.train,
+            target,
+            auditor=entry.load(),
+            canaries=canaries,
+            seed=seed,
+            progress=call.progress,
+        )
 
     call.warn(class_warnings(call.train))
     return call.run(work)

@@ -12,6 +12,14 @@ def run(
     model: Model = DEFAULT_MODEL,
     weights: Weights = None,
     data: Data = DEFAULT_DATA,
+    attack: Annotated[
+        str,
+        typer.Option(
+            help="A name from 'quintain list privacy_attack' that reads an update; gradient-inversion if not "
+            "given.",
+            show_default=False,
+        ),
+    ] = "",
     steps: Annotated[int, typer.Option(help="Steps of each reconstruction.", min=1)] = 800,
     show_private: Annotated[
         bool,
@@ -24,18 +32,20 @@ def run(
     out: Out = None,
 ) -> int:
     from quintain.cli.call import VerbCall
-    from quintain.core.registry import declared_entries
+    from quintain.core.registry import choose, declared_entries
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.leak import run_leak
 
     call = VerbCall(verb="leak", data=data, model=model, weights=weights, seed=seed, out=out, split="train")
 
+    entry = choose("privacy_attack", attack, reads="update")
     public = {name for name, entry in declared_entries("dataset").items() if entry.is_true("is_public")}
 
     def work() -> StepOutput:
         return run_leak(
             call.net(),
             call.examples,
+            attack=entry.load(),
             steps=steps,
             seed=seed,
             folder=call.folder,

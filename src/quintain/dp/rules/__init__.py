@@ -5,7 +5,8 @@ the names of its parameters to train; it returns a ``PerExampleGrads`` for each,
 An empty batch never reaches it. ``AllInputsRule`` gets all arguments of the call; ``CustomForwardRule`` runs
 in place of the layer's own forward.
 
-Each module of this folder registers its own rules, and all are imported here: a new rule is a new file.
+Each module of this folder registers its own rules, and all are imported here; those of other packages have
+entry points (``quintain.layer_rule``). A new rule is a new file.
 """
 
 from importlib import import_module

@@ -1,8 +1,11 @@
 """The table of rules by type of layer, and how a rule gets into it."""
 
-from collections.abc import Callable, Collection, Mapping
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
 from inspect import signature
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
@@ -10,17 +13,54 @@ from torch import Tensor, nn
 from quintain.core.errors import PrivacyError
 from quintain.dp.rules.protocol import AllInputsRule, CustomForwardRule, ParameterGrads, Rule
 
+Value = TypeVar("Value")
 RuleT = TypeVar("RuleT", bound=Callable[..., Any] | AllInputsRule | CustomForwardRule)
 
 _RULES: dict[type[nn.Module], Rule] = {}
 _EXAMPLES: dict[type[nn.Module], Callable[[], nn.Module]] = {}
 
-RULES: Mapping[type[nn.Module], Rule] = MappingProxyType(_RULES)
+
+class RuleTable(Mapping[type[nn.Module], Value]):
+    """What rules came with, by type of layer; those of other packages are imported when it is first read,
+    since their modules may need what imports this one.
+
+    Args:
+        own: What is registered so far.
+    """
+
+    def __init__(self, own: dict[type[nn.Module], Value]) -> None:
+        self._own = own
+
+    def __getitem__(self, layer_type: type[nn.Module]) -> Value:
+        _import_rules_of_other_packages()
+        return self._own[layer_type]
+
+    def __iter__(self) -> Iterator[type[nn.Module]]:
+        _import_rules_of_other_packages()
+        return iter(self._own)
+
+    def __len__(self) -> int:
+        _import_rules_of_other_packages()
+        return len(self._own)
+
+
+@cache
+def _import_rules_of_other_packages() -> None:
+    for point in entry_points(group="quintain.layer_rule"):
+        try:
+            import_module(point.module)
+        except ImportError as error:
+            warnings.warn(
+                f"the rule {point.name!r} is not there: {point.module} does not import: {error}", stacklevel=4
+            )
+
+
+RULES: Mapping[type[nn.Module], Rule] = RuleTable(_RULES)
 """The layers whose per-example gradients have a closed form; others are run again by ``vmap``
 (``VMAP_RULE``).
 """
 
-EXAMPLES: Mapping[type[nn.Module], Callable[[], nn.Module]] = MappingProxyType(_EXAMPLES)
+EXAMPLES: Mapping[type[nn.Module], Callable[[], nn.Module]] = RuleTable(_EXAMPLES)
 """The examples that rules came with: nets in which the laws and the tests of mechanisms try them."""
 
 

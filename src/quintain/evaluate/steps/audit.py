@@ -29,6 +29,7 @@ from quintain.evaluate.privacy_target import (
 )
 from quintain.evaluate.step import StepOutput
 from quintain.leakage import (
+    Auditor,
     CanaryRun,
     audit_one_run,
     coordinate_measurements,
@@ -59,6 +60,7 @@ def run_audit(
     train: Dataset,
     target: PrivacyTarget,
     *,
+    auditor: Auditor = audit_one_run,
     canaries: int = 500,
     confidence: float = 0.95,
     comparisons: int = 1,
@@ -83,6 +85,7 @@ def run_audit(
         net: A net with its first weights; copies of it are trained.
         train: Records that the plan is for.
         target: The epsilon to audit, and the public settings.
+        auditor: Bounds epsilon by the canaries' scores.
         canaries: Number of canaries.
         confidence: Confidence of the audited lower bound.
         comparisons: How many brackets the run holds that this is part of.
@@ -109,7 +112,7 @@ def run_audit(
         )
         run = _observed(net, train, what, canaries, coins, progress)
         of = epsilon_quantity(what, records)
-        return run, audit_one_run(
+        return run, auditor(
             _scores(run.seen, plan, len(train)),
             run.seen.included,
             delta=plan.delta,

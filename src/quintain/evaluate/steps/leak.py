@@ -20,7 +20,7 @@ from quintain.dp import PrivatePlan, fit
 from quintain.evaluate.images import PictureFrame, drawable, store_picture
 from quintain.evaluate.step import StepOutput
 from quintain.federated import secure_sum
-from quintain.leakage import invert_gradient
+from quintain.leakage import ReconstructionAttack, invert_gradient
 from quintain.results.artifacts import Picture
 from quintain.results.literals import NO_ATTACK
 from quintain.results.privacy_records import LeakResult, Reconstruction
@@ -44,6 +44,7 @@ def run_leak(
     net: nn.Module,
     data: Dataset,
     *,
+    attack: ReconstructionAttack = invert_gradient,
     steps: int = 800,
     seed: int = 0,
     folder: Path,
@@ -61,6 +62,7 @@ def run_leak(
     Args:
         net: The weights that were broadcast; in evaluation mode, and left as it is.
         data: Images; the sites' and the public ones are drawn from it by the seed.
+        attack: Reconstructs the image behind an update.
         steps: Of each reconstruction.
         seed: Of the choice and the starts.
         folder: Run folder for the pictures.
@@ -106,7 +108,7 @@ def run_leak(
             )
             continue
         tries = [
-            invert_gradient(
+            attack(
                 net,
                 update,
                 data.shape,
