@@ -37,9 +37,7 @@ class ReconstructionAttack(Protocol):
         seed: int,
         progress: Progress,
     ) -> ReconstructedExample:
-        """Return the example of a shape behind a flat gradient at the weights of a net; see
-        ``invert_gradient``.
-        """
+        """Return the example of a shape behind a flat gradient, as ``invert_gradient`` does."""
 
 
 class Auditor(Protocol):

@@ -21,8 +21,10 @@ _EXAMPLES: dict[type[nn.Module], Callable[[], nn.Module]] = {}
 
 
 class RuleTable(Mapping[type[nn.Module], Value]):
-    """What rules came with, by type of layer; those of other packages are imported when it is first read,
-    since their modules may need what imports this one.
+    """What rules came with, by type of layer.
+
+    Rules of other packages are imported when it is first read, since their modules may need what imports this
+    one.
 
     Args:
         own: What is registered so far.

@@ -14,11 +14,11 @@ from quintain.threats.threat import Threat, check_types
 
 
 def default_attacks(access: Access, kind: str) -> tuple[str, ...]:
-    """Return the names of the attacks that run by default on a model that gives ``access``, at threats of a
-    kind: the best by its declared rank, of those that use all of the access if there are any.
+    """Return the names of the attacks that run by default, by what a model gives and a kind of threat.
 
-    Unless it seeks the smallest change itself, the best ranked one that does comes with it, so that the curve
-    over sizes is more than a staircase.
+    The first is the best by its declared rank, of those that use all of the access if there are any. Unless
+    it seeks the smallest change itself, the best ranked one that does comes with it, so that the curve over
+    sizes is more than a staircase.
 
     Raises:
         SettingError: If nothing that is registered serves both.
@@ -37,8 +37,9 @@ def default_attacks(access: Access, kind: str) -> tuple[str, ...]:
 
 
 def reference_attacks(kind: str) -> dict[str, AttackFn]:
-    """Return the attack that trained models are compared by, at threats of a kind; where that does not
-    support the kind, what runs by default on a model that gives gradients.
+    """Return the attack that trained models are compared by, at threats of a kind.
+
+    Where it does not support the kind, it is what runs by default on a model that gives gradients.
     """
     chosen = [
         entry.name

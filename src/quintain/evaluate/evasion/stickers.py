@@ -112,8 +112,9 @@ def evaluate_sticker(
 
 @torch.inference_mode()
 def area_of(sticker: object, fitted: Perturbation, data: Dataset, seed: int) -> float:
-    """Return the largest share of a picture that a sticker covers: the limit among its settings, or else the
-    most pixels that it changes on some pictures.
+    """Return the largest share of a picture that a sticker covers.
+
+    It is the limit among the attack's settings, or else the most pixels that are changed on some pictures.
     """
     limit: float | None = getattr(sticker, "area", None)
     if limit is not None:

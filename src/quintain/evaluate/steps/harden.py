@@ -71,7 +71,7 @@ def run_harden(
 ) -> StepOutput:
     """Train a net with a defense, then attack and certify it.
 
-    Or the model that the defense's certifier makes of it.
+    What is attacked and certified is the model that the defense's certifier makes of it, if it makes one.
 
     Args:
         net: A net with its first weights; trained in place.

@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from quintain.evaluate.brackets import clean_accuracy_claim
 from quintain.evaluate.model import EvaluatedModel, clean_counts
 from quintain.evaluate.privacy_target import (
     PrivacyTarget,
-    ProtectedRecords,
+    Protected,
     delta_warnings,
     epsilon_upper_bound,
     plan_record,
@@ -81,16 +81,17 @@ def run_privatize(
         RunFolderError: If ``unfinished`` holds runs of another net, data set or budget.
     """
     plan, fresh = target.plan(len(train)), copy.deepcopy(net)
-    others = {
+    by_epsilon = {
         f"epsilon-{epsilon:g}": replace(target, epsilon=epsilon).plan(len(train))
         for epsilon in epsilons
         if epsilon != target.epsilon
     }
-    others |= {
+    by_batch_size = {
         f"batch-{size}": replace(target, batch_size=size).plan(len(train))
         for size in batch_sizes
         if size != target.batch_size
     }
+    others = by_epsilon | by_batch_size
     fits: list[PrivateTrainingResult] = []
 
     def work() -> tuple[float, ...]:
@@ -112,14 +113,12 @@ def run_privatize(
         plan=trials[MAIN].plan,
         clipped_fraction=fits[0].clipped_fraction,
         statement=privacy_statement(fits[0].releases, plan, len(train), fits[0].report.runs[-1].noise),
-        epsilon_sweep=_among(trials, "epsilon-", lambda one: one.plan.epsilon),
-        batch_size_sweep=_among(trials, "batch-", lambda one: one.plan.expected_batch_size),
+        epsilon_sweep=_sweep(trials, by_epsilon, lambda one: one.plan.epsilon),
+        batch_size_sweep=_sweep(trials, by_batch_size, lambda one: one.plan.expected_batch_size),
         composed_epsilon=accounting.composed_epsilon(runs, plan.delta) if others else None,
     )
     notes = (*delta_warnings(plan.delta, len(train)), *_notes(result))
-    records = ProtectedRecords.from_dataset(
-        train, None if unfinished is None else load_or_make_salt(unfinished)
-    )
+    records = Protected.of(train, None if unfinished is None else load_or_make_salt(unfinished))
     claims = _claims(subject, test, plan, records, fits[0].epsilon, primary=True)
     return StepOutput(result, claims, notes, reproducible=False)
 
@@ -134,9 +133,8 @@ def partial_privatize(
     unfinished: Path,
     reason: str,
 ) -> StepOutput | None:
-    """Return the result of a private training that was cut off, marked as partial.
-
-    None where no step was saved.
+    """Return what there is of a private training that was cut off, marked as partial; None where no step was
+    saved.
     """
     kept = ResumableRun(unfinished / MAIN)
     if not kept.steps:
@@ -163,7 +161,7 @@ def partial_privatize(
         stop_reason=stop_reason,
     )
     notes = (f"PARTIAL: {stop_reason}", *_notes(result))
-    records = ProtectedRecords.from_dataset(train, load_or_make_salt(unfinished))
+    records = Protected.of(train, load_or_make_salt(unfinished))
     claims = _claims(subject, test, plan, records, ledger.epsilon(plan.delta), primary=False)
     return StepOutput(result, claims, notes, reproducible=False)
 
@@ -252,22 +250,18 @@ def _trial(
     )
 
 
-def _among(
-    trials: dict[str, PrivateRun], prefix: str, key: Callable[[PrivateRun], float]
+def _sweep(
+    trials: Mapping[str, PrivateRun], names: Collection[str], key: Callable[[PrivateRun], float]
 ) -> tuple[PrivateRun, ...]:
-    """Return the trainings of one sweep with the main one among them, in order.
-
-    None where there is only that.
-    """
-    found = [trial for name, trial in trials.items() if name.startswith(prefix)]
-    return tuple(sorted([*found, trials[MAIN]], key=key)) if found else ()
+    """Return the trainings of one sweep, the main one among them, in order; none if there is no other."""
+    return tuple(sorted((trials[name] for name in (*names, MAIN)), key=key)) if names else ()
 
 
 def _claims(
     subject: EvaluatedModel,
     test: Dataset,
     plan: PrivatePlan,
-    records: ProtectedRecords,
+    records: Protected,
     epsilon: float,
     *,
     primary: bool,

@@ -28,8 +28,9 @@ def run_universal(
     num_pictures: int = 3,
     progress: Progress = no_progress,
 ) -> StepOutput:
-    """Fit each attack on ``train``, and count its successes on ``test``, beside a random change of the same
-    size; nothing is proved of the model.
+    """Fit each attack on ``train``, and count its successes on ``test``, beside those of a random change.
+
+    Nothing is proved of the model.
 
     Args:
         subject: The model.

@@ -1,14 +1,20 @@
-"""The report asks for declared facts: it spells out no name of a threat, an attack or a data set."""
+"""Report, evaluation and command line spell out no name of a threat, an attack, a defense or a data set."""
 
 import ast
 from pathlib import Path
 
 import pytest
 
-import quintain.report
+import quintain
 from quintain.core.registry import KINDS, entries
 
-FILES = sorted(Path(quintain.report.__file__).parent.rglob("*.py"))
+PACKAGE = Path(quintain.__file__).parent
+FILES = sorted(path for part in ("report", "evaluate", "cli") for path in (PACKAGE / part).rglob("*.py"))
+ALLOWED = {
+    "cli/options.py": {"xray-cnn", "xrays", "linf:4/255"},
+    "evaluate/privacy_target.py": {"dp-sgd "},
+}
+"""What is evaluated where nothing was named, once for all commands; what is hashed for a private run."""
 NAMES = {name for kind in KINDS for name in entries(kind)}
 
 
@@ -28,9 +34,10 @@ def spelled_out(source: str) -> set[str]:
     return {text for text in literals(source) if text.partition(":")[0].strip().lower() in NAMES}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_no_file_of_the_report_spells_out_a_registered_name(path: Path) -> None:
-    assert spelled_out(path.read_text(encoding="utf-8")) == set()
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_file_spells_out_a_registered_name(path: Path) -> None:
+    allowed = ALLOWED.get(path.relative_to(PACKAGE).as_posix(), set())
+    assert spelled_out(path.read_text(encoding="utf-8")) == allowed
 
 
 @pytest.mark.parametrize(
