@@ -34,7 +34,7 @@ def test_every_part_with_something_registered_has_an_index_and_every_index_is_wr
 
 def test_the_tables_of_the_documents_are_current() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    assert page == render_page(page, ATTACKS), f"{PAGE} {STALE}"
+    assert page == render_page(page, ATTACKS, registered("threat")), f"{PAGE} {STALE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,15 @@ def test_the_lines_of_an_index_are_as_narrow_as_all_others(package: str) -> None
 
 def test_a_table_without_a_place_is_refused() -> None:
     with pytest.raises(ValueError, match="no place for the table of decision_based"):
-        render_page("nothing", ATTACKS)
+        render_page("nothing", ATTACKS, [])
+
+
+def test_a_threat_has_a_row_with_what_it_says_and_needs_a_place_too() -> None:
+    assert "| `l0:5` | so many pixels, all channels of each, to any color |" in PAGE.read_text(
+        encoding="utf-8"
+    )
+    with pytest.raises(ValueError, match="no place for the table of threats"):
+        render_page("nothing", [], registered("threat"))
 
 
 @pytest.mark.parametrize("kind", KINDS)

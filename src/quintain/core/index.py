@@ -164,7 +164,8 @@ def main() -> None:
         index_of(package).write_text(render_index(package), encoding="utf-8")
     if PAGE.exists():
         members = [*registered("attack"), *registered("universal_attack")]
-        PAGE.write_text(render_page(PAGE.read_text(encoding="utf-8"), members), encoding="utf-8")
+        page = render_page(PAGE.read_text(encoding="utf-8"), members, registered("threat"))
+        PAGE.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The tables of docs/attacks.md, written from the classes of the attacks."""
+"""The tables of docs/attacks.md, written from the classes of the attacks and of the threats."""
 
 import re
 from collections.abc import Iterator
@@ -16,22 +16,37 @@ HEADS = {
 }
 
 
-def render_page(page: str, attacks: list[tuple[Entry, type]]) -> str:
-    """Return the page of the attacks with new tables between its markers, one for each folder of attacks.
+def render_page(page: str, attacks: list[tuple[Entry, type]], threats: list[tuple[Entry, type]]) -> str:
+    """Return the page of the attacks with new tables between its markers.
+
+    There is one table for each folder of attacks, and one for the threats.
 
     Raises:
         ValueError: If the page has no place for one of them.
     """
     for folder, members in groupby(attacks, key=lambda pair: pair[0].import_path.split(".")[2]):
-        start, end = f"<!-- attacks: {folder} -->\n", f"<!-- end: {folder} -->\n"
-        before, _, rest = page.partition(start)
-        _, found, after = rest.partition(end)
-        if not found:
-            raise ValueError(
-                f"docs/attacks.md has no place for the table of {folder}; expected the lines {start}{end}"
-            )
-        page = before + start + "".join(_table(list(members))) + end + after
-    return page
+        page = _put(page, f"attacks: {folder}", folder, "".join(_table(list(members))))
+    return _put(page, "threats", "threats", "".join(_threat_table(threats)))
+
+
+def _put(page: str, mark: str, name: str, table: str) -> str:
+    """Return a page with a table between the lines that mark its place."""
+    start, end = f"<!-- {mark} -->\n", f"<!-- end: {name} -->\n"
+    before, _, rest = page.partition(start)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise ValueError(
+            f"docs/attacks.md has no place for the table of {name}; expected the lines {start}{end}"
+        )
+    return before + start + table + end + after
+
+
+def _threat_table(threats: list[tuple[Entry, type]]) -> Iterator[str]:
+    """Yield the lines of the table of threats: the balls first, then those with parameters."""
+    yield "| spec | what it allows |\n|---|---|\n"
+    for entry, threat in sorted(threats, key=lambda pair: (pair[0].is_true("parametric"), pair[0].name)):
+        specs = ", ".join(f"`{spec}`" for spec in getattr(threat, "specs", (entry.fact("example"),)))
+        yield f"| {specs} | {getattr(threat, 'allows', entry.summary)} |\n"
 
 
 def _table(attacks: list[tuple[Entry, type]]) -> Iterator[str]:

@@ -38,6 +38,8 @@ class Color(ParametricBase):
     name: ClassVar[str] = "color"
     summary: ClassVar[str] = "brightness, contrast and hue change (color:brightness=0.2,contrast=0.3,hue=0.1)"
     example: ClassVar[str] = "color:brightness=0.2,contrast=0.3"
+    specs: ClassVar[tuple[str, ...]] = ("color:brightness=0.2,contrast=0.3", "color:hue=0.1")
+    allows: ClassVar[str] = "the whole image's brightness, contrast, hue"
     param_min: ClassVar[float] = -1.0
 
     brightness: float = 0.0

@@ -41,6 +41,8 @@ class Compose(ParametricBase):
         "several of the changes of images, in the order given (compose:color:brightness=0.2+patch:area=5%)"
     )
     example: ClassVar[str] = "compose:color:brightness=0.2+patch:area=20%,position=0.5x0.5"
+    specs: ClassVar[tuple[str, ...]] = ("compose:color:brightness=0.2+patch:area=5%",)
+    allows: ClassVar[str] = "several of the changes of images, in that order"
 
     parts: tuple[ParametricBase, ...]
 

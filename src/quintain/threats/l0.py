@@ -36,6 +36,8 @@ class L0(NormBall):
     summary: ClassVar[str] = "at most so many pixels change, each to any color (l0:5)"
     guarantee: ClassVar[str] = "projection is the nearest allowed point; sizes are counts"
     example: ClassVar[str] = "l0:5"
+    specs: ClassVar[tuple[str, ...]] = ("l0:5",)
+    allows: ClassVar[str] = "so many pixels, all channels of each, to any color"
     whole_sizes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

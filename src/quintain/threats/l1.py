@@ -39,6 +39,8 @@ class L1(NormBall):
         "projection is the nearest point of ball and box, rounded inwards; sizes are exact in float64"
     )
     example: ClassVar[str] = "l1:12"
+    specs: ClassVar[tuple[str, ...]] = ("l1:12",)
+    allows: ClassVar[str] = "the sum of the changes"
 
     def project(self, z: Tensor, x: Tensor, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
         r"""Return the allowed point nearest to ``z`` in L2, which shrinking and then clamping is not.

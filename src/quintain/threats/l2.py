@@ -34,6 +34,8 @@ class L2(NormBall):
         "projection is the nearest point of ball and box, rounded inwards; sizes are exact in float64"
     )
     example: ClassVar[str] = "l2:0.5"
+    specs: ClassVar[tuple[str, ...]] = ("l2:0.5",)
+    allows: ClassVar[str] = "the Euclidean length of the change"
 
     def project(self, z: Tensor, x: Tensor, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
         r"""Return the allowed point nearest to ``z`` in L2, which scaling and then clamping is not.

@@ -44,6 +44,8 @@ class ProjectedLight(ParametricBase):
         "a phantom: light is thrown onto the scene and can only add (light:0.3, light:0.3,form=albedo)"
     )
     example: ClassVar[str] = "light:0.3"
+    specs: ClassVar[tuple[str, ...]] = ("light:0.3", "light:0.3,form=albedo")
+    allows: ClassVar[str] = "light that only adds, on every surface alike or by what it reflects"
 
     gain: float
     form: Form = "additive"

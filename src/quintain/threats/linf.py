@@ -33,6 +33,8 @@ class Linf(NormBall):
         "projection is the nearest allowed point, rounded inwards; sizes are exact in float64"
     )
     example: ClassVar[str] = "linf:8/255"
+    specs: ClassVar[tuple[str, ...]] = ("linf:8/255",)
+    allows: ClassVar[str] = "every value moves by at most eps"
     usual: ClassVar[str] = "linf:4/255"
 
     def __post_init__(self) -> None:

@@ -42,6 +42,11 @@ class Mask:
         "the shape moves"
     )
     example: ClassVar[str] = "mask:eyeglasses:0.5"
+    specs: ClassVar[tuple[str, ...]] = ("mask:eyeglasses:0.5", "mask:border:0.3", "mask:disc:1.0")
+    allows: ClassVar[str] = (
+        "only the pixels of a shape move, by at most eps; a `.png` or `.npy` file of the images' size "
+        "is a shape, too"
+    )
     images_only: ClassVar[bool] = True
 
     shape: str

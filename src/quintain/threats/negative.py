@@ -30,6 +30,8 @@ class Negative(ParametricBase):
     name: ClassVar[str] = "negative"
     summary: ClassVar[str] = "the image, or its negative (negative)"
     example: ClassVar[str] = "negative"
+    specs: ClassVar[tuple[str, ...]] = ("negative",)
+    allows: ClassVar[str] = "the image or its negative"
     has_size: ClassVar[bool] = False
 
     low: float = 0.0

@@ -15,6 +15,7 @@ class NormBall:
 
     Attributes:
         name: The registered name, with which its spec begins.
+        specs, allows: Specs to show, and what they allow: its row in docs/attacks.md.
 
     Args:
         eps: Radius, in the units of the norm.

@@ -63,6 +63,12 @@ class Patch(ParametricBase):
         "a sticker on a share of the image, with any colors (patch:area=5%, patch:area=5%,position=0.5x0.5)"
     )
     example: ClassVar[str] = "patch:area=20%,position=0.5x0.5"
+    specs: ClassVar[tuple[str, ...]] = (
+        "patch:area=5%",
+        "patch:area=5%,position=0.5x0.5",
+        "patch:shape=eyeglasses",
+    )
+    allows: ClassVar[str] = "a sticker of any colors, anywhere or at a place (down x right)"
 
     area: float = 0.0
     position: tuple[float, float] | None = None

@@ -64,6 +64,10 @@ class Spatial(ParametricBase):
         "the image is turned, shifted, magnified or bent (spatial:rotate=15,shift=3, spatial:flow=1.5)"
     )
     example: ClassVar[str] = "spatial:rotate=15,shift=1"
+    specs: ClassVar[tuple[str, ...]] = ("spatial:rotate=15,shift=3", "spatial:scale=0.1", "spatial:flow=1.5")
+    allows: ClassVar[str] = (
+        "degrees, pixels, share of the size, and pixels by which each pixel may look beside its place"
+    )
     param_min: ClassVar[float] = -1.0
 
     rotate: float = 0.0
