@@ -18,7 +18,7 @@ from quintain.evaluate.brackets import clean_accuracy_claim
 from quintain.evaluate.model import EvaluatedModel, clean_counts
 from quintain.evaluate.privacy_target import (
     PrivacyTarget,
-    Protected,
+    ProtectedRecords,
     delta_warnings,
     epsilon_upper_bound,
     plan_record,
@@ -118,7 +118,9 @@ def run_privatize(
         composed_epsilon=accounting.composed_epsilon(runs, plan.delta) if others else None,
     )
     notes = (*delta_warnings(plan.delta, len(train)), *_notes(result))
-    records = Protected.of(train, None if unfinished is None else load_or_make_salt(unfinished))
+    records = ProtectedRecords.from_dataset(
+        train, None if unfinished is None else load_or_make_salt(unfinished)
+    )
     claims = _claims(subject, test, plan, records, fits[0].epsilon, primary=True)
     return StepOutput(result, claims, notes, reproducible=False)
 
@@ -133,8 +135,9 @@ def partial_privatize(
     unfinished: Path,
     reason: str,
 ) -> StepOutput | None:
-    """Return what there is of a private training that was cut off, marked as partial; None where no step was
-    saved.
+    """Return the result of a private training that was cut off, marked as partial.
+
+    None where no step was saved.
     """
     kept = ResumableRun(unfinished / MAIN)
     if not kept.steps:
@@ -161,7 +164,7 @@ def partial_privatize(
         stop_reason=stop_reason,
     )
     notes = (f"PARTIAL: {stop_reason}", *_notes(result))
-    records = Protected.of(train, load_or_make_salt(unfinished))
+    records = ProtectedRecords.from_dataset(train, load_or_make_salt(unfinished))
     claims = _claims(subject, test, plan, records, ledger.epsilon(plan.delta), primary=False)
     return StepOutput(result, claims, notes, reproducible=False)
 
@@ -261,7 +264,7 @@ def _claims(
     subject: EvaluatedModel,
     test: Dataset,
     plan: PrivatePlan,
-    records: Protected,
+    records: ProtectedRecords,
     epsilon: float,
     *,
     primary: bool,
