@@ -154,7 +154,7 @@ def test_the_clean_run_ends_well(audit):
     )  # each canary is in 9 of 10 batches: none is missed
 
 
-# The noise that is used again, cut off and left out is told one by one in tests/evaluate/test_privacy.py.
+# Noise used again, cut off and left out is told one by one in tests/evaluate/steps/test_audit_mutants.py.
 @pytest.mark.parametrize(
     "fault",
     [

@@ -2,9 +2,7 @@
 
 import pytest
 
-from quintain.results import (
-    Bracket,
-)
+from quintain.results import Bracket
 from quintain.results.verdict import Decision
 from tests.results.support.brackets import accounted, accuracy, audited
 

@@ -7,10 +7,7 @@ import pytest
 
 from quintain.attacks import FGSM
 from quintain.certify import IntervalBounds
-from quintain.core.errors import (
-    DataError,
-    SettingError,
-)
+from quintain.core.errors import DataError, SettingError
 from quintain.data.dataset import from_arrays
 from quintain.evaluate.certify import certify_examples
 from quintain.threats import Linf, parse

@@ -8,10 +8,7 @@ import numpy as np
 import pytest
 
 from quintain.attacks import FGSM, PGD
-from quintain.core.errors import (
-    RunFolderError,
-    StorageError,
-)
+from quintain.core.errors import RunFolderError, StorageError
 from quintain.evaluate.evasion.checkpoint import Chunk, ChunkKey, ChunkStore, delete_chunks
 from quintain.results.run_layout import UNFINISHED
 from tests.evaluate.support.attacked import ATTACKS, SIZES, counted, points, run, timeless

@@ -7,10 +7,7 @@ import torch
 
 import quintain
 from quintain.attacks import PGD
-from quintain.core.errors import (
-    SettingError,
-    UnknownNameError,
-)
+from quintain.core.errors import SettingError, UnknownNameError
 from quintain.core.registry import entries
 from quintain.evaluate.evasion.defaults import attack, default_attacks, reference_attacks
 from quintain.threats import Linf

@@ -5,9 +5,7 @@ from dataclasses import replace
 import pytest
 from torch import nn
 
-from quintain.core.errors import (
-    ModelError,
-)
+from quintain.core.errors import ModelError
 from quintain.evaluate.model import named_model
 from quintain.evaluate.steps.attack import run_attack
 from quintain.models.classifier import Classifier

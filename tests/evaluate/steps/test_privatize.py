@@ -3,22 +3,16 @@ run that broke off.
 """
 
 from contextlib import contextmanager
-from dataclasses import replace
 
 import pytest
 import torch
 
-from quintain.core.errors import SettingError
 from quintain.dp import Ledger
 from quintain.dp.training.resume import ResumableRun
-from quintain.evaluate.privacy_target import PrivacyTarget
-from quintain.evaluate.steps.plan import run_plan
 from quintain.evaluate.steps.privatize import partial_privatize, run_privatize
+from quintain.results import Basis
 from quintain.results.class_counts import ClassCounts
-
-from .test_privacy import data, net
-
-BUDGET = PrivacyTarget(epsilon=3.0, batch_size=60, steps=20)
+from tests.evaluate.support.private_blobs import BUDGET, QUICK, data, net
 
 
 class Watched:
@@ -45,7 +39,7 @@ def test_epsilon_so_far_stands_beside_accuracy(tmp_path):
         net(),
         data(),
         data(100),
-        BUDGET,
+        QUICK,
         folder=tmp_path,
         nonprivate_counts=plain,
         unfinished=tmp_path / "u",
@@ -67,7 +61,7 @@ def test_without_a_place_for_its_state_nothing_is_shown_and_nothing_kept(tmp_pat
         net(),
         data(),
         data(100),
-        BUDGET,
+        QUICK,
         folder=tmp_path,
         nonprivate_counts=ClassCounts((1, 1), (2, 2)),
         progress=progress,
@@ -78,7 +72,7 @@ def test_without_a_place_for_its_state_nothing_is_shown_and_nothing_kept(tmp_pat
 
 def test_trainings_are_compared_in_order_and_the_asked_one_is_done_once(tmp_path):
     outcome = run_privatize(
-        net(), data(), data(100), BUDGET, folder=tmp_path, epsilons=(1.0, 3.0, 8.0), batch_sizes=(30, 60)
+        net(), data(), data(100), QUICK, folder=tmp_path, epsilons=(1.0, 3.0, 8.0), batch_sizes=(30, 60)
     )
     body = outcome.result
     epsilons = [one.plan.epsilon for one in body.epsilon_sweep]
@@ -93,11 +87,11 @@ def test_trainings_are_compared_in_order_and_the_asked_one_is_done_once(tmp_path
 def test_what_is_left_of_a_run_that_broke_off_speaks_of_the_steps_that_are_safe(tmp_path):
     words = {"folder": tmp_path, "unfinished": tmp_path / "u"}
     with pytest.raises(KeyboardInterrupt):
-        run_privatize(net(), data(), data(100), BUDGET, progress=Watched(stop=7), **words)
+        run_privatize(net(), data(), data(100), QUICK, progress=Watched(stop=7), **words)
     kept, model = ResumableRun(tmp_path / "u" / "main"), net()
     ledger = Ledger()
     ledger.load_state_dict(kept.ledger)
-    outcome = partial_privatize(model, data(), data(100), BUDGET, reason="interrupted", **words)
+    outcome = partial_privatize(model, data(), data(100), QUICK, reason="interrupted", **words)
     assert kept.steps == 7
     assert outcome.result.stop_reason == "interrupted after 7 of 20 steps"
     assert outcome.claims[1].bracket.upper.value == outcome.result.plan.epsilon == ledger.epsilon(1e-5)
@@ -109,33 +103,34 @@ def test_what_is_left_of_a_run_that_broke_off_speaks_of_the_steps_that_are_safe(
 def test_nothing_is_left_of_a_run_that_did_no_step(tmp_path):
     assert (
         partial_privatize(
-            net(), data(), data(), BUDGET, folder=tmp_path, unfinished=tmp_path / "u", reason="interrupted"
+            net(), data(), data(), QUICK, folder=tmp_path, unfinished=tmp_path / "u", reason="interrupted"
         )
         is None
     )
 
 
-def test_more_noise_buys_more_steps():
-    few, many = (
-        run_plan(BUDGET, 600, noise_multiplier=noise, batch_sizes=(30,)).result for noise in (1.0, 2.0)
+def test_privatize_spends_at_most_the_budget(tmp_path):
+    outcome = run_privatize(net(), data(), data(100), BUDGET, folder=tmp_path)
+    assert outcome.result.plan.epsilon <= 3.0
+    assert outcome.claims[1].bracket.upper.value == outcome.result.plan.epsilon
+    assert outcome.claims[1].bracket.lower.basis is Basis.TRIVIAL
+    assert (
+        outcome.result.training.clean_counts.accuracy > outcome.result.training.clean_counts.majority_accuracy
     )
-    assert few.steps_within_budget < many.steps_within_budget
-    assert few.plan.epsilon > many.plan.epsilon
-    assert few.noise_grid == many.noise_grid
-    assert all(row == tuple(sorted(row)) for row in (*few.noise_grid, *few.epsilon_grid))
+    assert outcome.result.nonprivate_counts.num_examples == 100
+    assert 0 <= outcome.result.clipped_fraction <= 1
+    assert (tmp_path / outcome.result.training.model.path).exists()
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"epsilon": 0},
-        {"delta": 1},
-        {"batch_size": 0},
-        {"steps": 0},
-        {"max_grad_norm": 0},
-        {"learning_rate": float("inf")},
-    ],
-)
-def test_a_budget_out_of_range_is_refused(change):
-    with pytest.raises(SettingError, match=r"got .*; expected"):
-        replace(BUDGET, **change)
+def test_mutant_of_batches_drawn_twice_as_often_shows_in_the_claim(monkeypatch, tmp_path):
+    from quintain.dp.sampling import loader
+
+    real = loader.PoissonLoader.__iter__
+
+    def twice(self):
+        yield from real(self)
+        yield from real(self)
+
+    monkeypatch.setattr(loader.PoissonLoader, "__iter__", twice)
+    outcome = run_privatize(net(), data(), data(100), BUDGET, folder=tmp_path)
+    assert outcome.claims[1].bracket.upper.value > outcome.result.plan.epsilon

@@ -1,4 +1,4 @@
-"""Reconstruction with its controls, and sites that train together."""
+"""Reconstruction with its controls."""
 
 import numpy as np
 import pytest
@@ -6,17 +6,10 @@ import torch
 
 from quintain.core.errors import DataError
 from quintain.core.seeds import derive_seed
-from quintain.data import load_data
 from quintain.data.dataset import from_arrays
-from quintain.evaluate.steps.federate import run_federate
 from quintain.evaluate.steps.leak import run_leak
 from quintain.leakage import InversionResult
 from quintain.models.nets import mlp, xray_cnn
-
-
-@pytest.fixture(scope="module")
-def train():
-    return load_data("xrays").split("train").subset(torch.arange(300))
 
 
 @pytest.fixture(scope="module")
@@ -227,37 +220,3 @@ def test_vectors_are_refused(tmp_path):
     data = from_arrays(np.random.default_rng(0).random((20, 9)).astype(np.float32), [0, 1] * 10)
     with pytest.raises(DataError, match="pictures"):
         run_leak(torch.nn.Linear(9, 2).eval(), data, folder=tmp_path, show=False)
-
-
-def test_sites_that_train_together(train, tmp_path):
-    seen = run_federate(xray_cnn(), train, train, sites=4, rounds=3, epochs=1, folder=tmp_path)
-    body = seen.result
-    assert [one.round for one in body.rounds] == [1, 2, 3]
-    assert all(one.sum_exact for one in body.rounds)
-    assert [len(one.dropped) for one in body.rounds] == [0, 1, 0]
-    assert body.rounds[1].masked_vectors == 3
-    assert sum(sum(site.class_counts) for site in body.sites) == len(train)
-    assert len(body.sites) == 4
-    assert "Bonawitz" in body.protocol
-    assert (
-        "a site has at most 50% of a sum's weight, in the smallest sum less what 1 of its sites may take off "
-        "it" in seen.notes
-    )
-    (cut,) = [
-        note
-        for note in seen.notes
-        if note.startswith("weights are numbers of examples, cut where a sum would come near to")
-    ]
-    counts = {site.name: sum(site.class_counts) for site in body.sites}
-    least = min(
-        counts.values()
-    )  # three of four survive and one of them may be the server's: only equal weights hide the other two
-    assert all(
-        f"{name} weighs {least} and not {count}" in cut for name, count in counts.items() if count > least
-    )
-    told = [
-        note for note in seen.notes if note.startswith(f"{body.rounds[1].dropped[0]} is in one of the sums")
-    ]
-    assert len(told) == 2
-    assert all("secure sums do not hide that, differential privacy does" in note for note in told)
-    assert (tmp_path / body.model.path).exists()
