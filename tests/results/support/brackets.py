@@ -11,7 +11,7 @@ from quintain.results import (
 )
 from quintain.results.quantity import Metric
 
-ROBUST = Quantity(Metric.ROBUST_ACCURACY, "model", "data", "linf:4/255")
+ROBUST = Quantity(Metric.ROBUST_ACCURACY, "f" * 64, "d" * 64, "linf:4/255")
 EPSILON = Quantity(
     Metric.EPSILON,
     "plan",
