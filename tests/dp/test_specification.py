@@ -34,6 +34,13 @@ KINDS = sorted(
 )
 
 
+@pytest.mark.filterwarnings("error:this module was trained for")
+def test_a_training_that_goes_on_half_way_warns_of_no_other_one():
+    steps = []
+    fit_kept(nn.Linear(4, 2), records(), PLAN, on_step=lambda step, _release: steps.append(step))
+    assert len(steps) == PLAN.steps
+
+
 def test_every_kind_of_layer_with_a_rule_is_there():
     assert {type(module) for module in EveryLayer(0, 1.0).modules()} >= set(KINDS)
     assert len(KINDS) > 20

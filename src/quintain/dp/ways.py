@@ -86,8 +86,8 @@ def fit_kept(
                 run(break_off)
             net.load_state_dict(first)
         with warnings.catch_warnings():
-            # the engine that goes on is made before it loads the ledger of the one that was broken off
-            warnings.filterwarnings("ignore", "another engine has trained this module")
+            # the run that goes on is made before it loads the ledger of the one that was broken off
+            warnings.filterwarnings("ignore", "this module was trained for")
             return run()
 
 
