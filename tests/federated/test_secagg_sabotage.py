@@ -308,7 +308,7 @@ def reveal_badly(party, liar, change):
 
 
 def test_seventeen_sites_and_a_false_share_of_the_first_need_one_set_of_weights_and_no_search(monkeypatch):
-    counts = {"weights": 0, "combine": 0}
+    counts = {"lagrange_weights": 0, "combine": 0}
 
     def counted(name):
         function = getattr(unmasking, name)
@@ -326,7 +326,7 @@ def test_seventeen_sites_and_a_false_share_of_the_first_need_one_set_of_weights_
     assert np.array_equal(finished.total, total(party.words))
     assert finished.accused == ("site-0",)
     assert "it revealed shares that it was not dealt, of site-5" in finished.refused["site-0"]
-    assert counts == {"weights": 1, "combine": 17}
+    assert counts == {"lagrange_weights": 1, "combine": 17}
 
 
 def test_as_many_liars_as_the_threshold_spares_are_all_named():
