@@ -20,7 +20,7 @@ PLAN = PrivatePlan(
 TOLD = {
     "_noise": {
         *("standard deviation", "Gaussian", "two steps", "two layers"),
-        *("with itself 65536", "with itself 134912", "beyond 4 deviations", "all but equal"),
+        *("with itself 65536", "with itself 134998", "beyond 4 deviations", "all but equal"),
     },
     "_inclusion": {"spread of batch sizes", "how often a record is drawn", "mean size"},
     "_sensitivity": {"moves the sum"},

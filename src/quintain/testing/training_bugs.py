@@ -227,7 +227,7 @@ TRAINING_BUGS: Mapping[str, PlantedBug] = {
     "turns that overlap": PlantedBug(
         "quintain.dp.randomness.stream.RandomStream.seek",
         lambda stream, turn: stream._start_cipher(turn << 6),
-        r"with itself \d{6} numbers",
+        "with itself 134998",
     ),
     "noise with a largest value": PlantedBug(
         "quintain.dp.randomness.stream.RandomStream._normal",
