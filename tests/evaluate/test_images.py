@@ -61,6 +61,8 @@ def test_each_fooled_picture_is_another_example_and_is_what_was_stored(tmp_path,
 
 
 def test_pictures_of_a_model_that_gives_labels_show_no_confidence(tmp_path):
+    tiny = net()
+
     class Labels:
         name, num_classes, hash, num_parameters, device, dtype, access = (
             "m",
@@ -73,10 +75,10 @@ def test_pictures_of_a_model_that_gives_labels_show_no_confidence(tmp_path):
         )
 
         def __call__(self, x):
-            return nn.functional.one_hot(net()(x).argmax(1), 2).float()
+            return nn.functional.one_hot(tiny(x).argmax(1), 2).float()
 
     def walk(model, x, y, threat, *, seed=0, ids=None):
-        return PGD(steps=8)(Classifier(net()), x, y, threat, seed=seed, ids=ids)
+        return PGD(steps=8)(Classifier(tiny), x, y, threat, seed=seed, ids=ids)
 
     rows = run(
         named_model(Labels(), "m", "m"), attacks={"walk": walk}, folder=tmp_path, num_pictures=2
