@@ -19,7 +19,7 @@ from quintain.data.dataset import Dataset, from_arrays
 from quintain.models.nets import initialize
 
 
-def drawn(people: int = 6, photos: int = 24) -> Dataset:
+def make_faces(people: int = 6, photos: int = 24) -> Dataset:
     """Ovals with eyes, brows and a mouth, each person's of their own, in any light."""
     random = np.random.default_rng(0)
     down, across = (np.arange(48)[:, None] + 0.5) / 48, (np.arange(48)[None] + 0.5) / 48
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=80)
     args = parser.parse_args()
 
-    data = q.load_data(args.data).split("test") if args.data else drawn()
+    data = q.load_data(args.data).split("test") if args.data else make_faces()
     turn = np.arange(len(data)) % 2
     train = data.subset(np.flatnonzero(turn == 0))
     net = small_net(data)

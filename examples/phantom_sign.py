@@ -18,7 +18,7 @@ from quintain.data.dataset import Dataset, from_arrays
 from quintain.models.nets import xray_cnn
 
 
-def drawn(count: int, seed: int) -> Dataset:
+def make_signs(count: int, seed: int) -> Dataset:
     """Red signs with a white bar (0) and white signs with a red ring (1), in any light."""
     random = np.random.default_rng(seed)
     at = np.arange(28) - 13.5
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     args = parser.parse_args()
 
-    train, test = drawn(400, 0), drawn(200, 1)
+    train, test = make_signs(400, 0), make_signs(200, 1)
     if args.data:
         splits = q.load_data(args.data)
         train, test = splits.split("train"), splits.split("test")

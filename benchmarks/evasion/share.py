@@ -25,9 +25,9 @@ class TimedNet(nn.Module):
         self.seconds = 0.0
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.timed(self.net, x)
+        return self.time_call(self.net, x)
 
-    def timed(self, work: Any, *args: Any, **kwargs: Any) -> Any:
+    def time_call(self, work: Any, *args: Any, **kwargs: Any) -> Any:
         """Call it, and add the seconds that it took."""
         clock = time.perf_counter()
         result = work(*args, **kwargs)
@@ -48,7 +48,7 @@ def run() -> Iterator[Comparison]:
     for name, attack in attacks.items():
         net = TimedNet(lenet("adv")).eval()
         clock = time.perf_counter()
-        with mock.patch("torch.autograd.grad", lambda *a, net=net, **k: net.timed(grad, *a, **k)):
+        with mock.patch("torch.autograd.grad", lambda *a, net=net, **k: net.time_call(grad, *a, **k)):
             outcome = attack(q.Classifier(net), x, y, THREAT, seed=0)
         total = time.perf_counter() - clock
         yield Comparison(

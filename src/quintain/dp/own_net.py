@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from quintain.core.laws import spread_p
-from quintain.dp.capture.module_reruns import GeneratorStates
 from quintain.dp.noise_laws import alike, exact, heads, repeated
+from quintain.dp.randomness.generator_states import GeneratorStates
 from quintain.dp.specimens import ScaledOutputs, ZeroOutputs
 from quintain.dp.training.features import Features, LabeledRecords
 from quintain.dp.training.fitting import fit

@@ -25,12 +25,12 @@ from quintain.dp.capture.loss_rules import LossMode, LossRules
 from quintain.dp.capture.module_reruns import (
     NO_DEPENDENCE,
     NOT_LOADERS_ROWS,
-    GeneratorStates,
     ModuleReruns,
     iter_tensors,
 )
 from quintain.dp.capture.watched_tensor import REDUCED, WHOLE_BATCH, Watcher, mark_watched
 from quintain.dp.per_example.grads import PerExampleGrads
+from quintain.dp.randomness.generator_states import GeneratorStates
 
 NOT_PROBED_YET = "not probed yet: no pass over two examples"
 

@@ -2,14 +2,12 @@
 
 import copy
 import math
-import random
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,6 +16,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from quintain.core.errors import PrivacyError
 from quintain.dp.capture.hooks import Capture
+from quintain.dp.randomness.generator_states import GeneratorStates
 
 NO_DEPENDENCE = "no dependence found between examples"
 NOT_LOADERS_ROWS = (
@@ -41,45 +40,6 @@ DROPOUT_FUNCTIONS = frozenset(
         torch.alpha_dropout,
     }
 )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class GeneratorStates:
-    """The states of the random generators that a forward may use.
-
-    Reruns repeat its random numbers by them.
-    """
-
-    torch: Tensor
-    devices: tuple[tuple[int, Tensor], ...]
-    numpy: Any
-    python: Any
-
-    @classmethod
-    def now(cls) -> "GeneratorStates":
-        devices = (
-            range(torch.cuda.device_count())
-            if torch.cuda.is_available() and torch.cuda.is_initialized()
-            else ()
-        )
-        cuda = tuple((device, torch.cuda.get_rng_state(device)) for device in devices)
-        return cls(torch.get_rng_state(), cuda, np.random.get_state(), random.getstate())
-
-    def restore(self) -> None:
-        torch.set_rng_state(self.torch)
-        for device, state in self.devices:
-            torch.cuda.set_rng_state(state, device)
-        np.random.set_state(self.numpy)
-        random.setstate(self.python)
-
-    def is_like(self, other: "GeneratorStates") -> bool:
-        """Whether torch's generators have the same states."""
-        pairs = zip(
-            (self.torch, *(x for _, x in self.devices)),
-            (other.torch, *(x for _, x in other.devices)),
-            strict=False,
-        )
-        return len(self.devices) == len(other.devices) and all(torch.equal(one, x) for one, x in pairs)
 
 
 class WithoutDropout(TorchFunctionMode):

@@ -1,16 +1,14 @@
 """A check of a user's collation: whether a record is the same in a batch of several and alone."""
 
 import copy
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten
 from torch.utils.data import DataLoader, default_collate, default_convert
+
+from quintain.dp.randomness.generator_states import fixed_generators
 
 RECORDS = 4
 """Records that are collated together, and each by itself."""
@@ -30,7 +28,7 @@ def collation_doubt(loader: "DataLoader[Any]") -> str | None:
     if loader.collate_fn in (default_collate, default_convert) or not len(dataset):
         return None
     try:
-        with _same_random_numbers():
+        with fixed_generators():
             records = [dataset[row] for row in range(min(RECORDS, len(dataset)))]
         together = _tensors(_collated(loader, records))
         alone = [_tensors(_collated(loader, [record])) for record in records]
@@ -59,20 +57,5 @@ def _agree(one: Tensor, other: Tensor) -> bool:
 
 
 def _collated(loader: "DataLoader[Any]", records: list[Any]) -> Any:
-    with _same_random_numbers():
+    with fixed_generators():
         return loader.collate_fn(copy.deepcopy(records))
-
-
-@contextmanager
-def _same_random_numbers() -> Iterator[None]:
-    """A context with generators of one fixed state, which have their own again afterwards."""
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        random.seed(0)
-        np.random.seed(0)
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)

@@ -1,10 +1,8 @@
 """Checks that the processes of one training hold the same data."""
 
 import hashlib
-import random
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from quintain.dp.distributed import stable_text
+from quintain.dp.randomness.generator_states import fixed_generators
 from quintain.dp.sampling.physical_batch import Indices
 from quintain.dp.tensor_digest import digest
 
@@ -120,26 +119,11 @@ def _hash_records(loader: "SamplingLoader[object]") -> dict[int, list[bytes]]:
         np.r_[0, size - 1, np.random.default_rng(0).integers(size, size=max(0, NUM_COMPARED_RECORDS - 2))]
     )
     parts: dict[int, list[bytes]] = {}
-    with _fixed_rng():
+    with fixed_generators():
         for batch in loader.batch_source.iter_batches(iter(np.split(rows, len(rows))), 0):
             for part, value in enumerate(_part_bytes(batch)):
                 parts.setdefault(part, []).append(hashlib.sha256(value).digest())
     return parts
-
-
-@contextmanager
-def _fixed_rng() -> Iterator[None]:
-    """Set all random generators to fixed states, and restore them afterwards."""
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        random.seed(0)
-        np.random.seed(0)
-        try:
-            yield
-        finally:
-            random.setstate(python_state)
-            np.random.set_state(numpy_state)
 
 
 def _part_bytes(batch: Any) -> Iterator[bytes]:
