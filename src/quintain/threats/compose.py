@@ -104,7 +104,12 @@ class Compose(ParametricBase):
         """Return the largest share of its allowance that a part uses (B,), in float64."""
         return torch.stack([part.measure(own, x) for part, own in self.unpack(z, x)]).amax(0)
 
-    def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
+    def sample(
+        self,
+        x: Tensor,
+        rng: ExampleRNG,
+        cache: ProjectionCache | None = None,  # noqa: ARG002
+    ) -> Tensor:
         """Return a sample of each part, from streams of its own."""
         return torch.cat(
             [part.sample(x, rng.fold_in("part", index)) for index, part in enumerate(self.parts)], 1

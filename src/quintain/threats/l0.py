@@ -95,7 +95,12 @@ class L0(NormBall):
         """Return the size of a change as a count."""
         return f"{size:.0f} pixels"
 
-    def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
+    def sample(
+        self,
+        x: Tensor,
+        rng: ExampleRNG,
+        cache: ProjectionCache | None = None,  # noqa: ARG002
+    ) -> Tensor:
         """Return one random allowed point per example.
 
         ``eps`` pixels, drawn without replacement, get a uniform color of the box.

@@ -107,7 +107,12 @@ class L1(NormBall):
         """Return the size of the change, per example (B,), in float64."""
         return torch.linalg.vector_norm((z.double() - x).flatten(1), ord=1, dim=1)
 
-    def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
+    def sample(
+        self,
+        x: Tensor,
+        rng: ExampleRNG,
+        cache: ProjectionCache | None = None,  # noqa: ARG002
+    ) -> Tensor:
         r"""Return a uniform point of the ball, one per example, clamped to the box.
 
         .. math::

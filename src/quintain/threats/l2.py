@@ -91,7 +91,12 @@ class L2(NormBall):
         """Return the size of the change, per example (B,), in float64."""
         return torch.linalg.vector_norm((z.double() - x).flatten(1), dim=1)
 
-    def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
+    def sample(
+        self,
+        x: Tensor,
+        rng: ExampleRNG,
+        cache: ProjectionCache | None = None,  # noqa: ARG002
+    ) -> Tensor:
         """Return a uniform point of the ball, one per example, clamped to the box."""
         direction = self.steepest_step(rng.normal(x).double(), 1.0)
         uniform = rng.fold_in("radius").uniform(x.new_empty((len(x), 1), dtype=torch.float64))

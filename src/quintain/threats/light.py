@@ -71,7 +71,8 @@ class ProjectedLight(ParametricBase):
         given, low, high = spec_format.read_options(cls.name, text, ("gain", "form"), bare="gain")
         if "gain" not in given:
             raise SettingError(f"light: {text!r} has no gain; write it first, such as light:0.3")
-        return cls(spec_format.number(given["gain"]), given.get("form", "additive"), low, high)  # type: ignore[arg-type]
+        form = given.get("form", "additive")
+        return cls(spec_format.number(given["gain"]), form, low, high)  # type: ignore[arg-type]
 
     @property
     def spec(self) -> str:

@@ -62,7 +62,12 @@ class Negative(ParametricBase):
         """Return the image or its negative, whichever is nearer."""
         return torch.where(z.isnan(), z, (z > 0.5).to(z.dtype))
 
-    def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
+    def sample(
+        self,
+        x: Tensor,
+        rng: ExampleRNG,  # noqa: ARG002
+        cache: ProjectionCache | None = None,  # noqa: ARG002
+    ) -> Tensor:
         """Return the negative: the only change there is."""
         return torch.ones_like(self.identity(x))
 

@@ -103,7 +103,12 @@ class ParametricBase(ABC):
         """Return the largest share of the allowance in use (B,), in float64."""
         return z.double().abs().amax(1)
 
-    def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
+    def sample(
+        self,
+        x: Tensor,
+        rng: ExampleRNG,
+        cache: ProjectionCache | None = None,  # noqa: ARG002
+    ) -> Tensor:
         """Return uniform allowed parameters (B, P), from each example's own stream."""
         return self.param_min + (1 - self.param_min) * rng.uniform(self.identity(x))
 

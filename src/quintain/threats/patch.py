@@ -216,7 +216,12 @@ class Patch(ParametricBase):
         """Return 1 where there is a sticker, else 0 (B,), in float64."""
         return z[:, -1].double()
 
-    def sample(self, x: Tensor, rng: ExampleRNG, cache: ProjectionCache | None = None) -> Tensor:  # noqa: ARG002
+    def sample(
+        self,
+        x: Tensor,
+        rng: ExampleRNG,
+        cache: ProjectionCache | None = None,  # noqa: ARG002
+    ) -> Tensor:
         """Return a sticker of uniform colors, at a uniform place."""
         params = rng.uniform(x.new_empty(len(x), self.num_params(x)))
         params[:, -1] = 1

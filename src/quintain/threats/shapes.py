@@ -101,7 +101,13 @@ def _modified_at(name: str) -> int:
 
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)
-def _cached_mask(name: str, height: int, width: int, written: int, device: torch.device) -> Tensor:  # noqa: ARG001
+def _cached_mask(
+    name: str,
+    height: int,
+    width: int,
+    written: int,  # noqa: ARG001
+    device: torch.device,
+) -> Tensor:
     if name in SHAPES:
         down, across = (
             (torch.arange(count, dtype=torch.float64) + 0.5) / max(1, count) for count in (height, width)

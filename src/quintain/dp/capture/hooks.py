@@ -278,7 +278,9 @@ class Capture:
                 lambda module, _args: self._layer_pre_forward(module)
             )
             yield layer.module.register_forward_hook(
-                lambda module, args, kwargs, output: self._layer_post_forward(module, args, kwargs, output),  # noqa: PLW0108
+                lambda module, args, kwargs, output: (  # noqa: PLW0108
+                    self._layer_post_forward(module, args, kwargs, output)
+                ),
                 with_kwargs=True,
                 always_call=True,
             )

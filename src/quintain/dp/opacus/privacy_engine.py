@@ -425,7 +425,13 @@ class PrivacyEngine(WriteOnce):
         """A copy in which layers that cannot be private are replaced (see ``ModuleValidator.fix``)."""
         return ModuleValidator.fix_and_validate(module)
 
-    def validate(self, *, module: nn.Module, optimizer: Any = None, data_loader: Any = None) -> None:  # noqa: ARG002
+    def validate(
+        self,
+        *,
+        module: nn.Module,
+        optimizer: Any = None,  # noqa: ARG002
+        data_loader: Any = None,  # noqa: ARG002
+    ) -> None:
         """Raise if the module cannot be private as it is.
 
         Raises:
@@ -433,6 +439,12 @@ class PrivacyEngine(WriteOnce):
         """
         ModuleValidator.validate(module, strict=True, rules=self._rules)
 
-    def is_compatible(self, *, module: nn.Module, optimizer: Any = None, data_loader: Any = None) -> bool:  # noqa: ARG002
+    def is_compatible(
+        self,
+        *,
+        module: nn.Module,
+        optimizer: Any = None,  # noqa: ARG002
+        data_loader: Any = None,  # noqa: ARG002
+    ) -> bool:
         """Whether the module can be private as it is."""
         return not ModuleValidator.validate(module, rules=self._rules)

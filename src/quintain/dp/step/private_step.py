@@ -129,7 +129,12 @@ class PrivateStep(WriteOnce, Generic[O_co]):
         self._state_guard = StateGuard(capture, SpotChecks(stream.derive("state")))
         # the probe is made later, since its hooks come last
         looks = SpotChecks(stream.derive("rows"))
-        self._row_check = RowCheck(capture, loader, looks, lambda: self.probe.record_unknown_rows())  # noqa: PLW0108
+        self._row_check = RowCheck(
+            capture,
+            loader,
+            looks,
+            lambda: self.probe.record_unknown_rows(),  # noqa: PLW0108
+        )
         guard_parameters(self)
         self.probe = MixingProbe(
             capture,

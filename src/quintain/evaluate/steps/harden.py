@@ -30,7 +30,8 @@ from quintain.threats.threat import Threat
 
 def with_epochs(defense: Defense, epochs: int) -> Defense:
     """Return the same defense over another number of epochs."""
-    changed: Defense = replace(defense, recipe=replace(defense.recipe, epochs=epochs))  # type: ignore[type-var]
+    recipe = replace(defense.recipe, epochs=epochs)
+    changed: Defense = replace(defense, recipe=recipe)  # type: ignore[type-var]
     return changed
 
 
