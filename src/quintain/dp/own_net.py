@@ -155,7 +155,7 @@ def _outputs(net: nn.Module, x: Tensor) -> tuple[Tensor, bool]:
     """
     with torch.no_grad(), isolated_rng(x.device):
         before = GeneratorStates.now()
-        one, other = net(x), net(x)
+        one, other = net(x.clone()), net(x.clone())
         after = GeneratorStates.now()
         before.restore()
     elsewhere = [pickle.dumps((states.numpy, states.python)) for states in (before, after)]

@@ -90,6 +90,17 @@ LOSSES = {
         lambda out, y: torch.where(y == 1, each(out, y), math.nan).nanmean(),
         "some of a batch's rows",
     ),
+    "own masked mean, in place": (
+        lambda out, y: (each(out, y) * (y == 1)).sum().clone().div_((y == 1).sum() + 1),
+        "multiplies or divides",
+    ),
+    "own masked means, by a vector": (
+        lambda out, y: (
+            torch.stack([(each(out, y) * (y == 1)).sum()] * 2)
+            * torch.stack([(y == 1).sum() + 1, y.sum() + 2])
+        ).sum(),
+        "multiplies or divides",
+    ),
     "a count of sure outputs": (
         lambda out, y: (each(out, y) * sure(out)).sum() / sure(out).sum(),
         "multiplies or divides",
@@ -222,10 +233,18 @@ FAIR = {
         sum(own_mean(out[i].square(), words(y)[i]) for i in range(len(y))) / len(y)
     ),
     "divided by hand": lambda out, y: sum(each(out, y)) / len(y),
+    "a mean of two heads": lambda out, y: F.cross_entropy(torch.stack([out, 2 * out]).mean(0), y),
+    "a mean of votes": lambda out, y: F.nll_loss(
+        torch.stack([out.softmax(-1), (2 * out).softmax(-1)]).mean(0).log(), y
+    ),
+    "a dot product with constants": lambda out, y: torch.dot(
+        WEIGHTS, torch.stack([F.cross_entropy(out, y), out.square().sum(1).mean()])
+    ),
+    "in place by a number": lambda out, y: F.cross_entropy(out, y).clone().mul_(0.5),
 }
 
 
-SUMS_OF_PYTHON = {"a number for each, in turn", "divided by hand"}
+SUMS_OF_PYTHON = {"a number for each, in turn", "divided by hand", "a mean of two heads", "a mean of votes"}
 
 
 @pytest.mark.parametrize("name", ["a mask within each example", "a mean over the batch, then a sum"])

@@ -1,5 +1,7 @@
 """Collations in which a record in company is another one than alone are said not to be checked."""
 
+import random
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,6 +19,10 @@ def mixup(records):
     x, y = default_collate(records)
     labels = F.one_hot(y, 2).float()
     return 0.7 * x + 0.3 * x.roll(1, 0), 0.7 * labels + 0.3 * labels.roll(1, 0)
+
+
+def mixup_at_times(records):
+    return mixup(records) if random.random() < 0.5 else default_collate(records)
 
 
 def normalized(records):
@@ -53,8 +59,17 @@ def broken(records):
         (noisy, None),
         (mixup, NOT_EACH_ALONE),
         (normalized, NOT_EACH_ALONE),
+        (mixup_at_times, NOT_EACH_ALONE),
     ],
-    ids=["the usual one", "a dict", "padding", "one draw for a batch", "mixup", "a batch's mean taken off"],
+    ids=[
+        "the usual one",
+        "a dict",
+        "padding",
+        "one draw for a batch",
+        "mixup",
+        "a batch's mean taken off",
+        "mixup at times",
+    ],
 )
 def test_a_record_in_company_is_compared_with_itself_alone(collate, doubt) -> None:
     loader = DataLoader(TensorDataset(X, Y), batch_size=5, collate_fn=collate)

@@ -12,7 +12,10 @@ def _methods(names: str) -> frozenset[str]:
     return frozenset(f"__{name}__" for name in names.split())
 
 
-SCALING_OPS = _names("div true_divide divide mul multiply") | _methods("truediv rtruediv mul rmul")
+SCALING_OPS = _names(
+    "div div_ true_divide true_divide_ divide divide_ mul mul_ multiply multiply_"
+) | _methods("truediv rtruediv itruediv div idiv mul rmul imul")
+PRODUCT_OPS = _names("matmul dot inner mv") | _methods("matmul rmatmul")
 ADDITION_OPS = _names("add add_ sub") | _methods("add radd iadd sub")
 REDUCTION_OPS = _names("mean sum nanmean nansum")
 STACKING_OPS = _names("stack cat concat concatenate vstack hstack")
@@ -32,19 +35,22 @@ COMPARISON_OPS = _names("lt le gt ge eq ne less less_equal greater greater_equal
     "lt le gt ge eq ne bool"
 )
 
-_SIGNS = _names("neg negative positive rsub sub_ subtract mul_ div_ matmul")
+_SIGNS = _names("neg negative positive rsub sub_ subtract")
 _SHAPES = _names("reshape view view_as squeeze unsqueeze flatten ravel expand expand_as atleast_1d")
+_MOVES = _names("permute transpose t movedim swapaxes repeat tile broadcast_to cumsum roll")
 _FORMATS = _names("to float double half bfloat16 type type_as cpu cuda clone contiguous")
-_PARTS = _names("unbind select split chunk requires_grad_")
+_PARTS = _names("unbind select split chunk index_select requires_grad_")
 LINEAR_OPS = (
     ADDITION_OPS
     | SCALING_OPS
     | REDUCTION_OPS
     | STACKING_OPS
+    | PRODUCT_OPS
     | _SIGNS
     | _SHAPES
+    | _MOVES
     | _FORMATS
     | _PARTS
-    | _methods("neg pos rsub isub imul itruediv idiv div matmul getitem iter get")
+    | _methods("neg pos rsub isub getitem iter get")
 )
 """What a mean over the batch may go through; of anything else, each example's scale depends on the others."""

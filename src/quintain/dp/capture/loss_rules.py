@@ -17,6 +17,7 @@ from quintain.dp.capture.loss_operations import (
     COMPARISON_OPS,
     INDEXING_OPS,
     LINEAR_OPS,
+    PRODUCT_OPS,
     REDUCTION_OPS,
     SCALING_OPS,
     SCATTER_OPS,
@@ -138,7 +139,7 @@ class LossRules:
             return REDUCED
         if rows is REDUCED:
             self._on_call_of_reduced(name, args, result)
-        if name in SCALING_OPS:
+        if name in SCALING_OPS or (name in PRODUCT_OPS and rows is REDUCED):
             if rows is not ONE_EXAMPLE and self._batch_size > 1:
                 self._on_scaling(name, args)
         elif rows not in (WHOLE_BATCH, SELECTED_EXAMPLES):
@@ -149,7 +150,9 @@ class LossRules:
             chosen = rows is SELECTED_EXAMPLES or (name == "nanmean" and bool(args[0].isnan().any()))
             terms = args[0].numel() // max(result.numel(), 1)
             self._on_reduction("mean" in name, chosen, args[0], terms, result)
-            return REDUCED
+            # what still has as many rows may be of another dimension, such as heads: left to the other probes
+            is_over_batch = self._batch_size < 2 or not result.dim() or len(result) % self._batch_size
+            return REDUCED if is_over_batch else ONE_EXAMPLE
         return self._first_dim_after(name, rows, args, result)
 
     def _on_call_of_reduced(self, name: str, args: tuple[Any, ...], result: Any) -> None:
@@ -161,7 +164,7 @@ class LossRules:
                 "not checked: whether the loop goes another way by a comparison with the loss of a batch"
             ] = None
         over_batch = [isinstance(x, WatchedTensor) and x.first_dim is REDUCED for x in args[:2]]
-        product = name in SCALING_OPS and all(over_batch) and len(over_batch) > 1
+        product = name in SCALING_OPS | PRODUCT_OPS and all(over_batch) and len(over_batch) > 1
         divisor = "div" in name and len(over_batch) > 1 and over_batch[1]
         if (
             (name not in LINEAR_OPS or product or divisor)
@@ -252,14 +255,15 @@ class LossRules:
 
     def _on_scaling(self, name: str, args: tuple[Any, ...]) -> None:
         """Handle a product or quotient of a loss and one number."""
+        over_batch = any(isinstance(x, WatchedTensor) and x.first_dim is REDUCED for x in args[:2])
         for value in args[:2]:
             if (
                 isinstance(value, Tensor)
-                and value.numel() == 1
+                and (value.numel() == 1 or over_batch)
                 and not value.requires_grad
                 and torch.is_grad_enabled()
             ):
-                if name.strip("_") not in ("mul", "rmul", "multiply") and value.item() == self._batch_size:
+                if "div" in name and value.numel() == 1 and value.item() == self._batch_size:
                     continue
                 self._check_constant(
                     f"a tensor of one number that multiplies or divides ({name.strip('_')})", value

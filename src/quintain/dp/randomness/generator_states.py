@@ -50,12 +50,12 @@ class GeneratorStates:
 
 
 @contextmanager
-def fixed_generators() -> Iterator[None]:
-    """Set all generators of the CPU to fixed states, and restore all of them afterwards."""
+def fixed_generators(seed: int = 0) -> Iterator[None]:
+    """Set all generators of the CPU to the states of a seed, and restore all of them afterwards."""
     before = GeneratorStates.now()
-    torch.default_generator.manual_seed(0)
-    random.seed(0)
-    np.random.seed(0)
+    torch.default_generator.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)
     try:
         yield
     finally:

@@ -13,6 +13,9 @@ from quintain.dp.randomness.generator_states import fixed_generators
 RECORDS = 4
 """Records that are collated together, and each by itself."""
 
+SEEDS = 8
+"""Seeds that collation is tried under, so that rare mixing is seen, too."""
+
 NOT_EACH_ALONE = (
     "not checked: the loader's collate_fn gives a record other numbers in company than alone (it mixes "
     "records, or draws at random for each batch); expected it to look at each record alone"
@@ -30,17 +33,23 @@ def collation_doubt(loader: "DataLoader[Any]") -> str | None:
     try:
         with fixed_generators():
             records = [dataset[row] for row in range(min(RECORDS, len(dataset)))]
-        together = _tensors(_collated(loader, records))
-        alone = [_tensors(_collated(loader, [record])) for record in records]
+        same = all(_same_in_company(loader, records, seed) for seed in range(SEEDS))
     except Exception as error:
         return f"not checked: the loader's collate_fn does not take single records ({type(error).__name__})"
-    for row, parts in enumerate(alone):
+    return None if same else NOT_EACH_ALONE
+
+
+def _same_in_company(loader: "DataLoader[Any]", records: list[Any], seed: int) -> bool:
+    """Whether each record comes out of a batch of all of them as it does alone, under one seed."""
+    together = _tensors(_collated(loader, records, seed))
+    for row, record in enumerate(records):
+        parts = _tensors(_collated(loader, [record], seed))
         if len(parts) != len(together):
-            return NOT_EACH_ALONE
+            return False
         for whole, part in zip(together, parts, strict=True):
             if len(whole) == len(records) and len(part) == 1 and not _agree(whole[row], part[0]):
-                return NOT_EACH_ALONE
-    return None
+                return False
+    return True
 
 
 def _tensors(batch: Any) -> list[Tensor]:
@@ -56,6 +65,6 @@ def _agree(one: Tensor, other: Tensor) -> bool:
     return torch.equal(one[common], other[common])
 
 
-def _collated(loader: "DataLoader[Any]", records: list[Any]) -> Any:
-    with fixed_generators():
+def _collated(loader: "DataLoader[Any]", records: list[Any], seed: int) -> Any:
+    with fixed_generators(seed):
         return loader.collate_fn(copy.deepcopy(records))
