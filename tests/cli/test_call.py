@@ -11,6 +11,7 @@ from quintain.evaluate.step import StepOutput
 from quintain.results import codec, gate
 from quintain.results.records import Claim
 from quintain.results.robustness_records import AttackResult
+from quintain.results.verdict import RunVerdict
 from tests.report.support.claims import accuracy
 
 
@@ -37,8 +38,9 @@ def test_a_result_is_judged_stored_and_shown_once_each(
     code = call.run(lambda: StepOutput(AttackResult(()), (claim(100, 300),)))
     assert events == ["decide", "save", "show_record"]
     assert code == ExitCode.FAILED
-    (decided,) = codec.load(tmp_path / "run" / "result.json").requirements
-    assert decided.verdict.decision == "FAIL"
+    record = codec.load(tmp_path / "run" / "result.json")
+    assert [one.verdict.decision for one in record.requirements] == ["FAIL"]
+    assert record.verdict == RunVerdict("FAILED", 1, "1 of 1 requirement failed")
 
 
 def test_a_contradiction_is_stored_and_shown_before_it_is_raised(
@@ -46,7 +48,9 @@ def test_a_contradiction_is_stored_and_shown_before_it_is_raised(
 ) -> None:
     with pytest.raises(ContradictionError):
         call_on(small, tmp_path / "run").run(lambda: StepOutput(AttackResult(()), (claim(480, 461),)))
-    assert codec.load(tmp_path / "run" / "result.json").claims == (claim(480, 461),)
+    record = codec.load(tmp_path / "run" / "result.json")
+    assert record.claims == (claim(480, 461),)
+    assert (record.verdict.outcome, record.verdict.exit_code) == ("ALARM", ExitCode.ALARM)
     assert "CONTRADICTION" in capsys.readouterr().out
 
 

@@ -17,6 +17,7 @@ from quintain.results.codec import load, save
 from quintain.results.privacy_records import FederateResult, LeakResult
 from quintain.results.quantity import Metric
 from quintain.results.records import DrillResult
+from quintain.results.verdict import RunVerdict
 
 
 def settings(**words):
@@ -113,7 +114,9 @@ def test_requirements_are_judged_anew_on_a_finished_folder(finished, tmp_path):
         "robust_accuracy(linf:3/255) >= 0.5",
     )
     code, _ = drill(folder, settings(require=asked))
-    body = load(folder / "10-drill.json").result
+    record = load(folder / "10-drill.json")
+    assert record.verdict == RunVerdict("FAILED", 1, "1 of 3 requirements failed")
+    body = record.result
     assert isinstance(body, DrillResult)
     assert [str(one.verdict.decision) for one in body.requirements] == ["FAIL", "PASS", "UNDECIDED"]
     assert code == ExitCode.FAILED

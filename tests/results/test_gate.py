@@ -1,17 +1,21 @@
 """What requirements decide about a run, and the exit code that they make."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from quintain.core.errors import ExitCode
 from quintain.results import Basis, Bound, Bracket, CountEvidence, Quantity, Requirement, Side, decide
-from quintain.results.gate import exit_code, same_threat
+from quintain.results.codec import load
+from quintain.results.gate import run_verdict, same_threat
 from quintain.results.quantity import Metric
 from quintain.results.records import Claim
-from quintain.results.verdict import Decision
+from quintain.results.robustness_records import CheckResult, Finding
+from quintain.results.verdict import Decision, RunVerdict
 from tests.results.support.claims import claim
 
+GOLDEN = Path(__file__).parent / "golden"
 CLAIMS = [claim(0, 600, model="plain", delivered=False), claim(800, 810)]
 
 
@@ -30,7 +34,64 @@ CLAIMS = [claim(0, 600, model="plain", delivered=False), claim(800, 810)]
 def test_the_gate(text, answer, code):
     judged = decide(Requirement.parse(text), CLAIMS)
     assert judged.verdict.decision is answer
-    assert exit_code([judged], CLAIMS) == code
+    assert run_verdict([judged], CLAIMS).exit_code == code
+
+
+def decided(*texts):
+    return [decide(Requirement.parse(text), CLAIMS) for text in texts]
+
+
+AUDIT = load(GOLDEN / "schema-2-audit.json").result
+VOID = replace(AUDIT, mechanism_tests=tuple(replace(one, passed=False) for one in AUDIT.mechanism_tests))
+PASSES, OPEN, FAILS = (f"robust_accuracy(linf:4/255) >= {value}" for value in (0.75, 0.8, 0.9))
+
+
+@pytest.mark.parametrize(
+    ("texts", "undecided", "verdict"),
+    [
+        ((), "fail", RunVerdict("OK", 0, "no requirement was decided")),
+        ((PASSES,), "fail", RunVerdict("OK", 0, "1 of 1 requirement passed")),
+        ((PASSES, OPEN), "fail", RunVerdict("UNDECIDED", 3, "1 of 2 requirements undecided")),
+        ((PASSES, OPEN), "warn", RunVerdict("UNDECIDED", 0, "1 of 2 requirements undecided", "warn")),
+        ((OPEN, FAILS), "warn", RunVerdict("FAILED", 1, "1 of 2 requirements failed", "warn")),
+    ],
+)
+def test_the_verdict_on_a_run_is_its_worst_requirement(texts, undecided, verdict):
+    found = run_verdict(decided(*texts), CLAIMS, undecided=undecided)
+    assert found == verdict
+    assert found.is_warning == (verdict.outcome == "UNDECIDED" and undecided == "warn")
+
+
+@pytest.mark.parametrize(
+    ("result", "outcome", "reason"),
+    [
+        (
+            CheckResult((Finding("labels", "error", "no label"), Finding("range", "ok", "")), (), (), ()),
+            "EXECUTION",
+            "errors were found in labels",
+        ),
+        (
+            CheckResult((Finding("labels", "warning", "few"),), (), (), ()),
+            "FAILED",
+            "1 of 1 requirement failed",
+        ),
+        (
+            load(GOLDEN / "schema-2-every-field-attack.json").result,
+            "EXECUTION",
+            "the run stopped early: halted 85",
+        ),
+        (VOID, "ALARM", "noise is not what was claimed"),
+    ],
+)
+def test_what_failed_in_the_work_is_worse_than_a_failed_requirement(result, outcome, reason):
+    found = run_verdict(decided(FAILS), CLAIMS, [result])
+    assert (found.outcome, found.exit_code, found.reason) == (outcome, ExitCode[outcome], reason)
+
+
+def test_where_a_requirement_is_written_stands_in_its_result():
+    stated = Requirement.parse(PASSES, path="pyproject.toml", line=7)
+    assert (decide(stated, CLAIMS).path, decide(stated, CLAIMS).line) == ("pyproject.toml", 7)
+    assert (decide(stated, []).path, decide(stated, []).line) == ("pyproject.toml", 7)
 
 
 def private(epsilon, delta):
@@ -69,7 +130,7 @@ def test_a_contradiction_is_worse_than_anything_else():
     crossed = replace(CLAIMS[1], bracket=replace(CLAIMS[1].bracket, num_contradictory=1))
     judged = decide(Requirement.parse("robust_accuracy(linf:4/255) >= 0.75"), [crossed])
     assert judged.verdict.decision is Decision.UNDECIDED
-    assert exit_code([judged], [crossed]) == ExitCode.ALARM
+    assert run_verdict([judged], [crossed]).exit_code == ExitCode.ALARM
 
 
 def test_a_suspect_crossing_leaves_a_requirement_open():
@@ -81,7 +142,7 @@ def test_a_suspect_crossing_leaves_a_requirement_open():
     ]
     judged = [decide(Requirement.parse("robust_accuracy(linf:4/255) >= 0.75"), [one]) for one in sides]
     assert [one.verdict.decision for one in judged] == [Decision.PASS, Decision.UNDECIDED]
-    assert exit_code(judged[1:], sides[1:]) == ExitCode.UNDECIDED
+    assert run_verdict(judged[1:], sides[1:]).exit_code == ExitCode.UNDECIDED
 
 
 @pytest.mark.parametrize(

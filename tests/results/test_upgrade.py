@@ -31,10 +31,30 @@ def leaves(value, path=()):
     return [(path, value)]
 
 
+ADDED = {
+    "": {"verdict"},
+    "requirements.*": {"path", "line"},
+    "result.requirements.*": {"path", "line"},
+}
+"""Fields with a default that objects of schema 2 have got since its golden files were written."""
+
+
+def without_added(value, path=""):
+    """A document of today without the fields that were added since, each of which holds its default."""
+    if isinstance(value, dict):
+        kept = {key: one for key, one in value.items() if key not in ADDED.get(path, ())}
+        added = [one for key, one in value.items() if key not in kept]
+        assert not any(added)
+        return {key: without_added(one, f"{path}.{key}".strip(".")) for key, one in kept.items()}
+    if isinstance(value, list):
+        return [without_added(one, f"{path}.*") for one in value]
+    return value
+
+
 def both(path):
     """The leaves of a file of schema 1 beside those of the same record as it is written now."""
     old = json.loads(path.read_bytes())
-    return leaves(old), leaves(json.loads(encode(decode(path.read_bytes()))))
+    return leaves(old), leaves(without_added(json.loads(encode(decode(path.read_bytes())))))
 
 
 def renames():
@@ -117,8 +137,9 @@ def test_subjects_hashes_and_threats_are_the_same_strings(path):
 @by_name
 def test_what_is_written_now_is_the_golden_file_of_this_schema(path):
     kept = GOLDEN / path.name.replace("schema-1", f"schema-{SCHEMA}")
-    assert encode(load(path)) == kept.read_bytes()
-    assert encode(load(kept)) == kept.read_bytes()
+    golden = json.loads(kept.read_bytes())
+    assert without_added(json.loads(encode(load(path)))) == golden
+    assert without_added(json.loads(encode(load(kept)))) == golden
     assert load(kept) == load(path)
 
 

@@ -20,10 +20,11 @@ from quintain.cli.run_folder import (
     unmark,
     writable_folder,
 )
-from quintain.core.errors import ModelError, SettingError
+from quintain.core.errors import ExitCode, ModelError, SettingError
 from quintain.core.registry import get_entry
 from quintain.core.seeds import derive_seed
 from quintain.results.run_layout import RESULT_FILE
+from quintain.results.verdict import RunVerdict
 
 if TYPE_CHECKING:
     from torch import nn
@@ -192,7 +193,6 @@ class VerbCall:
             SoundnessError: If the record contradicts itself; it is stored and shown before.
         """
         from quintain.evaluate.step import raise_if_unsound
-        from quintain.results.gate import exit_code
 
         _, folder, _ = self.requirements, self.folder, self.examples  # all are checked before any work
         try:
@@ -203,7 +203,7 @@ class VerbCall:
             raise KeyboardInterrupt(self._saved_so_far()) from None
         self._show(record, f"quintain report {shlex.quote(str(folder))}", self._not_due(record))
         raise_if_unsound(record)
-        return exit_code(record.requirements, record.claims)
+        return record.verdict.exit_code if record.verdict else ExitCode.OK
 
     def warn(self, lines: Iterable[str]) -> None:
         """Show warnings that are for the data's owner alone, on the screen and nowhere else."""
@@ -223,7 +223,8 @@ class VerbCall:
         """
         found = make()
         if found is not None:
-            record = self._recorded(lambda: found)
+            verdict = RunVerdict("INTERRUPTED", ExitCode.INTERRUPTED, "the run was interrupted")
+            record = replace(self._recorded(lambda: found), verdict=verdict)
             self._store(record)
             self._show(record, "partial")
 
@@ -257,11 +258,13 @@ class VerbCall:
 
     def _judged(self, record: "Record") -> "Record":
         """A record with the decision on each requirement that is due."""
-        from quintain.results.gate import decide
+        from quintain.results.gate import decide, run_verdict
 
         left = self._not_due(record)
         due = [requirement for requirement in self.requirements if requirement not in left]
-        return replace(record, requirements=tuple(decide(one, record.claims) for one in due))
+        decided = tuple(decide(one, record.claims) for one in due)
+        verdict = run_verdict(decided, record.claims, [record.result])
+        return replace(record, requirements=decided, verdict=verdict)
 
     def _store(self, record: "Record") -> None:
         from quintain.results.codec import save

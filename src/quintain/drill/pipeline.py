@@ -3,6 +3,7 @@
 import resource
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from quintain.drill.settings import FULL, QUICK, Settings
 from quintain.drill.steps import attack, audit, certify, check, federate, harden, leak, privatize, train
 from quintain.evaluate.step import StepOutput, raise_if_unsound, record_step
 from quintain.report import write
-from quintain.results.gate import decide, exit_code
+from quintain.results.gate import decide, run_verdict
 from quintain.results.records import DrillResult, Record, StepTiming
 from quintain.results.requirements import Requirement
 
@@ -79,12 +80,14 @@ def drill(
         peak_memory_bytes=peak_memory(),
         quick=settings.quick,
     )
-    run.save("drill", record_step(lambda: StepOutput(result), command=command, seed=settings.seed, data=data))
+    verdict = run_verdict(decided, claims, [record.result for record in records.values()])
+    whole = record_step(lambda: StepOutput(result), command=command, seed=settings.seed, data=data)
+    run.save("drill", replace(whole, verdict=verdict))
     page = write(out)
     on_step("drill", run.record("drill"))
     for record in records.values():
         raise_if_unsound(record, len(claims))
-    return exit_code(decided, claims), page
+    return ExitCode(verdict.exit_code), page
 
 
 def peak_memory() -> int:

@@ -10,8 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 from quintain.core.errors import ContradictionError, MechanismError
-from quintain.results.gate import contradictions
-from quintain.results.privacy_records import AuditResult
+from quintain.results.gate import contradictions, mechanism_mismatches
 from quintain.results.quantity import Metric
 from quintain.results.records import SCHEMA, Claim, NamedHash, PackageVersion, Provenance, Record, StepResult
 
@@ -70,11 +69,7 @@ def raise_if_unsound(record: Record, comparisons: int | None = None) -> None:
         MechanismError: If noise, sampling or sensitivity were measured to differ from the plan.
         ContradictionError: If chance cannot explain a crossing.
     """
-    failed = (
-        [test.message for test in record.result.mechanism_tests if not test.passed]
-        if isinstance(record.result, AuditResult)
-        else []
-    )
+    failed = [test.message for test in mechanism_mismatches([record.result])]
     crossed = contradictions(record.claims, comparisons=comparisons or len(record.claims))
     sentence = "; ".join(map(_crossing, crossed))
     if failed:

@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from quintain.results.artifacts import ModelFile
 from quintain.results.bounds import Consistency
-from quintain.results.privacy_records import AuditResult, FederateResult, MechanismTest, PrivatizeResult
+from quintain.results.gate import mechanism_mismatches
+from quintain.results.privacy_records import FederateResult, MechanismTest, PrivatizeResult
 from quintain.results.records import Claim, DrillResult, NamedHash, Record, RequirementResult
 from quintain.results.robustness_records import (
     AttackedModel,
@@ -68,12 +69,7 @@ class RunResults:
 
         Noise, sampling or sensitivity was measured to differ from what was claimed.
         """
-        return tuple(
-            test
-            for result in self.results_of(AuditResult)
-            for test in result.mechanism_tests
-            if not test.passed
-        )
+        return mechanism_mismatches(record.result for record in self.records)
 
     @property
     def requirement_results(self) -> tuple[RequirementResult, ...]:

@@ -1,13 +1,17 @@
 """Decides requirements by claims, and says which exit code follows. Needs no torch."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import cast
 
 from quintain.core.errors import ExitCode
 from quintain.core.threat_specs import current_spec, parse_number, size_text, threat_type
 from quintain.results.bounds import Consistency
-from quintain.results.records import Claim, RequirementResult
+from quintain.results.privacy_records import AuditResult, MechanismTest
+from quintain.results.records import Claim, RequirementResult, StepResult
 from quintain.results.requirements import Requirement
-from quintain.results.verdict import Decision, Verdict
+from quintain.results.robustness_records import AttackResult, CheckResult
+from quintain.results.verdict import Decision, Outcome, RunVerdict, UndecidedRule, Verdict
 
 _WORST_FIRST = (Decision.FAIL, Decision.UNDECIDED, Decision.PASS)
 
@@ -28,7 +32,7 @@ def decide(requirement: Requirement, claims: Iterable[Claim]) -> RequirementResu
         about = f"; this run has {what}" if models else ""
         quantity = requirement.text.partition(requirement.relation)[0].strip()
         reason = f"no result for {quantity}{about}"
-        return RequirementResult(requirement.text, Verdict(Decision.UNDECIDED, reason), "")
+        return _result(requirement, Verdict(Decision.UNDECIDED, reason), "")
     latest = {claim.bracket.quantity: claim for claim in found}.values()
     return min(
         (_decided_by(requirement, claim) for claim in latest),
@@ -36,19 +40,80 @@ def decide(requirement: Requirement, claims: Iterable[Claim]) -> RequirementResu
     )
 
 
-def exit_code(requirements: Iterable[RequirementResult], claims: Sequence[Claim]) -> ExitCode:
-    """The exit code of all decisions, by the worst of them.
+def run_verdict(
+    requirements: Iterable[RequirementResult],
+    claims: Sequence[Claim],
+    results: Iterable[StepResult] = (),
+    *,
+    undecided: UndecidedRule = "fail",
+) -> RunVerdict:
+    """Return the verdict on a whole run, by the worst of what was found.
 
-    In this order: a contradiction; a failed requirement; an undecided one, or bounds that cross as chance may
-    explain; none of these.
+    In this order: a mechanism that is not what was claimed, or a contradiction; data, a model or a machine
+    that failed; a failed requirement; an undecided one, or bounds that cross as chance may explain; none of
+    these.
+
+    Args:
+        requirements: Every requirement that was decided.
+        claims: Every claim of the run.
+        results: Result of each step of the run.
+        undecided: What an undecided requirement does to the exit code.
     """
-    if contradictions(claims, comparisons=len(claims)):
-        return ExitCode.ALARM
-    decisions = {one.verdict.decision for one in requirements}
-    if Decision.FAIL in decisions:
-        return ExitCode.FAILED
-    suspect = any(claim.bracket.consistency_among(len(claims)) is Consistency.SUSPECT for claim in claims)
-    return ExitCode.UNDECIDED if suspect or Decision.UNDECIDED in decisions else ExitCode.OK
+    decided, results = tuple(requirements), tuple(results)
+    counts = Counter(one.verdict.decision for one in decided)
+
+    def of_all(decision: Decision, word: str) -> str:
+        return f"{counts[decision]} of {len(decided)} requirement{'s' * (len(decided) != 1)} {word}"
+
+    mismatches, crossed = mechanism_mismatches(results), contradictions(claims, comparisons=len(claims))
+    if mismatches or crossed:
+        sentences = [f"{test.name} is not what was claimed" for test in mismatches]
+        sentences += [f"the two bounds of {claim.name} contradict each other" for claim in crossed]
+        return _ended(ExitCode.ALARM, "; ".join(sentences), undecided)
+    if failures := list(_failures(results)):
+        return _ended(ExitCode.EXECUTION, "; ".join(failures), undecided)
+    if counts[Decision.FAIL]:
+        return _ended(ExitCode.FAILED, of_all(Decision.FAIL, "failed"), undecided)
+    sentences = [of_all(Decision.UNDECIDED, "undecided")] if counts[Decision.UNDECIDED] else []
+    sentences += [
+        f"the two bounds of {claim.name} cross within statistical error"
+        for claim in claims
+        if claim.bracket.consistency_among(len(claims)) is Consistency.SUSPECT
+    ]
+    if sentences:
+        return _ended(ExitCode.UNDECIDED, "; ".join(sentences), undecided)
+    passed = of_all(Decision.PASS, "passed") if decided else "no requirement was decided"
+    return _ended(ExitCode.OK, passed, undecided)
+
+
+def _ended(code: ExitCode, reason: str, undecided: UndecidedRule) -> RunVerdict:
+    """Return the verdict with the outcome of an exit code; one that is only warned of ends with 0."""
+    warned = code is ExitCode.UNDECIDED and undecided == "warn"
+    outcome: Outcome = cast("Outcome", code.name)
+    return RunVerdict(outcome, int(ExitCode.OK if warned else code), reason, undecided)
+
+
+def _failures(results: Iterable[StepResult]) -> Iterator[str]:
+    """Yield why the model, the data or the machine failed, though a record was written."""
+    for result in results:
+        match result:
+            case CheckResult(findings=findings):
+                names = [finding.name for finding in findings if finding.level == "error"]
+                if names:
+                    yield f"errors were found in {', '.join(names)}"
+            case AttackResult(models=models):
+                yield from (f"the run stopped early: {one.stop_reason}" for one in models if one.stop_reason)
+
+
+def mechanism_mismatches(results: Iterable[StepResult]) -> tuple[MechanismTest, ...]:
+    """Return the mechanism tests that failed: noise, sampling or sensitivity differ from what was claimed."""
+    return tuple(
+        test
+        for result in results
+        if isinstance(result, AuditResult)
+        for test in result.mechanism_tests
+        if not test.passed
+    )
 
 
 def contradictions(claims: Iterable[Claim], *, comparisons: int) -> tuple[Claim, ...]:
@@ -60,9 +125,12 @@ def contradictions(claims: Iterable[Claim], *, comparisons: int) -> tuple[Claim,
 
 def _decided_by(requirement: Requirement, claim: Claim) -> RequirementResult:
     compare = claim.bracket.at_least if requirement.relation == ">=" else claim.bracket.at_most
-    return RequirementResult(
-        requirement.text, compare(requirement.value, population=requirement.scope == "population"), claim.name
-    )
+    verdict = compare(requirement.value, population=requirement.scope == "population")
+    return _result(requirement, verdict, claim.name)
+
+
+def _result(requirement: Requirement, verdict: Verdict, claim_name: str) -> RequirementResult:
+    return RequirementResult(requirement.text, verdict, claim_name, requirement.path, requirement.line)
 
 
 def _is_about(claim: Claim, requirement: Requirement) -> bool:

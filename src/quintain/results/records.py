@@ -20,7 +20,7 @@ from quintain.results.robustness_records import (
     HardenResult,
     TrainResult,
 )
-from quintain.results.verdict import Verdict
+from quintain.results.verdict import RunVerdict, Verdict
 
 SCHEMA = 2
 
@@ -112,11 +112,15 @@ class RequirementResult:
         requirement: As written.
         verdict: The answer and why.
         claim_name: Name of the claim that decided, empty where none speaks of it.
+        path: The file that states the requirement; empty where the command line or a default does.
+        line: Its line there, from 1 up; 0 where it is not known.
     """
 
     requirement: str
     verdict: Verdict
     claim_name: str
+    path: str = ""
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +176,8 @@ class Record:
         result: The step's own results.
         requirements: Requirements decided on these claims.
         notes: What the reader must know to trust it.
+        verdict: How the run of a verb, or of a whole drill, ended; None in the record of one of a drill's
+            steps, and in records of before.
     """
 
     schema: int
@@ -180,6 +186,7 @@ class Record:
     result: StepResult
     requirements: tuple[RequirementResult, ...] = ()
     notes: tuple[str, ...] = ()
+    verdict: RunVerdict | None = None
 
     def __repr__(self) -> str:
         decisions = [one.verdict.decision.value for one in self.requirements]

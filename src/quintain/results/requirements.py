@@ -28,6 +28,8 @@ class Requirement:
         delta: The delta of epsilon; None stands for every delta that is claimed.
         model: Name of a model of the run; empty for the run's primary claims.
         scope: ``population``, or ``sample`` for the tested examples alone.
+        path: The file that states it; empty where the command line or a default does.
+        line: Its line there, from 1 up; 0 where it is not known.
     """
 
     text: str
@@ -38,10 +40,16 @@ class Requirement:
     delta: float | None = None
     model: str = ""
     scope: Literal["population", "sample"] = "population"
+    path: str = ""
+    line: int = 0
 
     @classmethod
-    def parse(cls, text: str) -> "Requirement":
+    def parse(cls, text: str, *, path: str = "", line: int = 0) -> "Requirement":
         """Return the requirement that a text states.
+
+        Args:
+            text: Such as ``robust_accuracy(linf:4/255) >= 0.70``.
+            path, line: Where it is written, if that is a file.
 
         Raises:
             SettingError: If the text does not have the form ``metric(threat, keyword=value) >= number``, or
@@ -89,6 +97,8 @@ class Requirement:
             delta=delta,
             model=keywords.get("model", ""),
             scope="sample" if scope == "sample" else "population",
+            path=path,
+            line=line,
         )
 
 

@@ -14,7 +14,7 @@ from quintain.evaluate.privacy_target import (
 )
 from quintain.evaluate.steps.audit import run_audit
 from quintain.results import Basis, Consistency
-from quintain.results.gate import decide, exit_code
+from quintain.results.gate import decide, run_verdict
 from quintain.results.requirements import Requirement
 from quintain.results.specification import FALSE_ALARM_PROBABILITY, Measurement, bonferroni_tests
 from quintain.results.verdict import Decision
@@ -153,10 +153,10 @@ def test_a_crossing_that_does_not_come_back_stays_suspect(monkeypatch):
     )
     assert any("suspect" in note for note in outcome.notes)
     alarm(outcome)
-    assert exit_code((), outcome.claims) == ExitCode.UNDECIDED
+    assert run_verdict((), outcome.claims).exit_code == ExitCode.UNDECIDED
     asked = decide(Requirement.parse("epsilon <= 3"), outcome.claims)
     assert asked.verdict.decision is Decision.FAIL
-    assert exit_code((asked,), outcome.claims) == ExitCode.FAILED
+    assert run_verdict((asked,), outcome.claims).exit_code == ExitCode.FAILED
     assert decide(Requirement.parse("epsilon <= 30"), outcome.claims).verdict.decision is Decision.UNDECIDED
 
 
