@@ -98,7 +98,7 @@ def test_there_is_a_toy_of_each_kind_and_laws_for_it():
 
 
 def test_the_command_line_lists_runs_and_reports_each(quintain, tmp_path):
-    code, out, err = quintain("list")
+    code, out, err = quintain("list", "--long")
     assert code == ExitCode.OK, err
     assert out.count("from one-of-each") == sum(map(len, TOYS.values())) - len(TOYS["layer_rule"])
 

@@ -317,9 +317,15 @@ def test_list_shows_everything_registered_and_the_exemptions(call):
         "secagg",
     ):
         assert name in out
+    assert len(out.splitlines()) <= 24  # a screen
     _, out, _ = call("list", "attack")
     assert "pgd" in out
     assert "secagg" not in out
+    assert len(out.splitlines()) == len(entries("attack"))
+    _, out, _ = call("list", "certifier", "--long")
+    said = " ".join(out.split())
+    for entry in entries("certifier").values():
+        assert f"certifier {entry.name} {entry.summary} guarantee: {entry.guarantee}" in said
     _, out, _ = call("list", "--exemptions")
     exempt = [
         (name, law) for kind in KINDS for name, entry in entries(kind).items() for law, _ in entry.exemptions

@@ -1,10 +1,11 @@
 """Results on the terminal: tables that are read in ten seconds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from quintain.report import all_rows, count_verdicts, key_rows, presentation_of, summary_lines
@@ -91,15 +92,43 @@ def show_changes(console: Console, changes: "Sequence[ClaimChange]") -> None:
     console.print(table)
 
 
-def show_entries(console: Console, entries: "Sequence[Entry]", *, guarantees: bool) -> None:
-    """Show what is registered."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for head in ("kind", "name", "summary", *(("guarantee",) if guarantees else ())):
-        table.add_column(head, overflow="fold")
-    for entry in entries:
-        cells = (entry.kind, f"[bold]{escape(entry.name)}[/]", escape(entry.summary), escape(entry.guarantee))
-        table.add_row(*cells[: len(table.columns)])
+def show_names(console: Console, kinds: Mapping[str, "Sequence[Entry]"]) -> None:
+    """Show what is registered, the names alone: all kinds fit a screen."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(overflow="fold", no_wrap=True)
+    table.add_column(justify="right")
+    table.add_column(overflow="fold")
+    for kind, entries in kinds.items():
+        table.add_row(
+            f"[bold]{escape(kind)}[/]", str(len(entries)), escape(", ".join(one.name for one in entries))
+        )
     console.print(table)
+
+
+def show_entries(console: Console, entries: "Sequence[Entry]") -> None:
+    """Show the entries of a kind, one line each; on a terminal a line that is too long ends in dots."""
+    width = max((len(entry.name) for entry in entries), default=0)
+    for entry in entries:
+        console.print(
+            f"[bold]{escape(f'{entry.name:<{width}}')}[/]  {escape(entry.summary)}",
+            no_wrap=True,
+            overflow="ellipsis" if console.is_terminal else "ignore",
+            soft_wrap=not console.is_terminal,
+        )
+
+
+def show_entries_in_full(console: Console, entries: "Sequence[Entry]") -> None:
+    """Show all that entries say of themselves: name, summary, guarantee and former names."""
+    for entry in entries:
+        console.print(f"[dim]{escape(entry.kind)}[/] [bold]{escape(entry.name)}[/]", soft_wrap=True)
+        lines = {
+            "": entry.summary,
+            "guarantee: ": entry.guarantee,
+            "formerly: ": ", ".join(entry.old_names),
+        }
+        for head, text in lines.items():
+            if text:
+                console.print(Padding(f"{head}{escape(text)}", (0, 0, 0, 4)))
 
 
 def show_exemptions(console: Console, entries: "Sequence[Entry]") -> None:

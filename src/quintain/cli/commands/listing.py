@@ -14,9 +14,13 @@ def run(
     kind: Annotated[
         str,
         typer.Argument(
-            help="threat, model, dataset, attack, certifier, defense, mechanism ...; all if not given."
+            help="threat, model, dataset, attack, certifier, defense, mechanism ...: one line for each of "
+            "that kind; the names of all kinds if not given."
         ),
     ] = "",
+    long: Annotated[
+        bool, typer.Option("--long", help="Show the whole summary and what each guarantees.")
+    ] = False,
     exemptions: Annotated[
         bool, typer.Option("--exemptions", help="Show which laws something is exempt from, and why.")
     ] = False,
@@ -25,24 +29,31 @@ def run(
     ] = False,
 ) -> int:
     from quintain.cli.console import Terminal
-    from quintain.cli.screen import show_entries, show_exemptions
+    from quintain.cli.screen import show_entries, show_entries_in_full, show_exemptions, show_names
     from quintain.core.errors import ExitCode, UnknownNameError
     from quintain.core.registry import KINDS, entries
 
     kind = OLD_KINDS.get(kind, kind)
     if kind and kind not in KINDS:
         raise UnknownNameError("kind", kind, KINDS)
-    found = [entry for one in ([kind] if kind else KINDS) for entry in entries(one).values()]
+    kinds = {one: list(entries(one).values()) for one in ([kind] if kind else KINDS)}
+    found = [entry for each in kinds.values() for entry in each]
     if exemptions or exceptions:
         show_exemptions(Terminal(), found)
+    elif long:
+        show_entries_in_full(Terminal(), found)
+    elif kind:
+        show_entries(Terminal(), found)
     else:
-        show_entries(Terminal(), found, guarantees=bool(kind))
+        show_names(Terminal(), kinds)
+        Terminal().print("quintain list KIND has a line for each; --long has all", style="dim")
     return ExitCode.OK
 
 
 VERB = Command(
     "list",
     run,
-    "List what is registered, by kind; of one kind, with its guarantees.",
-    ("attack", "--exemptions"),
+    "List what is registered: the names by kind, a line for each of one kind, or all that each says of "
+    "itself.",
+    ("attack", "attack --long", "--exemptions"),
 )
