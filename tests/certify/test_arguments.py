@@ -44,9 +44,9 @@ WRONG = {
         r"threat of 0\.1 \(float\); expected a ball",
     ),
     "bounds, text": (
-        lambda: bounded(threat="linf:0.1"),
+        lambda: bounded(threat="linf"),
         SettingError,
-        r"threat of 'linf:0\.1' \(str\); expected a ball",
+        "has no size",
     ),
     "bounds, eps": (
         lambda: bounded(eps=0.1),

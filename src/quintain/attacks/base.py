@@ -14,6 +14,7 @@ from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.core.registry import declared_entries
 from quintain.core.threat_specs import threat_name
 from quintain.models.protocol import Access
+from quintain.threats.arguments import Array, to_inputs, to_labels, to_threat
 from quintain.threats.rng import example_rng
 from quintain.threats.threat import Threat, check_in_box, check_types
 
@@ -93,13 +94,13 @@ class Attack(ABC):
     def __call__(
         self,
         model: Model,
-        x: Tensor,
-        y: Tensor,
-        threat: Threat,
+        x: Array,
+        y: Array,
+        threat: Threat | str,
         *,
         seed: int = 0,
         ids: Tensor | None = None,
-        targets: Tensor | None = None,
+        targets: Array | None = None,
         max_queries: int | None = None,
         certified: Tensor | None = None,
     ) -> AttackOutcome:
@@ -108,9 +109,9 @@ class Attack(ABC):
         Args:
             model: Gives logits (B, K); only its outputs and input gradients are used, and it is left as it
                 was.
-            x: Inputs (B, *S) in the threat's box.
-            y: True classes (B,) long.
-            threat: What may be changed.
+            x: Inputs (B, *S) in the threat's box, a tensor or a NumPy array.
+            y: True classes (B,), a tensor of int64 or a NumPy array of integers.
+            threat: What may be changed, or its text, such as ``"linf:8/255"``.
             seed: Every random number comes from it, the attack's name, the restart and the example's id.
             ids: The examples' numbers in their data set (B,); 0, 1, 2 ... if not given.
             targets: Classes that must be predicted (B,) long, none of them the true one; any wrong class if
@@ -124,6 +125,8 @@ class Attack(ABC):
             DataError: If inputs lie outside the box, or labels, targets or ``certified`` do not fit.
             ModelError: If the model does not give what the attack needs.
         """
+        threat, x, y = to_threat(threat), to_inputs(x), to_labels(y)
+        targets = None if targets is None else to_labels(targets)
         check_types(threat, x)
         check_access(self.name, self.access, model)
         self.check_supported(threat, targets, max_queries)

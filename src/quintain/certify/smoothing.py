@@ -19,6 +19,7 @@ from quintain.core.statistics import binomial_lower, binomial_tail
 from quintain.models.classifier import Classifier
 from quintain.models.modules import all_modules, any_training
 from quintain.models.protocol import ClassifierLike
+from quintain.threats.arguments import Array, to_inputs, to_labels, to_threat
 from quintain.threats.l2 import L2
 from quintain.threats.rng import example_rng
 from quintain.threats.threat import Threat, check_in_box, check_types
@@ -174,9 +175,9 @@ class SmoothedClassifier:
 
     def certify(
         self,
-        x: Tensor,
-        y: Tensor,
-        threat: L2 | None = None,
+        x: Array,
+        y: Array,
+        threat: L2 | str | None = None,
         *,
         seed: int = 0,
         ids: Tensor | None = None,
@@ -200,9 +201,10 @@ class SmoothedClassifier:
         smoothed classifier, which ``predict`` estimates; of n certificates, ``n * alpha`` may be false.
 
         Args:
-            x: Inputs (B, *S) in [0, 1].
+            x: Inputs (B, *S) in [0, 1], a tensor or a NumPy array.
             y: Labels (B,).
-            threat: If given, ``certified`` and ``margin`` are about this ball; else about x itself.
+            threat: An L2 ball, or its text: ``certified`` and ``margin`` are about it; about x itself if not
+                given.
             seed: Of the noise.
             ids: The examples' positions in the data set (B,).
             progress: Shows a bar of examples.
@@ -222,7 +224,8 @@ class SmoothedClassifier:
                 is certified.
         """
         with torch.inference_mode(), unchanged(self.base_classifier):
-            return self._certified(x, y, threat, seed, ids, progress)
+            ball = None if threat is None else to_threat(threat)
+            return self._certified(to_inputs(x), to_labels(y), ball, seed, ids, progress)
 
     def require_certifiable(self, threat: Threat) -> None:
         """Refuse a ball of which nothing could ever be certified.
@@ -238,7 +241,7 @@ class SmoothedClassifier:
             )
 
     def _certified(
-        self, x: Tensor, y: Tensor, threat: L2 | None, seed: int, ids: Tensor | None, progress: Progress
+        self, x: Tensor, y: Tensor, threat: Threat | None, seed: int, ids: Tensor | None, progress: Progress
     ) -> CertificateOutcome:
         eps, ids = self._checked_eps(x, y, threat), example_rng(x, seed, ids).ids
         memory_format = self._memory_format(x)
@@ -291,7 +294,7 @@ class SmoothedClassifier:
 
     @torch.inference_mode()
     def predict(
-        self, x: Tensor, *, seed: int = 0, ids: Tensor | None = None, noise_samples: int = 1000
+        self, x: Array, *, seed: int = 0, ids: Tensor | None = None, noise_samples: int = 1000
     ) -> Tensor:
         """Predict the smoothed classifier's class (B,), int64; -1 (abstain) where it is not certain enough.
 
@@ -315,6 +318,7 @@ class SmoothedClassifier:
                 f"{noise_samples} noise samples can never decide at alpha = {self.alpha:g}; give at least "
                 f"{least}"
             )
+        x = to_inputs(x)
         self._require_steady(x)
         ids, memory_format = example_rng(x, seed, ids).ids, self._memory_format(x)
         predictions = []
@@ -452,7 +456,7 @@ class SmoothedClassifier:
                 "sums, means and extremes over the batch, and random numbers in its forward"
             )
 
-    def _checked_eps(self, x: Tensor, y: Tensor, threat: L2 | None) -> float:
+    def _checked_eps(self, x: Tensor, y: Tensor, threat: Threat | None) -> float:
         """Check all inputs, and return the radius to certify, 0 without a threat."""
         self._require_steady(x)
         if threat is not None and not isinstance(threat, L2):

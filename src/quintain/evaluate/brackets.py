@@ -21,6 +21,7 @@ from quintain.results.per_example import PerExample
 from quintain.results.quantity import Basis, Metric, Quantity, Side
 from quintain.results.records import Claim
 from quintain.results.robustness_records import AttackedModel, CertifiedModel
+from quintain.threats.arguments import to_threat
 from quintain.threats.sizes import common_threat_type, sorted_by_size
 from quintain.threats.threat import Threat
 
@@ -133,7 +134,7 @@ def attack_and_certify(
 def robust_accuracy(
     model: Classifier,
     data: Dataset,
-    threat: Threat,
+    threat: Threat | str,
     *,
     attacks: Sequence[AttackFn],
     certifiers: Sequence[Certifier],
@@ -147,7 +148,7 @@ def robust_accuracy(
     Args:
         model: The classifier.
         data: Labeled examples.
-        threat: What may be changed.
+        threat: What may be changed, or its text, such as ``"linf:8/255"``.
         attacks: From ``quintain.attacks``, such as ``[PGD()]``.
         certifiers: From ``quintain.certify``, such as ``[IntervalBounds()]``.
         seed: Seed of the attacks' random numbers.
@@ -159,7 +160,7 @@ def robust_accuracy(
     _, _, (claim,) = attack_and_certify(
         named_model(model, model.name, model.name),
         data,
-        [threat],
+        [to_threat(threat)],
         attacks={_name(number, attack): attack for number, attack in enumerate(attacks)},
         certifiers={_name(number, certifier): certifier for number, certifier in enumerate(certifiers)},
         seed=seed,

@@ -31,6 +31,7 @@ from quintain.losses.margin import margin
 from quintain.models.classifier import Classifier
 from quintain.models.protocol import ClassifierLike
 from quintain.results.literals import INTERVAL_BOUNDS
+from quintain.threats.arguments import Array, to_inputs, to_labels, to_threat
 from quintain.threats.l2 import L2
 from quintain.threats.threat import Threat, check_in_box
 
@@ -111,7 +112,13 @@ class IntervalBounds:
     default_rank: ClassVar[int] = 1
 
     def __call__(
-        self, model: ClassifierLike, x: Tensor, y: Tensor, threat: Threat, *, eps: Tensor | None = None
+        self,
+        model: ClassifierLike,
+        x: Array,
+        y: Array,
+        threat: Threat | str,
+        *,
+        eps: Tensor | None = None,
     ) -> CertificateOutcome:
         """Certify inputs ``x`` (B, *S) with labels ``y`` (B,); ``eps`` (B,) replaces the threat's radius."""
         return self.trace(model)(x, y, threat, eps=eps)
@@ -151,13 +158,14 @@ class TracedBounds:
     checked_shapes: set[torch.Size] = field(default_factory=set)
 
     def __call__(
-        self, x: Tensor, y: Tensor, threat: Threat, *, eps: Tensor | None = None
+        self, x: Array, y: Array, threat: Threat | str, *, eps: Tensor | None = None
     ) -> CertificateOutcome:
         """Certify as ``IntervalBounds`` does.
 
         Raises:
             ModelError: Also if the model is not the one that was read.
         """
+        threat, x, y = to_threat(threat), to_inputs(x), to_labels(y)
         check_in_box(threat, x)
         if eps is not None and not isinstance(eps, Tensor):
             raise SettingError(

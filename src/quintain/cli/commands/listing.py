@@ -55,5 +55,5 @@ VERB = Command(
     run,
     "List what is registered: the names by kind, a line for each of one kind, or all that each says of "
     "itself.",
-    ("attack", "attack --long", "--exemptions"),
+    ("attack", "attack --long"),
 )

@@ -9,7 +9,7 @@ from quintain.core.registry import get_entry, ranked
 from quintain.core.threat_specs import threat_name
 from quintain.evaluate.evasion.shard import AttackFn
 from quintain.models.protocol import Access
-from quintain.threats import parse
+from quintain.threats.arguments import Array, to_inputs, to_threat
 from quintain.threats.threat import Threat, check_types
 
 
@@ -51,15 +51,15 @@ def reference_attacks(kind: str) -> dict[str, AttackFn]:
 
 
 def attack(
-    model: Model, x: Tensor, y: Tensor, threat: Threat | str, *, seed: int = 0, ids: Tensor | None = None
+    model: Model, x: Array, y: Array, threat: Threat | str, *, seed: int = 0, ids: Tensor | None = None
 ) -> AttackOutcome:
     """Attack a batch with the attack that comes first by default: in norm balls the quick ensemble.
 
     Args:
         model: Gives logits (B, K), best with gradients.
-        x: Inputs (B, *S), in the threat's box.
-        y: True classes (B,) long.
-        threat: What may be changed, or its token, such as ``"linf:8/255"``.
+        x: Inputs (B, *S), in the threat's box, a tensor or a NumPy array.
+        y: True classes (B,), a tensor of int64 or a NumPy array of integers.
+        threat: What may be changed, or its text, such as ``"linf:8/255"``.
         seed: Of all draws.
         ids: The examples' numbers in their data set (B,); 0, 1, 2 ... if not given.
 
@@ -67,7 +67,7 @@ def attack(
         Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
         pass on the stored point. A failure does not show robustness.
     """
-    ball = parse(threat) if isinstance(threat, str) else threat
+    ball, x = to_threat(threat), to_inputs(x)
     check_types(ball, x)
     best, *_ = default_attacks(access_of(getattr(model, "access", "gradients")), threat_name(ball.spec))
     outcome: AttackOutcome = get_entry("attack", best).load()()(model, x, y, ball, seed=seed, ids=ids)

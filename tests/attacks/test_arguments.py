@@ -1,0 +1,74 @@
+"""Threats as text, and examples and labels as NumPy arrays, give what threats and tensors give."""
+
+import numpy as np
+import pytest
+import torch
+
+import quintain as q
+from quintain.core.errors import DataError, SettingError, UnknownNameError
+
+
+@pytest.fixture
+def model():
+    net = torch.nn.Linear(6, 3)
+    with torch.no_grad():
+        net.weight.copy_(torch.arange(18.0).reshape(3, 6).sin())
+        net.bias.zero_()
+    return q.Classifier(net.eval())
+
+
+X = (torch.arange(24.0).reshape(4, 6).cos() + 1) / 2
+Y = torch.tensor([0, 1, 2, 0])
+THREAT = q.Linf(1 / 16)
+
+
+def same(left, right):
+    return torch.equal(left.adversarial, right.adversarial) and torch.equal(left.success, right.success)
+
+
+@pytest.mark.parametrize("labels", [np.int8, np.int32, np.int64, np.uint8])
+def test_an_attack_takes_text_and_arrays(model, labels):
+    wanted = q.attacks.PGD()(model, X, Y, THREAT, seed=1)
+    assert same(q.attacks.PGD()(model, X.numpy(), Y.numpy().astype(labels), "linf:0.0625", seed=1), wanted)
+
+
+def test_targets_may_be_an_array(model):
+    targets = (Y + 1) % 3
+    wanted = q.attacks.PGD()(model, X, Y, THREAT, targets=targets)
+    assert same(q.attacks.PGD()(model, X, Y, THREAT, targets=targets.numpy()), wanted)
+
+
+def test_the_one_call_takes_arrays(model):
+    assert same(q.attack(model, X.numpy(), Y.numpy(), "linf:0.0625"), q.attack(model, X, Y, THREAT))
+
+
+def test_certifiers_take_text_and_arrays(model):
+    bounds = q.certify.IntervalBounds()
+    wanted = bounds(model, X, Y, THREAT)
+    assert torch.equal(bounds(model, X.numpy(), Y.numpy(), "linf:0.0625").margin, wanted.margin)
+    smoothed = q.certify.SmoothedClassifier(model, sigma=0.25, noise_samples=100)
+    wanted = smoothed.certify(X, Y, q.L2(0.1))
+    assert torch.equal(smoothed.certify(X.numpy(), Y.numpy(), "l2:0.1").margin, wanted.margin)
+    assert torch.equal(smoothed.predict(X.numpy()), smoothed.predict(X))
+
+
+def test_an_array_is_not_written_to_and_may_be_read_only(model):
+    x = X.numpy().copy()
+    x.flags.writeable = False
+    q.attacks.FGSM()(model, x, Y.numpy(), "linf:0.5")
+    assert np.array_equal(x, X.numpy())
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "threat", "error", "told"),
+    [
+        ((X * 255).byte().numpy(), Y, "linf:0.1", DataError, "divide 8-bit images by 255"),
+        (X, Y.numpy().astype(float), "linf:0.1", DataError, "torch.int64"),
+        (X, Y, "limf:0.1", UnknownNameError, "Did you mean linf"),
+        (X, Y, "linf", SettingError, "has no size"),
+        (X.tolist(), Y, "linf:0.1", DataError, "list"),
+    ],
+)
+def test_what_is_wrong_is_said(model, x, y, threat, error, told):
+    with pytest.raises(error, match=told):
+        q.attacks.PGD()(model, x, y, threat)
