@@ -219,19 +219,37 @@ def test_masks_that_hide_too_little_are_an_alarm(call, small, monkeypatch):
     assert "gives away the vector of 'hospital-1'" in out + err
 
 
-def test_requirements_of_the_project_are_read_and_those_of_the_command_line_win(
-    call, weights, small, tmp_path
-):
-    (tmp_path / "pyproject.toml").write_text(
-        '[tool.quintain]\nrequire = ["robust_accuracy(linf:4/255) >= 0.99"]\n'
-    )
+def test_requirements_of_the_command_line_are_added_to_those_of_the_project(call, weights, small, tmp_path):
+    path = tmp_path / "pyproject.toml"
+    path.write_text('[tool.quintain]\nrequire = ["robust_accuracy(linf:4/255) >= 0.99"]\n')
     arguments = ("attack", "--data", small, "--weights", weights, "--attack", "fgsm")
     code, out, _ = call(*arguments, "--out", "a")
     assert code == ExitCode.FAILED
+    assert f"1 requirement from {path}\n" in out
     assert "FAIL" in out
     code, out, _ = call(*arguments, "--out", "b", "--require", "robust_accuracy(linf:4/255) >= 0.01")
-    assert code == ExitCode.UNDECIDED
-    assert "UNDECIDED" in out
+    assert code == ExitCode.FAILED
+    assert f"1 requirement from {path}, 1 from --require\n" in out
+    assert out.count("FAIL  robust") == out.count("UNDECIDED  robust") == 1
+    assert [(one.path, one.line) for one in load_result("b").requirements] == [(str(path), 2), ("", 0)]
+
+
+def test_what_is_undecided_is_a_failure_or_a_warning_as_the_user_chooses(call, weights, small, tmp_path):
+    words = ("--require", "robust_accuracy(linf:4/255) >= 0.01")
+    arguments = ("attack", "--data", small, "--weights", weights, "--attack", "fgsm", *words)
+    code, out, _ = call(*arguments, "--out", "a")
+    assert (code, "warning" in out) == (ExitCode.UNDECIDED, False)
+    code, out, _ = call(*arguments, "--out", "b", "--undecided", "warn")
+    assert code == ExitCode.OK
+    assert "warning: 1 of 1 requirement undecided; the exit code is 0 by --undecided warn" in out
+    verdict = load_result("b").verdict
+    assert (verdict.outcome, verdict.exit_code, verdict.undecided) == ("UNDECIDED", 0, "warn")
+    (tmp_path / "pyproject.toml").write_text("[tool.quintain]\nundecided = 'warn'\n")
+    code, out, _ = call(*arguments, "--out", "c")
+    assert code == ExitCode.OK
+    assert f"the exit code is 0 by undecided = 'warn' in {tmp_path / 'pyproject.toml'}" in out
+    assert call(*arguments, "--out", "d", "--undecided", "fail")[0] == ExitCode.UNDECIDED
+    assert call(*arguments, "--out", "e", "--undecided", "pass")[0] == ExitCode.USAGE
 
 
 def test_a_verb_judges_of_the_projects_requirements_only_those_about_what_it_speaks_of(call, small, tmp_path):

@@ -191,16 +191,6 @@ def test_reports_of_nothing_and_of_broken_files(call, tmp_path):
     assert "cut short" in err
 
 
-@pytest.mark.parametrize(
-    "text", ["[tool.quintain]\nrequire = 3\n", "[tool.quintain]\nrequire = [3]\n", "[tool]\nquintain = 3\n"]
-)
-def test_a_broken_pyproject_is_told(call, weights, tmp_path, text):
-    (tmp_path / "pyproject.toml").write_text(text)
-    code, _, err = call("attack", "--weights", weights, "--out", "r")
-    assert code == TARGET
-    assert "expected a list of strings" in err
-
-
 def test_a_full_disk_is_a_message(call, weights, small, monkeypatch):
     import errno
     import os

@@ -8,6 +8,7 @@ from quintain.data import load_data
 from quintain.dp import mechanism_tests
 from quintain.drill import Settings, context, drill, pipeline
 from quintain.drill.settings import Workload
+from quintain.results.requirements import Requirement
 
 TINY = Workload(
     plain_epochs=1,
@@ -45,5 +46,6 @@ def tiny():
 def finished(tiny, tmp_path_factory):
     """A finished drill: its folder, its exit code and its page."""
     folder = tmp_path_factory.mktemp("drill") / "run"
-    code, page = drill(folder, Settings(quick=True, require=("robust_accuracy(linf:2/255) >= 0.01",)))
+    require = (Requirement.parse("robust_accuracy(linf:2/255) >= 0.01"),)
+    code, page = drill(folder, Settings(quick=True, require=require))
     return folder, code, page

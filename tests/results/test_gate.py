@@ -142,7 +142,8 @@ def test_a_suspect_crossing_leaves_a_requirement_open():
     ]
     judged = [decide(Requirement.parse("robust_accuracy(linf:4/255) >= 0.75"), [one]) for one in sides]
     assert [one.verdict.decision for one in judged] == [Decision.PASS, Decision.UNDECIDED]
-    assert run_verdict(judged[1:], sides[1:]).exit_code == ExitCode.UNDECIDED
+    for rule in ("fail", "warn"):
+        assert run_verdict(judged[1:], sides[1:], undecided=rule).exit_code == ExitCode.UNDECIDED
 
 
 @pytest.mark.parametrize(

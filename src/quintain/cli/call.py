@@ -11,7 +11,7 @@ from rich.console import Console
 
 from quintain.cli.console import ProgressBars, Terminal
 from quintain.cli.options import DEFAULT_DATA, DEFAULT_MODEL
-from quintain.cli.requirements import project_requirements
+from quintain.cli.project_settings import ProjectSettings, find_project_settings, sources_text
 from quintain.cli.run_folder import (
     choose_folder,
     command_line,
@@ -23,8 +23,9 @@ from quintain.cli.run_folder import (
 from quintain.core.errors import ExitCode, ModelError, SettingError
 from quintain.core.registry import get_entry
 from quintain.core.seeds import derive_seed
+from quintain.results.requirements import Requirement
 from quintain.results.run_layout import RESULT_FILE
-from quintain.results.verdict import RunVerdict
+from quintain.results.verdict import RunVerdict, UndecidedRule
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from quintain.evaluate.model import EvaluatedModel
     from quintain.evaluate.step import StepOutput
     from quintain.results.records import Record
-    from quintain.results.requirements import Requirement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class VerbCall:
 
     Args:
         verb: Name of the command.
-        data, model, weights, seed, out, require: What these options said.
+        data, model, weights, seed, out, require, undecided: What these options said.
         split, limit: Which examples; where no split is named, the test split, or the first where there is
             none.
         exclude_class: A class whose examples are left out.
@@ -58,6 +58,7 @@ class VerbCall:
     seed: int = 0
     out: Path | None = None
     require: tuple[str, ...] = ()
+    undecided: UndecidedRule | None = None
     split: str = "test"
     limit: int = 0
     exclude_class: int | None = None
@@ -74,14 +75,29 @@ class VerbCall:
         return ProgressBars(Console(stderr=True, emoji=False))
 
     @cached_property
-    def requirements(self) -> tuple["Requirement", ...]:
-        """Return the requirements of the command line, else those of ``pyproject.toml``.
+    def project(self) -> ProjectSettings:
+        """What the project states that the command is run in."""
+        return find_project_settings(Path.cwd())
+
+    @cached_property
+    def requirements(self) -> tuple[Requirement, ...]:
+        """Return the requirements of the project and those of the command line, each once.
 
         They are read before any work is done.
         """
-        from quintain.results.requirements import Requirement
+        own = (Requirement.parse(text) for text in self.require)
+        return tuple({one.text: one for one in (*self.project.require, *own)}.values())
 
-        return tuple(Requirement.parse(text) for text in self.require or project_requirements(Path.cwd()))
+    @property
+    def undecided_rule(self) -> UndecidedRule:
+        """What an undecided requirement does to the exit code."""
+        return self.undecided or self.project.undecided or "fail"
+
+    def announce_requirements(self) -> None:
+        """Say how many requirements there are, and which file states them."""
+        text = sources_text(self.requirements, self.project.path)
+        if text:
+            self.print_dim(text)
 
     @cached_property
     def splits(self) -> "Splits":
@@ -195,6 +211,7 @@ class VerbCall:
         from quintain.evaluate.step import raise_if_unsound
 
         _, folder, _ = self.requirements, self.folder, self.examples  # all are checked before any work
+        self.announce_requirements()
         try:
             with writable_folder(folder), marked(folder, self.verb, self.resume_dir):
                 record = self._judged(self._recorded(work))
@@ -210,6 +227,17 @@ class VerbCall:
         for line in lines:
             self.console.print(
                 f"warning, for the data's owner only: {line}", style="bold", markup=False, soft_wrap=True
+            )
+
+    def warn_of_undecided(self, verdict: RunVerdict) -> None:
+        """Say that something is undecided where the exit code does not."""
+        if verdict.is_warning:
+            rule = "--undecided warn" if self.undecided else f"undecided = 'warn' in {self.project.path}"
+            self.console.print(
+                f"warning: {verdict.reason}; the exit code is 0 by {rule}",
+                style="bold yellow",
+                markup=False,
+                soft_wrap=True,
             )
 
     def print_dim(self, text: str) -> None:
@@ -248,13 +276,13 @@ class VerbCall:
             work, command=command_line(), seed=self.seed, data=(self.examples.name, self.examples.hash)
         )
 
-    def _not_due(self, record: "Record") -> tuple["Requirement", ...]:
+    def _not_due(self, record: "Record") -> tuple[Requirement, ...]:
         """The requirements that are not decided on a record: of those of the project, all on another metric.
 
         Those of the command line are always decided.
         """
         metrics = {claim.bracket.quantity.metric for claim in record.claims}
-        return tuple(one for one in self.requirements if not self.require and one.metric not in metrics)
+        return tuple(one for one in self.requirements if one.path and one.metric not in metrics)
 
     def _judged(self, record: "Record") -> "Record":
         """A record with the decision on each requirement that is due."""
@@ -263,7 +291,7 @@ class VerbCall:
         left = self._not_due(record)
         due = [requirement for requirement in self.requirements if requirement not in left]
         decided = tuple(decide(one, record.claims) for one in due)
-        verdict = run_verdict(decided, record.claims, [record.result])
+        verdict = run_verdict(decided, record.claims, [record.result], undecided=self.undecided_rule)
         return replace(record, requirements=decided, verdict=verdict)
 
     def _store(self, record: "Record") -> None:
@@ -271,13 +299,15 @@ class VerbCall:
 
         save(record, self.folder / RESULT_FILE)
 
-    def _show(self, record: "Record", about: str, not_due: "Sequence[Requirement]" = ()) -> None:
+    def _show(self, record: "Record", about: str, not_due: Sequence[Requirement] = ()) -> None:
         """Show a record, what was not decided on it, and where it is stored."""
         from quintain.cli.screen import show_record
 
         show_record(self.console, record)
         for one in not_due:
             self.print_dim(f"not checked, because this result has no {one.metric}: {one.text}")
+        if record.verdict is not None:
+            self.warn_of_undecided(record.verdict)
         self.print_dim(f"{self.folder / RESULT_FILE}   ({about})")
 
     @property

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from quintain.results.verdict import UndecidedRule
+
 DEFAULT_MODEL, DEFAULT_DATA, DEFAULT_THREAT = "xray-cnn", "xrays", "linf:4/255"
 """What is evaluated, on what, and against what, where nothing was named."""
 
@@ -23,7 +25,18 @@ Seed = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option(help="Run folder; runs/DATE-COMMAND if not given.")]
 Require = Annotated[
-    list[str] | None, typer.Option(help="Such as 'robust_accuracy(linf:4/255) >= 0.70'; repeatable.")
+    list[str] | None,
+    typer.Option(
+        help="Such as 'robust_accuracy(linf:4/255) >= 0.70', beside those of pyproject.toml; repeatable."
+    ),
+]
+Undecided = Annotated[
+    UndecidedRule | None,
+    typer.Option(
+        help="What an undecided requirement does: fail (exit code 3) or warn (exit code 0, with a warning); "
+        "fail if not given, or what pyproject.toml states.",
+        show_default=False,
+    ),
 ]
 Threats = Annotated[
     list[str] | None, typer.Option("--threat", help="Such as linf:4/255 or l2:0.5; repeatable.")

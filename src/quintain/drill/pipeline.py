@@ -17,7 +17,6 @@ from quintain.evaluate.step import StepOutput, raise_if_unsound, record_step
 from quintain.report import write
 from quintain.results.gate import decide, run_verdict
 from quintain.results.records import DrillResult, Record, StepTiming
-from quintain.results.requirements import Requirement
 
 STEPS: dict[str, Callable[[DrillContext], StepOutput]] = {
     "check": check.run,
@@ -56,7 +55,6 @@ def drill(
     Raises:
         ContradictionError: If two bounds of a claim cross; the report is written first.
     """
-    requirements = [Requirement.parse(text) for text in settings.require]
     run = RunFolder(out, settings, (*STEPS, "drill"))
     context = DrillContext(run, settings, QUICK if settings.quick else FULL, progress)
     data = (context.splits.name, context.test.hash)
@@ -70,7 +68,7 @@ def drill(
         on_step(name, records[name])
     run.delete_checkpoints()
     claims = [claim for record in records.values() for claim in record.claims]
-    decided = tuple(decide(requirement, claims) for requirement in requirements)
+    decided = tuple(decide(requirement, claims) for requirement in settings.require)
     result = DrillResult(
         steps=tuple(
             StepTiming(name, record.provenance.seconds, run.file(name).name)
@@ -80,7 +78,9 @@ def drill(
         peak_memory_bytes=peak_memory(),
         quick=settings.quick,
     )
-    verdict = run_verdict(decided, claims, [record.result for record in records.values()])
+    verdict = run_verdict(
+        decided, claims, [record.result for record in records.values()], undecided=settings.undecided
+    )
     whole = record_step(lambda: StepOutput(result), command=command, seed=settings.seed, data=data)
     run.save("drill", replace(whole, verdict=verdict))
     page = write(out)

@@ -2,7 +2,13 @@
 
 from dataclasses import dataclass
 
-DEFAULT_REQUIREMENTS = ("robust_accuracy(linf:4/255) >= 0.625", "epsilon(delta=1e-5) <= 3")
+from quintain.results.requirements import Requirement
+from quintain.results.verdict import UndecidedRule
+
+DEFAULT_REQUIREMENTS = (
+    Requirement.parse("robust_accuracy(linf:4/255) >= 0.625"),
+    Requirement.parse("epsilon(delta=1e-5) <= 3"),
+)
 """Requirements where the user gives none: more accuracy under attack than the majority class, and epsilon at
 most 3.
 """
@@ -15,12 +21,14 @@ class Settings:
     Args:
         seed: Seed of everything but the noise of differential privacy.
         quick: The short form: weaker models, wider brackets.
-        require: Requirements to decide, as written.
+        require: Requirements to decide.
+        undecided: What an undecided requirement does to the exit code.
     """
 
     seed: int = 0
     quick: bool = False
-    require: tuple[str, ...] = DEFAULT_REQUIREMENTS
+    require: tuple[Requirement, ...] = DEFAULT_REQUIREMENTS
+    undecided: UndecidedRule = "fail"
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,8 @@ def run_verdict(
         requirements: Every requirement that was decided.
         claims: Every claim of the run.
         results: Result of each step of the run.
-        undecided: What an undecided requirement does to the exit code.
+        undecided: What an undecided requirement does to the exit code; bounds that cross are no such thing,
+            and always make it 3.
     """
     decided, results = tuple(requirements), tuple(results)
     counts = Counter(one.verdict.decision for one in decided)
@@ -74,23 +75,27 @@ def run_verdict(
         return _ended(ExitCode.EXECUTION, "; ".join(failures), undecided)
     if counts[Decision.FAIL]:
         return _ended(ExitCode.FAILED, of_all(Decision.FAIL, "failed"), undecided)
-    sentences = [of_all(Decision.UNDECIDED, "undecided")] if counts[Decision.UNDECIDED] else []
-    sentences += [
+    suspects = [
         f"the two bounds of {claim.name} cross within statistical error"
         for claim in claims
         if claim.bracket.consistency_among(len(claims)) is Consistency.SUSPECT
     ]
-    if sentences:
-        return _ended(ExitCode.UNDECIDED, "; ".join(sentences), undecided)
+    if suspects:
+        return _ended(ExitCode.UNDECIDED, "; ".join(suspects), undecided)
+    if counts[Decision.UNDECIDED]:
+        warned = undecided == "warn"
+        reason = of_all(Decision.UNDECIDED, "undecided")
+        return _ended(ExitCode.UNDECIDED, reason, undecided, exit_code=ExitCode.OK if warned else None)
     passed = of_all(Decision.PASS, "passed") if decided else "no requirement was decided"
     return _ended(ExitCode.OK, passed, undecided)
 
 
-def _ended(code: ExitCode, reason: str, undecided: UndecidedRule) -> RunVerdict:
-    """Return the verdict with the outcome of an exit code; one that is only warned of ends with 0."""
-    warned = code is ExitCode.UNDECIDED and undecided == "warn"
-    outcome: Outcome = cast("Outcome", code.name)
-    return RunVerdict(outcome, int(ExitCode.OK if warned else code), reason, undecided)
+def _ended(
+    outcome: ExitCode, reason: str, undecided: UndecidedRule, *, exit_code: ExitCode | None = None
+) -> RunVerdict:
+    """Return the verdict with the outcome of an exit code, which is returned where no other is given."""
+    code = outcome if exit_code is None else exit_code
+    return RunVerdict(cast("Outcome", outcome.name), int(code), reason, undecided)
 
 
 def _failures(results: Iterable[StepResult]) -> Iterator[str]:

@@ -22,6 +22,7 @@ from quintain.cli.options import (
     Split,
     TargetClass,
     Threats,
+    Undecided,
     Weights,
 )
 
@@ -52,6 +53,7 @@ def run(
     limit: Limit = 0,
     seed: Seed = 0,
     require: Require = None,
+    undecided: Undecided = None,
     out: Out = None,
 ) -> int:
     from quintain.cli.call import VerbCall
@@ -67,6 +69,7 @@ def run(
         seed=seed,
         out=out,
         require=tuple(require or ()),
+        undecided=undecided,
         split=split,
         limit=limit,
         exclude_class=target_class,

@@ -6,7 +6,7 @@ import typer
 
 from quintain.cli.commands.command import Command
 from quintain.cli.commands.privatize import BatchSize, Delta, Epsilon, MaxGradNorm, Steps
-from quintain.cli.options import DEFAULT_DATA, DEFAULT_MODEL, Data, Model, Out, Require, Seed
+from quintain.cli.options import DEFAULT_DATA, DEFAULT_MODEL, Data, Model, Out, Require, Seed, Undecided
 
 
 def run(
@@ -29,6 +29,7 @@ def run(
     ] = "",
     seed: Seed = 0,
     require: Require = None,
+    undecided: Undecided = None,
     out: Out = None,
 ) -> int:
     from quintain.cli.call import VerbCall
@@ -38,7 +39,15 @@ def run(
     from quintain.evaluate.steps.audit import run_audit
 
     entry = choose("privacy_attack", auditor, reads="scores")
-    call = VerbCall(verb="audit", data=data, model=model, seed=seed, out=out, require=tuple(require or ()))
+    call = VerbCall(
+        verb="audit",
+        data=data,
+        model=model,
+        seed=seed,
+        out=out,
+        require=tuple(require or ()),
+        undecided=undecided,
+    )
     target = PrivacyTarget(
         epsilon=epsilon, delta=delta, batch_size=batch_size, steps=steps, max_grad_norm=max_grad_norm
     )

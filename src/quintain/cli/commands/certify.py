@@ -16,6 +16,7 @@ from quintain.cli.options import (
     Seed,
     Split,
     Threats,
+    Undecided,
     Weights,
 )
 
@@ -41,6 +42,7 @@ def run(
     limit: Limit = 0,
     seed: Seed = 0,
     require: Require = None,
+    undecided: Undecided = None,
     out: Out = None,
 ) -> int:
     from quintain.cli.call import VerbCall
@@ -63,6 +65,7 @@ def run(
         seed=seed,
         out=out,
         require=tuple(require or ()),
+        undecided=undecided,
         split=split,
         limit=limit,
     )

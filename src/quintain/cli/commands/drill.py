@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quintain.cli.commands.command import Command
-from quintain.cli.options import Require, Seed
+from quintain.cli.options import Require, Seed, Undecided
 
 if TYPE_CHECKING:
     from quintain.results.records import Record
@@ -22,6 +22,7 @@ def run(
     ] = False,
     seed: Seed = 0,
     require: Require = None,
+    undecided: Undecided = None,
 ) -> int:
     from quintain.cli.call import VerbCall
     from quintain.cli.run_folder import command_line, resume_command
@@ -32,9 +33,10 @@ def run(
     from quintain.drill.settings import DEFAULT_REQUIREMENTS
     from quintain.results.records import DrillResult
 
-    call = VerbCall(verb="drill", seed=seed, require=tuple(require or ()))
-    requirements = tuple(requirement.text for requirement in call.requirements) or DEFAULT_REQUIREMENTS
-    folder, settings = out or call.folder, Settings(seed, quick, requirements)
+    call = VerbCall(verb="drill", seed=seed, require=tuple(require or ()), undecided=undecided)
+    requirements = call.requirements or DEFAULT_REQUIREMENTS
+    folder = out or call.folder
+    settings = Settings(seed, quick, requirements, call.undecided_rule)
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(
             f"--out {folder} is a file; give a folder that is new or that of an earlier drill"
@@ -42,6 +44,7 @@ def run(
     RunFolder(folder, settings, ())  # refuses a folder of other settings before anything is printed
     resume = resume_command(out, folder)
     call.print_dim(f"writing to {folder}. To resume after an interruption: {resume}")
+    call.announce_requirements()
 
     records: list[Record] = []
 
@@ -58,6 +61,8 @@ def run(
         show_drill(call.console, records)
         raise
     show_drill(call.console, records)
+    if records[-1].verdict is not None:
+        call.warn_of_undecided(records[-1].verdict)
     call.console.print(str(page), markup=False, soft_wrap=True)
     return code
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from quintain.cli.commands.command import Command
-from quintain.cli.options import DEFAULT_DATA, DEFAULT_MODEL, Data, Model, Out, Require, Seed
+from quintain.cli.options import DEFAULT_DATA, DEFAULT_MODEL, Data, Model, Out, Require, Seed, Undecided
 
 
 def run(
@@ -18,13 +18,22 @@ def run(
     epochs: Annotated[int, typer.Option(help="Local epochs per round.", min=1)] = 2,
     seed: Seed = 0,
     require: Require = None,
+    undecided: Undecided = None,
     out: Out = None,
 ) -> int:
     from quintain.cli.call import VerbCall
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.federate import run_federate
 
-    call = VerbCall(verb="federate", data=data, model=model, seed=seed, out=out, require=tuple(require or ()))
+    call = VerbCall(
+        verb="federate",
+        data=data,
+        model=model,
+        seed=seed,
+        out=out,
+        require=tuple(require or ()),
+        undecided=undecided,
+    )
 
     def work() -> StepOutput:
         return run_federate(

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from quintain.cli.commands.command import Command
-from quintain.cli.options import DEFAULT_DATA, DEFAULT_MODEL, Data, Model, Out, Require, Seed
+from quintain.cli.options import DEFAULT_DATA, DEFAULT_MODEL, Data, Model, Out, Require, Seed, Undecided
 
 
 def run(
@@ -31,6 +31,7 @@ def run(
     epochs: Annotated[int, typer.Option(help="Epochs; the defense's own number if not given.", min=0)] = 0,
     seed: Seed = 0,
     require: Require = None,
+    undecided: Undecided = None,
     out: Out = None,
 ) -> int:
     from quintain.cli.call import VerbCall
@@ -39,7 +40,15 @@ def run(
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.harden import run_harden
 
-    call = VerbCall(verb="harden", data=data, model=model, seed=seed, out=out, require=tuple(require or ()))
+    call = VerbCall(
+        verb="harden",
+        data=data,
+        model=model,
+        seed=seed,
+        out=out,
+        require=tuple(require or ()),
+        undecided=undecided,
+    )
     ball = parse_certifiable_threats([threat])[0] if threat else None
     entry = get_entry("defense", defense) if defense else ranked("defense")[0]
 

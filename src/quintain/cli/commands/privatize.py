@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quintain.cli.commands.command import Command
-from quintain.cli.options import DEFAULT_DATA, DEFAULT_MODEL, Data, Model, Out, Require, Seed
+from quintain.cli.options import DEFAULT_DATA, DEFAULT_MODEL, Data, Model, Out, Require, Seed, Undecided
 
 if TYPE_CHECKING:
     from quintain.cli.call import VerbCall
@@ -59,6 +59,7 @@ def run(
     ] = None,
     seed: Seed = 0,
     require: Require = None,
+    undecided: Undecided = None,
     out: Out = None,
 ) -> int:
     from quintain.cli.call import VerbCall
@@ -97,6 +98,7 @@ def run(
         seed=seed,
         out=out,
         require=tuple(require or ()),
+        undecided=undecided,
         resume_dir="" if plan else UNFINISHED,
     )
     if plan:
