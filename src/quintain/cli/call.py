@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from quintain.cli.console import ProgressBars, Terminal
-from quintain.cli.options import DEFAULT_DATA, DEFAULT_MODEL
+from quintain.cli.options import DEFAULT_DATA, DEFAULT_DEVICE, DEFAULT_MODEL
 from quintain.cli.project_settings import ProjectSettings, find_project_settings, sources_text
 from quintain.cli.run_folder import (
     choose_folder,
@@ -28,6 +28,7 @@ from quintain.results.run_layout import RESULT_FILE
 from quintain.results.verdict import RunVerdict, UndecidedRule
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from quintain.data.dataset import Dataset
@@ -43,18 +44,20 @@ class VerbCall:
 
     Args:
         verb: Name of the command.
-        data, model, weights, seed, out, require, undecided: What these options said.
+        data, model, weights, device, seed, out, require, undecided: What these options said.
         split, limit: Which examples; where no split is named, the test split, or the first where there is
             none.
         exclude_class: A class whose examples are left out.
         resume_dir: Subfolder of the run folder with the state of an interrupted run; empty if the command
             cannot resume.
+        needs_float64: Whether the command trains or proves, for which a device needs float64.
     """
 
     verb: str
     data: str = DEFAULT_DATA
     model: str = DEFAULT_MODEL
     weights: Path | None = None
+    device: str = DEFAULT_DEVICE
     seed: int = 0
     out: Path | None = None
     require: tuple[str, ...] = ()
@@ -63,6 +66,7 @@ class VerbCall:
     limit: int = 0
     exclude_class: int | None = None
     resume_dir: str = ""
+    needs_float64: bool = False
 
     @cached_property
     def console(self) -> Terminal:
@@ -98,6 +102,25 @@ class VerbCall:
         text = sources_text(self.requirements, self.project.path)
         if text:
             self.print_dim(text)
+
+    @cached_property
+    def torch_device(self) -> "torch.device":
+        """The device of the model; the CPU for a black box, which computes elsewhere.
+
+        Raises:
+            SettingError: If this machine has no such device, or a black box is to be on one.
+        """
+        from quintain.models.devices import AUTO, CPU, choose_device
+        from quintain.models.loading import is_black_box
+
+        if self.model and not is_black_box(self.model):
+            return choose_device(self.device, needs_float64=self.needs_float64)
+        if self.device not in (AUTO, CPU):
+            raise SettingError(
+                f"--device {self.device}: PyTorch does not compute {self.model or 'anything'} here; leave "
+                "--device out"
+            )
+        return choose_device(CPU)
 
     @cached_property
     def splits(self) -> "Splits":
@@ -149,6 +172,7 @@ class VerbCall:
             SettingError: If a registered net was named without weights: an untrained one says nothing.
         """
         from quintain.evaluate.model import named_model
+        from quintain.models.classifier import Classifier
         from quintain.models.loading import is_black_box, load_model
 
         if self.weights is None and ".py" not in self.model and not is_black_box(self.model):
@@ -158,7 +182,10 @@ class VerbCall:
                 "FILE.safetensors (quintain harden writes one), or --model path/to/file.py:factory that "
                 "loads its own"
             )
+        device = self.torch_device
         model = load_model(self.model, self.weights, **self._shape, seed=derive_seed(self.seed, "net"))
+        if isinstance(model, Classifier):
+            model.net.to(device)
         return named_model(model, "model", self.weights.stem if self.weights else self.model, digest="")
 
     @cached_property
@@ -167,7 +194,7 @@ class VerbCall:
         return choose_folder(self.verb, self.out, self.resume_dir)
 
     def net(self) -> "nn.Module":
-        """Return a fresh net of the named kind, its first weights drawn from the seed, or the weights given.
+        """Return a fresh net of the named kind, on the device, with weights drawn from the seed or given.
 
         Raises:
             ModelError: If it does not take the data, which is tried before any training, or has trainable
@@ -177,7 +204,9 @@ class VerbCall:
 
         from quintain.models import load_classifier
 
+        device = self.torch_device
         model = load_classifier(self.model, self.weights, **self._shape, seed=derive_seed(self.seed, "net"))
+        model.net.to(device)
         model.predict(self.examples.batch([0])[0])
         for name, parameter in model.net.named_parameters():
             if parameter.requires_grad and parameter.dtype != torch.float32:
@@ -210,8 +239,10 @@ class VerbCall:
         """
         from quintain.evaluate.step import raise_if_unsound
 
-        _, folder, _ = self.requirements, self.folder, self.examples  # all are checked before any work
+        # all are checked before any work
+        _, _, folder, _ = self.requirements, self.torch_device, self.folder, self.examples
         self.announce_requirements()
+        self.print_device()
         try:
             with writable_folder(folder), marked(folder, self.verb, self.resume_dir):
                 record = self._judged(self._recorded(work))
@@ -244,6 +275,11 @@ class VerbCall:
         """Show a line that is not a result."""
         self.console.print(text, style="dim", markup=False, soft_wrap=True)
 
+    def print_device(self) -> None:
+        """Say which accelerator computes; nothing where it is the CPU."""
+        if self.torch_device.type != "cpu":
+            self.print_dim(f"device: {self.device_name}")
+
     def save_partial(self, make: "Callable[[], StepOutput | None]") -> None:
         """Store and show what there is of an interrupted run, marked as partial.
 
@@ -273,7 +309,11 @@ class VerbCall:
         from quintain.evaluate.step import record_step
 
         return record_step(
-            work, command=command_line(), seed=self.seed, data=(self.examples.name, self.examples.hash)
+            work,
+            command=command_line(),
+            seed=self.seed,
+            data=(self.examples.name, self.examples.hash),
+            device=self.device_name,
         )
 
     def _not_due(self, record: "Record") -> tuple[Requirement, ...]:
@@ -309,6 +349,13 @@ class VerbCall:
         if record.verdict is not None:
             self.warn_of_undecided(record.verdict)
         self.print_dim(f"{self.folder / RESULT_FILE}   ({about})")
+
+    @property
+    def device_name(self) -> str:
+        """The device with its maker's name, as records have it."""
+        from quintain.models.devices import describe_device
+
+        return describe_device(self.torch_device)
 
     @property
     def _shape(self) -> dict[str, int]:

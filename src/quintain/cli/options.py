@@ -13,6 +13,8 @@ from quintain.results.verdict import UndecidedRule
 DEFAULT_MODEL, DEFAULT_DATA, DEFAULT_THREAT = "xray-cnn", "xrays", "linf:4/255"
 """What is evaluated, on what, and against what, where nothing was named."""
 
+DEFAULT_DEVICE = "auto"
+
 Model = Annotated[str, typer.Option(help="A registered name, or path/to/file.py:factory.")]
 Weights = Annotated[Path | None, typer.Option(help="safetensors, or a PyTorch state dict (never unpickled).")]
 Data = Annotated[
@@ -22,6 +24,9 @@ Split = Annotated[str, typer.Option(help="Which split of the data: train, val or
 Limit = Annotated[int, typer.Option(help="Evaluate so many examples, drawn by the seed; 0 for all.", min=0)]
 Seed = Annotated[
     int, typer.Option(help="Random seed of data order, weights and attacks; DP noise is never seeded.", min=0)
+]
+Device = Annotated[
+    str, typer.Option(help="auto (the accelerator, where there is one), cpu, cuda, cuda:N or mps.")
 ]
 Out = Annotated[Path | None, typer.Option(help="Run folder; runs/DATE-COMMAND if not given.")]
 Require = Annotated[

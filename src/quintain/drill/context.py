@@ -44,12 +44,14 @@ class DrillContext:
         settings: What the user chose.
         workload: How much of everything.
         progress: Shows bars.
+        device: Where the nets are.
     """
 
     run: RunFolder
     settings: Settings
     workload: Workload
     progress: Progress
+    device: torch.device
 
     @cached_property
     def splits(self) -> Splits:
@@ -84,7 +86,7 @@ class DrillContext:
 
     def net(self, *place: str) -> torch.nn.Module:
         """Return a fresh small net; its first weights follow from the seed and the place."""
-        return xray_cnn(seed=self.seed("net", *place))
+        return xray_cnn(seed=self.seed("net", *place)).to(self.device)
 
     def subject(self, file: ModelFile) -> EvaluatedModel:
         """Load a model that an earlier step stored.
@@ -98,6 +100,7 @@ class DrillContext:
                 f"{path} is missing or changed since the run stored it; delete the run folder and drill again"
             )
         model = load_classifier("xray-cnn", path, num_classes=2)
+        model.net.to(self.device)
         return EvaluatedModel(model, file)
 
     def trained(self) -> TrainResult:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from quintain.core.errors import ExitCode
 from quintain.core.progress import Progress, no_progress
 from quintain.drill.context import DrillContext
@@ -14,9 +16,12 @@ from quintain.drill.run_folder import RunFolder
 from quintain.drill.settings import FULL, QUICK, Settings
 from quintain.drill.steps import attack, audit, certify, check, federate, harden, leak, privatize, train
 from quintain.evaluate.step import StepOutput, raise_if_unsound, record_step
+from quintain.models.devices import describe_device
 from quintain.report import write
 from quintain.results.gate import decide, run_verdict
 from quintain.results.records import DrillResult, Record, StepTiming
+
+CPU = torch.device("cpu")
 
 STEPS: dict[str, Callable[[DrillContext], StepOutput]] = {
     "check": check.run,
@@ -35,6 +40,7 @@ def drill(
     out: Path,
     settings: Settings,
     *,
+    device: torch.device = CPU,
     command: str = "quintain drill",
     progress: Progress = no_progress,
     on_step: Callable[[str, Record], None] = lambda _step, _record: None,
@@ -44,6 +50,7 @@ def drill(
     Args:
         out: Run folder; finished steps in it are not done again.
         settings: Seed, form and requirements.
+        device: Where the nets are.
         command: How it was started, for the record.
         progress: Shows bars.
         on_step: Called with each step's name and record when it is finished, also if it was before, and at
@@ -56,14 +63,18 @@ def drill(
         ContradictionError: If two bounds of a claim cross; the report is written first.
     """
     run = RunFolder(out, settings, (*STEPS, "drill"))
-    context = DrillContext(run, settings, QUICK if settings.quick else FULL, progress)
-    data = (context.splits.name, context.test.hash)
+    context = DrillContext(run, settings, QUICK if settings.quick else FULL, progress, device)
+    recorded = partial(
+        record_step,
+        command=command,
+        seed=settings.seed,
+        data=(context.splits.name, context.test.hash),
+        device=describe_device(device),
+    )
     records: dict[str, Record] = {}
     for name, step in STEPS.items():
         if not run.is_finished(name):
-            run.save(
-                name, record_step(partial(step, context), command=command, seed=settings.seed, data=data)
-            )
+            run.save(name, recorded(partial(step, context)))
         records[name] = run.record(name)
         on_step(name, records[name])
     run.delete_checkpoints()
@@ -81,7 +92,7 @@ def drill(
     verdict = run_verdict(
         decided, claims, [record.result for record in records.values()], undecided=settings.undecided
     )
-    whole = record_step(lambda: StepOutput(result), command=command, seed=settings.seed, data=data)
+    whole = recorded(lambda: StepOutput(result))
     run.save("drill", replace(whole, verdict=verdict))
     page = write(out)
     on_step("drill", run.record("drill"))

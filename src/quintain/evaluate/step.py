@@ -34,8 +34,18 @@ class StepOutput:
     reproducible: bool = True
 
 
-def record_step(make: Callable[[], StepOutput], *, command: str, seed: int, data: tuple[str, str]) -> Record:
-    """Run a step and return its record, with how it came about."""
+def record_step(
+    make: Callable[[], StepOutput], *, command: str, seed: int, data: tuple[str, str], device: str = "cpu"
+) -> Record:
+    """Run a step and return its record, with how it came about.
+
+    Args:
+        make: The step.
+        command: The command line.
+        seed: The seed of every draw that is not private.
+        data: Name and hash of the data set.
+        device: Where the model computes, as ``describe_device`` names it.
+    """
     started = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
     clock = time.perf_counter()
     output = make()
@@ -47,7 +57,7 @@ def record_step(make: Callable[[], StepOutput], *, command: str, seed: int, data
         started=started.isoformat(),
         seconds=time.perf_counter() - clock,
         versions=_versions(),
-        device=str(torch.get_default_device()),
+        device=device,
         dtype=str(torch.get_default_dtype()).removeprefix("torch."),
         threads=torch.get_num_threads(),
         platform=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",

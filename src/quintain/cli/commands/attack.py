@@ -10,9 +10,11 @@ import typer
 from quintain.cli.commands.command import Command
 from quintain.cli.options import (
     DEFAULT_DATA,
+    DEFAULT_DEVICE,
     DEFAULT_MODEL,
     DEFAULT_THREAT,
     Data,
+    Device,
     Limit,
     MaxQueries,
     Model,
@@ -51,6 +53,7 @@ def run(
     target_class: TargetClass = None,
     split: Split = "test",
     limit: Limit = 0,
+    device: Device = DEFAULT_DEVICE,
     seed: Seed = 0,
     require: Require = None,
     undecided: Undecided = None,
@@ -66,6 +69,7 @@ def run(
         data=data,
         model=model,
         weights=weights,
+        device=device,
         seed=seed,
         out=out,
         require=tuple(require or ()),

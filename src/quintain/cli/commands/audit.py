@@ -6,7 +6,18 @@ import typer
 
 from quintain.cli.commands.command import Command
 from quintain.cli.commands.privatize import BatchSize, Delta, Epsilon, MaxGradNorm, Steps
-from quintain.cli.options import DEFAULT_DATA, DEFAULT_MODEL, Data, Model, Out, Require, Seed, Undecided
+from quintain.cli.options import (
+    DEFAULT_DATA,
+    DEFAULT_DEVICE,
+    DEFAULT_MODEL,
+    Data,
+    Device,
+    Model,
+    Out,
+    Require,
+    Seed,
+    Undecided,
+)
 
 
 def run(
@@ -27,6 +38,7 @@ def run(
             show_default=False,
         ),
     ] = "",
+    device: Device = DEFAULT_DEVICE,
     seed: Seed = 0,
     require: Require = None,
     undecided: Undecided = None,
@@ -43,6 +55,8 @@ def run(
         verb="audit",
         data=data,
         model=model,
+        device=device,
+        needs_float64=True,
         seed=seed,
         out=out,
         require=tuple(require or ()),

@@ -7,8 +7,10 @@ import typer
 from quintain.cli.commands.command import Command
 from quintain.cli.options import (
     DEFAULT_DATA,
+    DEFAULT_DEVICE,
     DEFAULT_MODEL,
     Data,
+    Device,
     Limit,
     Model,
     Out,
@@ -40,6 +42,7 @@ def run(
     ] = 10_000,
     split: Split = "test",
     limit: Limit = 0,
+    device: Device = DEFAULT_DEVICE,
     seed: Seed = 0,
     require: Require = None,
     undecided: Undecided = None,
@@ -62,6 +65,8 @@ def run(
         data=data,
         model=model,
         weights=weights,
+        device=device,
+        needs_float64=not entry.is_true("derives_model"),
         seed=seed,
         out=out,
         require=tuple(require or ()),

@@ -1,13 +1,23 @@
 """``quintain check``."""
 
 from quintain.cli.commands.command import Command
-from quintain.cli.options import DEFAULT_DATA, DEFAULT_MODEL, Data, Model, Out, Weights
+from quintain.cli.options import (
+    DEFAULT_DATA,
+    DEFAULT_DEVICE,
+    DEFAULT_MODEL,
+    Data,
+    Device,
+    Model,
+    Out,
+    Weights,
+)
 
 
 def run(
     data: Data = DEFAULT_DATA,
     model: Model = "",
     weights: Weights = None,
+    device: Device = DEFAULT_DEVICE,
     out: Out = None,
 ) -> int:
     from quintain.cli.call import VerbCall
@@ -15,7 +25,7 @@ def run(
     from quintain.evaluate.steps.check import run_check
 
     named = model or (DEFAULT_MODEL if weights else "")
-    call = VerbCall(verb="check", data=data, model=named, weights=weights, out=out, split="")
+    call = VerbCall(verb="check", data=data, model=named, weights=weights, device=device, out=out, split="")
 
     def work() -> StepOutput:
         return run_check(call.splits, call.model_under_test.model if named else None)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quintain.cli.commands.command import Command
-from quintain.cli.options import Require, Seed, Undecided
+from quintain.cli.options import DEFAULT_DEVICE, Device, Require, Seed, Undecided
 
 if TYPE_CHECKING:
     from quintain.results.records import Record
@@ -20,6 +20,7 @@ def run(
     quick: Annotated[
         bool, typer.Option("--quick", help="One to two minutes on two cores: weaker models, wider brackets.")
     ] = False,
+    device: Device = DEFAULT_DEVICE,
     seed: Seed = 0,
     require: Require = None,
     undecided: Undecided = None,
@@ -33,7 +34,14 @@ def run(
     from quintain.drill.settings import DEFAULT_REQUIREMENTS
     from quintain.results.records import DrillResult
 
-    call = VerbCall(verb="drill", seed=seed, require=tuple(require or ()), undecided=undecided)
+    call = VerbCall(
+        verb="drill",
+        device=device,
+        needs_float64=True,
+        seed=seed,
+        require=tuple(require or ()),
+        undecided=undecided,
+    )
     requirements = call.requirements or DEFAULT_REQUIREMENTS
     folder = out or call.folder
     settings = Settings(seed, quick, requirements, call.undecided_rule)
@@ -41,10 +49,12 @@ def run(
         raise RunFolderError(
             f"--out {folder} is a file; give a folder that is new or that of an earlier drill"
         )
+    _ = call.torch_device
     RunFolder(folder, settings, ())  # refuses a folder of other settings before anything is printed
     resume = resume_command(out, folder)
     call.print_dim(f"writing to {folder}. To resume after an interruption: {resume}")
     call.announce_requirements()
+    call.print_device()
 
     records: list[Record] = []
 
@@ -54,7 +64,14 @@ def run(
             show_step(call.console, step, record)
 
     try:
-        code, page = drill(folder, settings, command=command_line(), progress=call.progress, on_step=on_step)
+        code, page = drill(
+            folder,
+            settings,
+            device=call.torch_device,
+            command=command_line(),
+            progress=call.progress,
+            on_step=on_step,
+        )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"finished steps are saved in {folder}; to resume: {resume}") from None
     except SoundnessError:

@@ -5,7 +5,18 @@ from typing import Annotated
 import typer
 
 from quintain.cli.commands.command import Command
-from quintain.cli.options import DEFAULT_DATA, DEFAULT_MODEL, Data, Model, Out, Require, Seed, Undecided
+from quintain.cli.options import (
+    DEFAULT_DATA,
+    DEFAULT_DEVICE,
+    DEFAULT_MODEL,
+    Data,
+    Device,
+    Model,
+    Out,
+    Require,
+    Seed,
+    Undecided,
+)
 
 
 def run(
@@ -16,6 +27,7 @@ def run(
         int, typer.Option(help="Rounds of broadcast, local training and secure sum.", min=1)
     ] = 6,
     epochs: Annotated[int, typer.Option(help="Local epochs per round.", min=1)] = 2,
+    device: Device = DEFAULT_DEVICE,
     seed: Seed = 0,
     require: Require = None,
     undecided: Undecided = None,
@@ -29,6 +41,8 @@ def run(
         verb="federate",
         data=data,
         model=model,
+        device=device,
+        needs_float64=True,
         seed=seed,
         out=out,
         require=tuple(require or ()),

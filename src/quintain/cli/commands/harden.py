@@ -5,7 +5,18 @@ from typing import Annotated
 import typer
 
 from quintain.cli.commands.command import Command
-from quintain.cli.options import DEFAULT_DATA, DEFAULT_MODEL, Data, Model, Out, Require, Seed, Undecided
+from quintain.cli.options import (
+    DEFAULT_DATA,
+    DEFAULT_DEVICE,
+    DEFAULT_MODEL,
+    Data,
+    Device,
+    Model,
+    Out,
+    Require,
+    Seed,
+    Undecided,
+)
 
 
 def run(
@@ -29,6 +40,7 @@ def run(
     ] = None,
     sigma: Annotated[float, typer.Option(help="Standard deviation of the noise, if it takes some.")] = 0.25,
     epochs: Annotated[int, typer.Option(help="Epochs; the defense's own number if not given.", min=0)] = 0,
+    device: Device = DEFAULT_DEVICE,
     seed: Seed = 0,
     require: Require = None,
     undecided: Undecided = None,
@@ -44,6 +56,8 @@ def run(
         verb="harden",
         data=data,
         model=model,
+        device=device,
+        needs_float64=True,
         seed=seed,
         out=out,
         require=tuple(require or ()),

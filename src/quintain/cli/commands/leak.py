@@ -5,7 +5,17 @@ from typing import Annotated
 import typer
 
 from quintain.cli.commands.command import Command
-from quintain.cli.options import DEFAULT_DATA, DEFAULT_MODEL, Data, Model, Out, Seed, Weights
+from quintain.cli.options import (
+    DEFAULT_DATA,
+    DEFAULT_DEVICE,
+    DEFAULT_MODEL,
+    Data,
+    Device,
+    Model,
+    Out,
+    Seed,
+    Weights,
+)
 
 
 def run(
@@ -28,6 +38,7 @@ def run(
             "bundled data always are."
         ),
     ] = False,
+    device: Device = DEFAULT_DEVICE,
     seed: Seed = 0,
     out: Out = None,
 ) -> int:
@@ -36,7 +47,17 @@ def run(
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.leak import run_leak
 
-    call = VerbCall(verb="leak", data=data, model=model, weights=weights, seed=seed, out=out, split="train")
+    call = VerbCall(
+        verb="leak",
+        data=data,
+        model=model,
+        weights=weights,
+        device=device,
+        needs_float64=True,
+        seed=seed,
+        out=out,
+        split="train",
+    )
 
     entry = choose("privacy_attack", attack, reads="update")
     public = {name for name, entry in declared_entries("dataset").items() if entry.is_true("is_public")}

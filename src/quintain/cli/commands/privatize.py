@@ -5,7 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quintain.cli.commands.command import Command
-from quintain.cli.options import DEFAULT_DATA, DEFAULT_MODEL, Data, Model, Out, Require, Seed, Undecided
+from quintain.cli.options import (
+    DEFAULT_DATA,
+    DEFAULT_DEVICE,
+    DEFAULT_MODEL,
+    Data,
+    Device,
+    Model,
+    Out,
+    Require,
+    Seed,
+    Undecided,
+)
 
 if TYPE_CHECKING:
     from quintain.cli.call import VerbCall
@@ -57,6 +68,7 @@ def run(
     noise_multiplier: Annotated[
         float | None, typer.Option(help="With --plan: show what this noise multiplier costs.")
     ] = None,
+    device: Device = DEFAULT_DEVICE,
     seed: Seed = 0,
     require: Require = None,
     undecided: Undecided = None,
@@ -95,6 +107,8 @@ def run(
         verb="privatize",
         data=data,
         model=model,
+        device=device,
+        needs_float64=True,
         seed=seed,
         out=out,
         require=tuple(require or ()),

@@ -22,6 +22,7 @@ from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.evaluate.evasion.checkpoint import Chunk, ChunkKey, ChunkStore
 from quintain.evaluate.workers import SINGLE_PROCESS, WorkerGroup
+from quintain.models.devices import search_device
 from quintain.models.protocol import ClassifierLike
 from quintain.threats.parametric import ParametricThreat
 from quintain.threats.rng import example_rng
@@ -184,7 +185,8 @@ def _attack_batch(
     those it has
     not broken yet.
     """
-    x, y = data.batch(rows)
+    place = search_device(model.device)
+    x, y = (tensor.to(place) for tensor in data.batch(rows))
     failed = np.zeros(len(rows), dtype=bool)
     for name, attack in job.attacks.items():
         active = correct & ~failed
@@ -224,12 +226,12 @@ def _attack_examples(
     broken = outcome.success.cpu().numpy()
     size = outcome.size.double().cpu().numpy()
     radius, extra = size.copy(), np.zeros(len(rows), np.int64)
-    hit = outcome.success.cpu()
+    hit = outcome.success
     minimal = getattr(attack, "minimum_norm", False) or isinstance(threat, ParametricThreat)
     if broken.any() and job.max_queries is None and not minimal:
         aimed = None if targets is None else targets[hit]
         less, questions = minimize_by_bisection(
-            model, x[hit], y[hit], outcome.adversarial.to(x.device)[hit], threat, targets=aimed
+            model, x[hit], y[hit], outcome.adversarial[hit], threat, targets=aimed
         )
         radius[broken], extra[broken] = less.cpu().numpy(), questions.cpu().numpy()
     new = [at for at in np.flatnonzero(broken) if rows[at] not in seen]
