@@ -19,7 +19,7 @@ app = typer.Typer(
     help="Attack, harden and certify a model, train it privately, audit what leaks: "
     "every result has a lower and an upper bound.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},

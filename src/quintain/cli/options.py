@@ -16,6 +16,14 @@ DEFAULT_MODEL, DEFAULT_DATA, DEFAULT_THREAT = "xray-cnn", "xrays", "linf:4/255"
 DEFAULT_DEVICE = "auto"
 
 Model = Annotated[str, typer.Option(help="A registered name, or path/to/file.py:factory.")]
+AnyModel = Annotated[
+    str,
+    typer.Option(
+        help="A registered name, path/to/file.py:factory, or a model without gradients: model.onnx, "
+        "scores:file.py:function, labels:file.py:function, http://host:port/path, or endpoint.toml "
+        "(docs/endpoints.md has its keys)."
+    ),
+]
 Weights = Annotated[Path | None, typer.Option(help="safetensors, or a PyTorch state dict (never unpickled).")]
 Data = Annotated[
     str, typer.Option(help="xrays, an .npz file, a folder of IDX files, or a folder of images by class.")

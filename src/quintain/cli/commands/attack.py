@@ -13,11 +13,11 @@ from quintain.cli.options import (
     DEFAULT_DEVICE,
     DEFAULT_MODEL,
     DEFAULT_THREAT,
+    AnyModel,
     Data,
     Device,
     Limit,
     MaxQueries,
-    Model,
     Out,
     Require,
     Seed,
@@ -36,7 +36,7 @@ PICTURES = 6
 
 
 def run(
-    model: Model = DEFAULT_MODEL,
+    model: AnyModel = DEFAULT_MODEL,
     weights: Weights = None,
     data: Data = DEFAULT_DATA,
     threat: Threats = None,

@@ -7,7 +7,6 @@ from quintain.cli.options import (
     DEFAULT_MODEL,
     Data,
     Device,
-    Model,
     Out,
     Weights,
 )
@@ -15,7 +14,7 @@ from quintain.cli.options import (
 
 def run(
     data: Data = DEFAULT_DATA,
-    model: Model = "",
+    model: AnyModel = "",
     weights: Weights = None,
     device: Device = DEFAULT_DEVICE,
     out: Out = None,
