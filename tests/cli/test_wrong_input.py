@@ -49,13 +49,15 @@ def attack(call, weights):
         (("--attack", "fgms"), USAGE, "Did you mean fgm or fgsm"),
         (("--require", "robust_accuracy(linf:4/255) > 1"), USAGE, "cannot be read"),
         (("--require", "robust_acuracy(linf:4/255) >= 0.5"), USAGE, "Did you mean robust_accuracy"),
-        (("--data", "nowhere.npz"), TARGET, "nowhere.npz"),
+        (("--data", "nowhere.npz"), USAGE, "nowhere.npz"),
         (("--data", "xray"), USAGE, "Did you mean xrays?"),
         (("--model", "xray-cn"), USAGE, "Did you mean xray-cnn?"),
         (("--model", "nets:Net"), USAGE, "no model is called 'nets:Net'"),
-        (("--model", "nofile.py:make"), TARGET, "there is no file nofile.py"),
-        (("--weights", "none.safetensors"), TARGET, "there is no weights file"),
-        (("--split", "holdout"), TARGET, "it has train, val, test"),
+        (("--model", "nofile.py:make"), USAGE, "there is no file nofile.py"),
+        (("--weights", "none.safetensors"), USAGE, "there is no weights file"),
+        (("--split", "holdout"), USAGE, "it has train, val, test"),
+        (("--data", "notes.txt"), USAGE, "there is no notes.txt"),
+        (("--model", "net.py"), USAGE, "names no factory"),
     ],
 )
 def test_names_and_numbers(attack, words, code, told):
@@ -63,6 +65,22 @@ def test_names_and_numbers(attack, words, code, told):
     assert got == code
     assert told in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ("model.onnx", "there is no file model.onnx"),
+        ("endpoint.toml", "there is no file endpoint.toml"),
+        ("scores:net", "names no function"),
+        ("labels:net.py:predict", "there is no file net.py"),
+    ],
+)
+def test_black_boxes_that_are_not_there(call, model, told):
+    code, _, err = call("attack", "--model", model, "--limit", 5, "--out", "r")
+    assert code == USAGE
+    assert told in " ".join(err.split())
+    assert not Path("r").exists()
 
 
 def images(count=8):

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from quintain.core.errors import DataError, ExecutionError, UnknownNameError
+from quintain.core.errors import ExecutionError, NotFoundError, SettingError, UnknownNameError
 from quintain.core.registry import Entry, entries
 from quintain.data import Splits, from_arrays, load_data
 from quintain.data import loading as module
@@ -45,7 +45,7 @@ def test_parts_are_asked_for_by_name():
     data = from_arrays(np.zeros((2, 3)), [0, 1])
     splits = Splits("mine", test=data)
     assert splits.split("test") is data
-    with pytest.raises(DataError, match="mine has no 'train' split; it has test"):
+    with pytest.raises(NotFoundError, match="mine has no 'train' split; it has test"):
         splits.split("train")
 
 
@@ -56,13 +56,13 @@ def test_an_unknown_name_suggests_the_nearest():
 
 @pytest.mark.parametrize("spec", ["missing.npz", "some/folder", "/nowhere/at/all"])
 def test_a_path_that_does_not_exist_says_what_is_accepted(spec):
-    with pytest.raises(DataError, match=r"there is no .*expected an \.npz file.*xrays"):
+    with pytest.raises(NotFoundError, match=r"there is no .*expected an \.npz file.*xrays"):
         load_data(spec)
 
 
 def test_a_file_of_another_kind_says_what_is_accepted(tmp_path):
     (tmp_path / "data.csv").write_text("1,2")
-    with pytest.raises(DataError, match=r"data.csv is not a data set .*expected an \.npz file"):
+    with pytest.raises(SettingError, match=r"data.csv is not a data set .*expected an \.npz file"):
         load_data(tmp_path / "data.csv")
 
 

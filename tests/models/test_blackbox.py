@@ -8,7 +8,7 @@ import torch
 
 from quintain.attacks import PGD, HopSkipJump, RayS
 from quintain.certify import IntervalBounds
-from quintain.core.errors import ModelError, SettingError
+from quintain.core.errors import ModelError, NotFoundError, SettingError
 from quintain.evaluate.model import clean_counts, named_model, predictions
 from quintain.models import BlackBox, check_model, load_classifier, load_model
 from quintain.threats import L2, Linf
@@ -230,22 +230,22 @@ def test_functions_of_a_file_are_loaded_by_what_they_give(file, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("spec", "message"),
+    ("spec", "error", "message"),
     [
-        ("scores:{}:net", "is no function of arrays; for a torch.nn.Module leave out 'scores:'"),
-        ("scores:{}:number", "is no function of arrays"),
-        ("scores:{}:absent", "has no 'absent'; it has labelled, scored"),
-        ("labels:{}", "names no function; expected labels:path/to/file.py:function"),
-        ("labels:{}x.py:f", "there is no file"),
+        ("scores:{}:net", ModelError, "is no function of arrays; for a torch.nn.Module leave out 'scores:'"),
+        ("scores:{}:number", ModelError, "is no function of arrays"),
+        ("scores:{}:absent", NotFoundError, "has no 'absent'; it has labelled, scored"),
+        ("labels:{}", SettingError, "names no function; expected labels:path/to/file.py:function"),
+        ("labels:{}x.py:f", NotFoundError, "there is no file"),
     ],
 )
-def test_what_is_no_function_is_refused(file, spec, message):
-    with pytest.raises(ModelError, match=message):
+def test_what_is_no_function_is_refused(file, spec, error, message):
+    with pytest.raises(error, match=message):
         load_model(spec.format(file), num_classes=2)
 
 
 def test_weights_for_what_is_only_asked_and_training_of_it_are_refused(file):
     with pytest.raises(SettingError, match=r"takes no weights; leave w\.safetensors out"):
         load_model(f"scores:{file}:scored", "w.safetensors")
-    with pytest.raises(ModelError, match=r"this needs a torch\.nn\.Module"):
+    with pytest.raises(SettingError, match=r"this needs a torch\.nn\.Module"):
         load_classifier(f"scores:{file}:scored")

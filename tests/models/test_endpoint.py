@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from quintain.core.errors import ModelError, SettingError, StorageError
+from quintain.core.errors import ModelError, NotFoundError, SettingError, StorageError
 from quintain.models import Endpoint, load_model, read_endpoint
 from quintain.models.query_cache import QueryCache
 
@@ -90,7 +90,7 @@ def test_a_file_with_the_keys_of_earlier_versions_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("url = ", ModelError, "is no TOML file"),
+        ("url = ", SettingError, "is no TOML file"),
         ('answer = "a"', SettingError, "has no url; expected url, and of body, response_path"),
         (f'url = "{URL}"\nretry = 3', SettingError, "does not know retry"),
     ],
@@ -100,7 +100,7 @@ def test_a_file_that_says_something_else(tmp_path, text, error, message):
     path.write_text(text)
     with pytest.raises(error, match=message):
         read_endpoint(path)
-    with pytest.raises(StorageError, match="cannot read"):
+    with pytest.raises(NotFoundError, match="there is no file"):
         read_endpoint(tmp_path / "absent.toml")
 
 

@@ -9,7 +9,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from quintain.attacks import PGD, RayS
-from quintain.core.errors import ModelError
+from quintain.core.errors import ModelError, NotFoundError
 from quintain.models import load_model, load_onnx
 from quintain.threats import Linf
 
@@ -121,7 +121,7 @@ def test_files_that_are_no_classifier_are_refused(path, tmp_path):
         load_onnx(write(path, kind=TensorProto.INT64))
     with pytest.raises(ModelError, match=r"takes x .* x1 .*; expected one floating-point input"):
         load_onnx(write(path, inputs=2))
-    with pytest.raises(ModelError, match="there is no file"):
+    with pytest.raises(NotFoundError, match="there is no file"):
         load_onnx(tmp_path / "absent.onnx")
     path.write_bytes(b"not a model")
     with pytest.raises(ModelError, match="is no ONNX model that onnxruntime can run"):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from quintain.core.errors import ModelError, StorageError
+from quintain.core.errors import ModelError, NotFoundError, StorageError
 from quintain.core.files import sha256_file
 from quintain.models import load_weights, mlp, save_weights
 
@@ -142,7 +142,7 @@ def test_damaged_files_are_refused(tmp_path, end, keep):
 
 
 def test_a_missing_file_says_what_is_accepted(tmp_path):
-    with pytest.raises(ModelError, match=r"no weights file .*expected a .safetensors, .pt or .pth"):
+    with pytest.raises(NotFoundError, match=r"no weights file .*expected a .safetensors, .pt or .pth"):
         load_weights(mlp(), tmp_path / "w.safetensors")
 
 

@@ -6,6 +6,7 @@
     ├── UsageError                 exit 2   the command cannot do what was asked
     │   ├── SettingError                    a setting out of its range
     │   ├── UnknownNameError                no such attack, model, data set ...
+    │   ├── NotFoundError                   no such file, function in a file, or split
     │   └── RunFolderError                  a run folder of other settings, a damaged result file
     ├── ExecutionError             exit 5   the model, the data or the machine
     │   ├── ModelError                      wrong shape, NaN, training mode, weights that do not fit
@@ -79,6 +80,10 @@ class UnknownNameError(UsageError):
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names)}."
         super().__init__(f"no {kind} is called {name!r}. {hint}")
+
+
+class NotFoundError(UsageError):
+    """A file, a function in a file, or a split that was named and is not there."""
 
 
 class RunFolderError(UsageError):

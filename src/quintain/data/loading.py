@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from quintain.core.errors import DataError, ExecutionError, UnknownNameError
+from quintain.core.errors import ExecutionError, NotFoundError, SettingError, UnknownNameError
 from quintain.core.registry import entries, get_entry
 from quintain.data.splits import Splits
 
@@ -19,7 +19,9 @@ def load_data(spec: str | Path) -> Splits:
 
     Raises:
         UnknownNameError: If it is neither a registered name nor a path.
-        DataError: If there is no such file, or its content does not fit.
+        NotFoundError: If there is no such file.
+        SettingError: If it is a file of a kind that is not read.
+        DataError: If its content does not fit.
     """
     if str(spec) in entries("dataset"):
         splits = get_entry("dataset", str(spec)).load()()
@@ -40,9 +42,9 @@ def load_data(spec: str | Path) -> Splits:
 
         return load_npz(path)
     if path.exists():
-        raise DataError(f"{path} is not a data set that is known here; expected {ACCEPTED}")
+        raise SettingError(f"{path} is not a data set that is known here; expected {ACCEPTED}")
     if isinstance(spec, Path) or path.suffix or len(path.parts) > 1:
-        raise DataError(
+        raise NotFoundError(
             f"there is no {path}; expected {ACCEPTED}, or one of the names "
             f"{', '.join(sorted(entries('dataset')))}"
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from quintain.core.errors import DataError
+from quintain.core.errors import NotFoundError
 from quintain.data.dataset import Dataset, from_arrays
 from quintain.data.values import count_classes
 
@@ -41,11 +41,11 @@ class Splits:
         """Return one split.
 
         Raises:
-            DataError: If there is no such split; the message names those that exist.
+            NotFoundError: If there is no such split; the message names those that exist.
         """
         splits = self.as_dict()
         if name not in splits:
-            raise DataError(
+            raise NotFoundError(
                 f"the data set {self.name} has no {name!r} split; it has {', '.join(splits) or 'none'}"
             )
         return splits[name]

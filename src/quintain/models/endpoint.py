@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from quintain.core.errors import ModelError, SettingError
+from quintain.core.errors import ModelError, NotFoundError, SettingError
 from quintain.core.files import read_bytes, sha256
 from quintain.core.limits import require_at_least
 
@@ -155,16 +155,18 @@ def read_endpoint(path: str | Path) -> Endpoint:
     A relative ``cache`` lies beside the file.
 
     Raises:
-        SettingError: If a key is unknown or missing, or a value is refused.
-        ModelError: If it is not TOML.
+        NotFoundError: If there is no such file.
+        SettingError: If it is not TOML, a key is unknown or missing, or a value is refused.
     """
     path = Path(path)
+    if not path.is_file():
+        raise NotFoundError(f"there is no file {path}; expected a TOML file that describes an endpoint")
     try:
         settings = {
             OLD_KEYS.get(key, key): value for key, value in tomllib.loads(read_bytes(path).decode()).items()
         }
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path} is no TOML file: {error}") from error
+        raise SettingError(f"{path} is no TOML file: {error}; see docs/endpoints.md for its keys") from error
     known = [one.name for one in fields(Endpoint)]
     unknown = sorted(set(settings) - set(known))
     if unknown or "url" not in settings:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from quintain.core.errors import ModelError, QuintainError, SettingError
+from quintain.core.errors import ModelError, NotFoundError, QuintainError, SettingError
 from quintain.core.files import sha256, sha256_file
 from quintain.core.registry import get_entry
 from quintain.models.blackbox import BlackBox
@@ -108,11 +108,12 @@ def load_classifier(
 
     Raises:
         UnknownNameError: If no model has that name.
-        ModelError: If it is a black box, the file cannot be run, has no such factory, or the weights do not
-            match.
+        SettingError: If it is a black box, or no factory is named.
+        NotFoundError: If there is no such file, or it has no such factory.
+        ModelError: If the file cannot be run, or the weights do not match.
     """
     if is_black_box(spec):
-        raise ModelError(
+        raise SettingError(
             f"{spec} is a black box; this needs a torch.nn.Module, such as path/to/file.py:factory"
         )
     # Factories of users may still call the number of classes ``classes``, as earlier versions did.
@@ -129,7 +130,7 @@ def load_classifier(
         with _seeded(seed):
             net = _from_file(Path(path).expanduser(), factory, factory_arguments)
     elif spec.endswith(".py"):
-        raise ModelError(
+        raise SettingError(
             f"{spec} names no factory; expected {spec}:make, where make() returns a torch.nn.Module"
         )
     else:
@@ -143,7 +144,7 @@ def load_classifier(
 def _black_box_function(spec: str, access: Literal["labels", "scores"], num_classes: int | None) -> BlackBox:
     path, _, name = spec.rpartition(":")
     if not path.endswith(".py"):
-        raise ModelError(f"{access}:{spec} names no function; expected {access}:path/to/file.py:function")
+        raise SettingError(f"{access}:{spec} names no function; expected {access}:path/to/file.py:function")
     file = Path(path).expanduser()
     with _from_user_file(file, name) as answer:
         if not callable(answer) or isinstance(answer, type | nn.Module):
@@ -161,7 +162,7 @@ def _from_file(path: Path, factory: str, factory_arguments: dict[str, int]) -> n
 def _from_user_file(path: Path, name: str) -> Iterator[Any]:
     """Give an object of a user's file; errors of that file while it is in use are shown in one line."""
     if not path.is_file():
-        raise ModelError(
+        raise NotFoundError(
             f"there is no file {path}; expected path/to/file.py:factory, or a name from 'quintain list'"
         )
     with _one_line_errors(str(path)), _folder_importable(path):
@@ -172,7 +173,9 @@ def _from_user_file(path: Path, name: str) -> Iterator[Any]:
                 for key, value in vars(module).items()
                 if callable(value) and getattr(value, "__module__", "") == module.__name__
             )
-            raise ModelError(f"{path} has no {name!r}; it has {', '.join(offered) or 'no function or class'}")
+            raise NotFoundError(
+                f"{path} has no {name!r}; it has {', '.join(offered) or 'no function or class'}"
+            )
         yield getattr(module, name)
 
 

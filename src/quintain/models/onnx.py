@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from quintain.core.errors import ModelError
+from quintain.core.errors import ModelError, NotFoundError
 from quintain.core.files import sha256, sha256_file
 from quintain.models.blackbox import BlackBox
 
@@ -25,6 +25,7 @@ def load_onnx(path: str | Path, *, num_classes: int | None = None, name: str | N
         name: The model's name in results; the file's name if not given.
 
     Raises:
+        NotFoundError: If there is no such file.
         ModelError: If onnxruntime is not installed, the file cannot be read, or its inputs and outputs are
             not those of a classifier; when called, if the inputs do not fit.
     """
@@ -36,7 +37,7 @@ def load_onnx(path: str | Path, *, num_classes: int | None = None, name: str | N
         ) from error
     path = Path(path)
     if not path.is_file():
-        raise ModelError(f"there is no file {path}; expected an ONNX model")
+        raise NotFoundError(f"there is no file {path}; expected an ONNX model")
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a class of its own for each cause, without a common base

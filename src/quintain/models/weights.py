@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from quintain.core.errors import ModelError
+from quintain.core.errors import ModelError, NotFoundError
 from quintain.core.files import read_bytes, sha256, write_atomically
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -45,6 +45,7 @@ def load_weights(net: Net, path: Path) -> Net:
             ``"state_dict"`` or ``"model_state_dict"``.
 
     Raises:
+        NotFoundError: If there is no such file.
         ModelError: If the file is of another kind, would have to be unpickled, or its weights do not fit the
             net.
         StorageError: If it cannot be read.
@@ -80,7 +81,7 @@ def load_weights(net: Net, path: Path) -> Net:
 def read_weights(path: Path) -> Mapping[str, Tensor]:
     """The named tensors in a weights file, on the CPU; nothing is ever unpickled."""
     if not path.is_file():
-        raise ModelError(f"there is no weights file {path}; expected a .safetensors, .pt or .pth file")
+        raise NotFoundError(f"there is no weights file {path}; expected a .safetensors, .pt or .pth file")
     if path.suffix == ".safetensors":
         return _safetensors(path)
     if path.suffix in (".pt", ".pth"):
