@@ -5,6 +5,7 @@ from quintain.cli.options import (
     DEFAULT_DATA,
     DEFAULT_DEVICE,
     DEFAULT_MODEL,
+    AnyModel,
     Data,
     Device,
     Out,
