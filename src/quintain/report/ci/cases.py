@@ -1,0 +1,198 @@
+"""A run as a list of cases, each with one outcome: what every format for CI systems is written from."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from quintain.report import format as fmt
+from quintain.report.claim_rows import CONFIDENCE, MECHANISM_MISMATCH, about, bounds_text
+from quintain.report.run_results import RunResults
+from quintain.results.bounds import Consistency
+from quintain.results.quantity import Metric
+from quintain.results.records import Claim, Record, RequirementResult
+from quintain.results.requirements import Requirement
+from quintain.results.verdict import Decision, RunVerdict, Verdict
+
+CONTRADICTION, MISMATCH = "contradiction", "mechanism_mismatch"
+"""Rules beside those of the metrics: two bounds that cross, and a mechanism that is not what was claimed."""
+
+BROKEN_OFF = ("EXECUTION", "USAGE", "INTERRUPTED")
+"""Outcomes of a run that did not come to its end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CIRun:
+    """A run that has ended, as it is told to CI systems.
+
+    Args:
+        verb: Name of its command, such as ``attack``.
+        command: Its command line.
+        verdict: How it ended.
+        records: What it left behind, in the order of its steps; nothing where it failed before.
+        requirements: Every requirement that was stated: one that no record decides is undecided where the
+            run did not come to its end.
+        folder: The run folder, empty where there is none.
+    """
+
+    verb: str
+    command: str
+    verdict: RunVerdict
+    records: tuple[Record, ...] = ()
+    requirements: tuple[Requirement, ...] = ()
+    folder: str = ""
+
+    @property
+    def name(self) -> str:
+        """The run as people call it: ``quintain attack``."""
+        return f"quintain {self.verb}"
+
+    @property
+    def broke_off(self) -> bool:
+        """Whether the run did not come to its end."""
+        return self.verdict.outcome in BROKEN_OFF
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of all its records together."""
+        return sum(record.provenance.seconds for record in self.records)
+
+
+class Status(StrEnum):
+    """The one outcome of a case."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    UNDECIDED = "UNDECIDED"
+    ERROR = "ERROR"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One thing that was judged.
+
+    Args:
+        group: Where it belongs: ``gate.MODEL``, ``alarm`` or ``run``.
+        name: What was judged, the same in every run: a requirement as it is written, the name of a claim.
+        status: Its outcome.
+        kind: The outcome in one word: that of ``status``, or which alarm or failure it is.
+        message: One sentence with the numbers.
+        details: Further lines: the bracket, the record, the command.
+        rule: What was violated: a metric, or one of the two alarms; empty for the run itself.
+        path, line: The file that states a requirement, and its line there; empty and 0 where none does.
+        is_tolerated: Whether it is undecided and the run passes nevertheless.
+    """
+
+    group: str
+    name: str
+    status: Status
+    kind: str
+    message: str
+    details: tuple[str, ...] = ()
+    rule: str = ""
+    path: str = ""
+    line: int = 0
+    is_tolerated: bool = False
+
+
+def cases(run: CIRun) -> tuple[Case, ...]:
+    """Return the cases of a run: the run itself, each requirement, each alarm; never none at all."""
+    results = RunResults.of(run.records)
+    return (_run_case(run), *_requirement_cases(run, results), *_alarm_cases(run, results))
+
+
+def _run_case(run: CIRun) -> Case:
+    """Whether the run came to its end: an error if it did not."""
+    verdict = run.verdict
+    details = (f"outcome: {verdict.outcome}, exit code {verdict.exit_code}", *_origin(run))
+    if run.broke_off:
+        return Case("run", run.name, Status.ERROR, verdict.outcome.capitalize(), verdict.reason, details)
+    return Case("run", run.name, Status.PASS, "PASS", verdict.reason, details)
+
+
+def _requirement_cases(run: CIRun, results: RunResults) -> Iterator[Case]:
+    """Each requirement that was decided, and each that a run which broke off left open."""
+    decided = results.requirement_results
+    for one in decided:
+        yield _requirement_case(run, results, one)
+    known = {one.requirement for one in decided}
+    if run.broke_off:
+        reason = f"not decided, because the run did not come to its end: {run.verdict.reason}"
+        for stated in run.requirements:
+            if stated.text not in known:
+                verdict = Verdict(Decision.UNDECIDED, reason)
+                yield _requirement_case(
+                    run, results, RequirementResult(stated.text, verdict, "", stated.path, stated.line)
+                )
+
+
+def _requirement_case(run: CIRun, results: RunResults, one: RequirementResult) -> Case:
+    requirement = Requirement.parse(one.requirement)
+    claim = next((claim for claim in results.claims if claim.name == one.claim_name), None)
+    model = requirement.model or (claim.model if claim else _primary_model(results))
+    decision = one.verdict.decision
+    return Case(
+        group=f"gate.{model.replace('.', '_')}" if model else "gate",
+        name=one.requirement,
+        status=Status(decision.value),
+        kind=decision.value,
+        message=one.verdict.reason,
+        details=(*_bracket_lines(claim), *_origin(run)),
+        rule=requirement.metric.value,
+        path=one.path,
+        line=one.line,
+        is_tolerated=decision is Decision.UNDECIDED and run.verdict.undecided == "warn" and not run.broke_off,
+    )
+
+
+def _alarm_cases(run: CIRun, results: RunResults) -> Iterator[Case]:
+    """Claims whose two bounds cross, and mechanisms that are not what was claimed; nothing else."""
+    for claim, consistency in results.inconsistencies:
+        is_certain = consistency is Consistency.CONTRADICTION
+        message = (
+            "the two bounds contradict each other, so that some code is wrong"
+            if is_certain
+            else "the two bounds cross within statistical error: a rerun with another seed has to decide"
+        )
+        yield Case(
+            group="alarm",
+            name=claim.name,
+            status=Status.ERROR if is_certain else Status.UNDECIDED,
+            kind=consistency.value.capitalize(),
+            message=f"{message}: {bounds_text(claim.bracket)}",
+            details=(*_bracket_lines(claim), *_origin(run)),
+            rule=CONTRADICTION,
+        )
+    for test in results.failed_mechanism_tests:
+        yield Case(
+            group="alarm",
+            name=test.name,
+            status=Status.ERROR,
+            kind=MECHANISM_MISMATCH.title().replace(" ", ""),
+            message=f"{test.message}; the accounted epsilon is void",
+            details=_origin(run),
+            rule=MISMATCH,
+        )
+
+
+def _bracket_lines(claim: Claim | None) -> tuple[str, ...]:
+    """Both bounds and the interval of a claim; nothing where no claim is about it."""
+    if claim is None:
+        return ()
+    low, high = claim.bracket.confidence_interval(CONFIDENCE)
+    interval = fmt.interval(claim.bracket.quantity.metric, low, high)
+    return (f"{about(claim)}: {bounds_text(claim.bracket)}", f"95 % interval: {interval}")
+
+
+def _origin(run: CIRun) -> tuple[str, ...]:
+    """How the run can be made and read again."""
+    return (*((f"run folder: {run.folder}",) if run.folder else ()), f"command: {run.command}")
+
+
+def _primary_model(results: RunResults) -> str:
+    """The model that a requirement means which names none; empty where the run has several, or none."""
+    models = {
+        claim.model
+        for claim in results.claims
+        if claim.primary and claim.bracket.quantity.metric is not Metric.EPSILON
+    }
+    return models.pop() if len(models) == 1 else ""

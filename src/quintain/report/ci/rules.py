@@ -1,0 +1,152 @@
+"""What a violated requirement of each metric is called in SARIF, and where public taxonomies list it.
+
+No body has published a mapping of such requirements to these taxonomies: this one is Quintain's own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from quintain.report.ci.cases import CONTRADICTION, MISMATCH
+from quintain.results.quantity import Metric
+
+
+@dataclass(frozen=True, slots=True)
+class Taxonomy:
+    """A public list of weaknesses or attacks, in the version that its ids are taken from.
+
+    Args:
+        name: As it is called.
+        version: Of the list; ids may mean something else in another.
+        organization: Who publishes it.
+        description: What it lists.
+        tag: How tags that name its ids begin.
+    """
+
+    name: str
+    version: str
+    organization: str
+    description: str
+    tag: str
+
+
+TAXONOMIES = (
+    Taxonomy("CWE", "4.18", "MITRE", "Common Weakness Enumeration: weaknesses of software.", "external/cwe/"),
+    Taxonomy(
+        "NIST AI 100-2",
+        "E2025",
+        "NIST",
+        "Adversarial Machine Learning: a taxonomy and terminology of attacks and mitigations.",
+        "external/nist-aml/",
+    ),
+    Taxonomy(
+        "MITRE ATLAS",
+        "5.6.1",
+        "MITRE",
+        "Adversarial Threat Landscape for Artificial-Intelligence Systems: tactics and techniques.",
+        "external/atlas/",
+    ),
+    Taxonomy(
+        "OWASP Machine Learning Security Top Ten",
+        "2023, draft 0.3",
+        "OWASP",
+        "Ten risks of systems that use machine learning.",
+        "external/owasp-ml/",
+    ),
+)
+"""Every taxonomy whose ids are named."""
+
+CWE, NIST, ATLAS, OWASP = range(4)
+"""Places in ``TAXONOMIES``."""
+
+TAXA: Mapping[tuple[int, str], str] = MappingProxyType(
+    {
+        (CWE, "CWE-1039"): "Automated recognition that does not handle adversarial input perturbations.",
+        (NIST, "NISTAML.022"): "Evasion.",
+        (NIST, "NISTAML.032"): "Reconstruction of training data.",
+        (NIST, "NISTAML.033"): "Membership inference.",
+        (ATLAS, "AML.T0015"): "Evade AI model.",
+        (ATLAS, "AML.T0024.000"): "Infer training data membership.",
+        (OWASP, "ML01:2023"): "Input manipulation attack.",
+        (OWASP, "ML04:2023"): "Membership inference attack.",
+    }
+)
+"""What each id that is named stands for, by its taxonomy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a result of one id means.
+
+    Args:
+        name: In camel case, as SARIF's viewers want it.
+        summary: What is wrong where it is violated, in one sentence.
+        help: What it means, and what to do.
+        severity: From 0 to 10, as a string: how GitHub ranks it; empty where it is no matter of security.
+        taxa: Where public taxonomies list it, as (place in ``TAXONOMIES``, id).
+    """
+
+    name: str
+    summary: str
+    help: str
+    severity: str = ""
+    taxa: tuple[tuple[int, str], ...] = ()
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Tags for those who read no taxonomies: ``external/cwe/cwe-1039``."""
+        ids = tuple(f"{TAXONOMIES[place].tag}{taxon.lower().replace(':', '-')}" for place, taxon in self.taxa)
+        return ("security", *ids) if self.severity else ids
+
+
+EVASION = ((CWE, "CWE-1039"), (NIST, "NISTAML.022"), (ATLAS, "AML.T0015"), (OWASP, "ML01:2023"))
+
+_UNDECIDED = (
+    "An error says that the bounds prove the requirement to be violated, a warning that they do not decide "
+    "it: more examples, stronger attacks or a certificate may."
+)
+
+RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        Metric.CLEAN_ACCURACY.value: Rule(
+            "CleanAccuracy",
+            "The accuracy on unchanged inputs is not shown to be as high as required.",
+            "Clean accuracy is the share of unchanged inputs that the model classifies correctly. "
+            f"{_UNDECIDED}",
+        ),
+        Metric.ROBUST_ACCURACY.value: Rule(
+            "RobustAccuracy",
+            "The accuracy under the worst allowed change of inputs is not shown to be as high as required.",
+            "Robust accuracy is the share of inputs that the model classifies correctly whatever change "
+            "within the threat is made. Attacks bound it from above, certificates from below. Train with a "
+            f"defense ('quintain harden'), or require less. {_UNDECIDED}",
+            "7.5",
+            EVASION,
+        ),
+        Metric.EPSILON.value: Rule(
+            "PrivacyLoss",
+            "The privacy loss epsilon is not shown to be as low as required.",
+            "Epsilon bounds what anybody may learn from a trained model about one training record. The "
+            "accountant bounds it from above, an audit from below. Train with more noise or fewer steps "
+            f"('quintain privatize --plan' shows the costs), or require less. {_UNDECIDED}",
+            "7.5",
+            ((NIST, "NISTAML.033"), (NIST, "NISTAML.032"), (ATLAS, "AML.T0024.000"), (OWASP, "ML04:2023")),
+        ),
+        CONTRADICTION: Rule(
+            "ContradictoryBounds",
+            "The lower bound of a quantity lies above its upper bound.",
+            "The two bounds come from methods that share no code. If they cross, and chance does not explain "
+            "it, one of them is wrong, and no number of the run can be relied on: please report it with the "
+            "run folder. A warning says that chance may explain it: run again with another seed.",
+        ),
+        MISMATCH: Rule(
+            "UnfaithfulMechanism",
+            "The noise, the sampling or the clipping of private training differs from what was claimed.",
+            "The accountant's epsilon holds for a mechanism that was measured to be another one, so that it "
+            "is void. Do not release the model, and look for what replaced the mechanism.",
+            "9.0",
+            ((NIST, "NISTAML.033"), (ATLAS, "AML.T0024.000"), (OWASP, "ML04:2023")),
+        ),
+    }
+)
+"""Every rule, by the id that its results name."""

@@ -1,0 +1,80 @@
+"""A run as a job summary in GitHub's Markdown: the verdict, each requirement, the claims."""
+
+from collections.abc import Iterable, Iterator
+
+from quintain.report.ci.cases import Case, CIRun, Status, cases
+from quintain.report.ci.junit import plain_text
+from quintain.report.claim_rows import all_rows, key_rows
+
+MAX_BYTES = 1_000_000
+"""A summary of a step may have 1 MiB, those before it included; GitHub drops a longer one altogether."""
+
+_CUT = "\n\n**Cut here: a job summary has room for no more.**\n"
+
+_ORDER = (Status.ERROR, Status.FAIL, Status.UNDECIDED, Status.PASS)
+
+
+def summary(run: CIRun, *, used_bytes: int = 0) -> str:
+    """Return a run as Markdown, to be added to a job summary.
+
+    Args:
+        run: The run.
+        used_bytes: Bytes that the summary has already; what has no room beside them is cut, which is said.
+    """
+    return _shortened("\n".join(_lines(run)) + "\n", MAX_BYTES - used_bytes)
+
+
+def _lines(run: CIRun) -> Iterator[str]:
+    verdict = run.verdict
+    yield f"## {_cell(run.name)}: {verdict.outcome}"
+    yield ""
+    yield f"{_cell(verdict.reason)} (exit code {verdict.exit_code})."
+    judged = sorted((case for case in cases(run) if case.rule), key=lambda case: _ORDER.index(case.status))
+    if judged:
+        yield ""
+        yield from _table(("decision", "requirement", "reason"), map(_judged, judged))
+    rows = key_rows(run.records) if len(run.records) > 1 else all_rows(run.records)
+    if rows:
+        yield ""
+        yield from _table(
+            ("claim", "lower bound", "95 % interval", "upper bound", "majority class"),
+            (
+                tuple(map(_cell, (row.title, row.lower, row.interval, row.upper, row.baseline)))
+                for row in rows
+            ),
+        )
+    yield ""
+    yield f"`{_code(run.command)}`" + (f", run folder `{_code(run.folder)}`" if run.folder else "")
+    yield ""
+
+
+def _judged(case: Case) -> tuple[str, str, str]:
+    word = f"{case.kind} (warning)" if case.is_tolerated else case.kind
+    return word, f"`{_code(case.name)}`", _cell(case.message)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|{' --- |' * len(head)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+def _cell(text: str) -> str:
+    """Return a text that Markdown and HTML leave as it is, on one line."""
+    text = " ".join(plain_text(text).split()).replace("&", "&amp;").replace("<", "&lt;")
+    return "".join(f"\\{letter}" if letter in "\\`*_{}[]#|~@" else letter for letter in text)
+
+
+def _code(text: str) -> str:
+    """Return a text that can stand between backticks, in a table too."""
+    return " ".join(plain_text(text).split()).replace("`", "'").replace("|", "\\|")
+
+
+def _shortened(text: str, room: int) -> str:
+    """Return a text of at most so many bytes, which says where it was cut; nothing where no room is left."""
+    encoded = text.encode()
+    if len(encoded) <= room:
+        return text
+    kept = room - len(_CUT.encode())
+    return encoded[:kept].rpartition(b"\n")[0].decode() + _CUT if kept > 0 else ""
