@@ -14,6 +14,7 @@ from quintain.evaluate.smoothing import SmoothingSettings
 from quintain.evaluate.steps import harden
 from quintain.results.codec import load
 from quintain.results.quantity import Basis
+from quintain.results.verdict import RunVerdict
 
 
 def test_check(call, weights, small):
@@ -268,6 +269,31 @@ def test_a_verb_judges_of_the_projects_requirements_only_those_about_what_it_spe
         call("privatize", "--data", small, "--batch", 50, "--steps", 3, "--out", "q", *words)[0]
         == ExitCode.UNDECIDED
     )
+
+
+def test_a_project_may_require_sizes_of_several_types_of_which_a_run_decides_its_own(
+    call, weights, small, tmp_path
+):
+    (tmp_path / "pyproject.toml").write_text(
+        "[tool.quintain]\n"
+        "require = ['robust_accuracy(l2:0.5) >= 0.9', 'attacked_accuracy(linf:1/255) >= 0']\n"
+    )
+    arguments = ("--data", small, "--weights", weights, "--threat", "linf:1/255")
+    code, out, _ = call("attack", *arguments, "--attack", "fgsm", "--out", "a")
+    assert code == ExitCode.OK
+    assert "PASS  attacked_accuracy(linf:1/255) >= 0: attacks left " in out
+    assert "this is no robust accuracy" in out
+    assert (
+        "not checked, because this result has no robust_accuracy within l2: robust_accuracy(l2:0.5) >= 0.9\n"
+        in out
+    )
+    record = load_result("a")
+    assert record.not_checked == ("robust_accuracy(l2:0.5) >= 0.9",)
+    assert record.verdict == RunVerdict("OK", 0, "1 of 1 requirement passed")
+    code, out, _ = call("certify", *arguments, "--out", "c")
+    assert code == ExitCode.OK
+    assert "no attacked_accuracy within linf: attacked_accuracy(linf:1/255) >= 0\n" in out
+    assert load_result("c").verdict.reason == "no requirement was decided"
 
 
 def test_every_size_that_was_asked_about_is_in_the_table_and_what_nobody_attacked_is_not_called_attacked(

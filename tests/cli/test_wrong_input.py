@@ -209,6 +209,40 @@ def test_reports_of_nothing_and_of_broken_files(call, tmp_path):
     assert "cut short" in err
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("attack", "--threat", "linf:2/255"), "this run measures linf:2/255: add --threat linf:8/255"),
+        (("attack",), "this run measures linf:4/255: add --threat linf:8/255"),
+        (("attack", "--threat", "l2:0.5"), "this run measures l2:0.5: run it with --threat linf:8/255"),
+        (("certify",), "this run measures linf:4/255: add --threat linf:8/255"),
+        (("harden", "--threat", "linf:2/255"), "this run measures linf:2/255: add --threat linf:8/255"),
+        (
+            ("harden", "--defense", "gaussian", "--sigma", "0.5"),
+            "measures l2:1.0: run it with --threat linf:8/255",
+        ),
+    ],
+)
+def test_a_requirement_at_a_size_that_the_run_does_not_measure_is_refused_before_it(
+    call, weights, small, words, told
+):
+    options = ("--data", small, "--out", "r", *(() if words[0] == "harden" else ("--weights", weights)))
+    code, _, err = call(*words, *options, "--require", "robust_accuracy(linf:8/255) >= 0.1")
+    assert code == USAGE
+    assert told in " ".join(err.split())
+    assert not Path("r").exists()
+
+
+def test_a_requirement_of_the_project_at_another_size_is_refused_with_its_line(
+    call, weights, small, tmp_path
+):
+    path = tmp_path / "pyproject.toml"
+    path.write_text("[tool.quintain]\nrequire = ['robust_accuracy(linf:8/255) >= 0.1']\n")
+    code, _, err = call("attack", "--data", small, "--weights", weights, "--out", "r")
+    assert code == USAGE
+    assert f"({path}, line 2) is on linf:8/255, and this run measures linf:4/255: add --threat" in err
+
+
 def test_a_full_disk_is_a_message(call, weights, small, monkeypatch):
     import errno
     import os

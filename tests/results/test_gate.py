@@ -8,7 +8,8 @@ import pytest
 from quintain.core.errors import ExitCode
 from quintain.results import Basis, Bound, Bracket, CountEvidence, Quantity, Requirement, Side, decide
 from quintain.results.codec import load
-from quintain.results.gate import run_verdict, same_threat
+from quintain.results.gate import is_measured, run_verdict, same_threat
+from quintain.results.literals import CLEAN_ERRORS_ONLY
 from quintain.results.quantity import Metric
 from quintain.results.records import Claim
 from quintain.results.robustness_records import CheckResult, Finding
@@ -86,6 +87,68 @@ def test_the_verdict_on_a_run_is_its_worst_requirement(texts, undecided, verdict
 def test_what_failed_in_the_work_is_worse_than_a_failed_requirement(result, outcome, reason):
     found = run_verdict(decided(FAILS), CLAIMS, [result])
     assert (found.outcome, found.exit_code, found.reason) == (outcome, ExitCode[outcome], reason)
+
+
+def attacked(hits, *, lower=0, alpha=0.0, method="pgd", **words):
+    found = claim(lower, hits)
+    upper = replace(found.bracket.upper, method=method, evidence=CountEvidence(hits, 1000, alpha))
+    return replace(found, bracket=replace(found.bracket, upper=upper, **words))
+
+
+LEFT_HALF = "attacked_accuracy(linf:4/255) >= 0.5"
+POPULATION = "attacked_accuracy(linf:4/255, scope=population) >= 0.5"
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "decision"),
+    [
+        (LEFT_HALF, attacked(500), Decision.PASS),
+        (LEFT_HALF, attacked(499), Decision.FAIL),
+        (LEFT_HALF, attacked(800, num_invalid=1), Decision.UNDECIDED),
+        (LEFT_HALF, attacked(800, lower=700, num_contradictory=1), Decision.UNDECIDED),
+        (LEFT_HALF, attacked(499, num_invalid=1), Decision.FAIL),
+        (LEFT_HALF, attacked(900, method=CLEAN_ERRORS_ONLY), Decision.UNDECIDED),
+        (LEFT_HALF.replace(">=", "<="), attacked(500), Decision.PASS),
+        (POPULATION, attacked(510), Decision.UNDECIDED),
+        (POPULATION, attacked(550), Decision.PASS),
+        (POPULATION, attacked(450), Decision.FAIL),
+        (LEFT_HALF, attacked(500, alpha=0.002), Decision.PASS),
+        (LEFT_HALF, attacked(498, alpha=0.002), Decision.UNDECIDED),
+        (LEFT_HALF, attacked(490, alpha=0.002), Decision.FAIL),
+    ],
+)
+def test_attacked_accuracy_is_decided_by_what_the_attacks_left(text, found, decision):
+    one = decide(Requirement.parse(text), [found])
+    assert one.verdict.decision is decision
+    hits = found.bracket.upper.evidence.hits
+    if found.bracket.upper.method == CLEAN_ERRORS_ONLY:
+        assert "nothing was attacked at linf:4/255; use quintain evaluate" in one.verdict.reason
+    else:
+        assert one.verdict.reason.startswith(f"attacks left {hits} of 1000 examples: ")
+        assert "this is no robust accuracy, since a stronger attack may leave less" in one.verdict.reason
+
+
+def test_an_attack_alone_decides_attacked_accuracy_and_never_that_a_model_is_robust():
+    left = attacked(800)
+    texts = [f"{name}(linf:4/255, scope=sample) >= 0.5" for name in ("attacked_accuracy", "robust_accuracy")]
+    answers = [decide(Requirement.parse(text), [left]).verdict.decision for text in texts]
+    assert answers == [Decision.PASS, Decision.UNDECIDED]
+
+
+@pytest.mark.parametrize(
+    ("text", "measured"),
+    [
+        ("robust_accuracy(linf:8/255) >= 0.5", True),
+        ("robust_accuracy(l2:0.5) >= 0.5", False),
+        ("attacked_accuracy(linf:4/255) >= 0.5", False),
+        ("epsilon <= 3", False),
+        ("clean_accuracy >= 0.5", False),
+    ],
+)
+def test_a_run_measures_its_metrics_in_its_type_of_threat(text, measured):
+    certified = attacked(900, method=CLEAN_ERRORS_ONLY)
+    assert is_measured(Requirement.parse(text), [certified]) is measured
+    assert is_measured(Requirement.parse("attacked_accuracy(linf:4/255) >= 0.5"), [attacked(900)])
 
 
 def test_where_a_requirement_is_written_stands_in_its_result():

@@ -23,6 +23,20 @@ def test_a_requirement_is_read():
     assert Requirement.parse("clean_accuracy(scope=sample) >= 0.8").scope == "sample"
 
 
+def test_attacked_accuracy_is_what_attacks_left_of_the_tested_examples():
+    asked = Requirement.parse("attacked_accuracy(linf:8/255) >= 50 %")
+    assert (asked.name, asked.metric, asked.under_attack, asked.scope, asked.value) == (
+        "attacked_accuracy",
+        Metric.ROBUST_ACCURACY,
+        True,
+        "sample",
+        0.5,
+    )
+    assert Requirement.parse("attacked_accuracy(l2:1, scope=population) >= 0.5").scope == "population"
+    robust = Requirement.parse("robust_accuracy(linf:8/255) >= 50 %")
+    assert (robust.name, robust.under_attack, robust.scope) == ("robust_accuracy", False, "population")
+
+
 @pytest.mark.parametrize(
     "threat",
     [
@@ -50,6 +64,8 @@ def test_a_threat_of_any_form_is_read_whole(threat):
     [
         ("robust_accuracy(linf:4/255) > 0.7", "cannot be read"),
         ("robust_accuracy >= 0.7", "takes a threat"),
+        ("attacked_accuracy >= 0.7", "attacked_accuracy takes a threat"),
+        ("attacked_accuracy(linf:4/255) >= 70", "not a possible attacked_accuracy"),
         ("clean_accuracy(linf:4/255) >= 0.7", "no threat"),
         ("robust_accuracy(linf:4/255) >= 70", "not a possible robust_accuracy"),
         ("robust_accuracy(linf:4/255) >= 1e", "not a number"),
@@ -69,6 +85,8 @@ def test_what_cannot_be_read_is_refused_with_an_example(text, told):
         "robust_acuracy(linf:4/255) >= 0.7",
         "epsilon(dleta=1e-5) <= 3",
         "robust_accuracy(l0:5, modle=plain) >= 0.7",
+        "robust_accuracy(lonf:4/255) >= 0.7",
+        "ataked_accuracy(linf:4/255) >= 0.7",
     ],
 )
 def test_unknown_words_suggest_the_nearest(text):

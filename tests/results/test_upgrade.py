@@ -32,7 +32,7 @@ def leaves(value, path=()):
 
 
 ADDED = {
-    "": {"verdict"},
+    "": {"verdict", "not_checked"},
     "requirements.*": {"path", "line"},
     "result.requirements.*": {"path", "line"},
 }

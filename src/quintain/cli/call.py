@@ -1,7 +1,7 @@
 """One call of a command: its options, data and model, and what is done around its work."""
 
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from quintain.cli.run_folder import (
 from quintain.core.errors import ExitCode, ModelError, SettingError
 from quintain.core.registry import get_entry
 from quintain.core.seeds import derive_seed
+from quintain.core.threat_specs import threat_type
 from quintain.results.requirements import Requirement
 from quintain.results.run_layout import RESULT_FILE
 from quintain.results.verdict import RunVerdict, UndecidedRule
@@ -249,7 +250,7 @@ class VerbCall:
                 self._store(record)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(self._saved_so_far()) from None
-        self._show(record, f"quintain report {shlex.quote(str(folder))}", self._not_due(record))
+        self._show(record, f"quintain report {shlex.quote(str(folder))}")
         raise_if_unsound(record)
         return record.verdict.exit_code if record.verdict else ExitCode.OK
 
@@ -316,36 +317,38 @@ class VerbCall:
             device=self.device_name,
         )
 
-    def _not_due(self, record: "Record") -> tuple[Requirement, ...]:
-        """The requirements that are not decided on a record: of those of the project, all on another metric.
-
-        Those of the command line are always decided.
-        """
-        metrics = {claim.bracket.quantity.metric for claim in record.claims}
-        return tuple(one for one in self.requirements if one.path and one.metric not in metrics)
-
     def _judged(self, record: "Record") -> "Record":
-        """A record with the decision on each requirement that is due."""
-        from quintain.results.gate import decide, run_verdict
+        """A record with the decision on each requirement, and the verdict on the run.
 
-        left = self._not_due(record)
-        due = [requirement for requirement in self.requirements if requirement not in left]
+        Of the project's requirements those are decided that this run measures; those of the command line
+        always are.
+        """
+        from quintain.results.gate import decide, is_measured, run_verdict
+
+        due = [one for one in self.requirements if not one.path or is_measured(one, record.claims)]
         decided = tuple(decide(one, record.claims) for one in due)
-        verdict = run_verdict(decided, record.claims, [record.result], undecided=self.undecided_rule)
-        return replace(record, requirements=decided, verdict=verdict)
+        return replace(
+            record,
+            requirements=decided,
+            verdict=run_verdict(decided, record.claims, [record.result], undecided=self.undecided_rule),
+            not_checked=tuple(one.text for one in self.requirements if one not in due),
+        )
 
     def _store(self, record: "Record") -> None:
         from quintain.results.codec import save
 
         save(record, self.folder / RESULT_FILE)
 
-    def _show(self, record: "Record", about: str, not_due: Sequence[Requirement] = ()) -> None:
+    def _show(self, record: "Record", about: str) -> None:
         """Show a record, what was not decided on it, and where it is stored."""
         from quintain.cli.screen import show_record
 
         show_record(self.console, record)
-        for one in not_due:
-            self.print_dim(f"not checked, because this result has no {one.metric}: {one.text}")
+        for one in self.requirements:
+            if one.text in record.not_checked:
+                measured = [claim.bracket.quantity.metric for claim in record.claims]
+                where = f" within {threat_type(one.threat)}" if one.metric in measured else ""
+                self.print_dim(f"not checked, because this result has no {one.name}{where}: {one.text}")
         if record.verdict is not None:
             self.warn_of_undecided(record.verdict)
         self.print_dim(f"{self.folder / RESULT_FILE}   ({about})")

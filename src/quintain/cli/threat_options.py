@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from quintain.core.errors import SettingError
 from quintain.core.registry import Entry, get_entry, ranked
 from quintain.core.threat_specs import current_spec, threat_name, threat_type
+from quintain.results.gate import same_threat, same_threat_type
+from quintain.results.requirements import Requirement
 
 if TYPE_CHECKING:
     from quintain.threats.threat import Threat
@@ -39,6 +41,31 @@ def refuse_unsupported_threats(attacks: Sequence[Entry], specs: Sequence[str]) -
             raise SettingError(
                 f"--threat {spec}: {entry.name} does not support it; it supports {', '.join(supported)}"
             )
+
+
+def refuse_unmeasured_sizes(requirements: Sequence[Requirement], specs: Sequence[str]) -> None:
+    """Raise for a requirement at a size that a run does not measure, before the run.
+
+    A requirement of the project within another type of threat is no mistake: it is that of another run.
+
+    Args:
+        requirements: All of the run.
+        specs: The threats that the run measures, of one type.
+
+    Raises:
+        SettingError: If there is one.
+    """
+    for one in requirements:
+        if not one.threat or any(same_threat(one.threat, spec) for spec in specs):
+            continue
+        same_type = any(same_threat_type(one.threat, spec) for spec in specs)
+        if one.path and not same_type:
+            continue
+        where = f" ({one.path}, line {one.line})" if one.path else ""
+        raise SettingError(
+            f"requirement {one.text!r}{where} is on {one.threat}, and this run measures {', '.join(specs)}: "
+            f"{'add' if same_type else 'run it with'} --threat {one.threat}"
+        )
 
 
 def parse_threats(specs: Sequence[str]) -> list["Threat"]:

@@ -123,7 +123,8 @@ def _mark(one: RequirementResult, kind: Metric) -> Tick | None:
     except UsageError:
         return None
     relation = {">=": "≥", "<=": "≤"}[required.relation]
-    return required.value, f"required {relation} {fmt.metric_value(kind, required.value)}"
+    what = "required under attack" if required.under_attack else "required"
+    return required.value, f"{what} {relation} {fmt.metric_value(kind, required.value)}"
 
 
 def _accuracy_lines(run: RunResults, claim: Claim) -> tuple[str, ...]:

@@ -2,12 +2,16 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import cast
 
 from quintain.core.errors import ExitCode
 from quintain.core.threat_specs import current_spec, parse_number, size_text, threat_type
-from quintain.results.bounds import Consistency
+from quintain.results.bounds import Bracket, Consistency
+from quintain.results.evidence import CountEvidence
+from quintain.results.literals import CLEAN_ERRORS_ONLY
 from quintain.results.privacy_records import AuditResult, MechanismTest
+from quintain.results.quantity import Basis, Side
 from quintain.results.records import Claim, RequirementResult, StepResult
 from quintain.results.requirements import Requirement
 from quintain.results.robustness_records import AttackResult, CheckResult
@@ -129,9 +133,52 @@ def contradictions(claims: Iterable[Claim], *, comparisons: int) -> tuple[Claim,
 
 
 def _decided_by(requirement: Requirement, claim: Claim) -> RequirementResult:
-    compare = claim.bracket.at_least if requirement.relation == ">=" else claim.bracket.at_most
-    verdict = compare(requirement.value, population=requirement.scope == "population")
-    return _result(requirement, verdict, claim.name)
+    if requirement.under_attack:
+        return _result(requirement, _decided_under_attack(requirement, claim.bracket), claim.name)
+    return _result(requirement, _compared(requirement, claim.bracket), claim.name)
+
+
+def _compared(requirement: Requirement, bracket: Bracket) -> Verdict:
+    compare = bracket.at_least if requirement.relation == ">=" else bracket.at_most
+    return compare(requirement.value, population=requirement.scope == "population")
+
+
+def _decided_under_attack(requirement: Requirement, bracket: Bracket) -> Verdict:
+    """Decide by what the attacks left: both sides of what is compared are that one count."""
+    counted = bracket.upper.evidence
+    if not _is_attacked(bracket) or not isinstance(counted, CountEvidence):
+        reason = (
+            f"nothing was attacked at {requirement.threat}; use quintain evaluate or quintain attack with "
+            f"--threat {requirement.threat}"
+        )
+        return Verdict(Decision.UNDECIDED, reason)
+    left = replace(bracket.upper, side=Side.LOWER, evidence=CountEvidence(counted.hits, counted.trials))
+    verdict = _compared(requirement, replace(bracket, lower=left))
+    reason = (
+        f"attacks left {counted.hits} of {counted.trials} examples: {verdict.reason}; this is no robust "
+        "accuracy, since a stronger attack may leave less"
+    )
+    return replace(verdict, reason=reason)
+
+
+def _is_attacked(bracket: Bracket) -> bool:
+    """Whether attacks stand behind the upper bound of a robust accuracy, not clean errors alone."""
+    return bracket.upper.basis is not Basis.TRIVIAL and bracket.upper.method != CLEAN_ERRORS_ONLY
+
+
+def is_measured(requirement: Requirement, claims: Iterable[Claim]) -> bool:
+    """Whether a run measures what a requirement limits, at some size: its metric, in its type of threat.
+
+    Args:
+        requirement: Such as ``robust_accuracy(linf:4/255) >= 0.70``.
+        claims: All of the run.
+    """
+    return any(
+        claim.bracket.quantity.metric is requirement.metric
+        and same_threat_type(claim.bracket.quantity.threat, requirement.threat)
+        and (_is_attacked(claim.bracket) or not requirement.under_attack)
+        for claim in claims
+    )
 
 
 def _result(requirement: Requirement, verdict: Verdict, claim_name: str) -> RequirementResult:
@@ -155,6 +202,11 @@ def same_threat(a: str, b: str) -> bool:
     """
     a, b = current_spec(a), current_spec(b)
     return a == b or (_parsed(a) is not None and _parsed(a) == _parsed(b))
+
+
+def same_threat_type(a: str, b: str) -> bool:
+    """Whether two specs stand for sizes of one type of threat, such as ``linf:4/255`` and ``linf:0.2``."""
+    return threat_type(current_spec(a)) == threat_type(current_spec(b))
 
 
 def _parsed(spec: str) -> tuple[str, float] | None:

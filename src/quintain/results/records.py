@@ -178,6 +178,7 @@ class Record:
         notes: What the reader must know to trust it.
         verdict: How the run of a verb, or of a whole drill, ended; None in the record of one of a drill's
             steps, and in records of before.
+        not_checked: Requirements of the project, as written, on what this run does not measure.
     """
 
     schema: int
@@ -187,6 +188,7 @@ class Record:
     requirements: tuple[RequirementResult, ...] = ()
     notes: tuple[str, ...] = ()
     verdict: RunVerdict | None = None
+    not_checked: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         decisions = [one.verdict.decision.value for one in self.requirements]

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from quintain.core.errors import SettingError, UnknownNameError
+from quintain.core.registry import get_entry
+from quintain.core.threat_specs import current_spec, threat_name
 from quintain.results.quantity import Metric
 
 _REQUIREMENT = re.compile(
@@ -13,6 +15,9 @@ _REQUIREMENT = re.compile(
 )
 _COMMA_OUTSIDE_BRACKETS = re.compile(r",(?![^\[\]]*\])")
 _KEYWORDS = ("model", "delta", "scope")
+
+ATTACKED_ACCURACY = "attacked_accuracy"
+"""How a requirement names the accuracy that the attacks of the run left, which is no robust accuracy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +32,10 @@ class Requirement:
         threat: Spec of the threat, for robust accuracy; empty for other metrics.
         delta: The delta of epsilon; None stands for every delta that is claimed.
         model: Name of a model of the run; empty for the run's primary claims.
-        scope: ``population``, or ``sample`` for the tested examples alone.
+        scope: ``population``, or ``sample`` for the tested examples alone, which is the default under
+            attack.
+        under_attack: Whether it limits what the attacks of the run left of robust accuracy, not robust
+            accuracy itself: an attack alone decides it, and a stronger one may decide otherwise.
         path: The file that states it; empty where the command line or a default does.
         line: Its line there, from 1 up; 0 where it is not known.
     """
@@ -40,8 +48,14 @@ class Requirement:
     delta: float | None = None
     model: str = ""
     scope: Literal["population", "sample"] = "population"
+    under_attack: bool = False
     path: str = ""
     line: int = 0
+
+    @property
+    def name(self) -> str:
+        """The name of what is limited, as requirements write it."""
+        return ATTACKED_ACCURACY if self.under_attack else str(self.metric)
 
     @classmethod
     def parse(cls, text: str, *, path: str = "", line: int = 0) -> "Requirement":
@@ -54,7 +68,7 @@ class Requirement:
         Raises:
             SettingError: If the text does not have the form ``metric(threat, keyword=value) >= number``, or
                 a value is out of range.
-            UnknownNameError: If there is no such metric or keyword.
+            UnknownNameError: If there is no such metric, threat or keyword.
         """
         match = _REQUIREMENT.fullmatch(text)
         if not match:
@@ -62,17 +76,22 @@ class Requirement:
                 f"requirement {text!r} cannot be read; "
                 "expected a form like 'robust_accuracy(linf:4/255) >= 0.70' or 'epsilon(delta=1e-5) <= 3'"
             )
-        if match["metric"] not in list(Metric):
-            raise UnknownNameError("quantity", match["metric"], list(Metric))
-        metric = Metric(match["metric"])
+        known = (*Metric, ATTACKED_ACCURACY)
+        if match["metric"] not in known:
+            raise UnknownNameError("quantity", match["metric"], known)
+        under_attack = match["metric"] == ATTACKED_ACCURACY
+        metric = Metric.ROBUST_ACCURACY if under_attack else Metric(match["metric"])
         threats, keywords = _split_arguments(match["arguments"] or "")
         needs_threat = metric is Metric.ROBUST_ACCURACY
         if len(threats) != needs_threat:
             expected = "a threat such as linf:4/255" if needs_threat else "no threat"
             raise SettingError(
-                f"requirement {text!r}: {metric} takes {expected}, got {', '.join(threats) or 'none'}"
+                f"requirement {text!r}: {match['metric']} takes {expected}, got "
+                f"{', '.join(threats) or 'none'}"
             )
-        scope = keywords.get("scope", "population")
+        for threat in threats:
+            get_entry("threat", threat_name(current_spec(threat)))
+        scope = keywords.get("scope", "sample" if under_attack else "population")
         if scope not in ("population", "sample"):
             raise SettingError(f"requirement {text!r}: scope={scope}; expected population or sample")
         delta = _to_float(text, keywords["delta"]) if "delta" in keywords else None
@@ -85,8 +104,8 @@ class Requirement:
         low, high = metric.range
         if not low <= value <= high:
             raise SettingError(
-                f"requirement {text!r}: {value:g} is not a possible {metric}; expected a number in [{low:g}, "
-                f"{high:g}]"
+                f"requirement {text!r}: {value:g} is not a possible {match['metric']}; expected a number in "
+                f"[{low:g}, {high:g}]"
             )
         return cls(
             text=text.strip(),
@@ -97,6 +116,7 @@ class Requirement:
             delta=delta,
             model=keywords.get("model", ""),
             scope="sample" if scope == "sample" else "population",
+            under_attack=under_attack,
             path=path,
             line=line,
         )

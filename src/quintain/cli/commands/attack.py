@@ -60,7 +60,7 @@ def run(
     out: Out = None,
 ) -> int:
     from quintain.cli.call import VerbCall
-    from quintain.cli.threat_options import parse_threats, refuse_unknown_threats
+    from quintain.cli.threat_options import parse_threats, refuse_unknown_threats, refuse_unmeasured_sizes
     from quintain.core.registry import entries, get_entry
     from quintain.results.run_layout import UNFINISHED
 
@@ -86,7 +86,7 @@ def run(
     if universal:
         return _run_universal(call, attack or [], universal, threat or [], max_queries=max_queries)
     named = {name: get_entry("attack", name) for name in attack or ()}
-    _ = call.requirements
+    refuse_unmeasured_sizes(call.requirements, specs)
 
     from quintain.attacks.base import access_of
     from quintain.cli.run_folder import resume_command

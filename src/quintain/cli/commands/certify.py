@@ -53,6 +53,7 @@ def run(
         default_certifier,
         parse_certifiable_threats,
         refuse_unknown_threats,
+        refuse_unmeasured_sizes,
     )
     from quintain.core.registry import get_entry
     from quintain.evaluate.step import StepOutput
@@ -74,7 +75,9 @@ def run(
         split=split,
         limit=limit,
     )
-    threats = parse_certifiable_threats(threat or [entry.fact("example")])
+    specs = threat or [entry.fact("example")]
+    refuse_unmeasured_sizes(call.requirements, specs)
+    threats = parse_certifiable_threats(specs)
 
     def work() -> StepOutput:
         return run_certify(

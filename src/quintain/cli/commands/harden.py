@@ -47,10 +47,11 @@ def run(
     out: Out = None,
 ) -> int:
     from quintain.cli.call import VerbCall
-    from quintain.cli.threat_options import parse_certifiable_threats
+    from quintain.cli.threat_options import parse_certifiable_threats, refuse_unmeasured_sizes
     from quintain.core.registry import get_entry, ranked
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.harden import run_harden
+    from quintain.threats import parse
 
     call = VerbCall(
         verb="harden",
@@ -65,6 +66,8 @@ def run(
     )
     ball = parse_certifiable_threats([threat])[0] if threat else None
     entry = get_entry("defense", defense) if defense else ranked("defense")[0]
+    usual = entry.build(threat=parse(entry.fact("example")), sigma=sigma).threat
+    refuse_unmeasured_sizes(call.requirements, [(ball or usual).spec])
 
     def work() -> StepOutput:
         return run_harden(
