@@ -4,15 +4,17 @@ import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import quintain as q
 from quintain.cli.commands import COMMANDS
+from quintain.cli.options import MaxQueries
 from quintain.core.errors import ExitCode
 from quintain.core.registry import KINDS, entries
 from quintain.core.threat_specs import threat_name
-from quintain.evaluate.evasion import diagnostics, probes
+from quintain.evaluate.evasion import diagnostics, probes, query_budget
 from quintain.models import preprocessing
 from quintain.threats import parse
 from quintain.version import __version__
@@ -97,11 +99,29 @@ def test_the_tokens_are_those_of_the_registered_threats():
 
 
 def test_every_sign_of_a_weak_attack_is_explained():
-    code = inspect.getsource(diagnostics) + inspect.getsource(probes)
+    code = "".join(map(inspect.getsource, (diagnostics, probes, query_budget)))
     signs = set(re.findall(r"\bindicator\(\s*\"([^\"]+)\"", code))
     assert signs
     assert {row[0] for row in section(ATTACKS, "How far to trust")} == signs
     assert f"up to {diagnostics.NUM_PROBED} examples" in ATTACKS
+
+
+def test_the_budget_of_the_probes_is_stated_in_the_help_and_on_the_page():
+    small, large = probes.PROBE_QUERIES["scores"], probes.PROBE_QUERIES["gradients"]
+    assert probes.PROBE_QUERIES["labels"] == small
+    (option,) = get_args(MaxQueries)[1:]
+    assert f"at most {small} queries on each of {diagnostics.NUM_PROBED} examples, or {large}" in option.help
+    assert f"at most {small} queries on each of them, or {large} forward passes" in ATTACKS
+
+
+def test_the_queries_that_an_attack_needs_are_those_of_the_page():
+    stated = {row[0].strip("`"): row[1].replace(",", "") for row in section(ATTACKS, "How many queries")}
+    known = {
+        name: str(query_budget.min_queries(entry.load()()))
+        for name, entry in entries("attack").items()
+        if entry.fact("access") in ("scores", "labels")
+    }
+    assert stated == known
 
 
 def test_every_defence_that_ships_is_told_how_to_attack():

@@ -59,7 +59,8 @@ MaxQueries = Annotated[
     typer.Option(
         "--max-queries",
         "--queries",
-        help="Query limit per example, per attack and per threat; 0 for none.",
+        help="Query limit per example, per attack and per threat; 0 for none. Beside it, the checks behind "
+        "'trust:' make at most 15 queries on each of 50 examples, or 300 of a model with gradients.",
         min=0,
     ),
 ]

@@ -131,10 +131,13 @@ class AttackDiagnostics:
     Args:
         indicators: All that were looked for; one that could not be measured is missing.
         num_probed: How many examples were probed.
+        not_judged: Why too little was measured to trust the attacks, such as too few queries; empty where
+            enough was.
     """
 
     indicators: tuple[Indicator, ...]
     num_probed: int
+    not_judged: str = ""
 
     @property
     def triggered(self) -> tuple[Indicator, ...]:
@@ -143,12 +146,15 @@ class AttackDiagnostics:
 
     @property
     def summary(self) -> str:
-        """``high``, or ``doubtful, because ...``."""
-        return (
-            f"doubtful, because {'; '.join(one.message for one in self.triggered)}"
-            if self.triggered
-            else "high"
-        )
+        """``high``, ``doubtful, because ...``, or ``not judged: ...``.
+
+        What was measured and is wrong comes before what was not measured. Without a probed example nothing is
+        judged, in records of earlier versions, too.
+        """
+        if self.triggered:
+            return f"doubtful, because {'; '.join(one.message for one in self.triggered)}"
+        reason = self.not_judged or ("" if self.num_probed else "no example was probed")
+        return f"not judged: {reason}" if reason else "high"
 
 
 @dataclass(frozen=True, slots=True)

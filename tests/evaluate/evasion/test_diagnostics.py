@@ -2,7 +2,8 @@
 net.
 """
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from quintain.attacks import PGD
+from quintain.attacks import PGD, HopSkipJump, Square
 from quintain.attacks.outcome import AttackOutcome
+from quintain.core.errors import ExecutionError
 from quintain.data.dataset import from_arrays
 from quintain.evaluate.evasion.attacks import run_attacks
+from quintain.evaluate.evasion.probes import PROBE_QUERIES
 from quintain.evaluate.model import named_model
 from quintain.models.classifier import Classifier
 from quintain.threats import L2, Linf
@@ -150,20 +153,22 @@ def test_an_attack_that_gives_up_is_beaten_by_one_step_by_chance_and_by_another_
 class Guess:
     """A score attack: corners of the ball at random."""
 
-    access = "scores"
+    access, min_queries = "scores", 200
+    queries: int = 200
 
-    def __call__(self, model, x, y, threat, *, seed=0, ids=None):
+    def __call__(self, model, x, y, threat, *, seed=0, ids=None, max_queries=None):
         generator = torch.Generator().manual_seed(seed)
         best, broken = x.clone(), torch.zeros(len(x), dtype=torch.bool)
-        for _ in range(200):
+        found = torch.zeros(len(x), dtype=torch.long)
+        for number in range(max_queries or self.queries):
             z = threat.project(x + threat.eps * torch.randn(x.shape, generator=generator).sign(), x)
             new = (model(z).argmax(1) != y) & ~broken
-            best[new], broken = z[new], broken | new
+            best[new], found[new], broken = z[new], number + 1, broken | new
         size = torch.where(broken, threat.measure(best, x), torch.inf)
-        asked = torch.full((len(x),), 200)
+        asked = torch.full((len(x),), max_queries or self.queries)
         by = tuple("square" if hit else "" for hit in broken)
         return AttackOutcome(
-            best.detach(), broken, size, asked, 0 * asked, torch.zeros_like(broken), by, asked * broken
+            best.detach(), broken, size, asked, 0 * asked, torch.zeros_like(broken), by, found
         )
 
 
@@ -190,7 +195,28 @@ def test_breaks_that_another_batch_may_undo_are_flagged():
     assert "breaks within rounding" in fired(restless, Linf(0.2), {"square": Guess()})
 
 
-def test_a_budget_of_queries_is_kept_also_by_the_signs():
+class Box:
+    """The honest net behind scores or labels, which counts the inputs that it was asked about."""
+
+    name, num_classes, hash, num_parameters = "m", 2, "h", 0
+    device, dtype = torch.device("cpu"), torch.float32
+
+    def __init__(self, access, answer=net, most=None):
+        self.access, self.answer, self.most, self.asked = access, answer, most, 0
+
+    def __call__(self, x):
+        self.asked += len(x)
+        if self.most is not None and self.asked > self.most:
+            raise ExecutionError("no more answers")
+        with torch.no_grad():
+            logits = self.answer()(x)
+        return nn.functional.one_hot(logits.argmax(1), 2).float() if self.access == "labels" else logits
+
+    def attacked(self, threat, attacks, **words):
+        return run_attacks(named_model(self, "m", "m"), points(), [threat], attacks, **words)
+
+
+def test_the_attacks_keep_their_budget_and_the_probes_their_own():
     asked = []
 
     def counting(inner, x):
@@ -198,41 +224,93 @@ def test_a_budget_of_queries_is_kept_also_by_the_signs():
         return inner(x)
 
     result = attacked(counting, max_queries=5)
+    trust = result.diagnostics
     assert max(result.break_log.forwards) <= 5
-    assert sum(asked) == len(points()) + sum(result.break_log.forwards)
-    assert result.diagnostics.num_probed == 0
-    assert [sign.name for sign in result.diagnostics.indicators] == ["invalid outputs"]
+    by_probes = sum(asked) - len(points()) - sum(result.break_log.forwards)
+    assert 0 < by_probes <= PROBE_QUERIES["gradients"] * trust.num_probed
+    assert {"restarts still help", "zero gradients"} <= {sign.name for sign in trust.indicators}
+
+
+@pytest.mark.parametrize("access", ["scores", "labels"])
+def test_probes_of_a_model_without_gradients_keep_their_small_budget(access):
+    box = Box(access)
+    result = box.attacked(Linf(0.05), {"guess": Guess()}, max_queries=300)
+    assert result.diagnostics.num_probed == 50
+    by_probes = box.asked - len(points()) - 300 * int(np.sum(result.break_log.forwards) / 300)
+    assert 0 < by_probes <= PROBE_QUERIES[access] * 50
+
+
+@pytest.mark.parametrize("access", ["scores", "labels"])
+@pytest.mark.parametrize("queries", [2, 19, 499])
+def test_a_model_that_was_hardly_queried_is_not_judged_and_not_probed(access, queries):
+    """Weak as it is, it looks robust: the net that gradients break within this threat."""
+    assert not np.isinf(attacked(None, Linf(0.2)).examples.broken_radius).all()
+    name, attack = ("square", Square()) if access == "scores" else ("hopskipjump", HopSkipJump())
+    box = Box(access)
+    result = box.attacked(Linf(0.2), {name: attack}, max_queries=queries)
+    trust = result.diagnostics
+    assert trust.summary != "high"
+    if np.isinf(result.examples.broken_radius).any() and not trust.triggered:
+        assert re.fullmatch(
+            rf"not judged: [\d,]+ queries per example, below the {attack.min_queries:,} that {name} needs",
+            trust.summary,
+        )
+        assert trust.num_probed == 0
+        assert box.asked == len(points()) + sum(result.break_log.forwards)
+
+
+def test_an_honest_black_box_with_queries_enough_is_trusted():
+    box = Box("scores")
+    result = box.attacked(Linf(0.01), {"square": Square(600)})
+    assert np.isinf(result.examples.broken_radius).any()
+    assert result.diagnostics.summary == "high"
+    assert {"queries still help", "randomness between calls", "random points beat the attacks"} <= {
+        sign.name for sign in result.diagnostics.indicators
+    }
+
+
+def test_one_attack_with_queries_enough_suffices():
+    box = Box("scores")
+    trust = box.attacked(Linf(0.01), {"short": Square(20), "square": Square(600)}).diagnostics
+    assert trust.summary == "high"
+
+
+@pytest.mark.parametrize(("query", "late"), [(1, False), (150, False), (151, True), (200, True)])
+def test_breaks_at_the_end_of_the_budget_ask_for_more_queries(query, late):
+    @dataclass(frozen=True)
+    class Slow(Guess):
+        """Finds what it finds at one query."""
+
+        def __call__(self, *arguments, **words):
+            outcome = super().__call__(*arguments, **words)
+            return replace(outcome, queries_to_success=torch.where(outcome.success, query, 0))
+
+    trust = Box("scores").attacked(Linf(0.12), {"guess": Slow()}).diagnostics
+    assert {sign.name: sign.triggered for sign in trust.indicators}["queries still help"] is late
+
+
+def test_a_model_that_stops_answering_the_probes_is_not_judged():
+    whole = Box("scores")
+    asked = whole.attacked(Linf(0.01), {"guess": Guess()})
+    assert asked.diagnostics.summary == "high"
+    cut = Box("scores", most=whole.asked - 10).attacked(Linf(0.01), {"guess": Guess()}).diagnostics
+    assert cut.summary == "not judged: the model did not answer all probes (no more answers)"
+
+
+def test_attacks_that_asked_nothing_are_not_judged():
+    trust = Box("scores").attacked(Linf(0.05), {"idle": Idle()}).diagnostics
+    assert trust.summary == "not judged: the attacks made no query"
+
+
+def test_where_nothing_was_classified_correctly_nothing_is_judged():
+    x, _ = points().batch(range(80))
+    wrong = from_arrays(x.numpy(), 1 - net()(x).argmax(1).numpy(), name="points", num_classes=2)
+    trust = attacked(None, data=wrong).diagnostics
+    assert trust.summary == "not judged: no example was classified correctly"
 
 
 def test_scores_and_labels_alone_are_asked_for_no_gradient():
-    trained = net()
-
-    class Asked:
-        name, num_classes, hash, num_parameters, device, dtype = (
-            "m",
-            2,
-            "h",
-            0,
-            torch.device("cpu"),
-            torch.float32,
-        )
-
-        def __init__(self, access):
-            self.access = access
-
-        def __call__(self, x):
-            with torch.no_grad():
-                logits = trained(x)
-            return (
-                nn.functional.one_hot(logits.argmax(1), 2).float()
-                if self.access == "labels"
-                else logits.softmax(1)
-            )
-
     for access, doubts in (("scores", {"outputs that look like probabilities"}), ("labels", set())):
-        result = run_attacks(
-            named_model(Asked(access), "m", "m"), points(), [Linf(0.05)], {"square": Guess()}
-        )
-        assert {sign.name for sign in result.diagnostics.triggered} - {
-            "random points beat the attacks"
-        } == doubts
+        box = Box(access, lambda: lambda x: net()(x).softmax(1))
+        trust = box.attacked(Linf(0.05), {"square": Guess()}).diagnostics
+        assert {sign.name for sign in trust.triggered} - {"random points beat the attacks"} == doubts

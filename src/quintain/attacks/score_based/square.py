@@ -73,6 +73,7 @@ class Square(Attack):
     use_for: ClassVar[str] = "the first choice without gradients; also the check on those with"
     cost: ClassVar[str] = "{queries}, {restarts} times"
     access: ClassVar[Access] = "scores"
+    min_queries: ClassVar[int] = 500
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2")
     optimality_gap: ClassVar = {"l2": 0.3}
     test_settings: ClassVar = {"queries": 80}

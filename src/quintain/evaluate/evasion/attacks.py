@@ -62,8 +62,7 @@ def run_attacks(
         num_pictures: How many broken examples are kept as pictures.
         batch_size: Examples at a time.
         max_queries: Limit of queries for each example, attack and threat; none if not given. With a limit
-            nothing else is queried either, so that there is no bisection, and the diagnostics use what the
-            attacks found.
+            there is no bisection; the diagnostics have a small budget of their own (``PROBE_QUERIES``).
         target_class: The class that the attacks aim at; no example may be of that class.
         certified: Certified radii of these examples, by their ids: they are not attacked at sizes that are
             certified.
@@ -137,7 +136,15 @@ def run_attacks(
         else (),
         break_log=break_log(merged, radii, sizes[-1]),
         diagnostics=(
-            diagnose(job, merged, subject.model, data, correct, broken_by_transfer=broken_by_transfer)
+            diagnose(
+                job,
+                merged,
+                subject.model,
+                data,
+                correct,
+                certified=radii,
+                broken_by_transfer=broken_by_transfer,
+            )
             if num_probed and whole
             else None
         ),

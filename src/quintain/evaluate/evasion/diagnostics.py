@@ -4,7 +4,6 @@ Each has its value and threshold.
 """
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +21,7 @@ from quintain.core.threat_specs import threat_name
 from quintain.data.dataset import Dataset
 from quintain.evaluate.evasion.merge import MergedAttacks
 from quintain.evaluate.evasion.probes import ProbeSet, gradient_fails, indicator, probe_indicators
+from quintain.evaluate.evasion.query_budget import late_breaks, too_few_queries
 from quintain.evaluate.evasion.shard import AttackJob
 from quintain.losses.margin import margin
 from quintain.results.robustness_records import AttackDiagnostics, Indicator
@@ -46,11 +46,13 @@ def diagnose(
     data: Dataset,
     correct: np.ndarray,
     *,
+    certified: np.ndarray | None = None,
     broken_by_transfer: np.ndarray | None = None,
 ) -> AttackDiagnostics:
-    """Return every indicator that can be measured.
+    """Return every indicator that can be measured, or why the attacks cannot be judged.
 
-    Where queries are limited, the model is not queried again: only what the attacks found anyway is used.
+    The probes have a budget of their own, ``PROBE_QUERIES`` for an example, beside ``max_queries``. A model
+    without gradients is not probed where its attacks had too few queries to be judged.
 
     Args:
         job: What was run.
@@ -58,34 +60,50 @@ def diagnose(
         model: The model under attack.
         data: All examples.
         correct: Which of them are classified correctly (N,).
+        certified: Certified radii (N,); none if not given.
         broken_by_transfer: Which of them are broken by points made on another model (N,), if that was tried.
     """
     rows = np.array(sorted(job.probed), dtype=np.int64)
     rows = rows[~merged.invalid[rows]]
-    indicators: list[Indicator] = list(_from_rows(merged, correct, broken_by_transfer))
-    if not len(rows) or job.max_queries is not None:
-        return AttackDiagnostics(tuple(indicators), 0)
-    with (
-        torch.inference_mode(False),
-        suppress(ExecutionError),
-    ):  # a model that has stopped answering leaves what was seen before
-        x, y = data.batch(rows)
-        probes = ProbeSet(
-            model=model,
-            x=x,
-            y=y,
-            ids=torch.from_numpy(rows),
-            threat=job.threats[-1],
-            unbroken=torch.from_numpy(np.isinf(merged.radius[rows])),
-            seed=job.seed,
-        )
-        for found in (
-            probe_indicators(probes, job.target_class),
-            _by_access(job, merged, correct, probes, data),
-            _near_ties(merged, rows, probes, job),
-        ):
-            indicators.extend(found)
-    return AttackDiagnostics(tuple(indicators), len(rows))
+    broken = np.any([one.smallest_broken == 0 for one in merged.by_attack.values()], axis=0)
+    unbroken = correct & ~broken & ~merged.invalid
+    if certified is not None:
+        unbroken &= ~((certified >= job.threats[0].eps) & (certified > 0))
+    indicators = [
+        *_from_rows(merged, correct, broken_by_transfer),
+        *late_breaks(job, merged, correct, unbroken),
+    ]
+    if not len(rows):
+        return AttackDiagnostics(tuple(indicators), 0, "no example was classified correctly")
+    not_judged = too_few_queries(job, merged, unbroken)
+    if not_judged and access_of(getattr(model, "access", "")) != "gradients":
+        return AttackDiagnostics(tuple(indicators), 0, not_judged)
+    try:
+        with torch.inference_mode(False):
+            for found in _from_probes(job, merged, model, data, correct, rows):
+                indicators.append(found)
+    except ExecutionError as error:  # a model that has stopped answering leaves what was seen before
+        not_judged = f"the model did not answer all probes ({error})"
+    return AttackDiagnostics(tuple(indicators), len(rows), not_judged)
+
+
+def _from_probes(
+    job: AttackJob, merged: MergedAttacks, model: Model, data: Dataset, correct: np.ndarray, rows: np.ndarray
+) -> Iterator[Indicator]:
+    """Yield the indicators that query the model about the examples ``rows`` (n,)."""
+    x, y = data.batch(rows)
+    probes = ProbeSet(
+        model=model,
+        x=x,
+        y=y,
+        ids=torch.from_numpy(rows),
+        threat=job.threats[-1],
+        unbroken=torch.from_numpy(np.isinf(merged.radius[rows])),
+        seed=job.seed,
+    )
+    yield from probe_indicators(probes, job.target_class)
+    yield from _by_access(job, merged, correct, probes, data)
+    yield from _near_ties(merged, rows, probes, job)
 
 
 def _from_rows(

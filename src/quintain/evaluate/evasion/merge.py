@@ -32,12 +32,14 @@ class AttackArrays:
             did not.
         queries_to_success: Its queries up to that success.
         found_by: The member of an ensemble that broke it.
+        forwards: Its most forward passes at one threat.
         cost_by_threat: (forwards, backwards, seconds) at each threat.
     """
 
     smallest_broken: np.ndarray
     queries_to_success: np.ndarray
     found_by: list[str]
+    forwards: np.ndarray
     cost_by_threat: dict[str, tuple[int, int, float]] = field(default_factory=dict)
 
 
@@ -79,7 +81,9 @@ def merge_chunks(
     count, zeros = len(correct), np.zeros(len(correct), np.int64)
     merged = MergedAttacks(
         by_attack={
-            name: AttackArrays(np.full(count, len(job.threats)), np.zeros(count, np.int64), [""] * count)
+            name: AttackArrays(
+                np.full(count, len(job.threats)), zeros.copy(), [""] * count, forwards=zeros.copy()
+            )
             for name in job.attacks
         },
         radius=np.where(correct, math.inf, 0.0),
@@ -171,6 +175,7 @@ def _add_chunk(merged: MergedAttacks, name: str, spec: str, threats: Sequence[Th
         seconds + float(chunk.seconds),
     )
     rows, broken = chunk.rows, chunk.broken
+    arrays.forwards[rows] = np.maximum(arrays.forwards[rows], chunk.forwards)
     merged.invalid[rows] |= chunk.invalid
     merged.forwards[rows] += chunk.forwards + chunk.bisection_queries
     merged.backwards[rows] += chunk.backwards

@@ -28,6 +28,9 @@ STEPS = 20
 RANDOM = {"gradients": 100, "scores": 10, "labels": 10}
 """Random points of the threat for each unbroken example; fewer where queries may be what is paid for."""
 
+PROBE_QUERIES = {"gradients": 300, "scores": 15, "labels": 15}
+"""At most so many forward passes of all probes together for each probed example, whatever the attacks had."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProbeSet:

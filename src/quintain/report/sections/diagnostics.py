@@ -86,6 +86,8 @@ def _attack_rows(one: AttackedModel) -> Iterator[tuple[Cell, ...]]:
         text = "how far the unbroken examples can be trusted is not known"
         yield Cell("attack diagnostics"), Cell("not run", "open"), Cell(text)
     else:
+        if one.diagnostics.not_judged:
+            yield Cell("attack diagnostics"), Cell("not judged", "open"), Cell(one.diagnostics.not_judged)
         for indicator in one.diagnostics.triggered:
             yield Cell(indicator.name), Cell("YES", "bad"), Cell(indicator_text(indicator))
         fine = [indicator for indicator in one.diagnostics.indicators if not indicator.triggered]

@@ -23,7 +23,7 @@ from quintain.report.run_results import RunResults
 from quintain.report.sections.accuracy_curves import LEGEND, attacked_curves, certified_curves
 from quintain.report.table import Cell, Table, cells
 from quintain.results.class_counts import ClassCounts
-from quintain.results.robustness_records import AttackedModel, AttackResult, AttackRow
+from quintain.results.robustness_records import AttackDiagnostics, AttackedModel, AttackResult, AttackRow
 
 STICKER_LEAD = "Changes that are one for all pictures: fitted on some, and scored on others."
 
@@ -90,10 +90,16 @@ def diagnostics_text(run: RunResults, one: AttackedModel) -> list[Text]:
         lines.append(
             Text(
                 f"{title}, {said[0][0].lower()}{' '.join(said)[1:]}",
-                "bad" if one.diagnostics and one.diagnostics.triggered else "",
+                _tone(one.diagnostics),
             )
         )
     return lines
+
+
+def _tone(diagnostics: AttackDiagnostics | None) -> str:
+    if diagnostics is None or diagnostics.summary == "high":
+        return ""
+    return "bad" if diagnostics.triggered else "open"
 
 
 def median_queries(row: AttackRow) -> str:
