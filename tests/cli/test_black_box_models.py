@@ -36,6 +36,24 @@ def test_a_function_of_labels_is_attacked_by_what_labels_allow(call, small, tmp_
     assert record["result"]["models"][0]["rows"][0]["backwards"] == 0
 
 
+def test_a_box_that_was_hardly_queried_is_not_judged_on_screen_in_json_and_in_the_report(
+    call, small, tmp_path
+):
+    (tmp_path / "asked.py").write_text(FUNCTIONS)
+    run = tmp_path / "run"
+    words = ("--model", f"scores:{tmp_path / 'asked.py'}:scored", "--data", small, "--limit", 8)
+    code, told, _ = call("attack", *words, "--threat", "linf:0.001", "--max-queries", 19, "--out", run)
+    assert code == 0
+    reason = "19 queries per example, below the 500 that square needs"
+    assert f"trust: not judged: {reason}" in told
+    diagnostics = json.loads((run / "result.json").read_text())["result"]["models"][0]["diagnostics"]
+    assert (diagnostics["not_judged"], diagnostics["num_probed"]) == (reason, 0)
+    assert call("report", run)[0] == 0
+    page = (run / "report.html").read_text()
+    assert f"trust: not judged: {reason}" in page
+    assert "trust: high" not in page
+
+
 def test_gradients_of_it_are_refused_with_the_attacks_that_can(call, small, tmp_path):
     (tmp_path / "asked.py").write_text(FUNCTIONS)
     code, _, complaint = call(

@@ -47,6 +47,8 @@ class Attack(ABC):
             0 for one that runs only where no other can.
         min_queries: Fewest queries, on average over the unbroken examples, at which it may be judged what
             they show (docs/attacks.md has the measurement behind it); 0 for an attack that uses gradients.
+        ends_exhausted: Whether it has nothing left to try where it ends below its budget, so that
+            ``min_queries`` does not apply.
         is_reference: Whether it is the one attack that trained models are compared by.
         guarantee: What its result may be taken for; follows from ``minimum_norm``.
         optimality_gap: Relative gap to the closed-form optimum on a linear model at its default settings, by
@@ -70,6 +72,7 @@ class Attack(ABC):
     supports_targets: ClassVar[bool] = True
     default_rank: ClassVar[int] = 0
     min_queries: ClassVar[int] = 0
+    ends_exhausted: ClassVar[bool] = False
     is_reference: ClassVar[bool] = False
     optimality_gap: ClassVar[Mapping[str, float]] = {}
     test_settings: ClassVar[Mapping[str, float]] = {}

@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from quintain.attacks import PGD, HopSkipJump, Square
+from quintain.attacks import PGD, HopSkipJump, Quick, RayS, Square
 from quintain.attacks.outcome import AttackOutcome
 from quintain.core.errors import ExecutionError
+from quintain.core.registry import get_entry
 from quintain.data.dataset import from_arrays
 from quintain.evaluate.evasion.attacks import run_attacks
 from quintain.evaluate.evasion.probes import PROBE_QUERIES
@@ -259,6 +260,27 @@ def test_a_model_that_was_hardly_queried_is_not_judged_and_not_probed(access, qu
         assert box.asked == len(points()) + sum(result.break_log.forwards)
 
 
+@pytest.mark.parametrize("name", ["square", "simba", "nes", "spsa", "hopskipjump", "rays"])
+def test_at_the_queries_that_it_needs_an_attack_breaks_half_of_what_gradients_break(name):
+    attack = get_entry("attack", name).load()()
+    x, y = points().batch(range(80))
+    broken = Quick()(Classifier(net(), num_classes=2), x, y, Linf(0.1)).success & (net()(x).argmax(1) == y)
+    box = Box(attack.access)
+    found = attack(box, x[broken], y[broken], Linf(0.1), max_queries=attack.min_queries)
+    assert int(broken.sum()) >= 20
+    assert float(found.success.double().mean()) >= 0.5
+
+
+def test_an_attack_that_has_nothing_left_to_try_is_judged_unless_it_was_cut_off():
+    whole = Box("labels").attacked(Linf(0.01), {"rays": RayS()})
+    assert max(whole.break_log.forwards) < RayS.min_queries
+    assert whole.diagnostics.summary == "high"
+    cut = Box("labels").attacked(Linf(0.01), {"rays": RayS()}, max_queries=20).diagnostics
+    assert (
+        cut.summary == f"not judged: 20 queries per example, below the {RayS.min_queries:,} that rays needs"
+    )
+
+
 def test_an_honest_black_box_with_queries_enough_is_trusted():
     box = Box("scores")
     result = box.attacked(Linf(0.01), {"square": Square(600)})
@@ -267,6 +289,18 @@ def test_an_honest_black_box_with_queries_enough_is_trusted():
     assert {"queries still help", "randomness between calls", "random points beat the attacks"} <= {
         sign.name for sign in result.diagnostics.indicators
     }
+
+
+def test_a_limit_of_just_the_queries_that_are_needed_suffices():
+    needed = Square.min_queries
+    enough, less = (
+        Box("scores").attacked(Linf(0.01), {"square": Square()}, max_queries=queries).diagnostics
+        for queries in (needed, needed - 1)
+    )
+    assert enough.summary == "high"
+    assert less.summary == (
+        f"not judged: {needed - 1} queries per example, below the {needed} that square needs"
+    )
 
 
 def test_one_attack_with_queries_enough_suffices():

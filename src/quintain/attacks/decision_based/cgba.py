@@ -61,7 +61,7 @@ class CGBA(Attack):
     use_for: ClassVar[str] = "a second opinion in L2"
     cost: ClassVar[str] = "{queries}"
     access: ClassVar[Access] = "labels"
-    min_queries: ClassVar[int] = 1000
+    min_queries: ClassVar[int] = 1500
     supports: ClassVar[tuple[str, ...]] = ("l2",)
     minimum_norm: ClassVar[bool] = True
     test_settings: ClassVar = {"queries": 300, "init_tries": 20}

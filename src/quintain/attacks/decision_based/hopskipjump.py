@@ -59,7 +59,7 @@ class HopSkipJump(Attack):
     use_for: ClassVar[str] = "the first choice"
     cost: ClassVar[str] = "{queries}"
     access: ClassVar[Access] = "labels"
-    min_queries: ClassVar[int] = 1000
+    min_queries: ClassVar[int] = 1500
     minimum_norm: ClassVar[bool] = True
     optimality_gap: ClassVar = {"l2": 0.02, "linf": 0.08}
     test_settings: ClassVar = {"queries": 300, "init_tries": 20}

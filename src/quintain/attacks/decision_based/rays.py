@@ -52,7 +52,8 @@ class RayS(Attack):
     use_for: ClassVar[str] = "Linf; nothing about it is random"
     cost: ClassVar[str] = "{queries}"
     access: ClassVar[Access] = "labels"
-    min_queries: ClassVar[int] = 1000
+    min_queries: ClassVar[int] = 1500
+    ends_exhausted: ClassVar[bool] = True
     supports: ClassVar[tuple[str, ...]] = ("linf",)
     minimum_norm: ClassVar[bool] = True
     test_settings: ClassVar = {"queries": 200}

@@ -52,6 +52,7 @@ class NES(Attack):
     use_for: ClassVar[str] = "a second opinion: estimated gradients with a memory"
     cost: ClassVar[str] = "{queries}"
     access: ClassVar[Access] = "scores"
+    min_queries: ClassVar[int] = 1000
     optimality_gap: ClassVar = {"any": 0.08}
     test_settings: ClassVar = {"queries": 200, "pairs": 5}
 

@@ -63,6 +63,8 @@ class OnePixel(Attack):
         "{population} queries, and as many for each of {generations}; or two a gray pixel, where that is less"
     )
     access: ClassVar[Access] = "scores"
+    min_queries: ClassVar[int] = 2000
+    ends_exhausted: ClassVar[bool] = True
     supports: ClassVar[tuple[str, ...]] = ("l0",)
     test_settings: ClassVar = {"population": 12, "generations": 5}
 

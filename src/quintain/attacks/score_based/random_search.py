@@ -51,6 +51,7 @@ class RandomSearch(Attack):
     use_for: ClassVar[str] = "what guessing finds: any attack must beat it"
     cost: ClassVar[str] = "{samples} + {steps} queries"
     access: ClassVar[Access] = "scores"
+    min_queries: ClassVar[int] = 300
     supports: ClassVar[tuple[str, ...]] = (
         "linf",
         "l2",

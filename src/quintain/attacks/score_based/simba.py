@@ -48,7 +48,7 @@ class SimBA(Attack):
     use_for: ClassVar[str] = "nearly linear models"
     cost: ClassVar[str] = "{queries}"
     access: ClassVar[Access] = "scores"
-    min_queries: ClassVar[int] = 500
+    min_queries: ClassVar[int] = 1000
     optimality_gap: ClassVar = {"l2": 0.03}
     test_settings: ClassVar = {"queries": 80}
     gap_test_settings: ClassVar = {"queries": 500}

@@ -42,6 +42,7 @@ class SparseRS(Attack):
     use_for: ClassVar[str] = "a few pixels, a frame, a sticker that may move"
     cost: ClassVar[str] = "{queries}"
     access: ClassVar[Access] = "scores"
+    min_queries: ClassVar[int] = 500
     supports: ClassVar[tuple[str, ...]] = ("l0", "mask", "patch")
     test_settings: ClassVar = {"queries": 80}
     gap_test_settings: ClassVar = {"queries": 1000}

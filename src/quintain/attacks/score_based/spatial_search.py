@@ -46,6 +46,8 @@ class SpatialSearch(Attack):
     use_for: ClassVar[str] = "turns and shifts: every point of a grid"
     cost: ClassVar[str] = "{angles} x {shifts} twice x {sizes}, of what is allowed"
     access: ClassVar[Access] = "scores"
+    min_queries: ClassVar[int] = 775
+    ends_exhausted: ClassVar[bool] = True
     supports: ClassVar[tuple[str, ...]] = ("spatial",)
     test_settings: ClassVar = {"shifts": 3, "angles": 7}
 

@@ -61,6 +61,7 @@ class SPSA(Attack):
     use_for: ClassVar[str] = "a second opinion: estimated gradients with Adam"
     cost: ClassVar[str] = "{queries}"
     access: ClassVar[Access] = "scores"
+    min_queries: ClassVar[int] = 1500
     optimality_gap: ClassVar = {"any": 0.1}
     test_settings: ClassVar = {"queries": 200, "pairs": 5}
 

@@ -30,15 +30,19 @@ def too_few_queries(job: AttackJob, merged: MergedAttacks, unbroken: np.ndarray)
     """
     if not unbroken.any():
         return ""
+    if not merged.forwards[unbroken].any():
+        return "the attacks made no query"
     closest, reason = -1.0, ""
     for name, attack in job.attacks.items():
-        queries, needed = merged.by_attack[name].forwards[unbroken].mean(), min_queries(attack)
-        if queries >= needed:
+        # one pass of the budget is kept for the confirmation of a success
+        forwards, needed = merged.by_attack[name].forwards[unbroken] + 1, min_queries(attack)
+        queries, limited = forwards.mean(), job.max_queries is not None and forwards.max() >= job.max_queries
+        if queries >= needed or (getattr(attack, "ends_exhausted", False) and not limited):
             return ""
         if queries / needed > closest:
             closest = queries / needed
             reason = f"{queries:,.0f} queries per example, below the {needed:,} that {name} needs"
-    return reason if merged.forwards[unbroken].any() else "the attacks made no query"
+    return reason
 
 
 def min_queries(attack: AttackFn) -> int:
