@@ -96,6 +96,8 @@ class PrivatizeResult:
         composed_epsilon: The epsilon of all private trainings of this record together, which is also what
             choosing the best of them costs at most.
         stop_reason: Why there are fewer steps than planned; empty for a finished run.
+        nonprivate_epochs: Epochs of the training without privacy; None if another step trained it.
+        nonprivate_converged: Whether twice as many epochs were no better; None if that was not tried.
     """
 
     training: TrainingRun
@@ -107,6 +109,8 @@ class PrivatizeResult:
     batch_size_sweep: tuple[PrivateRun, ...] = ()
     composed_epsilon: float | None = None
     stop_reason: str = ""
+    nonprivate_epochs: int | None = None
+    nonprivate_converged: bool | None = None
     kind: Literal["privatize"] = "privatize"
 
 

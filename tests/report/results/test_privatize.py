@@ -92,3 +92,11 @@ def test_a_private_model_above_the_nonprivate_one_costs_nothing(whole: Privatize
     assert "cost no accuracy here" in accuracy_cost_text(
         replace(whole, nonprivate_counts=ClassCounts((0, 300), (234, 390)))
     )
+
+
+def test_the_cost_says_whether_the_plain_training_had_converged(whole: PrivatizeResult) -> None:
+    done = accuracy_cost_text(replace(whole, nonprivate_epochs=16, nonprivate_converged=True))
+    assert done.endswith("The non-private model was trained for 16 epochs; twice as many were no better.")
+    cut = accuracy_cost_text(replace(whole, nonprivate_epochs=64, nonprivate_converged=False))
+    assert "still improved at 64 epochs" in cut
+    assert "privacy may cost more" in cut

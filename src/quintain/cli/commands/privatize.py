@@ -142,7 +142,7 @@ def _trained(
             folder=folder,
             epsilons=EPSILONS if sweep_epsilon else (),
             batch_sizes=sizes,
-            held_out=call.splits.val or call.examples,
+            validation=call.splits.val,
             unfinished=unfinished,
             progress=call.progress,
         )

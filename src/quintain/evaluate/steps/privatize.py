@@ -16,6 +16,7 @@ from quintain.dp.report import ASSUMPTIONS
 from quintain.dp.training.resume import ResumableRun, load_or_make_salt
 from quintain.evaluate.brackets import clean_accuracy_claim
 from quintain.evaluate.model import EvaluatedModel, clean_counts
+from quintain.evaluate.plain_training import train_until_converged
 from quintain.evaluate.privacy_target import (
     PrivacyTarget,
     ProtectedRecords,
@@ -31,10 +32,7 @@ from quintain.results.class_counts import ClassCounts
 from quintain.results.privacy_records import PrivacyStatement, PrivateRun, PrivatizeResult
 from quintain.results.quantity import Side
 from quintain.results.records import Claim
-from quintain.training import Recipe
-from quintain.training import fit as fit_plainly
 
-PLAIN_EPOCHS = 8
 NUM_CHECKPOINTS = 20
 """How often the state of a training is saved, and its accuracy shown."""
 
@@ -55,7 +53,7 @@ def run_privatize(
     nonprivate_counts: ClassCounts | None = None,
     epsilons: Sequence[float] = (),
     batch_sizes: Sequence[int] = (),
-    held_out: Dataset | None = None,
+    validation: Dataset | None = None,
     unfinished: Path | None = None,
     progress: Progress = no_progress,
 ) -> StepOutput:
@@ -71,7 +69,8 @@ def run_privatize(
             given.
         epsilons: Other epsilons to train at, with the same batch size and steps.
         batch_sizes: Other batch sizes to train with, at the same epsilon and steps.
-        held_out: Examples whose accuracy is shown on the way.
+        validation: Examples whose accuracy is shown on the way, and which choose how long the plain model is
+            trained; the test examples and a tenth of the training examples if not given.
         unfinished: Where runs that may be cut off keep their state; ``dp.resume.delete_unfinished`` it once
             the record is written.
         progress: Shows bars.
@@ -95,14 +94,18 @@ def run_privatize(
     fits: list[PrivateTrainingResult] = []
 
     def work() -> tuple[float, ...]:
-        fits.append(_fitted(net, train, plan, MAIN, held_out or test, unfinished, progress))
+        fits.append(_fitted(net, train, plan, MAIN, validation or test, unfinished, progress))
         return ()
 
     subject, training = train_and_test(
         net, work, folder, test, name="private", title="private model", settings=plan
     )
+    plain = None
     if nonprivate_counts is None:
-        nonprivate_counts = _plain(copy.deepcopy(fresh), train, test, unfinished, progress)
+        plain = train_until_converged(
+            fresh, train, test, validation=validation, checkpoints=unfinished, progress=progress
+        )
+        nonprivate_counts = plain.counts
     trials = {MAIN: PrivateRun(plan_record(plan, len(train)), training.clean_counts, training.seconds)}
     for name, other in others.items():
         trials[name] = _trial(copy.deepcopy(fresh), train, test, other, name, unfinished, progress)
@@ -110,6 +113,8 @@ def run_privatize(
     result = PrivatizeResult(
         training=training,
         nonprivate_counts=nonprivate_counts,
+        nonprivate_epochs=plain.epochs if plain else None,
+        nonprivate_converged=plain.converged if plain else None,
         plan=trials[MAIN].plan,
         clipped_fraction=fits[0].clipped_fraction,
         statement=privacy_statement(fits[0].releases, plan, len(train), fits[0].report.runs[-1].noise),
@@ -216,22 +221,6 @@ def _fitted(
 
     state = ResumableRun(unfinished / name, every=max(1, plan.steps // NUM_CHECKPOINTS))
     return fit(net, train, plan, progress=progress, resume=state, on_checkpoint=look)
-
-
-def _plain(
-    net: nn.Module, train: Dataset, test: Dataset, unfinished: Path | None, progress: Progress
-) -> ClassCounts:
-    """Train the net without privacy, and count its correct predictions."""
-    checkpoint = unfinished and unfinished / "plain.safetensors"
-    fit_plainly(
-        net,
-        train,
-        Recipe(epochs=PLAIN_EPOCHS),
-        checkpoint=checkpoint,
-        progress=progress,
-        progress_label="plain training",
-    )
-    return clean_counts(Classifier(net, num_classes=test.num_classes), test)
 
 
 def _trial(

@@ -60,8 +60,25 @@ def accuracy_cost_text(one: PrivatizeResult) -> str:
     private, nonprivate = one.training.clean_counts.accuracy, one.nonprivate_counts.accuracy
     both = f"private {fmt.percent(private)}, non-private {fmt.percent(nonprivate)}"
     if nonprivate <= private:
-        return f"Privacy cost no accuracy here: {both}."
-    return f"Privacy cost {100 * (nonprivate - private):.1f} points of accuracy: {both} ({USUAL})."
+        text = f"Privacy cost no accuracy here: {both}."
+    else:
+        text = f"Privacy cost {100 * (nonprivate - private):.1f} points of accuracy: {both} ({USUAL})."
+    return f"{text}{_convergence_text(one)}"
+
+
+def _convergence_text(one: PrivatizeResult) -> str:
+    """Say how long the non-private model was trained, and whether longer would have helped."""
+    if one.nonprivate_converged is None:
+        return ""
+    if one.nonprivate_converged:
+        return (
+            f" The non-private model was trained for {one.nonprivate_epochs} epochs; twice as many were no "
+            "better."
+        )
+    return (
+        f" The non-private model still improved at {one.nonprivate_epochs} epochs, the most that are tried: "
+        "privacy may cost more than this."
+    )
 
 
 def sweep_table(trials: tuple[PrivateRun, ...], title: str) -> Table:
