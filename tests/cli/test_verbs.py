@@ -109,8 +109,9 @@ def test_harden_writes_weights_that_attack_reads(call, small, defense, monkeypat
             replace(method, noise_samples=500), num_examples=5, vote_samples=200
         ),
     )
-    code, _, _ = call("harden", "--data", small, "--defense", defense, "--epochs", 1, "--out", "h")
+    code, out, _ = call("harden", "--data", small, "--defense", defense, "--epochs", 1, "--out", "h")
     assert code == ExitCode.OK
+    assert f"weights of the {defense} model, for --weights: h/models/model.safetensors" in out
     code, _, _ = call(
         "attack", "--data", small, "--weights", "h/models/model.safetensors", "--attack", "fgsm", "--out", "a"
     )

@@ -341,7 +341,7 @@ class VerbCall:
 
     def _show(self, record: "Record", about: str) -> None:
         """Show a record, what was not decided on it, and where it is stored."""
-        from quintain.cli.screen import show_record
+        from quintain.cli.screen import show_record, show_weights
 
         show_record(self.console, record)
         for one in self.requirements:
@@ -351,6 +351,7 @@ class VerbCall:
                 self.print_dim(f"not checked, because this result has no {one.name}{where}: {one.text}")
         if record.verdict is not None:
             self.warn_of_undecided(record.verdict)
+        show_weights(self.console, record, self.folder)
         self.print_dim(f"{self.folder / RESULT_FILE}   ({about})")
 
     @property

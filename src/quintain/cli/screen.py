@@ -1,6 +1,7 @@
 """Results on the terminal: tables that are read in ten seconds."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from quintain.report import all_rows, count_verdicts, key_rows, presentation_of, summary_lines
 from quintain.report import format as fmt
+from quintain.report.run_results import RunResults
 from quintain.results.records import DrillResult, Record, RequirementResult
 
 if TYPE_CHECKING:
@@ -49,6 +51,18 @@ def show_record(console: Console, record: Record) -> None:
     for note in record.notes:
         console.print(f"[dim]note: {escape(note)}[/]", soft_wrap=True)
     _show_requirements(console, record.requirements)
+
+
+def show_weights(console: Console, record: Record, folder: Path) -> None:
+    """Say where the weights of each model that a command trained are."""
+    for model in RunResults.of([record]).models:
+        if model.path:
+            console.print(
+                f"weights of the {model.title}, for --weights: {folder / model.path}",
+                style="dim",
+                markup=False,
+                soft_wrap=True,
+            )
 
 
 def show_drill(console: Console, records: "Sequence[Record]") -> None:

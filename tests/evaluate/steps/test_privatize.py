@@ -43,7 +43,7 @@ def test_epsilon_so_far_stands_beside_accuracy(tmp_path):
         folder=tmp_path,
         nonprivate_counts=plain,
         unfinished=tmp_path / "u",
-        held_out=data(50),
+        validation=data(50),
         progress=progress,
     )
     spent = [float(text.split()[1].rstrip(",")) for text in progress.told]
