@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from quintain.cli.ci_files import note_folder, note_requirements
 from quintain.cli.console import ProgressBars, Terminal
 from quintain.cli.options import DEFAULT_DATA, DEFAULT_DEVICE, DEFAULT_MODEL
 from quintain.cli.project_settings import ProjectSettings, find_project_settings, sources_text
@@ -91,7 +92,9 @@ class VerbCall:
         They are read before any work is done.
         """
         own = (Requirement.parse(text) for text in self.require)
-        return tuple({one.text: one for one in (*self.project.require, *own)}.values())
+        stated = tuple({one.text: one for one in (*self.project.require, *own)}.values())
+        note_requirements(stated)
+        return stated
 
     @property
     def undecided_rule(self) -> UndecidedRule:
@@ -192,7 +195,9 @@ class VerbCall:
     @cached_property
     def folder(self) -> Path:
         """The run folder: new, empty, or that of an interrupted run of the same command."""
-        return choose_folder(self.verb, self.out, self.resume_dir)
+        folder = choose_folder(self.verb, self.out, self.resume_dir)
+        note_folder(folder)
+        return folder
 
     def net(self) -> "nn.Module":
         """Return a fresh net of the named kind, on the device, with weights drawn from the seed or given.

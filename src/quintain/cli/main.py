@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from quintain.cli.ci_files import add_options, called, note_error, standard_output_kept
 from quintain.cli.commands import COMMANDS
 from quintain.cli.commands.command import Command
 from quintain.core.errors import ExitCode, QuintainError, SettingError, SoundnessError
@@ -31,12 +32,19 @@ def _guarded(command: Command) -> Callable[..., None]:
 
     @functools.wraps(command.run)
     def run(*args: Any, **words: Any) -> None:
-        def work() -> int:
-            _refuse_torchrun(command)
-            return command.run(*args, **words)
+        with called(command.name, words) as files:
 
-        raise typer.Exit(_attempt(work))
+            def work() -> int:
+                _refuse_torchrun(command)
+                files.refuse_unwritable()
+                return command.run(*args, **words)
 
+            with standard_output_kept(files):
+                code = _attempt(work)
+            raise typer.Exit(_attempt(lambda: files.write(code)))
+
+    if command.concerns_a_run:
+        add_options(run)
     return run
 
 
@@ -85,6 +93,7 @@ def _attempt(work: Callable[[], int]) -> int:
 
 def _failed(kind: str, message: str, code: ExitCode) -> ExitCode:
     """Print what went wrong; of several processes that share a run (``torchrun``) the first one does."""
+    note_error(message)
     if os.environ.get("RANK", "0") != "0":
         return code
     from rich.console import Console

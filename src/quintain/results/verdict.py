@@ -42,7 +42,7 @@ class Verdict:
         )
 
 
-Outcome = Literal["OK", "FAILED", "UNDECIDED", "ALARM", "EXECUTION", "INTERRUPTED"]
+Outcome = Literal["OK", "FAILED", "USAGE", "UNDECIDED", "ALARM", "EXECUTION", "INTERRUPTED"]
 """How a run ended, by the names of the exit codes."""
 
 UndecidedRule = Literal["fail", "warn"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,11 @@ class Command:
     help: str
     examples: tuple[str, str]
     shares_work: bool = False
+
+    @property
+    def concerns_a_run(self) -> bool:
+        """Whether it makes a run folder or reads one, so that it takes the options for CI systems' files."""
+        return bool({"out", "folder"} & set(signature(self.run).parameters))
 
     @property
     def epilog(self) -> str:

@@ -1,0 +1,198 @@
+"""What CI systems read of a run: every command of a run writes it, however it ends."""
+
+import json
+import os
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from quintain.cli.ci_files import OPTIONS
+from quintain.cli.commands import COMMANDS
+from quintain.core.errors import ExitCode
+from quintain.results.codec import decode
+from tests.schemas import check_junit, check_sarif
+
+NET = """
+import torch
+from torch import nn
+
+print("a line from the user's own file")
+
+
+def make():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    with torch.no_grad():
+        net[1].weight[0], net[1].weight[1] = -1, 1
+        net[1].bias[0], net[1].bias[1] = 7.2, -7.2
+    return net
+
+
+def broken():
+    return nn.Linear(3, 5)
+"""
+
+RUN = "from quintain.cli.main import run; run()"
+PASSES, FAILS = "robust_accuracy(linf:0.02) >= 0.5", "robust_accuracy(linf:0.5) >= 0.9"
+FAR = "epsilon(delta=1e-5) <= 3"
+FILES = ("--junit", "ci/junit.xml", "--sarif", "ci/q.sarif", "--summary", "ci/summary.md")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A repository with a net, data, and requirements in a parent folder."""
+    root = tmp_path_factory.mktemp("project")
+    (root / ".git").mkdir()
+    work = root / "model"
+    work.mkdir()
+    labels = np.arange(60) % 2
+    noise = np.random.default_rng(0).uniform(0, 0.4, (60, 4, 4))
+    images = (noise + 0.5 * labels[:, None, None]).astype(np.float32)
+    arrays = {
+        f"{part}_{what}": value
+        for part in ("train", "test")
+        for what, value in (("images", images), ("labels", labels))
+    }
+    np.savez(work / "d.npz", **arrays)
+    (work / "net.py").write_text(NET)
+    (root / "run.py").write_text(RUN)
+    (root / "pyproject.toml").write_text(f'[tool.quintain]\nrequire = [\n    "{FAILS}",\n]\n')
+    return work
+
+
+@pytest.fixture
+def quintain(fresh, project):
+    """Run the command line as a process in the folder of the model; gives exit code and both streams."""
+    return lambda *words: fresh(project.parent / "run.py", *words, home=project)
+
+
+def attack(*words, out, model="net.py:make", eps="0.5"):
+    return ("attack", "--model", model, "--data", "d.npz", "--threat", f"linf:{eps}", "--attack", "fgsm",
+            "--out", out, *words)  # fmt: skip
+
+
+def outcomes(path):
+    check_junit(path.read_text())
+    cases = ElementTree.parse(path).iter("testcase")
+    return {
+        (case.get("classname"), case.get("name")): [one.tag for one in case if one.tag != "system-out"]
+        for case in cases
+    }
+
+
+def results(path):
+    check_sarif(path.read_text())
+    (run,) = json.loads(path.read_text())["runs"]
+    return run["results"], run["invocations"][0]
+
+
+def test_a_gate_that_fails_is_told_to_every_reader(project, quintain):
+    code, out, err = quintain(*attack(*FILES, "--json", "-", out="runs/fails"))
+    assert code == ExitCode.FAILED, err
+    record = decode(out.encode())
+    assert record.verdict.outcome == "FAILED"
+    assert record.verdict.exit_code == code
+    assert out.encode() == (project / "runs/fails/result.json").read_bytes()
+    assert "a line from the user's own file" in err
+    assert "robust accuracy of model" in err
+    assert outcomes(project / "ci/junit.xml") == {
+        ("quintain.run", "quintain attack"): [],
+        ("quintain.gate.model", FAILS): ["failure"],
+    }
+    (found,), invocation = results(project / "ci/q.sarif")
+    place = found["locations"][0]["physicalLocation"]
+    assert (found["level"], place["artifactLocation"]["uri"]) == ("error", "pyproject.toml")
+    assert place["region"]["startLine"] == 3
+    assert (invocation["exitCode"], invocation["executionSuccessful"]) == (1, True)
+    assert (project / "ci/summary.md").read_text().startswith("## quintain attack: FAILED")
+
+
+def test_a_finished_run_is_converted_to_the_same_files(project, quintain):
+    code, _, err = quintain(*attack(*FILES, out="runs/whole"))
+    assert code == ExitCode.FAILED, err
+    again = ("--junit", "again/junit.xml", "--sarif", "again/q.sarif", "--summary", "again/summary.md")
+    code, out, err = quintain("report", "runs/whole", *again, "--json", "-")
+    assert code == ExitCode.OK, err
+    assert decode(out.encode()).verdict.outcome == "FAILED"
+    assert "report.html" in err
+    for name in ("junit.xml", "q.sarif"):
+        assert (project / "again" / name).read_text() == (project / "ci" / name).read_text()
+    added = (project / "again/summary.md").read_text()
+    assert (project / "ci/summary.md").read_text().endswith(added)
+
+
+def test_a_summary_is_added_to_what_is_there(project, quintain):
+    path = project / "steps.md"
+    path.write_text("before\n")
+    code, _, err = quintain(*attack("--summary", "steps.md", out="runs/added"))
+    assert code == ExitCode.FAILED, err
+    assert path.read_text().startswith("before\n## quintain attack: FAILED")
+
+
+def test_an_undecided_requirement_is_an_error_or_skipped(project, quintain):
+    words = (*FILES, "--require", PASSES)
+    code, _, err = quintain(*attack(*words, out="runs/open", eps="0.02"))
+    assert code == ExitCode.UNDECIDED, err
+    assert outcomes(project / "ci/junit.xml")["quintain.gate.model", PASSES] == ["error"]
+    assert {one["level"] for one in results(project / "ci/q.sarif")[0]} == {"warning"}
+    code, _, err = quintain(*attack(*words, "--undecided", "warn", out="runs/warned", eps="0.02"))
+    assert code == ExitCode.OK, err
+    assert outcomes(project / "ci/junit.xml")["quintain.gate.model", PASSES] == ["skipped"]
+    assert {one["level"] for one in results(project / "ci/q.sarif")[0]} == {"warning"}
+
+
+def test_a_run_that_fails_is_an_error_and_leaves_no_requirement_out(project, quintain):
+    code, out, err = quintain(*attack(*FILES, "--json", "-", out="runs/none", model="net.py:broken"))
+    assert code == ExitCode.EXECUTION, err
+    assert out == ""
+    found = outcomes(project / "ci/junit.xml")
+    assert found == {("quintain.run", "quintain attack"): ["error"], ("quintain.gate", FAILS): ["error"]}
+    (left,), invocation = results(project / "ci/q.sarif")
+    assert left["level"] == "warning"
+    assert (invocation["exitCode"], invocation["executionSuccessful"]) == (5, False)
+    message = invocation["toolExecutionNotifications"][0]["message"]["text"]
+    assert message in err.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("--junit", "model_folder"), "is a folder"),
+        (("--sarif", "d.npz/x"), "is a file"),
+        (("--json", "/proc/none/x.json"), "cannot be written"),
+        (("--junit", "a.xml", "--sarif", "./a.xml"), "both name"),
+        (("--json", "r/mine.json", "--out", "r"), "lies in the run folder"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_the_work(call, tmp_path, words, part):
+    (tmp_path / "model_folder").mkdir()
+    (tmp_path / "d.npz").touch()
+    code, _, err = call("attack", "--model", "no-such-model", *words)
+    assert code == ExitCode.USAGE
+    assert part in err
+    assert "no-such-model" not in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d.npz", "model_folder"]
+
+
+def test_what_an_earlier_run_wrote_does_not_stand_for_this_one(call, tmp_path):
+    for name in ("j.xml", "r.json"):
+        (tmp_path / name).write_text("of before")
+    code, _, _ = call("attack", "--weights", "nowhere", "--junit", "j.xml", "--json", "r.json")
+    assert code == ExitCode.USAGE
+    assert outcomes(tmp_path / "j.xml")["quintain.run", "quintain attack"] == ["error"]
+    assert not (tmp_path / "r.json").exists()
+
+
+def test_a_device_is_written_to_and_stays_one(call, weights):
+    code, _, _ = call("attack", "--weights", "nowhere", "--junit", os.devnull)
+    assert code == ExitCode.USAGE
+    assert not Path(os.devnull).is_file()
+
+
+def test_every_command_of_a_run_takes_the_options_and_no_other_does(call):
+    for command in COMMANDS:
+        _, out, _ = call(command.name, "--help")
+        takes = [f"--{name}" in out for name in OPTIONS]
+        assert takes == [command.concerns_a_run] * len(OPTIONS), command.name
+    assert {command.name for command in COMMANDS if not command.concerns_a_run} >= {"list", "compare"}
