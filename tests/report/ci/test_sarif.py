@@ -11,6 +11,7 @@ from quintain.report.ci.locations import Repository
 from quintain.report.ci.rules import RULES, TAXA
 from quintain.report.ci.sarif import sarif
 from quintain.results.quantity import Metric
+from quintain.results.requirements import ATTACKED_ACCURACY
 from tests.report.ci.runs import FAILS, FAR, PASSES, UNDECIDED, attacked, every, failed
 from tests.schemas import check_sarif
 
@@ -113,6 +114,11 @@ def test_a_fingerprint_stays_while_numbers_change_and_tells_requirements_apart(
     assert len(set(fingerprints(several))) == 4
 
 
+def test_what_attacks_left_is_a_rule_of_its_own(repository: Repository) -> None:
+    (found,) = read(attacked("attacked_accuracy(linf:4/255) >= 0.9"), repository)["results"]
+    assert (found["ruleId"], found["level"]) == ("attacked_accuracy", "error")
+
+
 def test_a_run_that_broke_off_says_so_and_closes_no_alert(repository: Repository) -> None:
     run = read(failed(PASSES, FAR, reason="the model gives NaN"), repository)
     (invocation,) = run["invocations"]
@@ -151,7 +157,7 @@ def test_runs_of_one_verb_are_one_category(repository: Repository) -> None:
 
 
 def test_every_metric_has_a_rule_within_githubs_limits() -> None:
-    assert {metric.value for metric in Metric} <= set(RULES)
+    assert {*(metric.value for metric in Metric), ATTACKED_ACCURACY} <= set(RULES)
     for name, rule in RULES.items():
         assert rule.name.lower() != name
         assert 0 < len(rule.summary) <= 1024

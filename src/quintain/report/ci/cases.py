@@ -137,7 +137,7 @@ def _requirement_case(run: CIRun, results: RunResults, one: RequirementResult) -
         kind=decision.value,
         message=one.verdict.reason,
         details=(*_bracket_lines(claim), *_origin(run)),
-        rule=requirement.metric.value,
+        rule=requirement.name,
         path=one.path,
         line=one.line,
         is_tolerated=decision is Decision.UNDECIDED and run.verdict.undecided == "warn" and not run.broke_off,

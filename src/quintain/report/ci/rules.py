@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from quintain.report.ci.cases import CONTRADICTION, MISMATCH
 from quintain.results.quantity import Metric
+from quintain.results.requirements import ATTACKED_ACCURACY
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,16 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             "Robust accuracy is the share of inputs that the model classifies correctly whatever change "
             "within the threat is made. Attacks bound it from above, certificates from below. Train with a "
             f"defense ('quintain harden'), or require less. {_UNDECIDED}",
+            "7.5",
+            EVASION,
+        ),
+        ATTACKED_ACCURACY: Rule(
+            "AccuracyUnderAttack",
+            "The accuracy that the attacks of the run left is not as high as required.",
+            "Attacked accuracy is the share of inputs that none of the attacks of the run broke. Stronger "
+            "attacks may break more: robust accuracy is at most as high. Train with a defense "
+            "('quintain harden'), or require less. An error says that too little is left, a warning that the "
+            "sample is too small to tell.",
             "7.5",
             EVASION,
         ),
