@@ -1,6 +1,5 @@
 """Run every attack at every size on a model, and collect the smallest change that broke each example."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +11,9 @@ from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.evaluate.evasion.checkpoint import ChunkStore
 from quintain.evaluate.evasion.diagnostics import NUM_PROBED, diagnose, probed_rows
-from quintain.evaluate.evasion.merge import attack_rows, break_log, merge_chunks
-from quintain.evaluate.evasion.shard import AttackFn, AttackJob, gather_shards, run_shard
+from quintain.evaluate.evasion.merge import MergedAttacks, attack_rows, break_log, merge_chunks
+from quintain.evaluate.evasion.pacing import CHECKPOINT_SECONDS
+from quintain.evaluate.evasion.shard import AttackFn, AttackJob, ShardResult, gather_shards, run_shard
 from quintain.evaluate.images import gallery
 from quintain.evaluate.model import EvaluatedModel, per_example, predictions
 from quintain.evaluate.workers import SINGLE_PROCESS, WorkerGroup
@@ -42,6 +42,7 @@ def run_attacks(
     broken_by_transfer: np.ndarray | None = None,
     num_probed: int = NUM_PROBED,
     checkpoint_dir: Path | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     workers: WorkerGroup = SINGLE_PROCESS,
     progress: Progress = no_progress,
 ) -> AttackedModel:
@@ -68,7 +69,10 @@ def run_attacks(
             certified.
         broken_by_transfer: Which examples are broken by points made on another model (N,), if that was tried.
         num_probed: How many examples are probed for the diagnostics.
-        checkpoint_dir: A folder for finished chunks, so that the same call resumes after an interruption.
+        checkpoint_dir: A folder for finished chunks, so that the same call resumes after an interruption. A
+            batch is then split where it takes long.
+        checkpoint_seconds: About how long a chunk lasts, where the model is not much slower in such small
+            batches.
         workers: The processes that share the work; each has the result in the end, the first one with
             pictures and diagnostics.
         progress: Shows a bar of examples.
@@ -116,14 +120,13 @@ def run_attacks(
         correct,
         radii,
         store=store,
+        checkpoint_seconds=checkpoint_seconds,
         workers=workers,
         progress=progress,
         label=f"attack {subject.name}",
     )
     result = gather_shards(workers, own)
     merged = merge_chunks(job, result, correct, predicted < 0)
-    batches = range(math.ceil(len(data) / batch_size))
-    unattacked = [number for number in batches if number not in result.finished_batches]
     whole = first and not result.stop_reason
     return AttackedModel(
         model=subject.name,
@@ -150,10 +153,23 @@ def run_attacks(
         ),
         target_class=target_class,
         stop_reason=result.stop_reason,
-        num_unattacked=sum(
-            int(correct[number * batch_size : (number + 1) * batch_size].sum()) for number in unattacked
-        ),
+        num_unattacked=int((correct & ~_attacked(job, result, merged, len(data))).sum()),
     )
+
+
+def _attacked(job: AttackJob, result: ShardResult, merged: MergedAttacks, count: int) -> np.ndarray:
+    """Return which examples every attack has met (N,)."""
+    done = np.zeros(count, bool)
+    for number in result.finished_batches:
+        done[number * job.batch_size : (number + 1) * job.batch_size] = True
+    # Of a batch that was cut off: those that the last attack has met at its last threat, or broken before.
+    name = list(job.attacks)[-1]
+    last = job.threats_for(job.attacks[name])[-1].spec
+    done |= merged.by_attack[name].smallest_broken < len(job.threats)
+    for key, chunk in result.chunks.items():
+        if (key.attack, key.threat) == (name, last):
+            done[chunk.rows] = True
+    return done
 
 
 def _certified_radii(certified: PerExample | None, count: int) -> np.ndarray:

@@ -1,13 +1,13 @@
 """Checkpoints of attack runs: each finished chunk is saved, so that an interrupted run resumes.
 
-A chunk is one attack at one threat on one batch.
+A chunk is one attack at one threat on some examples of one batch.
 """
 
 import io
 import json
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from quintain.results.run_layout import CHUNK_SETTINGS_FILE
 
 
 class ChunkKey(NamedTuple):
-    """The key of a chunk: the number of the batch, the attack's name and the threat's spec."""
+    """What a chunk is of: the number of the batch, the attack's name and the threat's spec."""
 
     batch: int
     attack: str
@@ -40,8 +40,9 @@ class Chunk:
         bisection_queries: Queries of the bisection.
         found_by: The member of an ensemble that broke them, empty where unbroken.
         seconds: Wall time.
-        kept: The rows (m,) whose images are kept.
+        kept: The rows (m,) whose adversarial examples are kept.
         images: Those adversarial examples (m, *S), as the attack left them.
+        params: For a parametric threat their parameters (m, P); else (m, 0).
     """
 
     rows: np.ndarray
@@ -57,6 +58,7 @@ class Chunk:
     seconds: float
     kept: np.ndarray
     images: np.ndarray
+    params: np.ndarray
 
     @classmethod
     def empty(cls, shape: tuple[int, ...]) -> "Chunk":
@@ -77,7 +79,27 @@ class Chunk:
             seconds=0.0,
             kept=number,
             images=images,
+            params=np.zeros((0, 0), np.float32),
         )
+
+    @classmethod
+    def concatenate(cls, chunks: Sequence["Chunk"]) -> "Chunk":
+        """Return the chunk of all examples of some chunks of one key, at least one."""
+        if len(chunks) == 1:
+            return chunks[0]
+        columns = {
+            field.name: np.concatenate([getattr(one, field.name) for one in chunks])
+            for field in fields(cls)
+            if field.name not in ("seconds", "params")
+        }
+        # A chunk without a break does not know how many parameters a threat has.
+        params = [one.params for one in chunks if len(one.kept)] or [chunks[0].params]
+        return cls(**columns, seconds=sum(one.seconds for one in chunks), params=np.concatenate(params))
+
+    def keep_only(self, rows: Collection[int]) -> "Chunk":
+        """Return the chunk with the adversarial examples of these rows alone."""
+        at = [place for place, row in enumerate(self.kept.tolist()) if row in rows]
+        return replace(self, kept=self.kept[at], images=self.images[at], params=self.params[at])
 
     def encode(self) -> bytes:
         """Encode as an ``.npz`` file, without pickle."""
@@ -137,20 +159,23 @@ class ChunkStore:
                 "same, or another --out"
             )
 
-    def get(self, key: ChunkKey) -> Chunk | None:
-        """Return a finished chunk, None if there is none."""
-        path = self._path(key)
-        return Chunk.decode(read_bytes(path), str(path)) if path.exists() else None
+    def get(self, key: ChunkKey) -> list[Chunk]:
+        """Return the finished chunks of a key, in the order of their rows; of examples without a chunk the
+        work is not done.
+        """
+        paths = sorted(self._folder.glob(f"{_stem(key)}-*.npz"))
+        return [Chunk.decode(read_bytes(path), str(path)) for path in paths]
 
     def put(self, key: ChunkKey, chunk: Chunk) -> None:
-        """Save a chunk, whole or not at all: from here on it is finished."""
+        """Save a chunk of at least one example, whole or not at all: from here on it is finished."""
         settings = self._folder / CHUNK_SETTINGS_FILE
         if not settings.exists():
             write_atomically(settings, json.dumps(self._settings, indent=1).encode() + b"\n")
-        write_atomically(self._path(key), chunk.encode())
+        write_atomically(self._folder / f"{_stem(key)}-{int(chunk.rows[0]):09d}.npz", chunk.encode())
 
-    def _path(self, key: ChunkKey) -> Path:
-        return self._folder / f"{key.batch:06d}-{sha256('/'.join(key[1:]).encode())[:16]}.npz"
+
+def _stem(key: ChunkKey) -> str:
+    return f"{key.batch:06d}-{sha256('/'.join(key[1:]).encode())[:16]}"
 
 
 def delete_chunks(folder: Path) -> None:

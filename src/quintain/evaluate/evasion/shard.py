@@ -1,9 +1,10 @@
-"""Attack this process' batches, and save every finished (batch, attack, threat) chunk.
+"""Attack this process' batches in chunks of some seconds, and save every finished chunk.
 
 An interrupted run can then resume.
 """
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from quintain.core.errors import ExecutionError, StorageError
 from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.evaluate.evasion.checkpoint import Chunk, ChunkKey, ChunkStore
+from quintain.evaluate.evasion.pacing import CHECKPOINT_SECONDS, Pace, smallest_batch
 from quintain.evaluate.workers import SINGLE_PROCESS, WorkerGroup
 from quintain.models.devices import search_device
 from quintain.models.protocol import ClassifierLike
@@ -86,10 +88,10 @@ class AttackJob:
 
 @dataclass(slots=True)
 class ShardResult:
-    """The chunks that one process has finished.
+    """What one process has finished.
 
     Args:
-        chunks: Chunks by batch, attack and threat.
+        chunks: What is finished of each batch, attack and threat.
         finished_batches: Batches that every attack has seen.
         stop_reason: Why the process stopped early; empty where it did not.
     """
@@ -97,6 +99,11 @@ class ShardResult:
     chunks: dict[ChunkKey, Chunk] = field(default_factory=dict)
     finished_batches: set[int] = field(default_factory=set)
     stop_reason: str = ""
+
+    def add(self, key: ChunkKey, chunk: Chunk) -> None:
+        """Add a finished chunk to what there is of its key."""
+        known = [self.chunks[key]] if key in self.chunks else []
+        self.chunks[key] = Chunk.concatenate([*known, chunk])
 
 
 def run_shard(
@@ -107,9 +114,11 @@ def run_shard(
     certified: np.ndarray,
     *,
     store: ChunkStore | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     workers: WorkerGroup = SINGLE_PROCESS,
     progress: Progress = no_progress,
     label: str = "attack",
+    clock: Callable[[], float] = time.perf_counter,
 ) -> ShardResult:
     """Run this process' share. If the model fails, stop and return the chunks finished so far.
 
@@ -119,30 +128,36 @@ def run_shard(
         data: All examples.
         correct: Which of them are classified correctly (N,) bool: the others are not attacked.
         certified: Certified radii (N,): such an example is not attacked at a size that is certified.
-        store: Where chunks are saved, and found again.
+        store: Where chunks are saved, and found again; without it batches are not split.
+        checkpoint_seconds: About how long a chunk lasts, where the model is not much slower in such small
+            batches.
         workers: The processes that share the work.
         progress: Shows a bar of examples.
         label: Label of the bar.
+        clock: Seconds; injected in tests.
 
     Raises:
         ExecutionError: If the model failed before any chunk was finished.
+        KeyboardInterrupt: With what is kept, in words.
     """
-    found, seen = ShardResult(), set[int]()
+    found = ShardResult()
+    shard = _Shard(job, model, data, correct, certified, store=store, seconds=checkpoint_seconds, clock=clock)
     starts = [
         start for number, start in enumerate(range(0, len(data), job.batch_size)) if workers.owns(number)
     ]
     runs = sum(len(job.threats_for(attack)) for attack in job.attacks.values())
     total = runs * sum(min(start + job.batch_size, len(data)) - start for start in starts)
+    done = 0
     with progress.bar(label, total) as advance:
         try:
             for start in starts:
                 rows = np.arange(start, min(start + job.batch_size, len(data)))
                 number = start // job.batch_size
-                for key, chunk in _attack_batch(
-                    job, model, data, rows, number, correct[rows], certified[rows], seen, store
-                ):
-                    found.chunks[key] = chunk
-                    advance(len(rows))
+                for key, chunk, count in shard.attack_batch(number, rows):
+                    if chunk is not None:
+                        found.add(key, chunk)
+                    advance(count)
+                    done += count
                 found.finished_batches.add(number)
         except StorageError:
             raise
@@ -150,6 +165,12 @@ def run_shard(
             if not found.chunks and workers.world_size == 1:
                 raise
             found.stop_reason = str(error)
+        except KeyboardInterrupt:
+            if store is None or not shard.num_chunks:
+                raise
+            counted = "" if runs == 1 else f", counted once for each of {runs} attacks and sizes"
+            chunks = f"{shard.num_chunks} chunk{'s' * (shard.num_chunks != 1)}"
+            raise KeyboardInterrupt(f"{chunks} ({done} of {total} examples{counted})") from None
     return found
 
 
@@ -170,40 +191,92 @@ def gather_shards(workers: WorkerGroup, own: ShardResult) -> ShardResult:
     return every
 
 
-def _attack_batch(
-    job: AttackJob,
-    model: ClassifierLike,
-    data: Dataset,
-    rows: np.ndarray,
-    number: int,
-    correct: np.ndarray,
-    certified: np.ndarray,
-    seen: set[int],
-    store: ChunkStore | None,
-) -> Iterator[tuple[ChunkKey, Chunk]]:
-    """Attack one batch: each attack starts from the correctly classified examples, and each larger eps from
-    those it has
-    not broken yet.
+@dataclass(slots=True)
+class _Shard:
+    """The work of one process, and what it has learned about its speed.
+
+    Args:
+        job, model, data, correct, certified, store, clock: As ``run_shard`` takes them.
+        seconds: About how long a chunk lasts.
     """
-    place = search_device(model.device)
-    x, y = (tensor.to(place) for tensor in data.batch(rows))
-    failed = np.zeros(len(rows), dtype=bool)
-    for name, attack in job.attacks.items():
-        active = correct & ~failed
-        for threat in job.threats_for(attack):
-            key = ChunkKey(number, name, threat.spec)
-            here = np.flatnonzero(active & ~((certified >= threat.eps) & (certified > 0)))
-            chunk = store.get(key) if store is not None else None
-            if chunk is None:
-                chunk = Chunk.empty(data.shape)
-                if len(here):
-                    chunk = _attack_examples(job, model, attack, threat, x[here], y[here], rows[here], seen)
-                if store is not None and len(here):
-                    store.put(key, chunk)
-            seen.update(chunk.kept.tolist())
-            failed[here] |= chunk.invalid
-            active[here] &= ~(chunk.broken | chunk.invalid)
-            yield key, chunk
+
+    job: AttackJob
+    model: ClassifierLike
+    data: Dataset
+    correct: np.ndarray
+    certified: np.ndarray
+    store: ChunkStore | None
+    seconds: float
+    clock: Callable[[], float]
+    num_chunks: int = field(default=0, init=False)
+    _seen: set[int] = field(default_factory=set, init=False)
+    _paces: dict[str, Pace] = field(default_factory=dict, init=False)
+
+    def attack_batch(self, number: int, rows: np.ndarray) -> Iterator[tuple[ChunkKey, Chunk | None, int]]:
+        """Attack one batch: each attack starts from the correctly classified examples, and each larger eps
+        from those it has not broken yet.
+
+        Yields each chunk, and how many examples of the batch are done with it.
+        """
+        place = search_device(self.model.device)
+        x, y = (tensor.to(place) for tensor in self.data.batch(rows))
+        failed = np.zeros(len(rows), dtype=bool)
+        for name, attack in self.job.attacks.items():
+            active = self.correct[rows] & ~failed
+            for threat in self.job.threats_for(attack):
+                key = ChunkKey(number, name, threat.spec)
+                proved = (self.certified[rows] >= threat.eps) & (self.certified[rows] > 0)
+                here = np.flatnonzero(active & ~proved)
+                yield key, None, len(rows) - len(here)
+                for chunk in self._chunks(key, attack, threat, x[here], y[here], rows[here]):
+                    at = chunk.rows - rows[0]
+                    failed[at] |= chunk.invalid
+                    active[at] &= ~(chunk.broken | chunk.invalid)
+                    yield key, self._without_others(chunk), len(at)
+
+    def _chunks(
+        self, key: ChunkKey, attack: AttackFn, threat: Threat, x: Tensor, y: Tensor, rows: np.ndarray
+    ) -> Iterator[Chunk]:
+        """Yield the chunks of one attack at one threat on some rows: those that are saved, then new ones."""
+        finished = self.store.get(key) if self.store is not None else []
+        for chunk in finished:
+            self.num_chunks += 1
+            yield chunk
+        left = np.flatnonzero(~np.isin(rows, [row for chunk in finished for row in chunk.rows]))
+        while len(left):
+            at = left[: self._next_size(key.attack, x, len(left))]
+            started = self.clock()
+            chunk = _attack_examples(self.job, self.model, attack, threat, x[at], y[at], rows[at])
+            if key.attack in self._paces:
+                self._paces[key.attack].record(len(at), self.clock() - started)
+            if self.store is not None:
+                self.store.put(key, chunk)
+                self.num_chunks += 1
+            yield chunk
+            left = left[len(at) :]
+
+    def _next_size(self, attack: str, x: Tensor, left: int) -> int:
+        """Return how many examples are attacked next: all of them where nothing is saved."""
+        if self.store is None or not math.isfinite(self.seconds):
+            return left
+        if attack not in self._paces:
+            known = next(iter(self._paces.values()), None)
+            smallest = known.smallest if known else smallest_batch(self.model, x, self.clock)
+            self._paces[attack] = Pace(self.job.batch_size if smallest is None else smallest, self.seconds)
+        return self._paces[attack].next_size(left)
+
+    def _without_others(self, chunk: Chunk) -> Chunk:
+        """Return the chunk with the adversarial examples that are shown or probed, so that memory holds no
+        others.
+        """
+        new = [row for row in chunk.kept.tolist() if row not in self._seen]
+        shown = {
+            row
+            for place, row in enumerate(new)
+            if len(self._seen) + place < self.job.num_pictures or row in self.job.probed
+        }
+        self._seen |= shown
+        return chunk.keep_only(shown)
 
 
 def _attack_examples(
@@ -214,7 +287,6 @@ def _attack_examples(
     x: Tensor,
     y: Tensor,
     rows: np.ndarray,
-    seen: set[int],
 ) -> Chunk:
     """Run one attack at one threat on some rows of a batch."""
     words: dict[str, object] = {} if job.max_queries is None else {"max_queries": job.max_queries}
@@ -234,12 +306,7 @@ def _attack_examples(
             model, x[hit], y[hit], outcome.adversarial[hit], threat, targets=aimed
         )
         radius[broken], extra[broken] = less.cpu().numpy(), questions.cpu().numpy()
-    new = [at for at in np.flatnonzero(broken) if rows[at] not in seen]
-    kept = [
-        at
-        for place, at in enumerate(new)
-        if len(seen) + place < job.num_pictures or int(rows[at]) in job.probed
-    ]
+    params = x.new_zeros(len(x), 0) if outcome.params is None else outcome.params
     return Chunk(
         rows=rows,
         broken=broken,
@@ -252,8 +319,9 @@ def _attack_examples(
         bisection_queries=extra,
         found_by=np.array(outcome.found_by, dtype=np.str_),
         seconds=seconds,
-        kept=rows[kept],
-        images=outcome.adversarial.detach().cpu().float().numpy()[kept],
+        kept=rows[broken],
+        images=outcome.adversarial[hit].detach().cpu().float().numpy(),
+        params=params[hit].detach().cpu().float().numpy(),
     )
 
 
