@@ -238,7 +238,7 @@ def test_nothing_in_a_run_folder_can_be_worked_out_of_the_records_by_those_who_h
     assert name_of_records("p") == partly != name_of_records("q")
     hashed = load_data(str(small)).split("train").hash[:16].encode()
     kept = [path for path in Path("p").rglob("*") if path.is_file()]
-    assert {path.name for path in kept} == {"result.json", "private.safetensors"}
+    assert {path.name for path in kept} == {"result.json", "run.json", "private.safetensors"}
     assert not any(hashed in path.read_bytes() for path in kept)
 
 
@@ -316,11 +316,15 @@ def test_a_run_killed_in_the_curve_goes_on_with_the_noise_that_it_would_have_had
     assert not Path("p/unfinished").exists()
 
 
-def test_a_finished_folder_is_not_trained_again(private):
+def test_a_finished_folder_is_not_trained_again(private, monkeypatch):
     assert private("--out", "p")[0] == ExitCode.OK
-    code, _, err = private("--out", "p")
+    monkeypatch.setattr("quintain.evaluate.steps.privatize.run_privatize", None)
+    code, out, _ = private("--out", "p")
+    assert code == ExitCode.OK
+    assert "finished before: nothing was run" in out
+    code, _, err = private("--out", "p", "--epsilon", 2)
     assert code == ExitCode.USAGE
-    assert "not an empty folder" in err
+    assert "--epsilon = " in err
 
 
 def test_several_processes_are_refused_before_anything_is_done(private, monkeypatch):

@@ -189,12 +189,19 @@ def test_batchnorm_under_differential_privacy_is_refused_with_the_cure(call, tmp
     assert "GroupNorm" in err
 
 
-def test_a_folder_that_holds_a_result_is_not_overwritten(call, weights, small):
+def test_a_folder_that_holds_the_result_of_other_settings_is_not_overwritten(call, weights, small):
     arguments = ("attack", "--data", small, "--weights", weights, "--attack", "fgsm", "--out", "r")
     assert call(*arguments)[0] == ExitCode.OK
+    before = Path("r/result.json").read_bytes()
+    code, _, err = call(*arguments, "--seed", 1)
+    assert code == USAGE
+    assert "r holds the result of a run of other settings (--seed = 0, now 1)" in err
+    assert call("check", "--data", small, "--out", "r")[0] == USAGE
+    Path("r/run.json").unlink()
     code, _, err = call(*arguments)
     assert code == USAGE
     assert "not an empty folder" in err
+    assert Path("r/result.json").read_bytes() == before
     assert not list((Path("r") / "unfinished").glob("*"))
 
 
@@ -400,12 +407,12 @@ def test_an_interrupted_command_says_that_nothing_was_saved_where_nothing_was(
     monkeypatch.setattr("quintain.evaluate.steps.certify.run_certify", interrupted)
     code, _, err = call("certify", "--weights", weights, "--out", "a")
     assert code == ExitCode.INTERRUPTED
-    assert "nothing was saved" in err
+    assert "nothing is kept" in err
     assert not (tmp_path / "a").exists()
     monkeypatch.setattr("quintain.evaluate.steps.attack.run_attack", interrupted)
     code, out, err = call("attack", "--weights", weights, "--out", "a")
     assert code == ExitCode.INTERRUPTED
-    assert "nothing was saved" in err
+    assert "nothing is kept" in err
     assert "writing to a. To resume after an interruption: " in out
     assert not (tmp_path / "a").exists()
 

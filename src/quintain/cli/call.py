@@ -7,10 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from quintain.cli.ci_files import note_folder, note_requirements
-from quintain.cli.console import ProgressBars, Terminal
+from quintain.cli.console import ProgressBars, Terminal, error_console
 from quintain.cli.options import DEFAULT_DATA, DEFAULT_DEVICE, DEFAULT_MODEL
 from quintain.cli.project_settings import ProjectSettings, find_project_settings, sources_text
 from quintain.cli.run_folder import (
@@ -21,6 +19,7 @@ from quintain.cli.run_folder import (
     unmark,
     writable_folder,
 )
+from quintain.cli.run_settings import current_settings, save_settings
 from quintain.core.errors import ExitCode, ModelError, SettingError
 from quintain.core.registry import get_entry
 from quintain.core.seeds import derive_seed
@@ -77,8 +76,8 @@ class VerbCall:
 
     @cached_property
     def progress(self) -> ProgressBars:
-        """Progress bars on standard error, so that standard output can be piped."""
-        return ProgressBars(Console(stderr=True, emoji=False))
+        """Progress on standard error, so that standard output can be piped."""
+        return ProgressBars(error_console())
 
     @cached_property
     def project(self) -> ProjectSettings:
@@ -240,22 +239,45 @@ class VerbCall:
             The exit code.
 
         Raises:
-            KeyboardInterrupt: After Ctrl-C, with what was saved.
+            KeyboardInterrupt: After Ctrl-C or SIGTERM, with what is kept.
             SoundnessError: If the record contradicts itself; it is stored and shown before.
         """
-        from quintain.evaluate.step import raise_if_unsound
-
         # all are checked before any work
         _, _, folder, _ = self.requirements, self.torch_device, self.folder, self.examples
+        settings = current_settings()
         self.announce_requirements()
         self.print_device()
         try:
             with writable_folder(folder), marked(folder, self.verb, self.resume_dir):
                 record = self._judged(self._recorded(work))
                 self._store(record)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(self._saved_so_far()) from None
-        self._show(record, f"quintain report {shlex.quote(str(folder))}")
+                save_settings(folder, settings)
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt(self._kept(str(stop))) from None
+        return self._finish(record, f"quintain report {shlex.quote(str(folder))}")
+
+    def repeat(self, record: "Record") -> int:
+        """Show the stored record of a finished run, with the requirements decided anew; nothing is run.
+
+        Returns:
+            The exit code.
+
+        Raises:
+            SoundnessError: If the record contradicts itself.
+        """
+        assert self.out is not None
+        note_folder(self.out)
+        self.announce_requirements()
+        judged = self._judged(record)
+        _save(judged, self.out)
+        about = f"finished before: nothing was run; quintain report {shlex.quote(str(self.out))}"
+        return self._finish(judged, about)
+
+    def _finish(self, record: "Record", about: str) -> int:
+        """Show a whole record, sound its alarms, and return its exit code."""
+        from quintain.evaluate.step import raise_if_unsound
+
+        self._show(record, about)
         raise_if_unsound(record)
         return record.verdict.exit_code if record.verdict else ExitCode.OK
 
@@ -302,14 +324,17 @@ class VerbCall:
         """Remove the subfolder for what is unfinished, if nothing else is left in it."""
         unmark(self.folder, self.resume_dir)
 
-    def _saved_so_far(self) -> str:
-        """Say what an interrupted run leaves behind."""
-        if self.resume_dir and (self.folder / self.resume_dir).is_dir():
-            return (
-                f"what is finished is saved in {self.folder}; to resume: "
-                f"{resume_command(self.out, self.folder)}"
-            )
-        return "nothing was saved; run the command again"
+    def _kept(self, found: str) -> str:
+        """Say what an interrupted run leaves behind.
+
+        Args:
+            found: What the interrupted loop keeps, in words; empty where it keeps nothing.
+        """
+        place = self.folder / self.resume_dir
+        if not self.resume_dir or not place.is_dir():
+            return "nothing is kept; run the command again"
+        kept = f"{found} are kept" if found else "what was finished before is kept"
+        return f"{kept} in {self.folder}; to resume: {resume_command(self.out, self.folder)}"
 
     def _recorded(self, work: "Callable[[], StepOutput]") -> "Record":
         from quintain.evaluate.step import record_step
@@ -340,9 +365,7 @@ class VerbCall:
         )
 
     def _store(self, record: "Record") -> None:
-        from quintain.results.codec import save
-
-        save(record, self.folder / RESULT_FILE)
+        _save(record, self.folder)
 
     def _show(self, record: "Record", about: str) -> None:
         """Show a record, what was not decided on it, and where it is stored."""
@@ -356,8 +379,9 @@ class VerbCall:
                 self.print_dim(f"not checked, because this result has no {one.name}{where}: {one.text}")
         if record.verdict is not None:
             self.warn_of_undecided(record.verdict)
-        show_weights(self.console, record, self.folder)
-        self.print_dim(f"{self.folder / RESULT_FILE}   ({about})")
+        folder = self.out or self.folder
+        show_weights(self.console, record, folder)
+        self.print_dim(f"{folder / RESULT_FILE}   ({about})")
 
     @property
     def device_name(self) -> str:
@@ -371,3 +395,9 @@ class VerbCall:
         shape = self.examples.shape
         sizes = {"num_classes": self.examples.num_classes}
         return {**sizes, "channels": shape[0], "size": shape[-1]} if len(shape) == 3 else sizes
+
+
+def _save(record: "Record", folder: Path) -> None:
+    from quintain.results.codec import save
+
+    save(record, folder / RESULT_FILE)

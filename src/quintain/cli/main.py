@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import typer
 from quintain.cli.ci_files import add_options, called, note_error, standard_output_kept
 from quintain.cli.commands import COMMANDS
 from quintain.cli.commands.command import Command
+from quintain.cli.run_settings import running
 from quintain.core.errors import ExitCode, QuintainError, SettingError, SoundnessError
 from quintain.version import __version__
 
@@ -37,7 +39,11 @@ def _guarded(command: Command) -> Callable[..., None]:
             def work() -> int:
                 _refuse_torchrun(command)
                 files.refuse_unwritable()
-                return command.run(*args, **words)
+                from quintain.cli.repeat import repeat_finished
+
+                with running(command.name, words):
+                    repeated = repeat_finished()
+                    return command.run(*args, **words) if repeated is None else repeated
 
             with standard_output_kept(files):
                 code = _attempt(work)
@@ -96,12 +102,11 @@ def _failed(kind: str, message: str, code: ExitCode) -> ExitCode:
     note_error(message)
     if os.environ.get("RANK", "0") != "0":
         return code
-    from rich.console import Console
     from rich.markup import escape
 
-    Console(stderr=True, soft_wrap=True, highlight=False, emoji=False).print(
-        f"[bold red]{escape(kind)}:[/] {escape(message)}"
-    )
+    from quintain.cli.console import error_console
+
+    error_console().print(f"[bold red]{escape(kind)}:[/] {escape(message)}")
     return code
 
 
@@ -125,5 +130,6 @@ for one in COMMANDS:
 
 
 def run() -> None:
-    """The entry point of the ``quintain`` command."""
+    """The entry point of the ``quintain`` command; SIGTERM is treated as Ctrl-C is."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(_attempt(lambda: app(prog_name="quintain")))

@@ -8,7 +8,7 @@ from quintain.core.files import read_bytes, write_atomically
 from quintain.drill.settings import Settings
 from quintain.results.codec import load, save
 from quintain.results.records import Record
-from quintain.results.run_layout import CHECKPOINTS, DRILL_SETTINGS_FILE
+from quintain.results.run_layout import CHECKPOINTS, RUN_SETTINGS_FILE
 from quintain.version import __version__
 
 
@@ -28,7 +28,7 @@ class RunFolder:
         self.path = path
         self._order = order
         wanted = {"quintain": __version__, "seed": settings.seed, "quick": settings.quick}
-        place = path / DRILL_SETTINGS_FILE
+        place = path / RUN_SETTINGS_FILE
         if place.exists():
             self._compare(place, wanted)
         elif path.is_dir() and any(path.iterdir()):

@@ -18,7 +18,7 @@ from quintain.report.run_results import RunResults
 from quintain.report.templating import environment, style
 from quintain.results.codec import load
 from quintain.results.records import Record
-from quintain.results.run_layout import DRILL_SETTINGS_FILE, REPORT_FILE
+from quintain.results.run_layout import REPORT_FILE, RUN_SETTINGS_FILE
 
 
 def render(records: Sequence[Record], folder: Path) -> str:
@@ -56,7 +56,7 @@ def read(folder: Path) -> tuple[Record, ...]:
         raise RunFolderError(
             f"{folder} is no run folder; expected a folder that a Quintain command wrote with --out"
         )
-    records = tuple(load(path) for path in sorted(folder.glob("*.json")) if path.name != DRILL_SETTINGS_FILE)
+    records = tuple(load(path) for path in sorted(folder.glob("*.json")) if path.name != RUN_SETTINGS_FILE)
     if not records:
         raise RunFolderError(f"{folder} holds no result to report; run a verb with --out {folder} first")
     return records

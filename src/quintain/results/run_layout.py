@@ -3,8 +3,8 @@
 RESULT_FILE = "result.json"
 """The record of one verb."""
 
-DRILL_SETTINGS_FILE = "run.json"
-"""The settings of a drill; the only JSON file of a run folder that is no record."""
+RUN_SETTINGS_FILE = "run.json"
+"""The settings of a run; the only JSON file of a run folder that is no record."""
 
 CHUNK_SETTINGS_FILE = "settings.json"
 """The settings of an attack whose finished chunks lie beside it."""

@@ -73,7 +73,7 @@ def run(
             on_step=on_step,
         )
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"finished steps are saved in {folder}; to resume: {resume}") from None
+        raise KeyboardInterrupt(f"finished steps are kept in {folder}; to resume: {resume}") from None
     except SoundnessError:
         show_drill(call.console, records)
         raise

@@ -1,0 +1,112 @@
+"""The settings of the command that runs, as they stand beside its result."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+from quintain.core.errors import RunFolderError
+from quintain.core.files import read_bytes, sha256_file, write_atomically
+from quintain.results.run_layout import RUN_SETTINGS_FILE
+from quintain.version import __version__
+
+PRESENTATION = frozenset({"out", "require", "undecided", "json", "junit", "sarif", "summary"})
+"""Parameters that change no result: where it goes, what is required of it, and how it is shown."""
+
+CONTENTS = frozenset({"model", "weights"})
+"""Parameters that name files, which are compared by their content."""
+
+DATES = frozenset({"data"})
+"""Parameters that name files, which are compared by when they were last changed: a hash of private records
+would tell who holds a guess of them whether it is right.
+"""
+
+
+_COMMAND: ContextVar[tuple[str, Mapping[str, object]]] = ContextVar("command", default=("", {}))
+
+
+@contextmanager
+def running(command: str, words: Mapping[str, object]) -> Iterator[None]:
+    """Remember the command that runs and its parameters, for the settings beside its result."""
+    token = _COMMAND.set((command, words))
+    try:
+        yield
+    finally:
+        _COMMAND.reset(token)
+
+
+def current_settings() -> dict[str, object]:
+    """Return the settings of the command that runs, by option; empty outside a command."""
+    command, words = _COMMAND.get()
+    if not command:
+        return {}
+    found: dict[str, object] = {"quintain": __version__, "command": command}
+    for name, value in words.items():
+        if name in PRESENTATION:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        found[option] = _plain(value)
+        path = _path(str(value)) if name in CONTENTS | DATES else None
+        if path is not None and name in CONTENTS:
+            found[f"content of {option}"] = sha256_file(path) if path.is_file() else ""
+        elif path is not None:
+            files = [path, *path.rglob("*")] if path.is_dir() else [path]
+            found[f"last change of {option}"] = max(file.stat().st_mtime_ns for file in files)
+    return found
+
+
+def save_settings(folder: Path, settings: Mapping[str, object]) -> None:
+    """Write the settings beside a result."""
+    if settings:
+        write_atomically(folder / RUN_SETTINGS_FILE, json.dumps(settings, indent=1).encode() + b"\n")
+
+
+def current_command() -> tuple[str, Mapping[str, object]]:
+    """Return the name of the command that runs, and its parameters; nothing outside a command."""
+    return _COMMAND.get()
+
+
+def refuse_other_settings(out: Path) -> None:
+    """Raise if a result was made by other settings than those of the command that runs.
+
+    Raises:
+        RunFolderError: If so; the difference is named.
+    """
+    wanted = current_settings()
+    place = out / RUN_SETTINGS_FILE
+    try:
+        found = json.loads(read_bytes(place))
+        differ = [
+            f"{key} = {_text(found.get(key))}, now {_text(wanted.get(key))}"
+            for key in {**found, **wanted}
+            if found.get(key) != wanted.get(key)
+        ]
+    except (ValueError, AttributeError, TypeError):
+        raise RunFolderError(f"{place} cannot be read; choose another --out, or delete {out}") from None
+    if differ:
+        raise RunFolderError(
+            f"{out} holds the result of a run of other settings ({'; '.join(differ)}); use the same, or "
+            "another --out"
+        )
+
+
+def _plain(value: object) -> object:
+    """Return a parameter as JSON has it."""
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value if isinstance(value, bool | int | float | str | None) else str(value)
+
+
+def _text(value: object) -> str:
+    text = str(value)
+    return f"{text[:12]}..." if len(text) == 64 else text
+
+
+def _path(text: str) -> Path | None:
+    """Return the file or the folder that a parameter names: ``net.py`` of ``net.py:make``, too."""
+    rest = text.partition(":")[2]
+    for name in (text, text.rpartition(":")[0], rest, rest.rpartition(":")[0]):
+        if name and Path(name).exists():
+            return Path(name)
+    return None

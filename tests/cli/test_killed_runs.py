@@ -1,0 +1,92 @@
+"""Runs that a signal ends at a point of their own, and what the same command makes of what is left."""
+
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from quintain.core.errors import ExitCode
+from quintain.results.codec import load
+
+PROGRAM = """
+import os, sys
+from quintain.evaluate.evasion import shard
+shard.smallest_batch = lambda *_: 4
+from quintain.evaluate.steps import attack
+real = attack.run_attacks
+attack.run_attacks = lambda *given, **named: real(*given, **named, checkpoint_seconds=1e-9)
+from quintain.attacks.gradient.pgd import PGD
+calls, attacked = int(sys.argv.pop(1)), PGD.run
+number = int(sys.argv.pop(1))
+
+def run(self, search):
+    global calls
+    print("attacked:", *search.rng.ids.tolist(), file=sys.stderr)
+    calls -= 1
+    if calls == 0:
+        os.kill(os.getpid(), number)
+    return attacked(self, search)
+
+PGD.run = run
+from quintain.cli.main import run as main
+main()
+"""
+
+TERM, KILL = int(signal.SIGTERM), int(signal.SIGKILL)
+
+
+@pytest.fixture
+def attack(fresh, tmp_path, weights, small, monkeypatch):
+    """Run ``quintain attack`` as a process that gets a signal in its call of so many chunks."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "program.py").write_text(PROGRAM)
+
+    def run(calls, number, out):
+        words = ("attack", "--data", small, "--weights", weights, "--attack", "pgd", "--out", out)
+        return fresh(tmp_path / "program.py", calls, number, *words, home=tmp_path)
+
+    return run
+
+
+def attacked(told):
+    """The chunks that were attacked, as the process announced them."""
+    return [line.split()[1:] for line in told.err.splitlines() if line.startswith("attacked:")]
+
+
+def timeless(folder):
+    record = load(Path(folder) / "result.json")
+    (found,) = record.result.models
+    return replace(found, rows=tuple(replace(row, seconds=0.0) for row in found.rows)), record.claims
+
+
+def test_sigterm_inside_a_batch_is_ctrl_c_and_the_same_command_goes_on_inside_the_batch(attack):
+    whole = attack(-1, TERM, "whole")
+    assert whole.code == ExitCode.OK, whole.err
+    assert len(attacked(whole)) > 3
+    cut = attack(3, TERM, "r")
+    assert cut.code == ExitCode.INTERRUPTED
+    told = " ".join(cut.err.split())
+    assert "interrupted: 2 chunks (" in told
+    assert "of 30 examples) are kept in r; to resume: " in told
+    again = attack(-1, TERM, "r")
+    assert again.code == ExitCode.OK, again.err
+    assert attacked(again) == attacked(whole)[2:]
+    assert timeless("r") == timeless("whole")
+    assert not Path("r/unfinished").exists()
+
+
+def test_a_killed_run_keeps_every_chunk_that_was_finished(attack):
+    assert attack(4, KILL, "r").code == -KILL
+    assert len(list(Path("r/unfinished").glob("*.npz"))) == 3
+    again = attack(-1, TERM, "r")
+    assert again.code == ExitCode.OK, again.err
+    assert attack(-1, TERM, "whole").code == ExitCode.OK
+    assert timeless("r") == timeless("whole")
+
+
+def test_sigterm_before_anything_is_finished_says_that_nothing_is_kept(attack):
+    cut = attack(1, TERM, "r")
+    assert cut.code == ExitCode.INTERRUPTED
+    assert "interrupted: nothing is kept" in cut.err
+    assert not Path("r").exists()
