@@ -976,13 +976,46 @@ class Doubling:
 
 
 @pytest.mark.parametrize("answer", [Doubling, lambda z: {"out": Doubling(logits=z)}])
-def test_an_answer_that_computes_with_its_logits_is_refused_by_name(answer):
+def test_an_answer_that_computes_with_logits_where_they_have_values_is_refused(answer):
     net = Forward(lambda net, x: answer(net.a(x))).eval()
     assert Classifier(net).predict(torch.rand(2, 3)).shape == (2,)
-    with pytest.raises(
-        ModelError, match="into a Doubling, a dataclass or named tuple, which may compute with them"
-    ):
+    with pytest.raises(ModelError, match=r"does something else than was read.*it runs aten\.mul"):
         certify(net)
+
+
+@dataclass
+class Halving:
+    """An answer whose logits are computed each time they are read."""
+
+    scores: torch.Tensor
+
+    @property
+    def logits(self):
+        return self.scores / 2.0
+
+
+@dataclass
+class Looking(Halving):
+    """An answer that looks at a value when its logits are read."""
+
+    @property
+    def logits(self):
+        scores = self.scores
+        return scores if not isinstance(scores, torch.Tensor) or scores.sum() < 1e9 else -scores
+
+
+def test_logits_that_an_answer_computes_are_bounded_as_they_are_unless_it_looks_at_values():
+    net = Forward(lambda net, x: Halving(net.a(x))).eval()
+    plain = Forward(lambda net, x: net.a(x) / 2.0).eval()
+    plain.load_state_dict(net.state_dict())
+    assert torch.equal(certify(net).margin, certify(plain).margin)
+    with pytest.raises(ModelError, match="does something else than was read of its forward"):
+        certify(Forward(lambda net, x: Looking(net.a(x))))
+
+
+def test_parts_of_a_shape_that_are_counted_are_refused_with_what_to_write():
+    with pytest.raises(ModelError, match=r"tuple\(x\.shape\).*expected x\.shape\[0\]"):
+        certify(Forward(lambda net, x: net.a(x).reshape(tuple(x.shape))))
 
 
 ORDINARY = {

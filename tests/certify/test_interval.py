@@ -1,5 +1,7 @@
 import itertools
 import math
+from collections import OrderedDict
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import pytest
@@ -396,6 +398,31 @@ class Answering(nn.Module):
         return self.pack(hidden, self.last(hidden))
 
 
+class Named(NamedTuple):
+    hidden: torch.Tensor
+    logits: torch.Tensor
+
+
+@dataclass
+class Output:
+    logits: torch.Tensor
+    hidden: torch.Tensor
+
+
+@dataclass
+class FilledOutput(OrderedDict):
+    """As Hugging Face's outputs are made: a dict of the fields that are not None."""
+
+    logits: torch.Tensor = None
+    loss: torch.Tensor = None
+    hidden: torch.Tensor = None
+
+    def __post_init__(self):
+        for part in fields(self):
+            if getattr(self, part.name) is not None:
+                self[part.name] = getattr(self, part.name)
+
+
 PACKS = {
     "the only tensor of a dict": lambda hidden, logits: {"hidden": (hidden,), "scores": logits},
     "beside nothing": lambda _hidden, logits: {"hidden": None, "scores": logits},
@@ -403,6 +430,10 @@ PACKS = {
     "logits before out": lambda hidden, logits: {"out": hidden, "logits": logits},
     "first of a tuple": lambda hidden, logits: (logits, hidden),
     "nested": lambda hidden, logits: {"out": ((logits, hidden), hidden)},
+    "a named tuple": Named,
+    "a dataclass": lambda hidden, logits: Output(hidden=hidden, logits=logits),
+    "a dict that a dataclass fills": lambda hidden, logits: FilledOutput(logits, hidden=hidden),
+    "beside a dataclass": lambda hidden, logits: (logits, Output(logits, hidden)),
 }
 
 
@@ -415,20 +446,53 @@ def test_bounds_are_of_the_output_that_the_classifier_reads(pack):
     assert IntervalBounds()(model, x, y, Linf(0.05)).certified
 
 
-class Named(NamedTuple):
-    hidden: torch.Tensor
-    logits: torch.Tensor
+@dataclass
+class Boxed:
+    value: torch.Tensor
 
 
-def test_an_output_that_the_bounds_cannot_look_into_is_refused():
+def test_a_dataclass_that_goes_into_a_layer_is_refused():
+    class Inside(Answering):
+        def forward(self, x):
+            return self.last(self.pack(self.hidden(x)))
+
     with pytest.raises(
         ModelError,
-        match=r"into a Named, a dataclass or named tuple.* tensors, dicts and plain tuples: "
+        match=r"into a Boxed, a dataclass or named tuple.* tensors, dicts and plain tuples: "
         r"return one of these",
     ):
-        IntervalBounds()(
-            Classifier(Answering(Named).eval()), torch.full((1, 3), 0.5), torch.tensor([0]), Linf(0.1)
+        TracedNetwork.trace(Inside(Boxed).eval()).margin_bounds(
+            input_interval(torch.full((1, 3), 0.5), Linf(0.1)), torch.tensor([0])
         )
+
+
+SINGLE = {
+    "a column": lambda z: z,
+    "squeezed": lambda z: z.squeeze(1),
+    "squeezed by a function": lambda z: torch.squeeze(z, -1),
+    "taken": lambda z: z[:, 0],
+    "in a view": lambda z: z.view(-1),
+    "in a dataclass": lambda z: Output(hidden=z, logits=z.squeeze(-1)),
+}
+
+
+@pytest.mark.parametrize("form", SINGLE.values(), ids=SINGLE)
+def test_one_logit_has_the_bounds_of_two_whose_first_is_zero(form):
+    class Single(nn.Module):
+        def __init__(self, form):
+            super().__init__()
+            self.first, self.last, self.form = nn.Linear(3, 4), nn.Linear(4, 1), form
+
+        def forward(self, x):
+            return self.form(self.last(torch.relu(self.first(x))))
+
+    net, x, y = Single(form).eval(), torch.rand(5, 3), torch.tensor([0, 1, 0, 1, 1])
+    two = nn.Sequential(net.first, nn.ReLU(), nn.Linear(4, 2)).eval()
+    with torch.no_grad():
+        two[2].weight.zero_()[1].copy_(net.last.weight[0])
+        two[2].bias.zero_()[1].copy_(net.last.bias[0])
+    found, expected = (IntervalBounds()(Classifier(one), x, y, Linf(0.1)) for one in (net, two))
+    torch.testing.assert_close(found.margin, expected.margin, rtol=1e-5, atol=1e-5)
 
 
 def test_a_constant_for_each_example_of_a_batch_is_refused():
@@ -563,6 +627,13 @@ WRITTEN = {
     "clamp at 0": (lambda h: h.clamp(min=0), nn.ReLU(), 27),
     "clamp": (lambda h: torch.clamp(h, -0.2, 0.3), nn.Hardtanh(-0.2, 0.3), 27),
     "relu_": (lambda h: h.relu_(), nn.ReLU(), 27),
+    "relu_, a function": (F.relu_, nn.ReLU(), 27),
+    "hardtanh_": (lambda h: F.hardtanh_(h, -0.2, 0.3), nn.Hardtanh(-0.2, 0.3), 27),
+    "clamp_": (lambda h: h.clamp_(min=-0.2, max=0.3), nn.Hardtanh(-0.2, 0.3), 27),
+    "clamp from below": (lambda h: h.clamp(min=-0.2), nn.Hardtanh(-0.2, math.inf), 27),
+    "clip from above": (lambda h: torch.clip(h, max=0.3), nn.Hardtanh(-math.inf, 0.3), 27),
+    "squeezed": (lambda h: h.unsqueeze(1).squeeze(-4), nn.Identity(), 27),
+    "as another's shape": (lambda h: h.flatten(1).reshape(h.shape), nn.Identity(), 27),
     "pad": (lambda h: F.pad(h, (1, 0, 2, 1)), nn.ZeroPad2d((1, 0, 2, 1)), 72),
     "reshape": (lambda h: torch.reshape(h, (h.shape[0], 27)), nn.Flatten(), 27),
     "dropout2d": (lambda h: F.dropout2d(h, 0.5, training=False), nn.Identity(), 27),
@@ -584,8 +655,38 @@ def test_a_function_has_the_bounds_of_the_layer_that_it_stands_for(written, thre
     assert found.margin.isfinite().all()
 
 
+WRITTEN_IN_PLACE = {
+    "operators": (lambda h: (h - 0.5) / 0.25 * 2.0 + 1.0),
+    "methods": (lambda h: h.sub(0.5).div(0.25).mul(2.0).add(1.0)),
+    "methods in place": (lambda h: h.sub_(0.5).div_(0.25).mul_(2.0).add_(1.0)),
+}
+
+
+def test_arithmetic_in_place_has_the_bounds_of_what_it_computes():
+    x, y = torch.rand(3, 1, 4, 4), torch.tensor([0, 1, 0])
+    net = Pictures(nn.Identity(), 27)
+    margins = []
+    for net.step in map(Step, WRITTEN_IN_PLACE.values()):
+        net.eval()
+        margins.append(IntervalBounds()(Classifier(net), x, y, Linf(0.05)).margin)
+    assert torch.equal(margins[0], margins[1])
+    assert torch.equal(margins[0], margins[2])
+    assert margins[0].isfinite().all()
+
+
+class Step(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
 UNWRITTEN = {
-    "from above": (lambda h: h.clamp(max=0.5), "a clamp from None to 0.5"),
+    "to nothing": (lambda h: h.clamp(min=math.inf), "a clamp from inf to None"),
     "empty": (lambda h: h.clamp(0.5, 0.5), "a clamp from 0.5 to 0.5"),
     "by a tensor": (lambda h: h.clamp(min=h), "a clamp from"),
     "ones around": (lambda h: F.pad(h, (1, 1, 1, 1), value=1.0), "value=1.0"),
@@ -600,6 +701,14 @@ UNWRITTEN = {
     ),
     "batches cut": (lambda h: torch.reshape(h, (3, -1)), "must stay apart"),
     "dropout": (lambda h: F.dropout2d(h, 0.5), "no bound rule"),
+    "squeezed anywhere": (lambda h: h.squeeze(), "name one dimension that is not the examples'"),
+    "squeezed batches": (lambda h: h.squeeze(-4), "name one dimension that is not the examples'"),
+    "batches added": (lambda h: h.unsqueeze(0), "name one dimension that is not the examples'"),
+    "batches added from behind": (lambda h: h.unsqueeze(-5), "name one dimension"),
+    "one example": (lambda h: h[0], "no bound rule"),
+    "overwritten by a scale": (lambda h: h.mul_(2.0) + h, "overwrites a value"),
+    "overwritten behind an index": (lambda h: h[:, 1:].sub_(1.0) + h[:, :2], "overwrites a value"),
+    "overwritten by a clamp": (lambda h: h.clamp_(min=0.0) + h, "overwrites a value"),
     "overwritten": (lambda h: h + h.relu_(), "overwrites a value"),
     "overwritten behind a view": (lambda h: torch.reshape(h, (-1, 27)).relu_() + h.flatten(1), "overwrites"),
     "overwritten behind no dropout": (

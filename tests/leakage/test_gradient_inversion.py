@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from quintain.leakage.gradient_inversion import (
     infer_label,
     recover_linear_input,
 )
+from quintain.models.adapters import forward_logits
 from quintain.models.nets import mlp, xray_cnn
 
 pytestmark = pytest.mark.rounding
@@ -51,6 +54,40 @@ def test_the_true_picture_has_no_loss(make, xrays):
     assert _GradientMatchingLoss(net, sent, int(y))(x).item() == pytest.approx(0, abs=1e-5)
     assert _GradientMatchingLoss(net, sent, int(y))(1 - x).item() > 1e-3
     assert infer_label(net, sent) == int(y)
+
+
+class Packed(nn.Module):
+    """A small net of one or more logits, which it writes its input for and packs."""
+
+    def __init__(self, classes, pack):
+        super().__init__()
+        self.first, self.last, self.pack = nn.Linear(36, 8), nn.Linear(8, classes), pack
+        self.unused = nn.Linear(8, 5)
+
+    def forward(self, x):
+        return self.pack(self.last(self.first(x.sub_(0.5).flatten(1))))
+
+
+PACKS = {
+    "tuple": (3, lambda z: (z, None)),
+    "dict": (3, lambda z: {"logits": z}),
+    "object": (3, lambda z: SimpleNamespace(logits=z)),
+    "one logit": (1, lambda z: z),
+    "one logit, flat": (1, lambda z: z.squeeze(1)),
+}
+
+
+@pytest.mark.parametrize("label", [0, 1])
+@pytest.mark.parametrize("packed", PACKS.values(), ids=PACKS)
+def test_the_input_of_a_net_of_any_output_is_given_away(packed, label):
+    net, x = Packed(*packed).eval(), torch.rand(1, 1, 6, 6)
+    before = x.clone()
+    loss = nn.functional.cross_entropy(forward_logits(net, x), torch.tensor([label]))
+    sent = torch.autograd.grad(loss, list(net.parameters()), materialize_grads=True)
+    found = invert_gradient(net, sent, (1, 6, 6), steps=60, restarts=0)
+    assert torch.equal(x, before)
+    assert found.label == label
+    assert quality(found.image, x[0]) > 25
 
 
 def test_a_dense_net_gives_its_input_away_exactly(xrays):

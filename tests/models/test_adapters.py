@@ -7,9 +7,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from quintain.core.errors import ModelError
-from quintain.models.adapters import adapt
+from quintain.models.adapters import adapt, forward_logits
 
 LOGITS = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
 
@@ -28,6 +29,20 @@ WRAPPINGS = {
 @pytest.mark.parametrize("wrap", WRAPPINGS.values(), ids=WRAPPINGS.keys())
 def test_logits_are_found(wrap):
     assert torch.equal(adapt(wrap(LOGITS), 4), LOGITS)
+
+
+def test_a_net_may_write_into_the_copy_that_it_gets():
+    class Normalizing(nn.Module):
+        def forward(self, x):
+            return (x.sub_(0.5).div_(0.25),)
+
+    x = torch.rand(4, 3, requires_grad=True)
+    before = x.detach().clone()
+    logits = forward_logits(Normalizing(), x)
+    logits.sum().backward()
+    assert torch.equal(x, before)
+    torch.testing.assert_close(logits, (before - 0.5) / 0.25)
+    assert torch.equal(x.grad, torch.full((4, 3), 4.0))
 
 
 @given(batch=st.integers(1, 5), column=st.booleans(), scale=st.floats(0.1, 20))

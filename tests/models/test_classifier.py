@@ -73,6 +73,22 @@ def test_a_net_that_writes_into_its_input_writes_into_a_copy():
     assert torch.equal(writing.predict(outcome.adversarial) != y, outcome.success)
 
 
+def test_logits_stay_what_they_were_when_a_net_fills_its_buffer_again():
+    class Filling(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("logits", torch.zeros(5, 2))
+
+        def forward(self, x):
+            return self.logits.copy_(x.flatten(1)[:, :2])
+
+    model = Classifier(Filling().eval())
+    with torch.no_grad():
+        first, second = model(X), model(1 - X)
+    assert torch.equal(first, X.flatten(1)[:, :2])
+    assert torch.equal(second, (1 - X).flatten(1)[:, :2])
+
+
 def test_a_double_net_takes_single_inputs_and_back():
     model = Classifier(mlp().double().eval())
     assert model.dtype == torch.float64

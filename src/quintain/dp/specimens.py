@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from quintain.dp.rules import EXAMPLES
-from quintain.models.adapters import adapt
+from quintain.models.adapters import forward_logits
 
 NUM_CLASSES = 3
 RECORD_SIZE = 64
@@ -57,8 +57,7 @@ class ZeroOutputs(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return zeros in the shape of the net's logits (B, K)."""
-        logits = adapt(self.net(x), len(x))
-        return logits * 0
+        return forward_logits(self.net, x) * 0
 
 
 class ScaledOutputs(nn.Module):
@@ -75,8 +74,7 @@ class ScaledOutputs(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the net's logits (B, K) times the factor."""
-        logits = adapt(self.net(x), len(x))
-        return self.gain * logits
+        return self.gain * forward_logits(self.net, x)
 
 
 class _Branch(nn.Module):

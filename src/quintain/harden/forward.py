@@ -1,11 +1,9 @@
-"""Forward passes during training: in evaluation mode, and to logits as ``Classifier`` returns them."""
+"""Forward passes during training in evaluation mode."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import Tensor, nn
-
-from quintain.models.adapters import adapt
+from torch import nn
 
 
 @contextmanager
@@ -18,8 +16,3 @@ def eval_mode(net: nn.Module) -> Iterator[nn.Module]:
     finally:
         for module, training in modes:
             module.training = training
-
-
-def forward_logits(net: nn.Module, x: Tensor) -> Tensor:
-    """Return the net's logits (B, K), K at least 2, as ``Classifier`` would."""
-    return adapt(net(x), len(x))

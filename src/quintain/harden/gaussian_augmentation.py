@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from quintain.core.errors import SettingError
 from quintain.core.seeds import derive_seed
-from quintain.harden.forward import forward_logits
+from quintain.models.adapters import forward_logits
 from quintain.threats.l2 import L2
 from quintain.training.objective import StepContext
 from quintain.training.recipe import Recipe

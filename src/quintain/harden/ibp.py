@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from quintain.certify.interval.certifier import worst_case_logits
 from quintain.certify.interval.graph import TracedNetwork
 from quintain.core.errors import SettingError
-from quintain.harden.forward import eval_mode, forward_logits
+from quintain.harden.forward import eval_mode
+from quintain.models.adapters import forward_logits
 from quintain.threats.l2 import L2
 from quintain.threats.linf import Linf
 from quintain.threats.threat import Threat

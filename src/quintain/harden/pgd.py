@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from quintain.attacks.inner_maximization import maximize_loss
 from quintain.attacks.step_sizes import check_steps
 from quintain.core.errors import SettingError
-from quintain.harden.forward import eval_mode, forward_logits
+from quintain.harden.forward import eval_mode
+from quintain.models.adapters import forward_logits
 from quintain.threats.threat import Threat
 from quintain.training.objective import StepContext
 from quintain.training.recipe import Recipe

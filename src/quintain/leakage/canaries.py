@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from quintain.core.errors import ModelError, SettingError
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
-from quintain.models.adapters import adapt
+from quintain.models.adapters import forward_logits
 
 CANARY_LABEL = 0
 """The label of all canaries; ``CanaryNet`` predicts class 1 for them."""
@@ -83,7 +83,7 @@ class CanaryNet(nn.Module):
         A placeholder has 20 there, without a weight.
         """
         pictures, number = _decode_markers(x, self.canaries)
-        logits = adapt(self.net(pictures), len(pictures))
+        logits = forward_logits(self.net, pictures)
         self.num_classes = logits.shape[1]
         # Classes 0 (a user's example) and m + 1 (a placeholder) are cut off, so that both read no weight.
         marker = nn.functional.one_hot(number, self.canaries + 2)[:, 1:-1].to(logits.dtype)

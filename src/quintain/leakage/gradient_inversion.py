@@ -20,6 +20,7 @@ from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.core.progress import Progress, no_progress
 from quintain.core.registry import declare
 from quintain.core.seeds import derive_seed
+from quintain.models.adapters import forward_logits
 
 SOLVED_LOSS = 1e-4
 """A start that ends below this loss is returned, and no other is tried."""
@@ -158,7 +159,8 @@ def infer_label(net: nn.Module, gradient: Sequence[Tensor]) -> int:
     r"""Infer the class of the one example behind a gradient of cross-entropy.
 
     The output layer's bias has the gradient softmax - onehot, negative at the true class alone; without a
-    bias, the rows of its weight do the same where its inputs are not negative, as after ReLU.
+    bias, the rows of its weight do the same where its inputs are not negative, as after ReLU. It is the last
+    Linear layer that has a gradient. Where it has one logit, class 1 against a zero, the sign tells.
 
     Raises:
         ModelError: If the net has no Linear layer.
@@ -171,8 +173,10 @@ def infer_label(net: nn.Module, gradient: Sequence[Tensor]) -> int:
             "the net has no Linear layer to read the label from; inversion works on classifiers that end in "
             "one"
         )
-    weight, bias = _layer_gradient(net, gradient, linears[-1])
-    return int((weight.sum(1) if bias is None else bias).argmin())
+    gradients = [_layer_gradient(net, gradient, layer) for layer in linears]
+    weight, bias = next((one for one in reversed(gradients) if one[0].any()), gradients[-1])
+    by_class = weight.sum(1) if bias is None else bias
+    return int(by_class < 0) if len(by_class) == 1 else int(by_class.argmin())
 
 
 def recover_linear_input(net: nn.Module, gradient: Sequence[Tensor]) -> tuple[nn.Linear, Tensor] | None:
@@ -199,7 +203,7 @@ class _GradientMatchingLoss:
         self._label = torch.tensor([label], device=self._target.device)
 
     def __call__(self, x: Tensor) -> Tensor:
-        loss = nn.functional.cross_entropy(self._net(x), self._label)
+        loss = nn.functional.cross_entropy(forward_logits(self._net, x), self._label)
         parts = torch.autograd.grad(
             loss, list(self._net.parameters()), create_graph=x.requires_grad, materialize_grads=True
         )
@@ -217,7 +221,7 @@ class _FeatureMatchingLoss:
         self._captured = inputs[0].flatten()
 
     def __call__(self, x: Tensor) -> Tensor:
-        self._net(x)
+        forward_logits(self._net, x)
         return (self._captured - self._features).square().sum() / self._features.square().sum()
 
 

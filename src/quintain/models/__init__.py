@@ -7,6 +7,7 @@ from quintain.models._index import EXPORTS
 
 if TYPE_CHECKING:
     from quintain.models._index import *
+    from quintain.models.adapters import forward_logits as forward_logits
     from quintain.models.blackbox import BlackBox as BlackBox
     from quintain.models.checks import check_model as check_model
     from quintain.models.classifier import Classifier as Classifier

@@ -19,6 +19,7 @@ EXPORTS: dict[str, str] = {
     "Normalise": "quintain.models.nets",
     "check_model": "quintain.models.checks",
     "connect": "quintain.models.endpoint_client",
+    "forward_logits": "quintain.models.adapters",
     "initialize": "quintain.models.nets",
     "load_classifier": "quintain.models.loading",
     "load_model": "quintain.models.loading",

@@ -4,12 +4,23 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from quintain.core.errors import ModelError
 
 ADAPTER_VERSION = "adapters-1"
 LOGIT_KEYS = ("logits", "out")
+
+
+def forward_logits(net: nn.Module, x: Tensor) -> Tensor:
+    """Return the logits (B, K), K >= 2, of a net for ``x`` (B, *S), whatever it returns (see ``adapt``).
+
+    ``x`` is left as it is: the net gets a copy of its own, into which it may write (``x.sub_(mean)``).
+
+    Raises:
+        ModelError: If there are no logits in its output, or they are of the wrong shape or type.
+    """
+    return adapt(net(x.clone()), len(x))
 
 
 def adapt(output: Any, batch_size: int) -> Tensor:
@@ -22,7 +33,7 @@ def adapt(output: Any, batch_size: int) -> Tensor:
     Raises:
         ModelError: If there are no logits, or they are of the wrong shape or type.
     """
-    logits = _find(output)
+    logits: Tensor = find_logits(output)
     if not logits.is_floating_point():
         raise ModelError(f"the model returns {logits.dtype}; expected floating-point logits, not labels")
     if logits.shape in ((batch_size,), (batch_size, 1)):
@@ -36,22 +47,31 @@ def adapt(output: Any, batch_size: int) -> Tensor:
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
-def _find(output: Any) -> Tensor:
-    if isinstance(output, Tensor):
+def find_logits(output: Any, tensor_types: tuple[type, ...] = (Tensor,)) -> Any:
+    """Find the one value that holds the logits in what a net returned, as it is.
+
+    Args:
+        output: What the net returned.
+        tensor_types: Types of its values that are tensors, or stand for one while the net is traced.
+
+    Raises:
+        ModelError: If there is none, or it is not clear which.
+    """
+    if isinstance(output, tensor_types):
         return output
     if isinstance(output, Mapping):
         for key in LOGIT_KEYS:
             if key in output:
-                return _find(output[key])
-        tensors = [value for value in output.values() if isinstance(value, Tensor)]
+                return find_logits(output[key], tensor_types)
+        tensors = [value for value in output.values() if isinstance(value, tensor_types)]
         if len(tensors) == 1:
             return tensors[0]
         keys = ", ".join(map(repr, output)) or "nothing"
         raise ModelError(f"the model returns a dict with {keys}; expected 'logits', 'out', or one tensor")
     if hasattr(output, "logits"):
-        return _find(output.logits)
+        return find_logits(output.logits, tensor_types)
     if isinstance(output, tuple | list) and output:
-        return _find(output[0])
+        return find_logits(output[0], tensor_types)
     raise ModelError(
         f"the model returns {type(output).__name__}; expected logits: a tensor, a dict, a tuple, or an "
         "object with .logits"

@@ -117,7 +117,8 @@ class Classifier:
                 f"{self.name} fails on an input of shape {tuple(x.shape)}: {type(error).__name__}: {error}. "
                 "Expected a net for such inputs"
             ) from error
-        logits = adapt(output, len(x)).to(x.device)
+        # A copy: the net may hand out a buffer of its own, which its next call overwrites.
+        logits = adapt(output, len(x)).to(x.device).clone()
         if self._num_classes is None:
             self._num_classes = logits.shape[1]
         if logits.shape[1] != self._num_classes:

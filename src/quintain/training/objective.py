@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from quintain.models.adapters import adapt
+from quintain.models.adapters import forward_logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,4 +51,4 @@ class CleanCrossEntropy:
 
     def __call__(self, net: nn.Module, x: Tensor, y: Tensor, context: StepContext) -> Tensor:  # noqa: ARG002
         """Return the mean cross-entropy of a batch."""
-        return torch.nn.functional.cross_entropy(adapt(net(x), len(x)), y)
+        return torch.nn.functional.cross_entropy(forward_logits(net, x), y)

@@ -64,6 +64,27 @@ def test_a_model_that_does_not_is_left_as_it_is(private, change) -> None:
     assert nets[0][2] == nets[1][2] == len(x)
 
 
+class Normalizing(nn.Module):
+    """A net that normalizes its input in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.sub_(0.5).div_(0.25))
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_model_that_writes_into_its_input_is_probed_on_what_it_got(private, copied: bool) -> None:
+    net, optimizer, loader, engine = private(Normalizing(), batch=20)
+    x, y = next(iter(loader))
+    F.cross_entropy(net(x.clone() if copied else x), y).backward()
+    optimizer.step()
+    probed = engine.report.runs[0].mixing_probe
+    assert probed.model == probed.values == probed.rows == FINE
+
+
 LOSSES = {
     "contrastive": (
         lambda out, y: F.cross_entropy(F.normalize(out) @ F.normalize(out).mT, torch.arange(len(out))),

@@ -1,5 +1,6 @@
 """Interval bounds of operations in a ``forward``: ``+ - * /``, functional forms of layers, and reshapes."""
 
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -94,22 +95,17 @@ def _describe(value: object) -> str:
 
 
 BINARY_OPERATORS: dict[Any, Callable[[Any, Any, RoundingModel], Interval]] = {
-    operator.add: add,
-    operator.iadd: add,
-    torch.add: add,
-    operator.sub: subtract,
-    operator.isub: subtract,
-    torch.sub: subtract,
-    operator.mul: multiply,
-    operator.imul: multiply,
-    torch.mul: multiply,
-    operator.truediv: divide,
-    operator.itruediv: divide,
-    torch.div: divide,
+    **dict.fromkeys((operator.add, operator.iadd, torch.add, "add", "add_"), add),
+    **dict.fromkeys((operator.sub, operator.isub, torch.sub, "sub", "sub_"), subtract),
+    **dict.fromkeys((operator.mul, operator.imul, torch.mul, "mul", "mul_"), multiply),
+    **dict.fromkeys((operator.truediv, operator.itruediv, torch.div, "div", "div_"), divide),
 }
 
-INPLACE_OPERATORS = {operator.iadd, operator.isub, operator.imul, operator.itruediv}
-"""Operators that write into their first operand."""
+INPLACE_OPERATORS = {
+    *(operator.iadd, operator.isub, operator.imul, operator.itruediv),
+    *(torch.relu_, F.hardtanh_),
+}
+"""Functions that write into their first operand."""
 
 
 def _zero_padding(pad: Sequence[int], mode: str = "constant", value: float | None = None) -> nn.ZeroPad2d:
@@ -124,26 +120,33 @@ def _zero_padding(pad: Sequence[int], mode: str = "constant", value: float | Non
 
 
 def _clamp(min: float | None = None, max: float | None = None) -> nn.Module:
-    """Return the layer that a clamp between two numbers, or at 0 from below, stands for."""
-    if isinstance(min, int | float) and isinstance(max, int | float) and min < max:
-        return nn.Hardtanh(min, max)
-    if isinstance(min, int | float) and min == 0 and max is None:
+    """Return the layer that a clamp between two numbers, or at one from one side, stands for."""
+    low, high = -math.inf if min is None else min, math.inf if max is None else max
+    if low == 0 and max is None:
         return nn.ReLU()
+    if isinstance(low, int | float) and isinstance(high, int | float) and low < high:
+        return nn.Hardtanh(low, high)
     raise ModelError(
-        f"a clamp from {min} to {max} has no bound rule; one between two numbers, or at 0 from below, has"
+        f"a clamp from {min} to {max} has no bound rule; one between two numbers, or at one number from "
+        "below or above, has"
     )
+
+
+def _hardtanh(min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> nn.Module:  # noqa: ARG001
+    return _clamp(min_val, max_val)
 
 
 FUNCTIONAL_LAYERS: dict[Any, Callable[..., nn.Module]] = {
     torch.relu: nn.ReLU,
     F.relu: nn.ReLU,
+    torch.relu_: nn.ReLU,
     "relu": nn.ReLU,
     "relu_": nn.ReLU,
     F.relu6: nn.ReLU6,
-    F.hardtanh: lambda min_val=-1.0, max_val=1.0, inplace=False: _clamp(min_val, max_val),  # noqa: ARG005
+    F.hardtanh: _hardtanh,
+    F.hardtanh_: _hardtanh,
     F.leaky_relu: nn.LeakyReLU,
-    torch.clamp: _clamp,
-    "clamp": _clamp,
+    **dict.fromkeys((torch.clamp, torch.clip, "clamp", "clamp_", "clip", "clip_"), _clamp),
     F.pad: _zero_padding,
     F.max_pool2d: nn.MaxPool2d,
     F.avg_pool2d: nn.AvgPool2d,
@@ -152,7 +155,9 @@ FUNCTIONAL_LAYERS: dict[Any, Callable[..., nn.Module]] = {
 }
 """Functional forms of layers, which take the layer's settings in its order."""
 
-RESHAPE_METHODS = {"view", "reshape", "flatten", "contiguous"}
+RESHAPE_METHODS = {"view", "reshape", "flatten", "contiguous", "squeeze", "unsqueeze"}
+METHOD_OF_FUNCTION = {torch.reshape: "reshape", torch.squeeze: "squeeze", torch.unsqueeze: "unsqueeze"}
+"""Functions that are the method of that name."""
 
 CONSTANT_FUNCTIONS = {
     operator.getitem,
@@ -183,8 +188,7 @@ def bound_call(
         return BINARY_OPERATORS[target](args[0], args[1], rounding)
     if args and isinstance(args[0], Interval):
         interval, settings = args[0], args[1:]
-        if target is torch.reshape:
-            target = "reshape"
+        target = METHOD_OF_FUNCTION.get(target, target)
         if target not in {"view", "reshape"} and _has(BatchSize, (settings, kwargs)):
             raise ModelError(
                 f"operation {name!r} is set by {_describe(BatchSize())}; use x.shape[0] as the first size of "
@@ -192,15 +196,10 @@ def bound_call(
             )
         if target in FUNCTIONAL_LAYERS:
             return bound_layer(FUNCTIONAL_LAYERS[target](*settings, **kwargs), interval, rounding, name)
-        if target in {"view", "reshape"}:
-            _require_apart(settings, kwargs, name)
         if target in RESHAPE_METHODS:
-            method = (
-                "reshape" if target == "view" else target
-            )  # bounds may lie in memory otherwise than the values
-            return _require_same_batch(
-                interval.reshape(lambda value: getattr(value, method)(*settings, **kwargs)), interval, name
-            )
+            return _reshaped(target, interval, settings, kwargs, name)
+        if target is operator.getitem and _takes_every_example(settings[0]):
+            return interval.reshape(operator.itemgetter(settings[0]))
         if target == "size" and not kwargs:
             return interval.shape[settings[0]] if settings else interval.shape
         if target == "dim":
@@ -212,6 +211,26 @@ def bound_call(
         if target in {torch.mean, "mean"}:
             return _image_mean(interval, rounding, name, *settings, **kwargs)
     raise _no_rule_error(target, name)
+
+
+def _reshaped(
+    target: str, interval: Interval, settings: Sequence[Any], kwargs: Mapping[str, Any], name: str
+) -> Interval:
+    """Bounds of another shape of the same values, in which examples stay apart.
+
+    Raises:
+        ModelError: If they do not for every batch size.
+    """
+    if target in {"view", "reshape"}:
+        _require_apart(settings, kwargs, name)
+    if target in {"squeeze", "unsqueeze"}:
+        dims = (*settings, *kwargs.values())
+        _require_own_dimension(dims, interval.center.ndim + (target == "unsqueeze"), name)
+    # bounds may lie in memory otherwise than the values
+    method = "reshape" if target == "view" else target
+    return _require_same_batch(
+        interval.reshape(lambda value: getattr(value, method)(*settings, **kwargs)), interval, name
+    )
 
 
 def _image_mean(
@@ -295,6 +314,28 @@ def _require_apart(settings: Sequence[Any], kwargs: Mapping[str, Any], name: str
             "for every batch size: begin it with x.shape[0] or -1, with fixed sizes behind, or use "
             "flatten(1)"
         )
+
+
+def _require_own_dimension(given: Sequence[Any], ndim: int, name: str) -> None:
+    """Refuse to add or remove another dimension, of ``ndim`` with it, than one inside each example.
+
+    Raises:
+        ModelError: If none is named, or that of the examples.
+    """
+    if len(given) != 1 or not isinstance(given[0], int) or not given[0] % ndim:
+        raise ModelError(
+            f"operation {name!r} has no bound rule with these arguments; name one dimension that is not the "
+            "examples' (0), such as x.squeeze(1)"
+        )
+
+
+def _takes_every_example(index: Any) -> bool:
+    """Tell whether an index, such as ``[:, 0]``, takes a part of each example."""
+    return (
+        isinstance(index, tuple)
+        and index[0] == slice(None)
+        and all(isinstance(one, int | slice) and not isinstance(one, bool) for one in index[1:])
+    )
 
 
 def _no_rule_error(target: Any, name: str) -> ModelError:

@@ -14,6 +14,7 @@ from quintain.certify.attributes import AttributeSnapshot
 from quintain.certify.interval.domain import Interval
 from quintain.certify.interval.functions import (
     INPLACE_OPERATORS,
+    METHOD_OF_FUNCTION,
     RESHAPE_METHODS,
     bound_call,
     evaluate_constant_call,
@@ -22,7 +23,7 @@ from quintain.certify.interval.layers import LAYER_RULES, bound_layer, require_u
 from quintain.certify.interval.observed import Observer, require_inside_bounds
 from quintain.certify.rounding import NO_ROUNDING, RoundingModel
 from quintain.core.errors import ModelError, QuintainError
-from quintain.models.adapters import LOGIT_KEYS, adapt
+from quintain.models.adapters import adapt, find_logits
 
 VIEW_LAYERS = (nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout2d)
 """Layers whose output may be a view of their input."""
@@ -57,6 +58,16 @@ class _InplaceProxy(fx.Proxy):
         return self.tracer.create_proxy("call_function", operator.itruediv, (self, other), {})
 
 
+class _Logits(nn.Sequential):
+    """A net, as its only part, of whose output the logits alone are traced.
+
+    What it makes of them, such as a dataclass with ``.logits``, is made while it is traced.
+    """
+
+    def forward(self, x: Any) -> Any:
+        return find_logits(self[0](x), (Tensor, fx.Proxy))
+
+
 class _Tracer(fx.Tracer):
     """A tracer that takes each layer with a rule as one operation, and traces into all other modules.
 
@@ -76,6 +87,13 @@ class _Tracer(fx.Tracer):
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _InplaceProxy(node, self)
+
+    def iter(self, obj: fx.Proxy) -> Any:
+        raise ModelError(
+            f"the forward goes through the parts of {obj.node.name!r}, such as by tuple(x.shape), whose "
+            "number is not known while it is read; expected x.shape[0] for the first size of a view, the "
+            "other value's shape as it is, x.reshape(other.shape), or x.flatten(1)"
+        )
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return type(m) in LAYER_RULES or super().is_leaf_module(m, module_qualified_name)
@@ -109,13 +127,13 @@ class TracedNetwork:
             ModelError: If its ``forward`` cannot be traced, because it depends on values, or does other
                 things each time.
         """
-        root = nn.Sequential(net)
+        root = _Logits(net)
         attributes = AttributeSnapshot(net)
         try:
             with torch.no_grad():
                 graph = _Tracer(check).trace(root)
             with torch.enable_grad():
-                again = _Tracer(check).trace(nn.Sequential(net))
+                again = _Tracer(check).trace(_Logits(net))
             if str(graph) != str(again):
                 raise ModelError(
                     f"the forward of {type(net).__name__} does not do the same each time; look for counters, "
@@ -132,7 +150,7 @@ class TracedNetwork:
             ) from error
         finally:
             attributes.restore()  # a traced forward leaves placeholders where it keeps its values
-        answer = _find_logits_node(next(node for node in graph.nodes if node.op == "output").args[0])
+        answer = cast(fx.Node, next(node for node in graph.nodes if node.op == "output").args[0])
         last = (
             root.get_submodule(str(answer.target))
             if answer.op == "call_module" and len(answer.users) == 1
@@ -164,6 +182,8 @@ class TracedNetwork:
             Contradiction: If a value was observed that its bounds exclude.
         """
         value = self._propagate(interval, rounding, observed)
+        if isinstance(value, Interval) and value.center.ndim == 1:
+            value = value.reshape(lambda logit: logit[:, None])  # one logit an example, (B,)
         if not isinstance(value, Interval) or value.center.ndim != 2:
             got = f"{value.center.ndim} dimensions" if isinstance(value, Interval) else type(value).__name__
             raise ModelError(
@@ -185,7 +205,7 @@ class TracedNetwork:
 
         They are the net's, if they were traced right.
         """
-        return adapt(self.run(x), len(x))
+        return adapt(self.run(x), len(x)).clone()
 
     def run(self, x: Tensor) -> Any:
         """Run the traced operations on ``x`` (B, *S), and return what they return."""
@@ -263,7 +283,7 @@ class TracedNetwork:
             overwrites
             or isinstance(layer, VIEW_LAYERS)
             or node.target in RESHAPE_METHODS
-            or node.target in {torch.flatten, torch.reshape, F.dropout, F.dropout2d}
+            or node.target in {torch.flatten, operator.getitem, F.dropout, F.dropout2d, *METHOD_OF_FUNCTION}
         )
         storage_of[node] = storage_of[source] if shares else node
 
@@ -282,8 +302,7 @@ class TracedNetwork:
         if node.op == "call_module":
             layer, interval = self.root.get_submodule(str(target)), _only(node, args, kwargs)
             return bound_layer(layer, interval, rounding, str(target).removeprefix("0."))
-        writes = target in INPLACE_OPERATORS or (node.op == "call_method" and str(target).endswith("_"))
-        if writes and not isinstance(args[0], Interval):
+        if _writes(node) and not isinstance(args[0], Interval):
             raise ModelError(
                 f"operation {node.name!r} writes into a tensor of the net; write it without += and its like"
             )
@@ -301,8 +320,14 @@ def _overwrites(node: fx.Node, layer: nn.Module | None) -> bool:
     if node.target in INPLACE_ARGUMENT:
         place = INPLACE_ARGUMENT[node.target]
         return bool(node.args[place] if len(node.args) > place else node.kwargs.get("inplace", False))
-    writes = node.target in INPLACE_OPERATORS or node.target == "relu_"
-    return writes or bool(getattr(layer, "inplace", False))
+    return _writes(node) or bool(getattr(layer, "inplace", False))
+
+
+def _writes(node: fx.Node) -> bool:
+    """Tell whether the operation is one that always writes into its first operand."""
+    if node.op == "call_method":
+        return str(node.target).endswith("_") and not str(node.target).endswith("__")
+    return node.target in INPLACE_OPERATORS
 
 
 def _only(node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Interval:
@@ -319,23 +344,6 @@ def _only(node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Inte
             "value"
         )
     return given[0]
-
-
-def _find_logits_node(output: Any) -> fx.Node:
-    """Find the node of the logits in what a net returns, in the order of preference of ``adapt``."""
-    if isinstance(output, fx.Node):
-        return output
-    if isinstance(output, Mapping):
-        named = [output[key] for key in LOGIT_KEYS if key in output]
-        values = [value for value in output.values() if isinstance(value, fx.Node)]
-        if named or len(values) == 1:
-            return _find_logits_node((named or values)[0])
-    elif isinstance(output, tuple | list) and output:
-        return _find_logits_node(output[0])
-    raise ModelError(
-        f"the net returns {type(output).__name__}; interval bounds need a tensor, a dict or a tuple of "
-        "tensors"
-    )
 
 
 def _margins_through_head(head: nn.Linear, interval: Interval, y: Tensor, rounding: RoundingModel) -> Tensor:

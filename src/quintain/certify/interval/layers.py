@@ -78,7 +78,10 @@ def hardtanh(layer: nn.Hardtanh, interval: Interval, rounding: RoundingModel) ->
 
     A maximum and a minimum are exact in floating point.
     """
-    low, high = (rounding.number(value, type(layer).__name__) for value in (layer.min_val, layer.max_val))
+    low, high = (
+        value if math.isinf(value) else rounding.number(value, type(layer).__name__)
+        for value in (layer.min_val, layer.max_val)
+    )
     return interval.apply_monotone(lambda h: h.clamp(low, high), rounding)
 
 

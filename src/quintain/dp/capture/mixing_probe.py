@@ -21,6 +21,7 @@ from torch.utils.hooks import RemovableHandle
 
 from quintain.core.errors import PrivacyError
 from quintain.dp.capture.hooks import Capture
+from quintain.dp.capture.inputs_before import InputsBefore
 from quintain.dp.capture.loss_rules import LossMode, LossRules
 from quintain.dp.capture.module_reruns import (
     NO_DEPENDENCE,
@@ -100,6 +101,8 @@ class MixingProbe:
         """Training passes since the last step whose outputs were seen."""
         self._rng_before: GeneratorStates | None = None
         """The random generators before the present pass, if it is probed in full."""
+        self._inputs_before = InputsBefore(())
+        """The arguments of the present pass before it, if it is probed in full."""
         self._outputs: list[tuple[list[Tensor], tuple[Tensor, Tensor]]] = []
         """Watched outputs of each fully probed pass since the last step, with the two halves of its rows."""
         self._module_losses: list[Tensor] = []
@@ -119,7 +122,10 @@ class MixingProbe:
 
         self._handles: tuple[RemovableHandle, ...] = (
             root.register_forward_pre_hook(
-                lambda module, _args: self._on_forward_begin() if is_root(module) else None
+                lambda module, args, kwargs: (
+                    self._on_forward_begin((args, kwargs)) if is_root(module) else None
+                ),
+                with_kwargs=True,
             ),
             root.register_forward_hook(
                 lambda module, args, kwargs, output: (
@@ -174,13 +180,14 @@ class MixingProbe:
         capture = self._capture
         return capture.root.training and torch.is_grad_enabled() and capture.enabled and capture.is_attached
 
-    def _on_forward_begin(self) -> None:
+    def _on_forward_begin(self, call: Any) -> None:
         """Decide whether the pass is probed in full, and watch the losses inside the module if need be."""
         self._exit_mode()
         if not self._is_active:
             return
         self._full = self._probe_fully() or NOT_PROBED_YET in (self._result.model, self._result.values)
         self._rng_before = GeneratorStates.now() if self._full else None
+        self._inputs_before = InputsBefore(call if self._full else ())
         if self._full or self._module_computes_loss:
             self._rules.saw_loss = False
             self._mode.__enter__()
@@ -239,21 +246,22 @@ class MixingProbe:
         """Check outputs and losses by running the module again on other rows.
 
         Args:
-            call: The arguments of the pass.
+            call: The arguments of the pass, into which it may have written.
             output: Its output.
             rng_before: The random generators before it.
             size: Rows of its batch.
         """
+        before, self._inputs_before = self._inputs_before, InputsBefore(())
         reruns = ModuleReruns(
             self._capture,
-            call,
+            before.unwritten(call),
             output,
             rng_before,
             batch_size=size,
             batch_dim=self._batch_dim,
             halves=self._halves,
         )
-        rows = reruns.check_rows_are_the_loaders(self._last_batch())
+        rows = reruns.check_rows_are_the_loaders(before.unwritten(self._last_batch()))
         if rows == NO_DEPENDENCE:
             rows = self._collation_doubt() or NO_DEPENDENCE
         self._record(rows=rows, values=reruns.check_replaced_rows())

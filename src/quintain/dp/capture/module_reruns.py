@@ -318,7 +318,9 @@ class ModuleReruns:
 
     def _rerun(self, leaves: list[Any], *, evaluate: bool = False, without_dropout: bool = False) -> Any:
         """The module's outputs for these inputs, with the same random numbers; None if the module raises."""
-        args, kwargs = tree_unflatten(leaves, self._tree_spec)
+        # copies: the module may write into what it gets, and these rows are given again
+        copies = [leaf.detach().clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        args, kwargs = tree_unflatten(copies, self._tree_spec)
         after = GeneratorStates.now()
         mode = WithoutDropout() if without_dropout else nullcontext()
         with torch.no_grad(), self._capture.paused(), module_state_restored(self._capture.root), mode:

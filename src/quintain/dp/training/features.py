@@ -83,7 +83,7 @@ def extract_features(
                 outputs.clear()
                 ids = np.arange(start, min(start + batch_size, len(data)))
                 inputs, y = data.batch(ids)
-                net(inputs.to(device))
+                net(inputs.to(device, copy=True))
                 features = outputs[-1].float().cpu()
                 x = torch.empty(len(data), *features.shape[1:]) if x is None else x
                 x[start : start + len(features)] = features

@@ -27,7 +27,7 @@ from quintain.dp.training.ema import EMA
 from quintain.dp.training.features import LabeledRecords
 from quintain.dp.training.plan import PrivatePlan
 from quintain.dp.training.resume import ResumableRun, run_fingerprint
-from quintain.models.adapters import adapt
+from quintain.models.adapters import forward_logits
 from quintain.training.loop import isolated_rng, seed_rng
 
 
@@ -224,7 +224,7 @@ def _make_train_step(
             shift_stream.seek(loader.batches_drawn)
         optimizer.zero_grad()
         x = random_shift(x, plan.max_shift_pixels, shift_stream)
-        F.cross_entropy(adapt(net(x.to(device)), len(x)), y.to(device), reduction="sum").backward()
+        F.cross_entropy(forward_logits(net, x.to(device)), y.to(device), reduction="sum").backward()
         optimizer.step()
         return loader.physical_batch.is_last
 

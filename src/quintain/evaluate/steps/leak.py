@@ -21,6 +21,7 @@ from quintain.evaluate.images import PictureFrame, drawable, store_picture
 from quintain.evaluate.step import StepOutput
 from quintain.federated import secure_sum
 from quintain.leakage import ReconstructionAttack, invert_gradient
+from quintain.models.adapters import forward_logits
 from quintain.results.artifacts import Picture
 from quintain.results.literals import NO_ATTACK
 from quintain.results.privacy_records import LeakResult, Reconstruction
@@ -297,8 +298,9 @@ def _compared(one: Reconstruction) -> str:
 
 def _gradient(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """What one step of plain SGD on one example sends, flat."""
-    loss = nn.functional.cross_entropy(net(x), y)
-    return torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(net.parameters()))])
+    loss = nn.functional.cross_entropy(forward_logits(net, x), y)
+    parts = torch.autograd.grad(loss, list(net.parameters()), materialize_grads=True)
+    return torch.cat([part.flatten() for part in parts])
 
 
 def _private(net: nn.Module, one: Dataset) -> Tensor | str:
