@@ -271,7 +271,8 @@ class TracedNetwork:
         layer = self.root.get_submodule(str(node.target)) if node.op == "call_module" else None
         source = next(iter(node.all_input_nodes), node)
         overwrites = _overwrites(node, layer)
-        if overwrites and (
+        # a write into a tensor of the net is refused where it is bounded
+        if (overwrites and isinstance(values[source], Interval)) and (
             uses_left[source] > 1
             or any(other is not source and storage_of[other] is storage_of[source] for other in values)
         ):
