@@ -9,6 +9,7 @@ from quintain.core.registry import declared_entries, entries
 from quintain.testing import (
     CLOSED_FORMS,
     SPLITS,
+    check_attack_device,
     check_better_than_random,
     check_gradient_mode,
     check_labels_suffice,
@@ -90,6 +91,11 @@ def test_outcomes_are_inside_replayable_and_never_worse(
     attack_name: str, ball_name: str, classes: int, dtype: torch.dtype
 ) -> None:
     check_outcomes(attack_of(attack_name), law_threat(ball_name), [(classes, dtype)])
+
+
+@each_once()
+def test_an_accelerator_gives_the_same(attack_name: str, ball_name: str) -> None:
+    check_attack_device(attack_of(attack_name), law_threat(ball_name))
 
 
 @pytest.mark.rounding

@@ -85,9 +85,15 @@ if TYPE_CHECKING:
     from quintain.testing.closed_forms import half_space as half_space
     from quintain.testing.closed_forms import linear_task as linear_task
     from quintain.testing.closed_forms import smallest_linear_change as smallest_linear_change
+    from quintain.testing.device_laws import check_attack_device as check_attack_device
     from quintain.testing.endpoint import FakeEndpoint as FakeEndpoint
     from quintain.testing.endpoint import brightness_scores as brightness_scores
     from quintain.testing.endpoint import running_endpoint as running_endpoint
+    from quintain.testing.fake_accelerator import FAKE_DEVICE as FAKE_DEVICE
+    from quintain.testing.fake_accelerator import FakeDeviceTensor as FakeDeviceTensor
+    from quintain.testing.fake_accelerator import MixedDevicesError as MixedDevicesError
+    from quintain.testing.fake_accelerator import fake_device as fake_device
+    from quintain.testing.fake_accelerator import on_device as on_device
     from quintain.testing.models import FailingModel as FailingModel
     from quintain.testing.models import FragileNet as FragileNet
     from quintain.testing.models import InterruptedCallError as InterruptedCallError

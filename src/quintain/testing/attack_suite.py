@@ -40,6 +40,7 @@ from quintain.testing.attack_strength_laws import (
     check_smallest_change,
 )
 from quintain.testing.checking import Law, all_of, require, run_laws
+from quintain.testing.device_laws import check_attack_device
 from quintain.threats import ParametricThreat
 
 WIDE_BALL = "the smallest change in a wide ball"
@@ -94,6 +95,7 @@ def _laws_in(attack: Attack, kind: str) -> list[Law]:
         ("small batches", all_of(*(partial(check_small_batches, attack, threat, n) for n in (0, 1)))),
         ("NaN is an error", partial(check_nan_is_error, attack, kind)),
         ("a gradient that is not finite", partial(check_nonfinite_gradient, attack, threat)),
+        ("an accelerator gives the same", partial(check_attack_device, attack, threat)),
     ]
     if attack.access != "gradients":
         laws.append(("no gradient is asked for", partial(check_no_gradients, attack, threat)))

@@ -157,6 +157,11 @@ ATTACK_BUGS: Mapping[str, PlantedBug] = {
     "gradients left on the weights": PlantedBug(
         "quintain.attacks.counted_model.CountedModel.value_and_grad", _spilling_gradients, "the same gradient"
     ),
+    "a tensor on the CPU": PlantedBug(
+        "quintain.threats.linf.Linf.steepest_step",
+        lambda ball, gradient, size: _LINF_STEP(ball, gradient, size) + torch.zeros(gradient.shape[1:]),
+        "tensors of one device",
+    ),
 }
 """Bugs of what all attacks share, for ``check_attack`` and its laws on ``PGD``."""
 
