@@ -16,6 +16,7 @@ from quintain.testing import (
     THREAT_BUGS,
     PlantedBug,
     batch_invariant_net,
+    check_attack_device,
     check_better_than_random,
     check_never_worse,
     check_optimality_gap,
@@ -78,6 +79,7 @@ CHECKS = {
     "an attack that never moves": lambda: check_better_than_random(PGD(), L2(0.6)),
     "queries that are not counted": lambda: check_queries_counted(PGD(), Linf(0.1)),
     "gradients left on the weights": lambda: check_untouched(PGD(steps=2), Linf(0.1), fail_at=None),
+    "a tensor on the CPU": lambda: check_attack_device(PGD(steps=2), Linf(0.1)),
     "the worst point is kept": attacked(PGD(), Linf(0.01), check_never_worse),
     "random numbers by place in the batch": lambda: split(PGD(steps=3)),
 }
