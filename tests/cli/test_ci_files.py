@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -64,7 +66,7 @@ def project(tmp_path_factory):
 @pytest.fixture
 def quintain(fresh, project):
     """Run the command line as a process in the folder of the model; gives exit code and both streams."""
-    return lambda *words: fresh(project.parent / "run.py", *words, home=project)
+    return lambda *words, home=project: fresh(project.parent / "run.py", *words, home=home)
 
 
 def attack(*words, out, model="net.py:make", eps="0.5"):
@@ -91,6 +93,7 @@ def test_a_gate_that_fails_is_told_to_every_reader(project, quintain):
     code, out, err = quintain(*attack(*FILES, "--json", "-", out="runs/fails"))
     assert code == ExitCode.FAILED, err
     record = decode(out.encode())
+    jsonschema.validate(json.loads(out), json.loads(quintain("schema").out))
     assert record.verdict.outcome == "FAILED"
     assert record.verdict.exit_code == code
     assert out.encode() == (project / "runs/fails/result.json").read_bytes()
@@ -131,15 +134,18 @@ def test_a_summary_is_added_to_what_is_there(project, quintain):
 
 
 def test_an_undecided_requirement_is_an_error_or_skipped(project, quintain):
+    inner = project / "inner"
+    shutil.copytree(project, inner, ignore=shutil.ignore_patterns("runs", "ci"))
+    (inner / "pyproject.toml").write_text("[tool.quintain]\nrequire = []\n")
     words = (*FILES, "--require", PASSES)
-    code, _, err = quintain(*attack(*words, out="runs/open", eps="0.02"))
+    code, _, err = quintain(*attack(*words, out="runs/open", eps="0.02"), home=inner)
     assert code == ExitCode.UNDECIDED, err
-    assert outcomes(project / "ci/junit.xml")["quintain.gate.model", PASSES] == ["error"]
-    assert {one["level"] for one in results(project / "ci/q.sarif")[0]} == {"warning"}
-    code, _, err = quintain(*attack(*words, "--undecided", "warn", out="runs/warned", eps="0.02"))
+    assert outcomes(inner / "ci/junit.xml")["quintain.gate.model", PASSES] == ["error"]
+    assert {one["level"] for one in results(inner / "ci/q.sarif")[0]} == {"warning"}
+    code, _, err = quintain(*attack(*words, "--undecided", "warn", out="runs/warned", eps="0.02"), home=inner)
     assert code == ExitCode.OK, err
-    assert outcomes(project / "ci/junit.xml")["quintain.gate.model", PASSES] == ["skipped"]
-    assert {one["level"] for one in results(project / "ci/q.sarif")[0]} == {"warning"}
+    assert outcomes(inner / "ci/junit.xml")["quintain.gate.model", PASSES] == ["skipped"]
+    assert {one["level"] for one in results(inner / "ci/q.sarif")[0]} == {"warning"}
 
 
 def test_a_run_that_fails_is_an_error_and_leaves_no_requirement_out(project, quintain):

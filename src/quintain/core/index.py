@@ -1,4 +1,4 @@
-"""Write what is generated from what is registered: an index of strings for each part, and tables of docs.
+"""Write what is generated: an index of strings for each part, tables of docs, and the JSON Schema of records.
 
 ``make format`` runs this; by hand: ``python -m quintain.core.index``. An index holds the entries of a part,
 read from the classes and functions that say what they are, and where each public name of the part is defined:
@@ -159,9 +159,10 @@ def _quoted(text: str) -> str:
 
 
 def main() -> None:
-    """Write every index, and the tables where there are documents."""
+    """Write every index, the schema of records, and the tables where there are documents."""
     for package in packages():
         index_of(package).write_text(render_index(package), encoding="utf-8")
+    import_module("quintain.results.json_schema").write_schema()
     if PAGE.exists():
         members = [*registered("attack"), *registered("universal_attack")]
         page = render_page(PAGE.read_text(encoding="utf-8"), members, registered("threat"))

@@ -13,6 +13,7 @@ from quintain.cli.commands import (
     listing,
     privatize,
     report,
+    schema,
 )
 from quintain.cli.commands.command import Command
 
@@ -29,4 +30,5 @@ COMMANDS: tuple[Command, ...] = (
     report.VERB,
     compare.VERB,
     listing.VERB,
+    schema.VERB,
 )
