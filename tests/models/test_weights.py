@@ -51,12 +51,72 @@ def test_every_kind_of_tensor_comes_back(tmp_path):
         lambda w: w,
         lambda w: {"epoch": 3, "state_dict": w},
         lambda w: {"model_state_dict": w, "optimizer": {"lr": 0.1}},
+        lambda w: {"model": w, "epoch": 3},
+        lambda w: {"net": {"state_dict": w}},
     ],
 )
-@pytest.mark.parametrize("end", [".pt", ".pth"])
+@pytest.mark.parametrize("end", [".pt", ".pth", ".ckpt", ".bin", ".pth.tar"])
 def test_state_dicts_of_torch_are_read(tmp_path, wrap, end):
     torch.save(wrap(mlp(seed=1).state_dict()), tmp_path / f"w{end}")
     assert same(load_weights(mlp(seed=2), tmp_path / f"w{end}"), mlp(seed=1))
+
+
+PREFIXES = {
+    "parallel": ("module.", ""),
+    "compiled": ("_orig_mod.", ""),
+    "both": ("module._orig_mod.", ""),
+    "both, the other way": ("_orig_mod.module.", ""),
+    "Opacus": ("_module.", ""),
+    "Lightning": ("model.", ""),
+    "Lightning, compiled": ("model._orig_mod.", ""),
+    "a layer compiled": ("", "_orig_mod."),
+}
+
+
+@pytest.mark.parametrize(("outer", "inner"), PREFIXES.values(), ids=PREFIXES)
+def test_names_of_what_was_around_a_net_are_left_out(tmp_path, outer, inner):
+    def renamed(name):
+        layer, _, leaf = name.partition(".")
+        return f"{outer}{layer}.{inner}{leaf}"
+
+    torch.save({renamed(name): w for name, w in mlp(seed=1).state_dict().items()}, tmp_path / "w.pt")
+    assert same(load_weights(mlp(seed=2), tmp_path / "w.pt"), mlp(seed=1))
+
+
+def test_weights_of_a_compiled_net_fit_it_and_the_net_itself(tmp_path):
+    save_weights(torch.compile(mlp(seed=1)), tmp_path / "compiled.safetensors")
+    save_weights(mlp(seed=1), tmp_path / "plain.safetensors")
+    for name in ("compiled", "plain"):
+        for net in (mlp(seed=2), nn.DataParallel(mlp(seed=2)), torch.compile(mlp(seed=2))):
+            assert same(load_weights(net, tmp_path / f"{name}.safetensors"), mlp(seed=1))
+
+
+def test_a_prefix_that_explains_not_all_is_told_without_it(tmp_path):
+    content = {f"module.{name}": w for name, w in mlp().state_dict().items()}
+    content["module.9.weight"] = content.pop("module.3.weight")
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(ModelError, match=r"missing: 3\.weight; unexpected: 9\.weight\."):
+        load_weights(mlp(), tmp_path / "w.pt")
+
+
+def test_a_name_of_its_own_is_no_wrapper(tmp_path):
+    class Holding(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.module, self.bias = nn.Linear(2, 2), nn.Parameter(torch.ones(2))
+
+    net, other = Holding(), Holding()
+    save_weights(net, tmp_path / "w.safetensors")
+    assert same(load_weights(other, tmp_path / "w.safetensors"), net)
+    torch.save({"bias": torch.zeros(2), "module.bias": torch.zeros(2)}, tmp_path / "w.pt")
+    with pytest.raises(ModelError, match=r"missing: module\.weight\."):
+        load_weights(other, tmp_path / "w.pt")
+
+
+def test_weights_of_more_classes_say_how_many_to_ask_for(tmp_path):
+    save_weights(mlp(num_classes=10), tmp_path / "w.safetensors")
+    with pytest.raises(ModelError, match=r"3\.weight \(10, 32\) for \(2, 32\).*give --classes 10"):
+        load_weights(mlp(), tmp_path / "w.safetensors")
 
 
 class Bomb:
@@ -71,20 +131,21 @@ class Bomb:
 
 @pytest.mark.filterwarnings("error")
 def test_nothing_is_unpickled(tmp_path):
-    for name in ("w.pt", "w.pth"):
+    for name in ("w.pt", "w.pth", "w.bin", "w.ckpt", "w.pth.tar"):
         torch.save({"w": Bomb(tmp_path / "exploded")}, tmp_path / name)
         with pytest.raises(
             ModelError,
-            match=r"w.pth? is refused: it holds more than tensors, and unpickling can run any code",
+            match=r"w.* is refused: it holds more than tensors, and unpickling can run any code",
         ):
             load_weights(mlp(), tmp_path / name)
-    for name in ("w.pkl", "w.pickle", "w.bin", "w.ckpt", "w.joblib", "w"):
+    for name in ("w.pkl", "w.pickle", "w.joblib", "w"):
         (tmp_path / name).write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
         with pytest.raises(ModelError, match=r"is refused: such files are read by unpickling.*convert it"):
             load_weights(mlp(), tmp_path / name)
-    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
-    with pytest.raises(ModelError, match=r"plain\.pt"):
-        load_weights(mlp(), tmp_path / "plain.pt")
+    for name in ("plain.pt", "plain.bin", "plain.ckpt", "plain.tar"):
+        (tmp_path / name).write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
+        with pytest.raises(ModelError, match=name.replace(".", r"\.")):
+            load_weights(mlp(), tmp_path / name)
     assert not (tmp_path / "exploded").exists()
 
 
@@ -102,8 +163,8 @@ def test_a_file_without_a_state_dict_is_refused(tmp_path, content):
 
 
 def test_a_dict_around_a_state_dict_is_named_by_its_keys(tmp_path):
-    torch.save({"model": mlp().state_dict(), "epoch": 3}, tmp_path / "w.pt")
-    with pytest.raises(ModelError, match="holds a dict with 'model', 'epoch' that is not a state dict"):
+    torch.save({"generator": mlp().state_dict(), "epoch": 3}, tmp_path / "w.pt")
+    with pytest.raises(ModelError, match="holds a dict with 'generator', 'epoch' that is not a state dict"):
         load_weights(mlp(), tmp_path / "w.pt")
 
 

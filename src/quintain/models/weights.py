@@ -14,7 +14,13 @@ from quintain.core.files import read_bytes, sha256, write_atomically
 
 Net = TypeVar("Net", bound=nn.Module)
 
-NESTED_KEYS = ("state_dict", "model_state_dict")
+NESTED_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "weights")
+"""Where checkpoints hold a state dict, the usual keys first."""
+
+WRAPPERS = {"module", "_module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+"""Parts of names that belong to what was put around a net: parallel training, Opacus, ``torch.compile``."""
+
+TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 MAX_SHOWN = 5
 
 
@@ -41,8 +47,10 @@ def load_weights(net: Net, path: Path) -> Net:
 
     Args:
         net: Changed in place, or not at all if the weights do not fit.
-        path: ``.safetensors``; or ``.pt``, ``.pth``, holding a state dict, or a dict with one under
-            ``"state_dict"`` or ``"model_state_dict"``.
+        path: ``.safetensors``; or ``.pt``, ``.pth``, ``.bin``, ``.ckpt``, ``.tar`` of ``torch.save``, holding
+            a state dict, or a dict with one under ``"state_dict"``, ``"model"`` or another of
+            ``NESTED_KEYS``. Names may begin with what was put around the net, such as ``module.`` or
+            ``_orig_mod.``.
 
     Raises:
         NotFoundError: If there is no such file.
@@ -50,8 +58,8 @@ def load_weights(net: Net, path: Path) -> Net:
             net.
         StorageError: If it cannot be read.
     """
-    weights = read_weights(path)
     expected = net.state_dict()
+    weights = _under_own_names(read_weights(path), expected)
     missing = sorted(expected.keys() - weights.keys())
     unexpected = sorted(weights.keys() - expected.keys())
     misshaped = [
@@ -70,12 +78,51 @@ def load_weights(net: Net, path: Path) -> Net:
         if names
     ]
     if problems:
+        hint = "" if missing or unexpected else _other_classes_hint(weights, expected)
         raise ModelError(
             f"{path} does not fit {type(net).__name__}: {'; '.join(problems)}. Expected the weights of this "
-            "very architecture"
+            f"very architecture{hint}"
         )
     net.load_state_dict(dict(weights))
     return net
+
+
+def _under_own_names(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return weights under the names that a net has for them, where only wrappers make them differ.
+
+    Wrappers are those of ``WRAPPERS``, wherever they stand, on either side; or else whatever all names of
+    the weights begin with. Names that fit in no such way are returned with as many of the net's as possible.
+    """
+    if weights.keys() == expected.keys():
+        return weights
+    own = {_unwrapped(name): name for name in expected}
+    plain = {_unwrapped(name): value for name, value in weights.items()}
+    if len(own) < len(expected) or len(plain) < len(weights):
+        return weights  # two names would become one
+    nearest, shortened = weights, plain
+    while True:
+        renamed = {own.get(name, name): value for name, value in shortened.items()}
+        if len(renamed.keys() & expected.keys()) > len(nearest.keys() & expected.keys()):
+            nearest = renamed
+        outer = {name.partition(".")[0] for name in shortened}
+        if len(outer) != 1 or not all("." in name for name in shortened):
+            return nearest
+        shortened = {name.partition(".")[2]: value for name, value in shortened.items()}
+
+
+def _unwrapped(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
+
+
+def _other_classes_hint(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """Say how to build a net of as many classes as the weights have, if that explains all shapes."""
+    other = [name for name in expected if weights[name].shape != expected[name].shape]
+    rows = {(weights[name].shape[:1], expected[name].shape[:1]) for name in other}
+    inner = [(weights[name].shape[1:], expected[name].shape[1:]) for name in other]
+    if len(rows) != 1 or any(one != another for one, another in inner):
+        return ""
+    (given,) = next(iter(rows))[0]
+    return f"; if they are of a net of {given} classes, give --classes {given} (num_classes={given})"
 
 
 def read_weights(path: Path) -> Mapping[str, Tensor]:
@@ -84,7 +131,7 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
         raise NotFoundError(f"there is no weights file {path}; expected a .safetensors, .pt or .pth file")
     if path.suffix == ".safetensors":
         return _safetensors(path)
-    if path.suffix in (".pt", ".pth"):
+    if path.suffix in TORCH_SUFFIXES:
         return _torch(path)
     raise ModelError(
         f"{path} is refused: such files are read by unpickling, which can run any code. "
@@ -120,9 +167,9 @@ def _torch(path: Path) -> Mapping[str, Tensor]:
         raise ModelError(
             f"{path} cannot be read as weights: {reason}. Expected torch.save(net.state_dict(), path)"
         ) from error
-    for key in NESTED_KEYS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
+    for _ in NESTED_KEYS:  # one may lie in another
+        inner = [content.get(key) for key in NESTED_KEYS] if isinstance(content, Mapping) else []
+        content = next((value for value in inner if isinstance(value, Mapping)), content)
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         keys = (
             f" with {', '.join(map(repr, list(content)[:MAX_SHOWN]))}" if isinstance(content, Mapping) else ""
