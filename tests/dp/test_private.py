@@ -263,9 +263,17 @@ def test_a_budget_affords_one_step_and_ends_the_loader(blobs: Blobs) -> None:
     trained(run, epochs=20)
     assert 2.5 < run.epsilon(1e-3) <= 3.0
     assert run.ledger.steps < 100
-    later = made(blobs, ledger=run.ledger)
+    with pytest.warns(UserWarning, match="affords no step after the .* the loader yields nothing"):
+        later = made(blobs, ledger=run.ledger)
     assert list(later.loader) == []
     assert later.report.runs[0].stop_at_epsilon == (3.0, 1e-3)
+
+
+def test_a_budget_that_a_fresh_ledger_brings_must_afford_one_step(blobs: Blobs) -> None:
+    ledger = Ledger()
+    ledger.budget = PrivacyBudget(0.01, 1e-5)
+    with refused("affords no step: one comes to epsilon", SettingError):
+        made(blobs, ledger=ledger)
 
 
 def test_what_is_refused_leaves_the_module_plain(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,12 @@ from torch import nn
 from torch.optim import Optimizer
 
 from quintain.core.errors import SettingError
+from quintain.dp.accounting.budget import PrivacyBudget
 from quintain.dp.accounting.ledger import Ledger
 from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.sampling.loader import SamplingLoader
 from quintain.dp.step.private_step import PrivateStep
+from quintain.dp.step.step_account import StepAccount
 
 PACKAGE = "quintain.dp."
 
@@ -63,10 +65,36 @@ def record_run(
     runs.users_of_keys.update({loader.stream.key_id: ref(loader), noise.key_id: ref(noise)})
 
 
-def warn_of_earlier_training(module: nn.Module, ledger: Ledger) -> None:
-    """Warn if the module was trained for steps that another ledger holds, and this one does not."""
+def check_budget_affords_a_step(account: StepAccount) -> None:
+    """Raise if a first step costs more than the budget; warn if earlier steps leave nothing of it.
+
+    Raises:
+        SettingError: If nothing is spent and one step is too much already.
+    """
+    limit, ledger = account.budget, account.ledger
+    if limit is None:
+        return
+    if not ledger.steps:
+        PrivacyBudget(limit.epsilon, limit.delta).check_affords_one(account.next_release)
+    elif account.budget_is_spent:
+        _warn(
+            f"the budget of this ledger, epsilon = {limit.epsilon:g} at delta = {limit.delta:g}, affords no "
+            f"step after the {ledger.steps} that are spent: the loader yields nothing; expected training to "
+            "be over, or a larger budget in the settings"
+        )
+
+
+def warn_of_earlier_training(
+    module: nn.Module, ledger: Ledger, noise: RandomStream, *, key_is_kept: bool
+) -> None:
+    """Warn if the module was trained for steps that another ledger holds, and this one does not.
+
+    A run that goes on with a key that was kept repeats the steps that were not saved, and its noise follows
+    from the sum that it hides: they are no further ones.
+    """
     before = _LEDGER_OF_MODULE.get(module)
-    missing = 0 if before is None else ledger.count_missing(before)
+    repeats = before is not None and key_is_kept and noise.key_id in runs_of(before).users_of_keys
+    missing = 0 if before is None or repeats else ledger.count_missing(before)
     if missing:
         _warn(
             f"this module was trained for {missing} steps that another ledger holds and this one does not "

@@ -16,6 +16,7 @@ from quintain.dp.accounting.ledger import Ledger
 from quintain.dp.capture.hooks import Capture
 from quintain.dp.distributed import current_world, world_of
 from quintain.dp.ledger_runs import (
+    check_budget_affords_a_step,
     check_streams_are_new,
     record_run,
     warn_of_earlier_training,
@@ -279,15 +280,14 @@ def make_private(
                 kept_key=random.key_is_kept,
                 budget=settings.budget,
             )
-            if settings.budget is not None and not ledger.steps:
-                settings.budget.check_affords_one(step.account.next_release)
+            check_budget_affords_a_step(step.account)
             sampling_loader.world.check_same_on_all(step.settings_at_start())
             sampling_loader.compared = check_same_data(sampling_loader)
         except BaseException:
             capture.remove()
             raise
         ledger.budget = settings.budget or ledger.budget
-        warn_of_earlier_training(module, ledger)
+        warn_of_earlier_training(module, ledger, noise, key_is_kept=random.key_is_kept)
         record_run(ledger, sampling_loader, noise, step)
         sampling_loader.should_stop = lambda: step.account.budget_is_spent
     noise_source = f"AES-256-CTR keyed by {random.origin}"

@@ -2,7 +2,6 @@
 records.
 """
 
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
@@ -85,10 +84,7 @@ def fit_kept(
             with suppress(_BrokenOffError):
                 run(break_off)
             net.load_state_dict(first)
-        with warnings.catch_warnings():
-            # the run that goes on is made before it loads the ledger of the one that was broken off
-            warnings.filterwarnings("ignore", "this module was trained for")
-            return run()
+        return run()
 
 
 class _HalfWay(ResumableRun):

@@ -1,6 +1,8 @@
 """Collations in which a record in company is another one than alone are said not to be checked."""
 
 import random
+from collections import UserDict
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset, default_collate
 
 from quintain.dp import PrivacyEngine
 from quintain.dp.capture.module_reruns import NO_DEPENDENCE
-from quintain.dp.sampling.collation_check import NOT_EACH_ALONE, collation_doubt
+from quintain.dp.sampling.collation_check import NOT_EACH_ALONE, NOTHING_COMPARED, collation_doubt
 
 X, Y = torch.arange(60.0).reshape(20, 3) / 7, torch.arange(20) % 2
 
@@ -46,6 +48,27 @@ def padded(records):
     )
 
 
+@dataclass
+class Batch:
+    x: torch.Tensor
+    y: torch.Tensor
+
+
+@dataclass(slots=True)
+class SlottedBatch:
+    x: torch.Tensor
+    y: torch.Tensor
+
+
+def mixup_in_large_batches(records):
+    return mixup(records) if len(records) > 8 else default_collate(records)
+
+
+def mixup_batch_second(records):
+    x, _ = mixup(records)
+    return x.T
+
+
 def broken(records):
     return default_collate(records[:2])[0][1]
 
@@ -60,6 +83,17 @@ def broken(records):
         (mixup, NOT_EACH_ALONE),
         (normalized, NOT_EACH_ALONE),
         (mixup_at_times, NOT_EACH_ALONE),
+        (mixup_in_large_batches, NOT_EACH_ALONE),
+        (lambda records: UserDict(x=mixup(records)[0]), NOT_EACH_ALONE),
+        (lambda records: UserDict(x=default_collate(records)[0]), None),
+        (lambda records: Batch(*mixup(records)), NOT_EACH_ALONE),
+        (lambda records: SlottedBatch(*mixup(records)), NOT_EACH_ALONE),
+        (lambda records: SlottedBatch(*default_collate(records)), None),
+        (lambda records: mixup(records)[0].numpy(), NOT_EACH_ALONE),
+        (lambda records: default_collate(records)[0].numpy(), None),
+        (mixup_batch_second, NOT_EACH_ALONE),
+        (lambda records: default_collate(records)[0].T, None),
+        (lambda records: mixup(records)[0].sum(), NOTHING_COMPARED),
     ],
     ids=[
         "the usual one",
@@ -69,10 +103,21 @@ def broken(records):
         "mixup",
         "a batch's mean taken off",
         "mixup at times",
+        "mixup in large batches",
+        "mixup in a mapping",
+        "a mapping",
+        "mixup in a data class",
+        "mixup in a data class with slots",
+        "a data class with slots",
+        "mixup in an array",
+        "an array",
+        "mixup with the batch second",
+        "the batch second",
+        "one number for a batch",
     ],
 )
 def test_a_record_in_company_is_compared_with_itself_alone(collate, doubt) -> None:
-    loader = DataLoader(TensorDataset(X, Y), batch_size=5, collate_fn=collate)
+    loader = DataLoader(TensorDataset(X, Y), batch_size=12, collate_fn=collate)
     before = torch.get_rng_state()
     assert collation_doubt(loader) == doubt
     assert torch.equal(torch.get_rng_state(), before)

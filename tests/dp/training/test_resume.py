@@ -4,6 +4,7 @@ when it ends.
 
 import signal
 import stat
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -250,3 +251,19 @@ def test_forgetting_leaves_nothing(tmp_path: Path) -> None:
     delete_unfinished(tmp_path / "u")
     assert list(tmp_path.iterdir()) == []
     delete_unfinished(tmp_path / "u")
+
+
+def test_going_on_in_the_same_process_warns_of_no_other_training(tmp_path: Path) -> None:
+    def stop(step: int, _update: torch.Tensor) -> None:
+        if step == 3:
+            raise Stop
+
+    trained = net()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        with pytest.raises(Stop):
+            fit(trained, data(), PLAN, resume=ResumableRun(tmp_path / "u", every=2), on_step=stop)
+        trained.load_state_dict(net().state_dict())
+        found = fit(trained, data(), PLAN, resume=ResumableRun(tmp_path / "u", every=2))
+    assert found.steps == PLAN.steps
+    assert found.epsilon == fit(net(), data(), PLAN, seed=1).epsilon

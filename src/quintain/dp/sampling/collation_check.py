@@ -1,11 +1,12 @@
 """A check of a user's collation: whether a record is the same in a batch of several and alone."""
 
 import copy
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten
 from torch.utils.data import DataLoader, default_collate, default_convert
 
 from quintain.dp.randomness.generator_states import fixed_generators
@@ -16,9 +17,18 @@ RECORDS = 4
 SEEDS = 8
 """Seeds that collation is tried under, so that rare mixing is seen, too."""
 
+MAX_BATCH = 256
+"""Records of the one batch of the usual size that is tried, so that mixing in large batches is seen, too."""
+
 NOT_EACH_ALONE = (
     "not checked: the loader's collate_fn gives a record other numbers in company than alone (it mixes "
     "records, or draws at random for each batch); expected it to look at each record alone"
+)
+
+
+NOTHING_COMPARED = (
+    "not checked: the loader's collate_fn gives nothing that has a row for each record; expected tensors or "
+    "arrays of records, in lists, mappings or objects"
 )
 
 
@@ -32,29 +42,75 @@ def collation_doubt(loader: "DataLoader[Any]") -> str | None:
         return None
     try:
         with fixed_generators():
-            records = [dataset[row] for row in range(min(RECORDS, len(dataset)))]
-        same = all(_same_in_company(loader, records, seed) for seed in range(SEEDS))
+            size = min(max(RECORDS, loader.batch_size or 0), MAX_BATCH, len(dataset))
+            records = [dataset[row] for row in range(size)]
+        few = records[:RECORDS]
+        compared = [_compare(loader, few, range(len(few)), seed) for seed in range(SEEDS)]
+        if size > RECORDS:
+            compared.append(_compare(loader, records, (0, size // 2, size - 1), SEEDS))
     except Exception as error:
         return f"not checked: the loader's collate_fn does not take single records ({type(error).__name__})"
-    return None if same else NOT_EACH_ALONE
+    if not all(same for same, _ in compared):
+        return NOT_EACH_ALONE
+    return None if all(count for _, count in compared) else NOTHING_COMPARED
 
 
-def _same_in_company(loader: "DataLoader[Any]", records: list[Any], seed: int) -> bool:
-    """Whether each record comes out of a batch of all of them as it does alone, under one seed."""
-    together = _tensors(_collated(loader, records, seed))
-    for row, record in enumerate(records):
-        parts = _tensors(_collated(loader, [record], seed))
-        if len(parts) != len(together):
-            return False
-        for whole, part in zip(together, parts, strict=True):
-            if len(whole) == len(records) and len(part) == 1 and not _agree(whole[row], part[0]):
-                return False
-    return True
+def _compare(
+    loader: "DataLoader[Any]", records: list[Any], rows: Iterable[int], seed: int
+) -> tuple[bool, int]:
+    """Return whether rows come out of a batch as they do alone, under one seed, and how many tensors of them
+    were compared.
+    """
+    together, count = list(_tensors(_collated(loader, records, seed))), 0
+    for row in rows:
+        alone = list(_tensors(_collated(loader, records[row : row + 1], seed)))
+        if len(alone) != len(together):
+            return False, count
+        for whole, part in zip(together, alone, strict=True):
+            dim = _batch_dim(whole, part, len(records))
+            if dim is None:
+                continue
+            count += 1
+            if not _agree(whole.select(dim, row), part.select(dim, 0)):
+                return False, count
+    return True, count
 
 
-def _tensors(batch: Any) -> list[Tensor]:
-    """The tensors of a batch that have rows."""
-    return [leaf for leaf in tree_flatten(batch)[0] if isinstance(leaf, Tensor) and leaf.dim()]
+def _batch_dim(whole: Tensor, part: Tensor, size: int) -> int | None:
+    """Return the dimension along which a batch of ``size`` records and one of a single record lie."""
+    if whole.dim() != part.dim():
+        return None
+    return next(
+        (dim for dim in range(whole.dim()) if whole.shape[dim] == size and part.shape[dim] == 1), None
+    )
+
+
+def _tensors(batch: Any) -> Iterator[Tensor]:
+    """All tensors and arrays of numbers in a batch, whatever holds them."""
+    if isinstance(batch, Tensor):
+        yield batch
+    elif isinstance(batch, np.ndarray):
+        if batch.dtype.kind in "biufc":
+            yield torch.tensor(batch)
+    elif isinstance(batch, list | tuple):
+        for part in batch:
+            yield from _tensors(part)
+    elif isinstance(batch, Mapping):
+        for part in batch.values():
+            yield from _tensors(part)
+    else:
+        for part in _attributes(batch):
+            yield from _tensors(part)
+
+
+def _attributes(batch: Any) -> Iterator[Any]:
+    """What an object, such as one of a data class, holds."""
+    yield from getattr(batch, "__dict__", {}).values()
+    for cls in type(batch).__mro__:
+        slots = cls.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if hasattr(batch, name):
+                yield getattr(batch, name)
 
 
 def _agree(one: Tensor, other: Tensor) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from quintain.core.errors import PrivacyError
 from quintain.core.progress import Progress, no_progress
 from quintain.core.registry import declare
+from quintain.dp.accounting.ledger import Ledger
 from quintain.dp.accounting.release import Release
 from quintain.dp.private import PrivacySettings, make_private
 from quintain.dp.randomness.random_source import KEY_BYTES, RandomSource
@@ -122,6 +123,7 @@ def fit(
         raise PrivacyError(
             "got a net without trainable parameters; expected at least one with requires_grad=True"
         )
+    ledger = _ledger(resume)
     private = make_private(
         net,
         torch.optim.SGD(parameters, lr=plan.learning_rate, momentum=plan.momentum),
@@ -133,8 +135,9 @@ def fit(
             allow_no_privacy=True,
         ),
         random=random_source,
+        ledger=ledger,
     )
-    optimizer, ledger = private.optimizer, private.ledger
+    optimizer = private.optimizer
     device = parameters[0].device
     dropout_stream = (
         RandomStream.from_seed(seed or 0, "layers")
@@ -189,6 +192,14 @@ def fit(
         releases=ledger.releases,
         report=private.report,
     )
+
+
+def _ledger(resume: ResumableRun | None) -> Ledger:
+    """Return the ledger of the run to continue, whose steps are counted already, or a new one."""
+    ledger = Ledger()
+    if resume is not None and resume.has_state:
+        ledger.load_state_dict(resume.ledger)
+    return ledger
 
 
 def _secret_key(seed: int | None, plan: PrivatePlan, resume: ResumableRun | None) -> bytes | None:
