@@ -20,6 +20,7 @@ from torch.overrides import _get_current_function_mode
 from torch.utils.hooks import RemovableHandle
 
 from quintain.core.errors import PrivacyError
+from quintain.dp.capture.batch_dim import batch_dim_of
 from quintain.dp.capture.hooks import Capture
 from quintain.dp.capture.inputs_before import InputsBefore
 from quintain.dp.capture.loss_rules import LossMode, LossRules
@@ -206,13 +207,9 @@ class MixingProbe:
         if not self._is_active:
             return None
         self._passes += 1
-        outputs = [
-            x
-            for x in iter_tensors(output)
-            if x.requires_grad and x.is_floating_point() and x.dim() > self._batch_dim
-        ]
+        outputs = [x for x in iter_tensors(output) if x.requires_grad and x.is_floating_point() and x.dim()]
         scalars = [x for x in iter_tensors(output) if x.requires_grad and not x.dim()]
-        sizes = {x.shape[self._batch_dim] for x in outputs}
+        sizes = {x.shape[batch_dim_of(x, self._batch_dim)] for x in outputs}
         size = sizes.pop() if len(sizes) == 1 else 0
         # probe model and values, with the rows in two random halves
         if size > 1 and self._full and self._rng_before is not None:
@@ -283,6 +280,10 @@ class MixingProbe:
             if finding == NOT_LOADERS_ROWS or last not in (NO_DEPENDENCE, NOT_LOADERS_ROWS):
                 self._result = replace(self._result, **{name: finding})  # type: ignore[arg-type]
 
+    def _rows(self, x: Tensor, rows: Tensor) -> Tensor:
+        """Return some examples of a tensor."""
+        return x.index_select(batch_dim_of(x, self._batch_dim), rows.to(x.device))
+
     def _probe_model(self, outputs: Sequence[Tensor]) -> str:
         """Return whether a backward pass from the outputs of one half gives gradients of the other half.
 
@@ -290,13 +291,11 @@ class MixingProbe:
             PrivacyError: If it does.
         """
         names = {parameter: name for name, parameter in self._capture.root.named_parameters()}
-        size = outputs[0].shape[self._batch_dim]
+        size = outputs[0].shape[batch_dim_of(outputs[0], self._batch_dim)]
         parameters_without_grad = set(names)
         for half, other_half in (self._halves, self._halves[::-1]):
             # a backward pass from the outputs of one half must give no gradient of the other half
-            grads = self._capture.dry_run(
-                _weighted_sum([x.index_select(self._batch_dim, half.to(x.device)) for x in outputs])
-            )
+            grads = self._capture.dry_run(_weighted_sum([self._rows(x, half) for x in outputs]))
             if not grads:
                 return "not probed: no gradient reaches the module from its output"
             for parameter, gradient in grads.items():
@@ -374,17 +373,13 @@ class MixingProbe:
                 ]
                 if not pass_grads:
                     continue
-                half_sum = _weighted_sum(
-                    [grad.index_select(self._batch_dim, half.to(grad.device)) for grad in pass_grads]
-                )
+                half_sum = _weighted_sum([self._rows(grad, half) for grad in pass_grads])
                 second_grads: tuple[Tensor | None, ...] = torch.autograd.grad(
                     half_sum, outputs, retain_graph=True, allow_unused=True
                 )
                 for second_grad, index in zip(second_grads, pass_of_output, strict=True):
                     if second_grad is not None and _any_finite_nonzero(
-                        second_grad.index_select(self._batch_dim, other_half.to(second_grad.device))
-                        if index == pass_index
-                        else second_grad
+                        self._rows(second_grad, other_half) if index == pass_index else second_grad
                     ):
                         raise PrivacyError(
                             "the loss mixes the examples of a batch: the gradient at one example's output "

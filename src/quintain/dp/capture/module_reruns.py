@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from quintain.core.errors import PrivacyError
+from quintain.dp.capture.batch_dim import batch_dim_of
 from quintain.dp.capture.hooks import Capture
 from quintain.dp.randomness.generator_states import GeneratorStates
 
@@ -287,17 +288,18 @@ class ModuleReruns:
 
     def _replace_rows(self, leaf: Tensor, changed: Tensor, sources: Tensor, stretch: float) -> Tensor:
         leaf = leaf.detach()
-        other = leaf.index_select(self._batch_dim, sources.to(leaf.device))
+        dim = batch_dim_of(leaf, self._batch_dim)
+        other = leaf.index_select(dim, sources.to(leaf.device))
         if leaf.is_floating_point():
-            whole = (leaf == leaf.round()).all(self._batch_dim, keepdim=True)
+            whole = (leaf == leaf.round()).all(dim, keepdim=True)
             other = torch.where(whole, other, other * stretch)
-        return leaf.index_copy(self._batch_dim, changed.to(leaf.device), other)
+        return leaf.index_copy(dim, changed.to(leaf.device), other)
 
     def _holds_batch(self, leaf: Any) -> bool:
         return (
             isinstance(leaf, Tensor)
-            and leaf.dim() > self._batch_dim
-            and leaf.shape[self._batch_dim] == self._batch_size
+            and leaf.dim() > 0
+            and leaf.shape[batch_dim_of(leaf, self._batch_dim)] == self._batch_size
         )
 
     def _batch_outputs(self, output: Any) -> list[Tensor]:
@@ -305,14 +307,12 @@ class ModuleReruns:
 
     def _rows_agree(self, real: Sequence[Tensor], output: Any, rows: Tensor) -> bool:
         """Whether these rows of all outputs are equal up to rounding."""
-        again = [
-            x.detach() for x in iter_tensors(output) if x.is_floating_point() and x.dim() > self._batch_dim
-        ]
+        again = [x.detach() for x in iter_tensors(output) if x.is_floating_point() and x.dim()]
         again = (
             [x for x in again if any(x.shape == y.shape for y in real)] if len(again) != len(real) else again
         )
         return len(real) == len(again) and all(
-            x.shape == y.shape and _are_close(x, y, self._batch_dim, rows)
+            x.shape == y.shape and _are_close(x, y, batch_dim_of(x, self._batch_dim), rows)
             for x, y in zip(real, again, strict=True)
         )
 

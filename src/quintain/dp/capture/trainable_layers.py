@@ -9,6 +9,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from quintain.core.errors import PrivacyError
+from quintain.dp.capture.batch_dim import batch_dim_of
 from quintain.dp.capture.layer_checks import check_can_run_by_vmap
 from quintain.dp.per_example.precision import widen, widen_all
 from quintain.dp.rules import AllInputsRule, CustomForwardRule, Rule
@@ -30,11 +31,8 @@ class TrainableLayer:
 
     def to_batch_first(self, x: Tensor) -> Tensor:
         """The tensor with the batch as first dimension."""
-        return (
-            x.transpose(0, self.batch_dim)
-            if self.batch_dim and (x.dim() > 2 or not x.is_floating_point())
-            else x
-        )
+        batch_dim = batch_dim_of(x, self.batch_dim)
+        return x.transpose(0, batch_dim) if batch_dim else x
 
 
 def find_trainable_layers(
