@@ -9,6 +9,7 @@ from typing import get_args
 import pytest
 
 import quintain as q
+from quintain.cli.ci_files import OPTIONS
 from quintain.cli.commands import COMMANDS
 from quintain.cli.options import MaxQueries
 from quintain.core.errors import ExitCode
@@ -72,7 +73,10 @@ def test_every_link_leads_somewhere(name):
 
 @pytest.mark.parametrize("text", [README, ATTACKS], ids=["readme", "attacks"])
 def test_every_option_of_a_command_that_is_shown_exists(text):
-    known = {verb.name: set(inspect.signature(verb.run).parameters) for verb in COMMANDS}
+    known = {
+        verb.name: {*inspect.signature(verb.run).parameters, *(OPTIONS if verb.concerns_a_run else ())}
+        for verb in COMMANDS
+    }
     shown = [
         (verb, option.replace("-", "_"))
         for verb, rest in re.findall(r"^ {4}.*\bquintain (\w+)((?:.*\\\n)*.*)$", text, re.MULTILINE)

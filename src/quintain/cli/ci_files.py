@@ -62,6 +62,7 @@ class CIFiles:
         named_folder: The run folder that was named, if one was.
         folder: The run folder, once it is chosen.
         requirements: The stated requirements, once they are read.
+        records: The records of the run where they differ from those in its folder.
         error: Why the command failed; empty if it did not.
     """
 
@@ -70,6 +71,7 @@ class CIFiles:
     named_folder: Path | None = None
     folder: Path | None = None
     requirements: "Sequence[Requirement]" = ()
+    records: "tuple[Record, ...]" = ()
     error: str = ""
 
     @property
@@ -148,7 +150,7 @@ class CIFiles:
         from quintain.results.gate import run_verdict
         from quintain.results.verdict import Outcome, RunVerdict
 
-        records = _records(self.folder)
+        records = self.records or _records(self.folder)
         verdict = next((record.verdict for record in reversed(records) if record.verdict), None)
         outcome = ExitCode(code).name
         if outcome in BROKEN_OFF and (verdict is None or verdict.exit_code != code):
@@ -179,6 +181,11 @@ def note_folder(folder: Path) -> None:
 def note_requirements(requirements: "Sequence[Requirement]") -> None:
     """Say which requirements were stated."""
     _current().requirements = requirements
+
+
+def note_records(records: "tuple[Record, ...]") -> None:
+    """Say what the records of the run are, where they differ from those in its folder."""
+    _current().records = records
 
 
 def note_error(message: str) -> None:

@@ -50,7 +50,7 @@ def show_record(console: Console, record: Record) -> None:
         _show_claims(console, all_rows([record]))
     for note in record.notes:
         console.print(f"[dim]note: {escape(note)}[/]", soft_wrap=True)
-    _show_requirements(console, record.requirements)
+    show_requirements(console, record.requirements)
 
 
 def show_weights(console: Console, record: Record, folder: Path) -> None:
@@ -84,7 +84,7 @@ def show_drill(console: Console, records: "Sequence[Record]") -> None:
     console.print(f"{crossing}{suspects}{failures}")
     for record in records:
         if isinstance(record.result, DrillResult):
-            _show_requirements(console, record.result.requirements)
+            show_requirements(console, record.result.requirements)
             for line in summary_lines(record):
                 console.print(escape(line), style="dim", soft_wrap=True)
 
@@ -167,7 +167,7 @@ def _show_table(console: Console, shown: "Grid") -> None:
     console.print(table)
 
 
-def _show_requirements(console: Console, decided: "Sequence[RequirementResult]") -> None:
+def show_requirements(console: Console, decided: "Sequence[RequirementResult]") -> None:
     """Show each requirement with its decision and the reason."""
     for one in decided:
         console.print(

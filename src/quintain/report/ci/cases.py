@@ -103,7 +103,12 @@ def cases(run: CIRun) -> tuple[Case, ...]:
 def _run_case(run: CIRun) -> Case:
     """Whether the run came to its end: an error if it did not."""
     verdict = run.verdict
-    details = (f"outcome: {verdict.outcome}, exit code {verdict.exit_code}", *_origin(run))
+    left = dict.fromkeys(text for record in run.records for text in record.not_checked)
+    details = (
+        f"outcome: {verdict.outcome}, exit code {verdict.exit_code}",
+        *(f"not checked, because this run does not measure it: {text}" for text in left),
+        *_origin(run),
+    )
     if run.broke_off:
         return Case("run", run.name, Status.ERROR, verdict.outcome.capitalize(), verdict.reason, details)
     return Case("run", run.name, Status.PASS, "PASS", verdict.reason, details)

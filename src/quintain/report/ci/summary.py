@@ -33,6 +33,11 @@ def _lines(run: CIRun) -> Iterator[str]:
     if judged:
         yield ""
         yield from _table(("decision", "requirement", "reason"), map(_judged, judged))
+    left = dict.fromkeys(text for record in run.records for text in record.not_checked)
+    if left:
+        yield ""
+        names = ", ".join(f"`{_code(one)}`" for one in left)
+        yield f"Not checked, because this run does not measure it: {names}."
     rows = key_rows(run.records) if len(run.records) > 1 else all_rows(run.records)
     if rows:
         yield ""

@@ -1,0 +1,107 @@
+"""The GitHub Action: its steps, run as the runner runs them, on a tiny net."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from tests.schemas import check_junit, check_sarif
+
+ROOT = Path(__file__).parents[2]
+ACTION = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
+NET = """
+import torch
+from torch import nn
+
+print("::error::a command to the runner")
+
+
+def make():
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+"""
+ATTACK = "attack --model net.py:make --data 'my data.npz' --threat linf:0.5 --attack fgsm"
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A checked-out repository."""
+    place = tmp_path_factory.mktemp("work")
+    (place / ".git").mkdir()
+    (place / "net.py").write_text(NET)
+    labels = np.arange(20) % 2
+    images = np.random.default_rng(0).uniform(0, 1, (20, 4, 4)).astype(np.float32)
+    np.savez(place / "my data.npz", images=images, labels=labels)
+    return place
+
+
+@pytest.fixture
+def action(work, tmp_path):
+    """Run the last step with these inputs; gives exit code, what it printed, its outputs and the summary."""
+    (_, step) = ACTION["runs"]["steps"]
+    assert step["shell"] == "bash"
+
+    def run(args, undecided=""):
+        given = {"args": args, "undecided": undecided}
+        named = {
+            name: re.sub(r"\$\{\{ inputs\.([a-z]+) \}\}", lambda found: given[found[1]], value)
+            for name, value in step["env"].items()
+        }
+        files = {"GITHUB_OUTPUT": tmp_path / "output", "GITHUB_STEP_SUMMARY": tmp_path / "summary.md"}
+        environment = {
+            **os.environ,
+            **named,
+            **{name: str(path) for name, path in files.items()},
+            "RUNNER_TEMP": str(tmp_path),
+            "PYTHONPATH": str(ROOT / "src"),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
+        ended = subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
+            cwd=work,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        outputs = dict(line.split("=", 1) for line in files["GITHUB_OUTPUT"].read_text().splitlines())
+        summary = files["GITHUB_STEP_SUMMARY"]
+        return ended.returncode, ended.stdout, outputs, summary.read_text() if summary.exists() else ""
+
+    return run
+
+
+def test_a_gate_that_fails_fails_the_step_and_leaves_its_files(action):
+    code, out, outputs, summary = action(f"{ATTACK} --require 'robust_accuracy(linf:0.5) >= 0.9'")
+    assert code == 1
+    assert (outputs["verdict"], outputs["exit-code"]) == ("FAILED", "1")
+    check_junit(Path(outputs["junit"]).read_text())
+    check_sarif(Path(outputs["sarif"]).read_text())
+    assert Path(outputs["report"]).read_text().startswith("<!doctype html>")
+    assert summary.startswith("## quintain attack: FAILED")
+    assert set(outputs) == set(ACTION["outputs"])
+    token = re.match(r"::stop-commands::([0-9a-f]{32})\n", out)[1]
+    inside, after = out.split(f"\n::{token}::\n")
+    assert "::error::a command to the runner" in inside
+    assert after == ""
+
+
+def test_arguments_are_words_and_never_code(action, work):
+    code, _, outputs, _ = action("attack --model 'net.py:make; touch one' --data $(touch two) `touch three`")
+    assert code == 2
+    assert outputs["verdict"] == "USAGE"
+    assert not {"one", "two", "three"} & {path.name for path in work.iterdir()}
+
+
+def test_what_is_undecided_can_be_a_warning(action):
+    undecided = "robust_accuracy(linf:1e-9) >= 0.01"
+    args = f"{ATTACK.replace('0.5', '1e-9')} --require '{undecided}'"
+    code, _, outputs, _ = action(args)
+    assert (code, outputs["verdict"], outputs["exit-code"]) == (3, "UNDECIDED", "3")
+    code, _, outputs, summary = action(args, undecided="warn")
+    assert (code, outputs["verdict"], outputs["exit-code"]) == (0, "UNDECIDED", "0")
+    assert "UNDECIDED (warning)" in summary

@@ -1,0 +1,98 @@
+"""``quintain gate``: the requirements decided anew on a finished run, where PyTorch need not be."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from quintain.core.errors import ExitCode
+from quintain.results.codec import load, save
+from quintain.results.robustness_records import AttackResult
+from tests.report.support.claims import accuracy
+from tests.report.support.sample import record
+from tests.report.support.sample import run as drill_records
+from tests.report.support.sample import save as save_drill
+
+PASSES, FAILS = "robust_accuracy(linf:4/255) >= 0.6", "robust_accuracy(linf:4/255) >= 0.9"
+FAR = "epsilon(delta=1e-5) <= 3.1"
+
+WITHOUT_TORCH = """
+import sys
+
+sys.modules["torch"] = None
+from quintain.cli.main import run
+
+run()
+"""
+
+
+@pytest.fixture
+def attacked(tmp_path):
+    """The folder of a finished attack."""
+    claim = replace(accuracy("net:linf:4/255", "Robust accuracy, net", 455, 470), primary=True)
+    save(record(AttackResult(()), (claim,)), tmp_path / "r" / "result.json")
+    return tmp_path / "r"
+
+
+def state(folder, *requirements):
+    text = "".join(f"  {one!r},\n" for one in requirements)
+    (folder / "pyproject.toml").write_text(f"[tool.quintain]\nrequire = [\n{text}]\n")
+
+
+def test_a_finished_run_is_decided_by_what_is_required_now(call, attacked, tmp_path):
+    before = (attacked / "result.json").read_bytes()
+    state(tmp_path, PASSES, FAR)
+    code, out, _ = call("gate", "r")
+    assert code == ExitCode.OK
+    assert f"PASS  {PASSES}" in out
+    assert f"not checked, because this run measures nothing that it is about: {FAR}" in out
+    assert "OK: 1 of 1 requirement passed" in out
+    state(tmp_path, PASSES, FAILS)
+    code, out, _ = call("gate", "r", "--junit", "j.xml", "--json", "now.json")
+    assert code == ExitCode.FAILED
+    assert 'tests="3" failures="1"' in (tmp_path / "j.xml").read_text()
+    assert load(tmp_path / "now.json").verdict.outcome == "FAILED"
+    assert (attacked / "result.json").read_bytes() == before
+
+
+def test_what_the_command_line_requires_is_always_decided(call, attacked):
+    code, out, _ = call("gate", "r", "--require", FAR)
+    assert code == ExitCode.UNDECIDED
+    assert f"UNDECIDED  {FAR}" in out
+    code, out, _ = call("gate", "r", "--require", FAR, "--undecided", "warn")
+    assert code == ExitCode.OK
+    assert "warning: 1 of 1 requirement undecided" in out
+
+
+def test_a_drill_is_decided_by_all_its_steps(call, tmp_path):
+    folder = tmp_path / "d"
+    folder.mkdir()
+    save_drill(drill_records(folder), folder)
+    code, out, _ = call("gate", "d", "--require", FAR, "--require", FAILS, "--json", "-")
+    assert code == ExitCode.FAILED
+    decided = {one["requirement"]: one["verdict"]["decision"] for one in json.loads(out)["requirements"]}
+    assert decided == {FAR: "PASS", FAILS: "FAIL"}
+
+
+def test_without_a_run_the_requirements_are_only_read(call, tmp_path):
+    code, out, _ = call("gate")
+    assert code == ExitCode.OK
+    assert "no requirement is stated" in out
+    state(tmp_path, PASSES, FAR)
+    code, out, _ = call("gate")
+    assert code == ExitCode.OK
+    assert "2 requirements from" in out
+    state(tmp_path, "robust_acuracy(linf:4/255) >= 0.6")
+    code, _, err = call("gate")
+    assert code == ExitCode.USAGE
+    assert "pyproject.toml, line 3" in err
+    assert "Did you mean robust_accuracy" in err
+
+
+def test_it_runs_where_torch_is_not_installed(fresh, attacked, tmp_path):
+    (tmp_path / "without.py").write_text(WITHOUT_TORCH)
+    told = fresh(
+        tmp_path / "without.py", "gate", "r", "--require", FAILS, "--sarif", "q.sarif", home=tmp_path
+    )
+    assert told.code == ExitCode.FAILED, told.err
+    assert json.loads((tmp_path / "q.sarif").read_text())["runs"][0]["results"]
