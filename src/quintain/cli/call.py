@@ -20,7 +20,7 @@ from quintain.cli.run_folder import (
     writable_folder,
 )
 from quintain.cli.run_settings import current_settings, save_settings
-from quintain.core.errors import ExitCode, ModelError, SettingError
+from quintain.core.errors import ExecutionError, ExitCode, ModelError, SettingError
 from quintain.core.registry import get_entry
 from quintain.core.seeds import derive_seed
 from quintain.core.threat_specs import threat_type
@@ -319,6 +319,23 @@ class VerbCall:
             record = replace(self._recorded(lambda: found), verdict=verdict)
             self._store(record)
             self._show(record, "partial")
+
+    def finish_attacks(self, stop_reason: str) -> None:
+        """Delete what was kept of a run of attacks until its record is written.
+
+        Raises:
+            ExecutionError: If it stopped early: what is kept stays, so that it can be resumed.
+        """
+        from quintain.evaluate.evasion.checkpoint import delete_chunks
+
+        if stop_reason:
+            raise ExecutionError(
+                f"{stop_reason}. What was found so far is in {self.folder}; once the model works again, to "
+                f"resume: {resume_command(self.out, self.folder)}"
+            )
+        if self.resume_dir:
+            delete_chunks(self.folder / self.resume_dir)
+            self.unmark()
 
     def unmark(self) -> None:
         """Remove the subfolder for what is unfinished, if nothing else is left in it."""

@@ -9,9 +9,11 @@ import numpy as np
 
 from quintain.certify.outcome import Certifier
 from quintain.certify.radius_search import largest_certified_radius
+from quintain.core.errors import ModelError
 from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.evaluate.model import EvaluatedModel, per_example, predictions
+from quintain.models.protocol import ClassifierLike
 from quintain.results.per_example import PerExample
 from quintain.threats.sizes import sorted_by_size
 from quintain.threats.threat import Threat
@@ -80,6 +82,16 @@ def certify_examples(
     seconds = time.perf_counter() - clock
     broken = np.where(predicted == data.labels, math.inf, 0.0)
     return Certification(per_example(data, predicted, radius, broken, invalid), method, assumptions, seconds)
+
+
+def refusal_reason(certifier: Certifier, model: ClassifierLike, data: Dataset, threat: Threat) -> str:
+    """Return why a certifier refuses a model, tried on the first example; empty where it does not."""
+    x, y = data.batch([0])
+    try:
+        certifier(model, x, y, threat)
+    except ModelError as error:
+        return str(error)
+    return ""
 
 
 def best_certification(proofs: Sequence[Certification]) -> Certification | None:

@@ -61,7 +61,7 @@ class _Estimated(torch.autograd.Function):
         # how much each copy counts: its probabilities, by the slope of the logarithm; (B, pairs), one sign
         # less the other
         weight = (each * (g / mean)[:, None, None]).sum(3)
-        weight = (weight[..., 0] - weight[..., 1]) / (2 * NOISE_PAIRS * ctx.sigma)
+        weight = ((weight[..., 0] - weight[..., 1]) / (2 * NOISE_PAIRS * ctx.sigma)).to(x.dtype)
         total, begin = torch.zeros_like(x), 0
         for noise in _noise(x, ctx.seed):
             total += torch.tensordot(weight[:, begin : begin + len(noise)], noise, 1)

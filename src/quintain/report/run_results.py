@@ -16,6 +16,7 @@ from quintain.results.robustness_records import (
     CertifiedModel,
     CertifyResult,
     CheckResult,
+    EvaluateResult,
     HardenResult,
     TrainingRun,
     TrainResult,
@@ -106,16 +107,16 @@ class RunResults:
     @property
     def attacked_models(self) -> tuple[AttackedModel, ...]:
         """Every model under attack."""
-        return tuple(
-            one
-            for result in self.results_of(AttackResult) + self.results_of(HardenResult)
-            for one in result.models
-        )
+        attacks = self.results_of(AttackResult) + self.results_of(HardenResult)
+        evaluated = tuple(result.attacked for result in self.results_of(EvaluateResult))
+        return tuple(one for result in attacks for one in result.models) + evaluated
 
     @property
     def certified_models(self) -> tuple[CertifiedModel, ...]:
         """Every model with both sides."""
-        return tuple(one for result in self.results_of(CertifyResult) for one in result.models)
+        both = tuple(one for result in self.results_of(CertifyResult) for one in result.models)
+        evaluated = (result.certified for result in self.results_of(EvaluateResult))
+        return both + tuple(one for one in evaluated if one is not None)
 
     def title(self, model: str) -> str:
         """Return a model's name for people."""

@@ -14,7 +14,7 @@ from quintain.results.privacy_records import AuditResult, MechanismTest
 from quintain.results.quantity import Basis, Side
 from quintain.results.records import Claim, RequirementResult, StepResult
 from quintain.results.requirements import Requirement
-from quintain.results.robustness_records import AttackResult, CheckResult
+from quintain.results.robustness_records import AttackResult, CheckResult, EvaluateResult
 from quintain.results.verdict import Decision, Outcome, RunVerdict, UndecidedRule, Verdict
 
 _WORST_FIRST = (Decision.FAIL, Decision.UNDECIDED, Decision.PASS)
@@ -112,6 +112,8 @@ def _failures(results: Iterable[StepResult]) -> Iterator[str]:
                     yield f"errors were found in {', '.join(names)}"
             case AttackResult(models=models):
                 yield from (f"the run stopped early: {one.stop_reason}" for one in models if one.stop_reason)
+            case EvaluateResult(attacked=one):
+                yield from [f"the run stopped early: {one.stop_reason}"] * bool(one.stop_reason)
 
 
 def mechanism_mismatches(results: Iterable[StepResult]) -> tuple[MechanismTest, ...]:

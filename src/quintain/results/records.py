@@ -17,6 +17,7 @@ from quintain.results.robustness_records import (
     AttackResult,
     CertifyResult,
     CheckResult,
+    EvaluateResult,
     HardenResult,
     TrainResult,
 )
@@ -156,6 +157,7 @@ StepResult = (
     | AttackResult
     | HardenResult
     | CertifyResult
+    | EvaluateResult
     | PrivatizeResult
     | PlanResult
     | AuditResult

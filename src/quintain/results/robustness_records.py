@@ -273,3 +273,17 @@ class CertifyResult:
 
     models: tuple[CertifiedModel, ...]
     kind: Literal["certify"] = "certify"
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateResult:
+    """What is proved of a model, and what attacks did to the examples of which nothing is proved.
+
+    Args:
+        attacked: The model under attack; examples that are certified at a size were not attacked there.
+        certified: Both sides; None where nothing was certified.
+    """
+
+    attacked: AttackedModel
+    certified: CertifiedModel | None
+    kind: Literal["evaluate"] = "evaluate"

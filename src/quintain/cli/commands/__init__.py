@@ -7,6 +7,7 @@ from quintain.cli.commands import (
     check,
     compare,
     drill,
+    evaluate,
     federate,
     gate,
     harden,
@@ -21,6 +22,7 @@ from quintain.cli.commands.command import Command
 COMMANDS: tuple[Command, ...] = (
     drill.VERB,
     check.VERB,
+    evaluate.VERB,
     attack.VERB,
     harden.VERB,
     certify.VERB,

@@ -88,13 +88,9 @@ def run(
     named = {name: get_entry("attack", name) for name in attack or ()}
     refuse_unmeasured_sizes(call.requirements, specs)
 
-    from quintain.attacks.base import access_of
-    from quintain.cli.run_folder import resume_command
-    from quintain.core.errors import ExecutionError, ExitCode
+    from quintain.core.errors import ExitCode
     from quintain.core.progress import no_progress
-    from quintain.core.threat_specs import threat_name
-    from quintain.evaluate.evasion.checkpoint import delete_chunks
-    from quintain.evaluate.evasion.defaults import default_attacks
+    from quintain.evaluate.evasion.defaults import attacks_on
     from quintain.evaluate.steps.attack import run_attack
     from quintain.evaluate.workers import init_workers
     from quintain.results.robustness_records import AttackResult
@@ -106,15 +102,11 @@ def run(
 
     def work() -> "StepOutput":
         subject = call.model_under_test
-        entries = named or {
-            name: get_entry("attack", name)
-            for name in default_attacks(access_of(subject.model.access), threat_name(threats[0].spec))
-        }
         output = run_attack(
             subject,
             call.examples,
             threats,
-            {name: entry.load()() for name, entry in entries.items()},
+            attacks_on(subject.model, threats[0], named),
             seed=seed,
             folder=folder,
             num_pictures=PICTURES,
@@ -134,14 +126,7 @@ def run(
     call.announce()
     code = call.run(work)
     result = outputs[0].result
-    stop_reason = result.models[0].stop_reason if isinstance(result, AttackResult) else ""
-    if stop_reason:
-        raise ExecutionError(
-            f"{stop_reason}. What was found so far is in {folder}; once the model works again, to resume: "
-            f"{resume_command(out, folder)}"
-        )
-    delete_chunks(folder / UNFINISHED)
-    call.unmark()
+    call.finish_attacks(result.models[0].stop_reason if isinstance(result, AttackResult) else "")
     return code
 
 

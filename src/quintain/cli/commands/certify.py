@@ -22,6 +22,11 @@ from quintain.cli.options import (
     Weights,
 )
 
+Sigma = Annotated[float, typer.Option(help="Standard deviation of the noise, for smoothing.")]
+NoiseSamples = Annotated[
+    int, typer.Option("--noise-samples", "--draws", help="Noise samples an example, for smoothing.", min=1)
+]
+
 
 def run(
     model: Model = DEFAULT_MODEL,
@@ -35,11 +40,8 @@ def run(
             show_default=False,
         ),
     ] = "",
-    sigma: Annotated[float, typer.Option(help="Standard deviation of the noise, for smoothing.")] = 0.25,
-    noise_samples: Annotated[
-        int,
-        typer.Option("--noise-samples", "--draws", help="Noise samples an example, for smoothing.", min=1),
-    ] = 10_000,
+    sigma: Sigma = 0.25,
+    noise_samples: NoiseSamples = 10_000,
     split: Split = "test",
     limit: Limit = 0,
     device: Device = DEFAULT_DEVICE,

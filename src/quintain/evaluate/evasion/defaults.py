@@ -1,14 +1,16 @@
 """The attacks that run where none was named, and the one call that attacks a batch."""
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from quintain.attacks.base import ACCESS, access_of
 from quintain.attacks.outcome import AttackOutcome, Model
 from quintain.core.errors import SettingError
-from quintain.core.registry import get_entry, ranked
+from quintain.core.registry import Entry, get_entry, ranked
 from quintain.core.threat_specs import threat_name
 from quintain.evaluate.evasion.shard import AttackFn
-from quintain.models.protocol import Access
+from quintain.models.protocol import Access, ClassifierLike
 from quintain.threats.arguments import Array, to_inputs, to_threat
 from quintain.threats.threat import Threat, check_types
 
@@ -34,6 +36,21 @@ def default_attacks(access: Access, kind: str) -> tuple[str, ...]:
         f"no registered attack serves {kind} on a model that gives {access}; 'quintain list attack' shows "
         "what there is"
     )
+
+
+def attacks_on(model: ClassifierLike, threat: Threat, named: Mapping[str, Entry]) -> dict[str, AttackFn]:
+    """Return the named attacks, or where none is named those that run by default on a model.
+
+    Args:
+        model: What it gives decides.
+        threat: Its kind decides.
+        named: Registered attacks by name.
+    """
+    entries = named or {
+        name: get_entry("attack", name)
+        for name in default_attacks(access_of(model.access), threat_name(threat.spec))
+    }
+    return {name: entry.load()() for name, entry in entries.items()}
 
 
 def reference_attacks(kind: str) -> dict[str, AttackFn]:

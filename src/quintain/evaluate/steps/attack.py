@@ -13,6 +13,7 @@ from quintain.evaluate.evasion.shard import AttackFn
 from quintain.evaluate.model import EvaluatedModel
 from quintain.evaluate.step import StepOutput
 from quintain.evaluate.workers import SINGLE_PROCESS, WorkerGroup
+from quintain.results.per_example import PerExample
 from quintain.results.robustness_records import AttackResult
 from quintain.results.run_layout import UNFINISHED
 from quintain.threats.threat import Threat
@@ -30,13 +31,14 @@ def run_attack(
     max_queries: int | None = None,
     target_class: int | None = None,
     num_excluded: int = 0,
+    certified: PerExample | None = None,
     workers: WorkerGroup = SINGLE_PROCESS,
     progress: Progress = no_progress,
 ) -> StepOutput:
     """Attack a model; nothing is proved of it.
 
     Args:
-        subject, data, threats, attacks, seed, max_queries, target_class, workers, progress: As
+        subject, data, threats, attacks, seed, max_queries, target_class, certified, workers, progress: As
             ``run_attacks`` takes them.
         folder: The run folder: it gets the pictures, and under ``UNFINISHED`` the finished chunks until the
             run is whole.
@@ -53,6 +55,7 @@ def run_attack(
         num_pictures=num_pictures,
         max_queries=max_queries,
         target_class=target_class,
+        certified=certified,
         checkpoint_dir=folder / UNFINISHED,
         workers=workers,
         progress=progress,

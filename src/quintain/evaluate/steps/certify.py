@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, no_progress
-from quintain.core.registry import get_entry
+from quintain.core.registry import Entry, get_entry
 from quintain.core.threat_specs import threat_name
 from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import clean_accuracy_claim, robustness_claims
@@ -37,12 +37,7 @@ def run_certify(
         SettingError: If the certifier does not support the threats, or nothing could ever be certified.
     """
     entry = get_entry("certifier", certifier)
-    for threat in threats:
-        if threat_name(threat.spec) not in entry.words("supports"):
-            raise SettingError(
-                f"--threat {threat.spec}: {entry.name} certifies {', '.join(entry.words('supports'))}; give "
-                f"sizes such as --threat {entry.fact('example')}"
-            )
+    require_supported(entry, threats)
     method = entry.build(sigma=sigma, noise_samples=noise_samples)
     if entry.is_true("derives_model"):
         for threat in threats:
@@ -60,3 +55,17 @@ def run_certify(
         certification = certify_examples(subject, data, threats, method, method=entry.name, progress=progress)
         both, claims = robustness_claims(subject, data, threats, certification=certification, primary=True)
     return StepOutput(CertifyResult((both,)), (clean_accuracy_claim(subject, data, primary=True), *claims))
+
+
+def require_supported(entry: Entry, threats: Sequence[Threat]) -> None:
+    """Raise for a threat that a certifier does not support.
+
+    Raises:
+        SettingError: If there is one.
+    """
+    for threat in threats:
+        if threat_name(threat.spec) not in entry.words("supports"):
+            raise SettingError(
+                f"--threat {threat.spec}: {entry.name} certifies {', '.join(entry.words('supports'))}; give "
+                f"sizes such as --threat {entry.fact('example')}"
+            )

@@ -8,12 +8,13 @@ from pathlib import Path
 from torch import nn
 
 from quintain.certify.outcome import Certifier
-from quintain.core.errors import ModelError, SettingError
+from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, no_progress
 from quintain.core.registry import Entry, get_entry
 from quintain.core.threat_specs import threat_name
 from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import attack_and_certify, clean_accuracy_claim
+from quintain.evaluate.certify import refusal_reason
 from quintain.evaluate.evasion.defaults import reference_attacks
 from quintain.evaluate.evasion.shard import AttackFn
 from quintain.evaluate.model import EvaluatedModel
@@ -154,9 +155,6 @@ def _certifiers(
     certifier: Certifier, title: str, net: nn.Module, data: Dataset, threat: Threat
 ) -> tuple[dict[str, Certifier], tuple[str, ...]]:
     """Return the certifier under its title where it can certify the net; else none, and why."""
-    x, y = data.batch([0])
-    try:
-        certifier(Classifier(copy.deepcopy(net).eval(), num_classes=data.num_classes), x, y, threat)
-    except ModelError as error:
-        return {}, (f"{title} cannot certify this net: {error}",)
-    return {title: certifier}, ()
+    model = Classifier(copy.deepcopy(net).eval(), num_classes=data.num_classes)
+    reason = refusal_reason(certifier, model, data, threat)
+    return ({}, (f"{title} cannot certify this net: {reason}",)) if reason else ({title: certifier}, ())

@@ -1,0 +1,142 @@
+"""``quintain evaluate``."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from quintain.cli.commands.certify import NoiseSamples, Sigma
+from quintain.cli.commands.command import Command
+from quintain.cli.options import (
+    DEFAULT_DATA,
+    DEFAULT_DEVICE,
+    DEFAULT_MODEL,
+    DEFAULT_THREAT,
+    AnyModel,
+    Data,
+    Device,
+    Limit,
+    MaxQueries,
+    Out,
+    Require,
+    Seed,
+    Split,
+    Threats,
+    Undecided,
+    Weights,
+)
+
+if TYPE_CHECKING:
+    from quintain.evaluate.step import StepOutput
+
+PICTURES = 6
+
+
+def run(
+    model: AnyModel = DEFAULT_MODEL,
+    weights: Weights = None,
+    data: Data = DEFAULT_DATA,
+    threat: Threats = None,
+    certifier: Annotated[
+        str,
+        typer.Option(
+            help="A name from 'quintain list certifier'; the cheapest that certifies the model itself if not "
+            "given.",
+            show_default=False,
+        ),
+    ] = "",
+    attack: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--attack",
+            help="Names from 'quintain list attack'; repeatable. Default: chosen by what the model provides "
+            "(gradients, scores or labels).",
+        ),
+    ] = None,
+    sigma: Sigma = 0.25,
+    noise_samples: NoiseSamples = 10_000,
+    max_queries: MaxQueries = 0,
+    split: Split = "test",
+    limit: Limit = 0,
+    device: Device = DEFAULT_DEVICE,
+    seed: Seed = 0,
+    require: Require = None,
+    undecided: Undecided = None,
+    out: Out = None,
+) -> int:
+    from quintain.cli.call import VerbCall
+    from quintain.cli.threat_options import parse_threats, refuse_unknown_threats, refuse_unmeasured_sizes
+    from quintain.core.errors import SettingError
+    from quintain.core.registry import get_entry
+    from quintain.results.run_layout import UNFINISHED
+
+    entry = get_entry("certifier", certifier) if certifier else None
+    derives_model = entry is not None and entry.is_true("derives_model")
+    if entry is not None and derives_model and (attack or max_queries):
+        raise SettingError(
+            f"--certifier {entry.name} makes a model of its own, which has an attack of its own: leave "
+            f"{'--attack' if attack else '--max-queries'} out"
+        )
+    specs = threat or [entry.fact("example") if entry is not None else DEFAULT_THREAT]
+    refuse_unknown_threats(specs)
+    named = {name: get_entry("attack", name) for name in attack or ()}
+    call = VerbCall(
+        verb="evaluate",
+        data=data,
+        model=model,
+        weights=weights,
+        device=device,
+        needs_float64=not derives_model,
+        seed=seed,
+        out=out,
+        require=tuple(require or ()),
+        undecided=undecided,
+        split=split,
+        limit=limit,
+        resume_dir="" if derives_model else UNFINISHED,
+    )
+    refuse_unmeasured_sizes(call.requirements, specs)
+
+    from quintain.evaluate.evasion.defaults import attacks_on
+    from quintain.evaluate.steps.evaluate import run_evaluate
+    from quintain.results.robustness_records import EvaluateResult
+
+    threats = parse_threats(specs)
+    outputs: list[StepOutput] = []
+
+    def work() -> "StepOutput":
+        subject = call.model_under_test
+        output = run_evaluate(
+            subject,
+            call.examples,
+            threats,
+            {} if derives_model else attacks_on(subject.model, threats[0], named),
+            certifier=certifier,
+            sigma=sigma,
+            noise_samples=noise_samples,
+            seed=seed,
+            folder=call.folder,
+            num_pictures=PICTURES,
+            max_queries=max_queries or None,
+            progress=call.progress,
+        )
+        outputs.append(output)
+        return output
+
+    _ = call.examples, call.model_under_test
+    if not derives_model:
+        call.announce()
+    code = call.run(work)
+    result = outputs[0].result
+    call.finish_attacks(result.attacked.stop_reason if isinstance(result, EvaluateResult) else "")
+    return code
+
+
+VERB = Command(
+    "evaluate",
+    run,
+    "Bound a model's robust accuracy from both sides: certify what can be certified, and attack the rest.",
+    (
+        "--model net.py:make --weights w.safetensors --data mine.npz --threat linf:4/255",
+        "--weights noisy.safetensors --certifier smoothing --threat l2:0.25 --limit 100",
+    ),
+)

@@ -1,0 +1,147 @@
+"""Bound a model's robust accuracy from both sides: certify what can be certified, and attack the rest."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from quintain.core.progress import Progress, no_progress
+from quintain.core.registry import Entry, get_entry, ranked
+from quintain.core.threat_specs import threat_name
+from quintain.data.dataset import Dataset
+from quintain.evaluate.brackets import clean_accuracy_claim, robustness_claims
+from quintain.evaluate.certify import Certification, certify_examples, refusal_reason
+from quintain.evaluate.evasion.shard import AttackFn
+from quintain.evaluate.model import EvaluatedModel
+from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed
+from quintain.evaluate.step import StepOutput
+from quintain.evaluate.steps.attack import run_attack
+from quintain.evaluate.steps.certify import require_supported
+from quintain.results.robustness_records import AttackResult, EvaluateResult
+from quintain.threats.sizes import sorted_by_size
+from quintain.threats.threat import Threat
+
+
+def run_evaluate(
+    subject: EvaluatedModel,
+    data: Dataset,
+    threats: Sequence[Threat],
+    attacks: Mapping[str, AttackFn],
+    *,
+    certifier: str = "",
+    sigma: float = 0.25,
+    noise_samples: int = 10_000,
+    seed: int = 0,
+    folder: Path,
+    num_pictures: int = 6,
+    max_queries: int | None = None,
+    progress: Progress = no_progress,
+) -> StepOutput:
+    """Bound a model's robust accuracy from both sides, the cheap side first.
+
+    Every example is certified first; at each size only those that are not certified are attacked. So a wrong
+    certificate is found where the same example is attacked at a larger size, and the change that breaks it
+    turns out to be smaller than the certified radius.
+
+    Args:
+        subject, data, threats, attacks, seed, folder, num_pictures, max_queries, progress: As ``run_attack``
+            takes them.
+        certifier: A registered name; the first that certifies the model itself if not given, and nothing is
+            certified, with the reason in the notes, where there is none or it refuses the model.
+        sigma, noise_samples: Settings of a certifier that takes them.
+
+    Raises:
+        SettingError: If a certifier was named that does not support the threats.
+        ModelError: If it refuses the model.
+    """
+    entry = get_entry("certifier", certifier) if certifier else cheapest_certifier(threats)
+    if entry is not None:
+        require_supported(entry, threats)
+        if entry.is_true("derives_model"):
+            return _evaluate_smoothed(
+                subject, data, threats, entry, sigma, noise_samples, seed=seed, progress=progress
+            )
+    certification, reason = _certified(subject, data, threats, entry, progress, named=bool(certifier))
+    output = run_attack(
+        subject,
+        data,
+        threats,
+        attacks,
+        certified=None if certification is None else certification.examples,
+        seed=seed,
+        folder=folder,
+        num_pictures=num_pictures,
+        max_queries=max_queries,
+        progress=progress,
+    )
+    assert isinstance(output.result, AttackResult)
+    (attacked,) = output.result.models
+    both, claims = robustness_claims(
+        subject, data, threats, certification=certification, attacked=attacked, primary=True
+    )
+    clean, *_ = output.claims
+    notes = (*((reason,) if reason else ()), *output.notes)
+    result = EvaluateResult(attacked, both if certification is not None else None)
+    return StepOutput(result, (clean, *claims), notes)
+
+
+def cheapest_certifier(threats: Sequence[Threat], *, derives_model: bool = False) -> Entry | None:
+    """Return the first certifier within the threats, None if there is none.
+
+    Args:
+        threats: Threats of one type.
+        derives_model: One that certifies a model which it makes of the given one, not that model itself.
+    """
+    kinds = {threat_name(threat.spec) for threat in threats}
+    able = (entry for entry in ranked("certifier") if kinds <= set(entry.words("supports")))
+    return next((entry for entry in able if entry.is_true("derives_model") is derives_model), None)
+
+
+def _certified(
+    subject: EvaluatedModel,
+    data: Dataset,
+    threats: Sequence[Threat],
+    entry: Entry | None,
+    progress: Progress,
+    *,
+    named: bool,
+) -> tuple[Certification | None, str]:
+    """Return the certificates of the examples, or why there are none."""
+    kinds = ", ".join(dict.fromkeys(threat_name(threat.spec) for threat in threats))
+    if entry is None:
+        known = "; ".join(f"{one.name}: {', '.join(one.words('supports'))}" for one in ranked("certifier"))
+        return None, f"Nothing is certified: no certifier handles {kinds} ({known})."
+    method = entry.build()
+    reason = "" if named else refusal_reason(method, subject.model, data, sorted_by_size(threats)[0])
+    if reason:
+        other = cheapest_certifier(threats, derives_model=True)
+        advice = f" --certifier {other.name} certifies a model that it makes of this one." if other else ""
+        return None, f"Nothing is certified, since {entry.name} refuses this model: {reason}.{advice}"
+    title = getattr(method, "title", entry.name)
+    return certify_examples(subject, data, threats, method, method=title, progress=progress), ""
+
+
+def _evaluate_smoothed(
+    subject: EvaluatedModel,
+    data: Dataset,
+    threats: Sequence[Threat],
+    entry: Entry,
+    sigma: float,
+    noise_samples: int,
+    *,
+    seed: int,
+    progress: Progress,
+) -> StepOutput:
+    """Bound the robust accuracy of the model that a certifier makes of the given one."""
+    method = entry.build(sigma=sigma, noise_samples=noise_samples)
+    for threat in threats:
+        method.derive(subject.model).require_certifiable(threat)
+    attacked, both, claims = certify_smoothed(
+        subject,
+        data,
+        threats,
+        SmoothingSettings(method, num_examples=0, attack_certified=False),
+        seed=seed,
+        primary=True,
+        progress=progress,
+    )
+    clean = clean_accuracy_claim(subject, data, primary=True)
+    return StepOutput(EvaluateResult(attacked, both), (clean, *claims))
