@@ -110,8 +110,10 @@ def _run_case(run: CIRun) -> Case:
         *_origin(run),
     )
     if run.broke_off:
-        return Case("run", run.name, Status.ERROR, verdict.outcome.capitalize(), verdict.reason, details)
-    return Case("run", run.name, Status.PASS, "PASS", verdict.reason, details)
+        status, label = Status.ERROR, verdict.outcome.capitalize()
+    else:
+        status, label = Status.PASS, "PASS"
+    return Case("run", run.name, status, label, verdict.reason, details=details)
 
 
 def _requirement_cases(run: CIRun, results: RunResults) -> Iterator[Case]:
