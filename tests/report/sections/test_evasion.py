@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from quintain.report import render, summary_lines
+from quintain.report.blocks import FigureRow, TwoColumns
 from quintain.report.run_results import RunResults
-from quintain.report.sections.evasion import median_queries, queries_chart
+from quintain.report.sections.evasion import evasion_section, median_queries, queries_chart
 from quintain.results.class_counts import ClassCounts
 from quintain.results.codec import decode
 from quintain.results.records import Record
@@ -54,6 +55,25 @@ def test_trust_and_the_breakdown_stand_above_the_curves_and_each_indicator_below
     assert "trust: high. First broken by: fgsm " in text
     assert text.count("doubtful above 0.05") >= 3
     assert "YES" in text
+
+
+def test_the_chart_of_a_single_model_has_a_neighbor(records: tuple[Record, ...], folder: Path) -> None:
+    record, attacks = first_attacked(records)
+    (row,) = [
+        block
+        for block in evasion_section(RunResults.of([replace(record, result=AttackResult((attacks,)))])).blocks
+        if isinstance(block, FigureRow)
+    ]
+    assert [figure.title.endswith("by number of queries") for figure in row.drawings] == [False, True]
+    unbroken = replace(attacks, rows=tuple(replace(one, correct_by_queries=()) for one in attacks.rows))
+    (pair,) = [
+        block
+        for block in evasion_section(
+            RunResults.of([replace(record, result=AttackResult((unbroken,)))])
+        ).blocks
+        if isinstance(block, TwoColumns)
+    ]
+    assert [len(side) > 0 for side in (pair.left, pair.right)] == [True, True]
 
 
 def test_a_run_that_broke_off_says_so_and_how_many_were_not_met(

@@ -14,6 +14,7 @@ from quintain.report.blocks import (
     Section,
     TableBlock,
     Text,
+    TwoColumns,
 )
 from quintain.report.drawings.accuracy_charts import step_chart
 from quintain.report.pictures import embed
@@ -43,15 +44,22 @@ def evasion_section(run: RunResults) -> Section | None:
     ]
     lead = "Accuracy by size of the change: the accuracy left by the attacks, above the certified accuracy."
     blocks: list[Block] = [text for one in run.attacked_models for text in diagnostics_text(run, one)]
-    blocks.append(FigureRow(tuple(drawings), LEGEND))
+    charts = tuple(drawing for one in run.attacked_models if (drawing := queries_chart(run, one)))
+    tables: list[Block] = []
     for threat_type in dict.fromkeys(one.threat_type for one in run.attacked_models):
         same = [one for one in run.attacked_models if one.threat_type == threat_type]
         matrix = _matrix(run, same)
-        blocks += [TableBlock(matrix), *low_note(matrix.rows, _at(same[0], 0.0))]
+        tables += [TableBlock(matrix), *low_note(matrix.rows, _at(same[0], 0.0))]
+    # a single drawing leaves half of the page's width: its neighbor is the other chart, or the table
+    if len(drawings) > 1:
+        blocks += [FigureRow(tuple(drawings), LEGEND), *tables]
+    elif charts:
+        blocks += [FigureRow((*drawings, *charts), LEGEND), *tables]
+    else:
+        blocks.append(TwoColumns((FigureRow(tuple(drawings), LEGEND),), tuple(tables)))
     blocks.append(Heading("Worst case over all attacks, per class"))
     blocks.append(TableBlock(_class_by_class(run)))
-    charts = tuple(drawing for one in run.attacked_models if (drawing := queries_chart(run, one)))
-    if charts:
+    if charts and len(drawings) > 1:
         blocks += [Heading("Accuracy by number of queries"), FigureRow(charts)]
     blocks.append(Collapsible("all attacks with their cost", (TableBlock(_every_attack(run)),)))
     for one in run.attacked_models:
@@ -132,7 +140,7 @@ def queries_chart(run: RunResults, one: AttackedModel) -> Figure | None:
     )
     spoken = f"{run.title(one.model)}, accuracy by number of queries: {said}"
     return Figure(
-        f"{run.title(one.model)}, {fmt.threat_text(rows[0].threat)}",
+        f"{run.title(one.model)}, {fmt.threat_text(rows[0].threat)}, by number of queries",
         step_chart(lines, title="queries per example", alt_text=spoken),
     )
 
