@@ -92,6 +92,29 @@ def test_certify_by_intervals_and_by_smoothing(call, weights, small):
     assert load_result("s").claims[1].bracket.lower.basis is Basis.STATISTICAL
 
 
+def test_compare_fails_a_build_on_a_regression(call, weights, small):
+    for name, threat in (("a", "linf:1/255"), ("b", "linf:2/255")):
+        words = ("--data", small, "--weights", weights, "--threat", threat, "--attack", "fgsm", "--out", name)
+        assert call("attack", *words)[0] == ExitCode.OK
+    code, out, _ = call("compare", "a", "a", "--fail-on-regression")
+    assert code == ExitCode.OK
+    assert "no claim is worse by more than 0.01" in out
+    assert call("compare", "a", "b")[0] == ExitCode.OK
+    code, out, _ = call("compare", "a", "b", "--fail-on-regression")
+    assert code == ExitCode.FAILED
+    assert "REGRESSION  model:linf:1/255: the later run does not have this claim" in out
+    assert out.count("REGRESSION") == 1
+    code, _, err = call("compare", "a", "b", "--tolerance", 0.5)
+    assert code == ExitCode.USAGE
+    assert "--tolerance 0.5 without --fail-on-regression" in err
+    assert call("compare", "a", "b", "--fail-on-regression", "--tolerance", "nan")[0] == ExitCode.USAGE
+    assert call("compare", "a", "nowhere", "--fail-on-regression")[0] == ExitCode.USAGE
+    call("check", "--data", small, "--out", "c")
+    code, _, err = call("compare", "c", "a", "--fail-on-regression")
+    assert code == ExitCode.USAGE
+    assert "the earlier run claims nothing" in err
+
+
 def test_harden_against_l2_attacks_in_l2(call, small):
     code, _, err = call(
         "harden", "--data", small, "--defense", "pgd-at", "--threat", "l2:0.5", "--epochs", 1, "--out", "h"

@@ -17,6 +17,7 @@ from quintain.results.records import DrillResult, Record, RequirementResult
 if TYPE_CHECKING:
     from quintain.core.registry import Entry
     from quintain.report import ClaimChange, ClaimRow
+    from quintain.report.regressions import Regression
     from quintain.report.table import Table as Grid
 
 TONES = {"good": "green", "bad": "red", "open": "yellow", "": "default"}
@@ -117,6 +118,14 @@ def show_names(console: Console, kinds: Mapping[str, "Sequence[Entry]"]) -> None
             f"[bold]{escape(kind)}[/]", str(len(entries)), escape(", ".join(one.name for one in entries))
         )
     console.print(table)
+
+
+def show_regressions(console: Console, found: "Sequence[Regression]", tolerance: float) -> None:
+    """Show each claim that got worse by more than a tolerance, or that there is none."""
+    for one in found:
+        console.print(f"[bold red]REGRESSION[/]  {escape(one.name)}: {escape(one.reason)}", soft_wrap=True)
+    if not found:
+        console.print(f"no claim is worse by more than {tolerance:g}", soft_wrap=True)
 
 
 def show_entries(console: Console, entries: "Sequence[Entry]") -> None:

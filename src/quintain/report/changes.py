@@ -67,16 +67,24 @@ def _outcome(before: Claim | None, after: Claim | None) -> tuple[ChangeKind, str
         return "added", "only the second run claims it"
     if after is None:
         return "removed", "only the first run claims it"
+    different = difference(before, after)
+    if different:
+        return "incomparable", different
+    return _moved(_sides(before.bracket), _sides(after.bracket), after.bracket.quantity.metric)
+
+
+def difference(before: Claim, after: Claim) -> str:
+    """Return why two claims cannot be compared, such as other data; empty where they can."""
     private = before.bracket.quantity.metric is after.bracket.quantity.metric is Metric.EPSILON
     old, new = (_must_agree(claim.bracket.quantity) for claim in (before, after))
     differing = [word for word in old if old[word] != new[word] and not (private and word == "data")]
-    if differing:
-        word = differing[0]
-        was, now = (
-            fmt.short_hash(str(one[word])) if word == "data" else one[word] or "none" for one in (old, new)
-        )
-        return "incomparable", f"the {word} differs: {was} before, {now} after"
-    return _moved(_sides(before.bracket), _sides(after.bracket), after.bracket.quantity.metric)
+    if not differing:
+        return ""
+    word = differing[0]
+    was, now = (
+        fmt.short_hash(str(one[word])) if word == "data" else one[word] or "none" for one in (old, new)
+    )
+    return f"the {word} differs: {was} before, {now} after"
 
 
 def _must_agree(quantity: Quantity) -> dict[str, object]:

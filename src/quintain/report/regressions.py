@@ -1,0 +1,108 @@
+"""What got worse from one run to the next, claim by claim: what fails a build."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from quintain.core.errors import SettingError
+from quintain.report import format as fmt
+from quintain.report.changes import difference
+from quintain.report.run_results import RunResults
+from quintain.results.bounds import Bound, Consistency
+from quintain.results.literals import CLEAN_ERRORS_ONLY
+from quintain.results.quantity import Basis, Metric
+from quintain.results.records import Claim, Record
+
+DEFAULT_TOLERANCE = 0.01
+"""By how much a bound may get worse where nothing is said: one point of accuracy, or 0.01 of epsilon."""
+
+_ROUNDING = 1e-9
+"""A change that is larger than the tolerance by this alone is not larger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Regression:
+    """A claim that got worse, or that can no longer be compared.
+
+    Args:
+        name: Of the claim.
+        reason: One sentence with the numbers.
+    """
+
+    name: str
+    reason: str
+
+
+def regressions(
+    before: Sequence[Record], after: Sequence[Record], tolerance: float = DEFAULT_TOLERANCE
+) -> tuple[Regression, ...]:
+    """Return every claim of a run that is worse in a later one by more than a tolerance.
+
+    Worse are a certified bound, an attacked bound or a clean accuracy that fell, and an accounted epsilon
+    that rose, each as counted on the tested examples. A claim that the later run does not have, that is on
+    other data or another threat, or whose bounds contradict each other there, and a side that was certified,
+    attacked or accounted before and is not now, have regressed, too: nothing shows that they did not.
+
+    Args:
+        before, after: The records of the two runs.
+        tolerance: By how much a bound may get worse: a fraction for accuracies, and as it is for epsilon.
+
+    Raises:
+        SettingError: If the tolerance is no number from 0 up, or the earlier run has no claim.
+    """
+    if not 0 <= tolerance < math.inf:
+        raise SettingError(f"--tolerance {tolerance:g}; expected a number from 0 up, such as 0.01")
+    old, new = ({claim.name: claim for claim in RunResults.of(run).claims} for run in (before, after))
+    if not old:
+        raise SettingError(
+            "the earlier run claims nothing, so that nothing can regress; compare with a run that does, such "
+            "as one of quintain evaluate"
+        )
+    return tuple(
+        Regression(name, reason)
+        for name, claim in old.items()
+        for reason in _reasons(claim, new.get(name), tolerance)
+    )
+
+
+def _reasons(before: Claim, after: Claim | None, tolerance: float) -> Iterator[str]:
+    if after is None:
+        yield "the later run does not have this claim"
+        return
+    different = difference(before, after)
+    if different:
+        yield f"cannot be compared: {different}"
+        return
+    if after.bracket.consistency is Consistency.CONTRADICTION:
+        yield "its two bounds contradict each other"
+        return
+    metric = after.bracket.quantity.metric
+    was, now = before.bracket, after.bracket
+    if metric is Metric.EPSILON:
+        yield from _worse(metric, "accounted epsilon", was.upper, now.upper, tolerance)
+    elif metric is Metric.CLEAN_ACCURACY:
+        yield from _worse(metric, "accuracy", was.lower, now.lower, tolerance)
+    else:
+        yield from _worse(metric, "certified accuracy", was.lower, now.lower, tolerance)
+        yield from _worse(metric, "accuracy under attack", was.upper, now.upper, tolerance)
+
+
+def _worse(metric: Metric, what: str, before: Bound, after: Bound, tolerance: float) -> Iterator[str]:
+    """Say whether one side of a claim got worse; nothing where it was not known before."""
+    if not _is_known(before):
+        return
+    if not _is_known(after):
+        was = fmt.metric_value(metric, before.value, before.side)
+        yield f"the {what} is not known any more; it was {was}"
+        return
+    rises = metric is Metric.EPSILON
+    loss = (after.value - before.value) * (1 if rises else -1)
+    if loss > tolerance + _ROUNDING:  # infinity less infinity is NaN, and no loss
+        amount = fmt.number(loss) if rises else fmt.points(loss).lstrip("+")
+        was, now = (fmt.metric_value(metric, bound.value, bound.side) for bound in (before, after))
+        yield f"the {what} {'rose' if rises else 'fell'} by {amount}, from {was} to {now}"
+
+
+def _is_known(bound: Bound) -> bool:
+    """Whether something was certified, attacked, counted or accounted, and not clean errors alone."""
+    return bound.basis is not Basis.TRIVIAL and bound.method != CLEAN_ERRORS_ONLY

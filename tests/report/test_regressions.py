@@ -1,0 +1,125 @@
+"""What got worse from one run to the next."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from quintain.core.errors import SettingError
+from quintain.report.regressions import regressions
+from quintain.results.bounds import Bound, Bracket
+from quintain.results.literals import CLEAN_ERRORS_ONLY
+from quintain.results.quantity import Basis, Metric, Quantity, Side
+from quintain.results.records import Claim
+from quintain.results.robustness_records import AttackResult
+from tests.report.support.claims import accuracy
+from tests.report.support.sample import record
+
+
+def reasons(before, after, tolerance=0.01):
+    old, new = ((record(AttackResult(()), claims),) for claims in (before, after))
+    return [one.reason for one in regressions(old, new, tolerance)]
+
+
+def robust(certified, attacked, *, token="linf:4/255", **bracket):
+    found = accuracy("net:robust", "Robust accuracy, net", certified, attacked, trials=1000, token=token)
+    return replace(found, bracket=replace(found.bracket, **bracket))
+
+
+def clean(correct):
+    return accuracy("net:clean", "Accuracy, net", correct, correct, trials=1000, token="")
+
+
+def epsilon(upper, *, lower=0.5, delta=1e-5, data="train"):
+    of = Quantity(Metric.EPSILON, "plan", data, delta=delta)
+    sides = (
+        Bound(of, side, value, Basis.PROOF) for side, value in ((Side.LOWER, lower), (Side.UPPER, upper))
+    )
+    return Claim("private:epsilon", "Privacy", "private", Bracket(*sides))
+
+
+UNATTACKED = replace(robust(700, 900).bracket.upper, method=CLEAN_ERRORS_ONLY)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (robust(700, 800), robust(700, 800), []),
+        (robust(700, 800), robust(750, 900), []),
+        (robust(700, 800), robust(690, 790), []),
+        (
+            robust(700, 800),
+            robust(689, 790),
+            ["the certified accuracy fell by 1.1 points, from 70.0 % to 68.9 %"],
+        ),
+        (
+            robust(700, 800),
+            robust(700, 789),
+            ["the accuracy under attack fell by 1.1 points, from 80.0 % to 78.9 %"],
+        ),
+        (
+            robust(700, 800),
+            robust(600, 700),
+            [
+                "the certified accuracy fell by 10.0 points, from 70.0 % to 60.0 %",
+                "the accuracy under attack fell by 10.0 points, from 80.0 % to 70.0 %",
+            ],
+        ),
+        (robust(None, 800), robust(700, 800), []),
+        (
+            robust(700, 800),
+            robust(None, 800),
+            ["the certified accuracy is not known any more; it was 70.0 %"],
+        ),
+        (robust(700, 900, upper=UNATTACKED), robust(700, 750), []),
+        (
+            robust(700, 750),
+            robust(700, 900, upper=UNATTACKED),
+            ["the accuracy under attack is not known any more; it was 75.0 %"],
+        ),
+        (robust(700, 800), robust(700, 800, num_contradictory=1), ["its two bounds contradict each other"]),
+        (clean(900), clean(890), []),
+        (clean(900), clean(880), ["the accuracy fell by 2.0 points, from 90.0 % to 88.0 %"]),
+        (epsilon(3.0), epsilon(3.01), []),
+        (epsilon(3.0), epsilon(3.5), ["the accounted epsilon rose by 0.5, from 3.00 to 3.50"]),
+        (epsilon(3.0), epsilon(2.0, data="other"), []),
+        (epsilon(3.0), epsilon(math.inf), ["the accounted epsilon rose by ∞, from 3.00 to ∞"]),
+        (epsilon(math.inf), epsilon(math.inf), []),
+        (epsilon(3.0), epsilon(3.0, lower=2.9), []),
+        (
+            epsilon(3.0),
+            epsilon(1.0, delta=1e-3),
+            ["cannot be compared: the delta differs: 1e-05 before, 0.001 after"],
+        ),
+        (
+            robust(700, 800),
+            robust(700, 800, token="linf:2/255"),
+            ["cannot be compared: the threat differs: linf:4/255 before, linf:2/255 after"],
+        ),
+    ],
+)
+def test_what_got_worse_by_more_than_the_tolerance_is_a_regression(before, after, told):
+    assert reasons([before], [after]) == told
+
+
+def test_a_claim_that_is_missing_has_regressed_and_one_that_is_new_has_not():
+    assert reasons([clean(900), robust(700, 800)], [clean(900)]) == ["the later run does not have this claim"]
+    assert reasons([clean(900)], [clean(900), robust(100, 200)]) == []
+    old, new = ((record(AttackResult(()), claims),) for claims in ([robust(700, 800)], [clean(900)]))
+    assert [one.name for one in regressions(old, new)] == ["net:robust"]
+
+
+@pytest.mark.parametrize(("tolerance", "count"), [(0, 1), (0.009, 1), (0.01, 0), (0.5, 0)])
+def test_the_tolerance_itself_is_allowed(tolerance, count):
+    assert len(reasons([clean(740)], [clean(730)], tolerance)) == count
+
+
+@pytest.mark.parametrize("tolerance", [-0.01, math.nan, math.inf])
+def test_a_tolerance_that_allows_everything_or_makes_no_sense_is_refused(tolerance):
+    with pytest.raises(SettingError, match="expected a number from 0 up"):
+        reasons([clean(900)], [clean(900)], tolerance)
+
+
+def test_a_run_that_claims_nothing_is_no_baseline():
+    with pytest.raises(SettingError, match="the earlier run claims nothing"):
+        reasons([], [clean(900)])
