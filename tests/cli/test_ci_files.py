@@ -14,6 +14,7 @@ from quintain.cli.ci_files import OPTIONS
 from quintain.cli.commands import COMMANDS
 from quintain.core.errors import ExitCode
 from quintain.results.codec import decode
+from quintain.results.json_schema import SCHEMA_FILE
 from tests.schemas import check_junit, check_sarif
 
 NET = """
@@ -48,8 +49,8 @@ def project(tmp_path_factory):
     (root / ".git").mkdir()
     work = root / "model"
     work.mkdir()
-    labels = np.arange(60) % 2
-    noise = np.random.default_rng(0).uniform(0, 0.4, (60, 4, 4))
+    labels = np.arange(100) % 2
+    noise = np.random.default_rng(0).uniform(0, 0.4, (100, 4, 4))
     images = (noise + 0.5 * labels[:, None, None]).astype(np.float32)
     arrays = {
         f"{part}_{what}": value
@@ -159,6 +160,40 @@ def test_a_run_that_fails_is_an_error_and_leaves_no_requirement_out(project, qui
     assert (invocation["exitCode"], invocation["executionSuccessful"]) == (5, False)
     message = invocation["toolExecutionNotifications"][0]["message"]["text"]
     assert message in err.replace("\n", " ")
+
+
+PRIVATE = ("--steps", 2, "--batch-size", 8)
+
+
+@pytest.mark.parametrize(
+    ("verb", "options", "sure", "far"),
+    [
+        ("certify", ("--threat", "linf:0.02"), "robust_accuracy(linf:0.02) >= 0", FAR),
+        ("harden", ("--threat", "linf:0.02", "--epochs", 1), "robust_accuracy(linf:0.02) >= 0", FAR),
+        ("privatize", PRIVATE, "epsilon(delta=1e-5) <= 1000", "robust_accuracy(linf:0.5) >= 0.9"),
+        ("audit", (*PRIVATE, "--canaries", 20), "epsilon(delta=1e-5) <= 1000", "clean_accuracy >= 0.9"),
+        ("federate", ("--sites", 3, "--rounds", 1, "--epochs", 1), "", FAR),
+        ("leak", ("--steps", 1), "", ""),
+        ("check", (), "", ""),
+    ],
+)
+def test_every_command_of_a_run_writes_valid_files(project, quintain, verb, options, sure, far):
+    home = project.parent / "free"
+    if not home.exists():
+        shutil.copytree(project, home, ignore=shutil.ignore_patterns("runs", "ci", "inner"))
+        (home / "pyproject.toml").write_text("[tool.quintain]\nrequire = []\n")
+    words = [verb, "--model", "net.py:make", "--data", "d.npz", "--out", f"runs/{verb}", *options]
+    required = [word for one in filter(None, (sure, far)) for word in ("--require", one)]
+    code, out, err = quintain(*words, *required, *FILES, "--json", "-", home=home)
+    assert code == (ExitCode.UNDECIDED if required else ExitCode.OK), err
+    jsonschema.validate(json.loads(out), json.loads(SCHEMA_FILE.read_text()))
+    assert json.loads(out) == json.loads((home / f"runs/{verb}/result.json").read_bytes())
+    found = {name: tags for (_, name), tags in outcomes(home / "ci/junit.xml").items()}
+    wanted = {f"quintain {verb}": [], **({far: ["error"]} if far else {}), **({sure: []} if sure else {})}
+    assert found == wanted
+    levels = [(one["properties"]["requirement"], one["level"]) for one in results(home / "ci/q.sarif")[0]]
+    assert levels == ([(far, "warning")] if required else [])
+    assert f"## quintain {verb}: " in (home / "ci/summary.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """Each verb alone, on the user's model and data: a result file, a screen, an exit code."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from quintain.core.registry import KINDS, entries
 from quintain.evaluate.smoothing import SmoothingSettings
 from quintain.evaluate.steps import harden
 from quintain.results.codec import load
+from quintain.results.json_schema import SCHEMA_FILE
 from quintain.results.quantity import Basis
 from quintain.results.verdict import RunVerdict
 
@@ -420,9 +423,9 @@ def test_the_drill_is_a_verb(call):
 
 
 def load_result(folder="r"):
-    from pathlib import Path
-
-    return load(Path(folder) / "result.json")
+    path = Path(folder) / "result.json"
+    jsonschema.validate(json.loads(path.read_bytes()), json.loads(SCHEMA_FILE.read_text()))
+    return load(path)
 
 
 def test_a_net_without_interval_rules_is_hardened_and_says_that_nothing_is_proved(call, small, tmp_path):

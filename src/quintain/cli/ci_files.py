@@ -82,6 +82,8 @@ class CIFiles:
     def refuse_unwritable(self) -> None:
         """Refuse a file that cannot be written, before any work is done; then none is written.
 
+        Of several processes that share a run (``torchrun``) the first one alone writes them.
+
         What an earlier run wrote there is removed, so that it is not taken for what this run found if this
         one is killed; a summary is added to.
 
@@ -90,6 +92,8 @@ class CIFiles:
                 options name the same file.
         """
         asked, self.paths = self.paths, {}
+        if os.environ.get("RANK", "0") != "0":
+            return
         named: dict[Path, str] = {}
         for name, path in _files(asked):
             other = named.setdefault(path.resolve(), name)
@@ -113,7 +117,7 @@ class CIFiles:
         Raises:
             StorageError: If one cannot be written.
         """
-        if not self.paths or os.environ.get("RANK", "0") != "0":
+        if not self.paths:
             return code
         from quintain.report.ci.cases import BROKEN_OFF
         from quintain.report.ci.junit import junit
