@@ -35,6 +35,7 @@ ADDED = {
     "": {"verdict", "not_checked"},
     "requirements.*": {"path", "line"},
     "result.requirements.*": {"path", "line"},
+    "result.models.*": {"adversarial"},
     "result.models.*.diagnostics": {"not_judged"},
 }
 """Fields with a default that objects of schema 2 have got since its golden files were written."""

@@ -162,6 +162,11 @@ class VerbCall:
             )
         return self.sampled.subset(rows)
 
+    @property
+    def data_options(self) -> dict[str, str | int | None]:
+        """How the examples were named, so that another call evaluates the same."""
+        return {name: getattr(self, name) for name in ("data", "split", "limit", "seed", "exclude_class")}
+
     @cached_property
     def train(self) -> "Dataset":
         """The examples to train on."""

@@ -14,7 +14,7 @@ from quintain.version import __version__
 PRESENTATION = frozenset({"out", "require", "undecided", "json", "junit", "sarif", "summary"})
 """Parameters that change no result: where it goes, what is required of it, and how it is shown."""
 
-CONTENTS = frozenset({"model", "weights"})
+CONTENTS = frozenset({"model", "weights", "source"})
 """Parameters that name files, which are compared by their content."""
 
 DATES = frozenset({"data"})

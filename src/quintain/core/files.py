@@ -3,6 +3,7 @@
 import hashlib
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 from quintain.core.errors import StorageError
@@ -48,13 +49,28 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     Raises:
         StorageError: If it cannot be written; what was there before stays.
     """
+    write_parts_atomically(path, (data,), mode=mode)
+
+
+def write_parts_atomically(path: Path, parts: Iterable[bytes], *, mode: int = 0o644) -> str:
+    """Write a file as ``write_atomically`` does, part after part: memory holds one of them at a time.
+
+    Returns:
+        The hex digest of the whole.
+
+    Raises:
+        StorageError: If it cannot be written; what was there before stays.
+    """
+    digest = hashlib.sha256()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         handle = os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                for part in parts:
+                    file.write(part)
+                    digest.update(part)
                 file.flush()
                 os.fsync(file.fileno())
             scratch.replace(path)
@@ -64,3 +80,4 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         raise StorageError(
             f"cannot write {path}: {error.strerror}; free some space or choose another folder with --out"
         ) from error
+    return digest.hexdigest()

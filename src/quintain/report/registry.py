@@ -18,6 +18,7 @@ from quintain.report.results import (
     leak,
     plan,
     privatize,
+    replay,
     train,
 )
 from quintain.report.run_results import RunResults
@@ -32,6 +33,7 @@ PRESENTATIONS: Mapping[type, Presentation[Any]] = {
         check.PRESENTATION,
         train.PRESENTATION,
         attack.PRESENTATION,
+        replay.PRESENTATION,
         harden.PRESENTATION,
         certify.PRESENTATION,
         evaluate.PRESENTATION,

@@ -18,6 +18,7 @@ from quintain.results.robustness_records import (
     CheckResult,
     EvaluateResult,
     HardenResult,
+    ReplayResult,
     TrainingRun,
     TrainResult,
 )
@@ -106,10 +107,13 @@ class RunResults:
 
     @property
     def attacked_models(self) -> tuple[AttackedModel, ...]:
-        """Every model under attack."""
+        """Every model under attack, and every one that stored adversarial examples were run on."""
         attacks = self.results_of(AttackResult) + self.results_of(HardenResult)
-        evaluated = tuple(result.attacked for result in self.results_of(EvaluateResult))
-        return tuple(one for result in attacks for one in result.models) + evaluated
+        single = self.results_of(EvaluateResult) + self.results_of(ReplayResult)
+        return (
+            *(one for result in attacks for one in result.models),
+            *(result.attacked for result in single),
+        )
 
     @property
     def certified_models(self) -> tuple[CertifiedModel, ...]:

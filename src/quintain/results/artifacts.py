@@ -1,4 +1,4 @@
-"""What lies in a run folder beside the records: pictures and weights, known by their hash."""
+"""What lies in a run folder beside the records, known by its hash: pictures, weights and inputs."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -45,3 +45,18 @@ class ModelFile:
     num_parameters: int
     path: str = ""
     sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AdversarialFile:
+    """The file of a run folder with every adversarial example that was found; it holds the user's inputs.
+
+    Args:
+        path: Relative to the run folder.
+        sha256: Of the file.
+        num_stored: How many it has: one for each attack, threat and example that the attack broke.
+    """
+
+    path: str
+    sha256: str
+    num_stored: int

@@ -9,7 +9,7 @@ from quintain.core.errors import ExitCode
 from quintain.core.threat_specs import current_spec, parse_number, size_text, threat_type
 from quintain.results.bounds import Bracket, Consistency
 from quintain.results.evidence import CountEvidence
-from quintain.results.literals import CLEAN_ERRORS_ONLY
+from quintain.results.literals import CLEAN_ERRORS_ONLY, REPLAY_OF
 from quintain.results.privacy_records import AuditResult, MechanismTest
 from quintain.results.quantity import Basis, Side
 from quintain.results.records import Claim, RequirementResult, StepResult
@@ -154,6 +154,13 @@ def _decided_under_attack(requirement: Requirement, bracket: Bracket) -> Verdict
             f"--threat {requirement.threat}"
         )
         return Verdict(Decision.UNDECIDED, reason)
+    if all(name.startswith(REPLAY_OF) for name in bracket.upper.method.split(" + ")):
+        verdict = _compared(requirement, bracket)
+        reason = (
+            f"examples that were made on another model left {counted.hits} of {counted.trials}: "
+            f"{verdict.reason}; quintain attack on this very model decides it"
+        )
+        return replace(verdict, reason=reason)
     left = replace(bracket.upper, side=Side.LOWER, evidence=CountEvidence(counted.hits, counted.trials))
     verdict = _compared(requirement, replace(bracket, lower=left))
     reason = (

@@ -6,6 +6,9 @@ UNCHANGED = "unchanged"
 CLEAN_ERRORS_ONLY = "unchanged examples"
 """The method of an upper bound for which nothing was attacked: only clean errors are counted."""
 
+REPLAY_OF = "replay of "
+"""How the name of an attack begins whose adversarial examples were made on another model."""
+
 INTERVAL_BOUNDS = "interval bounds"
 """The method of a certificate by interval bound propagation."""
 

@@ -19,6 +19,7 @@ from quintain.results.robustness_records import (
     CheckResult,
     EvaluateResult,
     HardenResult,
+    ReplayResult,
     TrainResult,
 )
 from quintain.results.verdict import RunVerdict, Verdict
@@ -158,6 +159,7 @@ StepResult = (
     | HardenResult
     | CertifyResult
     | EvaluateResult
+    | ReplayResult
     | PrivatizeResult
     | PlanResult
     | AuditResult

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from quintain.results.artifacts import Gallery, ModelFile
+from quintain.results.artifacts import AdversarialFile, Gallery, ModelFile
 from quintain.results.class_counts import ClassCounts
 from quintain.results.per_example import PerExample
 
@@ -174,6 +174,7 @@ class AttackedModel:
         stop_reason: Why the run broke off; empty where it is whole.
         num_unattacked: Examples that some attack has not met, since the run broke off: they count as unbroken
             there.
+        adversarial: The file with every adversarial example that was found; None where none was kept.
     """
 
     model: str
@@ -187,6 +188,7 @@ class AttackedModel:
     target_class: int | None = None
     stop_reason: str = ""
     num_unattacked: int = 0
+    adversarial: AdversarialFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,3 +289,47 @@ class EvaluateResult:
     attacked: AttackedModel
     certified: CertifiedModel | None
     kind: Literal["evaluate"] = "evaluate"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayRow:
+    """What the stored adversarial examples of one attack at one threat do to another model.
+
+    Args:
+        attack: The attack that made them.
+        threat: Spec of what it might change.
+        num_stored: How many it left: each broke the model that it was made on.
+        num_correct: Those of them whose unchanged input the other model classifies correctly.
+        num_broken: Those of these that break the other model.
+    """
+
+    attack: str
+    threat: str
+    num_stored: int
+    num_correct: int
+    num_broken: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayResult:
+    """What adversarial examples that were made on one model do to another; nothing is attacked anew.
+
+    Args:
+        source: The run folder that they come from.
+        source_title: The model that they were made on.
+        source_model_hash: Its hash.
+        rows: Attack by attack and threat by threat.
+        attacked: The other model, example by example: the smallest stored change that breaks it.
+        broken_ids: Examples that both models classify correctly unchanged, and that were broken on the first
+            and are broken on the other as well.
+        unbroken_ids: Those that were broken on the first and that no stored change breaks on the other.
+    """
+
+    source: str
+    source_title: str
+    source_model_hash: str
+    rows: tuple[ReplayRow, ...]
+    attacked: AttackedModel
+    broken_ids: tuple[int, ...] = ()
+    unbroken_ids: tuple[int, ...] = ()
+    kind: Literal["replay"] = "replay"

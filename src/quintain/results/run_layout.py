@@ -22,3 +22,6 @@ CHECKPOINTS = "checkpoints"
 
 MODELS = "models"
 PICTURES = "pictures"
+
+ADVERSARIAL_FILE = "adversarial.safetensors"
+"""The adversarial examples that an attack found; they are changed inputs of the user."""

@@ -39,7 +39,8 @@ WHOLE_BATCHES = {"checkpoint_seconds": math.inf}
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run that nothing interrupted."""
-    return run(folder=tmp_path_factory.mktemp("whole"), num_pictures=4)
+    folder = tmp_path_factory.mktemp("whole")
+    return run(folder=folder, num_pictures=4, checkpoint_dir=folder / UNFINISHED, **WHOLE_BATCHES)
 
 
 @pytest.mark.parametrize("calls", [0, 1, 5, 11])

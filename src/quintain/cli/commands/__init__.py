@@ -14,6 +14,7 @@ from quintain.cli.commands import (
     leak,
     listing,
     privatize,
+    replay,
     report,
     schema,
 )
@@ -24,6 +25,7 @@ COMMANDS: tuple[Command, ...] = (
     check.VERB,
     evaluate.VERB,
     attack.VERB,
+    replay.VERB,
     harden.VERB,
     certify.VERB,
     privatize.VERB,

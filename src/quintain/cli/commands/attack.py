@@ -113,6 +113,7 @@ def run(
             max_queries=max_queries or None,
             target_class=target_class,
             num_excluded=len(call.sampled) - len(call.examples),
+            data_options=call.data_options,
             workers=workers,
             progress=call.progress if workers.rank == 0 else no_progress,
         )

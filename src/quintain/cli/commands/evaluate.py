@@ -117,6 +117,7 @@ def run(
             folder=call.folder,
             num_pictures=PICTURES,
             max_queries=max_queries or None,
+            data_options=call.data_options,
             progress=call.progress,
         )
         outputs.append(output)

@@ -9,6 +9,7 @@ import numpy as np
 from quintain.core.errors import DataError
 from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
+from quintain.evaluate.evasion.adversarial import AdversarialSource, store_adversarial
 from quintain.evaluate.evasion.checkpoint import ChunkStore
 from quintain.evaluate.evasion.diagnostics import NUM_PROBED, diagnose, probed_rows
 from quintain.evaluate.evasion.merge import MergedAttacks, attack_rows, break_log, merge_chunks
@@ -19,6 +20,7 @@ from quintain.evaluate.model import EvaluatedModel, per_example, predictions
 from quintain.evaluate.workers import SINGLE_PROCESS, WorkerGroup
 from quintain.results.per_example import PerExample
 from quintain.results.robustness_records import AttackedModel
+from quintain.results.run_layout import ADVERSARIAL_FILE
 from quintain.threats.sizes import common_threat_type, sorted_by_size
 from quintain.threats.threat import Threat
 from quintain.version import __version__
@@ -43,6 +45,7 @@ def run_attacks(
     num_probed: int = NUM_PROBED,
     checkpoint_dir: Path | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    data_options: Mapping[str, str | int | None] | None = None,
     workers: WorkerGroup = SINGLE_PROCESS,
     progress: Progress = no_progress,
 ) -> AttackedModel:
@@ -59,7 +62,7 @@ def run_attacks(
         threats: Threats of one type.
         attacks: Attacks by name.
         seed: Seed of all random numbers.
-        folder: Where pictures go.
+        folder: Where pictures go, and with ``checkpoint_dir`` every adversarial example.
         num_pictures: How many broken examples are kept as pictures.
         batch_size: Examples at a time.
         max_queries: Limit of queries for each example, attack and threat; none if not given. With a limit
@@ -73,6 +76,7 @@ def run_attacks(
             batch is then split where it takes long.
         checkpoint_seconds: About how long a chunk lasts, where the model is not much slower in such small
             batches.
+        data_options: How the data were named, which is stored beside the adversarial examples.
         workers: The processes that share the work; each has the result in the end, the first one with
             pictures and diagnostics.
         progress: Shows a bar of examples.
@@ -128,7 +132,22 @@ def run_attacks(
     result = gather_shards(workers, own)
     merged = merge_chunks(job, result, correct, predicted < 0)
     whole = first and not result.stop_reason
+    adversarial = None
+    if first and folder is not None and store is not None:
+        source = AdversarialSource(
+            attacks=tuple(attacks),
+            threats=tuple(threat.spec for threat in sizes),
+            model_title=subject.file.title,
+            model_hash=subject.file.model_hash,
+            data_hash=data.hash,
+            target_class=target_class,
+            data_options=data_options,
+        )
+        adversarial = store_adversarial(
+            folder, ADVERSARIAL_FILE, source, result.chunks.keys(), store, data.labels, data.shape
+        )
     return AttackedModel(
+        adversarial=adversarial,
         model=subject.name,
         title=subject.file.title,
         rows=attack_rows(job, merged, data, correct),

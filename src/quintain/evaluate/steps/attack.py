@@ -32,16 +32,17 @@ def run_attack(
     target_class: int | None = None,
     num_excluded: int = 0,
     certified: PerExample | None = None,
+    data_options: Mapping[str, str | int | None] | None = None,
     workers: WorkerGroup = SINGLE_PROCESS,
     progress: Progress = no_progress,
 ) -> StepOutput:
     """Attack a model; nothing is proved of it.
 
     Args:
-        subject, data, threats, attacks, seed, max_queries, target_class, certified, workers, progress: As
-            ``run_attacks`` takes them.
-        folder: The run folder: it gets the pictures, and under ``UNFINISHED`` the finished chunks until the
-            run is whole.
+        subject, data, threats, attacks, seed, max_queries, target_class, certified, data_options, workers,
+            progress: As ``run_attacks`` takes them.
+        folder: The run folder: it gets the pictures, the adversarial examples, and under ``UNFINISHED`` the
+            finished chunks until the run is whole.
         num_pictures: How many adversarial examples are kept as pictures.
         num_excluded: How many examples of the target class are not among ``data``, for the notes.
     """
@@ -57,6 +58,7 @@ def run_attack(
         target_class=target_class,
         certified=certified,
         checkpoint_dir=folder / UNFINISHED,
+        data_options=data_options,
         workers=workers,
         progress=progress,
     )

@@ -33,6 +33,7 @@ def run_evaluate(
     folder: Path,
     num_pictures: int = 6,
     max_queries: int | None = None,
+    data_options: Mapping[str, str | int | None] | None = None,
     progress: Progress = no_progress,
 ) -> StepOutput:
     """Bound a model's robust accuracy from both sides, the cheap side first.
@@ -42,8 +43,8 @@ def run_evaluate(
     turns out to be smaller than the certified radius.
 
     Args:
-        subject, data, threats, attacks, seed, folder, num_pictures, max_queries, progress: As ``run_attack``
-            takes them.
+        subject, data, threats, attacks, seed, folder, num_pictures, max_queries, data_options, progress: As
+            ``run_attack`` takes them.
         certifier: A registered name; the first that certifies the model itself if not given, and nothing is
             certified, with the reason in the notes, where there is none or it refuses the model.
         sigma, noise_samples: Settings of a certifier that takes them.
@@ -70,6 +71,7 @@ def run_evaluate(
         folder=folder,
         num_pictures=num_pictures,
         max_queries=max_queries,
+        data_options=data_options,
         progress=progress,
     )
     assert isinstance(output.result, AttackResult)

@@ -24,7 +24,13 @@ from quintain.report.run_results import RunResults
 from quintain.report.sections.accuracy_curves import LEGEND, attacked_curves, certified_curves
 from quintain.report.table import Cell, Table, cells
 from quintain.results.class_counts import ClassCounts
-from quintain.results.robustness_records import AttackDiagnostics, AttackedModel, AttackResult, AttackRow
+from quintain.results.robustness_records import (
+    AttackDiagnostics,
+    AttackedModel,
+    AttackResult,
+    AttackRow,
+    ReplayResult,
+)
 
 STICKER_LEAD = "Changes that are one for all pictures: fitted on some, and scored on others."
 
@@ -68,7 +74,7 @@ def evasion_section(run: RunResults) -> Section | None:
             blocks.append(
                 Pictures(tuple(tuple(embed(picture, run.folder) for picture in row) for row in one.gallery))
             )
-    blocks += blocks_of(run, AttackResult)
+    blocks += blocks_of(run, AttackResult, ReplayResult)
     return Section("attack", "Evasion attacks", lead, tuple(blocks))
 
 

@@ -1,0 +1,256 @@
+"""Run another model on the adversarial examples that an attack has stored."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from quintain.attacks.goal import Goal
+from quintain.core.errors import RunFolderError
+from quintain.core.progress import Progress, no_progress
+from quintain.data.dataset import Dataset
+from quintain.evaluate.brackets import clean_accuracy_claim, robustness_claims
+from quintain.evaluate.evasion.adversarial import AdversarialExamples, StoredAdversarial
+from quintain.evaluate.model import EvaluatedModel, class_counts, per_example, predictions
+from quintain.evaluate.step import StepOutput
+from quintain.models.devices import search_device
+from quintain.results.literals import REPLAY_OF, UNCHANGED
+from quintain.results.robustness_records import (
+    AttackedModel,
+    AttackRow,
+    BreakLog,
+    ReplayResult,
+    ReplayRow,
+)
+from quintain.threats import parse
+from quintain.threats.parametric import ParametricThreat, is_allowed, to_image
+from quintain.threats.sizes import common_threat_type
+from quintain.threats.threat import Threat
+
+BATCH_SIZE = 256
+
+
+@dataclass(slots=True)
+class _Found:
+    """What the stored examples of A attacks do to each of N examples of the data.
+
+    Args:
+        radius: Size of the smallest stored change of each attack that breaks the example (A, N).
+        invalid: Whether an output was NaN (N,).
+        is_stored: Whether one is stored of it (N,).
+        stored, met, breaking: By attack and threat, how many are stored, how many of them are of an example
+            that the model classifies correctly, and how many of these break it.
+    """
+
+    radius: np.ndarray
+    invalid: np.ndarray
+    is_stored: np.ndarray
+    stored: Counter[tuple[int, int]] = field(default_factory=Counter)
+    met: Counter[tuple[int, int]] = field(default_factory=Counter)
+    breaking: Counter[tuple[int, int]] = field(default_factory=Counter)
+
+
+def run_replay(
+    subject: EvaluatedModel,
+    data: Dataset,
+    stored: StoredAdversarial,
+    *,
+    source: Path,
+    progress: Progress = no_progress,
+) -> StepOutput:
+    """Run another model on stored adversarial examples, and bound its robust accuracy from above.
+
+    Each stored example is first checked to be inside its threat, in float64 and without tolerance. It breaks
+    the model if the model misclassifies it twice, as stored; examples that the model misclassifies unchanged
+    count as broken anyway. Nothing is attacked anew, so that an attack on this very model may leave less.
+
+    Args:
+        subject: The model.
+        data: The examples that were attacked, in their order.
+        stored: What the attack has stored.
+        source: The run folder that it comes from.
+        progress: Shows a bar of stored examples.
+
+    Raises:
+        RunFolderError: If the data are not those that were attacked, or a stored example lies outside its
+            threat.
+    """
+    made = stored.source
+    _require_same_data(stored, data, source)
+    threats = [threat for spec in made.threats if isinstance(threat := parse(spec), Threat)]
+    predicted = predictions(subject.model, data)
+    correct = predicted == data.labels
+    found = _replayed(subject, data, stored, threats, correct, predicted < 0, progress)
+    smallest = np.where(correct, found.radius.min(0, initial=math.inf), 0.0)
+    attacked = AttackedModel(
+        model=subject.name,
+        title=subject.file.title,
+        rows=tuple(_attack_rows(found, stored, threats, data, correct)),
+        examples=per_example(data, predicted, np.zeros(len(data)), smallest, found.invalid),
+        threat_type=common_threat_type(threats),
+        break_log=BreakLog(found_by=tuple(_found_by(found, made.attacks, correct))),
+        target_class=made.target_class,
+    )
+    shared = found.is_stored & correct & ~found.invalid
+    result = ReplayResult(
+        source=source.as_posix(),
+        source_title=made.model_title,
+        source_model_hash=made.model_hash,
+        rows=tuple(
+            ReplayRow(
+                attack=name,
+                threat=threat.spec,
+                num_stored=found.stored[place],
+                num_correct=found.met[place],
+                num_broken=found.breaking[place],
+            )
+            for second, threat in enumerate(threats)
+            for first, name in enumerate(made.attacks)
+            if found.stored[place := (first, second)]
+        ),
+        attacked=attacked,
+        broken_ids=tuple(np.flatnonzero(shared & np.isfinite(smallest)).tolist()),
+        unbroken_ids=tuple(np.flatnonzero(shared & np.isinf(smallest)).tolist()),
+    )
+    _, claims = robustness_claims(subject, data, threats, attacked=attacked, primary=True)
+    clean = clean_accuracy_claim(subject, data, predicted=predicted, primary=True)
+    return StepOutput(result, (clean, *claims), tuple(_notes(result, stored, subject, data)))
+
+
+def _require_same_data(stored: StoredAdversarial, data: Dataset, source: Path) -> None:
+    """Raise if the data are not those that were attacked."""
+    if data.hash != stored.source.data_hash:
+        raise RunFolderError(
+            f"{source} is of data with the hash {stored.source.data_hash[:12]}, and {data.name} has "
+            f"{data.hash[:12]}: give the data that were attacked, with --data"
+        )
+    ids, labels = stored.columns["ids"].numpy(), stored.columns["labels"].numpy()
+    if stored.shape != data.shape or (ids >= len(data)).any() or (data.labels[ids] != labels).any():
+        raise RunFolderError(
+            f"{source} holds adversarial examples that do not fit its data; run the attack again"
+        )
+
+
+def _replayed(
+    subject: EvaluatedModel,
+    data: Dataset,
+    stored: StoredAdversarial,
+    threats: Sequence[Threat],
+    correct: np.ndarray,
+    invalid: np.ndarray,
+    progress: Progress,
+) -> _Found:
+    """Run the model on every stored example, a batch at a time."""
+    found = _Found(
+        radius=np.full((len(stored.source.attacks), len(data)), math.inf),
+        invalid=invalid.copy(),
+        is_stored=np.zeros(len(data), bool),
+    )
+    with progress.bar(f"replay on {subject.name}", len(stored)) as advance:
+        for batch in stored.batches(BATCH_SIZE):
+            for index, threat in enumerate(threats):
+                rows = (batch.threat == index).nonzero().squeeze(1)
+                if len(rows):
+                    _add(found, subject, data, batch, rows, threat, stored.source.target_class, correct)
+            advance(len(batch.ids))
+    return found
+
+
+def _add(
+    found: _Found,
+    subject: EvaluatedModel,
+    data: Dataset,
+    batch: AdversarialExamples,
+    rows: Tensor,
+    threat: Threat,
+    target_class: int | None,
+    correct: np.ndarray,
+) -> None:
+    """Add the stored examples of one threat in a batch.
+
+    Raises:
+        RunFolderError: If one lies outside its threat.
+    """
+    place = search_device(subject.model.device)
+    ids, which = batch.ids[rows].numpy(), batch.attack[rows].numpy()
+    x, y = (tensor.to(place) for tensor in data.batch(ids))
+    z = (batch.params if isinstance(threat, ParametricThreat) else batch.x_adv)[rows].to(place)
+    allowed = is_allowed(threat, z, x)
+    if not allowed.all():
+        raise RunFolderError(
+            f"{int((~allowed).sum())} stored examples lie outside {threat.spec}, such as that of example "
+            f"{int(ids[int((~allowed).nonzero()[0])])}; run the attack again"
+        )
+    targets = None if target_class is None else torch.full_like(y, target_class)
+    goal, image, every = Goal(y, targets), to_image(threat, z, x), torch.arange(len(y), device=place)
+    # As an attack does: what breaks the model once breaks it a second time, or it is no break.
+    outputs = [subject.model(image) for _ in range(2)]
+    hit = torch.stack([goal.is_adversarial(logits.to(place), every) for logits in outputs]).all(0)
+    is_nan = torch.stack([logits.isnan().any(1) for logits in outputs]).any(0)
+    size, broken = threat.measure(z, x).cpu().numpy(), hit.cpu().numpy() & correct[ids]
+    found.is_stored[ids] = True
+    found.invalid[ids] |= is_nan.cpu().numpy()
+    np.minimum.at(found.radius, (which[broken], ids[broken]), size[broken])
+    for counter, some in (
+        (found.stored, slice(None)),
+        (found.met, correct[ids]),
+        (found.breaking, broken),
+    ):
+        counter.update(zip(which[some].tolist(), batch.threat[rows].numpy()[some].tolist(), strict=True))
+
+
+def _attack_rows(
+    found: _Found, stored: StoredAdversarial, threats: Sequence[Threat], data: Dataset, correct: np.ndarray
+) -> Iterator[AttackRow]:
+    """Yield the accuracy that the stored examples of each attack leave at each size."""
+    queries = 2 * len(stored) / len(data) / len(stored.source.attacks)
+    for threat in threats:
+        for name, radius in zip(stored.source.attacks, found.radius, strict=True):
+            broken = correct & (radius <= threat.eps) & ~found.invalid
+            unbroken = (correct & ~broken) | found.invalid
+            yield AttackRow(
+                attack=f"{REPLAY_OF}{name}",
+                threat=threat.spec,
+                unbroken_counts=class_counts(unbroken, data.labels, data.num_classes),
+                forwards=queries,
+                backwards=0.0,
+                seconds=0.0,
+                eps=threat.eps,
+                num_broken=int(broken.sum()),
+            )
+
+
+def _found_by(found: _Found, attacks: Sequence[str], correct: np.ndarray) -> Iterator[str]:
+    """Yield for each example whose stored change is the smallest that breaks it."""
+    for right, invalid, radius in zip(correct, found.invalid, found.radius.T, strict=True):
+        if not right:
+            yield "" if invalid else UNCHANGED
+        else:
+            yield attacks[int(radius.argmin())] if np.isfinite(radius).any() else ""
+
+
+def _notes(
+    result: ReplayResult, stored: StoredAdversarial, subject: EvaluatedModel, data: Dataset
+) -> Iterator[str]:
+    """Yield what the reader must know to trust it."""
+    yield (
+        f"{len(stored)} adversarial examples that were made on another model were run on this one, and "
+        "nothing was attacked anew: quintain attack on this very model may leave less"
+        if stored.source.model_hash != subject.file.model_hash
+        else f"{len(stored)} adversarial examples were run on the very model that they were made on"
+    )
+    if stored.source.model_hash == subject.file.model_hash and result.unbroken_ids:
+        yield (
+            f"{len(result.unbroken_ids)} examples broke this very model when they were stored and do not "
+            "now: its outputs differ from call to call, or from machine to machine"
+        )
+    if stored.source.target_class is not None:
+        yield (
+            f"Targeted attack: only the prediction {data.class_names[stored.source.target_class]} counts as "
+            "a break."
+        )
