@@ -13,6 +13,7 @@ from quintain.attacks.outcome import Model
 from quintain.core.errors import DataError, SettingError
 from quintain.core.statistics import binomial_interval
 from quintain.data.dataset import Dataset, canonical_bytes
+from quintain.models.devices import device_of, search_device
 
 HASH_BATCH_SIZE = 256
 
@@ -95,6 +96,7 @@ def success_rate(
     """
     check_target(data, target)
     eligible = fooled = successes = 0
+    device = search_device(device_of(model))
     for x, y, ids in data.batches(batch_size):
         seen = sum(name in perturbation.fitted_on for name in hash_examples(x))
         if seen:
@@ -102,7 +104,8 @@ def success_rate(
                 f"the change was fitted on {seen} of the images {int(ids[0])} to {int(ids[-1])} of "
                 f"{data.name}; score it on others: held_out(data, perturbation) leaves these out"
             )
-        rows = torch.arange(len(y))
+        x, y, ids = (tensor.to(device) for tensor in (x, y, ids))
+        rows = torch.arange(len(y), device=device)
         logits = CountedModel(model, y).logits(x, rows)
         correct = (logits.argmax(1) == y) & ~logits.isnan().any(1)
         if target is not None:

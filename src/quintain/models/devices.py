@@ -3,8 +3,10 @@
 import os
 
 import torch
+from torch import nn
 
 from quintain.core.errors import SettingError
+from quintain.models.modules import all_modules, first_floating_tensor
 
 AUTO, CPU = "auto", "cpu"
 WITHOUT_FLOAT64 = ("mps",)
@@ -61,6 +63,15 @@ def describe_device(device: torch.device) -> str:
         return CPU
     get_name = getattr(torch.get_device_module(device), "get_device_name", None)
     return str(device) if get_name is None else f"{device} ({get_name(device)})"
+
+
+def device_of(model: object) -> torch.device:
+    """Return the device of a model: of its weights, or what it says itself; the CPU of a plain function."""
+    if isinstance(model, nn.Module):
+        tensor = first_floating_tensor(all_modules(model))
+        return torch.device(CPU) if tensor is None else tensor.device
+    found = getattr(model, "device", None)
+    return found if isinstance(found, torch.device) else torch.device(CPU)
 
 
 def search_device(device: torch.device) -> torch.device:

@@ -49,14 +49,16 @@ class FakeDeviceTensor(Tensor):
 
     @staticmethod
     def __new__(cls, held: Tensor) -> "FakeDeviceTensor":
-        made: FakeDeviceTensor = Tensor._make_wrapper_subclass(
-            cls,
-            held.shape,
-            strides=held.stride(),
-            storage_offset=held.storage_offset(),
-            dtype=held.dtype,
-            device=FAKE_DEVICE,
-        )
+        # In inference mode its views would be tensors of that mode, and it is none.
+        with torch.inference_mode(False):
+            made: FakeDeviceTensor = Tensor._make_wrapper_subclass(
+                cls,
+                held.shape,
+                strides=held.stride(),
+                storage_offset=held.storage_offset(),
+                dtype=held.dtype,
+                device=FAKE_DEVICE,
+            )
         made.held = held
         return made
 
@@ -140,13 +142,22 @@ class _Factories(TorchDispatchMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        return _run(func, args, kwargs or {})
+        kwargs = kwargs or {}
+        if torch.is_inference_mode_enabled():
+            # Autograd, which takes composed operations apart, is then left out.
+            with self:
+                found = func.decompose(*args, **kwargs)
+            if found is not NotImplemented:
+                return found
+        return _run(func, args, kwargs)
 
 
 def _run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Run an operation on the values, and put the result on the device that an accelerator would have."""
     tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     fakes = [tensor for tensor in tensors if isinstance(tensor, FakeDeviceTensor)]
+    if any(map(_dispatches_itself, tensors)):
+        return NotImplemented if fakes else func(*args, **kwargs)
     device = kwargs.get("device")
     on_fake = bool(fakes) if device is None else _is_fake(device)
     if not fakes and not on_fake:
@@ -154,7 +165,7 @@ def _run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     if func not in COPIES:
         _refuse_mixture(func, tensors, kwargs)
     inner_args, inner_kwargs = tree_map_only(FakeDeviceTensor, lambda one: one.held, (args, dict(kwargs)))
-    if device is not None:
+    if device is not None and on_fake:
         inner_kwargs["device"] = torch.device("cpu")
     found = func(*inner_args, **inner_kwargs)
     if func is torch.ops.aten.copy_.default:
@@ -177,6 +188,12 @@ def _refuse_mixture(func: Any, tensors: Sequence[Tensor], kwargs: Mapping[str, A
         raise MixedDevicesError(f"{func} got a tensor of the CPU {shapes} beside one of {FAKE_DEVICE}")
     if kwargs.get("generator") is not None:
         raise MixedDevicesError(f"{func} got a generator of the CPU for a tensor on {FAKE_DEVICE}")
+
+
+def _dispatches_itself(tensor: Tensor) -> bool:
+    """Whether a tensor is of another class that carries operations out itself."""
+    own = type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__
+    return own and not isinstance(tensor, FakeDeviceTensor)
 
 
 def _is_fake(device: Any) -> bool:

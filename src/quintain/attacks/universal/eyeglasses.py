@@ -18,6 +18,7 @@ from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
+from quintain.models.devices import device_of, search_device
 from quintain.threats import shapes
 from quintain.threats.rng import ExampleRNG
 
@@ -128,7 +129,8 @@ class Eyeglasses(UniversalAttack):
     ) -> Tensor:
         """Return the pattern (C, H, W) of the one printable color that does best on a few photos."""
         ids = torch.arange(min(TRIED, len(data)))
-        x, y = data.batch(ids)
+        device = search_device(device_of(model))
+        x, y = (tensor.to(device) for tensor in data.batch(ids))
         rng = ExampleRNG(derive_seed(seed, "eyeglasses", "colour"), ids)
         with torch.no_grad():
             plain = [color.view(-1, 1, 1).expand_as(blank.pattern) for color in colors]

@@ -18,6 +18,7 @@ from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.data.values import Labels
 from quintain.losses.cross_entropy import log_odds
+from quintain.models.devices import device_of, search_device
 from quintain.threats.rng import ExampleRNG
 
 ApplyPattern = Callable[[Tensor, Tensor, ExampleRNG], Tensor]
@@ -97,6 +98,7 @@ def fit_pattern(
     settings.check()
     check_access(name, "gradients", model)
     pool = rows_to_fit(data, target, name)
+    device = search_device(device_of(model))
     pattern = init.detach().clone().requires_grad_()
     adam = torch.optim.Adam([pattern], lr=settings.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, settings.steps)
@@ -106,7 +108,7 @@ def fit_pattern(
     )
     with progress.bar(name, settings.steps) as done:
         for step in range(settings.steps):
-            x, y = (tensor.to(init.device) for tensor in data.batch(next(order)))
+            x, y = (tensor.to(device) for tensor in data.batch(next(order)))
             # Adam on the mean log probability over a batch, each image in a view of its own; clamp to the
             # pattern's box.
             rng = ExampleRNG(views, step * settings.batch_size + torch.arange(settings.batch_size))

@@ -152,7 +152,7 @@ class SignStickers(UniversalAttack):
 
         def apply_pattern(change: Tensor, x: Tensor, rng: ExampleRNG) -> Tensor:
             matrices = self.view.matrices(x, (height, width), 1.0, rng)
-            layers = change.expand(len(x), *change.shape), sign.to(x).expand(len(x), *sign.shape)
+            layers = change.to(x).expand(len(x), *change.shape), sign.to(x).expand(len(x), *sign.shape)
             return (x + composite(torch.zeros_like(x), *layers, matrices, supersample=1)).clamp(0, 1)
 
         change = fit_pattern(

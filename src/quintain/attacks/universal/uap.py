@@ -18,6 +18,7 @@ from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.core.threat_specs import threat_name
 from quintain.data.dataset import Dataset
+from quintain.models.devices import device_of, search_device
 from quintain.threats.rng import ExampleRNG
 from quintain.threats.threat import Threat
 
@@ -141,10 +142,10 @@ class UAP(UniversalAttack):
         order = shuffled_batches(
             rows_to_fit(data, target, self.name), self.batch_size, derive_seed(seed, self.name)
         )
-        perturbation = torch.zeros(data.shape)
+        perturbation, device = torch.zeros(data.shape), search_device(device_of(model))
         with progress.bar(self.name, self.steps) as done:
             for step_size in cosine_step_sizes(threat.eps, self.steps, self.rel_step_size):
-                x, y = data.batch(next(order))
+                x, y = (tensor.to(device) for tensor in data.batch(next(order)))
                 gradient = pattern_gradient(
                     model,
                     x,
@@ -169,7 +170,7 @@ def apply_straight_through(threat: Threat) -> ApplyPattern:
 
     def apply_pattern(perturbation: Tensor, x: Tensor, rng: ExampleRNG) -> Tensor:  # noqa: ARG001
         # straight-through: value of the projected point, gradient of x + delta
-        z = x + perturbation
+        z = x + perturbation.to(x)
         return z + (threat.project(z, x) - z).detach()
 
     return apply_pattern
