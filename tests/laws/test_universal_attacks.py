@@ -9,6 +9,7 @@ from quintain.testing import (
     check_other_threats_refused,
     check_same_seed_fits_same,
     check_universal_attack,
+    check_universal_device,
 )
 
 REGISTERED = declared_entries("universal_attack")
@@ -35,6 +36,11 @@ def test_applied_it_is_allowed_and_each_view_depends_on_its_own_example(name: st
 @every_pair
 def test_it_is_not_scored_on_what_it_was_fitted_on(name: str, kind: str) -> None:
     check_held_out(attack_of(name), kind)
+
+
+@every_pair
+def test_an_accelerator_gives_the_same(name: str, kind: str) -> None:
+    check_universal_device(attack_of(name), kind)
 
 
 @pytest.mark.parametrize("name", sorted({name for name, kind in PAIRS if kind}))

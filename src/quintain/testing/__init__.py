@@ -143,6 +143,7 @@ if TYPE_CHECKING:
     from quintain.testing.universal_laws import check_other_threats_refused as check_other_threats_refused
     from quintain.testing.universal_laws import check_same_seed_fits_same as check_same_seed_fits_same
     from quintain.testing.universal_laws import check_universal_attack as check_universal_attack
+    from quintain.testing.universal_laws import check_universal_device as check_universal_device
     from quintain.testing.universal_laws import fit_universal as fit_universal
     from quintain.testing.universal_laws import law_images as law_images
     from quintain.testing.universal_laws import law_net as law_net

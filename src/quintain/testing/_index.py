@@ -93,6 +93,7 @@ EXPORTS: dict[str, str] = {
     "check_targets": "quintain.testing.attack_laws",
     "check_threat": "quintain.testing.threat_laws",
     "check_universal_attack": "quintain.testing.universal_laws",
+    "check_universal_device": "quintain.testing.universal_laws",
     "check_unsupported_refused": "quintain.testing.attack_edge_laws",
     "check_untouched": "quintain.testing.attack_laws",
     "check_uploads_hide": "quintain.testing.aggregation_laws",

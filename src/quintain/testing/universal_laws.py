@@ -15,6 +15,7 @@ from quintain.data import from_arrays
 from quintain.data.dataset import Dataset
 from quintain.testing.attack_cases import example_threat, law_threat
 from quintain.testing.checking import Law, require, require_equal, run_laws
+from quintain.testing.fake_accelerator import fake_device, on_device
 from quintain.testing.models import random_inputs
 from quintain.threats import contains
 
@@ -42,6 +43,7 @@ def check_universal_attack(attack: UniversalAttack) -> None:
             ),
             (f"applied it is allowed {kind}".rstrip(), partial(check_applied_allowed, tested, kind)),
             (f"held out in scoring {kind}".rstrip(), partial(check_held_out, tested, kind)),
+            (f"an accelerator gives the same {kind}".rstrip(), partial(check_universal_device, tested, kind)),
         ]
     if attack.supports:
         laws.append(("other threats are refused", partial(check_other_threats_refused, tested)))
@@ -145,6 +147,33 @@ def check_held_out(attack: UniversalAttack, kind: str) -> None:
             require(False, "images that it was fitted on to raise DataError", "a result")
     scored = success_rate(net, law_images(30, seed=5), found).examples
     require(scored == 30, "a success rate on 30 other images", f"{scored}")
+
+
+def check_universal_device(attack: UniversalAttack, kind: str) -> None:
+    """For a model on an accelerator it fits the same, which perturbs there as well and succeeds as often.
+
+    Args:
+        attack: The attack.
+        kind: A kind of threat that it supports; empty if it takes none.
+
+    Raises:
+        AssertionError: If it mixes tensors of two devices, or anything differs.
+    """
+    net, images = law_net(), law_images(30, seed=5)
+    wanted = fit_universal(attack, kind, net)
+    x, ids = law_images(8, seed=4).batch(range(8))[0], torch.arange(8)
+    worn, rate = wanted.apply(x, ids, seed=7), success_rate(net, images, wanted)
+    with fake_device() as device:
+        moved = copy.deepcopy(net).to(device)
+        found = on_device(fit_universal, attack, kind, moved)
+        for name, value in _tensors(wanted).items():
+            require_equal(_tensors(found)[name].cpu(), value, f"the same {name} for an accelerator")
+        there = on_device(found.apply, x.to(device), ids, seed=7)
+        require(there.device == device, "perturbed images on the device of the images", f"{there.device}")
+        require_equal(there.cpu(), worn, "the same perturbed images on an accelerator")
+        on_device(found.random_control(seed=2).apply, x.to(device), ids, seed=7)
+        counted = on_device(success_rate, moved, images, found)
+    require(counted == rate, f"the success rate {rate} for a model on an accelerator", f"{counted}")
 
 
 def check_other_threats_refused(attack: UniversalAttack) -> None:

@@ -22,6 +22,7 @@ from quintain.evaluate.step import StepOutput
 from quintain.federated import secure_sum
 from quintain.leakage import ReconstructionAttack, invert_gradient
 from quintain.models.adapters import forward_logits
+from quintain.models.devices import device_of
 from quintain.results.artifacts import Picture
 from quintain.results.literals import NO_ATTACK
 from quintain.results.privacy_records import LeakResult, Reconstruction
@@ -117,7 +118,7 @@ def run_leak(
                 tv_weight=tv_weight,
                 seed=derive_seed(seed, "invert"),
                 progress=progress,
-            ).image
+            ).image.cpu()
             for tv_weight in (TV_WEIGHTS if number else TV_WEIGHTS[:1])
         ]
         attempts.append(_attempt(number, setting, tries, originals, floors, album))
@@ -297,10 +298,11 @@ def _compared(one: Reconstruction) -> str:
 
 
 def _gradient(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """What one step of plain SGD on one example sends, flat."""
-    loss = nn.functional.cross_entropy(forward_logits(net, x), y)
+    """What one step of plain SGD on one example sends, flat and on the CPU."""
+    device = device_of(net)
+    loss = nn.functional.cross_entropy(forward_logits(net, x.to(device)), y.to(device))
     parts = torch.autograd.grad(loss, list(net.parameters()), materialize_grads=True)
-    return torch.cat([part.flatten() for part in parts])
+    return torch.cat([part.flatten() for part in parts]).cpu()
 
 
 def _private(net: nn.Module, one: Dataset) -> Tensor | str:
@@ -308,7 +310,9 @@ def _private(net: nn.Module, one: Dataset) -> Tensor | str:
     released: list[Tensor] = []
     plan = PrivatePlan(NOISE, CLIP, expected_batch_size=1, steps=1, learning_rate=1.0)
     try:
-        fit(copy.deepcopy(net), one, plan, on_step=lambda _step, update: released.append(update.clone()))
+        fit(
+            copy.deepcopy(net), one, plan, on_step=lambda _step, update: released.append(update.clone().cpu())
+        )
     except PrivacyError as error:
         return f"there is none, since the net cannot be trained privately: {error}"
     return released[0]
