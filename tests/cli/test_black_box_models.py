@@ -1,6 +1,11 @@
 """Verbs on black-box models."""
 
 import json
+from pathlib import Path
+
+from quintain.core.errors import ExitCode
+from quintain.results.codec import load
+from quintain.testing import running_endpoint
 
 FUNCTIONS = """
 import numpy as np
@@ -123,3 +128,24 @@ def test_a_size_that_smoothing_can_never_certify_is_refused_with_the_largest(cal
         "most" in told
     )
     assert "Give more noise samples, a larger sigma" in told
+
+
+def test_an_endpoint_that_falls_silent_leaves_what_was_found_and_the_run_goes_on(call, small, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with running_endpoint() as server:
+        Path("e.toml").write_text(f'url = "{server.url}"\ntimeout = 0.2\nretries = 0\n')
+        words = ("attack", "--model", "e.toml", "--data", small, "--limit", 8, "--max-queries", 40)
+        words += ("--attack", "square", "--threat", "linf:0.01", "--threat", "linf:0.2")
+        assert call(*words, "--out", "whole")[0] == ExitCode.OK
+        needed = len(server.requests)
+        server.requests.clear()
+        server.hangs_after = needed - 3
+        code, out, err = call(*words, "--out", "r")
+        assert code == ExitCode.EXECUTION
+        assert "gives no answer after one try (ReadTimeout" in err
+        assert "What was found so far is in r" in err
+        assert "stopped early" in out
+        server.hangs_after = None
+        assert call(*words, "--out", "r")[0] == ExitCode.OK
+    whole, again = (load(Path(name) / "result.json") for name in ("whole", "r"))
+    assert again.claims == whole.claims

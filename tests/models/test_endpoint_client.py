@@ -1,8 +1,10 @@
 """A classifier behind an address: a server on this machine, and no clock but one that is handed in."""
 
 import sys
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import torch
 from quintain.attacks import PGD, RayS
 from quintain.core.errors import ExecutionError, ModelError, SettingError
 from quintain.models import Endpoint, connect, load_model
+from quintain.models.endpoint_client import SILENCE, call_after
 from quintain.testing import brightness_scores, running_endpoint
 from quintain.threats import Linf
 
@@ -269,3 +272,52 @@ def test_without_the_extra_the_remedy_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "httpx", None)
     with pytest.raises(ModelError, match=r"pip install 'quintain\[http\]'"):
         connect(Endpoint("http://127.0.0.1:1/"))
+
+
+def test_a_silence_is_said_with_the_address_and_what_is_waited_for_and_ends_with_the_answer(server, caplog):
+    server.hangs_after = 0
+
+    @contextmanager
+    def after(seconds, say):
+        def wait():
+            # the request has arrived, so that it is waited for; only then do the ten seconds pass
+            assert server.hanging.wait(30)
+            say()
+            server.released.set()
+
+        assert seconds == SILENCE
+        thread = Thread(target=wait)
+        thread.start()
+        yield
+        thread.join()
+
+    model = connect(Endpoint(server.url), after=after)
+    assert model(images(2)).shape == (2, 2)
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        f"{server.url}: no answer for 10 s to try 1 of 6 of a request, after 0 answers; each try may take "
+        "30 s (timeout)"
+    )
+
+
+def test_an_endpoint_that_hangs_ends_the_call_after_its_timeouts(server, caplog):
+    server.hangs_after = 1
+    model = line(server, timeout=0.05, retries=1, batch_size=1)
+    with pytest.raises(ExecutionError, match=r"gives no answer after 2 tries \(ReadTimeout.*after 1 answers"):
+        model(images(2))
+    assert caplog.records == []
+
+
+def test_a_long_pause_that_the_endpoint_asks_for_is_said(server, caplog):
+    server.failures = [(429, {"Retry-After": "60"})]
+    line(server)(images(1))
+    (record,) = caplog.records
+    assert record.getMessage().endswith("; trying again in 60 s")
+
+
+def test_what_is_called_after_a_while_is_not_called_once_the_context_has_ended():
+    called = Event()
+    with call_after(3600, called.set):
+        pass
+    with call_after(0, called.set):
+        assert called.wait(30)

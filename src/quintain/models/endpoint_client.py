@@ -1,10 +1,18 @@
-"""Client of a remote classifier: rate limits, retries, a query budget, and a cache for the next run."""
+"""Client of a remote classifier: rate limits, retries, a query budget, and a cache for the next run.
 
+Long silences of the endpoint are said as warnings of the logger ``quintain.models.endpoint_client``, which
+Python shows on standard error where nothing else was set up.
+"""
+
+import logging
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +27,24 @@ if TYPE_CHECKING:
 
 FIRST_RETRY_WAIT = 0.5  # seconds before the first retry; then twice as long each time
 MAX_RETRY_WAIT = 300.0  # seconds: for a longer one the run ends, to be repeated later
+SILENCE = 10.0  # seconds without an answer, after which it is said what is waited for
+
+CallAfter = Callable[[float, Callable[[], None]], AbstractContextManager[None]]
+"""Opens a context; calls a function after so many seconds unless the context has ended before."""
+
+_LOGGER = logging.getLogger(__name__)
+
+
+@contextmanager
+def call_after(seconds: float, function: Callable[[], None]) -> Iterator[None]:
+    """Call a function from another thread after so many seconds, unless the context has ended before."""
+    timer = threading.Timer(seconds, function)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def connect(
@@ -28,6 +54,7 @@ def connect(
     client: "httpx.Client | None" = None,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
+    after: CallAfter = call_after,
 ) -> BlackBox:
     """Return the classifier behind an endpoint.
 
@@ -40,6 +67,7 @@ def connect(
         client: Sends the requests; an ``httpx.Client`` with the endpoint's headers and timeout if not given.
         sleep: Waits for a number of seconds.
         clock: Returns the time in seconds.
+        after: Says after some seconds what is waited for.
 
     Raises:
         ModelError: If httpx is not installed; when called, if an answer cannot be read.
@@ -55,7 +83,7 @@ def connect(
         ) from error
     client = client or httpx.Client(headers=expand_environment(endpoint.headers), timeout=endpoint.timeout)
     endpoint_client = EndpointClient(
-        endpoint, client, QueryCache(endpoint.cache, endpoint.hash), sleep, clock
+        endpoint, client, QueryCache(endpoint.cache, endpoint.hash), sleep, clock, after
     )
     known = num_classes or len(endpoint.class_names) or None
     return BlackBox(
@@ -78,6 +106,7 @@ class EndpointClient:
         cache: The answers so far.
         sleep: Waits for a number of seconds.
         clock: Returns the time in seconds.
+        after: Says after some seconds what is waited for.
     """
 
     endpoint: Endpoint
@@ -85,6 +114,7 @@ class EndpointClient:
     cache: QueryCache
     sleep: Callable[[float], None]
     clock: Callable[[], float]
+    after: CallAfter
     queries_sent: int = field(default=0, init=False)
     _last: float | None = field(default=None, init=False)
 
@@ -132,7 +162,8 @@ class EndpointClient:
             self._wait_for_slot()
             pause = FIRST_RETRY_WAIT * 2**attempt  # exponential backoff, or longer if Retry-After says so
             try:
-                response = self.client.post(self.endpoint.url, json=request_body)
+                with self.after(SILENCE, partial(self._say_silence, attempt)):
+                    response = self.client.post(self.endpoint.url, json=request_body)
             except httpx.TransportError as error:
                 trouble = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             else:
@@ -150,11 +181,27 @@ class EndpointClient:
                     f"{self._progress_note()}"
                 )
             if attempt < self.endpoint.retries:
+                if pause >= SILENCE:
+                    _LOGGER.warning("%s: %s; trying again in %.0f s", self.endpoint.url, trouble, pause)
                 self.sleep(pause)
         tries = f"{self.endpoint.retries + 1} tries" if self.endpoint.retries else "one try"
         raise ExecutionError(
             f"{self.endpoint.url} gives no answer after {tries} ({trouble}), {self._progress_note()}"
         )
+
+    def _say_silence(self, attempt: int) -> None:
+        """Say which request has had no answer for long, and how long it is waited for."""
+        if self.endpoint.timeout > SILENCE:
+            _LOGGER.warning(
+                "%s: no answer for %.0f s to try %d of %d of a request, after %d answers; each try may take "
+                "%g s (timeout)",
+                self.endpoint.url,
+                SILENCE,
+                attempt + 1,
+                self.endpoint.retries + 1,
+                self.queries_sent,
+                self.endpoint.timeout,
+            )
 
     def _decoded(self, response: "httpx.Response") -> Any:
         try:

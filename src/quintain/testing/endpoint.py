@@ -4,9 +4,9 @@ import base64
 import io
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,10 @@ class FakeEndpoint(ThreadingHTTPServer):
         failures: What it does to the next requests, first in, first out: a status with headers, or None to
             answer.
         is_dead: Whether it drops every connection.
+        hangs_after: After how many requests it takes each one and answers none, until ``released``; never if
+            None.
+        hanging: Set when such a request has come.
+        released: Set it to let these requests be answered.
     """
 
     daemon_threads = True
@@ -40,6 +44,8 @@ class FakeEndpoint(ThreadingHTTPServer):
         self.request_headers: list[dict[str, str]] = []
         self.failures: list[tuple[int, Mapping[str, str]] | None] = []
         self.is_dead = False
+        self.hangs_after: int | None = None
+        self.hanging, self.released = Event(), Event()
 
     @property
     def url(self) -> str:
@@ -56,6 +62,7 @@ def running_endpoint() -> Iterator[FakeEndpoint]:
     try:
         yield server
     finally:
+        server.released.set()
         server.shutdown()
         server.server_close()
         thread.join()
@@ -76,6 +83,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.requests.append(body)
         self.server.request_headers.append(dict(self.headers))
+        if self.server.hangs_after is not None and len(self.server.requests) > self.server.hangs_after:
+            self.server.hanging.set()
+            self.server.released.wait()
         failure = self.server.failures.pop(0) if self.server.failures else None
         if self.server.is_dead:
             self.close_connection = True
@@ -89,6 +99,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _reply(self, status: int, body: Mapping[str, Any], headers: Mapping[str, str]) -> None:
         data = json.dumps(body).encode()
+        with suppress(BrokenPipeError, ConnectionResetError):  # the client may have given up
+            self._send(status, data, headers)
+
+    def _send(self, status: int, data: bytes, headers: Mapping[str, str]) -> None:
         self.send_response(status)
         own = {"Content-Type": "application/json", "Content-Length": str(len(data))}
         for name, value in {**headers, **own}.items():
