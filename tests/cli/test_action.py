@@ -43,7 +43,7 @@ def work(tmp_path_factory):
 def action(work, tmp_path):
     """Run the last step with these inputs; gives exit code, what it printed, its outputs and the summary."""
     (_, step) = ACTION["runs"]["steps"]
-    assert step["shell"] == "bash"
+    assert step["shell"] == "python"
 
     def run(args, undecided=""):
         given = {"args": args, "undecided": undecided}
@@ -58,10 +58,9 @@ def action(work, tmp_path):
             **{name: str(path) for name, path in files.items()},
             "RUNNER_TEMP": str(tmp_path),
             "PYTHONPATH": str(ROOT / "src"),
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
         ended = subprocess.run(
-            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
+            [sys.executable, "-c", step["run"]],
             cwd=work,
             env=environment,
             capture_output=True,

@@ -13,8 +13,12 @@ import pytest
 from quintain.cli.ci_files import OPTIONS
 from quintain.cli.commands import COMMANDS
 from quintain.core.errors import ExitCode
+from quintain.evaluate.step import StepOutput
+from quintain.evaluate.steps import certify
 from quintain.results.codec import decode
 from quintain.results.json_schema import SCHEMA_FILE
+from quintain.results.robustness_records import CertifyResult
+from tests.report.support.claims import accuracy
 from tests.schemas import check_junit, check_sarif
 
 NET = """
@@ -196,6 +200,21 @@ def test_every_command_of_a_run_writes_valid_files(project, quintain, verb, opti
     assert f"## quintain {verb}: " in (home / "ci/summary.md").read_text()
 
 
+def test_an_alarm_is_an_error_and_its_record_is_written(call, weights, small, monkeypatch, tmp_path):
+    claim = accuracy("net:linf:4/255", "Robust accuracy, net", 480, 461)
+    output = StepOutput(CertifyResult(()), (claim,))
+    monkeypatch.setattr(certify, "run_certify", lambda *_, **__: output)
+    words = ("--data", small, "--weights", weights, "--require", "robust_accuracy(linf:4/255) >= 0.5")
+    code, out, err = call("certify", *words, "--threat", "linf:4/255", *FILES, "--json", "-")
+    assert code == ExitCode.ALARM
+    assert "SOUNDNESS ALARM" in err
+    assert json.loads(out)["verdict"]["outcome"] == "ALARM"
+    assert outcomes(tmp_path / "ci/junit.xml")["quintain.alarm", "net:linf:4/255"] == ["error"]
+    found, invocation = results(tmp_path / "ci/q.sarif")
+    assert ("contradiction", "error") in {(one["ruleId"], one["level"]) for one in found}
+    assert invocation["exitCode"] == ExitCode.ALARM
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [
@@ -203,6 +222,7 @@ def test_every_command_of_a_run_writes_valid_files(project, quintain, verb, opti
         (("--sarif", "d.npz/x"), "is a file"),
         (("--json", "/proc/none/x.json"), "cannot be written"),
         (("--junit", "a.xml", "--sarif", "./a.xml"), "both name"),
+        (("--junit", "-"), "only --json"),
         (("--json", "r/mine.json", "--out", "r"), "lies in the run folder"),
     ],
 )

@@ -7,9 +7,8 @@ run folder, and from its error message where it failed.
 import inspect
 import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from quintain.core.errors import ExitCode, QuintainError, SettingError, StorageError
+from quintain.cli.output_files import STANDARD_OUTPUT, refuse_unwritable, without_streams, write_or_add
+from quintain.core.errors import ExitCode, QuintainError
 
 if TYPE_CHECKING:
     from quintain.report.ci.cases import CIRun
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from quintain.results.requirements import Requirement
 
 PANEL = "For CI systems"
-STANDARD_OUTPUT = "-"
 
 OPTIONS: dict[str, Any] = {
     "junit": Annotated[
@@ -79,35 +78,22 @@ class CIFiles:
         """Whether standard output is for the record alone."""
         return str(self.paths.get("json")) == STANDARD_OUTPUT
 
-    def refuse_unwritable(self) -> None:
-        """Refuse a file that cannot be written, before any work is done; then none is written.
-
-        Of several processes that share a run (``torchrun``) the first one alone writes them.
+    def prepare(self) -> None:
+        """Refuse files that cannot be written, before any work is done; then none is written.
 
         What an earlier run wrote there is removed, so that it is not taken for what this run found if this
-        one is killed; a summary is added to.
+        one is killed; a summary is added to. Of several processes that share a run (``torchrun``) the first
+        one alone writes files.
 
         Raises:
-            SettingError: If it is a folder, no folder can hold it, it would be taken for a record, or two
-                options name the same file.
+            SettingError: If one cannot be written.
         """
         asked, self.paths = self.paths, {}
         if os.environ.get("RANK", "0") != "0":
             return
-        named: dict[Path, str] = {}
-        for name, path in _files(asked):
-            other = named.setdefault(path.resolve(), name)
-            if other != name:
-                raise SettingError(f"--{other} and --{name} both name {path}; give each a file of its own")
-            _refuse_unwritable(name, path)
-            inside = self.named_folder and path.resolve().is_relative_to(self.named_folder.resolve())
-            if inside and path.suffix == ".json":
-                raise SettingError(
-                    f"--{name} {path} lies in the run folder, where every .json file is a record; give a "
-                    "file elsewhere"
-                )
+        refuse_unwritable(asked, self.named_folder)
         self.paths = asked
-        for name, path in _files(asked):
+        for name, path in without_streams(asked):
             if name != "summary" and path.resolve().is_file():
                 path.resolve().unlink()
 
@@ -137,10 +123,10 @@ class CIFiles:
             "summary": lambda path: summary(run, used_bytes=path.stat().st_size if path.is_file() else 0),
             "json": lambda _: encode(run.records[-1]).decode() if run.records else "",
         }
-        for name, path in _files(self.paths):
+        for name, path in without_streams(self.paths):
             text = texts[name](path)
             if text:
-                _write(path, text.encode(errors="replace"), append=name == "summary")
+                write_or_add(path, text.encode(errors="replace"), append=name == "summary")
         if self.takes_standard_output and run.records:
             with suppress(BrokenPipeError):
                 sys.stdout.write(encode(run.records[-1]).decode())
@@ -151,6 +137,7 @@ class CIFiles:
         """The run that has ended, with its records."""
         from quintain.cli.run_folder import command_line
         from quintain.report.ci.cases import BROKEN_OFF, CIRun
+        from quintain.report.run_results import RunResults
         from quintain.results.gate import run_verdict
         from quintain.results.verdict import Outcome, RunVerdict
 
@@ -161,7 +148,7 @@ class CIFiles:
             verdict = RunVerdict(cast("Outcome", outcome), code, self.error or "the run failed")
         if verdict is None:
             claims = [claim for record in records for claim in record.claims]
-            decided = [one for record in records for one in record.requirements]
+            decided = RunResults.of(records).requirement_results
             verdict = run_verdict(decided, claims, [record.result for record in records])
         command = records[-1].provenance.command if self.verb == "report" and records else command_line()
         return CIRun(
@@ -230,34 +217,6 @@ def called(verb: str, words: dict[str, Any]) -> Iterator[CIFiles]:
         _CURRENT.reset(token)
 
 
-@contextmanager
-def standard_output_kept(files: CIFiles) -> Iterator[None]:
-    """Send all that is printed to standard error, where standard output is for the record alone.
-
-    It does so for what Python prints, and in a process of its own for everything else too.
-    """
-    if not files.takes_standard_output:
-        yield
-        return
-    is_process = sys.stdout is sys.__stdout__
-    kept = os.dup(1) if is_process else -1
-    sys.stdout.flush()
-    if is_process:
-        os.dup2(2, 1)
-    try:
-        with redirect_stdout(sys.stderr):
-            yield
-    finally:
-        if is_process:
-            os.dup2(kept, 1)
-            os.close(kept)
-
-
-def _files(paths: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
-    """Every path that is no stream, by the name of its option."""
-    return ((name, path) for name, path in paths.items() if str(path) != STANDARD_OUTPUT)
-
-
 def _records(folder: Path | None) -> "tuple[Record, ...]":
     """The records of a run folder; none where it holds none that can be read."""
     from quintain.report import read
@@ -268,46 +227,3 @@ def _records(folder: Path | None) -> "tuple[Record, ...]":
         return read(folder)
     except QuintainError:
         return ()
-
-
-def _refuse_unwritable(name: str, path: Path) -> None:
-    """Raise if a file cannot be written.
-
-    Raises:
-        SettingError: If it is a folder, or no folder can hold it.
-    """
-    if path.is_dir():
-        raise SettingError(f"--{name} {path} is a folder; give a file")
-    existing = next(place for place in (path, *path.resolve().parents) if place.exists())
-    try:
-        if existing.is_dir():
-            with tempfile.TemporaryFile(dir=existing):
-                return
-        if existing != path:
-            raise SettingError(f"--{name} {path}: {existing} is a file; give a path in a folder")
-        with path.open("ab"):
-            return
-    except OSError as error:
-        raise SettingError(
-            f"--{name} {path} cannot be written: {error.strerror}; give a file that can"
-        ) from None
-
-
-def _write(path: Path, data: bytes, *, append: bool) -> None:
-    """Write a file whole or not at all, or add to it; what is no ordinary file is written to as it is.
-
-    Raises:
-        StorageError: If that is not possible.
-    """
-    from quintain.core.files import write_atomically
-
-    target = path.resolve()
-    if not append and (target.is_file() or not target.exists()):
-        write_atomically(target, data)
-        return
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("ab") as file:
-            file.write(data)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}; free some space") from error

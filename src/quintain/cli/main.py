@@ -10,9 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from quintain.cli.ci_files import add_options, called, note_error, standard_output_kept
+from quintain.cli.ci_files import add_options, called, note_error
 from quintain.cli.commands import COMMANDS
 from quintain.cli.commands.command import Command
+from quintain.cli.output_files import standard_output_kept
 from quintain.cli.run_settings import running
 from quintain.core.errors import ExitCode, QuintainError, SettingError, SoundnessError
 from quintain.version import __version__
@@ -38,14 +39,14 @@ def _guarded(command: Command) -> Callable[..., None]:
 
             def work() -> int:
                 _refuse_torchrun(command)
-                files.refuse_unwritable()
+                files.prepare()
                 from quintain.cli.repeat import repeat_finished
 
                 with running(command.name, words):
                     repeated = repeat_finished()
                     return command.run(*args, **words) if repeated is None else repeated
 
-            with standard_output_kept(files):
+            with standard_output_kept(files.takes_standard_output):
                 code = _attempt(work)
             raise typer.Exit(_attempt(lambda: files.write(code)))
 

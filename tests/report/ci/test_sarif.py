@@ -97,6 +97,10 @@ def test_what_no_file_states_points_at_the_project_else_at_the_record(tmp_path: 
     (tmp_path / "pyproject.toml").write_text("[project]\n")
     (result,) = read(attacked(FAILS), Repository.around(tmp_path, record))["results"]
     assert place(result)[:2] == ("pyproject.toml", 1)
+    (tmp_path / ".git").rmdir()
+    below = Repository.around(tmp_path / "runs", record)
+    assert below.texts == (("pyproject.toml", "[project]\n"),)
+    assert below.record == "runs/a b/result.json"
     outside = Repository.around(tmp_path / "runs", Path("/elsewhere/result.json"))
     assert outside.record == "result.json"
 

@@ -40,7 +40,9 @@ class Repository:
 
     @classmethod
     def around(cls, folder: Path, record: Path | None = None) -> "Repository":
-        """Return the repository that holds a folder: up to the nearest with ``.git``, else the folder itself.
+        """Return the repository that holds a folder: up to the nearest with ``.git``.
+
+        Where there is none, up to the nearest with a ``pyproject.toml``, else the folder itself.
 
         Args:
             folder: Where the command runs; its own and its parents' ``pyproject.toml`` are read.
@@ -48,7 +50,8 @@ class Repository:
         """
         start = folder.resolve()
         above = (start, *start.parents)
-        root = next((place for place in above if (place / ".git").exists()), start)
+        signs = (".git", PROJECT_FILE)
+        root = next((place for sign in signs for place in above if (place / sign).exists()), start)
         texts = []
         for place in above[: above.index(root) + 1]:
             path = place / PROJECT_FILE

@@ -1,0 +1,110 @@
+"""Output files that options name: refused before the work where they cannot be written, and written whole."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+
+from quintain.core.errors import SettingError, StorageError
+from quintain.core.files import write_atomically
+
+STANDARD_OUTPUT = "-"
+"""What an option is given that writes to standard output."""
+
+
+def refuse_unwritable(paths: Mapping[str, Path], run_folder: Path | None) -> None:
+    """Refuse files that cannot be written.
+
+    Args:
+        paths: By the name of the option.
+        run_folder: The run folder, if one was named.
+
+    Raises:
+        SettingError: If one is a folder, no folder can hold it, it would be taken for a record, or two
+            options name the same file.
+    """
+    if any(str(path) == STANDARD_OUTPUT for name, path in paths.items() if name != "json"):
+        raise SettingError("only --json writes to standard output (-); give the others a file")
+    named: dict[Path, str] = {}
+    for name, path in without_streams(paths):
+        other = named.setdefault(path.resolve(), name)
+        if other != name:
+            raise SettingError(f"--{other} and --{name} both name {path}; give each a file of its own")
+        _refuse_unwritable(name, path)
+        inside = run_folder and path.resolve().is_relative_to(run_folder.resolve())
+        if inside and path.suffix == ".json":
+            raise SettingError(
+                f"--{name} {path} lies in the run folder, where every .json file is a record; give a file "
+                "elsewhere"
+            )
+
+
+def without_streams(paths: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
+    """Every path that is no stream, by the name of its option."""
+    return ((name, path) for name, path in paths.items() if str(path) != STANDARD_OUTPUT)
+
+
+def write_or_add(path: Path, data: bytes, *, append: bool) -> None:
+    """Write a file whole or not at all, or add to it; what is no ordinary file is written to as it is.
+
+    Raises:
+        StorageError: If that is not possible.
+    """
+    target = path.resolve()
+    if not append and (target.is_file() or not target.exists()):
+        write_atomically(target, data)
+        return
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("ab") as file:
+            file.write(data)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}; free some space") from error
+
+
+@contextmanager
+def standard_output_kept(is_asked: bool) -> Iterator[None]:
+    """Send all that is printed to standard error, where standard output is for something else alone.
+
+    It does so for what Python prints, and in a process of its own for everything else too.
+    """
+    if not is_asked:
+        yield
+        return
+    is_process = sys.stdout is sys.__stdout__
+    kept = os.dup(1) if is_process else -1
+    sys.stdout.flush()
+    if is_process:
+        os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        if is_process:
+            os.dup2(kept, 1)
+            os.close(kept)
+
+
+def _refuse_unwritable(name: str, path: Path) -> None:
+    """Raise if a file cannot be written.
+
+    Raises:
+        SettingError: If it is a folder, or no folder can hold it.
+    """
+    if path.is_dir():
+        raise SettingError(f"--{name} {path} is a folder; give a file")
+    existing = next(place for place in (path, *path.resolve().parents) if place.exists())
+    try:
+        if existing.is_dir():
+            with tempfile.TemporaryFile(dir=existing):
+                return
+        if existing != path:
+            raise SettingError(f"--{name} {path}: {existing} is a file; give a path in a folder")
+        with path.open("ab"):
+            return
+    except OSError as error:
+        raise SettingError(
+            f"--{name} {path} cannot be written: {error.strerror}; give a file that can"
+        ) from None
