@@ -39,6 +39,22 @@ def test_proved_examples_are_left_alone_and_stand(plain):
     assert sum(found.break_log.forwards) < sum(plain.break_log.forwards)
 
 
+def test_where_all_is_certified_nothing_is_attacked_and_nothing_judged():
+    data = points()
+    safe = certify_examples(subject(), data, SIZES, IntervalBounds(), method="interval bounds").examples
+    made: list[tuple] = []
+    found = run(attacks=counted(made), certified=replace(safe, certified_radius=(1.0,) * len(data)))
+    assert made == []
+    assert sum(found.break_log.forwards) == 0
+    assert found.diagnostics.summary == "not judged: no example was attacked, since each is certified"
+    rest = run(certified=safe)
+    radii = dict(zip(safe.ids, safe.certified_radius, strict=True))
+    correct = np.array(rest.examples.predicted) == np.array(rest.examples.labels)
+    assert rest.diagnostics.num_probed == sum(
+        radii[row] < SIZES[-1].eps for row in rest.examples.ids if correct[row]
+    )
+
+
 def test_proofs_are_matched_by_id_and_only_where_they_did_not_fail():
     data = points()
     safe = certify_examples(subject(), data, SIZES, IntervalBounds(), method="interval bounds").examples

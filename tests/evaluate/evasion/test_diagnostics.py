@@ -340,7 +340,7 @@ def test_where_nothing_was_classified_correctly_nothing_is_judged():
     x, _ = points().batch(range(80))
     wrong = from_arrays(x.numpy(), 1 - net()(x).argmax(1).numpy(), name="points", num_classes=2)
     trust = attacked(None, data=wrong).diagnostics
-    assert trust.summary == "not judged: no example was classified correctly"
+    assert trust.summary == "not judged: no example was attacked, since none is classified correctly"
 
 
 def test_scores_and_labels_alone_are_asked_for_no_gradient():

@@ -108,7 +108,8 @@ def run_attacks(
     job.validate()
     predicted = predictions(subject.model, data, batch_size=batch_size)
     correct, radii = predicted == data.labels, _certified_radii(certified, len(data))
-    job = replace(job, probed=frozenset(probed_rows(correct, seed, num_probed).tolist()))
+    attackable = correct & ~((radii >= sizes[-1].eps) & (radii > 0))
+    job = replace(job, probed=frozenset(probed_rows(attackable, seed, num_probed).tolist()))
     known = {
         "quintain": __version__,
         "model": subject.file.model_hash,

@@ -31,9 +31,12 @@ NUM_PROBED = 50
 
 
 def probed_rows(right: np.ndarray, seed: int, count: int = NUM_PROBED) -> np.ndarray:
-    """Return the rows that are probed: some of those classified correctly, in rising order.
+    """Return the rows that are probed: some of those that are attacked, in rising order.
 
-    So many, drawn by the seed.
+    Args:
+        right: Examples that are classified correctly and not certified (N,) bool.
+        seed: Draws them.
+        count: How many at most.
     """
     rows = np.flatnonzero(right)
     return np.sort(np.random.default_rng(derive_seed(seed, "probed")).permutation(rows)[:count])
@@ -74,7 +77,7 @@ def diagnose(
         *late_breaks(job, merged, correct, unbroken),
     ]
     if not len(rows):
-        return AttackDiagnostics(tuple(indicators), 0, "no example was classified correctly")
+        return AttackDiagnostics(tuple(indicators), 0, _nothing_probed(job, correct))
     not_judged = too_few_queries(job, merged, unbroken)
     if not_judged and access_of(getattr(model, "access", "")) != "gradients":
         return AttackDiagnostics(tuple(indicators), 0, not_judged)
@@ -85,6 +88,14 @@ def diagnose(
     except ExecutionError as error:  # a model that has stopped answering leaves what was seen before
         not_judged = f"the model did not answer all probes ({error})"
     return AttackDiagnostics(tuple(indicators), len(rows), not_judged)
+
+
+def _nothing_probed(job: AttackJob, correct: np.ndarray) -> str:
+    """Say why no example could be probed."""
+    if job.probed:
+        return "the outputs for all probed examples are NaN"
+    reason = "each is certified" if correct.any() else "none is classified correctly"
+    return f"no example was attacked, since {reason}"
 
 
 def _from_probes(
