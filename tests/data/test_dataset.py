@@ -139,6 +139,18 @@ def test_a_subset_is_its_rows(ids, more):
     )
 
 
+def test_classes_beyond_the_labels_get_numbers_for_names():
+    data = from_arrays(np.zeros((4, 2, 2), np.uint8), [0, 1, 2, 1], class_names=["a", "b", "c"]).subset(
+        [3, 0]
+    )
+    more = data.with_classes(5)
+    assert (more.num_classes, more.class_names) == (5, ("a", "b", "c", "3", "4"))
+    assert (more.hash, more.name, more.labels.tolist()) == (data.hash, data.name, [1, 0])
+    assert data.with_classes(2).class_names == ("a", "b")
+    with pytest.raises(DataError, match="has the label 2; expected 0"):
+        from_arrays(np.zeros((1, 2, 2), np.uint8), [2]).with_classes(2)
+
+
 def test_a_subset_reads_nothing_when_it_is_made():
     source = CountingSource(50)
     part = Dataset(source, np.zeros(50, dtype=int), name="counted").subset(torch.arange(10, 20))

@@ -27,6 +27,14 @@ def test_every_example_is_at_one_site_and_the_minima_hold(sites, alpha, seed):
     assert list(parts.sites) == [f"hospital-{k + 1}" for k in range(sites)]
 
 
+def test_a_class_that_nobody_has_is_not_asked_for():
+    labels = np.arange(300) % 2 * 2
+    data = from_arrays(np.zeros((300, 2, 2), np.uint8), labels, num_classes=5)
+    counts = partition(data, 3, seed=1).class_counts().values()
+    assert np.sum(list(counts), axis=0).tolist() == [150, 0, 150, 0, 0]
+    assert min(count[label] for count in counts for label in (0, 2)) >= 5
+
+
 def test_the_seed_decides():
     data = dataset()
     one, same, other = (partition(data, seed=seed).class_counts() for seed in (1, 1, 2))

@@ -95,6 +95,21 @@ def test_a_list_will_do_and_nan_is_passed_on():
     assert model(torch.rand(2, 4)).isnan().any(1).all()
 
 
+def test_more_scores_than_classes_are_fine_and_nothing_is_asked_for_no_inputs():
+    asked = []
+
+    def predict(x):
+        asked.append(len(x))
+        return np.zeros((len(x), 5))
+
+    model = BlackBox(predict, num_classes=3)
+    assert model(torch.rand(0, 1, 2, 2)).shape == (0, 3)
+    assert model(torch.rand(2, 1, 2, 2)).shape == (2, 5)
+    assert model(torch.rand(0, 1, 2, 2)).shape == (0, 5)
+    assert model.num_classes == 5
+    assert asked == [2]
+
+
 @pytest.mark.parametrize(
     ("answer", "settings", "message"),
     [
@@ -102,7 +117,7 @@ def test_a_list_will_do_and_nan_is_passed_on():
         (lambda x: np.zeros((len(x), 1)), {}, r"from one probability p make \(1 - p, p\)"),
         (lambda x: np.zeros(len(x), int), {}, "for labels say access='labels'"),
         (lambda x: np.zeros((1, 3)), {}, r"gives shape \(1, 3\) and type float64 for 2 inputs"),
-        (lambda x: np.zeros((len(x), 4)), {"num_classes": 3}, "gives 4 scores an input; expected 3"),
+        (lambda x: np.zeros((len(x), 2)), {"num_classes": 3}, "gives 2 scores an input; expected 3 or more"),
         (
             lambda x: np.zeros((len(x), 3)),
             {"access": "labels", "num_classes": 3},

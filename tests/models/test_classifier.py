@@ -45,6 +45,10 @@ def test_the_number_of_classes_is_given_or_seen():
         _ = model.num_classes
     model(X)
     assert model.num_classes == 7
+    more = Classifier(mlp(num_classes=7).eval(), num_classes=3)
+    assert more.num_classes == 3
+    assert more(X).shape == (5, 7)
+    assert more.num_classes == 7
 
 
 def test_the_gradient_reaches_the_input_and_the_net_is_untouched():

@@ -92,10 +92,11 @@ def test_samples_are_taken_from_all_of_the_data():
         (
             lambda z, x: torch.cat((z, z[:, :1] - 9), 1),
             "output",
-            "warning",
+            "note",
             "3 logits a sample, and the data have 2",
         ),
         (lambda z, x: z.softmax(1), "output", "warning", "outputs are probabilities"),
+        (lambda z, x: torch.cat((z, z), 1).softmax(1), "output", "warning", "outputs are probabilities"),
         (lambda z, x: z + torch.rand_like(z), "determinism", "warning", "differ by"),
         (lambda z, x: z - z.mean(0), "batches", "error", "with the rest of its batch"),
         (lambda z, x: z.view(64, 2) if len(z) == 64 else None, "batches", "error", "a batch of one fails"),
@@ -115,7 +116,7 @@ def test_too_few_logits_are_an_error():
     assert findings(Program(), Examples(num_classes=3))["output"][0] == "error"
     assert findings(Program(), num_classes=3)["output"] == (
         "error",
-        "model returns 2 logits an example; expected 3, one a class",
+        "model returns 2 logits an example; expected 3 or more, one a class",
     )
 
 

@@ -45,7 +45,7 @@ class VerbCall:
 
     Args:
         verb: Name of the command.
-        data, model, weights, device, seed, out, require, undecided: What these options said.
+        data, classes, model, weights, device, seed, out, require, undecided: What these options said.
         split, limit: Which examples; where no split is named, the test split, or the first where there is
             none.
         exclude_class: A class whose examples are left out.
@@ -56,6 +56,7 @@ class VerbCall:
 
     verb: str
     data: str = DEFAULT_DATA
+    classes: int | None = None
     model: str = DEFAULT_MODEL
     weights: Path | None = None
     device: str = DEFAULT_DEVICE
@@ -127,10 +128,22 @@ class VerbCall:
 
     @cached_property
     def splits(self) -> "Splits":
-        """The data set."""
+        """The data set, of as many classes as there are.
+
+        Raises:
+            SettingError: If it has labels beyond the number of classes that was given.
+        """
         from quintain.data import load_data
 
-        return load_data(self.data)
+        splits = load_data(self.data)
+        if self.classes is None:
+            return splits
+        last = max(int(split.labels.max()) for split in splits.as_dict().values())
+        if self.classes <= last:
+            raise SettingError(
+                f"--classes {self.classes}: {self.data} has labels up to {last}; expected at least {last + 1}"
+            )
+        return splits.with_classes(self.classes)
 
     @cached_property
     def sampled(self) -> "Dataset":

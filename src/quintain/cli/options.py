@@ -28,6 +28,15 @@ Weights = Annotated[Path | None, typer.Option(help="safetensors, or a PyTorch st
 Data = Annotated[
     str, typer.Option(help="xrays, an .npz file, a folder of IDX files, or a folder of images by class.")
 ]
+Classes = Annotated[
+    int | None,
+    typer.Option(
+        help="Number of classes, where the labels do not show all: what a factory gets as num_classes, and "
+        "how many labels a labels: function may give; that of the data if not given.",
+        show_default=False,
+        min=2,
+    ),
+]
 Split = Annotated[str, typer.Option(help="Which split of the data: train, val or test.")]
 Limit = Annotated[int, typer.Option(help="Evaluate so many examples, drawn by the seed; 0 for all.", min=0)]
 Seed = Annotated[

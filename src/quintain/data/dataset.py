@@ -139,6 +139,24 @@ class Dataset:
             rows=self._rows[positions],
         )
 
+    def with_classes(self, num_classes: int) -> "Dataset":
+        """Return the same examples as of so many classes, of which some may have none.
+
+        Classes without a name are called by their number; names beyond them go.
+
+        Raises:
+            DataError: If there are labels beyond them.
+        """
+        numbers = map(str, range(len(self.class_names), num_classes))
+        return Dataset(
+            self._source,
+            self.labels,
+            name=self.name,
+            num_classes=num_classes,
+            class_names=(*self.class_names, *numbers)[:num_classes],
+            rows=self._rows,
+        )
+
     def sample(self, count: int, *, seed: int) -> "Dataset":
         """Draw ``count`` examples by the seed, in their order; 0, or a number above theirs, gives all."""
         if count < 0:

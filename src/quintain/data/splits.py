@@ -50,6 +50,12 @@ class Splits:
             )
         return splits[name]
 
+    def with_classes(self, num_classes: int) -> "Splits":
+        """Return the same splits as of so many classes (see ``Dataset.with_classes``)."""
+        return Splits(
+            self.name, **{name: data.with_classes(num_classes) for name, data in self.as_dict().items()}
+        )
+
 
 def splits_from_arrays(
     name: str,

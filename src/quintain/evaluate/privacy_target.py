@@ -196,5 +196,5 @@ def class_warnings(train: Dataset) -> tuple[str, ...]:
     return (
         f"{', '.join(few)} of {len(train)} records: the number of classes was taken from the labels, and the "
         "shape of the released weights shows it without noise; name all possible classes in class_names of "
-        "the .npz, or leave out the records of these",
+        "the .npz, say how many there are with --classes, or leave out the records of these",
     )

@@ -6,11 +6,15 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from quintain.data.dataset import Dataset
 from quintain.evaluate.model import EvaluatedModel, clean_counts, save_model
 from quintain.results.robustness_records import TrainingRun
+
+MAX_SHOWN = 5
+"""How many classes are named."""
 
 
 def train_and_test(
@@ -39,6 +43,20 @@ def train_and_test(
     subject = save_model(net, folder, name, title, classes=test.num_classes)
     return subject, TrainingRun(
         subject.file, clean_counts(subject.model, test), losses, seconds, describe_settings(settings)
+    )
+
+
+def unseen_class_notes(train: Dataset, test: Dataset) -> tuple[str, ...]:
+    """Say which classes are tested and have no training example, which no model can learn then."""
+    unseen = sorted(set(test.labels.tolist()) - set(train.labels.tolist()))
+    if not unseen:
+        return ()
+    names = ", ".join(test.class_names[label] for label in unseen[:MAX_SHOWN])
+    names += f" and {len(unseen) - MAX_SHOWN} more" if len(unseen) > MAX_SHOWN else ""
+    count = int(np.isin(test.labels, unseen).sum())
+    return (
+        f"no training example is of class {names}, but {count} of {len(test)} test examples are: a model "
+        "does not learn a class that it is never shown",
     )
 
 

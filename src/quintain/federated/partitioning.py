@@ -62,7 +62,7 @@ def partition(
         alpha: Of the Dirichlet distribution; None for uneven sizes alone.
         seed: Of the partition.
         min_examples: Fewest examples at a site.
-        min_per_class: Fewest of each class at a site.
+        min_per_class: Fewest at a site of each class that occurs.
         prefix: Sites are called ``hospital-1`` and so on.
 
     Raises:
@@ -90,7 +90,8 @@ def partition(
         rng = np.random.default_rng(derive_seed(seed, "sites", attempt))
         parts = _assign(data.labels, data.num_classes, num_sites, alpha, rng)
         counts = np.array([np.bincount(data.labels[part], minlength=data.num_classes) for part in parts])
-        if counts.sum(1).min() >= min_examples and counts.min() >= min_per_class:
+        occurring = counts[:, counts.any(0)]
+        if counts.sum(1).min() >= min_examples and occurring.min() >= min_per_class:
             named = {
                 f"{prefix}-{k + 1}": data.subset(part, name=f"{data.name}/{prefix}-{k + 1}")
                 for k, part in enumerate(parts)

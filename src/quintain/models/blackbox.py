@@ -27,7 +27,8 @@ class BlackBox:
         predict_fn: Takes inputs (B, *S) as a float32 array in [0, 1], a copy of its own; returns scores
             (B, K), or integer labels (B,).
         access: What it returns: ``scores`` or ``labels``.
-        num_classes: Number of classes; taken from the first scores if not given, and needed for labels.
+        num_classes: Number of classes; taken from the first scores if not given, and needed for labels. There
+            may be more scores, for classes that do not occur; they then count, too.
         name: The model's name in results.
         hash: SHA-256 that identifies the model; by default of the source of ``predict_fn`` alone (not of the
             functions that it calls).
@@ -69,24 +70,27 @@ class BlackBox:
         self.cached = cached
         self.hash = hashlib.sha256(source_of(predict_fn).encode()).hexdigest() if hash is None else hash
         self._predict_fn = predict_fn
-        self._num_classes = num_classes
+        self._given_classes = num_classes
+        self._num_scores: int | None = None
 
     def __repr__(self) -> str:
-        return f"BlackBox({self.name}: {self.access}, {self._num_classes or 'unknown'} classes)"
+        classes = self._num_scores or self._given_classes or "unknown"
+        return f"BlackBox({self.name}: {self.access}, {classes} classes)"
 
     @property
     def num_classes(self) -> int:
-        """Number of classes.
+        """Number of scores; before there were any, and for labels, the number of classes that was given.
 
         Raises:
             ModelError: If it was not given and the model was not queried yet.
         """
-        if self._num_classes is None:
+        found = self._num_scores or self._given_classes
+        if found is None:
             raise ModelError(
                 f"the number of classes of {self.name} is not known yet; give num_classes=... or query it "
                 "once"
             )
-        return self._num_classes
+        return found
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
@@ -96,6 +100,8 @@ class BlackBox:
                 f"an input of shape {tuple(x.shape)} and type {x.dtype}; expected a batch of floating-point "
                 "examples in [0, 1]"
             )
+        if not len(x):  # nothing to ask, and few functions take no input at all
+            return x.new_zeros((0, self._num_scores or self._given_classes or 2), dtype=torch.float32)
         try:
             # a copy: the function may write into what it gets
             given = np.asarray(self._predict_fn(x.to("cpu", torch.float32).contiguous().numpy().copy()))
@@ -118,10 +124,10 @@ class BlackBox:
                 f"{self.name} gives {_describe(given)} for {batch_size} inputs; expected integer labels of "
                 f"shape ({batch_size},)"
             )
-        if batch_size and not (given.min() >= 0 and given.max() < self.num_classes):
+        if not (given.min() >= 0 and given.max() < self.num_classes):
             raise ModelError(
                 f"{self.name} gives labels from {given.min()} to {given.max()}; expected 0 to "
-                f"{self.num_classes - 1}"
+                f"{self.num_classes - 1}, or the number of classes that it knows: --classes (num_classes=...)"
             )
         return one_hot(torch.from_numpy(given.astype(np.int64)), self.num_classes).float()
 
@@ -134,13 +140,16 @@ class BlackBox:
                 f"{self.name} gives {_describe(given)} for {batch_size} inputs; "
                 f"expected floating-point scores of shape ({batch_size}, K), K at least 2{hint}"
             )
-        if self._num_classes is None:
-            self._num_classes = given.shape[1]
-        if given.shape[1] != self._num_classes:
+        count, least = given.shape[1], self._given_classes or 2
+        if count < least:
             raise ModelError(
-                f"{self.name} gives {given.shape[1]} scores an input; expected {self._num_classes}, one a "
-                "class"
+                f"{self.name} gives {count} scores an input; expected {least} or more, one a class"
             )
+        if count != (self._num_scores or count):
+            raise ModelError(
+                f"{self.name} gives {count} scores an input; expected {self._num_scores}, as before"
+            )
+        self._num_scores = count
         return torch.from_numpy(
             np.array(given, dtype=np.float64 if given.dtype == np.float64 else np.float32)
         )

@@ -77,7 +77,7 @@ def check_model(model: ClassifierLike, data: LabeledData, *, sample: int = 64) -
         findings += [_determinism(case), _batch_independence(case)]
     if model.access == "gradients":
         findings += _gradient(case)
-    if model.num_classes == data.num_classes:
+    if model.num_classes >= data.num_classes:
         findings.append(_input_scale(case, data))
     return findings
 
@@ -139,18 +139,18 @@ def _output(case: ProbeBatch, num_classes: int) -> Finding:
             f"{case.logits.shape[1]} logits a sample, but the data have {num_classes} classes; expected one "
             "a class",
         )
-    if case.logits.shape[1] > num_classes:
-        return Finding(
-            "output",
-            "warning",
-            f"{case.logits.shape[1]} logits a sample, and the data have {num_classes} classes: the others "
-            "are never right",
-        )
     if (case.logits >= 0).all() and torch.allclose(case.logits.sum(1), case.logits.new_ones(()), atol=1e-4):
         text = (
             "outputs are probabilities, which saturate and hide gradients; return logits, without the softmax"
         )
         return Finding("output", "warning", text)
+    if case.logits.shape[1] > num_classes:
+        return Finding(
+            "output",
+            "note",
+            f"{case.logits.shape[1]} logits a sample, and the data have {num_classes} classes: the others "
+            "are never right",
+        )
     return Finding("output", "ok", f"{num_classes} finite logits a sample")
 
 

@@ -24,7 +24,8 @@ class Classifier:
     Args:
         net: In evaluation mode; takes (B, *S). Its output may be a tensor, dict, tuple, an object with
             ``.logits``, or one logit an example.
-        num_classes: Number of classes; taken from the first output if not given.
+        num_classes: Number of classes; taken from the first output if not given. A net may have more
+            logits, for classes that do not occur; they then count, too.
         allow_train_mode: Accept layers in training mode, for dropout as a defense.
         name: The model's name in results.
 
@@ -50,24 +51,27 @@ class Classifier:
         self.net = net
         self.name = name
         self.allow_train_mode = allow_train_mode
-        self._num_classes = num_classes
+        self._given_classes = num_classes
+        self._num_logits: int | None = None
 
     def __repr__(self) -> str:
-        return f"Classifier({self.name}: {type(self.net).__name__}, {self._num_classes or 'unknown'} classes)"
+        classes = self._num_logits or self._given_classes or "unknown"
+        return f"Classifier({self.name}: {type(self.net).__name__}, {classes} classes)"
 
     @property
     def num_classes(self) -> int:
-        """Number of classes.
+        """Number of logits; before there were any, the number of classes that was given.
 
         Raises:
             ModelError: If it was not given and nothing was classified yet.
         """
-        if self._num_classes is None:
+        found = self._num_logits or self._given_classes
+        if found is None:
             raise ModelError(
                 f"the number of classes of {self.name} is not known yet; give Classifier(net, "
                 "num_classes=...) or call it once"
             )
-        return self._num_classes
+        return found
 
     @property
     def num_parameters(self) -> int:
@@ -119,19 +123,26 @@ class Classifier:
             ) from error
         # A copy: the net may hand out a buffer of its own, which its next call overwrites.
         logits = adapt(output, len(x)).to(x.device).clone()
-        if self._num_classes is None:
-            self._num_classes = logits.shape[1]
-        if logits.shape[1] != self._num_classes:
-            raise ModelError(
-                f"{self.name} returns {logits.shape[1]} logits an example; expected {self._num_classes}, one "
-                "a class"
-            )
+        self._check_classes(logits.shape[1])
         return logits
 
     def predict(self, x: Tensor) -> Tensor:
         """Return the class of the largest logit, (B,), int64, without gradients."""
         with torch.no_grad():
             return self(x).argmax(1)
+
+    def _check_classes(self, num_logits: int) -> None:
+        """Refuse fewer logits than classes, and another number than before."""
+        least = self._given_classes or 2
+        if num_logits < least:
+            raise ModelError(
+                f"{self.name} returns {num_logits} logits an example; expected {least} or more, one a class"
+            )
+        if num_logits != (self._num_logits or num_logits):
+            raise ModelError(
+                f"{self.name} returns {num_logits} logits an example; expected {self._num_logits}, as before"
+            )
+        self._num_logits = num_logits
 
     def _to_net(self, x: Tensor, modules: list[nn.Module]) -> Tensor:
         """Return a copy of the input in the net's type and on its device: the net may write into it."""

@@ -128,7 +128,8 @@ class IntervalBounds:
         if not isinstance(model, Classifier):
             raise ModelError(
                 f"interval bounds read the layers of a Classifier; got a {type(model).__name__}, whose "
-                "layers are not seen"
+                "layers are not seen: certify the smoothed model, which is only asked for answers "
+                "(--certifier smoothing --threat l2:0.25)"
             )
         require_readable(model.net)
         before, check = model.hash, partial(require_bounded_rounding, model.net, model.device, model.dtype)

@@ -14,6 +14,7 @@ from quintain.cli.options import (
     DEFAULT_MODEL,
     DEFAULT_THREAT,
     AnyModel,
+    Classes,
     Data,
     Device,
     Limit,
@@ -39,6 +40,7 @@ def run(
     model: AnyModel = DEFAULT_MODEL,
     weights: Weights = None,
     data: Data = DEFAULT_DATA,
+    classes: Classes = None,
     threat: Threats = None,
     attack: Annotated[
         list[str] | None,
@@ -67,6 +69,7 @@ def run(
     call = VerbCall(
         verb="attack",
         data=data,
+        classes=classes,
         model=model,
         weights=weights,
         device=device,

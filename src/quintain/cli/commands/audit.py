@@ -10,6 +10,7 @@ from quintain.cli.options import (
     DEFAULT_DATA,
     DEFAULT_DEVICE,
     DEFAULT_MODEL,
+    Classes,
     Data,
     Device,
     Model,
@@ -23,6 +24,7 @@ from quintain.cli.options import (
 def run(
     model: Model = DEFAULT_MODEL,
     data: Data = DEFAULT_DATA,
+    classes: Classes = None,
     epsilon: Epsilon = 3.0,
     delta: Delta = 1e-5,
     batch_size: BatchSize = 512,
@@ -54,6 +56,7 @@ def run(
     call = VerbCall(
         verb="audit",
         data=data,
+        classes=classes,
         model=model,
         device=device,
         needs_float64=True,
@@ -77,7 +80,7 @@ def run(
             progress=call.progress,
         )
 
-    call.warn(class_warnings(call.train))
+    call.warn(() if call.classes else class_warnings(call.train))
     return call.run(work)
 
 

@@ -9,10 +9,11 @@ from quintain.cli.options import (
     DEFAULT_DATA,
     DEFAULT_DEVICE,
     DEFAULT_MODEL,
+    AnyModel,
+    Classes,
     Data,
     Device,
     Limit,
-    Model,
     Out,
     Require,
     Seed,
@@ -29,9 +30,10 @@ NoiseSamples = Annotated[
 
 
 def run(
-    model: Model = DEFAULT_MODEL,
+    model: AnyModel = DEFAULT_MODEL,
     weights: Weights = None,
     data: Data = DEFAULT_DATA,
+    classes: Classes = None,
     threat: Threats = None,
     certifier: Annotated[
         str,
@@ -66,6 +68,7 @@ def run(
     call = VerbCall(
         verb="certify",
         data=data,
+        classes=classes,
         model=model,
         weights=weights,
         device=device,

@@ -6,6 +6,7 @@ from quintain.cli.options import (
     DEFAULT_DEVICE,
     DEFAULT_MODEL,
     AnyModel,
+    Classes,
     Data,
     Device,
     Out,
@@ -17,6 +18,7 @@ def run(
     data: Data = DEFAULT_DATA,
     model: AnyModel = "",
     weights: Weights = None,
+    classes: Classes = None,
     device: Device = DEFAULT_DEVICE,
     out: Out = None,
 ) -> int:
@@ -25,7 +27,16 @@ def run(
     from quintain.evaluate.steps.check import run_check
 
     named = model or (DEFAULT_MODEL if weights else "")
-    call = VerbCall(verb="check", data=data, model=named, weights=weights, device=device, out=out, split="")
+    call = VerbCall(
+        verb="check",
+        data=data,
+        classes=classes,
+        model=named,
+        weights=weights,
+        device=device,
+        out=out,
+        split="",
+    )
 
     def work() -> StepOutput:
         return run_check(call.splits, call.model_under_test.model if named else None)

@@ -9,6 +9,7 @@ from quintain.cli.options import (
     DEFAULT_DATA,
     DEFAULT_DEVICE,
     DEFAULT_MODEL,
+    Classes,
     Data,
     Device,
     Model,
@@ -22,6 +23,7 @@ from quintain.cli.options import (
 def run(
     model: Model = DEFAULT_MODEL,
     data: Data = DEFAULT_DATA,
+    classes: Classes = None,
     sites: Annotated[int, typer.Option(help="Number of sites.", min=3)] = 5,
     rounds: Annotated[
         int, typer.Option(help="Rounds of broadcast, local training and secure sum.", min=1)
@@ -40,6 +42,7 @@ def run(
     call = VerbCall(
         verb="federate",
         data=data,
+        classes=classes,
         model=model,
         device=device,
         needs_float64=True,

@@ -9,6 +9,7 @@ from quintain.cli.options import (
     DEFAULT_DATA,
     DEFAULT_DEVICE,
     DEFAULT_MODEL,
+    Classes,
     Data,
     Device,
     Model,
@@ -22,6 +23,7 @@ from quintain.cli.options import (
 def run(
     model: Model = DEFAULT_MODEL,
     data: Data = DEFAULT_DATA,
+    classes: Classes = None,
     defense: Annotated[
         str,
         typer.Option(
@@ -56,6 +58,7 @@ def run(
     call = VerbCall(
         verb="harden",
         data=data,
+        classes=classes,
         model=model,
         device=device,
         needs_float64=True,

@@ -9,6 +9,7 @@ from quintain.cli.options import (
     DEFAULT_DATA,
     DEFAULT_DEVICE,
     DEFAULT_MODEL,
+    Classes,
     Data,
     Device,
     Model,
@@ -22,6 +23,7 @@ def run(
     model: Model = DEFAULT_MODEL,
     weights: Weights = None,
     data: Data = DEFAULT_DATA,
+    classes: Classes = None,
     attack: Annotated[
         str,
         typer.Option(
@@ -50,6 +52,7 @@ def run(
     call = VerbCall(
         verb="leak",
         data=data,
+        classes=classes,
         model=model,
         weights=weights,
         device=device,

@@ -9,6 +9,7 @@ from quintain.cli.options import (
     DEFAULT_DATA,
     DEFAULT_DEVICE,
     DEFAULT_MODEL,
+    Classes,
     Data,
     Device,
     Model,
@@ -35,6 +36,7 @@ MaxGradNorm = Annotated[
 def run(
     model: Model = DEFAULT_MODEL,
     data: Data = DEFAULT_DATA,
+    classes: Classes = None,
     epsilon: Epsilon = 3.0,
     delta: Delta = 1e-5,
     batch_size: BatchSize = 512,
@@ -106,6 +108,7 @@ def run(
     call = VerbCall(
         verb="privatize",
         data=data,
+        classes=classes,
         model=model,
         device=device,
         needs_float64=True,
@@ -129,6 +132,7 @@ def _trained(
     from quintain.dp.training.resume import delete_unfinished
     from quintain.evaluate.privacy_target import class_warnings
     from quintain.evaluate.steps.privatize import EPSILONS, partial_privatize, run_privatize
+    from quintain.evaluate.training import unseen_class_notes
 
     folder = call.folder
     unfinished = folder / call.resume_dir
@@ -147,7 +151,8 @@ def _trained(
             progress=call.progress,
         )
 
-    call.warn(class_warnings(call.train))
+    call.warn(() if call.classes else class_warnings(call.train))
+    call.warn(unseen_class_notes(call.train, call.examples))
     _ = call.examples, call.requirements
     call.announce()
     try:

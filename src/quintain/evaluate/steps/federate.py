@@ -12,6 +12,7 @@ from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import clean_accuracy_claim
 from quintain.evaluate.model import clean_counts, save_model
 from quintain.evaluate.step import StepOutput
+from quintain.evaluate.training import unseen_class_notes
 from quintain.federated import FederatedConfig, SecureSumResult, partition, simulate
 from quintain.federated import RoundReport as Facts
 from quintain.federated.secagg.policy import default_threshold
@@ -96,7 +97,8 @@ def run_federate(
         centralized_counts=pooled,
         protocol=f"Bonawitz et al. 2017, {done.num_sites} clients, threshold {done.threshold}",
     )
-    notes = tuple(
+    notes = unseen_class_notes(data, test)
+    notes += tuple(
         f"round {facts.index + 1} was abandoned: {facts.abort_reason}"
         for facts in done.rounds
         if facts.abort_reason

@@ -20,7 +20,7 @@ from quintain.evaluate.evasion.shard import AttackFn
 from quintain.evaluate.model import EvaluatedModel
 from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed
 from quintain.evaluate.step import StepOutput
-from quintain.evaluate.training import train_and_test
+from quintain.evaluate.training import train_and_test, unseen_class_notes
 from quintain.harden import fit
 from quintain.harden.defense import Defense
 from quintain.models.classifier import Classifier
@@ -130,7 +130,9 @@ def run_harden(
             seed=seed,
             progress=progress,
         )
-    return StepOutput(HardenResult((training,), (attacked,)), (clean, *claims), notes)
+    return StepOutput(
+        HardenResult((training,), (attacked,)), (clean, *claims), (*unseen_class_notes(train, test), *notes)
+    )
 
 
 def _require_supported(defense: Entry, certifier: Entry, threat: Threat) -> None:
