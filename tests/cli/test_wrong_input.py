@@ -136,7 +136,7 @@ def test_weights_that_do_not_fit_name_the_keys(attack, tmp_path):
 
 
 MODELS = {
-    "shape": ("nn.Sequential(nn.Flatten(), nn.Linear(784, 5))", "5 logits"),
+    "shape": ("nn.Sequential(nn.Flatten(), nn.Unflatten(1, (28, 28)))", "returns shape (5, 28, 28)"),
     "nan": ("nn.Sequential(nn.Flatten(), Nan())", "NaN for every example"),
     "batchless": ("nn.Sequential(nn.Flatten(0), nn.Linear(784, 2))", "shape"),
     "raises": ("nn.Linear(3, 2)", "fails on an input of shape"),

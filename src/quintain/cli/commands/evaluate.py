@@ -12,6 +12,7 @@ from quintain.cli.options import (
     DEFAULT_MODEL,
     DEFAULT_THREAT,
     AnyModel,
+    Classes,
     Data,
     Device,
     Limit,
@@ -35,6 +36,7 @@ def run(
     model: AnyModel = DEFAULT_MODEL,
     weights: Weights = None,
     data: Data = DEFAULT_DATA,
+    classes: Classes = None,
     threat: Threats = None,
     certifier: Annotated[
         str,
@@ -82,6 +84,7 @@ def run(
     call = VerbCall(
         verb="evaluate",
         data=data,
+        classes=classes,
         model=model,
         weights=weights,
         device=device,
