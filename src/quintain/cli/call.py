@@ -178,7 +178,8 @@ class VerbCall:
     @property
     def data_options(self) -> dict[str, str | int | None]:
         """How the examples were named, so that another call evaluates the same."""
-        return {name: getattr(self, name) for name in ("data", "split", "limit", "seed", "exclude_class")}
+        names = ("data", "classes", "split", "limit", "seed", "exclude_class")
+        return {name: getattr(self, name) for name in names}
 
     @cached_property
     def train(self) -> "Dataset":

@@ -9,6 +9,7 @@ from quintain.cli.commands.command import Command
 from quintain.cli.options import (
     DEFAULT_DEVICE,
     DEFAULT_MODEL,
+    Classes,
     Device,
     Model,
     Out,
@@ -28,6 +29,7 @@ def run(
         str,
         typer.Option(help="The data that were attacked, where they lie elsewhere now.", show_default=False),
     ] = "",
+    classes: Classes = None,
     device: Device = DEFAULT_DEVICE,
     require: Require = None,
     undecided: Undecided = None,
@@ -61,6 +63,8 @@ def run(
         options = dict(stored.source.data_options or {})
         if data:
             options["data"] = data
+        if classes is not None:
+            options["classes"] = classes
         call = VerbCall(
             verb="replay",
             model=model,
