@@ -90,3 +90,47 @@ def test_sigterm_before_anything_is_finished_says_that_nothing_is_kept(attack):
     assert cut.code == ExitCode.INTERRUPTED
     assert "interrupted: nothing is kept" in cut.err
     assert not Path("r").exists()
+
+
+TRAINING = """
+import os, sys
+from quintain.training import loop
+loop._Saver.is_due = lambda _saver: True
+calls, step = int(sys.argv.pop(1)), loop._step
+
+def counted(*given):
+    global calls
+    print("step:", given[5].step, file=sys.stderr)
+    calls -= 1
+    if calls == 0:
+        os.kill(os.getpid(), 15)
+    return step(*given)
+
+loop._step = counted
+from quintain.cli.main import run as main
+main()
+"""
+
+
+def test_a_training_that_is_cut_off_goes_on_at_its_step_and_ends_with_the_same_weights(
+    fresh, tmp_path, small, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "program.py").write_text(TRAINING)
+
+    def harden(calls, out):
+        words = ("harden", "--data", small, "--defense", "pgd-at", "--epochs", 2, "--out", out)
+        told = fresh(tmp_path / "program.py", calls, *words, home=tmp_path)
+        return told, [int(line.split()[1]) for line in told.err.splitlines() if line.startswith("step:")]
+
+    whole, steps = harden(-1, "whole")
+    assert whole.code == ExitCode.OK, whole.err
+    cut, before = harden(len(steps) - 1, "h")
+    assert cut.code == ExitCode.INTERRUPTED
+    assert f"{len(steps) - 2} steps of training are kept in h; to resume: " in " ".join(cut.err.split())
+    again, after = harden(-1, "h")
+    assert again.code == ExitCode.OK, again.err
+    assert before[:-1] + after == steps
+    kept, first = (Path(name) / "models" / "model.safetensors" for name in ("h", "whole"))
+    assert kept.read_bytes() == first.read_bytes()
+    assert not Path("h/unfinished").exists()

@@ -10,7 +10,7 @@ from torch import nn
 from quintain.core.errors import ModelError, RunFolderError, SettingError
 from quintain.core.progress import no_progress
 from quintain.data.dataset import from_arrays
-from quintain.training import CleanCrossEntropy, Recipe, fit
+from quintain.training import CleanCrossEntropy, Recipe, fit, loop
 
 pytestmark = pytest.mark.rounding
 
@@ -84,6 +84,49 @@ def test_a_run_that_was_cut_off_ends_where_an_unbroken_one_does(tmp_path, recipe
     again = net()
     assert fit(again, data, recipe, seed=3, checkpoint=tmp_path / "c.safetensors") == unbroken == resumed
     assert torch.equal(weights(again), weights(whole))
+
+
+@pytest.mark.parametrize("steps", [2, 4, 9])
+def test_a_run_that_was_cut_off_inside_an_epoch_goes_on_inside_it(tmp_path, monkeypatch, steps):
+    whole, data = net(), blobs()
+    unbroken = fit(whole, data, RECIPES[0], seed=3)
+    monkeypatch.setattr(loop._Saver, "is_due", lambda _saver: True)
+    path, again = tmp_path / "c.safetensors", net()
+    with pytest.raises(KeyboardInterrupt) as stop:
+        fit(net(), data, RECIPES[0], seed=3, checkpoint=path, progress=CutOff(steps))
+    assert str(stop.value) == f"{steps} steps of training"
+    assert fit(again, data, RECIPES[0], seed=3, checkpoint=path) == unbroken
+    assert torch.equal(weights(again), weights(whole))
+
+
+def test_a_checkpoint_is_due_after_ten_seconds_or_longer_where_writing_takes_long(tmp_path, monkeypatch):
+    now = [0.0]
+
+    def write(*_given, **_named):
+        now[0] += 3.0
+
+    monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(loop, "save_checkpoint", write)
+    saver = loop._Saver(tmp_path / "c", net(), None, "", loop.TrainingPlace())
+    due = []
+    for seconds in (9.0, 1.0):
+        now[0] += seconds
+        due.append(saver.is_due())
+    saver.save(loop.TrainingPlace(1))
+    for seconds in (59.0, 1.0):
+        now[0] += seconds
+        due.append(saver.is_due())
+    assert due == [False, True, False, True]
+
+
+def test_nothing_is_written_inside_an_epoch_of_less_than_ten_seconds(tmp_path, monkeypatch):
+    written, real = [], loop.save_checkpoint
+    monkeypatch.setattr(loop.time, "monotonic", lambda: 5.0)
+    monkeypatch.setattr(
+        loop, "save_checkpoint", lambda *given, **named: (written.append(given[3]), real(*given, **named))
+    )
+    fit(net(), blobs(), RECIPES[0], checkpoint=tmp_path / "c.safetensors")
+    assert [(place.epoch, place.step) for place in written] == [(1, 0), (2, 0), (3, 0)]
 
 
 def test_the_seed_decides_and_the_global_generator_does_not():

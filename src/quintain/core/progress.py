@@ -4,6 +4,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+CHECKPOINT_SECONDS = 10.0
+"""About how long a loop works between two checkpoints: what a killed run loses at most."""
+
 
 class Progress(Protocol):
     """A progress display, such as the one of the command line."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -116,10 +117,19 @@ def attack_and_certify(
     certifiers: Mapping[str, Certifier],
     seed: int = 0,
     primary: bool = True,
+    checkpoint_dir: Path | None = None,
     progress: Progress = no_progress,
 ) -> tuple[AttackedModel, CertifiedModel, tuple[Claim, ...]]:
-    """Run every attack and every certifier on a model, at every eps, and put both bounds together."""
-    attacked = run_attacks(subject, data, threats, attacks, seed=seed, progress=progress)
+    """Run every attack and every certifier on a model, at every eps, and put both bounds together.
+
+    Args:
+        subject, data, threats, attacks, seed, checkpoint_dir, progress: As ``run_attacks`` takes them.
+        certifiers: By the names that records have.
+        primary: Whether requirements that name no model mean this one.
+    """
+    attacked = run_attacks(
+        subject, data, threats, attacks, seed=seed, checkpoint_dir=checkpoint_dir, progress=progress
+    )
     certifications = [
         certify_examples(subject, data, threats, certifier, method=name, progress=progress)
         for name, certifier in certifiers.items()

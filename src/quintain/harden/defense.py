@@ -57,7 +57,7 @@ def fit(
         defense: ``PGDTraining``, ``IBPTraining``, ``GaussianAugmentation``, or another value with a
             ``recipe`` and an ``objective()``.
         seed: Of the whole run.
-        checkpoint: File that is written after each epoch and, where it exists, resumed from.
+        checkpoint: File that is written on the way and, where it exists, resumed from.
         progress: Shows a bar of steps.
 
     Raises:

@@ -1,10 +1,10 @@
-"""The checkpoint of a training run, one safetensors file: weights, optimizer state, epoch and losses."""
+"""The checkpoint of a training run, one safetensors file: weights, optimizer state, place and losses."""
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,31 +17,44 @@ from quintain.core.files import write_atomically
 SEAL = "seal"
 
 
+class TrainingPlace(NamedTuple):
+    """How far a training run is.
+
+    Args:
+        epoch: Finished epochs.
+        step: Finished steps of the next one.
+        running_loss: Sum of the losses of the examples of these steps.
+        losses: Mean loss of each finished epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    running_loss: float = 0.0
+    losses: tuple[float, ...] = ()
+
+
 def save_checkpoint(
-    path: Path,
-    net: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    *,
-    epoch: int,
-    losses: Sequence[float],
-    fingerprint: str,
+    path: Path, net: nn.Module, optimizer: torch.optim.Optimizer, place: TrainingPlace, *, fingerprint: str
 ) -> None:
-    """Write the state after ``epoch`` finished epochs.
+    """Write the state at a place of the run, after a whole step.
 
     Args:
         fingerprint: Of everything that the run depends on; ``load_checkpoint`` refuses another one.
     """
-    metadata = {"epoch": str(epoch), "losses": json.dumps(list(losses)), "fingerprint": fingerprint}
+    metadata = {
+        "epoch": str(place.epoch),
+        "step": str(place.step),
+        "running_loss": json.dumps(place.running_loss),
+        "losses": json.dumps(place.losses),
+        "fingerprint": fingerprint,
+    }
     write_atomically(path, encode_checkpoint(net, optimizer, metadata))
 
 
 def load_checkpoint(
     path: Path, net: nn.Module, optimizer: torch.optim.Optimizer, *, fingerprint: str
-) -> tuple[int, list[float]]:
-    """Put a saved state back into ``net`` and ``optimizer``.
-
-    Returns:
-        Finished epochs and their losses.
+) -> TrainingPlace:
+    """Put a saved state back into ``net`` and ``optimizer``, and return its place.
 
     Raises:
         RunFolderError: If the file is damaged or belongs to another run.
@@ -55,7 +68,12 @@ def load_checkpoint(
     weights, state = decode_checkpoint(metadata, tensors)
     net.load_state_dict(weights)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return int(metadata["epoch"]), json.loads(metadata["losses"])
+    return TrainingPlace(
+        epoch=int(metadata["epoch"]),
+        step=int(metadata.get("step", 0)),
+        running_loss=json.loads(metadata.get("running_loss", "0")),
+        losses=tuple(json.loads(metadata["losses"])),
+    )
 
 
 def encode_checkpoint(

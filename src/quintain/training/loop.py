@@ -2,9 +2,10 @@
 
 import hashlib
 import math
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,9 @@ import torch
 from torch import nn
 
 from quintain.core.errors import ModelError
-from quintain.core.progress import Progress, no_progress
+from quintain.core.progress import CHECKPOINT_SECONDS, Progress, no_progress
 from quintain.core.seeds import derive_seed
-from quintain.training.checkpoint import load_checkpoint, save_checkpoint
+from quintain.training.checkpoint import TrainingPlace, load_checkpoint, save_checkpoint
 from quintain.training.objective import CleanCrossEntropy, Objective, StepContext
 from quintain.training.recipe import Recipe
 
@@ -63,14 +64,15 @@ def fit(
         recipe: Epochs, batch size, optimizer.
         objective: The loss of a step.
         seed: Of the whole run.
-        checkpoint: File that is written after each epoch and, where it exists, resumed from; its weights then
-            replace those of ``net``.
+        checkpoint: File that is written about every ten seconds and after each epoch and, where it exists,
+            resumed from; its weights then replace those of ``net``.
         progress: Shows a bar of steps.
         progress_label: The bar's name.
 
     Raises:
         ModelError: If nothing in the net can be trained, or the loss is no finite number.
         RunFolderError: If the checkpoint belongs to another run: other data, settings, seed or net.
+        KeyboardInterrupt: With what is kept, in words.
     """
     trainable = {name: parameter for name, parameter in net.named_parameters() if parameter.requires_grad}
     if not trainable:
@@ -83,17 +85,23 @@ def fit(
     per_epoch = math.ceil(len(data) / recipe.batch_size)
     total = per_epoch * recipe.epochs
     fingerprint = _fingerprint(recipe, objective, data.hash, seed, net, trainable) if checkpoint else ""
-    finished_epochs, losses = 0, list[float]()
+    place = TrainingPlace()
     if checkpoint is not None and checkpoint.exists():
-        finished_epochs, losses = load_checkpoint(checkpoint, net, optimizer, fingerprint=fingerprint)
-    with progress.bar(progress_label, total) as advance, isolated_rng(device):
-        advance(finished_epochs * per_epoch)
+        place = load_checkpoint(checkpoint, net, optimizer, fingerprint=fingerprint)
+    saver = None if checkpoint is None else _Saver(checkpoint, net, optimizer, fingerprint, place)
+    losses = list(place.losses)
+    with (
+        progress.bar(progress_label, total) as advance,
+        isolated_rng(device),
+        _interruption(saver, per_epoch),
+    ):
+        advance(place.epoch * per_epoch + place.step)
         # Order and step seeds follow from (seed, epoch, step): a resumed run repeats them without stored
         # generator states.
-        for epoch in range(finished_epochs, recipe.epochs):
+        for epoch in range(place.epoch, recipe.epochs):
             order = np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(len(data))
-            running = 0.0
-            for index in range(per_epoch):
+            first, running = (place.step, place.running_loss) if epoch == place.epoch else (0, 0.0)
+            for index in range(first, per_epoch):
                 ids = order[index * recipe.batch_size : (index + 1) * recipe.batch_size]
                 step = epoch * per_epoch + index
                 context = StepContext(
@@ -109,13 +117,55 @@ def fit(
                     net, optimizer, objective, x.to(device), y.to(device), context, recipe
                 ) * len(ids)
                 advance(1)
+                if saver is not None and index + 1 < per_epoch and saver.is_due():
+                    saver.save(TrainingPlace(epoch, index + 1, running, tuple(losses)))
             losses.append(running / len(data))
-            if checkpoint is not None:
-                save_checkpoint(
-                    checkpoint, net, optimizer, epoch=epoch + 1, losses=losses, fingerprint=fingerprint
-                )
+            if saver is not None:
+                saver.save(TrainingPlace(epoch + 1, losses=tuple(losses)))
     net.eval()
     return FitResult(tuple(losses), total)
+
+
+@dataclass(slots=True)
+class _Saver:
+    """Writes checkpoints of a run, and knows when the next one is due.
+
+    Args:
+        path, net, optimizer, fingerprint: As ``save_checkpoint`` takes them.
+        place: The last one that is saved.
+    """
+
+    path: Path
+    net: nn.Module
+    optimizer: torch.optim.Optimizer
+    fingerprint: str
+    place: TrainingPlace
+    _last: float = field(init=False)
+    _write_seconds: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self._last = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Return whether the last checkpoint is ten seconds old, or twenty times what it took to write."""
+        return time.monotonic() - self._last >= max(CHECKPOINT_SECONDS, 20 * self._write_seconds)
+
+    def save(self, place: TrainingPlace) -> None:
+        """Write a checkpoint."""
+        started = time.monotonic()
+        save_checkpoint(self.path, self.net, self.optimizer, place, fingerprint=self.fingerprint)
+        self._last, self.place = time.monotonic(), place
+        self._write_seconds = self._last - started
+
+
+@contextmanager
+def _interruption(saver: _Saver | None, per_epoch: int) -> Iterator[None]:
+    """Say in an interruption how much is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        steps = 0 if saver is None else saver.place.epoch * per_epoch + saver.place.step
+        raise KeyboardInterrupt(f"{steps:,} steps of training" if steps else "") from None
 
 
 def _step(

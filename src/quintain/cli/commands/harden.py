@@ -52,7 +52,8 @@ def run(
     from quintain.cli.threat_options import parse_certifiable_threats, refuse_unmeasured_sizes
     from quintain.core.registry import get_entry, ranked
     from quintain.evaluate.step import StepOutput
-    from quintain.evaluate.steps.harden import run_harden
+    from quintain.evaluate.steps.harden import delete_unfinished, run_harden
+    from quintain.results.run_layout import UNFINISHED
     from quintain.threats import parse
 
     call = VerbCall(
@@ -66,6 +67,7 @@ def run(
         out=out,
         require=tuple(require or ()),
         undecided=undecided,
+        resume_dir=UNFINISHED,
     )
     ball = parse_certifiable_threats([threat])[0] if threat else None
     entry = get_entry("defense", defense) if defense else ranked("defense")[0]
@@ -83,10 +85,14 @@ def run(
             epochs=epochs,
             seed=seed,
             folder=call.folder,
+            unfinished=call.folder / UNFINISHED,
             progress=call.progress,
         )
 
-    return call.run(work)
+    code = call.run(work)
+    delete_unfinished(call.folder / UNFINISHED)
+    call.unmark()
+    return code
 
 
 VERB = Command(

@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from quintain.core.errors import DataError
-from quintain.core.progress import Progress, no_progress
+from quintain.core.progress import CHECKPOINT_SECONDS, Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.evaluate.evasion.adversarial import AdversarialSource, store_adversarial
 from quintain.evaluate.evasion.checkpoint import ChunkStore
 from quintain.evaluate.evasion.diagnostics import NUM_PROBED, diagnose, probed_rows
 from quintain.evaluate.evasion.merge import MergedAttacks, attack_rows, break_log, merge_chunks
-from quintain.evaluate.evasion.pacing import CHECKPOINT_SECONDS
 from quintain.evaluate.evasion.shard import AttackFn, AttackJob, ShardResult, gather_shards, run_shard
 from quintain.evaluate.images import gallery
 from quintain.evaluate.model import EvaluatedModel, per_example, predictions

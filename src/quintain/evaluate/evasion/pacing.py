@@ -9,10 +9,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from quintain.core.progress import CHECKPOINT_SECONDS
 from quintain.models.protocol import ClassifierLike
-
-CHECKPOINT_SECONDS = 10.0
-"""About how long a chunk lasts: what a killed run loses at most, where the model allows it."""
 
 TRIAL_SIZES = (4, 16, 64)
 """Batch sizes that are timed to find the smallest one that is not much slower for an example."""

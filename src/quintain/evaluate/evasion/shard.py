@@ -19,10 +19,10 @@ from quintain.attacks.minimum_norm.refinement import bisect_to_boundary
 from quintain.attacks.outcome import AttackOutcome, Model
 from quintain.attacks.search import Search
 from quintain.core.errors import ExecutionError, StorageError
-from quintain.core.progress import Progress, no_progress
+from quintain.core.progress import CHECKPOINT_SECONDS, Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.evaluate.evasion.checkpoint import Chunk, ChunkKey, ChunkStore
-from quintain.evaluate.evasion.pacing import CHECKPOINT_SECONDS, Pace, smallest_batch
+from quintain.evaluate.evasion.pacing import Pace, smallest_batch
 from quintain.evaluate.workers import SINGLE_PROCESS, WorkerGroup
 from quintain.models.devices import search_device
 from quintain.models.protocol import ClassifierLike

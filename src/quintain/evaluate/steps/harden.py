@@ -15,6 +15,7 @@ from quintain.core.threat_specs import threat_name
 from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import attack_and_certify, clean_accuracy_claim
 from quintain.evaluate.certify import refusal_reason
+from quintain.evaluate.evasion.checkpoint import delete_chunks
 from quintain.evaluate.evasion.defaults import reference_attacks
 from quintain.evaluate.evasion.shard import AttackFn
 from quintain.evaluate.model import EvaluatedModel
@@ -27,6 +28,9 @@ from quintain.models.classifier import Classifier
 from quintain.results.robustness_records import HardenResult, TrainingRun
 from quintain.threats import parse
 from quintain.threats.threat import Threat
+
+TRAINING_FILE = "training.safetensors"
+"""The state of an unfinished training."""
 
 
 def with_epochs(defense: Defense, epochs: int) -> Defense:
@@ -69,6 +73,7 @@ def run_harden(
     epochs: int = 0,
     seed: int = 0,
     folder: Path,
+    unfinished: Path | None = None,
     progress: Progress = no_progress,
 ) -> StepOutput:
     """Train a net with a defense, then attack and certify it.
@@ -85,6 +90,8 @@ def run_harden(
         epochs: Instead of the defense's own number; 0 keeps that.
         seed: Seed of all random numbers.
         folder: Run folder for the weights.
+        unfinished: Where the state of training and attack is kept, so that the same call resumes;
+            ``delete_unfinished`` it once the record is written.
         progress: Shows bars.
 
     Raises:
@@ -113,6 +120,7 @@ def run_harden(
         title=f"{entry.name} model",
         seed=seed,
         folder=folder,
+        checkpoint=None if unfinished is None else unfinished / TRAINING_FILE,
         progress=progress,
     )
     clean = clean_accuracy_claim(subject, test, primary=True)
@@ -128,11 +136,18 @@ def run_harden(
             attacks=attacks or reference_attacks(threat_name(ball.spec)),
             certifiers=certifiers,
             seed=seed,
+            checkpoint_dir=unfinished,
             progress=progress,
         )
     return StepOutput(
         HardenResult((training,), (attacked,)), (clean, *claims), (*unseen_class_notes(train, test), *notes)
     )
+
+
+def delete_unfinished(folder: Path) -> None:
+    """Delete what only an unfinished run needs."""
+    (folder / TRAINING_FILE).unlink(missing_ok=True)
+    delete_chunks(folder)
 
 
 def _require_supported(defense: Entry, certifier: Entry, threat: Threat) -> None:
