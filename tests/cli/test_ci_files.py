@@ -173,6 +173,7 @@ PRIVATE = ("--steps", 2, "--batch-size", 8)
     ("verb", "options", "sure", "far"),
     [
         ("certify", ("--threat", "linf:0.02"), "robust_accuracy(linf:0.02) >= 0", FAR),
+        ("evaluate", ("--threat", "linf:0.02"), "robust_accuracy(linf:0.02) >= 0.5", FAR),
         ("harden", ("--threat", "linf:0.02", "--epochs", 1), "robust_accuracy(linf:0.02) >= 0", FAR),
         ("privatize", PRIVATE, "epsilon(delta=1e-5) <= 1000", "robust_accuracy(linf:0.5) >= 0.9"),
         ("audit", (*PRIVATE, "--canaries", 20), "epsilon(delta=1e-5) <= 1000", "clean_accuracy >= 0.9"),
