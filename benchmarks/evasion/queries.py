@@ -1,6 +1,7 @@
 """Compare success at a fixed number of queries with ART, foolbox and torchattacks."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 import quintain as q
 from benchmarks.evasion.shared import Counted, lenet, mnist
-from benchmarks.harness import Comparison
+from benchmarks.harness import Comparison, TimedComparison, compare_times
 
 IMAGES = 100
 QUERIES = (100, 300, 1000)
@@ -48,8 +49,8 @@ def square(x: Tensor, y: Tensor) -> Iterator[Comparison]:
         )
 
 
-def hopskipjump(x: Tensor, y: Tensor) -> Iterator[Comparison]:
-    """Compare HopSkipJump's median L2 size after as many queries as foolbox makes in its steps."""
+def hopskipjump(x: Tensor, y: Tensor) -> Iterator[Comparison | TimedComparison]:
+    """Compare HopSkipJump's median L2 size, and its time, for as many queries as foolbox makes."""
     import foolbox
 
     net = lenet("cln")
@@ -69,6 +70,13 @@ def hopskipjump(x: Tensor, y: Tensor) -> Iterator[Comparison]:
             f"within l2 {RADIUS:g}: ours {int((outcome.size <= RADIUS).sum())}, foolbox "
             f"{int((theirs <= RADIUS).sum())}",
         )
+        if steps == 2:
+            yield compare_times(
+                f"HopSkipJump, l2, seconds for {queries} queries, {len(x)} images",
+                partial(q.attacks.HopSkipJump(queries), q.Classifier(net), x, y, q.L2(28.0)),
+                partial(attack, foolbox.PyTorchModel(net, bounds=(0, 1), device="cpu"), x, y, epsilons=None),
+                rounds=3,
+            )
 
 
 def one_pixel(x: Tensor, y: Tensor) -> Iterator[Comparison]:
@@ -88,7 +96,7 @@ def one_pixel(x: Tensor, y: Tensor) -> Iterator[Comparison]:
     )
 
 
-def run() -> Iterator[Comparison]:
+def run() -> Iterator[Comparison | TimedComparison]:
     """Compare Square, HopSkipJump and one pixel."""
     x, y = mnist().batch(torch.arange(IMAGES))
     yield from square(x, y)

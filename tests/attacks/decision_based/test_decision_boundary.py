@@ -191,3 +191,56 @@ def test_nan_far_outside_is_no_error_and_nan_inside_is():
     assert far.search.error.tolist() == [False, False]
     assert near.search.error.tolist() == [True, False]
     assert math.isinf(float(near.search.best_size[0]))
+
+
+@pytest.mark.parametrize("numel", [12, 40, 2**19])
+def test_probes_of_all_examples_share_batches_that_a_cpu_can_hold_and_change_nothing(numel, monkeypatch):
+    calls = []
+
+    def model(z):
+        calls.append(len(z))
+        return line(torch.ones(4), -2.0)(z)
+
+    def normals():
+        calls.clear()
+        boundary = boundary_of(model, torch.zeros(5, 4))
+        z = torch.full((5, 4), 0.5) + torch.linspace(0, 0.01, 5)[:, None]
+        noise, everyone = ExampleRNG.normal, torch.arange(5)
+        found = boundary.estimate_normal(
+            z, everyone, torch.full((5,), 0.1), 30, ExampleRNG(1, everyone), noise
+        )
+        assert (boundary.search.model.forwards == 31).all()
+        return found
+
+    whole = normals()
+    monkeypatch.setattr(module, "CPU_BATCH_MIN", 3)
+    monkeypatch.setattr(module, "CPU_BATCH_NUMEL", numel)
+    assert torch.equal(normals(), whole)
+    most = max(3, numel // 4)
+    assert max(calls[1:]) == min(most, 150)
+    assert sum(calls) == 155
+
+
+def test_a_black_box_gets_the_probes_of_all_examples_in_one_call(monkeypatch):
+    monkeypatch.setattr(module, "CPU_BATCH_MIN", 3)
+    monkeypatch.setattr(module, "CPU_BATCH_NUMEL", 12)
+
+    class Box:
+        access = "labels"
+        calls: tuple[int, ...] = ()
+
+        def __call__(self, z):
+            self.calls += (len(z),)
+            return line(torch.ones(4), -2.0)(z)
+
+    box, everyone = Box(), torch.arange(5)
+    boundary = boundary_of(box, torch.zeros(5, 4))
+    boundary.estimate_normal(
+        torch.full((5, 4), 0.5),
+        everyone,
+        torch.full((5,), 0.1),
+        30,
+        ExampleRNG(1, everyone),
+        ExampleRNG.normal,
+    )
+    assert box.calls == (5, 150)

@@ -31,7 +31,9 @@ LABELS_SHOW_NO_FAR_REGION = {
 
 NOISE_BLOCK = 16  # noises drawn at a time
 MAX_PROBE_NUMEL = 2**20  # numbers of one example's probes in memory at a time
-MAX_QUERY_NUMEL = 2**24  # numbers of all probes in one query
+MAX_QUERY_NUMEL = 2**24  # numbers of all probes in memory at a time
+CPU_QUERY_NUMEL = 2**19  # the same for a net on the CPU, whose caches hold no more
+CPU_BATCH_NUMEL, CPU_BATCH_MIN = 2**15, 16  # numbers, and at least so many points, in one call of such a net
 
 
 def check_queries(queries: int) -> None:
@@ -71,6 +73,12 @@ class DecisionBoundary:
     def box(self) -> tuple[float, float]:
         """The least and the greatest value of a point."""
         return representable_box(self.search.threat.low, self.search.threat.high, self.search.x.dtype)
+
+    @property
+    def _is_cpu_net(self) -> bool:
+        """Whether the queries are forward passes on this CPU, and not calls of a black box or a device."""
+        access = getattr(self.search.model.wrapped, "access", "gradients")
+        return access == "gradients" and self.search.x.device.type == "cpu"
 
     def queries_left(self, rows: Tensor) -> Tensor:
         """Return the queries left for each of ``rows`` beside the confirmation (n,); 0 where it is done."""
@@ -180,7 +188,8 @@ class DecisionBoundary:
         # number.
         features = z[0].numel()
         chunk = min(probes, max(1, MAX_PROBE_NUMEL // features))
-        slab = max(1, MAX_QUERY_NUMEL // (chunk * features))
+        in_memory = min(MAX_QUERY_NUMEL, CPU_QUERY_NUMEL) if self._is_cpu_net else MAX_QUERY_NUMEL
+        slab = max(1, in_memory // (chunk * features))
         counts = (self.queries_left(rows) // 2).clamp(max=probes)
         pieces = range(0, len(rows), slab)
         cuts = [
@@ -210,21 +219,20 @@ class DecisionBoundary:
                 2
             )
             # unit directions, clipped to the box: u_i is what is left of the step, divided by the radius
-            v = v / torch.linalg.vector_norm(v, dim=2, keepdim=True).clamp(min=torch.finfo(v.dtype).tiny)
+            v /= torch.linalg.vector_norm(v, dim=2, keepdim=True).clamp(min=torch.finfo(v.dtype).tiny)
             step = expand_rows(radius.to(v.dtype), v)
             here = z.flatten(1)[:, None]
-            probes = (here + step * v).clamp(low, high)
+            probes = v.mul_(step).add_(here).clamp_(low, high)
             # examples with fewer queries left use only their first probes
             probed = torch.arange(first, first + chunk, device=z.device) < counts[:, None]
             owner, _ = probed.nonzero(as_tuple=True)
             if not len(owner):
                 break
-            logits = self.search.probe(probes[probed].view(-1, *z.shape[1:]), rows[owner])
             hits = torch.zeros_like(probed)
-            hits[probed] = self.search.goal.is_adversarial(logits, rows[owner])
-            moved = torch.where(probed[..., None], (probes - here) / step, 0)
+            hits[probed] = self._are_adversarial(probes[probed].view(-1, *z.shape[1:]), rows[owner])
+            moved = probes.sub_(here).div_(step).masked_fill_(~probed[..., None], 0)
             total += moved.sum(1).view_as(z)
-            toward += torch.where(hits[..., None], moved, 0).sum(1).view_as(z)
+            toward += moved.masked_fill_(~hits[..., None], 0).sum(1).view_as(z)
             successes += hits.sum(1)
         # sum_i (phi_i - mean phi) u_i = 2 (sum over adversarial u_i - p sum_i u_i), p the share of
         # adversarial probes; if all labels agree, it is +-sum_i u_i (the direction with baseline of
@@ -233,6 +241,17 @@ class DecisionBoundary:
         agreed = (successes == 0) | (successes == counts)
         return torch.where(
             expand_rows(agreed, z), (2 * success_rate - 1) * total, 2 * (toward - success_rate * total)
+        )
+
+    def _are_adversarial(self, z: Tensor, rows: Tensor) -> Tensor:
+        """Whether each probe (n, *S) is adversarial (n,); the probes of all examples share batches."""
+        search = self.search
+        size = max(CPU_BATCH_MIN, CPU_BATCH_NUMEL // z[0].numel()) if self._is_cpu_net else len(z)
+        return torch.cat(
+            [
+                search.goal.is_adversarial(search.probe(points, owners), owners)
+                for points, owners in zip(z.split(size), rows.split(size), strict=True)
+            ]
         )
 
 
