@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -19,6 +20,7 @@ from quintain.results.quantity import Metric
 from quintain.results.records import DrillResult
 from quintain.results.requirements import Requirement
 from quintain.results.verdict import RunVerdict
+from tests.drill.conftest import stopped
 
 
 def settings(**words):
@@ -76,9 +78,10 @@ def test_a_finished_folder_is_not_done_again(finished, tmp_path, monkeypatch):
     def never(_stage):
         raise AssertionError("a finished step was done again")
 
-    monkeypatch.setattr(pipeline, "STEPS", dict.fromkeys(STEPS, never))
+    never_done = {name: replace(step, run=never) for name, step in STEPS.items()}
+    monkeypatch.setattr(pipeline, "STEPS", never_done)
     told = []
-    drill(folder, settings(), on_step=lambda step, _record: told.append(step))
+    drill(folder, settings(), on_step=lambda step, _record: told.append(step), clock=stopped)
     assert told == [*STEPS, "drill"]
 
 
@@ -95,11 +98,15 @@ def test_an_interrupted_drill_goes_on_at_the_unfinished_step(finished, tmp_path,
 
     def counting(stage):
         done.append("attack")
-        return real["attack"](stage)
+        return real["attack"].run(stage)
 
-    monkeypatch.setattr(pipeline, "STEPS", {**real, "attack": counting, "harden": stopping})
+    changed = {
+        "attack": replace(real["attack"], run=counting),
+        "harden": replace(real["harden"], run=stopping),
+    }
+    monkeypatch.setattr(pipeline, "STEPS", {**real, **changed})
     with pytest.raises(KeyboardInterrupt):
-        drill(folder, settings())
+        drill(folder, settings(), clock=stopped)
     assert done == ["attack", "harden"]
     assert (folder / "03-attack.json").exists()
     again = load(folder / "03-attack.json").result
@@ -114,7 +121,7 @@ def test_requirements_are_judged_anew_on_a_finished_folder(finished, tmp_path):
         "epsilon(delta=1e-5) <= 3.5",
         "robust_accuracy(linf:3/255) >= 0.5",
     )
-    code, _ = drill(folder, settings(require=tuple(map(Requirement.parse, asked))))
+    code, _ = drill(folder, settings(require=tuple(map(Requirement.parse, asked))), clock=stopped)
     record = load(folder / "10-drill.json")
     assert record.verdict == RunVerdict("FAILED", 1, "1 of 3 requirements failed")
     body = record.result
@@ -141,14 +148,14 @@ def test_a_half_written_record_is_named(finished, tmp_path):
     path = folder / "05-certify.json"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(RunFolderError, match=re.escape("05-certify.json is no result file")):
-        drill(folder, settings())
+        drill(folder, settings(), clock=stopped)
 
 
 def test_damaged_settings_are_named(finished, tmp_path):
     folder = copied(finished, tmp_path)
     (folder / "run.json").write_text("{")
     with pytest.raises(RunFolderError, match=r"run\.json cannot be read"):
-        drill(folder, settings())
+        drill(folder, settings(), clock=stopped)
 
 
 def test_a_changed_model_file_is_noticed(finished, tmp_path):
@@ -159,7 +166,7 @@ def test_a_changed_model_file_is_noticed(finished, tmp_path):
     data[-1] ^= 1
     path.write_bytes(bytes(data))
     with pytest.raises(RunFolderError, match=r"plain\.safetensors is missing or changed"):
-        drill(folder, settings())
+        drill(folder, settings(), clock=stopped)
 
 
 def test_mutant_a_certifier_that_claims_everything_contradicts_and_is_stored_first(
@@ -170,29 +177,25 @@ def test_mutant_a_certifier_that_claims_everything_contradicts_and_is_stored_fir
     real = brackets._combine
 
     def boasting(proved, attacked):
-        from dataclasses import replace
-
         both = real(proved, attacked)
         return replace(both, certified_radius=tuple(1.0 for _ in both.certified_radius))
 
     monkeypatch.setattr(brackets, "_combine", boasting)
     with pytest.raises(ContradictionError, match="both certified and broken"):
-        drill(folder, settings())
+        drill(folder, settings(), clock=stopped)
     claims = load(folder / "05-certify.json").claims
     assert Consistency.CONTRADICTION in {claim.bracket.consistency for claim in claims}
     assert "contradict" in (folder / "report.html").read_text().lower()
 
 
 def test_mutant_a_failed_specification_is_an_alarm(finished, tmp_path):
-    from dataclasses import replace
-
     folder = copied(finished, tmp_path)
     path = folder / "07-audit.json"
     record = load(path)
     failed = replace(record.result.mechanism_tests[0], passed=False)
     save(replace(record, result=replace(record.result, mechanism_tests=(failed,))), path)
     with pytest.raises(MechanismError, match="void"):
-        drill(folder, settings())
+        drill(folder, settings(), clock=stopped)
 
 
 def test_the_seed_is_in_the_record_and_secrets_are_not(finished):

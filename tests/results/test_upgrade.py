@@ -32,7 +32,8 @@ def leaves(value, path=()):
 
 
 ADDED = {
-    "": {"verdict", "not_checked"},
+    "": {"verdict", "not_checked", "not_done"},
+    "result": {"cuts", "minutes"},
     "requirements.*": {"path", "line"},
     "result.requirements.*": {"path", "line"},
     "result.models.*": {"adversarial"},

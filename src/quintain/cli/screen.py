@@ -12,7 +12,7 @@ from rich.table import Table
 from quintain.report import all_rows, count_verdicts, key_rows, presentation_of, summary_lines
 from quintain.report import format as fmt
 from quintain.report.run_results import RunResults
-from quintain.results.records import DrillResult, Record, RequirementResult
+from quintain.results.records import DrillResult, Record, RequirementResult, SizeCut
 
 if TYPE_CHECKING:
     from quintain.core.registry import Entry
@@ -30,6 +30,14 @@ def show_step(console: Console, step: str, record: Record) -> None:
     console.print(f"[bold]{step:<10}[/] {record.provenance.seconds:6.1f} s")
     for line in summary_lines(record):
         console.print(f"  {escape(line)}", soft_wrap=True)
+
+
+def show_plan(console: Console, step: str, seconds: float, cuts: "Sequence[SizeCut]") -> None:
+    """Show, before a step of a drill, how long it may take and what of it was cut for time."""
+    if cuts:
+        about = f", about {fmt.seconds(seconds)}" if seconds else ""
+        text = "; ".join(map(str, cuts))
+        console.print(f"[dim]{step}: cut for time: {escape(text)}{about}[/]", soft_wrap=True)
 
 
 def show_record(console: Console, record: Record) -> None:

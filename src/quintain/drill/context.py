@@ -1,5 +1,6 @@
 """What a step of the drill has at hand: the data, the settings and the results of earlier steps."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -7,32 +8,36 @@ from typing import TypeVar
 
 import torch
 
+from quintain.attacks import FGSM, Quick
+from quintain.attacks.base import access_of
 from quintain.core.errors import RunFolderError
 from quintain.core.files import sha256_file
 from quintain.core.progress import Progress
+from quintain.core.registry import get_entry
 from quintain.core.seeds import derive_seed
-from quintain.data import load_data
+from quintain.core.threat_specs import threat_name
 from quintain.data.dataset import Dataset
-from quintain.data.splits import Splits
 from quintain.drill.run_folder import RunFolder
 from quintain.drill.settings import Settings, Workload
+from quintain.drill.subject import Subject
+from quintain.drill.threat_sizes import sizes_of
+from quintain.evaluate.evasion.defaults import default_attacks
+from quintain.evaluate.evasion.shard import AttackFn
 from quintain.evaluate.model import EvaluatedModel
-from quintain.models import load_classifier
-from quintain.models.nets import xray_cnn
+from quintain.models.classifier import Classifier
+from quintain.models.weights import load_weights
 from quintain.results.artifacts import ModelFile
 from quintain.results.robustness_records import AttackedModel, AttackResult, HardenResult, TrainResult
-from quintain.threats import Linf
+from quintain.threats import parse
+from quintain.threats.threat import Threat
 
 Body = TypeVar("Body")
 
-LINF_EPS_255 = (2, 4, 8)
-"""Linf eps that are attacked and certified, in 255ths."""
+GIVEN_MODEL, PLAIN_MODEL = "given", "plain"
+"""The model that the user gives, or the one that is trained plainly in its place."""
 
-PRIMARY_MODEL = "certified"
-"""The model that requirements on robustness are about."""
-
-SMOOTHED_MODEL = "noise"
-"""The model that is certified and attacked as a smoothed one."""
+ADVERSARIAL_MODEL, CERTIFIED_MODEL, SMOOTHED_MODEL = "adversarial", "certified", "noise"
+"""The hardened models; the last one is certified and attacked as a smoothed one."""
 
 
 @dataclass(frozen=True)
@@ -43,79 +48,110 @@ class DrillContext:
         run: The run folder.
         settings: What the user chose.
         workload: How much of everything.
+        subject: The model and the data.
+        examples: Examples to learn from, None where there are none, and those that every claim is about.
+        planned: Steps that are done, as far as is known before.
         progress: Shows bars.
-        device: Where the nets are.
     """
 
     run: RunFolder
     settings: Settings
     workload: Workload
+    subject: Subject
+    examples: tuple[Dataset | None, Dataset]
+    planned: frozenset[str]
     progress: Progress
-    device: torch.device
 
-    @cached_property
-    def splits(self) -> Splits:
-        """The bundled X-rays."""
-        return load_data("xrays")
-
-    @cached_property
+    @property
     def train(self) -> Dataset:
-        """X-rays to learn from."""
-        return self.splits.split("train")
+        """Examples to learn from.
 
-    @cached_property
+        Raises:
+            DataError: If there is no such split.
+        """
+        return self.examples[0] or self.subject.splits.split("train")
+
+    @property
     def test(self) -> Dataset:
-        """X-rays that every claim is about: all, or a fixed draw of them in the short form."""
-        return self.splits.split("test").sample(
-            self.workload.test_examples, seed=derive_seed(0, "short test")
-        )
+        """Examples that every claim is about: all, or a fixed draw of them."""
+        return self.examples[1]
 
     @property
     def folder(self) -> Path:
         """The run folder's path."""
         return self.run.path
 
+    @cached_property
+    def threat(self) -> Threat:
+        """The threat that is defended against."""
+        found = parse(self.settings.threat)
+        assert isinstance(found, Threat)
+        return found
+
+    @cached_property
+    def threats(self) -> tuple[Threat, ...]:
+        """The threats that are attacked and certified: half the size, the size and its double."""
+        return sizes_of(self.threat)
+
     @property
-    def threats(self) -> list[Linf]:
-        """The threats that are attacked and certified."""
-        return [Linf(size / 255) for size in LINF_EPS_255]
+    def attacks(self) -> Mapping[str, AttackFn]:
+        """The attacks that are run on every model of the drill, by name."""
+        kind = threat_name(self.threat.spec)
+        access = access_of(self.subject.model.access)
+        if access == "gradients" and kind in Quick.supports:
+            quick = Quick(steps=self.workload.attack_steps, queries=self.workload.attack_queries)
+            return {**({"fgsm": FGSM()} if kind in FGSM.supports else {}), "quick": quick}
+        return {name: get_entry("attack", name).load()() for name in default_attacks(access, kind)}
 
     def seed(self, *place: str) -> int:
         """Return the seed of one place in the drill."""
         return derive_seed(self.settings.seed, "drill", *place)
 
     def net(self, *place: str) -> torch.nn.Module:
-        """Return a fresh small net; its first weights follow from the seed and the place."""
-        return xray_cnn(seed=self.seed("net", *place)).to(self.device)
+        """Return a fresh net; its first weights follow from the seed and the place."""
+        return self.subject.fresh(self.seed("net", *place))
 
-    def subject(self, file: ModelFile) -> EvaluatedModel:
-        """Load a model that an earlier step stored.
+    def stored_model(self, file: ModelFile) -> EvaluatedModel:
+        """Load a model that an earlier step stored, or the user's own.
 
         Raises:
             RunFolderError: If its file is gone or changed.
         """
+        if file.name == GIVEN_MODEL:
+            return self._given(file)
         path = self.folder / file.path
         if not path.exists() or sha256_file(path) != file.sha256:
             raise RunFolderError(
                 f"{path} is missing or changed since the run stored it; delete the run folder and drill again"
             )
-        model = load_classifier("xray-cnn", path, num_classes=2)
-        model.net.to(self.device)
-        return EvaluatedModel(model, file)
+        net = self.net(file.name)
+        load_weights(net, path)
+        return EvaluatedModel(
+            Classifier(net.eval(), num_classes=self.test.num_classes, name=self.settings.model), file
+        )
 
     def trained(self) -> TrainResult:
-        """Return the result of the step that trains the plain model."""
+        """Return the result of the step that trains the plain model, or looks at the given one."""
         return self._body("train", TrainResult)
 
-    def hardened(self) -> HardenResult:
-        """Return the result of the step that trains the hardened models."""
-        return self._body("harden", HardenResult)
+    def hardened(self) -> HardenResult | None:
+        """Return the result of the step that trains the hardened models, None where it was not done."""
+        return self._body("harden", HardenResult) if self.run.has("harden", HardenResult) else None
 
-    def attacks(self) -> dict[str, AttackedModel]:
+    def attacked(self) -> dict[str, AttackedModel]:
         """Return the attack results of each model so far."""
-        return {
-            one.model: one for one in (*self._body("attack", AttackResult).models, *self.hardened().models)
-        }
+        plain = self._body("attack", AttackResult).models if self.run.has("attack", AttackResult) else ()
+        hardened = self.hardened()
+        return {one.model: one for one in (*plain, *(hardened.models if hardened else ()))}
+
+    def _given(self, file: ModelFile) -> EvaluatedModel:
+        model = self.subject.model
+        if model.hash != file.model_hash:
+            raise RunFolderError(
+                f"{self.settings.model} is another model than when the run was begun; give the same model "
+                "and weights, or another --out"
+            )
+        return EvaluatedModel(model, file)
 
     def _body(self, step: str, kind: type[Body]) -> Body:
         body = self.run.record(step).result

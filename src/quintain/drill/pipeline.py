@@ -2,38 +2,57 @@
 
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from quintain.core.errors import ExitCode
+from quintain.core.errors import (
+    DataError,
+    ExitCode,
+    ModelError,
+    PrivacyError,
+    RunFolderError,
+    SettingError,
+    UnknownNameError,
+)
 from quintain.core.progress import Progress, no_progress
+from quintain.core.seeds import derive_seed
 from quintain.drill.context import DrillContext
+from quintain.drill.planner import Planner, StepPlan
 from quintain.drill.run_folder import RunFolder
-from quintain.drill.settings import FULL, QUICK, Settings
+from quintain.drill.settings import FULL, QUICK, Settings, Workload, fitted_to
+from quintain.drill.step import Obstacle, Step
 from quintain.drill.steps import attack, audit, certify, check, federate, harden, leak, privatize, train
+from quintain.drill.subject import Subject
+from quintain.drill.trials import Clock, system_clock
 from quintain.evaluate.step import StepOutput, raise_if_unsound, record_step
 from quintain.models.devices import describe_device
 from quintain.report import write
 from quintain.results.gate import decide, run_verdict
-from quintain.results.records import DrillResult, Record, StepTiming
+from quintain.results.records import DrillResult, Record, SkippedResult, StepTiming
 
 CPU = torch.device("cpu")
 
-STEPS: dict[str, Callable[[DrillContext], StepOutput]] = {
-    "check": check.run,
-    "train": train.run,
-    "attack": attack.run,
-    "harden": harden.run,
-    "certify": certify.run,
-    "privatize": privatize.run,
-    "audit": audit.run,
-    "leak": leak.run,
-    "federate": federate.run,
+STEPS: dict[str, Step] = {
+    one.name: one
+    for one in (
+        check.STEP,
+        train.STEP,
+        attack.STEP,
+        harden.STEP,
+        certify.STEP,
+        privatize.STEP,
+        audit.STEP,
+        leak.STEP,
+        federate.STEP,
+    )
 }
+
+IMPOSSIBLE = (ModelError, DataError, PrivacyError, SettingError)
+"""What a step raises that cannot be done on the user's model or data."""
 
 
 def drill(
@@ -43,40 +62,60 @@ def drill(
     device: torch.device = CPU,
     command: str = "quintain drill",
     progress: Progress = no_progress,
+    on_forecast: Callable[[float, float], None] = lambda _seconds, _left: None,
+    on_plan: Callable[[str, StepPlan], None] = lambda _step, _plan: None,
     on_step: Callable[[str, Record], None] = lambda _step, _record: None,
+    clock: Clock = system_clock,
 ) -> tuple[ExitCode, Path]:
-    """Run every part on the bundled X-rays.
+    """Run every step on the user's model and data, or on the bundled X-rays, within the time.
 
     Args:
         out: Run folder; finished steps in it are not done again.
-        settings: Seed, form and requirements.
+        settings: Model, data, seed, form, requirements and time.
         device: Where the nets are.
         command: How it was started, for the record.
         progress: Shows bars.
+        on_forecast: Called before the first unfinished step with the seconds that all steps are estimated to
+            take, and with those that there are.
+        on_plan: Called with each step's name and its size before it is done.
         on_step: Called with each step's name and record when it is finished, also if it was before, and at
             last with that of the whole drill.
+        clock: Tells the time.
 
     Returns:
         The exit code and the path of the report.
 
     Raises:
         ContradictionError: If two bounds of a claim cross; the report is written first.
+        UnknownNameError: If ``only`` names a step that there is not.
     """
+    steps = selected(settings.only)
     run = RunFolder(out, settings, (*STEPS, "drill"))
-    context = DrillContext(run, settings, QUICK if settings.quick else FULL, progress, device)
-    recorded = partial(
-        record_step,
-        command=command,
-        seed=settings.seed,
-        data=(context.splits.name, context.test.hash),
-        device=describe_device(device),
-    )
+    subject = Subject(settings, device)
+    full = _full_workload(settings, subject)
+    finished = [one.name for one in steps if run.is_finished(one.name)]
+    if len(finished) < len(steps):
+        subject.check()
+    spent = sum(run.record(name).provenance.seconds for name in finished)
+    planned = frozenset(one.name for one in steps)
+    planner = Planner(_context(run, settings, full, subject, planned, progress), steps, clock, spent)
+    if len(finished) < len(steps):
+        on_forecast(*planner.forecast())
+    recorded = partial(record_step, command=command, seed=settings.seed, device=describe_device(device))
     records: dict[str, Record] = {}
-    for name, step in STEPS.items():
-        if not run.is_finished(name):
-            run.save(name, recorded(partial(step, context)))
-        records[name] = run.record(name)
-        on_step(name, records[name])
+    data = (subject.splits.name, "")
+    for step in steps:
+        if not run.is_finished(step.name):
+            plan = planner.prepare(step)
+            context = _context(run, settings, planner.workload, subject, planner.planned, progress)
+            data = (subject.splits.name, context.test.hash)
+            if isinstance(plan, StepPlan):
+                on_plan(step.name, plan)
+            run.save(step.name, recorded(partial(_output, step, context, plan), data=data))
+        records[step.name] = run.record(step.name)
+        planner.heed(records[step.name])
+        data = _same_data(records[step.name], data)
+        on_step(step.name, records[step.name])
     run.delete_checkpoints()
     claims = [claim for record in records.values() for claim in record.claims]
     decided = tuple(decide(requirement, claims) for requirement in settings.require)
@@ -88,17 +127,94 @@ def drill(
         requirements=decided,
         peak_memory_bytes=peak_memory(),
         quick=settings.quick,
+        cuts=planner.cuts,
+        minutes=settings.seconds / 60,
     )
     verdict = run_verdict(
         decided, claims, [record.result for record in records.values()], undecided=settings.undecided
     )
-    whole = recorded(lambda: StepOutput(result))
-    run.save("drill", replace(whole, verdict=verdict))
+    run.save("drill", replace(recorded(lambda: StepOutput(result), data=data), verdict=verdict))
     page = write(out)
     on_step("drill", run.record("drill"))
     for record in records.values():
         raise_if_unsound(record, len(claims))
     return ExitCode(verdict.exit_code), page
+
+
+def selected(only: Iterable[str]) -> tuple[Step, ...]:
+    """Return the named steps and those that they need, in their order; all if none is named.
+
+    Raises:
+        UnknownNameError: If there is no step of a name.
+    """
+    names = set(only)
+    for name in names:
+        if name not in STEPS:
+            raise UnknownNameError("step of the drill", name, STEPS)
+    names |= {needed for name in names for needed in STEPS[name].needs}
+    return tuple(step for step in STEPS.values() if not names or step.name in names)
+
+
+def _full_workload(settings: Settings, subject: Subject) -> Workload:
+    return fitted_to(
+        QUICK if settings.quick else FULL,
+        train=subject.train_size,
+        test=len(subject.test),
+        bundled=settings.is_bundled,
+    )
+
+
+def _context(
+    run: RunFolder,
+    settings: Settings,
+    workload: Workload,
+    subject: Subject,
+    planned: frozenset[str],
+    progress: Progress,
+) -> DrillContext:
+    """Return the context of a step: examples are drawn as the workload says, always the same ones."""
+    train = subject.splits.train
+    return DrillContext(
+        run=run,
+        settings=settings,
+        workload=workload,
+        subject=subject,
+        examples=(
+            train and train.sample(workload.train_examples, seed=derive_seed(0, "short train")),
+            subject.test.sample(workload.test_examples, seed=derive_seed(0, "short test")),
+        ),
+        planned=planned,
+        progress=progress,
+    )
+
+
+def _output(step: Step, context: DrillContext, plan: StepPlan | Obstacle) -> StepOutput:
+    """Do a step, or say why it is not done."""
+    if isinstance(plan, Obstacle):
+        return StepOutput(SkippedResult(step.name, plan.reason, plan.remedy))
+    try:
+        output = step.run(context)
+    except IMPOSSIBLE as error:
+        if context.settings.is_bundled:
+            raise
+        remedy = "change the model or the data, and drill into a new folder"
+        return StepOutput(SkippedResult(step.name, str(error), remedy))
+    cut = tuple(f"cut for time: {one}" for one in plan.cuts)
+    return replace(output, notes=(*cut, *output.notes))
+
+
+def _same_data(record: Record, data: tuple[str, str]) -> tuple[str, str]:
+    """Return the data of a record, which must be those of the steps before.
+
+    Raises:
+        RunFolderError: If they are others.
+    """
+    found = (record.provenance.data.name, record.provenance.data.hash)
+    if data[1] and found != data:
+        raise RunFolderError(
+            "the data are others than when the run was begun; give the same --data, or another --out"
+        )
+    return found
 
 
 def peak_memory() -> int:

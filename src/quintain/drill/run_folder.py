@@ -1,14 +1,16 @@
 """The run folder of a drill: its settings, one record a step, models, pictures and the report."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 
 from quintain.core.errors import RunFolderError, StorageError
-from quintain.core.files import read_bytes, write_atomically
-from quintain.drill.settings import Settings
+from quintain.core.files import read_bytes, sha256_file, write_atomically
+from quintain.drill.settings import Settings, Workload
 from quintain.results.codec import load, save
 from quintain.results.records import Record
-from quintain.results.run_layout import CHECKPOINTS, RUN_SETTINGS_FILE
+from quintain.results.run_layout import CHECKPOINTS, DRILL_SIZES_FILE, RUN_SETTINGS_FILE
 from quintain.version import __version__
 
 
@@ -27,7 +29,7 @@ class RunFolder:
     def __init__(self, path: Path, settings: Settings, order: tuple[str, ...]) -> None:
         self.path = path
         self._order = order
-        wanted = {"quintain": __version__, "seed": settings.seed, "quick": settings.quick}
+        wanted = _identity(settings)
         place = path / RUN_SETTINGS_FILE
         if place.exists():
             self._compare(place, wanted)
@@ -47,6 +49,30 @@ class RunFolder:
     def record(self, step: str) -> Record:
         """Load the record of a finished step."""
         return load(self.file(step))
+
+    def has(self, step: str, kind: type[object]) -> bool:
+        """Return whether a step is finished with a result of a kind, and was not skipped."""
+        return self.is_finished(step) and isinstance(self.record(step).result, kind)
+
+    def sizes(self) -> dict[str, dict[str, int]]:
+        """Return how much of each step is done, as far as that was decided.
+
+        Raises:
+            RunFolderError: If the file cannot be read.
+        """
+        place = self.path / DRILL_SIZES_FILE
+        if not place.exists():
+            return {}
+        try:
+            return _checked_sizes(json.loads(read_bytes(place)))
+        except ValueError:
+            raise RunFolderError(
+                f"{place} cannot be read; choose a new folder with --out, or delete {self.path}"
+            ) from None
+
+    def save_sizes(self, sizes: Mapping[str, Mapping[str, int]]) -> None:
+        """Save how much of each step is done, so that a resumed drill does as much."""
+        write_atomically(self.path / DRILL_SIZES_FILE, json.dumps(sizes, indent=1).encode() + b"\n")
 
     def save(self, step: str, record: Record) -> None:
         """Save the record of a step: from here on it is finished."""
@@ -69,11 +95,11 @@ class RunFolder:
 
     def _compare(self, place: Path, wanted: dict[str, object]) -> None:
         try:
-            found = json.loads(read_bytes(place))
+            found: dict[str, object] = json.loads(read_bytes(place))
             differ = [
-                f"{key} = {found.get(key)!r}, now {value!r}"
-                for key, value in wanted.items()
-                if found.get(key) != value
+                f"{key} = {found.get(key)!r}, now {wanted.get(key)!r}"
+                for key in (*wanted, *(key for key in found if key not in wanted))
+                if found.get(key) != wanted.get(key)
             ]
         except (ValueError, AttributeError):
             raise RunFolderError(
@@ -84,3 +110,42 @@ class RunFolder:
                 f"{self.path} belongs to a run of other settings ({'; '.join(differ)}); use the same, or "
                 "another --out"
             )
+
+
+def _identity(settings: Settings) -> dict[str, object]:
+    """Return the settings that a resumed drill must have too; what is left at its default is left out."""
+    default = Settings()
+    weights = settings.weights and sha256_file(settings.weights)
+    chosen = {
+        "model": settings.model,
+        "data": settings.data,
+        "weights": weights,
+        "threat": settings.threat,
+        "epsilon": settings.epsilon,
+        "clients": settings.clients,
+        "only": list(settings.only),
+    }
+    usual = {**{key: getattr(default, key) for key in chosen}, "only": []}
+    return {
+        "quintain": __version__,
+        "seed": settings.seed,
+        "quick": settings.quick,
+        **{key: value for key, value in chosen.items() if value != usual[key]},
+    }
+
+
+def _checked_sizes(found: object) -> dict[str, dict[str, int]]:
+    """Return stored sizes.
+
+    Raises:
+        ValueError: If they are none.
+    """
+    known = {one.name for one in fields(Workload)}
+    if not isinstance(found, dict):
+        raise ValueError("no mapping")
+    for sizes in found.values():
+        if not isinstance(sizes, dict) or not all(
+            name in known and isinstance(size, int) and size >= 0 for name, size in sizes.items()
+        ):
+            raise ValueError("no sizes")
+    return found

@@ -12,7 +12,16 @@ import torch
 from quintain.core.errors import ContradictionError, MechanismError
 from quintain.results.gate import contradictions, mechanism_mismatches
 from quintain.results.quantity import Metric
-from quintain.results.records import SCHEMA, Claim, NamedHash, PackageVersion, Provenance, Record, StepResult
+from quintain.results.records import (
+    SCHEMA,
+    Claim,
+    NamedHash,
+    NotDone,
+    PackageVersion,
+    Provenance,
+    Record,
+    StepResult,
+)
 
 _PACKAGES = ("quintain", "torch", "numpy", "scipy", "dp-accounting", "cryptography")
 
@@ -26,12 +35,14 @@ class StepOutput:
         claims: Brackets that it establishes.
         notes: What the reader must know to trust it.
         reproducible: False where noise came from the operating system.
+        not_done: Parts that could not be done.
     """
 
     result: StepResult
     claims: tuple[Claim, ...] = ()
     notes: tuple[str, ...] = ()
     reproducible: bool = True
+    not_done: tuple[NotDone, ...] = ()
 
 
 def record_step(
@@ -63,7 +74,9 @@ def record_step(
         platform=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         reproducible=output.reproducible,
     )
-    return Record(SCHEMA, provenance, output.claims, output.result, notes=output.notes)
+    return Record(
+        SCHEMA, provenance, output.claims, output.result, notes=output.notes, not_done=output.not_done
+    )
 
 
 def raise_if_unsound(record: Record, comparisons: int | None = None) -> None:

@@ -45,7 +45,9 @@ class ProbeBatch:
     logits: Tensor
 
 
-def check_model(model: ClassifierLike, data: LabeledData, *, sample: int = 64) -> list[Finding]:
+def check_model(
+    model: ClassifierLike, data: LabeledData, *, sample: int = 64, trained: bool = True
+) -> list[Finding]:
     """Check mode, weights, output, determinism, batch independence, gradients, and the scale of the inputs.
 
     A model that cannot be called is an error among the findings, and is not raised. The model is not changed.
@@ -54,6 +56,7 @@ def check_model(model: ClassifierLike, data: LabeledData, *, sample: int = 64) -
         model: The model.
         data: Labeled samples for it.
         sample: How many of them are used, evenly spaced.
+        trained: Whether the model is; the accuracy of one that is not says nothing of its inputs' scale.
 
     Returns:
         Findings in a fixed order, the good ones included; level ``error`` where results would mean nothing,
@@ -77,7 +80,9 @@ def check_model(model: ClassifierLike, data: LabeledData, *, sample: int = 64) -
         findings += [_determinism(case), _batch_independence(case)]
     if model.access == "gradients":
         findings += _gradient(case)
-    if model.num_classes >= data.num_classes:
+    if not trained:
+        findings.append(Finding("inputs", "ok", "the scale is not looked at before the model is trained"))
+    elif model.num_classes >= data.num_classes:
         findings.append(_input_scale(case, data))
     return findings
 

@@ -19,6 +19,7 @@ from quintain.report.results import (
     plan,
     privatize,
     replay,
+    skipped,
     train,
 )
 from quintain.report.run_results import RunResults
@@ -42,6 +43,7 @@ PRESENTATIONS: Mapping[type, Presentation[Any]] = {
         audit.PRESENTATION,
         leak.PRESENTATION,
         federate.PRESENTATION,
+        skipped.PRESENTATION,
         drill.PRESENTATION,
     )
 }
@@ -64,11 +66,14 @@ def presentation_of(result: R) -> Presentation[R]:
 
 
 def summary_lines(record: Record) -> Iterator[str]:
-    """Yield a few lines on the result of a step, then each claim on robust accuracy as a sentence."""
+    """Yield a few lines on the result of a step, each claim on robust accuracy as a sentence, and what was
+    not done.
+    """
     yield from presentation_of(record.result).summary(record.result)
     for claim in record.claims:
         if claim.bracket.quantity.metric is Metric.ROBUST_ACCURACY:
             yield accuracy_claim_text(claim)
+    yield from map(str, record.not_done)
 
 
 def blocks_of(run: RunResults, *types: type[Any]) -> list[Block]:

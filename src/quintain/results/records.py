@@ -135,6 +135,60 @@ class StepTiming:
 
 
 @dataclass(frozen=True, slots=True)
+class NotDone:
+    """A part of a run that was not done.
+
+    Args:
+        what: The part, such as ``certified training``.
+        reason: Why it could not be done.
+        remedy: What to change so that it can be done.
+    """
+
+    what: str
+    reason: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.what} not done: {self.reason}; {self.remedy}"
+
+
+@dataclass(frozen=True, slots=True)
+class SizeCut:
+    """An amount of work that a drill cut for time.
+
+    Args:
+        step: The step that does the work.
+        what: The amount, such as ``epochs of adversarial training``.
+        full: How much of it the full form does.
+        chosen: How much of it was done.
+    """
+
+    step: str
+    what: str
+    full: int
+    chosen: int
+
+    def __str__(self) -> str:
+        return f"{self.full:,} -> {self.chosen:,} {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedResult:
+    """A step of a drill that was not done.
+
+    Args:
+        step: Its name.
+        reason: Why it could not be done.
+        remedy: What to change so that it can be done.
+    """
+
+    step: str
+    reason: str
+    remedy: str
+    kind: Literal["skipped"] = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
 class DrillResult:
     """What a whole drill did, and what it decided.
 
@@ -143,12 +197,16 @@ class DrillResult:
         requirements: The requirements of the whole run, decided.
         peak_memory_bytes: Most memory that was in use, 0 where the platform does not tell.
         quick: Whether it was the short form.
+        cuts: What was cut for time.
+        minutes: The time that it was to keep to; 0 where none was set.
     """
 
     steps: tuple[StepTiming, ...]
     requirements: tuple[RequirementResult, ...]
     peak_memory_bytes: int
     quick: bool
+    cuts: tuple[SizeCut, ...] = ()
+    minutes: float = 0.0
     kind: Literal["drill"] = "drill"
 
 
@@ -165,6 +223,7 @@ StepResult = (
     | AuditResult
     | LeakResult
     | FederateResult
+    | SkippedResult
     | DrillResult
 )
 
@@ -183,6 +242,7 @@ class Record:
         verdict: How the run of a verb, or of a whole drill, ended; None in the record of one of a drill's
             steps, and in records of before.
         not_checked: Requirements of the project, as written, on what this run does not measure.
+        not_done: Parts of the step that could not be done.
     """
 
     schema: int
@@ -193,6 +253,7 @@ class Record:
     notes: tuple[str, ...] = ()
     verdict: RunVerdict | None = None
     not_checked: tuple[str, ...] = ()
+    not_done: tuple[NotDone, ...] = ()
 
     def __repr__(self) -> str:
         decisions = [one.verdict.decision.value for one in self.requirements]

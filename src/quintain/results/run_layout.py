@@ -4,7 +4,10 @@ RESULT_FILE = "result.json"
 """The record of one verb."""
 
 RUN_SETTINGS_FILE = "run.json"
-"""The settings of a run; the only JSON file of a run folder that is no record."""
+"""The settings of a run; no record."""
+
+DRILL_SIZES_FILE = "sizes.json"
+"""How much work each step of a drill does, once that was decided; no record."""
 
 CHUNK_SETTINGS_FILE = "settings.json"
 """The settings of an attack whose finished chunks lie beside it."""

@@ -1,18 +1,61 @@
 """``quintain drill``."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from quintain.cli.commands.command import Command
-from quintain.cli.options import DEFAULT_DEVICE, Device, Require, Seed, Undecided
+from quintain.cli.options import (
+    DEFAULT_DATA,
+    DEFAULT_DEVICE,
+    DEFAULT_MODEL,
+    DEFAULT_THREAT,
+    AnyModel,
+    Data,
+    Device,
+    Require,
+    Seed,
+    Undecided,
+)
 
 if TYPE_CHECKING:
+    from quintain.cli.call import VerbCall
+    from quintain.drill import Settings
+    from quintain.drill.planner import StepPlan
     from quintain.results.records import Record
 
 
 def run(
+    model: AnyModel = DEFAULT_MODEL,
+    data: Data = DEFAULT_DATA,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="safetensors, or a PyTorch state dict; trained first if not given."),
+    ] = None,
+    threat: Annotated[
+        str,
+        typer.Option(help="What may be changed; also attacked and certified at half and twice the size."),
+    ] = DEFAULT_THREAT,
+    epsilon: Annotated[float, typer.Option(help="Target epsilon of private training.")] = 3.0,
+    clients: Annotated[int, typer.Option(help="Sites of federated training.", min=2)] = 5,
+    only: Annotated[
+        str,
+        typer.Option(
+            help="Steps to do, with those that they need, such as attack,certify. All: check, train, attack, "
+            "harden, certify, privatize, audit, leak, federate.",
+            show_default=False,
+        ),
+    ] = "",
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Time to keep to: work that does not fit is cut and said to be. 5 for the bundled X-rays, "
+            "else 20, if not given.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Run folder; an unfinished run in it is resumed. runs/DATE-drill if not given."),
@@ -26,25 +69,48 @@ def run(
     undecided: Undecided = None,
 ) -> int:
     from quintain.cli.call import VerbCall
-    from quintain.cli.run_folder import command_line, resume_command
-    from quintain.cli.screen import show_drill, show_step
-    from quintain.core.errors import RunFolderError, SoundnessError
-    from quintain.drill import Settings, drill
+    from quintain.cli.run_folder import resume_command
+    from quintain.cli.threat_options import refuse_unknown_threats, refuse_unmeasured_sizes
+    from quintain.core.errors import RunFolderError, SettingError
+    from quintain.drill import Settings
+    from quintain.drill.pipeline import selected
     from quintain.drill.run_folder import RunFolder
     from quintain.drill.settings import DEFAULT_REQUIREMENTS
-    from quintain.results.records import DrillResult
+    from quintain.drill.threat_sizes import measured_specs
 
+    if minutes is not None and not 0 < minutes < float("inf"):
+        raise SettingError(f"got --minutes {minutes:g}; expected a positive number, such as 20")
+    if not 0 < epsilon < float("inf"):
+        raise SettingError(f"got --epsilon {epsilon:g}; expected a positive number, such as 3")
+    refuse_unknown_threats([threat])
+    steps = tuple(name.strip() for name in only.split(",") if name.strip())
+    selected(steps)
     call = VerbCall(
         verb="drill",
+        model=model,
         device=device,
         needs_float64=True,
         seed=seed,
         require=tuple(require or ()),
         undecided=undecided,
     )
-    requirements = call.requirements or DEFAULT_REQUIREMENTS
+    settings = Settings(
+        seed=seed,
+        quick=quick,
+        undecided=call.undecided_rule,
+        model=model,
+        data=data,
+        weights=weights,
+        threat=threat,
+        epsilon=epsilon,
+        clients=clients,
+        only=steps,
+        minutes=minutes or 0.0,
+    )
+    refuse_unmeasured_sizes(call.requirements, measured_specs(settings))
+    defaults = DEFAULT_REQUIREMENTS if settings.has_default_claims else ()
+    settings = replace(settings, require=call.requirements or defaults)
     folder = out or call.folder
-    settings = Settings(seed, quick, requirements, call.undecided_rule)
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(
             f"--out {folder} is a file; give a folder that is new or that of an earlier drill"
@@ -56,7 +122,31 @@ def run(
     call.announce_requirements()
     call.print_device()
 
+    return _run(call, folder, settings, resume)
+
+
+def _run(call: "VerbCall", folder: Path, settings: "Settings", resume: str) -> int:
+    """Run the drill, show each step as it ends, and the whole at last.
+
+    Args:
+        call: The call of the command.
+        folder: The run folder.
+        settings: Of the drill.
+        resume: The command that resumes it.
+    """
+    from quintain.cli.run_folder import command_line
+    from quintain.cli.screen import show_drill, show_plan, show_step
+    from quintain.core.errors import SoundnessError
+    from quintain.drill import drill
+    from quintain.results.records import DrillResult
+
     records: list[Record] = []
+
+    def on_forecast(seconds: float, left: float) -> None:
+        call.print_dim(f"estimated to take {seconds:.0f} s of the {left:.0f} s that are left")
+
+    def on_plan(step: str, plan: "StepPlan") -> None:
+        show_plan(call.console, step, plan.seconds, plan.cuts)
 
     def on_step(step: str, record: "Record") -> None:
         records.append(record)
@@ -70,6 +160,8 @@ def run(
             device=call.torch_device,
             command=command_line(),
             progress=call.progress,
+            on_forecast=on_forecast,
+            on_plan=on_plan,
             on_step=on_step,
         )
     except KeyboardInterrupt:
@@ -87,7 +179,10 @@ def run(
 VERB = Command(
     "drill",
     run,
-    "Run every part of Quintain on the bundled chest X-rays, and write a report. Run again on the same "
-    "folder, it resumes.",
-    ("--out runs/first", "--quick --require 'robust_accuracy(linf:4/255) >= 0.65'"),
+    "Run every part of Quintain on your model and data, or on the bundled chest X-rays, within the minutes "
+    "given, and write a report. Run again on the same folder, it resumes.",
+    (
+        "--out runs/first",
+        "--model net.py:make --weights w.safetensors --data mine.npz --threat linf:8/255 --minutes 20",
+    ),
 )

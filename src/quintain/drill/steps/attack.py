@@ -1,15 +1,19 @@
-"""The drill step that attacks the plainly trained model."""
+"""The drill step that attacks the plainly trained or the given model."""
 
-from collections.abc import Mapping
-
-from quintain.attacks import FGSM, Quick
-from quintain.attacks.universal.adversarial_patch import side_marker
+from quintain.attacks.universal.adversarial_patch import AdversarialPatch, side_marker
+from quintain.core.errors import ExecutionError
+from quintain.core.registry import entries
+from quintain.core.threat_specs import threat_name
+from quintain.drill.budget import Amount
 from quintain.drill.context import DrillContext
+from quintain.drill.step import Estimate, Obstacle, Step
+from quintain.drill.trials import Trials
+from quintain.evaluate.brackets import robustness_claims
 from quintain.evaluate.evasion.attacks import run_attacks
-from quintain.evaluate.evasion.shard import AttackFn
 from quintain.evaluate.evasion.stickers import evaluate_sticker
 from quintain.evaluate.step import StepOutput
-from quintain.results.robustness_records import AttackResult
+from quintain.results.records import Claim, NotDone
+from quintain.results.robustness_records import AttackResult, StickerResult
 
 NUM_PICTURES = 6
 """Adversarial examples that are kept as pictures."""
@@ -17,36 +21,99 @@ NUM_PICTURES = 6
 MARKER_TARGET = 0
 """The class that the side marker is to bring about, normal: a sick child is called healthy."""
 
-
-def attacks(context: DrillContext) -> Mapping[str, AttackFn]:
-    """Return the attacks that are run on every model of the drill, by name."""
-    return {
-        "fgsm": FGSM(),
-        "quick": Quick(steps=context.workload.attack_steps, queries=context.workload.attack_queries),
-    }
+MARKER_BATCH = 16
+"""Pictures of each step of fitting a sticker."""
 
 
 def run(context: DrillContext) -> StepOutput:
-    """Run FGSM and the quick ensemble on the plain model at every eps, then fit a sticker."""
-    subject = context.subject(context.trained().training.model)
-    plain = run_attacks(
+    """Run the attacks on the model at every size, then fit a sticker where the data are pictures."""
+    subject = context.stored_model(context.trained().training.model)
+    attacked = run_attacks(
         subject,
         context.test,
         context.threats,
-        attacks(context),
+        context.attacks,
         seed=context.seed("attack"),
         folder=context.folder,
         num_pictures=NUM_PICTURES,
         progress=context.progress,
     )
-    marker = evaluate_sticker(
-        subject,
+    if attacked.stop_reason and attacked.num_unattacked == len(context.test):
+        raise ExecutionError(attacked.stop_reason)
+    claims: tuple[Claim, ...] = ()
+    if "certify" not in context.planned:
+        primary = "harden" not in context.planned
+        _, claims = robustness_claims(
+            subject, context.test, context.threats, attacked=attacked, primary=primary
+        )
+    missing = _no_sticker(context)
+    stickers = () if missing else (_sticker(context),)
+    return StepOutput(AttackResult((attacked,), stickers), claims, not_done=missing)
+
+
+def _no_sticker(context: DrillContext) -> tuple[NotDone, ...]:
+    """Say why no sticker is fitted, if none is."""
+    if not context.subject.is_pictures:
+        return (
+            NotDone("stickers", "the data are no pictures", "nothing is to be done: they are for pictures"),
+        )
+    if context.subject.model.access != "gradients":
+        return (
+            NotDone(
+                "stickers",
+                f"{context.settings.model} gives no gradients to fit one by",
+                "give the net itself: --model path/to/file.py:factory --weights FILE.safetensors",
+            ),
+        )
+    if context.subject.train_size == 0:
+        return (NotDone("stickers", "there is no train split to fit one on", "add one to the data"),)
+    return ()
+
+
+def _sticker(context: DrillContext) -> StickerResult:
+    """Fit a sticker on training pictures: a side marker on X-rays, on others one that may lie anywhere."""
+    steps = context.workload.marker_steps
+    on_xrays = context.settings.is_bundled
+    sticker = side_marker(MARKER_TARGET, steps=steps) if on_xrays else AdversarialPatch(steps=steps)
+    return evaluate_sticker(
+        context.stored_model(context.trained().training.model),
         context.train,
         context.test,
-        side_marker(MARKER_TARGET, steps=context.workload.marker_steps),
-        "a radiopaque side marker",
+        sticker,
+        "a radiopaque side marker" if on_xrays else "a printed sticker",
         seed=context.seed("marker"),
         folder=context.folder,
         progress=context.progress,
     )
-    return StepOutput(AttackResult((plain,), (marker,)))
+
+
+def obstacle(context: DrillContext) -> Obstacle | None:
+    """Return why the threat does not fit the data, if it does not."""
+    entry = entries("threat")[threat_name(context.threat.spec)]
+    pictures_only = entry.is_true("images_only") or entry.is_true("parametric")
+    if pictures_only and not context.subject.is_pictures:
+        return Obstacle(
+            f"--threat {context.threat.spec} changes pictures, and the data are of shape "
+            f"{context.test.shape}",
+            "give a threat that every input has, such as --threat linf:4/255",
+        )
+    return None
+
+
+def estimate(context: DrillContext, trials: Trials) -> Estimate:
+    """Return the time of the attacks where nothing is broken, and of fitting the sticker."""
+    on_example = trials.attack
+    on_picture = 0.0 if _no_sticker(context) else 4 * trials.forward
+    return lambda workload: (
+        workload.test_examples * (on_example + on_picture) + workload.marker_steps * MARKER_BATCH * on_picture
+    )
+
+
+STEP = Step(
+    "attack",
+    run,
+    estimate,
+    obstacle,
+    needs=("train",),
+    amounts=(Amount("marker_steps", "steps of fitting the sticker", 30),),
+)

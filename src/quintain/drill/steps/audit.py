@@ -1,12 +1,21 @@
 """Audit private training, with a positive control, and test its noise and sampling."""
 
 from quintain.drill.context import DrillContext
-from quintain.drill.steps.privatize import privacy_target
+from quintain.drill.obstacles import needs_private_training
+from quintain.drill.step import Estimate, Step
+from quintain.drill.steps.privatize import PRIVATE_STEPS, privacy_target
+from quintain.drill.trials import Trials
 from quintain.evaluate.step import StepOutput
 from quintain.evaluate.steps.audit import run_audit
 
 COMPARISONS = 32
 """No drill makes more claims than this; a crossing is repeated until chance is excluded over all of them."""
+
+TRAININGS = 2.3
+"""Trainings that an audit takes: one with noise, one without, and what it looks at on the way."""
+
+TESTS = 10.0
+"""Seconds of the tests of the mechanism, which are the same for every net."""
 
 
 def run(context: DrillContext) -> StepOutput:
@@ -15,8 +24,18 @@ def run(context: DrillContext) -> StepOutput:
         context.net("private"),
         context.train,
         privacy_target(context),
-        canaries=context.workload.canaries,
+        canaries=min(context.workload.canaries, len(context.train) // 2),
         comparisons=COMPARISONS,
         seed=context.seed("audit"),
         progress=context.progress,
     )
+
+
+def estimate(_context: DrillContext, trials: Trials) -> Estimate:
+    """Return the time of two trainings and of the tests of the mechanism."""
+    return lambda workload: (
+        TRAININGS * workload.private_steps * workload.private_batch * trials.private + TESTS
+    )
+
+
+STEP = Step("audit", run, estimate, needs_private_training, amounts=(PRIVATE_STEPS,))

@@ -1,31 +1,69 @@
 """Certify the models, and put both bounds together."""
 
 from quintain.certify import IntervalBounds, RandomizedSmoothing
-from quintain.drill.context import PRIMARY_MODEL, SMOOTHED_MODEL, DrillContext
-from quintain.drill.steps.harden import SIGMA
+from quintain.core.errors import ModelError, SettingError
+from quintain.drill.budget import Amount
+from quintain.drill.context import SMOOTHED_MODEL, DrillContext
+from quintain.drill.obstacles import needs_intervals
+from quintain.drill.step import Estimate, Step
+from quintain.drill.steps.harden import primary_model
+from quintain.drill.threat_sizes import sigma_of, smoothed_sizes
+from quintain.drill.trials import Trials
 from quintain.evaluate.brackets import robustness_claims
-from quintain.evaluate.certify import certify_examples
+from quintain.evaluate.certify import Certification, certify_examples
+from quintain.evaluate.model import EvaluatedModel
 from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed
 from quintain.evaluate.step import StepOutput
-from quintain.results.records import Claim
+from quintain.results.records import Claim, NotDone
 from quintain.results.robustness_records import CertifiedModel, CertifyResult
-from quintain.threats import L2
 
-SMOOTHED_SIZES = (0.25, 0.5)
+VOTES = 3_000
+"""Noise samples of an example beside those of its certificate: for predictions, and for the attack on it."""
 
 
 def run(context: DrillContext) -> StepOutput:
-    """Certify the plain and the two hardened models by intervals, the noise-trained one by smoothing."""
-    attacked = context.attacks()
+    """Certify each attacked model by intervals, and one more by smoothing."""
+    plain, hardened = context.trained().training.model, context.hardened()
     files = {
-        file.name: file
-        for file in (context.trained().training.model, *(one.model for one in context.hardened().trainings))
+        file.name: file for file in (plain, *(one.model for one in (hardened.trainings if hardened else ())))
     }
+    missing: list[NotDone] = []
     models: list[CertifiedModel] = []
     claims: list[Claim] = []
-    for name in attacked:
-        subject = context.subject(files[name])
-        certification = certify_examples(
+    attacked = context.attacked()
+    no_intervals = needs_intervals(context)
+    if no_intervals is not None:
+        missing.append(NotDone("certificates by interval bounds", no_intervals.reason, no_intervals.remedy))
+    primary = primary_model(list(files)) if hardened else plain.name
+    for name in attacked or files:
+        subject = context.stored_model(files[name])
+        certification = None if no_intervals else _by_intervals(context, subject, missing)
+        if certification is None and name not in attacked:
+            continue
+        both, found = robustness_claims(
+            subject,
+            context.test,
+            context.threats,
+            certification=certification,
+            attacked=attacked.get(name),
+            primary=name == primary,
+        )
+        models.append(both)
+        claims.extend(found)
+    base = files.get(SMOOTHED_MODEL, plain)
+    smoothed = _by_smoothing(context, context.stored_model(base), missing)
+    if smoothed is not None:
+        models.append(smoothed[0])
+        claims.extend(smoothed[1])
+    return StepOutput(CertifyResult(tuple(models)), tuple(claims), not_done=tuple(missing))
+
+
+def _by_intervals(
+    context: DrillContext, subject: EvaluatedModel, missing: list[NotDone]
+) -> Certification | None:
+    """Return interval certificates of one model; what keeps it from having any is added to ``missing``."""
+    try:
+        return certify_examples(
             subject,
             context.test,
             context.threats,
@@ -33,25 +71,56 @@ def run(context: DrillContext) -> StepOutput:
             method=IntervalBounds.title,
             progress=context.progress,
         )
-        both, found = robustness_claims(
-            subject,
+    except (ModelError, SettingError) as error:
+        what = f"certificates by interval bounds of the {subject.file.title}"
+        missing.append(NotDone(what, str(error), "use layers that interval bounds handle"))
+        return None
+
+
+def _by_smoothing(
+    context: DrillContext, base: EvaluatedModel, missing: list[NotDone]
+) -> tuple[CertifiedModel, tuple[Claim, ...]] | None:
+    """Return certificate and claims of the smoothed form of a model."""
+    noise = sigma_of(context.threat)
+    try:
+        _, smooth, found = certify_smoothed(
+            base,
             context.test,
-            context.threats,
-            certification=certification,
-            attacked=attacked[name],
-            primary=name == PRIMARY_MODEL,
+            smoothed_sizes(context.threat),
+            SmoothingSettings(
+                RandomizedSmoothing(noise, context.workload.noise_samples), context.workload.smoothed_examples
+            ),
+            seed=context.seed("smoothing"),
+            primary=True,
+            progress=context.progress,
         )
-        models.append(both)
-        claims.extend(found)
-    _, smooth, found = certify_smoothed(
-        context.subject(files[SMOOTHED_MODEL]),
-        context.test,
-        [L2(size) for size in SMOOTHED_SIZES],
-        SmoothingSettings(
-            RandomizedSmoothing(SIGMA, context.workload.noise_samples), context.workload.smoothed_examples
-        ),
-        seed=context.seed("smoothing"),
-        primary=True,
-        progress=context.progress,
+    except (ModelError, SettingError) as error:
+        missing.append(
+            NotDone("certificates by smoothing", str(error), "let the model take batches of noisy inputs")
+        )
+        return None
+    return smooth, found
+
+
+def estimate(context: DrillContext, trials: Trials) -> Estimate:
+    """Return the time of interval bounds of up to three models, and of the noise samples."""
+    models = 3 if "harden" in context.planned else 1
+    by_intervals = 0.0 if needs_intervals(context) else models * trials.interval
+    return lambda workload: (
+        workload.test_examples * by_intervals
+        + min(workload.smoothed_examples, workload.test_examples)
+        * (workload.noise_samples + VOTES)
+        * trials.noise_sample
     )
-    return StepOutput(CertifyResult((*models, smooth)), (*claims, *found))
+
+
+STEP = Step(
+    "certify",
+    run,
+    estimate,
+    needs=("train",),
+    amounts=(
+        Amount("smoothed_examples", "examples certified by smoothing", 20),
+        Amount("noise_samples", "noise samples of each", 1_000),
+    ),
+)

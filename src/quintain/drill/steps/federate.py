@@ -1,19 +1,46 @@
-"""The drill's step in which five hospitals train one model together."""
+"""The drill's step in which several sites train one model together."""
 
+from quintain.drill.budget import Amount
 from quintain.drill.context import DrillContext
+from quintain.drill.obstacles import needs_training
+from quintain.drill.step import Estimate, Step
+from quintain.drill.trials import Trials
 from quintain.evaluate.step import StepOutput
-from quintain.evaluate.steps.federate import run_federate
+from quintain.evaluate.steps.federate import LOCAL_RECIPE, run_federate
+
+TRAININGS = 3
+"""Of all examples in every local epoch: over the sites together, at each site alone, and in one place."""
+
+FEW_CLASSES = 10
+"""Up to so many classes, each site has some examples of each."""
 
 
 def run(context: DrillContext) -> StepOutput:
-    """Return the result of training with secure aggregation; one hospital drops out in the middle round."""
+    """Return the result of training with secure aggregation; one site drops out in the middle round."""
     return run_federate(
         context.net("federated"),
         context.train,
         context.test,
+        sites=context.settings.clients,
+        site_name="hospital" if context.settings.is_bundled else "site",
+        min_per_class=5 if context.train.num_classes <= FEW_CLASSES else 0,
         rounds=context.workload.rounds,
         epochs=context.workload.local_epochs,
         seed=context.seed("federate"),
         folder=context.folder,
         progress=context.progress,
     )
+
+
+def estimate(_context: DrillContext, trials: Trials) -> Estimate:
+    """Return the time of local epochs and of the secure sums."""
+    unit = trials.training(LOCAL_RECIPE)
+    on_round = trials.parameters * trials.secure_sum
+    return lambda workload: (
+        workload.rounds * (TRAININGS * workload.local_epochs * workload.train_examples * unit + on_round)
+    )
+
+
+STEP = Step(
+    "federate", run, estimate, needs_training, amounts=(Amount("rounds", "rounds of federated training", 2),)
+)

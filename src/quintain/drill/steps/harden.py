@@ -1,36 +1,63 @@
 """The drill step that trains three models with a defense, and attacks the first two."""
 
-from quintain.drill.context import PRIMARY_MODEL, SMOOTHED_MODEL, DrillContext
-from quintain.drill.steps.attack import attacks
-from quintain.evaluate.brackets import clean_accuracy_claim
+from dataclasses import dataclass
+
+from quintain.core.errors import ModelError, SettingError
+from quintain.core.registry import get_entry
+from quintain.core.threat_specs import threat_name
+from quintain.drill.budget import Amount
+from quintain.drill.context import ADVERSARIAL_MODEL, CERTIFIED_MODEL, SMOOTHED_MODEL, DrillContext
+from quintain.drill.obstacles import needs_intervals, needs_training
+from quintain.drill.step import Estimate, Obstacle, Step
+from quintain.drill.threat_sizes import sigma_of
+from quintain.drill.trials import Trials
+from quintain.evaluate.brackets import clean_accuracy_claim, robustness_claims
 from quintain.evaluate.evasion.attacks import run_attacks
+from quintain.evaluate.model import EvaluatedModel
 from quintain.evaluate.step import StepOutput
 from quintain.evaluate.steps.harden import train_defense, with_epochs
 from quintain.harden import GaussianAugmentation, IBPTraining, PGDTraining
 from quintain.harden.defense import Defense
-from quintain.results.robustness_records import HardenResult
-from quintain.threats import Linf
-
-SIGMA = 0.25
-"""Standard deviation of the noise in training, and of the smoothed model."""
-
-TRAINING_THREAT = Linf(4 / 255)
-"""The threat that adversarial and certified training defend against."""
+from quintain.results.records import Claim, NotDone
+from quintain.results.robustness_records import AttackedModel, HardenResult, TrainingRun
+from quintain.threats import L2, Linf
 
 
-def defenses(context: DrillContext) -> dict[str, tuple[str, Defense]]:
-    """Return the title and the defense of each model that the drill hardens, by the model's name."""
-    workload = context.workload
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A training with a defense.
+
+    Args:
+        title: For people.
+        epochs: The field of ``Workload`` with its epochs.
+        defense: The defense, or why it cannot be trained with.
+    """
+
+    title: str
+    epochs: str
+    defense: Defense | Obstacle
+
+
+def trainings(context: DrillContext) -> dict[str, Training]:
+    """Return the training of each model that the drill hardens, by the model's name."""
+    threat, kind = context.threat, threat_name(context.threat.spec)
+    pgd: Defense | Obstacle
+    supported = get_entry("defense", "pgd-at").words("supports")
+    if kind in supported:
+        pgd = PGDTraining(threat)
+    else:
+        pgd = Obstacle(
+            f"adversarial training takes {', '.join(supported)}, and the threat is {threat.spec}",
+            "give one of these with --threat",
+        )
+    ibp: Defense | Obstacle | None = needs_intervals(context)
+    if ibp is None:
+        assert isinstance(threat, Linf | L2)
+        ibp = IBPTraining(threat)
     return {
-        "adversarial": (
-            "adversarial training",
-            with_epochs(PGDTraining(TRAINING_THREAT), workload.adversarial_epochs),
-        ),
-        PRIMARY_MODEL: (
-            "certified training",
-            with_epochs(IBPTraining(TRAINING_THREAT), workload.certified_epochs),
-        ),
-        SMOOTHED_MODEL: ("noise training", with_epochs(GaussianAugmentation(SIGMA), workload.noise_epochs)),
+        ADVERSARIAL_MODEL: Training("adversarial training", "adversarial_epochs", pgd),
+        CERTIFIED_MODEL: Training("certified training", "certified_epochs", ibp),
+        SMOOTHED_MODEL: Training("noise training", "noise_epochs", GaussianAugmentation(sigma_of(threat))),
     }
 
 
@@ -39,31 +66,96 @@ def run(context: DrillContext) -> StepOutput:
 
     The third predicts as a smoothed model, which the step on certification evaluates.
     """
-    trainings, attack_results, claims = [], [], []
-    for name, (title, defense) in defenses(context).items():
-        subject, training = train_defense(
-            context.net(name),
-            context.train,
-            context.test,
-            defense,
-            name=name,
-            title=title,
-            seed=context.seed("harden", name),
-            folder=context.folder,
-            checkpoint=context.run.checkpoint(name),
-            progress=context.progress,
-        )
-        trainings.append(training)
-        claims.append(clean_accuracy_claim(subject, context.test, primary=name == PRIMARY_MODEL))
+    done: dict[str, tuple[EvaluatedModel, TrainingRun]] = {}
+    attacked: dict[str, AttackedModel] = {}
+    missing: list[NotDone] = []
+    for name, training in trainings(context).items():
+        if isinstance(training.defense, Obstacle):
+            missing.append(NotDone(training.title, training.defense.reason, training.defense.remedy))
+            continue
+        try:
+            done[name] = _trained(context, name, training, training.defense)
+        except (ModelError, SettingError) as error:
+            missing.append(NotDone(training.title, str(error), "change the net, and drill into a new folder"))
+            continue
         if name != SMOOTHED_MODEL:
-            attack_results.append(
-                run_attacks(
-                    subject,
-                    context.test,
-                    context.threats,
-                    attacks(context),
-                    seed=context.seed("attack"),
-                    progress=context.progress,
-                )
+            attacked[name] = run_attacks(
+                done[name][0],
+                context.test,
+                context.threats,
+                context.attacks,
+                seed=context.seed("attack"),
+                progress=context.progress,
             )
-    return StepOutput(HardenResult(tuple(trainings), tuple(attack_results)), tuple(claims))
+    result = HardenResult(tuple(training for _, training in done.values()), tuple(attacked.values()))
+    return StepOutput(result, _claims(context, done, attacked), not_done=tuple(missing))
+
+
+def _trained(
+    context: DrillContext, name: str, training: Training, defense: Defense
+) -> tuple[EvaluatedModel, TrainingRun]:
+    return train_defense(
+        context.net(name),
+        context.train,
+        context.test,
+        with_epochs(defense, getattr(context.workload, training.epochs)),
+        name=name,
+        title=training.title,
+        seed=context.seed("harden", name),
+        folder=context.folder,
+        checkpoint=context.run.checkpoint(name),
+        progress=context.progress,
+    )
+
+
+def primary_model(names: list[str]) -> str:
+    """Return the hardened model that requirements on robustness are about: the one that may be certified."""
+    return CERTIFIED_MODEL if CERTIFIED_MODEL in names else ADVERSARIAL_MODEL
+
+
+def _claims(
+    context: DrillContext,
+    done: dict[str, tuple[EvaluatedModel, TrainingRun]],
+    attacked: dict[str, AttackedModel],
+) -> tuple[Claim, ...]:
+    """Return the clean accuracies; and what the attacks say, where no step on certificates will."""
+    primary = primary_model(list(done))
+    claims = [
+        clean_accuracy_claim(subject, context.test, primary=name == primary)
+        for name, (subject, _) in done.items()
+    ]
+    if "certify" not in context.planned:
+        for name, one in attacked.items():
+            claims += robustness_claims(
+                done[name][0], context.test, context.threats, attacked=one, primary=name == primary
+            )[1]
+    return tuple(claims)
+
+
+def estimate(context: DrillContext, trials: Trials) -> Estimate:
+    """Return the time of the epochs, and of attacks that break nothing."""
+    units = [
+        (one.epochs, trials.defense(one.defense), name != SMOOTHED_MODEL)
+        for name, one in trainings(context).items()
+        if not isinstance(one.defense, Obstacle)
+    ]
+    attacked = sum(is_attacked for _, _, is_attacked in units)
+    on_example = attacked * trials.attack + 2 * len(units) * trials.forward
+    return lambda workload: (
+        workload.train_examples * sum(getattr(workload, epochs) * unit for epochs, unit, _ in units)
+        + workload.test_examples * on_example
+    )
+
+
+STEP = Step(
+    "harden",
+    run,
+    estimate,
+    needs_training,
+    amounts=(
+        Amount("adversarial_epochs", "epochs of adversarial training", 3),
+        Amount("certified_epochs", "epochs of certified training", 8),
+        Amount("noise_epochs", "epochs of noise training", 3),
+    ),
+    weight=3.0,
+)

@@ -24,6 +24,9 @@ from quintain.training import Recipe, fit
 
 ALPHA = 1.0
 
+LOCAL_RECIPE = Recipe(epochs=2, batch_size=32, learning_rate=3e-3, schedule="constant")
+"""Of training at a site in one round."""
+
 
 def run_federate(
     net: nn.Module,
@@ -31,8 +34,10 @@ def run_federate(
     test: Dataset,
     *,
     sites: int = 5,
+    site_name: str = "hospital",
+    min_per_class: int = 5,
     rounds: int = 6,
-    epochs: int = 2,
+    epochs: int = LOCAL_RECIPE.epochs,
     seed: int = 0,
     folder: Path,
     progress: Progress = no_progress,
@@ -54,12 +59,21 @@ def run_federate(
         data: All training examples.
         test: Examples for the accuracies.
         sites, rounds, epochs: How many sites, rounds, and local epochs a round.
+        site_name: Sites are called ``hospital-1`` and so on.
+        min_per_class: Fewest examples of each class at a site.
         seed: Of split and local training.
         folder: Run folder for the weights.
         progress: Shows bars.
     """
-    parts = partition(data, sites, alpha=ALPHA, seed=derive_seed(seed, "split"))
-    local = Recipe(epochs=epochs, batch_size=32, learning_rate=3e-3, schedule="constant")
+    parts = partition(
+        data,
+        sites,
+        alpha=ALPHA,
+        seed=derive_seed(seed, "split"),
+        min_per_class=min_per_class,
+        prefix=site_name,
+    )
+    local = replace(LOCAL_RECIPE, epochs=epochs)
     as_long = replace(local, epochs=rounds * epochs)
 
     def reached(recipe: Recipe, examples: Dataset, label: str) -> ClassCounts:

@@ -1,0 +1,193 @@
+"""Decide before each step of a drill whether it can be done, and how much of it in the time that is left."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from quintain.core.errors import QuintainError, RunFolderError, StorageError
+from quintain.drill.budget import Amount, Demand, allot, cuts
+from quintain.drill.context import DrillContext
+from quintain.drill.settings import Workload
+from quintain.drill.step import Obstacle, Step
+from quintain.drill.trials import Clock, Trials
+from quintain.results.records import Record, SizeCut, SkippedResult
+
+SHARED = (Amount("test_examples", "test examples", 100), Amount("train_examples", "training examples", 500))
+"""What all steps have in common: it is cut last, and decided before the first step."""
+
+MARGIN = 0.95
+"""Of the time that is left, so much is given away: estimates are none to the second."""
+
+SHARED_KEY = "shared"
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """How much of a step is done.
+
+    Args:
+        workload: How much of everything.
+        seconds: Estimate of its time; 0 where its sizes were decided in an earlier start.
+        cuts: What of it was cut for time.
+    """
+
+    workload: Workload
+    seconds: float
+    cuts: tuple[SizeCut, ...]
+
+
+@dataclass
+class Planner:
+    """The plan of a drill, which is made anew before each step by the time that is left.
+
+    Args:
+        context: With the full workload.
+        steps: The steps to do, those that are finished among them.
+        clock: Tells the time.
+        spent: Seconds that finished steps took in earlier starts.
+    """
+
+    context: DrillContext
+    steps: Sequence[Step]
+    clock: Clock
+    spent: float
+    obstacles: dict[str, Obstacle] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._started = self.clock()
+        self._full = self.context.workload
+        self._fixed: dict[str, dict[str, int]] = self.context.run.sizes()
+        self._demands: dict[str, Demand] = {}
+        self._estimate()
+
+    @property
+    def workload(self) -> Workload:
+        """The full workload, with what is decided so far."""
+        return replace(
+            self._full, **{name: size for one in self._fixed.values() for name, size in one.items()}
+        )
+
+    @property
+    def planned(self) -> frozenset[str]:
+        """The steps that are done, as far as is known."""
+        return frozenset(one.name for one in self.steps if one.name not in self.obstacles)
+
+    @property
+    def seconds_left(self) -> float:
+        """The time that is left."""
+        return self.context.settings.seconds - self.spent - (self.clock() - self._started)
+
+    @property
+    def cuts(self) -> tuple[SizeCut, ...]:
+        """Everything that was cut so far."""
+        shared = cuts("all steps", SHARED, self._full, self.workload) if SHARED_KEY in self._fixed else ()
+        own = (
+            cut
+            for one in self.steps
+            if one.name in self._fixed
+            for cut in cuts(one.name, self._own(one), self._full, self.workload)
+        )
+        return (*shared, *own)
+
+    def prepare(self, step: Step) -> StepPlan | Obstacle:
+        """Return how much of a step is done, or what keeps it from being done; its sizes are stored."""
+        for needed in step.needs:
+            if needed in self.obstacles:
+                first = self.obstacles[needed]
+                self.obstacles.setdefault(
+                    step.name,
+                    Obstacle(f"it needs the step {needed}, which was not done: {first.reason}", first.remedy),
+                )
+        if step.name in self.obstacles:
+            return self.obstacles[step.name]
+        seconds = 0.0
+        if step.name not in self._fixed:
+            found = self._decide(step)
+            if isinstance(found, Obstacle):
+                self.obstacles[step.name] = found
+                return found
+            seconds = found
+        own = cuts(step.name, self._own(step), self._full, self.workload)
+        return StepPlan(self.workload, seconds, own)
+
+    def heed(self, record: Record) -> None:
+        """Take note of a step that was not done, for those that need it."""
+        if isinstance(record.result, SkippedResult):
+            self.obstacles.setdefault(
+                record.result.step, Obstacle(record.result.reason, record.result.remedy)
+            )
+
+    def forecast(self) -> tuple[float, float]:
+        """Return the seconds that everything to be done is estimated to take, and those that are left."""
+        todo = [one for one in self._todo(self.steps[0]) if one.step not in self._fixed]
+        shared = () if SHARED_KEY in self._fixed else SHARED
+        left = self.seconds_left
+        return allot(todo, self.workload, left * MARGIN, shared=shared).seconds, left
+
+    def _decide(self, step: Step) -> Obstacle | float:
+        """Decide the sizes of a step, and at the first one those that all steps share."""
+        shared = () if SHARED_KEY in self._fixed else SHARED
+        left = self.seconds_left
+        plan = allot(self._todo(step), self.workload, left * MARGIN, shared=shared)
+        if shared:
+            self._fix(SHARED_KEY, shared, plan.workload)
+        if step.name in plan.dropped:
+            least, minutes = plan.dropped[step.name], self.context.settings.seconds / 60
+            return Obstacle(
+                f"it takes {least:.0f} s even at its smallest useful size, and {max(left, 0):.0f} s of "
+                f"{minutes:g} minutes are left for this and all later steps",
+                f"give --minutes {_more(minutes, least):g} and a new --out, or name fewer steps with --only",
+            )
+        demand = self._demands[step.name]
+        self._fix(step.name, demand.amounts, plan.workload)
+        return demand.seconds(self.workload)
+
+    def _fix(self, key: str, amounts: Sequence[Amount], workload: Workload) -> None:
+        taken = {name for one in self._fixed.values() for name in one}
+        self._fixed[key] = {
+            one.field: getattr(workload, one.field) for one in amounts if one.field not in taken
+        }
+        self.context.run.save_sizes(self._fixed)
+
+    def _todo(self, start: Step) -> list[Demand]:
+        """Return what the steps from one on ask for; what is decided already is cut no more."""
+        names = [one.name for one in self.steps]
+        later = names[names.index(start.name) :]
+        taken = {name for one in self._fixed.values() for name in one}
+        return [
+            replace(demand, amounts=tuple(one for one in demand.amounts if one.field not in taken))
+            for name, demand in self._demands.items()
+            if name in later and name not in self.obstacles
+        ]
+
+    def _own(self, step: Step) -> tuple[Amount, ...]:
+        """Return the amounts of a step that were decided for it, and not for an earlier one."""
+        return tuple(one for one in step.amounts if one.field in self._fixed.get(step.name, {}))
+
+    def _estimate(self) -> None:
+        """See what keeps unfinished steps from being done, and try how long the others take."""
+        run, trials = self.context.run, Trials(self.context, self.clock)
+        for one in self.steps:
+            if run.is_finished(one.name):
+                self.heed(run.record(one.name))
+        unfinished = [one for one in self.steps if not run.is_finished(one.name)]
+        self.obstacles.update(
+            {one.name: found for one in unfinished if (found := one.obstacle(self.context)) is not None}
+        )
+        trials = replace(trials, context=replace(self.context, planned=self.planned))
+        for one in unfinished:
+            if one.name in self.obstacles or one.name in self._fixed:
+                continue
+            try:
+                seconds = one.estimate(trials.context, trials)
+            except (RunFolderError, StorageError):
+                raise
+            except QuintainError as error:
+                remedy = "change the model or the data, and drill into a new folder"
+                self.obstacles[one.name] = Obstacle(str(error), remedy)
+            else:
+                self._demands[one.name] = Demand(one.name, one.amounts, seconds, one.needs, one.weight)
+
+
+def _more(minutes: float, seconds: float) -> float:
+    """Return minutes that would be enough, rounded up to five."""
+    return 5 * (1 + (minutes + 1.5 * seconds / 60) // 5)

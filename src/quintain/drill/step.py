@@ -1,0 +1,52 @@
+"""What a step of the drill is: what it needs, what keeps it from being done, how long it takes, its work."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from quintain.drill.budget import Amount
+from quintain.drill.context import DrillContext
+from quintain.drill.settings import Workload
+from quintain.drill.trials import Trials
+from quintain.evaluate.step import StepOutput
+
+Estimate = Callable[[Workload], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """What keeps a step from being done on this model or these data.
+
+    Args:
+        reason: Why it cannot be done.
+        remedy: What to change so that it can.
+    """
+
+    reason: str
+    remedy: str
+
+
+def nothing_in_the_way(_context: DrillContext) -> None:
+    """Say that a step can be done on every model and all data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the drill.
+
+    Args:
+        name: As ``--only`` takes it.
+        run: Does it.
+        estimate: Tries it for a moment, and returns how many seconds it takes at a workload.
+        obstacle: Says what keeps it from being done, if anything does; nothing is trained for that.
+        needs: Steps whose results it cannot do without.
+        amounts: What of its work may be cut for time.
+        weight: Its share of the time where there is not enough, relative to other steps.
+    """
+
+    name: str
+    run: Callable[[DrillContext], StepOutput]
+    estimate: Callable[[DrillContext, Trials], Estimate]
+    obstacle: Callable[[DrillContext], Obstacle | None] = nothing_in_the_way
+    needs: tuple[str, ...] = ()
+    amounts: tuple[Amount, ...] = ()
+    weight: float = 1.0

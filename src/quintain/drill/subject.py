@@ -1,0 +1,128 @@
+"""The model and the data that a drill is about."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import nn
+
+from quintain.core.errors import ModelError
+from quintain.core.registry import declared_entries
+from quintain.core.seeds import derive_seed
+from quintain.core.statistics import binomial_interval
+from quintain.data import load_data
+from quintain.data.dataset import Dataset
+from quintain.data.splits import Splits
+from quintain.drill.settings import Settings
+from quintain.evaluate.images import drawable
+from quintain.evaluate.model import clean_counts
+from quintain.models.classifier import Classifier
+from quintain.models.loading import is_black_box, load_classifier, load_model
+from quintain.models.protocol import ClassifierLike
+
+PROBED = 512
+"""Test examples on which it is seen whether a factory gives trained weights."""
+
+CONFIDENCE = 0.999
+"""At this confidence a net must be better than the majority class to count as trained."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The model and the data that a drill is about.
+
+    Args:
+        settings: What the user chose.
+        device: Where the nets are.
+    """
+
+    settings: Settings
+    device: torch.device
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The data set."""
+        return load_data(self.settings.data)
+
+    @cached_property
+    def test(self) -> Dataset:
+        """The test split, every example of it."""
+        return self.splits.split("test")
+
+    @property
+    def train_size(self) -> int:
+        """Number of training examples, 0 where there is no such split."""
+        return len(self.splits.train) if self.splits.train else 0
+
+    @property
+    def is_public(self) -> bool:
+        """Whether the data are registered as public, so that pictures of them may be shown."""
+        known = declared_entries("dataset")
+        return self.settings.data in known and known[self.settings.data].is_true("is_public")
+
+    @property
+    def is_pictures(self) -> bool:
+        """Whether the data are gray or RGB pictures."""
+        return drawable(self.test.shape)
+
+    @property
+    def is_black_box(self) -> bool:
+        """Whether the model is only queried."""
+        return is_black_box(self.settings.model)
+
+    @cached_property
+    def model(self) -> ClassifierLike:
+        """The model as the user gives it: with the given weights, or with those of its factory."""
+        model = load_model(
+            self.settings.model,
+            self.settings.weights,
+            **self._shape,
+            seed=derive_seed(self.settings.seed, "drill", "net", "plain"),
+        )
+        if isinstance(model, Classifier):
+            model.net.to(self.device)
+        return model
+
+    @cached_property
+    def comes_trained(self) -> bool:
+        """Whether there are trained weights: a black box, a file of weights, or a factory that gives some.
+
+        A factory gives some if its net is better than the majority class, which chance does not explain.
+        """
+        return self.is_black_box or self.settings.weights is not None or self.factory_is_trained
+
+    @cached_property
+    def factory_is_trained(self) -> bool:
+        """Whether a fresh net of the factory is better than the majority class on test examples."""
+        if self.is_black_box:
+            return False
+        few = self.test.sample(PROBED, seed=derive_seed(0, "probe"))
+        counts = clean_counts(Classifier(self.fresh(self.settings.seed), num_classes=few.num_classes), few)
+        low, _ = binomial_interval(counts.num_correct, counts.num_examples, CONFIDENCE)
+        return low > counts.majority_accuracy
+
+    def fresh(self, seed: int) -> nn.Module:
+        """Return a net with first weights by the seed, or those that the factory always gives."""
+        return load_classifier(self.settings.model, None, **self._shape, seed=seed).net.to(self.device)
+
+    def check(self) -> None:
+        """Refuse, before any work, a model that does not take the data or cannot be trained in float32.
+
+        Raises:
+            ModelError: If it is such a one.
+        """
+        self.model.predict(self.test.batch([0])[0])
+        if isinstance(self.model, Classifier):
+            for name, parameter in self.model.net.named_parameters():
+                if parameter.requires_grad and parameter.dtype != torch.float32:
+                    raise ModelError(
+                        f"{self.settings.model} has {name!r} in {parameter.dtype}; expected float32 to train "
+                        "in: return net.float()"
+                    )
+
+    @property
+    def _shape(self) -> dict[str, int]:
+        shape: Sequence[int] = self.test.shape
+        sizes = {"num_classes": self.test.num_classes}
+        return {**sizes, "channels": shape[0], "size": shape[-1]} if len(shape) == 3 else sizes

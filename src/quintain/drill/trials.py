@@ -1,0 +1,223 @@
+"""Short trials of what the steps of the drill do, on the net and the machine that they are to be done on."""
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from quintain import training
+from quintain.certify import IntervalBounds
+from quintain.certify.radius_search import largest_certified_radius
+from quintain.certify.smoothing import BATCH_ELEMENTS
+from quintain.core.errors import SettingError
+from quintain.data.dataset import Dataset
+from quintain.dp import PrivatePlan
+from quintain.dp import fit as fit_privately
+from quintain.drill.context import DrillContext
+from quintain.federated import secure_sum
+from quintain.harden.defense import Defense
+from quintain.leakage import invert_gradient
+from quintain.models.classifier import Classifier
+from quintain.models.protocol import ClassifierLike
+from quintain.threats.threat import Threat
+from quintain.training import CleanCrossEntropy, Recipe
+from quintain.training.objective import Objective
+
+Clock = Callable[[], float]
+
+system_clock: Clock = time.monotonic
+"""Seconds since some moment."""
+
+LONG_ENOUGH = 0.25
+"""A trial that takes so many seconds is not repeated with more examples."""
+
+FIRST, GROWTH, MOST = 8, 4, 128
+"""Examples of the first trial, by how much the next has more, and how many the last has."""
+
+TINY = 2.0**-20
+"""Of the threat's size: no example is broken within it, so that an attack costs the most that it can."""
+
+PRIVATE_STEPS = 3
+
+SUMMED = 10_000
+"""Coordinates of the secure sum that is tried."""
+
+
+@dataclass(frozen=True)
+class Trials:
+    """How many seconds one example of each kind of work takes; each is tried once, when it is first asked.
+
+    Args:
+        context: The context of the drill.
+        clock: Tells the time.
+    """
+
+    context: DrillContext
+    clock: Clock
+
+    def seconds_per_example(
+        self, work: Callable[[int], object], available: int, *, most: int = MOST
+    ) -> float:
+        """Time some work on more and more examples until it takes long enough to be told from noise.
+
+        Args:
+            work: Does it on so many examples.
+            available: How many there are.
+            most: More are not tried.
+        """
+
+        def seconds(count: int) -> float:
+            started = self.clock()
+            work(count)
+            return self.clock() - started
+
+        work(1)  # first calls build what later ones find
+        return self._until_long_enough(seconds, min(available, most))
+
+    def _until_long_enough(self, seconds: Callable[[int], float], most: int) -> float:
+        count = min(FIRST, most)
+        while (taken := seconds(count)) < LONG_ENOUGH and count < most:
+            count = min(count * GROWTH, most)
+        return taken / count
+
+    @cached_property
+    def net(self) -> nn.Module:
+        """A net to try on."""
+        return self.context.net("trial")
+
+    @cached_property
+    def examples(self) -> tuple[Tensor, Tensor]:
+        """Test examples, with the model's own predictions as labels: none is misclassified."""
+        x, _ = self.context.test.batch(np.arange(min(MOST, len(self.context.test))))
+        return x, self.context.subject.model.predict(x)
+
+    @cached_property
+    def forward(self) -> float:
+        """One forward pass."""
+        (x, _), model = self.examples, self.context.subject.model
+        return self.seconds_per_example(lambda count: model.predict(x[:count]), len(x))
+
+    @cached_property
+    def noise_sample(self) -> float:
+        """One forward pass in the large batches of a smoothed model."""
+        (x, _), model = self.examples, self.context.subject.model
+        many, batch = x[:1], max(1, BATCH_ELEMENTS // x[0].numel())
+
+        def work(count: int) -> None:
+            model.predict(many.expand(count, *x.shape[1:]))
+
+        return self.seconds_per_example(work, batch, most=batch)
+
+    @cached_property
+    def attack(self) -> float:
+        """All attacks at all threats, where nothing is broken: the most that an example costs."""
+        (x, y), model = self.examples, self.context.subject.model
+
+        def work(count: int) -> None:
+            for threat in self.context.threats:
+                for attack in self.context.attacks.values():
+                    attack(model, x[:count], y[:count], _tiny(threat), seed=0)
+
+        return self.seconds_per_example(work, len(x))
+
+    @cached_property
+    def interval(self) -> float:
+        """The search for the certified radius, on a net whose every prediction counts as right."""
+        x, _ = self.examples
+        model: ClassifierLike = Classifier(self.net.eval(), num_classes=self.context.test.num_classes)
+        y = model.predict(x)
+        threat = self.context.threats[-1]
+
+        def work(count: int) -> None:
+            largest_certified_radius(IntervalBounds(), model, x[:count], y[:count], threat)
+
+        return self.seconds_per_example(work, len(x))
+
+    def training(self, recipe: Recipe, objective: Objective | None = None) -> float:
+        """One example of an epoch."""
+        train = self.context.train
+
+        def work(count: int) -> None:
+            training.fit(
+                copy.deepcopy(self.net),
+                _first(train, count),
+                replace(recipe, epochs=1),
+                objective=objective or CleanCrossEntropy(),
+            )
+
+        return self.seconds_per_example(work, len(train))
+
+    def defense(self, defense: Defense) -> float:
+        """One example of an epoch of training with a defense."""
+        return self.training(defense.recipe, defense.objective())
+
+    @cached_property
+    def private(self) -> float:
+        """One per-example gradient of private training.
+
+        Time is taken from the end of the first step on: what a training looks at before is no part of it.
+        """
+        train = self.context.train
+
+        def seconds(count: int) -> float:
+            plan = PrivatePlan(
+                noise_multiplier=1.0,
+                max_grad_norm=1.0,
+                expected_batch_size=count,
+                steps=PRIVATE_STEPS,
+                learning_rate=0.1,
+            )
+            ends: list[float] = []
+            fit_privately(
+                copy.deepcopy(self.net),
+                _first(train, count),
+                plan,
+                on_step=lambda _step, _released: ends.append(self.clock()),
+            )
+            return (ends[-1] - ends[0]) / (len(ends) - 1)
+
+        return self._until_long_enough(seconds, min(len(train), self.context.workload.private_batch))
+
+    @cached_property
+    def inversion(self) -> float:
+        """One step of a reconstruction from an update."""
+        net = copy.deepcopy(self.net).eval().requires_grad_(True)
+        x, _ = self.context.test.batch([0])
+        gradients = torch.autograd.grad(net(x).square().mean(), list(net.parameters()))
+        update = torch.cat([part.flatten() for part in gradients])
+
+        def work(count: int) -> None:
+            invert_gradient(net, update, x.shape[1:], steps=count)
+
+        return self.seconds_per_example(work, MOST)
+
+    @cached_property
+    def secure_sum(self) -> float:
+        """One coordinate of one secure sum over the sites."""
+        sites = self.context.settings.clients
+        values = {f"site-{site}": np.full(SUMMED, 0.5) for site in range(sites)}
+        started = self.clock()
+        secure_sum(values, clip_value=1.0)
+        return (self.clock() - started) / SUMMED
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights of the net."""
+        return sum(parameter.numel() for parameter in self.net.parameters())
+
+
+def _first(data: Dataset, count: int) -> Dataset:
+    return data.subset(np.arange(count))
+
+
+def _tiny(threat: Threat) -> Threat:
+    """Return the threat at next to no size, or as it is where sizes cannot be so small."""
+    try:
+        return replace(threat, eps=threat.eps * TINY)  # type: ignore[type-var]
+    except (SettingError, TypeError):
+        return threat
