@@ -101,7 +101,8 @@ class DrillContext:
         if access == "gradients" and kind in Quick.supports:
             quick = Quick(steps=self.workload.attack_steps, queries=self.workload.attack_queries)
             return {**({"fgsm": FGSM()} if kind in FGSM.supports else {}), "quick": quick}
-        return {name: get_entry("attack", name).load()() for name in default_attacks(access, kind)}
+        queries = {} if access == "gradients" else {"queries": self.workload.black_box_queries}
+        return {name: get_entry("attack", name).build(**queries) for name in default_attacks(access, kind)}
 
     def seed(self, *place: str) -> int:
         """Return the seed of one place in the drill."""

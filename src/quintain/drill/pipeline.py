@@ -89,13 +89,11 @@ def drill(
         ContradictionError: If two bounds of a claim cross; the report is written first.
         UnknownNameError: If ``only`` names a step that there is not.
     """
-    steps = selected(settings.only)
+    steps, subject = selected(settings.only), Subject(settings, device)
+    subject.check()
     run = RunFolder(out, settings, (*STEPS, "drill"))
-    subject = Subject(settings, device)
     full = _full_workload(settings, subject)
     finished = [one.name for one in steps if run.is_finished(one.name)]
-    if len(finished) < len(steps):
-        subject.check()
     spent = sum(run.record(name).provenance.seconds for name in finished)
     planned = frozenset(one.name for one in steps)
     planner = Planner(_context(run, settings, full, subject, planned, progress), steps, clock, spent)

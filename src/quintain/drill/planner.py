@@ -161,7 +161,7 @@ class Planner:
 
     def _own(self, step: Step) -> tuple[Amount, ...]:
         """Return the amounts of a step that were decided for it, and not for an earlier one."""
-        return tuple(one for one in step.amounts if one.field in self._fixed.get(step.name, {}))
+        return tuple(one for one in step.amounts(self.context) if one.field in self._fixed.get(step.name, {}))
 
     def _estimate(self) -> None:
         """See what keeps unfinished steps from being done, and try how long the others take."""
@@ -185,7 +185,9 @@ class Planner:
                 remedy = "change the model or the data, and drill into a new folder"
                 self.obstacles[one.name] = Obstacle(str(error), remedy)
             else:
-                self._demands[one.name] = Demand(one.name, one.amounts, seconds, one.needs, one.weight)
+                self._demands[one.name] = Demand(
+                    one.name, one.amounts(self.context), seconds, one.needs, one.weight
+                )
 
 
 def _more(minutes: float, seconds: float) -> float:

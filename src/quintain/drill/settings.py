@@ -87,6 +87,7 @@ class Workload:
         rounds: Rounds of federated training.
         local_epochs: Epochs at each site in each round.
         train_examples: Examples to train on; 0 for all.
+        black_box_queries: Queries on each example of an attack on a model that gives no gradients.
     """
 
     plain_epochs: int
@@ -106,6 +107,7 @@ class Workload:
     rounds: int
     local_epochs: int
     train_examples: int = 0
+    black_box_queries: int = 5_000
 
 
 FULL = Workload(
@@ -128,6 +130,7 @@ FULL = Workload(
 )
 
 QUICK = Workload(
+    black_box_queries=1_000,
     plain_epochs=3,
     adversarial_epochs=3,
     certified_epochs=12,

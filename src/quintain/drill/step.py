@@ -25,6 +25,11 @@ class Obstacle:
     remedy: str
 
 
+def nothing_to_cut(_context: DrillContext) -> tuple[Amount, ...]:
+    """Say that all of a step is done or nothing."""
+    return ()
+
+
 def nothing_in_the_way(_context: DrillContext) -> None:
     """Say that a step can be done on every model and all data."""
 
@@ -48,5 +53,5 @@ class Step:
     estimate: Callable[[DrillContext, Trials], Estimate]
     obstacle: Callable[[DrillContext], Obstacle | None] = nothing_in_the_way
     needs: tuple[str, ...] = ()
-    amounts: tuple[Amount, ...] = ()
+    amounts: Callable[[DrillContext], tuple[Amount, ...]] = nothing_to_cut
     weight: float = 1.0

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from quintain import training
-from quintain.certify import IntervalBounds
+from quintain.certify import IntervalBounds, RandomizedSmoothing
 from quintain.certify.radius_search import largest_certified_radius
-from quintain.certify.smoothing import BATCH_ELEMENTS
 from quintain.core.errors import SettingError
 from quintain.data.dataset import Dataset
 from quintain.dp import PrivatePlan
 from quintain.dp import fit as fit_privately
 from quintain.drill.context import DrillContext
+from quintain.drill.threat_sizes import sigma_of
+from quintain.evaluate.evasion.shard import AttackJob
 from quintain.federated import secure_sum
 from quintain.harden.defense import Defense
 from quintain.leakage import invert_gradient
@@ -33,8 +34,10 @@ Clock = Callable[[], float]
 system_clock: Clock = time.monotonic
 """Seconds since some moment."""
 
-LONG_ENOUGH = 0.25
-"""A trial that takes so many seconds is not repeated with more examples."""
+LONG_ENOUGH, TOO_LONG = 0.25, 2.0
+"""A trial that takes the first number of seconds is not repeated with more examples; the first trial may
+take the second number.
+"""
 
 FIRST, GROWTH, MOST = 8, 4, 128
 """Examples of the first trial, by how much the next has more, and how many the last has."""
@@ -42,7 +45,12 @@ FIRST, GROWTH, MOST = 8, 4, 128
 TINY = 2.0**-20
 """Of the threat's size: no example is broken within it, so that an attack costs the most that it can."""
 
-PRIVATE_STEPS = 3
+PRIVATE_STEPS, CHECKED_STEPS = 7, 3
+"""Steps of a private training that is tried, and those of them that take longer, since they are checked."""
+
+
+NOISE_SAMPLES = (32, 64)
+"""Noise samples that are tried at a time, and how many times as many at most."""
 
 SUMMED = 10_000
 """Coordinates of the secure sum that is tried."""
@@ -81,7 +89,8 @@ class Trials:
 
     def _until_long_enough(self, seconds: Callable[[int], float], most: int) -> float:
         count = min(FIRST, most)
-        while (taken := seconds(count)) < LONG_ENOUGH and count < most:
+        # The first trial is mostly what is done once; it is believed only where a second would take too long.
+        while (taken := seconds(count)) < (TOO_LONG if count == FIRST else LONG_ENOUGH) and count < most:
             count = min(count * GROWTH, most)
         return taken / count
 
@@ -104,23 +113,26 @@ class Trials:
 
     @cached_property
     def noise_sample(self) -> float:
-        """One forward pass in the large batches of a smoothed model."""
-        (x, _), model = self.examples, self.context.subject.model
-        many, batch = x[:1], max(1, BATCH_ELEMENTS // x[0].numel())
+        """One noise sample of the certificate of a smoothed model."""
+        (x, y), model = self.examples, self.context.subject.model
+        sigma = sigma_of(self.context.threat)
 
-        def work(count: int) -> None:
-            model.predict(many.expand(count, *x.shape[1:]))
+        def seconds(count: int) -> float:
+            smooth = RandomizedSmoothing(sigma, noise_samples=NOISE_SAMPLES[0] * count).derive(model)
+            started = self.clock()
+            smooth.certify(x[:1], y[:1])
+            return (self.clock() - started) / NOISE_SAMPLES[0]
 
-        return self.seconds_per_example(work, batch, most=batch)
+        return self._until_long_enough(seconds, NOISE_SAMPLES[1])
 
     @cached_property
     def attack(self) -> float:
-        """All attacks at all threats, where nothing is broken: the most that an example costs."""
+        """All attacks by gradients at all threats, where nothing is broken: what an example costs at most."""
         (x, y), model = self.examples, self.context.subject.model
 
         def work(count: int) -> None:
-            for threat in self.context.threats:
-                for attack in self.context.attacks.values():
+            for attack in self.context.attacks.values():
+                for threat in AttackJob(self.context.threats, {}, seed=0, batch_size=1).threats_for(attack):
                     attack(model, x[:count], y[:count], _tiny(threat), seed=0)
 
         return self.seconds_per_example(work, len(x))
@@ -160,7 +172,8 @@ class Trials:
     def private(self) -> float:
         """One per-example gradient of private training.
 
-        Time is taken from the end of the first step on: what a training looks at before is no part of it.
+        Time is taken from the third step on: what a training checks before and in its first steps is no part
+        of it.
         """
         train = self.context.train
 
@@ -179,7 +192,7 @@ class Trials:
                 plan,
                 on_step=lambda _step, _released: ends.append(self.clock()),
             )
-            return (ends[-1] - ends[0]) / (len(ends) - 1)
+            return (ends[-1] - ends[CHECKED_STEPS]) / (len(ends) - 1 - CHECKED_STEPS)
 
         return self._until_long_enough(seconds, min(len(train), self.context.workload.private_batch))
 

@@ -76,6 +76,7 @@ def run(
     from quintain.drill.pipeline import selected
     from quintain.drill.run_folder import RunFolder
     from quintain.drill.settings import DEFAULT_REQUIREMENTS
+    from quintain.drill.subject import Subject
     from quintain.drill.threat_sizes import measured_specs
 
     if minutes is not None and not 0 < minutes < float("inf"):
@@ -115,7 +116,7 @@ def run(
         raise RunFolderError(
             f"--out {folder} is a file; give a folder that is new or that of an earlier drill"
         )
-    _ = call.torch_device
+    Subject(settings, call.torch_device).check()
     RunFolder(folder, settings, ())  # refuses a folder of other settings before anything is printed
     resume = resume_command(out, folder)
     call.print_dim(f"writing to {folder}. To resume after an interruption: {resume}")

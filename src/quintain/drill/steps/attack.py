@@ -10,6 +10,7 @@ from quintain.drill.step import Estimate, Obstacle, Step
 from quintain.drill.trials import Trials
 from quintain.evaluate.brackets import robustness_claims
 from quintain.evaluate.evasion.attacks import run_attacks
+from quintain.evaluate.evasion.shard import AttackJob
 from quintain.evaluate.evasion.stickers import evaluate_sticker
 from quintain.evaluate.step import StepOutput
 from quintain.results.records import Claim, NotDone
@@ -101,12 +102,26 @@ def obstacle(context: DrillContext) -> Obstacle | None:
 
 
 def estimate(context: DrillContext, trials: Trials) -> Estimate:
-    """Return the time of the attacks where nothing is broken, and of fitting the sticker."""
+    """Return the time of the attacks where nothing is broken, and of fitting the sticker.
+
+    An attack without gradients makes its queries and nothing else of weight.
+    """
+    if context.subject.model.access != "gradients":
+        job = AttackJob(context.threats, {}, seed=0, batch_size=1)
+        runs = sum(len(job.threats_for(attack)) for attack in context.attacks.values())
+        return lambda workload: workload.test_examples * (runs * workload.black_box_queries) * trials.forward
     on_example = trials.attack
     on_picture = 0.0 if _no_sticker(context) else 4 * trials.forward
     return lambda workload: (
         workload.test_examples * (on_example + on_picture) + workload.marker_steps * MARKER_BATCH * on_picture
     )
+
+
+def amounts(context: DrillContext) -> tuple[Amount, ...]:
+    """Return the queries on a model without gradients, or the steps of a sticker where one is fitted."""
+    if context.subject.model.access != "gradients":
+        return (Amount("black_box_queries", "queries on each example", 1_000),)
+    return () if _no_sticker(context) else (Amount("marker_steps", "steps of fitting the sticker", 30),)
 
 
 STEP = Step(
@@ -115,5 +130,5 @@ STEP = Step(
     estimate,
     obstacle,
     needs=("train",),
-    amounts=(Amount("marker_steps", "steps of fitting the sticker", 30),),
+    amounts=amounts,
 )

@@ -1,9 +1,10 @@
 """Audit private training, with a positive control, and test its noise and sampling."""
 
+from quintain.drill.budget import Amount
 from quintain.drill.context import DrillContext
 from quintain.drill.obstacles import needs_private_training
 from quintain.drill.step import Estimate, Step
-from quintain.drill.steps.privatize import PRIVATE_STEPS, privacy_target
+from quintain.drill.steps.privatize import CHECKS, PRIVATE_STEPS, privacy_target
 from quintain.drill.trials import Trials
 from quintain.evaluate.step import StepOutput
 from quintain.evaluate.steps.audit import run_audit
@@ -34,8 +35,13 @@ def run(context: DrillContext) -> StepOutput:
 def estimate(_context: DrillContext, trials: Trials) -> Estimate:
     """Return the time of two trainings and of the tests of the mechanism."""
     return lambda workload: (
-        TRAININGS * workload.private_steps * workload.private_batch * trials.private + TESTS
+        TRAININGS * (workload.private_steps + CHECKS) * workload.private_batch * trials.private + TESTS
     )
 
 
-STEP = Step("audit", run, estimate, needs_private_training, amounts=(PRIVATE_STEPS,))
+def amounts(_context: DrillContext) -> tuple[Amount, ...]:
+    """Return the noisy steps, where private training has not decided them."""
+    return (PRIVATE_STEPS,)
+
+
+STEP = Step("audit", run, estimate, needs_private_training, amounts=amounts)

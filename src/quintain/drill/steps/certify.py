@@ -11,6 +11,7 @@ from quintain.drill.threat_sizes import sigma_of, smoothed_sizes
 from quintain.drill.trials import Trials
 from quintain.evaluate.brackets import robustness_claims
 from quintain.evaluate.certify import Certification, certify_examples
+from quintain.evaluate.estimated_gradients import NOISE_PAIRS
 from quintain.evaluate.model import EvaluatedModel
 from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed
 from quintain.evaluate.step import StepOutput
@@ -19,6 +20,9 @@ from quintain.results.robustness_records import CertifiedModel, CertifyResult
 
 VOTES = 3_000
 """Noise samples of an example beside those of its certificate: for predictions, and for the attack on it."""
+
+ESTIMATES = 2 * 20 * 2 * NOISE_PAIRS
+"""More of them where gradients are estimated: at two sizes, in 20 steps, by pairs of noise."""
 
 
 def run(context: DrillContext) -> StepOutput:
@@ -106,11 +110,20 @@ def estimate(context: DrillContext, trials: Trials) -> Estimate:
     """Return the time of interval bounds of up to three models, and of the noise samples."""
     models = 3 if "harden" in context.planned else 1
     by_intervals = 0.0 if needs_intervals(context) else models * trials.interval
+    beside = VOTES + (0 if context.subject.model.access == "gradients" else ESTIMATES)
     return lambda workload: (
         workload.test_examples * by_intervals
         + min(workload.smoothed_examples, workload.test_examples)
-        * (workload.noise_samples + VOTES)
+        * (workload.noise_samples + beside)
         * trials.noise_sample
+    )
+
+
+def amounts(_context: DrillContext) -> tuple[Amount, ...]:
+    """Return the size of the certificate by smoothing; intervals are quick."""
+    return (
+        Amount("smoothed_examples", "examples certified by smoothing", 20),
+        Amount("noise_samples", "noise samples of each", 1_000),
     )
 
 
@@ -119,8 +132,5 @@ STEP = Step(
     run,
     estimate,
     needs=("train",),
-    amounts=(
-        Amount("smoothed_examples", "examples certified by smoothing", 20),
-        Amount("noise_samples", "noise samples of each", 1_000),
-    ),
+    amounts=amounts,
 )

@@ -41,6 +41,9 @@ def estimate(_context: DrillContext, trials: Trials) -> Estimate:
     )
 
 
-STEP = Step(
-    "federate", run, estimate, needs_training, amounts=(Amount("rounds", "rounds of federated training", 2),)
-)
+def amounts(_context: DrillContext) -> tuple[Amount, ...]:
+    """Return the rounds."""
+    return (Amount("rounds", "rounds of federated training", 2),)
+
+
+STEP = Step("federate", run, estimate, needs_training, amounts=amounts)

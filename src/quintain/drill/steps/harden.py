@@ -22,6 +22,9 @@ from quintain.results.records import Claim, NotDone
 from quintain.results.robustness_records import AttackedModel, HardenResult, TrainingRun
 from quintain.threats import L2, Linf
 
+MIN_EPOCHS = {ADVERSARIAL_MODEL: 3, CERTIFIED_MODEL: 8, SMOOTHED_MODEL: 3}
+"""Fewer are no use."""
+
 
 @dataclass(frozen=True, slots=True)
 class Training:
@@ -147,15 +150,20 @@ def estimate(context: DrillContext, trials: Trials) -> Estimate:
     )
 
 
+def amounts(context: DrillContext) -> tuple[Amount, ...]:
+    """Return the epochs of each training that is done."""
+    return tuple(
+        Amount(one.epochs, f"epochs of {one.title}", MIN_EPOCHS[name])
+        for name, one in trainings(context).items()
+        if not isinstance(one.defense, Obstacle)
+    )
+
+
 STEP = Step(
     "harden",
     run,
     estimate,
     needs_training,
-    amounts=(
-        Amount("adversarial_epochs", "epochs of adversarial training", 3),
-        Amount("certified_epochs", "epochs of certified training", 8),
-        Amount("noise_epochs", "epochs of noise training", 3),
-    ),
+    amounts=amounts,
     weight=3.0,
 )

@@ -46,6 +46,9 @@ def estimate(_context: DrillContext, trials: Trials) -> Estimate:
     return lambda workload: TRIES * workload.inversion_steps * trials.inversion
 
 
-STEP = Step(
-    "leak", run, estimate, obstacle, amounts=(Amount("inversion_steps", "steps of a reconstruction", 100),)
-)
+def amounts(_context: DrillContext) -> tuple[Amount, ...]:
+    """Return the steps of a reconstruction."""
+    return (Amount("inversion_steps", "steps of a reconstruction", 100),)
+
+
+STEP = Step("leak", run, estimate, obstacle, amounts=amounts)

@@ -7,12 +7,14 @@ from quintain.drill.step import Estimate, Step
 from quintain.drill.trials import Trials
 from quintain.evaluate.privacy_target import PrivacyTarget
 from quintain.evaluate.step import StepOutput
-from quintain.evaluate.steps.privatize import PLAIN_EPOCHS, run_privatize
-from quintain.results.robustness_records import TrainResult
-from quintain.training import Recipe
+from quintain.evaluate.steps.privatize import run_privatize
 
 PRIVATE_STEPS = Amount("private_steps", "noisy steps", 60)
 """Of private training and of its audit, which are of one plan."""
+
+
+CHECKS = 12
+"""Steps that the checks of a private training's first steps take as long as."""
 
 
 def privacy_target(context: DrillContext) -> PrivacyTarget:
@@ -25,25 +27,26 @@ def privacy_target(context: DrillContext) -> PrivacyTarget:
 
 
 def run(context: DrillContext) -> StepOutput:
-    """A private model beside the plain one."""
-    plain = context.run.has("train", TrainResult)
+    """A private model beside the plain or the given one."""
     return run_privatize(
         context.net("private"),
         context.train,
         context.test,
         privacy_target(context),
         folder=context.folder,
-        nonprivate_counts=context.trained().training.clean_counts if plain else None,
+        nonprivate_counts=context.trained().training.clean_counts,
         progress=context.progress,
     )
 
 
-def estimate(context: DrillContext, trials: Trials) -> Estimate:
-    """Return the time of the noisy steps, and of a plain training where there is none yet."""
-    plain = 0.0 if "train" in context.planned else PLAIN_EPOCHS * trials.training(Recipe(epochs=1))
-    return lambda workload: (
-        workload.private_steps * workload.private_batch * trials.private + workload.train_examples * plain
-    )
+def estimate(_context: DrillContext, trials: Trials) -> Estimate:
+    """Return the time of the noisy steps."""
+    return lambda workload: (workload.private_steps + CHECKS) * workload.private_batch * trials.private
 
 
-STEP = Step("privatize", run, estimate, needs_private_training, amounts=(PRIVATE_STEPS,))
+def amounts(_context: DrillContext) -> tuple[Amount, ...]:
+    """Return the noisy steps."""
+    return (PRIVATE_STEPS,)
+
+
+STEP = Step("privatize", run, estimate, needs_private_training, needs=("train",), amounts=amounts)

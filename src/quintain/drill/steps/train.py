@@ -64,6 +64,9 @@ def estimate(context: DrillContext, trials: Trials) -> Estimate:
     )
 
 
-STEP = Step(
-    "train", run, estimate, obstacle, amounts=(Amount("plain_epochs", "epochs of plain training", 3),)
-)
+def amounts(context: DrillContext) -> tuple[Amount, ...]:
+    """Return the epochs, of a model that is not given."""
+    return () if context.subject.comes_trained else (Amount("plain_epochs", "epochs of plain training", 3),)
+
+
+STEP = Step("train", run, estimate, obstacle, amounts=amounts)

@@ -1,0 +1,118 @@
+"""``quintain drill`` on a model and data of one's own, as a process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from quintain.core.errors import ExitCode
+from quintain.results.codec import decode, load
+from quintain.results.records import DrillResult, SkippedResult
+from quintain.results.robustness_records import AttackResult
+from tests.drill.own_models import write_files
+
+PROGRAM = "from quintain.cli.main import run; run()"
+OWN = ("--model", "nets.py:mlp", "--data", "table.npz", "--minutes", "60")
+
+
+@pytest.fixture
+def files(tmp_path):
+    write_files(tmp_path)
+    return tmp_path
+
+
+def quintain(folder: Path, *words: str) -> tuple[int, str, str]:
+    """Run the command in a folder; return exit code, output and complaints."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *words],
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "80", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def step_records(folder: Path) -> dict[str, bytes]:
+    """Every record but that of the whole drill, whose steps are timed anew."""
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("0*-*.json"))}
+
+
+def test_named_steps_are_done_with_those_that_they_need_and_a_second_start_repeats_the_answer(files):
+    words = ("drill", *OWN, "--only", "attack,leak", "--out", "r")
+    code, out, err = quintain(files, *words)
+    assert (code, err) == (ExitCode.OK, "")
+    before = step_records(files / "r")
+    assert list(before) == ["02-train.json", "03-attack.json", "08-leak.json"]
+    assert "robust accuracy of plain at linf:4/255: " in out
+    assert "stickers not done: the data are no pictures" in out
+    attacked = load(files / "r" / "03-attack.json")
+    assert isinstance(attacked.result, AttackResult)
+    sizes = [one.bracket.quantity.threat for one in attacked.claims]
+    assert sizes == ["linf:2/255", "linf:4/255", "linf:8/255"]
+    skipped = load(files / "r" / "08-leak.json").result
+    assert isinstance(skipped, SkippedResult)
+    assert "gray or RGB pictures are needed" in skipped.reason
+    again, told, err = quintain(files, *words)
+    assert (again, err) == (code, "")
+    assert "robust accuracy of plain at linf:4/255: " in told
+    assert step_records(files / "r") == before
+
+
+def test_a_drill_that_was_cut_off_goes_on_with_the_same_sizes(files):
+    words = ("drill", *OWN, "--only", "train,attack", "--out", "r")
+    quintain(files, *words)
+    done, sizes = step_records(files / "r"), (files / "r" / "sizes.json").read_bytes()
+    (files / "r" / "03-attack.json").unlink()
+    (files / "r" / "10-drill.json").unlink()
+    code, _, err = quintain(files, *words)
+    assert (code, err) == (ExitCode.OK, "")
+    assert (files / "r" / "sizes.json").read_bytes() == sizes
+    assert step_records(files / "r")["02-train.json"] == done["02-train.json"]
+    again, first = load(files / "r" / "03-attack.json").result, decode(done["03-attack.json"]).result
+    assert isinstance(again, AttackResult)
+    assert isinstance(first, AttackResult)
+    assert again.models[0].examples == first.models[0].examples
+
+
+def test_private_training_of_a_net_with_batch_norm_is_not_done_and_names_the_remedy(files):
+    own = ("--model", "nets.py:normed", "--data", "table.npz")
+    code, out, _ = quintain(files, "drill", *own, "--only", "privatize", "--out", "r")
+    assert code == ExitCode.OK
+    skipped = load(files / "r" / "06-privatize.json").result
+    assert isinstance(skipped, SkippedResult)
+    assert "BatchNorm1d" in skipped.reason
+    assert "ModuleValidator.fix(net)" in skipped.remedy
+    assert "GroupNorm" in out
+    whole = load(files / "r" / "10-drill.json").result
+    assert isinstance(whole, DrillResult)
+    assert whole.minutes == 20
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--model", "missing.py:make", "--data", "table.npz"), "there is no file missing.py"),
+        (("--model", "nets.py:mlp", "--data", "missing.npz"), "missing.npz"),
+        (("--model", "nets.py:mlp", "--data", "table.npz", "--weights", "w.safetensors"), "w.safetensors"),
+        (("--only", "atack,certify"), "no step of the drill is called 'atack'. Did you mean attack?"),
+        (("--minutes", "0"), "got --minutes 0; expected a positive number"),
+        (("--minutes", "-3"), "got --minutes -3; expected a positive number"),
+        (("--epsilon", "0"), "got --epsilon 0; expected a positive number"),
+        (("--threat", "linff:8/255"), "no threat is called 'linff'. Did you mean linf"),
+        (("--clients", "1"), "--clients"),
+        (("--require", "robust_accuracy(linf:3/255) >= 0.5"), "this run measures linf:2/255, linf:4/255"),
+    ],
+    ids=lambda one: " ".join(one) if isinstance(one, tuple) else "",
+)
+def test_wrong_input_is_a_usage_error_of_one_line_and_leaves_no_folder(files, words, said):
+    code, out, err = quintain(files, "drill", *words)
+    assert code == ExitCode.USAGE
+    assert said in " ".join(err.split())
+    assert "Traceback" not in err
+    assert "writing to" not in out
+    assert not (files / "runs").exists()

@@ -1,0 +1,97 @@
+"""Sharing out the time: nothing is cut that fits, cheap steps stay whole, and what is no use is dropped."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quintain.drill.budget import Amount, Demand, allot, cuts, scaled
+from quintain.drill.settings import FULL
+
+WORK = replace(FULL, plain_epochs=30, certified_epochs=40, rounds=6, test_examples=1000, train_examples=8000)
+PLAIN = Amount("plain_epochs", "epochs of plain training", 3)
+CERTIFIED = Amount("certified_epochs", "epochs of certified training", 8)
+ROUNDS = Amount("rounds", "rounds", 2)
+TRAIN = Amount("train_examples", "training examples", 500)
+SHARED = (Amount("test_examples", "test examples", 100), TRAIN)
+
+
+def demand(amount, unit, *, needs=(), weight=1.0):
+    """A step whose time is ``unit`` seconds for each of its amount."""
+    return Demand(
+        amount.field, (amount,), lambda work: unit * getattr(work, amount.field), needs=needs, weight=weight
+    )
+
+
+def test_nothing_is_cut_that_fits():
+    found = allot([demand(PLAIN, 1.0), demand(CERTIFIED, 1.0)], WORK, 70.0, shared=SHARED)
+    assert (found.workload, found.dropped, found.seconds) == (WORK, {}, 70.0)
+
+
+def test_a_cheap_step_stays_whole_and_what_it_leaves_goes_to_the_others():
+    found = allot([demand(PLAIN, 0.1), demand(CERTIFIED, 10.0)], WORK, 203.0)
+    assert found.workload.plain_epochs == 30
+    assert found.workload.certified_epochs == 20
+    assert found.seconds == 203.0
+
+
+def test_a_step_of_more_weight_gets_more():
+    steps = [demand(PLAIN, 10.0, weight=3.0), demand(CERTIFIED, 7.5)]
+    found = allot(steps, WORK, 320.0).workload
+    assert (found.plain_epochs * 10, found.certified_epochs * 7.5) == (240, 75)
+
+
+def test_a_step_that_does_not_fit_at_its_floor_is_dropped_and_its_time_goes_to_the_others():
+    found = allot([demand(PLAIN, 1.0), demand(CERTIFIED, 100.0)], WORK, 60.0)
+    assert found.dropped == {"certified_epochs": 800.0}
+    assert found.workload.plain_epochs == 30
+
+
+def test_a_step_that_others_need_is_dropped_after_them():
+    found = allot([demand(PLAIN, 100.0), demand(CERTIFIED, 1.0, needs=("plain_epochs",))], WORK, 200.0)
+    assert list(found.dropped) == ["certified_epochs", "plain_epochs"]
+
+
+def test_shared_amounts_are_halved_only_where_floors_need_it():
+    per_example = Demand("train", (PLAIN,), lambda work: 0.001 * work.plain_epochs * work.train_examples)
+    roomy = allot([per_example], WORK, 60.0, shared=SHARED).workload
+    assert (roomy.train_examples, roomy.test_examples, roomy.plain_epochs) == (8000, 1000, 7)
+    tight = allot([per_example], WORK, 15.0, shared=SHARED).workload
+    assert (tight.train_examples, tight.test_examples, tight.plain_epochs) == (2000, 1000, 7)
+
+
+def test_a_full_amount_below_its_floor_stays_as_it_is():
+    few = replace(WORK, rounds=1)
+    assert scaled(few, [ROUNDS], 0.0) == few
+    assert cuts("federate", [ROUNDS], few, scaled(few, [ROUNDS], 0.0)) == ()
+
+
+def test_a_cut_says_what_was_cut_in_words():
+    (cut,) = cuts("harden", [CERTIFIED], WORK, replace(WORK, certified_epochs=14))
+    assert str(cut) == "40 -> 14 epochs of certified training"
+
+
+@given(
+    units=st.lists(st.floats(0.001, 50.0), min_size=3, max_size=3),
+    seconds=st.floats(0.0, 2_000.0),
+    weights=st.lists(st.sampled_from([1.0, 3.0]), min_size=3, max_size=3),
+)
+def test_what_is_allotted_fits_or_everything_is_dropped(units, seconds, weights):
+    amounts = (PLAIN, CERTIFIED, ROUNDS)
+    steps = [
+        demand(one, unit, weight=weight) for one, unit, weight in zip(amounts, units, weights, strict=True)
+    ]
+    found = allot(steps, WORK, seconds, shared=SHARED)
+    assert found.seconds <= seconds * (1 + 1e-9) + 1e-9 or len(found.dropped) == 3
+    for amount in amounts:
+        size = getattr(found.workload, amount.field)
+        assert amount.floor <= size <= getattr(WORK, amount.field)
+
+
+@pytest.mark.parametrize("seconds", [60.0, 100.0, 150.0, 400.0])
+def test_more_time_never_means_less_work(seconds):
+    steps = [demand(PLAIN, 3.0), demand(CERTIFIED, 5.0), demand(ROUNDS, 1.0)]
+    less, more = (allot(steps, WORK, time).workload for time in (seconds, 2 * seconds))
+    for amount in (PLAIN, CERTIFIED, ROUNDS):
+        assert getattr(less, amount.field) <= getattr(more, amount.field)
