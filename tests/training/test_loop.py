@@ -293,3 +293,10 @@ def test_settings_out_of_range_are_refused(words):
 def test_schedules():
     assert Recipe(1, learning_rate=0.4).learning_rate_at(0.5) == pytest.approx(0.2)
     assert Recipe(1, learning_rate=0.4, schedule="constant").learning_rate_at(0.9) == 0.4
+
+
+def test_a_last_batch_of_one_example_does_not_stop_a_net_with_batch_norm():
+    model = net()
+    done = fit(model, blobs(33), Recipe(epochs=2, batch_size=16))
+    assert np.isfinite(done.losses).all()
+    assert model[3].num_batches_tracked == 4

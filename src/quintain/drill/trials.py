@@ -84,7 +84,7 @@ class Trials:
             work(count)
             return self.clock() - started
 
-        work(1)  # first calls build what later ones find
+        work(min(FIRST, available))  # first calls build what later ones find
         return self._until_long_enough(seconds, min(available, most))
 
     def _until_long_enough(self, seconds: Callable[[int], float], most: int) -> float:

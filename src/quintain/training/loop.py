@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from quintain.core.errors import ModelError
 from quintain.core.progress import CHECKPOINT_SECONDS, Progress, no_progress
@@ -56,7 +57,7 @@ def fit(
     All random numbers, those of the order of the examples and of dropout included, follow from ``seed`` and
     the step. A run that was interrupted and resumed from its checkpoint therefore ends with the same weights
     as one that was not: bit for bit on the same machine, with as many threads and the same libraries; up to
-    rounding elsewhere.
+    rounding elsewhere. Where the net has batch norms, a last batch of one example is left out of each epoch.
 
     Args:
         net: Takes (B, *S) in [0, 1], gives logits (B, K).
@@ -82,6 +83,7 @@ def fit(
         )
     device = next(iter(trainable.values())).device
     optimizer = recipe.build_optimizer(trainable.values())
+    needs_pairs = any(isinstance(module, _BatchNorm) for module in net.modules())
     per_epoch = math.ceil(len(data) / recipe.batch_size)
     total = per_epoch * recipe.epochs
     fingerprint = _fingerprint(recipe, objective, data.hash, seed, net, trainable) if checkpoint else ""
@@ -103,6 +105,9 @@ def fit(
             first, running = (place.step, place.running_loss) if epoch == place.epoch else (0, 0.0)
             for index in range(first, per_epoch):
                 ids = order[index * recipe.batch_size : (index + 1) * recipe.batch_size]
+                if len(ids) == 1 and needs_pairs:
+                    advance(1)
+                    continue
                 step = epoch * per_epoch + index
                 context = StepContext(
                     step=step,
