@@ -216,6 +216,17 @@ def test_an_alarm_is_an_error_and_its_record_is_written(call, weights, small, mo
     assert invocation["exitCode"] == ExitCode.ALARM
 
 
+def test_an_interrupted_run_is_an_error(call, weights, small, monkeypatch, tmp_path):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(certify, "run_certify", stopped)
+    code, _, _ = call("certify", "--data", small, "--weights", weights, "--threat", "linf:4/255", *FILES)
+    assert code == ExitCode.INTERRUPTED
+    assert outcomes(tmp_path / "ci/junit.xml") == {("quintain.run", "quintain certify"): ["error"]}
+    assert results(tmp_path / "ci/q.sarif")[1]["exitCode"] == ExitCode.INTERRUPTED
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [

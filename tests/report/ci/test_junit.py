@@ -1,11 +1,14 @@
 """JUnit is valid by Jenkins' schema, and tells each outcome once, under a name that stays."""
 
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
 
 from quintain.report.ci.cases import CIRun
 from quintain.report.ci.junit import junit
+from quintain.results.records import RequirementResult
+from quintain.results.verdict import Decision, Verdict
 from tests.report.ci.runs import FAILS, FAR, PASSES, UNDECIDED, attacked, every, failed
 from tests.schemas import check_junit
 
@@ -104,6 +107,15 @@ def test_a_suspect_claim_is_an_error_even_where_undecided_is_tolerated(runs: dic
 def test_a_model_that_is_named_with_a_dot_is_no_package() -> None:
     run = attacked("robust_accuracy(linf:4/255, model=net.v2) >= 0.5")
     assert "quintain.gate.net_v2" in {group for group, _ in read(run)}
+
+
+def test_a_threat_of_a_package_that_is_not_installed_is_told_all_the_same() -> None:
+    text = "robust_accuracy(weather:snow=2, model=net) >= 0.5"
+    one = RequirementResult(text, Verdict(Decision.FAIL, "between 0 and 0.4"), "")
+    run = attacked()
+    (stored,) = run.records
+    told = replace(run, records=(replace(stored, requirements=(one,)),))
+    assert outcomes(told)["quintain.gate.net", text] == "failure"
 
 
 def test_what_xml_cannot_hold_is_left_out(runs: dict[str, CIRun]) -> None:

@@ -1,5 +1,6 @@
 """A run as a list of cases, each with one outcome: what every format for CI systems is written from."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -133,9 +134,10 @@ def _requirement_cases(run: CIRun, results: RunResults) -> Iterator[Case]:
 
 
 def _requirement_case(run: CIRun, results: RunResults, one: RequirementResult) -> Case:
-    requirement = Requirement.parse(one.requirement)
+    # It is not parsed: a threat of another package need not be installed where a record is read.
+    metric, named = re.match(r"\w+", one.requirement), re.search(r"\bmodel=([^,)\s]+)", one.requirement)
     claim = next((claim for claim in results.claims if claim.name == one.claim_name), None)
-    model = requirement.model or (claim.model if claim else _primary_model(results))
+    model = named[1] if named else claim.model if claim else _primary_model(results)
     decision = one.verdict.decision
     return Case(
         group=f"gate.{model.replace('.', '_')}" if model else "gate",
@@ -144,7 +146,7 @@ def _requirement_case(run: CIRun, results: RunResults, one: RequirementResult) -
         kind=decision.value,
         message=one.verdict.reason,
         details=(*_bracket_lines(claim), *_origin(run)),
-        rule=requirement.name,
+        rule=metric[0] if metric else "",
         path=one.path,
         line=one.line,
         is_tolerated=decision is Decision.UNDECIDED and run.verdict.undecided == "warn" and not run.broke_off,
