@@ -2,6 +2,10 @@
 
 import copy
 import linecache
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
 
 import numpy as np
 import pytest
@@ -148,6 +152,83 @@ def test_arrays_and_numbers_of_numpy_count_with_type_shape_and_values():
     assert hashes == [fingerprint(Scaled(shift=copy.deepcopy(value))) for value in NUMPY]
     strided = np.array([[0.1, 9.0], [0.2, 9.0]])[:, 0]
     assert fingerprint(Scaled(shift=strided)) == hashes[0]
+
+
+def endless(item):
+    value = [item]
+    value.append(value)
+    return value
+
+
+class Setting(Enum):
+    LOW = 1
+    HIGH = 2
+
+
+@dataclass
+class Settings:
+    gain: float
+    layers: list
+
+
+NESTED = [
+    [[0, 1], [2, 3]],
+    [[0], [1, 2, 3]],
+    [0, 1, 2, 3],
+    ([0, 1], [2, 3]),
+    ((0, 1), (2, 3)),
+    {"a": {"b": 1}, "c": 2},
+    {"a": {"b": 1, "c": 2}},
+    {"a": [1]},
+    {"a": []},
+    {"a": 1, "b": 2},
+    {"b": 2, "a": 1},
+    [],
+    (),
+    [[]],
+    [None],
+    [[[[[[0]]]]]],
+    [[[[[[1]]]]]],
+    deque([0, 1]),
+    deque([0, 2]),
+    range(3),
+    range(4),
+    slice(0, 1),
+    slice(0, 2),
+    bytearray(b"ab"),
+    bytearray(b"ac"),
+    b"ab",
+    Setting.LOW,
+    Setting.HIGH,
+    Settings(1.0, [2]),
+    Settings(1.0, [3]),
+    partial(max, 1),
+    partial(max, 2),
+    partial(max, key=len),
+    {frozenset({"a", "b"}), frozenset({"c"})},
+    {frozenset({"a"}), frozenset({"b", "c"})},
+    endless(1),
+    endless(2),
+]
+
+
+def test_containers_count_with_their_type_and_how_they_are_nested():
+    hashes = [fingerprint(Scaled(shift=value)) for value in NESTED]
+    assert len(set(hashes)) == len(NESTED)
+    assert hashes == [fingerprint(Scaled(shift=copy.deepcopy(value))) for value in NESTED]
+
+
+def test_what_is_shared_counts_as_what_is_equal_and_is_looked_at_once():
+    def doubled(times, again):
+        value = [0]
+        for _ in range(times):
+            value = [value, again(value)]
+        return value
+
+    equal, shared = doubled(8, copy.deepcopy), doubled(8, lambda value: value)
+    vast = doubled(64, lambda value: value)
+    assert fingerprint(Scaled(shift=equal)) == fingerprint(Scaled(shift=shared))
+    assert fingerprint(Scaled(shift=vast)) != fingerprint(Scaled(shift=shared))
 
 
 def test_sets_count_whatever_their_order():

@@ -4,8 +4,11 @@ import ast
 import hashlib
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from functools import cache, partial
 from types import CodeType
 from typing import Any
 
@@ -15,9 +18,13 @@ from torch import Tensor, nn
 
 from quintain.models.adapters import ADAPTER_VERSION
 
-HASH_VERSION = "quintain-model-1"
+HASH_VERSION = "quintain-model-2"
 MODULE_INTERNALS = frozenset(vars(nn.Module())) | {"training"}
-MAX_DEPTH = 4
+
+PLAIN = (str, bytes, bytearray, int, float, complex, range, slice, Enum, torch.dtype, torch.device)
+"""Types whose ``repr`` tells all of a value."""
+
+CONTAINERS = (Mapping, list, tuple, set, frozenset, deque, partial)
 
 
 def fingerprint(net: nn.Module, *, include_modes: bool = False) -> str:
@@ -25,16 +32,21 @@ def fingerprint(net: nn.Module, *, include_modes: bool = False) -> str:
 
     Parameters and buffers count with name, dtype, shape and bytes, on whatever device. The program is each
     module's name in the net, class name and ``extra_repr``; for modules from outside PyTorch also the source
-    of their methods (comments, docstrings and layout do not count) and their plain attributes, NumPy's arrays
-    and numbers among them; for all, their forward hooks. Functions in other modules that a ``forward`` calls
+    of their methods (comments, docstrings and layout do not count) and their plain attributes: numbers,
+    texts, arrays, enumerations, and containers and dataclasses of them, however deep; for all, their forward
+    hooks. Functions in other modules that a ``forward`` calls
     are not seen: put what differs into an attribute or a buffer.
 
     Args:
         net: The net; only read.
         include_modes: Count which modules are in training mode, for nets that are run so.
     """
+    return _digest(_parts(net, include_modes))
+
+
+def _digest(parts: Iterable[str | bytes]) -> str:
     digest = hashlib.sha256()
-    for part in _parts(net, include_modes):
+    for part in parts:
         data = part if isinstance(part, bytes) else part.encode()
         digest.update(len(data).to_bytes(8, "big"))
         digest.update(data)
@@ -67,7 +79,7 @@ def _parts(net: nn.Module, include_modes: bool) -> Iterator[str | bytes]:
         if not type(module).__module__.startswith("torch."):
             for key in sorted(set(vars(module)) - MODULE_INTERNALS):
                 yield f"attribute {key}"
-                yield from _value(vars(module)[key], MAX_DEPTH)
+                yield from _value(vars(module)[key], {})
 
 
 def _tensor(tensor: Tensor) -> Iterator[str | bytes]:
@@ -75,29 +87,49 @@ def _tensor(tensor: Tensor) -> Iterator[str | bytes]:
     yield tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
-def _value(value: Any, depth: int) -> Iterator[str | bytes]:
-    """Yield what an attribute adds to the hash; of an object that is not plain, only the type's name."""
+def _value(value: Any, known: dict[int, tuple[Any, str]]) -> Iterator[str | bytes]:
+    """Yield what an attribute adds to the hash; of an object that is not plain, only the type's name.
+
+    Args:
+        value: The attribute, or a part of it.
+        known: The containers that were met, and their hashes, by their ``id``.
+    """
     if isinstance(value, Tensor):
         yield from _tensor(value)
-    elif value is None or isinstance(value, str | bytes | int | float | complex | torch.dtype | torch.device):
+    elif value is None or isinstance(value, PLAIN):
         yield repr(value)
     elif isinstance(value, np.ndarray) and value.dtype.hasobject:
         yield f"{value.dtype} {value.shape}"
-        yield from _value(list(value.flat), depth)
+        for item in value.flat:
+            yield from _value(item, known)
     elif isinstance(value, np.ndarray | np.generic):
         yield f"{value.dtype} {value.shape}"
         yield value.tobytes()
-    elif isinstance(value, Mapping) and depth:
-        for key in value:
-            yield f"key {key!r}"
-            yield from _value(value[key], depth - 1)
-    elif isinstance(value, list | tuple | set | frozenset) and depth:
-        for item in sorted(value, key=repr) if isinstance(value, set | frozenset) else value:
-            yield from _value(item, depth - 1)
+    elif isinstance(value, CONTAINERS) or (is_dataclass(value) and not isinstance(value, type)):
+        if id(value) not in known:
+            known[id(value)] = value, "itself"  # where it holds itself
+            known[id(value)] = value, _container(value, known)
+        yield known[id(value)][1]
     elif inspect.isroutine(value):
         yield source_of(value)
     else:
         yield type(value).__qualname__
+
+
+def _container(value: Any, known: dict[int, tuple[Any, str]]) -> str:
+    """Hash a container: its type, and the hash of each item: ``[[0], [1]]`` is not ``[[0, 1]]``."""
+    if isinstance(value, Mapping):
+        items = [part for pair in value.items() for part in pair]
+    elif isinstance(value, partial):
+        items = [value.func, *value.args, *(part for pair in value.keywords.items() for part in pair)]
+    elif is_dataclass(value):
+        items = [getattr(value, field.name, None) for field in fields(value)]
+    else:
+        items = list(value)
+    hashes = [_digest(_value(item, known)) for item in items]
+    # the order of a set follows the process, and says nothing
+    ordered = sorted(hashes) if isinstance(value, set | frozenset) else hashes
+    return _digest([type(value).__qualname__, *ordered])
 
 
 @cache
@@ -112,7 +144,7 @@ def _class(klass: type) -> tuple[str | bytes, ...]:
         elif inspect.isroutine(member):
             parts.append(source_of(member))
         elif not name.startswith("__"):
-            parts += [f"constant {name}", *_value(member, MAX_DEPTH)]
+            parts += [f"constant {name}", *_value(member, {})]
     return tuple(parts)
 
 
