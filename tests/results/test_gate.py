@@ -135,6 +135,21 @@ def test_an_attack_alone_decides_attacked_accuracy_and_never_that_a_model_is_rob
     assert answers == [Decision.PASS, Decision.UNDECIDED]
 
 
+def test_what_is_undecided_for_want_of_one_side_says_what_would_decide_it():
+    asked = Requirement.parse("robust_accuracy(linf:4/255) >= 0.75")
+    both = attacked(900)
+    trivial = Bound.trivial(both.bracket.quantity, Side.LOWER)
+    alone = replace(both, bracket=replace(both.bracket, lower=trivial))
+    reasons = [
+        decide(asked, [one]).verdict.reason for one in (alone, attacked(900, method=CLEAN_ERRORS_ONLY), both)
+    ]
+    assert "; nothing is certified: quintain evaluate certifies and attacks" in reasons[0]
+    assert "; nothing was attacked: quintain evaluate certifies and attacks" in reasons[1]
+    assert "quintain evaluate" not in reasons[2]
+    failed = decide(Requirement.parse("robust_accuracy(linf:4/255) >= 0.99"), [alone]).verdict
+    assert (failed.decision, "certified" in failed.reason) == (Decision.FAIL, False)
+
+
 @pytest.mark.parametrize(
     ("text", "measured"),
     [

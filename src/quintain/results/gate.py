@@ -11,7 +11,7 @@ from quintain.results.bounds import Bracket, Consistency
 from quintain.results.evidence import CountEvidence
 from quintain.results.literals import CLEAN_ERRORS_ONLY, REPLAY_OF
 from quintain.results.privacy_records import AuditResult, MechanismTest
-from quintain.results.quantity import Basis, Side
+from quintain.results.quantity import Basis, Metric, Side
 from quintain.results.records import Claim, RequirementResult, StepResult
 from quintain.results.requirements import Requirement
 from quintain.results.robustness_records import AttackResult, CheckResult, EvaluateResult
@@ -137,12 +137,28 @@ def contradictions(claims: Iterable[Claim], *, comparisons: int) -> tuple[Claim,
 def _decided_by(requirement: Requirement, claim: Claim) -> RequirementResult:
     if requirement.under_attack:
         return _result(requirement, _decided_under_attack(requirement, claim.bracket), claim.name)
-    return _result(requirement, _compared(requirement, claim.bracket), claim.name)
+    verdict = _compared(requirement, claim.bracket)
+    advice = _advice(requirement, claim.bracket) if verdict.decision is Decision.UNDECIDED else ""
+    return _result(requirement, replace(verdict, reason=verdict.reason + advice), claim.name)
 
 
 def _compared(requirement: Requirement, bracket: Bracket) -> Verdict:
     compare = bracket.at_least if requirement.relation == ">=" else bracket.at_most
     return compare(requirement.value, population=requirement.scope == "population")
+
+
+def _advice(requirement: Requirement, bracket: Bracket) -> str:
+    """Say what would decide a requirement on robust accuracy of which one side is not known."""
+    if requirement.metric is not Metric.ROBUST_ACCURACY:
+        return ""
+    if bracket.lower.basis is Basis.TRIVIAL and requirement.relation == ">=":
+        return (
+            "; nothing is certified: quintain evaluate certifies and attacks, and attacked_accuracy requires "
+            "what an attack left"
+        )
+    if not _is_attacked(bracket):
+        return "; nothing was attacked: quintain evaluate certifies and attacks"
+    return ""
 
 
 def _decided_under_attack(requirement: Requirement, bracket: Bracket) -> Verdict:
