@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from quintain.core.errors import ExitCode
 from quintain.evaluate.steps import evaluate
@@ -120,18 +121,24 @@ def test_a_contradiction_is_stored_before_it_is_an_alarm(run, monkeypatch):
 
     def boasting(*args, **words):
         found = honest(*args, **words)
-        radii = tuple(max(radius, 7.9 / 255) for radius in found.examples.certified_radius)
+        radii = tuple(max(radius, 0.199) for radius in found.examples.certified_radius)
         return replace(found, examples=replace(found.examples, certified_radius=radii))
 
     monkeypatch.setattr(evaluate, "certify_examples", boasting)
-    code, out, err = run("--threat", "linf:8/255", "--require", "attacked_accuracy(linf:8/255) >= 0")
+    code, out, err = run("--threat", "linf:0.2", "--require", "attacked_accuracy(linf:0.2) >= 0")
     assert code == ExitCode.ALARM
     assert "CONTRADICTION" in out
     assert "both certified and broken" in err
     record = result()
     assert record.verdict.outcome == "ALARM"
     assert record.claims[-1].bracket.consistency is Consistency.CONTRADICTION
-    assert record.result.certified.examples.contradictory_ids(8 / 255)
+    examples = record.result.certified.examples
+    crossed = [
+        row for row in examples.contradictory_ids(0.2) if examples.predicted[row] == examples.labels[row]
+    ]
+    stored = load_file(Path("r") / record.result.attacked.adversarial.path)
+    assert crossed
+    assert set(crossed) <= set(stored["ids"].tolist())
 
 
 def test_a_run_that_was_cut_off_goes_on_where_it_stopped(run, monkeypatch):
