@@ -116,7 +116,21 @@ def test_wrong_input_is_refused(run, words, told):
     assert not Path("r").exists()
 
 
-def test_a_contradiction_is_stored_before_it_is_an_alarm(run, monkeypatch):
+DARK_OR_LIGHT = """
+import torch
+from torch import nn
+
+def make():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 2))
+    with torch.no_grad():
+        net[1].weight.copy_(torch.tensor([[-1.0 / 784] * 784, [1.0 / 784] * 784]))
+        net[1].bias.copy_(torch.tensor([0.5, -0.5]))
+    return net.eval()
+"""
+
+
+def test_a_contradiction_is_stored_with_its_inputs_before_it_is_an_alarm(call, small, tmp_path, monkeypatch):
+    (tmp_path / "net.py").write_text(DARK_OR_LIGHT)
     honest = evaluate.certify_examples
 
     def boasting(*args, **words):
@@ -125,7 +139,8 @@ def test_a_contradiction_is_stored_before_it_is_an_alarm(run, monkeypatch):
         return replace(found, examples=replace(found.examples, certified_radius=radii))
 
     monkeypatch.setattr(evaluate, "certify_examples", boasting)
-    code, out, err = run("--threat", "linf:0.2", "--require", "attacked_accuracy(linf:0.2) >= 0")
+    words = ("--data", small, "--model", "net.py:make", "--attack", "pgd", "--out", "r")
+    code, out, err = call("evaluate", *words, "--threat", "linf:0.2")
     assert code == ExitCode.ALARM
     assert "CONTRADICTION" in out
     assert "both certified and broken" in err
