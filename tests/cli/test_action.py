@@ -32,6 +32,7 @@ def work(tmp_path_factory):
     """A checked-out repository."""
     place = tmp_path_factory.mktemp("work")
     (place / ".git").mkdir()
+    (place / "pyproject.toml").write_text("[project]\n")
     (place / "net.py").write_text(NET)
     labels = np.arange(20) % 2
     images = np.random.default_rng(0).uniform(0, 1, (20, 4, 4)).astype(np.float32)
@@ -86,7 +87,11 @@ def test_a_gate_that_fails_fails_the_step_and_leaves_its_files(action):
     token = re.match(r"::stop-commands::([0-9a-f]{32})\n", out)[1]
     inside, after = out.split(f"\n::{token}::\n")
     assert "::error::a command to the runner" in inside
-    assert after == ""
+    assert after.startswith(
+        "::error file=pyproject.toml,line=1,title=Quintain::robust_accuracy(linf:0.5) >= 0.9"
+    )
+    assert len(after.splitlines()) == 1
+    assert "required >= 0.9.%0A" in after
 
 
 def test_arguments_are_words_and_never_code(action, work):
