@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from quintain.core.errors import ModelError, SettingError
 from quintain.dp import PrivatePlan, fit
@@ -123,6 +123,24 @@ def test_features_are_those_of_the_layer_in_order(pictures: Features, layer: str
     torch.testing.assert_close(found.x, expected)
     assert torch.equal(found.y, pictures.y)
     assert not any(module._forward_hooks for module in net.modules())
+
+
+def test_features_are_not_what_a_later_layer_makes_of_them_in_place(pictures: Features) -> None:
+    class Packed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.relu = nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True)
+
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {"out": self.relu(self.first(x.sub_(0.5)))}
+
+    net = Packed().eval()
+    before = pictures.x.clone()
+    with torch.no_grad():
+        expected = net.first(pictures.x - 0.5)
+    torch.testing.assert_close(extract_features(net, pictures, layer="first").x, expected)
+    torch.testing.assert_close(extract_features(net, pictures).x, expected.relu())
+    assert torch.equal(pictures.x, before)
 
 
 def test_a_net_in_training_or_without_the_layer_is_refused(pictures: Features) -> None:

@@ -9,9 +9,9 @@ from quintain.cli.commands.command import Command
 from quintain.cli.options import (
     DEFAULT_DEVICE,
     DEFAULT_MODEL,
+    AnyModel,
     Classes,
     Device,
-    Model,
     Out,
     Require,
     Undecided,
@@ -23,7 +23,7 @@ def run(
     source: Annotated[
         Path, typer.Argument(metavar="RUN", help="The run folder of a quintain attack.", show_default=False)
     ],
-    model: Model = DEFAULT_MODEL,
+    model: AnyModel = DEFAULT_MODEL,
     weights: Weights = None,
     data: Annotated[
         str,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from quintain.core.errors import ModelError
+from quintain.models.adapters import find_logits
 
 
 class LabeledRecords(Protocol):
@@ -53,7 +54,7 @@ def extract_features(
         net: In evaluation mode, so that each record is processed by itself.
         data: N records.
         layer: Name of the layer whose output is taken, as in ``net.named_modules()``; by default the net's
-            own output.
+            own output. Of a dict, tuple or object, what ``adapt`` would take.
         batch_size: Records at a time.
 
     Guarantee: costs nothing, if the net was made without ``data``: with public data, or no data at all.
@@ -74,7 +75,10 @@ def extract_features(
             f"{', '.join(name for name, _ in net.named_modules() if name)}"
         )
     hooked = net if layer is None else net.get_submodule(layer)
-    handle = hooked.register_forward_hook(lambda _module, _args, output: outputs.append(output))
+    # copies: what follows a layer may write into its output (ReLU in place)
+    handle = hooked.register_forward_hook(
+        lambda _module, _args, output: outputs.append(find_logits(output).to(torch.float32, copy=True))
+    )
     x: Tensor | None = None
     labels = []
     try:
@@ -84,7 +88,7 @@ def extract_features(
                 ids = np.arange(start, min(start + batch_size, len(data)))
                 inputs, y = data.batch(ids)
                 net(inputs.to(device, copy=True))
-                features = outputs[-1].float().cpu()
+                features = outputs[-1].cpu()
                 x = torch.empty(len(data), *features.shape[1:]) if x is None else x
                 x[start : start + len(features)] = features
                 labels.append(y)

@@ -1,0 +1,18 @@
+"""The page on models of one's own names what is taken."""
+
+from pathlib import Path
+
+from quintain.models.adapters import LOGIT_KEYS
+from quintain.models.loading import BLACK_BOX_PREFIXES, BLACK_BOX_SUFFIXES
+from quintain.models.weights import NESTED_KEYS, TORCH_SUFFIXES
+
+PAGE = (Path(__file__).parents[2] / "docs/your-own-model.md").read_text(encoding="utf-8")
+
+
+def test_every_key_suffix_and_prefix_is_on_the_page() -> None:
+    keys = [f'`"{key}"`' for key in (*LOGIT_KEYS, *NESTED_KEYS)]
+    names = [f"`{suffix}`" for suffix in (".safetensors", *TORCH_SUFFIXES)]
+    models = [f"`{prefix}" for prefix in BLACK_BOX_PREFIXES if prefix not in ("onnx:", "https://")]
+    ends = [f"{suffix}`" for suffix in BLACK_BOX_SUFFIXES]
+    missing = [text for text in (*keys, *names, *models, *ends) if text not in PAGE]
+    assert missing == []
