@@ -134,3 +134,45 @@ def test_a_training_that_is_cut_off_goes_on_at_its_step_and_ends_with_the_same_w
     kept, first = (Path(name) / "models" / "model.safetensors" for name in ("h", "whole"))
     assert kept.read_bytes() == first.read_bytes()
     assert not Path("h/unfinished").exists()
+
+
+SMOOTHING = """
+import os, sys
+from quintain.evaluate.pacing import Pace
+Pace.next_size = lambda _pace, left: min(2, left)
+from quintain.evaluate.certificate_chunks import CertificateStore
+calls, put = int(sys.argv.pop(1)), CertificateStore.put
+
+def counted(self, chunk):
+    global calls
+    print("certified:", *chunk.rows, file=sys.stderr)
+    put(self, chunk)
+    calls -= 1
+    if calls == 0:
+        os.kill(os.getpid(), 9)
+
+CertificateStore.put = counted
+from quintain.cli.main import run as main
+main()
+"""
+
+
+def test_certificates_by_smoothing_outlive_a_kill(fresh, tmp_path, small, weights, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "program.py").write_text(SMOOTHING)
+
+    def certify(calls, out):
+        words = ("certify", "--data", small, "--weights", weights, "--certifier", "smoothing", "--limit", 6)
+        more = ("--noise-samples", 100, "--threat", "l2:0.1", "--out", out)
+        told = fresh(tmp_path / "program.py", calls, *words, *more, home=tmp_path)
+        return told, [line for line in told.err.splitlines() if line.startswith("certified:")]
+
+    whole, chunks = certify(-1, "whole")
+    assert whole.code == ExitCode.OK, whole.err
+    assert certify(2, "r")[0].code == -KILL
+    again, rest = certify(-1, "r")
+    assert again.code == ExitCode.OK, again.err
+    assert rest == chunks[2:]
+    kept, first = (load(Path(name) / "result.json") for name in ("r", "whole"))
+    assert kept.claims == first.claims
+    assert not Path("r/unfinished").exists()

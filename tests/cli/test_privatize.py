@@ -205,7 +205,7 @@ def test_ctrl_c_leaves_a_marked_partial_result_and_the_command_that_goes_on(priv
     code, out, err = private("--out", "p")
     assert code == ExitCode.INTERRUPTED
     assert "writing to p. To resume after an interruption: " in out
-    assert "to resume: " in err
+    assert "3 of 6 steps of private training are kept in p; to resume: " in " ".join(err.split())
     partial = result("p")
     assert partial.result.stop_reason == "interrupted after 3 of 6 steps"
     assert partial.result.plan.steps == 3

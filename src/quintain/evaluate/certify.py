@@ -1,18 +1,20 @@
 """Certify every example of a data set: the largest radius within which no change alters its prediction."""
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from quintain.certify.outcome import Certifier
+from quintain.certify.outcome import CertificateOutcome, Certifier
 from quintain.certify.radius_search import largest_certified_radius
 from quintain.core.errors import ModelError
 from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
+from quintain.evaluate.certificate_chunks import CertificateStore, certify_in_chunks
 from quintain.evaluate.model import EvaluatedModel, per_example, predictions
+from quintain.evaluate.pacing import Pace, smallest_batch
 from quintain.models.protocol import ClassifierLike
 from quintain.results.per_example import PerExample
 from quintain.threats.sizes import sorted_by_size
@@ -48,6 +50,7 @@ def certify_examples(
     *,
     method: str,
     batch_size: int = BATCH_SIZE,
+    checkpoint_dir: Path | None = None,
     progress: Progress = no_progress,
 ) -> Certification:
     """Certify each example: return the largest eps at which no change alters its prediction.
@@ -62,26 +65,41 @@ def certify_examples(
         certifier: The certifier.
         method: Its name in records.
         batch_size: Examples at a time.
+        checkpoint_dir: A folder for finished certificates, so that the same call resumes after an
+            interruption. Batches are then split where they take long.
         progress: Shows a bar of examples.
     """
     sizes = sorted_by_size(threats)
     predicted = predictions(subject.model, data, batch_size=batch_size)
-    radius, invalid = np.zeros(len(data)), predicted < 0
-    assumptions: tuple[str, ...] = ()
-    clock = time.perf_counter()
+    radii = [threat.eps for threat in sizes]
+    store = pace = None
+    if checkpoint_dir is not None:
+        store = CertificateStore(
+            checkpoint_dir,
+            {
+                "model": subject.file.model_hash,
+                "data": data.hash,
+                "certifier": repr(certifier),
+                "threats": [threat.spec for threat in sizes],
+                "batch_size": batch_size,
+            },
+        )
+        smallest = smallest_batch(subject.model, data.batch(range(min(batch_size, len(data))))[0])
+        pace = Pace(batch_size if smallest is None else smallest)
     with progress.bar(f"certify {subject.name}", len(data)) as advance:
-        for x, y, ids in data.batches(batch_size):
-            rows = ids.numpy()
-            outcome = largest_certified_radius(
-                certifier, subject.model, x, y, sizes[-1], radii=[threat.eps for threat in sizes]
-            )
-            assert outcome.radius is not None
-            radius[rows], assumptions = outcome.radius.cpu().numpy(), outcome.assumptions
-            invalid[rows] |= outcome.failed.cpu().numpy()
-            advance(len(ids))
-    seconds = time.perf_counter() - clock
+
+        def certify(rows: np.ndarray) -> CertificateOutcome:
+            x, y = data.batch(rows)
+            outcome = largest_certified_radius(certifier, subject.model, x, y, sizes[-1], radii=radii)
+            advance(len(rows))
+            return outcome
+
+        found = certify_in_chunks(
+            certify, len(data), batch_size=batch_size, store=store, pace=pace, advance=advance
+        )
     broken = np.where(predicted == data.labels, math.inf, 0.0)
-    return Certification(per_example(data, predicted, radius, broken, invalid), method, assumptions, seconds)
+    examples = per_example(data, predicted, found.radius, broken, (predicted < 0) | found.failed)
+    return Certification(examples, method, tuple(found.assumptions.tolist()), found.seconds)
 
 
 def refusal_reason(certifier: Certifier, model: ClassifierLike, data: Dataset, threat: Threat) -> str:

@@ -7,19 +7,28 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from quintain.attacks.inner_maximization import maximize_loss
+from quintain.certify.outcome import CertificateOutcome
 from quintain.certify.smoothing import DerivingCertifier, SmoothedClassifier
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import robustness_claims
+from quintain.evaluate.certificate_chunks import (
+    CertificateChunk,
+    CertificateStore,
+    InnerProgress,
+    certify_in_chunks,
+)
 from quintain.evaluate.certify import Certification
 from quintain.evaluate.estimated_gradients import NOISE_PAIRS, with_estimated_gradients
 from quintain.evaluate.model import EvaluatedModel, class_counts, per_example
+from quintain.evaluate.pacing import Pace
 from quintain.results.records import Claim
 from quintain.results.robustness_records import AttackedModel, AttackRow, CertifiedModel
 from quintain.threats.sizes import common_threat_type, sorted_by_size
@@ -57,6 +66,7 @@ def certify_smoothed(
     *,
     seed: int = 0,
     primary: bool = False,
+    checkpoint_dir: Path | None = None,
     progress: Progress = no_progress,
 ) -> tuple[AttackedModel, CertifiedModel, tuple[Claim, ...]]:
     """Certify and attack the smoothed form of a model.
@@ -76,31 +86,30 @@ def certify_smoothed(
         settings: How the model is smoothed, certified and attacked.
         seed: Seed of the examples and of the noise.
         primary: Whether requirements that name no model mean this one.
+        checkpoint_dir: A folder for finished certificates, so that the same call resumes after an
+            interruption; the predictions and the attack after them are made again.
         progress: Shows bars.
     """
     some = data.sample(settings.num_examples, seed=derive_seed(seed, "examples"))
     smooth = settings.certifier.derive(base.model, surrogate_seed=derive_seed(seed, "surrogate"))
-    x, y = some.batch(torch.arange(len(some)))
-    clock = time.perf_counter()
-    certificate = smooth.certify(x, y, seed=derive_seed(seed, "certify"), progress=progress)
-    seconds = time.perf_counter() - clock
-    radius, labels = certificate.radius, some.labels
-    assert radius is not None
+    x, _ = some.batch(torch.arange(len(some)))
+    certified = _certify(smooth, some, settings, seed, checkpoint_dir, progress)
+    labels = some.labels
     votes = smooth.predict(x, seed=derive_seed(seed, "clean"), noise_samples=settings.vote_samples).numpy()
     wrong = (votes >= 0) & (votes != labels)
     predicted = np.where(wrong, votes, labels)
-    invalid = certificate.failed.numpy()
-    spared = np.zeros(len(some)) if settings.attack_certified else np.where(invalid, 0.0, radius.numpy())
+    invalid = certified.failed
+    spared = np.zeros(len(some)) if settings.attack_certified else np.where(invalid, 0.0, certified.radius)
     rows, broken = _attack(smooth, some, threats, settings, wrong, spared, seed, progress)
     file = replace(
         base.file, name="smoothed", title=f"smoothed, sigma {smooth.sigma:g}", model_hash=smooth.hash
     )
     subject = EvaluatedModel(base.model, file)
     certification = Certification(
-        examples=per_example(some, predicted, radius.numpy(), np.where(wrong, 0.0, math.inf), invalid),
+        examples=per_example(some, predicted, certified.radius, np.where(wrong, 0.0, math.inf), invalid),
         method=settings.certifier.title,
-        assumptions=certificate.assumptions,
-        seconds=seconds,
+        assumptions=tuple(certified.assumptions.tolist()),
+        seconds=certified.seconds,
         alpha=smooth.alpha,
     )
     attacked = AttackedModel(
@@ -120,6 +129,35 @@ def certify_smoothed(
         primary=primary,
     )
     return attacked, both, claims
+
+
+def _certify(
+    smooth: SmoothedClassifier,
+    data: Dataset,
+    settings: SmoothingSettings,
+    seed: int,
+    checkpoint_dir: Path | None,
+    progress: Progress,
+) -> CertificateChunk:
+    """Certify every example; the noise of each follows from its row, so that any split gives the same."""
+    own = derive_seed(seed, "certify")
+    store = pace = None
+    if checkpoint_dir is not None:
+        store = CertificateStore(
+            checkpoint_dir,
+            {"model": smooth.hash, "data": data.hash, "certifier": repr(settings.certifier), "seed": seed},
+        )
+        pace = Pace(smallest=1)
+    with progress.bar("smoothing", len(data)) as advance:
+        inner = InnerProgress(advance, progress.set_status)
+
+        def certify(rows: np.ndarray) -> CertificateOutcome:
+            x, y = data.batch(rows)
+            return smooth.certify(x, y, seed=own, ids=torch.from_numpy(rows), progress=inner)
+
+        return certify_in_chunks(
+            certify, len(data), batch_size=len(data), store=store, pace=pace, advance=advance
+        )
 
 
 def _attack(

@@ -12,6 +12,9 @@ DRILL_SIZES_FILE = "sizes.json"
 CHUNK_SETTINGS_FILE = "settings.json"
 """The settings of an attack whose finished chunks lie beside it."""
 
+CERTIFICATE_SETTINGS_FILE = "certificates.json"
+"""The settings of a certification whose finished chunks lie beside it."""
+
 VERB_FILE = "verb"
 """Says, in the folder of what is unfinished, which verb's run it is."""
 

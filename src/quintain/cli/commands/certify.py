@@ -60,8 +60,10 @@ def run(
         refuse_unmeasured_sizes,
     )
     from quintain.core.registry import get_entry
+    from quintain.evaluate.evasion.checkpoint import delete_chunks
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.certify import run_certify
+    from quintain.results.run_layout import UNFINISHED
 
     refuse_unknown_threats(threat or ())
     entry = get_entry("certifier", certifier) if certifier else default_certifier(threat or ())
@@ -79,6 +81,7 @@ def run(
         undecided=undecided,
         split=split,
         limit=limit,
+        resume_dir=UNFINISHED,
     )
     specs = threat or [entry.fact("example")]
     refuse_unmeasured_sizes(call.requirements, specs)
@@ -93,10 +96,14 @@ def run(
             sigma=sigma,
             noise_samples=noise_samples,
             seed=seed,
+            unfinished=call.folder / UNFINISHED,
             progress=call.progress,
         )
 
-    return call.run(work)
+    code = call.run(work)
+    delete_chunks(call.folder / UNFINISHED)
+    call.unmark()
+    return code
 
 
 VERB = Command(

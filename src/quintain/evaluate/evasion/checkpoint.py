@@ -4,7 +4,6 @@ A chunk is one attack at one threat on some examples of one batch.
 """
 
 import io
-import json
 import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -15,7 +14,8 @@ import numpy as np
 
 from quintain.core.errors import RunFolderError
 from quintain.core.files import read_bytes, sha256, write_atomically
-from quintain.results.run_layout import CHUNK_SETTINGS_FILE
+from quintain.evaluate.chunk_settings import refuse_other_settings, save_settings
+from quintain.results.run_layout import CERTIFICATE_SETTINGS_FILE, CHUNK_SETTINGS_FILE
 
 
 class ChunkKey(NamedTuple):
@@ -138,26 +138,8 @@ class ChunkStore:
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, object]) -> None:
-        self._folder, self._settings = folder, json.loads(json.dumps(settings))
-        place = folder / CHUNK_SETTINGS_FILE
-        if not place.exists():
-            return
-        try:
-            found = json.loads(read_bytes(place))
-            differ = [
-                f"{key} = {found.get(key)!r}, now {value!r}"
-                for key, value in self._settings.items()
-                if found.get(key) != value
-            ]
-        except (ValueError, AttributeError):
-            raise RunFolderError(
-                f"{place} cannot be read; choose another --out, or delete {folder}"
-            ) from None
-        if differ:
-            raise RunFolderError(
-                f"{folder} belongs to an unfinished run of other settings ({'; '.join(differ)}); use the "
-                "same, or another --out"
-            )
+        self._folder, self._settings = folder, settings
+        refuse_other_settings(folder / CHUNK_SETTINGS_FILE, settings)
 
     def get(self, key: ChunkKey) -> list[Chunk]:
         """Return the finished chunks of a key, in the order of their rows; of examples without a chunk the
@@ -168,9 +150,7 @@ class ChunkStore:
 
     def put(self, key: ChunkKey, chunk: Chunk) -> None:
         """Save a chunk of at least one example, whole or not at all: from here on it is finished."""
-        settings = self._folder / CHUNK_SETTINGS_FILE
-        if not settings.exists():
-            write_atomically(settings, json.dumps(self._settings, indent=1).encode() + b"\n")
+        save_settings(self._folder / CHUNK_SETTINGS_FILE, self._settings)
         write_atomically(self._folder / f"{_stem(key)}-{int(chunk.rows[0]):09d}.npz", chunk.encode())
 
 
@@ -180,7 +160,11 @@ def _stem(key: ChunkKey) -> str:
 
 def delete_chunks(folder: Path) -> None:
     """Delete the chunks of a run whose record is written."""
-    for path in (*folder.glob("*.npz"), folder / CHUNK_SETTINGS_FILE):
+    for path in (
+        *folder.glob("*.npz"),
+        folder / CHUNK_SETTINGS_FILE,
+        folder / CERTIFICATE_SETTINGS_FILE,
+    ):
         path.unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()

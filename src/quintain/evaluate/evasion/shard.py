@@ -22,7 +22,7 @@ from quintain.core.errors import ExecutionError, StorageError
 from quintain.core.progress import CHECKPOINT_SECONDS, Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.evaluate.evasion.checkpoint import Chunk, ChunkKey, ChunkStore
-from quintain.evaluate.evasion.pacing import Pace, smallest_batch
+from quintain.evaluate.pacing import Pace, smallest_batch
 from quintain.evaluate.workers import SINGLE_PROCESS, WorkerGroup
 from quintain.models.devices import search_device
 from quintain.models.protocol import ClassifierLike

@@ -1,6 +1,7 @@
 """Certify a model, or the one that a certifier makes of it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, no_progress
@@ -25,6 +26,7 @@ def run_certify(
     sigma: float = 0.25,
     noise_samples: int = 10_000,
     seed: int = 0,
+    unfinished: Path | None = None,
     progress: Progress = no_progress,
 ) -> StepOutput:
     """Certify a model; the upper bound counts clean errors, or for a derived model, breaks by attacks on it.
@@ -32,6 +34,8 @@ def run_certify(
     Args:
         certifier: A registered name.
         sigma, noise_samples: Settings of a certifier that takes them.
+        unfinished: Where finished certificates are kept, so that the same call resumes; ``delete_chunks`` it
+            once the record is written.
 
     Raises:
         SettingError: If the certifier does not support the threats, or nothing could ever be certified.
@@ -49,10 +53,19 @@ def run_certify(
             SmoothingSettings(method, num_examples=0),
             seed=seed,
             primary=True,
+            checkpoint_dir=unfinished,
             progress=progress,
         )
     else:
-        certification = certify_examples(subject, data, threats, method, method=entry.name, progress=progress)
+        certification = certify_examples(
+            subject,
+            data,
+            threats,
+            method,
+            method=entry.name,
+            checkpoint_dir=unfinished,
+            progress=progress,
+        )
         both, claims = robustness_claims(subject, data, threats, certification=certification, primary=True)
     return StepOutput(CertifyResult((both,)), (clean_accuracy_claim(subject, data, primary=True), *claims))
 

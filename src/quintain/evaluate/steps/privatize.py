@@ -220,7 +220,13 @@ def _fitted(
         progress.set_status(f"epsilon {rounding.epsilon(spent)}, accuracy {100 * accuracy:.1f} %")
 
     state = ResumableRun(unfinished / name, every=max(1, plan.steps // NUM_CHECKPOINTS))
-    return fit(net, train, plan, progress=progress, resume=state, on_checkpoint=look)
+    try:
+        return fit(net, train, plan, progress=progress, resume=state, on_checkpoint=look)
+    except KeyboardInterrupt:
+        kept = ResumableRun(unfinished / name).steps
+        raise KeyboardInterrupt(
+            f"{kept:,} of {plan.steps:,} steps of private training" if kept else ""
+        ) from None
 
 
 def _trial(

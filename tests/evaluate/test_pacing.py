@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from quintain.evaluate.evasion.pacing import REQUEST_SIZE, Pace, smallest_batch
+from quintain.evaluate.pacing import REQUEST_SIZE, Pace, smallest_batch
 
 
 def test_the_first_chunk_is_a_trial_and_the_next_last_as_long_as_was_asked_for():

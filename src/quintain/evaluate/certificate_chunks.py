@@ -1,0 +1,164 @@
+"""Certify examples in chunks of some seconds, and save every finished chunk.
+
+An interrupted run can then resume.
+"""
+
+import io
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from quintain.certify.outcome import CertificateOutcome
+from quintain.core.errors import RunFolderError
+from quintain.core.files import read_bytes, write_atomically
+from quintain.evaluate.chunk_settings import refuse_other_settings, save_settings
+from quintain.evaluate.pacing import Pace
+from quintain.results.run_layout import CERTIFICATE_SETTINGS_FILE
+from quintain.version import __version__
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CertificateChunk:
+    """The certificates of n examples.
+
+    Args:
+        rows: Their rows in the data set.
+        radius: Certified radii, 0 where nothing is certified.
+        failed: Where an output or a bound is no number.
+        assumptions: What must be true for the certificates to hold, as an array of text.
+        seconds: Wall time.
+    """
+
+    rows: np.ndarray
+    radius: np.ndarray
+    failed: np.ndarray
+    assumptions: np.ndarray
+    seconds: float
+
+
+class CertificateStore:
+    """The finished certificates of a run, kept in a folder that may hold chunks of attacks as well.
+
+    Args:
+        folder: Where; made with the first chunk.
+        settings: Settings of the run; certificates of a run of other settings are refused.
+
+    Raises:
+        RunFolderError: If the folder holds certificates of other settings; the difference is named.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, object]) -> None:
+        self._folder, self._settings = folder, {"quintain": __version__, **settings}
+        refuse_other_settings(folder / CERTIFICATE_SETTINGS_FILE, self._settings)
+
+    def get(self) -> list[CertificateChunk]:
+        """Return the finished chunks in the order of their rows.
+
+        Raises:
+            RunFolderError: If one is damaged.
+        """
+        return [_decoded(path) for path in sorted(self._folder.glob("certified-*.npz"))]
+
+    def put(self, chunk: CertificateChunk) -> None:
+        """Save a chunk of at least one example, whole or not at all."""
+        save_settings(self._folder / CERTIFICATE_SETTINGS_FILE, self._settings)
+        buffer = io.BytesIO()
+        columns = {name: getattr(chunk, name) for name in chunk.__slots__}
+        np.savez(buffer, allow_pickle=False, **columns)
+        write_atomically(self._folder / f"certified-{int(chunk.rows[0]):09d}.npz", buffer.getvalue())
+
+
+def certify_in_chunks(
+    certify: Callable[[np.ndarray], CertificateOutcome],
+    count: int,
+    *,
+    batch_size: int,
+    store: CertificateStore | None = None,
+    pace: Pace | None = None,
+    advance: Callable[[int], None] = lambda _count: None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> CertificateChunk:
+    """Certify all examples of a data set, some at a time.
+
+    Args:
+        certify: Certifies the examples of some rows.
+        count: How many examples there are.
+        batch_size: Most examples at a time.
+        store: Where chunks are saved, and found again.
+        pace: How many are certified next; ``batch_size`` if not given.
+        advance: Told of each example that is done and was not reported by ``certify`` itself.
+        clock: Seconds; injected in tests.
+
+    Raises:
+        KeyboardInterrupt: With what is kept, in words.
+    """
+    radius, failed = np.zeros(count), np.zeros(count, bool)
+    assumptions, seconds = np.zeros(0, "<U1"), 0.0
+    done = np.zeros(count, bool)
+    for chunk in store.get() if store is not None else ():
+        radius[chunk.rows], failed[chunk.rows], done[chunk.rows] = chunk.radius, chunk.failed, True
+        assumptions, seconds = chunk.assumptions, seconds + chunk.seconds
+        advance(len(chunk.rows))
+    try:
+        while not done.all():
+            left = np.flatnonzero(~done)
+            rows = left[: min(batch_size, pace.next_size(len(left)) if pace else batch_size)]
+            started = clock()
+            outcome = certify(rows)
+            spent = clock() - started
+            assert outcome.radius is not None
+            chunk = CertificateChunk(
+                rows=rows,
+                radius=outcome.radius.cpu().numpy(),
+                failed=outcome.failed.cpu().numpy(),
+                assumptions=np.array(outcome.assumptions, dtype=np.str_),
+                seconds=spent,
+            )
+            if pace is not None:
+                pace.record(len(rows), spent)
+            if store is not None:
+                store.put(chunk)
+            radius[rows], failed[rows], done[rows] = chunk.radius, chunk.failed, True
+            assumptions, seconds = chunk.assumptions, seconds + spent
+    except KeyboardInterrupt:
+        kept = int(done.sum()) if store is not None else 0
+        raise KeyboardInterrupt(f"certificates of {kept} of {count} examples" if kept else "") from None
+    return CertificateChunk(np.arange(count), radius, failed, assumptions, seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class InnerProgress:
+    """Progress that goes on with an open bar.
+
+    Args:
+        advance: Of the open bar.
+        show: Shows a few words beside it.
+    """
+
+    advance: Callable[[int], None]
+    show: Callable[[str], None]
+
+    @contextmanager
+    def bar(self, label: str, total: int) -> Iterator[Callable[[int], None]]:  # noqa: ARG002
+        """Go on with the open bar."""
+        yield self.advance
+
+    def set_status(self, text: str) -> None:
+        """Show a few words beside the open bar."""
+        self.show(text)
+
+
+def _decoded(path: Path) -> CertificateChunk:
+    try:
+        with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as held:
+            columns = {name: held[name] for name in CertificateChunk.__slots__}
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile):
+        raise RunFolderError(
+            f"{path} is damaged; delete it, and the same command does that part again"
+        ) from None
+    return CertificateChunk(**{**columns, "seconds": float(columns["seconds"])})
