@@ -5,14 +5,11 @@ since readers disagree which of two counts, and names that stay the same from ru
 compares by them. Numbers stand in messages and texts alone.
 """
 
-import re
 from collections.abc import Iterable
 from xml.etree import ElementTree
 
 from quintain.report.ci.cases import Case, CIRun, Status, cases
-
-_TERMINAL_CODE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+from quintain.report.ci.plain_text import plain_text
 
 
 def junit(run: CIRun) -> str:
@@ -49,11 +46,6 @@ def junit(run: CIRun) -> str:
     ElementTree.indent(root)
     text = ElementTree.tostring(root, encoding="unicode")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
-
-
-def plain_text(text: str) -> str:
-    """Return a text without terminal colors and without the characters that XML 1.0 cannot hold."""
-    return _NOT_XML.sub("", _TERMINAL_CODE.sub("", text))
 
 
 def _outcome(case: Case) -> str:

@@ -12,8 +12,8 @@ from typing import TypeAlias
 from urllib.parse import quote
 
 from quintain.report.ci.cases import Case, CIRun, Status, cases
-from quintain.report.ci.junit import plain_text
 from quintain.report.ci.locations import Repository
+from quintain.report.ci.plain_text import plain_text
 from quintain.report.ci.rules import RULES, TAXA, TAXONOMIES, Rule
 from quintain.version import __version__
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from quintain.report.ci.cases import Case, CIRun, Status, cases
-from quintain.report.ci.junit import plain_text
+from quintain.report.ci.plain_text import plain_text
 from quintain.report.claim_rows import all_rows, key_rows
 
 MAX_BYTES = 1_000_000
