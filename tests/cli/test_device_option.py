@@ -27,6 +27,10 @@ def test_every_command_that_runs_a_model_refuses_an_absent_device(call, command,
         if name in inspect.signature(command.run).parameters
         for word in (f"--{name}", value)
     ]
+    if command.name == "replay":
+        attacked = ("--data", small, "--weights", weights, "--attack", "fgsm", "--limit", 4, "--out", "a")
+        assert call("attack", *attacked)[0] == ExitCode.OK
+        options = ["a", *options[2:]]
     code, _, error = call(command.name, *options, "--device", "cuda:97")
     assert code == ExitCode.USAGE
     assert "'cuda:97'" in error

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from typing import ClassVar, Protocol
 
@@ -17,6 +18,7 @@ from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.core.statistics import binomial_lower, binomial_tail
 from quintain.models.classifier import Classifier
+from quintain.models.memory import in_fitting_parts
 from quintain.models.modules import all_modules, any_training
 from quintain.models.protocol import ClassifierLike
 from quintain.threats.arguments import Array, to_inputs, to_labels, to_threat
@@ -343,12 +345,16 @@ class SmoothedClassifier:
         example = example.to(self._sampled_in(example))
         for noise in self._noise_batches(example, samples, seed):
             batch = noise.mul_(self.sigma).add_(example)
-            logits = self.base_classifier(batch.to(memory_format=memory_format))
+            answered = partial(self._answers, batch, memory_format)
+            logits = torch.cat(list(in_fitting_parts(answered, len(batch), work="noisy copies")))
             if not bool(logits.isfinite().all()):
                 return None
             counts = logits.argmax(1).bincount(minlength=logits.shape[1])
             total = counts if total is None else total + counts
         return total
+
+    def _answers(self, batch: Tensor, memory_format: torch.memory_format, part: slice) -> Tensor:
+        return self.base_classifier(batch[part].to(memory_format=memory_format))
 
     @staticmethod
     def _noise_batches(example: Tensor, samples: int, seed: int) -> Iterator[Tensor]:

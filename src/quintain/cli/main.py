@@ -29,6 +29,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+OUT_OF_MEMORY = (
+    "Less is needed with a smaller --batch-size where the command has one, fewer examples (--limit) or a "
+    "smaller model; --device cpu uses the computer's memory in place of the accelerator's"
+)
+"""What lowers the memory that a command needs, where its batches could not be halved."""
+
 
 def _guarded(command: Command) -> Callable[..., None]:
     """Return a command whose errors are messages and exit codes, never tracebacks."""
@@ -80,12 +86,15 @@ def _attempt(work: Callable[[], int]) -> int:
     except KeyboardInterrupt as error:
         return _failed("interrupted", str(error) or "nothing was started", ExitCode.INTERRUPTED)
     except MemoryError:
-        return _failed("out of memory", "give fewer examples with --limit", ExitCode.EXECUTION)
+        return _failed("out of memory", OUT_OF_MEMORY, ExitCode.EXECUTION)
     except OSError as error:
         return _failed(
             "system error", f"{error.filename or ''} {error.strerror or error}".strip(), ExitCode.EXECUTION
         )
     except Exception as error:
+        if _is_out_of_memory(error):
+            said = str(error).splitlines()[0]
+            return _failed("out of memory", f"{said} {OUT_OF_MEMORY}", ExitCode.EXECUTION)
         where = traceback.extract_tb(error.__traceback__)[-1]
         text = (
             f"{type(error).__name__}: {error} ({where.filename}, line {where.lineno}); 'quintain check' "
@@ -96,6 +105,15 @@ def _attempt(work: Callable[[], int]) -> int:
             f"{text}. If they are in order, please report this message and the command",
             ExitCode.EXECUTION,
         )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out; PyTorch, which would say so, is not imported for other errors."""
+    if not isinstance(error, RuntimeError) or "torch" not in sys.modules:
+        return False
+    from quintain.models.memory import is_out_of_memory
+
+    return is_out_of_memory(error)
 
 
 def _failed(kind: str, message: str, code: ExitCode) -> ExitCode:

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from quintain.core.errors import RunFolderError
 from quintain.core.files import read_bytes, write_atomically
 from quintain.evaluate.chunk_settings import refuse_other_settings, save_settings
 from quintain.evaluate.pacing import Pace
+from quintain.models.memory import in_fitting_parts
 from quintain.results.run_layout import CERTIFICATE_SETTINGS_FILE
 from quintain.version import __version__
 
@@ -108,27 +110,38 @@ def certify_in_chunks(
         while not done.all():
             left = np.flatnonzero(~done)
             rows = left[: min(batch_size, pace.next_size(len(left)) if pace else batch_size)]
-            started = clock()
-            outcome = certify(rows)
-            spent = clock() - started
-            assert outcome.radius is not None
-            chunk = CertificateChunk(
-                rows=rows,
-                radius=outcome.radius.cpu().numpy(),
-                failed=outcome.failed.cpu().numpy(),
-                assumptions=np.array(outcome.assumptions, dtype=np.str_),
-                seconds=spent,
-            )
-            if pace is not None:
-                pace.record(len(rows), spent)
-            if store is not None:
-                store.put(chunk)
-            radius[rows], failed[rows], done[rows] = chunk.radius, chunk.failed, True
-            assumptions, seconds = chunk.assumptions, seconds + spent
+            timed = partial(_timed, certify, rows, clock)
+            for chunk in in_fitting_parts(timed, len(rows), work="certification"):
+                if pace is not None:
+                    pace.record(len(chunk.rows), chunk.seconds)
+                if store is not None:
+                    store.put(chunk)
+                radius[chunk.rows], failed[chunk.rows], done[chunk.rows] = chunk.radius, chunk.failed, True
+                assumptions, seconds = chunk.assumptions, seconds + chunk.seconds
     except KeyboardInterrupt:
         kept = int(done.sum()) if store is not None else 0
         raise KeyboardInterrupt(f"certificates of {kept} of {count} examples" if kept else "") from None
     return CertificateChunk(np.arange(count), radius, failed, assumptions, seconds)
+
+
+def _timed(
+    certify: Callable[[np.ndarray], CertificateOutcome],
+    rows: np.ndarray,
+    clock: Callable[[], float],
+    part: slice,
+) -> CertificateChunk:
+    """Certify some of the rows."""
+    started = clock()
+    outcome = certify(rows[part])
+    spent = clock() - started
+    assert outcome.radius is not None
+    return CertificateChunk(
+        rows=rows[part],
+        radius=outcome.radius.cpu().numpy(),
+        failed=outcome.failed.cpu().numpy(),
+        assumptions=np.array(outcome.assumptions, dtype=np.str_),
+        seconds=spent,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,17 @@
 """The model under evaluation, its predictions and its counts."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from quintain.core.errors import ModelError
 from quintain.data.dataset import Dataset
 from quintain.models.classifier import Classifier
+from quintain.models.memory import in_fitting_parts
 from quintain.models.protocol import ClassifierLike
 from quintain.models.weights import save_weights
 from quintain.results.artifacts import ModelFile
@@ -73,10 +75,9 @@ def predictions(model: ClassifierLike, data: Dataset, *, batch_size: int = 512) 
     Raises:
         ModelError: If its output is NaN for every example.
     """
-    found = []
+    found: list[Tensor] = []
     for x, _, _ in data.batches(batch_size):
-        logits = model(x)
-        found.append(torch.where(torch.isnan(logits).any(1), -1, logits.argmax(1)))
+        found += in_fitting_parts(partial(_predictions, model, x), len(x), work="prediction")
     result: np.ndarray = torch.cat(found).numpy()
     if (result < 0).all():
         raise ModelError(
@@ -84,6 +85,11 @@ def predictions(model: ClassifierLike, data: Dataset, *, batch_size: int = 512) 
             "here are in [0, 1]"
         )
     return result
+
+
+def _predictions(model: ClassifierLike, x: Tensor, part: slice) -> Tensor:
+    logits = model(x[part])
+    return torch.where(torch.isnan(logits).any(1), -1, logits.argmax(1))
 
 
 def clean_counts(model: ClassifierLike, data: Dataset) -> ClassCounts:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from quintain.core.progress import CHECKPOINT_SECONDS
+from quintain.models.memory import is_out_of_memory
 from quintain.models.protocol import ClassifierLike
 
 TRIAL_SIZES = (4, 16, 64)
@@ -72,15 +73,26 @@ def smallest_batch(
         return TRIAL_SIZES[0]
     times = {}
     for size in sizes:
-        laps = []
-        for _ in range(2):
-            start = clock()
-            model(x[:size]).cpu()  # waits for an accelerator
-            laps.append(clock() - start)
+        try:
+            laps = [_lap(model, x[:size], clock) for _ in range(2)]
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            break
         times[size] = min(laps) / size
+    if not times:
+        return 1
+    sizes = list(times)
     largest = sizes[-1]
     fit = next(size for size in sizes if times[size] <= TOLERATED_SLOWDOWN * times[largest])
     # Four times the examples in less than twice the time: larger batches still pay.
     if len(sizes) > 1 and fit == largest and times[sizes[-2]] > 2 * times[largest]:
         return None
     return fit
+
+
+def _lap(model: ClassifierLike, x: Tensor, clock: Callable[[], float]) -> float:
+    """Return the seconds of one call."""
+    start = clock()
+    model(x).cpu()  # waits for an accelerator
+    return clock() - start

@@ -7,12 +7,15 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from quintain.attacks.inner_maximization import maximize_loss
+from quintain.attacks.outcome import Model
 from quintain.certify.outcome import CertificateOutcome
 from quintain.certify.smoothing import DerivingCertifier, SmoothedClassifier
 from quintain.core.progress import Progress, no_progress
@@ -29,6 +32,7 @@ from quintain.evaluate.certify import Certification
 from quintain.evaluate.estimated_gradients import NOISE_PAIRS, with_estimated_gradients
 from quintain.evaluate.model import EvaluatedModel, class_counts, per_example
 from quintain.evaluate.pacing import Pace
+from quintain.models.memory import in_fitting_parts
 from quintain.results.records import Claim
 from quintain.results.robustness_records import AttackedModel, AttackRow, CertifiedModel
 from quintain.threats.sizes import common_threat_type, sorted_by_size
@@ -160,6 +164,29 @@ def _certify(
         )
 
 
+def _ascended(
+    model: Model,
+    origin: Tensor,
+    labels: Tensor,
+    threat: Threat,
+    steps: int,
+    seed: int,
+    ids: Tensor,
+    part: slice,
+) -> Tensor:
+    """Return the points that gradient ascent ends at, from some of the examples."""
+    return maximize_loss(
+        model,
+        origin[part],
+        labels[part],
+        threat,
+        steps=steps,
+        rel_step_size=REL_STEP_SIZE,
+        seed=derive_seed(seed, "ascend"),
+        ids=ids[part],
+    )
+
+
 def _attack(
     smooth: SmoothedClassifier,
     data: Dataset,
@@ -192,16 +219,9 @@ def _attack(
                 if estimated
                 else smooth
             )
-            z = maximize_loss(
-                model,
-                origin,
-                labels,
-                threat,
-                steps=settings.steps,
-                rel_step_size=REL_STEP_SIZE,
-                seed=derive_seed(seed, "ascend"),
-                ids=active,
-            )
+            ascended = partial(_ascended, model, origin, labels, threat, settings.steps, seed, active)
+            parts = in_fitting_parts(ascended, len(active), work="attack on the vote")
+            z = torch.cat([origin[:0], *parts])
             vote_seed = derive_seed(seed, "judge", threat.spec)
             votes = smooth.predict(z, seed=vote_seed, ids=active, noise_samples=settings.vote_samples)
             broken = (votes >= 0) & (votes != labels) & contains(threat, z, origin)

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 from quintain.core.errors import ContradictionError, MechanismError
+from quintain.models.memory import memory_log
 from quintain.results.gate import contradictions, mechanism_mismatches
 from quintain.results.quantity import Metric
 from quintain.results.records import (
@@ -59,7 +60,8 @@ def record_step(
     """
     started = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
     clock = time.perf_counter()
-    output = make()
+    with memory_log() as memory:
+        output = make()
     provenance = Provenance(
         command=command,
         seed=seed,
@@ -75,7 +77,12 @@ def record_step(
         reproducible=output.reproducible,
     )
     return Record(
-        SCHEMA, provenance, output.claims, output.result, notes=output.notes, not_done=output.not_done
+        SCHEMA,
+        provenance,
+        output.claims,
+        output.result,
+        notes=(*output.notes, *memory.notes),
+        not_done=output.not_done,
     )
 
 

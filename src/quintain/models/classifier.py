@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from quintain.core.errors import ModelError, QuintainError, SettingError
 from quintain.models.adapters import adapt
 from quintain.models.fingerprint import fingerprint
+from quintain.models.memory import is_out_of_memory
 from quintain.models.modules import all_modules, any_training, first_floating_tensor
 from quintain.models.protocol import Access
 
@@ -117,6 +118,8 @@ class Classifier:
         except QuintainError:
             raise
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             raise ModelError(
                 f"{self.name} fails on an input of shape {tuple(x.shape)}: {type(error).__name__}: {error}. "
                 "Expected a net for such inputs"

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import torch
-
 from quintain.core.errors import SettingError
 from quintain.dp.sampling.batch_consumer import BatchConsumer
 from quintain.dp.sampling.loader import SamplingLoader
+from quintain.models.memory import is_out_of_memory, release_memory
 
 Result = TypeVar("Result")
 
@@ -53,19 +52,10 @@ def retry_on_out_of_memory(
         loader.max_physical_batch_size = most
         optimizer.discard_batch()
         loader.rewind_batch()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        release_memory()
         return None
 
     return try_step
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the error means that memory ran out, an accelerator's or the computer's."""
-    said = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and ("out of memory" in said or "can't allocate memory" in said)
-    )
 
 
 def _halved_limit(loader: SamplingLoader[object]) -> int | None:

@@ -24,6 +24,7 @@ from quintain.evaluate.evasion.probes import ProbeSet, gradient_fails, indicator
 from quintain.evaluate.evasion.query_budget import late_breaks, too_few_queries
 from quintain.evaluate.evasion.shard import AttackJob
 from quintain.losses.margin import margin
+from quintain.models.memory import largest_fitting_part
 from quintain.results.robustness_records import AttackDiagnostics, Indicator
 
 NUM_PROBED = 50
@@ -81,13 +82,22 @@ def diagnose(
     not_judged = too_few_queries(job, merged, unbroken)
     if not_judged and access_of(getattr(model, "access", "")) != "gradients":
         return AttackDiagnostics(tuple(indicators), 0, not_judged)
+    probed = list[Indicator]()
+
+    def probe(part: slice) -> int:
+        probed.clear()
+        most = NUM_PROBED if part.stop == len(rows) else part.stop
+        for found in _from_probes(job, merged, model, data, correct, rows[part], most):
+            probed.append(found)
+        return part.stop
+
+    count = len(rows)
     try:
         with torch.inference_mode(False):
-            for found in _from_probes(job, merged, model, data, correct, rows):
-                indicators.append(found)
+            count = largest_fitting_part(probe, len(rows), work="diagnostics of the attacks")
     except ExecutionError as error:  # a model that has stopped answering leaves what was seen before
         not_judged = f"the model did not answer all probes ({error})"
-    return AttackDiagnostics(tuple(indicators), len(rows), not_judged)
+    return AttackDiagnostics((*indicators, *probed), count, not_judged)
 
 
 def _nothing_probed(job: AttackJob, correct: np.ndarray) -> str:
@@ -99,9 +109,15 @@ def _nothing_probed(job: AttackJob, correct: np.ndarray) -> str:
 
 
 def _from_probes(
-    job: AttackJob, merged: MergedAttacks, model: Model, data: Dataset, correct: np.ndarray, rows: np.ndarray
+    job: AttackJob,
+    merged: MergedAttacks,
+    model: Model,
+    data: Dataset,
+    correct: np.ndarray,
+    rows: np.ndarray,
+    most: int,
 ) -> Iterator[Indicator]:
-    """Yield the indicators that query the model about the examples ``rows`` (n,)."""
+    """Yield the indicators that query the model about the examples ``rows`` (n,), at most so many at once."""
     x, y = data.batch(rows)
     probes = ProbeSet(
         model=model,
@@ -113,7 +129,7 @@ def _from_probes(
         seed=job.seed,
     )
     yield from probe_indicators(probes, job.target_class)
-    yield from _by_access(job, merged, correct, probes, data)
+    yield from _by_access(job, merged, correct, probes, data, most)
     yield from _near_ties(merged, rows, probes, job)
 
 
@@ -139,7 +155,7 @@ def _from_rows(
 
 
 def _by_access(
-    job: AttackJob, merged: MergedAttacks, correct: np.ndarray, probes: ProbeSet, data: Dataset
+    job: AttackJob, merged: MergedAttacks, correct: np.ndarray, probes: ProbeSet, data: Dataset, most: int
 ) -> Iterator[Indicator]:
     """Count the examples that only attacks without gradients broke.
 
@@ -157,7 +173,7 @@ def _by_access(
         or threat_name(probes.threat.spec) not in PGD.supports
     ):
         return
-    rows = np.flatnonzero(by_others & ~by_gradients & correct & ~merged.invalid)[:NUM_PROBED]
+    rows = np.flatnonzero(by_others & ~by_gradients & correct & ~merged.invalid)[:most]
     many = 0
     if len(rows):
         x, y = data.batch(rows)

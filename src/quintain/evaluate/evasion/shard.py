@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from quintain.evaluate.evasion.checkpoint import Chunk, ChunkKey, ChunkStore
 from quintain.evaluate.pacing import Pace, smallest_batch
 from quintain.evaluate.workers import SINGLE_PROCESS, WorkerGroup
 from quintain.models.devices import search_device
+from quintain.models.memory import in_fitting_parts
 from quintain.models.protocol import ClassifierLike
 from quintain.threats.parametric import ParametricThreat
 from quintain.threats.rng import example_rng
@@ -246,13 +248,15 @@ class _Shard:
         while len(left):
             at = left[: self._next_size(key.attack, x, len(left))]
             started = self.clock()
-            chunk = _attack_examples(self.job, self.model, attack, threat, x[at], y[at], rows[at])
-            if key.attack in self._paces:
-                self._paces[key.attack].record(len(at), self.clock() - started)
-            if self.store is not None:
-                self.store.put(key, chunk)
-                self.num_chunks += 1
-            yield chunk
+            attacked = partial(_attack_examples, self.job, self.model, attack, threat, x[at], y[at], rows[at])
+            for chunk in in_fitting_parts(attacked, len(at), work=f"attack {key.attack}"):
+                if key.attack in self._paces:
+                    self._paces[key.attack].record(len(chunk.rows), self.clock() - started)
+                if self.store is not None:
+                    self.store.put(key, chunk)
+                    self.num_chunks += 1
+                yield chunk
+                started = self.clock()
             left = left[len(at) :]
 
     def _next_size(self, attack: str, x: Tensor, left: int) -> int:
@@ -287,8 +291,10 @@ def _attack_examples(
     x: Tensor,
     y: Tensor,
     rows: np.ndarray,
+    part: slice,
 ) -> Chunk:
     """Run one attack at one threat on some rows of a batch."""
+    x, y, rows = x[part], y[part], rows[part]
     words: dict[str, object] = {} if job.max_queries is None else {"max_queries": job.max_queries}
     targets = None if job.target_class is None else torch.full_like(y, job.target_class)
     words |= {} if targets is None else {"targets": targets}

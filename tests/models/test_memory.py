@@ -1,0 +1,102 @@
+"""A batch that does not fit into memory is taken in halves, and that is told."""
+
+import pytest
+import torch
+
+from quintain.core.errors import ExecutionError
+from quintain.models import Classifier
+from quintain.models.memory import in_fitting_parts, is_out_of_memory, largest_fitting_part, memory_log
+
+OUT = (
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"),
+    MemoryError(),
+)
+
+
+class Small:
+    """Squares numbers, at most ``room`` of them at a time."""
+
+    def __init__(self, room: int, error: Exception = OUT[0]) -> None:
+        self.room, self.error = room, error
+        self.tried: list[int] = []
+
+    def __call__(self, part: slice) -> list[int]:
+        numbers = range(100)[part]
+        self.tried.append(len(numbers))
+        if len(numbers) > self.room:
+            raise self.error
+        return [number**2 for number in numbers]
+
+
+def squares(run: Small, count: int) -> list[int]:
+    return [square for part in in_fitting_parts(run, count, work="squares") for square in part]
+
+
+@pytest.mark.parametrize("error", OUT, ids=["cuda", "mps", "cpu", "python"])
+@pytest.mark.parametrize("room", [1, 2, 3, 7, 13, 20, 50])
+def test_every_example_is_taken_once_and_in_order(room: int, error: Exception) -> None:
+    assert squares(Small(room, error), 20) == [number**2 for number in range(20)]
+
+
+def test_halves_are_halved_where_that_suffices() -> None:
+    run = Small(5)
+    squares(run, 16)
+    assert run.tried == [16, 8, 4, 4, 4, 4]
+
+
+def test_what_did_not_fit_is_not_tried_again_and_is_told() -> None:
+    with memory_log() as log:
+        squares(Small(5), 16)
+        again, larger = Small(5), Small(50)
+        squares(again, 16)
+        list(in_fitting_parts(larger, 16, work="other"))
+    assert again.tried == [4, 4, 4, 4]
+    assert larger.tried == [16]
+    assert log.notes == (
+        "squares: memory did not suffice for 16 examples at a time; 4 at a time were taken, "
+        "which changes nothing but rounding",
+    )
+
+
+def test_what_rests_on_several_together_rests_on_fewer_and_that_is_told() -> None:
+    with memory_log() as log:
+        assert largest_fitting_part(Small(20), 16, work="all") == [number**2 for number in range(16)]
+        assert largest_fitting_part(Small(5), 16, work="sum") == [0, 1, 4, 9]
+    assert log.notes == ("sum: memory did not suffice for 16 examples together; they rest on 4 of them",)
+    with pytest.raises(ExecutionError, match="single example"):
+        largest_fitting_part(Small(0), 16, work="sum")
+
+
+def test_where_all_fits_nothing_is_told() -> None:
+    with memory_log() as log:
+        squares(Small(20), 20)
+        assert squares(Small(20), 0) == []
+    assert log.notes == ()
+
+
+def test_one_example_that_does_not_fit_is_an_error_that_says_what_to_do() -> None:
+    with pytest.raises(ExecutionError, match=r"^squares: memory .* a single example; .*--device cpu"):
+        squares(Small(0), 8)
+
+
+def test_other_errors_are_passed_on() -> None:
+    with pytest.raises(RuntimeError, match="shapes"):
+        squares(Small(3, RuntimeError("shapes cannot be multiplied")), 8)
+
+
+def test_a_classifier_passes_on_that_memory_ran_out() -> None:
+    class Large(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise OUT[0]
+
+    with pytest.raises(torch.OutOfMemoryError):
+        Classifier(Large().eval())(torch.zeros(2, 3))
+
+
+def test_what_the_computer_says_is_known() -> None:
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(10**15)
+    assert is_out_of_memory(raised.value)
+    assert not is_out_of_memory(ValueError("out of memory"))
