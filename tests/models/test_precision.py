@@ -7,9 +7,20 @@ import warnings
 import pytest
 import torch
 
+from quintain.attacks import PGD
+from quintain.certify.conditions import require_bounded_rounding
 from quintain.core.errors import ModelError
+from quintain.data import from_arrays
+from quintain.evaluate.model import predictions
 from quintain.models import precision
-from quintain.models.precision import Lowered, lowered_precision, require_full_precision
+from quintain.models.precision import (
+    Lowered,
+    full_precision,
+    lowered_precision,
+    plain_products,
+    require_full_precision,
+)
+from quintain.threats import Linf
 
 b = torch.backends
 NEW = pytest.mark.skipif(not hasattr(b, "fp32_precision"), reason="torch 2.9 brought fp32_precision")
@@ -122,3 +133,57 @@ def test_the_refusal_says_what_is_set_and_how_to_switch_it_off(monkeypatch):
     )
     with pytest.raises(ModelError, match=said):
         require_full_precision("cuda", why="roundings are counted")
+
+
+@NEW
+def test_full_precision_is_switched_on_and_what_was_comes_back() -> None:
+    b.mkldnn.conv.fp32_precision = "bf16"
+    for device in ("cpu", "cuda"):
+        before = names(device)
+        with full_precision(torch.device(device)):
+            assert names(device) == []
+        assert names(device) == before != []
+
+
+class Answers:
+    """A model that says that it is on a GPU, and what lowers precision there at each call."""
+
+    access, name, num_classes, hash, num_parameters = "gradients", "answers", 2, "", 0
+    device, dtype = torch.device("cuda", 0), torch.float32
+
+    def __init__(self) -> None:
+        self.lowered: list[list[str]] = []
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        self.lowered.append(names("cuda"))
+        return torch.stack([x.flatten(1).mean(1) - 0.4, 0.4 - x.flatten(1).mean(1)], 1)
+
+
+@NEW
+def test_the_clean_answer_and_the_confirmation_of_an_attack_have_all_bits_and_its_search_need_not() -> None:
+    model, x = Answers(), torch.full((3, 4), 0.5)
+    outcome = PGD(steps=3)(model, x, torch.zeros(3, dtype=torch.long), Linf(0.3))
+    assert outcome.success.all()
+    assert model.lowered[0] == model.lowered[-1] == []
+    assert all(model.lowered[1:-1])
+    assert names("cuda") == ["cudnn.conv", "cudnn.rnn"]
+
+
+@NEW
+def test_predictions_have_all_bits() -> None:
+    model = Answers()
+    predictions(model, from_arrays(torch.full((3, 4), 0.5).numpy(), [0, 1, 0]))
+    assert model.lowered == [[]]
+    assert names("cuda") == ["cudnn.conv", "cudnn.rnn"]
+
+
+@NEW
+def test_bounds_hold_for_convolutions_on_a_gpu_in_plain_products() -> None:
+    net, device = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 2)).eval(), torch.device("cuda")
+    with pytest.raises(ModelError, match="cuDNN"):
+        require_bounded_rounding(net, device, torch.float32)
+    with plain_products(device):
+        require_bounded_rounding(net, device, torch.float32)
+    assert b.cudnn.enabled
+    with plain_products(torch.device("cpu")):
+        assert b.cudnn.enabled

@@ -14,6 +14,7 @@ from quintain.core.errors import DataError, SettingError
 from quintain.core.statistics import binomial_interval
 from quintain.data.dataset import Dataset, canonical_bytes
 from quintain.models.devices import device_of, search_device
+from quintain.models.precision import in_full_precision
 
 HASH_BATCH_SIZE = 256
 
@@ -67,6 +68,7 @@ class SuccessRate:
         return binomial_interval(self.successes, self.eligible, confidence)
 
 
+@in_full_precision
 @torch.inference_mode(False)
 @torch.no_grad()
 def success_rate(

@@ -10,6 +10,8 @@ from torch import Tensor
 from quintain.attacks.counted_model import CountedModel
 from quintain.attacks.goal import Goal, Loss
 from quintain.attacks.outcome import AttackOutcome, Model
+from quintain.models.devices import device_of
+from quintain.models.precision import full_precision
 from quintain.threats.parametric import ParametricThreat, identity, is_allowed, to_image
 from quintain.threats.rng import ExampleRNG
 from quintain.threats.threat import Threat, in_box
@@ -74,6 +76,7 @@ class Search:
             minimum_norm,
         )
         self.model = CountedModel(model, goal.y, max_queries)
+        self.model_device = x.device if x.device.type != "cpu" else device_of(model)
         self.parametric = threat if isinstance(threat, ParametricThreat) else None
         self.origin = identity(threat, x)
         self.best = self.origin.clone()
@@ -285,12 +288,15 @@ class Search:
         """Return the logits (B, K) of the clean inputs, 0 for those that are certified."""
         if not len(rows):
             return self.x.new_zeros(len(self.x), 2)
-        logits = self.query(self.origin[rows], rows)
+        with full_precision(self.model_device):
+            logits = self.query(self.origin[rows], rows)
         return logits.new_zeros(len(self.x), logits.shape[1]).index_copy_(0, rows, logits)
 
     def _confirm_rows(self, rows: Tensor) -> Tensor:
         z, clean = self.best[rows], self.x[rows]
-        logits = self.probe(z, rows)
+        # A verdict is not one of fewer bits than float32 has, such as those of TF32.
+        with full_precision(self.model_device):
+            logits = self.probe(z, rows)
         self.success[rows] = is_valid_success(self.goal.is_adversarial(logits, rows), z, clean, self.threat)
         self.error[rows] = logits.isnan().any(1)
         return self.success[rows] | self.error[rows]

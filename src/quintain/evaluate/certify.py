@@ -15,6 +15,7 @@ from quintain.data.dataset import Dataset
 from quintain.evaluate.certificate_chunks import CertificateStore, certify_in_chunks
 from quintain.evaluate.model import EvaluatedModel, per_example, predictions
 from quintain.evaluate.pacing import Pace, smallest_batch
+from quintain.models.precision import plain_products
 from quintain.models.protocol import ClassifierLike
 from quintain.results.per_example import PerExample
 from quintain.threats.sizes import sorted_by_size
@@ -90,7 +91,8 @@ def certify_examples(
 
         def certify(rows: np.ndarray) -> CertificateOutcome:
             x, y = data.batch(rows)
-            outcome = largest_certified_radius(certifier, subject.model, x, y, sizes[-1], radii=radii)
+            with plain_products(subject.model.device):
+                outcome = largest_certified_radius(certifier, subject.model, x, y, sizes[-1], radii=radii)
             advance(len(rows))
             return outcome
 
@@ -106,7 +108,8 @@ def refusal_reason(certifier: Certifier, model: ClassifierLike, data: Dataset, t
     """Return why a certifier refuses a model, tried on the first example; empty where it does not."""
     x, y = data.batch([0])
     try:
-        certifier(model, x, y, threat)
+        with plain_products(model.device):
+            certifier(model, x, y, threat)
     except ModelError as error:
         return str(error)
     return ""

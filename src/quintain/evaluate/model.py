@@ -12,6 +12,7 @@ from quintain.core.errors import ModelError
 from quintain.data.dataset import Dataset
 from quintain.models.classifier import Classifier
 from quintain.models.memory import in_fitting_parts
+from quintain.models.precision import in_full_precision
 from quintain.models.protocol import ClassifierLike
 from quintain.models.weights import save_weights
 from quintain.results.artifacts import ModelFile
@@ -68,6 +69,7 @@ def named_model(
     )
 
 
+@in_full_precision
 @torch.inference_mode()
 def predictions(model: ClassifierLike, data: Dataset, *, batch_size: int = 512) -> np.ndarray:
     """Return the class that the model predicts for each example (N,), -1 where its output is NaN.

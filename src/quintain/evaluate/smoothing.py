@@ -33,6 +33,7 @@ from quintain.evaluate.estimated_gradients import NOISE_PAIRS, with_estimated_gr
 from quintain.evaluate.model import EvaluatedModel, class_counts, per_example
 from quintain.evaluate.pacing import Pace
 from quintain.models.memory import in_fitting_parts
+from quintain.models.precision import in_full_precision
 from quintain.results.records import Claim
 from quintain.results.robustness_records import AttackedModel, AttackRow, CertifiedModel
 from quintain.threats.sizes import common_threat_type, sorted_by_size
@@ -62,6 +63,7 @@ class SmoothingSettings:
     attack_certified: bool = True
 
 
+@in_full_precision
 def certify_smoothed(
     base: EvaluatedModel,
     data: Dataset,

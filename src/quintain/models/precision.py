@@ -1,18 +1,27 @@
 """Find the settings of torch that let float32 products run with fewer bits than float32 has."""
 
+import functools
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import torch
 
 from quintain.core.errors import ModelError
+from quintain.models.devices import device_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 Operation = Literal["matmul", "conv", "rnn"]
 OPERATIONS: tuple[Operation, ...] = ("matmul", "conv", "rnn")
 FULL = {"none", "ieee"}
 """Values of ``fp32_precision`` that lower nothing; torch's own getters resolve what an operation inherits."""
+
+PER_OPERATION_SUFFIX = ".fp32_precision"
+"""What the settings of torch 2.9 and later end with; there is one for each library and operation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +37,11 @@ class Lowered:
     setting: str
     value: str
     remedy: str
+
+    @property
+    def can_be_switched_off(self) -> bool:
+        """Whether it can be while Python runs: not so in the environment, which is read at the start."""
+        return self.setting.startswith("torch.")
 
     def __str__(self) -> str:
         return f"{self.setting} is {self.value!r}; switch it off with `{self.remedy}`"
@@ -76,6 +90,51 @@ def require_full_precision(
             f"float32 products on {torch.device(device).type} may run in fewer bits, and {why}: "
             f"{'; '.join(map(str, found))}"
         )
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """A context in which float32 products have all their bits; lower precision is restored afterwards.
+
+    What the environment lowers stays as it is.
+
+    Args:
+        device: Where the products run.
+    """
+    lowered = [one for one in lowered_precision(device) if one.can_be_switched_off]
+    try:
+        for setting in lowered:
+            _set(setting, full=True)
+        yield
+    finally:
+        for setting in lowered:
+            _set(setting, full=False)
+
+
+@contextmanager
+def plain_products(device: torch.device) -> Iterator[None]:
+    """A context in which a float32 product is one, also in a convolution: full precision, and no cuDNN.
+
+    cuDNN may compute convolutions by Winograd's method or by FFT, of whose rounding nothing is known.
+    """
+    enabled = torch.backends.cudnn.enabled
+    with full_precision(device):
+        try:
+            torch.backends.cudnn.enabled = enabled and device.type != "cuda"
+            yield
+        finally:
+            torch.backends.cudnn.enabled = enabled
+
+
+def in_full_precision(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a function so that its first argument, a model or its holder, answers in full precision."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        with full_precision(device_of(getattr(args[0], "model", args[0]))):
+            return function(*args, **kwargs)
+
+    return run
 
 
 def _onednn(operations: Collection[Operation]) -> Iterator[Lowered]:
@@ -132,3 +191,19 @@ def _environment() -> Iterator[Lowered]:
 def _has_fp32_precision() -> bool:
     """Whether torch has one setting for each operation (2.9 and later)."""
     return hasattr(torch.backends, "fp32_precision")
+
+
+def _set(setting: Lowered, *, full: bool) -> None:
+    """Set full precision, or restore the setting: to what it inherits, if that is what it was."""
+    name = setting.setting
+    if name.endswith(PER_OPERATION_SUFFIX):
+        holder: Any = torch
+        for part in name.removeprefix("torch.").removesuffix(PER_OPERATION_SUFFIX).split("."):
+            holder = getattr(holder, part)
+        holder.fp32_precision = "ieee" if full else "none"
+        if not full and holder.fp32_precision != setting.value:
+            holder.fp32_precision = setting.value
+    elif name.startswith("torch.get_float32_matmul_precision"):
+        torch.set_float32_matmul_precision("highest" if full else setting.value)
+    else:
+        torch.backends.cudnn.allow_tf32 = not full

@@ -10,10 +10,8 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils._pytree import tree_map
 
 from quintain.core.errors import PrivacyError
-from quintain.models.precision import Lowered, lowered_precision
-
-PER_OPERATION_SUFFIX = ".fp32_precision"
-"""What the settings of torch 2.9 and later end with; there is one for each library and operation."""
+from quintain.models import precision
+from quintain.models.precision import lowered_precision
 
 
 @contextmanager
@@ -32,19 +30,13 @@ def full_precision(device: torch.device) -> Iterator[None]:
     Raises:
         PrivacyError: If a setting lowers precision that cannot be switched off while Python runs.
     """
-    lowered = lowered_precision(device)
-    for setting in lowered:
-        if not setting.setting.startswith("torch."):
-            raise PrivacyError(
-                f"gradients cannot be clipped to their bound in fewer bits than float32 has: {setting}"
-            )
-    try:
-        for setting in lowered:
-            _set(setting, full=True)
+    fixed = [one for one in lowered_precision(device) if not one.can_be_switched_off]
+    if fixed:
+        raise PrivacyError(
+            f"gradients cannot be clipped to their bound in fewer bits than float32 has: {fixed[0]}"
+        )
+    with precision.full_precision(device):
         yield
-    finally:
-        for setting in lowered:
-            _set(setting, full=False)
 
 
 def require_full_precision(device: torch.device) -> None:
@@ -86,19 +78,3 @@ def widen_all(called: Any, dtype: torch.dtype) -> Any:
         )
 
     return tree_map(one, called, is_leaf=lambda x: isinstance(x, PackedSequence))
-
-
-def _set(setting: Lowered, *, full: bool) -> None:
-    """Set full precision, or restore the setting: to what it inherits, if that is what it was."""
-    name = setting.setting
-    if name.endswith(PER_OPERATION_SUFFIX):
-        holder: Any = torch
-        for part in name.removeprefix("torch.").removesuffix(PER_OPERATION_SUFFIX).split("."):
-            holder = getattr(holder, part)
-        holder.fp32_precision = "ieee" if full else "none"
-        if not full and holder.fp32_precision != setting.value:
-            holder.fp32_precision = setting.value
-    elif name.startswith("torch.get_float32_matmul_precision"):
-        torch.set_float32_matmul_precision("highest" if full else setting.value)
-    else:
-        torch.backends.cudnn.allow_tf32 = not full

@@ -17,6 +17,7 @@ from quintain.evaluate.evasion.shard import AttackFn, AttackJob, ShardResult, ga
 from quintain.evaluate.images import gallery
 from quintain.evaluate.model import EvaluatedModel, per_example, predictions
 from quintain.evaluate.workers import SINGLE_PROCESS, WorkerGroup
+from quintain.models.precision import in_full_precision
 from quintain.results.per_example import PerExample
 from quintain.results.robustness_records import AttackedModel
 from quintain.results.run_layout import ADVERSARIAL_FILE
@@ -27,6 +28,7 @@ from quintain.version import __version__
 BATCH_SIZE = 512
 
 
+@in_full_precision
 def run_attacks(
     subject: EvaluatedModel,
     data: Dataset,

@@ -19,6 +19,7 @@ from quintain.evaluate.evasion.adversarial import AdversarialExamples, StoredAdv
 from quintain.evaluate.model import EvaluatedModel, class_counts, per_example, predictions
 from quintain.evaluate.step import StepOutput
 from quintain.models.devices import search_device
+from quintain.models.precision import in_full_precision
 from quintain.results.literals import REPLAY_OF, UNCHANGED
 from quintain.results.robustness_records import (
     AttackedModel,
@@ -55,6 +56,7 @@ class _Found:
     breaking: Counter[tuple[int, int]] = field(default_factory=Counter)
 
 
+@in_full_precision
 def run_replay(
     subject: EvaluatedModel,
     data: Dataset,
