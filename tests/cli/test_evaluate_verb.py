@@ -139,7 +139,18 @@ def test_a_contradiction_is_stored_with_its_inputs_before_it_is_an_alarm(call, s
         return replace(found, examples=replace(found.examples, certified_radius=radii))
 
     monkeypatch.setattr(evaluate, "certify_examples", boasting)
-    words = ("--data", small, "--model", "net.py:make", "--attack", "pgd", "--out", "r")
+    words = (
+        "--data",
+        small,
+        "--model",
+        "net.py:make",
+        "--attack",
+        "pgd",
+        "--certifier",
+        "interval",
+        "--out",
+        "r",
+    )
     code, out, err = call("evaluate", *words, "--threat", "linf:0.2")
     assert code == ExitCode.ALARM
     assert "CONTRADICTION" in out

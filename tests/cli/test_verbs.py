@@ -425,7 +425,9 @@ def test_the_drill_is_a_verb(call):
 def load_result(folder="r"):
     path = Path(folder) / "result.json"
     jsonschema.validate(json.loads(path.read_bytes()), json.loads(SCHEMA_FILE.read_text()))
-    return load(path)
+    record = load(path)
+    assert record.verdict is not None
+    return record
 
 
 def test_a_net_without_interval_rules_is_hardened_and_says_that_nothing_is_proved(call, small, tmp_path):

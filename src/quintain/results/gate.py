@@ -153,7 +153,7 @@ def _advice(requirement: Requirement, bracket: Bracket) -> str:
         return ""
     if bracket.lower.basis is Basis.TRIVIAL and requirement.relation == ">=":
         return (
-            "; nothing is certified: quintain evaluate certifies and attacks, and attacked_accuracy requires "
+            "; nothing is certified: quintain evaluate certifies what it can, and attacked_accuracy requires "
             "what an attack left"
         )
     if not _is_attacked(bracket):

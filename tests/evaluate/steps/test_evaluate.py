@@ -84,11 +84,12 @@ def black_box(inner):
         (
             {"subject": black_box(subject())},
             "Nothing is certified, since interval refuses this model: interval bounds read the layers of a "
-            "Classifier; got a BlackBox, whose layers are not seen.",
+            "Classifier; got a BlackBox, whose layers are not seen",
         ),
         (
-            {"subject": black_box(subject()), "threats": [L2(0.1)]},
-            "whose layers are not seen. --certifier smoothing certifies a model that it makes of this one.",
+            {"threats": [L2(2.5)]},
+            "Nothing is certified, since interval certifies none of 60 examples at l2:2.5; --certifier "
+            "interval tries all the same. --certifier smoothing certifies a model that it makes of this one.",
         ),
         (
             {"threats": [parse("l0:1")]},
@@ -102,9 +103,37 @@ def test_where_nothing_can_be_certified_everything_is_attacked_and_the_reason_is
     one, threats = words.get("subject", subject()), words.get("threats", SIZES)
     output = evaluated(tmp_path, attacks=attacks_on(one.model, threats[0], {}), **words)
     assert reason in output.notes[0]
+    assert output.notes[0].count("--certifier smoothing") <= 1
     assert output.result.certified is None
     assert output.claims[-1].bracket.lower.basis is Basis.TRIVIAL
     assert output.claims[-1].bracket.upper.basis is Basis.WITNESS
+
+
+def test_a_certifier_that_proves_nothing_on_a_few_examples_is_not_run_on_all_unless_it_is_named(tmp_path):
+    tried = []
+
+    class Loose:
+        """Interval bounds that prove nothing above a size."""
+
+        def __call__(self, model, x, y, threat, *, eps=None):
+            tried.append(len(x))
+            found = IntervalBounds()(model, x, y, threat, eps=eps)
+            return replace(found, certified=torch.zeros_like(found.certified))
+
+    reason = evaluate._reason_against(Loose(), "loose", subject(), DATA, SIZES[0])
+    assert (
+        reason
+        == f"loose certifies none of {len(DATA)} examples at linf:0.02; --certifier loose tries all the same"
+    )
+    assert tried == [1, len(DATA)]
+    assert evaluate._reason_against(IntervalBounds(), "interval", subject(), DATA, SIZES[0]) == ""
+    wide = [parse("linf:0.9")]
+    output = evaluated(tmp_path, threats=wide)
+    assert "interval certifies none of 60 examples at linf:0.9; --certifier interval" in output.notes[0]
+    assert output.result.certified is None
+    named = evaluated(tmp_path / "named", threats=wide, certifier="interval")
+    assert named.result.certified is not None
+    assert named.claims[-1].bracket.lower.basis is Basis.PROOF
 
 
 def test_a_certifier_that_was_named_is_not_left_out_in_silence(tmp_path):

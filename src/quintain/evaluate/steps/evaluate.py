@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from quintain.certify.outcome import Certifier
 from quintain.core.progress import Progress, no_progress
 from quintain.core.registry import Entry, get_entry, ranked
 from quintain.core.threat_specs import threat_name
@@ -18,6 +21,9 @@ from quintain.evaluate.steps.certify import require_supported
 from quintain.results.robustness_records import AttackResult, EvaluateResult
 from quintain.threats.sizes import sorted_by_size
 from quintain.threats.threat import Threat
+
+NUM_TRIED = 64
+"""Examples that a certifier is tried on before it is run on all, where it was not named."""
 
 
 def run_evaluate(
@@ -46,7 +52,8 @@ def run_evaluate(
         subject, data, threats, attacks, seed, folder, num_pictures, max_queries, data_options, progress: As
             ``run_attack`` takes them.
         certifier: A registered name; the first that certifies the model itself if not given, and nothing is
-            certified, with the reason in the notes, where there is none or it refuses the model.
+            certified, with the reason in the notes, where there is none, it refuses the model, or it
+            certifies none of ``NUM_TRIED`` examples at the smallest size.
         sigma, noise_samples: Settings of a certifier that takes them.
 
     Raises:
@@ -112,13 +119,36 @@ def _certified(
         known = "; ".join(f"{one.name}: {', '.join(one.words('supports'))}" for one in ranked("certifier"))
         return None, f"Nothing is certified: no certifier handles {kinds} ({known})."
     method = entry.build()
-    reason = "" if named else refusal_reason(method, subject.model, data, sorted_by_size(threats)[0])
+    reason = "" if named else _reason_against(method, entry.name, subject, data, sorted_by_size(threats)[0])
     if reason:
         other = cheapest_certifier(threats, derives_model=True)
-        advice = f" --certifier {other.name} certifies a model that it makes of this one." if other else ""
-        return None, f"Nothing is certified, since {entry.name} refuses this model: {reason}.{advice}"
+        advice = ""
+        if other is not None and f"--certifier {other.name}" not in reason:
+            advice = f" --certifier {other.name} certifies a model that it makes of this one."
+        return None, f"Nothing is certified, since {reason}.{advice}"
     title = getattr(method, "title", entry.name)
     return certify_examples(subject, data, threats, method, method=title, progress=progress), ""
+
+
+def _reason_against(
+    certifier: Certifier, name: str, subject: EvaluatedModel, data: Dataset, smallest: Threat
+) -> str:
+    """Say why certifying all examples is not worth its time; empty where it may be.
+
+    The model is refused, or of some examples from all over the data none is certified at the smallest size:
+    on a net that was not trained for it, a certifier may take longer than the attacks and certify nothing.
+    """
+    refusal = refusal_reason(certifier, subject.model, data, smallest)
+    if refusal:
+        return f"{name} refuses this model: {refusal}"
+    rows = np.unique(np.linspace(0, len(data) - 1, NUM_TRIED).astype(int))
+    x, y = data.batch(rows)
+    if certifier(subject.model, x, y, smallest).certified.any():
+        return ""
+    return (
+        f"{name} certifies none of {len(rows)} examples at {smallest.spec}; --certifier {name} tries all the "
+        "same"
+    )
 
 
 def _evaluate_smoothed(
