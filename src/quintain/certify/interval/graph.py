@@ -230,13 +230,14 @@ class TracedNetwork:
         values: dict[fx.Node, Any] = {}
         uses_left = {node: len(node.users) for node in self.graph.nodes}
         storage_of: dict[fx.Node, fx.Node] = {}
+        tensor_of: dict[fx.Node, fx.Node] = {}
         result: Any = None
         for node in self.graph.nodes:
             if node.op == "output":
                 break
             args = fx.node.map_arg(node.args, values.__getitem__)
             kwargs = fx.node.map_arg(node.kwargs, values.__getitem__)
-            self._track_storage(node, storage_of, values, uses_left)
+            written = self._track_storage(node, storage_of, tensor_of, values)
             merged = node is self.logits_node and self.head is not None
             if merged:
                 result = _only(node, args, kwargs)
@@ -247,39 +248,44 @@ class TracedNetwork:
             values[node] = (
                 interval if node.op == "placeholder" else self._bound_node(node, args, kwargs, rounding)
             )
+            values.update(dict.fromkeys(written, values[node]))
             if observed and node in observed and isinstance(values[node], Interval):
                 require_inside_bounds(node, values[node], observed[node])
-            if node is self.logits_node and not merged:
-                result = values[node]
             for source in node.all_input_nodes:
                 uses_left[source] -= 1
                 if not uses_left[source]:
                     del values[source]
-        return result
+        # a merged head is read by nothing else; other logits may have been written into since
+        return values[self.logits_node] if self.head is None else result
 
     def _track_storage(
         self,
         node: fx.Node,
         storage_of: dict[fx.Node, fx.Node],
+        tensor_of: dict[fx.Node, fx.Node],
         values: Mapping[fx.Node, Any],
-        uses_left: Mapping[fx.Node, int],
-    ) -> None:
-        """Track which node owns the storage of a value.
+    ) -> list[fx.Node]:
+        """Track which node owns the storage of a value, and which nodes are one tensor.
 
-        An in-place write into a value that is read again is refused.
+        Returns:
+            For a write in place, the nodes that are the tensor that is written into: they have its new value
+            from then on.
+
+        Raises:
+            ModelError: If another value lies in what is written into, such as a view.
         """
         layer = self.root.get_submodule(str(node.target)) if node.op == "call_module" else None
         source = next(iter(node.all_input_nodes), node)
         overwrites = _overwrites(node, layer)
+        written: list[fx.Node] = []
         # a write into a tensor of the net is refused where it is bounded
-        if (overwrites and isinstance(values[source], Interval)) and (
-            uses_left[source] > 1
-            or any(other is not source and storage_of[other] is storage_of[source] for other in values)
-        ):
-            raise ModelError(
-                f"operation {node.name!r} overwrites a value that is read again later; write it without "
-                "inplace=True or +="
-            )
+        if overwrites and isinstance(values[source], Interval):
+            written = [other for other in values if storage_of[other] is storage_of[source]]
+            if any(tensor_of[other] is not tensor_of[source] for other in written):
+                raise ModelError(
+                    f"operation {node.name!r} overwrites a value of which a view is read again later; write "
+                    "it without inplace=True, += or a method that ends in _"
+                )
         shares = (
             overwrites
             or isinstance(layer, VIEW_LAYERS)
@@ -287,6 +293,8 @@ class TracedNetwork:
             or node.target in {torch.flatten, operator.getitem, F.dropout, F.dropout2d, *METHOD_OF_FUNCTION}
         )
         storage_of[node] = storage_of[source] if shares else node
+        tensor_of[node] = tensor_of[source] if overwrites else node
+        return written
 
     def _bound_node(
         self, node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any], rounding: RoundingModel
