@@ -33,7 +33,7 @@ def leaves(value, path=()):
 
 ADDED = {
     "": {"verdict", "not_checked", "not_done"},
-    "result": {"cuts", "minutes"},
+    "result": {"cuts", "minutes", "nonprivate_epochs", "nonprivate_converged"},
     "requirements.*": {"path", "line"},
     "result.requirements.*": {"path", "line"},
     "result.models.*": {"adversarial"},
