@@ -48,7 +48,7 @@ def run() -> Iterator[Comparison]:
     from foolbox import attacks as peers
 
     pairs = (
-        ("DDN", "l2", q.attacks.DDN(steps=90), peers.DDNAttack(steps=100)),
+        ("DDN", "l2", q.attacks.DDN(steps=75), peers.DDNAttack(steps=100)),
         ("FMN", "l2", q.attacks.FMN(steps=75), peers.L2FMNAttack(steps=100)),
         ("FMN", "linf", q.attacks.FMN(steps=75), peers.LInfFMNAttack(steps=100)),
         ("FMN", "l1", q.attacks.FMN(steps=75), peers.L1FMNAttack(steps=100)),

@@ -1,16 +1,22 @@
 """DDN's sphere and its steps; and what every search for the smallest change returns."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 from torch import Tensor
 
 from quintain.attacks import DDN, FAB, DeepFool, SuperDeepFool
+from quintain.attacks.goal import Goal
 from quintain.attacks.minimum_norm.ddn import scale_to_radius
+from quintain.attacks.minimum_norm.refinement import find_initial_adversarial
+from quintain.attacks.outcome import Model
+from quintain.attacks.search import Search
 from quintain.core.errors import SettingError
 from quintain.testing import batch_invariant_net, random_inputs
 from quintain.threats import L2
+from quintain.threats.rng import example_rng
 
 METHODS = [DDN(steps=25), FAB(steps=15), DeepFool(), SuperDeepFool()]
 every_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
@@ -51,15 +57,42 @@ def test_a_sphere_beyond_the_box_leads_to_the_corner_and_no_change_stays_none() 
     assert torch.equal(z[0], x[0])
 
 
-def test_radii_start_at_one_and_follow_the_answers() -> None:
+def start_of(model: Model, x: Tensor, y: Tensor) -> Search:
+    """The search after the start alone."""
+    search = Search(model, x, Goal(y), L2(9.0), example_rng(x, 0), name="start", minimum_norm=True)
+    find_initial_adversarial(search, search.active_rows)
+    return search
+
+
+def test_radii_start_at_a_success_and_follow_the_answers() -> None:
     x = torch.full((1, 100), 0.5, dtype=torch.float64)
     witness = Witness(100)
     y = witness.net(x).argmax(1)
+    start = start_of(witness.net, x, y)
+    first, expected = int(start.model.forwards), float(start.best_size)
     DDN(steps=8, gamma=0.05)(witness, x, y, L2(9.0))
-    expected = 1.0
-    for last, point in zip(witness.seen[1:9], witness.seen[2:10], strict=True):
+    iterates = witness.seen[first : first + 9]
+    assert torch.equal(iterates[0], start.best)
+    for last, point in pairwise(iterates):
         expected *= 0.95 if witness.net(last).argmax(1) != y else 1.05
         assert float(length(point - x)) == pytest.approx(expected)
+
+
+def test_without_a_success_to_start_from_it_starts_at_the_clean_point_with_the_width_of_the_box() -> None:
+    x, seen = torch.full((1, 100), 0.5, dtype=torch.float64), []
+
+    def never(z: Tensor) -> Tensor:
+        seen.append(z.detach().clone())
+        return torch.stack((z.sum(1) * 1e-3 + 1e3, z.square().sum(1) * 1e-2), 1)
+
+    y = torch.zeros(1, dtype=torch.long)
+    start = start_of(never, x, y)
+    assert start.best_size.isinf().all()
+    first = int(start.model.forwards)
+    seen.clear()
+    DDN(steps=2, gamma=0.05)(never, x, y, L2(9.0))
+    assert torch.equal(seen[first], x)
+    assert [float(length(z - x)) for z in seen[first + 1 : first + 3]] == pytest.approx([1.05, 1.05**2])
 
 
 def test_iterates_are_not_rounded_to_levels() -> None:

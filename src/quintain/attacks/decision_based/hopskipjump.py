@@ -78,7 +78,18 @@ class HopSkipJump(Attack):
         """Iterate until the queries are spent."""
         if not len(search.active_rows):
             return
-        boundary, threat = DecisionBoundary(search, self.queries, self.early_stop), search.threat
+        boundary = DecisionBoundary(search, self.queries, self.early_stop)
+        self.run_from(boundary, *boundary.initial_points(search.active_rows, self.init_tries))
+
+    def run_from(self, boundary: DecisionBoundary, rows: Tensor, z: Tensor) -> None:
+        """Iterate from adversarial points until the queries are spent.
+
+        Args:
+            boundary: The boundary, with its search and its budget.
+            rows: The examples to walk for (n,).
+            z: An adversarial point of each (n, *S), at any distance.
+        """
+        search, threat = boundary.search, boundary.search.threat
         features, is_linf = search.x[0].numel(), threat_name(threat.spec) == "linf"
         # theta = d^{-3/2} (L2) or d^{-2} (Linf); the first radius is 0.1 of the box, later ||z - x|| / d;
         # below min_radius a probe would round back onto z
@@ -86,7 +97,6 @@ class HopSkipJump(Attack):
         min_radius = (
             8 * torch.finfo(search.x.dtype).eps * max(abs(threat.low), abs(threat.high)) * math.sqrt(features)
         )
-        rows, z = boundary.initial_points(search.active_rows, self.init_tries)
         last_distance = torch.full(
             (len(rows),), 0.1 * (threat.high - threat.low) * features, dtype=torch.float64, device=z.device
         )

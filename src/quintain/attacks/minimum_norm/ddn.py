@@ -9,7 +9,7 @@ from torch import Tensor
 
 from quintain.attacks.ascent_loop import gradient_ascent
 from quintain.attacks.base import Attack
-from quintain.attacks.minimum_norm.refinement import bisect_to_boundary
+from quintain.attacks.minimum_norm.refinement import bisect_to_boundary, find_initial_adversarial
 from quintain.attacks.search import Evaluation, Search
 from quintain.core.errors import SettingError
 from quintain.core.limits import require_at_least
@@ -38,8 +38,10 @@ class DDN(Attack):
 
     with g the gradient of the log odds against the true class (or for the target), and :math:`\alpha_t`
     falling from 1 to 0.01 along half a cosine. The factor s puts the clipped point onto the sphere, outwards
-    too, where the box has room for it; no iterate is rounded to levels. The first radius, and the unit of the
-    steps, is the width of the box. The smallest success is refined by binary search.
+    too, where the box has room for it; no iterate is rounded to levels. The unit of the steps is the width of
+    the box. The start is a success that signed gradient steps reach, not the clean point: on nets whose
+    gradients fade there, the published start ends at changes that are 1.4 times as large. The smallest
+    success is refined by binary search.
 
     Args:
         steps: Gradients per example.
@@ -59,7 +61,7 @@ class DDN(Attack):
     summary: ClassVar[str] = "gradient ascent on a sphere that shrinks after a break and grows after none"
     default_rank: ClassVar[int] = 5
     use_for: ClassVar[str] = "small L2 changes at a small budget"
-    cost: ClassVar[str] = "{steps} gradients"
+    cost: ClassVar[str] = "{steps} gradients and up to 20 for the start"
     supports: ClassVar[tuple[str, ...]] = ("l2",)
     minimum_norm: ClassVar[bool] = True
     test_settings: ClassVar = {"steps": 20}
@@ -73,11 +75,14 @@ class DDN(Attack):
             raise SettingError(f"gamma = {self.gamma}; expected a share between 0 and 1, such as 0.05")
 
     def run(self, search: Search) -> None:
-        """Run from the clean point, then refine."""
-        threat, box_width, first = search.threat, search.threat.high - search.threat.low, search.active_rows
+        """Run from a first success, or from the clean point where there is none, then refine."""
+        threat, box_width = search.threat, search.threat.high - search.threat.low
+        find_initial_adversarial(search, search.active_rows)
+        first = search.active_rows
 
         def init(clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> _State:  # noqa: ARG001
-            return _State(clean, torch.full_like(clean.flatten(1)[:, :1], box_width), first)
+            radius = search.best_size[first].to(clean.dtype).nan_to_num(posinf=box_width)
+            return _State(search.best[first], radius[:, None], first)
 
         def update(
             step: int,
