@@ -232,6 +232,17 @@ def test_a_black_box_is_not_trained(command, run, folder):
     assert "is a black box; this needs a torch.nn.Module" in one_line(complaint)
 
 
+def test_what_was_trained_fits_the_users_own_net(run, folder, tmp_path):
+    from safetensors.torch import load_file
+
+    for command, name in (("harden", "model"), ("privatize", "private"), ("federate", "federated")):
+        out = tmp_path / command
+        assert run(command, f"{folder}/nets.py:packed_object", "gray", "--out", out)[0] == 0
+        weights = out / "models" / f"{name}.safetensors"
+        assert set(load_file(weights)) == {"first.weight", "first.bias", "last.weight", "last.bias"}
+        assert run("attack", f"{folder}/nets.py:packed_tuple", "gray", "--weights", weights)[0] == 0
+
+
 def test_an_onnx_file_is_certified_by_smoothing(call, folder, tmp_path):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")

@@ -251,6 +251,9 @@ LAYER_RULES: dict[type[nn.Module], LayerRule] = {
 }
 
 
+WITHOUT_BOUNDS = "Other nets can be certified by smoothing (--certifier smoothing), and hardened by pgd-at"
+"""What can be done with a net that has no bounds."""
+
 HOOK_REMEDIES = {
     "WeightNorm": "keep the weight that it has now: torch.nn.utils.remove_weight_norm(layer)",
     "SpectralNorm": "keep the weight that it has now: torch.nn.utils.remove_spectral_norm(layer)",
@@ -287,7 +290,8 @@ def bound_layer(layer: nn.Module, interval: Interval, rounding: RoundingModel, n
             )
         known = ", ".join(sorted(layer.__name__ for layer in LAYER_RULES))
         raise ModelError(
-            f"layer {name!r} is a {kind.__name__}, which has no bound rule; layers with one: {known}"
+            f"layer {name!r} is a {kind.__name__}, which has no bound rule; layers with one: {known}. "
+            f"{WITHOUT_BOUNDS}"
         )
     require_unmodified(layer, name, rounding)
     rank = interval.center.ndim
