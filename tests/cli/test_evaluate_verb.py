@@ -104,6 +104,13 @@ def test_a_black_box_is_attacked_and_the_reason_why_nothing_is_certified_is_said
             "on linf:8/255, and this run measures linf:4/255: add --threat linf:8/255",
         ),
         (
+            (
+                *("--require", "robust_accuracy(linf:8/255) >= 0.5"),
+                *("--require", "attacked_accuracy(linf:16/255) >= 0.5"),
+            ),
+            "this run measures linf:4/255: add --threat linf:8/255 --threat linf:16/255",
+        ),
+        (
             ("--require", "attacked_accuracy(l2:1) >= 0.5"),
             "on l2:1, and this run measures linf:4/255: run it with --threat l2:1",
         ),

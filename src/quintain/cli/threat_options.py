@@ -55,16 +55,19 @@ def refuse_unmeasured_sizes(requirements: Sequence[Requirement], specs: Sequence
     Raises:
         SettingError: If there is one.
     """
-    for one in requirements:
-        if not one.threat or any(same_threat(one.threat, spec) for spec in specs):
-            continue
-        same_type = any(same_threat_type(one.threat, spec) for spec in specs)
-        if one.path and not same_type:
+    missing = [
+        one for one in requirements if one.threat and not any(same_threat(one.threat, spec) for spec in specs)
+    ]
+    same_type = [one for one in missing if any(same_threat_type(one.threat, spec) for spec in specs)]
+    for one in missing:
+        if one.path and one not in same_type:
             continue
         where = f" ({one.path}, line {one.line})" if one.path else ""
+        needed = dict.fromkeys(other.threat for other in same_type) if one in same_type else (one.threat,)
         raise SettingError(
             f"requirement {one.text!r}{where} is on {one.threat}, and this run measures {', '.join(specs)}: "
-            f"{'add' if same_type else 'run it with'} --threat {one.threat}"
+            f"{'add' if one in same_type else 'run it with'} "
+            f"{' '.join(f'--threat {spec}' for spec in needed)}"
         )
 
 
