@@ -175,17 +175,22 @@ def test_a_contradiction_is_stored_with_its_inputs_before_it_is_an_alarm(call, s
 
 
 def test_a_run_that_was_cut_off_goes_on_where_it_stopped(run, monkeypatch):
+    from quintain.evaluate import certify
     from quintain.evaluate.evasion import attacks
 
     def cut(*_, **__):
         raise KeyboardInterrupt
 
+    words = ("--attack", "fgsm", "--certifier", "interval")
     with monkeypatch.context() as patch:
         patch.setattr(attacks, "merge_chunks", cut)
-        code, _, err = run("--attack", "fgsm")
+        code, _, err = run(*words)
     assert code == ExitCode.INTERRUPTED
     assert "to resume: " in err
-    assert list((Path("r") / "unfinished").glob("*.npz"))
-    code, _, _ = run("--attack", "fgsm")
-    assert code == ExitCode.OK
+    kept = [path.name.startswith("certified-") for path in (Path("r") / "unfinished").glob("*.npz")]
+    assert {*kept} == {True, False}
+    with monkeypatch.context() as patch:
+        patch.setattr(certify, "largest_certified_radius", cut)
+        code, _, err = run(*words)
+    assert code == ExitCode.OK, err
     assert not (Path("r") / "unfinished").exists()

@@ -95,7 +95,7 @@ def run(
         undecided=undecided,
         split=split,
         limit=limit,
-        resume_dir="" if derives_model else UNFINISHED,
+        resume_dir=UNFINISHED,
     )
     refuse_unmeasured_sizes(call.requirements, specs)
 
@@ -127,8 +127,7 @@ def run(
         return output
 
     _ = call.examples, call.model_under_test
-    if not derives_model:
-        call.announce()
+    call.announce()
     code = call.run(work)
     result = outputs[0].result
     call.finish_attacks(result.attacked.stop_reason if isinstance(result, EvaluateResult) else "")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from quintain.certify.outcome import Certifier
+from quintain.certify.smoothing import DerivingCertifier
 from quintain.core.progress import Progress, no_progress
 from quintain.core.registry import Entry, get_entry, ranked
 from quintain.core.threat_specs import threat_name
@@ -18,7 +19,9 @@ from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed
 from quintain.evaluate.step import StepOutput
 from quintain.evaluate.steps.attack import run_attack
 from quintain.evaluate.steps.certify import require_supported
+from quintain.models.precision import plain_products
 from quintain.results.robustness_records import AttackResult, EvaluateResult
+from quintain.results.run_layout import UNFINISHED
 from quintain.threats.sizes import sorted_by_size
 from quintain.threats.threat import Threat
 
@@ -61,13 +64,17 @@ def run_evaluate(
         ModelError: If it refuses the model.
     """
     entry = get_entry("certifier", certifier) if certifier else cheapest_certifier(threats)
+    unfinished = folder / UNFINISHED
     if entry is not None:
         require_supported(entry, threats)
         if entry.is_true("derives_model"):
+            method = entry.build(sigma=sigma, noise_samples=noise_samples)
             return _evaluate_smoothed(
-                subject, data, threats, entry, sigma, noise_samples, seed=seed, progress=progress
+                subject, data, threats, method, seed=seed, unfinished=unfinished, progress=progress
             )
-    certification, reason = _certified(subject, data, threats, entry, progress, named=bool(certifier))
+    certification, reason = _certified(
+        subject, data, threats, entry, named=bool(certifier), unfinished=unfinished, progress=progress
+    )
     output = run_attack(
         subject,
         data,
@@ -109,9 +116,10 @@ def _certified(
     data: Dataset,
     threats: Sequence[Threat],
     entry: Entry | None,
-    progress: Progress,
     *,
     named: bool,
+    unfinished: Path,
+    progress: Progress,
 ) -> tuple[Certification | None, str]:
     """Return the certificates of the examples, or why there are none."""
     kinds = ", ".join(dict.fromkeys(threat_name(threat.spec) for threat in threats))
@@ -127,7 +135,10 @@ def _certified(
             advice = f" --certifier {other.name} certifies a model that it makes of this one."
         return None, f"Nothing is certified, since {reason}.{advice}"
     title = getattr(method, "title", entry.name)
-    return certify_examples(subject, data, threats, method, method=title, progress=progress), ""
+    certification = certify_examples(
+        subject, data, threats, method, method=title, checkpoint_dir=unfinished, progress=progress
+    )
+    return certification, ""
 
 
 def _reason_against(
@@ -143,7 +154,9 @@ def _reason_against(
         return f"{name} refuses this model: {refusal}"
     rows = np.unique(np.linspace(0, len(data) - 1, NUM_TRIED).astype(int))
     x, y = data.batch(rows)
-    if certifier(subject.model, x, y, smallest).certified.any():
+    with plain_products(subject.model.device):
+        certified = certifier(subject.model, x, y, smallest).certified
+    if certified.any():
         return ""
     return (
         f"{name} certifies none of {len(rows)} examples at {smallest.spec}; --certifier {name} tries all the "
@@ -155,15 +168,13 @@ def _evaluate_smoothed(
     subject: EvaluatedModel,
     data: Dataset,
     threats: Sequence[Threat],
-    entry: Entry,
-    sigma: float,
-    noise_samples: int,
+    method: DerivingCertifier,
     *,
     seed: int,
+    unfinished: Path,
     progress: Progress,
 ) -> StepOutput:
     """Bound the robust accuracy of the model that a certifier makes of the given one."""
-    method = entry.build(sigma=sigma, noise_samples=noise_samples)
     for threat in threats:
         method.derive(subject.model).require_certifiable(threat)
     attacked, both, claims = certify_smoothed(
@@ -173,6 +184,7 @@ def _evaluate_smoothed(
         SmoothingSettings(method, num_examples=0, attack_certified=False),
         seed=seed,
         primary=True,
+        checkpoint_dir=unfinished,
         progress=progress,
     )
     clean = clean_accuracy_claim(subject, data, primary=True)
