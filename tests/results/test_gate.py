@@ -250,3 +250,21 @@ def test_a_suspect_crossing_leaves_a_requirement_open():
 )
 def test_two_spellings_of_one_threat(a, b, same):
     assert same_threat(a, b) is same
+
+
+@pytest.mark.parametrize(
+    ("text", "results", "decision"),
+    [
+        ("epsilon(delta=1e-5) <= 5", (AUDIT,), Decision.PASS),
+        ("epsilon(delta=1e-5) <= 5", (VOID,), Decision.UNDECIDED),
+        ("epsilon(delta=1e-5) <= 0.1", (VOID,), Decision.FAIL),
+        ("robust_accuracy(linf:4/255) >= 0.75", (VOID,), Decision.PASS),
+    ],
+)
+def test_no_epsilon_passes_whose_mechanism_is_not_what_was_claimed(text, results, decision):
+    (private,) = load(GOLDEN / "schema-2-audit.json").claims
+    upper = replace(private.bracket.upper, value=3.0, basis=Basis.PROOF)
+    claims = [replace(private, bracket=replace(private.bracket, upper=upper)), *CLAIMS]
+    found = decide(Requirement.parse(text), claims, results)
+    assert found.verdict.decision is decision
+    assert ("the accounted epsilon is void" in found.verdict.reason) == (decision is Decision.UNDECIDED)

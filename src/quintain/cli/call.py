@@ -244,7 +244,7 @@ class VerbCall(CallInputs):
         from quintain.results.gate import decide, is_measured, run_verdict
 
         due = [one for one in self.requirements if not one.path or is_measured(one, record.claims)]
-        decided = tuple(decide(one, record.claims) for one in due)
+        decided = tuple(decide(one, record.claims, [record.result]) for one in due)
         return replace(
             record,
             requirements=decided,

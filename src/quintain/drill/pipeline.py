@@ -116,7 +116,8 @@ def drill(
         on_step(step.name, records[step.name])
     run.delete_checkpoints()
     claims = [claim for record in records.values() for claim in record.claims]
-    decided = tuple(decide(requirement, claims) for requirement in settings.require)
+    results = [record.result for record in records.values()]
+    decided = tuple(decide(requirement, claims, results) for requirement in settings.require)
     result = DrillResult(
         steps=tuple(
             StepTiming(name, record.provenance.seconds, run.file(name).name)

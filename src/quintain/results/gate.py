@@ -20,11 +20,19 @@ from quintain.results.verdict import Decision, Outcome, RunVerdict, UndecidedRul
 _WORST_FIRST = (Decision.FAIL, Decision.UNDECIDED, Decision.PASS)
 
 
-def decide(requirement: Requirement, claims: Iterable[Claim]) -> RequirementResult:
+def decide(
+    requirement: Requirement, claims: Iterable[Claim], results: Iterable[StepResult] = ()
+) -> RequirementResult:
     """Decide one requirement: UNDECIDED where no claim is about it.
 
     Of two claims on one quantity the later one counts. Where a requirement covers several quantities, such as
-    two deltas when it names none, all of them must hold.
+    two deltas when it names none, all of them must hold. An epsilon of a mechanism that was measured to be
+    another than the claimed one holds nothing, so that no requirement on it passes.
+
+    Args:
+        requirement: What is required.
+        claims: All of the run.
+        results: Result of each step of the run.
     """
     claims = tuple(claims)
     found = [claim for claim in claims if _is_about(claim, requirement)]
@@ -38,10 +46,16 @@ def decide(requirement: Requirement, claims: Iterable[Claim]) -> RequirementResu
         reason = f"no result for {quantity}{about}"
         return _result(requirement, Verdict(Decision.UNDECIDED, reason), "")
     latest = {claim.bracket.quantity: claim for claim in found}.values()
-    return min(
+    worst = min(
         (_decided_by(requirement, claim) for claim in latest),
         key=lambda one: _WORST_FIRST.index(one.verdict.decision),
     )
+    mismatches = mechanism_mismatches(results) if requirement.metric is Metric.EPSILON else ()
+    if mismatches and worst.verdict.passed:
+        names = ", ".join(test.name for test in mismatches)
+        reason = f"{names}: measured to be another than was claimed, so that the accounted epsilon is void"
+        return replace(worst, verdict=Verdict(Decision.UNDECIDED, reason))
+    return worst
 
 
 def run_verdict(

@@ -61,10 +61,9 @@ def judged(call: "VerbCall", records: "Sequence[Record]") -> "tuple[Record, ...]
 
     claims = [claim for record in records for claim in record.claims]
     due = [one for one in call.requirements if not one.path or is_measured(one, claims)]
-    decided = tuple(decide(one, claims) for one in due)
-    verdict = run_verdict(
-        decided, claims, [record.result for record in records], undecided=call.undecided_rule
-    )
+    results = [record.result for record in records]
+    decided = tuple(decide(one, claims, results) for one in due)
+    verdict = run_verdict(decided, claims, results, undecided=call.undecided_rule)
     *steps, last = (
         replace(
             record,
