@@ -28,6 +28,7 @@ from quintain.dp.capture.module_reruns import (
     NO_DEPENDENCE,
     NOT_LOADERS_ROWS,
     ModuleReruns,
+    has_logits,
     iter_tensors,
 )
 from quintain.dp.capture.watched_tensor import REDUCED, WHOLE_BATCH, Watcher, mark_watched
@@ -442,10 +443,10 @@ def _wrap_outputs(
 ) -> Any:
     """Return a module's output with some of its tensors replaced by watched ones.
 
-    Subclasses of dict and data classes are changed in place.
+    Subclasses of dict, data classes and objects with logits are changed in place.
 
     Args:
-        output: A tensor, or tensors nested in lists, tuples, dicts and data classes.
+        output: A tensor, or tensors nested in lists, tuples, dicts, data classes and objects with logits.
         outputs: The tensors in it to watch.
         watched_list: Gets the watched tensors, in order.
         watcher: What is called on their use.
@@ -470,4 +471,7 @@ def _wrap_outputs(
             object.__setattr__(
                 output, name, _wrap_outputs(getattr(output, name, None), outputs, watched_list, watcher)
             )
+    elif has_logits(output):
+        for name, part in list(vars(output).items()):
+            vars(output)[name] = _wrap_outputs(part, outputs, watched_list, watcher)
     return output

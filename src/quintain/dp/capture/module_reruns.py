@@ -359,7 +359,7 @@ def module_state_restored(root: nn.Module) -> Iterator[None]:
 
 
 def iter_tensors(output: Any) -> Iterator[Tensor]:
-    """All tensors in nested lists, tuples, dicts and data classes."""
+    """All tensors in nested lists, tuples, dicts, data classes, and attributes of an object with logits."""
     if isinstance(output, Tensor):
         yield output
     elif is_dataclass(output) and not isinstance(output, (type, dict)):
@@ -371,6 +371,14 @@ def iter_tensors(output: Any) -> Iterator[Tensor]:
     elif isinstance(output, dict):
         for part in output.values():
             yield from iter_tensors(part)
+    elif has_logits(output):
+        for part in vars(output).values():
+            yield from iter_tensors(part)
+
+
+def has_logits(output: Any) -> bool:
+    """Whether it is an object of another kind whose attributes are a module's outputs, logits among them."""
+    return "logits" in getattr(output, "__dict__", ())
 
 
 def _are_close(one: Tensor, other: Tensor, dim: int, rows: Tensor) -> bool:
