@@ -15,7 +15,7 @@ from quintain.cli.options import MaxQueries
 from quintain.core.errors import ExitCode
 from quintain.core.registry import KINDS, entries
 from quintain.core.threat_specs import threat_name
-from quintain.evaluate.evasion import diagnostics, probes, query_budget
+from quintain.evaluate.evasion import decision_probe, diagnostics, probes, query_budget
 from quintain.models import preprocessing
 from quintain.threats import parse
 from quintain.version import __version__
@@ -103,7 +103,7 @@ def test_the_tokens_are_those_of_the_registered_threats():
 
 
 def test_every_sign_of_a_weak_attack_is_explained():
-    code = "".join(map(inspect.getsource, (diagnostics, probes, query_budget)))
+    code = "".join(map(inspect.getsource, (decision_probe, diagnostics, probes, query_budget)))
     signs = set(re.findall(r"\bindicator\(\s*\"([^\"]+)\"", code))
     assert signs
     assert {row[0] for row in section(ATTACKS, "How far to trust")} == signs
@@ -115,6 +115,9 @@ def test_the_budget_of_the_probes_is_stated_in_the_help_and_on_the_page():
     assert probes.PROBE_QUERIES["labels"] == small
     (option,) = get_args(MaxQueries)[1:]
     assert f"at most {small} queries on each of {diagnostics.NUM_PROBED} examples, or {large}" in option.help
+    walk = f"{decision_probe.WALK_QUERIES:,} more on each of {decision_probe.NUM_WALKED}"
+    assert walk in option.help
+    assert walk in ATTACKS.replace("\n", " ")
     assert f"at most {small} queries on each of them, or {large} forward passes" in ATTACKS
 
 

@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-from quintain.attacks import PGD, HopSkipJump, Quick, RayS, Square
+from quintain.attacks import DDN, PGD, HopSkipJump, Quick, RayS, Square
 from quintain.attacks.outcome import AttackOutcome
 from quintain.core.errors import ExecutionError
 from quintain.core.registry import get_entry
 from quintain.data.dataset import from_arrays
 from quintain.evaluate.evasion.attacks import run_attacks
+from quintain.evaluate.evasion.decision_probe import NUM_WALKED, WALK_QUERIES
 from quintain.evaluate.evasion.probes import PROBE_QUERIES
 from quintain.evaluate.model import named_model
 from quintain.models.classifier import Classifier
@@ -196,6 +197,46 @@ def test_breaks_that_another_batch_may_undo_are_flagged():
     assert "breaks within rounding" in fired(restless, Linf(0.2), {"square": Guess()})
 
 
+class Astray(torch.autograd.Function):
+    """The identity, whose gradient points away from the boundary."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient.flip(1) - gradient
+
+
+WALKED = "decision-based attack beats gradient attack"
+
+
+def test_labels_that_find_what_gradients_miss_are_a_sign():
+    assert WALKED in fired(lambda inner, x: inner(Astray.apply(x)), Linf(0.2))
+    assert WALKED in fired(lambda inner, x: inner(Astray.apply(x)), L2(0.5), {"ddn": DDN()})
+
+
+@dataclass(frozen=True)
+class FarOut(DDN):
+    """A search for the smallest change that stops at changes twice as large as need be."""
+
+    __slots__ = ()
+
+    def __call__(self, model, x, y, threat, **words):
+        outcome = super().__call__(model, x, y, threat, **words)
+        z = (x + 2 * (outcome.adversarial - x)).clamp(0, 1)
+        kept = outcome.success & (model(z).argmax(1) != y) & (threat.measure(z, x) <= threat.eps)
+        size = torch.where(kept, threat.measure(z, x), torch.inf)
+        return replace(outcome, adversarial=z, success=kept, size=size)
+
+
+@pytest.mark.parametrize(("attack", "is_doubtful"), [(DDN(), False), (FarOut(), True)])
+def test_a_search_for_the_smallest_change_that_ends_too_far_out_is_a_sign(attack, is_doubtful):
+    trust = attacked(None, L2(2.0), {"ddn": attack}).diagnostics
+    assert {sign.name: sign.triggered for sign in trust.indicators}[WALKED] is is_doubtful
+
+
 class Box:
     """The honest net behind scores or labels, which counts the inputs that it was asked about."""
 
@@ -228,7 +269,7 @@ def test_the_attacks_keep_their_budget_and_the_probes_their_own():
     trust = result.diagnostics
     assert max(result.break_log.forwards) <= 5
     by_probes = sum(asked) - len(points()) - sum(result.break_log.forwards)
-    assert 0 < by_probes <= PROBE_QUERIES["gradients"] * trust.num_probed
+    assert 0 < by_probes <= PROBE_QUERIES["gradients"] * trust.num_probed + NUM_WALKED * WALK_QUERIES
     assert {"restarts still help", "zero gradients"} <= {sign.name for sign in trust.indicators}
 
 

@@ -19,6 +19,7 @@ from quintain.core.registry import declared_entries
 from quintain.core.seeds import derive_seed
 from quintain.core.threat_specs import threat_name
 from quintain.data.dataset import Dataset
+from quintain.evaluate.evasion.decision_probe import decision_based
 from quintain.evaluate.evasion.merge import MergedAttacks
 from quintain.evaluate.evasion.probes import ProbeSet, gradient_fails, indicator, probe_indicators
 from quintain.evaluate.evasion.query_budget import late_breaks, too_few_queries
@@ -55,8 +56,9 @@ def diagnose(
 ) -> AttackDiagnostics:
     """Return every indicator that can be measured, or why the attacks cannot be judged.
 
-    The probes have a budget of their own, ``PROBE_QUERIES`` for an example, beside ``max_queries``. A model
-    without gradients is not probed where its attacks had too few queries to be judged.
+    The probes have a budget of their own beside ``max_queries``: ``PROBE_QUERIES`` for an example, and
+    ``WALK_QUERIES`` more for ``NUM_WALKED`` of them where the model gives gradients. A model without
+    gradients is not probed where its attacks had too few queries to be judged.
 
     Args:
         job: What was run.
@@ -131,6 +133,9 @@ def _from_probes(
     yield from probe_indicators(probes, job.target_class)
     yield from _by_access(job, merged, correct, probes, data, most)
     yield from _near_ties(merged, rows, probes, job)
+    if probes.access == "gradients" and job.target_class is None:
+        seeks_smallest = any(getattr(attack, "minimum_norm", False) for attack in job.attacks.values())
+        yield from decision_based(probes, torch.from_numpy(merged.radius[rows]) if seeks_smallest else None)
 
 
 def _from_rows(
