@@ -9,7 +9,9 @@ import torch
 from quintain.cli.call import VerbCall
 from quintain.cli.commands import COMMANDS
 from quintain.core.errors import ExitCode, SettingError
+from quintain.models import devices
 from quintain.results.codec import load
+from quintain.testing import FAKE_DEVICE, fake_device
 
 WITH_MODEL = [
     command
@@ -49,6 +51,25 @@ def test_the_record_has_the_device(call, small, weights):
     options = ("--data", small, "--weights", weights, "--attack", "fgsm", "--limit", 2, "--device", "cpu")
     assert call("attack", *options, "--out", "r")[0] == ExitCode.OK
     assert load(Path("r") / "result.json").provenance.device == "cpu"
+
+
+def test_a_run_is_on_the_device_and_its_page_says_so_at_the_head(call, small, weights, monkeypatch):
+    monkeypatch.setattr(devices, "choose_device", lambda _name, **_: FAKE_DEVICE)
+    monkeypatch.setattr(devices, "describe_device", lambda device: f"{device} (a fake one)")
+    options = ("--data", small, "--weights", weights, "--attack", "pgd", "--limit", 4, "--out", "r")
+    seen, forward = set(), torch.nn.Linear.forward
+
+    def watched(layer, x):
+        seen.add(x.device)
+        return forward(layer, x)
+
+    monkeypatch.setattr(torch.nn.Linear, "forward", watched)
+    with fake_device():
+        assert call("attack", *options)[0] == ExitCode.OK
+    assert seen == {FAKE_DEVICE}
+    assert call("report", "r")[0] == ExitCode.OK
+    head = (Path("r") / "report.html").read_text().partition("</header>")[0]
+    assert "cpu:1 (a fake one)" in head
 
 
 def test_the_models_weights_are_put_on_the_device(small, weights, monkeypatch):

@@ -15,6 +15,7 @@ from quintain.core.registry import declared_entries
 from quintain.data import from_arrays
 from quintain.data.dataset import Dataset
 from quintain.data.splits import Splits
+from quintain.evaluate.evasion.adversarial import open_adversarial
 from quintain.evaluate.model import EvaluatedModel, named_model
 from quintain.evaluate.privacy_target import PrivacyTarget
 from quintain.evaluate.step import StepOutput
@@ -22,10 +23,12 @@ from quintain.evaluate.steps.attack import run_attack
 from quintain.evaluate.steps.audit import run_audit
 from quintain.evaluate.steps.certify import run_certify
 from quintain.evaluate.steps.check import run_check
+from quintain.evaluate.steps.evaluate import run_evaluate
 from quintain.evaluate.steps.federate import run_federate
 from quintain.evaluate.steps.harden import run_harden
 from quintain.evaluate.steps.leak import run_leak
 from quintain.evaluate.steps.privatize import run_privatize
+from quintain.evaluate.steps.replay import run_replay
 from quintain.evaluate.steps.universal import run_universal
 from quintain.models import Classifier, mlp
 from quintain.testing import FakeDeviceTensor, fake_device, on_device
@@ -55,6 +58,14 @@ def subject(net: nn.Module) -> EvaluatedModel:
     return named_model(Classifier(net, num_classes=2), "model", "model")
 
 
+def replayed(net: nn.Module, out: Path) -> StepOutput:
+    """Attack a net, and run it on what was stored."""
+    attacked = run_attack(subject(net), TEST, [Linf(0.2)], {"pgd": PGD(steps=5)}, folder=out)
+    kept = attacked.result.models[0].adversarial
+    with open_adversarial(out / kept.path, kept.sha256) as stored:
+        return run_replay(subject(net), TEST, stored, source=Path("run"))
+
+
 STEPS = {
     "check": lambda net, _: run_check(Splits(name="blobs", train=TRAIN, test=TEST), Classifier(net)),
     "attack": lambda net, out: run_attack(
@@ -80,6 +91,10 @@ STEPS = {
     "certify by smoothing": lambda net, _: run_certify(
         subject(net), blobs(6, 3), [L2(0.1)], "smoothing", sigma=0.25, noise_samples=200, seed=0
     ),
+    "evaluate": lambda net, out: run_evaluate(
+        subject(net), TEST, [Linf(0.02), Linf(0.2)], {"pgd": PGD(steps=5)}, folder=out
+    ),
+    "attack and replay": replayed,
     "harden": lambda net, out: run_harden(net, TRAIN, TEST, "pgd-at", sigma=0.25, epochs=1, folder=out),
     "federate": lambda net, out: run_federate(net, TRAIN, TEST, sites=3, rounds=2, epochs=1, folder=out),
 }

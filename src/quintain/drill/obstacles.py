@@ -11,6 +11,7 @@ from quintain.core.registry import get_entry
 from quintain.core.threat_specs import threat_name
 from quintain.drill.context import DrillContext
 from quintain.drill.step import Obstacle
+from quintain.models.devices import device_of
 
 MIN_TRAIN = 100
 """Fewer training examples teach a net nothing that would be worth its figures."""
@@ -97,7 +98,7 @@ def needs_intervals(context: DrillContext) -> Obstacle | None:
 def _relative_width(context: DrillContext) -> float:
     """Return how far the worst-case logits of an untrained net lie above its logits' own differences."""
     net = context.net("certified").eval()
-    x, _ = context.test.batch(np.arange(min(PROBED, len(context.test))))
+    x = context.test.batch(np.arange(min(PROBED, len(context.test))))[0].to(device_of(net))
     with torch.no_grad():
         logits = net(x)
         y = logits.argmax(1)

@@ -24,6 +24,7 @@ from quintain.federated import secure_sum
 from quintain.harden.defense import Defense
 from quintain.leakage import invert_gradient
 from quintain.models.classifier import Classifier
+from quintain.models.devices import device_of
 from quintain.models.protocol import ClassifierLike
 from quintain.threats.threat import Threat
 from quintain.training import CleanCrossEntropy, Recipe
@@ -201,6 +202,7 @@ class Trials:
         """One step of a reconstruction from an update."""
         net = copy.deepcopy(self.net).eval().requires_grad_(True)
         x, _ = self.context.test.batch([0])
+        x = x.to(device_of(net))
         gradients = torch.autograd.grad(net(x).square().mean(), list(net.parameters()))
         update = torch.cat([part.flatten() for part in gradients])
 
