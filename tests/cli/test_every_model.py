@@ -107,6 +107,7 @@ COMMANDS = {
     "check": (),
     "attack": ("--attack", "fgsm", "--limit", 4),
     "certify": ("--limit", 4),
+    "evaluate": ("--limit", 2),
     "harden": ("--defense", "pgd-at", "--epochs", 1),
     "privatize": ("--batch-size", 10, "--steps", 2),
     "federate": ("--sites", 3, "--rounds", 1, "--epochs", 1),

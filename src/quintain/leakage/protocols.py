@@ -37,7 +37,10 @@ class ReconstructionAttack(Protocol):
         seed: int,
         progress: Progress,
     ) -> ReconstructedExample:
-        """Return the example of a shape behind a flat gradient, as ``invert_gradient`` does."""
+        """Return the example of a shape behind a flat gradient, as ``invert_gradient`` does.
+
+        ``net`` is the user's own, whatever it returns: its logits are ``forward_logits(net, x)``.
+        """
 
 
 class Auditor(Protocol):

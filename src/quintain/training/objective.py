@@ -41,7 +41,7 @@ class Objective(Protocol):
     def __call__(self, net: nn.Module, x: Tensor, y: Tensor, context: StepContext) -> Tensor:
         """Return the scalar loss for inputs x (B, *S) in [0, 1] and labels y (B,).
 
-        The net is in training mode.
+        The net is in training mode; its logits, whatever it returns, are ``forward_logits(net, x)``.
         """
 
 
