@@ -32,7 +32,7 @@ def test_a_rest_that_is_smaller_than_a_batch_should_be_says_nothing_of_the_speed
 class Timed:
     """A model whose forward passes take time by a rule."""
 
-    access = "gradients"
+    access, device = "gradients", torch.device("cpu")
 
     def __init__(self, rule, **facts):
         self.now, self.rule, self.calls = 0.0, rule, []
@@ -51,17 +51,20 @@ class Timed:
 @pytest.mark.parametrize(
     ("rule", "count", "expected"),
     [
-        (lambda n: n, 100, 4),
-        (lambda n: 10 + n, 100, 64),
-        (lambda n: 4 + n, 100, 16),
-        (lambda _: 1, 100, None),
-        (lambda _: 1, 3, 4),
+        (lambda n: n, 100, 4),  # each example costs a second: no batch is too small
+        (lambda n: 0.001 * n, 100, 6),  # the attack's own 5 ms weigh
+        (lambda n: 0.00005 * n, 512, 112),
+        (lambda n: 0.00005 * n, 200, None),
+        (lambda n: 10 + n, 100, 34),
+        (lambda _: 1, 512, None),  # a call costs the same whatever it holds
+        (lambda n: 1 + 0.001 * n, 512, None),
+        (lambda n: n, 7, 4),
     ],
-    ids=["each its own", "some start", "little start", "a call costs the same", "few examples"],
 )
-def test_the_smallest_batch_is_one_that_is_hardly_slower_for_an_example(rule, count, expected):
+def test_the_smallest_batch_is_one_in_which_an_example_is_hardly_slower(rule, count, expected):
     model = Timed(rule)
     assert smallest_batch(model, torch.zeros(count, 2), model.clock) == expected
+    assert sum(model.calls) <= 2 * (4 + 32)
 
 
 @pytest.mark.parametrize(("cached", "expected"), [(True, REQUEST_SIZE), (False, 16)])
@@ -69,3 +72,17 @@ def test_a_black_box_is_not_called_to_find_out(cached, expected):
     model = Timed(lambda n: n, access="scores", cached=cached)
     assert smallest_batch(model, torch.zeros(100, 2), model.clock) == expected
     assert model.calls == []
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_no_smallest_one():
+    def rule(limit):
+        def seconds(n):
+            if n > limit:
+                raise torch.OutOfMemoryError("no room")
+            return float(n)
+
+        return seconds
+
+    for limit, expected in ((8, 4), (2, 1)):
+        model = Timed(rule(limit))
+        assert smallest_batch(model, torch.zeros(100, 2), model.clock) == expected

@@ -94,7 +94,7 @@ def certify_in_chunks(
         store: Where chunks are saved, and found again.
         pace: How many are certified next; ``batch_size`` if not given.
         advance: Told of each example that is done and was not reported by ``certify`` itself.
-        clock: Seconds; injected in tests.
+        clock: Seconds of work.
 
     Raises:
         KeyboardInterrupt: With what is kept, in words.

@@ -14,7 +14,7 @@ from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.evaluate.certificate_chunks import CertificateStore, certify_in_chunks
 from quintain.evaluate.model import EvaluatedModel, per_example, predictions
-from quintain.evaluate.pacing import Pace, smallest_batch
+from quintain.evaluate.pacing import Pace, smallest_batch, work_clock
 from quintain.models.precision import plain_products
 from quintain.models.protocol import ClassifierLike
 from quintain.results.per_example import PerExample
@@ -97,7 +97,13 @@ def certify_examples(
             return outcome
 
         found = certify_in_chunks(
-            certify, len(data), batch_size=batch_size, store=store, pace=pace, advance=advance
+            certify,
+            len(data),
+            batch_size=batch_size,
+            store=store,
+            pace=pace,
+            advance=advance,
+            clock=work_clock(subject.model),
         )
     broken = np.where(predicted == data.labels, math.inf, 0.0)
     examples = per_example(data, predicted, found.radius, broken, (predicted < 0) | found.failed)

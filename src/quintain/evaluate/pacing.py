@@ -3,6 +3,7 @@
 Random numbers belong to the example, so that the split decides nothing but rounding.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,11 +14,17 @@ from quintain.core.progress import CHECKPOINT_SECONDS
 from quintain.models.memory import is_out_of_memory
 from quintain.models.protocol import ClassifierLike
 
-TRIAL_SIZES = (4, 16, 64)
-"""Batch sizes that are timed to find the smallest one that is not much slower for an example."""
+FEW, MANY = 4, 32
+"""Batch sizes at which a forward pass is timed."""
 
-TOLERATED_SLOWDOWN = 1.3
-"""Time for an example in a small batch, relative to that in the largest one that is timed."""
+STEP_SECONDS = 0.005
+"""What an attack itself does in a step, whatever the batch holds: kernels of a few numbers, on the CPU."""
+
+TOLERATED_SLOWDOWN = 0.3
+"""How much longer a gradient step on an example may take in the smallest batch than in an endless one."""
+
+FUNCTION_SIZE = 16
+"""Smallest batch for a function of which nothing is known."""
 
 REQUEST_SIZE = 64
 """Smallest batch for a model behind an address, where each call costs a round trip."""
@@ -51,48 +58,64 @@ class Pace:
             self._seconds_per_example = seconds / count
 
 
-def smallest_batch(
-    model: ClassifierLike, x: Tensor, clock: Callable[[], float] = time.perf_counter
-) -> int | None:
-    """Return the smallest batch in which an example takes hardly longer than in a large one.
+def work_clock(model: ClassifierLike) -> Callable[[], float]:
+    """Return a clock of the work that a model costs: of the wall where it works elsewhere.
 
-    None where batches cannot be split without a loss: a call costs about the same whatever it holds, as on an
-    accelerator that is not filled.
+    On the CPU it is the time of this thread, so that other programs on a busy machine do not make chunks
+    smaller.
+    """
+    return (
+        time.thread_time if model.access == "gradients" and model.device.type == "cpu" else time.perf_counter
+    )
 
-    A model of which only outputs are seen is not called for that: its calls may be counted or paid.
+
+def smallest_batch(model: ClassifierLike, x: Tensor, clock: Callable[[], float] | None = None) -> int | None:
+    r"""Return the smallest batch in which a step of an attack is hardly slower for an example than in a large
+    one.
+
+    With :math:`a + b n` seconds for a forward pass of n examples, a gradient step takes three of them and
+    what the attack does itself, so that
+
+    .. math:: 3 (a + b n) + s \le (1 + t)\, 3 b n \iff n \ge \frac{3 a + s}{3 b t}
+
+    None where that is no smaller than half of what there is: batches are not split then, as on an accelerator
+    that is not filled, where a call costs about the same whatever it holds. A model of which only outputs are
+    seen is not called to find out: its calls may be counted or paid.
 
     Args:
         model: The model under attack.
         x: Clean inputs (B, *S).
-        clock: Seconds; injected in tests.
+        clock: Seconds of work; ``work_clock`` of the model if not given.
     """
     if model.access != "gradients":
-        return REQUEST_SIZE if getattr(model, "cached", False) else TRIAL_SIZES[1]
-    sizes = [size for size in TRIAL_SIZES if size <= len(x)]
-    if not sizes:
-        return TRIAL_SIZES[0]
-    times = {}
-    for size in sizes:
+        return REQUEST_SIZE if getattr(model, "cached", False) else FUNCTION_SIZE
+    if len(x) < 2 * FEW:
+        return FEW
+    seconds, many = clock or work_clock(model), min(MANY, len(x))
+    few_seconds = _forward_seconds(model, x[:FEW], seconds)
+    if few_seconds is None:
+        return 1
+    many_seconds = _forward_seconds(model, x[:many], seconds)
+    if many_seconds is None:
+        return FEW
+    each = (many_seconds - few_seconds) / (many - FEW)
+    if each <= 0:
+        return None
+    fixed = max(few_seconds - FEW * each, 0.0)
+    size = math.ceil((3 * fixed + STEP_SECONDS) / (3 * each * TOLERATED_SLOWDOWN))
+    return None if 2 * size > len(x) else max(size, FEW)
+
+
+def _forward_seconds(model: ClassifierLike, x: Tensor, clock: Callable[[], float]) -> float | None:
+    """Return the seconds of a forward pass, None if it does not fit into memory."""
+    laps = []
+    for _ in range(2):
+        start = clock()
         try:
-            laps = [_lap(model, x[:size], clock) for _ in range(2)]
+            model(x).cpu()  # waits for an accelerator
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            break
-        times[size] = min(laps) / size
-    if not times:
-        return 1
-    sizes = list(times)
-    largest = sizes[-1]
-    fit = next(size for size in sizes if times[size] <= TOLERATED_SLOWDOWN * times[largest])
-    # Four times the examples in less than twice the time: larger batches still pay.
-    if len(sizes) > 1 and fit == largest and times[sizes[-2]] > 2 * times[largest]:
-        return None
-    return fit
-
-
-def _lap(model: ClassifierLike, x: Tensor, clock: Callable[[], float]) -> float:
-    """Return the seconds of one call."""
-    start = clock()
-    model(x).cpu()  # waits for an accelerator
-    return clock() - start
+            return None
+        laps.append(clock() - start)
+    return min(laps)

@@ -31,7 +31,7 @@ from quintain.evaluate.certificate_chunks import (
 from quintain.evaluate.certify import Certification
 from quintain.evaluate.estimated_gradients import NOISE_PAIRS, with_estimated_gradients
 from quintain.evaluate.model import EvaluatedModel, class_counts, per_example
-from quintain.evaluate.pacing import Pace
+from quintain.evaluate.pacing import Pace, work_clock
 from quintain.models.memory import in_fitting_parts
 from quintain.models.precision import in_full_precision
 from quintain.results.records import Claim
@@ -162,7 +162,13 @@ def _certify(
             return smooth.certify(x, y, seed=own, ids=torch.from_numpy(rows), progress=inner)
 
         return certify_in_chunks(
-            certify, len(data), batch_size=len(data), store=store, pace=pace, advance=advance
+            certify,
+            len(data),
+            batch_size=len(data),
+            store=store,
+            pace=pace,
+            advance=advance,
+            clock=work_clock(smooth.base_classifier),
         )
 
 

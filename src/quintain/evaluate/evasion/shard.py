@@ -23,7 +23,7 @@ from quintain.core.errors import ExecutionError, StorageError
 from quintain.core.progress import CHECKPOINT_SECONDS, Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.evaluate.evasion.checkpoint import Chunk, ChunkKey, ChunkStore
-from quintain.evaluate.pacing import Pace, smallest_batch
+from quintain.evaluate.pacing import Pace, smallest_batch, work_clock
 from quintain.evaluate.workers import SINGLE_PROCESS, WorkerGroup
 from quintain.models.devices import search_device
 from quintain.models.memory import in_fitting_parts
@@ -120,7 +120,7 @@ def run_shard(
     workers: WorkerGroup = SINGLE_PROCESS,
     progress: Progress = no_progress,
     label: str = "attack",
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], float] | None = None,
 ) -> ShardResult:
     """Run this process' share. If the model fails, stop and return the chunks finished so far.
 
@@ -136,14 +136,23 @@ def run_shard(
         workers: The processes that share the work.
         progress: Shows a bar of examples.
         label: Label of the bar.
-        clock: Seconds; injected in tests.
+        clock: Seconds of work; ``work_clock`` of the model if not given.
 
     Raises:
         ExecutionError: If the model failed before any chunk was finished.
         KeyboardInterrupt: With what is kept, in words.
     """
     found = ShardResult()
-    shard = _Shard(job, model, data, correct, certified, store=store, seconds=checkpoint_seconds, clock=clock)
+    shard = _Shard(
+        job,
+        model,
+        data,
+        correct,
+        certified,
+        store=store,
+        seconds=checkpoint_seconds,
+        clock=clock or work_clock(model),
+    )
     starts = [
         start for number, start in enumerate(range(0, len(data), job.batch_size)) if workers.owns(number)
     ]
@@ -265,7 +274,7 @@ class _Shard:
             return left
         if attack not in self._paces:
             known = next(iter(self._paces.values()), None)
-            smallest = known.smallest if known else smallest_batch(self.model, x, self.clock)
+            smallest = known.smallest if known else smallest_batch(self.model, x)
             self._paces[attack] = Pace(self.job.batch_size if smallest is None else smallest, self.seconds)
         return self._paces[attack].next_size(left)
 
