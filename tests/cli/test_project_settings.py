@@ -1,9 +1,11 @@
 """The requirements of a project: found from any of its folders, and never lost to a slip of the pen."""
 
 import os
+from inspect import signature
 
 import pytest
 
+from quintain.cli.commands import COMMANDS
 from quintain.cli.project_settings import ProjectSettings, find_project_settings, sources_text
 from quintain.core.errors import ExitCode, SettingError
 from quintain.results.requirements import Requirement
@@ -143,3 +145,10 @@ def test_a_drill_does_not_start_with_a_requirement_that_cannot_be_read(call, tmp
     assert code == ExitCode.USAGE
     assert "'nonsense' cannot be read" in err
     assert not (tmp_path / "r").exists()
+
+
+def test_every_command_that_takes_requirements_takes_what_to_do_where_one_is_undecided():
+    options = {verb.name: set(signature(verb.run).parameters) for verb in COMMANDS}
+    takers = {name for name, words in options.items() if "require" in words}
+    assert takers >= {"drill", "evaluate", "attack", "certify", "harden", "privatize", "audit", "federate"}
+    assert takers == {name for name, words in options.items() if "undecided" in words}
