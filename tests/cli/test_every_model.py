@@ -87,6 +87,10 @@ class Normalized(nn.Module):
         return self.last(self.norm(self.convolution(x)).relu().mean((2, 3)))
 
 
+def scripted():
+    return torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(36, 3)))
+
+
 def normalized(channels, num_classes):
     return Normalized(channels, num_classes)
 
@@ -211,6 +215,14 @@ def test_fewer_logits_than_classes_are_refused_in_one_line(net, command, run, fo
     code, _, complaint = run(command, f"{folder}/nets.py:{net}", "gray")
     assert code == 5
     assert "returns 2 logits an example; expected 3 or more, one a class" in one_line(complaint)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("command", ["federate", "leak", "audit"])
+def test_a_scripted_net_of_which_copies_are_trained_is_refused_in_one_line(command, run, folder):
+    code, _, complaint = run(command, f"{folder}/nets.py:scripted", "gray")
+    assert code == 5
+    assert "scripted or traced by torch.jit, of which copies cannot be trained" in one_line(complaint)
 
 
 @pytest.mark.parametrize("access", ["scores", "labels"])

@@ -49,10 +49,11 @@ def require_bounded_rounding(net: nn.Module, device: torch.device, dtype: torch.
             "a forward hook of all modules is registered, which may change what any layer returns; remove it"
         )
     modules = all_modules(net)
-    if any(module._compiled_call_impl is not None for module in modules):
+    # by module.compile(), or wrapped by torch.compile(module)
+    if any(module._compiled_call_impl is not None or "_orig_mod" in module._modules for module in modules):
         raise ModelError(
             "the net is compiled, which may fuse and reorder its operations; certify the net as it was "
-            "before compile()"
+            "before it was compiled"
         )
     if dtype == torch.float32:
         _require_plain_products(device, convolves=any(isinstance(module, CONVOLUTIONS) for module in modules))

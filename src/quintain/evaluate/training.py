@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
+from quintain.core.errors import ModelError
 from quintain.data.dataset import Dataset
 from quintain.evaluate.model import EvaluatedModel, clean_counts, save_model
 from quintain.results.robustness_records import TrainingRun
@@ -44,6 +46,20 @@ def train_and_test(
     return subject, TrainingRun(
         subject.file, clean_counts(subject.model, test), losses, seconds, describe_settings(settings)
     )
+
+
+def require_copyable(net: nn.Module) -> None:
+    """Refuse a net whose copies cannot be trained.
+
+    Raises:
+        ModelError: If it, or a part of it, is scripted or traced by ``torch.jit``.
+    """
+    if any(isinstance(module, torch.jit.ScriptModule) for module in net.modules()):
+        raise ModelError(
+            f"the net is a {type(net).__name__}, scripted or traced by torch.jit, of which copies cannot be "
+            "trained; expected the torch.nn.Module that it was made from, with its weights: "
+            "net.load_state_dict(scripted.state_dict())"
+        )
 
 
 def unseen_class_notes(train: Dataset, test: Dataset) -> tuple[str, ...]:

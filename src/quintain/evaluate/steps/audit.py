@@ -28,6 +28,7 @@ from quintain.evaluate.privacy_target import (
     plan_record,
 )
 from quintain.evaluate.step import StepOutput
+from quintain.evaluate.training import require_copyable
 from quintain.leakage import (
     Auditor,
     CanaryRun,
@@ -101,6 +102,7 @@ def run_audit(
             f"{canaries} canaries for {len(train)} records; expected fewer canaries than records, each takes "
             "one's place"
         )
+    require_copyable(net)
     plan = target.plan(len(train))
     noiseless_plan = replace(plan, noise_multiplier=0.0)
     records = ProtectedRecords.from_dataset(train)

@@ -12,7 +12,7 @@ from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import clean_accuracy_claim
 from quintain.evaluate.model import clean_counts, save_model
 from quintain.evaluate.step import StepOutput
-from quintain.evaluate.training import unseen_class_notes
+from quintain.evaluate.training import require_copyable, unseen_class_notes
 from quintain.federated import FederatedConfig, SecureSumResult, partition, simulate
 from quintain.federated import RoundReport as Facts
 from quintain.federated.secagg.policy import default_threshold
@@ -65,6 +65,7 @@ def run_federate(
         folder: Run folder for the weights.
         progress: Shows bars.
     """
+    require_copyable(net)
     parts = partition(
         data,
         sites,

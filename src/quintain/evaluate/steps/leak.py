@@ -19,6 +19,7 @@ from quintain.data.dataset import Dataset
 from quintain.dp import PrivatePlan, fit
 from quintain.evaluate.images import PictureFrame, drawable, store_picture
 from quintain.evaluate.step import StepOutput
+from quintain.evaluate.training import require_copyable
 from quintain.federated import secure_sum
 from quintain.leakage import ReconstructionAttack, invert_gradient
 from quintain.models.adapters import forward_logits
@@ -76,6 +77,7 @@ def run_leak(
     """
     if not drawable(data.shape) or len(data) <= SITES:
         raise DataError(f"{data!r}; expected more than {SITES} grey or RGB pictures to rebuild one")
+    require_copyable(net)
     net = copy.deepcopy(net).requires_grad_(True)
     rows = np.random.default_rng(derive_seed(seed, "victims")).permutation(len(data))
     x, y = data.batch(rows[:SITES])
