@@ -32,8 +32,8 @@ def leaves(value, path=()):
 
 
 ADDED = {
-    "": {"verdict", "not_checked", "not_done"},
-    "result": {"cuts", "minutes", "nonprivate_epochs", "nonprivate_converged"},
+    "": {"verdict", "not_checked", "not_done", "cuts"},
+    "result": {"minutes", "nonprivate_epochs", "nonprivate_converged"},
     "requirements.*": {"path", "line"},
     "result.requirements.*": {"path", "line"},
     "result.models.*": {"adversarial"},

@@ -96,6 +96,9 @@ def show_drill(console: Console, records: "Sequence[Record]") -> None:
             show_requirements(console, record.result.requirements)
             for line in summary_lines(record):
                 console.print(escape(line), style="dim", soft_wrap=True)
+    cuts = [f"{cut.step}: {cut}" for record in records for cut in record.cuts]
+    if cuts:
+        console.print(f"cut for time: {escape('; '.join(cuts))}", style="dim", soft_wrap=True)
 
 
 def show_changes(console: Console, changes: "Sequence[ClaimChange]") -> None:

@@ -9,8 +9,9 @@ from quintain.certify import TracedNetwork, worst_case_logits
 from quintain.core.errors import QuintainError
 from quintain.core.registry import get_entry
 from quintain.core.threat_specs import threat_name
-from quintain.drill.context import DrillContext
+from quintain.drill.context import CERTIFIED_MODEL, DrillContext
 from quintain.drill.step import Obstacle
+from quintain.models.classifier import Classifier
 from quintain.models.devices import device_of
 
 MIN_TRAIN = 100
@@ -97,10 +98,10 @@ def needs_intervals(context: DrillContext) -> Obstacle | None:
 
 def _relative_width(context: DrillContext) -> float:
     """Return how far the worst-case logits of an untrained net lie above its logits' own differences."""
-    net = context.net("certified").eval()
+    net = context.net(CERTIFIED_MODEL).eval()
     x = context.test.batch(np.arange(min(PROBED, len(context.test))))[0].to(device_of(net))
     with torch.no_grad():
-        logits = net(x)
+        logits = Classifier(net)(x)
         y = logits.argmax(1)
         worst = worst_case_logits(TracedNetwork.trace(net), x, y, context.threats[0]).amax(1)
         differences = logits.amax(1) - logits.amin(1)

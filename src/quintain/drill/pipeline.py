@@ -126,7 +126,6 @@ def drill(
         requirements=decided,
         peak_memory_bytes=peak_memory(),
         quick=settings.quick,
-        cuts=planner.cuts,
         minutes=settings.seconds / 60,
     )
     verdict = run_verdict(
@@ -198,8 +197,7 @@ def _output(step: Step, context: DrillContext, plan: StepPlan | Obstacle) -> Ste
             raise
         remedy = "change the model or the data, and drill into a new folder"
         return StepOutput(SkippedResult(step.name, str(error), remedy))
-    cut = tuple(f"cut for time: {one}" for one in plan.cuts)
-    return replace(output, notes=(*cut, *output.notes))
+    return replace(output, cuts=plan.cuts)
 
 
 def _same_data(record: Record, data: tuple[str, str]) -> tuple[str, str]:

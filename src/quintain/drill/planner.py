@@ -76,18 +76,6 @@ class Planner:
         """The time that is left."""
         return self.context.settings.seconds - self.spent - (self.clock() - self._started)
 
-    @property
-    def cuts(self) -> tuple[SizeCut, ...]:
-        """Everything that was cut so far."""
-        shared = cuts("all steps", SHARED, self._full, self.workload) if SHARED_KEY in self._fixed else ()
-        own = (
-            cut
-            for one in self.steps
-            if one.name in self._fixed
-            for cut in cuts(one.name, self._own(one), self._full, self.workload)
-        )
-        return (*shared, *own)
-
     def prepare(self, step: Step) -> StepPlan | Obstacle:
         """Return how much of a step is done, or what keeps it from being done; its sizes are stored."""
         for needed in step.needs:
@@ -106,8 +94,7 @@ class Planner:
                 self.obstacles[step.name] = found
                 return found
             seconds = found
-        own = cuts(step.name, self._own(step), self._full, self.workload)
-        return StepPlan(self.workload, seconds, own)
+        return StepPlan(self.workload, seconds, self._cuts(step))
 
     def heed(self, record: Record) -> None:
         """Take note of a step that was not done, for those that need it."""
@@ -158,6 +145,12 @@ class Planner:
             for name, demand in self._demands.items()
             if name in later and name not in self.obstacles
         ]
+
+    def _cuts(self, step: Step) -> tuple[SizeCut, ...]:
+        """Return what of a step's work was cut; with the first step, what all have in common too."""
+        first = next(one.name for one in self.steps if one.name in self._fixed)
+        shared = cuts("all steps", SHARED, self._full, self.workload) if step.name == first else ()
+        return (*shared, *cuts(step.name, self._own(step), self._full, self.workload))
 
     def _own(self, step: Step) -> tuple[Amount, ...]:
         """Return the amounts of a step that were decided for it, and not for an earlier one."""

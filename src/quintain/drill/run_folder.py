@@ -123,6 +123,7 @@ def _identity(settings: Settings) -> dict[str, object]:
         "threat": settings.threat,
         "epsilon": settings.epsilon,
         "clients": settings.clients,
+        "classes": settings.classes,
         "only": list(settings.only),
     }
     usual = {**{key: getattr(default, key) for key in chosen}, "only": []}

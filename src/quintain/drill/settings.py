@@ -38,6 +38,7 @@ class Settings:
         epsilon: The target of private training.
         clients: Number of sites of federated training.
         only: The steps to do; all if empty. Steps that they need are done too.
+        classes: Number of classes, where the labels do not show all.
         minutes: The time to keep to; 5 for the bundled X-rays and 20 for others if 0.
     """
 
@@ -52,6 +53,7 @@ class Settings:
     epsilon: float = 3.0
     clients: int = 5
     only: tuple[str, ...] = ()
+    classes: int | None = None
     minutes: float = 0.0
 
     @property

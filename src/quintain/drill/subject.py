@@ -21,7 +21,7 @@ from quintain.models.classifier import Classifier
 from quintain.models.loading import is_black_box, load_classifier, load_model
 from quintain.models.protocol import ClassifierLike
 
-PROBED = 512
+PROBED = 128
 """Test examples on which it is seen whether a factory gives trained weights."""
 
 CONFIDENCE = 0.999
@@ -42,8 +42,9 @@ class Subject:
 
     @cached_property
     def splits(self) -> Splits:
-        """The data set."""
-        return load_data(self.settings.data)
+        """The data set, of as many classes as there are."""
+        splits = load_data(self.settings.data)
+        return splits if self.settings.classes is None else splits.with_classes(self.settings.classes)
 
     @cached_property
     def test(self) -> Dataset:

@@ -36,12 +36,15 @@ system_clock: Clock = time.monotonic
 """Seconds since some moment."""
 
 LONG_ENOUGH, TOO_LONG = 0.25, 2.0
-"""A trial that takes the first number of seconds is not repeated with more examples; the first trial may
-take the second number.
+"""A trial that takes the first number of seconds is not repeated with more examples; one that would take more
+than the second is not made: its time is taken for that of so many forward passes.
 """
 
-FIRST, GROWTH, MOST = 8, 4, 128
-"""Examples of the first trial, by how much the next has more, and how many the last has."""
+GROWTH, MOST = 4, 128
+"""By how much the next trial has more examples, and how many the last has."""
+
+PASSES = {"training": 3, "defense": 15, "attack": 800, "interval": 60, "private": 6, "inversion": 9}
+"""Forward passes that one example of each kind of work takes as long as, about."""
 
 TINY = 2.0**-20
 """Of the threat's size: no example is broken within it, so that an attack costs the most that it can."""
@@ -50,8 +53,8 @@ PRIVATE_STEPS, CHECKED_STEPS = 7, 3
 """Steps of a private training that is tried, and those of them that take longer, since they are checked."""
 
 
-NOISE_SAMPLES = (32, 64)
-"""Noise samples that are tried at a time, and how many times as many at most."""
+NOISE_SAMPLES = 1_024
+"""Noise samples of the certificate that is tried."""
 
 SUMMED = 10_000
 """Coordinates of the secure sum that is tried."""
@@ -69,15 +72,13 @@ class Trials:
     context: DrillContext
     clock: Clock
 
-    def seconds_per_example(
-        self, work: Callable[[int], object], available: int, *, most: int = MOST
-    ) -> float:
+    def seconds_per_example(self, kind: str, work: Callable[[int], object], available: int) -> float:
         """Time some work on more and more examples until it takes long enough to be told from noise.
 
         Args:
+            kind: A key of ``PASSES``.
             work: Does it on so many examples.
             available: How many there are.
-            most: More are not tried.
         """
 
         def seconds(count: int) -> float:
@@ -85,14 +86,24 @@ class Trials:
             work(count)
             return self.clock() - started
 
-        work(min(FIRST, available))  # first calls build what later ones find
-        return self._until_long_enough(seconds, min(available, most))
+        return self._until_long_enough(kind, seconds, min(available, MOST))
 
-    def _until_long_enough(self, seconds: Callable[[int], float], most: int) -> float:
-        count = min(FIRST, most)
-        # The first trial is mostly what is done once; it is believed only where a second would take too long.
-        while (taken := seconds(count)) < (TOO_LONG if count == FIRST else LONG_ENOUGH) and count < most:
+    def _until_long_enough(
+        self, kind: str, seconds: Callable[[int], float], most: int, *, times: int = 1
+    ) -> float:
+        """Return the seconds of one example; each trial does everything ``times`` as often as it counts."""
+        expected = PASSES[kind] * self.forward
+        most = min(most, int(TOO_LONG / (expected * times))) if expected else most
+        if most < 1:
+            return expected
+        count = min(2 * GROWTH, most)
+        taken = seconds(count)
+        if 2 * taken < TOO_LONG or count < most:
+            # The first trial is mostly what is done once.
+            taken = seconds(count)
+        while taken < LONG_ENOUGH and count < most:
             count = min(count * GROWTH, most)
+            taken = seconds(count)
         return taken / count
 
     @cached_property
@@ -100,58 +111,74 @@ class Trials:
         """A net to try on."""
         return self.context.net("trial")
 
-    @cached_property
-    def examples(self) -> tuple[Tensor, Tensor]:
-        """Test examples, with the model's own predictions as labels: none is misclassified."""
-        x, _ = self.context.test.batch(np.arange(min(MOST, len(self.context.test))))
-        return x, self.context.subject.model.predict(x)
+    @property
+    def model(self) -> ClassifierLike:
+        """The model as the user gives it."""
+        return self.context.subject.model
+
+    def examples(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return test examples, with the model's own predictions as labels: none is misclassified."""
+        x, _ = self.context.test.batch(np.arange(min(count, len(self.context.test))))
+        return x, self.model.predict(x)
 
     @cached_property
     def forward(self) -> float:
         """One forward pass."""
-        (x, _), model = self.examples, self.context.subject.model
-        return self.seconds_per_example(lambda count: model.predict(x[:count]), len(x))
+        x, model = self.context.test.batch(np.arange(min(MOST, len(self.context.test))))[0], self.model
+        model.predict(x[:1])  # the first call builds what later ones find
+        count, taken = 1, 0.0
+        while True:
+            started = self.clock()
+            model.predict(x[:count])
+            taken = self.clock() - started
+            if taken >= LONG_ENOUGH / 5 or count == len(x):
+                return taken / count
+            count = min(count * GROWTH, len(x))
 
     @cached_property
     def noise_sample(self) -> float:
         """One noise sample of the certificate of a smoothed model."""
-        (x, y), model = self.examples, self.context.subject.model
-        sigma = sigma_of(self.context.threat)
-
-        def seconds(count: int) -> float:
-            smooth = RandomizedSmoothing(sigma, noise_samples=NOISE_SAMPLES[0] * count).derive(model)
-            started = self.clock()
-            smooth.certify(x[:1], y[:1])
-            return (self.clock() - started) / NOISE_SAMPLES[0]
-
-        return self._until_long_enough(seconds, NOISE_SAMPLES[1])
+        if NOISE_SAMPLES * self.forward > TOO_LONG:
+            return self.forward
+        sigma, (x, y) = sigma_of(self.context.threat), self.examples(1)
+        smooth = RandomizedSmoothing(sigma, noise_samples=NOISE_SAMPLES).derive(self.model)
+        smooth.certify(x, y)
+        started = self.clock()
+        smooth.certify(x, y)
+        return (self.clock() - started) / NOISE_SAMPLES
 
     @cached_property
     def attack(self) -> float:
         """All attacks by gradients at all threats, where nothing is broken: what an example costs at most."""
-        (x, y), model = self.examples, self.context.subject.model
 
-        def work(count: int) -> None:
+        def seconds(count: int) -> float:
+            x, y = self.examples(count)
+            started = self.clock()
             for attack in self.context.attacks.values():
                 for threat in AttackJob(self.context.threats, {}, seed=0, batch_size=1).threats_for(attack):
-                    attack(model, x[:count], y[:count], _tiny(threat), seed=0)
+                    attack(self.model, x, y, _tiny(threat), seed=0)
+            return self.clock() - started
 
-        return self.seconds_per_example(work, len(x))
+        return self._until_long_enough("attack", seconds, min(MOST, len(self.context.test)))
 
     @cached_property
     def interval(self) -> float:
         """The search for the certified radius, on a net whose every prediction counts as right."""
-        x, _ = self.examples
         model: ClassifierLike = Classifier(self.net.eval(), num_classes=self.context.test.num_classes)
-        y = model.predict(x)
         threat = self.context.threats[-1]
 
-        def work(count: int) -> None:
-            largest_certified_radius(IntervalBounds(), model, x[:count], y[:count], threat)
+        def seconds(count: int) -> float:
+            x, _ = self.context.test.batch(np.arange(count))
+            y = model.predict(x)
+            started = self.clock()
+            largest_certified_radius(IntervalBounds(), model, x, y, threat)
+            return self.clock() - started
 
-        return self.seconds_per_example(work, len(x))
+        return self._until_long_enough("interval", seconds, min(MOST, len(self.context.test)))
 
-    def training(self, recipe: Recipe, objective: Objective | None = None) -> float:
+    def training(
+        self, recipe: Recipe, objective: Objective | None = None, *, kind: str = "training"
+    ) -> float:
         """One example of an epoch."""
         train = self.context.train
 
@@ -163,11 +190,11 @@ class Trials:
                 objective=objective or CleanCrossEntropy(),
             )
 
-        return self.seconds_per_example(work, len(train))
+        return self.seconds_per_example(kind, work, len(train))
 
     def defense(self, defense: Defense) -> float:
         """One example of an epoch of training with a defense."""
-        return self.training(defense.recipe, defense.objective())
+        return self.training(defense.recipe, defense.objective(), kind="defense")
 
     @cached_property
     def private(self) -> float:
@@ -195,7 +222,8 @@ class Trials:
             )
             return (ends[-1] - ends[CHECKED_STEPS]) / (len(ends) - 1 - CHECKED_STEPS)
 
-        return self._until_long_enough(seconds, min(len(train), self.context.workload.private_batch))
+        most = min(len(train), self.context.workload.private_batch)
+        return self._until_long_enough("private", seconds, most, times=PRIVATE_STEPS)
 
     @cached_property
     def inversion(self) -> float:
@@ -203,13 +231,14 @@ class Trials:
         net = copy.deepcopy(self.net).eval().requires_grad_(True)
         x, _ = self.context.test.batch([0])
         x = x.to(device_of(net))
-        gradients = torch.autograd.grad(net(x).square().mean(), list(net.parameters()))
+        logits = Classifier(net)(x)
+        gradients = torch.autograd.grad(logits.square().mean(), list(net.parameters()))
         update = torch.cat([part.flatten() for part in gradients])
 
         def work(count: int) -> None:
             invert_gradient(net, update, x.shape[1:], steps=count)
 
-        return self.seconds_per_example(work, MOST)
+        return self.seconds_per_example("inversion", work, MOST)
 
     @cached_property
     def secure_sum(self) -> float:

@@ -134,16 +134,19 @@ class ProtectedRecords:
         count: The number of records, which is public.
         keyed_hash: A hash of their content under a secret key: equal within one run, and of no meaning
             outside it.
+        unit: What one of them is: an image, or a record of numbers.
     """
 
     count: int
     keyed_hash: str
+    unit: str = "image"
 
     @classmethod
     def from_dataset(cls, train: Dataset, salt: bytes | None = None) -> "ProtectedRecords":
         """Return the records of a data set, hashed under a secret salt; a new one if none is given."""
         salt = secrets.token_bytes(32) if salt is None else salt
-        return cls(len(train), hmac.new(salt, train.hash.encode(), hashlib.sha256).hexdigest())
+        keyed_hash = hmac.new(salt, train.hash.encode(), hashlib.sha256).hexdigest()
+        return cls(len(train), keyed_hash, "image" if len(train.shape) == 3 else "record")
 
 
 def epsilon_quantity(plan: PrivatePlan, records: ProtectedRecords) -> Quantity:
@@ -155,7 +158,7 @@ def epsilon_quantity(plan: PrivatePlan, records: ProtectedRecords) -> Quantity:
         records.keyed_hash,
         delta=plan.delta,
         adjacency=accounting.ADJACENCY,
-        privacy_unit="image",
+        privacy_unit=records.unit,
         released="all iterates",
     )
 

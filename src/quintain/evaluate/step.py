@@ -21,6 +21,7 @@ from quintain.results.records import (
     PackageVersion,
     Provenance,
     Record,
+    SizeCut,
     StepResult,
 )
 
@@ -37,6 +38,7 @@ class StepOutput:
         notes: What the reader must know to trust it.
         reproducible: False where noise came from the operating system.
         not_done: Parts that could not be done.
+        cuts: What of its work was cut for time.
     """
 
     result: StepResult
@@ -44,6 +46,7 @@ class StepOutput:
     notes: tuple[str, ...] = ()
     reproducible: bool = True
     not_done: tuple[NotDone, ...] = ()
+    cuts: tuple[SizeCut, ...] = ()
 
 
 def record_step(
@@ -77,12 +80,13 @@ def record_step(
         reproducible=output.reproducible,
     )
     return Record(
-        SCHEMA,
-        provenance,
-        output.claims,
-        output.result,
+        schema=SCHEMA,
+        provenance=provenance,
+        claims=output.claims,
+        result=output.result,
         notes=(*output.notes, *memory.notes),
         not_done=output.not_done,
+        cuts=output.cuts,
     )
 
 

@@ -110,6 +110,8 @@ def _facts(run: RunResults) -> tuple[str, ...]:
         f"seed {first.seed}",
         fmt.date(first.started),
         f"{fmt.seconds(spent)} on {fmt.count(first.threads, 'thread')}, {first.device}",
+        f"{fmt.count(len(run.not_done), 'part')} not done" if run.not_done else "",
+        "cut for time" if run.cuts else "",
         "short form (--quick)" if any(result.quick for result in run.results_of(DrillResult)) else "",
         *(f"Quintain {one.version}" for one in last.versions if one.package == "quintain"),
     )

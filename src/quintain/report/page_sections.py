@@ -6,6 +6,7 @@ from quintain.report.run_results import RunResults
 from quintain.report.sections.certificates import certificate_section
 from quintain.report.sections.diagnostics import diagnostics_section
 from quintain.report.sections.evasion import evasion_section
+from quintain.report.sections.not_done import not_done_section
 from quintain.report.sections.provenance import provenance_section
 from quintain.report.sections.training import training_section
 from quintain.results.privacy_records import (
@@ -26,6 +27,7 @@ def page_sections(run: RunResults) -> tuple[Section, ...]:
         privacy_section(run),
         leakage_section(run),
         federation_section(run),
+        not_done_section(run),
         diagnostics_section(run),
         provenance_section(run),
     )

@@ -9,7 +9,16 @@ from quintain.results.artifacts import ModelFile
 from quintain.results.bounds import Consistency
 from quintain.results.gate import mechanism_mismatches
 from quintain.results.privacy_records import FederateResult, MechanismTest, PrivatizeResult
-from quintain.results.records import Claim, DrillResult, NamedHash, Record, RequirementResult
+from quintain.results.records import (
+    Claim,
+    DrillResult,
+    NamedHash,
+    NotDone,
+    Record,
+    RequirementResult,
+    SizeCut,
+    SkippedResult,
+)
 from quintain.results.robustness_records import (
     AttackedModel,
     AttackResult,
@@ -88,6 +97,24 @@ class RunResults:
                 for one in (*record.requirements, *decided.get(id(record), ()))
             }.values()
         )
+
+    @property
+    def not_done(self) -> tuple[NotDone, ...]:
+        """Every step and part of a step that was not done, with its reason and remedy."""
+        return tuple(
+            missing
+            for record in self.records
+            for missing in (
+                (NotDone(record.result.step, record.result.reason, record.result.remedy),)
+                if isinstance(record.result, SkippedResult)
+                else record.not_done
+            )
+        )
+
+    @property
+    def cuts(self) -> tuple[SizeCut, ...]:
+        """Everything that was cut for time."""
+        return tuple(cut for record in self.records for cut in record.cuts)
 
     @property
     def trainings(self) -> tuple[TrainingRun, ...]:

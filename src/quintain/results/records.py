@@ -197,7 +197,6 @@ class DrillResult:
         requirements: The requirements of the whole run, decided.
         peak_memory_bytes: Most memory that was in use, 0 where the platform does not tell.
         quick: Whether it was the short form.
-        cuts: What was cut for time.
         minutes: The time that it was to keep to; 0 where none was set.
     """
 
@@ -205,7 +204,6 @@ class DrillResult:
     requirements: tuple[RequirementResult, ...]
     peak_memory_bytes: int
     quick: bool
-    cuts: tuple[SizeCut, ...] = ()
     minutes: float = 0.0
     kind: Literal["drill"] = "drill"
 
@@ -243,6 +241,7 @@ class Record:
             steps, and in records of before.
         not_checked: Requirements of the project, as written, on what this run does not measure.
         not_done: Parts of the step that could not be done.
+        cuts: What of its work was cut for time.
     """
 
     schema: int
@@ -254,6 +253,7 @@ class Record:
     verdict: RunVerdict | None = None
     not_checked: tuple[str, ...] = ()
     not_done: tuple[NotDone, ...] = ()
+    cuts: tuple[SizeCut, ...] = ()
 
     def __repr__(self) -> str:
         decisions = [one.verdict.decision.value for one in self.requirements]

@@ -13,6 +13,7 @@ from quintain.cli.options import (
     DEFAULT_MODEL,
     DEFAULT_THREAT,
     AnyModel,
+    Classes,
     Data,
     Device,
     Require,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 def run(
     model: AnyModel = DEFAULT_MODEL,
     data: Data = DEFAULT_DATA,
+    classes: Classes = None,
     weights: Annotated[
         Path | None,
         typer.Option(help="safetensors, or a PyTorch state dict; trained first if not given."),
@@ -88,6 +90,8 @@ def run(
     selected(steps)
     call = VerbCall(
         verb="drill",
+        data=data,
+        classes=classes,
         model=model,
         device=device,
         needs_float64=True,
@@ -106,6 +110,7 @@ def run(
         epsilon=epsilon,
         clients=clients,
         only=steps,
+        classes=classes,
         minutes=minutes or 0.0,
     )
     refuse_unmeasured_sizes(call.requirements, measured_specs(settings))
@@ -116,6 +121,7 @@ def run(
         raise RunFolderError(
             f"--out {folder} is a file; give a folder that is new or that of an earlier drill"
         )
+    _ = call.splits  # refuses labels beyond --classes
     Subject(settings, call.torch_device).check()
     RunFolder(folder, settings, ())  # refuses a folder of other settings before anything is printed
     resume = resume_command(out, folder)

@@ -13,8 +13,6 @@ def _summary(result: DrillResult) -> Iterator[str]:
     limit = f" of {fmt.number(60 * result.minutes)} s" if result.minutes else ""
     memory = fmt.size_in_bytes(result.peak_memory_bytes)
     yield f"seconds: {times}  = {total:.0f} s{limit}; peak memory {memory}"
-    if result.cuts:
-        yield "cut for time: " + "; ".join(f"{cut.step}: {cut}" for cut in result.cuts)
 
 
 PRESENTATION = Presentation(DrillResult, "Drill", summary=_summary)

@@ -8,7 +8,7 @@ from quintain.report.run_results import RunResults
 from quintain.report.table import Cell, Table, cells
 from quintain.results.bounds import Consistency
 from quintain.results.quantity import Basis, Side
-from quintain.results.records import DrillResult, Provenance
+from quintain.results.records import DrillResult, Provenance, SkippedResult
 
 
 def provenance_section(run: RunResults) -> Section:
@@ -33,12 +33,13 @@ def _steps(run: RunResults) -> Table:
     """Return the table of steps with their times: those of a drill, or else one for each record."""
     steps = [(step.name, step.seconds) for drill in run.results_of(DrillResult) for step in drill.steps]
     steps = steps or [(record.result.kind, record.provenance.seconds) for record in run.records]
+    missing = {result.step for result in run.results_of(SkippedResult)}
     longest = max((seconds for _, seconds in steps), default=0.0) or 1.0
     rows = [
         (
             Cell(name),
             Cell(stacked_bar([(seconds / longest, "time")], f"{name}: {fmt.seconds(seconds)}")),
-            Cell(fmt.seconds(seconds)),
+            Cell("not done", "open") if name in missing else Cell(fmt.seconds(seconds)),
         )
         for name, seconds in steps
     ]
