@@ -28,7 +28,7 @@ Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TrainingStep:
     """What one step of a training did.
 
     Args:
@@ -42,7 +42,7 @@ class Step:
     drift: Drift
 
 
-Way = Callable[[nn.Module, Tensor, Tensor, PrivatePlan, int | None], list[Step]]
+Way = Callable[[nn.Module, Tensor, Tensor, PrivatePlan, int | None], list[TrainingStep]]
 """Trains a net on records and labels by a plan, as a user would; with a seed, so that it can be repeated."""
 
 
@@ -99,17 +99,17 @@ class _BrokenOffError(Exception):
     """A run ends before its last step."""
 
 
-def _by_fit(net: nn.Module, x: Tensor, y: Tensor, plan: PrivatePlan, seed: int | None) -> list[Step]:
-    records, steps, replay = Watched(Features(x, y)), list[Step](), Replay(net.parameters(), plan)
+def _by_fit(net: nn.Module, x: Tensor, y: Tensor, plan: PrivatePlan, seed: int | None) -> list[TrainingStep]:
+    records, steps, replay = Watched(Features(x, y)), list[TrainingStep](), Replay(net.parameters(), plan)
 
     def seen(_step: int, release: Tensor) -> None:
-        steps.append(Step(release.clone(), records.batch_in_hand(), replay.step(release)))
+        steps.append(TrainingStep(release.clone(), records.batch_in_hand(), replay.step(release)))
 
     fit_kept(net, records, plan, seed=seed, on_step=seen)
     return steps
 
 
-def _by_loop(net: nn.Module, x: Tensor, y: Tensor, plan: PrivatePlan, seed: int | None) -> list[Step]:
+def _by_loop(net: nn.Module, x: Tensor, y: Tensor, plan: PrivatePlan, seed: int | None) -> list[TrainingStep]:
     engine = PrivacyEngine(seed=seed)
     numbered = TensorDataset(x, y, torch.arange(len(x)))
     loader = DataLoader(numbered, batch_size=plan.expected_batch_size, generator=torch.Generator())
@@ -121,7 +121,7 @@ def _by_loop(net: nn.Module, x: Tensor, y: Tensor, plan: PrivatePlan, seed: int 
         max_grad_norm=plan.max_grad_norm,
         allow_no_privacy=True,
     )
-    steps, replay = list[Step](), Replay(net.parameters(), plan)
+    steps, replay = list[TrainingStep](), Replay(net.parameters(), plan)
     try:
         while len(steps) < plan.steps:
             for inputs, labels, rows in private:
@@ -129,7 +129,7 @@ def _by_loop(net: nn.Module, x: Tensor, y: Tensor, plan: PrivatePlan, seed: int 
                 F.cross_entropy(model(inputs), labels).backward()
                 optimizer.step()
                 release = torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
-                steps.append(Step(release, rows.numpy(), replay.step(release)))
+                steps.append(TrainingStep(release, rows.numpy(), replay.step(release)))
     finally:
         optimizer.capture.remove()
     return steps[: plan.steps]

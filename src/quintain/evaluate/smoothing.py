@@ -154,7 +154,7 @@ def _certify(
             {"model": smooth.hash, "data": data.hash, "certifier": repr(settings.certifier), "seed": seed},
         )
         pace = Pace(smallest=1)
-    with progress.bar("smoothing", len(data)) as advance:
+    with progress.bar("certificates", len(data)) as advance:
         inner = InnerProgress(advance, progress.set_status)
 
         def certify(rows: np.ndarray) -> CertificateOutcome:

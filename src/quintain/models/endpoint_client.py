@@ -83,7 +83,12 @@ def connect(
         ) from error
     client = client or httpx.Client(headers=expand_environment(endpoint.headers), timeout=endpoint.timeout)
     endpoint_client = EndpointClient(
-        endpoint, client, QueryCache(endpoint.cache, endpoint.hash), sleep, clock, after
+        endpoint=endpoint,
+        client=client,
+        cache=QueryCache(endpoint.cache, endpoint.hash),
+        sleep=sleep,
+        clock=clock,
+        after=after,
     )
     known = num_classes or len(endpoint.class_names) or None
     return BlackBox(
@@ -96,7 +101,7 @@ def connect(
     )
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, kw_only=True)
 class EndpointClient:
     """Queries one endpoint, with its cache of answers and the time of the last request.
 

@@ -32,7 +32,7 @@ def mortal(calls):
 
 
 def test_a_model_that_dies_half_way_leaves_a_marked_result_that_a_living_one_completes(tmp_path):
-    outcome = run_attack(mortal(20), points(), SIZES, ATTACKS, seed=3, folder=tmp_path)
+    outcome = run_attack(mortal(60), points(), SIZES, ATTACKS, seed=3, folder=tmp_path)
     partial = outcome.result.models[0]
     assert "connection lost" in partial.stop_reason
     assert partial.num_unattacked > 0

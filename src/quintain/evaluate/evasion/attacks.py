@@ -184,6 +184,8 @@ def _attacked(job: AttackJob, result: ShardResult, merged: MergedAttacks, count:
     for number in result.finished_batches:
         done[number * job.batch_size : (number + 1) * job.batch_size] = True
     # Of a batch that was cut off: those that the last attack has met at its last threat, or broken before.
+    if not job.attacks:
+        return done
     name = list(job.attacks)[-1]
     last = job.threats_for(job.attacks[name])[-1].spec
     done |= merged.by_attack[name].smallest_broken < len(job.threats)
