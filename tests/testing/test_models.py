@@ -9,6 +9,7 @@ from quintain.testing import (
     FailingModel,
     InterruptedCallError,
     LimitedAccessModel,
+    MeanSparse,
     RecordingModel,
     batch_invariant_net,
     random_inputs,
@@ -17,6 +18,17 @@ from quintain.threats import Linf
 
 NET = batch_invariant_net(4, 3, seed=1)
 X = random_inputs(5, 4)
+
+
+def test_a_masked_layer_gives_the_mean_near_the_mean_and_no_gradient_there():
+    features = torch.tensor([[0.0, 5.0], [2.0, 5.0], [4.0, 5.0]])
+    layer = MeanSparse(features, 0.5)
+    x = torch.tensor([[2.9, 5.0], [3.1, 6.0]], requires_grad=True)
+    out = layer(x)
+    assert torch.equal(out, torch.tensor([[2.0, 5.0], [3.1, 6.0]]))
+    (gradient,) = torch.autograd.grad(out.sum(), x)
+    assert torch.equal(gradient, torch.tensor([[0.0, 0.0], [1.0, 1.0]]))
+    assert MeanSparse(torch.rand(4, 3, 2, 2), 1.0).mean.shape == (1, 3, 1, 1)
 
 
 def test_a_recording_model_keeps_each_batch_as_it_was():

@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     from quintain.testing.models import FragileNet as FragileNet
     from quintain.testing.models import InterruptedCallError as InterruptedCallError
     from quintain.testing.models import LimitedAccessModel as LimitedAccessModel
+    from quintain.testing.models import MeanSparse as MeanSparse
     from quintain.testing.models import RecordingModel as RecordingModel
     from quintain.testing.models import batch_invariant_net as batch_invariant_net
     from quintain.testing.models import random_inputs as random_inputs

@@ -16,6 +16,7 @@ EXPORTS: dict[str, str] = {
     "InterruptedCallError": "quintain.testing.models",
     "LimitedAccessModel": "quintain.testing.models",
     "LinearTask": "quintain.testing.closed_forms",
+    "MeanSparse": "quintain.testing.models",
     "MixedDevicesError": "quintain.testing.fake_accelerator",
     "NULL_SCORES": "quintain.testing.audit_laws",
     "PlantedBug": "quintain.testing.planted_bugs",

@@ -97,6 +97,32 @@ class FragileNet(nn.Module):
         return logits
 
 
+class MeanSparse(nn.Module):
+    r"""A masked layer: what lies near a feature's mean becomes the mean, and has no gradient.
+
+    .. math:: g(a) = a \text{ where } |a - \mu| > \alpha \sigma, \text{ else } \mu
+
+    The output is near the input, so that the identity in the backward pass (``BPDA``) sees through it.
+
+    Args:
+        features: Activations (N, C, ...), which give the mean and the standard deviation of each feature.
+        alpha: Half of the width of the masked range, in standard deviations.
+
+    Source: Amini et al., 2024, arXiv:2406.05927.
+    """
+
+    def __init__(self, features: Tensor, alpha: float) -> None:
+        super().__init__()
+        others = [axis for axis in range(features.ndim) if axis != 1]
+        self.register_buffer("mean", features.mean(others, keepdim=True))
+        self.register_buffer("width", alpha * features.std(others, keepdim=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The activations, with the mean in place of what is near it."""
+        mean, width = self.get_buffer("mean"), self.get_buffer("width")
+        return torch.where((x - mean).abs() > width, x, mean)
+
+
 def batch_invariant_net(features: int, num_classes: int, *, seed: int = 0, lead: float = 0.0) -> Model:
     """Return a float64 net whose logits for an input do not depend on the other inputs, bit for bit.
 

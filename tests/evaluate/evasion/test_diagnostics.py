@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from quintain.attacks import DDN, PGD, HopSkipJump, Quick, RayS, Square
+from quintain.attacks import BPDA, DDN, PGD, HopSkipJump, Quick, RayS, Square, Strongest
 from quintain.attacks.outcome import AttackOutcome
 from quintain.core.errors import ExecutionError
 from quintain.core.registry import get_entry
@@ -21,6 +21,7 @@ from quintain.evaluate.evasion.decision_probe import NUM_WALKED, WALK_QUERIES
 from quintain.evaluate.evasion.probes import PROBE_QUERIES
 from quintain.evaluate.model import named_model
 from quintain.models.classifier import Classifier
+from quintain.testing import MeanSparse
 from quintain.threats import L2, Linf
 from quintain.training import Recipe, fit
 
@@ -104,6 +105,15 @@ def coarse(inner, x):
     return inner((x * 4).round() / 4)
 
 
+@cache
+def mean_sparse():
+    return MeanSparse(net()[0](points().batch(range(80))[0]).detach(), 1.5)
+
+
+def sparse(inner, x):
+    return inner[1:](mean_sparse()(inner[0](x)))
+
+
 MODELS = {
     "constant": (
         lambda inner, x: 0 * inner(x) + torch.tensor([1.0, 0.0]),
@@ -120,6 +130,7 @@ MODELS = {
     ),
     "NaN": (lambda inner, x: torch.where(x[:, :1] > 0.95, torch.nan, inner(x)), {"invalid outputs"}),
     "no gradient": (lambda inner, x: inner(x).detach(), {"zero gradients"}),
+    "mean sparse": (sparse, {"zero gradients", "loss not rising"}),
     "exploding": (lambda inner, x: inner(Wild.apply(x)), {"exploding gradients"}),
 }
 
@@ -195,6 +206,23 @@ def test_breaks_that_another_batch_may_undo_are_flagged():
         return torch.cat((torch.zeros_like(lead), lead.sign() * (1e-3 + 1e-2 * (len(x) == 1))), 1)
 
     assert "breaks within rounding" in fired(restless, Linf(0.2), {"square": Guess()})
+
+
+def test_strongest_sees_through_a_threshold_that_hides_gradients_as_far_as_bpda_does():
+    x, y = points().batch(range(80))
+    hidden, seen_through = (
+        nn.Sequential(net()[0], layer, *net()[1:]).eval() for layer in (mean_sparse(), BPDA(mean_sparse()))
+    )
+    assert torch.equal(hidden(x), seen_through(x))
+    broken = {
+        name: int(attack(Classifier(model, num_classes=2), x, y, Linf(0.1)).success.sum())
+        for name, attack, model in (
+            ("pgd", PGD(), hidden),
+            ("bpda", PGD(), seen_through),
+            ("strongest", Strongest(steps=10, queries=100), hidden),
+        )
+    }
+    assert broken["pgd"] < broken["bpda"] <= broken["strongest"]
 
 
 class Astray(torch.autograd.Function):
