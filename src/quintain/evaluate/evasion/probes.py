@@ -12,6 +12,7 @@ from quintain.attacks.goal import Goal
 from quintain.attacks.gradient.fgm import FGM
 from quintain.attacks.gradient.fgsm import FGSM
 from quintain.attacks.gradient.pgd import PGD
+from quintain.attacks.minimum_norm.fmn import FMN
 from quintain.attacks.outcome import AttackOutcome, Model
 from quintain.attacks.step_sizes import ascent_step, cosine_step_sizes
 from quintain.core.errors import ModelError, SettingError
@@ -28,7 +29,7 @@ STEPS = 20
 RANDOM = {"gradients": 100, "scores": 10, "labels": 10}
 """Random points of the threat for each unbroken example; fewer where queries may be what is paid for."""
 
-PROBE_QUERIES = {"gradients": 300, "scores": 15, "labels": 15}
+PROBE_QUERIES = {"gradients": 400, "scores": 15, "labels": 15}
 """At most so many forward passes of all probes together for each probed example, whatever the attacks had."""
 
 
@@ -219,6 +220,14 @@ def _attempts(probes: ProbeSet, left: ProbeSet) -> Iterator[Indicator]:
             many / count,
             0.02,
             f"one more start broke {many} of {len(left.x)} examples that the attacks left",
+        )
+    if len(left.x) and kind in FMN.supports:
+        many = int(_tried(FMN(2 * STEPS), left, left.threat, "smallest").success.sum())
+        yield indicator(
+            "search for the smallest change beats the attacks",
+            many / count,
+            0.05,
+            f"a search for the smallest change broke {many} of {len(left.x)} examples that the attacks left",
         )
     whole = unlimited(probes.threat, probes.x)
     if whole is not None:
