@@ -1,6 +1,7 @@
 """What keeps steps from being done on some models and data, each with its remedy."""
 
 import copy
+from functools import cache
 
 import numpy as np
 import torch
@@ -9,10 +10,13 @@ from quintain.certify import TracedNetwork, worst_case_logits
 from quintain.core.errors import QuintainError
 from quintain.core.registry import get_entry
 from quintain.core.threat_specs import threat_name
-from quintain.drill.context import CERTIFIED_MODEL, DrillContext
+from quintain.drill.context import DrillContext
 from quintain.drill.step import Obstacle
+from quintain.drill.subject import Subject
 from quintain.models.classifier import Classifier
 from quintain.models.devices import device_of
+from quintain.threats import parse
+from quintain.threats.threat import Threat
 
 MIN_TRAIN = 100
 """Fewer training examples teach a net nothing that would be worth its figures."""
@@ -23,7 +27,7 @@ training does not narrow them in the time that a drill has. On the net for the X
 wide, on a 7-layer convolutional net a million times, on a ResNet-18 more than 10^15.
 """
 
-PROBED = 16
+PROBED = 4
 """Test examples on which the width of the bounds is measured."""
 
 
@@ -84,7 +88,7 @@ def needs_intervals(context: DrillContext) -> Obstacle | None:
             f"give --threat {get_entry('certifier', 'interval').fact('example')} for them",
         )
     try:
-        width = _relative_width(context)
+        width = _relative_width(context.subject, context.threats[0].spec)
     except QuintainError as error:
         return Obstacle(str(error), "use layers that interval bounds handle, such as those of xray-cnn")
     if width <= MAX_RELATIVE_WIDTH:
@@ -96,13 +100,15 @@ def needs_intervals(context: DrillContext) -> Obstacle | None:
     )
 
 
-def _relative_width(context: DrillContext) -> float:
+@cache
+def _relative_width(subject: Subject, spec: str) -> float:
     """Return how far the worst-case logits of an untrained net lie above its logits' own differences."""
-    net = context.net(CERTIFIED_MODEL).eval()
-    x = context.test.batch(np.arange(min(PROBED, len(context.test))))[0].to(device_of(net))
+    net, threat = subject.fresh(subject.settings.seed).eval(), parse(spec)
+    assert isinstance(threat, Threat)
+    x = subject.test.batch(np.arange(min(PROBED, len(subject.test))))[0].to(device_of(net))
     with torch.no_grad():
         logits = Classifier(net)(x)
         y = logits.argmax(1)
-        worst = worst_case_logits(TracedNetwork.trace(net), x, y, context.threats[0]).amax(1)
+        worst = worst_case_logits(TracedNetwork.trace(net), x, y, threat).amax(1)
         differences = logits.amax(1) - logits.amin(1)
     return float(worst.mean() / differences.mean().clamp_min(torch.finfo(logits.dtype).tiny))
