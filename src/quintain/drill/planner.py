@@ -111,22 +111,31 @@ class Planner:
         return allot(todo, self.workload, left * MARGIN, shared=shared).seconds, left
 
     def _decide(self, step: Step) -> Obstacle | float:
-        """Decide the sizes of a step, and at the first one those that all steps share."""
+        """Decide the sizes of a step, and at the first one those that all steps share.
+
+        Steps that do not fit then are not done: what all share was decided without them.
+        """
         shared = () if SHARED_KEY in self._fixed else SHARED
         left = self.seconds_left
-        plan = allot(self._todo(step), self.workload, left * MARGIN, shared=shared)
+        found = allot(self._todo(step), self.workload, left * MARGIN, shared=shared)
+        for name, least in found.dropped.items():
+            if shared or name == step.name:
+                self.obstacles[name] = self._too_long(least, left)
         if shared:
-            self._fix(SHARED_KEY, shared, plan.workload)
-        if step.name in plan.dropped:
-            least, minutes = plan.dropped[step.name], self.context.settings.seconds / 60
-            return Obstacle(
-                f"it takes {least:.0f} s even at its smallest useful size, and {max(left, 0):.0f} s of "
-                f"{minutes:g} minutes are left for this and all later steps",
-                f"give --minutes {_more(minutes, least):g} and a new --out, or name fewer steps with --only",
-            )
+            self._fix(SHARED_KEY, shared, found.workload)
+        if step.name in self.obstacles:
+            return self.obstacles[step.name]
         demand = self._demands[step.name]
-        self._fix(step.name, demand.amounts, plan.workload)
+        self._fix(step.name, demand.amounts, found.workload)
         return demand.seconds(self.workload)
+
+    def _too_long(self, least: float, left: float) -> Obstacle:
+        minutes = self.context.settings.seconds / 60
+        return Obstacle(
+            f"it takes {least:.0f} s even at its smallest useful size, and {max(left, 0):.0f} s of "
+            f"{minutes:g} minutes are left for this and all later steps",
+            f"give --minutes {_more(minutes, least):g} and a new --out, or name fewer steps with --only",
+        )
 
     def _fix(self, key: str, amounts: Sequence[Amount], workload: Workload) -> None:
         taken = {name for one in self._fixed.values() for name in one}
