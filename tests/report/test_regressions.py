@@ -2,18 +2,22 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from quintain.core.errors import SettingError
 from quintain.report.regressions import regressions
 from quintain.results.bounds import Bound, Bracket
+from quintain.results.codec import load
 from quintain.results.literals import CLEAN_ERRORS_ONLY
 from quintain.results.quantity import Basis, Metric, Quantity, Side
 from quintain.results.records import Claim
 from quintain.results.robustness_records import AttackResult
 from tests.report.support.claims import accuracy
 from tests.report.support.sample import record
+
+GOLDEN = Path(__file__).parents[1] / "results" / "golden"
 
 
 def reasons(before, after, tolerance=0.01):
@@ -123,3 +127,76 @@ def test_a_tolerance_that_allows_everything_or_makes_no_sense_is_refused(toleran
 def test_a_run_that_claims_nothing_is_no_baseline():
     with pytest.raises(SettingError, match="the earlier run claims nothing"):
         reasons([], [clean(900)])
+
+
+def attacked_by(method, *, certified=None, left=800):
+    found = robust(certified, left)
+    return replace(found, bracket=replace(found.bracket, upper=replace(found.bracket.upper, method=method)))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("quick + fmn", "quick + fmn"),
+        ("fmn + quick", "quick + fmn"),
+        ("quick", "quick + fmn"),
+        ("quick + fmn", "autoattack"),
+        ("quick", "strongest"),
+        ("autoattack + fmn", "strongest"),
+        ("pgd", "quick"),
+        ("fgsm", "pgd"),
+        ("hopskipjump", "quick"),
+        ("replay of quick", "replay of quick"),
+        ("replay of quick", "quick"),
+        ("replay of pgd", "autoattack"),
+    ],
+)
+def test_equal_or_stronger_attacks_compare_quietly(before, after):
+    assert reasons([attacked_by(before)], [attacked_by(after, left=900)]) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "missing"),
+    [
+        ("quick", "fgsm", "quick"),
+        ("quick + fmn", "quick", "fmn"),
+        ("quick + fmn", "fgsm + pgd", "quick and fmn"),
+        ("strongest", "autoattack", "strongest"),
+        ("autoattack", "quick + fmn", "autoattack"),
+        ("quick", "square", "quick"),
+        ("pgd", "mine", "pgd"),
+        ("mine", "pgd", "mine"),
+    ],
+)
+def test_weaker_attacks_cannot_show_that_nothing_got_worse(before, after, missing):
+    (reason,) = reasons([attacked_by(before, left=200)], [attacked_by(after, left=600)])
+    assert f"cannot be compared: the earlier run attacked by {missing}, the later one by" in reason
+    fallen = reasons([attacked_by(before, left=600)], [attacked_by(after, left=200)])
+    assert fallen == ["the accuracy under attack fell by 40.0 points, from 60.0 % to 20.0 %"]
+
+
+def test_examples_of_another_model_cannot_show_that_nothing_got_worse():
+    (reason,) = reasons([attacked_by("quick", left=200)], [attacked_by("replay of quick", left=600)])
+    assert "is not known any more: the later run tries only what was made on another model" in reason
+    assert reason.endswith("it was 20.0 %")
+
+
+def test_what_is_certified_needs_no_attack():
+    unattacked = robust(800, 900, upper=UNATTACKED)
+    assert reasons([attacked_by("quick", left=800)], [unattacked]) == []
+    assert reasons([attacked_by("quick", left=800)], [attacked_by("fgsm", certified=790, left=900)]) == []
+    assert len(reasons([attacked_by("quick", left=800)], [attacked_by("fgsm", certified=780, left=900)])) == 1
+
+
+@pytest.mark.parametrize("model", ["net", "other"])
+def test_a_run_that_broke_off_cannot_show_that_nothing_got_worse(model):
+    (stored,) = load(GOLDEN / "schema-2-every-field-attack.json").result.models
+    broken_off = replace(stored, model=model, threat_type="linf", stop_reason="the endpoint is gone")
+    before = record(AttackResult(()), [attacked_by("quick", left=200)])
+    after = record(AttackResult((broken_off,)), [attacked_by("quick", left=600)])
+    told = [one.reason for one in regressions([before], [after])]
+    expected = (
+        "the accuracy under attack is not known any more, since the later run broke off (the endpoint "
+        "is gone); it was 20.0 %"
+    )
+    assert told == [expected] * (model == "net")

@@ -5,7 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from quintain.core.errors import SettingError
+from quintain.core.threat_specs import threat_type
 from quintain.report import format as fmt
+from quintain.report.attack_sets import attack_names, is_replay, missing_attacks
 from quintain.report.changes import difference
 from quintain.report.run_results import RunResults
 from quintain.results.bounds import Bound, Consistency
@@ -41,7 +43,10 @@ def regressions(
     Worse are a certified bound, an attacked bound or a clean accuracy that fell, and an accounted epsilon
     that rose, each as counted on the tested examples. A claim that the later run does not have, that is on
     other data or another threat, or whose bounds contradict each other there, and a side that was certified,
-    attacked or accounted before and is not now, have regressed, too: nothing shows that they did not.
+    attacked or accounted before and is not now, have regressed, too: nothing shows that they did not. An
+    upper bound that rests on less than before shows nothing either: of attacks that broke off, of examples
+    that were made on another model, or without an attack that the earlier run had and nothing stronger in
+    its place; but where as much is certified as was left by the attacks before, no attack is missed.
 
     Args:
         before, after: The records of the two runs.
@@ -58,14 +63,15 @@ def regressions(
             "the earlier run claims nothing, so that nothing can regress; compare with a run that does, such "
             "as one of quintain evaluate"
         )
+    later = RunResults.of(after)
     return tuple(
         Regression(name, reason)
         for name, claim in old.items()
-        for reason in _reasons(claim, new.get(name), tolerance)
+        for reason in _reasons(claim, new.get(name), later, tolerance)
     )
 
 
-def _reasons(before: Claim, after: Claim | None, tolerance: float) -> Iterator[str]:
+def _reasons(before: Claim, after: Claim | None, later: RunResults, tolerance: float) -> Iterator[str]:
     if after is None:
         yield "the later run does not have this claim"
         return
@@ -84,7 +90,48 @@ def _reasons(before: Claim, after: Claim | None, tolerance: float) -> Iterator[s
         yield from _worse(metric, "accuracy", was.lower, now.lower, tolerance)
     else:
         yield from _worse(metric, "certified accuracy", was.lower, now.lower, tolerance)
-        yield from _worse(metric, "accuracy under attack", was.upper, now.upper, tolerance)
+        fell = list(_worse(metric, "accuracy under attack", was.upper, now.upper, tolerance))
+        proved = now.lower.basis is not Basis.TRIVIAL
+        if proved and now.lower.value >= was.upper.value - tolerance - _ROUNDING:
+            return
+        yield from fell or _weaker(was.upper, now.upper, _stop_reason(after, later))
+
+
+def _stop_reason(claim: Claim, run: RunResults) -> str:
+    """Return why the attacks behind a claim broke off; empty where they did not."""
+    within = threat_type(claim.bracket.quantity.threat)
+    reasons = [
+        one.stop_reason
+        for one in run.attacked_models
+        if one.model == claim.model and one.threat_type == within
+    ]
+    return reasons[-1] if reasons else ""
+
+
+def _weaker(before: Bound, after: Bound, stop_reason: str) -> Iterator[str]:
+    """Say why an upper bound cannot show what an earlier one would, though it did not fall."""
+    if not _is_known(before):
+        return
+    was = fmt.metric_value(Metric.ROBUST_ACCURACY, before.value, before.side)
+    if stop_reason:
+        yield (
+            f"the accuracy under attack is not known any more, since the later run broke off "
+            f"({stop_reason}); it was {was}"
+        )
+    elif is_replay(after) and not is_replay(before):
+        yield (
+            "the accuracy under attack is not known any more: the later run tries only what was made on "
+            f"another model; it was {was}"
+        )
+    elif missing := missing_attacks(before, after):
+        yield (
+            f"the accuracy under attack cannot be compared: the earlier run attacked by {_all(missing)}, the "
+            f"later one by {_all(attack_names(after))}; use the same attacks or stronger ones"
+        )
+
+
+def _all(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _worse(metric: Metric, what: str, before: Bound, after: Bound, tolerance: float) -> Iterator[str]:
