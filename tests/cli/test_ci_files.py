@@ -40,6 +40,8 @@ def broken():
     return nn.Linear(3, 5)
 """
 
+GOLDEN = Path(__file__).parents[1] / "results" / "golden"
+
 RUN = "from quintain.cli.main import run; run()"
 PASSES, FAILS = "robust_accuracy(linf:0.02) >= 0.5", "robust_accuracy(linf:0.5) >= 0.9"
 FAR = "epsilon(delta=1e-5) <= 3"
@@ -235,7 +237,7 @@ def test_an_interrupted_run_is_an_error(call, weights, small, monkeypatch, tmp_p
         (("--json", "/proc/none/x.json"), "cannot be written"),
         (("--junit", "a.xml", "--sarif", "./a.xml"), "both name"),
         (("--junit", "-"), "only --json"),
-        (("--json", "r/mine.json", "--out", "r"), "lies in the run folder"),
+        (("--json", "r/mine.json", "--out", "r"), "lies in a run folder"),
     ],
 )
 def test_what_cannot_be_written_is_refused_before_the_work(call, tmp_path, words, part):
@@ -249,12 +251,63 @@ def test_what_cannot_be_written_is_refused_before_the_work(call, tmp_path, words
 
 
 def test_what_an_earlier_run_wrote_does_not_stand_for_this_one(call, tmp_path):
-    for name in ("j.xml", "r.json"):
-        (tmp_path / name).write_text("of before")
-    code, _, _ = call("attack", "--weights", "nowhere", "--junit", "j.xml", "--json", "r.json")
-    assert code == ExitCode.USAGE
+    shutil.copy(GOLDEN / "schema-2-audit.json", tmp_path / "r.json")
+    first = call("attack", "--weights", "nowhere", "--junit", "j.xml", "--sarif", "q.sarif")
+    (tmp_path / "j.xml").write_text((tmp_path / "j.xml").read_text().replace("nowhere", "before"))
+    again = call(
+        "attack", "--weights", "nowhere", "--junit", "j.xml", "--sarif", "q.sarif", "--json", "r.json"
+    )
+    assert first[0] == again[0] == ExitCode.USAGE
     assert outcomes(tmp_path / "j.xml")["quintain.run", "quintain attack"] == ["error"]
+    assert "before" not in (tmp_path / "j.xml").read_text()
     assert not (tmp_path / "r.json").exists()
+
+
+@pytest.mark.parametrize("option", ["junit", "sarif", "json", "summary"])
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("--weights", "wx.safetensors"), "wx.safetensors"),
+        (("--weights", "wx.safetensors"), "link.safetensors"),
+        (("--model", "net.py:make"), "net.py"),
+        (("--model", "scores:net.py:make"), "net.py"),
+        (("--data", "d.npz"), "d.npz"),
+        ((), "pyproject.toml"),
+    ],
+)
+def test_no_output_replaces_what_a_command_reads(call, tmp_path, option, words, name):
+    for file in ("wx.safetensors", "net.py", "d.npz", "pyproject.toml"):
+        (tmp_path / file).write_text("# of the user\n")
+    (tmp_path / "link.safetensors").symlink_to("wx.safetensors")
+    code, _, err = call("attack", *words, f"--{option}", name)
+    assert code == ExitCode.USAGE
+    assert f"--{option} {name}" in err
+    assert (tmp_path / name).read_text() == "# of the user\n"
+
+
+def test_no_output_replaces_a_file_of_another_making(call, tmp_path):
+    shutil.copy(GOLDEN / "schema-2-audit.json", tmp_path / "r.json")
+    (tmp_path / "pytest.xml").write_text('<testsuites name="pytest tests"/>')
+    (tmp_path / "empty.sarif").touch()
+    for option, name in (("junit", "r.json"), ("sarif", "r.json"), ("junit", "pytest.xml")):
+        code, _, err = call("attack", "--weights", "nowhere", f"--{option}", name)
+        assert code == ExitCode.USAGE
+        assert f"was not written by --{option}: it would be lost" in err
+        assert (tmp_path / name).stat().st_size
+    assert call("attack", "--weights", "nowhere", "--sarif", "empty.sarif")[0] == ExitCode.USAGE
+    assert results(tmp_path / "empty.sarif")[1]["executionSuccessful"] is False
+
+
+@pytest.mark.parametrize("words", [("replay", "first"), ("attack",)])
+def test_no_output_replaces_the_record_of_another_run(call, tmp_path, words):
+    (tmp_path / "first").mkdir()
+    record = tmp_path / "first" / "result.json"
+    shutil.copy(GOLDEN / "schema-2-audit.json", record)
+    (tmp_path / "first" / "run.json").write_text("{}")
+    code, _, err = call(*words, "--json", "first/result.json")
+    assert code == ExitCode.USAGE
+    assert "lies in a run folder" in err
+    assert record.is_file()
 
 
 def test_a_device_is_written_to_and_stays_one(call, weights):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from quintain.cli.output_files import STANDARD_OUTPUT, refuse_unwritable, without_streams, write_or_add
+from quintain.cli.run_settings import input_paths
 from quintain.core.errors import ExitCode, QuintainError
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class CIFiles:
         verb: Name of the command.
         paths: The files, by the name of the option.
         named_folder: The run folder that was named, if one was.
+        inputs: The files and folders that the command reads, by the name of the option.
         folder: The run folder, once it is chosen.
         requirements: The stated requirements, once they are read.
         records: The records of the run where they differ from those in its folder.
@@ -68,6 +70,7 @@ class CIFiles:
     verb: str = ""
     paths: dict[str, Path] = field(default_factory=dict)
     named_folder: Path | None = None
+    inputs: dict[str, Path] = field(default_factory=dict)
     folder: Path | None = None
     requirements: "Sequence[Requirement]" = ()
     records: "tuple[Record, ...]" = ()
@@ -79,19 +82,19 @@ class CIFiles:
         return str(self.paths.get("json")) == STANDARD_OUTPUT
 
     def prepare(self) -> None:
-        """Refuse files that cannot be written, before any work is done; then none is written.
+        """Refuse files that cannot be written or must not be lost, before any work; then none is written.
 
         What an earlier run wrote there is removed, so that it is not taken for what this run found if this
         one is killed; a summary is added to. Of several processes that share a run (``torchrun``) the first
         one alone writes files.
 
         Raises:
-            SettingError: If one cannot be written.
+            SettingError: If one cannot be written, or holds what is none of this option's files.
         """
         asked, self.paths = self.paths, {}
         if os.environ.get("RANK", "0") != "0":
             return
-        refuse_unwritable(asked, self.named_folder)
+        refuse_unwritable(asked, self.named_folder, self.inputs)
         self.paths = asked
         for name, path in without_streams(asked):
             if name != "summary" and path.resolve().is_file():
@@ -209,6 +212,7 @@ def called(verb: str, words: dict[str, Any]) -> Iterator[CIFiles]:
         verb,
         {name: path for name, path in given.items() if path is not None},
         named_folder=words.get("out") or words.get("folder"),
+        inputs=input_paths(words),
     )
     token = _CURRENT.set(files)
     try:

@@ -7,24 +7,42 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
+from quintain.cli.project_settings import FILE as PROJECT_FILE
 from quintain.core.errors import SettingError, StorageError
 from quintain.core.files import write_atomically
+from quintain.results.run_layout import RUN_SETTINGS_FILE
 
 STANDARD_OUTPUT = "-"
 """What an option is given that writes to standard output."""
 
+_MARKS = {
+    "junit": b'<testsuites name="quintain"',
+    "sarif": b'"name": "Quintain"',
+    "json": b'{\n "schema": ',
+}
+"""What stands near the beginning of each file that is written whole, by the name of its option."""
 
-def refuse_unwritable(paths: Mapping[str, Path], run_folder: Path | None) -> None:
-    """Refuse files that cannot be written.
+_HEAD_SIZE = 1000
+
+
+def refuse_unwritable(
+    paths: Mapping[str, Path], run_folder: Path | None, inputs: Mapping[str, Path] | None = None
+) -> None:
+    """Refuse files that cannot be written, and those that hold what Quintain did not write there.
 
     Args:
         paths: By the name of the option.
         run_folder: The run folder, if one was named.
+        inputs: The files and folders that the command reads, by the name of the option.
 
     Raises:
-        SettingError: If one is a folder, no folder can hold it, it would be taken for a record, or two
-            options name the same file.
+        SettingError: If one is a folder, no folder can hold it, it would be taken for a record, it is read
+            by the command or holds anything else than what this option wrote before, or two options name the
+            same file.
     """
+    inputs = inputs or {}
+    source = inputs.get("source")
+    run_folders = [folder.resolve() for folder in (run_folder, source) if folder]
     if any(str(path) == STANDARD_OUTPUT for name, path in paths.items() if name != "json"):
         raise SettingError("only --json writes to standard output (-); give the others a file")
     named: dict[Path, str] = {}
@@ -33,10 +51,12 @@ def refuse_unwritable(paths: Mapping[str, Path], run_folder: Path | None) -> Non
         if other != name:
             raise SettingError(f"--{other} and --{name} both name {path}; give each a file of its own")
         _refuse_unwritable(name, path)
-        inside = run_folder and path.resolve().is_relative_to(run_folder.resolve())
+        _refuse_needed(name, path, inputs)
+        inside = any(path.resolve().is_relative_to(folder) for folder in run_folders)
+        inside = inside or (path.parent / RUN_SETTINGS_FILE).exists()
         if inside and path.suffix == ".json":
             raise SettingError(
-                f"--{name} {path} lies in the run folder, where every .json file is a record; give a file "
+                f"--{name} {path} lies in a run folder, where every .json file is a record; give a file "
                 "elsewhere"
             )
 
@@ -85,6 +105,35 @@ def standard_output_kept(is_asked: bool) -> Iterator[None]:
         if is_process:
             os.dup2(kept, 1)
             os.close(kept)
+
+
+def _refuse_needed(name: str, path: Path, inputs: Mapping[str, Path]) -> None:
+    """Raise if a file is an input, or would be replaced though Quintain did not write it.
+
+    Raises:
+        SettingError: If so.
+    """
+    if not path.is_file():
+        return
+    for other, read in inputs.items():
+        if read.is_file() and path.samefile(read):
+            raise SettingError(f"--{name} {path} is the file that --{other} reads; give a file of its own")
+    if name == "summary":
+        if path.resolve().name == PROJECT_FILE:
+            raise SettingError(f"--{name} {path} is the project's file; give a file of its own")
+        return
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_SIZE)
+    except OSError as error:
+        raise SettingError(
+            f"--{name} {path} cannot be read, and may be needed: {error.strerror}; give another file"
+        ) from None
+    if head and _MARKS[name] not in head:
+        raise SettingError(
+            f"--{name} {path} exists, and was not written by --{name}: it would be lost; give another "
+            "file, or delete it"
+        )
 
 
 def _refuse_unwritable(name: str, path: Path) -> None:

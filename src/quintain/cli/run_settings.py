@@ -47,7 +47,7 @@ def current_settings() -> dict[str, object]:
             continue
         option = f"--{name.replace('_', '-')}"
         found[option] = _plain(value)
-        path = _path(str(value)) if name in CONTENTS | DATES else None
+        path = named_path(str(value)) if name in CONTENTS | DATES else None
         if path is not None and name in CONTENTS:
             found[f"content of {option}"] = sha256_file(path) if path.is_file() else ""
         elif path is not None:
@@ -103,7 +103,13 @@ def _text(value: object) -> str:
     return f"{text[:12]}..." if len(text) == 64 else text
 
 
-def _path(text: str) -> Path | None:
+def input_paths(words: Mapping[str, object]) -> dict[str, Path]:
+    """Return the files and folders that the parameters of a command name as its inputs, by parameter."""
+    named = {name: named_path(str(words[name])) for name in sorted(CONTENTS | DATES) if words.get(name)}
+    return {name: path for name, path in named.items() if path is not None}
+
+
+def named_path(text: str) -> Path | None:
     """Return the file or the folder that a parameter names: ``net.py`` of ``net.py:make``, too."""
     rest = text.partition(":")[2]
     for name in (text, text.rpartition(":")[0], rest, rest.rpartition(":")[0]):
