@@ -8,7 +8,9 @@ import pytest
 from quintain.core.errors import ExitCode
 from quintain.results.codec import load, save
 from quintain.results.robustness_records import AttackResult
+from quintain.results.verdict import RunVerdict
 from tests.report.support.claims import accuracy
+from tests.report.support.privacy import epsilon_claim, privatized
 from tests.report.support.sample import record
 from tests.report.support.sample import run as drill_records
 from tests.report.support.sample import save as save_drill
@@ -72,6 +74,50 @@ def test_a_drill_is_decided_by_all_its_steps(call, tmp_path):
     assert code == ExitCode.FAILED
     decided = {one["requirement"]: one["verdict"]["decision"] for one in json.loads(out)["requirements"]}
     assert decided == {FAR: "PASS", FAILS: "FAIL"}
+
+
+def cut_drill(folder, steps):
+    """A drill that was killed after so many steps: no record of the whole."""
+    folder.mkdir()
+    save_drill(drill_records(folder)[:steps], folder)
+
+
+def cut_record(folder):
+    """What an interrupted private training leaves: a record that says so, and its state."""
+    cut = RunVerdict("INTERRUPTED", ExitCode.INTERRUPTED, "the run was interrupted")
+    partial = replace(record(privatized(), (epsilon_claim(),)), verdict=cut)
+    save(partial, folder / "result.json")
+
+
+def cut_state(folder):
+    """A run whose state still lies there, so that it has not come to its end."""
+    save(record(privatized(), (epsilon_claim(),)), folder / "result.json")
+    (folder / "unfinished").mkdir()
+
+
+@pytest.mark.parametrize("cut", [lambda folder: cut_drill(folder, 3), cut_record, cut_state])
+@pytest.mark.parametrize("verb", ["gate", "report"])
+def test_a_run_that_was_not_finished_passes_nothing(call, tmp_path, cut, verb):
+    cut(tmp_path / "d")
+    state(tmp_path, FAR, PASSES)
+    code, out, _ = call(verb, "d", "--junit", "j.xml", "--sarif", "q.sarif", "--summary", "s.md")
+    assert code == (ExitCode.INTERRUPTED if verb == "gate" else ExitCode.OK)
+    assert "the run was not finished" in out
+    assert 'tests="3" failures="0" errors="3"' in (tmp_path / "j.xml").read_text()
+    (told,) = json.loads((tmp_path / "q.sarif").read_text())["runs"]
+    assert told["invocations"][0]["exitCode"] == ExitCode.INTERRUPTED
+    assert len(told["results"]) == 2
+    assert "not finished" in (tmp_path / "s.md").read_text()
+
+
+def test_no_rule_for_what_is_undecided_makes_an_unfinished_run_pass(call, tmp_path):
+    cut_drill(tmp_path / "d", 7)
+    words = ("gate", "d", "--require", FAR, "--undecided", "warn", "--json", "-")
+    code, out, _ = call(*words)
+    assert code == ExitCode.INTERRUPTED
+    told = json.loads(out)
+    assert told["verdict"]["outcome"] == "INTERRUPTED"
+    assert [one["verdict"]["decision"] for one in told["requirements"]] == ["UNDECIDED"]
 
 
 def test_without_a_run_the_requirements_are_only_read(call, tmp_path):

@@ -236,21 +236,11 @@ class VerbCall(CallInputs):
         )
 
     def _judged(self, record: "Record") -> "Record":
-        """A record with the decision on each requirement, and the verdict on the run.
+        """A record with the decision on each requirement, and the verdict on the run."""
+        from quintain.results.gate import judge
 
-        Of the project's requirements those are decided that this run measures; those of the command line
-        always are.
-        """
-        from quintain.results.gate import decide, is_measured, run_verdict
-
-        due = [one for one in self.requirements if not one.path or is_measured(one, record.claims)]
-        decided = tuple(decide(one, record.claims, [record.result]) for one in due)
-        return replace(
-            record,
-            requirements=decided,
-            verdict=run_verdict(decided, record.claims, [record.result], undecided=self.undecided_rule),
-            not_checked=tuple(one.text for one in self.requirements if one not in due),
-        )
+        judged = judge(self.requirements, record.claims, [record.result], undecided=self.undecided_rule)
+        return replace(record, **judged._asdict())
 
     def _store(self, record: "Record") -> None:
         _save(record, self.folder)

@@ -141,7 +141,8 @@ class CIFiles:
         from quintain.cli.run_folder import command_line
         from quintain.report.ci.cases import BROKEN_OFF, CIRun
         from quintain.report.run_results import RunResults
-        from quintain.results.gate import run_verdict
+        from quintain.report.unfinished import unfinished_reason
+        from quintain.results.gate import judge, run_verdict
         from quintain.results.verdict import Outcome, RunVerdict
 
         records = self.records or _records(self.folder)
@@ -149,10 +150,13 @@ class CIFiles:
         outcome = ExitCode(code).name
         if outcome in BROKEN_OFF and (verdict is None or verdict.exit_code != code):
             verdict = RunVerdict(cast("Outcome", outcome), code, self.error or "the run failed")
+        claims = [claim for record in records for claim in record.claims]
+        results = [record.result for record in records]
+        unfinished = self.folder and self.verb == "report" and unfinished_reason(records, self.folder)
+        if unfinished:
+            verdict = judge((), claims, results, unfinished=unfinished).verdict
         if verdict is None:
-            claims = [claim for record in records for claim in record.claims]
-            decided = RunResults.of(records).requirement_results
-            verdict = run_verdict(decided, claims, [record.result for record in records])
+            verdict = run_verdict(RunResults.of(records).requirement_results, claims, results)
         command = records[-1].provenance.command if self.verb == "report" and records else command_line()
         return CIRun(
             verb=command.split()[1] if self.verb == "report" and records else self.verb,

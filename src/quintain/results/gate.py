@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import cast
+from typing import NamedTuple, cast
 
 from quintain.core.errors import ExitCode
 from quintain.core.threat_specs import current_spec, parse_number, size_text, threat_type
@@ -18,6 +18,14 @@ from quintain.results.robustness_records import AttackResult, CheckResult, Evalu
 from quintain.results.verdict import Decision, Outcome, RunVerdict, UndecidedRule, Verdict
 
 _WORST_FIRST = (Decision.FAIL, Decision.UNDECIDED, Decision.PASS)
+
+
+class Judgement(NamedTuple):
+    """The decision on each requirement of a run, the verdict on the run, and the requirements left out."""
+
+    requirements: tuple[RequirementResult, ...]
+    verdict: RunVerdict
+    not_checked: tuple[str, ...]
 
 
 def decide(
@@ -56,6 +64,40 @@ def decide(
         reason = f"{names}: measured to be another than was claimed, so that the accounted epsilon is void"
         return replace(worst, verdict=Verdict(Decision.UNDECIDED, reason))
     return worst
+
+
+def judge(
+    requirements: Sequence[Requirement],
+    claims: Sequence[Claim],
+    results: Sequence[StepResult],
+    *,
+    undecided: UndecidedRule = "fail",
+    unfinished: str = "",
+) -> Judgement:
+    """Decide what is required of a run, and return the verdict on it.
+
+    Of the project's requirements those are decided that the run measures; those of the command line always
+    are. Of a run that was not finished every one is undecided: what it did not come to might decide it
+    otherwise.
+
+    Args:
+        requirements: Those of the project and of the command line.
+        claims: Every claim of the run.
+        results: Result of each step of the run.
+        undecided: What an undecided requirement does to the exit code.
+        unfinished: Why the run was not finished; empty where it was.
+    """
+    due = [one for one in requirements if unfinished or not one.path or is_measured(one, claims)]
+    left = tuple(one.text for one in requirements if one not in due)
+    if unfinished:
+        nothing = Verdict(Decision.UNDECIDED, unfinished)
+        decided = tuple(_result(one, nothing, "") for one in due)
+        verdict = run_verdict((), claims, results, undecided=undecided)
+        if verdict.outcome not in ("ALARM", "EXECUTION"):
+            verdict = _ended(ExitCode.INTERRUPTED, unfinished, undecided)
+        return Judgement(decided, verdict, left)
+    decided = tuple(decide(one, claims, results) for one in due)
+    return Judgement(decided, run_verdict(decided, claims, results, undecided=undecided), left)
 
 
 def run_verdict(

@@ -36,7 +36,7 @@ def run(
     call.announce_requirements()
     if folder is None:
         return ExitCode.OK
-    records = judged(call, read(folder))
+    records = judged(call, read(folder), folder)
     note_folder(folder)
     note_records(records)
     last = records[-1]
@@ -49,21 +49,26 @@ def run(
     return last.verdict.exit_code
 
 
-def judged(call: "VerbCall", records: "Sequence[Record]") -> "tuple[Record, ...]":
+def judged(call: "VerbCall", records: "Sequence[Record]", folder: Path) -> "tuple[Record, ...]":
     """Return the records of a run with its requirements decided anew, all of them in the last one.
 
     Args:
         call: States the requirements.
         records: Of the run, in the order of its steps.
+        folder: The run folder.
     """
-    from quintain.results.gate import decide, is_measured, run_verdict
+    from quintain.report.unfinished import unfinished_reason
+    from quintain.results.gate import judge
     from quintain.results.records import DrillResult
 
     claims = [claim for record in records for claim in record.claims]
-    due = [one for one in call.requirements if not one.path or is_measured(one, claims)]
-    results = [record.result for record in records]
-    decided = tuple(decide(one, claims, results) for one in due)
-    verdict = run_verdict(decided, claims, results, undecided=call.undecided_rule)
+    found = judge(
+        call.requirements,
+        claims,
+        [record.result for record in records],
+        undecided=call.undecided_rule,
+        unfinished=unfinished_reason(records, folder),
+    )
     *steps, last = (
         replace(
             record,
@@ -75,8 +80,7 @@ def judged(call: "VerbCall", records: "Sequence[Record]") -> "tuple[Record, ...]
         )
         for record in records
     )
-    left = tuple(one.text for one in call.requirements if one not in due)
-    return (*steps, replace(last, requirements=decided, verdict=verdict, not_checked=left))
+    return (*steps, replace(last, **found._asdict()))
 
 
 VERB = Command(

@@ -9,11 +9,19 @@ from quintain.cli.commands.command import Command
 
 
 def run(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> int:
+    from quintain.cli.ci_files import note_requirements
     from quintain.cli.console import Terminal
+    from quintain.cli.project_settings import find_project_settings
     from quintain.core.errors import ExitCode
-    from quintain.report import write
+    from quintain.report import read, write
+    from quintain.report.unfinished import unfinished_reason
 
-    Terminal().print(str(write(folder)), markup=False, soft_wrap=True)
+    page = write(folder)
+    unfinished = unfinished_reason(read(folder), folder)
+    if unfinished:
+        note_requirements(find_project_settings(Path.cwd()).require)
+        Terminal().print(unfinished, style="bold yellow", markup=False, soft_wrap=True)
+    Terminal().print(str(page), markup=False, soft_wrap=True)
     return ExitCode.OK
 
 
