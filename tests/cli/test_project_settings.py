@@ -97,8 +97,68 @@ def test_other_tools_are_none_of_our_business(tmp_path):
     assert find_project_settings(tmp_path) == ProjectSettings()
     stated(tmp_path, "[tool.maintain]\na = 1\n[tool.quart]\n")
     assert find_project_settings(tmp_path) == ProjectSettings()
-    (tmp_path / "folder" / "pyproject.toml").mkdir(parents=True)
-    assert find_project_settings(tmp_path / "folder") == ProjectSettings()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[project.scripts]\nquintain = 'mine:run'\n",
+        "[project.optional-dependencies]\nquintain = ['quintain']\n",
+        "[dependency-groups]\nquintain = ['quintain']\n",
+        "[tool.poetry.dependencies]\nquintain = '^0.1'\n",
+        "[tool.poetry.dependencies.quintain]\nversion = '^0.1'\nextras = ['onnx']\n",
+        "[tool.uv.sources]\nquintain = { path = '../quintain' }\n",
+        "[tool.pixi.feature.quintain]\nplatforms = []\n",
+        "[tool.mypy.quintain]\nstrict = true\n",
+        "[project.entry-points.'quintain.attack']\nmine = 'mine:Attack'\n",
+        "[project]\nname = 'quintain-extras'\n",
+        "[tool.quintain-extras]\ncolor = true\n",
+        "[tool.mine]\nrequire = []\nundecided = 'fail'\n",
+    ],
+)
+def test_what_is_about_the_package_is_no_slip(tmp_path, text):
+    stated(tmp_path, text)
+    assert find_project_settings(tmp_path) == ProjectSettings()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tools.quintain",
+        "Tool.quintain",
+        "tool.Quintain",
+        "project.tool.quintain",
+        "tool.quintain-gate",
+        "tool.quintain_gate",
+        "tool.gate.quintain",
+        "project.quintain",
+        "quintain.tool",
+        "QUINTAIN",
+        "tool.quintan",
+    ],
+)
+def test_a_table_that_was_meant_to_be_ours_is_no_other_tools(tmp_path, name):
+    path = stated(tmp_path, f"[{name}]\nrequire = ['epsilon <= 3']\n")
+    with pytest.raises(SettingError) as error:
+        find_project_settings(tmp_path)
+    named = "quintain" if name == "quintain.tool" else name
+    assert str(error.value) == f"{path}, line 1: [{named}] is read by no tool; did you mean [tool.quintain]?"
+
+
+def test_a_misnamed_table_beside_ours_is_no_other_tools(tmp_path):
+    stated(tmp_path, "[tool.quintain]\nundecided = 'warn'\n[tools.quintain]\nrequire = ['epsilon <= 3']\n")
+    with pytest.raises(SettingError, match=r"\[tools\.quintain\] is read by no tool"):
+        find_project_settings(tmp_path)
+
+
+@pytest.mark.parametrize(("kind", "told"), [("link", "is a link to nothing"), ("folder", "is a folder")])
+def test_what_stands_in_the_place_of_the_file_is_told(tmp_path, kind, told):
+    path = tmp_path / "pyproject.toml"
+    path.symlink_to("nowhere.toml") if kind == "link" else path.mkdir()
+    (tmp_path / "below").mkdir()
+    with pytest.raises(SettingError) as error:
+        find_project_settings(tmp_path / "below")
+    assert str(error.value).startswith(f"{path} {told}")
 
 
 def test_a_file_that_is_no_text_is_told(tmp_path):

@@ -3,7 +3,7 @@
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
@@ -19,6 +19,9 @@ TABLE = "quintain"
 
 KEYS = ("require", "undecided")
 """Every key that the table may have."""
+
+_MOST_LEVELS = 3
+"""How deep tables are looked through for one that was meant to be ours."""
 
 _PLACE_OF_TOML_ERROR = re.compile(r"(?P<what>.*) \(at (?:line (?P<line>\d+), column \d+|end of document)\)")
 
@@ -80,8 +83,16 @@ def _read(path: Path) -> str | None:
     """Return the text of a file, None if there is no such file."""
     try:
         return path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return None
+    except (FileNotFoundError, NotADirectoryError):
+        if not path.is_symlink():
+            return None
+        raise SettingError(
+            f"{path} is a link to nothing; correct or delete it, since it may state requirements"
+        ) from None
+    except IsADirectoryError:
+        raise SettingError(
+            f"{path} is a folder; expected a file: rename the folder, since requirements are looked for there"
+        ) from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise SettingError(
@@ -102,25 +113,43 @@ def _table(text: str, path: Path) -> Mapping[str, object] | None:
         what = found["what"] if found else str(error)
         line = int(found["line"]) if found and found["line"] else len(text.splitlines())
         raise SettingError(f"{path}, line {line}: no TOML: {what}; correct the file") from None
-    tools = document.get("tool", {})
-    tools = tools if isinstance(tools, dict) else {}
-    if TABLE not in tools:
-        lines = text.splitlines()
-        for parent, names in (("", document), ("tool.", tools)):
-            for name in names:
-                if (parent, name) == ("", TABLE) or difflib.get_close_matches(name.lower(), [TABLE], 1, 0.8):
-                    raise SettingError(
-                        f"{_place(path, lines, name)}: [{parent}{name}] is read by no tool; did you mean "
-                        f"[tool.{TABLE}]?"
-                    )
+    lines = text.splitlines()
+    for names in _misnamed(document):
+        raise SettingError(
+            f"{_place(path, lines, names[-1])}: [{'.'.join(names)}] is read by no tool; did you mean "
+            f"[tool.{TABLE}]?"
+        )
+    tools = document.get("tool")
+    if not isinstance(tools, dict) or TABLE not in tools:
         return None
     table = tools[TABLE]
     if not isinstance(table, dict):
         raise SettingError(
-            f"{_place(path, text.splitlines(), TABLE)}: tool.{TABLE} = {table!r}; expected a table "
+            f"{_place(path, lines, TABLE)}: tool.{TABLE} = {table!r}; expected a table "
             f"[tool.{TABLE}] with the keys {' and '.join(KEYS)}"
         )
     return table
+
+
+def _misnamed(tables: Mapping[str, object], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the names of every table, down to the third level, that was meant to be ours and is not.
+
+    It is called nearly like ours, and stands where a tool's table or a section of the file does, or it begins
+    like ours and states something under one of our keys. Others are none: what is called ``quintain`` among
+    the scripts, the dependencies or the sources of a project is about the package.
+    """
+    for name, value in tables.items():
+        names = (*above, name)
+        if not isinstance(value, dict) or names == ("tool", TABLE):
+            continue
+        folded = re.sub(r"[\W_]+", "", name.casefold())
+        is_near = bool(difflib.get_close_matches(folded, [TABLE], 1, 0.8))
+        is_section = [part.casefold() for part in above] in ([], ["tool"], ["tools"])
+        states = (is_near or folded.startswith(TABLE)) and value.keys() & {*KEYS}
+        if states or (is_near and is_section):
+            yield names
+        elif len(names) < _MOST_LEVELS:
+            yield from _misnamed(value, names)
 
 
 def _settings(table: Mapping[str, object], path: Path, lines: Sequence[str]) -> ProjectSettings:
