@@ -2,9 +2,13 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from quintain.core.errors import ExitCode
 from quintain.models.nets import xray_cnn
@@ -106,3 +110,106 @@ def test_files_for_ci_are_written_again(call, finished, monkeypatch):
     monkeypatch.setattr(NEVER, None)
     assert call(*finished, "--junit", "j.xml")[0] == ExitCode.OK
     assert "<testsuite" in Path("j.xml").read_text()
+
+
+LOADS = """
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+
+def make():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 2))
+    net.load_state_dict(load_file("own.safetensors"))
+    return net.eval()
+"""
+
+
+def linear(seed):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 2))
+
+
+@pytest.mark.parametrize(
+    "verb", [("attack", "--attack", "fgsm"), ("certify",), ("federate", "--sites", 3, "--rounds", 1)]
+)
+def test_a_file_of_weights_that_the_factory_reads_is_seen(call, small, verb):
+    Path("net.py").write_text(LOADS)
+    save_weights(linear(0), Path("own.safetensors"))
+    words = (*verb, "--data", small, "--model", "net.py:make", "--out", "r")
+    code, _, err = call(*words)
+    assert code == ExitCode.OK, err
+    assert call(*words)[0] == ExitCode.OK
+    save_weights(linear(1), Path("own.safetensors"))
+    code, _, err = call(*words)
+    assert code == ExitCode.USAGE
+    assert "r holds the result of another model: --model net.py:make has the hash" in " ".join(err.split())
+
+
+def test_the_weights_beside_an_onnx_file_are_seen(call, small):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    write_onnx(onnx, 0)
+    words = ("attack", "--data", small, "--model", "m.onnx", "--limit", 5, "--max-queries", 20, "--out", "r")
+    code, _, err = call(*words)
+    assert code == ExitCode.OK, err
+    assert call(*words)[0] == ExitCode.OK
+    before = Path("m.onnx").read_bytes()
+    write_onnx(onnx, 1)
+    assert Path("m.onnx").read_bytes() == before
+    code, _, err = call(*words)
+    assert code == ExitCode.USAGE
+    assert "content of m.onnx.data = " in err
+
+
+def write_onnx(onnx, seed):
+    """A linear classifier whose weights lie in m.onnx.data."""
+    helper, real = onnx.helper, onnx.TensorProto.FLOAT
+    weights = np.random.default_rng(seed).normal(size=(784, 2)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", ["x"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "w"], ["logits"]),
+        ],
+        "linear",
+        [helper.make_tensor_value_info("x", real, [None, 1, 28, 28])],
+        [helper.make_tensor_value_info("logits", real, [None, 2])],
+        [onnx.numpy_helper.from_array(weights, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    Path("m.onnx.data").unlink(missing_ok=True)
+    onnx.save_model(model, "m.onnx", save_as_external_data=True, location="m.onnx.data", size_threshold=0)
+
+
+def test_a_replay_of_a_run_that_was_made_anew_is_another(call, weights, small):
+    attack = ("attack", "--data", small, "--weights", weights, "--attack", "fgsm", "--out", "a")
+    replay = ("replay", "a", "--weights", weights, "--out", "r")
+    assert call(*attack)[0] == call(*replay)[0] == ExitCode.OK
+    assert call(*attack, "--require", "clean_accuracy >= 0.1")[0] == ExitCode.OK
+    assert call(*replay)[0] == ExitCode.OK
+    shutil.rmtree("a")
+    assert call(*attack, "--threat", "linf:8/255")[0] == ExitCode.OK
+    code, _, err = call(*replay)
+    assert code == ExitCode.USAGE
+    assert "content of --source = " in err
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_heard"),
+    [
+        ({"RANK": "1"}, True),
+        ({"RANK": "1", "WORLD_SIZE": "1"}, True),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, False),
+    ],
+)
+def test_every_process_returns_the_code_and_one_of_several_speaks(
+    call, finished, monkeypatch, variables, is_heard
+):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    code, out, _ = call(*finished, "--require", "robust_accuracy(linf:4/255) >= 0.999")
+    assert code == ExitCode.FAILED
+    assert ("FAIL" in out) == is_heard
+    code, _, err = call(*finished, "--limit", 5)
+    assert code == ExitCode.USAGE
+    assert ("--limit = 0, now 5" in err) == is_heard

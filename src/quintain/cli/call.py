@@ -120,7 +120,7 @@ class VerbCall(CallInputs):
         self.print_device()
         try:
             with writable_folder(folder), marked(folder, self.verb, self.resume_dir):
-                record = self._judged(self._recorded(work))
+                record = self.judged(self._recorded(work))
                 self._store(record)
                 save_settings(folder, settings)
         except KeyboardInterrupt as stop:
@@ -139,10 +139,17 @@ class VerbCall(CallInputs):
         assert self.out is not None
         note_folder(self.out)
         self.announce_requirements()
-        judged = self._judged(record)
+        judged = self.judged(record)
         _save(judged, self.out)
         about = f"finished before: nothing was run; quintain report {shlex.quote(str(self.out))}"
         return self._finish(judged, about)
+
+    def judged(self, record: "Record") -> "Record":
+        """A record with the decision on each requirement, and the verdict on the run."""
+        from quintain.results.gate import judge
+
+        judged = judge(self.requirements, record.claims, [record.result], undecided=self.undecided_rule)
+        return replace(record, **judged._asdict())
 
     def _finish(self, record: "Record", about: str) -> int:
         """Show a whole record, sound its alarms, and return its exit code."""
@@ -234,13 +241,6 @@ class VerbCall(CallInputs):
             data=(self.examples.name, self.examples.hash),
             device=self.device_name,
         )
-
-    def _judged(self, record: "Record") -> "Record":
-        """A record with the decision on each requirement, and the verdict on the run."""
-        from quintain.results.gate import judge
-
-        judged = judge(self.requirements, record.claims, [record.result], undecided=self.undecided_rule)
-        return replace(record, **judged._asdict())
 
     def _store(self, record: "Record") -> None:
         _save(record, self.folder)

@@ -5,7 +5,6 @@ run folder, and from its error message where it failed.
 """
 
 import inspect
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +18,7 @@ import typer
 from quintain.cli.output_files import STANDARD_OUTPUT, refuse_unwritable, without_streams, write_or_add
 from quintain.cli.run_settings import input_paths
 from quintain.core.errors import ExitCode, QuintainError
+from quintain.core.processes import is_first_process
 
 if TYPE_CHECKING:
     from quintain.report.ci.cases import CIRun
@@ -92,7 +92,7 @@ class CIFiles:
             SettingError: If one cannot be written, or holds what is none of this option's files.
         """
         asked, self.paths = self.paths, {}
-        if os.environ.get("RANK", "0") != "0":
+        if not is_first_process():
             return
         refuse_unwritable(asked, self.named_folder, self.inputs)
         self.paths = asked

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quintain.cli.options import DEFAULT_DATA, DEFAULT_DEVICE, DEFAULT_MODEL
+from quintain.cli.run_settings import note_model
 from quintain.core.errors import ModelError, SettingError
 from quintain.core.registry import get_entry
 from quintain.core.seeds import derive_seed
@@ -140,8 +141,9 @@ class CallInputs:
                 "loads its own"
             )
         device = self.torch_device
-        model = load_model(self.model, self.weights, **self._shape, seed=derive_seed(self.seed, "net"))
+        model = load_model(self.model, self.weights, **self._loading)
         if isinstance(model, Classifier):
+            note_model(model.hash, self._loading)
             model.net.to(device)
         return named_model(model, "model", self.weights.stem if self.weights else self.model, digest="")
 
@@ -157,7 +159,8 @@ class CallInputs:
         from quintain.models import load_classifier
 
         device = self.torch_device
-        model = load_classifier(self.model, self.weights, **self._shape, seed=derive_seed(self.seed, "net"))
+        model = load_classifier(self.model, self.weights, **self._loading)
+        note_model(model.hash, self._loading)
         model.net.to(device)
         model.predict(self.examples.batch([0])[0])
         for name, parameter in model.net.named_parameters():
@@ -176,7 +179,8 @@ class CallInputs:
         return describe_device(self.torch_device)
 
     @property
-    def _shape(self) -> dict[str, int]:
+    def _loading(self) -> dict[str, int]:
+        """What a model is loaded with, beside its name and its weights."""
         shape = self.examples.shape
-        sizes = {"num_classes": self.examples.num_classes}
+        sizes = {"num_classes": self.examples.num_classes, "seed": derive_seed(self.seed, "net")}
         return {**sizes, "channels": shape[0], "size": shape[-1]} if len(shape) == 3 else sizes

@@ -1,7 +1,6 @@
 """The ``quintain`` command line: commands by name, errors as messages and exit codes."""
 
 import functools
-import os
 import signal
 import sys
 import traceback
@@ -16,6 +15,7 @@ from quintain.cli.commands.command import Command
 from quintain.cli.output_files import standard_output_kept
 from quintain.cli.run_settings import running
 from quintain.core.errors import ExitCode, QuintainError, SettingError, SoundnessError
+from quintain.core.processes import is_first_process, world_size
 from quintain.version import __version__
 
 app = typer.Typer(
@@ -67,8 +67,8 @@ def _refuse_torchrun(command: Command) -> None:
     Raises:
         SettingError: If ``torchrun`` started more than one for a command that cannot share its work.
     """
-    size = os.environ.get("WORLD_SIZE", "1")
-    if size not in ("", "0", "1") and not command.shares_work:
+    size = world_size()
+    if size > 1 and not command.shares_work:
         raise SettingError(
             f"got WORLD_SIZE = {size} (torchrun): quintain {command.name} runs in one process, and each "
             "would do all of it; expected it without torchrun, or for private training a script of your own "
@@ -119,7 +119,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 def _failed(kind: str, message: str, code: ExitCode) -> ExitCode:
     """Print what went wrong; of several processes that share a run (``torchrun``) the first one does."""
     note_error(message)
-    if os.environ.get("RANK", "0") != "0":
+    if not is_first_process():
         return code
     from rich.markup import escape
 

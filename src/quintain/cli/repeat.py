@@ -1,12 +1,12 @@
 """A run folder that holds its result answers again: the same command shows what is stored, without work."""
 
-import os
 from dataclasses import fields
 from pathlib import Path
 
 from quintain.cli.call import VerbCall
 from quintain.cli.run_settings import current_command, refuse_other_settings
-from quintain.core.errors import ExitCode
+from quintain.core.errors import ExitCode, RunFolderError
+from quintain.core.processes import is_first_process
 from quintain.results.run_layout import RESULT_FILE, RUN_SETTINGS_FILE, UNFINISHED
 
 
@@ -17,7 +17,8 @@ def repeat_finished() -> int | None:
         The exit code; None where there is nothing to repeat.
 
     Raises:
-        RunFolderError: If the folder holds the result of a run of other settings; the difference is named.
+        RunFolderError: If the folder holds the result of a run of other settings, or of another model; the
+            difference is named.
     """
     verb, words = current_command()
     out = words.get("out")
@@ -27,15 +28,39 @@ def repeat_finished() -> int | None:
         return None
     if (out / UNFINISHED).is_dir():
         return None
-    refuse_other_settings(out)
-    if os.environ.get("RANK", "0") != "0":
-        return ExitCode.OK
+    loaded = refuse_other_settings(out)
+    if loaded:
+        _refuse_other_model(loaded, str(words["model"]), words.get("weights"), out)
 
     from quintain.results.codec import load
 
     known = {one.name for one in fields(VerbCall)}
     given = {name: _frozen(value) for name, value in words.items() if name in known and value is not None}
-    return VerbCall(verb=verb, **given).repeat(load(out / RESULT_FILE))  # type: ignore[arg-type]
+    call = VerbCall(verb=verb, **given)  # type: ignore[arg-type]
+    record = load(out / RESULT_FILE)
+    if is_first_process():
+        return call.repeat(record)
+    verdict = call.judged(record).verdict
+    return verdict.exit_code if verdict else ExitCode.OK
+
+
+def _refuse_other_model(loaded: dict[str, int | str], model: str, weights: object, out: Path) -> None:
+    """Raise if the model, loaded as before, is another: a factory may read a file of weights of its own.
+
+    Raises:
+        RunFolderError: If it is.
+    """
+    from quintain.models import load_classifier
+
+    arguments = {name: value for name, value in loaded.items() if isinstance(value, int)}
+    path = weights if isinstance(weights, Path) else None
+    now = load_classifier(model, path, **arguments).hash
+    if now != loaded.get("hash"):
+        raise RunFolderError(
+            f"{out} holds the result of another model: --model {model} has the hash {str(now)[:12]}..., and "
+            f"then had {str(loaded.get('hash'))[:12]}...: something that its file loads has changed; use "
+            "another --out"
+        )
 
 
 def _frozen(value: object) -> object:

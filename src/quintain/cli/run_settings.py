@@ -8,14 +8,22 @@ from pathlib import Path
 
 from quintain.core.errors import RunFolderError
 from quintain.core.files import read_bytes, sha256_file, write_atomically
-from quintain.results.run_layout import RUN_SETTINGS_FILE
+from quintain.results.run_layout import ADVERSARIAL_FILE, RUN_SETTINGS_FILE
 from quintain.version import __version__
 
 PRESENTATION = frozenset({"out", "require", "undecided", "json", "junit", "sarif", "summary"})
 """Parameters that change no result: where it goes, what is required of it, and how it is shown."""
 
 CONTENTS = frozenset({"model", "weights", "source"})
-"""Parameters that name files, which are compared by their content."""
+"""Parameters that name files, which are compared by their content; a run folder by its adversarial examples,
+which are all that is read of it and which name what they were made of.
+"""
+
+ONNX_DATA = (".data", "_data")
+"""Endings that PyTorch and onnx give to a file of weights beside an ONNX file."""
+
+MODEL = "model as loaded"
+"""Key of how the model was loaded, and of its hash."""
 
 DATES = frozenset({"data"})
 """Parameters that name files, which are compared by when they were last changed: a hash of private records
@@ -23,17 +31,31 @@ would tell who holds a guess of them whether it is right.
 """
 
 
+_MODEL: ContextVar[dict[str, int | str] | None] = ContextVar("model", default=None)
 _COMMAND: ContextVar[tuple[str, Mapping[str, object]]] = ContextVar("command", default=("", {}))
 
 
 @contextmanager
 def running(command: str, words: Mapping[str, object]) -> Iterator[None]:
     """Remember the command that runs and its parameters, for the settings beside its result."""
-    token = _COMMAND.set((command, words))
+    token, loaded = _COMMAND.set((command, words)), _MODEL.set({})
     try:
         yield
     finally:
         _COMMAND.reset(token)
+        _MODEL.reset(loaded)
+
+
+def note_model(digest: str, arguments: Mapping[str, int]) -> None:
+    """Say which net the command has loaded, for the settings beside its result; the first one counts.
+
+    Args:
+        digest: The model's hash.
+        arguments: What it was loaded with, beside its name and its weights.
+    """
+    loaded = _MODEL.get()
+    if loaded is not None and not loaded:
+        loaded.update({**arguments, "hash": digest})
 
 
 def current_settings() -> dict[str, object]:
@@ -49,7 +71,11 @@ def current_settings() -> dict[str, object]:
         found[option] = _plain(value)
         path = named_path(str(value)) if name in CONTENTS | DATES else None
         if path is not None and name in CONTENTS:
+            path = path / ADVERSARIAL_FILE if path.is_dir() else path
             found[f"content of {option}"] = sha256_file(path) if path.is_file() else ""
+            for beside in (Path(f"{path}{ending}") for ending in ONNX_DATA):
+                if path.suffix == ".onnx" and beside.is_file():
+                    found[f"content of {beside.name}"] = sha256_file(beside)
         elif path is not None:
             files = [path, *path.rglob("*")] if path.is_dir() else [path]
             found[f"last change of {option}"] = max(file.stat().st_mtime_ns for file in files)
@@ -57,9 +83,11 @@ def current_settings() -> dict[str, object]:
 
 
 def save_settings(folder: Path, settings: Mapping[str, object]) -> None:
-    """Write the settings beside a result."""
+    """Write the settings beside a result, with the net that was loaded."""
     if settings:
-        write_atomically(folder / RUN_SETTINGS_FILE, json.dumps(settings, indent=1).encode() + b"\n")
+        loaded = _MODEL.get()
+        text = json.dumps({**settings, MODEL: loaded} if loaded else settings, indent=1)
+        write_atomically(folder / RUN_SETTINGS_FILE, text.encode() + b"\n")
 
 
 def current_command() -> tuple[str, Mapping[str, object]]:
@@ -67,8 +95,11 @@ def current_command() -> tuple[str, Mapping[str, object]]:
     return _COMMAND.get()
 
 
-def refuse_other_settings(out: Path) -> None:
+def refuse_other_settings(out: Path) -> dict[str, int | str]:
     """Raise if a result was made by other settings than those of the command that runs.
+
+    Returns:
+        How the net of the result was loaded, with its hash; empty where it had none.
 
     Raises:
         RunFolderError: If so; the difference is named.
@@ -77,6 +108,7 @@ def refuse_other_settings(out: Path) -> None:
     place = out / RUN_SETTINGS_FILE
     try:
         found = json.loads(read_bytes(place))
+        loaded = dict(found.pop(MODEL, {}))
         differ = [
             f"{key} = {_text(found.get(key))}, now {_text(wanted.get(key))}"
             for key in {**found, **wanted}
@@ -89,6 +121,7 @@ def refuse_other_settings(out: Path) -> None:
             f"{out} holds the result of a run of other settings ({'; '.join(differ)}); use the same, or "
             "another --out"
         )
+    return loaded
 
 
 def _plain(value: object) -> object:

@@ -3,12 +3,13 @@
 Each has its batches, the first one gathers.
 """
 
-import os
 from dataclasses import dataclass
 from datetime import timedelta
 
 import torch
 from torch import Tensor
+
+from quintain.core.processes import world_size
 
 PATIENCE = timedelta(days=7)
 """How long the first process waits for the others; ``torchrun`` ends all of them when one dies."""
@@ -53,7 +54,7 @@ SINGLE_PROCESS = WorkerGroup()
 
 def init_workers() -> WorkerGroup:
     """Join the processes that ``torchrun`` started (gloo), or return this process alone."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = world_size()
     if size == 1:
         return SINGLE_PROCESS
     from torch import distributed

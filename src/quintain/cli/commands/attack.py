@@ -1,6 +1,5 @@
 """``quintain attack``."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -151,6 +150,7 @@ def _run_universal(
     """
     from quintain.cli.threat_options import parse_threats, refuse_unsupported_threats
     from quintain.core.errors import SettingError
+    from quintain.core.processes import world_size
     from quintain.core.registry import get_entry
 
     others = [name for name in named if name not in universal]
@@ -164,7 +164,7 @@ def _run_universal(
             f"--max-queries {max_queries}: --attack {universal[0]} is fitted on batches of pictures, for "
             "which there is no limit per example; leave it out"
         )
-    if os.environ.get("WORLD_SIZE", "1") not in ("", "0", "1"):
+    if world_size() > 1:
         raise SettingError(f"--attack {universal[0]} runs in one process; run the command without torchrun")
     call, attacks = (
         replace(call, resume_dir=""),
