@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quintain.drill.budget import Amount, Demand, allot, cuts, scaled
+from quintain.drill.budget import ESSENTIAL, Amount, Demand, allot, cuts, scaled
 from quintain.drill.settings import FULL
 
 WORK = replace(FULL, plain_epochs=30, certified_epochs=40, rounds=6, test_examples=1000, train_examples=8000)
@@ -51,6 +51,40 @@ def test_a_step_that_does_not_fit_at_its_floor_is_dropped_and_its_time_goes_to_t
 def test_a_step_that_others_need_is_dropped_after_them():
     found = allot([demand(PLAIN, 100.0), demand(CERTIFIED, 1.0, needs=("plain_epochs",))], WORK, 200.0)
     assert list(found.dropped) == ["certified_epochs", "plain_epochs"]
+
+
+def test_where_not_all_fits_the_step_that_is_worth_least_is_dropped_though_another_takes_longer():
+    attack, rounds = replace(demand(CERTIFIED, 10.0), worth=2), replace(demand(ROUNDS, 20.0), worth=1)
+    found = allot([attack, rounds], WORK, 100.0)
+    assert found.dropped == {"rounds": 40.0}
+    assert found.workload.certified_epochs == 10
+
+
+def test_a_step_that_fits_beside_worthier_ones_is_done_where_a_worthier_one_is_too_long():
+    steps = [
+        replace(demand(one, unit), worth=worth)
+        for one, unit, worth in ((CERTIFIED, 100.0, 3), (PLAIN, 1.0, 2), (ROUNDS, 1.0, 1))
+    ]
+    assert allot(steps, WORK, 60.0).dropped == {"certified_epochs": 800.0}
+
+
+def test_a_step_that_a_worthy_one_needs_is_worth_as_much():
+    steps = [
+        demand(PLAIN, 10.0),
+        replace(demand(ROUNDS, 20.0), worth=1),
+        replace(demand(CERTIFIED, 1.0, needs=("plain_epochs",)), worth=2),
+    ]
+    assert list(allot(steps, WORK, 60.0).dropped) == ["rounds"]
+
+
+@pytest.mark.parametrize(("worth", "examples"), [(ESSENTIAL, 50), (ESSENTIAL - 1, 100)])
+def test_examples_are_cut_below_what_is_good_for_an_essential_step_alone(worth, examples):
+    attack = Demand("attack", (), lambda work: 1.0 * work.test_examples, worth=worth)
+    last = (Amount("test_examples", "test examples", 25),)
+    found = allot([attack], WORK, 70.0, shared=SHARED, last=last)
+    assert found.dropped == ({} if worth == ESSENTIAL else {"attack": 100.0})
+    if not found.dropped:
+        assert found.workload.test_examples == examples
 
 
 def test_shared_amounts_are_halved_only_where_floors_need_it():

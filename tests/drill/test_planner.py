@@ -1,6 +1,7 @@
 """Before each step it is decided whether it can be done and how much of it, by a clock that tests set."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,10 @@ from quintain.drill.planner import Planner, StepPlan
 from quintain.drill.run_folder import RunFolder
 from quintain.drill.settings import FULL
 from quintain.drill.step import Obstacle, Step
+from quintain.drill.steps import check
 from quintain.drill.subject import Subject
+from quintain.results.codec import load
+from quintain.results.robustness_records import CheckResult
 from tests.drill.own_models import write_files
 
 
@@ -101,3 +105,89 @@ def test_a_second_start_has_the_sizes_of_the_first_whatever_time_is_left(planner
     again, clock = planner(minutes=2)
     clock.now = 119.0
     assert again.prepare(PLAIN).workload.plain_epochs == sizes
+
+
+def record(result=None):
+    """The record of a step, of which only the result is looked at."""
+    return SimpleNamespace(result=result)
+
+
+def test_estimates_follow_what_steps_took_up_to_a_factor(planner):
+    plan, clock = planner(minutes=10)
+    plan.prepare(PLAIN)
+    clock.now = 120.0
+    plan.heed(record())
+    assert plan.pace == pytest.approx((30 + 120) / (30 + 60))
+    rounds = plan.prepare(ROUNDS)
+    assert rounds.seconds == pytest.approx(plan.pace * 20 * rounds.workload.rounds)
+    clock.now = 10_000.0
+    plan.heed(record())
+    assert plan.pace == 3
+
+
+def test_a_step_that_is_quicker_than_its_bound_does_not_shorten_the_estimates_of_others(planner):
+    plan, clock = planner((replace(PLAIN, takes_at_most=True), ROUNDS), minutes=10)
+    plan.prepare(PLAIN)
+    clock.now = 1.0
+    plan.heed(record())
+    assert plan.pace == 1
+
+
+def test_a_step_that_waits_is_done_in_the_end_where_others_were_quicker_than_estimated(planner):
+    worthy, other = replace(PLAIN, worth=2), replace(ROUNDS, needs=(), worth=1)
+    plan, clock = planner((other, worthy), minutes=0.75)
+    found = plan.prepare(other)
+    assert isinstance(found, Obstacle)
+    assert plan.waiting == {"federate": found}
+    assert plan.planned == {"train"}
+    plan.prepare(worthy)
+    clock.now = 3.0
+    plan.heed(record())
+    assert plan.second_chance() == [other]
+    again = plan.prepare(other)
+    assert isinstance(again, StepPlan)
+    assert again.workload.rounds >= 2
+    assert plan.planned == {"train", "federate"}
+
+
+def test_a_step_waits_where_one_that_it_needs_does_and_the_worthier_is_tried_first(planner):
+    plan, _ = planner((replace(PLAIN, worth=2), ROUNDS), minutes=0.05)
+    assert isinstance(plan.prepare(PLAIN), Obstacle)
+    assert plan.prepare(ROUNDS).reason.startswith("it needs the step train, which was not done: it takes 6 s")
+    assert [one.name for one in plan.second_chance()] == ["train", "federate"]
+    assert plan.waiting == {}
+
+
+def test_a_drill_does_in_the_end_what_waited_and_a_second_start_repeats_it(tmp_path, monkeypatch):
+    write_files(tmp_path)
+    clock = Clock()
+
+    def quick(context):
+        clock.now += 3.0
+        return check.STEP.run(context)
+
+    first = replace(ROUNDS, name="check", needs=(), worth=1, run=quick)
+    worthy = replace(PLAIN, worth=2, run=quick)
+    monkeypatch.setattr(pipeline, "STEPS", {"check": first, "train": worthy})
+    settings = Settings(
+        model=f"{tmp_path}/nets.py:mlp", data=f"{tmp_path}/table.npz", minutes=0.75, require=()
+    )
+    told = []
+
+    def drill():
+        pipeline.drill(
+            tmp_path / "run",
+            settings,
+            on_wait=lambda step, _why: told.append(f"{step} waits"),
+            on_step=lambda step, _record: told.append(step),
+            clock=clock,
+        )
+        return {path.name: path.read_bytes() for path in (tmp_path / "run").glob("0[12]-*.json")}
+
+    done = drill()
+    assert told == ["check waits", "train", "check", "drill"]
+    assert isinstance(load(tmp_path / "run" / "01-check.json").result, CheckResult)
+    sizes = (tmp_path / "run" / "sizes.json").read_bytes()
+    assert drill() == done
+    assert told[4:] == ["check", "train", "drill"]
+    assert (tmp_path / "run" / "sizes.json").read_bytes() == sizes

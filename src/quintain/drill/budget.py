@@ -12,6 +12,9 @@ LEVELS = 100
 FLOORS = 0.5
 """Of the time, all floors together may take so much; else the shared amounts are halved."""
 
+ESSENTIAL = 6
+"""Where a step of so much worth would be dropped, what all steps share is cut further than is good for it."""
+
 HALVINGS = 60
 """Of the interval in which the time that each step may take is sought."""
 
@@ -41,6 +44,7 @@ class Demand:
         seconds: Estimates the time of the step at a workload.
         needs: Steps that it cannot do without.
         weight: Its share of the time where there is not enough, relative to other steps.
+        worth: Where not all floors fit, steps of less worth are dropped first.
     """
 
     step: str
@@ -48,6 +52,7 @@ class Demand:
     seconds: Callable[[Workload], float]
     needs: tuple[str, ...] = ()
     weight: float = 1.0
+    worth: int = 0
 
     def at(self, workload: Workload, fraction: float) -> float:
         """Return the seconds that it takes with a fraction of its own work."""
@@ -85,46 +90,72 @@ def cuts(step: str, amounts: Sequence[Amount], full: Workload, chosen: Workload)
 
 
 def allot(
-    demands: Sequence[Demand], full: Workload, seconds: float, *, shared: Sequence[Amount] = ()
+    demands: Sequence[Demand],
+    full: Workload,
+    seconds: float,
+    *,
+    shared: Sequence[Amount] = (),
+    last: Sequence[Amount] = (),
 ) -> Allotment:
     """Cut the work of some steps until it fits the time.
 
     Nothing is cut that fits. Else each step may take the same time, times its weight, and what a cheap one
     leaves of it goes to the others. Shared amounts are halved only where the floors of all steps would take
-    more than half of the time. Where the floors do not fit at all, the step that takes longest at its floor,
-    and that no other one needs, is dropped.
+    more than half of the time. Where the floors do not fit at all, the steps are taken in their order of
+    worth, and those that do not fit beside the ones before are dropped.
 
     Args:
         demands: What the steps ask for, in their order.
         full: The workload without cuts.
         seconds: The time.
         shared: Amounts of work that belong to several steps.
+        last: The same with lower floors, for the sake of essential steps alone.
     """
-    left, dropped = list(demands), dict[str, float]()
-    while True:
-        common = _common(left, full, seconds, shared)
-        floors = {one.step: one.at(common, 0.0) for one in left}
-        if sum(floors.values()) <= seconds or not left:
-            break
-        free = [one for one in left if not any(one.step in other.needs for other in left)]
-        longest = max(free, key=lambda one: floors[one.step])
-        dropped[longest.step] = floors[longest.step]
-        left.remove(longest)
-    fractions = _fractions(left, common, seconds)
-    workload = common
-    for one in left:
+    essential = [one for one in demands if _worth(one, demands) >= ESSENTIAL]
+
+    def common(some: Sequence[Demand]) -> Workload:
+        once = _halved(some, full, FLOORS * seconds, shared)
+        return _halved([one for one in some if one in essential], once, seconds, last)
+
+    smallest = common(demands)
+    kept = _fitting(demands, smallest, seconds)
+    chosen = smallest if len(kept) == len(demands) else common(kept)
+    if sum(one.at(chosen, 0.0) for one in kept) > seconds:
+        chosen = smallest
+    fractions = _fractions(kept, chosen, seconds)
+    workload = chosen
+    for one in kept:
         workload = scaled(workload, one.amounts, fractions[one.step])
-    return Allotment(workload, dropped, sum(one.seconds(workload) for one in left))
+    dropped = {one.step: one.at(smallest, 0.0) for one in reversed(demands) if one not in kept}
+    return Allotment(workload, dropped, sum(one.seconds(workload) for one in kept))
 
 
-def _common(demands: Sequence[Demand], full: Workload, seconds: float, shared: Sequence[Amount]) -> Workload:
-    """Halve shared amounts, always the one that saves most, until all floors take half of the time."""
+def _worth(demand: Demand, demands: Sequence[Demand]) -> int:
+    """Return the worth of a step, or the most of those that need it."""
+    return max(demand.worth, *(one.worth for one in demands if demand.step in one.needs), 0)
 
-    def floors(workload: Workload) -> float:
-        return sum(one.at(workload, 0.0) for one in demands)
 
-    common = full
-    while floors(common) > FLOORS * seconds:
+def _fitting(demands: Sequence[Demand], workload: Workload, seconds: float) -> list[Demand]:
+    """Return the steps, in their order, whose floors fit: each is taken if it fits beside worthier ones."""
+    kept, names, left = set[str](), {one.step for one in demands}, seconds
+    for one in sorted(demands, key=lambda one: -_worth(one, demands)):
+        least = one.at(workload, 0.0)
+        if least <= left and all(needed in kept or needed not in names for needed in one.needs):
+            kept.add(one.step)
+            left -= least
+    return [one for one in demands if one.step in kept]
+
+
+def _halved(
+    demands: Sequence[Demand], workload: Workload, seconds: float, shared: Sequence[Amount]
+) -> Workload:
+    """Halve shared amounts, always the one that saves most, until the floors of all steps fit a time."""
+
+    def floors(common: Workload) -> float:
+        return sum(one.at(common, 0.0) for one in demands)
+
+    common = workload
+    while floors(common) > seconds:
         halved = [scaled(common, [one], 0.5) for one in shared]
         best = min(halved, key=floors, default=common)
         if floors(best) >= floors(common):

@@ -139,6 +139,11 @@ class DrillContext:
         """Return the result of the step that trains the hardened models, None where it was not done."""
         return self._body("harden", HardenResult) if self.run.has("harden", HardenResult) else None
 
+    @property
+    def is_certified_later(self) -> bool:
+        """Whether a later step certifies the models, and makes the claims on robust accuracy."""
+        return "certify" in self.planned and not self.run.is_finished("certify")
+
     def attacked(self) -> dict[str, AttackedModel]:
         """Return the attack results of each model so far."""
         plain = self._body("attack", AttackResult).models if self.run.has("attack", AttackResult) else ()

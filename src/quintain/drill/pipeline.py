@@ -64,7 +64,9 @@ def drill(
     progress: Progress = no_progress,
     on_forecast: Callable[[float, float], None] = lambda _seconds, _left: None,
     on_plan: Callable[[str, StepPlan], None] = lambda _step, _plan: None,
+    on_wait: Callable[[str, Obstacle], None] = lambda _step, _why: None,
     on_step: Callable[[str, Record], None] = lambda _step, _record: None,
+    subject: Subject | None = None,
     clock: Clock = system_clock,
 ) -> tuple[ExitCode, Path]:
     """Run every step on the user's model and data, or on the bundled X-rays, within the time.
@@ -78,8 +80,11 @@ def drill(
         on_forecast: Called before the first unfinished step with the seconds that all steps are estimated to
             take, and with those that there are.
         on_plan: Called with each step's name and its size before it is done.
+        on_wait: Called with the name of a step that there is no time for yet, and why; it is tried again at
+            the end.
         on_step: Called with each step's name and record when it is finished, also if it was before, and at
             last with that of the whole drill.
+        subject: Model and data of the settings, where they are loaded and checked already.
         clock: Tells the time.
 
     Returns:
@@ -89,8 +94,10 @@ def drill(
         ContradictionError: If two bounds of a claim cross; the report is written first.
         UnknownNameError: If ``only`` names a step that there is not.
     """
-    steps, subject = selected(settings.only), Subject(settings, device)
-    subject.check()
+    steps = selected(settings.only)
+    if subject is None:
+        subject = Subject(settings, device)
+        subject.check()
     run = RunFolder(out, settings, (*STEPS, "drill"))
     full = _full_workload(settings, subject)
     finished = [one.name for one in steps if run.is_finished(one.name)]
@@ -102,9 +109,15 @@ def drill(
     recorded = partial(record_step, command=command, seed=settings.seed, device=describe_device(device))
     records: dict[str, Record] = {}
     data = (subject.splits.name, "")
-    for step in steps:
+
+    def take(step: Step, *, is_last_chance: bool) -> None:
+        """Do a step, or record why it is not done; one that there is no time for yet is left to wait."""
+        nonlocal data
         if not run.is_finished(step.name):
             plan = planner.prepare(step)
+            if isinstance(plan, Obstacle) and step.name in planner.waiting and not is_last_chance:
+                on_wait(step.name, plan)
+                return
             context = _context(run, settings, planner.workload, subject, planner.planned, progress)
             data = (subject.splits.name, context.test.hash)
             if isinstance(plan, StepPlan):
@@ -114,6 +127,12 @@ def drill(
         planner.heed(records[step.name])
         data = _same_data(records[step.name], data)
         on_step(step.name, records[step.name])
+
+    for step in steps:
+        take(step, is_last_chance=False)
+    for step in planner.second_chance():
+        take(step, is_last_chance=True)
+    records = {step.name: records[step.name] for step in steps}
     run.delete_checkpoints()
     claims = [claim for record in records.values() for claim in record.claims]
     results = [record.result for record in records.values()]
@@ -196,6 +215,10 @@ def _output(step: Step, context: DrillContext, plan: StepPlan | Obstacle) -> Ste
         if context.settings.is_bundled:
             raise
         remedy = "change the model or the data, and drill into a new folder"
+        full, used = context.subject.train_size, context.workload.train_examples
+        if used < full and isinstance(error, DataError | SettingError):
+            reason = f"{error} ({used:,} of {full:,} training examples were used, to keep to the time)"
+            return StepOutput(SkippedResult(step.name, reason, f"give more --minutes, or {remedy}"))
         return StepOutput(SkippedResult(step.name, str(error), remedy))
     return replace(output, cuts=plan.cuts)
 

@@ -1,10 +1,10 @@
 """Decide before each step of a drill whether it can be done, and how much of it in the time that is left."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from quintain.core.errors import QuintainError, RunFolderError, StorageError
-from quintain.drill.budget import Amount, Demand, allot, cuts
+from quintain.drill.budget import Allotment, Amount, Demand, allot, cuts
 from quintain.drill.context import DrillContext
 from quintain.drill.settings import Workload
 from quintain.drill.step import Obstacle, Step
@@ -14,8 +14,17 @@ from quintain.results.records import Record, SizeCut, SkippedResult
 SHARED = (Amount("test_examples", "test examples", 100), Amount("train_examples", "training examples", 500))
 """What all steps have in common: it is cut last, and decided before the first step."""
 
+LAST = (Amount("test_examples", "test examples", 25),)
+"""It is cut so far only where the model would not be attacked or certified else."""
+
 MARGIN = 0.95
-"""Of the time that is left, so much is given away: estimates are none to the second."""
+"""Of the time that is left, so much is given away before the end: estimates are none to the second."""
+
+PRIOR = 0.05
+"""Of the whole time: so much counts as if it had been estimated rightly, since short steps say little."""
+
+MAX_PACE = 3.0
+"""Estimates are made so many times longer or shorter at most."""
 
 SHARED_KEY = "shared"
 
@@ -44,6 +53,8 @@ class Planner:
         steps: The steps to do, those that are finished among them.
         clock: Tells the time.
         spent: Seconds that finished steps took in earlier starts.
+        obstacles: What keeps steps from being done, whatever the time.
+        waiting: Steps that there was no time for when it was their turn; they are tried again at the end.
     """
 
     context: DrillContext
@@ -51,12 +62,17 @@ class Planner:
     clock: Clock
     spent: float
     obstacles: dict[str, Obstacle] = field(default_factory=dict)
+    waiting: dict[str, Obstacle] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._started = self.clock()
         self._full = self.context.workload
         self._fixed: dict[str, dict[str, int]] = self.context.run.sizes()
         self._demands: dict[str, Demand] = {}
+        self._dropped: Mapping[str, float] = {}
+        self._begun: tuple[str, float, float] | None = None
+        self._margin = MARGIN
+        self._estimated = self._taken = PRIOR * self.context.settings.seconds
         self._estimate()
 
     @property
@@ -69,35 +85,58 @@ class Planner:
     @property
     def planned(self) -> frozenset[str]:
         """The steps that are done, as far as is known."""
-        return frozenset(one.name for one in self.steps if one.name not in self.obstacles)
+        missing = {*self.obstacles, *self.waiting, *self._dropped}
+        return frozenset(one.name for one in self.steps if one.name not in missing)
 
     @property
     def seconds_left(self) -> float:
         """The time that is left."""
         return self.context.settings.seconds - self.spent - (self.clock() - self._started)
 
+    @property
+    def pace(self) -> float:
+        """How many times as long as estimated the steps of this start took."""
+        return min(max(self._taken / self._estimated, 1 / MAX_PACE), MAX_PACE)
+
     def prepare(self, step: Step) -> StepPlan | Obstacle:
-        """Return how much of a step is done, or what keeps it from being done; its sizes are stored."""
+        """Return how much of a step is done, or what keeps it from being done; its sizes are stored.
+
+        A step that there is no time for is in ``waiting`` afterwards.
+        """
         for needed in step.needs:
-            if needed in self.obstacles:
-                first = self.obstacles[needed]
-                self.obstacles.setdefault(
-                    step.name,
-                    Obstacle(f"it needs the step {needed}, which was not done: {first.reason}", first.remedy),
-                )
-        if step.name in self.obstacles:
-            return self.obstacles[step.name]
+            for missing in (self.obstacles, self.waiting):
+                if needed in missing:
+                    reason = f"it needs the step {needed}, which was not done: {missing[needed].reason}"
+                    missing.setdefault(step.name, Obstacle(reason, missing[needed].remedy))
+        for missing in (self.obstacles, self.waiting):
+            if step.name in missing:
+                return missing[step.name]
         seconds = 0.0
         if step.name not in self._fixed:
             found = self._decide(step)
             if isinstance(found, Obstacle):
-                self.obstacles[step.name] = found
+                self.waiting[step.name] = found
                 return found
             seconds = found
         return StepPlan(self.workload, seconds, self._cuts(step))
 
+    def second_chance(self) -> list[Step]:
+        """Return the steps that wait, in their order of worth, and let them be tried again."""
+        waiting = [one for one in self.steps if one.name in self.waiting]
+        self.waiting.clear()
+        self._margin = 1.0
+        return sorted(waiting, key=lambda one: -one.worth)
+
     def heed(self, record: Record) -> None:
-        """Take note of a step that was not done, for those that need it."""
+        """Take note of how long a step took; and of one that was not done, for those that need it."""
+        begun, self._begun = self._begun, None
+        skipped = isinstance(record.result, SkippedResult)
+        if begun is not None and not skipped:
+            name, started, estimated = begun
+            taken = self.clock() - started
+            at_most = any(one.takes_at_most for one in self.steps if one.name == name)
+            self._taken += taken
+            self._estimated += min(estimated, taken) if at_most else estimated
         if isinstance(record.result, SkippedResult):
             self.obstacles.setdefault(
                 record.result.step, Obstacle(record.result.reason, record.result.remedy)
@@ -105,35 +144,40 @@ class Planner:
 
     def forecast(self) -> tuple[float, float]:
         """Return the seconds that everything to be done is estimated to take, and those that are left."""
-        todo = [one for one in self._todo(self.steps[0]) if one.step not in self._fixed]
-        shared = () if SHARED_KEY in self._fixed else SHARED
         left = self.seconds_left
-        return allot(todo, self.workload, left * MARGIN, shared=shared).seconds, left
+        return self._allot(left).seconds, left
 
     def _decide(self, step: Step) -> Obstacle | float:
-        """Decide the sizes of a step, and at the first one those that all steps share.
-
-        Steps that do not fit then are not done: what all share was decided without them.
-        """
-        shared = () if SHARED_KEY in self._fixed else SHARED
+        """Decide the sizes of a step, and at the first one those that all steps share."""
         left = self.seconds_left
-        found = allot(self._todo(step), self.workload, left * MARGIN, shared=shared)
-        for name, least in found.dropped.items():
-            if shared or name == step.name:
-                self.obstacles[name] = self._too_long(least, left)
-        if shared:
-            self._fix(SHARED_KEY, shared, found.workload)
-        if step.name in self.obstacles:
-            return self.obstacles[step.name]
+        found = self._allot(left)
+        if SHARED_KEY not in self._fixed:
+            self._fix(SHARED_KEY, SHARED, found.workload)
+        self._dropped = found.dropped
+        if step.name in found.dropped:
+            return self._too_long(found.dropped[step.name], left)
         demand = self._demands[step.name]
         self._fix(step.name, demand.amounts, found.workload)
-        return demand.seconds(self.workload)
+        estimated = demand.seconds(self.workload)
+        self._begun = (step.name, self.clock(), estimated)
+        return self.pace * estimated
+
+    def _allot(self, left: float) -> Allotment:
+        """Share out the time that is left among all steps that are not decided yet."""
+        is_first = SHARED_KEY not in self._fixed
+        return allot(
+            self._todo(),
+            self.workload,
+            left * self._margin,
+            shared=SHARED if is_first else (),
+            last=LAST if is_first else (),
+        )
 
     def _too_long(self, least: float, left: float) -> Obstacle:
         minutes = self.context.settings.seconds / 60
         return Obstacle(
             f"it takes {least:.0f} s even at its smallest useful size, and {max(left, 0):.0f} s of "
-            f"{minutes:g} minutes are left for this and all later steps",
+            f"{minutes:g} minute{'s' * (minutes != 1)} are left for this and for what is worth more",
             f"give --minutes {_more(minutes, least):g} and a new --out, or name fewer steps with --only",
         )
 
@@ -144,15 +188,17 @@ class Planner:
         }
         self.context.run.save_sizes(self._fixed)
 
-    def _todo(self, start: Step) -> list[Demand]:
-        """Return what the steps from one on ask for; what is decided already is cut no more."""
-        names = [one.name for one in self.steps]
-        later = names[names.index(start.name) :]
+    def _todo(self) -> list[Demand]:
+        """Return what the steps ask for that are not decided; what is decided already is cut no more."""
         taken = {name for one in self._fixed.values() for name in one}
         return [
-            replace(demand, amounts=tuple(one for one in demand.amounts if one.field not in taken))
+            replace(
+                demand,
+                amounts=tuple(one for one in demand.amounts if one.field not in taken),
+                seconds=_paced(demand.seconds, self.pace),
+            )
             for name, demand in self._demands.items()
-            if name in later and name not in self.obstacles
+            if name not in self._fixed and name not in self.obstacles
         ]
 
     def _cuts(self, step: Step) -> tuple[SizeCut, ...]:
@@ -188,10 +234,14 @@ class Planner:
                 self.obstacles[one.name] = Obstacle(str(error), remedy)
             else:
                 self._demands[one.name] = Demand(
-                    one.name, one.amounts(self.context), seconds, one.needs, one.weight
+                    one.name, one.amounts(self.context), seconds, one.needs, one.weight, one.worth
                 )
 
 
 def _more(minutes: float, seconds: float) -> float:
     """Return minutes that would be enough, rounded up to five."""
     return 5 * (1 + (minutes + 1.5 * seconds / 60) // 5)
+
+
+def _paced(seconds: Callable[[Workload], float], pace: float) -> Callable[[Workload], float]:
+    return lambda workload: pace * seconds(workload)

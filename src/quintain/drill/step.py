@@ -46,6 +46,9 @@ class Step:
         needs: Steps whose results it cannot do without.
         amounts: What of its work may be cut for time.
         weight: Its share of the time where there is not enough, relative to other steps.
+        worth: Where there is no time for all steps, those of less worth are dropped first.
+        takes_at_most: Whether the estimate is of the most that it can take: that it took less says nothing of
+            how fast the others are.
     """
 
     name: str
@@ -55,3 +58,5 @@ class Step:
     needs: tuple[str, ...] = ()
     amounts: Callable[[DrillContext], tuple[Amount, ...]] = nothing_to_cut
     weight: float = 1.0
+    worth: int = 0
+    takes_at_most: bool = False

@@ -23,8 +23,9 @@ from quintain.cli.options import (
 
 if TYPE_CHECKING:
     from quintain.cli.call import VerbCall
-    from quintain.drill import Settings
     from quintain.drill.planner import StepPlan
+    from quintain.drill.step import Obstacle
+    from quintain.drill.subject import Subject
     from quintain.results.records import Record
 
 
@@ -122,23 +123,24 @@ def run(
             f"--out {folder} is a file; give a folder that is new or that of an earlier drill"
         )
     _ = call.splits  # refuses labels beyond --classes
-    Subject(settings, call.torch_device).check()
+    subject = Subject(settings, call.torch_device)
+    subject.check()
     RunFolder(folder, settings, ())  # refuses a folder of other settings before anything is printed
     resume = resume_command(out, folder)
     call.print_dim(f"writing to {folder}. To resume after an interruption: {resume}")
     call.announce_requirements()
     call.print_device()
 
-    return _run(call, folder, settings, resume)
+    return _run(call, folder, subject, resume)
 
 
-def _run(call: "VerbCall", folder: Path, settings: "Settings", resume: str) -> int:
+def _run(call: "VerbCall", folder: Path, subject: "Subject", resume: str) -> int:
     """Run the drill, show each step as it ends, and the whole at last.
 
     Args:
         call: The call of the command.
         folder: The run folder.
-        settings: Of the drill.
+        subject: Model and data of the drill, with its settings.
         resume: The command that resumes it.
     """
     from quintain.cli.run_folder import command_line
@@ -155,6 +157,9 @@ def _run(call: "VerbCall", folder: Path, settings: "Settings", resume: str) -> i
     def on_plan(step: str, plan: "StepPlan") -> None:
         show_plan(call.console, step, plan.seconds, plan.cuts)
 
+    def on_wait(step: str, why: "Obstacle") -> None:
+        call.print_dim(f"{step} waits for time that others leave: {why.reason}")
+
     def on_step(step: str, record: "Record") -> None:
         records.append(record)
         if not isinstance(record.result, DrillResult):
@@ -163,12 +168,14 @@ def _run(call: "VerbCall", folder: Path, settings: "Settings", resume: str) -> i
     try:
         code, page = drill(
             folder,
-            settings,
+            subject.settings,
+            subject=subject,
             device=call.torch_device,
             command=command_line(),
             progress=call.progress,
             on_forecast=on_forecast,
             on_plan=on_plan,
+            on_wait=on_wait,
             on_step=on_step,
         )
     except KeyboardInterrupt:

@@ -42,7 +42,7 @@ def run(context: DrillContext) -> StepOutput:
     if attacked.stop_reason and attacked.num_unattacked == len(context.test):
         raise ExecutionError(attacked.stop_reason)
     claims: tuple[Claim, ...] = ()
-    if "certify" not in context.planned:
+    if not context.is_certified_later:
         primary = "harden" not in context.planned
         _, claims = robustness_claims(
             subject, context.test, context.threats, attacked=attacked, primary=primary
@@ -124,11 +124,4 @@ def amounts(context: DrillContext) -> tuple[Amount, ...]:
     return () if _no_sticker(context) else (Amount("marker_steps", "steps of fitting the sticker", 30),)
 
 
-STEP = Step(
-    "attack",
-    run,
-    estimate,
-    obstacle,
-    needs=("train",),
-    amounts=amounts,
-)
+STEP = Step("attack", run, estimate, obstacle, needs=("train",), amounts=amounts, worth=7, takes_at_most=True)

@@ -44,4 +44,4 @@ def amounts(_context: DrillContext) -> tuple[Amount, ...]:
     return (PRIVATE_STEPS,)
 
 
-STEP = Step("audit", run, estimate, needs_private_training, amounts=amounts)
+STEP = Step("audit", run, estimate, needs_private_training, amounts=amounts, worth=3)

@@ -127,10 +127,4 @@ def amounts(_context: DrillContext) -> tuple[Amount, ...]:
     )
 
 
-STEP = Step(
-    "certify",
-    run,
-    estimate,
-    needs=("train",),
-    amounts=amounts,
-)
+STEP = Step("certify", run, estimate, needs=("train",), amounts=amounts, worth=6)

@@ -20,4 +20,4 @@ def estimate(_context: DrillContext, trials: Trials) -> Estimate:
     return lambda _workload: 64 * PASSES * trials.forward
 
 
-STEP = Step("check", run, estimate)
+STEP = Step("check", run, estimate, worth=8)

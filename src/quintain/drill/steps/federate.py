@@ -12,7 +12,7 @@ TRAININGS = 3
 """Of all examples in every local epoch: over the sites together, at each site alone, and in one place."""
 
 FEW_CLASSES = 10
-"""Up to so many classes, each site has some examples of each."""
+"""Up to so many classes, each site has some examples of each, where that can be with the data there are."""
 
 
 def run(context: DrillContext) -> StepOutput:
@@ -23,13 +23,22 @@ def run(context: DrillContext) -> StepOutput:
         context.test,
         sites=context.settings.clients,
         site_name="hospital" if context.settings.is_bundled else "site",
-        min_per_class=5 if context.train.num_classes <= FEW_CLASSES else 0,
+        min_per_class=5 if _each_has_every_class(context) else 0,
         rounds=context.workload.rounds,
         epochs=context.workload.local_epochs,
         seed=context.seed("federate"),
         folder=context.folder,
         progress=context.progress,
     )
+
+
+def _each_has_every_class(context: DrillContext) -> bool:
+    """Return whether random splits are likely enough to give each site some examples of each class.
+
+    The smallest of the sites' shares of a class, over all classes, is 1 / (sites^2 * classes) on average.
+    """
+    classes = context.train.num_classes
+    return classes <= FEW_CLASSES and len(context.train) >= 2 * (context.settings.clients * classes) ** 2
 
 
 def estimate(_context: DrillContext, trials: Trials) -> Estimate:
@@ -46,4 +55,4 @@ def amounts(_context: DrillContext) -> tuple[Amount, ...]:
     return (Amount("rounds", "rounds of federated training", 2),)
 
 
-STEP = Step("federate", run, estimate, needs_training, amounts=amounts)
+STEP = Step("federate", run, estimate, needs_training, amounts=amounts, worth=1)

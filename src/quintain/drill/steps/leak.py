@@ -51,4 +51,4 @@ def amounts(_context: DrillContext) -> tuple[Amount, ...]:
     return (Amount("inversion_steps", "steps of a reconstruction", 100),)
 
 
-STEP = Step("leak", run, estimate, obstacle, amounts=amounts)
+STEP = Step("leak", run, estimate, obstacle, amounts=amounts, worth=2)

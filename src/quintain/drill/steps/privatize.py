@@ -49,4 +49,4 @@ def amounts(_context: DrillContext) -> tuple[Amount, ...]:
     return (PRIVATE_STEPS,)
 
 
-STEP = Step("privatize", run, estimate, needs_private_training, needs=("train",), amounts=amounts)
+STEP = Step("privatize", run, estimate, needs_private_training, needs=("train",), amounts=amounts, worth=4)

@@ -69,4 +69,4 @@ def amounts(context: DrillContext) -> tuple[Amount, ...]:
     return () if context.subject.comes_trained else (Amount("plain_epochs", "epochs of plain training", 3),)
 
 
-STEP = Step("train", run, estimate, obstacle, amounts=amounts)
+STEP = Step("train", run, estimate, obstacle, amounts=amounts, worth=8)

@@ -19,6 +19,9 @@ from quintain.report.run_results import RunResults
 from quintain.report.table import Cell, Table, cells
 from quintain.results.privacy_records import FederateResult, RoundResult
 
+MOST_COLUMNS = 10
+"""With more classes, the table of sites does not count the examples of each."""
+
 
 def _summary(result: FederateResult) -> Iterator[str]:
     last, best = result.rounds[-1], max(site.local_counts.accuracy for site in result.sites)
@@ -109,17 +112,24 @@ def _exact(each: RoundResult) -> Cell:
 
 
 def _sites(run: RunResults, one: FederateResult) -> Table:
+    """Show the sites with their examples: of each class, or of all where the classes are many."""
     classes = max((len(site.class_counts) for site in one.sites), default=0)
+    is_wide = classes > MOST_COLUMNS
     rows = tuple(
         cells(
             site.name,
-            *(f"{many:,}" for many in site.class_counts),
+            *(
+                (f"{sum(site.class_counts):,}", f"{sum(map(bool, site.class_counts))} of {classes}")
+                if is_wide
+                else (f"{many:,}" for many in site.class_counts)
+            ),
             fmt.percent(site.local_counts.accuracy),
             fmt.percent(site.local_counts.balanced_accuracy),
         )
         for site in one.sites
     )
-    head = ("site", *run.class_names(classes), "accuracy, local only", "balanced")
+    columns = ("examples", "classes") if is_wide else run.class_names(classes)
+    head = ("site", *columns, "accuracy, local only", "balanced")
     return Table(head, rows, caption="The sites, and what each reaches alone")
 
 

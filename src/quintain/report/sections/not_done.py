@@ -18,7 +18,8 @@ def not_done_section(run: RunResults) -> Section | None:
     if cuts:
         work = tuple(cells(one.step, one.what, f"{one.full:,}", f"{one.chosen:,}") for one in cuts)
         minutes = max((result.minutes for result in run.results_of(DrillResult)), default=0.0)
-        blocks.append(Heading(f"Cut to keep to {fmt.number(minutes)} minutes" if minutes else "Cut for time"))
+        limit = f"{fmt.number(minutes)} minute{'s' * (minutes != 1)}"
+        blocks.append(Heading(f"Cut to keep to {limit}" if minutes else "Cut for time"))
         amounts = Table(("step", "work", "full", "done"), work, num_text_columns=2, caption="Cut for time")
         blocks.append(TableBlock(amounts))
     lead = "What this run says nothing about, or less than it could."
