@@ -1,11 +1,16 @@
 """Requirements as people write them."""
 
+import re
+
 import pytest
 
-from quintain.core.errors import SettingError, UnknownNameError
+from quintain.core.errors import SettingError, UnknownNameError, UsageError
+from quintain.core.registry import declared_entries
+from quintain.core.threat_checks import check_spec
 from quintain.results import Requirement, decide
 from quintain.results.quantity import Metric
 from quintain.results.verdict import Decision
+from quintain.threats import parse
 from tests.results.support.claims import claim
 
 
@@ -44,6 +49,7 @@ def test_attacked_accuracy_is_what_attacks_left_of_the_tested_examples():
         "mask:eyeglasses:0.5",
         "mask:masks/glasses.png:8/255",
         "linf:0.1[-1.0,1.0]",
+        "light:0.3,form=albedo",
         "patch:area=5%,place=0.5x0.5",
         "compose:colour:brightness=0.2+patch:area=5%,place=0.5x0.5",
     ],
@@ -92,3 +98,53 @@ def test_what_cannot_be_read_is_refused_with_an_example(text, told):
 def test_unknown_words_suggest_the_nearest(text):
     with pytest.raises(UnknownNameError, match="Did you mean"):
         Requirement.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("robust_accuracy(linf:x:0.05) >= 0.9", "'x' stands before the size"),
+        ("robust_accuracy(linf:abc) >= 0.9", "'abc' is no finite number from 0 up"),
+        ("robust_accuracy(linf:-0.2) >= 0.9", "'-0.2' is no finite number from 0 up"),
+        ("robust_accuracy(linf:inf) >= 0.9", "'inf' is no finite number from 0 up"),
+        ("robust_accuracy(linf:5%) >= 0.9", "'5%' is no finite number from 0 up"),
+        ("robust_accuracy(linf:1/0) >= 0.9", "'1/0' is no finite number from 0 up"),
+        ("robust_accuracy(linf) >= 0.9", "it has no size"),
+        ("robust_accuracy(linf:) >= 0.9", "it has no size"),
+        ("robust_accuracy(linf:0.1[1.0,-1.0]) >= 0.9", "no data box"),
+        ("robust_accuracy(l0:0.5) >= 0.9", "0.5 is not whole"),
+        ("robust_accuracy(mask:eyeglasess:0.2) >= 0.9", "did you mean eyeglasses"),
+        ("robust_accuracy(mask:0.2) >= 0.9", "a shape and a size are needed"),
+        ("robust_accuracy(negative:0.2) >= 0.9", "none of no options"),
+        ("robust_accuracy(color:brigtness=0.2) >= 0.9", "did you mean brightness"),
+        ("robust_accuracy(color:0.2) >= 0.9", "none of brightness, contrast, hue"),
+        ("robust_accuracy(color:hue=0.2,hue=0.1) >= 0.9", "hue is given twice"),
+        ("robust_accuracy(color:hue=x) >= 0.9", "'x' is no finite number"),
+        ("robust_accuracy(patch:area=5%,position=0.5) >= 0.9", "is not down x right"),
+        ("robust_accuracy(light:0.3,form=albdo) >= 0.9", "did you mean albedo"),
+        ("robust_accuracy(compose:color:hue=0.1+pach:area=5%) >= 0.9", "pach"),
+        ("robust_accuracy(compose:color:hue=0.1+patch:ara=5%) >= 0.9", "did you mean area"),
+        ("robust_accuracy(linf:4/255, delta=1e-5) >= 0.9", "robust_accuracy has no delta"),
+        ("clean_accuracy(delta=1e-5) >= 0.9", "clean_accuracy has no delta"),
+        ("clean_accuracy(scope=sample, scope=population) >= 0.9", "scope is given twice"),
+        ("epsilon(delta=1e-5, delta=1e-6) <= 3", "delta is given twice"),
+        ("clean_accuracy >= 0.9 %", "if that is meant, write 0.009, else 0.9 or 90 %"),
+        ("epsilon <= 3 %", "an epsilon is no percentage"),
+    ],
+)
+def test_a_slip_within_the_brackets_or_the_limit_is_refused(text, told):
+    with pytest.raises(UsageError, match=re.escape(told)):
+        Requirement.parse(text)
+
+
+def test_percent_are_those_of_an_accuracy():
+    assert Requirement.parse("clean_accuracy >= 90%").value == 0.9
+    assert Requirement.parse("clean_accuracy >= 1 %").value == 0.01
+    assert Requirement.parse("clean_accuracy >= 0 %").value == 0
+
+
+@pytest.mark.parametrize("entry", declared_entries("threat").values(), ids=lambda entry: entry.name)
+def test_every_text_that_a_threat_has_is_one_of_a_requirement(entry):
+    for spec in (entry.fact("example"), *entry.load().specs):
+        check_spec(spec)
+        check_spec(parse(spec).spec)

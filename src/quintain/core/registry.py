@@ -44,6 +44,8 @@ KINDS: Mapping[str, Kind] = {
             "has_size": True,
             "whole_sizes": False,
             "images_only": False,
+            "options": {},
+            "joins": False,
         },
     ),
     "model": Kind("quintain.models"),

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from quintain.core.errors import SettingError, UnknownNameError
-from quintain.core.registry import get_entry
-from quintain.core.threat_specs import current_spec, threat_name
+from quintain.core.threat_checks import check_spec, option_names
 from quintain.results.quantity import Metric
 
 _REQUIREMENT = re.compile(
@@ -90,17 +89,22 @@ class Requirement:
                 f"{', '.join(threats) or 'none'}"
             )
         for threat in threats:
-            get_entry("threat", threat_name(current_spec(threat)))
+            try:
+                check_spec(threat)
+            except SettingError as error:
+                raise SettingError(f"requirement {text!r}: {error}") from None
         scope = keywords.get("scope", "sample" if under_attack else "population")
         if scope not in ("population", "sample"):
             raise SettingError(f"requirement {text!r}: scope={scope}; expected population or sample")
+        if "delta" in keywords and metric is not Metric.EPSILON:
+            raise SettingError(f"requirement {text!r}: {match['metric']} has no delta; leave it out")
         delta = _to_float(text, keywords["delta"]) if "delta" in keywords else None
         if delta is not None and not 0 < delta < 1:
             raise SettingError(
                 f"requirement {text!r}: delta={keywords['delta']}; expected a number strictly between 0 and "
                 "1, such as 1e-5"
             )
-        value = _to_float(text, match["value"]) / (100 if match["percent"] else 1)
+        value = _limit(text, metric, match["value"], bool(match["percent"]))
         low, high = metric.range
         if not low <= value <= high:
             raise SettingError(
@@ -132,15 +136,33 @@ def _split_arguments(arguments: str) -> tuple[list[str], dict[str, str]]:
     keywords: dict[str, str] = {}
     for argument in filter(None, (part.strip() for part in _COMMA_OUTSIDE_BRACKETS.split(arguments))):
         name, equals, value = (part.strip() for part in argument.partition("="))
-        if threats and "=" in threats[-1] and name not in _KEYWORDS:
+        continues = threats and ("=" in threats[-1] or name in option_names(threats[-1]))
+        if continues and equals and name not in _KEYWORDS:
             threats[-1] = f"{threats[-1]},{argument}"
         elif not equals or ":" in name:
             threats.append(argument)
+        elif name in keywords:
+            raise SettingError(f"{name} is given twice in '({arguments.strip()})'; give it once")
         elif name in _KEYWORDS:
             keywords[name] = value
         else:
             raise UnknownNameError("keyword of a requirement", name, _KEYWORDS)
     return threats, keywords
+
+
+def _limit(text: str, metric: Metric, number: str, is_percent: bool) -> float:
+    """Return the required value; percent are those of an accuracy."""
+    value = _to_float(text, number)
+    if not is_percent:
+        return value
+    if metric is Metric.EPSILON:
+        raise SettingError(f"requirement {text!r}: an epsilon is no percentage; expected a number such as 3")
+    if 0 < value < 1:
+        raise SettingError(
+            f"requirement {text!r}: {number} % is {value / 100:g}, less than one in a hundred; if that "
+            f"is meant, write {value / 100:g}, else {number} or {100 * value:g} %"
+        )
+    return value / 100
 
 
 def _to_float(requirement: str, number: str) -> float:

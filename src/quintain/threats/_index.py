@@ -53,6 +53,7 @@ ENTRIES: tuple[Entry, ...] = (
         facts=(
             ("example", "color:brightness=0.2,contrast=0.3"),
             ("parametric", "yes"),
+            ("options", "brightness=number contrast=number hue=number"),
         ),
     ),
     Entry(
@@ -70,6 +71,7 @@ ENTRIES: tuple[Entry, ...] = (
         facts=(
             ("example", "compose:color:brightness=0.2+patch:area=20%,position=0.5x0.5"),
             ("parametric", "yes"),
+            ("joins", "yes"),
         ),
     ),
     Entry(
@@ -121,6 +123,7 @@ ENTRIES: tuple[Entry, ...] = (
         facts=(
             ("example", "light:0.3"),
             ("parametric", "yes"),
+            ("options", "gain=bare-number form=additive|albedo"),
         ),
     ),
     Entry(
@@ -148,6 +151,7 @@ ENTRIES: tuple[Entry, ...] = (
         facts=(
             ("example", "mask:eyeglasses:0.5"),
             ("images_only", "yes"),
+            ("options", "shape=border|disc|eyeglasses|FILE"),
         ),
     ),
     Entry(
@@ -180,6 +184,7 @@ ENTRIES: tuple[Entry, ...] = (
         facts=(
             ("example", "patch:area=20%,position=0.5x0.5"),
             ("parametric", "yes"),
+            ("options", "area=bare-number position=number-x-number shape=border|disc|eyeglasses|FILE"),
         ),
     ),
     Entry(
@@ -196,6 +201,7 @@ ENTRIES: tuple[Entry, ...] = (
         facts=(
             ("example", "spatial:rotate=15,shift=1"),
             ("parametric", "yes"),
+            ("options", "rotate=number shift=number scale=number flow=number fill=black|border"),
         ),
     ),
 )

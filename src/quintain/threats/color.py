@@ -1,6 +1,7 @@
 """Other light on the same scene: brightness, contrast and hue; and the negative."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -41,6 +42,7 @@ class Color(ParametricBase):
     specs: ClassVar[tuple[str, ...]] = ("color:brightness=0.2,contrast=0.3", "color:hue=0.1")
     allows: ClassVar[str] = "the whole image's brightness, contrast, hue"
     param_min: ClassVar[float] = -1.0
+    options: ClassVar[Mapping[str, str]] = {"brightness": "number", "contrast": "number", "hue": "number"}
 
     brightness: float = 0.0
     contrast: float = 0.0
@@ -69,7 +71,7 @@ class Color(ParametricBase):
     @classmethod
     def from_spec(cls, text: str) -> Self:
         """Return the threat of a spec ``color:text``, such as ``brightness=0.2,contrast=0.3,hue=0.1``."""
-        given, low, high = spec_format.read_options(cls.name, text, ("brightness", "contrast", "hue"))
+        given, low, high = spec_format.read_options(cls.name, text, tuple(cls.options))
         return cls(
             **{key: spec_format.read_fraction(value) for key, value in given.items()}, low=low, high=high
         )

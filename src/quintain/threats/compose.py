@@ -42,6 +42,7 @@ class Compose(ParametricBase):
     )
     example: ClassVar[str] = "compose:color:brightness=0.2+patch:area=20%,position=0.5x0.5"
     specs: ClassVar[tuple[str, ...]] = ("compose:color:brightness=0.2+patch:area=5%",)
+    joins: ClassVar[bool] = True
     allows: ClassVar[str] = "several of the changes of images, in that order"
 
     parts: tuple[ParametricBase, ...]

@@ -1,5 +1,6 @@
 """Projected light, which can only brighten."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
@@ -47,6 +48,8 @@ class ProjectedLight(ParametricBase):
     specs: ClassVar[tuple[str, ...]] = ("light:0.3", "light:0.3,form=albedo")
     allows: ClassVar[str] = "light that only adds, on every surface alike or by what it reflects"
 
+    options: ClassVar[Mapping[str, str]] = {"gain": "bare-number", "form": "additive|albedo"}
+
     gain: float
     form: Form = "additive"
     low: float = 0.0
@@ -68,7 +71,7 @@ class ProjectedLight(ParametricBase):
     @classmethod
     def from_spec(cls, text: str) -> Self:
         """Return the light that ``light:`` and ``text`` stand for, such as ``0.3`` or ``0.3,form=albedo``."""
-        given, low, high = spec_format.read_options(cls.name, text, ("gain", "form"), bare="gain")
+        given, low, high = spec_format.read_options(cls.name, text, tuple(cls.options), bare="gain")
         if "gain" not in given:
             raise SettingError(f"light: {text!r} has no gain; write it first, such as light:0.3")
         form = given.get("form", "additive")

@@ -1,5 +1,6 @@
 """The ball of a change that lives on a shape: a pair of glasses, a frame, a sticker."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -48,6 +49,7 @@ class Mask:
         "is a shape, too"
     )
     images_only: ClassVar[bool] = True
+    options: ClassVar[Mapping[str, str]] = {"shape": "border|disc|eyeglasses|FILE"}
 
     shape: str
     eps: float

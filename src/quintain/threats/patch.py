@@ -1,6 +1,7 @@
 """Adversarial patches: a part of the image is replaced."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, Self
 
@@ -70,6 +71,12 @@ class Patch(ParametricBase):
     )
     allows: ClassVar[str] = "a sticker of any colors, anywhere or at a place (down x right)"
 
+    options: ClassVar[Mapping[str, str]] = {
+        "area": "bare-number",
+        "position": "number-x-number",
+        "shape": "border|disc|eyeglasses|FILE",
+    }
+
     area: float = 0.0
     position: tuple[float, float] | None = None
     shape: str = ""
@@ -122,9 +129,7 @@ class Patch(ParametricBase):
 
         Another such text is ``shape=eyeglasses``.
         """
-        given, low, high = spec_format.read_options(
-            cls.name, text, ("area", "position", "shape"), bare="area"
-        )
+        given, low, high = spec_format.read_options(cls.name, text, tuple(cls.options), bare="area")
         area = spec_format.read_fraction(given.get("area", "0"))
         if "position" not in given:
             return cls(area, None, given.get("shape", ""), low, high)

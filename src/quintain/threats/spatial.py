@@ -1,6 +1,7 @@
 """The camera moved: the image is turned, shifted, magnified and bent."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, Self
 
@@ -69,6 +70,13 @@ class Spatial(ParametricBase):
         "degrees, pixels, share of the size, and pixels by which each pixel may look beside its place"
     )
     param_min: ClassVar[float] = -1.0
+    options: ClassVar[Mapping[str, str]] = {
+        "rotate": "number",
+        "shift": "number",
+        "scale": "number",
+        "flow": "number",
+        "fill": "black|border",
+    }
 
     rotate: float = 0.0
     shift: float = 0.0
@@ -103,9 +111,7 @@ class Spatial(ParametricBase):
     @classmethod
     def from_spec(cls, text: str) -> Self:
         """Return the motions that ``spatial:`` and ``text`` stand for, such as ``rotate=15,shift=3``."""
-        given, low, high = spec_format.read_options(
-            cls.name, text, ("rotate", "shift", "scale", "flow", "fill")
-        )
+        given, low, high = spec_format.read_options(cls.name, text, tuple(cls.options))
         fill = given.pop("fill", "black")
         return cls(
             **{key: spec_format.read_fraction(value) for key, value in given.items()},
