@@ -84,7 +84,8 @@ class PrivacyTarget:
         """
         if self.batch_size > num_records:
             raise SettingError(
-                f"got batch {self.batch_size} out of {num_records} records; expected 1 to {num_records}"
+                f"got batch {self.batch_size} out of {num_records} records; expected 1 to {num_records}, "
+                f"such as --batch-size {num_records}"
             )
         if noise is None:
             noise = accounting.calibrate_noise_multiplier(

@@ -118,6 +118,18 @@ def test_a_fingerprint_stays_while_numbers_change_and_tells_requirements_apart(
     assert len(set(fingerprints(several))) == 4
 
 
+def test_a_byte_that_is_no_text_is_no_error(repository: Repository) -> None:
+    broken = "robust_accuracy(linf:4/255, model=caf\udce9) >= 0.9"
+    written = sarif(attacked(broken), repository)
+    assert written.encode()
+    fingerprints = {
+        one["partialFingerprints"]["primaryLocationLineHash"]
+        for text in (broken, broken.replace("\udce9", "\udce8"))
+        for one in json.loads(sarif(attacked(text), repository))["runs"][0]["results"]
+    }
+    assert len(fingerprints) == 2
+
+
 def test_what_attacks_left_is_a_rule_of_its_own(repository: Repository) -> None:
     (found,) = read(attacked("attacked_accuracy(linf:4/255) >= 0.9"), repository)["results"]
     assert (found["ruleId"], found["level"]) == ("attacked_accuracy", "error")

@@ -90,8 +90,18 @@ def test_no_noise_is_an_infinite_epsilon_and_warnings_are_shown(
 
 def test_a_private_model_above_the_nonprivate_one_costs_nothing(whole: PrivatizeResult) -> None:
     assert "cost no accuracy here" in accuracy_cost_text(
-        replace(whole, nonprivate_counts=ClassCounts((0, 300), (234, 390)))
+        replace(whole, nonprivate_counts=ClassCounts((148, 360), (234, 390)))
     )
+
+
+def test_a_nonprivate_model_far_below_the_private_one_says_nothing(whole: PrivatizeResult) -> None:
+    brief = replace(whole, nonprivate_counts=ClassCounts((0, 300), (234, 390)))
+    for one in (brief, replace(brief, nonprivate_epochs=64, nonprivate_converged=False)):
+        assert accuracy_cost_text(one).startswith("What privacy costs cannot be told: private ")
+        assert "cost of privacy" not in str(cost_table(one))
+    assert "cost of privacy" in str(cost_table(whole))
+    converged = replace(brief, nonprivate_epochs=16, nonprivate_converged=True)
+    assert accuracy_cost_text(converged).startswith("Privacy cost no accuracy here")
 
 
 def test_the_cost_says_whether_the_plain_training_had_converged(whole: PrivatizeResult) -> None:

@@ -55,7 +55,8 @@ def sarif(run: CIRun, repository: Repository) -> str:
             }
         ],
     }
-    return json.dumps(log, indent=1, ensure_ascii=False) + "\n"
+    # a byte of the command line that is no text becomes a question mark
+    return json.dumps(log, indent=1, ensure_ascii=False).encode(errors="replace").decode() + "\n"
 
 
 def _results(run: CIRun, repository: Repository) -> Iterator[Json]:
@@ -103,7 +104,7 @@ def _fingerprint(case: Case) -> str:
     """Return what stays the same while a requirement speaks of the same quantity: its limit may change."""
     about = case.name.partition(">=")[0].partition("<=")[0]
     text = "/".join((case.rule, "".join(about.split())))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()[:16]
 
 
 def _rule(name: str, rule: Rule) -> Json:

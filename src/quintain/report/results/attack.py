@@ -1,7 +1,7 @@
 """Attacks on each model: what broke how many examples at what cost, and stickers."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import mean
 
 from quintain.core.statistics import binomial_interval
@@ -26,13 +26,19 @@ def attacked_model_lines(one: AttackedModel) -> Iterator[str]:
     yield f"accuracy under attack, {one.title}: {left}"
     if one.break_log.found_by:
         cost = (
-            f"{mean(one.break_log.forwards):,.0f} queries and {mean(one.break_log.backwards):,.0f} "
+            f"{_mean_text(one.break_log.forwards)} queries and {_mean_text(one.break_log.backwards)} "
             "gradients per example"
         )
         seconds = fmt.seconds(sum(row.seconds for row in one.rows))
         yield f"first broken by: {broken_by_text(one)}; {cost}; {seconds}"
     if one.diagnostics is not None:
         yield f"trust: {one.diagnostics.summary}"
+
+
+def _mean_text(counts: Sequence[int]) -> str:
+    """Return a mean, with one decimal below 10: what is not quite nothing is not shown as nothing."""
+    found = mean(counts)
+    return f"{found:,.0f}" if found >= 10 or not found else f"{max(found, 0.1):.1f}"
 
 
 def broken_by_text(one: AttackedModel) -> str:

@@ -28,6 +28,9 @@ from quintain.results.class_counts import ClassCounts
 from quintain.results.privacy_records import PrivacyStatement, PrivateRun, PrivatizeResult
 from quintain.results.quantity import Side
 
+MOST_BELOW = 0.05
+"""How far a non-private model that had not converged may be below a private one, to be compared with."""
+
 USUAL = "2 to 10 points are usual"
 """What private training of a net from scratch costs in accuracy."""
 
@@ -46,7 +49,7 @@ def cost_table(one: PrivatizeResult) -> Table:
         rows = [
             (Cell("without privacy"), *_both(plain)),
             *rows,
-            (Cell("cost of privacy", "strong"), *cells(*lost)),
+            *([(Cell("cost of privacy", "strong"), *cells(*lost))] if _is_comparable(one) else []),
         ]
     majority = (fmt.percent(private.majority_accuracy), fmt.percent(1 / len(private.total)))
     rows.append((Cell("majority class", "soft"), *(Cell(text, "soft") for text in majority)))
@@ -59,11 +62,23 @@ def accuracy_cost_text(one: PrivatizeResult) -> str:
         return "The non-private model was not trained yet."
     private, nonprivate = one.training.clean_counts.accuracy, one.nonprivate_counts.accuracy
     both = f"private {fmt.percent(private)}, non-private {fmt.percent(nonprivate)}"
+    if not _is_comparable(one):
+        return (
+            f"What privacy costs cannot be told: {both}. The non-private model was trained too briefly to "
+            "compare with; quintain privatize trains one until it converges."
+        )
     if nonprivate <= private:
         text = f"Privacy cost no accuracy here: {both}."
     else:
         text = f"Privacy cost {100 * (nonprivate - private):.1f} points of accuracy: {both} ({USUAL})."
     return f"{text}{_convergence_text(one)}"
+
+
+def _is_comparable(one: PrivatizeResult) -> bool:
+    """Whether the non-private model is not far below the private one, or had converged nevertheless."""
+    if one.nonprivate_counts is None or one.nonprivate_converged:
+        return True
+    return one.training.clean_counts.accuracy - one.nonprivate_counts.accuracy <= MOST_BELOW
 
 
 def _convergence_text(one: PrivatizeResult) -> str:
