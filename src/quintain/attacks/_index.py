@@ -210,6 +210,8 @@ ENTRIES: tuple[Entry, ...] = (
         facts=(
             ("supports", "linf l2 l1"),
             ("access", "gradients"),
+            ("is_ensemble", "yes"),
+            ("strength", "6"),
             ("optimality_gap", "l1=0.03"),
             ("test_settings", "steps=8 target_classes=2 queries=20"),
             ("gap_test_settings", "steps=25 target_classes=1 queries=50"),
@@ -228,6 +230,8 @@ ENTRIES: tuple[Entry, ...] = (
             ("supports", "linf l2 l1"),
             ("access", "gradients"),
             ("default_rank", "1"),
+            ("is_ensemble", "yes"),
+            ("strength", "5"),
             ("optimality_gap", "l1=0.03"),
             ("test_settings", "steps=10 queries=40"),
             ("gap_test_settings", "steps=20 queries=50"),
@@ -245,6 +249,8 @@ ENTRIES: tuple[Entry, ...] = (
         facts=(
             ("supports", "linf l2 l1"),
             ("access", "gradients"),
+            ("is_ensemble", "yes"),
+            ("strength", "7"),
             ("optimality_gap", "l1=0.03"),
             ("test_settings", "steps=6 target_classes=1 queries=20"),
             ("gap_test_settings", "steps=20 target_classes=1 queries=50"),
@@ -293,6 +299,7 @@ ENTRIES: tuple[Entry, ...] = (
             ("supports", "linf l2 l1"),
             ("access", "gradients"),
             ("default_rank", "2"),
+            ("strength", "4"),
             ("optimality_gap", "l1=0.03"),
             ("test_settings", "steps=15"),
         ),
@@ -309,6 +316,7 @@ ENTRIES: tuple[Entry, ...] = (
         facts=(
             ("supports", "linf l2 mask"),
             ("access", "gradients"),
+            ("strength", "2"),
         ),
     ),
     Entry(
@@ -337,6 +345,7 @@ ENTRIES: tuple[Entry, ...] = (
         facts=(
             ("supports", "linf mask light color"),
             ("access", "gradients"),
+            ("strength", "1"),
         ),
     ),
     Entry(
@@ -367,6 +376,7 @@ ENTRIES: tuple[Entry, ...] = (
             ("access", "gradients"),
             ("default_rank", "3"),
             ("is_reference", "yes"),
+            ("strength", "3"),
             ("optimality_gap", "l1=0.03"),
             ("test_settings", "steps=20"),
         ),

@@ -50,6 +50,9 @@ class Attack(ABC):
         ends_exhausted: Whether it has nothing left to try where it ends below its budget, so that
             ``min_queries`` does not apply.
         is_reference: Whether it is the one attack that trained models are compared by.
+        strength: Place in the order of attacks of which each finds what those before it find, by and large; 0
+            for none. Comparisons of two runs go by it.
+        is_ensemble: Whether it runs several attacks.
         guarantee: What its result may be taken for; follows from ``minimum_norm``.
         optimality_gap: Relative gap to the closed-form optimum on a linear model at its default settings, by
             kind of threat, ``any`` for all others; 0.01 where nothing is said.
@@ -74,6 +77,8 @@ class Attack(ABC):
     min_queries: ClassVar[int] = 0
     ends_exhausted: ClassVar[bool] = False
     is_reference: ClassVar[bool] = False
+    strength: ClassVar[int] = 0
+    is_ensemble: ClassVar[bool] = False
     optimality_gap: ClassVar[Mapping[str, float]] = {}
     test_settings: ClassVar[Mapping[str, float]] = {}
     gap_test_settings: ClassVar[Mapping[str, float]] = {}

@@ -59,6 +59,8 @@ KINDS: Mapping[str, Kind] = {
             "supports_targets": True,
             "default_rank": 0,
             "is_reference": False,
+            "is_ensemble": False,
+            "strength": 0,
             "optimality_gap": {},
             "test_settings": {},
             "gap_test_settings": {},

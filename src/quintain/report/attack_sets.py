@@ -4,12 +4,6 @@ from quintain.core.registry import entries
 from quintain.results.bounds import Bound
 from quintain.results.literals import REPLAY_OF
 
-_WEAKEST_FIRST = ("fgsm", "bim", "pgd", "apgd", "quick", "autoattack", "strongest")
-"""Each of these replaces those before it."""
-
-_ENSEMBLES = ("quick", "autoattack", "strongest")
-"""Each of these replaces any attack that is not in the order above."""
-
 
 def attack_names(bound: Bound) -> tuple[str, ...]:
     """Return the names of the attacks behind an upper bound, in today's words."""
@@ -33,13 +27,17 @@ def missing_attacks(before: Bound, after: Bound) -> tuple[str, ...]:
 
 
 def _replaces(new: str, old: str) -> bool:
-    """Whether an attack is at least as strong as another one, as far as their names tell."""
+    """Whether an attack is at least as strong as another one.
+
+    Attacks that state a ``strength`` have an order. Of those that state none, each is replaced by any
+    ensemble of the order, and by nothing else.
+    """
     if new.startswith(REPLAY_OF):
         return False
     if old.startswith(REPLAY_OF):
         return new == old.removeprefix(REPLAY_OF) or _replaces(new, old.removeprefix(REPLAY_OF))
-    if new not in _WEAKEST_FIRST:
+    known = entries("attack")
+    if new not in known:
         return False
-    if old not in _WEAKEST_FIRST:
-        return new in _ENSEMBLES
-    return _WEAKEST_FIRST.index(new) > _WEAKEST_FIRST.index(old)
+    stronger, weaker = (int(known[name].fact("strength", "0")) if name in known else 0 for name in (new, old))
+    return stronger > weaker and (weaker > 0 or known[new].is_true("is_ensemble"))

@@ -63,6 +63,8 @@ class AutoAttack(EnsembleBase):
     """
 
     name: ClassVar[str] = "autoattack"
+    strength: ClassVar[int] = 6
+    is_ensemble: ClassVar[bool] = True
     summary: ClassVar[str] = (
         "APGD-CE, APGD-T, FAB-T and Square, each on the examples not yet broken: the standard to report"
     )

@@ -40,6 +40,8 @@ class Quick(EnsembleBase):
     """
 
     name: ClassVar[str] = "quick"
+    strength: ClassVar[int] = 5
+    is_ensemble: ClassVar[bool] = True
     summary: ClassVar[str] = (
         "nearly AutoAttack's verdicts for a small part of its cost: the one to begin with"
     )

@@ -43,6 +43,8 @@ class Strongest(EnsembleBase):
     """
 
     name: ClassVar[str] = "strongest"
+    strength: ClassVar[int] = 7
+    is_ensemble: ClassVar[bool] = True
     summary: ClassVar[str] = (
         "AutoAttack without giving up, and attacks that end in other places: for the last doubt"
     )

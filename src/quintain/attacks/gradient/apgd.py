@@ -96,6 +96,7 @@ class APGD(Attack):
     """
 
     name: ClassVar[str] = "apgd"
+    strength: ClassVar[int] = 4
     summary: ClassVar[str] = (
         "projected gradient ascent with adaptive step sizes, on one loss or towards target classes"
     )

@@ -31,6 +31,7 @@ class BIM(Attack):
     """
 
     name: ClassVar[str] = "bim"
+    strength: ClassVar[int] = 2
     summary: ClassVar[str] = "gradient steps of one length from the clean point"
     use_for: ClassVar[str] = "comparisons with older work"
     cost: ClassVar[str] = "{steps} gradients"

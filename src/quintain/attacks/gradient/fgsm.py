@@ -43,6 +43,7 @@ class FGSM(Attack):
     """
 
     name: ClassVar[str] = "fgsm"
+    strength: ClassVar[int] = 1
     summary: ClassVar[str] = "one signed gradient step: fast and weak, a smoke test"
     use_for: ClassVar[str] = "a smoke test; the reference that many steps must beat"
     cost: ClassVar[str] = "one gradient"

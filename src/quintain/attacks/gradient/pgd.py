@@ -56,6 +56,7 @@ class PGD(Attack):
     """
 
     name: ClassVar[str] = "pgd"
+    strength: ClassVar[int] = 3
     summary: ClassVar[str] = "projected gradient ascent on the margin with falling steps and random starts"
     default_rank: ClassVar[int] = 3
     is_reference: ClassVar[bool] = True
