@@ -234,7 +234,12 @@ class Planner:
                 self.obstacles[one.name] = Obstacle(str(error), remedy)
             else:
                 self._demands[one.name] = Demand(
-                    one.name, one.amounts(self.context), seconds, one.needs, one.weight, one.worth
+                    one.name,
+                    one.amounts(self.context),
+                    seconds,
+                    needs=one.needs,
+                    weight=one.weight,
+                    worth=one.worth,
                 )
 
 
