@@ -103,6 +103,7 @@ def test_a_rare_class():
     images = rng.integers(0, 256, (200, 3), dtype=np.uint8)
     splits = Splits("mine", test=from_arrays(images, [0] * 196 + [1] * 4))
     assert levels(splits)["balance test"] == "warning"
+    assert "; 1 class has under a tenth of an equal share" in text(splits, "balance test")
 
 
 def test_samples_that_show_nothing():

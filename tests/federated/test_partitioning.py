@@ -73,7 +73,7 @@ def test_without_alpha_sizes_are_uneven_and_the_mix_is_one():
     ],
 )
 def test_a_split_that_cannot_be_is_refused(settings_):
-    with pytest.raises(SettingError, match=r"expected|raise alpha|fewer sites"):
+    with pytest.raises(SettingError, match=r"expected|--sites of quintain federate|fewer sites"):
         partition(dataset(), **settings_)
 
 
@@ -93,3 +93,8 @@ def test_a_split_that_cannot_be_is_refused(settings_):
 def test_settings_of_a_wrong_type_are_refused_by_name(settings_):
     with pytest.raises(SettingError, match=f"{next(iter(settings_))} = .*; expected"):
         partition(**{"data": dataset(), **settings_})
+
+
+def test_minima_that_no_split_has_name_what_the_commands_have_an_option_for():
+    with pytest.raises(SettingError, match=r"--sites of quintain federate, --clients of quintain drill"):
+        partition(dataset(), 5, min_per_class=len(dataset()))

@@ -8,10 +8,10 @@ import pytest
 from quintain.core.errors import ExitCode
 from quintain.results import Basis, Bound, Bracket, CountEvidence, Quantity, Requirement, Side, decide
 from quintain.results.codec import load
-from quintain.results.gate import is_measured, run_verdict, same_threat
+from quintain.results.gate import NOTHING_DONE, is_measured, run_verdict, same_threat
 from quintain.results.literals import CLEAN_ERRORS_ONLY
 from quintain.results.quantity import Metric
-from quintain.results.records import Claim
+from quintain.results.records import Claim, SkippedResult
 from quintain.results.robustness_records import CheckResult, Finding
 from quintain.results.verdict import Decision, RunVerdict
 from tests.results.support.claims import claim
@@ -268,3 +268,18 @@ def test_no_epsilon_passes_whose_mechanism_is_not_what_was_claimed(text, results
     found = decide(Requirement.parse(text), claims, results)
     assert found.verdict.decision is decision
     assert ("the accounted epsilon is void" in found.verdict.reason) == (decision is Decision.UNDECIDED)
+
+
+SKIPPED, CHECKED = SkippedResult("leak", "no pictures", "give some"), CheckResult((), (), (), (1, 2, 2))
+
+
+@pytest.mark.parametrize("undecided", ["fail", "warn"])
+@pytest.mark.parametrize("results", [(SKIPPED,), (CHECKED, SKIPPED, SKIPPED)])
+def test_a_drill_that_did_nothing_passes_no_gate(results, undecided):
+    verdict = run_verdict([], [], results, undecided=undecided)
+    assert verdict == RunVerdict("UNDECIDED", 3, NOTHING_DONE, undecided)
+
+
+@pytest.mark.parametrize("results", [(), (CHECKED,), (CHECKED, SKIPPED, AUDIT)])
+def test_a_drill_that_did_a_step_that_was_asked_for_did_something(results):
+    assert run_verdict([], [], results).exit_code == ExitCode.OK

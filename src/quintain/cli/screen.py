@@ -12,6 +12,7 @@ from rich.table import Table
 from quintain.report import all_rows, count_verdicts, key_rows, presentation_of, summary_lines
 from quintain.report import format as fmt
 from quintain.report.run_results import RunResults
+from quintain.results.gate import NOTHING_DONE, did_nothing
 from quintain.results.records import DrillResult, Record, RequirementResult, SizeCut
 
 if TYPE_CHECKING:
@@ -84,7 +85,9 @@ def show_drill(console: Console, records: "Sequence[Record]") -> None:
     _show_claims(console, key_rows(records))
     count = count_verdicts(records)
     crossing = (
-        "bounds consistent"
+        f"[bold yellow]{NOTHING_DONE}[/]"
+        if did_nothing(record.result for record in records)
+        else "bounds consistent"
         if not count.contradictions
         else f"[bold red]{count.contradictions} CONTRADICTIONS[/]"
     )

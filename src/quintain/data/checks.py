@@ -131,7 +131,8 @@ def _balance(name: str, data: Dataset) -> Finding:
         return Finding(
             f"balance {name}",
             "warning",
-            f"{text}; {rare} classes have under a tenth of an equal share: read balanced accuracy",
+            f"{text}; {rare} class{' has' if rare == 1 else 'es have'} under a tenth of an equal share: read "
+            "balanced accuracy",
         )
     level: Level = "note" if counts[most] > 1.2 * len(data) / data.num_classes else "ok"
     return Finding(f"balance {name}", level, text)

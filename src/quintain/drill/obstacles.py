@@ -11,7 +11,7 @@ from quintain.core.errors import QuintainError
 from quintain.core.registry import get_entry
 from quintain.core.threat_specs import threat_name
 from quintain.drill.context import DrillContext
-from quintain.drill.step import Obstacle
+from quintain.drill.step import Obstacle, refusals_are_obstacles
 from quintain.drill.subject import Subject
 from quintain.models.classifier import Classifier
 from quintain.models.devices import device_of
@@ -31,6 +31,7 @@ PROBED = 4
 """Test examples on which the width of the bounds is measured."""
 
 
+@refusals_are_obstacles
 def needs_training(context: DrillContext) -> Obstacle | None:
     """Return why no net can be trained here, if none can."""
     subject = context.subject
@@ -45,9 +46,21 @@ def needs_training(context: DrillContext) -> Obstacle | None:
             f"{subject.splits.name} has {found}; at least {MIN_TRAIN} are needed",
             "add train_images and train_labels to the .npz, or a folder train",
         )
+    return needs_float32(context)
+
+
+def needs_float32(context: DrillContext) -> Obstacle | None:
+    """Return why weights can neither be trained nor sent as updates, if they are not of float32."""
+    for name, parameter in context.net("float32").named_parameters():
+        if parameter.requires_grad and parameter.dtype != torch.float32:
+            return Obstacle(
+                f"{context.settings.model} has {name!r} in {parameter.dtype}; expected float32 to train in",
+                "return net.float() from the factory, and drill into a new folder",
+            )
     return None
 
 
+@refusals_are_obstacles
 def needs_private_training(context: DrillContext) -> Obstacle | None:
     """Return why the net cannot be trained privately, if it cannot."""
     found = needs_training(context)
@@ -74,6 +87,7 @@ def needs_private_training(context: DrillContext) -> Obstacle | None:
     return Obstacle(f"{errors[0]}{more}", remedy)
 
 
+@refusals_are_obstacles
 def needs_intervals(context: DrillContext) -> Obstacle | None:
     """Return why interval bounds of the net would certify nothing, if they would not."""
     if context.subject.is_black_box:

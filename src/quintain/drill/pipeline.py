@@ -12,8 +12,6 @@ import torch
 from quintain.core.errors import (
     DataError,
     ExitCode,
-    ModelError,
-    PrivacyError,
     RunFolderError,
     SettingError,
     UnknownNameError,
@@ -24,7 +22,7 @@ from quintain.drill.context import DrillContext
 from quintain.drill.planner import Planner, StepPlan
 from quintain.drill.run_folder import RunFolder
 from quintain.drill.settings import FULL, QUICK, Settings, Workload, fitted_to
-from quintain.drill.step import Obstacle, Step
+from quintain.drill.step import CHANGE, IMPOSSIBLE, Obstacle, Step
 from quintain.drill.steps import attack, audit, certify, check, federate, harden, leak, privatize, train
 from quintain.drill.subject import Subject
 from quintain.drill.trials import Clock, system_clock
@@ -50,9 +48,6 @@ STEPS: dict[str, Step] = {
         federate.STEP,
     )
 }
-
-IMPOSSIBLE = (ModelError, DataError, PrivacyError, SettingError)
-"""What a step raises that cannot be done on the user's model or data."""
 
 
 def drill(
@@ -214,12 +209,11 @@ def _output(step: Step, context: DrillContext, plan: StepPlan | Obstacle) -> Ste
     except IMPOSSIBLE as error:
         if context.settings.is_bundled:
             raise
-        remedy = "change the model or the data, and drill into a new folder"
         full, used = context.subject.train_size, context.workload.train_examples
         if used < full and isinstance(error, DataError | SettingError):
             reason = f"{error} ({used:,} of {full:,} training examples were used, to keep to the time)"
-            return StepOutput(SkippedResult(step.name, reason, f"give more --minutes, or {remedy}"))
-        return StepOutput(SkippedResult(step.name, str(error), remedy))
+            return StepOutput(SkippedResult(step.name, reason, f"give more --minutes, or {CHANGE}"))
+        return StepOutput(SkippedResult(step.name, str(error), CHANGE))
     return replace(output, cuts=plan.cuts)
 
 

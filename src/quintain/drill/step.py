@@ -2,14 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
+from typing import TypeVar
 
+from quintain.core.errors import DataError, ModelError, PrivacyError, SettingError
 from quintain.drill.budget import Amount
 from quintain.drill.context import DrillContext
 from quintain.drill.settings import Workload
 from quintain.drill.trials import Trials
 from quintain.evaluate.step import StepOutput
+from quintain.results.records import NotDone
 
 Estimate = Callable[[Workload], float]
+Found = TypeVar("Found")
+
+IMPOSSIBLE = (ModelError, DataError, PrivacyError, SettingError)
+"""What is raised where a step, or a part of one, cannot be done on the user's model or data."""
+
+CHANGE = "change the model or the data, and drill into a new folder"
+"""The remedy where nothing better is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +34,42 @@ class Obstacle:
 
     reason: str
     remedy: str
+
+
+def refusals_are_obstacles(
+    look: Callable[[DrillContext], Obstacle | None],
+) -> Callable[[DrillContext], Obstacle | None]:
+    """Let what a look for obstacles is refused on the user's model or data be an obstacle itself."""
+
+    @wraps(look)
+    def found(context: DrillContext) -> Obstacle | None:
+        try:
+            return look(context)
+        except IMPOSSIBLE as error:
+            return Obstacle(str(error), CHANGE)
+
+    return found
+
+
+def do_part(
+    what: str, work: Callable[[], Found], missing: list[NotDone], *, remedy: str = CHANGE
+) -> Found | None:
+    """Do a part of a step; a refusal is added to ``missing`` and leaves the step's other parts as they are.
+
+    Args:
+        what: The part, for people.
+        work: Does it.
+        missing: The parts of the step that are not done.
+        remedy: What to change so that it can be done.
+
+    Returns:
+        What the part found, None where it is not done.
+    """
+    try:
+        return work()
+    except IMPOSSIBLE as error:
+        missing.append(NotDone(what, str(error), remedy))
+        return None
 
 
 def nothing_to_cut(_context: DrillContext) -> tuple[Amount, ...]:

@@ -7,7 +7,6 @@ from functools import cached_property
 import torch
 from torch import nn
 
-from quintain.core.errors import ModelError
 from quintain.core.registry import declared_entries, entries
 from quintain.core.seeds import derive_seed
 from quintain.core.statistics import binomial_interval
@@ -108,19 +107,12 @@ class Subject:
         return load_classifier(self.settings.model, None, **self._shape, seed=seed).net.to(self.device)
 
     def check(self) -> None:
-        """Refuse, before any work, a model that does not take the data or cannot be trained in float32.
+        """Refuse, before any work, a model that does not take the data.
 
         Raises:
             ModelError: If it is such a one.
         """
         self.model.predict(self.test.batch([0])[0])
-        if isinstance(self.model, Classifier):
-            for name, parameter in self.model.net.named_parameters():
-                if parameter.requires_grad and parameter.dtype != torch.float32:
-                    raise ModelError(
-                        f"{self.settings.model} has {name!r} in {parameter.dtype}; expected float32 to train "
-                        "in: return net.float()"
-                    )
 
     @property
     def _shape(self) -> dict[str, int]:

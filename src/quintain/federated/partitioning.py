@@ -101,8 +101,8 @@ def partition(
             break
     raise SettingError(
         f"no partition of {len(data)} examples over {num_sites} sites at alpha = {alpha} has {min_examples} "
-        f"a site and {min_per_class} of each class; take fewer sites or more data, raise alpha, or lower the "
-        "minima"
+        f"a site and {min_per_class} of each class; take fewer sites (--sites of quintain federate, "
+        "--clients of quintain drill) or more data; in Python, a larger alpha or lower minima do as well"
     )
 
 

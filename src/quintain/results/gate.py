@@ -12,12 +12,16 @@ from quintain.results.evidence import CountEvidence
 from quintain.results.literals import CLEAN_ERRORS_ONLY, REPLAY_OF
 from quintain.results.privacy_records import AuditResult, MechanismTest
 from quintain.results.quantity import Basis, Metric, Side
-from quintain.results.records import Claim, RequirementResult, StepResult
+from quintain.results.records import Claim, DrillResult, RequirementResult, SkippedResult, StepResult
 from quintain.results.requirements import Requirement
 from quintain.results.robustness_records import AttackResult, CheckResult, EvaluateResult
 from quintain.results.verdict import Decision, Outcome, RunVerdict, UndecidedRule, Verdict
 
 _WORST_FIRST = (Decision.FAIL, Decision.UNDECIDED, Decision.PASS)
+
+
+NOTHING_DONE = "nothing was done: no step of the drill can be done as it stands"
+"""Said of a drill that skipped all its steps."""
 
 
 class Judgement(NamedTuple):
@@ -110,15 +114,15 @@ def run_verdict(
     """Return the verdict on a whole run, by the worst of what was found.
 
     In this order: a mechanism that is not what was claimed, or a contradiction; data, a model or a machine
-    that failed; a failed requirement; an undecided one, or bounds that cross as chance may explain; none of
-    these.
+    that failed; a failed requirement; an undecided one, bounds that cross as chance may explain, or a drill
+    that did nothing; none of these.
 
     Args:
         requirements: Every requirement that was decided.
         claims: Every claim of the run.
         results: Result of each step of the run.
-        undecided: What an undecided requirement does to the exit code; bounds that cross are no such thing,
-            and always make it 3.
+        undecided: What an undecided requirement does to the exit code; bounds that cross, and a drill that
+            did nothing, are no such thing, and always make it 3.
     """
     decided, results = tuple(requirements), tuple(results)
     counts = Counter(one.verdict.decision for one in decided)
@@ -142,6 +146,8 @@ def run_verdict(
     ]
     if suspects:
         return _ended(ExitCode.UNDECIDED, "; ".join(suspects), undecided)
+    if did_nothing(results):
+        return _ended(ExitCode.UNDECIDED, NOTHING_DONE, undecided)
     if counts[Decision.UNDECIDED]:
         warned = undecided == "warn"
         reason = of_all(Decision.UNDECIDED, "undecided")
@@ -170,6 +176,13 @@ def _failures(results: Iterable[StepResult]) -> Iterator[str]:
                 yield from (f"the run stopped early: {one.stop_reason}" for one in models if one.stop_reason)
             case EvaluateResult(attacked=one):
                 yield from [f"the run stopped early: {one.stop_reason}"] * bool(one.stop_reason)
+
+
+def did_nothing(results: Iterable[StepResult]) -> bool:
+    """Whether steps of a drill were skipped and none was done, save that the data were checked."""
+    found = tuple(results)
+    skipped = any(isinstance(one, SkippedResult) for one in found)
+    return skipped and all(isinstance(one, SkippedResult | CheckResult | DrillResult) for one in found)
 
 
 def mechanism_mismatches(results: Iterable[StepResult]) -> tuple[MechanismTest, ...]:

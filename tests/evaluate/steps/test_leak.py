@@ -220,3 +220,9 @@ def test_vectors_are_refused(tmp_path):
     data = from_arrays(np.random.default_rng(0).random((20, 9)).astype(np.float32), [0, 1] * 10)
     with pytest.raises(DataError, match="pictures"):
         run_leak(torch.nn.Linear(9, 2).eval(), data, folder=tmp_path, show=False)
+
+
+@pytest.mark.parametrize(("count", "text"), [(1, "has 1 picture;"), (5, "has 5 pictures;")])
+def test_too_few_pictures_are_said_to_be_too_few(train, tmp_path, count, text):
+    with pytest.raises(DataError, match=f"{text} expected at least 6"):
+        run_leak(mlp().eval(), train.subset(range(count)), folder=tmp_path, show=True)

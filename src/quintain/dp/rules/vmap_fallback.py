@@ -142,7 +142,7 @@ def vmap_grads(
             raise cannot_vmap(
                 module,
                 f"fails one example at a time ({str(error).splitlines()[0][:200]})",
-                "no randomness inside",
+                "no randomness inside, such as dropout (give the layer dropout=0)",
             ) from error
     # the rerun must have changed nothing, and given the outputs of the real pass
     if [(id(buffer), version) for buffer, version in buffers] != [

@@ -6,7 +6,7 @@ from quintain.core.registry import entries
 from quintain.core.threat_specs import threat_name
 from quintain.drill.budget import Amount
 from quintain.drill.context import DrillContext
-from quintain.drill.step import Estimate, Obstacle, Step
+from quintain.drill.step import Estimate, Obstacle, Step, do_part, refusals_are_obstacles
 from quintain.drill.trials import Trials
 from quintain.evaluate.brackets import robustness_claims
 from quintain.evaluate.evasion.attacks import run_attacks
@@ -47,9 +47,10 @@ def run(context: DrillContext) -> StepOutput:
         _, claims = robustness_claims(
             subject, context.test, context.threats, attacked=attacked, primary=primary
         )
-    missing = _no_sticker(context)
-    stickers = () if missing else (_sticker(context),)
-    return StepOutput(AttackResult((attacked,), stickers), claims, not_done=missing)
+    missing = list(_no_sticker(context))
+    sticker = None if missing else do_part("stickers", lambda: _sticker(context), missing)
+    result = AttackResult((attacked,), (sticker,) if sticker else ())
+    return StepOutput(result, claims, not_done=tuple(missing))
 
 
 def _no_sticker(context: DrillContext) -> tuple[NotDone, ...]:
@@ -88,6 +89,7 @@ def _sticker(context: DrillContext) -> StickerResult:
     )
 
 
+@refusals_are_obstacles
 def obstacle(context: DrillContext) -> Obstacle | None:
     """Return why the threat does not fit the data, if it does not."""
     entry = entries("threat")[threat_name(context.threat.spec)]
@@ -109,7 +111,8 @@ def estimate(context: DrillContext, trials: Trials) -> Estimate:
     if context.subject.model.access != "gradients":
         job = AttackJob(context.threats, {}, seed=0, batch_size=1)
         runs = sum(len(job.threats_for(attack)) for attack in context.attacks.values())
-        return lambda workload: workload.test_examples * (runs * workload.black_box_queries) * trials.forward
+        query = runs * trials.forward
+        return lambda workload: workload.test_examples * workload.black_box_queries * query
     on_example = trials.attack
     on_picture = 0.0 if _no_sticker(context) else 4 * trials.forward
     return lambda workload: (

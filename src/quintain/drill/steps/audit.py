@@ -34,9 +34,8 @@ def run(context: DrillContext) -> StepOutput:
 
 def estimate(_context: DrillContext, trials: Trials) -> Estimate:
     """Return the time of two trainings and of the tests of the mechanism."""
-    return lambda workload: (
-        TRAININGS * (workload.private_steps + CHECKS) * workload.private_batch * trials.private + TESTS
-    )
+    unit = TRAININGS * trials.private
+    return lambda workload: (workload.private_steps + CHECKS) * workload.private_batch * unit + TESTS
 
 
 def amounts(_context: DrillContext) -> tuple[Amount, ...]:

@@ -1,11 +1,12 @@
 """Certify the models, and put both bounds together."""
 
+from functools import partial
+
 from quintain.certify import IntervalBounds, RandomizedSmoothing
-from quintain.core.errors import ModelError, SettingError
 from quintain.drill.budget import Amount
 from quintain.drill.context import SMOOTHED_MODEL, DrillContext
 from quintain.drill.obstacles import needs_intervals
-from quintain.drill.step import Estimate, Step
+from quintain.drill.step import Estimate, Step, do_part
 from quintain.drill.steps.harden import primary_model
 from quintain.drill.threat_sizes import sigma_of, smoothed_sizes
 from quintain.drill.trials import Trials
@@ -44,16 +45,22 @@ def run(context: DrillContext) -> StepOutput:
         certification = None if no_intervals else _by_intervals(context, subject, missing)
         if certification is None and name not in attacked:
             continue
-        both, found = robustness_claims(
-            subject,
-            context.test,
-            context.threats,
-            certification=certification,
-            attacked=attacked.get(name),
-            primary=name == primary,
+        both = do_part(
+            f"the bounds of the {subject.file.title}",
+            partial(
+                robustness_claims,
+                subject,
+                context.test,
+                context.threats,
+                certification=certification,
+                attacked=attacked.get(name),
+                primary=name == primary,
+            ),
+            missing,
         )
-        models.append(both)
-        claims.extend(found)
+        if both is not None:
+            models.append(both[0])
+            claims.extend(both[1])
     base = files.get(SMOOTHED_MODEL, plain)
     smoothed = _by_smoothing(context, context.stored_model(base), missing)
     if smoothed is not None:
@@ -66,44 +73,42 @@ def _by_intervals(
     context: DrillContext, subject: EvaluatedModel, missing: list[NotDone]
 ) -> Certification | None:
     """Return interval certificates of one model; what keeps it from having any is added to ``missing``."""
-    try:
-        return certify_examples(
+    return do_part(
+        f"certificates by interval bounds of the {subject.file.title}",
+        partial(
+            certify_examples,
             subject,
             context.test,
             context.threats,
             IntervalBounds(),
             method=IntervalBounds.title,
             progress=context.progress,
-        )
-    except (ModelError, SettingError) as error:
-        what = f"certificates by interval bounds of the {subject.file.title}"
-        missing.append(NotDone(what, str(error), "use layers that interval bounds handle"))
-        return None
+        ),
+        missing,
+        remedy="use layers that interval bounds handle",
+    )
 
 
 def _by_smoothing(
     context: DrillContext, base: EvaluatedModel, missing: list[NotDone]
 ) -> tuple[CertifiedModel, tuple[Claim, ...]] | None:
     """Return certificate and claims of the smoothed form of a model."""
-    noise = sigma_of(context.threat)
-    try:
+
+    def certified() -> tuple[CertifiedModel, tuple[Claim, ...]]:
+        smoothing = RandomizedSmoothing(sigma_of(context.threat), context.workload.noise_samples)
         _, smooth, found = certify_smoothed(
             base,
             context.test,
             smoothed_sizes(context.threat),
-            SmoothingSettings(
-                RandomizedSmoothing(noise, context.workload.noise_samples), context.workload.smoothed_examples
-            ),
+            SmoothingSettings(smoothing, context.workload.smoothed_examples),
             seed=context.seed("smoothing"),
             primary=True,
             progress=context.progress,
         )
-    except (ModelError, SettingError) as error:
-        missing.append(
-            NotDone("certificates by smoothing", str(error), "let the model take batches of noisy inputs")
-        )
-        return None
-    return smooth, found
+        return smooth, found
+
+    remedy = "let the model take batches of noisy inputs"
+    return do_part("certificates by smoothing", certified, missing, remedy=remedy)
 
 
 def estimate(context: DrillContext, trials: Trials) -> Estimate:
@@ -111,11 +116,12 @@ def estimate(context: DrillContext, trials: Trials) -> Estimate:
     models = 3 if "harden" in context.planned else 1
     by_intervals = 0.0 if needs_intervals(context) else models * trials.interval
     beside = VOTES + (0 if context.subject.model.access == "gradients" else ESTIMATES)
+    by_noise = trials.noise_sample
     return lambda workload: (
         workload.test_examples * by_intervals
         + min(workload.smoothed_examples, workload.test_examples)
         * (workload.noise_samples + beside)
-        * trials.noise_sample
+        * by_noise
     )
 
 

@@ -1,14 +1,14 @@
 """The drill step that trains three models with a defense, and attacks the first two."""
 
 from dataclasses import dataclass
+from functools import partial
 
-from quintain.core.errors import ModelError, SettingError
 from quintain.core.registry import get_entry
 from quintain.core.threat_specs import threat_name
 from quintain.drill.budget import Amount
 from quintain.drill.context import ADVERSARIAL_MODEL, CERTIFIED_MODEL, SMOOTHED_MODEL, DrillContext
 from quintain.drill.obstacles import needs_intervals, needs_training
-from quintain.drill.step import Estimate, Obstacle, Step
+from quintain.drill.step import Estimate, Obstacle, Step, do_part
 from quintain.drill.threat_sizes import sigma_of
 from quintain.drill.trials import Trials
 from quintain.evaluate.brackets import clean_accuracy_claim, robustness_claims
@@ -76,20 +76,17 @@ def run(context: DrillContext) -> StepOutput:
         if isinstance(training.defense, Obstacle):
             missing.append(NotDone(training.title, training.defense.reason, training.defense.remedy))
             continue
-        try:
-            done[name] = _trained(context, name, training, training.defense)
-        except (ModelError, SettingError) as error:
-            missing.append(NotDone(training.title, str(error), "change the net, and drill into a new folder"))
+        work = partial(_trained, context, name, training, training.defense)
+        trained = do_part(training.title, work, missing)
+        if trained is None:
             continue
+        done[name] = trained
         if name != SMOOTHED_MODEL:
-            attacked[name] = run_attacks(
-                done[name][0],
-                context.test,
-                context.threats,
-                context.attacks,
-                seed=context.seed("attack"),
-                progress=context.progress,
+            broken = do_part(
+                f"attacks on the {trained[0].file.title}", partial(_attacked, context, trained[0]), missing
             )
+            if broken is not None:
+                attacked[name] = broken
     if context.run.is_finished("certify"):
         reason = "there was time to train them only when the others were certified"
         missing.append(
@@ -112,6 +109,17 @@ def _trained(
         seed=context.seed("harden", name),
         folder=context.folder,
         checkpoint=context.run.checkpoint(name),
+        progress=context.progress,
+    )
+
+
+def _attacked(context: DrillContext, subject: EvaluatedModel) -> AttackedModel:
+    return run_attacks(
+        subject,
+        context.test,
+        context.threats,
+        context.attacks,
+        seed=context.seed("attack"),
         progress=context.progress,
     )
 

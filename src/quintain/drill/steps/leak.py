@@ -2,10 +2,12 @@
 
 from quintain.drill.budget import Amount
 from quintain.drill.context import DrillContext
-from quintain.drill.step import Estimate, Obstacle, Step
+from quintain.drill.obstacles import needs_float32
+from quintain.drill.step import Estimate, Obstacle, Step, refusals_are_obstacles
 from quintain.drill.trials import Trials
 from quintain.evaluate.step import StepOutput
 from quintain.evaluate.steps.leak import SITES, TV_WEIGHTS, run_leak
+from quintain.report import format as fmt
 
 TRIES = 1 + 2 * len(TV_WEIGHTS)
 """Reconstructions: one from the plain update, several each from the sum and from the private one."""
@@ -24,6 +26,7 @@ def run(context: DrillContext) -> StepOutput:
     )
 
 
+@refusals_are_obstacles
 def obstacle(context: DrillContext) -> Obstacle | None:
     """Return why no picture can be rebuilt, if none can."""
     if context.subject.is_black_box:
@@ -32,18 +35,24 @@ def obstacle(context: DrillContext) -> Obstacle | None:
             "give the net itself: --model path/to/file.py:factory",
         )
     examples = context.examples[0] or context.test
-    if not context.subject.is_pictures or len(examples) <= SITES:
+    if not context.subject.is_pictures:
         return Obstacle(
-            f"the data are {len(examples)} examples of shape {examples.shape}: more than {SITES} gray or RGB "
-            "pictures are needed to rebuild one",
+            f"the data are of shape {examples.shape}: gray or RGB pictures are needed to rebuild one",
             "give pictures; what a model of vectors gives away of its records, the audit measures",
         )
-    return None
+    if len(examples) <= SITES:
+        return Obstacle(
+            f"{context.subject.splits.name} has {fmt.count(len(examples), 'picture')}; at least {SITES + 1} "
+            f"are needed: one for each of {SITES} sites, and one beside them",
+            "give more pictures",
+        )
+    return needs_float32(context)
 
 
 def estimate(_context: DrillContext, trials: Trials) -> Estimate:
     """Return the time of all steps of all reconstructions."""
-    return lambda workload: TRIES * workload.inversion_steps * trials.inversion
+    unit = TRIES * trials.inversion
+    return lambda workload: workload.inversion_steps * unit
 
 
 def amounts(_context: DrillContext) -> tuple[Amount, ...]:

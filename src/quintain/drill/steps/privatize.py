@@ -41,7 +41,8 @@ def run(context: DrillContext) -> StepOutput:
 
 def estimate(_context: DrillContext, trials: Trials) -> Estimate:
     """Return the time of the noisy steps."""
-    return lambda workload: (workload.private_steps + CHECKS) * workload.private_batch * trials.private
+    unit = trials.private
+    return lambda workload: (workload.private_steps + CHECKS) * workload.private_batch * unit
 
 
 def amounts(_context: DrillContext) -> tuple[Amount, ...]:

@@ -3,7 +3,7 @@
 from quintain.drill.budget import Amount
 from quintain.drill.context import GIVEN_MODEL, PLAIN_MODEL, DrillContext
 from quintain.drill.obstacles import needs_training
-from quintain.drill.step import Estimate, Obstacle, Step
+from quintain.drill.step import Estimate, Obstacle, Step, refusals_are_obstacles
 from quintain.drill.trials import Trials
 from quintain.evaluate.brackets import clean_accuracy_claim
 from quintain.evaluate.model import clean_counts, named_model
@@ -49,6 +49,7 @@ def _given(context: DrillContext) -> StepOutput:
     return StepOutput(TrainResult(training), (claim,))
 
 
+@refusals_are_obstacles
 def obstacle(context: DrillContext) -> Obstacle | None:
     """Return why no model can be trained where none is given."""
     return None if context.subject.comes_trained else needs_training(context)
@@ -56,11 +57,12 @@ def obstacle(context: DrillContext) -> Obstacle | None:
 
 def estimate(context: DrillContext, trials: Trials) -> Estimate:
     """Return the time of the epochs."""
+    forward = trials.forward
     if context.subject.comes_trained:
-        return lambda workload: 2 * workload.test_examples * trials.forward
+        return lambda workload: 2 * workload.test_examples * forward
     unit = trials.training(Recipe(epochs=1))
     return lambda workload: (
-        workload.plain_epochs * workload.train_examples * unit + 2 * workload.test_examples * trials.forward
+        workload.plain_epochs * workload.train_examples * unit + 2 * workload.test_examples * forward
     )
 
 

@@ -75,8 +75,13 @@ def run_leak(
     Raises:
         DataError: If the data are no pictures, or too few.
     """
-    if not drawable(data.shape) or len(data) <= SITES:
+    if not drawable(data.shape):
         raise DataError(f"{data!r}; expected more than {SITES} grey or RGB pictures to rebuild one")
+    if len(data) <= SITES:
+        raise DataError(
+            f"{data.name} has {len(data)} picture{'s' * (len(data) != 1)}; expected at least {SITES + 1}, "
+            f"one for each of {SITES} sites and one beside them: give more pictures"
+        )
     require_copyable(net)
     net = copy.deepcopy(net).requires_grad_(True)
     rows = np.random.default_rng(derive_seed(seed, "victims")).permutation(len(data))

@@ -10,9 +10,9 @@ from quintain.results.records import DrillResult
 def _summary(result: DrillResult) -> Iterator[str]:
     times = "  ".join(f"{step.name} {step.seconds:.1f}" for step in result.steps)
     total = sum(step.seconds for step in result.steps)
-    limit = f" of {fmt.number(60 * result.minutes)} s" if result.minutes else ""
+    limit = f" of {60 * result.minutes:,.0f} s" if result.minutes else ""
     memory = fmt.size_in_bytes(result.peak_memory_bytes)
-    yield f"seconds: {times}  = {total:.0f} s{limit}; peak memory {memory}"
+    yield f"seconds: {times}  = {total:,.0f} s{limit}; peak memory {memory}"
 
 
 PRESENTATION = Presentation(DrillResult, "Drill", summary=_summary)

@@ -1,0 +1,183 @@
+"""What is refused on a user's model or data is a step, or a part of one, that is not done: the rest is."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from quintain import data
+from quintain.cli.screen import show_drill
+from quintain.core.errors import ExitCode, ModelError, PrivacyError
+from quintain.drill import Settings, drill, pipeline, subject
+from quintain.drill.step import CHANGE
+from quintain.drill.steps import attack, certify, harden
+from quintain.results.codec import load
+from quintain.results.records import DrillResult, SkippedResult
+from quintain.results.robustness_records import AttackResult, CertifyResult, HardenResult
+from tests.drill.conftest import TINY, stopped
+from tests.drill.own_models import write_files
+
+NETS = """
+import torch
+from torch import nn
+
+
+class Dropped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(8))
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, x):
+        return self.dropout(x * self.scale)
+
+
+class Half(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(8, 2).bfloat16()
+
+    def forward(self, x):
+        return self.inner(x.bfloat16()).float()
+
+
+def mlp():
+    return nn.Linear(8, 2)
+
+
+def dropped():
+    return nn.Sequential(Dropped(), nn.Linear(8, 2))
+
+
+def half():
+    return Half()
+
+
+def flat():
+    return nn.Sequential(nn.Flatten(), nn.Linear(128, 2))
+"""
+"""A linear net; one with a random layer without a rule; one of other weights; one of narrow pictures."""
+
+
+def failing(message, kind=ModelError):
+    """A function that refuses whatever it gets."""
+
+    def refuse(*_args, **_options):
+        raise kind(message)
+
+    return refuse
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Drill steps on one of the nets, a tiny one; gives the exit code and the records by step."""
+    monkeypatch.setattr(pipeline, "QUICK", TINY)
+    monkeypatch.setattr(subject, "load_data", data.load_data)
+    write_files(tmp_path)
+    (tmp_path / "nets.py").write_text(NETS)
+
+    def made(net, only, table="table.npz"):
+        settings = Settings(
+            model=f"{tmp_path}/nets.py:{net}",
+            data=f"{tmp_path}/{table}",
+            only=only,
+            quick=True,
+            minutes=60.0,
+            require=(),
+        )
+        code, _ = drill(tmp_path / "run", settings, clock=stopped)
+        return code, {path.stem[3:]: load(path) for path in (tmp_path / "run").glob("*-*.json")}
+
+    return made
+
+
+def test_a_sticker_that_does_not_fit_is_a_part_that_is_not_done(run, tmp_path):
+    rng = np.random.default_rng(0)
+    pictures, labels = rng.random((160, 2, 64), dtype=np.float32), np.arange(160) % 2
+    np.savez(
+        tmp_path / "narrow.npz",
+        train_images=pictures[:120],
+        train_labels=labels[:120],
+        test_images=pictures[120:],
+        test_labels=labels[120:],
+    )
+    code, records = run("flat", ("attack",), "narrow.npz")
+    assert code == ExitCode.OK
+    assert isinstance(records["attack"].result, AttackResult)
+    assert records["attack"].result.stickers == ()
+    assert len(records["attack"].claims) == 3
+    (missing,) = records["attack"].not_done
+    assert missing.what == "stickers"
+    assert "larger than the image 2 x 64" in missing.reason
+
+
+def test_a_certificate_that_is_refused_leaves_the_others(run, monkeypatch):
+    monkeypatch.setattr(certify, "certify_examples", failing("no bounds", PrivacyError))
+    code, records = run("mlp", ("attack", "certify"))
+    assert code == ExitCode.OK
+    assert isinstance(records["certify"].result, CertifyResult)
+    assert [one.model for one in records["certify"].result.models] == ["plain", "smoothed"]
+    assert [one.reason for one in records["certify"].not_done] == ["no bounds"]
+
+
+def test_an_attack_on_a_hardened_model_that_is_refused_leaves_its_training(run, monkeypatch):
+    monkeypatch.setattr(harden, "run_attacks", failing("no attack"))
+    code, records = run("mlp", ("harden",))
+    assert code == ExitCode.OK
+    assert isinstance(records["harden"].result, HardenResult)
+    assert [one.model.name for one in records["harden"].result.trainings] == [
+        "adversarial",
+        "certified",
+        "noise",
+    ]
+    whats = [one.what for one in records["harden"].not_done]
+    assert len(whats) == 2
+    assert all(what.startswith("attacks on the ") for what in whats)
+
+
+def test_a_step_whose_trial_is_refused_is_not_done_and_the_others_are(run):
+    with pytest.warns(UserWarning, match="no rule for per-example gradients"):
+        code, records = run("dropped", ("train", "privatize", "audit"))
+    assert code == ExitCode.OK
+    assert not isinstance(records["train"].result, SkippedResult)
+    for step in ("privatize", "audit"):
+        assert isinstance(records[step].result, SkippedResult)
+        assert "vmap: called random operation" in records[step].result.reason
+        assert "dropout=0" in records[step].result.reason
+
+
+def test_a_refusal_in_the_look_for_obstacles_is_the_obstacle(run, monkeypatch):
+    monkeypatch.setattr(subject.Subject, "is_pictures", property(failing("no look")))
+    monkeypatch.setattr(attack, "_no_sticker", lambda _context: ())
+    code, records = run("mlp", ("train", "leak"))
+    assert code == ExitCode.OK
+    assert records["leak"].result == SkippedResult("leak", "no look", CHANGE)
+
+
+def test_weights_that_cannot_be_trained_in_keep_the_steps_that_train_from_being_done(run):
+    code, records = run("half", ("check", "train", "attack", "leak"))
+    assert not isinstance(records["check"].result, SkippedResult)
+    assert isinstance(records["train"].result, SkippedResult)
+    assert re.search("torch.bfloat16; expected float32 to train in", records["train"].result.reason)
+    assert "net.float()" in records["train"].result.remedy
+    assert code == ExitCode.UNDECIDED
+
+
+@pytest.mark.parametrize("undecided", ["fail", "warn"])
+def test_a_drill_that_did_nothing_is_undecided_whatever_the_rule(run, monkeypatch, undecided):
+    monkeypatch.setattr(pipeline, "Settings", Settings)
+    real = pipeline.run_verdict
+    monkeypatch.setattr(pipeline, "run_verdict", lambda *args, **_words: real(*args, undecided=undecided))
+    code, records = run("mlp", ("leak",))
+    assert code == ExitCode.UNDECIDED
+    whole = records["drill"]
+    assert isinstance(whole.result, DrillResult)
+    assert whole.verdict is not None
+    assert whole.verdict.reason.startswith("nothing was done")
+    assert whole.verdict.outcome == "UNDECIDED"
+    written = io.StringIO()
+    show_drill(Console(file=written, width=200), list(records.values()))
+    assert "nothing was done" in written.getvalue()
+    assert "bounds consistent" not in written.getvalue()

@@ -1,0 +1,10 @@
+"""The line on a whole drill."""
+
+from quintain.report.results.drill import PRESENTATION
+from quintain.results.records import DrillResult, StepTiming
+
+
+def test_the_seconds_are_whole_numbers_beside_those_that_there_are():
+    result = DrillResult((StepTiming("train", 150.2, "02-train.json"),), (), 1, False, minutes=20.0)
+    (line,) = PRESENTATION.summary(result)
+    assert "= 150 s of 1,200 s;" in line
