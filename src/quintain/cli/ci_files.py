@@ -5,9 +5,8 @@ run folder, and from its error message where it failed.
 """
 
 import inspect
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from quintain.cli.output_files import STANDARD_OUTPUT, refuse_unwritable, without_streams, write_or_add
+from quintain.cli.output_files import (
+    STANDARD_OUTPUT,
+    refuse_unwritable,
+    without_streams,
+    write_or_add,
+    write_standard_output,
+)
 from quintain.cli.run_settings import input_paths
 from quintain.core.errors import ExitCode, QuintainError
 from quintain.core.processes import is_first_process
@@ -131,9 +136,7 @@ class CIFiles:
             if text:
                 write_or_add(path, text.encode(errors="replace"), append=name == "summary")
         if self.takes_standard_output and run.records:
-            with suppress(BrokenPipeError):
-                sys.stdout.write(encode(run.records[-1]).decode())
-                sys.stdout.flush()
+            write_standard_output(encode(run.records[-1]).decode())
         return code
 
     def _run(self, code: int) -> "CIRun":

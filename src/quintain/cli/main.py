@@ -1,6 +1,7 @@
 """The ``quintain`` command line: commands by name, errors as messages and exit codes."""
 
 import functools
+import os
 import signal
 import sys
 import traceback
@@ -8,18 +9,37 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from quintain.cli.ci_files import add_options, called, note_error
 from quintain.cli.commands import COMMANDS
 from quintain.cli.commands.command import Command
-from quintain.cli.output_files import standard_output_kept
+from quintain.cli.output_files import close_standard_output, end_with_reader, standard_output_kept
 from quintain.cli.run_settings import running
 from quintain.core.errors import ExitCode, QuintainError, SettingError, SoundnessError
 from quintain.core.processes import is_first_process, world_size
 from quintain.version import __version__
 
+
+class _Help(TyperCommand):
+    """A command whose help may be read by ``head``."""
+
+    def format_help(self, *given: Any, **named: Any) -> None:
+        end_with_reader()
+        super().format_help(*given, **named)
+
+
+class _Commands(TyperGroup):
+    """The commands, whose help may be read by ``head``."""
+
+    def format_help(self, *given: Any, **named: Any) -> None:
+        end_with_reader()
+        super().format_help(*given, **named)
+
+
 app = typer.Typer(
     name="quintain",
+    cls=_Commands,
     help="Attack, harden and certify a model, train it privately, audit what leaks: "
     "every result has a lower and an upper bound.",
     no_args_is_help=True,
@@ -52,9 +72,13 @@ def _guarded(command: Command) -> Callable[..., None]:
                     repeated = repeat_finished()
                     return command.run(*args, **words) if repeated is None else repeated
 
-            with standard_output_kept(files.takes_standard_output):
+            is_asked = files.takes_standard_output
+            with standard_output_kept(is_asked):
                 code = _attempt(work)
-            raise typer.Exit(_attempt(lambda: files.write(code)))
+            code = _attempt(lambda: files.write(code))
+            if is_asked:
+                close_standard_output()
+            raise typer.Exit(code)
 
     if command.concerns_a_run:
         add_options(run)
@@ -131,6 +155,7 @@ def _failed(kind: str, message: str, code: ExitCode) -> ExitCode:
 
 def _version(requested: bool) -> None:
     if requested:
+        end_with_reader()
         typer.echo(__version__)
         raise typer.Exit
 
@@ -145,10 +170,14 @@ def _main(
 
 
 for one in COMMANDS:
-    app.command(one.name, help=one.help, epilog=one.epilog)(_guarded(one))
+    app.command(one.name, cls=_Help, help=one.help, epilog=one.epilog)(_guarded(one))
 
 
 def run() -> None:
     """The entry point of the ``quintain`` command; SIGTERM is treated as Ctrl-C is."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if os.environ.get("NO_COLOR"):
+        from typer import rich_utils
+
+        rich_utils.COLOR_SYSTEM = None  # of help and usage errors
     sys.exit(_attempt(lambda: app(prog_name="quintain")))

@@ -1,6 +1,7 @@
 """Output files that options name: refused before the work where they cannot be written, and written whole."""
 
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -8,7 +9,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 from quintain.cli.project_settings import FILE as PROJECT_FILE
-from quintain.core.errors import SettingError, StorageError
+from quintain.core.errors import ExitCode, SettingError, StorageError
 from quintain.core.files import write_atomically
 from quintain.results.run_layout import RUN_SETTINGS_FILE
 
@@ -134,6 +135,27 @@ def _refuse_needed(name: str, path: Path, inputs: Mapping[str, Path]) -> None:
             f"--{name} {path} exists, and was not written by --{name}: it would be lost; give another "
             "file, or delete it"
         )
+
+
+def write_standard_output(text: str) -> None:
+    """Write what a program reads, whole; a reader that closed the pipe has what it wanted."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def close_standard_output() -> None:
+    """Send to standard error what is printed from here on, also while the interpreter ends."""
+    if sys.stdout is sys.__stdout__:
+        os.dup2(2, 1)
+
+
+def end_with_reader() -> None:
+    """End the process quietly, with 0, when a pipe is closed: for what only prints, such as help."""
+    if sys.stdout is sys.__stdout__ and hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, lambda _number, _frame: os._exit(ExitCode.OK))
 
 
 def _refuse_unwritable(name: str, path: Path) -> None:

@@ -4,12 +4,11 @@ from quintain.cli.commands.command import Command
 
 
 def run() -> int:
-    import sys
-
+    from quintain.cli.output_files import write_standard_output
     from quintain.core.errors import ExitCode
     from quintain.results.json_schema import SCHEMA_FILE
 
-    sys.stdout.write(SCHEMA_FILE.read_text(encoding="utf-8"))
+    write_standard_output(SCHEMA_FILE.read_text(encoding="utf-8"))
     return ExitCode.OK
 
 
