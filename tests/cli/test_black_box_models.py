@@ -149,3 +149,26 @@ def test_an_endpoint_that_falls_silent_leaves_what_was_found_and_the_run_goes_on
         assert call(*words, "--out", "r")[0] == ExitCode.OK
     whole, again = (load(Path(name) / "result.json") for name in ("whole", "r"))
     assert again.claims == whole.claims
+
+
+def test_an_endpoint_that_falls_silent_before_anything_is_finished_leaves_nothing_and_claims_nothing(
+    call, small, monkeypatch
+):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with running_endpoint() as server:
+        Path("e.toml").write_text(
+            f'url = "{server.url}"\ntimeout = 0.2\nretries = 0\ncache = "answers.sqlite"\n'
+        )
+        words = ("attack", "--model", "e.toml", "--data", small, "--limit", 8, "--max-queries", 40)
+        words += ("--attack", "square", "--threat", "linf:0.1", "--out", "r")
+        server.hangs_after = 3
+        code, _, err = call(*words)
+        assert code == ExitCode.EXECUTION
+        assert "gives no answer after one try (ReadTimeout" in err
+        assert "What was found so far" not in err
+        assert not Path("r").exists()
+        sent = len(server.requests)
+        server.hangs_after = None
+        assert call(*words)[0] == ExitCode.OK
+    answered, later = server.requests[: sent - 1], server.requests[sent:]
+    assert not [request for request in later if request in answered]
