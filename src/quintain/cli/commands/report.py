@@ -17,10 +17,8 @@ def run(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> int:
     from quintain.report.unfinished import unfinished_reason
 
     page = write(folder)
-    unfinished = unfinished_reason(read(folder), folder)
-    if unfinished:
+    if unfinished_reason(read(folder), folder):
         note_requirements(find_project_settings(Path.cwd()).require)
-        Terminal().print(unfinished, style="bold yellow", markup=False, soft_wrap=True)
     Terminal().print(str(page), markup=False, soft_wrap=True)
     return ExitCode.OK
 
