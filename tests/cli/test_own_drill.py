@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from quintain.core.errors import ExitCode
 from quintain.results.codec import decode, load
@@ -116,3 +118,38 @@ def test_wrong_input_is_a_usage_error_of_one_line_and_leaves_no_folder(files, wo
     assert "Traceback" not in err
     assert "writing to" not in out
     assert not (files / "runs").exists()
+
+
+LOADS = """
+import torch
+from torch import nn
+
+
+def make():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 2)).eval()
+    net.load_state_dict(torch.load("own.pt", weights_only=True))
+    return net
+"""
+
+
+def test_a_finished_drill_does_not_answer_for_other_weights_that_the_factory_reads(call):
+    Path("net.py").write_text(LOADS)
+    labels = np.arange(80) % 2
+    images = np.where(labels, 180, 60).astype(np.uint8)[:, None, None].repeat(28, 1).repeat(28, 2)
+    np.savez("d.npz", test_images=images, test_labels=labels)
+
+    def write(scale):
+        weight = torch.stack((-torch.ones(784), torch.ones(784))) * scale
+        torch.save({"1.weight": weight, "1.bias": 784 * scale * torch.tensor([0.55, -0.55])}, "own.pt")
+
+    write(1.0)
+    words = ("drill", "--model", "net.py:make", "--data", "d.npz", "--only", "train", "--out", "r")
+    code, _, err = call(*words)
+    assert code == ExitCode.OK, err
+    record = load(Path("r/02-train.json")).result
+    assert record.training.settings == "as net.py:make gives it"
+    assert call(*words)[0] == ExitCode.OK
+    write(2.0)
+    code, _, err = call(*words)
+    assert code == ExitCode.USAGE
+    assert "r holds steps on another model than net.py:make gives now" in " ".join(err.split())

@@ -31,6 +31,7 @@ from quintain.models.devices import describe_device
 from quintain.report import write
 from quintain.results.gate import decide, run_verdict
 from quintain.results.records import DrillResult, Record, SkippedResult, StepTiming
+from quintain.results.robustness_records import TrainResult
 
 CPU = torch.device("cpu")
 
@@ -87,6 +88,7 @@ def drill(
 
     Raises:
         ContradictionError: If two bounds of a claim cross; the report is written first.
+        RunFolderError: If the folder holds steps on another model or of other settings.
         UnknownNameError: If ``only`` names a step that there is not.
     """
     steps = selected(settings.only)
@@ -94,6 +96,7 @@ def drill(
         subject = Subject(settings, device)
         subject.check()
     run = RunFolder(out, settings, (*STEPS, "drill"))
+    _refuse_other_model(run, subject)
     full = _full_workload(settings, subject)
     finished = [one.name for one in steps if run.is_finished(one.name)]
     spent = sum(run.record(name).provenance.seconds for name in finished)
@@ -215,6 +218,23 @@ def _output(step: Step, context: DrillContext, plan: StepPlan | Obstacle) -> Ste
             return StepOutput(SkippedResult(step.name, reason, f"give more --minutes, or {CHANGE}"))
         return StepOutput(SkippedResult(step.name, str(error), CHANGE))
     return replace(output, cuts=plan.cuts)
+
+
+def _refuse_other_model(run: RunFolder, subject: Subject) -> None:
+    """Raise if finished steps are about another model than the one that is given now.
+
+    Raises:
+        RunFolderError: If so.
+    """
+    found = run.record("train").result if run.is_finished("train") else None
+    if not isinstance(found, TrainResult):
+        return
+    file = found.training.model
+    if not file.path and file.model_hash != subject.model.hash:
+        raise RunFolderError(
+            f"{run.path} holds steps on another model than {subject.settings.model} gives now; give the same "
+            "model and weights, or another --out"
+        )
 
 
 def _same_data(record: Record, data: tuple[str, str]) -> tuple[str, str]:
