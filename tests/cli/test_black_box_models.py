@@ -133,7 +133,7 @@ def test_a_size_that_smoothing_can_never_certify_is_refused_with_the_largest(cal
 def test_an_endpoint_that_falls_silent_leaves_what_was_found_and_the_run_goes_on(call, small, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with running_endpoint() as server:
-        Path("e.toml").write_text(f'url = "{server.url}"\ntimeout = 0.2\nretries = 0\n')
+        Path("e.toml").write_text(f'url = "{server.url}"\ntimeout = 3\nretries = 0\n')
         words = ("attack", "--model", "e.toml", "--data", small, "--limit", 8, "--max-queries", 40)
         words += ("--attack", "square", "--threat", "linf:0.01", "--threat", "linf:0.2")
         assert call(*words, "--out", "whole")[0] == ExitCode.OK
@@ -157,7 +157,7 @@ def test_an_endpoint_that_falls_silent_before_anything_is_finished_leaves_nothin
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with running_endpoint() as server:
         Path("e.toml").write_text(
-            f'url = "{server.url}"\ntimeout = 0.2\nretries = 0\ncache = "answers.sqlite"\n'
+            f'url = "{server.url}"\ntimeout = 3\nretries = 0\ncache = "answers.sqlite"\n'
         )
         words = ("attack", "--model", "e.toml", "--data", small, "--limit", 8, "--max-queries", 40)
         words += ("--attack", "square", "--threat", "linf:0.1", "--out", "r")
