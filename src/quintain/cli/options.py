@@ -69,7 +69,7 @@ MaxQueries = Annotated[
         "--max-queries",
         "--queries",
         help="Query limit per example, per attack and per threat; 0 for none. Beside it, the checks behind "
-        "'trust:' make at most 15 queries on each of 50 examples, or 400 of a model with gradients and "
+        "'trust:' make at most 16 queries on each of 50 examples, or 400 of a model with gradients and "
         "1,800 more on each of 5.",
         min=0,
     ),

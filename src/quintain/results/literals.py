@@ -6,6 +6,9 @@ UNCHANGED = "unchanged"
 CLEAN_ERRORS_ONLY = "unchanged examples"
 """The method of an upper bound for which nothing was attacked: only clean errors are counted."""
 
+DIAGNOSTICS = "diagnostics"
+"""In place of an attack's name, where the diagnostics alone broke an example."""
+
 REPLAY_OF = "replay of "
 """How the name of an attack begins whose adversarial examples were made on another model."""
 

@@ -16,13 +16,16 @@ from quintain.attacks.outcome import AttackOutcome
 from quintain.core.errors import ExecutionError
 from quintain.core.registry import get_entry
 from quintain.data.dataset import from_arrays
+from quintain.evaluate.evasion.adversarial import open_adversarial
 from quintain.evaluate.evasion.attacks import run_attacks
 from quintain.evaluate.evasion.decision_probe import NUM_WALKED, WALK_QUERIES
 from quintain.evaluate.evasion.probes import PROBE_QUERIES
+from quintain.evaluate.evasion.witnesses import confirmed_witnesses
 from quintain.evaluate.model import named_model
 from quintain.models.classifier import Classifier
 from quintain.testing import MeanSparse
 from quintain.threats import L2, Linf
+from quintain.threats.parametric import is_allowed
 from quintain.training import Recipe, fit
 
 
@@ -417,3 +420,72 @@ def test_scores_and_labels_alone_are_asked_for_no_gradient():
         box = Box(access, lambda: lambda x: net()(x).softmax(1))
         trust = box.attacked(Linf(0.05), {"square": Guess()}).diagnostics
         assert {sign.name for sign in trust.triggered} - {"random points beat the attacks"} == doubts
+
+
+@pytest.mark.parametrize("threat", [Linf(0.2), L2(0.4)])
+def test_what_the_diagnostics_break_counts_as_broken_and_is_stored(threat, tmp_path):
+    result = attacked(
+        None, threat, {"idle": Idle()}, folder=tmp_path, checkpoint_dir=tmp_path / "chunks", num_probed=80
+    )
+    by_probes = [
+        row for row, name in enumerate(result.break_log.found_by) if name.startswith("diagnostics: ")
+    ]
+    assert by_probes
+    assert [result.rows[0].num_broken, sum(result.break_log.forwards)] == [0, 0]
+    examples = result.examples
+    assert examples.unbroken_counts(threat.eps, 2).num_correct == result.rows[
+        0
+    ].unbroken_counts.num_correct - len(by_probes)
+    with open_adversarial(tmp_path / result.adversarial.path, result.adversarial.sha256) as stored:
+        (batch,) = stored.batches(100)
+        assert stored.source.attacks == ("idle", "diagnostics")
+    assert batch.ids.tolist() == by_probes
+    x, y = points().batch(batch.ids.numpy())
+    assert is_allowed(threat, batch.x_adv, x).all()
+    assert (net()(batch.x_adv).argmax(1) != y).all()
+    assert batch.distance.tolist() == [examples.broken_radius[row] for row in by_probes]
+    assert threat.measure(batch.x_adv, x).tolist() == batch.distance.tolist()
+
+
+@dataclass(frozen=True)
+class Blind(Idle):
+    """A score attack that asks about the unchanged examples alone."""
+
+    access, min_queries = "scores", 200
+
+    def __call__(self, model, x, y, threat, *, seed=0, ids=None, max_queries=300):
+        nothing = super().__call__(model, x, y, threat)
+        return replace(nothing, forwards=torch.full((len(x),), max_queries))
+
+
+def test_random_points_that_break_an_example_are_witnesses_of_a_black_box_too():
+    net()  # trained here, where gradients are on
+    box = Box("scores")
+    result = box.attacked(Linf(0.5), {"blind": Blind()}, max_queries=300)
+    broken = [name for name in result.break_log.found_by if name.startswith("diagnostics: random points")]
+    sign = next(one for one in result.diagnostics.indicators if one.name == "random points beat the attacks")
+    assert f"broke {len(broken)} of" in sign.message
+    assert broken
+
+
+def test_a_probe_that_breaks_an_example_only_once_is_no_witness():
+    """What was answered wrongly at first is answered rightly when it is asked again."""
+    x, y = points().batch(np.arange(8))
+    calls = iter((True, False))
+
+    def model(z):
+        right = nn.functional.one_hot(y, 2).float()
+        return 1 - right if next(calls) else right
+
+    ids = torch.arange(8)
+    assert len(confirmed_witnesses("probe", model, Linf(0.1), x, y, ids, x)) == 8
+    assert confirmed_witnesses("probe", model, Linf(0.1), x, y, ids, x) == []
+
+
+def test_a_point_outside_the_threat_is_no_witness():
+    x, y = points().batch(np.arange(2))
+    z = torch.stack([(x[0] + 0.2).clamp(max=1), x[1]])
+    found = confirmed_witnesses(
+        "probe", lambda q: 1 - nn.functional.one_hot(y, 2).float(), Linf(0.1), x, y, torch.tensor([4, 7]), z
+    )
+    assert [one.row for one in found] == [7]

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,7 @@ def store_adversarial(
     store: ChunkStore,
     labels: np.ndarray,
     shape: tuple[int, ...],
+    others: Sequence[tuple[ChunkKey, Chunk]] = (),
 ) -> AdversarialFile:
     """Write every adversarial example of a run: one for each attack and threat at which an example was
     broken.
@@ -87,6 +89,7 @@ def store_adversarial(
         store: Where these are; they are read one by one.
         labels: True classes of all examples (N,).
         shape: Of one input.
+        others: Chunks that are in no store.
 
     Raises:
         StorageError: If the file cannot be written.
@@ -96,7 +99,7 @@ def store_adversarial(
     ordered = sorted(keys, key=lambda key: (key.batch, attacks(key.attack), threats(key.threat)))
 
     def saved() -> Iterator[tuple[ChunkKey, Chunk]]:
-        return ((key, chunk) for key in ordered for chunk in store.get(key) if len(chunk.kept))
+        return chain(((key, chunk) for key in ordered for chunk in store.get(key) if len(chunk.kept)), others)
 
     found = [
         (chunk.kept, chunk.size[chunk.broken], key.attack, key.threat, chunk.params.shape[1])

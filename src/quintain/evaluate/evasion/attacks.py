@@ -10,14 +10,16 @@ from quintain.core.errors import DataError
 from quintain.core.progress import CHECKPOINT_SECONDS, Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.evaluate.evasion.adversarial import AdversarialSource, store_adversarial
-from quintain.evaluate.evasion.checkpoint import ChunkStore
+from quintain.evaluate.evasion.checkpoint import ChunkKey, ChunkStore
 from quintain.evaluate.evasion.diagnostics import NUM_PROBED, diagnose, probed_rows
 from quintain.evaluate.evasion.merge import MergedAttacks, attack_rows, break_log, merge_chunks
 from quintain.evaluate.evasion.shard import AttackFn, AttackJob, ShardResult, gather_shards, run_shard
+from quintain.evaluate.evasion.witnesses import Witness, add_witnesses, witness_chunk
 from quintain.evaluate.images import gallery
 from quintain.evaluate.model import EvaluatedModel, per_example, predictions
 from quintain.evaluate.workers import SINGLE_PROCESS, WorkerGroup
 from quintain.models.precision import in_full_precision
+from quintain.results.literals import DIAGNOSTICS
 from quintain.results.per_example import PerExample
 from quintain.results.robustness_records import AttackedModel
 from quintain.results.run_layout import ADVERSARIAL_FILE
@@ -55,7 +57,9 @@ def run_attacks(
     Threats are tried from the smallest eps up; an example broken at one eps counts as broken at every larger
     eps and is not attacked again. Minimum-norm attacks run once, at the largest eps. An example with a NaN
     output is not queried again and counts as unbroken. Each adversarial example is then moved towards the
-    original by bisection, so that accuracy can be plotted at every eps.
+    original by bisection, so that accuracy can be plotted at every eps. What the diagnostics
+    break that no attack broke counts as broken too, by ``diagnostics``, where it is inside the threat and
+    breaks the model twice.
 
     Args:
         subject: The model.
@@ -134,10 +138,22 @@ def run_attacks(
     result = gather_shards(workers, own)
     merged = merge_chunks(job, result, correct, predicted < 0)
     whole = first and not result.stop_reason
+    diagnostics, witnesses = None, tuple[Witness, ...]()
+    if num_probed and whole:
+        diagnostics, witnesses = diagnose(
+            job,
+            merged,
+            subject.model,
+            data,
+            correct,
+            certified=radii,
+            broken_by_transfer=broken_by_transfer,
+        )
+        add_witnesses(merged, witnesses)
     adversarial = None
     if first and folder is not None and store is not None:
         source = AdversarialSource(
-            attacks=tuple(attacks),
+            attacks=(*attacks, *([DIAGNOSTICS] if witnesses else [])),
             threats=tuple(threat.spec for threat in sizes),
             model_title=subject.file.title,
             model_hash=subject.file.model_hash,
@@ -146,7 +162,14 @@ def run_attacks(
             data_options=data_options,
         )
         adversarial = store_adversarial(
-            folder, ADVERSARIAL_FILE, source, result.chunks.keys(), store, data.labels, data.shape
+            folder,
+            ADVERSARIAL_FILE,
+            source,
+            result.chunks.keys(),
+            store,
+            data.labels,
+            data.shape,
+            [(ChunkKey(0, DIAGNOSTICS, sizes[-1].spec), witness_chunk(witnesses))] if witnesses else (),
         )
     return AttackedModel(
         adversarial=adversarial,
@@ -159,19 +182,7 @@ def run_attacks(
         if folder and whole
         else (),
         break_log=break_log(merged, radii, sizes[-1]),
-        diagnostics=(
-            diagnose(
-                job,
-                merged,
-                subject.model,
-                data,
-                correct,
-                certified=radii,
-                broken_by_transfer=broken_by_transfer,
-            )
-            if num_probed and whole
-            else None
-        ),
+        diagnostics=diagnostics,
         target_class=target_class,
         stop_reason=result.stop_reason,
         num_unattacked=int((correct & ~_attacked(job, result, merged, len(data))).sum()),

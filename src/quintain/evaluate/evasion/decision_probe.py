@@ -43,9 +43,13 @@ def decision_based(probes: ProbeSet, sizes: Tensor | None) -> Iterator[Indicator
     some = replace(
         probes, x=probes.x[rows], y=probes.y[rows], ids=probes.ids[rows], unbroken=probes.unbroken[rows]
     )
-    walked = HopSkipJump(WALK_QUERIES)(
+    outcome = HopSkipJump(WALK_QUERIES)(
         some.model, some.x, some.y, whole, seed=some.draw("walk").seed, ids=some.ids
-    ).size.cpu()
+    )
+    sizes_walked = outcome.size.to(some.x.device)
+    inside = some.unbroken & (sizes_walked <= some.threat.eps)
+    some.add_witnesses(HopSkipJump.name, outcome.success.to(inside.device) & inside, outcome.adversarial)
+    walked = outcome.size.cpu()
     beaten = some.unbroken & (walked <= some.threat.eps)
     if sizes is not None:
         beaten |= ~some.unbroken & (walked < SHRINK * sizes[rows])

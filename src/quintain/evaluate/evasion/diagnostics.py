@@ -24,6 +24,7 @@ from quintain.evaluate.evasion.merge import MergedAttacks
 from quintain.evaluate.evasion.probes import ProbeSet, gradient_fails, indicator, probe_indicators
 from quintain.evaluate.evasion.query_budget import late_breaks, too_few_queries
 from quintain.evaluate.evasion.shard import AttackJob
+from quintain.evaluate.evasion.witnesses import Witness, smallest_witnesses
 from quintain.losses.margin import margin
 from quintain.models.memory import largest_fitting_part
 from quintain.results.robustness_records import AttackDiagnostics, Indicator
@@ -53,8 +54,9 @@ def diagnose(
     *,
     certified: np.ndarray | None = None,
     broken_by_transfer: np.ndarray | None = None,
-) -> AttackDiagnostics:
-    """Return every indicator that can be measured, or why the attacks cannot be judged.
+) -> tuple[AttackDiagnostics, tuple[Witness, ...]]:
+    """Return every indicator that can be measured, or why the attacks cannot be judged; and the breaks that
+    were found where the attacks found none.
 
     The probes have a budget of their own beside ``max_queries``: ``PROBE_QUERIES`` for an example, and
     ``WALK_QUERIES`` more for ``NUM_WALKED`` of them where the model gives gradients. A model without
@@ -80,16 +82,17 @@ def diagnose(
         *late_breaks(job, merged, correct, unbroken),
     ]
     if not len(rows):
-        return AttackDiagnostics(tuple(indicators), 0, _nothing_probed(job, correct))
+        return AttackDiagnostics(tuple(indicators), 0, _nothing_probed(job, correct)), ()
     not_judged = too_few_queries(job, merged, unbroken)
     if not_judged and access_of(getattr(model, "access", "")) != "gradients":
-        return AttackDiagnostics(tuple(indicators), 0, not_judged)
-    probed = list[Indicator]()
+        return AttackDiagnostics(tuple(indicators), 0, not_judged), ()
+    probed, witnesses = list[Indicator](), list[Witness]()
 
     def probe(part: slice) -> int:
         probed.clear()
+        witnesses.clear()
         most = NUM_PROBED if part.stop == len(rows) else part.stop
-        for found in _from_probes(job, merged, model, data, correct, rows[part], most):
+        for found in _from_probes(job, merged, model, data, correct, rows[part], most, witnesses):
             probed.append(found)
         return part.stop
 
@@ -99,7 +102,7 @@ def diagnose(
             count = largest_fitting_part(probe, len(rows), work="diagnostics of the attacks")
     except ExecutionError as error:  # a model that has stopped answering leaves what was seen before
         not_judged = f"the model did not answer all probes ({error})"
-    return AttackDiagnostics((*indicators, *probed), count, not_judged)
+    return AttackDiagnostics((*indicators, *probed), count, not_judged), smallest_witnesses(witnesses)
 
 
 def _nothing_probed(job: AttackJob, correct: np.ndarray) -> str:
@@ -118,8 +121,12 @@ def _from_probes(
     correct: np.ndarray,
     rows: np.ndarray,
     most: int,
+    witnesses: list[Witness],
 ) -> Iterator[Indicator]:
-    """Yield the indicators that query the model about the examples ``rows`` (n,), at most so many at once."""
+    """Yield the indicators that query the model about the examples ``rows`` (n,), at most so many at once.
+
+    The breaks of unbroken examples that they find are added to ``witnesses``.
+    """
     x, y = data.batch(rows)
     probes = ProbeSet(
         model=model,
@@ -129,6 +136,7 @@ def _from_probes(
         threat=job.threats[-1],
         unbroken=torch.from_numpy(np.isinf(merged.radius[rows])),
         seed=job.seed,
+        witnesses=witnesses,
     )
     yield from probe_indicators(probes, job.target_class)
     yield from _by_access(job, merged, correct, probes, data, most)

@@ -1,7 +1,7 @@
 """Probe a model with some further queries, to tell a strong model from a weak attack."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from quintain.attacks.outcome import AttackOutcome, Model
 from quintain.attacks.step_sizes import ascent_step, cosine_step_sizes
 from quintain.core.errors import ModelError, SettingError
 from quintain.core.threat_specs import threat_name
+from quintain.evaluate.evasion.witnesses import Witness, confirmed_witnesses
 from quintain.losses.margin import margin
 from quintain.models.protocol import Access
 from quintain.results.robustness_records import Indicator
@@ -29,7 +30,7 @@ STEPS = 20
 RANDOM = {"gradients": 100, "scores": 10, "labels": 10}
 """Random points of the threat for each unbroken example; fewer where queries may be what is paid for."""
 
-PROBE_QUERIES = {"gradients": 400, "scores": 15, "labels": 15}
+PROBE_QUERIES = {"gradients": 400, "scores": 16, "labels": 16}
 """At most so many forward passes of all probes together for each probed example, whatever the attacks had."""
 
 
@@ -43,6 +44,7 @@ class ProbeSet:
         threat: The largest threat.
         unbroken: Which of them no attack broke (n,) bool.
         seed: Seed of all random numbers.
+        witnesses: The breaks of unbroken examples that the probes find are added here.
     """
 
     model: Model
@@ -52,6 +54,7 @@ class ProbeSet:
     threat: Threat
     unbroken: Tensor
     seed: int
+    witnesses: list[Witness] = field(default_factory=list)
 
     @property
     def access(self) -> Access:
@@ -62,6 +65,14 @@ class ProbeSet:
         """Return the unbroken examples only."""
         rows = self.unbroken
         return replace(self, x=self.x[rows], y=self.y[rows], ids=self.ids[rows], unbroken=rows[rows])
+
+    def add_witnesses(self, probe: str, hit: Tensor, z: Tensor) -> None:
+        """Add the points ``z`` (n, *S) or parameters (n, P) that broke examples, where ``hit`` (n,), if
+        they are confirmed.
+        """
+        hit, z = hit.to(self.x.device), z.detach().to(self.x.device)
+        x, y, ids = self.x[hit], self.y[hit], self.ids[hit.to(self.ids.device)]
+        self.witnesses.extend(confirmed_witnesses(probe, self.model, self.threat, x, y, ids, z[hit]))
 
     def draw(self, place: str) -> ExampleRNG:
         """The examples' random numbers at one place of use."""
@@ -130,10 +141,15 @@ def _random(probes: ProbeSet, left: ProbeSet) -> Indicator:
     room, draw = left.threat.projection_cache(left.x), left.draw("random")
     goal, rows = Goal(left.y), torch.arange(len(left.x), device=left.x.device)
     broken = torch.zeros(len(left.x), dtype=torch.bool, device=left.x.device)
+    first: Tensor | None = None
     for number in range(RANDOM[probes.access]):
         z = left.threat.sample(left.x, draw.fold_in(number), room)
-        broken |= goal.is_adversarial(left.model(to_image(left.threat, z, left.x)), rows)
+        hit = goal.is_adversarial(left.model(to_image(left.threat, z, left.x)), rows)
+        new = (hit & ~broken).reshape(-1, *[1] * (z.ndim - 1))
+        first, broken = z if first is None else torch.where(new, z, first), broken | hit
     many = int(broken.sum())
+    if first is not None:
+        left.add_witnesses("random points", broken, first)
     return indicator(
         "random points beat the attacks",
         many / len(probes.x),
@@ -204,7 +220,7 @@ def _attempts(probes: ProbeSet, left: ProbeSet) -> Iterator[Indicator]:
     count, kind = len(probes.x), threat_name(probes.threat.spec)
     single: Attack | None = next((one() for one in (FGSM, FGM) if kind in one.supports), None)
     if len(left.x) and single is not None:
-        many = int(_tried(single, left, left.threat, "one step").success.sum())
+        many = _beaten(single, left, "one step")
         yield indicator(
             "one step beats many",
             many / count,
@@ -214,7 +230,7 @@ def _attempts(probes: ProbeSet, left: ProbeSet) -> Iterator[Indicator]:
     if kind not in PGD.supports:
         return
     if len(left.x):
-        many = int(_tried(PGD(STEPS), left, left.threat, "restart").success.sum())
+        many = _beaten(PGD(STEPS), left, "restart")
         yield indicator(
             "restarts still help",
             many / count,
@@ -222,7 +238,7 @@ def _attempts(probes: ProbeSet, left: ProbeSet) -> Iterator[Indicator]:
             f"one more start broke {many} of {len(left.x)} examples that the attacks left",
         )
     if len(left.x) and kind in FMN.supports:
-        many = int(_tried(FMN(2 * STEPS), left, left.threat, "smallest").success.sum())
+        many = _beaten(FMN(2 * STEPS), left, "smallest")
         yield indicator(
             "search for the smallest change beats the attacks",
             many / count,
@@ -243,6 +259,15 @@ def _attempts(probes: ProbeSet, left: ProbeSet) -> Iterator[Indicator]:
 def gradient_fails(probes: ProbeSet) -> Tensor:
     """Return which examples (n,) bool PGD cannot break."""
     return ~_tried(PGD(2 * STEPS, restarts=2), probes, probes.threat, "check").success
+
+
+def _beaten(attack: Attack, left: ProbeSet, place: str) -> int:
+    """Return how many of the unbroken examples an attack breaks; what it finds are witnesses."""
+    outcome = _tried(attack, left, left.threat, place)
+    left.add_witnesses(
+        attack.name, outcome.success, outcome.adversarial if outcome.params is None else outcome.params
+    )
+    return int(outcome.success.sum())
 
 
 def _tried(
