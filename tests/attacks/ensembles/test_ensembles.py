@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from quintain.attacks import APGD, FAB, PGD, AutoAttack, Ensemble, Quick, Square, Strongest
+from quintain.attacks import APGD, DDN, FAB, PGD, AutoAttack, Ensemble, Quick, Square, Strongest
 from quintain.attacks.ensembles.ensemble import EnsembleBase
 from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.testing import (
@@ -155,6 +155,44 @@ def test_the_published_plans() -> None:
     ce, aimed, fab = AutoAttack().plan(L1(5.0), 10)[:3]
     assert (ce.restarts, aimed.target_classes) == (5, 5)
     assert [member.restarts for member in AutoAttack("plus").plan(THREAT, 10)] == [5, 5, 1, 5, 1]
+
+
+def test_in_l2_alone_ddn_is_a_member_and_the_others_keep_their_places() -> None:
+    """The place of a member is part of its random streams."""
+    assert names(Quick(), 10) == ["apgd-margin", "apgd-ce", "square", "apgd-t"]
+    assert names(Quick(), 10, L1(5.0)) == ["apgd-margin", "apgd-ce", "fab", "apgd-t"]
+    assert names(Quick(), 10, L2(0.5)) == ["apgd-margin", "ddn", "square", "apgd-t"]
+    assert names(Quick(), 2) == ["apgd-margin", "square", "apgd-margin"]
+    assert names(Quick(), 2, L2(0.5)) == ["apgd-margin", "ddn", "square", "apgd-margin"]
+    for attack, members in ((AutoAttack(), []), (Strongest(), ["ddn"])):
+        in_l2, in_linf = names(attack, 10, L2(0.5)), names(attack, 10)
+        assert in_l2[: len(in_linf)] == in_linf
+        assert in_l2[len(in_linf) :] == members
+        assert "ddn" not in names(attack, 10, L1(5.0))
+
+
+def astray(x: Tensor, classes: int) -> Tensor:
+    """Logits (B, K) that rise far away along one pixel, and near the inputs along others, to no avail."""
+    flat = x.flatten(1)
+    far = 20 * (flat[:, :1] - 0.5).relu() + 1e-5 * flat[:, :1]
+    near = 0.01 * flat[:, 32:].sum(1, keepdim=True)
+    return torch.cat((torch.ones_like(far), far + near, *[torch.zeros_like(far)] * (classes - 2)), 1)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_gradients_that_lead_astray_inside_an_l2_ball_do_not_save_a_net(classes: int) -> None:
+    x, y, threat = 0.15 + 0.1 * random_inputs(8, 1, 8, 8, seed=3), torch.zeros(8, dtype=torch.long), L2(0.5)
+    broken = {
+        name: attack(lambda z: astray(z, classes), x, y, threat).success
+        for name, attack in {
+            "runs inside": Ensemble((APGD(steps=20, loss="margin", restarts=2), Square(queries=40))),
+            "ddn": DDN(steps=20),
+            "quick": Quick(steps=20, queries=40),
+            "strongest": Strongest(steps=20, target_classes=2, queries=40),
+        }.items()
+    }
+    assert not broken.pop("runs inside").any()
+    assert all(success.all() for success in broken.values())
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4])

@@ -7,6 +7,7 @@ from quintain.attacks.base import Attack
 from quintain.attacks.ensembles.autoattack import SQUARE_PATIENCE_DIVISOR
 from quintain.attacks.ensembles.ensemble import EnsembleBase
 from quintain.attacks.gradient.apgd import APGD
+from quintain.attacks.minimum_norm.ddn import DDN
 from quintain.attacks.minimum_norm.fab import FAB
 from quintain.attacks.score_based.square import Square
 from quintain.core.threat_specs import threat_name
@@ -15,17 +16,21 @@ from quintain.threats.threat import Threat
 TARGET_CLASSES = 2
 """Number of target classes of the targeted run."""
 
+DDN_GAMMA = 0.1
+"""By what share DDN's radius moves in L2: twice its default, so that half of its steps get as far."""
+
 
 @dataclass(frozen=True, slots=True)
 class Quick(EnsembleBase):
     r"""A small budget, cheap attacks first: APGD on two losses, a short Square, APGD towards two classes.
 
-    Runs stop early (see ``APGD``), and Square's schedule is stretched to its queries. With two classes, where
-    all losses are one, restarts replace the other losses; in L1, which Square does not support, FAB replaces
-    it.
+    Runs of APGD stop early (see there), and Square's schedule is stretched to its queries. With two classes,
+    where all losses are one, restarts replace the other losses; in L1, which Square does not support, FAB
+    replaces it. In L2, DDN replaces APGD on cross-entropy: it comes from outside the ball, and so breaks
+    what gradients inside lead away from.
 
     Args:
-        steps: Gradients of each run of APGD.
+        steps: Gradients of each run of APGD; DDN takes half as many, beside those of its start.
         queries: Square's queries per example.
         patience: When APGD drops an example, and, at a quarter of it, Square; see there.
 
@@ -47,7 +52,10 @@ class Quick(EnsembleBase):
     )
     default_rank: ClassVar[int] = 1
     use_for: ClassVar[str] = "while you develop, in tests, on large sets"
-    cost: ClassVar[str] = "runs of {steps} gradients that stop early without progress, and {queries}"
+    cost: ClassVar[str] = (
+        "runs of {steps} gradients that stop early without progress, in L2 one of half as many by DDN, and "
+        "{queries}"
+    )
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     optimality_gap: ClassVar = {"l1": 0.03}
     test_settings: ClassVar = {"steps": 10, "queries": 40}
@@ -63,19 +71,20 @@ class Quick(EnsembleBase):
 
     def plan(self, threat: Threat, classes: int) -> tuple[Attack, ...]:
         """Return untargeted runs, then a search without gradients, then the targeted run."""
+        kind = threat_name(threat.spec)
         target_classes = min(TARGET_CLASSES, classes - 1)
         square = Square(self.queries, patience=self.patience / SQUARE_PATIENCE_DIVISOR)
         fab = FAB(self.steps, target_classes, early_stop=True)
-        search = square if threat_name(threat.spec) in Square.supports else fab
-        if classes == 2:
-            return (
-                APGD(self.steps, 1, "margin", patience=self.patience),
-                search,
-                APGD(self.steps, TARGET_CLASSES, "margin", patience=self.patience),
-            )
-        return (
-            APGD(self.steps, 1, "margin", patience=self.patience),
-            APGD(self.steps, 1, "ce", patience=self.patience),
-            search,
-            APGD(self.steps, loss="dlr", target_classes=target_classes, patience=self.patience),
+        search = square if kind in Square.supports else fab
+        first = APGD(self.steps, 1, "margin", patience=self.patience)
+        second: tuple[Attack, ...] = ()
+        if kind in DDN.supports:
+            second = (DDN(max(1, self.steps // 2), DDN_GAMMA),)
+        elif classes > 2:
+            second = (APGD(self.steps, 1, "ce", patience=self.patience),)
+        last = (
+            APGD(self.steps, TARGET_CLASSES, "margin", patience=self.patience)
+            if classes == 2
+            else APGD(self.steps, loss="dlr", target_classes=target_classes, patience=self.patience)
         )
+        return (first, *second, search, last)

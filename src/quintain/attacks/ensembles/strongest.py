@@ -12,6 +12,7 @@ from quintain.attacks.gradient.acg import ACG
 from quintain.attacks.gradient.apgd import APGD
 from quintain.attacks.gradient.minimum_margin import MinimumMargin
 from quintain.attacks.gradient.pma import PMA
+from quintain.attacks.minimum_norm.ddn import DDN
 from quintain.attacks.minimum_norm.fmn import FMN
 from quintain.attacks.score_based.square import Square
 from quintain.core.threat_specs import threat_name
@@ -25,7 +26,7 @@ SQUARE_RESTARTS = 2
 class Strongest(EnsembleBase):
     r"""AutoAttack without early stopping, then attacks that find other optima.
 
-    These are PMA, ACG, A3, minimum margin, FMN, and Square again.
+    These are PMA, ACG, A3, minimum margin, FMN, Square again, and in L2 DDN.
 
     Args:
         steps: Gradients of each run.
@@ -76,6 +77,7 @@ class Strongest(EnsembleBase):
             MinimumMargin(max(1, self.steps // 5), min(self.target_classes, classes - 1)),
             FMN(self.steps),
             Square(self.queries, restarts=SQUARE_RESTARTS),
+            DDN(self.steps),
         )
         return (
             *self._autoattack().plan(threat, classes),
