@@ -46,6 +46,11 @@ def net():
     return torch_net.eval()
 
 
+@pytest.fixture(autouse=True)
+def _trained():
+    net()  # a box calls it without gradients, in which it could not be trained
+
+
 class Planted(nn.Module):
     """The honest net with something in the way of the attacker."""
 
@@ -415,13 +420,6 @@ def test_where_nothing_was_classified_correctly_nothing_is_judged():
     assert trust.summary == "not judged: no example was attacked, since none is classified correctly"
 
 
-def test_scores_and_labels_alone_are_asked_for_no_gradient():
-    for access, doubts in (("scores", {"outputs that look like probabilities"}), ("labels", set())):
-        box = Box(access, lambda: lambda x: net()(x).softmax(1))
-        trust = box.attacked(Linf(0.05), {"square": Guess()}).diagnostics
-        assert {sign.name for sign in trust.triggered} - {"random points beat the attacks"} == doubts
-
-
 @pytest.mark.parametrize("threat", [Linf(0.2), L2(0.4)])
 def test_what_the_diagnostics_break_counts_as_broken_and_is_stored(threat, tmp_path):
     result = attacked(
@@ -459,7 +457,6 @@ class Blind(Idle):
 
 
 def test_random_points_that_break_an_example_are_witnesses_of_a_black_box_too():
-    net()  # trained here, where gradients are on
     box = Box("scores")
     result = box.attacked(Linf(0.5), {"blind": Blind()}, max_queries=300)
     broken = [name for name in result.break_log.found_by if name.startswith("diagnostics: random points")]
@@ -489,3 +486,72 @@ def test_a_point_outside_the_threat_is_no_witness():
         "probe", lambda q: 1 - nn.functional.one_hot(y, 2).float(), Linf(0.1), x, y, torch.tensor([4, 7]), z
     )
     assert [one.row for one in found] == [7]
+
+
+def probabilities(x):
+    return net()(x).softmax(1)
+
+
+def percentages(x):
+    return (100 * probabilities(x)).double()
+
+
+def counts(x):
+    """The votes of 1,000 nets, for which the cross-entropy has no slope."""
+    return (1000 * probabilities(x)).round()
+
+
+@pytest.mark.parametrize("scores", [probabilities, percentages, counts])
+def test_scores_may_be_probabilities_or_votes_where_no_gradient_is_used(scores):
+    box = Box("scores", lambda: scores)
+    trust = box.attacked(Linf(0.05), {"square": Square(600)}).diagnostics
+    assert trust.summary == "high"
+    assert box.asked > 0
+
+
+def test_labels_alone_are_asked_for_no_gradient():
+    trust = Box("labels").attacked(Linf(0.05), {"square": Guess()}).diagnostics
+    assert {sign.name for sign in trust.triggered} <= {"random points beat the attacks"}
+
+
+def test_logits_far_above_zero_are_no_probabilities():
+    assert "outputs that look like probabilities" not in fired(lambda inner, x: inner(x).double() + 1e7)
+
+
+STILL = "scores do not move"
+VOTES = {
+    "one-hot": lambda x: nn.functional.one_hot(net()(x).argmax(1), 2).float(),
+    "plus or minus 1": lambda x: 2 * nn.functional.one_hot(net()(x).argmax(1), 2).float() - 1,
+    "logs of votes": lambda x: nn.functional.one_hot(net()(x).argmax(1), 2).float().log(),
+    "rounded": lambda x: (net()(x) / 8).round() * 8,
+    "saturated": lambda x: (1e4 * net()(x)).softmax(1),
+}
+
+
+@pytest.mark.parametrize("scores", VOTES.values(), ids=VOTES)
+@pytest.mark.parametrize("target", [None, 1])
+def test_scores_that_do_not_move_are_a_sign(scores, target):
+    x, y = points().batch(range(80))
+    data = points() if target is None else from_arrays(x[y != target].numpy(), y[y != target].numpy())
+    subject, words = named_model(Box("scores", lambda: scores), "m", "m"), {"target_class": target}
+    trust = run_attacks(subject, data, [Linf(0.1)], {"square": Square(600)}, **words).diagnostics
+    assert STILL in {sign.name for sign in trust.triggered}
+    assert "--attack hopskipjump" in trust.summary
+
+
+def test_scores_that_do_not_move_do_not_matter_where_labels_were_attacked():
+    votes = VOTES["plus or minus 1"]
+    attacks = {"square": Square(600), "hopskipjump": HopSkipJump(1500)}
+    whole = Box("scores", lambda: votes).attacked(Linf(0.02), attacks)
+    assert np.isinf(whole.examples.broken_radius).any()
+    assert whole.diagnostics.summary == "high"
+    few = Box("scores", lambda: votes).attacked(
+        Linf(0.02), {"square": Square(600), "hopskipjump": HopSkipJump(50)}
+    )
+    assert STILL in {sign.name for sign in few.diagnostics.triggered}
+
+
+@pytest.mark.parametrize("threat", [Linf(0.0), Linf(0.001), Linf(0.05), Linf(0.2), L2(0.001), L2(0.1)])
+def test_honest_scores_move(threat):
+    trust = Box("scores").attacked(threat, {"square": Square(600)}).diagnostics
+    assert STILL not in {sign.name for sign in trust.triggered}

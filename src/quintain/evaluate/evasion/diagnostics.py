@@ -22,7 +22,7 @@ from quintain.data.dataset import Dataset
 from quintain.evaluate.evasion.decision_probe import decision_based
 from quintain.evaluate.evasion.merge import MergedAttacks
 from quintain.evaluate.evasion.probes import ProbeSet, gradient_fails, indicator, probe_indicators
-from quintain.evaluate.evasion.query_budget import late_breaks, too_few_queries
+from quintain.evaluate.evasion.query_budget import late_breaks, too_few_queries, tried_by_labels
 from quintain.evaluate.evasion.shard import AttackJob
 from quintain.evaluate.evasion.witnesses import Witness, smallest_witnesses
 from quintain.losses.margin import margin
@@ -138,7 +138,8 @@ def _from_probes(
         seed=job.seed,
         witnesses=witnesses,
     )
-    yield from probe_indicators(probes, job.target_class)
+    left = rows[np.isinf(merged.radius[rows])]
+    yield from probe_indicators(probes, job.target_class, tried_by_labels=tried_by_labels(job, merged, left))
     yield from _by_access(job, merged, correct, probes, data, most)
     yield from _near_ties(merged, rows, probes, job)
     if probes.access == "gradients" and job.target_class is None:

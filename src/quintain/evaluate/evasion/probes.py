@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from quintain.evaluate.evasion.witnesses import Witness, confirmed_witnesses
 from quintain.losses.margin import margin
 from quintain.models.protocol import Access
 from quintain.results.robustness_records import Indicator
+from quintain.threats.broadcast import rows_differ
 from quintain.threats.parametric import ParametricThreat, to_image
 from quintain.threats.rng import ExampleRNG, example_rng
 from quintain.threats.threat import Threat
@@ -84,16 +86,25 @@ def indicator(name: str, value: float, threshold: float, evidence: str) -> Indic
     return Indicator(name, float(value), threshold, bool(value > threshold), evidence)
 
 
-def probe_indicators(probes: ProbeSet, target: int | None = None) -> Iterator[Indicator]:
+def probe_indicators(
+    probes: ProbeSet, target: int | None = None, *, tried_by_labels: bool = False
+) -> Iterator[Indicator]:
     """Yield the indicators that need further queries to the model. The probe set must not be empty.
 
     The attempts to break it again (random points, one step, one restart, unlimited eps) are skipped in
     targeted runs.
+
+    Args:
+        probes: Examples that are classified correctly.
+        target: The class that the attacks aimed at, if they did.
+        tried_by_labels: Whether an attack that needs no scores had queries enough for the unbroken ones, so
+            that what the scores show does not matter.
     """
     yield from _outputs(probes)
     left = probes.unbroken_only()
-    if len(left.x) and target is None:
-        yield _random(probes, left)
+    by_scores = probes.access == "scores" and not tried_by_labels
+    if len(left.x) and (target is None or by_scores):
+        yield from _random(probes, left, target, by_scores=by_scores)
     climbable = threat_name(probes.threat.spec) in PGD.supports or not isinstance(
         probes.threat, ParametricThreat
     )
@@ -115,11 +126,10 @@ def _outputs(probes: ProbeSet) -> Iterator[Indicator]:
         1e-4,
         f"outputs for the same examples differ between calls, by up to {float(spread):.2g} of a logit's size",
     )
-    if probes.access == "labels":
+    if probes.access != "gradients":  # no softmax stands between an attack on scores and what it compares
         return
     logits = passes[0]
-    sums = logits.sum(1)
-    alike = (logits >= 0).all(1) & (sums > 0) & ((sums / sums.median() - 1).abs() < 1e-5)
+    alike = _like_probabilities(logits)
     yield indicator(
         "outputs that look like probabilities",
         float(alike.double().mean()),
@@ -135,27 +145,56 @@ def _outputs(probes: ProbeSet) -> Iterator[Indicator]:
     )
 
 
+def _like_probabilities(logits: Tensor) -> Tensor:
+    """Return which rows (n,) bool of outputs (n, K) are nowhere negative and have the sum of all others.
+
+    Logits far above zero have nearly one sum, too, beside which they hardly differ; probabilities do.
+    """
+    sums = logits.sum(1)
+    alike = (logits >= 0).all(1) & (sums > 0) & ((sums / sums.median() - 1).abs() < 1e-5)
+    return alike & (logits.amax() - logits.amin() > 1e-3 * sums)
+
+
 @torch.no_grad()
-def _random(probes: ProbeSet, left: ProbeSet) -> Indicator:
-    """Try random points of the threat on the unbroken examples."""
+def _random(probes: ProbeSet, left: ProbeSet, target: int | None, *, by_scores: bool) -> Iterator[Indicator]:
+    """Try random points of the threat on the unbroken examples, and look at whether their scores move."""
     room, draw = left.threat.projection_cache(left.x), left.draw("random")
-    goal, rows = Goal(left.y), torch.arange(len(left.x), device=left.x.device)
+    targets = None if target is None else torch.full_like(left.y, target)
+    goal, rows = Goal(left.y, targets), torch.arange(len(left.x), device=left.x.device)
     broken = torch.zeros(len(left.x), dtype=torch.bool, device=left.x.device)
+    margins, images = list[Tensor](), list[Tensor]()
     first: Tensor | None = None
     for number in range(RANDOM[probes.access]):
         z = left.threat.sample(left.x, draw.fold_in(number), room)
-        hit = goal.is_adversarial(left.model(to_image(left.threat, z, left.x)), rows)
+        image = to_image(left.threat, z, left.x)
+        logits = left.model(image)
+        hit = goal.is_adversarial(logits, rows)
         new = (hit & ~broken).reshape(-1, *[1] * (z.ndim - 1))
         first, broken = z if first is None else torch.where(new, z, first), broken | hit
-    many = int(broken.sum())
-    if first is not None:
-        left.add_witnesses("random points", broken, first)
-    return indicator(
-        "random points beat the attacks",
-        many / len(probes.x),
-        0.0,
-        f"random points broke {many} of {len(left.x)} examples that the attacks left",
-    )
+        margins.append(goal.margin(logits, rows))
+        images += [image] if len(images) < 3 else []
+    if target is None:
+        many = int(broken.sum())
+        if first is not None:
+            left.add_witnesses("random points", broken, first)
+        yield indicator(
+            "random points beat the attacks",
+            many / len(probes.x),
+            0.0,
+            f"random points broke {many} of {len(left.x)} examples that the attacks left",
+        )
+    if by_scores:
+        # where the points themselves are alike (eps = 0, a threat of few points), no score has to move
+        differ = torch.stack([rows_differ(one, other) for one, other in combinations(images, 2)]).all(0)
+        ordered = torch.stack(margins).sort(0).values
+        flat = differ & ((ordered[1:] != ordered[:-1]).sum(0) <= 1)
+        yield indicator(
+            "scores do not move",
+            float(flat.sum()) / len(probes.x),
+            0.05,
+            f"at random points the scores of {int(flat.sum())} of {len(probes.x)} examples take no more than "
+            "two values, which show no attack the way: use --attack hopskipjump, or give unrounded scores",
+        )
 
 
 def _gradients(probes: ProbeSet) -> Iterator[Indicator]:

@@ -34,15 +34,35 @@ def too_few_queries(job: AttackJob, merged: MergedAttacks, unbroken: np.ndarray)
         return "the attacks made no query"
     closest, reason = -1.0, ""
     for name, attack in job.attacks.items():
-        # one pass of the budget is kept for the confirmation of a success
-        forwards, needed = merged.by_attack[name].forwards[unbroken] + 1, min_queries(attack)
-        queries, limited = forwards.mean(), job.max_queries is not None and forwards.max() >= job.max_queries
-        if queries >= needed or (getattr(attack, "ends_exhausted", False) and not limited):
+        queries, needed = _mean_queries(merged, name, unbroken), min_queries(attack)
+        if _had_enough(job, merged, name, unbroken):
             return ""
         if queries / needed > closest:
             closest = queries / needed
             reason = f"{queries:,.0f} queries per example, below the {needed:,} that {name} needs"
     return reason
+
+
+def tried_by_labels(job: AttackJob, merged: MergedAttacks, rows: np.ndarray) -> bool:
+    """Whether an attack that uses labels alone had queries enough for some unbroken examples (n,)."""
+    return len(rows) > 0 and any(
+        access_of(getattr(attack, "access", "gradients")) == "labels" and _had_enough(job, merged, name, rows)
+        for name, attack in job.attacks.items()
+    )
+
+
+def _mean_queries(merged: MergedAttacks, name: str, examples: np.ndarray) -> float:
+    # one pass of the budget is kept for the confirmation of a success
+    return float(merged.by_attack[name].forwards[examples].mean()) + 1
+
+
+def _had_enough(job: AttackJob, merged: MergedAttacks, name: str, examples: np.ndarray) -> bool:
+    """Whether an attack had the queries that it needs, or ended with nothing left to try."""
+    attack, most = job.attacks[name], merged.by_attack[name].forwards[examples].max() + 1
+    limited = job.max_queries is not None and most >= job.max_queries
+    return _mean_queries(merged, name, examples) >= min_queries(attack) or (
+        getattr(attack, "ends_exhausted", False) and not limited
+    )
 
 
 def min_queries(attack: AttackFn) -> int:
