@@ -234,15 +234,21 @@ class OddLinear(nn.Linear):
 @pytest.mark.parametrize(
     ("net", "said"),
     [
-        (nn.Sequential(nn.Flatten(), nn.Linear(50, 4), nn.GELU(), nn.Linear(4, 2)), "'2' is a GELU"),
-        (nn.Sequential(nn.Flatten(), OddLinear(50, 2)), "no bound rule"),
+        (
+            nn.Sequential(nn.Flatten(), nn.Linear(50, 4), nn.GELU(), nn.Linear(4, 2)),
+            r"'2' is a GELU, .*; those with one are in docs/your-own-model.md. Other",
+        ),
+        (
+            nn.Sequential(nn.Flatten(), OddLinear(50, 2)),
+            r"no bound rule; write it with layers that have one \(docs/your-own-model.md\). Other",
+        ),
         (nn.Sequential(nn.Flatten(), nn.LeakyReLU(1.5), nn.Linear(50, 2)), "slope 1.5"),
         (nn.Sequential(nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"), nn.Flatten()), "reflect"),
         (nn.Sequential(nn.AvgPool2d(2, divisor_override=1), nn.Flatten()), "divisor_override"),
         (nn.Sequential(nn.BatchNorm2d(2, track_running_stats=False), nn.Flatten()), "BatchNorm"),
         (Branching(), "cannot be read as a graph"),
         (Squaring(), "product of two"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(50, 2)).bfloat16(), "bfloat16"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(50, 2)).bfloat16(), "bfloat16.*--certifier smoothing"),
         (nn.Sequential(nn.Flatten(), nn.Linear(50, 2)).train(), "training mode"),
     ],
 )

@@ -296,6 +296,10 @@ def test_the_number_of_classes_is_said_where_labels_do_not_show_it(run, folder, 
     assert code == 2
     assert "--classes 2" in one_line(complaint)
     assert "has labels up to 2; expected at least 3" in complaint
+    np.savez(folder / "shifted.npz", images=np.zeros((4, 6, 6), np.uint8), labels=[1, 2, 3, 4])
+    code, _, complaint = run("check", spec, "shifted", "--classes", 4)
+    assert code == 2
+    assert "these start at 1, subtract 1 from them" in one_line(complaint)
 
 
 def test_a_function_of_labels_may_know_more_classes_than_the_data(run, folder, tmp_path):

@@ -229,6 +229,7 @@ def test_federate(call, small):
     code, _, _ = call("federate", "--data", small, "--sites", 4, "--rounds", 2, "--out", "f")
     assert code == ExitCode.OK
     assert [one.sum_exact for one in load_result("f").result.rounds] == [True, True]
+    assert [one.name for one in load_result("f").result.sites] == [f"site-{k}" for k in (1, 2, 3, 4)]
 
 
 def test_masks_that_hide_too_little_are_an_alarm(call, small, monkeypatch):
@@ -244,7 +245,7 @@ def test_masks_that_hide_too_little_are_an_alarm(call, small, monkeypatch):
     monkeypatch.setattr(masks, "add_stream", narrow)
     code, out, err = call("federate", "--data", small, "--sites", 4, "--rounds", 1, "--out", "f")
     assert code == ExitCode.ALARM
-    assert "gives away the vector of 'hospital-1'" in out + err
+    assert "gives away the vector of 'site-1'" in out + err
 
 
 def test_requirements_of_the_command_line_are_added_to_those_of_the_project(call, weights, small, tmp_path):

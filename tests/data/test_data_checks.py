@@ -116,3 +116,10 @@ def test_samples_that_show_nothing():
 
 def test_no_parts_at_all():
     assert levels(Splits("mine")) == {"data": "error"}
+
+
+def test_labels_that_start_at_1_are_named():
+    splits = parts(train=(IMAGES[:20], LABELS[:20] + 1), test=(IMAGES[20:], LABELS[20:] + 1))
+    assert "labels start at 1: subtract 1" in text(splits, "labels")
+    splits = parts(test=(IMAGES[20:], np.ones(10, dtype=int)))
+    assert "start at 1" not in text(splits, "labels")

@@ -135,3 +135,15 @@ def test_an_empty_part_is_refused(tmp_path):
     (tmp_path / "test").mkdir()
     with pytest.raises(DataError, match=r"test is empty"):
         load_data(tmp_path)
+
+
+@pytest.mark.parametrize("images", [IMAGES, COLOURED])
+def test_an_alpha_channel_that_hides_nothing_is_left_out(tmp_path, images):
+    opaque = [np.dstack([image, np.full(image.shape[:2], 255, np.uint8)]) for image in images]
+    write(tmp_path / "plain", images)
+    write(tmp_path / "opaque", opaque)
+    assert load_data(tmp_path / "opaque").test.hash == load_data(tmp_path / "plain").test.hash
+    opaque[3][0, 0, -1] = 254
+    write(tmp_path / "opaque", opaque)
+    with pytest.raises(DataError, match="without transparency"):
+        load_data(tmp_path / "opaque")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from quintain.certify.interval.layers import LAYER_RULES
 from quintain.models.adapters import LOGIT_KEYS
 from quintain.models.loading import BLACK_BOX_PREFIXES, BLACK_BOX_SUFFIXES
 from quintain.models.weights import NESTED_KEYS, TORCH_SUFFIXES
@@ -16,3 +17,8 @@ def test_every_key_suffix_and_prefix_is_on_the_page() -> None:
     ends = [f"{suffix}`" for suffix in BLACK_BOX_SUFFIXES]
     missing = [text for text in (*keys, *names, *models, *ends) if text not in PAGE]
     assert missing == []
+
+
+def test_every_layer_with_a_bound_rule_is_on_the_page() -> None:
+    (stated,) = [part for part in PAGE.split("\n\n") if "has a rule for these layers" in part]
+    assert [layer.__name__ for layer in LAYER_RULES if f"`{layer.__name__}`" not in stated] == []

@@ -127,7 +127,8 @@ def test_training_mode_is_refused_anywhere_in_the_net_unless_allowed():
         (
             Classifier(xray_cnn().eval()),
             X[:, :, :20],
-            r"fails on an input of shape \(5, 1, 20, 28\): RuntimeError",
+            r"fails on an input of shape \(5, 1, 20, 28\): RuntimeError.*data of shape \(20, 28\) are "
+            r"read as one gray picture \(1, 20, 28\); if they are signals, x.squeeze\(1\)",
         ),
         (Classifier(xray_cnn().eval()), X.expand(5, 3, 28, 28), r"shape \(5, 3, 28, 28\)"),
         (Classifier(xray_cnn().eval()), X.long(), "type torch.int64; expected a batch of floating-point"),

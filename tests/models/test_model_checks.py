@@ -97,6 +97,12 @@ def test_samples_are_taken_from_all_of_the_data():
         ),
         (lambda z, x: z.softmax(1), "output", "warning", "outputs are probabilities"),
         (lambda z, x: torch.cat((z, z), 1).softmax(1), "output", "warning", "outputs are probabilities"),
+        (
+            lambda z, x: z[:, :1].sigmoid(),
+            "output",
+            "warning",
+            "one output, always in [0, 1]: a probability?",
+        ),
         (lambda z, x: z + torch.rand_like(z), "determinism", "warning", "differ by"),
         (lambda z, x: z - z.mean(0), "batches", "error", "with the rest of its batch"),
         (lambda z, x: z.view(64, 2) if len(z) == 64 else None, "batches", "error", "a batch of one fails"),

@@ -168,7 +168,8 @@ def rounding_model(dtype: torch.dtype) -> RoundingModel:
     if dtype not in {torch.float32, torch.float64}:
         raise ModelError(
             f"the model runs in {dtype}; interval bounds hold for float32 and float64. Convert it with "
-            "net.float()"
+            "net.float(), or certify the smoothed model, which is only asked for answers "
+            "(--certifier smoothing --threat l2:0.25)"
         )
     info = torch.finfo(dtype)
     return RoundingModel(info.eps / 2, info.tiny, info.max, dtype)

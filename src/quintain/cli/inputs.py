@@ -74,10 +74,13 @@ class CallInputs:
         splits = load_data(self.data)
         if self.classes is None:
             return splits
-        last = max(int(split.labels.max()) for split in splits.as_dict().values())
+        parts = splits.as_dict().values()
+        last = max(int(split.labels.max()) for split in parts)
         if self.classes <= last:
+            from_one = min(int(split.labels.min()) for split in parts) == 1
             raise SettingError(
                 f"--classes {self.classes}: {self.data} has labels up to {last}; expected at least {last + 1}"
+                + (", or labels that start at 0: these start at 1, subtract 1 from them" if from_one else "")
             )
         return splits.with_classes(self.classes)
 

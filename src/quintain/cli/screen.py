@@ -8,7 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
+from quintain.cli.grids import show_grid
 from quintain.report import all_rows, count_verdicts, key_rows, presentation_of, summary_lines
 from quintain.report import format as fmt
 from quintain.report.run_results import RunResults
@@ -106,19 +108,21 @@ def show_drill(console: Console, records: "Sequence[Record]") -> None:
 
 def show_changes(console: Console, changes: "Sequence[ClaimChange]") -> None:
     """Show two runs side by side."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for head in ("claim", "before", "after", "change", "reason"):
-        table.add_column(head, overflow="fold")
+    rows = []
     for change in changes:
         before, after = (
             fmt.interval(change.metric, *sides) if sides else fmt.NO_VALUE
             for sides in (change.before, change.after)
         )
         tone = OUTCOMES.get(change.change, "default")
-        table.add_row(
-            escape(change.name), before, after, f"[{tone}]{change.change}[/]", escape(change.reason)
+        rows.append(
+            (
+                *map(Text, (change.name, before, after)),
+                Text(change.change, style=tone),
+                Text(change.reason),
+            )
         )
-    console.print(table)
+    show_grid(console, ("claim", "before", "after", "change", "reason"), rows, text_columns=(0, 4))
 
 
 def show_names(console: Console, kinds: Mapping[str, "Sequence[Entry]"]) -> None:
@@ -182,12 +186,13 @@ def show_exemptions(console: Console, entries: "Sequence[Entry]") -> None:
 
 def _show_table(console: Console, shown: "Grid") -> None:
     """Show a table of the report."""
-    table = Table(box=None, pad_edge=False, header_style="dim", title=shown.caption, title_justify="left")
-    for place, head in enumerate(shown.head):
-        table.add_column(head, justify="left" if place < shown.num_text_columns else "right", overflow="fold")
-    for row in shown.rows:
-        table.add_row(*(escape(cell.text) for cell in row))
-    console.print(table)
+    show_grid(
+        console,
+        shown.head,
+        [[Text(cell.text) for cell in row] for row in shown.rows],
+        text_columns=range(shown.num_text_columns),
+        title=shown.caption,
+    )
 
 
 def show_requirements(console: Console, decided: "Sequence[RequirementResult]") -> None:
@@ -201,15 +206,15 @@ def show_requirements(console: Console, decided: "Sequence[RequirementResult]") 
 
 def _show_claims(console: Console, found: "Sequence[ClaimRow]") -> None:
     """Show the table of claims, narrow enough for 80 columns, and what there is to know of each below it."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("claim", overflow="fold")
-    for head in ("lower bound", "95 % interval", "upper bound", "majority"):
-        table.add_column(head, justify="right", overflow="fold")
-    for row in found:
-        table.add_row(
-            f"[{TONES[row.tone]}]{escape(row.name)}[/]", row.lower, row.interval, row.upper, row.baseline
+    rows = [
+        (
+            Text(row.name, style=TONES[row.tone]),
+            *map(Text, (row.lower, row.interval, row.upper, row.baseline)),
         )
-    console.print(table)
+        for row in found
+    ]
+    head = ("claim", "lower bound", "95 % interval", "upper bound", "majority")
+    show_grid(console, head, rows, text_columns=(0,))
     for verdict in dict.fromkeys(row.label for row in found if row.tone == "bad"):
         names = ", ".join(row.name for row in found if row.label == verdict)
         console.print(f"[red]{escape(verdict)}[/]: {escape(names)}", soft_wrap=True)

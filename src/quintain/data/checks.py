@@ -118,7 +118,9 @@ def _classes(splits: dict[str, Dataset]) -> Finding:
         if len(gone := np.setdiff1d(np.arange(classes), data.labels))
     ]
     if absent:
-        return Finding("labels", "warning", f"classes without samples: {'; '.join(absent)}")
+        from_one = min(int(data.labels.min()) for data in splits.values()) == 1
+        hint = "; labels start at 1: subtract 1" if from_one else ""
+        return Finding("labels", "warning", f"classes without samples: {'; '.join(absent)}{hint}")
     return Finding("labels", "ok", f"{classes} classes, 0 .. {classes - 1}, each with samples in every split")
 
 

@@ -15,6 +15,8 @@ from quintain.data.splits import SPLIT_NAMES, Splits
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"))
 GRAY = frozenset(("1", "L"))
 COLOR = frozenset(("P", "RGB"))
+OPAQUE = {"LA": "L", "RGBA": "RGB"}
+"""Modes with an alpha channel, which is left out where it is 255 everywhere."""
 
 
 class ImageSource:
@@ -22,7 +24,7 @@ class ImageSource:
 
     They have one channel if all of them are gray, else red, green and blue.
 
-    The constructor reads every file's header, not its pixels.
+    The constructor reads every file's header, and the pixels of those with an alpha channel alone.
 
     Raises:
         DataError: If a file is no image, has transparency or more than 8 bits, or differs in size from the
@@ -121,6 +123,9 @@ def _header(path: Path) -> tuple[tuple[int, int], str]:
         with Image.open(path) as image:
             size, mode = image.size, image.mode
             transparent = "transparency" in image.info
+            # an alpha that hides nothing is left out, as convert does
+            if mode in OPAQUE and image.getchannel("A").getextrema() == (255, 255):
+                mode = OPAQUE[mode]
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} is not an image that can be read: {error}; remove or replace it") from error
     if mode not in GRAY | COLOR or transparent:

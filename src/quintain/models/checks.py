@@ -144,6 +144,11 @@ def _output(case: ProbeBatch, num_classes: int) -> Finding:
             f"{case.logits.shape[1]} logits a sample, but the data have {num_classes} classes; expected one "
             "a class",
         )
+    if case.logits.shape[1] == 2 and not case.logits[:, 0].any():
+        score = case.logits[:, 1]
+        if ((score >= 0) & (score <= 1)).all():
+            text = "one output, always in [0, 1]: a probability? Return the logit, without the sigmoid"
+            return Finding("output", "warning", text)
     if (case.logits >= 0).all() and torch.allclose(case.logits.sum(1), case.logits.new_ones(()), atol=1e-4):
         text = (
             "outputs are probabilities, which saturate and hide gradients; return logits, without the softmax"

@@ -122,7 +122,7 @@ class Classifier:
                 raise
             raise ModelError(
                 f"{self.name} fails on an input of shape {tuple(x.shape)}: {type(error).__name__}: {error}. "
-                "Expected a net for such inputs"
+                f"Expected a net for such inputs{_signal_hint(x)}"
             ) from error
         # A copy: the net may hand out a buffer of its own, which its next call overwrites.
         logits = adapt(output, len(x)).to(x.device).clone()
@@ -152,3 +152,14 @@ class Classifier:
         tensor = first_floating_tensor(modules)
         given = x if tensor is None else x.to(device=tensor.device, dtype=tensor.dtype)
         return x.clone() if given is x else given
+
+
+def _signal_hint(x: Tensor) -> str:
+    """Say how a net gets signals as they were, where the inputs may be such."""
+    if x.ndim != 4 or x.shape[1] != 1 or x.shape[2] == x.shape[3]:
+        return ""
+    given, read = tuple(x.shape[2:]), tuple(x.shape[1:])
+    return (
+        f": data of shape {given} are read as one gray picture {read}; if they are signals, x.squeeze(1) in "
+        "forward takes them as they were"
+    )

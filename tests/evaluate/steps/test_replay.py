@@ -16,10 +16,12 @@ from quintain.evaluate.evasion.adversarial import open_adversarial
 from quintain.evaluate.model import named_model
 from quintain.evaluate.steps.replay import run_replay
 from quintain.models.classifier import Classifier
+from quintain.report import summary_lines
 from quintain.results.literals import REPLAY_OF, UNCHANGED
 from quintain.results.quantity import Basis, Metric
 from quintain.threats import L2, Linf, parse
 from tests.evaluate.support.attacked import ATTACKS, SIZES, net, points, run, subject
+from tests.report.support.sample import record
 
 
 def attack(folder, **words):
@@ -45,6 +47,13 @@ def other(shift=0.0, scale=1.0):
         changed[1].bias += torch.tensor([shift, -shift])
         changed[1].weight[:, :3] *= scale
     return named_model(Classifier(changed, num_classes=2), "other", "another model")
+
+
+def test_the_accuracy_that_each_attack_leaves_is_said_with_its_name(stored):
+    path, found = stored
+    (line, *_) = summary_lines(record(replay(path).result))
+    for row in found.rows:
+        assert f"{row.threat} {row.attack} " in line
 
 
 def test_the_same_model_is_broken_as_it_was(stored):

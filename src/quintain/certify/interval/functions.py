@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from quintain.certify.interval.domain import BatchSize, Interval
-from quintain.certify.interval.layers import LAYER_RULES, WITHOUT_BOUNDS, bound_layer
+from quintain.certify.interval.layers import WITHOUT_BOUNDS, bound_layer
 from quintain.certify.rounding import RoundingModel
 from quintain.core.errors import ModelError
 
@@ -346,10 +346,9 @@ def _no_rule_error(target: Any, name: str) -> ModelError:
             "these, or the logits alone"
         )
     label = target if isinstance(target, str) else getattr(target, "__name__", repr(target))
-    known = ", ".join(sorted(layer.__name__ for layer in LAYER_RULES))
     return ModelError(
-        f"operation {name!r} ({label}) has no bound rule; write it with layers that have one: {known}. "
-        f"{WITHOUT_BOUNDS}"
+        f"operation {name!r} ({label}) has no bound rule; write it with layers that have one "
+        f"(docs/your-own-model.md). {WITHOUT_BOUNDS}"
     )
 
 

@@ -288,10 +288,9 @@ def bound_layer(layer: nn.Module, interval: Interval, rounding: RoundingModel, n
                 "(weight_norm, spectral_norm, orthogonal and their like); keep the weight that it has now: "
                 "torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')"
             )
-        known = ", ".join(sorted(layer.__name__ for layer in LAYER_RULES))
         raise ModelError(
-            f"layer {name!r} is a {kind.__name__}, which has no bound rule; layers with one: {known}. "
-            f"{WITHOUT_BOUNDS}"
+            f"layer {name!r} is a {kind.__name__}, which has no bound rule; those with one are in "
+            f"docs/your-own-model.md. {WITHOUT_BOUNDS}"
         )
     require_unmodified(layer, name, rounding)
     rank = interval.center.ndim

@@ -39,7 +39,8 @@ def run(
     )
 
     def work() -> StepOutput:
-        return run_check(call.splits, call.model_under_test.model if named else None)
+        model = call.model_under_test.model if named else None
+        return run_check(call.splits, model, progress=call.progress)
 
     return call.run(work)
 

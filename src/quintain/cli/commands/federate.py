@@ -58,6 +58,7 @@ def run(
             call.train,
             call.examples,
             sites=sites,
+            site_name="hospital" if data == DEFAULT_DATA else "site",
             rounds=rounds,
             epochs=epochs,
             seed=seed,

@@ -2,23 +2,38 @@
 
 import numpy as np
 
+from quintain.core.progress import Progress, no_progress
 from quintain.data.checks import check_data
 from quintain.data.splits import Splits
 from quintain.evaluate.step import StepOutput
 from quintain.models.checks import check_model
+from quintain.models.classifier import Classifier
 from quintain.models.protocol import ClassifierLike
 from quintain.results.robustness_records import CheckResult
 
 
-def run_check(splits: Splits, model: ClassifierLike | None, *, trained: bool = True) -> StepOutput:
+def run_check(
+    splits: Splits, model: ClassifierLike | None, *, trained: bool = True, progress: Progress = no_progress
+) -> StepOutput:
     """Return all findings on the data and, where there is one, on the model, which may not be trained yet."""
     parts = splits.as_dict()
     first = next(iter(parts.values()))
-    findings = tuple(check_data(splits))
+    with progress.bar("check data", 1) as advance:
+        findings = tuple(check_data(splits))
+        advance(1)
     if model is not None:
-        findings += tuple(check_model(model, parts.get("test", first), trained=trained))
+        # the first call of a compiled net compiles it, which may last minutes
+        with progress.bar(f"check model{_compiled(model)}", 1) as advance:
+            findings += tuple(check_model(model, parts.get("test", first), trained=trained))
+            advance(1)
     counts = tuple(
         (name, tuple(int(n) for n in np.bincount(part.labels, minlength=part.num_classes)))
         for name, part in parts.items()
     )
     return StepOutput(CheckResult(findings, counts, first.class_names, first.shape))
+
+
+def _compiled(model: ClassifierLike) -> str:
+    """Say of a compiled net that it is compiled while it is called."""
+    modules = model.net.modules() if isinstance(model, Classifier) else ()
+    return ", compiling it" if any(hasattr(one, "_orig_mod") for one in modules) else ""

@@ -7,12 +7,14 @@ from quintain.report.blocks import Block, Heading, TableBlock, Text
 from quintain.report.presentation import Presentation
 from quintain.report.run_results import RunResults
 from quintain.report.table import Cell, Table, cells
+from quintain.results.literals import REPLAY_OF
 from quintain.results.robustness_records import ReplayResult
 
 
 def _summary(result: ReplayResult) -> Iterator[str]:
     left = ", ".join(
-        f"{row.threat} {fmt.percent(row.unbroken_counts.accuracy)}" for row in result.attacked.rows
+        f"{row.threat} {row.attack.removeprefix(REPLAY_OF)} {fmt.percent(row.unbroken_counts.accuracy)}"
+        for row in result.attacked.rows
     )
     yield f"accuracy left by stored adversarial examples, {result.attacked.title}: {left}"
     yield _transfer(result)
