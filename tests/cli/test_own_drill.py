@@ -96,6 +96,26 @@ def test_private_training_of_a_net_with_batch_norm_is_not_done_and_names_the_rem
 
 
 @pytest.mark.parametrize(
+    ("net", "data", "steps"),
+    [
+        ("one_logit", "binary", "check,attack"),
+        ("many_logits", "binary", "check,attack"),
+        ("faces", "faces", "check,attack,federate"),
+    ],
+)
+def test_models_of_other_kinds_are_drilled_whole_and_drawn(files, net, data, steps):
+    own = ("--model", f"nets.py:{net}", "--data", f"{data}.npz", "--minutes", "60")
+    code, out, err = quintain(files, "drill", *own, "--only", steps, "--out", "r")
+    assert (code, err) == (ExitCode.OK, "")
+    assert "robust accuracy of plain at linf:4/255: " in out
+    results = [load(path).result for path in sorted((files / "r").glob("0*-*.json"))]
+    assert not any(isinstance(one, SkippedResult) for one in results)
+    page = (files / "r" / "report.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert ("of 40</td>" in page) == ("federate" in steps)
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (("--model", "missing.py:make", "--data", "table.npz"), "there is no file missing.py"),

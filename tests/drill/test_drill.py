@@ -10,6 +10,7 @@ import pytest
 from quintain.core.errors import ContradictionError, ExitCode, MechanismError, RunFolderError
 from quintain.drill import Settings, drill, pipeline
 from quintain.drill.pipeline import STEPS
+from quintain.drill.step import Obstacle
 from quintain.drill.steps.audit import COMPARISONS
 from quintain.evaluate import brackets
 from quintain.report import read
@@ -17,7 +18,7 @@ from quintain.results.bounds import Consistency
 from quintain.results.codec import load, save
 from quintain.results.privacy_records import FederateResult, LeakResult
 from quintain.results.quantity import Metric
-from quintain.results.records import DrillResult
+from quintain.results.records import DrillResult, SkippedResult
 from quintain.results.requirements import Requirement
 from quintain.results.verdict import RunVerdict
 from tests.drill.conftest import stopped
@@ -186,6 +187,22 @@ def test_mutant_a_certifier_that_claims_everything_contradicts_and_is_stored_fir
     claims = load(folder / "05-certify.json").claims
     assert Consistency.CONTRADICTION in {claim.bracket.consistency for claim in claims}
     assert "contradict" in (folder / "report.html").read_text().lower()
+
+
+def test_what_attacks_say_is_claimed_where_there_was_no_time_to_certify(finished, tmp_path, monkeypatch):
+    folder = copied(finished, tmp_path)
+    (folder / "05-certify.json").unlink()
+    missing = replace(STEPS["certify"], obstacle=lambda _context: Obstacle("no time", "give more"))
+    monkeypatch.setattr(pipeline, "STEPS", {**STEPS, "certify": missing})
+    drill(folder, settings(), clock=stopped)
+    record = load(folder / "05-certify.json")
+    assert isinstance(record.result, SkippedResult)
+    attacked = {
+        f"{model}:linf:{size}/255" for model in ("plain", "adversarial", "certified") for size in (2, 4, 8)
+    }
+    assert {claim.name for claim in record.claims} == attacked
+    assert {claim.model for claim in record.claims if claim.primary} == {"certified"}
+    assert all(claim.bracket.lower.value == 0 for claim in record.claims)
 
 
 def test_mutant_a_failed_specification_is_an_alarm(finished, tmp_path):

@@ -225,3 +225,12 @@ def test_a_picture_without_a_gradient_is_never_taken_for_the_original():
     with torch.no_grad():
         net[1].weight.fill_(torch.nan)
     assert invert_gradient(net, sent, (1, 2, 2), steps=1).loss == torch.inf
+
+
+def test_a_layer_without_a_second_derivative_is_refused_by_name():
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 2, 3), torch.nn.Hardsigmoid(), torch.nn.Flatten(), torch.nn.Linear(32, 2)
+    )
+    size = sum(parameter.numel() for parameter in net.parameters())
+    with pytest.raises(ModelError, match=r"hardsigmoid_backward is not implemented.*such as ReLU"):
+        invert_gradient(net.eval(), torch.linspace(-1, 1, size), (1, 6, 6), steps=2)

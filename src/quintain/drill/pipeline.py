@@ -206,7 +206,7 @@ def _context(
 def _output(step: Step, context: DrillContext, plan: StepPlan | Obstacle) -> StepOutput:
     """Do a step, or say why it is not done."""
     if isinstance(plan, Obstacle):
-        return StepOutput(SkippedResult(step.name, plan.reason, plan.remedy))
+        return StepOutput(SkippedResult(step.name, plan.reason, plan.remedy), step.claims_without(context))
     try:
         output = step.run(context)
     except IMPOSSIBLE as error:
@@ -215,8 +215,10 @@ def _output(step: Step, context: DrillContext, plan: StepPlan | Obstacle) -> Ste
         full, used = context.subject.train_size, context.workload.train_examples
         if used < full and isinstance(error, DataError | SettingError):
             reason = f"{error} ({used:,} of {full:,} training examples were used, to keep to the time)"
-            return StepOutput(SkippedResult(step.name, reason, f"give more --minutes, or {CHANGE}"))
-        return StepOutput(SkippedResult(step.name, str(error), CHANGE))
+            skipped = SkippedResult(step.name, reason, f"give more --minutes, or {CHANGE}")
+        else:
+            skipped = SkippedResult(step.name, str(error), CHANGE)
+        return StepOutput(skipped, step.claims_without(context))
     return replace(output, cuts=plan.cuts)
 
 

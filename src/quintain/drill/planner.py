@@ -103,6 +103,8 @@ class Planner:
 
         A step that there is no time for is in ``waiting`` afterwards.
         """
+        if step.name in self.obstacles:
+            return self.obstacles[step.name]
         for needed in step.needs:
             for missing in (self.obstacles, self.waiting):
                 if needed in missing:

@@ -11,7 +11,7 @@ from quintain.drill.context import DrillContext
 from quintain.drill.settings import Workload
 from quintain.drill.trials import Trials
 from quintain.evaluate.step import StepOutput
-from quintain.results.records import NotDone
+from quintain.results.records import Claim, NotDone
 
 Estimate = Callable[[Workload], float]
 Found = TypeVar("Found")
@@ -81,6 +81,11 @@ def nothing_in_the_way(_context: DrillContext) -> None:
     """Say that a step can be done on every model and all data."""
 
 
+def no_claims(_context: DrillContext) -> tuple[Claim, ...]:
+    """Say that no claim is missing where a step is not done."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One step of the drill.
@@ -92,6 +97,7 @@ class Step:
         obstacle: Says what keeps it from being done, if anything does; nothing is trained for that.
         needs: Steps whose results it cannot do without.
         amounts: What of its work may be cut for time.
+        claims_without: Claims that it would have made, and that earlier results allow where it is not done.
         weight: Its share of the time where there is not enough, relative to other steps.
         worth: Where there is no time for all steps, those of less worth are dropped first.
         takes_at_most: Whether the estimate is of the most that it can take: that it took less says nothing of
@@ -104,6 +110,7 @@ class Step:
     obstacle: Callable[[DrillContext], Obstacle | None] = nothing_in_the_way
     needs: tuple[str, ...] = ()
     amounts: Callable[[DrillContext], tuple[Amount, ...]] = nothing_to_cut
+    claims_without: Callable[[DrillContext], tuple[Claim, ...]] = no_claims
     weight: float = 1.0
     worth: int = 0
     takes_at_most: bool = False

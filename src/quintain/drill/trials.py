@@ -46,6 +46,12 @@ GROWTH, MOST = 4, 128
 PASSES = {"training": 3, "defense": 15, "attack": 800, "interval": 60, "private": 6, "inversion": 9}
 """Forward passes that one example of each kind of work takes as long as, about."""
 
+FEW = 16
+"""A forward pass on fewer examples is timed longer: it is more of a batch than of them."""
+
+TRIED_QUERIES = 50
+"""Queries on each example of an attack without gradients that is tried."""
+
 TINY = 2.0**-20
 """Of the threat's size: no example is broken within it, so that an attack costs the most that it can."""
 
@@ -131,7 +137,7 @@ class Trials:
             started = self.clock()
             model.predict(x[:count])
             taken = self.clock() - started
-            if taken >= LONG_ENOUGH / 5 or count == len(x):
+            if taken >= (LONG_ENOUGH / 5 if count >= FEW else LONG_ENOUGH) or count == len(x):
                 return taken / count
             count = min(count * GROWTH, len(x))
 
@@ -160,6 +166,23 @@ class Trials:
             return self.clock() - started
 
         return self._until_long_enough("attack", seconds, min(MOST, len(self.context.test)))
+
+    @cached_property
+    def query(self) -> float:
+        """One query on one example of an attack without gradients, with the attack's own work for it."""
+        job = AttackJob(self.context.threats, {}, seed=0, batch_size=1)
+        short = replace(self.context.workload, black_box_queries=TRIED_QUERIES)
+        attacks = replace(self.context, workload=short).attacks.values()
+        queries = TRIED_QUERIES * sum(len(job.threats_for(attack)) for attack in attacks)
+        most = min(MOST, int(TOO_LONG / (queries * self.forward))) if self.forward else MOST
+        if most < 1:
+            return self.forward
+        x, y = self.examples(most)
+        started = self.clock()
+        for attack in attacks:
+            for threat in job.threats_for(attack):
+                attack(self.model, x, y, _tiny(threat), seed=0)
+        return max((self.clock() - started) / (queries * len(x)), self.forward)
 
     @cached_property
     def interval(self) -> float:

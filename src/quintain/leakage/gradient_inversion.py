@@ -248,12 +248,29 @@ def signed_adam(
         value = objective(z) + tv_weight * total_variation(z)
         if (loss_value := value.item()) < lowest:
             best, lowest = z.detach().clone(), loss_value
-        z.grad = torch.autograd.grad(value, z)[0].sign()
+        z.grad = _gradient(value, z).sign()
         optimizer.step()
         with torch.no_grad():
             z.clamp_(0, 1)
         advance(1)
     return best
+
+
+def _gradient(value: Tensor, z: Tensor) -> Tensor:
+    """Return the gradient at an image.
+
+    Raises:
+        ModelError: If a layer of the net has no second derivative in PyTorch.
+    """
+    try:
+        return torch.autograd.grad(value, z)[0]
+    except RuntimeError as error:
+        if "is not implemented" not in str(error):
+            raise
+        raise ModelError(
+            f"gradients of gradients are needed to rebuild an input, and PyTorch says: {error}; take a layer "
+            "with a second derivative instead, such as ReLU or SiLU"
+        ) from error
 
 
 def total_variation(x: Tensor) -> Tensor:

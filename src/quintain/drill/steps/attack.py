@@ -106,12 +106,12 @@ def obstacle(context: DrillContext) -> Obstacle | None:
 def estimate(context: DrillContext, trials: Trials) -> Estimate:
     """Return the time of the attacks where nothing is broken, and of fitting the sticker.
 
-    An attack without gradients makes its queries and nothing else of weight.
+    An attack without gradients takes so long as its queries.
     """
     if context.subject.model.access != "gradients":
         job = AttackJob(context.threats, {}, seed=0, batch_size=1)
         runs = sum(len(job.threats_for(attack)) for attack in context.attacks.values())
-        query = runs * trials.forward
+        query = runs * trials.query
         return lambda workload: workload.test_examples * workload.black_box_queries * query
     on_example = trials.attack
     on_picture = 0.0 if _no_sticker(context) else 4 * trials.forward

@@ -16,8 +16,9 @@ from quintain.evaluate.estimated_gradients import NOISE_PAIRS
 from quintain.evaluate.model import EvaluatedModel
 from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed
 from quintain.evaluate.step import StepOutput
+from quintain.results.artifacts import ModelFile
 from quintain.results.records import Claim, NotDone
-from quintain.results.robustness_records import CertifiedModel, CertifyResult
+from quintain.results.robustness_records import CertifiedModel, CertifyResult, TrainResult
 
 VOTES = 3_000
 """Noise samples of an example beside those of its certificate: for predictions, and for the attack on it."""
@@ -28,10 +29,8 @@ ESTIMATES = 2 * 20 * 2 * NOISE_PAIRS
 
 def run(context: DrillContext) -> StepOutput:
     """Certify each attacked model by intervals, and one more by smoothing."""
-    plain, hardened = context.trained().training.model, context.hardened()
-    files = {
-        file.name: file for file in (plain, *(one.model for one in (hardened.trainings if hardened else ())))
-    }
+    files, hardened = _model_files(context), context.hardened()
+    plain = context.trained().training.model
     missing: list[NotDone] = []
     models: list[CertifiedModel] = []
     claims: list[Claim] = []
@@ -62,11 +61,49 @@ def run(context: DrillContext) -> StepOutput:
             models.append(both[0])
             claims.extend(both[1])
     base = files.get(SMOOTHED_MODEL, plain)
-    smoothed = _by_smoothing(context, context.stored_model(base), missing)
+    if context.workload.smoothed_examples:
+        smoothed = _by_smoothing(context, context.stored_model(base), missing)
+    else:
+        smoothed, reason = None, "there was no time for them"
+        missing.append(NotDone("certificates by smoothing", reason, "give more --minutes and a new --out"))
     if smoothed is not None:
         models.append(smoothed[0])
         claims.extend(smoothed[1])
     return StepOutput(CertifyResult(tuple(models)), tuple(claims), not_done=tuple(missing))
+
+
+def claims_without(context: DrillContext) -> tuple[Claim, ...]:
+    """Return what the attacks say of each model, where they left the claims to this step."""
+    if not context.run.has("train", TrainResult):
+        return ()
+    files, attacked = _model_files(context), context.attacked()
+    primary = primary_model(list(files)) if context.hardened() else context.trained().training.model.name
+    made = {
+        claim.name
+        for step in ("attack", "harden")
+        if context.run.is_finished(step)
+        for claim in context.run.record(step).claims
+    }
+    claims = [
+        claim
+        for name, one in attacked.items()
+        for claim in robustness_claims(
+            context.stored_model(files[name]),
+            context.test,
+            context.threats,
+            attacked=one,
+            primary=name == primary,
+        )[1]
+    ]
+    return tuple(claim for claim in claims if claim.name not in made)
+
+
+def _model_files(context: DrillContext) -> dict[str, ModelFile]:
+    """Return the plain or given model and the hardened ones, by name."""
+    plain, hardened = context.trained().training.model, context.hardened()
+    return {
+        file.name: file for file in (plain, *(one.model for one in (hardened.trainings if hardened else ())))
+    }
 
 
 def _by_intervals(
@@ -125,12 +162,14 @@ def estimate(context: DrillContext, trials: Trials) -> Estimate:
     )
 
 
-def amounts(_context: DrillContext) -> tuple[Amount, ...]:
-    """Return the size of the certificate by smoothing; intervals are quick."""
+def amounts(context: DrillContext) -> tuple[Amount, ...]:
+    """Return the size of the certificate by smoothing, which can be left out where there are intervals."""
     return (
-        Amount("smoothed_examples", "examples certified by smoothing", 20),
+        Amount("smoothed_examples", "examples certified by smoothing", 10 if needs_intervals(context) else 0),
         Amount("noise_samples", "noise samples of each", 1_000),
     )
 
 
-STEP = Step("certify", run, estimate, needs=("train",), amounts=amounts, worth=6)
+STEP = Step(
+    "certify", run, estimate, needs=("train",), amounts=amounts, claims_without=claims_without, worth=6
+)

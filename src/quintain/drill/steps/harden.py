@@ -19,7 +19,7 @@ from quintain.evaluate.steps.harden import train_defense, with_epochs
 from quintain.harden import GaussianAugmentation, IBPTraining, PGDTraining
 from quintain.harden.defense import Defense
 from quintain.results.records import Claim, NotDone
-from quintain.results.robustness_records import AttackedModel, HardenResult, TrainingRun
+from quintain.results.robustness_records import AttackedModel, CertifyResult, HardenResult, TrainingRun
 from quintain.threats import L2, Linf
 
 MIN_EPOCHS = {ADVERSARIAL_MODEL: 3, CERTIFIED_MODEL: 8, SMOOTHED_MODEL: 3}
@@ -87,7 +87,7 @@ def run(context: DrillContext) -> StepOutput:
             )
             if broken is not None:
                 attacked[name] = broken
-    if context.run.is_finished("certify"):
+    if context.run.has("certify", CertifyResult):
         reason = "there was time to train them only when the others were certified"
         missing.append(
             NotDone("certificates of the hardened models", reason, "give more --minutes and a new --out")
