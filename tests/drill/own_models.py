@@ -35,7 +35,7 @@ def many_logits():
 
 def faces():
     return nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 40)
+        nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 40)
     )
 
 
@@ -48,7 +48,7 @@ def scores(x):
 def write_files(folder: Path) -> None:
     """Write ``nets.py`` and ``table.npz``: 240 and 60 vectors of 8 features, which a line separates.
 
-    ``binary.npz`` and ``faces.npz`` are 120 and 40 gray pictures of 8 x 8 of two or forty classes.
+    ``binary.npz`` and ``faces.npz`` are 300 and 40 gray pictures of 8 x 8 of two or forty classes.
     """
     (folder / "nets.py").write_text(NETS)
     rng = np.random.default_rng(0)
@@ -63,14 +63,14 @@ def write_files(folder: Path) -> None:
         class_names=np.array(["repaid", "defaulted"]),
     )
     for name, classes in (("binary", 2), ("faces", 40)):
-        labels = np.arange(160) % classes
+        labels = np.arange(340) % classes
         mean = rng.uniform(0.2, 0.8, size=(classes, 8, 8))
-        pictures = np.clip(mean[labels] + 0.1 * rng.standard_normal((160, 8, 8)), 0, 1)
+        pictures = np.clip(mean[labels] + 0.1 * rng.standard_normal((340, 8, 8)), 0, 1)
         pictures = (255 * pictures).round().astype(np.uint8)
         np.savez(
             folder / f"{name}.npz",
-            train_images=pictures[:120],
-            train_labels=labels[:120],
-            test_images=pictures[120:],
-            test_labels=labels[120:],
+            train_images=pictures[:300],
+            train_labels=labels[:300],
+            test_images=pictures[300:],
+            test_labels=labels[300:],
         )

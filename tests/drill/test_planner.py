@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from quintain.core.errors import ModelError
 from quintain.drill import Settings, pipeline
 from quintain.drill.budget import Amount
 from quintain.drill.planner import Planner, StepPlan
@@ -97,6 +98,15 @@ def test_a_step_is_not_done_where_one_that_it_needs_was_not(planner):
     assert found == Obstacle(
         "it needs the step train, which was not done: there is no train split", "add one"
     )
+
+
+def test_a_step_whose_trial_the_net_does_not_allow_is_not_done_and_says_why(planner):
+    def refused(_work):
+        raise ModelError("a layer has no second derivative")
+
+    plan, _ = planner((PLAIN, replace(ROUNDS, estimate=lambda _context, _trials: refused)))
+    assert plan.prepare(ROUNDS).reason == "a layer has no second derivative"
+    assert plan.planned == {"train"}
 
 
 def test_a_second_start_has_the_sizes_of_the_first_whatever_time_is_left(planner):

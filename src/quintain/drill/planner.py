@@ -229,6 +229,7 @@ class Planner:
                 continue
             try:
                 seconds = one.estimate(trials.context, trials)
+                seconds(self._full)  # the first call makes the trials
             except (RunFolderError, StorageError):
                 raise
             except QuintainError as error:
