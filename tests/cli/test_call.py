@@ -1,7 +1,9 @@
 """A result on its way out of a command: judged, stored and shown, in this order and each once."""
 
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from quintain.cli import screen
@@ -68,3 +70,17 @@ def test_a_requirement_of_the_project_on_another_metric_is_named_and_left_out(
     assert "not checked, because this result has no epsilon: epsilon(delta=1e-5) <= 3" in " ".join(
         capsys.readouterr().out.split()
     )
+
+
+def test_a_limit_that_leaves_a_class_out_is_said_to(tmp_path: Path) -> None:
+    data, labels = tmp_path / "rare.npz", np.arange(10) % 2
+    np.savez(data, test_images=np.random.default_rng(0).random((10, 4), dtype=np.float32), test_labels=labels)
+
+    def notes(limit: int) -> tuple[str, ...]:
+        call = VerbCall(verb="attack", data=str(data), limit=limit, out=tmp_path / f"run-{limit}")
+        call.run(lambda: StepOutput(AttackResult(()), (claim(1, 2),)))
+        return codec.load(tmp_path / f"run-{limit}" / "result.json").notes
+
+    (note,) = notes(1)
+    assert re.match(r"no example of class [01] among these 1 of 10: nothing here is about it", note)
+    assert notes(0) == ()

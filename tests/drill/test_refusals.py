@@ -10,6 +10,7 @@ from rich.console import Console
 from quintain import data
 from quintain.cli.screen import show_drill
 from quintain.core.errors import ExitCode, ModelError, PrivacyError
+from quintain.data.class_samples import missing_classes
 from quintain.drill import Settings, drill, pipeline, subject
 from quintain.drill.step import CHANGE
 from quintain.drill.steps import attack, certify, harden
@@ -181,3 +182,25 @@ def test_a_drill_that_did_nothing_is_undecided_whatever_the_rule(run, monkeypatc
     show_drill(Console(file=written, width=200), list(records.values()))
     assert "nothing was done" in written.getvalue()
     assert "bounds consistent" not in written.getvalue()
+
+
+def test_a_rare_class_is_among_the_examples_that_are_left_and_the_records_say_how_they_were_drawn(
+    run, tmp_path
+):
+    x = np.random.default_rng(0).random((740, 8), dtype=np.float32)
+    rare = (np.arange(740) % 150 == 3).astype(int)
+    np.savez(
+        tmp_path / "rare.npz",
+        train_images=x[:240],
+        train_labels=rare[:240],
+        test_images=x[240:],
+        test_labels=rare[240:],
+    )
+    few = data.load_data(str(tmp_path / "rare.npz")).split("test")
+    assert missing_classes(few, few.sample(TINY.test_examples, seed=pipeline.TEST_SEED)) == ["1"]
+    _, records = run("mlp", ("attack",), "rare.npz")
+    for step in ("train", "attack"):
+        (note,) = records[step].notes
+        assert note.startswith("the 40 of 500 examples were drawn by class")
+    assert records["train"].result.training.clean_counts.total == (39, 1)
+    assert records["train"].provenance.data == records["attack"].provenance.data

@@ -20,6 +20,7 @@ def test_of_three_classes_there_is_no_sensitivity():
     tally = ClassCounts((1, 2, 0), (2, 2, 0))
     assert tally.sensitivity is None
     assert tally.balanced_accuracy == pytest.approx(0.75)
+    assert tally.num_filled_classes == 2
 
 
 @pytest.mark.parametrize(("right", "total"), [((1,), (0,)), ((1, 1), (1,)), ((), ()), ((0, 0), (0, 0))])

@@ -232,15 +232,18 @@ class VerbCall(CallInputs):
         return f"{kept} in {self.folder}; to resume: {resume_command(self.out, self.folder)}"
 
     def _recorded(self, work: "Callable[[], StepOutput]") -> "Record":
+        from quintain.data.class_samples import missing_class_notes
         from quintain.evaluate.step import record_step
 
-        return record_step(
+        record = record_step(
             work,
             command=command_line(),
             seed=self.seed,
             data=(self.examples.name, self.examples.hash),
             device=self.device_name,
         )
+        missing = missing_class_notes(self.whole_split, self.sampled)
+        return replace(record, notes=(*record.notes, *missing))
 
     def _store(self, record: "Record") -> None:
         _save(record, self.folder)

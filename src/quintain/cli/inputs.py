@@ -85,13 +85,17 @@ class CallInputs:
         return splits.with_classes(self.classes)
 
     @cached_property
-    def sampled(self) -> "Dataset":
-        """The requested examples, of every class."""
+    def whole_split(self) -> "Dataset":
+        """The split that the examples are taken from, every example of it."""
+        if self.split:
+            return self.splits.split(self.split)
         splits = self.splits.as_dict()
-        split = (
-            self.splits.split(self.split) if self.split else splits.get("test", next(iter(splits.values())))
-        )
-        return split.sample(self.limit, seed=derive_seed(self.seed, "limit"))
+        return splits.get("test", next(iter(splits.values())))
+
+    @cached_property
+    def sampled(self) -> "Dataset":
+        """The requested examples, of every class: a random sample, in which a rare class may be missing."""
+        return self.whole_split.sample(self.limit, seed=derive_seed(self.seed, "limit"))
 
     @cached_property
     def examples(self) -> "Dataset":

@@ -16,6 +16,7 @@ from quintain.report import format as fmt
 from quintain.report.run_results import RunResults
 from quintain.results.gate import NOTHING_DONE, did_nothing
 from quintain.results.records import DrillResult, Record, RequirementResult, SizeCut
+from quintain.results.robustness_records import TrainResult
 
 if TYPE_CHECKING:
     from quintain.core.registry import Entry
@@ -33,6 +34,9 @@ def show_step(console: Console, step: str, record: Record) -> None:
     console.print(f"[bold]{step:<10}[/] {record.provenance.seconds:6.1f} s")
     for line in summary_lines(record):
         console.print(f"  {escape(line)}", soft_wrap=True)
+    if isinstance(record.result, TrainResult):  # its notes are about the examples, which all steps share
+        for note in record.notes:
+            console.print(f"  [dim]note: {escape(note)}[/]", soft_wrap=True)
 
 
 def show_plan(console: Console, step: str, seconds: float, cuts: "Sequence[SizeCut]") -> None:

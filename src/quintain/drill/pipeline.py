@@ -18,6 +18,7 @@ from quintain.core.errors import (
 )
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
+from quintain.data.class_samples import sample_each_class, sample_notes
 from quintain.drill.context import DrillContext
 from quintain.drill.planner import Planner, StepPlan
 from quintain.drill.run_folder import RunFolder
@@ -34,6 +35,9 @@ from quintain.results.records import DrillResult, Record, SkippedResult, StepTim
 from quintain.results.robustness_records import TrainResult
 
 CPU = torch.device("cpu")
+
+TEST_SEED = derive_seed(0, "short test")
+"""Of the draw of test examples, which is the same in every drill."""
 
 STEPS: dict[str, Step] = {
     one.name: one
@@ -187,7 +191,10 @@ def _context(
     planned: frozenset[str],
     progress: Progress,
 ) -> DrillContext:
-    """Return the context of a step: examples are drawn as the workload says, always the same ones."""
+    """Return the context of a step: examples are drawn as the workload says, always the same ones.
+
+    Each class has some among them, where it has any.
+    """
     train = subject.splits.train
     return DrillContext(
         run=run,
@@ -195,8 +202,8 @@ def _context(
         workload=workload,
         subject=subject,
         examples=(
-            train and train.sample(workload.train_examples, seed=derive_seed(0, "short train")),
-            subject.test.sample(workload.test_examples, seed=derive_seed(0, "short test")),
+            train and sample_each_class(train, workload.train_examples, seed=derive_seed(0, "short train")),
+            sample_each_class(subject.test, workload.test_examples, seed=TEST_SEED),
         ),
         planned=planned,
         progress=progress,
@@ -219,7 +226,8 @@ def _output(step: Step, context: DrillContext, plan: StepPlan | Obstacle) -> Ste
         else:
             skipped = SkippedResult(step.name, str(error), CHANGE)
         return StepOutput(skipped, step.claims_without(context))
-    return replace(output, cuts=plan.cuts)
+    notes = sample_notes(context.subject.test, context.test, seed=TEST_SEED) if output.claims else ()
+    return replace(output, cuts=plan.cuts, notes=(*output.notes, *notes))
 
 
 def _refuse_other_model(run: RunFolder, subject: Subject) -> None:

@@ -13,8 +13,15 @@ def accuracy_text(counts: ClassCounts) -> str:
     low, high = (100 * limit for limit in counts.interval())
     return (
         f"accuracy {fmt.percent(counts.accuracy)} (95 %: {low:.1f} .. {high:.1f}), balanced "
-        f"{fmt.percent(counts.balanced_accuracy)}"
+        f"{balanced_text(counts)}"
     )
+
+
+def balanced_text(counts: ClassCounts) -> str:
+    """Return the balanced accuracy, and over how many of the classes it is where some have no example."""
+    filled, classes = counts.num_filled_classes, len(counts.total)
+    over = f" over {filled:,} of {classes:,} classes" if filled < classes else ""
+    return f"{fmt.percent(counts.balanced_accuracy)}{over}"
 
 
 def accuracy_cell(counts: ClassCounts, *, strong: bool = False) -> Cell:
@@ -26,7 +33,7 @@ def accuracy_cell(counts: ClassCounts, *, strong: bool = False) -> Cell:
 def class_cells(counts: ClassCounts) -> tuple[Cell, Cell, Cell]:
     """Return balanced accuracy, sensitivity and specificity."""
     return (
-        Cell(fmt.percent(counts.balanced_accuracy)),
+        Cell(balanced_text(counts)),
         Cell(fmt.percent(counts.sensitivity)),
         Cell(fmt.percent(counts.specificity)),
     )

@@ -7,6 +7,7 @@ from markupsafe import Markup
 from quintain.core.errors import UsageError
 from quintain.report import claim_rows
 from quintain.report import format as fmt
+from quintain.report.accuracy import balanced_text
 from quintain.report.drawings.bar import PERCENT, AxisScale, bracket_bar, scale_to
 from quintain.report.drawings.svg import Tick
 from quintain.report.run_results import RunResults
@@ -141,20 +142,19 @@ def _accuracy_lines(run: RunResults, claim: Claim) -> tuple[str, ...]:
             lines.append("Not above the majority class.")
         elif bracket.lower.value > bracket.baseline:
             lines.append("Both bounds are above the majority class.")
-    if claim.upper_counts is not None and claim.upper_counts.sensitivity is not None:
+    if claim.upper_counts is not None and len(claim.upper_counts.total) == 2:
         under = "Under attack: " if bracket.quantity.threat else ""
         parts = (
-            ("balanced", claim.upper_counts.balanced_accuracy),
-            ("sensitivity", claim.upper_counts.sensitivity),
-            ("specificity", claim.upper_counts.specificity),
+            ("balanced", balanced_text(claim.upper_counts)),
+            ("sensitivity", fmt.percent(claim.upper_counts.sensitivity)),
+            ("specificity", fmt.percent(claim.upper_counts.specificity)),
         )
-        text = under + ", ".join(f"{name} {fmt.percent(value)}" for name, value in parts) + "."
+        text = under + ", ".join(f"{name} {value}" for name, value in parts) + "."
         lines.append(text[0].upper() + text[1:])
     elif claim.upper_counts is not None and len(claim.upper_counts.total) > 2:
-        lines.append(
-            f"Balanced over {len(claim.upper_counts.total)} classes: "
-            f"{fmt.percent(claim.upper_counts.balanced_accuracy)}."
-        )
+        filled, classes = claim.upper_counts.num_filled_classes, len(claim.upper_counts.total)
+        over = f"{filled:,} of {classes:,}" if filled < classes else f"{classes}"
+        lines.append(f"Balanced over {over} classes: {fmt.percent(claim.upper_counts.balanced_accuracy)}.")
     if bracket.num_invalid:
         lines.append(
             f"{fmt.count(bracket.num_invalid, 'example')} with an invalid output (NaN): neither certified "

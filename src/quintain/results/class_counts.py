@@ -49,8 +49,16 @@ class ClassCounts:
         return tuple(r / t if t else None for r, t in zip(self.correct, self.total, strict=True))
 
     @property
+    def num_filled_classes(self) -> int:
+        """How many classes have examples."""
+        return sum(map(bool, self.total))
+
+    @property
     def balanced_accuracy(self) -> float:
-        """Mean of the recalls of the classes: 1/K for a model that always answers one class."""
+        """Mean of the recalls of the classes that have examples: 1/K for a model that always answers one.
+
+        Show ``num_filled_classes`` beside it where it is less than the number of classes.
+        """
         recalls = [recall for recall in self.recalls if recall is not None]
         return sum(recalls) / len(recalls)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from quintain.report import format as fmt
-from quintain.report.accuracy import accuracy_text
+from quintain.report.accuracy import accuracy_text, balanced_text
 from quintain.report.blocks import (
     Block,
     Collapsible,
@@ -124,7 +124,7 @@ def _sites(run: RunResults, one: FederateResult) -> Table:
                 else (f"{many:,}" for many in site.class_counts)
             ),
             fmt.percent(site.local_counts.accuracy),
-            fmt.percent(site.local_counts.balanced_accuracy),
+            balanced_text(site.local_counts),
         )
         for site in one.sites
     )
@@ -137,9 +137,7 @@ def _rounds(one: FederateResult) -> Table:
     rows = tuple(
         (
             *cells(str(each.round), ", ".join(each.dropped) or "none"),
-            *cells(
-                fmt.percent(each.global_counts.accuracy), fmt.percent(each.global_counts.balanced_accuracy)
-            ),
+            *cells(fmt.percent(each.global_counts.accuracy), balanced_text(each.global_counts)),
             Cell(str(each.masked_vectors)),
             _exact(each),
             *cells(fmt.size_in_bytes(each.bytes_uploaded), fmt.seconds(each.seconds)),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from markupsafe import Markup
 
 from quintain.report import format as fmt
-from quintain.report.accuracy import accuracy_text
+from quintain.report.accuracy import accuracy_text, balanced_text
 from quintain.report.blocks import (
     Block,
     Collapsible,
@@ -51,7 +51,7 @@ def cost_table(one: PrivatizeResult) -> Table:
             *rows,
             *([(Cell("cost of privacy", "strong"), *cells(*lost))] if _is_comparable(one) else []),
         ]
-    majority = (fmt.percent(private.majority_accuracy), fmt.percent(1 / len(private.total)))
+    majority = (fmt.percent(private.majority_accuracy), fmt.percent(1 / private.num_filled_classes))
     rows.append((Cell("majority class", "soft"), *(Cell(text, "soft") for text in majority)))
     return Table(("accuracy", "clean", "balanced"), tuple(rows), caption="What privacy costs")
 
@@ -105,7 +105,7 @@ def sweep_table(trials: tuple[PrivateRun, ...], title: str) -> Table:
             fmt.number(one.plan.noise_multiplier, 3),
             fmt.number(one.plan.noise_multiplier / one.plan.expected_batch_size, 2),
             fmt.percent(one.clean_counts.accuracy),
-            fmt.percent(one.clean_counts.balanced_accuracy),
+            balanced_text(one.clean_counts),
             f"{one.plan.expected_batch_size * one.plan.steps:,}",
             fmt.seconds(one.seconds),
         )
@@ -254,7 +254,7 @@ def _curve(trials: tuple[PrivateRun, ...], one: PrivatizeResult, axis: str) -> M
 
 
 def _both(counts: ClassCounts) -> tuple[Cell, ...]:
-    return cells(fmt.percent(counts.accuracy), fmt.percent(counts.balanced_accuracy))
+    return cells(fmt.percent(counts.accuracy), balanced_text(counts))
 
 
 def _owner(one: PrivatizeResult) -> str:
