@@ -2,6 +2,7 @@
 
 import sys
 import textwrap
+import warnings
 
 import pytest
 import torch
@@ -180,3 +181,18 @@ def test_a_factory_that_knows_no_seed_draws_the_same_weights_for_one_seed_and_le
     one, same, other = (load_model(f"{tmp_path / 'net.py'}:make", seed=seed).hash for seed in (1, 1, 2))
     assert one == same != other
     assert torch.equal(torch.default_generator.get_state(), before)
+
+
+def test_a_warning_of_a_factory_is_shown_once_however_many_nets_are_made(tmp_path):
+    file = tmp_path / "warns.py"
+    file.write_text(
+        "import warnings\nfrom torch import nn\n\n\ndef make(seed=0):\n"
+        "    warnings.warn('old weights', UserWarning)\n    warnings.warn(f'seed {seed}')\n"
+        "    return nn.Linear(2, 2)\n"
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for seed in (0, 0, 1):
+            load_model(f"{file}:make", seed=seed)
+    assert [str(one.message) for one in caught] == ["old weights", "seed 0", "seed 1"]
+    assert {one.filename for one in caught} == {str(file)}

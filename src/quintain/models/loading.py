@@ -3,6 +3,7 @@
 import inspect
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import module_from_spec, spec_from_file_location
@@ -165,7 +166,7 @@ def _from_user_file(path: Path, name: str) -> Iterator[Any]:
         raise NotFoundError(
             f"there is no file {path}; expected path/to/file.py:factory, or a name from 'quintain list'"
         )
-    with _one_line_errors(str(path)), _folder_importable(path):
+    with _one_line_errors(str(path)), _folder_importable(path), _warnings_once():
         module = _import_file(path)
         if not hasattr(module, name):
             offered = sorted(
@@ -243,6 +244,22 @@ def _one_line_errors(where: str) -> Iterator[None]:
             f"{where}{f', line {lines[-1]}' if lines else ''}: {type(error).__name__}: {error}; correct it "
             "and run again"
         ) from error
+
+
+_WARNED: set[tuple[str, int, type[Warning], str]] = set()
+"""Where users' files warned, of what kind and what."""
+
+
+@contextmanager
+def _warnings_once() -> Iterator[None]:
+    """Show each warning of a user's file once: it is imported anew for each net, so that Python forgets."""
+    with warnings.catch_warnings(record=True) as caught:
+        yield
+    for one in caught:
+        key = (one.filename, one.lineno, one.category, str(one.message))
+        if key not in _WARNED:
+            _WARNED.add(key)
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
 
 
 @contextmanager
