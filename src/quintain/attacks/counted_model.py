@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from quintain.attacks.goal import Loss
 from quintain.attacks.outcome import Model
 from quintain.core.errors import DataError, ModelError, SettingError
+from quintain.models.memory import is_out_of_memory
 from quintain.models.modules import all_modules, any_training
 
 MAX_BATCH = 256
@@ -89,7 +90,12 @@ class CountedModel:
                 f"an attack made more than max_queries = {self.max_queries} forward passes for an example; "
                 "it must check Search.is_active(rows, queries=n) before it queries"
             )
-        logits = self.wrapped(image)
+        try:
+            logits = self.wrapped(image)
+        except Exception as error:
+            if is_out_of_memory(error):  # these passes were not made; the same points may be queried in parts
+                self.forwards.index_add_(0, rows, torch.full_like(rows, -self.queries_per_call))
+            raise
         if not (
             isinstance(logits, Tensor)
             and logits.is_floating_point()

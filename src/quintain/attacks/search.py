@@ -11,6 +11,7 @@ from quintain.attacks.counted_model import CountedModel
 from quintain.attacks.goal import Goal, Loss
 from quintain.attacks.outcome import AttackOutcome, Model
 from quintain.models.devices import device_of
+from quintain.models.memory import in_fitting_parts
 from quintain.models.precision import full_precision
 from quintain.threats.parametric import ParametricThreat, identity, is_allowed, to_image
 from quintain.threats.rng import ExampleRNG
@@ -119,6 +120,14 @@ class Search:
     def probe(self, z: Tensor, rows: Tensor) -> Tensor:
         """Return logits (n, K) at probes, which are not recorded as candidates; ``rows`` may repeat."""
         return self.model.logits(self._to_image(z, rows), rows)
+
+    def probe_in_parts(self, z: Tensor, rows: Tensor) -> Tensor:
+        """Return logits (n, K) at many probes of few examples, in halves where memory runs out."""
+
+        def logits(part: slice) -> Tensor:
+            return self.probe(z[part], rows[part])
+
+        return torch.cat(list(in_fitting_parts(logits, len(z), work=f"probes of {self.name}")))
 
     def query(self, z: Tensor, rows: Tensor) -> Tensor:
         """Return logits (n, K) at candidates, one per example, and record each candidate."""

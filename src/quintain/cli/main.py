@@ -117,7 +117,7 @@ def _attempt(work: Callable[[], int]) -> int:
         )
     except Exception as error:
         if _is_out_of_memory(error):
-            said = str(error).splitlines()[0]
+            said = next(iter(str(error).splitlines()), type(error).__name__)
             return _failed("out of memory", f"{said} {OUT_OF_MEMORY}", ExitCode.EXECUTION)
         where = traceback.extract_tb(error.__traceback__)[-1]
         text = (
@@ -132,8 +132,8 @@ def _attempt(work: Callable[[], int]) -> int:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out; PyTorch, which would say so, is not imported for other errors."""
-    if not isinstance(error, RuntimeError) or "torch" not in sys.modules:
+    """Whether memory ran out; PyTorch, which would say so, is not imported for it."""
+    if "torch" not in sys.modules:
         return False
     from quintain.models.memory import is_out_of_memory
 

@@ -11,6 +11,7 @@ from torch.nn.functional import one_hot
 
 from quintain.core.errors import ModelError, QuintainError, SettingError
 from quintain.models.fingerprint import source_of
+from quintain.models.memory import is_out_of_memory
 
 PredictFunction = Callable[[np.ndarray], Any]
 """A function from inputs (B, *S), float32 in [0, 1], to scores (B, K) or labels (B,)."""
@@ -108,6 +109,8 @@ class BlackBox:
         except QuintainError:
             raise
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             raise ModelError(
                 f"{self.name} fails on an input of shape {tuple(x.shape)}: {type(error).__name__}: {error}"
             ) from error

@@ -12,8 +12,14 @@ from quintain.core.errors import ExecutionError
 
 Result = TypeVar("Result")
 
-ALLOCATION_FAILED = ("out of memory", "can't allocate memory", "not enough memory")
-"""What accelerators and PyTorch's allocator on the CPU say, in lower case."""
+ALLOCATION_FAILED = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "failed to allocate memory",
+    "bad_alloc",
+)
+"""What accelerators, PyTorch's allocator on the CPU and onnxruntime say, in lower case."""
 
 
 @dataclass(slots=True)
@@ -118,21 +124,25 @@ def _tried(run: Callable[[slice], Result], part: slice, work: str) -> tuple[Resu
     except Exception as error:
         if not is_out_of_memory(error):
             raise
+        if part.stop - part.start == 1:
+            said = next(iter(str(error).splitlines()), "")
+            raise ExecutionError(
+                f"{work}: memory does not suffice for a single example; give a smaller model, or a device "
+                f"with more memory (--device cpu). What failed: {type(error).__name__}"
+                + (f": {said}" if said else "")
+            ) from error
     # Only outside of the handler are the tensors of the failed run free to go.
     release_memory()
-    if part.stop - part.start == 1:
-        raise ExecutionError(
-            f"{work}: memory does not suffice for a single example; give a smaller model, or a device with "
-            "more memory (--device cpu)"
-        )
     return None
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the error means that memory ran out, an accelerator's or the computer's."""
     said = str(error).lower()
+    # the errors of onnxruntime have no base but Exception, so that it need not be imported to know them
+    is_of_runtime = isinstance(error, RuntimeError) or type(error).__module__.startswith("onnxruntime.")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and any(words in said for words in ALLOCATION_FAILED)
+        is_of_runtime and any(words in said for words in ALLOCATION_FAILED)
     )
 
 

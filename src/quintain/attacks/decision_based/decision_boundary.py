@@ -249,7 +249,7 @@ class DecisionBoundary:
         size = max(CPU_BATCH_MIN, CPU_BATCH_NUMEL // z[0].numel()) if self._is_cpu_net else len(z)
         return torch.cat(
             [
-                search.goal.is_adversarial(search.probe(points, owners), owners)
+                search.goal.is_adversarial(search.probe_in_parts(points, owners), owners)
                 for points, owners in zip(z.split(size), rows.split(size), strict=True)
             ]
         )

@@ -107,7 +107,9 @@ def estimate_gradient(
         )
         everyone = chunk_rows.repeat_interleave(2 * pairs)
         up, down = (
-            loss(search.probe(probes.flatten(0, 1), everyone), everyone).view(len(here), 2, pairs).unbind(1)
+            loss(search.probe_in_parts(probes.flatten(0, 1), everyone), everyone)
+            .view(len(here), 2, pairs)
+            .unbind(1)
         )
         # antithetic pairs: g = 1 / (2 sigma m) sum_i u_i (l(z + sigma u_i) - l(z - sigma u_i))
         weight = ((up - down) / (2 * sigma * pairs)).to(here.dtype)

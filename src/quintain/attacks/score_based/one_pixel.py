@@ -236,7 +236,7 @@ def query_all(search: Search, rows: Tensor, to_query: Tensor, points: Points) ->
         for example, index in zip(
             *(part.split(MAX_BATCH) for part in affordable.nonzero(as_tuple=True)), strict=True
         ):
-            logits[example, index] = search.probe(points(example, index + first), rows[example])
+            logits[example, index] = search.probe_in_parts(points(example, index + first), rows[example])
             margins[example, index + first] = search.goal.margin(logits[example, index], rows[example]).to(
                 margins.dtype
             )
