@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import nn
 
-from quintain.models.fingerprint import MODULE_INTERNALS
 from quintain.models.modules import all_modules
+from quintain.models.value_hash import MODULE_INTERNALS
 
 Container = dict[Any, Any] | list[Any] | set[Any] | deque[Any]
 _ENTRIES = ("_parameters", "_buffers", "_modules")

@@ -1,6 +1,5 @@
 """A model of which only the outputs are seen: a function of arrays, an ONNX file, or a remote endpoint."""
 
-import hashlib
 from collections.abc import Callable
 from typing import Any, Literal, final
 
@@ -10,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from quintain.core.errors import ModelError, QuintainError, SettingError
-from quintain.models.fingerprint import source_of
+from quintain.models.fingerprint import function_fingerprint
 from quintain.models.memory import is_out_of_memory
 
 PredictFunction = Callable[[np.ndarray], Any]
@@ -31,8 +30,10 @@ class BlackBox:
         num_classes: Number of classes; taken from the first scores if not given, and needed for labels. There
             may be more scores, for classes that do not occur; they then count, too.
         name: The model's name in results.
-        hash: SHA-256 that identifies the model; by default of the source of ``predict_fn`` alone (not of the
-            functions that it calls).
+        hash: SHA-256 that identifies the model; by default of ``predict_fn``: its program, and what it holds
+            as far as Python or pickle can read it (see ``value_hash.value_parts``). Give one where it holds
+            what cannot be read (a session of another runtime, a connection), or what differs from run to
+            run.
         cached: Whether a repeated input gets its first output again, from a cache, so that randomness cannot
             be seen.
 
@@ -69,7 +70,7 @@ class BlackBox:
         self.access: Literal["labels", "scores"] = access
         self.name = name
         self.cached = cached
-        self.hash = hashlib.sha256(source_of(predict_fn).encode()).hexdigest() if hash is None else hash
+        self.hash = function_fingerprint(predict_fn) if hash is None else hash
         self._predict_fn = predict_fn
         self._given_classes = num_classes
         self._num_scores: int | None = None

@@ -1,0 +1,286 @@
+"""What values, functions, classes, objects and modules add to the hash of a model that holds them."""
+
+import hashlib
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from functools import cached_property, partial, partialmethod
+from inspect import isroutine
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from quintain.models.hash_scope import is_installed, is_library, is_read
+from quintain.models.source import names_in, source_of
+
+MODULE_INTERNALS = frozenset(vars(nn.Module())) | {"training", "_compiled_call_impl"}
+
+Known = dict[int, tuple[object, str]]
+"""Values that were met, by their ``id``, and what stands for them; holding them keeps each ``id`` unique."""
+
+PLAIN = (str, bytes, bytearray, int, float, complex, range, Decimal, Fraction)
+"""Types whose own ``repr`` tells all of a value."""
+
+TORCH_PLAIN = (torch.dtype, torch.layout, torch.memory_format, np.dtype)
+
+CONTAINERS = (Mapping, list, tuple, set, frozenset, deque)
+
+MADE_OF: dict[type, tuple[str, ...]] = {
+    slice: ("start", "stop", "step"),
+    partial: ("func", "args", "keywords"),
+    partialmethod: ("func", "args", "keywords"),
+    property: ("fget", "fset"),
+    staticmethod: ("__func__",),
+    classmethod: ("__func__",),
+    cached_property: ("func",),
+    re.Pattern: ("pattern", "flags"),
+}
+"""Types of the standard library, and the attributes that tell all of a value."""
+
+COMPILER = "torch._dynamo"
+"""What ``torch.compile`` puts around modules and functions holds them, and its own state."""
+
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+def digest_of(parts: Iterable[str | bytes]) -> str:
+    """Compute SHA-256 over texts and bytes, each with its length."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else part.encode(errors="surrogatepass")
+        digest.update(len(data).to_bytes(8, "big"))
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def value_parts(value: object, known: Known) -> Iterator[str | bytes]:
+    """Yield what a value adds to the hash of what holds it, the same in each process and at each address.
+
+    - Numbers, texts, tensors, arrays, enumerations: type and value. Not so ``torch.device``, since a net is
+      the same one on each device.
+    - Containers: type and items, however deep.
+    - Modules: weights, program, attributes and mode.
+    - Functions: source or bytecode, defaults, closure, attributes, what they wrap and are bound to, and the
+      globals of their own module that they name, unless that module is an installed package.
+    - Classes: of PyTorch, NumPy and the standard library the full name, of others their methods' source and
+      their constants.
+    - Objects: class and attributes; an object of C or Cython without attributes, as pickle would store it.
+
+    Not seen: the globals of other modules than the function's own; what an object of C does not give to
+    pickle; the inside of files, locks, generators of random numbers and other objects of the standard
+    library; what is read from files or the network when the model runs.
+
+    Args:
+        value: The value.
+        known: What was met so far; is added to.
+    """
+    if value is None or value is Ellipsis:
+        yield repr(value)
+    elif type(value) in PLAIN or isinstance(value, bool):
+        yield f"{type(value).__name__} {value!r}"
+    elif isinstance(value, TORCH_PLAIN):
+        yield repr(value)
+    elif isinstance(value, torch.device):
+        yield "device"
+    elif isinstance(value, ModuleType):
+        yield f"module {value.__name__}"
+    elif isinstance(value, np.generic):
+        yield f"{value.dtype} {value.shape}"
+        yield value.tobytes()
+    else:
+        if id(value) not in known:
+            known[id(value)] = value, "itself"  # where it holds itself
+            known[id(value)] = value, digest_of(_held(value, known))
+        yield known[id(value)][1]
+
+
+def tensor_parts(tensor: Tensor) -> Iterator[str | bytes]:
+    """Yield a tensor's dtype, shape and bytes, on whatever device and in whatever layout."""
+    yield f"{tensor.dtype} {tuple(tensor.shape)}"
+    tensor = tensor.detach().cpu()
+    if tensor.is_quantized:
+        per_channel = tensor.qscheme() in (torch.per_channel_affine, torch.per_channel_affine_float_qparams)
+        yield str(tensor.qscheme())
+        if per_channel:
+            yield str(tensor.q_per_channel_axis())
+            yield from tensor_parts(tensor.q_per_channel_scales())
+            yield from tensor_parts(tensor.q_per_channel_zero_points())
+        else:
+            yield f"{tensor.q_scale()!r} {tensor.q_zero_point()}"
+        tensor = tensor.int_repr()
+    if tensor.layout is not torch.strided:
+        yield str(tensor.layout)
+        tensor = tensor.to_dense()
+    tensor = tensor.resolve_conj().resolve_neg().contiguous()
+    yield tensor.reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def module_parts(module: nn.Module, known: Known) -> Iterator[str | bytes]:
+    """Yield a module's own program: class, ``extra_repr``, hooks and attributes; no weights, no children."""
+    yield f"{type(module).__qualname__}({ADDRESS.sub('', module.extra_repr())})"
+    yield from value_parts(type(module), known)
+    for kind in ("_forward_pre_hooks", "_forward_hooks"):
+        for hook in getattr(module, kind).values():
+            yield kind
+            yield from value_parts(hook, known)
+    if isinstance(module, torch.jit.ScriptModule):
+        yield from _scripted(module, known)
+        return
+    if isinstance(code := getattr(module, "code", None), str):  # torch.fx carries its program as text
+        yield code
+    # Old-style weight_norm, spectral_norm and pruning make an attribute anew before each forward.
+    made = {
+        getattr(hook, "name", getattr(hook, "_tensor_name", None))
+        for hook in module._forward_pre_hooks.values()
+        if type(hook).__module__.startswith("torch.nn.utils.")
+    }
+    if type(module).__module__.startswith(COMPILER):
+        return  # the module inside it is registered
+    for key in sorted(vars(module).keys() - MODULE_INTERNALS - made):
+        yield f"attribute {key}"
+        yield from value_parts(vars(module)[key], known)
+
+
+def _scripted(module: torch.jit.ScriptModule, known: Known) -> Iterator[str | bytes]:
+    """Yield a traced or scripted module's methods, their constants, and the attributes that they read."""
+    inner: Any = module._c
+    texts = []
+    for name in sorted(inner._method_names()):
+        text, constants = inner._get_method(name).code_with_constants
+        texts.append(text)
+        yield text
+        yield from value_parts(dict(sorted(constants.items())), known)
+    for name in sorted(set(re.findall(r"\.(\w+)", " ".join(texts)))):
+        if inner.hasattr(name):
+            yield f"attribute {name}"
+            yield from value_parts(inner.getattr(name), known)
+
+
+def _held(value: Any, known: Known) -> Iterator[str | bytes]:
+    """Yield the parts of a value that may hold others."""
+    if isinstance(value, Tensor):
+        yield from tensor_parts(value)
+    elif isinstance(value, np.ndarray):
+        yield f"{value.dtype} {value.shape}"
+        if value.dtype.hasobject:
+            for item in value.flat:
+                yield from value_parts(item, known)
+        else:
+            yield value.tobytes()
+    elif isinstance(value, nn.Module):
+        yield from _unregistered(value, known)
+    elif isinstance(value, type):
+        yield from _class(value, known)
+    elif isroutine(value):
+        yield from _function(value, known)
+    elif isinstance(value, Enum):
+        yield from value_parts([type(value), value.name, value.value], known)
+    else:
+        yield from value_parts(type(value), known)
+        yield from _object(value, known)
+
+
+def _unregistered(module: nn.Module, known: Known) -> Iterator[str | bytes]:
+    """Yield all of a module that is not registered; ``eval()`` does not reach it, so its mode counts."""
+    yield f"training {module.training}"
+    for held in (module._parameters, module._buffers, module._modules):
+        for name, item in held.items():
+            yield name
+            yield from value_parts(item, known)
+    yield from module_parts(module, known)
+
+
+def _object(value: Any, known: Known) -> Iterator[str | bytes]:
+    """Yield what an object holds, beside its class."""
+    for plain in PLAIN:
+        if isinstance(value, plain):
+            yield plain.__repr__(value)
+    if isinstance(value, CONTAINERS):
+        yield from _items(value, known)
+    elif names := next((names for kind, names in MADE_OF.items() if isinstance(value, kind)), ()):
+        yield from value_parts([getattr(value, name) for name in names], known)
+    elif is_read(type(value)):
+        yield from _state(value, known)
+    else:  # a ufunc has a name, a function of torch.jit its code
+        for name in ("__name__", "code"):
+            text = getattr(value, name, None)
+            yield text if isinstance(text, str) else ""
+    if isinstance(value, (*PLAIN, *CONTAINERS)) and is_read(type(value)):
+        yield from _state(value, known)
+
+
+def _items(value: Any, known: Known) -> Iterator[str | bytes]:
+    """Yield the hash of each item: ``[[0], [1]]`` is not ``[[0, 1]]``."""
+    items = [part for pair in value.items() for part in pair] if isinstance(value, Mapping) else list(value)
+    hashes = [digest_of(value_parts(item, known)) for item in items]
+    # the order of a set follows the process, and says nothing
+    yield from sorted(hashes) if isinstance(value, set | frozenset) else hashes
+
+
+def _state(value: object, known: Known) -> Iterator[str | bytes]:
+    """Yield an object's attributes and slots; of one without, what pickle would store."""
+    state = object.__getstate__(value)
+    if state is not None:
+        for attributes in state if isinstance(state, tuple) else (state,):
+            yield from value_parts(_sorted(attributes or {}), known)
+    elif not isinstance(value, (*PLAIN, *CONTAINERS)):
+        try:
+            stored = value.__reduce_ex__(4)
+        except Exception:  # it has no state that can be read
+            return
+        yield from value_parts(stored if isinstance(stored, str) else list(stored[:3]), known)
+
+
+def _sorted(attributes: dict[str, object]) -> dict[str, object]:
+    return dict(sorted(attributes.items(), key=lambda pair: str(pair[0])))
+
+
+def _function(value: Any, known: Known) -> Iterator[str | bytes]:
+    """Yield a function's program, and all that it was made with."""
+    if isinstance(value, MethodType):
+        yield "method"
+        yield from value_parts(value.__func__, known)
+        yield from value_parts(value.__self__, known)
+    elif isinstance(value, FunctionType):
+        module = value.__globals__.get("__name__")  # functools.wraps copies __module__ of what it wraps
+        library = is_library(module)
+        yield f"{module}.{value.__qualname__}" if library else source_of(value)
+        if (module or "").startswith(COMPILER):
+            yield from value_parts(getattr(value, "_torchdynamo_orig_callable", None), known)
+            return
+        yield from value_parts([value.__defaults__, value.__kwdefaults__], known)
+        for cell in value.__closure__ or ():
+            try:
+                yield from value_parts(cell.cell_contents, known)
+            except ValueError:
+                yield "empty"
+        yield from value_parts(_sorted(vars(value)), known)
+        if not library and not is_installed(value.__globals__.get("__file__")):
+            for name in sorted(set(names_in(value.__code__)) & value.__globals__.keys()):
+                yield f"global {name}"
+                yield from value_parts(value.__globals__[name], known)
+    else:
+        yield f"{getattr(value, '__module__', None)}.{getattr(value, '__qualname__', type(value).__name__)}"
+        # functools.cache wraps, methods of C are bound
+        yield from value_parts([getattr(value, name, None) for name in ("__wrapped__", "__self__")], known)
+
+
+def _class(klass: type, known: Known) -> Iterator[str | bytes]:
+    """Yield what a class and those that it inherits from add to the program: functions and constants."""
+    for base in klass.__mro__:
+        if is_library(base.__module__):
+            yield f"{base.__module__}.{base.__qualname__}"
+            continue
+        yield base.__qualname__
+        for name, member in sorted(vars(base).items()):
+            is_program = isroutine(member) or isinstance(member, property | staticmethod | classmethod)
+            is_constant = not name.startswith("__") and not (issubclass(base, Enum) and name.startswith("_"))
+            if (is_program or is_constant) and not isinstance(member, base):
+                yield f"member {name}"
+                yield from value_parts(member, known)
