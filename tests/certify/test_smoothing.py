@@ -1,5 +1,5 @@
 import math
-from types import SimpleNamespace
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -26,15 +26,20 @@ def halfspace(weight, offset):
     return Classifier(net)
 
 
+def drained(queue: SimpleQueue) -> list:
+    """All that was put into a queue, which is empty then."""
+    return [queue.get() for _ in range(queue.qsize())]
+
+
 class Counting(nn.Module):
     """Keeps the sizes that it sees where its hash does not look: it computes the same each time."""
 
     def __init__(self):
         super().__init__()
-        self.seen = SimpleNamespace(sizes=[])
+        self.seen = SimpleQueue()  # of which a hash counts the type alone
 
     def forward(self, x):
-        self.seen.sizes.append(x.numel())
+        self.seen.put(x.numel())
         return torch.stack([x.flatten(1).mean(1), 1 - x.flatten(1).mean(1)], 1)
 
 
@@ -177,21 +182,20 @@ def test_noise_that_the_type_of_inputs_or_model_would_round_away_is_refused(dtyp
 def test_noise_is_added_to_half_precision_inputs_in_float32():
     class Seeing(Edge):
         def forward(self, x):
-            self.seen.inputs.append(x)
+            self.seen.put(x)
             return super().forward(x)
 
     x, y = torch.full((1, 1), 0.75, dtype=torch.float16), torch.tensor([1])
     net = Seeing(torch.float32).eval()
-    net.seen = SimpleNamespace(inputs=[])
+    net.seen = SimpleQueue()
     smooth = SmoothedClassifier(Classifier(net), 1 / 64, noise_samples=1000)
     for ask in (
         lambda: smooth.certify(x, y),
         lambda: smooth.predict(x, noise_samples=1000),
         lambda: smooth(x),
     ):
-        net.seen.inputs.clear()
         ask()
-        noisy = torch.cat([value.flatten() for value in net.seen.inputs if len(value) > 1])
+        noisy = torch.cat([value.flatten() for value in drained(net.seen) if len(value) > 1])
         assert noisy.dtype == torch.float32
         assert (noisy.half().float() != noisy).float().mean() > 0.9
     wide = smooth.certify(x.float(), y)
@@ -358,8 +362,9 @@ def test_memory_is_bounded_by_the_pack():
     SmoothedClassifier(Classifier(net), 0.25, noise_samples=500).certify(
         x, torch.tensor([int(x.mean() < 0.5)])
     )
-    assert max(net.seen.sizes) <= BATCH_ELEMENTS
-    assert sum(size // 4800 for size in net.seen.sizes if size > 4800) >= 500
+    sizes = drained(net.seen)
+    assert max(sizes) <= BATCH_ELEMENTS
+    assert sum(size // 4800 for size in sizes if size > 4800) >= 500
 
 
 def test_a_net_that_needs_contiguous_inputs_is_served():

@@ -73,7 +73,7 @@ def steps(tmp_path: Path) -> dict[str, Callable[..., StepOutput]]:
 
     return {
         "gradients": attack(PGD(steps=5), Linf(0.2)),
-        "scores": attack(Square(queries=20), L2(1.0)),
+        "scores": attack(Square(queries=400), L2(1.0)),
         "smoothing": lambda subject: run_certify(
             subject, DATA.subset([0, 1]), [L2(0.1)], "smoothing", sigma=0.25, noise_samples=64, seed=0
         ),

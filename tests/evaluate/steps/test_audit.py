@@ -52,7 +52,7 @@ def test_audited_below_accounted_and_the_control_above(audited):
 def test_the_audited_plan_is_the_claimed_one(audited):
     plan = OFTEN.plan(600)
     assert audited.result.plan.sample_rate == 0.25
-    records = ProtectedRecords(600, audited.result.audit.lower.quantity.data_hash)
+    records = ProtectedRecords(600, audited.result.audit.lower.quantity.data_hash, unit="record")
     assert (
         audited.claims[0].bracket.quantity
         == epsilon_upper_bound(plan, records, 3.0).quantity
@@ -62,7 +62,7 @@ def test_the_audited_plan_is_the_claimed_one(audited):
 
 def test_what_the_control_shows_is_no_lower_side_of_the_plan(audited):
     control = audited.result.control.lower
-    records = ProtectedRecords(600, audited.claims[0].bracket.quantity.data_hash)
+    records = ProtectedRecords(600, audited.claims[0].bracket.quantity.data_hash, unit="record")
     assert control.quantity == epsilon_quantity(replace(OFTEN.plan(600), noise_multiplier=0.0), records)
     assert control.quantity != audited.claims[0].bracket.quantity
 

@@ -139,7 +139,7 @@ def run_attacks(
     merged = merge_chunks(job, result, correct, predicted < 0)
     whole = first and not result.stop_reason
     diagnostics, witnesses = None, tuple[Witness, ...]()
-    if num_probed and whole:
+    if attacks and num_probed and whole:
         diagnostics, witnesses = diagnose(
             job,
             merged,
