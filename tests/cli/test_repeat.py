@@ -147,8 +147,8 @@ def test_a_file_of_weights_that_the_factory_reads_is_seen(call, small, verb):
 
 
 def test_the_weights_beside_an_onnx_file_are_seen(call, small):
-    onnx = pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
+    import onnx
+
     write_onnx(onnx, 0)
     words = ("attack", "--data", small, "--model", "m.onnx", "--limit", 5, "--max-queries", 20, "--out", "r")
     code, _, err = call(*words)

@@ -125,7 +125,8 @@ def test_a_black_box_passes_on_that_memory_ran_out(error: Exception) -> None:
 
 
 def test_onnxruntime_is_understood_where_memory_runs_out() -> None:
-    state = pytest.importorskip("onnxruntime.capi.onnxruntime_pybind11_state")
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
     said = "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory for a buffer of size 9"
     assert is_out_of_memory(state.RuntimeException(said))
     assert is_out_of_memory(state.Fail("[ONNXRuntimeError] : 1 : FAIL : bad_alloc"))

@@ -132,7 +132,8 @@ def _clamp(min: float | None = None, max: float | None = None) -> nn.Module:
     )
 
 
-def _hardtanh(min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> nn.Module:  # noqa: ARG001
+def _hardtanh(min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> nn.Module:
+    del inplace  # a write into the input is followed where it is traced
     return _clamp(min_val, max_val)
 
 
