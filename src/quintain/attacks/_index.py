@@ -221,7 +221,7 @@ ENTRIES: tuple[Entry, ...] = (
         "attack",
         "quick",
         "quintain.attacks.ensembles.quick:Quick",
-        "nearly AutoAttack's verdicts for a small part of its cost: the one to begin with",
+        "nearly AutoAttack's results at a fraction of its cost: the one to begin with",
         guarantee=(
             "what it breaks is a witness that can be replayed; what it does not break may still be "
             "breakable"
@@ -241,7 +241,7 @@ ENTRIES: tuple[Entry, ...] = (
         "attack",
         "strongest",
         "quintain.attacks.ensembles.strongest:Strongest",
-        "AutoAttack without giving up, and attacks that end in other places: for the last doubt",
+        "AutoAttack without early stopping, then attacks that find other optima: the final check",
         guarantee=(
             "what it breaks is a witness that can be replayed; what it does not break may still be "
             "breakable"

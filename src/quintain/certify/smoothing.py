@@ -155,9 +155,8 @@ class SmoothedClassifier:
         .. math:: \log \frac1k \sum_{i=1}^{k} softmax(f(x + \sigma u_i))
 
         The same noise samples are used for every example and in every call, so that the function is
-        deterministic. It
-        only approximates the smoothed classifier: use ``predict`` for the class that the smoothed classifier
-            returns.
+        deterministic. It only approximates the smoothed classifier: use ``predict`` for the class that the
+        smoothed classifier returns.
         """
         x = x.to(self._sampled_in(x))
         # log mean softmax = logsumexp over copies of log_softmax, minus log k (Salman et al., 2019): in logs,

@@ -11,8 +11,7 @@ def solve_capped_sum(slope: Tensor, full: Tensor, end: Tensor, need: Tensor) -> 
     r"""Return the least l (n, 1) with :math:`\sum_i \min(slope_i\, l,\; full_i) = need`.
 
     The sum is concave, piecewise linear and rising: Newton's method from 0 never overshoots, and ends, after
-        a handful of passes, at
-    the exact set of full ramps.
+    a handful of passes, at the exact set of full ramps.
 
     Args:
         slope: How fast each ramp rises (n, F), not negative.

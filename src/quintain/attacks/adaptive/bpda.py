@@ -15,7 +15,7 @@ class BPDA(nn.Module):
     .. math:: forward: g(x), \qquad backward: \left(\frac{\partial h}{\partial x}\right)^{\!T} v
 
     Without a substitute it is the identity, which is right only where g(x) is near x: rounding, JPEG, a
-        median. Resizing is not.
+    median. Resizing is not.
 
     Args:
         defense: The step in front of the net; any callable on tensors.

@@ -14,15 +14,15 @@ class EOT:
     .. math:: \frac1n \sum_{i=1}^n \log softmax\, f(x; \omega_i)
 
     Every query, the confirmation included, takes ``samples`` forward passes, and each is counted. Whether the
-    randomized model itself is fooled at a point is measured by ``majority_vote``, on forward passes that the
+    randomized model itself misclassifies a point is measured by ``majority_vote``, on forward passes that the
     attack did not see.
 
     Args:
-        model: Gives logits (B, K), other ones at each call.
+        model: Gives logits (B, K), different ones at each call.
         samples: Forward passes per query.
 
     Raises:
-        SettingError: If there is none.
+        SettingError: If ``samples`` is below 1.
         ModelError: If the model is a module in training mode.
 
     Source: Athalye et al., 2018, arXiv:1802.00420; arXiv:1707.07397.

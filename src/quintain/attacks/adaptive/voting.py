@@ -38,7 +38,7 @@ def majority_vote(
     """Run a randomized model on each point many times.
 
     Args:
-        model: Gives logits (B, K), other ones at each call.
+        model: Gives logits (B, K), different ones at each call.
         z: Points (B, *S).
         y: True classes (B,).
         samples: Forward passes of each point.

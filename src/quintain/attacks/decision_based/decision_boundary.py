@@ -1,6 +1,5 @@
 """The shared parts of decision-based attacks: a first point, binary search, an estimate of the normal."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -94,8 +93,7 @@ class DecisionBoundary:
         """Whether each point (n, *S) is adversarial (n,), at any distance.
 
         A NaN output is recorded as an error only at points within eps: starting noise lies far outside the
-            threat, and NaN
-        there says nothing about the threat.
+        threat, and NaN there says nothing about the threat.
         """
         search = self.search
         logits = search.probe(z, rows)
@@ -110,11 +108,9 @@ class DecisionBoundary:
     def initial_points(self, rows: Tensor, init_tries: int) -> tuple[Tensor, Tensor]:
         """Return the rows (m,) for which random noise is adversarial, and the first such noise (m, *S).
 
-        Each example gets ``init_tries`` tries with uniform noise.
-
-        Every second noise is drawn on a coarser grid of its own, as wide as a power of two: a net that
-            answers fine noise always in
-        one way often does not answer patches so.
+        Each example gets ``init_tries`` tries with uniform noise. Every second try repeats one value over
+        squares whose side is a power of two: a net that predicts one class for all fine noise often predicts
+        another for such patches.
         """
         search = self.search
         low, high = self.box
@@ -234,7 +230,7 @@ class DecisionBoundary:
             total += moved.sum(1).view_as(z)
             toward += moved.masked_fill_(~hits[..., None], 0).sum(1).view_as(z)
             successes += hits.sum(1)
-        # sum_i (phi_i - mean phi) u_i = 2 (sum over adversarial u_i - p sum_i u_i), p the share of
+        # sum_i (phi_i - mean phi) u_i = 2 (sum over adversarial u_i - p sum_i u_i), p the fraction of
         # adversarial probes; if all labels agree, it is +-sum_i u_i (the direction with baseline of
         # HopSkipJump)
         success_rate = expand_rows((successes / counts.clamp(min=1)).to(z.dtype), z)
@@ -256,14 +252,15 @@ class DecisionBoundary:
 
 
 def coarsen(noise: Tensor, attempt: int) -> Tensor:
-    """Return noise (n, *S) as it is at even turns.
+    """Return noise (n, *S) unchanged at even attempts, and coarser at odd ones.
 
-    At odd ones, images repeat one value over squares whose side grows with the turn.
+    There images repeat one value over squares of side 2, 4, 8, ...; after the largest that fits the image, 2
+    comes again.
     """
     if attempt % 2 == 0 or noise.dim() < 4:
         return noise
-    side = 2 ** (
-        1 + attempt // 2 % max(1, int(math.log2(min(noise.shape[-2:]))) if min(noise.shape[-2:]) > 1 else 1)
-    )
+    # sides 2, 4, ..., 2^k with 2^k at most the image's shorter side, in turn
+    num_sides = max(1, min(noise.shape[-2:]).bit_length() - 1)
+    side = 2 ** (1 + attempt // 2 % num_sides)
     rows, columns = (torch.arange(size, device=noise.device) // side for size in noise.shape[-2:])
     return noise[..., rows[:, None], columns]

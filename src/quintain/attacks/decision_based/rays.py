@@ -18,19 +18,19 @@ from quintain.attacks.search import Search
 from quintain.models.protocol import Access
 from quintain.threats.broadcast import expand_rows
 
-TOLERANCE = 1e-3  # of the radius: what a flip must gain, and to which its own radius is bisected
+TOLERANCE = 1e-3
+"""Fraction of the radius by which a flip must lower it, and to which the new radius is bisected."""
 
 
 @dataclass(frozen=True, slots=True)
 class RayS(Attack):
-    r"""The direction of signs along which the boundary is nearest, from labels alone.
+    r"""Search over sign vectors for the direction with the smallest radius to the boundary, by labels alone.
 
-    .. math:: \min_{s \in \{-1, 1\}^d} \min\{r : f(clip(x + r s)) \text{ is broken}\}
+    .. math:: \min_{s \in \{-1, 1\}^d} \min\{r : f(clip(x + r s)) \ne y\}
 
     The signs are flipped block by block: first all of them, then halves, quarters, down to single values,
-        again and again. A flip is tested by one query just below the best radius so far; only if that is
-        adversarial its radius is bisected. An example that no single flip improves is done. Nothing is
-        random.
+    again and again. A flip is tested by one query just below the best radius so far; only if that is
+    adversarial its radius is bisected. An example that no single flip improves is done. Nothing is random.
 
     Args:
         queries: Most forward passes for an example, for the clean input and the confirmation included.
@@ -78,59 +78,49 @@ class RayS(Attack):
         features = signs.shape[1]
         block_count, improved = 0, torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
         while len(rows):
-            for first, last in _block_edges(features, block_count):
+            for start, stop in _block_ranges(features, block_count):
                 active = boundary.queries_left(rows) > 0
                 rows, signs, radius, improved = rows[active], signs[active], radius[active], improved[active]
                 if not len(rows):
                     return
-                # A flip is tried at (1 - 1e-3) of the best radius, one query; only if it is adversarial there
-                # is its own radius bisected.
+                # One query at (1 - TOLERANCE) of the best radius, or at the largest one before any success;
+                # only if that is adversarial is the flip's own radius bisected.
                 flipped = signs.clone()
-                flipped[:, first:last] *= -1
-                x, everyone = search.x[rows], torch.arange(len(rows), device=rows.device)
+                flipped[:, start:stop] *= -1
+                x = search.x[rows]
                 radius_tried = torch.where(
                     search.best_size[rows].isfinite(), (1 - TOLERANCE) * radius, radius
                 )
-                hit = boundary.is_adversarial(
-                    ray_path(boundary, x, flipped, radius_tried)(torch.zeros_like(radius_tried), everyone),
-                    rows,
-                )
+                hit = boundary.is_adversarial(_ray_points(boundary, x, flipped, radius_tried), rows)
                 if not hit.any():
                     continue
                 signs[hit], improved[hit] = flipped[hit], True
                 near = boundary.binary_search(
-                    ray_path(boundary, x[hit], flipped[hit], radius_tried[hit]), rows[hit], TOLERANCE
+                    _ray_path(boundary, x[hit], flipped[hit], radius_tried[hit]), rows[hit], TOLERANCE
                 )
                 radius[hit] = search.threat.measure(near, x[hit])
-            # blocks: 0 (no flip, for the first radius), 1, 2, 4, ..., d; done after a pass over single
-            # coordinates without gain
+            # Numbers of blocks: 0 (no flip, for the first radius), 1, 2, 4, ..., d. From there on each pass
+            # flips single coordinates, of those examples only that were improved since the last pass of them.
             if block_count >= features:
-                rows, signs, radius, improved = (
-                    rows[improved],
-                    signs[improved],
-                    radius[improved],
-                    improved[improved],
-                )
-                improved = torch.zeros_like(improved)
+                rows, signs, radius = rows[improved], signs[improved], radius[improved]
+                improved = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
             else:
                 block_count = min(2 * block_count, features) if block_count else 1
 
 
-def _block_edges(features: int, block_count: int) -> list[tuple[int, int]]:
-    """Where ``block_count`` blocks of nearly equal length begin and end; nothing to flip, once, for none."""
+def _block_ranges(features: int, block_count: int) -> list[tuple[int, int]]:
+    """Return start and stop of blocks of nearly equal length; one empty range where there are none."""
     if not block_count:
         return [(0, 0)]
     edges = [features * index // block_count for index in range(block_count + 1)]
     return list(pairwise(edges))
 
 
-def ray_path(boundary: DecisionBoundary, x: Tensor, signs: Tensor, radius: Tensor) -> Path:
-    """Return the way from the points at ``radius`` to ``x``."""
+def _ray_points(boundary: DecisionBoundary, x: Tensor, signs: Tensor, radius: Tensor) -> Tensor:
+    """Return the points (n, *S) at ``radius`` (n,) along ``signs`` (n, d), clipped to the box."""
+    return (x + expand_rows(radius.to(x.dtype), x) * signs.view_as(x)).clamp(*boundary.box)
 
-    def path(t: Tensor, index: Tensor) -> Tensor:
-        origin = x[index]
-        return (
-            origin + expand_rows(((1 - t) * radius[index]).to(x.dtype), x) * signs[index].view_as(origin)
-        ).clamp(*boundary.box)
 
-    return path
+def _ray_path(boundary: DecisionBoundary, x: Tensor, signs: Tensor, radius: Tensor) -> Path:
+    """Return the paths from the points at ``radius`` along ``signs`` to ``x``."""
+    return lambda t, index: _ray_points(boundary, x[index], signs[index], (1 - t) * radius[index])

@@ -50,7 +50,7 @@ class AutoAttack(EnsembleBase):
         target_classes: Number of target classes of APGD-T; in L1 at most 5.
         fab_target_classes: Number of target classes of FAB-T; 9 as published.
         queries: Square's queries per example.
-        patience: When APGD drops an example, and, at a quarter of it, Square; see there. inf is as published.
+        patience: ``APGD.patience``; Square gets a quarter of it. inf is as published.
 
     Raises:
         SettingError: If there is no such version, or a number is out of range.
@@ -88,6 +88,7 @@ class AutoAttack(EnsembleBase):
     def __post_init__(self) -> None:
         if self.version not in VERSIONS:
             raise SettingError(f"version = {self.version!r}; expected one of {', '.join(VERSIONS)}")
+        # each refuses its settings where they are out of range
         APGD(self.steps, target_classes=self.target_classes, loss="dlr", patience=self.patience)
         FAB(self.steps, self.fab_target_classes)
         Square(self.queries)

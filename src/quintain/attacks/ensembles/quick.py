@@ -1,4 +1,4 @@
-"""The attack to begin with: nearly as strong as AutoAttack, at a small part of its cost."""
+"""The attack to begin with: nearly as strong as AutoAttack, at a fraction of its cost."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,25 +14,27 @@ from quintain.core.threat_specs import threat_name
 from quintain.threats.threat import Threat
 
 TARGET_CLASSES = 2
-"""Number of target classes of the targeted run."""
+"""Number of target classes of the targeted run; with two classes in all, restarts in their place."""
 
 DDN_GAMMA = 0.1
-"""By what share DDN's radius moves in L2: twice its default, so that half of its steps get as far."""
+"""Relative change of DDN's radius per step: twice its default, so that half as many steps get as far."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quick(EnsembleBase):
     r"""A small budget, cheap attacks first: APGD on two losses, a short Square, APGD towards two classes.
 
-    Runs of APGD stop early (see there), and Square's schedule is stretched to its queries. With two classes,
-    where all losses are one, restarts replace the other losses; in L1, which Square does not support, FAB
-    replaces it. In L2, DDN replaces APGD on cross-entropy: it comes from outside the ball, and so breaks
-    what gradients inside lead away from.
+    Runs of APGD drop examples without progress (``patience``), and Square's schedule is stretched to its
+    queries. With two classes every loss is a monotone function of the margin, so restarts on the margin
+    replace the other losses. In L1, which Square does not support, FAB replaces it. In L2, DDN replaces APGD
+    on cross-entropy: it approaches the boundary from outside the ball, and so also breaks nets whose
+    gradients inside the ball point away from it.
 
     Args:
-        steps: Gradients of each run of APGD; DDN takes half as many, beside those of its start.
+        steps: Gradients of each run of APGD; DDN takes half as many, and up to 20 that find its
+            first success.
         queries: Square's queries per example.
-        patience: When APGD drops an example, and, at a quarter of it, Square; see there.
+        patience: ``APGD.patience``; Square gets a quarter of it.
 
     Raises:
         SettingError: If a setting is out of range.
@@ -47,9 +49,7 @@ class Quick(EnsembleBase):
     name: ClassVar[str] = "quick"
     strength: ClassVar[int] = 5
     is_ensemble: ClassVar[bool] = True
-    summary: ClassVar[str] = (
-        "nearly AutoAttack's verdicts for a small part of its cost: the one to begin with"
-    )
+    summary: ClassVar[str] = "nearly AutoAttack's results at a fraction of its cost: the one to begin with"
     default_rank: ClassVar[int] = 1
     use_for: ClassVar[str] = "while you develop, in tests, on large sets"
     cost: ClassVar[str] = (
@@ -66,25 +66,27 @@ class Quick(EnsembleBase):
     patience: float = 0.5
 
     def __post_init__(self) -> None:
+        # each refuses its settings where they are out of range
         APGD(self.steps, patience=self.patience)
         Square(self.queries)
 
     def plan(self, threat: Threat, classes: int) -> tuple[Attack, ...]:
-        """Return untargeted runs, then a search without gradients, then the targeted run."""
+        """Return two untargeted attacks, then Square (in L1 FAB), then APGD towards target classes."""
         kind = threat_name(threat.spec)
         target_classes = min(TARGET_CLASSES, classes - 1)
-        square = Square(self.queries, patience=self.patience / SQUARE_PATIENCE_DIVISOR)
-        fab = FAB(self.steps, target_classes, early_stop=True)
-        search = square if kind in Square.supports else fab
-        first = APGD(self.steps, 1, "margin", patience=self.patience)
-        second: tuple[Attack, ...] = ()
+        untargeted: list[Attack] = [APGD(self.steps, loss="margin", patience=self.patience)]
         if kind in DDN.supports:
-            second = (DDN(max(1, self.steps // 2), DDN_GAMMA),)
+            untargeted.append(DDN(max(1, self.steps // 2), DDN_GAMMA))
         elif classes > 2:
-            second = (APGD(self.steps, 1, "ce", patience=self.patience),)
-        last = (
-            APGD(self.steps, TARGET_CLASSES, "margin", patience=self.patience)
+            untargeted.append(APGD(self.steps, loss="ce", patience=self.patience))
+        square_or_fab = (
+            Square(self.queries, patience=self.patience / SQUARE_PATIENCE_DIVISOR)
+            if kind in Square.supports
+            else FAB(self.steps, target_classes, early_stop=True)
+        )
+        targeted = (
+            APGD(self.steps, restarts=TARGET_CLASSES, loss="margin", patience=self.patience)
             if classes == 2
             else APGD(self.steps, loss="dlr", target_classes=target_classes, patience=self.patience)
         )
-        return (first, *second, search, last)
+        return (*untargeted, square_or_fab, targeted)

@@ -19,17 +19,19 @@ from quintain.core.threat_specs import threat_name
 from quintain.threats.threat import Threat
 
 SQUARE_RESTARTS = 2
-"""Further restarts of Square."""
+"""Random starts of the second Square, besides the one in AutoAttack."""
 
 
 @dataclass(frozen=True, slots=True)
 class Strongest(EnsembleBase):
     r"""AutoAttack without early stopping, then attacks that find other optima.
 
-    These are PMA, ACG, A3, minimum margin, FMN, Square again, and in L2 DDN.
+    These are APGD on the margin, PMA, ACG, A3, the minimum-margin attack, FMN, Square from new starts, and
+    DDN: each where it supports the threat.
 
     Args:
-        steps: Gradients of each run.
+        steps: Gradients of each run; a fifth of it for each round of A3 and each target class of the
+            minimum-margin attack.
         target_classes: Number of target classes of APGD-T, FAB-T and the minimum-margin attack.
         queries: Square's queries per run.
 
@@ -40,14 +42,14 @@ class Strongest(EnsembleBase):
         Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
         pass on the stored point. A failure does not show robustness.
 
-    Source: its members'.
+    Source: Those of its members.
     """
 
     name: ClassVar[str] = "strongest"
     strength: ClassVar[int] = 7
     is_ensemble: ClassVar[bool] = True
     summary: ClassVar[str] = (
-        "AutoAttack without giving up, and attacks that end in other places: for the last doubt"
+        "AutoAttack without early stopping, then attacks that find other optima: the final check"
     )
     use_for: ClassVar[str] = "before a claim of robustness is published"
     cost: ClassVar[str] = (
@@ -64,10 +66,11 @@ class Strongest(EnsembleBase):
     queries: int = 5000
 
     def __post_init__(self) -> None:
+        # AutoAttack refuses settings that are out of range
         self._autoattack()
 
     def plan(self, threat: Threat, classes: int) -> tuple[Attack, ...]:
-        """Return those of the attacks that support the threat."""
+        """Return AutoAttack's members, then those of the other attacks that support the threat."""
         kind = threat_name(threat.spec)
         others: tuple[Attack, ...] = (
             APGD(self.steps, loss="margin", restarts=2),

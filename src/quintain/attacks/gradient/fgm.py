@@ -24,9 +24,8 @@ class FGM(Attack):
         = \lim_{t \to \infty} \Pi_x\big(x + t\, \nabla_x \ell\big)
 
     Away from the walls of the box it is the published step: in L2 along the gradient, in L1 on the steepest
-        coordinate. What a wall
-    takes away there goes to the other coordinates. Where all coordinates move alike, as in Linf, it would be
-    ``FGSM``.
+    coordinate. What a wall takes away there goes to the other coordinates. Where all coordinates move alike,
+    as in Linf, it would be ``FGSM``.
 
     Guarantee:
         Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward

@@ -26,13 +26,13 @@ class TIFGSM(Attack):
         v_{t+1} = \mu v_t + \frac{W * g_t}{mean|W * g_t|}, \quad
         z_{t+1} = \Pi_x\big(z_t + \alpha\, sign\, v_{t+1}\big)
 
-    It is made for other models than the one that is asked: the one asked, it breaks less often than
-        ``MIFGSM`` does.
+    It is made to transfer to other models than the one whose gradients it takes, which it breaks less often
+    than ``MIFGSM`` does.
 
     Args:
         steps: Gradients per example; an example stops at its first success.
-        rel_step_size: Length of a step, as a share of ``eps``.
-        decay: The share of the direction so far that is kept.
+        rel_step_size: Length of a step, as a fraction of ``eps``.
+        decay: The fraction of the direction so far that is kept.
         kernel_size: The kernel's side in pixels, odd; 15, as published, is for images of 299 pixels.
 
     Raises:

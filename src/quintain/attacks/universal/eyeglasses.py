@@ -46,7 +46,7 @@ class Eyeglasses(UniversalAttack):
     .. math:: \max_{s} \; E_{x, T} \log p_t\big(f(x (1 - T M) + T(M s))\big) - \lambda\, NPS(s) - \mu\, TV(s)
 
     with a target: impersonation; without one :math:`\log(1 - p_y)`: dodging. It starts from the one printable
-        color that does best.
+    color that does best.
 
     Args:
         target: Whom to be taken for; anybody else if not given.
