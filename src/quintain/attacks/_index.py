@@ -486,7 +486,9 @@ ENTRIES: tuple[Entry, ...] = (
         "attack",
         "ead",
         "quintain.attacks.minimum_norm.ead:EAD",
-        "shrinking gradient steps with momentum on summed and squared change: few pixels move",
+        (
+            "FISTA on the L1 and squared L2 norm of the change, which sets most values of the change to 0"
+        ),
         guarantee="what it breaks is a witness that can be replayed; no smaller change is ruled out",
         facts=(
             ("supports", "l1"),

@@ -1,4 +1,4 @@
-"""The loop that all gradient attacks share: forward and backward pass, drop finished examples, update."""
+"""The loop of the gradient attacks: forward and backward pass, drop finished examples, update."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,24 +12,19 @@ from quintain.threats.rng import ExampleRNG
 from quintain.threats.threat import ProjectionCache
 
 State = TypeVar("State", bound=tuple[Tensor, ...])
-"""The state of an attack: tensors whose first axis is the example.
-
-The first of them holds the next points.
-"""
+"""The state of an attack: tensors with an entry for each example; the first holds the next points."""
 
 Init = Callable[[Tensor, ExampleRNG, ProjectionCache], State]
-"""Make the first state from clean inputs (n, *S), their random numbers and the projection cache."""
+"""Makes the first state from clean inputs (n, *S), their random numbers and the projection cache."""
 
 Update = Callable[[int, State, Evaluation, Tensor, ProjectionCache], State]
-"""Make the next state from (step, state, evaluation at the state's points, clean inputs, projection cache).
-"""
-
+"""Makes the next state from (step, state, evaluation at its points, clean inputs, projection cache)."""
 
 KeepMask = Callable[[int, State], Tensor | None]
-"""Make a mask (n,) of the examples to keep from (step, state); None keeps all."""
+"""Makes the mask (n,) of the examples to keep from (step, state); None keeps all."""
 
 InputTransform = Callable[[int, State, Tensor], Tensor]
-"""Make the images (n, *S) that the model receives from (step, state, the candidates' images)."""
+"""Makes the images (n, *S) that the model receives from (step, state, the images at the state's points)."""
 
 
 def gradient_ascent(
@@ -46,19 +41,19 @@ def gradient_ascent(
 ) -> None:
     """Run gradient ascent on the active examples.
 
-    Each costs a forward and a backward pass per step and one forward pass at the end; a finished example
-    costs nothing more.
+    An active example costs a forward and a backward pass per step and one forward pass at the end; a finished
+    one costs nothing more.
 
     Args:
         search: Runs the model, checks success and keeps each example's best point.
-        rng: Random numbers of the whole batch, for this run alone.
+        rng: Random numbers of all examples of the search, for this run alone.
         init: Makes the first state.
         update: Makes the next state; its points must be allowed.
         steps: Gradients per example.
         loss: What is maximized.
         rows: The examples to attack (n,); all active ones if not given.
         keep: Which examples are worth another step; the others leave this run and cost nothing more.
-        input_transform: What the model receives in place of the candidates; see ``Search.value_and_grad``.
+        input_transform: Makes what the model receives in place of the points; see ``Search.value_and_grad``.
     """
     rows = search.active_rows if rows is None else rows[search.is_active(rows)]
     if not len(rows):
@@ -71,7 +66,7 @@ def gradient_ascent(
         out = search.value_and_grad(
             state[0], rows, loss, None if input_transform is None else partial(input_transform, step, state)
         )
-        # drop examples that succeeded, erred or are out of budget; all state tensors shrink together
+        # drop examples that succeeded, gave NaN or are out of budget; all tensors shrink together
         active = search.is_active(rows)
         if not active.all():
             rows, clean = rows[active], clean[active]
@@ -84,21 +79,22 @@ def gradient_ascent(
                 return
         state = update(step, state, out, clean, cache)
         # drop examples that the attack gives up
-        keeps = None if keep is None else keep(step, state)
-        if keeps is not None and not keeps.all():
-            rows, clean, state = rows[keeps], clean[keeps], select_rows(state, keeps)
-            cache = tuple(part[keeps] for part in cache)
+        kept = None if keep is None else keep(step, state)
+        if kept is not None and not kept.all():
+            rows, clean, state = rows[kept], clean[kept], select_rows(state, kept)
+            cache = tuple(part[kept] for part in cache)
             if not len(rows):
                 return
-    # one forward pass at the last points, which have had no query yet
+    # the last update moved the points: query them once more
     search.query(state[0], rows)
 
 
 Tensors = TypeVar("Tensors", bound=tuple[Tensor, ...])
 
 
-def select_rows(state: Tensors, active: Tensor) -> Tensors:
-    """Index every tensor of a state by an index or a mask of examples (n,)."""
-    parts = [part[active] for part in state]
+def select_rows(state: Tensors, rows: Tensor) -> Tensors:
+    """Return the state with every tensor indexed by ``rows``: indices of examples, or a mask (n,)."""
+    parts = [part[rows] for part in state]
     kind = type(state)
+    # a NamedTuple takes its fields one by one, a plain tuple takes them as one sequence
     return kind(*parts) if hasattr(kind, "_fields") else kind(parts)

@@ -25,8 +25,8 @@ def maximize_loss(
 ) -> Tensor:
     """Return the last iterate (B, *S) of projected gradient ascent on the cross-entropy.
 
-    Unlike in ``PGD`` an example goes on after a success, since training needs the largest loss. No weight
-    gets a gradient, and the model's mode is left as it is.
+    Unlike in ``PGD`` an example goes on after a success, since training needs a large loss, not a success. No
+    weight gets a gradient, and the model's mode is left as it is.
 
     Args:
         model: Gives logits (B, K); usually the net in training.
@@ -34,8 +34,8 @@ def maximize_loss(
         y: True classes (B,) long.
         threat: What may be changed.
         steps: Gradients per example.
-        rel_step_size: Length of the first step, as a share of the threat's ``eps``.
-        seed: Of the random starts; give each training step its own.
+        rel_step_size: Length of the first step, as a fraction of the threat's ``eps``.
+        seed: Seed of the random starts; give each training step its own.
         ids: The examples' numbers in their data set (B,); 0, 1, 2 ... if not given.
 
     Source: Madry et al., 2018, arXiv:1706.06083.
@@ -46,6 +46,7 @@ def maximize_loss(
     for step_size in cosine_step_sizes(threat.eps, steps, rel_step_size):
         with torch.enable_grad():
             z.requires_grad_()
+            # the log odds: their gradient has the direction of the cross-entropy's, and does not underflow
             (gradient,) = torch.autograd.grad(log_odds(model(z), y).sum(), z)
         z = ascent_step(threat, step_size, z.detach(), gradient, x, cache)
     return z

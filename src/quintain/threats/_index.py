@@ -174,7 +174,7 @@ ENTRIES: tuple[Entry, ...] = (
         "patch",
         "quintain.threats.patch:Patch",
         (
-            "a sticker on a share of the image, with any colors (patch:area=5%, "
+            "a sticker of any colors on a fraction of the image (patch:area=5%, "
             "patch:area=5%,position=0.5x0.5)"
         ),
         guarantee=(
@@ -192,7 +192,8 @@ ENTRIES: tuple[Entry, ...] = (
         "spatial",
         "quintain.threats.spatial:Spatial",
         (
-            "the image is turned, shifted, magnified or bent (spatial:rotate=15,shift=3, spatial:flow=1.5)"
+            "the image is rotated, shifted, scaled or distorted (spatial:rotate=15,shift=3, "
+            "spatial:flow=1.5)"
         ),
         guarantee=(
             "no change is exact, bit for bit; every change stays in the data box; the image follows from "

@@ -22,15 +22,17 @@ class Color(ParametricBase):
         x' = clip\big(m + (1 + c)(H_\theta x - m) + b\,(high - low)\big), \quad
         |b| \le brightness,\; |c| \le contrast,\; |\theta| \le 2 \pi\, hue
 
-    with :math:`m` the middle of the box and :math:`H_\theta` the turn of the colors about gray.
+    with :math:`m` the middle of the box and :math:`H_\theta` the rotation of the colors about gray.
 
     Args:
-        brightness: Share of the box, at most 1.
-        contrast: Share by which differences may grow or shrink, at most 1.
-        hue: Share of the circle of colors to either side, at most 0.5; for images of three channels.
+        brightness: Most that every value may rise or fall, as a fraction of the box, at most 1.
+        contrast: Most that distances from the middle of the box may grow or shrink, as a fraction, at most 1.
+        hue: Most rotation to either side, as a fraction of the color circle, at most 0.5; for images of three
+            channels.
         low, high: The data box.
 
-    The parameters are shares in [-1, 1] of what is allowed, in the order above; what is not allowed has none.
+    The parameters are fractions in [-1, 1] of what is allowed, in the order above; what is not allowed has
+    none.
 
     Raises:
         SettingError: If an allowance is negative or too large, or all are 0.
@@ -78,7 +80,7 @@ class Color(ParametricBase):
 
     @property
     def spec(self) -> str:
-        """The exact text of this light, such as ``color:brightness=0.2``."""
+        """The exact text of this threat, such as ``color:brightness=0.2``."""
         amounts = {"brightness": self.brightness, "contrast": self.contrast, "hue": self.hue}
         given = {key: spec_format.format_number(amount) for key, amount in amounts.items() if amount}
         return spec_format.write_options(self.name, given, self.low, self.high)
@@ -98,14 +100,14 @@ class Color(ParametricBase):
         return bool(self.brightness) + bool(self.contrast) + bool(self.hue)
 
     def render(self, x: Tensor, params: Tensor) -> Tensor:
-        """Return the images in the other light."""
+        """Return the images with their brightness, contrast and hue changed."""
         self.check_params(params, x)
-        shares = iter(part[:, None, None, None] for part in params.unbind(1))
-        bright = self.brightness * next(shares) if self.brightness else None
-        stretch = self.contrast * next(shares) if self.contrast else None
+        amounts = iter(part[:, None, None, None] for part in params.unbind(1))
+        bright = self.brightness * next(amounts) if self.brightness else None
+        stretch = self.contrast * next(amounts) if self.contrast else None
         image = x
         if self.hue:
-            image = _rotate_hue(image, 2 * math.pi * self.hue * next(shares))
+            image = _rotate_hue(image, 2 * math.pi * self.hue * next(amounts))
         if stretch is not None:
             image = image + stretch * (image - (self.low + self.high) / 2)
         if bright is not None:

@@ -102,7 +102,7 @@ class Compose(ParametricBase):
         return torch.cat([part.project(own, x) for part, own in self.unpack(z, x)], 1)
 
     def measure(self, z: Tensor, x: Tensor) -> Tensor:
-        """Return the largest share of its allowance that a part uses (B,), in float64."""
+        """Return the largest fraction of its allowance that a part uses (B,), in float64."""
         return torch.stack([part.measure(own, x) for part, own in self.unpack(z, x)]).amax(0)
 
     def sample(

@@ -25,9 +25,9 @@ class ProjectedLight(ParametricBase):
 
     Args:
         gain: :math:`g`: the brightest light, in the units of the data; by albedo, as a multiple of what the
-            surface sends back.
-        form: ``additive``, or ``albedo``: a surface sends back a share of the light that falls on it, so that
-            black does not light up.
+            surface reflects.
+        form: ``additive``, or ``albedo``: a surface reflects a fraction of the light that falls on it, so
+            that black does not light up.
         low, high: The data box.
 
     The parameters are the light's values, P = C H W: no pixel gets darker, none without light changes, and

@@ -35,7 +35,8 @@ class ParametricBase(ABC):
 
     .. math:: \{render(x, p) : p \in [a, 1]^P\}, \quad a \in \{-1, 0\}
 
-    so that ``eps`` is 1, the whole allowance, and the size of a change is the largest share that it uses.
+    so that ``eps`` is 1, the whole allowance, and the size of a change is its largest parameter in absolute
+    value.
 
     Attributes:
         name: The registered name, with which its spec begins.
@@ -93,14 +94,14 @@ class ParametricBase(ABC):
         return z.clamp(self.param_min, 1)
 
     def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
-        """Return the change of largest share ``size`` that raises a linear function most.
+        """Return the change of parameters, of size ``size``, that raises a linear function most.
 
         It is ``size * sign(gradient)``.
         """
         return size * gradient.sign()
 
     def measure(self, z: Tensor, x: Tensor) -> Tensor:  # noqa: ARG002
-        """Return the largest share of the allowance in use (B,), in float64."""
+        """Return the largest absolute parameter (B,), in float64."""
         return z.double().abs().amax(1)
 
     def sample(

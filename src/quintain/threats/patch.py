@@ -20,7 +20,7 @@ class PatchParams(NamedTuple):
     """The parameters of patches, unpacked.
 
     Args:
-        pixels: Their colors (B, C, h, w), as shares of the box: 0 is ``low``, 1 is ``high``.
+        pixels: Their colors (B, C, h, w), as fractions of the box: 0 is ``low``, 1 is ``high``.
         position: Where they are (B, 2): 0 is the top or left edge, 1 the bottom or right one.
         present: 1 where there is a sticker, 0 where there is none (B, 1).
     """
@@ -40,7 +40,7 @@ class Patch(ParametricBase):
         x'_{ij} = s_{i - top,\, j - left} \text{ under the sticker}, \quad x'_{ij} = x_{ij} \text{ elsewhere}
 
     Args:
-        area: Share of the image, 0 to 1; the side is :math:`\lfloor\sqrt{area \cdot H W}\rfloor`, at most
+        area: Fraction of the image, 0 to 1; the side is :math:`\lfloor\sqrt{area \cdot H W}\rfloor`, at most
             the shorter side of the image, and at least 1 pixel.
         position: ``(down, right)``, 0 to 1, from the top left to the bottom right; anywhere if not given: a
             sample draws it from the example's own stream, and a search may move it.
@@ -61,7 +61,7 @@ class Patch(ParametricBase):
 
     name: ClassVar[str] = "patch"
     summary: ClassVar[str] = (
-        "a sticker on a share of the image, with any colors (patch:area=5%, patch:area=5%,position=0.5x0.5)"
+        "a sticker of any colors on a fraction of the image (patch:area=5%, patch:area=5%,position=0.5x0.5)"
     )
     example: ClassVar[str] = "patch:area=20%,position=0.5x0.5"
     specs: ClassVar[tuple[str, ...]] = (
@@ -86,12 +86,12 @@ class Patch(ParametricBase):
     def __post_init__(self) -> None:
         low, high = spec_format.check_box(self.low, self.high)
         area = spec_format.check_amount(
-            "patch", "area", self.area, 1.0, "of the image, such as 0.05 or, in a token, 5%"
+            "patch", "area", self.area, 1.0, "of the image, such as 0.05 or, in a spec, 5%"
         )
         if bool(area) == bool(self.shape):
             got = f"area = {area:g} and shape = {self.shape!r}"
             raise SettingError(
-                f"patch: {got}; expected one of the two: a share above 0 such as 0.05 (in a token, 5%), or a "
+                f"patch: {got}; expected one of the two: an area above 0 such as 0.05 (in a spec, 5%), or a "
                 "shape"
             )
         if self.shape:
@@ -99,12 +99,12 @@ class Patch(ParametricBase):
         if self.position is not None:
             if len(self.position) != 2:
                 raise SettingError(
-                    f"patch: position = {self.position!r}; expected two shares (down, right), such as (0.5, "
-                    "0.5)"
+                    f"patch: position = {self.position!r}; expected two fractions (down, right), such as "
+                    "(0.5, 0.5)"
                 )
             position = tuple(
-                spec_format.check_amount("patch", "position", share, 1.0, "(down, right), such as 0.5x0.5")
-                for share in self.position
+                spec_format.check_amount("patch", "position", fraction, 1.0, "(down, right), such as 0.5x0.5")
+                for fraction in self.position
             )
             object.__setattr__(self, "position", position)
         for name, value in (("area", area), ("low", low), ("high", high)):

@@ -4,61 +4,60 @@ import torch
 from torch import Tensor
 
 NEWTON_ONLY_TURNS = 16
-"""Turns of Newton's method before every third is a bisection."""
+"""Iterations of Newton's method before every third is a bisection."""
 
 
-def solve_capped_sum(slope: Tensor, full: Tensor, end: Tensor, need: Tensor) -> Tensor:
-    r"""Return the least l (n, 1) with :math:`\sum_i \min(slope_i\, l,\; full_i) = need`.
+def solve_capped_sum(slope: Tensor, cap: Tensor, end: Tensor, target: Tensor) -> Tensor:
+    r"""Return the least l (n, 1) with :math:`\sum_i \min(slope_i\, l,\; cap_i) = target`.
 
-    The sum is concave, piecewise linear and rising: Newton's method from 0 never overshoots, and ends, after
-    a handful of passes, at the exact set of full ramps.
+    The sum is concave, piecewise linear and increasing in l, so Newton's method from 0 never overshoots. It
+    ends, after a handful of iterations, when the set of terms that have reached their cap no longer changes.
 
     Args:
-        slope: How fast each ramp rises (n, F), not negative.
-        full: Where it stops rising (n, F).
-        end: The l at which it does (n, F): ``full / slope``; anything where the slope is 0.
-        need: What is asked of the sum (n, 1), not negative.
+        slope: Slope of each term (n, F), not negative.
+        cap: Largest value of each term (n, F).
+        end: The l at which it is reached (n, F): ``cap / slope``; anything where the slope is 0.
+        target: Value of the sum (n, 1), not negative.
 
     Returns:
-        The level; the largest number of the dtype where all ramps together do not give what is needed.
+        l (n, 1); the largest number of the dtype where the caps together are less than ``target``.
     """
-    nothing, most = slope.new_zeros(()), torch.finfo(slope.dtype).max
-    reached = torch.zeros_like(need)
+    zero, largest = slope.new_zeros(()), torch.finfo(slope.dtype).max
+    level = torch.zeros_like(target)
     while True:
         # Newton from the left for a concave piecewise linear function: monotone and finite
-        free = end > reached
-        rest = need - torch.where(free, nothing, full).sum(1, keepdim=True)
-        steepness = torch.where(free, slope, nothing).sum(1, keepdim=True)
-        higher = torch.where(rest > 0, rest / steepness, nothing).clamp_(max=most)
-        if not (higher > reached).any():
-            return reached
-        reached = torch.maximum(reached, higher)
+        free = end > level
+        rest = target - torch.where(free, zero, cap).sum(1, keepdim=True)
+        total_slope = torch.where(free, slope, zero).sum(1, keepdim=True)
+        proposal = torch.where(rest > 0, rest / total_slope, zero).clamp_(max=largest)
+        if not (proposal > level).any():
+            return level
+        level = torch.maximum(level, proposal)
 
 
 def l2_scale(change: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
-    r"""Return the largest share :math:`s \le 1` with :math:`\sum_i \min(s |c_i|, cap_i)^2 \le r^2`.
+    r"""Return the largest factor :math:`s \le 1` with :math:`\sum_i \min(s |c_i|, cap_i)^2 \le r^2`.
 
-    The result is (n, 1), for sizes (n, F) and radii (n, 1).
+    The result is (n, 1), for changes and caps (n, F) and radii (n, 1).
     """
     squares, ends = change.square(), cap.square()
     return solve_capped_sum(squares, ends, ends / squares, radius.square()).sqrt().clamp(max=1)
 
 
 def l1_threshold(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
-    r"""Return the least l >= 0 with :math:`\sum_i \min(\max(size_i - l, 0), cap_i) \le aim`.
+    r"""Return the least l >= 0 with :math:`\sum_i \min(\max(size_i - l, 0), cap_i) \le r`.
 
-    The result is (n, 1), for sizes and caps (n, F).
+    The result is (n, 1), for sizes and caps (n, F) and radii (n, 1).
 
-    The sum falls with l and is linear between the places where a coordinate starts or stops moving. Newton's
-    method solves the piece at l, which is exact once the solution lies on that same piece; where it leaves
-    the interval that is still possible, and now and then after ``PLAIN`` turns, the middle is taken instead.
+    The sum falls with l and is linear between the points where a coordinate reaches 0 or its cap. Newton's
+    method solves the piece at l, which is exact once the solution lies on that same piece. Where it leaves
+    the bracket, and every third time after ``NEWTON_ONLY_TURNS`` iterations, the bracket is bisected instead.
     """
     left, right = torch.zeros_like(radius), size.amax(1, keepdim=True)
     level, iteration = left, 0
     while True:
         iteration += 1
-        # safeguarded Newton: bracket [left, right]; bisect where Newton leaves it, and every third turn after
-        # 16
+        # safeguarded Newton: the solution stays in the bracket [left, right]
         above = size - level
         full, zero = above >= cap, above <= 0
         slope = (~(full | zero)).sum(1, keepdim=True)

@@ -19,7 +19,7 @@ class ExampleRNG:
         ids: One integer per example (B,): its number in the data set.
 
     The numbers are made on the CPU, so that every device gets the same ones. PyTorch seeds its generator with
-    32 bits: ids less than 2^32 apart never share a stream, and one example's streams of two places of use are
+    32 bits: ids less than 2^32 apart never share a stream, and one example's streams of two call sites are
     equal with probability 2^-32.
     """
 

@@ -1,4 +1,4 @@
-"""The camera moved: the image is turned, shifted, magnified and bent."""
+"""Threats of a moved camera: the image is rotated, shifted, scaled, and its pixels are displaced a little."""
 
 import math
 from collections.abc import Mapping
@@ -18,9 +18,13 @@ Fill = Literal["black", "border"]
 
 
 class Motion(NamedTuple):
-    """Shares of what is allowed, apart, each in [-1, 1].
+    """The parameters of motions, unpacked: each a fraction in [-1, 1] of what is allowed.
 
-    They are ``rotate``, ``down``, ``right``, ``scale`` (B,) and ``flow`` (B, 2, H, W).
+    Args:
+        rotate: Rotation, counterclockwise (B,).
+        down, right: Shift (B,).
+        scale: Change of size (B,).
+        flow: Displacement of each pixel, down and right (B, 2, H, W); none if the threat has no flow.
     """
 
     rotate: Tensor
@@ -32,27 +36,26 @@ class Motion(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Spatial(ParametricBase):
-    r"""The image is rotated and scaled about its middle and shifted, and pixels flow a little.
-
-    The flow lets each pixel be taken from slightly elsewhere.
+    r"""The image is rotated, scaled about its middle and shifted, and each pixel may be displaced a little.
 
     .. math::
         x'(u) = x\big(s^{-1} R_{-\varphi} (u - t) + v(u)\big), \quad
         |\varphi| \le rotate,\; |t_i| \le shift,\; |s - 1| \le scale,\; |v_i(u)| \le flow
 
-    with bilinear interpolation, and ``fill`` around the image.
+    with :math:`\varphi` the angle, t the shift, s the scale and v the flow of a pixel u, bilinear
+    interpolation, and ``fill`` around the image.
 
     Args:
-        rotate: Degrees to either side, at most 180; positive shares turn counterclockwise.
+        rotate: Degrees to either side, at most 180; positive parameters rotate counterclockwise.
         shift: Pixels to any side.
-        scale: Share by which it may grow or shrink, below 1.
-        flow: Pixels by which each pixel may look beside its place: a field of its own for each image.
+        scale: Fraction by which the image may grow or shrink, below 1.
+        flow: Pixels by which each pixel may be displaced, down and right; each image has its own flow.
         fill: What is around the image: ``black`` (``low``), or its ``border`` continued.
         low, high: The data box.
 
-    The parameters are shares in [-1, 1] of what is allowed: turn, shift down and right, growth, then the
-    flow's rows and columns; what is not allowed has none. The image is differentiable in all of them, but
-    at whole pixels, where it has kinks.
+    The parameters are fractions in [-1, 1] of what is allowed: rotation, shift down and right, scale, then
+    the flow's rows and columns; what is not allowed has no parameter. The image is differentiable in all of
+    them except where a pixel is taken from a whole position: bilinear interpolation has kinks there.
 
     Raises:
         SettingError: If an allowance is negative or too large, or all are 0.
@@ -62,12 +65,12 @@ class Spatial(ParametricBase):
 
     name: ClassVar[str] = "spatial"
     summary: ClassVar[str] = (
-        "the image is turned, shifted, magnified or bent (spatial:rotate=15,shift=3, spatial:flow=1.5)"
+        "the image is rotated, shifted, scaled or distorted (spatial:rotate=15,shift=3, spatial:flow=1.5)"
     )
     example: ClassVar[str] = "spatial:rotate=15,shift=1"
     specs: ClassVar[tuple[str, ...]] = ("spatial:rotate=15,shift=3", "spatial:scale=0.1", "spatial:flow=1.5")
     allows: ClassVar[str] = (
-        "degrees, pixels, share of the size, and pixels by which each pixel may look beside its place"
+        "degrees, pixels, fraction of the size, and pixels by which each pixel may be displaced"
     )
     param_min: ClassVar[float] = -1.0
     options: ClassVar[Mapping[str, str]] = {
@@ -110,7 +113,7 @@ class Spatial(ParametricBase):
 
     @classmethod
     def from_spec(cls, text: str) -> Self:
-        """Return the motions that ``spatial:`` and ``text`` stand for, such as ``rotate=15,shift=3``."""
+        """Return the threat of a spec ``spatial:text``, such as ``rotate=15,shift=3``."""
         given, low, high = spec_format.read_options(cls.name, text, tuple(cls.options))
         fill = given.pop("fill", "black")
         return cls(
@@ -122,16 +125,16 @@ class Spatial(ParametricBase):
 
     @property
     def spec(self) -> str:
-        """The exact text of these motions, such as ``spatial:rotate=15,shift=3``."""
+        """The exact text of this threat, such as ``spatial:rotate=15,shift=3``."""
         amounts = {"rotate": self.rotate, "shift": self.shift, "scale": self.scale, "flow": self.flow}
         given = {key: spec_format.format_number(amount) for key, amount in amounts.items() if amount}
         fill = {} if self.fill == "black" else {"fill": self.fill}
         return spec_format.write_options(self.name, {**given, **fill}, self.low, self.high)
 
     def num_params(self, x: Tensor) -> int:
-        """Return the number of parameters: one for rotation and scale, two for the shift, 2 H W for the flow.
+        """Return the number of parameters of what is allowed.
 
-        Only the allowed ones count.
+        Rotation and scale have one each, the shift two, the flow 2 H W.
         """
         self.check_images(x)
         return (
@@ -142,38 +145,39 @@ class Spatial(ParametricBase):
         )
 
     def unpack(self, params: Tensor, x: Tensor) -> Motion:
-        """Return the parameters (B, P), apart; 0 for what is not allowed."""
+        """Return the motions that parameters (B, P) stand for; 0 for what is not allowed."""
         self.check_params(params, x)
         zero = params.new_zeros(len(x))
-        simple = params.unbind(1)[: bool(self.rotate) + 2 * bool(self.shift) + bool(self.scale)]
-        parts = iter(simple)
-        rotate = next(parts) if self.rotate else zero
-        down, right = (next(parts), next(parts)) if self.shift else (zero, zero)
-        scale = next(parts) if self.scale else zero
-        flow = params[:, len(simple) :].reshape(len(x), 2, *x.shape[2:]) if self.flow else None
+        # the parameters before the flow's, in the order of ``pack``
+        scalars = params.unbind(1)[: bool(self.rotate) + 2 * bool(self.shift) + bool(self.scale)]
+        remaining = iter(scalars)
+        rotate = next(remaining) if self.rotate else zero
+        down, right = (next(remaining), next(remaining)) if self.shift else (zero, zero)
+        scale = next(remaining) if self.scale else zero
+        flow = params[:, len(scalars) :].reshape(len(x), 2, *x.shape[2:]) if self.flow else None
         return Motion(rotate, down, right, scale, flow)
 
     def pack(self, motion: Motion) -> Tensor:
-        """Return the parameters (B, P) of a motion; what is not allowed is left out."""
+        """Return the parameters (B, P) of motions; what is not allowed is left out."""
         allowed = (self.rotate, self.shift, self.shift, self.scale)
         parts = [part[:, None] for part, amount in zip(motion[:4], allowed, strict=True) if amount]
         return torch.cat(parts if motion.flow is None else [*parts, motion.flow.flatten(1)], 1)
 
     def render(self, x: Tensor, params: Tensor) -> Tensor:
         """Return the moved images."""
-        kind = torch.promote_types(x.dtype, torch.float32)
-        motion = self.unpack(params.to(kind), x)
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        motion = self.unpack(params.to(dtype), x)
         height, width = x.shape[2:]
         # source = R^-1 (u - t) / s + flow, written as u + correction: without motion the correction is
         # exactly 0, so that the image is unchanged bit for bit
-        along, across = rotation_terms(
-            math.radians(self.rotate) * motion.rotate, 1 + self.scale * motion.scale
-        )
-        along, across = along[:, None, None], across[:, None, None]
+        terms = rotation_terms(math.radians(self.rotate) * motion.rotate, 1 + self.scale * motion.scale)
+        own_axis, other_axis = (term[:, None, None] for term in terms)
         down, right = (self.shift * part[:, None, None] for part in (motion.down, motion.right))
-        row, column = centered_grid(height, width, params.to(kind))
-        rows = (row + (height - 1) / 2) - down + (along * (row - down) + across * (column - right))
-        columns = (column + (width - 1) / 2) - right + (along * (column - right) - across * (row - down))
+        row, column = centered_grid(height, width, params.to(dtype))
+        rows = (row + (height - 1) / 2) - down + (own_axis * (row - down) + other_axis * (column - right))
+        columns = (
+            (column + (width - 1) / 2) - right + (own_axis * (column - right) - other_axis * (row - down))
+        )
         if motion.flow is not None:
             rows, columns = rows + self.flow * motion.flow[:, 0], columns + self.flow * motion.flow[:, 1]
         moved = resample(x, rows, columns, self.low if self.fill == "black" else None)

@@ -137,7 +137,7 @@ def read_options(
 
 
 def read_fraction(text: str) -> float:
-    """Return a share such as ``5%``, ``0.05`` or ``1/20``.
+    """Return a fraction such as ``5%``, ``0.05`` or ``1/20``.
 
     Raises:
         SettingError: If it is none of these.

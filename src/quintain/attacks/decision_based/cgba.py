@@ -106,13 +106,13 @@ class CGBA(Attack):
 
 
 def half_circle_path(z: Tensor, x: Tensor, normal: Tensor, box: tuple[float, float]) -> Path:
-    r"""Return half circles from ``z`` at share 0 to ``x`` at share 1.
+    r"""Return half circles from ``z`` at fraction 0 to ``x`` at fraction 1.
 
     The half circles lie in the plane of the change and the normal.
 
-    A value on a face of the box whose normal points out keeps its change, unless that is more than its share
-    :math:`l n_i` of the change along the normal, :math:`l = \langle \delta, n \rangle / \|n\|^2` over the
-    free values.
+    A value on a face of the box whose normal points out keeps its change, unless that is more than
+    :math:`l n_i`, its part of the change along the normal, with :math:`l = \langle \delta, n \rangle /
+    \|n\|^2` over the free values.
     """
     low, high = box
     change, normal_flat = (z - x).flatten(1), normal.flatten(1)

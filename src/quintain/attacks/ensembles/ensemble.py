@@ -14,23 +14,24 @@ from quintain.threats.threat import Threat
 
 
 class EnsembleBase(Attack):
-    """The base class of ensembles: attacks that run one after the other in one search with one budget.
+    """The base class of ensembles: attacks that run one after the other, with one query budget for all.
 
-    An example goes on to the next attack only if the last one did not break it. Each success is recorded with
-    the ``label`` of the attack that found it. The clean input is queried once, and each success is confirmed
-    once.
+    An example goes on to the next attack only if no attack has broken it so far. ``found_by`` is the
+    ``label`` of the attack that succeeded. The clean input is queried once for all attacks, and each success
+    is confirmed once.
     """
 
     __slots__ = ()
 
     @abstractmethod
-    def plan(self, threat: Threat, classes: int) -> tuple[Attack, ...]:
-        """Return the attacks in order, for a threat and a number of classes."""
+    def plan(self, threat: Threat, num_classes: int) -> tuple[Attack, ...]:
+        """Return the attacks in the order in which they run, for a threat and a number of classes."""
 
     def run(self, search: Search) -> None:
-        """Run the attacks on the active examples; the random numbers of each depend on its position."""
+        """Run the attacks on the active examples, each with random numbers of its place in the order."""
         if not len(search.active_rows):
             return
+        # All are checked before the first runs, so that a run does not end halfway.
         members = self.plan(search.threat, search.clean_logits.shape[1])
         for member in members:
             check_access(member.name, member.access, search.model.wrapped)
@@ -46,13 +47,13 @@ class EnsembleBase(Attack):
 
 @dataclass(frozen=True, slots=True)
 class Ensemble(EnsembleBase):
-    """Run given attacks in their order.
+    """Attacks of your choice, in the order given.
 
     Args:
         members: The attacks; the cheap ones first.
 
     Raises:
-        SettingError: If there are none.
+        SettingError: If no attack is given.
 
     Guarantee:
         Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
@@ -70,7 +71,7 @@ class Ensemble(EnsembleBase):
                 "no members; expected at least one attack, such as Ensemble((APGD(), Square()))"
             )
 
-    def plan(self, threat: Threat, classes: int) -> tuple[Attack, ...]:  # noqa: ARG002
+    def plan(self, threat: Threat, num_classes: int) -> tuple[Attack, ...]:  # noqa: ARG002
         """Return the members."""
         return self.members
 

@@ -70,14 +70,14 @@ class Quick(EnsembleBase):
         APGD(self.steps, patience=self.patience)
         Square(self.queries)
 
-    def plan(self, threat: Threat, classes: int) -> tuple[Attack, ...]:
+    def plan(self, threat: Threat, num_classes: int) -> tuple[Attack, ...]:
         """Return two untargeted attacks, then Square (in L1 FAB), then APGD towards target classes."""
         kind = threat_name(threat.spec)
-        target_classes = min(TARGET_CLASSES, classes - 1)
+        target_classes = min(TARGET_CLASSES, num_classes - 1)
         untargeted: list[Attack] = [APGD(self.steps, loss="margin", patience=self.patience)]
         if kind in DDN.supports:
             untargeted.append(DDN(max(1, self.steps // 2), DDN_GAMMA))
-        elif classes > 2:
+        elif num_classes > 2:
             untargeted.append(APGD(self.steps, loss="ce", patience=self.patience))
         square_or_fab = (
             Square(self.queries, patience=self.patience / SQUARE_PATIENCE_DIVISOR)
@@ -86,7 +86,7 @@ class Quick(EnsembleBase):
         )
         targeted = (
             APGD(self.steps, restarts=TARGET_CLASSES, loss="margin", patience=self.patience)
-            if classes == 2
+            if num_classes == 2
             else APGD(self.steps, loss="dlr", target_classes=target_classes, patience=self.patience)
         )
         return (*untargeted, square_or_fab, targeted)

@@ -69,7 +69,7 @@ class Strongest(EnsembleBase):
         # AutoAttack refuses settings that are out of range
         self._autoattack()
 
-    def plan(self, threat: Threat, classes: int) -> tuple[Attack, ...]:
+    def plan(self, threat: Threat, num_classes: int) -> tuple[Attack, ...]:
         """Return AutoAttack's members, then those of the other attacks that support the threat."""
         kind = threat_name(threat.spec)
         others: tuple[Attack, ...] = (
@@ -77,13 +77,13 @@ class Strongest(EnsembleBase):
             PMA(self.steps),
             ACG(self.steps),
             A3(steps=max(1, self.steps // 5)),
-            MinimumMargin(max(1, self.steps // 5), min(self.target_classes, classes - 1)),
+            MinimumMargin(max(1, self.steps // 5), min(self.target_classes, num_classes - 1)),
             FMN(self.steps),
             Square(self.queries, restarts=SQUARE_RESTARTS),
             DDN(self.steps),
         )
         return (
-            *self._autoattack().plan(threat, classes),
+            *self._autoattack().plan(threat, num_classes),
             *(attack for attack in others if kind in attack.supports),
         )
 

@@ -25,7 +25,7 @@ CHECK_EVERY = 0.04
 """Steps between two checks of the sparsity, as a fraction of all."""
 
 SPARSITY_DROP, DIVISOR, MIN_STEP = 0.95, 1.5, 0.1
-"""Below which share of the last count a change is sparser.
+"""Below which fraction of the last count a change is sparser.
 
 What counts and lengths are divided by; the least length over ``eps``.
 """
@@ -37,7 +37,7 @@ class APGDL1State(NamedTuple):
     Next points ``z``, which rows they are of, each example's best point, the gradient and the loss there;
     then (n,) each:
 
-    the length of its steps as a share of the radius, how many coordinates they move, and how many the best
+    the length of its steps as a fraction of the radius, how many coordinates they move, and how many the best
     change had at the last look.
     """
 
@@ -73,9 +73,9 @@ def apgd_l1(search: Search, rng: ExampleRNG, steps: int, loss: Loss) -> None:
     # Three stages in balls of 3, 2 and 1 eps with 30, 30 and 40 % of the steps. The wide stages run in a
     # minimum-norm branch, since their points are outside the threat.
     wide = search.branch(search.rng, name=search.name, minimum_norm=True)
-    for index, (radius, share) in enumerate(RADII):
+    for index, (radius, fraction) in enumerate(RADII):
         ball = scaled_ball(search.threat, radius)
-        stage_steps = max(1, round(share * steps))
+        stage_steps = max(1, round(fraction * steps))
         searching = search if radius == 1 else wide
         rows = rows[searching.is_active(rows)]
         init = init_from(points, ball, rows) if index else random_init(ball, rows)

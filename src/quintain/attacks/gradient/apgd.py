@@ -83,7 +83,7 @@ class APGD(Attack):
         target_classes: Number of target classes, at most K - 1; 0 for the untargeted loss.
         patience: At each checkpoint an example is dropped if its loss would stay below 0 though it improved
             ``patience`` times as fast as on average so far. The default, inf, drops none, as published; 1
-            saves more than half of the gradients and hardly ever costs a success.
+            saves more than half of the gradients and hardly ever costs a success. In L1 none is dropped.
 
     Raises:
         SettingError: If a setting is out of range.
@@ -141,7 +141,6 @@ class APGD(Attack):
         def update(
             step: int, state: APGDState, out: Evaluation, clean: Tensor, cache: ProjectionCache
         ) -> APGDState:
-            # keep the best point and its gradient
             best_point, best_gradient = update_best(state, out)
             window = checkpoint_windows.get(step)
             # the fields after the first four are those of StepSizeState
@@ -205,8 +204,7 @@ def random_start_on_surface(threat: Threat, clean: Tensor, rng: ExampleRNG, cach
     z = threat.sample(clean, rng, cache)
     if isinstance(threat, ParametricThreat):
         return z
-    # Scale the random point to distance eps (less where the box cuts it): APGD starts on the surface of the
-    # ball.
+    # APGD starts on the surface of the ball: scale the perturbation to size eps, less where the box cuts it.
     size = threat.measure(z, clean)
     stretch = torch.where(size > 0, threat.eps / size, 1).to(clean.dtype)
     return threat.project(clean + expand_rows(stretch, z) * (z - clean), clean, cache)

@@ -19,7 +19,7 @@ def checkpoints(steps: int) -> dict[int, int]:
     Source: Croce and Hein, 2020, arXiv:2003.01690.
     """
     window, shrink, shortest = (
-        max(1, int(share * steps)) for share in (FIRST_WINDOW, WINDOW_DECREMENT, MIN_WINDOW)
+        max(1, int(fraction * steps)) for fraction in (FIRST_WINDOW, WINDOW_DECREMENT, MIN_WINDOW)
     )
     # p_0 = 0, p_1 = 0.22, p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06), in fractions of the steps
     windows, at = {}, 0

@@ -18,7 +18,7 @@ class BIM(Attack):
 
     Args:
         steps: Gradients per example; an example stops at its first success.
-        rel_step_size: Length of a step, as a share of ``eps``.
+        rel_step_size: Length of a step, as a fraction of ``eps``.
 
     Raises:
         SettingError: If a setting is not positive.

@@ -45,8 +45,8 @@ def iterative_fgsm(
     Args:
         search: Runs the model, checks success and keeps each example's best point.
         steps: Gradients per example.
-        rel_step_size: Length of a step, as a share of ``eps``.
-        decay: :math:`\mu`: the share of the direction so far that is kept.
+        rel_step_size: Length of a step, as a fraction of ``eps``.
+        decay: :math:`\mu`: the fraction of the direction so far that is kept.
         init: Gives the first points; the clean ones if not given.
         smooth: Changes each gradient before it is used.
     """

@@ -1,4 +1,4 @@
-"""The fast gradient sign method from a random start."""
+"""The fast gradient sign method from a random start (RS-FGSM)."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,13 +13,15 @@ class RSFGSM(Attack):
     r"""One signed step of ``rel_step_size * eps`` from a uniform point of the ball, projected back into it.
 
     .. math::
-        z = \Pi_x\big(u + rate \cdot \varepsilon\, sign \nabla \ell(f(u), y)\big), \quad u \sim U(ball(x))
+        z = \Pi_x\big(u + \alpha \varepsilon\, sign \nabla \ell(f(u), y)\big), \quad u \sim U(ball(x))
+
+    with :math:`\alpha` the ``rel_step_size``.
 
     Args:
-        rel_step_size: Length of the step, as a share of ``eps``.
+        rel_step_size: Length of the step, as a fraction of ``eps``.
 
     Raises:
-        SettingError: If it is not positive.
+        SettingError: If ``rel_step_size`` is not positive.
 
     Guarantee:
         Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward

@@ -31,8 +31,8 @@ class SparseL1Descent(Attack):
 
     Args:
         steps: Gradients per example; an example stops at its first success.
-        rel_step_size: Length of a step, as a share of ``eps``.
-        fraction: How many coordinates a step moves, as a share of all.
+        rel_step_size: Length of a step, as a fraction of ``eps``.
+        fraction: How many coordinates a step moves, as a fraction of all.
 
     Raises:
         SettingError: If a setting is out of range.
@@ -59,7 +59,7 @@ class SparseL1Descent(Attack):
         check_iterative_fgsm(self.steps, self.rel_step_size)
         if not 0 < self.fraction <= 1:
             raise SettingError(
-                f"fraction = {self.fraction}; expected a share of the coordinates above 0, at most 1"
+                f"fraction = {self.fraction}; expected a fraction of the coordinates above 0, at most 1"
             )
 
     def run(self, search: Search) -> None:

@@ -72,7 +72,7 @@ class DDN(Attack):
     def __post_init__(self) -> None:
         require_at_least(1, steps=self.steps)
         if not 0 < self.gamma < 1:
-            raise SettingError(f"gamma = {self.gamma}; expected a share between 0 and 1, such as 0.05")
+            raise SettingError(f"gamma = {self.gamma}; expected a fraction between 0 and 1, such as 0.05")
 
     def run(self, search: Search) -> None:
         """Run from a first success, or from the clean point where there is none, then refine."""
@@ -129,5 +129,5 @@ def scale_to_radius(x: Tensor, change: Tensor, radius: Tensor, low: float, high:
     cap = torch.where(change > 0, high - x, x - low).flatten(1)
     # find s with sum_i min(s^2 d_i^2, cap_i^2) = rho^2: piecewise linear in s^2
     squares, caps = flat.square(), cap.square()
-    share = solve_capped_sum(squares, caps, caps / squares, radius.square()).sqrt()
-    return torch.addcmul(x, expand_rows(share, x), change).clamp_(*representable_box(low, high, x.dtype))
+    factor = solve_capped_sum(squares, caps, caps / squares, radius.square()).sqrt()
+    return torch.addcmul(x, expand_rows(factor, x), change).clamp_(*representable_box(low, high, x.dtype))

@@ -31,7 +31,7 @@ class DeepFool(Attack):
         steps: Moves per example.
         candidates: Among how many classes, those with the largest logits at z, the nearest boundary is
             sought: each costs an answer and a gradient a move. Once z breaks, one was enough.
-        overshoot: How far beyond the boundary a move goes, as a share of the whole change.
+        overshoot: How far beyond the boundary a move goes, as a fraction of the whole change.
 
     Raises:
         SettingError: If a count is not positive, or the overshoot is negative.
@@ -84,7 +84,7 @@ def check_deepfool(steps: int, candidates: int, overshoot: float) -> None:
     """
     require_at_least(1, steps=steps, candidates=candidates)
     if not 0 <= overshoot < torch.inf:
-        raise SettingError(f"overshoot = {overshoot}; expected a share of the change, such as 2e-4")
+        raise SettingError(f"overshoot = {overshoot}; expected a fraction of the change, such as 2e-4")
 
 
 def step_past_nearest_boundary(

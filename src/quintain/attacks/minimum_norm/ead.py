@@ -26,16 +26,16 @@ class EAD(Attack):
         \min_\delta \; \beta \|\delta\|_1 + \|\delta\|_2^2 + c \max(-m(f(x + \delta), y), 0), \qquad
         low \le x + \delta \le high
 
-    Each step follows the gradient of the last two terms, then applies the soft threshold of the first, which
-    sets most coordinates to exactly 0. Of all successes the one of least :math:`\|\delta\|_1` is kept. c is
-    found per example by binary search; the first adversarial point comes from signed gradient steps, and each
-    binary-search step starts at the best point so far.
+    with m the margin. Each step follows the gradient of the last two terms, then applies the soft threshold
+    of the first, which sets most coordinates to exactly 0. Of all successes the one of least
+    :math:`\|\delta\|_1` is kept. c is found per example by binary search; the first adversarial point comes
+    from signed gradient steps, and each binary-search step starts at the best point so far.
 
     Args:
         binary_search_steps: Values of ``c`` per example.
-        steps: Gradients of each.
-        learning_rate: The soft threshold of the first step, as a fraction of the largest change so far; later
-            steps are multiplied by sqrt(1 - step / steps).
+        steps: Gradients for each value of ``c``.
+        learning_rate: The soft threshold of the first step, as a fraction of the largest change at the start
+            of the binary-search step; in later steps it is multiplied by sqrt(1 - step / steps).
         beta: Weight of the L1 term, in widths of the box. Small values give dense perturbations: on a linear
             model the L1 norm is 1.25 times the minimum at 0.01, 1.05 times at 1 and within 1 % at 30.
 
@@ -51,7 +51,7 @@ class EAD(Attack):
 
     name: ClassVar[str] = "ead"
     summary: ClassVar[str] = (
-        "shrinking gradient steps with momentum on summed and squared change: few pixels move"
+        "FISTA on the L1 and squared L2 norm of the change, which sets most values of the change to 0"
     )
     use_for: ClassVar[str] = "few pixels, without a limit on their number"
     cost: ClassVar[str] = "{steps} gradients, {binary_search_steps} times"
@@ -79,25 +79,27 @@ class EAD(Attack):
     def run(self, search: Search) -> None:
         """Run the binary search, then refine."""
         find_initial_adversarial(search, search.active_rows)
-        rows, first = search.active_rows, torch.ones_like(search.best_margin)
+        rows, initial_constant = search.active_rows, torch.ones_like(search.best_margin)
         if len(rows):
-            steepest = (
+            max_gradient = (
                 search.value_and_grad(search.best[rows], rows, search.goal.margin)
                 .gradient.nan_to_num(0.0, 0.0, 0.0)
                 .flatten(1)
                 .abs()
                 .amax(1)
             )
-            # c at which the steepest coordinate's margin gradient outweighs the L1 weight and twice the
-            # largest change
-            first[rows] = (
-                2 * (self.beta + 1) * (search.threat.high - search.threat.low) / safe_divisor(steepest)
+            # c times the largest margin gradient is then 2 (beta + 1) widths of the box: more than the soft
+            # threshold's weight beta and the gradient 2 |delta| of the L2 term together
+            initial_constant[rows] = (
+                2 * (self.beta + 1) * (search.threat.high - search.threat.low) / safe_divisor(max_gradient)
             )
-        binary_search_constant(search, self.binary_search_steps, first, partial(self._minimize, search))
+        binary_search_constant(
+            search, self.binary_search_steps, initial_constant, partial(self._minimize, search)
+        )
         refine(search, search.active_rows)
 
     def _minimize(self, search: Search, rows: Tensor, constant: Tensor) -> Tensor:
-        """Minimize for given constants (B,); return whether the second half had a success (B,)."""
+        """Minimize with constants (B,); return whether the second half of the steps had a success (B,)."""
         low, high = representable_box(search.threat.low, search.threat.high, search.x.dtype)
         beta, clean = self.beta * (high - low), search.x[rows]
         change = extrapolated = search.best[rows] - clean
@@ -117,7 +119,7 @@ class EAD(Attack):
             gradient_step = extrapolated - step_size * (2 * extrapolated - weight * gradient)
             thresholded = gradient_step.sign() * (gradient_step.abs() - step_size * beta).clamp(min=0)
             iterate = (clean + thresholded).clamp(low, high) - clean
-            # FISTA momentum k / (k + 3)
+            # extrapolate with FISTA's momentum k / (k + 3)
             extrapolated = (clean + iterate + step / (step + 3) * (iterate - change)).clamp(low, high) - clean
             change, active = iterate, search.is_active(rows)
             if not active.all():
@@ -130,5 +132,6 @@ class EAD(Attack):
                 )
                 if not len(rows):
                     return succeeded
+        # the last step moved the points: query them once more
         search.query((clean + change).clamp(low, high), rows)
         return succeeded

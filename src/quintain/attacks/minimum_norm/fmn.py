@@ -46,7 +46,7 @@ class FMN(Attack):
         steps: Gradients per example, beside those of the last refinement.
         step_size: Length of the first step, in widths of the box; the last is a hundredth of it (a cosine).
             The authors take 1.
-        gamma: By what share the radius moves at first; at the end by a fiftieth of it.
+        gamma: Relative change of the radius at the first step; it falls to a fiftieth of that.
 
     Raises:
         SettingError: If a setting is not positive, or ``gamma`` not below 1.
@@ -78,10 +78,10 @@ class FMN(Attack):
         require_at_least(1, steps=self.steps)
         if not 0 < self.step_size < math.inf:
             raise SettingError(
-                f"step_size = {self.step_size}; expected a positive share of the box's width, such as 2"
+                f"step_size = {self.step_size}; expected a positive fraction of the box's width, such as 2"
             )
         if not 0 < self.gamma < 1:
-            raise SettingError(f"gamma = {self.gamma}; expected a share between 0 and 1, such as 0.05")
+            raise SettingError(f"gamma = {self.gamma}; expected a fraction between 0 and 1, such as 0.05")
 
     def run(self, search: Search) -> None:
         """Run, then refine."""

@@ -66,5 +66,5 @@ def _fill_steepest_first(weights: Tensor, cap: Tensor, abs_increase: Tensor) -> 
     cap = cap.gather(1, order)
     # greedy knapsack: fraction of coordinate i = (c - gain of steeper ones) / own gain, clamped to [0, 1]
     gain = weights * cap
-    share = ((abs_increase - (gain.cumsum(1) - gain)) / gain).nan_to_num_(0.0).clamp_(0, 1)
-    return torch.empty_like(cap).scatter_(1, order, cap * share)
+    fraction = ((abs_increase - (gain.cumsum(1) - gain)) / gain).nan_to_num_(0.0).clamp_(0, 1)
+    return torch.empty_like(cap).scatter_(1, order, cap * fraction)

@@ -12,10 +12,8 @@ from quintain.threats.piecewise_linear import l1_threshold, l2_scale
 from quintain.threats.rounding import representable_box
 from quintain.threats.threat import Threat
 
-SizeProjection = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""The nearest changes (n, *S) to given ones, from (changes, their caps (n, *S), radii (n,)): non-negative, as
-both are sizes.
-"""
+AbsoluteProjection = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Projects absolute changes (n, *S) from (changes, the most that the box allows (n, *S), radii (n,))."""
 
 
 def project_to_radius(threat: Threat, z: Tensor, x: Tensor, radius: Tensor) -> Tensor:
@@ -23,22 +21,20 @@ def project_to_radius(threat: Threat, z: Tensor, x: Tensor, radius: Tensor) -> T
 
     .. math:: \arg\min_p \|p - z\|_2 \;\text{ with }\; \|p - x\| \le r, \; low \le p \le high
 
-    Every change keeps its sign, so this is a problem of sizes :math:`0 \le u_i \le cap_i`, cap being the room
-    to the box on that side.
+    Every change keeps its sign, so the absolute changes :math:`u_i` are projected, with :math:`0 \le u_i \le
+    cap_i`, the distance to the face of the box on that side.
 
     Args:
-        threat: Its kind (``linf``, ``l2``, ``l1`` or ``l0``) and its box; its ``eps`` is not looked at.
+        threat: Gives the norm (``linf``, ``l2``, ``l1`` or ``l0``) and the box; its ``eps`` is not used.
         z: Points to project (n, *S).
         x: Clean inputs (n, *S).
-        radius: In the units of the threat (n,), not negative; infinite is allowed.
+        radius: Radii in the units of the threat (n,), not negative; infinite is allowed.
     """
     change = z - x
     low, high = representable_box(threat.low, threat.high, x.dtype)
-    # The sign of every change stays, so project the sizes 0 <= u_i <= cap_i, cap the distance to the face of
-    # the box.
     cap = torch.where(change > 0, high - x, x - low)
-    size = PROJECTIONS[threat_name(threat.spec)](change.abs(), cap, radius.to(x.dtype))
-    return (x + change.sign() * size).clamp(low, high)
+    projected = PROJECTIONS[threat_name(threat.spec)](change.abs(), cap, radius.to(x.dtype))
+    return (x + change.sign() * projected).clamp(low, high)
 
 
 def change_norm(threat: Threat, change: Tensor) -> Tensor:
@@ -50,38 +46,42 @@ def change_norm(threat: Threat, change: Tensor) -> Tensor:
 
 
 def dual_norm(threat: Threat, gradient: Tensor) -> Tensor:
-    """Return the dual norm of each gradient (n,): the largest rise of a linear function by a unit change."""
+    """Return the dual norm of each gradient (n,): the most that a change of norm 1 raises a linear
+    function.
+    """
     return torch.linalg.vector_norm(
         gradient.flatten(1), ord={"linf": 1.0, "l2": 2.0, "l1": torch.inf}[threat_name(threat.spec)], dim=1
     )
 
 
-def _linf(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
-    return torch.minimum(torch.minimum(size, cap), expand_rows(radius, size))
+def _linf(change: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
+    return torch.minimum(torch.minimum(change, cap), expand_rows(radius, change))
 
 
-def _l2(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
-    flat, caps = size.flatten(1), cap.flatten(1)
-    return torch.minimum(l2_scale(flat, caps, radius[:, None]) * flat, caps).view_as(size)
+def _l2(change: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
+    # one factor for all coordinates that the box does not cut (Karush-Kuhn-Tucker conditions)
+    flat, caps = change.flatten(1), cap.flatten(1)
+    return torch.minimum(l2_scale(flat, caps, radius[:, None]) * flat, caps).view_as(change)
 
 
-def _l1(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
-    flat, caps = size.flatten(1), cap.flatten(1)
-    return torch.minimum((flat - l1_threshold(flat, caps, radius[:, None])).clamp(min=0), caps).view_as(size)
+def _l1(change: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
+    # one threshold for all coordinates that the box does not cut (Karush-Kuhn-Tucker conditions)
+    flat, caps = change.flatten(1), cap.flatten(1)
+    return torch.minimum((flat - l1_threshold(flat, caps, radius[:, None])).clamp(min=0), caps).view_as(
+        change
+    )
 
 
-def _l0(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
-    """Return the pixels that come nearest by being changed.
-
-    A change of u that the box cuts at c saves u^2 - (u - c)^2.
-    """
-    cut = torch.minimum(size, cap)
-    # keep the pixels that reduce the squared distance most: u^2 - (u - min(u, cap))^2
-    saved = sum_channels(cut * (2 * size - cut))
+def _l0(change: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
+    """Keep the ``radius`` pixels whose change reduces the squared distance most; the others do not change."""
+    cut = torch.minimum(change, cap)
+    # without its change a pixel is u away, with it u - cut: the change saves u^2 - (u - cut)^2 = cut (2 u -
+    # cut)
+    saved = sum_channels(cut * (2 * change - cut))
     return cut * expand_pixels(top_k_mask(saved, radius), cut)
 
 
-PROJECTIONS: dict[str, SizeProjection] = {"linf": _linf, "l2": _l2, "l1": _l1, "l0": _l0}
+PROJECTIONS: dict[str, AbsoluteProjection] = {"linf": _linf, "l2": _l2, "l1": _l1, "l0": _l0}
 
 
 def safe_divisor(values: Tensor) -> Tensor:

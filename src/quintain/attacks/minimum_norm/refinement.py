@@ -21,7 +21,7 @@ def find_initial_adversarial(search: Search, rows: Tensor, steps: int = 20, step
         search: Of a minimum-norm attack; successes are kept there.
         rows: The examples (n,); those with a success cost nothing.
         steps: Gradients per example.
-        step_size: Length of a step, as a share of the box's width.
+        step_size: Length of a step, as a fraction of the box's width.
     """
     low, high = representable_box(search.threat.low, search.threat.high, search.x.dtype)
     everyone, z = rows, search.origin[rows]
@@ -65,27 +65,29 @@ def bisect_to_boundary(search: Search, rows: Tensor, steps: int = 10) -> None:
     """
     rows = rows[search.best_size[rows].isfinite() & search.is_active(rows)]
     unbroken, broken = search.origin[rows], search.best[rows]
-    middle, share = torch.lerp(broken, unbroken, FIRST_FRACTION), torch.ones_like(search.best_size[rows])
+    middle, fraction = torch.lerp(broken, unbroken, FIRST_FRACTION), torch.ones_like(search.best_size[rows])
     # first query at 15/16 of the segment, then halve the bracket; equal points: exact in floating point
     while len(rows):
         hit = search.goal.is_adversarial(search.query(middle, rows), rows)
-        share = torch.where(share < 1, share / 2, torch.where(hit, 1 - FIRST_FRACTION, FIRST_FRACTION))
+        fraction = torch.where(
+            fraction < 1, fraction / 2, torch.where(hit, 1 - FIRST_FRACTION, FIRST_FRACTION)
+        )
         held = expand_rows(hit, middle)
         unbroken, broken = unbroken.where(held, middle), middle.where(held, broken)
         middle = (unbroken + broken) / 2
         active = (
-            (share > 2.0**-steps)
+            (fraction > 2.0**-steps)
             & rows_differ(middle, unbroken)
             & rows_differ(middle, broken)
             & search.is_active(rows)
         )
         if not active.all():
-            rows, middle, unbroken, broken, share = (
+            rows, middle, unbroken, broken, fraction = (
                 rows[active],
                 middle[active],
                 unbroken[active],
                 broken[active],
-                share[active],
+                fraction[active],
             )
 
 

@@ -26,19 +26,21 @@ class SigmaZero(Attack):
         \min_\delta \max(-m(f(x + \delta), y), 0)
         + \frac1P \sum_{i=1}^P \frac{\|\delta_i\|_2^2}{\|\delta_i\|_2^2 + \sigma}
 
-    with :math:`\delta_i` a pixel, all its channels. The gradient is divided by its largest absolute value and
-    the steps fall as a cosine. After each, a pixel none of whose channels moved by the threshold :math:`\tau`
-    is as in x, exactly; :math:`\tau` of each example rises by a share ``threshold_factor`` of the step where
-    it is broken, and falls by as much where it is not. The search begins at a break reached by signed steps
-    across the box, and at the end the pixels that are not needed are given back.
+    with :math:`\delta_i` the change of all channels of pixel i, P the number of pixels and :math:`m` the
+    margin. The gradient is divided by its largest absolute value, and the step size falls as a cosine. After
+    each step, pixels none of whose channels changed by at least the threshold :math:`\tau` are set back to x
+    exactly. Each example has its own :math:`\tau`: it rises by ``threshold_factor`` times the step size where
+    the example is adversarial, and falls by as much where it is not. The search starts from an adversarial
+    point found by signed gradient steps across the box; at the end, changed pixels that the success does not
+    need are restored.
 
     Args:
         steps: Gradients per example.
         step_size: Length of the first step, in widths of the box.
-        sigma: How sharp the count is: a change of its root counts as half a pixel, in squared widths of the
-            box.
-        threshold: The first threshold, in widths of the box.
-        threshold_factor: How fast the threshold moves.
+        sigma: Smoothness of the L0 surrogate, in squared widths of the box: a pixel whose change has the norm
+            sqrt(sigma) counts as half a pixel.
+        threshold: The threshold at the start, in widths of the box.
+        threshold_factor: Change of the threshold at each step, as a fraction of the step size.
 
     Raises:
         SettingError: If a setting is not positive, or the threshold not below 1.
@@ -78,8 +80,8 @@ class SigmaZero(Attack):
                 raise SettingError(f"{name} = {value}; expected a positive number")
         if not 0 < self.threshold < 1:
             raise SettingError(
-                f"threshold = {self.threshold}; expected a share of the box's width between 0 and 1, such as "
-                "0.3"
+                f"threshold = {self.threshold}; expected a fraction of the box's width between 0 and 1, such "
+                "as 0.3"
             )
 
     def run(self, search: Search) -> None:
@@ -100,32 +102,38 @@ class SigmaZero(Attack):
                 search.goal.is_adversarial(out.logits[active], rows),
                 out.gradient[active].nan_to_num(0.0, 0.0, 0.0),
             )
-            share = change / box_width
-            # gradient of max(-m, 0) + L0 surrogate, normalized by its largest entry
+            delta = change / box_width
+            # gradient of max(-m, 0) + L0 surrogate by delta, in widths of the box; the margin counts only
+            # where it is missing
             objective_gradient = (
-                _l0_surrogate_gradient(share, self.sigma)
-                - expand_rows(~adversarial, share) * gradient * box_width
+                _l0_surrogate_gradient(delta, self.sigma)
+                - expand_rows(~adversarial, delta) * gradient * box_width
             )
+            # one step along the gradient, divided by its largest entry, then back into the box
             max_gradient = objective_gradient.flatten(1).abs().amax(1)
             step_size = cosine_decay(self.step_size, 0, step, self.steps)
-            moved = share - step_size * objective_gradient / expand_rows(
+            moved = delta - step_size * objective_gradient / expand_rows(
                 safe_divisor(max_gradient), objective_gradient
             )
             moved = ((clean + box_width * moved).clamp(low, high) - clean) / box_width
-            # tau += threshold_factor * eta where adversarial, -= where not; then zero all pixels below tau
+            # tau += threshold_factor * step size where adversarial, -= where not; pixels below tau go back to
+            # x
             threshold = (
                 threshold + self.threshold_factor * step_size * torch.where(adversarial, 1, -1)
             ).clamp(0, 1)
-            largest = moved.abs().amax(1).flatten(1) if moved.dim() == 4 else moved.abs().flatten(1)
-            change = torch.where(expand_pixels(largest >= threshold[:, None], moved), box_width * moved, 0)
+            largest_channel = moved.abs().amax(1).flatten(1) if moved.dim() == 4 else moved.abs().flatten(1)
+            change = torch.where(
+                expand_pixels(largest_channel >= threshold[:, None], moved), box_width * moved, 0
+            )
+        # the last step moved the points: query them once more
         active = search.is_active(rows)
         if active.any():
             search.query((clean + change).clamp(low, high)[active], rows[active])
         refine(search, search.active_rows)
 
 
-def _l0_surrogate_gradient(share: Tensor, sigma: float) -> Tensor:
-    """Return the gradient of the smooth fraction of changed pixels."""
-    # d/d delta of (1/P) sum_i s_i / (s_i + sigma), s_i = |delta_i|^2: 2 sigma delta / (s + sigma)^2 / P
-    squares = sum_channels(share.square())
-    return 2 * sigma * share / expand_pixels((squares + sigma).square(), share) / squares.shape[1]
+def _l0_surrogate_gradient(delta: Tensor, sigma: float) -> Tensor:
+    """Return the gradient by ``delta`` (n, *S) of the smooth fraction of changed pixels."""
+    # d/d delta of (1/P) sum_i s_i / (s_i + sigma) with s_i = |delta_i|^2 is 2 sigma delta / (s + sigma)^2 / P
+    squares = sum_channels(delta.square())
+    return 2 * sigma * delta / expand_pixels((squares + sigma).square(), delta) / squares.shape[1]

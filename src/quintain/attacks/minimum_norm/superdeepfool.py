@@ -35,7 +35,7 @@ class SuperDeepFool(Attack):
     Args:
         steps: Points per example, moves and turns together.
         candidates: Among how many classes a move seeks the nearest boundary, as in ``DeepFool``.
-        overshoot: How far beyond the boundary a move goes, as a share of the whole change.
+        overshoot: How far beyond the boundary a move goes, as a fraction of the whole change.
 
     Raises:
         SettingError: If a count is not positive, or the overshoot is negative.

@@ -20,17 +20,17 @@ from quintain.threats.patch import Patch
 from quintain.threats.shapes import shape_mask
 
 PATCH_FRACTION, SHAPE_FRACTION = 0.4, 0.5
-"""Which share of a sticker's or a shape's pixels gets another color at first."""
+"""Fraction of a sticker's or a shape's pixels that get another color at first."""
 
 MAX_SHIFT = 0.75
-"""How far a sticker moves at first, as a share of the image's height and width."""
+"""How far a sticker moves at first, as a fraction of the image's height and width."""
 
 MOVE_EVERY = (4, 10)
 """Every how many queries the place of a sticker is changed, without a target and with one."""
 
 
 def search_patch(search: Search, threat: Patch, queries: int) -> None:
-    """Return random search over the colors of a sticker, and over its place where that is free."""
+    """Run random search over the colors of a sticker, and over its place where that is free."""
     rows = search.active_rows
     if not len(rows):
         return
@@ -85,7 +85,7 @@ def search_patch(search: Search, threat: Patch, queries: int) -> None:
 
 
 def search_mask(search: Search, threat: Mask, queries: int) -> None:
-    """Return random search over the colors of a shape, at the ends of the range of each of its pixels."""
+    """Run random search over the colors of a shape, at the ends of the range of each of its pixels."""
     rows = search.active_rows
     channels, height, width = image_dims(search.x.shape[1:])
     spots = shape_mask(threat.shape, height, width).to(rows.device).flatten().nonzero().squeeze(1)
@@ -156,7 +156,7 @@ def propose_position(
 
     Args:
         corner: Current ones (n, 2).
-        progress: Share of the queries that are spent.
+        progress: Fraction of the queries that are spent.
         sides, image_sides: Height and width of sticker and image.
         uniforms: Uniform in [0, 1] (n, at least 2).
     """

@@ -9,14 +9,14 @@ from quintain.attacks.search import Search
 from quintain.threats.rounding import representable_box
 
 SWAP_FRACTIONS = (0.3, 0.1)
-"""Which share of the pixels is exchanged at first, without a target and with one."""
+"""Fraction of the changed pixels that are exchanged at first, without a target and with one."""
 
 State = tuple[Tensor, Tensor]
 """Points (n, *S), and all pixels of each (n, P) in an order that begins with those that are changed."""
 
 
 def search_pixels(search: Search, queries: int) -> None:
-    """Return random search over the colors and places of ``eps`` pixels; all of them if there are no more."""
+    """Run random search over the colors and places of ``eps`` pixels; all of them if there are no more."""
     rows = search.active_rows
     clean = search.x[rows]
     channels, height, width = image_dims(clean.shape[1:])

@@ -19,7 +19,7 @@ State = TypeVar("State", bound=tuple[Tensor, ...])
 """What a rule remembers of each example; the first of its tensors holds the current points."""
 
 EstimateUpdate = Callable[[float, State, Tensor, Tensor, ProjectionCache], State]
-"""The next state from (share of the steps that are done, state, estimated gradient, clean inputs, the
+"""The next state from (fraction of the steps that are done, state, estimated gradient, clean inputs, the
 threat's room).
 """
 

@@ -34,7 +34,7 @@ class NES(Attack):
             success.
         pairs: Pairs of probes a step.
         sigma: Standard deviation of the probes, in the units of the data.
-        rel_step_size: Length of the first step, as a share of the threat's ``eps``.
+        rel_step_size: Length of the first step, as a fraction of the threat's ``eps``.
         momentum: The memory of the running mean, in [0, 1).
 
     Raises:

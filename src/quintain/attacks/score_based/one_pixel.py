@@ -148,7 +148,7 @@ def paint_pixels(x: Tensor, candidates: Tensor, box: tuple[float, float]) -> Ten
     Args:
         x: Images (q, *S).
         candidates: In [0, 1] (q, k, 2 + C): how far down and how far right each pixel is, and its color as
-            shares of the box.
+            fractions of the box.
         box: The data box.
     """
     channels, height, width = image_dims(x.shape[1:])

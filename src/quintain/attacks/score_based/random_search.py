@@ -23,7 +23,7 @@ class RandomSearch(Attack):
         z^{(k)} \sim \text{threat}; \qquad z' = \Pi_x\big(z + r_t\, m \odot u\big), \quad
         m \in \{0, 1\}^P,\; u \in [-1, 1]^P
 
-    Each mask :math:`m` keeps a random share of the coordinates where they are, and :math:`r_t` falls from
+    Each mask :math:`m` keeps a random fraction of the coordinates where they are, and :math:`r_t` falls from
     ``eps`` to nearly 0.
 
     Args:
@@ -98,7 +98,7 @@ class RandomSearch(Attack):
         """Allowed points (n, ...) near the best ones."""
         flat = best.flatten(1)
         uniforms = rng.fold_in(iteration).uniform(flat.new_empty(len(flat), 2 * flat.shape[1] + 1))
-        share, keys, noise = uniforms.split((1, flat.shape[1], flat.shape[1]), 1)
-        moved = keys <= share.clamp(min=1 / flat.shape[1])
+        fraction, keys, noise = uniforms.split((1, flat.shape[1], flat.shape[1]), 1)
+        moved = keys <= fraction.clamp(min=1 / flat.shape[1])
         radius = threat.eps * (1 - (iteration - self.samples) / self.steps)
         return threat.project((flat + radius * moved * (2 * noise - 1)).view_as(best), clean)

@@ -24,15 +24,15 @@ Constants = TypeVar("Constants", bound=tuple[Tensor, ...])
 """What never changes of each example, such as the ends of its range."""
 
 Propose = Callable[[int, float, State, Constants, Tensor], State]
-"""A changed state from (query, share of the queries that are spent, state, fixed, uniform numbers in [0, 1]
-(n, count)).
+"""A changed state from (query, fraction of the queries that are spent, state, fixed, uniform numbers in [0,
+1] (n, count)).
 """
 
 RNG_BLOCK = 64
 """For how many queries random numbers are drawn at once."""
 
 PATIENCE_CHECKS = (0.1, 0.2, 0.4, 0.6, 0.8)
-"""After which shares of the queries it is asked whether an example may still be broken."""
+"""Fractions of the queries after which ``can_still_succeed`` decides whether an example goes on."""
 
 
 def random_search_loop(
@@ -60,9 +60,10 @@ def random_search_loop(
         propose: Gives a state whose points are allowed.
         uniforms_per_step: How many uniform numbers an example's proposal needs.
         rng: The streams of random numbers of the whole batch, of this start alone.
-        queries: How often an example is asked about, the start included; fewer where its budget ends.
+        queries: Queries per example, the start included; fewer where its budget ends.
         loss: What is maximized.
-        patience: After 10, 20, 40, 60 and 80 % of the queries an example leaves that is not ``hopeful``.
+        patience: After 10, 20, 40, 60 and 80 % of the queries an example is dropped where
+            ``can_still_succeed`` says no.
     """
     rows, state, constants = (
         rows[active := search.is_active(rows)],
@@ -74,7 +75,7 @@ def random_search_loop(
     queries = queries if search.model.max_queries is None else min(queries, search.model.max_queries)
     value = loss(search.query(state[0], rows), rows)
     uniforms = initial_loss = value
-    patience_checks = {max(1, int(share * queries)) for share in PATIENCE_CHECKS}
+    patience_checks = {max(1, int(fraction * queries)) for fraction in PATIENCE_CHECKS}
     for step in range(1, queries):
         # at 10, 20, 40, 60 and 80 % of the queries drop examples that patience gives up
         active = search.is_active(rows)

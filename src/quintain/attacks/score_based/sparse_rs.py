@@ -19,10 +19,10 @@ class SparseRS(Attack):
 
     .. math:: z \leftarrow z' \text{ where } \ell(f(z')) > \ell(f(z))
 
-    In the ball of the number of changed pixels, ``z'`` gives a share of them back and takes as many others,
-    each with a color that differs from the image's. A sticker gets a window of another color, or another
-    place; a shape gets windows of another color. Without a target the loss is the margin, towards a target
-    the log odds. How much is changed at once falls with the share of the queries that are spent.
+    In the ball of the number of changed pixels, ``z'`` restores a fraction of them and changes as many
+    others, each with a color that differs from the image's. A sticker gets a window of another color, or
+    another place; a shape gets windows of another color. Without a target the loss is the margin, towards a
+    target the log odds. How much is changed at once falls with the fraction of the queries that are spent.
 
     Args:
         queries: How often the model is asked about an example; an example stops at its first success.

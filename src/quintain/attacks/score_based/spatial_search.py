@@ -86,7 +86,7 @@ class SpatialSearch(Attack):
             search.query(threat.pack(Motion(rotate, down, right, scale, flow)), rows)
 
     def grid(self, threat: Spatial, like: Tensor) -> Tensor:
-        """Return the shares (n, 4) of rotation, shift down and right, and scale to query, smallest first.
+        """Return the fractions (n, 4) of rotation, shift down and right, and scale to query, smallest first.
 
         No motion is left out.
         """

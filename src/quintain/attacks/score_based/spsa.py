@@ -44,7 +44,7 @@ class SPSA(Attack):
             success.
         pairs: Pairs of probes a step.
         sigma: How far a probe moves each coordinate, in the units of the data.
-        rel_step_size: Adam's first step, as a share of the threat's ``eps``.
+        rel_step_size: Adam's first step, as a fraction of the threat's ``eps``.
 
     Raises:
         SettingError: If a number is out of range.

@@ -26,7 +26,7 @@ from quintain.threats.l2 import L2
 from quintain.threats.rng import ExampleRNG
 
 HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
-"""After which shares of the queries the window's share of the image is halved."""
+"""After which fractions of the queries the window's fraction of the image is halved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +42,14 @@ class Square(Attack):
     round, so that no query is wasted. In the ball of Euclidean length the window gets a two-lobed bump,
     and the length that another window had.
 
-    The window covers a share ``p_init`` of the image, halved after 0.1, 0.5, 2, 5, 10, 20, 40, 60 and 80 % of
-    the queries: the published schedule is for 10,000 queries, and is stretched to those that there are,
-    so that a short run ends with small windows too.
+    The window covers a fraction ``p_init`` of the image, halved after 0.1, 0.5, 2, 5, 10, 20, 40, 60 and 80 %
+    of the queries: the published schedule is for 10,000 queries, and is stretched to those that there are, so
+    that a short run ends with small windows too.
 
     Args:
         queries: How often the model is asked about an example, each start; an example stops at its first
             success.
-        p_init: Share of the image that the first windows cover.
+        p_init: Fraction of the image that the first windows cover.
         restarts: How many starts.
         patience: An example is dropped if its margin would stay below 0 even if it improved ``patience``
             times as fast as on average so far; never if not given, as published. Random search slows down
@@ -89,7 +89,7 @@ class Square(Attack):
         check_patience(self.patience)
         if not 0 < self.p_init <= 1:
             raise SettingError(
-                f"p_init = {self.p_init}; expected a share of the image in (0, 1], such as 0.8"
+                f"p_init = {self.p_init}; expected a fraction of the image in (0, 1], such as 0.8"
             )
 
     def run(self, search: Search) -> None:

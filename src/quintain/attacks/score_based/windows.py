@@ -12,7 +12,7 @@ from quintain.threats.rng import ExampleRNG
 
 SCHEDULE_POINTS = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 SCHEDULE_DIVISORS = (1, 2, 4, 5, 6, 8, 10, 12, 15, 20)
-"""By what Sparse-RS divides, before the first and after each of the moments (shares of the queries)."""
+"""By what Sparse-RS divides, before the first and after each of the moments (fractions of the queries)."""
 
 
 def image_dims(shape: Size) -> tuple[int, int, int]:
@@ -26,17 +26,17 @@ def image_dims(shape: Size) -> tuple[int, int, int]:
 
 
 def square_schedule(start: float, progress: float, schedule_points: Sequence[float]) -> float:
-    """Return a share that is halved at each of the moments (shares of the queries) that are over."""
+    """Return a fraction that is halved at each of the moments (fractions of the queries) that are over."""
     return start / 2.0 ** bisect_left(schedule_points, progress)
 
 
 def sparse_rs_schedule(start: float, progress: float) -> float:
-    """Return a share that Sparse-RS makes smaller as the queries are spent, by its published schedule."""
+    """Return a fraction that Sparse-RS makes smaller as the queries are spent, by its published schedule."""
     return start / SCHEDULE_DIVISORS[bisect_left(SCHEDULE_POINTS, progress)]
 
 
 def window_shape(area_fraction: float, height: int, width: int) -> tuple[int, int]:
-    """Return height and width of a square that covers a share of an image.
+    """Return height and width of a square that covers a fraction of an image.
 
     A rectangle where the image is too narrow for it.
     """

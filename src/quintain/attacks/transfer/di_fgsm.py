@@ -41,10 +41,10 @@ class DIFGSM(Attack):
 
     Args:
         steps: Gradients per example; an example stops at its first success.
-        rel_step_size: Length of a step, as a share of ``eps``.
-        decay: The share of the direction so far that is kept.
+        rel_step_size: Length of a step, as a fraction of ``eps``.
+        decay: The fraction of the direction so far that is kept.
         diversity_prob: How often an image is changed.
-        resize_rate: The smallest side, as a share of the image's; the published 299 of 330 pixels is about
+        resize_rate: The smallest side, as a fraction of the image's; the published 299 of 330 pixels is about
             0.9.
 
     Raises:
@@ -75,7 +75,7 @@ class DIFGSM(Attack):
         check_iterative_fgsm(self.steps, self.rel_step_size, self.decay)
         for name, value in (("diversity_prob", self.diversity_prob), ("resize_rate", self.resize_rate)):
             if not 0 < value <= 1:
-                raise SettingError(f"{name} = {value}; expected a share above 0, at most 1")
+                raise SettingError(f"{name} = {value}; expected a fraction above 0, at most 1")
 
     def run(self, search: Search) -> None:
         """Run the steps."""
@@ -129,7 +129,7 @@ def resize_and_pad(image: Tensor, uniforms: Tensor, resize_rate: float, fill: fl
     Args:
         image: The images.
         uniforms: Three uniform numbers an image (n, 3): for its size, its row and its column.
-        resize_rate: The smallest side, as a share; sides are whole pixels.
+        resize_rate: The smallest side, as a fraction; sides are whole pixels.
         fill: The ground's value.
     """
     coordinates = []

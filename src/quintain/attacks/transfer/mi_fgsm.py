@@ -17,9 +17,9 @@ class MIFGSM(Attack):
 
     Args:
         steps: Gradients per example; an example stops at its first success.
-        rel_step_size: Length of a step, as a share of ``eps``; 1 / steps, as published, reaches the edge with
-            the last one.
-        decay: :math:`\mu`: the share of the direction so far that is kept; at 0 it is ``BIM``.
+        rel_step_size: Length of a step, as a fraction of ``eps``; 1 / steps, as published, reaches the edge
+            with the last one.
+        decay: :math:`\mu`: the fraction of the direction so far that is kept; at 0 it is ``BIM``.
 
     Raises:
         SettingError: If a setting is out of range.

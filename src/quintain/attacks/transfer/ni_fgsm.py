@@ -38,8 +38,8 @@ class NIFGSM(Attack):
 
     Args:
         steps: Gradients per example; an example stops at its first success.
-        rel_step_size: Length of a step, as a share of ``eps``.
-        decay: :math:`\mu`: the share of the direction so far that is kept.
+        rel_step_size: Length of a step, as a fraction of ``eps``.
+        decay: :math:`\mu`: the fraction of the direction so far that is kept.
 
     Raises:
         SettingError: If a setting is out of range.

@@ -29,7 +29,7 @@ class AdversarialPatch(UniversalAttack):
 
     Args:
         target: The class to be answered; any wrong one if not given.
-        area: The largest share of the image that it may cover, over all views.
+        area: The largest fraction of the image that it may cover, over all views.
         shape: Its cut: ``disc``, ``square`` or ``letter``.
         view: How it may be seen.
         printing: The printer and the camera that it must survive; none if not given.
@@ -125,7 +125,7 @@ class AdversarialPatch(UniversalAttack):
 
 
 BRIGHT = 0.6
-"""The darkest that metal is in an X-ray, as a share of white."""
+"""The darkest that metal is in an X-ray, as a fraction of white."""
 
 
 def side_marker(target: int | None = 0, *, area: float = 0.06, steps: int = 150) -> AdversarialPatch:
@@ -135,7 +135,7 @@ def side_marker(target: int | None = 0, *, area: float = 0.06, steps: int = 150)
 
     Args:
         target: The class to be answered, normal for the bundled X-rays; any wrong one if not given.
-        area: The largest share of the X-ray that it may cover.
+        area: The largest fraction of the X-ray that it may cover.
         steps: Steps of Adam.
     """
     corner = View(

@@ -27,7 +27,7 @@ class FittedPatch:
     Args:
         pattern: Colors :math:`s` (C, h, w) in [0, 1].
         alpha: How much each pixel covers (1, h, w): 1 inside, 0 outside.
-        relative_height: Its height as a share of the image's, at magnification 1.
+        relative_height: Its height as a fraction of the image's, at magnification 1.
         view: How it is seen.
         printing: The printer and the camera; none if not given.
         fitted_on: What it was fitted on, so that it is scored on other images.
@@ -51,7 +51,7 @@ class FittedPatch:
             )
         for name, values in (("pattern", self.pattern), ("alpha", self.alpha)):
             if not ((values >= 0) & (values <= 1)).all():
-                raise DataError(f"the {name} has values outside [0, 1]; expected shares of the data box")
+                raise DataError(f"the {name} has values outside [0, 1]; expected fractions of the data box")
 
     def apply(self, x: Tensor, ids: Tensor | None = None, *, seed: int = 0) -> Tensor:
         """Return images (B, C, H, W) with the sticker on, each in the view of its id and the seed.
@@ -110,8 +110,8 @@ class FittedPatch:
                 f"an image of shape {tuple(image.shape)}; expected ({self.pattern.shape[0]}, H, W)"
             )
         (pattern_height, pattern_width), (height, width) = self.pattern.shape[1:], image.shape[1:]
-        share = min(height / pattern_height, width / pattern_width)
-        rows, columns = (max(1, math.floor(side * share)) for side in (pattern_height, pattern_width))
+        scale = min(height / pattern_height, width / pattern_width)
+        rows, columns = (max(1, math.floor(side * scale)) for side in (pattern_height, pattern_width))
         top, left = (height - rows) // 2, (width - columns) // 2
         middle = image[None, :, top : top + rows, left : left + columns].to(self.pattern)
         resized = torch.nn.functional.interpolate(
@@ -158,7 +158,7 @@ AREA_RATIO = {"disc": math.pi / 4, "square": 1.0, "letter": 5 / 9}
 
 
 def side_for_area(shape: str, area: float, height: int, width: int) -> float:
-    """Return the side in pixels of a cut that covers a share of an image.
+    """Return the side in pixels of a cut that covers a fraction of an image.
 
     Raises:
         UnknownNameError: For another shape.
@@ -167,7 +167,9 @@ def side_for_area(shape: str, area: float, height: int, width: int) -> float:
     if shape not in CUT_SHAPES:
         raise UnknownNameError("cut", shape, CUT_SHAPES)
     if not 0 < area <= 1:
-        raise SettingError(f"area = {area}; expected a share of the image above 0, at most 1, such as 0.05")
+        raise SettingError(
+            f"area = {area}; expected a fraction of the image above 0, at most 1, such as 0.05"
+        )
     side = math.sqrt(area * height * width / AREA_RATIO[shape])
     if side > min(height, width):
         most = AREA_RATIO[shape] * min(height, width) / max(height, width)

@@ -48,11 +48,11 @@ class FittedLight:
     No pixel gets darker, and none outside the beam changes.
 
     Args:
-        pattern: The light (C, h, w), as shares of the strongest.
+        pattern: The light (C, h, w), as fractions of the strongest.
         beam: Where light may be at all (1, h, w), 0 to 1.
         projection: Its strength and form.
         view: How it is aimed.
-        min_strength: The least share of its strength that daylight leaves of it.
+        min_strength: The least that daylight leaves of the light, as a fraction of its strength.
         fitted_on: What it was fitted on, so that it is scored on other images.
 
     Raises:
@@ -75,7 +75,7 @@ class FittedLight:
         for name, values in (("pattern", self.pattern), ("beam", self.beam)):
             if not ((values >= 0) & (values <= 1)).all():
                 raise DataError(
-                    f"the {name} has values outside [0, 1]; expected shares of the strongest light"
+                    f"the {name} has values outside [0, 1]; expected fractions of the strongest light"
                 )
 
     def apply(self, x: Tensor, ids: Tensor | None = None, *, seed: int = 0) -> Tensor:
@@ -152,9 +152,9 @@ class Phantom(UniversalAttack):
     Args:
         target: The class to be answered; any wrong one if not given.
         projection: Strength :math:`g` and form, additive or by albedo.
-        beam_diameter: The beam's diameter as a share of the image's shorter side.
+        beam_diameter: The beam's diameter as a fraction of the image's shorter side.
         view: How it may be aimed.
-        min_strength: The least share of its strength that daylight leaves of it.
+        min_strength: The least that daylight leaves of the light, as a fraction of its strength.
         energy_weight: :math:`\lambda`, the price of light.
         steps, batch_size, learning_rate: As in ``Sticker``.
 
@@ -185,8 +185,8 @@ class Phantom(UniversalAttack):
         FitSettings(self.steps, self.batch_size, self.learning_rate).check()
         if not 0 < self.beam_diameter <= 1 or not 0 <= self.min_strength <= 1:
             raise SettingError(
-                f"beam_diameter = {self.beam_diameter}, min_strength = {self.min_strength}; expected shares "
-                "from 0 to 1, reach above 0"
+                f"beam_diameter = {self.beam_diameter}, min_strength = {self.min_strength}; expected "
+                "fractions from 0 to 1, reach above 0"
             )
         if not (math.isfinite(self.energy_weight) and self.energy_weight >= 0):
             raise SettingError(f"energy_weight = {self.energy_weight}; expected a weight of at least 0")

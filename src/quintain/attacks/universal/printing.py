@@ -30,8 +30,8 @@ class Printing:
     .. math:: print(s) = k + (w - k)\big((1 - m) s + m\, luma(s)\big), \qquad
         photo(x) = jpeg_q\big(clamp(G_\sigma * x + n)\big)
 
-    with the darkest and lightest print :math:`k, w`, the share of gray :math:`m` and the quality :math:`q` of
-    each example.
+    with the darkest and lightest print :math:`k, w`, the fraction of gray :math:`m` and the quality :math:`q`
+    of each example.
 
     Args:
         gamut: How far :math:`k, w, m` stray from those of a middling printer.
@@ -99,8 +99,8 @@ def gamut(
         if image.shape[-3] == 3
         else image
     )
-    share, darkest = GRAYED + grayed, INK + ink
-    return darkest + (PAPER + paper - darkest) * ((1 - share) * image + share * gray)
+    gray_fraction, darkest = GRAYED + grayed, INK + ink
+    return darkest + (PAPER + paper - darkest) * ((1 - gray_fraction) * image + gray_fraction * gray)
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor, half_width: int) -> Tensor:

@@ -51,9 +51,9 @@ class SignStickers(UniversalAttack):
 
     Args:
         target: The class to be answered; any wrong one if not given.
-        area: Share of the image that they cover together.
+        area: Fraction of the image that they cover together.
         count: How many.
-        sign_diameter: The sign's diameter as a share of the image's shorter side; they are put inside.
+        sign_diameter: The sign's diameter as a fraction of the image's shorter side; they are put inside.
         aspect: Length of a rectangle over its width.
         view: How the sign may be seen.
         printing: The printer and the camera that they must survive; none if not given.

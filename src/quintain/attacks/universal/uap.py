@@ -77,7 +77,7 @@ class UAP(UniversalAttack):
     Args:
         steps: Batches, all in all.
         batch_size: Images a step.
-        rel_step_size: Length of the first step, as a share of ``eps``.
+        rel_step_size: Length of the first step, as a fraction of ``eps``.
 
     Raises:
         SettingError: If a setting is out of range.
