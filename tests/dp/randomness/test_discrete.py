@@ -20,13 +20,8 @@ from quintain.dp.randomness.discrete_gaussian import discrete_gaussian
 from quintain.dp.randomness.stream import RandomStream
 from quintain.dp.step.discrete_sum import DiscreteClippedSum
 
-
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> float:
-    """A grid so coarse that every number can be counted."""
-    monkeypatch.setattr(sampler, "BLOCK_LENGTH", 4)
-    monkeypatch.setattr(sampler, "VARIANCE", 11)
-    return 11.0
+SMALL = 11
+"""A variance at which every number can be counted."""
 
 
 def parameters(*shapes: tuple[int, ...], dtype: torch.dtype = torch.float32) -> list[nn.Parameter]:
@@ -39,19 +34,21 @@ def clipped(rows: Tensor, bound: float) -> Tensor:
     return (bound / norms).clamp(max=1)
 
 
-def test_small_numbers_follow_the_exact_law(small: float) -> None:
-    drawn = discrete_gaussian(200_000, RandomStream.from_seed(1))
-    x = np.arange(-11, 12)
-    law = np.exp(-(np.arange(-200, 201) ** 2) / (2 * small))
-    expected = np.exp(-(x**2) / (2 * small)) / law.sum() * len(drawn)
+@pytest.mark.parametrize("variance", [1, 2, 3, SMALL, 12, 100])
+def test_small_numbers_follow_the_exact_law(variance: int) -> None:
+    drawn = discrete_gaussian(200_000, RandomStream.from_seed(1), variance)
+    widest = math.ceil(3.3 * math.sqrt(variance))
+    x = np.arange(-widest, widest + 1)
+    law = np.exp(-(np.arange(-200, 201) ** 2) / (2 * variance))
+    expected = np.exp(-(x**2) / (2 * variance)) / law.sum() * len(drawn)
     expected = np.append(expected, len(drawn) - expected.sum())
-    counts = np.append([(drawn == value).sum() for value in x], (np.abs(drawn) > 11).sum())
+    counts = np.append([(drawn == value).sum() for value in x], (np.abs(drawn) > widest).sum())
     assert stats.chisquare(counts, expected, sum_check=False).pvalue > 1e-6
 
 
-def test_a_proposal_counted_twice_at_zero_would_be_seen(small: float) -> None:
-    drawn = discrete_gaussian(200_000, RandomStream.from_seed(1))
-    doubled = 2 / (np.exp(-(np.arange(-200, 201) ** 2) / (2 * small)).sum() + 1)
+def test_a_proposal_counted_twice_at_zero_would_be_seen() -> None:
+    drawn = discrete_gaussian(200_000, RandomStream.from_seed(1), SMALL)
+    doubled = 2 / (np.exp(-(np.arange(-200, 201) ** 2) / (2 * SMALL)).sum() + 1)
     assert abs((drawn == 0).mean() - doubled) > 20 * math.sqrt(0.1 / len(drawn))
 
 
@@ -75,33 +72,39 @@ def test_each_turn_has_its_own_numbers_and_the_same_again() -> None:
 
 
 def test_what_floating_point_cannot_decide_is_decided_digit_by_digit(
-    small: float, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sampler, "RELATIVE_ERROR", 1.0)
-    drawn = discrete_gaussian(4000, RandomStream.from_seed(4))
-    assert abs(float((drawn.astype(float) ** 2).mean()) / small - 1) < 5 * math.sqrt(2 / len(drawn))
+    drawn = discrete_gaussian(4000, RandomStream.from_seed(4), SMALL)
+    assert abs(float((drawn.astype(float) ** 2).mean()) / SMALL - 1) < 5 * math.sqrt(2 / len(drawn))
 
 
 def test_digits_are_drawn_until_they_decide() -> None:
     stream = RandomStream.from_seed(5)
     x = 10_000_000
     bar = math.exp(-x * x / (2 * sampler.VARIANCE))
-    assert sampler._uniform_is_below(int(bar * 2**64 * (1 - 1e-12)), 0, x, stream)
-    assert not sampler._uniform_is_below(int(bar * 2**64 * (1 + 1e-12)), 0, x, stream)
+    assert sampler._uniform_is_below(int(bar * 2**64 * (1 - 1e-12)), 0, x, stream, sampler.VARIANCE)
+    assert not sampler._uniform_is_below(int(bar * 2**64 * (1 + 1e-12)), 0, x, stream, sampler.VARIANCE)
     with localcontext() as context:
         context.prec = 80
         exact = (Decimal(-x * x) / (2 * sampler.VARIANCE)).exp() * 2**64
-    below = [sampler._uniform_is_below(int(exact), 0, x, stream) for _ in range(400)]
+    below = [sampler._uniform_is_below(int(exact), 0, x, stream, sampler.VARIANCE) for _ in range(400)]
     assert sum(below) / 400 == pytest.approx(float(exact % 1), abs=5 * 0.5 / 20)
 
 
-def test_acceptance_probabilities_are_probabilities() -> None:
-    stretches = np.arange(31)
-    logs = stretches * math.log(2) - (stretches.astype(float) * sampler.BLOCK_LENGTH) ** 2 / (
-        2 * sampler.VARIANCE
-    )
-    assert sampler.BLOCK_LENGTH**2 / (2 * math.log(2)) >= sampler.VARIANCE
+@given(variance=st.integers(1, sampler.VARIANCE))
+def test_acceptance_probabilities_are_probabilities(variance: int) -> None:
+    length = 2 ** sampler._offset_bits(variance)
+    blocks = np.arange(31)
+    logs = blocks * math.log(2) - (blocks.astype(float) * length) ** 2 / (2 * variance)
+    assert length**2 / (2 * math.log(2)) >= variance
     assert (logs <= 0).all()
+
+
+@pytest.mark.parametrize("variance", [0, -1, sampler.VARIANCE + 1])
+def test_a_variance_that_the_sampler_does_not_cover_is_refused(variance: int) -> None:
+    with pytest.raises(SettingError, match="expected an integer from 1 to"):
+        discrete_gaussian(3, RandomStream.from_seed(1), variance)
 
 
 def released(
