@@ -13,9 +13,9 @@ from quintain.threats.rng import ExampleRNG
 from quintain.threats.rounding import representable_box
 from quintain.threats.threat import ProjectionCache, contains
 
-TRIES = 8
-"""How often a projection that rounding left outside is drawn in, each time by twice as much, before the clean
-point is taken.
+MAX_ATTEMPTS = 8
+"""Projections of a point that rounding leaves outside, each with a smaller radius, before the clean point is
+taken.
 """
 
 
@@ -50,35 +50,32 @@ class L1(NormBall):
         with :math:`cap_i` the room to the wall and the least :math:`l \ge 0` for which the changes add up to
         at most eps.
         """
-        missing = (~contains(self, z, x)).nonzero().squeeze(1)
-        if not len(missing):
+        rows = (~contains(self, z, x)).nonzero().squeeze(1)
+        if not len(rows):
             return z
-        # aim below eps by the rounding error of a sum of d terms; retry with twice the excess
-        near, slack = (
-            z.clone(),
-            torch.finfo(x.dtype).eps
-            / 4
-            * (max(abs(self.low), abs(self.high)) * x[0].numel() ** 0.5 + self.eps),
-        )
-        radius = x.new_full((len(missing), 1), self.eps - slack, dtype=torch.float64)
-        for attempt in range(TRIES):
-            near[missing] = point = self._project_outside(z[missing], x[missing], radius)
-            excess = self.measure(point, x[missing]) - self.eps
-            outside = ~(excess <= 0)
+        projected = z.clone()
+        # Rounding may leave the projected point outside. So aim below eps by the rounding error of a sum of d
+        # changes; where that is not enough, lower the radius by 2, 4, 8, ... times the excess.
+        largest = max(abs(self.low), abs(self.high))
+        slack = torch.finfo(x.dtype).eps / 4 * (largest * x[0].numel() ** 0.5 + self.eps)
+        radius = x.new_full((len(rows), 1), self.eps - slack, dtype=torch.float64)
+        for attempt in range(MAX_ATTEMPTS):
+            projected[rows] = point = self._project_outside(z[rows], x[rows], radius)
+            excess = self.measure(point, x[rows]) - self.eps
+            outside = ~(excess <= 0)  # so that NaN counts as outside
             if not outside.any():
-                return near
-            missing, radius = (
-                missing[outside],
-                radius[outside] - 2**attempt * (2 * excess[outside, None] + slack),
-            )
-        near[missing] = x[missing]
-        return near
+                return projected
+            rows = rows[outside]
+            radius = radius[outside] - 2**attempt * (2 * excess[outside, None] + slack)
+        projected[rows] = x[rows]
+        return projected
 
     def _project_outside(self, z: Tensor, x: Tensor, radius: Tensor) -> Tensor:
         """Return the point nearest to ``z`` whose changes add up to ``radius`` (B, 1), up to rounding."""
         origin = x if x.dtype == torch.float64 else x.float()
         change = (z.to(origin.dtype) - origin).nan_to_num(0.0)
-        cap, size = torch.where(change > 0, self.high - origin, origin - self.low), change.abs()
+        cap = torch.where(change > 0, self.high - origin, origin - self.low)
+        size = change.abs()
         # KKT: u_i = min(max(|c_i| - l, 0), cap_i) with the least l for which sum_i u_i <= radius
         level = l1_threshold(size.flatten(1), cap.flatten(1), radius.clamp(min=0).to(origin.dtype))
         moved = torch.minimum((size - expand_rows(level, x)).clamp_(min=0), cap)
@@ -91,7 +88,7 @@ class L1(NormBall):
     def steepest_step(self, gradient: Tensor, size: float) -> Tensor:
         """Return the change of size ``size`` that raises a linear function most.
 
-        All of it is on the steepest coordinate, the first of equals.
+        It changes the coordinate with the largest gradient alone, the first one where several are equal.
         """
         flat = gradient.flatten(1)
         if not flat.numel():
@@ -118,11 +115,10 @@ class L1(NormBall):
         .. math::
             z_i = x_i + \varepsilon s_i E_i / (E_0 + E_1 + \dots + E_d), \quad E \sim Exp(1),\; s_i = \pm 1
         """
-        # Uniform in the L1 ball: exponentials E_0 ... E_d, x_i = eps s_i E_i / sum E; one uniform gives sign
-        # and size.
+        # one uniform number in [-1, 1) gives both: its sign is s_i, and -log of its size is E_i
         signed = 2 * rng.uniform(x.double()) - 1
         exponentials = -signed.abs().clamp(min=2.0**-60).log()
-        rest = -rng.fold_in("rest").uniform(signed.new_empty(len(x), 1)).clamp(min=2.0**-60).log()
-        total = exponentials.flatten(1).sum(1, keepdim=True) + rest
+        exponential_0 = -rng.fold_in("rest").uniform(signed.new_empty(len(x), 1)).clamp(min=2.0**-60).log()
+        total = exponentials.flatten(1).sum(1, keepdim=True) + exponential_0
         change = self.eps * signed.sign() * exponentials / expand_rows(total, x)
         return self.project((x.double() + change).clamp(self.low, self.high).to(x.dtype), x)

@@ -60,6 +60,7 @@ def l1_threshold(size: Tensor, cap: Tensor, radius: Tensor) -> Tensor:
         # safeguarded Newton: the solution stays in the bracket [left, right]
         above = size - level
         full, zero = above >= cap, above <= 0
+        # on this piece the sum is radius + rest - slope * l, which is the radius at l = rest / slope
         slope = (~(full | zero)).sum(1, keepdim=True)
         rest = torch.where(full, cap, size).masked_fill_(zero, 0).sum(1, keepdim=True) - radius
         solved = rest / slope

@@ -68,9 +68,7 @@ class Threat(Protocol):
 def contains(threat: Threat, z: Tensor, x: Tensor) -> Tensor:
     """Whether each ``z`` is allowed for its ``x`` (B,), without tolerance.
 
-    Its size is at most ``eps`` in float64, and it is in the box.
-
-    NaN is not.
+    It is where the size of its change, in float64, is at most ``eps`` and it is in the box; NaN never is.
     """
     z, x = z.detach(), x.detach()
     return in_box(threat, z) & (threat.measure(z, x) <= threat.eps)
