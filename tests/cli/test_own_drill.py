@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from quintain import data
 from quintain.core.errors import ExitCode
+from quintain.drill import subject
 from quintain.results.codec import decode, load
 from quintain.results.records import DrillResult, SkippedResult
-from quintain.results.robustness_records import AttackResult
+from quintain.results.robustness_records import AttackResult, ReplayResult
 from tests.drill.own_models import write_files
 
 PROGRAM = "from quintain.cli.main import run; run()"
@@ -79,6 +81,41 @@ def test_a_drill_that_was_cut_off_goes_on_with_the_same_sizes(files):
     assert isinstance(again, AttackResult)
     assert isinstance(first, AttackResult)
     assert again.models[0].examples == first.models[0].examples
+
+
+def test_another_model_is_replayed_on_what_the_attacks_of_a_drill_stored(call, monkeypatch):
+    monkeypatch.setattr(subject, "load_data", data.load_data)
+    write_files(Path())
+    words = ("drill", *OWN, "--quick", "--threat", "linf:0.1", "--only", "attack,certify", "--out", "r")
+    code, _, err = call(*words)
+    assert code == ExitCode.OK, err
+    attacked = load(Path("r/03-attack.json"))
+    assert isinstance(attacked.result, AttackResult)
+    kept = attacked.result.models[0].adversarial
+    assert kept is not None
+    assert kept.num_stored > 0
+    assert not Path("r/unfinished").exists()
+    same = ("--model", "nets.py:mlp", "--weights", "r/models/plain.safetensors")
+    code, out, err = call("replay", "r", *same, "--out", "s")
+    assert code == ExitCode.OK, err
+    assert "accuracy left by stored adversarial examples" in out
+    replayed = load(Path("s/result.json"))
+    assert isinstance(replayed.result, ReplayResult)
+    assert replayed.provenance.data.hash == attacked.provenance.data.hash
+    assert replayed.result.unbroken_ids == ()
+    found = {one.bracket.quantity.threat: one.bracket.upper.value for one in replayed.claims}
+    made = [one for one in load(Path("r/05-certify.json")).claims if one.name.startswith("plain:")]
+    assert len(made) == 3
+    assert all(found[one.bracket.quantity.threat] == one.bracket.upper.value for one in made)
+
+
+def test_a_drill_that_stored_no_adversarial_examples_is_not_replayed(call, monkeypatch):
+    monkeypatch.setattr(subject, "load_data", data.load_data)
+    write_files(Path())
+    assert call("drill", *OWN, "--only", "train", "--out", "t")[0] == ExitCode.OK
+    code, _, err = call("replay", "t", "--model", "nets.py:mlp", "--weights", "t/models/plain.safetensors")
+    assert code == ExitCode.USAGE
+    assert "holds no adversarial examples" in err
 
 
 def test_private_training_of_a_net_with_batch_norm_is_not_done_and_names_the_remedy(files):

@@ -11,8 +11,11 @@ from quintain.core.errors import ContradictionError, ExitCode, MechanismError, R
 from quintain.drill import Settings, drill, pipeline
 from quintain.drill.pipeline import STEPS
 from quintain.drill.step import Obstacle
+from quintain.drill.steps import certify
 from quintain.drill.steps.audit import COMPARISONS
+from quintain.drill.trials import Trials
 from quintain.evaluate import brackets
+from quintain.evaluate import certify as evaluate_certify
 from quintain.report import read
 from quintain.results.bounds import Consistency
 from quintain.results.codec import load, save
@@ -113,6 +116,33 @@ def test_an_interrupted_drill_goes_on_at_the_unfinished_step(finished, tmp_path,
     again = load(folder / "03-attack.json").result
     first = load(finished[0] / "03-attack.json").result
     assert again.models[0].examples == first.models[0].examples
+
+
+def test_certificates_and_attacks_of_a_step_that_was_cut_off_are_not_made_again(
+    finished, tmp_path, monkeypatch
+):
+    folder = copied(finished, tmp_path)
+    (folder / "05-certify.json").unlink()
+
+    def stopping(*_args, **_words):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(certify, "certify_smoothed", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            drill(folder, settings(), clock=stopped)
+    assert (folder / "unfinished" / "certify" / "certified" / "certificates.json").is_file()
+
+    def never(*_args, **_words):
+        raise AssertionError("an example was certified again")
+
+    monkeypatch.setattr(evaluate_certify, "largest_certified_radius", never)
+    monkeypatch.setattr(Trials, "interval", 0.0)
+    drill(folder, settings(), clock=stopped)
+    again, first = (load(one / "05-certify.json") for one in (folder, finished[0]))
+    assert [one.examples for one in again.result.models] == [one.examples for one in first.result.models]
+    assert again.claims == first.claims
+    assert not (folder / "unfinished").exists()
 
 
 def test_requirements_are_judged_anew_on_a_finished_folder(finished, tmp_path):

@@ -29,6 +29,8 @@ class CallInputs:
         split, limit: Which examples; where no split is named, the test split, or the first where there is
             none.
         exclude_class: A class whose examples are left out.
+        each_class_seed: Seed of a draw that has every class, as a drill makes it; a random sample by ``seed``
+            if not given.
         needs_float64: Whether the command trains or proves, for which a device needs float64.
     """
 
@@ -41,6 +43,7 @@ class CallInputs:
     split: str = "test"
     limit: int = 0
     exclude_class: int | None = None
+    each_class_seed: int | None = None
     needs_float64: bool = False
 
     @cached_property
@@ -95,6 +98,10 @@ class CallInputs:
     @cached_property
     def sampled(self) -> "Dataset":
         """The requested examples, of every class: a random sample, in which a rare class may be missing."""
+        if self.each_class_seed is not None:
+            from quintain.data.class_samples import sample_each_class
+
+            return sample_each_class(self.whole_split, self.limit, seed=self.each_class_seed)
         return self.whole_split.sample(self.limit, seed=derive_seed(self.seed, "limit"))
 
     @cached_property

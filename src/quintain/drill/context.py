@@ -33,6 +33,9 @@ from quintain.threats.threat import Threat
 
 Body = TypeVar("Body")
 
+TEST_SEED = derive_seed(0, "short test")
+"""Of the draw of test examples, which is the same in every drill."""
+
 GIVEN_MODEL, PLAIN_MODEL = "given", "plain"
 """The model that the user gives, or the one that is trained plainly in its place."""
 
@@ -80,6 +83,18 @@ class DrillContext:
     def folder(self) -> Path:
         """The run folder's path."""
         return self.run.path
+
+    @property
+    def data_options(self) -> dict[str, str | int | None]:
+        """How the test examples were named and drawn, so that a replay evaluates the same."""
+        chosen = self.settings
+        return {
+            "data": chosen.data,
+            "classes": chosen.classes,
+            "split": "test",
+            "limit": len(self.test),
+            "each_class_seed": TEST_SEED,
+        }
 
     @cached_property
     def threat(self) -> Threat:

@@ -19,7 +19,7 @@ from quintain.core.errors import (
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.data.class_samples import sample_each_class, sample_notes
-from quintain.drill.context import DrillContext
+from quintain.drill.context import TEST_SEED, DrillContext
 from quintain.drill.planner import Planner, StepPlan
 from quintain.drill.run_folder import RunFolder
 from quintain.drill.settings import FULL, QUICK, Settings, Workload, fitted_to
@@ -35,9 +35,6 @@ from quintain.results.records import DrillResult, Record, SkippedResult, StepTim
 from quintain.results.robustness_records import TrainResult
 
 CPU = torch.device("cpu")
-
-TEST_SEED = derive_seed(0, "short test")
-"""Of the draw of test examples, which is the same in every drill."""
 
 STEPS: dict[str, Step] = {
     one.name: one

@@ -8,9 +8,10 @@ from pathlib import Path
 from quintain.core.errors import RunFolderError, StorageError
 from quintain.core.files import read_bytes, sha256_file, write_atomically
 from quintain.drill.settings import Settings, Workload
+from quintain.evaluate.evasion.checkpoint import delete_chunks
 from quintain.results.codec import load, save
 from quintain.results.records import Record
-from quintain.results.run_layout import CHECKPOINTS, DRILL_SIZES_FILE, RUN_SETTINGS_FILE
+from quintain.results.run_layout import CHECKPOINTS, DRILL_SIZES_FILE, RUN_SETTINGS_FILE, UNFINISHED
 from quintain.version import __version__
 
 
@@ -75,8 +76,14 @@ class RunFolder:
         write_atomically(self.path / DRILL_SIZES_FILE, json.dumps(sizes, indent=1).encode() + b"\n")
 
     def save(self, step: str, record: Record) -> None:
-        """Save the record of a step: from here on it is finished."""
+        """Save the record of a step: from here on it is finished, and what was kept of it is deleted."""
         save(record, self.file(step))
+        for folder in (*self.unfinished(step).glob("*/"), self.unfinished(step), self.path / UNFINISHED):
+            delete_chunks(folder)
+
+    def unfinished(self, step: str, part: str = "") -> Path:
+        """Return where a step, or a part of it, keeps what is done of it until its record is whole."""
+        return self.path / UNFINISHED / step / part
 
     def checkpoint(self, name: str) -> Path:
         """Return where a training within a step saves its state."""

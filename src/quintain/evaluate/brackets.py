@@ -130,8 +130,12 @@ def attack_and_certify(
     attacked = run_attacks(
         subject, data, threats, attacks, seed=seed, checkpoint_dir=checkpoint_dir, progress=progress
     )
+    # A folder holds the certificates of one certifier.
+    kept = checkpoint_dir if len(certifiers) == 1 else None
     certifications = [
-        certify_examples(subject, data, threats, certifier, method=name, progress=progress)
+        certify_examples(
+            subject, data, threats, certifier, method=name, checkpoint_dir=kept, progress=progress
+        )
         for name, certifier in certifiers.items()
     ]
     best = best_certification(certifications)

@@ -1,7 +1,7 @@
 """``quintain replay``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,10 +18,16 @@ from quintain.cli.options import (
     Weights,
 )
 
+if TYPE_CHECKING:
+    from quintain.results.artifacts import AdversarialFile
+
 
 def run(
     source: Annotated[
-        Path, typer.Argument(metavar="RUN", help="The run folder of a quintain attack.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="RUN", help="The run folder of a quintain attack, evaluate or drill.", show_default=False
+        ),
     ],
     model: AnyModel = DEFAULT_MODEL,
     weights: Weights = None,
@@ -36,25 +42,8 @@ def run(
     out: Out = None,
 ) -> int:
     from quintain.cli.call import VerbCall
-    from quintain.core.errors import RunFolderError
-    from quintain.results.codec import load
-    from quintain.results.robustness_records import AttackResult, EvaluateResult
-    from quintain.results.run_layout import RESULT_FILE
 
-    path = source / RESULT_FILE
-    if not path.is_file():
-        raise RunFolderError(f"{source} holds no result; expected the run folder of a quintain attack")
-    match load(path).result:
-        case AttackResult(models=(attacked, *_)) | EvaluateResult(attacked=attacked):
-            kept = attacked.adversarial
-        case _:
-            kept = None
-    if kept is None:
-        raise RunFolderError(
-            f"{source} holds no adversarial examples; expected the run folder of a quintain attack that "
-            "stored them: run it again"
-        )
-
+    kept = _stored_examples(source)
     from quintain.evaluate.evasion.adversarial import open_adversarial
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.replay import run_replay
@@ -82,6 +71,32 @@ def run(
             )
 
         return call.run(work)
+
+
+def _stored_examples(source: Path) -> "AdversarialFile":
+    """Return the adversarial examples that a run has stored, by its record or by those of its steps.
+
+    Raises:
+        RunFolderError: If there are none.
+    """
+    from quintain.core.errors import RunFolderError
+    from quintain.report import read
+    from quintain.results.robustness_records import AttackResult, EvaluateResult
+
+    if not any(source.glob("*.json")):
+        raise RunFolderError(
+            f"{source} holds no result; expected the run folder of a quintain attack, evaluate or drill"
+        )
+    for record in read(source):
+        match record.result:
+            case AttackResult(models=(attacked, *_)) | EvaluateResult(attacked=attacked) if (
+                attacked.adversarial is not None
+            ):
+                return attacked.adversarial
+    raise RunFolderError(
+        f"{source} holds no adversarial examples; expected the run folder of a quintain attack, evaluate or "
+        "drill that stored them: run it again"
+    )
 
 
 VERB = Command(

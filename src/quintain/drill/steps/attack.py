@@ -1,7 +1,10 @@
 """The drill step that attacks the plainly trained or the given model."""
 
+import math
+
 from quintain.attacks.universal.adversarial_patch import AdversarialPatch, side_marker
 from quintain.core.errors import ExecutionError
+from quintain.core.progress import CHECKPOINT_SECONDS
 from quintain.core.registry import entries
 from quintain.core.threat_specs import threat_name
 from quintain.drill.budget import Amount
@@ -27,7 +30,10 @@ MARKER_BATCH = 16
 
 
 def run(context: DrillContext) -> StepOutput:
-    """Run the attacks on the model at every size, then fit a sticker where the data are pictures."""
+    """Run the attacks on the model at every size, then fit a sticker where the data are pictures.
+
+    On the bundled X-rays no batch is split to keep what is done: the attacks take seconds there.
+    """
     subject = context.stored_model(context.trained().training.model)
     attacked = run_attacks(
         subject,
@@ -37,6 +43,9 @@ def run(context: DrillContext) -> StepOutput:
         seed=context.seed("attack"),
         folder=context.folder,
         num_pictures=NUM_PICTURES,
+        checkpoint_dir=context.run.unfinished("attack"),
+        checkpoint_seconds=math.inf if context.settings.is_bundled else CHECKPOINT_SECONDS,
+        data_options=context.data_options,
         progress=context.progress,
     )
     if attacked.stop_reason and attacked.num_unattacked == len(context.test):

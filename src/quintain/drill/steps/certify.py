@@ -119,6 +119,7 @@ def _by_intervals(
             context.threats,
             IntervalBounds(),
             method=IntervalBounds.title,
+            checkpoint_dir=context.run.unfinished("certify", subject.file.name),
             progress=context.progress,
         ),
         missing,
@@ -140,6 +141,7 @@ def _by_smoothing(
             SmoothingSettings(smoothing, context.workload.smoothed_examples),
             seed=context.seed("smoothing"),
             primary=True,
+            checkpoint_dir=context.run.unfinished("certify", "smoothed"),
             progress=context.progress,
         )
         return smooth, found

@@ -1,8 +1,10 @@
 """The drill step that trains three models with a defense, and attacks the first two."""
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
+from quintain.core.progress import CHECKPOINT_SECONDS
 from quintain.core.registry import get_entry
 from quintain.core.threat_specs import threat_name
 from quintain.drill.budget import Amount
@@ -120,6 +122,8 @@ def _attacked(context: DrillContext, subject: EvaluatedModel) -> AttackedModel:
         context.threats,
         context.attacks,
         seed=context.seed("attack"),
+        checkpoint_dir=context.run.unfinished("harden", subject.file.name),
+        checkpoint_seconds=math.inf if context.settings.is_bundled else CHECKPOINT_SECONDS,
         progress=context.progress,
     )
 

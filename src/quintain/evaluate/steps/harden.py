@@ -90,8 +90,8 @@ def run_harden(
         epochs: Instead of the defense's own number; 0 keeps that.
         seed: Seed of all random numbers.
         folder: Run folder for the weights.
-        unfinished: Where the state of training and attack is kept, so that the same call resumes;
-            ``delete_unfinished`` it once the record is written.
+        unfinished: Where the state of training, attack and certificates is kept, so that the same call
+            resumes; ``delete_unfinished`` it once the record is written.
         progress: Shows bars.
 
     Raises:
@@ -126,7 +126,14 @@ def run_harden(
     clean = clean_accuracy_claim(subject, test, primary=True)
     if derives_model:
         attacked, _, claims = certify_smoothed(
-            subject, test, [ball], SmoothingSettings(method), seed=seed, primary=True, progress=progress
+            subject,
+            test,
+            [ball],
+            SmoothingSettings(method),
+            seed=seed,
+            primary=True,
+            checkpoint_dir=unfinished,
+            progress=progress,
         )
     else:
         attacked, _, claims = attack_and_certify(
