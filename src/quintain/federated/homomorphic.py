@@ -3,9 +3,10 @@ r"""Homomorphic encryption of updates: the server adds ciphertexts that it canno
 .. math:: \mathrm{Dec}\Big(\sum_i \mathrm{Enc}(k_i)\Big) = \sum_i k_i \quad \text{exactly, over the integers}
 
 The vectors are the integers of ``secagg.encoding.Encoding``, so that the decrypted sum equals a secure sum
-bit for bit. One secret key is shared by all sites: **a site that sides with the server reads every update**, at
-any later time too, and so does whoever steals a site's key file; and ciphertexts can be changed, so that they
-are to travel signed. Dropouts are free, and only one message is sent up. Secure aggregation has no such key.
+bit for bit. One secret key is shared by all sites: **a site that sides with the server reads every
+update**, at any later time too, and so does whoever steals a site's key file; and ciphertexts can be changed
+without a trace, so that they are to travel signed. Dropouts are free, and only one message is sent up. Secure
+aggregation has no such key.
 
 Source: Brakerski, 2012, ePrint 2012/078; Fan, Vercauteren, 2012, ePrint 2012/144; parameters for 128 bits of
 security: HomomorphicEncryption.org, 2018.
