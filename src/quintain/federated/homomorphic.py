@@ -162,7 +162,7 @@ def _tenseal() -> ModuleType:
         raise ExecutionError(
             "homomorphic encryption needs TenSEAL, which is not installed; run: pip install 'quintain[he]'"
         ) from error
-    return tenseal  # type: ignore[no-any-return]
+    return tenseal
 
 
 def _new_context() -> Any:
