@@ -22,7 +22,7 @@ from quintain.drill.settings import Settings, Workload
 from quintain.drill.subject import Subject
 from quintain.drill.threat_sizes import sizes_of
 from quintain.evaluate.evasion.defaults import default_attacks
-from quintain.evaluate.evasion.shard import AttackFn
+from quintain.evaluate.evasion.job import AttackFn
 from quintain.evaluate.model import EvaluatedModel
 from quintain.models.classifier import Classifier
 from quintain.models.weights import load_weights

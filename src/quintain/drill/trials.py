@@ -19,7 +19,7 @@ from quintain.dp import PrivatePlan
 from quintain.dp import fit as fit_privately
 from quintain.drill.context import DrillContext
 from quintain.drill.threat_sizes import sigma_of
-from quintain.evaluate.evasion.shard import AttackJob
+from quintain.evaluate.evasion.job import AttackJob
 from quintain.federated import secure_sum
 from quintain.harden.defense import Defense
 from quintain.leakage import invert_gradient

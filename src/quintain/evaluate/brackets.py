@@ -12,7 +12,7 @@ from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.evaluate.certify import Certification, best_certification, certify_examples
 from quintain.evaluate.evasion.attacks import run_attacks
-from quintain.evaluate.evasion.shard import AttackFn
+from quintain.evaluate.evasion.job import AttackFn
 from quintain.evaluate.model import EvaluatedModel, class_counts, named_model, predictions
 from quintain.models.classifier import Classifier
 from quintain.results.bounds import Bound, Bracket

@@ -10,7 +10,8 @@ import pytest
 from quintain.attacks import FGSM, PGD
 from quintain.core.errors import ExecutionError, RunFolderError, StorageError
 from quintain.evaluate.evasion.checkpoint import Chunk, ChunkKey, ChunkStore, delete_chunks
-from quintain.evaluate.evasion.shard import AttackJob, run_shard
+from quintain.evaluate.evasion.job import AttackJob
+from quintain.evaluate.evasion.shard import run_shard
 from quintain.results.run_layout import UNFINISHED
 from tests.evaluate.support.attacked import ATTACKS, SIZES, counted, points, run, subject, timeless
 

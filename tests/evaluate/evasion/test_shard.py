@@ -5,7 +5,7 @@ import torch
 
 from quintain.attacks import FAB, PGD
 from quintain.data.dataset import from_arrays
-from quintain.evaluate.evasion.shard import minimize_by_bisection
+from quintain.evaluate.evasion.attack_chunk import minimize_by_bisection
 from quintain.threats import L2, Linf
 from tests.evaluate.support.attacked import ATTACKS, SIZES, counted, net, points, run
 

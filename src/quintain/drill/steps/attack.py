@@ -13,7 +13,7 @@ from quintain.drill.step import Estimate, Obstacle, Step, do_part, refusals_are_
 from quintain.drill.trials import Trials
 from quintain.evaluate.brackets import robustness_claims
 from quintain.evaluate.evasion.attacks import run_attacks
-from quintain.evaluate.evasion.shard import AttackJob
+from quintain.evaluate.evasion.job import AttackJob
 from quintain.evaluate.evasion.stickers import evaluate_sticker
 from quintain.evaluate.step import StepOutput
 from quintain.results.records import Claim, NotDone

@@ -12,8 +12,9 @@ from quintain.data.dataset import Dataset
 from quintain.evaluate.evasion.adversarial import AdversarialSource, store_adversarial
 from quintain.evaluate.evasion.checkpoint import ChunkKey, ChunkStore
 from quintain.evaluate.evasion.diagnostics import NUM_PROBED, diagnose, probed_rows
+from quintain.evaluate.evasion.job import AttackFn, AttackJob
 from quintain.evaluate.evasion.merge import MergedAttacks, attack_rows, break_log, merge_chunks
-from quintain.evaluate.evasion.shard import AttackFn, AttackJob, ShardResult, gather_shards, run_shard
+from quintain.evaluate.evasion.shard import ShardResult, gather_shards, run_shard
 from quintain.evaluate.evasion.witnesses import Witness, add_witnesses, witness_chunk
 from quintain.evaluate.images import gallery
 from quintain.evaluate.model import EvaluatedModel, per_example, predictions

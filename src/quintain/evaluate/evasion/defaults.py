@@ -9,7 +9,7 @@ from quintain.attacks.outcome import AttackOutcome, Model
 from quintain.core.errors import SettingError
 from quintain.core.registry import Entry, get_entry, ranked
 from quintain.core.threat_specs import threat_name
-from quintain.evaluate.evasion.shard import AttackFn
+from quintain.evaluate.evasion.job import AttackFn
 from quintain.models.protocol import Access, ClassifierLike
 from quintain.threats.arguments import Array, to_inputs, to_threat
 from quintain.threats.threat import Threat, check_types

@@ -20,10 +20,10 @@ from quintain.core.seeds import derive_seed
 from quintain.core.threat_specs import threat_name
 from quintain.data.dataset import Dataset
 from quintain.evaluate.evasion.decision_probe import decision_based
+from quintain.evaluate.evasion.job import AttackJob
 from quintain.evaluate.evasion.merge import MergedAttacks
 from quintain.evaluate.evasion.probes import ProbeSet, gradient_fails, indicator, probe_indicators
 from quintain.evaluate.evasion.query_budget import late_breaks, too_few_queries, tried_by_labels
-from quintain.evaluate.evasion.shard import AttackJob
 from quintain.evaluate.evasion.witnesses import Witness, smallest_witnesses
 from quintain.losses.margin import margin
 from quintain.models.memory import largest_fitting_part

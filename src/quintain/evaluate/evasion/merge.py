@@ -12,7 +12,8 @@ from torch import from_numpy
 
 from quintain.data.dataset import Dataset
 from quintain.evaluate.evasion.checkpoint import Chunk
-from quintain.evaluate.evasion.shard import AttackJob, ShardResult
+from quintain.evaluate.evasion.job import AttackJob
+from quintain.evaluate.evasion.shard import ShardResult
 from quintain.evaluate.images import AdversarialExample
 from quintain.evaluate.model import class_counts
 from quintain.results.literals import UNCHANGED

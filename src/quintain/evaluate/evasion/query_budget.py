@@ -1,37 +1,41 @@
-"""Whether attacks without gradients had enough queries for what they left unbroken to say anything."""
+"""Judge whether attacks without gradients had enough queries for their unbroken examples to mean anything."""
 
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from quintain.attacks.base import access_of
+from quintain.evaluate.evasion.job import AttackFn, AttackJob
 from quintain.evaluate.evasion.merge import MergedAttacks
 from quintain.evaluate.evasion.probes import indicator
-from quintain.evaluate.evasion.shard import AttackFn, AttackJob
 from quintain.models.protocol import Access
 from quintain.results.robustness_records import Indicator
 
 MIN_QUERIES: Mapping[Access, int] = {"gradients": 1, "scores": 500, "labels": 1000}
-"""The fewest queries at which an attack that does not say may be judged, by what it needs of the model."""
+"""Queries per example below which an attack is not judged, by its access, where it has no ``min_queries``."""
 
-LATE = 0.75
-"""A break after this fraction of the queries is a late one."""
+LATE_FRACTION = 0.75
+"""Fraction of the queries of an unbroken example after which a break counts as late."""
+
+LATE_BREAKS_THRESHOLD = 0.02
+"""Fraction of late breaks above which more queries would break more."""
 
 
 def too_few_queries(job: AttackJob, merged: MergedAttacks, unbroken: np.ndarray) -> str:
-    """Say why the unbroken examples cannot be judged; empty where some attack queried them enough.
+    """Return why the unbroken examples cannot be judged; empty if some attack made enough queries.
 
-    An attack that uses gradients has queried enough where it has queried at all: the probes judge it.
+    For an attack that uses gradients one query is enough here: the probes judge whether it was weak.
 
     Args:
-        job: What was run.
-        merged: What it found.
-        unbroken: Examples that stayed unbroken at some size, and that nothing certifies (N,) bool.
+        job: The settings of the run.
+        merged: Its results.
+        unbroken: Examples that are unbroken at some size, and not certified there (N,) bool.
     """
     if not unbroken.any():
         return ""
     if not merged.forwards[unbroken].any():
         return "the attacks made no query"
+    # of attacks that all made too few, the one that came closest is named
     closest, reason = -1.0, ""
     for name, attack in job.attacks.items():
         queries, needed = _mean_queries(merged, name, unbroken), min_queries(attack)
@@ -44,7 +48,7 @@ def too_few_queries(job: AttackJob, merged: MergedAttacks, unbroken: np.ndarray)
 
 
 def tried_by_labels(job: AttackJob, merged: MergedAttacks, rows: np.ndarray) -> bool:
-    """Whether an attack that uses labels alone had queries enough for some unbroken examples (n,)."""
+    """Whether an attack that uses only labels made enough queries on the examples ``rows`` (n,)."""
     return len(rows) > 0 and any(
         access_of(getattr(attack, "access", "gradients")) == "labels" and _had_enough(job, merged, name, rows)
         for name, attack in job.attacks.items()
@@ -52,45 +56,57 @@ def tried_by_labels(job: AttackJob, merged: MergedAttacks, rows: np.ndarray) -> 
 
 
 def _mean_queries(merged: MergedAttacks, name: str, examples: np.ndarray) -> float:
-    # one pass of the budget is kept for the confirmation of a success
+    """Return the mean queries per example, with the one that is kept back to confirm a success."""
     return float(merged.by_attack[name].forwards[examples].mean()) + 1
 
 
 def _had_enough(job: AttackJob, merged: MergedAttacks, name: str, examples: np.ndarray) -> bool:
-    """Whether an attack had the queries that it needs, or ended with nothing left to try."""
-    attack, most = job.attacks[name], merged.by_attack[name].forwards[examples].max() + 1
-    limited = job.max_queries is not None and most >= job.max_queries
+    """Whether an attack made the queries that it needs, or ended because it had nothing left to try."""
+    attack, max_used = job.attacks[name], merged.by_attack[name].forwards[examples].max() + 1
+    reached_limit = job.max_queries is not None and max_used >= job.max_queries
     return _mean_queries(merged, name, examples) >= min_queries(attack) or (
-        getattr(attack, "ends_exhausted", False) and not limited
+        getattr(attack, "ends_exhausted", False) and not reached_limit
     )
 
 
 def min_queries(attack: AttackFn) -> int:
-    """Return the fewest queries at which an attack may be judged.
+    """Return the queries per example below which an attack is not judged.
 
-    Those of its access for one that does not say, such as an attack of another package.
+    They are its ``min_queries``, or those of its access if it has none, such as an attack of another package.
     """
-    said = int(getattr(attack, "min_queries", 0))
-    return said or MIN_QUERIES[access_of(getattr(attack, "access", "gradients"))]
+    own = int(getattr(attack, "min_queries", 0))
+    return own or MIN_QUERIES[access_of(getattr(attack, "access", "gradients"))]
 
 
 def late_breaks(
     job: AttackJob, merged: MergedAttacks, correct: np.ndarray, unbroken: np.ndarray
 ) -> Iterator[Indicator]:
-    """Count the examples that broke only in the last quarter of the queries, where no gradients were used."""
+    """Yield the indicator of breaks that came only in the last quarter of the queries.
+
+    There is none where an attack used gradients.
+
+    Args:
+        job: The settings of the run.
+        merged: Its results.
+        correct: Examples that are classified correctly without a change (N,) bool.
+        unbroken: Examples that are unbroken at some size (N,) bool.
+    """
     accesses = [access_of(getattr(attack, "access", "gradients")) for attack in job.attacks.values()]
     if "gradients" in accesses or not correct.any():
         return
     late, early = np.zeros(len(correct), bool), np.zeros(len(correct), bool)
     for arrays in merged.by_attack.values():
+        # unbroken examples show how many queries the attack makes in all
         budget = arrays.forwards[unbroken].mean() if unbroken.any() else np.inf
-        hit = arrays.smallest_broken < len(job.threats)
-        late |= hit & (arrays.queries_to_success > LATE * budget)
-        early |= hit & (arrays.queries_to_success <= LATE * budget)
-    many = int((late & ~early & correct).sum())
+        broken = arrays.smallest_broken < len(job.threats)
+        late |= broken & (arrays.queries_to_success > LATE_FRACTION * budget)
+        early |= broken & (arrays.queries_to_success <= LATE_FRACTION * budget)
+    # an example that any attack broke early does not count
+    num_late, num_correct = int((late & ~early & correct).sum()), int(correct.sum())
     yield indicator(
         "queries still help",
-        many / int(correct.sum()),
-        max(0.02, 1.5 / int(correct.sum())),
-        f"{many} examples broke only in the last quarter of the queries: more queries would break more",
+        num_late / num_correct,
+        # one example alone never triggers it
+        max(LATE_BREAKS_THRESHOLD, 1.5 / num_correct),
+        f"{num_late} examples broke only in the last quarter of the queries: more queries would break more",
     )

@@ -9,7 +9,7 @@ from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import clean_accuracy_claim, robustness_claims
 from quintain.evaluate.evasion.attacks import run_attacks
-from quintain.evaluate.evasion.shard import AttackFn
+from quintain.evaluate.evasion.job import AttackFn
 from quintain.evaluate.model import EvaluatedModel
 from quintain.evaluate.step import StepOutput
 from quintain.evaluate.workers import SINGLE_PROCESS, WorkerGroup

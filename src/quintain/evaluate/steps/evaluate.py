@@ -13,7 +13,7 @@ from quintain.core.threat_specs import threat_name
 from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import clean_accuracy_claim, robustness_claims
 from quintain.evaluate.certify import Certification, certify_examples, refusal_reason
-from quintain.evaluate.evasion.shard import AttackFn
+from quintain.evaluate.evasion.job import AttackFn
 from quintain.evaluate.model import EvaluatedModel
 from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed
 from quintain.evaluate.step import StepOutput

@@ -17,7 +17,7 @@ from quintain.evaluate.brackets import attack_and_certify, clean_accuracy_claim
 from quintain.evaluate.certify import refusal_reason
 from quintain.evaluate.evasion.checkpoint import delete_chunks
 from quintain.evaluate.evasion.defaults import reference_attacks
-from quintain.evaluate.evasion.shard import AttackFn
+from quintain.evaluate.evasion.job import AttackFn
 from quintain.evaluate.model import EvaluatedModel
 from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed
 from quintain.evaluate.step import StepOutput

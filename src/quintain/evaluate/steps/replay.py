@@ -37,23 +37,24 @@ BATCH_SIZE = 256
 
 
 @dataclass(slots=True)
-class _Found:
-    """What the stored examples of A attacks do to each of N examples of the data.
+class _Replay:
+    """What the stored adversarial examples of A attacks do to each of N examples of the data.
 
     Args:
-        radius: Size of the smallest stored change of each attack that breaks the example (A, N).
+        radius: Size of the smallest stored change of each attack that breaks the example (A, N); infinite
+            where none does.
         invalid: Whether an output was NaN (N,).
-        is_stored: Whether one is stored of it (N,).
-        stored, met, breaking: By attack and threat, how many are stored, how many of them are of an example
-            that the model classifies correctly, and how many of these break it.
+        is_stored: Whether an adversarial example of it is stored (N,).
+        num_stored, num_correct, num_broken: By the indices of attack and threat: how many are stored, how
+            many of them are of an example that the model classifies correctly, and how many of these break.
     """
 
     radius: np.ndarray
     invalid: np.ndarray
     is_stored: np.ndarray
-    stored: Counter[tuple[int, int]] = field(default_factory=Counter)
-    met: Counter[tuple[int, int]] = field(default_factory=Counter)
-    breaking: Counter[tuple[int, int]] = field(default_factory=Counter)
+    num_stored: Counter[tuple[int, int]] = field(default_factory=Counter)
+    num_correct: Counter[tuple[int, int]] = field(default_factory=Counter)
+    num_broken: Counter[tuple[int, int]] = field(default_factory=Counter)
 
 
 @in_full_precision
@@ -68,56 +69,57 @@ def run_replay(
     """Run another model on stored adversarial examples, and bound its robust accuracy from above.
 
     Each stored example is first checked to be inside its threat, in float64 and without tolerance. It breaks
-    the model if the model misclassifies it twice, as stored; examples that the model misclassifies unchanged
-    count as broken anyway. Nothing is attacked anew, so that an attack on this very model may leave less.
+    the model if the model misclassifies it in two passes, as an attack requires too; examples that the model
+    misclassifies without any change count as broken anyway. No attack is run, so that an attack on this very
+    model may leave less.
 
     Args:
         subject: The model.
         data: The examples that were attacked, in their order.
-        stored: What the attack has stored.
-        source: The run folder that it comes from.
+        stored: The adversarial examples that an attack has stored.
+        source: The run folder that they come from.
         progress: Shows a bar of stored examples.
 
     Raises:
         RunFolderError: If the data are not those that were attacked, or a stored example lies outside its
             threat.
     """
-    made = stored.source
+    origin = stored.source
     _require_same_data(stored, data, source)
-    threats = [threat for spec in made.threats if isinstance(threat := parse(spec), Threat)]
+    threats = [threat for spec in origin.threats if isinstance(threat := parse(spec), Threat)]
     predicted = predictions(subject.model, data)
     correct = predicted == data.labels
-    found = _replayed(subject, data, stored, threats, correct, predicted < 0, progress)
-    smallest = np.where(correct, found.radius.min(0, initial=math.inf), 0.0)
+    replay = _replay(subject, data, stored, threats, correct, predicted < 0, progress)
+    smallest = np.where(correct, replay.radius.min(0, initial=math.inf), 0.0)
     attacked = AttackedModel(
         model=subject.name,
         title=subject.file.title,
-        rows=tuple(_attack_rows(found, stored, threats, data, correct)),
-        examples=per_example(data, predicted, np.zeros(len(data)), smallest, found.invalid),
+        rows=tuple(_attack_rows(replay, stored, threats, data, correct)),
+        examples=per_example(data, predicted, np.zeros(len(data)), smallest, replay.invalid),
         threat_type=common_threat_type(threats),
-        break_log=BreakLog(found_by=tuple(_found_by(found, made.attacks, correct))),
-        target_class=made.target_class,
+        break_log=BreakLog(found_by=tuple(_found_by(replay, origin.attacks, correct))),
+        target_class=origin.target_class,
     )
-    shared = found.is_stored & correct & ~found.invalid
+    judged = replay.is_stored & correct & ~replay.invalid
     result = ReplayResult(
         source=source.as_posix(),
-        source_title=made.model_title,
-        source_model_hash=made.model_hash,
+        source_title=origin.model_title,
+        source_model_hash=origin.model_hash,
         rows=tuple(
             ReplayRow(
                 attack=name,
                 threat=threat.spec,
-                num_stored=found.stored[place],
-                num_correct=found.met[place],
-                num_broken=found.breaking[place],
+                num_stored=replay.num_stored[key],
+                num_correct=replay.num_correct[key],
+                num_broken=replay.num_broken[key],
             )
-            for second, threat in enumerate(threats)
-            for first, name in enumerate(made.attacks)
-            if found.stored[place := (first, second)]
+            for threat_index, threat in enumerate(threats)
+            for attack_index, name in enumerate(origin.attacks)
+            if replay.num_stored[key := (attack_index, threat_index)]
         ),
         attacked=attacked,
-        broken_ids=tuple(np.flatnonzero(shared & np.isfinite(smallest)).tolist()),
-        unbroken_ids=tuple(np.flatnonzero(shared & np.isinf(smallest)).tolist()),
+        broken_ids=tuple(np.flatnonzero(judged & np.isfinite(smallest)).tolist()),
+        unbroken_ids=tuple(np.flatnonzero(judged & np.isinf(smallest)).tolist()),
     )
     _, claims = robustness_claims(subject, data, threats, attacked=attacked, primary=True)
     clean = clean_accuracy_claim(subject, data, predicted=predicted, primary=True)
@@ -138,7 +140,7 @@ def _require_same_data(stored: StoredAdversarial, data: Dataset, source: Path) -
         )
 
 
-def _replayed(
+def _replay(
     subject: EvaluatedModel,
     data: Dataset,
     stored: StoredAdversarial,
@@ -146,9 +148,9 @@ def _replayed(
     correct: np.ndarray,
     invalid: np.ndarray,
     progress: Progress,
-) -> _Found:
+) -> _Replay:
     """Run the model on every stored example, a batch at a time."""
-    found = _Found(
+    replay = _Replay(
         radius=np.full((len(stored.source.attacks), len(data)), math.inf),
         invalid=invalid.copy(),
         is_stored=np.zeros(len(data), bool),
@@ -158,13 +160,13 @@ def _replayed(
             for index, threat in enumerate(threats):
                 rows = (batch.threat == index).nonzero().squeeze(1)
                 if len(rows):
-                    _add(found, subject, data, batch, rows, threat, stored.source.target_class, correct)
+                    _add(replay, subject, data, batch, rows, threat, stored.source.target_class, correct)
             advance(len(batch.ids))
-    return found
+    return replay
 
 
 def _add(
-    found: _Found,
+    replay: _Replay,
     subject: EvaluatedModel,
     data: Dataset,
     batch: AdversarialExamples,
@@ -178,10 +180,10 @@ def _add(
     Raises:
         RunFolderError: If one lies outside its threat.
     """
-    place = search_device(subject.model.device)
-    ids, which = batch.ids[rows].numpy(), batch.attack[rows].numpy()
-    x, y = (tensor.to(place) for tensor in data.batch(ids))
-    z = (batch.params if isinstance(threat, ParametricThreat) else batch.x_adv)[rows].to(place)
+    device = search_device(subject.model.device)
+    ids, attacks = batch.ids[rows].numpy(), batch.attack[rows].numpy()
+    x, y = (tensor.to(device) for tensor in data.batch(ids))
+    z = (batch.params if isinstance(threat, ParametricThreat) else batch.x_adv)[rows].to(device)
     allowed = is_allowed(threat, z, x)
     if not allowed.all():
         raise RunFolderError(
@@ -189,32 +191,35 @@ def _add(
             f"{int(ids[int((~allowed).nonzero()[0])])}; run the attack again"
         )
     targets = None if target_class is None else torch.full_like(y, target_class)
-    goal, image, every = Goal(y, targets), to_image(threat, z, x), torch.arange(len(y), device=place)
-    # As an attack does: what breaks the model once breaks it a second time, or it is no break.
+    goal, image, all_rows = Goal(y, targets), to_image(threat, z, x), torch.arange(len(y), device=device)
+    # A break must be confirmed by a second pass, as in an attack.
     outputs = [subject.model(image) for _ in range(2)]
-    hit = torch.stack([goal.is_adversarial(logits.to(place), every) for logits in outputs]).all(0)
+    adversarial = torch.stack([goal.is_adversarial(logits.to(device), all_rows) for logits in outputs]).all(0)
     is_nan = torch.stack([logits.isnan().any(1) for logits in outputs]).any(0)
-    size, broken = threat.measure(z, x).cpu().numpy(), hit.cpu().numpy() & correct[ids]
-    found.is_stored[ids] = True
-    found.invalid[ids] |= is_nan.cpu().numpy()
-    np.minimum.at(found.radius, (which[broken], ids[broken]), size[broken])
-    for counter, some in (
-        (found.stored, slice(None)),
-        (found.met, correct[ids]),
-        (found.breaking, broken),
+    size, broken = threat.measure(z, x).cpu().numpy(), adversarial.cpu().numpy() & correct[ids]
+    replay.is_stored[ids] = True
+    replay.invalid[ids] |= is_nan.cpu().numpy()
+    # unbuffered, since an example may be stored several times
+    np.minimum.at(replay.radius, (attacks[broken], ids[broken]), size[broken])
+    threat_indices = batch.threat[rows].numpy()
+    for counter, counted in (
+        (replay.num_stored, slice(None)),
+        (replay.num_correct, correct[ids]),
+        (replay.num_broken, broken),
     ):
-        counter.update(zip(which[some].tolist(), batch.threat[rows].numpy()[some].tolist(), strict=True))
+        counter.update(zip(attacks[counted].tolist(), threat_indices[counted].tolist(), strict=True))
 
 
 def _attack_rows(
-    found: _Found, stored: StoredAdversarial, threats: Sequence[Threat], data: Dataset, correct: np.ndarray
+    replay: _Replay, stored: StoredAdversarial, threats: Sequence[Threat], data: Dataset, correct: np.ndarray
 ) -> Iterator[AttackRow]:
     """Yield the accuracy that the stored examples of each attack leave at each size."""
+    # two passes for each stored example, as a mean over all examples and attacks
     queries = 2 * len(stored) / len(data) / len(stored.source.attacks)
     for threat in threats:
-        for name, radius in zip(stored.source.attacks, found.radius, strict=True):
-            broken = correct & (radius <= threat.eps) & ~found.invalid
-            unbroken = (correct & ~broken) | found.invalid
+        for name, radius in zip(stored.source.attacks, replay.radius, strict=True):
+            broken = correct & (radius <= threat.eps) & ~replay.invalid
+            unbroken = (correct & ~broken) | replay.invalid
             yield AttackRow(
                 attack=f"{REPLAY_OF}{name}",
                 threat=threat.spec,
@@ -227,10 +232,10 @@ def _attack_rows(
             )
 
 
-def _found_by(found: _Found, attacks: Sequence[str], correct: np.ndarray) -> Iterator[str]:
-    """Yield for each example whose stored change is the smallest that breaks it."""
-    for right, invalid, radius in zip(correct, found.invalid, found.radius.T, strict=True):
-        if not right:
+def _found_by(replay: _Replay, attacks: Sequence[str], correct: np.ndarray) -> Iterator[str]:
+    """Yield for each example the attack whose stored change is the smallest that breaks it; empty if none."""
+    for is_correct, invalid, radius in zip(correct, replay.invalid, replay.radius.T, strict=True):
+        if not is_correct:
             yield "" if invalid else UNCHANGED
         else:
             yield attacks[int(radius.argmin())] if np.isfinite(radius).any() else ""
@@ -239,7 +244,7 @@ def _found_by(found: _Found, attacks: Sequence[str], correct: np.ndarray) -> Ite
 def _notes(
     result: ReplayResult, stored: StoredAdversarial, subject: EvaluatedModel, data: Dataset
 ) -> Iterator[str]:
-    """Yield what the reader must know to trust it."""
+    """Yield the notes on what the result does and does not show."""
     yield (
         f"{len(stored)} adversarial examples that were made on another model were run on this one, and "
         "nothing was attacked anew: quintain attack on this very model may leave less"
