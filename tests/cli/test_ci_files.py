@@ -319,6 +319,6 @@ def test_a_device_is_written_to_and_stays_one(call, weights):
 def test_every_command_of_a_run_takes_the_options_and_no_other_does(call):
     for command in COMMANDS:
         _, out, _ = call(command.name, "--help")
-        takes = [f"--{name}" in out for name in OPTIONS]
+        takes = [f"--{one.name}" in out for one in OPTIONS]
         assert takes == [command.concerns_a_run] * len(OPTIONS), command.name
     assert {command.name for command in COMMANDS if not command.concerns_a_run} >= {"list", "compare"}

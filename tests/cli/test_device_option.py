@@ -1,6 +1,5 @@
 """``--device``: on every command that runs a model, refused where the device is absent, and in the record."""
 
-import inspect
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from quintain.testing import FAKE_DEVICE, fake_device
 WITH_MODEL = [
     command
     for command in COMMANDS
-    if command.name == "drill" or "model" in inspect.signature(command.run).parameters
+    if command.name == "drill" or "model" in [one.name for one in command.options]
 ]
 
 
@@ -26,7 +25,7 @@ def test_every_command_that_runs_a_model_refuses_an_absent_device(call, command,
     options = [
         word
         for name, value in given.items()
-        if name in inspect.signature(command.run).parameters
+        if name in [one.name for one in command.options]
         for word in (f"--{name}", value)
     ]
     if command.name == "replay":

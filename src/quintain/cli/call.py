@@ -1,8 +1,8 @@
 """One call of a command: its requirements, and what is done around its work."""
 
 import shlex
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +47,22 @@ class VerbCall(CallInputs):
     require: tuple[str, ...] = ()
     undecided: UndecidedRule | None = None
     resume_dir: str = ""
+
+    @classmethod
+    def of(cls, verb: str, options: Mapping[str, object]) -> "VerbCall":
+        """Return the call of a command.
+
+        Args:
+            verb: Name of the command.
+            options: What its options said, by name; each goes into the field of its name, if there is one.
+        """
+        names = {one.name for one in fields(cls)}
+        given = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in options.items()
+            if name in names and value is not None
+        }
+        return cls(verb=verb, **given)  # type: ignore[arg-type]
 
     @cached_property
     def console(self) -> Terminal:

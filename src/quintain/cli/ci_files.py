@@ -4,16 +4,16 @@ A command knows nothing of them. Whatever way it ends, they are written from the
 run folder, and from its error message where it failed.
 """
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
+from quintain.cli.options import option
 from quintain.cli.output_files import (
     STANDARD_OUTPUT,
     refuse_unwritable,
@@ -32,29 +32,39 @@ if TYPE_CHECKING:
 
 PANEL = "For CI systems"
 
-OPTIONS: dict[str, Any] = {
-    "junit": Annotated[
-        Path | None, typer.Option(help="Write the decisions as JUnit XML.", rich_help_panel=PANEL)
-    ],
-    "sarif": Annotated[
+OPTIONS = (
+    option(
+        "junit",
         Path | None,
-        typer.Option(help="Write what is not passed as SARIF, for code scanning.", rich_help_panel=PANEL),
-    ],
-    "summary": Annotated[
+        typer.Option(None, help="Write the decisions as JUnit XML.", rich_help_panel=PANEL),
+    ),
+    option(
+        "sarif",
         Path | None,
         typer.Option(
-            help='Add a summary in Markdown to a file, such as "$GITHUB_STEP_SUMMARY".', rich_help_panel=PANEL
+            None, help="Write what is not passed as SARIF, for code scanning.", rich_help_panel=PANEL
         ),
-    ],
-    "json": Annotated[
+    ),
+    option(
+        "summary",
         Path | None,
         typer.Option(
+            None,
+            help='Add a summary in Markdown to a file, such as "$GITHUB_STEP_SUMMARY".',
+            rich_help_panel=PANEL,
+        ),
+    ),
+    option(
+        "json",
+        Path | None,
+        typer.Option(
+            None,
             help="Write the record; - is standard output, and all else goes to standard error.",
             rich_help_panel=PANEL,
         ),
-    ],
-}
-"""Every option, by its name; None where it is not given."""
+    ),
+)
+"""Every option; None where it is not given."""
 
 
 @dataclass(slots=True)
@@ -199,22 +209,10 @@ def _current() -> CIFiles:
     return _CURRENT.get(CIFiles())
 
 
-def add_options(run: Callable[..., None]) -> None:
-    """Give a command the options for files of CI systems, which it does not know of."""
-    signature = inspect.signature(run)
-    options = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
-        for name, option in OPTIONS.items()
-    ]
-    run.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[*signature.parameters.values(), *options]
-    )
-
-
 @contextmanager
 def called(verb: str, words: dict[str, Any]) -> Iterator[CIFiles]:
     """Take the options for files of CI systems out of those of a call, while it runs."""
-    given = {name: words.pop(name, None) for name in OPTIONS}
+    given = {one.name: words.pop(one.name, None) for one in OPTIONS}
     files = CIFiles(
         verb,
         {name: path for name, path in given.items() if path is not None},

@@ -1,6 +1,6 @@
 """The ``quintain`` command line: commands by name, errors as messages and exit codes."""
 
-import functools
+import inspect
 import os
 import signal
 import sys
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from quintain.cli.ci_files import add_options, called, note_error
+from quintain.cli.ci_files import OPTIONS, called, note_error
 from quintain.cli.commands import COMMANDS
 from quintain.cli.commands.command import Command
 from quintain.cli.output_files import close_standard_output, end_with_reader, standard_output_kept
@@ -59,18 +59,19 @@ OUT_OF_MEMORY = (
 def _guarded(command: Command) -> Callable[..., None]:
     """Return a command whose errors are messages and exit codes, never tracebacks."""
 
-    @functools.wraps(command.run)
-    def run(*args: Any, **words: Any) -> None:
+    def run(**words: Any) -> None:
         with called(command.name, words) as files:
 
             def work() -> int:
                 _refuse_torchrun(command)
                 files.prepare()
+                from quintain.cli.call import VerbCall
                 from quintain.cli.repeat import repeat_finished
 
+                call = VerbCall.of(command.name, words)
                 with running(command.name, words):
-                    repeated = repeat_finished()
-                    return command.run(*args, **words) if repeated is None else repeated
+                    repeated = repeat_finished(call)
+                    return command(call, words) if repeated is None else repeated
 
             is_asked = files.takes_standard_output
             with standard_output_kept(is_asked):
@@ -80,8 +81,8 @@ def _guarded(command: Command) -> Callable[..., None]:
                 close_standard_output()
             raise typer.Exit(code)
 
-    if command.concerns_a_run:
-        add_options(run)
+    options = (*command.options, *(OPTIONS if command.concerns_a_run else ()))
+    run.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
     return run
 
 

@@ -1,17 +1,19 @@
 """A run folder that holds its result answers again: the same command shows what is stored, without work."""
 
-from dataclasses import fields
 from pathlib import Path
 
 from quintain.cli.call import VerbCall
-from quintain.cli.run_settings import current_command, refuse_other_settings
+from quintain.cli.run_settings import refuse_other_settings
 from quintain.core.errors import ExitCode, RunFolderError
 from quintain.core.processes import is_first_process
 from quintain.results.run_layout import RESULT_FILE, RUN_SETTINGS_FILE, UNFINISHED
 
 
-def repeat_finished() -> int | None:
+def repeat_finished(call: VerbCall) -> int | None:
     """Show the stored result of a finished run of the command, and decide the requirements anew.
+
+    Args:
+        call: The call of the command that runs.
 
     Returns:
         The exit code; None where there is nothing to repeat.
@@ -20,23 +22,17 @@ def repeat_finished() -> int | None:
         RunFolderError: If the folder holds the result of a run of other settings, or of another model; the
             difference is named.
     """
-    verb, words = current_command()
-    out = words.get("out")
-    if not isinstance(out, Path) or not all(
-        (out / name).is_file() for name in (RESULT_FILE, RUN_SETTINGS_FILE)
-    ):
+    out = call.out
+    if out is None or not all((out / name).is_file() for name in (RESULT_FILE, RUN_SETTINGS_FILE)):
         return None
     if (out / UNFINISHED).is_dir():
         return None
     loaded = refuse_other_settings(out)
     if loaded:
-        _refuse_other_model(loaded, str(words["model"]), words.get("weights"), out)
+        _refuse_other_model(loaded, call.model, call.weights, out)
 
     from quintain.results.codec import load
 
-    known = {one.name for one in fields(VerbCall)}
-    given = {name: _frozen(value) for name, value in words.items() if name in known and value is not None}
-    call = VerbCall(verb=verb, **given)  # type: ignore[arg-type]
     record = load(out / RESULT_FILE)
     if is_first_process():
         return call.repeat(record)
@@ -44,7 +40,7 @@ def repeat_finished() -> int | None:
     return verdict.exit_code if verdict else ExitCode.OK
 
 
-def _refuse_other_model(loaded: dict[str, int | str], model: str, weights: object, out: Path) -> None:
+def _refuse_other_model(loaded: dict[str, int | str], model: str, weights: Path | None, out: Path) -> None:
     """Raise if the model, loaded as before, is another: a factory may read a file of weights of its own.
 
     Raises:
@@ -53,15 +49,10 @@ def _refuse_other_model(loaded: dict[str, int | str], model: str, weights: objec
     from quintain.models import load_classifier
 
     arguments = {name: value for name, value in loaded.items() if isinstance(value, int)}
-    path = weights if isinstance(weights, Path) else None
-    now = load_classifier(model, path, **arguments).hash
+    now = load_classifier(model, weights, **arguments).hash
     if now != loaded.get("hash"):
         raise RunFolderError(
             f"{out} holds the result of another model: --model {model} has the hash {str(now)[:12]}..., and "
             f"then had {str(loaded.get('hash'))[:12]}...: something that its file loads has changed; use "
             "another --out"
         )
-
-
-def _frozen(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value

@@ -90,11 +90,6 @@ def save_settings(folder: Path, settings: Mapping[str, object]) -> None:
         write_atomically(folder / RUN_SETTINGS_FILE, text.encode() + b"\n")
 
 
-def current_command() -> tuple[str, Mapping[str, object]]:
-    """Return the name of the command that runs, and its parameters; nothing outside a command."""
-    return _COMMAND.get()
-
-
 def refuse_other_settings(out: Path) -> dict[str, int | str]:
     """Raise if a result was made by other settings than those of the command that runs.
 

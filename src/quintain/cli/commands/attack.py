@@ -7,26 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quintain.cli.commands.command import Command
-from quintain.cli.options import (
-    DEFAULT_DATA,
-    DEFAULT_DEVICE,
-    DEFAULT_MODEL,
-    DEFAULT_THREAT,
-    AnyModel,
-    Classes,
-    Data,
-    Device,
-    Limit,
-    MaxQueries,
-    Out,
-    Require,
-    Seed,
-    Split,
-    TargetClass,
-    Threats,
-    Undecided,
-    Weights,
-)
+from quintain.cli.options import DEFAULT_THREAT, EVALUATED, EXAMPLES, RUN, MaxQueries, TargetClass, Threats
 
 if TYPE_CHECKING:
     from quintain.cli.call import VerbCall
@@ -36,10 +17,7 @@ PICTURES = 6
 
 
 def run(
-    model: AnyModel = DEFAULT_MODEL,
-    weights: Weights = None,
-    data: Data = DEFAULT_DATA,
-    classes: Classes = None,
+    call: "VerbCall",
     threat: Threats = None,
     attack: Annotated[
         list[str] | None,
@@ -52,35 +30,12 @@ def run(
     ] = None,
     max_queries: MaxQueries = 0,
     target_class: TargetClass = None,
-    split: Split = "test",
-    limit: Limit = 0,
-    device: Device = DEFAULT_DEVICE,
-    seed: Seed = 0,
-    require: Require = None,
-    undecided: Undecided = None,
-    out: Out = None,
 ) -> int:
-    from quintain.cli.call import VerbCall
     from quintain.cli.threat_options import parse_threats, refuse_unknown_threats, refuse_unmeasured_sizes
     from quintain.core.registry import entries, get_entry
     from quintain.results.run_layout import UNFINISHED
 
-    call = VerbCall(
-        verb="attack",
-        data=data,
-        classes=classes,
-        model=model,
-        weights=weights,
-        device=device,
-        seed=seed,
-        out=out,
-        require=tuple(require or ()),
-        undecided=undecided,
-        split=split,
-        limit=limit,
-        exclude_class=target_class,
-        resume_dir=UNFINISHED,
-    )
+    call = replace(call, exclude_class=target_class, resume_dir=UNFINISHED)
     # what can be checked without torch is checked before it is imported
     specs = threat or [DEFAULT_THREAT]
     refuse_unknown_threats(specs)
@@ -109,7 +64,7 @@ def run(
             call.examples,
             threats,
             attacks_on(subject.model, threats[0], named),
-            seed=seed,
+            seed=call.seed,
             folder=folder,
             num_pictures=PICTURES,
             max_queries=max_queries or None,
@@ -203,4 +158,6 @@ VERB = Command(
         "--weights xray.safetensors --threat l2:0.5 --require 'robust_accuracy(l2:0.5) >= 0.6'",
     ),
     shares_work=True,
+    before=EVALUATED,
+    after=(*EXAMPLES, *RUN),
 )

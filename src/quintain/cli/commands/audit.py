@@ -1,30 +1,20 @@
 """``quintain audit``."""
 
-from typing import Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from quintain.cli.commands.command import Command
 from quintain.cli.commands.privatize import BatchSize, Delta, Epsilon, MaxGradNorm, Steps
-from quintain.cli.options import (
-    DEFAULT_DATA,
-    DEFAULT_DEVICE,
-    DEFAULT_MODEL,
-    Classes,
-    Data,
-    Device,
-    Model,
-    Out,
-    Require,
-    Seed,
-    Undecided,
-)
+from quintain.cli.options import RUN, TRAINED
+
+if TYPE_CHECKING:
+    from quintain.cli.call import VerbCall
 
 
 def run(
-    model: Model = DEFAULT_MODEL,
-    data: Data = DEFAULT_DATA,
-    classes: Classes = None,
+    call: "VerbCall",
     epsilon: Epsilon = 3.0,
     delta: Delta = 1e-5,
     batch_size: BatchSize = 512,
@@ -40,31 +30,14 @@ def run(
             show_default=False,
         ),
     ] = "",
-    device: Device = DEFAULT_DEVICE,
-    seed: Seed = 0,
-    require: Require = None,
-    undecided: Undecided = None,
-    out: Out = None,
 ) -> int:
-    from quintain.cli.call import VerbCall
     from quintain.core.registry import choose
     from quintain.evaluate.privacy_target import PrivacyTarget, class_warnings
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.audit import run_audit
 
     entry = choose("privacy_attack", auditor, reads="scores")
-    call = VerbCall(
-        verb="audit",
-        data=data,
-        classes=classes,
-        model=model,
-        device=device,
-        needs_float64=True,
-        seed=seed,
-        out=out,
-        require=tuple(require or ()),
-        undecided=undecided,
-    )
+    call = replace(call, needs_float64=True)
     target = PrivacyTarget(
         epsilon=epsilon, delta=delta, batch_size=batch_size, steps=steps, max_grad_norm=max_grad_norm
     )
@@ -76,7 +49,7 @@ def run(
             target,
             auditor=entry.load(),
             canaries=canaries,
-            seed=seed,
+            seed=call.seed,
             progress=call.progress,
         )
 
@@ -90,4 +63,6 @@ VERB = Command(
     "Audit private training: a lower bound on epsilon from inserted canaries, and tests of noise and "
     "sampling.",
     ("--data xrays --epsilon 3", "--model net.py:make --data mine.npz --epsilon 2 --canaries 1000"),
+    before=TRAINED,
+    after=RUN,
 )

@@ -1,27 +1,15 @@
 """``quintain certify``."""
 
-from typing import Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from quintain.cli.commands.command import Command
-from quintain.cli.options import (
-    DEFAULT_DATA,
-    DEFAULT_DEVICE,
-    DEFAULT_MODEL,
-    AnyModel,
-    Classes,
-    Data,
-    Device,
-    Limit,
-    Out,
-    Require,
-    Seed,
-    Split,
-    Threats,
-    Undecided,
-    Weights,
-)
+from quintain.cli.options import EVALUATED, EXAMPLES, RUN, Threats
+
+if TYPE_CHECKING:
+    from quintain.cli.call import VerbCall
 
 Sigma = Annotated[float, typer.Option(help="Standard deviation of the noise, for smoothing.")]
 NoiseSamples = Annotated[
@@ -30,10 +18,7 @@ NoiseSamples = Annotated[
 
 
 def run(
-    model: AnyModel = DEFAULT_MODEL,
-    weights: Weights = None,
-    data: Data = DEFAULT_DATA,
-    classes: Classes = None,
+    call: "VerbCall",
     threat: Threats = None,
     certifier: Annotated[
         str,
@@ -44,15 +29,7 @@ def run(
     ] = "",
     sigma: Sigma = 0.25,
     noise_samples: NoiseSamples = 10_000,
-    split: Split = "test",
-    limit: Limit = 0,
-    device: Device = DEFAULT_DEVICE,
-    seed: Seed = 0,
-    require: Require = None,
-    undecided: Undecided = None,
-    out: Out = None,
 ) -> int:
-    from quintain.cli.call import VerbCall
     from quintain.cli.threat_options import (
         default_certifier,
         parse_certifiable_threats,
@@ -67,22 +44,7 @@ def run(
 
     refuse_unknown_threats(threat or ())
     entry = get_entry("certifier", certifier) if certifier else default_certifier(threat or ())
-    call = VerbCall(
-        verb="certify",
-        data=data,
-        classes=classes,
-        model=model,
-        weights=weights,
-        device=device,
-        needs_float64=not entry.is_true("derives_model"),
-        seed=seed,
-        out=out,
-        require=tuple(require or ()),
-        undecided=undecided,
-        split=split,
-        limit=limit,
-        resume_dir=UNFINISHED,
-    )
+    call = replace(call, needs_float64=not entry.is_true("derives_model"), resume_dir=UNFINISHED)
     specs = threat or [entry.fact("example")]
     refuse_unmeasured_sizes(call.requirements, specs)
     threats = parse_certifiable_threats(specs)
@@ -95,7 +57,7 @@ def run(
             entry.name,
             sigma=sigma,
             noise_samples=noise_samples,
-            seed=seed,
+            seed=call.seed,
             unfinished=call.folder / UNFINISHED,
             progress=call.progress,
         )
@@ -115,4 +77,6 @@ VERB = Command(
         "--weights xray.safetensors --threat linf:2/255 --threat linf:4/255",
         "--weights noisy.safetensors --certifier smoothing --sigma 0.25 --limit 100",
     ),
+    before=EVALUATED,
+    after=(*EXAMPLES, *RUN),
 )

@@ -1,42 +1,21 @@
 """``quintain check``."""
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 from quintain.cli.commands.command import Command
-from quintain.cli.options import (
-    DEFAULT_DATA,
-    DEFAULT_DEVICE,
-    DEFAULT_MODEL,
-    AnyModel,
-    Classes,
-    Data,
-    Device,
-    Out,
-    Weights,
-)
+from quintain.cli.options import CLASSES, DATA, DEFAULT_MODEL, DEVICE, OUT, WEIGHTS, AnyModel
 
-
-def run(
-    data: Data = DEFAULT_DATA,
-    model: AnyModel = "",
-    weights: Weights = None,
-    classes: Classes = None,
-    device: Device = DEFAULT_DEVICE,
-    out: Out = None,
-) -> int:
+if TYPE_CHECKING:
     from quintain.cli.call import VerbCall
+
+
+def run(call: "VerbCall", model: AnyModel = "") -> int:
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.check import run_check
 
-    named = model or (DEFAULT_MODEL if weights else "")
-    call = VerbCall(
-        verb="check",
-        data=data,
-        classes=classes,
-        model=named,
-        weights=weights,
-        device=device,
-        out=out,
-        split="",
-    )
+    named = model or (DEFAULT_MODEL if call.weights else "")
+    call = replace(call, model=named, split="")
 
     def work() -> StepOutput:
         model = call.model_under_test.model if named else None
@@ -50,4 +29,6 @@ VERB = Command(
     run,
     "Check data and model: value range, labels, duplicates, shape, mode, determinism.",
     ("--data xrays", "--data mine.npz --model net.py:make --weights w.safetensors"),
+    before=(DATA,),
+    after=(WEIGHTS, CLASSES, DEVICE, OUT),
 )

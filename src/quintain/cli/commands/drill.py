@@ -7,19 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quintain.cli.commands.command import Command
-from quintain.cli.options import (
-    DEFAULT_DATA,
-    DEFAULT_DEVICE,
-    DEFAULT_MODEL,
-    DEFAULT_THREAT,
-    AnyModel,
-    Classes,
-    Data,
-    Device,
-    Require,
-    Seed,
-    Undecided,
-)
+from quintain.cli.options import CLASSES, DATA, DEFAULT_THREAT, DEVICE, MODEL, REQUIRE, SEED, UNDECIDED
 
 if TYPE_CHECKING:
     from quintain.cli.call import VerbCall
@@ -30,9 +18,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    model: AnyModel = DEFAULT_MODEL,
-    data: Data = DEFAULT_DATA,
-    classes: Classes = None,
+    call: "VerbCall",
     weights: Annotated[
         Path | None,
         typer.Option(help="safetensors, or a PyTorch state dict; trained first if not given."),
@@ -66,12 +52,7 @@ def run(
     quick: Annotated[
         bool, typer.Option("--quick", help="One to two minutes on two cores: weaker models, wider brackets.")
     ] = False,
-    device: Device = DEFAULT_DEVICE,
-    seed: Seed = 0,
-    require: Require = None,
-    undecided: Undecided = None,
 ) -> int:
-    from quintain.cli.call import VerbCall
     from quintain.cli.run_folder import resume_command
     from quintain.cli.threat_options import refuse_unknown_threats, refuse_unmeasured_sizes
     from quintain.core.errors import RunFolderError, SettingError
@@ -89,29 +70,19 @@ def run(
     refuse_unknown_threats([threat])
     steps = tuple(name.strip() for name in only.split(",") if name.strip())
     selected(steps)
-    call = VerbCall(
-        verb="drill",
-        data=data,
-        classes=classes,
-        model=model,
-        device=device,
-        needs_float64=True,
-        seed=seed,
-        require=tuple(require or ()),
-        undecided=undecided,
-    )
+    call = replace(call, needs_float64=True)
     settings = Settings(
-        seed=seed,
+        seed=call.seed,
         quick=quick,
         undecided=call.undecided_rule,
-        model=model,
-        data=data,
+        model=call.model,
+        data=call.data,
         weights=weights,
         threat=threat,
         epsilon=epsilon,
         clients=clients,
         only=steps,
-        classes=classes,
+        classes=call.classes,
         minutes=minutes or 0.0,
     )
     refuse_unmeasured_sizes(call.requirements, measured_specs(settings))
@@ -199,4 +170,6 @@ VERB = Command(
         "--out runs/first",
         "--model net.py:make --weights w.safetensors --data mine.npz --threat linf:8/255 --minutes 20",
     ),
+    before=(MODEL, DATA, CLASSES),
+    after=(DEVICE, SEED, REQUIRE, UNDECIDED),
 )

@@ -1,42 +1,23 @@
 """``quintain evaluate``."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from quintain.cli.commands.certify import NoiseSamples, Sigma
 from quintain.cli.commands.command import Command
-from quintain.cli.options import (
-    DEFAULT_DATA,
-    DEFAULT_DEVICE,
-    DEFAULT_MODEL,
-    DEFAULT_THREAT,
-    AnyModel,
-    Classes,
-    Data,
-    Device,
-    Limit,
-    MaxQueries,
-    Out,
-    Require,
-    Seed,
-    Split,
-    Threats,
-    Undecided,
-    Weights,
-)
+from quintain.cli.options import DEFAULT_THREAT, EVALUATED, EXAMPLES, RUN, MaxQueries, Threats
 
 if TYPE_CHECKING:
+    from quintain.cli.call import VerbCall
     from quintain.evaluate.step import StepOutput
 
 PICTURES = 6
 
 
 def run(
-    model: AnyModel = DEFAULT_MODEL,
-    weights: Weights = None,
-    data: Data = DEFAULT_DATA,
-    classes: Classes = None,
+    call: "VerbCall",
     threat: Threats = None,
     certifier: Annotated[
         str,
@@ -57,15 +38,7 @@ def run(
     sigma: Sigma = 0.25,
     noise_samples: NoiseSamples = 10_000,
     max_queries: MaxQueries = 0,
-    split: Split = "test",
-    limit: Limit = 0,
-    device: Device = DEFAULT_DEVICE,
-    seed: Seed = 0,
-    require: Require = None,
-    undecided: Undecided = None,
-    out: Out = None,
 ) -> int:
-    from quintain.cli.call import VerbCall
     from quintain.cli.threat_options import parse_threats, refuse_unknown_threats, refuse_unmeasured_sizes
     from quintain.core.errors import SettingError
     from quintain.core.registry import get_entry
@@ -81,22 +54,7 @@ def run(
     specs = threat or [entry.fact("example") if entry is not None else DEFAULT_THREAT]
     refuse_unknown_threats(specs)
     named = {name: get_entry("attack", name) for name in attack or ()}
-    call = VerbCall(
-        verb="evaluate",
-        data=data,
-        classes=classes,
-        model=model,
-        weights=weights,
-        device=device,
-        needs_float64=not derives_model,
-        seed=seed,
-        out=out,
-        require=tuple(require or ()),
-        undecided=undecided,
-        split=split,
-        limit=limit,
-        resume_dir=UNFINISHED,
-    )
+    call = replace(call, needs_float64=not derives_model, resume_dir=UNFINISHED)
     refuse_unmeasured_sizes(call.requirements, specs)
 
     from quintain.evaluate.evasion.defaults import attacks_on
@@ -116,7 +74,7 @@ def run(
             certifier=certifier,
             sigma=sigma,
             noise_samples=noise_samples,
-            seed=seed,
+            seed=call.seed,
             folder=call.folder,
             num_pictures=PICTURES,
             max_queries=max_queries or None,
@@ -142,4 +100,6 @@ VERB = Command(
         "--model net.py:make --weights w.safetensors --data mine.npz --threat linf:4/255",
         "--weights noisy.safetensors --certifier smoothing --threat l2:0.25 --limit 100",
     ),
+    before=EVALUATED,
+    after=(*EXAMPLES, *RUN),
 )

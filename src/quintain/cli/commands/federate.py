@@ -1,56 +1,29 @@
 """``quintain federate``."""
 
-from typing import Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from quintain.cli.commands.command import Command
-from quintain.cli.options import (
-    DEFAULT_DATA,
-    DEFAULT_DEVICE,
-    DEFAULT_MODEL,
-    Classes,
-    Data,
-    Device,
-    Model,
-    Out,
-    Require,
-    Seed,
-    Undecided,
-)
+from quintain.cli.options import DEFAULT_DATA, RUN, TRAINED
+
+if TYPE_CHECKING:
+    from quintain.cli.call import VerbCall
 
 
 def run(
-    model: Model = DEFAULT_MODEL,
-    data: Data = DEFAULT_DATA,
-    classes: Classes = None,
+    call: "VerbCall",
     sites: Annotated[int, typer.Option(help="Number of sites.", min=3)] = 5,
     rounds: Annotated[
         int, typer.Option(help="Rounds of broadcast, local training and secure sum.", min=1)
     ] = 6,
     epochs: Annotated[int, typer.Option(help="Local epochs per round.", min=1)] = 2,
-    device: Device = DEFAULT_DEVICE,
-    seed: Seed = 0,
-    require: Require = None,
-    undecided: Undecided = None,
-    out: Out = None,
 ) -> int:
-    from quintain.cli.call import VerbCall
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.federate import run_federate
 
-    call = VerbCall(
-        verb="federate",
-        data=data,
-        classes=classes,
-        model=model,
-        device=device,
-        needs_float64=True,
-        seed=seed,
-        out=out,
-        require=tuple(require or ()),
-        undecided=undecided,
-    )
+    call = replace(call, needs_float64=True)
 
     def work() -> StepOutput:
         return run_federate(
@@ -58,10 +31,10 @@ def run(
             call.train,
             call.examples,
             sites=sites,
-            site_name="hospital" if data == DEFAULT_DATA else "site",
+            site_name="hospital" if call.data == DEFAULT_DATA else "site",
             rounds=rounds,
             epochs=epochs,
-            seed=seed,
+            seed=call.seed,
             folder=call.folder,
             progress=call.progress,
         )
@@ -74,4 +47,6 @@ VERB = Command(
     run,
     "Train a model over several sites with secure aggregation, and attack what the server sees.",
     ("--data xrays --sites 5", "--model net.py:make --data mine.npz --sites 8 --rounds 20"),
+    before=TRAINED,
+    after=RUN,
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quintain.cli.commands.command import Command
-from quintain.cli.options import Require, Undecided
+from quintain.cli.options import REQUIRE, UNDECIDED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,20 +17,17 @@ if TYPE_CHECKING:
 
 
 def run(
+    call: "VerbCall",
     folder: Annotated[
         Path | None,
         typer.Argument(help="A run folder; if not given, the requirements are read and nothing is decided."),
     ] = None,
-    require: Require = None,
-    undecided: Undecided = None,
 ) -> int:
-    from quintain.cli.call import VerbCall
     from quintain.cli.ci_files import note_folder, note_records
     from quintain.cli.screen import show_requirements
     from quintain.core.errors import ExitCode
     from quintain.report import read
 
-    call = VerbCall(verb="gate", require=tuple(require or ()), undecided=undecided)
     if not call.requirements:
         call.print_dim("no requirement is stated, by --require or in a pyproject.toml")
     call.announce_requirements()
@@ -89,4 +86,5 @@ VERB = Command(
     "Decide the requirements on a finished run; nothing is run, and PyTorch is not needed. Without a run, "
     "check that the requirements can be read.",
     ("", "runs/2026-01-31-attack --require 'robust_accuracy(linf:4/255) >= 0.70'"),
+    after=(REQUIRE, UNDECIDED),
 )

@@ -1,29 +1,19 @@
 """``quintain harden``."""
 
-from typing import Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from quintain.cli.commands.command import Command
-from quintain.cli.options import (
-    DEFAULT_DATA,
-    DEFAULT_DEVICE,
-    DEFAULT_MODEL,
-    Classes,
-    Data,
-    Device,
-    Model,
-    Out,
-    Require,
-    Seed,
-    Undecided,
-)
+from quintain.cli.options import RUN, TRAINED
+
+if TYPE_CHECKING:
+    from quintain.cli.call import VerbCall
 
 
 def run(
-    model: Model = DEFAULT_MODEL,
-    data: Data = DEFAULT_DATA,
-    classes: Classes = None,
+    call: "VerbCall",
     defense: Annotated[
         str,
         typer.Option(
@@ -42,13 +32,7 @@ def run(
     ] = None,
     sigma: Annotated[float, typer.Option(help="Standard deviation of the noise, if it takes some.")] = 0.25,
     epochs: Annotated[int, typer.Option(help="Epochs; the defense's own number if not given.", min=0)] = 0,
-    device: Device = DEFAULT_DEVICE,
-    seed: Seed = 0,
-    require: Require = None,
-    undecided: Undecided = None,
-    out: Out = None,
 ) -> int:
-    from quintain.cli.call import VerbCall
     from quintain.cli.threat_options import parse_certifiable_threats, refuse_unmeasured_sizes
     from quintain.core.registry import get_entry, ranked
     from quintain.evaluate.step import StepOutput
@@ -56,19 +40,7 @@ def run(
     from quintain.results.run_layout import UNFINISHED
     from quintain.threats import parse
 
-    call = VerbCall(
-        verb="harden",
-        data=data,
-        classes=classes,
-        model=model,
-        device=device,
-        needs_float64=True,
-        seed=seed,
-        out=out,
-        require=tuple(require or ()),
-        undecided=undecided,
-        resume_dir=UNFINISHED,
-    )
+    call = replace(call, needs_float64=True, resume_dir=UNFINISHED)
     ball = parse_certifiable_threats([threat])[0] if threat else None
     entry = get_entry("defense", defense) if defense else ranked("defense")[0]
     usual = entry.build(threat=parse(entry.fact("example")), sigma=sigma).threat
@@ -83,7 +55,7 @@ def run(
             threat=ball,
             sigma=sigma,
             epochs=epochs,
-            seed=seed,
+            seed=call.seed,
             folder=call.folder,
             unfinished=call.folder / UNFINISHED,
             progress=call.progress,
@@ -103,4 +75,6 @@ VERB = Command(
         "--data xrays --defense ibp --threat linf:4/255",
         "--model net.py:make --data mine.npz --defense pgd-at --epochs 10",
     ),
+    before=TRAINED,
+    after=RUN,
 )

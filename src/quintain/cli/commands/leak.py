@@ -1,29 +1,19 @@
 """``quintain leak``."""
 
-from typing import Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from quintain.cli.commands.command import Command
-from quintain.cli.options import (
-    DEFAULT_DATA,
-    DEFAULT_DEVICE,
-    DEFAULT_MODEL,
-    Classes,
-    Data,
-    Device,
-    Model,
-    Out,
-    Seed,
-    Weights,
-)
+from quintain.cli.options import CLASSES, DATA, DEVICE, NET, OUT, SEED, WEIGHTS
+
+if TYPE_CHECKING:
+    from quintain.cli.call import VerbCall
 
 
 def run(
-    model: Model = DEFAULT_MODEL,
-    weights: Weights = None,
-    data: Data = DEFAULT_DATA,
-    classes: Classes = None,
+    call: "VerbCall",
     attack: Annotated[
         str,
         typer.Option(
@@ -40,27 +30,12 @@ def run(
             "bundled data always are."
         ),
     ] = False,
-    device: Device = DEFAULT_DEVICE,
-    seed: Seed = 0,
-    out: Out = None,
 ) -> int:
-    from quintain.cli.call import VerbCall
     from quintain.core.registry import choose, declared_entries
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.leak import run_leak
 
-    call = VerbCall(
-        verb="leak",
-        data=data,
-        classes=classes,
-        model=model,
-        weights=weights,
-        device=device,
-        needs_float64=True,
-        seed=seed,
-        out=out,
-        split="train",
-    )
+    call = replace(call, needs_float64=True, split="train")
 
     entry = choose("privacy_attack", attack, reads="update")
     public = {name for name, entry in declared_entries("dataset").items() if entry.is_true("is_public")}
@@ -71,9 +46,9 @@ def run(
             call.examples,
             attack=entry.load(),
             steps=steps,
-            seed=seed,
+            seed=call.seed,
             folder=call.folder,
-            show=show_private or data in public,
+            show=show_private or call.data in public,
             progress=call.progress,
         )
 
@@ -86,4 +61,6 @@ VERB = Command(
     "Reconstruct a training image from a model update (gradient inversion): a plain one, a secure sum, a "
     "private one.",
     ("--data xrays", "--model net.py:make --weights w.safetensors --data mine.npz --steps 1000"),
+    before=(NET, WEIGHTS, DATA, CLASSES),
+    after=(DEVICE, SEED, OUT),
 )

@@ -1,23 +1,12 @@
 """``quintain privatize``."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from quintain.cli.commands.command import Command
-from quintain.cli.options import (
-    DEFAULT_DATA,
-    DEFAULT_DEVICE,
-    DEFAULT_MODEL,
-    Classes,
-    Data,
-    Device,
-    Model,
-    Out,
-    Require,
-    Seed,
-    Undecided,
-)
+from quintain.cli.options import RUN, TRAINED
 
 if TYPE_CHECKING:
     from quintain.cli.call import VerbCall
@@ -34,9 +23,7 @@ MaxGradNorm = Annotated[
 
 
 def run(
-    model: Model = DEFAULT_MODEL,
-    data: Data = DEFAULT_DATA,
-    classes: Classes = None,
+    call: "VerbCall",
     epsilon: Epsilon = 3.0,
     delta: Delta = 1e-5,
     batch_size: BatchSize = 512,
@@ -70,13 +57,7 @@ def run(
     noise_multiplier: Annotated[
         float | None, typer.Option(help="With --plan: show what this noise multiplier costs.")
     ] = None,
-    device: Device = DEFAULT_DEVICE,
-    seed: Seed = 0,
-    require: Require = None,
-    undecided: Undecided = None,
-    out: Out = None,
 ) -> int:
-    from quintain.cli.call import VerbCall
     from quintain.core.errors import SettingError
     from quintain.evaluate.privacy_target import PrivacyTarget
     from quintain.evaluate.steps.plan import run_plan
@@ -95,7 +76,7 @@ def run(
         raise SettingError(
             "got --plan, which trains nothing, and --sweep-epsilon, which trains; expected one of them"
         )
-    if plan and require:
+    if plan and call.require:
         raise SettingError(
             "got --plan, which trains nothing, and --require, which is decided on what was trained; expected "
             "one of them: a plan's noise is calibrated for --epsilon at --delta, and never costs more"
@@ -105,19 +86,7 @@ def run(
             f"got --noise-multiplier {noise_multiplier:g} without --plan; expected --epsilon, which noise is "
             "made for"
         )
-    call = VerbCall(
-        verb="privatize",
-        data=data,
-        classes=classes,
-        model=model,
-        device=device,
-        needs_float64=True,
-        seed=seed,
-        out=out,
-        require=tuple(require or ()),
-        undecided=undecided,
-        resume_dir="" if plan else UNFINISHED,
-    )
+    call = replace(call, needs_float64=True, resume_dir="" if plan else UNFINISHED)
     if plan:
         return call.run(
             lambda: run_plan(target, len(call.train), noise_multiplier=noise_multiplier, batch_sizes=sizes)
@@ -203,4 +172,6 @@ VERB = Command(
         "--model net.py:make --data mine.npz --epsilon 8 --delta 1e-6 --steps 500 --require "
         "'epsilon(delta=1e-6) <= 8'",
     ),
+    before=TRAINED,
+    after=RUN,
 )

@@ -1,69 +1,44 @@
 """``quintain replay``."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from quintain.cli.commands.command import Command
-from quintain.cli.options import (
-    DEFAULT_DEVICE,
-    DEFAULT_MODEL,
-    AnyModel,
-    Classes,
-    Device,
-    Out,
-    Require,
-    Undecided,
-    Weights,
-)
+from quintain.cli.options import CLASSES, DEFAULT_DATA, DEVICE, MODEL, OUT, REQUIRE, UNDECIDED, WEIGHTS
 
 if TYPE_CHECKING:
+    from quintain.cli.call import VerbCall
     from quintain.results.artifacts import AdversarialFile
 
 
 def run(
+    call: "VerbCall",
     source: Annotated[
         Path,
         typer.Argument(
             metavar="RUN", help="The run folder of a quintain attack, evaluate or drill.", show_default=False
         ),
     ],
-    model: AnyModel = DEFAULT_MODEL,
-    weights: Weights = None,
     data: Annotated[
         str,
         typer.Option(help="The data that were attacked, where they lie elsewhere now.", show_default=False),
     ] = "",
-    classes: Classes = None,
-    device: Device = DEFAULT_DEVICE,
-    require: Require = None,
-    undecided: Undecided = None,
-    out: Out = None,
 ) -> int:
-    from quintain.cli.call import VerbCall
-
     kept = _stored_examples(source)
     from quintain.evaluate.evasion.adversarial import open_adversarial
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.replay import run_replay
 
     with open_adversarial(source / kept.path, kept.sha256) as stored:
-        options = dict(stored.source.data_options or {})
+        options = {"data": DEFAULT_DATA, **(stored.source.data_options or {})}
         if data:
             options["data"] = data
-        if classes is not None:
-            options["classes"] = classes
-        call = VerbCall(
-            verb="replay",
-            model=model,
-            weights=weights,
-            device=device,
-            out=out,
-            require=tuple(require or ()),
-            undecided=undecided,
-            **options,  # type: ignore[arg-type]
-        )
+        if call.classes is not None:
+            options["classes"] = call.classes
+        call = replace(call, **options)  # type: ignore[arg-type]
 
         def work() -> StepOutput:
             return run_replay(
@@ -108,4 +83,6 @@ VERB = Command(
         "runs/2026-01-31-attack --model net.py:make --weights hardened.safetensors",
         "runs/first --weights new.safetensors --require 'robust_accuracy(linf:4/255) >= 0.5'",
     ),
+    before=(MODEL, WEIGHTS),
+    after=(CLASSES, DEVICE, REQUIRE, UNDECIDED, OUT),
 )
