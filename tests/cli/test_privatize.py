@@ -14,6 +14,7 @@ from quintain.core.errors import ExitCode
 from quintain.core.files import sha256_file
 from quintain.data import load_data
 from quintain.dp.accounting import ledger
+from quintain.evaluate.privacy_target import default_batch_size
 from quintain.evaluate.steps import privatize
 from quintain.models.nets import xray_cnn
 from quintain.models.weights import save_weights
@@ -53,6 +54,12 @@ def result(folder):
 
 def weights(folder):
     return sha256_file(Path(folder) / "models" / "private.safetensors")
+
+
+def test_the_batch_is_an_eighth_of_few_records_and_is_in_the_record(call, small):
+    assert call("privatize", "--data", small, "--plan", "--out", "p")[0] == ExitCode.OK
+    assert result("p").result.plan.expected_batch_size == 200 // 8
+    assert [default_batch_size(count) for count in (1, 100, 4095, 4096, 4708)] == [1, 12, 511, 512, 512]
 
 
 def test_it_states_the_cost_in_accuracy_and_what_epsilon_rests_on(private, monkeypatch):

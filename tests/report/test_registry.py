@@ -10,8 +10,10 @@ from rich.console import Console
 
 from quintain.cli.screen import show_record
 from quintain.report import render, summary_lines
+from quintain.report.blocks import TableBlock
 from quintain.report.registry import PRESENTATIONS, blocks_of, presentation_of
 from quintain.report.run_results import RunResults
+from quintain.report.sections.training import training_section
 from quintain.results.privacy_records import AuditResult, PrivatizeResult
 from quintain.results.records import Record, StepResult
 from quintain.results.robustness_records import CheckResult, HardenResult, TrainResult
@@ -89,6 +91,27 @@ def test_each_claim_on_robust_accuracy_is_a_sentence_after_the_summary(records: 
         "robust accuracy of net at linf:4/255: at least 0.0 % (not certified), at most 59.6 % (attacked); "
         "95 % interval for the population 0.0 .. 62.9 %; majority class 62.5 %"
     )
+
+
+def test_what_is_true_of_every_claim_is_said_with_the_first(records: tuple[Record, ...]) -> None:
+    claims = tuple(accuracy(f"net:linf:{eps}/255", "Robust accuracy, net", None, 372) for eps in (4, 8))
+    _, first, second = summary_lines(replace(record_of(records, TrainResult), claims=claims))
+    assert first.endswith("(attacked); 95 % interval for the population 0.0 .. 62.9 %; majority class 62.5 %")
+    assert second.endswith("at most 59.6 % (attacked); 95 %: 0.0 .. 62.9 %")
+
+
+def test_a_model_that_came_trained_has_no_time_of_training(records: tuple[Record, ...]) -> None:
+    trained = record_of(records, TrainResult)
+    assert isinstance(trained.result, TrainResult)
+    one = replace(trained.result.training, seconds=0.0, losses=())
+    given = replace(trained, result=TrainResult(one))
+    (line, *_) = summary_lines(given)
+    assert line.endswith("balanced 82.4 %")
+    section = training_section(RunResults.of((given,)))
+    assert section is not None
+    table = section.blocks[0]
+    assert isinstance(table, TableBlock)
+    assert table.table.rows[0][-1].text == "given"
 
 
 def test_a_hardening_is_summed_up_by_its_trainings_and_its_attacks(records: tuple[Record, ...]) -> None:

@@ -26,6 +26,19 @@ ASSUMPTIONS = (
 )
 
 
+DEFAULT_BATCH_SIZE = 512
+"""The expected batch size where there are records enough."""
+
+
+def default_batch_size(num_records: int) -> int:
+    """Return the expected batch size for so many records: 512, or an eighth of fewer than 4,096 records.
+
+    Large batches drown the noise of a step, but subsampling amplifies privacy only while a batch is a small
+    part of the records.
+    """
+    return max(1, min(DEFAULT_BATCH_SIZE, num_records // 8))
+
+
 @dataclass(frozen=True, slots=True)
 class PrivacyTarget:
     """The epsilon and delta that a private training may cost, and its public settings.
@@ -45,7 +58,7 @@ class PrivacyTarget:
 
     epsilon: float = 3.0
     delta: float = 1e-5
-    batch_size: int = 512
+    batch_size: int = DEFAULT_BATCH_SIZE
     steps: int = 276
     max_grad_norm: float = 1.0
     learning_rate: float = 1.0

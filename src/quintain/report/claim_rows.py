@@ -1,6 +1,6 @@
 """Claims as rows of a table: both bounds, the interval, and what is said first of each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from quintain.report import format as fmt
@@ -160,19 +160,30 @@ def bounds_text(bracket: Bracket) -> str:
     return f"{bound_text(bracket, Side.LOWER)}, {bound_text(bracket, Side.UPPER)}"
 
 
-def accuracy_claim_text(claim: Claim) -> str:
-    """Return both bounds on an accuracy in words, with the interval for the population and the majority
-    class.
+def accuracy_claim_texts(claims: Iterable[Claim]) -> Iterator[str]:
+    """Yield both bounds on each accuracy in words, with its interval.
+
+    What the interval is about, and the accuracy of the majority class, is said once.
     """
+    said: set[float | None] = {None}
+    interval = "95 % interval for the population"
+    for claim in claims:
+        baseline = claim.bracket.baseline
+        majority = "" if baseline in said else f"; majority class {fmt.percent(baseline)}"
+        low, high = claim.bracket.confidence_interval()
+        yield f"{_accuracy_bounds(claim)}; {interval} {fmt.percent_interval(low, high)}{majority}"
+        said.add(baseline)
+        interval = "95 %:"
+
+
+def _accuracy_bounds(claim: Claim) -> str:
+    """Return both bounds on an accuracy in words."""
     bracket = claim.bracket
-    low, high = bracket.confidence_interval()
-    interval = f"95 % interval for the population {100 * low:.1f} .. {fmt.percent(high)}"
-    majority = "" if bracket.baseline is None else f"; majority class {fmt.percent(bracket.baseline)}"
     lower, upper = fmt.percent(bracket.lower.value), fmt.percent(bracket.upper.value)
     proof = "not certified" if bracket.lower.basis is Basis.TRIVIAL else "certified"
     attack = "not attacked" if bracket.upper.method == CLEAN_ERRORS_ONLY else "attacked"
     bounds = f"at least {lower} ({proof}), at most {upper} ({attack})"
-    return f"robust accuracy of {claim.model} at {bracket.quantity.threat}: {bounds}; {interval}{majority}"
+    return f"robust accuracy of {claim.model} at {bracket.quantity.threat}: {bounds}"
 
 
 def claim_badge(run: RunResults, claim: Claim) -> Badge:

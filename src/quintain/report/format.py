@@ -106,6 +106,11 @@ def seconds(value: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def training_time(value: float) -> str:
+    """The duration of a training; of a model that came trained, which takes none, ``given``."""
+    return seconds(value) if value else "given"
+
+
 def size_in_bytes(count: float) -> str:
     """A number of bytes: ``69 kB``."""
     for unit in ("B", "kB", "MB"):

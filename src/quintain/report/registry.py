@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from quintain.report.blocks import Block
-from quintain.report.claim_rows import accuracy_claim_text
+from quintain.report.claim_rows import accuracy_claim_texts
 from quintain.report.presentation import Presentation
 from quintain.report.results import (
     attack,
@@ -70,9 +70,9 @@ def summary_lines(record: Record) -> Iterator[str]:
     not done.
     """
     yield from presentation_of(record.result).summary(record.result)
-    for claim in record.claims:
-        if claim.bracket.quantity.metric is Metric.ROBUST_ACCURACY:
-            yield accuracy_claim_text(claim)
+    yield from accuracy_claim_texts(
+        claim for claim in record.claims if claim.bracket.quantity.metric is Metric.ROBUST_ACCURACY
+    )
     yield from map(str, record.not_done)
 
 

@@ -37,13 +37,13 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRun:
-    """One training run and the accuracy of the model that came out.
+    """One training run and the accuracy of the model that came out; or a model that came trained.
 
     Args:
         model: What came out.
         clean_counts: Correct predictions on the unchanged test examples, class by class.
-        losses: Mean loss of each epoch.
-        seconds: Wall time.
+        losses: Mean loss of each epoch; none of a model that came trained.
+        seconds: Wall time; 0 of a model that came trained.
         settings: Its settings, for people.
     """
 

@@ -17,7 +17,7 @@ def run(
     call: "VerbCall",
     epsilon: Epsilon = 3.0,
     delta: Delta = 1e-5,
-    batch_size: BatchSize = 512,
+    batch_size: BatchSize = None,
     steps: Steps = 276,
     max_grad_norm: MaxGradNorm = 1.0,
     canaries: Annotated[
@@ -32,14 +32,18 @@ def run(
     ] = "",
 ) -> int:
     from quintain.core.registry import choose
-    from quintain.evaluate.privacy_target import PrivacyTarget, class_warnings
+    from quintain.evaluate.privacy_target import PrivacyTarget, class_warnings, default_batch_size
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.audit import run_audit
 
     entry = choose("privacy_attack", auditor, reads="scores")
     call = replace(call, needs_float64=True)
     target = PrivacyTarget(
-        epsilon=epsilon, delta=delta, batch_size=batch_size, steps=steps, max_grad_norm=max_grad_norm
+        epsilon=epsilon,
+        delta=delta,
+        batch_size=default_batch_size(len(call.train)) if batch_size is None else batch_size,
+        steps=steps,
+        max_grad_norm=max_grad_norm,
     )
 
     def work() -> StepOutput:

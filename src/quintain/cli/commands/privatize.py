@@ -15,7 +15,16 @@ if TYPE_CHECKING:
 
 Epsilon = Annotated[float, typer.Option(help="Target epsilon, which the noise is calibrated for.")]
 Delta = Annotated[float, typer.Option(help="Target delta; well below 1 / number of records.")]
-BatchSize = Annotated[int, typer.Option("--batch-size", "--batch", help="Expected batch size.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size",
+        "--batch",
+        help="Expected batch size; 512 if not given, or an eighth of the records where they are fewer than "
+        "4,096.",
+        show_default=False,
+    ),
+]
 Steps = Annotated[int, typer.Option(help="Number of noisy steps.")]
 MaxGradNorm = Annotated[
     float, typer.Option("--max-grad-norm", help="Norm to which each example's gradient is clipped.")
@@ -26,7 +35,7 @@ def run(
     call: "VerbCall",
     epsilon: Epsilon = 3.0,
     delta: Delta = 1e-5,
-    batch_size: BatchSize = 512,
+    batch_size: BatchSize = None,
     steps: Steps = 276,
     max_grad_norm: MaxGradNorm = 1.0,
     learning_rate: Annotated[float, typer.Option("--learning-rate", "--rate", help="Learning rate.")] = 1.0,
@@ -59,18 +68,10 @@ def run(
     ] = None,
 ) -> int:
     from quintain.core.errors import SettingError
-    from quintain.evaluate.privacy_target import PrivacyTarget
+    from quintain.evaluate.privacy_target import PrivacyTarget, default_batch_size
     from quintain.evaluate.steps.plan import run_plan
     from quintain.results.run_layout import UNFINISHED
 
-    target = PrivacyTarget(
-        epsilon=epsilon,
-        delta=delta,
-        batch_size=batch_size,
-        steps=steps,
-        max_grad_norm=max_grad_norm,
-        learning_rate=learning_rate,
-    )
     sizes = _sizes(sweep_batch_sizes)
     if plan and sweep_epsilon:
         raise SettingError(
@@ -87,6 +88,14 @@ def run(
             "made for"
         )
     call = replace(call, needs_float64=True, resume_dir="" if plan else UNFINISHED)
+    target = PrivacyTarget(
+        epsilon=epsilon,
+        delta=delta,
+        batch_size=default_batch_size(len(call.train)) if batch_size is None else batch_size,
+        steps=steps,
+        max_grad_norm=max_grad_norm,
+        learning_rate=learning_rate,
+    )
     if plan:
         return call.run(
             lambda: run_plan(target, len(call.train), noise_multiplier=noise_multiplier, batch_sizes=sizes)

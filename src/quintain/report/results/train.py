@@ -7,8 +7,9 @@ from quintain.results.robustness_records import TrainingRun, TrainResult
 
 
 def training_text(training: TrainingRun) -> str:
-    """Return one training in a line: model, accuracy, time."""
-    return f"{training.model.title}: {accuracy_text(training.clean_counts)}, {fmt.seconds(training.seconds)}"
+    """Return one training in a line: model, accuracy, and time unless the model came trained."""
+    time = f", {fmt.seconds(training.seconds)}" if training.seconds else ""
+    return f"{training.model.title}: {accuracy_text(training.clean_counts)}{time}"
 
 
 PRESENTATION = Presentation(TrainResult, "Training", summary=lambda result: (training_text(result.training),))

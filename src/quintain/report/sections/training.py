@@ -21,7 +21,7 @@ def training_section(run: RunResults) -> Section | None:
                 Cell(fmt.percent_interval(*training.clean_counts.interval(CONFIDENCE))),
                 *class_cells(training.clean_counts),
                 Cell(f"{training.model.num_parameters:,}"),
-                Cell(fmt.seconds(training.seconds)),
+                Cell(fmt.training_time(training.seconds)),
             )
             for training in run.trainings
         )
