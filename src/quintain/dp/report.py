@@ -11,110 +11,114 @@ from quintain.dp.capture.mixing_probe import ProbeResult
 from quintain.dp.step.private_step import PrivateStep
 
 ASSUMPTIONS = (
-    "the loss is a mean or sum of one term an example, as loss_reduction says; unseen are a sum that torch "
-    "does not name so (a product with ones, einsum, a norm; it is noted in mixing_probe.remarks), a scale "
-    "that is a number of Python (from .item() or len()), a branch on the loss of a batch, a weight for "
-    "each example worked out from the batch's labels, a mask from detached statistics of the batch, "
-    "labels or inputs mixed before the pass, and a loss that torch.autograd.backward is called on: "
-    "replace half of a batch's rows and labels, and see that the loss changes by the same amount whatever "
-    "the other half is",
-    "no term and no layer looks at other examples, of its batch or kept from earlier ones; unseen is what "
-    "begins after the third pass, but at one pass in 64, and what changes outputs by less than the square "
-    "root of their format's rounding unit (3e-4 of the largest in float32, 9 % in bfloat16) without a "
-    "gradient: run the module in training mode on a batch, replace half of its rows, and compare the outputs "
-    "of the other half",
-    "how far a batch is padded changes no example's outputs, or is one public length: pad a batch further, "
-    "and compare the outputs",
-    "each row of a pass is one record of the batch drawn, in the same order for all layers, not mixed with "
-    "others, and each record is one row of the passes of a step, its label with it: where the loop changes "
-    "its batch (augments, embeds) or probed.rows is not checked, print what it hands to the module, and "
-    "compare it to what the loader yielded last",
-    "a gradient does not depend on the size of its batch, of which its last digits in floating point do, and "
-    "the more so the fewer bits passes run in (TF32, autocast to bfloat16): leave a record out of a batch, "
+    "the loss is a mean or sum of one term per example, as loss_reduction says. Not detected: a sum that "
+    "torch does not name as one (a product with ones, einsum, a norm; it is noted in mixing_probe.remarks), "
+    "a scale that is a Python number (from .item() or len()), a branch on the loss of a batch, example "
+    "weights computed from the batch's labels, a mask from detached statistics of the batch, labels or "
+    "inputs mixed before the pass, and a loss that torch.autograd.backward is called on. To check: replace "
+    "half of a batch's rows and labels, and see that the loss changes by the same amount whatever the other "
+    "half is",
+    "no term and no layer depends on other examples, of its batch or kept from earlier ones. Not detected: "
+    "what begins after the third pass, except in one pass in 64, and what changes outputs by less than the "
+    "square root of their format's rounding unit (3e-4 of the largest in float32, 9 % in bfloat16) without a "
+    "gradient. To check: run the module in training mode on a batch, replace half of its rows, and compare "
+    "the outputs of the other half",
+    "how far a batch is padded does not change the outputs of an example, or all batches are padded to one "
+    "public length. To check: pad a batch further, and compare the outputs",
+    "each row of a pass is one record of the batch drawn, in the same order for all layers and not mixed "
+    "with others, and each record is one row, with its label, of the passes of a step. To check where the "
+    "loop changes its batch (augments, embeds) or mixing_probe.rows is not checked: print what the loop "
+    "hands to the module, and compare it to what the loader yielded last",
+    "a gradient does not depend on the size of its batch. Its last digits in floating point do, and the more "
+    "so the fewer bits passes run in (TF32, autocast to bfloat16). To check: leave a record out of a batch, "
     "and compare the gradients of the others",
-    "no pass writes state that is no tensor or array held by a module or its attributes: numbers (of Python, "
-    "NumPy or others), bytes, files, globals, iterators, large arrays that are read-only, and what objects "
-    "more than four deep, bound methods or compiled classes hold: read each forward() for what it assigns, "
-    "or compare copy.deepcopy(vars(module)) before and after a pass",
-    "the number of records, the expected batch, the steps and all settings are public, and were not chosen "
-    "on these data: write the plan down before the first step, and compare the report to it",
+    "no pass writes state other than tensors and arrays held by a module or its attributes. Not detected: "
+    "numbers (of Python, NumPy or others), bytes, files, globals, iterators, large arrays that are "
+    "read-only, and what objects more than four deep, bound methods or compiled classes hold. To check: read "
+    "each forward() for what it assigns, or compare copy.deepcopy(vars(module)) before and after a pass",
+    "the number of records, the expected batch size, the steps and all settings are public, and were not "
+    "chosen on these data. To check: write the plan down before the first step, and compare the report to it",
     "the number of classes, which shows in the shape of the weights, is public and was not read off these "
-    "labels: write the classes down beforehand (class_names of an .npz), and compare their number to the "
-    "last layer's",
+    "labels. To check: write the classes down beforehand (class_names of an .npz), and compare their number "
+    "to the last layer's",
     "the number and the order of steps follow from the plan, and not from losses or accuracies that were "
     "looked at in between",
     "where settings were chosen after releases (fixed_beforehand is False), they were chosen by what the "
     "steps released, and by nothing else of these data, such as losses",
     "losses, batch sizes, fractions of clipped gradients and accuracies on the training data that a loop "
-    "shows are not covered",
-    "each record is in the data set once (subsets and concatenations that repeat one are warned of; compare "
-    "hashes of the records)",
-    "what stands in front of the private module or behind it (a head, a temperature, weights of losses) "
-    "learns nothing from these records: no plain optimizer trains it on this loss or another; parameters "
-    "that the loss depends on are noted in mixing_probe.remarks: list those of all optimizers",
-    "processes that train together hold the same records in the same order, so that each is in one of them "
-    "alone; compared are the length, the rows of subsets, tensors in memory, units, and of 16 records as "
-    "they are read those parts that come out alike when read again (compared, of each run, says which do "
-    "not): compare a hash of all records, before anything changes them, in each process",
+    "shows are not covered by epsilon",
+    "each record is in the data set once (subsets and concatenations that repeat one are warned of). To "
+    "check: compare hashes of the records",
+    "what comes before or after the private module (a head, a temperature, weights of losses) learns nothing "
+    "from these records: no optimizer without privacy trains it on this loss or another. Parameters that the "
+    "loss depends on are noted in mixing_probe.remarks. To check: list the parameters of all optimizers",
+    "processes that train together hold the same records in the same order, so that each record is used by "
+    "one of them alone. Compared are the length, the rows of subsets, tensors in memory, units, and of 16 "
+    "records those parts that come out alike when read again (compared, of each run, names those that do "
+    "not). To check: compare a hash of all records, before anything changes them, in each process",
     "weights that are loaded into a module, frozen ones, buffers and means of weights among them, cost what "
-    "the ledger counts, or nothing on these records; compared are those of a whole checkpoint, and, means "
-    "apart, those at the first step, get_epsilon() or save_checkpoint() after an optimizer's state was "
-    "loaded: compare them with what the state's run ended with",
-    "a schedule's values are a function of the epoch alone, the script that makes it was not edited on the "
-    "way, and the times of its step() follow from the plan; compared are 10,000 epochs from where it is, and "
-    "whether as many private steps lie between two of its steps as before the first: read the script that "
-    "was there before the first step, also for when the schedule steps first",
-    "a run that goes on from a state has the same records in the same order; compare a hash of the data set",
+    "the ledger counts, or do not depend on these records. Compared are those of a whole checkpoint, and, "
+    "means apart, those at the first step, get_epsilon() or save_checkpoint() after an optimizer's state was "
+    "loaded. To check: compare them with what the state's run ended with",
+    "a schedule's values are a function of the epoch alone, the script that makes it was not edited during "
+    "training, and the times of its step() follow from the plan. Compared are 10,000 epochs from the present "
+    "one, and whether as many private steps lie between two of its steps as before the first. To check, also "
+    "for when the schedule steps first: read the script as it was before the first step",
+    "a run that goes on from a state has the same records in the same order. To check: compare a hash of the "
+    "data set",
     "steps after the state that a run goes on from were not published, or are repeated bit for bit (with a "
-    "key or seed, on the same machine, where what a loop draws from elsewhere than torch is put back as "
-    "well): compare the weights after them",
+    "key or seed, on the same machine, where random numbers from elsewhere than torch are restored as well). "
+    "To check: compare the weights after them",
 )
+"""What epsilon rests on and no code can prove, each with what is not detected and a way to check it."""
 
 ENFORCED = (
-    "layers without a rule, or that mix examples or keep running statistics, are refused",
+    "layers that have no rule, mix examples or keep running statistics are refused",
     "parameters, buffers and tensors in attributes that a pass writes are refused by their values: small "
     "ones at each pass, those of more than 4096 numbers at the first three and one in 64, at random, and at "
     "the others as far as torch counts writes",
     "models and losses that mix examples are refused as far as probes see (see mixing_probe of each run): "
     "gradients and values of outputs, and second derivatives of the loss, at the first three passes and one "
     "in 64; labels to ignore, weights, scales and selections over the batch at each pass",
-    "gradients past the clip, edited gradients, and other optimizers on the same parameters are refused",
+    "gradients that bypass the clipping, edited gradients, and other optimizers on the same parameters are "
+    "refused",
     "parameters that are frozen, unfrozen, added or replaced afterwards are refused",
-    "weights in half precision and autocast to float16 are refused; norms and sums are in all bits of "
-    "float32 or float64, whatever the passes run in (TF32, autocast to bfloat16)",
+    "weights in half precision and autocast to float16 are refused; norms and sums are in full float32 or "
+    "float64, whatever the passes run in (TF32, autocast to bfloat16)",
     "a record twice in a step is refused, at the first three batches of eight records or more and one in 64, "
     "where the module's input holds the numbers of the batch",
-    "a step after a batch that was drawn and left out, or on another number of rows than its batch has, is "
+    "a step after a batch that was drawn and not used, or on another number of rows than its batch has, is "
     "refused; so is one on an earlier batch than the loader's latest, where the module is given the loader's "
     "own tensors or parts of them, or copies like those of the passes before (with the same first eight "
-    "rows, all different); other numbers show in probed.rows, which is then not checked",
-    "a step on passes that ran as compiled code, into which no probe looks, is refused",
+    "rows, all different); other numbers show in mixing_probe.rows, which is then not checked",
+    "a step on passes that ran as compiled code, which no probe can look into, is refused",
     "processes that differ in settings, in bound or noise at a step, or in the part of the data that is "
     "compared are refused",
-    "a step without noise in a private run, and one past stop_at_epsilon, is refused",
-    "a state without its ledger, or with momentum of another moment, is refused, and a step on other weights "
-    "than it was saved with",
+    "a step without noise in a private run, and one past stop_at_epsilon, are refused",
+    "a state without its ledger, or with momentum of another time, is refused, and so is a step on other "
+    "weights than those it was saved with",
 )
+"""What is refused while training, and how far it is detected."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """The report of one module made private.
+    """The report of one module made private, as it is now.
 
     Args:
         module, optimizer: Names of their classes.
         num_parameters: Number of trainable numbers.
         layers: Each trained layer and its class.
-        noise_multiplier, max_grad_norm: Their present values.
+        noise_multiplier, max_grad_norm: The present settings.
         clipping: The clipping method with its settings.
         loss_reduction: What losses are taken to be: means or sums.
-        expected_batch_size, num_units, steps_per_epoch: Public constants.
+        expected_batch_size, num_units, steps_per_epoch: Public constants of the sampling.
         sampling: How batches are sampled.
-        compared: What processes that train together have compared of their data.
-        unit: The privacy unit: whose presence is hidden.
+        compared: Which parts of their data processes that train together have compared.
+        unit: The privacy unit, whose presence is hidden: a record, or the name of a grouping of records.
         noise: Where the noise comes from.
-        mixing_probe: Whether examples were found to mix: a probe, not a proof.
-        stop_at_epsilon: The privacy budget of its steps, if there is one.
+        mixing_probe: What the probes for dependence between examples found, which is no proof.
+        stop_at_epsilon: The privacy budget (epsilon, delta) of its steps, if there is one.
     """
 
     module: str
@@ -137,7 +141,7 @@ class RunReport:
 
     @classmethod
     def of(cls, step: PrivateStep[Optimizer], noise: str) -> "RunReport":
-        """The report of a private step as it is now, with noise from ``noise``."""
+        """Return the report of a private step as it is now, with noise from ``noise``."""
         loader, clip, budget = step.loader, step.noise_and_clip.clip, step.account.budget
         return cls(
             module=type(step.capture.root).__name__,
@@ -170,12 +174,12 @@ class PrivacyReport:
             those who do not know it.
         secure_mode: Whether the noise of all steps is discrete.
         steps: Number of steps.
-        fixed_beforehand: Whether all settings were there before the first step: no make_private later, no
-            noise set by hand. Else epsilon is by Renyi divergences, which hold for choices by what was
-            released; ``ledger.guarantee(delta)`` shows both figures.
-        runs: Each module made private.
-        assumptions: What no check can see, each with a way to check it.
-        enforced: What is refused.
+        fixed_beforehand: Whether all settings were fixed before the first step: no later make_private, no
+            noise set by hand. Otherwise epsilon is computed by Renyi divergences, which allow settings that
+            were chosen by what was released; ``ledger.guarantee(delta)`` shows both epsilons.
+        runs: The report of each module made private.
+        assumptions: What epsilon rests on and no code can prove, each with a way to check it.
+        enforced: What is refused while training.
     """
 
     accountant: str
@@ -197,13 +201,13 @@ class PrivacyReport:
         reproducible: bool,
         accountant: str = "pld",
     ) -> "PrivacyReport":
-        """The report of runs that record their steps in a ledger.
+        """Return the report of runs that record their steps in a ledger.
 
         Args:
-            ledger: What was released.
-            runs: Each module made private.
-            secure_mode: Whether noise is discrete from now on.
-            reproducible: Whether batches or noise follow from a seed from now on.
+            ledger: The releases.
+            runs: The report of each module made private.
+            secure_mode: Whether the noise of the next steps is discrete.
+            reproducible: Whether batches or noise of the next steps follow from a seed.
             accountant: How epsilon is computed.
         """
         releases = ledger.releases

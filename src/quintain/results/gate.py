@@ -1,4 +1,4 @@
-"""Decides requirements by claims, and says which exit code follows. Needs no torch."""
+"""Decide requirements by the claims of a run, and which exit code follows; this needs no torch."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,13 +19,12 @@ from quintain.results.verdict import Decision, Outcome, RunVerdict, UndecidedRul
 
 _WORST_FIRST = (Decision.FAIL, Decision.UNDECIDED, Decision.PASS)
 
-
 NOTHING_DONE = "nothing was done: no step of the drill can be done as it stands"
-"""Said of a drill that skipped all its steps."""
+"""The reason of the verdict on a drill that skipped all its steps."""
 
 
-class Judgement(NamedTuple):
-    """The decision on each requirement of a run, the verdict on the run, and the requirements left out."""
+class Judgment(NamedTuple):
+    """The decision on each requirement of a run, the verdict on the run, and the requirements not checked."""
 
     requirements: tuple[RequirementResult, ...]
     verdict: RunVerdict
@@ -35,32 +34,33 @@ class Judgement(NamedTuple):
 def decide(
     requirement: Requirement, claims: Iterable[Claim], results: Iterable[StepResult] = ()
 ) -> RequirementResult:
-    """Decide one requirement: UNDECIDED where no claim is about it.
+    """Decide one requirement; it is UNDECIDED if no claim is about it.
 
     Of two claims on one quantity the later one counts. Where a requirement covers several quantities, such as
-    two deltas when it names none, all of them must hold. An epsilon of a mechanism that was measured to be
-    another than the claimed one holds nothing, so that no requirement on it passes.
+    two deltas when it names none, all of them must pass. No requirement on epsilon passes where a mechanism
+    test failed: the mechanism is then another than the one that was accounted for.
 
     Args:
         requirement: What is required.
-        claims: All of the run.
+        claims: All claims of the run.
         results: Result of each step of the run.
     """
     claims = tuple(claims)
     found = [claim for claim in claims if _is_about(claim, requirement)]
     if not found:
-        measured = [claim for claim in claims if claim.bracket.quantity.metric is requirement.metric]
-        models = sorted({claim.model for claim in measured})
-        known = sorted({claim.bracket.quantity.threat for claim in measured} - {""})
-        what = f"{', '.join(known)} ({', '.join(models)})" if known else f"that of {', '.join(models)}"
-        about = f"; this run has {what}" if models else ""
+        # name what the run has measured in the same metric
+        same_metric = [claim for claim in claims if claim.bracket.quantity.metric is requirement.metric]
+        models = sorted({claim.model for claim in same_metric})
+        threats = sorted({claim.bracket.quantity.threat for claim in same_metric} - {""})
+        what = f"{', '.join(threats)} ({', '.join(models)})" if threats else f"that of {', '.join(models)}"
+        measured = f"; this run has {what}" if models else ""
         quantity = requirement.text.partition(requirement.relation)[0].strip()
-        reason = f"no result for {quantity}{about}"
-        return _result(requirement, Verdict(Decision.UNDECIDED, reason), "")
+        reason = f"no result for {quantity}{measured}"
+        return _requirement_result(requirement, Verdict(Decision.UNDECIDED, reason), "")
     latest = {claim.bracket.quantity: claim for claim in found}.values()
     worst = min(
-        (_decided_by(requirement, claim) for claim in latest),
-        key=lambda one: _WORST_FIRST.index(one.verdict.decision),
+        (_decide_by_claim(requirement, claim) for claim in latest),
+        key=lambda result: _WORST_FIRST.index(result.verdict.decision),
     )
     mismatches = mechanism_mismatches(results) if requirement.metric is Metric.EPSILON else ()
     if mismatches and worst.verdict.passed:
@@ -77,31 +77,32 @@ def judge(
     *,
     undecided: UndecidedRule = "fail",
     unfinished: str = "",
-) -> Judgement:
+) -> Judgment:
     """Decide what is required of a run, and return the verdict on it.
 
-    Of the project's requirements those are decided that the run measures; those of the command line always
-    are. Of a run that was not finished every one is undecided: what it did not come to might decide it
-    otherwise.
+    Requirements of the command line are always decided, those of the project only if the run measures their
+    quantity. All requirements on an unfinished run are undecided, since what it has not done yet might change
+    the decision.
 
     Args:
-        requirements: Those of the project and of the command line.
+        requirements: Requirements of the project and of the command line.
         claims: Every claim of the run.
         results: Result of each step of the run.
         undecided: What an undecided requirement does to the exit code.
         unfinished: Why the run was not finished; empty where it was.
     """
-    due = [one for one in requirements if unfinished or not one.path or is_measured(one, claims)]
-    left = tuple(one.text for one in requirements if one not in due)
+    # only requirements of the project have a path
+    checked = [one for one in requirements if unfinished or not one.path or is_measured(one, claims)]
+    not_checked = tuple(one.text for one in requirements if one not in checked)
     if unfinished:
-        nothing = Verdict(Decision.UNDECIDED, unfinished)
-        decided = tuple(_result(one, nothing, "") for one in due)
+        undecided_verdict = Verdict(Decision.UNDECIDED, unfinished)
+        decided = tuple(_requirement_result(one, undecided_verdict, "") for one in checked)
         verdict = run_verdict((), claims, results, undecided=undecided)
         if verdict.outcome not in ("ALARM", "EXECUTION"):
-            verdict = _ended(ExitCode.INTERRUPTED, unfinished, undecided)
-        return Judgement(decided, verdict, left)
-    decided = tuple(decide(one, claims, results) for one in due)
-    return Judgement(decided, run_verdict(decided, claims, results, undecided=undecided), left)
+            verdict = _make_verdict(ExitCode.INTERRUPTED, unfinished, undecided)
+        return Judgment(decided, verdict, not_checked)
+    decided = tuple(decide(one, claims, results) for one in checked)
+    return Judgment(decided, run_verdict(decided, claims, results, undecided=undecided), not_checked)
 
 
 def run_verdict(
@@ -111,61 +112,61 @@ def run_verdict(
     *,
     undecided: UndecidedRule = "fail",
 ) -> RunVerdict:
-    """Return the verdict on a whole run, by the worst of what was found.
+    """Return the verdict on a whole run, which is that of the worst finding.
 
-    In this order: a mechanism that is not what was claimed, or a contradiction; data, a model or a machine
-    that failed; a failed requirement; an undecided one, bounds that cross as chance may explain, or a drill
-    that did nothing; none of these.
+    From the worst: a failed mechanism test or a contradiction of bounds; data, a model or a machine that
+    failed; a failed requirement; bounds that cross as chance may explain, a drill that did nothing, or an
+    undecided requirement; none of these.
 
     Args:
-        requirements: Every requirement that was decided.
+        requirements: The decision on each requirement.
         claims: Every claim of the run.
         results: Result of each step of the run.
-        undecided: What an undecided requirement does to the exit code; bounds that cross, and a drill that
-            did nothing, are no such thing, and always make it 3.
+        undecided: What an undecided requirement does to the exit code. Bounds that cross and a drill that did
+            nothing always make it 3.
     """
     decided, results = tuple(requirements), tuple(results)
     counts = Counter(one.verdict.decision for one in decided)
 
-    def of_all(decision: Decision, word: str) -> str:
+    def count_text(decision: Decision, word: str) -> str:
         return f"{counts[decision]} of {len(decided)} requirement{'s' * (len(decided) != 1)} {word}"
 
-    mismatches, crossed = mechanism_mismatches(results), contradictions(claims, comparisons=len(claims))
-    if mismatches or crossed:
-        sentences = [f"{test.name} is not what was claimed" for test in mismatches]
-        sentences += [f"the two bounds of {claim.name} contradict each other" for claim in crossed]
-        return _ended(ExitCode.ALARM, "; ".join(sentences), undecided)
+    mismatches, contradicted = mechanism_mismatches(results), contradictions(claims, comparisons=len(claims))
+    if mismatches or contradicted:
+        reasons = [f"{test.name} is not what was claimed" for test in mismatches]
+        reasons += [f"the two bounds of {claim.name} contradict each other" for claim in contradicted]
+        return _make_verdict(ExitCode.ALARM, "; ".join(reasons), undecided)
     if failures := list(_failures(results)):
-        return _ended(ExitCode.EXECUTION, "; ".join(failures), undecided)
+        return _make_verdict(ExitCode.EXECUTION, "; ".join(failures), undecided)
     if counts[Decision.FAIL]:
-        return _ended(ExitCode.FAILED, of_all(Decision.FAIL, "failed"), undecided)
+        return _make_verdict(ExitCode.FAILED, count_text(Decision.FAIL, "failed"), undecided)
     suspects = [
         f"the two bounds of {claim.name} cross within statistical error"
         for claim in claims
         if claim.bracket.consistency_among(len(claims)) is Consistency.SUSPECT
     ]
     if suspects:
-        return _ended(ExitCode.UNDECIDED, "; ".join(suspects), undecided)
+        return _make_verdict(ExitCode.UNDECIDED, "; ".join(suspects), undecided)
     if did_nothing(results):
-        return _ended(ExitCode.UNDECIDED, NOTHING_DONE, undecided)
+        return _make_verdict(ExitCode.UNDECIDED, NOTHING_DONE, undecided)
     if counts[Decision.UNDECIDED]:
         warned = undecided == "warn"
-        reason = of_all(Decision.UNDECIDED, "undecided")
-        return _ended(ExitCode.UNDECIDED, reason, undecided, exit_code=ExitCode.OK if warned else None)
-    passed = of_all(Decision.PASS, "passed") if decided else "no requirement was decided"
-    return _ended(ExitCode.OK, passed, undecided)
+        reason = count_text(Decision.UNDECIDED, "undecided")
+        return _make_verdict(ExitCode.UNDECIDED, reason, undecided, exit_code=ExitCode.OK if warned else None)
+    passed = count_text(Decision.PASS, "passed") if decided else "no requirement was decided"
+    return _make_verdict(ExitCode.OK, passed, undecided)
 
 
-def _ended(
+def _make_verdict(
     outcome: ExitCode, reason: str, undecided: UndecidedRule, *, exit_code: ExitCode | None = None
 ) -> RunVerdict:
-    """Return the verdict with the outcome of an exit code, which is returned where no other is given."""
+    """Return the verdict with an outcome and its exit code, or another ``exit_code`` if that is given."""
     code = outcome if exit_code is None else exit_code
     return RunVerdict(cast("Outcome", outcome.name), int(code), reason, undecided)
 
 
 def _failures(results: Iterable[StepResult]) -> Iterator[str]:
-    """Yield why the model, the data or the machine failed, though a record was written."""
+    """Yield the failures of model, data or machine that the results record."""
     for result in results:
         match result:
             case CheckResult(findings=findings):
@@ -179,10 +180,10 @@ def _failures(results: Iterable[StepResult]) -> Iterator[str]:
 
 
 def did_nothing(results: Iterable[StepResult]) -> bool:
-    """Whether steps of a drill were skipped and none was done, save that the data were checked."""
-    found = tuple(results)
-    skipped = any(isinstance(one, SkippedResult) for one in found)
-    return skipped and all(isinstance(one, SkippedResult | CheckResult | DrillResult) for one in found)
+    """Whether a drill skipped all its steps but the check of the data."""
+    results = tuple(results)
+    any_skipped = any(isinstance(one, SkippedResult) for one in results)
+    return any_skipped and all(isinstance(one, SkippedResult | CheckResult | DrillResult) for one in results)
 
 
 def mechanism_mismatches(results: Iterable[StepResult]) -> tuple[MechanismTest, ...]:
@@ -197,21 +198,21 @@ def mechanism_mismatches(results: Iterable[StepResult]) -> tuple[MechanismTest, 
 
 
 def contradictions(claims: Iterable[Claim], *, comparisons: int) -> tuple[Claim, ...]:
-    """Claims whose two sides cross beyond what chance explains over so many comparisons."""
+    """Return the claims whose bounds cross by more than chance explains, for so many comparisons in all."""
     return tuple(
         claim for claim in claims if claim.bracket.consistency_among(comparisons) is Consistency.CONTRADICTION
     )
 
 
-def _decided_by(requirement: Requirement, claim: Claim) -> RequirementResult:
+def _decide_by_claim(requirement: Requirement, claim: Claim) -> RequirementResult:
     if requirement.under_attack:
-        return _result(requirement, _decided_under_attack(requirement, claim.bracket), claim.name)
-    verdict = _compared(requirement, claim.bracket)
+        return _requirement_result(requirement, _decide_under_attack(requirement, claim.bracket), claim.name)
+    verdict = _compare(requirement, claim.bracket)
     advice = _advice(requirement, claim.bracket) if verdict.decision is Decision.UNDECIDED else ""
-    return _result(requirement, replace(verdict, reason=verdict.reason + advice), claim.name)
+    return _requirement_result(requirement, replace(verdict, reason=verdict.reason + advice), claim.name)
 
 
-def _compared(requirement: Requirement, bracket: Bracket) -> Verdict:
+def _compare(requirement: Requirement, bracket: Bracket) -> Verdict:
     compare = bracket.at_least if requirement.relation == ">=" else bracket.at_most
     return compare(requirement.value, population=requirement.scope == "population")
 
@@ -230,42 +231,43 @@ def _advice(requirement: Requirement, bracket: Bracket) -> str:
     return ""
 
 
-def _decided_under_attack(requirement: Requirement, bracket: Bracket) -> Verdict:
-    """Decide by what the attacks left: both sides of what is compared are that one count."""
-    counted = bracket.upper.evidence
-    if not _is_attacked(bracket) or not isinstance(counted, CountEvidence):
+def _decide_under_attack(requirement: Requirement, bracket: Bracket) -> Verdict:
+    """Decide on the accuracy under attack, by the number of examples that the attacks left correct."""
+    count = bracket.upper.evidence
+    if not _is_attacked(bracket) or not isinstance(count, CountEvidence):
         reason = (
             f"nothing was attacked at {requirement.threat}; use quintain evaluate or quintain attack with "
             f"--threat {requirement.threat}"
         )
         return Verdict(Decision.UNDECIDED, reason)
     if all(name.startswith(REPLAY_OF) for name in bracket.upper.method.split(" + ")):
-        verdict = _compared(requirement, bracket)
+        verdict = _compare(requirement, bracket)
         reason = (
-            f"examples that were made on another model left {counted.hits} of {counted.trials}: "
+            f"examples that were made on another model left {count.hits} of {count.trials}: "
             f"{verdict.reason}; quintain attack on this very model decides it"
         )
         return replace(verdict, reason=reason)
-    left = replace(bracket.upper, side=Side.LOWER, evidence=CountEvidence(counted.hits, counted.trials))
-    verdict = _compared(requirement, replace(bracket, lower=left))
+    # the count as the lower bound too, so that the comparison is with its own confidence interval
+    lower = replace(bracket.upper, side=Side.LOWER, evidence=CountEvidence(count.hits, count.trials))
+    verdict = _compare(requirement, replace(bracket, lower=lower))
     reason = (
-        f"attacks left {counted.hits} of {counted.trials} examples: {verdict.reason}; this is no robust "
+        f"attacks left {count.hits} of {count.trials} examples: {verdict.reason}; this is no robust "
         "accuracy, since a stronger attack may leave less"
     )
     return replace(verdict, reason=reason)
 
 
 def _is_attacked(bracket: Bracket) -> bool:
-    """Whether attacks stand behind the upper bound of a robust accuracy, not clean errors alone."""
+    """Whether the upper bound of a robust accuracy comes from attacks, not from clean errors alone."""
     return bracket.upper.basis is not Basis.TRIVIAL and bracket.upper.method != CLEAN_ERRORS_ONLY
 
 
 def is_measured(requirement: Requirement, claims: Iterable[Claim]) -> bool:
-    """Whether a run measures what a requirement limits, at some size: its metric, in its type of threat.
+    """Whether a run measures a requirement's metric for its type of threat, at whatever eps.
 
     Args:
-        requirement: Such as ``robust_accuracy(linf:4/255) >= 0.70``.
-        claims: All of the run.
+        requirement: A requirement such as ``robust_accuracy(linf:4/255) >= 0.70``.
+        claims: All claims of the run.
     """
     return any(
         claim.bracket.quantity.metric is requirement.metric
@@ -275,7 +277,7 @@ def is_measured(requirement: Requirement, claims: Iterable[Claim]) -> bool:
     )
 
 
-def _result(requirement: Requirement, verdict: Verdict, claim_name: str) -> RequirementResult:
+def _requirement_result(requirement: Requirement, verdict: Verdict, claim_name: str) -> RequirementResult:
     return RequirementResult(requirement.text, verdict, claim_name, requirement.path, requirement.line)
 
 
@@ -290,20 +292,20 @@ def _is_about(claim: Claim, requirement: Requirement) -> bool:
 
 
 def same_threat(a: str, b: str) -> bool:
-    """Whether two specs stand for one threat.
+    """Whether two specs name the same threat, such as ``linf:1/5`` and ``linf:0.2``.
 
-    ``linf:1/5`` and ``linf:0.2`` do, ``colour:hue=0.1`` and ``color:hue=0.1`` too.
+    Old spellings count: ``colour:hue=0.1`` is ``color:hue=0.1``.
     """
     a, b = current_spec(a), current_spec(b)
-    return a == b or (_parsed(a) is not None and _parsed(a) == _parsed(b))
+    return a == b or (_parse_spec(a) is not None and _parse_spec(a) == _parse_spec(b))
 
 
 def same_threat_type(a: str, b: str) -> bool:
-    """Whether two specs stand for sizes of one type of threat, such as ``linf:4/255`` and ``linf:0.2``."""
+    """Whether two specs name threats of the same type, such as ``linf:4/255`` and ``linf:0.2``."""
     return threat_type(current_spec(a)) == threat_type(current_spec(b))
 
 
-def _parsed(spec: str) -> tuple[str, float] | None:
+def _parse_spec(spec: str) -> tuple[str, float] | None:
     try:
         return threat_type(spec), parse_number(size_text(spec))
     except ValueError:

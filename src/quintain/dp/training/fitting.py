@@ -1,4 +1,4 @@
-"""Private training of a net by a plan, with DP-SGD."""
+"""Private training of a net with DP-SGD, by a plan that holds all public settings."""
 
 import os
 from collections.abc import Callable
@@ -101,7 +101,8 @@ def fit(
         RunFolderError: If ``resume`` holds the state of another net, data set or plan.
         SettingError: If the plan does not fit the data.
 
-    Guarantee: as ``make_private``; initial weights and ``plan`` are public and do not depend on ``data``.
+    Guarantee: that of ``make_private``, provided that the initial weights and ``plan`` are public and do not
+    depend on ``data``.
 
     Source: Abadi et al., 2016, arXiv:1607.00133.
     """
@@ -109,6 +110,7 @@ def fit(
         resume.check_same_run(run_fingerprint(net, data, plan, seed))
     secret_key = _secret_key(seed, plan, resume)
     steps_done = 0 if resume is None else resume.steps
+    # batches and noise of a run that nobody will continue need no key: they come from the operating system
     random_source = _random_source(seed, None if resume is None else secret_key)
     loader = PoissonLoader(
         data.batch,
@@ -139,13 +141,8 @@ def fit(
     )
     optimizer = private.optimizer
     device = parameters[0].device
-    dropout_stream = (
-        RandomStream.from_seed(seed or 0, "layers")
-        if secret_key is None
-        else RandomStream(secret_key).derive("layers")
-    )
     ema = EMA(net, plan.ema_decay) if plan.ema_decay else None
-    train_step = _make_train_step(net, optimizer, loader, plan, dropout_stream)
+    train_step = _make_train_step(net, optimizer, loader, plan, _dropout_stream(seed, secret_key))
     # a resumed run must repeat its steps bit for bit, which smaller physical batches would not
     try_step = (
         train_step
@@ -160,7 +157,7 @@ def fit(
             advance(steps_done)
             for physical_batch in loader if plan.steps > steps_done else ():
                 if not try_step(physical_batch):
-                    continue
+                    continue  # the step has further physical batches
                 step = optimizer.steps - 1
                 if ema is not None:
                     ema.update()
@@ -209,8 +206,15 @@ def _secret_key(seed: int | None, plan: PrivatePlan, resume: ResumableRun | None
     return os.urandom(KEY_BYTES) if resume is None else resume.load_or_make_key(plan.steps)
 
 
+def _dropout_stream(seed: int | None, secret_key: bytes | None) -> RandomStream:
+    """Return the random numbers of dropout and other random layers, from the key or the seed."""
+    if secret_key is None:
+        return RandomStream.from_seed(seed or 0, "layers")
+    return RandomStream(secret_key).derive("layers")
+
+
 def _random_source(seed: int | None, secret_key: bytes | None) -> RandomSource:
-    """Return the source of batches and noise: a seed, a key that is kept, or the operating system."""
+    """Return the source of batches and noise: the seed, the key, or the operating system without either."""
     if seed is not None:
         return RandomSource.from_seed(seed)
     return RandomSource.from_os_entropy() if secret_key is None else RandomSource.from_secret_key(secret_key)
@@ -223,7 +227,7 @@ def _make_train_step(
     plan: PrivatePlan,
     dropout_stream: RandomStream,
 ) -> Callable[[tuple[Tensor, Tensor]], bool]:
-    """Return the function that trains on a physical batch and returns whether that completed a step."""
+    """Return a function that trains on a physical batch and returns whether that completed a step."""
     device, shift_stream = optimizer.private_step.params[0].device, loader.stream.derive("shift")
 
     def train_step(batch: tuple[Tensor, Tensor]) -> bool:

@@ -19,7 +19,7 @@ def diagnostics_section(run: RunResults) -> Section | None:
     """Show checks, attack diagnostics, the cost of the attacks, the mechanism tests, and notes."""
     checks = run.results_of(CheckResult)
     rows = (
-        (*(row for check in checks for row in finding_rows(check)), *_rows(run))
+        (*(row for check in checks for row in finding_rows(check)), *_diagnostic_rows(run))
         if run.claims or run.attacked_models or checks or run.results_of(AuditResult)
         else ()
     )
@@ -42,14 +42,12 @@ def diagnostics_section(run: RunResults) -> Section | None:
     return Section("trust", "Diagnostics", lead, tuple(blocks)) if blocks else None
 
 
-def _rows(run: RunResults) -> Iterator[tuple[Cell, ...]]:
-    """Yield attack diagnostics with the cost of the attacks, consistency of the claims, and mechanism
-    tests.
-    """
-    for one in run.attacked_models:
-        if one.rows:
-            yield (Cell(f"attacks on {run.title(one.model)}"),)
-            yield from _attack_rows(one)
+def _diagnostic_rows(run: RunResults) -> Iterator[tuple[Cell, ...]]:
+    """Yield the rows of the attacks, of the claims, of the mechanism tests, and of records without a seed."""
+    for attacked in run.attacked_models:
+        if attacked.rows:
+            yield (Cell(f"attacks on {run.title(attacked.model)}"),)
+            yield from _attack_rows(attacked)
     if run.claims or any(run.results_of(AuditResult)):
         yield (Cell("the claims"),)
     for claim, status in run.inconsistencies:
@@ -60,7 +58,7 @@ def _rows(run: RunResults) -> Iterator[tuple[Cell, ...]]:
             Cell(text),
         )
     if run.claims and not run.inconsistencies:
-        yield Cell("no bounds cross"), _yes(True), Cell(f"of {fmt.count(len(run.claims), 'claim')}")
+        yield Cell("no bounds cross"), Cell("yes", "good"), Cell(f"of {fmt.count(len(run.claims), 'claim')}")
     for result in run.results_of(AuditResult):
         for test in result.mechanism_tests:
             yield (
@@ -68,7 +66,7 @@ def _rows(run: RunResults) -> Iterator[tuple[Cell, ...]]:
                 _pass(test.passed),
                 Cell(f"{test.message} (p = {fmt.number(test.p_value, 2)})"),
             )
-    unseeded = [each.result.kind for each in run.records if not each.provenance.reproducible]
+    unseeded = [record.result.kind for record in run.records if not record.provenance.reproducible]
     if unseeded:
         steps = ", ".join(unseeded)
         yield (
@@ -78,39 +76,39 @@ def _rows(run: RunResults) -> Iterator[tuple[Cell, ...]]:
         )
 
 
-def _attack_rows(one: AttackedModel) -> Iterator[tuple[Cell, ...]]:
-    """Yield the indicators that are triggered, and how many are not; without recorded ones, nothing is said
-    for the attacks.
-    """
-    if one.diagnostics is None:
+def _attack_rows(attacked: AttackedModel) -> Iterator[tuple[Cell, ...]]:
+    """Yield the triggered indicators, the others in one row, and the cost of the attacks."""
+    if attacked.diagnostics is None:
         text = "how far the unbroken examples can be trusted is not known"
         yield Cell("attack diagnostics"), Cell("not run", "open"), Cell(text)
     else:
-        if one.diagnostics.not_judged:
-            yield Cell("attack diagnostics"), Cell("not judged", "open"), Cell(one.diagnostics.not_judged)
-        for indicator in one.diagnostics.triggered:
+        reason = attacked.diagnostics.not_judged
+        if reason:
+            yield Cell("attack diagnostics"), Cell("not judged", "open"), Cell(reason)
+        for indicator in attacked.diagnostics.triggered:
             yield Cell(indicator.name), Cell("YES", "bad"), Cell(indicator_text(indicator))
-        fine = [indicator for indicator in one.diagnostics.indicators if not indicator.triggered]
-        if fine:
-            names = ", ".join(indicator.name for indicator in fine)
+        not_triggered = [one for one in attacked.diagnostics.indicators if not one.triggered]
+        if not_triggered:
+            names = ", ".join(indicator.name for indicator in not_triggered)
             yield (
-                Cell(f"{fmt.count(len(fine), 'other indicator')}"),
+                Cell(f"{fmt.count(len(not_triggered), 'other indicator')}"),
                 Cell("no", "good"),
                 Cell(f"not triggered: {names}"),
             )
-    most = max(one.rows, key=lambda row: row.backwards)
+    costliest = max(attacked.rows, key=lambda row: row.backwards)
     text = (
-        f"up to {fmt.number(most.backwards)} gradients per example ({most.attack}, "
-        f"{fmt.threat_text(most.threat)})"
+        f"up to {fmt.number(costliest.backwards)} gradients per example ({costliest.attack}, "
+        f"{fmt.threat_text(costliest.threat)})"
     )
-    yield Cell("cost of the attacks"), Cell(fmt.seconds(sum(row.seconds for row in one.rows))), Cell(text)
+    seconds = sum(row.seconds for row in attacked.rows)
+    yield Cell("cost of the attacks"), Cell(fmt.seconds(seconds)), Cell(text)
 
 
-def _every_indicator(run: RunResults, one: AttackedModel) -> Iterator[tuple[Cell, ...]]:
-    """Yield each indicator with its value and threshold."""
-    if one.diagnostics is not None and one.diagnostics.indicators:
-        yield (Cell(f"attacks on {run.title(one.model)}"),)
-        for indicator in one.diagnostics.indicators:
+def _every_indicator(run: RunResults, attacked: AttackedModel) -> Iterator[tuple[Cell, ...]]:
+    """Yield each indicator, triggered or not, with its value and threshold."""
+    if attacked.diagnostics is not None and attacked.diagnostics.indicators:
+        yield (Cell(f"attacks on {run.title(attacked.model)}"),)
+        for indicator in attacked.diagnostics.indicators:
             yield (
                 Cell(indicator.name),
                 Cell("YES", "bad") if indicator.triggered else Cell("no", "good"),
@@ -127,6 +125,7 @@ def indicator_text(indicator: Indicator) -> str:
 
 
 def _crossing(bracket: Bracket) -> str:
+    """Return in words how the bounds of a bracket cross."""
     return (
         f"{fmt.count(bracket.num_contradictory, 'example')} both certified and broken"
         if bracket.num_contradictory
@@ -136,7 +135,3 @@ def _crossing(bracket: Bracket) -> str:
 
 def _pass(passed: bool) -> Cell:
     return Cell("pass", "good") if passed else Cell("FAIL", "bad")
-
-
-def _yes(found: bool) -> Cell:
-    return Cell("yes", "good") if found else Cell("NO", "bad")
