@@ -52,6 +52,41 @@ def test_certifiers_take_text_and_arrays(model):
     assert torch.equal(smoothed.predict(X.numpy()), smoothed.predict(X))
 
 
+def test_a_classifier_takes_arrays(model):
+    assert torch.equal(model(X.numpy()), model(X))
+    assert torch.equal(model.predict(X.numpy()), model.predict(X))
+
+
+@pytest.mark.parametrize("defense", [q.harden.PGDTraining, q.harden.IBPTraining])
+def test_a_defense_takes_text(defense):
+    assert defense("linf:0.0625") == defense(THREAT)
+    with pytest.raises(UnknownNameError, match="Did you mean linf"):
+        defense("limf:0.1")
+
+
+def test_universal_attacks_take_text_and_arrays(model):
+    data = q.data.from_arrays(X.numpy(), Y.numpy())
+    uap, pair = q.attacks.UAP(steps=3, batch_size=2), (X.numpy(), Y.numpy())
+    wanted, found = uap.fit(model, data, THREAT), uap.fit(model, pair, "linf:0.0625")
+    assert torch.equal(found.perturbation, wanted.perturbation)
+    assert found.fitted_on == wanted.fitted_on
+    others = (1 - X.numpy(), Y.numpy())
+    assert q.attacks.success_rate(model, others, found) == q.attacks.success_rate(
+        model, q.data.from_arrays(*others), wanted
+    )
+
+
+@pytest.mark.parametrize(
+    "attack", [q.attacks.AdversarialPatch, q.attacks.Eyeglasses, q.attacks.Phantom, q.attacks.SignStickers]
+)
+def test_attacks_on_images_take_arrays(attack):
+    model = q.Classifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1024, 2)).eval())
+    x = np.random.default_rng(0).random((4, 1, 32, 32), dtype=np.float32)
+    y, settings = np.array([0, 1, 0, 1]), {"steps": 1, "batch_size": 2}
+    wanted = attack(**settings).fit(model, q.data.from_arrays(x, y))
+    assert torch.equal(attack(**settings).fit(model, (x, y)).pattern, wanted.pattern)
+
+
 def test_an_array_is_not_written_to_and_may_be_read_only(model):
     x = X.numpy().copy()
     x.flags.writeable = False

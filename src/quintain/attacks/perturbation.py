@@ -12,7 +12,7 @@ from quintain.attacks.goal import Goal
 from quintain.attacks.outcome import Model
 from quintain.core.errors import DataError, SettingError
 from quintain.core.statistics import binomial_interval
-from quintain.data.dataset import Dataset, canonical_bytes
+from quintain.data.dataset import Dataset, Examples, canonical_bytes, to_dataset
 from quintain.models.devices import device_of, search_device
 from quintain.models.precision import in_full_precision
 
@@ -73,7 +73,7 @@ class SuccessRate:
 @torch.no_grad()
 def success_rate(
     model: Model,
-    data: Dataset,
+    data: Examples,
     perturbation: Perturbation,
     *,
     seed: int = 0,
@@ -86,7 +86,8 @@ def success_rate(
 
     Args:
         model: Gives logits (B, K), or labels as such.
-        data: Images that the change has not seen; ``held_out`` leaves the others out.
+        data: Images that the change has not seen, or a pair of arrays (images, labels); ``held_out`` leaves
+            the others out.
         perturbation: The change.
         seed: Of the views.
         target: The class that it is after; any wrong one if not given.
@@ -96,6 +97,7 @@ def success_rate(
         DataError: If it was fitted on one of the images, or none of them is eligible.
         SettingError: If the target is none of the classes.
     """
+    data = to_dataset(data)
     check_target(data, target)
     eligible = fooled = successes = 0
     device = search_device(device_of(model))
@@ -134,12 +136,13 @@ def success_rate(
     return SuccessRate(len(data), eligible, fooled, successes)
 
 
-def held_out(data: Dataset, perturbation: Perturbation) -> Dataset:
+def held_out(data: Examples, perturbation: Perturbation) -> Dataset:
     """Return the images that a perturbation was not fitted on, copies of those included.
 
     Raises:
         DataError: If there are none.
     """
+    data = to_dataset(data)
     kept = [
         ids[[name not in perturbation.fitted_on for name in hash_examples(x)]]
         for x, _, ids in data.batches(HASH_BATCH_SIZE)

@@ -241,3 +241,16 @@ def from_arrays(
     for start in range(0, len(values), READ_BATCH_SIZE):
         check_values(values[start : start + READ_BATCH_SIZE], name)
     return Dataset(ArraySource(values), labels, name=name, num_classes=num_classes, class_names=class_names)
+
+
+Examples = Dataset | tuple[npt.ArrayLike, npt.ArrayLike]
+"""A data set, or its images and labels as ``from_arrays`` takes them."""
+
+
+def to_dataset(examples: Examples) -> Dataset:
+    """Return a data set, which may be given as a pair of arrays, images and labels.
+
+    Raises:
+        DataError: If the arrays are none that ``from_arrays`` takes.
+    """
+    return from_arrays(*examples) if isinstance(examples, tuple) else examples

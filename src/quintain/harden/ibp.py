@@ -12,6 +12,7 @@ from quintain.certify.interval.graph import TracedNetwork
 from quintain.core.errors import SettingError
 from quintain.harden.forward import eval_mode
 from quintain.models.adapters import forward_logits
+from quintain.threats.arguments import to_threat
 from quintain.threats.l2 import L2
 from quintain.threats.linf import Linf
 from quintain.threats.threat import Threat
@@ -35,7 +36,7 @@ class IBPTraining:
     trained for these bounds.
 
     Args:
-        threat: ``Linf`` or ``L2``, the ball to be certified.
+        threat: ``Linf`` or ``L2``, the ball to be certified, or its text, such as ``"linf:4/255"``.
         recipe: Epochs, batch size and optimizer.
         robust_weight: Final weight of the worst-case loss.
         train_eps_ratio: Final training eps over the threat's; above 1, more is certified at the threat
@@ -68,6 +69,7 @@ class IBPTraining:
     ramp: float = 0.5
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "threat", to_threat(self.threat))
         if not isinstance(self.threat, Linf | L2):
             raise SettingError(f"interval bounds know Linf and L2; got {self.threat!r}")
         if not (0 < self.robust_weight <= 1 <= self.train_eps_ratio < math.inf):

@@ -11,6 +11,7 @@ from quintain.attacks.step_sizes import check_steps
 from quintain.core.errors import SettingError
 from quintain.harden.forward import eval_mode
 from quintain.models.adapters import forward_logits
+from quintain.threats.arguments import to_threat
 from quintain.threats.threat import Threat
 from quintain.training.objective import StepContext
 from quintain.training.recipe import Recipe
@@ -30,7 +31,7 @@ class PGDTraining:
     Guarantee: none. Attacks show what it resists, which is an upper bound only.
 
     Args:
-        threat: The adversary's ball.
+        threat: The adversary's ball, or its text, such as ``"linf:4/255"``.
         recipe: Epochs, batch size and optimizer.
         steps: Gradient steps of the inner maximization.
         rel_step_size: Length of its first step, relative to ``eps``; the steps shrink.
@@ -57,6 +58,7 @@ class PGDTraining:
     rel_step_size: float = 0.8
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "threat", to_threat(self.threat))
         if not isinstance(self.threat, Threat):
             raise SettingError(
                 f"threat = {self.threat!r}; expected a ball, such as Linf(8/255) or parse('linf:8/255')"

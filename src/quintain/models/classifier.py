@@ -1,8 +1,10 @@
 """A PyTorch net as a classifier: inputs in [0, 1] to logits, and a hash of what it computes."""
 
-from typing import final
+from typing import Any, final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from quintain.core.errors import ModelError, QuintainError, SettingError
@@ -96,12 +98,13 @@ class Classifier:
         """SHA-256 of weights and inference program (see ``fingerprint``), read from the net as it is now."""
         return fingerprint(self.net, include_modes=self.allow_train_mode)
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor | NDArray[Any]) -> Tensor:
         """Return logits (B, K) on the device of ``x``, differentiable in ``x``.
 
         Args:
-            x: (B, *S), floating, in [0, 1]; cast to the net's type and device.
+            x: (B, *S), floating, in [0, 1]; cast to the net's type and device. A NumPy array is copied.
         """
+        x = torch.tensor(x) if isinstance(x, np.ndarray) else x
         modules = all_modules(self.net)
         if not self.allow_train_mode and any_training(modules):
             raise ModelError(
@@ -129,7 +132,7 @@ class Classifier:
         self._check_classes(logits.shape[1])
         return logits
 
-    def predict(self, x: Tensor) -> Tensor:
+    def predict(self, x: Tensor | NDArray[Any]) -> Tensor:
         """Return the class of the largest logit, (B,), int64, without gradients."""
         with torch.no_grad():
             return self(x).argmax(1)

@@ -16,7 +16,7 @@ from quintain.attacks.universal.printing import Printing, non_printability, pale
 from quintain.attacks.universal.view import View
 from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, no_progress
-from quintain.data.dataset import Dataset
+from quintain.data.dataset import Examples, to_dataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +74,21 @@ class AdversarialPatch(UniversalAttack):
             raise SettingError(f"nps_weight = {self.nps_weight}; expected a weight of at least 0")
 
     def fit(
-        self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress
+        self, model: Model, data: Examples, *, seed: int = 0, progress: Progress = no_progress
     ) -> FittedPatch:
         """Return the sticker for some images, to be scored on others.
 
         Args:
             model: Gives logits (B, K), with gradients.
-            data: Images (C, H, W); those of the target class are left out.
+            data: Images (C, H, W), or a pair of arrays (images, labels); those of the target
+                class are left out.
             seed: Of the images' order and the views.
 
         Raises:
             ModelError: If the model gives no finite gradients.
             DataError: If the data are no images, or all are of the target class.
         """
+        data = to_dataset(data)
         channels, height, width = image_shape(data)
         blank = self.blank(channels, height, width)
         colors = palette(channels) if self.nps_weight else None

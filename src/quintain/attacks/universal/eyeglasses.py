@@ -17,7 +17,7 @@ from quintain.attacks.universal.view import View
 from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
-from quintain.data.dataset import Dataset
+from quintain.data.dataset import Dataset, Examples, to_dataset
 from quintain.models.devices import device_of, search_device
 from quintain.threats import shapes
 from quintain.threats.rng import ExampleRNG
@@ -86,19 +86,21 @@ class Eyeglasses(UniversalAttack):
                 raise SettingError(f"{name} = {amount}; expected a weight of at least 0")
 
     def fit(
-        self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress
+        self, model: Model, data: Examples, *, seed: int = 0, progress: Progress = no_progress
     ) -> FittedPatch:
         """Return the frame for some photos of its wearers, to be scored on others.
 
         Args:
             model: Gives logits (B, K), with gradients.
-            data: Photos (C, H, W), upright and centered; those of the target are left out.
+            data: Photos (C, H, W), upright and centered, or a pair of arrays (images, labels); those of the
+                target are left out.
             seed: Of the photos' order and of how the frame sits.
 
         Raises:
             ModelError: If the model gives no finite gradients.
             DataError: If the data are no images, or all are of the target.
         """
+        data = to_dataset(data)
         channels, height, width = image_shape(data)
         alpha = shapes.shape_mask(self.shape, height, width)[None].to(torch.float32)
         colors = palette(channels)

@@ -15,7 +15,7 @@ from quintain.attacks.universal.fitting import FitSettings, fit_pattern, image_s
 from quintain.attacks.universal.view import View
 from quintain.core.errors import DataError, SettingError
 from quintain.core.progress import Progress, no_progress
-from quintain.data.dataset import Dataset
+from quintain.data.dataset import Examples, to_dataset
 from quintain.threats.light import ProjectedLight
 from quintain.threats.rng import ExampleRNG, example_rng
 from quintain.threats.warp import composite
@@ -192,19 +192,21 @@ class Phantom(UniversalAttack):
             raise SettingError(f"energy_weight = {self.energy_weight}; expected a weight of at least 0")
 
     def fit(
-        self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress
+        self, model: Model, data: Examples, *, seed: int = 0, progress: Progress = no_progress
     ) -> FittedLight:
         """Return the light for some photos, to be scored on others.
 
         Args:
             model: Gives logits (B, K), with gradients.
-            data: Photos (C, H, W), the sign in their middle; those of the target class are left out.
+            data: Photos (C, H, W), the sign in their middle, or a pair of arrays (images, labels); those of
+                the target class are left out.
             seed: Of the photos' order, the aims and the strengths.
 
         Raises:
             ModelError: If the model gives no finite gradients.
             DataError: If the data are no images, or all are of the target class.
         """
+        data = to_dataset(data)
         channels, height, width = image_shape(data)
         beam = pad_to_center(
             cut_alpha("disc", max(1, round(self.beam_diameter * min(height, width)))), height, width

@@ -17,7 +17,7 @@ from quintain.attacks.universal.printing import Printing, non_printability, pale
 from quintain.attacks.universal.view import View
 from quintain.core.errors import DataError, SettingError
 from quintain.core.progress import Progress, no_progress
-from quintain.data.dataset import Dataset
+from quintain.data.dataset import Dataset, Examples, to_dataset
 from quintain.threats.rng import ExampleRNG
 from quintain.threats.warp import composite
 
@@ -102,13 +102,14 @@ class SignStickers(UniversalAttack):
             )
 
     def fit(
-        self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress
+        self, model: Model, data: Examples, *, seed: int = 0, progress: Progress = no_progress
     ) -> FittedPatch:
         """Return the stickers for photos of a sign, to be scored on others.
 
         Args:
             model: Gives logits (B, K), with gradients.
-            data: Photos (C, H, W), the sign in their middle; those of the target class are left out.
+            data: Photos (C, H, W), the sign in their middle, or a pair of arrays (images, labels); those of
+                the target class are left out.
             seed: Of the photos' order and the views.
 
         Raises:
@@ -116,6 +117,7 @@ class SignStickers(UniversalAttack):
             DataError: If the data are no images, all are of the target class, or the stickers do not fit
                 into the sign.
         """
+        data = to_dataset(data)
         channels, height, width = image_shape(data)
         settings, colors = FitSettings(self.steps, self.batch_size, self.learning_rate), palette(channels)
         where = self.place_stickers(self.importance(model, data, seed=seed, progress=progress))

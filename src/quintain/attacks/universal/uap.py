@@ -17,8 +17,9 @@ from quintain.core.limits import require_at_least
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.core.threat_specs import threat_name
-from quintain.data.dataset import Dataset
+from quintain.data.dataset import Examples, to_dataset
 from quintain.models.devices import device_of, search_device
+from quintain.threats.arguments import to_threat
 from quintain.threats.rng import ExampleRNG
 from quintain.threats.threat import Threat
 
@@ -109,8 +110,8 @@ class UAP(UniversalAttack):
     def fit(
         self,
         model: Model,
-        data: Dataset,
-        threat: Threat,
+        data: Examples,
+        threat: Threat | str,
         *,
         seed: int = 0,
         target: int | None = None,
@@ -120,8 +121,8 @@ class UAP(UniversalAttack):
 
         Args:
             model: Gives logits (B, K), with gradients.
-            data: The images; those of the target class are left out.
-            threat: What may be changed.
+            data: The images, or a pair of arrays (images, labels); those of the target class are left out.
+            threat: What may be changed, or its text.
             seed: Of the images' order.
             target: The class to be answered; any wrong one if not given.
             progress: Told of each step.
@@ -131,6 +132,7 @@ class UAP(UniversalAttack):
             ModelError: If the model gives no finite gradients.
             DataError: If all images are of the target class.
         """
+        data, threat = to_dataset(data), to_threat(threat)
         kind = threat_name(threat.spec)
         if kind not in self.supports:
             raise SettingError(
