@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quintain.data.class_samples import (
+    class_frequency_distance,
     missing_class_notes,
     missing_classes,
     sample_each_class,
     sample_notes,
-    shares_differ_by,
 )
 from quintain.data.dataset import from_arrays
 
@@ -33,7 +33,7 @@ def test_a_rare_class_has_an_example_whatever_the_seed_and_the_note_says_so():
         assert missing_classes(data, one) == []
         if seed in lacking:
             assert np.bincount(one.labels).tolist() == [99, 1]
-            assert shares_differ_by(data, one) == pytest.approx(0.004)
+            assert class_frequency_distance(data, one) == pytest.approx(0.004)
             (note,) = sample_notes(data, one, seed=seed)
             assert "100 of 500 examples were drawn by class" in note
             assert "differ from those of all by 0.4 points" in note

@@ -203,20 +203,22 @@ beyond itself.
 
 
 def tails_p(z: Numbers) -> tuple[float, float, int, float]:
-    """Return the p-value of how many standard normal numbers are beyond each of ``BEYOND``.
+    """Return the p-value of how many standard normal numbers lie beyond each of ``BEYOND``.
 
-    Below, above and on either side.
+    They are counted below, above and on either side. The p-value is the smallest of these binomial tests
+    times their number.
 
-    It is the smallest binomial one times how many there are. With it come, where it is smallest: the bound,
-    and how many are beyond it and should be.
+    Returns:
+        The p-value, and of the test with the smallest one: the bound, the count beyond it and the expected
+        count.
     """
     from scipy.special import bdtr, bdtrc, ndtr
 
     found = []
     for bound in BEYOND:
         reach = bound * (1 + 1e-6)
-        below, above, share = int((z < -reach).sum()), int((z > reach).sum()), float(ndtr(-reach))
-        for count, chance in ((below, share), (above, share), (below + above, 2 * share)):
+        below, above, tail = int((z < -reach).sum()), int((z > reach).sum()), float(ndtr(-reach))
+        for count, chance in ((below, tail), (above, tail), (below + above, 2 * tail)):
             more = float(bdtrc(count - 1, z.size, chance)) if count else 1.0
             found.append(
                 (2 * min(float(bdtr(count, z.size, chance)), more, 0.5), bound, count, z.size * chance)
@@ -228,27 +230,25 @@ def tails_p(z: Numbers) -> tuple[float, float, int, float]:
 def crowded_p(uniform: Numbers, within: float) -> tuple[float, int, float]:
     """Bound the p-value of how many gaps between uniform numbers in [0, 1] are below ``within``.
 
-    With how many are and should be.
+    A gap is below it with probability 1 - (1 - within)^n. Gaps are negatively associated, so Chernoff's bound
+    for the binomial law holds for their count. Only too many are significant: numbers from a grid have them.
 
-    Each gap is, with probability 1 - (1 - within)^n. Gaps are negatively associated, so that Chernoff's bound
-    of the binomial law holds of their count. Only too many are refused, as there are where numbers come from
-    a grid.
+    Returns:
+        The bound, the count and the expected count.
 
     Source: Joag-Dev and Proschan, Negative Association of Random Variables, Annals of Statistics 11, 1983.
     """
     gaps = np.diff(np.sort(uniform))
-    count, trials, share = (
-        int((gaps < within).sum()),
-        len(gaps),
-        -math.expm1(len(uniform) * math.log1p(-within)),
+    count, trials = int((gaps < within).sum()), len(gaps)
+    probability = -math.expm1(len(uniform) * math.log1p(-within))
+    observed = count / trials if trials else 0.0
+    if observed <= probability:
+        return 1.0, count, trials * probability
+    # Chernoff: P(count >= trials * q) <= exp(-trials * KL(q || p)) for q above p
+    divergence = observed * math.log(observed / probability) + (
+        (1 - observed) * math.log((1 - observed) / (1 - probability)) if observed < 1 else 0.0
     )
-    found = count / trials if trials else 0.0
-    if found <= share:
-        return 1.0, count, trials * share
-    apart = found * math.log(found / share) + (
-        (1 - found) * math.log((1 - found) / (1 - share)) if found < 1 else 0.0
-    )
-    return math.exp(-trials * apart), count, trials * share
+    return math.exp(-trials * divergence), count, trials * probability
 
 
 def repeated_p(z: Numbers, counted: NDArray[np.bool_] | None = None) -> tuple[float, int, float]:

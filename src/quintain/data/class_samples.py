@@ -17,7 +17,7 @@ def sample_each_class(data: Dataset, count: int, *, seed: int) -> Dataset:
 
     .. math:: n_c \approx 1 + (n - K) \frac{\max(n N_c / N - 1, 0)}{\sum_k \max(n N_k / N - 1, 0)}.
 
-    Classes then have the shares that they have in all examples, up to what ``shares_differ_by`` returns; a
+    Classes are then as frequent as in all examples, up to what ``class_frequency_distance`` returns; a
     binomial interval of an accuracy is as wide as before, though a draw by class varies less (Hoeffding,
     1956). Fewer examples than classes are drawn as ``Dataset.sample`` does.
 
@@ -40,8 +40,8 @@ def missing_classes(data: Dataset, drawn: Dataset) -> list[str]:
     return [data.class_names[label] for label in np.setdiff1d(data.labels, drawn.labels)]
 
 
-def shares_differ_by(data: Dataset, drawn: Dataset) -> float:
-    """Return the most by which class shares move an accuracy: the total variation between both shares."""
+def class_frequency_distance(data: Dataset, drawn: Dataset) -> float:
+    """Return the total variation of both class frequencies: the most by which they change an accuracy."""
     both = [np.bincount(one.labels, minlength=data.num_classes) / len(one) for one in (data, drawn)]
     return float(np.abs(both[0] - both[1]).sum() / 2)
 
@@ -72,10 +72,10 @@ def sample_notes(data: Dataset, drawn: Dataset, *, seed: int) -> tuple[str, ...]
     plain = missing_classes(data, data.sample(len(drawn), seed=seed))
     if missing or not plain:
         return missing
-    points = 100 * shares_differ_by(data, drawn)
+    points = 100 * class_frequency_distance(data, drawn)
     return (
         f"the {len(drawn):,} of {len(data):,} examples were drawn by class, so that each class has some, if "
-        f"only one: shares of classes differ from those of all by {points:.1f} points, and so may accuracies",
+        f"only one: class frequencies differ from those of all by {points:.1f} points, and so may accuracies",
     )
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from quintain.losses.margin import margin
 
 TIE_TOLERANCE = 1e-6
-"""Below this share of the largest logit a spread is rounding noise, and the plain margin is taken."""
+"""Below this fraction of the largest logit a spread is rounding noise, and the plain margin is taken."""
 
 
 def dlr(logits: Tensor, y: Tensor) -> Tensor:

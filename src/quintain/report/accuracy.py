@@ -48,11 +48,11 @@ def low_note(rows: Sequence[Sequence[Cell]], counts: ClassCounts) -> tuple[Text,
     """Explain the mark of a low accuracy, where the table has one."""
     if not any(cell.tone == "low" for row in rows for cell in row):
         return ()
-    share = fmt.percent(counts.majority_accuracy)
+    fraction = fmt.percent(counts.majority_accuracy)
     return (
         Text(
             "▾ not above the majority class: always predicting the most frequent class is correct for "
-            f"{share} of the examples.",
+            f"{fraction} of the examples.",
             "soft",
         ),
     )

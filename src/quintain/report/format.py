@@ -10,21 +10,21 @@ NO_VALUE = "–"
 """Shown where there is no value."""
 
 
-def percent(share: float | None) -> str:
-    """A share with one decimal: ``72.9 %``; what is not quite nothing or everything never rounds to it."""
-    if share is None:
+def percent(fraction: float | None) -> str:
+    """A fraction with one decimal: ``72.9 %``; what is not quite nothing or everything never rounds to it."""
+    if fraction is None:
         return NO_VALUE
-    if not math.isfinite(share):
-        return number(share)
-    if 0 < share < 0.0005:
+    if not math.isfinite(fraction):
+        return number(fraction)
+    if 0 < fraction < 0.0005:
         return "<0.1 %"
-    if 0.9995 <= share < 1:
+    if 0.9995 <= fraction < 1:
         return ">99.9 %"
-    return f"{100 * share:.1f} %"
+    return f"{100 * fraction:.1f} %"
 
 
 def points(difference: float) -> str:
-    """A difference of two shares: ``+1.3 points``."""
+    """A difference of two fractions: ``+1.3 points``."""
     return f"{100 * difference:+.1f} points" if math.isfinite(difference) else number(difference)
 
 
@@ -62,7 +62,7 @@ def interval(kind: Metric, low: float, high: float) -> str:
 
 
 def percent_interval(low: float, high: float) -> str:
-    """An interval of shares: ``69.2 .. 77.4 %``."""
+    """An interval of fractions: ``69.2 .. 77.4 %``."""
     return f"{percent(low).removesuffix(' %')} .. {percent(high)}"
 
 

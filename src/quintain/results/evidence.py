@@ -33,14 +33,16 @@ class CountEvidence:
             raise SettingError(f"alpha = {self.alpha}; expected the chance of a false verdict, in [0, 1)")
 
     def on_sample(self, side: Side, confidence: float) -> float:
-        """The share of these very examples, once as many false verdicts as chance allows are taken back."""
+        """The fraction of these very examples, once as many false verdicts as chance allows are taken
+        back.
+        """
         false = _quantile(self.trials, self.alpha, confidence)
         return (
             max(self.hits - false, 0) if side is Side.LOWER else min(self.hits + false, self.trials)
         ) / self.trials
 
     def on_population(self, side: Side, confidence: float) -> float:
-        """Return the Clopper-Pearson interval of the share in the population.
+        """Return the Clopper-Pearson interval of the fraction in the population.
 
         The error is split evenly with that of the verdicts where there is one.
         """

@@ -198,7 +198,7 @@ class StickerResult:
     Args:
         model: The model's name.
         description: What it is, such as ``a side marker of metal``.
-        area: The largest share of the picture that it covers.
+        area: The largest fraction of the picture that it covers.
         target_class: The class that the sticker aims at.
         eligible: Pictures of other classes that were classified correctly without it.
         successes: Those of them that are classified as the target class.

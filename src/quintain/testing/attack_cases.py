@@ -58,22 +58,22 @@ def law_threat(kind: str) -> Threat:
     return _resized(example_threat(kind), SIZES[kind]) if kind in SIZES else example_threat(kind)
 
 
-def gap_threat(kind: str, share: float, numbers: int) -> Threat:
+def gap_threat(kind: str, fraction: float, numbers: int) -> Threat:
     """Return a threat in which some inputs of a linear task can be broken and some cannot.
 
     Args:
         kind: One of ``CLOSED_FORMS``.
-        share: Of the widest that a gap is measured in, from 0 to 1.
+        fraction: Of the widest that a gap is measured in, from 0 to 1.
         numbers: How many numbers an input has.
     """
     widest, power = GAP_SIZES[kind]
-    eps = share * widest * (numbers / 60) ** power
+    eps = fraction * widest * (numbers / 60) ** power
     return _resized(example_threat(kind), max(1.0, round(eps)) if kind == "l0" else eps)
 
 
-def whole_space_threat(kind: str, share: float) -> Threat:
-    """Return a ball of a share of the size at which it holds the whole box of 60 numbers."""
-    eps = share * WHOLE_SPACE[kind]
+def whole_space_threat(kind: str, fraction: float) -> Threat:
+    """Return a ball of a fraction of the size at which it holds the whole box of 60 numbers."""
+    eps = fraction * WHOLE_SPACE[kind]
     return _resized(example_threat(kind), max(1.0, round(eps)) if kind == "l0" else eps)
 
 

@@ -117,8 +117,8 @@ def _gap_laws(attack: Attack) -> list[Law]:
             f"the optimality gap in {kind}",
             all_of(
                 *(
-                    partial(check_optimality_gap, attack, gap_threat(kind, share, numbers), shape=shape)
-                    for share in (0.05, 0.6)
+                    partial(check_optimality_gap, attack, gap_threat(kind, fraction, numbers), shape=shape)
+                    for fraction in (0.05, 0.6)
                 )
             ),
         )
@@ -130,8 +130,8 @@ def _smallest_change_laws(attack: Attack) -> list[Law]:
     """The laws of the gap to the smallest change; an attack may be exempt from that in the whole space."""
     kinds = closed_kinds(attack)
 
-    def within(share: float) -> list[partial[None]]:
-        return [partial(check_smallest_change, attack, whole_space_threat(kind, share)) for kind in kinds]
+    def within(fraction: float) -> list[partial[None]]:
+        return [partial(check_smallest_change, attack, whole_space_threat(kind, fraction)) for kind in kinds]
 
     return [
         ("the smallest change", all_of(*within(0.05), *within(0.1))),

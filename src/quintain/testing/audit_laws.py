@@ -225,5 +225,5 @@ def _enumerate(probabilities: list[float]) -> list[float]:
     return law
 
 
-def _mix(share: float, law: list[float], other: list[float]) -> list[float]:
-    return [share * a + (1 - share) * b for a, b in zip(law, other, strict=True)]
+def _mix(fraction: float, law: list[float], other: list[float]) -> list[float]:
+    return [fraction * a + (1 - fraction) * b for a, b in zip(law, other, strict=True)]

@@ -130,7 +130,7 @@ def record(
         reproducible=not private,
     )
     notes = (
-        ("keep the share of clipped gradients with the data's owner: it is computed without noise",)
+        ("keep the fraction of clipped gradients with the data's owner: it is computed without noise",)
         if body.kind == "privatize"
         else ()
     )

@@ -355,7 +355,7 @@ class SamplingLoader(WriteOnce, Generic[T_co]):
 
     def _split(self, batch_index: int) -> Iterator[PhysicalBatch]:
         """Split one batch into physical batches of whole units."""
-        rows, counts, shares = self._sample_rows(batch_index)
+        rows, counts, unit_weights = self._sample_rows(batch_index)
         ends = np.arange(1, len(rows) + 1) if counts is None else np.cumsum(counts)
         size, max_rows = len(rows), self.max_physical_batch_size
         if max_rows is None or size <= max_rows:
@@ -365,7 +365,7 @@ class SamplingLoader(WriteOnce, Generic[T_co]):
                 end=size,
                 logical_batch_size=size,
                 rows_per_unit=counts,
-                unit_weights=shares,
+                unit_weights=unit_weights,
             )
             return
         # as many whole units as fit: ``start`` and ``unit`` are the first row and the first unit of the piece
@@ -380,7 +380,9 @@ class SamplingLoader(WriteOnce, Generic[T_co]):
                     "max_records_per_unit=)"
                 )
             end, part = int(ends[stop - 1]), slice(unit, stop)
-            groups = (None, None) if counts is None or shares is None else (counts[part], shares[part])
+            groups = (
+                (None, None) if counts is None or unit_weights is None else (counts[part], unit_weights[part])
+            )
             yield PhysicalBatch(batch_index + 1, rows[start:end], end, size, *groups)
             start, unit = end, stop
 
@@ -396,16 +398,16 @@ class SamplingLoader(WriteOnce, Generic[T_co]):
         if self.units is None:
             rows = self.world.shard(chosen)
             counts = np.ones(len(rows), dtype=np.int64)
-            shares = np.ones(len(rows))
+            unit_weights = np.ones(len(rows))
             if self.augmentations_per_record == 1:
                 return rows, None, None
         else:
             self._within_unit_stream.seek(batch_index)
-            rows, counts, shares = self.units.sample_rows(chosen, self._within_unit_stream, self.world)
+            rows, counts, unit_weights = self.units.sample_rows(chosen, self._within_unit_stream, self.world)
         return (
             np.repeat(rows, self.augmentations_per_record),
             counts * self.augmentations_per_record,
-            shares / self.augmentations_per_record,
+            unit_weights / self.augmentations_per_record,
         )
 
 

@@ -202,7 +202,7 @@ def _by_access(
 def _near_ties(
     merged: MergedAttacks, rows: np.ndarray, probes: ProbeSet, job: AttackJob
 ) -> Iterator[Indicator]:
-    """Return the share of adversarial examples that another batch size might classify correctly.
+    """Return the fraction of adversarial examples that another batch size might classify correctly.
 
     Their logit margin is at most twice the rounding difference between evaluating them alone and in a batch.
     """

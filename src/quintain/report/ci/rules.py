@@ -112,13 +112,13 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         Metric.CLEAN_ACCURACY.value: Rule(
             "CleanAccuracy",
             "The accuracy on unchanged inputs is not shown to be as high as required.",
-            "Clean accuracy is the share of unchanged inputs that the model classifies correctly. "
+            "Clean accuracy is the fraction of unchanged inputs that the model classifies correctly. "
             f"{_UNDECIDED}",
         ),
         Metric.ROBUST_ACCURACY.value: Rule(
             "RobustAccuracy",
             "The accuracy under the worst allowed change of inputs is not shown to be as high as required.",
-            "Robust accuracy is the share of inputs that the model classifies correctly whatever change "
+            "Robust accuracy is the fraction of inputs that the model classifies correctly whatever change "
             "within the threat is made. Attacks bound it from above, certificates from below. Train with a "
             f"defense ('quintain harden'), or require less. {_UNDECIDED}",
             "7.5",
@@ -127,7 +127,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         ATTACKED_ACCURACY: Rule(
             "AccuracyUnderAttack",
             "The accuracy that the attacks of the run left is not as high as required.",
-            "Attacked accuracy is the share of inputs that none of the attacks of the run broke. Stronger "
+            "Attacked accuracy is the fraction of inputs that none of the attacks of the run broke. Stronger "
             "attacks may break more: robust accuracy is at most as high. Train with a defense "
             "('quintain harden'), or require less. An error says that too little is left, a warning that the "
             "sample is too small to tell.",

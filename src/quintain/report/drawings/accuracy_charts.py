@@ -125,10 +125,11 @@ def round_chart(
 
 
 def step_chart(lines: Sequence[tuple[str, Sequence[Point]]], *, title: str, alt_text: str) -> Markup:
-    """Shares that fall as a count grows, as steps over a logarithmic axis, each line named at its right end.
+    """Fractions that fall as a count grows, as steps over a logarithmic axis, each line named at its right
+    end.
 
     Args:
-        lines: (name, (count, share) pairs), counts from 1 and rising.
+        lines: (name, (count, fraction) pairs), counts from 1 and rising.
         title: Of the horizontal axis.
         alt_text: All of it in words.
     """

@@ -33,7 +33,7 @@ class AxisScale:
     ticks: tuple[Tick, ...]
 
     def fraction(self, value: float) -> float:
-        """Where a value lies, as a share of the axis."""
+        """Where a value lies, as a fraction of the axis."""
         return min(max(value / self.top, 0.0), 1.0)
 
 
@@ -117,7 +117,7 @@ def bracket_bar(
 
 
 def stacked_bar(parts: Sequence[tuple[float, str]], alt_text: str) -> Markup:
-    """Shares side by side in one thin bar: (share, class) pairs."""
+    """Fractions side by side in one thin bar: (fraction, class) pairs."""
     left, blocks = 0.0, []
     for part, color in parts:
         if part > 0:

@@ -25,10 +25,10 @@ def _transfer(result: ReplayResult) -> str:
     met = len(result.broken_ids) + len(result.unbroken_ids)
     if not met:
         return f"no stored example of {result.source_title} is of one that {result.attacked.title} gets right"
-    share = fmt.percent(len(result.broken_ids) / met)
+    fraction = fmt.percent(len(result.broken_ids) / met)
     return (
         f"of {fmt.count(met, 'example')} that were broken on {result.source_title} and that this model "
-        f"classifies correctly unchanged, {len(result.broken_ids):,} are broken here too ({share})"
+        f"classifies correctly unchanged, {len(result.broken_ids):,} are broken here too ({fraction})"
     )
 
 

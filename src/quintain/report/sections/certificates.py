@@ -60,15 +60,15 @@ def _certificate_rows(run: RunResults, one: CertifiedModel) -> list[tuple[Cell, 
             one.examples.unbroken_counts(size, one.num_classes),
         )
         states = one.examples.states(size)
-        shares = [(state, states.count(state) / len(states)) for state in ExampleState]
-        spoken = ", ".join(f"{fmt.percent(part)} {state.value}" for state, part in shares)
+        fractions = [(state, states.count(state) / len(states)) for state in ExampleState]
+        spoken = ", ".join(f"{fmt.percent(part)} {state.value}" for state, part in fractions)
         claim = _claim(run, one, size)
         crossed = len(one.examples.contradictory_ids(size))
         open_ = unbroken.accuracy - proved.accuracy
         rows.append(
             (
                 Cell(fmt.threat_text(f"{one.threat_type}:{fmt.eps_text(size)}")),
-                Cell(stacked_bar([(part, state.value) for state, part in _stacked(shares)], spoken)),
+                Cell(stacked_bar([(part, state.value) for state, part in _stacked(fractions)], spoken)),
                 Cell(fmt.percent(proved.accuracy)),
                 accuracy_cell(unbroken),
                 Cell(f"{crossed} contradictory", "bad") if crossed else Cell(fmt.points(open_).lstrip("+")),
@@ -82,7 +82,7 @@ def _certificate_rows(run: RunResults, one: CertifiedModel) -> list[tuple[Cell, 
     return rows
 
 
-def _stacked(shares: Sequence[tuple[ExampleState, float]]) -> list[tuple[ExampleState, float]]:
+def _stacked(fractions: Sequence[tuple[ExampleState, float]]) -> list[tuple[ExampleState, float]]:
     order = (
         ExampleState.CERTIFIED,
         ExampleState.OPEN,
@@ -90,7 +90,7 @@ def _stacked(shares: Sequence[tuple[ExampleState, float]]) -> list[tuple[Example
         ExampleState.WRONG,
         ExampleState.ERROR,
     )
-    return sorted(shares, key=lambda pair: order.index(pair[0]))
+    return sorted(fractions, key=lambda pair: order.index(pair[0]))
 
 
 def _claim(run: RunResults, one: CertifiedModel, size: float) -> Claim | None:
