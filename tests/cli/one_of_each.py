@@ -14,7 +14,7 @@ from quintain.core.progress import no_progress
 from quintain.core.registry import declare
 from quintain.data import Dataset, Splits, from_arrays
 from quintain.dp import PrivatePlan, PrivateTrainingResult, fit, register_rule
-from quintain.federated import SecureSumResult, secure_sum
+from quintain.federated import SecureSum
 from quintain.leakage import OneRunAudit, audit_one_run
 from quintain.models import initialize
 from quintain.threats import Linf, Threat
@@ -187,7 +187,9 @@ def toy_guess(net, gradient, shape, *, steps, tv_weight, seed, progress) -> Gues
     return Guess(torch.full(tuple(shape), 0.5))
 
 
-@declare(name="toy-sum", summary="a secure sum under another name", guarantee="that of secagg")
-def toy_sum(vectors, *, clip_value=1.0) -> SecureSumResult:
-    """Return the sum of some vectors."""
-    return secure_sum(vectors, clip_value=clip_value)
+class ToySum(SecureSum):
+    """A secure sum under another name."""
+
+    name: ClassVar[str] = "toy-sum"
+    summary: ClassVar[str] = "a secure sum under another name"
+    guarantee: ClassVar[str] = "that of secagg"

@@ -29,7 +29,7 @@ TOYS = {
     "defense": {"toy-training": "ToyTraining"},
     "mechanism": {"toy-sgd": "toy_fit"},
     "privacy_attack": {"toy-audit": "toy_audit", "toy-guess": "toy_guess"},
-    "aggregation": {"toy-sum": "toy_sum"},
+    "aggregation": {"toy-sum": "ToySum"},
     "layer_rule": {"toy-scale": "scale_rule"},
 }
 LAWS = {

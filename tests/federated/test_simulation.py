@@ -16,10 +16,12 @@ from quintain.core.errors import (
     StorageError,
 )
 from quintain.data.dataset import from_arrays
-from quintain.federated import FederatedConfig, RoundAbandonedError, partition, simulate, simulation
+from quintain.federated import FederatedConfig, partition, simulate, simulation
+from quintain.federated import client as client_program
 from quintain.federated.differencing import cosine
 from quintain.federated.secagg import client
 from quintain.federated.secagg.journal import MemoryJournal
+from quintain.federated.secagg_sum import SecureSum
 from quintain.training import Recipe, fit
 
 ONE_STEP = Recipe(epochs=1, batch_size=10_000, learning_rate=0.5, optimizer="sgd", schedule="constant")
@@ -225,14 +227,14 @@ FAILURES = [
 
 @pytest.mark.parametrize("error", [*FAILURES, ValueError("a batch of one"), ZeroDivisionError()])
 def test_whatever_ends_the_training_of_one_site_is_its_dropout(error, monkeypatch):
-    train_one = simulation.local_update
+    train_one = client_program.local_update
 
     def failing(net, data, *args, **kwargs):
         if data.name.endswith("hospital-3"):
             raise error
         return train_one(net, data, *args, **kwargs)
 
-    monkeypatch.setattr(simulation, "local_update", failing)
+    monkeypatch.setattr(client_program, "local_update", failing)
     result = simulate(
         partition(blobs(), 5, min_examples=10, min_per_class=1).sites, linear(), FederatedConfig(1, ONE_STEP)
     )
@@ -245,7 +247,7 @@ def test_an_alarm_or_a_wrong_setting_is_no_dropout(error, monkeypatch):
     def failing(net, data, *args, **kwargs):
         raise error
 
-    monkeypatch.setattr(simulation, "local_update", failing)
+    monkeypatch.setattr(client_program, "local_update", failing)
     with pytest.raises(type(error)):
         simulate(
             partition(blobs(), 3, min_examples=10, min_per_class=1).sites,
@@ -416,16 +418,15 @@ def test_what_only_a_simulation_knows_stands_apart():
 
 def test_who_is_proven_to_cheat_stands_in_the_facts(monkeypatch):
     sites = partition(blobs(), 5, min_examples=10, min_per_class=1).sites
-    honest = simulation.simulate_round
+    honest = SecureSum.sum
 
-    def accusing(policy, *args, **kwargs):
+    def accusing(self, policy, transport):
+        found = honest(self, policy, transport)
         if policy.task.counter:
-            raise RoundAbandonedError(
-                "sabotage", honest(policy, *args, **kwargs).server_view, {}, 0.1, ("hospital-3",)
-            )
-        return replace(honest(policy, *args, **kwargs), accused=("hospital-2",))
+            raise SabotageError("sabotage", ("hospital-3",))
+        return replace(found, accused=("hospital-2",))
 
-    monkeypatch.setattr(simulation, "simulate_round", accusing)
+    monkeypatch.setattr(SecureSum, "sum", accusing)
     result = simulate(sites, linear(), FederatedConfig(2, ONE_STEP))
     assert [facts.accused for facts in result.rounds] == [("hospital-2",), ("hospital-3",)]
     assert result.rounds[1].abort_reason == "sabotage"
@@ -622,7 +623,7 @@ def test_arguments_of_a_wrong_type_are_refused_by_name(change, match):
 
 
 def test_the_model_hash_covers_names_values_and_buffers():
-    from quintain.federated.simulation import model_digest
+    from quintain.federated.model_bytes import model_digest
 
     net = linear()
     changed = copy.deepcopy(net)
@@ -636,7 +637,7 @@ def test_the_model_hash_covers_names_values_and_buffers():
 
 
 def test_the_model_hash_covers_shapes_and_buffers_that_are_not_saved():
-    from quintain.federated.simulation import model_digest
+    from quintain.federated.model_bytes import model_digest
 
     wide, tall = nn.Linear(3, 2, bias=False), nn.Linear(2, 3, bias=False)
     with torch.no_grad():

@@ -13,7 +13,8 @@ from torch import nn
 
 from quintain.core.errors import SettingError
 from quintain.data.dataset import from_arrays
-from quintain.federated import FederatedConfig, secure_sum, simulate, simulation
+from quintain.federated import FederatedConfig, secure_sum, simulate
+from quintain.federated import client as client_program
 from quintain.federated.differencing import cosine
 from quintain.federated.secagg.policy import Task
 from quintain.federated.secagg.weights import capped_weights, check_weights, largest_fraction, largest_weight
@@ -48,7 +49,7 @@ def test_a_weight_that_puts_a_sites_update_in_the_clear_is_refused_before_any_tr
     """Four of five survive and one of them may be the server's: two others of weight 1 hide a weight of 1,
     and not one of 2.
     """
-    monkeypatch.setattr(simulation, "local_update", None)
+    monkeypatch.setattr(client_program, "local_update", None)
     with pytest.raises(SettingError, match=r"'a' weighs .*; expected at most 1, the root"):
         simulate(sites(), linear(), FederatedConfig(1, STEP, weights=heavy(weight)))
 

@@ -5,6 +5,8 @@ import pytest
 
 from quintain.core.errors import DataError
 from quintain.core.registry import declared_entries
+from quintain.federated import secure_sum
+from quintain.testing import check_aggregation
 
 FOUND = declared_entries("aggregation")
 every_one = pytest.mark.parametrize("name", sorted(FOUND))
@@ -14,7 +16,7 @@ every_one = pytest.mark.parametrize("name", sorted(FOUND))
 def test_it_gives_the_sum_of_clipped_vectors(name):
     rng = np.random.default_rng(3)
     vectors = {f"site-{index}": rng.uniform(-2, 2, 20) for index in range(5)}
-    found = FOUND[name].load()(vectors, clip_value=1.0)
+    found = secure_sum(vectors, clip_value=1.0, aggregation=FOUND[name].load()())
     plain = sum(np.clip(vector, -1, 1) for vector in vectors.values())
     assert found.survivors == tuple(vectors)
     np.testing.assert_allclose(found.total, plain, atol=1e-4)
@@ -24,4 +26,16 @@ def test_it_gives_the_sum_of_clipped_vectors(name):
 def test_it_says_what_it_guarantees_and_refuses_what_is_no_number(name):
     assert FOUND[name].guarantee
     with pytest.raises(DataError):
-        FOUND[name].load()({"a": [0.5], "b": [np.nan], "c": [0.0]}, clip_value=1.0)
+        secure_sum({"a": [0.5], "b": [np.nan], "c": [0.0]}, aggregation=FOUND[name].load()())
+
+
+@every_one
+def test_it_keeps_all_laws(name):
+    check_aggregation(FOUND[name].load()())
+
+
+@every_one
+def test_it_says_whether_the_server_sees_updates(name):
+    aggregation = FOUND[name].load()()
+    said = "the server sees each site's update" in aggregation.guarantee
+    assert aggregation.hides_updates != said

@@ -30,6 +30,7 @@ from quintain.federated.secagg.messages import (
     server_body,
 )
 from quintain.federated.secagg.policy import Policy
+from quintain.federated.secagg_sum import SecureSum
 from quintain.testing import TamperingTransport, check_aggregation
 
 TURNS = [kind for kind in MessageType if kind is not MessageType.COMPLAINT]
@@ -392,7 +393,7 @@ def test_five_sites_of_a_real_model_size_sum_exactly():
 
 @pytest.mark.parametrize("name", entries("aggregation"))
 def test_a_third_party_can_check_all_of_it_at_once(name):
-    check_aggregation(entries("aggregation")[name].load())
+    check_aggregation(entries("aggregation")[name].load()())
 
 
 def test_an_aggregation_that_loses_a_site_or_hides_nothing_is_named(monkeypatch):
@@ -404,4 +405,4 @@ def test_an_aggregation_that_loses_a_site_or_hides_nothing_is_named(monkeypatch)
         check_aggregation(lossy)
     monkeypatch.setattr(masks, "add_stream", lambda *args, **kwargs: None)
     with pytest.raises(AssertionError, match="uploads hide their vectors: expected uniform bytes"):
-        check_aggregation(secure_sum)
+        check_aggregation(SecureSum())

@@ -1,4 +1,4 @@
-"""Federated training: secure sums, transports, simulated federations, and the server's attack on masks."""
+"""Federated training: server, clients, aggregations, transports, and the server's attack on masks."""
 
 from typing import TYPE_CHECKING
 
@@ -10,17 +10,29 @@ if TYPE_CHECKING:
     from quintain.federated._index import *
     from quintain.federated.aggregate import RoundAbandonedError as RoundAbandonedError
     from quintain.federated.aggregate import SecureSumResult as SecureSumResult
-    from quintain.federated.aggregate import run_round as run_round
+    from quintain.federated.aggregate import secure_sum as secure_sum
+    from quintain.federated.aggregation import Aggregation as Aggregation
+    from quintain.federated.aggregation import Participant as Participant
+    from quintain.federated.aggregation import RoundSum as RoundSum
+    from quintain.federated.client import Client as Client
+    from quintain.federated.client import ClientConfig as ClientConfig
     from quintain.federated.config import FederatedConfig as FederatedConfig
     from quintain.federated.hidden import require_hidden as require_hidden
+    from quintain.federated.in_process import InProcessTransport as InProcessTransport
     from quintain.federated.partitioning import Partition as Partition
     from quintain.federated.partitioning import partition as partition
+    from quintain.federated.plan import TrainingPlan as TrainingPlan
     from quintain.federated.reports import FederatedRun as FederatedRun
     from quintain.federated.reports import RoundReport as RoundReport
+    from quintain.federated.reports import ServerReport as ServerReport
     from quintain.federated.reports import Simulated as Simulated
+    from quintain.federated.secagg_sum import run_round as run_round
+    from quintain.federated.server import Server as Server
+    from quintain.federated.server_optimizers import FedAvg as FedAvg
+    from quintain.federated.server_optimizers import ServerOptimizer as ServerOptimizer
     from quintain.federated.simulation import simulate as simulate
+    from quintain.federated.transport import Deadlines as Deadlines
     from quintain.federated.transport import DropoutStage as DropoutStage
-    from quintain.federated.transport import InProcessTransport as InProcessTransport
     from quintain.federated.transport import Transport as Transport
     from quintain.federated.unmasking_attack import UnmaskingAttempt as UnmaskingAttempt
     from quintain.federated.unmasking_attack import attack_masks as attack_masks

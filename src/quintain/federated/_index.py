@@ -8,25 +8,39 @@ from typing import TYPE_CHECKING
 from quintain.core.registry import Entry
 
 if TYPE_CHECKING:
-    from quintain.federated.aggregate import secure_sum as secure_sum
+    from quintain.federated.plain_mean import PlainMean as PlainMean
+    from quintain.federated.secagg_sum import SecureSum as SecureSum
 
 EXPORTS: dict[str, str] = {
+    "Aggregation": "quintain.federated.aggregation",
+    "Client": "quintain.federated.client",
+    "ClientConfig": "quintain.federated.client",
+    "Deadlines": "quintain.federated.transport",
     "DropoutStage": "quintain.federated.transport",
+    "FedAvg": "quintain.federated.server_optimizers",
     "FederatedConfig": "quintain.federated.config",
     "FederatedRun": "quintain.federated.reports",
-    "InProcessTransport": "quintain.federated.transport",
+    "InProcessTransport": "quintain.federated.in_process",
+    "Participant": "quintain.federated.aggregation",
     "Partition": "quintain.federated.partitioning",
+    "PlainMean": "quintain.federated.plain_mean",
     "RoundAbandonedError": "quintain.federated.aggregate",
     "RoundReport": "quintain.federated.reports",
+    "RoundSum": "quintain.federated.aggregation",
+    "SecureSum": "quintain.federated.secagg_sum",
     "SecureSumResult": "quintain.federated.aggregate",
+    "Server": "quintain.federated.server",
+    "ServerOptimizer": "quintain.federated.server_optimizers",
+    "ServerReport": "quintain.federated.reports",
     "ServerView": "quintain.federated.view",
     "Simulated": "quintain.federated.reports",
+    "TrainingPlan": "quintain.federated.plan",
     "Transport": "quintain.federated.transport",
     "UnmaskingAttempt": "quintain.federated.unmasking_attack",
     "attack_masks": "quintain.federated.unmasking_attack",
     "partition": "quintain.federated.partitioning",
     "require_hidden": "quintain.federated.hidden",
-    "run_round": "quintain.federated.aggregate",
+    "run_round": "quintain.federated.secagg_sum",
     "secagg": "quintain.federated.secagg",
     "secure_sum": "quintain.federated.aggregate",
     "simulate": "quintain.federated.simulation",
@@ -35,8 +49,18 @@ EXPORTS: dict[str, str] = {
 ENTRIES: tuple[Entry, ...] = (
     Entry(
         "aggregation",
+        "none",
+        "quintain.federated.plain_mean:PlainMean",
+        "exact sums of vectors that the server sees, each signed by its site",
+        guarantee=(
+            "nothing is hidden: the server sees each site's update, from which images can be "
+            "reconstructed; the sum is exact, over the vectors that their own sites signed for this round"
+        ),
+    ),
+    Entry(
+        "aggregation",
         "secagg",
-        "quintain.federated.aggregate:secure_sum",
+        "quintain.federated.secagg_sum:SecureSum",
         (
             "exact sums of masked vectors, over sites that may fall silent at any stage (Bonawitz et al. "
             "2017)"

@@ -1,4 +1,4 @@
-"""Secure sums: the server's part of a round over a transport, and whole rounds simulated in this process."""
+"""One sum of given vectors, server and all sites simulated in this process."""
 
 import secrets
 import time
@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from quintain.core.errors import DataError, ProtocolError, SabotageError, SettingError, StorageError
-from quintain.core.registry import declare
-from quintain.federated.secagg import client, server
-from quintain.federated.secagg.collecting import RoundInProgress, RoundOutcome
+from quintain.federated.aggregation import Aggregation, Participant, RoundSum
+from quintain.federated.in_process import ParticipantTransport
 from quintain.federated.secagg.encoding import (
     WORD_DTYPE,
     EncodedVector,
@@ -24,10 +23,12 @@ from quintain.federated.secagg.journal import Journal, MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
 from quintain.federated.secagg.policy import ROUND_BYTES, Policy, default_threshold
 from quintain.federated.secagg.weights import check_weights
-from quintain.federated.transport import DropoutStage, InProcessTransport, Transport
+from quintain.federated.secagg_sum import SecureSum
+from quintain.federated.transport import DropoutStage
 from quintain.federated.view import ServerView
 
 NO_MODEL_HASH = bytes(32)
+SECURE_SUM = SecureSum()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,28 +112,6 @@ class RoundAbandonedError(ProtocolError):
         self.accused = accused
 
 
-def run_round(policy: Policy, transport: Transport) -> RoundOutcome:
-    """Run the server's part of a round; its code never holds more than masked vectors and their sum.
-
-    Raises:
-        ProtocolError: If the round is abandoned.
-    """
-    state, outgoing = server.open_round(policy)
-    following: server.State = state
-    while isinstance(following, RoundInProgress):
-        following, outgoing = server.step(following, transport.exchange(outgoing))
-    return following
-
-
-@declare(
-    name="secagg",
-    summary="exact sums of masked vectors, over sites that may fall silent at any stage "
-    "(Bonawitz et al. 2017)",
-    guarantee="the server learns the sum over at least `min_survivors` sites "
-    "and nothing else of a site's vector, "
-    "if 2t > n + max_corrupt and at most `max_corrupt` sites collude with it; "
-    "a sum may still tell, and so may two that differ in their sites: add differential privacy",
-)
 def secure_sum(
     vectors: Mapping[str, ArrayLike],
     *,
@@ -146,6 +125,8 @@ def secure_sum(
     identities: Mapping[str, Identity] | None = None,
     model_hash: bytes = NO_MODEL_HASH,
     round_id: bytes | None = None,
+    max_weight: int | None = None,
+    aggregation: Aggregation = SECURE_SUM,
 ) -> SecureSumResult:
     r"""Sum one vector of each site, such that nobody but the site itself sees more of it than the sum.
 
@@ -167,6 +148,10 @@ def secure_sum(
         identities: Site to signing key; None for fresh ones.
         model_hash: 32 bytes that all sites must agree on.
         round_id: 16 bytes; None for random ones.
+        max_weight: The public largest weight that a site may have; None for the power of two at or above the
+            largest given one, which only a process that holds all weights can know: sites that live apart
+            agree on a constant.
+        aggregation: What sums; with another than ``SecureSum`` its guarantee holds in place of the one below.
 
     Raises:
         RoundAbandonedError: A ``ProtocolError``: if so many sites fall silent that there is no sum, or the
@@ -191,7 +176,7 @@ def secure_sum(
     roster = Roster.from_identities(*(keyring[name] for name in names))
     length = _as_array(names[0], vectors[names[0]]).size
     weights = {name: int(weight) for name, weight in weights.items()} if weights else None
-    cap = public_max_weight(weights.values()) if weights else 0
+    cap = _checked_cap(weights, max_weight)
     encoding = (
         Encoding(length, clip_value, scale, len(names), cap)
         if scale is not None
@@ -216,7 +201,12 @@ def secure_sum(
         for name in names
     }
     return simulate_round(
-        policy, keyring, encoded, silent, journals={name: MemoryJournal() for name in names}
+        policy,
+        keyring,
+        encoded,
+        silent,
+        journals={name: MemoryJournal() for name in names},
+        aggregation=aggregation,
     )
 
 
@@ -228,6 +218,7 @@ def simulate_round(
     *,
     journals: Mapping[str, Journal],
     largest: Mapping[str, int] | None = None,
+    aggregation: Aggregation = SECURE_SUM,
 ) -> SecureSumResult:
     """Simulate one round, server and all sites, over encoded vectors (num_words,) under one policy.
 
@@ -240,6 +231,7 @@ def simulate_round(
             masked and opened.
         largest: Site to the largest magnitude that an honest entry of its can have, where that is publicly
             below the encoding's.
+        aggregation: What sums.
 
     Raises:
         RoundAbandonedError: If there is no sum, or one that no honest sites can have made.
@@ -247,52 +239,76 @@ def simulate_round(
     """
     started = time.perf_counter()
     names = policy.roster.names
-    sites: dict[int, client.State] = {}
+    sites: dict[int, Participant] = {}
     left: dict[str, str] = {}
     for name in encoded:
         try:
-            sites[names.index(name)] = client.start_round(
+            sites[names.index(name)] = aggregation.join(
                 policy, identities[name], encoded[name], journals[name]
             )
         except StorageError as error:
             left[name] = str(error)
-    transport = InProcessTransport(policy, sites, dropouts)
+    transport = ParticipantTransport(names, sites, dropouts, aggregation.replies)
     accused: tuple[str, ...] = ()
     try:
-        finished = run_round(policy, transport)
+        finished = aggregation.sum(policy, transport)
         accused = finished.accused
-        integers = policy.encoding.to_signed(finished.total)
         if largest is not None:
-            _check_entries(integers, sum(largest[name] for name in finished.survivors))
+            check_entries(finished.integers, sum(largest[name] for name in finished.survivors))
     except ProtocolError as error:
         left |= transport.refusals
         accused = error.accused if isinstance(error, SabotageError) else accused
         raise RoundAbandonedError(
-            str(error), transport.view, left, time.perf_counter() - started, accused
+            str(error), transport.view_under(policy), left, time.perf_counter() - started, accused
         ) from error
-    seconds = time.perf_counter() - started
-    return SecureSumResult(
-        total=policy.encoding.decode(integers),
-        integers=integers,
-        weight=policy.encoding.decode_weight(integers),
-        survivors=finished.survivors,
-        dropped=finished.dropped,
-        exact=bool(
-            np.array_equal(
-                integers, reference_sum(policy.encoding, {name: encoded[name] for name in finished.survivors})
-            )
-        ),
-        refused=finished.refused,
-        accused=finished.accused,
-        encoding=policy.encoding,
-        server_view=transport.view,
-        bytes_uploaded=transport.view.bytes_uploaded,
-        seconds=seconds,
+    return result_of(
+        policy,
+        finished,
+        encoded,
+        transport.view_under(policy),
+        seconds=time.perf_counter() - started,
         left=left | transport.refusals,
     )
 
 
-def _check_entries(integers: NDArray[np.int64], bound: int) -> None:
+def result_of(
+    policy: Policy,
+    found: RoundSum,
+    encoded: Mapping[str, EncodedVector],
+    view: ServerView,
+    *,
+    seconds: float,
+    left: Mapping[str, str],
+) -> SecureSumResult:
+    """Return a sum with what only a simulation knows of it: whether it is exact, and why sites left.
+
+    Args:
+        policy: The terms.
+        found: The sum, as the server knows it.
+        encoded: Site to encoded vector (num_words,), of the survivors at least.
+        view: What the server saw.
+        seconds: What it took.
+        left: Sites that went silent by themselves, and why.
+    """
+    reference = reference_sum(policy.encoding, {name: encoded[name] for name in found.survivors})
+    return SecureSumResult(
+        total=policy.encoding.decode(found.integers),
+        integers=found.integers,
+        weight=policy.encoding.decode_weight(found.integers),
+        survivors=found.survivors,
+        dropped=found.dropped,
+        exact=bool(np.array_equal(found.integers, reference)),
+        refused=found.refused,
+        accused=found.accused,
+        encoding=policy.encoding,
+        server_view=view,
+        bytes_uploaded=view.bytes_uploaded,
+        seconds=seconds,
+        left=left,
+    )
+
+
+def check_entries(integers: NDArray[np.int64], bound: int) -> None:
     """Refuse a sum beyond what its survivors' public weights allow.
 
     The server's own check knows the clip alone.
@@ -308,6 +324,17 @@ def _check_entries(integers: NDArray[np.int64], bound: int) -> None:
 def public_max_weight(weights: Iterable[int]) -> int:
     """Return the power of two at or above the largest weight: a public maximum that tells little about it."""
     return 1 << (int(max(1, *weights)) - 1).bit_length()
+
+
+def _checked_cap(weights: Mapping[str, int] | None, max_weight: int | None) -> int:
+    """The public largest weight; 0 for a plain sum."""
+    if max_weight is not None:
+        check_types(Integral, max_weight=max_weight)
+        if max_weight < 1:
+            raise SettingError(f"max_weight = {max_weight}; expected 1 or more, or None")
+    if not weights:
+        return 0
+    return public_max_weight(weights.values()) if max_weight is None else int(max_weight)
 
 
 def reference_sum(encoding: Encoding, encoded: Mapping[str, EncodedVector]) -> NDArray[np.int64]:

@@ -1,6 +1,7 @@
 """A site's part of a round: train a copy of the model, and encode the change."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,6 +39,7 @@ def local_update(
     relative_weight: float,
     *,
     seed: int,
+    encode: Callable[[NDArray[np.float64], Encoding, float], EncodedVector],
 ) -> Update:
     """Train a copy of the model and encode the change.
 
@@ -50,6 +52,7 @@ def local_update(
         relative_weight: The site's public weight over the largest one, in (0, 1]: its clipped update is
             multiplied by it.
         seed: Of the training.
+        encode: What makes words of the change, as ``Aggregation.encode``.
 
     Raises:
         ModelError: If training changes a buffer or ends in NaN.
@@ -58,13 +61,9 @@ def local_update(
     fitted = fit(local, data, recipe, objective=objective, seed=seed)
     _check_buffers(net, local)
     change = _change(net, local, recipe)
-    encoded = encoding.quantize(np.clip(change, -encoding.clip_value, encoding.clip_value) * relative_weight)
-    return Update(encoded, fitted.losses[-1], encoding.count_clipped(change))
-
-
-def largest_entry(encoding: Encoding, relative_weight: float) -> int:
-    """Return the largest magnitude of an encoded entry of ``local_update``, by the same operations."""
-    return int(np.rint(encoding.clip_value * relative_weight * encoding.scale))
+    return Update(
+        encode(change, encoding, relative_weight), fitted.losses[-1], encoding.count_clipped(change)
+    )
 
 
 def trainable(net: nn.Module) -> list[tuple[str, nn.Parameter]]:

@@ -32,22 +32,18 @@ class Simulated:
 
 
 @dataclass(frozen=True, slots=True)
-class RoundReport:
-    """The report of one round: what the server knows, and apart from it what only a simulation can know.
+class ServerReport:
+    """The report of one round by the server, and of all that it knows.
 
     Args:
         index: From 0.
         survivors: Whose updates are in the average; empty if the round was abandoned.
         dropped: Whose are not.
         weight: The summed public weight of the survivors.
-        masked_vectors: How many masked vectors the server saw; unmasked ones: none.
-        bytes_uploaded: Bytes that each site sent.
         seconds: What the aggregation took.
-        simulated: What the server does not know.
         refused: Sites whose messages did not hold up, or that are left out since they cheated in a round
             before, and why.
-        accused: Sites that are proven to have cheated in this round, as in ``SecureSumResult.accused`` or
-            ``RoundAbandonedError.accused``.
+        accused: Sites that are proven to have cheated in this round.
         abort_reason: Why there is no average; empty if there is one.
     """
 
@@ -55,13 +51,26 @@ class RoundReport:
     survivors: tuple[str, ...]
     dropped: tuple[str, ...]
     weight: int
-    masked_vectors: int
-    bytes_uploaded: Mapping[str, int]
     seconds: float
-    simulated: Simulated
     refused: Mapping[str, str] = field(default_factory=dict)
     accused: tuple[str, ...] = ()
     abort_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundReport(ServerReport):
+    """The report of one simulated round: the server's, and apart from it what only a simulation can know.
+
+    Args:
+        masked_vectors: How many masked vectors the server saw; unmasked ones: none, unless the aggregation
+            hides nothing.
+        bytes_uploaded: Bytes that each site sent for the sum.
+        simulated: What the server does not know.
+    """
+
+    masked_vectors: int
+    bytes_uploaded: Mapping[str, int]
+    simulated: Simulated
 
 
 @dataclass(frozen=True, slots=True)

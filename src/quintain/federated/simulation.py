@@ -1,34 +1,32 @@
-"""Simulated federated averaging: train at each site, add the updates up securely, apply their average."""
+"""Simulated federated training: a server and all clients in one process, and what only that can know."""
 
-import secrets
+import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from numbers import Integral
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from quintain.core.errors import ProtocolError, SabotageError, SettingError, SoundnessError, UsageError
+from quintain.core.errors import ProtocolError, SabotageError, SettingError
 from quintain.core.progress import Progress, no_progress
-from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
-from quintain.federated.aggregate import RoundAbandonedError, SecureSumResult, simulate_round
+from quintain.federated.aggregate import SecureSumResult
+from quintain.federated.aggregation import Aggregation
+from quintain.federated.client import Client, ClientConfig
 from quintain.federated.config import FederatedConfig
 from quintain.federated.differencing import Opened, exposure
-from quintain.federated.hidden import require_hidden
-from quintain.federated.local import Update, check_trainable, largest_entry, local_update, trainable
-from quintain.federated.reports import FederatedRun, RoundReport, Simulated
-from quintain.federated.secagg.encoding import Encoding, check_types, finest_encoding
-from quintain.federated.secagg.journal import Journal, MemoryJournal
+from quintain.federated.local import Update, check_trainable
+from quintain.federated.plan import CLEAN_CROSS_ENTROPY, TrainingPlan
+from quintain.federated.reports import FederatedRun, RoundReport, ServerReport, Simulated
+from quintain.federated.secagg.encoding import check_types
+from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
-from quintain.federated.secagg.policy import ROUND_BYTES, Policy, Task
-from quintain.federated.secagg.primitives import tagged_hash
-from quintain.federated.secagg.weights import largest_fraction
+from quintain.federated.secagg_sum import SecureSum
+from quintain.federated.server import Server
+from quintain.federated.simulated_network import SimulatedNetwork, Watched
 from quintain.federated.transport import DropoutStage
-from quintain.federated.view import ServerView
-from quintain.training import CleanCrossEntropy, Objective
+from quintain.training import Objective
 
-CLEAN_CROSS_ENTROPY = CleanCrossEntropy()
+SECURE_SUM = SecureSum()
 
 
 def simulate(
@@ -38,6 +36,7 @@ def simulate(
     *,
     seed: int = 0,
     objective: Objective = CLEAN_CROSS_ENTROPY,
+    aggregation: Aggregation = SECURE_SUM,
     dropouts: Mapping[int, tuple[str, DropoutStage | str]] | None = None,
     progress: Progress = no_progress,
     on_round: Callable[[RoundReport, SecureSumResult | None], None] | None = None,
@@ -56,7 +55,9 @@ def simulate(
     Should some sites have helped to open the abandoned sum, they open none of other survivors over that
     model: the server may have the sum and deny it. So where a cheat is found when they have answered, no
     round goes on without it: train anew without that site. After each round the server's own view is attacked
-    (``require_hidden``).
+    (``require_hidden``), where the aggregation hides anything.
+
+    ``Server`` and ``Client`` are those of a deployment; between them there are only bytes.
 
     Args:
         sites: Name to data, in the order of the roster.
@@ -65,6 +66,7 @@ def simulate(
         seed: Of local training; keys and masks always take the operating system's entropy, which changes no
             sum.
         objective: The local loss.
+        aggregation: What sums the updates.
         dropouts: Round to the site that falls silent in it, and the stage from which it does.
         progress: Shows a bar of sites trained.
         on_round: Called after each round with its facts and its secure sum, None if it was abandoned.
@@ -79,291 +81,104 @@ def simulate(
         MechanismError: If the server's view of a round gives a site's update away.
 
     Guarantee: that of ``secagg.client.step`` on each round's sum, and over one model sums of one set of
-    survivors only. What is left: a sum may tell of a site's data by itself, and sums over different models
-    may tell together. If one site is in only one of two neighbouring sums, these subtract to its update plus
-    what the others' updates have changed by, which is little where the model moves little (full-batch descent
-    at small steps: cosine above 0.99 to the true update; ``RoundReport.simulated.exposed`` measures it). With
-    a ``minimum`` of all sites no two sums differ in their sites; differential privacy bounds what any sums
-    tell. Sites remember for one call of ``train``: two calls that start from one model with different sites
-    subtract as well. A server that chooses the models itself may move one by a hair and ask again: here the
-    next model is the last one plus the average, by construction.
+    survivors only; with another aggregation, that of it. What is left: a sum may tell of a site's data by
+    itself, and sums over different models may tell together. If one site is in only one of two neighbouring
+    sums, these subtract to its update plus what the others' updates have changed by, which is little where
+    the model moves little (full-batch descent at small steps: cosine above 0.99 to the true update;
+    ``RoundReport.simulated.exposed`` measures it). With a ``minimum`` of all sites no two sums differ in
+    their sites; differential privacy bounds what any sums tell. Sites remember for one call of ``simulate``:
+    two calls that start from one model with different sites subtract as well. A server that chooses the
+    models itself may move one by a hair and ask again: clients refuse a model that is not the last one plus
+    the published sum, which narrows that and does not stop it.
     Source: McMahan et al., 2017, arXiv:1602.05629; Bonawitz et al., 2017, ePrint 2017/281.
     """
     check_types(Integral, seed=seed)
-    if not callable(objective):
-        raise SettingError(
-            f"objective = {objective!r}; expected a loss as Objective says, such as CleanCrossEntropy()"
-        )
-    federation = _Federation.start(sites, net, config, objective)
-    dropouts_by_round = _check_dropouts(
-        {} if dropouts is None else dropouts, federation.roster.names, config.rounds
+    check_types(FederatedConfig, config=config)
+    check_types(nn.Module, net=net)
+    check_types(Mapping, sites=sites)
+    shape = _check_sites(sites)
+    check_trainable(net)
+    identities = {name: Identity.create(name) for name in sites}
+    plan = TrainingPlan.for_net(
+        Roster.from_identities(*identities.values()),
+        config,
+        net,
+        objective,
+        data=f"samples of shape {shape} in [0, 1]",
     )
-    largest = {name: largest_entry(federation.encoding, federation.relative_weight(name)) for name in sites}
+    by_round = _check_dropouts({} if dropouts is None else dropouts, plan.roster.names, config.rounds)
+    first = copy.deepcopy(net)
+    settings = ClientConfig(plan, aggregation, seed=seed)
+    clients = [
+        Client(settings, identities[name], data, first, MemoryJournal()) for name, data in sites.items()
+    ]
+    watched = Watched(aggregation)
+    server = Server(plan, net, watched)
     rounds: list[RoundReport] = []
-    earlier_views: list[ServerView] = []
     last: Opened | None = None
-    cheaters: dict[str, str] = {}
-    updates: dict[str, Update] = {}
-    trained_over: bytes | None = None
     with progress.bar("federate", config.rounds * len(sites)) as advance:
-        for index in range(config.rounds):
-            policy = federation.policy(index, net)
-            seeds = {name: derive_seed(seed, "federated", index, name) for name in sites}
-            honest = {name: data for name, data in sites.items() if name not in cheaters}
-            if policy.model_hash != trained_over:
-                updates, trained_over = {}, policy.model_hash
-            # over one model a site masks one vector: what it trained for an abandoned round is sent again
-            updates, left = _train_sites(federation, honest, net, objective, seeds, advance, updates)
-            advance(len(cheaters))
+        while not server.is_finished:
+            network = SimulatedNetwork(clients, by_round.get(len(rounds), {}), aggregation.replies, advance)
+            watched.network = network
+            report = server.run_round(network)
+            advance(len(sites) - len(network.admitted))
+            summed, updates = watched.result(report.seconds), network.updates
             encoded = {name: update.encoded for name, update in updates.items()}
-            aggregate: SecureSumResult | None = None
-            try:
-                aggregate = simulate_round(
-                    policy,
-                    federation.identities,
-                    encoded,
-                    dropouts_by_round.get(index, {}),
-                    journals=federation.journals,
-                    largest=largest,
-                )
-            except RoundAbandonedError as error:
-                seen, report = (
-                    error.server_view,
-                    _abort_report(index, federation, error, updates, left, cheaters),
-                )
-            else:
-                exposed = exposure(last, (aggregate, encoded)) if last else {}
-                seen, report = (
-                    aggregate.server_view,
-                    _report(index, federation, aggregate, updates, left, cheaters, exposed),
-                )
-                _apply(net, federation.mean(aggregate))
-                last = (aggregate, encoded)
-            require_hidden(seen, encoded, earlier_views=earlier_views)
-            if set(seen.sharers) != set(
-                seen.survivors
-            ):  # the keys of those in between were revealed; a later round may not use them
-                earlier_views.append(seen.without_vectors())
-            rounds.append(report)
-            cheaters |= dict.fromkeys(
-                report.accused, f"it is proven to have cheated in round {index} (counted from 0): left out"
-            )
+            opened = None if summed is None or report.abort_reason else summed
+            exposed = exposure(last, (opened, encoded)) if last and opened else {}
+            last = (opened, encoded) if opened else last
+            rounds.append(_round_report(report, network, updates, opened, exposed))
             if on_round is not None:
-                on_round(report, aggregate)
+                on_round(rounds[-1], opened)
     net.eval()
-    if all(one.abort_reason for one in rounds):
-        reasons = "".join(f"; {name} left: {why}" for name, why in rounds[-1].simulated.left.items())
-        reasons += "".join(f"; {name}: {why}" for name, why in cheaters.items())
-        reason = (
-            f"all {config.rounds} rounds were abandoned, the model is as it was; the last one: "
-            f"{rounds[-1].abort_reason}{reasons}"
-        )
-        raise SabotageError(reason, tuple(cheaters)) if cheaters else ProtocolError(reason)
-    return FederatedRun(
-        tuple(rounds), len(sites), federation.threshold, federation.encoding, federation.largest_fraction
-    )
+    _require_an_average(rounds, server.state.cheaters)
+    return FederatedRun(tuple(rounds), len(sites), plan.threshold, plan.encoding, plan.largest_fraction)
 
 
-def model_digest(net: nn.Module) -> bytes:
-    """Hash names, shapes, dtypes and values of all parameters and buffers.
-
-    Those outside of ``state_dict`` are included.
-    """
-    parts = []
-    for name, value in (*net.named_parameters(), *net.named_buffers()):
-        plain = value.detach().cpu().contiguous()
-        content = plain.flatten().view(torch.uint8).numpy().tobytes() if plain.numel() else b""
-        parts += [name.encode(), str(tuple(plain.shape)).encode(), str(plain.dtype).encode(), content]
-    return tagged_hash("model", *parts)
-
-
-@dataclass(frozen=True, slots=True)
-class _Federation:
-    """The federation: what stays the same over all rounds."""
-
-    config: FederatedConfig
-    identities: Mapping[str, Identity]
-    journals: Mapping[str, Journal]
-    roster: Roster
-    weights: Mapping[str, int]
-    encoding: Encoding
-    threshold: int
-    min_survivors: int
-    task: Task
-
-    @classmethod
-    def start(
-        cls, sites: Mapping[str, Dataset], net: nn.Module, config: FederatedConfig, objective: Objective
-    ) -> "_Federation":
-        check_types(FederatedConfig, config=config)
-        check_types(nn.Module, net=net)
-        check_types(Mapping, sites=sites)
-        shape = _check_sites(sites, config)
-        check_trainable(net)
-        identities = {name: Identity.create(name) for name in sites}
-        roster = Roster.from_identities(*identities.values())
-        weights = (
-            dict.fromkeys(sites, 1)
-            if config.weights is None
-            else {name: int(config.weights[name]) for name in sites}
-        )
-        length = sum(parameter.numel() for _, parameter in trainable(net))
-        encoding = (
-            finest_encoding(length, config.clip_value, len(sites))
-            if config.scale is None
-            else Encoding(length, config.clip_value, config.scale, len(sites))
-        )
-        task = Task(
-            federation=roster.digest.hex(),
-            recipe=repr(config.local_recipe),
-            objective=repr(objective),
-            data=f"samples of shape {shape} in [0, 1]",
-            weights=tuple(weights.values()),
-        )
-        threshold, min_survivors = config.terms(len(sites))
-        return cls(
-            config=config,
-            identities=identities,
-            journals={name: MemoryJournal() for name in sites},
-            roster=roster,
-            weights=weights,
-            encoding=encoding,
-            threshold=threshold,
-            min_survivors=min_survivors,
-            task=task,
-        )
-
-    def policy(self, index: int, net: nn.Module) -> Policy:
-        """The terms of a round over this model, under an id of its own."""
-        task = replace(self.task, counter=index)
-        return Policy(
-            roster=self.roster,
-            round_id=secrets.token_bytes(ROUND_BYTES),
-            threshold=self.threshold,
-            min_survivors=self.min_survivors,
-            encoding=self.encoding,
-            model_hash=model_digest(net),
-            max_corrupt=self.config.max_corrupt,
-            task=task,
-        )
-
-    def relative_weight(self, name: str) -> float:
-        """A site's weight over the largest one."""
-        return self.weights[name] / max(self.weights.values())
-
-    @property
-    def largest_fraction(self) -> float:
-        """The largest part of a sum's weight that one site can have."""
-        return largest_fraction(self.weights.values(), self.min_survivors, self.config.max_corrupt)
-
-    def mean(self, aggregate: SecureSumResult) -> Tensor:
-        """The weighted average (length,) of the survivors' updates."""
-        return torch.from_numpy(
-            aggregate.total / sum(self.relative_weight(name) for name in aggregate.survivors)
-        )
-
-
-def _train_sites(
-    federation: _Federation,
-    sites: Mapping[str, Dataset],
-    net: nn.Module,
-    objective: Objective,
-    seeds: Mapping[str, int],
-    advance: Callable[[int], None],
-    kept: Mapping[str, Update],
-) -> tuple[dict[str, Update], dict[str, str]]:
-    """Each site's update, kept or trained now, and why a site has none: a failure is the site's own, unless
-    all fail.
-
-    Whatever ends the training of one site alone is a matter of its data or its machine; alarms and wrong
-    settings concern all sites.
-    """
-    updates: dict[str, Update] = {}
-    failures: dict[str, Exception] = {}
-    recipe, encoding = federation.config.local_recipe, federation.encoding
-    for name, data in sites.items():
-        try:
-            updates[name] = kept.get(name) or local_update(
-                net, data, recipe, objective, encoding, federation.relative_weight(name), seed=seeds[name]
-            )
-        except (SoundnessError, UsageError):
-            raise
-        except Exception as error:
-            failures[name] = error
-        advance(1)
-    if failures and not updates:
-        raise next(iter(failures.values()))
-    return updates, {name: str(error) or type(error).__name__ for name, error in failures.items()}
-
-
-def _report(
-    index: int,
-    federation: _Federation,
-    aggregate: SecureSumResult,
+def _round_report(
+    report: ServerReport,
+    network: SimulatedNetwork,
     updates: Mapping[str, Update],
-    left: Mapping[str, str],
-    cheaters: Mapping[str, str],
+    opened: SecureSumResult | None,
     exposed: Mapping[str, float],
 ) -> RoundReport:
+    """Return what the server reports, with what only a simulation knows."""
+    view = network.view
     return RoundReport(
-        index=index,
-        survivors=aggregate.survivors,
-        dropped=aggregate.dropped,
-        weight=sum(federation.weights[name] for name in aggregate.survivors),
-        masked_vectors=len(aggregate.server_view.masked_vectors),
-        bytes_uploaded=aggregate.bytes_uploaded,
-        seconds=aggregate.seconds,
-        simulated=_simulated(aggregate.exact, updates, {**left, **aggregate.left}, exposed),
-        refused={**cheaters, **aggregate.refused},
-        accused=aggregate.accused,
+        index=report.index,
+        survivors=report.survivors,
+        dropped=report.dropped,
+        weight=report.weight,
+        seconds=report.seconds,
+        refused=report.refused,
+        accused=report.accused,
+        abort_reason=report.abort_reason,
+        masked_vectors=len(view.masked_vectors),
+        bytes_uploaded=view.bytes_uploaded,
+        simulated=Simulated(
+            exact=opened is not None and opened.exact,
+            losses={name: update.loss for name, update in updates.items()},
+            num_clipped={name: update.num_clipped for name, update in updates.items()},
+            left=network.left,
+            exposed=exposed,
+        ),
     )
 
 
-def _abort_report(
-    index: int,
-    federation: _Federation,
-    error: RoundAbandonedError,
-    updates: Mapping[str, Update],
-    left: Mapping[str, str],
-    cheaters: Mapping[str, str],
-) -> RoundReport:
-    seen = error.server_view
-    simulated = _simulated(False, updates, {**left, **error.left}, {})
-    return RoundReport(
-        index=index,
-        survivors=(),
-        dropped=federation.roster.names,
-        weight=0,
-        masked_vectors=len(seen.masked_vectors),
-        bytes_uploaded=seen.bytes_uploaded,
-        seconds=error.seconds,
-        simulated=simulated,
-        refused=dict(cheaters),
-        accused=error.accused,
-        abort_reason=error.reason,
+def _require_an_average(rounds: list[RoundReport], cheaters: Mapping[str, str]) -> None:
+    """Raise if all rounds were abandoned."""
+    if not all(one.abort_reason for one in rounds):
+        return
+    reasons = "".join(f"; {name} left: {why}" for name, why in rounds[-1].simulated.left.items())
+    reasons += "".join(f"; {name}: {why}" for name, why in cheaters.items())
+    reason = (
+        f"all {len(rounds)} rounds were abandoned, the model is as it was; the last one: "
+        f"{rounds[-1].abort_reason}{reasons}"
     )
+    raise SabotageError(reason, tuple(cheaters)) if cheaters else ProtocolError(reason)
 
 
-def _simulated(
-    exact: bool, updates: Mapping[str, Update], left: Mapping[str, str], exposed: Mapping[str, float]
-) -> Simulated:
-    losses = {name: update.loss for name, update in updates.items()}
-    clipped = {name: update.num_clipped for name, update in updates.items()}
-    return Simulated(exact, losses, clipped, left, exposed)
-
-
-@torch.no_grad()
-def _apply(net: nn.Module, mean: Tensor) -> None:
-    """Add the averaged update (length,) to the weights."""
-    # w <- w + mean, computed in float64, rounded once to the parameter's dtype.
-    start = 0
-    for _, parameter in trainable(net):
-        change = mean[start : start + parameter.numel()].view_as(parameter)
-        parameter.copy_((parameter.double() + change.to(parameter.device)).to(parameter.dtype))
-        start += parameter.numel()
-
-
-def _check_sites(sites: Mapping[str, Dataset], config: FederatedConfig) -> tuple[int, ...]:
+def _check_sites(sites: Mapping[str, Dataset]) -> tuple[int, ...]:
     """The shape of the samples, which must be one at all sites."""
     for name, data in sites.items():
         check_types(str, **{"the name of a site": name})
@@ -372,9 +187,6 @@ def _check_sites(sites: Mapping[str, Dataset], config: FederatedConfig) -> tuple
         raise SettingError(
             f"{len(sites)} site; expected at least two, since an average over one hides nothing"
         )
-    if config.weights is not None and set(config.weights) != set(sites):
-        odd = ", ".join(sorted(str(name) for name in set(config.weights) ^ set(sites)))
-        raise SettingError(f"weights does not fit the sites {', '.join(sites)}: {odd} unknown or missing")
     shapes = {name: data.shape for name, data in sites.items()}
     if len(set(shapes.values())) > 1:
         raise SettingError(

@@ -1,21 +1,62 @@
-"""Transports of messages: the interface, and one inside this process with simulated dropouts."""
+"""What carries the messages between a server and the clients, and the stages in which a client can be lost.
 
-from collections.abc import Mapping
+A transport knows bytes and the indices of sites, and nothing of what the bytes say: one for a network is
+written without a look at models or cryptography. The server's calls go out, the clients' replies come back;
+who has not replied when the deadline of a stage passes is silent in it, and what comes later is discarded.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
+from numbers import Real
 from typing import Protocol
 
-from quintain.core.errors import ProtocolError, StorageError, UnknownNameError
-from quintain.federated.secagg import client
-from quintain.federated.secagg.messages import MessageType, message_type_of
-from quintain.federated.secagg.policy import Policy
-from quintain.federated.view import RecordedMessage, ServerView
+from quintain.core.errors import SettingError, UnknownNameError
+from quintain.federated.secagg.encoding import check_types
+from quintain.federated.secagg.messages import MessageType
 
 
-class Transport(Protocol):
-    """A transport carries the messages of one stage of a round."""
+class Exchange(Protocol):
+    """What the server's half of a sum needs of a transport: one stage after the other."""
 
     def exchange(self, outgoing: Mapping[int, bytes]) -> Mapping[int, bytes]:
         """Deliver to each site, by index, its message; return the replies that came back in time."""
+
+
+class Transport(Exchange, Protocol):
+    """A transport carries the messages of all rounds; deadlines are its own."""
+
+    def broadcast(self, message: bytes, sites: Iterable[int]) -> tuple[int, ...]:
+        """Deliver the task of a round to these sites, and return those that are ready in time, in order.
+
+        A site is ready once it has trained, which may take long: the deadline is that of training.
+        """
+
+    def cancel(self, message: bytes, sites: Iterable[int]) -> None:
+        """Tell these sites that the round is over, so that they drop its secrets; nothing is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How long a server waits.
+
+    Args:
+        train: Seconds from the broadcast of the task until a site must be ready.
+        stage: Seconds for each message of the sum and its reply.
+
+    Raises:
+        SettingError: If one is negative or not finite.
+    """
+
+    train: float = 3600.0
+    stage: float = 60.0
+
+    def __post_init__(self) -> None:
+        check_types(Real, train=self.train, stage=self.stage)
+        for name, seconds in (("train", self.train), ("stage", self.stage)):
+            if not (math.isfinite(seconds) and seconds >= 0):
+                raise SettingError(f"{name} = {seconds}; expected a finite number of seconds, 0 or more")
 
 
 class DropoutStage(StrEnum):
@@ -46,73 +87,3 @@ class DropoutStage(StrEnum):
     def first_missing(self) -> MessageType:
         """The first message that does not arrive in time."""
         return MessageType.MASKED if self is DropoutStage.LATE else MessageType[self.name]
-
-
-class InProcessTransport:
-    """Transport to sites inside this process.
-
-    It records what the server sees and, for the simulation alone, why sites left the round.
-
-    Args:
-        policy: The terms, for the record.
-        sites: The sites' first states, in the roster's order.
-        dropouts: Site index to the stage from which it is silent.
-    """
-
-    def __init__(
-        self,
-        policy: Policy,
-        sites: Mapping[int, client.State],
-        dropouts: Mapping[int, DropoutStage] | None = None,
-    ) -> None:
-        self._policy = policy
-        self._sites = dict(sites)
-        self._dropouts = dict(dropouts or {})
-        self._turn = 0
-        self._sent: list[RecordedMessage] = []
-        self._received: list[RecordedMessage] = []
-        self.refusals: dict[str, str] = {}
-
-    @property
-    def view(self) -> ServerView:
-        """The server's view so far."""
-        return ServerView(self._policy, tuple(self._sent), tuple(self._received))
-
-    def exchange(self, outgoing: Mapping[int, bytes]) -> Mapping[int, bytes]:
-        """Let each site that still answers take its step."""
-        request_type, reply_type = MessageType(self._turn), MessageType(self._turn + 1)
-        self._turn += 2
-        replies: dict[int, bytes] = {}
-        late: list[RecordedMessage] = []
-        for site, message in outgoing.items():
-            self._sent.append(RecordedMessage(site, request_type, message))
-            stage = self._dropouts.get(site)
-            silent = stage is not None and reply_type >= stage.first_missing
-            if site not in self._sites or (
-                silent and not (stage is DropoutStage.LATE and reply_type is MessageType.MASKED)
-            ):
-                continue
-            reply = self._step(site, message)
-            if reply is None:
-                continue
-            if silent:
-                late.append(RecordedMessage(site, message_type_of(reply), reply))
-            else:
-                replies[site] = reply
-        self._received += [
-            RecordedMessage(site, message_type_of(reply), reply) for site, reply in replies.items()
-        ] + late
-        return replies
-
-    def _step(self, site: int, message: bytes) -> bytes | None:
-        """Return the site's reply; None once it has left the round.
-
-        It leaves when it refuses, or cannot write its journal.
-        """
-        try:
-            self._sites[site], reply = client.step(self._sites[site], message)
-        except (ProtocolError, StorageError) as error:
-            del self._sites[site]
-            self.refusals[self._policy.roster.names[site]] = str(error)
-            return None
-        return reply

@@ -23,10 +23,13 @@ from quintain.federated.secagg.policy import Policy
 
 @dataclass(frozen=True, slots=True)
 class RecordedMessage:
-    """A recorded message: the index of the site at the other end, its type, and its bytes."""
+    """A recorded message: the index of the site at the other end, its type, and its bytes.
+
+    The type is None where a site's message is none of secure aggregation.
+    """
 
     site: int
-    type: MessageType
+    type: MessageType | None
     data: bytes
 
 

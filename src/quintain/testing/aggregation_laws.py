@@ -12,9 +12,10 @@ from scipy.stats import chi2, ks_2samp
 
 from quintain.core.errors import DataError, ProtocolError, SettingError
 from quintain.federated import DropoutStage
-from quintain.federated.aggregate import SecureSumResult
+from quintain.federated.aggregate import SecureSumResult, secure_sum
+from quintain.federated.aggregation import Aggregation
 from quintain.federated.secagg.messages import MessageType
-from quintain.federated.transport import Transport
+from quintain.federated.transport import Exchange
 from quintain.testing.checking import Law, require, run_laws
 
 Vectors = Mapping[str, NDArray[np.float64]]
@@ -40,7 +41,7 @@ class TamperingTransport:
     """
 
     def __init__(
-        self, transport: Transport, message_type: MessageType, site: int, change: Callable[[bytes], bytes]
+        self, transport: Exchange, message_type: MessageType, site: int, change: Callable[[bytes], bytes]
     ) -> None:
         self.transport, self.message_type, self.site, self.change = transport, message_type, site, change
         self.size = 0
@@ -58,29 +59,35 @@ class TamperingTransport:
         return {**messages, self.site: self.change(messages[self.site])}
 
 
-def check_aggregation(aggregate: Aggregate) -> None:
+def check_aggregation(aggregation: Aggregate | Aggregation) -> None:
     """Check all laws of aggregations on one.
 
     One that takes ``dropouts`` is asked about silent sites, one that takes ``weights`` for weighted means,
-    and one that guarantees something whether its uploads hide the vectors.
+    and one that hides updates whether its uploads hide the vectors.
 
     Args:
-        aggregate: Called as ``quintain.federated.secure_sum``; it is not held to its ``exemptions``.
+        aggregation: An ``Aggregation``, or a function called as ``quintain.federated.secure_sum``, which
+            hides updates if it guarantees something; it is not held to its ``exemptions``.
 
     Raises:
         AssertionError: If it breaks any law; the message names each, with what was seen.
     """
+    hides: bool | str
+    if isinstance(aggregation, Aggregation):
+        hides, aggregate = aggregation.hides_updates, partial(secure_sum, aggregation=aggregation)
+    else:
+        hides, aggregate = getattr(aggregation, "guarantee", ""), partial(aggregation)
     laws: list[Law] = [
         ("the sum is exact", partial(check_sum_exact, aggregate, {})),
         ("bad vectors are refused", partial(check_bad_vectors_refused, aggregate)),
     ]
-    said: Any = aggregate
+    said: Any = aggregation
     taken = signature(aggregate).parameters
     if "dropouts" in taken:
         laws.append(("silent sites", partial(check_silent_sites, aggregate)))
     if "weights" in taken:
         laws.append(("weights", partial(check_weighted_mean, aggregate)))
-    if getattr(said, "guarantee", ""):
+    if hides:
         laws.append(("uploads hide their vectors", partial(check_uploads_hide, aggregate)))
     run_laws(f"the aggregation {getattr(said, 'name', 'given')}", laws, getattr(said, "exemptions", ()))
 

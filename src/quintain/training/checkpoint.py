@@ -94,8 +94,13 @@ def encode_checkpoint(
                 tensors[f"optimiser.{index}.{key}"] = value.detach().cpu().contiguous()
             else:
                 scalars[f"{index}.{key}"] = value
-    all_metadata = {**metadata, "plain": json.dumps(scalars)}
-    return save(_clone_shared(tensors), {**all_metadata, SEAL: _hash(all_metadata, tensors)})
+    return seal_checkpoint(tensors, {**metadata, "plain": json.dumps(scalars)})
+
+
+def seal_checkpoint(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """Encode tensors and metadata as one file that ``read_checkpoint`` reads, with a hash over all of it."""
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    return save(_clone_shared(plain), {**metadata, SEAL: _hash(metadata, plain)})
 
 
 def read_checkpoint(

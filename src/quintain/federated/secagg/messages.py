@@ -225,6 +225,15 @@ def check_offer(body: bytes, policy: Policy) -> None:
             )
 
 
+def offered_counter(body: bytes) -> int:
+    """The round's number in an offer, which no party can know beforehand; all else is for ``check_offer``."""
+    expect_length(body, _OFFER.size, "an offer")
+    counter = int(_OFFER.unpack(body)[10])
+    if counter >= 2**63:
+        raise ProtocolError(f"an offer of round counter {counter}; expected less than 2^63: leave this round")
+    return counter
+
+
 def pack_keys(keys: RoundKeys) -> bytes:
     """Write a site's public keys: its mask key, then one channel key for each other site, in order."""
     return b"".join(keys.all)

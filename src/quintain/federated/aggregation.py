@@ -1,0 +1,127 @@
+"""What sums the clients' vectors in a round: one interface, by which server and clients choose it by name.
+
+An aggregation has two halves that meet in bytes only. The client's half (``encode``, ``join``) is called
+where the data is, the server's (``sum``) where the model is; each party makes its own object from its own
+settings, and a client refuses a round of another aggregation by name. Whatever an aggregation adds to a
+vector (noise) it adds in ``encode``, whose result the client keeps until the model moves: two versions of one
+vector would subtract.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quintain.federated.secagg.encoding import EncodedVector, Encoding
+from quintain.federated.secagg.journal import Journal
+from quintain.federated.secagg.keys import Identity
+from quintain.federated.secagg.messages import MessageType
+from quintain.federated.secagg.policy import Policy
+from quintain.federated.transport import Exchange
+from quintain.federated.view import ServerView
+
+
+@dataclass(frozen=True, slots=True)
+class RoundSum:
+    """The sum of one round, as the server knows it.
+
+    Args:
+        integers: (encoding.num_words,) signed integers, exact.
+        survivors: Whose vectors are in it, in the roster's order.
+        dropped: All others in the roster.
+        refused: Messages that did not hold up: site to reason.
+        accused: Sites that are proven to have lied to the server.
+    """
+
+    integers: NDArray[np.int64] = field(repr=False)
+    survivors: tuple[str, ...]
+    dropped: tuple[str, ...]
+    refused: Mapping[str, str] = field(default_factory=dict)
+    accused: tuple[str, ...] = ()
+
+
+class Participant(Protocol):
+    """A client in one sum: it takes the server's messages in turn."""
+
+    def step(self, message: bytes) -> bytes:
+        """Return the reply to a message of the server.
+
+        Raises:
+            ProtocolError: If the message is refused; nothing was revealed.
+            StorageError: If the journal cannot be written; nothing was revealed.
+        """
+
+
+class Aggregation(ABC):
+    """Sums one vector of each client; registered under the name by which both sides choose it.
+
+    Attributes:
+        name, summary, guarantee: As registered.
+        hides_updates: Whether the server learns no single client's vector.
+        replies: What a client's replies stand for, in order, by which dropouts are simulated: the vector is
+            ``MASKED``.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    guarantee: ClassVar[str]
+    hides_updates: ClassVar[bool]
+    replies: ClassVar[tuple[MessageType, ...]]
+
+    @abstractmethod
+    def join(
+        self, policy: Policy, identity: Identity, encoded: EncodedVector, journal: Journal
+    ) -> Participant:
+        """Take part in a sum, at a client.
+
+        Args:
+            policy: The client's own terms.
+            identity: Its signing key.
+            encoded: (encoding.num_words,) its vector, as ``encode`` made it; not changed.
+            journal: Its memory over all rounds.
+
+        Raises:
+            ProtocolError: If the vector does not fit, or the round was answered before.
+        """
+
+    @abstractmethod
+    def sum(self, policy: Policy, transport: Exchange) -> RoundSum:
+        """Run the server's half of a sum.
+
+        Raises:
+            ProtocolError: If there is no sum: the round is abandoned.
+            SabotageError: A ``ProtocolError``: if sites are proven to have lied.
+        """
+
+    def encode(
+        self, update: NDArray[np.float64], encoding: Encoding, relative_weight: float
+    ) -> EncodedVector:
+        """Encode an update, once for each model: clipped entry by entry, weighted, rounded to the grid.
+
+        Args:
+            update: (length,) the change of the weights by local training.
+            encoding: Clip and grid.
+            relative_weight: The site's public weight over the largest one, in (0, 1].
+
+        Returns:
+            (encoding.num_words,) words.
+        """
+        clipped = np.clip(update, -encoding.clip_value, encoding.clip_value)
+        return encoding.quantize(clipped * relative_weight)
+
+    def largest_entry(self, encoding: Encoding, relative_weight: float) -> int:
+        """Return the largest magnitude of an entry that ``encode`` makes, by the same operations."""
+        return int(np.rint(encoding.clip_value * relative_weight * encoding.scale))
+
+    def check_view(  # noqa: B027
+        self, view: ServerView, truth: Mapping[str, EncodedVector], earlier_views: Sequence[ServerView]
+    ) -> None:
+        """Attack what the server saw of a round, in a simulation, which knows the truth.
+
+        Raises:
+            MechanismError: If a vector that should be hidden is not. Where nothing is promised nothing is
+                checked.
+        """

@@ -1,0 +1,200 @@
+"""The client: the program at a site. It holds the data, the identity and the journal, and talks in bytes.
+
+======  ==================================================================================================
+TRAIN   checks the whole task against its own plan, trains, keeps the encoded update, replies READY
+CANCEL  drops the secrets of the round, keeps the update until the model moves
+others  belong to the sum: its half of the aggregation replies
+======  ==================================================================================================
+
+A client makes the terms of a round itself, from its own plan, the offered id and counter, and the digest of
+the model that it received; it refuses an offer by the name of the first term that differs. What it refuses it
+refuses before it trains, writes or reveals anything. Why it refused, its loss and its clipped entries stay
+with whoever runs it: ``handle`` raises, and what carries the messages says nothing to the server.
+"""
+
+from dataclasses import dataclass, field
+from numbers import Integral
+
+from torch import nn
+
+from quintain.core.errors import ProtocolError
+from quintain.core.seeds import derive_seed
+from quintain.data.dataset import Dataset
+from quintain.federated.aggregation import Aggregation, Participant
+from quintain.federated.local import Update, local_update
+from quintain.federated.model_bytes import model_digest, open_model
+from quintain.federated.model_chain import ModelChain
+from quintain.federated.plan import TrainingPlan
+from quintain.federated.round_messages import (
+    READY,
+    RoundMessage,
+    RoundTask,
+    is_round_message,
+    open_header,
+)
+from quintain.federated.secagg.encoding import check_types
+from quintain.federated.secagg.journal import Journal
+from quintain.federated.secagg.keys import Identity
+from quintain.federated.secagg.messages import check_offer, offered_counter
+from quintain.federated.secagg.policy import Policy
+from quintain.federated.secagg_sum import SecureSum
+from quintain.federated.server_optimizers import FedAvg, ServerOptimizer
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConfig:
+    """The settings of one client: nothing in them comes from the server.
+
+    Args:
+        plan: The training that this site has agreed to.
+        aggregation: What sums; another one is refused, so that a server cannot ask for plain updates.
+        optimizer: What the server makes of an average.
+        pin_first_model: Whether the first model must be the client's own net, weights and all. Without that a
+            server may start from any weights, such as ones made to keep single examples apart.
+        seed: Of local training.
+    """
+
+    plan: TrainingPlan
+    aggregation: Aggregation = field(default_factory=SecureSum)
+    optimizer: ServerOptimizer = field(default_factory=FedAvg)
+    pin_first_model: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_types(TrainingPlan, plan=self.plan)
+        check_types(Aggregation, aggregation=self.aggregation)
+        check_types(Integral, seed=self.seed)
+
+
+class Client:
+    """One site's program in a federated training.
+
+    Args:
+        config: Its settings.
+        identity: Its signing key, which the plan's roster lists.
+        data: Its examples.
+        net: The net that it has agreed to train, for its layers; never changed.
+        journal: What it remembers for life.
+
+    Raises:
+        SettingError: If something is of another type, or the roster does not list it.
+        ProtocolError: If the roster lists another key.
+
+    Guarantee: what leaves are signed messages of the sum and ``READY``; what they tell is the guarantee of
+    the aggregation. The model is the client's own layers with the server's numbers, each within rounding of
+    the last model plus the published sum, which the server may have forged within the clip.
+    """
+
+    def __init__(
+        self, config: ClientConfig, identity: Identity, data: Dataset, net: nn.Module, journal: Journal
+    ) -> None:
+        check_types(ClientConfig, config=config)
+        check_types(Identity, identity=identity)
+        check_types(Dataset, data=data)
+        check_types(nn.Module, net=net)
+        check_types(Journal, journal=journal)
+        roster = config.plan.roster
+        if roster.keys[roster.index(identity.name)] != identity.public:
+            raise ProtocolError(
+                f"the roster lists another key for {identity.name!r}; expected this site's own: enrol again"
+            )
+        self.config = config
+        self._identity, self._data, self._net, self._journal = identity, data, net, journal
+        self._chain = ModelChain(
+            config.plan, config.aggregation, config.optimizer, net, config.pin_first_model
+        )
+        self._last: RoundTask | None = None
+        self._last_counter = -1
+        self._update: Update | None = None
+        self._trained_over = b""
+        self._participant: Participant | None = None
+
+    @property
+    def name(self) -> str:
+        """The site's name in the roster."""
+        return self._identity.name
+
+    @property
+    def update(self) -> Update | None:
+        """The update over the last model, which stays here; None if there is none."""
+        return self._update
+
+    def handle(self, message: bytes) -> bytes:
+        """Return the reply to a message of the server; nothing where none is due.
+
+        Raises:
+            ProtocolError: If it is refused; nothing was revealed.
+            StorageError: If the journal cannot be read or written; nothing was revealed.
+            Exception: Whatever else ends local training.
+        """
+        if not is_round_message(message):
+            if self._participant is None:
+                raise ProtocolError(
+                    f"{len(message)} bytes and no round under way; expected the task of a round first"
+                )
+            return self._participant.step(message)
+        kind, round_id = open_header(message)
+        if kind is RoundMessage.TRAIN:
+            self._join(RoundTask.parse(message))
+            return READY
+        if self._last is not None and self._last.round_id == round_id:
+            self._participant = None
+        return b""
+
+    def _join(self, task: RoundTask) -> None:
+        """Accept a task, train for it unless that was done over this very model, and wait for the sum."""
+        policy, net = self._accepted(task)
+        config, name = self.config, self._identity.name
+        if self._trained_over != policy.model_hash:
+            self._update, self._trained_over = None, policy.model_hash
+        # over one model a site masks one vector: what it trained for an abandoned round is sent again
+        if self._update is None:
+            self._update = local_update(
+                net,
+                self._data,
+                config.plan.config.local_recipe,
+                config.plan.objective,
+                config.plan.encoding,
+                config.plan.relative_weight(name),
+                seed=derive_seed(config.seed, "federated", task.index, name),
+                encode=config.aggregation.encode,
+            )
+        self._participant = config.aggregation.join(
+            policy, self._identity, self._update.encoded, self._journal
+        )
+
+    def _accepted(self, task: RoundTask) -> tuple[Policy, nn.Module]:
+        """Return this site's own terms of a round and the model, or refuse; then the round is under way."""
+        config, counter = self.config, offered_counter(task.terms)
+        self._check_place(task, counter)
+        net = open_model(task.model, self._net)
+        policy = config.plan.policy(counter, task.round_id, model_digest(net))
+        check_offer(task.terms, policy)
+        chain = self._chain.followed_by(net, task.model, policy.model_hash, counter, task.published)
+        if self._last is not None and task.index == self._last.index and chain.digest != self._chain.digest:
+            raise ProtocolError(
+                f"the server sends another model for round {task.index}; expected the one that it sent "
+                "before: leave this round"
+            )
+        self._participant = None
+        self._chain, self._last, self._last_counter = chain, task, counter
+        return policy, net
+
+    def _check_place(self, task: RoundTask, counter: int) -> None:
+        """Refuse a task for another sum, one that was there before, or one beyond the plan."""
+        if task.aggregation != self.config.aggregation.name:
+            raise ProtocolError(
+                f"the server offers aggregation = {task.aggregation[:40]!r}; this site's settings say "
+                f"{self.config.aggregation.name!r}: leave this round"
+            )
+        if counter <= self._last_counter or self._journal.answered(task.round_id):
+            raise ProtocolError(
+                f"the server offers round counter = {counter} (id {task.round_id.hex()}), and this site was "
+                f"in round {self._last_counter}: a replay is refused"
+            )
+        first = 0 if self._last is None else self._last.index
+        if not first <= task.index < self.config.plan.config.rounds or task.index > counter:
+            raise ProtocolError(
+                f"the server offers round {task.index} (counted from 0, counter {counter}); this site's plan "
+                f"has {self.config.plan.config.rounds} rounds and it was in round {first}: leave this round"
+            )

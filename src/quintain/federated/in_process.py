@@ -1,0 +1,167 @@
+"""Transports inside one process: they record what the server sees, and let sites fall silent as planned."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+from quintain.core.errors import ProtocolError, StorageError
+from quintain.federated.aggregation import Participant
+from quintain.federated.secagg import client
+from quintain.federated.secagg.messages import MessageType, message_type_of
+from quintain.federated.secagg.policy import Policy
+from quintain.federated.transport import DropoutStage
+from quintain.federated.view import RecordedMessage, ServerView
+
+SECAGG_REPLIES = (
+    MessageType.KEYS,
+    MessageType.SHARES,
+    MessageType.MASKED,
+    MessageType.CONSISTENCY,
+    MessageType.UNMASK,
+)
+"""The replies of a site in secure aggregation, in order: what a simulated dropout is counted by."""
+
+
+class RecordingTransport(ABC):
+    """A transport in this process that records what the server sees and, apart, why sites left the round.
+
+    Args:
+        names: The sites' names, in the roster's order.
+        dropouts: Site index to the stage from which it is silent.
+        replies: What a site's replies of the sum stand for, in order; a sum of one message has ``MASKED``.
+
+    Attributes:
+        refusals: By name, why a site left; the server does not learn it.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        dropouts: Mapping[int, DropoutStage] | None = None,
+        replies: Sequence[MessageType] = SECAGG_REPLIES,
+    ) -> None:
+        self.names = tuple(names)
+        self.refusals: dict[str, str] = {}
+        self._dropouts = dict(dropouts or {})
+        self._replies = tuple(replies)
+        self._turn = 0
+        self._sent: list[RecordedMessage] = []
+        self._received: list[RecordedMessage] = []
+
+    def view_under(self, policy: Policy) -> ServerView:
+        """Return the server's view so far, of a round under these terms."""
+        return ServerView(policy, tuple(self._sent), tuple(self._received))
+
+    def exchange(self, outgoing: Mapping[int, bytes]) -> Mapping[int, bytes]:
+        """Let each site that still answers take its step."""
+        reply_type = self._replies[self._turn]
+        request_type = MessageType(2 * self._turn)
+        self._turn += 1
+        replies: dict[int, bytes] = {}
+        late: list[RecordedMessage] = []
+        for site, message in outgoing.items():
+            self._sent.append(RecordedMessage(site, request_type, message))
+            stage = self._dropouts.get(site)
+            silent = stage is not None and reply_type >= stage.first_missing
+            if not self._is_there(site) or (
+                silent and not (stage is DropoutStage.LATE and reply_type is MessageType.MASKED)
+            ):
+                continue
+            reply = self._step(site, message)
+            if reply is None:
+                continue
+            if silent:
+                late.append(RecordedMessage(site, _type_of(reply), reply))
+            else:
+                replies[site] = reply
+        self._received += [RecordedMessage(site, _type_of(reply), reply) for site, reply in replies.items()]
+        self._received += late
+        return replies
+
+    @abstractmethod
+    def _is_there(self, site: int) -> bool:
+        """Return whether a site still takes part."""
+
+    @abstractmethod
+    def _step(self, site: int, message: bytes) -> bytes | None:
+        """Return the site's reply; None once it has left the round, for a reason in ``refusals``."""
+
+
+class InProcessTransport(RecordingTransport):
+    """Transport to the state machines of sites inside this process, for one secure sum.
+
+    Args:
+        policy: The terms, for the record.
+        sites: The sites' first states, in the roster's order.
+        dropouts: Site index to the stage from which it is silent.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        sites: Mapping[int, client.State],
+        dropouts: Mapping[int, DropoutStage] | None = None,
+    ) -> None:
+        super().__init__(policy.roster.names, dropouts)
+        self._policy = policy
+        self._sites = dict(sites)
+
+    @property
+    def view(self) -> ServerView:
+        """The server's view so far."""
+        return self.view_under(self._policy)
+
+    def _is_there(self, site: int) -> bool:
+        return site in self._sites
+
+    def _step(self, site: int, message: bytes) -> bytes | None:
+        """Return the site's reply; None once it has left the round.
+
+        It leaves when it refuses, or cannot write its journal.
+        """
+        try:
+            self._sites[site], reply = client.step(self._sites[site], message)
+        except (ProtocolError, StorageError) as error:
+            del self._sites[site]
+            self.refusals[self.names[site]] = str(error)
+            return None
+        return reply
+
+
+class ParticipantTransport(RecordingTransport):
+    """Transport to the clients' halves of one sum, whatever the aggregation, inside this process.
+
+    Args:
+        names: The sites' names, in the roster's order.
+        participants: Site index to its half of the sum.
+        dropouts: Site index to the stage from which it is silent.
+        replies: Those of the aggregation.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        participants: Mapping[int, Participant],
+        dropouts: Mapping[int, DropoutStage],
+        replies: Sequence[MessageType],
+    ) -> None:
+        super().__init__(names, dropouts, replies)
+        self._participants = dict(participants)
+
+    def _is_there(self, site: int) -> bool:
+        return site in self._participants
+
+    def _step(self, site: int, message: bytes) -> bytes | None:
+        try:
+            return self._participants[site].step(message)
+        except (ProtocolError, StorageError) as error:
+            del self._participants[site]
+            self.refusals[self.names[site]] = str(error)
+            return None
+
+
+def _type_of(data: bytes) -> MessageType | None:
+    """What a message of secure aggregation says it is; None for one of another sum."""
+    try:
+        return message_type_of(data)
+    except ProtocolError:
+        return None

@@ -1,0 +1,134 @@
+"""What a client remembers of the models that it was sent: each is to be the last one plus the published sum.
+
+A malicious server learns most from models that it makes up. So a client takes the step of the server itself,
+from the last model and the published sum, and refuses a model that differs from it by more than rounding.
+This narrows what a server can send and does not stop it: it may forge a sum within clip and weights, of which
+a client sees no more than its own part. If a client has missed rounds, all that it can tell is that no weight
+has moved by more than the clip allows in so many rounds.
+"""
+
+import copy
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from quintain.core.errors import ProtocolError
+from quintain.federated.aggregation import Aggregation
+from quintain.federated.local import trainable
+from quintain.federated.model_bytes import add_update, open_model
+from quintain.federated.plan import TrainingPlan
+from quintain.federated.round_messages import PublishedSum
+from quintain.federated.server_optimizers import ServerOptimizer, State
+
+RELATIVE, ABSOLUTE = 2.0, 1e-12
+"""Rounding that is allowed: in units of the type's epsilon times the weight, and beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChain:
+    """The last model that a client accepted, and what it needs to judge the next.
+
+    Args:
+        plan, aggregation, optimizer: The client's own.
+        own: The client's own net, for its layers; its weights are the first model if ``pinned``.
+        pinned: Whether the first model must have the weights of ``own``.
+        model: The last model as safetensors; None before the first one.
+        digest: Its digest.
+        counter: Of the last round that came with it.
+        state: What the server's optimizer remembers; None where rounds were missed and it depends on them.
+    """
+
+    plan: TrainingPlan = field(repr=False)
+    aggregation: Aggregation = field(repr=False)
+    optimizer: ServerOptimizer
+    own: nn.Module = field(repr=False)
+    pinned: bool
+    model: bytes | None = field(default=None, repr=False)
+    digest: bytes = b""
+    counter: int = 0
+    state: State | None = field(default_factory=dict, repr=False)
+
+    def followed_by(
+        self, net: nn.Module, model: bytes, digest: bytes, counter: int, published: PublishedSum | None
+    ) -> "ModelChain":
+        """Return the chain with a next model, of a round of this counter.
+
+        Raises:
+            ProtocolError: If the model does not follow from the last one.
+        """
+        here = replace(self, model=model, digest=digest, counter=counter)
+        if digest == self.digest or (self.model is None and not self.pinned):
+            return here
+        last = copy.deepcopy(self.own) if self.model is None else open_model(self.model, self.own)
+        if self.model is None and _apart(net, last) is None:
+            return here
+        if published is None:
+            raise ProtocolError(
+                "the server sends another model than "
+                + ("this site's own first one" if self.model is None else "in the last round")
+                + " and publishes no sum that leads to it: leave this round"
+            )
+        survivors = self._survivors(published)
+        self.plan.check_sum(published.integers, survivors, self.aggregation)
+        if published.counter == self.counter and self.state is not None:
+            change, state = self.optimizer.step(self.plan.mean(published.integers, survivors), self.state)
+            add_update(last, change)
+            _require_equal(net, last)
+            return replace(here, state=state)
+        if not self.counter <= published.counter < counter:
+            raise ProtocolError(
+                f"the server publishes the sum of round {published.counter}; expected one of {self.counter} "
+                f"to {counter - 1}, from which this model can come: leave this round"
+            )
+        self._require_near(net, last, counter - self.counter)
+        return replace(here, state=None if self.optimizer.is_stateful else self.state)
+
+    def _survivors(self, published: PublishedSum) -> tuple[str, ...]:
+        if max(published.survivors, default=0) >= len(self.plan.roster):
+            raise ProtocolError(
+                f"the published sum is of site {max(published.survivors)}; the roster lists "
+                f"{len(self.plan.roster)}: leave this round"
+            )
+        return self.plan.roster.names_of(published.survivors)
+
+    def _require_near(self, net: nn.Module, last: nn.Module, rounds: int) -> None:
+        """Refuse a model that so many rounds cannot have made of the last one."""
+        most = rounds * self.optimizer.largest_step(self.plan.config.clip_value) * (1 + 1e-6)
+        for (name, now), (_, before) in zip(trainable(net), trainable(last), strict=True):
+            moved = float((now.detach().double() - before.detach().double()).abs().max())
+            if moved > most:
+                raise ProtocolError(
+                    f"the server sends a model in which {name!r} has moved by {moved:g}; expected at most "
+                    f"{most:g}, as {rounds} rounds and the clip allow: leave this round"
+                )
+        _require_equal(net, last, frozen_only=True)
+
+
+def _require_equal(net: nn.Module, expected: nn.Module, *, frozen_only: bool = False) -> None:
+    """Refuse a model that is not the expected one within rounding."""
+    apart = _apart(net, expected, frozen_only=frozen_only)
+    if apart is not None:
+        raise ProtocolError(
+            f"the server sends a model that is not the last one plus the published sum: {apart!r} differs; "
+            "expected the same within rounding: leave this round"
+        )
+
+
+def _apart(net: nn.Module, expected: nn.Module, *, frozen_only: bool = False) -> str | None:
+    """Name a tensor in which two models differ by more than rounding; None if there is none."""
+    moving = {name for name, _ in trainable(net)}
+    others = expected.state_dict()
+    for name, value in net.state_dict().items():
+        if name not in moving:
+            if not torch.equal(value, others[name]):
+                return name
+        elif not frozen_only and not _is_close(value, others[name]):
+            return name
+    return None
+
+
+def _is_close(value: Tensor, expected: Tensor) -> bool:
+    """Whether two tensors of floats are equal within rounding."""
+    room = RELATIVE * torch.finfo(expected.dtype).eps * expected.double().abs() + ABSOLUTE
+    return bool(((value.double() - expected.double()).abs() <= room).all())

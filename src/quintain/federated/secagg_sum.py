@@ -1,0 +1,86 @@
+"""The secure sum: the aggregation by which the server learns the sum of the updates and nothing else."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from quintain.federated.aggregation import Aggregation, Participant, RoundSum
+from quintain.federated.in_process import SECAGG_REPLIES
+from quintain.federated.secagg import client, server
+from quintain.federated.secagg.collecting import RoundInProgress, RoundOutcome
+from quintain.federated.secagg.encoding import EncodedVector
+from quintain.federated.secagg.journal import Journal
+from quintain.federated.secagg.keys import Identity
+from quintain.federated.secagg.messages import MessageType
+from quintain.federated.secagg.policy import Policy
+from quintain.federated.transport import Exchange
+from quintain.federated.view import ServerView
+
+
+def run_round(policy: Policy, transport: Exchange) -> RoundOutcome:
+    """Run the server's part of a round; its code never holds more than masked vectors and their sum.
+
+    Raises:
+        ProtocolError: If the round is abandoned.
+    """
+    state, outgoing = server.open_round(policy)
+    following: server.State = state
+    while isinstance(following, RoundInProgress):
+        following, outgoing = server.step(following, transport.exchange(outgoing))
+    return following
+
+
+class SecureSum(Aggregation):
+    """Masks that cancel in the sum, over sites that may fall silent at any stage.
+
+    Guarantee: see ``secagg.client.step``.
+    Source: Bonawitz et al., 2017, ePrint 2017/281.
+    """
+
+    name: ClassVar[str] = "secagg"
+    summary: ClassVar[str] = (
+        "exact sums of masked vectors, over sites that may fall silent at any stage (Bonawitz et al. 2017)"
+    )
+    guarantee: ClassVar[str] = (
+        "the server learns the sum over at least `min_survivors` sites and nothing else of a site's vector, "
+        "if 2t > n + max_corrupt and at most `max_corrupt` sites collude with it; a sum may still tell, and "
+        "so may two that differ in their sites: add differential privacy"
+    )
+    hides_updates: ClassVar[bool] = True
+    replies: ClassVar[tuple[MessageType, ...]] = SECAGG_REPLIES
+
+    def join(
+        self, policy: Policy, identity: Identity, encoded: EncodedVector, journal: Journal
+    ) -> Participant:
+        """Take part: the vector waits for the server's offer."""
+        return _Site(client.start_round(policy, identity, encoded, journal))
+
+    def sum(self, policy: Policy, transport: Exchange) -> RoundSum:
+        """Run the five stages; what is left at their end is the sum."""
+        outcome = run_round(policy, transport)
+        return RoundSum(
+            integers=policy.encoding.to_signed(outcome.total),
+            survivors=outcome.survivors,
+            dropped=outcome.dropped,
+            refused=outcome.refused,
+            accused=outcome.accused,
+        )
+
+    def check_view(
+        self, view: ServerView, truth: Mapping[str, EncodedVector], earlier_views: Sequence[ServerView]
+    ) -> None:
+        """Attack the masks with all that the server saw (``require_hidden``)."""
+        from quintain.federated.hidden import require_hidden
+
+        require_hidden(view, truth, earlier_views=earlier_views)
+
+
+class _Site:
+    """A site's state machine, stepped in place: a refused message leaves its state as it was."""
+
+    def __init__(self, state: client.State) -> None:
+        self._state = state
+
+    def step(self, message: bytes) -> bytes:
+        """Return the reply to the server's message."""
+        self._state, reply = client.step(self._state, message)
+        return reply

@@ -1,0 +1,172 @@
+"""The server: rounds, terms and the common model. It holds no data, no identity key and no update.
+
+A round is: claim its counter on disk, broadcast the task, run the server's half of the aggregation, take the
+optimizer's step with the average, write the state. A server that is killed in between starts again from the
+last state: the round that was under way counts as abandoned, and the same one is tried anew under another
+counter and id. Clients answer that with the vectors that they had, and for the same survivors only if some
+had opened the sum, so that nothing more is revealed (``secagg.journal``).
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from torch import nn
+
+from quintain.core.errors import ProtocolError, SabotageError
+from quintain.federated.aggregation import Aggregation, RoundSum
+from quintain.federated.model_bytes import add_update, model_digest, pack_model
+from quintain.federated.plan import TrainingPlan
+from quintain.federated.reports import ServerReport
+from quintain.federated.round_messages import PublishedSum, RoundTask, pack_cancel
+from quintain.federated.secagg.encoding import check_types
+from quintain.federated.secagg.messages import pack_offer
+from quintain.federated.secagg.policy import ROUND_BYTES, Policy
+from quintain.federated.server_optimizers import FedAvg, ServerOptimizer
+from quintain.federated.server_state import ServerState, load_state, save_state
+from quintain.federated.transport import Exchange, Transport
+
+
+class Server:
+    """The server of a federated training.
+
+    Args:
+        plan: The training; the clients have plans of their own.
+        net: The common model, which every round moves in place; left in evaluation mode.
+        aggregation: What sums.
+        optimizer: What is made of an average.
+        checkpoint: The file of its state, written before and after each round; one that is there is gone on
+            with. It holds the model and what was published, and nothing secret.
+
+    Raises:
+        RunFolderError: If the checkpoint is damaged, or of another training.
+    """
+
+    def __init__(
+        self,
+        plan: TrainingPlan,
+        net: nn.Module,
+        aggregation: Aggregation,
+        *,
+        optimizer: ServerOptimizer | None = None,
+        checkpoint: Path | None = None,
+    ) -> None:
+        check_types(TrainingPlan, plan=plan)
+        check_types(nn.Module, net=net)
+        check_types(Aggregation, aggregation=aggregation)
+        self.plan, self.net, self.aggregation = plan, net, aggregation
+        self.optimizer = FedAvg() if optimizer is None else optimizer
+        self._checkpoint = checkpoint
+        self._fingerprint = f"{plan.fingerprint} {aggregation.name} {self.optimizer!r}"
+        self.state = ServerState()
+        if checkpoint is not None and checkpoint.exists():
+            self.state = load_state(checkpoint, net, self._fingerprint)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all rounds are done."""
+        return len(self.state.reports) >= self.plan.config.rounds
+
+    def run(
+        self, transport: Transport, on_round: Callable[[ServerReport], None] | None = None
+    ) -> tuple[ServerReport, ...]:
+        """Run all rounds that are left, and return the reports of all."""
+        while not self.is_finished:
+            report = self.run_round(transport)
+            if on_round is not None:
+                on_round(report)
+        return self.state.reports
+
+    def run_round(self, transport: Transport) -> ServerReport:
+        """Run one round; if it is abandoned the model is as it was, and the report says why."""
+        policy = self._open_round()
+        names = self.plan.roster.names
+        task = RoundTask(
+            round_id=policy.round_id,
+            index=len(self.state.reports),
+            aggregation=self.aggregation.name,
+            terms=pack_offer(policy),
+            model=pack_model(self.net),
+            published=self.state.published,
+        )
+        admitted = [site for site, name in enumerate(names) if name not in self.state.cheaters]
+        ready = transport.broadcast(task.pack(), admitted)
+        started = time.perf_counter()
+        try:
+            found = self.aggregation.sum(policy, _Among(transport, ready))
+            self._check(found)
+        except ProtocolError as error:
+            transport.cancel(pack_cancel(policy.round_id), admitted)
+            accused = error.accused if isinstance(error, SabotageError) else ()
+            report = self._abandoned(str(error), accused, time.perf_counter() - started)
+        else:
+            report = self._apply(policy, found, time.perf_counter() - started)
+        self.state = self.state.after(report)
+        self._save()
+        return report
+
+    def _open_round(self) -> Policy:
+        """Claim the next counter, lasting before anything of the round leaves, and return its terms."""
+        counter = self.state.next_counter
+        self.state = self.state.opened()
+        self._save()
+        return self.plan.policy(counter, secrets.token_bytes(ROUND_BYTES), model_digest(self.net))
+
+    def _check(self, found: RoundSum) -> None:
+        """Refuse a sum that its survivors cannot have made, by the names of those that are proven to lie."""
+        try:
+            self.plan.check_sum(found.integers, found.survivors, self.aggregation)
+        except ProtocolError as error:
+            if not found.accused:
+                raise
+            raise SabotageError(str(error), found.accused) from error
+
+    def _apply(self, policy: Policy, found: RoundSum, seconds: float) -> ServerReport:
+        """Take the optimizer's step with the average, and publish the sum."""
+        mean = self.plan.mean(found.integers, found.survivors)
+        change, memory = self.optimizer.step(mean, self.state.optimizer)
+        add_update(self.net, change)
+        self.net.eval()
+        survivors = tuple(self.plan.roster.index(name) for name in found.survivors)
+        published = PublishedSum(policy.task.counter, survivors, found.integers)
+        self.state = self.state.moved(published, memory)
+        return ServerReport(
+            index=len(self.state.reports),
+            survivors=found.survivors,
+            dropped=found.dropped,
+            weight=sum(self.plan.weights[name] for name in found.survivors),
+            seconds=seconds,
+            refused={**self.state.cheaters, **found.refused},
+            accused=found.accused,
+        )
+
+    def _abandoned(self, reason: str, accused: tuple[str, ...], seconds: float) -> ServerReport:
+        return ServerReport(
+            index=len(self.state.reports),
+            survivors=(),
+            dropped=self.plan.roster.names,
+            weight=0,
+            seconds=seconds,
+            refused=dict(self.state.cheaters),
+            accused=accused,
+            abort_reason=reason,
+        )
+
+    def _save(self) -> None:
+        if self._checkpoint is not None:
+            save_state(self._checkpoint, self.net, self.state, self._fingerprint)
+
+
+class _Among:
+    """A transport that reaches the sites that are ready for a round, and no others."""
+
+    def __init__(self, transport: Exchange, ready: Iterable[int]) -> None:
+        self._transport, self._ready = transport, frozenset(ready)
+
+    def exchange(self, outgoing: Mapping[int, bytes]) -> Mapping[int, bytes]:
+        """Deliver what is for these sites; return their replies."""
+        replies = self._transport.exchange(
+            {site: message for site, message in outgoing.items() if site in self._ready}
+        )
+        return {site: reply for site, reply in replies.items() if site in self._ready}

@@ -1,0 +1,109 @@
+"""The state of a server between rounds, as one file: the model, what was published, and the reports."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from quintain.core.errors import RunFolderError
+from quintain.core.files import write_atomically
+from quintain.federated.reports import ServerReport
+from quintain.federated.round_messages import PublishedSum
+from quintain.federated.server_optimizers import State
+from quintain.training.checkpoint import read_checkpoint, seal_checkpoint
+
+WEIGHTS, OPTIMIZER, PUBLISHED = "weights.", "optimizer.", "published"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """What a server must remember from round to round, beside the model.
+
+    Args:
+        reports: Of all rounds that are over.
+        next_counter: Of the next round; every round that was ever opened had its own.
+        cheaters: Sites that are left out, and why.
+        published: The last sum.
+        optimizer: What the optimizer remembers.
+    """
+
+    reports: tuple[ServerReport, ...] = ()
+    next_counter: int = 0
+    cheaters: Mapping[str, str] = field(default_factory=dict)
+    published: PublishedSum | None = None
+    optimizer: State = field(default_factory=dict, repr=False)
+
+    def opened(self) -> "ServerState":
+        """Return the state in which one more counter is used."""
+        return replace(self, next_counter=self.next_counter + 1)
+
+    def moved(self, published: PublishedSum, optimizer: State) -> "ServerState":
+        """Return the state after a step of the model."""
+        return replace(self, published=published, optimizer=optimizer)
+
+    def after(self, report: ServerReport) -> "ServerState":
+        """Return the state after a round: whom it accused takes part in no other."""
+        reason = f"it is proven to have cheated in round {report.index} (counted from 0): left out"
+        cheaters = {**self.cheaters, **dict.fromkeys(report.accused, reason)}
+        return replace(self, reports=(*self.reports, report), cheaters=cheaters)
+
+
+def save_state(path: Path, net: nn.Module, state: ServerState, fingerprint: str) -> None:
+    """Write the model and the state, whole or not at all.
+
+    Raises:
+        StorageError: If it cannot be written; what was there before stays.
+    """
+    tensors = {f"{WEIGHTS}{name}": value for name, value in net.state_dict().items()}
+    tensors |= {f"{OPTIMIZER}{name}": value for name, value in state.optimizer.items()}
+    said: dict[str, object] = {
+        "reports": [asdict(report) for report in state.reports],
+        "next_counter": state.next_counter,
+        "cheaters": dict(state.cheaters),
+    }
+    if state.published is not None:
+        tensors[PUBLISHED] = torch.from_numpy(state.published.integers)
+        said["published"] = [state.published.counter, *state.published.survivors]
+    metadata = {"fingerprint": fingerprint, "state": json.dumps(said)}
+    write_atomically(path, seal_checkpoint(tensors, metadata))
+
+
+def load_state(path: Path, net: nn.Module, fingerprint: str) -> ServerState:
+    """Put a saved model into a net, and return the state beside it.
+
+    Raises:
+        RunFolderError: If the file is damaged, or of another training.
+    """
+    metadata, tensors = read_checkpoint(path, "delete it to start the training anew")
+    if metadata.get("fingerprint") != fingerprint:
+        raise RunFolderError(
+            f"{path} is the state of a training under other terms (sites, rounds, recipe, weights, clip, "
+            "threshold, aggregation); delete it or choose another folder"
+        )
+    net.load_state_dict(_under(WEIGHTS, tensors))
+    net.eval()
+    said = json.loads(metadata["state"])
+    published = None
+    if "published" in said:
+        counter, *survivors = said["published"]
+        published = PublishedSum(counter, tuple(survivors), tensors[PUBLISHED].numpy())
+    return ServerState(
+        reports=tuple(_report(entry) for entry in said["reports"]),
+        next_counter=said["next_counter"],
+        cheaters=said["cheaters"],
+        published=published,
+        optimizer=_under(OPTIMIZER, tensors),
+    )
+
+
+def _report(entry: dict[str, object]) -> ServerReport:
+    """A report from JSON, in which tuples are lists."""
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
+    return ServerReport(**values)  # type: ignore[arg-type]
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

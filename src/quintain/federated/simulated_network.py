@@ -1,0 +1,168 @@
+"""The network of a simulation: it carries bytes between server and clients, and knows what both cannot."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import ClassVar
+
+from quintain.core.errors import ProtocolError, SoundnessError, StorageError, UsageError
+from quintain.federated.aggregate import SecureSumResult, result_of
+from quintain.federated.aggregation import Aggregation, Participant, RoundSum
+from quintain.federated.client import Client
+from quintain.federated.in_process import RecordingTransport
+from quintain.federated.local import Update
+from quintain.federated.secagg.encoding import EncodedVector, Encoding
+from quintain.federated.secagg.journal import Journal
+from quintain.federated.secagg.keys import Identity
+from quintain.federated.secagg.messages import MessageType
+from quintain.federated.secagg.policy import Policy
+from quintain.federated.transport import DropoutStage, Exchange
+from quintain.federated.view import ServerView
+
+
+class SimulatedNetwork(RecordingTransport):
+    """The transport of one simulated round.
+
+    Args:
+        clients: In the roster's order.
+        dropouts: Site index to the stage of the sum from which it is silent.
+        replies: Those of the aggregation.
+        advance: Called with 1 for each site that has trained.
+
+    Attributes:
+        admitted: The sites that the task of the round went to.
+        failures: By name, why a site did not become ready.
+        policy: The terms of the round, once the sum has begun.
+    """
+
+    def __init__(
+        self,
+        clients: Sequence[Client],
+        dropouts: Mapping[int, DropoutStage],
+        replies: Sequence[MessageType],
+        advance: Callable[[int], None],
+    ) -> None:
+        super().__init__([one.name for one in clients], dropouts, replies)
+        self._clients = dict(enumerate(clients))
+        self._ready: dict[int, Client] = {}
+        self._advance = advance
+        self.admitted: tuple[int, ...] = ()
+        self.failures: dict[str, str] = {}
+        self.policy: Policy | None = None
+
+    def broadcast(self, message: bytes, sites: Iterable[int]) -> tuple[int, ...]:
+        """Let each of these sites train.
+
+        Whatever ends the training of one site alone is a matter of its data or its machine: it is not ready.
+        Alarms and wrong settings concern all sites, and so does a failure of every one.
+        """
+        self.admitted = tuple(sites)
+        errors: dict[str, Exception] = {}
+        for site in self.admitted:
+            client = self._clients[site]
+            try:
+                client.handle(message)
+                self._ready[site] = client
+            except (SoundnessError, UsageError):
+                raise
+            except Exception as error:
+                errors[client.name] = error
+            self._advance(1)
+        if errors and not self._ready and not any(client.update for client in self._clients.values()):
+            raise next(iter(errors.values()))
+        self.failures = {name: str(error) or type(error).__name__ for name, error in errors.items()}
+        return tuple(self._ready)
+
+    def cancel(self, message: bytes, sites: Iterable[int]) -> None:
+        """Tell sites that the round is over."""
+        for site in sites:
+            self._clients[site].handle(message)
+
+    @property
+    def view(self) -> ServerView:
+        """The server's view of the round."""
+        assert self.policy is not None
+        return self.view_under(self.policy)
+
+    @property
+    def updates(self) -> dict[str, Update]:
+        """The updates of the sites that have one over the round's model, by name."""
+        clients = (self._clients[site] for site in self.admitted)
+        return {one.name: one.update for one in clients if one.update is not None}
+
+    @property
+    def left(self) -> dict[str, str]:
+        """Sites that went silent by themselves, and why."""
+        return {**self.failures, **self.refusals}
+
+    def _is_there(self, site: int) -> bool:
+        return site in self._ready
+
+    def _step(self, site: int, message: bytes) -> bytes | None:
+        try:
+            return self._ready[site].handle(message)
+        except (ProtocolError, StorageError) as error:
+            del self._ready[site]
+            self.refusals[self.names[site]] = str(error)
+            return None
+
+
+class Watched(Aggregation):
+    """An aggregation of which a simulation sees terms, sum and view, and attacks the view before it counts.
+
+    Args:
+        inner: The aggregation, as the server would have it.
+
+    Attributes:
+        network: That of the round; to be set before each.
+    """
+
+    hides_updates: ClassVar[bool] = False
+    replies: ClassVar[tuple[MessageType, ...]] = ()
+
+    def __init__(self, inner: Aggregation) -> None:
+        self._inner = inner
+        self._found: RoundSum | None = None
+        self._earlier_views: list[ServerView] = []
+        self.network: SimulatedNetwork | None = None
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The name of what is watched."""
+        return self._inner.name
+
+    def join(
+        self, policy: Policy, identity: Identity, encoded: EncodedVector, journal: Journal
+    ) -> Participant:
+        """Take part as in what is watched."""
+        return self._inner.join(policy, identity, encoded, journal)
+
+    def sum(self, policy: Policy, transport: Exchange) -> RoundSum:
+        """Sum, and attack the server's view whether or not there is a sum."""
+        assert self.network is not None
+        self.network.policy, self._found = policy, None
+        try:
+            self._found = self._inner.sum(policy, transport)
+        finally:
+            self._attack(self.network)
+        return self._found
+
+    def largest_entry(self, encoding: Encoding, relative_weight: float) -> int:
+        """Return the bound of what is watched."""
+        return self._inner.largest_entry(encoding, relative_weight)
+
+    def result(self, seconds: float) -> SecureSumResult | None:
+        """Return the sum of the round with all that a simulation knows of it; None if there was none."""
+        network = self.network
+        if self._found is None or network is None or network.policy is None:
+            return None
+        encoded = {name: update.encoded for name, update in network.updates.items()}
+        return result_of(
+            network.policy, self._found, encoded, network.view, seconds=seconds, left=network.left
+        )
+
+    def _attack(self, network: SimulatedNetwork) -> None:
+        view = network.view
+        encoded = {name: update.encoded for name, update in network.updates.items()}
+        self._inner.check_view(view, encoded, self._earlier_views)
+        # the keys of those in between were revealed; a later round may not use them
+        if set(view.sharers) != set(view.survivors):
+            self._earlier_views.append(view.without_vectors())
