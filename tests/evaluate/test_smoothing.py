@@ -12,7 +12,7 @@ from quintain.data.dataset import from_arrays
 from quintain.evaluate import smoothing
 from quintain.evaluate.estimated_gradients import NOISE_PAIRS
 from quintain.evaluate.model import named_model
-from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed
+from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed, smoothed_sample_notes
 from quintain.models.blackbox import BlackBox
 from quintain.models.classifier import Classifier
 from quintain.results import Basis, Consistency, ExampleState
@@ -122,6 +122,18 @@ def test_a_base_that_only_answers_is_certified_and_attacked_by_estimates():
         distance = (x.sum(1) - 1).abs().double() / 2**0.5
         assert (torch.tensor(result.examples.broken_radius) >= distance - 1e-6).all()
         assert claims[0].bracket.upper.value <= float((distance > 0.1).float().mean()) + most
+
+
+def test_a_sample_says_how_many_examples_and_which_classes_it_leaves_out():
+    few, own = replace(PLAN, num_examples=2), from_arrays(points(20).batch(range(20))[0], [0] * 19 + [1])
+    (note,) = smoothed_sample_notes(own, few, seed=0)
+    assert note == (
+        "the smoothed model was certified and attacked on 2 of the 20 examples, a random sample, with no "
+        "example of class 1"
+    )
+    (note,) = smoothed_sample_notes(own, replace(PLAN, num_examples=19), seed=0)
+    assert note.startswith("the smoothed model was certified and attacked on 19 of the 20 examples")
+    assert smoothed_sample_notes(own, replace(PLAN, num_examples=0), seed=0) == ()
 
 
 def answers(subject, access):

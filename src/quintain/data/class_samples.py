@@ -1,5 +1,7 @@
 """Draw examples so that each class has some, and say what a draw means for the classes."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -51,13 +53,16 @@ def missing_class_notes(data: Dataset, drawn: Dataset) -> tuple[str, ...]:
     missing = missing_classes(data, drawn)
     if not missing:
         return ()
-    names = ", ".join(missing[:MAX_NAMED])
-    names += f" and {len(missing) - MAX_NAMED} more" if len(missing) > MAX_NAMED else ""
-    classes = f"class{'es' * (len(missing) > 1)}"
     return (
-        f"no example of {classes} {names} among these {len(drawn):,} of {len(data):,}: nothing here is about "
-        f"{'it' if len(missing) == 1 else 'them'}; take more examples",
+        f"no example of {name_classes(missing)} among these {len(drawn):,} of {len(data):,}: nothing here is "
+        f"about {'it' if len(missing) == 1 else 'them'}; take more examples",
     )
+
+
+def name_classes(names: Sequence[str]) -> str:
+    """Return ``class a``, or ``classes a, b and 3 more``."""
+    classes = f"class{'es' * (len(names) > 1)} {', '.join(names[:MAX_NAMED])}"
+    return f"{classes} and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else classes
 
 
 def sample_notes(data: Dataset, drawn: Dataset, *, seed: int) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from quintain.certify.outcome import CertificateOutcome
 from quintain.certify.smoothing import DerivingCertifier, SmoothedClassifier
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
+from quintain.data.class_samples import missing_classes, name_classes
 from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import robustness_claims
 from quintain.evaluate.certificate_chunks import (
@@ -63,6 +64,28 @@ class SmoothingSettings:
     attack_certified: bool = True
 
 
+def smoothed_sample(data: Dataset, settings: SmoothingSettings, *, seed: int) -> Dataset:
+    """Return the examples on which a smoothed model is certified and attacked: a random sample."""
+    return data.sample(settings.num_examples, seed=derive_seed(seed, "examples"))
+
+
+def smoothed_sample_notes(data: Dataset, settings: SmoothingSettings, *, seed: int) -> tuple[str, ...]:
+    """Say that the smoothed model was evaluated on a part of the examples, and which classes that leaves out.
+
+    Args:
+        data, settings, seed: As for ``certify_smoothed``.
+    """
+    sample = smoothed_sample(data, settings, seed=seed)
+    if len(sample) == len(data):
+        return ()
+    missing = missing_classes(data, sample)
+    without = f", with no example of {name_classes(missing)}" if missing else ""
+    return (
+        f"the smoothed model was certified and attacked on {len(sample):,} of the {len(data):,} examples, a "
+        f"random sample{without}",
+    )
+
+
 @in_full_precision
 def certify_smoothed(
     base: EvaluatedModel,
@@ -96,7 +119,7 @@ def certify_smoothed(
             interruption; the predictions and the attack after them are made again.
         progress: Shows bars.
     """
-    some = data.sample(settings.num_examples, seed=derive_seed(seed, "examples"))
+    some = smoothed_sample(data, settings, seed=seed)
     smooth = settings.certifier.derive(base.model, surrogate_seed=derive_seed(seed, "surrogate"))
     x, _ = some.batch(torch.arange(len(some)))
     certified = _certify(smooth, some, settings, seed, checkpoint_dir, progress)

@@ -14,7 +14,7 @@ from quintain.evaluate.brackets import robustness_claims
 from quintain.evaluate.certify import Certification, certify_examples
 from quintain.evaluate.estimated_gradients import NOISE_PAIRS
 from quintain.evaluate.model import EvaluatedModel
-from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed
+from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed, smoothed_sample_notes
 from quintain.evaluate.step import StepOutput
 from quintain.results.artifacts import ModelFile
 from quintain.results.records import Claim, NotDone
@@ -66,10 +66,20 @@ def run(context: DrillContext) -> StepOutput:
     else:
         smoothed, reason = None, "there was no time for them"
         missing.append(NotDone("certificates by smoothing", reason, "give more --minutes and a new --out"))
+    notes: tuple[str, ...] = ()
     if smoothed is not None:
         models.append(smoothed[0])
         claims.extend(smoothed[1])
-    return StepOutput(CertifyResult(tuple(models)), tuple(claims), not_done=tuple(missing))
+        notes = smoothed_sample_notes(
+            context.test, smoothing_settings(context), seed=context.seed("smoothing")
+        )
+    return StepOutput(CertifyResult(tuple(models)), tuple(claims), notes, not_done=tuple(missing))
+
+
+def smoothing_settings(context: DrillContext) -> SmoothingSettings:
+    """Return how a model is smoothed, and on how many examples."""
+    certifier = RandomizedSmoothing(sigma_of(context.threat), context.workload.noise_samples)
+    return SmoothingSettings(certifier, context.workload.smoothed_examples)
 
 
 def claims_without(context: DrillContext) -> tuple[Claim, ...]:
@@ -133,12 +143,11 @@ def _by_smoothing(
     """Return certificate and claims of the smoothed form of a model."""
 
     def certified() -> tuple[CertifiedModel, tuple[Claim, ...]]:
-        smoothing = RandomizedSmoothing(sigma_of(context.threat), context.workload.noise_samples)
         _, smooth, found = certify_smoothed(
             base,
             context.test,
             smoothed_sizes(context.threat),
-            SmoothingSettings(smoothing, context.workload.smoothed_examples),
+            smoothing_settings(context),
             seed=context.seed("smoothing"),
             primary=True,
             checkpoint_dir=context.run.unfinished("certify", "smoothed"),

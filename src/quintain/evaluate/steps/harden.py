@@ -19,7 +19,7 @@ from quintain.evaluate.evasion.checkpoint import delete_chunks
 from quintain.evaluate.evasion.defaults import reference_attacks
 from quintain.evaluate.evasion.job import AttackFn
 from quintain.evaluate.model import EvaluatedModel
-from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed
+from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed, smoothed_sample_notes
 from quintain.evaluate.step import StepOutput
 from quintain.evaluate.training import train_and_test, unseen_class_notes
 from quintain.harden import fit
@@ -125,11 +125,13 @@ def run_harden(
     )
     clean = clean_accuracy_claim(subject, test, primary=True)
     if derives_model:
+        settings = SmoothingSettings(method)
+        notes = smoothed_sample_notes(test, settings, seed=seed)
         attacked, _, claims = certify_smoothed(
             subject,
             test,
             [ball],
-            SmoothingSettings(method),
+            settings,
             seed=seed,
             primary=True,
             checkpoint_dir=unfinished,
