@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from quintain.cli.grids import show_grid, wrapped
+from quintain.cli.grids import show_grid, wrap_text
 from quintain.cli.screen import show_changes, show_record
 from quintain.report import compare
 from quintain.results.robustness_records import AttackResult
@@ -83,7 +83,7 @@ def test_no_number_of_a_comparison_is_cut(width):
 
 @given(st.text("a1 :.%", max_size=60), st.integers(5, 40))
 def test_wrapping_keeps_every_character_but_spaces(text, width):
-    lines = wrapped(text, width)
+    lines = wrap_text(text, width)
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
     for line in lines:
         assert len(line.rstrip()) <= width or not re.search(r"[a1.%] [a1.]", line.strip())

@@ -68,13 +68,13 @@ def _copy_containers(value: Any, into: dict[int, tuple[Container, Container]]) -
     if id(value) in into:
         return
     if isinstance(value, dict | list | set | deque):
-        into[id(value)] = value, _copied(value)
+        into[id(value)] = value, _copy(value)
     if isinstance(value, dict | list | set | deque | tuple):
         for item in value.values() if isinstance(value, dict) else value:
             _copy_containers(item, into)
 
 
-def _copied(held: Container) -> Container:
+def _copy(held: Container) -> Container:
     return dict(held) if isinstance(held, dict) else set(held) if isinstance(held, set) else list(held)
 
 

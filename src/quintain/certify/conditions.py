@@ -160,7 +160,7 @@ def require_unchanged(
 
 
 @contextmanager
-def unchanged(model: ClassifierLike) -> Iterator[None]:
+def refuse_changes(model: ClassifierLike) -> Iterator[None]:
     """Refuse a model whose weights or program differ after the block from before.
 
     Raises:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from quintain.certify.conditions import unchanged
+from quintain.certify.conditions import refuse_changes
 from quintain.certify.outcome import CertificateOutcome, require_labels
 from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.core.progress import Progress, no_progress
@@ -224,9 +224,9 @@ class SmoothedClassifier:
                 the first examples and a noisy copy of each show, alone and in one batch), or changes while it
                 is certified.
         """
-        with torch.inference_mode(), unchanged(self.base_classifier):
+        with torch.inference_mode(), refuse_changes(self.base_classifier):
             ball = None if threat is None else to_threat(threat)
-            return self._certified(to_inputs(x), to_labels(y), ball, seed, ids, progress)
+            return self._certify_examples(to_inputs(x), to_labels(y), ball, seed, ids, progress)
 
     def require_certifiable(self, threat: Threat) -> None:
         """Refuse a ball of which nothing could ever be certified.
@@ -241,7 +241,7 @@ class SmoothedClassifier:
                 "noise samples, a larger sigma (and a model trained under it) or a smaller eps"
             )
 
-    def _certified(
+    def _certify_examples(
         self, x: Tensor, y: Tensor, threat: Threat | None, seed: int, ids: Tensor | None, progress: Progress
     ) -> CertificateOutcome:
         eps, ids = self._checked_eps(x, y, threat), example_rng(x, seed, ids).ids

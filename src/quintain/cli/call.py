@@ -14,7 +14,7 @@ from quintain.cli.project_settings import ProjectSettings, find_project_settings
 from quintain.cli.run_folder import (
     choose_folder,
     command_line,
-    marked,
+    mark_unfinished,
     resume_command,
     unmark,
     writable_folder,
@@ -135,12 +135,12 @@ class VerbCall(CallInputs):
         self.announce_requirements()
         self.print_device()
         try:
-            with writable_folder(folder), marked(folder, self.verb, self.resume_dir):
-                record = self.judged(self._recorded(work))
+            with writable_folder(folder), mark_unfinished(folder, self.verb, self.resume_dir):
+                record = self.decide(self._record(work))
                 self._store(record)
                 save_settings(folder, settings)
         except KeyboardInterrupt as stop:
-            raise KeyboardInterrupt(self._kept(str(stop))) from None
+            raise KeyboardInterrupt(self._what_is_kept(str(stop))) from None
         return self._finish(record, f"quintain report {shlex.quote(str(folder))}")
 
     def repeat(self, record: "Record") -> int:
@@ -155,12 +155,12 @@ class VerbCall(CallInputs):
         assert self.out is not None
         note_folder(self.out)
         self.announce_requirements()
-        judged = self.judged(record)
+        judged = self.decide(record)
         _save(judged, self.out)
         about = f"finished before: nothing was run; quintain report {shlex.quote(str(self.out))}"
         return self._finish(judged, about)
 
-    def judged(self, record: "Record") -> "Record":
+    def decide(self, record: "Record") -> "Record":
         """A record with the decision on each requirement, and the verdict on the run."""
         from quintain.results.gate import judge
 
@@ -210,7 +210,7 @@ class VerbCall(CallInputs):
         found = make()
         if found is not None:
             verdict = RunVerdict("INTERRUPTED", ExitCode.INTERRUPTED, "the run was interrupted")
-            record = replace(self._recorded(lambda: found), verdict=verdict)
+            record = replace(self._record(lambda: found), verdict=verdict)
             self._store(record)
             self._show(record, "partial")
 
@@ -235,7 +235,7 @@ class VerbCall(CallInputs):
         """Remove the subfolder for what is unfinished, if nothing else is left in it."""
         unmark(self.folder, self.resume_dir)
 
-    def _kept(self, found: str) -> str:
+    def _what_is_kept(self, found: str) -> str:
         """Say what an interrupted run leaves behind.
 
         Args:
@@ -247,7 +247,7 @@ class VerbCall(CallInputs):
         kept = f"{found} are kept" if found else "what was finished before is kept"
         return f"{kept} in {self.folder}; to resume: {resume_command(self.out, self.folder)}"
 
-    def _recorded(self, work: "Callable[[], StepOutput]") -> "Record":
+    def _record(self, work: "Callable[[], StepOutput]") -> "Record":
         from quintain.data.class_samples import missing_class_notes
         from quintain.evaluate.step import record_step
 

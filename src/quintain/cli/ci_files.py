@@ -210,7 +210,7 @@ def _current() -> CIFiles:
 
 
 @contextmanager
-def called(verb: str, words: dict[str, Any]) -> Iterator[CIFiles]:
+def take_options(verb: str, words: dict[str, Any]) -> Iterator[CIFiles]:
     """Take the options for files of CI systems out of those of a call, while it runs."""
     given = {one.name: words.pop(one.name, None) for one in OPTIONS}
     files = CIFiles(

@@ -16,7 +16,7 @@ TOKEN = re.compile(r"\s*(?:[^\s:]|\s%)+:*|\s*:+")
 """What stays on one line: up to a space or a colon; a per cent sign stays with its number."""
 
 
-def wrapped(text: str, width: int) -> list[str]:
+def wrap_text(text: str, width: int) -> list[str]:
     """Return the lines of a text, at most ``width`` wide where no token is wider than that."""
     lines = [""]
     for token in TOKEN.findall(text):
@@ -62,12 +62,12 @@ def show_grid(
     table = Table(box=None, pad_edge=False, header_style="dim", title=title or None, title_justify="left")
     for place, name in enumerate(head):
         table.add_column(
-            "\n".join(wrapped(name, widths[place])), justify="left" if place in text_columns else "right"
+            "\n".join(wrap_text(name, widths[place])), justify="left" if place in text_columns else "right"
         )
     for row in rows:
         table.add_row(
             *(
-                Text("\n".join(wrapped(cell.plain, width)), style=cell.style)
+                Text("\n".join(wrap_text(cell.plain, width)), style=cell.style)
                 for cell, width in zip(row, widths, strict=True)
             )
         )
@@ -76,11 +76,11 @@ def show_grid(
 
 def _show_blocks(console: Console, head: Sequence[str], rows: Sequence[Sequence[Text]], title: str) -> None:
     """Show each row as its name and a line for each of its cells that is not empty."""
-    lines = [Text(line, style="italic") for line in wrapped(title, console.width)] if title else []
+    lines = [Text(line, style="italic") for line in wrap_text(title, console.width)] if title else []
     for name, *cells in rows:
-        lines += [Text(line, style=name.style) for line in wrapped(name.plain, console.width)]
+        lines += [Text(line, style=name.style) for line in wrap_text(name.plain, console.width)]
         for label, cell in zip(head[1:], cells, strict=True):
-            text = wrapped(f"{label}: {cell.plain}", console.width - len(INDENT)) if cell.plain else []
+            text = wrap_text(f"{label}: {cell.plain}", console.width - len(INDENT)) if cell.plain else []
             lines += [Text(f"{INDENT}{line}", style=cell.style) for line in text]
     for line in lines:
         console.print(line, soft_wrap=True)

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from quintain.cli.ci_files import OPTIONS, called, note_error
+from quintain.cli.ci_files import OPTIONS, note_error, take_options
 from quintain.cli.commands import COMMANDS
 from quintain.cli.commands.command import Command
 from quintain.cli.output_files import close_standard_output, end_with_reader, standard_output_kept
-from quintain.cli.run_settings import running
+from quintain.cli.run_settings import remember_command
 from quintain.core.errors import ExitCode, QuintainError, SettingError, SoundnessError
 from quintain.core.processes import is_first_process, world_size
 from quintain.version import __version__
@@ -56,11 +56,11 @@ OUT_OF_MEMORY = (
 """What lowers the memory that a command needs, where its batches could not be halved."""
 
 
-def _guarded(command: Command) -> Callable[..., None]:
+def _with_messages(command: Command) -> Callable[..., None]:
     """Return a command whose errors are messages and exit codes, never tracebacks."""
 
     def run(**words: Any) -> None:
-        with called(command.name, words) as files:
+        with take_options(command.name, words) as files:
 
             def work() -> int:
                 _refuse_torchrun(command)
@@ -69,7 +69,7 @@ def _guarded(command: Command) -> Callable[..., None]:
                 from quintain.cli.repeat import repeat_finished
 
                 call = VerbCall.of(command.name, words)
-                with running(command.name, words):
+                with remember_command(command.name, words):
                     repeated = repeat_finished(call)
                     return command(call, words) if repeated is None else repeated
 
@@ -105,27 +105,27 @@ def _attempt(work: Callable[[], int]) -> int:
     try:
         return int(work())
     except SoundnessError as error:
-        return _failed("SOUNDNESS ALARM", str(error), error.exit_code)
+        return _print_failure("SOUNDNESS ALARM", str(error), error.exit_code)
     except QuintainError as error:
-        return _failed("error", str(error), error.exit_code)
+        return _print_failure("error", str(error), error.exit_code)
     except KeyboardInterrupt as error:
-        return _failed("interrupted", str(error) or "nothing was started", ExitCode.INTERRUPTED)
+        return _print_failure("interrupted", str(error) or "nothing was started", ExitCode.INTERRUPTED)
     except MemoryError:
-        return _failed("out of memory", OUT_OF_MEMORY, ExitCode.EXECUTION)
+        return _print_failure("out of memory", OUT_OF_MEMORY, ExitCode.EXECUTION)
     except OSError as error:
-        return _failed(
+        return _print_failure(
             "system error", f"{error.filename or ''} {error.strerror or error}".strip(), ExitCode.EXECUTION
         )
     except Exception as error:
         if _is_out_of_memory(error):
             said = next(iter(str(error).splitlines()), type(error).__name__)
-            return _failed("out of memory", f"{said} {OUT_OF_MEMORY}", ExitCode.EXECUTION)
+            return _print_failure("out of memory", f"{said} {OUT_OF_MEMORY}", ExitCode.EXECUTION)
         where = traceback.extract_tb(error.__traceback__)[-1]
         text = (
             f"{type(error).__name__}: {error} ({where.filename}, line {where.lineno}); 'quintain check' "
             "looks at model and data"
         )
-        return _failed(
+        return _print_failure(
             "internal error",
             f"{text}. If they are in order, please report this message and the command",
             ExitCode.EXECUTION,
@@ -141,7 +141,7 @@ def _is_out_of_memory(error: Exception) -> bool:
     return is_out_of_memory(error)
 
 
-def _failed(kind: str, message: str, code: ExitCode) -> ExitCode:
+def _print_failure(kind: str, message: str, code: ExitCode) -> ExitCode:
     """Print what went wrong; of several processes that share a run (``torchrun``) the first one does."""
     note_error(message)
     if not is_first_process():
@@ -171,7 +171,7 @@ def _main(
 
 
 for one in COMMANDS:
-    app.command(one.name, cls=_Help, help=one.help, epilog=one.epilog)(_guarded(one))
+    app.command(one.name, cls=_Help, help=one.help, epilog=one.epilog)(_with_messages(one))
 
 
 def run() -> None:

@@ -36,7 +36,7 @@ def repeat_finished(call: VerbCall) -> int | None:
     record = load(out / RESULT_FILE)
     if is_first_process():
         return call.repeat(record)
-    verdict = call.judged(record).verdict
+    verdict = call.decide(record).verdict
     return verdict.exit_code if verdict else ExitCode.OK
 
 

@@ -84,7 +84,7 @@ def writable_folder(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def marked(folder: Path, verb: str, resume_dir: str) -> Iterator[None]:
+def mark_unfinished(folder: Path, verb: str, resume_dir: str) -> Iterator[None]:
     """Write down which command's run is unfinished, before anything of it is saved."""
     if not resume_dir:
         yield

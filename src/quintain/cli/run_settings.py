@@ -36,7 +36,7 @@ _COMMAND: ContextVar[tuple[str, Mapping[str, object]]] = ContextVar("command", d
 
 
 @contextmanager
-def running(command: str, words: Mapping[str, object]) -> Iterator[None]:
+def remember_command(command: str, words: Mapping[str, object]) -> Iterator[None]:
     """Remember the command that runs and its parameters, for the settings beside its result."""
     token, loaded = _COMMAND.set((command, words)), _MODEL.set({})
     try:

@@ -140,20 +140,20 @@ def _pair(key: str, value: str) -> str:
 
 def _literal(text: str, indent: int = 0) -> str:
     """Return a text as a Python string in double quotes, over several lines where it is long."""
-    whole = _quoted(text)
+    whole = _quote(text)
     if not indent or len(whole) + indent + len("guarantee=,") <= WIDTH:
         return whole
     room, lines = WIDTH - indent - 4 - 2, [""]
     for word in text.split(" "):
-        if lines[-1] and len(_quoted(f"{lines[-1]}{word} ")) > room:
+        if lines[-1] and len(_quote(f"{lines[-1]}{word} ")) > room:
             lines.append("")
         lines[-1] += f"{word} "
     lines[-1] = lines[-1][:-1]
-    inside = "".join(f"{' ' * (indent + 4)}{_quoted(line)}\n" for line in lines)
+    inside = "".join(f"{' ' * (indent + 4)}{_quote(line)}\n" for line in lines)
     return f"(\n{inside}{' ' * indent})"
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 

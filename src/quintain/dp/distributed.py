@@ -94,7 +94,7 @@ class World:
         differ = [name for at, name in enumerate(settings) if len({given[at] for given in received}) > 1]
         if differ:
             here = "; ".join(
-                f"{name} (process {self.rank}: {_shortened(stable_text(settings[name]))})" for name in differ
+                f"{name} (process {self.rank}: {_shorten(stable_text(settings[name]))})" for name in differ
             )
             raise PrivacyError(
                 f"the processes differ in their {here}; expected all {self.size} to run the same program, "
@@ -217,7 +217,7 @@ def _digest(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
 
 
-def _shortened(text: str, most: int = 100) -> str:
+def _shorten(text: str, most: int = 100) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 

@@ -114,8 +114,8 @@ def allot(
     essential = [one for one in demands if _worth(one, demands) >= ESSENTIAL]
 
     def common(some: Sequence[Demand]) -> Workload:
-        once = _halved(some, full, FLOORS * seconds, shared)
-        return _halved([one for one in some if one in essential], once, seconds, last)
+        once = _halve(some, full, FLOORS * seconds, shared)
+        return _halve([one for one in some if one in essential], once, seconds, last)
 
     smallest = common(demands)
     kept = _fitting(demands, smallest, seconds)
@@ -146,7 +146,7 @@ def _fitting(demands: Sequence[Demand], workload: Workload, seconds: float) -> l
     return [one for one in demands if one.step in kept]
 
 
-def _halved(
+def _halve(
     demands: Sequence[Demand], workload: Workload, seconds: float, shared: Sequence[Amount]
 ) -> Workload:
     """Halve shared amounts, always the one that saves most, until the floors of all steps fit a time."""

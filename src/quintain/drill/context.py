@@ -134,7 +134,7 @@ class DrillContext:
             RunFolderError: If its file is gone or changed.
         """
         if file.name == GIVEN_MODEL:
-            return self._given(file)
+            return self._given_model(file)
         path = self.folder / file.path
         if not path.exists() or sha256_file(path) != file.sha256:
             raise RunFolderError(
@@ -165,7 +165,7 @@ class DrillContext:
         hardened = self.hardened()
         return {one.model: one for one in (*plain, *(hardened.models if hardened else ()))}
 
-    def _given(self, file: ModelFile) -> EvaluatedModel:
+    def _given_model(self, file: ModelFile) -> EvaluatedModel:
         model = self.subject.model
         if model.hash != file.model_hash:
             raise RunFolderError(

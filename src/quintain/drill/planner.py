@@ -197,7 +197,7 @@ class Planner:
             replace(
                 demand,
                 amounts=tuple(one for one in demand.amounts if one.field not in taken),
-                seconds=_paced(demand.seconds, self.pace),
+                seconds=_at_pace(demand.seconds, self.pace),
             )
             for name, demand in self._demands.items()
             if name not in self._fixed and name not in self.obstacles
@@ -251,5 +251,5 @@ def _more(minutes: float, seconds: float) -> float:
     return 5 * (1 + (minutes + 1.5 * seconds / 60) // 5)
 
 
-def _paced(seconds: Callable[[Workload], float], pace: float) -> Callable[[Workload], float]:
+def _at_pace(seconds: Callable[[Workload], float], pace: float) -> Callable[[Workload], float]:
     return lambda workload: pace * seconds(workload)

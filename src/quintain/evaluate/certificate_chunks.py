@@ -64,7 +64,7 @@ class CertificateStore:
         Raises:
             RunFolderError: If one is damaged.
         """
-        return [_decoded(path) for path in sorted(self._folder.glob("certified-*.npz"))]
+        return [_decode(path) for path in sorted(self._folder.glob("certified-*.npz"))]
 
     def put(self, chunk: CertificateChunk) -> None:
         """Save a chunk of at least one example, whole or not at all."""
@@ -110,7 +110,7 @@ def certify_in_chunks(
         while not done.all():
             left = np.flatnonzero(~done)
             rows = left[: min(batch_size, pace.next_size(len(left)) if pace else batch_size)]
-            timed = partial(_timed, certify, rows, clock)
+            timed = partial(_time, certify, rows, clock)
             for chunk in in_fitting_parts(timed, len(rows), work="certification"):
                 if pace is not None:
                     pace.record(len(chunk.rows), chunk.seconds)
@@ -124,7 +124,7 @@ def certify_in_chunks(
     return CertificateChunk(np.arange(count), radius, failed, assumptions, seconds)
 
 
-def _timed(
+def _time(
     certify: Callable[[np.ndarray], CertificateOutcome],
     rows: np.ndarray,
     clock: Callable[[], float],
@@ -166,7 +166,7 @@ class InnerProgress:
         self.show(text)
 
 
-def _decoded(path: Path) -> CertificateChunk:
+def _decode(path: Path) -> CertificateChunk:
     try:
         with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as held:
             columns = {name: held[name] for name in CertificateChunk.__slots__}

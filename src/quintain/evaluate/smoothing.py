@@ -195,7 +195,7 @@ def _certify(
         )
 
 
-def _ascended(
+def _ascend(
     model: Model,
     origin: Tensor,
     labels: Tensor,
@@ -250,7 +250,7 @@ def _attack(
                 if estimated
                 else smooth
             )
-            ascended = partial(_ascended, model, origin, labels, threat, settings.steps, seed, active)
+            ascended = partial(_ascend, model, origin, labels, threat, settings.steps, seed, active)
             parts = in_fitting_parts(ascended, len(active), work="attack on the vote")
             z = torch.cat([origin[:0], *parts])
             vote_seed = derive_seed(seed, "judge", threat.spec)

@@ -105,7 +105,7 @@ def raise_if_unsound(record: Record, comparisons: int | None = None) -> None:
     """
     failed = [test.message for test in mechanism_mismatches([record.result])]
     crossed = contradictions(record.claims, comparisons=comparisons or len(record.claims))
-    sentence = "; ".join(map(_crossing, crossed))
+    sentence = "; ".join(map(_crossing_text, crossed))
     if failed:
         also = f" The two sides of the claim cross as well: {sentence}." if crossed else ""
         raise MechanismError(
@@ -118,7 +118,7 @@ def raise_if_unsound(record: Record, comparisons: int | None = None) -> None:
         )
 
 
-def _crossing(claim: Claim) -> str:
+def _crossing_text(claim: Claim) -> str:
     """Return the two bounds of a claim that contradict each other, in words."""
     both = f"{claim.name}: {claim.bracket.lower.value:.4g} > {claim.bracket.upper.value:.4g}"
     if claim.bracket.quantity.metric is Metric.EPSILON:

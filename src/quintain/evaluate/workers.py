@@ -41,7 +41,7 @@ class WorkerGroup:
         distributed.all_gather(lengths, torch.tensor([len(data)]))
         room = max(int(length) for length in lengths)
         parts = [torch.zeros(room, dtype=torch.uint8) for _ in range(self.world_size)]
-        distributed.all_gather(parts, _padded(data, room))
+        distributed.all_gather(parts, _pad(data, room))
         return [part[: int(length)].numpy().tobytes() for part, length in zip(parts, lengths, strict=True)]
 
     def broadcast(self, text: str) -> str:
@@ -64,7 +64,7 @@ def init_workers() -> WorkerGroup:
     return WorkerGroup(distributed.get_rank(), distributed.get_world_size())
 
 
-def _padded(data: bytes, room: int) -> Tensor:
+def _pad(data: bytes, room: int) -> Tensor:
     whole = torch.zeros(room, dtype=torch.uint8)
     if data:
         whole[: len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8)

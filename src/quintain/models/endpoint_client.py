@@ -173,7 +173,7 @@ class EndpointClient:
                 trouble = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             else:
                 if response.status_code < 300:
-                    return self._decoded(response)
+                    return self._decode(response)
                 trouble = f"HTTP {response.status_code} {response.text[:200].strip()}".strip()
                 if response.status_code != 429 and response.status_code < 500:
                     raise ExecutionError(
@@ -208,7 +208,7 @@ class EndpointClient:
                 self.endpoint.timeout,
             )
 
-    def _decoded(self, response: "httpx.Response") -> Any:
+    def _decode(self, response: "httpx.Response") -> Any:
         try:
             return response.json()
         except ValueError as error:

@@ -85,9 +85,9 @@ class Interval:
         """
         # Ends map to ends, and |f(h)| <= |h| bounds the rounding.
         box, magnitude = Interval.from_bounds(f(self.lower), f(self.upper)), self.magnitude
-        return box.widened(rounding.error_bound(roundings, magnitude, magnitude)) if rounding.inexact else box
+        return box.widen(rounding.error_bound(roundings, magnitude, magnitude)) if rounding.inexact else box
 
-    def widened(self, by: Tensor) -> "Interval":
+    def widen(self, by: Tensor) -> "Interval":
         """Add ``by`` to each coordinate's radius, of the box and of the ellipsoid."""
         return Interval(
             self.center,

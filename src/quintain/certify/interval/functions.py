@@ -25,14 +25,14 @@ def add(a: Any, b: Any, rounding: RoundingModel) -> Interval:
             )
         return a.add(b, rounding)
     interval, constant = (a, b) if isinstance(a, Interval) else (b, a)
-    return _shifted(interval, _broadcastable_constant(constant, interval, rounding), rounding)
+    return _shift(interval, _broadcastable_constant(constant, interval, rounding), rounding)
 
 
 def subtract(a: Any, b: Any, rounding: RoundingModel) -> Interval:
     """Bounds of ``a - b``."""
     if isinstance(b, Interval):
         return add(a, multiply(b, -1.0, rounding), rounding)
-    return _shifted(a, -_broadcastable_constant(b, a, rounding), rounding)
+    return _shift(a, -_broadcastable_constant(b, a, rounding), rounding)
 
 
 def multiply(a: Any, b: Any, rounding: RoundingModel) -> Interval:
@@ -64,7 +64,7 @@ def divide(a: Any, b: Any, rounding: RoundingModel) -> Interval:
     )
 
 
-def _shifted(interval: Interval, shift: Tensor, rounding: RoundingModel) -> Interval:
+def _shift(interval: Interval, shift: Tensor, rounding: RoundingModel) -> Interval:
     return interval.elementwise_affine(interval.center.new_ones(()), shift, rounding, roundings=2)
 
 
@@ -198,7 +198,7 @@ def bound_call(
         if target in FUNCTIONAL_LAYERS:
             return bound_layer(FUNCTIONAL_LAYERS[target](*settings, **kwargs), interval, rounding, name)
         if target in RESHAPE_METHODS:
-            return _reshaped(target, interval, settings, kwargs, name)
+            return _reshape(target, interval, settings, kwargs, name)
         if target is operator.getitem and _takes_every_example(settings[0]):
             return interval.reshape(operator.itemgetter(settings[0]))
         if target == "size" and not kwargs:
@@ -214,7 +214,7 @@ def bound_call(
     raise _no_rule_error(target, name)
 
 
-def _reshaped(
+def _reshape(
     target: str, interval: Interval, settings: Sequence[Any], kwargs: Mapping[str, Any], name: str
 ) -> Interval:
     """Bounds of another shape of the same values, in which examples stay apart.

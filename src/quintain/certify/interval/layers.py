@@ -97,7 +97,7 @@ def max_pool2d(layer: nn.MaxPool2d, interval: Interval, rounding: RoundingModel)
 
     box = Interval.from_bounds(f(interval.lower), f(interval.upper))
     magnitude = f(interval.magnitude)
-    return box.widened(rounding.error_bound(0, magnitude, magnitude)) if rounding.inexact else box
+    return box.widen(rounding.error_bound(0, magnitude, magnitude)) if rounding.inexact else box
 
 
 def avg_pool2d(
@@ -153,7 +153,7 @@ def batch_norm(
     scale = inverse * weight
     moved = interval.elementwise_affine(scale, -mean * scale, rounding, roundings=12)
     if rounding.inexact:
-        moved = moved.widened(
+        moved = moved.widen(
             _batch_norm_underflow(interval.magnitude + mean.abs(), variance, weight, rounding)
         )
     return (

@@ -41,7 +41,7 @@ class _Recording(TorchDispatchMode):
     ) -> Any:
         self.check()
         result = func(*args, **(kwargs or {}))
-        self.operations += noted(func, args, kwargs or {}, result)
+        self.operations += operation_texts(func, args, kwargs or {}, result)
         return result
 
 
@@ -69,11 +69,11 @@ def require_staying(func: Any) -> None:
         )
 
 
-def noted(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> list[str]:
+def operation_texts(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> list[str]:
     """Describe an operation, with its settings, shapes and types; nothing for one that changes nothing."""
     if str(func) in VIEW_OPERATIONS and result.shape == args[0].shape:
         return []
-    return [f"{func}{fx.node.map_aggregate((*args, *kwargs.items()), _described)}"]
+    return [f"{func}{fx.node.map_aggregate((*args, *kwargs.items()), _describe)}"]
 
 
 def operations_of(
@@ -101,7 +101,7 @@ class _Plain(str):
     __repr__ = str.__str__
 
 
-def _described(value: Any) -> Any:
+def _describe(value: Any) -> Any:
     return _Plain(f"{value.dtype}{list(value.shape)}" if isinstance(value, Tensor) else repr(value))
 
 

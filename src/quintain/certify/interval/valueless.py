@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from quintain.certify.interval.observed import noted, require_staying
+from quintain.certify.interval.observed import operation_texts, require_staying
 from quintain.core.errors import ModelError, QuintainError
 
 
@@ -58,7 +58,7 @@ class Valueless(Tensor):
         first = next(iter(met.values()))
         first.check()
         result = func(*given[0], **given[1])
-        first.operations.extend(noted(func, args, kwargs or {}, result))
+        first.operations.extend(operation_texts(func, args, kwargs or {}, result))
 
         def valueless(value: Any) -> Any:
             """What was written into is itself; what is new has no values either."""

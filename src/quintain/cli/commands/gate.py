@@ -33,7 +33,7 @@ def run(
     call.announce_requirements()
     if folder is None:
         return ExitCode.OK
-    records = judged(call, read(folder), folder)
+    records = decide_anew(call, read(folder), folder)
     note_folder(folder)
     note_records(records)
     last = records[-1]
@@ -46,7 +46,7 @@ def run(
     return last.verdict.exit_code
 
 
-def judged(call: "VerbCall", records: "Sequence[Record]", folder: Path) -> "tuple[Record, ...]":
+def decide_anew(call: "VerbCall", records: "Sequence[Record]", folder: Path) -> "tuple[Record, ...]":
     """Return the records of a run with its requirements decided anew, all of them in the last one.
 
     Args:

@@ -100,12 +100,10 @@ def run(
         return call.run(
             lambda: run_plan(target, len(call.train), noise_multiplier=noise_multiplier, batch_sizes=sizes)
         )
-    return _trained(call, target, sizes, sweep_epsilon=sweep_epsilon)
+    return _train(call, target, sizes, sweep_epsilon=sweep_epsilon)
 
 
-def _trained(
-    call: "VerbCall", target: "PrivacyTarget", sizes: tuple[int, ...], *, sweep_epsilon: bool
-) -> int:
+def _train(call: "VerbCall", target: "PrivacyTarget", sizes: tuple[int, ...], *, sweep_epsilon: bool) -> int:
     """Train, or resume an interrupted run."""
     from quintain.dp.training.resume import delete_unfinished
     from quintain.evaluate.privacy_target import class_warnings

@@ -61,9 +61,9 @@ def _compare(
     """Return whether rows come out of a batch as they do alone, under one seed, and how many tensors of them
     were compared.
     """
-    together, count = list(_tensors(_collated(loader, records, seed))), 0
+    together, count = list(_tensors(_collate(loader, records, seed))), 0
     for row in rows:
-        alone = list(_tensors(_collated(loader, records[row : row + 1], seed)))
+        alone = list(_tensors(_collate(loader, records[row : row + 1], seed)))
         if len(alone) != len(together):
             return False, count
         for whole, part in zip(together, alone, strict=True):
@@ -121,6 +121,6 @@ def _agree(one: Tensor, other: Tensor) -> bool:
     return torch.equal(one[common], other[common])
 
 
-def _collated(loader: "DataLoader[Any]", records: list[Any], seed: int) -> Any:
+def _collate(loader: "DataLoader[Any]", records: list[Any], seed: int) -> Any:
     with fixed_generators(seed):
         return loader.collate_fn(copy.deepcopy(records))

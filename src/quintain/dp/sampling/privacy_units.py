@@ -56,7 +56,7 @@ class PrivacyUnits:
                 f"got units called {name!r}; expected one of {', '.join(get_args(PrivacyUnit))}: the ledger "
                 "and reports speak of these"
             )
-        listed = [_key(key, at) for at, key in enumerate(_listed(keys))]
+        listed = [_key(key, at) for at, key in enumerate(_to_list(keys))]
         number: dict[Hashable, int] = {}
         for key in listed:
             number.setdefault(key, len(number))
@@ -108,7 +108,7 @@ ATOMS = (int, float, complex, str, bytes, bool)
 PLAIN = "give each record a number, a text, or a tuple of these, such as keys.tolist()"
 
 
-def _listed(keys: object) -> list[Any]:
+def _to_list(keys: object) -> list[Any]:
     """The keys as a list, one for each record."""
     if isinstance(keys, (Tensor, np.ndarray)) and keys.ndim == 1:
         return list(keys.tolist())

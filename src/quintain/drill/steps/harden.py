@@ -78,14 +78,14 @@ def run(context: DrillContext) -> StepOutput:
         if isinstance(training.defense, Obstacle):
             missing.append(NotDone(training.title, training.defense.reason, training.defense.remedy))
             continue
-        work = partial(_trained, context, name, training, training.defense)
+        work = partial(_train, context, name, training, training.defense)
         trained = do_part(training.title, work, missing)
         if trained is None:
             continue
         done[name] = trained
         if name != SMOOTHED_MODEL:
             broken = do_part(
-                f"attacks on the {trained[0].file.title}", partial(_attacked, context, trained[0]), missing
+                f"attacks on the {trained[0].file.title}", partial(_attack, context, trained[0]), missing
             )
             if broken is not None:
                 attacked[name] = broken
@@ -98,7 +98,7 @@ def run(context: DrillContext) -> StepOutput:
     return StepOutput(result, _claims(context, done, attacked), not_done=tuple(missing))
 
 
-def _trained(
+def _train(
     context: DrillContext, name: str, training: Training, defense: Defense
 ) -> tuple[EvaluatedModel, TrainingRun]:
     return train_defense(
@@ -115,7 +115,7 @@ def _trained(
     )
 
 
-def _attacked(context: DrillContext, subject: EvaluatedModel) -> AttackedModel:
+def _attack(context: DrillContext, subject: EvaluatedModel) -> AttackedModel:
     return run_attacks(
         subject,
         context.test,

@@ -16,7 +16,7 @@ from quintain.training import CleanCrossEntropy, Recipe, fit
 def run(context: DrillContext) -> StepOutput:
     """Plain training and clean accuracy; of a given model, its clean accuracy alone."""
     if context.subject.comes_trained:
-        return _given(context)
+        return _evaluate_given(context)
     recipe = Recipe(epochs=context.workload.plain_epochs)
     net, seed = context.net(PLAIN_MODEL), context.seed("train")
 
@@ -39,7 +39,7 @@ def run(context: DrillContext) -> StepOutput:
     return StepOutput(TrainResult(training), (claim,))
 
 
-def _given(context: DrillContext) -> StepOutput:
+def _evaluate_given(context: DrillContext) -> StepOutput:
     """Return the clean accuracy of the model that the user gives."""
     weights = context.settings.weights
     source = f"weights of {weights.name}" if weights else f"as {context.settings.model} gives it"

@@ -186,11 +186,11 @@ def run_attacks(
         diagnostics=diagnostics,
         target_class=target_class,
         stop_reason=result.stop_reason,
-        num_unattacked=int((correct & ~_attacked(job, result, merged, len(data))).sum()),
+        num_unattacked=int((correct & ~_attack_rows(job, result, merged, len(data))).sum()),
     )
 
 
-def _attacked(job: AttackJob, result: ShardResult, merged: MergedAttacks, count: int) -> np.ndarray:
+def _attack_rows(job: AttackJob, result: ShardResult, merged: MergedAttacks, count: int) -> np.ndarray:
     """Return which examples every attack has met (N,)."""
     done = np.zeros(count, bool)
     for number in result.finished_batches:

@@ -200,7 +200,7 @@ def _random(probes: ProbeSet, left: ProbeSet, target: int | None, *, by_scores: 
 def _gradients(probes: ProbeSet) -> Iterator[Indicator]:
     """Look at the gradient at a random point, and at how far ascent gets."""
     try:
-        heights, slopes = _climbed(probes)
+        heights, slopes = _climb(probes)
     except ModelError as error:
         yield indicator("zero gradients", 1.0, 0.05, f"there is no gradient: {error}")
         return
@@ -235,7 +235,7 @@ def _gradients(probes: ProbeSet) -> Iterator[Indicator]:
     )
 
 
-def _climbed(probes: ProbeSet) -> tuple[Tensor, Tensor]:
+def _climb(probes: ProbeSet) -> tuple[Tensor, Tensor]:
     """Return margins (STEPS + 1, n) along an ascent that never stops, and first gradient norms (n,)."""
     threat, x, rows = probes.threat, probes.x, torch.arange(len(probes.x), device=probes.x.device)
     meter, room = CountedModel(probes.model, probes.y), threat.projection_cache(probes.x)
@@ -259,7 +259,7 @@ def _attempts(probes: ProbeSet, left: ProbeSet) -> Iterator[Indicator]:
     count, kind = len(probes.x), threat_name(probes.threat.spec)
     single: Attack | None = next((one() for one in (FGSM, FGM) if kind in one.supports), None)
     if len(left.x) and single is not None:
-        many = _beaten(single, left, "one step")
+        many = _count_beaten(single, left, "one step")
         yield indicator(
             "one step beats many",
             many / count,
@@ -269,7 +269,7 @@ def _attempts(probes: ProbeSet, left: ProbeSet) -> Iterator[Indicator]:
     if kind not in PGD.supports:
         return
     if len(left.x):
-        many = _beaten(PGD(STEPS), left, "restart")
+        many = _count_beaten(PGD(STEPS), left, "restart")
         yield indicator(
             "restarts still help",
             many / count,
@@ -277,7 +277,7 @@ def _attempts(probes: ProbeSet, left: ProbeSet) -> Iterator[Indicator]:
             f"one more start broke {many} of {len(left.x)} examples that the attacks left",
         )
     if len(left.x) and kind in FMN.supports:
-        many = _beaten(FMN(2 * STEPS), left, "smallest")
+        many = _count_beaten(FMN(2 * STEPS), left, "smallest")
         yield indicator(
             "search for the smallest change beats the attacks",
             many / count,
@@ -286,7 +286,7 @@ def _attempts(probes: ProbeSet, left: ProbeSet) -> Iterator[Indicator]:
         )
     whole = unlimited(probes.threat, probes.x)
     if whole is not None:
-        rest = 1 - float(_tried(PGD(STEPS), probes, whole, "unlimited").success.double().mean())
+        rest = 1 - float(_run_attack(PGD(STEPS), probes, whole, "unlimited").success.double().mean())
         yield indicator(
             "accuracy does not fall to nothing",
             rest,
@@ -297,19 +297,19 @@ def _attempts(probes: ProbeSet, left: ProbeSet) -> Iterator[Indicator]:
 
 def gradient_fails(probes: ProbeSet) -> Tensor:
     """Return which examples (n,) bool PGD cannot break."""
-    return ~_tried(PGD(2 * STEPS, restarts=2), probes, probes.threat, "check").success
+    return ~_run_attack(PGD(2 * STEPS, restarts=2), probes, probes.threat, "check").success
 
 
-def _beaten(attack: Attack, left: ProbeSet, place: str) -> int:
+def _count_beaten(attack: Attack, left: ProbeSet, place: str) -> int:
     """Return how many of the unbroken examples an attack breaks; what it finds are witnesses."""
-    outcome = _tried(attack, left, left.threat, place)
+    outcome = _run_attack(attack, left, left.threat, place)
     left.add_witnesses(
         attack.name, outcome.success, outcome.adversarial if outcome.params is None else outcome.params
     )
     return int(outcome.success.sum())
 
 
-def _tried(
+def _run_attack(
     attack: Callable[..., AttackOutcome], probes: ProbeSet, threat: Threat, place: str
 ) -> AttackOutcome:
     return attack(probes.model, probes.x, probes.y, threat, seed=probes.draw(place).seed, ids=probes.ids)

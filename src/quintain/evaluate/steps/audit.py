@@ -112,7 +112,7 @@ def run_audit(
         coins, ties = (
             derive_seed(seed, place, *([repetition] if repetition else [])) for place in ("audit", "ties")
         )
-        run = _observed(net, train, what, canaries, coins, progress)
+        run = _observe(net, train, what, canaries, coins, progress)
         of = epsilon_quantity(what, records)
         return run, auditor(
             _scores(run.seen, plan, len(train)),
@@ -161,7 +161,7 @@ def run_audit(
             f"canaries' gradients fell to {first.seen.min_gradient_norm:.2g}, below the clip norm: the audit "
             "is valid, and not at full strength; what they add was not measured"
         )
-    notes += _repeated(run, claimed.value)
+    notes += _repetition_notes(run, claimed.value)
     result = AuditResult(plan_record(plan, len(train)), run, control, tests)
     return StepOutput(result, (claim,), tuple(notes), reproducible=False)
 
@@ -183,7 +183,7 @@ class _Observed:
     drifts: tuple[Drift, ...]
 
 
-def _observed(
+def _observe(
     net: nn.Module, train: Dataset, plan: PrivatePlan, canaries: int, seed: int, progress: Progress
 ) -> _Observed:
     """Train once with canaries in the place of as many records, so that all public settings stay the
@@ -279,7 +279,7 @@ def _scores(seen: CanaryRun, plan: PrivatePlan, records: int) -> NDArray[np.floa
     )
 
 
-def _repeated(run: AuditRun, claimed: float) -> list[str]:
+def _repetition_notes(run: AuditRun, claimed: float) -> list[str]:
     """Say what repeating an audit that crossed the claim came to."""
     if run.lower.value <= claimed:
         return []

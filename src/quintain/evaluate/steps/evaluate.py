@@ -72,7 +72,7 @@ def run_evaluate(
             return _evaluate_smoothed(
                 subject, data, threats, method, seed=seed, unfinished=unfinished, progress=progress
             )
-    certification, reason = _certified(
+    certification, reason = _certify(
         subject, data, threats, entry, named=bool(certifier), unfinished=unfinished, progress=progress
     )
     output = run_attack(
@@ -111,7 +111,7 @@ def cheapest_certifier(threats: Sequence[Threat], *, derives_model: bool = False
     return next((entry for entry in able if entry.is_true("derives_model") is derives_model), None)
 
 
-def _certified(
+def _certify(
     subject: EvaluatedModel,
     data: Dataset,
     threats: Sequence[Threat],

@@ -272,13 +272,13 @@ def _notes(attempts: Sequence[Reconstruction], *, few: bool) -> tuple[str, ...]:
     notes = [f"{one.update_type}: {one.failure_reason}" for one in attempts if one.failure_reason]
     if summed.leaks:
         notes.append(
-            f"the secure sum gives away the image of site {summed.site}: {_compared(summed)}; adding up "
+            f"the secure sum gives away the image of site {summed.site}: {_compare(summed)}; adding up "
             f"{SITES} updates hides none for certain"
         )
     elif not summed.failure_reason:
         notes.append(
             f"nothing was rebuilt from the sum of {SITES} that is not known without it (at best "
-            f"{_compared(summed)}): this attack failed, which proves nothing, since a sum adds no noise"
+            f"{_compare(summed)}): this attack failed, which proves nothing, since a sum adds no noise"
         )
     if private.leaks:
         small = (
@@ -287,7 +287,7 @@ def _notes(attempts: Sequence[Reconstruction], *, few: bool) -> tuple[str, ...]:
             else "its noise is too small to hide a picture"
         )
         notes.append(
-            f"the private update gives away more than is known without it: {_compared(private)}; {small}"
+            f"the private update gives away more than is known without it: {_compare(private)}; {small}"
         )
     elif not private.failure_reason:
         notes.append("of the three only the private update carries a guarantee: that of its noise")
@@ -299,7 +299,7 @@ def _notes(attempts: Sequence[Reconstruction], *, few: bool) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _compared(one: Reconstruction) -> str:
+def _compare(one: Reconstruction) -> str:
     assert one.psnr is not None
     return f"{one.psnr:.1f} dB, where {one.baseline_psnr:.1f} dB are known without it"
 

@@ -94,7 +94,7 @@ def run_privatize(
     fits: list[PrivateTrainingResult] = []
 
     def work() -> tuple[float, ...]:
-        fits.append(_fitted(net, train, plan, MAIN, validation or test, unfinished, progress))
+        fits.append(_fit_resumably(net, train, plan, MAIN, validation or test, unfinished, progress))
         return ()
 
     subject, training = train_and_test(
@@ -200,7 +200,7 @@ def privacy_statement(
     )
 
 
-def _fitted(
+def _fit_resumably(
     net: nn.Module,
     train: Dataset,
     plan: PrivatePlan,
@@ -239,7 +239,7 @@ def _trial(
     progress: Progress,
 ) -> PrivateRun:
     clock = time.perf_counter()
-    _fitted(net, train, plan, name, test, unfinished, progress)
+    _fit_resumably(net, train, plan, name, test, unfinished, progress)
     seconds = time.perf_counter() - clock
     return PrivateRun(
         plan_record(plan, len(train)),
