@@ -87,7 +87,7 @@ def main() -> None:
         "--target", type=int, help="the class to be answered: 859, a toaster, or 1, pneumonia, for the X-rays"
     )
     parser.add_argument(
-        "--area", type=float, default=0.11, help="the largest share of the picture that it covers"
+        "--area", type=float, default=0.11, help="the largest fraction of the picture that it covers"
     )
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--printed", action="store_true", help="fit it to survive a printer and a camera")

@@ -1,4 +1,4 @@
-"""One process' share of the attacks: smallest changes, budgets, and batches without work."""
+"""The attacks of one process: smallest changes, budgets, and batches without work."""
 
 import pytest
 import torch
