@@ -17,7 +17,7 @@ import numpy as np
 from quintain.certify.outcome import CertificateOutcome
 from quintain.core.errors import RunFolderError
 from quintain.core.files import read_bytes, write_atomically
-from quintain.evaluate.chunk_settings import refuse_other_settings, save_settings
+from quintain.evaluate.chunk_settings import check_chunk_settings, save_chunk_settings
 from quintain.evaluate.pacing import Pace
 from quintain.models.memory import in_fitting_parts
 from quintain.results.run_layout import CERTIFICATE_SETTINGS_FILE
@@ -56,7 +56,7 @@ class CertificateStore:
 
     def __init__(self, folder: Path, settings: Mapping[str, object]) -> None:
         self._folder, self._settings = folder, {"quintain": __version__, **settings}
-        refuse_other_settings(folder / CERTIFICATE_SETTINGS_FILE, self._settings)
+        check_chunk_settings(folder / CERTIFICATE_SETTINGS_FILE, self._settings)
 
     def get(self) -> list[CertificateChunk]:
         """Return the finished chunks in the order of their rows.
@@ -68,7 +68,7 @@ class CertificateStore:
 
     def put(self, chunk: CertificateChunk) -> None:
         """Save a chunk of at least one example, whole or not at all."""
-        save_settings(self._folder / CERTIFICATE_SETTINGS_FILE, self._settings)
+        save_chunk_settings(self._folder / CERTIFICATE_SETTINGS_FILE, self._settings)
         buffer = io.BytesIO()
         columns = {name: getattr(chunk, name) for name in chunk.__slots__}
         np.savez(buffer, allow_pickle=False, **columns)

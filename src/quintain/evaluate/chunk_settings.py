@@ -1,4 +1,4 @@
-"""The settings of a run whose finished chunks lie in a folder: a run of others is refused."""
+"""The settings that finished chunks were computed with: a run with other settings does not continue them."""
 
 import json
 from collections.abc import Mapping
@@ -8,11 +8,15 @@ from quintain.core.errors import RunFolderError
 from quintain.core.files import read_bytes, write_atomically
 
 
-def refuse_other_settings(path: Path, settings: Mapping[str, object]) -> None:
-    """Raise if what lies beside a file of settings was made by others.
+def check_chunk_settings(path: Path, settings: Mapping[str, object]) -> None:
+    """Raise if the chunks in a folder were computed with other settings than these.
+
+    Args:
+        path: The folder's file of settings; where there is none, the folder has no chunks.
+        settings: Settings of the run, by name, as JSON can hold them; other names in the file are ignored.
 
     Raises:
-        RunFolderError: If so, or if the file cannot be read; the difference is named.
+        RunFolderError: If so, with the difference, or if the file cannot be read.
     """
     if not path.exists():
         return
@@ -34,7 +38,7 @@ def refuse_other_settings(path: Path, settings: Mapping[str, object]) -> None:
         )
 
 
-def save_settings(path: Path, settings: Mapping[str, object]) -> None:
-    """Write a file of settings where there is none."""
+def save_chunk_settings(path: Path, settings: Mapping[str, object]) -> None:
+    """Write the settings of chunks into their folder, unless they are there already."""
     if not path.exists():
         write_atomically(path, json.dumps(settings, indent=1).encode() + b"\n")

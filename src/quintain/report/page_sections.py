@@ -1,4 +1,4 @@
-"""The sections of the page in reading order, of those that have something to show."""
+"""The sections of the page, in reading order."""
 
 from quintain.report.blocks import Section
 from quintain.report.registry import blocks_of
@@ -19,8 +19,8 @@ from quintain.results.privacy_records import (
 
 
 def page_sections(run: RunResults) -> tuple[Section, ...]:
-    """Return every section that is not empty, in reading order."""
-    found = (
+    """Return the sections of a run that have something to show, in reading order."""
+    sections = (
         training_section(run),
         evasion_section(run),
         certificate_section(run),
@@ -31,12 +31,14 @@ def page_sections(run: RunResults) -> tuple[Section, ...]:
         diagnostics_section(run),
         provenance_section(run),
     )
-    return tuple(section for section in found if section is not None)
+    return tuple(section for section in sections if section is not None)
 
 
 def privacy_section(run: RunResults) -> Section | None:
-    """Show private trainings, plans, and audits with their tests of the mechanism."""
-    trained, planned, audited = (blocks_of(run, one) for one in (PrivatizeResult, PlanResult, AuditResult))
+    """Return the section on private trainings, planned noise and audits; None if the run has none."""
+    trained = blocks_of(run, PrivatizeResult)
+    planned = blocks_of(run, PlanResult)
+    audited = blocks_of(run, AuditResult)
     lead = (
         "The accountant gives an upper bound on epsilon; the audit attacks the same training and gives a "
         "lower bound."
@@ -48,17 +50,17 @@ def privacy_section(run: RunResults) -> Section | None:
 
 
 def leakage_section(run: RunResults) -> Section | None:
-    """Show what can be reconstructed from updates."""
+    """Return the section on what can be reconstructed from model updates; None if nothing was tried."""
     lead = (
-        "A model update is computed from the data, and the data can be computed back from it. "
-        "Encryption on the way does not help: the server itself looks."
+        "A model update is computed from the data, and the data can be reconstructed from it. "
+        "Encryption in transit does not help: it is the server that reads the update."
     )
     blocks = blocks_of(run, LeakResult)
     return Section("leaks", "Leakage from updates", lead, tuple(blocks)) if blocks else None
 
 
 def federation_section(run: RunResults) -> Section | None:
-    """Show accuracy by round, and what the server saw of each site."""
-    lead = "Sites train one model together; the server adds up masked vectors and learns their sum."
+    """Return the section on federated training: accuracy by round, and what the server saw of each site."""
+    lead = "Sites train one model together; the server adds up masked vectors and learns only their sum."
     blocks = blocks_of(run, FederateResult)
     return Section("federation", "Federated learning", lead, tuple(blocks)) if blocks else None

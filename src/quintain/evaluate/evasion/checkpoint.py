@@ -14,7 +14,7 @@ import numpy as np
 
 from quintain.core.errors import RunFolderError
 from quintain.core.files import read_bytes, sha256, write_atomically
-from quintain.evaluate.chunk_settings import refuse_other_settings, save_settings
+from quintain.evaluate.chunk_settings import check_chunk_settings, save_chunk_settings
 from quintain.results.run_layout import CERTIFICATE_SETTINGS_FILE, CHUNK_SETTINGS_FILE
 
 
@@ -139,7 +139,7 @@ class ChunkStore:
 
     def __init__(self, folder: Path, settings: Mapping[str, object]) -> None:
         self._folder, self._settings = folder, settings
-        refuse_other_settings(folder / CHUNK_SETTINGS_FILE, settings)
+        check_chunk_settings(folder / CHUNK_SETTINGS_FILE, settings)
 
     def get(self, key: ChunkKey) -> list[Chunk]:
         """Return the finished chunks of a key, in the order of their rows; of examples without a chunk the
@@ -150,7 +150,7 @@ class ChunkStore:
 
     def put(self, key: ChunkKey, chunk: Chunk) -> None:
         """Save a chunk of at least one example, whole or not at all: from here on it is finished."""
-        save_settings(self._folder / CHUNK_SETTINGS_FILE, self._settings)
+        save_chunk_settings(self._folder / CHUNK_SETTINGS_FILE, self._settings)
         write_atomically(self._folder / f"{_stem(key)}-{int(chunk.rows[0]):09d}.npz", chunk.encode())
 
 

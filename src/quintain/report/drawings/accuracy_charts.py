@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from quintain.report import format as fmt
-from quintain.report.drawings.frame import SERIES, Frame, Point, labels_apart, polyline_points, staircase
+from quintain.report.drawings.frame import (
+    Frame,
+    Point,
+    labels_without_overlap,
+    polyline_points,
+    series_class,
+    step_line,
+)
 from quintain.report.drawings.svg import Tick, element, picture, spread
 
 
@@ -20,16 +27,23 @@ def accuracy_band(
     title: str,
     alt_text: str,
 ) -> Markup:
-    """Accuracy against the size of the change, as the band between what is proved and what still stands.
+    """Accuracy against the size of the change: the band between certified accuracy and accuracy under attack.
 
     Both are drawn as steps, so that each point of each line is a bound that holds: between two sizes the
     upper line keeps the value of the smaller one, the lower line that of the larger one.
     """
     frame = Frame(
-        width=344, height=236, left=48, right=14, top=10, bottom=40, x=(min(sizes), max(sizes)), y=(0, 1)
+        width=344,
+        height=236,
+        left=48,
+        right=14,
+        top=10,
+        bottom=40,
+        x_range=(min(sizes), max(sizes)),
+        y_range=(0, 1),
     )
-    upper = staircase(sizes, unbroken, later=False) if unbroken else []
-    lower = staircase(sizes, certified, later=True) if certified else []
+    upper = step_line(sizes, unbroken, where="post") if unbroken else []
+    lower = step_line(sizes, certified, where="pre") if certified else []
     parts = frame.axes(
         [(size, fmt.eps_text(size)) for size in marked], [(y / 4, f"{25 * y} %") for y in range(5)], title
     )
@@ -84,8 +98,8 @@ def round_chart(
         right=122,
         top=28,
         bottom=40,
-        x=(curve[0][0], curve[-1][0]),
-        y=(low, high),
+        x_range=(curve[0][0], curve[-1][0]),
+        y_range=(low, high),
     )
     grid = [low + step / 10 for step in range(round((high - low) * 10) + 1)]
     grid = grid if len(grid) <= 6 else grid[::2]
@@ -102,7 +116,7 @@ def round_chart(
                 y2=frame.height - frame.bottom,
             )
         )
-    for x, text in labels_apart(
+    for x, text in labels_without_overlap(
         [(frame.x_pixel(x), text) for x, text in marks], left=frame.left, right=frame.width
     ):
         parts.append(
@@ -125,8 +139,7 @@ def round_chart(
 
 
 def step_chart(lines: Sequence[tuple[str, Sequence[Point]]], *, title: str, alt_text: str) -> Markup:
-    """Fractions that fall as a count grows, as steps over a logarithmic axis, each line named at its right
-    end.
+    """Fractions that fall as a count grows: steps over a logarithmic axis, each line named at its right end.
 
     Args:
         lines: (name, (count, fraction) pairs), counts from 1 and rising.
@@ -135,23 +148,27 @@ def step_chart(lines: Sequence[tuple[str, Sequence[Point]]], *, title: str, alt_
     """
     most = max(x for _, points in lines for x, _ in points)
     decades = max(math.ceil(math.log10(most)), 1)
-    frame = Frame(width=372, height=236, left=48, right=96, top=10, bottom=40, x=(0, decades), y=(0, 1))
+    frame = Frame(
+        width=372, height=236, left=48, right=96, top=10, bottom=40, x_range=(0, decades), y_range=(0, 1)
+    )
     ticks = [(float(power), f"{10**power:,}") for power in range(decades + 1)]
     parts = frame.axes(ticks, [(y / 4, f"{25 * y} %") for y in range(5)], title)
     ends = []
     for number, (_, points) in enumerate(lines):
         spaced = [(math.log10(x), y) for x, y in points]
-        stairs = staircase([x for x, _ in spaced], [y for _, y in spaced], later=False)
+        stairs = step_line([x for x, _ in spaced], [y for _, y in spaced], where="post")
         whole = [*stairs, (float(decades), stairs[-1][1])]
-        parts.append(
-            element("polyline", class_=f"series-{number % SERIES}", points=polyline_points(frame, whole))
-        )
+        parts.append(element("polyline", class_=series_class(number), points=polyline_points(frame, whole)))
         ends.append(frame.y_pixel(stairs[-1][1]))
     heights = spread(ends, 15, frame.top + 4, frame.height - frame.bottom)
     for number, ((name, _), y) in enumerate(zip(lines, heights, strict=True)):
         parts.append(
             element(
-                "text", name, class_=f"lab series-{number % SERIES}", x=frame.width - frame.right + 7, y=y + 4
+                "text",
+                name,
+                class_=f"lab {series_class(number)}",
+                x=frame.width - frame.right + 7,
+                y=y + 4,
             )
         )
     return picture(alt_text, *parts, width=frame.width, height=frame.height, class_="chart wide")
@@ -164,9 +181,7 @@ def interval_chart(
     title: str,
     alt_text: str,
 ) -> Markup:
-    """Draw accuracies over a logarithmic axis, each with its interval.
-
-    Beside reference lines named at their right end.
+    """Accuracies over a logarithmic axis, each with its interval, beside reference lines with their names.
 
     Args:
         points: (x, accuracy, low, high), x positive and rising.
@@ -184,8 +199,8 @@ def interval_chart(
         right=118,
         top=12,
         bottom=40,
-        x=(math.log2(points[0][0]) - room, math.log2(points[-1][0]) + room),
-        y=(low, high),
+        x_range=(math.log2(points[0][0]) - room, math.log2(points[-1][0]) + room),
+        y_range=(low, high),
     )
     grid = [low + step / 10 for step in range(round((high - low) * 10) + 1)]
     grid = grid if len(grid) <= 6 else grid[::2]

@@ -7,7 +7,7 @@ from itertools import pairwise
 from markupsafe import Markup
 
 from quintain.report import format as fmt
-from quintain.report.drawings.frame import SERIES, Frame, Point, polyline_points
+from quintain.report.drawings.frame import Frame, Point, polyline_points, series_class
 from quintain.report.drawings.svg import Tick, element, picture, spread
 
 
@@ -23,8 +23,8 @@ def histogram(
         right=14,
         top=10,
         bottom=40,
-        x=(bins[0], bins[-1]),
-        y=(-tallest, tallest),
+        x_range=(bins[0], bins[-1]),
+        y_range=(-tallest, tallest),
     )
     ticks = [(edge, fmt.number(edge)) for edge in (bins[0], bins[len(bins) // 2], bins[-1])]
     parts = frame.axes(ticks, [(tallest, str(tallest)), (0, "0"), (-tallest, str(tallest))], title)
@@ -60,8 +60,8 @@ def log_log_chart(
         right=96,
         top=12,
         bottom=40,
-        x=(math.log2(xs[0]), math.log2(xs[-1])),
-        y=(low - room, high + room),
+        x_range=(math.log2(xs[0]), math.log2(xs[-1])),
+        y_range=(low - room, high + room),
     )
     parts = frame.axes(
         [(math.log2(x), f"{x:,g}") for x in xs],
@@ -73,15 +73,12 @@ def log_log_chart(
         y = frame.y_pixel(math.log10(mark[0]))
         parts.append(element("line", class_="need", x1=frame.left, x2=end, y1=y, y2=y))
     labels = [
-        (math.log10(points[-1][1]), name, f"series-{number % SERIES}")
-        for number, (name, points) in enumerate(lines)
+        (math.log10(points[-1][1]), name, series_class(number)) for number, (name, points) in enumerate(lines)
     ]
     labels += [(math.log10(mark[0]), mark[1], "ink-soft")] if mark else []
     for number, (_, points) in enumerate(lines):
         spaced = [(math.log2(x), math.log10(y)) for x, y in points]
-        parts.append(
-            element("polyline", class_=f"series-{number % SERIES}", points=polyline_points(frame, spaced))
-        )
+        parts.append(element("polyline", class_=series_class(number), points=polyline_points(frame, spaced)))
     moved = spread([frame.y_pixel(y) for y, _, _ in labels], 15, frame.top + 4, frame.height - frame.bottom)
     for (_, name, ink), y in zip(labels, moved, strict=True):
         parts.append(element("text", name, class_=f"lab {ink}", x=end + 7, y=y + 4))

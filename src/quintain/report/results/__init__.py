@@ -1,4 +1,4 @@
-"""One file for each type of result, with its ``PRESENTATION``.
+"""How results are shown: one file for each type of result, with its ``PRESENTATION``.
 
-Title, summary, tables, and blocks of the page.
+A presentation gives the result's title, summary, tables, and blocks of the page.
 """
