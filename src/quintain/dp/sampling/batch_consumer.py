@@ -1,4 +1,4 @@
-"""What a loader needs to know of the optimizer that steps on its batches."""
+"""The part of an optimizer that the loader of its batches uses."""
 
 from typing import Protocol
 
@@ -6,7 +6,7 @@ from torch import nn
 
 
 class CaptureStatus(Protocol):
-    """Whether and of which module gradients are captured."""
+    """Whether gradients are captured, and of which module."""
 
     @property
     def is_attached(self) -> bool:
@@ -22,11 +22,11 @@ class BatchConsumer(Protocol):
 
     @property
     def capture(self) -> CaptureStatus:
-        """The capture of the gradients that it steps on."""
+        """State of the capture of the gradients that it steps on."""
 
     @property
     def batch_is_consumed(self) -> bool:
         """Whether the current batch was stepped on."""
 
     def discard_batch(self) -> None:
-        """Drop everything summed of the current batch."""
+        """Discard the gradients that are summed so far for the current batch."""

@@ -1,4 +1,4 @@
-"""The two numbers of a private step, noise and bound, which may be scheduled between steps."""
+"""The noise multiplier and the bound of a private step, which may be set or scheduled between steps."""
 
 import math
 from typing import Literal
@@ -13,12 +13,17 @@ SettingName = Literal["noise_multiplier", "max_grad_norm"]
 
 
 class NoiseAndClip:
-    """The noise multiplier and the clipping method of a private step, and who has chosen them.
+    """The noise multiplier and the clipping method of a private step, and the choice that they come from.
+
+    A user who sets the noise after a release may have looked at that release; such a choice costs more
+    epsilon (see ``accounting.fully_adaptive``). So each step is recorded with the number of the choice that
+    its noise comes from (``Release.choice``): 0 if it was made before the ledger's first release. What a
+    schedule sets that was fixed before then is no new choice.
 
     Args:
         noise_multiplier: sigma.
         clip: How gradients are bounded.
-        ledger: Where choices are numbered, since settings that are chosen after releases cost more.
+        ledger: Holds the releases by which choices are numbered.
 
     Raises:
         SettingError: If a number is out of its range.
@@ -30,11 +35,11 @@ class NoiseAndClip:
         self._noise_multiplier, self._clip = float(noise_multiplier), clip
         self.user_settings = self._noise_multiplier, clip.sensitivity
         """Noise multiplier and bound as the user last set them, apart from schedules."""
-        self._choice: tuple[int, str] = ledger.next_choice(), ledger.run_id
+        self._choice_and_run_id: tuple[int, str] = ledger.next_choice(), ledger.run_id
 
     @property
     def noise_multiplier(self) -> float:
-        """sigma."""
+        """The noise multiplier, sigma."""
         return self._noise_multiplier
 
     @property
@@ -48,7 +53,7 @@ class NoiseAndClip:
         return noise_std_of_sum(self._clip, self._noise_multiplier)
 
     def set(self, name: SettingName, value: float) -> None:
-        """Set a number as the user asks; another noise multiplier is a choice.
+        """Set a number as the user asks; another noise multiplier is a new choice.
 
         Raises:
             PrivacyError: If a private run would go on without noise.
@@ -70,41 +75,46 @@ class NoiseAndClip:
             self.begin_choice()
         self._noise_multiplier, self.user_settings = value, (value, self.user_settings[1])
 
-    def set_by_schedule(self, name: SettingName, value: float, *, beforehand: bool = True) -> None:
-        """Set a number as a schedule or a saved state says, apart from what the user has set.
+    def set_by_schedule(self, name: SettingName, value: float, *, fixed_beforehand: bool = True) -> None:
+        """Set a number as a schedule or a saved state says; ``user_settings`` stay as they are.
 
         Args:
             name, value: What to set.
-            beforehand: Whether the plan was there before the first release; else it is a choice, as if set by
-                hand.
+            fixed_beforehand: Whether this value was fixed before the first release; else it is a new choice,
+                as if set by hand.
         """
-        asked, choice = self.user_settings, self._choice
+        user_settings, choice_and_run_id = self.user_settings, self._choice_and_run_id
         self.set(name, value)
-        self.user_settings = asked
-        if beforehand:
-            self._choice = choice
+        self.user_settings = user_settings
+        if fixed_beforehand:
+            self._choice_and_run_id = choice_and_run_id
 
-    def follow(self, clip: ClippingMethod) -> None:
+    def use_learned_clip(self, clip: ClippingMethod) -> None:
         """Go on with the bound that an adaptive clipping method has learned from what was released."""
         self._clip = clip
 
     @property
     def choice(self) -> int:
-        """The number of the choice of settings; a new one if the ledger now holds another run's releases."""
-        if self._choice[1] != self._ledger.run_id:
+        """The number of the choice that the settings come from.
+
+        Where the ledger now holds the releases of another run, from a state that was loaded, it is a new one.
+        """
+        number, run_id = self._choice_and_run_id
+        if run_id != self._ledger.run_id:
             self.begin_choice()
-        return self._choice[0]
+            number, _ = self._choice_and_run_id
+        return number
 
     def begin_choice(self) -> None:
-        """Count a new choice of settings by the user."""
-        self._choice = self._ledger.next_choice(), self._ledger.run_id
+        """Count the present settings as a new choice."""
+        self._choice_and_run_id = self._ledger.next_choice(), self._ledger.run_id
 
     def restore_choice(self, number: int) -> None:
-        """Go on with the choice of a saved state, whose ledger was loaded."""
-        self._choice = number, self._ledger.run_id
+        """Go on with the choice of a saved state; its ledger must be loaded already."""
+        self._choice_and_run_id = number, self._ledger.run_id
 
     def check_same_user_settings(self, noise_multiplier: float, max_grad_norm: float) -> None:
-        """Raise if a state is of a run for which the user had set other numbers."""
+        """Raise if a saved state is of a run for which the user had set other numbers."""
         for name, loaded, here in zip(
             ("noise_multiplier", "max_grad_norm"),
             (noise_multiplier, max_grad_norm),

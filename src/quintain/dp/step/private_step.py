@@ -274,10 +274,10 @@ class PrivateStep(WriteOnce, Generic[O_co]):
         self.pending.move("configure")
         self.noise_and_clip.set(name, value)
 
-    def configure_by_schedule(self, name: SettingName, value: float, *, beforehand: bool = True) -> None:
+    def configure_by_schedule(self, name: SettingName, value: float, *, fixed_beforehand: bool) -> None:
         """Set noise or bound as a schedule says (see ``NoiseAndClip.set_by_schedule``), between steps."""
         self.pending.move("configure")
-        self.noise_and_clip.set_by_schedule(name, value, beforehand=beforehand)
+        self.noise_and_clip.set_by_schedule(name, value, fixed_beforehand=fixed_beforehand)
 
     @property
     def batch_is_consumed(self) -> bool:

@@ -43,13 +43,11 @@ def load_state(step: PrivateStep[torch.optim.Optimizer], state_dict: Mapping[str
             "got a plain optimizer's state; expected one with its ledger, or the steps already spent "
             "would be forgotten"
         )
-    told, inner = (
-        state_dict["privacy"],
-        {key: value for key, value in state_dict.items() if key != "privacy"},
-    )
-    states = told.get("generators", {}) if isinstance(told, Mapping) else {}
+    saved = state_dict["privacy"]
+    inner = {key: value for key, value in state_dict.items() if key != "privacy"}
+    states = saved.get("generators", {}) if isinstance(saved, Mapping) else {}
     if not (
-        isinstance(told, Mapping)
+        isinstance(saved, Mapping)
         and isinstance(states, Mapping)
         and {"state", "param_groups"} <= inner.keys()
     ):
@@ -58,7 +56,7 @@ def load_state(step: PrivateStep[torch.optim.Optimizer], state_dict: Mapping[str
             "state_dict() gave"
         )
     privacy = verified_content(
-        {key: value for key, value in told.items() if key != "generators"}, "a private optimizer"
+        {key: value for key, value in saved.items() if key != "generators"}, "a private optimizer"
     )
     if privacy.get("gathered") != digest_of_state(inner["state"]):
         raise PrivacyError(
@@ -101,6 +99,12 @@ def load_state(step: PrivateStep[torch.optim.Optimizer], state_dict: Mapping[str
 
 
 def _sampling_settings(step: PrivateStep[torch.optim.Optimizer]) -> list[Any]:
-    """How batches are sampled, and the kind of noise."""
-    it = step.account.next_release
-    return [it.sampling, it.expected_batch_size, it.num_units, it.steps_per_epoch, it.mechanism]
+    """How batches are sampled, and the kind of noise: where a state has others, a new choice begins."""
+    release = step.account.next_release
+    return [
+        release.sampling,
+        release.expected_batch_size,
+        release.num_units,
+        release.steps_per_epoch,
+        release.mechanism,
+    ]

@@ -1,10 +1,9 @@
-"""The wrapper of Opacus' expanded weights, under its name."""
+"""Opacus' wrapper for expanded weights: here another name of ``GradSampleModule``."""
 
 from quintain.dp.opacus.grad_sample.grad_sample_module import GradSampleModule
 from quintain.dp.opacus.refused import refusing
 
 __all__ = ["GradSampleModuleExpandedWeights"]
 __getattr__ = refusing(__name__)
-
 
 GradSampleModuleExpandedWeights = GradSampleModule

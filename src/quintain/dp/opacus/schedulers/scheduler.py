@@ -161,7 +161,9 @@ class Scheduler:
 
     def _set(self, value: float) -> None:
         self._value = value
-        self.optimizer.private_step.configure_by_schedule(self.setting, value, beforehand=self._beforehand)
+        self.optimizer.private_step.configure_by_schedule(
+            self.setting, value, fixed_beforehand=self._beforehand
+        )
 
 
 def _text(value: float) -> str:
