@@ -1,6 +1,4 @@
-"""One pixel: how many X-rays are answered wrongly once a single pixel is black or white, and where it is;
-then three of them.
-"""
+"""Attack single pixels: how many X-rays are misclassified once one pixel, or three of them, are changed."""
 
 import torch
 from torch import nn

@@ -14,7 +14,7 @@ from quintain.threats.threat import Threat
 
 @dataclass(frozen=True, slots=True)
 class CertificateOutcome:
-    """The certificates of B examples; an example without one is open: nothing is known of it.
+    """The certificates of B examples; of an example without one nothing is known.
 
     Args:
         certified: (B,) bool, no allowed change makes the model predict anything but ``y``.
@@ -43,7 +43,7 @@ class CertificateOutcome:
 
 
 class Certifier(Protocol):
-    """A certification method for balls: frozen settings, callable, without a model inside.
+    """A certification method for the balls of norms: a frozen value of settings, called with a model.
 
     One with a ``summary`` is registered. What it says of itself are class variables, written there and
     nowhere else: ``name``; ``summary``, one line for ``quintain list``; ``guarantee``; ``title``, its name in
@@ -64,9 +64,9 @@ class TracingCertifier(Protocol):
     """A certifier that traces a model first, once for all calls on that model."""
 
     def trace(self, model: ClassifierLike) -> Callable[..., CertificateOutcome]:
-        """Trace a model, and return a call as of ``Certifier`` without the model.
+        """Trace a model, and return a function that certifies it: a ``Certifier``'s call without ``model``.
 
-        It refuses a model that changed.
+        The function refuses a model that has changed since.
         """
 
 
@@ -79,7 +79,7 @@ def require_labels(x: Tensor, y: Tensor, num_classes: int) -> None:
         num_classes: The model's number of classes.
 
     Raises:
-        DataError: If they are no tensor, of another shape or type, or out of range.
+        DataError: If ``y`` is no tensor, has another shape or type, or holds a class out of range.
     """
     if not isinstance(y, Tensor):
         raise DataError(
