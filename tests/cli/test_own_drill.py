@@ -121,7 +121,11 @@ def test_a_drill_that_stored_no_adversarial_examples_is_not_replayed(call, monke
 def test_private_training_of_a_net_with_batch_norm_is_not_done_and_names_the_remedy(files):
     own = ("--model", "nets.py:normed", "--data", "table.npz")
     code, out, _ = quintain(files, "drill", *own, "--only", "privatize", "--out", "r")
-    assert code == ExitCode.OK
+    assert code == ExitCode.UNDECIDED
+    assert "nothing was done" in " ".join(out.split())
+    needless = load(files / "r" / "02-train.json").result
+    assert isinstance(needless, SkippedResult)
+    assert needless.reason.startswith("only privatize needed it, which was not done: ")
     skipped = load(files / "r" / "06-privatize.json").result
     assert isinstance(skipped, SkippedResult)
     assert "BatchNorm1d" in skipped.reason

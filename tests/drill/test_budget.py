@@ -95,6 +95,32 @@ def test_shared_amounts_are_halved_only_where_floors_need_it():
     assert (tight.train_examples, tight.test_examples, tight.plain_epochs) == (2000, 1000, 7)
 
 
+def test_what_kept_steps_do_not_use_stays_as_small_as_the_dropped_ones_need_it():
+    attack = Demand("attack", (), lambda work: 0.01 * work.test_examples, worth=7)
+    train = Demand("train", (PLAIN,), lambda work: 0.1 * work.plain_epochs * work.train_examples, worth=1)
+    found = allot([attack, train], WORK, 60.0, shared=SHARED)
+    assert list(found.dropped) == ["train"]
+    assert (found.workload.test_examples, found.workload.train_examples) == (1000, 500)
+
+
+def test_shared_amounts_stay_small_where_an_essential_step_waits_for_time():
+    check = Demand("check", (), lambda work: 0.01 * work.test_examples, worth=ESSENTIAL)
+    attack = Demand("attack", (), lambda work: 1.0 * work.test_examples, worth=ESSENTIAL)
+    last = (Amount("test_examples", "test examples", 25),)
+    found = allot([check, attack], WORK, 20.0, shared=SHARED, last=last)
+    assert list(found.dropped) == ["attack"]
+    assert found.workload.test_examples == 25
+
+
+def test_an_essential_step_is_done_with_less_than_is_good_for_it_rather_than_not_at_all():
+    queries = Amount("black_box_queries", "queries", 1_000, 100)
+    attack = Demand("attack", (queries,), lambda work: 0.1 * work.black_box_queries, worth=ESSENTIAL)
+    found = allot([attack], WORK, 50.0)
+    assert (found.dropped, found.workload.black_box_queries) == ({}, 500)
+    assert allot([attack], WORK, 200.0).workload.black_box_queries == 2_000
+    assert list(allot([replace(attack, worth=ESSENTIAL - 1)], WORK, 50.0).dropped) == ["attack"]
+
+
 def test_a_full_amount_below_its_floor_stays_as_it_is():
     few = replace(WORK, rounds=1)
     assert scaled(few, [ROUNDS], 0.0) == few

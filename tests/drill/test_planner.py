@@ -49,9 +49,10 @@ def planner(tmp_path):
     """A planner of two steps in one minute, and its clock."""
     write_files(tmp_path)
 
-    def make(steps=(PLAIN, ROUNDS), minutes=1.0):
+    def make(steps=(PLAIN, ROUNDS), minutes=1.0, **chosen):
         clock = Clock()
-        settings = Settings(model=f"{tmp_path}/nets.py:mlp", data=f"{tmp_path}/table.npz", minutes=minutes)
+        own = {"model": f"{tmp_path}/nets.py:mlp", "data": f"{tmp_path}/table.npz", **chosen}
+        settings = Settings(minutes=minutes, **own)
         run = RunFolder(tmp_path / "run", settings, (*pipeline.STEPS, "drill"))
         subject = Subject(settings, torch.device("cpu"))
         full = replace(FULL, plain_epochs=30, rounds=6, test_examples=60, train_examples=240)
@@ -98,6 +99,37 @@ def test_a_step_is_not_done_where_one_that_it_needs_was_not(planner):
     assert found == Obstacle(
         "it needs the step train, which was not done: there is no train split", "add one"
     )
+
+
+def test_a_step_that_only_others_need_is_not_done_where_there_is_no_time_for_these(planner):
+    plan, _ = planner((replace(PLAIN, worth=2), ROUNDS), minutes=1.5, only=("federate",))
+    plan._demands["federate"] = replace(plan._demands["federate"], seconds=lambda _work: 3000.0)
+    first, second = plan.prepare(PLAIN), plan.prepare(ROUNDS)
+    assert isinstance(first, Obstacle)
+    assert first.reason.startswith("only federate needed it, which was not done: it takes 3000 s")
+    assert isinstance(second, Obstacle)
+    assert second.reason.startswith("it takes 3000 s even at its smallest useful size")
+    assert "--minutes 80" in first.remedy == second.remedy
+    plan._demands["federate"] = replace(plan._demands["federate"], seconds=lambda _work: 30.0)
+    assert [one.name for one in plan.second_chance()] == ["train", "federate"]
+    assert isinstance(plan.prepare(PLAIN), StepPlan)
+    assert isinstance(plan.prepare(ROUNDS), StepPlan)
+
+
+def test_a_step_that_only_others_need_is_not_done_where_they_cannot_be(planner):
+    plan, _ = planner(only=("federate",))
+    plan.obstacles["federate"] = Obstacle("the net has BatchNorm", "take GroupNorm")
+    found = plan.prepare(PLAIN)
+    assert found == Obstacle(
+        "only federate needed it, which was not done: the net has BatchNorm", "take GroupNorm"
+    )
+    assert isinstance(plan.prepare(ROUNDS), Obstacle)
+
+
+def test_a_step_that_was_named_is_done_whatever_becomes_of_those_that_need_it(planner):
+    plan, _ = planner(only=("federate", "train"), minutes=2.0)
+    plan.obstacles["federate"] = Obstacle("the net has BatchNorm", "take GroupNorm")
+    assert isinstance(plan.prepare(PLAIN), StepPlan)
 
 
 def test_a_step_whose_trial_the_net_does_not_allow_is_not_done_and_says_why(planner):

@@ -27,11 +27,13 @@ class Amount:
         field: Its field of ``Workload``.
         what: Its name for people, such as ``epochs of adversarial training``.
         floor: Less than this is no use; where even the full form does less, that is the floor.
+        last_floor: So little is done where an essential step would be dropped else; ``floor`` if 0.
     """
 
     field: str
     what: str
     floor: int
+    last_floor: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,9 @@ def allot(
     Nothing is cut that fits. Else each step may take the same time, times its weight, and what a cheap one
     leaves of it goes to the others. Shared amounts are halved only where the floors of all steps would take
     more than half of the time. Where the floors do not fit at all, the steps are taken in their order of
-    worth, and those that do not fit beside the ones before are dropped.
+    worth, and those that do not fit beside the ones before are dropped. Shared amounts stay small
+    where an essential step is dropped, or where the others do not use them, so that there may be time for the
+    dropped ones in the end.
 
     Args:
         demands: What the steps ask for, in their order.
@@ -119,7 +123,12 @@ def allot(
 
     smallest = common(demands)
     kept = _fitting(demands, smallest, seconds)
-    chosen = smallest if len(kept) == len(demands) else common(kept)
+    if any(one not in kept for one in essential):
+        demands = [_lowered(one) if one in essential and one not in kept else one for one in demands]
+        kept = _fitting(demands, smallest, seconds)
+    chosen = smallest
+    if len(kept) < len(demands) and all(one.step in {other.step for other in kept} for one in essential):
+        chosen = _small_where_unused(kept, common(kept), smallest, shared)
     if sum(one.at(chosen, 0.0) for one in kept) > seconds:
         chosen = smallest
     fractions = _fractions(kept, chosen, seconds)
@@ -128,6 +137,26 @@ def allot(
         workload = scaled(workload, one.amounts, fractions[one.step])
     dropped = {one.step: one.at(smallest, 0.0) for one in reversed(demands) if one not in kept}
     return Allotment(workload, dropped, sum(one.seconds(workload) for one in kept))
+
+
+def _lowered(demand: Demand) -> Demand:
+    """Return what a step asks for at its last floors."""
+    amounts = (replace(one, floor=one.last_floor or one.floor) for one in demand.amounts)
+    return replace(demand, amounts=tuple(amounts))
+
+
+def _small_where_unused(
+    demands: Sequence[Demand], chosen: Workload, smallest: Workload, shared: Sequence[Amount]
+) -> Workload:
+    """Return a workload with the smallest of the shared amounts that some steps take no time for."""
+
+    def times(workload: Workload) -> list[float]:
+        return [one.seconds(workload) for one in demands]
+
+    for amount in shared:
+        less = replace(chosen, **{amount.field: getattr(smallest, amount.field)})
+        chosen = less if times(less) == times(chosen) else chosen
+    return chosen
 
 
 def _worth(demand: Demand, demands: Sequence[Demand]) -> int:

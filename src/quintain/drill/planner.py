@@ -72,6 +72,7 @@ class Planner:
         self._dropped: Mapping[str, float] = {}
         self._begun: tuple[str, float, float] | None = None
         self._margin = MARGIN
+        self._needless: set[str] = set()
         self._estimated = self._taken = PRIOR * self.context.settings.seconds
         self._estimate()
 
@@ -108,11 +109,13 @@ class Planner:
         for needed in step.needs:
             for missing in (self.obstacles, self.waiting):
                 if needed in missing:
-                    reason = f"it needs the step {needed}, which was not done: {missing[needed].reason}"
-                    missing.setdefault(step.name, Obstacle(reason, missing[needed].remedy))
+                    missing.setdefault(step.name, self._without(step.name, needed, missing[needed]))
         for missing in (self.obstacles, self.waiting):
             if step.name in missing:
                 return missing[step.name]
+        if (useless := self._useless(step, self.obstacles)) is not None:
+            self.obstacles[step.name] = useless
+            return useless
         seconds = 0.0
         if step.name not in self._fixed:
             found = self._decide(step)
@@ -126,6 +129,7 @@ class Planner:
         """Return the steps that wait, in their order of worth, and let them be tried again."""
         waiting = [one for one in self.steps if one.name in self.waiting]
         self.waiting.clear()
+        self._needless.clear()
         self._margin = 1.0
         return sorted(waiting, key=lambda one: -one.worth)
 
@@ -158,6 +162,10 @@ class Planner:
         self._dropped = found.dropped
         if step.name in found.dropped:
             return self._too_long(found.dropped[step.name], left)
+        later = {name: self._too_long(least, left) for name, least in found.dropped.items()}
+        if (useless := self._useless(step, {**self.obstacles, **later})) is not None:
+            self._needless.add(step.name)
+            return useless
         demand = self._demands[step.name]
         self._fix(step.name, demand.amounts, found.workload)
         estimated = demand.seconds(self.workload)
@@ -174,6 +182,24 @@ class Planner:
             shared=SHARED if is_first else (),
             last=LAST if is_first else (),
         )
+
+    def _without(self, step: str, needed: str, why: Obstacle) -> Obstacle:
+        """Return why a step is not done that needs another one: its own reason where that was needless."""
+        if needed in self._needless and step in self._dropped:
+            return self._too_long(self._dropped[step], self.seconds_left)
+        return Obstacle(f"it needs the step {needed}, which was not done: {why.reason}", why.remedy)
+
+    def _useless(self, step: Step, missing: Mapping[str, Obstacle]) -> Obstacle | None:
+        """Return why a step that only others need is not done: none of them is; None where it is of use."""
+        if not self.context.settings.only or step.name in self.context.settings.only:
+            return None
+        needing = [one.name for one in self.steps if step.name in one.needs]
+        if not needing or any(name not in missing for name in needing):
+            return None
+        first = missing[needing[0]]
+        names = " and ".join((", ".join(needing[:-1]), needing[-1]) if len(needing) > 1 else needing)
+        reason = f"only {names} needed it, which {'were' if len(needing) > 1 else 'was'} not done"
+        return Obstacle(f"{reason}: {first.reason}", first.remedy)
 
     def _too_long(self, least: float, left: float) -> Obstacle:
         minutes = self.context.settings.seconds / 60

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from quintain import training
+from quintain.attacks import PGD
 from quintain.certify import IntervalBounds, RandomizedSmoothing
 from quintain.certify.radius_search import largest_certified_radius
 from quintain.core.errors import SettingError
+from quintain.core.threat_specs import threat_name
 from quintain.data.dataset import Dataset
 from quintain.dp import PrivatePlan
 from quintain.dp import fit as fit_privately
@@ -35,9 +37,12 @@ Clock = Callable[[], float]
 system_clock: Clock = time.monotonic
 """Seconds since some moment."""
 
-LONG_ENOUGH, TOO_LONG = 0.25, 2.0
-"""A trial that takes the first number of seconds is not repeated with more examples; one that would take more
-than the second is not made: its time is taken for that of so many forward passes.
+LONG_ENOUGH = 0.25
+"""A trial that takes so many seconds is not repeated with more examples."""
+
+LONGEST, SHORTEST, TOO_LONG = 2.0, 0.3, 0.01
+"""A trial that would take longer than the last fraction of the drill, between these seconds, is not made: its
+time is taken for that of so many forward passes.
 """
 
 GROWTH, MOST = 4, 128
@@ -49,6 +54,18 @@ PASSES = {"training": 3, "defense": 15, "attack": 800, "interval": 60, "private"
 FEW = 16
 """A forward pass on fewer examples is timed longer: it is more of a batch than of them."""
 
+LEAST = 0.5
+"""Of the time of an example in the largest trial: what more examples take may be so much less at least."""
+
+SHORT_PGD, SHORT_PASSES = PGD(steps=3), 30
+"""A short attack that tells how many examples stay unbroken, and its forward passes at three sizes."""
+
+BROKEN_AT, FEWEST = 32, 8
+"""So many examples are attacked shortly, or as there is time for; fewer than the second tell nothing."""
+
+NOISY = 16
+"""Noise samples of an example that tell whether it is classified right under noise."""
+
 TRIED_QUERIES = 50
 """Queries on each example of an attack without gradients that is tried."""
 
@@ -59,8 +76,8 @@ PRIVATE_STEPS, CHECKED_STEPS = 7, 3
 """Steps of a private training that is tried, and those of them that take longer, since they are checked."""
 
 
-NOISE_SAMPLES = 1_024
-"""Noise samples of the certificate that is tried."""
+NOISE_SAMPLES, FEWEST_SAMPLES = 1_024, 64
+"""Noise samples of the certificate that is tried, or as many as there is time for, and the fewest."""
 
 SUMMED = 10_000
 """Coordinates of the secure sum that is tried."""
@@ -99,18 +116,26 @@ class Trials:
     ) -> float:
         """Return the seconds of one example; each trial does everything ``times`` as often as it counts."""
         expected = PASSES[kind] * self.forward
-        most = min(most, int(TOO_LONG / (expected * times))) if expected else most
+        most = min(most, int(self.too_long / (expected * times))) if expected else most
         if most < 1:
             return expected
         count = min(2 * GROWTH, most)
         taken = seconds(count)
-        if 2 * taken < TOO_LONG or count < most:
+        if 2 * taken < self.too_long or count < most:
             # The first trial is mostly what is done once.
             taken = seconds(count)
-        while taken < LONG_ENOUGH and count < most:
-            count = min(count * GROWTH, most)
+        more = taken / count
+        while (taken < LONG_ENOUGH or count < FEW) and count < most:
+            before, count = (count, taken), min(count * GROWTH, most)
             taken = seconds(count)
-        return taken / count
+            # What a batch takes whatever it holds is the same in both trials.
+            more = (taken - before[1]) / (count - before[0])
+        return min(max(more, LEAST * taken / count), taken / count)
+
+    @property
+    def too_long(self) -> float:
+        """Seconds that a trial may take."""
+        return min(max(TOO_LONG * self.context.settings.seconds, SHORTEST), LONGEST)
 
     @cached_property
     def net(self) -> nn.Module:
@@ -144,14 +169,53 @@ class Trials:
     @cached_property
     def noise_sample(self) -> float:
         """One noise sample of the certificate of a smoothed model."""
-        if NOISE_SAMPLES * self.forward > TOO_LONG:
+        samples = min(NOISE_SAMPLES, int(self.too_long / self.forward)) if self.forward else NOISE_SAMPLES
+        if samples < FEWEST_SAMPLES:
             return self.forward
         sigma, (x, y) = sigma_of(self.context.threat), self.examples(1)
-        smooth = RandomizedSmoothing(sigma, noise_samples=NOISE_SAMPLES).derive(self.model)
+        smooth = RandomizedSmoothing(sigma, noise_samples=samples, selection_samples=1).derive(self.model)
         smooth.certify(x, y)
         started = self.clock()
         smooth.certify(x, y)
-        return (self.clock() - started) / NOISE_SAMPLES
+        return (self.clock() - started) / samples
+
+    @cached_property
+    def correct_under_noise(self) -> float:
+        """Fraction of examples that a given model classifies right under noise, one of each kind added."""
+        if not self.context.subject.comes_trained or not self.forward:
+            return 1.0
+        count = min(BROKEN_AT, len(self.context.test), int(self.too_long / (NOISY * self.forward)))
+        if count < FEWEST:
+            return 1.0
+        x, y = self._drawn(count)
+        sigma, generator = sigma_of(self.context.threat), torch.Generator().manual_seed(0)
+        noise = torch.randn(NOISY, *x.shape, generator=generator).to(x)
+        votes = torch.stack([self.model.predict(x + sigma * one) for one in noise])
+        return (int((votes.mode(0).values == y).sum()) + 1) / (count + 2)
+
+    @cached_property
+    def unbroken(self) -> float:
+        """Fraction of examples that a short attack leaves unbroken, over all sizes; one of each is added."""
+        kind = threat_name(self.context.threat.spec)
+        if kind not in SHORT_PGD.supports or not self.forward:
+            return 1.0
+        time = 2 * self.too_long
+        count = min(BROKEN_AT, len(self.context.test), int(time / (SHORT_PASSES * self.forward)))
+        if count < FEWEST:
+            return 1.0
+        (x, y), threats, left = self._drawn(count), self.context.threats, 0
+        active = self.model.predict(x) == y
+        for threat in threats:
+            if active.any():
+                outcome = SHORT_PGD(self.model, x[active], y[active], threat, seed=0)
+                active[active.clone()] = ~outcome.success
+            left += int(active.sum())
+        return (left + 1) / (count * len(threats) + 2)
+
+    def _drawn(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return test examples of any class, with their labels."""
+        drawn = self.context.test.sample(count, seed=0)
+        return drawn.batch(np.arange(len(drawn)))
 
     @cached_property
     def attack(self) -> float:
@@ -174,7 +238,7 @@ class Trials:
         short = replace(self.context.workload, black_box_queries=TRIED_QUERIES)
         attacks = replace(self.context, workload=short).attacks.values()
         queries = TRIED_QUERIES * sum(len(job.threats_for(attack)) for attack in attacks)
-        most = min(MOST, int(TOO_LONG / (queries * self.forward))) if self.forward else MOST
+        most = min(MOST, int(self.too_long / (queries * self.forward))) if self.forward else MOST
         if most < 1:
             return self.forward
         x, y = self.examples(most)

@@ -9,10 +9,13 @@ from quintain.core.registry import entries
 from quintain.core.threat_specs import threat_name
 from quintain.drill.budget import Amount
 from quintain.drill.context import DrillContext
+from quintain.drill.settings import Workload
 from quintain.drill.step import Estimate, Obstacle, Step, do_part, refusals_are_obstacles
 from quintain.drill.trials import Trials
 from quintain.evaluate.brackets import robustness_claims
 from quintain.evaluate.evasion.attacks import run_attacks
+from quintain.evaluate.evasion.decision_probe import NUM_WALKED, WALK_QUERIES
+from quintain.evaluate.evasion.diagnostics import NUM_PROBED
 from quintain.evaluate.evasion.job import AttackJob
 from quintain.evaluate.evasion.stickers import evaluate_sticker
 from quintain.evaluate.step import StepOutput
@@ -25,8 +28,38 @@ NUM_PICTURES = 6
 MARKER_TARGET = 0
 """The class that the side marker is to bring about, normal: a sick child is called healthy."""
 
+FEWEST_QUERIES = 100
+"""So few queries on each example find what is easily broken; of what they leave, trust is not judged."""
+
 MARKER_BATCH = 16
 """Pictures of each step of fitting a sticker."""
+
+
+FEWEST_PROBED, TESTED_PER_PROBED = 5, 6
+"""The diagnostics probe one of so many test examples, up to their usual number; the first number at least."""
+
+PROBE_PASSES = 600
+"""Forward passes of the diagnostics on an example that is probed, or as much in gradients."""
+
+
+def num_probed(workload: Workload) -> int:
+    """Return how many examples the diagnostics probe."""
+    return min(NUM_PROBED, max(FEWEST_PROBED, workload.test_examples // TESTED_PER_PROBED))
+
+
+def probe_passes(context: DrillContext, workload: Workload, unbroken: float) -> float:
+    """Return the forward passes that the diagnostics take as long as.
+
+    On the bundled X-rays attacks leave more of their estimates than that.
+
+    Args:
+        context: Of the drill.
+        workload: How much of everything.
+        unbroken: Fraction of the examples that the attacks leave unbroken.
+    """
+    probed = num_probed(workload)
+    walks = WALK_QUERIES * min(NUM_WALKED, probed * unbroken)
+    return 0.0 if context.settings.is_bundled else probed * PROBE_PASSES + walks
 
 
 def run(context: DrillContext) -> StepOutput:
@@ -44,6 +77,7 @@ def run(context: DrillContext) -> StepOutput:
         folder=context.folder,
         num_pictures=NUM_PICTURES,
         checkpoint_dir=context.run.unfinished("attack"),
+        num_probed=num_probed(context.workload),
         checkpoint_seconds=math.inf if context.settings.is_bundled else CHECKPOINT_SECONDS,
         data_options=context.data_options,
         progress=context.progress,
@@ -113,26 +147,31 @@ def obstacle(context: DrillContext) -> Obstacle | None:
 
 
 def estimate(context: DrillContext, trials: Trials) -> Estimate:
-    """Return the time of the attacks where nothing is broken, and of fitting the sticker.
+    """Return the time of the attacks, and of fitting the sticker.
 
-    An attack without gradients takes so long as its queries.
+    On a given model few gradient steps tell how many examples stay unbroken, and take all the attack's time;
+    a model that is not trained yet is taken for one on which all do. An attack without gradients takes so
+    long as its queries.
     """
     if context.subject.model.access != "gradients":
         job = AttackJob(context.threats, {}, seed=0, batch_size=1)
         runs = sum(len(job.threats_for(attack)) for attack in context.attacks.values())
         query = runs * trials.query
         return lambda workload: workload.test_examples * workload.black_box_queries * query
-    on_example = trials.attack
+    unbroken = trials.unbroken if context.subject.comes_trained else 1.0
+    on_example, forward = trials.attack * unbroken, trials.forward
     on_picture = 0.0 if _no_sticker(context) else 4 * trials.forward
     return lambda workload: (
-        workload.test_examples * (on_example + on_picture) + workload.marker_steps * MARKER_BATCH * on_picture
+        workload.test_examples * (on_example + on_picture)
+        + workload.marker_steps * MARKER_BATCH * on_picture
+        + probe_passes(context, workload, unbroken) * forward
     )
 
 
 def amounts(context: DrillContext) -> tuple[Amount, ...]:
     """Return the queries on a model without gradients, or the steps of a sticker where one is fitted."""
     if context.subject.model.access != "gradients":
-        return (Amount("black_box_queries", "queries on each example", 1_000),)
+        return (Amount("black_box_queries", "queries on each example", 1_000, FEWEST_QUERIES),)
     return () if _no_sticker(context) else (Amount("marker_steps", "steps of fitting the sticker", 30),)
 
 

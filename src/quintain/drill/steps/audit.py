@@ -4,7 +4,7 @@ from quintain.drill.budget import Amount
 from quintain.drill.context import DrillContext
 from quintain.drill.obstacles import needs_private_training
 from quintain.drill.step import Estimate, Step
-from quintain.drill.steps.privatize import CHECKS, PRIVATE_STEPS, privacy_target
+from quintain.drill.steps.privatize import CHECKS, PRIVATE_STEPS, batch_size, privacy_target
 from quintain.drill.trials import Trials
 from quintain.evaluate.step import StepOutput
 from quintain.evaluate.steps.audit import run_audit
@@ -35,7 +35,7 @@ def run(context: DrillContext) -> StepOutput:
 def estimate(_context: DrillContext, trials: Trials) -> Estimate:
     """Return the time of two trainings and of the tests of the mechanism."""
     unit = TRAININGS * trials.private
-    return lambda workload: (workload.private_steps + CHECKS) * workload.private_batch * unit + TESTS
+    return lambda workload: (workload.private_steps + CHECKS) * batch_size(workload) * unit + TESTS
 
 
 def amounts(_context: DrillContext) -> tuple[Amount, ...]:

@@ -6,6 +6,7 @@ from quintain.certify import IntervalBounds, RandomizedSmoothing
 from quintain.drill.budget import Amount
 from quintain.drill.context import SMOOTHED_MODEL, DrillContext
 from quintain.drill.obstacles import needs_intervals
+from quintain.drill.settings import Workload
 from quintain.drill.step import Estimate, Step, do_part
 from quintain.drill.steps.harden import primary_model
 from quintain.drill.threat_sizes import sigma_of, smoothed_sizes
@@ -20,11 +21,24 @@ from quintain.results.artifacts import ModelFile
 from quintain.results.records import Claim, NotDone
 from quintain.results.robustness_records import CertifiedModel, CertifyResult, TrainResult
 
-VOTES = 3_000
-"""Noise samples of an example beside those of its certificate: for predictions, and for the attack on it."""
+VOTE_SAMPLES = 1_000
+"""Noise samples of a prediction, or half of those of a certificate where these are fewer."""
+
+PREDICTIONS = 3
+"""Of each example: of the clean one, and after the attack at both sizes."""
+
+SURROGATES = 2 * 20 * 6 * 32
+"""Noise samples that the attack takes as long as: at two sizes, in 20 steps, by gradients over 32 of them,
+each of which takes as long as six: those of certificates are of large batches in a quick layout of memory.
+"""
 
 ESTIMATES = 2 * 20 * 2 * NOISE_PAIRS
-"""More of them where gradients are estimated: at two sizes, in 20 steps, by pairs of noise."""
+"""The same where gradients are estimated: at two sizes, in 20 steps, by pairs of noise."""
+
+
+def vote_samples(workload: Workload) -> int:
+    """Return the noise samples of a prediction."""
+    return min(VOTE_SAMPLES, workload.noise_samples // 2)
 
 
 def run(context: DrillContext) -> StepOutput:
@@ -79,7 +93,8 @@ def run(context: DrillContext) -> StepOutput:
 def smoothing_settings(context: DrillContext) -> SmoothingSettings:
     """Return how a model is smoothed, and on how many examples."""
     certifier = RandomizedSmoothing(sigma_of(context.threat), context.workload.noise_samples)
-    return SmoothingSettings(certifier, context.workload.smoothed_examples)
+    votes = vote_samples(context.workload)
+    return SmoothingSettings(certifier, context.workload.smoothed_examples, vote_samples=votes)
 
 
 def claims_without(context: DrillContext) -> tuple[Claim, ...]:
@@ -160,15 +175,19 @@ def _by_smoothing(
 
 
 def estimate(context: DrillContext, trials: Trials) -> Estimate:
-    """Return the time of interval bounds of up to three models, and of the noise samples."""
+    """Return the time of interval bounds of up to three models, and of the noise samples.
+
+    An example that the smoothed model misclassifies gets no certificate and is not attacked.
+    """
     models = 3 if "harden" in context.planned else 1
     by_intervals = 0.0 if needs_intervals(context) else models * trials.interval
-    beside = VOTES + (0 if context.subject.model.access == "gradients" else ESTIMATES)
+    attack = SURROGATES if context.subject.model.access == "gradients" else ESTIMATES
     by_noise = trials.noise_sample
+    certified = 1.0 if "harden" in context.planned else trials.correct_under_noise
     return lambda workload: (
         workload.test_examples * by_intervals
         + min(workload.smoothed_examples, workload.test_examples)
-        * (workload.noise_samples + beside)
+        * (certified * (workload.noise_samples + attack) + PREDICTIONS * vote_samples(workload))
         * by_noise
     )
 

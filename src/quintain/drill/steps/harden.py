@@ -11,6 +11,7 @@ from quintain.drill.budget import Amount
 from quintain.drill.context import ADVERSARIAL_MODEL, CERTIFIED_MODEL, SMOOTHED_MODEL, DrillContext
 from quintain.drill.obstacles import needs_intervals, needs_training
 from quintain.drill.step import Estimate, Obstacle, Step, do_part
+from quintain.drill.steps.attack import num_probed, probe_passes
 from quintain.drill.threat_sizes import sigma_of
 from quintain.drill.trials import Trials
 from quintain.evaluate.brackets import clean_accuracy_claim, robustness_claims
@@ -123,6 +124,7 @@ def _attack(context: DrillContext, subject: EvaluatedModel) -> AttackedModel:
         context.attacks,
         seed=context.seed("attack"),
         checkpoint_dir=context.run.unfinished("harden", subject.file.name),
+        num_probed=num_probed(context.workload),
         checkpoint_seconds=math.inf if context.settings.is_bundled else CHECKPOINT_SECONDS,
         progress=context.progress,
     )
@@ -163,10 +165,12 @@ def estimate(context: DrillContext, trials: Trials) -> Estimate:
         if not isinstance(one.defense, Obstacle)
     ]
     attacked = sum(is_attacked for _, _, is_attacked in units)
-    on_example = attacked * trials.attack + 2 * len(units) * trials.forward
+    forward = trials.forward
+    on_example = attacked * trials.attack + 2 * len(units) * forward
     return lambda workload: (
         workload.train_examples * sum(getattr(workload, epochs) * unit for epochs, unit, _ in units)
         + workload.test_examples * on_example
+        + attacked * probe_passes(context, workload, 1.0) * forward
     )
 
 

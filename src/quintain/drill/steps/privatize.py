@@ -3,6 +3,7 @@
 from quintain.drill.budget import Amount
 from quintain.drill.context import DrillContext
 from quintain.drill.obstacles import needs_private_training
+from quintain.drill.settings import MIN_PRIVATE_BATCH, RECORDS_PER_BATCH, Workload
 from quintain.drill.step import Estimate, Step
 from quintain.drill.trials import Trials
 from quintain.evaluate.privacy_target import PrivacyTarget
@@ -17,11 +18,17 @@ CHECKS = 12
 """Steps that the checks of a private training's first steps take as long as."""
 
 
+def batch_size(workload: Workload) -> int:
+    """Return the batch size, which follows the training examples where they are cut."""
+    few = max(workload.train_examples // RECORDS_PER_BATCH, MIN_PRIVATE_BATCH)
+    return min(workload.private_batch, few)
+
+
 def privacy_target(context: DrillContext) -> PrivacyTarget:
     """Return the target epsilon, which is audited at the same settings."""
     return PrivacyTarget(
         epsilon=context.settings.epsilon,
-        batch_size=min(context.workload.private_batch, len(context.train)),
+        batch_size=min(batch_size(context.workload), len(context.train)),
         steps=context.workload.private_steps,
     )
 
@@ -42,7 +49,7 @@ def run(context: DrillContext) -> StepOutput:
 def estimate(_context: DrillContext, trials: Trials) -> Estimate:
     """Return the time of the noisy steps."""
     unit = trials.private
-    return lambda workload: (workload.private_steps + CHECKS) * workload.private_batch * unit
+    return lambda workload: (workload.private_steps + CHECKS) * batch_size(workload) * unit
 
 
 def amounts(_context: DrillContext) -> tuple[Amount, ...]:
