@@ -8,7 +8,7 @@ from scipy.stats import norm
 from torch import nn
 
 from quintain.certify import SmoothedClassifier
-from quintain.certify.smoothing import BATCH_ELEMENTS
+from quintain.certify.noisy_votes import BATCH_ELEMENTS
 from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.core.statistics import binomial_lower
 from quintain.models import Classifier

@@ -1,44 +1,26 @@
 """Randomized smoothing: the most frequent class under Gaussian noise, with L2 radii certified by sampling."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
 from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from quintain.certify.conditions import refuse_changes
+from quintain.certify.noise_conditions import require_steady
+from quintain.certify.noisy_votes import BATCH_ELEMENTS, count_classes, fast_memory_format, noise_type
 from quintain.certify.outcome import CertificateOutcome, require_labels
-from quintain.core.errors import DataError, ModelError, SettingError
+from quintain.core.errors import ModelError, SettingError
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.core.statistics import binomial_lower, binomial_tail
-from quintain.models.classifier import Classifier
-from quintain.models.memory import in_fitting_parts
-from quintain.models.modules import all_modules, any_training
 from quintain.models.protocol import ClassifierLike
 from quintain.threats.arguments import Array, to_inputs, to_labels, to_threat
 from quintain.threats.l2 import L2
 from quintain.threats.rng import example_rng
-from quintain.threats.threat import Threat, check_in_box, check_types
-
-MIN_SIGMA_SPACINGS = 16
-"""The smallest sigma, in spacings near 1 of the inputs' or the model's type."""
-
-BATCH_TOLERANCE = 1e-3
-"""Relative difference of outputs, alone and in a batch, that rounding does not explain: at least this, and 8
-spacings of the model's type.
-"""
-
-BATCH_CHECK_EXAMPLES = 8
-"""Most examples whose outputs, alone and in a batch, are compared before anything is certified."""
-
-BATCH_ELEMENTS = 2**17
-"""Numbers in one batch of noisy inputs (0.5 MiB in float32): this bounds memory and suits the cache."""
+from quintain.threats.threat import Threat, check_in_box
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +140,7 @@ class SmoothedClassifier:
         deterministic. It only approximates the smoothed classifier: use ``predict`` for the class that the
         smoothed classifier returns.
         """
-        x = x.to(self._sampled_in(x))
+        x = x.to(noise_type(x))
         # log mean softmax = logsumexp over copies of log_softmax, minus log k (Salman et al., 2019): in logs,
         # so that nothing underflows.
         generator = torch.Generator().manual_seed(derive_seed(self.surrogate_seed, "surrogate"))
@@ -245,7 +227,7 @@ class SmoothedClassifier:
         self, x: Tensor, y: Tensor, threat: Threat | None, seed: int, ids: Tensor | None, progress: Progress
     ) -> CertificateOutcome:
         eps, ids = self._checked_eps(x, y, threat), example_rng(x, seed, ids).ids
-        memory_format = self._memory_format(x)
+        memory_format = fast_memory_format(self.base_classifier, x)
         signed_radius, forwards = (
             torch.full((len(x),), -torch.inf, dtype=torch.float64),
             torch.zeros(len(x), dtype=torch.long),
@@ -320,8 +302,8 @@ class SmoothedClassifier:
                 f"{least}"
             )
         x = to_inputs(x)
-        self._require_steady(x)
-        ids, memory_format = example_rng(x, seed, ids).ids, self._memory_format(x)
+        require_steady(self.base_classifier, x, sigma=self.sigma, seed=self.surrogate_seed)
+        ids, memory_format = example_rng(x, seed, ids).ids, fast_memory_format(self.base_classifier, x)
         predictions = []
         for example, number in zip(x, ids.tolist(), strict=True):
             counts = self._count_classes(
@@ -339,50 +321,8 @@ class SmoothedClassifier:
     def _count_classes(
         self, example: Tensor, samples: int, seed: int, memory_format: torch.memory_format
     ) -> Tensor | None:
-        """Count the classes of noisy copies (K,); None as soon as an output is not a number."""
-        total: Tensor | None = None
-        example = example.to(self._sampled_in(example))
-        for noise in self._noise_batches(example, samples, seed):
-            batch = noise.mul_(self.sigma).add_(example)
-            answered = partial(self._answers, batch, memory_format)
-            logits = torch.cat(list(in_fitting_parts(answered, len(batch), work="noisy copies")))
-            if not bool(logits.isfinite().all()):
-                return None
-            counts = logits.argmax(1).bincount(minlength=logits.shape[1])
-            total = counts if total is None else total + counts
-        return total
-
-    def _answers(self, batch: Tensor, memory_format: torch.memory_format, part: slice) -> Tensor:
-        return self.base_classifier(batch[part].to(memory_format=memory_format))
-
-    @staticmethod
-    def _noise_batches(example: Tensor, samples: int, seed: int) -> Iterator[Tensor]:
-        """Yield standard normal noise in batches (n, *S) of one generator.
-
-        n depends on the example's shape only.
-        """
-        generator = torch.Generator().manual_seed(seed)
-        pack = max(1, BATCH_ELEMENTS // example.numel())
-        for begin in range(0, samples, pack):
-            size = min(pack, samples - begin)
-            yield (
-                torch.empty(size, *example.shape, dtype=torch.float32)
-                .normal_(generator=generator)
-                .to(example)
-            )
-
-    def _memory_format(self, x: Tensor) -> torch.memory_format:
-        """Return channels last where the base model takes it.
-
-        Convolutions on the CPU are then 1.7 times as fast.
-        """
-        if x.ndim != 4 or not len(x):
-            return torch.contiguous_format
-        try:
-            self.base_classifier(x[:1].to(memory_format=torch.channels_last))
-        except ModelError:
-            return torch.contiguous_format
-        return torch.channels_last
+        model = self.base_classifier
+        return count_classes(model, example, samples, seed, sigma=self.sigma, memory_format=memory_format)
 
     def _certified_radius(self, probability: float) -> float:
         """Return ``sigma`` times the normal quantile, rounded down; -inf at 0.
@@ -395,75 +335,9 @@ class SmoothedClassifier:
         )
         return exact - 1e-12 * abs(exact) if math.isfinite(exact) else exact
 
-    @staticmethod
-    def _sampled_in(x: Tensor) -> torch.dtype:
-        """Return the type in which noise is added: that of the inputs, float32 at least."""
-        return torch.promote_types(x.dtype, torch.float32)
-
-    def _require_steady(self, x: Tensor) -> None:
-        """Refuse types, layers and models whose predictions are not those under Gaussian noise."""
-        check_types(L2(0.0), x)
-        if not x.is_floating_point():
-            raise DataError(
-                f"inputs of {x.dtype}; expected floating point in [0, 1]: divide 8-bit images by 255"
-            )
-        coarsest = max((x.dtype, self.base_classifier.dtype), key=lambda dtype: torch.finfo(dtype).eps)
-        spacing = torch.finfo(coarsest).eps
-        if self.sigma < MIN_SIGMA_SPACINGS * spacing:
-            raise SettingError(
-                f"sigma = {self.sigma:g} is lost in {coarsest}, whose numbers near 1 are {spacing:.3g} "
-                f"apart; expected at least {MIN_SIGMA_SPACINGS * spacing:.3g}. Use a wider type, such as "
-                "float32, for the inputs and the model, or a larger sigma"
-            )
-        modules = (
-            all_modules(self.base_classifier.net) if isinstance(self.base_classifier, Classifier) else []
-        )
-        for module in modules:
-            if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
-                raise ModelError(
-                    f"{self.base_classifier.name} has a {type(module).__name__} that normalises by the "
-                    "statistics of each batch, so that noisy copies are not answered one by one; expected "
-                    "running statistics in evaluation mode: call net.eval()"
-                )
-        if any_training(modules):
-            raise ModelError(
-                f"{self.base_classifier.name} is in training mode, or a part of it: dropout then draws from "
-                "torch's global generator, and not from the seed and the example, so that it is of no one "
-                "function; call net.eval(): the noise is the randomness here"
-            )
-        self._require_batch_independence(x[:BATCH_CHECK_EXAMPLES])
-
-    def _require_batch_independence(self, x: Tensor) -> None:
-        """Refuse a base whose outputs change with the rest of the batch.
-
-        It is tested on examples (n, *S), or on a noisy copy of each.
-
-        Raises:
-            ModelError: If so: it depends on the batch, or is random.
-        """
-        if not x.numel() or x.ndim < 2:
-            return
-        x = x[: max(1, BATCH_ELEMENTS // (2 * x[0].numel()))].to(self._sampled_in(x))
-        noise = next(self._noise_batches(x[0], len(x), derive_seed(self.surrogate_seed, "alone")))
-        inputs = torch.cat([x, x + self.sigma * noise])
-        together = self.base_classifier(inputs).double()
-        alone = torch.cat([self.base_classifier(one).double() for one in inputs.split(1)])
-        # No number on both sides tells nothing; on one side alone it is a difference beyond any tolerance.
-        tells = alone.isfinite() | together.isfinite()
-        gap = torch.where(tells, (alone - together).abs().nan_to_num(torch.inf, torch.inf), 0.0)
-        size = alone.nan_to_num(0.0, 0.0, 0.0).abs().amax(1, keepdim=True).clamp(min=1.0)
-        tolerance = max(BATCH_TOLERANCE, 8 * torch.finfo(self.base_classifier.dtype).eps)
-        if bool((gap > tolerance * size).any()):
-            raise ModelError(
-                f"{self.base_classifier.name} gives an example other outputs alone than in a batch of "
-                f"{len(inputs)} (by up to {float(gap.max()):g}): it answers by its batch or at random, and "
-                "noisy copies must be answered one by one, by one function. Look for len(x), x.shape[0], "
-                "sums, means and extremes over the batch, and random numbers in its forward"
-            )
-
     def _checked_eps(self, x: Tensor, y: Tensor, threat: Threat | None) -> float:
         """Check all inputs, and return the radius to certify, 0 without a threat."""
-        self._require_steady(x)
+        require_steady(self.base_classifier, x, sigma=self.sigma, seed=self.surrogate_seed)
         if threat is not None and not isinstance(threat, L2):
             raise SettingError(f"randomized smoothing with Gaussian noise proves L2 balls; got {threat!r}")
         eps = 0.0 if threat is None else threat.eps

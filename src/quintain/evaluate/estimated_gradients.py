@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quintain.certify.smoothing import BATCH_ELEMENTS, SmoothedClassifier
+from quintain.certify.noisy_votes import BATCH_ELEMENTS
+from quintain.certify.smoothing import SmoothedClassifier
 from quintain.core.seeds import derive_seed
 
 NOISE_PAIRS = 128

@@ -16,6 +16,7 @@ from torch import Tensor
 from quintain.attacks.counted_model import CountedModel
 from quintain.attacks.goal import Goal
 from quintain.certify.interval.domain import Interval, input_interval
+from quintain.certify.noisy_votes import noise_batches
 from quintain.certify.smoothing import SmoothedClassifier
 from quintain.core.statistics import binomial_lower
 from quintain.threats import L2, ExampleRNG, Linf, Threat
@@ -166,7 +167,7 @@ ATTACK_BUGS: Mapping[str, PlantedBug] = {
 """Bugs of what all attacks share, for ``check_attack`` and its laws on ``PGD``."""
 
 _INPUT_INTERVAL, _RADIUS = input_interval, SmoothedClassifier._certified_radius
-_NOISE_BATCHES = SmoothedClassifier._noise_batches
+_NOISE_BATCHES = noise_batches
 
 
 def _interval_short(x: Tensor, threat: Threat, eps: Tensor | None = None) -> Interval:
@@ -206,8 +207,8 @@ CERTIFIER_BUGS: Mapping[str, PlantedBug] = {
         "above the exact distance",
     ),
     "noise of half of sigma": PlantedBug(
-        "quintain.certify.smoothing.SmoothedClassifier._noise_batches",
-        lambda _smoothed, *given: (block / 2 for block in _NOISE_BATCHES(*given)),
+        "quintain.certify.noisy_votes.noise_batches",
+        lambda *given: (block / 2 for block in _NOISE_BATCHES(*given)),
         "above the exact distance",
     ),
 }
