@@ -10,8 +10,8 @@ r"""Probes of whether the examples of a batch mix, in the first training passes 
 A probe that finds nothing is no proof.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from torch.utils.hooks import RemovableHandle
 
 from quintain.core.errors import PrivacyError
 from quintain.dp.capture.batch_dim import batch_dim_of
+from quintain.dp.capture.gradient_probes import Halves, leaf_parameters, probe_loss, probe_model
 from quintain.dp.capture.hooks import Capture
 from quintain.dp.capture.inputs_before import InputsBefore
 from quintain.dp.capture.loss_rules import LossMode, LossRules
@@ -28,11 +29,10 @@ from quintain.dp.capture.module_reruns import (
     NO_DEPENDENCE,
     NOT_LOADERS_ROWS,
     ModuleReruns,
-    has_logits,
     iter_tensors,
 )
-from quintain.dp.capture.watched_tensor import REDUCED, WHOLE_BATCH, Watcher, mark_watched
-from quintain.dp.per_example.grads import PerExampleGrads
+from quintain.dp.capture.watched_outputs import watch_outputs
+from quintain.dp.capture.watched_tensor import REDUCED, Watcher
 from quintain.dp.randomness.generator_states import GeneratorStates
 
 NOT_PROBED_YET = "not probed yet: no pass over two examples"
@@ -105,7 +105,7 @@ class MixingProbe:
         """The random generators before the present pass, if it is probed in full."""
         self._inputs_before = InputsBefore(())
         """The arguments of the present pass before it, if it is probed in full."""
-        self._outputs: list[tuple[list[Tensor], tuple[Tensor, Tensor]]] = []
+        self._outputs: list[tuple[list[Tensor], Halves]] = []
         """Watched outputs of each fully probed pass since the last step, with the two halves of its rows."""
         self._module_losses: list[Tensor] = []
         """Scalar outputs of the latest pass: losses that the module computed."""
@@ -217,7 +217,7 @@ class MixingProbe:
             shuffled = torch.randperm(size, generator=self._halving_generator)
             self._halves = shuffled[: size // 2].sort().values, shuffled[size // 2 :].sort().values
             try:
-                self._record(model=self._probe_model(outputs))
+                self._record(model=probe_model(self._capture, outputs, self._halves, self._batch_dim))
             except (RuntimeError, MemoryError) as error:
                 self._record(model=f"not probed: {(str(error) or type(error).__name__).splitlines()[0]}")
             self._check_reruns((args, kwargs), output, self._rng_before, size)
@@ -227,9 +227,9 @@ class MixingProbe:
         # watch the outputs, so that what the loss does with them is seen
         self._rules.begin_pass(size, fully=self._full)
         self._module_losses = list[Tensor]()
-        output = _wrap_outputs(output, scalars, self._module_losses, self._watcher)
+        output = watch_outputs(output, scalars, self._module_losses, self._watcher)
         watched_outputs = list[Tensor]()
-        output = _wrap_outputs(output, outputs, watched_outputs, self._watcher)
+        output = watch_outputs(output, outputs, watched_outputs, self._watcher)
         if self._full and size > 1:
             self._outputs.append((watched_outputs, self._halves))
         return output
@@ -281,47 +281,6 @@ class MixingProbe:
             if finding == NOT_LOADERS_ROWS or last not in (NO_DEPENDENCE, NOT_LOADERS_ROWS):
                 self._result = replace(self._result, **{name: finding})  # type: ignore[arg-type]
 
-    def _rows(self, x: Tensor, rows: Tensor) -> Tensor:
-        """Return some examples of a tensor."""
-        return x.index_select(batch_dim_of(x, self._batch_dim), rows.to(x.device))
-
-    def _probe_model(self, outputs: Sequence[Tensor]) -> str:
-        """Return whether a backward pass from the outputs of one half gives gradients of the other half.
-
-        Raises:
-            PrivacyError: If it does.
-        """
-        names = {parameter: name for name, parameter in self._capture.root.named_parameters()}
-        size = outputs[0].shape[batch_dim_of(outputs[0], self._batch_dim)]
-        parameters_without_grad = set(names)
-        for half, other_half in (self._halves, self._halves[::-1]):
-            # a backward pass from the outputs of one half must give no gradient of the other half
-            grads = self._capture.dry_run(_weighted_sum([self._rows(x, half) for x in outputs]))
-            if not grads:
-                return "not probed: no gradient reaches the module from its output"
-            for parameter, gradient in grads.items():
-                num_examples = len(gradient.squared_norms())
-                if num_examples != size:
-                    return f"not probed: {size} outputs for {num_examples} examples"
-                if _any_finite_nonzero(_weighted_grad_sum(gradient, parameter, other_half, size)):
-                    raise PrivacyError(
-                        "the output of one example depends on another: a backward pass from it gives "
-                        f"gradients of parameter {names[parameter]!r} for other examples too; expected a "
-                        "module that looks at each example by itself (no batch statistics, no attention "
-                        "over the batch, no mean over dimension 0)"
-                    )
-                if _any_finite_nonzero(_weighted_grad_sum(gradient, parameter, half, size)):
-                    parameters_without_grad.discard(parameter)
-        # a parameter without any gradient shows nothing
-        unchecked = [
-            name
-            for parameter, name in names.items()
-            if parameter in parameters_without_grad and parameter.requires_grad
-        ]
-        return (
-            f"not checked: the gradient was zero, of {', '.join(unchecked)}" if unchecked else NO_DEPENDENCE
-        )
-
     def _on_tensor_call(self, func: Any, args: tuple[Any, ...], kwargs: Any, result: Any) -> str:
         """Check a call of a function on watched outputs, and return what its result's first dimension is."""
         if func is not Tensor.backward:
@@ -330,7 +289,7 @@ class MixingProbe:
             self._probing_loss = True
             self._note_outside_parameters(args[0])
             try:
-                self._record(loss=self._probe_loss(args[0]))
+                self._record(loss=probe_loss(args[0], self._outputs, self._batch_dim))
             except RuntimeError as error:
                 self._record(loss=f"not probed: {str(error).splitlines()[0]}")
             finally:
@@ -339,139 +298,9 @@ class MixingProbe:
 
     def _note_outside_parameters(self, loss: Tensor) -> None:
         """Note the trainable parameters of other modules on which a loss depends: no noise covers them."""
-        for parameter in _leaf_parameters(loss):
+        for parameter in leaf_parameters(loss):
             self._rules.remarks[
                 f"not covered: a trainable parameter of shape {tuple(parameter.shape)} outside the module, "
                 "before or after it, on which the loss depends; if it is trained on these records, no noise "
                 "covers it, and it changes the module's gradients: make one module of both, or freeze it"
             ] = None
-
-    def _probe_loss(self, loss: Tensor) -> str:
-        """Return whether the gradient at some outputs depends on others, by second derivatives of the loss.
-
-        Raises:
-            PrivacyError: If it does.
-        """
-        outputs = [x for pass_outputs, _ in self._outputs for x in pass_outputs]
-        if loss.numel() != 1:
-            return "not probed: the loss is not one number"
-        grads = torch.autograd.grad(loss.sum(), outputs, create_graph=True, allow_unused=True)
-        if not any(grad is not None and bool((grad != 0).any()) for grad in grads):
-            return "not checked: the gradient was zero"
-        if not any(grad is not None and grad.requires_grad for grad in grads):
-            return "not checked: the loss is linear in the outputs, or can be differentiated only once"
-        # d/d o_j of dL/d o_i must vanish for j != i; distinct weights keep terms from cancelling. Within a
-        # pass one half is probed against the other, and each pass against all others
-        pass_of_output = [
-            index for index, (pass_outputs, _) in enumerate(self._outputs) for _ in pass_outputs
-        ]
-        for pass_index, (_, halves) in enumerate(self._outputs):
-            for half, other_half in (halves, halves[::-1]):
-                pass_grads = [
-                    grad
-                    for grad, index in zip(grads, pass_of_output, strict=True)
-                    if index == pass_index and grad is not None and grad.requires_grad
-                ]
-                if not pass_grads:
-                    continue
-                half_sum = _weighted_sum([self._rows(grad, half) for grad in pass_grads])
-                second_grads: tuple[Tensor | None, ...] = torch.autograd.grad(
-                    half_sum, outputs, retain_graph=True, allow_unused=True
-                )
-                for second_grad, index in zip(second_grads, pass_of_output, strict=True):
-                    if second_grad is not None and _any_finite_nonzero(
-                        self._rows(second_grad, other_half) if index == pass_index else second_grad
-                    ):
-                        raise PrivacyError(
-                            "the loss mixes the examples of a batch: the gradient at one example's output "
-                            "depends on another's output; expected a mean or sum of one term an example (no "
-                            "contrastive or ranking loss within the batch, no norm or logarithm of a batch's "
-                            "sum)"
-                        )
-        return NO_DEPENDENCE
-
-
-def _leaf_parameters(loss: Tensor) -> list[nn.Parameter]:
-    """Return the parameters that a backward pass would reach; captured ones are not in its graph."""
-    parameters, seen, nodes = [], set(), [loss.grad_fn]
-    while nodes:
-        node = nodes.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        variable = getattr(node, "variable", None)
-        if isinstance(variable, nn.Parameter):
-            parameters.append(variable)
-        nodes += [next_node for next_node, _ in node.next_functions]
-    return parameters
-
-
-def _weighted_sum(tensors: Sequence[Tensor]) -> Tensor:
-    """Return a sum of all entries with distinct weights, so that no two cancel by symmetry."""
-    flat = torch.cat([tensor.flatten() for tensor in tensors])
-    return torch.dot(flat, torch.linspace(1, 2, len(flat), dtype=flat.dtype, device=flat.device))
-
-
-def _weighted_grad_sum(gradient: PerExampleGrads, parameter: nn.Parameter, rows: Tensor, size: int) -> Tensor:
-    """Return a weighted sum of the gradients of some examples, computed as the clipped sum is.
-
-    Weights between 1 and 2, one for each example, keep the gradients of two examples from cancelling; where
-    no example has a gradient, the sum is exactly zero.
-
-    Args:
-        gradient: Per-example gradients of the parameter.
-        parameter: The parameter.
-        rows: The examples to sum over.
-        size: Number of examples of the pass.
-    """
-    weights = torch.zeros(size, dtype=torch.float64, device=parameter.device)
-    weights[rows.to(weights.device)] = torch.linspace(
-        1, 2, len(rows), dtype=torch.float64, device=weights.device
-    )
-    total = torch.zeros_like(parameter, requires_grad=False, memory_format=torch.contiguous_format)
-    gradient.add_weighted_sum_to(total, weights)
-    return total
-
-
-def _any_finite_nonzero(x: Tensor) -> bool:
-    """Return whether any entry is finite and not zero; NaN shows nothing, as zero times infinity is NaN."""
-    return bool(((x != 0) & x.isfinite()).any())
-
-
-def _wrap_outputs(
-    output: Any, outputs: Sequence[Tensor], watched_list: list[Tensor], watcher: Watcher
-) -> Any:
-    """Return a module's output with some of its tensors replaced by watched ones.
-
-    Subclasses of dict, data classes and objects with logits are changed in place.
-
-    Args:
-        output: A tensor, or tensors nested in lists, tuples, dicts, data classes and objects with logits.
-        outputs: The tensors in it to watch.
-        watched_list: Gets the watched tensors, in order.
-        watcher: What is called on their use.
-    """
-    if isinstance(output, Tensor):
-        if type(output) is not Tensor or not any(output is x for x in outputs):
-            return output
-        watched = output.view_as(output) if output.is_leaf else output
-        watched_list.append(mark_watched(watched, watcher, WHOLE_BATCH if watched.dim() else REDUCED))
-        return watched_list[-1]
-    if type(output) in (list, tuple):
-        return type(output)(_wrap_outputs(part, outputs, watched_list, watcher) for part in output)
-    if type(output) is dict:
-        return {key: _wrap_outputs(part, outputs, watched_list, watcher) for key, part in output.items()}
-    if isinstance(output, tuple) and hasattr(output, "_make"):
-        return output._make(_wrap_outputs(part, outputs, watched_list, watcher) for part in output)
-    if isinstance(output, dict):
-        for key, part in list(output.items()):
-            output[key] = _wrap_outputs(part, outputs, watched_list, watcher)
-    elif is_dataclass(output) and not isinstance(output, type):
-        for name in (part.name for part in fields(output)):
-            object.__setattr__(
-                output, name, _wrap_outputs(getattr(output, name, None), outputs, watched_list, watcher)
-            )
-    elif has_logits(output):
-        for name, part in list(vars(output).items()):
-            vars(output)[name] = _wrap_outputs(part, outputs, watched_list, watcher)
-    return output
