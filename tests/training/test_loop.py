@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from quintain.core import progress
 from quintain.core.errors import ModelError, RunFolderError, SettingError
 from quintain.core.progress import no_progress
 from quintain.data.dataset import from_arrays
@@ -105,7 +106,7 @@ def test_a_checkpoint_is_due_after_ten_seconds_or_longer_where_writing_takes_lon
     def write(*_given, **_named):
         now[0] += 3.0
 
-    monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(loop, "save_checkpoint", write)
     saver = loop._Saver(tmp_path / "c", net(), None, "", loop.TrainingPlace())
     due = []
@@ -121,7 +122,7 @@ def test_a_checkpoint_is_due_after_ten_seconds_or_longer_where_writing_takes_lon
 
 def test_nothing_is_written_inside_an_epoch_of_less_than_ten_seconds(tmp_path, monkeypatch):
     written, real = [], loop.save_checkpoint
-    monkeypatch.setattr(loop.time, "monotonic", lambda: 5.0)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: 5.0)
     monkeypatch.setattr(
         loop, "save_checkpoint", lambda *given, **named: (written.append(given[3]), real(*given, **named))
     )

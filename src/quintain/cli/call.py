@@ -20,7 +20,7 @@ from quintain.cli.run_folder import (
     writable_folder,
 )
 from quintain.cli.run_settings import current_settings, save_settings
-from quintain.core.errors import ExecutionError, ExitCode
+from quintain.core.errors import ExecutionError, ExitCode, SoundnessError
 from quintain.core.threat_specs import threat_type
 from quintain.results.requirements import Requirement
 from quintain.results.run_layout import RESULT_FILE
@@ -142,6 +142,28 @@ class VerbCall(CallInputs):
         except KeyboardInterrupt as stop:
             raise KeyboardInterrupt(self._what_is_kept(str(stop))) from None
         return self._finish(record, f"quintain report {shlex.quote(str(folder))}")
+
+    def run_resumable(self, work: "Callable[[], StepOutput]") -> int:
+        """Do the work as ``run`` does, and delete ``unfinished``, where its whole state is, in the end.
+
+        Call it once all options are checked.
+        """
+        from quintain.dp.training.resume import delete_unfinished
+
+        _ = self.requirements, self.torch_device, self.folder, self.examples
+        self.announce()
+        try:
+            code = self.run(work)
+        except SoundnessError:
+            delete_unfinished(self.unfinished)
+            raise
+        delete_unfinished(self.unfinished)
+        return code
+
+    @property
+    def unfinished(self) -> Path:
+        """The subfolder of the run folder with the state of an interrupted run."""
+        return self.folder / self.resume_dir
 
     def repeat(self, record: "Record") -> int:
         """Show the stored record of a finished run, with the requirements decided anew; nothing is run.

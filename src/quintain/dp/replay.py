@@ -1,7 +1,7 @@
 """Recomputes the weights of a private training from its releases, to check that nothing else moves them."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -90,6 +90,24 @@ class Replay:
         """Return how far the final weights are off, which are the moving average if the plan has one."""
         expected = self._average if self._plan.ema_decay and self._steps else self._previous_weights
         return Drift(_norm(self._weights - expected), self._average_error, self._noise_norm)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all that was recomputed so far, to be kept with the state of the training."""
+        numbers = (self._steps, self._velocity_error, self._average_error)
+        return {
+            "previous_weights": self._previous_weights,
+            "velocity": self._velocity,
+            "average": self._average,
+            "numbers": torch.tensor(numbers, dtype=torch.float64),
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on after what ``state`` returned, in place of what came since."""
+        self._previous_weights, self._velocity, self._average = (
+            state[name].to(self._previous_weights) for name in ("previous_weights", "velocity", "average")
+        )
+        steps, self._velocity_error, self._average_error = state["numbers"].tolist()
+        self._steps = int(steps)
 
     @property
     def _weights(self) -> Tensor:

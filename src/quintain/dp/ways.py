@@ -2,8 +2,8 @@
 records.
 """
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from quintain.core.progress import Progress, no_progress
+from quintain.core.progress import CheckpointTimer, Progress, no_progress
 from quintain.dp.opacus.privacy_engine import PrivacyEngine
 from quintain.dp.replay import Drift, Replay
+from quintain.dp.step.optimizer import PrivateOptimizer
+from quintain.dp.training.ema import EMA
 from quintain.dp.training.features import Features, LabeledRecords
 from quintain.dp.training.fitting import PrivateTrainingResult, fit
 from quintain.dp.training.plan import PrivatePlan
@@ -46,6 +48,21 @@ Way = Callable[[nn.Module, Tensor, Tensor, PrivatePlan, int | None], list[Traini
 """Trains a net on records and labels by a plan, as a user would; with a seed, so that it can be repeated."""
 
 
+@dataclass(frozen=True, slots=True)
+class KeptObservations:
+    """What is observed of a training, and kept with the training's own state.
+
+    Args:
+        folder: Of this training alone; it stays.
+        state: Gives what was observed so far, as tensors by name.
+        load_state: Goes on after what ``state`` gave, in place of what was observed since.
+    """
+
+    folder: Path
+    state: Callable[[], Mapping[str, Tensor]]
+    load_state: Callable[[Mapping[str, Tensor]], None]
+
+
 def fit_kept(
     net: nn.Module,
     data: LabeledRecords,
@@ -54,11 +71,14 @@ def fit_kept(
     seed: int | None = None,
     progress: Progress = no_progress,
     on_step: Callable[[int, Tensor], None] | None = None,
+    observed: KeptObservations | None = None,
 ) -> PrivateTrainingResult:
-    """``fit`` as ``quintain privatize`` calls it: with its state kept, here in a folder that is gone
-    afterwards; broken off half way, and gone on with from there by a run that begins with the first weights.
+    """``fit`` as ``quintain privatize`` calls it: with its state kept, broken off half way, and gone on with
+    from there by a run that begins with the first weights.
 
-    Noise is then drawn from a key that outlives the process, and follows from the sum that it hides.
+    Noise is then drawn from a key that outlives the process, and follows from the sum that it hides. The
+    state is kept in a folder that is gone afterwards; or in that of what is ``observed``, about every ten
+    seconds, and a process that was killed is gone on with in the same way.
     """
     first, half = deepcopy(net.state_dict()), plan.steps // 2
 
@@ -66,9 +86,12 @@ def fit_kept(
         if step == half:
             raise _BrokenOffError
 
-    with TemporaryDirectory() as folder:
+    with nullcontext(observed.folder) if observed else TemporaryDirectory() as folder:
 
         def run(on_checkpoint: Callable[[int, float], None] | None = None) -> PrivateTrainingResult:
+            state = _HalfWay(Path(folder), observed)
+            if observed is not None and state.has_state:
+                observed.load_state(state.own_tensors)
             return fit(
                 net,
                 data,
@@ -76,11 +99,11 @@ def fit_kept(
                 seed=seed,
                 progress=progress,
                 on_step=on_step,
-                resume=_HalfWay(Path(folder) / "unfinished"),
+                resume=state,
                 on_checkpoint=on_checkpoint,
             )
 
-        if half:
+        if _HalfWay(Path(folder)).steps < half:
             with suppress(_BrokenOffError):
                 run(break_off)
             net.load_state_dict(first)
@@ -88,11 +111,25 @@ def fit_kept(
 
 
 class _HalfWay(ResumableRun):
-    """A state that is written in the beginning, half way and in the end alone, to save time."""
+    """A state that is written in the beginning, half way and in the end alone, to save time; and about every
+    ten seconds where a killed process is to go on with it.
+    """
+
+    def __init__(self, folder: Path, observed: KeptObservations | None = None) -> None:
+        super().__init__(folder, own_state=observed.state if observed else dict)
+        self._timer = CheckpointTimer() if observed else None
 
     def should_save(self, step: int, plan: PrivatePlan, num_records: int) -> bool:  # noqa: ARG002
         """Whether that is now."""
-        return step in {plan.steps // 2, plan.steps}
+        is_due = self._timer is not None and self._timer.is_due()
+        return is_due or step in {plan.steps // 2, plan.steps}
+
+    def save(
+        self, net: nn.Module, optimizer: PrivateOptimizer[torch.optim.Optimizer], ema: EMA | None = None
+    ) -> None:
+        """Save the state between two steps."""
+        with nullcontext() if self._timer is None else self._timer.writing():
+            super().save(net, optimizer, ema)
 
 
 class _BrokenOffError(Exception):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from quintain.core.errors import RunFolderError
 from quintain.core.files import read_bytes, write_atomically
+from quintain.core.settings_difference import settings_difference
 
 
 def check_chunk_settings(path: Path, settings: Mapping[str, object]) -> None:
@@ -21,19 +22,14 @@ def check_chunk_settings(path: Path, settings: Mapping[str, object]) -> None:
     if not path.exists():
         return
     try:
-        found = json.loads(read_bytes(path))
-        differ = [
-            f"{key} = {found.get(key)!r}, now {value!r}"
-            for key, value in json.loads(json.dumps(settings)).items()
-            if found.get(key) != value
-        ]
+        differ = settings_difference(json.loads(read_bytes(path)), settings)
     except (ValueError, AttributeError):
         raise RunFolderError(
             f"{path} cannot be read; choose another --out, or delete {path.parent}"
         ) from None
     if differ:
         raise RunFolderError(
-            f"{path.parent} belongs to an unfinished run of other settings ({'; '.join(differ)}); use the "
+            f"{path.parent} belongs to an unfinished run of other settings ({differ}); use the "
             "same, or another --out"
         )
 

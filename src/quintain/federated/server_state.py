@@ -13,7 +13,7 @@ from quintain.core.files import write_atomically
 from quintain.federated.reports import ServerReport
 from quintain.federated.round_messages import PublishedSum
 from quintain.federated.server_optimizers import State
-from quintain.training.checkpoint import read_checkpoint, seal_checkpoint
+from quintain.models.sealed_tensors import read_checkpoint, seal_checkpoint
 
 WEIGHTS, OPTIMIZER, PUBLISHED = "weights.", "optimizer.", "published"
 

@@ -40,9 +40,6 @@ _NORM_IN_CLIPS = 2.0
 Release = Tensor | Mapping[str, Tensor]
 """The release of one step: a flat vector in the order of ``parameters()``, or one tensor a parameter name."""
 
-Observe = Callable[[int, Release], None]
-Train = Callable[[nn.Module, Dataset, Observe], Any]
-
 
 class CanaryNet(nn.Module):
     """The user's net with one extra weight for each canary.
@@ -123,6 +120,45 @@ class CanaryNet(nn.Module):
         return self.gain * torch.sigmoid(
             _WRONG_LOGIT + self.gain * weight.double() - math.log(self.num_classes - 1)
         )
+
+
+class CanaryObserver:
+    """What an adversary has seen of a training with canaries; call it with what each step releases.
+
+    Args:
+        canary_net: The net that is trained.
+    """
+
+    def __init__(self, canary_net: CanaryNet) -> None:
+        self._net = canary_net
+        self.observations: list[NDArray[np.float64]] = []
+        self.lowest = canary_net.canary.weight.detach().min()
+        """The smallest weight of any canary so far."""
+
+    def __call__(self, _step: int, release: Release) -> None:
+        """Observe what a step releases."""
+        self.observations.append(self._net.canary_coordinates(release).detach().double().cpu().numpy().copy())
+        self.lowest = torch.minimum(
+            self.lowest, self._net.canary.weight.detach().min().to(self.lowest.device)
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all that was seen, as tensors, to be kept with the state of the training."""
+        seen = np.array(self.observations).reshape(len(self.observations), self._net.canaries)
+        return {
+            "observations": torch.from_numpy(seen),
+            "lowest": self.lowest,
+            "num_classes": torch.tensor(self._net.num_classes or 0),
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on after what ``state`` returned, in place of what was seen since."""
+        self.observations = list(state["observations"].numpy())
+        self.lowest = state["lowest"].to(self.lowest)
+        self._net.num_classes = int(state["num_classes"]) or None
+
+
+Train = Callable[[nn.Module, Dataset, CanaryObserver], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,20 +242,14 @@ def train_with_canaries(
         next(net.parameters()).device
     )
     included = draw_inclusion(canaries, seed=seed)
-    observations: list[NDArray[np.float64]] = []
-    lowest = canary_net.canary.weight.detach().min()
-
-    def observe(_step: int, release: Release) -> None:
-        nonlocal lowest
-        observations.append(canary_net.canary_coordinates(release).detach().double().cpu().numpy().copy())
-        lowest = torch.minimum(lowest, canary_net.canary.weight.detach().min().to(lowest.device))
-
+    observer = CanaryObserver(canary_net)
     planted = insert_canaries(data, included)
     rows = np.random.default_rng(derive_seed(seed, "canaries", "rows")).permutation(len(planted))
-    train(canary_net, planted.subset(rows), observe)
-    if not observations:
+    train(canary_net, planted.subset(rows), observer)
+    if not observer.observations:
         raise SettingError("the trainer released nothing; it must call observe(step, release) once a step")
-    return CanaryRun(np.stack(observations), included, float(canary_net.gradient_norms(lowest)))
+    norm = canary_net.gradient_norms(observer.lowest)
+    return CanaryRun(np.stack(observer.observations), included, float(norm))
 
 
 def draw_inclusion(count: int, *, seed: int) -> NDArray[np.bool_]:

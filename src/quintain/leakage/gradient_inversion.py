@@ -21,6 +21,7 @@ from quintain.core.progress import Progress, no_progress
 from quintain.core.registry import declare
 from quintain.core.seeds import derive_seed
 from quintain.models.adapters import forward_logits
+from quintain.models.loop_checkpoints import Checkpoints, LoopCheckpoint, no_checkpoints
 
 SOLVED_LOSS = 1e-4
 """A start that ends below this loss is returned, and no other is tried."""
@@ -63,6 +64,7 @@ def invert_gradient(
     tv_weight: float = 1e-4,
     seed: int = 0,
     progress: Progress = no_progress,
+    checkpoints: Checkpoints = no_checkpoints,
 ) -> InversionResult:
     r"""Reconstruct the example behind a gradient of cross-entropy.
 
@@ -84,6 +86,7 @@ def invert_gradient(
         tv_weight: tau, the weight of total variation; for noisy gradients 0.03 to 0.3 shows more.
         seed: Of the starts.
         progress: Shows a bar of steps.
+        checkpoints: Keeps the state of each start on the way, so that a call that was cut off resumes.
 
     Guarantee: a witness only. An image that is found shows a leak; one that is not found shows nothing about
     other attacks.
@@ -115,7 +118,9 @@ def invert_gradient(
         for number, (method, objective) in enumerate(methods):
             generator = torch.Generator().manual_seed(derive_seed(seed, "inversion", number))
             start = torch.rand(1, *shape, generator=generator).to(reference)
-            image = signed_adam(objective, start, steps, tv_weight, advance)
+            image = signed_adam(
+                objective, start, steps, tv_weight, advance, checkpoints.loop(f"start-{number}")
+            )
             # The cosine may exceed 1 by rounding; NaN never wins.
             loss = matching_loss(image).nan_to_num(nan=torch.inf).clamp(min=0).item()
             if best is None or loss < best.loss:
@@ -231,6 +236,7 @@ def signed_adam(
     steps: int,
     tv_weight: float,
     advance: Callable[[int], None],
+    kept: LoopCheckpoint,
 ) -> Tensor:
     """Minimize by Adam on the sign of the gradient, inside [0, 1]; return the best iterate.
 
@@ -240,7 +246,18 @@ def signed_adam(
     z = start.clone().requires_grad_()
     optimizer = torch.optim.Adam([z], lr=_LEARNING_RATE)
     best, lowest = start.clone(), torch.inf
-    for step in range(steps):
+    if kept.step:
+        z.data, best = kept.state["z"].to(z), kept.state["best"].to(z)
+        lowest = kept.state["lowest"].item()
+        optimizer.state[z] = {key: kept.state[key].to(z) for key in ("exp_avg", "exp_avg_sq")}
+        optimizer.state[z]["step"] = kept.state["step"]
+
+    def state() -> dict[str, Tensor]:
+        loss = torch.tensor(lowest, dtype=torch.float64)
+        return {"z": z, "best": best, "lowest": loss, **optimizer.state[z]}
+
+    advance(kept.step)
+    for step in range(kept.step, steps):
         for group in optimizer.param_groups:
             group["lr"] = _LEARNING_RATE * 0.1 ** sum(
                 step >= milestone * steps for milestone in _LR_MILESTONES
@@ -253,6 +270,7 @@ def signed_adam(
         with torch.no_grad():
             z.clamp_(0, 1)
         advance(1)
+        kept.offer(step + 1, steps, state)
     return best
 
 

@@ -39,7 +39,8 @@ class ReconstructionAttack(Protocol):
     ) -> ReconstructedExample:
         """Return the example of a shape behind a flat gradient, as ``invert_gradient`` does.
 
-        ``net`` is the user's own, whatever it returns: its logits are ``forward_logits(net, x)``.
+        ``net`` is the user's own, whatever it returns: its logits are ``forward_logits(net, x)``. One that
+        takes ``checkpoints`` too keeps its state on the way, so that a run that was killed goes on inside it.
         """
 
 

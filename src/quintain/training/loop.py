@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from quintain.core.errors import ModelError
-from quintain.core.progress import CHECKPOINT_SECONDS, Progress, no_progress
+from quintain.core.progress import CheckpointTimer, Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.training.checkpoint import TrainingPlace, load_checkpoint, save_checkpoint
 from quintain.training.objective import CleanCrossEntropy, Objective, StepContext
@@ -145,22 +144,17 @@ class _Saver:
     optimizer: torch.optim.Optimizer
     fingerprint: str
     place: TrainingPlace
-    _last: float = field(init=False)
-    _write_seconds: float = field(default=0.0, init=False)
-
-    def __post_init__(self) -> None:
-        self._last = time.monotonic()
+    _timer: CheckpointTimer = field(default_factory=CheckpointTimer, init=False)
 
     def is_due(self) -> bool:
-        """Return whether the last checkpoint is ten seconds old, or twenty times what it took to write."""
-        return time.monotonic() - self._last >= max(CHECKPOINT_SECONDS, 20 * self._write_seconds)
+        """Return whether it is time for the next checkpoint."""
+        return self._timer.is_due()
 
     def save(self, place: TrainingPlace) -> None:
         """Write a checkpoint."""
-        started = time.monotonic()
-        save_checkpoint(self.path, self.net, self.optimizer, place, fingerprint=self.fingerprint)
-        self._last, self.place = time.monotonic(), place
-        self._write_seconds = self._last - started
+        with self._timer.writing():
+            save_checkpoint(self.path, self.net, self.optimizer, place, fingerprint=self.fingerprint)
+        self.place = place
 
 
 @contextmanager

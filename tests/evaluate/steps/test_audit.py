@@ -161,18 +161,18 @@ def test_a_crossing_that_does_not_come_back_stays_suspect(monkeypatch):
 
 
 def test_each_repetition_has_coins_of_its_own_that_follow_from_the_seed(monkeypatch):
-    from quintain.evaluate.steps import audit as audit_step
+    from quintain.evaluate import audited_training
 
     silent(monkeypatch)
     unmeasured(monkeypatch)
-    drawn, real = [], audit_step.train_with_canaries
+    drawn, real = [], audited_training.train_with_canaries
 
     def watched(*given, **words):
         run = real(*given, **words)
         drawn.append(run.included.tobytes())
         return run
 
-    monkeypatch.setattr(audit_step, "train_with_canaries", watched)
+    monkeypatch.setattr(audited_training, "train_with_canaries", watched)
     often(seed=5, confidence=0.99)
     first = list(drawn)
     often(seed=5, confidence=0.99)

@@ -17,6 +17,7 @@ from quintain.attacks.universal.view import View
 from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Examples, to_dataset
+from quintain.models.loop_checkpoints import Checkpoints, no_checkpoints
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,13 @@ class AdversarialPatch(UniversalAttack):
             raise SettingError(f"nps_weight = {self.nps_weight}; expected a weight of at least 0")
 
     def fit(
-        self, model: Model, data: Examples, *, seed: int = 0, progress: Progress = no_progress
+        self,
+        model: Model,
+        data: Examples,
+        *,
+        seed: int = 0,
+        progress: Progress = no_progress,
+        checkpoints: Checkpoints = no_checkpoints,
     ) -> FittedPatch:
         """Return the sticker for some images, to be scored on others.
 
@@ -83,6 +90,7 @@ class AdversarialPatch(UniversalAttack):
             data: Images (C, H, W), or a pair of arrays (images, labels); those of the target
                 class are left out.
             seed: Of the images' order and the views.
+            checkpoints: Keeps the state on the way, so that a fit that was cut off resumes.
 
         Raises:
             ModelError: If the model gives no finite gradients.
@@ -107,6 +115,7 @@ class AdversarialPatch(UniversalAttack):
             settings=FitSettings(self.steps, self.batch_size, self.learning_rate),
             seed=seed,
             progress=progress,
+            checkpoints=checkpoints,
             low=self.low,
             high=self.high,
             penalty=penalty if self.nps_weight else None,

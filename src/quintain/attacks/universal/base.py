@@ -16,7 +16,8 @@ class UniversalAttack:
 
     An attack that says which threats it ``supports`` takes one of them, and the class to be answered:
     ``fit(model, data, threat, *, seed, target)``. The others bound their perturbation by settings of their
-    own, ``target`` among them.
+    own, ``target`` among them. A ``fit`` that takes ``checkpoints`` too keeps its state on the way, so that
+    a run that was killed goes on inside it.
 
     Attributes:
         name, summary, use_for, cost, access, exemptions: As in ``Attack``.

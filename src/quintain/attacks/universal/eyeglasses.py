@@ -19,6 +19,7 @@ from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset, Examples, to_dataset
 from quintain.models.devices import device_of, search_device
+from quintain.models.loop_checkpoints import Checkpoints, no_checkpoints
 from quintain.threats import shapes
 from quintain.threats.rng import ExampleRNG
 
@@ -86,7 +87,13 @@ class Eyeglasses(UniversalAttack):
                 raise SettingError(f"{name} = {amount}; expected a weight of at least 0")
 
     def fit(
-        self, model: Model, data: Examples, *, seed: int = 0, progress: Progress = no_progress
+        self,
+        model: Model,
+        data: Examples,
+        *,
+        seed: int = 0,
+        progress: Progress = no_progress,
+        checkpoints: Checkpoints = no_checkpoints,
     ) -> FittedPatch:
         """Return the frame for some photos of its wearers, to be scored on others.
 
@@ -95,6 +102,7 @@ class Eyeglasses(UniversalAttack):
             data: Photos (C, H, W), upright and centered, or a pair of arrays (images, labels); those of the
                 target are left out.
             seed: Of the photos' order and of how the frame sits.
+            checkpoints: Keeps the state on the way, so that a fit that was cut off resumes.
 
         Raises:
             ModelError: If the model gives no finite gradients.
@@ -122,6 +130,7 @@ class Eyeglasses(UniversalAttack):
             settings=FitSettings(self.steps, self.batch_size, self.learning_rate),
             seed=seed,
             progress=progress,
+            checkpoints=checkpoints,
             penalty=penalty,
         )
         return replace(blank, pattern=pattern, fitted_on=content_hashes(data))

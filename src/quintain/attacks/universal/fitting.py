@@ -19,6 +19,7 @@ from quintain.data.dataset import Dataset
 from quintain.data.values import Labels
 from quintain.losses.cross_entropy import log_odds
 from quintain.models.devices import device_of, search_device
+from quintain.models.loop_checkpoints import Checkpoints, no_checkpoints
 from quintain.threats.rng import ExampleRNG
 
 ApplyPattern = Callable[[Tensor, Tensor, ExampleRNG], Tensor]
@@ -26,6 +27,9 @@ ApplyPattern = Callable[[Tensor, Tensor, ExampleRNG], Tensor]
 
 Penalty = Callable[[Tensor], Tensor]
 """What a pattern costs, a scalar."""
+
+ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
+"""What Adam remembers of a tensor."""
 
 
 class FitSettings(NamedTuple):
@@ -70,6 +74,7 @@ def fit_pattern(
     low: float = 0.0,
     high: float = 1.0,
     penalty: Penalty | None = None,
+    checkpoints: Checkpoints = no_checkpoints,
 ) -> Tensor:
     r"""Return the pattern that makes the model say the target, or anything but the truth.
 
@@ -89,6 +94,8 @@ def fit_pattern(
         target: The class to be answered; any wrong one if not given.
         seed: Of the order of images and of the views.
         low, high: The pattern's box.
+        checkpoints: Keeps the pattern and the state of Adam on the way; a fit that is resumed ends with the
+            same pattern.
 
     Raises:
         ModelError: If the model gives no gradients, or none that are finite.
@@ -106,9 +113,25 @@ def fit_pattern(
         derive_seed(seed, name, "views"),
         shuffled_batches(pool, settings.batch_size, derive_seed(seed, name, "pictures")),
     )
+    kept = checkpoints.loop(name)
+    if kept.step:
+        pattern.data = kept.state["pattern"].to(pattern)
+        # The schedule computes each rate from the last one.
+        adam.param_groups[0]["lr"] = kept.state["rate"].item()
+        schedule.last_epoch = kept.step
+        adam.state[pattern] = {key: kept.state[key] for key in ADAM_STATE}
+
+    def state() -> dict[str, Tensor]:
+        rate = torch.tensor(adam.param_groups[0]["lr"], dtype=torch.float64)
+        return {"pattern": pattern, "rate": rate, **{key: adam.state[pattern][key] for key in ADAM_STATE}}
+
     with progress.bar(name, settings.steps) as done:
+        done(kept.step)
         for step in range(settings.steps):
-            x, y = (tensor.to(device) for tensor in data.batch(next(order)))
+            rows = next(order)
+            if step < kept.step:
+                continue
+            x, y = (tensor.to(device) for tensor in data.batch(rows))
             # Adam on the mean log probability over a batch, each image in a view of its own; clamp to the
             # pattern's box.
             rng = ExampleRNG(views, step * settings.batch_size + torch.arange(settings.batch_size))
@@ -120,6 +143,7 @@ def fit_pattern(
             with torch.no_grad():
                 pattern.clamp_(low, high)
             done(1)
+            kept.offer(step + 1, settings.steps, state)
     return pattern.detach()
 
 

@@ -16,6 +16,7 @@ from quintain.attacks.universal.view import View
 from quintain.core.errors import DataError, SettingError
 from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Examples, to_dataset
+from quintain.models.loop_checkpoints import Checkpoints, no_checkpoints
 from quintain.threats.light import ProjectedLight
 from quintain.threats.rng import ExampleRNG, example_rng
 from quintain.threats.warp import composite
@@ -192,7 +193,13 @@ class Phantom(UniversalAttack):
             raise SettingError(f"energy_weight = {self.energy_weight}; expected a weight of at least 0")
 
     def fit(
-        self, model: Model, data: Examples, *, seed: int = 0, progress: Progress = no_progress
+        self,
+        model: Model,
+        data: Examples,
+        *,
+        seed: int = 0,
+        progress: Progress = no_progress,
+        checkpoints: Checkpoints = no_checkpoints,
     ) -> FittedLight:
         """Return the light for some photos, to be scored on others.
 
@@ -201,6 +208,7 @@ class Phantom(UniversalAttack):
             data: Photos (C, H, W), the sign in their middle, or a pair of arrays (images, labels); those of
                 the target class are left out.
             seed: Of the photos' order, the aims and the strengths.
+            checkpoints: Keeps the state on the way, so that a fit that was cut off resumes.
 
         Raises:
             ModelError: If the model gives no finite gradients.
@@ -224,6 +232,7 @@ class Phantom(UniversalAttack):
             settings=FitSettings(self.steps, self.batch_size, self.learning_rate),
             seed=seed,
             progress=progress,
+            checkpoints=checkpoints,
             penalty=(lambda pattern: self.energy_weight * (pattern * beam).mean())
             if self.energy_weight
             else None,

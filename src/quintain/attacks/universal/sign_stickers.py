@@ -18,6 +18,7 @@ from quintain.attacks.universal.view import View
 from quintain.core.errors import DataError, SettingError
 from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset, Examples, to_dataset
+from quintain.models.loop_checkpoints import Checkpoints, no_checkpoints
 from quintain.threats.rng import ExampleRNG
 from quintain.threats.warp import composite
 
@@ -102,7 +103,13 @@ class SignStickers(UniversalAttack):
             )
 
     def fit(
-        self, model: Model, data: Examples, *, seed: int = 0, progress: Progress = no_progress
+        self,
+        model: Model,
+        data: Examples,
+        *,
+        seed: int = 0,
+        progress: Progress = no_progress,
+        checkpoints: Checkpoints = no_checkpoints,
     ) -> FittedPatch:
         """Return the stickers for photos of a sign, to be scored on others.
 
@@ -111,6 +118,7 @@ class SignStickers(UniversalAttack):
             data: Photos (C, H, W), the sign in their middle, or a pair of arrays (images, labels); those of
                 the target class are left out.
             seed: Of the photos' order and the views.
+            checkpoints: Keeps the state on the way, so that a fit that was cut off resumes.
 
         Raises:
             ModelError: If the model gives no finite gradients.
@@ -120,7 +128,9 @@ class SignStickers(UniversalAttack):
         data = to_dataset(data)
         channels, height, width = image_shape(data)
         settings, colors = FitSettings(self.steps, self.batch_size, self.learning_rate), palette(channels)
-        where = self.place_stickers(self.importance(model, data, seed=seed, progress=progress))
+        where = self.place_stickers(
+            self.importance(model, data, seed=seed, progress=progress, checkpoints=checkpoints)
+        )
         blank = FittedPatch(torch.full((channels, height, width), 0.5), where, 1.0, self.view, self.printing)
 
         def penalty(pattern: Tensor) -> Tensor:
@@ -136,12 +146,19 @@ class SignStickers(UniversalAttack):
             settings=settings,
             seed=seed,
             progress=progress,
+            checkpoints=checkpoints,
             penalty=penalty,
         )
         return replace(blank, pattern=pattern, fitted_on=content_hashes(data))
 
     def importance(
-        self, model: Model, data: Dataset, *, seed: int = 0, progress: Progress = no_progress
+        self,
+        model: Model,
+        data: Dataset,
+        *,
+        seed: int = 0,
+        progress: Progress = no_progress,
+        checkpoints: Checkpoints = no_checkpoints,
     ) -> Tensor:
         r"""Return how much a sparse change of the sign uses each pixel (H, W), :math:`\sum_c |\delta^*_c|`.
 
@@ -167,6 +184,7 @@ class SignStickers(UniversalAttack):
             settings=FitSettings(self.steps, self.batch_size, self.learning_rate),
             seed=seed,
             progress=progress,
+            checkpoints=checkpoints,
             low=-1.0,
             penalty=lambda change: self.l1_weight * change.abs().mean(),
         )

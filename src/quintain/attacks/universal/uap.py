@@ -1,6 +1,7 @@
 """Universal adversarial perturbations: one perturbation that fools a model on most images."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, Self
 
 import torch
@@ -19,6 +20,7 @@ from quintain.core.seeds import derive_seed
 from quintain.core.threat_specs import threat_name
 from quintain.data.dataset import Examples, to_dataset
 from quintain.models.devices import device_of, search_device
+from quintain.models.loop_checkpoints import Checkpoints, no_checkpoints
 from quintain.threats.arguments import to_threat
 from quintain.threats.rng import ExampleRNG
 from quintain.threats.threat import Threat
@@ -116,6 +118,7 @@ class UAP(UniversalAttack):
         seed: int = 0,
         target: int | None = None,
         progress: Progress = no_progress,
+        checkpoints: Checkpoints = no_checkpoints,
     ) -> UniversalPerturbation:
         """Return the change for some images, to be scored on others.
 
@@ -126,6 +129,7 @@ class UAP(UniversalAttack):
             seed: Of the images' order.
             target: The class to be answered; any wrong one if not given.
             progress: Told of each step.
+            checkpoints: Keeps the change on the way, so that a fit that was cut off resumes.
 
         Raises:
             SettingError: If the threat is none that it serves, or the target no class.
@@ -145,9 +149,16 @@ class UAP(UniversalAttack):
             rows_to_fit(data, target, self.name), self.batch_size, derive_seed(seed, self.name)
         )
         perturbation, device = torch.zeros(data.shape), search_device(device_of(model))
+        kept = checkpoints.loop(self.name)
+        perturbation = kept.state.get("perturbation", perturbation)
         with progress.bar(self.name, self.steps) as done:
-            for step_size in cosine_step_sizes(threat.eps, self.steps, self.rel_step_size):
-                x, y = (tensor.to(device) for tensor in data.batch(next(order)))
+            done(kept.step)
+            sizes = cosine_step_sizes(threat.eps, self.steps, self.rel_step_size)
+            for step, step_size in enumerate(sizes):
+                rows = next(order)
+                if step < kept.step:
+                    continue
+                x, y = (tensor.to(device) for tensor in data.batch(rows))
                 gradient = pattern_gradient(
                     model,
                     x,
@@ -161,6 +172,7 @@ class UAP(UniversalAttack):
                     threat, perturbation + threat.steepest_step(gradient[None], step_size)[0]
                 )
                 done(1)
+                kept.offer(step + 1, self.steps, partial(dict, perturbation=perturbation))
         return UniversalPerturbation(perturbation, threat, content_hashes(data))
 
 

@@ -121,10 +121,7 @@ def _run_universal(
         )
     if world_size() > 1:
         raise SettingError(f"--attack {universal[0]} runs in one process; run the command without torchrun")
-    call, attacks = (
-        replace(call, resume_dir=""),
-        {name: get_entry("universal_attack", name) for name in universal},
-    )
+    attacks = {name: get_entry("universal_attack", name) for name in universal}
     refuse_unsupported_threats(list(attacks.values()), specs)
     _ = call.requirements
 
@@ -143,10 +140,12 @@ def _run_universal(
             seed=call.seed,
             folder=call.folder,
             num_pictures=PICTURES,
+            unfinished=call.unfinished,
             progress=call.progress,
         )
 
-    return call.run(work)
+    _ = call.examples, call.train, call.model_under_test
+    return call.run_resumable(work)
 
 
 VERB = Command(

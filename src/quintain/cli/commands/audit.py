@@ -35,9 +35,10 @@ def run(
     from quintain.evaluate.privacy_target import PrivacyTarget, class_warnings, default_batch_size
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.audit import run_audit
+    from quintain.results.run_layout import UNFINISHED
 
     entry = choose("privacy_attack", auditor, reads="scores")
-    call = replace(call, needs_float64=True)
+    call = replace(call, needs_float64=True, resume_dir=UNFINISHED)
     target = PrivacyTarget(
         epsilon=epsilon,
         delta=delta,
@@ -46,19 +47,22 @@ def run(
         max_grad_norm=max_grad_norm,
     )
 
+    _, _, net = call.requirements, call.examples, call.net()
+
     def work() -> StepOutput:
         return run_audit(
-            call.net(),
+            net,
             call.train,
             target,
             auditor=entry.load(),
             canaries=canaries,
             seed=call.seed,
+            unfinished=call.unfinished,
             progress=call.progress,
         )
 
     call.warn(() if call.classes else class_warnings(call.train))
-    return call.run(work)
+    return call.run_resumable(work)
 
 
 VERB = Command(

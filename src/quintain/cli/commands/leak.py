@@ -34,25 +34,29 @@ def run(
     from quintain.core.registry import choose, declared_entries
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.leak import run_leak
+    from quintain.results.run_layout import UNFINISHED
 
-    call = replace(call, needs_float64=True, split="train")
+    call = replace(call, needs_float64=True, split="train", resume_dir=UNFINISHED)
 
     entry = choose("privacy_attack", attack, reads="update")
     public = {name for name, entry in declared_entries("dataset").items() if entry.is_true("is_public")}
 
+    _, net = call.examples, call.net()
+
     def work() -> StepOutput:
         return run_leak(
-            call.net(),
+            net,
             call.examples,
             attack=entry.load(),
             steps=steps,
             seed=call.seed,
             folder=call.folder,
             show=show_private or call.data in public,
+            unfinished=call.unfinished,
             progress=call.progress,
         )
 
-    return call.run(work)
+    return call.run_resumable(work)
 
 
 VERB = Command(

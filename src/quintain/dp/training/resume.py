@@ -5,7 +5,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,11 @@ from quintain.dp.step.optimizer import PrivateOptimizer
 from quintain.dp.training.ema import EMA
 from quintain.dp.training.features import LabeledRecords
 from quintain.dp.training.plan import PrivatePlan
-from quintain.training.checkpoint import decode_checkpoint, encode_checkpoint, read_checkpoint
+from quintain.models.sealed_tensors import read_checkpoint
+from quintain.training.checkpoint import decode_checkpoint, encode_checkpoint
 
 KEY_FILE, STATE_FILE, EMA_PREFIX, SALT_FILE = "key", "state.safetensors", "mean.", "salt"
+OWN_PREFIX = "own."
 RECORDS_PER_CHUNK = 4096
 
 
@@ -42,13 +44,17 @@ class ResumableRun:
     Args:
         folder: Of this run alone.
         every: Steps between two writes; a write also ends each pass over as many records as there are.
+        own_state: Gives tensors of the caller's own by name, such as what was observed so far; they are saved
+            with each state.
 
     Raises:
         RunFolderError: If a file in it is damaged.
     """
 
-    def __init__(self, folder: Path, *, every: int = 25) -> None:
-        self.folder, self.every = folder, every
+    def __init__(
+        self, folder: Path, *, every: int = 25, own_state: Callable[[], Mapping[str, Tensor]] = dict
+    ) -> None:
+        self.folder, self.every, self._own_state = folder, every, own_state
         self.settings: dict[str, Any] = {}
         self._secret = os.urandom(KEY_BYTES)
         self._metadata: dict[str, str] = {}
@@ -90,6 +96,11 @@ class ResumableRun:
             **decode_checkpoint(self._metadata, self._tensors)[0],
             **(self._ema_weights if self.steps else {}),
         }
+
+    @property
+    def own_tensors(self) -> dict[str, Tensor]:
+        """The tensors of the caller's own that were saved with the state."""
+        return _named(self._tensors, OWN_PREFIX)
 
     def check_same_run(self, settings: Mapping[str, object]) -> None:
         """Check that the saved state is of a run with these settings.
@@ -172,8 +183,9 @@ class ResumableRun:
             "averaged": mean["steps"],
         }
         words = {"run": json.dumps(run), "settings": json.dumps(self.settings)}
-        means = {f"{EMA_PREFIX}{name}": value for name, value in mean["means"].items()}
-        write_atomically(self._state, encode_checkpoint(net, optimizer, words, means), mode=0o600)
+        more = {f"{EMA_PREFIX}{name}": value for name, value in mean["means"].items()}
+        more |= {f"{OWN_PREFIX}{name}": value for name, value in self._own_state().items()}
+        write_atomically(self._state, encode_checkpoint(net, optimizer, words, more), mode=0o600)
 
     def should_save(self, step: int, plan: PrivatePlan, num_records: int) -> bool:
         """Whether the state is to be saved after this step."""
@@ -194,11 +206,7 @@ class ResumableRun:
 
     @property
     def _ema_weights(self) -> dict[str, Tensor]:
-        return {
-            name.removeprefix(EMA_PREFIX): value
-            for name, value in self._tensors.items()
-            if name.startswith(EMA_PREFIX)
-        }
+        return _named(self._tensors, EMA_PREFIX)
 
     @property
     def _run_state(self) -> dict[str, Any]:
@@ -212,6 +220,11 @@ class ResumableRun:
             raise StorageError(
                 f"cannot make {self.folder}: {error.strerror}; choose another folder with --out"
             ) from error
+
+
+def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with a prefix, without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def load_or_make_salt(folder: Path) -> bytes:

@@ -14,6 +14,7 @@ from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.evaluate.images import drawable, store_prediction
 from quintain.evaluate.model import EvaluatedModel
+from quintain.models.loop_checkpoints import Checkpoints, no_checkpoints, with_checkpoints
 from quintain.results.artifacts import Gallery, Picture
 from quintain.results.robustness_records import StickerResult
 from quintain.threats.threat import Threat
@@ -61,6 +62,7 @@ def evaluate_sticker(
     folder: Path | None = None,
     num_pictures: int = 3,
     picture_name: str = "sticker",
+    checkpoints: Checkpoints = no_checkpoints,
     progress: Progress = no_progress,
 ) -> StickerResult:
     """Fit a sticker on ``train`` and score it on the pictures of ``test`` that it has not seen, in views that
@@ -78,17 +80,18 @@ def evaluate_sticker(
         folder: Where pictures go.
         num_pictures: How many pictures on which it succeeds are kept.
         picture_name: What its pictures are called in the folder.
+        checkpoints: Keeps the state of the fit, for a sticker whose ``fit`` takes them.
         progress: Shows a bar of steps.
     """
     fit_seed = derive_seed(seed, "fit")
     if threat is None:
         free = cast(Sticker, sticker)
         target = free.target
-        fitted = free.fit(subject.model, train, seed=fit_seed, progress=progress)
+        fit = with_checkpoints(free.fit, checkpoints)
+        fitted = fit(subject.model, train, seed=fit_seed, progress=progress)
     else:
-        fitted = cast(StickerInThreat, sticker).fit(
-            subject.model, train, threat, seed=fit_seed, target=target, progress=progress
-        )
+        fit_in = with_checkpoints(cast(StickerInThreat, sticker).fit, checkpoints)
+        fitted = fit_in(subject.model, train, threat, seed=fit_seed, target=target, progress=progress)
     control = fitted.random_control(derive_seed(seed, "control"))
     unseen, views = held_out(test, fitted), derive_seed(seed, "views")
     found = success_rate(subject.model, unseen, fitted, seed=views, target=target)

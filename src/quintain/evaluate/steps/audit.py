@@ -1,11 +1,9 @@
 """Audit private training: a lower bound on epsilon, beside the upper bound that the accountant claims."""
 
-import copy
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -18,8 +16,8 @@ from quintain.dp import PrivatePlan, PrivateTrainingResult
 from quintain.dp.accounting import prv
 from quintain.dp.mechanism_tests import inclusion_measurements, measurements
 from quintain.dp.own_net import noise_of_net, sensitivity_of_net
-from quintain.dp.replay import Drift, Replay, weights_measurement
-from quintain.dp.ways import Rows, Watched, fit_kept
+from quintain.dp.replay import weights_measurement
+from quintain.evaluate.audited_training import AuditedTraining, interruption_of_audit, train_and_observe
 from quintain.evaluate.privacy_target import (
     PrivacyTarget,
     ProtectedRecords,
@@ -36,7 +34,6 @@ from quintain.leakage import (
     coordinate_measurements,
     joint_bound,
     repetitions,
-    train_with_canaries,
 )
 from quintain.leakage.one_run import OneRunAudit
 from quintain.leakage.repeats import joint_error
@@ -66,6 +63,7 @@ def run_audit(
     confidence: float = 0.95,
     comparisons: int = 1,
     seed: int = 0,
+    unfinished: Path | None = None,
     progress: Progress = no_progress,
 ) -> StepOutput:
     """Run the plan on a net and data with canaries, with and without noise, and measure noise, sampling and
@@ -92,10 +90,14 @@ def run_audit(
         comparisons: How many brackets the run holds that this is part of.
         seed: Of coins and ties, those of each repetition too; noise and batches come from the operating
             system.
+        unfinished: Where the trainings keep their state and what was observed of them, so that the same call
+            resumes after a kill; ``dp.training.resume.delete_unfinished`` it once the record is written. The
+            tests of the mechanism, which follow, are made anew.
         progress: Shows bars.
 
     Raises:
         SettingError: If there are not more records than canaries.
+        RunFolderError: If ``unfinished`` holds trainings of another net, data set, plan or seed.
     """
     if len(train) <= canaries:
         raise SettingError(
@@ -108,11 +110,12 @@ def run_audit(
     records = ProtectedRecords.from_dataset(train)
     claimed = epsilon_upper_bound(plan, records, plan.epsilon(len(train)))
 
-    def audited(what: PrivatePlan, repetition: int) -> tuple["_Observed", OneRunAudit]:
+    def audited(what: PrivatePlan, repetition: int) -> tuple[AuditedTraining, OneRunAudit]:
         coins, ties = (
             derive_seed(seed, place, *([repetition] if repetition else [])) for place in ("audit", "ties")
         )
-        run = _observe(net, train, what, canaries, coins, progress)
+        name = f"plan-{repetition}" if what is plan else "control"
+        run = train_and_observe(net, train, what, canaries, coins, unfinished and unfinished / name, progress)
         of = epsilon_quantity(what, records)
         return run, auditor(
             _scores(run.seen, plan, len(train)),
@@ -123,13 +126,14 @@ def run_audit(
             quantity=of,
         )
 
-    first, audit = audited(plan, 0)
-    audits = [audit]
-    while audits[-1].epsilon > claimed.value and len(audits) < repetitions(
-        confidence, comparisons=comparisons
-    ):
-        audits.append(audited(plan, len(audits))[1])
-    bare, bare_audit = audited(noiseless_plan, 0)
+    with interruption_of_audit(unfinished):
+        first, audit = audited(plan, 0)
+        audits = [audit]
+        while audits[-1].epsilon > claimed.value and len(audits) < repetitions(
+            confidence, comparisons=comparisons
+        ):
+            audits.append(audited(plan, len(audits))[1])
+        bare, bare_audit = audited(noiseless_plan, 0)
     run = _audit_run("the plan", audits, _scores(first.seen, plan, len(train)), first.seen.included)
     control = _audit_run(
         "control: no noise", [bare_audit], _scores(bare.seen, plan, len(train)), bare.seen.included
@@ -166,55 +170,8 @@ def run_audit(
     return StepOutput(result, (claim,), tuple(notes), reproducible=False)
 
 
-@dataclass(frozen=True, slots=True)
-class _Observed:
-    """One training run with canaries.
-
-    Args:
-        seen: What was released on their coordinates.
-        spent: What the run's own ledger says.
-        batches: The records of each batch.
-        drifts: The weights after each step, and those in the end, against what was released so far.
-    """
-
-    seen: CanaryRun
-    spent: PrivateTrainingResult
-    batches: tuple[Rows, ...]
-    drifts: tuple[Drift, ...]
-
-
-def _observe(
-    net: nn.Module, train: Dataset, plan: PrivatePlan, canaries: int, seed: int, progress: Progress
-) -> _Observed:
-    """Train once with canaries in the place of as many records, so that all public settings stay the
-    plan's.
-    """
-    fits: list[PrivateTrainingResult] = []
-    batches: list[Rows] = []
-    drifts: list[Drift] = []
-
-    def work(
-        canary_net: nn.Module, with_canaries: Dataset, observe: Callable[[int, torch.Tensor], None]
-    ) -> None:
-        records, replay = Watched(with_canaries), Replay(canary_net.parameters(), plan)
-
-        def seen(step: int, release: torch.Tensor) -> None:
-            batches.append(records.batch_in_hand())
-            drifts.append(replay.step(release))
-            observe(step, release)
-
-        fits.append(fit_kept(canary_net, records, plan, progress=progress, on_step=seen))
-        drifts.append(replay.end())
-
-    kept = train.subset(np.arange(len(train) - canaries))
-    seen = train_with_canaries(
-        work, copy.deepcopy(net), kept, canaries=canaries, max_grad_norm=plan.max_grad_norm, seed=seed
-    )
-    return _Observed(seen, fits[0], tuple(batches), tuple(drifts))
-
-
 def _measured(
-    run: _Observed, net: nn.Module, train: Dataset, plan: PrivatePlan, claimed: float
+    run: AuditedTraining, net: nn.Module, train: Dataset, plan: PrivatePlan, claimed: float
 ) -> tuple[tuple[Measurement, ...], tuple[str, ...]]:
     """What the audited run itself tells of its noise, its sampling, clipping and books; and noise and
     clipping of the net's own weights.

@@ -2,7 +2,8 @@
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +25,12 @@ from quintain.federated import secure_sum
 from quintain.leakage import ReconstructionAttack, invert_gradient
 from quintain.models.adapters import forward_logits
 from quintain.models.devices import device_of
+from quintain.models.fingerprint import fingerprint
+from quintain.models.loop_checkpoints import Checkpoints, with_checkpoints
 from quintain.results.artifacts import Picture
 from quintain.results.literals import NO_ATTACK
 from quintain.results.privacy_records import LeakResult, Reconstruction
+from quintain.version import __version__
 
 SITES = 5
 PUBLIC = 1024
@@ -37,6 +41,9 @@ NOISE, CLIP = 1.0, 1.0
 """Of the privatized update: noise multiplier and clip norm."""
 EMPTY = "nothing in it: not rebuilt"
 """Said of an update of zeros, which a net sends that is certain of its answer."""
+
+PRIVATE_UPDATE, IMAGE = "private-update", "image"
+"""Names of what is kept: the private update, and each finished reconstruction."""
 
 TV_WEIGHTS = (1e-4, 0.03, 0.3)
 """Of the reconstruction: one try each; the best by comparison with the original counts, in the attacker's
@@ -52,6 +59,7 @@ def run_leak(
     seed: int = 0,
     folder: Path,
     show: bool,
+    unfinished: Path | None = None,
     progress: Progress = no_progress,
 ) -> StepOutput:
     """Five sites send the gradient of one image each: the first one's alone, their sum, and the first one's
@@ -70,10 +78,14 @@ def run_leak(
         seed: Of the choice and the starts.
         folder: Run folder for the pictures.
         show: Whether the originals and what was rebuilt of them may be stored; else only numbers are.
+        unfinished: Where finished reconstructions, the state of the one at work and the private update are
+            kept, so that the same call resumes after a kill; to be deleted once the record is written. What
+            it holds is as private as the data.
         progress: Shows bars.
 
     Raises:
         DataError: If the data are no pictures, or too few.
+        RunFolderError: If ``unfinished`` holds reconstructions by another net, of other data or settings.
     """
     if not drawable(data.shape):
         raise DataError(f"{data!r}; expected more than {SITES} grey or RGB pictures to rebuild one")
@@ -91,10 +103,11 @@ def run_leak(
     summed = secure_sum(
         {f"site-{site + 1}": update.double().numpy() for site, update in enumerate(updates)}, clip_value=bound
     )
+    kept = Checkpoints(unfinished, _settings(net, data, attack, steps, seed) if unfinished else {})
     sent: tuple[tuple[str, Tensor | str, Tensor], ...] = (
         ("a plain update", updates[0], x[:1]),
         (f"a securely aggregated sum of {SITES}", torch.from_numpy(summed.mean).float(), x),
-        (f"a privatized update (noise {NOISE:g} C)", _private(net, data.subset(rows[:1])), x[:1]),
+        (f"a privatized update (noise {NOISE:g} C)", _private(net, data.subset(rows[:1]), kept), x[:1]),
     )
     guesses = _Guesses(data, rows[SITES : SITES + PUBLIC])
     floors = tuple(guesses.best(original) for original in x)
@@ -116,18 +129,21 @@ def run_leak(
                 )
             )
             continue
-        tries = [
-            attack(
-                net,
-                update,
-                data.shape,
-                steps=steps,
-                tv_weight=tv_weight,
-                seed=derive_seed(seed, "invert"),
-                progress=progress,
-            ).image.cpu()
-            for tv_weight in (TV_WEIGHTS if number else TV_WEIGHTS[:1])
-        ]
+        with _interruption(kept):
+            tries = [
+                _reconstructed(
+                    attack,
+                    net,
+                    update,
+                    data.shape,
+                    steps=steps,
+                    tv_weight=tv_weight,
+                    seed=derive_seed(seed, "invert"),
+                    checkpoints=kept.within(f"{number}-{tv_weight:g}"),
+                    progress=progress,
+                )
+                for tv_weight in (TV_WEIGHTS if number else TV_WEIGHTS[:1])
+            ]
         attempts.append(_attempt(number, setting, tries, originals, floors, album))
     seconds = time.perf_counter() - clock
     shown = attempts[0].site - 1
@@ -312,8 +328,70 @@ def _gradient(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return torch.cat([part.flatten() for part in parts]).cpu()
 
 
-def _private(net: nn.Module, one: Dataset) -> Tensor | str:
-    """The same step through the private engine; or why it refuses the net."""
+def _reconstructed(
+    attack: ReconstructionAttack,
+    net: nn.Module,
+    update: Tensor,
+    shape: tuple[int, ...],
+    *,
+    steps: int,
+    tv_weight: float,
+    seed: int,
+    checkpoints: Checkpoints,
+    progress: Progress,
+) -> Tensor:
+    """The image behind an update, or what is kept of it; inside one that takes checkpoints it resumes."""
+    kept = checkpoints.loop(IMAGE)
+    if not kept.step:
+        found = with_checkpoints(attack, checkpoints)(
+            net, update, shape, steps=steps, tv_weight=tv_weight, seed=seed, progress=progress
+        )
+        kept.save(1, {IMAGE: found.image})
+        return found.image.cpu()
+    return kept.state[IMAGE]
+
+
+def _settings(
+    net: nn.Module, data: Dataset, attack: ReconstructionAttack, steps: int, seed: int
+) -> dict[str, object]:
+    """What all reconstructions depend on."""
+    name = getattr(attack, "__qualname__", type(attack).__qualname__)
+    return {
+        "quintain": __version__,
+        "torch": torch.__version__,
+        "device": str(device_of(net)),
+        "model": fingerprint(net),
+        "data": data.hash,
+        "attack": f"{attack.__module__}.{name}",
+        "steps": steps,
+        "seed": seed,
+    }
+
+
+@contextmanager
+def _interruption(kept: Checkpoints) -> Iterator[None]:
+    """Say in an interruption how much is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        done = [name.removesuffix(IMAGE) for name in kept.kept_steps if name.endswith(f"-{IMAGE}")]
+        steps = sum(
+            steps
+            for name, steps in kept.kept_steps.items()
+            if name != PRIVATE_UPDATE and not name.startswith(tuple(done))
+        )
+        words = (
+            f"{len(done)} reconstruction{'s' * (len(done) != 1)}" if done else "",
+            f"{steps:,} steps of {'the next' if done else 'the first'} one" if steps else "",
+        )
+        raise KeyboardInterrupt(" and ".join(filter(None, words))) from None
+
+
+def _private(net: nn.Module, one: Dataset, checkpoints: Checkpoints) -> Tensor | str:
+    """The same step through the private engine, or what is kept of it; or why it refuses the net."""
+    kept = checkpoints.loop(PRIVATE_UPDATE)
+    if kept.step:
+        return kept.state["update"]
     released: list[Tensor] = []
     plan = PrivatePlan(NOISE, CLIP, expected_batch_size=1, steps=1, learning_rate=1.0)
     try:
@@ -322,6 +400,7 @@ def _private(net: nn.Module, one: Dataset) -> Tensor | str:
         )
     except PrivacyError as error:
         return f"there is none, since the net cannot be trained privately: {error}"
+    kept.save(1, {"update": released[0]})
     return released[0]
 
 
