@@ -102,15 +102,16 @@ def test_a_step_is_not_done_where_one_that_it_needs_was_not(planner):
 
 
 def test_a_step_that_only_others_need_is_not_done_where_there_is_no_time_for_these(planner):
-    plan, _ = planner((replace(PLAIN, worth=2), ROUNDS), minutes=1.5, only=("federate",))
-    plan._demands["federate"] = replace(plan._demands["federate"], seconds=lambda _work: 3000.0)
+    seconds = [3000.0]
+    long = replace(ROUNDS, estimate=lambda _context, _trials: lambda _work: seconds[0])
+    plan, _ = planner((replace(PLAIN, worth=2), long), minutes=1.5, only=("federate",))
     first, second = plan.prepare(PLAIN), plan.prepare(ROUNDS)
     assert isinstance(first, Obstacle)
     assert first.reason.startswith("only federate needed it, which was not done: it takes 3000 s")
     assert isinstance(second, Obstacle)
     assert second.reason.startswith("it takes 3000 s even at its smallest useful size")
     assert "--minutes 80" in first.remedy == second.remedy
-    plan._demands["federate"] = replace(plan._demands["federate"], seconds=lambda _work: 30.0)
+    seconds[0] = 30.0
     assert [one.name for one in plan.second_chance()] == ["train", "federate"]
     assert isinstance(plan.prepare(PLAIN), StepPlan)
     assert isinstance(plan.prepare(ROUNDS), StepPlan)
@@ -190,6 +191,20 @@ def test_a_step_that_waits_is_done_in_the_end_where_others_were_quicker_than_est
     assert isinstance(again, StepPlan)
     assert again.workload.rounds >= 2
     assert plan.planned == {"train", "federate"}
+
+
+def test_what_waits_is_tried_anew_where_much_time_is_left_since_the_machine_may_have_been_busy(planner):
+    speed = [100.0]
+    busy = replace(
+        ROUNDS, needs=(), estimate=lambda _context, _trials: (unit := speed[0]) and (lambda _work: unit)
+    )
+    plan, _ = planner((busy,))
+    assert isinstance(plan.prepare(busy), Obstacle)
+    speed[0] = 10.0
+    assert plan.second_chance() == [busy]
+    found = plan.prepare(busy)
+    assert isinstance(found, StepPlan)
+    assert found.seconds == 10
 
 
 def test_a_step_waits_where_one_that_it_needs_does_and_the_worthier_is_tried_first(planner):

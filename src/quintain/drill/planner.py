@@ -26,6 +26,9 @@ PRIOR = 0.05
 MAX_PACE = 3.0
 """Estimates are made so many times longer or shorter at most."""
 
+RETRIED = 0.2
+"""Where more than this fraction of the time is left in the end, steps that wait are tried anew."""
+
 SHARED_KEY = "shared"
 
 
@@ -126,11 +129,18 @@ class Planner:
         return StepPlan(self.workload, seconds, self._cuts(step))
 
     def second_chance(self) -> list[Step]:
-        """Return the steps that wait, in their order of worth, and let them be tried again."""
+        """Return the steps that wait, in their order of worth, and try anew how long they take.
+
+        The machine may have been busy when they were tried first.
+        """
         waiting = [one for one in self.steps if one.name in self.waiting]
         self.waiting.clear()
         self._needless.clear()
         self._margin = 1.0
+        if self.seconds_left > RETRIED * self.context.settings.seconds:
+            self._dropped = {}
+            self._estimated = self._taken = PRIOR * self.context.settings.seconds
+            self._try(waiting)
         return sorted(waiting, key=lambda one: -one.worth)
 
     def heed(self, record: Record) -> None:
@@ -241,7 +251,7 @@ class Planner:
 
     def _estimate(self) -> None:
         """See what keeps unfinished steps from being done, and try how long the others take."""
-        run, trials = self.context.run, Trials(self.context, self.clock)
+        run = self.context.run
         for one in self.steps:
             if run.is_finished(one.name):
                 self.heed(run.record(one.name))
@@ -249,8 +259,12 @@ class Planner:
         self.obstacles.update(
             {one.name: found for one in unfinished if (found := one.obstacle(self.context)) is not None}
         )
-        trials = replace(trials, context=replace(self.context, planned=self.planned))
-        for one in unfinished:
+        self._try(unfinished)
+
+    def _try(self, steps: Sequence[Step]) -> None:
+        """Try how long steps take; one that the net does not allow to be tried is not done."""
+        trials = Trials(replace(self.context, planned=self.planned), self.clock)
+        for one in steps:
             if one.name in self.obstacles or one.name in self._fixed:
                 continue
             try:

@@ -27,18 +27,26 @@ VOTE_SAMPLES = 1_000
 PREDICTIONS = 3
 """Of each example: of the clean one, and after the attack at both sizes."""
 
-SURROGATES = 2 * 20 * 6 * 32
-"""Noise samples that the attack takes as long as: at two sizes, in 20 steps, by gradients over 32 of them,
-each of which takes as long as six: those of certificates are of large batches in a quick layout of memory.
+ATTACK_STEPS, SAMPLES_PER_STEP = 20, 100
+"""Steps of the attack on the smoothed model, or fewer where a certificate has few noise samples."""
+
+SURROGATES = 2 * 6 * 32
+"""Noise samples that a step takes as long as: at two sizes, by gradients over 32 of them, each of which takes
+as long as six: those of certificates are of large batches in a quick layout of memory.
 """
 
-ESTIMATES = 2 * 20 * 2 * NOISE_PAIRS
-"""The same where gradients are estimated: at two sizes, in 20 steps, by pairs of noise."""
+ESTIMATES = 2 * 2 * NOISE_PAIRS
+"""The same where gradients are estimated: at two sizes, by pairs of noise."""
 
 
 def vote_samples(workload: Workload) -> int:
     """Return the noise samples of a prediction."""
     return min(VOTE_SAMPLES, workload.noise_samples // 2)
+
+
+def attack_steps(workload: Workload) -> int:
+    """Return the steps of the attack on the smoothed model."""
+    return min(ATTACK_STEPS, max(1, workload.noise_samples // SAMPLES_PER_STEP))
 
 
 def run(context: DrillContext) -> StepOutput:
@@ -93,8 +101,12 @@ def run(context: DrillContext) -> StepOutput:
 def smoothing_settings(context: DrillContext) -> SmoothingSettings:
     """Return how a model is smoothed, and on how many examples."""
     certifier = RandomizedSmoothing(sigma_of(context.threat), context.workload.noise_samples)
-    votes = vote_samples(context.workload)
-    return SmoothingSettings(certifier, context.workload.smoothed_examples, vote_samples=votes)
+    return SmoothingSettings(
+        certifier,
+        context.workload.smoothed_examples,
+        vote_samples=vote_samples(context.workload),
+        steps=attack_steps(context.workload),
+    )
 
 
 def claims_without(context: DrillContext) -> tuple[Claim, ...]:
@@ -181,13 +193,16 @@ def estimate(context: DrillContext, trials: Trials) -> Estimate:
     """
     models = 3 if "harden" in context.planned else 1
     by_intervals = 0.0 if needs_intervals(context) else models * trials.interval
-    attack = SURROGATES if context.subject.model.access == "gradients" else ESTIMATES
+    step = SURROGATES if context.subject.model.access == "gradients" else ESTIMATES
     by_noise = trials.noise_sample
     certified = 1.0 if "harden" in context.planned else trials.correct_under_noise
     return lambda workload: (
         workload.test_examples * by_intervals
         + min(workload.smoothed_examples, workload.test_examples)
-        * (certified * (workload.noise_samples + attack) + PREDICTIONS * vote_samples(workload))
+        * (
+            certified * (workload.noise_samples + attack_steps(workload) * step)
+            + PREDICTIONS * vote_samples(workload)
+        )
         * by_noise
     )
 
@@ -201,5 +216,12 @@ def amounts(context: DrillContext) -> tuple[Amount, ...]:
 
 
 STEP = Step(
-    "certify", run, estimate, needs=("train",), amounts=amounts, claims_without=claims_without, worth=6
+    "certify",
+    run,
+    estimate,
+    needs=("train",),
+    amounts=amounts,
+    claims_without=claims_without,
+    worth=6,
+    takes_at_most=True,
 )

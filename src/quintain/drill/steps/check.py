@@ -6,7 +6,7 @@ from quintain.drill.trials import Trials
 from quintain.evaluate.step import StepOutput
 from quintain.evaluate.steps.check import run_check
 
-PASSES = 40
+PASSES = 20
 """Forward passes on 64 examples that the checks of a model take, or as much in gradients."""
 
 
@@ -21,4 +21,4 @@ def estimate(_context: DrillContext, trials: Trials) -> Estimate:
     return lambda _workload: seconds
 
 
-STEP = Step("check", run, estimate, worth=8)
+STEP = Step("check", run, estimate, worth=8, takes_at_most=True)
