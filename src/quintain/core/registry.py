@@ -73,7 +73,7 @@ KINDS: Mapping[str, Kind] = {
     "defense": Kind("quintain.harden", {"supports": (), "example": "", "default_rank": 0, "certifier": ""}),
     "mechanism": Kind("quintain.dp"),
     "privacy_attack": Kind("quintain.leakage", {"reads": "", "default_rank": 0}),
-    "aggregation": Kind("quintain.federated"),
+    "aggregation": Kind("quintain.federated", {"hides_updates": False, "default_rank": 0}),
 }
 
 COMMON = ("name", "summary", "guarantee", "exemptions", "old_names")

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from quintain.federated.in_process import InProcessTransport as InProcessTransport
     from quintain.federated.partitioning import Partition as Partition
     from quintain.federated.partitioning import partition as partition
+    from quintain.federated.plain_mean import PlainMean as PlainMean
     from quintain.federated.plan import TrainingPlan as TrainingPlan
     from quintain.federated.reports import FederatedRun as FederatedRun
     from quintain.federated.reports import RoundReport as RoundReport
     from quintain.federated.reports import ServerReport as ServerReport
     from quintain.federated.reports import Simulated as Simulated
+    from quintain.federated.secagg_sum import SecureSum as SecureSum
     from quintain.federated.secagg_sum import run_round as run_round
     from quintain.federated.server import Server as Server
     from quintain.federated.server_optimizers import FedAvg as FedAvg

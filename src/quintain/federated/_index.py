@@ -49,13 +49,14 @@ EXPORTS: dict[str, str] = {
 ENTRIES: tuple[Entry, ...] = (
     Entry(
         "aggregation",
-        "none",
+        "plain-sum",
         "quintain.federated.plain_mean:PlainMean",
         "exact sums of vectors that the server sees, each signed by its site",
         guarantee=(
             "nothing is hidden: the server sees each site's update, from which images can be "
             "reconstructed; the sum is exact, over the vectors that their own sites signed for this round"
         ),
+        old_names=("none",),
     ),
     Entry(
         "aggregation",
@@ -69,6 +70,10 @@ ENTRIES: tuple[Entry, ...] = (
             "the server learns the sum over at least `min_survivors` sites and nothing else of a site's "
             "vector, if 2t > n + max_corrupt and at most `max_corrupt` sites collude with it; a sum may "
             "still tell, and so may two that differ in their sites: add differential privacy"
+        ),
+        facts=(
+            ("hides_updates", "yes"),
+            ("default_rank", "1"),
         ),
     ),
 )

@@ -27,7 +27,8 @@ class PlainMean(Aggregation):
     journal gives an update to one round only.
     """
 
-    name: ClassVar[str] = "none"
+    name: ClassVar[str] = "plain-sum"
+    old_names: ClassVar[tuple[str, ...]] = ("none",)
     summary: ClassVar[str] = "exact sums of vectors that the server sees, each signed by its site"
     guarantee: ClassVar[str] = (
         "nothing is hidden: the server sees each site's update, from which images can be reconstructed; the "

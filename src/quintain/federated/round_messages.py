@@ -100,7 +100,14 @@ class RoundTask:
             name = aggregation.decode()
         except UnicodeDecodeError:
             raise ProtocolError("the name of an aggregation that is no text; leave this round") from None
-        return cls(round_id, _number(index), name, terms, model, _published(fields[4:]))
+        return cls(
+            round_id=round_id,
+            index=_number(index),
+            aggregation=name,
+            terms=terms,
+            model=model,
+            published=_published(fields[4:]),
+        )
 
 
 def pack_cancel(round_id: bytes) -> bytes:

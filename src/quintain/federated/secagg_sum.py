@@ -46,6 +46,7 @@ class SecureSum(Aggregation):
         "so may two that differ in their sites: add differential privacy"
     )
     hides_updates: ClassVar[bool] = True
+    default_rank: ClassVar[int] = 1
     replies: ClassVar[tuple[MessageType, ...]] = SECAGG_REPLIES
 
     def join(

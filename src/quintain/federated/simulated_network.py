@@ -105,7 +105,7 @@ class SimulatedNetwork(RecordingTransport):
             return None
 
 
-class Watched(Aggregation):
+class WatchedAggregation(Aggregation):
     """An aggregation of which a simulation sees terms, sum and view, and attacks the view before it counts.
 
     Args:

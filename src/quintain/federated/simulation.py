@@ -22,7 +22,7 @@ from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
 from quintain.federated.secagg_sum import SecureSum
 from quintain.federated.server import Server
-from quintain.federated.simulated_network import SimulatedNetwork, Watched
+from quintain.federated.simulated_network import SimulatedNetwork, WatchedAggregation
 from quintain.federated.transport import DropoutStage
 from quintain.training import Objective
 
@@ -112,7 +112,7 @@ def simulate(
     clients = [
         Client(settings, identities[name], data, first, MemoryJournal()) for name, data in sites.items()
     ]
-    watched = Watched(aggregation)
+    watched = WatchedAggregation(aggregation)
     server = Server(plan, net, watched)
     rounds: list[RoundReport] = []
     last: Opened | None = None

@@ -1,0 +1,351 @@
+"""What a client refuses, by name, before it trains, writes or reveals anything."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from quintain.core.errors import ProtocolError, SettingError
+from quintain.federated import Client, ClientConfig, FedAvg, FederatedConfig, PlainMean
+from quintain.federated import client as client_program
+from quintain.federated.model_bytes import model_digest, pack_model
+from quintain.federated.round_messages import READY, PublishedSum, RoundTask, pack_cancel
+from quintain.federated.secagg import Identity, MemoryJournal, Roster, server
+from quintain.federated.secagg.messages import offered_counter, pack_offer
+from quintain.federated.secagg_sum import SecureSum
+from quintain.training import CleanCrossEntropy, Recipe
+from tests.federated.settings import SHORT, Party, blobs, linear, weights
+
+
+class Smoothed(CleanCrossEntropy):
+    """Another loss."""
+
+    def __repr__(self):
+        return "Smoothed()"
+
+
+def task_of(plan, net, *, index=0, counter=None, round_id=b"r" * 16, aggregation="secagg", published=None):
+    """The task of a round as a server with this plan sends it."""
+    policy = plan.policy(index if counter is None else counter, round_id, model_digest(net))
+    return RoundTask(round_id, index, aggregation, pack_offer(policy), pack_model(net), published)
+
+
+@pytest.fixture
+def party():
+    return Party()
+
+
+@pytest.fixture
+def untouched(party, monkeypatch):
+    """Check that the first client refuses a message, having neither trained nor written nor answered."""
+
+    def refuses(message, match, client=None):
+        client = party.clients[0] if client is None else client
+        before = dict(client._journal._notes), client.update
+        with monkeypatch.context() as patch:
+            patch.setattr(client_program, "local_update", lambda *args, **kwargs: pytest.fail("it trained"))
+            with pytest.raises(ProtocolError, match=match):
+                client.handle(message)
+        assert (dict(client._journal._notes), client.update) == before
+
+    return refuses
+
+
+OTHERS = {
+    "threshold": {"config": FederatedConfig(3, SHORT, threshold=4, min_survivors=4)},
+    "min_survivors": {"config": FederatedConfig(3, SHORT, min_survivors=4)},
+    "max_corrupt": {"config": FederatedConfig(3, SHORT, max_corrupt=0)},
+    "clip_value": {"config": FederatedConfig(3, SHORT, clip_value=0.5, scale=2**28)},
+    "scale": {"config": FederatedConfig(3, SHORT, scale=2**10)},
+    "recipe": {"config": FederatedConfig(3, replace(SHORT, learning_rate=1e-9))},
+    "weights": {"config": FederatedConfig(3, SHORT, max_corrupt=1, weights=None)},
+    "objective": {"objective": Smoothed()},
+    "data": {"data": "all patients"},
+}
+BY_DEFAULT = {"weights": {"hospital-1": 2, "hospital-2": 2, "hospital-3": 2, "hospital-4": 2}}
+
+
+@pytest.mark.parametrize("term", OTHERS)
+def test_an_offer_that_differs_from_the_clients_own_plan_is_refused_by_the_name_of_the_term(
+    term, party, untouched
+):
+    client = party.clients[0]
+    if term in BY_DEFAULT:
+        own = party.plan(config=replace(party.config, **{term: BY_DEFAULT[term]}))
+        client = party.client("hospital-1", plan=own)
+    offered = party.plan(**OTHERS[term])
+    untouched(
+        task_of(offered, linear()).pack(),
+        rf"the server offers {term} = .*; this site's policy says .*: leave this round",
+        client,
+    )
+    assert client.handle(task_of(client.config.plan, linear()).pack()) == READY
+
+
+def test_another_roster_and_a_number_of_sites_are_refused_by_name(party, untouched):
+    stranger = Identity.create("hospital-4")
+    other = Roster.from_identities(*[*list(party.identities.values())[:3], stranger])
+    untouched(task_of(party.plan(roster=other), linear()).pack(), "the server offers roster = ")
+    fewer = Roster.from_identities(*list(party.identities.values())[:3])
+    untouched(task_of(party.plan(roster=fewer), linear()).pack(), "the server offers sites = 3")
+
+
+def test_plain_updates_are_not_given_to_a_server_that_asks_for_them(party, untouched):
+    untouched(
+        task_of(party.plan(), linear(), aggregation="plain-sum").pack(),
+        "the server offers aggregation = 'plain-sum'; this site's settings say 'secagg'",
+    )
+    party.clients[0].handle(task_of(party.plan(), linear()).pack())
+    plain = PlainMean()
+    asked = {}
+
+    class Wire:
+        def exchange(self, outgoing):
+            asked.update(outgoing)
+            return {}
+
+    with pytest.raises(ProtocolError, match="0 of 4 sites sent a vector"):
+        plain.sum(party.plan().policy(0, b"r" * 16, model_digest(linear())), Wire())
+    with pytest.raises(ProtocolError, match="no message of this protocol"):
+        party.clients[0].handle(asked[0])
+
+
+def test_a_digest_that_is_not_that_of_the_model_is_refused(party, untouched):
+    task = task_of(party.plan(), linear(1))
+    untouched(replace(task, model=pack_model(linear())).pack(), "the server offers model hash = ")
+
+
+class Imprint(nn.Module):
+    """A net with one layer more, which keeps examples apart."""
+
+    def __init__(self):
+        super().__init__()
+        self.imprint = nn.Linear(6, 6)
+        self.net = linear()
+
+    def forward(self, x):
+        return self.net(self.imprint(x))
+
+
+def changed(name, value):
+    tensors = {key: one.clone() for key, one in linear().state_dict().items()}
+    return save({**tensors, name: value})
+
+
+@pytest.mark.parametrize(
+    ("model", "match"),
+    [
+        (
+            pack_model(Imprint()),
+            "another model than Sequential: missing: 1.bias, 1.weight, 3.bias and others",
+        ),
+        (changed("5.weight", torch.zeros(2, 2)), r"unexpected: 5\.weight"),
+        (changed("1.weight", torch.zeros(9, 6)), r"of another shape: 1\.weight \(9, 6\) for \(8, 6\)"),
+        (changed("1.bias", torch.zeros(8).double()), r"of another type: 1\.bias torch.float64 for"),
+        (changed("1.bias", torch.full((8,), torch.nan)), r"not finite: 1\.bias"),
+        (b"junk" * 100, "that are no safetensors"),
+        (bytes(2**22), "a model of 4194304 bytes; expected about"),
+    ],
+    ids=["layers", "a tensor more", "shape", "type", "nan", "junk", "size"],
+)
+def test_a_model_of_other_layers_shapes_or_types_is_refused(model, match, party, untouched):
+    untouched(replace(task_of(party.plan(), linear()), model=model).pack(), match)
+
+
+def test_a_first_model_that_is_not_the_clients_own_is_refused_unless_it_says_so(party, untouched):
+    other = linear(7)
+    untouched(task_of(party.plan(), other).pack(), "another model than this site's own first one")
+    trusting = party.client("hospital-1", pin_first_model=False)
+    assert trusting.handle(task_of(party.plan(), other).pack()) == READY
+
+
+# -- the next model
+# ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def second(party):
+    """The task of the second round, after an honest first one; no client has seen it."""
+    server_ = party.server()
+    assert server_.run_round(party.network()).abort_reason == ""
+    net, published = party.net, server_.state.published
+    return task_of(party.plan(), net, index=1, round_id=b"s" * 16, published=published), net
+
+
+def with_model(task, plan, net, **changes):
+    return replace(
+        task_of(plan, net, index=1, round_id=b"s" * 16, published=task.published), **changes
+    ).pack()
+
+
+def test_the_last_model_plus_the_published_sum_is_accepted(second, party):
+    task, _ = second
+    assert all(client.handle(task.pack()) == READY for client in party.clients)
+
+
+@pytest.mark.parametrize("hair", [1e-3, 1e-6])
+def test_a_model_that_is_not_the_last_one_plus_the_published_sum_is_refused(hair, second, party, untouched):
+    task, net = second
+    with torch.no_grad():
+        net[3].bias[1] += hair
+    untouched(with_model(task, party.plan(), net), r"the last one plus the published sum: '3\.bias' differs")
+    untouched(with_model(task, party.plan(), net, published=None), "in the last round and publishes no sum")
+
+
+def test_rounding_in_the_last_place_is_no_other_model(second, party):
+    task, net = second
+    with torch.no_grad():
+        net[3].bias.copy_(torch.nextafter(net[3].bias, torch.full((2,), torch.inf)))
+    assert party.clients[0].handle(with_model(task, party.plan(), net)) == READY
+
+
+def test_a_published_sum_beyond_clip_sites_or_rounds_is_refused(second, party, untouched):
+    task, net = second
+    true = task.published
+    forged = {
+        "entry 0 of the sum": replace(true, integers=np.full_like(true.integers, 2**30 + 1)),
+        "expected at least 3 sites": replace(true, survivors=(0, 1)),
+        "of site 9; the roster lists 4": replace(true, survivors=(0, 1, 9)),
+        "a sum of": replace(true, integers=true.integers[1:]),
+        "the sum of round 7; expected one of 0": replace(true, counter=7),
+    }
+    for match, published in forged.items():
+        untouched(with_model(task, party.plan(), net, published=published), match)
+
+
+def test_a_sum_forged_within_the_clip_passes_which_is_the_limit_of_this_check(second, party):
+    """What a client sees of a sum is its own part at most."""
+    task, _ = second
+    plan, net = party.plan(), linear()
+    forged = replace(task.published, integers=np.full_like(task.published.integers, 2**20))
+    change, _ = FedAvg().step(plan.mean(forged.integers, tuple(party.sites)), {})
+    from quintain.federated.model_bytes import add_update
+
+    add_update(net, change)
+    assert party.clients[0].handle(with_model(task, plan, net, published=forged)) == READY
+
+
+def test_a_client_that_missed_rounds_bounds_how_far_the_model_has_moved(party, untouched):
+    """It cannot know the sums in between: each weight may have moved by the clip in each round."""
+    client = party.clients[0]
+    client.handle(task_of(party.plan(), linear()).pack())
+    sum_ = PublishedSum(1, (0, 1, 2), np.zeros(len(weights(linear())), np.int64))
+    for moved, accepted in ((2.1, False), (1.9, True)):
+        net = linear()
+        with torch.no_grad():
+            net[1].weight[0, 0] += moved
+        message = task_of(party.plan(), net, index=2, counter=2, round_id=b"t" * 16, published=sum_).pack()
+        if accepted:
+            assert client.handle(message) == READY
+        else:
+            untouched(message, r"'1\.weight' has moved by 2\.1; expected at most 2, as 2 rounds")
+
+
+# -- rounds
+# ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_round_is_answered_once(party, untouched):
+    client, plan = party.clients[0], party.plan()
+    message = task_of(plan, linear(), index=1, counter=1).pack()
+    assert client.handle(message) == READY
+    untouched(message, "counter = 1 .* was in round 1: a replay is refused")
+    untouched(task_of(plan, linear(), index=0, counter=0, round_id=b"u" * 16).pack(), "a replay is refused")
+    untouched(
+        task_of(plan, linear(), index=0, counter=2, round_id=b"u" * 16).pack(), "it was in round 1: leave"
+    )
+
+
+def test_a_round_id_that_the_journal_has_answered_is_refused_before_training(party, untouched):
+    client = party.clients[0]
+    client._journal.claim_answer(b"r" * 16, bytes(32), bytes(32))
+    untouched(task_of(party.plan(), linear()).pack(), "a replay is refused")
+
+
+@pytest.mark.parametrize(("index", "counter"), [(3, 3), (2**40, 2**40), (1, 0)])
+def test_a_round_beyond_the_plan_is_refused(index, counter, party, untouched):
+    untouched(
+        task_of(party.plan(), linear(), index=index, counter=counter).pack(), "this site's plan has 3 r"
+    )
+
+
+def test_another_model_for_the_same_round_is_refused(party, untouched, second):
+    task, net = second
+    client = party.clients[0]
+    assert client.handle(task.pack()) == READY
+    moved, change = linear(), torch.zeros(len(weights(net)), dtype=torch.float64)
+    moved.load_state_dict(net.state_dict())
+    sum_ = PublishedSum(1, (0, 1, 2), np.zeros(len(change), np.int64))
+    sum_.integers[0] = 5
+    with torch.no_grad():
+        moved[1].weight[0, 0] = (
+            net[1].weight[0, 0].double() + party.plan().mean(sum_.integers, tuple(party.sites)[:3])[0]
+        ).float()
+    message = task_of(party.plan(), moved, index=1, counter=2, round_id=b"v" * 16, published=sum_).pack()
+    if model_digest(moved) != model_digest(net):
+        untouched(message, "another model for round 1")
+
+
+def test_a_cancelled_round_leaves_nothing_to_answer_with(party):
+    client, plan = party.clients[0], party.plan()
+    assert client.handle(task_of(plan, linear()).pack()) == READY
+    kept = client.update
+    assert client.handle(pack_cancel(b"x" * 16)) == b""
+    assert client._participant is not None
+    assert client.handle(pack_cancel(b"r" * 16)) == b""
+    _, outgoing = server.open_round(plan.policy(0, b"r" * 16, model_digest(linear())))
+    with pytest.raises(ProtocolError, match="no round under way"):
+        client.handle(outgoing[0])
+    assert client.update is kept
+
+
+@pytest.mark.parametrize("message", [b"", b"QFT1", b"QFT1\x00" + bytes(16), b"QFT1\x07" + bytes(16), b"QSA2"])
+def test_bytes_that_are_no_message_are_refused(message, untouched):
+    untouched(message, "leave this round|no round under way")
+
+
+def is_another_counter(message):
+    try:
+        return offered_counter(RoundTask.parse(message).terms) != 0
+    except ProtocolError:
+        return False
+
+
+def test_every_cut_and_every_flipped_byte_of_a_task_is_refused_or_changes_nothing(party):
+    """The first site's answer to a task of which one byte is flipped: a named refusal, in every place."""
+    net = nn.Linear(6, 2).eval()
+    plan = party.plan(net=net)
+    message = task_of(plan, net).pack()
+    rng = np.random.default_rng(0)
+    start = len(message) - len(pack_model(net))
+    for place in [*range(0, start, 3), *rng.integers(start, len(message), 40)]:
+        config = ClientConfig(plan)
+        client = Client(
+            config, party.identities["hospital-1"], party.sites["hospital-1"], net, MemoryJournal()
+        )
+        bad = message[:place] + bytes([message[place] ^ 0x10]) + message[place + 1 :]
+        for altered in (bad, message[:place]):
+            if 5 <= place < 21 and altered is bad:
+                continue  # the id of the round is the server's to choose
+            if altered is bad and is_another_counter(bad):
+                continue  # and so is a counter that was not there before
+            with pytest.raises(ProtocolError):
+                client.handle(altered)
+
+
+def test_settings_and_parts_of_a_wrong_type_are_refused(party):
+    name = "hospital-1"
+    good = (ClientConfig(party.plan()), party.identities[name], party.sites[name], linear(), MemoryJournal())
+    for place in range(5):
+        with pytest.raises(SettingError, match="expected"):
+            Client(*good[:place], "odd", *good[place + 1 :])
+    with pytest.raises(ProtocolError, match="lists another key for 'hospital-1'"):
+        Client(good[0], Identity.create(name), *good[2:])
+    with pytest.raises(SettingError, match="aggregation = 'secagg'"):
+        ClientConfig(party.plan(), "secagg")
+    assert isinstance(ClientConfig(party.plan()).aggregation, SecureSum)
+    assert blobs().shape == (6,)
+    assert Recipe(epochs=1) != SHORT
