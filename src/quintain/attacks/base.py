@@ -136,6 +136,7 @@ class Attack(ABC):
             DataError: If inputs lie outside the box, or labels, targets or ``certified`` do not fit.
             ModelError: If the model does not give what the attack needs.
         """
+        # all that could be wrong is refused before the first query
         threat, x, y = to_threat(threat), to_inputs(x), to_labels(y)
         targets = None if targets is None else to_labels(targets)
         check_types(threat, x)
@@ -154,11 +155,13 @@ class Attack(ABC):
             got = f"{tuple(certified.shape)} and {certified.dtype}"
             raise DataError(f"certified of shape {got}; expected ({len(x)},) torch.bool, one per input")
         x = x.detach().clone()
+        # randomness belongs to the example and the attack, so that a batch may be split in any way
         rng, goal, wrapped = (
             example_rng(x, seed, ids).fold_in(self.name),
             Goal(y, targets),
             self.wrap_model(model),
         )
+        # the search counts queries, keeps the best allowed point of each example, and confirms it at the end
         search = Search(
             wrapped,
             x,

@@ -102,6 +102,7 @@ def success_rate(
     eligible = fooled = successes = 0
     device = search_device(device_of(model))
     for x, y, ids in data.batches(batch_size):
+        # an image that the change was fitted on would flatter it
         seen = sum(name in perturbation.fitted_on for name in hash_examples(x))
         if seen:
             raise DataError(
@@ -109,6 +110,7 @@ def success_rate(
                 f"{data.name}; score it on others: held_out(data, perturbation) leaves these out"
             )
         x, y, ids = (tensor.to(device) for tensor in (x, y, ids))
+        # eligible: correct while clean, and not of the target class already
         rows = torch.arange(len(y), device=device)
         logits = CountedModel(model, y).logits(x, rows)
         correct = (logits.argmax(1) == y) & ~logits.isnan().any(1)
@@ -117,6 +119,7 @@ def success_rate(
         x, y, ids = x[correct], y[correct], ids[correct]
         if not len(x):
             continue
+        # fooled: misclassified with the change; a success with a target must be of its class
         rows = rows[: len(x)]
         logits = CountedModel(model, y).logits(perturbation.apply(x, ids, seed=seed), rows)
         wrong = Goal(y).is_adversarial(logits, rows)

@@ -131,6 +131,7 @@ class CIFiles:
         from quintain.results.codec import encode
         from quintain.results.run_layout import RESULT_FILE
 
+        # a report or a gate is about the folder that was named; what breaks off may have named another run's
         if self.folder is None and ExitCode(code).name not in BROKEN_OFF:
             self.folder = self.named_folder
         run = self._run(code)
@@ -141,6 +142,7 @@ class CIFiles:
             "summary": lambda path: summary(run, used_bytes=path.stat().st_size if path.is_file() else 0),
             "json": lambda _: encode(run.records[-1]).decode() if run.records else "",
         }
+        # files first, and the record on standard output last
         for name, path in without_streams(self.paths):
             text = texts[name](path)
             if text:
@@ -158,11 +160,13 @@ class CIFiles:
         from quintain.results.gate import judge, run_verdict
         from quintain.results.verdict import Outcome, RunVerdict
 
+        # the verdict that the run stored, unless the command broke off after it was
         records = self.records or _records(self.folder)
         verdict = next((record.verdict for record in reversed(records) if record.verdict), None)
         outcome = ExitCode(code).name
         if outcome in BROKEN_OFF and (verdict is None or verdict.exit_code != code):
             verdict = RunVerdict(cast("Outcome", outcome), code, self.error or "the run failed")
+        # a report on an unfinished run has a verdict of its own; a run that stored none gets its verdict here
         claims = [claim for record in records for claim in record.claims]
         results = [record.result for record in records]
         unfinished = self.folder and self.verb == "report" and unfinished_reason(records, self.folder)

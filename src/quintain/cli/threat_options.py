@@ -5,7 +5,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from quintain.core.errors import SettingError
-from quintain.core.registry import Entry, get_entry, ranked
+from quintain.core.registry import Entry, by_default_rank, get_entry
 from quintain.core.threat_specs import current_spec, threat_name, threat_type
 from quintain.results.gate import same_threat, same_threat_type
 from quintain.results.requirements import Requirement
@@ -95,7 +95,7 @@ def parse_threats(specs: Sequence[str]) -> list["Threat"]:
 def default_certifier(specs: Sequence[str]) -> Entry:
     """Return the first certifier that handles the threats, or the first of all where there is none."""
     kinds = {threat_name(current_spec(spec)) for spec in specs}
-    known = ranked("certifier")
+    known = by_default_rank("certifier")
     return next((entry for entry in known if kinds <= set(entry.words("supports"))), known[0])
 
 
@@ -105,7 +105,7 @@ def parse_certifiable_threats(specs: Sequence[str]) -> list["Threat"]:
     Raises:
         SettingError: If no registered certifier handles one.
     """
-    known = {entry.name: entry.words("supports") for entry in ranked("certifier")}
+    known = {entry.name: entry.words("supports") for entry in by_default_rank("certifier")}
     found = parse_threats(specs)
     for threat in found:
         name = threat_name(threat.spec)

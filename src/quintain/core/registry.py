@@ -279,7 +279,7 @@ def get_entry(kind: str, name: str) -> Entry:
     return _declared(known[current])
 
 
-def ranked(kind: str) -> list[Entry]:
+def by_default_rank(kind: str) -> list[Entry]:
     """Return the entries of a kind from the first default to the last, then those that are none."""
     return sorted(
         declared_entries(kind).values(), key=lambda entry: int(entry.fact("default_rank", "0")) or 99
@@ -293,7 +293,11 @@ def choose(kind: str, name: str = "", **facts: str) -> Entry:
         UnknownNameError: If nothing of the kind has this name.
         SettingError: If what has the name does not have the facts.
     """
-    able = [entry for entry in ranked(kind) if all(entry.fact(key) == value for key, value in facts.items())]
+    able = [
+        entry
+        for entry in by_default_rank(kind)
+        if all(entry.fact(key) == value for key, value in facts.items())
+    ]
     if not name:
         return able[0]
     entry = get_entry(kind, name)

@@ -95,19 +95,23 @@ class AutoAttack(EnsembleBase):
 
     def plan(self, threat: Threat, num_classes: int) -> tuple[Attack, ...]:
         """Return the published attacks and budgets for the threat's norm."""
+        # what the published versions have in common, by norm and number of classes
         kind = threat_name(threat.spec)
         target_classes = min(self.target_classes, num_classes - 1)
         restarts = RESTARTS if self.version == "plus" or kind == "l1" else 1
         apgd_ce = self._apgd("ce", restarts=restarts)
         apgd_dlr = self._apgd("dlr", restarts=restarts)
+        # for a randomized model: both losses of APGD, nothing targeted and no search by scores
         if self.version == "rand":
             return (apgd_ce, apgd_dlr) if num_classes > 2 else (self._apgd("margin", restarts=2 * restarts),)
+        # targeted APGD, FAB, and Square where it supports the norm
         apgd_t = self._apgd("dlr", target_classes=min(target_classes, 5) if kind == "l1" else target_classes)
         rest: tuple[Attack, ...] = (
             FAB(self.steps, min(self.fab_target_classes, num_classes - 1), restarts, early_stop=True),
         )
         if kind in Square.supports:
             rest += (Square(self.queries, patience=self.patience / SQUARE_PATIENCE_DIVISOR),)
+        # two classes have one wrong one: the targeted runs become restarts on the margin
         if num_classes == 2:
             return (self._apgd("margin", restarts=restarts + self.target_classes), *rest)
         return (apgd_ce, apgd_dlr, apgd_t, *rest) if self.version == "plus" else (apgd_ce, apgd_t, *rest)

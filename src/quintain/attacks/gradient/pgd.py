@@ -98,6 +98,7 @@ class PGD(Attack):
     def run(self, search: Search) -> None:
         """Run gradient ascent from each random start."""
         threat, loss = search.threat, search.goal.loss(self.loss)
+        # steps fall as a cosine; in L1 they are sparse at first, and move fewer and fewer coordinates
         step_sizes = cosine_step_sizes(threat.eps, self.steps, self.rel_step_size)
         counts = coordinates_per_step(self.steps, search.x[:1].numel()) if isinstance(threat, L1) else ()
 
@@ -115,6 +116,7 @@ class PGD(Attack):
                 )
             return (ascent_step(threat, step_sizes[step], state[0], out.gradient, clean, cache),)
 
+        # restarts attack only what is not broken yet, each from random numbers of its own
         for restart in range(self.restarts):
             gradient_ascent(
                 search, rng=search.rng.fold_in(restart), init=init, update=update, steps=self.steps, loss=loss

@@ -109,12 +109,14 @@ class Eyeglasses(UniversalAttack):
             DataError: If the data are no images, or all are of the target.
         """
         data = to_dataset(data)
+        # the frame before it is fitted, of the one color that does best
         channels, height, width = image_shape(data)
         alpha = shapes.shape_mask(self.shape, height, width)[None].to(torch.float32)
         colors = palette(channels)
         blank = FittedPatch(torch.full((channels, height, width), 0.5), alpha, 1.0, self.view, self.printing)
         start = self.best_color(model, data, blank, colors, seed)
 
+        # colors that no printer has, and edges that no camera resolves, cost something
         def penalty(pattern: Tensor) -> Tensor:
             return self.nps_weight * non_printability(
                 pattern, colors, alpha
@@ -139,6 +141,7 @@ class Eyeglasses(UniversalAttack):
         self, model: Model, data: Dataset, blank: FittedPatch, colors: Tensor, seed: int
     ) -> Tensor:
         """Return the pattern (C, H, W) of the one printable color that does best on a few photos."""
+        # the same few photos in the same views for every color, so that only the color differs
         ids = torch.arange(min(TRIED, len(data)))
         device = search_device(device_of(model))
         x, y = (tensor.to(device) for tensor in data.batch(ids))

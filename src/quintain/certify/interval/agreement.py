@@ -8,7 +8,7 @@ from torch import Tensor
 
 from quintain.certify.attributes import AttributeSnapshot
 from quintain.certify.interval.graph import TracedNetwork
-from quintain.certify.interval.observed import operations_of
+from quintain.certify.interval.observer import operations_of
 from quintain.certify.interval.valueless import operations_without_values
 from quintain.core.errors import ModelError
 from quintain.models.adapters import find_logits

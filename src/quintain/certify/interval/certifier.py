@@ -23,7 +23,7 @@ from quintain.certify.interval.agreement import (
 )
 from quintain.certify.interval.domain import Interval, input_interval
 from quintain.certify.interval.graph import TracedNetwork
-from quintain.certify.interval.observed import require_margins_kept
+from quintain.certify.interval.observer import require_margins_kept
 from quintain.certify.outcome import CertificateOutcome, require_labels
 from quintain.certify.rounding import NO_ROUNDING, RoundingModel, rounding_model
 from quintain.core.errors import ContradictionError, ModelError, SettingError

@@ -20,7 +20,7 @@ from quintain.certify.interval.functions import (
     evaluate_constant_call,
 )
 from quintain.certify.interval.layers import LAYER_RULES, bound_layer, require_unmodified
-from quintain.certify.interval.observed import Observer, require_inside_bounds
+from quintain.certify.interval.observer import Observer, require_inside_bounds
 from quintain.certify.rounding import NO_ROUNDING, RoundingModel
 from quintain.core.errors import ModelError, QuintainError
 from quintain.models.adapters import adapt, find_logits

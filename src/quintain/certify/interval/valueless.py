@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from quintain.certify.interval.observed import operation_texts, require_staying
+from quintain.certify.interval.observer import operation_texts, require_staying
 from quintain.core.errors import ModelError, QuintainError
 
 

@@ -63,6 +63,7 @@ def run(
     from quintain.drill.subject import Subject
     from quintain.drill.threat_sizes import measured_specs
 
+    # what can be refused without the model and the data
     if minutes is not None and not 0 < minutes < float("inf"):
         raise SettingError(f"got --minutes {minutes:g}; expected a positive number, such as 20")
     if not 0 < epsilon < float("inf"):
@@ -85,9 +86,11 @@ def run(
         classes=call.classes,
         minutes=minutes or 0.0,
     )
+    # requirements must be about sizes that the drill measures; the bundled drill has some of its own
     refuse_unmeasured_sizes(call.requirements, measured_specs(settings))
     defaults = DEFAULT_REQUIREMENTS if settings.has_default_claims else ()
     settings = replace(settings, require=call.requirements or defaults)
+    # the folder, the data and the model are looked at before anything is announced
     folder = out or call.folder
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(

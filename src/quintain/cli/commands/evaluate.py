@@ -44,6 +44,7 @@ def run(
     from quintain.core.registry import get_entry
     from quintain.results.run_layout import UNFINISHED
 
+    # what can be refused without torch
     entry = get_entry("certifier", certifier) if certifier else None
     derives_model = entry is not None and entry.is_true("derives_model")
     if entry is not None and derives_model and (attack or max_queries):
@@ -84,9 +85,11 @@ def run(
         outputs.append(output)
         return output
 
+    # data and model are loaded, and what is wrong with them said, before the folder is announced
     _ = call.examples, call.model_under_test
     call.announce()
     code = call.run(work)
+    # once the record is written, what an interrupted run would need is deleted
     result = outputs[0].result
     call.finish_attacks(result.attacked.stop_reason if isinstance(result, EvaluateResult) else "")
     return code

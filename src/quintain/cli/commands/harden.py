@@ -34,7 +34,7 @@ def run(
     epochs: Annotated[int, typer.Option(help="Epochs; the defense's own number if not given.", min=0)] = 0,
 ) -> int:
     from quintain.cli.threat_options import parse_certifiable_threats, refuse_unmeasured_sizes
-    from quintain.core.registry import get_entry, ranked
+    from quintain.core.registry import by_default_rank, get_entry
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.harden import delete_unfinished, run_harden
     from quintain.results.run_layout import UNFINISHED
@@ -42,7 +42,7 @@ def run(
 
     call = replace(call, needs_float64=True, resume_dir=UNFINISHED)
     ball = parse_certifiable_threats([threat])[0] if threat else None
-    entry = get_entry("defense", defense) if defense else ranked("defense")[0]
+    entry = get_entry("defense", defense) if defense else by_default_rank("defense")[0]
     usual = entry.build(threat=parse(entry.fact("example")), sigma=sigma).threat
     refuse_unmeasured_sizes(call.requirements, [(ball or usual).spec])
 

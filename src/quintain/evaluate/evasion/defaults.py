@@ -7,7 +7,7 @@ from torch import Tensor
 from quintain.attacks.base import ACCESS, access_of
 from quintain.attacks.outcome import AttackOutcome, Model
 from quintain.core.errors import SettingError
-from quintain.core.registry import Entry, get_entry, ranked
+from quintain.core.registry import Entry, by_default_rank, get_entry
 from quintain.core.threat_specs import threat_name
 from quintain.evaluate.evasion.job import AttackFn
 from quintain.models.protocol import Access, ClassifierLike
@@ -25,7 +25,7 @@ def default_attacks(access: Access, kind: str) -> tuple[str, ...]:
     Raises:
         SettingError: If nothing that is registered serves both.
     """
-    able = [entry for entry in ranked("attack") if kind in entry.words("supports")]
+    able = [entry for entry in by_default_rank("attack") if kind in entry.words("supports")]
     for level in reversed(ACCESS[: ACCESS.index(access) + 1]):
         same = [entry for entry in able if access_of(entry.fact("access")) == level]
         if same:
@@ -60,7 +60,7 @@ def reference_attacks(kind: str) -> dict[str, AttackFn]:
     """
     chosen = [
         entry.name
-        for entry in ranked("attack")
+        for entry in by_default_rank("attack")
         if entry.is_true("is_reference") and kind in entry.words("supports")
     ]
     names = chosen or default_attacks("gradients", kind)

@@ -8,7 +8,7 @@ import numpy as np
 from quintain.certify.outcome import Certifier
 from quintain.certify.smoothing import DerivingCertifier
 from quintain.core.progress import Progress, no_progress
-from quintain.core.registry import Entry, get_entry, ranked
+from quintain.core.registry import Entry, by_default_rank, get_entry
 from quintain.core.threat_specs import threat_name
 from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import clean_accuracy_claim, robustness_claims
@@ -107,7 +107,7 @@ def cheapest_certifier(threats: Sequence[Threat], *, derives_model: bool = False
         derives_model: One that certifies a model which it makes of the given one, not that model itself.
     """
     kinds = {threat_name(threat.spec) for threat in threats}
-    able = (entry for entry in ranked("certifier") if kinds <= set(entry.words("supports")))
+    able = (entry for entry in by_default_rank("certifier") if kinds <= set(entry.words("supports")))
     return next((entry for entry in able if entry.is_true("derives_model") is derives_model), None)
 
 
@@ -124,7 +124,9 @@ def _certify(
     """Return the certificates of the examples, or why there are none."""
     kinds = ", ".join(dict.fromkeys(threat_name(threat.spec) for threat in threats))
     if entry is None:
-        known = "; ".join(f"{one.name}: {', '.join(one.words('supports'))}" for one in ranked("certifier"))
+        known = "; ".join(
+            f"{one.name}: {', '.join(one.words('supports'))}" for one in by_default_rank("certifier")
+        )
         return None, f"Nothing is certified: no certifier handles {kinds} ({known})."
     method = entry.build()
     reason = "" if named else _reason_against(method, entry.name, subject, data, sorted_by_size(threats)[0])
