@@ -35,10 +35,16 @@ class Fresh:
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def __call__(self, *words: object, home: Path) -> Told:
-        """Run a program with its arguments, in the folder ``home``."""
-        (told,) = self._told([{}], words, home)
+    def __call__(self, *words: object, home: Path, **variables: str) -> Told:
+        """Run a program with its arguments, in the folder ``home``, with these variables."""
+        (told,) = self._told([dict(variables)], words, home)
         return told
+
+    def quintain(self, *words: object, home: Path, **variables: str) -> Told:
+        """Run the command line in the folder ``home``."""
+        program = self.place / "command.py"
+        program.write_text("from quintain.cli.main import run\n\nrun()\n")
+        return self(program, *words, home=home, **variables)
 
     def team(self, size: int, *words: object, home: Path) -> list[Told]:
         """Run a program in as many processes at once, each told of the others as ``torchrun`` tells it, with

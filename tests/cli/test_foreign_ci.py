@@ -1,9 +1,5 @@
 """The CI of another project, played as processes: a folder above states its requirements."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -57,27 +53,31 @@ def repository(tmp_path_factory):
     return top
 
 
-def quintain(repository, *words):
+@pytest.fixture
+def quintain(repository, fresh):
     """Run the command line as CI does, in a folder far below the requirements."""
-    run = subprocess.run(
-        [sys.executable, "-m", "quintain", *map(str, words)],
-        cwd=repository / "ml" / "ci",
-        capture_output=True,
-        text=True,
-        env={**os.environ, "NO_COLOR": "1"},
-        check=False,
-    )
-    assert "Traceback" not in run.stderr
-    return run.returncode, run.stdout, run.stderr
+
+    def run(*words):
+        told = fresh.quintain(*words, home=repository / "ml" / "ci", NO_COLOR="1")
+        assert "Traceback" not in told.err
+        return told.code, told.out, told.err
+
+    return run
 
 
-def evaluate(repository, out, *words, net="make"):
-    named = ("--model", f"../net.py:{net}", "--data", "../data.npz", "--split", "", "--attack", "pgd")
-    return quintain(repository, "evaluate", *named, "--out", out, *words)
+@pytest.fixture
+def evaluate(quintain):
+    """Evaluate a net of the repository into a folder."""
+
+    def run(out, *words, net="make"):
+        named = ("--model", f"../net.py:{net}", "--data", "../data.npz", "--split", "", "--attack", "pgd")
+        return quintain("evaluate", *named, "--out", out, *words)
+
+    return run
 
 
-def test_a_build_is_green_by_the_requirements_of_a_parent_folder(repository, tmp_path):
-    code, out, err = evaluate(repository, tmp_path / "r", "--junit", tmp_path / "junit.xml")
+def test_a_build_is_green_by_the_requirements_of_a_parent_folder(repository, evaluate, tmp_path):
+    code, out, err = evaluate(tmp_path / "r", "--junit", tmp_path / "junit.xml")
     assert code == ExitCode.OK, err
     assert f"3 requirements from {repository / 'pyproject.toml'}\n" in out
     assert "PASS  robust_accuracy(linf:4/255, scope=sample) >= 0.85: between 0.9 and 0.9" in out
@@ -90,20 +90,20 @@ def test_a_build_is_green_by_the_requirements_of_a_parent_folder(repository, tmp
     assert (tmp_path / "junit.xml").exists()
 
 
-def test_the_command_line_adds_a_requirement_that_fails_the_build(repository, tmp_path):
-    code, out, _ = evaluate(repository, tmp_path / "r", "--require", "attacked_accuracy(linf:4/255) >= 95 %")
+def test_the_command_line_adds_a_requirement_that_fails_the_build(repository, evaluate, tmp_path):
+    code, out, _ = evaluate(tmp_path / "r", "--require", "attacked_accuracy(linf:4/255) >= 95 %")
     assert code == ExitCode.FAILED
     assert f"3 requirements from {repository / 'pyproject.toml'}, 1 from --require\n" in out
     assert "FAIL  attacked_accuracy(linf:4/255) >= 95 %: attacks left 36 of 40 examples" in out
     assert load(tmp_path / "r" / "result.json").verdict.exit_code == 1
 
 
-def test_what_is_undecided_fails_the_build_unless_a_warning_is_asked_for(repository, tmp_path):
+def test_what_is_undecided_fails_the_build_unless_a_warning_is_asked_for(evaluate, tmp_path):
     words = ("--require", "robust_accuracy(linf:4/255) >= 0.9")
-    code, out, _ = evaluate(repository, tmp_path / "a", *words)
+    code, out, _ = evaluate(tmp_path / "a", *words)
     assert code == ExitCode.UNDECIDED
     assert "UNDECIDED  robust_accuracy(linf:4/255) >= 0.9: between 0.7" in out
-    code, out, _ = evaluate(repository, tmp_path / "b", *words, "--undecided", "warn")
+    code, out, _ = evaluate(tmp_path / "b", *words, "--undecided", "warn")
     assert code == ExitCode.OK
     assert "warning: 1 of 3 requirements undecided; the exit code is 0 by --undecided warn\n" in out
 
@@ -129,11 +129,11 @@ def test_what_is_undecided_fails_the_build_unless_a_warning_is_asked_for(reposit
         ("]\n", "", "no TOML"),
     ],
 )
-def test_a_slip_in_the_requirements_is_no_green_build(repository, tmp_path, right, wrong, told):
+def test_a_slip_in_the_requirements_is_no_green_build(repository, evaluate, tmp_path, right, wrong, told):
     path = repository / "ml" / "pyproject.toml"
     path.write_text(PYPROJECT.replace(right, wrong))
     try:
-        code, out, err = evaluate(repository, tmp_path / "r")
+        code, out, err = evaluate(tmp_path / "r")
     finally:
         path.unlink()
     assert code == ExitCode.USAGE
@@ -143,17 +143,17 @@ def test_a_slip_in_the_requirements_is_no_green_build(repository, tmp_path, righ
     assert not (tmp_path / "r").exists()
 
 
-def test_a_regression_fails_the_build(repository, tmp_path):
-    assert evaluate(repository, tmp_path / "main")[0] == ExitCode.OK
-    code, out, _ = evaluate(repository, tmp_path / "branch", net="changed")
+def test_a_regression_fails_the_build(quintain, evaluate, tmp_path):
+    assert evaluate(tmp_path / "main")[0] == ExitCode.OK
+    code, out, _ = evaluate(tmp_path / "branch", net="changed")
     assert code == ExitCode.FAILED
     folders = (tmp_path / "main", tmp_path / "branch")
-    assert quintain(repository, "compare", *folders)[0] == ExitCode.OK
-    code, out, _ = quintain(repository, "compare", *folders, "--fail-on-regression")
+    assert quintain("compare", *folders)[0] == ExitCode.OK
+    code, out, _ = quintain("compare", *folders, "--fail-on-regression")
     assert code == ExitCode.FAILED
     assert "REGRESSION  model:clean: the accuracy fell by " in out
     assert "REGRESSION  model:linf:4/255: the certified accuracy fell by " in out
     assert "REGRESSION  model:linf:4/255: the accuracy under attack fell by " in out
-    assert quintain(repository, "compare", *folders[::-1], "--fail-on-regression")[0] == ExitCode.OK
+    assert quintain("compare", *folders[::-1], "--fail-on-regression")[0] == ExitCode.OK
     words = ("--fail-on-regression", "--tolerance", "0.5")
-    assert quintain(repository, "compare", *folders, *words)[0] == ExitCode.OK
+    assert quintain("compare", *folders, *words)[0] == ExitCode.OK

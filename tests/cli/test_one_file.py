@@ -67,21 +67,13 @@ def site(tmp_path_factory):
 
 
 @pytest.fixture
-def quintain(site, tmp_path):
-    """Run the command line in a process of its own, in an empty folder: exit code, output and messages."""
-
-    def run(*words):
-        told = subprocess.run(
-            [sys.executable, "-m", "quintain", *map(str, words)],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": f"{site}{os.pathsep}{ROOT / 'src'}", "COLUMNS": "200"},
-            check=False,
-        )
-        return told.returncode, told.stdout, told.stderr
-
-    return run
+def quintain(site, fresh, tmp_path):
+    """Run the command line in a process of its own that finds the package, in an empty folder: exit code,
+    output and messages.
+    """
+    program = site / "command.py"
+    program.write_text("from quintain.cli.main import run\n\nrun()\n")
+    return lambda *words: fresh(program, *words, home=tmp_path, COLUMNS="200")
 
 
 @pytest.fixture
@@ -121,7 +113,7 @@ def test_the_command_line_lists_runs_and_reports_each(quintain, tmp_path):
     assert code == ExitCode.OK, err
     assert "toy-ball:0.05" in out
     for folder, said in (("a", "toy"), ("s", "toy-shift"), ("c", "toy-bounds")):
-        assert quintain("report", folder)[0] == ExitCode.OK
+        assert quintain("report", folder).code == ExitCode.OK
         assert said in (tmp_path / folder / "report.html").read_text(encoding="utf-8").lower()
 
 

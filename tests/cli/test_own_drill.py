@@ -1,23 +1,17 @@
-"""``quintain drill`` on a model and data of one's own, as a process."""
+"""``quintain drill`` on a model and data of one's own."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from quintain import data
 from quintain.core.errors import ExitCode
-from quintain.drill import subject
 from quintain.results.codec import decode, load
 from quintain.results.records import DrillResult, SkippedResult
 from quintain.results.robustness_records import AttackResult, ReplayResult
 from tests.drill.own_models import write_files
 
-PROGRAM = "from quintain.cli.main import run; run()"
 OWN = ("--model", "nets.py:mlp", "--data", "table.npz", "--minutes", "60")
 
 
@@ -27,28 +21,14 @@ def files(tmp_path):
     return tmp_path
 
 
-def quintain(folder: Path, *words: str) -> tuple[int, str, str]:
-    """Run the command in a folder; return exit code, output and complaints."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *words],
-        cwd=folder,
-        env={**os.environ, "COLUMNS": "80", "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
-
-
 def step_records(folder: Path) -> dict[str, bytes]:
     """Every record but that of the whole drill, whose steps are timed anew."""
     return {path.name: path.read_bytes() for path in sorted(folder.glob("0*-*.json"))}
 
 
-def test_named_steps_are_done_with_those_that_they_need_and_a_second_start_repeats_the_answer(files):
+def test_named_steps_are_done_with_those_that_they_need_and_a_second_start_repeats_the_answer(files, call):
     words = ("drill", *OWN, "--only", "attack,leak", "--out", "r")
-    code, out, err = quintain(files, *words)
+    code, out, err = call(*words)
     assert (code, err) == (ExitCode.OK, "")
     before = step_records(files / "r")
     assert list(before) == ["02-train.json", "03-attack.json", "08-leak.json"]
@@ -61,19 +41,19 @@ def test_named_steps_are_done_with_those_that_they_need_and_a_second_start_repea
     skipped = load(files / "r" / "08-leak.json").result
     assert isinstance(skipped, SkippedResult)
     assert "gray or RGB pictures are needed" in skipped.reason
-    again, told, err = quintain(files, *words)
+    again, told, err = call(*words)
     assert (again, err) == (code, "")
     assert "robust accuracy of plain at linf:4/255: " in told
     assert step_records(files / "r") == before
 
 
-def test_a_drill_that_was_cut_off_goes_on_with_the_same_sizes(files):
+def test_a_drill_that_was_cut_off_goes_on_in_another_process_with_the_same_sizes(files, fresh):
     words = ("drill", *OWN, "--only", "train,attack", "--out", "r")
-    quintain(files, *words)
+    fresh.quintain(*words, home=files)
     done, sizes = step_records(files / "r"), (files / "r" / "sizes.json").read_bytes()
     (files / "r" / "03-attack.json").unlink()
     (files / "r" / "10-drill.json").unlink()
-    code, _, err = quintain(files, *words)
+    code, _, err = fresh.quintain(*words, home=files)
     assert (code, err) == (ExitCode.OK, "")
     assert (files / "r" / "sizes.json").read_bytes() == sizes
     assert step_records(files / "r")["02-train.json"] == done["02-train.json"]
@@ -83,9 +63,7 @@ def test_a_drill_that_was_cut_off_goes_on_with_the_same_sizes(files):
     assert again.models[0].examples == first.models[0].examples
 
 
-def test_another_model_is_replayed_on_what_the_attacks_of_a_drill_stored(call, monkeypatch):
-    monkeypatch.setattr(subject, "load_data", data.load_data)
-    write_files(Path())
+def test_another_model_is_replayed_on_what_the_attacks_of_a_drill_stored(files, call):
     words = ("drill", *OWN, "--quick", "--threat", "linf:0.1", "--only", "attack,certify", "--out", "r")
     code, _, err = call(*words)
     assert code == ExitCode.OK, err
@@ -109,18 +87,16 @@ def test_another_model_is_replayed_on_what_the_attacks_of_a_drill_stored(call, m
     assert all(found[one.bracket.quantity.threat] == one.bracket.upper.value for one in made)
 
 
-def test_a_drill_that_stored_no_adversarial_examples_is_not_replayed(call, monkeypatch):
-    monkeypatch.setattr(subject, "load_data", data.load_data)
-    write_files(Path())
+def test_a_drill_that_stored_no_adversarial_examples_is_not_replayed(files, call):
     assert call("drill", *OWN, "--only", "train", "--out", "t")[0] == ExitCode.OK
     code, _, err = call("replay", "t", "--model", "nets.py:mlp", "--weights", "t/models/plain.safetensors")
     assert code == ExitCode.USAGE
     assert "holds no adversarial examples" in err
 
 
-def test_private_training_of_a_net_with_batch_norm_is_not_done_and_names_the_remedy(files):
+def test_private_training_of_a_net_with_batch_norm_is_not_done_and_names_the_remedy(files, call):
     own = ("--model", "nets.py:normed", "--data", "table.npz")
-    code, out, _ = quintain(files, "drill", *own, "--only", "privatize", "--out", "r")
+    code, out, _ = call("drill", *own, "--only", "privatize", "--out", "r")
     assert code == ExitCode.UNDECIDED
     assert "nothing was done" in " ".join(out.split())
     needless = load(files / "r" / "02-train.json").result
@@ -144,9 +120,9 @@ def test_private_training_of_a_net_with_batch_norm_is_not_done_and_names_the_rem
         ("faces", "faces", "check,attack,federate"),
     ],
 )
-def test_models_of_other_kinds_are_drilled_whole_and_drawn(files, net, data, steps):
+def test_models_of_other_kinds_are_drilled_whole_and_drawn(files, call, net, data, steps):
     own = ("--model", f"nets.py:{net}", "--data", f"{data}.npz", "--minutes", "60")
-    code, out, err = quintain(files, "drill", *own, "--only", steps, "--out", "r")
+    code, out, err = call("drill", *own, "--only", steps, "--out", "r")
     assert (code, err) == (ExitCode.OK, "")
     assert "robust accuracy of plain at linf:4/255: " in out
     results = [load(path).result for path in sorted((files / "r").glob("0*-*.json"))]
@@ -172,8 +148,8 @@ def test_models_of_other_kinds_are_drilled_whole_and_drawn(files, net, data, ste
     ],
     ids=lambda one: " ".join(one) if isinstance(one, tuple) else "",
 )
-def test_wrong_input_is_a_usage_error_of_one_line_and_leaves_no_folder(files, words, said):
-    code, out, err = quintain(files, "drill", *words)
+def test_wrong_input_is_a_usage_error_of_one_line_and_leaves_no_folder(files, call, words, said):
+    code, out, err = call("drill", *words)
     assert code == ExitCode.USAGE
     assert said in " ".join(err.split())
     assert "Traceback" not in err

@@ -1,4 +1,4 @@
-"""One tiny drill, run once for all tests of this folder."""
+"""One tiny drill, run once for all tests of a file."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import pytest
 
 from quintain.data import load_data
 from quintain.dp import mechanism_tests
-from quintain.drill import Settings, drill, pipeline, subject
+from quintain.drill import Settings, drill, pipeline, subject, trials
 from quintain.drill.settings import Workload
 from quintain.results.requirements import Requirement
 
@@ -35,19 +35,22 @@ def stopped():
     return 0.0
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def tiny():
-    """The scale that tests drill at, on an eighth of the X-rays to learn from; ``fit`` alone is measured."""
+    """The scale that tests drill at, on an eighth of the X-rays to learn from; ``fit`` alone is measured, and
+    trials, which would grow for ever by a clock that stands, stay as small as they begin.
+    """
     splits = load_data("xrays")
     few = replace(splits, train=splits.split("train").subset(range(0, len(splits.split("train")), 8)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "QUICK", TINY)
         patch.setattr(subject, "load_data", lambda _name: few)
+        patch.setattr(trials, "LONG_ENOUGH", 0.0)
         patch.setattr(mechanism_tests, "WAYS", {"fit": mechanism_tests.WAYS["fit"]})
         yield TINY
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def finished(tiny, tmp_path_factory):
     """A finished drill: its folder, its exit code and its page."""
     folder = tmp_path_factory.mktemp("drill") / "run"

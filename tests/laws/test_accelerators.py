@@ -162,7 +162,7 @@ def test_every_layer_with_a_rule_is_trained_the_same():
         private = make_private(
             net,
             torch.optim.SGD(net.parameters(), lr=0.1),
-            DataLoader(records(6, wide=True), batch_size=3),
+            DataLoader(records(3, wide=True), batch_size=3),
             PrivacySettings(noise_multiplier=1.0),
             random=RandomSource.from_seed(3),
         )
