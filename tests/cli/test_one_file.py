@@ -3,10 +3,7 @@ the report by its class or function alone.
 """
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -139,22 +136,25 @@ def test_the_command_line_audits_by_an_auditor_of_another_package(quintain):
     assert "audited:epsilon" in out
 
 
-def test_the_laws_collect_each_and_they_keep_them(site):
+PYTEST = """
+import sys
+import pytest
+
+sys.exit(pytest.main())
+"""
+
+
+def test_the_laws_collect_each_and_they_keep_them(site, fresh):
     files = sorted({file for files in LAWS.values() for file in files})
     names = [name for toys in TOYS.values() for name in toys if name != "ghost"]
-    told = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-rA", "--tb=short"),
-            *("-m", "not exhaustive", "-k", "toy or Scale", *files),
-        ],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": f"{site}{os.pathsep}{ROOT / 'src'}"},
-        check=False,
+    (site / "laws.py").write_text(PYTEST)
+    told = fresh(
+        *(site / "laws.py", "-p", "no:cacheprovider", "-q", "-rA", "--tb=short"),
+        *("-m", "not exhaustive", "-k", "toy or Scale", *files),
+        home=ROOT,
     )
-    assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-2000:]
-    passed = [line for line in told.stdout.splitlines() if line.startswith("PASSED")]
+    assert told.code == 0, told.out[-3000:] + told.err[-2000:]
+    passed = [line for line in told.out.splitlines() if line.startswith("PASSED")]
     kept = {name: [line for line in passed if name in line] for name in names if name != "toy-scale"}
     assert {name for name, lines in kept.items() if not lines} == set()
     assert any("[Scale" in line or "Scale]" in line for line in passed)
