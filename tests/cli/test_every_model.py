@@ -177,9 +177,7 @@ def run(call, folder):
 
 
 SHOWN = ("check", "attack", "privatize")
-"""Commands that meet every form of packed outputs in each run; the others meet an object alone, and all in the
-exhaustive run.
-"""
+"""Commands that meet each form of packed outputs; the others meet all in the exhaustive run alone."""
 
 
 def cases(nets, *, audited):

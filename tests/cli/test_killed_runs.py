@@ -36,17 +36,32 @@ main()
 TERM, KILL = int(signal.SIGTERM), int(signal.SIGKILL)
 
 
-@pytest.fixture
-def attack(fresh, tmp_path, weights, small, monkeypatch):
-    """Run ``quintain attack`` as a process that gets a signal in its call of so many chunks."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "program.py").write_text(PROGRAM)
+@pytest.fixture(scope="module")
+def signalled(fresh, weights, small):
+    """Run ``quintain attack`` in a folder as a process that gets a signal in its call of so many chunks."""
 
-    def run(calls, number, out):
+    def run(home, calls, number, out):
+        (home / "program.py").write_text(PROGRAM)
         words = ("attack", "--data", small, "--weights", weights, "--attack", "pgd", "--out", out)
-        return fresh(tmp_path / "program.py", calls, number, *words, home=tmp_path)
+        return fresh(home / "program.py", calls, number, *words, home=home)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def whole(signalled, tmp_path_factory):
+    """A run that nothing ends: its folder, and the chunks that it attacked."""
+    home = tmp_path_factory.mktemp("whole")
+    told = signalled(home, -1, TERM, "whole")
+    assert told.code == ExitCode.OK, told.err
+    return home / "whole", attacked(told)
+
+
+@pytest.fixture
+def attack(signalled, tmp_path, monkeypatch):
+    """Run it in the folder of the test."""
+    monkeypatch.chdir(tmp_path)
+    return lambda calls, number, out: signalled(tmp_path, calls, number, out)
 
 
 def attacked(told):
@@ -60,10 +75,9 @@ def timeless(folder):
     return replace(found, rows=tuple(replace(row, seconds=0.0) for row in found.rows)), record.claims
 
 
-def test_sigterm_inside_a_batch_is_ctrl_c_and_the_same_command_goes_on_inside_the_batch(attack):
-    whole = attack(-1, TERM, "whole")
-    assert whole.code == ExitCode.OK, whole.err
-    assert len(attacked(whole)) > 3
+def test_sigterm_inside_a_batch_is_ctrl_c_and_the_same_command_goes_on_inside_the_batch(attack, whole):
+    folder, chunks = whole
+    assert len(chunks) > 3
     cut = attack(3, TERM, "r")
     assert cut.code == ExitCode.INTERRUPTED
     told = " ".join(cut.err.split())
@@ -71,18 +85,17 @@ def test_sigterm_inside_a_batch_is_ctrl_c_and_the_same_command_goes_on_inside_th
     assert "of 30 examples) are kept in r; to resume: " in told
     again = attack(-1, TERM, "r")
     assert again.code == ExitCode.OK, again.err
-    assert attacked(again) == attacked(whole)[2:]
-    assert timeless("r") == timeless("whole")
+    assert attacked(again) == chunks[2:]
+    assert timeless("r") == timeless(folder)
     assert not Path("r/unfinished").exists()
 
 
-def test_a_killed_run_keeps_every_chunk_that_was_finished(attack):
+def test_a_killed_run_keeps_every_chunk_that_was_finished(attack, whole):
     assert attack(4, KILL, "r").code == -KILL
     assert len(list(Path("r/unfinished").glob("*.npz"))) == 3
     again = attack(-1, TERM, "r")
     assert again.code == ExitCode.OK, again.err
-    assert attack(-1, TERM, "whole").code == ExitCode.OK
-    assert timeless("r") == timeless("whole")
+    assert timeless("r") == timeless(whole[0])
 
 
 def test_sigterm_before_anything_is_finished_says_that_nothing_is_kept(attack):

@@ -48,7 +48,7 @@ def test_named_steps_are_done_with_those_that_they_need_and_a_second_start_repea
 
 
 def test_a_drill_that_was_cut_off_goes_on_in_another_process_with_the_same_sizes(files, fresh):
-    words = ("drill", *OWN, "--only", "train,attack", "--out", "r")
+    words = ("drill", *OWN, "--quick", "--only", "train,attack", "--out", "r")
     fresh.quintain(*words, home=files)
     done, sizes = step_records(files / "r"), (files / "r" / "sizes.json").read_bytes()
     (files / "r" / "03-attack.json").unlink()
@@ -121,7 +121,7 @@ def test_private_training_of_a_net_with_batch_norm_is_not_done_and_names_the_rem
     ],
 )
 def test_models_of_other_kinds_are_drilled_whole_and_drawn(files, call, net, data, steps):
-    own = ("--model", f"nets.py:{net}", "--data", f"{data}.npz", "--minutes", "60")
+    own = ("--model", f"nets.py:{net}", "--data", f"{data}.npz", "--minutes", "60", "--quick")
     code, out, err = call("drill", *own, "--only", steps, "--out", "r")
     assert (code, err) == (ExitCode.OK, "")
     assert "robust accuracy of plain at linf:4/255: " in out

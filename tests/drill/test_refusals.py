@@ -75,7 +75,6 @@ def failing(message, kind=ModelError):
 def run(tmp_path, monkeypatch):
     """Drill steps on one of the nets, a tiny one; gives the exit code and the records by step."""
     monkeypatch.setattr(pipeline, "QUICK", TINY)
-    monkeypatch.setattr(subject, "load_data", data.load_data)
     write_files(tmp_path)
     (tmp_path / "nets.py").write_text(NETS)
 
