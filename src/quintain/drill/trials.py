@@ -52,7 +52,7 @@ PASSES = {"training": 3, "defense": 15, "attack": 800, "interval": 60, "private"
 """Forward passes that one example of each kind of work takes as long as, about."""
 
 FEW = 16
-"""A forward pass on fewer examples is timed longer: it is more of a batch than of them."""
+"""A trial on fewer examples is repeated with more: its time is more of a batch than of them."""
 
 LEAST = 0.5
 """Of the time of an example in the largest trial: what more examples take may be so much less at least."""
@@ -162,7 +162,7 @@ class Trials:
             started = self.clock()
             model.predict(x[:count])
             taken = self.clock() - started
-            if taken >= (LONG_ENOUGH / 5 if count >= FEW else LONG_ENOUGH) or count == len(x):
+            if taken >= LONG_ENOUGH or count == len(x):
                 return taken / count
             count = min(count * GROWTH, len(x))
 
