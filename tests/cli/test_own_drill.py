@@ -94,14 +94,20 @@ def test_a_drill_that_stored_no_adversarial_examples_is_not_replayed(files, call
     assert "holds no adversarial examples" in err
 
 
-def test_private_training_of_a_net_with_batch_norm_is_not_done_and_names_the_remedy(files, call):
+def test_training_over_sites_or_privately_of_a_net_with_batch_norm_is_not_done_and_names_the_remedy(
+    files, call
+):
     own = ("--model", "nets.py:normed", "--data", "table.npz")
-    code, out, _ = call("drill", *own, "--only", "privatize", "--out", "r")
+    code, out, _ = call("drill", *own, "--only", "privatize,federate", "--out", "r")
     assert code == ExitCode.UNDECIDED
     assert "nothing was done" in " ".join(out.split())
     needless = load(files / "r" / "02-train.json").result
     assert isinstance(needless, SkippedResult)
     assert needless.reason.startswith("only privatize needed it, which was not done: ")
+    averaged = load(files / "r" / "09-federate.json").result
+    assert isinstance(averaged, SkippedResult)
+    assert "training changes the buffer '1.running_mean' (and 2 more)" in averaged.reason
+    assert "ModuleValidator.fix(net)" in averaged.remedy
     skipped = load(files / "r" / "06-privatize.json").result
     assert isinstance(skipped, SkippedResult)
     assert "BatchNorm1d" in skipped.reason

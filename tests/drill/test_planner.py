@@ -8,7 +8,7 @@ import torch
 
 from quintain.core.errors import ModelError
 from quintain.drill import Settings, pipeline
-from quintain.drill.budget import Amount
+from quintain.drill.budget import ESSENTIAL, Amount
 from quintain.drill.planner import Planner, StepPlan
 from quintain.drill.run_folder import RunFolder
 from quintain.drill.settings import FULL
@@ -69,6 +69,26 @@ def test_sizes_fit_the_time_and_are_said_to_be_cut(planner):
     assert isinstance(first, StepPlan)
     assert [str(cut) for cut in first.cuts] == ["30 -> 29 epochs of plain training"]
     assert first.seconds == 58
+
+
+def test_what_all_steps_have_in_common_is_said_to_be_cut_once_though_an_earlier_step_waited(planner):
+    waiting = replace(
+        PLAIN,
+        name="check",
+        worth=ESSENTIAL,
+        estimate=lambda _context, _trials: lambda work: 4.0 * work.test_examples,
+    )
+    other = replace(ROUNDS, needs=(), worth=1)
+    plan, clock = planner((waiting, other))
+    assert isinstance(plan.prepare(waiting), Obstacle)
+    first = plan.prepare(other)
+    assert isinstance(first, StepPlan)
+    assert "test examples" in " ".join(cut.what for cut in first.cuts)
+    (again,) = plan.second_chance()
+    clock.now = -1000.0
+    second = plan.prepare(again)
+    assert isinstance(second, StepPlan)
+    assert "test examples" not in " ".join(cut.what for cut in second.cuts)
 
 
 def test_what_a_step_leaves_of_its_time_goes_to_the_next(planner):

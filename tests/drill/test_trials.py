@@ -1,5 +1,7 @@
 """What short trials tell of a model: how much of the attacks' and certificates' work falls away on it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -77,7 +79,7 @@ def test_a_model_that_is_broken_at_once_is_attacked_in_less_time(trials):
 
 
 def test_a_trial_may_take_a_hundredth_of_the_time_between_bounds(trials):
-    assert [trials(0.4, minutes=minutes).too_long for minutes in (0.1, 1.0, 2.0, 20.0)] == [0.3, 0.6, 1.2, 2]
+    assert [trials(0.4, minutes=minutes).too_long for minutes in (0.1, 1.0, 2.0, 20.0)] == [0.3, 0.6, 1.2, 4]
 
 
 def test_what_a_batch_takes_whatever_it_holds_is_not_counted_for_each_example(trials):
@@ -96,3 +98,15 @@ def test_batches_of_private_training_and_votes_follow_what_is_cut():
     assert attack.num_probed(full) == 33
     assert attack.num_probed(pipeline.replace(full, test_examples=25)) == 5
     assert attack.num_probed(pipeline.replace(full, test_examples=300)) == 50
+
+
+def test_a_single_call_that_takes_long_does_not_stand_for_each_of_many_examples(trials, monkeypatch):
+    now, one = [0.0], trials(0.4)
+
+    def predict(x):
+        now[0] += 0.3 + 0.001 * len(x)
+        return torch.zeros(len(x), dtype=torch.long)
+
+    monkeypatch.setattr(Trials, "model", SimpleNamespace(predict=predict))
+    found = Trials(one.context, lambda: now[0]).forward
+    assert found == pytest.approx((0.3 + 0.016) / 16)

@@ -28,7 +28,13 @@ wide, on a 7-layer convolutional net a million times, on a ResNet-18 more than 1
 """
 
 PROBED = 4
-"""Test examples on which the width of the bounds is measured."""
+"""Examples on which the width of the bounds is measured, or what training changes."""
+
+FIX_NORM = (
+    "return quintain.dp.ModuleValidator.fix(net) from the factory, which puts GroupNorm in the place of "
+    "BatchNorm"
+)
+"""The remedy for running statistics."""
 
 
 @refusals_are_obstacles
@@ -61,6 +67,27 @@ def needs_float32(context: DrillContext) -> Obstacle | None:
 
 
 @refusals_are_obstacles
+def needs_averaging(context: DrillContext) -> Obstacle | None:
+    """Return why what sites train cannot be averaged, if it cannot: seen in one forward pass in training."""
+    found = needs_training(context)
+    if found is not None:
+        return found
+    net = copy.deepcopy(context.net("federated")).train()
+    before = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    x, _ = context.train.batch(np.arange(min(PROBED, len(context.train))))
+    with torch.no_grad():
+        net(x.to(device_of(net)))
+    changed = [name for name, buffer in net.named_buffers() if not torch.equal(buffer, before[name])]
+    if not changed:
+        return None
+    more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+    return Obstacle(
+        f"training changes the buffer {changed[0]!r}{more}: running statistics of sites do not average",
+        FIX_NORM,
+    )
+
+
+@refusals_are_obstacles
 def needs_private_training(context: DrillContext) -> Obstacle | None:
     """Return why the net cannot be trained privately, if it cannot."""
     found = needs_training(context)
@@ -79,8 +106,7 @@ def needs_private_training(context: DrillContext) -> Obstacle | None:
         return None
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     remedy = (
-        "return quintain.dp.ModuleValidator.fix(net) from the factory, which puts GroupNorm in the place of "
-        "BatchNorm"
+        FIX_NORM
         if any("Norm" in str(error) for error in errors)
         else "replace the layer, or give it a rule with quintain.dp.register_rule"
     )

@@ -240,8 +240,8 @@ class Planner:
         ]
 
     def _cuts(self, step: Step) -> tuple[SizeCut, ...]:
-        """Return what of a step's work was cut; with the first step, what all have in common too."""
-        first = next(one.name for one in self.steps if one.name in self._fixed)
+        """Return what of a step's work was cut; with the step decided first, what all have in common too."""
+        first = next(name for name in self._fixed if name != SHARED_KEY)
         shared = cuts("all steps", SHARED, self._full, self.workload) if step.name == first else ()
         return (*shared, *cuts(step.name, self._own(step), self._full, self.workload))
 

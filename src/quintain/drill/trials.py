@@ -40,7 +40,7 @@ system_clock: Clock = time.monotonic
 LONG_ENOUGH = 0.25
 """A trial that takes so many seconds is not repeated with more examples."""
 
-LONGEST, SHORTEST, TOO_LONG = 2.0, 0.3, 0.01
+LONGEST, SHORTEST, TOO_LONG = 4.0, 0.3, 0.01
 """A trial that would take longer than the last fraction of the drill, between these seconds, is not made: its
 time is taken for that of so many forward passes.
 """
@@ -60,7 +60,7 @@ LEAST = 0.5
 SHORT_PGD, SHORT_PASSES = PGD(steps=3), 30
 """A short attack that tells how many examples stay unbroken, and its forward passes at three sizes."""
 
-BROKEN_AT, FEWEST = 32, 8
+BROKEN_AT, FEWEST = 32, 4
 """So many examples are attacked shortly, or as there is time for; fewer than the second tell nothing."""
 
 NOISY = 16
@@ -162,7 +162,9 @@ class Trials:
             started = self.clock()
             model.predict(x[:count])
             taken = self.clock() - started
-            if taken >= LONG_ENOUGH or count == len(x):
+            # One call alone says little of many examples: on a busy machine it may take long by itself.
+            enough = taken >= LONG_ENOUGH and count >= FEW
+            if enough or GROWTH * taken > self.too_long or count == len(x):
                 return taken / count
             count = min(count * GROWTH, len(x))
 

@@ -2,7 +2,7 @@
 
 from quintain.drill.budget import Amount
 from quintain.drill.context import DrillContext
-from quintain.drill.obstacles import needs_training
+from quintain.drill.obstacles import needs_averaging
 from quintain.drill.step import Estimate, Step
 from quintain.drill.trials import Trials
 from quintain.evaluate.step import StepOutput
@@ -55,4 +55,4 @@ def amounts(_context: DrillContext) -> tuple[Amount, ...]:
     return (Amount("rounds", "rounds of federated training", 2),)
 
 
-STEP = Step("federate", run, estimate, needs_training, amounts=amounts, worth=1)
+STEP = Step("federate", run, estimate, needs_averaging, amounts=amounts, worth=1)
