@@ -1,7 +1,6 @@
 """Rules for losses: those in which examples share a scale, a selection or a statistic are refused."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from inspect import signature
 from typing import Any
@@ -24,6 +23,7 @@ from quintain.dp.capture.loss_operations import (
     SELECTION_OPS,
     STACKING_OPS,
 )
+from quintain.dp.capture.loss_scales import LossScales
 from quintain.dp.capture.watched_tensor import (
     ONE_EXAMPLE,
     REDUCED,
@@ -57,30 +57,6 @@ LOSS_SIGNATURES: Mapping[Any, Any] = {
 }
 MIN_LABELS_TO_COMPARE = 8
 """At least so many labels are compared, since fewer may equal each other in two orders by chance."""
-SCALE_TOLERANCE = 1e-5
-"""Relative tolerance between scales that count as equal."""
-
-
-@dataclass(frozen=True, slots=True)
-class TermScale:
-    """How much one term of a mean or sum over the batch counts in the loss.
-
-    Args:
-        mean: Whether the operation was a mean.
-        grad: Gradient at its result.
-        num_terms: Numbers that it was over.
-        batch_size: Examples of the pass.
-    """
-
-    mean: bool
-    grad: float
-    num_terms: int
-    batch_size: int
-
-    @property
-    def per_term(self) -> float:
-        """The gradient at one term."""
-        return self.grad / self.num_terms if self.mean else self.grad
 
 
 class LossRules:
@@ -91,13 +67,11 @@ class LossRules:
     """
 
     def __init__(self, *, mean: bool) -> None:
-        self._mean = mean
         self._constants: dict[str, list[Tensor]] = {}
         self._names_at_first_step: frozenset[str] = frozenset()
         self._targets: list[tuple[Tensor, Tensor]] = []
         self._batch_size, self._probe_fully = 0, False
-        self._scales: list[TermScale] = []
-        self._scales_of_last_step: tuple[TermScale, ...] = ()
+        self._scales = LossScales(mean=mean)
         self.remarks: dict[str, None] = {}
         self.saw_loss = False
 
@@ -114,8 +88,9 @@ class LossRules:
         """
         self._targets.clear()
         self._names_at_first_step = frozenset(self._constants)
-        if self._scales:
-            self._check_scales()
+        if self._scales.were_seen:
+            remark = self._scales.finish_step()
+            self.remarks |= {remark: None} if remark else {}
         elif self._probe_fully and self._batch_size > 1:
             self.remarks[
                 "not checked: whether the loss is a mean or a sum, as declared; none over the batch was seen "
@@ -178,7 +153,7 @@ class LossRules:
         if mean and selected and self._batch_size > 1 and isinstance(result, Tensor) and result.requires_grad:
             result.register_hook(_refuse_mean_of_selected)
         if self._probe_fully and isinstance(x, Tensor):
-            self._record_scale(mean, num_terms, result)
+            self._scales.record(mean, num_terms, self._batch_size, result)
 
     def _first_dim_after(self, name: str, rows: str, args: tuple[Any, ...], result: Any) -> str:
         """What the first dimension stands for after an operation that does not reduce over it."""
@@ -294,58 +269,6 @@ class LossRules:
             return False
         return _is_over_first_dim(x, args, kwargs, default)
 
-    def _record_scale(self, mean: bool, num_terms: int, result: Any) -> None:
-        """Record how much a term counts, once its gradient arrives."""
-        if (
-            not isinstance(result, Tensor)
-            or not result.requires_grad
-            or self._batch_size < 2
-            or not num_terms
-        ):
-            return
-        batch = self._batch_size
-
-        def arrived(g: Tensor) -> None:
-            scales = g.detach().flatten()
-            if len(scales) and bool((scales == scales[0]).all()):
-                self._scales.append(TermScale(mean, float(scales[0]), num_terms, batch))
-
-        result.register_hook(arrived)
-
-    def _check_scales(self) -> None:
-        now, self._scales = tuple(self._scales), []
-        earlier, self._scales_of_last_step = self._scales_of_last_step, now
-        for scale in now:
-            if scale.grad == 1 and scale.mean is not self._mean:
-                self._refuse_reduction()
-        if len(now) != len(earlier):
-            # a loss of one call an example has as many scales as examples: all equal, they count as one
-            now, earlier = _one_if_equal(now), _one_if_equal(earlier)
-        if not earlier or len(now) != len(earlier):
-            return
-        for scale, other in zip(now, earlier, strict=True):
-            if scale.batch_size == other.batch_size or not scale.per_term or not other.per_term:
-                continue
-            alike, each = (
-                _is_close(scale.per_term, other.per_term),
-                _is_close(scale.per_term * scale.batch_size, other.per_term * other.batch_size),
-            )
-            if (alike, each) == ((True, False) if self._mean else (False, True)):
-                self._refuse_reduction()
-            if not (each if self._mean else alike):
-                self.remarks[
-                    "not checked: what one example counts changes from step to step, by a schedule or by the "
-                    "batch"
-                ] = None
-
-    def _refuse_reduction(self) -> None:
-        said, done = ("mean", "sum") if self._mean else ("sum", "mean")
-        raise PrivacyError(
-            f'the loss is a {done} over the batch where loss_reduction="{said}" was declared: '
-            f'one record then changes the scale of all others; expected loss_reduction="{done}", or a {said} '
-            "(a gradient at the inputs, as of an attack, is taken in evaluation mode)"
-        )
-
     def _check_pairing(self, name: str, given: Any, target: Any) -> None:
         """Refuse one set of outputs with two orders of the same labels, as mixed examples have."""
         if not isinstance(given, Tensor) or not isinstance(target, Tensor) or not target.dim():
@@ -454,12 +377,3 @@ def _argument(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], name:
         if at < len(args)
         else (None if parameters[name].default is parameters[name].empty else parameters[name].default)
     )
-
-
-def _one_if_equal(scales: tuple[TermScale, ...]) -> tuple[TermScale, ...]:
-    """The first scale alone if all are equal."""
-    return scales[:1] if all(_is_close(one.per_term, scales[0].per_term) for one in scales) else scales
-
-
-def _is_close(one: float, other: float) -> bool:
-    return abs(one - other) <= SCALE_TOLERANCE * max(abs(one), abs(other))
