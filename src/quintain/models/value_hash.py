@@ -7,10 +7,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
-from functools import cached_property, partial, partialmethod
-from inspect import isroutine
-from types import FunctionType, MethodType, ModuleType
+from functools import cache, cached_property, partial, partialmethod, singledispatchmethod
+from types import (
+    BuiltinFunctionType,
+    ClassMethodDescriptorType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+    MethodType,
+    MethodWrapperType,
+    ModuleType,
+    WrapperDescriptorType,
+)
 from typing import Any
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 import numpy as np
 import torch
@@ -31,6 +42,26 @@ TORCH_PLAIN = (torch.dtype, torch.layout, torch.memory_format, np.dtype)
 
 CONTAINERS = (Mapping, list, tuple, set, frozenset, deque)
 
+CACHES = (WeakKeyDictionary, WeakValueDictionary, WeakSet)
+"""Containers whose items come and go while a program runs."""
+
+ROUTINES = (
+    FunctionType,
+    MethodType,
+    type(cache(len)),
+    BuiltinFunctionType,
+    ClassMethodDescriptorType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+    MethodWrapperType,
+    WrapperDescriptorType,
+)
+"""Types of functions and methods, Python's and C's; other descriptors are objects like any other."""
+
+MADE_BY_PYTHON = ("__module__", "__qualname__", "__doc__", "__firstlineno__")
+"""Constants of a class that are not its program's."""
+
 MADE_OF: dict[type, tuple[str, ...]] = {
     slice: ("start", "stop", "step"),
     partial: ("func", "args", "keywords"),
@@ -39,6 +70,7 @@ MADE_OF: dict[type, tuple[str, ...]] = {
     staticmethod: ("__func__",),
     classmethod: ("__func__",),
     cached_property: ("func",),
+    singledispatchmethod: ("func", "dispatcher"),
     re.Pattern: ("pattern", "flags"),
 }
 """Types of the standard library, and the attributes that tell all of a value."""
@@ -67,18 +99,16 @@ def value_parts(value: object, known: Known) -> Iterator[str | bytes]:
     - Containers: type and items, however deep.
     - Modules: weights, program, attributes and mode.
     - Functions: source or bytecode, defaults, closure, attributes, what they wrap and are bound to, and the
-      globals of their own module that they name, unless that module is an installed package.
-    - Classes: of PyTorch, NumPy and the standard library the full name, of others their methods' source and
-      their constants.
+      globals of their own module, or of one that it imports, that they name, unless these are installed
+      packages.
+    - Classes: of PyTorch, NumPy and the standard library the full name, of others their methods' source,
+      descriptors, constants and metaclass; of enumerations the members.
     - Objects: class and attributes; an object of C or Cython without attributes, as pickle would store it.
 
-    Not seen: the globals of other modules than the function's own; what an object of C does not give to
-    pickle; the inside of files, locks, generators of random numbers and other objects of the standard
-    library; what is read from files or the network when the model runs.
-
-    Args:
-        value: The value.
-        known: What was met so far; is added to.
+    Not seen: globals whose names the program makes up; what an object of C does not give to pickle (a ufunc
+    of ``np.frompyfunc``); PyTorch's hooks of all modules; environment variables; the inside of files, locks,
+    generators of random numbers and other objects of the standard library; what is read from files or the
+    network when the model runs.
     """
     if value is None or value is Ellipsis:
         yield repr(value)
@@ -142,6 +172,12 @@ def module_parts(module: nn.Module, known: Known) -> Iterator[str | bytes]:
     }
     if type(module).__module__.startswith(COMPILER):
         return  # the module inside it is registered
+    made |= {
+        name
+        for base in type(module).__mro__
+        for name, member in vars(base).items()
+        if isinstance(member, cached_property)
+    }
     for key in sorted(vars(module).keys() - MODULE_INTERNALS - made):
         yield f"attribute {key}"
         yield from value_parts(vars(module)[key], known)
@@ -177,7 +213,7 @@ def _held(value: Any, known: Known) -> Iterator[str | bytes]:
         yield from _unregistered(value, known)
     elif isinstance(value, type):
         yield from _class(value, known)
-    elif isroutine(value):
+    elif isinstance(value, ROUTINES):
         yield from _function(value, known)
     elif isinstance(value, Enum):
         yield from value_parts([type(value), value.name, value.value], known)
@@ -201,6 +237,8 @@ def _object(value: Any, known: Known) -> Iterator[str | bytes]:
     for plain in PLAIN:
         if isinstance(value, plain):
             yield plain.__repr__(value)
+    if isinstance(value, CACHES):
+        return
     if isinstance(value, CONTAINERS):
         yield from _items(value, known)
     elif names := next((names for kind, names in MADE_OF.items() if isinstance(value, kind)), ()):
@@ -254,6 +292,11 @@ def _function(value: Any, known: Known) -> Iterator[str | bytes]:
         if (module or "").startswith(COMPILER):
             yield from value_parts(getattr(value, "_torchdynamo_orig_callable", None), known)
             return
+        if module == "functools" and isinstance(registry := vars(value).get("registry"), Mapping):
+            yield from value_parts(
+                dict(registry), known
+            )  # of singledispatch; the rest caches what was called
+            return
         yield from value_parts([value.__defaults__, value.__kwdefaults__], known)
         for cell in value.__closure__ or ():
             try:
@@ -262,25 +305,52 @@ def _function(value: Any, known: Known) -> Iterator[str | bytes]:
                 yield "empty"
         yield from value_parts(_sorted(vars(value)), known)
         if not library and not is_installed(value.__globals__.get("__file__")):
-            for name in sorted(set(names_in(value.__code__)) & value.__globals__.keys()):
+            used = set(names_in(value.__code__))
+            for name in sorted(used & value.__globals__.keys()):
                 yield f"global {name}"
                 yield from value_parts(value.__globals__[name], known)
+                yield from _used_of_module(value.__globals__[name], used, known)
     else:
         yield f"{getattr(value, '__module__', None)}.{getattr(value, '__qualname__', type(value).__name__)}"
         # functools.cache wraps, methods of C are bound
         yield from value_parts([getattr(value, name, None) for name in ("__wrapped__", "__self__")], known)
 
 
+def _used_of_module(module: object, used: set[str], known: Known) -> Iterator[str | bytes]:
+    """Yield what a function may use of a module beside its own: ``helper.act`` where it names ``act``."""
+    if isinstance(module, ModuleType) and not is_library(module.__name__):
+        if is_installed(getattr(module, "__file__", None)):
+            return
+        for name in sorted(used & vars(module).keys()):
+            if not name.startswith("__"):
+                yield f"of module {name}"
+                yield from value_parts(vars(module)[name], known)
+
+
 def _class(klass: type, known: Known) -> Iterator[str | bytes]:
     """Yield what a class and those that it inherits from add to the program: functions and constants."""
+    if not is_library(type(klass).__module__):
+        yield from value_parts(type(klass), known)
     for base in klass.__mro__:
         if is_library(base.__module__):
             yield f"{base.__module__}.{base.__qualname__}"
             continue
         yield base.__qualname__
-        for name, member in sorted(vars(base).items()):
-            is_program = isroutine(member) or isinstance(member, property | staticmethod | classmethod)
-            is_constant = not name.startswith("__") and not (issubclass(base, Enum) and name.startswith("_"))
-            if (is_program or is_constant) and not isinstance(member, base):
+        members = dict(vars(base))
+        if issubclass(base, Enum):
+            # the enumeration itself adds members, and maps of them, in forms that follow Python's version
+            members = {name: member for name, member in members.items() if not isinstance(member, base)}
+            yield from value_parts({name: one.value for name, one in base.__members__.items()}, known)
+        for name, member in sorted(members.items()):
+            if _is_of_the_program(name, member, is_enum=issubclass(base, Enum)):
                 yield f"member {name}"
                 yield from value_parts(member, known)
+
+
+def _is_of_the_program(name: str, member: object, *, is_enum: bool) -> bool:
+    """Whether a member of a class tells what its objects compute."""
+    if isinstance(member, (*ROUTINES, property, staticmethod, classmethod)):
+        return True
+    if name.startswith("__"):
+        return type(member) in PLAIN and name not in MADE_BY_PYTHON
+    return not (is_enum and name.startswith("_"))
