@@ -613,14 +613,14 @@ def test_a_cohort_is_of_identities_whatever_their_places():
     turned = replace(policy, roster=Roster(names[::-1], keys[::-1]))
     everyone = (0, 1, 2, 3)
     assert (
-        client._cohort(policy, everyone)
-        == client._cohort(turned, everyone)
-        != client._cohort(swapped, everyone)
+        client.cohort_hash(policy, everyone)
+        == client.cohort_hash(turned, everyone)
+        != client.cohort_hash(swapped, everyone)
     )
     assert (
-        client._cohort(policy, (0, 1, 2))
-        == client._cohort(turned, (1, 2, 3))
-        == client._cohort(swapped, (0, 1, 2))
+        client.cohort_hash(policy, (0, 1, 2))
+        == client.cohort_hash(turned, (1, 2, 3))
+        == client.cohort_hash(swapped, (0, 1, 2))
     )
 
 

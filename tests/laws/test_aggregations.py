@@ -39,3 +39,21 @@ def test_it_says_whether_the_server_sees_updates(name):
     aggregation = FOUND[name].load()()
     said = "the server sees each site's update" in aggregation.guarantee
     assert aggregation.hides_updates != said
+
+
+@pytest.mark.parametrize("stage", [None, "masked", "late"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_all_give_the_same_integers_for_the_same_vectors_and_dropouts(stage, seed):
+    rng = np.random.default_rng(seed)
+    vectors = {f"site-{index}": rng.uniform(-1.5, 1.5, 30) for index in range(5)}
+    dropouts = {} if stage is None else {f"site-{seed}": stage}
+    sums = {
+        name: secure_sum(vectors, clip_value=1.0, dropouts=dropouts, aggregation=found.load()())
+        for name, found in FOUND.items()
+    }
+    first = sums["secagg"]
+    assert first.exact
+    assert len(first.survivors) == 5 - len(dropouts)
+    for name, found in sums.items():
+        assert found.survivors == first.survivors, name
+        np.testing.assert_array_equal(found.integers, first.integers, err_msg=name)

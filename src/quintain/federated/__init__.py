@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from quintain.federated.client import ClientConfig as ClientConfig
     from quintain.federated.config import FederatedConfig as FederatedConfig
     from quintain.federated.hidden import require_hidden as require_hidden
+    from quintain.federated.homomorphic import SharedKey as SharedKey
+    from quintain.federated.homomorphic_sum import HomomorphicSum as HomomorphicSum
     from quintain.federated.in_process import InProcessTransport as InProcessTransport
     from quintain.federated.partitioning import Partition as Partition
     from quintain.federated.partitioning import partition as partition

@@ -12,17 +12,19 @@ Source: Brakerski, 2012, ePrint 2012/078; Fan, Vercauteren, 2012, ePrint 2012/14
 security: HomomorphicEncryption.org, 2018.
 """
 
+import os
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quintain.core.errors import ExecutionError, ProtocolError, SettingError
+from quintain.core.errors import ExecutionError, ProtocolError, SettingError, StorageError
 from quintain.federated.secagg.encoding import HALF_MODULUS, EncodedVector, Encoding
 from quintain.federated.secagg.secret import Secret
 
@@ -37,6 +39,7 @@ MAX_SUMMANDS = 1 << 16
 ternary keys; a sum decrypts while its noise is below q / 2p > 2^36, so that 2^18 of them would.
 """
 MAGIC = b"QHE1"
+KEY_MAGIC = b"QHK1"
 KEY_ID_BYTES = 16
 HEADER_BYTES = len(MAGIC) + KEY_ID_BYTES + 8
 
@@ -61,6 +64,45 @@ class SharedKey:
     def create(cls) -> "SharedKey":
         """Make a new key, by one site, which hands it to the others over channels that are theirs alone."""
         return cls(secrets.token_bytes(KEY_ID_BYTES), Secret(_serialize(_new_context(), with_keys=True)))
+
+    def save(self, path: Path) -> None:
+        """Write a key file that only its owner can read (mode 0600); hand it to each site by a safe channel.
+
+        Raises:
+            StorageError: If the file is there already, or cannot be written.
+        """
+        try:
+            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            with os.fdopen(handle, "wb") as file:
+                file.write(KEY_MAGIC + self.key_id + self.content.peek())
+        except OSError as error:
+            raise StorageError(
+                f"cannot write the key file {path}: {error.strerror}; a key is never written over another"
+            ) from error
+
+    @classmethod
+    def load(cls, path: Path) -> "SharedKey":
+        """Read a key file.
+
+        Raises:
+            StorageError: If it cannot be read, or others than its owner can read it.
+            ProtocolError: If it is no key file.
+        """
+        try:
+            mode, data = path.stat().st_mode, path.read_bytes()
+        except OSError as error:
+            raise StorageError(f"cannot read the key file {path}: {error.strerror}") from error
+        if mode & 0o077:
+            raise StorageError(
+                f"the key file {path} has mode {mode & 0o777:o}; expected 600, since who reads it reads "
+                f"every site's updates: chmod 600 {path}, and make a new key if others may have read it"
+            )
+        start = len(KEY_MAGIC) + KEY_ID_BYTES
+        if not data.startswith(KEY_MAGIC) or len(data) <= start:
+            raise ProtocolError(f"{path} is no key file of a homomorphic sum; expected one of SharedKey.save")
+        key = cls(data[len(KEY_MAGIC) : start], Secret(data[start:]))
+        _ = key._context
+        return key
 
     @cached_property
     def _context(self) -> Any:
@@ -104,9 +146,12 @@ class SharedKey:
             ProtocolError: If it is under another key, of other vectors, or impossible for honest ones.
         """
         parts = _parse(ciphertext, self.key_id, encoding.num_words)
-        integers = np.concatenate(
-            [np.array(_parse_vector(self._context, part).decrypt(), np.int64) for part in parts]
-        )
+        try:
+            integers = np.concatenate(
+                [np.array(_parse_vector(self._context, part).decrypt(), np.int64) for part in parts]
+            )
+        except (ValueError, RuntimeError) as error:
+            raise ProtocolError(f"a ciphertext cannot be decrypted: {error}; refuse it") from error
         if integers.shape != (encoding.num_words + 1,) or integers[-1] != summands:
             raise ProtocolError(
                 f"a ciphertext decrypts to a sum of {integers[-1] if integers.size else 0} vectors; expected "
@@ -116,6 +161,64 @@ class SharedKey:
         return integers[:-1]
 
 
+class CiphertextSum:
+    """A sum of ciphertexts as they come in, made without any key.
+
+    Args:
+        key_id: That of the key under which all of them must be.
+        encoding: The grid of the vectors.
+
+    Attributes:
+        summands: How many are in it.
+
+    Raises:
+        ExecutionError: If TenSEAL is not installed.
+    """
+
+    def __init__(self, key_id: bytes, encoding: Encoding) -> None:
+        self._key_id, self._encoding = key_id, encoding
+        self._context = _keyless_context()
+        self._parts: list[Any] = []
+        self.summands = 0
+
+    def add(self, ciphertext: bytes) -> None:
+        """Add one site's ciphertext.
+
+        Raises:
+            ProtocolError: If it is malformed or one too many; the sum is as it was.
+        """
+        if self.summands == self._encoding.num_sites:
+            raise ProtocolError(
+                f"{self.summands + 1} ciphertexts; expected 1 to {self._encoding.num_sites}, for which no "
+                "sum wraps"
+            )
+        parts = _parse(ciphertext, self._key_id, self._encoding.num_words)
+        vectors = [_parse_vector(self._context, part) for part in parts]
+        sizes = [vector.size() for vector in vectors]
+        if sizes != _chunk_sizes(self._encoding.num_words):
+            raise ProtocolError(f"a ciphertext in parts of {sizes} integers; refuse it")
+        try:
+            self._parts = (
+                [total + vector for total, vector in zip(self._parts, vectors, strict=True)]
+                if self._parts
+                else vectors
+            )
+        except (ValueError, RuntimeError) as error:
+            raise ProtocolError(f"a ciphertext cannot be added: {error}; refuse it") from error
+        self.summands += 1
+
+    def pack(self) -> bytes:
+        """Return the sum as a ciphertext.
+
+        Raises:
+            ProtocolError: If nothing was added.
+        """
+        if not self.summands:
+            raise ProtocolError("0 ciphertexts; expected at least 1, since a sum of none hides nothing")
+        parts = (part.serialize() for part in self._parts)
+        return _pack(self._key_id, self._encoding.num_words, self.summands, parts)
+
+
 def add_ciphertexts(ciphertexts: Iterable[bytes], key_id: bytes, encoding: Encoding) -> bytes:
     """Add vectors of sites without any key, one at a time.
 
@@ -123,22 +226,10 @@ def add_ciphertexts(ciphertexts: Iterable[bytes], key_id: bytes, encoding: Encod
         ExecutionError: If TenSEAL is not installed.
         ProtocolError: If there is none, one is malformed, or there are more than the encoding is proven for.
     """
-    context = _keyless_context()
-    total: list[Any] = []
-    summands = 0
+    total = CiphertextSum(key_id, encoding)
     for ciphertext in ciphertexts:
-        vectors = [_parse_vector(context, part) for part in _parse(ciphertext, key_id, encoding.num_words)]
-        summands += 1
-        if total:
-            for into, vector in zip(total, vectors, strict=True):
-                into += vector
-        else:
-            total = vectors
-    if not 1 <= summands <= encoding.num_sites:
-        raise ProtocolError(
-            f"{summands} ciphertexts; expected 1 to {encoding.num_sites}, for which no sum wraps"
-        )
-    return _pack(key_id, encoding.num_words, summands, (vector.serialize() for vector in total))
+        total.add(ciphertext)
+    return total.pack()
 
 
 def check_encoding(encoding: Encoding) -> None:
@@ -210,6 +301,12 @@ def _chunks(integers: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     return (integers[start : start + RING_DEGREE] for start in range(0, len(integers), RING_DEGREE))
 
 
+def _chunk_sizes(num_words: int) -> list[int]:
+    """How many integers each ciphertext of a vector holds, the count's slot included."""
+    full, rest = divmod(num_words + 1, RING_DEGREE)
+    return [RING_DEGREE] * full + [rest] * (rest > 0)
+
+
 def _pack(key_id: bytes, num_words: int, summands: int, parts: Iterable[bytes]) -> bytes:
     header = MAGIC + key_id + num_words.to_bytes(4, "big") + summands.to_bytes(4, "big")
     return header + b"".join(len(part).to_bytes(4, "big") + part for part in parts)
@@ -235,7 +332,7 @@ def _parse(ciphertext: bytes, key_id: bytes, num_words: int) -> list[bytes]:
         size = int.from_bytes(ciphertext[start : start + 4], "big")
         parts.append(ciphertext[start + 4 : start + 4 + size])
         start += 4 + size
-    expected = -(-(num_words + 1) // RING_DEGREE)
+    expected = len(_chunk_sizes(num_words))
     if start != len(ciphertext) or len(parts) != expected:
         raise ProtocolError(
             f"a ciphertext of {len(parts)} parts and {len(ciphertext)} bytes; expected {expected} whole parts"

@@ -54,12 +54,11 @@ class RecordingTransport(ABC):
     def exchange(self, outgoing: Mapping[int, bytes]) -> Mapping[int, bytes]:
         """Let each site that still answers take its step."""
         reply_type = self._replies[self._turn]
-        request_type = MessageType(2 * self._turn)
         self._turn += 1
         replies: dict[int, bytes] = {}
         late: list[RecordedMessage] = []
         for site, message in outgoing.items():
-            self._sent.append(RecordedMessage(site, request_type, message))
+            self._sent.append(RecordedMessage(site, _type_of(message), message))
             stage = self._dropouts.get(site)
             silent = stage is not None and reply_type >= stage.first_missing
             if not self._is_there(site) or (

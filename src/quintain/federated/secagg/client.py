@@ -285,7 +285,7 @@ def _(state: SharesSent, message: bytes) -> tuple[Masked | Done, bytes]:
 
     # claimed on disk before the masked vector exists: a crash in between costs a round, never a second mask
     site.journal.claim_roster(policy.model_hash, policy.roster.members)
-    site.journal.claim_vector(policy.model_hash, _vector_hash(site.identity, state.encoded))
+    site.journal.claim_vector(policy.model_hash, vector_hash(site.identity, state.encoded))
     site.journal.claim_update(policy.task.federation, policy.task.counter, policy.model_hash, policy.round_id)
     encoded, mask, seed = state.encoded.take(), state.mask_key.take(), state.self_mask_seed.take()
     # y_i = x_i + G(b_i) + sum of signed pair masks, in place; then every secret is wiped
@@ -312,7 +312,7 @@ def _(state: Masked, message: bytes) -> tuple[Agreed, bytes]:
     _require_members(
         "sites survived", survivors, within=state.sharers, minimum=site.policy.min_survivors, site=site
     )
-    site.journal.check_cohort(site.policy.model_hash, _cohort(site.policy, survivors))
+    site.journal.check_cohort(site.policy.model_hash, cohort_hash(site.policy, survivors))
     transcript_hash = transcript.append_survivors(state.transcript_hash, survivors, num_sites)
     held = state.held_shares.move()
     return Agreed(site, held, state.sharers, survivors, transcript_hash), site.reply(
@@ -333,7 +333,7 @@ def _(state: Agreed, message: bytes) -> tuple[Done, bytes]:
         for k, i in enumerate(state.sharers)
     }
     wipe(packed)
-    site.journal.claim_answer(policy.round_id, policy.model_hash, _cohort(policy, state.survivors))
+    site.journal.claim_answer(policy.round_id, policy.model_hash, cohort_hash(policy, state.survivors))
     # of a survivor the share of its self-mask seed, of a dropout that of its mask key: never both
     survived = set(state.survivors)
     answer = {i: seed_share if i in survived else key_share for i, (key_share, seed_share) in pairs.items()}
@@ -449,7 +449,7 @@ def _check_encoded(encoded: object, length: int) -> None:
         raise ProtocolError(f"words {got}; expected ({length},) of uint32, as Encoding.quantize makes them")
 
 
-def _vector_hash(identity: Identity, encoded: Secret) -> bytes:
+def vector_hash(identity: Identity, encoded: Secret) -> bytes:
     """A hash of this site's words, keyed by its signing key: without that the journal tells no guess from
     another.
     """
@@ -457,7 +457,7 @@ def _vector_hash(identity: Identity, encoded: Secret) -> bytes:
     return hmac.digest(key, encoded.peek(), "sha256")
 
 
-def _cohort(policy: Policy, survivors: SiteSet) -> bytes:
+def cohort_hash(policy: Policy, survivors: SiteSet) -> bytes:
     """Return a hash of who survived and of what they sum.
 
     By the identities themselves, so that no other roster spells the same sites in another way; and by the
