@@ -200,3 +200,34 @@ def test_a_run_that_broke_off_cannot_show_that_nothing_got_worse(model):
         "is gone); it was 20.0 %"
     )
     assert told == [expected] * (model == "net")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (None, 100, "had no limit of queries, the later one --max-queries 100"),
+        (200, 100, "had --max-queries 200, the later one --max-queries 100"),
+        (100, 100, ""),
+        (100, 200, ""),
+        (100, None, ""),
+    ],
+)
+def test_attacks_with_fewer_queries_cannot_show_that_nothing_got_worse(before, after, told):
+    (stored,) = load(GOLDEN / "schema-2-every-field-attack.json").result.models
+    limited = replace(stored, model="net", threat_type="linf", stop_reason="")
+    runs = [
+        record(AttackResult((replace(limited, max_queries=limit),)), [attacked_by("quick", left=left)])
+        for limit, left in ((before, 200), (after, 200))
+    ]
+    reasons = [one.reason for one in regressions([runs[0]], [runs[1]])]
+    assert len(reasons) == bool(told)
+    assert told in "".join(reasons)
+
+
+def test_more_queries_that_break_more_are_a_regression_all_the_same():
+    (stored,) = load(GOLDEN / "schema-2-every-field-attack.json").result.models
+    limited = replace(stored, model="net", threat_type="linf", stop_reason="", max_queries=100)
+    before = record(AttackResult(()), [attacked_by("quick", left=600)])
+    after = record(AttackResult((limited,)), [attacked_by("quick", left=200)])
+    (found,) = regressions([before], [after])
+    assert found.reason == "the accuracy under attack fell by 40.0 points, from 60.0 % to 20.0 %"

@@ -14,6 +14,7 @@ from quintain.results.bounds import Bound, Consistency
 from quintain.results.literals import CLEAN_ERRORS_ONLY
 from quintain.results.quantity import Basis, Metric
 from quintain.results.records import Claim, Record
+from quintain.results.robustness_records import AttackedModel
 
 DEFAULT_TOLERANCE = 0.01
 """By how much a bound may get worse where nothing is said: one point of accuracy, or 0.01 of epsilon."""
@@ -45,8 +46,9 @@ def regressions(
     other data or another threat, or whose bounds contradict each other there, and a side that was certified,
     attacked or accounted before and is not now, have regressed, too: nothing shows that they did not. An
     upper bound that rests on less than before shows nothing either: of attacks that broke off, of examples
-    that were made on another model, or without an attack that the earlier run had and nothing stronger in
-    its place; but where as much is certified as was left by the attacks before, no attack is missed.
+    that were made on another model, without an attack that the earlier run had and nothing stronger in its
+    place, or with fewer queries; but where as much is certified as was left by the attacks before, no attack
+    is missed.
 
     Args:
         before, after: The records of the two runs.
@@ -63,15 +65,17 @@ def regressions(
             "the earlier run claims nothing, so that nothing can regress; compare with a run that does, such "
             "as one of quintain evaluate"
         )
-    later = RunResults.of(after)
+    runs = RunResults.of(before), RunResults.of(after)
     return tuple(
         Regression(name, reason)
         for name, claim in old.items()
-        for reason in _reasons(claim, new.get(name), later, tolerance)
+        for reason in _reasons(claim, new.get(name), runs, tolerance)
     )
 
 
-def _reasons(before: Claim, after: Claim | None, later: RunResults, tolerance: float) -> Iterator[str]:
+def _reasons(
+    before: Claim, after: Claim | None, runs: tuple[RunResults, RunResults], tolerance: float
+) -> Iterator[str]:
     if after is None:
         yield "the later run does not have this claim"
         return
@@ -94,29 +98,28 @@ def _reasons(before: Claim, after: Claim | None, later: RunResults, tolerance: f
         proved = now.lower.basis is not Basis.TRIVIAL
         if proved and now.lower.value >= was.upper.value - tolerance - _ROUNDING:
             return
-        yield from fell or _weaker(was.upper, now.upper, _stop_reason(after, later))
+        attacked = _attacked(before, runs[0]), _attacked(after, runs[1])
+        yield from fell or _weaker(was.upper, now.upper, *attacked)
 
 
-def _stop_reason(claim: Claim, run: RunResults) -> str:
-    """Return why the attacks behind a claim broke off; empty where they did not."""
+def _attacked(claim: Claim, run: RunResults) -> AttackedModel | None:
+    """Return the attacks behind a claim; None where the run does not have them."""
     within = threat_type(claim.bracket.quantity.threat)
-    reasons = [
-        one.stop_reason
-        for one in run.attacked_models
-        if one.model == claim.model and one.threat_type == within
-    ]
-    return reasons[-1] if reasons else ""
+    found = [one for one in run.attacked_models if one.model == claim.model and one.threat_type == within]
+    return found[-1] if found else None
 
 
-def _weaker(before: Bound, after: Bound, stop_reason: str) -> Iterator[str]:
+def _weaker(
+    before: Bound, after: Bound, old: AttackedModel | None, new: AttackedModel | None
+) -> Iterator[str]:
     """Say why an upper bound cannot show what an earlier one would, though it did not fall."""
     if not _is_known(before):
         return
     was = fmt.metric_value(Metric.ROBUST_ACCURACY, before.value, before.side)
-    if stop_reason:
+    if new and new.stop_reason:
         yield (
             f"the accuracy under attack is not known any more, since the later run broke off "
-            f"({stop_reason}); it was {was}"
+            f"({new.stop_reason}); it was {was}"
         )
     elif is_replay(after) and not is_replay(before):
         yield (
@@ -127,6 +130,12 @@ def _weaker(before: Bound, after: Bound, stop_reason: str) -> Iterator[str]:
         yield (
             f"the accuracy under attack cannot be compared: the earlier run attacked by {_all(missing)}, the "
             f"later one by {_all(attack_names(after))}; use the same attacks or stronger ones"
+        )
+    elif new and new.max_queries and not (old and old.max_queries and old.max_queries <= new.max_queries):
+        limit = f"--max-queries {old.max_queries}" if old and old.max_queries else "no limit of queries"
+        yield (
+            f"the accuracy under attack cannot be compared: the earlier run had {limit}, the later one "
+            f"--max-queries {new.max_queries}; use as many queries or more"
         )
 
 

@@ -175,6 +175,7 @@ class AttackedModel:
         num_unattacked: Examples that some attack has not met, since the run broke off: they count as unbroken
             there.
         adversarial: The file with every adversarial example that was found; None where none was kept.
+        max_queries: Limit of queries for each example, attack and size; None if there was none.
     """
 
     model: str
@@ -189,6 +190,7 @@ class AttackedModel:
     stop_reason: str = ""
     num_unattacked: int = 0
     adversarial: AdversarialFile | None = None
+    max_queries: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

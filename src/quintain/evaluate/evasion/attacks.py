@@ -186,6 +186,7 @@ def run_attacks(
         diagnostics=diagnostics,
         target_class=target_class,
         stop_reason=result.stop_reason,
+        max_queries=max_queries,
         num_unattacked=int((correct & ~_attack_rows(job, result, merged, len(data))).sum()),
     )
 
