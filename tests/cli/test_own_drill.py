@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from quintain.core.errors import ExitCode
+from quintain.drill.steps import attack
 from quintain.results.codec import decode, load
 from quintain.results.records import DrillResult, SkippedResult
 from quintain.results.robustness_records import AttackResult, ReplayResult
@@ -92,6 +93,17 @@ def test_a_drill_that_stored_no_adversarial_examples_is_not_replayed(files, call
     code, _, err = call("replay", "t", "--model", "nets.py:mlp", "--weights", "t/models/plain.safetensors")
     assert code == ExitCode.USAGE
     assert "holds no adversarial examples" in err
+
+
+def test_a_drill_that_is_cut_off_within_a_step_says_what_is_kept_of_it(files, call, monkeypatch):
+    def stopping(*_args, **_words):
+        raise KeyboardInterrupt("3 chunks (20 of 60 examples)")
+
+    monkeypatch.setattr(attack, "run_attacks", stopping)
+    code, _, err = call("drill", *OWN, "--only", "attack", "--out", "r")
+    assert code == ExitCode.INTERRUPTED
+    said = "finished steps and 3 chunks (20 of 60 examples) are kept in r; to resume: "
+    assert said in " ".join(err.split())
 
 
 def test_training_over_sites_or_privately_of_a_net_with_batch_norm_is_not_done_and_names_the_remedy(

@@ -65,6 +65,11 @@ def test_few_steps_tell_how_many_examples_stay_unbroken_over_half_the_size_the_s
     assert trials(distance).unbroken == pytest.approx(unbroken)
 
 
+def test_examples_that_are_misclassified_cost_no_queries(trials):
+    assert trials(0.4).correct == pytest.approx(33 / 34)
+    assert trials(-0.4).correct == pytest.approx(1 / 34)
+
+
 def test_examples_that_noise_hides_need_no_certificate(trials):
     assert trials(0.4).correct_under_noise == pytest.approx(33 / 34)
     assert 0 < trials(0.0001).correct_under_noise < 0.9

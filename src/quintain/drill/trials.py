@@ -196,6 +196,15 @@ class Trials:
         return (int((votes.mode(0).values == y).sum()) + 1) / (count + 2)
 
     @cached_property
+    def correct(self) -> float:
+        """Fraction of examples that a given model classifies right; one of each kind is added."""
+        count = min(BROKEN_AT, len(self.context.test), int(self.too_long / max(self.forward, 1e-9)))
+        if count < FEWEST:
+            return 1.0
+        x, y = self._drawn(count)
+        return (int((self.model.predict(x) == y).sum()) + 1) / (count + 2)
+
+    @cached_property
     def unbroken(self) -> float:
         """Fraction of examples that a short attack leaves unbroken, over all sizes; one of each is added."""
         kind = threat_name(self.context.threat.spec)

@@ -152,8 +152,9 @@ def _run(call: "VerbCall", folder: Path, subject: "Subject", resume: str) -> int
             on_wait=on_wait,
             on_step=on_step,
         )
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"finished steps are kept in {folder}; to resume: {resume}") from None
+    except KeyboardInterrupt as stop:
+        kept = f"finished steps and {stop}" if str(stop) else "finished steps"
+        raise KeyboardInterrupt(f"{kept} are kept in {folder}; to resume: {resume}") from None
     except SoundnessError:
         show_drill(call.console, records)
         raise

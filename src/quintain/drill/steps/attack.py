@@ -151,12 +151,12 @@ def estimate(context: DrillContext, trials: Trials) -> Estimate:
 
     On a given model few gradient steps tell how many examples stay unbroken, and take all the attack's time;
     a model that is not trained yet is taken for one on which all do. An attack without gradients takes so
-    long as its queries.
+    long as its queries on the examples that are classified right.
     """
     if context.subject.model.access != "gradients":
         job = AttackJob(context.threats, {}, seed=0, batch_size=1)
         runs = sum(len(job.threats_for(attack)) for attack in context.attacks.values())
-        query = runs * trials.query
+        query = runs * trials.query * trials.correct
         return lambda workload: workload.test_examples * workload.black_box_queries * query
     unbroken = trials.unbroken if context.subject.comes_trained else 1.0
     on_example, forward = trials.attack * unbroken, trials.forward
