@@ -55,7 +55,7 @@ def test_the_record_has_the_device(call, small, weights):
 def test_a_run_is_on_the_device_and_its_page_says_so_at_the_head(call, small, weights, monkeypatch):
     monkeypatch.setattr(devices, "choose_device", lambda _name, **_: FAKE_DEVICE)
     monkeypatch.setattr(devices, "describe_device", lambda device: f"{device} (a fake one)")
-    options = ("--data", small, "--weights", weights, "--attack", "pgd", "--limit", 4, "--out", "r")
+    options = ("--data", small, "--weights", weights, "--attack", "fgsm", "--limit", 4, "--out", "r")
     seen, forward = set(), torch.nn.Linear.forward
 
     def watched(layer, x):
