@@ -5,7 +5,7 @@ import torch
 
 from quintain.data import from_arrays
 from quintain.evaluate import plain_training
-from quintain.evaluate.plain_training import FIRST_EPOCHS, MAX_EPOCHS, train_until_converged
+from quintain.evaluate.plain_training import DOUBLINGS, FIRST_EPOCHS, train_until_converged
 from quintain.results.class_counts import ClassCounts
 
 
@@ -40,6 +40,7 @@ def scripted(monkeypatch):
             return ClassCounts((right, 0), (len(data), 0))
 
         monkeypatch.setattr(plain_training, "fit", fit)
+        monkeypatch.setattr(plain_training, "MIN_STEPS", 1)
         monkeypatch.setattr(plain_training, "clean_counts", counts)
         return trained
 
@@ -58,7 +59,7 @@ def test_it_says_that_it_still_improved(scripted, data):
     trained = scripted({8: 0.2, 16: 0.4, 32: 0.6, 64: 0.8})
     found = train_until_converged(net(), data, data, validation=data)
     assert [epochs for _, epochs in trained] == [8, 16, 32, 64]
-    assert (found.epochs, found.converged) == (MAX_EPOCHS, False)
+    assert (found.epochs, found.converged) == (FIRST_EPOCHS * 2**DOUBLINGS, False)
 
 
 def test_without_a_validation_split_a_tenth_chooses_and_all_are_learned(scripted, data):
@@ -68,9 +69,29 @@ def test_without_a_validation_split_a_tenth_chooses_and_all_are_learned(scripted
     assert (found.epochs, found.converged) == (FIRST_EPOCHS, True)
 
 
+def test_few_examples_are_learned_for_so_many_steps_that_a_plateau_says_something(
+    data, scripted, monkeypatch
+):
+    trained = scripted({150: 0.9, 300: 0.9})
+    monkeypatch.setattr(plain_training, "MIN_STEPS", 300)
+    found = train_until_converged(net(), data, data, validation=data)
+    # 200 examples are two steps an epoch
+    assert [epochs for _, epochs in trained] == [150, 300]
+    assert found.converged
+
+
+def test_a_plateau_below_what_the_net_reaches_with_privacy_is_no_convergence(scripted, data):
+    trained = scripted({8: 0.5, 16: 0.5, 32: 0.5, 64: 0.5})
+    found = train_until_converged(net(), data, data, validation=data, reached=0.98)
+    assert [epochs for _, epochs in trained] == [8, 16, 32, 64]
+    assert not found.converged
+    trained = scripted({8: 0.5, 16: 0.9, 32: 0.97, 64: 0.97})
+    assert train_until_converged(net(), data, data, validation=data, reached=0.98).epochs == 32
+
+
 def test_the_net_is_left_as_it_is_and_an_interrupted_training_is_resumed(data, tmp_path):
     fresh = net()
     first = train_until_converged(fresh, data, data, checkpoints=tmp_path)
     assert not fresh.weight.any()
-    assert {path.name for path in tmp_path.iterdir()} >= {"plain-8.safetensors", "plain-16.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} >= {"plain-150.safetensors", "plain-300.safetensors"}
     assert train_until_converged(fresh, data, data, checkpoints=tmp_path) == first

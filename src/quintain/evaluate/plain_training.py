@@ -17,8 +17,11 @@ from quintain.results.class_counts import ClassCounts
 from quintain.training import Recipe, fit
 
 FIRST_EPOCHS = 8
-MAX_EPOCHS = 64
-"""Epochs of the shortest and of the longest training that is tried."""
+MIN_STEPS = 300
+"""The shortest training that is tried has at least so many epochs, and at least so many steps."""
+
+DOUBLINGS = 3
+"""How often the length is doubled at most."""
 
 HELD_OUT_SHARE = 10
 """One in so many training examples chooses the length, where there is no validation split."""
@@ -45,14 +48,16 @@ def train_until_converged(
     test: Dataset,
     *,
     validation: Dataset | None = None,
+    reached: float = 0.0,
     checkpoints: Path | None = None,
     progress: Progress = no_progress,
 ) -> PlainTraining:
-    r"""Train for 8 epochs, then anew for twice as many each time, until that no longer helps.
+    r"""Train for 8 epochs or more, then anew for twice as many each time, until that no longer helps.
 
     A longer training helps if its accuracy on the held-out examples is higher by more than the standard error
-    :math:`\sqrt{p (1 - p) / n}`. The learning rate falls to 0 over each training, so that a longer one is a
-    training of its own. The test examples choose nothing.
+    :math:`\sqrt{p (1 - p) / n}`, and is tried as long as the accuracy is by more than that below ``reached``.
+    The learning rate falls to 0 over each training, so that a longer one is a training of its own. The test
+    examples choose nothing.
 
     Args:
         net: Fresh; left as it is.
@@ -60,6 +65,7 @@ def train_until_converged(
         test: Examples for the accuracy.
         validation: Held-out examples; one in ten of the training examples if not given, and the training of
             the length that they choose is then repeated on all of them.
+        reached: Accuracy that the net is known to reach, such as with privacy.
         checkpoints: Folder for what an interrupted training resumes from.
         progress: Shows bars.
     """
@@ -82,16 +88,18 @@ def train_until_converged(
         )
         return Classifier(twin, num_classes=test.num_classes)
 
-    epochs, converged = FIRST_EPOCHS, False
+    steps_per_epoch = math.ceil(len(learned) / Recipe(epochs=1).batch_size)
+    epochs, converged = max(FIRST_EPOCHS, math.ceil(MIN_STEPS / steps_per_epoch)), False
     model = trained(learned, epochs, "plain")
     accuracy = clean_counts(model, held_out).accuracy
-    while not converged and 2 * epochs <= MAX_EPOCHS:
+    for _ in range(DOUBLINGS):
         longer = trained(learned, 2 * epochs, "plain")
         found = clean_counts(longer, held_out).accuracy
-        if found - accuracy > math.sqrt(accuracy * (1 - accuracy) / len(held_out)):
-            epochs, model, accuracy = 2 * epochs, longer, found
-        else:
+        error = math.sqrt(accuracy * (1 - accuracy) / len(held_out))
+        if found - accuracy <= error and accuracy >= reached - error:
             converged = True
+            break
+        epochs, model, accuracy = 2 * epochs, longer, found
     if validation is None:
         model = trained(train, epochs, "plain-all")
     return PlainTraining(clean_counts(model, test), epochs, converged)

@@ -103,7 +103,13 @@ def run_privatize(
     plain = None
     if nonprivate_counts is None:
         plain = train_until_converged(
-            fresh, train, test, validation=validation, checkpoints=unfinished, progress=progress
+            fresh,
+            train,
+            test,
+            validation=validation,
+            reached=training.clean_counts.accuracy,
+            checkpoints=unfinished,
+            progress=progress,
         )
         nonprivate_counts = plain.counts
     trials = {MAIN: PrivateRun(plan_record(plan, len(train)), training.clean_counts, training.seconds)}
