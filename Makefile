@@ -2,13 +2,19 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := src tests benchmarks examples
 
-.PHONY: drill test exhaustive rounding check format bench clean
+# Compiled modules are kept, so that the processes which tests start need not compile them anew.
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: drill test suite exhaustive rounding check format bench clean
 
 drill: .venv/installed
 	$(BIN)/quintain drill
 
+test: .venv/tested
+	$(MAKE) --no-print-directory --jobs=2 check suite
+
 # The tests of a file share what they make, so that one worker has all of them.
-test: .venv/tested check
+suite: .venv/tested
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/pytest -m "not exhaustive" -n 2 --dist loadfile -q
 
 # More cases of what `make test` tests, for which minutes more are well spent.
