@@ -1,6 +1,7 @@
 """``quintain gate``: the requirements decided anew on a finished run, where PyTorch need not be."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -108,6 +109,24 @@ def test_a_run_that_was_not_finished_passes_nothing(call, tmp_path, cut, verb):
     assert told["invocations"][0]["exitCode"] == ExitCode.INTERRUPTED
     assert len(told["results"]) == 2
     assert "not finished" in (tmp_path / "s.md").read_text()
+
+
+@pytest.mark.parametrize("cut", [lambda folder: cut_drill(folder, 3), cut_record, cut_state])
+def test_a_run_that_was_not_finished_proves_no_freedom_from_regressions(call, tmp_path, cut):
+    cut(tmp_path / "cut")
+    shutil.copytree(tmp_path / "cut", tmp_path / "same")
+    code, out, _ = call("compare", "same", "cut")
+    assert code == ExitCode.OK
+    assert out.count("the run was not finished") == 2
+    code, _, err = call("compare", "cut", "same", "--fail-on-regression")
+    assert code == ExitCode.USAGE
+    assert "the run was not finished" in err
+    cut_state(tmp_path / "whole")
+    (tmp_path / "whole" / "unfinished").rmdir()
+    code, out, _ = call("compare", "whole", "cut", "--fail-on-regression")
+    assert code == ExitCode.INTERRUPTED
+    assert "the run was not finished" in out
+    assert call("compare", "whole", "whole", "--fail-on-regression")[0] == ExitCode.OK
 
 
 def test_no_rule_for_what_is_undecided_makes_an_unfinished_run_pass(call, tmp_path):
