@@ -33,7 +33,7 @@ def leaves(value, path=()):
 
 ADDED = {
     "": {"verdict", "not_checked", "not_done", "cuts"},
-    "result": {"minutes", "nonprivate_epochs", "nonprivate_converged"},
+    "result": {"server_saw_updates", "minutes", "nonprivate_epochs", "nonprivate_converged"},
     "requirements.*": {"path", "line"},
     "result.requirements.*": {"path", "line"},
     "result.models.*": {"adversarial"},

@@ -14,6 +14,7 @@ with whoever runs it: ``handle`` raises, and what carries the messages says noth
 
 from dataclasses import dataclass, field
 from numbers import Integral
+from pathlib import Path
 
 from torch import nn
 
@@ -21,6 +22,7 @@ from quintain.core.errors import ProtocolError
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.federated.aggregation import Aggregation, Participant
+from quintain.federated.kept_update import load_update, save_update
 from quintain.federated.local import Update, local_update
 from quintain.federated.model_bytes import model_digest, open_model
 from quintain.federated.model_chain import ModelChain
@@ -52,6 +54,8 @@ class ClientConfig:
         pin_first_model: Whether the first model must be the client's own net, weights and all. Without that a
             server may start from any weights, such as ones made to keep single examples apart.
         seed: Of local training.
+        update_file: Where the client keeps its update until the model moves, so that it has it after a
+            restart; None for in memory alone.
     """
 
     plan: TrainingPlan
@@ -59,6 +63,7 @@ class ClientConfig:
     optimizer: ServerOptimizer = field(default_factory=FedAvg)
     pin_first_model: bool = True
     seed: int = 0
+    update_file: Path | None = None
 
     def __post_init__(self) -> None:
         check_types(TrainingPlan, plan=self.plan)
@@ -105,8 +110,7 @@ class Client:
         )
         self._last: RoundTask | None = None
         self._last_counter = -1
-        self._update: Update | None = None
-        self._trained_over = b""
+        self._update, self._trained_over = load_update(config.update_file, config.plan.encoding.num_words)
         self._participant: Participant | None = None
 
     @property
@@ -159,6 +163,8 @@ class Client:
                 seed=derive_seed(config.seed, "federated", task.index, name),
                 encode=config.aggregation.encode,
             )
+            if config.update_file is not None:
+                save_update(config.update_file, self._update, policy.model_hash)
         self._participant = config.aggregation.join(
             policy, self._identity, self._update.encoded, self._journal
         )

@@ -7,19 +7,32 @@ differential privacy does, and so does a cohort that never changes.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quintain.federated.aggregate import SecureSumResult
-from quintain.federated.secagg.encoding import EncodedVector
-
-Opened = tuple[
-    SecureSumResult, Mapping[str, EncodedVector]
-]  # a sum, and the words of all sites, which a simulation knows
+from quintain.federated.secagg.encoding import EncodedVector, Encoding
 
 
-def single_difference(one: SecureSumResult, other: SecureSumResult) -> tuple[str, NDArray[np.float64]] | None:
+@dataclass(frozen=True, slots=True)
+class OpenedSum:
+    """A sum that the server has, and beside it what only a simulation knows.
+
+    Args:
+        survivors: Whose vectors are in it.
+        total: (length,) the sum, in the units of the updates.
+        encoded: Site to its own encoded vector (num_words,), of all sites.
+        encoding: The grid.
+    """
+
+    survivors: tuple[str, ...]
+    total: NDArray[np.float64] = field(repr=False)
+    encoded: Mapping[str, EncodedVector] = field(repr=False)
+    encoding: Encoding
+
+
+def single_difference(one: OpenedSum, other: OpenedSum) -> tuple[str, NDArray[np.float64]] | None:
     """Return the site that is in exactly one of two sums, and the server's guess at its update.
 
     The result is None unless it is exactly one site.
@@ -31,17 +44,17 @@ def single_difference(one: SecureSumResult, other: SecureSumResult) -> tuple[str
     return site, (one.total - other.total) if site in one.survivors else (other.total - one.total)
 
 
-def exposure(before: Opened, now: Opened) -> dict[str, float]:
+def exposure(before: OpenedSum, now: OpenedSum) -> dict[str, float]:
     """Return the cosine of the server's guess with the true update, by site.
 
     It is empty if no site is in one of the two sums alone.
     """
-    difference = single_difference(before[0], now[0])
+    difference = single_difference(before, now)
     if difference is None:
         return {}
     site, guess = difference
-    summed, encoded = before if site in before[0].survivors else now
-    return {site: cosine(guess, summed.encoding.decode(summed.encoding.to_signed(encoded[site])))}
+    summed = before if site in before.survivors else now
+    return {site: cosine(guess, summed.encoding.decode(summed.encoding.to_signed(summed.encoded[site])))}
 
 
 def cosine(guess: NDArray[np.float64], truth: NDArray[np.float64]) -> float:

@@ -66,6 +66,10 @@ class SecureSum(Aggregation):
             accused=outcome.accused,
         )
 
+    def protocol(self, num_sites: int, threshold: int) -> str:
+        """Say for the record how the sum was made."""
+        return f"Bonawitz et al. 2017, {num_sites} clients, threshold {threshold}"
+
     def check_view(
         self, view: ServerView, truth: Mapping[str, EncodedVector], earlier_views: Sequence[ServerView]
     ) -> None:

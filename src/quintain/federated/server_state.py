@@ -57,6 +57,13 @@ def save_state(path: Path, net: nn.Module, state: ServerState, fingerprint: str)
     Raises:
         StorageError: If it cannot be written; what was there before stays.
     """
+    write_atomically(path, seal_checkpoint(*state_parts(net, state, fingerprint)))
+
+
+def state_parts(
+    net: nn.Module, state: ServerState, fingerprint: str
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the texts of a file that holds a model and a state."""
     tensors = {f"{WEIGHTS}{name}": value for name, value in net.state_dict().items()}
     tensors |= {f"{OPTIMIZER}{name}": value for name, value in state.optimizer.items()}
     said: dict[str, object] = {
@@ -67,8 +74,7 @@ def save_state(path: Path, net: nn.Module, state: ServerState, fingerprint: str)
     if state.published is not None:
         tensors[PUBLISHED] = torch.from_numpy(state.published.integers)
         said["published"] = [state.published.counter, *state.published.survivors]
-    metadata = {"fingerprint": fingerprint, "state": json.dumps(said)}
-    write_atomically(path, seal_checkpoint(tensors, metadata))
+    return tensors, {"fingerprint": fingerprint, "state": json.dumps(said)}
 
 
 def load_state(path: Path, net: nn.Module, fingerprint: str) -> ServerState:
@@ -77,6 +83,13 @@ def load_state(path: Path, net: nn.Module, fingerprint: str) -> ServerState:
     Raises:
         RunFolderError: If the file is damaged, or of another training.
     """
+    return open_state(path, net, fingerprint)[0]
+
+
+def open_state(
+    path: Path, net: nn.Module, fingerprint: str
+) -> tuple[ServerState, dict[str, str], dict[str, Tensor]]:
+    """Do as ``load_state``, and return all texts and tensors of the file as well."""
     metadata, tensors = read_checkpoint(path, "delete it to start the training anew")
     if metadata.get("fingerprint") != fingerprint:
         raise RunFolderError(
@@ -90,13 +103,14 @@ def load_state(path: Path, net: nn.Module, fingerprint: str) -> ServerState:
     if "published" in said:
         counter, *survivors = said["published"]
         published = PublishedSum(counter, tuple(survivors), tensors[PUBLISHED].numpy())
-    return ServerState(
+    state = ServerState(
         reports=tuple(_report(entry) for entry in said["reports"]),
         next_counter=said["next_counter"],
         cheaters=said["cheaters"],
         published=published,
         optimizer=_under(OPTIMIZER, tensors),
     )
+    return state, metadata, tensors
 
 
 def _report(entry: dict[str, object]) -> ServerReport:

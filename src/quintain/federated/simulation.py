@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping
 from numbers import Integral
+from pathlib import Path
 
 from torch import nn
 
@@ -13,20 +14,24 @@ from quintain.federated.aggregate import SecureSumResult
 from quintain.federated.aggregation import Aggregation
 from quintain.federated.client import Client, ClientConfig
 from quintain.federated.config import FederatedConfig
-from quintain.federated.differencing import Opened, exposure
+from quintain.federated.differencing import OpenedSum, exposure
 from quintain.federated.local import Update, check_trainable
+from quintain.federated.model_bytes import model_digest
 from quintain.federated.plan import CLEAN_CROSS_ENTROPY, TrainingPlan
 from quintain.federated.reports import FederatedRun, RoundReport, ServerReport, Simulated
 from quintain.federated.secagg.encoding import check_types
 from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
+from quintain.federated.secagg.primitives import tagged_hash
 from quintain.federated.secagg_sum import SecureSum
 from quintain.federated.server import Server
 from quintain.federated.simulated_network import SimulatedNetwork, WatchedAggregation
+from quintain.federated.simulation_state import load_simulation, save_simulation
 from quintain.federated.transport import DropoutStage
 from quintain.training import Objective
 
 SECURE_SUM = SecureSum()
+STATE_FILE = "federated.safetensors"
 
 
 def simulate(
@@ -37,6 +42,7 @@ def simulate(
     seed: int = 0,
     objective: Objective = CLEAN_CROSS_ENTROPY,
     aggregation: Aggregation = SECURE_SUM,
+    folder: Path | None = None,
     dropouts: Mapping[int, tuple[str, DropoutStage | str]] | None = None,
     progress: Progress = no_progress,
     on_round: Callable[[RoundReport, SecureSumResult | None], None] | None = None,
@@ -67,6 +73,9 @@ def simulate(
             sum.
         objective: The local loss.
         aggregation: What sums the updates.
+        folder: Where the state is kept after each round, and each site's update; a training that was killed
+            goes on there, and ends with the same model. ``on_round`` is not called again for rounds that were
+            finished.
         dropouts: Round to the site that falls silent in it, and the stage from which it does.
         progress: Shows a bar of sites trained.
         on_round: Called after each round with its facts and its secure sum, None if it was abandoned.
@@ -79,6 +88,7 @@ def simulate(
             averaged, or ends in NaN; likewise whatever else the first site's failure is.
         SettingError: If settings cannot hold.
         MechanismError: If the server's view of a round gives a site's update away.
+        RunFolderError: If the folder holds another training, or a damaged state.
 
     Guarantee: that of ``secagg.client.step`` on each round's sum, and over one model sums of one set of
     survivors only; with another aggregation, that of it. What is left: a sum may tell of a site's data by
@@ -108,31 +118,60 @@ def simulate(
     )
     by_round = _check_dropouts({} if dropouts is None else dropouts, plan.roster.names, config.rounds)
     first = copy.deepcopy(net)
-    settings = ClientConfig(plan, aggregation, seed=seed)
     clients = [
-        Client(settings, identities[name], data, first, MemoryJournal()) for name, data in sites.items()
+        Client(
+            ClientConfig(plan, aggregation, seed=seed, update_file=folder and folder / f"site-{place}"),
+            identities[name],
+            data,
+            first,
+            MemoryJournal(),
+        )
+        for place, (name, data) in enumerate(sites.items())
     ]
     watched = WatchedAggregation(aggregation)
     server = Server(plan, net, watched)
+    file = folder and folder / STATE_FILE
+    fingerprint = _fingerprint(plan, aggregation, sites, first, seed, by_round) if folder else ""
     rounds: list[RoundReport] = []
-    last: Opened | None = None
+    last: OpenedSum | None = None
+    if file is not None and file.exists():
+        server.state, rounds, last = load_simulation(file, net, plan, fingerprint)
     with progress.bar("federate", config.rounds * len(sites)) as advance:
+        advance(len(rounds) * len(sites))
         while not server.is_finished:
             network = SimulatedNetwork(clients, by_round.get(len(rounds), {}), aggregation.replies, advance)
             watched.network = network
             report = server.run_round(network)
             advance(len(sites) - len(network.admitted))
             summed, updates = watched.result(report.seconds), network.updates
-            encoded = {name: update.encoded for name, update in updates.items()}
             opened = None if summed is None or report.abort_reason else summed
-            exposed = exposure(last, (opened, encoded)) if last and opened else {}
-            last = (opened, encoded) if opened else last
+            exposed: dict[str, float] = {}
+            if opened is not None:
+                encoded = {name: update.encoded for name, update in updates.items()}
+                now = OpenedSum(opened.survivors, opened.total, encoded, plan.encoding)
+                exposed, last = exposure(last, now) if last else {}, now
             rounds.append(_round_report(report, network, updates, opened, exposed))
             if on_round is not None:
                 on_round(rounds[-1], opened)
+            if file is not None:
+                save_simulation(file, net, server.state, rounds, last, fingerprint)
     net.eval()
     _require_an_average(rounds, server.state.cheaters)
     return FederatedRun(tuple(rounds), len(sites), plan.threshold, plan.encoding, plan.largest_fraction)
+
+
+def _fingerprint(
+    plan: TrainingPlan,
+    aggregation: Aggregation,
+    sites: Mapping[str, Dataset],
+    first: nn.Module,
+    seed: int,
+    dropouts: Mapping[int, Mapping[int, DropoutStage]],
+) -> str:
+    """A hash of all that decides a simulation: another one is refused in its folder."""
+    said = (plan.fingerprint, aggregation.name, seed, sorted((k, *v.items()) for k, v in dropouts.items()))
+    data = (one.hash.encode() for one in sites.values())
+    return tagged_hash("simulation", repr(said).encode(), model_digest(first), *data).hex()
 
 
 def _round_report(

@@ -316,6 +316,7 @@ class FederateResult:
         rounds: The results of each round.
         centralized_counts: Correct predictions of a model trained on all data in one place.
         protocol: The secure aggregation, such as ``Bonawitz et al. 2017, 5 clients, threshold 4``.
+        server_saw_updates: Whether the server saw each site's update.
     """
 
     model: ModelFile
@@ -323,4 +324,5 @@ class FederateResult:
     rounds: tuple[RoundResult, ...]
     centralized_counts: ClassCounts
     protocol: str
+    server_saw_updates: bool = False
     kind: Literal["federate"] = "federate"

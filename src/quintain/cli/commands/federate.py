@@ -19,11 +19,22 @@ def run(
         int, typer.Option(help="Rounds of broadcast, local training and secure sum.", min=1)
     ] = 6,
     epochs: Annotated[int, typer.Option(help="Local epochs per round.", min=1)] = 2,
+    secure: Annotated[
+        str,
+        typer.Option(
+            help="What sums the updates, from 'quintain list aggregation': secagg if not given; none to let "
+            "the server see each update.",
+            show_default=False,
+        ),
+    ] = "",
 ) -> int:
+    from quintain.core.registry import choose
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.federate import run_federate
+    from quintain.results.run_layout import UNFINISHED
 
-    call = replace(call, needs_float64=True)
+    call = replace(call, needs_float64=True, resume_dir=UNFINISHED)
+    choose("aggregation", secure)
 
     def work() -> StepOutput:
         return run_federate(
@@ -34,12 +45,14 @@ def run(
             site_name="hospital" if call.data == DEFAULT_DATA else "site",
             rounds=rounds,
             epochs=epochs,
+            secure=secure,
             seed=call.seed,
             folder=call.folder,
+            unfinished=call.unfinished,
             progress=call.progress,
         )
 
-    return call.run(work)
+    return call.run_resumable(work)
 
 
 VERB = Command(

@@ -4,9 +4,12 @@ import copy
 from dataclasses import replace
 from pathlib import Path
 
+from pydantic import TypeAdapter
 from torch import nn
 
+from quintain.core.files import read_bytes, write_atomically
 from quintain.core.progress import Progress, no_progress
+from quintain.core.registry import choose
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import clean_accuracy_claim
@@ -27,6 +30,9 @@ ALPHA = 1.0
 LOCAL_RECIPE = Recipe(epochs=2, batch_size=32, learning_rate=3e-3, schedule="constant")
 """Of training at a site in one round."""
 
+ROUNDS_FILE = "rounds.json"
+"""The results of the finished rounds of an unfinished run."""
+
 
 def run_federate(
     net: nn.Module,
@@ -38,8 +44,10 @@ def run_federate(
     min_per_class: int = 5,
     rounds: int = 6,
     epochs: int = LOCAL_RECIPE.epochs,
+    secure: str = "",
     seed: int = 0,
     folder: Path,
+    unfinished: Path | None = None,
     progress: Progress = no_progress,
 ) -> StepOutput:
     """Split the data over sites, train by secure aggregation, and compare.
@@ -61,10 +69,18 @@ def run_federate(
         sites, rounds, epochs: How many sites, rounds, and local epochs a round.
         site_name: Sites are called ``hospital-1`` and so on.
         min_per_class: Fewest examples of each class at a site.
+        secure: Name of the aggregation; the first default if not given.
         seed: Of split and local training.
         folder: Run folder for the weights.
+        unfinished: Where the finished trainings and rounds are kept; a run that was killed goes on there.
         progress: Shows bars.
+
+    Raises:
+        UnknownNameError: If no aggregation has this name.
+        RunFolderError: If ``unfinished`` holds another run.
+        KeyboardInterrupt: After Ctrl-C or SIGTERM in a round, with the number of those that are kept.
     """
+    aggregation = choose("aggregation", secure).build()
     require_copyable(net)
     parts = partition(
         data,
@@ -79,40 +95,60 @@ def run_federate(
 
     def reached(recipe: Recipe, examples: Dataset, label: str) -> ClassCounts:
         twin = copy.deepcopy(net)
-        fit(twin, examples, recipe, seed=derive_seed(seed, label), progress=progress, progress_label=label)
+        fit(
+            twin,
+            examples,
+            recipe,
+            seed=derive_seed(seed, label),
+            checkpoint=unfinished and unfinished / f"{label}.safetensors",
+            progress=progress,
+            progress_label=label,
+        )
         return clean_counts(Classifier(twin, num_classes=test.num_classes), test)
 
     alone = {name: reached(as_long, part, f"{name} alone") for name, part in parts.sites.items()}
     pooled = reached(as_long, data, "pooled")
     spare = default_threshold(sites) < sites
     quiet = list(parts.sites)[len(parts.sites) // 2]
-    found: list[RoundResult] = []
+    found: dict[int, RoundResult] = {one.round: one for one in _kept_rounds(unfinished)}
 
     def on_round(facts: Facts, _sum: SecureSumResult | None) -> None:
-        found.append(_round(facts, clean_counts(Classifier(net.eval(), num_classes=test.num_classes), test)))
+        one = _round(facts, clean_counts(Classifier(net.eval(), num_classes=test.num_classes), test))
+        found[one.round] = one
+        if unfinished is not None:
+            write_atomically(unfinished / ROUNDS_FILE, ROUNDS.dump_json(list(found.values())))
 
     sizes = {name: len(part) for name, part in parts.sites.items()}
     plan = FederatedConfig(rounds, local)
     weights = capped_weights(sizes, plan.terms(sites)[1], plan.max_corrupt)
-    done = simulate(
-        parts.sites,
-        net,
-        replace(plan, weights=weights),
-        seed=derive_seed(seed, "federate"),
-        dropouts={rounds // 2: (quiet, "masked")} if spare else {},
-        progress=progress,
-        on_round=on_round,
-    )
+    try:
+        done = simulate(
+            parts.sites,
+            net,
+            replace(plan, weights=weights),
+            seed=derive_seed(seed, "federate"),
+            aggregation=aggregation,
+            folder=unfinished,
+            dropouts={rounds // 2: (quiet, "masked")} if spare else {},
+            progress=progress,
+            on_round=on_round,
+        )
+    except KeyboardInterrupt:
+        kept = f"{len(found)} of {rounds} rounds of federated training" if unfinished and found else ""
+        raise KeyboardInterrupt(kept) from None
     subject = save_model(net, folder, "federated", "federated model", classes=test.num_classes)
     counts = parts.class_counts()
     result = FederateResult(
         model=subject.file,
         sites=tuple(SiteResult(name, counts[name], alone[name]) for name in parts.sites),
-        rounds=tuple(found),
+        rounds=tuple(found[facts.index + 1] for facts in done.rounds),
         centralized_counts=pooled,
-        protocol=f"Bonawitz et al. 2017, {done.num_sites} clients, threshold {done.threshold}",
+        protocol=aggregation.protocol(done.num_sites, done.threshold),
+        server_saw_updates=not aggregation.hides_updates,
     )
     notes = unseen_class_notes(data, test)
+    if not aggregation.hides_updates:
+        notes += (f"{aggregation.name}: {aggregation.guarantee}",)
     notes += tuple(
         f"round {facts.index + 1} was abandoned: {facts.abort_reason}"
         for facts in done.rounds
@@ -156,6 +192,15 @@ def run_federate(
             "secure sum needs all of them",
         )
     return StepOutput(result, (clean_accuracy_claim(subject, test),), notes)
+
+
+ROUNDS = TypeAdapter(list[RoundResult])
+
+
+def _kept_rounds(unfinished: Path | None) -> list[RoundResult]:
+    """The results of finished rounds; those beyond the kept state are made again."""
+    path = unfinished and unfinished / ROUNDS_FILE
+    return ROUNDS.validate_json(read_bytes(path)) if path and path.exists() else []
 
 
 def _round(facts: Facts, reached: ClassCounts) -> RoundResult:

@@ -33,8 +33,14 @@ def _summary(result: FederateResult) -> Iterator[str]:
     yield (
         f"federated {accuracy_text(last.global_counts)}; best local-only {fmt.percent(best)}, "
         f"centralized {fmt.percent(result.centralized_counts.accuracy)}; "
-        f"dropped out: {gone}; the secure sum was exact in {exact} of {len(summed)} rounds"
+        f"dropped out: {gone}; the {_sum_text(result)} was exact in {exact} of {len(summed)} rounds"
+        + "; the server saw each site's update"
+        * result.server_saw_updates
     )
+
+
+def _sum_text(result: FederateResult) -> str:
+    return "plain sum" if result.server_saw_updates else "secure sum"
 
 
 def _blocks(one: FederateResult, run: RunResults) -> list[Block]:
@@ -43,7 +49,12 @@ def _blocks(one: FederateResult, run: RunResults) -> list[Block]:
         blocks.append(TwoColumns((FigureRow((_curve(one),)),), (TableBlock(_server(one)),)))
         summed = [each for each in one.rounds if each.survivors]
         exact = sum(each.sum_exact for each in summed)
-        said = f"The secure sum equals the plain one exactly in {exact} of {fmt.count(len(summed), 'round')}."
+        found = (
+            "The server saw each site's update; the plain sum is exact"
+            if one.server_saw_updates
+            else "The secure sum equals the plain one exactly"
+        )
+        said = f"{found} in {exact} of {fmt.count(len(summed), 'round')}."
         gone = len(one.rounds) - len(summed)
         said += f" {fmt.count(gone, 'round')} came to no sum and left the model as it was." * bool(gone)
         blocks.append(Text(f"{said} Protocol: {one.protocol}.", "bad" if exact < len(summed) else ""))
@@ -95,11 +106,13 @@ def _server(one: FederateResult) -> Table:
         one.rounds, key=lambda each: (bool(each.survivors), len(each.dropped), each.round)
     )
     rows = (
-        cells("masked vectors", f"{each.masked_vectors} of {len(each.survivors) + len(each.dropped)}"),
+        cells("updates in the clear", str(len(each.survivors)))
+        if one.server_saw_updates
+        else cells("masked vectors", f"{each.masked_vectors} of {len(each.survivors) + len(each.dropped)}"),
         cells("dropped out", ", ".join(each.dropped) or "none"),
         (Cell("sum of the others is exact"), _exact(each)),
         cells("sent by a site", fmt.size_in_bytes(each.bytes_uploaded)),
-        cells("secure sum, all parties", fmt.seconds(each.seconds)),
+        cells(f"{_sum_text(one)}, all parties", fmt.seconds(each.seconds)),
     )
     return Table((f"what the server saw, round {each.round}", ""), rows, caption="What the server saw")
 

@@ -1,0 +1,47 @@
+"""A client's update on its own disk, so that a restart does not make it train, or sit out, a second time.
+
+Over one model a site masks one vector, bit for bit. The file belongs to the site, as its data does: it is
+readable by its user alone, and is overwritten when the model has moved.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from quintain.core.errors import RunFolderError
+from quintain.core.files import write_atomically
+from quintain.federated.local import Update
+from quintain.federated.secagg.encoding import WORD_DTYPE
+from quintain.models.sealed_tensors import read_checkpoint, seal_checkpoint
+
+ENCODED = "encoded"
+
+
+def save_update(path: Path, update: Update, model_hash: bytes) -> None:
+    """Write an update and the hash of the model that it was trained over.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    words = torch.from_numpy(update.encoded.view(np.int32))
+    about = {"model": model_hash.hex(), "loss": repr(update.loss), "num_clipped": str(update.num_clipped)}
+    write_atomically(path, seal_checkpoint({ENCODED: words}, about), mode=0o600)
+
+
+def load_update(path: Path | None, num_words: int) -> tuple[Update | None, bytes]:
+    """Return the update in a file and the hash of its model; None and nothing where there is no file.
+
+    Raises:
+        RunFolderError: If the file is damaged, or holds an update of another length.
+    """
+    if path is None or not path.exists():
+        return None, b""
+    about, tensors = read_checkpoint(path, "delete it: this site then sits out until the model moves")
+    encoded = tensors[ENCODED].numpy().view(WORD_DTYPE)
+    if encoded.shape != (num_words,):
+        raise RunFolderError(
+            f"{path} holds an update of {encoded.shape} words; expected ({num_words},): delete it"
+        )
+    update = Update(encoded, float(about["loss"]), int(about["num_clipped"]))
+    return update, bytes.fromhex(about["model"])

@@ -1,0 +1,137 @@
+"""A simulated training that is killed goes on with the same rounds, and ends as one that was not."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from quintain.core.errors import ProtocolError, RunFolderError
+from quintain.federated import FederatedConfig, PlainMean, simulate
+from quintain.federated import client as client_program
+from quintain.federated.partitioning import partition
+from tests.federated.settings import SHORT, Killed, blobs, linear, weights
+
+SITES = partition(blobs(), 5, min_examples=10, min_per_class=1).sites
+CONFIG = FederatedConfig(4, SHORT)
+DROPOUTS = {0: ("hospital-1", "unmask"), 1: ("hospital-2", "masked"), 2: ("hospital-4", "late")}
+
+
+def trained(net, **settings):
+    given = {"dropouts": DROPOUTS, **settings}
+    config = given.pop("config", CONFIG)
+    return simulate(given.pop("sites", SITES), net, config, **{"seed": 3, **given})
+
+
+def timeless(run):
+    rounds = [replace(one, seconds=0.0) for one in run.rounds]
+    return replace(run, rounds=tuple(rounds))
+
+
+def killed_at(count, monkeypatch, folder, **settings):
+    """Let the process end in the training of the site that is trained as number ``count``."""
+    real, calls = client_program.local_update, []
+
+    def dying(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == count:
+            raise Killed
+        return real(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(client_program, "local_update", dying)
+        with pytest.raises(Killed):
+            trained(linear(), folder=folder, **settings)
+
+
+def counted(monkeypatch):
+    real, names = client_program.local_update, []
+
+    def counting(net, data, *args, **kwargs):
+        names.append(data.name)
+        return real(net, data, *args, **kwargs)
+
+    monkeypatch.setattr(client_program, "local_update", counting)
+    return names
+
+
+@pytest.mark.parametrize("count", [1, 3, 5, 6, 11, 18])
+def test_a_killed_training_goes_on_and_ends_with_the_same_model_and_reports(count, monkeypatch, tmp_path):
+    whole, net = linear(), linear()
+    expected = trained(whole)
+    killed_at(count, monkeypatch, tmp_path)
+    names, told = counted(monkeypatch), []
+    run = trained(net, folder=tmp_path, on_round=lambda facts, _: told.append(facts.index))
+    assert torch.equal(weights(net), weights(whole))
+    assert timeless(run) == timeless(expected)
+    assert told == list(range((count - 1) // 5, 4))
+    assert len(names) == 4 * 5 - (count - 1)
+    assert [list(one.simulated.exposed) for one in run.rounds[1:3]] == [["hospital-2"], []]
+
+
+def test_updates_over_a_model_that_has_not_moved_are_kept_over_a_restart(monkeypatch, tmp_path):
+    """The first round is abandoned: the second sends the updates that were trained for the first."""
+    drop = {0: [("hospital-1", "masked")]}
+    config = replace(CONFIG, min_survivors=5)
+    settings = {"config": config, "dropouts": {0: drop[0][0]}}
+    whole, net = linear(), linear()
+    expected = trained(whole, **settings)
+    assert expected.rounds[0].abort_reason
+    killed_at(6, monkeypatch, tmp_path, **settings)
+    names = counted(monkeypatch)
+    assert timeless(trained(net, folder=tmp_path, **settings)) == timeless(expected)
+    assert torch.equal(weights(net), weights(whole))
+    assert len(names) == 2 * 5
+
+
+def test_a_finished_training_is_not_done_again(monkeypatch, tmp_path):
+    first, second = linear(), linear()
+    before = trained(first, folder=tmp_path)
+    names = counted(monkeypatch)
+    assert trained(second, folder=tmp_path) == before
+    assert torch.equal(weights(first), weights(second))
+    assert names == []
+
+
+def test_a_folder_of_another_training_is_refused(tmp_path):
+    trained(linear(), folder=tmp_path)
+    others = {
+        "seed": {"seed": 4},
+        "dropouts": {"dropouts": {}},
+        "data": {"sites": dict(zip(SITES, reversed(SITES.values()), strict=True))},
+        "recipe": {"config": replace(CONFIG, local_recipe=replace(SHORT, epochs=2))},
+        "aggregation": {"aggregation": PlainMean()},
+    }
+    for settings in others.values():
+        with pytest.raises(RunFolderError, match="a training under other terms"):
+            trained(linear(), folder=tmp_path, **settings)
+    with pytest.raises(RunFolderError, match="a training under other terms"):
+        trained(linear(8), folder=tmp_path)
+
+
+def test_a_damaged_update_is_refused_by_name(tmp_path):
+    trained(linear(), folder=tmp_path)
+    file = tmp_path / "site-2"
+    assert file.stat().st_mode & 0o077 == 0
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(RunFolderError, match="site-2 is not what was written"):
+        trained(linear(), folder=tmp_path)
+
+
+def test_the_plain_sum_trains_the_same_model_and_says_what_the_server_saw():
+    secure, plain = linear(), copy.deepcopy(linear())
+    one, other = trained(secure), trained(plain, aggregation=PlainMean())
+    assert torch.equal(weights(secure), weights(plain))
+    for mine, theirs in zip(one.rounds[1:], other.rounds[1:], strict=True):
+        assert mine.survivors == theirs.survivors
+        assert mine.simulated.losses == theirs.simulated.losses
+        assert (mine.masked_vectors > 0, theirs.masked_vectors) == (True, 0)
+        assert theirs.simulated.exact
+
+
+def test_with_the_plain_sum_a_round_below_the_minimum_is_abandoned():
+    config = FederatedConfig(1, SHORT, min_survivors=5)
+    with pytest.raises(ProtocolError, match="4 of 5 sites sent a vector; 5 are needed"):
+        trained(linear(), config=config, aggregation=PlainMean(), dropouts={0: ("hospital-2", "keys")})
