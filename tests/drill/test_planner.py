@@ -227,6 +227,25 @@ def test_what_waits_is_tried_anew_where_much_time_is_left_since_the_machine_may_
     assert found.seconds == 10
 
 
+def test_what_waits_is_tried_anew_only_when_it_is_its_turn(planner):
+    tried = []
+
+    def waiting(one, worth):
+        def estimate(_context, _trials):
+            tried.append(one.name)
+            return lambda _work: 100.0
+
+        return replace(one, needs=(), worth=worth, estimate=estimate)
+
+    first, second = waiting(PLAIN, 2), waiting(ROUNDS, 1)
+    plan, _ = planner((first, second))
+    assert all(isinstance(plan.prepare(one), Obstacle) for one in (first, second))
+    assert plan.second_chance() == [first, second]
+    assert tried == ["train", "federate"]
+    plan.prepare(first)
+    assert tried == ["train", "federate", "train"]
+
+
 def test_a_step_waits_where_one_that_it_needs_does_and_the_worthier_is_tried_first(planner):
     plan, _ = planner((replace(PLAIN, worth=2), ROUNDS), minutes=0.05)
     assert isinstance(plan.prepare(PLAIN), Obstacle)

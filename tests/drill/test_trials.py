@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from quintain.certify.smoothing import SmoothedClassifier
 from quintain.drill import Settings, pipeline
 from quintain.drill.run_folder import RunFolder
 from quintain.drill.settings import FULL, fitted_to
@@ -115,3 +116,17 @@ def test_a_single_call_that_takes_long_does_not_stand_for_each_of_many_examples(
     monkeypatch.setattr(Trials, "model", SimpleNamespace(predict=predict))
     found = Trials(one.context, lambda: now[0]).forward
     assert found == pytest.approx((0.3 + 0.016) / 16)
+
+
+def test_a_noise_sample_is_timed_on_all_samples_though_noise_changes_the_class(trials, monkeypatch):
+    one, copies = trials(0.0001), []
+    real = one.model.predict
+
+    def counted(smooth, x, *, noise_samples, **_words):
+        copies.append(noise_samples)
+        return real(x)
+
+    monkeypatch.setattr(SmoothedClassifier, "predict", counted)
+    vars(one).update(forward=0.01)
+    assert one.noise_sample == pytest.approx(1e-6 / 400)
+    assert copies == [400, 400]

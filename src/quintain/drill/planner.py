@@ -76,6 +76,7 @@ class Planner:
         self._begun: tuple[str, float, float] | None = None
         self._margin = MARGIN
         self._needless: set[str] = set()
+        self._retried: Trials | None = None
         self._estimated = self._taken = PRIOR * self.context.settings.seconds
         self._estimate()
 
@@ -121,6 +122,10 @@ class Planner:
             return useless
         seconds = 0.0
         if step.name not in self._fixed:
+            if self._retried and self.seconds_left > RETRIED * self.context.settings.seconds:
+                self._try([step], self._retried)
+                if step.name in self.obstacles:
+                    return self.obstacles[step.name]
             found = self._decide(step)
             if isinstance(found, Obstacle):
                 self.waiting[step.name] = found
@@ -129,7 +134,7 @@ class Planner:
         return StepPlan(self.workload, seconds, self._cuts(step))
 
     def second_chance(self) -> list[Step]:
-        """Return the steps that wait, in their order of worth, and try anew how long they take.
+        """Return the steps that wait, in their order of worth; each is tried anew when it is its turn.
 
         The machine may have been busy when they were tried first.
         """
@@ -137,10 +142,9 @@ class Planner:
         self.waiting.clear()
         self._needless.clear()
         self._margin = 1.0
-        if self.seconds_left > RETRIED * self.context.settings.seconds:
-            self._dropped = {}
-            self._estimated = self._taken = PRIOR * self.context.settings.seconds
-            self._try(waiting)
+        self._dropped = {}
+        self._estimated = self._taken = PRIOR * self.context.settings.seconds
+        self._retried = Trials(replace(self.context, planned=self.planned), self.clock)
         return sorted(waiting, key=lambda one: -one.worth)
 
     def heed(self, record: Record) -> None:
@@ -259,11 +263,10 @@ class Planner:
         self.obstacles.update(
             {one.name: found for one in unfinished if (found := one.obstacle(self.context)) is not None}
         )
-        self._try(unfinished)
+        self._try(unfinished, Trials(replace(self.context, planned=self.planned), self.clock))
 
-    def _try(self, steps: Sequence[Step]) -> None:
+    def _try(self, steps: Sequence[Step], trials: Trials) -> None:
         """Try how long steps take; one that the net does not allow to be tried is not done."""
-        trials = Trials(replace(self.context, planned=self.planned), self.clock)
         for one in steps:
             if one.name in self.obstacles or one.name in self._fixed:
                 continue

@@ -30,9 +30,9 @@ PREDICTIONS = 3
 ATTACK_STEPS, SAMPLES_PER_STEP = 20, 100
 """Steps of the attack on the smoothed model, or fewer where a certificate has few noise samples."""
 
-SURROGATES = 2 * 6 * 32
+SURROGATES = 2 * 4 * 32
 """Noise samples that a step takes as long as: at two sizes, by gradients over 32 of them, each of which takes
-as long as six: those of certificates are of large batches in a quick layout of memory.
+as long as four: those of certificates are in a quick layout of memory.
 """
 
 ESTIMATES = 2 * 2 * NOISE_PAIRS
