@@ -189,3 +189,37 @@ def test_certificates_by_smoothing_outlive_a_kill(fresh, tmp_path, small, weight
     kept, first = (load(Path(name) / "result.json") for name in ("r", "whole"))
     assert kept.claims == first.claims
     assert not Path("r/unfinished").exists()
+
+
+EDITED = """
+import torch
+from torch import nn
+
+class Fixed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(784, 2)
+
+    def forward(self, x):
+        return self.last(x.flatten(1))
+
+def make(seed=0):
+    return Fixed()
+"""
+
+
+def test_an_edited_net_does_not_go_on_with_the_certificates_of_the_one_before(
+    fresh, tmp_path, small, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("program.py").write_text(SMOOTHING)
+    Path("net.py").write_text(EDITED)
+    words = ("certify", "--data", small, "--model", "net.py:make", "--certifier", "smoothing", "--limit", 6)
+    more = ("--noise-samples", 100, "--threat", "l2:0.1", "--out", "r")
+    assert fresh(Path("program.py"), 2, *words, *more, home=tmp_path).code == -KILL
+    Path("net.py").write_text(EDITED + "# an edit of which the hash of the model knows nothing")
+    told = fresh(Path("program.py"), -1, *words, *more, home=tmp_path)
+    assert told.code == ExitCode.USAGE, told.err
+    assert "the content of --model is not what it was" in " ".join(told.err.split())
+    Path("net.py").write_text(EDITED)
+    assert fresh(Path("program.py"), -1, *words, *more, home=tmp_path).code == ExitCode.OK

@@ -89,6 +89,57 @@ def test_data_that_were_written_anew_are_other_settings_and_no_hash_of_them_is_k
     assert "last change of --data = " in err
 
 
+@pytest.fixture
+def letters():
+    """Pictures and labels in the IDX files of a folder; gives a file of other labels."""
+    Path("idx").mkdir()
+    pictures = np.random.default_rng(0).integers(0, 256, (40, 8, 8), np.uint8)
+    for name in ("train", "t10k"):
+        write_idx(f"idx/{name}-images-idx3-ubyte", pictures)
+        write_idx(f"idx/{name}-labels-idx1-ubyte", np.arange(40, dtype=np.uint8) % 3)
+    write_idx("other", (np.arange(40, dtype=np.uint8) + 1) % 3)
+    Path("net.py").write_text(
+        "from torch import nn\ndef make(seed=0): return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))\n"
+    )
+    return Path("other")
+
+
+def write_idx(path, array):
+    """An unsigned byte array as an IDX file."""
+    head = bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">i4").tobytes()
+    Path(path).write_bytes(head + array.tobytes())
+
+
+ON_IDX = (
+    "attack",
+    "--model",
+    "net.py:make",
+    "--data",
+    "idx",
+    "--attack",
+    "fgsm",
+    "--limit",
+    20,
+    "--out",
+    "r",
+)
+
+
+@pytest.mark.parametrize("told", ["names, sizes and dates of --data = ", "r holds the result of other data"])
+def test_a_file_of_a_folder_that_is_replaced_by_an_older_one_is_seen(call, letters, told):
+    code, _, err = call(*ON_IDX, "--target-class", 2)
+    assert code == ExitCode.OK, err
+    assert call(*ON_IDX, "--target-class", 2)[0] == ExitCode.OK
+    labels = Path("idx/t10k-labels-idx1-ubyte")
+    stat = labels.stat()
+    labels.write_bytes(letters.read_bytes())
+    # an older date is seen by the dates; where all dates are as before, the examples are compared
+    os.utime(labels, ns=(0, 0 if "dates" in told else stat.st_mtime_ns))
+    code, _, err = call(*ON_IDX, "--target-class", 2)
+    assert code == ExitCode.USAGE
+    assert told in " ".join(err.split())
+
+
 def test_settings_that_cannot_be_read_are_refused(call, finished):
     Path("r/run.json").write_text("[")
     code, _, err = call(*finished)

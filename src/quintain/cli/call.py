@@ -138,7 +138,7 @@ class VerbCall(CallInputs):
             with writable_folder(folder), mark_unfinished(folder, self.verb, self.resume_dir):
                 record = self.decide(self._record(work))
                 self._store(record)
-                save_settings(folder, settings)
+                save_settings(folder, settings, self.data_options)
         except KeyboardInterrupt as stop:
             raise KeyboardInterrupt(self._what_is_kept(str(stop))) from None
         return self._finish(record, f"quintain report {shlex.quote(str(folder))}")

@@ -1,5 +1,6 @@
 """A run folder that holds its result answers again: the same command shows what is stored, without work."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from quintain.cli.call import VerbCall
@@ -19,8 +20,8 @@ def repeat_finished(call: VerbCall) -> int | None:
         The exit code; None where there is nothing to repeat.
 
     Raises:
-        RunFolderError: If the folder holds the result of a run of other settings, or of another model; the
-            difference is named.
+        RunFolderError: If the folder holds the result of a run of other settings, of another model, or of
+            other data; the difference is named.
     """
     out = call.out
     if out is None or not all((out / name).is_file() for name in (RESULT_FILE, RUN_SETTINGS_FILE)):
@@ -28,12 +29,14 @@ def repeat_finished(call: VerbCall) -> int | None:
     if (out / UNFINISHED).is_dir():
         return None
     loaded = refuse_other_settings(out)
-    if loaded:
-        _refuse_other_model(loaded, call.model, call.weights, out)
+    if loaded.model:
+        _refuse_other_model(loaded.model, call.model, call.weights, out)
 
     from quintain.results.codec import load
 
     record = load(out / RESULT_FILE)
+    if loaded.examples:
+        _refuse_other_data(replace(call, **loaded.examples), record.provenance.data.hash, out)  # type: ignore[arg-type]
     if is_first_process():
         return call.repeat(record)
     verdict = call.decide(record).verdict
@@ -55,4 +58,18 @@ def _refuse_other_model(loaded: dict[str, int | str], model: str, weights: Path 
             f"{out} holds the result of another model: --model {model} has the hash {str(now)[:12]}..., and "
             f"then had {str(loaded.get('hash'))[:12]}...: something that its file loads has changed; use "
             "another --out"
+        )
+
+
+def _refuse_other_data(call: VerbCall, digest: str, out: Path) -> None:
+    """Raise if the examples, read as before, have another hash than the record has.
+
+    Raises:
+        RunFolderError: If they have.
+    """
+    now = call.examples.hash
+    if now != digest:
+        raise RunFolderError(
+            f"{out} holds the result of other data: --data {call.data} has the hash {now[:12]}..., and then "
+            f"had {digest[:12]}...; use another --out"
         )

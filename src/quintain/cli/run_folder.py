@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from quintain.cli.run_settings import current_contents
 from quintain.core.errors import RunFolderError, StorageError
 from quintain.core.files import write_atomically
 from quintain.results.run_layout import VERB_FILE
@@ -44,7 +45,7 @@ def choose_folder(verb: str, out: Path | None, resume_dir: str) -> Path:
             raise RunFolderError(f"--out {out} is a file; give a folder that is new or empty")
         unfinished = bool(resume_dir) and (out / resume_dir).is_dir()
         if unfinished:
-            _check_verb(out / resume_dir, verb)
+            _check_unfinished(out / resume_dir, verb)
         if out.exists() and not unfinished and any(out.iterdir()):
             raise RunFolderError(f"{out} is not an empty folder; choose another --out, or delete it")
         return out
@@ -85,11 +86,11 @@ def writable_folder(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def mark_unfinished(folder: Path, verb: str, resume_dir: str) -> Iterator[None]:
-    """Write down which command's run is unfinished, before anything of it is saved."""
+    """Write down which command's run is unfinished, and on which model, before anything of it is saved."""
     if not resume_dir:
         yield
         return
-    write_atomically(folder / resume_dir / VERB_FILE, f"{verb}\n".encode())
+    write_atomically(folder / resume_dir / VERB_FILE, _marking(verb).encode())
     try:
         yield
     finally:
@@ -104,18 +105,29 @@ def unmark(folder: Path, resume_dir: str) -> None:
         place.rmdir()
 
 
-def _check_verb(place: Path, verb: str) -> None:
-    """Raise if another command's run is unfinished there."""
+def _marking(verb: str) -> str:
+    """Return a line with the command, and one for each file of its model with that file's hash."""
+    return "".join(f"{line}\n" for line in (verb, *map(" = ".join, current_contents().items())))
+
+
+def _check_unfinished(place: Path, verb: str) -> None:
+    """Raise if another command's run is unfinished there, or one on other files of a model."""
     file = place / VERB_FILE
     if not any(place.iterdir()):
         return
     try:
-        found = (
-            file.read_text(encoding="utf-8").strip() if file.is_file() else "a command that it does not name"
-        )
+        text = file.read_text(encoding="utf-8") if file.is_file() else ""
     except UnicodeDecodeError:
-        found = "a command that it does not name"
+        text = ""
+    found, *contents = text.splitlines() or ["a command that it does not name"]
     if found != verb:
         raise RunFolderError(
             f"{place} holds an unfinished run of {found}, and this is quintain {verb}; choose another --out"
+        )
+    differ = [line for line in _marking(verb).splitlines()[1:] if line not in contents]
+    if differ:
+        names = " and ".join(line.partition(" = ")[0] for line in differ)
+        raise RunFolderError(
+            f"{place} holds an unfinished run on another model: the {names} is not what it was; use the "
+            "files as they were, or another --out"
         )

@@ -5,9 +5,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from stat import S_ISDIR
+from typing import NamedTuple
 
 from quintain.core.errors import RunFolderError
-from quintain.core.files import read_bytes, sha256_file, write_atomically
+from quintain.core.files import named_path, read_bytes, sha256, sha256_file, write_atomically
 from quintain.results.run_layout import ADVERSARIAL_FILE, RUN_SETTINGS_FILE
 from quintain.version import __version__
 
@@ -25,8 +27,11 @@ ONNX_DATA = (".data", "_data")
 MODEL = "model as loaded"
 """Key of how the model was loaded, and of its hash."""
 
+EXAMPLES = "data as loaded"
+"""Key of how the examples were named, whose hash the record has."""
+
 DATES = frozenset({"data"})
-"""Parameters that name files, which are compared by when they were last changed: a hash of private records
+"""Parameters that name files, which are compared by their names, sizes and dates: a hash of private records
 would tell who holds a guess of them whether it is right.
 """
 
@@ -71,30 +76,79 @@ def current_settings() -> dict[str, object]:
         found[option] = _plain(value)
         path = named_path(str(value)) if name in CONTENTS | DATES else None
         if path is not None and name in CONTENTS:
-            path = path / ADVERSARIAL_FILE if path.is_dir() else path
-            found[f"content of {option}"] = sha256_file(path) if path.is_file() else ""
-            for beside in (Path(f"{path}{ending}") for ending in ONNX_DATA):
-                if path.suffix == ".onnx" and beside.is_file():
-                    found[f"content of {beside.name}"] = sha256_file(beside)
+            found |= _contents(option, path)
         elif path is not None:
-            files = [path, *path.rglob("*")] if path.is_dir() else [path]
-            found[f"last change of {option}"] = max(file.stat().st_mtime_ns for file in files)
+            found |= _dates(option, path)
     return found
 
 
-def save_settings(folder: Path, settings: Mapping[str, object]) -> None:
-    """Write the settings beside a result, with the net that was loaded."""
+def current_contents() -> dict[str, str]:
+    """Return the hashes of the files of the model that the command names, by option."""
+    _, words = _COMMAND.get()
+    found: dict[str, str] = {}
+    for name in ("model", "weights"):
+        path = named_path(str(words[name])) if words.get(name) else None
+        if path is not None:
+            found |= _contents(f"--{name}", path)
+    return found
+
+
+def _contents(option: str, path: Path) -> dict[str, str]:
+    """Return the hash of a file that an option names, and of what belongs to it."""
+    path = path / ADVERSARIAL_FILE if path.is_dir() else path
+    found = {f"content of {option}": sha256_file(path) if path.is_file() else ""}
+    for beside in (Path(f"{path}{ending}") for ending in ONNX_DATA):
+        if path.suffix == ".onnx" and beside.is_file():
+            found[f"content of {beside.name}"] = sha256_file(beside)
+    return found
+
+
+def _dates(option: str, path: Path) -> dict[str, object]:
+    """Return when a file or a folder was last changed, and one hash of each file's name, size and date."""
+    inside = sorted(path.rglob("*")) if path.is_dir() else []
+    stats = {one: one.stat() for one in (path, *inside) if one.exists()}
+    files = [
+        [one.relative_to(path).as_posix(), stat.st_size, stat.st_mtime_ns]
+        for one, stat in stats.items()
+        if not S_ISDIR(stat.st_mode)
+    ]
+    return {
+        f"last change of {option}": max(stat.st_mtime_ns for stat in stats.values()),
+        f"names, sizes and dates of {option}": sha256(json.dumps(files).encode()),
+    }
+
+
+def save_settings(folder: Path, settings: Mapping[str, object], examples: Mapping[str, object]) -> None:
+    """Write the settings beside a result, with the net that was loaded.
+
+    Args:
+        folder: The run folder.
+        settings: As ``current_settings`` gave them before the work.
+        examples: How the examples were named.
+    """
     if settings:
         loaded = _MODEL.get()
-        text = json.dumps({**settings, MODEL: loaded} if loaded else settings, indent=1)
-        write_atomically(folder / RUN_SETTINGS_FILE, text.encode() + b"\n")
+        own = {**settings, **({MODEL: loaded} if loaded else {}), EXAMPLES: dict(examples)}
+        write_atomically(folder / RUN_SETTINGS_FILE, json.dumps(own, indent=1).encode() + b"\n")
 
 
-def refuse_other_settings(out: Path) -> dict[str, int | str]:
+class Loaded(NamedTuple):
+    """What the run of a result has loaded.
+
+    Args:
+        model: What its net was loaded with, and the net's hash; empty where it had none.
+        examples: How its examples were named; empty where that is not known.
+    """
+
+    model: dict[str, int | str]
+    examples: dict[str, str | int | None]
+
+
+def refuse_other_settings(out: Path) -> Loaded:
     """Raise if a result was made by other settings than those of the command that runs.
 
     Returns:
-        How the net of the result was loaded, with its hash; empty where it had none.
+        What the run of the result has loaded.
 
     Raises:
         RunFolderError: If so; the difference is named.
@@ -103,7 +157,7 @@ def refuse_other_settings(out: Path) -> dict[str, int | str]:
     place = out / RUN_SETTINGS_FILE
     try:
         found = json.loads(read_bytes(place))
-        loaded = dict(found.pop(MODEL, {}))
+        loaded = Loaded(dict(found.pop(MODEL, {})), dict(found.pop(EXAMPLES, {})))
         differ = [
             f"{key} = {_text(found.get(key))}, now {_text(wanted.get(key))}"
             for key in {**found, **wanted}
@@ -135,12 +189,3 @@ def input_paths(words: Mapping[str, object]) -> dict[str, Path]:
     """Return the files and folders that the parameters of a command name as its inputs, by parameter."""
     named = {name: named_path(str(words[name])) for name in sorted(CONTENTS | DATES) if words.get(name)}
     return {name: path for name, path in named.items() if path is not None}
-
-
-def named_path(text: str) -> Path | None:
-    """Return the file or the folder that a parameter names: ``net.py`` of ``net.py:make``, too."""
-    rest = text.partition(":")[2]
-    for name in (text, text.rpartition(":")[0], rest, rest.rpartition(":")[0]):
-        if name and Path(name).exists():
-            return Path(name)
-    return None

@@ -23,6 +23,15 @@ def sha256_file(path: Path) -> str:
         raise StorageError(f"cannot read {path}: {error.strerror}") from error
 
 
+def named_path(text: str) -> Path | None:
+    """Return the file or the folder that a parameter names: ``net.py`` of ``net.py:make``, too."""
+    rest = text.partition(":")[2]
+    for name in (text, text.rpartition(":")[0], rest, rest.rpartition(":")[0]):
+        if name and Path(name).exists():
+            return Path(name)
+    return None
+
+
 def read_bytes(path: Path) -> bytes:
     """Return a file's content.
 

@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from quintain.core.errors import RunFolderError, StorageError
-from quintain.core.files import read_bytes, sha256_file, write_atomically
+from quintain.core.files import named_path, read_bytes, sha256_file, write_atomically
 from quintain.drill.settings import Settings, Workload
 from quintain.evaluate.evasion.checkpoint import delete_chunks
 from quintain.results.codec import load, save
@@ -123,6 +123,7 @@ def _identity(settings: Settings) -> dict[str, object]:
     """Return the settings that a resumed drill must have too; what is left at its default is left out."""
     default = Settings()
     weights = settings.weights and sha256_file(settings.weights)
+    file = named_path(settings.model)
     chosen = {
         "model": settings.model,
         "data": settings.data,
@@ -139,6 +140,7 @@ def _identity(settings: Settings) -> dict[str, object]:
         "seed": settings.seed,
         "quick": settings.quick,
         **{key: value for key, value in chosen.items() if value != usual[key]},
+        **({"content of model": sha256_file(file)} if file and file.is_file() else {}),
     }
 
 

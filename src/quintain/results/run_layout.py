@@ -16,7 +16,7 @@ CERTIFICATE_SETTINGS_FILE = "certificates.json"
 """The settings of a certification whose finished chunks lie beside it."""
 
 VERB_FILE = "verb"
-"""Says, in the folder of what is unfinished, which verb's run it is."""
+"""Says, in the folder of what is unfinished, which verb's run it is, and the hashes of its model's files."""
 
 REPORT_FILE = "report.html"
 
