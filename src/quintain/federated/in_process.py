@@ -1,7 +1,7 @@
 """Transports inside one process: they record what the server sees, and let sites fall silent as planned."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from quintain.core.errors import ProtocolError, StorageError
 from quintain.federated.aggregation import Participant
@@ -19,6 +19,8 @@ SECAGG_REPLIES = (
     MessageType.UNMASK,
 )
 """The replies of a site in secure aggregation, in order: what a simulated dropout is counted by."""
+MAX_KEPT_BYTES = 2**28
+"""Bytes of vectors that the record of a round keeps, 256 MiB; those of further sites are only counted."""
 
 
 class RecordingTransport(ABC):
@@ -46,6 +48,7 @@ class RecordingTransport(ABC):
         self._turn = 0
         self._sent: list[RecordedMessage] = []
         self._received: list[RecordedMessage] = []
+        self._kept_bytes = 0
 
     def view_under(self, policy: Policy) -> ServerView:
         """Return the server's view so far, of a round under these terms."""
@@ -53,10 +56,13 @@ class RecordingTransport(ABC):
 
     def exchange(self, outgoing: Mapping[int, bytes]) -> Mapping[int, bytes]:
         """Let each site that still answers take its step."""
+        return dict(self.arrivals(outgoing))
+
+    def arrivals(self, outgoing: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+        """Let each site that still answers take its step when the reply of the one before is dealt with."""
         reply_type = self._replies[self._turn]
         self._turn += 1
-        replies: dict[int, bytes] = {}
-        late: list[RecordedMessage] = []
+        late: list[tuple[int, bytes]] = []
         for site, message in outgoing.items():
             self._sent.append(RecordedMessage(site, _type_of(message), message))
             stage = self._dropouts.get(site)
@@ -69,12 +75,21 @@ class RecordingTransport(ABC):
             if reply is None:
                 continue
             if silent:
-                late.append(RecordedMessage(site, _type_of(reply), reply))
+                late.append((site, reply))
             else:
-                replies[site] = reply
-        self._received += [RecordedMessage(site, _type_of(reply), reply) for site, reply in replies.items()]
-        self._received += late
-        return replies
+                self._record(site, reply)
+                yield site, reply
+        for site, reply in late:
+            self._record(site, reply)
+
+    def _record(self, site: int, reply: bytes) -> None:
+        kind = _type_of(reply)
+        is_vector = kind in (MessageType.MASKED, None)
+        if is_vector and self._kept_bytes + len(reply) > MAX_KEPT_BYTES:
+            self._received.append(RecordedMessage(site, kind, b"", len(reply)))
+            return
+        self._kept_bytes += len(reply) if is_vector else 0
+        self._received.append(RecordedMessage(site, kind, reply))
 
     @abstractmethod
     def _is_there(self, site: int) -> bool:

@@ -6,13 +6,13 @@ from typing import ClassVar
 from quintain.federated.aggregation import Aggregation, Participant, RoundSum
 from quintain.federated.in_process import SECAGG_REPLIES
 from quintain.federated.secagg import client, server
-from quintain.federated.secagg.collecting import RoundInProgress, RoundOutcome
+from quintain.federated.secagg.collecting import Arrivals, RoundInProgress, RoundOutcome
 from quintain.federated.secagg.encoding import EncodedVector
 from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.keys import Identity
 from quintain.federated.secagg.messages import MessageType
 from quintain.federated.secagg.policy import Policy
-from quintain.federated.transport import Exchange
+from quintain.federated.transport import Exchange, StreamingExchange
 from quintain.federated.view import ServerView
 
 
@@ -25,15 +25,24 @@ def run_round(policy: Policy, transport: Exchange) -> RoundOutcome:
     state, outgoing = server.open_round(policy)
     following: server.State = state
     while isinstance(following, RoundInProgress):
-        following, outgoing = server.step(following, transport.exchange(outgoing))
+        following, outgoing = server.step(following, _replies(following, transport, outgoing))
     return following
+
+
+def _replies(state: RoundInProgress, transport: Exchange, outgoing: Mapping[int, bytes]) -> Arrivals:
+    """Return the replies of a stage: vectors one by one where the transport can, all else at once."""
+    if state.expected_type is MessageType.MASKED and isinstance(transport, StreamingExchange):
+        return transport.arrivals(outgoing)
+    return transport.exchange(outgoing)
 
 
 class SecureSum(Aggregation):
     """Masks that cancel in the sum, over sites that may fall silent at any stage.
 
+    Up to 128 sites all pairs share masks; in larger federations each site shares them with random neighbors.
+
     Guarantee: see ``secagg.client.step``.
-    Source: Bonawitz et al., 2017, ePrint 2017/281.
+    Source: Bonawitz et al., 2017, ePrint 2017/281; Bell et al., 2020, ePrint 2020/704.
     """
 
     name: ClassVar[str] = "secagg"

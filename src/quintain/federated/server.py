@@ -9,7 +9,7 @@ had opened the sum, so that nothing more is revealed (``secagg.journal``).
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from torch import nn
@@ -25,7 +25,7 @@ from quintain.federated.secagg.messages import pack_offer
 from quintain.federated.secagg.policy import ROUND_BYTES, Policy
 from quintain.federated.server_optimizers import FedAvg, ServerOptimizer
 from quintain.federated.server_state import ServerState, load_state, save_state
-from quintain.federated.transport import Exchange, Transport
+from quintain.federated.transport import Exchange, StreamingExchange, Transport
 
 
 class Server:
@@ -170,3 +170,13 @@ class _Among:
             {site: message for site, message in outgoing.items() if site in self._ready}
         )
         return {site: reply for site, reply in replies.items() if site in self._ready}
+
+    def arrivals(self, outgoing: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+        """Deliver what is for these sites; yield their replies as they come, where the transport can."""
+        if not isinstance(self._transport, StreamingExchange):
+            yield from self.exchange(outgoing).items()
+            return
+        among = {site: message for site, message in outgoing.items() if site in self._ready}
+        for site, reply in self._transport.arrivals(among):
+            if site in self._ready:
+                yield site, reply

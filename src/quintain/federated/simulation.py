@@ -192,7 +192,7 @@ def _round_report(
         refused=report.refused,
         accused=report.accused,
         abort_reason=report.abort_reason,
-        masked_vectors=len(view.masked_vectors),
+        masked_vectors=view.num_masked_vectors,
         bytes_uploaded=view.bytes_uploaded,
         simulated=Simulated(
             exact=opened is not None and opened.exact,

@@ -6,11 +6,11 @@ who has not replied when the deadline of a stage passes is silent in it, and wha
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from numbers import Real
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from quintain.core.errors import SettingError, UnknownNameError
 from quintain.federated.secagg.encoding import check_types
@@ -22,6 +22,14 @@ class Exchange(Protocol):
 
     def exchange(self, outgoing: Mapping[int, bytes]) -> Mapping[int, bytes]:
         """Deliver to each site, by index, its message; return the replies that came back in time."""
+
+
+@runtime_checkable
+class StreamingExchange(Exchange, Protocol):
+    """A transport that hands over replies one by one, so that nobody holds all of them at once."""
+
+    def arrivals(self, outgoing: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+        """Deliver to each site its message; yield each reply in time, with its site's index, as it comes."""
 
 
 class Transport(Exchange, Protocol):

@@ -63,6 +63,7 @@ class MaskAttacker:
             view.sharers,
             view.transcript_hash,
         )
+        self._graph = view.graph
         known = {
             secret
             for seen in (*earlier_views, view)
@@ -90,7 +91,7 @@ class MaskAttacker:
             masks.add_self_mask(encoded, self._seeds[own], self._link, own, remove=True)
         else:
             unknown.append("self")
-        for peer in self._sharing:
+        for peer in self._graph.near(own, self._sharing):
             if peer == own:
                 continue
             mine, theirs = self._keys[own].mask_public, self._keys[peer].mask_public
@@ -135,9 +136,10 @@ def _reconstructed(view: ServerView, sites: Set[int]) -> dict[int, bytes]:
     Of a survivor this is the self-mask seed, of any other site the mask key.
     """
     seeds = {}
+    threshold = view.graph.threshold
     for site, shares in (view.shares if sites else {}).items():
-        if site in sites and len(shares) >= view.policy.threshold:
-            secret = interpolate(dict(sorted(shares.items())[: view.policy.threshold]))
+        if site in sites and len(shares) >= threshold:
+            secret = interpolate(dict(sorted(shares.items())[:threshold]))
             if secret < 1 << (8 * KEY_BYTES):
                 seeds[site] = secret.to_bytes(KEY_BYTES, "big")
     return seeds

@@ -5,17 +5,20 @@ from dataclasses import dataclass, replace
 
 from quintain.federated.secagg import transcript
 from quintain.federated.secagg.encoding import EncodedVector
+from quintain.federated.secagg.key_list import keys_by_peer, shared_part
 from quintain.federated.secagg.keys import RoundKeys
+from quintain.federated.secagg.mask_graph import MaskGraph, draw_graph
 from quintain.federated.secagg.messages import (
     MessageType,
     SiteSet,
-    parse_delivery,
     parse_key_list,
+    parse_keys,
     parse_set,
     parse_shares,
     parse_unmask,
     parse_vector,
     server_body,
+    set_bytes,
     site_body,
 )
 from quintain.federated.secagg.policy import Policy
@@ -25,12 +28,14 @@ from quintain.federated.secagg.policy import Policy
 class RecordedMessage:
     """A recorded message: the index of the site at the other end, its type, and its bytes.
 
-    The type is None where a site's message is none of secure aggregation.
+    The type is None where a site's message is none of secure aggregation. Of a vector beyond what a record
+    keeps (``in_process.MAX_KEPT_BYTES``) there is only the number of its bytes.
     """
 
     site: int
     type: MessageType | None
     data: bytes
+    omitted_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +56,24 @@ class ServerView:
     def bytes_uploaded(self) -> dict[str, int]:
         """Bytes received, by site."""
         names = self.policy.roster.names
-        return {
-            name: sum(len(letter.data) for letter in self.received if letter.site == i)
-            for i, name in enumerate(names)
-        }
+        sizes = [0] * len(names)
+        for letter in self.received:
+            sizes[letter.site] += len(letter.data) + letter.omitted_bytes
+        return dict(zip(names, sizes, strict=True))
 
     @property
     def masked_vectors(self) -> dict[str, EncodedVector]:
-        """The masked vectors (num_words,) by site: the server never sees a vector in another form."""
+        """The masked vectors (num_words,) by site, as far as they were kept.
+
+        The server never sees a vector in another form.
+        """
         names, length = self.policy.roster.names, self.policy.encoding.num_words
         return {names[site]: parse_vector(body, length) for site, body in self._received(MessageType.MASKED)}
+
+    @property
+    def num_masked_vectors(self) -> int:
+        """How many sites sent a masked vector, whether or not it was kept."""
+        return len({letter.site for letter in self.received if letter.type is MessageType.MASKED})
 
     def without_vectors(self) -> "ServerView":
         """Return the view without the masked vectors: small, and enough to attack a later round with."""
@@ -72,14 +85,26 @@ class ServerView:
     def keys(self) -> dict[int, RoundKeys]:
         """The keys of the sites that took part, by index; empty if the round did not get that far."""
         listed = self._sent(MessageType.KEY_LIST)
-        return (
-            {}
-            if listed is None
-            else {
-                i: entry.keys
-                for i, entry in parse_key_list(server_body(listed.data), self._num_sites).items()
-            }
-        )
+        if listed is None:
+            return {}
+        sparse = self.policy.sparse_graph
+        if sparse is None:
+            entries = parse_key_list(server_body(listed.data), self._num_sites)
+            return {i: entry.keys for i, entry in entries.items()}
+        members = set(parse_set(server_body(listed.data)[: set_bytes(self._num_sites)], self._num_sites))
+        return {
+            i: keys_by_peer(self.graph, i, parse_keys(body, i, self._num_sites, sparse.degree))
+            for i, body in self._received(MessageType.KEYS)
+            if i in members
+        }
+
+    @property
+    def graph(self) -> MaskGraph:
+        """Who shared masks with whom, once the keys were listed."""
+        sparse = self.policy.sparse_graph
+        if sparse is None or not self.key_list_hash:
+            return MaskGraph(self._num_sites, self.policy.threshold)
+        return draw_graph(sparse, self.key_list_hash, self._num_sites)
 
     @property
     def sharers(self) -> SiteSet:
@@ -88,7 +113,7 @@ class ServerView:
         return (
             ()
             if delivery is None
-            else parse_delivery(server_body(delivery.data), delivery.site, self._num_sites)[0]
+            else parse_set(server_body(delivery.data)[: set_bytes(self._num_sites)], self._num_sites)
         )
 
     @property
@@ -104,7 +129,9 @@ class ServerView:
         Shares and commitments are bound to this hash.
         """
         listed = self._sent(MessageType.KEY_LIST)
-        return b"" if listed is None else transcript.append_keys(self.policy, server_body(listed.data))
+        if listed is None:
+            return b""
+        return transcript.append_keys(self.policy, shared_part(self.policy, server_body(listed.data)))
 
     @property
     def transcript_hash(self) -> bytes:
@@ -128,9 +155,10 @@ class ServerView:
     @property
     def shares(self) -> dict[int, dict[int, int]]:
         """The shares that sites revealed, by the site that they are of and the point that they stand at."""
-        shares: dict[int, dict[int, int]] = {i: {} for i in self.sharers}
+        sharers, graph = self.sharers, self.graph
+        shares: dict[int, dict[int, int]] = {i: {} for i in sharers}
         for giver, body in self._received(MessageType.UNMASK):
-            for owner, value in parse_unmask(body, self.sharers).items():
+            for owner, value in parse_unmask(body, graph.near(giver, sharers)).items():
                 shares[owner][giver + 1] = value
         return shares
 
@@ -142,4 +170,5 @@ class ServerView:
         return next((letter for letter in reversed(self.sent) if letter.type is kind), None)
 
     def _received(self, kind: MessageType) -> Iterator[tuple[int, bytes]]:
-        return ((letter.site, site_body(letter.data)) for letter in self.received if letter.type is kind)
+        kept = (letter for letter in self.received if letter.type is kind and not letter.omitted_bytes)
+        return ((letter.site, site_body(letter.data)) for letter in kept)

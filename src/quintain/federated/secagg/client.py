@@ -10,13 +10,20 @@ Masked  SURVIVORS   sharers only, this one too, >= t and >= ``min_survivors``   
 Agreed  SIGNATURES  >= t signatures of survivors on this very list                 UNMASK: shares
 ======  ==========  =============================================================  ==================
 
-Sent is ``SharesSent``. A secret leaves its state when the step is taken, so that an old state cannot be
-stepped again; a refused message changes nothing. A site that was dealt a bad share sends no vector: it proves
-who dealt it (``secagg.dealing`` says how), and leaves the round. Across rounds the journal guards: the roster
-and the vector over this model, and the update, are claimed before MASKED leaves, survivors of whom it has
-opened other sums are not signed, and the round with its survivors is claimed before UNMASK leaves.
+Sent is ``SharesSent``. In large federations masks and shares go along a sparse graph, which each site draws
+from the list of keys (``secagg.key_list``): a site then sees the keys of its neighbors alone, which must be
+enough in every list, and refuses survivors whose graph is too thin or falls apart. Whom all agree on as
+survivors is decided by t of all sites, as on the complete graph.
 
-Source: Bonawitz et al., 2017, ePrint 2017/281, the variant for a malicious server.
+A secret leaves its state when the step is taken, so that an old state cannot be stepped again; a refused
+message changes nothing. A site that was dealt a bad share sends no vector: it proves who dealt it
+(``secagg.dealing`` says how), and leaves the round. Across rounds the journal guards: the roster and the
+vector over this model, and the update, are claimed before MASKED leaves, survivors of whom it has opened
+other sums are not signed, and the round with its survivors is claimed before UNMASK leaves; on a sparse
+graph the survivors are claimed before their signature leaves.
+
+Source: Bonawitz et al., 2017, ePrint 2017/281, the variant for a malicious server; Bell, Bonawitz, Gascon,
+Lepoint, Raykova, 2020, ePrint 2020/704, for the sparse graph.
 """
 
 import hmac
@@ -32,7 +39,9 @@ from quintain.federated.secagg import dealing, masks, transcript
 from quintain.federated.secagg.dealing import Dealt, ShareHashes, SharePair, SharesForHolder
 from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector, check_types
 from quintain.federated.secagg.journal import Journal
+from quintain.federated.secagg.key_list import KeyList, keys_hash, read_key_list
 from quintain.federated.secagg.keys import Identity, RoundKeys, new_private_key, public_half
+from quintain.federated.secagg.mask_graph import MaskGraph
 from quintain.federated.secagg.messages import (
     Complaint,
     DealtShares,
@@ -48,7 +57,6 @@ from quintain.federated.secagg.messages import (
     pack_unmask,
     pack_vector,
     parse_delivery,
-    parse_key_list,
     parse_set,
     parse_signatures,
 )
@@ -93,7 +101,10 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class SharesSent:
-    """Has sealed its shares; ``own`` holds the one that it keeps."""
+    """Has sealed its shares; ``own_share`` holds the one that it keeps.
+
+    ``members`` take part, and ``public_keys`` are those of this site and of its neighbors among them.
+    """
 
     context: RoundContext
     encoded: Secret
@@ -102,16 +113,19 @@ class SharesSent:
     self_mask_seed: Secret
     own_share: Secret
     public_keys: Mapping[int, RoundKeys]
+    members: SiteSet
+    graph: MaskGraph
     transcript_hash: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Masked:
-    """Has sent its masked vector; ``held`` are the shares of all sharing sites, in their order."""
+    """Has sent its masked vector; ``held_shares`` are of itself and its neighbors that share, in order."""
 
     context: RoundContext
     held_shares: Secret
     sharers: SiteSet
+    graph: MaskGraph
     transcript_hash: bytes
 
 
@@ -123,6 +137,7 @@ class Agreed:
     held_shares: Secret
     sharers: SiteSet
     survivors: SiteSet
+    graph: MaskGraph
     transcript_hash: bytes
 
 
@@ -191,10 +206,12 @@ def step(state: State, message: bytes) -> tuple[State, bytes]:  # noqa: ARG001
     vector of each honest site, over one list and under one set of terms only for each roster, and over
     rosters with no honest site in common, so that no two of them subtract to a few sites, or to a site's own
     change of weight or data (see ``journal``; rounds over different models are not covered). Where the task
-    tells public weights, no site's stands out more than one of two equals (see ``weights``). Assumes that
-    X25519, HKDF-SHA256, AES-256 and Ed25519 are secure, that each site's entropy is uniform, that its journal
-    lasts, and that the roster is right. Not promised: constant time, a true sum if a site lies about its own
-    vector, or that the sum itself tells nothing.
+    tells public weights, no site's stands out more than one of two equals (see ``weights``). Above 128 sites,
+    where masks go along a sparse graph, all this holds but for a chance of 2^-80 over each graph, whichever
+    ``n - min_survivors`` dropouts the server chooses when it knows the graph; a server that tries 2^40 lists
+    of keys has 2^-40 (see ``graph``). Assumes that X25519, HKDF-SHA256, AES-256 and Ed25519 are secure, that
+    each site's entropy is uniform, that its journal lasts, and that the roster is right. Not promised:
+    constant time, a true sum if a site lies about its own vector, or that the sum itself tells nothing.
     """
     raise ProtocolError(
         f"this site is {type(state).__name__.lower()} and takes no further message: start a new round"
@@ -216,22 +233,23 @@ def _(state: Joined, message: bytes) -> tuple[SharesSent, bytes]:
     site = state.context
     policy, own = site.policy, site.index
     body = open_server(message, MessageType.KEY_LIST, policy)
-    keys = _checked_keys(state, body)
-    transcript_hash = transcript.append_keys(policy, body)
+    listed = _checked_keys(state, body)
+    keys, graph, transcript_hash = listed.keys, listed.graph, listed.transcript_hash
     peers = tuple(i for i in keys if i != own)
+    _require_neighbors("take part", peers, graph)
     sealing = {
-        i: _channel_key(state.channel_seed, keys[i], transcript_hash, own=own, dealer=own, holder=i)
+        i: _channel_key(state.channel_seed, keys[i], transcript_hash, graph, own=own, dealer=own, holder=i)
         for i in peers
     }
 
     # deal a share of the mask key and of the self-mask seed to each peer, sealed and signed
     seed = random_bytes(site.entropy, KEY_BYTES)
-    points = [i + 1 for i in range(len(policy.roster))]
+    points = [i + 1 for i in sorted({own, *peers})]
     key_shares = make_shares(
-        int.from_bytes(state.mask_key.peek(), "big"), policy.threshold, points, site.entropy
+        int.from_bytes(state.mask_key.peek(), "big"), graph.threshold, points, site.entropy
     )
-    seed_shares = make_shares(int.from_bytes(seed, "big"), policy.threshold, points, site.entropy)
-    pairs = {i: (key_shares[i + 1], seed_shares[i + 1]) for i in keys}
+    seed_shares = make_shares(int.from_bytes(seed, "big"), graph.threshold, points, site.entropy)
+    pairs = {i: (key_shares[i + 1], seed_shares[i + 1]) for i in (own, *peers)}
     dealt = {
         i: dealing.deal(
             site.identity,
@@ -259,6 +277,8 @@ def _(state: Joined, message: bytes) -> tuple[SharesSent, bytes]:
         self_mask_seed=Secret(seed),
         own_share=kept,
         public_keys=keys,
+        members=listed.members,
+        graph=graph,
         transcript_hash=transcript_hash,
     ), reply
 
@@ -268,11 +288,13 @@ def _(state: SharesSent, message: bytes) -> tuple[Masked | Done, bytes]:
     site = state.context
     policy, own = site.policy, site.index
     sharing, dealt = parse_delivery(
-        open_server(message, MessageType.DELIVERY, policy), own, len(policy.roster)
+        open_server(message, MessageType.DELIVERY, policy),
+        own,
+        len(policy.roster),
+        state.graph.neighbors(own),
     )
-    _require_members(
-        "sites have shared", sharing, within=tuple(state.public_keys), minimum=policy.threshold, site=site
-    )
+    _require_members("sites have shared", sharing, within=state.members, minimum=policy.threshold, site=site)
+    _require_neighbors("have shared", tuple(dealt), state.graph)
     _require_signed(state, dealt)
     transcript_hash = transcript.append_sharers(state.transcript_hash, sharing, len(policy.roster))
     # open what each peer dealt; the first bad share ends the round for this site
@@ -299,9 +321,8 @@ def _(state: SharesSent, message: bytes) -> tuple[Masked | Done, bytes]:
         wipe(buffer)
     state.channel_seed.erase()
     state.own_share.erase()
-    return Masked(
-        site, Secret(b"".join(_pack_pair(held[i]) for i in sharing)), sharing, transcript_hash
-    ), reply
+    packed = Secret(b"".join(_pack_pair(held[i]) for i in sorted(held)))
+    return Masked(site, packed, sharing, state.graph, transcript_hash), reply
 
 
 @step.register
@@ -312,10 +333,16 @@ def _(state: Masked, message: bytes) -> tuple[Agreed, bytes]:
     _require_members(
         "sites survived", survivors, within=state.sharers, minimum=site.policy.min_survivors, site=site
     )
-    site.journal.check_cohort(site.policy.model_hash, cohort_hash(site.policy, survivors))
+    if weakness := state.graph.weakness(survivors, site.policy.roster.names):
+        raise ProtocolError(f"{weakness}: leave this round")
+    cohort = cohort_hash(site.policy, survivors)
+    if state.graph.is_complete:
+        site.journal.check_cohort(site.policy.model_hash, cohort)
+    else:  # fewer than t answers open this sum: the t signatures must bind in their place
+        site.journal.claim_cohort(site.policy.model_hash, cohort)
     transcript_hash = transcript.append_survivors(state.transcript_hash, survivors, num_sites)
     held = state.held_shares.move()
-    return Agreed(site, held, state.sharers, survivors, transcript_hash), site.reply(
+    return Agreed(site, held, state.sharers, survivors, state.graph, transcript_hash), site.reply(
         MessageType.CONSISTENCY, b"", transcript_hash
     )
 
@@ -330,7 +357,7 @@ def _(state: Agreed, message: bytes) -> tuple[Done, bytes]:
     packed = state.held_shares.take()
     pairs = {
         i: _unpack_pair(packed[k * 2 * SHARE_BYTES : (k + 1) * 2 * SHARE_BYTES])
-        for k, i in enumerate(state.sharers)
+        for k, i in enumerate(state.graph.near(site.index, state.sharers))
     }
     wipe(packed)
     site.journal.claim_answer(policy.round_id, policy.model_hash, cohort_hash(policy, state.survivors))
@@ -340,32 +367,38 @@ def _(state: Agreed, message: bytes) -> tuple[Done, bytes]:
     return Done(site), site.reply(MessageType.UNMASK, pack_unmask(answer), state.transcript_hash)
 
 
-def _checked_keys(state: Joined, body: bytes) -> dict[int, RoundKeys]:
-    """Return the listed keys, if all are signed and different, enough, and this site's own are right."""
+def _checked_keys(state: Joined, body: bytes) -> KeyList:
+    """Return the list of keys, if all in it are signed and different, enough, and this site's are right."""
     site = state.context
-    policy = site.policy
-    listed = parse_key_list(body, len(policy.roster))
+    policy, own = site.policy, _public_keys(state)
+    listed = read_key_list(policy, body, site.index)
     _require_members(
         "sites take part",
-        tuple(listed),
+        listed.members,
         within=tuple(range(len(policy.roster))),
         minimum=policy.threshold,
         site=site,
     )
-    if listed[site.index].keys != _public_keys(state):
+    told = (
+        listed.entries[site.index].keys == own
+        if listed.graph.is_complete
+        else listed.hashes[site.index] == keys_hash(site.index, own)
+    )
+    if not told:
         raise ProtocolError(
             "the server lists other keys for this site than it sent; expected its own: leave this round"
         )
-    flat = [key for entry in listed.values() for key in entry.keys.all]
+    flat = [key for entry in listed.entries.values() for key in entry.keys.all]
+    flat += () if listed.graph.is_complete else own.all
     if len(set(flat)) < len(flat):
         raise ProtocolError(
             "a key stands twice in the list of keys; expected fresh keys from every site: leave this round"
         )
-    for i, entry in listed.items():
+    for i, entry in listed.entries.items():
         check_signature(
             MessageType.KEYS, policy, i, pack_keys(entry.keys), transcript.begin(policy), entry.signature
         )
-    return {i: entry.keys for i, entry in listed.items()}
+    return listed
 
 
 def _require_signed(state: SharesSent, dealt: Mapping[int, Dealt]) -> None:
@@ -389,6 +422,7 @@ def _opened_pair(state: SharesSent, dealer: int, dealt: Dealt) -> SharePair:
         state.channel_seed,
         state.public_keys[dealer],
         state.transcript_hash,
+        state.graph,
         own=own,
         dealer=dealer,
         holder=own,
@@ -398,7 +432,8 @@ def _opened_pair(state: SharesSent, dealer: int, dealt: Dealt) -> SharePair:
 
 def _complain(state: SharesSent, dealer: int, transcript_hash: bytes) -> tuple[Done, bytes]:
     """Reveal the one key that shows what a dealer sealed, and leave the round with everything else erased."""
-    private = dealing.channel_private(state.channel_seed.peek(), dealer)
+    slot = state.graph.slot(state.context.index, dealer)
+    private = dealing.channel_private(state.channel_seed.peek(), slot)
     reply = state.context.reply(
         MessageType.COMPLAINT, pack_complaint(Complaint(dealer, private)), transcript_hash
     )
@@ -438,6 +473,15 @@ def _require_members(
         )
 
 
+def _require_neighbors(what: str, neighbors: SiteSet, graph: MaskGraph) -> None:
+    """Refuse a list with too few neighbors of this site; where all are neighbors the list itself counts."""
+    if not graph.is_complete and len(neighbors) < graph.threshold:
+        raise ProtocolError(
+            f"{len(neighbors)} of this site's neighbors {what}; expected {graph.threshold} or more, since "
+            "fewer would not hide its vector: leave this round"
+        )
+
+
 def _check_encoded(encoded: object, length: int) -> None:
     """Refuse anything but an encoded vector of this length, without showing it."""
     if not isinstance(encoded, np.ndarray) or encoded.dtype != WORD_DTYPE or encoded.shape != (length,):
@@ -468,22 +512,31 @@ def cohort_hash(policy: Policy, survivors: SiteSet) -> bytes:
 
 
 def _channel_key(
-    seed: Secret, peer: RoundKeys, transcript_hash: bytes, *, own: int, dealer: int, holder: int
+    seed: Secret,
+    peer: RoundKeys,
+    transcript_hash: bytes,
+    graph: MaskGraph,
+    *,
+    own: int,
+    dealer: int,
+    holder: int,
 ) -> bytes:
     """The key that seals what goes from ``dealer`` to ``holder``, one of which is this site."""
-    other = holder if own == dealer else dealer
-    return dealing.channel_key(
-        dealing.channel_private(seed.peek(), other), peer.channel_public[own], transcript_hash, dealer, holder
-    )
+    private = dealing.channel_private(seed.peek(), graph.slot(own, holder if own == dealer else dealer))
+    return dealing.channel_key(private, peer.channel_public[own], transcript_hash, dealer, holder)
 
 
 def _public_keys(state: Joined) -> RoundKeys:
-    """This site's public keys: of its mask key, and of its channel key for each other site in the roster."""
-    own, seed = state.context.index, state.channel_seed.peek()
-    peers = (peer for peer in range(len(state.context.policy.roster)) if peer != own)
+    """This site's public keys: of its mask key, and of its channel key for each other site in the roster.
+
+    In a sparse graph there is a channel key for each neighbor that it may get.
+    """
+    policy, own, seed = state.context.policy, state.context.index, state.channel_seed.peek()
+    graph = policy.sparse_graph
+    slots = (i for i in range(len(policy.roster)) if i != own) if graph is None else range(graph.degree)
     return RoundKeys(
         public_half(state.mask_key),
-        {peer: x25519_public(dealing.channel_private(seed, peer)) for peer in peers},
+        {slot: x25519_public(dealing.channel_private(seed, slot)) for slot in slots},
     )
 
 

@@ -1,6 +1,6 @@
 """A round under way as the server holds it, its outcome, and how good messages are told from bad."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -9,10 +9,13 @@ import numpy as np
 from quintain.core.errors import ProtocolError, SabotageError
 from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector
 from quintain.federated.secagg.keys import RoundKeys
+from quintain.federated.secagg.mask_graph import MaskGraph
 from quintain.federated.secagg.messages import DealtShares, MessageType, SiteSet, open_site
 from quintain.federated.secagg.policy import Policy
 
 Messages = Mapping[int, bytes]
+Arrivals = Messages | Iterator[tuple[int, bytes]]
+"""The messages of a stage, by site: all at once, or one by one as they arrive."""
 T = TypeVar("T")
 
 
@@ -26,6 +29,7 @@ class RoundInProgress:
     keys: Mapping[int, RoundKeys] = field(default_factory=dict)
     shared: Mapping[int, DealtShares] = field(default_factory=dict)
     key_list_hash: bytes = b""
+    graph: MaskGraph = field(default_factory=lambda: MaskGraph(0, 0))
     sharers: SiteSet = ()
     survivors: SiteSet = ()
     masked_sum: EncodedVector = field(default_factory=lambda: np.zeros(0, WORD_DTYPE), repr=False)

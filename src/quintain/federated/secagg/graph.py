@@ -35,8 +35,6 @@ from scipy.special import gammaln, logsumexp
 from quintain.core.errors import SettingError
 from quintain.federated.secagg.primitives import keystream
 
-COMPLETE_UP_TO = 128
-"""Sites up to which all pairs share masks."""
 SECURITY_BITS = 80
 """40 bits, and 40 more since the server may try subsets of the keys until it likes the graph."""
 LIVENESS_BITS = 20
@@ -100,13 +98,13 @@ def neighbors(seed: bytes, num_sites: int, degree: int) -> tuple[tuple[int, ...]
         num_sites: n.
         degree: k, even; two cycles may share an edge, so that a site can have fewer.
     """
-    edges: list[set[int]] = [set() for _ in range(num_sites)]
-    for cycle in range(degree // 2):
-        order = _permutation(seed, cycle, num_sites)
-        for one, other in zip(order, order[1:] + order[:1], strict=True):
-            edges[one].add(other)
-            edges[other].add(one)
-    return tuple(tuple(sorted(each)) for each in edges)
+    orders = np.array([_permutation(seed, cycle, num_sites) for cycle in range(degree // 2)])
+    after = np.roll(orders, -1, axis=1)
+    # each edge from both its ends as one number, so that sorting them lists each site's neighbors in order
+    ends = np.concatenate((orders * num_sites + after, after * num_sites + orders), axis=None)
+    sites, beside = np.divmod(np.unique(ends), num_sites)
+    starts = np.searchsorted(sites, np.arange(1, num_sites))
+    return tuple(tuple(row.tolist()) for row in np.split(beside, starts))
 
 
 def is_connected(graph: Sequence[Collection[int]], kept: Collection[int]) -> bool:

@@ -17,17 +17,20 @@ server may know. So a site keeps five rules, across rounds and restarts:
 5. Over one model it helps to open one cohort only, that is, one set of survivors under one set of terms
    (recipe, weight of each site, objective, data, clip and grid), under whatever round id, counter or
    federation. Any two different cohorts are refused, not only those that differ by one site or two: several
-   that differ by more give single sites away in combination (Lam et al., 2021, arXiv:2106.06089).
+   that differ by more give single sites away in combination (Lam et al., 2021, arXiv:2106.06089). On a sparse
+   graph it is bound by its signature on the survivors already: there the answers of a part of the sites open
+   a sum, and two parts without a common site could open two.
 
 By the last rule at most one cohort of a roster is ever opened over a model, even by a server that calls an
-opened round abandoned: opening takes t answers, two cohorts would take t each, and since :math:`2t > n +
-\mathrm{corrupt}` some honest site would have answered for both. Cohorts of different rosters may have no
-honest site among both their answers; but by the third rule they have none among both their survivors either,
-so that their sums do not subtract to anybody's update. And by the fourth rule all sums opened over a model
-for one roster are of the same vectors of honest sites. A round that was abandoned can thus be tried again
-over it for this roster, with a new id and counter, and the same vectors: where no site has answered, with
-whatever sites are there; where some have, with the same survivors. Another roster, or another vector of a
-site (of data that has changed, or since the one that it masked is lost), takes another model.
+opened round abandoned: opening takes t answers (t signatures on a sparse graph), two cohorts would take t
+each, and since :math:`2t > n + \mathrm{corrupt}` some honest site would have answered for both. Cohorts of
+different rosters may have no honest site among both their answers; but by the third rule they have none among
+both their survivors either, so that their sums do not subtract to anybody's update. And by the fourth rule
+all sums opened over a model for one roster are of the same vectors of honest sites. A round that was
+abandoned can thus be tried again over it for this roster, with a new id and counter, and the same vectors:
+where no site has answered, with whatever sites are there; where some have, with the same survivors. Another
+roster, or another vector of a site (of data that has changed, or since the one that it masked is lost), takes
+another model.
 
 For sums without a model, ``Policy.model_hash`` is to name what is summed, or these rules take all of them for
 one thing.
@@ -143,6 +146,20 @@ class Journal(ABC):
             ProtocolError: If another cohort over the same model was claimed before.
         """
         _check_same(self._read(_cohort_note(model_hash)), cohort)
+
+    def claim_cohort(self, model_hash: bytes, cohort: bytes) -> None:
+        """Claim the survivors of a round on a sparse graph, before the signature on them leaves.
+
+        Args:
+            model_hash: Of the round's model.
+            cohort: Hash of the survivors' identities and of the terms under which they sum.
+
+        Raises:
+            ProtocolError: If another cohort over the same model was claimed before.
+            SettingError: If something is of another type.
+        """
+        check_types(bytes, model_hash=model_hash, cohort=cohort)
+        _check_same(self._write_once(_cohort_note(model_hash), cohort), cohort)
 
     def answered(self, round_id: bytes) -> bool:
         """Whether this round was unmasked before.

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,7 @@ MAGIC = b"QSA2"
 SERVER_ID = 2**32 - 1
 _HEADER = struct.Struct(">4sB16sI")
 _OFFER = struct.Struct(">IIIIQdQQ32s32sQ32s32s32s32s32s")
+_SPARSE = struct.Struct(">II")
 _COMPLAINT = struct.Struct(f">I{KEY_BYTES}s")
 
 SiteSet = tuple[int, ...]
@@ -197,15 +199,17 @@ def pack_offer(policy: Policy) -> bytes:
         e.scale,
         e.max_weight,
     )
-    task = policy.task
-    return _OFFER.pack(
+    task, graph = policy.task, policy.sparse_graph
+    terms = _OFFER.pack(
         *numbers, policy.roster.digest, policy.model_hash, task.counter, *task.digests.values()
     )
+    return terms if graph is None else terms + _SPARSE.pack(graph.degree, graph.threshold)
 
 
 def check_offer(body: bytes, policy: Policy) -> None:
     """Refuse an offer that differs from this site's own policy, naming the first term that does."""
-    expect_length(body, _OFFER.size, "an offer")
+    own_terms = pack_offer(policy)
+    expect_length(body, len(own_terms), "an offer")
     sizes = (
         "sites",
         "threshold",
@@ -217,7 +221,9 @@ def check_offer(body: bytes, policy: Policy) -> None:
         "max_weight",
     )
     names = (*sizes, "roster", "model hash", "round counter", *policy.task.digests)
-    for name, got, own in zip(names, _OFFER.unpack(body), _OFFER.unpack(pack_offer(policy)), strict=True):
+    if policy.sparse_graph is not None:
+        names = (*names, "neighbors", "neighbor threshold")
+    for name, got, own in zip(names, _offered(body), _offered(own_terms), strict=True):
         if got != own:
             shown = (got.hex()[:16], own.hex()[:16]) if isinstance(got, bytes) else (got, own)
             raise ProtocolError(
@@ -227,31 +233,39 @@ def check_offer(body: bytes, policy: Policy) -> None:
 
 def offered_counter(body: bytes) -> int:
     """The round's number in an offer, which no party can know beforehand; all else is for ``check_offer``."""
-    expect_length(body, _OFFER.size, "an offer")
-    counter = int(_OFFER.unpack(body)[10])
+    if len(body) != _OFFER.size + _SPARSE.size:
+        expect_length(body, _OFFER.size, "an offer")
+    counter = int(_offered(body)[10])
     if counter >= 2**63:
         raise ProtocolError(f"an offer of round counter {counter}; expected less than 2^63: leave this round")
     return counter
 
 
 def pack_keys(keys: RoundKeys) -> bytes:
-    """Write a site's public keys: its mask key, then one channel key for each other site, in order."""
+    """Write a site's public keys: its mask key, then its channel keys, in order.
+
+    There is one for each other site, or one for each neighbor that it may get in a sparse graph.
+    """
     return b"".join(keys.all)
 
 
-def parse_keys(body: bytes, site: int, num_sites: int) -> RoundKeys:
+def parse_keys(body: bytes, site: int, num_sites: int, slots: int | None = None) -> RoundKeys:
     """Read X25519 keys: different from each other, of full order, each in its one canonical form.
 
-    The mask key is a point of the curve.
+    The mask key is a point of the curve. In a sparse graph there are so many ``slots`` of channel keys.
 
     Whether a channel key is one costs a power a key and nobody but its own site could suffer: it could open
     no share.
     """
-    first, *others = _entries(body, num_sites, KEY_BYTES, "a site's keys")
-    peers = (peer for peer in range(num_sites) if peer != site)
-    keys = RoundKeys(first, dict(zip(peers, others, strict=True)))
+    places = [peer for peer in range(num_sites) if peer != site] if slots is None else list(range(slots))
+    first, *others = _entries(body, 1 + len(places), KEY_BYTES, "a site's keys")
+    keys = RoundKeys(first, dict(zip(places, others, strict=True)))
     ordinary = all(is_canonical(key) and not is_small_order(key, signing=False) for key in keys.all)
-    if len(set(keys.all)) < num_sites or not ordinary or not is_on_curve(keys.mask_public, signing=False):
+    if (
+        len(set(keys.all)) < 1 + len(places)
+        or not ordinary
+        or not is_on_curve(keys.mask_public, signing=False)
+    ):
         raise ProtocolError(
             "keys that are equal, of small order, not canonical or off the curve; expected ordinary X25519 "
             "keys: exclude that site"
@@ -303,14 +317,22 @@ def parse_shares(body: bytes, num_sites: int) -> DealtShares:
 
 
 def pack_delivery(dealt: Mapping[int, Dealt], members: SiteSet, receiver: int, num_sites: int) -> bytes:
-    """Who has shared, and what each of them dealt one receiver."""
-    return pack_set(members, num_sites) + b"".join(dealt[i].pack() for i in members if i != receiver)
+    """Who has shared, and what each of them that has dealt something to one receiver did."""
+    return pack_set(members, num_sites) + b"".join(
+        dealt[i].pack() for i in members if i != receiver and i in dealt
+    )
 
 
-def parse_delivery(body: bytes, receiver: int, num_sites: int) -> tuple[SiteSet, dict[int, Dealt]]:
-    """The sharing sites, and what they dealt this receiver, by dealer."""
+def parse_delivery(
+    body: bytes, receiver: int, num_sites: int, neighbors: SiteSet | None = None
+) -> tuple[SiteSet, dict[int, Dealt]]:
+    """The sharing sites, and what they dealt this receiver, by dealer.
+
+    Where only its neighbors deal to it they are given.
+    """
     members = parse_set(body[: set_bytes(num_sites)], num_sites)
-    senders = tuple(i for i in members if i != receiver)
+    dealers = set(members if neighbors is None else neighbors) - {receiver}
+    senders = tuple(i for i in members if i in dealers)
     entries = _entries(body[set_bytes(num_sites) :], len(senders), DEALT_BYTES, "a delivery")
     return members, dict(zip(senders, map(Dealt.parse, entries), strict=True))
 
@@ -379,6 +401,12 @@ def parse_set(data: bytes, num_sites: int) -> SiteSet:
             f"a set names site {bits.bit_length() - 1}; the roster lists {num_sites}: leave this round"
         )
     return tuple(i for i in range(num_sites) if bits >> i & 1)
+
+
+def _offered(body: bytes) -> tuple[Any, ...]:
+    """The terms in an offer: those of every round, then those of a sparse graph where it has them."""
+    terms = _OFFER.unpack(body[: _OFFER.size])
+    return terms if len(body) == _OFFER.size else terms + _SPARSE.unpack(body[_OFFER.size :])
 
 
 # -- lengths

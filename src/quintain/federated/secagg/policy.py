@@ -1,12 +1,17 @@
 """The policy of a site: the terms of a round, which the server may repeat but never change."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from quintain.core.errors import SettingError
 from quintain.federated.secagg.encoding import Encoding, check_integers, check_types
 from quintain.federated.secagg.keys import Roster
+from quintain.federated.secagg.mask_graph import sparse_parameters
 from quintain.federated.secagg.primitives import tagged_hash
 from quintain.federated.secagg.weights import check_weights
+
+if TYPE_CHECKING:
+    from quintain.federated.secagg.graph import GraphParameters
 
 ROUND_BYTES = 16
 HASH_BYTES = 32
@@ -82,8 +87,9 @@ class Policy:
     Args:
         roster: The pinned identities; n = their number.
         round_id: 16 bytes that no other round has.
-        threshold: t: shares that rebuild a secret, and sites that must agree on who survived.
-        min_survivors: Fewest survivors whose sum may be opened.
+        threshold: t: sites that must agree on who survived; where all pairs share masks also the shares
+            that rebuild a secret.
+        min_survivors: Fewest survivors whose sum may be opened: at most n less this many drop out.
         encoding: How vectors become words.
         model_hash: 32 bytes: hash of the model that this site received, buffers included; sites with
             different models get masks that do not cancel.
@@ -144,6 +150,12 @@ class Policy:
                 self.encoding.max_abs,
             )
 
+    @property
+    def sparse_graph(self) -> "GraphParameters | None":
+        """The parameters of the graph of masks, from the other terms; None where all pairs share masks."""
+        num_sites = len(self.roster)
+        return sparse_parameters(num_sites, self.max_corrupt, num_sites - self.min_survivors)
+
     def digest(self) -> bytes:
         """The first link of the transcript: every term, each with its length in front."""
         encoding, task = self.encoding, self.task
@@ -153,8 +165,16 @@ class Policy:
             *(str(int(number)).encode() for number in numbers),
             float(encoding.clip_value).hex().encode(),
         )
+        graph = self.sparse_graph
+        sparse = () if graph is None else (str(graph.degree).encode(), str(graph.threshold).encode())
         return tagged_hash(
-            "policy", self.round_id, self.roster.digest, self.model_hash, *terms, *task.digests.values()
+            "policy",
+            self.round_id,
+            self.roster.digest,
+            self.model_hash,
+            *terms,
+            *task.digests.values(),
+            *sparse,
         )
 
     @property

@@ -6,11 +6,13 @@ provably dealt bad shares, with a ``SabotageError`` that names it: the sum would
 count the culprit. For each site the server asks for shares of one kind only: of the self-mask seed of those
 that survived, of the mask key of those that did not.
 
-Source: Bonawitz et al., 2017, ePrint 2017/281.
+Masked vectors may come one by one: each is added when it arrives, and only their sum is kept.
+
+Source: Bonawitz et al., 2017, ePrint 2017/281; Bell et al., 2020, ePrint 2020/704, for the sparse graph.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -18,14 +20,17 @@ import numpy as np
 from quintain.core.errors import ProtocolError
 from quintain.federated.secagg import dealing, transcript
 from quintain.federated.secagg.collecting import (
+    Arrivals,
     Messages,
     RoundInProgress,
     RoundOutcome,
+    abandoned,
     gather,
     require,
     sabotage,
 )
-from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector, check_types
+from quintain.federated.secagg.encoding import WORD_DTYPE, check_types
+from quintain.federated.secagg.key_list import pack_key_lists
 from quintain.federated.secagg.messages import (
     DealtShares,
     MessageType,
@@ -33,7 +38,6 @@ from quintain.federated.secagg.messages import (
     from_server,
     message_type_of,
     pack_delivery,
-    pack_key_list,
     pack_offer,
     pack_set,
     pack_signatures,
@@ -61,8 +65,13 @@ def open_round(policy: Policy) -> tuple[RoundInProgress, dict[int, bytes]]:
     )
 
 
-def step(state: RoundInProgress, messages: Messages) -> tuple[State, dict[int, bytes]]:
+def step(state: RoundInProgress, messages: Arrivals) -> tuple[State, dict[int, bytes]]:
     """Return the next state and the messages to send, given the messages that arrived in time.
+
+    Args:
+        state: The round so far.
+        messages: By site; or an iterator over pairs of site and message, which ends when the time of the
+            stage is over. A site's first message counts.
 
     Raises:
         ProtocolError: If too few good messages arrived, or if the sum is one that no honest vectors have: the
@@ -71,14 +80,17 @@ def step(state: RoundInProgress, messages: Messages) -> tuple[State, dict[int, b
             never its victim.
     """
     _check_arguments(state, messages)
-    return _STEPS[state.expected_type](state, messages)
+    if state.expected_type is MessageType.MASKED:
+        return _sum_masked(state, messages)
+    return _STEPS[state.expected_type](state, dict(_first_of_each(messages)))
 
 
 def _collect_keys(state: RoundInProgress, messages: Messages) -> tuple[State, dict[int, bytes]]:
     policy, num_sites = state.policy, len(state.policy.roster)
+    slots = None if policy.sparse_graph is None else policy.sparse_graph.degree
 
     def read(site: int, body: bytes, signature: bytes) -> SignedKeys:
-        return SignedKeys(parse_keys(body, site, num_sites), signature)
+        return SignedKeys(parse_keys(body, site, num_sites, slots), signature)
 
     listed, refused = gather(state, messages, tuple(range(num_sites)), read)
     # keys that two sites list were copied by one of them: both lose their place, since neither is proved
@@ -89,18 +101,17 @@ def _collect_keys(state: RoundInProgress, messages: Messages) -> tuple[State, di
     }
     listed = {i: entry for i, entry in listed.items() if i not in copied}
     require(state, policy.threshold, listed, "sent keys", refused)
-    body = pack_key_list(listed, num_sites)
-    transcript_hash = transcript.append_keys(policy, body)
-    keys = {i: entry.keys for i, entry in listed.items()}
+    key_list, bodies = pack_key_lists(policy, listed)
     after = replace(
         state,
         expected_type=MessageType.SHARES,
-        transcript_hash=transcript_hash,
-        key_list_hash=transcript_hash,
-        keys=keys,
+        transcript_hash=key_list.transcript_hash,
+        key_list_hash=key_list.transcript_hash,
+        graph=key_list.graph,
+        keys=key_list.keys,
         refused=refused,
     )
-    return after, dict.fromkeys(listed, from_server(MessageType.KEY_LIST, policy.round_id, body))
+    return after, {i: from_server(MessageType.KEY_LIST, policy.round_id, body) for i, body in bodies.items()}
 
 
 def _forward_shares(state: RoundInProgress, messages: Messages) -> tuple[State, dict[int, bytes]]:
@@ -108,7 +119,7 @@ def _forward_shares(state: RoundInProgress, messages: Messages) -> tuple[State, 
 
     def read(site: int, body: bytes, _signature: bytes) -> DealtShares:
         sharing = parse_shares(body, num_sites)
-        if set(sharing.dealt) != set(state.keys) - {site}:
+        if set(sharing.dealt) != set(state.graph.near(site, state.keys)) - {site}:
             raise ProtocolError("it did not share with all sites in the list")
         if not all(
             dealing.is_signed(policy, state.transcript_hash, site, i, dealt)
@@ -125,7 +136,9 @@ def _forward_shares(state: RoundInProgress, messages: Messages) -> tuple[State, 
         i: from_server(
             MessageType.DELIVERY,
             policy.round_id,
-            pack_delivery({j: shared[j].dealt[i] for j in sharing if j != i}, sharing, i, num_sites),
+            pack_delivery(
+                {j: shared[j].dealt[i] for j in state.graph.near(i, sharing) if j != i}, sharing, i, num_sites
+            ),
         )
         for i in sharing
     }
@@ -139,27 +152,35 @@ def _forward_shares(state: RoundInProgress, messages: Messages) -> tuple[State, 
     ), outgoing
 
 
-def _sum_masked(state: RoundInProgress, messages: Messages) -> tuple[State, dict[int, bytes]]:
-    policy, num_sites = state.policy, len(state.policy.roster)
-    complaints = {i: message for i, message in messages.items() if _is_complaint(message)}
-    state = _judge_complaints(state, complaints)
-
-    def read(_site: int, body: bytes, _signature: bytes) -> EncodedVector:
-        return parse_vector(body, policy.encoding.num_words)
-
-    vectors, refused = gather(
-        state, {i: message for i, message in messages.items() if i not in complaints}, state.sharers, read
-    )
-    require(state, policy.min_survivors, vectors, "sent a masked vector", refused)
-    survivors = tuple(sorted(vectors))
+def _sum_masked(state: RoundInProgress, messages: Arrivals) -> tuple[State, dict[int, bytes]]:
+    policy, names = state.policy, state.policy.roster.names
     total = np.zeros(policy.encoding.num_words, WORD_DTYPE)
-    for vector in vectors.values():
-        np.add(total, vector, out=total)
-    body = pack_set(survivors, num_sites)
+
+    def add(_site: int, body: bytes, _signature: bytes) -> None:
+        np.add(total, parse_vector(body, policy.encoding.num_words), out=total)
+
+    # each vector is in the sum before the next one is looked at; only complaints wait until all are there
+    added: dict[int, None] = {}
+    complaints: dict[int, bytes] = {}
+    reasons: dict[str, str] = {}
+    for site, message in _first_of_each(messages):
+        if _is_complaint(message):
+            complaints[site] = message
+            continue
+        good, bad = gather(replace(state, refused={}), {site: message}, state.sharers, add)
+        added |= good
+        reasons |= bad
+    state = _judge_complaints(state, complaints)
+    refused = {**state.refused, **{name: reasons[name] for name in sorted(reasons, key=names.index)}}
+    require(state, policy.min_survivors, added, "sent a masked vector", refused)
+    survivors = tuple(sorted(added))
+    if weakness := state.graph.weakness(survivors, names):
+        raise abandoned(state, f"{weakness}: the round is abandoned, start another with a new id")
+    body = pack_set(survivors, len(names))
     after = replace(
         state,
         expected_type=MessageType.CONSISTENCY,
-        transcript_hash=transcript.append_survivors(state.transcript_hash, survivors, num_sites),
+        transcript_hash=transcript.append_survivors(state.transcript_hash, survivors, len(names)),
         survivors=survivors,
         masked_sum=total,
         refused=refused,
@@ -218,7 +239,9 @@ def _collect_signatures(state: RoundInProgress, messages: Messages) -> tuple[Sta
 
     signatures, refused = gather(state, messages, state.survivors, read)
     require(state, policy.threshold, signatures, "signed the survivors", refused)
-    body = pack_signatures(signatures, len(policy.roster))
+    # in large federations no more than each site asks for, since each costs every site a check
+    sent = len(signatures) if state.graph.is_complete else policy.threshold
+    body = pack_signatures(dict(list(signatures.items())[:sent]), len(policy.roster))
     return replace(state, expected_type=MessageType.UNMASK, refused=refused), dict.fromkeys(
         signatures, from_server(MessageType.SIGNATURES, policy.round_id, body)
     )
@@ -231,10 +254,18 @@ def _unmask(state: RoundInProgress, messages: Messages) -> tuple[State, dict[int
 _STEPS: Mapping[MessageType, Callable[[RoundInProgress, Messages], tuple[State, dict[int, bytes]]]] = {
     MessageType.KEYS: _collect_keys,
     MessageType.SHARES: _forward_shares,
-    MessageType.MASKED: _sum_masked,
     MessageType.CONSISTENCY: _collect_signatures,
     MessageType.UNMASK: _unmask,
 }
+
+
+def _first_of_each(messages: Arrivals) -> Iterator[tuple[int, bytes]]:
+    """Yield each site's first message."""
+    seen = set()
+    for site, message in messages if isinstance(messages, Iterator) else messages.items():
+        if site not in seen:
+            seen.add(site)
+            yield site, message
 
 
 def _is_complaint(message: object) -> bool:
@@ -249,7 +280,7 @@ def _check_arguments(state: object, messages: object) -> None:
         raise ProtocolError(
             f"the server's state is a {type(state).__name__}; expected a round under way: open a new one"
         )
-    if not isinstance(messages, Mapping):
+    if not isinstance(messages, Mapping | Iterator):
         raise ProtocolError(
             f"messages is a {type(messages).__name__}; expected a mapping from site index to bytes"
         )

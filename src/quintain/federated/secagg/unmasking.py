@@ -29,8 +29,8 @@ def unmask(state: RoundInProgress, messages: Messages) -> RoundOutcome:
     """
     policy, roster = state.policy, state.policy.roster
 
-    def read(_site: int, body: bytes, _signature: bytes) -> dict[int, int]:
-        shares = parse_unmask(body, state.sharers)
+    def read(site: int, body: bytes, _signature: bytes) -> dict[int, int]:
+        shares = parse_unmask(body, state.graph.near(site, state.sharers))
         if any(value >= PRIME for value in shares.values()):
             raise ProtocolError(
                 "a share outside the field; expected a value below the prime: exclude that site"
@@ -49,7 +49,8 @@ def unmask(state: RoundInProgress, messages: Messages) -> RoundOutcome:
     }
     answers = {site: answer for site, answer in answers.items() if site not in false}
     state = replace(state, refused=refused, accused=state.accused | set(false))
-    require(state, policy.threshold, answers, "unmasked", refused)
+    if state.graph.is_complete:
+        require(state, policy.threshold, answers, "unmasked", refused)
 
     total = _unmasked(state, answers)
     try:
@@ -69,18 +70,9 @@ def unmask(state: RoundInProgress, messages: Messages) -> RoundOutcome:
 
 
 def _unmasked(state: RoundInProgress, answers: Mapping[int, Mapping[int, int]]) -> EncodedVector:
-    """The sum of the survivors' vectors: every mask rebuilt from true shares and taken off.
-
-    All answers give one share of every site, so the shares of all sites stand at the same points and one set
-    of weights serves them.
-    """
+    """The sum of the survivors' vectors: every mask rebuilt from true shares and taken off."""
     transcript_hash = transcript.append_sharers(state.key_list_hash, state.sharers, len(state.policy.roster))
-    chosen = sorted(answers)[: state.policy.threshold]
-    factors = lagrange_weights([holder + 1 for holder in chosen])
-    secrets = {
-        site: combine(factors, {holder + 1: answers[holder][site] for holder in chosen})
-        for site in state.sharers
-    }
+    secrets = _reconstructed(state, answers)
     _require_committed(state, secrets)
     total = state.masked_sum.copy()
     for site, secret in secrets.items():
@@ -88,11 +80,34 @@ def _unmasked(state: RoundInProgress, answers: Mapping[int, Mapping[int, int]]) 
         if site in state.survivors:
             masks.add_self_mask(total, private, transcript_hash, site, remove=True)
             continue
-        for survivor in state.survivors:
+        for survivor in state.graph.near(site, state.survivors):
             masks.add_pair_mask(
                 total, private, state.keys[survivor].mask_public, transcript_hash, survivor, site, remove=True
             )
     return total
+
+
+def _reconstructed(state: RoundInProgress, answers: Mapping[int, Mapping[int, int]]) -> dict[int, int]:
+    """Return the secret of each sharing site, from the first shares that its holders revealed.
+
+    Where all pairs share masks every answer has one share of each site, so that the shares of all sites stand
+    at the same points and one set of weights serves them.
+    """
+    threshold = state.graph.threshold
+    factors: dict[SiteSet, dict[int, int]] = {}
+    secrets = {}
+    for site in state.sharers:
+        chosen = state.graph.near(site, answers)[:threshold]
+        if len(chosen) < threshold:
+            raise abandoned(
+                state,
+                f"{len(chosen)} holders of a share of {state.policy.roster.names[site]!r} unmasked; "
+                f"{threshold} are needed: the round is abandoned, start another with a new id",
+            )
+        if chosen not in factors:
+            factors[chosen] = lagrange_weights([holder + 1 for holder in chosen])
+        secrets[site] = combine(factors[chosen], {holder + 1: answers[holder][site] for holder in chosen})
+    return secrets
 
 
 def _require_committed(state: RoundInProgress, secrets: Mapping[int, int]) -> None:
