@@ -192,3 +192,17 @@ def test_an_attack_on_what_is_no_view_is_refused_by_name(view):
         require_hidden(secure_sum(dict.fromkeys("abc", (0.5,))).server_view, [])
     with pytest.raises(SettingError, match="identity = "):
         Roster.from_identities(view)
+
+
+def test_a_public_weight_cap_is_a_constant_that_no_site_decides():
+    given, weights = vectors(), dict.fromkeys(vectors(), 3)
+    result = secure_sum(given, weights=weights, max_weight=100)
+    assert result.encoding.max_weight == 100
+    assert result.exact
+    assert result.weight == 12
+    assert np.abs(result.mean - np.mean([*given.values()], axis=0)).max() < 1e-6
+    with pytest.raises(SettingError, match="weight = 101"):
+        secure_sum(given, weights=dict.fromkeys(given, 101), max_weight=100)
+    for odd in (0, -1, 2.5, "3"):
+        with pytest.raises(SettingError, match="max_weight = "):
+            secure_sum(given, weights=weights, max_weight=odd)

@@ -1,5 +1,6 @@
 """The network of a simulation: it carries bytes between server and clients, and knows what both cannot."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import ClassVar
 
@@ -113,6 +114,7 @@ class WatchedAggregation(Aggregation):
 
     Attributes:
         network: That of the round; to be set before each.
+        seconds: What the last sum took, without the attack.
     """
 
     hides_updates: ClassVar[bool] = False
@@ -123,6 +125,7 @@ class WatchedAggregation(Aggregation):
         self._found: RoundSum | None = None
         self._earlier_views: list[ServerView] = []
         self.network: SimulatedNetwork | None = None
+        self.seconds = 0.0
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -139,9 +142,11 @@ class WatchedAggregation(Aggregation):
         """Sum, and attack the server's view whether or not there is a sum."""
         assert self.network is not None
         self.network.policy, self._found = policy, None
+        started = time.perf_counter()
         try:
             self._found = self._inner.sum(policy, transport)
         finally:
+            self.seconds = time.perf_counter() - started
             self._attack(self.network)
         return self._found
 
@@ -149,14 +154,15 @@ class WatchedAggregation(Aggregation):
         """Return the bound of what is watched."""
         return self._inner.largest_entry(encoding, relative_weight)
 
-    def result(self, seconds: float) -> SecureSumResult | None:
-        """Return the sum of the round with all that a simulation knows of it; None if there was none."""
+    @property
+    def result(self) -> SecureSumResult | None:
+        """The sum of the round with all that a simulation knows of it; None if there was none."""
         network = self.network
         if self._found is None or network is None or network.policy is None:
             return None
         encoded = {name: update.encoded for name, update in network.updates.items()}
         return result_of(
-            network.policy, self._found, encoded, network.view, seconds=seconds, left=network.left
+            network.policy, self._found, encoded, network.view, seconds=self.seconds, left=network.left
         )
 
     def _attack(self, network: SimulatedNetwork) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
 
@@ -141,9 +142,9 @@ def simulate(
         while not server.is_finished:
             network = SimulatedNetwork(clients, by_round.get(len(rounds), {}), aggregation.replies, advance)
             watched.network = network
-            report = server.run_round(network)
+            report = replace(server.run_round(network), seconds=watched.seconds)
             advance(len(sites) - len(network.admitted))
-            summed, updates = watched.result(report.seconds), network.updates
+            summed, updates = watched.result, network.updates
             opened = None if summed is None or report.abort_reason else summed
             exposed: dict[str, float] = {}
             if opened is not None:
