@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from quintain.federated import secagg as secagg
     from quintain.federated._index import *
     from quintain.federated.aggregate import RoundAbandonedError as RoundAbandonedError
-    from quintain.federated.aggregate import SecureSumResult as SecureSumResult
     from quintain.federated.aggregate import secure_sum as secure_sum
     from quintain.federated.aggregation import Aggregation as Aggregation
     from quintain.federated.aggregation import Participant as Participant
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from quintain.federated.server_optimizers import FedAvg as FedAvg
     from quintain.federated.server_optimizers import ServerOptimizer as ServerOptimizer
     from quintain.federated.simulation import simulate as simulate
+    from quintain.federated.sum_result import SecureSumResult as SecureSumResult
     from quintain.federated.transport import Deadlines as Deadlines
     from quintain.federated.transport import DropoutStage as DropoutStage
     from quintain.federated.transport import Transport as Transport

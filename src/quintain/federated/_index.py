@@ -30,7 +30,7 @@ EXPORTS: dict[str, str] = {
     "RoundReport": "quintain.federated.reports",
     "RoundSum": "quintain.federated.aggregation",
     "SecureSum": "quintain.federated.secagg_sum",
-    "SecureSumResult": "quintain.federated.aggregate",
+    "SecureSumResult": "quintain.federated.sum_result",
     "Server": "quintain.federated.server",
     "ServerOptimizer": "quintain.federated.server_optimizers",
     "ServerReport": "quintain.federated.reports",

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from quintain.core.errors import ProtocolError, SettingError
-from quintain.federated.aggregate import check_entries
 from quintain.federated.aggregation import Aggregation
 from quintain.federated.config import FederatedConfig
 from quintain.federated.local import check_trainable, trainable
@@ -19,6 +18,7 @@ from quintain.federated.secagg.keys import Roster
 from quintain.federated.secagg.policy import Policy, Task
 from quintain.federated.secagg.primitives import tagged_hash
 from quintain.federated.secagg.weights import largest_fraction
+from quintain.federated.sum_result import check_entries
 from quintain.training import CleanCrossEntropy, Objective
 
 CLEAN_CROSS_ENTROPY = CleanCrossEntropy()

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import ClassVar
 
 from quintain.core.errors import ProtocolError, SoundnessError, StorageError, UsageError
-from quintain.federated.aggregate import SecureSumResult, result_of
 from quintain.federated.aggregation import Aggregation, Participant, RoundSum
 from quintain.federated.client import Client
 from quintain.federated.in_process import RecordingTransport
@@ -15,6 +14,7 @@ from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.keys import Identity
 from quintain.federated.secagg.messages import MessageType
 from quintain.federated.secagg.policy import Policy
+from quintain.federated.sum_result import SecureSumResult, result_of
 from quintain.federated.transport import DropoutStage, Exchange
 from quintain.federated.view import ServerView
 

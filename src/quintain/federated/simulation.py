@@ -11,7 +11,6 @@ from torch import nn
 from quintain.core.errors import ProtocolError, SabotageError, SettingError
 from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
-from quintain.federated.aggregate import SecureSumResult
 from quintain.federated.aggregation import Aggregation
 from quintain.federated.client import Client, ClientConfig
 from quintain.federated.config import FederatedConfig
@@ -28,6 +27,7 @@ from quintain.federated.secagg_sum import SecureSum
 from quintain.federated.server import Server
 from quintain.federated.simulated_network import SimulatedNetwork, WatchedAggregation
 from quintain.federated.simulation_state import load_simulation, save_simulation
+from quintain.federated.sum_result import SecureSumResult
 from quintain.federated.transport import DropoutStage
 from quintain.training import Objective
 

@@ -12,9 +12,10 @@ from scipy.stats import chi2, ks_2samp
 
 from quintain.core.errors import DataError, ProtocolError, SettingError
 from quintain.federated import DropoutStage
-from quintain.federated.aggregate import SecureSumResult, secure_sum
+from quintain.federated.aggregate import secure_sum
 from quintain.federated.aggregation import Aggregation
 from quintain.federated.secagg.messages import MessageType
+from quintain.federated.sum_result import SecureSumResult
 from quintain.federated.transport import Exchange
 from quintain.federated.view import ServerView
 from quintain.testing.checking import Law, require, run_laws

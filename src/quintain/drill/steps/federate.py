@@ -1,5 +1,6 @@
 """The drill's step in which several sites train one model together."""
 
+from quintain.dp.training.resume import delete_unfinished
 from quintain.drill.budget import Amount
 from quintain.drill.context import DrillContext
 from quintain.drill.obstacles import needs_averaging
@@ -16,8 +17,12 @@ FEW_CLASSES = 10
 
 
 def run(context: DrillContext) -> StepOutput:
-    """Return the result of training with secure aggregation; one site drops out in the middle round."""
-    return run_federate(
+    """Return the result of training with secure aggregation; one site drops out in the middle round.
+
+    What is bundled takes seconds, so that nothing of it is kept for a drill that is cut off.
+    """
+    kept = None if context.settings.is_bundled else context.run.unfinished("federate")
+    done = run_federate(
         context.net("federated"),
         context.train,
         context.test,
@@ -28,8 +33,12 @@ def run(context: DrillContext) -> StepOutput:
         epochs=context.workload.local_epochs,
         seed=context.seed("federate"),
         folder=context.folder,
+        unfinished=kept,
         progress=context.progress,
     )
+    if kept is not None:
+        delete_unfinished(kept)
+    return done
 
 
 def _each_has_every_class(context: DrillContext) -> bool:
