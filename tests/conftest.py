@@ -28,3 +28,13 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fresh]:
     process = Fresh(tmp_path_factory.mktemp("fresh"))
     yield process
     process.close()
+
+
+@pytest.fixture(scope="session")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fresh]:
+    """Runs programs in processes that have the command line and what it does imported; for tests of something
+    else than what is imported, and when.
+    """
+    process = Fresh(tmp_path_factory.mktemp("ready"), "quintain.cli", "quintain.evaluate", "quintain.report")
+    yield process
+    process.close()

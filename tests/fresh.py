@@ -1,11 +1,15 @@
 """Runs programs, each as ``python PROGRAM`` does, in forks of one process that has imported what costs
 seconds: PyTorch and SciPy.
 
-Nothing of Quintain is imported before the fork: a program has to import what it uses.
+Nothing of Quintain is imported before the fork, unless its packages are named: a program has to import what
+it uses.
 """
 
+import gc
+import importlib
 import json
 import os
+import pkgutil
 import runpy
 import subprocess
 import sys
@@ -27,12 +31,13 @@ class Fresh:
 
     Args:
         place: Where what is said is kept.
+        packages: What is imported whole before the fork as well.
     """
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, *packages: str) -> None:
         self.place, self.count = place, 0
         self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, __file__, *packages], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def __call__(self, *words: object, home: Path, **variables: str) -> Told:
@@ -119,6 +124,10 @@ def main() -> None:
     import scipy.stats  # noqa: F401
     import torch._dynamo  # noqa: F401  (the first optimizer imports it)
 
+    for package in map(importlib.import_module, sys.argv[1:]):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+    gc.freeze()
     for line in sys.stdin:
         begun = [_begun(call) for call in json.loads(line)]
         codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in begun]

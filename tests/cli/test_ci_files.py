@@ -71,9 +71,9 @@ def project(tmp_path_factory):
 
 
 @pytest.fixture
-def quintain(fresh, project):
+def quintain(ready, project):
     """Run the command line as a process in the folder of the model; gives exit code and both streams."""
-    return lambda *words, home=project: fresh(project.parent / "run.py", *words, home=home)
+    return lambda *words, home=project: ready(project.parent / "run.py", *words, home=home)
 
 
 def attack(*words, out, model="net.py:make", eps="0.5"):

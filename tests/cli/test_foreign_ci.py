@@ -54,11 +54,11 @@ def repository(tmp_path_factory):
 
 
 @pytest.fixture
-def quintain(repository, fresh):
+def quintain(repository, ready):
     """Run the command line as CI does, in a folder far below the requirements."""
 
     def run(*words):
-        told = fresh.quintain(*words, home=repository / "ml" / "ci", NO_COLOR="1")
+        told = ready.quintain(*words, home=repository / "ml" / "ci", NO_COLOR="1")
         assert "Traceback" not in told.err
         return told.code, told.out, told.err
 

@@ -80,13 +80,13 @@ audit.measurements, audit.noise_of_net = (lambda *_plan, **_words: ()), (lambda 
 
 
 @pytest.fixture
-def run(fresh, tmp_path, monkeypatch):
+def run(ready, tmp_path, monkeypatch):
     """Run a command as a process that gets a signal in its step of that number; it ends so after so many."""
     monkeypatch.chdir(tmp_path)
 
     def run(patches, step, number, *words):
         (tmp_path / "program.py").write_text(COUNT + patches + RUN)
-        told = fresh(tmp_path / "program.py", step, number, *words, home=tmp_path)
+        told = ready(tmp_path / "program.py", step, number, *words, home=tmp_path)
         return told, told.err.splitlines().count("step")
 
     return run

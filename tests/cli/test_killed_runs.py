@@ -37,13 +37,13 @@ TERM, KILL = int(signal.SIGTERM), int(signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
-def signalled(fresh, weights, small):
+def signalled(ready, weights, small):
     """Run ``quintain attack`` in a folder as a process that gets a signal in its call of so many chunks."""
 
     def run(home, calls, number, out):
         (home / "program.py").write_text(PROGRAM)
         words = ("attack", "--data", small, "--weights", weights, "--attack", "pgd", "--out", out)
-        return fresh(home / "program.py", calls, number, *words, home=home)
+        return ready(home / "program.py", calls, number, *words, home=home)
 
     return run
 
@@ -126,14 +126,14 @@ main()
 
 
 def test_a_training_that_is_cut_off_goes_on_at_its_step_and_ends_with_the_same_weights(
-    fresh, tmp_path, small, monkeypatch
+    ready, tmp_path, small, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "program.py").write_text(TRAINING)
 
     def harden(calls, out):
         words = ("harden", "--data", small, "--defense", "pgd-at", "--epochs", 2, "--out", out)
-        told = fresh(tmp_path / "program.py", calls, *words, home=tmp_path)
+        told = ready(tmp_path / "program.py", calls, *words, home=tmp_path)
         return told, [int(line.split()[1]) for line in told.err.splitlines() if line.startswith("step:")]
 
     whole, steps = harden(-1, "whole")
@@ -170,14 +170,14 @@ main()
 """
 
 
-def test_certificates_by_smoothing_outlive_a_kill(fresh, tmp_path, small, weights, monkeypatch):
+def test_certificates_by_smoothing_outlive_a_kill(ready, tmp_path, small, weights, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "program.py").write_text(SMOOTHING)
 
     def certify(calls, out):
         words = ("certify", "--data", small, "--weights", weights, "--certifier", "smoothing", "--limit", 6)
         more = ("--noise-samples", 100, "--threat", "l2:0.1", "--out", out)
-        told = fresh(tmp_path / "program.py", calls, *words, *more, home=tmp_path)
+        told = ready(tmp_path / "program.py", calls, *words, *more, home=tmp_path)
         return told, [line for line in told.err.splitlines() if line.startswith("certified:")]
 
     whole, chunks = certify(-1, "whole")

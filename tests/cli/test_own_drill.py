@@ -48,13 +48,13 @@ def test_named_steps_are_done_with_those_that_they_need_and_a_second_start_repea
     assert step_records(files / "r") == before
 
 
-def test_a_drill_that_was_cut_off_goes_on_in_another_process_with_the_same_sizes(files, fresh):
+def test_a_drill_that_was_cut_off_goes_on_in_another_process_with_the_same_sizes(files, ready):
     words = ("drill", *OWN, "--quick", "--only", "train,attack", "--out", "r")
-    fresh.quintain(*words, home=files)
+    ready.quintain(*words, home=files)
     done, sizes = step_records(files / "r"), (files / "r" / "sizes.json").read_bytes()
     (files / "r" / "03-attack.json").unlink()
     (files / "r" / "10-drill.json").unlink()
-    code, _, err = fresh.quintain(*words, home=files)
+    code, _, err = ready.quintain(*words, home=files)
     assert (code, err) == (ExitCode.OK, "")
     assert (files / "r" / "sizes.json").read_bytes() == sizes
     assert step_records(files / "r")["02-train.json"] == done["02-train.json"]

@@ -303,13 +303,13 @@ app(sys.argv[2:])
 
 
 def test_a_run_killed_in_the_curve_goes_on_with_the_noise_that_it_would_have_had(
-    private, small, tmp_path, fresh
+    private, small, tmp_path, ready
 ):
     (tmp_path / "killed.py").write_text(KILLED)
     words = ("privatize", "--data", small, *WORDS, "--batches", "20", "--out", "p")
 
     def killed(step):
-        assert fresh(tmp_path / "killed.py", step, *words, home=tmp_path).code == -signal.SIGKILL
+        assert ready(tmp_path / "killed.py", step, *words, home=tmp_path).code == -signal.SIGKILL
 
     killed(3)
     shutil.copytree("p", "q")

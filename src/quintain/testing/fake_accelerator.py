@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 FAKE_DEVICE = torch.device("cpu", 1)
 """The device that tensors of the fake accelerator name as their own.
@@ -124,11 +123,12 @@ class _FromValues(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        kwargs = dict(kwargs or {})
-        own = args[0].device if func is Tensor.new_tensor else None
-        if func in FROM_VALUES and _is_fake(kwargs.get("device", own)):
-            made: Tensor = func(*args, **(kwargs | {"device": "cpu"}))
-            return made.to(FAKE_DEVICE)
+        kwargs = kwargs or {}
+        if func in FROM_VALUES:
+            own = args[0].device if func is Tensor.new_tensor else None
+            if _is_fake(kwargs.get("device", own)):
+                made: Tensor = func(*args, **{**kwargs, "device": "cpu"})
+                return made.to(FAKE_DEVICE)
         return func(*args, **kwargs)
 
 
@@ -154,7 +154,7 @@ class _Factories(TorchDispatchMode):
 
 def _run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Run an operation on the values, and put the result on the device that an accelerator would have."""
-    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    tensors = _tensors((*args, *kwargs.values()))
     fakes = [tensor for tensor in tensors if isinstance(tensor, FakeDeviceTensor)]
     if any(map(_dispatches_itself, tensors)):
         return NotImplemented if fakes else func(*args, **kwargs)
@@ -164,7 +164,10 @@ def _run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         return func(*args, **kwargs)
     if func not in COPIES:
         _refuse_mixture(func, tensors, kwargs)
-    inner_args, inner_kwargs = tree_map_only(FakeDeviceTensor, lambda one: one.held, (args, dict(kwargs)))
+    inner_args, inner_kwargs = (
+        _replaced(FakeDeviceTensor, _held, args),
+        _replaced(FakeDeviceTensor, _held, kwargs),
+    )
     if device is not None and on_fake:
         inner_kwargs["device"] = torch.device("cpu")
     found = func(*inner_args, **inner_kwargs)
@@ -172,8 +175,39 @@ def _run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         return args[0]
     if not on_fake:
         return found
-    wrapped = tree_map_only(Tensor, FakeDeviceTensor, found)
+    wrapped = _replaced(Tensor, FakeDeviceTensor, found)
     return return_and_correct_aliasing(func, args, kwargs, wrapped) if fakes else wrapped
+
+
+def _tensors(values: Sequence[Any]) -> list[Tensor]:
+    """Return the tensors among an operation's arguments, which are in lists and tuples at most."""
+    found = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            found += _tensors(value)
+    return found
+
+
+def _replaced(kind: type[Tensor], change: Callable[[Any], Tensor], value: Any) -> Any:
+    """Return the same arguments, or results, with each tensor of a class replaced.
+
+    An operation has them in lists, tuples and mappings at most; PyTorch's ``tree_map_only``, which knows more
+    kinds, would take most of a test's time.
+    """
+    if isinstance(value, kind):
+        return change(value)
+    if isinstance(value, list | tuple):
+        changed = (_replaced(kind, change, one) for one in value)
+        return type(value)(*changed) if hasattr(value, "_fields") else type(value)(changed)
+    if isinstance(value, dict):
+        return {name: _replaced(kind, change, one) for name, one in value.items()}
+    return value
+
+
+def _held(tensor: FakeDeviceTensor) -> Tensor:
+    return tensor.held
 
 
 def _refuse_mixture(func: Any, tensors: Sequence[Tensor], kwargs: Mapping[str, Any]) -> None:
