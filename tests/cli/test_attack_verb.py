@@ -163,9 +163,9 @@ def torchrun(size, *words, home):
     return told.stdout
 
 
-def forked(fresh, size, *words, home):
+def forked(ready, size, *words, home):
     """The same in forks that have what the launcher gives: its variables, and its store."""
-    told = fresh.team(size, home / words[0], *words[1:], home=home)
+    told = ready.team(size, home / words[0], *words[1:], home=home)
     assert [one.code for one in told] == [0] * size, told
     return "".join(one.out for one in told)
 
@@ -173,7 +173,7 @@ def forked(fresh, size, *words, home):
 @pytest.mark.parametrize(
     "launched", [False, pytest.param(True, marks=pytest.mark.exhaustive)], ids=["forked", "torchrun"]
 )
-def test_two_processes_come_to_what_one_does(call, words, tmp_path, monkeypatch, fresh, launched):
+def test_two_processes_come_to_what_one_does(call, words, tmp_path, monkeypatch, ready, launched):
     arguments = [str(word) for word in (*words, *SIZES, "--attack", "fgsm", "--attack", "pgd")]
     program = (
         "import sys\n"
@@ -184,7 +184,7 @@ def test_two_processes_come_to_what_one_does(call, words, tmp_path, monkeypatch,
         "run()\n"
     )
     (tmp_path / "program.py").write_text(program)
-    start = torchrun if launched else partial(forked, fresh)
+    start = torchrun if launched else partial(forked, ready)
     two = start(2, "program.py", *arguments, "--out", "two", home=tmp_path)
     monkeypatch.setattr(attack, "run_attacks", partial(attack.run_attacks, batch_size=7))
     code, one, err = call(*words, *SIZES, "--attack", "fgsm", "--attack", "pgd", "--out", "one")

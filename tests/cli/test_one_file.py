@@ -64,13 +64,13 @@ def site(tmp_path_factory):
 
 
 @pytest.fixture
-def quintain(site, fresh, tmp_path):
+def quintain(site, ready, tmp_path):
     """Run the command line in a process of its own that finds the package, in an empty folder: exit code,
     output and messages.
     """
     program = site / "command.py"
     program.write_text("from quintain.cli.main import run\n\nrun()\n")
-    return lambda *words: fresh(program, *words, home=tmp_path, COLUMNS="200")
+    return lambda *words: ready(program, *words, home=tmp_path, COLUMNS="200")
 
 
 @pytest.fixture
