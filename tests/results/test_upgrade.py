@@ -33,10 +33,19 @@ def leaves(value, path=()):
 
 ADDED = {
     "": {"verdict", "not_checked", "not_done", "cuts"},
-    "result": {"server_saw_updates", "minutes", "nonprivate_epochs", "nonprivate_converged"},
+    "result": {
+        "server_saw_updates",
+        "aggregation",
+        "guarantee",
+        "privacy",
+        "minutes",
+        "nonprivate_epochs",
+        "nonprivate_converged",
+    },
+    "result.sites.*": {"epsilon"},
     "requirements.*": {"path", "line"},
     "result.requirements.*": {"path", "line"},
-    "result.models.*": {"adversarial"},
+    "result.models.*": {"adversarial", "max_queries"},
     "result.models.*.diagnostics": {"not_judged"},
 }
 """Fields with a default that objects of schema 2 have got since its golden files were written."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from quintain.federated.aggregation import RoundSum as RoundSum
     from quintain.federated.client import Client as Client
     from quintain.federated.client import ClientConfig as ClientConfig
+    from quintain.federated.client_noise import ClientNoise as ClientNoise
     from quintain.federated.config import FederatedConfig as FederatedConfig
     from quintain.federated.hidden import require_hidden as require_hidden
     from quintain.federated.homomorphic import SharedKey as SharedKey
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from quintain.federated.server_optimizers import FedAvg as FedAvg
     from quintain.federated.server_optimizers import ServerOptimizer as ServerOptimizer
     from quintain.federated.simulation import simulate as simulate
+    from quintain.federated.site_privacy import SitePrivacy as SitePrivacy
     from quintain.federated.sum_result import SecureSumResult as SecureSumResult
     from quintain.federated.transport import Deadlines as Deadlines
     from quintain.federated.transport import DropoutStage as DropoutStage

@@ -116,6 +116,10 @@ class Aggregation(ABC):
         """Return the largest magnitude of an entry that ``encode`` makes, by the same operations."""
         return int(np.rint(encoding.clip_value * relative_weight * encoding.scale))
 
+    def count_hidden(self, view: ServerView) -> int:
+        """Count the vectors in a server's view that it cannot read: masked or encrypted ones."""
+        return view.num_masked_vectors
+
     def protocol(self, num_sites: int, threshold: int) -> str:  # noqa: ARG002
         """Say for the record how the sum was made."""
         return f"{self.summary}, {num_sites} clients"

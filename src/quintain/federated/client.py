@@ -21,6 +21,7 @@ from torch import nn
 from quintain.core.errors import ProtocolError
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
+from quintain.dp import Ledger, PrivacyUnits
 from quintain.federated.aggregation import Aggregation, Participant
 from quintain.federated.kept_update import load_update, save_update
 from quintain.federated.local import Update, local_update
@@ -69,6 +70,7 @@ class ClientConfig:
         check_types(TrainingPlan, plan=self.plan)
         check_types(Aggregation, aggregation=self.aggregation)
         check_types(Integral, seed=self.seed)
+        self.plan.check_aggregation(self.aggregation)
 
 
 class Client:
@@ -80,6 +82,11 @@ class Client:
         data: Its examples.
         net: The net that it has agreed to train, for its layers; never changed.
         journal: What it remembers for life.
+        units: Whom its examples belong to, such as patients, where the plan has ``site_privacy``; each
+            example for itself if not given. A patient at several sites is one at each: the costs add up.
+
+    Attributes:
+        ledger: What private training has released of its data.
 
     Raises:
         SettingError: If something is of another type, or the roster does not list it.
@@ -91,7 +98,13 @@ class Client:
     """
 
     def __init__(
-        self, config: ClientConfig, identity: Identity, data: Dataset, net: nn.Module, journal: Journal
+        self,
+        config: ClientConfig,
+        identity: Identity,
+        data: Dataset,
+        net: nn.Module,
+        journal: Journal,
+        units: PrivacyUnits | None = None,
     ) -> None:
         check_types(ClientConfig, config=config)
         check_types(Identity, identity=identity)
@@ -103,14 +116,16 @@ class Client:
             raise ProtocolError(
                 f"the roster lists another key for {identity.name!r}; expected this site's own: enrol again"
             )
-        self.config = config
+        self.config, self.ledger, self._units = config, Ledger(), units
         self._identity, self._data, self._net, self._journal = identity, data, net, journal
         self._chain = ModelChain(
             config.plan, config.aggregation, config.optimizer, net, config.pin_first_model
         )
         self._last: RoundTask | None = None
         self._last_counter = -1
-        self._update, self._trained_over = load_update(config.update_file, config.plan.encoding.num_words)
+        self._update, self._trained_over = load_update(
+            config.update_file, config.plan.encoding.num_words, self.ledger
+        )
         self._participant: Participant | None = None
 
     @property
@@ -161,13 +176,20 @@ class Client:
                 config.plan.encoding,
                 config.plan.relative_weight(name),
                 seed=derive_seed(config.seed, "federated", task.index, name),
-                encode=config.aggregation.encode,
+                encode=config.plan.encoder(config.aggregation),
+                train=self._train_privately if config.plan.config.site_privacy else None,
             )
             if config.update_file is not None:
-                save_update(config.update_file, self._update, policy.model_hash)
+                save_update(config.update_file, self._update, policy.model_hash, self.ledger)
         self._participant = config.aggregation.join(
             policy, self._identity, self._update.encoded, self._journal
         )
+
+    def _train_privately(self, net: nn.Module) -> None:
+        """Train a net in place for one round by DP-SGD, within the budget of all rounds."""
+        settings, rounds = self.config.plan.config.site_privacy, self.config.plan.config.rounds
+        assert settings is not None
+        settings.train(net, self._data, rounds, self.ledger, self._units)
 
     def _accepted(self, task: RoundTask) -> tuple[Policy, nn.Module]:
         """Return this site's own terms of a round and the model, or refuse; then the round is under way."""

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from numbers import Integral
 
 from quintain.core.errors import SettingError
+from quintain.federated.client_noise import ClientNoise
 from quintain.federated.secagg.encoding import check_types
 from quintain.federated.secagg.policy import default_threshold
+from quintain.federated.site_privacy import SitePrivacy
 from quintain.training import Recipe
 
 
@@ -28,9 +30,14 @@ class FederatedConfig:
             travels inside the sums is none for long: the sums of weights of two rounds subtract to that of a
             site which is in one of them alone. And no weight may be so large that a sum is its site's own
             update in all but name: ``train`` refuses more than ``secagg.weights.largest_weight``.
+        site_privacy: DP-SGD inside each site in place of ``local_recipe``: what the updates tell of one of
+            its patients or records is bounded. The way for few sites.
+        client_noise: Noise on each sum, which bounds what it tells of a whole site. It decides clip and grid
+            in place of ``clip_value`` and ``scale``. The way for hundreds of sites.
 
     Raises:
-        SettingError: If there are no rounds, or something is of another type.
+        SettingError: If there are no rounds, something is of another type, or both kinds of privacy are set,
+            of which one epsilon could not speak.
     """
 
     rounds: int
@@ -41,6 +48,8 @@ class FederatedConfig:
     min_survivors: int | None = None
     max_corrupt: int = 1
     weights: Mapping[str, int] | None = None
+    site_privacy: SitePrivacy | None = None
+    client_noise: ClientNoise | None = None
 
     def __post_init__(self) -> None:
         numbers = {name: getattr(self, name) for name in ("scale", "threshold", "min_survivors")}
@@ -53,6 +62,14 @@ class FederatedConfig:
         check_types(Recipe, local_recipe=self.local_recipe)
         if self.rounds < 1:
             raise SettingError(f"rounds = {self.rounds}; expected at least 1")
+        for kind, name in ((SitePrivacy, "site_privacy"), (ClientNoise, "client_noise")):
+            if getattr(self, name) is not None:
+                check_types(kind, **{name: getattr(self, name)})
+        if self.site_privacy is not None and self.client_noise is not None:
+            raise SettingError(
+                "site_privacy and client_noise are both set; expected one of them: they protect other units, "
+                "and one epsilon is stated for the whole federation"
+            )
         if self.weights is not None:
             check_types(Mapping, weights=self.weights)
         check_types(

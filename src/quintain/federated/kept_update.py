@@ -4,6 +4,7 @@ Over one model a site masks one vector, bit for bit. The file belongs to the sit
 readable by its user alone, and is overwritten when the model has moved.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,28 +12,36 @@ import torch
 
 from quintain.core.errors import RunFolderError
 from quintain.core.files import write_atomically
+from quintain.dp import Ledger
 from quintain.federated.local import Update
 from quintain.federated.secagg.encoding import WORD_DTYPE
 from quintain.models.sealed_tensors import read_checkpoint, seal_checkpoint
 
-ENCODED = "encoded"
+ENCODED, LEDGER = "encoded", "ledger"
 
 
-def save_update(path: Path, update: Update, model_hash: bytes) -> None:
-    """Write an update and the hash of the model that it was trained over.
+def save_update(path: Path, update: Update, model_hash: bytes, ledger: Ledger) -> None:
+    """Write an update, the hash of the model that it was trained over, and what private training has spent.
+
+    All at once: what is lost with an update that was not saved has not left the site.
 
     Raises:
         StorageError: If it cannot be written.
     """
     words = torch.from_numpy(update.encoded.view(np.int32))
     about = {"model": model_hash.hex(), "loss": repr(update.loss), "num_clipped": str(update.num_clipped)}
+    if ledger.steps:
+        about[LEDGER] = json.dumps(ledger.state_dict())
     write_atomically(path, seal_checkpoint({ENCODED: words}, about), mode=0o600)
 
 
-def load_update(path: Path | None, num_words: int) -> tuple[Update | None, bytes]:
+def load_update(path: Path | None, num_words: int, ledger: Ledger) -> tuple[Update | None, bytes]:
     """Return the update in a file and the hash of its model; None and nothing where there is no file.
 
+    What private training had spent by then is put into the ledger.
+
     Raises:
+        PrivacyError: If that is not what was saved.
         RunFolderError: If the file is damaged, or holds an update of another length.
     """
     if path is None or not path.exists():
@@ -43,5 +52,7 @@ def load_update(path: Path | None, num_words: int) -> tuple[Update | None, bytes
         raise RunFolderError(
             f"{path} holds an update of {encoded.shape} words; expected ({num_words},): delete it"
         )
+    if LEDGER in about:
+        ledger.load_state_dict(json.loads(about[LEDGER]))
     update = Update(encoded, float(about["loss"]), int(about["num_clipped"]))
     return update, bytes.fromhex(about["model"])

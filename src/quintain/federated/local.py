@@ -1,6 +1,7 @@
 """A site's part of a round: train a copy of the model, and encode the change."""
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -21,7 +22,7 @@ class Update:
 
     Args:
         encoded: (encoding.num_words,) its encoded update.
-        loss: Its last local loss; it does not leave the site.
+        loss: Its last local loss; it does not leave the site. NaN after private training, which keeps none.
         num_clipped: Entries that the clip cut; neither does this.
     """
 
@@ -40,6 +41,7 @@ def local_update(
     *,
     seed: int,
     encode: Callable[[NDArray[np.float64], Encoding, float], EncodedVector],
+    train: Callable[[nn.Module], None] | None = None,
 ) -> Update:
     """Train a copy of the model and encode the change.
 
@@ -53,17 +55,20 @@ def local_update(
             multiplied by it.
         seed: Of the training.
         encode: What makes words of the change, as ``Aggregation.encode``.
+        train: Private training in place, instead of the recipe's.
 
     Raises:
         ModelError: If training changes a buffer or ends in NaN.
     """
     local = copy.deepcopy(net)
-    fitted = fit(local, data, recipe, objective=objective, seed=seed)
+    loss = math.nan
+    if train is None:
+        loss = fit(local, data, recipe, objective=objective, seed=seed).losses[-1]
+    else:
+        train(local)
     _check_buffers(net, local)
     change = _change(net, local, recipe)
-    return Update(
-        encode(change, encoding, relative_weight), fitted.losses[-1], encoding.count_clipped(change)
-    )
+    return Update(encode(change, encoding, relative_weight), loss, encoding.count_clipped(change))
 
 
 def trainable(net: nn.Module) -> list[tuple[str, nn.Parameter]]:

@@ -1,7 +1,8 @@
-r"""Distributed differential privacy: each site adds a share of the noise before its vector is masked.
+r"""Client-level differential privacy of sums: each site adds a share of the noise before it is masked.
 
 The server reads a sum that is noisy already, so that what it can learn of any one site is bounded also where
 the sum itself would tell. No site and no server knows all of the noise.
+Where a server is trusted, it may add the noise itself (``CentralNoise``).
 
 Source: Kairouz, Liu, Steinke, 2021, arXiv:2102.06387.
 """
@@ -10,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -66,6 +68,8 @@ class DistributedNoise:
     arXiv:2004.00010.
     """
 
+    noise_name: ClassVar[str] = "distributed discrete gaussian"
+
     length: int
     clip_norm: float
     noise_multiplier: float
@@ -107,6 +111,11 @@ class DistributedNoise:
         return self.num_sites - self.max_dropped
 
     @property
+    def num_shares(self) -> int:
+        """Shares of noise in a sum if nobody drops out: n."""
+        return self.num_sites
+
+    @property
     def sensitivity(self) -> int:
         """Delta: no integer vector of a site is longer, in grid steps."""
         return self._sensitivity(self.scale)
@@ -124,7 +133,7 @@ class DistributedNoise:
     @property
     def relative_noise(self) -> float:
         """Expected length of the noise on the average over the clip norm: above 1 the noise outweighs it."""
-        noise = math.sqrt(self.length * self.variance * self.num_sites) / self.num_sites / self.scale
+        noise = math.sqrt(self.length * self.variance * self.num_shares) / self.num_sites / self.scale
         return noise / self.clip_norm
 
     def encode(self, vector: ArrayLike, stream: RandomStream | None = None) -> EncodedVector:
@@ -141,15 +150,33 @@ class DistributedNoise:
         Raises:
             DataError: If an entry is not finite or the shape does not fit.
         """
+        stream = RandomStream.from_os_entropy() if stream is None else stream
+        noisy = self._clip_and_round(vector, stream) + discrete_gaussian(self.length, stream, self.variance)
+        return noisy.astype(WORD_DTYPE)
+
+    def encode_update(
+        self, update: NDArray[np.float64], encoding: Encoding, relative_weight: float
+    ) -> EncodedVector:
+        """Clip a site's update, weight it and encode it, as ``Aggregation.encode`` is called.
+
+        Raises:
+            SettingError: If the encoding of the round has no room for this noise.
+        """
+        if encoding != self.encoding:
+            raise SettingError(f"the encoding {encoding}; expected that of the noise, {self.encoding}")
+        norm = float(np.linalg.norm(update))
+        factor = min(1.0, self.clip_norm / norm) if math.isfinite(norm) and norm else 1.0
+        return self.encode(update * (factor * relative_weight))
+
+    def _clip_and_round(self, vector: ArrayLike, stream: RandomStream) -> NDArray[np.int64]:
+        """Check a vector (length,) and return its integers, whose exact norm is at most ``sensitivity``."""
         x = np.asarray(vector, np.float64)
         if x.shape != (self.length,) or not np.isfinite(x).all():
             raise DataError(
                 f"got an array {x.shape}, {np.count_nonzero(~np.isfinite(x))} entries not finite; expected "
                 f"({self.length},) finite numbers"
             )
-        stream = RandomStream.from_os_entropy() if stream is None else stream
-        noisy = self._rounded(x, stream) + discrete_gaussian(self.length, stream, self.variance)
-        return noisy.astype(WORD_DTYPE)
+        return self._rounded(x, stream)
 
     def guarantee(self, survivors: Sequence[int], delta: float) -> Guarantee:
         """Return the guarantee for one site against all others and the server.
@@ -170,7 +197,9 @@ class DistributedNoise:
                 "noise was planned: set the policy's min_survivors"
             )
         divergences = sum(
-            distributed_gaussian_rdp(count - self.max_corrupt, self.variance, self.sensitivity, self.length)
+            distributed_gaussian_rdp(
+                self._shares_that_count(count), self.variance, self.sensitivity, self.length
+            )
             for count in survivors
         )
         return Guarantee(
@@ -181,11 +210,15 @@ class DistributedNoise:
             adjacency="zero-out",
             unit="client",
             sampling="full batch",
-            noise="distributed discrete gaussian",
+            noise=self.noise_name,
             reproducible=False,
             steps=len(survivors),
             num_units=self.num_sites,
         )
+
+    def _shares_that_count(self, survivors: int) -> int:
+        """Shares that nobody else knows in a sum over so many sites."""
+        return survivors - self.max_corrupt
 
     def _finest_scale(self) -> int:
         """Return the largest power of two at which no noisy sum wraps and the sampler covers the variance."""
@@ -215,7 +248,7 @@ class DistributedNoise:
 
     def _largest_entry(self, scale: int) -> int:
         """Return a word's largest magnitude if ``TAIL`` deviations of the summed noise are spread evenly."""
-        tail = TAIL * math.sqrt(self.num_sites * self._variance(scale))
+        tail = TAIL * math.sqrt(self.num_shares * self._variance(scale))
         return self._sensitivity(scale) + math.ceil(tail / self.num_sites)
 
     def _rounded(self, x: NDArray[np.float64], stream: RandomStream) -> NDArray[np.int64]:
@@ -234,6 +267,50 @@ class DistributedNoise:
                 return candidate
         # towards zero no entry grows, so that the norm stays below c s
         return np.trunc(scaled).astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class CentralNoise(DistributedNoise):
+    r"""Clip and round at each site as ``DistributedNoise`` does, and let the server add all noise to the sum.
+
+    .. math:: \sum_{i \in U} k_i + \mathcal{N}_{\mathbb{Z}}\big(0, (z \Delta)^2\big)
+
+    Args:
+        length, clip_norm, noise_multiplier, num_sites, max_dropped, max_corrupt: As ``DistributedNoise``
+            takes them; who drops out or is corrupt does not matter to this noise.
+
+    Guarantee: that of ``guarantee`` for those who see the noisy sums alone, and none against the server: it
+    sees the sums without noise, and is trusted to add it.
+    """
+
+    noise_name: ClassVar[str] = "discrete gaussian"
+
+    @property
+    def num_honest(self) -> int:
+        """1: the server's noise is the only share."""
+        return 1
+
+    @property
+    def num_shares(self) -> int:
+        """1: the server's."""
+        return 1
+
+    @property
+    def min_survivors(self) -> int:
+        """1: the noise is the same whoever drops out."""
+        return 1
+
+    def encode(self, vector: ArrayLike, stream: RandomStream | None = None) -> EncodedVector:
+        """Clip and round a vector (length,), without noise."""
+        stream = RandomStream.from_os_entropy() if stream is None else stream
+        return self._clip_and_round(vector, stream).astype(WORD_DTYPE)
+
+    def add_noise(self, integers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return a sum (length,) with fresh noise from the operating system's entropy."""
+        return integers + discrete_gaussian(self.length, RandomStream.from_os_entropy(), self.variance)
+
+    def _shares_that_count(self, survivors: int) -> int:  # noqa: ARG002
+        return 1
 
 
 def squared_norm(integers: NDArray[np.int64]) -> int:

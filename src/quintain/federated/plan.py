@@ -1,6 +1,6 @@
 """The training plan: what a server and each client agree on beforehand, each in a copy of its own."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,7 +13,8 @@ from quintain.core.errors import ProtocolError, SettingError
 from quintain.federated.aggregation import Aggregation
 from quintain.federated.config import FederatedConfig
 from quintain.federated.local import check_trainable, trainable
-from quintain.federated.secagg.encoding import Encoding, check_types, finest_encoding
+from quintain.federated.noise import DistributedNoise
+from quintain.federated.secagg.encoding import EncodedVector, Encoding, check_types, finest_encoding
 from quintain.federated.secagg.keys import Roster
 from quintain.federated.secagg.policy import Policy, Task
 from quintain.federated.secagg.primitives import tagged_hash
@@ -83,8 +84,33 @@ class TrainingPlan:
         return cls(roster, config, length, objective, data)
 
     @cached_property
+    def noise(self) -> DistributedNoise | None:
+        """The noise on the sums; None where there is none."""
+        given = self.config.client_noise
+        if given is None:
+            return None
+        return given.on_sums(self.length, len(self.roster), self.config.max_corrupt)
+
+    def check_aggregation(self, aggregation: Aggregation) -> None:
+        """Refuse an aggregation that undoes the privacy of this plan.
+
+        Raises:
+            SettingError: If sites would add shares of noise to vectors that the server sees one by one.
+        """
+        if self.config.client_noise is not None:
+            self.config.client_noise.check_aggregation(aggregation)
+
+    def encoder(
+        self, aggregation: Aggregation
+    ) -> Callable[[NDArray[np.float64], Encoding, float], EncodedVector]:
+        """Return what makes words of a site's update: the aggregation, or the noise where there is some."""
+        return aggregation.encode if self.noise is None else self.noise.encode_update
+
+    @cached_property
     def encoding(self) -> Encoding:
         """The grid of the updates."""
+        if self.noise is not None:
+            return self.noise.encoding
         clip, num_sites = self.config.clip_value, len(self.roster)
         if self.config.scale is None:
             return finest_encoding(self.length, clip, num_sites)
@@ -104,7 +130,8 @@ class TrainingPlan:
     @property
     def min_survivors(self) -> int:
         """The fewest survivors that are in force."""
-        return self.config.terms(len(self.roster))[1]
+        asked = self.config.terms(len(self.roster))[1]
+        return asked if self.noise is None else max(asked, self.noise.min_survivors)
 
     @property
     def largest_fraction(self) -> float:
@@ -151,6 +178,9 @@ class TrainingPlan:
             raise ProtocolError(
                 f"a sum of {integers.shape} words; expected ({self.encoding.num_words},): discard it"
             )
+        if self.noise is not None:
+            check_entries(integers, len(survivors) * self.encoding.max_abs)
+            return
         bounds = (aggregation.largest_entry(self.encoding, self.relative_weight(name)) for name in survivors)
         check_entries(integers, sum(bounds))
 
@@ -169,8 +199,14 @@ class TrainingPlan:
     def _task(self) -> Task:
         return Task(
             federation=self.roster.digest.hex(),
-            recipe=repr(self.config.local_recipe),
+            recipe=self._recipe,
             objective=repr(self.objective),
             data=self.data,
             weights=tuple(self.weights.values()),
         )
+
+    @property
+    def _recipe(self) -> str:
+        """How a site makes its update, privacy included."""
+        parts = (self.config.local_recipe, self.config.site_privacy, self.config.client_noise)
+        return "; ".join(repr(part) for part in parts if part is not None)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from quintain.federated.privacy import FederationPrivacy
 from quintain.federated.secagg.encoding import Encoding
 
 
@@ -62,8 +63,8 @@ class RoundReport(ServerReport):
     """The report of one simulated round: the server's, and apart from it what only a simulation can know.
 
     Args:
-        masked_vectors: How many masked vectors the server saw; unmasked ones: none, unless the aggregation
-            hides nothing.
+        masked_vectors: How many masked or encrypted vectors the server saw; others: none, unless the
+            aggregation hides nothing.
         bytes_uploaded: Bytes that each site sent for the sum.
         simulated: What the server does not know.
     """
@@ -84,6 +85,7 @@ class FederatedRun:
         encoding: The grid of the updates.
         largest_fraction: The largest part of a sum's weight that is one site's: of the smallest sum, less the
             sites that may side with the server.
+        privacy: Epsilon for the whole federation, where it was trained privately.
     """
 
     rounds: tuple[RoundReport, ...]
@@ -91,3 +93,4 @@ class FederatedRun:
     threshold: int
     encoding: Encoding
     largest_fraction: float
+    privacy: FederationPrivacy | None = None

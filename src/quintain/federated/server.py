@@ -10,6 +10,7 @@ had opened the sum, so that nothing more is revealed (``secagg.journal``).
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -17,6 +18,7 @@ from torch import nn
 from quintain.core.errors import ProtocolError, SabotageError
 from quintain.federated.aggregation import Aggregation, RoundSum
 from quintain.federated.model_bytes import add_update, model_digest, pack_model
+from quintain.federated.noise import CentralNoise
 from quintain.federated.plan import TrainingPlan
 from quintain.federated.reports import ServerReport
 from quintain.federated.round_messages import PublishedSum, RoundTask, pack_cancel
@@ -55,6 +57,7 @@ class Server:
         check_types(TrainingPlan, plan=plan)
         check_types(nn.Module, net=net)
         check_types(Aggregation, aggregation=aggregation)
+        plan.check_aggregation(aggregation)
         self.plan, self.net, self.aggregation = plan, net, aggregation
         self.optimizer = FedAvg() if optimizer is None else optimizer
         self._checkpoint = checkpoint
@@ -94,7 +97,7 @@ class Server:
         ready = transport.broadcast(task.pack(), admitted)
         started = time.perf_counter()
         try:
-            found = self.aggregation.sum(policy, _Among(transport, ready))
+            found = self._noisy(self.aggregation.sum(policy, _Among(transport, ready)))
             self._check(found)
         except ProtocolError as error:
             transport.cancel(pack_cancel(policy.round_id), admitted)
@@ -112,6 +115,12 @@ class Server:
         self.state = self.state.opened()
         self._save()
         return self.plan.policy(counter, secrets.token_bytes(ROUND_BYTES), model_digest(self.net))
+
+    def _noisy(self, found: RoundSum) -> RoundSum:
+        """Add the server's own noise to a sum, where the plan has it, before anything is done with it."""
+        if not isinstance(self.plan.noise, CentralNoise):
+            return found
+        return replace(found, integers=self.plan.noise.add_noise(found.integers))
 
     def _check(self, found: RoundSum) -> None:
         """Refuse a sum that its survivors cannot have made, by the names of those that are proven to lie."""

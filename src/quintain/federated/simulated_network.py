@@ -117,7 +117,6 @@ class WatchedAggregation(Aggregation):
         seconds: What the last sum took, without the attack.
     """
 
-    hides_updates: ClassVar[bool] = False
     replies: ClassVar[tuple[MessageType, ...]] = ()
 
     def __init__(self, inner: Aggregation) -> None:
@@ -131,6 +130,11 @@ class WatchedAggregation(Aggregation):
     def name(self) -> str:  # type: ignore[override]
         """The name of what is watched."""
         return self._inner.name
+
+    @property
+    def hides_updates(self) -> bool:  # type: ignore[override]
+        """Whether what is watched hides updates."""
+        return self._inner.hides_updates
 
     def join(
         self, policy: Policy, identity: Identity, encoded: EncodedVector, journal: Journal

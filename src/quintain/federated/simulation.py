@@ -1,7 +1,7 @@
 """Simulated federated training: a server and all clients in one process, and what only that can know."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
@@ -11,6 +11,7 @@ from torch import nn
 from quintain.core.errors import ProtocolError, SabotageError, SettingError
 from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
+from quintain.dp import PrivacyUnits
 from quintain.federated.aggregation import Aggregation
 from quintain.federated.client import Client, ClientConfig
 from quintain.federated.config import FederatedConfig
@@ -18,6 +19,7 @@ from quintain.federated.differencing import OpenedSum, exposure
 from quintain.federated.local import Update, check_trainable
 from quintain.federated.model_bytes import model_digest
 from quintain.federated.plan import CLEAN_CROSS_ENTROPY, TrainingPlan
+from quintain.federated.privacy import FederationPrivacy, client_level, site_level
 from quintain.federated.reports import FederatedRun, RoundReport, ServerReport, Simulated
 from quintain.federated.secagg.encoding import check_types
 from quintain.federated.secagg.journal import MemoryJournal
@@ -47,6 +49,7 @@ def simulate(
     dropouts: Mapping[int, tuple[str, DropoutStage | str]] | None = None,
     progress: Progress = no_progress,
     on_round: Callable[[RoundReport, SecureSumResult | None], None] | None = None,
+    units: Mapping[str, PrivacyUnits] | None = None,
 ) -> FederatedRun:
     r"""Simulate a federated training, server and all sites in this process, and train ``net`` in place.
 
@@ -80,6 +83,8 @@ def simulate(
         dropouts: Round to the site that falls silent in it, and the stage from which it does.
         progress: Shows a bar of sites trained.
         on_round: Called after each round with its facts and its secure sum, None if it was abandoned.
+        units: Site to whom its examples belong, such as patients, where ``config.site_privacy`` protects
+            them.
 
     Raises:
         ProtocolError: If no round at all came to an average; a ``SabotageError`` that names them if sites are
@@ -126,6 +131,7 @@ def simulate(
             data,
             first,
             MemoryJournal(),
+            (units or {}).get(name),
         )
         for place, (name, data) in enumerate(sites.items())
     ]
@@ -151,14 +157,35 @@ def simulate(
                 encoded = {name: update.encoded for name, update in updates.items()}
                 now = OpenedSum(opened.survivors, opened.total, encoded, plan.encoding)
                 exposed, last = exposure(last, now) if last else {}, now
-            rounds.append(_round_report(report, network, updates, opened, exposed))
+            rounds.append(_round_report(report, aggregation, network, updates, opened, exposed))
             if on_round is not None:
                 on_round(rounds[-1], opened)
             if file is not None:
                 save_simulation(file, net, server.state, rounds, last, fingerprint)
     net.eval()
     _require_an_average(rounds, server.state.cheaters)
-    return FederatedRun(tuple(rounds), len(sites), plan.threshold, plan.encoding, plan.largest_fraction)
+    return FederatedRun(
+        rounds=tuple(rounds),
+        num_sites=len(sites),
+        threshold=plan.threshold,
+        encoding=plan.encoding,
+        largest_fraction=plan.largest_fraction,
+        privacy=_privacy(plan, clients, rounds),
+    )
+
+
+def _privacy(
+    plan: TrainingPlan, clients: Sequence[Client], rounds: Sequence[RoundReport]
+) -> FederationPrivacy | None:
+    """Return the epsilon of all that left the sites; None where nothing was trained privately."""
+    if plan.config.site_privacy is not None:
+        ledgers = {one.name: one.ledger for one in clients if one.ledger.releases}
+        return site_level(ledgers, plan.config.site_privacy.delta) if ledgers else None
+    if plan.config.client_noise is None or plan.noise is None:
+        return None
+    # a round that was abandoned may have been opened by a server that denies it
+    sums = [len(one.survivors) or plan.min_survivors for one in rounds]
+    return client_level(plan.config.client_noise, plan.noise, sums)
 
 
 def _fingerprint(
@@ -177,6 +204,7 @@ def _fingerprint(
 
 def _round_report(
     report: ServerReport,
+    aggregation: Aggregation,
     network: SimulatedNetwork,
     updates: Mapping[str, Update],
     opened: SecureSumResult | None,
@@ -193,7 +221,7 @@ def _round_report(
         refused=report.refused,
         accused=report.accused,
         abort_reason=report.abort_reason,
-        masked_vectors=view.num_masked_vectors,
+        masked_vectors=aggregation.count_hidden(view),
         bytes_uploaded=view.bytes_uploaded,
         simulated=Simulated(
             exact=opened is not None and opened.exact,

@@ -275,11 +275,13 @@ class SiteResult:
         name: Name of the site.
         class_counts: Number of its examples of each class.
         local_counts: Correct predictions on the test examples of the model that it trains alone.
+        epsilon: Epsilon of its own ledger, where sites train privately.
     """
 
     name: str
     class_counts: tuple[int, ...]
     local_counts: ClassCounts
+    epsilon: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +293,7 @@ class RoundResult:
         global_counts: Correct predictions of the common model on the test examples, after the round.
         survivors, dropped: Names of the sites that stayed to the end, and of those that dropped out.
         sum_exact: Whether the secure sum equals the plain integer sum of the survivors.
-        masked_vectors: Masked vectors that reached the server.
+        masked_vectors: Masked or encrypted vectors that reached the server.
         bytes_uploaded: Bytes that one site sent; the largest number over the sites.
         seconds: Wall time of the aggregation, all sites and the server together.
     """
@@ -307,6 +309,32 @@ class RoundResult:
 
 
 @dataclass(frozen=True, slots=True)
+class FederationPrivacy:
+    """The privacy of a whole federation, in one epsilon.
+
+    Args:
+        mechanism: What keeps it, such as ``DP-SGD at each site``.
+        epsilon: Upper bound for one unit, over all sites and rounds.
+        delta: Its delta.
+        privacy_unit: Whose presence is hidden: a record, a patient, or a client, which is a whole site.
+        adjacency: Which data sets are neighbors.
+        accountant: How epsilon was computed.
+        relative_noise: Where the unit is a client: the expected length of the noise on an average, over the
+            longest that an update can be.
+        notes: What epsilon assumes and does not cover.
+    """
+
+    mechanism: str
+    epsilon: float
+    delta: float
+    privacy_unit: str
+    adjacency: str
+    accountant: str
+    relative_noise: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class FederateResult:
     """Federated training of one model by sites that show nobody their updates.
 
@@ -317,6 +345,9 @@ class FederateResult:
         centralized_counts: Correct predictions of a model trained on all data in one place.
         protocol: The secure aggregation, such as ``Bonawitz et al. 2017, 5 clients, threshold 4``.
         server_saw_updates: Whether the server saw each site's update.
+        aggregation: Name of what summed the updates; empty in older records.
+        guarantee: What it guarantees and what it does not, in words; empty in older records.
+        privacy: Epsilon for the whole federation, where it was trained privately.
     """
 
     model: ModelFile
@@ -325,4 +356,7 @@ class FederateResult:
     centralized_counts: ClassCounts
     protocol: str
     server_saw_updates: bool = False
+    aggregation: str = ""
+    guarantee: str = ""
+    privacy: FederationPrivacy | None = None
     kind: Literal["federate"] = "federate"

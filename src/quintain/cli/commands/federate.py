@@ -1,11 +1,12 @@
 """``quintain federate``."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from quintain.cli.commands.command import Command
+from quintain.cli.commands.privatize import Delta
 from quintain.cli.options import DEFAULT_DATA, RUN, TRAINED
 
 if TYPE_CHECKING:
@@ -27,6 +28,34 @@ def run(
             show_default=False,
         ),
     ] = "",
+    epsilon: Annotated[
+        float | None,
+        typer.Option(
+            help="Train by DP-SGD at each site, so that all rounds cost each record at most so much epsilon.",
+            show_default=False,
+        ),
+    ] = None,
+    delta: Delta = 1e-5,
+    noise_multiplier: Annotated[
+        float | None,
+        typer.Option(
+            help="Hide whole sites instead: noise on sums, in units of --clip-norm; for hundreds of sites.",
+            show_default=False,
+        ),
+    ] = None,
+    clip_norm: Annotated[
+        float | None,
+        typer.Option(
+            help="With --noise-multiplier: the norm to which each site's update is cut.", show_default=False
+        ),
+    ] = None,
+    noise_by: Annotated[
+        Literal["sites", "server"],
+        typer.Option(
+            help="With --noise-multiplier: who adds the noise: the sites, each a share of it, or a trusted "
+            "server."
+        ),
+    ] = "sites",
 ) -> int:
     from quintain.core.registry import choose
     from quintain.evaluate.step import StepOutput
@@ -35,6 +64,15 @@ def run(
 
     call = replace(call, needs_float64=True, resume_dir=UNFINISHED)
     choose("aggregation", secure)
+    _check_privacy(epsilon, noise_multiplier, clip_norm)
+    from quintain.evaluate.federation_privacy import private_sites
+    from quintain.federated import ClientNoise, SitePrivacy
+
+    privacy: SitePrivacy | ClientNoise | None = None
+    if epsilon is not None:
+        privacy = private_sites(epsilon, delta, epochs)
+    elif noise_multiplier is not None and clip_norm is not None:
+        privacy = ClientNoise(clip_norm, noise_multiplier, added_by=noise_by, delta=delta)
 
     def work() -> StepOutput:
         return run_federate(
@@ -46,6 +84,8 @@ def run(
             rounds=rounds,
             epochs=epochs,
             secure=secure,
+            privacy=privacy,
+            primary=True,
             seed=call.seed,
             folder=call.folder,
             unfinished=call.unfinished,
@@ -55,11 +95,36 @@ def run(
     return call.run_resumable(work)
 
 
+def _check_privacy(epsilon: float | None, noise_multiplier: float | None, clip_norm: float | None) -> None:
+    """Refuse options that contradict each other.
+
+    Raises:
+        SettingError: If they do.
+    """
+    from quintain.core.errors import SettingError
+
+    if epsilon is not None and noise_multiplier is not None:
+        raise SettingError(
+            f"got --epsilon {epsilon:g}, which protects records, and --noise-multiplier "
+            f"{noise_multiplier:g}, which protects whole sites; expected one of them, since one epsilon is "
+            "stated for the federation"
+        )
+    if (noise_multiplier is None) != (clip_norm is None):
+        given, missing = ("--noise-multiplier", "--clip-norm")[:: 1 if clip_norm is None else -1]
+        raise SettingError(
+            f"got {given} without {missing}; expected both: noise is in units of the norm to which each "
+            "site's update is cut, such as --noise-multiplier 1 --clip-norm 0.5"
+        )
+
+
 VERB = Command(
     "federate",
     run,
     "Train a model over several sites with secure aggregation, and attack what the server sees.",
-    ("--data xrays --sites 5", "--model net.py:make --data mine.npz --sites 8 --rounds 20"),
+    (
+        "--data xrays --sites 5",
+        "--model net.py:make --data mine.npz --sites 8 --rounds 20 --epsilon 3 --require 'epsilon <= 3'",
+    ),
     before=TRAINED,
     after=RUN,
 )

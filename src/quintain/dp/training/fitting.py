@@ -21,6 +21,7 @@ from quintain.dp.report import PrivacyReport
 from quintain.dp.sampling.augmentation import augment
 from quintain.dp.sampling.loader import PoissonLoader, SamplingLoader
 from quintain.dp.sampling.out_of_memory import retry_on_out_of_memory
+from quintain.dp.sampling.privacy_units import PrivacyUnits
 from quintain.dp.step.clipping import FlatClipping
 from quintain.dp.step.optimizer import PrivateOptimizer
 from quintain.dp.training.augmentation import random_shift
@@ -79,6 +80,7 @@ def fit(
     on_step: Callable[[int, Tensor], None] | None = None,
     resume: ResumableRun | None = None,
     on_checkpoint: Callable[[int, float], None] | None = None,
+    units: PrivacyUnits | None = None,
 ) -> PrivateTrainingResult:
     """Train ``net`` in place with differential privacy, on cross-entropy, and leave it in evaluation mode.
 
@@ -95,6 +97,8 @@ def fit(
             batches become smaller when memory runs out.
         on_checkpoint: Called with the steps done and the epsilon spent, whenever they are saved in
             ``resume``; the net then holds the weights that it would have if training ended there.
+        units: Whom the records belong to, such as patients, if these are protected instead of records: the
+            plan's batch size is then a number of them.
 
     Raises:
         PrivacyError: If a layer cannot be private.
@@ -114,10 +118,11 @@ def fit(
     random_source = _random_source(seed, None if resume is None else secret_key)
     loader = PoissonLoader(
         data.batch,
-        num_units=len(data),
+        num_units=_num_units(data, units),
         expected_batch_size=plan.expected_batch_size,
         steps_per_epoch=max(plan.steps - steps_done, 1),
         stream=random_source.issue("sampling"),
+        units=units,
     )
     augment(loader, plan.augmentations_per_record)
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
@@ -189,6 +194,14 @@ def fit(
         releases=ledger.releases,
         report=private.report,
     )
+
+
+def _num_units(data: LabeledRecords, units: PrivacyUnits | None) -> int:
+    """Return how many records, or units of them, are protected."""
+    if units is None:
+        return len(data)
+    units.check_length(len(data))
+    return units.num_units
 
 
 def _ledger(resume: ResumableRun | None) -> Ledger:

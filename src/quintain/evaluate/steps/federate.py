@@ -1,6 +1,7 @@
 """Train over several sites, beside each site alone and beside all data in one place."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,22 +14,38 @@ from quintain.core.registry import choose
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import clean_accuracy_claim
+from quintain.evaluate.federation_privacy import privacy_claim, privacy_record
 from quintain.evaluate.model import clean_counts, save_model
 from quintain.evaluate.step import StepOutput
 from quintain.evaluate.training import require_copyable, unseen_class_notes
-from quintain.federated import FederatedConfig, SecureSumResult, partition, simulate
+from quintain.federated import (
+    Aggregation,
+    ClientNoise,
+    FederatedConfig,
+    FederatedRun,
+    SecureSum,
+    SecureSumResult,
+    SitePrivacy,
+    partition,
+    simulate,
+)
 from quintain.federated import RoundReport as Facts
+from quintain.federated.local import trainable
 from quintain.federated.secagg.policy import default_threshold
 from quintain.federated.secagg.weights import capped_weights
 from quintain.models.classifier import Classifier
 from quintain.results.class_counts import ClassCounts
 from quintain.results.privacy_records import FederateResult, RoundResult, SiteResult
+from quintain.results.records import Claim
 from quintain.training import Recipe, fit
 
 ALPHA = 1.0
 
 LOCAL_RECIPE = Recipe(epochs=2, batch_size=32, learning_rate=3e-3, schedule="constant")
 """Of training at a site in one round."""
+
+MAX_CORRUPT = 1
+"""Sites that may collude with the server."""
 
 ROUNDS_FILE = "rounds.json"
 """The results of the finished rounds of an unfinished run."""
@@ -45,6 +62,8 @@ def run_federate(
     rounds: int = 6,
     epochs: int = LOCAL_RECIPE.epochs,
     secure: str = "",
+    privacy: SitePrivacy | ClientNoise | None = None,
+    primary: bool = False,
     seed: int = 0,
     folder: Path,
     unfinished: Path | None = None,
@@ -70,18 +89,27 @@ def run_federate(
         site_name: Sites are called ``hospital-1`` and so on.
         min_per_class: Fewest examples of each class at a site.
         secure: Name of the aggregation; the first default if not given.
+        privacy: DP-SGD at each site, or noise on the sums; none if not given. Where sites share the noise, it
+            is made for the dropouts that are simulated.
+        primary: Whether requirements that name no model mean the common one.
         seed: Of split and local training.
         folder: Run folder for the weights.
         unfinished: Where the finished trainings and rounds are kept; a run that was killed goes on there.
         progress: Shows bars.
 
     Raises:
+        SettingError: If noise does not go with the aggregation or the number of sites.
         UnknownNameError: If no aggregation has this name.
         RunFolderError: If ``unfinished`` holds another run.
         KeyboardInterrupt: After Ctrl-C or SIGTERM in a round, with the number of those that are kept.
     """
     aggregation = choose("aggregation", secure).build()
     require_copyable(net)
+    spare = default_threshold(sites) < sites
+    if isinstance(privacy, ClientNoise):
+        privacy = replace(privacy, max_dropped=int(spare))
+        privacy.check_aggregation(aggregation)
+        privacy.on_sums(sum(one.numel() for _, one in trainable(net)), sites, MAX_CORRUPT)
     parts = partition(
         data,
         sites,
@@ -108,7 +136,6 @@ def run_federate(
 
     alone = {name: reached(as_long, part, f"{name} alone") for name, part in parts.sites.items()}
     pooled = reached(as_long, data, "pooled")
-    spare = default_threshold(sites) < sites
     quiet = list(parts.sites)[len(parts.sites) // 2]
     found: dict[int, RoundResult] = {one.round: one for one in _kept_rounds(unfinished)}
 
@@ -119,13 +146,20 @@ def run_federate(
             write_atomically(unfinished / ROUNDS_FILE, ROUNDS.dump_json(list(found.values())))
 
     sizes = {name: len(part) for name, part in parts.sites.items()}
-    plan = FederatedConfig(rounds, local)
+    plan = FederatedConfig(
+        rounds,
+        local,
+        max_corrupt=MAX_CORRUPT,
+        site_privacy=privacy if isinstance(privacy, SitePrivacy) else None,
+        client_noise=privacy if isinstance(privacy, ClientNoise) else None,
+    )
     weights = capped_weights(sizes, plan.terms(sites)[1], plan.max_corrupt)
+    plan = replace(plan, weights=weights)
     try:
         done = simulate(
             parts.sites,
             net,
-            replace(plan, weights=weights),
+            plan,
             seed=derive_seed(seed, "federate"),
             aggregation=aggregation,
             folder=unfinished,
@@ -137,18 +171,48 @@ def run_federate(
         kept = f"{len(found)} of {rounds} rounds of federated training" if unfinished and found else ""
         raise KeyboardInterrupt(kept) from None
     subject = save_model(net, folder, "federated", "federated model", classes=test.num_classes)
-    counts = parts.class_counts()
+    counts, spent = parts.class_counts(), done.privacy
     result = FederateResult(
         model=subject.file,
-        sites=tuple(SiteResult(name, counts[name], alone[name]) for name in parts.sites),
+        sites=tuple(
+            SiteResult(name, counts[name], alone[name], spent.epsilon_by_site.get(name) if spent else None)
+            for name in parts.sites
+        ),
         rounds=tuple(found[facts.index + 1] for facts in done.rounds),
         centralized_counts=pooled,
         protocol=aggregation.protocol(done.num_sites, done.threshold),
         server_saw_updates=not aggregation.hides_updates,
+        aggregation=aggregation.name,
+        guarantee=aggregation.guarantee,
+        privacy=None if spent is None else privacy_record(spent),
     )
-    notes = unseen_class_notes(data, test)
-    if not aggregation.hides_updates:
+    notes = (
+        *unseen_class_notes(data, test),
+        *_notes(done, aggregation),
+        *_weight_notes(done, plan, weights, sizes),
+    )
+    if not spare:
+        notes += (
+            f"no dropout was simulated: with {sites} sites, one of which may collude with the server, the "
+            "secure sum needs all of them",
+        )
+    claims: tuple[Claim, ...] = (clean_accuracy_claim(subject, test, primary=primary),)
+    if spent is not None:
+        claims += (privacy_claim(subject.name, plan, spent, data, unfinished),)
+    return StepOutput(result, claims, notes, reproducible=spent is None)
+
+
+def _notes(done: FederatedRun, aggregation: Aggregation) -> tuple[str, ...]:
+    """Return what the reader must know of the sums and of single rounds."""
+    notes: tuple[str, ...] = ()
+    if aggregation.name != SecureSum.name:
         notes += (f"{aggregation.name}: {aggregation.guarantee}",)
+    if done.privacy is not None:
+        notes += (*done.privacy.notes, *done.privacy.guarantee.warnings)
+        notes += (
+            "the models of each site alone and of all data in one place were trained without privacy: their "
+            "accuracies are for the data's owners",
+        )
     notes += tuple(
         f"round {facts.index + 1} was abandoned: {facts.abort_reason}"
         for facts in done.rounds
@@ -171,7 +235,14 @@ def run_federate(
         for facts in done.rounds
         for name, near in facts.simulated.exposed.items()
     )
-    notes += (
+    return notes
+
+
+def _weight_notes(
+    done: FederatedRun, plan: FederatedConfig, weights: Mapping[str, int], sizes: Mapping[str, int]
+) -> tuple[str, ...]:
+    """Return what the weights make of a site's part in a sum, and where they were cut."""
+    notes: tuple[str, ...] = (
         f"a site has at most {done.largest_fraction:.0%} of a sum's weight, "
         f"in the smallest sum less what {plan.max_corrupt} of its sites may take off it",
     )
@@ -185,13 +256,7 @@ def run_federate(
             "weights are numbers of examples, cut where a sum would come near to one site's own update: "
             f"{cut}",
         )
-    if not spare:
-        notes = (
-            *notes,
-            f"no dropout was simulated: with {sites} sites, one of which may collude with the server, the "
-            "secure sum needs all of them",
-        )
-    return StepOutput(result, (clean_accuracy_claim(subject, test),), notes)
+    return notes
 
 
 ROUNDS = TypeAdapter(list[RoundResult])

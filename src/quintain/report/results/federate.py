@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from quintain.core import rounding
 from quintain.report import format as fmt
 from quintain.report.accuracy import accuracy_text, balanced_text
 from quintain.report.blocks import (
@@ -17,7 +18,7 @@ from quintain.report.drawings.accuracy_charts import round_chart
 from quintain.report.presentation import Presentation
 from quintain.report.run_results import RunResults
 from quintain.report.table import Cell, Table, cells
-from quintain.results.privacy_records import FederateResult, RoundResult
+from quintain.results.privacy_records import FederateResult, FederationPrivacy, RoundResult
 
 MOST_COLUMNS = 10
 """With more classes, the table of sites does not count the examples of each."""
@@ -36,6 +37,16 @@ def _summary(result: FederateResult) -> Iterator[str]:
         f"dropped out: {gone}; the {_sum_text(result)} was exact in {exact} of {len(summed)} rounds"
         + "; the server saw each site's update"
         * result.server_saw_updates
+    )
+    if result.privacy is not None:
+        yield _privacy_text(result.privacy)
+
+
+def _privacy_text(privacy: FederationPrivacy) -> str:
+    unit = "site" if privacy.privacy_unit == "client" else privacy.privacy_unit
+    return (
+        f"privacy of the federation: epsilon {rounding.epsilon(privacy.epsilon)} at delta "
+        f"{privacy.delta:g} for one {unit} over all rounds, by {privacy.mechanism}"
     )
 
 
@@ -58,6 +69,11 @@ def _blocks(one: FederateResult, run: RunResults) -> list[Block]:
         gone = len(one.rounds) - len(summed)
         said += f" {fmt.count(gone, 'round')} came to no sum and left the model as it was." * bool(gone)
         blocks.append(Text(f"{said} Protocol: {one.protocol}.", "bad" if exact < len(summed) else ""))
+    if one.guarantee:
+        blocks.append(Text(f"What the sums hide ({one.aggregation}): {one.guarantee}."))
+    if one.privacy is not None:
+        said = ". ".join((_privacy_text(one.privacy), *one.privacy.notes))
+        blocks.append(Text(f"{said[0].upper()}{said[1:]}."))
     blocks.append(TableBlock(_sites(run, one)))
     if one.rounds:
         blocks.append(Collapsible("round by round", (TableBlock(_rounds(one)),)))
@@ -108,7 +124,10 @@ def _server(one: FederateResult) -> Table:
     rows = (
         cells("updates in the clear", str(len(each.survivors)))
         if one.server_saw_updates
-        else cells("masked vectors", f"{each.masked_vectors} of {len(each.survivors) + len(each.dropped)}"),
+        else cells(
+            "encrypted vectors" if one.aggregation == "he" else "masked vectors",
+            f"{each.masked_vectors} of {len(each.survivors) + len(each.dropped)}",
+        ),
         cells("dropped out", ", ".join(each.dropped) or "none"),
         (Cell("sum of the others is exact"), _exact(each)),
         cells("sent by a site", fmt.size_in_bytes(each.bytes_uploaded)),

@@ -1,0 +1,90 @@
+"""The privacy of a federated training as records and claims have it."""
+
+import hashlib
+from pathlib import Path
+
+from quintain.data.dataset import Dataset
+from quintain.dp.training.resume import load_or_make_salt
+from quintain.evaluate.privacy_target import ProtectedRecords
+from quintain.federated import FederatedConfig, SitePrivacy
+from quintain.federated.privacy import FederationPrivacy
+from quintain.results import privacy_records
+from quintain.results.bounds import Bound, Bracket
+from quintain.results.quantity import Basis, Metric, Quantity, Side
+from quintain.results.records import Claim
+
+ASSUMPTIONS = (
+    "initial weights, numbers of records and settings do not depend on the data",
+    "each record is at one site",
+)
+SAMPLE_RATE = 1 / 8
+"""Of private training at a site: large batches drown the noise, small ones are cheaper in epsilon."""
+
+RELEASED = "all updates"
+"""What an adversary sees: each site's update in every round, or each noisy sum."""
+
+
+def private_sites(epsilon: float, delta: float, epochs: int) -> SitePrivacy:
+    """Return the settings of DP-SGD at each site for so many epochs a round.
+
+    Raises:
+        SettingError: If epsilon or delta is out of its range.
+    """
+    return SitePrivacy(epsilon, delta, sample_rate=SAMPLE_RATE, steps=round(epochs / SAMPLE_RATE))
+
+
+def privacy_record(privacy: FederationPrivacy) -> privacy_records.FederationPrivacy:
+    """Return the privacy of a federation as a record has it."""
+    found = privacy.guarantee
+    return privacy_records.FederationPrivacy(
+        mechanism=privacy.mechanism,
+        epsilon=found.epsilon,
+        delta=found.delta,
+        privacy_unit=found.unit,
+        adjacency=found.adjacency,
+        accountant=found.accountant,
+        relative_noise=privacy.relative_noise,
+        notes=privacy.notes,
+    )
+
+
+def privacy_claim(
+    model: str, config: FederatedConfig, privacy: FederationPrivacy, data: Dataset, kept: Path | None
+) -> Claim:
+    """Return the claim on the epsilon of a federation.
+
+    Args:
+        model: Name of the common model.
+        config: All public settings, which are the mechanism.
+        privacy: What it costs.
+        data: The records of all sites.
+        kept: The folder of the unfinished run, which keeps the key of the records' hash.
+    """
+    found = privacy.guarantee
+    records = ProtectedRecords.from_dataset(data, None if kept is None else load_or_make_salt(kept))
+    quantity = Quantity(
+        Metric.EPSILON,
+        hashlib.sha256(f"federated {config!r} {len(data)}".encode()).hexdigest(),
+        records.keyed_hash,
+        delta=found.delta,
+        adjacency=found.adjacency,
+        privacy_unit=records.unit if found.unit == "record" else found.unit,
+        released=RELEASED,
+    )
+    upper = Bound(
+        quantity=quantity,
+        side=Side.UPPER,
+        value=found.epsilon,
+        basis=Basis.PROOF,
+        evidence=None,
+        method=found.accountant,
+        assumptions=ASSUMPTIONS if found.unit != "client" else ASSUMPTIONS[:1] + privacy.notes[:1],
+    )
+    unit = "site" if found.unit == "client" else found.unit
+    return Claim(
+        f"{model}:epsilon",
+        f"Privacy of each {unit}, over the whole federation",
+        model,
+        Bracket(Bound.trivial(quantity, Side.LOWER), upper),
+        primary=True,
+    )

@@ -1,0 +1,76 @@
+"""The settings of client-level differential privacy: clip, noise, and who adds it."""
+
+import math
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Literal, get_args
+
+from quintain.core.errors import SettingError
+from quintain.federated.aggregation import Aggregation
+from quintain.federated.noise import CentralNoise, DistributedNoise
+from quintain.federated.secagg.encoding import check_types
+
+Adder = Literal["sites", "server"]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientNoise:
+    """The public settings of noise that hides a site's whole update in the sums.
+
+    Args:
+        clip_norm: Each site's update is cut to this Euclidean norm.
+        noise_multiplier: z: standard deviation of the noise in a sum over the clip norm.
+        max_dropped: Sites that may drop out of a round where sites add the noise: a sum over fewer, which
+            would have less noise than is promised, is not opened.
+        added_by: ``sites``, each a share of it before its vector is masked, so that no server is trusted; or
+            ``server``, to the sum, which takes less where sites may drop out or collude, and is private only
+            against those who get the models and not against the server.
+        delta: At which epsilon is stated.
+
+    Raises:
+        SettingError: If a number is out of its range.
+    """
+
+    clip_norm: float
+    noise_multiplier: float
+    max_dropped: int = 0
+    added_by: Adder = "sites"
+    delta: float = 1e-5
+
+    def __post_init__(self) -> None:
+        check_types(Real, clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier, delta=self.delta)
+        check_types(Integral, max_dropped=self.max_dropped)
+        for name in ("clip_norm", "noise_multiplier"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise SettingError(f"{name} = {getattr(self, name)}; expected a positive finite number")
+        if not 0 < self.delta < 1:
+            raise SettingError(f"delta = {self.delta}; expected a number between 0 and 1, such as 1e-5")
+        if self.max_dropped < 0:
+            raise SettingError(f"max_dropped = {self.max_dropped}; expected 0 or more")
+        if self.added_by not in get_args(Adder):
+            raise SettingError(f"added_by = {self.added_by!r}; expected one of {', '.join(get_args(Adder))}")
+
+    def check_aggregation(self, aggregation: Aggregation) -> None:
+        """Refuse an aggregation that undoes this noise.
+
+        Raises:
+            SettingError: If sites would add shares of noise to vectors that the server sees one by one.
+        """
+        if self.added_by == "sites" and not aggregation.hides_updates:
+            raise SettingError(
+                f"sites share the noise, and the aggregation {aggregation.name!r} shows the server each "
+                "site's own vector, which one share does not hide; expected one that hides updates, such as "
+                "secagg, or noise that a trusted server adds"
+            )
+
+    def on_sums(self, length: int, num_sites: int, max_corrupt: int) -> DistributedNoise:
+        """Return the noise on sums of vectors (length,) of so many sites."""
+        kind = DistributedNoise if self.added_by == "sites" else CentralNoise
+        return kind(
+            length,
+            self.clip_norm,
+            self.noise_multiplier,
+            num_sites,
+            max_dropped=self.max_dropped,
+            max_corrupt=max_corrupt,
+        )

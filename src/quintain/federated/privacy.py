@@ -1,0 +1,98 @@
+"""One epsilon for a whole federation: what it protects, by which mechanism, and what it assumes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from quintain.core.rounding import bound
+from quintain.dp import Ledger
+from quintain.dp.accounting.guarantee import Guarantee
+from quintain.federated.client_noise import ClientNoise
+from quintain.federated.noise import DistributedNoise
+
+MIN_USEFUL_SITES = 50
+"""With fewer sites, noise that hides a site's whole update leaves little of a net's average."""
+
+
+@dataclass(frozen=True, slots=True)
+class FederationPrivacy:
+    """The privacy of a federated training, in one epsilon.
+
+    Args:
+        mechanism: What keeps it, in words.
+        guarantee: Epsilon and delta for one unit, whatever site it is at.
+        epsilon_by_site: Each site's own epsilon, by its ledger; empty where the unit is a site.
+        relative_noise: Where the unit is a site: the expected length of the noise on an average, over the
+            longest that an update can be.
+        notes: What epsilon assumes and what it does not cover, in plain sentences.
+    """
+
+    mechanism: str
+    guarantee: Guarantee
+    epsilon_by_site: Mapping[str, float] = field(default_factory=dict)
+    relative_noise: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+def site_level(ledgers: Mapping[str, Ledger], delta: float) -> FederationPrivacy:
+    """Return the privacy of one record or patient, where each site trained privately.
+
+    Args:
+        ledgers: Site to its ledger.
+        delta: At which epsilon is stated.
+    """
+    guarantees = {name: ledger.guarantee(delta) for name, ledger in ledgers.items()}
+    worst = max(guarantees.values(), key=lambda one: one.epsilon)
+    unit = worst.unit
+    return FederationPrivacy(
+        mechanism="DP-SGD at each site",
+        guarantee=worst,
+        epsilon_by_site={name: one.epsilon for name, one in guarantees.items()},
+        notes=(
+            f"epsilon is the largest of all sites', and holds for the whole federation if each {unit} is at "
+            f"one site alone; a {unit} at two sites pays for both, at most twice epsilon and delta",
+            "it holds against server and other sites too, also where they see the updates: each site adds "
+            "its own noise",
+        ),
+    )
+
+
+def client_level(
+    settings: ClientNoise, noise: DistributedNoise, survivors: Sequence[int]
+) -> FederationPrivacy:
+    """Return the privacy of one whole site, where noise was added to the sums.
+
+    Args:
+        settings: Clip, noise and who adds it.
+        noise: The same for this federation.
+        survivors: How many sites were in each sum that may have been opened.
+    """
+    by_sites = settings.added_by == "sites"
+    notes = [
+        f"it assumes that no more than {noise.max_corrupt} of the sites side with the server; sites open no "
+        f"sum of fewer than {noise.min_survivors}"
+        if by_sites
+        else "it holds against those who get the models; the server sees the sums without noise, and is "
+        "trusted to add it",
+    ]
+    if noise.num_sites < MIN_USEFUL_SITES:
+        notes.append(
+            f"with {noise.num_sites} sites, privacy of whole sites is useless: the noise on an average is "
+            f"{noise.relative_noise:.3g} times as long as the longest update that the clip allows. Below "
+            f"about {MIN_USEFUL_SITES} sites, protect patients or records by DP-SGD at each site (--epsilon)"
+        )
+    return FederationPrivacy(
+        mechanism="discrete Gaussian noise, "
+        + ("a share added by each site before its vector is masked" if by_sites else "added by the server"),
+        guarantee=noise.guarantee(survivors, settings.delta),
+        relative_noise=noise.relative_noise,
+        notes=tuple(notes),
+    )
+
+
+def text_of(privacy: FederationPrivacy) -> str:
+    """Return one sentence: epsilon, delta, unit and mechanism."""
+    found = privacy.guarantee
+    return (
+        f"epsilon {bound(found.epsilon, up=True)} at delta {found.delta:g} for one {found.unit} over all "
+        f"rounds, by {privacy.mechanism}"
+    )

@@ -1,0 +1,312 @@
+"""One epsilon for a federation: DP-SGD at each site, noise that sites share, and noise by the server."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from quintain.core.errors import PrivacyError, SettingError
+from quintain.dp import Ledger, PrivacyUnits
+from quintain.dp.accounting.gaussian import gaussian_epsilon
+from quintain.federated import (
+    ClientNoise,
+    FederatedConfig,
+    HomomorphicSum,
+    PlainMean,
+    SecureSum,
+    SitePrivacy,
+    simulate,
+)
+from quintain.federated.noise import CentralNoise
+from quintain.federated.privacy import client_level, site_level
+from quintain.federated.secagg.encoding import WORD_DTYPE
+from tests.federated.settings import SHORT, Party, blobs, linear, partition, weights
+
+SITE = SitePrivacy(8.0, steps=2, sample_rate=0.25)
+NOISE = ClientNoise(clip_norm=0.5, noise_multiplier=2.0)
+
+
+def four_sites():
+    return partition(blobs(), 4, min_examples=10, min_per_class=1).sites
+
+
+def private(**settings):
+    return FederatedConfig(2, SHORT, **settings)
+
+
+# -- DP-SGD at each site
+
+
+def test_one_epsilon_is_the_largest_of_the_sites_and_within_the_target():
+    sites, net = four_sites(), linear()
+    run = simulate(sites, net, private(site_privacy=SITE))
+    told = run.privacy
+    assert set(told.epsilon_by_site) == set(sites)
+    assert told.guarantee.epsilon == max(told.epsilon_by_site.values()) <= 8.0 * (1 + 1e-6)
+    assert told.guarantee.epsilon > 0.9 * 8.0
+    assert (told.guarantee.unit, told.guarantee.adjacency, told.guarantee.steps) == (
+        "record",
+        "add/remove",
+        4,
+    )
+    assert not told.guarantee.reproducible
+    assert told.guarantee.fixed_beforehand
+    assert "a record at two sites pays for both" in told.notes[0]
+    assert all(facts.simulated.exact for facts in run.rounds)
+    assert not torch.equal(weights(net), weights(linear()))
+
+
+def test_patients_are_the_unit_where_they_are_known():
+    sites = four_sites()
+    patients = {name: PrivacyUnits(np.arange(len(data)) // 4) for name, data in sites.items()}
+    run = simulate(sites, linear(), private(site_privacy=SITE), units=patients)
+    assert run.privacy.guarantee.unit == "patient"
+    assert run.privacy.guarantee.num_units in {one.num_units for one in patients.values()}
+    assert "a patient at two sites" in run.privacy.notes[0]
+    wrong = {name: PrivacyUnits([1, 2, 3]) for name in sites}
+    with pytest.raises(SettingError, match="got 3 keys of units"):
+        simulate(sites, linear(), private(site_privacy=SITE), units=wrong)
+
+
+def test_an_abandoned_round_costs_nothing_more_since_its_updates_are_sent_again():
+    run = simulate(
+        four_sites(),
+        linear(),
+        private(site_privacy=SITE, min_survivors=4),
+        dropouts={0: ("hospital-1", "unmask")},
+    )
+    whole = simulate(four_sites(), linear(), private(site_privacy=SITE))
+    assert run.rounds[0].abort_reason == whole.rounds[0].abort_reason == ""
+    lost = simulate(
+        four_sites(),
+        linear(),
+        private(site_privacy=SITE, threshold=4, min_survivors=4),
+        dropouts={0: ("hospital-1", "masked")},
+    )
+    assert lost.rounds[0].abort_reason
+    assert lost.privacy.guarantee.steps == whole.privacy.guarantee.steps - SITE.steps
+
+
+def test_what_was_spent_survives_a_restart_of_the_site_and_bounds_it(tmp_path):
+    party = Party(config=FederatedConfig(1, SHORT, site_privacy=SITE))
+    file = tmp_path / "update"
+    party.clients[0] = party.client("hospital-1", update_file=file)
+    party.server().run_round(party.network())
+    spent = party.clients[0].ledger
+    again = party.client("hospital-1", update_file=file)
+    assert again.ledger.releases == spent.releases
+    assert again.ledger.steps == SITE.steps
+    with pytest.raises(PrivacyError, match="the budget is spent"):
+        again._train_privately(linear())
+    assert again.ledger.steps == SITE.steps
+
+
+def test_a_site_whose_budget_is_spent_is_silent_and_the_others_go_on():
+    party = Party(config=FederatedConfig(1, SHORT, site_privacy=SITE))
+    party.clients[1].ledger.record(replace(_trained(SITE).releases[0], steps=2))
+    network = party.network()
+    report = party.server().run_round(network)
+    assert report.dropped == ("hospital-2",)
+    assert "the budget is spent" in network.failures["hospital-2"]
+
+
+def _trained(settings):
+    ledger = Ledger()
+    settings.train(linear(), four_sites()["hospital-1"], 1, ledger)
+    return ledger
+
+
+def test_each_site_has_the_least_noise_for_its_own_records():
+    few, many = SITE.plan(40, 5), SITE.plan(4000, 5)
+    assert (few.expected_batch_size, many.expected_batch_size) == (10, 1000)
+    assert few.steps == many.steps == 2
+    assert few.noise_multiplier == pytest.approx(many.noise_multiplier, rel=1e-6)
+    assert SITE.plan(40, 50).noise_multiplier > few.noise_multiplier
+
+
+def test_a_clients_terms_hold_the_privacy_and_another_one_is_refused_by_name():
+    party = Party(config=FederatedConfig(1, SHORT, site_privacy=SITE))
+    less = party.plan(config=FederatedConfig(1, SHORT, site_privacy=replace(SITE, epsilon=80.0)))
+    party.clients[0] = party.client("hospital-1", plan=less)
+    network = party.network()
+    report = party.server().run_round(network)
+    assert report.dropped == ("hospital-1",)
+    assert "recipe" in network.failures["hospital-1"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epsilon": 0.0},
+        {"epsilon": -1.0},
+        {"epsilon": float("nan")},
+        {"delta": 0.0},
+        {"delta": 1.0},
+        {"sample_rate": 0.0},
+        {"sample_rate": 1.5},
+        {"steps": 0},
+        {"max_grad_norm": 0.0},
+        {"learning_rate": 0.0},
+        {"momentum": 1.0},
+        {"epsilon": "3"},
+    ],
+)
+def test_site_settings_that_cannot_hold_are_refused(changes):
+    with pytest.raises(SettingError, match="expected"):
+        replace(SITE, **changes)
+
+
+# -- noise on the sums
+
+
+@pytest.mark.parametrize("aggregation", [SecureSum, HomomorphicSum])
+def test_noise_that_sites_share_is_in_the_sum_and_in_the_model(aggregation):
+    sites, sums = four_sites(), []
+    run = simulate(
+        sites,
+        linear(),
+        private(client_noise=NOISE),
+        aggregation=aggregation(),
+        on_round=lambda _facts, found: sums.append(found),
+    )
+    assert all(facts.simulated.exact for facts in run.rounds)
+    told = run.privacy
+    assert told.guarantee.unit == "client"
+    assert told.guarantee.steps == 2
+    # three honest sites of four hold the whole noise: the exact Gaussian's epsilon is near
+    exact = gaussian_epsilon(2.0 / np.sqrt(2), 1e-5)
+    assert exact <= told.guarantee.epsilon <= 1.3 * exact
+    # each sum holds noise of about z * clip_norm in every entry, more for the fourth share
+    spread = np.std(sums[0].total)
+    assert 0.7 < spread / (2.0 * 0.5 * np.sqrt(4 / 3)) < 1.5
+
+
+def test_one_updates_norm_is_bounded_whatever_its_length():
+    party = Party(config=private(client_noise=ClientNoise(0.5, 1e-3)))
+    plan = party.plan()
+    words = plan.noise.encode_update(1e6 * np.ones(plan.length), plan.encoding, 1.0)
+    found = plan.encoding.decode(plan.encoding.to_signed(words))
+    assert np.linalg.norm(found) == pytest.approx(0.5, rel=0.05)
+    light = plan.noise.encode_update(1e6 * np.ones(plan.length), plan.encoding, 0.5)
+    found = plan.encoding.decode(plan.encoding.to_signed(light))
+    assert np.linalg.norm(found) == pytest.approx(0.25, rel=0.05)
+    with pytest.raises(SettingError, match="expected that of the noise"):
+        plan.noise.encode_update(np.ones(plan.length), replace(plan.encoding, scale=7), 1.0)
+
+
+def test_no_sum_with_less_noise_than_promised_is_opened():
+    config = private(client_noise=replace(NOISE, max_dropped=1))
+    run = simulate(four_sites(), linear(), config, dropouts={0: ("hospital-1", "masked")})
+    assert not run.rounds[0].abort_reason
+    fewer = simulate(
+        four_sites(), linear(), private(client_noise=NOISE), dropouts={0: ("hospital-1", "masked")}
+    )
+    assert "4 are needed" in fewer.rounds[0].abort_reason
+    assert fewer.rounds[0].survivors == ()
+    # what may have been opened counts
+    assert fewer.privacy.guarantee.steps == 2
+
+
+def test_every_sites_share_is_drawn_anew_and_kept_over_one_model():
+    party = Party(config=private(client_noise=NOISE))
+    plan = party.plan()
+    same = np.zeros(plan.length)
+    first = plan.noise.encode_update(same, plan.encoding, 1.0)
+    assert (first != plan.noise.encode_update(same, plan.encoding, 1.0)).any()
+    network = party.network()
+    party.server().run_round(network)
+    before = party.clients[0].update
+    party.server().run_round(party.network())
+    assert party.clients[0].update is before
+
+
+def test_noise_by_the_server_is_in_what_it_publishes_and_in_the_model(monkeypatch):
+    config = private(client_noise=replace(NOISE, added_by="server"))
+    party = Party(config=config)
+    bare, server = [], party.server()
+    monkeypatch.setattr(
+        CentralNoise, "add_noise", lambda self, integers: bare.append(integers) or integers + 1000
+    )
+    report = server.run_round(party.network())
+    assert not report.abort_reason
+    np.testing.assert_array_equal(server.state.published.integers, bare[0] + 1000)
+    # without the patch the noise is that of z times the sensitivity
+    monkeypatch.undo()
+    noise = party.plan().noise
+    drawn = noise.add_noise(np.zeros(noise.length, np.int64))
+    assert 0.6 < np.std(drawn) / (2.0 * noise.sensitivity) < 1.5
+    assert isinstance(noise, CentralNoise)
+
+
+@pytest.mark.parametrize("aggregation", [PlainMean, SecureSum])
+def test_noise_by_the_server_costs_the_same_whoever_drops_out(aggregation):
+    config = private(client_noise=replace(NOISE, added_by="server"))
+    one = simulate(
+        four_sites(),
+        linear(),
+        config,
+        aggregation=aggregation(),
+        dropouts={0: ("hospital-1", "masked")},
+    )
+    other = simulate(four_sites(), linear(), config, aggregation=aggregation())
+    assert one.privacy.guarantee.epsilon == other.privacy.guarantee.epsilon
+    assert gaussian_epsilon(2.0 / np.sqrt(2), 1e-5) <= one.privacy.guarantee.epsilon
+    assert "the server sees the sums without noise" in one.privacy.notes[0]
+    # less noise than where sites share it and one may be corrupt
+    shared = private(client_noise=NOISE)
+    assert one.privacy.relative_noise < Party(config=shared).plan().noise.relative_noise
+
+
+def test_below_fifty_sites_privacy_of_whole_sites_is_called_useless():
+    few = NOISE.on_sums(20_000, 5, 1)
+    told = client_level(NOISE, few, [5])
+    assert "with 5 sites, privacy of whole sites is useless" in told.notes[-1]
+    assert f"{few.relative_noise:.3g} times as long" in told.notes[-1]
+    assert few.relative_noise == pytest.approx(2.0 * np.sqrt(20_000 / 5 / 4), rel=0.2)
+    many = NOISE.on_sums(20_000, 60, 1)
+    assert not any("useless" in note for note in client_level(NOISE, many, [60]).notes)
+
+
+def test_shares_of_noise_are_refused_where_the_server_sees_each_vector():
+    with pytest.raises(SettingError, match="which one share does not hide"):
+        simulate(four_sites(), linear(), private(client_noise=NOISE), aggregation=PlainMean())
+
+
+def test_one_kind_of_privacy_is_set():
+    with pytest.raises(SettingError, match="expected one of them"):
+        private(client_noise=NOISE, site_privacy=SITE)
+    with pytest.raises(SettingError, match="site_privacy = 3"):
+        private(site_privacy=3)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"clip_norm": 0.0},
+        {"clip_norm": float("inf")},
+        {"noise_multiplier": 0.0},
+        {"noise_multiplier": -1.0},
+        {"delta": 0.0},
+        {"max_dropped": -1},
+        {"added_by": "nobody"},
+        {"clip_norm": "1"},
+    ],
+)
+def test_noise_settings_that_cannot_hold_are_refused(changes):
+    with pytest.raises(SettingError, match="expected"):
+        replace(NOISE, **changes)
+
+
+def test_the_words_of_central_noise_are_without_noise():
+    noise = replace(NOISE, added_by="server", noise_multiplier=1.0).on_sums(50, 3, 1)
+    vector = np.random.default_rng(1).normal(size=50) / 50
+    total = np.sum([noise.encode(vector).astype(np.int64) for _ in range(3)], axis=0).astype(WORD_DTYPE)
+    found = noise.encoding.decode(noise.encoding.to_signed(total))
+    np.testing.assert_allclose(found, 3 * vector, atol=4 / noise.scale)
+
+
+def test_the_largest_ledger_speaks_for_all_sites():
+    ledgers = {"a": _trained(SITE), "b": _trained(replace(SITE, epsilon=1.0))}
+    told = site_level(ledgers, 1e-5)
+    assert told.guarantee.epsilon == told.epsilon_by_site["a"] > told.epsilon_by_site["b"]
