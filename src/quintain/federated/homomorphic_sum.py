@@ -35,7 +35,7 @@ from quintain.federated.secagg.messages import (
 from quintain.federated.secagg.policy import HASH_BYTES, ROUND_BYTES, Policy
 from quintain.federated.secagg.primitives import SIGNATURE_BYTES, sign, tagged_hash, verify
 from quintain.federated.secagg.secret import Secret
-from quintain.federated.transport import Exchange
+from quintain.federated.transport import Exchange, StreamingExchange
 from quintain.federated.view import ServerView
 
 MAGIC = b"QHS1"
@@ -101,18 +101,26 @@ class HomomorphicSum(Aggregation):
         """Ask all sites for ciphertexts, add up those that hold, and have the sum opened."""
         names, everyone = policy.roster.names, range(len(policy.roster))
         check_encoding(policy.encoding)
-        request = _request(ENCRYPT, policy)
-        replies = transport.exchange(dict.fromkeys(everyone, request))
+        requests = dict.fromkeys(everyone, _request(ENCRYPT, policy))
         total = CiphertextSum(self.key_id, policy.encoding)
         survivors: list[int] = []
         refused: dict[str, str] = {}
-        for site in sorted(set(replies) & set(everyone)):
+        # each ciphertext is added as it comes, where the transport can, so that nobody holds all of them
+        arrivals = (
+            transport.arrivals(requests)
+            if isinstance(transport, StreamingExchange)
+            else transport.exchange(requests).items()
+        )
+        for site, reply in arrivals:
+            if site not in everyone or site in survivors:
+                continue
             try:
-                total.add(_opened(replies[site], policy, site, ENCRYPTED, policy.digest()))
+                total.add(_opened(reply, policy, site, ENCRYPTED, policy.digest()))
             except ProtocolError as error:
                 refused[names[site]] = str(error)
                 continue
             survivors.append(site)
+        survivors.sort()
         if len(survivors) < policy.min_survivors:
             raise ProtocolError(
                 f"{len(survivors)} of {len(names)} sites sent a vector; {policy.min_survivors} are needed: "
