@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import quintain as q
-from quintain.core.errors import DataError, SettingError, UnknownNameError
+from quintain.core.errors import DataError, ModelError, SettingError, UnknownNameError
 
 
 @pytest.fixture
@@ -30,6 +30,36 @@ def same(left, right):
 def test_an_attack_takes_text_and_arrays(model, labels):
     wanted = q.attacks.PGD()(model, X, Y, THREAT, seed=1)
     assert same(q.attacks.PGD()(model, X.numpy(), Y.numpy().astype(labels), "linf:0.0625", seed=1), wanted)
+
+
+ORDERS = {
+    "NumPy's own": lambda x: x.astype(np.float64),
+    "half": lambda x: x.astype(np.float16).astype(np.float32).astype(np.float16),
+    "upside down": lambda x: x[::-1].copy()[::-1],
+    "columns first": np.asfortranarray,
+    "big-endian": lambda x: x.astype(x.dtype.newbyteorder(">")),
+}
+
+
+@pytest.mark.parametrize("how", ORDERS)
+@pytest.mark.parametrize("bare", [True, False])
+def test_arrays_of_any_type_and_order_give_what_tensors_of_the_net_give(model, how, bare):
+    x, y = X.half().float(), Y.numpy()
+    labels = y if "half" in how or "own" in how else ORDERS[how](y)
+    net, bounds = model.net if bare else model, q.certify.IntervalBounds()
+    wanted = q.attacks.PGD()(net, x, Y, THREAT, seed=1)
+    found = q.attacks.PGD()(net, ORDERS[how](x.numpy()), labels, THREAT, seed=1)
+    assert same(found, wanted)
+    assert found.adversarial.dtype == torch.float32
+    assert same(q.attack(net, ORDERS[how](x.numpy()), labels, THREAT), q.attack(net, x, Y, THREAT))
+    assert torch.equal(model(ORDERS[how](x.numpy())).float(), model(x))
+    margin = bounds(model, ORDERS[how](x.numpy()), labels, THREAT).margin
+    assert torch.equal(margin, bounds(model, x, Y, THREAT).margin)
+
+
+def test_bounds_of_a_bare_net_name_the_model_that_they_expect(model):
+    with pytest.raises(ModelError, match=r"a Linear; expected a model: IntervalBounds\(\)\(Class"):
+        q.certify.IntervalBounds()(model.net, X, Y, THREAT)
 
 
 def test_targets_may_be_an_array(model):

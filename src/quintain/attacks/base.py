@@ -13,6 +13,7 @@ from quintain.attacks.search import Search
 from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.core.registry import declared_entries
 from quintain.core.threat_specs import threat_name
+from quintain.models.modules import input_type
 from quintain.models.protocol import Access
 from quintain.threats.arguments import Array, to_inputs, to_labels, to_threat
 from quintain.threats.rng import example_rng
@@ -120,7 +121,7 @@ class Attack(ABC):
         Args:
             model: Gives logits (B, K); only its outputs and input gradients are used, and it is left as it
                 was.
-            x: Inputs (B, *S) in the threat's box, a tensor or a NumPy array.
+            x: Inputs (B, *S) in the threat's box, a tensor or a NumPy array, which gets the model's type.
             y: True classes (B,), a tensor of int64 or a NumPy array of integers.
             threat: What may be changed, or its text, such as ``"linf:8/255"``.
             seed: Every random number comes from it, the attack's name, the restart and the example's id.
@@ -137,7 +138,7 @@ class Attack(ABC):
             ModelError: If the model does not give what the attack needs.
         """
         # all that could be wrong is refused before the first query
-        threat, x, y = to_threat(threat), to_inputs(x), to_labels(y)
+        threat, x, y = to_threat(threat), to_inputs(x, input_type(model)), to_labels(y)
         targets = None if targets is None else to_labels(targets)
         check_types(threat, x)
         check_access(self.name, self.access, model)

@@ -208,7 +208,7 @@ class SmoothedClassifier:
         """
         with torch.inference_mode(), refuse_changes(self.base_classifier):
             ball = None if threat is None else to_threat(threat)
-            return self._certify_examples(to_inputs(x), to_labels(y), ball, seed, ids, progress)
+            return self._certify_examples(to_inputs(x, self.dtype), to_labels(y), ball, seed, ids, progress)
 
     def require_certifiable(self, threat: Threat) -> None:
         """Refuse a ball of which nothing could ever be certified.
@@ -301,7 +301,7 @@ class SmoothedClassifier:
                 f"{noise_samples} noise samples can never decide at alpha = {self.alpha:g}; give at least "
                 f"{least}"
             )
-        x = to_inputs(x)
+        x = to_inputs(x, self.dtype)
         require_steady(self.base_classifier, x, sigma=self.sigma, seed=self.surrogate_seed)
         ids, memory_format = example_rng(x, seed, ids).ids, fast_memory_format(self.base_classifier, x)
         predictions = []

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from quintain.core.arrays import native_copy
 from quintain.core.errors import ModelError, QuintainError, SettingError
 from quintain.models.adapters import adapt
 from quintain.models.fingerprint import fingerprint
@@ -104,7 +105,7 @@ class Classifier:
         Args:
             x: (B, *S), floating, in [0, 1]; cast to the net's type and device. A NumPy array is copied.
         """
-        x = torch.tensor(x) if isinstance(x, np.ndarray) else x
+        x = torch.from_numpy(native_copy(x)) if isinstance(x, np.ndarray) else x
         modules = all_modules(self.net)
         if not self.allow_train_mode and any_training(modules):
             raise ModelError(

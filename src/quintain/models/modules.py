@@ -1,5 +1,6 @@
 """Fast walks over a net's modules; PyTorch's own generators cost more than a forward pass of a small net."""
 
+import torch
 from torch import Tensor, nn
 
 
@@ -28,3 +29,12 @@ def first_floating_tensor(modules: list[nn.Module]) -> Tensor | None:
                 if tensor is not None and tensor.is_floating_point():
                     return tensor
     return None
+
+
+def input_type(model: object) -> torch.dtype | None:
+    """Return the floating-point type of a model's inputs; None where neither it nor a tensor of it says."""
+    if isinstance(model, nn.Module):
+        tensor = first_floating_tensor(all_modules(model))
+        return None if tensor is None else tensor.dtype
+    found = getattr(model, "dtype", None)
+    return found if isinstance(found, torch.dtype) else None

@@ -7,7 +7,7 @@ from functools import partial
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from quintain.certify.attributes import AttributeSnapshot
 from quintain.certify.conditions import (
@@ -125,6 +125,11 @@ class IntervalBounds:
 
     def trace(self, model: ClassifierLike) -> "TracedBounds":
         """Trace a model's operations once, for many calls; each checks that the model is unchanged."""
+        given: object = model
+        if isinstance(given, nn.Module):
+            raise ModelError(
+                f"a {type(given).__name__}; expected a model: IntervalBounds()(Classifier(net), ...)"
+            )
         if not isinstance(model, Classifier):
             raise ModelError(
                 f"interval bounds read the layers of a Classifier; got a {type(model).__name__}, whose "
@@ -166,7 +171,7 @@ class TracedBounds:
         Raises:
             ModelError: Also if the model is not the one that was read.
         """
-        threat, x, y = to_threat(threat), to_inputs(x), to_labels(y)
+        threat, x, y = to_threat(threat), to_inputs(x, self.model.dtype), to_labels(y)
         check_in_box(threat, x)
         if eps is not None and not isinstance(eps, Tensor):
             raise SettingError(

@@ -10,6 +10,7 @@ from quintain.core.errors import SettingError
 from quintain.core.registry import Entry, by_default_rank, get_entry
 from quintain.core.threat_specs import threat_name
 from quintain.evaluate.evasion.job import AttackFn
+from quintain.models.modules import input_type
 from quintain.models.protocol import Access, ClassifierLike
 from quintain.threats.arguments import Array, to_inputs, to_threat
 from quintain.threats.threat import Threat, check_types
@@ -84,7 +85,7 @@ def attack(
         Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
         pass on the stored point. A failure does not show robustness.
     """
-    ball, x = to_threat(threat), to_inputs(x)
+    ball, x = to_threat(threat), to_inputs(x, input_type(model))
     check_types(ball, x)
     best, *_ = default_attacks(access_of(getattr(model, "access", "gradients")), threat_name(ball.spec))
     outcome: AttackOutcome = get_entry("attack", best).load()()(model, x, y, ball, seed=seed, ids=ids)
