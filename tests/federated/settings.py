@@ -62,11 +62,12 @@ class StoppingNetwork(SimulatedNetwork):
             raise Killed
         return ready
 
-    def exchange(self, outgoing):
+    def arrivals(self, outgoing):
         if self._turn != self.stop:
-            return super().exchange(outgoing)
+            yield from super().arrivals(outgoing)
+            return
         if self.answered:
-            super().exchange(outgoing)
+            list(super().arrivals(outgoing))
         raise Killed
 
 

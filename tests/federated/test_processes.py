@@ -102,6 +102,18 @@ def test_who_does_not_answer_before_the_deadline_is_silent_and_its_late_answer_i
         one.close()
 
 
+def test_a_doubled_reply_counts_once_and_one_for_a_message_to_come_does_not_count():
+    ours, theirs = socket.socketpair()
+    transport = StreamTransport({0: ours}, PATIENT)
+    for number, text in ((2, b"early"), (1, b"first"), (1, b"again")):
+        theirs.sendall(number.to_bytes(8, "big") + (5).to_bytes(8, "big") + text)
+    assert list(transport.arrivals({0: b"one"})) == [(0, b"first")]
+    theirs.sendall((2).to_bytes(8, "big") + (6).to_bytes(8, "big") + b"second")
+    assert transport.exchange({0: b"two"}) == {0: b"second"}
+    for one in (ours, theirs):
+        one.close()
+
+
 def test_who_hangs_up_or_sends_a_frame_that_is_too_large_is_not_waited_for():
     ours, theirs = zip(*(socket.socketpair() for _ in range(3)), strict=True)
     transport = StreamTransport(dict(enumerate(ours)), PATIENT, max_frame=100)

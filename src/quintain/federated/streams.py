@@ -11,7 +11,7 @@ import selectors
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 
 from quintain.core.errors import ProtocolError
@@ -49,28 +49,30 @@ class StreamTransport:
 
     def broadcast(self, message: bytes, sites: Iterable[int]) -> tuple[int, ...]:
         """Send the task of a round; return the sites that are ready within the deadline of training."""
-        replies = self._exchange(dict.fromkeys(sites, message), self._deadlines.train)
-        return tuple(sorted(site for site, reply in replies.items() if reply == READY))
+        replies = self._arrivals(dict.fromkeys(sites, message), self._deadlines.train)
+        return tuple(sorted(site for site, reply in replies if reply == READY))
 
     def exchange(self, outgoing: Mapping[int, bytes]) -> Mapping[int, bytes]:
         """Send each site its message; return what came back within the deadline of a stage."""
-        return self._exchange(outgoing, self._deadlines.stage)
+        found = dict(self.arrivals(outgoing))
+        return {site: found[site] for site in outgoing if site in found}
+
+    def arrivals(self, outgoing: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+        """Send each site its message; yield what comes back within the deadline of a stage, as it comes."""
+        return self._arrivals(outgoing, self._deadlines.stage)
 
     def cancel(self, message: bytes, sites: Iterable[int]) -> None:
         """Tell sites that the round is over; their empty replies are discarded when they come."""
-        self._exchange(dict.fromkeys(sites, message), 0.0)
+        for _ in self._arrivals(dict.fromkeys(sites, message), 0.0):
+            pass
 
-    def _exchange(self, outgoing: Mapping[int, bytes], seconds: float) -> dict[int, bytes]:
+    def _arrivals(self, outgoing: Mapping[int, bytes], seconds: float) -> Iterator[tuple[int, bytes]]:
         self._number += 1
         number, deadline = self._number, self._clock() + seconds
-        waiting = {}
-        for site, message in outgoing.items():
-            if site in self._streams:
-                self._streams[site].put(number, message)
-                waiting[site] = self._streams[site]
-        replies: dict[int, bytes] = {}
+        waiting = {site: self._streams[site] for site in outgoing if site in self._streams}
         with selectors.DefaultSelector() as selector:
             for site, stream in list(waiting.items()):
+                stream.put(number, outgoing[site])
                 if stream.is_open:
                     selector.register(stream.socket, stream.events, site)
                 else:
@@ -79,18 +81,17 @@ class StreamTransport:
                 left = deadline - self._clock()
                 for key, events in selector.select(max(0.0, left)):
                     site, stream = key.data, waiting[key.data]
-                    for answered, reply in stream.move(events):
-                        if answered == number:
-                            replies[site] = reply
-                    if site in replies or not stream.is_open:
+                    replies = [reply for answered, reply in stream.move(events) if answered == number]
+                    if replies or not stream.is_open:
                         selector.unregister(stream.socket)
                         del waiting[site]
                     else:
                         selector.modify(stream.socket, stream.events, site)
+                    if replies and replies[0]:
+                        yield site, replies[0]
                 # a last look at what has come; whoever still sends is late
                 if left <= 0:
                     break
-        return {site: replies[site] for site in outgoing if replies.get(site)}
 
 
 class _Stream:
