@@ -5,7 +5,7 @@ SOURCES := src tests benchmarks examples
 # Compiled modules are kept, so that the processes which tests start need not compile them anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: drill test suite exhaustive rounding check format bench clean
+.PHONY: drill test suite exhaustive rounding flower check format bench clean
 
 drill: .venv/installed
 	$(BIN)/quintain drill
@@ -26,6 +26,10 @@ rounding: .venv/tested
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=SSE41 OMP_NUM_THREADS=2 $(BIN)/pytest -m rounding -q
 	ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE OMP_NUM_THREADS=1 $(BIN)/pytest -m rounding -n 2 --dist loadfile -q
 
+# The tests that need Flower, whose pins clash with those of the tests above, in an environment of their own.
+flower: .venv-flower/tested
+	FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 .venv-flower/bin/python -m pytest tests/flower -q
+
 check: .venv/tested
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
@@ -43,7 +47,7 @@ bench: .venv/tested
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf .venv runs build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-flower runs build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Quintain needs Python 3.11 or newer; set PYTHON=...")'
@@ -56,3 +60,8 @@ clean:
 .venv/tested: .venv/bin/python pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[test]'
 	touch $@ .venv/installed
+
+.venv-flower/tested: .venv/bin/python pyproject.toml
+	.venv/bin/python -m venv .venv-flower
+	.venv-flower/bin/pip install --quiet --editable '.[fed]' 'flwr[simulation]>=1.42,<1.43' 'pytest>=8' 'hypothesis>=6.100'
+	touch $@

@@ -6,6 +6,7 @@ what is registered, and what the part's ``__init__`` imports for type checkers.
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +18,7 @@ from quintain.core.tables import PAGE, render_page
 
 ROOT = Path(__file__).parents[1]
 WIDTH = 110
+SUMMARY = re.compile(r"\bsummary\b(?!\()")
 
 HEADER = '''"""What is registered and what is public here, as strings. Written by ``make format``."""
 
@@ -46,7 +48,7 @@ def _folder(package: str) -> Path:
 def registered(kind: str) -> list[tuple[Entry, Any]]:
     """Return all of a kind that say what they are, by folder and name: the entry, and the class or function.
 
-    Of a part's modules only those are imported whose text has the word ``summary``.
+    Of a part's modules only those are imported whose text has the word ``summary``, but as a method's name.
     """
     package = KINDS[kind].package
     found = [
@@ -63,7 +65,7 @@ def registered(kind: str) -> list[tuple[Entry, Any]]:
 def _modules(package: str) -> Iterator[str]:
     for found in walk_packages([str(_folder(package))], f"{package}."):
         path = ROOT.joinpath(*found.name.split(".")[1:]).with_suffix(".py")
-        if not found.ispkg and path.name != "_index.py" and "summary" in path.read_text("utf-8"):
+        if not found.ispkg and path.name != "_index.py" and SUMMARY.search(path.read_text("utf-8")):
             yield found.name
 
 

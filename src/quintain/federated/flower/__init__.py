@@ -1,0 +1,14 @@
+"""Flower apps under secure aggregation: a mod for a ClientApp, a strategy for a ServerApp (extra ``fed``)."""
+
+from typing import TYPE_CHECKING
+
+from quintain.core.lazy import lazy_exports
+from quintain.federated.flower._index import EXPORTS
+
+if TYPE_CHECKING:
+    from quintain.federated.flower.client_mod import secagg_mod as secagg_mod
+    from quintain.federated.flower.secure_strategy import SecAgg as SecAgg
+    from quintain.federated.flower.site import SiteSettings as SiteSettings
+    from quintain.federated.flower.terms import SumTerms as SumTerms
+
+__getattr__, __dir__ = lazy_exports(__name__, EXPORTS)

@@ -1,0 +1,83 @@
+"""The settings of a site that runs Flower apps: nothing in them comes from the server."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from quintain.core.errors import SettingError
+from quintain.federated.enrolment import check_keys, load_identity, load_roster, read_toml
+from quintain.federated.flower.round_folder import RoundFolder
+from quintain.federated.flower.terms import SumTerms
+from quintain.federated.secagg.encoding import check_types
+from quintain.federated.secagg.journal import FolderJournal
+from quintain.federated.secagg.keys import Identity
+
+_TERMS = frozenset({"threshold", "min_survivors", "max_corrupt", "clip_value", "scale", "weights"})
+_OTHERS = frozenset({"clear_evaluation"})
+
+
+@dataclass(frozen=True, slots=True)
+class SiteSettings:
+    """One site's own settings.
+
+    Args:
+        identity_file: Its signing key, as ``enrolment.save_identity`` writes it.
+        terms: The sums that it takes part in.
+        rounds: The folder of a round's secrets, best in memory; see ``round_folder``.
+        journal: The folder of what it remembers for life, on a disk.
+        clear_evaluation: Whether the metrics of evaluations, numbers of examples among them, go to the server
+            as they are. Without that, evaluations are refused.
+
+    Raises:
+        SettingError: If something is of another type.
+    """
+
+    identity_file: Path
+    terms: SumTerms
+    rounds: Path
+    journal: Path
+    clear_evaluation: bool = False
+
+    def __post_init__(self) -> None:
+        check_types(Path, identity_file=self.identity_file, rounds=self.rounds, journal=self.journal)
+        check_types(SumTerms, terms=self.terms)
+        if not isinstance(self.clear_evaluation, bool):
+            raise SettingError(f"clear_evaluation = {self.clear_evaluation!r}; expected true or false")
+
+    @classmethod
+    def load(cls, path: Path) -> "SiteSettings":
+        """Read a site's TOML file; paths in it are relative to its folder.
+
+        Raises:
+            NotFoundError: If the file or its roster is missing.
+            SettingError: If a key is missing or unknown, or a value is out of range.
+        """
+        entries = read_toml(path)
+        required = {"identity", "roster", "rounds", "journal"}
+        check_keys(path, entries, required=required, optional=_TERMS | _OTHERS)
+        places = {name: _place(path, name, entries) for name in required}
+        terms = {name: entries[name] for name in _TERMS & set(entries)}
+        others = {name: entries[name] for name in _OTHERS & set(entries)}
+        return cls(
+            identity_file=places["identity"],
+            terms=SumTerms(load_roster(places["roster"]), **terms),  # type: ignore[arg-type]
+            rounds=places["rounds"],
+            journal=places["journal"],
+            **others,  # type: ignore[arg-type]
+        )
+
+    def load_identity(self) -> Identity:
+        """Read the signing key."""
+        return load_identity(self.identity_file)
+
+    @property
+    def folder(self) -> RoundFolder:
+        """What the site keeps between the messages of a round."""
+        return RoundFolder(self.rounds, FolderJournal(self.journal))
+
+
+def _place(path: Path, name: str, entries: Mapping[str, object]) -> Path:
+    value = entries[name]
+    if not isinstance(value, str):
+        raise SettingError(f"{path}: {name} = {value!r}; expected the path of a file or folder")
+    return path.absolute().parent / value

@@ -1,0 +1,96 @@
+"""The files of an enrolled site."""
+
+import pytest
+
+from quintain.core.errors import NotFoundError, ProtocolError, SettingError, StorageError
+from quintain.federated.enrolment import (
+    fingerprint,
+    load_identity,
+    load_roster,
+    save_identity,
+    save_roster,
+)
+from quintain.federated.secagg import Identity, Roster
+
+NAMES = ("Krankenhaus Süd", 'a "quoted" \\ name', "tab\tand\nline")
+
+
+def test_an_identity_comes_back_and_only_its_owner_may_read_it(tmp_path):
+    for place, name in enumerate(NAMES):
+        identity = Identity.create(name)
+        path = tmp_path / f"{place}.toml"
+        save_identity(path, identity)
+        back = load_identity(path)
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert (back.name, back.public) == (identity.name, identity.public)
+        assert back.private.peek() == identity.private.peek()
+
+
+def test_an_identity_is_never_overwritten(tmp_path):
+    path = tmp_path / "identity.toml"
+    save_identity(path, Identity.create("a"))
+    before = path.read_bytes()
+    with pytest.raises(StorageError, match="never overwritten"):
+        save_identity(path, Identity.create("a"))
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660])
+def test_an_identity_that_others_may_read_is_refused(tmp_path, mode):
+    path = tmp_path / "identity.toml"
+    save_identity(path, Identity.create("a"))
+    path.chmod(mode)
+    with pytest.raises(SettingError, match=f"has mode {mode:04o}; expected 0600"):
+        load_identity(path)
+
+
+def test_a_damaged_identity_is_refused_and_its_key_not_shown(tmp_path):
+    path = tmp_path / "identity.toml"
+    save_identity(path, Identity.create("a"))
+    text = path.read_text()
+    private = text.split('private = "')[1][:64]
+    path.write_text(text.replace(private, private[:-1] + "z"))
+    with pytest.raises(SettingError, match="private; expected hexadecimal digits") as refused:
+        load_identity(path)
+    assert private[:16] not in str(refused.value)
+    path.write_text(text.replace(private, private[::-1]))
+    with pytest.raises(ProtocolError, match="do not belong together"):
+        load_identity(path)
+
+
+def test_a_roster_comes_back(tmp_path):
+    roster = Roster.from_identities(*(Identity.create(name) for name in NAMES))
+    save_roster(tmp_path / "roster.toml", roster)
+    back = load_roster(tmp_path / "roster.toml")
+    assert back == roster
+    assert back.digest == roster.digest
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "missing member"),
+        ("member = 3", "expected a table"),
+        ('[[member]]\nname = "a"', "missing key"),
+        ('[[member]]\nname = "a"\nkey = "00"\nrole = "x"', "unknown role"),
+        ('[[member]]\nname = 3\nkey = "00"', "name = 3; expected text"),
+        ('[[member]]\nname = "a"\nkey = "xy"', "key = 'xy'; expected hexadecimal"),
+        ("member = [", "no TOML"),
+    ],
+)
+def test_what_is_no_roster_is_refused_by_name(tmp_path, text, complaint):
+    path = tmp_path / "roster.toml"
+    path.write_text(text)
+    with pytest.raises(SettingError, match=complaint):
+        load_roster(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(NotFoundError, match=r"roster\.toml"):
+        load_roster(tmp_path / "roster.toml")
+
+
+def test_fingerprints_are_short_and_of_the_key():
+    one, other = Identity.create("a").public, Identity.create("a").public
+    assert fingerprint(one) == fingerprint(one) != fingerprint(other)
+    assert [len(group) for group in fingerprint(one).split()] == [4] * 5
