@@ -101,11 +101,17 @@ def test_arguments_are_words_and_never_code(action, work):
     assert not {"one", "two", "three"} & {path.name for path in work.iterdir()}
 
 
-def test_what_is_undecided_can_be_a_warning(action):
-    undecided = "robust_accuracy(linf:1e-9) >= 0.01"
-    args = f"{ATTACK.replace('0.5', '1e-9')} --require '{undecided}'"
-    code, _, outputs, _ = action(args)
+UNDECIDED = f"{ATTACK.replace('0.5', '1e-9')} --require 'robust_accuracy(linf:1e-9) >= 0.01'"
+
+
+@pytest.mark.exhaustive
+def test_what_is_undecided_fails_the_step(action):
+    """As a gate that fails does, by another exit code."""
+    code, _, outputs, _ = action(UNDECIDED)
     assert (code, outputs["verdict"], outputs["exit-code"]) == (3, "UNDECIDED", "3")
-    code, _, outputs, summary = action(args, undecided="warn")
+
+
+def test_what_is_undecided_can_be_a_warning(action):
+    code, _, outputs, summary = action(UNDECIDED, undecided="warn")
     assert (code, outputs["verdict"], outputs["exit-code"]) == (0, "UNDECIDED", "0")
     assert "UNDECIDED (warning)" in summary

@@ -177,13 +177,18 @@ def run(call, folder):
 
 
 SHOWN = ("check", "attack", "privatize")
-"""Commands that meet each form of packed outputs; the others meet all in the exhaustive run alone."""
+"""Commands that meet each form of outputs; the others meet them in the exhaustive run."""
+
+ALIKE = ("tensor", "packed_tuple", "packed_dict", "one_flat_logit")
+"""Forms of which the other commands meet another: a packed object, one logit; a plain tensor is met in the
+tests of each command.
+"""
 
 
 def cases(nets, *, audited):
     """Every net with every command; most audits, which take seconds, only in the exhaustive run."""
     slow = {(net, "audit") for net in nets if net not in audited}
-    slow |= {(net, one) for net in ("packed_tuple", "packed_dict") for one in COMMANDS if one not in SHOWN}
+    slow |= {(net, one) for net in ALIKE for one in COMMANDS if one not in SHOWN}
     pairs = [(net, command) for net in nets for command in COMMANDS]
     return [pytest.param(*pair, marks=pytest.mark.exhaustive if pair in slow else ()) for pair in pairs]
 
@@ -202,7 +207,8 @@ def test_every_command_takes_every_form_of_output(net, command, run, folder):
     assert code == 0, complaint
 
 
-@pytest.mark.parametrize(("net", "command"), cases(OTHER_NETS, audited=("vectors", "normalized", "double")))
+# Vectors are audited in tests/cli/test_audit_alarms.py.
+@pytest.mark.parametrize(("net", "command"), cases(OTHER_NETS, audited=("normalized", "double")))
 def test_other_nets_are_taken_or_refused_in_one_line(net, command, run, folder):
     code, _, complaint = run(command, f"{folder}/nets.py:{net}", OTHER_NETS[net])
     if (net, command) in REFUSED:
