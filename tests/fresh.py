@@ -14,6 +14,7 @@ import runpy
 import subprocess
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,8 +43,12 @@ class Fresh:
 
     def __call__(self, *words: object, home: Path, **variables: str) -> Told:
         """Run a program with its arguments, in the folder ``home``, with these variables."""
-        (told,) = self._told([dict(variables)], words, home)
+        (told,) = self._told([dict(variables)], [words], home)
         return told
+
+    def together(self, *calls: Sequence[object], home: Path) -> list[Told]:
+        """Run programs, each with its arguments, at the same time."""
+        return self._told([{} for _ in calls], calls, home)
 
     def quintain(self, *words: object, home: Path, **variables: str) -> Told:
         """Run the command line in the folder ``home``."""
@@ -65,12 +70,15 @@ class Fresh:
             "LOCAL_WORLD_SIZE": size,
             "TORCHELASTIC_USE_AGENT_STORE": True,
         }
-        return self._told([{**shared, "RANK": rank, "LOCAL_RANK": rank} for rank in range(size)], words, home)
+        ranks = [{**shared, "RANK": rank, "LOCAL_RANK": rank} for rank in range(size)]
+        return self._told(ranks, [words] * size, home)
 
-    def _told(self, settings: list[dict[str, object]], words: tuple[object, ...], home: Path) -> list[Told]:
-        """One process for each group of variables, all at the same time."""
+    def _told(
+        self, settings: Sequence[dict[str, object]], programs: Sequence[Sequence[object]], home: Path
+    ) -> list[Told]:
+        """One process for each program and its variables, all at the same time."""
         calls, files = [], []
-        for variables in settings:
+        for variables, words in zip(settings, programs, strict=True):
             self.count += 1
             files.append([self.place / f"{self.count}.{name}" for name in ("out", "err")])
             named = {name: str(value) for name, value in variables.items()}

@@ -1,4 +1,4 @@
-"""A client as a process: ``python -m tests.federated.client_process FD FOLDER``, its settings on stdin."""
+"""A client as a program: ``client_process.py PORT SETTINGS FOLDER``, with the settings as JSON."""
 
 import json
 import os
@@ -10,12 +10,14 @@ from quintain.federated import Client, ClientConfig, FederatedConfig, TrainingPl
 from quintain.federated.secagg import FolderJournal, Identity, Roster
 from quintain.federated.secagg.secret import Secret
 from quintain.federated.streams import serve
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.federated.settings import SHORT, blobs, linear
 
 
-def main(handle: int, folder: Path) -> None:
+def main(port: int, settings: str, folder: Path) -> None:
     """Build this site's own plan, data and journal, and serve until the server hangs up."""
-    said = json.load(sys.stdin)
+    said = json.loads(settings)
     name = said["name"]
     identity = Identity(name, bytes.fromhex(said["public"]), Secret(bytes.fromhex(said["private"])))
     roster = Roster(tuple(said["names"]), tuple(bytes.fromhex(key) for key in said["keys"]))
@@ -35,8 +37,8 @@ def main(handle: int, folder: Path) -> None:
             os._exit(9)
         return client.handle(message)
 
-    serve(handled, socket.socket(fileno=handle))
+    serve(handled, socket.create_connection(("127.0.0.1", port)))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    main(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))

@@ -1,10 +1,9 @@
 """Server and clients as programs of their own: only bytes between them, and the same model bit for bit."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,14 +16,13 @@ from quintain.federated.streams import StreamTransport, serve
 from quintain.federated.transport import DropoutStage
 from tests.federated.settings import SHORT, Party, blobs, linear, partition, weights
 
-ROOT = Path(__file__).parents[2]
+CLIENT = Path(__file__).with_name("client_process.py")
 ROUNDS, SEED = 3, 5
 PATIENT = Deadlines(train=300.0, stage=300.0)
 
 
-def start(identity, roster, folder, **said):
-    """Start a client; its end of a socket is all that the two share."""
-    here, there = socket.socketpair()
+def call(listener, identity, roster, folder, **said):
+    """What a client is started with; the socket that it opens is all that it shares with the server."""
     said = {
         "name": identity.name,
         "public": identity.public.hex(),
@@ -37,21 +35,10 @@ def start(identity, roster, folder, **said):
         "killed": -1,
         **said,
     }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.federated.client_process", str(there.fileno()), str(folder)],
-        pass_fds=[there.fileno()],
-        stdin=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
-    )
-    there.close()
-    process.stdin.write(json.dumps(said).encode())
-    process.stdin.close()
-    return process, here
+    return (CLIENT, listener.getsockname()[1], json.dumps(said), folder)
 
 
-def test_processes_with_only_bytes_between_them_make_the_simulated_model_bit_for_bit(tmp_path):
+def test_processes_with_only_bytes_between_them_make_the_simulated_model_bit_for_bit(ready, tmp_path):
     """A round has six messages: the task and five of the sum. The second site is unplugged from its masked
     vector of the second round on, the third is killed before it unmasks the last round.
     """
@@ -60,18 +47,22 @@ def test_processes_with_only_bytes_between_them_make_the_simulated_model_bit_for
     identities = [Identity.create(name) for name in names]
     roster = Roster.from_identities(*identities)
     faults = {names[1]: {"unplugged": [9]}, names[2]: {"killed": 2 * 6 + 5}}
-    started = [start(one, roster, tmp_path / one.name, **faults.get(one.name, {})) for one in identities]
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in names]
+    calls = [
+        call(listener, one, roster, tmp_path / one.name, **faults.get(one.name, {}))
+        for listener, one in zip(listeners, identities, strict=True)
+    ]
     net = linear()
     plan = TrainingPlan.for_net(
         roster, FederatedConfig(ROUNDS, SHORT), net, data="samples of shape (6,) in [0, 1]"
     )
-    transport = StreamTransport(dict(enumerate(stream for _, stream in started)), PATIENT)
-    try:
-        reports = Server(plan, net, SecureSum()).run(transport)
-    finally:
-        for process, stream in started:
-            stream.close()
-            process.wait(timeout=300)
+    with ThreadPoolExecutor(1) as pool, ExitStack() as opened:
+        ended = pool.submit(ready.together, *calls, home=tmp_path)
+        streams = []
+        for listener in listeners:
+            opened.enter_context(listener).settimeout(300)
+            streams.append(opened.enter_context(listener.accept()[0]))
+        reports = Server(plan, net, SecureSum()).run(StreamTransport(dict(enumerate(streams)), PATIENT))
     told = []
     simulated = linear()
     run = simulate(
@@ -86,7 +77,7 @@ def test_processes_with_only_bytes_between_them_make_the_simulated_model_bit_for
     assert [one.dropped for one in reports] == [(), (names[1],), ()]
     assert torch.equal(weights(net), weights(simulated))
     assert not torch.equal(weights(net), weights(linear()))
-    assert [process.returncode for process, _ in started] == [0, 0, 9, 0]
+    assert [told.code for told in ended.result()] == [0, 0, 9, 0]
 
 
 def test_who_does_not_answer_before_the_deadline_is_silent_and_its_late_answer_is_discarded():
