@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from scipy.stats import chi2, ks_2samp
 
 from quintain.core.errors import ProtocolError
-from quintain.core.registry import entries
 from quintain.federated import DropoutStage, InProcessTransport, run_round, secure_sum
 from quintain.federated.secagg import client, masks, server
 from quintain.federated.secagg.encoding import Encoding
@@ -389,11 +388,6 @@ def test_five_sites_of_a_real_model_size_sum_exactly():
     assert result.exact
     assert result.survivors == ("site-0", "site-1", "site-2", "site-4")
     assert result.bytes_uploaded["site-0"] < 4 * 110_001 + 2500
-
-
-@pytest.mark.parametrize("name", entries("aggregation"))
-def test_a_third_party_can_check_all_of_it_at_once(name):
-    check_aggregation(entries("aggregation")[name].load()())
 
 
 def test_an_aggregation_that_loses_a_site_or_hides_nothing_is_named(monkeypatch):
