@@ -1,0 +1,116 @@
+"""``quintain federate``: what sums the updates, one epsilon for all sites, and wrong input."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from quintain.core.errors import ExitCode
+from quintain.results.codec import load
+from quintain.results.run_layout import RESULT_FILE
+
+SHORT = ("--sites", "3", "--rounds", "1", "--epochs", "1", "--out", "f")
+
+
+@pytest.mark.parametrize(
+    ("secure", "name", "protocol"),
+    [
+        ("none", "plain-sum", "each signed by its site"),
+        ("secagg", "secagg", "Bonawitz"),
+        ("he", "he", "BFV by TenSEAL, one key for 3 clients"),
+    ],
+)
+def test_a_process_trains_with_each_kind_of_sum_and_states_one_epsilon_for_all_sites(
+    secure, name, protocol, small, tmp_path
+):
+    words = ("--secure", secure, "--epsilon", "4")
+    required = ("--require", "epsilon <= 4.01", "--require", "clean_accuracy >= 0.01")
+    done = subprocess.run(
+        [sys.executable, "-m", "quintain", "federate", "--data", str(small), *SHORT, *words, *required],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    told = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == ExitCode.OK, told
+    assert told.count("PASS ") == 2
+    assert "for one record over all rounds, by DP-SGD at each site" in told
+    assert "a record at two sites pays for both" in told
+    assert "trained without privacy" in told
+    assert ("colludes with the server" in told) == (secure == "he")
+
+    record = load(tmp_path / "f" / RESULT_FILE)
+    result, privacy = record.result, record.result.privacy
+    assert result.aggregation == name
+    assert protocol in result.protocol
+    assert result.guarantee
+    assert result.server_saw_updates == (secure == "none")
+    (only,) = result.rounds
+    assert only.sum_exact
+    assert only.masked_vectors == (0 if secure == "none" else 3)
+    assert min(only.bytes_uploaded, only.seconds) > 0
+    assert (privacy.privacy_unit, privacy.mechanism) == ("record", "DP-SGD at each site")
+    assert 3.5 < privacy.epsilon <= 4.001
+    assert privacy.epsilon == max(site.epsilon for site in result.sites)
+    assert not record.provenance.reproducible
+
+
+@pytest.mark.parametrize("by", ["sites", "server"])
+def test_noise_on_sums_of_few_sites_is_called_useless_and_passes_no_requirement_of_a_small_epsilon(
+    call, small, by
+):
+    words = ("--noise-multiplier", "0.5", "--clip-norm", "0.1", "--noise-by", by)
+    code, out, err = call("federate", "--data", small, *SHORT, *words, "--require", "epsilon <= 4")
+    told = " ".join((out + err).split())
+    assert code == ExitCode.UNDECIDED
+    result = load(Path("f") / RESULT_FILE).result
+    assert result.privacy.privacy_unit == "client"
+    assert result.privacy.relative_noise > 1
+    assert 4 < result.privacy.epsilon < 30
+    assert "with 3 sites, privacy of whole sites is useless" in told
+    assert "for one site over all rounds" in told
+    assert ("trusted to add it" in told) == (by == "server")
+    assert result.rounds[0].sum_exact
+    assert call("report", "f")[0] == ExitCode.OK
+    assert "privacy of whole sites is useless" in Path("f/report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--epsilon", "0"), "got epsilon = 0.0; expected a positive finite number"),
+        (("--epsilon", "-1"), "got epsilon = -1.0; expected"),
+        (("--epsilon", "nan"), "got epsilon = nan; expected"),
+        (("--epsilon", "3", "--delta", "0"), "got delta = 0.0; expected"),
+        (("--noise-multiplier", "1"), "got --noise-multiplier without --clip-norm; expected both"),
+        (("--clip-norm", "1"), "got --clip-norm without --noise-multiplier; expected both"),
+        (("--noise-multiplier", "0", "--clip-norm", "1"), "noise_multiplier = 0.0; expected a positive"),
+        (("--noise-multiplier", "1", "--clip-norm", "-1"), "clip_norm = -1.0; expected a positive"),
+        (("--noise-multiplier", "1", "--clip-norm", "1", "--epsilon", "3"), "expected one of them"),
+        (
+            ("--noise-multiplier", "1", "--clip-norm", "1", "--secure", "none"),
+            "which one share does not hide; expected one that hides updates",
+        ),
+        (("--noise-multiplier", "1", "--clip-norm", "1e12"), "fit no grid"),
+        (("--noise-multiplier", "1", "--clip-norm", "1", "--noise-by", "nobody"), "nobody"),
+        (("--sites", "1"), "3"),
+        (("--secure", "hee"), "Did you mean he"),
+    ],
+)
+def test_wrong_input_is_refused_before_any_training(call, small, words, reason):
+    code, out, err = call("federate", "--data", small, *SHORT, *words)
+    told = " ".join((out + err).split())
+    assert code == ExitCode.USAGE
+    assert reason in told
+    assert "Traceback" not in told
+    assert not (Path("f") / RESULT_FILE).exists()
+
+
+def test_encryption_without_tenseal_names_the_remedy(call, small, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tenseal", None)
+    code, out, err = call("federate", "--data", small, *SHORT, "--secure", "he")
+    assert code == ExitCode.EXECUTION
+    assert "pip install 'quintain[he]'" in out + err
+    assert not (Path("f") / RESULT_FILE).exists()
