@@ -260,12 +260,19 @@ def test_noise_by_the_server_costs_the_same_whoever_drops_out(aggregation):
 
 def test_below_fifty_sites_privacy_of_whole_sites_is_called_useless():
     few = NOISE.on_sums(20_000, 5, 1)
-    told = client_level(NOISE, few, [5])
+    told = client_level(NOISE, few, [5], SecureSum())
     assert "with 5 sites, privacy of whole sites is useless" in told.notes[-1]
     assert f"{few.relative_noise:.3g} times as long" in told.notes[-1]
     assert few.relative_noise == pytest.approx(2.0 * np.sqrt(20_000 / 5 / 4), rel=0.2)
     many = NOISE.on_sums(20_000, 60, 1)
-    assert not any("useless" in note for note in client_level(NOISE, many, [60]).notes)
+    assert not any("useless" in note for note in client_level(NOISE, many, [60], SecureSum()).notes)
+
+
+def test_a_sum_that_one_colluding_site_undoes_is_not_said_to_stand_one():
+    noise = NOISE.on_sums(100, 60, 1)
+    assert "no more than 1 of the sites side with" in client_level(NOISE, noise, [60], SecureSum()).notes[0]
+    told = client_level(NOISE, noise, [60], HomomorphicSum()).notes[0]
+    assert "no site sides with the server, and the server keeps to the protocol" in told
 
 
 def test_shares_of_noise_are_refused_where_the_server_sees_each_vector():

@@ -61,6 +61,7 @@ class Aggregation(ABC):
     Attributes:
         name, summary, guarantee: As registered.
         hides_updates: Whether the server learns no single client's vector.
+        stands_colluders: Whether that is so even where some sites side with it.
         replies: What a client's replies stand for, in order, by which dropouts are simulated: the vector is
             ``MASKED``.
     """
@@ -69,6 +70,7 @@ class Aggregation(ABC):
     summary: ClassVar[str]
     guarantee: ClassVar[str]
     hides_updates: ClassVar[bool]
+    stands_colluders: ClassVar[bool] = False
     replies: ClassVar[tuple[MessageType, ...]]
 
     @abstractmethod

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from quintain.core.rounding import bound
 from quintain.dp import Ledger
 from quintain.dp.accounting.guarantee import Guarantee
+from quintain.federated.aggregation import Aggregation
 from quintain.federated.client_noise import ClientNoise
 from quintain.federated.noise import DistributedNoise
 
@@ -57,7 +58,7 @@ def site_level(ledgers: Mapping[str, Ledger], delta: float) -> FederationPrivacy
 
 
 def client_level(
-    settings: ClientNoise, noise: DistributedNoise, survivors: Sequence[int]
+    settings: ClientNoise, noise: DistributedNoise, survivors: Sequence[int], aggregation: Aggregation
 ) -> FederationPrivacy:
     """Return the privacy of one whole site, where noise was added to the sums.
 
@@ -65,11 +66,17 @@ def client_level(
         settings: Clip, noise and who adds it.
         noise: The same for this federation.
         survivors: How many sites were in each sum that may have been opened.
+        aggregation: What made the sums.
     """
     by_sites = settings.added_by == "sites"
+    assumed = (
+        f"no more than {noise.max_corrupt} of the sites side with the server"
+        if aggregation.stands_colluders
+        else "no site sides with the server, and the server keeps to the protocol, without which it sees a "
+        "vector with one share of the noise"
+    )
     notes = [
-        f"it assumes that no more than {noise.max_corrupt} of the sites side with the server; sites open no "
-        f"sum of fewer than {noise.min_survivors}"
+        f"it assumes that {assumed}; sites open no sum of fewer than {noise.min_survivors}"
         if by_sites
         else "it holds against those who get the models; the server sees the sums without noise, and is "
         "trusted to add it",

@@ -55,6 +55,7 @@ class SecureSum(Aggregation):
         "so may two that differ in their sites: add differential privacy"
     )
     hides_updates: ClassVar[bool] = True
+    stands_colluders: ClassVar[bool] = True
     default_rank: ClassVar[int] = 1
     replies: ClassVar[tuple[MessageType, ...]] = SECAGG_REPLIES
 

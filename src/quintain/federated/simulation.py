@@ -170,12 +170,15 @@ def simulate(
         threshold=plan.threshold,
         encoding=plan.encoding,
         largest_fraction=plan.largest_fraction,
-        privacy=_privacy(plan, clients, rounds),
+        privacy=_privacy(plan, aggregation, clients, rounds),
     )
 
 
 def _privacy(
-    plan: TrainingPlan, clients: Sequence[Client], rounds: Sequence[RoundReport]
+    plan: TrainingPlan,
+    aggregation: Aggregation,
+    clients: Sequence[Client],
+    rounds: Sequence[RoundReport],
 ) -> FederationPrivacy | None:
     """Return the epsilon of all that left the sites; None where nothing was trained privately."""
     if plan.config.site_privacy is not None:
@@ -185,7 +188,7 @@ def _privacy(
         return None
     # a round that was abandoned may have been opened by a server that denies it
     sums = [len(one.survivors) or plan.min_survivors for one in rounds]
-    return client_level(plan.config.client_noise, plan.noise, sums)
+    return client_level(plan.config.client_noise, plan.noise, sums, aggregation)
 
 
 def _fingerprint(
