@@ -33,6 +33,9 @@ class AttackOutcome:
         queries_to_success: ``forwards`` at the first success (B,) long; 0 without one.
         params: For a parametric threat, the parameters (B, P) that ``adversarial`` is rendered from.
         threat: Spec of the threat, for people; empty where it was not said.
+        smallest_sizes: Size of the smallest change that breaks the model, beyond the threat too, after half
+            of the queries and after all (2, B) float64; infinite where none was found. Only attacks that use
+            labels alone say it.
     """
 
     adversarial: Tensor
@@ -45,6 +48,7 @@ class AttackOutcome:
     queries_to_success: Tensor
     params: Tensor | None = None
     threat: str = ""
+    smallest_sizes: Tensor | None = None
 
     def __repr__(self) -> str:
         facts = [f"{len(self.success)} examples", f"{int(self.success.sum())} broken"]

@@ -83,6 +83,8 @@ class Search:
         self.best = self.origin.clone()
         self.best_margin = x.new_full((len(x),), -torch.inf)
         self.best_size = torch.full_like(self.best_margin, torch.inf, dtype=torch.float64)
+        # the smallest change that was found within so many forward passes; 0 for an attack that names no half
+        self.half_queries, self.size_at_half = 0, self.best_size.clone()
         self.success = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         self.error, self.saw_nan, self.clean_success = (
             self.success.clone(),
@@ -211,6 +213,7 @@ class Search:
             self.best_size.clone(),
             self.queries_to_success.clone(),
         )
+        child.half_queries, child.size_at_half = 0, torch.full_like(self.best_size, torch.inf)
         child.best = self.origin.clone() if minimum_norm else self.best.clone()
         child.success, child.error, child.saw_nan = (
             self.success.clone(),
@@ -291,6 +294,7 @@ class Search:
             queries_to_success=torch.where(self.success, self.queries_to_success, 0),
             params=None if self.parametric is None else self.best,
             threat=self.threat.spec,
+            smallest_sizes=torch.stack([self.size_at_half, self.best_size]) if self.half_queries else None,
         )
 
     def _query_clean(self, rows: Tensor) -> Tensor:
@@ -317,6 +321,8 @@ class Search:
         size = self.threat.measure(z, self.x[rows])
         less = (size < self.best_size[rows]) & in_box(self.threat, self._to_image(z, rows))
         self.best[rows[less]], self.best_size[rows[less]] = z[less], size[less]
+        early = less & (self.model.forwards[rows] <= self.half_queries)
+        self.size_at_half[rows[early]] = size[early]
         self._note_success(rows[less & (size <= self.threat.eps)])
 
     def _note_nan(self, z: Tensor, rows: Tensor, is_nan: Tensor) -> None:

@@ -5,6 +5,7 @@ net.
 import re
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -393,6 +394,36 @@ def test_one_attack_with_queries_enough_suffices():
     assert trust.summary == "high"
 
 
+@dataclass(frozen=True)
+class Shrinking(Guess):
+    """Finds, from labels alone, no break, and changes that shrink by a quarter after half of its queries."""
+
+    access: ClassVar = "labels"
+    shrinks: float = 0.75
+
+    def __call__(self, model, x, y, threat, **words):
+        outcome = super().__call__(model, x, y, threat, **words)
+        nothing = torch.zeros_like(outcome.success)
+        sizes = torch.full((2, len(x)), 2 * threat.eps, dtype=torch.float64)
+        sizes[1] *= self.shrinks
+        return replace(outcome, success=nothing, size=torch.full((len(x),), torch.inf), smallest_sizes=sizes)
+
+
+@pytest.mark.parametrize(("shrinks", "helps"), [(1.0, False), (0.96, False), (0.94, True)])
+def test_changes_that_still_shrink_ask_for_more_queries(shrinks, helps):
+    trust = Box("labels").attacked(Linf(0.01), {"slow": Shrinking(shrinks=shrinks)}, max_queries=2000)
+    assert ("queries still help" in {sign.name for sign in trust.diagnostics.triggered}) is helps
+
+
+def test_a_walk_that_had_few_queries_is_doubtful_and_one_that_has_converged_is_trusted():
+    few, many = (
+        Box("labels").attacked(Linf(0.02), {"hopskipjump": HopSkipJump(queries)}).diagnostics
+        for queries in (200, 6000)
+    )
+    assert "shrank by" in few.summary
+    assert many.summary == "high"
+
+
 @pytest.mark.parametrize(("query", "late"), [(1, False), (150, False), (151, True), (200, True)])
 def test_breaks_at_the_end_of_the_budget_ask_for_more_queries(query, late):
     @dataclass(frozen=True)
@@ -526,11 +557,23 @@ def test_logits_far_above_zero_are_no_probabilities():
 
 
 STILL = "scores do not move"
+
+
+def low_digit(x):
+    """Noise that belongs to the input, and no attack can follow: what rounded scores hide behind."""
+    hashed = (1e4 * (x * torch.linspace(1, 9, x.shape[1])).sum(1, keepdim=True)).frac().abs()
+    return 0.01 * hashed * torch.tensor([1.0, 0.5])
+
+
 VOTES = {
     "one-hot": lambda x: nn.functional.one_hot(net()(x).argmax(1), 2).float(),
     "plus or minus 1": lambda x: 2 * nn.functional.one_hot(net()(x).argmax(1), 2).float() - 1,
     "logs of votes": lambda x: nn.functional.one_hot(net()(x).argmax(1), 2).float().log(),
     "rounded": lambda x: (net()(x) / 8).round() * 8,
+    "rounded, with a low digit that moves": lambda x: (net()(x) / 8).round() * 8 + low_digit(x),
+    "votes, with a low digit that moves": lambda x: (
+        nn.functional.one_hot(net()(x).argmax(1), 2) + low_digit(x) / 8
+    ),
     "saturated": lambda x: (1e4 * net()(x)).softmax(1),
 }
 

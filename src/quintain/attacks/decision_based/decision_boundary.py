@@ -68,6 +68,10 @@ class DecisionBoundary:
     queries: int
     early_stop: bool = False
 
+    def __post_init__(self) -> None:
+        most = self.search.model.max_queries
+        self.search.half_queries = (self.queries if most is None else min(self.queries, most)) // 2
+
     @property
     def box(self) -> tuple[float, float]:
         """The least and the greatest value of a point."""

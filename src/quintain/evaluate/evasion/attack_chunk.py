@@ -63,6 +63,8 @@ def attack_chunk(
         )
         radius[broken], bisection_queries[broken] = smaller.cpu().numpy(), queries.cpu().numpy()
     params = x.new_zeros(len(x), 0) if outcome.params is None else outcome.params
+    unsaid = torch.full((2, len(x)), torch.inf, dtype=torch.float64)
+    sizes = unsaid if outcome.smallest_sizes is None else outcome.smallest_sizes
     return Chunk(
         rows=rows,
         broken=broken,
@@ -73,6 +75,7 @@ def attack_chunk(
         backwards=outcome.backwards.cpu().numpy(),
         queries_to_success=outcome.queries_to_success.cpu().numpy(),
         bisection_queries=bisection_queries,
+        smallest_sizes=sizes.T.cpu().numpy(),
         found_by=np.array(outcome.found_by, dtype=np.str_),
         seconds=seconds,
         kept=rows[broken],

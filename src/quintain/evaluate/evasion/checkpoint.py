@@ -38,6 +38,7 @@ class Chunk:
         radius: The same after bisection towards the clean example.
         forwards, backwards, queries_to_success: As the attack's outcome has them.
         bisection_queries: Queries of the bisection.
+        smallest_sizes: As the attack's outcome has them, (n, 2); infinite where it does not say.
         found_by: The member of an ensemble that broke them, empty where unbroken.
         seconds: Wall time.
         kept: The rows (m,) whose adversarial examples are kept.
@@ -54,6 +55,7 @@ class Chunk:
     backwards: np.ndarray
     queries_to_success: np.ndarray
     bisection_queries: np.ndarray
+    smallest_sizes: np.ndarray
     found_by: np.ndarray
     seconds: float
     kept: np.ndarray
@@ -75,6 +77,7 @@ class Chunk:
             backwards=number,
             queries_to_success=number,
             bisection_queries=number,
+            smallest_sizes=np.zeros((0, 2)),
             found_by=np.zeros(0, "<U1"),
             seconds=0.0,
             kept=number,

@@ -23,7 +23,7 @@ from quintain.evaluate.evasion.decision_probe import decision_based
 from quintain.evaluate.evasion.job import AttackJob
 from quintain.evaluate.evasion.merge import MergedAttacks
 from quintain.evaluate.evasion.probes import ProbeSet, gradient_fails, indicator, probe_indicators
-from quintain.evaluate.evasion.query_budget import late_breaks, too_few_queries, tried_by_labels
+from quintain.evaluate.evasion.query_budget import queries_still_help, too_few_queries, tried_by_labels
 from quintain.evaluate.evasion.witnesses import Witness, smallest_witnesses
 from quintain.losses.margin import margin
 from quintain.models.memory import largest_fitting_part
@@ -79,7 +79,7 @@ def diagnose(
         unbroken &= ~((certified >= job.threats[0].eps) & (certified > 0))
     indicators = [
         *_from_rows(merged, correct, broken_by_transfer),
-        *late_breaks(job, merged, correct, unbroken),
+        *queries_still_help(job, merged, correct, unbroken),
     ]
     if not len(rows):
         return AttackDiagnostics(tuple(indicators), 0, _nothing_probed(job, correct)), ()

@@ -34,6 +34,7 @@ class AttackArrays:
         queries_to_success: Its queries up to that success.
         found_by: The member of an ensemble that broke it.
         forwards: Its most forward passes at one threat.
+        smallest_sizes: The smallest change it found after half of its queries and after all (N, 2).
         cost_by_threat: (forwards, backwards, seconds) at each threat.
     """
 
@@ -41,6 +42,7 @@ class AttackArrays:
     queries_to_success: np.ndarray
     found_by: list[str]
     forwards: np.ndarray
+    smallest_sizes: np.ndarray
     cost_by_threat: dict[str, tuple[int, int, float]] = field(default_factory=dict)
 
 
@@ -83,7 +85,11 @@ def merge_chunks(
     merged = MergedAttacks(
         by_attack={
             name: AttackArrays(
-                np.full(count, len(job.threats)), zeros.copy(), [""] * count, forwards=zeros.copy()
+                np.full(count, len(job.threats)),
+                zeros.copy(),
+                [""] * count,
+                forwards=zeros.copy(),
+                smallest_sizes=np.full((count, 2), np.inf),
             )
             for name in job.attacks
         },
@@ -177,6 +183,7 @@ def _add_chunk(merged: MergedAttacks, name: str, spec: str, threats: Sequence[Th
     )
     rows, broken = chunk.rows, chunk.broken
     arrays.forwards[rows] = np.maximum(arrays.forwards[rows], chunk.forwards)
+    arrays.smallest_sizes[rows] = np.minimum(arrays.smallest_sizes[rows], chunk.smallest_sizes)
     merged.invalid[rows] |= chunk.invalid
     merged.forwards[rows] += chunk.forwards + chunk.bisection_queries
     merged.backwards[rows] += chunk.backwards

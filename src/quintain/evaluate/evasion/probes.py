@@ -36,6 +36,10 @@ PROBE_QUERIES = {"gradients": 400, "scores": 16, "labels": 16}
 """At most so many forward passes of all probes together for each probed example, whatever the attacks had."""
 
 
+TENTH = 0.1
+"""Fraction of the way between two points on which a score that shows the way moves less than on all of it."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ProbeSet:
     """Some examples that the model classifies correctly.
@@ -188,13 +192,37 @@ def _random(probes: ProbeSet, left: ProbeSet, target: int | None, *, by_scores: 
         differ = torch.stack([rows_differ(one, other) for one, other in combinations(images, 2)]).all(0)
         ordered = torch.stack(margins).sort(0).values
         flat = differ & ((ordered[1:] != ordered[:-1]).sum(0) <= 1)
+        if not isinstance(left.threat, ParametricThreat):
+            flat |= differ & _follow_low_digit(left.model, goal, images[:2], margins[:2])
         yield indicator(
             "scores do not move",
             float(flat.sum()) / len(probes.x),
             0.05,
             f"at random points the scores of {int(flat.sum())} of {len(probes.x)} examples take no more than "
-            "two values, which show no attack the way: use --attack hopskipjump, or give unrounded scores",
+            "two values, or move by a low digit alone, which shows no attack the way: use --attack "
+            "hopskipjump, or give unrounded scores",
         )
+
+
+def _follow_low_digit(model: Model, goal: Goal, points: list[Tensor], margins: list[Tensor]) -> Tensor:
+    """Return which examples (n,) bool have scores that move as far on a tenth of a way as on the whole.
+
+    The low digit of a rounded score moves so, which shows no attack the way; it is none where the scores of
+    most examples move by less on the tenth, or by no more than rounding on the whole.
+
+    Args:
+        model: The model under attack.
+        goal: Says what is wanted of each example.
+        points: Two points for each example (n, *S).
+        margins: The margins there (n,).
+    """
+    (start, end), (first, last) = points, (margin.double() for margin in margins)
+    rows = torch.arange(len(start), device=start.device)
+    near = goal.margin(model(torch.lerp(start, end, TENTH)), rows).double()
+    whole = (last - first).abs()
+    by_rounding = whole <= 32 * torch.finfo(torch.float32).eps * first.abs()
+    ratio = torch.where(by_rounding, 0.0, (near - first).abs() / whole).nan_to_num(0.0)
+    return (ratio > 0.5) & (ratio.median() > 0.5)
 
 
 def _gradients(probes: ProbeSet) -> Iterator[Indicator]:

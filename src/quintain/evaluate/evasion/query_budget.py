@@ -78,12 +78,24 @@ def min_queries(attack: AttackFn) -> int:
     return own or MIN_QUERIES[access_of(getattr(attack, "access", "gradients"))]
 
 
-def late_breaks(
+SHRINKAGE_THRESHOLD = 0.05
+"""Fall of the smallest changes over the second half of the queries above which more would find smaller ones.
+
+Measured with ``hopskipjump`` on nets that gradients can judge: docs/attacks.md.
+"""
+
+MIN_SHRINKING = 5
+"""Fewest unbroken examples of which a median fall says something."""
+
+
+def queries_still_help(
     job: AttackJob, merged: MergedAttacks, correct: np.ndarray, unbroken: np.ndarray
 ) -> Iterator[Indicator]:
-    """Yield the indicator of breaks that came only in the last quarter of the queries.
+    """Yield the indicator of attacks that had not come to their end.
 
-    There is none where an attack used gradients.
+    Breaks came only in the last quarter of the queries, or, where attacks used labels alone, the smallest
+    changes found for unbroken examples still shrank over the second half. There is none where an attack used
+    gradients.
 
     Args:
         job: The settings of the run.
@@ -103,6 +115,16 @@ def late_breaks(
         early |= broken & (arrays.queries_to_success <= LATE_FRACTION * budget)
     # an example that any attack broke early does not count
     num_late, num_correct = int((late & ~early & correct).sum()), int(correct.sum())
+    fall, count = _shrinkage(merged, unbroken)
+    if set(accesses) == {"labels"} and count >= MIN_SHRINKING and fall > SHRINKAGE_THRESHOLD:
+        yield indicator(
+            "queries still help",
+            fall,
+            SHRINKAGE_THRESHOLD,
+            f"the smallest changes found for {count} unbroken examples shrank by {100 * fall:.0f} % over the "
+            "second half of the queries: more queries would find smaller ones",
+        )
+        return
     yield indicator(
         "queries still help",
         num_late / num_correct,
@@ -110,3 +132,15 @@ def late_breaks(
         max(LATE_BREAKS_THRESHOLD, 1.5 / num_correct),
         f"{num_late} examples broke only in the last quarter of the queries: more queries would break more",
     )
+
+
+def _shrinkage(merged: MergedAttacks, unbroken: np.ndarray) -> tuple[float, int]:
+    """Return by how much the smallest changes of unbroken examples shrank in the second half.
+
+    Returns:
+        The median fall, as a fraction, and of how many examples it is: of those with a change of any size.
+    """
+    all_sizes = np.stack([arrays.smallest_sizes for arrays in merged.by_attack.values()])
+    half, end = all_sizes.min(0)[unbroken & ~merged.invalid].T
+    found = np.isfinite(end) & (end > 0)
+    return (float(np.median(1 - end[found] / half[found])) if found.any() else 0.0), int(found.sum())

@@ -96,6 +96,7 @@ def witness_chunk(found: tuple[Witness, ...]) -> Chunk:
         backwards=none,
         queries_to_success=none,
         bisection_queries=none,
+        smallest_sizes=np.full((len(found), 2), np.inf),
         found_by=np.array([one.probe for one in found], dtype=np.str_),
         seconds=0.0,
         kept=rows,
