@@ -14,7 +14,7 @@ from quintain.core.progress import no_progress
 from quintain.core.registry import declare
 from quintain.data import Dataset, Splits, from_arrays
 from quintain.dp import PrivatePlan, PrivateTrainingResult, fit, register_rule
-from quintain.federated import SecureSum
+from quintain.federated import SecureSum, Strategy
 from quintain.leakage import OneRunAudit, audit_one_run
 from quintain.models import initialize
 from quintain.threats import Linf, Threat
@@ -193,3 +193,14 @@ class ToySum(SecureSum):
     name: ClassVar[str] = "toy-sum"
     summary: ClassVar[str] = "a secure sum under another name"
     guarantee: ClassVar[str] = "that of secagg"
+
+
+class ToyHalf(Strategy):
+    """Half of the average."""
+
+    name: ClassVar[str] = "toy-half"
+    summary: ClassVar[str] = "the model moves by half of the average"
+
+    def step(self, mean, state, weight_fraction):
+        """Return half of the average."""
+        return mean / 2, state

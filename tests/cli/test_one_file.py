@@ -27,6 +27,7 @@ TOYS = {
     "mechanism": {"toy-sgd": "toy_fit"},
     "privacy_attack": {"toy-audit": "toy_audit", "toy-guess": "toy_guess"},
     "aggregation": {"toy-sum": "ToySum"},
+    "strategy": {"toy-half": "ToyHalf"},
     "layer_rule": {"toy-scale": "scale_rule"},
 }
 LAWS = {
@@ -40,6 +41,7 @@ LAWS = {
     "mechanism": ("tests/laws/test_dp.py",),
     "privacy_attack": ("tests/laws/test_privacy_attacks.py",),
     "aggregation": ("tests/laws/test_aggregations.py",),
+    "strategy": ("tests/laws/test_strategies.py",),
     "layer_rule": ("tests/laws/test_dp.py",),
 }
 

@@ -13,7 +13,14 @@ from quintain.core import index
 from quintain.core.errors import SettingError
 from quintain.core.index import WIDTH, index_of, main, packages, registered, render_index
 from quintain.core.registry import KINDS, declare, entries, entry_of
-from quintain.core.tables import PAGE, render_page, sources_of, with_defaults
+from quintain.core.tables import (
+    PAGE,
+    STRATEGIES_PAGE,
+    render_page,
+    render_strategies,
+    sources_of,
+    with_defaults,
+)
 
 STALE = (
     "is stale: a class, a function or an __init__ says something else now; run `make format`, or `python -m "
@@ -35,6 +42,8 @@ def test_every_part_with_something_registered_has_an_index_and_every_index_is_wr
 def test_the_tables_of_the_documents_are_current() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert page == render_page(page, ATTACKS, registered("threat")), f"{PAGE} {STALE}"
+    page = STRATEGIES_PAGE.read_text(encoding="utf-8")
+    assert page == render_strategies(page, registered("strategy")), f"{STRATEGIES_PAGE} {STALE}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,7 +221,7 @@ def test_a_sum_forged_within_the_clip_passes_which_is_the_limit_of_this_check(se
     task, _ = second
     plan, net = party.plan(), linear()
     forged = replace(task.published, integers=np.full_like(task.published.integers, 2**20))
-    change, _ = FedAvg().step(plan.mean(forged.integers, tuple(party.sites)), {})
+    change, _ = FedAvg().step(plan.mean(forged.integers, tuple(party.sites)), {}, 1.0)
     from quintain.federated.model_bytes import add_update
 
     add_update(net, change)

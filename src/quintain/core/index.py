@@ -14,7 +14,7 @@ from pkgutil import walk_packages
 from typing import Any
 
 from quintain.core.registry import KINDS, Entry, entry_of
-from quintain.core.tables import PAGE, render_page
+from quintain.core.tables import PAGE, STRATEGIES_PAGE, render_page, render_strategies
 
 ROOT = Path(__file__).parents[1]
 WIDTH = 110
@@ -169,6 +169,9 @@ def main() -> None:
         members = [*registered("attack"), *registered("universal_attack")]
         page = render_page(PAGE.read_text(encoding="utf-8"), members, registered("threat"))
         PAGE.write_text(page, encoding="utf-8")
+    if STRATEGIES_PAGE.exists():
+        page = render_strategies(STRATEGIES_PAGE.read_text(encoding="utf-8"), registered("strategy"))
+        STRATEGIES_PAGE.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

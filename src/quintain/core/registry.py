@@ -74,6 +74,7 @@ KINDS: Mapping[str, Kind] = {
     "mechanism": Kind("quintain.dp"),
     "privacy_attack": Kind("quintain.leakage", {"reads": "", "default_rank": 0}),
     "aggregation": Kind("quintain.federated", {"hides_updates": False, "default_rank": 0}),
+    "strategy": Kind("quintain.federated", {"is_personal": False, "default_rank": 0}),
 }
 
 COMMON = ("name", "summary", "guarantee", "exemptions", "old_names")

@@ -1,4 +1,4 @@
-"""The tables of docs/attacks.md, written from the classes of the attacks and of the threats."""
+"""The tables of docs, written from the classes of attacks, threats and federated strategies."""
 
 import re
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from pathlib import Path
 from quintain.core.registry import Entry
 
 PAGE = Path(__file__).parents[3] / "docs" / "attacks.md"
+STRATEGIES_PAGE = PAGE.with_name("strategies.md")
 
 HEADS = {
     "attack": ("attack", "in Python", "needs", "supports", "finds", "what for", "cost", "source"),
@@ -29,6 +30,26 @@ def render_page(page: str, attacks: list[tuple[Entry, type]], threats: list[tupl
     return _put(page, "threats", "threats", "".join(_threat_table(threats)))
 
 
+def render_strategies(page: str, strategies: list[tuple[Entry, type]]) -> str:
+    """Return the page of the strategies with a new table between its markers.
+
+    Raises:
+        ValueError: If the page has no place for it.
+    """
+    rows = (
+        f"| `{entry.name}` | `{strategy.__name__}{_defaults(strategy)}` | {entry.summary} "
+        f"| {sources_of(strategy)} |\n"
+        for entry, strategy in strategies
+    )
+    head = "| strategy | in Python | what it does | source |\n|---|---|---|---|\n"
+    return _put(page, "strategies", "strategies", head + "".join(rows))
+
+
+def _defaults(made: type) -> str:
+    """Return the settings of a class with their defaults, as they are written in Python."""
+    return f"({', '.join(f'{name}={one.default!r}' for name, one in signature(made).parameters.items())})"
+
+
 def _put(page: str, mark: str, name: str, table: str) -> str:
     """Return a page with a table between the lines that mark its place."""
     start, end = f"<!-- {mark} -->\n", f"<!-- end: {name} -->\n"
@@ -36,7 +57,7 @@ def _put(page: str, mark: str, name: str, table: str) -> str:
     _, found, after = rest.partition(end)
     if not found:
         raise ValueError(
-            f"docs/attacks.md has no place for the table of {name}; expected the lines {start}{end}"
+            f"the page in docs has no place for the table of {name}; expected the lines {start}{end}"
         )
     return before + start + table + end + after
 

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from quintain.federated.secagg_sum import SecureSum as SecureSum
     from quintain.federated.secagg_sum import run_round as run_round
     from quintain.federated.server import Server as Server
-    from quintain.federated.server_optimizers import FedAvg as FedAvg
-    from quintain.federated.server_optimizers import ServerOptimizer as ServerOptimizer
     from quintain.federated.simulation import simulate as simulate
     from quintain.federated.site_privacy import SitePrivacy as SitePrivacy
+    from quintain.federated.strategies.strategy import LocalTraining as LocalTraining
+    from quintain.federated.strategies.strategy import Strategy as Strategy
     from quintain.federated.sum_result import SecureSumResult as SecureSumResult
     from quintain.federated.transport import Deadlines as Deadlines
     from quintain.federated.transport import DropoutStage as DropoutStage

@@ -11,6 +11,13 @@ if TYPE_CHECKING:
     from quintain.federated.homomorphic_sum import HomomorphicSum as HomomorphicSum
     from quintain.federated.plain_mean import PlainMean as PlainMean
     from quintain.federated.secagg_sum import SecureSum as SecureSum
+    from quintain.federated.strategies.fedadam import FedAdam as FedAdam
+    from quintain.federated.strategies.fedavg import FedAvg as FedAvg
+    from quintain.federated.strategies.fedbn import FedBN as FedBN
+    from quintain.federated.strategies.fedprox import FedProx as FedProx
+    from quintain.federated.strategies.fedyogi import FedYogi as FedYogi
+    from quintain.federated.strategies.personal_head import PersonalHead as PersonalHead
+    from quintain.federated.strategies.scaffold import Scaffold as Scaffold
 
 EXPORTS: dict[str, str] = {
     "Aggregation": "quintain.federated.aggregation",
@@ -19,26 +26,33 @@ EXPORTS: dict[str, str] = {
     "ClientNoise": "quintain.federated.client_noise",
     "Deadlines": "quintain.federated.transport",
     "DropoutStage": "quintain.federated.transport",
-    "FedAvg": "quintain.federated.server_optimizers",
+    "FedAdam": "quintain.federated.strategies.fedadam",
+    "FedAvg": "quintain.federated.strategies.fedavg",
+    "FedBN": "quintain.federated.strategies.fedbn",
+    "FedProx": "quintain.federated.strategies.fedprox",
+    "FedYogi": "quintain.federated.strategies.fedyogi",
     "FederatedConfig": "quintain.federated.config",
     "FederatedRun": "quintain.federated.reports",
     "HomomorphicSum": "quintain.federated.homomorphic_sum",
     "InProcessTransport": "quintain.federated.in_process",
+    "LocalTraining": "quintain.federated.strategies.strategy",
     "Participant": "quintain.federated.aggregation",
     "Partition": "quintain.federated.partitioning",
+    "PersonalHead": "quintain.federated.strategies.personal_head",
     "PlainMean": "quintain.federated.plain_mean",
     "RoundAbandonedError": "quintain.federated.aggregate",
     "RoundReport": "quintain.federated.reports",
     "RoundSum": "quintain.federated.aggregation",
+    "Scaffold": "quintain.federated.strategies.scaffold",
     "SecureSum": "quintain.federated.secagg_sum",
     "SecureSumResult": "quintain.federated.sum_result",
     "Server": "quintain.federated.server",
-    "ServerOptimizer": "quintain.federated.server_optimizers",
     "ServerReport": "quintain.federated.reports",
     "ServerView": "quintain.federated.view",
     "SharedKey": "quintain.federated.homomorphic",
     "Simulated": "quintain.federated.reports",
     "SitePrivacy": "quintain.federated.site_privacy",
+    "Strategy": "quintain.federated.strategies.strategy",
     "TrainingPlan": "quintain.federated.plan",
     "Transport": "quintain.federated.transport",
     "UnmaskingAttempt": "quintain.federated.unmasking_attack",
@@ -99,5 +113,56 @@ ENTRIES: tuple[Entry, ...] = (
             ("hides_updates", "yes"),
             ("default_rank", "1"),
         ),
+    ),
+    Entry(
+        "strategy",
+        "fedadam",
+        "quintain.federated.strategies.fedadam:FedAdam",
+        "the server takes a step of Adam with the average",
+    ),
+    Entry(
+        "strategy",
+        "fedavg",
+        "quintain.federated.strategies.fedavg:FedAvg",
+        "the model moves by the average of the updates",
+        facts=(
+            ("default_rank", "1"),
+        ),
+    ),
+    Entry(
+        "strategy",
+        "fedbn",
+        "quintain.federated.strategies.fedbn:FedBN",
+        "BatchNorm stays at each site, statistics and parameters; the rest is averaged",
+        facts=(
+            ("is_personal", "yes"),
+        ),
+    ),
+    Entry(
+        "strategy",
+        "fedprox",
+        "quintain.federated.strategies.fedprox:FedProx",
+        "the local loss pulls toward the common model, for sites whose data differ",
+    ),
+    Entry(
+        "strategy",
+        "fedyogi",
+        "quintain.federated.strategies.fedyogi:FedYogi",
+        "as FedAdam; step sizes grow more slowly after large averages",
+    ),
+    Entry(
+        "strategy",
+        "personal-head",
+        "quintain.federated.strategies.personal_head:PersonalHead",
+        "the last layer, or what a prefix names, stays at each site",
+        facts=(
+            ("is_personal", "yes"),
+        ),
+    ),
+    Entry(
+        "strategy",
+        "scaffold",
+        "quintain.federated.strategies.scaffold:Scaffold",
+        "control variates against the drift of sites whose data differ; twice the upload",
     ),
 )

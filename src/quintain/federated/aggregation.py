@@ -66,6 +66,7 @@ class Aggregation(ABC):
             ``MASKED``.
     """
 
+    kind: ClassVar[str] = "aggregation"
     name: ClassVar[str]
     summary: ClassVar[str]
     guarantee: ClassVar[str]

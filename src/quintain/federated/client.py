@@ -24,12 +24,13 @@ from quintain.data.dataset import Dataset
 from quintain.dp import Ledger, PrivacyUnits
 from quintain.federated.aggregation import Aggregation, Participant
 from quintain.federated.kept_update import load_update, save_update
-from quintain.federated.local import Update, local_update
+from quintain.federated.local import Update, local_update, trainable
 from quintain.federated.model_bytes import model_digest, open_model
 from quintain.federated.model_chain import ModelChain
 from quintain.federated.plan import TrainingPlan
 from quintain.federated.round_messages import (
     READY,
+    PublishedSum,
     RoundMessage,
     RoundTask,
     is_round_message,
@@ -41,7 +42,7 @@ from quintain.federated.secagg.keys import Identity
 from quintain.federated.secagg.messages import check_offer, offered_counter
 from quintain.federated.secagg.policy import Policy
 from quintain.federated.secagg_sum import SecureSum
-from quintain.federated.server_optimizers import FedAvg, ServerOptimizer
+from quintain.federated.strategies.strategy import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,6 @@ class ClientConfig:
     Args:
         plan: The training that this site has agreed to.
         aggregation: What sums; another one is refused, so that a server cannot ask for plain updates.
-        optimizer: What the server makes of an average.
         pin_first_model: Whether the first model must be the client's own net, weights and all. Without that a
             server may start from any weights, such as ones made to keep single examples apart.
         seed: Of local training.
@@ -61,7 +61,6 @@ class ClientConfig:
 
     plan: TrainingPlan
     aggregation: Aggregation = field(default_factory=SecureSum)
-    optimizer: ServerOptimizer = field(default_factory=FedAvg)
     pin_first_model: bool = True
     seed: int = 0
     update_file: Path | None = None
@@ -117,15 +116,16 @@ class Client:
                 f"the roster lists another key for {identity.name!r}; expected this site's own: enrol again"
             )
         self.config, self.ledger, self._units = config, Ledger(), units
-        self._identity, self._data, self._net, self._journal = identity, data, net, journal
-        self._chain = ModelChain(
-            config.plan, config.aggregation, config.optimizer, net, config.pin_first_model
-        )
+        self._identity, self._data, self._journal = identity, data, journal
+        self._net = config.plan.strategy.common_model(net)
+        self._trainable = frozenset(name for name, _ in trainable(net))
+        self._chain = ModelChain(config.plan, config.aggregation, self._net, config.pin_first_model)
         self._last: RoundTask | None = None
         self._last_counter = -1
         self._update, self._trained_over = load_update(
             config.update_file, config.plan.encoding.num_words, self.ledger
         )
+        self._home: State = {} if self._update is None else self._update.home_before
         self._participant: Participant | None = None
 
     @property
@@ -137,6 +137,11 @@ class Client:
     def update(self) -> Update | None:
         """The update over the last model, which stays here; None if there is none."""
         return self._update
+
+    @property
+    def home(self) -> State:
+        """What the strategy keeps at this site, after its last training; none of it ever leaves."""
+        return self._home if self._update is None else self._update.home
 
     def handle(self, message: bytes) -> bytes:
         """Return the reply to a message of the server; nothing where none is due.
@@ -162,10 +167,11 @@ class Client:
 
     def _join(self, task: RoundTask) -> None:
         """Accept a task, train for it unless that was done over this very model, and wait for the sum."""
+        home = self._home_after(task.published)
         policy, net = self._accepted(task)
         config, name = self.config, self._identity.name
         if self._trained_over != policy.model_hash:
-            self._update, self._trained_over = None, policy.model_hash
+            self._home, self._update, self._trained_over = home, None, policy.model_hash
         # over one model a site masks one vector: what it trained for an abandoned round is sent again
         if self._update is None:
             self._update = local_update(
@@ -177,7 +183,10 @@ class Client:
                 config.plan.relative_weight(name),
                 seed=derive_seed(config.seed, "federated", task.index, name),
                 encode=config.plan.encoder(config.aggregation),
-                train=self._train_privately if config.plan.config.site_privacy else None,
+                strategy=config.plan.strategy,
+                home=self._home,
+                own_trainable=self._trainable,
+                private_fit=self._train_privately if config.plan.config.site_privacy else None,
             )
             if config.update_file is not None:
                 save_update(config.update_file, self._update, policy.model_hash, self.ledger)
@@ -190,6 +199,15 @@ class Client:
         settings, rounds = self.config.plan.config.site_privacy, self.config.plan.config.rounds
         assert settings is not None
         settings.train(net, self._data, rounds, self.ledger, self._units)
+
+    def _home_after(self, published: PublishedSum | None) -> State:
+        """Return what stays here after the last training: as before it if the update came into no sum."""
+        is_left_out = (
+            published is not None
+            and published.counter == self._last_counter
+            and self.config.plan.roster.index(self.name) not in published.survivors
+        )
+        return self._home if is_left_out else self.home
 
     def _accepted(self, task: RoundTask) -> tuple[Policy, nn.Module]:
         """Return this site's own terms of a round and the model, or refuse; then the round is under way."""

@@ -9,7 +9,11 @@ from quintain.federated.client_noise import ClientNoise
 from quintain.federated.secagg.encoding import check_types
 from quintain.federated.secagg.policy import default_threshold
 from quintain.federated.site_privacy import SitePrivacy
+from quintain.federated.strategies.fedavg import FedAvg
+from quintain.federated.strategies.strategy import Strategy
 from quintain.training import Recipe
+
+FEDAVG = FedAvg()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +38,11 @@ class FederatedConfig:
             its patients or records is bounded. The way for few sites.
         client_noise: Noise on each sum, which bounds what it tells of a whole site. It decides clip and grid
             in place of ``clip_value`` and ``scale``. The way for hundreds of sites.
+        strategy: How sites train, what of the net is averaged, and what the average becomes.
 
     Raises:
-        SettingError: If there are no rounds, something is of another type, or both kinds of privacy are set,
-            of which one epsilon could not speak.
+        SettingError: If there are no rounds, something is of another type, both kinds of privacy are set, of
+            which one epsilon could not speak, or the strategy cannot be run with the recipe or with DP-SGD.
     """
 
     rounds: int
@@ -50,6 +55,7 @@ class FederatedConfig:
     weights: Mapping[str, int] | None = None
     site_privacy: SitePrivacy | None = None
     client_noise: ClientNoise | None = None
+    strategy: Strategy = FEDAVG
 
     def __post_init__(self) -> None:
         numbers = {name: getattr(self, name) for name in ("scale", "threshold", "min_survivors")}
@@ -60,6 +66,13 @@ class FederatedConfig:
             **{k: v for k, v in numbers.items() if v is not None},
         )
         check_types(Recipe, local_recipe=self.local_recipe)
+        check_types(Strategy, strategy=self.strategy)
+        self.strategy.check_recipe(self.local_recipe)
+        if self.site_privacy is not None and self.strategy.changes_loss:
+            raise SettingError(
+                f"site_privacy with the strategy {self.strategy.name}, which changes the local loss; DP-SGD "
+                "trains on cross-entropy alone: expected another strategy, such as fedavg"
+            )
         if self.rounds < 1:
             raise SettingError(f"rounds = {self.rounds}; expected at least 1")
         for kind, name in ((SitePrivacy, "site_privacy"), (ClientNoise, "client_noise")):

@@ -17,7 +17,7 @@ from quintain.federated.local import Update
 from quintain.federated.secagg.encoding import WORD_DTYPE
 from quintain.models.sealed_tensors import read_checkpoint, seal_checkpoint
 
-ENCODED, LEDGER = "encoded", "ledger"
+ENCODED, LEDGER, HOME, HOME_BEFORE = "encoded", "ledger", "home.", "before."
 
 
 def save_update(path: Path, update: Update, model_hash: bytes, ledger: Ledger) -> None:
@@ -32,7 +32,10 @@ def save_update(path: Path, update: Update, model_hash: bytes, ledger: Ledger) -
     about = {"model": model_hash.hex(), "loss": repr(update.loss), "num_clipped": str(update.num_clipped)}
     if ledger.steps:
         about[LEDGER] = json.dumps(ledger.state_dict())
-    write_atomically(path, seal_checkpoint({ENCODED: words}, about), mode=0o600)
+    tensors = {ENCODED: words}
+    tensors |= {f"{HOME}{name}": value for name, value in update.home.items()}
+    tensors |= {f"{HOME_BEFORE}{name}": value for name, value in update.home_before.items()}
+    write_atomically(path, seal_checkpoint(tensors, about), mode=0o600)
 
 
 def load_update(path: Path | None, num_words: int, ledger: Ledger) -> tuple[Update | None, bytes]:
@@ -54,5 +57,9 @@ def load_update(path: Path | None, num_words: int, ledger: Ledger) -> tuple[Upda
         )
     if LEDGER in about:
         ledger.load_state_dict(json.loads(about[LEDGER]))
-    update = Update(encoded, float(about["loss"]), int(about["num_clipped"]))
+    home, before = (
+        {name.removeprefix(part): value for name, value in tensors.items() if name.startswith(part)}
+        for part in (HOME, HOME_BEFORE)
+    )
+    update = Update(encoded, float(about["loss"]), int(about["num_clipped"]), home, before)
     return update, bytes.fromhex(about["model"])

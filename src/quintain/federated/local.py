@@ -1,7 +1,6 @@
 """A site's part of a round: train a copy of the model, and encode the change."""
 
 import copy
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -13,7 +12,8 @@ from torch import nn
 from quintain.core.errors import ModelError
 from quintain.data.dataset import Dataset
 from quintain.federated.secagg.encoding import EncodedVector, Encoding
-from quintain.training import Objective, Recipe, fit
+from quintain.federated.strategies.strategy import LocalTraining, State, Strategy
+from quintain.training import Objective, Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,15 @@ class Update:
         encoded: (encoding.num_words,) its encoded update.
         loss: Its last local loss; it does not leave the site. NaN after private training, which keeps none.
         num_clipped: Entries that the clip cut; neither does this.
+        home: What the strategy keeps at the site after it; neither does this.
+        home_before: What it kept before.
     """
 
     encoded: EncodedVector = field(repr=False)
     loss: float
     num_clipped: int
+    home: State = field(default_factory=dict, repr=False)
+    home_before: State = field(default_factory=dict, repr=False)
 
 
 def local_update(
@@ -41,12 +45,15 @@ def local_update(
     *,
     seed: int,
     encode: Callable[[NDArray[np.float64], Encoding, float], EncodedVector],
-    train: Callable[[nn.Module], None] | None = None,
+    strategy: Strategy,
+    home: State,
+    own_trainable: frozenset[str],
+    private_fit: Callable[[nn.Module], None] | None = None,
 ) -> Update:
     """Train a copy of the model and encode the change.
 
     Args:
-        net: The model of the round; it is not touched.
+        net: The common model of the round; it is not touched.
         data: The site's own.
         recipe: How to train.
         objective: The local loss.
@@ -55,20 +62,26 @@ def local_update(
             multiplied by it.
         seed: Of the training.
         encode: What makes words of the change, as ``Aggregation.encode``.
-        train: Private training in place, instead of the recipe's.
+        strategy: How sites train together.
+        home: What it keeps at this site.
+        own_trainable: Names of the parameters that the site's own net trains.
+        private_fit: Private training in place, instead of the recipe's.
 
     Raises:
         ModelError: If training changes a buffer or ends in NaN.
     """
     local = copy.deepcopy(net)
-    loss = math.nan
-    if train is None:
-        loss = fit(local, data, recipe, objective=objective, seed=seed).losses[-1]
-    else:
-        train(local)
+    training = LocalTraining(data, recipe, objective, seed, own_trainable, private_fit)
+    kept, loss = strategy.train(local, home, training)
     _check_buffers(net, local)
     change = _change(net, local, recipe)
-    return Update(encode(change, encoding, relative_weight), loss, encoding.count_clipped(change))
+    return Update(
+        encoded=encode(change, encoding, relative_weight),
+        loss=loss,
+        num_clipped=encoding.count_clipped(change),
+        home=kept,
+        home_before=home,
+    )
 
 
 def trainable(net: nn.Module) -> list[tuple[str, nn.Parameter]]:
@@ -101,7 +114,8 @@ def _check_buffers(net: nn.Module, local: nn.Module) -> None:
         if not torch.equal(before, after):
             raise ModelError(
                 f"training changes the buffer {name!r}; expected trainable parameters alone, since running "
-                "statistics do not average: replace BatchNorm by GroupNorm"
+                "statistics do not average: replace BatchNorm by GroupNorm, or leave it at the sites "
+                "(strategy fedbn)"
             )
 
 

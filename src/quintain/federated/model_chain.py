@@ -19,7 +19,7 @@ from quintain.federated.local import trainable
 from quintain.federated.model_bytes import add_update, open_model
 from quintain.federated.plan import TrainingPlan
 from quintain.federated.round_messages import PublishedSum
-from quintain.federated.server_optimizers import ServerOptimizer, State
+from quintain.federated.strategies.strategy import State
 
 RELATIVE, ABSOLUTE = 2.0, 1e-12
 """Rounding that is allowed: in units of the type's epsilon times the weight, and beside it."""
@@ -30,18 +30,18 @@ class ModelChain:
     """The last model that a client accepted, and what it needs to judge the next.
 
     Args:
-        plan, aggregation, optimizer: The client's own.
-        own: The client's own net, for its layers; its weights are the first model if ``pinned``.
+        plan, aggregation: The client's own.
+        own: The common model over the client's own net, for its layers; its weights are the first
+            model if ``pinned``.
         pinned: Whether the first model must have the weights of ``own``.
         model: The last model as safetensors; None before the first one.
         digest: Its digest.
         counter: Of the last round that came with it.
-        state: What the server's optimizer remembers; None where rounds were missed and it depends on them.
+        state: What the strategy remembers at the server; None where rounds were missed that it depends on.
     """
 
     plan: TrainingPlan = field(repr=False)
     aggregation: Aggregation = field(repr=False)
-    optimizer: ServerOptimizer
     own: nn.Module = field(repr=False)
     pinned: bool
     model: bytes | None = field(default=None, repr=False)
@@ -72,7 +72,7 @@ class ModelChain:
         survivors = self._survivors(published)
         self.plan.check_sum(published.integers, survivors, self.aggregation)
         if published.counter == self.counter and self.state is not None:
-            change, state = self.optimizer.step(self.plan.mean(published.integers, survivors), self.state)
+            change, state = self.plan.step(published.integers, survivors, self.state)
             add_update(last, change)
             _require_equal(net, last)
             return replace(here, state=state)
@@ -82,7 +82,7 @@ class ModelChain:
                 f"to {counter - 1}, from which this model can come: leave this round"
             )
         self._require_near(net, last, counter - self.counter)
-        return replace(here, state=None if self.optimizer.is_stateful else self.state)
+        return replace(here, state=None if self.plan.strategy.is_stateful else self.state)
 
     def _survivors(self, published: PublishedSum) -> tuple[str, ...]:
         if max(published.survivors, default=0) >= len(self.plan.roster):
@@ -94,7 +94,7 @@ class ModelChain:
 
     def _require_near(self, net: nn.Module, last: nn.Module, rounds: int) -> None:
         """Refuse a model that so many rounds cannot have made of the last one."""
-        most = rounds * self.optimizer.largest_step(self.plan.config.clip_value) * (1 + 1e-6)
+        most = rounds * self.plan.strategy.largest_step(self.plan.config.clip_value) * (1 + 1e-6)
         for (name, now), (_, before) in zip(trainable(net), trainable(last), strict=True):
             moved = float((now.detach().double() - before.detach().double()).abs().max())
             if moved > most:

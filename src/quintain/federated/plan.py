@@ -19,6 +19,8 @@ from quintain.federated.secagg.keys import Roster
 from quintain.federated.secagg.policy import Policy, Task
 from quintain.federated.secagg.primitives import tagged_hash
 from quintain.federated.secagg.weights import largest_fraction
+from quintain.federated.strategies.fedavg import FedAvg
+from quintain.federated.strategies.strategy import State, Strategy
 from quintain.federated.sum_result import check_entries
 from quintain.training import CleanCrossEntropy, Objective
 
@@ -79,9 +81,15 @@ class TrainingPlan:
             ModelError: If it has no trainable parameter, or one in half precision.
         """
         check_types(nn.Module, net=net)
-        check_trainable(net)
-        length = sum(parameter.numel() for _, parameter in trainable(net))
+        common = config.strategy.common_model(net)
+        check_trainable(common)
+        length = sum(parameter.numel() for _, parameter in trainable(common))
         return cls(roster, config, length, objective, data)
+
+    @property
+    def strategy(self) -> Strategy:
+        """How sites train together."""
+        return self.config.strategy
 
     @cached_property
     def noise(self) -> DistributedNoise | None:
@@ -160,6 +168,19 @@ class TrainingPlan:
         total = self.encoding.decode(integers)
         return torch.from_numpy(total / sum(self.relative_weight(name) for name in survivors))
 
+    def step(
+        self, integers: NDArray[np.int64], survivors: tuple[str, ...], state: State
+    ) -> tuple[Tensor, State]:
+        """Return the change of the common model (length,) by the survivors' sum, and what to remember.
+
+        Args:
+            integers: (num_words,) their sum.
+            survivors: Whose sum it is.
+            state: What the strategy remembers at the server.
+        """
+        fraction = sum(self.weights[name] for name in survivors) / sum(self.weights.values())
+        return self.strategy.step(self.mean(integers, survivors), state, fraction)
+
     def check_sum(
         self, integers: NDArray[np.int64], survivors: tuple[str, ...], aggregation: Aggregation
     ) -> None:
@@ -208,5 +229,7 @@ class TrainingPlan:
     @property
     def _recipe(self) -> str:
         """How a site makes its update, privacy included."""
-        parts = (self.config.local_recipe, self.config.site_privacy, self.config.client_noise)
+        config = self.config
+        strategy = None if self.strategy == FedAvg() else self.strategy
+        parts = (config.local_recipe, config.site_privacy, config.client_noise, strategy)
         return "; ".join(repr(part) for part in parts if part is not None)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from torch import nn
+
 from quintain.federated.privacy import FederationPrivacy
 from quintain.federated.secagg.encoding import Encoding
 
@@ -86,6 +88,7 @@ class FederatedRun:
         largest_fraction: The largest part of a sum's weight that is one site's: of the smallest sum, less the
             sites that may side with the server.
         privacy: Epsilon for the whole federation, where it was trained privately.
+        personal_models: Site to its own model, where the strategy leaves a part of the net at the sites.
     """
 
     rounds: tuple[RoundReport, ...]
@@ -94,3 +97,4 @@ class FederatedRun:
     encoding: Encoding
     largest_fraction: float
     privacy: FederationPrivacy | None = None
+    personal_models: Mapping[str, nn.Module] = field(default_factory=dict, repr=False)

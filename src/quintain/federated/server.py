@@ -1,7 +1,7 @@
 """The server: rounds, terms and the common model. It holds no data, no identity key and no update.
 
 A round is: claim its counter on disk, broadcast the task, run the server's half of the aggregation, take the
-optimizer's step with the average, write the state. A server that is killed in between starts again from the
+strategy's step with the average, write the state. A server that is killed in between starts again from the
 last state: the round that was under way counts as abandoned, and the same one is tried anew under another
 counter and id. Clients answer that with the vectors that they had, and for the same survivors only if some
 had opened the sum, so that nothing more is revealed (``secagg.journal``).
@@ -25,7 +25,6 @@ from quintain.federated.round_messages import PublishedSum, RoundTask, pack_canc
 from quintain.federated.secagg.encoding import check_types
 from quintain.federated.secagg.messages import pack_offer
 from quintain.federated.secagg.policy import ROUND_BYTES, Policy
-from quintain.federated.server_optimizers import FedAvg, ServerOptimizer
 from quintain.federated.server_state import ServerState, load_state, save_state
 from quintain.federated.transport import Exchange, StreamingExchange, Transport
 
@@ -35,9 +34,9 @@ class Server:
 
     Args:
         plan: The training; the clients have plans of their own.
-        net: The common model, which every round moves in place; left in evaluation mode.
+        net: Moved in place by every round, but for what the strategy leaves at the sites; left in evaluation
+            mode.
         aggregation: What sums.
-        optimizer: What is made of an average.
         checkpoint: The file of its state, written before and after each round; one that is there is gone on
             with. It holds the model and what was published, and nothing secret.
 
@@ -51,20 +50,19 @@ class Server:
         net: nn.Module,
         aggregation: Aggregation,
         *,
-        optimizer: ServerOptimizer | None = None,
         checkpoint: Path | None = None,
     ) -> None:
         check_types(TrainingPlan, plan=plan)
         check_types(nn.Module, net=net)
         check_types(Aggregation, aggregation=aggregation)
         plan.check_aggregation(aggregation)
-        self.plan, self.net, self.aggregation = plan, net, aggregation
-        self.optimizer = FedAvg() if optimizer is None else optimizer
+        self.plan, self.aggregation = plan, aggregation
+        self.net = plan.strategy.common_model(net)
         self._checkpoint = checkpoint
-        self._fingerprint = f"{plan.fingerprint} {aggregation.name} {self.optimizer!r}"
+        self._fingerprint = f"{plan.fingerprint} {aggregation.name} {plan.strategy!r}"
         self.state = ServerState()
         if checkpoint is not None and checkpoint.exists():
-            self.state = load_state(checkpoint, net, self._fingerprint)
+            self.state = load_state(checkpoint, self.net, self._fingerprint)
 
     @property
     def is_finished(self) -> bool:
@@ -132,9 +130,8 @@ class Server:
             raise SabotageError(str(error), found.accused) from error
 
     def _apply(self, policy: Policy, found: RoundSum, seconds: float) -> ServerReport:
-        """Take the optimizer's step with the average, and publish the sum."""
-        mean = self.plan.mean(found.integers, found.survivors)
-        change, memory = self.optimizer.step(mean, self.state.optimizer)
+        """Take the strategy's step with the average, and publish the sum."""
+        change, memory = self.plan.step(found.integers, found.survivors, self.state.strategy)
         add_update(self.net, change)
         self.net.eval()
         survivors = tuple(self.plan.roster.index(name) for name in found.survivors)

@@ -12,10 +12,10 @@ from quintain.core.errors import RunFolderError
 from quintain.core.files import write_atomically
 from quintain.federated.reports import ServerReport
 from quintain.federated.round_messages import PublishedSum
-from quintain.federated.server_optimizers import State
+from quintain.federated.strategies.strategy import State
 from quintain.models.sealed_tensors import read_checkpoint, seal_checkpoint
 
-WEIGHTS, OPTIMIZER, PUBLISHED = "weights.", "optimizer.", "published"
+WEIGHTS, STRATEGY, PUBLISHED = "weights.", "optimizer.", "published"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,22 +27,22 @@ class ServerState:
         next_counter: Of the next round; every round that was ever opened had its own.
         cheaters: Sites that are left out, and why.
         published: The last sum.
-        optimizer: What the optimizer remembers.
+        strategy: What the strategy remembers.
     """
 
     reports: tuple[ServerReport, ...] = ()
     next_counter: int = 0
     cheaters: Mapping[str, str] = field(default_factory=dict)
     published: PublishedSum | None = None
-    optimizer: State = field(default_factory=dict, repr=False)
+    strategy: State = field(default_factory=dict, repr=False)
 
     def opened(self) -> "ServerState":
         """Return the state in which one more counter is used."""
         return replace(self, next_counter=self.next_counter + 1)
 
-    def moved(self, published: PublishedSum, optimizer: State) -> "ServerState":
+    def moved(self, published: PublishedSum, strategy: State) -> "ServerState":
         """Return the state after a step of the model."""
-        return replace(self, published=published, optimizer=optimizer)
+        return replace(self, published=published, strategy=strategy)
 
     def after(self, report: ServerReport) -> "ServerState":
         """Return the state after a round: whom it accused takes part in no other."""
@@ -65,7 +65,7 @@ def state_parts(
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors and the texts of a file that holds a model and a state."""
     tensors = {f"{WEIGHTS}{name}": value for name, value in net.state_dict().items()}
-    tensors |= {f"{OPTIMIZER}{name}": value for name, value in state.optimizer.items()}
+    tensors |= {f"{STRATEGY}{name}": value for name, value in state.strategy.items()}
     said: dict[str, object] = {
         "reports": [asdict(report) for report in state.reports],
         "next_counter": state.next_counter,
@@ -108,7 +108,7 @@ def open_state(
         next_counter=said["next_counter"],
         cheaters=said["cheaters"],
         published=published,
-        optimizer=_under(OPTIMIZER, tensors),
+        strategy=_under(STRATEGY, tensors),
     )
     return state, metadata, tensors
 

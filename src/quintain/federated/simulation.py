@@ -29,6 +29,7 @@ from quintain.federated.secagg_sum import SecureSum
 from quintain.federated.server import Server
 from quintain.federated.simulated_network import SimulatedNetwork, WatchedAggregation
 from quintain.federated.simulation_state import load_simulation, save_simulation
+from quintain.federated.strategies.personal import put_average
 from quintain.federated.sum_result import SecureSumResult
 from quintain.federated.transport import DropoutStage
 from quintain.training import Objective
@@ -66,6 +67,9 @@ def simulate(
     model: the server may have the sum and deny it. So where a cheat is found when they have answered, no
     round goes on without it: train anew without that site. After each round the server's own view is attacked
     (``require_hidden``), where the aggregation hides anything.
+
+    Where the strategy leaves a part of the net at the sites, ``net`` has the average of their parts, which no
+    server could make, and the sites' own models are in ``FederatedRun.personal_models``.
 
     ``Server`` and ``Client`` are those of a deployment; between them there are only bytes.
 
@@ -142,7 +146,7 @@ def simulate(
     rounds: list[RoundReport] = []
     last: OpenedSum | None = None
     if file is not None and file.exists():
-        server.state, rounds, last = load_simulation(file, net, plan, fingerprint)
+        server.state, rounds, last = load_simulation(file, server.net, plan, fingerprint)
     with progress.bar("federate", config.rounds * len(sites)) as advance:
         advance(len(rounds) * len(sites))
         while not server.is_finished:
@@ -150,6 +154,8 @@ def simulate(
             watched.network = network
             report = replace(server.run_round(network), seconds=watched.seconds)
             advance(len(sites) - len(network.admitted))
+            if plan.strategy.is_personal:
+                put_average(net, [one.home for one in clients if one.home])
             summed, updates = watched.result, network.updates
             opened = None if summed is None or report.abort_reason else summed
             exposed: dict[str, float] = {}
@@ -161,7 +167,7 @@ def simulate(
             if on_round is not None:
                 on_round(rounds[-1], opened)
             if file is not None:
-                save_simulation(file, net, server.state, rounds, last, fingerprint)
+                save_simulation(file, server.net, server.state, rounds, last, fingerprint)
     net.eval()
     _require_an_average(rounds, server.state.cheaters)
     return FederatedRun(
@@ -171,6 +177,7 @@ def simulate(
         encoding=plan.encoding,
         largest_fraction=plan.largest_fraction,
         privacy=_privacy(plan, aggregation, clients, rounds),
+        personal_models=_personal_models(plan, clients, net),
     )
 
 
@@ -189,6 +196,14 @@ def _privacy(
     # a round that was abandoned may have been opened by a server that denies it
     sums = [len(one.survivors) or plan.min_survivors for one in rounds]
     return client_level(plan.config.client_noise, plan.noise, sums, aggregation)
+
+
+def _personal_models(plan: TrainingPlan, clients: Sequence[Client], net: nn.Module) -> dict[str, nn.Module]:
+    """Each site's own model, where the strategy leaves a part of the net at the sites."""
+    strategy = plan.strategy
+    if not strategy.is_personal:
+        return {}
+    return {one.name: strategy.personal_model(net, one.home).eval() for one in clients}
 
 
 def _fingerprint(

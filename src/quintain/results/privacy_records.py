@@ -276,12 +276,15 @@ class SiteResult:
         class_counts: Number of its examples of each class.
         local_counts: Correct predictions on the test examples of the model that it trains alone.
         epsilon: Epsilon of its own ledger, where sites train privately.
+        personal_counts: Of its own model of the federated training, where the strategy leaves a part of it at
+            the sites.
     """
 
     name: str
     class_counts: tuple[int, ...]
     local_counts: ClassCounts
     epsilon: float | None = None
+    personal_counts: ClassCounts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,6 +351,8 @@ class FederateResult:
         aggregation: Name of what summed the updates; empty in older records.
         guarantee: What it guarantees and what it does not, in words; empty in older records.
         privacy: Epsilon for the whole federation, where it was trained privately.
+        strategy: How the sites trained together; empty in records from before there was a choice, which are
+            of federated averaging.
     """
 
     model: ModelFile
@@ -359,4 +364,5 @@ class FederateResult:
     aggregation: str = ""
     guarantee: str = ""
     privacy: FederationPrivacy | None = None
+    strategy: str = ""
     kind: Literal["federate"] = "federate"

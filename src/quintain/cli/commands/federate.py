@@ -56,6 +56,13 @@ def run(
             "server."
         ),
     ] = "sites",
+    strategy: Annotated[
+        str,
+        typer.Option(
+            help="How the sites train together, from 'quintain list strategy': fedavg if not given.",
+            show_default=False,
+        ),
+    ] = "",
 ) -> int:
     from quintain.core.registry import choose
     from quintain.evaluate.step import StepOutput
@@ -73,6 +80,7 @@ def run(
         privacy = private_sites(epsilon, delta, epochs)
     elif noise_multiplier is not None and clip_norm is not None:
         privacy = ClientNoise(clip_norm, noise_multiplier, added_by=noise_by, delta=delta)
+    choose("strategy", strategy)
 
     def work() -> StepOutput:
         return run_federate(
@@ -86,6 +94,7 @@ def run(
             secure=secure,
             privacy=privacy,
             primary=True,
+            strategy=strategy,
             seed=call.seed,
             folder=call.folder,
             unfinished=call.unfinished,

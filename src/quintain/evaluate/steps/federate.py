@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 from torch import nn
 
+from quintain.core.errors import SettingError
 from quintain.core.files import read_bytes, write_atomically
 from quintain.core.progress import Progress, no_progress
 from quintain.core.registry import choose
@@ -26,6 +27,7 @@ from quintain.federated import (
     SecureSum,
     SecureSumResult,
     SitePrivacy,
+    Strategy,
     partition,
     simulate,
 )
@@ -46,6 +48,8 @@ LOCAL_RECIPE = Recipe(epochs=2, batch_size=32, learning_rate=3e-3, schedule="con
 
 MAX_CORRUPT = 1
 """Sites that may collude with the server."""
+LOCAL_SGD = Recipe(epochs=2, batch_size=32, learning_rate=0.05, optimizer="sgd", schedule="constant")
+"""The same for a strategy that takes plain steps alone."""
 
 ROUNDS_FILE = "rounds.json"
 """The results of the finished rounds of an unfinished run."""
@@ -64,6 +68,7 @@ def run_federate(
     secure: str = "",
     privacy: SitePrivacy | ClientNoise | None = None,
     primary: bool = False,
+    strategy: str = "",
     seed: int = 0,
     folder: Path,
     unfinished: Path | None = None,
@@ -92,6 +97,7 @@ def run_federate(
         privacy: DP-SGD at each site, or noise on the sums; none if not given. Where sites share the noise, it
             is made for the dropouts that are simulated.
         primary: Whether requirements that name no model mean the common one.
+        strategy: Name of the strategy; likewise.
         seed: Of split and local training.
         folder: Run folder for the weights.
         unfinished: Where the finished trainings and rounds are kept; a run that was killed goes on there.
@@ -99,11 +105,12 @@ def run_federate(
 
     Raises:
         SettingError: If noise does not go with the aggregation or the number of sites.
-        UnknownNameError: If no aggregation has this name.
+        UnknownNameError: If no aggregation or strategy has this name.
         RunFolderError: If ``unfinished`` holds another run.
         KeyboardInterrupt: After Ctrl-C or SIGTERM in a round, with the number of those that are kept.
     """
     aggregation = choose("aggregation", secure).build()
+    together: Strategy = choose("strategy", strategy).build()
     require_copyable(net)
     spare = default_threshold(sites) < sites
     if isinstance(privacy, ClientNoise):
@@ -118,7 +125,7 @@ def run_federate(
         min_per_class=min_per_class,
         prefix=site_name,
     )
-    local = replace(LOCAL_RECIPE, epochs=epochs)
+    local = replace(_local_recipe(together), epochs=epochs)
     as_long = replace(local, epochs=rounds * epochs)
 
     def reached(recipe: Recipe, examples: Dataset, label: str) -> ClassCounts:
@@ -150,6 +157,7 @@ def run_federate(
         rounds,
         local,
         max_corrupt=MAX_CORRUPT,
+        strategy=together,
         site_privacy=privacy if isinstance(privacy, SitePrivacy) else None,
         client_noise=privacy if isinstance(privacy, ClientNoise) else None,
     )
@@ -172,10 +180,20 @@ def run_federate(
         raise KeyboardInterrupt(kept) from None
     subject = save_model(net, folder, "federated", "federated model", classes=test.num_classes)
     counts, spent = parts.class_counts(), done.privacy
+    personal = {
+        name: clean_counts(Classifier(model, num_classes=test.num_classes), test)
+        for name, model in done.personal_models.items()
+    }
     result = FederateResult(
         model=subject.file,
         sites=tuple(
-            SiteResult(name, counts[name], alone[name], spent.epsilon_by_site.get(name) if spent else None)
+            SiteResult(
+                name,
+                counts[name],
+                alone[name],
+                epsilon=spent.epsilon_by_site.get(name) if spent else None,
+                personal_counts=personal.get(name),
+            )
             for name in parts.sites
         ),
         rounds=tuple(found[facts.index + 1] for facts in done.rounds),
@@ -185,10 +203,12 @@ def run_federate(
         aggregation=aggregation.name,
         guarantee=aggregation.guarantee,
         privacy=None if spent is None else privacy_record(spent),
+        strategy=together.name,
     )
     notes = (
         *unseen_class_notes(data, test),
         *_notes(done, aggregation),
+        *_personal_notes(together, personal),
         *_weight_notes(done, plan, weights, sizes),
     )
     if not spare:
@@ -200,6 +220,17 @@ def run_federate(
     if spent is not None:
         claims += (privacy_claim(subject.name, plan, spent, data, unfinished),)
     return StepOutput(result, claims, notes, reproducible=spent is None)
+
+
+def _personal_notes(strategy: Strategy, personal: Mapping[str, ClassCounts]) -> tuple[str, ...]:
+    """Say what the common model is where a part of it stays at the sites, and how good their own are."""
+    if not personal:
+        return ()
+    accuracies = ", ".join(f"{name} {one.accuracy:.1%}" for name, one in personal.items())
+    return (
+        f"{strategy.name}: {strategy.summary}; the common model here has the average of what stayed at the "
+        f"sites, which no server can make; the sites' own models: {accuracies}",
+    )
 
 
 def _notes(done: FederatedRun, aggregation: Aggregation) -> tuple[str, ...]:
@@ -257,6 +288,15 @@ def _weight_notes(
             f"{cut}",
         )
     return notes
+
+
+def _local_recipe(strategy: Strategy) -> Recipe:
+    """The recipe of training at a site that the strategy can be run with."""
+    try:
+        strategy.check_recipe(LOCAL_RECIPE)
+    except SettingError:
+        return LOCAL_SGD
+    return LOCAL_RECIPE
 
 
 ROUNDS = TypeAdapter(list[RoundResult])
