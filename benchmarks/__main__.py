@@ -23,6 +23,9 @@ SUITES = (
     "evasion.sticker",
     "evasion.signs",
     "evasion.faces",
+    "federated.clients",
+    "federated.flower",
+    "federated.scale",
 )
 
 

@@ -128,6 +128,30 @@ def test_a_mask_is_the_stream_from_counter_zero_as_little_endian_words_over_any_
     assert np.array_equal(words, np.arange(length, dtype=WORD_DTYPE))
 
 
+@pytest.mark.parametrize("length", [1, masks.CACHED_WORDS, masks.CACHED_WORDS + 1, 5 * masks.CHUNK_WORDS + 7])
+def test_several_masks_at_once_are_those_one_after_the_other(length):
+    streams = [(bytes([k]) * 32, k % 3 == 0) for k in range(5)]
+    at_once, one_by_one = np.zeros(length, WORD_DTYPE), np.zeros(length, WORD_DTYPE)
+    masks.add_streams(at_once, streams)
+    for key, subtract in streams:
+        masks.add_stream(one_by_one, key, subtract=subtract)
+    assert np.array_equal(at_once, one_by_one)
+
+
+def test_the_masks_of_a_site_are_those_with_each_peer_and_come_off_the_sum_of_the_peers():
+    privates = {site: bytes([site + 1]) * 32 for site in range(4)}
+    publics = {site: x25519_public(private) for site, private in privates.items()}
+    peers = {site: publics[site] for site in (0, 1, 3)}
+    at_once, one_by_one, total = (np.zeros(7, WORD_DTYPE) for _ in range(3))
+    masks.add_pair_masks(at_once, privates[2], peers, bytes(32), 2)
+    for peer, public in peers.items():
+        masks.add_pair_mask(one_by_one, privates[2], public, bytes(32), 2, peer)
+        masks.add_pair_mask(total, privates[peer], publics[2], bytes(32), peer, 2)
+    assert np.array_equal(at_once, one_by_one)
+    masks.add_pair_masks(total, privates[2], peers, bytes(32), 2)
+    assert not total.any()
+
+
 @pytest.mark.parametrize("public", X25519_SMALL)
 def test_small_order_exchange_keys_are_refused(public):
     assert is_small_order(public, signing=False)

@@ -204,7 +204,9 @@ class _Site:
         policy, task, journal = self._policy, self._policy.task, self._journal
         # on disk before anything leaves, as with a secure sum: one roster, one vector, one round an update
         journal.claim_roster(policy.model_hash, policy.roster.members)
-        journal.claim_vector(policy.model_hash, vector_hash(self._identity, Secret(pack_vector(vector))))
+        journal.claim_vector(
+            policy.model_hash, vector_hash(self._identity, policy, Secret(pack_vector(vector)))
+        )
         journal.claim_update(task.federation, task.counter, policy.model_hash, policy.round_id)
         self._vector = None
         return self._reply(ENCRYPTED, self._key.encrypt(vector, policy.encoding), policy.digest())

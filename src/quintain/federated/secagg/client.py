@@ -26,7 +26,6 @@ Source: Bonawitz et al., 2017, ePrint 2017/281, the variant for a malicious serv
 Lepoint, Raykova, 2020, ePrint 2020/704, for the sparse graph.
 """
 
-import hmac
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -55,13 +54,17 @@ from quintain.federated.secagg.messages import (
     pack_keys,
     pack_shares,
     pack_unmask,
-    pack_vector,
     parse_delivery,
     parse_set,
     parse_signatures,
 )
 from quintain.federated.secagg.policy import Policy
-from quintain.federated.secagg.primitives import KEY_BYTES, tagged_hash, x25519_public
+from quintain.federated.secagg.primitives import (
+    KEY_BYTES,
+    authenticate,
+    tagged_hash,
+    x25519_public,
+)
 from quintain.federated.secagg.secret import Secret, wipe
 from quintain.federated.secagg.shamir import SHARE_BYTES, Entropy, make_shares, random_bytes
 
@@ -76,7 +79,7 @@ class RoundContext:
     journal: Journal = field(repr=False)
     entropy: Entropy = field(repr=False)
 
-    def reply(self, kind: MessageType, body: bytes, transcript_hash: bytes) -> bytes:
+    def reply(self, kind: MessageType, body: bytes | memoryview, transcript_hash: bytes) -> bytes:
         """A signed message of this site."""
         return from_site(kind, self.policy, self.index, body, transcript_hash, self.identity)
 
@@ -189,7 +192,9 @@ def start_round(
         raise ProtocolError(
             f"round {policy.round_id.hex()} was unmasked before; join a new round with a new id"
         )
-    return Ready(RoundContext(policy, identity, index, journal, entropy), Secret(encoded.tobytes()))
+    return Ready(
+        RoundContext(policy, identity, index, journal, entropy), Secret(np.ascontiguousarray(encoded).data)
+    )
 
 
 @singledispatch
@@ -307,16 +312,15 @@ def _(state: SharesSent, message: bytes) -> tuple[Masked | Done, bytes]:
 
     # claimed on disk before the masked vector exists: a crash in between costs a round, never a second mask
     site.journal.claim_roster(policy.model_hash, policy.roster.members)
-    site.journal.claim_vector(policy.model_hash, vector_hash(site.identity, state.encoded))
+    site.journal.claim_vector(policy.model_hash, vector_hash(site.identity, policy, state.encoded))
     site.journal.claim_update(policy.task.federation, policy.task.counter, policy.model_hash, policy.round_id)
     encoded, mask, seed = state.encoded.take(), state.mask_key.take(), state.self_mask_seed.take()
     # y_i = x_i + G(b_i) + sum of signed pair masks, in place; then every secret is wiped
     vector = np.frombuffer(encoded, WORD_DTYPE)
     masks.add_self_mask(vector, seed, transcript_hash, own)
-    for peer in dealt:
-        masks.add_pair_mask(vector, mask, state.public_keys[peer].mask_public, transcript_hash, own, peer)
-    reply = site.reply(MessageType.MASKED, pack_vector(vector), transcript_hash)
-    del vector
+    publics = {peer: state.public_keys[peer].mask_public for peer in dealt}
+    masks.add_pair_masks(vector, mask, publics, transcript_hash, own)
+    reply = site.reply(MessageType.MASKED, memoryview(encoded), transcript_hash)
     for buffer in (encoded, mask, seed):
         wipe(buffer)
     state.channel_seed.erase()
@@ -493,12 +497,14 @@ def _check_encoded(encoded: object, length: int) -> None:
         raise ProtocolError(f"words {got}; expected ({length},) of uint32, as Encoding.quantize makes them")
 
 
-def vector_hash(identity: Identity, encoded: Secret) -> bytes:
-    """A hash of this site's words, keyed by its signing key: without that the journal tells no guess from
-    another.
+def vector_hash(identity: Identity, policy: Policy, encoded: Secret) -> bytes:
+    """Return a tag of this site's words, under a key of its own for each model.
+
+    Without its signing key nobody can tell from the journal which of two guesses it sent. A tag is enough
+    since the site tags its own vectors: two of them agree with a chance below 2^-100.
     """
-    key = tagged_hash("vector key", bytes(identity.private.peek()))
-    return hmac.digest(key, encoded.peek(), "sha256")
+    key = tagged_hash("vector key", bytes(identity.private.peek()), policy.model_hash)
+    return tagged_hash("vector", authenticate(key, encoded.peek()))
 
 
 def cohort_hash(policy: Policy, survivors: SiteSet) -> bytes:

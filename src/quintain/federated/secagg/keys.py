@@ -151,7 +151,7 @@ class RoundKeys:
     @property
     def all(self) -> tuple[bytes, ...]:
         """Every key, the mask key first, then by peer."""
-        return self.mask_public, *(self.channel_public[peer] for peer in sorted(self.channel_public))
+        return self.mask_public, *map(self.channel_public.__getitem__, sorted(self.channel_public))
 
 
 def new_private_key(entropy: Entropy) -> Secret:

@@ -8,12 +8,17 @@ stream serves twice.
 Source: Bonawitz et al., 2017, ePrint 2017/281.
 """
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector
-from quintain.federated.secagg.primitives import derive_key, keystream, tagged_hash, x25519
+from quintain.federated.secagg.primitives import derive_key, keystream, load_x25519, tagged_hash, x25519
 
 CHUNK_WORDS = 2**15
+CACHED_WORDS = 2**17
+"""A vector of so many words, 512 KiB, stays in the cache from one stream to the next."""
 _ZEROS = memoryview(bytes(4 * CHUNK_WORDS))
 
 
@@ -30,13 +35,35 @@ def add_stream(encoded: EncodedVector, key: bytes, *, subtract: bool = False) ->
         add_or_subtract(part, mask, out=part)
 
 
+def add_streams(encoded: EncodedVector, streams: Sequence[tuple[bytes, bool]]) -> None:
+    """Add the streams of some keys in place, mod 2^32, or subtract those with True beside them."""
+    if len(encoded) <= CACHED_WORDS:
+        for key, subtract in streams:
+            add_stream(encoded, key, subtract=subtract)
+        return
+    # all streams of one chunk of the vector while it is in the cache, then the next chunk
+    opened = [(keystream(key), np.subtract if subtract else np.add) for key, subtract in streams]
+    buffer = np.empty(CHUNK_WORDS, WORD_DTYPE)
+    for start in range(0, len(encoded), CHUNK_WORDS):
+        part = encoded[start : start + CHUNK_WORDS]
+        mask = buffer[: len(part)]
+        zeros, octets = _ZEROS[: 4 * len(part)], mask.view(np.uint8).data
+        for stream, add_or_subtract in opened:
+            stream.update_into(zeros, octets)
+            add_or_subtract(part, mask, out=part)
+
+
 def self_key(seed: bytes | bytearray, transcript_hash: bytes, site: int) -> bytes:
     """Derive the stream key of a site's self-mask."""
     return derive_key(seed, tagged_hash("self mask", transcript_hash, _number(site)))
 
 
 def pair_key(
-    private: bytes | bytearray, peer_public: bytes, transcript_hash: bytes, site: int, peer: int
+    private: X25519PrivateKey | bytes | bytearray,
+    peer_public: bytes,
+    transcript_hash: bytes,
+    site: int,
+    peer: int,
 ) -> bytes:
     """Derive the stream key that two sites share, the same from either side."""
     low, high = sorted((site, peer))
@@ -59,7 +86,7 @@ def add_self_mask(
 
 def add_pair_mask(
     encoded: EncodedVector,
-    private: bytes | bytearray,
+    private: X25519PrivateKey | bytes | bytearray,
     peer_public: bytes,
     transcript_hash: bytes,
     site: int,
@@ -73,6 +100,28 @@ def add_pair_mask(
     """
     add_stream(
         encoded, pair_key(private, peer_public, transcript_hash, site, peer), subtract=(site > peer) != remove
+    )
+
+
+def add_pair_masks(
+    encoded: EncodedVector,
+    private: bytes | bytearray,
+    peers: Mapping[int, bytes],
+    transcript_hash: bytes,
+    site: int,
+) -> None:
+    """Put all masks that ``site`` shares with some peers on its vector, given their public keys.
+
+    On a sum over the peers' vectors they take those masks off, since what is added to one is subtracted from
+    the other.
+    """
+    loaded = load_x25519(private)
+    add_streams(
+        encoded,
+        [
+            (pair_key(loaded, public, transcript_hash, site, peer), site > peer)
+            for peer, public in peers.items()
+        ],
     )
 
 

@@ -22,9 +22,8 @@ from quintain.federated.secagg.primitives import (
     KEY_BYTES,
     SIGNATURE_BYTES,
     expect_length,
-    is_canonical,
     is_on_curve,
-    is_small_order,
+    is_ordinary,
     sign,
     tagged_hash,
     verify,
@@ -119,11 +118,16 @@ def from_server(kind: MessageType, round_id: bytes, body: bytes) -> bytes:
 
 
 def from_site(
-    kind: MessageType, policy: Policy, site: int, body: bytes, transcript_hash: bytes, identity: Identity
+    kind: MessageType,
+    policy: Policy,
+    site: int,
+    body: bytes | memoryview,
+    transcript_hash: bytes,
+    identity: Identity,
 ) -> bytes:
     """A site's message with its signature."""
     head = _HEADER.pack(MAGIC, kind, policy.round_id, site)
-    return head + body + sign(identity.private.peek(), _signed(transcript_hash, head, body))
+    return b"".join((head, body, sign(identity.private.peek(), _signed(transcript_hash, head, body))))
 
 
 def open_server(data: bytes, kind: MessageType, policy: Policy) -> bytes:
@@ -258,19 +262,14 @@ def parse_keys(body: bytes, site: int, num_sites: int, slots: int | None = None)
     no share.
     """
     places = [peer for peer in range(num_sites) if peer != site] if slots is None else list(range(slots))
-    first, *others = _entries(body, 1 + len(places), KEY_BYTES, "a site's keys")
-    keys = RoundKeys(first, dict(zip(places, others, strict=True)))
-    ordinary = all(is_canonical(key) and not is_small_order(key, signing=False) for key in keys.all)
-    if (
-        len(set(keys.all)) < 1 + len(places)
-        or not ordinary
-        or not is_on_curve(keys.mask_public, signing=False)
-    ):
+    entries = _entries(body, 1 + len(places), KEY_BYTES, "a site's keys")
+    ordinary = len(set(entries)) == len(entries) and all(is_ordinary(key) for key in entries)
+    if not ordinary or not is_on_curve(entries[0], signing=False):
         raise ProtocolError(
             "keys that are equal, of small order, not canonical or off the curve; expected ordinary X25519 "
             "keys: exclude that site"
         )
-    return keys
+    return RoundKeys(entries[0], dict(zip(places, entries[1:], strict=True)))
 
 
 def pack_key_list(listed: Mapping[int, SignedKeys], num_sites: int) -> bytes:
@@ -430,7 +429,7 @@ def _open(data: bytes, kind: MessageType, policy: Policy, sender: int) -> bytes:
     return bytes(data[_HEADER.size :])
 
 
-def _signed(transcript_hash: bytes, head: bytes, body: bytes) -> bytes:
+def _signed(transcript_hash: bytes, head: bytes, body: bytes | memoryview) -> bytes:
     return tagged_hash("message", transcript_hash, head, body)
 
 

@@ -50,7 +50,7 @@ _ED25519_SMALL = frozenset(
 )
 
 
-def tagged_hash(label: str, *parts: bytes) -> bytes:
+def tagged_hash(label: str, *parts: bytes | memoryview) -> bytes:
     """Hash a label and parts, each with its length in front, so that no two different lists collide."""
     digest = hashlib.sha256()
     for part in (b"quintain secure aggregation 2: " + label.encode(), *parts):
@@ -68,12 +68,13 @@ def is_small_order(public: bytes, *, signing: bool) -> bool:
     return residue in (_ED25519_SMALL if signing else _X25519_SMALL)
 
 
-def is_canonical(public: bytes) -> bool:
-    """Whether an X25519 key is spelled in its one shortest form.
+def is_ordinary(public: bytes) -> bool:
+    """Whether an X25519 key is not of small order and spelled in its one shortest form.
 
     Otherwise two spellings would pass for two keys.
     """
-    return int.from_bytes(public, "little") < FIELD_PRIME
+    value = int.from_bytes(public, "little")
+    return value < FIELD_PRIME and value not in _X25519_SMALL
 
 
 def is_on_curve(public: bytes, *, signing: bool) -> bool:
@@ -99,7 +100,12 @@ def x25519_public(private: bytes | bytearray) -> bytes:
     return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
 
 
-def x25519(private: bytes | bytearray, public: bytes) -> bytes:
+def load_x25519(private: bytes | bytearray) -> X25519PrivateKey:
+    """Load a private key that serves for several shared secrets: loading costs as much as one of them."""
+    return X25519PrivateKey.from_private_bytes(private)
+
+
+def x25519(private: X25519PrivateKey | bytes | bytearray, public: bytes) -> bytes:
     """Compute the X25519 shared secret (RFC 7748).
 
     Raises:
@@ -110,9 +116,8 @@ def x25519(private: bytes | bytearray, public: bytes) -> bytes:
             "a peer's X25519 key is a point of small order; expected an ordinary key: exclude that peer"
         )
     try:
-        return X25519PrivateKey.from_private_bytes(private).exchange(
-            X25519PublicKey.from_public_bytes(public)
-        )
+        loaded = private if isinstance(private, X25519PrivateKey) else load_x25519(private)
+        return loaded.exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError as error:
         raise ProtocolError(
             "a peer's X25519 key gives an empty secret; expected an ordinary key: exclude that peer"
@@ -164,6 +169,11 @@ def unseal(key: bytes, sealed: bytes, associated_data: bytes) -> bytes:
         raise ProtocolError(
             "a sealed share does not open; it was changed, or made for another round or site"
         ) from error
+
+
+def authenticate(key: bytes, message: bytes | bytearray) -> bytes:
+    """Return the 16-byte tag of AES-256-GMAC (NIST SP 800-38D) under a key that is used for one tag only."""
+    return AESGCM(key).encrypt(bytes(12), b"", message)
 
 
 def keystream(key: bytes, counter: bytes = bytes(16)) -> CipherContext:

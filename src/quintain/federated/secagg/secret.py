@@ -4,10 +4,15 @@ from typing import NoReturn
 
 from quintain.core.errors import ProtocolError
 
+_ZEROS = bytes(2**16)
+
 
 def wipe(buffer: bytearray) -> None:
     """Overwrite a buffer with zeros: best effort, since Python may have made copies."""
-    buffer[:] = bytes(len(buffer))
+    whole = memoryview(buffer)
+    for start in range(0, len(buffer), len(_ZEROS)):
+        part = whole[start : start + len(_ZEROS)]
+        part[:] = _ZEROS[: len(part)]
 
 
 class Secret:
@@ -18,7 +23,7 @@ class Secret:
 
     __slots__ = ("_bytes",)
 
-    def __init__(self, content: bytes | bytearray) -> None:
+    def __init__(self, content: bytes | bytearray | memoryview) -> None:
         self._bytes: bytearray | None = bytearray(content)
 
     def peek(self) -> bytearray:

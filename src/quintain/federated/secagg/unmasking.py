@@ -80,10 +80,9 @@ def _unmasked(state: RoundInProgress, answers: Mapping[int, Mapping[int, int]]) 
         if site in state.survivors:
             masks.add_self_mask(total, private, transcript_hash, site, remove=True)
             continue
-        for survivor in state.graph.near(site, state.survivors):
-            masks.add_pair_mask(
-                total, private, state.keys[survivor].mask_public, transcript_hash, survivor, site, remove=True
-            )
+        survivors = state.graph.near(site, state.survivors)
+        publics = {survivor: state.keys[survivor].mask_public for survivor in survivors}
+        masks.add_pair_masks(total, private, publics, transcript_hash, site)
     return total
 
 
