@@ -170,7 +170,7 @@ def test_an_abandoned_round_is_attacked_as_well(monkeypatch):
 
 def smallest(left):
     """The chance of the most telling sign, over its share of the false alarms."""
-    return min(chance / share for _, chance, share in hidden._signs(left))
+    return min(chance / share for _, chance, share in hidden._signs(left, np.inf))
 
 
 @pytest.mark.parametrize("size", [1, 3, 45, 300])
@@ -182,6 +182,20 @@ def test_false_alarms_come_no_more_often_than_stated(size):
     trials = 600
     alarms = sum(smallest(rng.integers(0, 2**32, size, dtype=np.uint32)) < 0.01 for _ in range(trials))
     assert alarms <= trials * 0.01 + 7 * np.sqrt(trials * 0.01)
+
+
+def test_a_lower_bound_of_a_chance_decides_as_the_chance_does():
+    """All counts of 45 fair bits, and of 200 repeats, at a level that some of them reach."""
+    level = 1e-9
+    exact = [hidden._two_sided(ones, 45, np.inf) for ones in range(46)]
+    assert [hidden._two_sided(ones, 45, level) < level for ones in range(46)] == [
+        one < level for one in exact
+    ]
+    exact = [hidden._at_least(count, 30.0, np.inf) for count in range(200)]
+    assert [hidden._at_least(count, 30.0, level) < level for count in range(200)] == [
+        one < level for one in exact
+    ]
+    assert min(exact) < level < max(exact)
 
 
 def test_repeats_of_honest_words_are_expected():

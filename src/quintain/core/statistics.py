@@ -47,12 +47,12 @@ def binomial_interval(hits: int, trials: int, confidence: float) -> tuple[float,
 
 def binomial_tail(hits: int, trials: int, probability: float) -> float:
     """P[Binomial(trials, probability) >= hits]."""
-    from scipy.special import betainc
-
     if hits <= 0:
         return 1.0
     if hits > trials:
         return 0.0
+    from scipy.special import betainc
+
     return float(betainc(hits, trials - hits + 1, probability))
 
 

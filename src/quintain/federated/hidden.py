@@ -1,5 +1,6 @@
 """A test of the masks: what the server's attack leaves of a vector must look like noise in every bit."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -55,7 +56,7 @@ def require_hidden(
     attacker = MaskAttacker(view, earlier_views)
     for site in suspects:
         left = attacker.attack(site).encoded - truth[site]
-        for sign, chance, share in _signs(left):
+        for sign, chance, share in _signs(left, FALSE_ALARM / len(suspects)):
             if chance < FALSE_ALARM * share / len(suspects):
                 raise MechanismError(
                     f"the server's view gives away the vector of {site!r}: {sign} (chance {chance:.1g}); "
@@ -63,42 +64,66 @@ def require_hidden(
                 )
 
 
-def _signs(left: EncodedVector) -> Iterator[tuple[str, float, float]]:
-    """Each sign against uniform words: what was counted, its chance, and its share of the false alarms."""
+def _signs(left: EncodedVector, false_alarm: float) -> Iterator[tuple[str, float, float]]:
+    """Yield each kind of sign at its worst: what was counted, its chance, and its share of the false alarms.
+
+    Args:
+        left: (n,) what the attack leaves of a vector, less the true words.
+        false_alarm: Of all signs together; a chance that is clearly above it is not worked out further.
+    """
     size, fair = len(left), 0.5 / _PATTERNS
     bare = int(np.count_nonzero(left == 0))
     yield f"{bare} of {size} words come out right", binomial_tail(bare, size, 2.0**-BITS), 0.5
 
     # Bit j alone, then bit j against bit j + 1: narrow masks leave high bits that are all 0 or all 1, fair
-    # each, never apart.
-    neighbours = left ^ (left >> np.uint32(1))
-    for bit in range(BITS):
-        ones = int(np.count_nonzero(left & np.uint32(1 << bit)))
-        yield f"bit {bit} of what is left is set in {ones} of {size} words", _two_sided(ones, size), fair
-        if bit < BITS - 1:
-            apart = int(np.count_nonzero(neighbours & np.uint32(1 << bit)))
-            yield (
-                f"bits {bit} and {bit + 1} of what is left differ in {apart} of {size} words",
-                _two_sided(apart, size),
-                fair,
-            )
+    # each, never apart. All have the same size, so the most uneven one is the least likely.
+    bit, ones = _most_uneven(left, BITS)
+    chance = _two_sided(ones, size, false_alarm * fair)
+    yield f"bit {bit} of what is left is set in {ones} of {size} words", chance, fair
+    bit, apart = _most_uneven(left ^ (left >> np.uint32(1)), BITS - 1)
+    chance = _two_sided(apart, size, false_alarm * fair)
+    yield f"bits {bit} and {bit + 1} of what is left differ in {apart} of {size} words", chance, fair
 
     ordered = np.sort(left)
     repeats = int(np.count_nonzero(ordered[1:] == ordered[:-1]))
+    mean = size * (size - 1) / 2 / 2.0**BITS
     yield (
         f"{repeats} words of what is left repeat another",
-        _at_least(repeats, size * (size - 1) / 2 / 2.0**BITS),
+        _at_least(repeats, mean, false_alarm * fair),
         fair,
     )
 
 
-def _two_sided(ones: int, size: int) -> float:
-    """The chance that fair bits are as uneven as this."""
+def _most_uneven(words: EncodedVector, num_bits: int) -> tuple[int, int]:
+    """Return which of the lowest bits is furthest from being set in half of the words, and in how many."""
+    # Each word is 4 bytes: count each byte's values, and add up the counts of those in which a bit is set.
+    little = words.astype("<u4").view(np.uint8).reshape(-1, 4)
+    values = np.stack([np.bincount(little[:, place], minlength=256) for place in range(4)])
+    is_set = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").astype(
+        np.int64
+    )
+    ones = (values @ is_set).ravel()[:num_bits]
+    worst = int(np.abs(2 * ones - len(words)).argmax())
+    return worst, int(ones[worst])
+
+
+def _two_sided(ones: int, size: int, negligible: float) -> float:
+    """The chance that fair bits are as uneven as this; a lower bound of it where that is above another."""
+    # one count alone is a lower bound, which needs no special function
+    exactly = math.lgamma(size + 1) - math.lgamma(ones + 1) - math.lgamma(size - ones + 1)
+    bound = math.exp(exactly - size * math.log(2))
+    if bound > 2 * negligible:
+        return bound
     return min(1.0, 2 * binomial_tail(max(ones, size - ones), size, 0.5))
 
 
-def _at_least(count: int, mean: float) -> float:
-    """P[Poisson(mean) >= count]."""
+def _at_least(count: int, mean: float, negligible: float) -> float:
+    """P[Poisson(mean) >= count]; a lower bound of it where that is above another chance."""
+    if count == 0:
+        return 1.0
+    bound = math.exp(count * math.log(mean) - mean - math.lgamma(count + 1))
+    if bound > 2 * negligible:
+        return bound
     from scipy.special import pdtrc
 
-    return 1.0 if count == 0 else float(pdtrc(count - 1, mean))
+    return float(pdtrc(count - 1, mean))
