@@ -7,6 +7,7 @@ telephone before the first round (``fingerprint``).
 import os
 import tomllib
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from quintain.core.errors import NotFoundError, SettingError, StorageError
@@ -125,7 +126,11 @@ def read_toml(path: Path) -> Mapping[str, object]:
 
 
 def check_keys(
-    path: Path, entries: Mapping[str, object], *, required: set[str], optional: frozenset[str] = frozenset()
+    path: Path,
+    entries: Mapping[str, object],
+    *,
+    required: AbstractSet[str],
+    optional: AbstractSet[str] = frozenset(),
 ) -> None:
     """Refuse a table that lacks a key or has one that means nothing.
 

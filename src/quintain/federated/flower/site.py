@@ -14,6 +14,8 @@ from quintain.federated.secagg.keys import Identity
 
 _TERMS = frozenset({"threshold", "min_survivors", "max_corrupt", "clip_value", "scale", "weights"})
 _OTHERS = frozenset({"clear_evaluation"})
+REQUIRED_KEYS = frozenset({"identity", "roster", "rounds", "journal"})
+OPTIONAL_KEYS = _TERMS | _OTHERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +55,8 @@ class SiteSettings:
             SettingError: If a key is missing or unknown, or a value is out of range.
         """
         entries = read_toml(path)
-        required = {"identity", "roster", "rounds", "journal"}
-        check_keys(path, entries, required=required, optional=_TERMS | _OTHERS)
-        places = {name: _place(path, name, entries) for name in required}
+        check_keys(path, entries, required=REQUIRED_KEYS, optional=OPTIONAL_KEYS)
+        places = {name: _place(path, name, entries) for name in REQUIRED_KEYS}
         terms = {name: entries[name] for name in _TERMS & set(entries)}
         others = {name: entries[name] for name in _OTHERS & set(entries)}
         return cls(
