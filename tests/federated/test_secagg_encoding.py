@@ -1,13 +1,22 @@
 import math
 from fractions import Fraction
+from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from quintain.core.errors import DataError, ProtocolError, SettingError
-from quintain.federated.secagg.encoding import HALF_MODULUS, WORD_DTYPE, Encoding, finest_encoding
+from quintain.federated.aggregate import secure_sum
+from quintain.federated.secagg.encoding import (
+    COARSE_BELOW,
+    HALF_MODULUS,
+    WORD_DTYPE,
+    Encoding,
+    finest_encoding,
+)
 
 finite = st.floats(-4, 4, allow_nan=False)
 
@@ -15,7 +24,7 @@ finite = st.floats(-4, 4, allow_nan=False)
 @settings(deadline=None, max_examples=50)
 @given(
     vectors=st.lists(st.lists(finite, min_size=3, max_size=3), min_size=2, max_size=6),
-    scale=st.integers(1, 10**6),
+    scale=st.integers(COARSE_BELOW // 2, 10**6),
 )
 def test_a_sum_of_words_is_the_sum_of_the_rounded_numbers(vectors, scale):
     encoding = Encoding(3, 2.0, scale, len(vectors))
@@ -27,6 +36,84 @@ def test_a_sum_of_words_is_the_sum_of_the_rounded_numbers(vectors, scale):
         for column in zip(*vectors, strict=True)
     ]
     assert encoding.to_signed(total).tolist() == expected
+
+
+# -- coarse grids
+
+
+@given(clip=st.floats(0.01, 100), scale=st.integers(1, 10**5))
+def test_the_grid_decides_how_entries_are_rounded(clip, scale):
+    assume(1 <= round(clip * scale) < HALF_MODULUS // 2)
+    encoding = Encoding(1, clip, scale, 2)
+    assert encoding.is_coarse == (encoding.max_abs < 2**8)
+    words = {int(encoding.to_signed(encoding.quantize([0.3 * clip]))[0]) for _ in range(200)}
+    exact = 0.3 * encoding.clip_value * scale
+    if encoding.is_coarse:
+        assert words <= {math.floor(exact), math.ceil(exact)}
+        assert len(words) == 2 or not 0.2 < exact % 1 < 0.8  # a miss: 0.8^200 < 10^-19
+    else:
+        assert words == {round(exact)}
+
+
+@pytest.mark.parametrize("value", [0.1, -0.1, 0.375, -0.875, 0.999, 1.0, -1.0, 0.0, 1e-3])
+@pytest.mark.parametrize("scale", [1, 3, 100, 255])
+def test_entries_on_a_coarse_grid_are_unbiased(value, scale):
+    count = 40_000
+    encoding = Encoding(count, 1.0, scale, 2)
+    words = encoding.to_signed(encoding.quantize(np.full(count, value), entropy=Random(1).randbytes))
+    below = math.floor(value * scale)
+    assert set(words.tolist()) <= {below, below + 1}
+    # rounded up as often as the fraction above the lower step says
+    assert binomtest(int((words == below + 1).sum()), count, value * scale - below).pvalue > 1e-6
+
+
+def test_what_rounding_to_the_nearest_step_loses_is_kept_on_average():
+    encoding = Encoding(1000, 1.0, 4, 10)
+    step = np.full(1000, 0.05)  # a fifth of a grid step: to the nearest it is nothing
+    rng = Random(2)
+    total = sum(encoding.to_signed(encoding.quantize(step, entropy=rng.randbytes)) for _ in range(10))
+    mean = encoding.decode(total).mean() / 10
+    # 10,000 roundings of variance 0.16 steps squared: six standard deviations are 0.006
+    assert abs(mean - 0.05) < 0.006
+
+
+@given(
+    data=st.data(),
+    clip=st.floats(0.3, 50),
+    scale=st.integers(1, 200),
+    cap=st.sampled_from([0, 3, 100]),
+    sites=st.integers(2, 5),
+)
+def test_no_rounding_at_random_goes_beyond_the_bounds(data, clip, scale, cap, sites):
+    assume(1 <= round(clip * scale) < 2**8)
+    encoding = Encoding(40, clip, scale, sites, cap)
+    total = np.zeros(encoding.num_words, np.int64)
+    for _ in range(sites):
+        weight = data.draw(st.integers(0, cap)) if cap else None
+        vector = np.array(data.draw(st.lists(st.floats(-2 * clip, 2 * clip), min_size=1, max_size=3)))
+        integers = encoding.to_signed(encoding.quantize(np.resize(vector, 40), weight))
+        assert np.abs(integers[:40]).max() <= encoding.max_abs
+        total += integers
+    encoding.check_sum(total, sites)
+
+
+@given(clip=st.floats(0.3, 50), scale=st.integers(1, 2000), weight=st.floats(0.01, 1))
+def test_the_largest_entry_under_a_public_weight_bounds_every_entry(clip, scale, weight):
+    assume(round(clip * scale) >= 1)
+    encoding = Encoding(50, clip, scale, 2)
+    words = encoding.to_signed(encoding.quantize(np.full(50, clip) * weight))
+    assert np.abs(words).max() <= encoding.largest_entry(weight) <= encoding.max_abs
+
+
+def test_a_coarse_round_is_exact_over_the_words_that_the_sites_made():
+    vectors = {f"site-{i}": np.linspace(-1, 1, 50) for i in range(4)}
+    found = secure_sum(vectors, scale=8)
+    assert found.encoding.is_coarse
+    assert found.exact
+    assert np.abs(found.total - 4 * np.linspace(-1, 1, 50)).max() <= 4 / 8
+
+
+# -- sums
 
 
 def test_the_largest_sum_of_either_sign_is_read_back():

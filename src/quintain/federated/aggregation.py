@@ -117,7 +117,7 @@ class Aggregation(ABC):
 
     def largest_entry(self, encoding: Encoding, relative_weight: float) -> int:
         """Return the largest magnitude of an entry that ``encode`` makes, by the same operations."""
-        return int(np.rint(encoding.clip_value * relative_weight * encoding.scale))
+        return encoding.largest_entry(relative_weight)
 
     def count_hidden(self, view: ServerView) -> int:
         """Count the vectors in a server's view that it cannot read: masked or encrypted ones."""

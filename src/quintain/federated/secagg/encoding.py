@@ -1,6 +1,7 @@
 """Real vectors as integers mod 2^32, with the proof that no sum of them wraps."""
 
 import math
+import secrets
 from dataclasses import dataclass
 from fractions import Fraction
 from numbers import Integral, Real
@@ -9,11 +10,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from quintain.core.errors import DataError, ProtocolError, SettingError
+from quintain.federated.secagg.primitives import KEY_BYTES, keystream
+from quintain.federated.secagg.shamir import Entropy, random_bytes
 
 WORD_DTYPE = np.dtype("<u4")
 EncodedVector = NDArray[np.uint32]
 HALF_MODULUS = 2**31
 MAX_SCALE = 2**53
+COARSE_BELOW = 2**8
+"""Grid steps up to the clip below which entries are rounded at random."""
 _POWERS = tuple(2**power for power in range(54))
 _NUMBERS: dict[type, str] = {Integral: "an integer", Real: "a number"}
 
@@ -26,10 +31,17 @@ class Encoding:
 
     Rounding and multiplication are monotone, so :math:`|q| \le Q = \mathrm{round}(sC)`; a sum of n of them is
     read back exactly since
-    :math:`nQ < 2^{31}` is checked in integers. With a weight cap W the integer weight w travels as one more
-    word, so that one sum tells the sum of the weights alone. That is a single site's weight to whoever knows
-    the others', and to the server once it has the sum of the same weights without that site: where weights
-    are secret, do not sum them twice.
+    :math:`nQ < 2^{31}` is checked in integers.
+
+    On a coarse grid, :math:`Q < 2^8`, rounding to the nearest step would lose what all sites change by less
+    than half a step, round after round. There :math:`q = \lfloor s a\, \mathrm{clip}(x, -C, C) + u \rfloor`
+    with fresh u uniform in [0, 1), whose expectation is the entry itself, up to 2^-32 of a step; entries
+    beyond Q steps are cut to Q first. A site encodes once for each model, since several such roundings of one
+    vector tell more of it than one.
+
+    With a weight cap W the integer weight w travels as one more word, so that one sum tells the sum of the
+    weights alone. That is a single site's weight to whoever knows the others', and to the server once it has
+    the sum of the same weights without that site: where weights are secret, do not sum them twice.
 
     Args:
         length: Entries of the vector.
@@ -92,16 +104,25 @@ class Encoding:
         return largest_word(self.scale, self.clip_value)
 
     @property
+    def is_coarse(self) -> bool:
+        """Whether entries are rounded at random, up or down, instead of to the nearest step."""
+        return self.max_abs < COARSE_BELOW
+
+    @property
     def num_words(self) -> int:
         """Words on the wire: the entries, then the weight where there is one."""
         return self.length + (self.max_weight > 0)
 
-    def quantize(self, vector: ArrayLike, weight: int | None = None) -> EncodedVector:
+    def quantize(
+        self, vector: ArrayLike, weight: int | None = None, *, entropy: Entropy = secrets.token_bytes
+    ) -> EncodedVector:
         """Encode one vector.
 
         Args:
             vector: (length,) real numbers.
             weight: Integer weight in [0, cap]; given exactly when the encoding has a cap.
+            entropy: Random bytes by number, for a coarse grid; the operating system's unless a test needs
+                others.
 
         Raises:
             DataError: If an entry is not finite (its place is named) or the shape does not fit.
@@ -115,14 +136,14 @@ class Encoding:
             )
         clipped = np.clip(exact, -self.clip_value, self.clip_value)
         if weight is None:
-            return _wrap(clipped * self.scale)
+            return self._wrap(clipped * self.scale, entropy)
         check_integers(weight=weight)
         if not 0 <= weight <= self.max_weight:
             raise SettingError(
                 f"weight = {weight}; expected an integer in [0, {self.max_weight}], the public cap"
             )
         return np.append(
-            _wrap(clipped * (weight / self.max_weight) * self.scale), WORD_DTYPE.type(weight)
+            self._wrap(clipped * (weight / self.max_weight) * self.scale, entropy), WORD_DTYPE.type(weight)
         ).astype(WORD_DTYPE)
 
     def count_clipped(self, vector: ArrayLike) -> int:
@@ -142,13 +163,19 @@ class Encoding:
         """Read the summed weight; 0 for a plain sum."""
         return int(integers[-1]) if self.max_weight else 0
 
+    def largest_entry(self, relative_weight: float) -> int:
+        """Return the largest magnitude of an encoded entry of a vector that was scaled by a public weight."""
+        scaled = self.clip_value * relative_weight * self.scale
+        return min(self.max_abs, math.ceil(scaled)) if self.is_coarse else int(np.rint(scaled))
+
     def largest_sum(self, summands: int, weight: int) -> int:
         r"""Return the largest magnitude that an entry of a sum of honest vectors can have.
 
         Of so many vectors, whose weights sum to ``weight``.
 
         An honest entry is at most :math:`\mathrm{round}(sC\, w_i / W)` in magnitude; the three
-        floating-point operations that lead there add less than 2^-50 of it, and each rounding at most 1/2.
+        floating-point operations that lead there add less than 2^-50 of it, and each rounding at most 1/2, or
+        less than 1 on a coarse grid.
         """
         most = summands * self.max_abs
         if not self.max_weight:
@@ -156,7 +183,8 @@ class Encoding:
         exact = (
             Fraction(float(self.clip_value)) * int(self.scale) * Fraction(int(weight), int(self.max_weight))
         )
-        return min(most, math.floor(exact * (1 + Fraction(1, 2**50)) + Fraction(summands, 2)))
+        rounding = Fraction(summands, 1 if self.is_coarse else 2)
+        return min(most, math.floor(exact * (1 + Fraction(1, 2**50)) + rounding))
 
     def check_sum(self, integers: NDArray[np.int64], summands: int) -> None:
         """Refuse a sum that no honest sites can have made.
@@ -170,9 +198,10 @@ class Encoding:
                 ``largest_sum``.
 
         Guarantee: what passes has a mean within the clip, :math:`|mean| \\le C + m W / (2 s \\sum w)` for m
-        vectors. Not promised: that nobody lied. A site may still send any vector and weight that keep the sum
-        within these bounds, and so may move the mean anywhere within the clip; and since each word hides in
-        the sum, the site that made a sum impossible cannot be named.
+        vectors, twice as much beyond it on a coarse grid. Not promised: that nobody lied. A site may still
+        send any vector and weight that keep the sum within these bounds, and so may move the mean anywhere
+        within the clip; and since each word hides in the sum, the site that made a sum impossible cannot be
+        named.
         """
         weight = self.decode_weight(integers)
         if not 0 <= weight <= summands * self.max_weight:
@@ -188,6 +217,16 @@ class Encoding:
                 f"at most {bound} in magnitude, as a clip of {self.clip_value:g} allows: a site lied about "
                 "its vector, discard this sum"
             )
+
+    def _wrap(self, scaled: NDArray[np.float64], entropy: Entropy) -> EncodedVector:
+        """Round to the grid, at random where it is coarse, and wrap."""
+        if not self.is_coarse:
+            return np.rint(scaled).astype(np.int64).astype(WORD_DTYPE)
+        # Q is an integer, so that neither Q + u nor -Q + u is rounded beyond it
+        cut = np.clip(scaled, -self.max_abs, self.max_abs)
+        stream = keystream(random_bytes(entropy, KEY_BYTES)).update(bytes(4 * cut.size))
+        uniform = np.frombuffer(stream, WORD_DTYPE) / 2.0**32
+        return np.floor(cut + uniform).astype(np.int64).astype(WORD_DTYPE)
 
     def _checked(self, vector: ArrayLike) -> NDArray[np.float64]:
         try:
@@ -268,7 +307,3 @@ def _as_float(number: float) -> float:
         return float(number)
     except OverflowError:
         return math.inf
-
-
-def _wrap(scaled: NDArray[np.float64]) -> EncodedVector:
-    return np.rint(scaled).astype(np.int64).astype(WORD_DTYPE)
