@@ -31,7 +31,7 @@ def test_rows_are_counted_each() -> None:
         (lambda z: z[:1], r"expected floating-point logits \(3, K\)"),
         (lambda z: z.long(), "int64"),
         (lambda z: z[:, :1], "one logit"),
-        (lambda z: z[:, :2].detach(), "no gradient"),
+        (lambda z: z[:, :2].detach(), "no gradient.*--attack square.*hopskipjump.*labels:file.py"),
         (lambda z: (z[:, :2] > 0.5).float(), "no gradient"),
         (nn.Linear(2, 2).train(), "training mode"),
         (nn.Sequential(nn.Linear(2, 2).eval(), nn.Dropout().train()).requires_grad_(True), "training mode"),

@@ -1,6 +1,7 @@
 """What a forward keeps in its net's attributes is named, and what reading it leaves there is taken away."""
 
 import copy
+import functools
 from collections import deque
 
 import pytest
@@ -46,6 +47,31 @@ class Lazy(Keeping):
         if self.row is None:
             self.row = self.mean.view(1, -1)
         return self.b(F.relu(self.a(x - self.row)))
+
+
+class Cached(Keeping):
+    """Computes values of its own once, and has one that it never can."""
+
+    @functools.cached_property
+    def shift(self):
+        return 2 * self.mean.view(1, -1)
+
+    @functools.cached_property
+    def unused(self):
+        return self.is_not_there
+
+    def forward(self, x):
+        return self.b(F.relu(self.a(x - self.shift)))
+
+
+@pytest.mark.parametrize("bounds", [True, False])
+def test_a_cached_property_is_no_change(bounds):
+    model = Classifier(nn.Sequential(Cached()).eval())
+    smooth = SmoothedClassifier(model, 0.25, noise_samples=50)
+    outcome = IntervalBounds()(model, X, Y, Linf(0.01)) if bounds else smooth.certify(X, Y)
+    assert outcome.margin.shape == (2,)
+    z = X.clone().requires_grad_()
+    assert torch.autograd.grad(model(z).sum(), z)[0].any()
 
 
 KINDS = {"features": Keeping, "log": Listing, "row": Lazy}

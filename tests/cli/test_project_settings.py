@@ -70,6 +70,11 @@ def test_the_nearest_file_with_the_table_counts(tmp_path):
         ),
         ("[tool.quintian]\n", 1, "[tool.quintian] is read by no tool; did you mean [tool.quintain]?"),
         ("[quintain]\nrequire = []\n", 1, "[quintain] is read by no tool; did you mean [tool.quintain]?"),
+        ("[[tool.quintian]]\nundecided = 'fail'\n", 1, "[tool.quintian] is read by no tool"),
+        ("[[tool.quintain]]\nrequire = []\n", 1, "expected a table [tool.quintain]"),
+        ("[toool.quintain]\nrequires = []\n", 1, "[toool.quintain] is read by no tool; did you mean"),
+        ("[tool]\nrequire = ['epsilon <= 3']\n", 2, "did you mean require in [tool.quintain]?"),
+        ("[tool]\nundecided = 'warn'\n[tool.quintain]\n", 2, "did you mean undecided in [tool.quintain]?"),
         ("[tool.quintain]\nrequire = [\n'a'\n", 3, "no TOML"),
         ("[tool.quintain]\nrequire == 3\n", 2, "no TOML: Invalid value; correct the file"),
         (
@@ -113,6 +118,9 @@ def test_other_tools_are_none_of_our_business(tmp_path):
         "[project]\nname = 'quintain-extras'\n",
         "[tool.quintain-extras]\ncolor = true\n",
         "[tool.mine]\nrequire = []\nundecided = 'fail'\n",
+        "[tool.require]\nrequire = []\n",
+        "[[tool.uv.index]]\nname = 'quintain'\n[[tool.mypy.overrides]]\nmodule = 'quintain.*'\n",
+        "[[tool.mine]]\nrequire = []\n",
     ],
 )
 def test_what_is_about_the_package_is_no_slip(tmp_path, text):

@@ -196,3 +196,25 @@ def test_a_warning_of_a_factory_is_shown_once_however_many_nets_are_made(tmp_pat
             load_model(f"{file}:make", seed=seed)
     assert [str(one.message) for one in caught] == ["old weights", "seed 0", "seed 1"]
     assert {one.filename for one in caught} == {str(file)}
+
+
+LAZY = """
+import torch
+from torch import nn
+
+def lazy():
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(2))
+
+def lazy_once():
+    net = lazy()
+    net(torch.zeros(1, 4))
+    return net
+"""
+
+
+def test_layers_without_a_shape_are_refused_with_what_to_do_and_one_forward_pass_is_enough(tmp_path):
+    file = tmp_path / "lazy.py"
+    file.write_text(LAZY)
+    with pytest.raises(SettingError, match=r"LazyLinear\); run one forward pass in the factory"):
+        load_model(f"{file}:lazy")
+    assert load_model(f"{file}:lazy_once").predict(torch.zeros(3, 4)).shape == (3,)

@@ -76,7 +76,8 @@ class CountedModel:
             if not total.requires_grad:
                 raise ModelError(
                     "the model gives no gradient; expected logits that depend on the input by differentiable "
-                    "steps"
+                    "steps. Attack it by its outputs: --attack square for scores, --attack hopskipjump for "
+                    "labels; or as a black box, --model scores:file.py:function or labels:file.py:function"
                 )
             self.backwards.index_add_(0, rows, torch.full_like(rows, self.queries_per_call))
             (gradient,) = torch.autograd.grad(total, z)

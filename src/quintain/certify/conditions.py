@@ -10,7 +10,7 @@ from torch.nn.modules import module as torch_module
 from quintain.certify.attributes import AttributeSnapshot
 from quintain.core.errors import ModelError
 from quintain.models.classifier import Classifier
-from quintain.models.modules import all_modules, any_training, first_floating_tensor
+from quintain.models.modules import all_modules, any_training, fill_cached_properties, first_floating_tensor
 from quintain.models.precision import Operation, require_full_precision
 from quintain.models.protocol import ClassifierLike
 
@@ -166,6 +166,8 @@ def refuse_changes(model: ClassifierLike) -> Iterator[None]:
     Raises:
         ModelError: If its hash differs.
     """
+    if isinstance(model, Classifier):
+        fill_cached_properties(model.net)  # values of the net itself, and no change by what it is given
     before = model.hash
     attributes = AttributeSnapshot(model.net) if isinstance(model, Classifier) else None
     yield

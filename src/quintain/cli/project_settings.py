@@ -120,6 +120,12 @@ def _table(text: str, path: Path) -> Mapping[str, object] | None:
             f"[tool.{TABLE}]?"
         )
     tools = document.get("tool")
+    loose = [key for key in KEYS if isinstance(tools, dict) and not isinstance(tools.get(key, {}), dict)]
+    if loose:
+        raise SettingError(
+            f"{_place(path, lines, loose[0])}: [tool] has {loose[0]}, which is read by no tool; did you mean "
+            f"{loose[0]} in [tool.{TABLE}]?"
+        )
     if not isinstance(tools, dict) or TABLE not in tools:
         return None
     table = tools[TABLE]
@@ -140,16 +146,23 @@ def _misnamed(tables: Mapping[str, object], above: tuple[str, ...] = ()) -> Iter
     """
     for name, value in tables.items():
         names = (*above, name)
+        if isinstance(value, list) and len(value) and isinstance(value[0], dict):
+            value = value[0]  # an array of tables, with one bracket too many
         if not isinstance(value, dict) or names == ("tool", TABLE):
             continue
         folded = re.sub(r"[\W_]+", "", name.casefold())
-        is_near = bool(difflib.get_close_matches(folded, [TABLE], 1, 0.8))
-        is_section = [part.casefold() for part in above] in ([], ["tool"], ["tools"])
+        is_near = _is_nearly(folded, TABLE)
+        is_section = len(above) < 2 and all(_is_nearly(part, "tool") for part in above)
         states = (is_near or folded.startswith(TABLE)) and value.keys() & {*KEYS}
         if states or (is_near and is_section):
             yield names
         elif len(names) < _MOST_LEVELS:
             yield from _misnamed(value, names)
+
+
+def _is_nearly(name: str, meant: str) -> bool:
+    """Whether a name is that which was meant, or nearly."""
+    return bool(difflib.get_close_matches(name.casefold(), [meant], 1, 0.8))
 
 
 def _settings(table: Mapping[str, object], path: Path, lines: Sequence[str]) -> ProjectSettings:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from quintain.core.errors import ModelError, NotFoundError, QuintainError, SettingError
 from quintain.core.files import sha256, sha256_file
@@ -137,9 +138,24 @@ def load_classifier(
     else:
         with _one_line_errors(spec):
             net = _build(get_entry("model", spec).load(), spec, factory_arguments)
+    _refuse_lazy_layers(net, spec)
     if weights is not None:
         load_weights(net, Path(weights).expanduser())
     return Classifier(net.eval(), num_classes=num_classes, name=spec)
+
+
+def _refuse_lazy_layers(net: nn.Module, name: str) -> None:
+    """Raise if a layer takes its shape from its first input: until then it has no weights, nor a hash.
+
+    Raises:
+        SettingError: If so.
+    """
+    lazy = [type(module).__name__ for module in net.modules() if isinstance(module, LazyModuleMixin)]
+    if lazy:
+        raise SettingError(
+            f"{name} has layers without a shape yet ({', '.join(dict.fromkeys(lazy))}); run one forward pass "
+            "in the factory before it returns the net, net(torch.zeros(1, *shape)), or name their input sizes"
+        )
 
 
 def _black_box_function(spec: str, access: Literal["labels", "scores"], num_classes: int | None) -> BlackBox:

@@ -1,5 +1,8 @@
 """Fast walks over a net's modules; PyTorch's own generators cost more than a forward pass of a small net."""
 
+from contextlib import suppress
+from functools import cached_property
+
 import torch
 from torch import Tensor, nn
 
@@ -38,3 +41,16 @@ def input_type(model: object) -> torch.dtype | None:
         return None if tensor is None else tensor.dtype
     found = getattr(model, "dtype", None)
     return found if isinstance(found, torch.dtype) else None
+
+
+def fill_cached_properties(net: nn.Module) -> None:
+    """Compute each ``functools.cached_property`` of a net's modules, as the first forward pass would.
+
+    One that cannot be computed yet is left as it is. What is computed has no graph, and takes part in one.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        for module in all_modules(net):
+            held = [vars(base) for base in type(module).__mro__]
+            for name in {key for one in held for key in one if isinstance(one[key], cached_property)}:
+                with suppress(Exception):
+                    getattr(module, name)

@@ -29,6 +29,7 @@ from quintain.certify.rounding import NO_ROUNDING, RoundingModel, rounding_model
 from quintain.core.errors import ContradictionError, ModelError, SettingError
 from quintain.losses.margin import margin
 from quintain.models.classifier import Classifier
+from quintain.models.modules import fill_cached_properties
 from quintain.models.protocol import ClassifierLike
 from quintain.results.literals import INTERVAL_BOUNDS
 from quintain.threats.arguments import Array, to_inputs, to_labels, to_threat
@@ -137,6 +138,7 @@ class IntervalBounds:
                 "(--certifier smoothing --threat l2:0.25)"
             )
         require_readable(model.net)
+        fill_cached_properties(model.net)
         before, check = model.hash, partial(require_bounded_rounding, model.net, model.device, model.dtype)
         check()
         with torch.inference_mode(False):
