@@ -4,11 +4,14 @@ import pytest
 
 from quintain.core.errors import NotFoundError, ProtocolError, SettingError, StorageError
 from quintain.federated.enrolment import (
+    _word,
+    enroll,
     fingerprint,
     load_identity,
     load_roster,
     save_identity,
     save_roster,
+    write_roster,
 )
 from quintain.federated.secagg import Identity, Roster
 
@@ -90,7 +93,46 @@ def test_a_missing_file_is_named(tmp_path):
         load_roster(tmp_path / "roster.toml")
 
 
-def test_fingerprints_are_short_and_of_the_key():
+def test_fingerprints_are_six_words_of_the_key():
     one, other = Identity.create("a").public, Identity.create("a").public
     assert fingerprint(one) == fingerprint(one) != fingerprint(other)
-    assert [len(group) for group in fingerprint(one).split()] == [4] * 5
+    assert [len(word) for word in fingerprint(one).split("-")] == [5] * 6
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ((127, 0, 0, 1), "lusab-babad"),
+        ((63, 84, 220, 193), "gutih-tugad"),
+        ((63, 118, 7, 35), "gutuk-bisog"),
+        ((140, 98, 193, 141), "mudof-sakat"),
+        ((64, 255, 6, 200), "haguz-biram"),
+        ((128, 30, 52, 45), "mabiv-gibot"),
+        ((147, 67, 119, 2), "natag-lisaf"),
+        ((212, 58, 253, 68), "tibup-zujah"),
+        ((216, 35, 68, 215), "tobog-higil"),
+        ((216, 68, 232, 21), "todah-vobij"),
+        ((198, 81, 129, 136), "sinid-makam"),
+        ((12, 110, 110, 204), "budov-kuras"),
+    ],
+)
+def test_words_are_spelled_as_in_the_table_of_their_source(address, words):
+    """The examples of Wilkerson, 2009: addresses of the Internet as proquints."""
+    assert "-".join(_word(256 * address[k] + address[k + 1]) for k in (0, 2)) == words
+
+
+def test_sites_enroll_and_write_one_roster_whatever_the_order_of_the_files(tmp_path):
+    for name in NAMES:
+        enroll(tmp_path / str(NAMES.index(name)), name)
+    files = [tmp_path / str(place) / "member.toml" for place in range(len(NAMES))]
+    one, other = write_roster(tmp_path / "x", files), write_roster(tmp_path / "y", files[::-1])
+    assert one == other == load_roster(tmp_path / "x" / "roster.toml")
+    assert set(one.names) == set(NAMES)
+    for place, name in enumerate(NAMES):
+        assert load_identity(tmp_path / str(place) / "identity.toml").public == one.keys[one.index(name)]
+    with pytest.raises(SettingError, match="stands twice"):
+        write_roster(tmp_path / "z", [*files, files[0]])
+    with pytest.raises(SettingError, match="at least two sites"):
+        write_roster(tmp_path / "z", files[:1])
+    with pytest.raises(StorageError, match="never overwritten"):
+        enroll(tmp_path / "0", NAMES[0])

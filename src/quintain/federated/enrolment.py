@@ -6,7 +6,7 @@ telephone before the first round (``fingerprint``).
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
@@ -64,20 +64,53 @@ def load_identity(path: Path) -> Identity:
     return Identity(_text(path, "name", entries["name"]), _unhex(path, "public", entries["public"]), private)
 
 
+def enroll(folder: Path, name: str) -> dict[str, bytes]:
+    """Make a site's identity, and its line of the roster for the others.
+
+    Args:
+        folder: Gets ``identity.toml``, which stays here, and ``member.toml``.
+        name: The site's name.
+
+    Returns:
+        Its public key by its name.
+
+    Raises:
+        StorageError: If an identity is there already, or a file cannot be written.
+        SettingError: If the name is empty.
+    """
+    if not name.strip():
+        raise SettingError("name is empty; expected the name of this site")
+    identity = Identity.create(name)
+    _make_folder(folder)
+    save_identity(folder / "identity.toml", identity)
+    _write(folder / "member.toml", _members({name: identity.public}))
+    return {name: identity.public}
+
+
+def write_roster(folder: Path, members: Sequence[Path]) -> Roster:
+    """Write ``roster.toml`` from the files of all sites, in the order of their names.
+
+    Sites that are given the files in another order write the same roster.
+
+    Raises:
+        SettingError: If a name or a key stands in two of them, or they are fewer than two.
+        ProtocolError: If a key is no ordinary one.
+    """
+    found = [entry for path in members for entry in _load_members(path)]
+    names, keys = zip(*sorted(found), strict=True)
+    roster = Roster(names, keys)
+    _make_folder(folder)
+    save_roster(folder / "roster.toml", roster)
+    return roster
+
+
 def save_roster(path: Path, roster: Roster) -> None:
     """Write a roster.
 
     Raises:
         StorageError: If it cannot be written.
     """
-    members = (
-        f"\n[[member]]\nname = {_quoted(name)}\nkey = {_quoted(key.hex())}\n"
-        for name, key in zip(roster.names, roster.keys, strict=True)
-    )
-    try:
-        path.write_text("".join(members).lstrip("\n"), encoding="utf-8")
-    except OSError as error:
-        raise StorageError(f"cannot write the roster {path}: {error.strerror}") from error
+    _write(path, _members(dict(zip(roster.names, roster.keys, strict=True))))
 
 
 def load_roster(path: Path) -> Roster:
@@ -88,23 +121,19 @@ def load_roster(path: Path) -> Roster:
         SettingError: If it is no roster.
         ProtocolError: If a key is no ordinary one.
     """
-    entries = read_toml(path)
-    check_keys(path, entries, required={"member"})
-    members = entries["member"]
-    if not isinstance(members, list) or not all(isinstance(member, dict) for member in members):
-        raise SettingError(f"{path}: member = {members!r}; expected a table [[member]] for each site")
-    for member in members:
-        check_keys(path, member, required={"name", "key"})
-    return Roster(
-        tuple(_text(path, "name", member["name"]) for member in members),
-        tuple(_unhex(path, "key", member["key"]) for member in members),
-    )
+    members = _load_members(path)
+    return Roster(tuple(name for name, _ in members), tuple(key for _, key in members))
 
 
 def fingerprint(public: bytes) -> str:
-    """Return what is read out to compare a key: 80 bits of its hash in groups of four hexadecimal digits."""
-    digits = tagged_hash("fingerprint", public).hex()[:20]
-    return " ".join(digits[k : k + 4] for k in range(0, len(digits), 4))
+    """Return six words to read out when keys are compared: 96 bits of the key's hash.
+
+    Each word stands for 16 bits, in consonants and vowels that cannot be misheard easily.
+
+    Source: Wilkerson, 2009, proquints, arXiv:0901.4016.
+    """
+    digest = tagged_hash("fingerprint", public)
+    return "-".join(_word(int.from_bytes(digest[k : k + 2], "big")) for k in range(0, 12, 2))
 
 
 def read_toml(path: Path) -> Mapping[str, object]:
@@ -143,6 +172,51 @@ def check_keys(
             f"{path}: missing {', '.join(sorted(missing)) or 'nothing'}, unknown "
             f"{', '.join(sorted(unknown)) or 'nothing'}; expected {', '.join(sorted(required | optional))}"
         )
+
+
+def _word(bits: int) -> str:
+    """Spell 16 bits: consonant, vowel, consonant, vowel, consonant, of 4, 2, 4, 2 and 4 bits."""
+    consonants, vowels = "bdfghjklmnprstvz", "aiou"
+    return (
+        consonants[bits >> 12]
+        + vowels[bits >> 10 & 3]
+        + consonants[bits >> 6 & 15]
+        + vowels[bits >> 4 & 3]
+        + consonants[bits & 15]
+    )
+
+
+def _members(keys: Mapping[str, bytes]) -> str:
+    """The tables of a roster."""
+    tables = (
+        f"[[member]]\nname = {_quoted(name)}\nkey = {_quoted(key.hex())}\n" for name, key in keys.items()
+    )
+    return "\n".join(tables)
+
+
+def _load_members(path: Path) -> list[tuple[str, bytes]]:
+    entries = read_toml(path)
+    check_keys(path, entries, required={"member"})
+    members = entries["member"]
+    if not isinstance(members, list) or not all(isinstance(member, dict) for member in members):
+        raise SettingError(f"{path}: member = {members!r}; expected a table [[member]] for each site")
+    for member in members:
+        check_keys(path, member, required={"name", "key"})
+    return [(_text(path, "name", member["name"]), _unhex(path, "key", member["key"])) for member in members]
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot make the folder {folder}: {error.strerror}") from error
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _quoted(text: str) -> str:
