@@ -209,6 +209,12 @@ class AuditResult:
     kind: Literal["audit"] = "audit"
 
 
+LEAK_MARGIN = 1.0
+"""A reconstruction leaks from so many dB above what is known without the update. The mean of m pictures of a
+class has 1 + 1/m times the squared error of the true mean, 1 dB more for m = 4: so much is gained by knowing
+the class better, and comes from no update."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reconstruction:
     """The image that one attack reconstructed, and how near it is to the original.
@@ -217,7 +223,8 @@ class Reconstruction:
         update_type: What the attacker had, such as ``a plain update``.
         psnr: PSNR against the original in dB; None where nothing was reconstructed.
         picture: The reconstruction; None where it is private and was not stored.
-        leaks: Whether it is nearer to the original than what is known without the update.
+        leaks: Whether it is nearer to the original, by ``LEAK_MARGIN``, than what is known without the
+            update, and the same attack reconstructs the plain update too.
         site: Number of the site whose original it is, from 1; of several sites in a sum, the one on which the
             attack gains most.
         baseline_psnr: The best PSNR without the update in dB; None in older records, which do not have it.

@@ -29,7 +29,7 @@ from quintain.models.fingerprint import fingerprint
 from quintain.models.loop_checkpoints import Checkpoints, with_checkpoints
 from quintain.results.artifacts import Picture
 from quintain.results.literals import NO_ATTACK
-from quintain.results.privacy_records import LeakResult, Reconstruction
+from quintain.results.privacy_records import LEAK_MARGIN, LeakResult, Reconstruction
 from quintain.version import __version__
 
 SITES = 5
@@ -47,7 +47,7 @@ PRIVATE_UPDATE, IMAGE = "private-update", "image"
 
 TV_WEIGHTS = (1e-4, 0.03, 0.3)
 """Of the reconstruction: one try each; the best by comparison with the original counts, in the attacker's
-favor. The mean pictures, which no attack is needed for, are as many, and the best of them counts as well."""
+favor. Of what no attack is needed for, the best counts as well."""
 
 
 def run_leak(
@@ -66,9 +66,11 @@ def run_leak(
     with noise are attacked.
 
     A picture that was rebuilt from the sum is compared with each site's. It leaks where it is nearer to an
-    original than anything that is known without the update: the best of as many mean pictures as the attack
-    has tries, the nearest of up to 1,024 public pictures, and the best picture of one color. An update with
-    nothing in it, and a net that cannot be trained privately, are said to be in their row.
+    original, by 1 dB, than anything that is known without its update: the mean of all public pictures and of
+    each class, the nearest of up to 1,024 public pictures, the best picture of one color, and, as a blind
+    control, what the same attack rebuilt from updates in which that site has no part. A protected update
+    leaks only where the plain one does, which shows that the attack works. An update with nothing in it, and
+    a net that cannot be trained privately, are said to be in their row.
 
     Args:
         net: The weights that were broadcast; in evaluation mode, and left as it is.
@@ -113,39 +115,54 @@ def run_leak(
     floors = tuple(guesses.best(original) for original in x)
     album = _Album(folder, show)
     clock = time.perf_counter()
-    attempts = []
-    for number, (setting, update, originals) in enumerate(sent):
+    rebuilt: list[list[Tensor]] = []
+    for number, (_, update, _) in enumerate(sent):
         if isinstance(update, str) or not update.any():
-            missing = update if isinstance(update, str) else EMPTY
-            attempts.append(
-                Reconstruction(
-                    update_type=setting,
-                    psnr=None,
-                    picture=None,
-                    leaks=False,
-                    site=1,
-                    baseline_psnr=floors[0],
-                    failure_reason=missing,
-                )
-            )
+            rebuilt.append([])
             continue
         with _interruption(kept):
-            tries = [
-                _reconstructed(
-                    attack,
-                    net,
-                    update,
-                    data.shape,
-                    steps=steps,
-                    tv_weight=tv_weight,
-                    seed=derive_seed(seed, "invert"),
-                    checkpoints=kept.within(f"{number}-{tv_weight:g}"),
-                    progress=progress,
-                )
-                for tv_weight in (TV_WEIGHTS if number else TV_WEIGHTS[:1])
-            ]
-        attempts.append(_attempt(number, setting, tries, originals, floors, album))
+            rebuilt.append(
+                [
+                    _reconstructed(
+                        attack,
+                        net,
+                        update,
+                        data.shape,
+                        steps=steps,
+                        tv_weight=tv_weight,
+                        seed=derive_seed(seed, "invert"),
+                        checkpoints=kept.within(f"{number}-{tv_weight:g}"),
+                        progress=progress,
+                    )
+                    for tv_weight in (TV_WEIGHTS if number else TV_WEIGHTS[:1])
+                ]
+            )
     seconds = time.perf_counter() - clock
+    # The first and the last update are of the first site alone: what they give is blind to the others.
+    blind = [image for tries in (rebuilt[0], rebuilt[2]) for image in tries]
+    floors = (
+        floors[0],
+        *(
+            max(known, *(_psnr(image, original) for image in blind)) if blind else known
+            for known, original in zip(floors[1:], x[1:], strict=True)
+        ),
+    )
+    attempts: list[Reconstruction] = []
+    for number, ((setting, update, originals), tries) in enumerate(zip(sent, rebuilt, strict=True)):
+        works = not number or attempts[0].leaks
+        attempts.append(
+            _attempt(number, setting, tries, originals, floors, album, works=works)
+            if tries
+            else Reconstruction(
+                update_type=setting,
+                psnr=None,
+                picture=None,
+                leaks=False,
+                site=1,
+                baseline_psnr=floors[0],
+                failure_reason=update if isinstance(update, str) else EMPTY,
+            )
+        )
     shown = attempts[0].site - 1
     mean, nearest = guesses.mean(x[shown]), guesses.nearest(x[shown])
     constant = Reconstruction(
@@ -176,16 +193,12 @@ class _Guesses:
     def __init__(self, data: Dataset, rows: NDArray[np.int64]) -> None:
         self._public, labels = data.batch(np.sort(rows))
         self.count = len(self._public)
-        classes = labels.bincount().argsort(descending=True, stable=True)[: len(TV_WEIGHTS) - 1]
-        self._means = torch.stack(
-            [
-                self._public.mean(0),
-                *(self._public[labels == one].mean(0) for one in classes if (labels == one).any()),
-            ]
-        )
+        # The mean of a single picture is that picture, which the nearest one covers.
+        common = (labels.bincount() > 1).nonzero().flatten()
+        self._means = (self._public.mean(0), *(self._public[labels == one].mean(0) for one in common))
 
     def mean(self, original: Tensor) -> Tensor:
-        """Of the mean of all and the means of the most frequent classes, the one nearest to the original."""
+        """Of the mean of all and the means of all classes, the one nearest to the original."""
         return max(self._means, key=lambda image: _psnr(image, original))
 
     def nearest(self, original: Tensor) -> Tensor:
@@ -250,14 +263,17 @@ def _attempt(
     originals: Tensor,
     floors: tuple[float, ...],
     album: _Album,
+    *,
+    works: bool,
 ) -> Reconstruction:
     """The best try against each of the sites whose update went in, and against the one where it gains most on
-    what is known anyway.
+    what is known anyway; it leaks only if the attack ``works`` on the plain update.
     """
     qualities = [max(_psnr(image, original) for image in tries) for original in originals]
     site = max(range(len(qualities)), key=lambda site: qualities[site] - floors[site])
     image = max(tries, key=lambda image: _psnr(image, originals[site]))
-    quality, leaks = qualities[site], qualities[site] > floors[site]
+    quality = qualities[site]
+    leaks = works and _is_nearer(quality, floors[site])
     picture = album.store(
         f"leak-{number}", image, f"from {setting}, {quality:.1f} dB", "bad" if leaks else "good"
     )
@@ -270,6 +286,11 @@ def _attempt(
         baseline_psnr=floors[site],
         psnr_by_site=tuple(qualities),
     )
+
+
+def _is_nearer(quality: float, known: float) -> bool:
+    """Whether a picture shows more of an original than ``known``, in dB, by more than chance."""
+    return quality > known and quality >= known + LEAK_MARGIN
 
 
 def _guess(title: str, name: str, image: Tensor, original: Tensor, album: _Album) -> Reconstruction:
@@ -291,10 +312,16 @@ def _notes(attempts: Sequence[Reconstruction], *, few: bool) -> tuple[str, ...]:
             f"the secure sum gives away the image of site {summed.site}: {_compare(summed)}; adding up "
             f"{SITES} updates hides none for certain"
         )
-    elif not summed.failure_reason:
+    elif summed.psnr is not None and summed.baseline_psnr is not None:
+        failed = (
+            f"what was rebuilt from the sum of {SITES} is no evidence, with nothing rebuilt from the plain "
+            "update"
+            if _is_nearer(summed.psnr, summed.baseline_psnr)
+            else f"nothing was rebuilt from the sum of {SITES} that is not known without it"
+        )
         notes.append(
-            f"nothing was rebuilt from the sum of {SITES} that is not known without it (at best "
-            f"{_compare(summed)}): this attack failed, which proves nothing, since a sum adds no noise"
+            f"{failed} (at best {_compare(summed)}, and {LEAK_MARGIN:g} dB more would be a leak): this "
+            "attack failed, which proves nothing, since a sum adds no noise"
         )
     if private.leaks:
         small = (

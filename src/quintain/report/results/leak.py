@@ -9,14 +9,17 @@ from quintain.report.presentation import Presentation
 from quintain.report.run_results import RunResults
 from quintain.report.table import Cell, Table
 from quintain.results.literals import NO_ATTACK
-from quintain.results.privacy_records import LeakResult, Reconstruction
+from quintain.results.privacy_records import LEAK_MARGIN, LeakResult, Reconstruction
 
 
 def _summary(result: LeakResult) -> Iterator[str]:
     found = "; ".join(
         f"{one.update_type}: {_quality(one)}" for one in (*result.reconstructions, *result.baselines)
     )
-    yield f"reconstruction quality in PSNR (an update leaks above what is known without it): {found}"
+    yield (
+        f"reconstruction quality in PSNR (an update leaks {fmt.number(LEAK_MARGIN)} dB above what is known "
+        f"without it): {found}"
+    )
 
 
 def _quality(one: Reconstruction) -> str:
@@ -50,8 +53,8 @@ def _blocks(one: LeakResult, run: RunResults) -> list[Block]:
     known = ", ".join(guess.update_type.removeprefix(NO_ATTACK) for guess in one.baselines)
     blocks.append(
         Text(
-            f"{said} A reconstruction leaks where it is nearer to an original than what needs no update: "
-            f"{known}."
+            f"{said} A reconstruction leaks where it is nearer to an original, by {fmt.number(LEAK_MARGIN)} "
+            f"dB, than what needs no update ({known}) and than what another site's update gives."
         )
     )
     noise = f"Noise of the privatized update: {fmt.number(one.noise_multiplier)} times the clip norm. "
