@@ -21,6 +21,8 @@ from quintain.federated import (
 from quintain.federated.noise import CentralNoise
 from quintain.federated.privacy import client_level, site_level
 from quintain.federated.secagg.encoding import WORD_DTYPE
+from quintain.federated.strategies.personal_head import PersonalHead
+from quintain.federated.transport import DropoutStage
 from tests.federated.settings import SHORT, Party, blobs, linear, partition, weights
 
 SITE = SitePrivacy(8.0, steps=2, sample_rate=0.25)
@@ -100,6 +102,20 @@ def test_what_was_spent_survives_a_restart_of_the_site_and_bounds_it(tmp_path):
     with pytest.raises(PrivacyError, match="the budget is spent"):
         again._train_privately(linear())
     assert again.ledger.steps == SITE.steps
+
+
+def test_a_simulation_that_is_killed_goes_on_with_what_it_had_spent(tmp_path):
+    def stop(_facts, _sum):
+        raise KeyboardInterrupt
+
+    config = private(site_privacy=SITE)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(four_sites(), linear(), config, folder=tmp_path, on_round=stop)
+    run = simulate(four_sites(), linear(), config, folder=tmp_path)
+    assert run.privacy.guarantee.steps == 2 * SITE.steps
+    assert run.privacy.guarantee.epsilon <= 8.0 * (1 + 1e-6)
+    again = simulate(four_sites(), linear(), config, folder=tmp_path)
+    assert again.privacy.epsilon_by_site == run.privacy.epsilon_by_site
 
 
 def test_a_site_whose_budget_is_spent_is_silent_and_the_others_go_on():
@@ -221,6 +237,24 @@ def test_every_sites_share_is_drawn_anew_and_kept_over_one_model():
     assert party.clients[0].update is before
 
 
+def test_a_client_that_missed_a_round_takes_the_noisy_model_of_it():
+    """The model may move by more than the clip of plain sums, as far as the noise reaches."""
+    given = {"hospital-1": 3, "hospital-2": 3, "hospital-3": 3, "hospital-4": 2}
+    config = FederatedConfig(
+        3, SHORT, weights=given, client_noise=ClientNoise(50.0, 1.0, max_dropped=1), max_corrupt=0
+    )
+    party = Party(config=config)
+    server = party.server()
+    before = weights(party.net).clone()
+    assert not server.run_round(party.network()).abort_reason
+    assert not server.run_round(party.network({0: DropoutStage.MASKED})).abort_reason
+    # the first client hears of the third round only: its chain ends at the first model
+    party.clients[0]._chain = party.client("hospital-1")._chain
+    report = server.run_round(party.network())
+    assert report.survivors == tuple(party.sites)
+    assert (weights(party.net) - before).abs().max() > 3
+
+
 def test_noise_by_the_server_is_in_what_it_publishes_and_in_the_model(monkeypatch):
     config = private(client_noise=replace(NOISE, added_by="server"))
     party = Party(config=config)
@@ -278,6 +312,14 @@ def test_a_sum_that_one_colluding_site_undoes_is_not_said_to_stand_one():
 def test_shares_of_noise_are_refused_where_the_server_sees_each_vector():
     with pytest.raises(SettingError, match="which one share does not hide"):
         simulate(four_sites(), linear(), private(client_noise=NOISE), aggregation=PlainMean())
+
+
+def test_what_a_strategy_leaves_at_the_sites_is_not_said_to_be_covered():
+    run = simulate(four_sites(), linear(), private(client_noise=NOISE, strategy=PersonalHead()))
+    assert "what personal-head leaves there" in run.privacy.notes[-1]
+    assert "have no noise" in run.privacy.notes[-1]
+    whole = simulate(four_sites(), linear(), private(client_noise=NOISE))
+    assert not any("have no noise" in note for note in whole.privacy.notes)
 
 
 def test_one_kind_of_privacy_is_set():

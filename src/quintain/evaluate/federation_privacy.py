@@ -20,17 +20,22 @@ ASSUMPTIONS = (
 SAMPLE_RATE = 1 / 8
 """Of private training at a site: large batches drown the noise, small ones are cheaper in epsilon."""
 
+PRIVATE_EPOCHS = 8
+"""Of private training in one round: clipped gradients learn slowly, and epsilon grows with their root."""
+
 RELEASED = "all updates"
 """What an adversary sees: each site's update in every round, or each noisy sum."""
 
 
-def private_sites(epsilon: float, delta: float, epochs: int) -> SitePrivacy:
-    """Return the settings of DP-SGD at each site for so many epochs a round.
+def private_sites(epsilon: float, delta: float, epochs: int | None) -> SitePrivacy:
+    """Return the settings of DP-SGD at each site for so many epochs a round; for the usual ones if None.
 
     Raises:
         SettingError: If epsilon or delta is out of its range.
     """
-    return SitePrivacy(epsilon, delta, sample_rate=SAMPLE_RATE, steps=round(epochs / SAMPLE_RATE))
+    return SitePrivacy(
+        epsilon, delta, sample_rate=SAMPLE_RATE, steps=round((epochs or PRIVATE_EPOCHS) / SAMPLE_RATE)
+    )
 
 
 def privacy_record(privacy: FederationPrivacy) -> privacy_records.FederationPrivacy:

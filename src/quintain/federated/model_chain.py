@@ -94,7 +94,7 @@ class ModelChain:
 
     def _require_near(self, net: nn.Module, last: nn.Module, rounds: int) -> None:
         """Refuse a model that so many rounds cannot have made of the last one."""
-        most = rounds * self.plan.strategy.largest_step(self.plan.config.clip_value) * (1 + 1e-6)
+        most = rounds * self.plan.strategy.largest_step(self.plan.largest_mean) * (1 + 1e-6)
         for (name, now), (_, before) in zip(trainable(net), trainable(last), strict=True):
             moved = float((now.detach().double() - before.detach().double()).abs().max())
             if moved > most:

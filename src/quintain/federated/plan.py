@@ -150,6 +150,13 @@ class TrainingPlan:
         """A site's weight over the largest one."""
         return self.weights[name] / max(self.weights.values())
 
+    @property
+    def largest_mean(self) -> float:
+        """The largest magnitude that an entry of an average can have, but for noise beyond its tail."""
+        clip = self.encoding.clip_value
+        # weights are inside of what the sites clip; noise is not weighted
+        return clip if self.noise is None else clip / min(map(self.relative_weight, self.weights))
+
     def policy(self, counter: int, round_id: bytes, model_hash: bytes) -> Policy:
         """Return the terms of a round over a model, under an id of its own."""
         return Policy(

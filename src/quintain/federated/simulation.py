@@ -195,7 +195,17 @@ def _privacy(
         return None
     # a round that was abandoned may have been opened by a server that denies it
     sums = [len(one.survivors) or plan.min_survivors for one in rounds]
-    return client_level(plan.config.client_noise, plan.noise, sums, aggregation)
+    found = client_level(plan.config.client_noise, plan.noise, sums, aggregation)
+    if not plan.strategy.is_personal:
+        return found
+    return replace(
+        found,
+        notes=(
+            *found.notes,
+            f"it covers what leaves the sites; what {plan.strategy.name} leaves there, and the average of "
+            "that in a simulation's model, have no noise",
+        ),
+    )
 
 
 def _personal_models(plan: TrainingPlan, clients: Sequence[Client], net: nn.Module) -> dict[str, nn.Module]:

@@ -19,7 +19,14 @@ def run(
     rounds: Annotated[
         int, typer.Option(help="Rounds of broadcast, local training and secure sum.", min=1)
     ] = 6,
-    epochs: Annotated[int, typer.Option(help="Local epochs per round.", min=1)] = 2,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Local epochs per round; 2 if not given, or 8 of private training with --epsilon.",
+            show_default=False,
+            min=1,
+        ),
+    ] = None,
     secure: Annotated[
         str,
         typer.Option(
@@ -65,16 +72,17 @@ def run(
     ] = "",
 ) -> int:
     from quintain.core.registry import choose
+
+    choose("aggregation", secure)
+    _check_privacy(epsilon, noise_multiplier, clip_norm)
+
+    from quintain.evaluate.federation_privacy import private_sites
     from quintain.evaluate.step import StepOutput
-    from quintain.evaluate.steps.federate import run_federate
+    from quintain.evaluate.steps.federate import LOCAL_RECIPE, run_federate
+    from quintain.federated import ClientNoise, SitePrivacy
     from quintain.results.run_layout import UNFINISHED
 
     call = replace(call, needs_float64=True, resume_dir=UNFINISHED)
-    choose("aggregation", secure)
-    _check_privacy(epsilon, noise_multiplier, clip_norm)
-    from quintain.evaluate.federation_privacy import private_sites
-    from quintain.federated import ClientNoise, SitePrivacy
-
     privacy: SitePrivacy | ClientNoise | None = None
     if epsilon is not None:
         privacy = private_sites(epsilon, delta, epochs)
@@ -90,7 +98,7 @@ def run(
             sites=sites,
             site_name="hospital" if call.data == DEFAULT_DATA else "site",
             rounds=rounds,
-            epochs=epochs,
+            epochs=epochs or LOCAL_RECIPE.epochs,
             secure=secure,
             privacy=privacy,
             primary=True,

@@ -84,7 +84,7 @@ def run_federate(
     tells of a site is measured and noted.
 
     Each site alone, and the model on all data in one place, gets as many local epochs as a site has in all
-    rounds together.
+    rounds together; they are trained without privacy, also where ``privacy`` is given.
 
     Args:
         net: Fresh; trained in place.
