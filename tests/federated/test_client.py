@@ -11,7 +11,7 @@ from torch import nn
 from quintain.core.errors import ProtocolError, SettingError
 from quintain.federated import Client, ClientConfig, FedAvg, FederatedConfig, PlainMean
 from quintain.federated import client as client_program
-from quintain.federated.model_bytes import model_digest, pack_model
+from quintain.federated.model_bytes import add_update, model_digest, pack_model
 from quintain.federated.round_messages import READY, PublishedSum, RoundTask, pack_cancel
 from quintain.federated.secagg import Identity, MemoryJournal, Roster, server
 from quintain.federated.secagg.messages import offered_counter, pack_offer
@@ -186,6 +186,60 @@ def test_the_last_model_plus_the_published_sum_is_accepted(second, party):
     assert all(client.handle(task.pack()) == READY for client in party.clients)
 
 
+def test_a_sum_of_other_survivors_than_this_site_has_signed_is_refused(second, party, untouched):
+    """The server's step with the weights of three, and the sum of all four said to be of those."""
+    task, net = second
+    forged = replace(task.published, survivors=(0, 1, 2))
+    net.load_state_dict(linear().state_dict())
+    change, _ = party.plan().step(forged.integers, tuple(party.sites)[:3], {})
+    add_update(net, change)
+    untouched(
+        with_model(task, party.plan(), net, published=forged),
+        r"the sum of round 0 over sites \(0, 1, 2\), and this site has signed hospital-1, .*, hospital-4",
+    )
+
+
+def test_a_client_that_was_restarted_remembers_models_counters_and_survivors(tmp_path):
+    """The same client as a program that was started anew: of the old one only its files are left."""
+    party = Party(folder=tmp_path)
+    file = tmp_path / "update"
+    party.clients = [
+        party.client(name, update_file=file if name == "hospital-1" else None) for name in party.sites
+    ]
+    server_ = party.server()
+    server_.run_round(party.network())
+    published, plan = server_.state.published, party.plan()
+
+    def offered(net, **changes):
+        client = party.client("hospital-1", update_file=file)
+        told = {"index": 1, "round_id": b"s" * 16, "published": published, **changes}
+        return client, task_of(plan, net, **told).pack()
+
+    moved, forged = linear(), linear()
+    moved.load_state_dict(party.net.state_dict())
+    with torch.no_grad():
+        moved[3].bias[1] += 1e-6
+    others = replace(published, survivors=(0, 1, 2))
+    change, _ = plan.step(others.integers, tuple(party.sites)[:3], {})
+    add_update(forged, change)
+    refused = {
+        r"the last one plus the published sum: '3\.bias' differs": offered(moved),
+        "than in the last round and publishes no sum": offered(party.net, published=None),
+        "was in round 0: a replay is refused": offered(linear(), index=0, published=None),
+        r"over sites \(0, 1, 2\), and this site has helped to open that of others": offered(
+            forged, published=others
+        ),
+    }
+    for match, (client, message) in refused.items():
+        with pytest.raises(ProtocolError, match=match):
+            client.handle(message)
+    client, message = offered(party.net)
+    assert client.handle(message) == READY
+    assert party.client("hospital-1", update_file=file).last_counter == 1
+    another = party.plan(config=FederatedConfig(4, SHORT))
+    assert party.client("hospital-1", update_file=file, plan=another).last_counter == -1
+
+
 @pytest.mark.parametrize("hair", [1e-3, 1e-6])
 def test_a_model_that_is_not_the_last_one_plus_the_published_sum_is_refused(hair, second, party, untouched):
     task, net = second
@@ -222,8 +276,6 @@ def test_a_sum_forged_within_the_clip_passes_which_is_the_limit_of_this_check(se
     plan, net = party.plan(), linear()
     forged = replace(task.published, integers=np.full_like(task.published.integers, 2**20))
     change, _ = FedAvg().step(plan.mean(forged.integers, tuple(party.sites)), {}, 1.0)
-    from quintain.federated.model_bytes import add_update
-
     add_update(net, change)
     assert party.clients[0].handle(with_model(task, plan, net, published=forged)) == READY
 

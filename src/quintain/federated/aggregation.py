@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from quintain.federated.secagg.encoding import EncodedVector, Encoding
 from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.keys import Identity
-from quintain.federated.secagg.messages import MessageType
+from quintain.federated.secagg.messages import MessageType, SiteSet
 from quintain.federated.secagg.policy import Policy
 from quintain.federated.transport import Exchange
 from quintain.federated.view import ServerView
@@ -45,6 +45,10 @@ class RoundSum:
 
 class Participant(Protocol):
     """A client in one sum: it takes the server's messages in turn."""
+
+    @property
+    def survivors(self) -> SiteSet:
+        """The sites that this one has signed to be in the sum, by index; empty while it has signed none."""
 
     def step(self, message: bytes) -> bytes:
         """Return the reply to a message of the server.

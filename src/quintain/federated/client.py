@@ -36,11 +36,12 @@ from quintain.federated.round_messages import (
     is_round_message,
     open_header,
 )
+from quintain.federated.secagg.client import cohort_hash
 from quintain.federated.secagg.encoding import check_types
 from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.keys import Identity
-from quintain.federated.secagg.messages import check_offer, offered_counter
-from quintain.federated.secagg.policy import Policy
+from quintain.federated.secagg.messages import SiteSet, check_offer, offered_counter
+from quintain.federated.secagg.policy import ROUND_BYTES, Policy
 from quintain.federated.secagg_sum import SecureSum
 from quintain.federated.strategies.strategy import State
 
@@ -55,8 +56,8 @@ class ClientConfig:
         pin_first_model: Whether the first model must be the client's own net, weights and all. Without that a
             server may start from any weights, such as ones made to keep single examples apart.
         seed: Of local training.
-        update_file: Where the client keeps its update until the model moves, so that it has it after a
-            restart; None for in memory alone.
+        update_file: Where the client keeps its update and the last model, so that after a restart it sends
+            the same update again and still refuses a model that does not follow; None for in memory alone.
     """
 
     plan: TrainingPlan
@@ -119,12 +120,10 @@ class Client:
         self._identity, self._data, self._journal = identity, data, journal
         self._net = config.plan.strategy.common_model(net)
         self._trainable = frozenset(name for name, _ in trainable(net))
-        self._chain = ModelChain(config.plan, config.aggregation, self._net, config.pin_first_model)
-        self._last: RoundTask | None = None
-        self._last_counter = -1
-        self._update, self._trained_over = load_update(
-            config.update_file, config.plan.encoding.num_words, self.ledger
-        )
+        chain = ModelChain(config.plan, config.aggregation, self._net, config.pin_first_model)
+        self._update, self._trained_over, self._chain = load_update(config.update_file, chain, self.ledger)
+        self._round_id = b""
+        self._signed: SiteSet = ()
         self._home: State = {} if self._update is None else self._update.home_before
         self._participant: Participant | None = None
 
@@ -137,6 +136,11 @@ class Client:
     def update(self) -> Update | None:
         """The update over the last model, which stays here; None if there is none."""
         return self._update
+
+    @property
+    def last_counter(self) -> int:
+        """The counter of the last round whose task it accepted; -1 before the first one."""
+        return -1 if self._chain.model is None else self._chain.counter
 
     @property
     def home(self) -> State:
@@ -156,12 +160,14 @@ class Client:
                 raise ProtocolError(
                     f"{len(message)} bytes and no round under way; expected the task of a round first"
                 )
-            return self._participant.step(message)
+            reply = self._participant.step(message)
+            self._signed = self._participant.survivors
+            return reply
         kind, round_id = open_header(message)
         if kind is RoundMessage.TRAIN:
             self._join(RoundTask.parse(message))
             return READY
-        if self._last is not None and self._last.round_id == round_id:
+        if self._round_id == round_id:
             self._participant = None
         return b""
 
@@ -188,8 +194,8 @@ class Client:
                 own_trainable=self._trainable,
                 private_fit=self._train_privately if config.plan.config.site_privacy else None,
             )
-            if config.update_file is not None:
-                save_update(config.update_file, self._update, policy.model_hash, self.ledger)
+        if config.update_file is not None:
+            save_update(config.update_file, self._update, self._chain, self.ledger)
         self._participant = config.aggregation.join(
             policy, self._identity, self._update.encoded, self._journal
         )
@@ -204,7 +210,7 @@ class Client:
         """Return what stays here after the last training: as before it if the update came into no sum."""
         is_left_out = (
             published is not None
-            and published.counter == self._last_counter
+            and published.counter == self.last_counter
             and self.config.plan.roster.index(self.name) not in published.survivors
         )
         return self._home if is_left_out else self.home
@@ -216,15 +222,33 @@ class Client:
         net = open_model(task.model, self._net)
         policy = config.plan.policy(counter, task.round_id, model_digest(net))
         check_offer(task.terms, policy)
-        chain = self._chain.followed_by(net, task.model, policy.model_hash, counter, task.published)
-        if self._last is not None and task.index == self._last.index and chain.digest != self._chain.digest:
-            raise ProtocolError(
-                f"the server sends another model for round {task.index}; expected the one that it sent "
-                "before: leave this round"
-            )
-        self._participant = None
-        self._chain, self._last, self._last_counter = chain, task, counter
+        chain = self._chain.followed_by(net, policy.model_hash, counter, task.index, task.published)
+        self._check_survivors(task.published)
+        self._chain = chain
+        self._participant, self._round_id, self._signed = None, task.round_id, ()
         return policy, net
+
+    def _check_survivors(self, published: PublishedSum | None) -> None:
+        """Refuse a sum that is said to be of other sites than those that this one has signed or opened."""
+        if published is None or published.counter != self.last_counter:
+            return
+        roster = self.config.plan.roster
+        said = f"the server publishes the sum of round {published.counter} over sites {published.survivors}"
+        if self._signed and self._signed != published.survivors:
+            raise ProtocolError(
+                f"{said}, and this site has signed {', '.join(roster.names_of(self._signed))}: "
+                "leave this round"
+            )
+        if max(published.survivors, default=0) >= len(roster):
+            return  # the chain refuses it
+        # after a restart the journal alone knows which sum this site has opened
+        terms = self.config.plan.policy(published.counter, bytes(ROUND_BYTES), self._chain.digest)
+        try:
+            self._journal.check_cohort(self._chain.digest, cohort_hash(terms, published.survivors))
+        except ProtocolError:
+            raise ProtocolError(
+                f"{said}, and this site has helped to open that of others: leave this round"
+            ) from None
 
     def _check_place(self, task: RoundTask, counter: int) -> None:
         """Refuse a task for another sum, one that was there before, or one beyond the plan."""
@@ -233,12 +257,12 @@ class Client:
                 f"the server offers aggregation = {task.aggregation[:40]!r}; this site's settings say "
                 f"{self.config.aggregation.name!r}: leave this round"
             )
-        if counter <= self._last_counter or self._journal.answered(task.round_id):
+        if counter <= self.last_counter or self._journal.answered(task.round_id):
             raise ProtocolError(
                 f"the server offers round counter = {counter} (id {task.round_id.hex()}), and this site was "
-                f"in round {self._last_counter}: a replay is refused"
+                f"in round {self.last_counter}: a replay is refused"
             )
-        first = 0 if self._last is None else self._last.index
+        first = self._chain.index
         if not first <= task.index < self.config.plan.config.rounds or task.index > counter:
             raise ProtocolError(
                 f"the server offers round {task.index} (counted from 0, counter {counter}); this site's plan "

@@ -164,6 +164,8 @@ class HomomorphicSum(Aggregation):
 class _Site:
     """A site in one sum: it sends its ciphertext once, and opens one sum."""
 
+    survivors: SiteSet = ()
+
     def __init__(
         self, policy: Policy, identity: Identity, encoded: EncodedVector, journal: Journal, key: SharedKey
     ) -> None:
@@ -224,6 +226,7 @@ class _Site:
         self._journal.check_cohort(policy.model_hash, cohort)
         integers = self._key.decrypt(body[size:], policy.encoding, len(survivors))
         self._journal.claim_answer(policy.round_id, policy.model_hash, cohort)
+        self.survivors = survivors
         return self._reply(OPENED, pack_vector(integers.astype(WORD_DTYPE)), tagged_hash("opening", body))
 
     def _reply(self, kind: int, body: bytes, bound_to: bytes) -> bytes:

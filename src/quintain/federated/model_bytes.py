@@ -1,7 +1,7 @@
 """A model as bytes between server and client: safetensors, which hold no code, checked against an own net."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -68,11 +68,18 @@ def model_digest(net: nn.Module) -> bytes:
 @torch.no_grad()
 def add_update(net: nn.Module, change: Tensor) -> None:
     """Add a change (length,) in float64 to the trainable weights of a net, in place."""
-    # w <- w + change, computed in float64, rounded once to the parameter's dtype.
+    for parameter, moved in moved_weights(net, change):
+        parameter.copy_(moved)
+
+
+@torch.no_grad()
+def moved_weights(net: nn.Module, change: Tensor) -> Iterator[tuple[nn.Parameter, Tensor]]:
+    """Yield each trainable weight of a net, and what a change (length,) in float64 makes of it."""
+    # w + change, computed in float64, rounded once to the parameter's dtype.
     start = 0
     for _, parameter in trainable(net):
         part = change[start : start + parameter.numel()].view_as(parameter)
-        parameter.copy_((parameter.double() + part.to(parameter.device)).to(parameter.dtype))
+        yield parameter, (parameter.double() + part.to(parameter.device)).to(parameter.dtype)
         start += parameter.numel()
 
 

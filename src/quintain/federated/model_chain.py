@@ -7,7 +7,6 @@ a client sees no more than its own part. If a client has missed rounds, all that
 has moved by more than the clip allows in so many rounds.
 """
 
-import copy
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -16,9 +15,10 @@ from torch import Tensor, nn
 from quintain.core.errors import ProtocolError
 from quintain.federated.aggregation import Aggregation
 from quintain.federated.local import trainable
-from quintain.federated.model_bytes import add_update, open_model
+from quintain.federated.model_bytes import model_digest, moved_weights
 from quintain.federated.plan import TrainingPlan
 from quintain.federated.round_messages import PublishedSum
+from quintain.federated.secagg.primitives import tagged_hash
 from quintain.federated.strategies.strategy import State
 
 RELATIVE, ABSOLUTE = 2.0, 1e-12
@@ -34,9 +34,9 @@ class ModelChain:
         own: The common model over the client's own net, for its layers; its weights are the first
             model if ``pinned``.
         pinned: Whether the first model must have the weights of ``own``.
-        model: The last model as safetensors; None before the first one.
+        model: The last model, which nobody changes; None before the first one.
         digest: Its digest.
-        counter: Of the last round that came with it.
+        counter, index: Of the last round that came with it.
         state: What the strategy remembers at the server; None where rounds were missed that it depends on.
     """
 
@@ -44,23 +44,50 @@ class ModelChain:
     aggregation: Aggregation = field(repr=False)
     own: nn.Module = field(repr=False)
     pinned: bool
-    model: bytes | None = field(default=None, repr=False)
+    model: nn.Module | None = field(default=None, repr=False)
     digest: bytes = b""
     counter: int = 0
+    index: int = 0
     state: State | None = field(default_factory=dict, repr=False)
 
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the training that it is of: a stored chain of another one says nothing here."""
+        first = model_digest(self.own) if self.pinned else b""
+        return tagged_hash(
+            "chain", self.plan.fingerprint.encode(), self.aggregation.name.encode(), first
+        ).hex()
+
     def followed_by(
-        self, net: nn.Module, model: bytes, digest: bytes, counter: int, published: PublishedSum | None
+        self, net: nn.Module, digest: bytes, counter: int, index: int, published: PublishedSum | None
     ) -> "ModelChain":
-        """Return the chain with a next model, of a round of this counter.
+        """Return the chain with a next model, of a round of this counter and index.
+
+        Args:
+            net: The model; it stays as it is from now on.
+            digest: Its digest.
+            counter, index: Of the round.
+            published: The sum that comes with it.
 
         Raises:
-            ProtocolError: If the model does not follow from the last one.
+            ProtocolError: If the model does not follow from the last one, or is another one for the same
+                index.
         """
-        here = replace(self, model=model, digest=digest, counter=counter)
+        here = replace(self, model=net, digest=digest, counter=counter, index=index)
         if digest == self.digest or (self.model is None and not self.pinned):
             return here
-        last = copy.deepcopy(self.own) if self.model is None else open_model(self.model, self.own)
+        here = self._moved(here, net, published)
+        if self.model is not None and index == self.index:
+            raise ProtocolError(
+                f"the server sends another model for round {index}; expected the one that it sent before: "
+                "leave this round"
+            )
+        return here
+
+    def _moved(self, here: "ModelChain", net: nn.Module, published: PublishedSum | None) -> "ModelChain":
+        """Return the next chain if the last model, or the client's own, became this one by the rules."""
+        counter = here.counter
+        last = self.own if self.model is None else self.model
         if self.model is None and _apart(net, last) is None:
             return here
         if published is None:
@@ -73,8 +100,7 @@ class ModelChain:
         self.plan.check_sum(published.integers, survivors, self.aggregation)
         if published.counter == self.counter and self.state is not None:
             change, state = self.plan.step(published.integers, survivors, self.state)
-            add_update(last, change)
-            _require_equal(net, last)
+            _require_equal(net, last, change)
             return replace(here, state=state)
         if not self.counter <= published.counter < counter:
             raise ProtocolError(
@@ -105,9 +131,11 @@ class ModelChain:
         _require_equal(net, last, frozen_only=True)
 
 
-def _require_equal(net: nn.Module, expected: nn.Module, *, frozen_only: bool = False) -> None:
-    """Refuse a model that is not the expected one within rounding."""
-    apart = _apart(net, expected, frozen_only=frozen_only)
+def _require_equal(
+    net: nn.Module, last: nn.Module, change: Tensor | None = None, *, frozen_only: bool = False
+) -> None:
+    """Refuse a model that is not the last one plus a change (length,), within rounding."""
+    apart = _apart(net, last, change, frozen_only=frozen_only)
     if apart is not None:
         raise ProtocolError(
             f"the server sends a model that is not the last one plus the published sum: {apart!r} differs; "
@@ -115,20 +143,27 @@ def _require_equal(net: nn.Module, expected: nn.Module, *, frozen_only: bool = F
         )
 
 
-def _apart(net: nn.Module, expected: nn.Module, *, frozen_only: bool = False) -> str | None:
-    """Name a tensor in which two models differ by more than rounding; None if there is none."""
-    moving = {name for name, _ in trainable(net)}
-    others = expected.state_dict()
+def _apart(
+    net: nn.Module, last: nn.Module, change: Tensor | None = None, *, frozen_only: bool = False
+) -> str | None:
+    """Name a tensor in which a model differs from the last one plus a change; None if there is none."""
+    before = last.state_dict(keep_vars=True)
+    if change is None:
+        expected = {id(parameter): parameter.detach() for _, parameter in trainable(last)}
+    else:
+        expected = {id(parameter): moved for parameter, moved in moved_weights(last, change)}
     for name, value in net.state_dict().items():
-        if name not in moving:
-            if not torch.equal(value, others[name]):
-                return name
-        elif not frozen_only and not _is_close(value, others[name]):
+        moves = id(before[name]) in expected
+        if moves and not frozen_only and not _is_close(value, expected[id(before[name])]):
+            return name
+        if not moves and not torch.equal(value, before[name]):
             return name
     return None
 
 
 def _is_close(value: Tensor, expected: Tensor) -> bool:
     """Whether two tensors of floats are equal within rounding."""
+    if torch.equal(value, expected):
+        return True
     room = RELATIVE * torch.finfo(expected.dtype).eps * expected.double().abs() + ABSOLUTE
     return bool(((value.double() - expected.double()).abs() <= room).all())

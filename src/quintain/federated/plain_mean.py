@@ -10,7 +10,7 @@ from quintain.federated.aggregation import Aggregation, Participant, RoundSum
 from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector, check_types
 from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.keys import Identity
-from quintain.federated.secagg.messages import MessageType, pack_vector, parse_vector
+from quintain.federated.secagg.messages import MessageType, SiteSet, pack_vector, parse_vector
 from quintain.federated.secagg.policy import HASH_BYTES, ROUND_BYTES, Policy
 from quintain.federated.secagg.primitives import SIGNATURE_BYTES, sign, tagged_hash, verify
 from quintain.federated.transport import Exchange
@@ -72,6 +72,8 @@ class PlainMean(Aggregation):
 
 class _Sender:
     """A site that has its vector ready, and sends it once."""
+
+    survivors: SiteSet = ()
 
     def __init__(self, policy: Policy, identity: Identity, encoded: EncodedVector, journal: Journal) -> None:
         check_types(Policy, policy=policy)

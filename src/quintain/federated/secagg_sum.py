@@ -10,7 +10,7 @@ from quintain.federated.secagg.collecting import Arrivals, RoundInProgress, Roun
 from quintain.federated.secagg.encoding import EncodedVector
 from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.keys import Identity
-from quintain.federated.secagg.messages import MessageType
+from quintain.federated.secagg.messages import MessageType, SiteSet
 from quintain.federated.secagg.policy import Policy
 from quintain.federated.transport import Exchange, StreamingExchange
 from quintain.federated.view import ServerView
@@ -94,8 +94,11 @@ class _Site:
 
     def __init__(self, state: client.State) -> None:
         self._state = state
+        self.survivors: SiteSet = ()
 
     def step(self, message: bytes) -> bytes:
         """Return the reply to the server's message."""
         self._state, reply = client.step(self._state, message)
+        if isinstance(self._state, client.Agreed):
+            self.survivors = self._state.survivors
         return reply

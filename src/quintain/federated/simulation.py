@@ -147,6 +147,9 @@ def simulate(
     last: OpenedSum | None = None
     if file is not None and file.exists():
         server.state, rounds, last = load_simulation(file, server.net, plan, fingerprint)
+    # a round in which the process ended had a counter that the clients remember
+    counter = max(server.state.next_counter, *(one.last_counter + 1 for one in clients))
+    server.state = replace(server.state, next_counter=counter)
     with progress.bar("federate", config.rounds * len(sites)) as advance:
         advance(len(rounds) * len(sites))
         while not server.is_finished:
