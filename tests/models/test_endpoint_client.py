@@ -1,11 +1,14 @@
 """A classifier behind an address: a server on this machine, and no clock but one that is handed in."""
 
+import gzip
+import itertools
 import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from threading import Event, Thread
 
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -306,6 +309,66 @@ def test_an_endpoint_that_hangs_ends_the_call_after_its_timeouts(server, caplog)
     with pytest.raises(ExecutionError, match=r"gives no answer after 2 tries \(ReadTimeout.*after 1 answers"):
         model(images(2))
     assert caplog.records == []
+
+
+class Drip(httpx.SyncByteStream):
+    """A response of which a byte comes each second, and never the last one."""
+
+    def __init__(self, clock, count):
+        self.clock, self.count = clock, count
+
+    def __iter__(self):
+        for _ in range(self.count):
+            self.clock.now += 1.0
+            yield b" "
+        yield b'{"scores": [[0.25, 0.75]]}'
+
+
+def dripping(clock, counts, **settings):
+    """An endpoint whose responses take so many seconds, and the requests that it was sent."""
+    asked, left = [], iter(counts)
+
+    def answer(request):
+        asked.append(request)
+        return httpx.Response(200, stream=Drip(clock, next(left)))
+
+    client = httpx.Client(transport=httpx.MockTransport(answer))
+    endpoint = Endpoint("http://drip.test/", **settings)
+    return connect(endpoint, client=client, sleep=clock.sleep, clock=clock), asked
+
+
+def test_a_response_that_comes_byte_by_byte_has_until_the_timeout_and_no_longer(caplog):
+    clock = Clock()
+    model, asked = dripping(clock, itertools.repeat(10**6), timeout=5, retries=1)
+    with pytest.raises(
+        ExecutionError,
+        match=r"http://drip.test/ gives no answer after 2 tries \(ReadTimeout: 6 bytes of a response and no "
+        r"end of it within 5 s\), after 0 answers",
+    ):
+        model(images(1))
+    assert clock.now == 100.0 + 6 + 0.5 + 6
+    assert len(asked) == 2
+    assert caplog.records == []
+
+
+def test_a_slow_response_within_the_timeout_is_read_after_tries_that_were_too_slow_which_are_said(caplog):
+    clock = Clock()
+    model, asked = dripping(clock, [100, 100, 100, 4], timeout=5)
+    assert model(images(1)).tolist() == [[0.25, 0.75]]
+    assert len(asked) == 4
+    # The tries took 6 s each: ten seconds of silence were over after the second one, and none since were.
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "http://drip.test/: ReadTimeout: 6 bytes of a response and no end of it within 5 s; "
+        "trying again in 1 s"
+    )
+
+
+def test_a_compressed_response_is_read():
+    body = gzip.compress(b'{"scores": [[0.25, 0.75]]}')
+    answer = httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(body))
+    client = httpx.Client(transport=httpx.MockTransport(lambda _request: answer))
+    assert connect(Endpoint("http://zip.test/"), client=client)(images(1)).tolist() == [[0.25, 0.75]]
 
 
 def test_a_long_pause_that_the_endpoint_asks_for_is_said(server, caplog):

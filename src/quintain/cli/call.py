@@ -23,7 +23,7 @@ from quintain.cli.run_settings import current_settings, save_settings
 from quintain.core.errors import ExecutionError, ExitCode, SoundnessError
 from quintain.core.threat_specs import threat_type
 from quintain.results.requirements import Requirement
-from quintain.results.run_layout import RESULT_FILE
+from quintain.results.run_layout import RESULT_FILE, VERB_FILE
 from quintain.results.verdict import RunVerdict, UndecidedRule
 
 if TYPE_CHECKING:
@@ -264,7 +264,8 @@ class VerbCall(CallInputs):
             found: What the interrupted loop keeps, in words; empty where it keeps nothing.
         """
         place = self.folder / self.resume_dir
-        if not self.resume_dir or not place.is_dir():
+        kept_names = place.is_dir() and {path.name for path in place.iterdir()} - {VERB_FILE}
+        if not self.resume_dir or not kept_names:
             return "nothing is kept; run the command again"
         kept = f"{found} are kept" if found else "what was finished before is kept"
         return f"{kept} in {self.folder}; to resume: {resume_command(self.out, self.folder)}"

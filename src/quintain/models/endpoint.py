@@ -51,7 +51,7 @@ class Endpoint:
         requests_per_second: Largest rate of requests; as fast as they are answered if not given.
         retries: How often a request is tried again after a failed connection, a 429 or a 5xx, waiting twice
             as long each time.
-        timeout: Seconds to wait for a response.
+        timeout: Seconds to wait for the whole response; after that the request is tried again.
         query_budget: How many inputs may be sent in all, those in the cache not counted; no limit if not
             given.
         cache: A file that stores every answer, so that no input is sent twice, also by a later run; delete it

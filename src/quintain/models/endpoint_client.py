@@ -163,12 +163,13 @@ class EndpointClient:
         """Send one request, with retries, and return the decoded response."""
         import httpx
 
+        last_said = self.clock()
         for attempt in range(self.endpoint.retries + 1):
             self._wait_for_slot()
             pause = FIRST_RETRY_WAIT * 2**attempt  # exponential backoff, or longer if Retry-After says so
             try:
                 with self.after(SILENCE, partial(self._say_silence, attempt)):
-                    response = self.client.post(self.endpoint.url, json=request_body)
+                    response = self._exchange(request_body)
             except httpx.TransportError as error:
                 trouble = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             else:
@@ -186,13 +187,38 @@ class EndpointClient:
                     f"{self._progress_note()}"
                 )
             if attempt < self.endpoint.retries:
-                if pause >= SILENCE:
-                    _LOGGER.warning("%s: %s; trying again in %.0f s", self.endpoint.url, trouble, pause)
+                if pause >= SILENCE or self.clock() - last_said >= SILENCE:
+                    _LOGGER.warning("%s: %s; trying again in %.3g s", self.endpoint.url, trouble, pause)
+                    last_said = self.clock()
                 self.sleep(pause)
         tries = f"{self.endpoint.retries + 1} tries" if self.endpoint.retries else "one try"
         raise ExecutionError(
             f"{self.endpoint.url} gives no answer after {tries} ({trouble}), {self._progress_note()}"
         )
+
+    def _exchange(self, request_body: Any) -> "httpx.Response":
+        """Send a request once, and return its whole response.
+
+        The client's own timeout is that of a silence, so that a response that comes byte by byte would never
+        end: the time is looked at after each part of it.
+
+        Raises:
+            httpx.TransportError: If there is no connection, or no whole response within the timeout.
+        """
+        import httpx
+
+        deadline = self.clock() + self.endpoint.timeout
+        with self.client.stream("POST", self.endpoint.url, json=request_body) as response:
+            parts = []
+            for part in response.iter_raw():
+                parts.append(part)
+                if self.clock() > deadline:
+                    raise httpx.ReadTimeout(
+                        f"{sum(map(len, parts)):,} bytes of a response and no end of it within "
+                        f"{self.endpoint.timeout:g} s",
+                        request=response.request,
+                    )
+        return httpx.Response(response.status_code, headers=response.headers, content=b"".join(parts))
 
     def _say_silence(self, attempt: int) -> None:
         """Say which request has had no answer for long, and how long it is waited for."""
