@@ -223,7 +223,8 @@ def test_other_nets_are_taken_or_refused_in_one_line(net, command, run, folder):
 def test_fewer_logits_than_classes_are_refused_in_one_line(net, command, run, folder):
     code, _, complaint = run(command, f"{folder}/nets.py:{net}", "gray")
     assert code == 5
-    assert "returns 2 logits an example; expected 3 or more, one a class" in one_line(complaint)
+    given = {"fewer_logits": "2 logits", "one_logit": "one logit"}[net]
+    assert f"returns {given} an example; expected 3 or more, one a class" in one_line(complaint)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")

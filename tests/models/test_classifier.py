@@ -134,6 +134,11 @@ def test_training_mode_is_refused_anywhere_in_the_net_unless_allowed():
         (Classifier(xray_cnn().eval()), X.long(), "type torch.int64; expected a batch of floating-point"),
         (Classifier(xray_cnn().eval()), X[0, 0, 0], r"shape \(28,\)"),
         (Classifier(xray_cnn().eval(), num_classes=3), X, "2 logits an example; expected 3"),
+        (
+            returning(lambda x: x.flatten(1)[:, :1], num_classes=3),
+            X,
+            "one logit an example; expected 3 or more, one a class",
+        ),
         (returning(lambda x: x.missing), X, "AttributeError"),
         (returning(lambda x: None), X, "returns NoneType"),
         (returning(lambda x: x), X, r"returns shape \(5, 1, 28, 28\) for 5 examples"),

@@ -137,6 +137,12 @@ def test_an_input_is_known_by_every_bit_by_its_shape_and_by_who_was_asked():
     assert answers.key(x.copy()) == questions[0]
 
 
+@pytest.mark.parametrize("scores", [[True, False], ["0.1", "0.9"], [None, None], [0.5, True]])
+def test_what_is_no_number_is_no_score(scores):
+    with pytest.raises(ModelError, match="expected a list with a number for each class"):
+        Endpoint(URL).parse_response({"scores": [scores]}, 1)
+
+
 def test_answers_are_found_again_by_another_reader(tmp_path):
     path = tmp_path / "answers.sqlite"
     QueryCache(path, "a").store({"q": [0.1, 1e-300], "r": 3})

@@ -244,7 +244,7 @@ def test_headers_are_sent_with_what_the_environment_holds(server, monkeypatch):
             r"give the path to the answer with response_path=",
         ),
         ({"response_path": "text"}, r'gives "hello" for 2 inputs; expected a list of 2'),
-        ({"body": {"image": "{x}"}, "response_path": "text"}, "expected a list with a score for each class"),
+        ({"body": {"image": "{x}"}, "response_path": "text"}, "expected a list with a number for each class"),
         (
             {"body": {"image": "{x}"}, "response_path": "one.name", "access": "labels"},
             r"give class_names=\(...\)",

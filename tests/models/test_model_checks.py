@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from quintain.models import Classifier, Normalise, check_model
+from quintain.models import BlackBox, Classifier, Normalise, check_model
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.rand(200, 3, 4, 4, generator=GENERATOR)
@@ -116,6 +116,23 @@ def test_each_flaw_is_found(change, name, level, message):
     found = findings(Program(change))[name]
     assert found[0] == level
     assert message in found[1]
+
+
+@pytest.mark.parametrize(
+    ("access", "output", "said"),
+    [
+        ("scores", lambda z: np.exp(z) / np.exp(z).sum(1, keepdims=True), "2 finite scores a sample"),
+        ("labels", lambda z: z.argmax(1), "one of 2 labels a sample"),
+    ],
+)
+def test_a_black_box_may_give_probabilities_and_labels(access, output, said):
+    box = BlackBox(
+        lambda x: output(np.stack((np.zeros(len(x)), x.reshape(len(x), -1).mean(1) - 0.5), 1)),
+        access=access,
+        num_classes=2,
+    )
+    found = {finding.name: (finding.level, finding.message) for finding in check_model(box, Examples())}
+    assert found["output"] == ("ok", said)
 
 
 def test_too_few_logits_are_an_error():

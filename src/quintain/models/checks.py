@@ -144,6 +144,8 @@ def _output(case: ProbeBatch, num_classes: int) -> Finding:
             f"{case.logits.shape[1]} logits a sample, but the data have {num_classes} classes; expected one "
             "a class",
         )
+    if case.model.access != "gradients":
+        return _black_box_output(case, num_classes)
     if case.logits.shape[1] == 2 and not case.logits[:, 0].any():
         score = case.logits[:, 1]
         if ((score >= 0) & (score <= 1)).all():
@@ -162,6 +164,18 @@ def _output(case: ProbeBatch, num_classes: int) -> Finding:
             "are never right",
         )
     return Finding("output", "ok", f"{num_classes} finite logits a sample")
+
+
+def _black_box_output(case: ProbeBatch, num_classes: int) -> Finding:
+    """Say what a black box gives; probabilities hide no gradients where there are none."""
+    given = case.logits.shape[1]
+    text = f"one of {given} labels" if case.model.access == "labels" else f"{given} finite scores"
+    if given > num_classes:
+        others = "the others are never right"
+        return Finding(
+            "output", "note", f"{text} a sample, and the data have {num_classes} classes: {others}"
+        )
+    return Finding("output", "ok", f"{text} a sample")
 
 
 def _determinism(case: ProbeBatch) -> Finding:

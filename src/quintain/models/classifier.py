@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from quintain.core.arrays import native_copy
 from quintain.core.errors import ModelError, QuintainError, SettingError
-from quintain.models.adapters import adapt
+from quintain.models.adapters import adapt, find_logits
 from quintain.models.fingerprint import fingerprint
 from quintain.models.memory import is_out_of_memory
 from quintain.models.modules import all_modules, any_training, first_floating_tensor
@@ -130,7 +130,8 @@ class Classifier:
             ) from error
         # A copy: the net may hand out a buffer of its own, which its next call overwrites.
         logits = adapt(output, len(x)).to(x.device).clone()
-        self._check_classes(logits.shape[1])
+        is_single = 0 < find_logits(output).numel() == len(x)
+        self._check_classes(logits.shape[1], "one logit" if is_single else f"{logits.shape[1]} logits")
         return logits
 
     def predict(self, x: Tensor | NDArray[Any]) -> Tensor:
@@ -138,16 +139,16 @@ class Classifier:
         with torch.no_grad():
             return self(x).argmax(1)
 
-    def _check_classes(self, num_logits: int) -> None:
-        """Refuse fewer logits than classes, and another number than before."""
+    def _check_classes(self, num_logits: int, returned: str) -> None:
+        """Refuse fewer logits than classes, and another number than before; ``returned`` is what came."""
         least = self._given_classes or 2
         if num_logits < least:
             raise ModelError(
-                f"{self.name} returns {num_logits} logits an example; expected {least} or more, one a class"
+                f"{self.name} returns {returned} an example; expected {least} or more, one a class"
             )
         if num_logits != (self._num_logits or num_logits):
             raise ModelError(
-                f"{self.name} returns {num_logits} logits an example; expected {self._num_logits}, as before"
+                f"{self.name} returns {returned} an example; expected {self._num_logits}, as before"
             )
         self._num_logits = num_logits
 

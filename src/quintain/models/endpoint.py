@@ -141,10 +141,10 @@ class Endpoint:
     def _scores(self, one: Any) -> list[float]:
         if isinstance(one, dict) and set(one) == set(self.class_names):
             one = [one[name] for name in self.class_names]
-        if isinstance(one, list) and len(one) > 1 and all(isinstance(value, int | float) for value in one):
+        if isinstance(one, list) and len(one) > 1 and all(map(_is_number, one)):
             return [float(value) for value in one]
         raise ModelError(
-            f"{self.url} gives {_short(one)}; expected a list with a score for each class, or an object of "
+            f"{self.url} gives {_short(one)}; expected a list with a number for each class, or an object of "
             "the classes in class_names=(...)"
         )
 
@@ -231,6 +231,10 @@ def _follow_path(found: Any, key: str, path: str, response_json: Any) -> Any:
         f"the response {_short(response_json)} has nothing at {path!r} ({key!r} is missing); "
         "give the path to the answer with response_path=..."
     )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _short(value: Any) -> str:
