@@ -1,0 +1,62 @@
+"""A client behind a Unix socket: bytes in, bytes out, and its failures are silence."""
+
+import threading
+
+import pytest
+
+from quintain.core.errors import StorageError
+from quintain.federated.daemon import ask, listen, serve_daemon
+
+SECONDS = 60.0
+
+
+@pytest.fixture
+def daemon(tmp_path):
+    """Start a daemon around a function; it ends with the test."""
+    listening = []
+
+    def start(handle):
+        listening.append(listen(tmp_path / "socket"))
+        thread = threading.Thread(target=serve_daemon, args=(handle, listening[-1]), daemon=True)
+        thread.start()
+        return tmp_path / "socket"
+
+    yield start
+    for one in listening:
+        one.shutdown(2)
+        one.close()
+
+
+def test_messages_come_back_one_connection_after_the_other_and_large_ones_whole(daemon):
+    path = daemon(lambda message: message[::-1])
+    assert ask(path, b"abc", SECONDS) == b"cba"
+    large = bytes(range(256)) * 20_000
+    assert ask(path, large, SECONDS) == large[::-1]
+
+
+def test_only_the_owner_may_use_the_socket(daemon):
+    assert daemon(lambda message: message).stat().st_mode & 0o777 == 0o600
+
+
+def test_whatever_a_client_raises_is_the_same_silence_and_the_daemon_goes_on(daemon):
+    def handle(message):
+        if message != b"good":
+            raise {b"a": ValueError, b"b": StorageError}[message]("patient 17")
+        return b"fine"
+
+    path = daemon(handle)
+    assert [ask(path, message, SECONDS) for message in (b"a", b"b", b"good")] == [None, None, b"fine"]
+
+
+def test_a_socket_that_was_left_behind_is_replaced_and_one_in_use_is_not(daemon, tmp_path):
+    listen(tmp_path / "socket").close()
+    path = daemon(lambda message: message)
+    assert ask(path, b"x", SECONDS) == b"x"
+    with pytest.raises(StorageError, match="another daemon listens"):
+        listen(path)
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(StorageError, match="cannot listen"):
+        listen(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "kept"
+    with pytest.raises(OSError, match=r"No such file"):
+        ask(tmp_path / "nobody", b"x", SECONDS)
