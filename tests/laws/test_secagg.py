@@ -301,7 +301,7 @@ def stories(n, threshold, told):
 
 
 @pytest.mark.parametrize("halves", [chosen for size in (1, 2, 3) for chosen in combinations(range(4), size)])
-def test_of_two_stories_at_most_one_is_unmasked(halves):
+def test_of_two_survivor_lists_at_most_one_is_unmasked(halves):
     everybody, fewer = (0, 1, 2, 3), (0, 1, 2)
     told = {i: everybody if i in halves or i == 3 else fewer for i in range(4)}
     answered = stories(4, 3, told)
