@@ -34,8 +34,9 @@ class Sites:
 
     def join(self, site, offer):
         with self.at(site).locked():
-            if self.at(site).kept_update(self.facts.model_hash) is None:
-                self.at(site).keep_update(self.facts.model_hash, self.words[site])
+            made_for = self.terms.vector_hash(self.facts)
+            if self.at(site).kept_update(made_for) is None:
+                self.at(site).keep_update(made_for, self.words[site])
             return self.at(site).join(self.terms, self.identities[site], self.facts, offer, self.seed)
 
     def step(self, site, message):
@@ -128,6 +129,18 @@ def test_an_update_that_is_cut_off_or_of_another_model_is_not_there(tmp_path):
     assert folder.kept_update(b"x" * 32) is None
     (tmp_path / "update").write_bytes((tmp_path / "update").read_bytes()[:-4])
     assert folder.kept_update(bytes(32)) is None
+
+
+@pytest.mark.parametrize(
+    "change", [{"clip_value": 0.5}, {"scale": 100}, {"weights": dict.fromkeys("abc", 2)}]
+)
+def test_an_update_on_another_grid_or_of_another_weight_is_not_there(tmp_path, change):
+    terms = SumTerms(Roster.from_identities(*map(Identity.create, "abc")), max_corrupt=0, threshold=3)
+    other = replace(terms, **change)
+    folder = RoundFolder(tmp_path, FolderJournal(tmp_path / "journal"))
+    folder.keep_update(terms.vector_hash(NO_ROUND), np.zeros(1, "<u4"))
+    assert folder.kept_update(other.vector_hash(NO_ROUND)) is None
+    assert folder.kept_update(terms.vector_hash(replace(NO_ROUND, counter=3, recipe="x"))) is not None
 
 
 def test_two_messages_are_not_handled_at_once(tmp_path):

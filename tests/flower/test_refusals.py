@@ -71,6 +71,10 @@ def change_round(message):
     message.content["config"]["server-round"] = 9
 
 
+def say_round_as_text(message):
+    message.content["config"]["server-round"] = "1"
+
+
 def swap_round_id(message):
     message.content[PROTOCOL_RECORD]["round"] = bytes(16)
 
@@ -93,6 +97,7 @@ def lower_threshold(message):
         (change_learning_rate, "the server offers recipe"),
         (change_model, "the server offers model hash"),
         (change_round, "says 9 to the app"),
+        (say_round_as_text, "says '1' to the app"),
         (swap_round_id, "a replay is refused"),
         (drop_offer, "no update leaves in the clear"),
         (lower_threshold, "the server offers threshold = 3"),

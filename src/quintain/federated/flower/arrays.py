@@ -74,7 +74,8 @@ def hash_recipe(content: RecordDict) -> str:
     for key in sorted(content):
         record = content[key]
         if key != PROTOCOL_RECORD and isinstance(record, ConfigRecord | MetricRecord):
-            entries = sorted((name, value) for name, value in record.items() if name != ROUND_KEY)
+            left_out = {ROUND_KEY} if isinstance(record, ConfigRecord) else set()
+            entries = sorted((name, value) for name, value in record.items() if name not in left_out)
             parts.append(repr((key, entries)).encode())
     return tagged_hash("flower recipe", *parts).hex()
 
@@ -86,9 +87,10 @@ def check_round_number(content: RecordDict, counter: int) -> None:
         ProtocolError: If it does.
     """
     for record in content.config_records.values():
-        if record.get(ROUND_KEY, counter) != counter:
+        number = record.get(ROUND_KEY, counter)
+        if type(number) is not int or number != counter:
             raise ProtocolError(
-                f"the server offers round {counter} and says {record[ROUND_KEY]!r} to the app; expected one "
+                f"the server offers round {counter} and says {number!r} to the app; expected one "
                 "number: leave this round"
             )
 

@@ -112,10 +112,11 @@ def _join(site: SiteSettings, message: Message, context: Context, call_next: Cli
     messages.check_offer(messages.open_server(offer, SumMessage.OFFER, policy), policy)
     flat.check_round_number(message.content, facts.counter)
     site.terms.roster.index(identity.name)
-    if site.folder.kept_update(facts.model_hash) is None:
+    made_for = site.terms.vector_hash(facts)
+    if site.folder.kept_update(made_for) is None:
         update = _trained(message, context, call_next, old)
         encoded = _encoded(site, identity.name, update, facts)
-        site.folder.keep_update(facts.model_hash, encoded)
+        site.folder.keep_update(made_for, encoded)
     return site.folder.join(site.terms, identity, facts, offer, secrets.token_bytes)
 
 

@@ -74,19 +74,24 @@ class RoundFolder:
         finally:
             os.close(handle)
 
-    def kept_update(self, model_hash: bytes) -> EncodedVector | None:
-        """The update over this very model that was made before; None if there is none."""
+    def kept_update(self, made_for: bytes) -> EncodedVector | None:
+        """The update that was made before for this very model and grid; None if there is none."""
         content = self._read("update")
         words = content[2 * HASH_BYTES :]
-        if content[: 2 * HASH_BYTES] != model_hash + _checksum(words):
+        if content[: 2 * HASH_BYTES] != made_for + _checksum(words):
             return None
         return np.frombuffer(words, WORD_DTYPE)
 
-    def keep_update(self, model_hash: bytes, encoded: EncodedVector) -> None:
-        """Keep the update over a model, in the place of the one before."""
+    def keep_update(self, made_for: bytes, encoded: EncodedVector) -> None:
+        """Keep an update in the place of the one before.
+
+        Args:
+            made_for: ``SumTerms.vector_hash``.
+            encoded: The update.
+        """
         self._erase("update")
         words = encoded.tobytes()
-        self._append("update", model_hash + _checksum(words) + words)
+        self._append("update", made_for + _checksum(words) + words)
 
     def join(
         self, terms: SumTerms, identity: Identity, facts: RoundFacts, offer: bytes, entropy: Entropy
@@ -127,7 +132,7 @@ class RoundFolder:
         self, terms: SumTerms, identity: Identity, facts: RoundFacts, seed: bytes, messages: Sequence[bytes]
     ) -> tuple[bytes, bool]:
         """Play the round up to the last of these messages: its reply, and whether the round is over."""
-        encoded = self.kept_update(facts.model_hash)
+        encoded = self.kept_update(terms.vector_hash(facts))
         if encoded is None:
             raise ProtocolError("the update of this round is lost; join again when the model has moved")
         journal, entropy = _ReadThenWrite(self._journal), DerivedEntropy(seed)

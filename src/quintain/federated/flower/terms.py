@@ -11,6 +11,7 @@ from quintain.core.errors import SettingError
 from quintain.federated.secagg.encoding import Encoding, check_types, finest_encoding
 from quintain.federated.secagg.keys import Roster
 from quintain.federated.secagg.policy import HASH_BYTES, ROUND_BYTES, Policy, Task, default_threshold
+from quintain.federated.secagg.primitives import tagged_hash
 from quintain.federated.secagg_sum import SecureSum
 from quintain.federated.sum_result import check_entries
 
@@ -100,6 +101,12 @@ class SumTerms:
                 else tuple(self._weight[name] for name in self.roster.names),
             ),
         )
+
+    def vector_hash(self, facts: RoundFacts) -> bytes:
+        """Return a hash of what a kept update must fit: model, grid and weights, not the round."""
+        encoding = self._encoding(facts.length)
+        weights = repr(sorted(self._weight.items())).encode()
+        return tagged_hash("flower update", facts.model_hash, repr(encoding).encode(), weights)
 
     def relative_weight(self, name: str) -> float:
         """A site's weight over the largest one."""
