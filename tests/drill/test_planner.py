@@ -170,6 +170,18 @@ def test_a_second_start_has_the_sizes_of_the_first_whatever_time_is_left(planner
     assert again.prepare(PLAIN).workload.plain_epochs == sizes
 
 
+def test_the_time_of_trials_is_told(planner, monkeypatch):
+    clock = Clock()
+
+    def tried(_work):
+        clock.now += 4.0
+        return 1.0
+
+    monkeypatch.setattr(Clock, "__call__", lambda _self: clock.now)
+    plan, _ = planner((replace(PLAIN, estimate=lambda _context, _trials: tried), ROUNDS))
+    assert plan.trial_seconds == 4.0
+
+
 def record(result=None):
     """The record of a step, of which only the result is looked at."""
     return SimpleNamespace(result=result)

@@ -39,6 +39,7 @@ ADDED = {
         "guarantee",
         "privacy",
         "minutes",
+        "trial_seconds",
         "nonprivate_epochs",
         "nonprivate_converged",
         "strategy",

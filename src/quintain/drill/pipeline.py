@@ -145,6 +145,7 @@ def drill(
         peak_memory_bytes=peak_memory(),
         quick=settings.quick,
         minutes=settings.seconds / 60,
+        trial_seconds=planner.trial_seconds or _earlier_trials(run),
     )
     verdict = run_verdict(
         decided, claims, [record.result for record in records.values()], undecided=settings.undecided
@@ -225,6 +226,12 @@ def _output(step: Step, context: DrillContext, plan: StepPlan | Obstacle) -> Ste
         return StepOutput(skipped, step.claims_without(context))
     notes = sample_notes(context.subject.test, context.test, seed=TEST_SEED) if output.claims else ()
     return replace(output, cuts=plan.cuts, notes=(*output.notes, *notes))
+
+
+def _earlier_trials(run: RunFolder) -> float:
+    """Return the seconds of the trials of a drill that was finished before: a repetition makes none."""
+    found = run.record("drill").result if run.is_finished("drill") else None
+    return found.trial_seconds if isinstance(found, DrillResult) else 0.0
 
 
 def _refuse_other_model(run: RunFolder, subject: Subject) -> None:

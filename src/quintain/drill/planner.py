@@ -58,6 +58,7 @@ class Planner:
         spent: Seconds that finished steps took in earlier starts.
         obstacles: What keeps steps from being done, whatever the time.
         waiting: Steps that there was no time for when it was their turn; they are tried again at the end.
+        trial_seconds: Seconds that trials took in this start.
     """
 
     context: DrillContext
@@ -66,6 +67,7 @@ class Planner:
     spent: float
     obstacles: dict[str, Obstacle] = field(default_factory=dict)
     waiting: dict[str, Obstacle] = field(default_factory=dict)
+    trial_seconds: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
         self._started = self.clock()
@@ -267,6 +269,7 @@ class Planner:
 
     def _try(self, steps: Sequence[Step], trials: Trials) -> None:
         """Try how long steps take; one that the net does not allow to be tried is not done."""
+        started = self.clock()
         for one in steps:
             if one.name in self.obstacles or one.name in self._fixed:
                 continue
@@ -287,6 +290,7 @@ class Planner:
                     weight=one.weight,
                     worth=one.worth,
                 )
+        self.trial_seconds += self.clock() - started
 
 
 def _more(minutes: float, seconds: float) -> float:

@@ -198,6 +198,8 @@ class DrillResult:
         peak_memory_bytes: Most memory that was in use, 0 where the platform does not tell.
         quick: Whether it was the short form.
         minutes: The time that it was to keep to; 0 where none was set.
+        trial_seconds: Seconds of the trials that the steps were sized by, in the start that finished it; 0 in
+            older records.
     """
 
     steps: tuple[StepTiming, ...]
@@ -205,6 +207,7 @@ class DrillResult:
     peak_memory_bytes: int
     quick: bool
     minutes: float = 0.0
+    trial_seconds: float = 0.0
     kind: Literal["drill"] = "drill"
 
 

@@ -8,8 +8,10 @@ from quintain.results.records import DrillResult
 
 
 def _summary(result: DrillResult) -> Iterator[str]:
-    times = "  ".join(f"{step.name} {step.seconds:.1f}" for step in result.steps)
-    total = sum(step.seconds for step in result.steps)
+    done = [(step.name, step.seconds) for step in result.steps]
+    parts = [("trials", result.trial_seconds), *done] if result.trial_seconds else done
+    times = "  ".join(f"{name} {seconds:.1f}" for name, seconds in parts)
+    total = sum(seconds for _, seconds in parts)
     limit = f" of {60 * result.minutes:,.0f} s" if result.minutes else ""
     memory = fmt.size_in_bytes(result.peak_memory_bytes)
     yield f"seconds: {times}  = {total:,.0f} s{limit}; peak memory {memory}"
