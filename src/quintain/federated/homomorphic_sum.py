@@ -188,6 +188,7 @@ class _Site:
                 f"round {policy.round_id.hex()} was opened before; expected a new id: a replay is refused"
             )
         self._vector: EncodedVector | None = encoded
+        self._has_decrypted = False
 
     def step(self, message: bytes) -> bytes:
         """Return the signed ciphertext, or the signed integers of the sum."""
@@ -224,6 +225,13 @@ class _Site:
             )
         cohort = cohort_hash(policy, survivors)
         self._journal.check_cohort(policy.model_hash, cohort)
+        # once, even if it is refused then: each further answer or silence would tell a server of the key
+        if self._has_decrypted:
+            raise ProtocolError(
+                f"the server offers a second sum to open in round {policy.round_id.hex()}; a site decrypts "
+                "one a round, whatever it was: start a new round"
+            )
+        self._has_decrypted = True
         integers = self._key.decrypt(body[size:], policy.encoding, len(survivors))
         self._journal.claim_answer(policy.round_id, policy.model_hash, cohort)
         self.survivors = survivors
