@@ -12,6 +12,7 @@ SUITES = (
     "dp.utility",
     "dp.names",
     "interval_bounds",
+    "federated.byzantine",
     "federated.sums",
     "evasion.autoattack",
     "evasion.certified",

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from quintain.federated.client import ClientConfig as ClientConfig
     from quintain.federated.client_noise import ClientNoise as ClientNoise
     from quintain.federated.config import FederatedConfig as FederatedConfig
+    from quintain.federated.grouped_sum import GroupedSum as GroupedSum
+    from quintain.federated.grouped_sum import robust_aggregation as robust_aggregation
     from quintain.federated.hidden import require_hidden as require_hidden
     from quintain.federated.homomorphic import SharedKey as SharedKey
     from quintain.federated.homomorphic_sum import HomomorphicSum as HomomorphicSum

@@ -8,7 +8,7 @@ vector would subtract.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
@@ -64,6 +64,7 @@ class Aggregation(ABC):
 
     Attributes:
         name, summary, guarantee: As registered.
+        sums_all: Whether there is one sum of all sites, and none of groups of them.
         hides_updates: Whether the server learns no single client's vector.
         stands_colluders: Whether that is so even where some sites side with it.
         replies: What a client's replies stand for, in order, by which dropouts are simulated: the vector is
@@ -75,6 +76,7 @@ class Aggregation(ABC):
     summary: ClassVar[str]
     guarantee: ClassVar[str]
     hides_updates: ClassVar[bool]
+    sums_all: ClassVar[bool] = True
     stands_colluders: ClassVar[bool] = False
     replies: ClassVar[tuple[MessageType, ...]]
 
@@ -126,6 +128,26 @@ class Aggregation(ABC):
     def count_hidden(self, view: ServerView) -> int:
         """Count the vectors in a server's view that it cannot read: masked or encrypted ones."""
         return view.num_masked_vectors
+
+    def reference(self, policy: Policy, encoded: Mapping[str, EncodedVector]) -> NDArray[np.int64]:
+        """Return what the sum of some sites' vectors is, without a protocol, for simulations to compare.
+
+        Args:
+            policy: The terms.
+            encoded: Site to its vector (num_words,), of the survivors.
+        """
+        total = np.zeros(policy.encoding.num_words, np.int64)
+        for words in encoded.values():
+            total += policy.encoding.to_signed(words)
+        return total
+
+    def summed_with(self, site: int, num_sites: int) -> Collection[int]:  # noqa: ARG002
+        """Return the sites whose vectors may be in one sum with that of a site: all, but for groups."""
+        return range(num_sites)
+
+    def views(self, view: ServerView) -> tuple[ServerView, ...]:
+        """Return the server's views of the single sums that a round consists of: one, but for groups."""
+        return (view,)
 
     def protocol(self, num_sites: int, threshold: int) -> str:  # noqa: ARG002
         """Say for the record how the sum was made."""

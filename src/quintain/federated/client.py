@@ -18,7 +18,7 @@ from pathlib import Path
 
 from torch import nn
 
-from quintain.core.errors import ProtocolError
+from quintain.core.errors import ProtocolError, SettingError
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.dp import Ledger, PrivacyUnits
@@ -40,7 +40,15 @@ from quintain.federated.secagg.client import cohort_hash
 from quintain.federated.secagg.encoding import check_types
 from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.keys import Identity
-from quintain.federated.secagg.messages import SiteSet, check_offer, offered_counter
+from quintain.federated.secagg.messages import (
+    MessageType,
+    SiteSet,
+    check_offer,
+    message_type_of,
+    offered_counter,
+    parse_set,
+    server_body,
+)
 from quintain.federated.secagg.policy import ROUND_BYTES, Policy
 from quintain.federated.secagg_sum import SecureSum
 from quintain.federated.strategies.strategy import State
@@ -71,6 +79,12 @@ class ClientConfig:
         check_types(Aggregation, aggregation=self.aggregation)
         check_types(Integral, seed=self.seed)
         self.plan.check_aggregation(self.aggregation)
+        sees_cohorts = self.aggregation.sums_all and MessageType.CONSISTENCY in self.aggregation.replies
+        if self.plan.config.min_cohort_change and not sees_cohorts:
+            raise SettingError(
+                f"min_cohort_change with the aggregation {self.aggregation.name}, whose clients do not see "
+                "who is in a sum before they open it; expected secagg, or min_survivors = all sites"
+            )
 
 
 class Client:
@@ -126,6 +140,7 @@ class Client:
         self._signed: SiteSet = ()
         self._home: State = {} if self._update is None else self._update.home_before
         self._participant: Participant | None = None
+        self._cohorts: set[frozenset[int]] = set()
 
     @property
     def name(self) -> str:
@@ -160,7 +175,7 @@ class Client:
                 raise ProtocolError(
                     f"{len(message)} bytes and no round under way; expected the task of a round first"
                 )
-            reply = self._participant.step(message)
+            reply = self._step(self._participant, message)
             self._signed = self._participant.survivors
             return reply
         kind, round_id = open_header(message)
@@ -170,6 +185,28 @@ class Client:
         if self._round_id == round_id:
             self._participant = None
         return b""
+
+    def _step(self, participant: Participant, message: bytes) -> bytes:
+        """Answer a message of a sum, unless it would open one that is a neighbor of an earlier one."""
+        if self.config.plan.config.min_cohort_change and message_type_of(message) is MessageType.SURVIVORS:
+            cohort = frozenset(parse_set(server_body(message), len(self.config.plan.roster)))
+            self._check_cohort(cohort)
+            reply = participant.step(message)
+            # From here on the server may have the sum.
+            self._cohorts.add(cohort)
+            return reply
+        return participant.step(message)
+
+    def _check_cohort(self, cohort: frozenset[int]) -> None:
+        """Refuse a sum whose sites differ too little from those of an earlier one."""
+        least = self.config.plan.config.min_cohort_change
+        for earlier in self._cohorts:
+            if 0 < len(cohort ^ earlier) < least:
+                names = ", ".join(self.config.plan.roster.names_of(tuple(sorted(cohort ^ earlier))))
+                raise ProtocolError(
+                    f"the server would open a sum that differs from an earlier one by {names}; expected the "
+                    f"same sites, or at least {least} others, since two such sums subtract: leave this round"
+                )
 
     def _join(self, task: RoundTask) -> None:
         """Accept a task, train for it unless that was done over this very model, and wait for the sum."""
@@ -234,13 +271,15 @@ class Client:
             return
         roster = self.config.plan.roster
         said = f"the server publishes the sum of round {published.counter} over sites {published.survivors}"
-        if self._signed and self._signed != published.survivors:
+        summed_with = self.config.aggregation.summed_with(roster.index(self.name), len(roster))
+        of_own_sum = tuple(site for site in published.survivors if site in summed_with)
+        if self._signed and of_own_sum and self._signed != of_own_sum:
             raise ProtocolError(
                 f"{said}, and this site has signed {', '.join(roster.names_of(self._signed))}: "
                 "leave this round"
             )
-        if max(published.survivors, default=0) >= len(roster):
-            return  # the chain refuses it
+        if max(published.survivors, default=0) >= len(roster) or not self.config.aggregation.sums_all:
+            return  # the chain refuses the former; of groups' sums the journal knows no sum of all
         # after a restart the journal alone knows which sum this site has opened
         terms = self.config.plan.policy(published.counter, bytes(ROUND_BYTES), self._chain.digest)
         try:

@@ -1,5 +1,6 @@
 """The settings of a federated training, on which all sites agree beforehand."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral
@@ -38,6 +39,11 @@ class FederatedConfig:
             its patients or records is bounded. The way for few sites.
         client_noise: Noise on each sum, which bounds what it tells of a whole site. It decides clip and grid
             in place of ``clip_value`` and ``scale``. The way for hundreds of sites.
+        min_cohort_change: A client opens no sum whose sites differ from those of an earlier one by fewer, and
+            not by none: with 3, no two sums differ by one site or two. It needs a secure sum, whose sites
+            tell each other who is in it; rounds with a dropout are then abandoned unless three drop out.
+        clip_norm: The Euclidean norm to which each site cuts its own update, before the clip of entries; None
+            for no cut. It binds sites that keep to the plan, not those that do not.
         strategy: How sites train, what of the net is averaged, and what the average becomes.
 
     Raises:
@@ -56,6 +62,8 @@ class FederatedConfig:
     site_privacy: SitePrivacy | None = None
     client_noise: ClientNoise | None = None
     strategy: Strategy = FEDAVG
+    clip_norm: float | None = None
+    min_cohort_change: int = 0
 
     def __post_init__(self) -> None:
         numbers = {name: getattr(self, name) for name in ("scale", "threshold", "min_survivors")}
@@ -63,6 +71,7 @@ class FederatedConfig:
             Integral,
             rounds=self.rounds,
             max_corrupt=self.max_corrupt,
+            min_cohort_change=self.min_cohort_change,
             **{k: v for k, v in numbers.items() if v is not None},
         )
         check_types(Recipe, local_recipe=self.local_recipe)
@@ -83,6 +92,8 @@ class FederatedConfig:
                 "site_privacy and client_noise are both set; expected one of them: they protect other units, "
                 "and one epsilon is stated for the whole federation"
             )
+        if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
+            raise SettingError(f"clip_norm = {self.clip_norm}; expected a positive finite number or None")
         if self.weights is not None:
             check_types(Mapping, weights=self.weights)
         check_types(

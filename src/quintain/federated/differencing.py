@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quintain.federated.secagg.encoding import EncodedVector, Encoding
+from quintain.leakage import subtract_sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +33,12 @@ class OpenedSum:
     encoding: Encoding
 
 
-def single_difference(one: OpenedSum, other: OpenedSum) -> tuple[str, NDArray[np.float64]] | None:
-    """Return the site that is in exactly one of two sums, and the server's guess at its update.
-
-    The result is None unless it is exactly one site.
-    """
-    apart = set(one.survivors) ^ set(other.survivors)
-    if len(apart) != 1:
-        return None
-    (site,) = apart
-    return site, (one.total - other.total) if site in one.survivors else (other.total - one.total)
-
-
 def exposure(before: OpenedSum, now: OpenedSum) -> dict[str, float]:
     """Return the cosine of the server's guess with the true update, by site.
 
     It is empty if no site is in one of the two sums alone.
     """
-    difference = single_difference(before, now)
+    difference = subtract_sums(before.total, before.survivors, now.total, now.survivors)
     if difference is None:
         return {}
     site, guess = difference

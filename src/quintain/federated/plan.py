@@ -103,16 +103,33 @@ class TrainingPlan:
         """Refuse an aggregation that undoes the privacy of this plan.
 
         Raises:
-            SettingError: If sites would add shares of noise to vectors that the server sees one by one.
+            SettingError: If sites would add shares of noise to vectors that the server sees one by one, or
+                noise is made for a sum of all sites and there are sums of groups.
         """
         if self.config.client_noise is not None:
             self.config.client_noise.check_aggregation(aggregation)
+            if not aggregation.sums_all:
+                raise SettingError(
+                    f"client_noise with the aggregation {aggregation.name}: its noise is made for the sum of "
+                    "all sites, and groups have less; expected a sum of all, such as secagg"
+                )
 
     def encoder(
         self, aggregation: Aggregation
     ) -> Callable[[NDArray[np.float64], Encoding, float], EncodedVector]:
         """Return what makes words of a site's update: the aggregation, or the noise where there is some."""
-        return aggregation.encode if self.noise is None else self.noise.encode_update
+        clip_norm = self.config.clip_norm
+        encode = aggregation.encode if self.noise is None else self.noise.encode_update
+        if clip_norm is None:
+            return encode
+
+        def encode_cut(
+            update: NDArray[np.float64], encoding: Encoding, relative_weight: float
+        ) -> EncodedVector:
+            norm = float(np.linalg.norm(update))
+            return encode(update * min(1.0, clip_norm / norm) if norm else update, encoding, relative_weight)
+
+        return encode_cut
 
     @cached_property
     def encoding(self) -> Encoding:
@@ -239,4 +256,5 @@ class TrainingPlan:
         config = self.config
         strategy = None if self.strategy == FedAvg() else self.strategy
         parts = (config.local_recipe, config.site_privacy, config.client_noise, strategy)
-        return "; ".join(repr(part) for part in parts if part is not None)
+        words = [repr(part) for part in parts if part is not None]
+        return "; ".join(words if config.clip_norm is None else [*words, f"clip_norm={config.clip_norm!r}"])

@@ -165,8 +165,15 @@ class WatchedAggregation(Aggregation):
         if self._found is None or network is None or network.policy is None:
             return None
         encoded = {name: update.encoded for name, update in network.updates.items()}
+        survivors = {name: encoded[name] for name in self._found.survivors}
         return result_of(
-            network.policy, self._found, encoded, network.view, seconds=self.seconds, left=network.left
+            network.policy,
+            self._found,
+            encoded,
+            network.view,
+            seconds=self.seconds,
+            left=network.left,
+            reference=self._inner.reference(network.policy, survivors),
         )
 
     def _attack(self, network: SimulatedNetwork) -> None:
@@ -174,5 +181,5 @@ class WatchedAggregation(Aggregation):
         encoded = {name: update.encoded for name, update in network.updates.items()}
         self._inner.check_view(view, encoded, self._earlier_views)
         # the keys of those in between were revealed; a later round may not use them
-        if set(view.sharers) != set(view.survivors):
+        if any(set(one.sharers) != set(one.survivors) for one in self._inner.views(view)):
             self._earlier_views.append(view.without_vectors())

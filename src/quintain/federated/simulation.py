@@ -13,6 +13,7 @@ from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.dp import PrivacyUnits
 from quintain.federated.aggregation import Aggregation
+from quintain.federated.byzantine import ByzantineAggregation, UpdateChange
 from quintain.federated.client import Client, ClientConfig
 from quintain.federated.config import FederatedConfig
 from quintain.federated.differencing import OpenedSum, exposure
@@ -51,6 +52,7 @@ def simulate(
     progress: Progress = no_progress,
     on_round: Callable[[RoundReport, SecureSumResult | None], None] | None = None,
     units: Mapping[str, PrivacyUnits] | None = None,
+    byzantine: Mapping[str, UpdateChange] | None = None,
 ) -> FederatedRun:
     r"""Simulate a federated training, server and all sites in this process, and train ``net`` in place.
 
@@ -89,6 +91,7 @@ def simulate(
         on_round: Called after each round with its facts and its secure sum, None if it was abandoned.
         units: Site to whom its examples belong, such as patients, where ``config.site_privacy`` protects
             them.
+        byzantine: Malicious site to what it makes of its updates, as in ``federated.byzantine``.
 
     Raises:
         ProtocolError: If no round at all came to an average; a ``SabotageError`` that names them if sites are
@@ -126,11 +129,17 @@ def simulate(
         objective,
         data=f"samples of shape {shape} in [0, 1]",
     )
+    malicious = _check_byzantine({} if byzantine is None else byzantine, plan.roster.names)
     by_round = _check_dropouts({} if dropouts is None else dropouts, plan.roster.names, config.rounds)
     first = copy.deepcopy(net)
     clients = [
         Client(
-            ClientConfig(plan, aggregation, seed=seed, update_file=folder and folder / f"site-{place}"),
+            ClientConfig(
+                plan,
+                ByzantineAggregation(aggregation, malicious[name]) if name in malicious else aggregation,
+                seed=seed,
+                update_file=folder and folder / f"site-{place}",
+            ),
             identities[name],
             data,
             first,
@@ -292,6 +301,16 @@ def _check_sites(sites: Mapping[str, Dataset]) -> tuple[int, ...]:
             f"the sites' samples have shapes {shapes}; expected one shape, since they train one model"
         )
     return next(iter(shapes.values()))
+
+
+def _check_byzantine(
+    byzantine: Mapping[str, UpdateChange], names: tuple[str, ...]
+) -> Mapping[str, UpdateChange]:
+    check_types(Mapping, byzantine=byzantine)
+    unknown = sorted(str(name) for name in byzantine if name not in names)
+    if unknown:
+        raise SettingError(f"byzantine names {', '.join(unknown)}; expected some of {', '.join(names)}")
+    return byzantine
 
 
 def _check_dropouts(

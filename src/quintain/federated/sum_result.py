@@ -73,6 +73,7 @@ def result_of(
     *,
     seconds: float,
     left: Mapping[str, str],
+    reference: NDArray[np.int64] | None = None,
 ) -> SecureSumResult:
     """Return a sum with what only a simulation knows of it: whether it is exact, and why sites left.
 
@@ -83,8 +84,10 @@ def result_of(
         view: What the server saw.
         seconds: What it took.
         left: Sites that went silent by themselves, and why.
+        reference: What it is to be; the plain sum of the survivors' vectors if not given.
     """
-    reference = reference_sum(policy.encoding, {name: encoded[name] for name in found.survivors})
+    if reference is None:
+        reference = reference_sum(policy.encoding, {name: encoded[name] for name in found.survivors})
     return SecureSumResult(
         total=policy.encoding.decode(found.integers),
         integers=found.integers,

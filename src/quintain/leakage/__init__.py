@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from quintain.leakage.canaries import train_with_canaries as train_with_canaries
     from quintain.leakage.coordinates import coordinate_measurements as coordinate_measurements
     from quintain.leakage.gradient_inversion import InversionResult as InversionResult
+    from quintain.leakage.imprint import plant_imprint as plant_imprint
     from quintain.leakage.one_run import OneRunAudit as OneRunAudit
     from quintain.leakage.one_run import max_auditable_epsilon as max_auditable_epsilon
     from quintain.leakage.protocols import Auditor as Auditor

@@ -9,7 +9,12 @@ from quintain.core.registry import Entry
 
 if TYPE_CHECKING:
     from quintain.leakage.gradient_inversion import invert_gradient as invert_gradient
+    from quintain.leakage.imprint import read_imprint as read_imprint
+    from quintain.leakage.inconsistent_models import isolating_models as isolating_models
+    from quintain.leakage.inconsistent_recipes import isolating_recipes as isolating_recipes
+    from quintain.leakage.neighboring_sums import subtract_sums as subtract_sums
     from quintain.leakage.one_run import audit_one_run as audit_one_run
+    from quintain.leakage.participation import solve_participation as solve_participation
 
 EXPORTS: dict[str, str] = {
     "Auditor": "quintain.leakage.protocols",
@@ -22,9 +27,15 @@ EXPORTS: dict[str, str] = {
     "coordinate_measurements": "quintain.leakage.coordinates",
     "insert_canaries": "quintain.leakage.canaries",
     "invert_gradient": "quintain.leakage.gradient_inversion",
+    "isolating_models": "quintain.leakage.inconsistent_models",
+    "isolating_recipes": "quintain.leakage.inconsistent_recipes",
     "joint_bound": "quintain.leakage.repeats",
     "max_auditable_epsilon": "quintain.leakage.one_run",
+    "plant_imprint": "quintain.leakage.imprint",
+    "read_imprint": "quintain.leakage.imprint",
     "repetitions": "quintain.leakage.repeats",
+    "solve_participation": "quintain.leakage.participation",
+    "subtract_sums": "quintain.leakage.neighboring_sums",
     "train_with_canaries": "quintain.leakage.canaries",
 }
 
@@ -42,6 +53,51 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     Entry(
         "privacy_attack",
+        "imprint-layer",
+        "quintain.leakage.imprint:read_imprint",
+        "examples out of a sum of updates, by a layer that the server planted",
+        guarantee="a witness: what it finds has leaked; what it does not find may leak all the same",
+        facts=(
+            ("reads", "sum"),
+        ),
+    ),
+    Entry(
+        "privacy_attack",
+        "inconsistent-models",
+        "quintain.leakage.inconsistent_models:isolating_models",
+        (
+            "one site's update as the sum, since all others get a net with dead units (a malicious server)"
+        ),
+        guarantee="a witness: but for the output layer the sum is the target's update",
+        facts=(
+            ("reads", "sum"),
+        ),
+    ),
+    Entry(
+        "privacy_attack",
+        "inconsistent-recipes",
+        "quintain.leakage.inconsistent_recipes:isolating_recipes",
+        (
+            "one site's update as the sum, since all others get a learning rate of 1e-9 (a malicious "
+            "server)"
+        ),
+        guarantee="a witness: the sum is the target's update, up to what the others move by",
+        facts=(
+            ("reads", "sum"),
+        ),
+    ),
+    Entry(
+        "privacy_attack",
+        "neighboring-sums",
+        "quintain.leakage.neighboring_sums:subtract_sums",
+        "one site's update from two sums that differ in it (what a server sees of two rounds)",
+        guarantee="a witness: exact over one model; over two it is off by what the other updates changed by",
+        facts=(
+            ("reads", "sum"),
+        ),
+    ),
+    Entry(
+        "privacy_attack",
         "one-run",
         "quintain.leakage.one_run:audit_one_run",
         "a lower bound on epsilon from the canaries of one training run",
@@ -52,6 +108,16 @@ ENTRIES: tuple[Entry, ...] = (
         facts=(
             ("reads", "scores"),
             ("default_rank", "1"),
+        ),
+    ),
+    Entry(
+        "privacy_attack",
+        "participation-matrix",
+        "quintain.leakage.participation:solve_participation",
+        "mean updates of single sites from the sums of many rounds and who was in each",
+        guarantee="a witness: exact if sites send the same in all rounds; off by what their updates change",
+        facts=(
+            ("reads", "sum"),
         ),
     ),
 )

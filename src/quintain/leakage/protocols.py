@@ -2,6 +2,8 @@
 
 One that says what it is (``quintain.core.registry.declare``) is registered. ``reads`` says which of the two
 it is: ``update`` or ``scores``; ``default_rank`` its place among those that are taken where none was named.
+What a malicious server does to get at a site through secure sums reads a ``sum``; such attacks have no common
+call, since each starts at another of the server's messages.
 """
 
 from collections.abc import Sequence

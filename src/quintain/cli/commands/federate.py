@@ -35,6 +35,14 @@ def run(
             show_default=False,
         ),
     ] = "",
+    robust: Annotated[
+        str,
+        typer.Option(
+            help="Take a median or trimmed-mean over sums of fixed groups of at least three sites, against "
+            "malicious ones; from 9 sites on.",
+            show_default=False,
+        ),
+    ] = "",
     epsilon: Annotated[
         float | None,
         typer.Option(
@@ -100,6 +108,7 @@ def run(
             rounds=rounds,
             epochs=epochs or LOCAL_RECIPE.epochs,
             secure=secure,
+            robust=robust,
             privacy=privacy,
             primary=True,
             strategy=strategy,

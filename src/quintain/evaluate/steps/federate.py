@@ -29,9 +29,11 @@ from quintain.federated import (
     SitePrivacy,
     Strategy,
     partition,
+    robust_aggregation,
     simulate,
 )
 from quintain.federated import RoundReport as Facts
+from quintain.federated.grouped_sum import MIN_GROUP_SIZE
 from quintain.federated.local import trainable
 from quintain.federated.secagg.policy import default_threshold
 from quintain.federated.secagg.weights import capped_weights
@@ -66,6 +68,7 @@ def run_federate(
     rounds: int = 6,
     epochs: int = LOCAL_RECIPE.epochs,
     secure: str = "",
+    robust: str = "",
     privacy: SitePrivacy | ClientNoise | None = None,
     primary: bool = False,
     strategy: str = "",
@@ -94,6 +97,7 @@ def run_federate(
         site_name: Sites are called ``hospital-1`` and so on.
         min_per_class: Fewest examples of each class at a site.
         secure: Name of the aggregation; the first default if not given.
+        robust: The robust average over sums of groups, which takes equal weights; none if not given.
         privacy: DP-SGD at each site, or noise on the sums; none if not given. Where sites share the noise, it
             is made for the dropouts that are simulated.
         primary: Whether requirements that name no model mean the common one.
@@ -109,10 +113,13 @@ def run_federate(
         RunFolderError: If ``unfinished`` holds another run.
         KeyboardInterrupt: After Ctrl-C or SIGTERM in a round, with the number of those that are kept.
     """
-    aggregation = choose("aggregation", secure).build()
+    aggregation: Aggregation = choose("aggregation", secure).build()
+    if robust:
+        aggregation = robust_aggregation(robust, aggregation, sites)
     together: Strategy = choose("strategy", strategy).build()
     require_copyable(net)
-    spare = default_threshold(sites) < sites
+    # of three groups a median stands no dropout
+    spare = default_threshold(sites) < sites and (not robust or sites >= 4 * MIN_GROUP_SIZE)
     if isinstance(privacy, ClientNoise):
         privacy = replace(privacy, max_dropped=int(spare))
         privacy.check_aggregation(aggregation)
@@ -161,7 +168,9 @@ def run_federate(
         site_privacy=privacy if isinstance(privacy, SitePrivacy) else None,
         client_noise=privacy if isinstance(privacy, ClientNoise) else None,
     )
-    weights = capped_weights(sizes, plan.terms(sites)[1], plan.max_corrupt)
+    weights = (
+        dict.fromkeys(sizes, 1) if robust else capped_weights(sizes, plan.terms(sites)[1], plan.max_corrupt)
+    )
     plan = replace(plan, weights=weights)
     try:
         done = simulate(
@@ -209,7 +218,7 @@ def run_federate(
         *unseen_class_notes(data, test),
         *_notes(done, aggregation),
         *_personal_notes(together, personal),
-        *_weight_notes(done, plan, weights, sizes),
+        *_weight_notes(done, plan, weights, weights if robust else sizes),
     )
     if not spare:
         notes += (

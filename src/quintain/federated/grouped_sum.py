@@ -1,0 +1,295 @@
+"""Robust averages over secure sums of groups: the server sees a sum a group, and takes their median.
+
+A median over single updates would need them in the clear. Over sums of fixed groups of at least three sites
+it does not: a bad site spoils its group's sum and no other, and a median over the groups follows none that
+is less than half of them. What it costs is privacy: the server sees sums of fewer sites. The groups are
+blocks of the roster, the same in every round, since sums of changing groups subtract to single updates.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quintain.core.errors import ProtocolError, SabotageError, SettingError
+from quintain.federated.aggregation import Aggregation, Participant, RoundSum
+from quintain.federated.hidden import require_hidden
+from quintain.federated.secagg import server
+from quintain.federated.secagg.collecting import RoundInProgress, RoundOutcome
+from quintain.federated.secagg.encoding import EncodedVector
+from quintain.federated.secagg.journal import Journal
+from quintain.federated.secagg.keys import Identity, Roster
+from quintain.federated.secagg.messages import SiteSet
+from quintain.federated.secagg.policy import Policy, default_threshold
+from quintain.federated.secagg_sum import SecureSum
+from quintain.federated.transport import Exchange
+from quintain.federated.view import ServerView
+
+MIN_GROUP_SIZE, MIN_GROUPS = 3, 3
+
+Rule = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""What makes one vector (length,) of the groups' averages (groups, length)."""
+
+
+def median(averages: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the median of each coordinate: it follows no coordinate of fewer than half of the groups.
+
+    Source: Yin, Chen, Ramchandran, Bartlett, 2018, arXiv:1803.01498.
+    """
+    middle: NDArray[np.float64] = np.median(averages, axis=0)
+    return middle
+
+
+def trimmed_mean(averages: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean of each coordinate without its largest and smallest quarter, at least one group each.
+
+    So many bad groups it stands: a quarter, at least one. Source: Yin et al., 2018, arXiv:1803.01498.
+    """
+    cut = max(1, len(averages) // 4)
+    kept: NDArray[np.float64] = np.sort(averages, axis=0)[cut : len(averages) - cut].mean(axis=0)
+    return kept
+
+
+RULES: Mapping[str, Rule] = {"median": median, "trimmed-mean": trimmed_mean}
+
+
+def robust_aggregation(rule: str, aggregation: Aggregation, num_sites: int) -> Aggregation:
+    """Return the aggregation that takes a robust average over secure sums of groups.
+
+    Args:
+        rule: ``median`` or ``trimmed-mean``.
+        aggregation: What sums: the secure sum.
+        num_sites: How many sites there are.
+
+    Raises:
+        SettingError: If the rule needs single updates, which a secure sum hides; if there are too few sites;
+            or for another aggregation.
+    """
+    if rule == "krum":
+        raise SettingError(
+            "krum compares single updates with each other, and a secure sum shows the server none; expected "
+            f"{' or '.join(RULES)}, over sums of groups"
+        )
+    if rule not in RULES:
+        raise SettingError(f"the robust average {rule!r}; expected {' or '.join(RULES)}")
+    if not isinstance(aggregation, SecureSum):
+        raise SettingError(
+            f"a robust average over {aggregation.name}; expected secagg, whose groups' sums it is taken of"
+        )
+    groups_of(num_sites)
+    return GroupedSum(rule)
+
+
+def groups_of(num_sites: int, group_size: int = MIN_GROUP_SIZE) -> tuple[tuple[int, ...], ...]:
+    """Return the fixed groups: blocks of the roster of the given size, the first ones with one more.
+
+    Raises:
+        SettingError: If groups are too small or too few.
+    """
+    count = num_sites // group_size if group_size >= 1 else 0
+    if group_size < MIN_GROUP_SIZE or count < MIN_GROUPS:
+        raise SettingError(
+            f"{num_sites} sites in groups of {group_size}; expected at least {MIN_GROUPS} groups of at least "
+            f"{MIN_GROUP_SIZE}: fewer sites in a sum are hidden by too few, and of two groups no median "
+            f"tells which is bad. With fewer than {MIN_GROUPS * MIN_GROUP_SIZE} sites no robust average "
+            "together with secure sums is possible; a clip of the norm binds honest sites only"
+        )
+    return tuple(tuple(map(int, block)) for block in np.array_split(np.arange(num_sites), count))
+
+
+class GroupedSum(SecureSum):
+    """A robust average over the secure sums of fixed groups, in the place of the sum of all.
+
+    What stands for the sum is the robust average of the groups' averages times the number of survivors, on
+    the same grid. A group whose sum breaks off, or is beyond the clip of its sites, is left out.
+
+    Args:
+        rule: A key of ``RULES``.
+        group_size: Of all groups but those that take what is left.
+
+    Raises:
+        SettingError: If the rule is unknown.
+
+    Guarantee: that of ``SecureSum`` for each group's sum, which is of fewer sites. The median stands fewer
+    bad groups than half of those that are left, the trimmed mean a quarter; a group is bad if one of its
+    sites is. Bad sites can still shift it within the spread of the honest groups.
+    """
+
+    sums_all: ClassVar[bool] = False
+
+    def __init__(self, rule: str = "median", group_size: int = MIN_GROUP_SIZE) -> None:
+        if rule not in RULES:
+            raise SettingError(f"rule = {rule!r}; expected {' or '.join(RULES)}")
+        self.rule, self.group_size = rule, group_size
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The name by which server and clients choose it: rule and group size are in it."""
+        return f"secagg-{self.rule}-{self.group_size}"
+
+    @property
+    def guarantee(self) -> str:  # type: ignore[override]
+        """What it promises, and what it costs."""
+        return (
+            f"the server learns the sum of each fixed group of at least {self.group_size} sites and nothing "
+            f"else of a site's vector, under the terms of secagg in each group; the {self.rule} over the "
+            "groups does not follow a few that have a bad site"
+        )
+
+    def join(
+        self, policy: Policy, identity: Identity, encoded: EncodedVector, journal: Journal
+    ) -> Participant:
+        """Take part in the sum of one's own group."""
+        members = self.summed_with(policy.roster.index(identity.name), len(policy.roster))
+        return _Member(super().join(group_policy(policy, members), identity, encoded, journal), members)
+
+    def sum(self, policy: Policy, transport: Exchange) -> RoundSum:
+        """Run the stages of all groups side by side, and take the robust average of what comes out."""
+        groups = groups_of(len(policy.roster), self.group_size)
+        outcomes, refused, accused = _run_groups(policy, groups, transport)
+        good = {}
+        for members, outcome in outcomes.items():
+            refused |= outcome.refused
+            good[members] = policy.encoding.to_signed(outcome.total) / len(outcome.survivors)
+        if len(good) < max(MIN_GROUPS, len(groups) // 2 + 1):
+            reason = _too_few(good, groups)
+            raise SabotageError(reason, accused) if accused else ProtocolError(reason)
+        survivors = tuple(name for members in good for name in outcomes[members].survivors)
+        combined = RULES[self.rule](np.stack(list(good.values())))
+        return RoundSum(
+            integers=np.rint(combined * len(survivors)).astype(np.int64),
+            survivors=survivors,
+            dropped=tuple(name for name in policy.roster.names if name not in survivors),
+            refused=refused,
+            accused=accused,
+        )
+
+    def reference(self, policy: Policy, encoded: Mapping[str, EncodedVector]) -> NDArray[np.int64]:
+        """Return what the robust average of the survivors' own vectors is."""
+        averages = []
+        for members in groups_of(len(policy.roster), self.group_size):
+            names = [name for name in policy.roster.names_of(members) if name in encoded]
+            if names:
+                total = sum(policy.encoding.to_signed(encoded[name]) for name in names)
+                averages.append(np.asarray(total) / len(names))
+        return np.rint(RULES[self.rule](np.stack(averages)) * len(encoded)).astype(np.int64)
+
+    def protocol(self, num_sites: int, threshold: int) -> str:
+        """Say for the record how the sum was made."""
+        groups = groups_of(num_sites, self.group_size)
+        return f"{self.rule} over {len(groups)} groups of secure sums; in each, Bonawitz et al. 2017, of " + (
+            ", ".join(str(len(members)) for members in groups) + f" clients; plan's threshold {threshold}"
+        )
+
+    def summed_with(self, site: int, num_sites: int) -> tuple[int, ...]:
+        """Return the group of a site."""
+        return next(group for group in groups_of(num_sites, self.group_size) if site in group)
+
+    def views(self, view: ServerView) -> tuple[ServerView, ...]:
+        """Return the server's views of the groups' sums."""
+        groups = groups_of(len(view.policy.roster), self.group_size)
+        return tuple(_view_of(view, members) for members in groups)
+
+    def check_view(
+        self, view: ServerView, truth: Mapping[str, EncodedVector], earlier_views: Sequence[ServerView]
+    ) -> None:
+        """Attack the masks of each group."""
+        earlier = [self.views(one) for one in earlier_views]
+        for number, one in enumerate(self.views(view)):
+            require_hidden(one, truth, earlier_views=[views[number] for views in earlier])
+
+
+class _Member:
+    """A site's half of its group's sum, which counts the sites of the group from 0.
+
+    Args:
+        inner: Its half.
+        members: The group, by the roster's indices.
+    """
+
+    def __init__(self, inner: Participant, members: tuple[int, ...]) -> None:
+        self._inner, self._members = inner, members
+
+    @property
+    def survivors(self) -> SiteSet:
+        """The sites of the group that this one has signed to be in the sum, by the roster's indices."""
+        return tuple(self._members[place] for place in self._inner.survivors)
+
+    def step(self, message: bytes) -> bytes:
+        """Return the reply to a message of the server."""
+        return self._inner.step(message)
+
+
+def group_policy(policy: Policy, members: tuple[int, ...]) -> Policy:
+    """Return the terms of a group's sum: those of the round, for fewer sites.
+
+    Raises:
+        SettingError: If the sites have unequal weights, or more may side with the server than a group stands.
+    """
+    roster, weights = policy.roster, policy.task.weights
+    if len(set(weights)) > 1:
+        raise SettingError(
+            "a robust average over groups of sites with unequal weights; expected equal ones, since one site "
+            "must not outweigh a group"
+        )
+    threshold = default_threshold(len(members))
+    return replace(
+        policy,
+        roster=Roster(roster.names_of(members), tuple(roster.keys[site] for site in members)),
+        threshold=threshold,
+        min_survivors=max(2, threshold),
+        encoding=replace(policy.encoding, num_sites=len(members)),
+        task=replace(policy.task, weights=tuple(weights[site] for site in members) if weights else ()),
+    )
+
+
+def _run_groups(
+    policy: Policy, groups: Sequence[tuple[int, ...]], transport: Exchange
+) -> tuple[dict[tuple[int, ...], RoundOutcome], dict[str, str], tuple[str, ...]]:
+    """Return the outcomes of groups, why others came to none, and who is proven to have lied."""
+    running: dict[tuple[int, ...], RoundInProgress] = {}
+    outcomes: dict[tuple[int, ...], RoundOutcome] = {}
+    refused: dict[str, str] = {}
+    accused: tuple[str, ...] = ()
+    outgoing: dict[int, bytes] = {}
+    for members in groups:
+        running[members], messages = server.open_round(group_policy(policy, members))
+        outgoing |= {members[place]: message for place, message in messages.items()}
+    while running:
+        replies, outgoing = transport.exchange(outgoing), {}
+        for members, state in list(running.items()):
+            mine = {members.index(site): reply for site, reply in replies.items() if site in members}
+            try:
+                following, messages = server.step(state, mine)
+            except ProtocolError as error:
+                # a group that breaks off is left out; the others go on
+                del running[members]
+                accused += error.accused if isinstance(error, SabotageError) else ()
+                refused |= dict.fromkeys(policy.roster.names_of(members), f"its group broke off: {error}")
+                continue
+            if isinstance(following, RoundInProgress):
+                running[members] = following
+                outgoing |= {members[place]: message for place, message in messages.items()}
+            else:
+                del running[members]
+                outcomes[members] = following
+                accused += following.accused
+    return {members: outcomes[members] for members in groups if members in outcomes}, refused, accused
+
+
+def _too_few(good: Mapping[tuple[int, ...], object], groups: Sequence[object]) -> str:
+    return (
+        f"{len(good)} of {len(groups)} groups came to a sum; expected at least {MIN_GROUPS} and more than "
+        "half, of which a median can be taken: the round is abandoned, start another with a new id"
+    )
+
+
+def _view_of(view: ServerView, members: tuple[int, ...]) -> ServerView:
+    """Return what the server saw of one group, whose sites count from 0 there."""
+    return ServerView(
+        group_policy(view.policy, members),
+        tuple(replace(one, site=members.index(one.site)) for one in view.sent if one.site in members),
+        tuple(replace(one, site=members.index(one.site)) for one in view.received if one.site in members),
+    )

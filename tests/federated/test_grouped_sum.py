@@ -1,0 +1,175 @@
+"""Medians over sums of groups: what they stand, what they cost, and where there are none."""
+
+import numpy as np
+import pytest
+import torch
+
+from quintain.core.errors import SettingError
+from quintain.federated import (
+    ClientNoise,
+    FederatedConfig,
+    GroupedSum,
+    HomomorphicSum,
+    SecureSum,
+    partition,
+    robust_aggregation,
+    simulate,
+)
+from quintain.federated import byzantine as attacks
+from quintain.federated.grouped_sum import RULES, groups_of
+from quintain.training import Recipe
+from tests.federated.settings import blobs, linear, weights
+
+SHORT = Recipe(epochs=4, batch_size=16, learning_rate=0.03)
+
+
+def nine():
+    return partition(blobs(720), 9, alpha=50.0, min_examples=10, min_per_class=1).sites
+
+
+def trained(aggregation, byzantine=None, num_sites=9, rounds=3, sites=None, **settings):
+    net = linear()
+    sites = sites or partition(blobs(720), num_sites, alpha=50.0, min_examples=10, min_per_class=1).sites
+    config = FederatedConfig(
+        rounds, SHORT, **({"threshold": 6, "min_survivors": 6} if num_sites == 9 else {})
+    )
+    run = simulate(sites, net, config, aggregation=aggregation, byzantine=byzantine, **settings)
+    return net, run
+
+
+def accuracy(net):
+    data = blobs(400, seed=9)
+    x, y = data.batch(np.arange(len(data)))
+    return (net(x).argmax(1) == y).float().mean().item()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_it_is_the_robust_average_of_the_groups_averages(rule):
+    """``exact`` compares with the rule over plain sums of the groups' own vectors."""
+    net, run = trained(GroupedSum(rule))
+    assert all(facts.simulated.exact and len(facts.survivors) == 9 for facts in run.rounds)
+    assert accuracy(net) > 0.85
+
+
+def test_the_median_of_three_groups_by_hand():
+    net, config = linear(), FederatedConfig(1, SHORT, threshold=6, min_survivors=6)
+    seen = {}
+    simulate(
+        nine(), net, config, aggregation=GroupedSum(), on_round=lambda _, summed: seen.update(summed=summed)
+    )
+    alone = linear()
+    change = weights(net).double() - weights(alone).double()
+    found = seen["summed"].total / 9
+    assert np.abs(found - change.numpy()).max() < 1e-6
+    groups = groups_of(9)
+    assert groups == ((0, 1, 2), (3, 4, 5), (6, 7, 8))
+
+
+@pytest.mark.parametrize("attack", attacks.UPDATE_ATTACKS)
+def test_one_malicious_site_moves_an_average_and_keeps_the_median_among_the_honest_groups(attack):
+    """In each coordinate: between the averages of the two groups that it is not in."""
+    sites, honest = nine(), []
+    for group in (groups_of(9)[0], groups_of(9)[2]):
+        names = [tuple(sites)[place] for place in group]
+        net = linear()
+        simulate({name: sites[name] for name in names}, net, FederatedConfig(1, SHORT))
+        honest.append(weights(net))
+    change = {"hospital-5": attacks.UPDATE_ATTACKS[attack]}
+    low, high = torch.stack(honest).amin(0), torch.stack(honest).amax(0)
+    outside = {}
+    for aggregation in (SecureSum(), GroupedSum()):
+        found = weights(trained(aggregation, change, rounds=1)[0])
+        outside[aggregation.name] = float(torch.maximum(low - found, found - high).max())
+    assert outside["secagg-median-3"] < 1e-6
+    assert outside["secagg"] > 0.01
+
+
+def test_the_largest_legal_updates_of_one_site_ruin_a_mean_and_those_of_two_groups_a_median():
+    """No range check refuses them; half of the groups is what no median stands."""
+    legal = attacks.largest_legal
+    assert accuracy(trained(SecureSum(), {"hospital-5": legal})[0]) < 0.6
+    assert accuracy(trained(GroupedSum(), {"hospital-5": legal})[0]) > 0.85
+    assert accuracy(trained(GroupedSum(), {"hospital-5": legal, "hospital-6": legal})[0]) > 0.85
+    assert accuracy(trained(GroupedSum(), {"hospital-5": legal, "hospital-9": legal})[0]) < 0.6
+
+
+def test_a_site_that_falls_silent_costs_its_group_and_no_other():
+    _, run = trained(GroupedSum(), num_sites=12, dropouts={1: ("hospital-5", "masked")})
+    assert run.rounds[1].survivors == tuple(f"hospital-{n}" for n in (1, 2, 3, 7, 8, 9, 10, 11, 12))
+    assert "its group broke off" in run.rounds[1].refused["hospital-4"]
+    assert all(facts.simulated.exact for facts in run.rounds)
+    _, run = trained(GroupedSum(), dropouts={1: ("hospital-5", "masked")})
+    assert "2 of 3 groups came to a sum" in run.rounds[1].abort_reason
+    assert run.rounds[2].survivors
+
+
+def test_a_group_whose_sum_is_beyond_the_clip_is_left_out_and_the_round_goes_on(monkeypatch):
+    """Over all sites such a sum costs the whole round."""
+
+    def beyond(self, update, encoding, relative_weight):
+        return np.full(encoding.num_words, 3 * round(encoding.clip_value * encoding.scale), np.uint32)
+
+    monkeypatch.setattr(attacks.ByzantineAggregation, "encode", beyond)
+    change = {"hospital-1": attacks.flip_sign}
+    _, run = trained(GroupedSum(), change, num_sites=12, rounds=1)
+    assert run.rounds[0].survivors == tuple(f"hospital-{n}" for n in range(4, 13))
+    assert "its group broke off: entry" in run.rounds[0].refused["hospital-2"]
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: robust_aggregation("median", SecureSum(), 5), "fewer than 9 sites no robust average"),
+        (lambda: robust_aggregation("median", SecureSum(), 8), "8 sites in groups of 3"),
+        (lambda: robust_aggregation("krum", SecureSum(), 50), "krum compares single updates"),
+        (lambda: robust_aggregation("mode", SecureSum(), 50), "'mode'; expected median or trimmed-mean"),
+        (lambda: robust_aggregation("median", HomomorphicSum(), 50), "expected secagg"),
+        (lambda: groups_of(20, 2), "20 sites in groups of 2"),
+        (lambda: GroupedSum("mean"), "rule = 'mean'"),
+        (lambda: trained(GroupedSum(), {"hospital-99": attacks.flip_sign}), "byzantine names hospital-99"),
+    ],
+)
+def test_what_no_robust_average_can_be_taken_of_is_refused_with_the_reason(make, match):
+    with pytest.raises(SettingError, match=match):
+        make()
+
+
+def test_unequal_weights_and_noise_for_a_sum_of_all_are_refused():
+    sites = nine()
+    unequal = {name: 2 if name == "hospital-1" else 1 for name in sites}
+    with pytest.raises(SettingError, match="unequal weights"):
+        simulate(sites, linear(), FederatedConfig(1, SHORT, weights=unequal), aggregation=GroupedSum())
+    noisy = FederatedConfig(1, SHORT, client_noise=ClientNoise(1.0, 1.0))
+    with pytest.raises(SettingError, match="noise is made for the sum of all sites"):
+        simulate(sites, linear(), noisy, aggregation=GroupedSum())
+
+
+def test_each_site_cuts_its_own_update_to_the_norm_and_a_malicious_one_does_not():
+    sites, seen = partition(blobs(), 4, alpha=None).sites, []
+    config = FederatedConfig(1, SHORT, clip_norm=0.05, max_corrupt=0, min_survivors=4)
+    for malicious in ({}, {"hospital-2": attacks.scale_up}):
+        simulate(
+            sites,
+            linear(),
+            config,
+            byzantine=malicious,
+            on_round=lambda _, summed: seen.append(float(np.linalg.norm(summed.mean))),
+        )
+    assert seen[0] <= 0.05 + 1e-6 < seen[1]
+    with pytest.raises(SettingError, match="clip_norm = 0"):
+        FederatedConfig(1, SHORT, clip_norm=0.0)
+
+
+def test_flipped_labels_and_stickers_change_what_they_say_and_nothing_else():
+    data = partition(blobs(), 4, alpha=None).sites["hospital-1"]
+    x, y = data.batch(np.arange(len(data)))
+    flipped_x, flipped_y = attacks.flip_labels(data).batch(np.arange(len(data)))
+    assert torch.equal(x, flipped_x)
+    assert torch.equal(flipped_y, 1 - y)
+    from quintain.data.dataset import from_arrays
+
+    images = from_arrays(np.zeros((6, 1, 8, 8), np.float32), np.array([0, 1] * 3), num_classes=2)
+    stuck_x, stuck_y = attacks.with_sticker(images, target=1, fraction=0.5).batch(np.arange(6))
+    assert stuck_y.tolist() == [1, 1, 1, 1, 0, 1]
+    assert stuck_x[:3, 0, :4, :4].eq(1).all()
+    assert stuck_x.sum() == 3 * 16
