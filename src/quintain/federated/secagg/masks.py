@@ -86,7 +86,7 @@ def add_self_mask(
 
 def add_pair_mask(
     encoded: EncodedVector,
-    private: X25519PrivateKey | bytes | bytearray,
+    private: bytes | bytearray,
     peer_public: bytes,
     transcript_hash: bytes,
     site: int,
