@@ -1,5 +1,6 @@
 """Federated training that a signal ends: the same command goes on with the same rounds to the same result."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,6 +42,12 @@ def timeless(folder):
 def test_a_training_that_was_killed_twice_goes_on_with_the_same_rounds(run, small):
     whole, steps = run(-1, TERM, "--data", small, *WORDS, "whole")
     assert (whole.code, steps) == (ExitCode.OK, 12), whole.err
+    lines = [line for line in whole.err.splitlines() if line.startswith("round ")]
+    assert [line[:12] for line in lines] == ["round 1 of 3", "round 2 of 3", "round 3 of 3"]
+    assert [re.search(r"sum of \d sites( without \S+)?, acc", line) is not None for line in lines] == [
+        True
+    ] * 3
+    assert " without site-3, accuracy " in lines[1]
     cut, _ = run(6, KILL, "--data", small, *WORDS, "r")
     assert cut.code == -KILL
     cut, again = run(6, TERM, "--data", small, *WORDS, "r")

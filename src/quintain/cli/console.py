@@ -84,13 +84,23 @@ class ProgressBars:
     @contextmanager
     def bar(self, label: str, total: int) -> Iterator[Callable[[int], None]]:
         """Open a bar for ``total`` units of ``label``."""
-        drawn = self._bar if self._console.is_terminal and not is_plain() else self._lines
+        drawn = self._bar if self._is_drawn else self._lines
         with drawn(label, total) as advance:
             yield advance
 
     def set_status(self, text: str) -> None:
         """Show a few words at the end of the bar."""
         self._show(text)
+
+    def write_line(self, text: str) -> None:
+        """Write a line that stays, where progress is lines; bars show enough."""
+        if not self._is_drawn:
+            self._console.print(text, markup=False, soft_wrap=True)
+
+    @property
+    def _is_drawn(self) -> bool:
+        """Whether progress is a bar."""
+        return self._console.is_terminal and not is_plain()
 
     @contextmanager
     def _bar(self, label: str, total: int) -> Iterator[Callable[[int], None]]:

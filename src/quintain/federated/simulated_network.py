@@ -1,7 +1,7 @@
 """The network of a simulation: it carries bytes between server and clients, and knows what both cannot."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from quintain.core.errors import ProtocolError, SoundnessError, StorageError, UsageError
@@ -27,6 +27,7 @@ class SimulatedNetwork(RecordingTransport):
         dropouts: Site index to the stage of the sum from which it is silent.
         replies: Those of the aggregation.
         advance: Called with 1 for each site that has trained.
+        show: Called with the stage, and the sites that are late in it, when a stage begins or ends.
 
     Attributes:
         admitted: The sites that the task of the round went to.
@@ -40,11 +41,13 @@ class SimulatedNetwork(RecordingTransport):
         dropouts: Mapping[int, DropoutStage],
         replies: Sequence[MessageType],
         advance: Callable[[int], None],
+        show: Callable[[str], None] = lambda _text: None,
     ) -> None:
         super().__init__([one.name for one in clients], dropouts, replies)
         self._clients = dict(enumerate(clients))
         self._ready: dict[int, Client] = {}
-        self._advance = advance
+        self._advance, self._show = advance, show
+        self._late: tuple[str, ...] = ()
         self.admitted: tuple[int, ...] = ()
         self.failures: dict[str, str] = {}
         self.policy: Policy | None = None
@@ -56,6 +59,7 @@ class SimulatedNetwork(RecordingTransport):
         Alarms and wrong settings concern all sites, and so does a failure of every one.
         """
         self.admitted = tuple(sites)
+        self._show("training")
         errors: dict[str, Exception] = {}
         for site in self.admitted:
             client = self._clients[site]
@@ -71,6 +75,21 @@ class SimulatedNetwork(RecordingTransport):
             raise next(iter(errors.values()))
         self.failures = {name: str(error) or type(error).__name__ for name, error in errors.items()}
         return tuple(self._ready)
+
+    def arrivals(self, outgoing: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+        """Let each site that still answers take its step, and show the stage and who is late."""
+        stage = self._replies[self._turn].name.lower()
+        self._show_stage(stage)
+        answered = set()
+        for site, reply in super().arrivals(outgoing):
+            answered.add(site)
+            yield site, reply
+        late = (self.names[site] for site in outgoing if site not in answered)
+        self._late = tuple(dict.fromkeys((*self._late, *late)))
+        self._show_stage(stage)
+
+    def _show_stage(self, stage: str) -> None:
+        self._show(f"{stage}, {', '.join(self._late)} late" if self._late else stage)
 
     def cancel(self, message: bytes, sites: Iterable[int]) -> None:
         """Tell sites that the round is over."""

@@ -87,7 +87,7 @@ def simulate(
             goes on there, and ends with the same model. ``on_round`` is not called again for rounds that were
             finished.
         dropouts: Round to the site that falls silent in it, and the stage from which it does.
-        progress: Shows a bar of sites trained.
+        progress: Shows a bar of sites trained, with the round, its stage and who is late.
         on_round: Called after each round with its facts and its secure sum, None if it was abandoned.
         units: Site to whom its examples belong, such as patients, where ``config.site_privacy`` protects
             them.
@@ -162,7 +162,14 @@ def simulate(
     with progress.bar("federate", config.rounds * len(sites)) as advance:
         advance(len(rounds) * len(sites))
         while not server.is_finished:
-            network = SimulatedNetwork(clients, by_round.get(len(rounds), {}), aggregation.replies, advance)
+            here = f"round {len(rounds) + 1} of {config.rounds}: "
+            network = SimulatedNetwork(
+                clients,
+                by_round.get(len(rounds), {}),
+                aggregation.replies,
+                advance,
+                lambda text, here=here: progress.set_status(here + text),  # type: ignore[misc]
+            )
             watched.network = network
             report = replace(server.run_round(network), seconds=watched.seconds)
             advance(len(sites) - len(network.admitted))

@@ -116,6 +116,7 @@ def run(
             folder=call.folder,
             unfinished=call.unfinished,
             progress=call.progress,
+            log=call.progress.write_line,
         )
 
     return call.run_resumable(work)

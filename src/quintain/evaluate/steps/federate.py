@@ -1,7 +1,8 @@
 """Train over several sites, beside each site alone and beside all data in one place."""
 
 import copy
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,6 +77,7 @@ def run_federate(
     folder: Path,
     unfinished: Path | None = None,
     progress: Progress = no_progress,
+    log: Callable[[str], None] = lambda _line: None,
 ) -> StepOutput:
     """Split the data over sites, train by secure aggregation, and compare.
 
@@ -106,6 +108,7 @@ def run_federate(
         folder: Run folder for the weights.
         unfinished: Where the finished trainings and rounds are kept; a run that was killed goes on there.
         progress: Shows bars.
+        log: Called with a line after each round: who is in the sum, accuracy, seconds.
 
     Raises:
         SettingError: If noise does not go with the aggregation or the number of sites.
@@ -153,11 +156,15 @@ def run_federate(
     quiet = list(parts.sites)[len(parts.sites) // 2]
     found: dict[int, RoundResult] = {one.round: one for one in _kept_rounds(unfinished)}
 
+    clock = [time.monotonic()]
+
     def on_round(facts: Facts, _sum: SecureSumResult | None) -> None:
         one = _round(facts, clean_counts(Classifier(net.eval(), num_classes=test.num_classes), test))
         found[one.round] = one
         if unfinished is not None:
             write_atomically(unfinished / ROUNDS_FILE, ROUNDS.dump_json(list(found.values())))
+        clock.append(time.monotonic())
+        log(_line(one, rounds, facts.abort_reason, clock[-1] - clock[-2]))
 
     sizes = {name: len(part) for name, part in parts.sites.items()}
     plan = FederatedConfig(
@@ -306,6 +313,18 @@ def _local_recipe(strategy: Strategy) -> Recipe:
     except SettingError:
         return LOCAL_SGD
     return LOCAL_RECIPE
+
+
+def _line(one: RoundResult, rounds: int, abort_reason: str, seconds: float) -> str:
+    """Say in a line what came of a round."""
+    if abort_reason:
+        return f"round {one.round} of {rounds} ({seconds:.1f} s): abandoned, {abort_reason}"
+    without = f" without {', '.join(one.dropped)}" if one.dropped else ""
+    accuracy = sum(one.global_counts.correct) / sum(one.global_counts.total)
+    return (
+        f"round {one.round} of {rounds} ({seconds:.1f} s): sum of {len(one.survivors)} sites{without}, "
+        f"accuracy {accuracy:.1%}"
+    )
 
 
 ROUNDS = TypeAdapter(list[RoundResult])
