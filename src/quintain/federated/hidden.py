@@ -96,13 +96,16 @@ def _signs(left: EncodedVector, false_alarm: float) -> Iterator[tuple[str, float
 
 def _most_uneven(words: EncodedVector, num_bits: int) -> tuple[int, int]:
     """Return which of the lowest bits is furthest from being set in half of the words, and in how many."""
-    # Each word is 4 bytes: count each byte's values, and add up the counts of those in which a bit is set.
-    little = words.astype("<u4").view(np.uint8).reshape(-1, 4)
-    values = np.stack([np.bincount(little[:, place], minlength=256) for place in range(4)])
-    is_set = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").astype(
-        np.int64
-    )
-    ones = (values @ is_set).ravel()[:num_bits]
+    # Bit j of each of a word's 4 bytes is added up in that byte, over 255 words at most: no byte overflows.
+    columns = -(-len(words) // 255)
+    padded = np.zeros(255 * columns, np.dtype("<u4"))
+    padded[: len(words)] = words
+    rows = padded.reshape(255, columns)
+    ones = np.zeros((4, 8), np.int64)
+    for bit in range(8):
+        lanes = ((rows >> np.uint32(bit)) & np.uint32(0x01010101)).sum(0, dtype=np.dtype("<u4"))
+        ones[:, bit] = lanes.view(np.uint8).reshape(-1, 4).sum(0, dtype=np.int64)
+    ones = ones.ravel()[:num_bits]
     worst = int(np.abs(2 * ones - len(words)).argmax())
     return worst, int(ones[worst])
 

@@ -12,9 +12,6 @@ from quintain.evaluate.steps.federate import LOCAL_RECIPE, run_federate
 TRAININGS = 3
 """Of all examples in every local epoch: over the sites together, at each site alone, and in one place."""
 
-FEW_CLASSES = 10
-"""Up to so many classes, each site has some examples of each, where that can be with the data there are."""
-
 
 def run(context: DrillContext) -> StepOutput:
     """Return the result of training with secure aggregation; one site drops out in the middle round.
@@ -28,7 +25,6 @@ def run(context: DrillContext) -> StepOutput:
         context.test,
         sites=context.settings.clients,
         site_name="hospital" if context.settings.is_bundled else "site",
-        min_per_class=5 if _each_has_every_class(context) else 0,
         rounds=context.workload.rounds,
         epochs=context.workload.local_epochs,
         seed=context.seed("federate"),
@@ -39,15 +35,6 @@ def run(context: DrillContext) -> StepOutput:
     if kept is not None:
         delete_unfinished(kept)
     return done
-
-
-def _each_has_every_class(context: DrillContext) -> bool:
-    """Return whether random splits are likely enough to give each site some examples of each class.
-
-    The smallest of the sites' shares of a class, over all classes, is 1 / (sites^2 * classes) on average.
-    """
-    classes = context.train.num_classes
-    return classes <= FEW_CLASSES and len(context.train) >= 2 * (context.settings.clients * classes) ** 2
 
 
 def estimate(_context: DrillContext, trials: Trials) -> Estimate:

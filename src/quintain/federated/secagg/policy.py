@@ -1,6 +1,7 @@
 """The policy of a site: the terms of a round, which the server may repeat but never change."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from quintain.core.errors import SettingError
@@ -22,7 +23,7 @@ def default_threshold(num_sites: int) -> int:
     return 2 * num_sites // 3 + 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Task:
     """What the sites have agreed to compute in this round, in words that all of them spell alike.
 
@@ -70,7 +71,7 @@ class Task:
             "data": self.data,
         }
 
-    @property
+    @cached_property
     def digests(self) -> dict[str, bytes]:
         """A hash of each text and of the weights, by name: what an offer shows of it."""
         texts = {name: tagged_hash("task", name.encode(), text.encode()) for name, text in self.texts.items()}
@@ -80,7 +81,7 @@ class Task:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Policy:
     r"""The terms of one round, equal at all sites.
 
@@ -157,6 +158,11 @@ class Policy:
         return sparse_parameters(num_sites, self.max_corrupt, num_sites - self.min_survivors)
 
     def digest(self) -> bytes:
+        """Return the first link of the transcript: a hash of all terms."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> bytes:
         """The first link of the transcript: every term, each with its length in front."""
         encoding, task = self.encoding, self.task
         sizes = (encoding.length, encoding.scale, encoding.num_sites, encoding.max_weight)
