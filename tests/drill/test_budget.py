@@ -121,6 +121,31 @@ def test_an_essential_step_is_done_with_less_than_is_good_for_it_rather_than_not
     assert list(allot([replace(attack, worth=ESSENTIAL - 1)], WORK, 50.0).dropped) == ["attack"]
 
 
+def test_a_training_is_not_cut_below_a_number_of_gradient_steps_which_follows_from_the_examples():
+    training = Amount("plain_epochs", "epochs of plain training", 3, batch_size=128)
+    assert training.least(WORK) == 3  # of 63 steps each
+    few = replace(WORK, train_examples=1_100)
+    assert training.least(few) == 12  # of 9 steps each
+    assert scaled(few, [training], 0.0).plain_epochs == 12
+    assert scaled(replace(few, plain_epochs=5), [training], 0.0).plain_epochs == 5
+
+
+@pytest.mark.parametrize(
+    ("seconds", "models", "epochs"), [(90.0, 3, 30), (36.0, 3, 12), (35.0, 2, 17), (13.0, 1, 13)]
+)
+def test_fewer_models_are_hardened_where_the_floors_of_all_do_not_fit(seconds, models, epochs):
+    few = replace(WORK, train_examples=1_100)
+    training = Amount("plain_epochs", "epochs", 3, batch_size=128)
+    count = Amount("hardened_models", "models with a defense, at most", 3, fewest=1)
+    harden = Demand(
+        "harden", (training, count), lambda work: 1.0 * work.plain_epochs * work.hardened_models, worth=5
+    )
+    found = allot([harden], few, seconds)
+    assert found.dropped == {}
+    assert (found.workload.hardened_models, found.workload.plain_epochs) == (models, epochs)
+    assert list(allot([harden], few, 11.0).dropped) == ["harden"]
+
+
 def test_a_full_amount_below_its_floor_stays_as_it_is():
     few = replace(WORK, rounds=1)
     assert scaled(few, [ROUNDS], 0.0) == few

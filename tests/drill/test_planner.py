@@ -225,6 +225,52 @@ def test_a_step_that_waits_is_done_in_the_end_where_others_were_quicker_than_est
     assert plan.planned == {"train", "federate"}
 
 
+CERTIFY = replace(
+    PLAIN,
+    name="certify",
+    worth=ESSENTIAL,
+    # 5 s in any case, and 40 s for a part that can be left out
+    estimate=lambda _context, _trials: lambda work: 5.0 + 40.0 * bool(work.smoothed_examples),
+    amounts=lambda _context: (Amount("smoothed_examples", "examples certified by smoothing", 0),),
+)
+
+
+def test_a_step_of_which_a_part_would_be_left_out_waits_for_the_time_that_others_leave(planner):
+    later = replace(ROUNDS, needs=(), worth=1)
+    plan, clock = planner((CERTIFY, later), minutes=1)
+    found = plan.prepare(CERTIFY)
+    assert isinstance(found, Obstacle)
+    assert found.reason == "there is no time yet for examples certified by smoothing"
+    plan.prepare(later)
+    clock.now = 10.0
+    plan.heed(record())
+    assert plan.second_chance() == [CERTIFY]
+    again = plan.prepare(CERTIFY)
+    assert isinstance(again, StepPlan)
+    assert again.workload.smoothed_examples > 0
+
+
+def test_a_step_that_waited_for_a_part_is_done_without_it_where_the_others_took_longer(planner):
+    later = replace(ROUNDS, needs=(), worth=1)
+    plan, clock = planner((CERTIFY, later), minutes=1)
+    plan.prepare(CERTIFY)
+    plan.prepare(later)
+    clock.now = 58.0
+    plan.heed(record())
+    plan.second_chance()
+    again = plan.prepare(CERTIFY)
+    assert isinstance(again, StepPlan)
+    assert again.workload.smoothed_examples == 0
+    assert [str(cut) for cut in again.cuts] == ["100 -> 0 examples certified by smoothing"]
+
+
+def test_a_step_does_not_wait_for_a_part_where_nothing_comes_after_it(planner):
+    plan, _ = planner((CERTIFY,), minutes=0.5)
+    found = plan.prepare(CERTIFY)
+    assert isinstance(found, StepPlan)
+    assert found.workload.smoothed_examples == 0
+
+
 def test_what_waits_is_tried_anew_where_much_time_is_left_since_the_machine_may_have_been_busy(planner):
     speed = [100.0]
     busy = replace(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from quintain.core.errors import QuintainError, RunFolderError, StorageError
-from quintain.drill.budget import Allotment, Amount, Demand, allot, cuts
+from quintain.drill.budget import Allotment, Amount, Demand, allot, cuts, scaled
 from quintain.drill.context import DrillContext
 from quintain.drill.settings import Workload
 from quintain.drill.step import Obstacle, Step
@@ -79,6 +79,7 @@ class Planner:
         self._margin = MARGIN
         self._needless: set[str] = set()
         self._retried: Trials | None = None
+        self._put_off: set[str] = set()
         self._estimated = self._taken = PRIOR * self.context.settings.seconds
         self._estimate()
 
@@ -108,7 +109,8 @@ class Planner:
     def prepare(self, step: Step) -> StepPlan | Obstacle:
         """Return how much of a step is done, or what keeps it from being done; its sizes are stored.
 
-        A step that there is no time for is in ``waiting`` afterwards.
+        A step that there is no time for is in ``waiting`` afterwards, and so is one of which a part would be
+        left out for time, until the others are done: its smallest form is done in any case.
         """
         if step.name in self.obstacles:
             return self.obstacles[step.name]
@@ -176,17 +178,36 @@ class Planner:
         if SHARED_KEY not in self._fixed:
             self._fix(SHARED_KEY, SHARED, found.workload)
         self._dropped = found.dropped
+        demand = self._demands[step.name]
+        smallest = scaled(found.workload, demand.amounts, 0.0)
         if step.name in found.dropped:
-            return self._too_long(found.dropped[step.name], left)
+            if step.name not in self._put_off:
+                return self._too_long(found.dropped[step.name], left)
+            found = replace(found, workload=smallest)
         later = {name: self._too_long(least, left) for name, least in found.dropped.items()}
         if (useless := self._useless(step, {**self.obstacles, **later})) is not None:
             self._needless.add(step.name)
             return useless
-        demand = self._demands[step.name]
+        without = [one.what for one in demand.amounts if self._is_left_out(one, found.workload)]
+        if without and self._retried is None and self._has_later(step):
+            self._put_off.add(step.name)
+            return Obstacle(
+                f"there is no time yet for {' and '.join(without)}",
+                "it is done in the end, with the time that is left then",
+            )
         self._fix(step.name, demand.amounts, found.workload)
         estimated = demand.seconds(self.workload)
         self._begun = (step.name, self.clock(), estimated)
         return self.pace * estimated
+
+    def _is_left_out(self, amount: Amount, workload: Workload) -> bool:
+        """Return whether a whole part of a step is cut away."""
+        return getattr(self._full, amount.field) > 0 == getattr(workload, amount.field)
+
+    def _has_later(self, step: Step) -> bool:
+        """Return whether steps are still to come after one, so that there may be more time in the end."""
+        later = self.steps[[one.name for one in self.steps].index(step.name) + 1 :]
+        return any(one.name in self.planned and not self.context.run.is_finished(one.name) for one in later)
 
     def _allot(self, left: float) -> Allotment:
         """Share out the time that is left among all steps that are not decided yet."""

@@ -90,6 +90,7 @@ class Workload:
         local_epochs: Epochs at each site in each round.
         train_examples: Examples to train on; 0 for all.
         black_box_queries: Queries on each example of an attack on a model that gives no gradients.
+        hardened_models: Models that are trained with a defense, at most.
     """
 
     plain_epochs: int
@@ -110,6 +111,7 @@ class Workload:
     local_epochs: int
     train_examples: int = 0
     black_box_queries: int = 5_000
+    hardened_models: int = 3
 
 
 FULL = Workload(

@@ -10,6 +10,7 @@ from quintain.core.threat_specs import threat_name
 from quintain.drill.budget import Amount
 from quintain.drill.context import ADVERSARIAL_MODEL, CERTIFIED_MODEL, SMOOTHED_MODEL, DrillContext
 from quintain.drill.obstacles import needs_intervals, needs_training
+from quintain.drill.settings import Workload
 from quintain.drill.step import Estimate, Obstacle, Step, do_part
 from quintain.drill.steps.attack import num_probed, probe_passes
 from quintain.drill.threat_sizes import sigma_of
@@ -21,6 +22,7 @@ from quintain.evaluate.step import StepOutput
 from quintain.evaluate.steps.harden import train_defense, with_epochs
 from quintain.harden import GaussianAugmentation, IBPTraining, PGDTraining
 from quintain.harden.defense import Defense
+from quintain.report import format as fmt
 from quintain.results.records import Claim, NotDone
 from quintain.results.robustness_records import AttackedModel, CertifyResult, HardenResult, TrainingRun
 from quintain.threats import L2, Linf
@@ -75,10 +77,16 @@ def run(context: DrillContext) -> StepOutput:
     done: dict[str, tuple[EvaluatedModel, TrainingRun]] = {}
     attacked: dict[str, AttackedModel] = {}
     missing: list[NotDone] = []
+    begun = 0
     for name, training in trainings(context).items():
         if isinstance(training.defense, Obstacle):
             missing.append(NotDone(training.title, training.defense.reason, training.defense.remedy))
             continue
+        if begun == context.workload.hardened_models:
+            reason = f"there was time for no more than {fmt.count(begun, 'training')} of useful length"
+            missing.append(NotDone(training.title, reason, "give more --minutes and a new --out"))
+            continue
+        begun += 1
         work = partial(_train, context, name, training, training.defense)
         trained = do_part(training.title, work, missing)
         if trained is None:
@@ -164,23 +172,34 @@ def estimate(context: DrillContext, trials: Trials) -> Estimate:
         for name, one in trainings(context).items()
         if not isinstance(one.defense, Obstacle)
     ]
-    attacked = sum(is_attacked for _, _, is_attacked in units)
-    forward = trials.forward
-    on_example = attacked * trials.attack + 2 * len(units) * forward
-    return lambda workload: (
-        workload.train_examples * sum(getattr(workload, epochs) * unit for epochs, unit, _ in units)
-        + workload.test_examples * on_example
-        + attacked * probe_passes(context, workload, 1.0) * forward
-    )
+    forward, attack = trials.forward, trials.attack
+
+    def seconds(workload: Workload) -> float:
+        done = units[: workload.hardened_models]
+        attacked = sum(is_attacked for _, _, is_attacked in done)
+        on_example = attacked * attack + 2 * len(done) * forward
+        return (
+            workload.train_examples * sum(getattr(workload, epochs) * unit for epochs, unit, _ in done)
+            + workload.test_examples * on_example
+            + attacked * probe_passes(context, workload, 1.0) * forward
+        )
+
+    return seconds
 
 
 def amounts(context: DrillContext) -> tuple[Amount, ...]:
-    """Return the epochs of each training that is done."""
-    return tuple(
-        Amount(one.epochs, f"epochs of {one.title}", MIN_EPOCHS[name])
+    """Return the epochs of each training that is done, and how many there are."""
+    epochs = tuple(
+        Amount(
+            one.epochs,
+            f"epochs of {one.title}",
+            MIN_EPOCHS[name],
+            batch_size=one.defense.recipe.batch_size,
+        )
         for name, one in trainings(context).items()
         if not isinstance(one.defense, Obstacle)
     )
+    return (*epochs, Amount("hardened_models", "models with a defense, at most", 3, fewest=1))
 
 
 STEP = Step("harden", run, estimate, needs_training, amounts=amounts, weight=3.0, worth=5, takes_at_most=True)

@@ -68,7 +68,9 @@ def estimate(context: DrillContext, trials: Trials) -> Estimate:
 
 def amounts(context: DrillContext) -> tuple[Amount, ...]:
     """Return the epochs, of a model that is not given."""
-    return () if context.subject.comes_trained else (Amount("plain_epochs", "epochs of plain training", 3),)
+    if context.subject.comes_trained:
+        return ()
+    return (Amount("plain_epochs", "epochs of plain training", 3, batch_size=Recipe(epochs=1).batch_size),)
 
 
 STEP = Step("train", run, estimate, obstacle, amounts=amounts, worth=8)
