@@ -114,3 +114,37 @@ def test_encryption_without_tenseal_names_the_remedy(call, small, monkeypatch):
     assert code == ExitCode.EXECUTION
     assert "pip install 'quintain[he]'" in out + err
     assert not (Path("f") / RESULT_FILE).exists()
+
+
+def test_a_strategy_that_leaves_a_part_at_the_sites_records_their_own_models(call, small):
+    code, out, err = call("federate", "--data", small, "--strategy", "personal-head", *SHORT)
+    assert code == ExitCode.OK, err
+    result = load(Path("f") / RESULT_FILE).result
+    assert result.strategy == "personal-head"
+    assert all(site.personal_counts is not None for site in result.sites)
+    assert "the sites' own models: hospital-1" in " ".join(out.split()) or "own models: site-1" in out
+
+
+def test_scaffold_trains_by_plain_steps_and_not_privately(call, small):
+    code, _, err = call("federate", "--data", small, "--strategy", "scaffold", *SHORT)
+    assert code == ExitCode.OK, err
+    result = load(Path("f") / RESULT_FILE).result
+    assert result.strategy == "scaffold"
+    assert all(site.personal_counts is None for site in result.sites)
+    code, _, err = call(
+        "federate", "--data", small, "--strategy", "scaffold", "--epsilon", "4", *SHORT[:-1], "g"
+    )
+    assert code == ExitCode.USAGE
+    assert "changes the local loss" in " ".join(err.split())
+
+
+def test_robust_averages_are_refused_where_there_are_none(call, small):
+    for words, said in (
+        (("--robust", "median", *SHORT), "With fewer than 9 sites no robust average"),
+        (("--robust", "krum", *SHORT), "krum compares single updates"),
+        (("--robust", "median", "--secure", "he", *SHORT), "expected secagg"),
+        (("--strategy", "fedavgg", *SHORT), "Did you mean fedavg"),
+    ):
+        code, _, err = call("federate", "--data", small, *words)
+        assert code == ExitCode.USAGE
+        assert said in " ".join(err.split())
