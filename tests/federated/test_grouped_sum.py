@@ -49,6 +49,7 @@ def test_it_is_the_robust_average_of_the_groups_averages(rule):
     net, run = trained(GroupedSum(rule))
     assert all(facts.simulated.exact and len(facts.survivors) == 9 for facts in run.rounds)
     assert accuracy(net) > 0.85
+    assert run.largest_fraction == 0.5  # three in a sum, of which one sides with the server
 
 
 def test_the_median_of_three_groups_by_hand():

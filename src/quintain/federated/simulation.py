@@ -25,6 +25,7 @@ from quintain.federated.reports import FederatedRun, RoundReport, ServerReport, 
 from quintain.federated.secagg.encoding import check_types
 from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
+from quintain.federated.secagg.policy import default_threshold
 from quintain.federated.secagg.primitives import tagged_hash
 from quintain.federated.secagg_sum import SecureSum
 from quintain.federated.server import Server
@@ -194,7 +195,7 @@ def simulate(
         num_sites=len(sites),
         threshold=plan.threshold,
         encoding=plan.encoding,
-        largest_fraction=plan.largest_fraction,
+        largest_fraction=_largest_fraction(plan, aggregation),
         privacy=_privacy(plan, aggregation, clients, rounds),
         personal_models=_personal_models(plan, clients, net),
     )
@@ -225,6 +226,15 @@ def _privacy(
             "that in a simulation's model, have no noise",
         ),
     )
+
+
+def _largest_fraction(plan: TrainingPlan, aggregation: Aggregation) -> float:
+    """Return the largest part of a sum that is one site's: of the sum of all, or of its group."""
+    if aggregation.sums_all:
+        return plan.largest_fraction
+    num_sites = len(plan.roster)
+    sizes = {len(aggregation.summed_with(site, num_sites)) for site in range(num_sites)}
+    return 1 / (min(default_threshold(size) for size in sizes) - plan.config.max_corrupt)
 
 
 def _personal_models(plan: TrainingPlan, clients: Sequence[Client], net: nn.Module) -> dict[str, nn.Module]:
