@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -135,6 +136,17 @@ def test_an_attack_on_a_hardened_model_that_is_refused_leaves_its_training(run, 
     whats = [one.what for one in records["harden"].not_done]
     assert len(whats) == 2
     assert all(what.startswith("attacks on the ") for what in whats)
+
+
+def test_models_that_there_is_no_time_to_harden_are_said_to_be_left_out(run, monkeypatch):
+    monkeypatch.setattr(pipeline, "FULL", replace(TINY, hardened_models=1))
+    monkeypatch.setattr(pipeline, "QUICK", replace(TINY, hardened_models=1))
+    code, records = run("mlp", ("harden",))
+    assert code == ExitCode.OK
+    assert [one.model.name for one in records["harden"].result.trainings] == ["adversarial"]
+    assert [one.what for one in records["harden"].not_done] == ["certified training", "noise training"]
+    reasons = {one.reason for one in records["harden"].not_done}
+    assert reasons == {"there was time for no more than 1 training of useful length"}
 
 
 def test_a_step_whose_trial_is_refused_is_not_done_and_the_others_are(run):
