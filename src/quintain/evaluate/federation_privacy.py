@@ -38,10 +38,10 @@ def private_sites(epsilon: float, delta: float, epochs: int | None) -> SitePriva
     )
 
 
-def privacy_record(privacy: FederationPrivacy) -> privacy_records.FederationPrivacy:
+def privacy_record(privacy: FederationPrivacy) -> privacy_records.FederationPrivacyResult:
     """Return the privacy of a federation as a record has it."""
     found = privacy.guarantee
-    return privacy_records.FederationPrivacy(
+    return privacy_records.FederationPrivacyResult(
         mechanism=privacy.mechanism,
         epsilon=found.epsilon,
         delta=found.delta,

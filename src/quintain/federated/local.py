@@ -71,7 +71,7 @@ def local_update(
         ModelError: If training changes a buffer or ends in NaN.
     """
     local = copy.deepcopy(net)
-    training = LocalTraining(data, recipe, objective, seed, own_trainable, private_fit)
+    training = LocalTraining(data, recipe, objective, seed, trainable=own_trainable, private_fit=private_fit)
     kept, loss = strategy.train(local, home, training)
     _check_buffers(net, local)
     change = _change(net, local, recipe)

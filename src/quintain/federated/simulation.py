@@ -145,7 +145,7 @@ def simulate(
             data,
             first,
             MemoryJournal(),
-            (units or {}).get(name),
+            units=(units or {}).get(name),
         )
         for place, (name, data) in enumerate(sites.items())
     ]

@@ -319,7 +319,7 @@ class RoundResult:
 
 
 @dataclass(frozen=True, slots=True)
-class FederationPrivacy:
+class FederationPrivacyResult:
     """The privacy of a whole federation, in one epsilon.
 
     Args:
@@ -370,6 +370,6 @@ class FederateResult:
     server_saw_updates: bool = False
     aggregation: str = ""
     guarantee: str = ""
-    privacy: FederationPrivacy | None = None
+    privacy: FederationPrivacyResult | None = None
     strategy: str = ""
     kind: Literal["federate"] = "federate"

@@ -346,9 +346,8 @@ def _(state: Masked, message: bytes) -> tuple[Agreed, bytes]:
         site.journal.claim_cohort(site.policy.model_hash, cohort)
     transcript_hash = transcript.append_survivors(state.transcript_hash, survivors, num_sites)
     held = state.held_shares.move()
-    return Agreed(site, held, state.sharers, survivors, state.graph, transcript_hash), site.reply(
-        MessageType.CONSISTENCY, b"", transcript_hash
-    )
+    agreed = Agreed(site, held, state.sharers, survivors, graph=state.graph, transcript_hash=transcript_hash)
+    return agreed, site.reply(MessageType.CONSISTENCY, b"", transcript_hash)
 
 
 @step.register

@@ -18,7 +18,7 @@ from quintain.report.drawings.accuracy_charts import round_chart
 from quintain.report.presentation import Presentation
 from quintain.report.run_results import RunResults
 from quintain.report.table import Cell, Table, cells
-from quintain.results.privacy_records import FederateResult, FederationPrivacy, RoundResult
+from quintain.results.privacy_records import FederateResult, FederationPrivacyResult, RoundResult
 
 MOST_COLUMNS = 10
 """With more classes, the table of sites does not count the examples of each."""
@@ -42,7 +42,7 @@ def _summary(result: FederateResult) -> Iterator[str]:
         yield _privacy_text(result.privacy)
 
 
-def _privacy_text(privacy: FederationPrivacy) -> str:
+def _privacy_text(privacy: FederationPrivacyResult) -> str:
     unit = "site" if privacy.privacy_unit == "client" else privacy.privacy_unit
     return (
         f"privacy of the federation: epsilon {rounding.epsilon(privacy.epsilon)} at delta "
