@@ -1,6 +1,6 @@
 """The homomorphic sum as an aggregation: what clients refuse, what the server refuses, and keys in files."""
 
-from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,15 +9,29 @@ from quintain.core.errors import ExecutionError, MechanismError, ProtocolError, 
 from quintain.federated import FederatedConfig, HomomorphicSum, SharedKey, secure_sum, simulate
 from quintain.federated.aggregate import RoundAbandonedError, simulate_round
 from quintain.federated.homomorphic import CiphertextSum
-from quintain.federated.homomorphic_sum import ENCRYPT, OPEN, OPENED, _request
+from quintain.federated.homomorphic_messages import (
+    ENCRYPT,
+    ENCRYPTED,
+    OPEN,
+    OPENED,
+    SIGNED,
+    SURVIVORS,
+    open_signature,
+    pack_list,
+    pack_opening,
+    reply,
+    request,
+)
 from quintain.federated.in_process import ParticipantTransport
 from quintain.federated.secagg import Identity, MemoryJournal, Policy, Roster
 from quintain.federated.secagg.encoding import finest_encoding
-from quintain.federated.secagg.messages import pack_set
+from quintain.federated.secagg.messages import parse_vector
+from quintain.federated.secagg.policy import Task, default_threshold
+from quintain.federated.secagg.primitives import SIGNATURE_BYTES
 from quintain.federated.transport import DropoutStage
 from tests.federated.settings import SHORT, Party, blobs, linear, partition, weights
 
-SECOND_REFUSED = pytest.raises(ProtocolError, match="a site decrypts one a round")
+REPLY_HEAD = 25
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +46,8 @@ class Round:
         self.identities = [Identity.create(f"site-{index}") for index in range(num_sites)]
         encoding = finest_encoding(length, 1.0, num_sites)
         roster = Roster.from_identities(*self.identities)
-        self.policy = Policy(roster, bytes(16), 3, 3, encoding, bytes(32))
+        threshold = default_threshold(num_sites)
+        self.policy = Policy(roster, bytes(16), threshold, threshold, encoding, bytes(32))
         rng = np.random.default_rng(1)
         self.words = [encoding.quantize(rng.uniform(-1, 1, length)) for _ in self.identities]
         self.journals = [MemoryJournal() for _ in self.identities]
@@ -59,13 +74,34 @@ class Round:
         found = self.server.sum(self.policy, Wire())
         return found, transport
 
-    def offered(self, survivors, total):
-        return _request(OPEN, self.policy) + pack_set(survivors, len(self.sites)) + total
+    def again(self, round_id):
+        """Begin the next round over the same model, with the same journals and vectors."""
+        task = Task(counter=self.policy.task.counter + 1)
+        self.policy = replace(self.policy, round_id=round_id, task=task)
+        self.sites = [self.site(index) for index in range(len(self.sites))]
+
+    def listed(self, survivors, total):
+        """The request to sign who is in a sum."""
+        return request(SURVIVORS, self.policy) + pack_list(survivors, total, len(self.sites))
+
+    def signed(self, survivors, total):
+        """The survivors' signatures on a list."""
+        message = self.listed(survivors, total)
+        return {site: self.sites[site].step(message)[-SIGNATURE_BYTES:] for site in survivors}
+
+    def signed_by(self, site, listed, *, kind=SIGNED, policy=None):
+        """A site's signature on whatever it likes."""
+        signed = reply(kind, policy or self.policy, self.identities[site], b"", listed)
+        return signed[-SIGNATURE_BYTES:]
+
+    def offered(self, signatures, total):
+        """The request to open a sum."""
+        return request(OPEN, self.policy) + pack_opening(signatures, total, len(self.sites))
 
     def encrypted(self):
         """Each site's ciphertext, as the server would have it."""
-        request = _request(ENCRYPT, self.policy)
-        return [site.step(request)[25:-64] for site in self.sites]
+        message = request(ENCRYPT, self.policy)
+        return [site.step(message)[REPLY_HEAD:-SIGNATURE_BYTES] for site in self.sites]
 
 
 def added(ciphertexts, key, encoding):
@@ -126,7 +162,7 @@ def test_sites_that_open_a_sum_to_other_integers_are_named_and_the_round_is_aban
 @pytest.mark.parametrize("place", [10, 22, 60, -1, -64, -70])
 def test_a_changed_ciphertext_is_refused_by_the_name_of_its_site_and_the_others_are_summed(key, place):
     def changed(site, reply):
-        if site != 2 or reply[4] == OPENED:
+        if site != 2 or reply[4] != ENCRYPTED:
             return reply
         other = bytearray(reply)
         other[place] ^= 1
@@ -164,50 +200,203 @@ def test_a_malformed_ciphertext_that_its_site_signed_costs_that_site_alone(key):
 
 
 @pytest.mark.parametrize(
-    ("survivors", "summed", "reason", "then"),
+    ("survivors", "reason"),
     [
-        ((0, 1), (0, 1), "a sum of 2 sites; this site's policy asks for 3", nullcontext()),
-        ((1, 2, 3), (1, 2, 3), "this one is missing", nullcontext()),
-        # these are decrypted before they are refused: nothing else is in this round
-        ((0, 1, 2), (0,), "a sum of 1 vectors; expected 3", SECOND_REFUSED),
-        ((0, 1, 2, 3), (0, 1, 2), "a sum of 3 vectors; expected 4", SECOND_REFUSED),
+        ((0, 1), "a sum of 2 sites; this site's policy asks for 3"),
+        ((1, 2, 3), "this one is missing"),
     ],
 )
-def test_a_site_opens_no_sum_of_too_few_without_itself_or_of_others_than_told(
-    key, survivors, summed, reason, then
-):
+def test_a_site_signs_no_survivors_that_are_too_few_or_without_itself(key, survivors, reason):
+    party = Round(key)
+    sent = party.encrypted()
+    total = added([sent[site] for site in survivors], key, party.policy.encoding)
+    with pytest.raises(ProtocolError, match=reason):
+        party.sites[0].step(party.listed(survivors, total))
+    with pytest.raises(ProtocolError, match="not due in round"):
+        party.sites[0].step(party.offered({}, total))
+    # nothing was claimed or decrypted: an honest server gets its sum
+    total = added(sent, key, party.policy.encoding)
+    assert party.sites[0].step(party.offered(party.signed((0, 1, 2, 3), total), total))
+
+
+@pytest.mark.parametrize(
+    ("survivors", "summed", "reason"),
+    [
+        ((0, 1, 2), (0,), "a sum of 1 vectors; expected 3"),
+        ((0, 1, 2, 3), (0, 1, 2), "a sum of 3 vectors; expected 4"),
+    ],
+)
+def test_a_site_opens_no_sum_of_other_sites_than_told(key, survivors, summed, reason):
     party = Round(key)
     sent = party.encrypted()
     total = added([sent[site] for site in summed], key, party.policy.encoding)
+    forged = party.offered(party.signed(survivors, total), total)
     with pytest.raises(ProtocolError, match=reason):
-        party.sites[0].step(party.offered(survivors, total))
-    honest = party.offered((0, 1, 2, 3), added(sent, key, party.policy.encoding))
-    with then:
-        assert party.sites[0].step(honest)
+        party.sites[0].step(forged)
+    # it was decrypted before it was refused: nothing else is in this round
+    with pytest.raises(ProtocolError, match="a site decrypts one a round"):
+        party.sites[0].step(forged)
+    with pytest.raises(ProtocolError, match="a site signs one a round"):
+        party.sites[0].step(party.listed(survivors, added(sent, key, party.policy.encoding)))
 
 
 def test_a_site_opens_one_sum_a_round_and_one_cohort_a_model(key):
     party = Round(key)
     sent, encoding = party.encrypted(), party.policy.encoding
-    assert party.sites[0].step(party.offered((0, 1, 2, 3), added(sent, key, encoding)))
+    total = added(sent, key, encoding)
+    message = party.offered(party.signed((0, 1, 2, 3), total), total)
+    assert party.sites[0].step(message)
     with pytest.raises(ProtocolError, match="the sum of other survivors over this very model"):
-        party.sites[0].step(party.offered((0, 1, 2), added(sent[:3], key, encoding)))
+        party.sites[0].step(party.listed((0, 1, 2), added(sent[:3], key, encoding)))
     with pytest.raises(ProtocolError, match="a site decrypts one a round"):
-        party.sites[0].step(party.offered((0, 1, 2, 3), added(sent, key, encoding)))
+        party.sites[0].step(message)
     with pytest.raises(ProtocolError, match="a replay is refused"):
         party.site(0)
+
+
+def test_a_site_opens_a_sum_only_with_enough_signatures_of_survivors_on_its_own_list(key):
+    party = Round(key)
+    sent, encoding, survivors = party.encrypted(), party.policy.encoding, (0, 1, 2)
+    total, other = added(sent[:3], key, encoding), added(sent[1:], key, encoding)
+    good, listed = party.signed(survivors, total), pack_list(survivors, total, 4)
+    for signatures, offered, reason in (
+        ({0: good[0], 1: good[1]}, total, "2 signatures on the survivors; expected 3"),
+        ({**good, 3: party.signed_by(3, listed)}, total, "4 signatures .*, all of survivors"),
+        (good, other, "another ciphertext to open than the one in the list"),
+    ):
+        with pytest.raises(ProtocolError, match=reason):
+            party.sites[0].step(party.offered(signatures, offered))
+    elsewhere = replace(party.policy, round_id=b"another round id")
+    for bad in (
+        party.signed_by(2, pack_list((0, 1, 2, 3), total, 4)),
+        party.signed_by(2, pack_list(survivors, other, 4)),
+        party.signed_by(2, listed, policy=elsewhere),
+        party.signed_by(2, listed, kind=OPENED),
+        good[1],
+        bytes(SIGNATURE_BYTES),
+    ):
+        with pytest.raises(ProtocolError, match="the signature of 'site-2' does not hold for the survivors"):
+            party.sites[0].step(party.offered({**good, 2: bad}, total))
+    # nothing was decrypted so far, and the signatures of the survivors on this list open it
+    assert party.sites[0].step(party.offered(good, total))
+
+
+def test_a_sum_that_too_few_sign_is_abandoned(key):
+    with pytest.raises(ProtocolError, match="2 of 4 sites signed the survivors; 3 are needed"):
+        Round(key).run(dict.fromkeys((0, 1), DropoutStage.CONSISTENCY))
+
+
+def test_a_site_that_signs_nothing_is_in_the_sum_and_is_not_asked_to_open_it(key):
+    party = Round(key)
+    found, transport = party.run({0: DropoutStage.CONSISTENCY})
+    asked = [letter.site for letter in transport.view_under(party.policy).sent if letter.data[4] == OPEN]
+    assert asked == [1, 2]
+    assert found.survivors == party.policy.roster.names
+
+
+def test_a_bad_signature_on_the_survivors_is_refused_by_name_and_the_others_have_the_sum_opened(key):
+    party = Round(key)
+    found, _ = party.run(
+        changed=lambda site, answer: (
+            answer[:-1] + bytes([answer[-1] ^ 1]) if (site, answer[4]) == (0, SIGNED) else answer
+        )
+    )
+    assert found.refused == {"site-0": "its signature does not hold for this round and these terms"}
+    assert found.survivors == party.policy.roster.names
+    listed = pack_list((0, 1, 2), b"", 4)
+    longer = reply(SIGNED, party.policy, party.identities[0], b"more", listed)
+    with pytest.raises(ProtocolError, match="before a signature on the survivors of 4 bytes; expected 0"):
+        open_signature(longer, party.policy, 0, listed)
+
+
+# -- two sums over one model
+
+
+def two_cohorts(party):
+    """Let a server that keeps to the protocol try a round again: the sums that it saw opened, and its errors.
+
+    In the first round the answers of all openers but site 1 are lost; in the second one site 0 is away.
+    """
+    seen, errors = {}, []
+
+    class Lossy:
+        def __init__(self, number):
+            self.number = number
+
+        def exchange(self, outgoing):
+            replies = {}
+            for site, message in outgoing.items():
+                lost = self.number == 0 and message[4] == OPEN and site != 1
+                if lost or (self.number, site) == (1, 0):
+                    continue
+                try:
+                    replies[site] = party.sites[site].step(message)
+                except ProtocolError:
+                    continue
+                if message[4] == OPEN:
+                    opened = replies[site][REPLY_HEAD:-SIGNATURE_BYTES]
+                    words = parse_vector(opened, party.policy.encoding.num_words)
+                    seen[self.number] = party.policy.encoding.to_signed(words)
+            return replies
+
+    for number in range(2):
+        try:
+            party.server.sum(party.policy, Lossy(number))
+        except ProtocolError as error:
+            errors.append(str(error))
+        party.again(bytes([number + 1]) * 16)
+    return seen, errors
+
+
+def test_an_abandoned_round_and_its_retry_do_not_subtract_to_a_sites_update(key):
+    party = Round(key, num_sites=7)
+    seen, errors = two_cohorts(party)
+    assert list(seen) == [0]
+    assert "1 of 7 sites opened the sum; 2 are needed" in errors[0]
+    assert "0 of 6 sites signed the survivors; 5 are needed" in errors[1]
+    # with the same sites the round is tried again, and the server gets the sum that it had
+    found, _ = party.run()
+    np.testing.assert_array_equal(found.integers, seen[0])
+
+
+@pytest.mark.parametrize("mutant", [MemoryJournal.check_cohort, lambda *_: None])
+def test_without_the_claim_before_signing_they_do(key, monkeypatch, mutant):
+    monkeypatch.setattr(MemoryJournal, "claim_cohort", mutant)
+    party = Round(key, num_sites=7)
+    seen, errors = two_cohorts(party)
+    assert len(errors) == 1
+    own = party.policy.encoding.to_signed(party.words[0])
+    np.testing.assert_array_equal(seen[0] - seen[1], own)
+
+
+def test_a_training_goes_on_with_the_survivors_that_an_abandoned_round_has_signed():
+    party = Party(aggregation=HomomorphicSum())
+    server = party.server()
+    silent = dict.fromkeys((0, 2, 3), DropoutStage.UNMASK)
+    first, second, third = (
+        server.run_round(party.network(dropouts)) for dropouts in (silent, {0: DropoutStage.MASKED}, {})
+    )
+    assert "1 of 4 sites opened the sum" in first.abort_reason
+    assert "0 of 3 sites signed the survivors" in second.abort_reason
+    assert third.survivors == tuple(party.sites)
 
 
 def test_a_site_encrypts_once_and_in_turn(key):
     party = Round(key)
     with pytest.raises(ProtocolError, match="not due in round"):
-        party.sites[0].step(party.offered((0, 1, 2, 3), b""))
-    party.sites[0].step(_request(ENCRYPT, party.policy))
-    for message in (_request(ENCRYPT, party.policy), b"", b"QHS1", _request(OPEN, party.policy)[:-1] + b"?"):
+        party.sites[0].step(party.listed((0, 1, 2, 3), b""))
+    party.sites[0].step(request(ENCRYPT, party.policy))
+    for message in (
+        request(ENCRYPT, party.policy),
+        b"",
+        b"QHS2",
+        request(SURVIVORS, party.policy)[:-1] + b"?",
+        party.offered({}, b""),
+    ):
         with pytest.raises(ProtocolError, match="not due in round"):
             party.sites[0].step(message)
     with pytest.raises(ProtocolError, match="masked before"):
-        party.site(0).step(_request(ENCRYPT, party.policy))
+        party.site(0).step(request(ENCRYPT, party.policy))
 
 
 def test_words_in_the_clear_are_an_alarm(key):
@@ -319,4 +508,4 @@ def test_the_journal_of_a_secure_sum_binds_the_homomorphic_one(key):
     )
     site = HomomorphicSum(key).join(policy, party.identities[0], party.words[1], party.journals[0])
     with pytest.raises(ProtocolError, match="masked another vector"):
-        site.step(_request(ENCRYPT, policy))
+        site.step(request(ENCRYPT, policy))

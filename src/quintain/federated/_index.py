@@ -73,8 +73,8 @@ ENTRIES: tuple[Entry, ...] = (
         "he",
         "quintain.federated.homomorphic_sum:HomomorphicSum",
         (
-            "exact sums of ciphertexts under one key that all sites share (BFV, by TenSEAL): one message "
-            "up, and dropouts are free"
+            "exact sums of ciphertexts under one key that all sites share (BFV, by TenSEAL): one vector "
+            "up, then a signature, and dropouts before it are free"
         ),
         guarantee=(
             "a server that keeps to the protocol learns the sum over at least `min_survivors` sites and "

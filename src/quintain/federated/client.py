@@ -79,11 +79,12 @@ class ClientConfig:
         check_types(Aggregation, aggregation=self.aggregation)
         check_types(Integral, seed=self.seed)
         self.plan.check_aggregation(self.aggregation)
-        sees_cohorts = self.aggregation.sums_all and MessageType.CONSISTENCY in self.aggregation.replies
-        if self.plan.config.min_cohort_change and not sees_cohorts:
+        # a client reads who would be in a sum from the messages of secure aggregation
+        compares = self.aggregation.sums_all and self.aggregation.replies == SecureSum.replies
+        if self.plan.config.min_cohort_change and not compares:
             raise SettingError(
-                f"min_cohort_change with the aggregation {self.aggregation.name}, whose clients do not see "
-                "who is in a sum before they open it; expected secagg, or min_survivors = all sites"
+                f"min_cohort_change with the aggregation {self.aggregation.name}, whose clients do not "
+                "compare who is in a sum with earlier sums; expected secagg, or min_survivors = all sites"
             )
 
 

@@ -2,14 +2,15 @@
 
 ==========  ===========================================================================================
 encrypt     each site encrypts its vector and signs it under the terms of the round
-open        max_corrupt + 1 of the survivors check and decrypt the sum, and sign the integers; where some
-            are silent, the other survivors are asked as well
+sign        the survivors sign who is in the sum, with its hash, and none signs other survivors over this
+            model; t of them must
+open        max_corrupt + 1 of those who signed check t signatures, decrypt the sum and sign the integers;
+            where some are silent, the others who signed are asked as well
 ==========  ===========================================================================================
 
 The sites share one key, which the server lacks.
 """
 
-import struct
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -19,29 +20,27 @@ from numpy.typing import NDArray
 from quintain.core.errors import MechanismError, ProtocolError
 from quintain.federated.aggregation import Aggregation, Participant, RoundSum
 from quintain.federated.homomorphic import KEY_ID_BYTES, CiphertextSum, SharedKey, check_encoding
-from quintain.federated.secagg.client import cohort_hash, vector_hash
-from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector, check_types
+from quintain.federated.homomorphic_messages import (
+    ENCRYPT,
+    ENCRYPTED,
+    OPEN,
+    OPENED,
+    SURVIVORS,
+    open_reply,
+    open_signature,
+    pack_list,
+    pack_opening,
+    request,
+)
+from quintain.federated.homomorphic_site import HomomorphicSite
+from quintain.federated.secagg.encoding import EncodedVector, check_types
 from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.keys import Identity
-from quintain.federated.secagg.messages import (
-    MessageType,
-    SiteSet,
-    pack_set,
-    pack_vector,
-    parse_set,
-    parse_vector,
-    set_bytes,
-)
-from quintain.federated.secagg.policy import HASH_BYTES, ROUND_BYTES, Policy
-from quintain.federated.secagg.primitives import SIGNATURE_BYTES, sign, tagged_hash, verify
-from quintain.federated.secagg.secret import Secret
+from quintain.federated.secagg.messages import MessageType, SiteSet, parse_vector
+from quintain.federated.secagg.policy import Policy
 from quintain.federated.transport import Exchange, StreamingExchange
 from quintain.federated.view import ServerView
 
-MAGIC = b"QHS1"
-ENCRYPT, ENCRYPTED, OPEN, OPENED = range(4)
-_REQUEST = struct.Struct(f">4sB{ROUND_BYTES}s{HASH_BYTES}s")
-_REPLY = struct.Struct(f">4sB{ROUND_BYTES}sI")
 MIN_RUN = 8
 """Words in a row of a site's vector that are no chance in what the server saw: 2^-256."""
 
@@ -62,8 +61,8 @@ class HomomorphicSum(Aggregation):
 
     name: ClassVar[str] = "he"
     summary: ClassVar[str] = (
-        "exact sums of ciphertexts under one key that all sites share (BFV, by TenSEAL): one message up, and "
-        "dropouts are free"
+        "exact sums of ciphertexts under one key that all sites share (BFV, by TenSEAL): one vector up, then "
+        "a signature, and dropouts before it are free"
     )
     guarantee: ClassVar[str] = (
         "a server that keeps to the protocol learns the sum over at least `min_survivors` sites and nothing "
@@ -74,6 +73,7 @@ class HomomorphicSum(Aggregation):
     hides_updates: ClassVar[bool] = True
     replies: ClassVar[tuple[MessageType, ...]] = (
         MessageType.MASKED,
+        MessageType.CONSISTENCY,
         MessageType.UNMASK,
         MessageType.UNMASK,
     )
@@ -95,13 +95,13 @@ class HomomorphicSum(Aggregation):
                 "this party has only the id of the sites' key, as a server; expected the key itself at a "
                 "site: load its key file by SharedKey.load"
             )
-        return _Site(policy, identity, encoded, journal, self._key)
+        return HomomorphicSite(policy, identity, encoded, journal, self._key)
 
     def sum(self, policy: Policy, transport: Exchange) -> RoundSum:
-        """Ask all sites for ciphertexts, add up those that hold, and have the sum opened."""
+        """Ask all sites for ciphertexts, add up those that hold, and have the sum signed and opened."""
         names, everyone = policy.roster.names, range(len(policy.roster))
         check_encoding(policy.encoding)
-        requests = dict.fromkeys(everyone, _request(ENCRYPT, policy))
+        requests = dict.fromkeys(everyone, request(ENCRYPT, policy))
         total = CiphertextSum(self.key_id, policy.encoding)
         survivors: list[int] = []
         refused: dict[str, str] = {}
@@ -115,7 +115,7 @@ class HomomorphicSum(Aggregation):
             if site not in everyone or site in survivors:
                 continue
             try:
-                total.add(_opened(reply, policy, site, ENCRYPTED, policy.digest()))
+                total.add(open_reply(reply, policy, site, ENCRYPTED, policy.digest()))
             except ProtocolError as error:
                 refused[names[site]] = str(error)
                 continue
@@ -127,17 +127,25 @@ class HomomorphicSum(Aggregation):
                 "the round is abandoned, start another with a new id"
                 + "".join(f"; {name}: {reason}" for name, reason in refused.items())
             )
-        integers, bad = _have_opened(policy, transport, tuple(survivors), total.pack())
-        dropped = tuple(name for i, name in enumerate(names) if i not in survivors)
-        return RoundSum(integers, policy.roster.names_of(tuple(survivors)), dropped, {**refused, **bad})
+        in_sum, packed = tuple(survivors), total.pack()
+        listed = pack_list(in_sum, packed, len(names))
+        signatures, unsigned = _have_signed(policy, transport, in_sum, listed)
+        answers, unopened = _have_opened(policy, transport, signatures, listed, packed)
+        integers = _agreed_integers(policy, answers, len(in_sum))
+        dropped = tuple(name for i, name in enumerate(names) if i not in in_sum)
+        refused |= unsigned | unopened
+        return RoundSum(integers, policy.roster.names_of(in_sum), dropped, refused)
 
     def count_hidden(self, view: ServerView) -> int:
         """Count the ciphertexts that sites sent."""
         return len({letter.site for letter in view.received})
 
-    def protocol(self, num_sites: int, threshold: int) -> str:  # noqa: ARG002
+    def protocol(self, num_sites: int, threshold: int) -> str:
         """Say for the record how the sum was made."""
-        return f"BFV by TenSEAL, one key for {num_sites} clients, opened by max_corrupt + 1 of them"
+        return (
+            f"BFV by TenSEAL, one key for {num_sites} clients, opened by max_corrupt + 1 of them once "
+            f"{threshold} have signed who is in the sum"
+        )
 
     def check_view(
         self,
@@ -161,113 +169,59 @@ class HomomorphicSum(Aggregation):
                 )
 
 
-class _Site:
-    """A site in one sum: it sends its ciphertext once, and opens one sum."""
-
-    survivors: SiteSet = ()
-
-    def __init__(
-        self, policy: Policy, identity: Identity, encoded: EncodedVector, journal: Journal, key: SharedKey
-    ) -> None:
-        check_types(Policy, policy=policy)
-        check_types(Identity, identity=identity)
-        check_types(Journal, journal=journal)
-        check_encoding(policy.encoding)
-        self._policy, self._identity, self._journal, self._key = policy, identity, journal, key
-        self._index = policy.roster.index(identity.name)
-        if policy.roster.keys[self._index] != identity.public:
-            raise ProtocolError(
-                f"the roster lists another key for {identity.name!r}; expected this site's own: enrol again"
-            )
-        if encoded.dtype != WORD_DTYPE or encoded.shape != (policy.encoding.num_words,):
-            raise ProtocolError(
-                f"words {encoded.shape} of {encoded.dtype}; expected ({policy.encoding.num_words},) of uint32"
-            )
-        if journal.answered(policy.round_id):
-            raise ProtocolError(
-                f"round {policy.round_id.hex()} was opened before; expected a new id: a replay is refused"
-            )
-        self._vector: EncodedVector | None = encoded
-        self._has_decrypted = False
-
-    def step(self, message: bytes) -> bytes:
-        """Return the signed ciphertext, or the signed integers of the sum."""
-        policy = self._policy
-        if message == _request(ENCRYPT, policy) and self._vector is not None:
-            return self._encrypted(self._vector)
-        head = _request(OPEN, policy)
-        if isinstance(message, bytes) and message.startswith(head) and self._vector is None:
-            return self._sum_opened(message[len(head) :])
+def _have_signed(
+    policy: Policy, transport: Exchange, survivors: SiteSet, listed: bytes
+) -> tuple[dict[int, bytes], dict[str, str]]:
+    """Return the signatures of survivors on the list, at least t of them, and whose replies do not hold."""
+    signatures: dict[int, bytes] = {}
+    refused: dict[str, str] = {}
+    replies = transport.exchange(dict.fromkeys(survivors, request(SURVIVORS, policy) + listed))
+    for site in sorted(set(replies) & set(survivors)):
+        try:
+            signatures[site] = open_signature(replies[site], policy, site, listed)
+        except ProtocolError as error:
+            refused[policy.roster.names[site]] = str(error)
+    if len(signatures) < policy.threshold:
         raise ProtocolError(
-            f"a message of {len(message)} bytes that is not due in round {policy.round_id.hex()} under this "
-            "site's own terms; expected a request for its vector, then the sum to open: leave this round"
+            f"{len(signatures)} of {len(survivors)} sites signed the survivors; {policy.threshold} are "
+            "needed: the round is abandoned, start another with a new id, over this model with the same "
+            "survivors" + "".join(f"; {name}: {reason}" for name, reason in refused.items())
         )
-
-    def _encrypted(self, vector: EncodedVector) -> bytes:
-        policy, task, journal = self._policy, self._policy.task, self._journal
-        # on disk before anything leaves, as with a secure sum: one roster, one vector, one round an update
-        journal.claim_roster(policy.model_hash, policy.roster.members)
-        journal.claim_vector(
-            policy.model_hash, vector_hash(self._identity, policy, Secret(pack_vector(vector)))
-        )
-        journal.claim_update(task.federation, task.counter, policy.model_hash, policy.round_id)
-        self._vector = None
-        return self._reply(ENCRYPTED, self._key.encrypt(vector, policy.encoding), policy.digest())
-
-    def _sum_opened(self, body: bytes) -> bytes:
-        policy, size = self._policy, set_bytes(len(self._policy.roster))
-        survivors = parse_set(body[:size], len(policy.roster))
-        if self._index not in survivors or len(survivors) < policy.min_survivors:
-            raise ProtocolError(
-                f"the server offers a sum of {len(survivors)} sites"
-                + (", and this one is missing" if self._index not in survivors else "")
-                + f"; this site's policy asks for {policy.min_survivors}, itself among them: leave this round"
-            )
-        cohort = cohort_hash(policy, survivors)
-        self._journal.check_cohort(policy.model_hash, cohort)
-        # once, even if it is refused then: each further answer or silence would tell a server of the key
-        if self._has_decrypted:
-            raise ProtocolError(
-                f"the server offers a second sum to open in round {policy.round_id.hex()}; a site decrypts "
-                "one a round, whatever it was: start a new round"
-            )
-        self._has_decrypted = True
-        integers = self._key.decrypt(body[size:], policy.encoding, len(survivors))
-        self._journal.claim_answer(policy.round_id, policy.model_hash, cohort)
-        self.survivors = survivors
-        return self._reply(OPENED, pack_vector(integers.astype(WORD_DTYPE)), tagged_hash("opening", body))
-
-    def _reply(self, kind: int, body: bytes, bound_to: bytes) -> bytes:
-        head = _REPLY.pack(MAGIC, kind, self._policy.round_id, self._index)
-        signed = _signed(self._policy, head, body, bound_to)
-        return head + body + sign(self._identity.private.peek(), signed)
+    return signatures, refused
 
 
 def _have_opened(
-    policy: Policy, transport: Exchange, survivors: SiteSet, total: bytes
-) -> tuple[NDArray[np.int64], dict[str, str]]:
-    """Return the integers on which max_corrupt + 1 survivors agree, and whose answers do not hold."""
-    names, encoding = policy.roster.names, policy.encoding
-    body = pack_set(survivors, len(names)) + total
-    message, bound_to = _request(OPEN, policy) + body, tagged_hash("opening", body)
-    needed = policy.max_corrupt + 1
+    policy: Policy, transport: Exchange, signatures: Mapping[int, bytes], listed: bytes, total: bytes
+) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Return what max_corrupt + 1 of those who signed open the sum to, and whose answers do not hold."""
+    names, needed = policy.roster.names, policy.max_corrupt + 1
+    shown = dict(list(signatures.items())[: policy.threshold])
+    message = request(OPEN, policy) + pack_opening(shown, total, len(names))
+    signers = tuple(signatures)
     answers: dict[str, bytes] = {}
     refused: dict[str, str] = {}
-    for asked in (survivors[:needed], survivors[needed:]):
+    for asked in (signers[:needed], signers[needed:]):
         if len(answers) >= needed or not asked:
             continue
         replies = transport.exchange(dict.fromkeys(asked, message))
         for site in sorted(set(replies) & set(asked)):
             try:
-                answers[names[site]] = _opened(replies[site], policy, site, OPENED, bound_to)
+                answers[names[site]] = open_reply(replies[site], policy, site, OPENED, listed)
             except ProtocolError as error:
                 refused[names[site]] = str(error)
     if len(answers) < needed:
         raise ProtocolError(
-            f"{len(answers)} of {len(survivors)} sites opened the sum; {needed} are needed, since "
-            f"{policy.max_corrupt} may lie: the round is abandoned, start another with a new id"
+            f"{len(answers)} of {len(signers)} sites opened the sum; {needed} are needed, since "
+            f"{policy.max_corrupt} may lie: the round is abandoned, start another with a new id, over this "
+            "model with the same survivors"
             + "".join(f"; {name}: {reason}" for name, reason in refused.items())
         )
+    return answers, refused
+
+
+def _agreed_integers(policy: Policy, answers: Mapping[str, bytes], summands: int) -> NDArray[np.int64]:
+    """Return the integers (num_words,) that all answers name."""
+    encoding = policy.encoding
     first, *others = answers
     unlike = [name for name in others if answers[name] != answers[first]]
     if unlike:
@@ -276,24 +230,5 @@ def _have_opened(
             "one of them lies, and nothing proves which. The round is abandoned"
         )
     integers = encoding.to_signed(parse_vector(answers[first], encoding.num_words))
-    encoding.check_sum(integers, len(survivors))
-    return integers, refused
-
-
-def _request(kind: int, policy: Policy) -> bytes:
-    return _REQUEST.pack(MAGIC, kind, policy.round_id, policy.digest())
-
-
-def _opened(data: bytes, policy: Policy, site: int, kind: int, bound_to: bytes) -> bytes:
-    """Return the body of a site's reply, if it signed it for this round and what it answers."""
-    head = _REPLY.pack(MAGIC, kind, policy.round_id, site)
-    if not isinstance(data, bytes) or len(data) < len(head) + SIGNATURE_BYTES or not data.startswith(head):
-        raise ProtocolError("its reply is none to this request, in its own name; expected one")
-    body, signature = data[len(head) : -SIGNATURE_BYTES], data[-SIGNATURE_BYTES:]
-    if not verify(policy.roster.keys[site], _signed(policy, head, body, bound_to), signature):
-        raise ProtocolError("its signature does not hold for this round and these terms")
-    return body
-
-
-def _signed(policy: Policy, head: bytes, body: bytes, bound_to: bytes) -> bytes:
-    return tagged_hash("homomorphic sum", policy.digest(), head, body, bound_to)
+    encoding.check_sum(integers, summands)
+    return integers

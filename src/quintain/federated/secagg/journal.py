@@ -18,11 +18,11 @@ server may know. So a site keeps five rules, across rounds and restarts:
    (recipe, weight of each site, objective, data, clip and grid), under whatever round id, counter or
    federation. Any two different cohorts are refused, not only those that differ by one site or two: several
    that differ by more give single sites away in combination (Lam et al., 2021, arXiv:2106.06089). On a sparse
-   graph it is bound by its signature on the survivors already: there the answers of a part of the sites open
-   a sum, and two parts without a common site could open two.
+   graph, and in a homomorphic sum, it is bound by its signature on the survivors already: there the answers
+   of a part of the sites open a sum, and two parts without a common site could open two.
 
 By the last rule at most one cohort of a roster is ever opened over a model, even by a server that calls an
-opened round abandoned: opening takes t answers (t signatures on a sparse graph), two cohorts would take t
+opened round abandoned: opening takes t answers (t signatures where these bind), two cohorts would take t
 each, and since :math:`2t > n + \mathrm{corrupt}` some honest site would have answered for both. Cohorts of
 different rosters may have no honest site among both their answers; but by the third rule they have none among
 both their survivors either, so that their sums do not subtract to anybody's update. And by the fourth rule
@@ -148,7 +148,7 @@ class Journal(ABC):
         _check_same(self._read(_cohort_note(model_hash)), cohort)
 
     def claim_cohort(self, model_hash: bytes, cohort: bytes) -> None:
-        """Claim the survivors of a round on a sparse graph, before the signature on them leaves.
+        """Claim the survivors of a sum that a part of them can open, before the signature on them leaves.
 
         Args:
             model_hash: Of the round's model.
