@@ -46,6 +46,8 @@ from tests.federated.rounds import federation, total
 
 N, T = 12, 8
 STAGES = tuple(DropoutStage)
+TOO_THIN = "neighbors of|holders of|fall apart|of this site's neighbors"
+"""What a server or a site says of a graph in which too few of those are left who know each other."""
 
 
 @contextlib.contextmanager
@@ -76,24 +78,32 @@ def thin(**changes):
     seed=st.integers(0, 2**32),
 )
 def test_a_sparse_round_is_the_plain_sum_or_abandoned(gone, degree, seed):
+    with sparse(degree, 2):
+        assert_plain_or_abandoned(gone, seed)
+
+
+def assert_plain_or_abandoned(gone, seed=0):
+    """Sum with these sites gone; return who left by itself, which only one without neighbors may."""
     rng = np.random.default_rng(seed)
     vectors = {f"site-{i}": rng.uniform(-1, 1, 5) for i in range(N)}
     dropouts = {f"site-{i}": stage for i, stage in gone.items()}
-    with sparse(degree, 2):
-        try:
-            found = secure_sum(vectors, dropouts=dropouts, threshold=T, min_survivors=T)
-        except RoundAbandonedError as error:
-            abandoned = error.reason
-        else:
-            abandoned = ""
+    try:
+        found = secure_sum(vectors, dropouts=dropouts, threshold=T, min_survivors=T)
+    except RoundAbandonedError as error:
+        abandoned, left = str(error), error.left
+    else:
+        abandoned, left = "", found.left
+    # a site that refuses tells the server nothing: its reason is in what the simulation alone knows
     if abandoned:
-        assert len(gone) > N - T or re.search("neighbors of|holders of|fall apart", abandoned)
-        return
+        assert len(gone) > N - T or re.search(TOO_THIN, abandoned)
+        return left
     assert found.exact
+    assert all(re.search("of this site's neighbors", why) for why in left.values())
     absent = {name for name, stage in dropouts.items() if stage.first_missing <= MessageType.MASKED}
-    assert set(found.survivors) == set(vectors) - absent
+    assert set(found.survivors) == set(vectors) - absent - set(left)
     expected = sum(found.encoding.quantize(vectors[name]).astype(np.int64) for name in found.survivors)
     assert np.array_equal(found.integers.astype(np.uint32), expected.astype(np.uint32))
+    return left
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -343,6 +353,18 @@ def test_the_server_abandons_a_round_whose_survivors_no_site_would_sign():
     vectors = {f"site-{i}": np.zeros(3) for i in range(N)}
     with sparse(11, 2, STAR), pytest.raises(RoundAbandonedError, match="only 1 neighbors of 'site-0'"):
         secure_sum(vectors, dropouts={"site-2": "masked", "site-3": "masked"}, threshold=T, min_survivors=T)
+
+
+@pytest.mark.parametrize("stage", ["keys", "shares"])
+@pytest.mark.parametrize("others", [(), (4, 5)])
+def test_a_site_that_lost_its_neighbors_leaves_by_itself_and_costs_no_more_than_itself(stage, others):
+    """It has dealt nothing, or sends no vector; the server hears nothing of why."""
+    gone = dict.fromkeys((1, 2, *others), DropoutStage(stage))
+    with sparse(11, 2, STAR):
+        left = assert_plain_or_abandoned(gone)
+    assert left.keys() == {"site-0"}
+    assert "1 of this site's neighbors" in left["site-0"]
+    assert "fewer would not hide its vector" in left["site-0"]
 
 
 def two_cohorts(journals):
