@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from quintain.core.errors import DataError, SettingError
+from quintain.dp.accounting.distributed_gaussian import distributed_gaussian_rdp
 from quintain.dp.accounting.gaussian import gaussian_epsilon
+from quintain.dp.accounting.rdp import epsilon_from_rdp
 from quintain.dp.randomness.stream import RandomStream
 from quintain.federated.noise import DistributedNoise, squared_norm
 from quintain.federated.secagg.encoding import WORD_DTYPE
@@ -103,8 +105,25 @@ def test_sites_that_side_with_the_server_cost_noise_and_not_epsilon() -> None:
     told = [noise.guarantee([10], 1e-5).epsilon for noise in planned]
     assert told == pytest.approx([told[0]] * 3, rel=0.01)
     variances = [noise.variance / noise.scale**2 for noise in planned]
-    assert variances == pytest.approx([1 / 10, 1 / 9, 1 / 5], rel=0.01)
+    assert variances == pytest.approx([1 / 9, 1 / 9, 1 / 5], rel=0.01)
     assert planned[2].relative_noise > planned[0].relative_noise
+
+
+@pytest.mark.parametrize("num_sites", [2, 4, 10])
+def test_a_site_that_sides_with_nobody_knows_its_own_share_all_the_same(num_sites: int) -> None:
+    noise = DistributedNoise(100, 1.0, 2.0, num_sites, max_corrupt=0)
+    assert noise.num_honest == num_sites - 1
+    # to another site the sum has the noise of all shares but its own
+    left = distributed_gaussian_rdp(num_sites - 1, noise.variance, noise.sensitivity, noise.length)
+    for rounds in (1, 2):
+        against_a_site = epsilon_from_rdp(rounds * left, 1e-5)
+        assert noise.guarantee([num_sites] * rounds, 1e-5).epsilon >= against_a_site
+    assert noise.variance * (num_sites - 1) >= (2.0 * noise.sensitivity) ** 2
+
+
+def test_noise_that_one_of_two_sites_alone_adds_is_none_to_that_one() -> None:
+    with pytest.raises(SettingError, match="one always knows its own share; expected at least one other"):
+        DistributedNoise(100, 1.0, 2.0, num_sites=2, max_dropped=1, max_corrupt=0)
 
 
 def test_a_sum_of_too_few_sites_has_no_guarantee() -> None:

@@ -8,7 +8,9 @@ import torch
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.dp import Ledger, PrivacyUnits
+from quintain.dp.accounting.distributed_gaussian import distributed_gaussian_rdp
 from quintain.dp.accounting.gaussian import gaussian_epsilon
+from quintain.dp.accounting.rdp import epsilon_from_rdp
 from quintain.federated import (
     ClientNoise,
     FederatedConfig,
@@ -69,6 +71,42 @@ def test_patients_are_the_unit_where_they_are_known():
     wrong = {name: PrivacyUnits([1, 2, 3]) for name in sites}
     with pytest.raises(SettingError, match="got 3 keys of units"):
         simulate(sites, linear(), private(site_privacy=SITE), units=wrong)
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        (lambda units: {"hospital-1": units["hospital-1"]}, "lacks hospital-2, hospital-3, hospital-4"),
+        (lambda units: {**units, "hospital_1": units["hospital-1"]}, "names hospital_1 and lacks none"),
+        (
+            lambda units: {name.replace("-", "_"): one for name, one in units.items()},
+            "names hospital_1, .* lacks hospital-1, .*expected them for each of hospital-1",
+        ),
+        (lambda units: {}, "lacks hospital-1, "),
+        (lambda units: {**units, "hospital-2": None}, "the units of 'hospital-2' = None"),
+        (list, "units = "),
+        (
+            lambda units: {**units, "hospital-2": PrivacyUnits(range(80), name="group")},
+            "patient at hospital-1, group at hospital-2, .*expected one kind",
+        ),
+    ],
+)
+def test_units_of_some_sites_alone_are_refused_before_any_training(given, match):
+    sites = four_sites()
+    patients = {name: PrivacyUnits(np.arange(len(data)) // 4) for name, data in sites.items()}
+    net = linear()
+    with pytest.raises(SettingError, match=match):
+        simulate(sites, net, private(site_privacy=SITE), units=given(patients))
+    assert torch.equal(weights(net), weights(linear()))
+
+
+def test_ledgers_of_different_units_have_no_epsilon_in_common():
+    patients, records, unused = Ledger(), _trained(SITE), Ledger()
+    data = four_sites()["hospital-1"]
+    SITE.train(linear(), data, 1, patients, PrivacyUnits(np.arange(len(data)) // 4))
+    with pytest.raises(PrivacyError, match="a patient at a; a record at b, d; expected one unit"):
+        site_level({"a": patients, "b": records, "c": unused, "d": records}, 1e-5)
+    assert site_level({"a": patients, "c": unused}, 1e-5).guarantee.unit == "patient"
 
 
 def test_an_abandoned_round_costs_nothing_more_since_its_updates_are_sent_again():
@@ -307,6 +345,18 @@ def test_a_sum_that_one_colluding_site_undoes_is_not_said_to_stand_one():
     assert "no more than 1 of the sites side with" in client_level(NOISE, noise, [60], SecureSum()).notes[0]
     told = client_level(NOISE, noise, [60], HomomorphicSum()).notes[0]
     assert "no site sides with the server, and the server keeps to the protocol" in told
+
+
+def test_epsilon_of_shared_noise_holds_against_a_site_that_knows_its_own_share():
+    """Two sites that trust each other with sums: to each the other's share is all the noise that there is."""
+    sites = partition(blobs(), 2, min_examples=10, min_per_class=1).sites
+    run = simulate(sites, linear(), private(client_noise=NOISE, max_corrupt=0))
+    noise = NOISE.on_sums(len(weights(linear())), 2, 0)
+    left = distributed_gaussian_rdp(1, noise.variance, noise.sensitivity, noise.length)
+    assert run.privacy.guarantee.epsilon == pytest.approx(epsilon_from_rdp(2 * left, 1e-5))
+    assert run.privacy.guarantee.epsilon < 3.5
+    assert "no site sides with the server or with another site" in run.privacy.notes[0]
+    assert "all shares of the noise but 1 count" in run.privacy.notes[0]
 
 
 def test_shares_of_noise_are_refused_where_the_server_sees_each_vector():

@@ -22,9 +22,10 @@ class ClientNoise:
         noise_multiplier: z: standard deviation of the noise in a sum over the clip norm.
         max_dropped: Sites that may drop out of a round where sites add the noise: a sum over fewer, which
             would have less noise than is promised, is not opened.
-        added_by: ``sites``, each a share of it before its vector is masked, so that no server is trusted; or
-            ``server``, to the sum, which takes less where sites may drop out or collude, and is private only
-            against those who get the models and not against the server.
+        added_by: ``sites``, each a share of it before its vector is masked, so that no server is trusted, and
+            enough that the sum stays private for who knows a share, as each site knows its own; or
+            ``server``, to the sum, which takes less, and is private only against those who get the models
+            and not against the server.
         delta: At which epsilon is stated.
 
     Raises:

@@ -39,7 +39,7 @@ class DistributedNoise:
     r"""Clip a site's vector, round it to integers and add its share of discrete Gaussian noise.
 
     .. math:: k_i = \mathrm{round}\big(s \min(1, c / \|x_i\|) x_i\big), \quad \|k_i\|_2 \le \Delta, \qquad
-        y_i = k_i + \mathcal{N}_{\mathbb{Z}}(0, v), \quad v = \frac{(z \Delta)^2}{n - D - K}
+        y_i = k_i + \mathcal{N}_{\mathbb{Z}}(0, v), \quad v = \frac{(z \Delta)^2}{n - D - \max(K, 1)}
 
     Rounding is stochastic, so that it is unbiased, and drawn again until the integer vector's exact norm is
     within :math:`\Delta`. The grid's step 1/s is the finest at which no noisy sum wraps.
@@ -50,8 +50,8 @@ class DistributedNoise:
         noise_multiplier: z: standard deviation of the noise of all honest survivors over :math:`\Delta`.
         num_sites: n, the size of the roster.
         max_dropped: D, sites that may drop out of a round; with more, no sum may be opened.
-        max_corrupt: K, sites that may side with the server: their shares count for nothing. A curious site
-            knows its own share, so that against the other sites it takes at least one.
+        max_corrupt: K, sites that may side with the server: their shares count for nothing. A site that sides
+            with nobody knows its own share all the same, so that one share never counts.
 
     Attributes:
         scale: s, a power of two.
@@ -95,15 +95,20 @@ class DistributedNoise:
         if min(self.max_dropped, self.max_corrupt) < 0 or self.num_honest < 1:
             raise SettingError(
                 f"{self.num_sites} sites, of which {self.max_dropped} may drop out and {self.max_corrupt} "
-                "may side with the server; expected at least one other, whose noise counts: allow fewer "
-                "dropouts or add sites"
+                "may side with the server, and one always knows its own share; expected at least one other, "
+                "whose noise counts: allow fewer dropouts or add sites"
             )
         object.__setattr__(self, "scale", self._finest_scale())
 
     @property
     def num_honest(self) -> int:
-        """Sites whose noise is counted on: n - D - K."""
-        return self.num_sites - self.max_dropped - self.max_corrupt
+        """Sites whose noise is counted on: n - D - max(K, 1)."""
+        return self._shares_that_count(self.min_survivors)
+
+    @property
+    def num_known(self) -> int:
+        """Shares of noise that one who looks at a sum may know: max(K, 1), as a site knows its own."""
+        return max(self.max_corrupt, 1)
 
     @property
     def min_survivors(self) -> int:
@@ -179,7 +184,10 @@ class DistributedNoise:
         return self._rounded(x, stream)
 
     def guarantee(self, survivors: Sequence[int], delta: float) -> Guarantee:
-        """Return the guarantee for one site against all others and the server.
+        """Return the guarantee for one site against server and models, and against other sites.
+
+        It holds against the server with the K sites that side with it, and against any one of the others,
+        which takes its own share off a sum.
 
         Args:
             survivors: For each sum that may have been opened, how many sites are in it; those of abandoned
@@ -218,7 +226,7 @@ class DistributedNoise:
 
     def _shares_that_count(self, survivors: int) -> int:
         """Shares that nobody else knows in a sum over so many sites."""
-        return survivors - self.max_corrupt
+        return survivors - self.num_known
 
     def _finest_scale(self) -> int:
         """Return the largest power of two at which no noisy sum wraps and the sampler covers the variance."""

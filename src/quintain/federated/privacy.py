@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from quintain.core.errors import PrivacyError
 from quintain.core.rounding import bound
 from quintain.dp import Ledger
 from quintain.dp.accounting.guarantee import Guarantee
@@ -38,9 +39,13 @@ def site_level(ledgers: Mapping[str, Ledger], delta: float) -> FederationPrivacy
     """Return the privacy of one record or patient, where each site trained privately.
 
     Args:
-        ledgers: Site to its ledger.
+        ledgers: Site to its ledger, with what it has released.
         delta: At which epsilon is stated.
+
+    Raises:
+        PrivacyError: If the ledgers are of different units: no one epsilon holds for all sites then.
     """
+    _require_one_unit(ledgers)
     guarantees = {name: ledger.guarantee(delta) for name, ledger in ledgers.items()}
     worst = max(guarantees.values(), key=lambda one: one.epsilon)
     unit = worst.unit
@@ -69,14 +74,10 @@ def client_level(
         aggregation: What made the sums.
     """
     by_sites = settings.added_by == "sites"
-    assumed = (
-        f"no more than {noise.max_corrupt} of the sites side with the server"
-        if aggregation.stands_colluders
-        else "no site sides with the server, and the server keeps to the protocol, without which it sees a "
-        "vector with one share of the noise"
-    )
     notes = [
-        f"it assumes that {assumed}; sites open no sum of fewer than {noise.min_survivors}"
+        f"it assumes that {_trust(noise, aggregation)}; sites open no sum of fewer than "
+        f"{noise.min_survivors}, and all shares of the noise but {noise.num_known} count, since a site knows "
+        "its own"
         if by_sites
         else "it holds against those who get the models; the server sees the sums without noise, and is "
         "trusted to add it",
@@ -94,6 +95,32 @@ def client_level(
         relative_noise=noise.relative_noise,
         notes=tuple(notes),
     )
+
+
+def _require_one_unit(ledgers: Mapping[str, Ledger]) -> None:
+    """Refuse ledgers that protect different units."""
+    sites_of: dict[str, list[str]] = {}
+    for name, ledger in ledgers.items():
+        for unit in {release.unit for release in ledger.releases}:
+            sites_of.setdefault(unit, []).append(name)
+    if len(sites_of) > 1:
+        told = "; ".join(f"a {unit} at {', '.join(names)}" for unit, names in sites_of.items())
+        raise PrivacyError(
+            f"the sites protect different units: {told}; expected one unit, which one epsilon is for: give "
+            "each site the units of its data, or none"
+        )
+
+
+def _trust(noise: DistributedNoise, aggregation: Aggregation) -> str:
+    """Say what must hold of server and sites for noise that sites share."""
+    if not aggregation.stands_colluders:
+        return (
+            "no site sides with the server, and the server keeps to the protocol, without which it sees a "
+            "vector with one share of the noise"
+        )
+    if noise.max_corrupt:
+        return f"no more than {noise.max_corrupt} of the sites side with the server"
+    return "no site sides with the server or with another site"
 
 
 def text_of(privacy: FederationPrivacy) -> str:

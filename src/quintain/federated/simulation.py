@@ -31,6 +31,7 @@ from quintain.federated.secagg_sum import SecureSum
 from quintain.federated.server import Server
 from quintain.federated.simulated_network import SimulatedNetwork, WatchedAggregation
 from quintain.federated.simulation_state import load_simulation, save_simulation
+from quintain.federated.site_privacy import check_units
 from quintain.federated.strategies.personal import put_average
 from quintain.federated.sum_result import SecureSumResult
 from quintain.federated.transport import DropoutStage
@@ -90,8 +91,8 @@ def simulate(
         dropouts: Round to the site that falls silent in it, and the stage from which it does.
         progress: Shows a bar of sites trained, with the round, its stage and who is late.
         on_round: Called after each round with its facts and its secure sum, None if it was abandoned.
-        units: Site to whom its examples belong, such as patients, where ``config.site_privacy`` protects
-            them.
+        units: Each site to whom its examples belong, such as patients, where ``config.site_privacy`` protects
+            them; None where it protects single records.
         byzantine: Malicious site to what it makes of its updates, as in ``federated.byzantine``.
 
     Raises:
@@ -130,6 +131,7 @@ def simulate(
         objective,
         data=f"samples of shape {shape} in [0, 1]",
     )
+    known_units = check_units(units, plan.roster.names)
     malicious = _check_byzantine({} if byzantine is None else byzantine, plan.roster.names)
     by_round = _check_dropouts({} if dropouts is None else dropouts, plan.roster.names, config.rounds)
     first = copy.deepcopy(net)
@@ -145,7 +147,7 @@ def simulate(
             data,
             first,
             MemoryJournal(),
-            units=(units or {}).get(name),
+            units=known_units.get(name),
         )
         for place, (name, data) in enumerate(sites.items())
     ]

@@ -1,6 +1,7 @@
 """DP-SGD inside each site: what a federation's updates tell of one patient or record, over all rounds."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from numbers import Integral, Real
@@ -121,6 +122,34 @@ class SitePrivacy:
                 f"all rounds so far cost epsilon {spent:g}; expected at most {self.epsilon:g}: this round's "
                 "update does not leave the site"
             )
+
+
+def check_units(units: Mapping[str, PrivacyUnits] | None, names: Sequence[str]) -> Mapping[str, PrivacyUnits]:
+    """Return the units of each site of these names; an empty mapping where each example is one for itself.
+
+    Raises:
+        SettingError: If they are given for other sites than these, for some of them alone, or differ in what
+            they are: one epsilon would not hold for the whole federation.
+    """
+    if units is None:
+        return {}
+    check_types(Mapping, units=units)
+    unknown = sorted(str(name) for name in units if name not in names)
+    missing = [name for name in names if name not in units]
+    if unknown or missing:
+        raise SettingError(
+            f"units names {', '.join(unknown) or 'no other site'} and lacks {', '.join(missing) or 'none'}; "
+            f"expected them for each of {', '.join(names)}, since a site without units protects single "
+            "records: where each example is a unit by itself, give PrivacyUnits(range(len(data)))"
+        )
+    check_types(PrivacyUnits, **{f"the units of {name!r}": one for name, one in units.items()})
+    kinds = {name: units[name].name for name in names}
+    if len(set(kinds.values())) > 1:
+        raise SettingError(
+            f"the sites' units are {', '.join(f'{kind} at {name}' for name, kind in kinds.items())}; "
+            "expected one kind at all sites, which one epsilon is for"
+        )
+    return units
 
 
 @lru_cache(maxsize=256)
