@@ -74,6 +74,7 @@ def test_a_roster_comes_back(tmp_path):
     [
         ("", "missing member"),
         ("member = 3", "expected a table"),
+        ("member = []", r"member = \[\]; expected a table"),
         ('[[member]]\nname = "a"', "missing key"),
         ('[[member]]\nname = "a"\nkey = "00"\nrole = "x"', "unknown role"),
         ('[[member]]\nname = 3\nkey = "00"', "name = 3; expected text"),
@@ -134,5 +135,11 @@ def test_sites_enroll_and_write_one_roster_whatever_the_order_of_the_files(tmp_p
         write_roster(tmp_path / "z", [*files, files[0]])
     with pytest.raises(SettingError, match="at least two sites"):
         write_roster(tmp_path / "z", files[:1])
+    with pytest.raises(SettingError, match="at least two sites"):
+        write_roster(tmp_path / "z", [])
+    both = tmp_path / "both.toml"
+    both.write_text(files[0].read_text() + files[1].read_text())
+    with pytest.raises(SettingError, match=r"both.toml lists .*, .*; expected one site in the file of each"):
+        write_roster(tmp_path / "z", [both, files[2]])
     with pytest.raises(StorageError, match="never overwritten"):
         enroll(tmp_path / "0", NAMES[0])

@@ -93,12 +93,12 @@ def write_roster(folder: Path, members: Sequence[Path]) -> Roster:
     Sites that are given the files in another order write the same roster.
 
     Raises:
-        SettingError: If a name or a key stands in two of them, or they are fewer than two.
+        SettingError: If a name or a key stands in two of them, if they are fewer than two, or one holds more
+            than its own site.
         ProtocolError: If a key is no ordinary one.
     """
-    found = [entry for path in members for entry in _load_members(path)]
-    names, keys = zip(*sorted(found), strict=True)
-    roster = Roster(names, keys)
+    found = sorted(_load_member(path) for path in members)
+    roster = Roster(tuple(name for name, _ in found), tuple(key for _, key in found))
     _make_folder(folder)
     save_roster(folder / "roster.toml", roster)
     return roster
@@ -198,11 +198,20 @@ def _load_members(path: Path) -> list[tuple[str, bytes]]:
     entries = read_toml(path)
     check_keys(path, entries, required={"member"})
     members = entries["member"]
-    if not isinstance(members, list) or not all(isinstance(member, dict) for member in members):
+    if not isinstance(members, list) or not members or not all(isinstance(one, dict) for one in members):
         raise SettingError(f"{path}: member = {members!r}; expected a table [[member]] for each site")
     for member in members:
         check_keys(path, member, required={"name", "key"})
     return [(_text(path, "name", member["name"]), _unhex(path, "key", member["key"])) for member in members]
+
+
+def _load_member(path: Path) -> tuple[str, bytes]:
+    """Read the one site of a ``member.toml``: a site brings no second one with it."""
+    members = _load_members(path)
+    if len(members) > 1:
+        names = ", ".join(repr(name) for name, _ in members)
+        raise SettingError(f"{path} lists {names}; expected one site in the file of each")
+    return members[0]
 
 
 def _make_folder(folder: Path) -> None:
