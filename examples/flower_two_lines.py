@@ -62,10 +62,11 @@ server = ServerApp()
 
 
 @server.main()
-def main(grid: Grid, _context: Context) -> None:
+def main(grid: Grid, context: Context) -> None:
     """Average four times."""
     strategy = FedAvg(fraction_evaluate=0.0, min_available_nodes=SITES)
-    strategy = SecAgg(strategy, SumTerms(load_roster(FOLDER / "roster.toml")))  # the other line
+    terms = SumTerms(load_roster(FOLDER / "roster.toml"))
+    strategy = SecAgg(strategy, terms, run_config=context.run_config)  # the other line
     result = strategy.start(
         grid,
         ArrayRecord(nn.Linear(1, 1).state_dict()),

@@ -62,7 +62,7 @@ server = ServerApp()
 def main(grid, context):
     config = context.run_config
     strategy = FedAvg(fraction_evaluate=0.0, min_train_nodes={SITES}, min_available_nodes={SITES})
-    strategy = SecAgg(strategy, SumTerms(load_roster(Path(config["roster"]))), stage_timeout={PATIENCE})
+    strategy = SecAgg(strategy, SumTerms(load_roster(Path(config["roster"]))), {PATIENCE}, context.run_config)
     first = ArrayRecord({{"weights": Array(np.zeros({LENGTH}, np.float32))}})
     result = strategy.start(grid, first, {ROUNDS}, timeout={PATIENCE})
     np.save(config["model"], result.arrays["weights"].numpy())

@@ -5,8 +5,15 @@ import shutil
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord, ConfigRecord
-from flwr.serverapp.strategy import FedAvg, FedMedian, FedTrimmedAvg, Krum
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp.strategy import (
+    DifferentialPrivacyClientSideFixedClipping,
+    DifferentialPrivacyServerSideFixedClipping,
+    FedAvg,
+    FedMedian,
+    FedTrimmedAvg,
+    Krum,
+)
 
 from quintain.core.errors import SettingError
 from quintain.federated.flower import SecAgg, secagg_mod, secure_strategy
@@ -236,6 +243,15 @@ def test_after_a_round_a_site_keeps_its_update_and_its_journal_and_only_its_owne
     assert any(path.suffix == ".unmasked" for path in (tmp_path / "journal-0").iterdir())
 
 
+@pytest.mark.parametrize(
+    "wrapper", [DifferentialPrivacyServerSideFixedClipping, DifferentialPrivacyClientSideFixedClipping]
+)
+def test_flowers_own_noise_around_a_secure_sum_is_refused_since_nothing_is_clipped_there(tmp_path, wrapper):
+    inside = SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(enrol(tmp_path)))
+    with pytest.raises(SettingError, match="replies to a secure sum hold no update to clip"):
+        run(tmp_path, strategy=wrapper(inside, 1.0, 1e-3, NUM_SITES))
+
+
 @pytest.mark.parametrize("strategy", [Krum, FedMedian, FedTrimmedAvg])
 def test_a_strategy_that_needs_single_updates_is_refused_with_the_reason(tmp_path, strategy):
     with pytest.raises(SettingError, match="a secure sum shows none of them"):
@@ -251,6 +267,77 @@ def test_a_strategy_that_tells_nodes_different_things_is_refused(tmp_path):
 
     with pytest.raises(SettingError, match="tells the nodes different things"):
         run(tmp_path, strategy=SecAgg(Uneven(), terms_of(enrol(tmp_path))))
+
+
+def other_type(message):
+    return Message(message.content, message.metadata.dst_node_id, "train.probe")
+
+
+def other_names(message):
+    content = {"model" if key == "arrays" else key: record for key, record in message.content.items()}
+    return Message(RecordDict(content), message.metadata.dst_node_id, message.metadata.message_type)
+
+
+@pytest.mark.parametrize("change", [other_type, other_names])
+def test_one_site_that_is_to_run_another_function_than_all_others_gets_no_sum(tmp_path, change):
+    app = client_app([secagg_mod(settings_in(tmp_path))])
+
+    @app.train("probe")
+    def probe(message, context):
+        content = {"arrays": message.content["arrays"], "metrics": MetricRecord({"num-examples": 60})}
+        return Message(RecordDict(content), reply_to=message)
+
+    strategy = SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(enrol(tmp_path)))
+    grid = InProcessGrid(
+        app,
+        tamper=lambda site, message: (
+            change(message) if site and kind_of(message) is MessageType.OFFER else message
+        ),
+    )
+    strategy.start(grid, ArrayRecord(net().state_dict()), 1, train_config=config())
+    assert strategy.reports[0].survivors == ()
+    assert "recipe" in refusals(tmp_path, 1)
+    assert refusals(tmp_path, 0) == ""
+
+
+@pytest.mark.parametrize("told", [{"lr": 0.1}, None])
+def test_the_configuration_of_the_run_is_part_of_the_terms(tmp_path, told):
+    strategy = SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(enrol(tmp_path)), run_config=told)
+    grid = InProcessGrid(client_app([secagg_mod(settings_in(tmp_path))]))
+    for site, context in enumerate(grid.contexts.values()):
+        context.run_config = {"lr": 0.1 if site else 1e-9}
+    strategy.start(grid, ArrayRecord(net().state_dict()), 1, train_config=config())
+    assert strategy.reports[0].survivors == (NAMES[1:] if told else ())
+    assert "recipe" in refusals(tmp_path, 0)
+    assert ("recipe" in refusals(tmp_path, 1)) == (told is None)
+
+
+@pytest.mark.parametrize(("learning_rate", "is_summed"), [(1e-4, False), (0.1, True)])
+@pytest.mark.parametrize("is_another_run", [True, False])
+def test_an_update_that_was_trained_in_another_way_is_not_sent_again(
+    tmp_path, monkeypatch, learning_rate, is_summed, is_another_run
+):
+    """A round breaks off when the vectors are in; then all start from the same first model."""
+    terms = terms_of(enrol(tmp_path))
+    trainings = []
+
+    def counted(message, context, call_next):
+        trainings.append(context.node_config["partition-id"])
+        return call_next(message, context)
+
+    def play(lr, rounds, silent):
+        strategy = SecAgg(FedAvg(fraction_evaluate=0.0), terms)
+        grid = InProcessGrid(client_app([secagg_mod(settings_in(tmp_path)), counted]), silent=silent)
+        strategy.start(grid, ArrayRecord(net().state_dict()), rounds, train_config=ConfigRecord({"lr": lr}))
+        return strategy.reports[-1].survivors
+
+    assert play(0.1, 1, lambda _site, kind, _turn: kind is MessageType.SURVIVORS) == ()
+    if is_another_run:
+        monkeypatch.setattr("tests.flower.federation.RUN", 78)
+    # the first round of a run of the same number is a replay; its second one is not
+    assert play(learning_rate, 2, lambda _site, _kind, turn: turn == 0) == (NAMES if is_summed else ())
+    assert len(trainings) == NUM_SITES * (1 if is_summed and not is_another_run else 2)
+    assert ("another vector" in refusals(tmp_path)) != is_summed
 
 
 def test_a_node_that_is_not_on_the_roster_takes_nobodys_place(tmp_path):

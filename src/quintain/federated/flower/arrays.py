@@ -65,18 +65,26 @@ def hash_arrays(arrays: Arrays) -> bytes:
     return tagged_hash("flower model", *parts)
 
 
-def hash_recipe(content: RecordDict) -> str:
-    """Hash all that a message says beside model, sum and number of the round: how a site is to train.
+def hash_recipe(content: RecordDict, message_type: str, run_config: Mapping[str, object]) -> str:
+    """Hash all that a site is told beside model, sum and number of the round: how it is to train.
 
     A server that gives one site another learning rate than all others then gets no sum.
+
+    Args:
+        content: Of the message: each record's name, and the entries of all but the model.
+        message_type: Of the message, by which the app chooses its training function.
+        run_config: Of the run, which the app reads beside the message.
     """
-    parts = []
+    parts = [message_type.encode(), repr(sorted(run_config.items())).encode()]
     for key in sorted(content):
         record = content[key]
-        if key != PROTOCOL_RECORD and isinstance(record, ConfigRecord | MetricRecord):
+        if key == PROTOCOL_RECORD:
+            continue
+        told: list[tuple[str, object]] = []
+        if isinstance(record, ConfigRecord | MetricRecord):
             left_out = {ROUND_KEY} if isinstance(record, ConfigRecord) else set()
-            entries = sorted((name, value) for name, value in record.items() if name not in left_out)
-            parts.append(repr((key, entries)).encode())
+            told = sorted((name, value) for name, value in record.items() if name not in left_out)
+        parts.append(repr((type(record).__name__, key, told)).encode())
     return tagged_hash("flower recipe", *parts).hex()
 
 

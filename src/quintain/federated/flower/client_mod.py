@@ -105,7 +105,7 @@ def _join(site: SiteSettings, message: Message, context: Context, call_next: Cli
         model_hash=flat.hash_arrays(old),
         length=flat.count_numbers(old),
         run_id=message.metadata.run_id,
-        recipe=flat.hash_recipe(message.content),
+        recipe=flat.hash_recipe(message.content, message.metadata.message_type, context.run_config),
     )
     # the whole offer is checked before anything is trained or written
     policy = site.terms.policy(facts)

@@ -3,7 +3,7 @@
 import logging
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -18,6 +18,7 @@ from flwr.serverapp.strategy import (
     Krum,
     MultiKrum,
     QFedAvg,
+    Result,
     Strategy,
 )
 
@@ -68,6 +69,8 @@ class SecAgg(Strategy):
         strategy: FedAvg, or one that needs no more than an average.
         terms: The terms of the sums; each site has its own copy.
         stage_timeout: Seconds for each message of the sum and its reply.
+        run_config: The ``context.run_config`` of the ServerApp, if the app has one: sites refuse a round of
+            another than theirs.
 
     Attributes:
         reports: What the server knows of each round.
@@ -78,7 +81,13 @@ class SecAgg(Strategy):
     Guarantee: see ``secagg.client.step``. The average is exact on the grid of the terms.
     """
 
-    def __init__(self, strategy: FedAvg, terms: SumTerms, stage_timeout: float = 60.0) -> None:
+    def __init__(
+        self,
+        strategy: FedAvg,
+        terms: SumTerms,
+        stage_timeout: float = 60.0,
+        run_config: Mapping[str, object] | None = None,
+    ) -> None:
         check_types(FedAvg, strategy=strategy)
         check_types(SumTerms, terms=terms)
         if isinstance(strategy, NEED_SINGLE_UPDATES):
@@ -87,6 +96,8 @@ class SecAgg(Strategy):
                 "shows none of them: expected FedAvg, FedAvgM, FedProx, FedAdagrad, FedAdam or FedYogi"
             )
         self.strategy, self.terms, self.stage_timeout = strategy, terms, stage_timeout
+        self.run_config = dict(run_config or {})
+        self._is_started = False
         self.reports: list[ServerReport] = []
         self._accused: set[str] = set()
         self._open: _OpenRound | None = None
@@ -103,14 +114,40 @@ class SecAgg(Strategy):
         )
         self.strategy.summary()
 
+    def start(
+        self,
+        grid: Grid,
+        initial_arrays: ArrayRecord,
+        num_rounds: int = 3,
+        timeout: float = 3600,
+        train_config: ConfigRecord | None = None,
+        evaluate_config: ConfigRecord | None = None,
+        evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
+    ) -> Result:
+        """Run all rounds, as Flower does."""
+        self._is_started = True
+        try:
+            return super().start(
+                grid, initial_arrays, num_rounds, timeout, train_config, evaluate_config, evaluate_fn
+            )
+        finally:
+            self._is_started = False
+
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Let the strategy choose and configure the nodes, and offer them a sum.
 
         Raises:
-            SettingError: If it tells them different things: no site would take part.
+            SettingError: If it tells them different things: no site would take part. If another strategy has
+                been started around this one, such as those of Flower for differential privacy.
         """
+        if not self._is_started:
+            raise SettingError(
+                "another strategy runs around SecAgg; expected SecAgg outermost, by its own start: replies "
+                "to a secure sum hold no update to clip, and noise for a fixed number of sites is too little "
+                "when some drop out. Clip and add noise at each site, by a mod after secagg_mod"
+            )
         self._open = None
         tasks = list(self.strategy.configure_train(server_round, arrays, config, grid))
         if not tasks:
@@ -122,11 +159,10 @@ class SecAgg(Strategy):
             model_hash=flat.hash_arrays(old),
             length=flat.count_numbers(old),
             run_id=tasks[0].metadata.run_id,
-            recipe=flat.hash_recipe(tasks[0].content),
+            recipe=self._recipe(tasks[0]),
         )
         state, offers = server.open_round(self.terms.policy(facts))
-        told = {(flat.hash_recipe(task.content), task.metadata.message_type) for task in tasks}
-        if len(told) > 1:
+        if len({self._recipe(task) for task in tasks}) > 1:
             raise SettingError(
                 f"{type(self.strategy).__name__} tells the nodes different things; expected the same "
                 "configuration for all, since they train under common terms"
@@ -169,6 +205,9 @@ class SecAgg(Strategy):
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Leave it to the strategy."""
         return self.strategy.aggregate_evaluate(server_round, replies)
+
+    def _recipe(self, task: Message) -> str:
+        return flat.hash_recipe(task.content, task.metadata.message_type, self.run_config)
 
     def _sum(self, opened: _OpenRound, replies: Iterable[Message]) -> RoundOutcome:
         """Run the stages with the nodes whose first replies are signed by sites of the roster."""

@@ -26,7 +26,7 @@ class RoundFacts:
         model_hash: Hash of the model.
         length: How many numbers an update has.
         run_id: Flower's number of the run.
-        recipe: Hash of all else that goes to the sites, such as a learning rate.
+        recipe: Hash of all else that goes to the sites: configuration, type of the message, that of the run.
     """
 
     round_id: bytes
@@ -103,10 +103,13 @@ class SumTerms:
         )
 
     def vector_hash(self, facts: RoundFacts) -> bytes:
-        """Return a hash of what a kept update must fit: model, grid and weights, not the round."""
+        """Return a hash of what a kept update must fit, not the round: model, recipe, run, grid, weights.
+
+        Another run may have another app, and so train in another way.
+        """
         encoding = self._encoding(facts.length)
-        weights = repr(sorted(self._weight.items())).encode()
-        return tagged_hash("flower update", facts.model_hash, repr(encoding).encode(), weights)
+        told = repr((encoding, sorted(self._weight.items()), facts.run_id, facts.recipe)).encode()
+        return tagged_hash("flower update", facts.model_hash, told)
 
     def relative_weight(self, name: str) -> float:
         """A site's weight over the largest one."""
