@@ -364,6 +364,12 @@ def test_shares_of_noise_are_refused_where_the_server_sees_each_vector():
         simulate(four_sites(), linear(), private(client_noise=NOISE), aggregation=PlainMean())
 
 
+def test_noise_that_the_server_adds_is_refused_where_sites_see_the_sum_before_it():
+    late = private(client_noise=replace(NOISE, added_by="server"))
+    with pytest.raises(SettingError, match="sites open the sum before that and see it without noise"):
+        simulate(four_sites(), linear(), late, aggregation=HomomorphicSum())
+
+
 def test_what_a_strategy_leaves_at_the_sites_is_not_said_to_be_covered():
     run = simulate(four_sites(), linear(), private(client_noise=NOISE, strategy=PersonalHead()))
     assert "what personal-head leaves there" in run.privacy.notes[-1]

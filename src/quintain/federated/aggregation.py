@@ -67,6 +67,7 @@ class Aggregation(ABC):
         sums_all: Whether there is one sum of all sites, and none of groups of them.
         hides_updates: Whether the server learns no single client's vector.
         stands_colluders: Whether that is so even where some sites side with it.
+        sites_open_sums: Whether sites see the exact sum before the server does.
         replies: What a client's replies stand for, in order, by which dropouts are simulated: the vector is
             ``MASKED``.
     """
@@ -78,6 +79,7 @@ class Aggregation(ABC):
     hides_updates: ClassVar[bool]
     sums_all: ClassVar[bool] = True
     stands_colluders: ClassVar[bool] = False
+    sites_open_sums: ClassVar[bool] = False
     replies: ClassVar[tuple[MessageType, ...]]
 
     @abstractmethod

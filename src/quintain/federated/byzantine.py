@@ -77,7 +77,7 @@ class ByzantineAggregation(Aggregation):
     def __init__(self, inner: Aggregation, change: UpdateChange) -> None:
         self._inner, self._change = inner, change
         self.hides_updates, self.sums_all = inner.hides_updates, inner.sums_all  # type: ignore[misc]
-        self.replies = inner.replies  # type: ignore[misc]
+        self.replies, self.sites_open_sums = inner.replies, inner.sites_open_sums  # type: ignore[misc]
 
     @property
     def name(self) -> str:  # type: ignore[override]

@@ -55,8 +55,15 @@ class ClientNoise:
         """Refuse an aggregation that undoes this noise.
 
         Raises:
-            SettingError: If sites would add shares of noise to vectors that the server sees one by one.
+            SettingError: If sites would add shares of noise to vectors that the server sees one by one, or
+                the server noise to a sum that sites have seen without it.
         """
+        if self.added_by == "server" and aggregation.sites_open_sums:
+            raise SettingError(
+                f"the server adds the noise, and under the aggregation {aggregation.name!r} sites open the "
+                "sum before that and see it without noise; expected noise that sites share, or an "
+                "aggregation whose sum the server alone sees, such as secagg"
+            )
         if self.added_by == "sites" and not aggregation.hides_updates:
             raise SettingError(
                 f"sites share the noise, and the aggregation {aggregation.name!r} shows the server each "

@@ -71,6 +71,7 @@ class HomomorphicSum(Aggregation):
         "sum opened, such as one site's vector alone. Secure aggregation (secagg) stands both"
     )
     hides_updates: ClassVar[bool] = True
+    sites_open_sums: ClassVar[bool] = True
     replies: ClassVar[tuple[MessageType, ...]] = (
         MessageType.MASKED,
         MessageType.CONSISTENCY,

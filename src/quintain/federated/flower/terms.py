@@ -26,7 +26,8 @@ class RoundFacts:
         model_hash: Hash of the model.
         length: How many numbers an update has.
         run_id: Flower's number of the run.
-        recipe: Hash of all else that goes to the sites: configuration, type of the message, that of the run.
+        recipe: Hash of all else that sites are told: type and configuration of the message, and that of the
+            run.
     """
 
     round_id: bytes
