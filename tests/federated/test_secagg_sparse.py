@@ -362,8 +362,8 @@ def test_the_server_abandons_a_round_whose_survivors_no_site_would_sign():
 
 @pytest.mark.parametrize("stage", ["keys", "shares"])
 @pytest.mark.parametrize("others", [(), (4, 5)])
-def test_a_site_that_lost_its_neighbors_leaves_by_itself_and_costs_no_more_than_itself(stage, others):
-    """It has dealt nothing, or sends no vector; the server hears nothing of why."""
+def test_a_site_that_lost_its_neighbors_leaves_by_itself_and_only_a_simulation_knows_why(stage, others):
+    """It deals nothing, and the others are summed; or sends no vector, and nobody can take off its masks."""
     gone = dict.fromkeys((1, 2, *others), DropoutStage(stage))
     with sparse(11, 2, STAR):
         left = assert_plain_or_abandoned(gone)
