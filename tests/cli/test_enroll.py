@@ -44,6 +44,22 @@ def test_a_second_identity_in_a_folder_is_refused_and_the_first_stays(call, tmp_
     assert (tmp_path / "identity.toml").read_bytes() == before
 
 
+def test_letters_that_look_like_others_show_when_keys_are_compared(call, tmp_path):
+    """The second name has a Cyrillic o."""
+    names = ("hospital-a", "h\u043espital-a", "Krankenhaus Süd")
+    for place, name in enumerate(names):
+        call("enroll", name, "--to", tmp_path / str(place))
+    files = [word for place in "012" for word in ("--member", tmp_path / place / "member.toml")]
+    code, out, _err = call("enroll", "--to", tmp_path, *files)
+    assert code == ExitCode.OK
+    shown = (
+        r"hospital-a: ",
+        r"h.spital-a = 'h\\u043espital-a': ",
+        r"Krankenhaus Süd = 'Krankenhaus S\\xfcd': ",
+    )
+    assert all(len(re.findall(f"^{one}{WORDS}$", out, re.M)) == 1 for one in shown)
+
+
 def test_a_name_cannot_command_the_terminal(call, tmp_path):
     for place, name in enumerate(("a", "b\x1b[2Jc")):
         call("enroll", name, "--to", tmp_path / str(place))

@@ -93,6 +93,10 @@ def test_noise_on_sums_of_few_sites_is_called_useless_and_passes_no_requirement_
             ("--noise-multiplier", "1", "--clip-norm", "1", "--secure", "none"),
             "which one share does not hide; expected one that hides updates",
         ),
+        (
+            ("--noise-multiplier", "1", "--clip-norm", "1", "--noise-by", "server", "--secure", "he"),
+            "see it without noise; expected noise that sites share (added_by='sites', --noise-by sites)",
+        ),
         (("--noise-multiplier", "1", "--clip-norm", "1e12"), "fit no grid"),
         (("--noise-multiplier", "1", "--clip-norm", "1", "--noise-by", "nobody"), "nobody"),
         (("--sites", "1"), "3"),

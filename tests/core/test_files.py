@@ -2,13 +2,16 @@
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from quintain.core.errors import StorageError
-from quintain.core.files import read_bytes, sha256, sha256_file, write_atomically
+from quintain.core.files import read_bytes, remove_leftovers, sha256, sha256_file, write_atomically
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -63,6 +66,26 @@ def test_an_interruption_before_the_rename_leaves_the_old_file_and_no_scraps(tmp
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_has_left_is_removed_and_nothing_else(tmp_path):
+    path = tmp_path / "file"
+    kept = [path, tmp_path / ".file.notes", tmp_path / f".file.{'0' * 15}", tmp_path / f".profile.{'0' * 16}"]
+    for one in kept:
+        one.write_bytes(b"old")
+    killed = (
+        "import os, pathlib, signal, sys\n"
+        "from quintain.core.files import write_atomically\n"
+        "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "write_atomically(pathlib.Path(sys.argv[1]), b'secret')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", killed, path], check=False)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = set(tmp_path.iterdir()) - set(kept)
+    assert left.read_bytes() == b"secret"
+    remove_leftovers(path)
+    assert set(tmp_path.iterdir()) == set(kept)
+    remove_leftovers(tmp_path / "nowhere" / "file")
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -135,7 +135,7 @@ def test_sites_enroll_and_write_one_roster_whatever_the_order_of_the_files(tmp_p
         write_roster(tmp_path / "z", [*files, files[0]])
     with pytest.raises(SettingError, match="at least two sites"):
         write_roster(tmp_path / "z", files[:1])
-    with pytest.raises(SettingError, match="at least two sites"):
+    with pytest.raises(SettingError, match=r"^0 files of members; .* at least two sites: give --member once"):
         write_roster(tmp_path / "z", [])
     both = tmp_path / "both.toml"
     both.write_text(files[0].read_text() + files[1].read_text())
@@ -143,3 +143,38 @@ def test_sites_enroll_and_write_one_roster_whatever_the_order_of_the_files(tmp_p
         write_roster(tmp_path / "z", [both, files[2]])
     with pytest.raises(StorageError, match="never overwritten"):
         enroll(tmp_path / "0", NAMES[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("hospital-a ", r"name = 'hospital-a '; expected no space at an end"),
+        ("\u00a0hospital-a", r"name = '\\xa0hospital-a'; expected no space at an end"),
+        ("\t", "name is empty"),
+    ],
+)
+def test_a_space_at_an_end_of_a_name_is_refused_at_the_site_and_by_the_others(tmp_path, name, complaint):
+    with pytest.raises(SettingError, match=complaint):
+        enroll(tmp_path / "a", name)
+    assert not (tmp_path / "a").exists()
+    members = []
+    for one in ("b", name):
+        members.append(tmp_path / f"{len(members)}.toml")
+        members[-1].write_text(
+            f'[[member]]\nname = "{one}"\nkey = "{Identity.create(one).public.hex()}"\n'.replace("\t", "\\t")
+        )
+    with pytest.raises(SettingError, match=rf"1\.toml: {complaint}"):
+        write_roster(tmp_path / "z", members)
+
+
+@pytest.mark.parametrize(
+    "other", ["Hospital-A", "hospital-\uff41", "hospi\u200btal-a", "h\u00adospital-a"], ids=ascii
+)
+def test_two_names_that_look_alike_make_no_roster(tmp_path, other):
+    """Another case, a wide letter, a space without width, a hyphen that is not shown."""
+    for name in ("hospital-a", other):
+        enroll(tmp_path / ascii(name), name)
+    files = [tmp_path / ascii(name) / "member.toml" for name in ("hospital-a", other)]
+    with pytest.raises(SettingError, match="look alike; expected names that nobody takes for one another"):
+        write_roster(tmp_path / "z", files)
+    assert not (tmp_path / "z").exists()

@@ -2,11 +2,14 @@
 
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
 from quintain.core.errors import StorageError
+
+_SCRATCH_BYTES = 8
 
 
 def sha256(data: bytes) -> str:
@@ -61,6 +64,27 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     write_parts_atomically(path, (data,), mode=mode)
 
 
+def remove_leftovers(path: Path) -> None:
+    """Remove what ``write_atomically`` has left beside a file where its process was killed within it.
+
+    For files with a secret, by the one program that writes them, before it writes: what another writes just
+    now goes as well.
+
+    Raises:
+        StorageError: If one cannot be removed.
+    """
+    is_scratch = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{{2 * _SCRATCH_BYTES}}}").fullmatch
+    try:
+        for one in list(path.parent.iterdir()) if path.parent.is_dir() else []:
+            if is_scratch(one.name):
+                one.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"cannot remove what an interrupted write has left beside {path}: {error.strerror}; remove "
+            f".{path.name}.* by hand"
+        ) from error
+
+
 def write_parts_atomically(path: Path, parts: Iterable[bytes], *, mode: int = 0o644) -> str:
     """Write a file as ``write_atomically`` does, part after part: memory holds one of them at a time.
 
@@ -73,7 +97,7 @@ def write_parts_atomically(path: Path, parts: Iterable[bytes], *, mode: int = 0o
     digest = hashlib.sha256()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        scratch = path.with_name(f".{path.name}.{secrets.token_hex(_SCRATCH_BYTES)}")
         handle = os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
         try:
             with os.fdopen(handle, "wb") as file:

@@ -61,8 +61,9 @@ class ClientNoise:
         if self.added_by == "server" and aggregation.sites_open_sums:
             raise SettingError(
                 f"the server adds the noise, and under the aggregation {aggregation.name!r} sites open the "
-                "sum before that and see it without noise; expected noise that sites share, or an "
-                "aggregation whose sum the server alone sees, such as secagg"
+                "sum before that and see it without noise; expected noise that sites share "
+                "(added_by='sites', --noise-by sites), or an aggregation whose sum the server alone sees, "
+                "such as secagg"
             )
         if self.added_by == "sites" and not aggregation.hides_updates:
             raise SettingError(

@@ -6,6 +6,7 @@ telephone before the first round (``fingerprint``).
 
 import os
 import tomllib
+import unicodedata
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -76,10 +77,9 @@ def enroll(folder: Path, name: str) -> dict[str, bytes]:
 
     Raises:
         StorageError: If an identity is there already, or a file cannot be written.
-        SettingError: If the name is empty.
+        SettingError: If the name is empty, or has a space at an end.
     """
-    if not name.strip():
-        raise SettingError("name is empty; expected the name of this site")
+    _check_name(name)
     identity = Identity.create(name)
     _make_folder(folder)
     save_identity(folder / "identity.toml", identity)
@@ -93,11 +93,17 @@ def write_roster(folder: Path, members: Sequence[Path]) -> Roster:
     Sites that are given the files in another order write the same roster.
 
     Raises:
-        SettingError: If a name or a key stands in two of them, if they are fewer than two, or one holds more
-            than its own site.
+        SettingError: If a name or a key stands in two of them, if two names look alike or one has a space at
+            an end, if they are fewer than two, or one holds more than its own site.
         ProtocolError: If a key is no ordinary one.
     """
+    if len(members) < 2:
+        raise SettingError(
+            f"{len(members)} files of members; expected each site's member.toml, at least two sites: give "
+            " --member once for each"
+        )
     found = sorted(_load_member(path) for path in members)
+    _check_distinct([name for name, _ in found])
     roster = Roster(tuple(name for name, _ in found), tuple(key for _, key in found))
     _make_folder(folder)
     save_roster(folder / "roster.toml", roster)
@@ -211,7 +217,43 @@ def _load_member(path: Path) -> tuple[str, bytes]:
     if len(members) > 1:
         names = ", ".join(repr(name) for name, _ in members)
         raise SettingError(f"{path} lists {names}; expected one site in the file of each")
-    return members[0]
+    name, key = members[0]
+    try:
+        _check_name(name)
+    except SettingError as error:
+        raise SettingError(f"{path}: {error}") from None
+    return name, key
+
+
+def _check_name(name: str) -> None:
+    """Refuse a name that is nothing to the eye, or one with something at its ends that nobody sees."""
+    if not name.strip():
+        raise SettingError("name is empty; expected the name of this site")
+    if name != name.strip():
+        raise SettingError(
+            f"name = {name!a}; expected no space at an end, which nobody sees: {name.strip()!a}"
+        )
+
+
+def _check_distinct(names: Sequence[str]) -> None:
+    """Refuse two names that people would take for one another.
+
+    Letters of other alphabets that look the same are not found here: who shows a name shows its escapes too.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        other = found.setdefault(_as_seen(name), name)
+        if other != name:
+            raise SettingError(
+                f"the names {other!a} and {name!a} look alike; expected names that nobody takes for one "
+                "another: let one of the sites enroll under another name"
+            )
+
+
+def _as_seen(name: str) -> str:
+    """A name without case, widths, lengths of spaces, and what has no width at all."""
+    plain = unicodedata.normalize("NFKC", name).casefold()
+    return " ".join("".join(one for one in plain if unicodedata.category(one) != "Cf").split())
 
 
 def _make_folder(folder: Path) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from quintain.core.errors import RunFolderError
-from quintain.core.files import write_atomically
+from quintain.core.files import remove_leftovers, write_atomically
 from quintain.dp import Ledger
 from quintain.federated.local import Update
 from quintain.federated.model_chain import ModelChain
@@ -62,6 +62,8 @@ def load_update(
         PrivacyError: If that is not what was saved.
         RunFolderError: If the file is damaged, or holds an update of another length.
     """
+    if path is not None:
+        remove_leftovers(path)
     if path is None or not path.exists():
         return None, b"", chain
     about, tensors = read_checkpoint(path, "delete it: this site then sits out until the model moves")

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from quintain.core.errors import ProtocolError, SabotageError, SettingError
+from quintain.core.files import remove_leftovers
 from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.dp import PrivacyUnits
@@ -154,6 +155,8 @@ def simulate(
     watched = WatchedAggregation(aggregation)
     server = Server(plan, net, watched)
     file = folder and folder / STATE_FILE
+    if file is not None:
+        remove_leftovers(file)
     fingerprint = _fingerprint(plan, aggregation, sites, first, seed, by_round) if folder else ""
     rounds: list[RoundReport] = []
     last: OpenedSum | None = None

@@ -36,9 +36,7 @@ def run(
     else:
         keys = enroll(to, name)
     for one, key in keys.items():
-        # another site has chosen its name: what a terminal would obey is shown as an escape
-        shown = one if one.isprintable() else repr(one)
-        screen.print(f"{shown}: {fingerprint(key)}", markup=False, soft_wrap=True)
+        screen.print(f"{_shown(one)}: {fingerprint(key)}", markup=False, soft_wrap=True)
     text = (
         f"{to / 'roster.toml'}: read these words to each other, on a way that nobody can forge, before the "
         "first round"
@@ -47,6 +45,13 @@ def run(
     )
     screen.print(text, markup=False, soft_wrap=True, style="dim")
     return ExitCode.OK
+
+
+def _shown(name: str) -> str:
+    """Another site has chosen its name: what a terminal obeys, and letters like others, show as escapes."""
+    if not name.isprintable():
+        return ascii(name)
+    return name if name.isascii() else f"{name} = {name!a}"
 
 
 VERB = Command(
