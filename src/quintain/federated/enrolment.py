@@ -100,7 +100,7 @@ def write_roster(folder: Path, members: Sequence[Path]) -> Roster:
     if len(members) < 2:
         raise SettingError(
             f"{len(members)} files of members; expected each site's member.toml, at least two sites: give "
-            " --member once for each"
+            "--member once for each"
         )
     found = sorted(_load_member(path) for path in members)
     _check_distinct([name for name, _ in found])
