@@ -101,7 +101,7 @@ def test_the_prototype_figures_stand_where_they_belong(page: Page) -> None:
         "An audit of this size can detect at most 5.10 with 95 % confidence.",
         "from a plain update, 33.1 dB",
         "what the server saw, round 3",
-        "masked vectors 4 of 5",
+        "hidden vectors 4 of 5",
         "624 examples tested",
         "seed 7",
         "24 Nov 2026, 13:04 UTC",

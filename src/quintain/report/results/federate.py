@@ -125,7 +125,7 @@ def _server(one: FederateResult) -> Table:
         cells("updates in the clear", str(len(each.survivors)))
         if one.server_saw_updates
         else cells(
-            "encrypted vectors" if one.aggregation == "he" else "masked vectors",
+            "hidden vectors",
             f"{each.masked_vectors} of {len(each.survivors) + len(each.dropped)}",
         ),
         cells("dropped out", ", ".join(each.dropped) or "none"),
@@ -176,7 +176,7 @@ def _rounds(one: FederateResult) -> Table:
         )
         for each in one.rounds
     )
-    head = ("round", "dropped out", "accuracy", "balanced", "masked vectors", "sum exact", "upload", "time")
+    head = ("round", "dropped out", "accuracy", "balanced", "hidden vectors", "sum exact", "upload", "time")
     return Table(head, rows, num_text_columns=2, caption="Round by round")
 
 
