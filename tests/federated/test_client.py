@@ -9,7 +9,15 @@ from safetensors.torch import save
 from torch import nn
 
 from quintain.core.errors import ProtocolError, SettingError
-from quintain.federated import Client, ClientConfig, FedAvg, FederatedConfig, PlainMean
+from quintain.federated import (
+    Client,
+    ClientConfig,
+    ClientNoise,
+    FedAvg,
+    FederatedConfig,
+    PlainMean,
+    SitePrivacy,
+)
 from quintain.federated import client as client_program
 from quintain.federated.model_bytes import add_update, model_digest, pack_model
 from quintain.federated.round_messages import READY, PublishedSum, RoundTask, pack_cancel
@@ -294,6 +302,87 @@ def test_a_client_that_missed_rounds_bounds_how_far_the_model_has_moved(party, u
             assert client.handle(message) == READY
         else:
             untouched(message, r"'1\.weight' has moved by 2\.1; expected at most 2, as 2 rounds")
+
+
+def far_away():
+    net = linear()
+    with torch.no_grad():
+        for one in net.parameters():
+            one.fill_(1e6)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("first", "index", "match"),
+    [
+        (False, 0, "another model than this site's own first one, and no round was before"),
+        (False, 1, r"has moved by .*; expected at most 1, as 1 rounds"),
+        (True, 1, r"has moved by .*; expected at most 1, as 1 rounds"),
+        (True, 2, r"has moved by .*; expected at most 2, as 2 rounds"),
+    ],
+)
+def test_a_counter_of_the_servers_own_choice_lets_no_model_move_farther(
+    first, index, match, party, untouched
+):
+    """A model moves at most once in each round of the plan, however many counters a server says it used."""
+    client, plan = party.clients[0], party.plan()
+    if first:
+        assert client.handle(task_of(plan, linear()).pack()) == READY
+    sum_ = PublishedSum(5, (0, 1, 2, 3), np.zeros(plan.encoding.num_words, np.int64))
+    told = {"index": index, "counter": 2**40, "round_id": b"s" * 16, "published": sum_}
+    untouched(task_of(plan, far_away(), **told).pack(), match)
+    near = linear()
+    if index:
+        with torch.no_grad():
+            near[1].weight[0, 0] += 0.9 * index
+    assert client.handle(task_of(plan, near, **told).pack()) == READY
+
+
+def test_a_first_model_that_follows_from_a_sum_is_refused_before_any_round_was(party, untouched):
+    plan, net = party.plan(), linear()
+    sum_ = PublishedSum(0, (0, 1, 2, 3), np.full(plan.encoding.num_words, 2**20, np.int64))
+    change, _ = FedAvg().step(plan.mean(sum_.integers, tuple(party.sites)), {}, 1.0)
+    add_update(net, change)
+    untouched(
+        task_of(plan, net, index=0, counter=1, published=sum_).pack(), "own first one, and no round was"
+    )
+    assert party.clients[0].handle(task_of(plan, net, index=1, counter=1, published=sum_).pack()) == READY
+
+
+OF_ANOTHER = {
+    "noise": {"config": FederatedConfig(3, SHORT, client_noise=ClientNoise(0.5, 2.0))},
+    "private training": {"config": FederatedConfig(3, SHORT, site_privacy=SitePrivacy(2.0, steps=2))},
+    "recipe": {"config": FederatedConfig(3, replace(SHORT, learning_rate=0.01))},
+    "weights": {"config": FederatedConfig(3, SHORT, weights=BY_DEFAULT["weights"])},
+    "objective": {"objective": Smoothed()},
+}
+
+
+@pytest.mark.parametrize("term", [*OF_ANOTHER, "aggregation", "seed", "data"])
+def test_an_update_that_was_made_under_other_terms_is_not_sent(term, tmp_path, monkeypatch):
+    party, file, name = Party(), tmp_path / "update", "hospital-1"
+    party.client(name, update_file=file).handle(task_of(party.plan(), linear()).pack())
+    assert party.client(name, update_file=file).update is not None
+    plan, settings, told = party.plan(), {}, {}
+    if term in OF_ANOTHER:
+        plan = party.plan(**OF_ANOTHER[term])
+    elif term == "aggregation":
+        settings, told = {"aggregation": PlainMean()}, {"aggregation": "plain-sum"}
+    elif term == "seed":
+        settings = {"seed": 1}
+    else:
+        party.sites[name] = party.sites[name].subset(np.arange(1, len(party.sites[name])))
+    client, trained = party.client(name, plan=plan, update_file=file, **settings), []
+    real = client_program.local_update
+    monkeypatch.setattr(client_program, "local_update", lambda *a, **k: trained.append(1) or real(*a, **k))
+    message = task_of(plan, linear(), counter=1, round_id=b"s" * 16, **told).pack()
+    assert client.handle(message) == READY
+    assert trained == [1]
+    again = party.client(name, plan=plan, update_file=file, **settings)
+    np.testing.assert_array_equal(again.update.encoded, client.update.encoded)
+    message = task_of(plan, linear(), counter=2, round_id=b"t" * 16, **told).pack()
+    assert again.handle(message) == READY
+    assert trained == [1]
 
 
 # -- rounds

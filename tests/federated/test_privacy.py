@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from quintain.core.errors import PrivacyError, SettingError
+from quintain.core.errors import PrivacyError, ProtocolError, RunFolderError, SettingError
 from quintain.dp import Ledger, PrivacyUnits
 from quintain.dp.accounting.distributed_gaussian import distributed_gaussian_rdp
 from quintain.dp.accounting.gaussian import gaussian_epsilon
@@ -20,6 +20,7 @@ from quintain.federated import (
     SitePrivacy,
     simulate,
 )
+from quintain.federated import client as client_program
 from quintain.federated.noise import CentralNoise
 from quintain.federated.privacy import client_level, site_level
 from quintain.federated.secagg.encoding import WORD_DTYPE
@@ -154,6 +155,94 @@ def test_a_simulation_that_is_killed_goes_on_with_what_it_had_spent(tmp_path):
     assert run.privacy.guarantee.epsilon <= 8.0 * (1 + 1e-6)
     again = simulate(four_sites(), linear(), config, folder=tmp_path)
     assert again.privacy.epsilon_by_site == run.privacy.epsilon_by_site
+
+
+def test_a_simulation_whose_ledger_was_deleted_is_refused(tmp_path):
+    """A damaged file is not to be deleted here, and what it had counted is not forgotten."""
+    seen = []
+
+    def stop(facts, _sum):
+        seen.append(facts)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    config = FederatedConfig(4, SHORT, site_privacy=SITE)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(four_sites(), linear(), config, folder=tmp_path, on_round=stop)
+    file = tmp_path / "site-1"
+    file.write_bytes(b"damaged")
+    with pytest.raises(RunFolderError, match="A simulation has it nowhere else: start it anew in another"):
+        simulate(four_sites(), linear(), config, folder=tmp_path)
+    file.unlink()
+    with pytest.raises(PrivacyError, match=r"hospital-2 in .*site-1 holds 0 steps; expected at least 4"):
+        simulate(four_sites(), linear(), config, folder=tmp_path)
+
+
+def test_a_site_that_failed_in_a_round_goes_on_without_the_steps_of_that_round(tmp_path, monkeypatch):
+    sites, seen, real = four_sites(), [], client_program.local_update
+
+    def failing(net, data, *args, **kwargs):
+        seen.append(data is sites["hospital-1"])
+        if seen[-1] and sum(seen) == 2:
+            raise ProtocolError("no training now")
+        return real(net, data, *args, **kwargs)
+
+    def stop(facts, _sum):
+        if facts.index == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(client_program, "local_update", failing)
+    config = FederatedConfig(4, SHORT, site_privacy=SITE)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(sites, linear(), config, folder=tmp_path, on_round=stop)
+    run = simulate(sites, linear(), config, folder=tmp_path)
+    assert [len(one.survivors) for one in run.rounds] == [4, 3, 4, 4]
+    assert run.privacy.guarantee.steps == 4 * SITE.steps
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"[3]", b"{"])
+def test_a_restart_without_its_files_makes_no_budget_whole_again(damage, tmp_path):
+    """The journal alone is left, also where a crash has cut off what it says of a round."""
+    party = Party(config=FederatedConfig(2, SHORT, site_privacy=SITE), folder=tmp_path)
+    server = party.server()
+    for _ in range(2):
+        party.clients[0] = party.client("hospital-1")
+        assert len(server.run_round(party.network()).survivors) == 4
+    spent = party.clients[0].ledger
+    assert spent.steps == 2 * SITE.steps
+    assert spent.epsilon(1e-5) == pytest.approx(party.clients[1].ledger.epsilon(1e-5), rel=0.1)
+    for note in (tmp_path / "hospital-1").glob("*.spent-1"):
+        if damage is not None:
+            note.write_bytes(damage)
+    again = party.client("hospital-1")
+    assert again.ledger.releases == spent.releases
+    with pytest.raises(PrivacyError, match="the budget is spent"):
+        again._train_privately(linear())
+    another = party.plan(config=FederatedConfig(3, SHORT, site_privacy=SITE))
+    assert party.client("hospital-1", plan=another).ledger.steps == 0
+
+
+def test_a_deleted_update_file_leaves_the_ledger_in_the_journal(tmp_path):
+    party = Party(config=FederatedConfig(2, SHORT, site_privacy=SITE), folder=tmp_path)
+    file = tmp_path / "update"
+    party.clients[0] = party.client("hospital-1", update_file=file)
+    party.server().run_round(party.network())
+    spent = party.clients[0].ledger
+    file.write_bytes(b"damaged")
+    with pytest.raises(RunFolderError, match="with a FolderJournal has that in its journal: delete the file"):
+        party.client("hospital-1", update_file=file)
+    file.unlink()
+    assert party.client("hospital-1", update_file=file).ledger.releases == spent.releases
+
+
+def test_two_programs_with_one_journal_share_one_budget(tmp_path):
+    party = Party(config=FederatedConfig(2, SHORT, site_privacy=SITE), folder=tmp_path)
+    one, other = party.client("hospital-1"), party.client("hospital-1")
+    one._train_privately(linear())
+    other._train_privately(linear())
+    assert other.ledger.steps == 2 * SITE.steps
+    with pytest.raises(PrivacyError, match="the budget is spent"):
+        one._train_privately(linear())
 
 
 def test_a_site_whose_budget_is_spent_is_silent_and_the_others_go_on():

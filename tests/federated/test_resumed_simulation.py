@@ -3,11 +3,13 @@
 import copy
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from quintain.core.errors import ProtocolError, RunFolderError
-from quintain.federated import FederatedConfig, PlainMean, simulate
+from quintain.dp import PrivacyUnits
+from quintain.federated import ClientNoise, FederatedConfig, PlainMean, SitePrivacy, simulate
 from quintain.federated import client as client_program
 from quintain.federated.partitioning import partition
 from tests.federated.settings import SHORT, Killed, blobs, linear, weights
@@ -107,6 +109,31 @@ def test_a_folder_of_another_training_is_refused(tmp_path):
             trained(linear(), folder=tmp_path, **settings)
     with pytest.raises(RunFolderError, match="a training under other terms"):
         trained(linear(8), folder=tmp_path)
+
+
+OTHERS = {
+    "seed": {"seed": 4},
+    "data": {"sites": {**SITES, "hospital-1": SITES["hospital-1"].subset(np.arange(1, 40))}},
+    "noise": {"config": replace(CONFIG, client_noise=ClientNoise(0.5, 2.0, max_dropped=1))},
+    "private training": {"config": replace(CONFIG, site_privacy=SitePrivacy(2.0, steps=2))},
+    "aggregation": {"aggregation": PlainMean()},
+    "units": {"units": {name: PrivacyUnits(np.arange(len(one)) // 2) for name, one in SITES.items()}},
+}
+
+
+@pytest.mark.parametrize("term", OTHERS)
+def test_a_training_that_was_killed_in_its_first_round_is_not_gone_on_with_under_other_terms(
+    term, monkeypatch, tmp_path
+):
+    """Its updates were made without that noise, say, and would be sent as if they had it."""
+    killed_at(3, monkeypatch, tmp_path)
+    names = counted(monkeypatch)
+    with pytest.raises(RunFolderError, match="a training under other terms"):
+        trained(linear(), folder=tmp_path, **OTHERS[term])
+    (tmp_path / "federated.safetensors").unlink()
+    with pytest.raises(RunFolderError, match=r"site-0 is an update of a training whose federated\S+ is miss"):
+        trained(linear(), folder=tmp_path, **OTHERS[term])
+    assert names == []
 
 
 def test_a_damaged_update_is_refused_by_name(tmp_path):

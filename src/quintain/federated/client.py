@@ -12,7 +12,7 @@ refuses before it trains, writes or reveals anything. Why it refused, its loss a
 with whoever runs it: ``handle`` raises, and what carries the messages says nothing to the server.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral
 from pathlib import Path
 
@@ -23,10 +23,11 @@ from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.dp import Ledger, PrivacyUnits
 from quintain.federated.aggregation import Aggregation, Participant
-from quintain.federated.kept_update import load_update, save_update
+from quintain.federated.kept_update import load_update, save_update, update_terms
 from quintain.federated.local import Update, local_update, trainable
 from quintain.federated.model_bytes import model_digest, open_model
 from quintain.federated.model_chain import ModelChain
+from quintain.federated.noted_ledger import note_round, noted_ledger
 from quintain.federated.plan import TrainingPlan
 from quintain.federated.round_messages import (
     READY,
@@ -65,7 +66,8 @@ class ClientConfig:
             server may start from any weights, such as ones made to keep single examples apart.
         seed: Of local training.
         update_file: Where the client keeps its update and the last model, so that after a restart it sends
-            the same update again and still refuses a model that does not follow; None for in memory alone.
+            the same update again and still refuses a model that does not follow; None for in memory alone. An
+            update of another plan, of other data or of another seed is not sent.
     """
 
     plan: TrainingPlan
@@ -101,7 +103,8 @@ class Client:
             example for itself if not given. A patient at several sites is one at each: the costs add up.
 
     Attributes:
-        ledger: What private training has released of its data.
+        ledger: What private training has released of its data in this training; a ``FolderJournal`` keeps it
+            over restarts, whether or not there is an ``update_file``.
 
     Raises:
         SettingError: If something is of another type, or the roster does not list it.
@@ -136,7 +139,10 @@ class Client:
         self._net = config.plan.strategy.common_model(net)
         self._trainable = frozenset(name for name, _ in trainable(net))
         chain = ModelChain(config.plan, config.aggregation, self._net, config.pin_first_model)
-        self._update, self._trained_over, self._chain = load_update(config.update_file, chain, self.ledger)
+        file = config.update_file
+        self._terms = update_terms(chain, config.seed, data, units) if file is not None else ""
+        self._update, self._trained_over, self._chain = load_update(file, chain, self.ledger, self._terms)
+        self._count_noted()
         self._round_id = b""
         self._signed: SiteSet = ()
         self._home: State = {} if self._update is None else self._update.home_before
@@ -233,7 +239,7 @@ class Client:
                 private_fit=self._train_privately if config.plan.config.site_privacy else None,
             )
         if config.update_file is not None:
-            save_update(config.update_file, self._update, self._chain, self.ledger)
+            save_update(config.update_file, self._update, self._chain, self.ledger, self._terms)
         self._participant = config.aggregation.join(
             policy, self._identity, self._update.encoded, self._journal
         )
@@ -242,7 +248,23 @@ class Client:
         """Train a net in place for one round by DP-SGD, within the budget of all rounds."""
         settings, rounds = self.config.plan.config.site_privacy, self.config.plan.config.rounds
         assert settings is not None
+        self._count_noted()
         settings.train(net, self._data, rounds, self.ledger, self._units)
+        release = replace(self.ledger.releases[-1], steps=settings.steps)
+        note_round(self._journal, self._chain.fingerprint, release)
+
+    def _count_noted(self) -> None:
+        """Count what the journal says of private training where the ledger holds less."""
+        settings, rounds = self.config.plan.config.site_privacy, self.config.plan.config.rounds
+        if settings is None:
+            return
+        noted = noted_ledger(
+            self._journal,
+            self._chain.fingerprint,
+            lambda: settings.release(self._data, rounds, self._units),
+        )
+        if noted.steps > self.ledger.steps:
+            self.ledger = noted
 
     def _home_after(self, published: PublishedSum | None) -> State:
         """Return what stays here after the last training: as before it if the update came into no sum."""

@@ -4,7 +4,8 @@ A malicious server learns most from models that it makes up. So a client takes t
 from the last model and the published sum, and refuses a model that differs from it by more than rounding.
 This narrows what a server can send and does not stop it: it may forge a sum within clip and weights, of which
 a client sees no more than its own part. If a client has missed rounds, all that it can tell is that no weight
-has moved by more than the clip allows in so many rounds.
+has moved by more than the clip allows in so many rounds. Those are counted by their index in the plan, which
+bounds them: a counter is the server's to choose.
 """
 
 from dataclasses import dataclass, field, replace
@@ -76,13 +77,12 @@ class ModelChain:
         here = replace(self, model=net, digest=digest, counter=counter, index=index)
         if digest == self.digest or (self.model is None and not self.pinned):
             return here
-        here = self._moved(here, net, published)
         if self.model is not None and index == self.index:
             raise ProtocolError(
                 f"the server sends another model for round {index}; expected the one that it sent before: "
                 "leave this round"
             )
-        return here
+        return self._moved(here, net, published)
 
     def _moved(self, here: "ModelChain", net: nn.Module, published: PublishedSum | None) -> "ModelChain":
         """Return the next chain if the last model, or the client's own, became this one by the rules."""
@@ -90,6 +90,11 @@ class ModelChain:
         last = self.own if self.model is None else self.model
         if self.model is None and _apart(net, last) is None:
             return here
+        if here.index == 0:
+            raise ProtocolError(
+                "the server sends another model than this site's own first one, and no round was before: "
+                "leave this round"
+            )
         if published is None:
             raise ProtocolError(
                 "the server sends another model than "
@@ -107,7 +112,8 @@ class ModelChain:
                 f"the server publishes the sum of round {published.counter}; expected one of {self.counter} "
                 f"to {counter - 1}, from which this model can come: leave this round"
             )
-        self._require_near(net, last, counter - self.counter)
+        # a model moves at most once an index, of which the plan has few; counters have no end
+        self._require_near(net, last, here.index - self.index)
         return replace(here, state=None if self.plan.strategy.is_stateful else self.state)
 
     def _survivors(self, published: PublishedSum) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from torch import nn
 
 from quintain.core.errors import ProtocolError, SabotageError, SettingError
-from quintain.core.files import remove_leftovers
 from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.dp import PrivacyUnits
@@ -18,6 +17,7 @@ from quintain.federated.byzantine import ByzantineAggregation, UpdateChange
 from quintain.federated.client import Client, ClientConfig
 from quintain.federated.config import FederatedConfig
 from quintain.federated.differencing import OpenedSum, exposure
+from quintain.federated.kept_update import units_digest
 from quintain.federated.local import Update, check_trainable
 from quintain.federated.model_bytes import model_digest
 from quintain.federated.plan import CLEAN_CROSS_ENTROPY, TrainingPlan
@@ -31,7 +31,7 @@ from quintain.federated.secagg.primitives import tagged_hash
 from quintain.federated.secagg_sum import SecureSum
 from quintain.federated.server import Server
 from quintain.federated.simulated_network import SimulatedNetwork, WatchedAggregation
-from quintain.federated.simulation_state import load_simulation, save_simulation
+from quintain.federated.simulation_state import save_simulation, start_simulation
 from quintain.federated.site_privacy import check_units
 from quintain.federated.strategies.personal import put_average
 from quintain.federated.sum_result import SecureSumResult
@@ -86,9 +86,9 @@ def simulate(
             sum.
         objective: The local loss.
         aggregation: What sums the updates.
-        folder: Where the state is kept after each round, and each site's update; a training that was killed
-            goes on there, and ends with the same model. ``on_round`` is not called again for rounds that were
-            finished.
+        folder: Where the state is kept before the first round and after each, and each site's update; a
+            training that was killed goes on there, and ends with the same model. ``on_round`` is not called
+            again for rounds that were finished.
         dropouts: Round to the site that falls silent in it, and the stage from which it does.
         progress: Shows a bar of sites trained, with the round, its stage and who is late.
         on_round: Called after each round with its facts and its secure sum, None if it was abandoned.
@@ -104,7 +104,8 @@ def simulate(
             averaged, or ends in NaN; likewise whatever else the first site's failure is.
         SettingError: If settings cannot hold.
         MechanismError: If the server's view of a round gives a site's update away.
-        RunFolderError: If the folder holds another training, or a damaged state.
+        PrivacyError: If a site's ledger in the folder holds less than its updates took.
+        RunFolderError: If the folder holds another training, or a damaged state, or updates without one.
 
     Guarantee: that of ``secagg.client.step`` on each round's sum, and over one model sums of one set of
     survivors only; with another aggregation, that of it. What is left: a sum may tell of a site's data by
@@ -155,13 +156,8 @@ def simulate(
     watched = WatchedAggregation(aggregation)
     server = Server(plan, net, watched)
     file = folder and folder / STATE_FILE
-    if file is not None:
-        remove_leftovers(file)
-    fingerprint = _fingerprint(plan, aggregation, sites, first, seed, by_round) if folder else ""
-    rounds: list[RoundReport] = []
-    last: OpenedSum | None = None
-    if file is not None and file.exists():
-        server.state, rounds, last = load_simulation(file, server.net, plan, fingerprint)
+    fingerprint = _fingerprint(plan, aggregation, sites, first, seed, by_round, known_units) if folder else ""
+    rounds, last = start_simulation(file, server, clients, fingerprint)
     # a round in which the process ended had a counter that the clients remember
     counter = max(server.state.next_counter, *(one.last_counter + 1 for one in clients))
     server.state = replace(server.state, next_counter=counter)
@@ -257,11 +253,13 @@ def _fingerprint(
     first: nn.Module,
     seed: int,
     dropouts: Mapping[int, Mapping[int, DropoutStage]],
+    units: Mapping[str, PrivacyUnits],
 ) -> str:
     """A hash of all that decides a simulation: another one is refused in its folder."""
     said = (plan.fingerprint, aggregation.name, seed, sorted((k, *v.items()) for k, v in dropouts.items()))
     data = (one.hash.encode() for one in sites.values())
-    return tagged_hash("simulation", repr(said).encode(), model_digest(first), *data).hex()
+    whom = (units_digest(units.get(name)) for name in sites)
+    return tagged_hash("simulation", repr(said).encode(), model_digest(first), *data, *whom).hex()
 
 
 def _round_report(

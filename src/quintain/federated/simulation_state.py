@@ -5,7 +5,7 @@ the last round are, which a deployment would never put in one place; the data of
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from quintain.core.files import write_atomically
+from quintain.core.errors import PrivacyError, RunFolderError
+from quintain.core.files import remove_leftovers, write_atomically
+from quintain.federated.client import Client
 from quintain.federated.differencing import OpenedSum
 from quintain.federated.plan import TrainingPlan
 from quintain.federated.reports import RoundReport, Simulated
 from quintain.federated.secagg.encoding import WORD_DTYPE
+from quintain.federated.server import Server
 from quintain.federated.server_state import ServerState, open_state, state_parts
 from quintain.models.sealed_tensors import seal_checkpoint
 
@@ -50,17 +53,60 @@ def save_simulation(
     write_atomically(path, seal_checkpoint(tensors, metadata), mode=0o600)
 
 
-def load_simulation(
-    path: Path, net: nn.Module, plan: TrainingPlan, fingerprint: str
-) -> tuple[ServerState, list[RoundReport], OpenedSum | None]:
-    """Put a saved model into a net, and return the server's state, the reports and the last sum.
+def start_simulation(
+    path: Path | None, server: Server, clients: Sequence[Client], fingerprint: str
+) -> tuple[list[RoundReport], OpenedSum | None]:
+    """Put a saved state into a server, or save its first one; return the reports and the last sum.
+
+    The first state is there before any update: what a folder holds is of the training that its state names.
 
     Raises:
-        RunFolderError: If the file is damaged, or of another training.
+        PrivacyError: If a site's ledger holds less than its updates of the rounds that are over took.
+        RunFolderError: If the file is damaged, or of another training, or there are updates without it.
+        StorageError: If it cannot be written.
     """
-    state, metadata, tensors = open_state(path, net, fingerprint)
+    if path is None:
+        return [], None
+    remove_leftovers(path)
+    if not path.exists():
+        _check_no_updates(path, clients)
+        save_simulation(path, server.net, server.state, [], None, fingerprint)
+        return [], None
+    server.state, metadata, tensors = open_state(path, server.net, fingerprint)
     rounds = [_report(entry) for entry in json.loads(metadata["rounds"])]
-    return state, rounds, _last(metadata, tensors, plan)
+    _check_ledgers(server.plan, clients, rounds)
+    return rounds, _last(metadata, tensors, server.plan)
+
+
+def _check_no_updates(path: Path, clients: Sequence[Client]) -> None:
+    """Refuse updates without the state of the training that they are of."""
+    for one in clients:
+        file = one.config.update_file
+        if file is not None and file.exists():
+            raise RunFolderError(
+                f"{file} is an update of a training whose {path.name} is missing; expected both or none: "
+                "choose another folder, or delete this one"
+            )
+
+
+def _check_ledgers(plan: TrainingPlan, clients: Sequence[Client], rounds: Sequence[RoundReport]) -> None:
+    """Refuse ledgers that hold less than the sites' updates of the rounds that are over took."""
+    if plan.config.site_privacy is None:
+        return
+    for one in clients:
+        models, moves = set(), 0
+        for report in rounds:
+            simulated = report.simulated
+            if one.name in report.survivors or one.name in simulated.losses.keys() - simulated.left.keys():
+                models.add(moves)
+            moves += not report.abort_reason
+        expected = len(models) * plan.config.site_privacy.steps
+        if one.ledger.steps < expected:
+            raise PrivacyError(
+                f"the ledger of {one.name} in {one.config.update_file} holds {one.ledger.steps} steps; "
+                f"expected at least {expected}, as its updates in the {len(rounds)} rounds so far took: what "
+                "was spent cannot be stated, start the training anew in another folder"
+            )
 
 
 def _last(metadata: Mapping[str, str], tensors: Mapping[str, Tensor], plan: TrainingPlan) -> OpenedSum | None:

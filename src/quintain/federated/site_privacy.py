@@ -11,6 +11,7 @@ from torch import nn
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.data.dataset import Dataset
 from quintain.dp import Ledger, PrivacyUnits, PrivatePlan, accounting, fit
+from quintain.dp.accounting.release import Release
 from quintain.federated.secagg.encoding import check_types
 
 SLACK = 1 + 1e-6
@@ -89,6 +90,13 @@ class SitePrivacy:
             momentum=self.momentum,
             delta=self.delta,
         )
+
+    def release(self, data: Dataset, rounds: int, units: PrivacyUnits | None = None) -> Release:
+        """Return what one round at a site releases, with noise for so many rounds."""
+        num_units = len(data) if units is None else units.num_units
+        plan = self.plan(num_units, rounds)
+        one = Release(plan.noise_multiplier, plan.expected_batch_size, num_units, plan.steps)
+        return one if units is None else replace(one, unit=units.name)
 
     def train(
         self, net: nn.Module, data: Dataset, rounds: int, ledger: Ledger, units: PrivacyUnits | None = None

@@ -35,6 +35,9 @@ another model.
 For sums without a model, ``Policy.model_hash`` is to name what is summed, or these rules take all of them for
 one thing.
 
+Beside these rules the journal of a site that trains privately has a note of what each round has spent, so
+that no restart and no lost file makes the budget whole again.
+
 Not covered: sums over different models. Where the model hardly moves from one round to the next, updates
 hardly do either, and the difference of two neighbouring sums still tells, roughly, of a site that is in one
 of them alone. That takes differential privacy.
@@ -169,6 +172,34 @@ class Journal(ABC):
         """
         return self._read(_answer_note(round_id)) is not None
 
+    def note_spending(self, training: str, number: int, spent: bytes) -> None:
+        """Note what a round of private training has spent, before anything of it leaves.
+
+        Args:
+            training: Hex hash of the training.
+            number: How many notes of it there were before.
+            spent: What it has spent.
+
+        Raises:
+            ProtocolError: If this note was made before: another program of this site trains as well.
+        """
+        if self._write_once(_spending_note(training, number), spent) is not None:
+            raise ProtocolError(
+                f"private round {number} of this training was noted before, by another program with this "
+                "journal; expected one program a site: stop the other one"
+            )
+
+    def noted_spending(self, training: str) -> tuple[bytes, ...]:
+        """Return what each round of private training has spent, in order; empty where a crash cut a note off.
+
+        Raises:
+            StorageError: If the journal cannot be read.
+        """
+        notes: list[bytes] = []
+        while (note := self._read(_spending_note(training, len(notes)))) is not None:
+            notes.append(note)
+        return tuple(notes)
+
     @abstractmethod
     def _write_once(self, name: str, content: bytes) -> bytes | None:
         """Make a note, lasting when this returns.
@@ -268,6 +299,10 @@ def _answer_note(round_id: bytes) -> str:
 
 def _cohort_note(model_hash: bytes) -> str:
     return f"{model_hash.hex()}.cohort"
+
+
+def _spending_note(training: str, number: int) -> str:
+    return f"{training}.spent-{number}"
 
 
 def _check_same(first: bytes | None, cohort: bytes) -> None:
