@@ -140,7 +140,15 @@ def test_an_update_on_another_grid_or_of_another_weight_is_not_there(tmp_path, c
     folder = RoundFolder(tmp_path, FolderJournal(tmp_path / "journal"))
     folder.keep_update(terms.vector_hash(NO_ROUND), np.zeros(1, "<u4"))
     assert folder.kept_update(other.vector_hash(NO_ROUND)) is None
-    assert folder.kept_update(terms.vector_hash(replace(NO_ROUND, counter=3, recipe="x"))) is not None
+    assert folder.kept_update(terms.vector_hash(replace(NO_ROUND, counter=3, round_id=b"x" * 16))) is not None
+
+
+@pytest.mark.parametrize("change", [{"recipe": "x"}, {"run_id": 1}, {"model_hash": b"x" * 32}])
+def test_an_update_by_another_recipe_or_in_another_run_is_not_there(tmp_path, change):
+    terms = SumTerms(Roster.from_identities(*map(Identity.create, "abc")), max_corrupt=0, threshold=3)
+    folder = RoundFolder(tmp_path, FolderJournal(tmp_path / "journal"))
+    folder.keep_update(terms.vector_hash(NO_ROUND), np.zeros(1, "<u4"))
+    assert folder.kept_update(terms.vector_hash(replace(NO_ROUND, **change))) is None
 
 
 def test_two_messages_are_not_handled_at_once(tmp_path):

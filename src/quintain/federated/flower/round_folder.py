@@ -75,7 +75,7 @@ class RoundFolder:
             os.close(handle)
 
     def kept_update(self, made_for: bytes) -> EncodedVector | None:
-        """The update that was made before for this very model and grid; None if there is none."""
+        """The update that was made before by these very terms (``vector_hash``); None if there is none."""
         content = self._read("update")
         words = content[2 * HASH_BYTES :]
         if content[: 2 * HASH_BYTES] != made_for + _checksum(words):
