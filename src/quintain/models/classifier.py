@@ -130,8 +130,7 @@ class Classifier:
             ) from error
         # A copy: the net may hand out a buffer of its own, which its next call overwrites.
         logits = adapt(output, len(x)).to(x.device).clone()
-        is_single = 0 < find_logits(output).numel() == len(x)
-        self._check_classes(logits.shape[1], "one logit" if is_single else f"{logits.shape[1]} logits")
+        self._check_classes(logits.shape[1], output, len(x))
         return logits
 
     def predict(self, x: Tensor | NDArray[Any]) -> Tensor:
@@ -139,18 +138,17 @@ class Classifier:
         with torch.no_grad():
             return self(x).argmax(1)
 
-    def _check_classes(self, num_logits: int, returned: str) -> None:
-        """Refuse fewer logits than classes, and another number than before; ``returned`` is what came."""
+    def _check_classes(self, num_logits: int, output: object, num_examples: int) -> None:
+        """Refuse fewer logits than classes, and another number than before."""
         least = self._given_classes or 2
-        if num_logits < least:
-            raise ModelError(
-                f"{self.name} returns {returned} an example; expected {least} or more, one a class"
-            )
-        if num_logits != (self._num_logits or num_logits):
-            raise ModelError(
-                f"{self.name} returns {returned} an example; expected {self._num_logits}, as before"
-            )
-        self._num_logits = num_logits
+        if num_logits >= least and num_logits == (self._num_logits or num_logits):
+            self._num_logits = num_logits
+            return
+        # of one logit the adapter makes two; an output is read again only for the message
+        is_single = find_logits(output).numel() == num_examples
+        returned = "one logit" if is_single else f"{num_logits} logits"
+        expected = f"{least} or more, one a class" if num_logits < least else f"{self._num_logits}, as before"
+        raise ModelError(f"{self.name} returns {returned} an example; expected {expected}")
 
     def _to_net(self, x: Tensor, modules: list[nn.Module]) -> Tensor:
         """Return a copy of the input in the net's type and on its device: the net may write into it."""
