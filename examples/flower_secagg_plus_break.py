@@ -44,7 +44,7 @@ def masked_by_flower(update: np.ndarray) -> tuple[list[np.ndarray], bytes]:
     return parameters_mod(parameters_addition(vector, pseudo_rand_gen(key, MODULUS, SHAPES)), MODULUS), key
 
 
-def folded(key: bytes) -> int:
+def fold_key(key: bytes) -> int:
     """The seed that Flower makes of a key."""
     return int(np.bitwise_xor.reduce(np.frombuffer(key, "<u4")))
 
@@ -93,8 +93,8 @@ def main(everything: bool) -> None:
     """Mask an update as Flower does, take the mask off, and show what the same trick does here."""
     update = np.random.default_rng().normal(0, 0.1, SHAPES[1][0])
     left, key = masked_by_flower(update)
-    assert folded(key) & 0x80808080 == 0
-    right = sum((folded(key) >> 8 * k & 127) << 7 * k for k in range(4)) // (SEEDS // PARTS)
+    assert fold_key(key) & 0x80808080 == 0
+    right = sum((fold_key(key) >> 8 * k & 127) << 7 * k for k in range(4)) // (SEEDS // PARTS)
     started = time.process_time()
     found = unmask(left, range(PARTS) if everything else range(right, right + 1))
     seconds = time.process_time() - started

@@ -23,25 +23,9 @@ from quintain.federated.secagg import client
 from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg_sum import SecureSum
 from quintain.training import Recipe, fit
+from tests.federated.settings import blobs, linear, weights
 
 ONE_STEP = Recipe(epochs=1, batch_size=10_000, learning_rate=0.5, optimizer="sgd", schedule="constant")
-
-
-def blobs(n=400, seed=0):
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 2, n)
-    x = np.clip(0.5 + 0.15 * rng.standard_normal((n, 6)) + 0.25 * (labels[:, None] - 0.5), 0, 1)
-    return from_arrays(x.astype(np.float32), labels, num_classes=2)
-
-
-def linear(seed=0):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return nn.Sequential(nn.Flatten(), nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 2)).eval()
-
-
-def weights(net):
-    return torch.cat([p.detach().flatten() for p in net.parameters()])
 
 
 def sizes(sites):

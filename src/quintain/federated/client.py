@@ -129,11 +129,7 @@ class Client:
         check_types(Dataset, data=data)
         check_types(nn.Module, net=net)
         check_types(Journal, journal=journal)
-        roster = config.plan.roster
-        if roster.keys[roster.index(identity.name)] != identity.public:
-            raise ProtocolError(
-                f"the roster lists another key for {identity.name!r}; expected this site's own: enrol again"
-            )
+        config.plan.roster.index_of(identity)
         self.config, self.ledger, self._units = config, Ledger(), units
         self._identity, self._data, self._journal = identity, data, journal
         self._net = config.plan.strategy.common_model(net)

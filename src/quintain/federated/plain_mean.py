@@ -80,11 +80,7 @@ class _Sender:
         check_types(Identity, identity=identity)
         check_types(Journal, journal=journal)
         self._policy, self._identity, self._journal = policy, identity, journal
-        self._index = policy.roster.index(identity.name)
-        if policy.roster.keys[self._index] != identity.public:
-            raise ProtocolError(
-                f"the roster lists another key for {identity.name!r}; expected this site's own: enrol again"
-            )
+        self._index = policy.roster.index_of(identity)
         if encoded.dtype != WORD_DTYPE or encoded.shape != (policy.encoding.num_words,):
             raise ProtocolError(
                 f"words {encoded.shape} of {encoded.dtype}; expected ({policy.encoding.num_words},) of uint32"

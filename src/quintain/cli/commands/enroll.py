@@ -36,7 +36,7 @@ def run(
     else:
         keys = enroll(to, name)
     for one, key in keys.items():
-        screen.print(f"{_shown(one)}: {fingerprint(key)}", markup=False, soft_wrap=True)
+        screen.print(f"{_readable_name(one)}: {fingerprint(key)}", markup=False, soft_wrap=True)
     text = (
         f"{to / 'roster.toml'}: read these words to each other, on a way that nobody can forge, before the "
         "first round"
@@ -47,8 +47,11 @@ def run(
     return ExitCode.OK
 
 
-def _shown(name: str) -> str:
-    """Another site has chosen its name: what a terminal obeys, and letters like others, show as escapes."""
+def _readable_name(name: str) -> str:
+    """Return a name with escapes for control characters and for letters that only look like ASCII's.
+
+    The name comes from another site.
+    """
     if not name.isprintable():
         return ascii(name)
     return name if name.isascii() else f"{name} = {name!a}"

@@ -18,11 +18,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flwr.app import ConfigRecord as Record
-from flwr.app import Context, Error, Message, MessageType, RecordDict
+from flwr.app import Context, Message, MessageType, RecordDict
 from flwr.clientapp.typing import ClientAppCallable, Mod
 
 from quintain.core.errors import DataError, ProtocolError, SettingError
 from quintain.federated.flower import arrays as flat
+from quintain.federated.flower.refusal import REFUSED
 from quintain.federated.flower.site import SiteSettings
 from quintain.federated.flower.terms import RoundFacts
 from quintain.federated.secagg import messages
@@ -30,8 +31,6 @@ from quintain.federated.secagg.encoding import EncodedVector
 from quintain.federated.secagg.messages import MessageType as SumMessage
 from quintain.federated.secagg_sum import SecureSum
 
-REFUSED = Error(code=6, reason="refused")
-"""What the server learns of any failure; 6 is Flower's code for a mod's failed precondition."""
 SETTINGS_KEY = "quintain-site"
 """The key in a SuperNode's own configuration (``--node-config``) with the path of the site's TOML file."""
 

@@ -3,16 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
+from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from quintain.core.errors import ProtocolError
 from quintain.federated.daemon import ask
+from quintain.federated.flower.refusal import REFUSED
 
 RECORD = "federated"
 """The record that carries a message."""
-REFUSED = Error(code=6, reason="refused")
-"""What the server learns of any failure: Flower would send it the type and the text of an exception."""
 SOCKET_KEY = "quintain-socket"
 """The key in a SuperNode's own configuration (``--node-config``) with the path of the daemon's socket."""
 

@@ -182,11 +182,7 @@ def start_round(
     check_types(Policy, policy=policy)
     check_types(Identity, identity=identity)
     check_types(Journal, journal=journal)
-    index = policy.roster.index(identity.name)
-    if policy.roster.keys[index] != identity.public:
-        raise ProtocolError(
-            f"the roster lists another key for {identity.name!r}; expected this site's own: enrol again"
-        )
+    index = policy.roster.index_of(identity)
     _check_encoded(encoded, policy.encoding.num_words)
     if journal.answered(policy.round_id):
         raise ProtocolError(

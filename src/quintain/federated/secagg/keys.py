@@ -113,6 +113,20 @@ class Roster:
             raise SettingError(f"no site is called {name!r}; the roster lists {', '.join(self.names)}")
         return self.names.index(name)
 
+    def index_of(self, identity: Identity) -> int:
+        """A site's place, if the roster lists its very key.
+
+        Raises:
+            SettingError: If its name is not listed.
+            ProtocolError: If another key is.
+        """
+        index = self.index(identity.name)
+        if self.keys[index] != identity.public:
+            raise ProtocolError(
+                f"the roster lists another key for {identity.name!r}; expected this site's own: enrol again"
+            )
+        return index
+
     def names_of(self, members: tuple[int, ...]) -> tuple[str, ...]:
         """Return the names of some indices."""
         return tuple(self.names[i] for i in members)
