@@ -36,7 +36,8 @@ def repeat_finished(call: VerbCall) -> int | None:
 
     record = load(out / RESULT_FILE)
     if loaded.examples:
-        _refuse_other_data(replace(call, **loaded.examples), record.provenance.data.hash, out)  # type: ignore[arg-type]
+        same_examples = replace(call, **loaded.examples)  # type: ignore[arg-type]
+        _refuse_other_data(same_examples, record.provenance.data.hash, out)
     if is_first_process():
         return call.repeat(record)
     verdict = call.decide(record).verdict
