@@ -321,4 +321,4 @@ def test_every_command_of_a_run_takes_the_options_and_no_other_does(call):
         _, out, _ = call(command.name, "--help")
         takes = [f"--{one.name}" in out for one in OPTIONS]
         assert takes == [command.concerns_a_run] * len(OPTIONS), command.name
-    assert {command.name for command in COMMANDS if not command.concerns_a_run} >= {"list", "compare"}
+    assert {command.name for command in COMMANDS if not command.concerns_a_run} >= {"list", "schema"}

@@ -9,6 +9,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 from quintain.cli.project_settings import FILE as PROJECT_FILE
+from quintain.cli.run_settings import RUNS
 from quintain.core.errors import ExitCode, SettingError, StorageError
 from quintain.core.files import write_atomically
 from quintain.results.run_layout import RUN_SETTINGS_FILE
@@ -42,8 +43,8 @@ def refuse_unwritable(
             same file.
     """
     inputs = inputs or {}
-    source = inputs.get("source")
-    run_folders = [folder.resolve() for folder in (run_folder, source) if folder]
+    read = (inputs.get(name) for name in ("source", *RUNS))
+    run_folders = [folder.resolve() for folder in (run_folder, *read) if folder]
     if any(str(path) == STANDARD_OUTPUT for name, path in paths.items() if name != "json"):
         raise SettingError("only --json writes to standard output (-); give the others a file")
     named: dict[Path, str] = {}

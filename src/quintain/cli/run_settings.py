@@ -30,6 +30,9 @@ MODEL = "model as loaded"
 EXAMPLES = "data as loaded"
 """Key of how the examples were named, whose hash the record has."""
 
+RUNS = frozenset({"before", "after"})
+"""Parameters that name run folders, which are only read."""
+
 DATES = frozenset({"data"})
 """Parameters that name files, which are compared by their names, sizes and dates: a hash of private records
 would tell who holds a guess of them whether it is right.
@@ -187,5 +190,7 @@ def _text(value: object) -> str:
 
 def input_paths(words: Mapping[str, object]) -> dict[str, Path]:
     """Return the files and folders that the parameters of a command name as its inputs, by parameter."""
-    named = {name: named_path(str(words[name])) for name in sorted(CONTENTS | DATES) if words.get(name)}
+    named = {
+        name: named_path(str(words[name])) for name in sorted(CONTENTS | DATES | RUNS) if words.get(name)
+    }
     return {name: path for name, path in named.items() if path is not None}

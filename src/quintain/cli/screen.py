@@ -13,15 +13,16 @@ from rich.text import Text
 from quintain.cli.grids import show_grid
 from quintain.report import all_rows, count_verdicts, key_rows, presentation_of, summary_lines
 from quintain.report import format as fmt
+from quintain.report.results.compare import sides_text
 from quintain.report.run_results import RunResults
+from quintain.results.comparison_records import ClaimChange, Regression
 from quintain.results.gate import NOTHING_DONE, did_nothing
 from quintain.results.records import DrillResult, Record, RequirementResult, SizeCut
 from quintain.results.robustness_records import TrainResult
 
 if TYPE_CHECKING:
     from quintain.core.registry import Entry
-    from quintain.report import ClaimChange, ClaimRow
-    from quintain.report.regressions import Regression
+    from quintain.report import ClaimRow
     from quintain.report.table import Table as Grid
 
 TONES = {"good": "green", "bad": "red", "open": "yellow", "": "default"}
@@ -110,22 +111,16 @@ def show_drill(console: Console, records: "Sequence[Record]") -> None:
         console.print(f"cut for time: {escape('; '.join(cuts))}", style="dim", soft_wrap=True)
 
 
-def show_changes(console: Console, changes: "Sequence[ClaimChange]") -> None:
+def show_changes(console: Console, changes: Sequence[ClaimChange]) -> None:
     """Show two runs side by side."""
-    rows = []
-    for change in changes:
-        before, after = (
-            fmt.interval(change.metric, *sides) if sides else fmt.NO_VALUE
-            for sides in (change.before, change.after)
+    rows = [
+        (
+            *map(Text, (change.name, *sides_text(change))),
+            Text(change.change, style=OUTCOMES.get(change.change, "default")),
+            Text(change.reason),
         )
-        tone = OUTCOMES.get(change.change, "default")
-        rows.append(
-            (
-                *map(Text, (change.name, before, after)),
-                Text(change.change, style=tone),
-                Text(change.reason),
-            )
-        )
+        for change in changes
+    ]
     show_grid(console, ("claim", "before", "after", "change", "reason"), rows, text_columns=(0, 4))
 
 
@@ -142,7 +137,7 @@ def show_names(console: Console, kinds: Mapping[str, "Sequence[Entry]"]) -> None
     console.print(table)
 
 
-def show_regressions(console: Console, found: "Sequence[Regression]", tolerance: float) -> None:
+def show_regressions(console: Console, found: Sequence[Regression], tolerance: float) -> None:
     """Show each claim that got worse by more than a tolerance, or that there is none."""
     for one in found:
         console.print(f"[bold red]REGRESSION[/]  {escape(one.name)}: {escape(one.reason)}", soft_wrap=True)

@@ -9,7 +9,6 @@ from quintain.core.lazy import lazy_exports
 from quintain.report._index import EXPORTS
 
 if TYPE_CHECKING:
-    from quintain.report.changes import ClaimChange as ClaimChange
     from quintain.report.changes import compare as compare
     from quintain.report.claim_rows import ClaimRow as ClaimRow
     from quintain.report.claim_rows import VerdictCounts as VerdictCounts
@@ -21,5 +20,6 @@ if TYPE_CHECKING:
     from quintain.report.page import write as write
     from quintain.report.registry import presentation_of as presentation_of
     from quintain.report.registry import summary_lines as summary_lines
+    from quintain.results.comparison_records import ClaimChange as ClaimChange
 
 __getattr__, __dir__ = lazy_exports(__name__, EXPORTS)

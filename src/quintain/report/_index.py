@@ -4,7 +4,7 @@
 # ruff: noqa
 
 EXPORTS: dict[str, str] = {
-    "ClaimChange": "quintain.report.changes",
+    "ClaimChange": "quintain.results.comparison_records",
     "ClaimRow": "quintain.report.claim_rows",
     "VerdictCounts": "quintain.report.claim_rows",
     "all_rows": "quintain.report.claim_rows",

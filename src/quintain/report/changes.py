@@ -1,40 +1,14 @@
 """Two runs, claim by claim: what moved, and whether it may be compared at all."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from quintain.report import format as fmt
 from quintain.report.claim_rows import CONFIDENCE
 from quintain.report.run_results import RunResults
 from quintain.results.bounds import Bracket
+from quintain.results.comparison_records import ChangeKind, ClaimChange
 from quintain.results.quantity import Metric, Quantity
 from quintain.results.records import Claim, Record
-
-ChangeKind = Literal["better", "worse", "same", "undecided", "incomparable", "added", "removed"]
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimChange:
-    """One claim before and after.
-
-    Args:
-        name: Of the claim.
-        title: For people.
-        metric: The quantity.
-        before, after: Lower and upper side on the tested examples, None where the run does not have the
-            claim.
-        change: ``better`` or ``worse`` only if the brackets do not overlap.
-        reason: In one sentence.
-    """
-
-    name: str
-    title: str
-    metric: Metric
-    before: tuple[float, float] | None
-    after: tuple[float, float] | None
-    change: ChangeKind
-    reason: str
 
 
 def compare(a: Sequence[Record], b: Sequence[Record]) -> tuple[ClaimChange, ...]:

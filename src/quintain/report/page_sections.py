@@ -9,6 +9,7 @@ from quintain.report.sections.evasion import evasion_section
 from quintain.report.sections.not_done import not_done_section
 from quintain.report.sections.provenance import provenance_section
 from quintain.report.sections.training import training_section
+from quintain.results.comparison_records import CompareResult
 from quintain.results.privacy_records import (
     AuditResult,
     FederateResult,
@@ -27,6 +28,7 @@ def page_sections(run: RunResults) -> tuple[Section, ...]:
         privacy_section(run),
         leakage_section(run),
         federation_section(run),
+        comparison_section(run),
         not_done_section(run),
         diagnostics_section(run),
         provenance_section(run),
@@ -64,3 +66,10 @@ def federation_section(run: RunResults) -> Section | None:
     lead = "Sites train one model together; the server adds up masked vectors and learns only their sum."
     blocks = blocks_of(run, FederateResult)
     return Section("federation", "Federated learning", lead, tuple(blocks)) if blocks else None
+
+
+def comparison_section(run: RunResults) -> Section | None:
+    """Return the section on a run that was compared with an earlier one; None if none was."""
+    lead = "Two runs claim by claim: better or worse only where the two brackets do not overlap."
+    blocks = blocks_of(run, CompareResult)
+    return Section("comparison", "Comparison", lead, tuple(blocks)) if blocks else None

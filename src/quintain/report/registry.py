@@ -11,6 +11,7 @@ from quintain.report.results import (
     audit,
     certify,
     check,
+    compare,
     drill,
     evaluate,
     federate,
@@ -45,6 +46,7 @@ PRESENTATIONS: Mapping[type, Presentation[Any]] = {
         federate.PRESENTATION,
         skipped.PRESENTATION,
         drill.PRESENTATION,
+        compare.PRESENTATION,
     )
 }
 """Every presentation, by the type of its results."""

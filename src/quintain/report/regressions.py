@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from quintain.core.errors import SettingError
 from quintain.core.threat_specs import threat_type
@@ -11,6 +10,7 @@ from quintain.report.attack_sets import attack_names, is_replay, missing_attacks
 from quintain.report.changes import difference
 from quintain.report.run_results import RunResults
 from quintain.results.bounds import Bound, Consistency
+from quintain.results.comparison_records import Regression
 from quintain.results.literals import CLEAN_ERRORS_ONLY
 from quintain.results.quantity import Basis, Metric
 from quintain.results.records import Claim, Record
@@ -21,19 +21,6 @@ DEFAULT_TOLERANCE = 0.01
 
 _ROUNDING = 1e-9
 """A change that is larger than the tolerance by this alone is not larger."""
-
-
-@dataclass(frozen=True, slots=True)
-class Regression:
-    """A claim that got worse, or that can no longer be compared.
-
-    Args:
-        name: Of the claim.
-        reason: One sentence with the numbers.
-    """
-
-    name: str
-    reason: str
 
 
 def regressions(

@@ -6,6 +6,7 @@ from typing import Literal
 from quintain.core.notebook import drawn_by
 from quintain.results.bounds import Bracket
 from quintain.results.class_counts import ClassCounts
+from quintain.results.comparison_records import CompareResult
 from quintain.results.privacy_records import (
     AuditResult,
     FederateResult,
@@ -226,6 +227,7 @@ StepResult = (
     | FederateResult
     | SkippedResult
     | DrillResult
+    | CompareResult
 )
 
 

@@ -56,8 +56,8 @@ class Command:
 
     @property
     def concerns_a_run(self) -> bool:
-        """Whether it makes a run folder or reads one, so that it takes the options for CI systems' files."""
-        return bool({"out", "folder"} & {one.name for one in self.options})
+        """Whether it makes a run folder or reads some, so that it takes the options for CI systems' files."""
+        return bool({"out", "folder", "after"} & {one.name for one in self.options})
 
     @property
     def epilog(self) -> str:

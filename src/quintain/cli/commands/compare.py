@@ -1,11 +1,20 @@
 """``quintain compare``."""
 
+import datetime
+import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from quintain.cli.commands.command import Command
+
+if TYPE_CHECKING:
+    from quintain.core.errors import ExitCode
+    from quintain.results.comparison_records import CompareResult
+    from quintain.results.records import Record
+    from quintain.results.verdict import Outcome
 
 
 def run(
@@ -28,18 +37,22 @@ def run(
         ),
     ] = None,
 ) -> int:
+    from quintain.cli.ci_files import note_folder, note_records
     from quintain.cli.console import Terminal
     from quintain.cli.screen import show_changes, show_regressions
     from quintain.core.errors import ExitCode, SettingError
     from quintain.report import compare, read
     from quintain.report.regressions import DEFAULT_TOLERANCE, regressions
+    from quintain.report.results.compare import regressions_text
     from quintain.report.unfinished import unfinished_reason
+    from quintain.results.comparison_records import CompareResult
 
     if tolerance is not None and not fail_on_regression:
         raise SettingError(
             f"got --tolerance {tolerance:g} without --fail-on-regression; expected both: without it a change "
             "is shown, whatever its size"
         )
+    clock = time.perf_counter()
     old, new = read(before), read(after)
     cut_before, cut_after = unfinished_reason(old, before), unfinished_reason(new, after)
     if cut_before and fail_on_regression:
@@ -47,16 +60,42 @@ def run(
             f"{cut_before}; expected a finished run to compare with, since what is not claimed cannot regress"
         )
     allowed = DEFAULT_TOLERANCE if tolerance is None else tolerance
-    worse = regressions(old, new, allowed) if fail_on_regression else ()
+    result = CompareResult(
+        str(before),
+        str(after),
+        compare(old, new),
+        regressions(old, new, allowed) if fail_on_regression else (),
+        allowed if fail_on_regression else None,
+    )
     console = Terminal()
-    show_changes(console, compare(old, new))
+    show_changes(console, result.changes)
     if fail_on_regression:
-        show_regressions(console, worse, allowed)
+        show_regressions(console, result.regressions, allowed)
     for cut in filter(None, (cut_before, cut_after)):
         console.print(cut, style="yellow", markup=False, soft_wrap=True)
     if cut_after and fail_on_regression:
-        return ExitCode.INTERRUPTED
-    return ExitCode.FAILED if worse else ExitCode.OK
+        code, reason = ExitCode.INTERRUPTED, cut_after
+    else:
+        code, reason = ExitCode.FAILED if result.regressions else ExitCode.OK, regressions_text(result)
+    note_folder(after)
+    note_records((_record(result, new[-1], code, reason, time.perf_counter() - clock),))
+    return code
+
+
+def _record(
+    result: "CompareResult", later: "Record", code: "ExitCode", reason: str, seconds: float
+) -> "Record":
+    """The record of the comparison; data, seed and machine are those of the later run."""
+    from quintain.cli.run_folder import command_line
+    from quintain.results.records import SCHEMA, Record
+    from quintain.results.verdict import RunVerdict
+
+    started = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    provenance = replace(
+        later.provenance, command=command_line(), started=started.isoformat(), seconds=seconds
+    )
+    verdict = RunVerdict(cast("Outcome", code.name), int(code), reason)
+    return Record(SCHEMA, provenance, (), result, verdict=verdict)
 
 
 VERB = Command(

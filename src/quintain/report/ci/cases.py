@@ -7,18 +7,24 @@ from enum import StrEnum
 
 from quintain.report import format as fmt
 from quintain.report.claim_rows import CONFIDENCE, MECHANISM_MISMATCH, about, bounds_text
+from quintain.report.results.compare import sides_text
 from quintain.report.run_results import RunResults
 from quintain.results.bounds import Consistency
+from quintain.results.comparison_records import CompareResult
 from quintain.results.quantity import Metric
 from quintain.results.records import Claim, Record, RequirementResult
 from quintain.results.requirements import Requirement
 from quintain.results.verdict import Decision, RunVerdict, Verdict
 
-CONTRADICTION, MISMATCH = "contradiction", "mechanism_mismatch"
-"""Rules beside those of the metrics: two bounds that cross, and a mechanism that is not what was claimed."""
+CONTRADICTION, MISMATCH, REGRESSION = "contradiction", "mechanism_mismatch", "regression"
+"""Rules beside those of the metrics: two bounds that cross, a mechanism that is not what was claimed, and a
+claim that is worse than in an earlier run.
+"""
 
 BROKEN_OFF = ("EXECUTION", "USAGE", "INTERRUPTED")
 """Outcomes of a run that did not come to its end."""
+
+_NOT_ENDED = "not decided, because the run did not come to its end"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +78,14 @@ class Case:
     """One thing that was judged.
 
     Args:
-        group: Where it belongs: ``gate.MODEL``, ``alarm`` or ``run``.
+        group: Where it belongs: ``gate.MODEL``, ``regression``, ``alarm`` or ``run``.
         name: What was judged, the same in every run: a requirement as it is written, the name of a claim.
         status: Its outcome.
         kind: The outcome in one word: that of ``status``, or which alarm or failure it is.
         message: One sentence with the numbers.
         details: Further lines: the bracket, the record, the command.
-        rule: What was violated: a metric, or one of the two alarms; empty for the run itself.
+        rule: What was violated: a metric, one of the two alarms, or that no claim gets worse; empty for the
+            run itself.
         path, line: The file that states a requirement, and its line there; empty and 0 where none does.
         is_tolerated: Whether it is undecided and the run passes nevertheless.
     """
@@ -96,9 +103,16 @@ class Case:
 
 
 def cases(run: CIRun) -> tuple[Case, ...]:
-    """Return the cases of a run: the run itself, each requirement, each alarm; never none at all."""
+    """Return the cases of a run: the run itself, each requirement, each claim that an earlier run has, each
+    alarm; never none at all.
+    """
     results = RunResults.of(run.records)
-    return (_run_case(run), *_requirement_cases(run, results), *_alarm_cases(run, results))
+    return (
+        _run_case(run),
+        *_requirement_cases(run, results),
+        *_regression_cases(run, results),
+        *_alarm_cases(run, results),
+    )
 
 
 def _run_case(run: CIRun) -> Case:
@@ -124,7 +138,7 @@ def _requirement_cases(run: CIRun, results: RunResults) -> Iterator[Case]:
         yield _requirement_case(run, results, one)
     known = {one.requirement for one in decided}
     if run.broke_off:
-        reason = f"not decided, because the run did not come to its end: {run.verdict.reason}"
+        reason = f"{_NOT_ENDED}: {run.verdict.reason}"
         for stated in run.requirements:
             if stated.text not in known:
                 verdict = Verdict(Decision.UNDECIDED, reason)
@@ -151,6 +165,29 @@ def _requirement_case(run: CIRun, results: RunResults, one: RequirementResult) -
         line=one.line,
         is_tolerated=decision is Decision.UNDECIDED and run.verdict.undecided == "warn" and not run.broke_off,
     )
+
+
+def _regression_cases(run: CIRun, results: RunResults) -> Iterator[Case]:
+    """Each claim of the earlier run, where the later one was to be no worse."""
+    for result in results.results_of(CompareResult):
+        for change in result.changes:
+            if result.tolerance is None or change.before is None:
+                continue
+            before, after = sides_text(change)
+            reasons = [one.reason for one in result.regressions if one.name == change.name]
+            message = f"not worse by more than {result.tolerance:g}"
+            status = Status.FAIL if reasons else Status.PASS
+            if run.broke_off and not reasons:
+                status, message = Status.UNDECIDED, f"{_NOT_ENDED}: {run.verdict.reason}"
+            yield Case(
+                group="regression",
+                name=change.name,
+                status=status,
+                kind=status.value,
+                message="; ".join(reasons) or message,
+                details=(f"before: {before}, after: {after} ({change.change})", *_origin(run)),
+                rule=REGRESSION,
+            )
 
 
 def _alarm_cases(run: CIRun, results: RunResults) -> Iterator[Case]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from quintain.report.ci.cases import CONTRADICTION, MISMATCH
+from quintain.report.ci.cases import CONTRADICTION, MISMATCH, REGRESSION
 from quintain.results.quantity import Metric
 from quintain.results.requirements import ATTACKED_ACCURACY
 
@@ -157,6 +157,12 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             "is void. Do not release the model, and look for what replaced the mechanism.",
             "9.0",
             ((NIST, "NISTAML.033"), (ATLAS, "AML.T0024.000"), (OWASP, "ML04:2023")),
+        ),
+        REGRESSION: Rule(
+            "ClaimRegression",
+            "A claim of an earlier run is worse in a later one by more than the tolerance.",
+            "A bound got worse, or nothing shows that it did not: the claim is missing, is on other data, or "
+            "rests on weaker attacks. Both runs need the same data, threats and attacks.",
         ),
     }
 )

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 
-from quintain.report.ci.cases import Case, CIRun, Status, cases
+from quintain.report.ci.cases import REGRESSION, Case, CIRun, Status, cases
 from quintain.report.ci.plain_text import plain_text
 from quintain.report.claim_rows import all_rows, key_rows
+from quintain.report.results.compare import sides_text
+from quintain.report.run_results import RunResults
+from quintain.results.comparison_records import CompareResult
 
 MAX_BYTES = 1_000_000
 """A summary of a step may have 1 MiB, those before it included; GitHub drops a longer one altogether."""
@@ -32,7 +35,17 @@ def _lines(run: CIRun) -> Iterator[str]:
     judged = sorted((case for case in cases(run) if case.rule), key=lambda case: _ORDER.index(case.status))
     if judged:
         yield ""
-        yield from _table(("decision", "requirement", "reason"), map(_judged, judged))
+        what = "claim" if any(case.rule == REGRESSION for case in judged) else "requirement"
+        yield from _table(("decision", what, "reason"), map(_judged, judged))
+    for result in RunResults.of(run.records).results_of(CompareResult):
+        yield ""
+        yield from _table(
+            ("claim", "before", "after", "change", "reason"),
+            (
+                tuple(map(_cell, (one.name, *sides_text(one), one.change, one.reason)))
+                for one in result.changes
+            ),
+        )
     left = dict.fromkeys(text for record in run.records for text in record.not_checked)
     if left:
         yield ""
