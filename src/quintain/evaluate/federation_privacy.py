@@ -6,7 +6,7 @@ from pathlib import Path
 from quintain.data.dataset import Dataset
 from quintain.dp.training.resume import load_or_make_salt
 from quintain.evaluate.privacy_target import ProtectedRecords
-from quintain.federated import FederatedConfig, SitePrivacy
+from quintain.federated import FederatedConfig
 from quintain.federated.privacy import FederationPrivacy
 from quintain.results import privacy_records
 from quintain.results.bounds import Bound, Bracket
@@ -17,25 +17,8 @@ ASSUMPTIONS = (
     "initial weights, numbers of records and settings do not depend on the data",
     "each record is at one site",
 )
-SAMPLE_RATE = 1 / 8
-"""Of private training at a site: large batches drown the noise, small ones are cheaper in epsilon."""
-
-PRIVATE_EPOCHS = 8
-"""Of private training in one round: clipped gradients learn slowly, and epsilon grows with their root."""
-
 RELEASED = "all updates"
 """What an adversary sees: each site's update in every round, or each noisy sum."""
-
-
-def private_sites(epsilon: float, delta: float, epochs: int | None) -> SitePrivacy:
-    """Return the settings of DP-SGD at each site for so many epochs a round; for the usual ones if None.
-
-    Raises:
-        SettingError: If epsilon or delta is out of its range.
-    """
-    return SitePrivacy(
-        epsilon, delta, sample_rate=SAMPLE_RATE, steps=round((epochs or PRIVATE_EPOCHS) / SAMPLE_RATE)
-    )
 
 
 def privacy_record(privacy: FederationPrivacy) -> privacy_records.FederationPrivacyResult:

@@ -16,6 +16,11 @@ from quintain.federated.secagg.encoding import check_types
 
 SLACK = 1 + 1e-6
 """Over the target: by how much the ledger's epsilon may exceed the calibrated one, by rounding."""
+SAMPLE_RATE = 1 / 8
+"""Of private training at a site: large batches drown the noise, small ones are cheaper in epsilon."""
+
+PRIVATE_EPOCHS = 8
+"""Of private training in one round: clipped gradients learn slowly, and epsilon grows with their root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +135,17 @@ class SitePrivacy:
                 f"all rounds so far cost epsilon {spent:g}; expected at most {self.epsilon:g}: this round's "
                 "update does not leave the site"
             )
+
+
+def private_sites(epsilon: float, delta: float, epochs: int | None) -> SitePrivacy:
+    """Return the settings of DP-SGD at each site for so many epochs a round; for the usual ones if None.
+
+    Raises:
+        SettingError: If epsilon or delta is out of its range.
+    """
+    return SitePrivacy(
+        epsilon, delta, sample_rate=SAMPLE_RATE, steps=round((epochs or PRIVATE_EPOCHS) / SAMPLE_RATE)
+    )
 
 
 def check_units(units: Mapping[str, PrivacyUnits] | None, names: Sequence[str]) -> Mapping[str, PrivacyUnits]:

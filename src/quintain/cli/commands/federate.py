@@ -84,10 +84,10 @@ def run(
     choose("aggregation", secure)
     _check_privacy(epsilon, noise_multiplier, clip_norm)
 
-    from quintain.evaluate.federation_privacy import private_sites
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.federate import LOCAL_RECIPE, run_federate
     from quintain.federated import ClientNoise, SitePrivacy
+    from quintain.federated.site_privacy import private_sites
     from quintain.results.run_layout import UNFINISHED
 
     call = replace(call, needs_float64=True, resume_dir=UNFINISHED)

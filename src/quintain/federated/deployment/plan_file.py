@@ -1,0 +1,281 @@
+"""The training plan of a federation as a file, which its sites and its server have in common.
+
+::
+
+    model = "net.py:make"               # a factory beside this file, or a name of 'quintain list model'
+    classes = ["normal", "pneumonia"]   # or their number, where the data does not name them
+    shape = [1, 64, 64]                 # of one example
+    rounds = 6
+
+    [recipe]
+    epochs = 2
+    learning_rate = 0.05
+
+Each party reads its own copy, and none is sent: what differs is refused round by round, by name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import torch
+from torch import nn
+
+from quintain.core.errors import ProtocolError, SettingError
+from quintain.core.registry import choose
+from quintain.core.seeds import derive_seed
+from quintain.dp.accounting.guarantee import PrivacyUnit
+from quintain.federated.aggregation import Aggregation
+from quintain.federated.config import FederatedConfig
+from quintain.federated.deployment.toml_table import named_in, read_table
+from quintain.federated.enrolment import read_toml
+from quintain.federated.homomorphic_sum import HomomorphicSum
+from quintain.federated.plan import TrainingPlan
+from quintain.federated.secagg.keys import Roster
+from quintain.federated.site_privacy import SitePrivacy, private_sites
+from quintain.models.classifier import Classifier
+from quintain.models.loading import load_classifier
+from quintain.training import Recipe
+
+_NUMBERS = (
+    "rounds",
+    "clip_value",
+    "scale",
+    "threshold",
+    "min_survivors",
+    "max_corrupt",
+    "clip_norm",
+    "min_cohort_change",
+)
+_KEYS: Mapping[str, object] = {
+    "model": str,
+    "initial_weights": Path,
+    "seed": int,
+    "classes": object,
+    "shape": list,
+    "secure": str,
+    "key_id": str,
+    "strategy": str,
+    "recipe": dict,
+    "weights": dict,
+    "privacy": dict,
+    **{name: get_type_hints(FederatedConfig)[name] for name in _NUMBERS},
+}
+_REQUIRED = ("model", "classes", "shape", "rounds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanFile:
+    """What a plan's file says; nothing of the model's program has run yet.
+
+    Args:
+        path: The file.
+        model: As ``load_classifier`` takes it, with the whole path of a user's file.
+        initial_weights: The file of the first weights; None for those that the model has by the seed.
+        seed: Of the first weights.
+        num_classes: Of the data.
+        class_names: Their names in order; empty where the plan says their number alone.
+        shape: Of one example.
+        aggregation: What sums; under ``he`` a server's, which has the key's id alone.
+        config: All else.
+        unit: What ``config.site_privacy`` protects.
+    """
+
+    path: Path
+    model: str
+    initial_weights: Path | None
+    seed: int
+    num_classes: int
+    class_names: tuple[str, ...]
+    shape: tuple[int, ...]
+    aggregation: Aggregation
+    config: FederatedConfig
+    unit: PrivacyUnit
+
+    @classmethod
+    def load(cls, path: Path) -> "PlanFile":
+        """Read a plan's file.
+
+        Raises:
+            NotFoundError: If it is missing.
+            SettingError: If a key is unknown or missing, or a value is wrong.
+        """
+        values: dict[str, Any] = read_table(path, read_toml(path), _KEYS, required=_REQUIRED)
+        privacy, unit = _privacy(path, values.get("privacy"))
+        names, count = _classes(path, values["classes"])
+        recipe = _recipe(path, values.get("recipe"), is_private=privacy is not None)
+        with named_in(path):
+            config = FederatedConfig(
+                local_recipe=recipe,
+                strategy=choose("strategy", values.get("strategy", "")).build(),
+                weights=_weights(path, values.get("weights")),
+                site_privacy=privacy,
+                **{name: values[name] for name in _NUMBERS if name in values},
+            )
+            aggregation = _aggregation(values.get("secure", ""), values.get("key_id"))
+        return cls(
+            path=path,
+            model=_model(path, values["model"]),
+            initial_weights=values.get("initial_weights"),
+            seed=values.get("seed", 0),
+            num_classes=count,
+            class_names=names,
+            shape=_shape(path, values["shape"]),
+            aggregation=aggregation,
+            config=config,
+            unit=unit,
+        )
+
+    @property
+    def model_file(self) -> Path | None:
+        """The user's file with the model's program; None if it is one of Quintain's own."""
+        path = self.model.rpartition(":")[0]
+        return Path(path) if path.endswith(".py") else None
+
+    @property
+    def data_text(self) -> str:
+        """Which data a site trains on, as the terms of each round have it."""
+        classes = ", ".join(map(repr, self.class_names)) or f"{self.num_classes} classes"
+        unit = "" if self.unit == "record" else f", by {self.unit}"
+        return f"samples of shape {self.shape} in [0, 1]: {classes}{unit}"
+
+    def build(self, roster: Roster) -> "Deployment":
+        """Run the model's program and make the plan of these sites.
+
+        Raises:
+            ModelError: If the model cannot be made, does not take such examples, or cannot be trained.
+            SettingError: If the plan does not fit the roster.
+        """
+        sizes = {"channels": self.shape[0], "size": self.shape[-1]} if len(self.shape) == 3 else {}
+        net = load_classifier(
+            self.model,
+            self.initial_weights,
+            num_classes=self.num_classes,
+            seed=derive_seed(self.seed, "net"),
+            **sizes,
+        ).net
+        Classifier(net, num_classes=self.num_classes, name=self.model).predict(torch.zeros(2, *self.shape))
+        with named_in(self.path):
+            plan = TrainingPlan.for_net(roster, self.config, net, data=self.data_text)
+            plan.check_aggregation(self.aggregation)
+        return Deployment(plan, self.aggregation, net, self)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What a site or the server trains by.
+
+    Args:
+        plan: The training, for these sites.
+        aggregation: What sums.
+        net: The first model; a server moves it, a client does not.
+        file: What it was made from.
+    """
+
+    plan: TrainingPlan
+    aggregation: Aggregation
+    net: nn.Module
+    file: PlanFile
+
+
+def load_plan(path: Path, roster: Roster) -> Deployment:
+    """Read a plan's file and run the program of its model, which is a file on this machine.
+
+    Args:
+        path: ``plan.toml``.
+        roster: The sites.
+
+    Raises:
+        NotFoundError: If a file is missing.
+        SettingError: If a key is unknown or missing, or a value is wrong.
+        ModelError: If the model cannot be made, does not take such examples, or cannot be trained.
+    """
+    return PlanFile.load(path).build(roster)
+
+
+def _model(path: Path, spec: str) -> str:
+    """A model's spec, with the whole path of a user's file."""
+    file, colon, factory = spec.rpartition(":")
+    if not (colon and file.endswith(".py")):
+        return spec
+    return f"{path.absolute().parent / Path(file).expanduser()}:{factory}"
+
+
+def _classes(path: Path, given: object) -> tuple[tuple[str, ...], int]:
+    """The classes' names, if they have some, and their number."""
+    if isinstance(given, list) and len(given) >= 2 and all(isinstance(one, str) and one for one in given):
+        if len(set(given)) == len(given):
+            return tuple(given), len(given)
+    elif type(given) is int and given >= 2:
+        return (), given
+    raise SettingError(
+        f"{path}: classes = {given!r}; expected the names of two classes or more, each once, in the order of "
+        "their labels, or their number"
+    )
+
+
+def _shape(path: Path, given: list[object]) -> tuple[int, ...]:
+    sizes = tuple(one for one in given if isinstance(one, int) and type(one) is int and one >= 1)
+    if not given or len(sizes) < len(given):
+        raise SettingError(
+            f"{path}: shape = {given!r}; expected that of one example, such as [1, 64, 64] (channels, "
+            "height, width)"
+        )
+    return sizes
+
+
+def _recipe(path: Path, given: object, *, is_private: bool) -> Recipe:
+    """How a site trains in a round; under DP-SGD another one would say nothing."""
+    if given is None:
+        if is_private:
+            return Recipe(epochs=1)
+        raise SettingError(f"{path}: [recipe] is missing; expected at least its epochs")
+    if is_private:
+        raise SettingError(
+            f"{path}: [recipe] beside [privacy], by which each site trains instead; expected steps, "
+            "sample_rate and learning_rate in [privacy]: leave [recipe] out"
+        )
+    values: dict[str, Any] = read_table(
+        path, given, get_type_hints(Recipe), required=["epochs"], table="recipe"
+    )
+    with named_in(path, "recipe"):
+        return Recipe(**values)
+
+
+def _privacy(path: Path, given: object) -> tuple[SitePrivacy | None, PrivacyUnit]:
+    """DP-SGD at each site as ``quintain federate --epsilon`` makes it, but for what the file says."""
+    if given is None:
+        return None, "record"
+    kinds = {**get_type_hints(SitePrivacy), "unit": PrivacyUnit}
+    values: dict[str, Any] = read_table(path, given, kinds, required=["epsilon"], table="privacy")
+    unit: PrivacyUnit = values.pop("unit", "record")
+    with named_in(path, "privacy"):
+        usual = private_sites(values.pop("epsilon"), values.pop("delta", 1e-5), None)
+        return replace(usual, **values), unit
+
+
+def _weights(path: Path, given: dict[str, object] | None) -> dict[str, int] | None:
+    if given is None:
+        return None
+    values: dict[str, Any] = read_table(path, given, dict.fromkeys(given, int), table="weights")
+    return values
+
+
+def _aggregation(secure: str, key_id: str | None) -> Aggregation:
+    """What sums, as a server has it."""
+    entry = choose("aggregation", secure)
+    if entry.name != HomomorphicSum.name:
+        if key_id is not None:
+            raise SettingError(
+                f"key_id = {key_id!r} with secure = {entry.name!r}, which needs none; leave it out"
+            )
+        made: Aggregation = entry.build()
+        return made
+    try:
+        return HomomorphicSum(bytes.fromhex(key_id or ""))
+    except (ValueError, ProtocolError):
+        raise SettingError(
+            f"key_id = {key_id!r} with secure = 'he'; expected the id of the key that the sites share, 32 "
+            "hexadecimal digits: SharedKey.load(path).key_id.hex()"
+        ) from None

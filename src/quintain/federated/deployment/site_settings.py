@@ -1,0 +1,214 @@
+"""The settings of one site's daemon as a file, ``client.toml``: nothing in them comes from the server.
+
+::
+
+    plan = "plan.toml"
+    identity = "identity.toml"
+    roster = "roster.toml"
+    data = "xrays.npz"
+    state = "/var/lib/quintain/state"       # its update, its approval, its log: mode 0700
+    journal = "/var/lib/quintain/journal"   # what it remembers for life
+    socket = "/run/quintain/socket"
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from quintain.core.errors import SettingError
+from quintain.core.registry import entries
+from quintain.data import load_data
+from quintain.data.dataset import Dataset
+from quintain.dp import PrivacyUnits
+from quintain.federated.client import Client, ClientConfig
+from quintain.federated.deployment.plan_file import Deployment, PlanFile
+from quintain.federated.deployment.toml_table import named_in, read_table
+from quintain.federated.enrolment import load_identity, load_roster, read_toml
+from quintain.federated.homomorphic import SharedKey
+from quintain.federated.homomorphic_sum import HomomorphicSum
+from quintain.federated.secagg.journal import FolderJournal
+from quintain.federated.secagg.keys import Identity, Roster
+
+_KEYS: Mapping[str, object] = {
+    "plan": Path,
+    "identity": Path,
+    "roster": Path,
+    "data": str,
+    "units": Path,
+    "key": Path,
+    "state": Path,
+    "journal": Path,
+    "socket": Path,
+    "seed": int,
+}
+_REQUIRED = ("plan", "identity", "roster", "data", "state", "journal", "socket")
+UPDATE_FILE = "update.safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientSettings:
+    """One site's own settings.
+
+    Args:
+        path: The file that says them.
+        plan: The plan's file.
+        identity: The file of its signing key.
+        roster: The file of all sites.
+        data: As ``load_data`` takes it, with the whole path of a file or folder; its split ``train`` is
+            trained on.
+        units: A file with one line for each example, whom it belongs to; None where each is for itself.
+        key: The key file that the sites share, for homomorphic sums; None for other sums.
+        state: The folder of its update, its approval and its log.
+        journal: The folder of what it remembers for life.
+        socket: Where the server's messages come in.
+        seed: Of local training.
+    """
+
+    path: Path
+    plan: Path
+    identity: Path
+    roster: Path
+    data: str
+    state: Path
+    journal: Path
+    socket: Path
+    units: Path | None = None
+    key: Path | None = None
+    seed: int = 0
+
+    @classmethod
+    def load(cls, path: Path) -> "ClientSettings":
+        """Read a site's file; paths in it are relative to its folder.
+
+        Raises:
+            NotFoundError: If it is missing.
+            SettingError: If a key is unknown or missing, or a value is wrong.
+        """
+        values: dict[str, Any] = read_table(path, read_toml(path), _KEYS, required=_REQUIRED)
+        if values["data"] not in entries("dataset"):
+            values["data"] = str(path.absolute().parent / Path(values["data"]).expanduser())
+        if values["state"].resolve() == values["journal"].resolve():
+            raise SettingError(
+                f"{path}: state and journal are one folder, {values['state']}; expected two: a state may be "
+                "put back from a copy, a journal never"
+            )
+        return cls(path=path, **values)
+
+    def members(self) -> tuple[Identity, Roster]:
+        """Read the site's identity, and the roster that lists it.
+
+        Raises:
+            NotFoundError: If a file is missing.
+            SettingError: If others may read the identity, or the roster does not list the site.
+            ProtocolError: If the roster lists another key for it.
+        """
+        identity, roster = load_identity(self.identity), load_roster(self.roster)
+        with named_in(self.roster):
+            roster.index_of(identity)
+        return identity, roster
+
+    def deployment(self, file: PlanFile, roster: Roster) -> Deployment:
+        """Run the model's program, and return what this site trains by, with its own key where sums need one.
+
+        Raises:
+            SettingError: If the plan does not fit the roster, or the key is not the plan's.
+            ModelError: If the model cannot be made or trained.
+        """
+        made = file.build(roster)
+        if not isinstance(made.aggregation, HomomorphicSum):
+            if self.key is not None:
+                raise SettingError(
+                    f"{self.path}: key = '{self.key}', and {self.plan} sums by {made.aggregation.name}, "
+                    "which needs none; leave it out"
+                )
+            return made
+        if self.key is None:
+            raise SettingError(
+                f"{self.path}: key is missing; expected the key file of the sites, which {self.plan} sums "
+                "under (secure = 'he')"
+            )
+        key = SharedKey.load(self.key)
+        if key.key_id != made.aggregation.key_id:
+            raise SettingError(
+                f"{self.path}: key = '{self.key}' has the id {key.key_id.hex()}; expected that of "
+                f"{self.plan}, key_id = {made.aggregation.key_id.hex()!r}"
+            )
+        return replace(made, aggregation=HomomorphicSum(key))
+
+    def client(self, deployment: Deployment, identity: Identity) -> Client:
+        """Load the data and return the site's client, which goes on from its state.
+
+        Raises:
+            NotFoundError: If there are no data, or no split ``train`` of them.
+            SettingError: If the data or their units are not those of the plan.
+            DataError: If the data cannot be read.
+        """
+        data = self._data(deployment.file)
+        config = ClientConfig(
+            deployment.plan,
+            deployment.aggregation,
+            seed=self.seed,
+            update_file=self.state / UPDATE_FILE,
+        )
+        journal = FolderJournal(self.journal)
+        units = self._units(deployment.file, data)
+        return Client(config, identity, data, deployment.net, journal, units)
+
+    def _data(self, file: PlanFile) -> Dataset:
+        """The examples to train on, of the plan's shape and classes."""
+        data = load_data(self.data).split("train")
+        if data.shape != file.shape:
+            raise SettingError(
+                f"{self.path}: data = '{self.data}' has examples of shape {data.shape}; expected "
+                f"{file.shape}, as shape of {file.path} says"
+            )
+        names = data.class_names
+        is_named = names != tuple(map(str, range(data.num_classes)))
+        if is_named and names != file.class_names:
+            known = ", ".join(file.class_names) or f"{file.num_classes} without names"
+            raise SettingError(
+                f"{self.path}: data = '{self.data}' has the classes {', '.join(names)}; expected those of "
+                f"{file.path} in their order, so that all sites mean the same by a label: {known}"
+            )
+        if data.num_classes > file.num_classes:
+            raise SettingError(
+                f"{self.path}: data = '{self.data}' has labels up to {data.num_classes - 1}; expected "
+                f"{file.num_classes} classes from 0 up, as classes of {file.path} says"
+            )
+        return data.with_classes(file.num_classes)
+
+    def _units(self, file: PlanFile, data: Dataset) -> PrivacyUnits | None:
+        """Whom the examples belong to, where the plan protects somebody else than single records."""
+        if file.unit == "record":
+            if self.units is not None:
+                raise SettingError(
+                    f"{self.path}: units = '{self.units}', and {file.path} protects single records or none; "
+                    "expected unit = 'patient' in its [privacy], or no units"
+                )
+            return None
+        if self.units is None:
+            raise SettingError(
+                f"{self.path}: units is missing; expected a file with a line for each of {len(data)} "
+                f"examples, the {file.unit} that it is of, which {file.path} protects"
+            )
+        found = PrivacyUnits(read_lines(self.units), name=file.unit)
+        with named_in(self.units):
+            found.check_length(len(data))
+        return found
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text file.
+
+    Raises:
+        SettingError: If it cannot be read, or a line is empty.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"cannot read {path}: {error}; expected a text with a line each") from error
+    empty = [number for number, line in enumerate(lines, 1) if not line.strip()]
+    if empty:
+        raise SettingError(f"{path}, line {empty[0]} is empty; expected whom the example belongs to")
+    return lines

@@ -1,0 +1,92 @@
+"""Tables of settings files: each key is known, each value of its type, and errors name file and key."""
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import NoneType
+from typing import Literal, get_args, get_origin
+
+from quintain.core.errors import ProtocolError, SettingError, UnknownNameError, UsageError
+
+_EXPECTED: Mapping[object, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    list: "a list",
+    dict: "a table",
+    Path: "the path of a file or folder",
+}
+
+
+def read_table(
+    path: Path,
+    entries: object,
+    kinds: Mapping[str, object],
+    *,
+    required: Collection[str] = (),
+    table: str = "",
+) -> dict[str, object]:
+    """Return the values of a table, by key.
+
+    Args:
+        path: The file, for messages; paths in it are relative to its folder.
+        entries: What stands in the file.
+        kinds: Each known key to its type: ``int``, ``float``, ``str``, ``bool``, ``list``, ``dict``,
+            ``Path``, a ``Literal``, or one of these ``| None``; ``object`` for what is checked elsewhere.
+        required: Keys that must be there.
+        table: The table's name, empty for the top of the file.
+
+    Raises:
+        SettingError: In one line with all keys that are unknown or missing, and all values of another type.
+    """
+    where = f"{path}: [{table}] " if table else f"{path}: "
+    if not isinstance(entries, dict):
+        raise SettingError(f"{path}: {table} = {entries!r}; expected a table [{table}]")
+    problems = [f"{where}{UnknownNameError('key', key, kinds)}" for key in entries if key not in kinds]
+    problems += [f"{where}{key} is missing" for key in sorted(set(required) - set(entries))]
+    values: dict[str, object] = {}
+    for key, kind in kinds.items():
+        if key in entries:
+            expected = _expected(entries[key], kind)
+            if expected:
+                problems.append(f"{where}{key} = {entries[key]!r}; expected {expected}")
+            else:
+                values[key] = _converted(path, entries[key], kind)
+    if problems:
+        raise SettingError("; ".join(problems))
+    return values
+
+
+@contextmanager
+def named_in(path: Path, table: str = "") -> Iterator[None]:
+    """Put the file's name, and the table's, before what is refused of its values."""
+    try:
+        yield
+    except (UsageError, ProtocolError) as error:
+        where = f"{path}: [{table}]" if table else f"{path}:"
+        raise SettingError(f"{where} {error}") from error
+
+
+def _expected(value: object, kind: object) -> str:
+    """Say what is expected of a value; nothing if it is that."""
+    kinds = [one for one in get_args(kind) if one is not NoneType] if NoneType in get_args(kind) else [kind]
+    (one,) = kinds
+    if one is object:
+        return ""
+    if get_origin(one) is Literal:
+        known = get_args(one)
+        return "" if value in known else f"one of {', '.join(map(repr, known))}"
+    if one is Path:
+        return "" if isinstance(value, str) and value else _EXPECTED[Path]
+    # true is no number here, though it is one in Python
+    fits = type(value) is one or (one is float and type(value) is int)
+    return "" if fits else _EXPECTED[one]
+
+
+def _converted(path: Path, value: object, kind: object) -> object:
+    if kind in (Path, Path | None):
+        return path.absolute().parent / Path(str(value)).expanduser()
+    if kind in (float, float | None) and isinstance(value, int):
+        return float(value)
+    return value

@@ -1,0 +1,265 @@
+"""The files of a deployment: each key is known, what is wrong is one line, and all read one plan."""
+
+import pytest
+import torch
+
+from quintain.core.errors import ModelError, NotFoundError, ProtocolError, SettingError
+from quintain.federated import Deadlines, FederatedConfig, PlainMean, SecureSum, SitePrivacy
+from quintain.federated.deployment import ClientSettings, ServerSettings, load_plan
+from quintain.federated.deployment.plan_file import PlanFile
+from quintain.federated.enrolment import save_identity
+from quintain.federated.homomorphic_sum import HomomorphicSum
+from quintain.federated.secagg import Identity
+from quintain.federated.secagg.messages import check_offer, pack_offer
+from quintain.federated.site_privacy import private_sites
+from quintain.models.weights import save_weights
+from tests.federated.deployed import CLIENT, PLAN, RECIPE, SERVER, deployed, save_data
+from tests.federated.settings import SHORT, weights
+
+PRIVACY = '[privacy]\nepsilon = 3\nunit = "patient"\n'
+
+
+@pytest.fixture
+def files(tmp_path):
+    return deployed(tmp_path)
+
+
+def written(files, plan):
+    (files.folder / "plan.toml").write_text(plan)
+    return load_plan(files.folder / "plan.toml", files.roster)
+
+
+def client_of(settings):
+    identity, roster = settings.members()
+    return settings.client(settings.deployment(PlanFile.load(settings.plan), roster), identity)
+
+
+def test_a_plan_says_model_recipe_and_terms_and_is_the_same_for_all_who_read_it(files):
+    one, other = (load_plan(files.folder / "plan.toml", files.roster) for _ in range(2))
+    assert one.plan.config == FederatedConfig(3, SHORT, threshold=2, max_corrupt=0)
+    assert one.plan.policy(0, bytes(16), bytes(32)) == other.plan.policy(0, bytes(16), bytes(32))
+    assert isinstance(one.aggregation, SecureSum)
+    assert torch.equal(weights(one.net), weights(other.net))
+    seeded = written(files, 'seed = 1\nsecure = "none"\n' + PLAN + RECIPE)
+    assert isinstance(seeded.aggregation, PlainMean)
+    assert not torch.equal(weights(one.net), weights(seeded.net))
+    save_weights(seeded.net, files.folder / "first.safetensors")
+    given = written(files, 'initial_weights = "first.safetensors"\n' + PLAN + RECIPE)
+    assert torch.equal(weights(given.net), weights(seeded.net))
+
+
+def test_a_plan_with_privacy_has_the_budget_of_the_command_line_and_a_unit_in_its_terms(files):
+    made = written(files, PLAN + PRIVACY)
+    assert made.plan.config.site_privacy == private_sites(3.0, 1e-5, None)
+    assert "patient" in made.plan.data
+    fewer = written(files, PLAN + PRIVACY + "steps = 8\n")
+    assert fewer.plan.config.site_privacy == SitePrivacy(3.0, 1e-5, steps=8)
+
+
+@pytest.mark.parametrize(
+    ("plan", "complaint"),
+    [
+        (PLAN.replace("rounds", "round") + RECIPE, "no key is called 'round'. Did you mean rounds?"),
+        (PLAN.replace("rounds = 3", "") + RECIPE, "plan.toml: rounds is missing"),
+        (PLAN.replace("3", '"three"') + RECIPE, "plan.toml: rounds = 'three'; expected a whole number"),
+        (PLAN.replace("3", "true") + RECIPE, "plan.toml: rounds = True; expected a whole number"),
+        (PLAN.replace("3", "0") + RECIPE, "plan.toml: rounds = 0; expected at least 1"),
+        (PLAN.replace("classes = 2", "classes = 1") + RECIPE, "plan.toml: classes = 1; expected"),
+        (PLAN.replace("classes = 2", 'classes = ["a", "a"]') + RECIPE, "plan.toml: classes = "),
+        (PLAN.replace("[6]", "[0]") + RECIPE, r"plan.toml: shape = \[0\]; expected"),
+        (PLAN.replace("threshold = 2", "threshold = 1") + RECIPE, "plan.toml: .*threshold"),
+        (PLAN.replace("= 0", "= -1") + RECIPE, "plan.toml: .*corrupt"),
+        (PLAN + "clip_value = nan\n" + RECIPE, "plan.toml: .*clip"),
+        (PLAN, r"plan.toml: \[recipe\] is missing"),
+        (PLAN + RECIPE + PRIVACY, r"plan.toml: \[recipe\] beside \[privacy\]"),
+        (
+            PLAN + RECIPE + "epoch = 2\n",
+            r"plan.toml: \[recipe\] no key is called 'epoch'. Did you mean epochs",
+        ),
+        (PLAN + RECIPE.replace("0.05", "-1"), r"plan.toml: \[recipe\] learning_rate = -1.0; expected"),
+        (PLAN + RECIPE + 'optimizer = "adm"\n', r"plan.toml: \[recipe\] optimizer = 'adm'; expected one of"),
+        (PLAN + "recipe = 3\n", "plan.toml: recipe = 3; expected a table"),
+        (PLAN + PRIVACY.replace("3", "-3"), r"plan.toml: \[privacy\] got epsilon = -3.0; expected"),
+        (PLAN + PRIVACY.replace("patient", "doctor"), r"\[privacy\] unit = 'doctor'; expected one of"),
+        (PLAN + 'secure = "segagg"\n' + RECIPE, "plan.toml: .*'segagg'. Did you mean secagg"),
+        (PLAN + 'strategy = "fedproxy"\n' + RECIPE, "plan.toml: .*Did you mean fedprox"),
+        (PLAN + 'secure = "he"\n' + RECIPE, "plan.toml: key_id = None"),
+        (PLAN + 'secure = "he"\nkey_id = "00"\n' + RECIPE, "plan.toml: key_id = '00'"),
+        (PLAN + 'key_id = "00"\n' + RECIPE, "plan.toml: key_id = '00'.*leave it out"),
+        (PLAN + RECIPE + "[weights]\nsite-1 = 1\n", "plan.toml: weights does not fit"),
+        (
+            PLAN + RECIPE + "[weights]\nsite-1 = 1.5\n",
+            r"plan.toml: \[weights\] site-1 = 1.5; expected a whole",
+        ),
+        (PLAN + "rounds = 4\n" + RECIPE, "plan.toml is no TOML"),
+        (PLAN + "[recipe\n", "plan.toml is no TOML"),
+    ],
+)
+def test_what_is_wrong_in_a_plan_is_one_line_with_file_and_key(files, plan, complaint):
+    with pytest.raises(SettingError, match=complaint) as caught:
+        written(files, plan)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_unknown_and_missing_keys_and_wrong_types_are_said_at_once(files):
+    with pytest.raises(SettingError) as caught:
+        written(files, PLAN.replace("rounds = 3", 'modle = "x"\nseed = "one"'))
+    for said in ("'modle'", "rounds is missing", "seed = 'one'"):
+        assert said in str(caught.value)
+
+
+def test_a_model_that_is_missing_broken_or_of_other_examples_is_refused(files):
+    with pytest.raises(NotFoundError, match=r"no file .*nets\.py"):
+        written(files, PLAN.replace("net.py", "nets.py") + RECIPE)
+    with pytest.raises(NotFoundError, match="has no 'mak'"):
+        written(files, PLAN.replace(":make", ":mak") + RECIPE)
+    with pytest.raises(ModelError, match=r"fails on an input of shape \(2, 7\)"):
+        written(files, PLAN.replace("[6]", "[7]") + RECIPE)
+    (files.folder / "net.py").write_text("raise ValueError('no')\n")
+    with pytest.raises(ModelError, match=r"net\.py, line 1: ValueError: no"):
+        written(files, PLAN + RECIPE)
+    with pytest.raises(NotFoundError, match="no file"):
+        load_plan(files.folder / "none.toml", files.roster)
+
+
+def test_a_homomorphic_sum_takes_the_key_at_a_site_and_its_id_in_the_plan(files):
+    pytest.importorskip("tenseal")
+    from quintain.federated import SharedKey
+
+    key = SharedKey.create()
+    key.save(files.folder / "key")
+    said = f'secure = "he"\nkey_id = "{key.key_id.hex()}"\n'
+    made = written(files, said + PLAN + RECIPE)
+    assert isinstance(made.aggregation, HomomorphicSum)
+    path = files.client("site-1")
+    plan = PlanFile.load(files.folder / "plan.toml")
+    with pytest.raises(SettingError, match="key is missing"):
+        ClientSettings.load(path).deployment(plan, files.roster)
+    path.write_text(CLIENT + 'key = "../key"\n')
+    settings = ClientSettings.load(path)
+    assert settings.deployment(plan, files.roster).aggregation.key_id == key.key_id
+    other = SharedKey.create()
+    other.save(files.folder / "other")
+    path.write_text(CLIENT + 'key = "../other"\n')
+    with pytest.raises(SettingError, match=f"{other.key_id.hex()}; expected that of"):
+        ClientSettings.load(path).deployment(plan, files.roster)
+    (files.folder / "plan.toml").write_text(PLAN + RECIPE)
+    with pytest.raises(SettingError, match=r"sums by secagg.*leave it out"):
+        settings.deployment(PlanFile.load(files.folder / "plan.toml"), files.roster)
+
+
+def test_a_sites_settings_make_its_client_with_paths_relative_to_the_file(files):
+    settings = ClientSettings.load(files.client("site-2"))
+    assert settings.socket == files.folder / "site-2" / "socket"
+    client = client_of(settings)
+    assert client.name == "site-2"
+    assert client.config.update_file == files.folder / "site-2" / "state" / "update.safetensors"
+    assert client.last_counter == -1
+
+
+@pytest.mark.parametrize(
+    ("client", "complaint"),
+    [
+        (CLIENT + "sede = 1\n", "client.toml: no key is called 'sede'. Did you mean seed"),
+        (CLIENT.replace('socket = "socket"', ""), "client.toml: socket is missing"),
+        (CLIENT + 'seed = "1"\n', "client.toml: seed = '1'; expected a whole number"),
+        (CLIENT.replace('"journal"', "3"), "client.toml: journal = 3; expected the path"),
+        (CLIENT.replace('"journal"', '"state"'), "client.toml: state and journal are one folder"),
+        (CLIENT + "[seed\n", "client.toml is no TOML"),
+    ],
+)
+def test_what_is_wrong_in_a_sites_settings_is_one_line_with_file_and_key(files, client, complaint):
+    files.client("site-1").write_text(client)
+    with pytest.raises(SettingError, match=complaint):
+        ClientSettings.load(files.client("site-1"))
+
+
+def test_a_site_that_the_roster_does_not_list_or_whose_files_are_loose_is_refused(files):
+    settings = ClientSettings.load(files.client("site-1"))
+    settings.identity.chmod(0o644)
+    with pytest.raises(SettingError, match="mode 0644; expected 0600"):
+        settings.members()
+    settings.identity.unlink()
+    save_identity(settings.identity, Identity.create("site-1"))
+    with pytest.raises(SettingError, match=r"roster\.toml: the roster lists another key for 'site-1'"):
+        settings.members()
+    settings.identity.unlink()
+    save_identity(settings.identity, Identity.create("site-9"))
+    with pytest.raises(SettingError, match=r"roster\.toml: no site is called 'site-9'"):
+        settings.members()
+    settings.identity.unlink()
+    with pytest.raises(NotFoundError, match=r"identity\.toml"):
+        settings.members()
+
+
+def test_data_of_another_shape_or_other_classes_than_the_plans_are_refused(files):
+    settings = ClientSettings.load(files.client("site-1"))
+    data = files.folder / "site-1" / "data.npz"
+    own = files.sites["site-1"]
+    save_data(data, own, class_names=["ill", "well"])
+    with pytest.raises(SettingError, match=r"has the classes ill, well; expected .*2 without names"):
+        client_of(settings)
+    (files.folder / "plan.toml").write_text(PLAN.replace("= 2\nsh", '= ["well", "ill"]\nsh') + RECIPE)
+    with pytest.raises(SettingError, match=r"has the classes ill, well; expected .*well, ill"):
+        client_of(settings)
+    save_data(data, own, class_names=["well", "ill"])
+    assert client_of(settings).name == "site-1"
+    save_data(data, own, class_names=["0", "1", "2"])
+    with pytest.raises(SettingError, match=r"labels up to 2; expected 2 classes"):
+        client_of(settings)
+    (files.folder / "plan.toml").write_text(PLAN.replace("[6]", "[2, 3]") + RECIPE)
+    with pytest.raises(SettingError, match=r"has examples of shape \(6,\); expected \(2, 3\)"):
+        client_of(settings)
+    data.unlink()
+    with pytest.raises(NotFoundError, match=r"data\.npz"):
+        client_of(settings)
+
+
+def test_units_are_given_where_the_plan_protects_patients_and_nowhere_else(files):
+    settings = ClientSettings.load(files.client("site-1"))
+    (files.folder / "plan.toml").write_text(PLAN + PRIVACY)
+    with pytest.raises(SettingError, match="units is missing"):
+        client_of(settings)
+    units = files.folder / "site-1" / "patients.txt"
+    files.client("site-1").write_text(CLIENT + 'units = "patients.txt"\n')
+    settings = ClientSettings.load(files.client("site-1"))
+    with pytest.raises(SettingError, match=r"cannot read .*patients\.txt"):
+        client_of(settings)
+    units.write_text("a\nb\n")
+    with pytest.raises(SettingError, match=r"patients\.txt: got 2 keys of units for"):
+        client_of(settings)
+    units.write_text("a\n\n")
+    with pytest.raises(SettingError, match=r"patients\.txt, line 2 is empty"):
+        client_of(settings)
+    units.write_text("".join(f"{row // 2}\n" for row in range(len(files.sites["site-1"]))))
+    assert client_of(settings).name == "site-1"
+    (files.folder / "plan.toml").write_text(PLAN + RECIPE)
+    with pytest.raises(SettingError, match="protects single records or none"):
+        client_of(settings)
+
+
+def test_a_servers_settings_make_a_server_that_goes_on_from_its_state(files):
+    path = files.folder / "server.toml"
+    settings = ServerSettings.load(path)
+    assert settings.deadlines == Deadlines()
+    server = settings.server()
+    assert not server.is_finished
+    assert settings.save_model(server)
+    assert (files.folder / "federated.safetensors").exists()
+    path.write_text(SERVER + "[deadlines]\ntrain = 5\n")
+    assert ServerSettings.load(path).deadlines == Deadlines(train=5.0)
+    for text, complaint in (
+        (SERVER + "[deadlines]\nstage = -1\n", r"server\.toml: \[deadlines\] stage = -1.0"),
+        (SERVER + "[deadline]\nstage = 1\n", r"server\.toml: no key is called 'deadline'. Did you mean"),
+        (SERVER.replace("roster", "rooster", 1), r"server\.toml: no key is called 'rooster'"),
+    ):
+        path.write_text(text)
+        with pytest.raises(SettingError, match=complaint):
+            ServerSettings.load(path)
+
+
+def test_sites_with_different_plans_refuse_each_others_rounds_by_name(files):
+    one = written(files, PLAN + RECIPE).plan
+    other = written(files, PLAN + RECIPE.replace("0.05", "0.06")).plan
+    with pytest.raises(ProtocolError, match="recipe"):
+        check_offer(pack_offer(one.policy(0, bytes(16), bytes(32))), other.policy(0, bytes(16), bytes(32)))
