@@ -3,6 +3,7 @@
 ======  ==================================================================================================
 TRAIN   checks the whole task against its own plan, trains, keeps the encoded update, replies READY
 CANCEL  drops the secrets of the round, keeps the update until the model moves
+WHO     signs the number in it together with its name, so that a server finds the way to this site
 others  belong to the sum: its half of the aggregation replies
 ======  ==================================================================================================
 
@@ -29,6 +30,7 @@ from quintain.federated.model_bytes import model_digest, open_model
 from quintain.federated.model_chain import ModelChain
 from quintain.federated.noted_ledger import note_round, noted_ledger
 from quintain.federated.plan import TrainingPlan
+from quintain.federated.presence import say_who
 from quintain.federated.round_messages import (
     READY,
     PublishedSum,
@@ -110,9 +112,9 @@ class Client:
         SettingError: If something is of another type, or the roster does not list it.
         ProtocolError: If the roster lists another key.
 
-    Guarantee: what leaves are signed messages of the sum and ``READY``; what they tell is the guarantee of
-    the aggregation. The model is the client's own layers with the server's numbers, each within rounding of
-    the last model plus the published sum, which the server may have forged within the clip.
+    Guarantee: what leaves are signed messages of the sum, ``READY``, and its name; what they tell is the
+    guarantee of the aggregation. The model is the client's own layers with the server's numbers, each within
+    rounding of the last model plus the published sum, which the server may have forged within the clip.
     """
 
     def __init__(
@@ -185,6 +187,8 @@ class Client:
         if kind is RoundMessage.TRAIN:
             self._join(RoundTask.parse(message))
             return READY
+        if kind is RoundMessage.WHO:
+            return say_who(self._identity, round_id)
         if self._round_id == round_id:
             self._participant = None
         return b""

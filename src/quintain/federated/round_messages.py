@@ -1,4 +1,4 @@
-"""The messages around a sum: the task of a round that a server broadcasts, and the end of a round.
+"""The messages around a sum: the task of a round that a server broadcasts, its end, and who is there.
 
 Fixed layouts with length checks, all else is a ``ProtocolError``. The server signs nothing: what counts in a
 task is compared with the client's own plan, and what follows it is bound to these terms by the sum's own
@@ -32,6 +32,7 @@ class RoundMessage(IntEnum):
 
     TRAIN = 0
     CANCEL = 1
+    WHO = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +116,18 @@ def pack_cancel(round_id: bytes) -> bytes:
     return _HEADER.pack(MAGIC, RoundMessage.CANCEL, round_id)
 
 
+def pack_who(number: bytes) -> bytes:
+    """Write the question who a client is, with the number (16 bytes) that it is to sign (``presence``)."""
+    return _HEADER.pack(MAGIC, RoundMessage.WHO, number)
+
+
 def is_round_message(message: bytes) -> bool:
     """Whether a message of the server stands outside of the sum."""
     return isinstance(message, bytes) and message[: len(MAGIC)] == MAGIC
 
 
 def open_header(message: bytes) -> tuple[RoundMessage, bytes]:
-    """Return what a message is, and the id of its round.
+    """Return what a message is, and the id of its round, or the number to sign.
 
     Raises:
         ProtocolError: If it is none of these.

@@ -52,6 +52,8 @@ class Deadlines:
     Args:
         train: Seconds from the broadcast of the task until a site must be ready.
         stage: Seconds for each message of the sum and its reply.
+        gather: Seconds before a round in which sites that are not there may come back, once enough for a sum
+            are there.
 
     Raises:
         SettingError: If one is negative or not finite.
@@ -59,10 +61,12 @@ class Deadlines:
 
     train: float = 3600.0
     stage: float = 60.0
+    gather: float = 60.0
 
     def __post_init__(self) -> None:
-        check_types(Real, train=self.train, stage=self.stage)
-        for name, seconds in (("train", self.train), ("stage", self.stage)):
+        given = {"train": self.train, "stage": self.stage, "gather": self.gather}
+        check_types(Real, **given)
+        for name, seconds in given.items():
             if not (math.isfinite(seconds) and seconds >= 0):
                 raise SettingError(f"{name} = {seconds}; expected a finite number of seconds, 0 or more")
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
+from quintain.federated.flower.nodes import read_reply
 from quintain.federated.flower.stub import RECORD
 from quintain.federated.round_messages import READY
 from quintain.federated.transport import Deadlines
@@ -15,7 +16,7 @@ class GridTransport:
 
     Args:
         grid: As a ServerApp gets it.
-        nodes: Site index to the number of its node, as ``flwr supernode list`` shows them.
+        nodes: Site index to the number of its node, as ``nodes.find_sites`` finds them.
         deadlines: How long a site has to train, and to reply.
     """
 
@@ -40,9 +41,8 @@ class GridTransport:
         sites = {node: site for site, node in self._nodes.items()}
         found = {}
         for reply in self._grid.send_and_receive(self._messages(outgoing, seconds), timeout=seconds):
-            record = None if reply.has_error() else reply.content.config_records.get(RECORD)
-            data = None if record is None else record.get("message")
-            if isinstance(data, bytes) and reply.metadata.src_node_id in sites:
+            data = read_reply(reply)
+            if data and reply.metadata.src_node_id in sites:
                 found[sites[reply.metadata.src_node_id]] = data
         return found
 

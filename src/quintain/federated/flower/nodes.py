@@ -1,0 +1,89 @@
+"""Which node of a Flower grid leads to which site: the sites' daemons sign it (``federated.presence``)."""
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from flwr.serverapp import Grid
+
+from quintain.core.errors import ProtocolError
+from quintain.federated.flower.stub import RECORD
+from quintain.federated.presence import new_challenge, site_that_answers
+from quintain.federated.secagg.keys import Roster
+
+ANSWER_SECONDS = 30.0
+"""How long a node has to answer; one whose daemon is down answers at once, with an error."""
+PAUSE_SECONDS = 3.0
+"""Between two looks at who is there."""
+
+
+def find_sites(grid: Grid, roster: Roster, nodes: Iterable[int]) -> dict[int, int]:
+    """Ask nodes whose they are; return site index to node for those whose daemon has answered."""
+    number, question = new_challenge()
+    messages = [
+        Message(
+            RecordDict({RECORD: ConfigRecord({"message": question})}),
+            dst_node_id=node,
+            message_type=MessageType.QUERY,
+            ttl=ANSWER_SECONDS,
+        )
+        for node in nodes
+    ]
+    found: dict[int, int] = {}
+    for reply in grid.send_and_receive(messages, timeout=ANSWER_SECONDS) if messages else ():
+        answer = read_reply(reply)
+        try:
+            site = site_that_answers(answer, number, roster)
+        except ProtocolError:
+            continue
+        found[site] = reply.metadata.src_node_id
+    return found
+
+
+def gather_sites(
+    grid: Grid,
+    roster: Roster,
+    known: Mapping[int, int],
+    *,
+    wanted: Collection[int],
+    least: int,
+    seconds: float,
+    say: Callable[[str], None],
+    clock: Callable[[], float] = time.monotonic,
+    pause: Callable[[float], None] = time.sleep,
+) -> dict[int, int]:
+    """Return site index to node, once enough sites are there.
+
+    It waits without end for as many as make a sum, since a round with fewer would only be lost; and for the
+    others as long as it is told to, such as for a daemon that is being restarted.
+
+    Args:
+        grid: As a ServerApp gets it.
+        roster: The sites.
+        known: What was found before, of sites that have answered since.
+        wanted: The sites to wait for.
+        least: The fewest that make a sum.
+        seconds: How long to wait for the others.
+        say: Gets a line when it waits for other sites than before.
+        clock: Seconds that never go back.
+        pause: Waits.
+    """
+    found, started, missing = dict(known), clock(), set(wanted)
+    while True:
+        taken = set(found.values())
+        found |= find_sites(grid, roster, [node for node in grid.get_node_ids() if node not in taken])
+        before, missing = missing, set(wanted) - set(found)
+        here = len(wanted) - len(missing)
+        if not missing or (here >= least and clock() - started >= seconds):
+            return found
+        if missing != before:
+            names = ", ".join(roster.names_of(tuple(sorted(missing))))
+            say(f"{here} of {len(wanted)} sites are there; waiting for {names}")
+        pause(PAUSE_SECONDS)
+
+
+def read_reply(reply: Message) -> bytes:
+    """Return the bytes that a stub app's reply carries; none if it is an error or something else."""
+    record = None if reply.has_error() else reply.content.config_records.get(RECORD)
+    data = None if record is None else record.get("message")
+    return data if isinstance(data, bytes) else b""
