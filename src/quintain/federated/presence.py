@@ -1,8 +1,8 @@
 """How a site says who it is: it signs a number that the server has just made up, under its identity.
 
 Where messages go to numbered nodes, the server learns by this which node leads to which site, and that the
-site's client is there. The answer decides nothing else: who carries a site's messages can lose them, which is a
-dropout, and can neither read nor make one, since each is masked, sealed or signed by itself.
+site's client is there. The answer decides nothing else: who carries a site's messages can lose them, which is
+a dropout, and can neither read nor make one, since each is masked, sealed or signed by itself.
 """
 
 import secrets

@@ -1,0 +1,102 @@
+"""A Flower ServerApp that runs a whole federated training by the sites' daemons, and goes on where it was."""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from quintain.core.errors import ProtocolError, SettingError
+from quintain.federated.deployment import ServerSettings
+from quintain.federated.flower.grid_transport import GridTransport
+from quintain.federated.flower.nodes import gather_sites
+from quintain.federated.server import Server
+from quintain.federated.transport_progress import TransportProgress, told_report
+
+SETTINGS_KEY = "quintain-server"
+"""The key of a run's configuration with the path of the server's own ``server.toml``."""
+SETTINGS_VARIABLE = "QUINTAIN_SERVER"
+"""The environment variable of the SuperLink that has it where the run's configuration does not."""
+
+log = logging.getLogger("flwr")
+
+
+def server_app() -> ServerApp:
+    """Make the app: ``run_deployment`` by the settings that the run or the environment names."""
+
+    def main(grid: Grid, context: Context) -> None:
+        run_deployment(grid, ServerSettings.load(settings_path(context)), log.info)
+
+    app = ServerApp()
+    app.main()(main)
+    return app
+
+
+def settings_path(context: Context) -> Path:
+    """Return the path of the server's settings.
+
+    Raises:
+        SettingError: If neither the run's configuration nor the environment has it.
+    """
+    path = context.run_config.get(SETTINGS_KEY) or os.environ.get(SETTINGS_VARIABLE)
+    if not isinstance(path, str):
+        raise SettingError(
+            f"neither {SETTINGS_KEY} of the run's configuration nor {SETTINGS_VARIABLE} of the SuperLink's "
+            "environment is set; expected the path of server.toml"
+        )
+    return Path(path)
+
+
+def run_deployment(grid: Grid, settings: ServerSettings, say: Callable[[str], None]) -> Server:
+    """Run the rounds that are left, each by the sites that are there, and write the model.
+
+    A run that was killed is run again: its state was written before and after each round, so that it tries
+    the round that was under way anew, under another counter and id. The sites answer that with the updates
+    that they had.
+
+    Args:
+        grid: As a ServerApp gets it.
+        settings: The server's own.
+        say: Gets one line at a time.
+
+    Raises:
+        ProtocolError: If all rounds were abandoned.
+    """
+    server = settings.server()
+    roster, rounds = server.plan.roster, server.plan.config.rounds
+    nodes: dict[int, int] = {}
+    while not server.is_finished:
+        here = f"round {len(server.state.reports) + 1} of {rounds}: "
+
+        def say_here(text: str, here: str = here) -> None:
+            say(here + text)
+
+        admitted = [site for site, name in enumerate(roster.names) if name not in server.state.cheaters]
+        nodes = gather_sites(
+            grid,
+            roster,
+            nodes,
+            wanted=admitted,
+            least=server.plan.min_survivors,
+            seconds=settings.deadlines.gather,
+            say=say_here,
+        )
+        transport = TransportProgress(
+            GridTransport(grid, nodes, settings.deadlines),
+            roster.names,
+            server.aggregation.replies,
+            say_here,
+        )
+        say_here(told_report(server.run_round(transport)))
+        nodes = {site: node for site, node in nodes.items() if site not in transport.silent}
+    reports = server.state.reports
+    if all(report.abort_reason for report in reports):
+        raise ProtocolError(
+            f"all {len(reports)} rounds were abandoned, the model is as it was; the last one: "
+            f"{reports[-1].abort_reason}"
+        )
+    digest = settings.save_model(server)
+    say(f"the model of {len(reports)} rounds is in {settings.model}, SHA-256 {digest}")
+    return server
