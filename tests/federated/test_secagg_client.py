@@ -143,7 +143,7 @@ def tampered_keys(party, listed, how):
         ("small order", "small order"),
         ("channel of a stranger", "signature of 'site-1'"),
         ("equal", "equal, of small order"),
-        ("off the curve", "off the curve"),
+        ("off the curve", "signature of 'site-1'"),
         ("spelled otherwise", "not canonical"),
         ("left out", "this site is missing"),
         ("too few", "2 sites take part; .* asks for 3"),
@@ -197,7 +197,7 @@ def test_a_dishonest_delivery_is_refused(how, match):
         state = party.sites[1]
         link, holder = (state.transcript_hash, 2) if how == "for another site" else (bytes(32), 0)
         sealed[1] = dealing.deal(
-            state.context.identity,
+            state.context.identity.private.peek(),
             link,
             1,
             holder,
@@ -430,7 +430,7 @@ def test_what_a_site_no_longer_needs_is_overwritten_before_its_vector_leaves():
     shared = party.sites[0]
     buffers = [
         getattr(shared, name).peek()
-        for name in ("encoded", "channel_seed", "mask_key", "self_mask_seed", "own_share")
+        for name in ("encoded", "channel_seed", "channel_secrets", "mask_key", "self_mask_seed", "own_share")
     ]
     assert all(any(buffer) for buffer in buffers)
     client.step(shared, outgoing[0])

@@ -86,9 +86,8 @@ def signed(state, hashes, sealed):
 
 def sealing_key(state):
     private = dealing.channel_private(state.channel_seed.peek(), VICTIM)
-    return dealing.channel_key(
-        private, state.public_keys[VICTIM].channel_public[CULPRIT], state.transcript_hash, CULPRIT, VICTIM
-    )
+    secret = dealing.x25519(private, state.public_keys[VICTIM].channel_public[CULPRIT])
+    return dealing.channel_key(secret, state.transcript_hash, CULPRIT, VICTIM)
 
 
 def resealed(change):
@@ -99,7 +98,12 @@ def resealed(change):
         share = SharesForHolder.parse(dealing.unseal(sealing_key(state), dealt.sealed, envelope))
         changed = replace(share, **change(state, share))
         return dealing.deal(
-            state.context.identity, state.transcript_hash, CULPRIT, VICTIM, sealing_key(state), changed
+            state.context.identity.private.peek(),
+            state.transcript_hash,
+            CULPRIT,
+            VICTIM,
+            sealing_key(state),
+            changed,
         )
 
     return bad
@@ -108,7 +112,7 @@ def resealed(change):
 BAD_SHARES = {
     "random bytes": lambda state, dealt: signed(state, dealt.hashes, bytes(len(dealt.sealed))),
     "another key": lambda state, dealt: dealing.deal(
-        state.context.identity,
+        state.context.identity.private.peek(),
         state.transcript_hash,
         CULPRIT,
         VICTIM,
@@ -212,7 +216,7 @@ def test_a_complaint_opens_one_pair_and_is_the_last_word_of_its_site():
     )
     secrets = {
         name: getattr(victim, name)
-        for name in ("encoded", "channel_seed", "mask_key", "self_mask_seed", "own_share")
+        for name in ("encoded", "channel_seed", "channel_secrets", "mask_key", "self_mask_seed", "own_share")
     }
     public = victim.public_keys[VICTIM].channel_public
     after, reply = client.step(victim, message)
@@ -248,15 +252,11 @@ def sharing_another(label):
         dealt = {}
         for holder in sharing.dealt:
             private = dealing.channel_private(state.channel_seed.peek(), holder)
-            key = dealing.channel_key(
-                private,
-                state.public_keys[holder].channel_public[CULPRIT],
-                state.transcript_hash,
-                CULPRIT,
-                holder,
-            )
+            secret = dealing.x25519(private, state.public_keys[holder].channel_public[CULPRIT])
+            key = dealing.channel_key(secret, state.transcript_hash, CULPRIT, holder)
             share = SharesForHolder(CULPRIT, holder, site.policy.round_id, *pairs[holder])
-            dealt[holder] = dealing.deal(site.identity, state.transcript_hash, CULPRIT, holder, key, share)
+            signing = site.identity.private.peek()
+            dealt[holder] = dealing.deal(signing, state.transcript_hash, CULPRIT, holder, key, share)
         hashes = ShareHashes.of_pair(state.transcript_hash, CULPRIT, CULPRIT, pairs[CULPRIT])
         return pack_shares(replace(sharing, own_hashes=hashes, dealt=dealt), parties), MessageType.SHARES
 
@@ -418,11 +418,10 @@ def one_share_off(dealer):
         site, parties = state.context, len(state.context.policy.roster)
         sharing = parse_shares(body, parties)
         private = dealing.channel_private(state.channel_seed.peek(), VICTIM)
-        key = dealing.channel_key(
-            private, state.public_keys[VICTIM].channel_public[dealer], state.transcript_hash, dealer, VICTIM
-        )
+        secret = dealing.x25519(private, state.public_keys[VICTIM].channel_public[dealer])
+        key = dealing.channel_key(secret, state.transcript_hash, dealer, VICTIM)
         dealt = dealing.deal(
-            site.identity,
+            site.identity.private.peek(),
             state.transcript_hash,
             dealer,
             VICTIM,
@@ -454,10 +453,10 @@ def test_who_lied_is_named_also_if_the_sum_turns_out_impossible(largest, monkeyp
     party = federation(5)
     true = client._opened_pair
 
-    def opened(state, dealer, dealt):
+    def opened(state, dealer, secret, dealt):
         if state.context.identity.name == "site-4":
             raise ProtocolError("a false complaint")
-        return true(state, dealer, dealt)
+        return true(state, dealer, secret, dealt)
 
     monkeypatch.setattr(client, "_opened_pair", opened)
     words = {f"site-{i}": party.words[i].copy() for i in range(5)}
@@ -578,6 +577,7 @@ def test_a_complaint_leaves_nothing_secret_in_the_state_that_it_came_from(monkey
     for secret in (
         before.encoded,
         before.channel_seed,
+        before.channel_secrets,
         before.mask_key,
         before.self_mask_seed,
         before.own_share,
@@ -598,9 +598,9 @@ def test_who_trains_or_sums_is_told_the_name(monkeypatch):
     """Through the entry point that users call: the error carries the name, and tells no victim's."""
     true = dealing.deal
 
-    def bad(identity, link, dealer, holder, key, share):
-        cheats = identity.name == "site-2" and holder == 0
-        return true(identity, link, dealer, holder, bytes(32) if cheats else key, share)
+    def bad(signing, link, dealer, holder, key, share):
+        cheats = (dealer, holder) == (2, 0)
+        return true(signing, link, dealer, holder, bytes(32) if cheats else key, share)
 
     given = {f"site-{i}": np.zeros(3) for i in range(4)}
     assert secure_sum(given).accused == ()

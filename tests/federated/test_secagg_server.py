@@ -91,7 +91,7 @@ def test_a_share_outside_the_field_is_refused():
     assert "outside the field" in finished.refused["site-3"]
 
 
-def test_copied_keys_exclude_both_and_small_ones_their_sender():
+def test_copied_keys_exclude_both_and_small_ones_or_others_off_the_curve_their_sender():
     party = federation(5, threshold=3, corrupt=0)
     state, outgoing = server.open_round(party.policy)
     replies = party.deliver(outgoing)
@@ -109,6 +109,13 @@ def test_copied_keys_exclude_both_and_small_ones_their_sender():
     after, following = server.step(state, {**replies, 1: small})
     assert set(following) == {0, 2, 3, 4}
     assert "small order" in after.refused["site-1"]
+    body[-32:], body[:32] = site_body(replies[1])[-32:], (2).to_bytes(32, "little")
+    off_the_curve = from_site(
+        MessageType.KEYS, party.policy, 1, bytes(body), state.transcript_hash, party.identities[1]
+    )
+    after, following = server.step(state, {**replies, 1: off_the_curve})
+    assert set(following) == {0, 2, 3, 4}
+    assert "off the curve" in after.refused["site-1"]
 
 
 def test_a_copied_channel_key_costs_both_sites_their_place():

@@ -440,10 +440,10 @@ def test_masks_that_leave_words_bare_are_noticed_along_a_sparse_graph(monkeypatc
 def test_who_deals_a_neighbor_a_bad_share_is_named(monkeypatch):
     deal = dealing.deal
 
-    def bad_deal(identity, transcript_hash, dealer, holder, key, share):
+    def bad_deal(signing, transcript_hash, dealer, holder, key, share):
         if (dealer, holder) == bad_deal.pair:
             share = replace(share, round_id=b"another round id")
-        return deal(identity, transcript_hash, dealer, holder, key, share)
+        return deal(signing, transcript_hash, dealer, holder, key, share)
 
     with sparse(4, 2):
         party = thin()

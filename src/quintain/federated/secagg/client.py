@@ -62,7 +62,9 @@ from quintain.federated.secagg.policy import Policy
 from quintain.federated.secagg.primitives import (
     KEY_BYTES,
     authenticate,
+    load_ed25519,
     tagged_hash,
+    x25519,
     x25519_public,
 )
 from quintain.federated.secagg.secret import Secret, wipe
@@ -107,11 +109,13 @@ class SharesSent:
     """Has sealed its shares; ``own_share`` holds the one that it keeps.
 
     ``members`` take part, and ``public_keys`` are those of this site and of its neighbors among them.
+    ``channel_secrets`` are those that it has with each of these, in order.
     """
 
     context: RoundContext
     encoded: Secret
     channel_seed: Secret
+    channel_secrets: Secret
     mask_key: Secret
     self_mask_seed: Secret
     own_share: Secret
@@ -238,8 +242,9 @@ def _(state: Joined, message: bytes) -> tuple[SharesSent, bytes]:
     keys, graph, transcript_hash = listed.keys, listed.graph, listed.transcript_hash
     peers = tuple(i for i in keys if i != own)
     _require_neighbors("take part", peers, graph)
-    sealing = {
-        i: _channel_key(state.channel_seed, keys[i], transcript_hash, graph, own=own, dealer=own, holder=i)
+    channel_seed = state.channel_seed.peek()
+    channel_secrets = {
+        i: x25519(dealing.channel_private(channel_seed, graph.slot(own, i)), keys[i].channel_public[own])
         for i in peers
     }
 
@@ -251,13 +256,14 @@ def _(state: Joined, message: bytes) -> tuple[SharesSent, bytes]:
     )
     seed_shares = make_shares(int.from_bytes(seed, "big"), graph.threshold, points, site.entropy)
     pairs = {i: (key_shares[i + 1], seed_shares[i + 1]) for i in (own, *peers)}
+    signing = load_ed25519(site.identity.private.peek())
     dealt = {
         i: dealing.deal(
-            site.identity,
+            signing,
             transcript_hash,
             own,
             i,
-            sealing[i],
+            dealing.channel_key(channel_secrets[i], transcript_hash, own, i),
             SharesForHolder(own, i, policy.round_id, *pairs[i]),
         )
         for i in peers
@@ -274,6 +280,7 @@ def _(state: Joined, message: bytes) -> tuple[SharesSent, bytes]:
         context=site,
         encoded=state.encoded.move(),
         channel_seed=state.channel_seed.move(),
+        channel_secrets=Secret(b"".join(channel_secrets.values())),
         mask_key=state.mask_key.move(),
         self_mask_seed=Secret(seed),
         own_share=kept,
@@ -300,9 +307,14 @@ def _(state: SharesSent, message: bytes) -> tuple[Masked | Done, bytes]:
     transcript_hash = transcript.append_sharers(state.transcript_hash, sharing, len(policy.roster))
     # open what each peer dealt; the first bad share ends the round for this site
     held = {own: _unpack_pair(state.own_share.peek())}
+    peers = [i for i in state.public_keys if i != own]
+    packed_secrets = state.channel_secrets.peek()
+    secrets_by_peer = {
+        peer: packed_secrets[k * KEY_BYTES : (k + 1) * KEY_BYTES] for k, peer in enumerate(peers)
+    }
     for dealer in dealt:
         try:
-            held[dealer] = _opened_pair(state, dealer, dealt[dealer])
+            held[dealer] = _opened_pair(state, dealer, secrets_by_peer[dealer], dealt[dealer])
         except ProtocolError:
             return _complain(state, dealer, transcript_hash)
 
@@ -319,8 +331,8 @@ def _(state: SharesSent, message: bytes) -> tuple[Masked | Done, bytes]:
     reply = site.reply(MessageType.MASKED, memoryview(encoded), transcript_hash)
     for buffer in (encoded, mask, seed):
         wipe(buffer)
-    state.channel_seed.erase()
-    state.own_share.erase()
+    for secret in (state.channel_seed, state.channel_secrets, state.own_share):
+        secret.erase()
     packed = Secret(b"".join(_pack_pair(held[i]) for i in sorted(held)))
     return Masked(site, packed, sharing, state.graph, transcript_hash), reply
 
@@ -414,18 +426,10 @@ def _require_signed(state: SharesSent, dealt: Mapping[int, Dealt]) -> None:
             )
 
 
-def _opened_pair(state: SharesSent, dealer: int, dealt: Dealt) -> SharePair:
+def _opened_pair(state: SharesSent, dealer: int, secret: bytearray, dealt: Dealt) -> SharePair:
     """The pair of shares that a peer dealt this site, if it is as it should be."""
     own = state.context.index
-    key = _channel_key(
-        state.channel_seed,
-        state.public_keys[dealer],
-        state.transcript_hash,
-        state.graph,
-        own=own,
-        dealer=dealer,
-        holder=own,
-    )
+    key = dealing.channel_key(secret, state.transcript_hash, dealer, own)
     return dealing.open_dealt(state.context.policy, state.transcript_hash, dealer, own, key, dealt)
 
 
@@ -436,7 +440,14 @@ def _complain(state: SharesSent, dealer: int, transcript_hash: bytes) -> tuple[D
     reply = state.context.reply(
         MessageType.COMPLAINT, pack_complaint(Complaint(dealer, private)), transcript_hash
     )
-    for secret in (state.encoded, state.channel_seed, state.mask_key, state.self_mask_seed, state.own_share):
+    for secret in (
+        state.encoded,
+        state.channel_seed,
+        state.channel_secrets,
+        state.mask_key,
+        state.self_mask_seed,
+        state.own_share,
+    ):
         secret.erase()
     return Done(state.context), reply
 
@@ -510,21 +521,6 @@ def cohort_hash(policy: Policy, survivors: SiteSet) -> bytes:
     well.
     """
     return tagged_hash("cohort", policy.computes, *sorted(policy.roster.keys[i] for i in survivors))
-
-
-def _channel_key(
-    seed: Secret,
-    peer: RoundKeys,
-    transcript_hash: bytes,
-    graph: MaskGraph,
-    *,
-    own: int,
-    dealer: int,
-    holder: int,
-) -> bytes:
-    """The key that seals what goes from ``dealer`` to ``holder``, one of which is this site."""
-    private = dealing.channel_private(seed.peek(), graph.slot(own, holder if own == dealer else dealer))
-    return dealing.channel_key(private, peer.channel_public[own], transcript_hash, dealer, holder)
 
 
 def _public_keys(state: Joined) -> RoundKeys:

@@ -24,8 +24,10 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from quintain.core.errors import ProtocolError
-from quintain.federated.secagg.keys import Identity, RoundKeys
+from quintain.federated.secagg.keys import RoundKeys
 from quintain.federated.secagg.policy import HASH_BYTES, ROUND_BYTES, Policy
 from quintain.federated.secagg.primitives import (
     KEY_BYTES,
@@ -123,16 +125,17 @@ class Dealt:
 
 
 def deal(
-    identity: Identity, transcript_hash: bytes, dealer: int, holder: int, key: bytes, share: SharesForHolder
+    signing: Ed25519PrivateKey | bytes | bytearray,
+    transcript_hash: bytes,
+    dealer: int,
+    holder: int,
+    key: bytes,
+    share: SharesForHolder,
 ) -> Dealt:
     """Hash, seal under ``key`` and sign one holder's shares."""
     hashes = ShareHashes.of_pair(transcript_hash, dealer, holder, (share.key_share, share.seed_share))
     sealed = seal(key, share.pack(), channel_context(transcript_hash, dealer, holder))
-    return Dealt(
-        hashes,
-        sealed,
-        sign(identity.private.peek(), _signed(transcript_hash, dealer, holder, hashes, sealed)),
-    )
+    return Dealt(hashes, sealed, sign(signing, _signed(transcript_hash, dealer, holder, hashes, sealed)))
 
 
 def is_signed(policy: Policy, transcript_hash: bytes, dealer: int, holder: int, dealt: Dealt) -> bool:
@@ -191,14 +194,9 @@ def is_guilty(
     if x25519_public(private) != keys[holder].channel_public[dealer]:
         return False
     try:
-        open_dealt(
-            policy,
-            transcript_hash,
-            dealer,
-            holder,
-            channel_key(private, keys[dealer].channel_public[holder], transcript_hash, dealer, holder),
-            dealt,
-        )
+        secret = x25519(private, keys[dealer].channel_public[holder])
+        key = channel_key(secret, transcript_hash, dealer, holder)
+        open_dealt(policy, transcript_hash, dealer, holder, key, dealt)
     except ProtocolError:
         return True
     return False
@@ -226,12 +224,16 @@ def channel_private(seed: bytes | bytearray, peer: int) -> bytes:
     return derive_key(seed, tagged_hash("channel key", _number(peer)), length=KEY_BYTES)
 
 
-def channel_key(private: bytes, public: bytes, transcript_hash: bytes, dealer: int, holder: int) -> bytes:
+def channel_key(secret: bytes | bytearray, transcript_hash: bytes, dealer: int, holder: int) -> bytes:
     """Return the key that seals what ``dealer`` sends ``holder``.
 
-    It follows from either one's private half and the other's public one.
+    Args:
+        secret: The X25519 secret of the two sites' channel keys for each other.
+        transcript_hash: Of the messages up to the keys.
+        dealer: Who seals.
+        holder: Who opens.
     """
-    return derive_key(x25519(private, public), channel_context(transcript_hash, dealer, holder))
+    return derive_key(secret, channel_context(transcript_hash, dealer, holder))
 
 
 def _signed(transcript_hash: bytes, dealer: int, holder: int, hashes: ShareHashes, sealed: bytes) -> bytes:

@@ -21,9 +21,9 @@ from quintain.federated.secagg.policy import HASH_BYTES, Policy
 from quintain.federated.secagg.primitives import (
     KEY_BYTES,
     SIGNATURE_BYTES,
+    are_ordinary,
     expect_length,
     is_on_curve,
-    is_ordinary,
     sign,
     tagged_hash,
     verify,
@@ -256,20 +256,30 @@ def pack_keys(keys: RoundKeys) -> bytes:
 def parse_keys(body: bytes, site: int, num_sites: int, slots: int | None = None) -> RoundKeys:
     """Read X25519 keys: different from each other, of full order, each in its one canonical form.
 
-    The mask key is a point of the curve. In a sparse graph there are so many ``slots`` of channel keys.
-
-    Whether a channel key is one costs a power a key and nobody but its own site could suffer: it could open
-    no share.
+    In a sparse graph there are so many ``slots`` of channel keys. Whether a key is a point of the curve costs
+    a power a key and is the server's to ask of mask keys (``check_mask_key``).
     """
     places = [peer for peer in range(num_sites) if peer != site] if slots is None else list(range(slots))
     entries = _entries(body, 1 + len(places), KEY_BYTES, "a site's keys")
-    ordinary = len(set(entries)) == len(entries) and all(is_ordinary(key) for key in entries)
-    if not ordinary or not is_on_curve(entries[0], signing=False):
+    different = frozenset(entries)
+    if len(different) < len(entries) or not are_ordinary(different):
         raise ProtocolError(
-            "keys that are equal, of small order, not canonical or off the curve; expected ordinary X25519 "
-            "keys: exclude that site"
+            "keys that are equal, of small order or not canonical; expected ordinary X25519 keys: exclude "
+            "that site"
         )
     return RoundKeys(entries[0], dict(zip(places, entries[1:], strict=True)))
+
+
+def check_mask_key(keys: RoundKeys) -> None:
+    """Refuse a mask key off the curve, which no private key has.
+
+    Shares of none could take its masks off a sum again. A channel key off the curve harms nobody but its own
+    site, which could open no share, and no key off the curve tells anything of a peer's.
+    """
+    if not is_on_curve(keys.mask_public, signing=False):
+        raise ProtocolError(
+            "a mask key off the curve; expected the public half of a private key: exclude that site"
+        )
 
 
 def pack_key_list(listed: Mapping[int, SignedKeys], num_sites: int) -> bytes:

@@ -35,6 +35,7 @@ from quintain.federated.secagg.messages import (
     DealtShares,
     MessageType,
     SignedKeys,
+    check_mask_key,
     from_server,
     message_type_of,
     pack_delivery,
@@ -90,7 +91,9 @@ def _collect_keys(state: RoundInProgress, messages: Messages) -> tuple[State, di
     slots = None if policy.sparse_graph is None else policy.sparse_graph.degree
 
     def read(site: int, body: bytes, signature: bytes) -> SignedKeys:
-        return SignedKeys(parse_keys(body, site, num_sites, slots), signature)
+        keys = parse_keys(body, site, num_sites, slots)
+        check_mask_key(keys)
+        return SignedKeys(keys, signature)
 
     listed, refused = gather(state, messages, tuple(range(num_sites)), read)
     # keys that two sites list were copied by one of them: both lose their place, since neither is proved
