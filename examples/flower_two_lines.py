@@ -81,9 +81,9 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def enrol() -> None:
-    """Make what each site makes for itself; the roster is what all have compared by telephone."""
+    """Make what each site makes for itself; the roster is what all have compared by telephone and signed."""
     identities = [Identity.create(f"hospital-{site}") for site in range(SITES)]
-    save_roster(FOLDER / "roster.toml", Roster.from_identities(*identities))
+    save_roster(FOLDER / "roster.toml", Roster.from_identities(*identities), identities)
     for site, identity in enumerate(identities):
         save_identity(FOLDER / f"identity-{site}.toml", identity)
         (FOLDER / f"site-{site}.toml").write_text(

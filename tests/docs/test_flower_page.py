@@ -17,7 +17,8 @@ PAGE = (ROOT / "docs/coming-from-flower.md").read_text(encoding="utf-8")
 def test_the_file_of_a_site_is_one_and_names_every_key(tmp_path):
     text = re.sub(r"^    ", "", BLOCK, flags=re.M)
     names = tuple(f"hospital-{letter}" for letter in "abcde")
-    save_roster(tmp_path / "roster.toml", Roster.from_identities(*(Identity.create(name) for name in names)))
+    identities = [Identity.create(name) for name in names]
+    save_roster(tmp_path / "roster.toml", Roster.from_identities(*identities), identities)
     (tmp_path / "site.toml").write_text(text)
     site = SiteSettings.load(tmp_path / "site.toml")
     assert site.identity_file == tmp_path / "identity.toml"

@@ -77,7 +77,7 @@ def deployed(folder: Path, *, num_sites: int = 3, plan: str = PLAN + RECIPE, cli
     sites = partition(blobs(), num_sites, min_examples=10, min_per_class=1, prefix="site").sites
     identities = {name: Identity.create(name) for name in sites}
     roster = Roster.from_identities(*identities.values())
-    save_roster(folder / "roster.toml", roster)
+    save_roster(folder / "roster.toml", roster, identities.values())
     (folder / "plan.toml").write_text(plan)
     (folder / "net.py").write_text(NET)
     (folder / "server.toml").write_text(SERVER)

@@ -18,7 +18,7 @@ FILE = 'identity = "identity.toml"\nroster = "roster.toml"\nrounds = "rounds"\nj
 
 def written(folder, text=FILE):
     identities = [Identity.create(name) for name in NAMES]
-    save_roster(folder / "roster.toml", Roster.from_identities(*identities))
+    save_roster(folder / "roster.toml", Roster.from_identities(*identities), identities)
     save_identity(folder / "identity.toml", identities[0])
     (folder / "site.toml").write_text(text)
     return folder / "site.toml"

@@ -23,7 +23,7 @@ def enrol(folder, num_sites=NUM_SITES, more=""):
     """Write the files of all sites; returns the roster."""
     identities = [Identity.create(f"hospital-{site}") for site in range(num_sites)]
     roster = Roster.from_identities(*identities)
-    save_roster(folder / "roster.toml", roster)
+    save_roster(folder / "roster.toml", roster, identities)
     for site, identity in enumerate(identities):
         save_identity(folder / f"identity-{site}.toml", identity)
         (folder / f"site-{site}.toml").write_text(

@@ -1,20 +1,29 @@
 """The files of an enrolled site: its identity, which nobody else may read, and the roster of all sites.
 
-Both are TOML. A roster is only as good as the way on which it came: read the fingerprints to each other by
-telephone before the first round (``fingerprint``).
+Both are TOML. A roster counts once every member has signed it, and what they sign is only as good as the way
+on which it came: read the fingerprints to each other by telephone before (``key_words.fingerprint``).
 """
 
 import os
-import tomllib
-import unicodedata
-from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from quintain.core.errors import NotFoundError, SettingError, StorageError
+from quintain.core.errors import ProtocolError, SettingError, StorageError
 from quintain.federated.secagg.keys import Identity, Roster
-from quintain.federated.secagg.primitives import tagged_hash
+from quintain.federated.secagg.primitives import sign, tagged_hash, verify
 from quintain.federated.secagg.secret import Secret
+from quintain.federated.site_names import check_distinct, check_name
+from quintain.federated.toml_files import (
+    as_bytes,
+    as_text,
+    check_keys,
+    quoted,
+    read_tables,
+    read_toml,
+    table,
+    write_toml,
+)
 
 FORBIDDEN_MODE = 0o077
 """What nobody but the owner may do with a file that holds a secret."""
@@ -31,7 +40,7 @@ def save_identity(path: Path, identity: Identity) -> None:
         "public": identity.public.hex(),
         "private": bytes(identity.private.peek()).hex(),
     }
-    text = "".join(f"{name} = {_quoted(value)}\n" for name, value in entries.items())
+    text = "".join(f"{name} = {quoted(value)}\n" for name, value in entries.items())
     try:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -61,8 +70,10 @@ def load_identity(path: Path) -> Identity:
             "site: take it that others have read it, and enrol again"
         )
     check_keys(path, entries, required={"name", "public", "private"})
-    private = Secret(_unhex(path, "private", entries["private"], show=False))
-    return Identity(_text(path, "name", entries["name"]), _unhex(path, "public", entries["public"]), private)
+    private = Secret(as_bytes(path, "private", entries["private"], show=False))
+    return Identity(
+        as_text(path, "name", entries["name"]), as_bytes(path, "public", entries["public"]), private
+    )
 
 
 def enroll(folder: Path, name: str) -> dict[str, bytes]:
@@ -79,215 +90,189 @@ def enroll(folder: Path, name: str) -> dict[str, bytes]:
         StorageError: If an identity is there already, or a file cannot be written.
         SettingError: If the name is empty, or has a space at an end.
     """
-    _check_name(name)
+    check_name(name)
     identity = Identity.create(name)
-    _make_folder(folder)
-    save_identity(folder / "identity.toml", identity)
-    _write(folder / "member.toml", _members({name: identity.public}))
-    return {name: identity.public}
-
-
-def write_roster(folder: Path, members: Sequence[Path]) -> Roster:
-    """Write ``roster.toml`` from the files of all sites, in the order of their names.
-
-    Sites that are given the files in another order write the same roster.
-
-    Raises:
-        SettingError: If a name or a key stands in two of them, if two names look alike or one has a space at
-            an end, if they are fewer than two, or one holds more than its own site.
-        ProtocolError: If a key is no ordinary one.
-    """
-    if len(members) < 2:
-        raise SettingError(
-            f"{len(members)} files of members; expected each site's member.toml, at least two sites: give "
-            "--member once for each"
-        )
-    found = sorted(_load_member(path) for path in members)
-    _check_distinct([name for name, _ in found])
-    roster = Roster(tuple(name for name, _ in found), tuple(key for _, key in found))
-    _make_folder(folder)
-    save_roster(folder / "roster.toml", roster)
-    return roster
-
-
-def save_roster(path: Path, roster: Roster) -> None:
-    """Write a roster.
-
-    Raises:
-        StorageError: If it cannot be written.
-    """
-    _write(path, _members(dict(zip(roster.names, roster.keys, strict=True))))
-
-
-def load_roster(path: Path) -> Roster:
-    """Read a roster.
-
-    Raises:
-        NotFoundError: If there is no such file.
-        SettingError: If it is no roster.
-        ProtocolError: If a key is no ordinary one.
-    """
-    members = _load_members(path)
-    return Roster(tuple(name for name, _ in members), tuple(key for _, key in members))
-
-
-def fingerprint(public: bytes) -> str:
-    """Return six words to read out when keys are compared: 96 bits of the key's hash.
-
-    Each word stands for 16 bits, in consonants and vowels that cannot be misheard easily.
-
-    Source: Wilkerson, 2009, proquints, arXiv:0901.4016.
-    """
-    digest = tagged_hash("fingerprint", public)
-    return "-".join(_word(int.from_bytes(digest[k : k + 2], "big")) for k in range(0, 12, 2))
-
-
-def read_toml(path: Path) -> Mapping[str, object]:
-    """Read a TOML file.
-
-    Raises:
-        NotFoundError: If there is no such file.
-        SettingError: If it is no TOML.
-        StorageError: If it cannot be read.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise NotFoundError(f"no file {path}") from None
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise SettingError(f"{path} is no TOML: {error}") from None
-
-
-def check_keys(
-    path: Path,
-    entries: Mapping[str, object],
-    *,
-    required: AbstractSet[str],
-    optional: AbstractSet[str] = frozenset(),
-) -> None:
-    """Refuse a table that lacks a key or has one that means nothing.
-
-    Raises:
-        SettingError: Naming them.
-    """
-    missing, unknown = required - set(entries), set(entries) - required - optional
-    if missing or unknown:
-        raise SettingError(
-            f"{path}: missing {', '.join(sorted(missing)) or 'nothing'}, unknown "
-            f"{', '.join(sorted(unknown)) or 'nothing'}; expected {', '.join(sorted(required | optional))}"
-        )
-
-
-def _word(bits: int) -> str:
-    """Spell 16 bits: consonant, vowel, consonant, vowel, consonant, of 4, 2, 4, 2 and 4 bits."""
-    consonants, vowels = "bdfghjklmnprstvz", "aiou"
-    return (
-        consonants[bits >> 12]
-        + vowels[bits >> 10 & 3]
-        + consonants[bits >> 6 & 15]
-        + vowels[bits >> 4 & 3]
-        + consonants[bits & 15]
-    )
-
-
-def _members(keys: Mapping[str, bytes]) -> str:
-    """The tables of a roster."""
-    tables = (
-        f"[[member]]\nname = {_quoted(name)}\nkey = {_quoted(key.hex())}\n" for name, key in keys.items()
-    )
-    return "\n".join(tables)
-
-
-def _load_members(path: Path) -> list[tuple[str, bytes]]:
-    entries = read_toml(path)
-    check_keys(path, entries, required={"member"})
-    members = entries["member"]
-    if not isinstance(members, list) or not members or not all(isinstance(one, dict) for one in members):
-        raise SettingError(f"{path}: member = {members!r}; expected a table [[member]] for each site")
-    for member in members:
-        check_keys(path, member, required={"name", "key"})
-    return [(_text(path, "name", member["name"]), _unhex(path, "key", member["key"])) for member in members]
-
-
-def _load_member(path: Path) -> tuple[str, bytes]:
-    """Read the one site of a ``member.toml``: a site brings no second one with it."""
-    members = _load_members(path)
-    if len(members) > 1:
-        names = ", ".join(repr(name) for name, _ in members)
-        raise SettingError(f"{path} lists {names}; expected one site in the file of each")
-    name, key = members[0]
-    try:
-        _check_name(name)
-    except SettingError as error:
-        raise SettingError(f"{path}: {error}") from None
-    return name, key
-
-
-def _check_name(name: str) -> None:
-    """Refuse a name that is nothing to the eye, or one with something at its ends that nobody sees."""
-    if not name.strip():
-        raise SettingError("name is empty; expected the name of this site")
-    if name != name.strip():
-        raise SettingError(
-            f"name = {name!a}; expected no space at an end, which nobody sees: {name.strip()!a}"
-        )
-
-
-def _check_distinct(names: Sequence[str]) -> None:
-    """Refuse two names that people would take for one another.
-
-    Letters of other alphabets that look the same are not found here: who shows a name shows its escapes too.
-    """
-    found: dict[str, str] = {}
-    for name in names:
-        other = found.setdefault(_as_seen(name), name)
-        if other != name:
-            raise SettingError(
-                f"the names {other!a} and {name!a} look alike; expected names that nobody takes for one "
-                "another: let one of the sites enroll under another name"
-            )
-
-
-def _as_seen(name: str) -> str:
-    """A name without case, widths, lengths of spaces, and what has no width at all."""
-    plain = unicodedata.normalize("NFKC", name).casefold()
-    return " ".join("".join(one for one in plain if unicodedata.category(one) != "Cf").split())
-
-
-def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"cannot make the folder {folder}: {error.strerror}") from error
+    save_identity(folder / "identity.toml", identity)
+    write_toml(folder / "member.toml", table("member", "key", name, identity.public))
+    return {name: identity.public}
 
 
-def _write(path: Path, text: str) -> None:
+@dataclass(frozen=True, slots=True)
+class SignedRoster:
+    """A roster and the signatures under it, perhaps not yet those of all members.
+
+    Args:
+        roster: The roster.
+        signatures: By member, Ed25519 signatures of the roster's digest: of its version, members, revoked
+            keys, and of the digest of the roster before it.
+
+    Raises:
+        SettingError: If a signature is none of a member's, naming whose.
+    """
+
+    roster: Roster
+    signatures: Mapping[str, bytes]
+
+    def __post_init__(self) -> None:
+        keys = dict(zip(self.roster.names, self.roster.keys, strict=True))
+        statement = _statement(self.roster)
+        false = [
+            name
+            for name, signature in self.signatures.items()
+            if name not in keys or not verify(keys[name], statement, signature)
+        ]
+        if false:
+            raise SettingError(
+                f"the signature of {_listed(false)} does not hold for version {self.roster.version} of the "
+                "roster; expected one by the key that it lists: somebody has changed the roster, so write "
+                "it anew, and compare the words of all keys before signing"
+            )
+
+    @property
+    def unsigned(self) -> tuple[str, ...]:
+        """Who has not signed yet."""
+        return tuple(name for name in self.roster.names if name not in self.signatures)
+
+    def sign(self, *identities: Identity) -> "SignedRoster":
+        """Return it with the signatures of some members more.
+
+        Raises:
+            SettingError: If the roster does not list an identity, or lists another key for it.
+        """
+        for one in identities:
+            try:
+                self.roster.index_of(one)
+            except ProtocolError as error:
+                raise SettingError(str(error)) from None
+        statement = _statement(self.roster)
+        new = {one.name: sign(one.private.peek(), statement) for one in identities}
+        return SignedRoster(self.roster, {**self.signatures, **new})
+
+
+def read_roster(path: Path) -> SignedRoster:
+    """Read a roster that may still lack signatures, as only those who sign it do.
+
+    Raises:
+        NotFoundError: If there is no such file.
+        SettingError: If it is no roster, or a signature is false.
+    """
+    entries = read_toml(path)
+    check_keys(path, entries, required={"version", "member"}, optional={"previous", "revoked", "signature"})
+    members = read_members(path, entries)
+    version, previous = entries["version"], as_bytes(path, "previous", entries.get("previous", ""))
+    revoked = read_tables(path, entries, "revoked", "key")
+    signatures = read_tables(path, entries, "signature", "signature")
+    if not isinstance(version, int):
+        raise SettingError(f"{path}: version = {version!r}; expected a whole number from 1 on")
+    if len(dict(signatures)) < len(signatures):
+        raise SettingError(f"{path}: a site has signed twice; expected one signature of each: write it anew")
     try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}") from error
+        check_distinct((*(name for name, _ in members), *(name for name, _ in revoked)))
+        roster = Roster(
+            names=tuple(name for name, _ in members),
+            keys=tuple(key for _, key in members),
+            version=version,
+            revoked=tuple(revoked),
+            previous=previous,
+        )
+        return SignedRoster(roster, dict(signatures))
+    except (SettingError, ProtocolError) as error:
+        raise SettingError(f"{path}: {error}") from None
 
 
-def _quoted(text: str) -> str:
-    """A TOML string; names may hold anything that UTF-8 can write."""
-    escaped = "".join(
-        letter if letter not in '"\\' and letter.isprintable() else f"\\U{ord(letter):08x}" for letter in text
+def load_roster(path: Path) -> Roster:
+    """Read a roster that all its members have signed.
+
+    Raises:
+        NotFoundError: If there is no such file.
+        SettingError: If it is no roster, a signature is false, or members have not signed it.
+    """
+    return read_signed_roster(path).roster
+
+
+def read_signed_roster(path: Path) -> SignedRoster:
+    """Read a roster with the signatures of all its members; as ``load_roster``."""
+    signed = read_roster(path)
+    if signed.unsigned:
+        raise SettingError(
+            f"{path}: {_listed(signed.unsigned)} of {len(signed.roster)} members have not signed version "
+            f"{signed.roster.version} of the roster; expected all signatures: at each of them run 'quintain "
+            "enroll --sign' on it"
+        )
+    return signed
+
+
+def save_roster(path: Path, roster: Roster, identities: Iterable[Identity]) -> None:
+    """Write a roster, signed by some identities: by all its members, so that ``load_roster`` takes it.
+
+    Raises:
+        SettingError: If an identity is no member's, or there is another roster already.
+        StorageError: If it cannot be written.
+    """
+    write_signatures(path, SignedRoster(roster, {}).sign(*identities))
+
+
+def write_signatures(path: Path, signed: SignedRoster) -> SignedRoster:
+    """Write a roster; if its file is there already, the signatures in it stay.
+
+    Returns:
+        What the file holds now.
+
+    Raises:
+        SettingError: If another roster is there: none is overwritten, for a site may be using it.
+        StorageError: If it cannot be written.
+    """
+    if path.exists():
+        there = read_roster(path)
+        if there.roster != signed.roster:
+            raise SettingError(
+                f"{path} is another roster, version {there.roster.version}; expected a free place for "
+                f"version {signed.roster.version}: choose another folder with --to"
+            )
+        signed = SignedRoster(signed.roster, {**there.signatures, **signed.signatures})
+    roster = signed.roster
+    head = f"version = {roster.version}\n"
+    if roster.previous:
+        head += f"previous = {quoted(roster.previous.hex())}\n"
+    tables = (
+        *(table("member", "key", *pair) for pair in zip(roster.names, roster.keys, strict=True)),
+        *(table("revoked", "key", *pair) for pair in roster.revoked),
+        *(
+            table("signature", "signature", name, signed.signatures[name])
+            for name in roster.names
+            if name in signed.signatures
+        ),
     )
-    return f'"{escaped}"'
+    write_toml(path, "\n".join((head, *tables)))
+    return signed
 
 
-def _text(path: Path, name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise SettingError(f"{path}: {name} = {value!r}; expected text")
-    return value
+def read_members(path: Path, entries: Mapping[str, object]) -> list[tuple[str, bytes]]:
+    """Read the sites that a file lists, at least one.
+
+    Raises:
+        SettingError: If they are not as expected, or a name has a space at an end.
+    """
+    members = read_tables(path, entries, "member", "key")
+    if not members:
+        raise SettingError(f"{path}: member = []; expected a table [[member]] for each site")
+    for name, _ in members:
+        try:
+            check_name(name)
+        except SettingError as error:
+            raise SettingError(f"{path}: {error}") from None
+    return members
 
 
-def _unhex(path: Path, name: str, value: object, *, show: bool = True) -> bytes:
-    try:
-        if isinstance(value, str):
-            return bytes.fromhex(value)
-    except ValueError:
-        pass
-    raise SettingError(f"{path}: {name}{f' = {value!r}' if show else ''}; expected hexadecimal digits")
+def _statement(roster: Roster) -> bytes:
+    """What the members sign."""
+    return tagged_hash("roster signature", roster.digest)
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Names for a message: they come from others, so with their escapes."""
+    return ", ".join(f"{name!a}" for name in names)

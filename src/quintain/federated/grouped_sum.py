@@ -20,7 +20,7 @@ from quintain.federated.secagg import server
 from quintain.federated.secagg.collecting import RoundInProgress, RoundOutcome
 from quintain.federated.secagg.encoding import EncodedVector
 from quintain.federated.secagg.journal import Journal
-from quintain.federated.secagg.keys import Identity, Roster
+from quintain.federated.secagg.keys import Identity
 from quintain.federated.secagg.messages import SiteSet
 from quintain.federated.secagg.policy import Policy, default_threshold
 from quintain.federated.secagg_sum import SecureSum
@@ -237,7 +237,9 @@ def group_policy(policy: Policy, members: tuple[int, ...]) -> Policy:
     threshold = default_threshold(len(members))
     return replace(
         policy,
-        roster=Roster(roster.names_of(members), tuple(roster.keys[site] for site in members)),
+        roster=replace(
+            roster, names=roster.names_of(members), keys=tuple(roster.keys[site] for site in members)
+        ),
         threshold=threshold,
         min_survivors=max(2, threshold),
         encoding=replace(policy.encoding, num_sites=len(members)),

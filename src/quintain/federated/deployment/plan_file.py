@@ -29,11 +29,11 @@ from quintain.dp.accounting.guarantee import PrivacyUnit
 from quintain.federated.aggregation import Aggregation
 from quintain.federated.config import FederatedConfig
 from quintain.federated.deployment.toml_table import named_in, read_table
-from quintain.federated.enrolment import read_toml
 from quintain.federated.homomorphic_sum import HomomorphicSum
 from quintain.federated.plan import TrainingPlan
 from quintain.federated.secagg.keys import Roster
 from quintain.federated.site_privacy import SitePrivacy, private_sites
+from quintain.federated.toml_files import read_toml
 from quintain.models.classifier import Classifier
 from quintain.models.loading import load_classifier
 from quintain.training import Recipe

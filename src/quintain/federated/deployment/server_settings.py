@@ -19,8 +19,9 @@ from typing import Any, get_type_hints
 
 from quintain.federated.deployment.plan_file import Deployment, load_plan
 from quintain.federated.deployment.toml_table import named_in, read_table
-from quintain.federated.enrolment import load_roster, read_toml
+from quintain.federated.enrolment import load_roster
 from quintain.federated.server import Server
+from quintain.federated.toml_files import read_toml
 from quintain.federated.transport import Deadlines
 from quintain.models.weights import save_weights
 

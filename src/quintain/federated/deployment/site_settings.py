@@ -24,11 +24,13 @@ from quintain.dp import PrivacyUnits
 from quintain.federated.client import Client, ClientConfig
 from quintain.federated.deployment.plan_file import Deployment, PlanFile
 from quintain.federated.deployment.toml_table import named_in, read_table
-from quintain.federated.enrolment import load_identity, load_roster, read_toml
+from quintain.federated.enrolment import load_identity
 from quintain.federated.homomorphic import SharedKey
 from quintain.federated.homomorphic_sum import HomomorphicSum
+from quintain.federated.roster_versions import accept_roster
 from quintain.federated.secagg.journal import FolderJournal
 from quintain.federated.secagg.keys import Identity, Roster
+from quintain.federated.toml_files import read_toml
 
 _KEYS: Mapping[str, object] = {
     "plan": Path,
@@ -100,10 +102,12 @@ class ClientSettings:
 
         Raises:
             NotFoundError: If a file is missing.
-            SettingError: If others may read the identity, or the roster does not list the site.
+            SettingError: If others may read the identity, or the roster does not list the site or does not
+                follow the one that it has accepted before.
             ProtocolError: If the roster lists another key for it.
+            StorageError: If the journal's folder cannot be used.
         """
-        identity, roster = load_identity(self.identity), load_roster(self.roster)
+        identity, roster = load_identity(self.identity), accept_roster(self.roster, self.journal)
         with named_in(self.roster):
             roster.index_of(identity)
         return identity, roster

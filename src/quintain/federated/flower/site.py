@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quintain.core.errors import SettingError
-from quintain.federated.enrolment import check_keys, load_identity, load_roster, read_toml
+from quintain.federated.enrolment import load_identity, load_roster
 from quintain.federated.flower.round_folder import RoundFolder
 from quintain.federated.flower.terms import SumTerms
 from quintain.federated.secagg.encoding import check_types
 from quintain.federated.secagg.journal import FolderJournal
 from quintain.federated.secagg.keys import Identity
+from quintain.federated.toml_files import check_keys, read_toml
 
 _TERMS = frozenset({"threshold", "min_survivors", "max_corrupt", "clip_value", "scale", "weights"})
 _OTHERS = frozenset({"clear_evaluation"})

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Integral
 
 from quintain.core.errors import ProtocolError, SettingError
 from quintain.federated.secagg.encoding import check_types
@@ -60,19 +61,28 @@ class Roster:
     Args:
         names: Distinct names, in the order that fixes every site's index.
         keys: Ed25519 public keys, 32 bytes each, distinct.
+        version: 1 for the first roster of a federation, one more for each that follows it.
+        revoked: Name and key of who signs no more: a site that has left, or one that has another key by now.
+        previous: Digest of the roster before this one; empty in version 1.
 
     Raises:
-        SettingError: If names or keys repeat or do not pair up, or fewer than two sites are listed.
+        SettingError: If names or keys repeat or do not pair up, fewer than two sites are listed, a member's
+            key is revoked, or the version and the roster before it do not fit.
         ProtocolError: If a key is no point of the curve, so that its site could never sign, or of small
             order: under it one signature is valid for many messages.
     """
 
     names: tuple[str, ...]
     keys: tuple[bytes, ...]
+    version: int = 1
+    revoked: tuple[tuple[str, bytes], ...] = ()
+    previous: bytes = b""
 
     def __post_init__(self) -> None:
-        check_types(tuple, names=self.names, keys=self.keys)
-        for name, key in zip(self.names, self.keys, strict=False):
+        check_types(tuple, names=self.names, keys=self.keys, revoked=self.revoked)
+        check_types(Integral, version=self.version)
+        check_types(bytes, previous=self.previous)
+        for name, key in (*zip(self.names, self.keys, strict=False), *self.revoked):
             check_types(str, name=name)
             check_types(bytes, key=key)
         if len(self.names) < 2 or len(self.names) != len(self.keys):
@@ -92,6 +102,28 @@ class Roster:
                     f"the signing key of {name!r} is not an ordinary Ed25519 key: 32 bytes, on the curve, "
                     "not of small order; ask that site for a new one"
                 )
+        self._check_revoked()
+        self._check_version()
+
+    def _check_revoked(self) -> None:
+        """Refuse a revoked key that comes back, under whatever name, or stands twice."""
+        first = {key: name for name, key in reversed(self.revoked)}
+        for name, key in zip(self.names, self.keys, strict=True):
+            if key in first:
+                raise SettingError(
+                    f"the key of {name!r} was revoked, as that of {first[key]!r}; expected a key that was "
+                    "never revoked: let that site enroll anew"
+                )
+        if len(first) < len(self.revoked) or any(len(key) != KEY_BYTES for key in first):
+            raise SettingError("a revoked key stands twice, or is not of 32 bytes; expected each once")
+
+    def _check_version(self) -> None:
+        length = 0 if self.version == 1 else len(tagged_hash("roster"))
+        if self.version < 1 or len(self.previous) != length:
+            raise SettingError(
+                f"version = {self.version} of a roster, and a digest of {len(self.previous)} bytes of the "
+                "roster before it; expected version 1 without one, or a later version with one of 32 bytes"
+            )
 
     @classmethod
     def from_identities(cls, *identities: Identity) -> "Roster":
@@ -118,8 +150,13 @@ class Roster:
 
         Raises:
             SettingError: If its name is not listed.
-            ProtocolError: If another key is.
+            ProtocolError: If another key is, or its key is revoked.
         """
+        if any(key == identity.public for _, key in self.revoked):
+            raise ProtocolError(
+                f"version {self.version} of the roster revokes this key of {identity.name!r}; expected the "
+                "identity that has taken its place: enroll anew if there is none"
+            )
         index = self.index(identity.name)
         if self.keys[index] != identity.public:
             raise ProtocolError(
@@ -133,14 +170,14 @@ class Roster:
 
     @cached_property
     def digest(self) -> bytes:
-        """A hash of names and keys, in order."""
+        """A hash of all that it says: what its members sign, and what the next version names."""
+        listed = (*zip(self.names, self.keys, strict=True), *self.revoked)
         return tagged_hash(
             "roster",
-            *(
-                part
-                for pair in zip(self.names, self.keys, strict=True)
-                for part in (pair[0].encode(), pair[1])
-            ),
+            str(int(self.version)).encode(),
+            self.previous,
+            str(len(self.names)).encode(),
+            *(part for name, key in listed for part in (name.encode(), key)),
         )
 
     @property
