@@ -97,8 +97,10 @@ def initialize(net: nn.Sequential, seed: int) -> nn.Sequential:
         net: Changed in place; may be on the meta device, and is then moved to the CPU.
         seed: Each tensor has a generator of its own, from the seed and its name.
     """
-    if any(parameter.is_meta for parameter in net.parameters()):
-        net.to_empty(device="cpu")
+    for layer in net.modules():
+        for name, parameter in layer.named_parameters(recurse=False):
+            if parameter.is_meta:  # not by to_empty, which imports SymPy and takes a second
+                setattr(layer, name, nn.Parameter(torch.empty(parameter.shape, dtype=parameter.dtype)))
     # A generator per tensor, seeded by name: adding a layer does not change the weights of the others.
     for name, layer in net.named_modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
