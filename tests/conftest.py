@@ -38,3 +38,20 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fresh]:
     process = Fresh(tmp_path_factory.mktemp("ready"), "quintain.cli", "quintain.evaluate", "quintain.report")
     yield process
     process.close()
+
+
+@pytest.fixture
+def brief_plain_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plain training beside a private one begins with one epoch; ``test_plain_training`` and processes
+    have the lengths that users get.
+    """
+    monkeypatch.setattr("quintain.evaluate.plain_training.FIRST_EPOCHS", 1)
+    monkeypatch.setattr("quintain.evaluate.plain_training.MIN_STEPS", 1)
+
+
+@pytest.fixture
+def brief_diagnostics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The diagnostics of attacks take few queries; their own tests have as many as users get."""
+    few = {"gradients": 10, "scores": 10, "labels": 10}
+    monkeypatch.setattr("quintain.evaluate.evasion.decision_probe.WALK_QUERIES", 40)
+    monkeypatch.setattr("quintain.evaluate.evasion.probes.RANDOM", few)

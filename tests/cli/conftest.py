@@ -40,6 +40,11 @@ def small(tmp_path_factory):
     return path
 
 
+@pytest.fixture(autouse=True)
+def brief(brief_plain_training, brief_diagnostics):
+    """Plain trainings and diagnostics are short."""
+
+
 @pytest.fixture
 def call(tmp_path, monkeypatch):
     """Run the command line in an empty folder; gives exit code, what it printed, and what it complained

@@ -12,6 +12,7 @@ import pytest
 
 from quintain.attacks import PGD
 from quintain.core.errors import ExitCode
+from quintain.evaluate.evasion import decision_probe, probes
 from quintain.evaluate.evasion.defaults import default_attacks
 from quintain.evaluate.steps import attack
 from quintain.results.codec import load
@@ -177,6 +178,8 @@ def test_two_processes_come_to_what_one_does(call, words, tmp_path, monkeypatch,
     arguments = [str(word) for word in (*words, *SIZES, "--attack", "fgsm", "--attack", "pgd")]
     program = (
         "import sys\n"
+        "from quintain.evaluate.evasion import decision_probe, probes\n"
+        f"decision_probe.WALK_QUERIES, probes.RANDOM = {decision_probe.WALK_QUERIES}, {probes.RANDOM}\n"
         "from quintain.evaluate.steps import attack\n"
         "real = attack.run_attacks\n"
         "attack.run_attacks = lambda *given, **named: real(*given, **named, batch_size=7)\n"

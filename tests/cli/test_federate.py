@@ -1,6 +1,5 @@
 """``quintain federate``: what sums the updates, one epsilon for all sites, and wrong input."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -22,19 +21,13 @@ SHORT = ("--sites", "3", "--rounds", "1", "--epochs", "1", "--out", "f")
     ],
 )
 def test_a_process_trains_with_each_kind_of_sum_and_states_one_epsilon_for_all_sites(
-    secure, name, protocol, small, tmp_path
+    secure, name, protocol, small, tmp_path, ready
 ):
     words = ("--secure", secure, "--epsilon", "4")
     required = ("--require", "epsilon <= 4.01", "--require", "clean_accuracy >= 0.01")
-    done = subprocess.run(
-        [sys.executable, "-m", "quintain", "federate", "--data", str(small), *SHORT, *words, *required],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    told = " ".join((done.stdout + done.stderr).split())
-    assert done.returncode == ExitCode.OK, told
+    code, out, err = ready.quintain("federate", "--data", small, *SHORT, *words, *required, home=tmp_path)
+    told = " ".join((out + err).split())
+    assert code == ExitCode.OK, told
     assert told.count("PASS ") == 2
     assert "for one record over all rounds, by DP-SGD at each site" in told
     assert "a record at two sites pays for both" in told

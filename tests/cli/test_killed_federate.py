@@ -20,13 +20,13 @@ WORDS = ("--sites", 4, "--rounds", 3, "--epochs", 1, "--out")
 
 
 @pytest.fixture
-def run(fresh, tmp_path, monkeypatch):
+def run(ready, tmp_path, monkeypatch):
     """Run the command as a process that gets a signal in its step of that number."""
     monkeypatch.chdir(tmp_path)
 
     def run(step, number, *words):
         (tmp_path / "program.py").write_text(COUNT + TRAININGS + RUN)
-        told = fresh(tmp_path / "program.py", step, number, "federate", *words, home=tmp_path)
+        told = ready(tmp_path / "program.py", step, number, "federate", *words, home=tmp_path)
         return told, told.err.splitlines().count("step")
 
     return run

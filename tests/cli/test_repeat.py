@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
+from quintain.cli.main import app
 from quintain.core.errors import ExitCode
 from quintain.models.nets import xray_cnn
 from quintain.models.weights import save_weights
@@ -18,11 +20,22 @@ from quintain.results.codec import load
 NEVER = "quintain.evaluate.steps.attack.run_attack"
 
 
-@pytest.fixture
-def finished(call, weights, small):
-    """The words of a run that is finished, in r."""
+@pytest.fixture(scope="module")
+def whole(weights, small, tmp_path_factory):
+    """The words of a run, and the folder in which its r is."""
+    home = tmp_path_factory.mktemp("whole")
     words = ("attack", "--data", small, "--weights", weights, "--attack", "fgsm", "--out", "r")
-    assert call(*words)[0] == ExitCode.OK
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        assert CliRunner().invoke(app, list(map(str, words)), catch_exceptions=False).exit_code == ExitCode.OK
+    return words, home
+
+
+@pytest.fixture
+def finished(call, whole):
+    """The words of a run that is finished, in r."""
+    words, home = whole
+    shutil.copytree(home / "r", "r")
     return words
 
 

@@ -8,6 +8,7 @@ from quintain.data import load_data
 from quintain.dp import mechanism_tests
 from quintain.drill import Settings, drill, pipeline, subject, trials
 from quintain.drill.settings import Workload
+from quintain.evaluate.evasion import decision_probe
 from quintain.results.requirements import Requirement
 
 TINY = Workload(
@@ -46,6 +47,7 @@ def tiny():
         patch.setattr(pipeline, "QUICK", TINY)
         patch.setattr(subject, "load_data", lambda _name: few)
         patch.setattr(trials, "LONG_ENOUGH", 0.0)
+        patch.setattr(decision_probe, "WALK_QUERIES", 40)
         patch.setattr(mechanism_tests, "WAYS", {"fit": mechanism_tests.WAYS["fit"]})
         yield TINY
 

@@ -126,6 +126,7 @@ def timeless(output: StepOutput) -> str:
     return re.sub(r"(seconds|sha256)=[^,)]*", "", repr(output))
 
 
+@pytest.mark.usefixtures("brief_diagnostics")
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_finds_the_same(name: str, net, tmp_path: Path) -> None:
     wanted = timeless(STEPS[name](net("cpu"), tmp_path / "cpu"))
@@ -134,6 +135,7 @@ def test_a_step_finds_the_same(name: str, net, tmp_path: Path) -> None:
     assert found == wanted
 
 
+@pytest.mark.usefixtures("brief_plain_training")
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=[pytest.mark.exhaustive] * (name == "audit")) for name in UNREPEATABLE],

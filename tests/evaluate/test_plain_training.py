@@ -5,7 +5,7 @@ import torch
 
 from quintain.data import from_arrays
 from quintain.evaluate import plain_training
-from quintain.evaluate.plain_training import DOUBLINGS, FIRST_EPOCHS, train_until_converged
+from quintain.evaluate.plain_training import DOUBLINGS, FIRST_EPOCHS, MIN_STEPS, train_until_converged
 from quintain.results.class_counts import ClassCounts
 
 
@@ -73,7 +73,7 @@ def test_few_examples_are_learned_for_so_many_steps_that_a_plateau_says_somethin
     data, scripted, monkeypatch
 ):
     trained = scripted({150: 0.9, 300: 0.9})
-    monkeypatch.setattr(plain_training, "MIN_STEPS", 300)
+    monkeypatch.setattr(plain_training, "MIN_STEPS", MIN_STEPS)
     found = train_until_converged(net(), data, data, validation=data)
     # 200 examples are two steps an epoch
     assert [epochs for _, epochs in trained] == [150, 300]
@@ -89,9 +89,10 @@ def test_a_plateau_below_what_the_net_reaches_with_privacy_is_no_convergence(scr
     assert train_until_converged(net(), data, data, validation=data, reached=0.98).epochs == 32
 
 
-def test_the_net_is_left_as_it_is_and_an_interrupted_training_is_resumed(data, tmp_path):
+def test_the_net_is_left_as_it_is_and_an_interrupted_training_is_resumed(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(plain_training, "MIN_STEPS", 40)
     fresh = net()
     first = train_until_converged(fresh, data, data, checkpoints=tmp_path)
     assert not fresh.weight.any()
-    assert {path.name for path in tmp_path.iterdir()} >= {"plain-150.safetensors", "plain-300.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} >= {"plain-20.safetensors", "plain-40.safetensors"}
     assert train_until_converged(fresh, data, data, checkpoints=tmp_path) == first

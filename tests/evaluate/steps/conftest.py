@@ -6,6 +6,11 @@ import torch
 from quintain.data import load_data
 
 
+@pytest.fixture(autouse=True)
+def brief(brief_plain_training):
+    """Plain trainings are short."""
+
+
 @pytest.fixture
 def run_alone(monkeypatch):
     """What the audited run tells of itself is enough for many a fault: the measurements on made-up records

@@ -82,7 +82,7 @@ def black_box(inner):
     ("words", "reason"),
     [
         (
-            {"subject": black_box(subject())},
+            {"subject": black_box(subject()), "max_queries": 200},
             "Nothing is certified, since interval refuses this model: interval bounds read the layers of a "
             "Classifier; got a BlackBox, whose layers are not seen",
         ),
