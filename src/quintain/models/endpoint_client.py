@@ -5,10 +5,11 @@ Python shows on standard error where nothing else was set up.
 """
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -122,6 +123,7 @@ class EndpointClient:
     after: CallAfter
     queries_sent: int = field(default=0, init=False)
     _last: float | None = field(default=None, init=False)
+    _connection: Any = field(default=None, init=False)
 
     def query(self, x: np.ndarray) -> np.ndarray:
         """Return the endpoint's answers for inputs (B, *S): scores (B, K) or labels (B,)."""
@@ -200,7 +202,8 @@ class EndpointClient:
         """Send a request once, and return its whole response.
 
         The client's own timeout is that of a silence, so that a response that comes byte by byte would never
-        end: the time is looked at after each part of it.
+        end: the time is looked at after each part of its body, and while its headers come the connection is
+        shut down from another thread.
 
         Raises:
             httpx.TransportError: If there is no connection, or no whole response within the timeout.
@@ -208,7 +211,30 @@ class EndpointClient:
         import httpx
 
         deadline = self.clock() + self.endpoint.timeout
-        with self.client.stream("POST", self.endpoint.url, json=request_body) as response:
+        too_late = threading.Event()
+
+        def hang_up() -> None:
+            too_late.set()
+            self._shut_down()
+
+        with ExitStack() as opened:
+            try:
+                with self.after(self.endpoint.timeout, hang_up):
+                    response = opened.enter_context(
+                        self.client.stream(
+                            "POST",
+                            self.endpoint.url,
+                            json=request_body,
+                            extensions={"trace": self._keep_connection},
+                        )
+                    )
+            except httpx.TransportError as error:
+                if not too_late.is_set():
+                    raise
+                raise httpx.ReadTimeout(
+                    f"no end of the headers of a response within {self.endpoint.timeout:g} s",
+                    request=error.request,
+                ) from error
             parts = []
             for part in response.iter_raw():
                 parts.append(part)
@@ -219,6 +245,20 @@ class EndpointClient:
                         request=response.request,
                     )
         return httpx.Response(response.status_code, headers=response.headers, content=b"".join(parts))
+
+    def _keep_connection(self, _event: str, facts: dict[str, Any]) -> None:
+        """Keep the connection that httpx opens, by its trace of a request; later requests use it again."""
+        made = facts.get("return_value")
+        if hasattr(made, "get_extra_info"):
+            self._connection = made
+
+    def _shut_down(self) -> None:
+        """Shut the connection down, so that a thread that reads from it goes on with an error."""
+        found = self._connection.get_extra_info("socket") if self._connection else None
+        if isinstance(found, socket.socket):
+            with suppress(OSError):
+                # That of the plain socket: TLS would first take apart what the other thread reads with.
+                socket.socket.shutdown(found, socket.SHUT_RDWR)
 
     def _say_silence(self, attempt: int) -> None:
         """Say which request has had no answer for long, and how long it is waited for."""
