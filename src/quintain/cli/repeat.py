@@ -5,6 +5,7 @@ from pathlib import Path
 
 from quintain.cli.call import VerbCall
 from quintain.cli.run_settings import refuse_other_settings
+from quintain.cli.threat_options import measured_sizes, refuse_sizes_not_measured
 from quintain.core.errors import ExitCode, RunFolderError
 from quintain.core.processes import is_first_process
 from quintain.results.run_layout import RESULT_FILE, RUN_SETTINGS_FILE, UNFINISHED
@@ -22,6 +23,7 @@ def repeat_finished(call: VerbCall) -> int | None:
     Raises:
         RunFolderError: If the folder holds the result of a run of other settings, of another model, or of
             other data; the difference is named.
+        SettingError: If something is required at a size that the run has not measured.
     """
     out = call.out
     if out is None or not all((out / name).is_file() for name in (RESULT_FILE, RUN_SETTINGS_FILE)):
@@ -35,6 +37,7 @@ def repeat_finished(call: VerbCall) -> int | None:
     from quintain.results.codec import load
 
     record = load(out / RESULT_FILE)
+    refuse_sizes_not_measured(call.requirements, measured_sizes([record]), out)
     if loaded.examples:
         same_examples = replace(call, **loaded.examples)  # type: ignore[arg-type]
         _refuse_other_data(same_examples, record.provenance.data.hash, out)

@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quintain.core.errors import SettingError
 from quintain.core.registry import Entry, by_default_rank, get_entry
 from quintain.core.threat_specs import current_spec, threat_name, threat_type
 from quintain.results.gate import same_threat, same_threat_type
+from quintain.results.quantity import Metric
+from quintain.results.records import SkippedResult
 from quintain.results.requirements import Requirement
 
 if TYPE_CHECKING:
+    from quintain.results.records import Record
     from quintain.threats.threat import Threat
 
 
@@ -55,20 +59,69 @@ def refuse_unmeasured_sizes(requirements: Sequence[Requirement], specs: Sequence
     Raises:
         SettingError: If there is one.
     """
+    same_type, others = _unmeasured(requirements, specs)
+    for one in requirements:
+        if one not in (*same_type, *others):
+            continue
+        needed = dict.fromkeys(other.threat for other in same_type) if one in same_type else (one.threat,)
+        raise SettingError(
+            f"{_stated(one)} is on {one.threat}, and this run measures {', '.join(specs)}: "
+            f"{'add' if one in same_type else 'run it with'} "
+            f"{' '.join(f'--threat {spec}' for spec in needed)}"
+        )
+
+
+def measured_sizes(records: "Sequence[Record]") -> tuple[str, ...]:
+    """Return the threats at which a finished run has measured robust accuracy.
+
+    None where a part of the run was not done, which may be the one that was to measure a size.
+
+    Args:
+        records: Of the run, in the order of its steps.
+    """
+    if any(record.not_done or isinstance(record.result, SkippedResult) for record in records):
+        return ()
+    quantities = (claim.bracket.quantity for record in records for claim in record.claims)
+    return tuple(dict.fromkeys(one.threat for one in quantities if one.metric is Metric.ROBUST_ACCURACY))
+
+
+def refuse_sizes_not_measured(
+    requirements: Sequence[Requirement], specs: Sequence[str], folder: Path
+) -> None:
+    """Raise for a requirement at a size that a finished run has not measured.
+
+    Args:
+        requirements: All that are to be decided.
+        specs: The threats that the run has measured; nothing is raised where there are none.
+        folder: The run folder.
+
+    Raises:
+        SettingError: If there is one.
+    """
+    same_type, others = _unmeasured(requirements, specs)
+    for one in (*same_type, *(others if specs else ())):
+        raise SettingError(
+            f"{_stated(one)} is on {one.threat}, and the run in {folder} measured {', '.join(specs)}: "
+            f"require one of these, or measure {one.threat} in a run with --threat {one.threat}"
+        )
+
+
+def _unmeasured(
+    requirements: Sequence[Requirement], specs: Sequence[str]
+) -> tuple[list[Requirement], list[Requirement]]:
+    """Return the requirements on threats that a run does not measure: those at another size of a type that
+    it measures, and those of the command line within another type.
+    """
     missing = [
         one for one in requirements if one.threat and not any(same_threat(one.threat, spec) for spec in specs)
     ]
     same_type = [one for one in missing if any(same_threat_type(one.threat, spec) for spec in specs)]
-    for one in missing:
-        if one.path and one not in same_type:
-            continue
-        where = f" ({one.path}, line {one.line})" if one.path else ""
-        needed = dict.fromkeys(other.threat for other in same_type) if one in same_type else (one.threat,)
-        raise SettingError(
-            f"requirement {one.text!r}{where} is on {one.threat}, and this run measures {', '.join(specs)}: "
-            f"{'add' if one in same_type else 'run it with'} "
-            f"{' '.join(f'--threat {spec}' for spec in needed)}"
-        )
+    return same_type, [one for one in missing if not one.path and one not in same_type]
+
+
+def _stated(one: Requirement) -> str:
+    """A requirement with the file and the line that state it."""
+    return f"requirement {one.text!r}" + (f" ({one.path}, line {one.line})" if one.path else "")
 
 
 def parse_threats(specs: Sequence[str]) -> list["Threat"]:

@@ -25,15 +25,20 @@ def run(
 ) -> int:
     from quintain.cli.ci_files import note_folder, note_records
     from quintain.cli.screen import show_requirements
+    from quintain.cli.threat_options import measured_sizes, refuse_sizes_not_measured
     from quintain.core.errors import ExitCode
     from quintain.report import read
+    from quintain.report.unfinished import unfinished_reason
 
     if not call.requirements:
         call.print_dim("no requirement is stated, by --require or in a pyproject.toml")
     call.announce_requirements()
     if folder is None:
         return ExitCode.OK
-    records = decide_anew(call, read(folder), folder)
+    stored = read(folder)
+    if not unfinished_reason(stored, folder):
+        refuse_sizes_not_measured(call.requirements, measured_sizes(stored), folder)
+    records = decide_anew(call, stored, folder)
     note_folder(folder)
     note_records(records)
     last = records[-1]
