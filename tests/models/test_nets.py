@@ -1,5 +1,7 @@
 """The reference nets: their size, their seeds, and normalisation that is exact."""
 
+import sys
+
 import pytest
 import torch
 from hypothesis import given
@@ -40,6 +42,12 @@ def test_the_xray_net_is_plain_layers_of_known_size():
         == (16 * 16 + 16) + (32 * 16 * 16 + 32) + (32 * 7 * 7 * 64 + 64) + (64 * 2 + 2)
         == 109_042
     )
+
+
+@pytest.mark.parametrize("make", [xray_cnn, mlp])
+def test_a_net_is_made_without_the_part_of_pytorch_that_imports_sympy(make, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.fx.experimental.symbolic_shapes", None)
+    assert not any(parameter.is_meta for parameter in make().parameters())
 
 
 @pytest.mark.parametrize("make", [xray_cnn, mlp])
