@@ -8,7 +8,7 @@ import quintain as q
 from quintain.core.errors import DataError, ModelError, SettingError, UnknownNameError
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model():
     net = torch.nn.Linear(6, 3)
     with torch.no_grad():
@@ -41,17 +41,27 @@ ORDERS = {
 }
 
 
+@pytest.fixture(scope="module")
+def of_tensors(model):
+    """What PGD and the one call find for tensors, of a classifier and of its bare net."""
+    x = X.half().float()
+    return {
+        bare: (q.attacks.PGD()(net, x, Y, THREAT, seed=1), q.attack(net, x, Y, THREAT))
+        for bare, net in ((False, model), (True, model.net))
+    }
+
+
 @pytest.mark.parametrize("how", ORDERS)
 @pytest.mark.parametrize("bare", [True, False])
-def test_arrays_of_any_type_and_order_give_what_tensors_of_the_net_give(model, how, bare):
+def test_arrays_of_any_type_and_order_give_what_tensors_of_the_net_give(model, of_tensors, how, bare):
     x, y = X.half().float(), Y.numpy()
     labels = y if "half" in how or "own" in how else ORDERS[how](y)
     net, bounds = model.net if bare else model, q.certify.IntervalBounds()
-    wanted = q.attacks.PGD()(net, x, Y, THREAT, seed=1)
+    wanted, strongest = of_tensors[bare]
     found = q.attacks.PGD()(net, ORDERS[how](x.numpy()), labels, THREAT, seed=1)
     assert same(found, wanted)
     assert found.adversarial.dtype == torch.float32
-    assert same(q.attack(net, ORDERS[how](x.numpy()), labels, THREAT), q.attack(net, x, Y, THREAT))
+    assert same(q.attack(net, ORDERS[how](x.numpy()), labels, THREAT), strongest)
     assert torch.equal(model(ORDERS[how](x.numpy())).float(), model(x))
     margin = bounds(model, ORDERS[how](x.numpy()), labels, THREAT).margin
     assert torch.equal(margin, bounds(model, x, Y, THREAT).margin)

@@ -20,16 +20,14 @@ def test_no_two_public_classes_have_one_name():
 
 
 def test_constructors_take_more_than_five_arguments_by_keyword():
-    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")}
-    classes = {
-        node.name for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
-    }
-    calls = [
-        (str(path.relative_to(PACKAGE)), node.lineno, ast.unparse(node.func))
-        for path, tree in trees.items()
-        if path.name != "_index.py"
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and sum(not isinstance(arg, ast.Starred) for arg in node.args) > 5
-    ]
+    classes, calls = {"cls"}, []
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                classes.add(node.name)
+            elif isinstance(node, ast.Call) and len(node.args) > 5 and path.name != "_index.py":
+                given = [arg for arg in node.args if not isinstance(arg, ast.Starred)]
+                if len(given) > 5:
+                    calls.append((str(path.relative_to(PACKAGE)), node.lineno, ast.unparse(node.func)))
     assert len(calls) > 20
-    assert [call for call in calls if call[2].rpartition(".")[2] in classes | {"cls"}] == []
+    assert [call for call in calls if call[2].rpartition(".")[2] in classes] == []

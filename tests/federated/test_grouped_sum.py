@@ -21,17 +21,19 @@ from quintain.training import Recipe
 from tests.federated.settings import blobs, linear, weights
 
 SHORT = Recipe(epochs=4, batch_size=16, learning_rate=0.03)
+STEPS = Recipe(epochs=2, batch_size=80, learning_rate=0.1)
+"""For what is asked of the sums alone, however well the net does."""
 
 
 def nine():
     return partition(blobs(720), 9, alpha=50.0, min_examples=10, min_per_class=1).sites
 
 
-def trained(aggregation, byzantine=None, num_sites=9, rounds=3, sites=None, **settings):
+def trained(aggregation, byzantine=None, num_sites=9, rounds=3, recipe=SHORT, **settings):
     net = linear()
-    sites = sites or partition(blobs(720), num_sites, alpha=50.0, min_examples=10, min_per_class=1).sites
+    sites = partition(blobs(720), num_sites, alpha=50.0, min_examples=10, min_per_class=1).sites
     config = FederatedConfig(
-        rounds, SHORT, **({"threshold": 6, "min_survivors": 6} if num_sites == 9 else {})
+        rounds, recipe, **({"threshold": 6, "min_survivors": 6} if num_sites == 9 else {})
     )
     run = simulate(sites, net, config, aggregation=aggregation, byzantine=byzantine, **settings)
     return net, run
@@ -46,14 +48,14 @@ def accuracy(net):
 @pytest.mark.parametrize("rule", RULES)
 def test_it_is_the_robust_average_of_the_groups_averages(rule):
     """``exact`` compares with the rule over plain sums of the groups' own vectors."""
-    net, run = trained(GroupedSum(rule))
+    net, run = trained(GroupedSum(rule), rounds=2)
     assert all(facts.simulated.exact and len(facts.survivors) == 9 for facts in run.rounds)
     assert accuracy(net) > 0.85
     assert run.largest_fraction == 0.5  # three in a sum, of which one sides with the server
 
 
 def test_the_median_of_three_groups_by_hand():
-    net, config = linear(), FederatedConfig(1, SHORT, threshold=6, min_survivors=6)
+    net, config = linear(), FederatedConfig(1, STEPS, threshold=6, min_survivors=6)
     seen = {}
     simulate(
         nine(), net, config, aggregation=GroupedSum(), on_round=lambda _, summed: seen.update(summed=summed)
@@ -66,20 +68,26 @@ def test_the_median_of_three_groups_by_hand():
     assert groups == ((0, 1, 2), (3, 4, 5), (6, 7, 8))
 
 
-@pytest.mark.parametrize("attack", attacks.UPDATE_ATTACKS)
-def test_one_malicious_site_moves_an_average_and_keeps_the_median_among_the_honest_groups(attack):
-    """In each coordinate: between the averages of the two groups that it is not in."""
-    sites, honest = nine(), []
+@pytest.fixture(scope="module")
+def honest():
+    """The averages of the two groups that ``hospital-5`` is not in, after a round."""
+    sites, averages = nine(), []
     for group in (groups_of(9)[0], groups_of(9)[2]):
         names = [tuple(sites)[place] for place in group]
         net = linear()
-        simulate({name: sites[name] for name in names}, net, FederatedConfig(1, SHORT))
-        honest.append(weights(net))
+        simulate({name: sites[name] for name in names}, net, FederatedConfig(1, STEPS))
+        averages.append(weights(net))
+    return averages
+
+
+@pytest.mark.parametrize("attack", attacks.UPDATE_ATTACKS)
+def test_one_malicious_site_moves_an_average_and_keeps_the_median_among_the_honest_groups(attack, honest):
+    """In each coordinate: between the averages of the two groups that it is not in."""
     change = {"hospital-5": attacks.UPDATE_ATTACKS[attack]}
     low, high = torch.stack(honest).amin(0), torch.stack(honest).amax(0)
     outside = {}
     for aggregation in (SecureSum(), GroupedSum()):
-        found = weights(trained(aggregation, change, rounds=1)[0])
+        found = weights(trained(aggregation, change, rounds=1, recipe=STEPS)[0])
         outside[aggregation.name] = float(torch.maximum(low - found, found - high).max())
     assert outside["secagg-median-3"] < 1e-6
     assert outside["secagg"] > 0.01
@@ -95,11 +103,13 @@ def test_the_largest_legal_updates_of_one_site_ruin_a_mean_and_those_of_two_grou
 
 
 def test_a_site_that_falls_silent_costs_its_group_and_no_other():
-    _, run = trained(GroupedSum(), num_sites=12, dropouts={1: ("hospital-5", "masked")})
+    _, run = trained(
+        GroupedSum(), num_sites=12, rounds=2, recipe=STEPS, dropouts={1: ("hospital-5", "masked")}
+    )
     assert run.rounds[1].survivors == tuple(f"hospital-{n}" for n in (1, 2, 3, 7, 8, 9, 10, 11, 12))
     assert "its group broke off" in run.rounds[1].refused["hospital-4"]
     assert all(facts.simulated.exact for facts in run.rounds)
-    _, run = trained(GroupedSum(), dropouts={1: ("hospital-5", "masked")})
+    _, run = trained(GroupedSum(), recipe=STEPS, dropouts={1: ("hospital-5", "masked")})
     assert "2 of 3 groups came to a sum" in run.rounds[1].abort_reason
     assert run.rounds[2].survivors
 
@@ -112,7 +122,7 @@ def test_a_group_whose_sum_is_beyond_the_clip_is_left_out_and_the_round_goes_on(
 
     monkeypatch.setattr(attacks.ByzantineAggregation, "encode", beyond)
     change = {"hospital-1": attacks.flip_sign}
-    _, run = trained(GroupedSum(), change, num_sites=12, rounds=1)
+    _, run = trained(GroupedSum(), change, num_sites=12, rounds=1, recipe=STEPS)
     assert run.rounds[0].survivors == tuple(f"hospital-{n}" for n in range(4, 13))
     assert "its group broke off: entry" in run.rounds[0].refused["hospital-2"]
 
@@ -139,15 +149,15 @@ def test_unequal_weights_and_noise_for_a_sum_of_all_are_refused():
     sites = nine()
     unequal = {name: 2 if name == "hospital-1" else 1 for name in sites}
     with pytest.raises(SettingError, match="unequal weights"):
-        simulate(sites, linear(), FederatedConfig(1, SHORT, weights=unequal), aggregation=GroupedSum())
-    noisy = FederatedConfig(1, SHORT, client_noise=ClientNoise(1.0, 1.0))
+        simulate(sites, linear(), FederatedConfig(1, STEPS, weights=unequal), aggregation=GroupedSum())
+    noisy = FederatedConfig(1, STEPS, client_noise=ClientNoise(1.0, 1.0))
     with pytest.raises(SettingError, match="noise is made for the sum of all sites"):
         simulate(sites, linear(), noisy, aggregation=GroupedSum())
 
 
 def test_each_site_cuts_its_own_update_to_the_norm_and_a_malicious_one_does_not():
     sites, seen = partition(blobs(), 4, alpha=None).sites, []
-    config = FederatedConfig(1, SHORT, clip_norm=0.05, max_corrupt=0, min_survivors=4)
+    config = FederatedConfig(1, STEPS, clip_norm=0.05, max_corrupt=0, min_survivors=4)
     for malicious in ({}, {"hospital-2": attacks.scale_up}):
         simulate(
             sites,
@@ -158,7 +168,7 @@ def test_each_site_cuts_its_own_update_to_the_norm_and_a_malicious_one_does_not(
         )
     assert seen[0] <= 0.05 + 1e-6 < seen[1]
     with pytest.raises(SettingError, match="clip_norm = 0"):
-        FederatedConfig(1, SHORT, clip_norm=0.0)
+        FederatedConfig(1, STEPS, clip_norm=0.0)
 
 
 def test_flipped_labels_and_stickers_change_what_they_say_and_nothing_else():

@@ -1,6 +1,5 @@
 """A simulated training that is killed goes on with the same rounds, and ends as one that was not."""
 
-import copy
 from dataclasses import replace
 
 import numpy as np
@@ -57,10 +56,18 @@ def counted(monkeypatch):
     return names
 
 
+@pytest.fixture(scope="module")
+def unbroken():
+    """The model and the reports of the training that is not killed."""
+    net = linear()
+    return net, trained(net)
+
+
 @pytest.mark.parametrize("count", [1, 3, 5, 6, 11, 18])
-def test_a_killed_training_goes_on_and_ends_with_the_same_model_and_reports(count, monkeypatch, tmp_path):
-    whole, net = linear(), linear()
-    expected = trained(whole)
+def test_a_killed_training_goes_on_and_ends_with_the_same_model_and_reports(
+    count, unbroken, monkeypatch, tmp_path
+):
+    (whole, expected), net = unbroken, linear()
     killed_at(count, monkeypatch, tmp_path)
     names, told = counted(monkeypatch), []
     run = trained(net, folder=tmp_path, on_round=lambda facts, _: told.append(facts.index))
@@ -147,9 +154,9 @@ def test_a_damaged_update_is_refused_by_name(tmp_path):
         trained(linear(), folder=tmp_path)
 
 
-def test_the_plain_sum_trains_the_same_model_and_says_what_the_server_saw():
-    secure, plain = linear(), copy.deepcopy(linear())
-    one, other = trained(secure), trained(plain, aggregation=PlainMean())
+def test_the_plain_sum_trains_the_same_model_and_says_what_the_server_saw(unbroken):
+    (secure, one), plain = unbroken, linear()
+    other = trained(plain, aggregation=PlainMean())
     assert torch.equal(weights(secure), weights(plain))
     for mine, theirs in zip(one.rounds[1:], other.rounds[1:], strict=True):
         assert mine.survivors == theirs.survivors

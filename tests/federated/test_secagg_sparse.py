@@ -71,13 +71,24 @@ def thin(**changes):
 # -- what comes out is the plain sum
 
 
-@settings(max_examples=40, deadline=None)
-@given(
+any_silence = given(
     gone=st.dictionaries(st.integers(0, N - 1), st.sampled_from(STAGES), max_size=6),
     degree=st.sampled_from((4, 6, 8)),
     seed=st.integers(0, 2**32),
 )
+
+
+@settings(max_examples=15, deadline=None)
+@any_silence
 def test_a_sparse_round_is_the_plain_sum_or_abandoned(gone, degree, seed):
+    with sparse(degree, 2):
+        assert_plain_or_abandoned(gone, seed)
+
+
+@pytest.mark.exhaustive
+@settings(max_examples=40, deadline=None)
+@any_silence
+def test_each_of_many_more_sparse_rounds_is_the_plain_sum_or_abandoned(gone, degree, seed):
     with sparse(degree, 2):
         assert_plain_or_abandoned(gone, seed)
 

@@ -138,7 +138,7 @@ def test_scaffold_ends_where_the_common_loss_is_least_and_fedavg_does_not():
         x[:, 0] *= 1 + place
         y = (rng.random(60) < odds).astype(np.int64)
         sites[f"site-{place}"] = from_arrays(np.clip(x / 4, 0, 1), y, num_classes=2)
-    many = Recipe(epochs=20, batch_size=10_000, learning_rate=0.5, optimizer="sgd", schedule="constant")
+    many = Recipe(epochs=5, batch_size=10_000, learning_rate=2.0, optimizer="sgd", schedule="constant")
 
     def logistic():
         net = nn.Sequential(nn.Flatten(), nn.Linear(6, 2)).eval()
@@ -150,7 +150,7 @@ def test_scaffold_ends_where_the_common_loss_is_least_and_fedavg_does_not():
     drop = {3: ("site-1", "masked"), 8: ("site-3", "masked")}
     left = {
         strategy.name: pooled_gradient(
-            trained(strategy, many, 60, sites, logistic(), dropouts=drop)[0], sites
+            trained(strategy, many, 20, sites, logistic(), dropouts=drop)[0], sites
         )
         for strategy in (FedAvg(), Scaffold())
     }

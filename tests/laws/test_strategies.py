@@ -65,7 +65,7 @@ def test_sites_train_by_it_also_where_one_drops_out_and_repeat_it_bit_for_bit(na
         run = simulate(
             sites(),
             net,
-            FederatedConfig(4, SGD, strategy=FOUND[name].load()()),
+            FederatedConfig(3, SGD, strategy=FOUND[name].load()()),
             seed=5,
             dropouts={1: ("hospital-2", "masked")},
         )
