@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +28,9 @@ COPIES = {torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default}
 """Operations that may take tensors of two devices."""
 
 
+PLAIN = {int, float, bool, str, type(None), torch.dtype, torch.device}
+"""Kinds of arguments that hold no tensor."""
+
 NOT_THE_CALLER = (str(Path(torch.__file__).parent), __file__)
 """Files in which an operation is carried out, and none asked for."""
 
@@ -49,15 +53,17 @@ class FakeDeviceTensor(Tensor):
     @staticmethod
     def __new__(cls, held: Tensor) -> "FakeDeviceTensor":
         # In inference mode its views would be tensors of that mode, and it is none.
-        with torch.inference_mode(False):
-            made: FakeDeviceTensor = Tensor._make_wrapper_subclass(
-                cls,
-                held.shape,
-                strides=held.stride(),
-                storage_offset=held.storage_offset(),
-                dtype=held.dtype,
-                device=FAKE_DEVICE,
-            )
+        if torch.is_inference_mode_enabled():
+            with torch.inference_mode(False):
+                return cls.__new__(cls, held)
+        made: FakeDeviceTensor = Tensor._make_wrapper_subclass(
+            cls,
+            held.shape,
+            strides=held.stride(),
+            storage_offset=held.storage_offset(),
+            dtype=held.dtype,
+            device=FAKE_DEVICE,
+        )
         made.held = held
         return made
 
@@ -154,9 +160,9 @@ class _Factories(TorchDispatchMode):
 
 def _run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Run an operation on the values, and put the result on the device that an accelerator would have."""
-    tensors = _tensors((*args, *kwargs.values()))
-    fakes = [tensor for tensor in tensors if isinstance(tensor, FakeDeviceTensor)]
-    if any(map(_dispatches_itself, tensors)):
+    tensors = _tensors((*args, *kwargs.values()) if kwargs else args)
+    fakes = [tensor for tensor in tensors if type(tensor) is FakeDeviceTensor]
+    if len(fakes) < len(tensors) and any(map(_dispatches_itself, tensors)):
         return NotImplemented if fakes else func(*args, **kwargs)
     device = kwargs.get("device")
     on_fake = bool(fakes) if device is None else _is_fake(device)
@@ -164,10 +170,8 @@ def _run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         return func(*args, **kwargs)
     if func not in COPIES:
         _refuse_mixture(func, tensors, kwargs)
-    inner_args, inner_kwargs = (
-        _replaced(FakeDeviceTensor, _held, args),
-        _replaced(FakeDeviceTensor, _held, kwargs),
-    )
+    inner_args = [_replaced(FakeDeviceTensor, _held, value) for value in args]
+    inner_kwargs = {name: _replaced(FakeDeviceTensor, _held, value) for name, value in kwargs.items()}
     if device is not None and on_fake:
         inner_kwargs["device"] = torch.device("cpu")
     found = func(*inner_args, **inner_kwargs)
@@ -176,7 +180,14 @@ def _run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     if not on_fake:
         return found
     wrapped = _replaced(Tensor, FakeDeviceTensor, found)
-    return return_and_correct_aliasing(func, args, kwargs, wrapped) if fakes else wrapped
+    return return_and_correct_aliasing(func, args, kwargs, wrapped) if fakes and _aliases(func) else wrapped
+
+
+@cache
+def _aliases(func: Any) -> bool:
+    """Whether what an operation returns may share memory with what it is given."""
+    schema = func._schema
+    return any(one.alias_info is not None for one in (*schema.arguments, *schema.returns))
 
 
 def _tensors(values: Sequence[Any]) -> list[Tensor]:
@@ -196,8 +207,10 @@ def _replaced(kind: type[Tensor], change: Callable[[Any], Tensor], value: Any) -
     An operation has them in lists, tuples and mappings at most; PyTorch's ``tree_map_only``, which knows more
     kinds, would take most of a test's time.
     """
-    if isinstance(value, kind):
-        return change(value)
+    if isinstance(value, Tensor):
+        return change(value) if isinstance(value, kind) else value
+    if type(value) in PLAIN:
+        return value
     if isinstance(value, list | tuple):
         changed = (_replaced(kind, change, one) for one in value)
         return type(value)(*changed) if hasattr(value, "_fields") else type(value)(changed)
@@ -216,7 +229,7 @@ def _refuse_mixture(func: Any, tensors: Sequence[Tensor], kwargs: Mapping[str, A
     Raises:
         MixedDevicesError: If so, with their shapes.
     """
-    stray = [tensor for tensor in tensors if tensor.ndim and not isinstance(tensor, FakeDeviceTensor)]
+    stray = [tensor for tensor in tensors if type(tensor) is not FakeDeviceTensor and tensor.ndim]
     if stray:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in stray)
         raise MixedDevicesError(f"{func} got a tensor of the CPU {shapes} beside one of {FAKE_DEVICE}")
