@@ -2,9 +2,11 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import (
     DifferentialPrivacyClientSideFixedClipping,
@@ -16,9 +18,11 @@ from flwr.serverapp.strategy import (
 )
 
 from quintain.core.errors import SettingError
+from quintain.federated.enrolment import save_identity, save_roster
 from quintain.federated.flower import SecAgg, secagg_mod, secure_strategy
 from quintain.federated.flower.arrays import PROTOCOL_RECORD
 from quintain.federated.hidden import require_hidden
+from quintain.federated.secagg import Identity, Roster
 from quintain.federated.secagg.encoding import finest_encoding
 from quintain.federated.secagg.messages import MessageType, message_type_of
 from quintain.federated.view import RecordedMessage, ServerView
@@ -28,11 +32,11 @@ from tests.flower.federation import InProcessGrid, enrol, kind_of, settings_in, 
 NAMES = tuple(f"hospital-{site}" for site in range(NUM_SITES))
 
 
-def run(folder, *, strategy=None, mods=(), rounds=1, more="", **grid):
+def run(folder, *, strategy=None, mods=(), rounds=1, more="", model=None, **grid):
     """Run rounds of the app with the mod; the strategy and the grid."""
     strategy = strategy or SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(enrol(folder, more=more)))
     grid = InProcessGrid(client_app([secagg_mod(settings_in(folder)), *mods]), **grid)
-    strategy.start(grid, ArrayRecord(net().state_dict()), rounds, train_config=config())
+    strategy.start(grid, ArrayRecord((model or net()).state_dict()), rounds, train_config=config())
     return strategy, grid
 
 
@@ -200,6 +204,29 @@ def test_a_folder_that_is_rolled_back_masks_no_second_time(tmp_path):
     assert not masked[0].has_error()
     assert "was masked before" in refusals(tmp_path)
     assert strategy.reports[0].survivors == NAMES[1:]
+
+
+def test_a_roster_that_is_put_back_to_an_older_version_is_refused_by_each_site(tmp_path):
+    identities = [Identity.create(name) for name in NAMES]
+    roster = enrol(tmp_path)
+    run(tmp_path, strategy=SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(roster)))
+    (tmp_path / "roster.toml").rename(tmp_path / "first.toml")
+    revoked = tuple(zip(NAMES, roster.keys, strict=True))
+    new = Roster.from_identities(*identities)
+    second = replace(new, version=2, revoked=revoked, previous=roster.digest)
+    save_roster(tmp_path / "roster.toml", second, identities)
+    for site, identity in enumerate(identities):
+        (tmp_path / f"identity-{site}.toml").unlink()
+        save_identity(tmp_path / f"identity-{site}.toml", identity)
+    moved = net()
+    with torch.no_grad():
+        next(moved.parameters()).add_(1)  # over the old model the sites sum with the old keys only
+    strategy = SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(second))
+    assert run(tmp_path, strategy=strategy, model=moved)[0].reports[0].survivors == NAMES
+    shutil.copy(tmp_path / "first.toml", tmp_path / "roster.toml")
+    _, grid = run(tmp_path, strategy=SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(roster)))
+    assert set(errors(grid)) == {(6, "refused")}
+    assert "version 1 of the roster, and this site has accepted the later version 2" in refusals(tmp_path)
 
 
 def test_the_view_of_the_server_holds_no_update_no_metric_and_no_array(tmp_path, monkeypatch):

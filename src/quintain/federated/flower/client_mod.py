@@ -79,6 +79,7 @@ def _answer(site: SiteSettings, message: Message, context: Context, call_next: C
     kind = message.metadata.message_type.partition(".")[0]
     if kind == MessageType.TRAIN:
         with site.folder.locked():
+            site = site.with_accepted_roster()
             data = _sum_message(message)
             if messages.message_type_of(data) is SumMessage.OFFER:
                 reply = _join(site, message, context, call_next)

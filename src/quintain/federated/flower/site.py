@@ -1,13 +1,14 @@
 """The settings of a site that runs Flower apps: nothing in them comes from the server."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from quintain.core.errors import SettingError
 from quintain.federated.enrolment import load_identity, load_roster
 from quintain.federated.flower.round_folder import RoundFolder
 from quintain.federated.flower.terms import SumTerms
+from quintain.federated.roster_versions import accept_roster
 from quintain.federated.secagg.encoding import check_types
 from quintain.federated.secagg.journal import FolderJournal
 from quintain.federated.secagg.keys import Identity
@@ -25,6 +26,7 @@ class SiteSettings:
 
     Args:
         identity_file: Its signing key, as ``enrolment.save_identity`` writes it.
+        roster_file: The roster of ``terms``, as a file.
         terms: The sums that it takes part in.
         rounds: The folder of a round's secrets, best in memory; see ``round_folder``.
         journal: The folder of what it remembers for life, on a disk.
@@ -36,13 +38,15 @@ class SiteSettings:
     """
 
     identity_file: Path
+    roster_file: Path
     terms: SumTerms
     rounds: Path
     journal: Path
     clear_evaluation: bool = False
 
     def __post_init__(self) -> None:
-        check_types(Path, identity_file=self.identity_file, rounds=self.rounds, journal=self.journal)
+        check_types(Path, identity_file=self.identity_file, roster_file=self.roster_file)
+        check_types(Path, rounds=self.rounds, journal=self.journal)
         check_types(SumTerms, terms=self.terms)
         if not isinstance(self.clear_evaluation, bool):
             raise SettingError(f"clear_evaluation = {self.clear_evaluation!r}; expected true or false")
@@ -62,6 +66,7 @@ class SiteSettings:
         others = {name: entries[name] for name in _OTHERS & set(entries)}
         return cls(
             identity_file=places["identity"],
+            roster_file=places["roster"],
             terms=SumTerms(load_roster(places["roster"]), **terms),  # type: ignore[arg-type]
             rounds=places["rounds"],
             journal=places["journal"],
@@ -71,6 +76,16 @@ class SiteSettings:
     def load_identity(self) -> Identity:
         """Read the signing key."""
         return load_identity(self.identity_file)
+
+    def with_accepted_roster(self) -> "SiteSettings":
+        """Return the settings with the roster as it is now, unless it is older than one that was accepted.
+
+        Raises:
+            SettingError: If it is.
+            StorageError: If the journal's folder cannot be used.
+        """
+        roster = accept_roster(self.roster_file, self.journal)
+        return replace(self, terms=replace(self.terms, roster=roster))
 
     @property
     def folder(self) -> RoundFolder:
