@@ -146,6 +146,22 @@ def test_the_next_version_names_the_last_one_and_revokes_the_key_that_it_replace
     assert load_roster(sites.roster) == first
 
 
+def test_no_two_rosters_that_differ_have_one_digest(sites):
+    first, second = load_roster(sites.roster), load_roster(sites.rotated())
+    last = second.names[-1], second.keys[-1]
+    rosters = (
+        first,
+        second,
+        replace(second, version=3),
+        replace(second, previous=bytes(32)),
+        replace(second, revoked=()),
+        replace(second, names=("x", *second.names[1:])),
+        replace(second, names=second.names[:-1], keys=second.keys[:-1], revoked=(last, *second.revoked)),
+        replace(second, names=second.names[::-1], keys=second.keys[::-1]),
+    )
+    assert len({roster.digest for roster in rosters}) == len(rosters)
+
+
 def test_sites_join_and_leave_and_their_keys_stay_revoked_through_all_versions(sites):
     second = sites.rotated()
     sites.enroll("hospital-0")
@@ -249,6 +265,17 @@ def test_a_site_goes_forward_and_never_back(sites, tmp_path):
     assert accept_roster(second, state) == load_roster(second)
     assert sorted(one.name for one in state.iterdir()) == ["roster-1.toml", "roster-2.toml"]
     assert state.stat().st_mode & 0o777 == 0o700
+
+
+def test_versions_are_numbers_and_not_text(sites, tmp_path):
+    signers = [sites.identity(name) for name in SITES]
+    ninth = replace(load_roster(sites.roster), version=9, previous=bytes(32))
+    for roster in (ninth, replace(ninth, version=10, previous=ninth.digest)):
+        path = tmp_path / f"{roster.version}.toml"
+        save_roster(path, roster, signers)
+        assert accept_roster(path, tmp_path / "state") == roster
+    with pytest.raises(SettingError, match=r"version 9 of the roster, .* the later version 10; expected"):
+        accept_roster(tmp_path / "9.toml", tmp_path / "state")
 
 
 def test_another_roster_of_the_same_version_is_refused(sites, tmp_path):
