@@ -16,11 +16,10 @@ from quintain.cli.run_folder import (
     command_line,
     mark_unfinished,
     resume_command,
-    unmark,
     writable_folder,
 )
 from quintain.cli.run_settings import current_settings, save_settings
-from quintain.core.errors import ExecutionError, ExitCode, SoundnessError
+from quintain.core.errors import ExecutionError, ExitCode
 from quintain.core.threat_specs import threat_type
 from quintain.results.requirements import Requirement
 from quintain.results.run_layout import RESULT_FILE, VERB_FILE
@@ -122,6 +121,9 @@ class VerbCall(CallInputs):
     def run(self, work: "Callable[[], StepOutput]") -> int:
         """Do the work, judge its record by the requirements, store it, show it.
 
+        Once the record is stored, the state of an unfinished run is deleted, before an alarm is sounded too;
+        it stays where there is no record, and where the run stopped early.
+
         Returns:
             The exit code.
 
@@ -129,6 +131,9 @@ class VerbCall(CallInputs):
             KeyboardInterrupt: After Ctrl-C or SIGTERM, with what is kept.
             SoundnessError: If the record contradicts itself; it is stored and shown before.
         """
+        from quintain.dp.training.resume import delete_unfinished
+        from quintain.results.gate import early_stops
+
         # all are checked before any work
         _, _, folder, _ = self.requirements, self.torch_device, self.folder, self.examples
         settings = current_settings()
@@ -139,26 +144,20 @@ class VerbCall(CallInputs):
                 record = self.decide(self._record(work))
                 self._store(record)
                 save_settings(folder, settings, self.data_options)
+                if self.resume_dir and not list(early_stops([record.result])):
+                    delete_unfinished(self.unfinished)
         except KeyboardInterrupt as stop:
             raise KeyboardInterrupt(self._what_is_kept(str(stop))) from None
         return self._finish(record, f"quintain report {shlex.quote(str(folder))}")
 
     def run_resumable(self, work: "Callable[[], StepOutput]") -> int:
-        """Do the work as ``run`` does, and delete ``unfinished``, where its whole state is, in the end.
+        """Do the work as ``run`` does, and say before where the run is written.
 
         Call it once all options are checked.
         """
-        from quintain.dp.training.resume import delete_unfinished
-
         _ = self.requirements, self.torch_device, self.folder, self.examples
         self.announce()
-        try:
-            code = self.run(work)
-        except SoundnessError:
-            delete_unfinished(self.unfinished)
-            raise
-        delete_unfinished(self.unfinished)
-        return code
+        return self.run(work)
 
     @property
     def unfinished(self) -> Path:
@@ -236,26 +235,17 @@ class VerbCall(CallInputs):
             self._store(record)
             self._show(record, "partial")
 
-    def finish_attacks(self, stop_reason: str) -> None:
-        """Delete what was kept of a run of attacks until its record is written.
+    def raise_if_stopped(self, stop_reason: str) -> None:
+        """Say how a run of attacks that stopped early is resumed.
 
         Raises:
-            ExecutionError: If it stopped early: what is kept stays, so that it can be resumed.
+            ExecutionError: If it did.
         """
-        from quintain.evaluate.evasion.checkpoint import delete_chunks
-
         if stop_reason:
             raise ExecutionError(
                 f"{stop_reason}. What was found so far is in {self.folder}; once the model works again, to "
                 f"resume: {resume_command(self.out, self.folder)}"
             )
-        if self.resume_dir:
-            delete_chunks(self.folder / self.resume_dir)
-            self.unmark()
-
-    def unmark(self) -> None:
-        """Remove the subfolder for what is unfinished, if nothing else is left in it."""
-        unmark(self.folder, self.resume_dir)
 
     def _what_is_kept(self, found: str) -> str:
         """Say what an interrupted run leaves behind.

@@ -173,10 +173,18 @@ def _failures(results: Iterable[StepResult]) -> Iterator[str]:
                 names = [finding.name for finding in findings if finding.level == "error"]
                 if names:
                     yield f"errors were found in {', '.join(names)}"
+            case AttackResult() | EvaluateResult():
+                yield from (f"the run stopped early: {reason}" for reason in early_stops([result]))
+
+
+def early_stops(results: Iterable[StepResult]) -> Iterator[str]:
+    """Yield why attacks broke off, of each model where they did."""
+    for result in results:
+        match result:
             case AttackResult(models=models):
-                yield from (f"the run stopped early: {one.stop_reason}" for one in models if one.stop_reason)
-            case EvaluateResult(attacked=one):
-                yield from [f"the run stopped early: {one.stop_reason}"] * bool(one.stop_reason)
+                yield from (one.stop_reason for one in models if one.stop_reason)
+            case EvaluateResult(attacked=one) if one.stop_reason:
+                yield one.stop_reason
 
 
 def did_nothing(results: Iterable[StepResult]) -> bool:

@@ -84,7 +84,7 @@ def run(
     call.announce()
     code = call.run(work)
     result = outputs[0].result
-    call.finish_attacks(result.models[0].stop_reason if isinstance(result, AttackResult) else "")
+    call.raise_if_stopped(result.models[0].stop_reason if isinstance(result, AttackResult) else "")
     return code
 
 

@@ -37,7 +37,6 @@ def run(
         refuse_unmeasured_sizes,
     )
     from quintain.core.registry import get_entry
-    from quintain.evaluate.evasion.checkpoint import delete_chunks
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.certify import run_certify
     from quintain.results.run_layout import UNFINISHED
@@ -62,10 +61,7 @@ def run(
             progress=call.progress,
         )
 
-    code = call.run(work)
-    delete_chunks(call.folder / UNFINISHED)
-    call.unmark()
-    return code
+    return call.run(work)
 
 
 VERB = Command(

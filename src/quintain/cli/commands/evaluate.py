@@ -89,9 +89,8 @@ def run(
     _ = call.examples, call.model_under_test
     call.announce()
     code = call.run(work)
-    # once the record is written, what an interrupted run would need is deleted
     result = outputs[0].result
-    call.finish_attacks(result.attacked.stop_reason if isinstance(result, EvaluateResult) else "")
+    call.raise_if_stopped(result.attacked.stop_reason if isinstance(result, EvaluateResult) else "")
     return code
 
 

@@ -36,7 +36,7 @@ def run(
     from quintain.cli.threat_options import parse_certifiable_threats, refuse_unmeasured_sizes
     from quintain.core.registry import by_default_rank, get_entry
     from quintain.evaluate.step import StepOutput
-    from quintain.evaluate.steps.harden import delete_unfinished, run_harden
+    from quintain.evaluate.steps.harden import run_harden
     from quintain.results.run_layout import UNFINISHED
     from quintain.threats import parse
 
@@ -61,10 +61,7 @@ def run(
             progress=call.progress,
         )
 
-    code = call.run(work)
-    delete_unfinished(call.folder / UNFINISHED)
-    call.unmark()
-    return code
+    return call.run(work)
 
 
 VERB = Command(

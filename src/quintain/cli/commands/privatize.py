@@ -105,7 +105,6 @@ def run(
 
 def _train(call: "VerbCall", target: "PrivacyTarget", sizes: tuple[int, ...], *, sweep_epsilon: bool) -> int:
     """Train, or resume an interrupted run."""
-    from quintain.dp.training.resume import delete_unfinished
     from quintain.evaluate.privacy_target import class_warnings
     from quintain.evaluate.steps.privatize import EPSILONS, partial_privatize, run_privatize
     from quintain.evaluate.training import unseen_class_notes
@@ -132,7 +131,7 @@ def _train(call: "VerbCall", target: "PrivacyTarget", sizes: tuple[int, ...], *,
     _ = call.examples, call.requirements
     call.announce()
     try:
-        code = call.run(work)
+        return call.run(work)
     except KeyboardInterrupt:
         call.save_partial(
             lambda: partial_privatize(
@@ -146,8 +145,6 @@ def _train(call: "VerbCall", target: "PrivacyTarget", sizes: tuple[int, ...], *,
             )
         )
         raise
-    delete_unfinished(unfinished)
-    return code
 
 
 def _sizes(text: str) -> tuple[int, ...]:

@@ -15,7 +15,6 @@ from quintain.core.threat_specs import threat_name
 from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import attack_and_certify, clean_accuracy_claim
 from quintain.evaluate.certify import refusal_reason
-from quintain.evaluate.evasion.checkpoint import delete_chunks
 from quintain.evaluate.evasion.defaults import reference_attacks
 from quintain.evaluate.evasion.job import AttackFn
 from quintain.evaluate.model import EvaluatedModel
@@ -91,7 +90,7 @@ def run_harden(
         seed: Seed of all random numbers.
         folder: Run folder for the weights.
         unfinished: Where the state of training, attack and certificates is kept, so that the same call
-            resumes; ``delete_unfinished`` it once the record is written.
+            resumes; to be deleted once the record is written.
         progress: Shows bars.
 
     Raises:
@@ -151,12 +150,6 @@ def run_harden(
     return StepOutput(
         HardenResult((training,), (attacked,)), (clean, *claims), (*unseen_class_notes(train, test), *notes)
     )
-
-
-def delete_unfinished(folder: Path) -> None:
-    """Delete what only an unfinished run needs."""
-    (folder / TRAINING_FILE).unlink(missing_ok=True)
-    delete_chunks(folder)
 
 
 def _require_supported(defense: Entry, certifier: Entry, threat: Threat) -> None:
