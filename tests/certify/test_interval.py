@@ -27,14 +27,28 @@ pytestmark = pytest.mark.rounding
 BALLS = st.sampled_from([Linf(0.0), Linf(0.01), Linf(0.1), Linf(1.0), L2(0.0), L2(0.05), L2(0.5), L2(20.0)])
 
 
-@settings(deadline=None, max_examples=40)
-@given(
+any_net = given(
     name=st.sampled_from(NAMES),
     threat=BALLS,
     seed=st.integers(0, 10**6),
     size=st.sampled_from([0.1, 1.0, 5.0]),
 )
+
+
+@settings(deadline=None, max_examples=20)
+@any_net
 def test_bounds_hold_what_the_float32_model_answers_inside_the_ball(name, threat, seed, size):
+    hold_what_the_model_answers(name, threat, seed, size)
+
+
+@pytest.mark.exhaustive
+@settings(deadline=None, max_examples=40)
+@any_net
+def test_bounds_of_many_more_nets_hold_what_the_model_answers(name, threat, seed, size):
+    hold_what_the_model_answers(name, threat, seed, size)
+
+
+def hold_what_the_model_answers(name, threat, seed, size):
     model, x = Classifier(random_net(name, seed, size)), inputs(seed)
     y = model.predict(x) if seed % 2 else torch.zeros(len(x), dtype=torch.long)
     lower = IntervalBounds()(model, x, y, threat).margin

@@ -63,7 +63,7 @@ def unbroken():
     return net, trained(net)
 
 
-@pytest.mark.parametrize("count", [1, 3, 5, 6, 11, 18])
+@pytest.mark.parametrize("count", [1, 3, 5, 6, pytest.param(11, marks=pytest.mark.exhaustive), 18])
 def test_a_killed_training_goes_on_and_ends_with_the_same_model_and_reports(
     count, unbroken, monkeypatch, tmp_path
 ):

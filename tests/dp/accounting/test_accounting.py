@@ -180,8 +180,8 @@ def test_a_bracket_that_crosses_is_an_alarm(monkeypatch: pytest.MonkeyPatch) -> 
     ("target", "delta", "rate", "steps"),
     [
         (3.0, 1e-5, 512 / 4708, 280),
-        (0.5, 1e-5, 0.05, 50),
-        (8.0, 1e-5, 0.2, 20),
+        pytest.param(0.5, 1e-5, 0.05, 50, marks=pytest.mark.exhaustive),
+        pytest.param(8.0, 1e-5, 0.2, 20, marks=pytest.mark.exhaustive),
         (1.0, 1e-5, 256 / 60000, 3516),
         (0.01, 1e-6, 0.01, 1000),
         (50.0, 1e-5, 0.01, 100),
