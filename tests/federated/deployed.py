@@ -61,11 +61,13 @@ class Files:
         folder: Of what all have in common, and of a folder for each site.
         sites: Name to data.
         roster: Of all sites.
+        identities: Name to signing key.
     """
 
     folder: Path
     sites: dict[str, Dataset]
     roster: Roster
+    identities: dict[str, Identity]
 
     def client(self, name: str) -> Path:
         """A site's settings."""
@@ -86,7 +88,7 @@ def deployed(folder: Path, *, num_sites: int = 3, plan: str = PLAN + RECIPE, cli
         save_identity(folder / name / "identity.toml", identities[name])
         save_data(folder / name / "data.npz", data)
         (folder / name / "client.toml").write_text(client)
-    return Files(folder, sites, roster)
+    return Files(folder, sites, roster, identities)
 
 
 def save_data(path: Path, data: Dataset, **more: object) -> None:

@@ -163,6 +163,11 @@ class Client:
         return -1 if self._chain.model is None else self._chain.counter
 
     @property
+    def last_index(self) -> int:
+        """The place of that round in the training, from 0; 0 before the first one."""
+        return self._chain.index
+
+    @property
     def home(self) -> State:
         """What the strategy keeps at this site, after its last training; none of it ever leaves."""
         return self._home if self._update is None else self._update.home

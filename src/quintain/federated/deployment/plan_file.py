@@ -28,7 +28,7 @@ from quintain.core.seeds import derive_seed
 from quintain.dp.accounting.guarantee import PrivacyUnit
 from quintain.federated.aggregation import Aggregation
 from quintain.federated.config import FederatedConfig
-from quintain.federated.deployment.toml_table import named_in, read_table
+from quintain.federated.deployment.toml_table import named_in, place_of, read_table
 from quintain.federated.homomorphic_sum import HomomorphicSum
 from quintain.federated.plan import TrainingPlan
 from quintain.federated.secagg.keys import Roster
@@ -48,7 +48,7 @@ _NUMBERS = (
     "clip_norm",
     "min_cohort_change",
 )
-_KEYS: Mapping[str, object] = {
+KEYS: Mapping[str, object] = {
     "model": str,
     "initial_weights": Path,
     "seed": int,
@@ -62,7 +62,7 @@ _KEYS: Mapping[str, object] = {
     "privacy": dict,
     **{name: get_type_hints(FederatedConfig)[name] for name in _NUMBERS},
 }
-_REQUIRED = ("model", "classes", "shape", "rounds")
+REQUIRED = ("model", "classes", "shape", "rounds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ class PlanFile:
             NotFoundError: If it is missing.
             SettingError: If a key is unknown or missing, or a value is wrong.
         """
-        values: dict[str, Any] = read_table(path, read_toml(path), _KEYS, required=_REQUIRED)
+        values: dict[str, Any] = read_table(path, read_toml(path), KEYS, required=REQUIRED)
         privacy, unit = _privacy(path, values.get("privacy"))
         names, count = _classes(path, values["classes"])
         recipe = _recipe(path, values.get("recipe"), is_private=privacy is not None)
@@ -199,7 +199,7 @@ def _model(path: Path, spec: str) -> str:
     file, colon, factory = spec.rpartition(":")
     if not (colon and file.endswith(".py")):
         return spec
-    return f"{path.absolute().parent / Path(file).expanduser()}:{factory}"
+    return f"{place_of(path, file)}:{factory}"
 
 
 def _classes(path: Path, given: object) -> tuple[tuple[str, ...], int]:

@@ -25,8 +25,8 @@ from quintain.federated.toml_files import read_toml
 from quintain.federated.transport import Deadlines
 from quintain.models.weights import save_weights
 
-_KEYS: Mapping[str, object] = {"plan": Path, "roster": Path, "state": Path, "model": Path, "deadlines": dict}
-_REQUIRED = ("plan", "roster", "state", "model")
+KEYS: Mapping[str, object] = {"plan": Path, "roster": Path, "state": Path, "model": Path, "deadlines": dict}
+REQUIRED = ("plan", "roster", "state", "model")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class ServerSettings:
             NotFoundError: If it is missing.
             SettingError: If a key is unknown or missing, or a value is wrong.
         """
-        values: dict[str, Any] = read_table(path, read_toml(path), _KEYS, required=_REQUIRED)
+        values: dict[str, Any] = read_table(path, read_toml(path), KEYS, required=REQUIRED)
         seconds: dict[str, Any] = read_table(
             path, values.pop("deadlines", {}), get_type_hints(Deadlines), table="deadlines"
         )

@@ -23,7 +23,7 @@ from quintain.data.dataset import Dataset
 from quintain.dp import PrivacyUnits
 from quintain.federated.client import Client, ClientConfig
 from quintain.federated.deployment.plan_file import Deployment, PlanFile
-from quintain.federated.deployment.toml_table import named_in, read_table
+from quintain.federated.deployment.toml_table import named_in, place_of, read_table
 from quintain.federated.enrolment import load_identity
 from quintain.federated.homomorphic import SharedKey
 from quintain.federated.homomorphic_sum import HomomorphicSum
@@ -32,7 +32,7 @@ from quintain.federated.secagg.journal import FolderJournal
 from quintain.federated.secagg.keys import Identity, Roster
 from quintain.federated.toml_files import read_toml
 
-_KEYS: Mapping[str, object] = {
+KEYS: Mapping[str, object] = {
     "plan": Path,
     "identity": Path,
     "roster": Path,
@@ -44,7 +44,7 @@ _KEYS: Mapping[str, object] = {
     "socket": Path,
     "seed": int,
 }
-_REQUIRED = ("plan", "identity", "roster", "data", "state", "journal", "socket")
+REQUIRED = ("plan", "identity", "roster", "data", "state", "journal", "socket")
 UPDATE_FILE = "update.safetensors"
 
 
@@ -87,10 +87,10 @@ class ClientSettings:
             NotFoundError: If it is missing.
             SettingError: If a key is unknown or missing, or a value is wrong.
         """
-        values: dict[str, Any] = read_table(path, read_toml(path), _KEYS, required=_REQUIRED)
+        values: dict[str, Any] = read_table(path, read_toml(path), KEYS, required=REQUIRED)
         if values["data"] not in entries("dataset"):
-            values["data"] = str(path.absolute().parent / Path(values["data"]).expanduser())
-        if values["state"].resolve() == values["journal"].resolve():
+            values["data"] = str(place_of(path, values["data"]))
+        if values["state"] == values["journal"]:
             raise SettingError(
                 f"{path}: state and journal are one folder, {values['state']}; expected two: a state may be "
                 "put back from a copy, a journal never"

@@ -68,6 +68,11 @@ def named_in(path: Path, table: str = "") -> Iterator[None]:
         raise SettingError(f"{where} {error}") from error
 
 
+def place_of(path: Path, value: str) -> Path:
+    """Return the whole path of what a settings file names, relative to its folder."""
+    return (path.absolute().parent / Path(value).expanduser()).resolve()
+
+
 def _expected(value: object, kind: object) -> str:
     """Say what is expected of a value; nothing if it is that."""
     kinds = [one for one in get_args(kind) if one is not NoneType] if NoneType in get_args(kind) else [kind]
@@ -86,7 +91,7 @@ def _expected(value: object, kind: object) -> str:
 
 def _converted(path: Path, value: object, kind: object) -> object:
     if kind in (Path, Path | None):
-        return path.absolute().parent / Path(str(value)).expanduser()
+        return place_of(path, str(value))
     if kind in (float, float | None) and isinstance(value, int):
         return float(value)
     return value

@@ -1,0 +1,177 @@
+"""The approval of a plan by a site: what was shown, kept beside its state, and asked for before each start.
+
+Two programs of one plan are told apart before any of it runs: the hash of the model's file is compared first,
+the net that it makes after that.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import nn
+
+from quintain.core.errors import SettingError
+from quintain.core.files import sha256_file, write_atomically
+from quintain.federated.deployment.folders import MAY_WRITE, private_folder
+from quintain.federated.deployment.plan_file import Deployment, PlanFile
+from quintain.federated.deployment.site_settings import ClientSettings
+from quintain.federated.deployment.toml_table import read_table
+from quintain.federated.homomorphic_sum import HomomorphicSum
+from quintain.federated.key_words import fingerprint
+from quintain.federated.model_bytes import model_digest
+from quintain.federated.secagg.keys import Roster
+from quintain.federated.secagg.primitives import tagged_hash
+from quintain.federated.toml_files import quoted, read_toml
+from quintain.models.classifier import Classifier
+
+APPROVED_FILE = "approved.toml"
+NET_TERMS = ("parameters", "digest")
+"""What is known once the model's program has run."""
+Terms = Mapping[str, str]
+
+
+def approve(settings: ClientSettings) -> Terms:
+    """Approve the plan as it is now, for this site, and return what was approved, in words.
+
+    Raises:
+        QuintainError: If a file is missing or wrong, or the roster does not list the site.
+        StorageError: If the approval cannot be written.
+    """
+    _, roster = settings.members()
+    file = PlanFile.load(settings.plan)
+    terms = {**file_terms(file, roster), **net_terms(settings.deployment(file, roster))}
+    lines = "".join(f"{quoted(name)} = {quoted(text)}\n" for name, text in terms.items())
+    text = f'# Written by "quintain client approve".\ndigest = "{_digest(terms)}"\n\n[terms]\n{lines}'
+    place = private_folder(settings.state) / APPROVED_FILE
+    write_atomically(place, text.encode(), mode=0o600)
+    return terms
+
+
+def require_approved(settings: ClientSettings, terms: Terms) -> None:
+    """Refuse terms that this site has not approved.
+
+    Args:
+        settings: The site's own.
+        terms: Of the plan as it is now; those of the net may be missing, which is not made yet.
+
+    Raises:
+        SettingError: If there is no approval, others may have written it, or a term differs, with all that
+            do.
+    """
+    then = _approved(settings)
+    changed = [
+        f"{name} was {then[name]!r}, is {text!r}" if name in then else f"{name} is new: {text!r}"
+        for name, text in terms.items()
+        if then.get(name) != text
+    ]
+    gone = set(then) - set(terms) - set(NET_TERMS)
+    changed += [f"{name} is gone: {then[name]!r}" for name in sorted(gone)]
+    if changed:
+        raise SettingError(
+            f"{settings.plan} or its roster has changed since this site approved it: {'; '.join(changed)}. "
+            f"To approve it as it is: quintain client approve --config {settings.path}"
+        )
+
+
+def file_terms(file: PlanFile, roster: Roster) -> dict[str, str]:
+    """Return what plan and roster say, in words; no program of the model runs."""
+    config = file.config
+    privacy, sums, first = config.site_privacy, file.aggregation, file.initial_weights
+    threshold, min_survivors = config.terms(len(roster))
+    key = f" under the key {sums.key_id.hex()}" if isinstance(sums, HomomorphicSum) else ""
+    terms = {
+        "model": _model(file),
+        "first weights": f"drawn with seed {file.seed}" if first is None else _hashed(first, first.name),
+        "data": file.data_text,
+        "rounds": str(config.rounds),
+        "recipe": _sentence(config.local_recipe if privacy is None else privacy),
+        "objective": "cross-entropy" if privacy is None else "cross-entropy, by DP-SGD",
+        "strategy": repr(config.strategy),
+        "sum": f"{sums.name}{key}: {sums.guarantee}",
+        "clip": f"each entry of an update within {config.clip_value:g}"
+        + ("" if config.clip_norm is None else f", its norm within {config.clip_norm:g}")
+        + ("" if config.scale is None else f", in steps of 1/{config.scale}"),
+        "threshold": f"{threshold} of {len(roster)} sites open a sum, of {min_survivors} or more, while at "
+        f"most {config.max_corrupt} side with the server",
+        "cohorts": f"no sum whose sites differ from an earlier one's by fewer than {config.min_cohort_change}"
+        if config.min_cohort_change
+        else "any of so many sites",
+        "weights": "equal"
+        if config.weights is None
+        else ", ".join(f"{readable_name(name)} {weight}" for name, weight in config.weights.items()),
+        "privacy": "none: sums may tell of records"
+        if privacy is None
+        else f"epsilon {privacy.epsilon:g} at delta {privacy.delta:g} for one {file.unit} over all rounds",
+    }
+    terms["roster"] = f"version {roster.version}, {roster.digest.hex()[:16]}"
+    sites = zip(roster.names, roster.keys, strict=True)
+    return terms | {f"site {readable_name(name)}": fingerprint(key) for name, key in sites}
+
+
+def net_terms(deployment: Deployment) -> dict[str, str]:
+    """Return what the model's program has made of it, and a hash of all that decides a round."""
+    plan, net = deployment.plan, deployment.net
+    parts = (one.encode() for one in (plan.fingerprint, deployment.aggregation.name, Classifier(net).hash))
+    said = (
+        f"an update has {plan.length:,} numbers; the model has {_num_parameters(net):,}",
+        tagged_hash("approval", *parts, plan.roster.digest, model_digest(net)).hex(),
+    )
+    return dict(zip(NET_TERMS, said, strict=True))
+
+
+def readable_name(name: str) -> str:
+    """Return a name with escapes for control characters and for letters that only look like ASCII's."""
+    if not name.isprintable():
+        return ascii(name)
+    return name if name.isascii() else f"{name} = {name!a}"
+
+
+def _approved(settings: ClientSettings) -> dict[str, str]:
+    """Read what was approved."""
+    place = private_folder(settings.state) / APPROVED_FILE
+    if not place.exists():
+        raise SettingError(
+            f"this site has not approved {settings.plan}; look at it and approve it first: quintain client "
+            f"approve --config {settings.path}"
+        )
+    mode = place.stat().st_mode & 0o777
+    values = read_table(place, read_toml(place), {"digest": str, "terms": dict}, required=("digest", "terms"))
+    given = values["terms"]
+    assert isinstance(given, dict)
+    terms = {str(name): str(text) for name, text in given.items()}
+    if mode & MAY_WRITE or values["digest"] != _digest(terms):
+        raise SettingError(
+            f"{place} has mode {mode:04o} or another digest than its terms; expected it as quintain client "
+            f"approve has written it: approve again, quintain client approve --config {settings.path}"
+        )
+    return terms
+
+
+def _digest(terms: Terms) -> str:
+    parts = (part.encode() for one in sorted(terms.items()) for part in one)
+    return tagged_hash("approved", *parts).hex()
+
+
+def _model(file: PlanFile) -> str:
+    """The model by its name, its program by its hash."""
+    program = file.model_file
+    if program is None:
+        return file.model
+    name = (
+        f"{os.path.relpath(program, file.path.absolute().parent.resolve())}:{file.model.rpartition(':')[2]}"
+    )
+    return _hashed(program, name)
+
+
+def _hashed(path: Path, name: str) -> str:
+    return f"{name}, SHA-256 {sha256_file(path)}"
+
+
+def _num_parameters(net: nn.Module) -> int:
+    return sum(one.numel() for one in net.parameters())
+
+
+def _sentence(settings: object) -> str:
+    """The fields of some settings, each by its name."""
+    fields = getattr(type(settings), "__dataclass_fields__", {})
+    return ", ".join(f"{name} {getattr(settings, name)}" for name in fields)

@@ -1,0 +1,61 @@
+"""The folders of a site's daemon: nobody else's, and one daemon's at a time."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from quintain.core.errors import SettingError, StorageError
+from quintain.federated.enrolment import FORBIDDEN_MODE
+
+LOCK_FILE = "daemon.lock"
+MAY_WRITE = 0o022
+"""What nobody but the owner may do with a folder whose content is no secret."""
+
+
+def private_folder(path: Path, *, forbidden: int = FORBIDDEN_MODE) -> Path:
+    """Return a folder that is the owner's alone; it is made if need be.
+
+    Args:
+        path: Where.
+        forbidden: Mode bits that it must not have.
+
+    Raises:
+        SettingError: If it has some of them.
+        StorageError: If it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        mode = path.stat().st_mode & 0o777
+    except OSError as error:
+        raise StorageError(f"cannot make the folder {path}: {error.strerror}") from error
+    if mode & forbidden:
+        raise SettingError(
+            f"the folder {path} has mode {mode:04o}; expected 0700, so that nobody else can change what this "
+            f"site keeps or read it: chmod 700 {path}"
+        )
+    return path
+
+
+@contextmanager
+def used_alone(path: Path) -> Iterator[None]:
+    """Keep other daemons out of a folder while this process uses it, however it ends.
+
+    Raises:
+        StorageError: If another daemon uses it, or a file cannot be made in it.
+    """
+    try:
+        handle = os.open(path / LOCK_FILE, os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as error:
+        raise StorageError(f"cannot use the folder {path}: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StorageError(
+                f"another daemon uses the folder {path}; expected one daemon a site: stop it first"
+            ) from error
+        yield
+    finally:
+        os.close(handle)

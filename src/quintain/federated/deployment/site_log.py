@@ -1,0 +1,123 @@
+"""The log of a site's daemon: what the site may know and the server may not, one line for each message."""
+
+import logging
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from quintain.core.errors import ProtocolError, QuintainError, StorageError
+from quintain.core.rounding import epsilon
+from quintain.federated.client import Client
+from quintain.federated.round_messages import RoundMessage, is_round_message, open_header
+from quintain.federated.secagg.messages import MessageType
+
+LOG_FILE = "daemon.log"
+TASK = "task"
+_KINDS = {
+    RoundMessage.TRAIN: TASK,
+    RoundMessage.CANCEL: "abandoned by the server",
+    RoundMessage.WHO: "asked for its name",
+}
+_STAGES = {
+    MessageType.KEYS: "keys",
+    MessageType.SHARES: "shares",
+    MessageType.MASKED: "vector",
+    MessageType.CONSISTENCY: "survivors signed",
+    MessageType.UNMASK: "sum opened",
+}
+
+
+@contextmanager
+def site_log(folder: Path) -> Iterator[logging.Logger]:
+    """Log to standard output and to a file that only its owner may read; what ends a stage goes to both.
+
+    Args:
+        folder: The site's state.
+
+    Raises:
+        StorageError: If the file cannot be opened.
+    """
+    path = folder / LOG_FILE
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+    except OSError as error:
+        raise StorageError(f"cannot write the log {path}: {error.strerror}") from error
+    log = logging.Logger("quintain.client", logging.DEBUG)
+    with os.fdopen(handle, "a", encoding="utf-8") as file:
+        for stream, level in ((sys.stdout, logging.INFO), (file, logging.DEBUG)):
+            one = logging.StreamHandler(stream)
+            one.setLevel(level)
+            one.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+            log.addHandler(one)
+        yield log
+
+
+class LoggedClient:
+    """A client whose messages are logged; what it refuses is an empty reply, and the reason stays here.
+
+    Args:
+        client: The site's own.
+        log: Where to.
+        clock: Seconds that never go back.
+    """
+
+    def __init__(
+        self, client: Client, log: logging.Logger, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._client, self._log, self._clock = client, log, clock
+        self._stage = 0
+
+    def handle(self, message: bytes) -> bytes:
+        """Return the client's reply; nothing where it refuses, or fails in whatever way."""
+        started, what = self._clock(), self._what(message)
+        try:
+            reply = self._client.handle(message)
+        except Exception as error:
+            said = str(error) if isinstance(error, QuintainError) else f"{type(error).__name__}: {error}"
+            self._say(
+                f"{what}: refused after {self._clock() - started:.2f} s, {len(message):,} bytes: {said}"
+            )
+            self._log.debug("where that was", exc_info=error)
+            return b""
+        self._stage = 0 if what == TASK else self._stage + 1
+        self._say(
+            f"{self._round}, {what}: {self._clock() - started:.2f} s, {len(message):,} bytes in, "
+            f"{len(reply):,} out{self._about() if what == TASK else ''}"
+        )
+        return reply
+
+    @property
+    def _round(self) -> str:
+        return f"round {self._client.last_index + 1} of {self._client.config.plan.config.rounds}"
+
+    def _what(self, message: bytes) -> str:
+        """What a message is for."""
+        if not is_round_message(message):
+            replies = self._client.config.aggregation.replies
+            return _STAGES[replies[min(self._stage, len(replies) - 1)]]
+        try:
+            return _KINDS[open_header(message)[0]]
+        except ProtocolError:
+            return "message"
+
+    def _about(self) -> str:
+        """What has come of training: loss, clipped entries, and what it has spent."""
+        client, update = self._client, self._client.update
+        said = []
+        if update is not None:
+            length = client.config.plan.length
+            said += [] if math.isnan(update.loss) else [f"loss {update.loss:.4g}"]
+            said += [f"{update.num_clipped:,} of {length:,} entries clipped"]
+        budget = client.config.plan.config.site_privacy
+        if budget is not None:
+            spent = epsilon(client.ledger.epsilon(budget.delta))
+            said += [f"epsilon {spent} of {budget.epsilon:g} spent at delta {budget.delta:g}"]
+        return "".join(f", {one}" for one in said)
+
+    def _say(self, text: str) -> None:
+        """Log one line; what another party wrote in it can neither break nor color it."""
+        self._log.info("%s", "".join(letter if letter.isprintable() else " " for letter in text))
