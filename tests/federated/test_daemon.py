@@ -1,6 +1,9 @@
 """A client behind a Unix socket: bytes in, bytes out, and its failures are silence."""
 
+import os
 import threading
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +11,7 @@ from quintain.core.errors import StorageError
 from quintain.federated.daemon import ask, listen, serve_daemon
 
 SECONDS = 60.0
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -36,6 +40,34 @@ def test_messages_come_back_one_connection_after_the_other_and_large_ones_whole(
 
 def test_only_the_owner_may_use_the_socket(daemon):
     assert daemon(lambda message: message).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can give a file to another user")
+@pytest.mark.parametrize("owner", [0, NOBODY], ids=["own", "given"])
+def test_another_user_reaches_the_daemon_if_its_socket_was_given_to_it_and_the_data_never(
+    daemon, tmp_path, owner
+):
+    os.chown(daemon(lambda message: message[::-1]), owner, owner)
+    tmp_path.chmod(0o711)
+    (tmp_path / "data").mkdir(mode=0o700)
+    (tmp_path / "data" / "xrays").write_bytes(b"patients")
+    child = os.fork()
+    if child == 0:
+        code = 0
+        try:
+            os.chdir(tmp_path)
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            for bit, reads in (
+                (1, lambda: ask(Path("socket"), b"abc", SECONDS) == b"cba"),
+                (2, lambda: Path("data/xrays").read_bytes()),
+            ):
+                with suppress(PermissionError):
+                    code |= bit if reads() else 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == (1 if owner == NOBODY else 0)
 
 
 def test_whatever_a_client_raises_is_the_same_silence_and_the_daemon_goes_on(daemon):

@@ -12,7 +12,7 @@ from quintain.federated import simulate
 from quintain.federated.daemon import listen, serve_daemon
 from quintain.federated.deployment import ClientSettings, ServerSettings, load_plan
 from quintain.federated.deployment.plan_file import PlanFile
-from quintain.federated.flower.server_app import run_deployment, server_app, settings_path
+from quintain.federated.flower.deployment_server import run_deployment, server_app, settings_path
 from quintain.federated.flower.stub import RECORD, stub_app
 from quintain.federated.round_messages import RoundMessage, open_header
 from tests.federated.deployed import SERVER, deployed

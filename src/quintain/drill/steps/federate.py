@@ -1,5 +1,6 @@
 """The drill's step in which several sites train one model together."""
 
+from quintain.dp.training.resume import delete_unfinished
 from quintain.drill.budget import Amount
 from quintain.drill.context import DrillContext
 from quintain.drill.obstacles import needs_averaging
@@ -18,7 +19,7 @@ def run(context: DrillContext) -> StepOutput:
     What is bundled takes seconds, so that nothing of it is kept for a drill that is cut off.
     """
     kept = None if context.settings.is_bundled else context.run.unfinished("federate")
-    return run_federate(
+    done = run_federate(
         context.net("federated"),
         context.train,
         context.test,
@@ -31,6 +32,9 @@ def run(context: DrillContext) -> StepOutput:
         unfinished=kept,
         progress=context.progress,
     )
+    if kept is not None:
+        delete_unfinished(kept)
+    return done
 
 
 def estimate(_context: DrillContext, trials: Trials) -> Estimate:

@@ -8,6 +8,6 @@ EXPORTS: dict[str, str] = {
     "SiteSettings": "quintain.federated.flower.site",
     "SumTerms": "quintain.federated.flower.terms",
     "secagg_mod": "quintain.federated.flower.client_mod",
-    "server_app": "quintain.federated.flower.server_app",
+    "server_app": "quintain.federated.flower.deployment_server",
     "stub_app": "quintain.federated.flower.stub",
 }

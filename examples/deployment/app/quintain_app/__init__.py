@@ -1,0 +1,1 @@
+"""The two apps of a deployment; what they do is decided by each machine's own settings."""
