@@ -94,6 +94,10 @@ def test_noise_on_sums_of_few_sites_is_called_useless_and_passes_no_requirement_
         (("--noise-multiplier", "1", "--clip-norm", "1", "--noise-by", "nobody"), "nobody"),
         (("--sites", "1"), "3"),
         (("--secure", "hee"), "Did you mean he"),
+        (("--drop", "0.4"), "silence 1 of 3 sites in each round, and a sum needs 3"),
+        (("--stragglers", "2"), "silence 2 of 3 sites"),
+        (("--drop", "1"), "from 0 to below 1"),
+        (("--engine", "ray"), "'flower'"),
     ],
 )
 def test_wrong_input_is_refused_before_any_training(call, small, words, reason):
@@ -145,3 +149,21 @@ def test_robust_averages_are_refused_where_there_are_none(call, small):
         code, _, err = call("federate", "--data", small, *words)
         assert code == ExitCode.USAGE
         assert said in " ".join(err.split())
+
+
+def test_a_part_of_the_sites_drops_out_of_each_round(call, small):
+    words = ("--sites", "4", "--rounds", "2", "--epochs", "1", "--out", "f", "--drop", "0.25")
+    code, out, err = call("federate", "--data", small, *words)
+    assert code == ExitCode.OK, out + err
+    rounds = load(Path("f") / RESULT_FILE).result.rounds
+    assert all(one.sum_exact for one in rounds)
+    assert [len(one.dropped) for one in rounds] == [1, 1]
+
+
+def test_flower_that_is_not_installed_names_the_remedy(call, small, monkeypatch):
+    monkeypatch.setitem(sys.modules, "flwr.app", None)
+    monkeypatch.delitem(sys.modules, "quintain.federated.flower.engine", raising=False)
+    code, out, err = call("federate", "--data", small, *SHORT, "--engine", "flower")
+    assert code == ExitCode.EXECUTION
+    assert "pip install 'quintain[fed]' 'flwr[simulation]'" in " ".join((out + err).split())
+    assert not (Path("f") / RESULT_FILE).exists()

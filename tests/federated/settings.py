@@ -16,6 +16,7 @@ from quintain.federated import (
     TrainingPlan,
     partition,
 )
+from quintain.federated.engine import local_engine
 from quintain.federated.secagg import FolderJournal, Identity, MemoryJournal, Roster
 from quintain.federated.simulated_network import SimulatedNetwork
 from quintain.training import Recipe
@@ -101,12 +102,19 @@ class Party:
         self.net = linear()
         return Server(self.plan(**changes), self.net, self.aggregation, checkpoint=checkpoint)
 
+    @property
+    def carry(self):
+        return local_engine([one.handle for one in self.clients], lambda carry: carry)
+
     def network(self, dropouts=None):
-        return SimulatedNetwork(self.clients, dropouts or {}, self.aggregation.replies, lambda _: None)
+        return SimulatedNetwork(
+            self.clients, self.carry, dropouts or {}, self.aggregation.replies, lambda _: None
+        )
 
     def stopping(self, stop, answered, dropouts=None):
         return StoppingNetwork(
             self.clients,
+            self.carry,
             dropouts or {},
             self.aggregation.replies,
             lambda _: None,

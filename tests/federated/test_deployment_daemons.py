@@ -78,7 +78,7 @@ def test_a_killed_daemon_goes_on_from_its_state_and_the_model_is_the_simulated_o
     files, daemons, server, reports, lost = trained
     made = load_plan(files.folder / "plan.toml", files.roster)
     simulated = made.net
-    run = simulate(files.sites, simulated, made.plan.config, dropouts={1: ("site-2", "masked")})
+    run = simulate(files.sites, simulated, made.plan.config, dropouts={1: {"site-2": "masked"}})
     assert [one.dropped for one in reports] == [(), ("site-2",), ()]
     assert [one.survivors for one in reports] == [one.survivors for one in run.rounds]
     assert torch.equal(weights(server.net), weights(simulated))
@@ -157,6 +157,6 @@ def test_a_kill_at_any_stage_is_that_dropout(tmp_path, secure, stage):
         simulated,
         made.plan.config,
         aggregation=made.aggregation,
-        dropouts={1: ("site-3", stage)},
+        dropouts={1: {"site-3": stage}},
     )
     assert torch.equal(weights(server.net), weights(simulated))

@@ -104,12 +104,12 @@ def test_the_largest_legal_updates_of_one_site_ruin_a_mean_and_those_of_two_grou
 
 def test_a_site_that_falls_silent_costs_its_group_and_no_other():
     _, run = trained(
-        GroupedSum(), num_sites=12, rounds=2, recipe=STEPS, dropouts={1: ("hospital-5", "masked")}
+        GroupedSum(), num_sites=12, rounds=2, recipe=STEPS, dropouts={1: {"hospital-5": "masked"}}
     )
     assert run.rounds[1].survivors == tuple(f"hospital-{n}" for n in (1, 2, 3, 7, 8, 9, 10, 11, 12))
     assert "its group broke off" in run.rounds[1].refused["hospital-4"]
     assert all(facts.simulated.exact for facts in run.rounds)
-    _, run = trained(GroupedSum(), recipe=STEPS, dropouts={1: ("hospital-5", "masked")})
+    _, run = trained(GroupedSum(), recipe=STEPS, dropouts={1: {"hospital-5": "masked"}})
     assert "2 of 3 groups came to a sum" in run.rounds[1].abort_reason
     assert run.rounds[2].survivors
 

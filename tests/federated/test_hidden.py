@@ -74,7 +74,7 @@ def run(net, **drop):
     return exact
 
 
-EVERYBODY, LATE = {}, {"dropouts": {0: ("hospital-2", "late")}}
+EVERYBODY, LATE = {}, {"dropouts": {0: {"hospital-2": "late"}}}
 
 
 @pytest.mark.parametrize("drop", [EVERYBODY, LATE], ids=["all", "late"])
@@ -132,7 +132,7 @@ def test_a_mask_key_that_an_earlier_round_revealed_stops_the_training_that_users
             sites,
             linear(),
             plan,
-            dropouts={0: ("hospital-2", "masked")},
+            dropouts={0: {"hospital-2": "masked"}},
             on_round=lambda facts, _: rounds.append(facts),
         )
 
@@ -164,7 +164,7 @@ def test_an_abandoned_round_is_attacked_as_well(monkeypatch):
             partition(blobs(), 3, min_examples=10, min_per_class=1).sites,
             linear(),
             FederatedConfig(1, Recipe(epochs=1)),
-            dropouts={0: ("hospital-1", "unmask")},
+            dropouts={0: {"hospital-1": "unmask"}},
         )
 
 

@@ -421,7 +421,7 @@ def test_words_in_the_clear_are_an_alarm(key):
 def test_training_makes_the_same_model_as_a_secure_sum_with_a_dropout():
     sites = partition(blobs(), 4, min_examples=10, min_per_class=1).sites
     nets = [linear(), linear()]
-    config, drop = FederatedConfig(2, SHORT), {1: ("hospital-2", "masked")}
+    config, drop = FederatedConfig(2, SHORT), {1: {"hospital-2": "masked"}}
     encrypted = simulate(sites, nets[0], config, aggregation=HomomorphicSum(), dropouts=drop)
     masked = simulate(sites, nets[1], config, dropouts=drop)
     assert [one.simulated.exact for one in encrypted.rounds] == [True, True]

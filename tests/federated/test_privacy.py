@@ -115,7 +115,7 @@ def test_an_abandoned_round_costs_nothing_more_since_its_updates_are_sent_again(
         four_sites(),
         linear(),
         private(site_privacy=SITE, min_survivors=4),
-        dropouts={0: ("hospital-1", "unmask")},
+        dropouts={0: {"hospital-1": "unmask"}},
     )
     whole = simulate(four_sites(), linear(), private(site_privacy=SITE))
     assert run.rounds[0].abort_reason == whole.rounds[0].abort_reason == ""
@@ -123,7 +123,7 @@ def test_an_abandoned_round_costs_nothing_more_since_its_updates_are_sent_again(
         four_sites(),
         linear(),
         private(site_privacy=SITE, threshold=4, min_survivors=4),
-        dropouts={0: ("hospital-1", "masked")},
+        dropouts={0: {"hospital-1": "masked"}},
     )
     assert lost.rounds[0].abort_reason
     assert lost.privacy.guarantee.steps == whole.privacy.guarantee.steps - SITE.steps
@@ -340,10 +340,10 @@ def test_one_updates_norm_is_bounded_whatever_its_length():
 
 def test_no_sum_with_less_noise_than_promised_is_opened():
     config = private(client_noise=replace(NOISE, max_dropped=1))
-    run = simulate(four_sites(), linear(), config, dropouts={0: ("hospital-1", "masked")})
+    run = simulate(four_sites(), linear(), config, dropouts={0: {"hospital-1": "masked"}})
     assert not run.rounds[0].abort_reason
     fewer = simulate(
-        four_sites(), linear(), private(client_noise=NOISE), dropouts={0: ("hospital-1", "masked")}
+        four_sites(), linear(), private(client_noise=NOISE), dropouts={0: {"hospital-1": "masked"}}
     )
     assert "4 are needed" in fewer.rounds[0].abort_reason
     assert fewer.rounds[0].survivors == ()
@@ -408,7 +408,7 @@ def test_noise_by_the_server_costs_the_same_whoever_drops_out(aggregation):
         linear(),
         config,
         aggregation=aggregation(),
-        dropouts={0: ("hospital-1", "masked")},
+        dropouts={0: {"hospital-1": "masked"}},
     )
     other = simulate(four_sites(), linear(), config, aggregation=aggregation())
     assert one.privacy.guarantee.epsilon == other.privacy.guarantee.epsilon

@@ -70,7 +70,7 @@ def test_processes_with_only_bytes_between_them_make_the_simulated_model_bit_for
         simulated,
         FederatedConfig(ROUNDS, SHORT),
         seed=SEED,
-        dropouts={1: (names[1], "masked"), 2: (names[2], "unmask")},
+        dropouts={1: {names[1]: "masked"}, 2: {names[2]: "unmask"}},
         on_round=lambda facts, _: told.append(facts),
     )
     assert [one.survivors for one in reports] == [one.survivors for one in run.rounds]

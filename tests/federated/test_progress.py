@@ -23,7 +23,7 @@ class Told:
 def test_progress_says_the_round_its_stage_and_who_is_late():
     told, sites = Told(), partition(blobs(), 4, min_examples=10, min_per_class=1).sites
     simulate(
-        sites, linear(), FederatedConfig(2, SHORT), dropouts={1: ("hospital-2", "masked")}, progress=told
+        sites, linear(), FederatedConfig(2, SHORT), dropouts={1: {"hospital-2": "masked"}}, progress=told
     )
     stages = ["training", "keys", "shares", "masked", "consistency", "unmask"]
     first, second = ([text for text in told.texts if text.startswith(f"round {n} of 2: ")] for n in (1, 2))

@@ -15,7 +15,7 @@ from tests.federated.settings import SHORT, Killed, blobs, linear, weights
 
 SITES = partition(blobs(), 5, min_examples=10, min_per_class=1).sites
 CONFIG = FederatedConfig(4, SHORT)
-DROPOUTS = {0: ("hospital-1", "unmask"), 1: ("hospital-2", "masked"), 2: ("hospital-4", "late")}
+DROPOUTS = {0: {"hospital-1": "unmask"}, 1: {"hospital-2": "masked"}, 2: {"hospital-4": "late"}}
 
 
 def trained(net, **settings):
@@ -80,9 +80,8 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_model_and_reports(
 
 def test_updates_over_a_model_that_has_not_moved_are_kept_over_a_restart(monkeypatch, tmp_path):
     """The first round is abandoned: the second sends the updates that were trained for the first."""
-    drop = {0: [("hospital-1", "masked")]}
     config = replace(CONFIG, min_survivors=5)
-    settings = {"config": config, "dropouts": {0: drop[0][0]}}
+    settings = {"config": config, "dropouts": {0: {"hospital-1": "masked"}}}
     whole, net = linear(), linear()
     expected = trained(whole, **settings)
     assert expected.rounds[0].abort_reason
@@ -168,4 +167,4 @@ def test_the_plain_sum_trains_the_same_model_and_says_what_the_server_saw(unbrok
 def test_with_the_plain_sum_a_round_below_the_minimum_is_abandoned():
     config = FederatedConfig(1, SHORT, min_survivors=5)
     with pytest.raises(ProtocolError, match="4 of 5 sites sent a vector; 5 are needed"):
-        trained(linear(), config=config, aggregation=PlainMean(), dropouts={0: ("hospital-2", "keys")})
+        trained(linear(), config=config, aggregation=PlainMean(), dropouts={0: {"hospital-2": "keys"}})

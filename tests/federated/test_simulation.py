@@ -70,7 +70,7 @@ def test_a_round_without_one_site_is_the_pooled_step_of_the_others():
     sites = partition(data, 4, alpha=10.0, min_examples=10, min_per_class=1).sites
     federated, pooled = linear(), linear()
     plan = FederatedConfig(1, ONE_STEP, weights=sizes(sites), max_corrupt=0)
-    result = simulate(sites, federated, plan, dropouts={0: ("hospital-2", "masked")})
+    result = simulate(sites, federated, plan, dropouts={0: {"hospital-2": "masked"}})
     left = [name for name in sites if name != "hospital-2"]
     x, y = (
         torch.cat(parts).numpy()
@@ -86,7 +86,7 @@ def test_rounds_learn_and_their_facts_are_told():
     data = blobs()
     net, told = linear(), []
     before = accuracy(net, data)
-    drop = {1: ("hospital-3", "masked"), 2: ("hospital-1", "late")}
+    drop = {1: {"hospital-3": "masked"}, 2: {"hospital-1": "late"}}
     sites = partition(data, 5, alpha=20.0, min_examples=10, min_per_class=1).sites
     plan = FederatedConfig(4, Recipe(epochs=10, batch_size=32, learning_rate=0.02), weights=sizes(sites))
     result = simulate(
@@ -126,12 +126,12 @@ def test_an_abandoned_round_changes_nothing_and_the_next_goes_on():
         hashes.append(torch.equal(weights(net), start))
         assert (summed is None) == bool(facts.abort_reason)
 
-    result = simulate(sites, net, plan, dropouts={0: ("hospital-1", "unmask")}, on_round=note)
+    result = simulate(sites, net, plan, dropouts={0: {"hospital-1": "unmask"}}, on_round=note)
     assert hashes == [True, False]
     assert "2 of 3 sites unmasked; 3 are needed" in result.rounds[0].abort_reason
     assert result.rounds[0].survivors == ()
     with pytest.raises(ProtocolError, match="all 1 rounds were abandoned"):
-        simulate(sites, net, FederatedConfig(1, ONE_STEP), dropouts={0: ("hospital-1", "masked")})
+        simulate(sites, net, FederatedConfig(1, ONE_STEP), dropouts={0: {"hospital-1": "masked"}})
 
 
 def test_a_round_after_an_abandoned_one_sends_the_updates_that_were_trained_for_it(monkeypatch):
@@ -144,7 +144,7 @@ def test_a_round_after_an_abandoned_one_sends_the_updates_that_were_trained_for_
 
     monkeypatch.setattr(client, "start_round", noted)
     plan = FederatedConfig(3, Recipe(epochs=1, batch_size=32))
-    result = simulate(sites, linear(), plan, dropouts={0: ("hospital-1", "unmask")})
+    result = simulate(sites, linear(), plan, dropouts={0: {"hospital-1": "unmask"}})
     assert [bool(one.abort_reason) for one in result.rounds] == [True, False, False]
     first, second, third = ({entry[1:] for entry in sent if entry[0] == counter} for counter in range(3))
     assert first == second
@@ -307,7 +307,7 @@ def test_a_second_cohort_over_one_model_is_refused_until_the_first_is_back():
     plan, net = FederatedConfig(3, ONE_STEP), linear()
     faulty = Sometimes(rounds=(0,))
     start, same = weights(net), []
-    drop = {0: ("hospital-1", "unmask"), 1: ("hospital-2", "keys"), 2: ("hospital-5", "keys")}
+    drop = {0: {"hospital-1": "unmask"}, 1: {"hospital-2": "keys"}, 2: {"hospital-5": "keys"}}
     result = simulate(
         sites,
         net,
@@ -345,7 +345,7 @@ def test_neighbouring_sums_over_models_that_hardly_move_still_tell_and_it_is_mea
     """
     sites, sums = partition(blobs(), 5, min_examples=10, min_per_class=1).sites, []
     recipe = Recipe(epochs=1, batch_size=10_000, learning_rate=0.05, optimizer="sgd", schedule="constant")
-    drop = {1: ("hospital-3", "masked")}
+    drop = {1: {"hospital-3": "masked"}}
     result = simulate(
         sites,
         linear(),
@@ -367,7 +367,7 @@ def test_neighbouring_sums_over_models_that_hardly_move_still_tell_and_it_is_mea
 
 def test_a_minimum_of_all_sites_opens_one_cohort_only():
     sites = partition(blobs(), 5, min_examples=10, min_per_class=1).sites
-    drop = {1: ("hospital-3", "masked")}
+    drop = {1: {"hospital-3": "masked"}}
     result = simulate(sites, linear(), FederatedConfig(3, ONE_STEP, min_survivors=5), dropouts=drop)
     assert [facts.survivors for facts in result.rounds] == [tuple(sites), (), tuple(sites)]
     assert all(facts.simulated.exposed == {} for facts in result.rounds)
@@ -420,10 +420,10 @@ def complaining(monkeypatch, cheat, rounds=(0,)):
     """Let a site complain of a good share in these rounds."""
     true = client._opened_pair
 
-    def opened(state, dealer, dealt):
+    def opened(state, dealer, secret, dealt):
         if state.context.identity.name == cheat and state.context.policy.task.counter in rounds:
             raise ProtocolError("a false complaint")
-        return true(state, dealer, dealt)
+        return true(state, dealer, secret, dealt)
 
     monkeypatch.setattr(client, "_opened_pair", opened)
 
@@ -538,8 +538,8 @@ def test_a_net_that_cannot_be_trained_is_refused_before_any_training():
 @pytest.mark.parametrize(
     ("drop", "match"),
     [
-        ({0: ("nobody", "masked")}, "dropouts names 'nobody'"),
-        ({5: ("hospital-1", "masked")}, "in rounds 0 to 0"),
+        ({0: {"nobody": "masked"}}, "dropouts names 'nobody'"),
+        ({5: {"hospital-1": "masked"}}, "in rounds 0 to 0"),
     ],
 )
 def test_a_drop_that_cannot_be_is_refused(drop, match):
@@ -590,8 +590,8 @@ def test_plans_of_a_wrong_type_are_refused_by_name(settings):
         ({"seed": "1"}, "seed = '1'"),
         ({"objective": "ce"}, "objective = 'ce'"),
         ({"dropouts": [(0, "a")]}, "dropouts = "),
-        ({"dropouts": {0: "hospital-1"}}, "a site and a stage"),
-        ({"dropouts": {"0": ("hospital-1", "masked")}}, "in rounds 0 to 0"),
+        ({"dropouts": {0: "hospital-1"}}, "a stage for each site"),
+        ({"dropouts": {"0": {"hospital-1": "masked"}}}, "in rounds 0 to 0"),
     ],
 )
 def test_arguments_of_a_wrong_type_are_refused_by_name(change, match):

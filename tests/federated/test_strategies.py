@@ -113,7 +113,7 @@ def test_one_full_batch_step_is_the_pooled_step(strategy):
 
 def test_scaffold_on_equal_sites_is_fedavg_also_when_one_drops_out():
     equal = {f"site-{place}": blobs(120) for place in range(4)}
-    drop = {1: ("site-1", "masked")}
+    drop = {1: {"site-1": "masked"}}
     controlled, _ = trained(Scaffold(), rounds=4, sites=equal, dropouts=drop)
     averaged, _ = trained(FedAvg(), rounds=4, sites=equal, dropouts=drop)
     assert (weights(controlled) - weights(linear())).abs().max() > 0.1
@@ -147,7 +147,7 @@ def test_scaffold_ends_where_the_common_loss_is_least_and_fedavg_does_not():
                 one.zero_()
         return net
 
-    drop = {3: ("site-1", "masked"), 8: ("site-3", "masked")}
+    drop = {3: {"site-1": "masked"}, 8: {"site-3": "masked"}}
     left = {
         strategy.name: pooled_gradient(
             trained(strategy, many, 20, sites, logistic(), dropouts=drop)[0], sites

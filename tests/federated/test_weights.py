@@ -60,9 +60,9 @@ def test_weights_far_beyond_floats_average_as_ever_and_move_the_model_by_numbers
         sites(),
         net,
         FederatedConfig(1, STEP, weights=dict.fromkeys(NAMES, HUGE)),
-        dropouts={0: ("a", "masked")},
+        dropouts={0: {"a": "masked"}},
     )
-    simulate(sites(), even, FederatedConfig(1, STEP), dropouts={0: ("a", "masked")})
+    simulate(sites(), even, FederatedConfig(1, STEP), dropouts={0: {"a": "masked"}})
     assert all(
         torch.equal(one, other) for one, other in zip(net.parameters(), even.parameters(), strict=True)
     )

@@ -46,7 +46,7 @@ def test_the_model_over_daemons_and_stubs_is_the_simulated_one_bit_for_bit(tmp_p
         one.close()
     names = list(party.sites)
     simulated = linear()
-    run = simulate(party.sites, simulated, party.config, dropouts={1: (names[-1], "masked")})
+    run = simulate(party.sites, simulated, party.config, dropouts={1: {names[-1]: "masked"}})
     assert [report.survivors for report in reports] == [report.survivors for report in run.rounds]
     assert torch.equal(weights(server.net), weights(simulated))
     assert {(reply.error.code, reply.error.reason) for _, reply in grid.received if reply.has_error()} == {

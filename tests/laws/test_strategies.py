@@ -67,7 +67,7 @@ def test_sites_train_by_it_also_where_one_drops_out_and_repeat_it_bit_for_bit(na
             net,
             FederatedConfig(3, SGD, strategy=FOUND[name].load()()),
             seed=5,
-            dropouts={1: ("hospital-2", "masked")},
+            dropouts={1: {"hospital-2": "masked"}},
         )
         assert all(facts.simulated.exact and not facts.simulated.left for facts in run.rounds)
         assert run.rounds[1].dropped == ("hospital-2",)

@@ -28,6 +28,7 @@ from quintain.federated import (
     simulate,
 )
 from quintain.federated.differencing import cosine
+from quintain.federated.engine import local_engine
 from quintain.federated.local import local_update
 from quintain.federated.model_bytes import model_digest, pack_model
 from quintain.federated.round_messages import RoundTask
@@ -68,7 +69,8 @@ class Federation:
         return Client(settings, self.identities[name], self.sites[name], self.net, MemoryJournal())
 
     def network(self, kind=SimulatedNetwork):
-        return kind(self.clients, {}, SecureSum.replies, lambda _: None)
+        carry = local_engine([one.handle for one in self.clients], lambda carry: carry)
+        return kind(self.clients, carry, {}, SecureSum.replies, lambda _: None)
 
 
 def published(server):
@@ -239,7 +241,7 @@ def test_sites_that_were_talked_into_other_recipes_open_no_sum():
             for site, client in self._clients.items():
                 policy = client.config.plan.policy(0, task.round_id, model_digest(party.net))
                 client.handle(replace(task, terms=pack_offer(policy)).pack())
-                self._ready[site] = client
+                self._ready.add(site)
                 ready.append(site)
             return tuple(ready)
 
@@ -275,7 +277,7 @@ def true_update(sites, name):
     return vector(net) - before
 
 
-DROP = {1: ("hospital-3", "masked")}
+DROP = {1: {"hospital-3": "masked"}}
 
 
 def test_two_neighboring_sums_give_an_update_and_sites_that_refuse_neighbors_give_none():
@@ -375,7 +377,7 @@ def test_dead_units_for_all_others_make_the_sum_one_update_and_keys_bound_to_the
                 model = models[client.name]
                 policy = party.plan().policy(0, task.round_id, model_digest(model))
                 client.handle(replace(task, terms=pack_offer(policy), model=pack_model(model)).pack())
-                self._ready[site] = client
+                self._ready.add(site)
             return tuple(self._ready)
 
     network = party.network(OtherModels)

@@ -62,25 +62,26 @@ class RecordingTransport(ABC):
         """Let each site that still answers take its step when the reply of the one before is dealt with."""
         reply_type = self._replies[self._turn]
         self._turn += 1
-        late: list[tuple[int, bytes]] = []
+        too_late = reply_type is MessageType.MASKED
+        asked = {}
         for site, message in outgoing.items():
             self._sent.append(RecordedMessage(site, _type_of(message), message))
-            stage = self._dropouts.get(site)
-            silent = stage is not None and reply_type >= stage.first_missing
-            if not self._is_there(site) or (
-                silent and not (stage is DropoutStage.LATE and reply_type is MessageType.MASKED)
-            ):
-                continue
-            reply = self._step(site, message)
-            if reply is None:
-                continue
-            if silent:
+            is_late = self._dropouts.get(site) is DropoutStage.LATE and too_late
+            if self._is_there(site) and (is_late or not self._is_silent(site, reply_type)):
+                asked[site] = message
+        late: list[tuple[int, bytes]] = []
+        for site, reply in self._answers(asked):
+            if self._is_silent(site, reply_type):
                 late.append((site, reply))
             else:
                 self._record(site, reply)
                 yield site, reply
         for site, reply in late:
             self._record(site, reply)
+
+    def _is_silent(self, site: int, reply_type: MessageType) -> bool:
+        stage = self._dropouts.get(site)
+        return stage is not None and reply_type >= stage.first_missing
 
     def _record(self, site: int, reply: bytes) -> None:
         kind = _type_of(reply)
@@ -96,8 +97,8 @@ class RecordingTransport(ABC):
         """Return whether a site still takes part."""
 
     @abstractmethod
-    def _step(self, site: int, message: bytes) -> bytes | None:
-        """Return the site's reply; None once it has left the round, for a reason in ``refusals``."""
+    def _answers(self, asked: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+        """Yield the sites' replies; none of one that leaves the round, for a reason in ``refusals``."""
 
 
 class InProcessTransport(RecordingTransport):
@@ -127,18 +128,16 @@ class InProcessTransport(RecordingTransport):
     def _is_there(self, site: int) -> bool:
         return site in self._sites
 
-    def _step(self, site: int, message: bytes) -> bytes | None:
-        """Return the site's reply; None once it has left the round.
-
-        It leaves when it refuses, or cannot write its journal.
-        """
-        try:
-            self._sites[site], reply = client.step(self._sites[site], message)
-        except (ProtocolError, StorageError) as error:
-            del self._sites[site]
-            self.refusals[self.names[site]] = str(error)
-            return None
-        return reply
+    def _answers(self, asked: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+        """Yield the sites' replies; a site leaves when it refuses, or cannot write its journal."""
+        for site, message in asked.items():
+            try:
+                self._sites[site], reply = client.step(self._sites[site], message)
+            except (ProtocolError, StorageError) as error:
+                del self._sites[site]
+                self.refusals[self.names[site]] = str(error)
+                continue
+            yield site, reply
 
 
 class ParticipantTransport(RecordingTransport):
@@ -164,13 +163,15 @@ class ParticipantTransport(RecordingTransport):
     def _is_there(self, site: int) -> bool:
         return site in self._participants
 
-    def _step(self, site: int, message: bytes) -> bytes | None:
-        try:
-            return self._participants[site].step(message)
-        except (ProtocolError, StorageError) as error:
-            del self._participants[site]
-            self.refusals[self.names[site]] = str(error)
-            return None
+    def _answers(self, asked: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+        for site, message in asked.items():
+            try:
+                reply = self._participants[site].step(message)
+            except (ProtocolError, StorageError) as error:
+                del self._participants[site]
+                self.refusals[self.names[site]] = str(error)
+                continue
+            yield site, reply
 
 
 def _type_of(data: bytes) -> MessageType | None:

@@ -7,6 +7,7 @@ from typing import ClassVar
 from quintain.core.errors import ProtocolError, SoundnessError, StorageError, UsageError
 from quintain.federated.aggregation import Aggregation, Participant, RoundSum
 from quintain.federated.client import Client
+from quintain.federated.engine import Carry
 from quintain.federated.in_process import RecordingTransport
 from quintain.federated.local import Update
 from quintain.federated.secagg.encoding import EncodedVector, Encoding
@@ -24,6 +25,7 @@ class SimulatedNetwork(RecordingTransport):
 
     Args:
         clients: In the roster's order.
+        carry: What brings them their messages.
         dropouts: Site index to the stage of the sum from which it is silent.
         replies: Those of the aggregation.
         advance: Called with 1 for each site that has trained.
@@ -38,6 +40,7 @@ class SimulatedNetwork(RecordingTransport):
     def __init__(
         self,
         clients: Sequence[Client],
+        carry: Carry,
         dropouts: Mapping[int, DropoutStage],
         replies: Sequence[MessageType],
         advance: Callable[[int], None],
@@ -45,7 +48,8 @@ class SimulatedNetwork(RecordingTransport):
     ) -> None:
         super().__init__([one.name for one in clients], dropouts, replies)
         self._clients = dict(enumerate(clients))
-        self._ready: dict[int, Client] = {}
+        self._carry = carry
+        self._ready: set[int] = set()
         self._advance, self._show = advance, show
         self._late: tuple[str, ...] = ()
         self.admitted: tuple[int, ...] = ()
@@ -61,20 +65,18 @@ class SimulatedNetwork(RecordingTransport):
         self.admitted = tuple(sites)
         self._show("training")
         errors: dict[str, Exception] = {}
-        for site in self.admitted:
-            client = self._clients[site]
-            try:
-                client.handle(message)
-                self._ready[site] = client
-            except (SoundnessError, UsageError):
-                raise
-            except Exception as error:
-                errors[client.name] = error
+        for site, reply in self._carry(dict.fromkeys(self.admitted, message)):
+            if isinstance(reply, SoundnessError | UsageError):
+                raise reply
+            if isinstance(reply, Exception):
+                errors[self.names[site]] = reply
+            else:
+                self._ready.add(site)
             self._advance(1)
         if errors and not self._ready and not any(client.update for client in self._clients.values()):
             raise next(iter(errors.values()))
         self.failures = {name: str(error) or type(error).__name__ for name, error in errors.items()}
-        return tuple(self._ready)
+        return tuple(sorted(self._ready))
 
     def arrivals(self, outgoing: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
         """Let each site that still answers take its step, and show the stage and who is late."""
@@ -93,8 +95,8 @@ class SimulatedNetwork(RecordingTransport):
 
     def cancel(self, message: bytes, sites: Iterable[int]) -> None:
         """Tell sites that the round is over."""
-        for site in sites:
-            self._clients[site].handle(message)
+        for _ in self._carry(dict.fromkeys(sites, message)):
+            pass
 
     @property
     def view(self) -> ServerView:
@@ -116,13 +118,15 @@ class SimulatedNetwork(RecordingTransport):
     def _is_there(self, site: int) -> bool:
         return site in self._ready
 
-    def _step(self, site: int, message: bytes) -> bytes | None:
-        try:
-            return self._ready[site].handle(message)
-        except (ProtocolError, StorageError) as error:
-            del self._ready[site]
-            self.refusals[self.names[site]] = str(error)
-            return None
+    def _answers(self, asked: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+        for site, reply in self._carry(asked):
+            if isinstance(reply, ProtocolError | StorageError):
+                self._ready.discard(site)
+                self.refusals[self.names[site]] = str(reply)
+            elif isinstance(reply, Exception):
+                raise reply
+            else:
+                yield site, reply
 
 
 class WatchedAggregation(Aggregation):

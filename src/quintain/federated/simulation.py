@@ -17,6 +17,7 @@ from quintain.federated.byzantine import ByzantineAggregation, UpdateChange
 from quintain.federated.client import Client, ClientConfig
 from quintain.federated.config import FederatedConfig
 from quintain.federated.differencing import OpenedSum, exposure
+from quintain.federated.engine import Carry, Engine, local_engine
 from quintain.federated.kept_update import units_digest
 from quintain.federated.local import Update, check_trainable
 from quintain.federated.model_bytes import model_digest
@@ -51,7 +52,8 @@ def simulate(
     objective: Objective = CLEAN_CROSS_ENTROPY,
     aggregation: Aggregation = SECURE_SUM,
     folder: Path | None = None,
-    dropouts: Mapping[int, tuple[str, DropoutStage | str]] | None = None,
+    dropouts: Mapping[int, Mapping[str, DropoutStage | str]] | None = None,
+    engine: Engine = local_engine,
     progress: Progress = no_progress,
     on_round: Callable[[RoundReport, SecureSumResult | None], None] | None = None,
     units: Mapping[str, PrivacyUnits] | None = None,
@@ -76,7 +78,8 @@ def simulate(
     Where the strategy leaves a part of the net at the sites, ``net`` has the average of their parts, which no
     server could make, and the sites' own models are in ``FederatedRun.personal_models``.
 
-    ``Server`` and ``Client`` are those of a deployment; between them there are only bytes.
+    ``Server`` and ``Client`` are those of a deployment; between them there are only bytes, which the engine
+    carries.
 
     Args:
         sites: Name to data, in the order of the roster.
@@ -89,7 +92,8 @@ def simulate(
         folder: Where the state is kept before the first round and after each, and each site's update; a
             training that was killed goes on there, and ends with the same model. ``on_round`` is not called
             again for rounds that were finished.
-        dropouts: Round to the site that falls silent in it, and the stage from which it does.
+        dropouts: Round to the sites that fall silent in it, and the stage from which each does.
+        engine: What carries the messages between server and sites.
         progress: Shows a bar of sites trained, with the round, its stage and who is late.
         on_round: Called after each round with its facts and its secure sum, None if it was abandoned.
         units: Each site to whom its examples belong, such as patients, where ``config.site_privacy`` protects
@@ -161,34 +165,40 @@ def simulate(
     # a round in which the process ended had a counter that the clients remember
     counter = max(server.state.next_counter, *(one.last_counter + 1 for one in clients))
     server.state = replace(server.state, next_counter=counter)
-    with progress.bar("federate", config.rounds * len(sites)) as advance:
-        advance(len(rounds) * len(sites))
-        while not server.is_finished:
-            here = f"round {len(rounds) + 1} of {config.rounds}: "
-            network = SimulatedNetwork(
-                clients,
-                by_round.get(len(rounds), {}),
-                aggregation.replies,
-                advance,
-                lambda text, here=here: progress.set_status(here + text),  # type: ignore[misc]
-            )
-            watched.network = network
-            report = replace(server.run_round(network), seconds=watched.seconds)
-            advance(len(sites) - len(network.admitted))
-            if plan.strategy.is_personal:
-                put_average(net, [one.home for one in clients if one.home])
-            summed, updates = watched.result, network.updates
-            opened = None if summed is None or report.abort_reason else summed
-            exposed: dict[str, float] = {}
-            if opened is not None:
-                encoded = {name: update.encoded for name, update in updates.items()}
-                now = OpenedSum(opened.survivors, opened.total, encoded, plan.encoding)
-                exposed, last = exposure(last, now) if last else {}, now
-            rounds.append(_round_report(report, aggregation, network, updates, opened, exposed))
-            if on_round is not None:
-                on_round(rounds[-1], opened)
-            if file is not None:
-                save_simulation(file, server.net, server.state, rounds, last, fingerprint)
+
+    def run_rounds(carry: Carry) -> None:
+        nonlocal last
+        with progress.bar("federate", config.rounds * len(sites)) as advance:
+            advance(len(rounds) * len(sites))
+            while not server.is_finished:
+                here = f"round {len(rounds) + 1} of {config.rounds}: "
+                network = SimulatedNetwork(
+                    clients,
+                    carry,
+                    by_round.get(len(rounds), {}),
+                    aggregation.replies,
+                    advance,
+                    lambda text, here=here: progress.set_status(here + text),  # type: ignore[misc]
+                )
+                watched.network = network
+                report = replace(server.run_round(network), seconds=watched.seconds)
+                advance(len(sites) - len(network.admitted))
+                if plan.strategy.is_personal:
+                    put_average(net, [one.home for one in clients if one.home])
+                summed, updates = watched.result, network.updates
+                opened = None if summed is None or report.abort_reason else summed
+                exposed: dict[str, float] = {}
+                if opened is not None:
+                    encoded = {name: update.encoded for name, update in updates.items()}
+                    now = OpenedSum(opened.survivors, opened.total, encoded, plan.encoding)
+                    exposed, last = exposure(last, now) if last else {}, now
+                rounds.append(_round_report(report, aggregation, network, updates, opened, exposed))
+                if on_round is not None:
+                    on_round(rounds[-1], opened)
+                if file is not None:
+                    save_simulation(file, server.net, server.state, rounds, last, fingerprint)
+
+    engine([one.handle for one in clients], run_rounds)
     net.eval()
     _require_an_average(rounds, server.state.cheaters)
     return FederatedRun(
@@ -334,21 +344,23 @@ def _check_byzantine(
 
 
 def _check_dropouts(
-    dropouts: Mapping[int, tuple[str, DropoutStage | str]], names: tuple[str, ...], rounds: int
+    dropouts: Mapping[int, Mapping[str, DropoutStage | str]], names: tuple[str, ...], rounds: int
 ) -> dict[int, dict[int, DropoutStage]]:
     check_types(Mapping, dropouts=dropouts)
     dropouts_by_round = {}
     for index, entry in dropouts.items():
-        if not (isinstance(entry, tuple) and len(entry) == 2):
+        if not isinstance(entry, Mapping):
             raise SettingError(
-                f"dropouts gives {entry!r} for round {index!r}; expected a site and a stage, such as "
-                "('site-1', 'masked')"
+                f"dropouts gives {entry!r} for round {index!r}; expected a stage for each site, such as "
+                "{'site-1': 'masked'}"
             )
-        name, stage = entry
-        if name not in names or index not in range(rounds):
-            raise SettingError(
-                f"dropouts names {name!r} in round {index}; expected one of {', '.join(names)} in rounds 0 "
-                f"to {rounds - 1}"
-            )
-        dropouts_by_round[index] = {names.index(name): DropoutStage.parse(stage)}
+        for name in entry:
+            if name not in names or index not in range(rounds):
+                raise SettingError(
+                    f"dropouts names {name!r} in round {index}; expected one of {', '.join(names)} in rounds "
+                    f"0 to {rounds - 1}"
+                )
+        dropouts_by_round[index] = {
+            names.index(name): DropoutStage.parse(stage) for name, stage in entry.items()
+        }
     return dropouts_by_round

@@ -11,6 +11,7 @@ from quintain.cli.options import DEFAULT_DATA, RUN, TRAINED
 
 if TYPE_CHECKING:
     from quintain.cli.call import VerbCall
+    from quintain.federated.engine import Engine
 
 
 def run(
@@ -78,12 +79,34 @@ def run(
             show_default=False,
         ),
     ] = "",
+    drop: Annotated[
+        float | None,
+        typer.Option(
+            help="Part of the sites that drop out of each round, at stages in turn; one site in one round if "
+            "not given.",
+            show_default=False,
+            min=0.0,
+            max=1.0,
+        ),
+    ] = None,
+    stragglers: Annotated[
+        int,
+        typer.Option(help="Sites of each round whose vector comes after the deadline, besides.", min=0),
+    ] = 0,
+    engine: Annotated[
+        Literal["local", "flower"],
+        typer.Option(
+            help="What carries the messages: calls in this process, or Flower's simulation engine, with the "
+            "same result."
+        ),
+    ] = "local",
 ) -> int:
     from quintain.core.registry import choose
 
     choose("aggregation", secure)
     _check_privacy(epsilon, noise_multiplier, clip_norm)
 
+    from quintain.evaluate.dropouts import Silence
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.federate import LOCAL_RECIPE, run_federate
     from quintain.federated import ClientNoise, SitePrivacy
@@ -97,6 +120,8 @@ def run(
     elif noise_multiplier is not None and clip_norm is not None:
         privacy = ClientNoise(clip_norm, noise_multiplier, added_by=noise_by, delta=delta)
     choose("strategy", strategy)
+    silence = Silence(drop or 0.0, stragglers) if drop is not None or stragglers else None
+    carrier = _engine(engine)
 
     def work() -> StepOutput:
         return run_federate(
@@ -112,6 +137,8 @@ def run(
             privacy=privacy,
             primary=True,
             strategy=strategy,
+            silence=silence,
+            engine=carrier,
             seed=call.seed,
             folder=call.folder,
             unfinished=call.unfinished,
@@ -120,6 +147,27 @@ def run(
         )
 
     return call.run_resumable(work)
+
+
+def _engine(name: str) -> "Engine":
+    """Return the engine of this name.
+
+    Raises:
+        ExecutionError: If what it needs is not installed.
+    """
+    from quintain.core.errors import ExecutionError
+    from quintain.federated.engine import local_engine
+
+    if name == "local":
+        return local_engine
+    try:
+        from quintain.federated.flower.engine import flower_engine
+    except ImportError as error:
+        raise ExecutionError(
+            f"--engine flower needs {error.name}, which is not installed; run: pip install 'quintain[fed]' "
+            "'flwr[simulation]'"
+        ) from error
+    return flower_engine
 
 
 def _check_privacy(epsilon: float | None, noise_multiplier: float | None, clip_norm: float | None) -> None:

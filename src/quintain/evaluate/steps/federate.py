@@ -16,6 +16,7 @@ from quintain.core.registry import choose
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import clean_accuracy_claim
+from quintain.evaluate.dropouts import Dropouts, Silence, check_silence, planned_dropouts
 from quintain.evaluate.federation_privacy import privacy_claim, privacy_record
 from quintain.evaluate.model import clean_counts, save_model
 from quintain.evaluate.step import StepOutput
@@ -34,10 +35,12 @@ from quintain.federated import (
     simulate,
 )
 from quintain.federated import RoundReport as Facts
+from quintain.federated.engine import Engine, local_engine
 from quintain.federated.grouped_sum import MIN_GROUP_SIZE
 from quintain.federated.local import trainable
 from quintain.federated.secagg.policy import default_threshold
 from quintain.federated.secagg.weights import capped_weights
+from quintain.federated.transport import DropoutStage
 from quintain.models.classifier import Classifier
 from quintain.results.class_counts import ClassCounts
 from quintain.results.privacy_records import FederateResult, RoundResult, SiteResult
@@ -76,6 +79,8 @@ def run_federate(
     privacy: SitePrivacy | ClientNoise | None = None,
     primary: bool = False,
     strategy: str = "",
+    silence: Silence | None = None,
+    engine: Engine = local_engine,
     seed: int = 0,
     folder: Path,
     unfinished: Path | None = None,
@@ -84,7 +89,7 @@ def run_federate(
 ) -> StepOutput:
     """Split the data over sites, train by secure aggregation, and compare.
 
-    One site drops out in the middle round, where the threshold leaves room for that.
+    Unless ``silence`` says more, one site drops out in the middle round, where the threshold leaves room.
 
     The sites' numbers of examples are their weights in the average, up to the largest weight by which no site
     stands out in a sum more than one of two equals; a note says where it cuts. They are public, as the record
@@ -106,6 +111,8 @@ def run_federate(
             is made for the dropouts that are simulated.
         primary: Whether requirements that name no model mean the common one.
         strategy: Name of the strategy; likewise.
+        silence: How many sites fall silent in each round.
+        engine: What carries the messages between server and sites.
         seed: Of split and local training.
         folder: Run folder for the weights.
         unfinished: Where the finished trainings and rounds are kept; a run that was killed goes on there.
@@ -113,7 +120,8 @@ def run_federate(
         log: Called with a line after each round: who is in the sum, accuracy, seconds.
 
     Raises:
-        SettingError: If noise does not go with the aggregation or the number of sites.
+        SettingError: If noise does not go with the aggregation or the number of sites, or too many sites fall
+            silent.
         UnknownNameError: If no aggregation or strategy has this name.
         RunFolderError: If ``unfinished`` holds another run.
         KeyboardInterrupt: After Ctrl-C or SIGTERM in a round, with the number of those that are kept.
@@ -125,8 +133,10 @@ def run_federate(
     require_copyable(net)
     # of three groups a median stands no dropout
     spare = default_threshold(sites) < sites and (not robust or sites >= 4 * MIN_GROUP_SIZE)
+    if silence is not None and not robust:
+        check_silence(silence, sites, FederatedConfig(rounds, LOCAL_RECIPE).terms(sites)[1])
     if isinstance(privacy, ClientNoise):
-        privacy = replace(privacy, max_dropped=int(spare))
+        privacy = replace(privacy, max_dropped=silence.num_silent(sites) if silence else int(spare))
         privacy.check_aggregation(aggregation)
         privacy.on_sums(sum(one.numel() for _, one in trainable(net)), sites, MAX_CORRUPT)
     parts = partition(
@@ -155,7 +165,6 @@ def run_federate(
 
     alone = {name: reached(as_long, part, f"{name} alone") for name, part in parts.sites.items()}
     pooled = reached(as_long, data, "pooled")
-    quiet = list(parts.sites)[len(parts.sites) // 2]
     found: dict[int, RoundResult] = {one.round: one for one in _kept_rounds(unfinished)}
 
     clock = [time.monotonic()]
@@ -189,7 +198,8 @@ def run_federate(
             seed=derive_seed(seed, "federate"),
             aggregation=aggregation,
             folder=unfinished,
-            dropouts={rounds // 2: (quiet, "masked")} if spare else {},
+            dropouts=_dropouts(list(parts.sites), rounds, silence, spare, aggregation, seed),
+            engine=engine,
             progress=progress,
             on_round=on_round,
         )
@@ -229,7 +239,7 @@ def run_federate(
         *_personal_notes(together, personal),
         *_weight_notes(done, plan, weights, weights if robust else sizes),
     )
-    if not spare:
+    if not spare and silence is None:
         notes += (
             f"no dropout was simulated: with {sites} sites, one of which may collude with the server, the "
             "secure sum needs all of them",
@@ -238,6 +248,20 @@ def run_federate(
     if spent is not None:
         claims += (privacy_claim(subject.name, plan, spent, data, unfinished),)
     return StepOutput(result, claims, notes, reproducible=spent is None)
+
+
+def _dropouts(
+    names: list[str],
+    rounds: int,
+    silence: Silence | None,
+    spare: bool,
+    aggregation: Aggregation,
+    seed: int,
+) -> Dropouts:
+    """Return who falls silent when: as asked, or one site in the middle round if there is one to spare."""
+    if silence is not None:
+        return planned_dropouts(names, rounds, silence, aggregation.replies, seed)
+    return {rounds // 2: {names[len(names) // 2]: DropoutStage.MASKED}} if spare else {}
 
 
 def _personal_notes(strategy: Strategy, personal: Mapping[str, ClassCounts]) -> tuple[str, ...]:

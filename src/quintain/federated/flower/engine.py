@@ -1,0 +1,132 @@
+"""Flower's simulation engine as what carries a simulation's messages, by stub apps under Ray."""
+
+import logging
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TypeVar
+
+# read when Flower and Ray are imported
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+from flwr.simulation import run_simulation
+
+from quintain.core.errors import ProtocolError
+from quintain.federated.daemon import listen, serve_daemon
+from quintain.federated.engine import Carry, Handle
+from quintain.federated.flower.grid_transport import GridTransport
+from quintain.federated.flower.stub import stub_app
+from quintain.federated.transport import Deadlines
+
+WHO = b"which site is at this node"
+"""A question that no message of a round looks like; the answer is the site's index."""
+PAUSE_SECONDS = 0.1
+"""Between two looks at how many nodes have been started."""
+BACKEND = {
+    "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
+    "init_args": {"include_dashboard": False, "logging_level": "error", "log_to_driver": False},
+}
+PATIENT = Deadlines(stage=7 * 86400.0)
+"""Nothing is late that the simulation does not say to be: a site trains as long as it takes."""
+Result = TypeVar("Result")
+
+
+def flower_engine(handles: Sequence[Handle], work: Callable[[Carry], Result]) -> Result:
+    """Run the work as a ServerApp, and let ClientApps under Ray pass its messages to the sites.
+
+    The sites stay in this process, each behind a Unix socket, as a deployment's daemons: what Flower starts
+    for each message passes bytes and knows nothing. One site answers at a time, so that the result is that of
+    the local engine, bit for bit.
+
+    Args:
+        handles: Of each site, in the roster's order.
+        work: Gets what carries its messages.
+
+    Raises:
+        BaseException: What the work raises.
+    """
+    logging.getLogger("flwr").setLevel(logging.ERROR)
+    raised: dict[int, Exception] = {}
+    returned: list[Result] = []
+    ended_by: list[BaseException] = []
+
+    def main(grid: Grid, _context: Context) -> None:
+        try:
+            returned.append(work(_carry_over(grid, len(handles), raised)))
+        except BaseException as error:
+            ended_by.append(error)
+
+    app = ServerApp()
+    app.main()(main)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="quintain-")))
+        turn = threading.Lock()
+        for site, handle in enumerate(handles):
+            listening = listen(folder / str(site))
+            stack.callback(listening.close)
+            stack.callback(listening.shutdown, 2)
+            answer = _answering(site, handle, raised, turn)
+            threading.Thread(target=serve_daemon, args=(answer, listening), daemon=True).start()
+        sites = stub_app(lambda context: folder / str(context.node_config["partition-id"]))
+        run_simulation(app, sites, len(handles), backend_config=BACKEND)
+    if ended_by:
+        raise ended_by[0]
+    return returned[0]
+
+
+def _answering(site: int, handle: Handle, raised: dict[int, Exception], turn: threading.Lock) -> Handle:
+    """What a site answers with: nothing where it raises, which is kept for those who look on."""
+
+    def answer(message: bytes) -> bytes:
+        if message == WHO:
+            return site.to_bytes(4, "big")
+        with turn:
+            try:
+                return handle(message)
+            except Exception as error:
+                raised[site] = error
+                return b""
+
+    return answer
+
+
+def _carry_over(grid: Grid, num_sites: int, raised: dict[int, Exception]) -> Carry:
+    """Return what carries messages over a grid whose nodes have been asked for their sites."""
+    nodes = _wait_for_nodes(grid, num_sites)
+    asked = GridTransport(grid, dict(enumerate(nodes)), PATIENT)
+    answers = asked.exchange(dict.fromkeys(range(len(nodes)), WHO))
+    node_of = {int.from_bytes(data, "big"): nodes[k] for k, data in answers.items()}
+    transport = GridTransport(grid, node_of, PATIENT)
+
+    def carry(outgoing: Mapping[int, bytes]) -> Iterator[tuple[int, bytes | Exception]]:
+        raised.clear()
+        replies = transport.exchange(outgoing)
+        for site in outgoing:
+            if site in raised:
+                yield site, raised[site]
+            elif site in replies:
+                yield site, replies[site]
+            else:
+                yield site, ProtocolError("Flower's simulation engine brought no reply; see its log")
+
+    if len(node_of) < num_sites:
+        raise ProtocolError(
+            f"{len(node_of)} of {num_sites} sites answer through Flower's simulation engine; see its log"
+        )
+    return carry
+
+
+def _wait_for_nodes(grid: Grid, num_sites: int) -> list[int]:
+    """Return the nodes, once the engine has started all of them."""
+    while len(nodes := list(grid.get_node_ids())) < num_sites:
+        time.sleep(PAUSE_SECONDS)
+    return nodes
