@@ -60,7 +60,8 @@ def rebuilt(train, tmp_path):
         rows = np.random.default_rng(derive_seed(1, "victims")).permutation(len(data))
         originals, public = data.batch(rows[:5])[0], data.batch(np.sort(rows[5:]))
         plain = originals[0] if works else torch.rand(data.shape)
-        answers = [plain, *make(originals, *public), *torch.rand(3, *data.shape)]
+        # the last ones are of the control
+        answers = [plain, *make(originals, *public), *torch.rand(3 + 3, *data.shape)]
         tries = iter(answers)
 
         def attack(*_given, **_words):
@@ -125,9 +126,10 @@ def test_what_is_known_without_the_update_is_no_leak(rebuilt):
 def test_a_private_update_that_leaks_is_said_to(train, tmp_path):
     rows = np.random.default_rng(derive_seed(1, "victims")).permutation(len(train))
     first = train.batch(rows[:1])[0][0]
+    tries = iter([noisy(first)] * 7 + [torch.zeros_like(first)] * 3)
 
     def attack(*_given, **_words):
-        return InversionResult(noisy(first), 0, 0.0, "gradient")
+        return InversionResult(next(tries), 0, 0.0, "gradient")
 
     outcome = run_leak(xray_cnn().eval(), train, attack=attack, seed=1, folder=tmp_path, show=False)
     assert outcome.result.reconstructions[2].leaks
@@ -174,7 +176,7 @@ def test_what_the_attack_makes_of_another_sites_update_is_known_without_it(train
     """A picture of the second site that is the answer to every update comes from none of them."""
     rows = np.random.default_rng(derive_seed(1, "victims")).permutation(len(train))
     first, second = train.batch(rows[:2])[0]
-    tries = iter([first, *[noisy(second)] * 6])
+    tries = iter([first, *[noisy(second)] * 7])
 
     def attack(*_given, **_words):
         return InversionResult(next(tries), 0, 0.0, "matching")
@@ -184,6 +186,44 @@ def test_what_the_attack_makes_of_another_sites_update_is_known_without_it(train
     assert plain.leaks
     assert summed.psnr_by_site[1] == body.baseline_psnr_by_site[1] > 30
     assert [summed.leaks, private.leaks] == [False, False]
+
+
+def answering(train, tmp_path, answers):
+    """The outcome where the attack gives these pictures, one a try, and how many tries it had."""
+    tries = []
+
+    def attack(_net, update, *_given, **_words):
+        tries.append(update)
+        return InversionResult(answers[len(tries) - 1], 0, 0.0, "matching")
+
+    outcome = run_leak(xray_cnn().eval(), train, attack=attack, seed=1, folder=tmp_path, show=False)
+    return outcome.result, tries
+
+
+def test_what_the_attack_makes_of_another_update_is_known_of_the_first_site_too(train, tmp_path):
+    """A picture of the first site that is the answer to every update comes from none of them."""
+    rows = np.random.default_rng(derive_seed(1, "victims")).permutation(len(train))
+    first = train.batch(rows[:1])[0][0]
+    body, tries = answering(train, tmp_path, [noisy(first)] * 10)
+    assert [one.leaks for one in body.reconstructions] == [False] * 3
+    assert body.reconstructions[0].baseline_psnr == body.reconstructions[0].psnr > 30
+    # the control is of an update in which the first site has no part: neither its own nor the sum's
+    assert not any(torch.equal(tries[7], update) for update in tries[:7])
+
+
+def test_a_protected_update_is_held_against_as_many_tries_of_the_control_as_it_had(train, tmp_path):
+    """The third try of the control comes as near as the private one: the plain update leaks, it does not."""
+    rows = np.random.default_rng(derive_seed(1, "victims")).permutation(len(train))
+    first = train.batch(rows[:1])[0][0]
+    nothing, near = torch.zeros_like(first), noisy(first, 0.03)
+    answers = [first, *[nothing] * 3, nothing, nothing, near, nothing, nothing, near]
+    body, tries = answering(train, tmp_path / "a", answers)
+    plain, summed, private = body.reconstructions
+    assert [plain.leaks, summed.leaks, private.leaks] == [True, False, False]
+    assert private.psnr == private.baseline_psnr
+    assert len(tries) == 10
+    # where no protected update comes near, the control has the one try that the plain update had
+    assert len(answering(train, tmp_path / "b", [first, *[nothing] * 7])[1]) == 8
 
 
 def few(labels=(0, 1, 0, 1, 0, 1)):
@@ -215,9 +255,10 @@ def test_a_picture_of_one_color_is_known_without_an_update_and_few_public_pictur
 def test_a_private_update_that_is_nearer_than_few_public_pictures_says_little(tmp_path):
     rows, data = np.random.default_rng(derive_seed(1, "victims")).permutation(6), few([1] * 6)
     first = data.batch(rows[:1])[0][0]
+    tries = iter([first] * 7 + [torch.zeros_like(first)] * 3)
 
     def attack(*_given, **_words):
-        return InversionResult(first, 0, 0.0, "gradient")
+        return InversionResult(next(tries), 0, 0.0, "gradient")
 
     notes = run_leak(certain(), data, attack=attack, seed=1, folder=tmp_path, show=False).notes
     assert any("that says little, with so few public pictures" in note for note in notes)

@@ -9,8 +9,10 @@ from quintain.evaluate.step import StepOutput
 from quintain.evaluate.steps.leak import SITES, TV_WEIGHTS, run_leak
 from quintain.report import format as fmt
 
-TRIES = 1 + 2 * len(TV_WEIGHTS)
-"""Reconstructions: one from the plain update, several each from the sum and from the private one."""
+TRIES = 2 + 2 * len(TV_WEIGHTS)
+"""Reconstructions: one from the plain update, several each from the sum and from the private one, and the
+control.
+"""
 
 
 def run(context: DrillContext) -> StepOutput:

@@ -42,8 +42,8 @@ NOISE, CLIP = 1.0, 1.0
 EMPTY = "nothing in it: not rebuilt"
 """Said of an update of zeros, which a net sends that is certain of its answer."""
 
-PRIVATE_UPDATE, IMAGE = "private-update", "image"
-"""Names of what is kept: the private update, and each finished reconstruction."""
+PRIVATE_UPDATE, IMAGE, CONTROL = "private-update", "image", "control"
+"""Names of what is kept: the private update, each finished reconstruction, and those of the control."""
 
 TV_WEIGHTS = (1e-4, 0.03, 0.3)
 """Of the reconstruction: one try each; the best by comparison with the original counts, in the attacker's
@@ -68,7 +68,8 @@ def run_leak(
     A picture that was rebuilt from the sum is compared with each site's. It leaks where it is nearer to an
     original, by 1 dB, than anything that is known without its update: the mean of all public pictures and of
     each class, the nearest of up to 1,024 public pictures, the best picture of one color, and, as a blind
-    control, what the same attack rebuilt from updates in which that site has no part. A protected update
+    control, what the same attack rebuilt from updates in which that site has no part. The first site has a
+    part in all three, so that its control is rebuilt from the plain update of another. A protected update
     leaks only where the plain one does, which shows that the attack works. An update with nothing in it, and
     a net that cannot be trained privately, are said to be in their row.
 
@@ -115,33 +116,43 @@ def run_leak(
     floors = tuple(guesses.best(original) for original in x)
     album = _Album(folder, show)
     clock = time.perf_counter()
-    rebuilt: list[list[Tensor]] = []
-    for number, (_, update, _) in enumerate(sent):
-        if isinstance(update, str) or not update.any():
-            rebuilt.append([])
-            continue
+
+    def tried(name: str, update: Tensor, tv_weights: Sequence[float]) -> list[Tensor]:
         with _interruption(kept):
-            rebuilt.append(
-                [
-                    _reconstructed(
-                        attack,
-                        net,
-                        update,
-                        data.shape,
-                        steps=steps,
-                        tv_weight=tv_weight,
-                        seed=derive_seed(seed, "invert"),
-                        checkpoints=kept.within(f"{number}-{tv_weight:g}"),
-                        progress=progress,
-                    )
-                    for tv_weight in (TV_WEIGHTS if number else TV_WEIGHTS[:1])
-                ]
-            )
+            return [
+                _reconstructed(
+                    attack,
+                    net,
+                    update,
+                    data.shape,
+                    steps=steps,
+                    tv_weight=tv_weight,
+                    seed=derive_seed(seed, "invert"),
+                    checkpoints=kept.within(f"{name}-{tv_weight:g}"),
+                    progress=progress,
+                )
+                for tv_weight in tv_weights
+            ]
+
+    rebuilt = [
+        tried(f"{number}", update, TV_WEIGHTS if number else TV_WEIGHTS[:1])
+        if isinstance(update, Tensor) and update.any()
+        else []
+        for number, (_, update, _) in enumerate(sent)
+    ]
+    # The first site has a part in all of these: what another's update gives is blind to it. The tries that
+    # only the protected updates get are made of it where one of those would be said to leak.
+    control: list[Tensor] = []
+    other = next((update for update in updates[1:] if update.any()), None)
+    if other is not None and any(rebuilt):
+        control = tried(CONTROL, other, TV_WEIGHTS[:1])
+        if any(_is_nearer(_psnr(image, x[0]), floors[0]) for image in (*rebuilt[1], *rebuilt[2])):
+            control += tried(CONTROL, other, TV_WEIGHTS[1:])
     seconds = time.perf_counter() - clock
     # The first and the last update are of the first site alone: what they give is blind to the others.
     blind = [image for tries in (rebuilt[0], rebuilt[2]) for image in tries]
     floors = (
-        floors[0],
+        max(floors[0], *(_psnr(image, x[0]) for image in control)) if control else floors[0],
         *(
             max(known, *(_psnr(image, original) for image in blind)) if blind else known
             for known, original in zip(floors[1:], x[1:], strict=True)
