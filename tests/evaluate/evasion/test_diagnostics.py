@@ -413,6 +413,8 @@ class Shrinking(Guess):
 def test_changes_that_still_shrink_ask_for_more_queries(shrinks, helps):
     trust = Box("labels").attacked(Linf(0.01), {"slow": Shrinking(shrinks=shrinks)}, max_queries=2000)
     assert ("queries still help" in {sign.name for sign in trust.diagnostics.triggered}) is helps
+    remedy = "raise --max-queries 2000, or attack the net itself, whose gradients find them sooner"
+    assert (remedy in trust.diagnostics.summary) is helps
 
 
 def test_a_walk_that_had_few_queries_is_doubtful_and_one_that_has_converged_is_trusted():
@@ -421,6 +423,7 @@ def test_a_walk_that_had_few_queries_is_doubtful_and_one_that_has_converged_is_t
         for queries in (200, 6000)
     )
     assert "shrank by" in few.summary
+    assert "give the attack more queries, or attack the net itself" in few.summary
     assert many.summary == "high"
 
 

@@ -117,12 +117,15 @@ def queries_still_help(
     num_late, num_correct = int((late & ~early & correct).sum()), int(correct.sum())
     fall, count = _shrinkage(merged, unbroken)
     if set(accesses) == {"labels"} and count >= MIN_SHRINKING and fall > SHRINKAGE_THRESHOLD:
+        limit = job.max_queries
+        more = "give the attack more queries" if limit is None else f"raise --max-queries {limit}"
         yield indicator(
             "queries still help",
             fall,
             SHRINKAGE_THRESHOLD,
             f"the smallest changes found for {count} unbroken examples shrank by {100 * fall:.0f} % over the "
-            "second half of the queries: more queries would find smaller ones",
+            f"second half of the queries: more queries would find smaller ones; {more}, or attack the net "
+            "itself, whose gradients find them sooner",
         )
         return
     yield indicator(
