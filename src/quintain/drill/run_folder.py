@@ -7,8 +7,8 @@ from pathlib import Path
 
 from quintain.core.errors import RunFolderError, StorageError
 from quintain.core.files import named_path, read_bytes, sha256_file, write_atomically
+from quintain.dp.training.resume import delete_unfinished
 from quintain.drill.settings import Settings, Workload
-from quintain.evaluate.evasion.checkpoint import delete_chunks
 from quintain.results.codec import load, save
 from quintain.results.records import Record
 from quintain.results.run_layout import CHECKPOINTS, DRILL_SIZES_FILE, RUN_SETTINGS_FILE, UNFINISHED
@@ -78,8 +78,10 @@ class RunFolder:
     def save(self, step: str, record: Record) -> None:
         """Save the record of a step: from here on it is finished, and what was kept of it is deleted."""
         save(record, self.file(step))
-        for folder in (*self.unfinished(step).glob("*/"), self.unfinished(step), self.path / UNFINISHED):
-            delete_chunks(folder)
+        delete_unfinished(self.unfinished(step))
+        folder = self.path / UNFINISHED
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
     def unfinished(self, step: str, part: str = "") -> Path:
         """Return where a step, or a part of it, keeps what is done of it until its record is whole."""
@@ -90,7 +92,8 @@ class RunFolder:
         return self.path / CHECKPOINTS / f"{name}.safetensors"
 
     def delete_checkpoints(self) -> None:
-        """Delete what only an unfinished training needs."""
+        """Delete what only an unfinished drill needs: of a step whose record was just written, too."""
+        delete_unfinished(self.path / UNFINISHED)
         folder = self.path / CHECKPOINTS
         try:
             for file in folder.glob("*.safetensors"):

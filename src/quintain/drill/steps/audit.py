@@ -28,6 +28,7 @@ def run(context: DrillContext) -> StepOutput:
         canaries=min(context.workload.canaries, len(context.train) // 2),
         comparisons=COMPARISONS,
         seed=context.seed("audit"),
+        unfinished=context.run.unfinished("audit"),
         progress=context.progress,
     )
 

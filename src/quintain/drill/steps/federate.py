@@ -1,6 +1,5 @@
 """The drill's step in which several sites train one model together."""
 
-from quintain.dp.training.resume import delete_unfinished
 from quintain.drill.budget import Amount
 from quintain.drill.context import DrillContext
 from quintain.drill.obstacles import needs_averaging
@@ -19,7 +18,7 @@ def run(context: DrillContext) -> StepOutput:
     What is bundled takes seconds, so that nothing of it is kept for a drill that is cut off.
     """
     kept = None if context.settings.is_bundled else context.run.unfinished("federate")
-    done = run_federate(
+    return run_federate(
         context.net("federated"),
         context.train,
         context.test,
@@ -32,9 +31,6 @@ def run(context: DrillContext) -> StepOutput:
         unfinished=kept,
         progress=context.progress,
     )
-    if kept is not None:
-        delete_unfinished(kept)
-    return done
 
 
 def estimate(_context: DrillContext, trials: Trials) -> Estimate:

@@ -24,6 +24,7 @@ def run(context: DrillContext) -> StepOutput:
         seed=context.seed("leak"),
         folder=context.folder,
         show=context.subject.is_public,
+        unfinished=context.run.unfinished("leak"),
         progress=context.progress,
     )
 
