@@ -37,11 +37,11 @@ KILLS = {
 }
 """By the rounds' counters: the third round has two, since the server is killed in it."""
 DROPOUTS = {
-    0: ("hospital-b", "keys"),  # it has not trained, which is not seen in the sum
-    1: ("hospital-c", "shares"),
-    2: ("hospital-b", "masked"),
-    3: ("hospital-c", "agree"),
-    4: ("hospital-a", "unmask"),
+    0: {"hospital-b": "keys"},  # it has not trained, which is not seen in the sum
+    1: {"hospital-c": "shares"},
+    2: {"hospital-b": "masked"},
+    3: {"hospital-c": "agree"},
+    4: {"hospital-a": "unmask"},
 }
 SURVIVORS = [
     ("hospital-a", "hospital-c"),

@@ -322,7 +322,7 @@ def test_cohorts_are_refused_only_where_a_client_sees_them():
 
 
 def test_who_took_part_in_which_round_gives_single_sites_and_fixed_cohorts_give_none():
-    absent = {k: (f"hospital-{k + 1}", "masked") for k in range(5)}
+    absent = {k: {f"hospital-{k + 1}": "masked"} for k in range(5)}
     sums, cohorts, _, sites = observed(FederatedConfig(6, STEP), absent)
     found = solve_participation(sums, cohorts)
     assert set(found) == set(sites)
