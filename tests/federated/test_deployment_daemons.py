@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 import torch
 
-from quintain.federated import Deadlines, simulate
+from quintain.federated import Deadlines, HomomorphicSum, SharedKey, simulate
 from quintain.federated.daemon import ask
 from quintain.federated.deployment import ClientSettings, ServerSettings, approve, load_plan
 from quintain.federated.streams import StreamTransport
@@ -92,6 +92,7 @@ def test_a_daemons_log_has_rounds_stages_loss_and_clipped_entries_and_is_its_sit
     log = files.folder / "site-1" / "state" / "daemon.log"
     assert log.stat().st_mode & 0o777 == 0o600
     lines = log.read_text().splitlines()
+    assert sum("checked, then trained for" in line for line in lines) == 3
     stages = ["task", "keys", "shares", "vector", "survivors signed", "sum opened"]
     of_second = [line for line in lines if "round 2 of 3" in line]
     assert [line.split("round 2 of 3, ")[1].split(":")[0] for line in of_second] == stages
@@ -136,18 +137,40 @@ def test_a_daemon_that_is_told_to_end_ends_cleanly_and_removes_its_socket(traine
     assert not (files.folder / site / "socket").exists()
 
 
+def test_a_daemon_that_is_told_to_end_while_it_trains_ends_cleanly(tmp_path):
+    files = approved(tmp_path, plan=PLAN + RECIPE.replace("epochs = 1", "epochs = 1000000"))
+    with daemon(tmp_path / "site-1") as command, socket.socket(socket.AF_UNIX) as one:
+        one.connect(str(tmp_path / "site-1" / "socket"))
+        network = StreamTransport({0: one}, Deadlines(train=0.0, stage=0.0))
+        ServerSettings.load(files.folder / "server.toml").server().run_round(network)
+        command.wait_for("checked, then trained for")
+        assert command.signal(signal.SIGTERM) == 0
+    assert "stopped" in command.said[-1]
+
+
+STAGES = {
+    "secagg": ["keys", "shares", "masked", "agree", "unmask"],
+    "none": ["masked"],
+    "he": ["masked", "agree", "unmask"],
+}
+
+
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("stage", ["keys", "shares", "masked", "agree", "unmask"])
-@pytest.mark.parametrize("secure", ["secagg", "none"])
-def test_a_kill_at_any_stage_is_that_dropout(tmp_path, secure, stage):
-    number = ["keys", "shares", "masked", "agree", "unmask"].index(stage)
-    if secure == "none" and stage != "masked":
-        pytest.skip("a plain sum has one stage")
-    files = approved(tmp_path, plan=f'secure = "{secure}"\n{PLAN}{RECIPE}')
+@pytest.mark.parametrize(
+    ("secure", "number"), [(name, place) for name, all_of in STAGES.items() for place in range(len(all_of))]
+)
+def test_a_kill_at_any_stage_is_that_dropout(tmp_path, secure, number):
+    said, client = f'secure = "{secure}"\n', CLIENT
+    if secure == "he":
+        pytest.importorskip("tenseal")
+        key = SharedKey.create()
+        key.save(tmp_path / "key")
+        said, client = f'{said}key_id = "{key.key_id.hex()}"\n', CLIENT + 'key = "../key"\n'
+    files = approved(tmp_path, plan=said + PLAN + RECIPE, client=client)
     with ExitStack() as opened:
         daemons = {name: opened.enter_context(daemon(files.folder / name)) for name in files.sites}
         round_with(files)
-        round_with(files, 0 if secure == "none" else number, daemons["site-3"].kill)
+        round_with(files, number, daemons["site-3"].kill)
         opened.enter_context(daemon(files.folder / "site-3"))
         server, _ = round_with(files)
     made = load_plan(files.folder / "plan.toml", files.roster)
@@ -156,7 +179,7 @@ def test_a_kill_at_any_stage_is_that_dropout(tmp_path, secure, stage):
         files.sites,
         simulated,
         made.plan.config,
-        aggregation=made.aggregation,
-        dropouts={1: {"site-3": stage}},
+        aggregation=HomomorphicSum(key) if secure == "he" else made.aggregation,
+        dropouts={1: {"site-3": STAGES[secure][number]}},
     )
     assert torch.equal(weights(server.net), weights(simulated))

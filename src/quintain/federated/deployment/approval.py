@@ -105,7 +105,8 @@ def file_terms(file: PlanFile, roster: Roster) -> dict[str, str]:
     }
     terms["roster"] = f"version {roster.version}, {roster.digest.hex()[:16]}"
     sites = zip(roster.names, roster.keys, strict=True)
-    return terms | {f"site {readable_name(name)}": fingerprint(key) for name, key in sites}
+    terms |= {f"site {readable_name(name)}": fingerprint(key) for name, key in sites}
+    return {name: text if text.isprintable() else ascii(text) for name, text in terms.items()}
 
 
 def net_terms(deployment: Deployment) -> dict[str, str]:

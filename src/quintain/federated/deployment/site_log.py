@@ -74,6 +74,8 @@ class LoggedClient:
     def handle(self, message: bytes) -> bytes:
         """Return the client's reply; nothing where it refuses, or fails in whatever way."""
         started, what = self._clock(), self._what(message)
+        if what == TASK:
+            self._say(f"{TASK} of {len(message):,} bytes: checked, then trained for")
         try:
             reply = self._client.handle(message)
         except Exception as error:

@@ -1,0 +1,100 @@
+"""What a site's daemon logs, and the server never learns."""
+
+import logging
+
+import pytest
+
+from quintain.core.errors import StorageError
+from quintain.federated import FederatedConfig, SitePrivacy
+from quintain.federated.deployment.site_log import LoggedClient, site_log
+from quintain.federated.round_messages import READY, pack_cancel, pack_who
+from tests.federated.settings import SHORT, Party
+
+TARGET = SitePrivacy(5.0, 1e-5, sample_rate=0.25, steps=2)
+
+
+class Broken:
+    """A client that fails in a given way."""
+
+    last_index = 0
+
+    def __init__(self, config, error):
+        self.config, self.error = config, error
+
+    def handle(self, message):
+        raise self.error
+
+
+class Asked:
+    """A transport on which nobody answers.
+
+    Attributes:
+        task: What the server has sent.
+    """
+
+    task = b""
+
+    def broadcast(self, message, sites):
+        self.task = message
+        return ()
+
+    def exchange(self, outgoing):
+        return {}
+
+    def cancel(self, message, sites):
+        pass
+
+
+def lines_of(folder):
+    return (folder / "daemon.log").read_text().splitlines()
+
+
+def test_a_private_round_says_what_is_spent_of_the_budget_and_no_loss(tmp_path):
+    party = Party(FederatedConfig(2, SHORT, site_privacy=TARGET))
+    asked = Asked()
+    party.server().run_round(asked)
+    with site_log(tmp_path) as log:
+        assert LoggedClient(party.clients[0], log).handle(asked.task) == READY
+    _, task = lines_of(tmp_path)
+    assert "round 1 of 2, task: " in task
+    assert " of 5 spent at delta 1e-05" in task
+    assert 0 < float(task.split("epsilon ")[1].split()[0]) <= 5
+    assert "loss" not in task
+    assert "entries clipped" in task
+
+
+def test_messages_around_a_sum_are_told_by_what_they_are(tmp_path):
+    with site_log(tmp_path) as log:
+        client = LoggedClient(Party().clients[0], log)
+        assert client.handle(pack_who(bytes(16)))
+        assert client.handle(pack_cancel(bytes(16))) == b""
+    who, cancel = lines_of(tmp_path)
+    assert "asked for its name" in who
+    assert "abandoned by the server" in cancel
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (StorageError("disk full"), ": disk full"),
+        (ValueError("a\nb\x1b[31m"), ": ValueError: a b [31m"),
+        (MemoryError(), ": MemoryError: "),
+    ],
+)
+def test_whatever_fails_is_an_empty_reply_one_line_and_where_it_was_in_the_file_alone(
+    tmp_path, capsys, error, said
+):
+    config = Party().clients[0].config
+    with site_log(tmp_path) as log:
+        assert LoggedClient(Broken(config, error), log).handle(b"message") == b""
+    (line,) = capsys.readouterr().out.splitlines()
+    assert said in line
+    assert "keys: refused after" in line
+    assert "Traceback" in (tmp_path / "daemon.log").read_text()
+
+
+def test_a_log_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "daemon.log").mkdir()
+    with pytest.raises(StorageError, match="cannot write the log"), site_log(tmp_path):
+        pass
+    assert logging.getLogger("quintain.client").handlers == []
