@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from quintain.certify import IntervalBounds, largest_certified_radius
 from quintain.core.errors import ModelError, RunFolderError, SettingError
+from quintain.core.progress import CheckpointTimer
 from quintain.core.registry import entries
 from quintain.data.dataset import from_arrays
 from quintain.harden import GaussianAugmentation, IBPTraining, PGDTraining, fit
@@ -178,7 +179,7 @@ def test_a_net_of_certified_training_is_proven_up_to_its_threat_and_no_further_t
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: type(plan).__name__)
-def test_a_run_that_was_cut_off_ends_as_if_it_was_not(plan, tmp_path):
+def test_a_run_that_was_cut_off_ends_as_if_it_was_not(plan, tmp_path, monkeypatch):
     class Cut(Exception):
         pass
 
@@ -198,8 +199,10 @@ def test_a_run_that_was_cut_off_ends_as_if_it_was_not(plan, tmp_path):
     data, file = squares(64), tmp_path / "checkpoint.safetensors"
     whole, cut = small(outputs=2), small(outputs=2)
     fit(whole, data, plan, seed=5)
+    monkeypatch.setattr(CheckpointTimer, "is_due", lambda _timer: True)
     with pytest.raises(Cut):
         fit(cut, data, plan, seed=5, checkpoint=file, progress=Cutting())
+    assert file.exists()
     rest = small(seed=9, outputs=2)
     fit(rest, data, plan, seed=5, checkpoint=file)
     assert all(

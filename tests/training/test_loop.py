@@ -1,6 +1,7 @@
 """The one loop: it learns, repeats itself, and goes on where it was cut off, bit for bit."""
 
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -42,10 +43,10 @@ def weights(model):
 
 
 class CutOff:
-    """Progress that stops the run after so many steps, as Ctrl-C does."""
+    """Progress that stops the run after so many steps, as Ctrl-C does; a step takes ``clock.step``."""
 
-    def __init__(self, steps):
-        self.left = steps
+    def __init__(self, steps, clock=None):
+        self.left, self.clock = steps, clock
 
     @contextmanager
     def bar(self, label, total):
@@ -53,8 +54,18 @@ class CutOff:
             self.left -= done
             if self.left < 0:
                 raise KeyboardInterrupt
+            if self.clock:
+                self.clock.now += done * self.clock.step
 
         yield advance
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time; of six steps an epoch a checkpoint is due at each end of one, where nothing changes it."""
+    clock = SimpleNamespace(now=0.0, step=1.75)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock.now)
+    return clock
 
 
 def test_it_learns_and_leaves_the_net_in_evaluation_mode():
@@ -68,19 +79,25 @@ def test_it_learns_and_leaves_the_net_in_evaluation_mode():
 
 
 @pytest.mark.parametrize(
-    ("recipe", "steps"),
+    ("recipe", "steps", "kept"),
     [
-        *((RECIPES[0], steps) for steps in (1, 12)),
-        *(pytest.param(RECIPES[0], steps, marks=pytest.mark.exhaustive) for steps in (7, 17)),
-        *((one, 7) for one in RECIPES[1:]),
+        (RECIPES[0], 1, ""),
+        (RECIPES[0], 12, "12 steps of training"),
+        pytest.param(RECIPES[0], 7, "6 steps of training", marks=pytest.mark.exhaustive),
+        pytest.param(RECIPES[0], 17, "12 steps of training", marks=pytest.mark.exhaustive),
+        *((one, 7, "6 steps of training") for one in RECIPES[1:]),
     ],
     ids=str,
 )
-def test_a_run_that_was_cut_off_ends_where_an_unbroken_one_does(tmp_path, recipe, steps):
+def test_a_run_that_was_cut_off_ends_where_an_unbroken_one_does(tmp_path, clock, recipe, steps, kept):
     whole, broken, data = net(), net(), blobs()
     unbroken = fit(whole, data, recipe, seed=3)
-    with pytest.raises(KeyboardInterrupt):
-        fit(broken, data, recipe, seed=3, checkpoint=tmp_path / "c.safetensors", progress=CutOff(steps))
+    with pytest.raises(KeyboardInterrupt) as stop:
+        fit(
+            broken, data, recipe, seed=3, checkpoint=tmp_path / "c.safetensors", progress=CutOff(steps, clock)
+        )
+    assert str(stop.value) == kept
+    assert (tmp_path / "c.safetensors").exists() == bool(kept)
     resumed = fit(net(), data, recipe, seed=3, checkpoint=tmp_path / "d.safetensors")
     again = net()
     assert fit(again, data, recipe, seed=3, checkpoint=tmp_path / "c.safetensors") == unbroken == resumed
@@ -120,14 +137,31 @@ def test_a_checkpoint_is_due_after_ten_seconds_or_longer_where_writing_takes_lon
     assert due == [False, True, False, True]
 
 
-def test_nothing_is_written_inside_an_epoch_of_less_than_ten_seconds(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("seconds", "batch_size", "epochs", "places"),
+    [
+        (0.0, 16, 3, [(3, 0)]),
+        (0.7, 16, 3, [(2, 3), (3, 0)]),
+        (1.75, 16, 3, [(1, 0), (2, 0), (3, 0)]),
+        (2.0, 16, 3, [(0, 5), (1, 4), (2, 3), (3, 0)]),
+        (0.0, 90, 40, [(40, 0)]),
+        (0.75, 90, 40, [(14, 0), (28, 0), (40, 0)]),
+    ],
+)
+def test_it_is_written_about_every_ten_seconds_and_at_the_end_and_no_more_for_short_epochs(
+    tmp_path, monkeypatch, clock, seconds, batch_size, epochs, places
+):
     written, real = [], loop.save_checkpoint
-    monkeypatch.setattr(progress.time, "monotonic", lambda: 5.0)
+    clock.step = seconds
     monkeypatch.setattr(
         loop, "save_checkpoint", lambda *given, **named: (written.append(given[3]), real(*given, **named))
     )
-    fit(net(), blobs(), RECIPES[0], checkpoint=tmp_path / "c.safetensors")
-    assert [(place.epoch, place.step) for place in written] == [(1, 0), (2, 0), (3, 0)]
+    path, data, recipe = tmp_path / "c.safetensors", blobs(), Recipe(epochs, batch_size=batch_size)
+    first = fit(net(), data, recipe, checkpoint=path, progress=CutOff(1000, clock))
+    assert [(place.epoch, place.step) for place in written] == places
+    # What was finished is not trained again.
+    assert fit(net(), data, recipe, checkpoint=path) == first
+    assert [(place.epoch, place.step) for place in written] == places
 
 
 def test_the_seed_decides_and_the_global_generator_does_not():
@@ -158,7 +192,7 @@ def test_no_generator_of_another_device_is_seeded(monkeypatch):
     assert torch.isfinite(weights(model)).all()
 
 
-def test_tied_and_frozen_weights_go_through_a_checkpoint(tmp_path):
+def test_tied_and_frozen_weights_go_through_a_checkpoint(tmp_path, clock):
     def tied():
         model = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 6), nn.Linear(6, 2), nn.Linear(2, 2))
         with torch.no_grad():
@@ -170,8 +204,8 @@ def test_tied_and_frozen_weights_go_through_a_checkpoint(tmp_path):
 
     whole, recipe = tied(), Recipe(3, batch_size=16, learning_rate=0.05)
     fit(whole, blobs(), recipe)
-    with pytest.raises(KeyboardInterrupt):
-        fit(tied(), blobs(), recipe, checkpoint=tmp_path / "c.safetensors", progress=CutOff(13))
+    with pytest.raises(KeyboardInterrupt, match="12 steps of training"):
+        fit(tied(), blobs(), recipe, checkpoint=tmp_path / "c.safetensors", progress=CutOff(13, clock))
     resumed = tied()
     fit(resumed, blobs(), recipe, checkpoint=tmp_path / "c.safetensors")
     assert resumed[2].weight is resumed[0].weight

@@ -64,7 +64,7 @@ def fit(
         recipe: Epochs, batch size, optimizer.
         objective: The loss of a step.
         seed: Of the whole run.
-        checkpoint: File that is written about every ten seconds and after each epoch and, where it exists,
+        checkpoint: File that is written about every ten seconds and at the end and, where it exists,
             resumed from; its weights then replace those of ``net``.
         progress: Shows a bar of steps.
         progress_label: The bar's name.
@@ -124,7 +124,7 @@ def fit(
                 if saver is not None and index + 1 < per_epoch and saver.is_due():
                     saver.save(TrainingPlace(epoch, index + 1, running, tuple(losses)))
             losses.append(running / len(data))
-            if saver is not None:
+            if saver is not None and (epoch + 1 == recipe.epochs or saver.is_due()):
                 saver.save(TrainingPlace(epoch + 1, losses=tuple(losses)))
     net.eval()
     return FitResult(tuple(losses), total)
