@@ -384,6 +384,21 @@ def test_two_sites_with_different_versions_refuse_each_others_rounds_and_say_tha
         check_offer(pack_offer(replace(second, roster=same)), second)
 
 
+def test_where_the_number_of_sites_differs_too_it_is_said_that_the_roster_is_another(sites):
+    path = sites.next("next", revoke=["hospital-c"])
+    sites.sign(path, ["hospital-a", "hospital-b"])
+    first = SumTerms(load_roster(sites.roster), max_corrupt=0).policy(NO_ROUND)
+    second = SumTerms(load_roster(path), max_corrupt=0).policy(NO_ROUND)
+    with pytest.raises(
+        ProtocolError, match="offers sites = 2 for another roster; this site's policy says 3:"
+    ):
+        check_offer(pack_offer(second), first)
+    with pytest.raises(
+        ProtocolError, match="offers sites = 3 for another roster; this site's policy says 2:"
+    ):
+        check_offer(pack_offer(first), second)
+
+
 def test_training_goes_on_after_a_rotation_and_the_old_key_is_refused(tmp_path):
     """To the same model as without one: who signs does not change what is trained."""
     undisturbed, party = Party(), Party(folder=tmp_path / "journals")

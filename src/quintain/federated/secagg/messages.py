@@ -227,12 +227,20 @@ def check_offer(body: bytes, policy: Policy) -> None:
     names = (*sizes, "roster", "model hash", "round counter", *policy.task.digests)
     if policy.sparse_graph is not None:
         names = (*names, "neighbors", "neighbor threshold")
-    for name, got, own in zip(names, _offered(body), _offered(own_terms), strict=True):
-        if got != own:
-            shown = (got.hex()[:16], own.hex()[:16]) if isinstance(got, bytes) else (got, own)
-            raise ProtocolError(
-                f"the server offers {name} = {shown[0]}; this site's policy says {shown[1]}: leave this round"
-            )
+    different = {
+        name: (got, own)
+        for name, got, own in zip(names, _offered(body), _offered(own_terms), strict=True)
+        if got != own
+    }
+    if not different:
+        return
+    name, (got, own) = next(iter(different.items()))
+    shown = (got.hex()[:16], own.hex()[:16]) if isinstance(got, bytes) else (got, own)
+    # with a roster of more or fewer sites the numbers before it differ as well
+    roster = " for another roster" if "roster" in different and name != "roster" else ""
+    raise ProtocolError(
+        f"the server offers {name} = {shown[0]}{roster}; this site's policy says {shown[1]}: leave this round"
+    )
 
 
 def offered_counter(body: bytes) -> int:
