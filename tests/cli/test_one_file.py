@@ -71,7 +71,11 @@ def quintain(site, ready, tmp_path):
     output and messages.
     """
     program = site / "command.py"
-    program.write_text("from quintain.cli.main import run\n\nrun()\n")
+    program.write_text(
+        "from quintain.evaluate import plain_training\n"
+        "plain_training.FIRST_EPOCHS = plain_training.MIN_STEPS = 1\n"
+        "from quintain.cli.main import run\n\nrun()\n"
+    )
     return lambda *words: ready(program, *words, home=tmp_path, COLUMNS="200")
 
 
