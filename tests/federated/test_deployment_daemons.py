@@ -114,7 +114,7 @@ def test_a_second_daemon_on_the_same_folders_or_socket_is_refused_and_the_first_
     home = files.folder / "site-1"
     second = Command("client", home=home)
     assert second.end() == 5
-    assert "another daemon uses the folder" in second.said[-1]
+    assert "another daemon or server uses the folder" in second.said[-1]
     own = CLIENT.replace('"journal"', '"journal-2"').replace('"state"', '"state-2"')
     (home / "other.toml").write_text(own)
     approve(ClientSettings.load(home / "other.toml"))

@@ -148,7 +148,13 @@ class Restarted:
 
 
 def wait_until(holds, process, what):
-    """Wait until something holds, or fail if a process that is to bring it about ends or takes too long."""
+    """Wait until something holds.
+
+    Args:
+        holds: Tells.
+        process: Is to bring it about; the test fails if it ends before that, or takes too long.
+        what: Says what has happened in place of it.
+    """
     for _ in range(PATIENCE * 5):
         if holds():
             return
@@ -157,7 +163,7 @@ def wait_until(holds, process, what):
         except subprocess.TimeoutExpired:
             continue
         break
-    assert holds(), what
+    assert holds(), what()
 
 
 def copy_app(folder, more=""):

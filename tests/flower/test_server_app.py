@@ -1,21 +1,26 @@
 """The ServerApp of a deployment: from its settings' files to the model, through a kill, a line a stage."""
 
+import shutil
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
 from flwr.app import Context, RecordDict
 from safetensors.torch import load_file
 
-from quintain.core.errors import ProtocolError, SettingError
+from quintain.core.errors import ProtocolError, SettingError, StorageError
 from quintain.federated import simulate
 from quintain.federated.daemon import listen, serve_daemon
 from quintain.federated.deployment import ClientSettings, ServerSettings, load_plan
+from quintain.federated.deployment.folders import used_alone
 from quintain.federated.deployment.plan_file import PlanFile
+from quintain.federated.enrolment import enroll, load_identity, save_roster
 from quintain.federated.flower.deployment_server import run_deployment, server_app, settings_path
 from quintain.federated.flower.stub import RECORD, stub_app
+from quintain.federated.roster_versions import write_next_roster
 from quintain.federated.round_messages import RoundMessage, open_header
-from tests.federated.deployed import SERVER, deployed
+from tests.federated.deployed import PLAN, RECIPE, SERVER, deployed
 from tests.flower.federation import NODES, InProcessGrid
 
 
@@ -47,22 +52,46 @@ def files(tmp_path):
     return found
 
 
+class Daemons:
+    """The daemons of all sites, each from its files, and the stub app before them."""
+
+    def __init__(self, files):
+        self.files, self.listening = files, []
+
+    def start(self):
+        for name in self.files.sites:
+            settings = ClientSettings.load(self.files.client(name))
+            identity, roster = settings.members()
+            client = settings.client(settings.deployment(PlanFile.load(settings.plan), roster), identity)
+            self.listening.append(listen(settings.socket))
+            threading.Thread(
+                target=serve_daemon, args=(client.handle, self.listening[-1]), daemon=True
+            ).start()
+
+    def stop(self):
+        for one in self.listening:
+            one.shutdown(2)
+            one.close()
+        self.listening = []
+
+    @property
+    def app(self):
+        sockets = [ClientSettings.load(self.files.client(name)).socket for name in self.files.sites]
+        # the nodes' numbers say nothing: the last one is the first site's
+        return stub_app(lambda context: sockets[-1 - context.node_config["partition-id"] % len(sockets)])
+
+
 @pytest.fixture
-def app(files):
-    """The stub app, with the daemon of each site behind it."""
-    listening = []
-    for name in files.sites:
-        settings = ClientSettings.load(files.client(name))
-        identity, roster = settings.members()
-        client = settings.client(settings.deployment(PlanFile.load(settings.plan), roster), identity)
-        listening.append(listen(settings.socket))
-        threading.Thread(target=serve_daemon, args=(client.handle, listening[-1]), daemon=True).start()
-    sockets = [ClientSettings.load(files.client(name)).socket for name in files.sites]
-    # the nodes' numbers say nothing: the last one is the first site's
-    yield stub_app(lambda context: sockets[-1 - context.node_config["partition-id"] % len(sockets)])
-    for one in listening:
-        one.shutdown(2)
-        one.close()
+def daemons(files):
+    started = Daemons(files)
+    started.start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def app(daemons):
+    return daemons.app
 
 
 @pytest.fixture(autouse=True)
@@ -107,9 +136,10 @@ def test_a_server_that_is_killed_is_run_again_and_ends_with_the_same_model(files
     settings = ServerSettings.load(files.folder / "server.toml")
     with pytest.raises(Killed):
         run_deployment(Grid(app, killed_at=1 + 6 + 5), settings, lambda line: None)
-    assert not settings.model.exists()
+    so_far = load_file(settings.model)
     lines = []
     server = run_deployment(Grid(app), settings, lines.append)
+    assert not same(load_file(settings.model), so_far)
     assert lines[0].startswith("round 2 of 3: ")
     assert [report.dropped for report in server.state.reports] == [()] * 3
     assert server.state.next_counter == 4
@@ -117,6 +147,39 @@ def test_a_server_that_is_killed_is_run_again_and_ends_with_the_same_model(files
     again = []
     run_deployment(Grid(app), settings, again.append)
     assert again == lines[-1:]
+
+
+def test_under_the_next_roster_another_training_begins_from_the_last_model(files, daemons):
+    """A run ends between two rounds; a site gets another key, which revokes the old one, and all go on."""
+    settings = ServerSettings.load(files.folder / "server.toml")
+    with pytest.raises(Killed):
+        run_deployment(Grid(daemons.app, killed_at=1 + 6), settings, lambda line: None)
+    daemons.stop()
+    folder, name = files.folder, next(iter(files.sites))
+    enroll(folder / "new", name)
+    roster = write_next_roster(folder / "next", folder / "roster.toml", [folder / "new" / "member.toml"])
+    assert [one for one, _ in roster.revoked] == [name]
+    shutil.copy(folder / "new" / "identity.toml", folder / name / "identity.toml")
+    identities = [load_identity(folder / one / "identity.toml") for one in files.sites]
+    save_roster(folder / "next" / "roster.toml", roster, identities)
+    shutil.copy(folder / "next" / "roster.toml", folder / "roster.toml")
+    first = shutil.copy(settings.model, folder / "first.safetensors")
+    (folder / "plan.toml").write_text('initial_weights = "first.safetensors"\n' + PLAN + RECIPE)
+    daemons.start()
+    server = run_deployment(
+        Grid(daemons.app), replace(settings, state=folder / "second.safetensors"), lambda line: None
+    )
+    assert [report.dropped for report in server.state.reports] == [()] * 3
+    expected = simulated(files)
+    assert same(load_file(settings.model), expected)
+    assert not same(load_file(first), expected)
+
+
+def test_one_run_at_a_time_has_a_state(files, app):
+    settings = ServerSettings.load(files.folder / "server.toml")
+    with used_alone(files.folder), pytest.raises(StorageError, match="uses the folder"):
+        run_deployment(Grid(app), settings, lambda line: None)
+    assert not settings.state.exists()
 
 
 def test_if_all_rounds_are_abandoned_there_is_no_model_and_the_reason_is_told(files, app):

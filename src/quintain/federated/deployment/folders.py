@@ -1,4 +1,4 @@
-"""The folders of a site's daemon: nobody else's, and one daemon's at a time."""
+"""The folders of a site's daemon and of a server: nobody else's, and one program's at a time."""
 
 import fcntl
 import os
@@ -40,10 +40,10 @@ def private_folder(path: Path, *, forbidden: int = FORBIDDEN_MODE) -> Path:
 
 @contextmanager
 def used_alone(path: Path) -> Iterator[None]:
-    """Keep other daemons out of a folder while this process uses it, however it ends.
+    """Keep other daemons and servers out of a folder while this process uses it, however it ends.
 
     Raises:
-        StorageError: If another daemon uses it, or a file cannot be made in it.
+        StorageError: If another one uses it, or a file cannot be made in it.
     """
     try:
         handle = os.open(path / LOCK_FILE, os.O_CREAT | os.O_RDWR, 0o600)
@@ -54,7 +54,7 @@ def used_alone(path: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise StorageError(
-                f"another daemon uses the folder {path}; expected one daemon a site: stop it first"
+                f"another daemon or server uses the folder {path}; expected one at a time: stop it first"
             ) from error
         yield
     finally:

@@ -5,7 +5,7 @@
     plan = "plan.toml"
     roster = "roster.toml"
     state = "/var/lib/quintain/server.safetensors"   # between rounds; a server that was killed goes on there
-    model = "federated.safetensors"                  # the weights in the end
+    model = "federated.safetensors"                  # the weights, after each round
 
     [deadlines]
     train = 3600.0
@@ -38,7 +38,7 @@ class ServerSettings:
         plan: The plan's file.
         roster: The file of all sites.
         state: The file of its state, before and after each round.
-        model: Where the last model's weights go, as safetensors.
+        model: Where the model's weights go after each round, as safetensors.
         deadlines: How long it waits for sites.
     """
 

@@ -10,9 +10,11 @@ from flwr.serverapp import Grid, ServerApp
 
 from quintain.core.errors import ProtocolError, SettingError
 from quintain.federated.deployment import ServerSettings
+from quintain.federated.deployment.folders import private_folder, used_alone
 from quintain.federated.flower.grid_transport import GridTransport
 from quintain.federated.flower.nodes import gather_sites
 from quintain.federated.server import Server
+from quintain.federated.transport import Deadlines
 from quintain.federated.transport_progress import TransportProgress, told_report
 
 SETTINGS_KEY = "quintain-server"
@@ -50,7 +52,7 @@ def settings_path(context: Context) -> Path:
 
 
 def run_deployment(grid: Grid, settings: ServerSettings, say: Callable[[str], None]) -> Server:
-    """Run the rounds that are left, each by the sites that are there, and write the model.
+    """Run the rounds that are left, each by the sites that are there, and write the model after each.
 
     A run that was killed is run again: its state was written before and after each round, so that it tries
     the round that was under way anew, under another counter and id. The sites answer that with the updates
@@ -62,41 +64,48 @@ def run_deployment(grid: Grid, settings: ServerSettings, say: Callable[[str], No
         say: Gets one line at a time.
 
     Raises:
+        StorageError: If another run has the state's folder.
         ProtocolError: If all rounds were abandoned.
     """
-    server = settings.server()
-    roster, rounds = server.plan.roster, server.plan.config.rounds
-    nodes: dict[int, int] = {}
-    while not server.is_finished:
-        here = f"round {len(server.state.reports) + 1} of {rounds}: "
-
-        def say_here(text: str, here: str = here) -> None:
-            say(here + text)
-
-        admitted = [site for site, name in enumerate(roster.names) if name not in server.state.cheaters]
-        nodes = gather_sites(
-            grid,
-            roster,
-            nodes,
-            wanted=admitted,
-            least=server.plan.min_survivors,
-            seconds=settings.deadlines.gather,
-            say=say_here,
-        )
-        transport = TransportProgress(
-            GridTransport(grid, nodes, settings.deadlines),
-            roster.names,
-            server.aggregation.replies,
-            say_here,
-        )
-        say_here(told_report(server.run_round(transport)))
-        nodes = {site: node for site, node in nodes.items() if site not in transport.silent}
-    reports = server.state.reports
-    if all(report.abort_reason for report in reports):
-        raise ProtocolError(
-            f"all {len(reports)} rounds were abandoned, the model is as it was; the last one: "
-            f"{reports[-1].abort_reason}"
-        )
-    digest = settings.save_model(server)
-    say(f"the model of {len(reports)} rounds is in {settings.model}, SHA-256 {digest}")
+    with used_alone(private_folder(settings.state.parent, forbidden=0)):
+        server = settings.server()
+        nodes: dict[int, int] = {}
+        while not server.is_finished:
+            nodes = _run_round(server, grid, nodes, settings.deadlines, say)
+            if not server.state.reports[-1].abort_reason:
+                settings.save_model(server)
+        reports = server.state.reports
+        if all(report.abort_reason for report in reports):
+            raise ProtocolError(
+                f"all {len(reports)} rounds were abandoned, the model is as it was; the last one: "
+                f"{reports[-1].abort_reason}"
+            )
+        digest = settings.save_model(server)
+        say(f"the model of {len(reports)} rounds is in {settings.model}, SHA-256 {digest}")
     return server
+
+
+def _run_round(
+    server: Server, grid: Grid, nodes: dict[int, int], deadlines: Deadlines, say: Callable[[str], None]
+) -> dict[int, int]:
+    """Run one round; return site index to node for those that have answered to its end."""
+    plan, state = server.plan, server.state
+    here = f"round {len(state.reports) + 1} of {plan.config.rounds}: "
+
+    def say_here(text: str) -> None:
+        say(here + text)
+
+    found = gather_sites(
+        grid,
+        plan.roster,
+        nodes,
+        wanted=[site for site, name in enumerate(plan.roster.names) if name not in state.cheaters],
+        least=plan.min_survivors,
+        seconds=deadlines.gather,
+        say=say_here,
+    )
+    transport = TransportProgress(
+        GridTransport(grid, found, deadlines), plan.roster.names, server.aggregation.replies, say_here
+    )
+    say_here(told_report(server.run_round(transport)))
+    return {site: node for site, node in found.items() if site not in transport.silent}
