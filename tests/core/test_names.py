@@ -19,10 +19,23 @@ def test_no_two_public_classes_have_one_name():
     assert {name: files for name, files in places.items() if len(files) > 1} == {}
 
 
+def nodes_of(tree):
+    """All nodes of a tree, in any order: ``ast.walk`` takes three times as long over the whole package."""
+    left = [tree]
+    while left:
+        node = left.pop()
+        yield node
+        for value in vars(node).values():
+            if isinstance(value, list):
+                left += [one for one in value if isinstance(one, ast.AST)]
+            elif isinstance(value, ast.AST) and not isinstance(value, ast.expr_context):
+                left.append(value)
+
+
 def test_constructors_take_more_than_five_arguments_by_keyword():
     classes, calls = {"cls"}, []
     for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes_of(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ClassDef):
                 classes.add(node.name)
             elif isinstance(node, ast.Call) and len(node.args) > 5 and path.name != "_index.py":

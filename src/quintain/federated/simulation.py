@@ -177,8 +177,8 @@ def simulate(
                     carry,
                     by_round.get(len(rounds), {}),
                     aggregation.replies,
-                    advance,
-                    lambda text, here=here: progress.set_status(here + text),  # type: ignore[misc]
+                    advance=advance,
+                    show=lambda text, here=here: progress.set_status(here + text),  # type: ignore[misc]
                 )
                 watched.network = network
                 report = replace(server.run_round(network), seconds=watched.seconds)

@@ -157,7 +157,7 @@ class ClientSettings:
         )
         journal = FolderJournal(self.journal)
         units = self._units(deployment.file, data)
-        return Client(config, identity, data, deployment.net, journal, units)
+        return Client(config, identity, data, deployment.net, journal, units=units)
 
     def _data(self, file: PlanFile) -> Dataset:
         """The examples to train on, of the plan's shape and classes."""
