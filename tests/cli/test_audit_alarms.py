@@ -19,6 +19,7 @@ from quintain.results.bounds import Consistency
 from quintain.results.codec import load
 from quintain.results.specification import Measurement
 from quintain.results.verdict import Decision
+from tests.evaluate.support.private_blobs import leave_out_control
 
 NORMAL, ADD_NORMAL, WEIGHED, MAKE_PRIVATE = (
     RandomStream._normal,
@@ -166,6 +167,7 @@ def test_the_clean_run_ends_well(audit):
 )
 def test_a_planted_fault_ends_in_an_alarm(audit, monkeypatch, fault):
     fault(monkeypatch)
+    leave_out_control(monkeypatch)
     left_out(monkeypatch, "_inclusion", *([] if "sensitivity, fit" in FAULTS[fault] else ["_sensitivity"]))
     code, record, complaint = audit()
     assert code == ExitCode.ALARM
@@ -183,6 +185,7 @@ def test_training_without_noise_contradicts_its_claim_though_its_books_say_that_
         with a chance below 1e-29.
     """
     silent_noise(monkeypatch)
+    leave_out_control(monkeypatch)
     left_out(monkeypatch, "_inclusion", "_sensitivity")
     code, record, complaint = audit("--steps", 28, "--require", "epsilon <= 3")
     assert code == ExitCode.ALARM

@@ -10,23 +10,14 @@ from torch import nn
 
 from quintain.core.errors import MechanismError
 from quintain.dp.ways import WAYS
-from quintain.evaluate.audited_training import train_and_observe
 from quintain.evaluate.steps.audit import run_audit
 from quintain.results.specification import Measurement
-from tests.evaluate.support.private_blobs import BUDGET, QUICK, alarm, audit, data, failed
+from tests.evaluate.support.private_blobs import BUDGET, QUICK, alarm, audit, data, failed, leave_out_control
 
 
 @pytest.fixture(autouse=True)
 def without_control(monkeypatch):
-    """The control, which trains as long and of which nothing is asked here, is the audited run itself."""
-    runs = []
-
-    def observed(net, train, plan, *others):
-        if plan.noise_multiplier:
-            runs.append(train_and_observe(net, train, plan, *others))
-        return runs[-1]
-
-    monkeypatch.setattr("quintain.evaluate.steps.audit.train_and_observe", observed)
+    leave_out_control(monkeypatch)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from quintain.data.dataset import from_arrays
+from quintain.evaluate.audited_training import train_and_observe
 from quintain.evaluate.privacy_target import PrivacyTarget
 from quintain.evaluate.step import StepOutput, raise_if_unsound, record_step
 from quintain.evaluate.steps.audit import run_audit
@@ -37,6 +38,18 @@ def net():
 
 def audit(budget=BUDGET, **words):
     return run_audit(net(), data(), budget, canaries=300, **words)
+
+
+def leave_out_control(monkeypatch):
+    """The control, which trains as long, is the audited run itself: for tests that ask nothing of it."""
+    runs = []
+
+    def observed(net, train, plan, *others):
+        if plan.noise_multiplier:
+            runs.append(train_and_observe(net, train, plan, *others))
+        return runs[0]
+
+    monkeypatch.setattr("quintain.evaluate.steps.audit.train_and_observe", observed)
 
 
 def alarm(outcome: StepOutput):
