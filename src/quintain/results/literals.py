@@ -15,6 +15,12 @@ REPLAY_OF = "replay of "
 INTERVAL_BOUNDS = "interval bounds"
 """The method of a certificate by interval bound propagation."""
 
+CROWN_BOUNDS = "linear bounds (CROWN)"
+"""The method of a certificate by linear bounds, backward from each nonlinear layer."""
+
+CROWN_IBP_BOUNDS = "linear bounds (CROWN-IBP)"
+"""The method of a certificate by linear bounds over intervals of the layers before."""
+
 RANDOMIZED_SMOOTHING = "randomized smoothing"
 """The method of a certificate of the smoothed model."""
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,12 @@ from quintain.models.modules import fill_cached_properties
 from quintain.models.protocol import ClassifierLike
 from quintain.results.literals import INTERVAL_BOUNDS
 from quintain.threats.arguments import Array, to_inputs, to_labels, to_threat
+from quintain.threats.broadcast import channels_by_pixel, expand_pixels
+from quintain.threats.l0 import L0
+from quintain.threats.l1 import L1
 from quintain.threats.l2 import L2
+from quintain.threats.mask import Mask
+from quintain.threats.shapes import shape_mask_like
 from quintain.threats.threat import Threat, check_in_box
 
 BATCH_SIZE = 64
@@ -126,35 +131,84 @@ class IntervalBounds:
 
     def trace(self, model: ClassifierLike) -> "TracedBounds":
         """Trace a model's operations once, for many calls; each checks that the model is unchanged."""
-        given: object = model
-        if isinstance(given, nn.Module):
-            raise ModelError(
-                f"a {type(given).__name__}; expected a model: IntervalBounds()(Classifier(net), ...)"
-            )
-        if not isinstance(model, Classifier):
-            raise ModelError(
-                f"interval bounds read the layers of a Classifier; got a {type(model).__name__}, whose "
-                "layers are not seen: certify the smoothed model, which is only asked for answers "
-                "(--certifier smoothing --threat l2:0.25)"
-            )
-        require_readable(model.net)
-        fill_cached_properties(model.net)
-        before, check = model.hash, partial(require_bounded_rounding, model.net, model.device, model.dtype)
-        check()
-        with torch.inference_mode(False):
-            traced = TracedNetwork.trace(model.net, check)
-        return TracedBounds(model, traced, check, before)
+        return trace_bounds(model, self, _interval_margins)
+
+
+class MarginBounds(Protocol):
+    """Lower bounds on margins by the operations of a net."""
+
+    def __call__(
+        self,
+        traced: TracedNetwork,
+        x: Tensor,
+        y: Tensor,
+        threat: Threat,
+        eps: Tensor | None,
+        rounding: RoundingModel,
+        *,
+        correct: Tensor,
+        points: Tensor | None = None,
+    ) -> Tensor:
+        """Return lower bounds (B, K) on the true logit minus each, with 0 at the true class.
+
+        Args:
+            traced: The net's operations.
+            x: Inputs (B, *S) in the data box, in float64.
+            y: Labels (B,).
+            threat: What may be changed.
+            eps: A radius for each example (B,) instead of the threat's.
+            rounding: How the net that runs rounds.
+            correct: (B,) bool, whether the model predicts the label: nothing can be proven elsewhere.
+            points: Several points of each example's ball in turn (P * B, *S), at which the values of
+                operations are held against their bounds.
+
+        Raises:
+            ContradictionError: If one of those lies outside.
+        """
+
+
+def trace_bounds(model: ClassifierLike, certifier: object, margins: MarginBounds) -> "TracedBounds":
+    """Trace a model's operations for a certifier by bounds on its layers.
+
+    Args:
+        model: The model.
+        certifier: Who asks, for messages.
+        margins: Its bounds.
+
+    Raises:
+        ModelError: For what is no ``Classifier``, and for a net that is not read or rounds more than its
+            type does.
+    """
+    given: object = model
+    if isinstance(given, nn.Module):
+        raise ModelError(
+            f"a {type(given).__name__}; expected a model: {type(certifier).__name__}()(Classifier(net), ...)"
+        )
+    if not isinstance(model, Classifier):
+        raise ModelError(
+            f"{getattr(certifier, 'title', 'bounds')} read the layers of a Classifier; got a "
+            f"{type(model).__name__}, whose layers are not seen: certify the smoothed model, which is only "
+            "asked for answers (--certifier smoothing --threat l2:0.25)"
+        )
+    require_readable(model.net)
+    fill_cached_properties(model.net)
+    before, check = model.hash, partial(require_bounded_rounding, model.net, model.device, model.dtype)
+    check()
+    with torch.inference_mode(False):
+        traced = TracedNetwork.trace(model.net, check)
+    return TracedBounds(model, traced, check, before, margins)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TracedBounds:
-    """Interval bounds of one model, whose operations were traced before.
+    """Bounds of one model, whose operations were traced before.
 
     Args:
         model: The model.
         traced: Its operations.
         check: Refuses settings under which they round more than their type does.
         model_hash: The model's hash when it was traced.
+        margins: The bounds.
         checked_shapes: Shapes of examples for which it was checked that no value is read and that gradients
             change nothing.
     """
@@ -163,6 +217,7 @@ class TracedBounds:
     traced: TracedNetwork
     check: Callable[[], None]
     model_hash: str
+    margins: MarginBounds
     checked_shapes: set[torch.Size] = field(default_factory=set)
 
     def __call__(
@@ -201,12 +256,16 @@ class TracedBounds:
         bounds, clean_margins = [], []
         for rows in torch.arange(len(x), device=x.device).split(BATCH_SIZE) if len(x) else ():
             clean_margins.append(-margin(model(x[rows]).double(), y[rows]))
-            model_input = _model_input(
-                x[rows].to(model.device, torch.float64), threat, None if eps is None else eps[rows], rounding
+            found = self.margins(
+                self.traced,
+                x[rows].to(model.device, torch.float64),
+                y[rows].to(model.device),
+                threat,
+                None if eps is None else eps[rows],
+                rounding,
+                correct=(clean_margins[-1] > 0).to(model.device),
             )
-            bounds.append(
-                _smallest_margin(self.traced, model_input, y[rows].to(model.device), rounding).to(x.device)
-            )
+            bounds.append(smallest_margin(found, y[rows].to(model.device)).to(x.device))
         require_own_type(model.net)
         if len(x):
             self._require_agreement(x[:2], y[:2], threat, None if eps is None else eps[:2])
@@ -247,15 +306,11 @@ class TracedBounds:
         """
         model, traced = self.model, self.traced
         x = x.to(model.device, torch.float64)
-        step = threat.eps if eps is None else eps.to(x).reshape(-1, *[1] * (x.ndim - 1))
-        step = step / math.sqrt(x.shape[1:].numel()) if isinstance(threat, L2) else step
-        z = torch.cat([x, (x - step).clamp(min=threat.low), (x + step).clamp(max=threat.high)]).to(
-            model.dtype
-        )
+        z = torch.cat([x, *_opposite_points(x, threat, eps)]).to(model.dtype)
         run, read = require_same_operations(model, traced, z, self.check)
         y, rounding = y.to(model.device), rounding_model(model.dtype)
-        bounds = traced.margin_bounds(
-            _model_input(x, threat, eps, rounding), y, rounding, observed=traced.observe(z)
+        bounds = self.margins(
+            traced, x, y, threat, eps, rounding, correct=torch.ones_like(y, dtype=torch.bool), points=z
         )
         require_margins_kept(bounds, run, y)
         require_same_logits(model.name, run, read)
@@ -264,16 +319,52 @@ class TracedBounds:
             self.checked_shapes.add(x.shape[1:])
 
 
-def _model_input(x: Tensor, threat: Threat, eps: Tensor | None, rounding: RoundingModel) -> Interval:
-    """Return the interval of the model's inputs, after the cast to its type."""
-    interval = input_interval(x, threat, eps)
+def radii(x: Tensor, threat: Threat, eps: Tensor | None) -> Tensor:
+    """Return the radius of each example of ``x`` (B,), in float64: the threat's where ``eps`` gives none."""
+    given = torch.tensor(threat.eps, dtype=torch.float64) if eps is None else eps
+    return given.to(x.device, torch.float64).expand(len(x))
+
+
+def _opposite_points(x: Tensor, threat: Threat, eps: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return two points of the ball of each example, on opposite sides of it."""
+    radius = radii(x, threat, eps).reshape(-1, *[1] * (x.ndim - 1))
+    # all coordinates move alike; in L0 the first pixels do
+    count = x.shape[1:].numel()
+    step = radius / (math.sqrt(count) if isinstance(threat, L2) else count if isinstance(threat, L1) else 1)
+    if isinstance(threat, L0):
+        pixels = torch.arange(channels_by_pixel(x).shape[2], device=x.device).expand(len(x), -1)
+        step = torch.where(expand_pixels(pixels, x) < radius, threat.high - threat.low, 0.0)
+    if isinstance(threat, Mask):
+        step = torch.where(shape_mask_like(threat.shape, x), radius, 0.0)
+    return (x - step).clamp(min=threat.low), (x + step).clamp(max=threat.high)
+
+
+def cast_input(interval: Interval, rounding: RoundingModel) -> Interval:
+    """Return the interval of the model's inputs, after the cast of what it is given to its type."""
     return interval.elementwise_affine(
         interval.center.new_ones(()), interval.center.new_zeros(()), rounding, roundings=1
     )
 
 
-def _smallest_margin(traced: TracedNetwork, interval: Interval, y: Tensor, rounding: RoundingModel) -> Tensor:
+def _interval_margins(
+    traced: TracedNetwork,
+    x: Tensor,
+    y: Tensor,
+    threat: Threat,
+    eps: Tensor | None,
+    rounding: RoundingModel,
+    *,
+    correct: Tensor,  # noqa: ARG001
+    points: Tensor | None = None,
+) -> Tensor:
+    """Bound margins by one pass of intervals, as ``MarginBounds`` says."""
+    interval = cast_input(input_interval(x, threat, eps), rounding)
+    return traced.margin_bounds(
+        interval, y, rounding, observed=None if points is None else traced.observe(points)
+    )
+
+
+def smallest_margin(bounds: Tensor, y: Tensor) -> Tensor:
     """Return the smallest margin bound against another class (B,); -inf where a bound is not finite."""
-    bounds = traced.margin_bounds(interval, y, rounding)
     lowest = bounds.scatter(1, y[:, None], torch.inf).amin(1)
     return torch.where(bounds.isfinite().all(1), lowest, -torch.inf)

@@ -1,13 +1,14 @@
 """The interval domain: boxes that contain all values of a layer, cut with the image of an L2 ball."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from quintain.certify.interval.recording import AffineMap, Lines, Operation, Recording
 from quintain.certify.rounding import RoundingModel
-from quintain.core.errors import SettingError
+from quintain.core.errors import ContradictionError, SettingError
 from quintain.threats.l2 import L2
 from quintain.threats.linf import Linf
 from quintain.threats.threat import Threat
@@ -41,11 +42,18 @@ class Ellipsoid:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A batch of boxes ``center +- radius`` (B, *S), each cut with an ellipsoid where there is one."""
+    """A batch of boxes ``center +- radius`` (B, *S), each cut with an ellipsoid where there is one.
+
+    Args:
+        center, radius: Of the boxes.
+        ellipsoid: What cuts them.
+        operation: What computes the values, where operations are recorded.
+    """
 
     center: Tensor
     radius: Tensor
     ellipsoid: Ellipsoid | None = None
+    operation: Operation | None = None
 
     @property
     def lower(self) -> Tensor:
@@ -72,9 +80,15 @@ class Interval:
         """The shape (B, *S); its first number is a ``BatchSize``."""
         return (BatchSize(len(self.center)), *self.center.shape[1:])
 
+    @property
+    def recording(self) -> Recording | None:
+        """Where its operations are recorded, if they are."""
+        return self.operation.recording if self.operation else None
+
     def reshape(self, f: Callable[[Tensor], Tensor]) -> "Interval":
         """Give the values another shape; ``f`` keeps the batch dimension."""
-        return Interval(f(self.center), f(self.radius), self.ellipsoid and self.ellipsoid.reshape(f))
+        found = Interval(f(self.center), f(self.radius), self.ellipsoid and self.ellipsoid.reshape(f))
+        return found.recorded((self,), f) if self.operation else found
 
     def apply_monotone(
         self, f: Callable[[Tensor], Tensor], rounding: RoundingModel, roundings: int = 0
@@ -89,12 +103,13 @@ class Interval:
 
     def widen(self, by: Tensor) -> "Interval":
         """Add ``by`` to each coordinate's radius, of the box and of the ellipsoid."""
-        return Interval(
+        wider = Interval(
             self.center,
             self.radius + by,
             self.ellipsoid
             and Ellipsoid(self.ellipsoid.center, self.ellipsoid.semi_axes, self.ellipsoid.error_radius + by),
         )
+        return wider.recorded((self,), None, by)
 
     def elementwise_affine(
         self, scale: Tensor, shift: Tensor, rounding: RoundingModel, roundings: int
@@ -103,28 +118,29 @@ class Interval:
         # scale may be negative: radii take its absolute value. Each of the two terms is rounded relative to
         # its size
         abs_scale, magnitude = scale.abs(), self.magnitude
-        error = rounding.error_bound(roundings, magnitude * abs_scale + shift.abs(), magnitude)
+        terms = magnitude * abs_scale + shift.abs()
+        error = rounding.error_bound(roundings, terms, magnitude)
         center, ellipsoid = self.center * scale + shift, self.ellipsoid
         # where broadcasting copies a coordinate, its copies move together, and the ellipsoid of independent
         # ones would be too small
-        if ellipsoid is None or center.shape != ellipsoid.center.shape:
-            return Interval(center, self.radius * abs_scale + error)
-        return Interval(
-            center,
-            self.radius * abs_scale + error,
-            Ellipsoid(
+        if ellipsoid is not None and center.shape == ellipsoid.center.shape:
+            ellipsoid = Ellipsoid(
                 ellipsoid.center * scale + shift,
                 ellipsoid.semi_axes * abs_scale,
                 ellipsoid.error_radius * abs_scale + error,
-            ),
-        )
+            )
+        else:
+            ellipsoid = None
+        found = Interval(center, self.radius * abs_scale + error, ellipsoid)
+        return found.recorded((self,), lambda h: h * scale + shift, error, terms)
 
     def add(self, other: "Interval", rounding: RoundingModel) -> "Interval":
         """Compute the interval of ``a + b``; the correlation of the two is lost, so that radii add."""
         # Semi-axes carry no sign, so that two images of one ball cannot be added: only the box is kept.
-        magnitude = self.magnitude + other.magnitude
-        error = rounding.error_bound(1, magnitude, torch.zeros_like(magnitude))
-        return Interval(self.center + other.center, self.radius + other.radius + error)
+        terms = self.magnitude + other.magnitude
+        error = rounding.error_bound(1, terms, torch.zeros_like(terms))
+        found = Interval(self.center + other.center, self.radius + other.radius + error)
+        return found.recorded((self, other), torch.add, error, terms, mixes=True)
 
     def linear(
         self, f: LinearMap, weight: Tensor, bias: Tensor | None, rounding: RoundingModel, roundings: int
@@ -134,6 +150,7 @@ class Interval:
         .. math:: Wc + b \pm |W| r \quad\text{cut with}\quad Wc' + b \pm \|W \operatorname{diag}(a)\|_{2}
         """
         abs_weight, gamma = weight.abs(), rounding.gamma(roundings)
+        abs_bias, magnitude = None if bias is None else bias.abs(), self.magnitude
 
         def propagate_radius(radius: Tensor) -> Tensor:
             """Return the radius after the layer, its rounding included; infinite where it may overflow."""
@@ -143,27 +160,106 @@ class Interval:
             # radius + gamma * magnitude gives exact radius and rounding together, then comes what is lost
             # below the smallest normal number. bound / gamma is at least |W| magnitude + |b|, so that the
             # comparison fails wherever a sum of the model may overflow
-            magnitude = self.magnitude
-            bound = f(radius + gamma * magnitude, abs_weight, None if bias is None else gamma * bias.abs())
+            bound = f(radius + gamma * magnitude, abs_weight, None if abs_bias is None else gamma * abs_bias)
             bound = bound + rounding.underflow_bound(roundings, magnitude.flatten(1).amax(1)).reshape(
                 -1, *[1] * (bound.ndim - 1)
             )
             return torch.where(bound * (1 + gamma) < rounding.largest_finite * gamma, bound, torch.inf)
 
         center, radius = f(self.center, weight, bias), propagate_radius(self.radius)
-        if self.ellipsoid is None:
-            return Interval(center, radius)
-        # the ball's image: each output reaches as far as the length of its weights times the axes (dual norm
-        # of L2). Clamped, since the square root has no finite slope at 0, and training differentiates it
-        ellipsoid, least = self.ellipsoid, torch.finfo(radius.dtype).tiny
-        middle, dual_norm = (
-            f(ellipsoid.center, weight, bias),
-            f(ellipsoid.semi_axes.square(), weight.square(), None).clamp(min=least).sqrt(),
+        found = Interval(center, radius)
+        if self.ellipsoid is not None:
+            # the ball's image: each output reaches as far as the length of its weights times the axes (dual
+            # norm of L2). Clamped, since the square root has no finite slope at 0, and training
+            # differentiates it
+            ellipsoid, least = self.ellipsoid, torch.finfo(radius.dtype).tiny
+            middle, dual_norm = (
+                f(ellipsoid.center, weight, bias),
+                f(ellipsoid.semi_axes.square(), weight.square(), None).clamp(min=least).sqrt(),
+            )
+            if rounding.inexact:
+                dual_norm = dual_norm + propagate_radius(ellipsoid.error_radius)
+            found = Interval.from_bounds(
+                torch.maximum(center - radius, middle - dual_norm),
+                torch.minimum(center + radius, middle + dual_norm),
+            )
+        if self.operation is None:
+            return found
+        # the operation's own rounding, by itself: what the radius grows to where nothing moves
+        error = propagate_radius(torch.zeros_like(self.radius))
+        return found.recorded(
+            (self,), lambda h: f(h, weight, bias), error, f(magnitude, abs_weight, abs_bias), mixes=True
         )
-        dual_norm = dual_norm + propagate_radius(ellipsoid.error_radius) if rounding.inexact else dual_norm
-        return Interval.from_bounds(
-            torch.maximum(center - radius, middle - dual_norm),
-            torch.minimum(center + radius, middle + dual_norm),
+
+    def recorded(
+        self,
+        sources: "tuple[Interval, ...]",
+        affine: AffineMap | None,
+        error: Tensor | None = None,
+        terms: Tensor | None = None,
+        *,
+        mixes: bool = False,
+    ) -> "Interval":
+        """Return this interval with the operation that computes it, if operations are recorded.
+
+        Args:
+            sources: What it is computed from.
+            affine: The operation, in the type of the bounds; None for the identity.
+            error: How far what the model returns may lie from ``affine`` of what it is given (B, *S); None
+                for not at all.
+            terms: Sum of the absolute values of what each number is a sum of (B, *S); None for the number
+                alone.
+            mixes: Whether it adds several numbers up.
+        """
+        operations = tuple(source.operation for source in sources if source.operation is not None)
+        if len(operations) < len(sources):
+            return self
+        error = torch.zeros_like(self.center) if error is None else error.expand_as(self.center)
+        terms = self.magnitude if terms is None else terms.expand_as(self.center)
+        return replace(
+            self, operation=operations[0].recording.affine(operations, affine, error, terms, mixes=mixes)
+        )
+
+    def refined(self, loose: Tensor) -> "Interval":
+        """Return narrower bounds of the values, those that are ``loose`` at least, where they can be had."""
+        recording = self.recording
+        if self.operation is None or recording is None or recording.refine is None or not bool(loose.any()):
+            return self
+        return self.narrowed(*recording.refine(self.operation, self.lower, self.upper, loose))
+
+    def narrowed(self, lower: Tensor, upper: Tensor) -> "Interval":
+        """Return the intersection with other bounds of the same values; what is not finite bounds nothing.
+
+        Raises:
+            ContradictionError: If nothing is left, so that one of the two bounds is false.
+        """
+        low = torch.where(lower > self.lower, lower, self.lower)
+        high = torch.where(upper < self.upper, upper, self.upper)
+        if bool((low > high).any()):
+            row = int((low > high).flatten().nonzero()[0])
+            raise ContradictionError(
+                f"linear bounds prove that a value lies in [{float(lower.flatten()[row]):g}, "
+                f"{float(upper.flatten()[row]):g}], and interval bounds that it lies in "
+                f"[{float(self.lower.flatten()[row]):g}, {float(self.upper.flatten()[row]):g}]: one of them "
+                "is false. Please report the model and the input"
+            )
+        box = Interval.from_bounds(low, high)
+        # center and radius round each: 2^-50 of the larger end covers both
+        return replace(
+            self, center=box.center, radius=box.radius + 2.0**-50 * torch.maximum(low.abs(), high.abs())
+        )
+
+    def relaxed(
+        self, source: "Interval", lines: Lines, roundings: int, rounding: RoundingModel
+    ) -> "Interval":
+        """Return this interval with the nonlinear layer that makes it of ``source``, if that is recorded."""
+        if source.operation is None:
+            return self
+        # what either end of the lines is a sum of, and what the model rounds
+        terms = self.magnitude + (source.magnitude if lines.position is None else self.magnitude)
+        error = rounding.error_bound(roundings, terms, terms)
+        return replace(
+            self, operation=source.operation.recording.relaxed(source.operation, lines, error, terms)
         )
 
 

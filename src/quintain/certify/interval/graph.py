@@ -181,14 +181,7 @@ class TracedNetwork:
             ModelError: For what has no bound rule, by name.
             Contradiction: If a value was observed that its bounds exclude.
         """
-        value = self._propagate(interval, rounding, observed)
-        if isinstance(value, Interval) and value.center.ndim == 1:
-            value = value.reshape(lambda logit: logit[:, None])  # one logit an example, (B,)
-        if not isinstance(value, Interval) or value.center.ndim != 2:
-            got = f"{value.center.ndim} dimensions" if isinstance(value, Interval) else type(value).__name__
-            raise ModelError(
-                f"the net does not return a tensor of logits (B, K); got {got}: interval bounds need logits"
-            )
+        value = _as_logits(self._propagate(interval, rounding, observed))
         if self.head is not None:
             require_unmodified(self.head, str(self.logits_node.target).removeprefix("0."), rounding)
             return _margins_through_head(self.head, value, y, rounding)
@@ -199,6 +192,24 @@ class TracedNetwork:
         return (value.lower.gather(1, y[:, None]) - value.upper).masked_fill(
             _true_class_mask(y, value.center.shape[1]), 0.0
         )
+
+    def logit_bounds(
+        self,
+        interval: Interval,
+        rounding: RoundingModel = NO_ROUNDING,
+        *,
+        observed: Mapping[fx.Node, Tensor] | None = None,
+    ) -> Interval:
+        """Compute the interval of the logits (B, K) as the net returns them; one logit is (B, 1).
+
+        Args:
+            interval, rounding, observed: As of ``margin_bounds``.
+
+        Raises:
+            ModelError: For what has no bound rule, by name.
+            ContradictionError: If a value was observed that its bounds exclude.
+        """
+        return _as_logits(self._propagate(interval, rounding, observed, through_head=True))
 
     def replay(self, x: Tensor) -> Tensor:
         """Compute logits (B, K) for ``x`` (B, *S) by the traced operations.
@@ -218,11 +229,16 @@ class TracedNetwork:
         return observer.observed
 
     def _propagate(
-        self, interval: Interval, rounding: RoundingModel, observed: Mapping[fx.Node, Tensor] | None = None
+        self,
+        interval: Interval,
+        rounding: RoundingModel,
+        observed: Mapping[fx.Node, Tensor] | None = None,
+        *,
+        through_head: bool = False,
     ) -> Any:
         """Propagate intervals through the graph, and return that of the logits.
 
-        If the head is merged, return the interval of the head's input.
+        If the head is merged, and not gone ``through_head``, return the interval of the head's input.
 
         Nodes whose value is never used are executed as well, because they may write in place into a value
         that is.
@@ -238,7 +254,7 @@ class TracedNetwork:
             args = fx.node.map_arg(node.args, values.__getitem__)
             kwargs = fx.node.map_arg(node.kwargs, values.__getitem__)
             written = self._track_storage(node, storage_of, tensor_of, values)
-            merged = node is self.logits_node and self.head is not None
+            merged = node is self.logits_node and self.head is not None and not through_head
             if merged:
                 result = _only(node, args, kwargs)
                 if not observed:
@@ -256,7 +272,7 @@ class TracedNetwork:
                 if not uses_left[source]:
                     del values[source]
         # a merged head is read by nothing else; other logits may have been written into since
-        return values[self.logits_node] if self.head is None else result
+        return values[self.logits_node] if self.head is None or through_head else result
 
     def _track_storage(
         self,
@@ -318,6 +334,22 @@ class TracedNetwork:
         if any(isinstance(value, Interval) for value in (*args, *kwargs.values())):
             return bound_call(target, args, kwargs, rounding, node.name)
         return evaluate_constant_call(target, args, kwargs, rounding, node.name)
+
+
+def _as_logits(value: Any) -> Interval:
+    """Return the interval of logits, or of what the head makes them of, as (B, K).
+
+    Raises:
+        ModelError: If it is of another shape, or is none.
+    """
+    if isinstance(value, Interval) and value.center.ndim == 1:
+        value = value.reshape(lambda logit: logit[:, None])  # one logit an example, (B,)
+    if not isinstance(value, Interval) or value.center.ndim != 2:
+        got = f"{value.center.ndim} dimensions" if isinstance(value, Interval) else type(value).__name__
+        raise ModelError(
+            f"the net does not return a tensor of logits (B, K); got {got}: interval bounds need logits"
+        )
+    return value
 
 
 def _that_sets(attributes: list[str]) -> str:

@@ -7,6 +7,7 @@ exact type: a subclass may compute something else.
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from torch.nn.utils.prune import BasePruningMethod
 
 from quintain.certify.interval.domain import Interval
+from quintain.certify.interval.relaxations import RELAXATIONS
 from quintain.certify.rounding import RoundingModel
 from quintain.core.errors import ModelError
 from quintain.models.nets import Normalise
@@ -119,7 +121,8 @@ def avg_pool2d(
     # mean = sum / k with k <= the window: the overflow test needs the sum, so the magnitude is multiplied by
     # the window and the error divided again.
     error = rounding.error_bound(roundings, mean * window, mean * 0) / roundings
-    return Interval(layer(interval.center), layer(interval.radius) + error)
+    found = Interval(layer(interval.center), layer(interval.radius) + error)
+    return found.recorded((interval,), layer, error, mean, mixes=True)
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
@@ -300,13 +303,32 @@ def bound_layer(layer: nn.Module, interval: Interval, rounding: RoundingModel, n
             f"layer {name!r} ({kind.__name__}) gets values of {rank} dimensions, the first for examples; "
             f"expected {expected}"
         )
-    result = LAYER_RULES[kind](layer, interval, rounding)
+    if kind in RELAXATIONS and interval.recording is not None:
+        result = _bound_by_lines(layer, interval, rounding)
+    else:
+        result = LAYER_RULES[kind](layer, interval, rounding)
     if not result.center.ndim or len(result.center) != len(interval.center):
         raise ModelError(
             f"layer {name!r} turns a batch of {len(interval.center)} into {len(result.center)}; examples "
             "must stay apart"
         )
     return result
+
+
+def _bound_by_lines(layer: nn.Module, interval: Interval, rounding: RoundingModel) -> Interval:
+    """Bound a nonlinear layer and record its lines, over bounds of its input that are narrowed first."""
+    kind = type(layer)
+    relaxation, rule = RELAXATIONS[kind], LAYER_RULES[kind]
+    # a rule refuses what it does not bound before lines are drawn
+    rule(layer, replace(interval, operation=None), rounding)
+    lines = relaxation.lines(layer, interval.lower, interval.upper, rounding)
+    # of a window any input may be narrowed with gain
+    loose = lines.loose if lines.position is None else lines.loose.any().expand_as(interval.center)
+    narrowed = interval.refined(loose)
+    if narrowed is not interval:
+        lines = relaxation.lines(layer, narrowed.lower, narrowed.upper, rounding)
+    result = rule(layer, replace(narrowed, operation=None), rounding)
+    return result.relaxed(narrowed, lines, relaxation.roundings, rounding)
 
 
 def require_unmodified(layer: nn.Module, name: str, rounding: RoundingModel) -> None:

@@ -1,0 +1,113 @@
+"""A record of the operations of one pass of intervals, which linear bounds follow back to the input."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+AffineMap = Callable[..., Tensor]
+"""``values, ... -> values``, affine in all of them together, in the type of the bounds."""
+
+
+class Lines(NamedTuple):
+    r"""Two lines for each output of a nonlinear layer, between which it lies for inputs inside their bounds.
+
+    .. math:: s_i h_{k(i)} + c_i \;\le\; f_i(h) \;\le\; S_i h_{k(i)} + C_i
+
+    Args:
+        lower_slope, lower_intercept, upper_slope, upper_intercept: s, c, S, C (B, *S).
+        position: k, where each output's input is among the inputs of the example, flattened (B, *S); None
+            where each output has its own.
+    """
+
+    lower_slope: Tensor
+    lower_intercept: Tensor
+    upper_slope: Tensor
+    upper_intercept: Tensor
+    position: Tensor | None = None
+
+    @property
+    def loose(self) -> Tensor:
+        """Where the two lines are not one (B, *S), so that narrower bounds of the input could help."""
+        return (self.lower_slope != self.upper_slope) | (self.lower_intercept != self.upper_intercept)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Operation:
+    r"""One operation of a net, as what bounds it: ``affine(sources) + e``, or e beside two lines.
+
+    With :math:`|e| \le error`.
+
+    Args:
+        recording: The record that it belongs to.
+        index: Its place there; its sources come before.
+        sources: The operations that compute what it is given; none for the input.
+        affine: What it computes in exact arithmetic; None for the identity and for what has lines.
+        lines: Of a nonlinear layer, over the bounds of its input.
+        error: How far what the deployed model returns may lie from that (B, *S).
+        terms: Sum of the absolute values of what each number is a sum of (B, *S).
+        mixes: Whether it adds several numbers up, so that intervals lose what these have in common.
+    """
+
+    recording: "Recording"
+    index: int
+    sources: "tuple[Operation, ...]"
+    affine: AffineMap | None
+    lines: Lines | None
+    error: Tensor
+    terms: Tensor
+    mixes: bool = False
+
+
+Refinement = Callable[[Operation, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""``(operation, lower, upper, loose) -> (lower, upper)``: narrower bounds of an operation's values (B, *S),
+those that are ``loose`` at least.
+"""
+
+
+class Recording:
+    """The operations of one pass of intervals, in the order in which they were computed.
+
+    Args:
+        refine: Narrows the bounds of what a nonlinear layer is given, before its lines are drawn.
+    """
+
+    def __init__(self, refine: Refinement | None = None) -> None:
+        self.refine = refine
+        self.operations: list[Operation] = []
+
+    def input(self, terms: Tensor) -> Operation:
+        """Record the input, of absolute values of at most ``terms`` (B, *S)."""
+        return self._append((), None, None, torch.zeros_like(terms), terms)
+
+    def affine(
+        self,
+        sources: tuple[Operation, ...],
+        affine: AffineMap | None,
+        error: Tensor,
+        terms: Tensor,
+        *,
+        mixes: bool,
+    ) -> Operation:
+        """Record an affine operation."""
+        return self._append(sources, affine, None, error, terms, mixes=mixes)
+
+    def relaxed(self, source: Operation, lines: Lines, error: Tensor, terms: Tensor) -> Operation:
+        """Record a nonlinear layer by lines that hold over the bounds of its input."""
+        return self._append((source,), None, lines, error, terms)
+
+    def _append(
+        self,
+        sources: tuple[Operation, ...],
+        affine: AffineMap | None,
+        lines: Lines | None,
+        error: Tensor,
+        terms: Tensor,
+        *,
+        mixes: bool = False,
+    ) -> Operation:
+        made = Operation(self, len(self.operations), sources, affine, lines, error, terms, mixes)
+        self.operations.append(made)
+        return made
