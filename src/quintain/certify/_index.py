@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING
 from quintain.core.registry import Entry
 
 if TYPE_CHECKING:
+    from quintain.certify.crown import CROWN as CROWN
+    from quintain.certify.crown import CROWNIBP as CROWNIBP
     from quintain.certify.interval.certifier import IntervalBounds as IntervalBounds
     from quintain.certify.randomized_smoothing import RandomizedSmoothing as RandomizedSmoothing
 
 EXPORTS: dict[str, str] = {
+    "CROWN": "quintain.certify.crown",
+    "CROWNIBP": "quintain.certify.crown",
     "CertificateOutcome": "quintain.certify.outcome",
     "Certifier": "quintain.certify.outcome",
     "IntervalBounds": "quintain.certify.interval.certifier",
@@ -23,6 +27,36 @@ EXPORTS: dict[str, str] = {
 }
 
 ENTRIES: tuple[Entry, ...] = (
+    Entry(
+        "certifier",
+        "crown",
+        "quintain.certify.crown:CROWN",
+        "linear bounds backward through the layers: tighter than intervals, dearer",
+        guarantee=(
+            "deterministic: no input of the threat changes the answer of the model that runs, its float32 "
+            "rounding and the bound's own in float64 included"
+        ),
+        facts=(
+            ("supports", "linf l2"),
+            ("example", "linf:4/255"),
+            ("default_rank", "3"),
+        ),
+    ),
+    Entry(
+        "certifier",
+        "crown-ibp",
+        "quintain.certify.crown:CROWNIBP",
+        "linear bounds of the margin over intervals of the layers: one backward pass",
+        guarantee=(
+            "deterministic: no input of the threat changes the answer of the model that runs, its float32 "
+            "rounding and the bound's own in float64 included"
+        ),
+        facts=(
+            ("supports", "linf l2"),
+            ("example", "linf:4/255"),
+            ("default_rank", "4"),
+        ),
+    ),
     Entry(
         "certifier",
         "smoothing",

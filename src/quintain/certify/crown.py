@@ -1,0 +1,226 @@
+"""Certifiers by linear bounds: backward from the margins to the input, tighter than intervals and dearer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from quintain.certify.interval.certifier import (
+    TracedBounds,
+    cast_input,
+    radii,
+    smallest_margin,
+    trace_bounds,
+)
+from quintain.certify.interval.domain import Interval, input_interval
+from quintain.certify.interval.graph import TracedNetwork
+from quintain.certify.interval.recording import Operation, Recording
+from quintain.certify.linear.backward import BackwardBounds, Tables
+from quintain.certify.linear.minimum import allowed_box, linear_minimum
+from quintain.certify.outcome import CertificateOutcome
+from quintain.certify.rounding import FLOAT64_SAFETY_FACTOR, RoundingModel
+from quintain.models.protocol import ClassifierLike
+from quintain.results.literals import CROWN_BOUNDS, CROWN_IBP_BOUNDS
+from quintain.threats.arguments import Array
+from quintain.threats.l2 import L2
+from quintain.threats.linf import Linf
+from quintain.threats.mask import Mask
+from quintain.threats.threat import Threat
+
+GUARANTEE = (
+    "deterministic: no input of the threat changes the answer of the model that runs, its float32 rounding "
+    "and the bound's own in float64 included"
+)
+SUPPORTS = ("linf", "l2")
+
+
+@dataclass(frozen=True, slots=True)
+class CROWN:
+    r"""Linear bounds on the margin of the model *that runs*, backward through its layers.
+
+    .. math:: z_y(x') - z_j(x') \ge A_j x' + c_j \quad \forall x' \in threat,
+        \qquad certified \iff \min_{j \ne y} \min_{x'} (A_j x' + c_j) > 0
+
+    Each nonlinear layer lies between two lines over the bounds of its input; those bounds are linear ones
+    too, where intervals leave the two lines apart, and are intersected with intervals. Examples that
+    intervals certify cost no more than these. All is computed in float64, and what rounding may change, in
+    the model and in the bound itself, is taken off.
+
+    Guarantee: as of ``IntervalBounds``, and never less is certified than by that.
+
+    Raises:
+        ModelError, DataError, ContradictionError: As of ``IntervalBounds``; the layers are the same.
+        SettingError: For a threat that is none of ``Linf``, ``L2``, ``L1``, ``L0`` and ``Mask``.
+
+    Source: Zhang, Weng, Chen, Hsieh and Daniel, 2018, arXiv:1811.00866.
+    """
+
+    name: ClassVar[str] = "crown"
+    summary: ClassVar[str] = "linear bounds backward through the layers: tighter than intervals, dearer"
+    guarantee: ClassVar[str] = GUARANTEE
+    title: ClassVar[str] = CROWN_BOUNDS
+    supports: ClassVar[tuple[str, ...]] = SUPPORTS
+    example: ClassVar[str] = "linf:4/255"
+    default_rank: ClassVar[int] = 3
+
+    def __call__(
+        self,
+        model: ClassifierLike,
+        x: Array,
+        y: Array,
+        threat: Threat | str,
+        *,
+        eps: Tensor | None = None,
+    ) -> CertificateOutcome:
+        """Certify inputs ``x`` (B, *S) with labels ``y`` (B,); ``eps`` (B,) replaces the threat's radius."""
+        return self.trace(model)(x, y, threat, eps=eps)
+
+    def trace(self, model: ClassifierLike) -> TracedBounds:
+        """Trace a model's operations once, for many calls; each checks that the model is unchanged."""
+        return trace_bounds(model, self, _LinearMargins(narrow=True))
+
+
+@dataclass(frozen=True, slots=True)
+class CROWNIBP:
+    """Linear bounds on the margin over intervals of the layers before: ``CROWN`` by one backward pass.
+
+    Guarantee, Raises: As of ``CROWN``.
+
+    Source: Zhang et al., 2020, arXiv:1906.06316.
+    """
+
+    name: ClassVar[str] = "crown-ibp"
+    summary: ClassVar[str] = "linear bounds of the margin over intervals of the layers: one backward pass"
+    guarantee: ClassVar[str] = GUARANTEE
+    title: ClassVar[str] = CROWN_IBP_BOUNDS
+    supports: ClassVar[tuple[str, ...]] = SUPPORTS
+    example: ClassVar[str] = "linf:4/255"
+    default_rank: ClassVar[int] = 4
+
+    def __call__(
+        self,
+        model: ClassifierLike,
+        x: Array,
+        y: Array,
+        threat: Threat | str,
+        *,
+        eps: Tensor | None = None,
+    ) -> CertificateOutcome:
+        """Certify inputs ``x`` (B, *S) with labels ``y`` (B,); ``eps`` (B,) replaces the threat's radius."""
+        return self.trace(model)(x, y, threat, eps=eps)
+
+    def trace(self, model: ClassifierLike) -> TracedBounds:
+        """Trace a model's operations once, for many calls; each checks that the model is unchanged."""
+        return trace_bounds(model, self, _LinearMargins(narrow=False))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _LinearMargins:
+    """Bounds of margins, as ``MarginBounds`` says: intervals, then linear bounds of what they leave open.
+
+    Args:
+        narrow: Whether the bounds of nonlinear layers' inputs are linear ones, too.
+        tables: Jacobians of operations, by the shape of an example.
+    """
+
+    narrow: bool
+    tables: dict[torch.Size, Tables] = field(default_factory=dict)
+
+    def __call__(
+        self,
+        traced: TracedNetwork,
+        x: Tensor,
+        y: Tensor,
+        threat: Threat,
+        eps: Tensor | None,
+        rounding: RoundingModel,
+        *,
+        correct: Tensor,
+        points: Tensor | None = None,
+    ) -> Tensor:
+        radius = radii(x, threat, eps)
+        lower, upper = allowed_box(x, threat, radius)
+        box = Interval.from_bounds(lower, upper)
+        interval = input_interval(x, threat, eps) if isinstance(threat, Linf | L2) else box
+        bounds = traced.margin_bounds(
+            cast_input(interval, rounding),
+            y,
+            rounding,
+            observed=None if points is None else traced.observe(points),
+        )
+        is_open = correct & ~(smallest_margin(bounds, y) > 0)
+        for row in is_open.nonzero().squeeze(1).tolist():
+            one = slice(row, row + 1)
+            found = self._margins_of_one(
+                traced,
+                x[one],
+                y[one],
+                threat,
+                float(radius[row]),
+                rounding,
+                points=None if points is None else points[row :: len(x)],
+            )
+            # NaN bounds nothing
+            bounds[one] = torch.where(found > bounds[one], found, bounds[one])
+        return bounds
+
+    def _margins_of_one(
+        self,
+        traced: TracedNetwork,
+        x: Tensor,
+        y: Tensor,
+        threat: Threat,
+        eps: float,
+        rounding: RoundingModel,
+        *,
+        points: Tensor | None,
+    ) -> Tensor:
+        """Return linear bounds (1, K) on the true logit minus each, of one example."""
+        # a change is measured in float64, by a sum of as many terms as there are coordinates
+        eps = eps * (1 + FLOAT64_SAFETY_FACTOR * (x.numel() + 4) * 2.0**-53)
+        lower, upper = allowed_box(x, threat, eps)
+        box = input_interval(x, threat, eps) if isinstance(threat, L2) else Interval.from_bounds(lower, upper)
+        recording = Recording()
+        terms = torch.maximum(lower.abs(), upper.abs()) + (upper - lower)
+        backward = BackwardBounds(
+            recording,
+            partial(linear_minimum, x=x, threat=threat, eps=eps),
+            self.tables.setdefault(x.shape[1:], {}),
+        )
+        if self.narrow:
+            recording.refine = _where_it_gains(backward, exact_box=isinstance(threat, Linf | Mask))
+        interval = Interval(box.center, box.radius, box.ellipsoid, recording.input(terms))
+        logits = traced.logit_bounds(
+            cast_input(interval, rounding),
+            rounding,
+            observed=None if points is None else traced.observe(points),
+        )
+        assert logits.operation is not None
+        return backward.lower(logits.operation, _margin_rows(logits, y))[None].masked_fill(
+            torch.nn.functional.one_hot(y, max(2, logits.center.shape[1])).bool(), 0.0
+        )
+
+
+def _margin_rows(logits: Interval, y: Tensor) -> Tensor:
+    """Return the true logit minus each, as rows (K, K) over the logits; of one logit z, those of (0, z)."""
+    count = logits.center.shape[1]
+    rows = torch.eye(max(2, count), dtype=logits.center.dtype, device=y.device)
+    rows = rows[y] - rows
+    return rows[:, 1:] if count == 1 else rows
+
+
+def _where_it_gains(
+    backward: BackwardBounds, *, exact_box: bool
+) -> Callable[[Operation, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Return what narrows bounds, but not where intervals are exact: after one layer of sums over a box."""
+
+    def narrow(operation: Operation, lower: Tensor, upper: Tensor, loose: Tensor) -> tuple[Tensor, Tensor]:
+        before = backward.recording.operations
+        if exact_box and sum(one.mixes for one in before) <= 1 and all(one.lines is None for one in before):
+            return lower, upper
+        return backward.narrow(operation, lower, upper, loose)
+
+    return narrow

@@ -1,0 +1,216 @@
+r"""Linear bounds, backward from an operation to the input (CROWN), sound for the model and in float64.
+
+The deployed model's values v keep to :math:`v_k = f_k(v) + e_k` with :math:`|e_k| \le s_k`. Rows A over an
+operation's values are carried back,
+
+.. math:: A v_k \;\ge\; A f_k(v) - |A| s_k, \qquad
+    A f_k(v) = (A J_k) v + A b_k \;\text{ or }\; \ge (A^+ \!\cdot s + A^- \!\cdot S) v + A^+ c + A^- C
+
+for affine f, whose A J comes from autograd, and for lines s h + c <= f(h) <= S h + C. At the input, A x is
+minimized over the threat.
+
+Float64 rounds all of that. A sum of n products errs by at most gamma_n times the sum of absolute values
+(Higham), so that with n at least the number of products in each sum of A J, A b and A c,
+
+.. math:: |fl(AJ) - AJ|\,|v| + |fl(Ab) - Ab| \le \gamma_n |A|\, (|J||v| + |b|) = \gamma_n |A|\, terms_k.
+
+Hence one more error beside s_k, of :math:`8 n\, 2^{-53}\, terms_k`, pays for it; the factor of 8 is for the
+lines' own rounding and that of the final sums. ``terms`` at the input pays for the minimum over the threat.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from quintain.certify.interval.recording import AffineMap, Operation, Recording
+from quintain.certify.rounding import FLOAT64_SAFETY_FACTOR
+
+ROW_ELEMENTS = 2**20
+"""Numbers in the rows of one pass (8 MiB): more rows are cut into several."""
+
+TABLE_ELEMENTS = 2**24
+"""Largest number of elements of a Jacobian that is kept for all examples (128 MiB)."""
+
+SUM_ALLOWANCE = 1 + 2.0**-20
+"""Factor on what is charged, whose own sums, of fewer than 2^30 numbers that are not negative, round."""
+
+UNDERFLOW = 2.0**-1020
+"""What one product or partial sum may lose below the smallest normal number of float64, four times over."""
+
+VJP = Callable[[Tensor], tuple[Tensor, ...]]
+"""Rows (N, *S) over an operation's values to rows over those of each source."""
+
+Minimum = Callable[[Tensor], Tensor]
+"""Rows (N, *S) over one input to a lower bound of each over the threat (N,)."""
+
+
+Tables = dict[int, tuple[Tensor, Tensor]]
+"""Constant (1, *S) and Jacobian (M, *T) of affine operations, by their index."""
+
+
+class BackwardBounds:
+    """Lower bounds of linear functions of the operations of one net, for one example at a time.
+
+    Args:
+        recording: The operations of one example; its first one is the input.
+        minimum: Of linear functions over the threat.
+        tables: Jacobians of operations by index, shared by all examples of a net.
+    """
+
+    def __init__(self, recording: Recording, minimum: Minimum, tables: Tables) -> None:
+        self.recording, self.minimum, self.tables = recording, minimum, tables
+        self._vjps: dict[int, tuple[Tensor, VJP]] = {}
+        self._errors: dict[int, Tensor] = {}
+
+    def lower(self, operation: Operation, rows: Tensor) -> Tensor:
+        """Return lower bounds of ``row . values`` (N,), for rows (N, *S) over an operation's values."""
+        size = max(1, ROW_ELEMENTS // max(one.terms.numel() for one in self.recording.operations))
+        return torch.cat([self._lower(operation, part) for part in rows.split(size)])
+
+    def narrow(
+        self, operation: Operation, lower: Tensor, upper: Tensor, loose: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return lower and upper bounds (1, *S) of an operation's values where they are ``loose``."""
+        wanted = loose.flatten().nonzero().squeeze(1)
+        size = max(1, ROW_ELEMENTS // (2 * max(one.terms.numel() for one in self.recording.operations)))
+        found = [self._both_sides(operation, part) for part in wanted.split(size)]
+        low, high = (
+            ends.flatten().index_put((wanted,), torch.cat(parts)).view_as(ends)
+            for ends, parts in zip((lower, upper), zip(*found, strict=True), strict=True)
+        )
+        return low, high
+
+    def _both_sides(self, operation: Operation, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """Return lower and upper bounds of some values of an operation, by their positions (N,)."""
+        shape, count = operation.terms.shape[1:], operation.terms.numel()
+        table = self._table(operation)
+        if table is None:
+            ones = torch.zeros(len(numbers), count, dtype=torch.float64, device=numbers.device)
+            ones[torch.arange(len(numbers), device=numbers.device), numbers] = 1.0
+            bounds = self._lower(operation, torch.cat([ones, -ones]).view(-1, *shape))
+        else:
+            constant, jacobian = table
+            picked = jacobian[numbers]
+            start = (self._sum_error(operation).flatten()[numbers] + self._underflow(operation)).repeat(2)
+            offset = constant.flatten()[numbers]
+            bounds = self._back(
+                {operation.sources[0]: torch.cat([picked, -picked])},
+                torch.cat([offset, -offset]),
+                start,
+                operation.index,
+            )
+        low, high = bounds.chunk(2)
+        return low, -high
+
+    def _lower(self, operation: Operation, rows: Tensor) -> Tensor:
+        zeros = rows.new_zeros(len(rows))
+        return self._back({operation: rows}, zeros, zeros, operation.index + 1)
+
+    def _back(self, pending: dict[Operation, Tensor], total: Tensor, charge: Tensor, behind: int) -> Tensor:
+        """Carry rows back to the input, from the operations before index ``behind``.
+
+        Args:
+            pending: Rows (N, *S) over the values of operations.
+            total, charge: What their sum has beside (N,), and what is to be taken off it for errors.
+        """
+        for operation in reversed(self.recording.operations[:behind]):
+            rows = pending.pop(operation, None)
+            if rows is None:
+                continue
+            flat = rows.reshape(len(rows), -1)
+            charge = charge + flat.abs() @ self._sum_error(operation).flatten() + self._underflow(operation)
+            if not operation.sources:
+                total = total + self.minimum(rows)
+                continue
+            if operation.lines is not None:
+                # the lower line where a row is positive, the upper line where it is negative
+                lines, positive = operation.lines, rows > 0
+                slope = torch.where(positive, lines.lower_slope, lines.upper_slope)
+                intercept = torch.where(positive, lines.lower_intercept, lines.upper_intercept)
+                total = total + (rows * intercept).flatten(1).sum(1)
+                source = operation.sources[0]
+                moved = rows * slope
+                if lines.position is not None:
+                    spread = rows.new_zeros(len(rows), source.terms.numel())
+                    moved = spread.scatter_add_(
+                        1, lines.position.flatten().expand(len(rows), -1), moved.flatten(1)
+                    ).view(-1, *source.terms.shape[1:])
+                sent: Sequence[Tensor] = (moved,)
+            elif operation.affine is None:
+                sent = (rows,)
+            else:
+                constant, vjp = self._vjp(operation)
+                sent = vjp(rows)
+                total = total + flat @ constant.flatten()
+            for source, part in zip(operation.sources, sent, strict=True):
+                if source in pending:
+                    part = pending[source] + part
+                    # each sum of two rows rounds once more
+                    charge = (
+                        charge
+                        + part.reshape(len(part), -1).abs()
+                        @ (source.terms + source.error).flatten()
+                        * 2.0**-50
+                    )
+                pending[source] = part
+        return total - charge * SUM_ALLOWANCE
+
+    def _sum_error(self, operation: Operation) -> Tensor:
+        """Return what each value may be off by (1, *S): the model's rounding, and this bound's in float64."""
+        found = self._errors.get(operation.index)
+        if found is None:
+            products = operation.terms.numel() + len(self.recording.operations) + 16
+            own = FLOAT64_SAFETY_FACTOR * products * 2.0**-53
+            found = self._errors[operation.index] = operation.error + own * operation.terms
+        return found
+
+    def _underflow(self, operation: Operation) -> Tensor:
+        """Return what products with an operation's values lose below float64's smallest normal number."""
+        products = sum(one.terms.numel() for one in self.recording.operations)
+        return UNDERFLOW * products * (1 + (operation.terms + operation.error).sum())
+
+    def _vjp(self, operation: Operation) -> tuple[Tensor, VJP]:
+        """Return the constant of an affine operation, and its vector-Jacobian products of rows (N, *S)."""
+        found = self._vjps.get(operation.index)
+        if found is None:
+            assert operation.affine is not None
+            found = self._vjps[operation.index] = affine_vjp(
+                operation.affine, tuple(source.terms for source in operation.sources)
+            )
+        return found
+
+    def _table(self, operation: Operation) -> tuple[Tensor, Tensor] | None:
+        """Return constant and Jacobian (M, *S) of an affine operation, if that is of moderate size."""
+        if operation.affine is None or len(operation.sources) != 1:
+            return None
+        count, shape = operation.terms.numel(), operation.terms.shape[1:]
+        if count * operation.sources[0].terms.numel() > TABLE_ELEMENTS:
+            return None
+        if operation.index not in self.tables:
+            constant, vjp = self._vjp(operation)
+            parts = []
+            for numbers in torch.arange(count, device=constant.device).split(256):
+                ones = torch.zeros(len(numbers), count, dtype=constant.dtype, device=constant.device)
+                ones[torch.arange(len(numbers), device=constant.device), numbers] = 1.0
+                parts.append(vjp(ones.view(-1, *shape))[0])
+            self.tables[operation.index] = constant, torch.cat(parts)
+        return self.tables[operation.index]
+
+
+def affine_vjp(affine: AffineMap, sources: tuple[Tensor, ...]) -> tuple[Tensor, VJP]:
+    """Return the constant (1, *S) of an affine map, and its vector-Jacobian products by autograd.
+
+    Args:
+        affine: The map.
+        sources: Tensors of the shapes (1, *T) and the type of what it is given.
+    """
+    with torch.enable_grad():
+        zeros = tuple(torch.zeros_like(source).requires_grad_() for source in sources)
+        result = affine(*zeros)
+
+    def vjp(rows: Tensor) -> tuple[Tensor, ...]:
+        found = torch.autograd.grad(result, zeros, rows[:, None], retain_graph=True, is_grads_batched=True)
+        return tuple(part.squeeze(1) for part in found)
+
+    return result.detach(), vjp

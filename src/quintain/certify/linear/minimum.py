@@ -1,0 +1,132 @@
+r"""The least value of a linear function over a threat around an example, box included: one function a norm.
+
+.. math:: \min_{z \in ball(x),\; low \le z \le high} a \cdot z
+    = a \cdot x - \max_{0 \le \delta \le r} |a| \cdot \delta
+
+where :math:`r_i` is the room from :math:`x_i` to the wall on the side that lowers :math:`a_i z_i`, and the
+ball bounds :math:`\delta`. Each function gives an upper bound of that largest loss that holds for whatever
+multiplier it finds (weak duality), so that no search has to converge; what rounding in float64 loses is
+charged by the caller.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from quintain.core.errors import SettingError
+from quintain.threats.broadcast import channels_by_pixel
+from quintain.threats.l0 import L0
+from quintain.threats.l1 import L1
+from quintain.threats.l2 import L2
+from quintain.threats.linf import Linf
+from quintain.threats.mask import Mask
+from quintain.threats.shapes import shape_mask_like
+from quintain.threats.threat import Threat
+
+L2_STEPS = 12
+"""Fixed-point steps for the multiplier of the L2 ball: each fixes the coordinates that reach the wall."""
+
+
+def allowed_box(x: Tensor, threat: Threat, eps: Tensor | float) -> tuple[Tensor, Tensor]:
+    """Return the least and the largest allowed value of each coordinate of ``x`` (B, *S), in float64.
+
+    Args:
+        x: Inputs in the data box, in float64.
+        threat: One of ``MINIMA``.
+        eps: Its radius, instead of its own: one number, or one for each input (B,).
+
+    Raises:
+        SettingError: For another threat.
+    """
+    if type(threat) not in MINIMA:
+        raise SettingError(
+            f"linear bounds know {', '.join(kind.__name__ for kind in MINIMA)}; got {threat!r}"
+        )
+    eps = torch.as_tensor(eps, dtype=x.dtype, device=x.device).reshape(-1, *[1] * (x.ndim - 1))
+    if isinstance(threat, L0):
+        eps = torch.where(eps >= 1, threat.high - threat.low, 0.0)
+    lower, upper = (x - eps).clamp(min=threat.low), (x + eps).clamp(max=threat.high)
+    if not isinstance(threat, Mask):
+        return lower, upper
+    inside = shape_mask_like(threat.shape, x)
+    return torch.where(inside, lower, x), torch.where(inside, upper, x)
+
+
+def linear_minimum(rows: Tensor, x: Tensor, threat: Threat, eps: float) -> Tensor:
+    """Return a lower bound of ``row . z`` over all allowed ``z`` (N,), up to float64's rounding.
+
+    Args:
+        rows: Linear functions (N, *S).
+        x: One input (1, *S) in the data box, in float64.
+        threat: One of ``MINIMA``.
+        eps: Its radius, instead of its own.
+
+    Raises:
+        SettingError: For another threat.
+    """
+    lower, upper = allowed_box(x, threat, eps)
+    room = torch.where(rows > 0, x - lower, upper - x)
+    return rows.flatten(1) @ x.flatten() - MINIMA[type(threat)](rows.abs(), room, eps)
+
+
+def _box_loss(steep: Tensor, room: Tensor, _eps: float) -> Tensor:
+    """Return the largest loss over a box: each coordinate goes to its wall."""
+    return (steep * room).flatten(1).sum(1)
+
+
+def _l2_loss(steep: Tensor, room: Tensor, eps: float) -> Tensor:
+    r"""Bound the largest loss over an L2 ball and a box.
+
+    .. math:: \max_{0 \le \delta \le r,\, |\delta| \le \varepsilon} s \cdot \delta
+        \;\le\; t \varepsilon^2 + \sum_i \max_{0 \le \delta_i \le r_i} (s_i \delta_i - t \delta_i^2)
+        \quad \forall t > 0
+    """
+    steep, room = steep.flatten(1), room.flatten(1)
+    least = torch.minimum((steep * room).sum(1), eps * steep.norm(dim=1))
+    if eps == 0:
+        return least
+    t = steep.norm(dim=1) / (2 * eps)
+    for _ in range(L2_STEPS):
+        usable = t > 0
+        step = torch.minimum(steep / (2 * torch.where(usable, t, 1.0))[:, None], room)
+        bound = t * eps**2 + (steep * step - t[:, None] * step.square()).sum(1)
+        least = torch.where(usable & (bound < least), bound, least)
+        # the multiplier at which what has not reached the wall uses up what the rest has left of the ball
+        at_wall = step >= room
+        left = eps**2 - (room.square() * at_wall).sum(1)
+        t = torch.where(left > 0, (steep * ~at_wall).norm(dim=1) / (2 * left.clamp(min=1e-300).sqrt()), 0.0)
+    return least
+
+
+def _l1_loss(steep: Tensor, room: Tensor, eps: float) -> Tensor:
+    r"""Bound the largest loss over an L1 ball and a box, a fractional knapsack.
+
+    .. math:: \max_{0 \le \delta \le r,\, \sum \delta \le \varepsilon} s \cdot \delta
+        \;\le\; t \varepsilon + \sum_i \max(s_i - t, 0)\, r_i \quad \forall t \ge 0
+
+    Equal at the slope of the item at which the budget ends.
+    """
+    steep, room = steep.flatten(1), room.flatten(1)
+    ordered, order = steep.sort(dim=1, descending=True)
+    last = (room.gather(1, order).cumsum(1) < eps).sum(1, keepdim=True).clamp(max=steep.shape[1] - 1)
+    t = ordered.gather(1, last)
+    bound = t[:, 0] * eps + ((steep - t).clamp(min=0) * room).sum(1)
+    return torch.minimum(bound, (steep * room).sum(1))
+
+
+def _l0_loss(steep: Tensor, room: Tensor, eps: float) -> Tensor:
+    """Return the largest loss where at most ``eps`` pixels change: those that lose most."""
+    pixels = channels_by_pixel(steep * room).sum(1)
+    return pixels.topk(min(int(eps), pixels.shape[1]), dim=1).values.sum(1)
+
+
+MINIMA: dict[type[Any], Callable[[Tensor, Tensor, float], Tensor]] = {
+    Linf: _box_loss,
+    L2: _l2_loss,
+    L1: _l1_loss,
+    L0: _l0_loss,
+    Mask: _box_loss,
+}
+"""By threat, a bound of the largest loss (N,), of slopes' sizes (N, *S), room (N, *S) and eps."""
