@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from quintain.data import xrays
-from quintain.federated import simulate
+from quintain.federated import Deadlines, simulate
 from quintain.federated.deployment import ServerSettings, load_plan
 from quintain.federated.enrolment import load_identity, load_roster
 from tests.flower.machines import (
@@ -116,6 +117,11 @@ class Federation:
     def plan(self):
         """Plan and data, and the approval of each site."""
         self.server.copy("plan.toml", "net.py", "server.toml")
+        settings = self.server.folder / "etc/server.toml"
+        # no deadline decides who drops out, however busy the machine is
+        patient = re.sub(r"(train|stage|gather) = \d+", rf"\1 = {PATIENCE}", settings.read_text())
+        settings.write_text(patient)
+        assert ServerSettings.load(settings).deadlines == Deadlines(PATIENCE, PATIENCE, PATIENCE)
         for name, machine in self.sites.items():
             machine.copy("plan.toml", "net.py", "client.toml")
             x, y = xrays_of(name).batch(np.arange(PER_SITE))
