@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from quintain.attacks import PGD
@@ -58,8 +59,72 @@ def test_a_class_that_is_aimed_at_is_left_out_and_counted(call, words):
     found = record.result.models[0]
     assert found.target_class == 1
     assert set(found.examples.labels) == {0}
-    assert f"{30 - len(found.examples.labels)} examples of that class are left out" in record.notes[0]
+    assert f"{30 - len(found.examples.labels)} examples of that class are not attacked" in record.notes[0]
     assert record.notes[0] in " ".join(out.split())
+
+
+NEVER_ONE = """
+from torch import nn, stack
+
+
+class Net(nn.Module):
+    def forward(self, x):
+        z = x.flatten(1)[:, 0]
+        return stack((0 * z, 0 * z - 100, 10 * z - 2), 1)
+
+
+def make():
+    return Net()
+
+
+def always_zero():
+    net = Net()
+    net.forward = lambda x: stack((x[:, 0], 0 * x[:, 0] - 100, 0 * x[:, 0] - 100), 1)
+    return net
+"""
+"""Nets of which the first confuses class 1 with 0 always, and knows 0 and 2 by the first feature."""
+
+AIMED = ("attack", "--model", "net.py:make", "--data", "d.npz", "--attack", "pgd", "--threat", "linf:1/100")
+
+
+@pytest.fixture
+def three_classes():
+    """30 vectors, ten of each class, and a net that is never right on those of class 1."""
+    Path("net.py").write_text(NEVER_ONE)
+    y = np.repeat(np.arange(3), 10)
+    x = np.random.default_rng(0).uniform(0, 0.1, (30, 2)).astype(np.float32) + 0.5 * (y == 2)[:, None]
+    np.savez("d.npz", images=x.astype(np.float32), labels=y)
+
+
+def test_examples_that_are_left_out_stay_in_every_accuracy(call, three_classes):
+    """The examples of the target class are those that the model does not know: it is right on 20 of 30."""
+    wanted = ("clean_accuracy(scope=sample) >= 0.9", "attacked_accuracy(linf:1/100) >= 0.5")
+    words = [word for one in wanted for word in ("--require", one)]
+    code, out, err = call(*AIMED, "--target-class", 1, *words, "--out", "r")
+    assert code == ExitCode.FAILED, err
+    assert [one.verdict.decision for one in result().requirements] == ["FAIL", "UNDECIDED"]
+    assert "attacks aimed at one class left 20 of 30" in out
+    assert [claim.bracket.upper.evidence.trials for claim in result().claims] == [30, 30]
+    # nothing is broken toward class 1, and yet too few are right as they are
+    code, _, _ = call(*AIMED, "--target-class", 1, "--require", "attacked_accuracy(linf:1/100) >= 0.7")
+    assert code == ExitCode.FAILED
+
+
+def test_an_attack_toward_one_class_does_not_stand_for_one_toward_any(call, three_classes):
+    assert call(*AIMED, "--out", "any")[0] == ExitCode.OK
+    assert call(*AIMED, "--target-class", 1, "--out", "one")[0] == ExitCode.OK
+    code, out, _ = call("compare", "any", "one", "--fail-on-regression")
+    assert code == ExitCode.FAILED
+    assert "the earlier run attacked by pgd, the later one by pgd aimed at class 1" in " ".join(out.split())
+    assert call("compare", "one", "one", "--fail-on-regression")[0] == ExitCode.OK
+
+
+def test_what_was_aimed_at_a_class_is_replayed_with_that_class_in_the_accuracy(call, three_classes):
+    assert call(*AIMED, "--target-class", 2, "--threat", "linf:1/2", "--out", "one")[0] == ExitCode.OK
+    words = ("replay", "one", "--model", "net.py:always_zero", "--out", "r")
+    assert call(*words, "--require", "clean_accuracy(scope=sample) >= 0.4")[0] == ExitCode.FAILED
+    clean, *_ = result().claims
+    assert (clean.bracket.upper.evidence.hits, clean.bracket.upper.evidence.trials) == (10, 30)
 
 
 @pytest.mark.parametrize("token", ["l2:0.5", "spatial:rotate=10,shift=1", "color:brightness=0.1", "negative"])

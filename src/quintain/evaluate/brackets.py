@@ -17,7 +17,7 @@ from quintain.evaluate.model import EvaluatedModel, class_counts, named_model, p
 from quintain.models.classifier import Classifier
 from quintain.results.bounds import Bound, Bracket
 from quintain.results.evidence import CountEvidence
-from quintain.results.literals import CLEAN_ERRORS_ONLY
+from quintain.results.literals import AIMED_AT, CLEAN_ERRORS_ONLY
 from quintain.results.per_example import PerExample
 from quintain.results.quantity import Basis, Metric, Quantity, Side
 from quintain.results.records import Claim
@@ -55,7 +55,8 @@ def robustness_claims(
     sizes = sorted_by_size(threats)
     both = _combine(certification, attacked)
     attacks = dict.fromkeys(row.attack for row in (attacked.rows if attacked else ()))
-    methods = " + ".join(attacks) or CLEAN_ERRORS_ONLY
+    aim = "" if attacked is None or attacked.target_class is None else f"{AIMED_AT}{attacked.target_class}"
+    methods = " + ".join(f"{name}{aim}" for name in attacks) or CLEAN_ERRORS_ONLY
     claims = []
     for threat in sizes:
         quantity = Quantity(Metric.ROBUST_ACCURACY, subject.file.model_hash, data.hash, threat.spec)

@@ -77,15 +77,23 @@ def predictions(model: ClassifierLike, data: Dataset, *, batch_size: int = 512) 
     Raises:
         ModelError: If its output is NaN for every example.
     """
-    found: list[Tensor] = []
-    for x, _, _ in data.batches(batch_size):
-        found += in_fitting_parts(partial(_predictions, model, x), len(x), work="prediction")
-    result: np.ndarray = torch.cat(found).numpy()
+    result = predicted_classes(model, data, batch_size=batch_size)
     if (result < 0).all():
         raise ModelError(
             "the model gives NaN for every example; look at its weights and at the range it expects: inputs "
             "here are in [0, 1]"
         )
+    return result
+
+
+@in_full_precision
+@torch.inference_mode()
+def predicted_classes(model: ClassifierLike, data: Dataset, *, batch_size: int = 512) -> np.ndarray:
+    """Return the predictions (N,) as ``predictions`` does, also where all outputs are NaN: -1 for each."""
+    found: list[Tensor] = []
+    for x, _, _ in data.batches(batch_size):
+        found += in_fitting_parts(partial(_predictions, model, x), len(x), work="prediction")
+    result: np.ndarray = torch.cat(found).numpy()
     return result
 
 

@@ -9,7 +9,7 @@ from quintain.core.errors import ExitCode
 from quintain.core.threat_specs import current_spec, parse_number, size_text, threat_type
 from quintain.results.bounds import Bracket, Consistency
 from quintain.results.evidence import CountEvidence
-from quintain.results.literals import CLEAN_ERRORS_ONLY, REPLAY_OF
+from quintain.results.literals import AIMED_AT, CLEAN_ERRORS_ONLY, REPLAY_OF
 from quintain.results.privacy_records import AuditResult, MechanismTest
 from quintain.results.quantity import Basis, Metric, Side
 from quintain.results.records import Claim, DrillResult, RequirementResult, SkippedResult, StepResult
@@ -253,6 +253,13 @@ def _decide_under_attack(requirement: Requirement, bracket: Bracket) -> Verdict:
         reason = (
             f"examples that were made on another model left {count.hits} of {count.trials}: "
             f"{verdict.reason}; quintain attack on this very model decides it"
+        )
+        return replace(verdict, reason=reason)
+    if AIMED_AT in bracket.upper.method:
+        verdict = _compare(requirement, bracket)
+        reason = (
+            f"attacks aimed at one class left {count.hits} of {count.trials}: {verdict.reason}; quintain "
+            "attack without --target-class decides it"
         )
         return replace(verdict, reason=reason)
     # the count as the lower bound too, so that the comparison is with its own confidence interval

@@ -12,6 +12,11 @@ DIAGNOSTICS = "diagnostics"
 REPLAY_OF = "replay of "
 """How the name of an attack begins whose adversarial examples were made on another model."""
 
+AIMED_AT = " aimed at class "
+"""What stands between the name of an attack and the number of the class that it aims at, in the method of a
+bound: a prediction of another class is no break.
+"""
+
 INTERVAL_BOUNDS = "interval bounds"
 """The method of a certificate by interval bound propagation."""
 

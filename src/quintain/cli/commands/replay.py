@@ -44,7 +44,12 @@ def run(
 
         def work() -> StepOutput:
             return run_replay(
-                call.model_under_test, call.examples, stored, source=source, progress=call.progress
+                call.model_under_test,
+                call.examples,
+                stored,
+                source=source,
+                sampled=call.sampled,
+                progress=call.progress,
             )
 
         return call.run(work)

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import clean_accuracy_claim, robustness_claims
 from quintain.evaluate.evasion.adversarial import AdversarialExamples, StoredAdversarial
+from quintain.evaluate.left_out import predict_left_out, with_left_out
 from quintain.evaluate.model import EvaluatedModel, class_counts, per_example, predictions
 from quintain.evaluate.step import StepOutput
 from quintain.models.devices import search_device
@@ -64,6 +65,7 @@ def run_replay(
     stored: StoredAdversarial,
     *,
     source: Path,
+    sampled: Dataset | None = None,
     progress: Progress = no_progress,
 ) -> StepOutput:
     """Run another model on stored adversarial examples, and bound its robust accuracy from above.
@@ -78,6 +80,8 @@ def run_replay(
         data: The examples that were attacked, in their order.
         stored: The adversarial examples that an attack has stored.
         source: The run folder that they come from.
+        sampled: All examples, those of the class among them that the attack aimed at and left out: the claims
+            are about them. ``data`` if not given.
         progress: Shows a bar of stored examples.
 
     Raises:
@@ -88,6 +92,8 @@ def run_replay(
     _require_same_data(stored, data, source)
     threats = [threat for spec in origin.threats if isinstance(threat := parse(spec), Threat)]
     predicted = predictions(subject.model, data)
+    everything = data if sampled is None else sampled
+    left_out = predict_left_out(subject, everything, origin.target_class)
     correct = predicted == data.labels
     replay = _replay(subject, data, stored, threats, correct, predicted < 0, progress)
     smallest = np.where(correct, replay.radius.min(0, initial=math.inf), 0.0)
@@ -121,8 +127,11 @@ def run_replay(
         broken_ids=tuple(np.flatnonzero(judged & np.isfinite(smallest)).tolist()),
         unbroken_ids=tuple(np.flatnonzero(judged & np.isinf(smallest)).tolist()),
     )
-    _, claims = robustness_claims(subject, data, threats, attacked=attacked, primary=True)
-    clean = clean_accuracy_claim(subject, data, predicted=predicted, primary=True)
+    known = with_left_out(attacked.examples, everything, origin.target_class, left_out)
+    _, claims = robustness_claims(
+        subject, everything, threats, attacked=replace(attacked, examples=known), primary=True
+    )
+    clean = clean_accuracy_claim(subject, everything, predicted=np.array(known.predicted), primary=True)
     return StepOutput(result, (clean, *claims), tuple(_notes(result, stored, subject, data)))
 
 

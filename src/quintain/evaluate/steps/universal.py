@@ -29,6 +29,7 @@ def run_universal(
     attacks: Mapping[str, Entry],
     threats: Sequence[Threat],
     *,
+    sampled: Dataset | None = None,
     target_class: int | None = None,
     seed: int = 0,
     folder: Path | None = None,
@@ -45,6 +46,8 @@ def run_universal(
         train, test: Pictures to fit on, and to score on.
         attacks: Registered universal attacks by name.
         threats: What may be changed, by the attacks that take a threat: each is fitted in each of them.
+        sampled: All pictures, those of the target class among them, which are left out of ``test``: the clean
+            accuracy is that on them. ``test`` if not given.
         target_class: The class that the attacks aim at.
         seed: Seed of fitting, views and the random changes.
         folder: Where pictures go.
@@ -98,9 +101,8 @@ def run_universal(
     note = (
         "How often a change succeeds is an estimate, for pictures and views like those that it was scored on."
     )
-    return StepOutput(
-        AttackResult((), tuple(stickers)), (clean_accuracy_claim(subject, test, primary=True),), (note,)
-    )
+    clean = clean_accuracy_claim(subject, test if sampled is None else sampled, primary=True)
+    return StepOutput(AttackResult((), tuple(stickers)), (clean,), (note,))
 
 
 def _settings(
