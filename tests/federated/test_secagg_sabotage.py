@@ -49,10 +49,14 @@ class Cheating(InProcessTransport):
         super().__init__(party.policy, party.sites, drop)
         self.party, self.cheat, self.kind, self.rewrite = party, cheat, kind, rewrite
 
-    def _step(self, site, message):
-        before = self._sites[site]
-        reply = super()._step(site, message)
-        if site != self.cheat or reply is None or reply[4] != self.kind:
+    def _answers(self, asked):
+        for site, message in asked.items():
+            before = self._sites[site]
+            for _, reply in super()._answers({site: message}):
+                yield site, self._said(site, before, reply)
+
+    def _said(self, site, before, reply):
+        if site != self.cheat or reply[4] != self.kind:
             return reply
         after = self._sites[site]
         body, kind = self.rewrite(after, site_body(reply))
@@ -389,13 +393,13 @@ class Together(InProcessTransport):
         super().__init__(party.policy, party.sites, drop)
         self.party, self.cheats = party, cheats
 
-    def _step(self, site, message):
-        kind, rewrite = self.cheats.get(site, (None, None))
-        one = Cheating(self.party, site, kind, rewrite)
-        one._sites = self._sites
-        reply = one._step(site, message)
-        self.refusals |= one.refusals
-        return reply
+    def _answers(self, asked):
+        for site, message in asked.items():
+            kind, rewrite = self.cheats.get(site, (None, None))
+            one = Cheating(self.party, site, kind, rewrite)
+            one._sites = self._sites
+            yield from one._answers({site: message})
+            self.refusals |= one.refusals
 
 
 def test_a_false_complaint_beside_a_bad_share_is_named_as_well():

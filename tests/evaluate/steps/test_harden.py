@@ -6,9 +6,10 @@ from torch import nn
 
 from quintain.certify.smoothing import SmoothedClassifier
 from quintain.core.errors import SettingError
+from quintain.dp.training.resume import delete_unfinished
 from quintain.evaluate import smoothing
 from quintain.evaluate.steps import harden
-from quintain.evaluate.steps.harden import delete_unfinished, run_harden
+from quintain.evaluate.steps.harden import run_harden
 from quintain.threats import L2
 from tests.evaluate.support.halfspace import points
 
