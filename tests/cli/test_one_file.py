@@ -150,6 +150,7 @@ sys.exit(pytest.main())
 """
 
 
+@pytest.mark.exhaustive
 def test_the_laws_collect_each_and_they_keep_them(site, fresh):
     files = sorted({file for files in LAWS.values() for file in files})
     names = [name for toys in TOYS.values() for name in toys if name != "ghost"]

@@ -133,8 +133,8 @@ def test_training_over_sites_or_privately_of_a_net_with_batch_norm_is_not_done_a
 @pytest.mark.parametrize(
     ("net", "data", "steps"),
     [
-        ("one_logit", "binary", "check,attack"),
-        ("many_logits", "binary", "check,attack"),
+        pytest.param("one_logit", "binary", "check,attack", marks=pytest.mark.exhaustive),
+        pytest.param("many_logits", "binary", "check,attack", marks=pytest.mark.exhaustive),
         ("faces", "faces", "check,attack,federate"),
     ],
 )

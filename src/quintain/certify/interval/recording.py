@@ -108,6 +108,15 @@ class Recording:
         *,
         mixes: bool = False,
     ) -> Operation:
-        made = Operation(self, len(self.operations), sources, affine, lines, error, terms, mixes)
+        made = Operation(
+            self,
+            len(self.operations),
+            sources,
+            affine=affine,
+            lines=lines,
+            error=error,
+            terms=terms,
+            mixes=mixes,
+        )
         self.operations.append(made)
         return made
