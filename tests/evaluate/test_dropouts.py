@@ -5,6 +5,8 @@ import pytest
 from quintain.core.errors import SettingError
 from quintain.evaluate.dropouts import Silence, check_silence, planned_dropouts
 from quintain.federated import HomomorphicSum, PlainMean, SecureSum
+from quintain.federated.grouped_sum import groups_of
+from quintain.federated.secagg.policy import default_threshold
 from quintain.federated.transport import DropoutStage
 
 TEN = [f"site-{i}" for i in range(10)]
@@ -43,3 +45,59 @@ def test_silence_that_leaves_no_sum_is_refused():
     for wrong in ((1.0, 0), (-0.1, 0), (0.1, -1)):
         with pytest.raises(SettingError):
             Silence(*wrong)
+
+
+@pytest.mark.parametrize(
+    ("part", "sites", "least"),
+    [(0.1, 5, "0.2"), (0.33, 3, "0.3334"), (0.14, 7, "0.1429"), (1e-12, 10, "0.1")],
+)
+def test_a_part_that_is_no_site_is_refused_with_the_smallest_that_is_one(part, sites, least):
+    said = (
+        f"drop = {part:g} of {sites} sites is less than one, .*expected at least {least}, which is one site"
+    )
+    with pytest.raises(SettingError, match=said):
+        check_silence(Silence(part, 1), sites, 2)
+    check_silence(Silence(float(least)), sites, 2)
+    assert Silence(float(least)).num_dropped(sites) == 1
+    check_silence(Silence(0.0, 1), sites, 2)
+
+
+def group_sizes(sites):
+    return [len(group) for group in groups_of(sites)]
+
+
+@pytest.mark.parametrize(
+    ("sites", "most"),
+    [
+        (9, 0),  # three groups of three, all needed
+        (10, 0),  # one of four stands a silent site, the others do not
+        (12, 1),  # three of four
+        (15, 2),  # three of five
+        (27, 4),  # five of nine
+        (29, 4),
+    ],
+)
+def test_a_robust_average_stands_so_many_silent_sites_wherever_they_are(sites, most):
+    sizes = group_sizes(sites)
+    check_silence(Silence(0.0, most), sites, sites, sizes)
+    with pytest.raises(SettingError, match=f"silence {most + 1} of {sites} .*at most {most} silent ones"):
+        check_silence(Silence(0.0, most + 1), sites, 2, sizes)
+    # the bound by all ways of placing them: t of a group must answer
+    fewest = {
+        silent: min(
+            sum(size - gone >= default_threshold(size) for size, gone in zip(sizes, spread, strict=True))
+            for spread in spreads(silent, sizes)
+        )
+        for silent in (most, most + 1)
+    }
+    needed = max(3, len(sizes) // 2 + 1)
+    assert fewest[most] >= needed > fewest[most + 1]
+
+
+def spreads(silent, sizes):
+    """Yield each way of placing silent sites in groups."""
+    if not sizes:
+        yield from [()] if not silent else []
+        return
+    for here in range(min(silent, sizes[0]) + 1):
+        yield from ((here, *rest) for rest in spreads(silent - here, sizes[1:]))

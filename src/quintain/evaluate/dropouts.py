@@ -8,7 +8,9 @@ import numpy as np
 
 from quintain.core.errors import SettingError
 from quintain.core.seeds import derive_seed
+from quintain.federated.grouped_sum import min_groups
 from quintain.federated.secagg.messages import MessageType
+from quintain.federated.secagg.policy import default_threshold
 from quintain.federated.transport import DropoutStage
 
 Dropouts = dict[int, dict[str, DropoutStage]]
@@ -71,16 +73,51 @@ def planned_dropouts(
     return planned
 
 
-def check_silence(silence: Silence, num_sites: int, min_survivors: int) -> None:
-    """Refuse so many silent sites that no round could come to a sum.
+def check_silence(
+    silence: Silence, num_sites: int, min_survivors: int, group_sizes: Sequence[int] = ()
+) -> None:
+    """Refuse silence that no round stands, and a part of the sites that is none of them.
+
+    Args:
+        silence: How many sites fall silent.
+        num_sites: Of how many.
+        min_survivors: The fewest sites in a sum of all.
+        group_sizes: Sites in each group, where a robust average over sums of groups is taken in place of
+            that sum.
 
     Raises:
-        SettingError: If fewer would be left than a sum needs.
+        SettingError: If fewer sites, or groups whose sum can be opened, would be left than are needed; or a
+            part of the sites is asked for that rounds down to none.
     """
+    if silence.fraction and not silence.num_dropped(num_sites):
+        # rounded up, so that the part that is named is one site indeed
+        least = math.ceil(10_000 / num_sites) / 10_000
+        raise SettingError(
+            f"drop = {silence.fraction:g} of {num_sites} sites is less than one, so that no site would drop "
+            f"out; expected at least {least:g}, which is one site, or 0 for none"
+        )
     silent = silence.num_silent(num_sites)
-    if num_sites - silent < min_survivors:
+    if group_sizes:
+        _check_groups(silence, silent, group_sizes)
+    elif num_sites - silent < min_survivors:
         raise SettingError(
             f"drop = {silence.fraction:g} and stragglers = {silence.stragglers} silence {silent} of "
             f"{num_sites} sites in each round, and a sum needs {min_survivors}: expected at most "
             f"{num_sites - min_survivors} silent ones, or more sites"
+        )
+
+
+def _check_groups(silence: Silence, silent: int, group_sizes: Sequence[int]) -> None:
+    """Refuse so many silent sites that too few groups may come to a sum."""
+    needed = min_groups(len(group_sizes))
+    # the fewest silent sites that cost so many groups that one too few is left: the frailest groups first
+    costs = sorted(size - default_threshold(size) + 1 for size in group_sizes)
+    fatal = sum(costs[: len(group_sizes) - needed + 1])
+    if silent >= fatal:
+        lost = sum(sum(costs[: count + 1]) <= silent for count in range(len(costs)))
+        raise SettingError(
+            f"drop = {silence.fraction:g} and stragglers = {silence.stragglers} silence {silent} of "
+            f"{sum(group_sizes)} sites in each round, which may cost {lost} of {len(group_sizes)} groups "
+            f"their sum, and the robust average needs {needed} of these sums: expected at most {fatal - 1} "
+            "silent ones, or more sites"
         )

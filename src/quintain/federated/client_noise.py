@@ -56,8 +56,14 @@ class ClientNoise:
 
         Raises:
             SettingError: If sites would add shares of noise to vectors that the server sees one by one, or
-                the server noise to a sum that sites have seen without it.
+                the server noise to a sum that sites have seen without it, or there are sums of groups, and
+                noise is made for a sum of all sites.
         """
+        if not aggregation.sums_all:
+            raise SettingError(
+                f"client_noise with the aggregation {aggregation.name}: its noise is made for the sum of "
+                "all sites, and groups have less; expected a sum of all, such as secagg"
+            )
         if self.added_by == "server" and aggregation.sites_open_sums:
             raise SettingError(
                 f"the server adds the noise, and under the aggregation {aggregation.name!r} sites open the "

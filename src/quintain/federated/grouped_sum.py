@@ -99,6 +99,11 @@ def groups_of(num_sites: int, group_size: int = MIN_GROUP_SIZE) -> tuple[tuple[i
     return tuple(tuple(map(int, block)) for block in np.array_split(np.arange(num_sites), count))
 
 
+def min_groups(count: int) -> int:
+    """Return how many of so many groups must come to a sum, for a robust average of them."""
+    return max(MIN_GROUPS, count // 2 + 1)
+
+
 class GroupedSum(SecureSum):
     """A robust average over the secure sums of fixed groups, in the place of the sum of all.
 
@@ -153,7 +158,7 @@ class GroupedSum(SecureSum):
         for members, outcome in outcomes.items():
             refused |= outcome.refused
             good[members] = policy.encoding.to_signed(outcome.total) / len(outcome.survivors)
-        if len(good) < max(MIN_GROUPS, len(groups) // 2 + 1):
+        if len(good) < min_groups(len(groups)):
             reason = _too_few(good, groups)
             raise SabotageError(reason, accused) if accused else ProtocolError(reason)
         survivors = tuple(name for members in good for name in outcomes[members].survivors)

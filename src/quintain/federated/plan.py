@@ -108,11 +108,6 @@ class TrainingPlan:
         """
         if self.config.client_noise is not None:
             self.config.client_noise.check_aggregation(aggregation)
-            if not aggregation.sums_all:
-                raise SettingError(
-                    f"client_noise with the aggregation {aggregation.name}: its noise is made for the sum of "
-                    "all sites, and groups have less; expected a sum of all, such as secagg"
-                )
 
     def encoder(
         self, aggregation: Aggregation

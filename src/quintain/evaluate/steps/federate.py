@@ -36,7 +36,7 @@ from quintain.federated import (
 )
 from quintain.federated import RoundReport as Facts
 from quintain.federated.engine import Engine, local_engine
-from quintain.federated.grouped_sum import MIN_GROUP_SIZE
+from quintain.federated.grouped_sum import MIN_GROUP_SIZE, groups_of
 from quintain.federated.local import trainable
 from quintain.federated.secagg.policy import default_threshold
 from quintain.federated.secagg.weights import capped_weights
@@ -121,7 +121,7 @@ def run_federate(
 
     Raises:
         SettingError: If noise does not go with the aggregation or the number of sites, or too many sites fall
-            silent.
+            silent, or a part of them that is less than one.
         UnknownNameError: If no aggregation or strategy has this name.
         RunFolderError: If ``unfinished`` holds another run.
         KeyboardInterrupt: After Ctrl-C or SIGTERM in a round, with the number of those that are kept.
@@ -133,8 +133,9 @@ def run_federate(
     require_copyable(net)
     # of three groups a median stands no dropout
     spare = default_threshold(sites) < sites and (not robust or sites >= 4 * MIN_GROUP_SIZE)
-    if silence is not None and not robust:
-        check_silence(silence, sites, FederatedConfig(rounds, LOCAL_RECIPE).terms(sites)[1])
+    if silence is not None:
+        group_sizes = [len(group) for group in groups_of(sites)] if robust else ()
+        check_silence(silence, sites, FederatedConfig(rounds, LOCAL_RECIPE).terms(sites)[1], group_sizes)
     if isinstance(privacy, ClientNoise):
         privacy = replace(privacy, max_dropped=silence.num_silent(sites) if silence else int(spare))
         privacy.check_aggregation(aggregation)
