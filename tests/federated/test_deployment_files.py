@@ -1,21 +1,27 @@
 """The files of a deployment: each key is known, what is wrong is one line, and all read one plan."""
 
+import re
+from dataclasses import replace
+
 import pytest
 import torch
 
-from quintain.core.errors import ModelError, NotFoundError, ProtocolError, SettingError
+from quintain.core.errors import ModelError, NotFoundError, ProtocolError, RunFolderError, SettingError
 from quintain.federated import Deadlines, FederatedConfig, PlainMean, SecureSum, SitePrivacy
 from quintain.federated.deployment import ClientSettings, ServerSettings, load_plan
+from quintain.federated.deployment.approval import file_terms
 from quintain.federated.deployment.plan_file import PlanFile
-from quintain.federated.enrolment import save_identity
+from quintain.federated.enrolment import save_identity, save_roster
 from quintain.federated.homomorphic_sum import HomomorphicSum
-from quintain.federated.secagg import Identity
+from quintain.federated.model_bytes import model_digest
+from quintain.federated.secagg import Identity, Roster
 from quintain.federated.secagg.messages import check_offer, pack_offer
 from quintain.federated.site_privacy import private_sites
 from quintain.models.weights import save_weights
-from tests.federated.deployed import CLIENT, PLAN, RECIPE, SERVER, deployed, save_data
+from tests.federated.deployed import CLIENT, NET, PLAN, RECIPE, SERVER, deployed, save_data
 from tests.federated.settings import SHORT, weights
 
+HUGE = "9" * 400
 PRIVACY = '[privacy]\nepsilon = 3\nunit = "patient"\n'
 
 
@@ -67,6 +73,7 @@ def test_a_plan_with_privacy_has_the_budget_of_the_command_line_and_a_unit_in_it
         (PLAN.replace("classes = 2", "classes = 1") + RECIPE, "plan.toml: classes = 1; expected"),
         (PLAN.replace("classes = 2", 'classes = ["a", "a"]') + RECIPE, "plan.toml: classes = "),
         (PLAN.replace("[6]", "[0]") + RECIPE, r"plan.toml: shape = \[0\]; expected"),
+        (PLAN.replace("[6]", "[6, 99999999]") + RECIPE, r"plan.toml: shape = .* at most 268,435,456 numbers"),
         (PLAN.replace("threshold = 2", "threshold = 1") + RECIPE, "plan.toml: .*threshold"),
         (PLAN.replace("= 0", "= -1") + RECIPE, "plan.toml: .*corrupt"),
         (PLAN + "clip_value = nan\n" + RECIPE, "plan.toml: .*clip"),
@@ -93,6 +100,23 @@ def test_a_plan_with_privacy_has_the_budget_of_the_command_line_and_a_unit_in_it
         ),
         (PLAN + "rounds = 4\n" + RECIPE, "plan.toml is no TOML"),
         (PLAN + "[recipe\n", "plan.toml is no TOML"),
+        *(
+            (
+                plan,
+                rf"plan.toml: {key} = .*\.\.\. \(\d+ characters\); expected whole numbers of at most 64 bits",
+            )
+            for key, plan in {
+                "clip_value": f"clip_value = {HUGE}\n{PLAN}{RECIPE}",
+                "rounds": PLAN.replace("rounds = 3", f"rounds = {HUGE}") + RECIPE,
+                "seed": f"seed = -{HUGE}\n{PLAN}{RECIPE}",
+                "classes": PLAN.replace("classes = 2", f"classes = {HUGE}") + RECIPE,
+                "shape": PLAN.replace("[6]", f"[6, {HUGE}]") + RECIPE,
+                r"\[recipe\] learning_rate": PLAN + RECIPE.replace("0.05", HUGE),
+                r"\[privacy\] epsilon": PLAN + PRIVACY.replace("3", HUGE),
+                r"\[weights\] site-1": f"{PLAN}{RECIPE}[weights]\nsite-1 = {HUGE}\n",
+            }.items()
+        ),
+        (PLAN.replace("rounds = 3", f"rounds = {2**63}") + RECIPE, f"plan.toml: rounds = {2**63}; expected"),
     ],
 )
 def test_what_is_wrong_in_a_plan_is_one_line_with_file_and_key(files, plan, complaint):
@@ -263,3 +287,74 @@ def test_sites_with_different_plans_refuse_each_others_rounds_by_name(files):
     other = written(files, PLAN + RECIPE.replace("0.05", "0.06")).plan
     with pytest.raises(ProtocolError, match="recipe"):
         check_offer(pack_offer(one.policy(0, bytes(16), bytes(32))), other.policy(0, bytes(16), bytes(32)))
+
+
+HARD = NET.replace("nn.Tanh()", "nn.Hardtanh()")
+"""A net with the names, shapes and first weights of ``NET``, and other activations."""
+
+
+def test_a_net_of_another_program_is_another_term_though_its_weights_are_the_same(files):
+    one = written(files, PLAN + RECIPE)
+    (files.folder / "net.py").write_text(HARD)
+    other = written(files, PLAN + RECIPE)
+    assert model_digest(one.net) == model_digest(other.net)
+    assert one.plan.fingerprint != other.plan.fingerprint
+    offered = pack_offer(one.plan.policy(0, bytes(16), model_digest(one.net)))
+    with pytest.raises(ProtocolError, match="the server offers data"):
+        check_offer(offered, other.plan.policy(0, bytes(16), model_digest(other.net)))
+    (files.folder / "net.py").write_text(NET + "\n\nother = make\n")
+    for factory in ("make", "other"):
+        plan = written(files, PLAN.replace("net.py:make", f"net.py:{factory}") + RECIPE).plan
+        assert f"for the model that {factory} makes in a file of SHA-256 " in plan.data
+    named = replace(PlanFile.load(files.folder / "plan.toml"), model="xray-cnn")
+    assert named.program_text == "the model xray-cnn"
+
+
+def with_another_key(files):
+    path, name = files.folder / "roster.toml", "site-2"
+    identities = {**files.identities, name: Identity.create(name)}
+    path.unlink()
+    save_roster(path, Roster.from_identities(*identities.values()), identities.values())
+
+
+OF_ANOTHER = {
+    "key": with_another_key,
+    "net": lambda files: (files.folder / "net.py").write_text(HARD),
+    "first model": lambda files: (files.folder / "plan.toml").write_text("seed = 7\n" + PLAN + RECIPE),
+}
+
+
+@pytest.mark.parametrize("term", OF_ANOTHER)
+def test_the_state_of_a_server_is_of_one_roster_one_net_and_one_first_model(files, term):
+    settings = ServerSettings.load(files.folder / "server.toml")
+    server = settings.server()
+    server._save()
+    assert settings.server().state == server.state
+    OF_ANOTHER[term](files)
+    with pytest.raises(RunFolderError, match="a training under other terms"):
+        settings.server()
+
+
+@pytest.mark.parametrize(
+    ("terms", "said"),
+    [
+        ("", "of 3 sites; for one of them, which can take its own off it, it is two others' updates"),
+        ("max_corrupt = 0\nthreshold = 3\n", "of 3 sites; for one of them, "),
+        (
+            "max_corrupt = 0\nthreshold = 3\nmin_survivors = 2\n",
+            "of 2 sites; .* it is another site's update: ",
+        ),
+        ("max_corrupt = 0\nmin_survivors = 4\n", None),
+        ("max_corrupt = 1\nmin_survivors = 4\n", None),
+        ("max_corrupt = 2\nthreshold = 4\n", "of 4 sites; for 2 of them, .* two others' .* = 5 leaves 3"),
+        ('secure = "none"\n', None),
+    ],
+)
+def test_an_approval_says_how_little_is_left_of_the_smallest_sum(tmp_path, terms, said):
+    lines = "".join(
+        one for one in PLAN.splitlines(keepends=True) if "corrupt" not in one and "thresh" not in one
+    )
+    files = deployed(tmp_path, num_sites=4, plan=terms + lines + RECIPE)
+    shown = file_terms(PlanFile.load(tmp_path / "plan.toml"), files.roster)
+    assert ("smallest sum" in shown) == (said is not None)
+    assert said is None or re.match(said, shown["smallest sum"])

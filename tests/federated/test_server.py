@@ -8,6 +8,7 @@ import torch
 from quintain.core.errors import RunFolderError, SabotageError
 from quintain.federated import DropoutStage, FederatedConfig, PlainMean, RoundSum, Server
 from quintain.federated.aggregation import Aggregation
+from quintain.federated.secagg import Identity, Roster
 from quintain.federated.secagg_sum import SecureSum
 from tests.federated.settings import SHORT, Killed, Party, linear, weights
 
@@ -115,8 +116,12 @@ def test_a_checkpoint_of_another_training_or_a_damaged_one_is_refused_by_name(tm
     ):
         with pytest.raises(RunFolderError, match="a training under other terms"):
             party.server(file, config=other)
-    with pytest.raises(RunFolderError, match="a training under other terms"):
-        Server(party.plan(), linear(), PlainMean(), checkpoint=file)
+    for net, aggregation in ((linear(), PlainMean()), (linear(seed=1), SecureSum())):
+        with pytest.raises(RunFolderError, match="a training under other terms"):
+            Server(party.plan(), net, aggregation, checkpoint=file)
+    rotated = dict(party.identities, **{"hospital-1": Identity.create("hospital-1")})
+    with pytest.raises(RunFolderError, match=r"a training under other terms \(sites, their keys, "):
+        party.server(file, roster=Roster.from_identities(*rotated.values()))
     data = bytearray(file.read_bytes())
     data[-3] ^= 1
     file.write_bytes(data)

@@ -289,6 +289,8 @@ class Client:
         check_offer(task.terms, policy)
         chain = self._chain.followed_by(net, policy.model_hash, counter, task.index, task.published)
         self._check_survivors(task.published)
+        if config.plan.noise is not None:
+            self._journal.claim_noise(self._chain.fingerprint, policy.model_hash, config.plan.config.rounds)
         self._chain = chain
         self._participant, self._round_id, self._signed = None, task.round_id, ()
         return policy, net

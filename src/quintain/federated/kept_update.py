@@ -2,8 +2,9 @@
 
 Over one model a site masks one vector, bit for bit; and each model is to be the last one plus the published
 sum, of which a client without memory could not tell. The file says what made the update: that of another plan
-(without noise, say), of other data or of another seed is not sent again. The file belongs to the site, as its
-data does: it is readable by its user alone, and is overwritten in each round.
+(without noise, say), of another net over the same weights, of other data or of another seed is not sent
+again. The file belongs to the site, as its data does: it is readable by its user alone, and is overwritten in
+each round.
 """
 
 import copy
@@ -23,6 +24,7 @@ from quintain.federated.local import Update
 from quintain.federated.model_chain import ModelChain
 from quintain.federated.secagg.encoding import WORD_DTYPE
 from quintain.federated.secagg.primitives import tagged_hash
+from quintain.models.fingerprint import fingerprint
 from quintain.models.sealed_tensors import read_checkpoint, seal_checkpoint
 
 ENCODED, LEDGER, HOME, HOME_BEFORE = "encoded", "ledger", "home.", "before."
@@ -33,12 +35,12 @@ def update_terms(chain: ModelChain, seed: int, data: Dataset, units: PrivacyUnit
     """Return a hash of all that makes a site's update over a model.
 
     Args:
-        chain: Has recipe, noise, objective, weights, grid and aggregation.
+        chain: Has recipe, noise, objective, weights, grid and aggregation, and the net, whose program counts.
         seed: Of local training.
         data: The site's own.
         units: Whom its examples belong to.
     """
-    said = (chain.fingerprint, str(seed), data.hash)
+    said = (chain.fingerprint, str(seed), data.hash, fingerprint(chain.own))
     return tagged_hash("own", *(one.encode() for one in said), units_digest(units)).hex()
 
 
@@ -86,8 +88,9 @@ def load_update(
     """Return the update in a file, the hash of its model, and the chain of models up to that one.
 
     Where there is no file, or one of another training, that is None, nothing, and the chain as it is given.
-    An update of this training that was made of other data or with another seed has no hash: what stays at the
-    site goes on from it, and it is not sent. What private training had spent by then is put into the ledger.
+    An update of this training that was made of other data, with another seed or by another net has no
+    hash: what stays at the site goes on from it, and it is not sent. What private training had spent by then
+    is put into the ledger.
 
     Raises:
         PrivacyError: If that is not what was saved.

@@ -34,14 +34,14 @@ class Server:
 
     Args:
         plan: The training; the clients have plans of their own.
-        net: Moved in place by every round, but for what the strategy leaves at the sites; left in evaluation
-            mode.
+        net: The first model, also for a server that goes on from a checkpoint. Moved in place by every round,
+            but for what the strategy leaves at the sites; left in evaluation mode.
         aggregation: What sums.
         checkpoint: The file of its state, written before and after each round; one that is there is gone on
             with. It holds the model and what was published, and nothing secret.
 
     Raises:
-        RunFolderError: If the checkpoint is damaged, or of another training.
+        RunFolderError: If the checkpoint is damaged, or of another training, by terms, keys or first model.
     """
 
     def __init__(
@@ -59,7 +59,9 @@ class Server:
         self.plan, self.aggregation = plan, aggregation
         self.net = plan.strategy.common_model(net)
         self._checkpoint = checkpoint
-        self._fingerprint = f"{plan.fingerprint} {aggregation.name} {plan.strategy!r}"
+        # a state goes on under the same keys and from the same first model alone, as clients' chains do
+        parts = (plan.fingerprint, aggregation.name, repr(plan.strategy), plan.roster.digest.hex())
+        self._fingerprint = " ".join((*parts, model_digest(self.net).hex()))
         self.state = ServerState()
         if checkpoint is not None and checkpoint.exists():
             self.state = load_state(checkpoint, self.net, self._fingerprint)

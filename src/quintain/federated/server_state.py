@@ -93,8 +93,8 @@ def open_state(
     metadata, tensors = read_checkpoint(path, "delete it to start the training anew")
     if metadata.get("fingerprint") != fingerprint:
         raise RunFolderError(
-            f"{path} is the state of a training under other terms (sites, rounds, recipe, weights, clip, "
-            "threshold, aggregation); delete it or choose another folder"
+            f"{path} is the state of a training under other terms (sites, their keys, net, first model, "
+            "rounds, recipe, weights, clip, threshold, aggregation); delete it or choose another folder"
         )
     net.load_state_dict(_under(WEIGHTS, tensors))
     net.eval()

@@ -27,6 +27,8 @@ from quintain.models.classifier import Classifier
 APPROVED_FILE = "approved.toml"
 NET_TERMS = ("parameters", "digest")
 """What is known once the model's program has run."""
+ENOUGH_LEFT = 3
+"""Updates that are to be left of a sum for whoever is in it; of fewer, the approval says so."""
 Terms = Mapping[str, str]
 
 
@@ -103,6 +105,8 @@ def file_terms(file: PlanFile, roster: Roster) -> dict[str, str]:
         if privacy is None
         else f"epsilon {privacy.epsilon:g} at delta {privacy.delta:g} for one {file.unit} over all rounds",
     }
+    if sums.hides_updates:
+        terms |= _smallest_sum(min_survivors, config.max_corrupt)
     terms["roster"] = f"version {roster.version}, {roster.digest.hex()[:16]}"
     sites = zip(roster.names, roster.keys, strict=True)
     terms |= {f"site {readable_name(name)}": fingerprint(key) for name, key in sites}
@@ -118,6 +122,24 @@ def net_terms(deployment: Deployment) -> dict[str, str]:
         tagged_hash("approval", *parts, plan.roster.digest, model_digest(net)).hex(),
     )
     return dict(zip(NET_TERMS, said, strict=True))
+
+
+def _smallest_sum(min_survivors: int, max_corrupt: int) -> dict[str, str]:
+    """Say how little is left of the smallest sum to sites that are in it; nothing where that is enough.
+
+    A sum is published: each site can take its own update off it, and those that side with the server theirs.
+    """
+    known = max(max_corrupt, 1)
+    left = min_survivors - known
+    if left >= ENOUGH_LEFT:
+        return {}
+    who = "one of them, which can take its" if known == 1 else f"{known} of them, which can take their"
+    what = "another site's update" if left <= 1 else "two others' updates, each hidden by the other alone"
+    text = (
+        f"of {min_survivors} sites; for {who} own off it, it is {what}: min_survivors = "
+        f"{known + ENOUGH_LEFT} leaves {ENOUGH_LEFT}"
+    )
+    return {"smallest sum": text}
 
 
 def readable_name(name: str) -> str:

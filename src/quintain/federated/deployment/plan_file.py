@@ -14,6 +14,7 @@
 Each party reads its own copy, and none is sent: what differs is refused round by round, by name.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ import torch
 from torch import nn
 
 from quintain.core.errors import ProtocolError, SettingError
+from quintain.core.files import sha256_file
 from quintain.core.registry import choose
 from quintain.core.seeds import derive_seed
 from quintain.dp.accounting.guarantee import PrivacyUnit
@@ -63,6 +65,8 @@ KEYS: Mapping[str, object] = {
     **{name: get_type_hints(FederatedConfig)[name] for name in _NUMBERS},
 }
 REQUIRED = ("model", "classes", "shape", "rounds")
+MAX_NUMBERS = 2**28
+"""Numbers in one example: four times those of a volume of 512 x 512 x 256; of more, none could be tried."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +144,15 @@ class PlanFile:
         unit = "" if self.unit == "record" else f", by {self.unit}"
         return f"samples of shape {self.shape} in [0, 1]: {classes}{unit}"
 
+    @property
+    def program_text(self) -> str:
+        """Which program the model is, as the terms of each round have it beside the data."""
+        program = self.model_file
+        if program is None:
+            return f"the model {self.model}"
+        factory = self.model.rpartition(":")[2]
+        return f"the model that {factory} makes in a file of SHA-256 {sha256_file(program)}"
+
     def build(self, roster: Roster) -> "Deployment":
         """Run the model's program and make the plan of these sites.
 
@@ -157,7 +170,8 @@ class PlanFile:
         ).net
         Classifier(net, num_classes=self.num_classes, name=self.model).predict(torch.zeros(2, *self.shape))
         with named_in(self.path):
-            plan = TrainingPlan.for_net(roster, self.config, net, data=self.data_text)
+            data = f"{self.data_text}, for {self.program_text}"
+            plan = TrainingPlan.for_net(roster, self.config, net, data=data)
             plan.check_aggregation(self.aggregation)
         return Deployment(plan, self.aggregation, net, self)
 
@@ -217,10 +231,10 @@ def _classes(path: Path, given: object) -> tuple[tuple[str, ...], int]:
 
 def _shape(path: Path, given: list[object]) -> tuple[int, ...]:
     sizes = tuple(one for one in given if isinstance(one, int) and type(one) is int and one >= 1)
-    if not given or len(sizes) < len(given):
+    if not given or len(sizes) < len(given) or math.prod(sizes) > MAX_NUMBERS:
         raise SettingError(
             f"{path}: shape = {given!r}; expected that of one example, such as [1, 64, 64] (channels, "
-            "height, width)"
+            f"height, width), of at most {MAX_NUMBERS:,} numbers"
         )
     return sizes
 

@@ -8,6 +8,9 @@ from typing import Literal, get_args, get_origin
 
 from quintain.core.errors import ProtocolError, SettingError, UnknownNameError, UsageError
 
+MAX_SHOWN = 80
+"""Characters of a wrong value that a message has."""
+
 _EXPECTED: Mapping[object, str] = {
     int: "a whole number",
     float: "a number",
@@ -48,9 +51,9 @@ def read_table(
     values: dict[str, object] = {}
     for key, kind in kinds.items():
         if key in entries:
-            expected = _expected(entries[key], kind)
+            expected = _expected(entries[key], kind) or _if_too_large(entries[key])
             if expected:
-                problems.append(f"{where}{key} = {entries[key]!r}; expected {expected}")
+                problems.append(f"{where}{key} = {_shown(entries[key])}; expected {expected}")
             else:
                 values[key] = _converted(path, entries[key], kind)
     if problems:
@@ -87,6 +90,19 @@ def _expected(value: object, kind: object) -> str:
     # true is no number here, though it is one in Python
     fits = type(value) is one or (one is float and type(value) is int)
     return "" if fits else _EXPECTED[one]
+
+
+def _if_too_large(value: object) -> str:
+    """Say what is expected of whole numbers beyond those that TOML promises; nothing if there are none."""
+    numbers = value if isinstance(value, list) else [value]
+    fits = all(-(2**63) <= one < 2**63 for one in numbers if isinstance(one, int))
+    return "" if fits else "whole numbers of at most 64 bits, from -2^63 to below 2^63"
+
+
+def _shown(value: object) -> str:
+    """Return a value as its file has it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}... ({len(text)} characters)"
 
 
 def _converted(path: Path, value: object, kind: object) -> object:

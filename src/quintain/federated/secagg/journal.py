@@ -36,7 +36,8 @@ For sums without a model, ``Policy.model_hash`` is to name what is summed, or th
 one thing.
 
 Beside these rules the journal of a site that trains privately has a note of what each round has spent, so
-that no restart and no lost file makes the budget whole again.
+that no restart and no lost file makes the budget whole again; and where sums have noise, a note of each model
+over which the site has sent a noisy vector, of which there are no more than epsilon counts.
 
 Not covered: sums over different models. Where the model hardly moves from one round to the next, updates
 hardly do either, and the difference of two neighbouring sums still tells, roughly, of a site that is in one
@@ -200,6 +201,39 @@ class Journal(ABC):
             notes.append(note)
         return tuple(notes)
 
+    def claim_noise(self, training: str, model_hash: bytes, most: int) -> None:
+        """Claim the noise in a sum over a model, before a vector of that sum leaves.
+
+        Over one model a site sends one vector, whose noise counts once, however often it is sent.
+
+        Args:
+            training: Hex hash of the training.
+            model_hash: Of the model.
+            most: Noisy sums that the privacy of the training allows.
+
+        Raises:
+            ProtocolError: If there were so many over other models before, or another program claims as well.
+            SettingError: If something is of another type.
+            StorageError: If the journal cannot be read or written.
+        """
+        check_types(bytes, model_hash=model_hash)
+        number = 0
+        while (claimed := self._read(_noise_note(training, number))) not in (None, model_hash):
+            number += 1
+        if claimed == model_hash:
+            return
+        if number >= most:
+            raise ProtocolError(
+                f"this site has sent noisy updates over {number} models of this training, and its epsilon "
+                f"counts {most} sums: nothing more of it leaves; expected a new training, whose epsilon adds "
+                "to this one's"
+            )
+        if self._write_once(_noise_note(training, number), model_hash) not in (None, model_hash):
+            raise ProtocolError(
+                f"noisy sum {number} of this training was claimed by another program with this journal; "
+                "expected one program a site: stop the other one"
+            )
+
     @abstractmethod
     def _write_once(self, name: str, content: bytes) -> bytes | None:
         """Make a note, lasting when this returns.
@@ -303,6 +337,10 @@ def _cohort_note(model_hash: bytes) -> str:
 
 def _spending_note(training: str, number: int) -> str:
     return f"{training}.spent-{number}"
+
+
+def _noise_note(training: str, number: int) -> str:
+    return f"{training}.noise-{number}"
 
 
 def _check_same(first: bytes | None, cohort: bytes) -> None:
