@@ -67,3 +67,15 @@ def test_more_questions_than_the_budget_are_refused() -> None:
     assert meter.queries_left(torch.arange(2)).tolist() == [1, 0]
     with pytest.raises(SettingError, match="max_queries = 2 forward passes"):
         meter.logits(torch.rand(2, 2), torch.arange(2))
+
+
+def test_a_gradient_that_does_not_reach_the_points_is_none():
+    table, last = nn.Embedding(16, 4), nn.Linear(8, 2)
+    with torch.no_grad():  # class 0 everywhere
+        last.bias.copy_(torch.tensor([1e3, -1e3]))
+
+    def embedded(z: Tensor) -> Tensor:
+        return last(table((z * 15).round().long()).flatten(1))
+
+    with pytest.raises(ModelError, match=r"gives no gradient.*--attack square"):
+        FGSM()(embedded, torch.full((3, 2), 0.7), torch.zeros(3, dtype=torch.long), Linf(0.1))

@@ -77,6 +77,15 @@ def double():
     return Net().double()
 
 
+class Embedded(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.last = nn.Embedding(16, 4), nn.Linear(144, 3)
+
+    def forward(self, x):
+        return self.last(self.table((x.flatten(1) * 15).round().long()).flatten(1))
+
+
 class Normalized(nn.Module):
     def __init__(self, channels, classes):
         super().__init__()
@@ -347,3 +356,48 @@ def test_classes_that_training_lacks_are_said(call, folder, tmp_path):
         code, told, complaint = call(command, *words)
         assert code == 0, complaint
         assert "no training example is of class 2, but 4 of 12 test examples are" in told
+
+
+@pytest.mark.parametrize(
+    ("command", "words"), [("attack", ("--limit", 12)), ("evaluate", ("--limit", 12)), ("harden", ())]
+)
+def test_a_net_without_a_gradient_at_its_input_is_refused_in_one_line(command, words, run, folder):
+    code, _, complaint = run(command, f"{folder}/nets.py:Embedded", "gray", *words)
+    assert code == 5
+    assert "the model gives no gradient; expected logits that depend on the input" in one_line(complaint)
+
+
+def test_a_net_that_takes_inputs_in_0_to_1_alone_is_checked_and_attacked_by_its_outputs(run, folder):
+    code, told, complaint = run("check", f"{folder}/nets.py:Embedded", "gray")
+    assert code == 0, complaint
+    assert "not measured on inputs in [-1, 1], inputs in 0 .. 255" in " ".join(told.split())
+    words = ("attack", f"{folder}/nets.py:Embedded", "gray", "--max-queries", 30)
+    code, _, complaint = run(*words, attack="square")
+    assert code == 0, complaint
+
+
+def test_labels_that_start_at_1_are_named_where_a_model_has_a_class_less(run, folder, tmp_path):
+    from quintain.models import load_classifier, save_weights
+
+    arrays = dict(np.load(folder / "gray.npz"))
+    shifted = {name: arrays[name] + 1 for name in ("train_labels", "test_labels")}
+    np.savez(folder / "from_one.npz", **arrays | shifted)
+    remedy = "if the labels are 1 .. 3, subtract 1 from them"
+    for spec in (f"{folder}/nets.py:packed_tuple", f"scores:{folder}/nets.py:scores"):
+        code, _, complaint = run("attack", spec, "from_one")
+        assert code == 5
+        assert remedy in one_line(complaint)
+    spec = f"{folder}/nets.py:tensor"
+    save_weights(load_classifier(spec, num_classes=3, channels=1, size=6).net, tmp_path / "three.safetensors")
+    code, _, complaint = run("attack", spec, "from_one", "--weights", tmp_path / "three.safetensors")
+    assert code == 5
+    assert remedy in one_line(complaint)
+
+
+def test_examples_of_the_train_split_are_said_to_be(run, folder):
+    told = {}
+    for split in ("train", "test"):
+        code, told[split], _ = run("attack", f"{folder}/nets.py:tensor", "gray", "--split", split)
+        assert code == 0
+    assert "note: These are examples of the train split" in " ".join(told["train"].split())
+    assert "train split" not in told["test"]

@@ -185,6 +185,8 @@ def test_names_of_classes():
         ((2, 3, 8, 9), (3, 8, 9)),
         ((2, 1, 8, 9), (1, 8, 9)),
         ((2, 3, 4, 4), (4, 3, 4)),
+        ((2, 3, 1, 1), (3, 1, 1)),
+        ((2, 1, 1, 3), (3, 1, 1)),
     ],
 )
 def test_where_the_channels_are(shape, expected):

@@ -73,7 +73,7 @@ def test_without_alpha_sizes_are_uneven_and_the_mix_is_one():
     ],
 )
 def test_a_split_that_cannot_be_is_refused(settings_):
-    with pytest.raises(SettingError, match=r"expected|--sites of quintain federate|fewer sites"):
+    with pytest.raises(SettingError, match=r"expected|--sites of quintain federate|give more data"):
         partition(dataset(), **settings_)
 
 
@@ -93,6 +93,12 @@ def test_a_split_that_cannot_be_is_refused(settings_):
 def test_settings_of_a_wrong_type_are_refused_by_name(settings_):
     with pytest.raises(SettingError, match=f"{next(iter(settings_))} = .*; expected"):
         partition(**{"data": dataset(), **settings_})
+
+
+def test_too_few_examples_for_so_many_sites_name_how_many_there_may_be():
+    data = dataset()
+    with pytest.raises(SettingError, match=r"at most 3 sites \(--sites of .*, --clients of quintain drill\)"):
+        partition(data, 5, min_examples=len(data) // 3)
 
 
 def test_minima_that_no_split_has_name_what_the_commands_have_an_option_for():

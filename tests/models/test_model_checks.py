@@ -139,7 +139,8 @@ def test_too_few_logits_are_an_error():
     assert findings(Program(), Examples(num_classes=3))["output"][0] == "error"
     assert findings(Program(), num_classes=3)["output"] == (
         "error",
-        "model returns 2 logits an example; expected 3 or more, one a class",
+        "model returns 2 logits an example; expected 3 or more, one a class; if the labels are 1 .. 2, "
+        "subtract 1 from them",
     )
 
 
@@ -200,3 +201,27 @@ def test_vectors_and_few_samples():
     assert found["output"][0] == "ok"
     assert "of 7 samples" in found["inputs"][1]
     assert np.isin("gradient", list(found))
+
+
+def test_a_net_that_takes_inputs_in_0_to_1_alone_is_sound():
+    def picky(logits, x):
+        if x.min() < 0 or x.max() > 1:
+            raise ValueError("expected inputs in [0, 1]")
+        return logits
+
+    level, message = findings(Program(picky))["inputs"]
+    assert level == "ok"
+    assert "right on 100% of 64 samples" in message
+    assert "not measured on inputs in [-1, 1], inputs in 0 .. 255, standardised inputs" in message
+
+
+def test_a_scale_that_a_net_takes_is_guessed_though_it_fails_on_others():
+    def picky(logits, x):
+        if x.min() < 0:
+            raise ValueError("expected positive inputs")
+        return logits
+
+    level, message = findings(Program(picky, mean=float(255 * X.flatten(1).mean(1).median())))["inputs"]
+    assert level == "warning"
+    assert "on inputs in 0 .. 255" in message
+    assert "not measured on inputs in [-1, 1]" in message

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from quintain.attacks.goal import Loss
+from quintain.attacks.input_gradient import input_gradient
 from quintain.attacks.outcome import Model
 from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.models.memory import is_out_of_memory
@@ -72,15 +73,8 @@ class CountedModel:
             logits = self._forward(z if to_image is None else to_image(z), rows)
             values = loss(logits, rows)
             # one backward pass of the sum gives each example its own gradient, since none depends on another
-            total = values.sum()
-            if not total.requires_grad:
-                raise ModelError(
-                    "the model gives no gradient; expected logits that depend on the input by differentiable "
-                    "steps. Attack it by its outputs: --attack square for scores, --attack hopskipjump for "
-                    "labels; or as a black box, --model scores:file.py:function or labels:file.py:function"
-                )
+            gradient = input_gradient(values.sum(), z)
             self.backwards.index_add_(0, rows, torch.full_like(rows, self.queries_per_call))
-            (gradient,) = torch.autograd.grad(total, z)
         return logits.detach(), values.detach(), gradient
 
     def _forward(self, image: Tensor, rows: Tensor) -> Tensor:

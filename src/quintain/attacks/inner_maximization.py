@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from quintain.attacks.input_gradient import input_gradient
 from quintain.attacks.outcome import Model
 from quintain.attacks.step_sizes import ascent_step, cosine_step_sizes
 from quintain.losses.cross_entropy import log_odds
@@ -38,6 +39,9 @@ def maximize_loss(
         seed: Seed of the random starts; give each training step its own.
         ids: The examples' numbers in their data set (B,); 0, 1, 2 ... if not given.
 
+    Raises:
+        ModelError: If the logits do not depend on the inputs by differentiable steps.
+
     Source: Madry et al., 2018, arXiv:1706.06083.
     """
     x = x.detach().clone()
@@ -47,6 +51,6 @@ def maximize_loss(
         with torch.enable_grad():
             z.requires_grad_()
             # the log odds: their gradient has the direction of the cross-entropy's, and does not underflow
-            (gradient,) = torch.autograd.grad(log_odds(model(z), y).sum(), z)
+            gradient = input_gradient(log_odds(model(z), y).sum(), z)
         z = ascent_step(threat, step_size, z.detach(), gradient, x, cache)
     return z

@@ -30,6 +30,13 @@ if TYPE_CHECKING:
     from quintain.results.records import Record
 
 
+TRAIN_NOTE = (
+    "These are examples of the train split: a model that was trained on them is right on more of them, and "
+    "under larger changes, than on others."
+)
+"""What a record says where the examples are those that a model may have been trained on."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class VerbCall(CallInputs):
     """One call of a command that evaluates something: its inputs, and what is done around its work.
@@ -272,7 +279,8 @@ class VerbCall(CallInputs):
             device=self.device_name,
         )
         missing = missing_class_notes(self.whole_split, self.sampled)
-        return replace(record, notes=(*record.notes, *missing))
+        seen = (TRAIN_NOTE,) if self.split == "train" else ()
+        return replace(record, notes=(*record.notes, *missing, *seen))
 
     def _store(self, record: "Record") -> None:
         _save(record, self.folder)

@@ -130,7 +130,8 @@ TargetClass = Annotated[
     typer.Option(
         "--target-class",
         "--target",
-        help="Targeted attack towards this class index; examples of that class are skipped.",
+        help="Targeted attack towards this class index; examples of that class are not attacked, and count "
+        "in every accuracy.",
         min=0,
     ),
 ]

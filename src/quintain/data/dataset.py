@@ -228,7 +228,7 @@ def from_arrays(
     Args:
         images: uint8, divided by 255 when read, or floating in [0, 1]; (N, F), (N, H, W), (N, H, W, C) or
             (N, C, H, W) with C in {1, 3, 4}. Where the last axis and the second could both be channels, the
-            last is.
+            last is, but for pictures of one pixel, (N, C, 1, 1).
         labels: (N,) or (N, 1), integers.
         name: The data set's name in results.
         num_classes: Number of classes; the largest label plus one, and at least two, if not given.

@@ -83,7 +83,7 @@ def channels_first(images: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     """View images as (N, C, H, W), or vectors as (N, F).
 
     Three axes are gray images. With four, the last axis is the channels if it has 1, 3 or 4 entries,
-    otherwise the second.
+    otherwise the second; of one pixel, (N, C, 1, 1), it is the second.
 
     Raises:
         DataError: If neither fits.
@@ -92,7 +92,8 @@ def channels_first(images: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
         return images
     if images.ndim == 3:
         return images[:, None]
-    if images.ndim == 4 and images.shape[3] in CHANNELS:
+    of_one_pixel = images.shape[2:] == (1, 1)
+    if images.ndim == 4 and images.shape[3] in CHANNELS and not of_one_pixel:
         return images.transpose(0, 3, 1, 2)
     if images.ndim == 4 and images.shape[1] in CHANNELS:
         return images

@@ -331,7 +331,9 @@ class Trials:
         x, _ = self.context.test.batch([0])
         x = x.to(device_of(net))
         logits = Classifier(net)(x)
-        gradients = torch.autograd.grad(logits.square().mean(), list(net.parameters()))
+        # a parameter that the logits do not depend on has a gradient of zeros
+        loss = logits.square().mean()
+        gradients = torch.autograd.grad(loss, list(net.parameters()), materialize_grads=True)
         update = torch.cat([part.flatten() for part in gradients])
 
         def work(count: int) -> None:

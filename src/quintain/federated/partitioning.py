@@ -82,9 +82,15 @@ def partition(
             "None"
         )
     if num_sites * min_examples > len(data):
+        most = len(data) // max(min_examples, 1)
+        remedy = (
+            f"at most {most} sites (--sites of quintain federate, --clients of quintain drill)"
+            if most >= 2
+            else "enough for two"
+        )
         raise SettingError(
-            f"{len(data)} examples for {num_sites} sites of at least {min_examples}; give more data or fewer "
-            "sites"
+            f"{len(data)} examples for {num_sites} sites of at least {min_examples}; give more data, or "
+            f"{remedy}"
         )
     for attempt in range(MAX_ATTEMPTS):
         rng = np.random.default_rng(derive_seed(seed, "sites", attempt))

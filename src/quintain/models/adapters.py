@@ -76,3 +76,8 @@ def find_logits(output: Any, tensor_types: tuple[type, ...] = (Tensor,)) -> Any:
         f"the model returns {type(output).__name__}; expected logits: a tensor, a dict, a tuple, or an "
         "object with .logits"
     )
+
+
+def label_hint(num_outputs: int, num_classes: int) -> str:
+    """Say what may be wrong where a model has an output less than the data have classes."""
+    return f"; if the labels are 1 .. {num_outputs}, subtract 1 from them" * (num_outputs == num_classes - 1)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from quintain.core.errors import ModelError, QuintainError, SettingError
+from quintain.models.adapters import label_hint
 from quintain.models.fingerprint import function_fingerprint
 from quintain.models.memory import is_out_of_memory
 
@@ -148,6 +149,7 @@ class BlackBox:
         if count < least:
             raise ModelError(
                 f"{self.name} gives {count} scores an input; expected {least} or more, one a class"
+                f"{label_hint(count, least)}"
             )
         if count != (self._num_scores or count):
             raise ModelError(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from quintain.core.errors import QuintainError
+from quintain.core.errors import ModelError, QuintainError
 from quintain.models.blackbox import BlackBox
 from quintain.models.classifier import Classifier
 from quintain.models.protocol import ClassifierLike
@@ -245,9 +245,17 @@ def _input_scale(case: ProbeBatch, data: LabeledData) -> Finding:
     text = (
         f"right on {right:.0%} of {len(case.x)} samples in [0, 1]; the best constant answer on {constant:.0%}"
     )
-    others = {name: _accuracy(case, scale) for name, scale in _scales(case.x).items()}
-    best = max(others, key=lambda name: others[name])
-    if others[best] > max(right, constant) + SCALE_ADVANTAGE:
+    others, refused = dict[str, float](), list[str]()
+    for name, scale in _scales(case.x).items():
+        # a net may rightly refuse what lies outside [0, 1]
+        try:
+            others[name] = _accuracy(case, scale)
+        except ModelError:
+            refused.append(name)
+    if refused:
+        text += f"; not measured on {', '.join(refused)}, since the model fails there"
+    best = max(others, key=lambda name: others[name], default="")
+    if best and others[best] > max(right, constant) + SCALE_ADVANTAGE:
         return Finding(
             "inputs",
             "warning",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from quintain.core.arrays import native_copy
 from quintain.core.errors import ModelError, QuintainError, SettingError
-from quintain.models.adapters import adapt, find_logits
+from quintain.models.adapters import adapt, find_logits, label_hint
 from quintain.models.fingerprint import fingerprint
 from quintain.models.memory import is_out_of_memory
 from quintain.models.modules import all_modules, any_training, first_floating_tensor
@@ -148,7 +148,9 @@ class Classifier:
         is_single = find_logits(output).numel() == num_examples
         returned = "one logit" if is_single else f"{num_logits} logits"
         expected = f"{least} or more, one a class" if num_logits < least else f"{self._num_logits}, as before"
-        raise ModelError(f"{self.name} returns {returned} an example; expected {expected}")
+        raise ModelError(
+            f"{self.name} returns {returned} an example; expected {expected}{label_hint(num_logits, least)}"
+        )
 
     def _to_net(self, x: Tensor, modules: list[nn.Module]) -> Tensor:
         """Return a copy of the input in the net's type and on its device: the net may write into it."""

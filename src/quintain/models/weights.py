@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from quintain.core.errors import ModelError, NotFoundError
 from quintain.core.files import read_bytes, sha256, write_atomically
+from quintain.models.adapters import label_hint
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -121,8 +122,9 @@ def _other_classes_hint(weights: Mapping[str, Tensor], expected: Mapping[str, Te
     inner = [(weights[name].shape[1:], expected[name].shape[1:]) for name in other]
     if len(rows) != 1 or any(one != another for one, another in inner):
         return ""
-    (given,) = next(iter(rows))[0]
-    return f"; if they are of a net of {given} classes, give --classes {given} (num_classes={given})"
+    (given,), (own,) = next(iter(rows))
+    hint = f"; if they are of a net of {given} classes, give --classes {given} (num_classes={given})"
+    return hint + label_hint(given, own)
 
 
 def read_weights(path: Path) -> Mapping[str, Tensor]:
