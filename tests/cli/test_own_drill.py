@@ -7,10 +7,14 @@ import pytest
 import torch
 
 from quintain.core.errors import ExitCode
+from quintain.core.seeds import derive_seed
+from quintain.drill import Settings
+from quintain.drill.pipeline import CPU
 from quintain.drill.steps import attack
+from quintain.drill.subject import Subject
 from quintain.results.codec import decode, load
 from quintain.results.records import DrillResult, SkippedResult
-from quintain.results.robustness_records import AttackResult, ReplayResult
+from quintain.results.robustness_records import AttackResult, ReplayResult, TrainResult
 from tests.drill.own_models import write_files
 
 OWN = ("--model", "nets.py:mlp", "--data", "table.npz", "--minutes", "60")
@@ -208,3 +212,80 @@ def test_a_finished_drill_does_not_answer_for_other_weights_that_the_factory_rea
     code, _, err = call(*words)
     assert code == ExitCode.USAGE
     assert "r holds steps on another model than net.py:make gives now" in " ".join(err.split())
+
+
+FACTORIES = """
+import torch
+from torch import nn
+
+
+def right(noise, sign=1):
+    net = nn.Linear(8, 2)
+    with torch.no_grad():
+        net.weight.mul_(noise)
+        net.bias.mul_(noise)
+        net.weight[1, :2] += 10 * sign
+        net.bias[1] -= 10 * sign
+    return net
+
+
+def trained():
+    return right(0)
+
+
+def training():
+    return right(0.01)
+
+
+def lucky(seed):
+    return right(0.01, 1 if seed in LUCKY else -1)
+"""
+"""Factories of nets for ``table.npz``: trained weights, such as it trains by a seed, first ones with luck."""
+
+
+@pytest.fixture
+def factories(files):
+    """The seeds with luck are that of the drill and that of the net that it takes for the user's."""
+    seeds = (0, derive_seed(0, "drill", "net", "plain"))
+    (files / "drawn.py").write_text(FACTORIES.replace("LUCKY", str(seeds)))
+    return lambda name: ("--model", f"drawn.py:{name}", "--data", "table.npz", "--minutes", "60", "--quick")
+
+
+@pytest.mark.parametrize("factory", ["trained", "training", "lucky"])
+def test_weights_that_a_factory_draws_anew_are_not_trained_however_right(files, call, factories, factory):
+    code, _, err = call("drill", *factories(factory), "--only", "train", "--out", "r")
+    assert code == ExitCode.OK, err
+    found = load(files / "r" / "02-train.json").result
+    assert isinstance(found, TrainResult)
+    # a given model has no file of weights in the run folder
+    assert bool(found.training.model.path) == (factory != "trained")
+
+
+@pytest.mark.parametrize(("factory", "is_refused"), [("trained", True), ("training", True), ("lucky", False)])
+@pytest.mark.usefixtures("factories")
+def test_weights_that_may_rest_on_the_records_are_refused_and_lucky_ones_are_not(files, factory, is_refused):
+    subject = Subject(Settings(model=f"{files}/drawn.py:{factory}", data=f"{files}/table.npz"), CPU)
+    assert subject.factory_has_learned == is_refused
+
+
+MIXING = """
+from torch import nn
+
+
+class Mixing(nn.Linear):
+    def __init__(self):
+        super().__init__(8, 2)
+
+    def forward(self, x):
+        z = super().forward(x)
+        return z - z.mean(0)
+"""
+"""A net whose outputs depend on the batch."""
+
+
+def test_a_drill_that_ends_with_an_error_says_why_in_its_last_lines(files, call):
+    (files / "mixing.py").write_text(MIXING)
+    words = ("drill", "--model", "mixing.py:Mixing", "--data", "table.npz", "--only", "check", "--out", "r")
+    code, out, _ = call(*words)
+    assert code == ExitCode.EXECUTION
+    assert out.splitlines()[-2] == "EXECUTION: errors were found in batches"

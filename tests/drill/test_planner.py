@@ -112,6 +112,16 @@ def test_a_step_that_no_time_is_left_for_is_not_done_and_says_how_many_minutes_i
     assert "--minutes 5" in found.remedy
 
 
+def test_a_part_of_a_second_is_not_said_to_be_none(planner):
+    quick = replace(ROUNDS, estimate=lambda _context, _trials: lambda _work: 0.4)
+    plan, clock = planner((PLAIN, quick), minutes=2)
+    plan.prepare(PLAIN)
+    clock.now = 119.9
+    found = plan.prepare(quick)
+    assert isinstance(found, Obstacle)
+    assert found.reason.startswith("it takes 0.4 s even at its smallest useful size, and 0.1 s of 2 minutes")
+
+
 def test_a_step_is_not_done_where_one_that_it_needs_was_not(planner):
     plan, _ = planner()
     plan.obstacles["train"] = Obstacle("there is no train split", "add one")

@@ -93,7 +93,7 @@ def needs_private_training(context: DrillContext) -> Obstacle | None:
     found = needs_training(context)
     if found is not None:
         return found
-    if context.subject.factory_is_trained:
+    if context.subject.factory_has_learned:
         return Obstacle(
             f"{context.settings.model} gives trained weights, which may rest on the records to be protected: "
             "private training starts from weights that do not depend on them",

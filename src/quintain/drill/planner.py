@@ -241,7 +241,7 @@ class Planner:
     def _too_long(self, least: float, left: float) -> Obstacle:
         minutes = self.context.settings.seconds / 60
         return Obstacle(
-            f"it takes {least:.0f} s even at its smallest useful size, and {max(left, 0):.0f} s of "
+            f"it takes {_seconds(least)} s even at its smallest useful size, and {_seconds(left)} s of "
             f"{minutes:g} minute{'s' * (minutes != 1)} are left for this and for what is worth more",
             f"give --minutes {_more(minutes, least):g} and a new --out, or name fewer steps with --only",
         )
@@ -317,6 +317,11 @@ class Planner:
 def _more(minutes: float, seconds: float) -> float:
     """Return minutes that would be enough, rounded up to five."""
     return 5 * (1 + (minutes + 1.5 * seconds / 60) // 5)
+
+
+def _seconds(seconds: float) -> str:
+    """Return seconds in words, of which a part of one is not shown as none."""
+    return f"{max(seconds, 0):.2g}" if seconds < 10 else f"{seconds:.0f}"
 
 
 def _at_pace(seconds: Callable[[Workload], float], pace: float) -> Callable[[Workload], float]:

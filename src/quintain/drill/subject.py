@@ -23,6 +23,9 @@ from quintain.models.protocol import ClassifierLike
 PROBED = 100
 """Test examples on which it is seen whether a factory gives trained weights."""
 
+NUM_SEEDS = 4
+"""By so many seeds it is seen whether a factory's weights may rest on the data."""
+
 CONFIDENCE = 0.999
 """At this confidence a net must be better than the majority class to count as trained."""
 
@@ -78,7 +81,7 @@ class Subject:
             self.settings.model,
             self.settings.weights,
             **self._shape,
-            seed=derive_seed(self.settings.seed, "drill", "net", "plain"),
+            seed=self._seed,
         )
         if isinstance(model, Classifier):
             model.net.to(self.device)
@@ -88,17 +91,39 @@ class Subject:
     def comes_trained(self) -> bool:
         """Whether there are trained weights: a black box, a file of weights, or a factory that gives some.
 
-        A factory gives some if its net is better than the majority class, which chance does not explain.
+        A factory gives some if these are the same for every seed and its net is better than the majority
+        class, which chance does not explain.
         """
         return self.is_black_box or self.settings.weights is not None or self.factory_is_trained
 
     @cached_property
     def factory_is_trained(self) -> bool:
-        """Whether a fresh net of the factory is better than the majority class on test examples."""
+        """Whether the factory gives the same weights for every seed, better than the majority class.
+
+        First weights that are drawn may be better by luck, but not the same for two seeds.
+        """
+        return self._is_better(self._seeds[0]) and _same_weights(*map(self.fresh, self._seeds[:2]))
+
+    @cached_property
+    def factory_has_learned(self) -> bool:
+        """Whether nets of the factory are better than the majority class for several seeds, the same or not.
+
+        Their weights may then rest on the data, such as where the factory trains them.
+        """
+        return self.factory_is_trained or all(map(self._is_better, self._seeds))
+
+    @property
+    def _seeds(self) -> tuple[int, ...]:
+        """Seeds of a factory: that of the model, and those by which it is seen what it gives."""
+        others = (derive_seed(0, "probe", str(number)) for number in range(1, NUM_SEEDS))
+        return (self._seed, *others)
+
+    def _is_better(self, seed: int) -> bool:
+        """Whether a net of the factory is better than the majority class on test examples."""
         if self.is_black_box or self.settings.model in entries("model"):
             return False
         few = self.test.sample(PROBED, seed=derive_seed(0, "probe"))
-        counts = clean_counts(Classifier(self.fresh(self.settings.seed), num_classes=few.num_classes), few)
+        counts = clean_counts(Classifier(self.fresh(seed), num_classes=few.num_classes), few)
         low, _ = binomial_interval(counts.num_correct, counts.num_examples, CONFIDENCE)
         return low > counts.majority_accuracy
 
@@ -115,7 +140,20 @@ class Subject:
         self.model.predict(self.test.batch([0])[0])
 
     @property
+    def _seed(self) -> int:
+        """The seed of the model, where its factory draws weights."""
+        return derive_seed(self.settings.seed, "drill", "net", "plain")
+
+    @property
     def _shape(self) -> dict[str, int]:
         shape: Sequence[int] = self.test.shape
         sizes = {"num_classes": self.test.num_classes}
         return {**sizes, "channels": shape[0], "size": shape[-1]} if len(shape) == 3 else sizes
+
+
+def _same_weights(net: nn.Module, other: nn.Module) -> bool:
+    """Whether two nets of a factory have the same parameters and buffers."""
+    ours, theirs = net.state_dict(), other.state_dict()
+    return ours.keys() == theirs.keys() and all(
+        torch.equal(value, theirs[name]) for name, value in ours.items() if isinstance(value, torch.Tensor)
+    )

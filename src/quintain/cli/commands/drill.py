@@ -159,8 +159,11 @@ def _run(call: "VerbCall", folder: Path, subject: "Subject", resume: str) -> int
         show_drill(call.console, records)
         raise
     show_drill(call.console, records)
-    if records[-1].verdict is not None:
-        call.warn_of_undecided(records[-1].verdict)
+    verdict = records[-1].verdict
+    if verdict is not None:
+        call.warn_of_undecided(verdict)
+        if verdict.exit_code:
+            call.console.print(f"{verdict.outcome}: {verdict.reason}", markup=False, soft_wrap=True)
     call.console.print(str(page), markup=False, soft_wrap=True)
     return code
 
