@@ -129,6 +129,40 @@ def test_a_run_that_was_not_finished_proves_no_freedom_from_regressions(call, tm
     assert call("compare", "whole", "whole", "--fail-on-regression")[0] == ExitCode.OK
 
 
+def begun_attack(folder):
+    """What an attack leaves that was killed before it had saved anything."""
+    (folder / "unfinished").mkdir(parents=True)
+    (folder / "unfinished" / "verb").write_text("attack\n")
+
+
+def begun_drill(folder):
+    """What a drill leaves that was killed in its first step."""
+    folder.mkdir()
+    (folder / "run.json").write_text('{"seed": 0}')
+
+
+@pytest.mark.parametrize("begun", [begun_attack, begun_drill])
+def test_a_run_without_a_record_passes_nothing(call, attacked, tmp_path, begun):
+    begun(tmp_path / "d")
+    state(tmp_path, FAR, PASSES)
+    for rule in ("fail", "warn"):
+        code, out, _ = call("gate", "d", "--undecided", rule, "--junit", "j.xml", "--summary", "s.md")
+        assert code == ExitCode.INTERRUPTED
+        assert out.count("UNDECIDED  ") == 2
+        assert "INTERRUPTED: the run was not finished: it has no record" in " ".join(out.split())
+        assert 'tests="3" failures="0" errors="3"' in (tmp_path / "j.xml").read_text()
+        assert "not finished" in (tmp_path / "s.md").read_text()
+    code, out, _ = call("compare", "r", "d", "--fail-on-regression")
+    assert code == ExitCode.INTERRUPTED
+    assert "the run was not finished: it has no record" in " ".join(out.split())
+    assert call("compare", "d", "r", "--fail-on-regression")[0] == ExitCode.USAGE
+
+
+def test_a_folder_in_which_no_run_was_begun_is_a_mistake(call, tmp_path):
+    (tmp_path / "d").mkdir()
+    assert call("gate", "d")[0] == ExitCode.USAGE
+
+
 def test_no_rule_for_what_is_undecided_makes_an_unfinished_run_pass(call, tmp_path):
     cut_drill(tmp_path / "d", 7)
     words = ("gate", "d", "--require", FAR, "--undecided", "warn", "--json", "-")

@@ -105,6 +105,12 @@ def test_sigterm_before_anything_is_finished_says_that_nothing_is_kept(attack):
     assert not Path("r").exists()
 
 
+def test_a_run_that_was_killed_before_anything_was_saved_passes_no_gate(ready, attack, tmp_path):
+    assert attack(1, KILL, "r").code == -KILL
+    code, _, err = ready.quintain("gate", "r", "--require", "clean_accuracy >= 0.1", home=tmp_path)
+    assert code == ExitCode.INTERRUPTED, err
+
+
 TRAINING = """
 import os, sys
 from quintain.training import loop

@@ -18,10 +18,7 @@ from quintain.report.run_results import RunResults
 from quintain.report.templating import environment, style
 from quintain.results.codec import load
 from quintain.results.records import Record
-from quintain.results.run_layout import DRILL_SIZES_FILE, REPORT_FILE, RUN_SETTINGS_FILE
-
-_NO_RECORDS = (RUN_SETTINGS_FILE, DRILL_SIZES_FILE)
-"""JSON files of a run folder that are no records."""
+from quintain.results.run_layout import NO_RECORDS, REPORT_FILE
 
 
 def render(records: Sequence[Record], folder: Path) -> str:
@@ -59,7 +56,7 @@ def read(folder: Path) -> tuple[Record, ...]:
         raise RunFolderError(
             f"{folder} is no run folder; expected a folder that a Quintain command wrote with --out"
         )
-    records = tuple(load(path) for path in sorted(folder.glob("*.json")) if path.name not in _NO_RECORDS)
+    records = tuple(load(path) for path in sorted(folder.glob("*.json")) if path.name not in NO_RECORDS)
     if not records:
         raise RunFolderError(f"{folder} holds no result to report; run a verb with --out {folder} first")
     return records

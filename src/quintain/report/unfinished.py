@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from quintain.results.records import DrillResult, Record
-from quintain.results.run_layout import RESULT_FILE, UNFINISHED
+from quintain.results.run_layout import NO_RECORDS, RESULT_FILE, RUN_SETTINGS_FILE, UNFINISHED
 
 
 def unfinished_reason(records: Sequence[Record], folder: Path) -> str:
@@ -22,3 +22,16 @@ def unfinished_reason(records: Sequence[Record], folder: Path) -> str:
     if is_drill and not any(isinstance(record.result, DrillResult) for record in records):
         return f"the run was not finished: {folder} has the record of {len(records)} steps, and not the last"
     return ""
+
+
+def unrecorded_reason(folder: Path) -> str:
+    """Return in one sentence why a run that was begun in a folder has no record; empty where that is not so.
+
+    Args:
+        folder: The run folder.
+    """
+    if any(path.name not in NO_RECORDS for path in folder.glob("*.json")):
+        return ""
+    # a drill writes its settings first, every other command after its record
+    begun = [folder / name for name in (UNFINISHED, RUN_SETTINGS_FILE) if (folder / name).exists()]
+    return f"the run was not finished: it has no record, and its state is in {begun[0]}" if begun else ""

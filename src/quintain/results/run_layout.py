@@ -9,6 +9,9 @@ RUN_SETTINGS_FILE = "run.json"
 DRILL_SIZES_FILE = "sizes.json"
 """How much work each step of a drill does, once that was decided; no record."""
 
+NO_RECORDS = (RUN_SETTINGS_FILE, DRILL_SIZES_FILE)
+"""JSON files of a run folder that are no records."""
+
 CHUNK_SETTINGS_FILE = "settings.json"
 """The settings of an attack whose finished chunks lie beside it."""
 

@@ -37,14 +37,14 @@ def run(
         ),
     ] = None,
 ) -> int:
-    from quintain.cli.ci_files import note_folder, note_records
+    from quintain.cli.ci_files import note_error, note_folder, note_records
     from quintain.cli.console import Terminal
     from quintain.cli.screen import show_changes, show_regressions
     from quintain.core.errors import ExitCode, SettingError
     from quintain.report import compare, read
     from quintain.report.regressions import DEFAULT_TOLERANCE, regressions
     from quintain.report.results.compare import regressions_text
-    from quintain.report.unfinished import unfinished_reason
+    from quintain.report.unfinished import unfinished_reason, unrecorded_reason
     from quintain.results.comparison_records import CompareResult
 
     if tolerance is not None and not fail_on_regression:
@@ -53,7 +53,12 @@ def run(
             "is shown, whatever its size"
         )
     clock = time.perf_counter()
-    old, new = read(before), read(after)
+    old, begun = read(before), unrecorded_reason(after)
+    if begun and fail_on_regression:
+        note_error(begun)
+        Terminal().print(begun, style="yellow", markup=False, soft_wrap=True)
+        return ExitCode.INTERRUPTED
+    new = read(after)
     cut_before, cut_after = unfinished_reason(old, before), unfinished_reason(new, after)
     if cut_before and fail_on_regression:
         raise SettingError(

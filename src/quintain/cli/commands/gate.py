@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from quintain.cli.call import VerbCall
+    from quintain.results.gate import Judgment
     from quintain.results.records import Record
 
 
@@ -24,17 +25,19 @@ def run(
     ] = None,
 ) -> int:
     from quintain.cli.ci_files import note_folder, note_records
-    from quintain.cli.screen import show_requirements
     from quintain.cli.threat_options import measured_sizes, refuse_sizes_not_measured
     from quintain.core.errors import ExitCode
     from quintain.report import read
-    from quintain.report.unfinished import unfinished_reason
+    from quintain.report.unfinished import unfinished_reason, unrecorded_reason
+    from quintain.results.gate import Judgment
 
     if not call.requirements:
         call.print_dim("no requirement is stated, by --require or in a pyproject.toml")
     call.announce_requirements()
     if folder is None:
         return ExitCode.OK
+    if begun := unrecorded_reason(folder):
+        return _decide_without_record(call, begun)
     stored = read(folder)
     if not unfinished_reason(stored, folder):
         refuse_sizes_not_measured(call.requirements, measured_sizes(stored), folder)
@@ -42,13 +45,33 @@ def run(
     note_folder(folder)
     note_records(records)
     last = records[-1]
-    show_requirements(call.console, last.requirements)
-    for text in last.not_checked:
-        call.print_dim(f"not checked, because this run measures nothing that it is about: {text}")
     assert last.verdict is not None
-    call.warn_of_undecided(last.verdict)
-    call.console.print(f"{last.verdict.outcome}: {last.verdict.reason}", markup=False, soft_wrap=True)
-    return last.verdict.exit_code
+    return _show(call, Judgment(last.requirements, last.verdict, last.not_checked))
+
+
+def _decide_without_record(call: "VerbCall", reason: str) -> int:
+    """Leave every requirement undecided on a run that was cut off before its first record.
+
+    Returns:
+        The exit code.
+    """
+    from quintain.cli.ci_files import note_error
+    from quintain.results.gate import judge
+
+    note_error(reason)
+    return _show(call, judge(call.requirements, (), (), undecided=call.undecided_rule, unfinished=reason))
+
+
+def _show(call: "VerbCall", found: "Judgment") -> int:
+    """Show what was decided, and return the exit code."""
+    from quintain.cli.screen import show_requirements
+
+    show_requirements(call.console, found.requirements)
+    for text in found.not_checked:
+        call.print_dim(f"not checked, because this run measures nothing that it is about: {text}")
+    call.warn_of_undecided(found.verdict)
+    call.console.print(f"{found.verdict.outcome}: {found.verdict.reason}", markup=False, soft_wrap=True)
+    return found.verdict.exit_code
 
 
 def decide_anew(call: "VerbCall", records: "Sequence[Record]", folder: Path) -> "tuple[Record, ...]":
