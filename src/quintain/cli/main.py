@@ -18,6 +18,7 @@ from quintain.cli.output_files import close_standard_output, end_with_reader, st
 from quintain.cli.run_settings import remember_command
 from quintain.core.errors import ExitCode, QuintainError, SettingError, SoundnessError
 from quintain.core.processes import is_first_process, world_size
+from quintain.core.user_code import failure_text
 from quintain.version import __version__
 
 
@@ -102,6 +103,10 @@ def _refuse_torchrun(command: Command) -> None:
 
 
 def _attempt(work: Callable[[], int]) -> int:
+    """Do the work and return its exit code: whatever it raises is a message and a code of ours.
+
+    That goes for ``SystemExit`` too, which is none of ours here: code of the user called ``sys.exit()``.
+    """
     try:
         return int(work())
     except SoundnessError as error:
@@ -128,6 +133,14 @@ def _attempt(work: Callable[[], int]) -> int:
         return _print_failure(
             "internal error",
             f"{text}. If they are in order, please report this message and the command",
+            ExitCode.EXECUTION,
+        )
+    except BaseException as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        return _print_failure(
+            "error",
+            f"{failure_text(error)} in {where.filename}, line {where.lineno}: code that the run calls may "
+            "not end it; take that out of the model or what it imports",
             ExitCode.EXECUTION,
         )
 
@@ -181,4 +194,13 @@ def run() -> None:
         from typer import rich_utils
 
         rich_utils.COLOR_SYSTEM = None  # of help and usage errors
-    sys.exit(_attempt(lambda: app(prog_name="quintain")))
+    sys.exit(_attempt(_exit_code_of_app))
+
+
+def _exit_code_of_app() -> int:
+    """Run the command line, which typer ends by ``SystemExit``, and return its exit code."""
+    try:
+        app(prog_name="quintain")
+    except SystemExit as end:
+        return int(end.code or 0)
+    return ExitCode.OK

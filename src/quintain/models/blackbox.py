@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from quintain.core.errors import ModelError, QuintainError, SettingError
+from quintain.core.user_code import FAILURES, failure_text
 from quintain.models.adapters import label_hint
 from quintain.models.fingerprint import function_fingerprint
 from quintain.models.memory import is_out_of_memory
@@ -110,11 +111,11 @@ class BlackBox:
             given = np.asarray(self._predict_fn(x.to("cpu", torch.float32).contiguous().numpy().copy()))
         except QuintainError:
             raise
-        except Exception as error:
+        except FAILURES as error:
             if is_out_of_memory(error):
                 raise
             raise ModelError(
-                f"{self.name} fails on an input of shape {tuple(x.shape)}: {type(error).__name__}: {error}"
+                f"{self.name} fails on an input of shape {tuple(x.shape)}: {failure_text(error)}"
             ) from error
         convert = self._from_labels if self.access == "labels" else self._from_scores
         return convert(given, len(x)).to(x.device)

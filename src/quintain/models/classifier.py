@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from quintain.core.arrays import native_copy
 from quintain.core.errors import ModelError, QuintainError, SettingError
+from quintain.core.user_code import FAILURES, failure_text
 from quintain.models.adapters import adapt, find_logits, label_hint
 from quintain.models.fingerprint import fingerprint
 from quintain.models.memory import is_out_of_memory
@@ -121,11 +122,11 @@ class Classifier:
             output = self.net(self._to_net(x, modules))
         except QuintainError:
             raise
-        except Exception as error:
+        except FAILURES as error:
             if is_out_of_memory(error):
                 raise
             raise ModelError(
-                f"{self.name} fails on an input of shape {tuple(x.shape)}: {type(error).__name__}: {error}. "
+                f"{self.name} fails on an input of shape {tuple(x.shape)}: {failure_text(error)}. "
                 f"Expected a net for such inputs{_signal_hint(x)}"
             ) from error
         # A copy: the net may hand out a buffer of its own, which its next call overwrites.

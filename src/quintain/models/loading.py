@@ -18,6 +18,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from quintain.core.errors import ModelError, NotFoundError, QuintainError, SettingError
 from quintain.core.files import sha256, sha256_file
 from quintain.core.registry import get_entry
+from quintain.core.user_code import FAILURES, failure_text
 from quintain.models.blackbox import BlackBox
 from quintain.models.classifier import Classifier
 from quintain.models.protocol import ClassifierLike
@@ -249,7 +250,7 @@ def _one_line_errors(where: str) -> Iterator[None]:
         raise ModelError(
             f"{error.filename or where}, line {error.lineno}: {error.msg}; correct it and run again"
         ) from error
-    except (Exception, SystemExit) as error:
+    except FAILURES as error:
         file = Path(where).resolve()
         lines = [
             frame.lineno
@@ -257,8 +258,8 @@ def _one_line_errors(where: str) -> Iterator[None]:
             if Path(frame.filename).resolve() == file
         ]
         raise ModelError(
-            f"{where}{f', line {lines[-1]}' if lines else ''}: {type(error).__name__}: {error}; correct it "
-            "and run again"
+            f"{where}{f', line {lines[-1]}' if lines else ''}: {failure_text(error)}; correct it and run "
+            "again"
         ) from error
 
 

@@ -20,7 +20,8 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 
-from quintain.core.errors import ProtocolError
+from quintain.core.errors import ModelError, ProtocolError
+from quintain.core.user_code import failure_text
 from quintain.federated.daemon import listen, serve_daemon
 from quintain.federated.engine import Carry, Handle
 from quintain.federated.flower.grid_transport import GridTransport
@@ -94,6 +95,9 @@ def _answering(site: int, handle: Handle, raised: dict[int, Exception], turn: th
                 return handle(message)
             except Exception as error:
                 raised[site] = error
+                return b""
+            except SystemExit as error:  # of the user's net: this thread would end, and nobody answer
+                raised[site] = ModelError(f"the net fails in training: {failure_text(error)}")
                 return b""
 
     return answer
