@@ -75,10 +75,19 @@ def test_a_black_box_is_attacked_and_the_reason_why_nothing_is_certified_is_said
         "def predict(x):\n    return x.mean((1, 2, 3))[:, None] * [[-1, 1]] + [[0.5, -0.5]]\n"
     )
     words = ("--attack", "square", "--max-queries", 10, "--limit", 4, "--out", "r")
-    code, out, err = call("evaluate", "--data", small, "--model", "scores:box.py:predict", *words)
+    own = ("evaluate", "--data", small, "--model", "scores:box.py:predict", *words)
+    code, out, err = call(*own)
     assert code == ExitCode.OK, err
     assert "note: Nothing is certified, since interval refuses this model: " in out
     assert result().result.certified is None
+    asked = ("--require", "attacked_accuracy(linf:4/255) >= 0.01")
+    code, out, _ = call(*own, *asked)
+    assert code == ExitCode.UNDECIDED
+    assert (
+        "but trust is not judged: 10 queries per example, below the 500 that square needs; more queries"
+        in out
+    )
+    assert call(*own, *asked, "--undecided", "warn")[0] == ExitCode.OK
 
 
 @pytest.mark.parametrize(

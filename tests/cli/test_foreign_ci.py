@@ -19,6 +19,17 @@ def make(threshold=0.5):
 
 def changed():
     return make(0.7)
+
+class Rounded(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = make()
+
+    def forward(self, x):
+        return self.net((x * 64).round() / 64)
+
+def masked():
+    return Rounded().eval()
 """
 
 PYPROJECT = """[project]
@@ -106,6 +117,22 @@ def test_what_is_undecided_fails_the_build_unless_a_warning_is_asked_for(evaluat
     code, out, _ = evaluate(tmp_path / "b", *words, "--undecided", "warn")
     assert code == ExitCode.OK
     assert "warning: 1 of 3 requirements undecided; the exit code is 0 by --undecided warn\n" in out
+
+
+def test_a_net_that_hides_its_gradients_is_no_green_build(quintain, evaluate, tmp_path):
+    code, out, err = evaluate(tmp_path / "branch", "--junit", tmp_path / "junit.xml", net="masked")
+    assert code == ExitCode.UNDECIDED, err
+    line = next(one for one in out.splitlines() if one.startswith("UNDECIDED  attacked_accuracy"))
+    assert "attacks left 38 of 40 examples: " in line
+    assert "but trust is doubtful, because " in line
+    assert "the gradient is zero on 100 % of the examples" in line
+    assert "the attacks that docs/attacks.md names for these signs may show it, or a certificate" in line
+    assert "but trust is doubtful, because " in (tmp_path / "junit.xml").read_text()
+    assert evaluate(tmp_path / "warned", "--undecided", "warn", net="masked")[0] == ExitCode.OK
+    assert evaluate(tmp_path / "main")[0] == ExitCode.OK
+    code, out, _ = quintain("compare", tmp_path / "main", tmp_path / "branch", "--fail-on-regression")
+    assert code == ExitCode.FAILED
+    assert "REGRESSION  model:linf:4/255: the accuracy under attack is not known any more: trust" in out
 
 
 @pytest.mark.parametrize(

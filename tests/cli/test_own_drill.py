@@ -92,6 +92,46 @@ def test_another_model_is_replayed_on_what_the_attacks_of_a_drill_stored(files, 
     assert all(found[one.bracket.quantity.threat] == one.bracket.upper.value for one in made)
 
 
+def test_where_a_model_is_given_requirements_are_about_it_and_not_about_what_the_drill_trains(files, call):
+    hidden = torch.zeros(16, 8)
+    hidden[0, :2] = 1.0
+    out = torch.zeros(2, 16)
+    out[:, 0] = torch.tensor([1.0, -1.0])
+    biases = {"0.bias": torch.zeros(16), "2.bias": torch.tensor([-1.0, 1.0])}
+    torch.save({"0.weight": hidden, "2.weight": out, **biases}, "wrong.pt")  # its classes are exchanged
+    asked = (
+        "robust_accuracy(linf:2/255) >= 0.5",
+        "robust_accuracy(linf:2/255, model=certified) >= 0.5",
+        "clean_accuracy >= 0.5",
+        "robust_accuracy(l2:0.25) >= 0",
+        "epsilon(delta=1e-5) <= 3",
+        "epsilon(delta=1e-5, model=private) <= 3",
+    )
+    words = ("drill", *OWN, "--quick", "--weights", "wrong.pt", "--out", "r", "--junit", "j.xml")
+    steps = ("--only", "attack,harden,certify,privatize")
+    code, out, err = call(*words, *steps, *(one for text in asked for one in ("--require", text)))
+    assert code == ExitCode.FAILED, err
+    whole = load(Path("r/10-drill.json")).result
+    assert isinstance(whole, DrillResult)
+    assert [(str(one.verdict.decision), one.model) for one in whole.requirements] == [
+        ("FAIL", "given"),
+        ("PASS", "certified"),
+        ("FAIL", "given"),
+        ("UNDECIDED", ""),
+        ("UNDECIDED", ""),
+        ("PASS", "private"),
+    ]
+    assert f"FAIL  {asked[0]}: model=given: between 0 and 0.0" in out
+    assert f"PASS  {asked[1]}: model=certified: between " in out
+    assert (
+        f"UNDECIDED  {asked[4]}: no result for epsilon(delta=1e-5) of the model that this run is about" in out
+    )
+    assert "if that is meant, name it: model=smoothed" in out
+    junit = Path("j.xml").read_text()
+    assert 'message="model=given: between 0 and 0.0' in junit
+    assert "model=given: between 0 and 0.0" in Path("r/report.html").read_text()
+
+
 def test_a_drill_that_stored_no_adversarial_examples_is_not_replayed(files, call):
     assert call("drill", *OWN, "--only", "train", "--out", "t")[0] == ExitCode.OK
     code, _, err = call("replay", "t", "--model", "nets.py:mlp", "--weights", "t/models/plain.safetensors")

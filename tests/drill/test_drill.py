@@ -40,6 +40,9 @@ def copied(finished, tmp_path):
 def test_it_ends_with_a_record_a_step_and_a_page(finished):
     folder, code, page = finished
     assert code in (ExitCode.OK, ExitCode.FAILED, ExitCode.UNDECIDED)
+    (decided,) = load(folder / "10-drill.json").result.requirements
+    assert (decided.model, decided.claim_name) == ("certified", "certified:linf:2/255")
+    assert decided.verdict.reason.startswith("model=certified: between ")
     names = [path.name for path in sorted(folder.glob("*-*.json"))]
     assert names == [f"{number:02d}-{name}.json" for number, name in enumerate((*STEPS, "drill"), 1)]
     assert page == folder / "report.html"

@@ -1,9 +1,11 @@
 """A simulation whose messages Flower's simulation engine carries ends as one in this process, bit for bit."""
 
+import sys
+
 import pytest
 import torch
 
-from quintain.core.errors import SettingError
+from quintain.core.errors import ModelError, SettingError
 from quintain.federated import simulate
 from quintain.federated.flower.engine import flower_engine
 from tests.federated.settings import Party, linear, weights
@@ -33,3 +35,15 @@ def test_what_a_site_or_the_server_raises_is_what_the_user_sees():
 
     with pytest.raises(SettingError, match="this site has no data"):
         flower_engine([lambda message: message[::-1], refusing], work)
+
+
+def test_a_net_that_calls_sys_exit_at_a_site_is_an_error_that_the_user_sees():
+    def leaving(_message):
+        sys.exit(0)
+
+    def work(carry):
+        ((_, raised),) = carry({0: b"first"})
+        raise raised
+
+    with pytest.raises(ModelError, match="the net fails in training: SystemExit: 0"):
+        flower_engine([leaving], work)

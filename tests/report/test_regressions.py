@@ -13,7 +13,7 @@ from quintain.results.codec import load
 from quintain.results.literals import CLEAN_ERRORS_ONLY
 from quintain.results.quantity import Basis, Metric, Quantity, Side
 from quintain.results.records import Claim
-from quintain.results.robustness_records import AttackResult
+from quintain.results.robustness_records import AttackDiagnostics, AttackResult, Indicator
 from tests.report.support.claims import accuracy
 from tests.report.support.sample import record
 
@@ -222,6 +222,44 @@ def test_attacks_with_fewer_queries_cannot_show_that_nothing_got_worse(before, a
     reasons = [one.reason for one in regressions([runs[0]], [runs[1]])]
     assert len(reasons) == bool(told)
     assert told in "".join(reasons)
+
+
+SIGN = Indicator("zero gradients", 1.0, 0.05, True, "the gradient is zero on 100 % of the examples")
+TRUSTED, DOUBTFUL = AttackDiagnostics((), 50), AttackDiagnostics((SIGN,), 50)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (TRUSTED, TRUSTED, ""),
+        (
+            TRUSTED,
+            DOUBTFUL,
+            "trust in the attacks was high, and is doubtful, because the gradient is zero on",
+        ),
+        (
+            TRUSTED,
+            AttackDiagnostics((), 0, "too few queries"),
+            "and is not judged: too few queries; it was 20.0 %",
+        ),
+        (TRUSTED, None, "and is not judged: the run holds no diagnostics of these attacks; it was 20.0 %"),
+        (DOUBTFUL, DOUBTFUL, ""),
+        (DOUBTFUL, TRUSTED, ""),
+        (None, DOUBTFUL, ""),
+    ],
+)
+def test_attacks_that_are_trusted_less_than_before_cannot_show_that_nothing_got_worse(before, after, told):
+    (stored,) = load(GOLDEN / "schema-2-every-field-attack.json").result.models
+    made = replace(stored, model="net", threat_type="linf", stop_reason="", max_queries=None)
+    runs = [
+        record(AttackResult((replace(made, diagnostics=one),)), [attacked_by("quick", left=left)])
+        for one, left in ((before, 200), (after, 600))
+    ]
+    reasons = [one.reason for one in regressions([runs[0]], [runs[1]])]
+    assert len(reasons) == bool(told)
+    assert told in "".join(reasons)
+    certified = record(runs[1].result, [attacked_by("quick", certified=200, left=600)])
+    assert regressions([runs[0]], [certified]) == ()
 
 
 def test_more_queries_that_break_more_are_a_regression_all_the_same():

@@ -12,7 +12,13 @@ from quintain.results.gate import NOTHING_DONE, is_measured, run_verdict, same_t
 from quintain.results.literals import CLEAN_ERRORS_ONLY
 from quintain.results.quantity import Metric
 from quintain.results.records import Claim, SkippedResult
-from quintain.results.robustness_records import CheckResult, Finding
+from quintain.results.robustness_records import (
+    AttackDiagnostics,
+    AttackResult,
+    CheckResult,
+    Finding,
+    Indicator,
+)
 from quintain.results.verdict import Decision, RunVerdict
 from tests.results.support.claims import claim
 
@@ -95,6 +101,17 @@ def attacked(hits, *, lower=0, alpha=0.0, method="pgd", **words):
     return replace(found, bracket=replace(found.bracket, upper=upper, **words))
 
 
+def diagnosed(diagnostics, **words):
+    """A step that attacked the model of the claims."""
+    (stored,) = load(GOLDEN / "schema-2-every-field-attack.json").result.models
+    named = {"model": "certified", "threat_type": "linf", "stop_reason": "", **words}
+    return AttackResult((replace(stored, diagnostics=diagnostics, **named),))
+
+
+SIGN = Indicator("zero gradients", 1.0, 0.05, True, "the gradient is zero on 100 % of the examples")
+FEW = "19 queries per example, below the 500 that square needs"
+TRUSTED, DOUBTFUL = diagnosed(AttackDiagnostics((), 50)), diagnosed(AttackDiagnostics((SIGN,), 50))
+NOT_JUDGED = diagnosed(AttackDiagnostics((), 0, FEW))
 LEFT_HALF = "attacked_accuracy(linf:4/255) >= 0.5"
 POPULATION = "attacked_accuracy(linf:4/255, scope=population) >= 0.5"
 
@@ -118,21 +135,60 @@ POPULATION = "attacked_accuracy(linf:4/255, scope=population) >= 0.5"
     ],
 )
 def test_attacked_accuracy_is_decided_by_what_the_attacks_left(text, found, decision):
-    one = decide(Requirement.parse(text), [found])
+    one = decide(Requirement.parse(text), [found], [TRUSTED])
     assert one.verdict.decision is decision
     hits = found.bracket.upper.evidence.hits
     if found.bracket.upper.method == CLEAN_ERRORS_ONLY:
         assert "nothing was attacked at linf:4/255; use quintain evaluate" in one.verdict.reason
     else:
-        assert one.verdict.reason.startswith(f"attacks left {hits} of 1000 examples: ")
+        assert one.verdict.reason.startswith(f"model=certified: attacks left {hits} of 1000 examples: ")
         assert "this is no robust accuracy, since a stronger attack may leave less" in one.verdict.reason
 
 
 def test_an_attack_alone_decides_attacked_accuracy_and_never_that_a_model_is_robust():
     left = attacked(800)
     texts = [f"{name}(linf:4/255, scope=sample) >= 0.5" for name in ("attacked_accuracy", "robust_accuracy")]
-    answers = [decide(Requirement.parse(text), [left]).verdict.decision for text in texts]
+    answers = [decide(Requirement.parse(text), [left], [TRUSTED]).verdict.decision for text in texts]
     assert answers == [Decision.PASS, Decision.UNDECIDED]
+
+
+@pytest.mark.parametrize(
+    ("results", "told"),
+    [
+        (
+            (DOUBTFUL,),
+            "but trust is doubtful, because the gradient is zero on 100 % of the examples; the attacks",
+        ),
+        (
+            (NOT_JUDGED,),
+            f"but trust is not judged: {FEW}; more queries (--max-queries, or --minutes of a drill)",
+        ),
+        ((diagnosed(None),), "but trust is not judged: the run holds no diagnostics of these attacks; "),
+        ((), "but trust is not judged: the run holds no diagnostics of these attacks; "),
+        ((diagnosed(AttackDiagnostics((), 50), model="plain"),), "not judged: the run holds no diagnostics"),
+        (
+            (diagnosed(AttackDiagnostics((), 50), threat_type="l2"),),
+            "not judged: the run holds no diagnostics",
+        ),
+        ((TRUSTED, DOUBTFUL), "but trust is doubtful"),
+    ],
+)
+def test_what_weak_attacks_left_passes_no_requirement_and_fails_it_all_the_same(results, told):
+    left = decide(Requirement.parse(LEFT_HALF), [attacked(800)], results).verdict
+    assert left.decision is Decision.UNDECIDED
+    assert left.reason.startswith("model=certified: attacks left 800 of 1000 examples: between 0.8 and 0.8")
+    assert told in left.reason
+    assert left.reason.endswith("may show it, or a certificate (quintain evaluate)")
+    lost = decide(Requirement.parse(LEFT_HALF), [attacked(400)], results).verdict
+    assert lost.decision is Decision.FAIL
+    at_most = decide(Requirement.parse(LEFT_HALF.replace(">=", "<=")), [attacked(400)], results).verdict
+    assert at_most.decision is Decision.PASS
+
+
+@pytest.mark.parametrize(("certified", "decision"), [(500, Decision.PASS), (499, Decision.UNDECIDED)])
+def test_what_is_certified_needs_no_trust_in_attacks(certified, decision):
+    asked = Requirement.parse(LEFT_HALF)
+    assert decide(asked, [attacked(800, lower=certified)], [DOUBTFUL]).verdict.decision is decision
 
 
 def test_what_is_undecided_for_want_of_one_side_says_what_would_decide_it():
@@ -147,7 +203,8 @@ def test_what_is_undecided_for_want_of_one_side_says_what_would_decide_it():
     assert "; nothing was attacked: quintain evaluate certifies and attacks" in reasons[1]
     assert "quintain evaluate" not in reasons[2]
     failed = decide(Requirement.parse("robust_accuracy(linf:4/255) >= 0.99"), [alone]).verdict
-    assert (failed.decision, "certified" in failed.reason) == (Decision.FAIL, False)
+    told = "model=certified: between 0 and 0.9153, required >= 0.99"
+    assert (failed.decision, failed.reason) == (Decision.FAIL, told)
 
 
 @pytest.mark.parametrize(
@@ -197,6 +254,28 @@ def test_of_two_claims_on_one_quantity_the_later_counts():
     asked = Requirement.parse("robust_accuracy(linf:4/255) >= 0.75")
     assert decide(asked, [earlier]).verdict.decision is Decision.UNDECIDED
     assert decide(asked, [earlier, CLAIMS[1]]).verdict.decision is Decision.PASS
+
+
+def test_the_model_that_decided_is_named_where_it_is_not_the_only_one():
+    asked = Requirement.parse("robust_accuracy(linf:4/255) >= 0.75")
+    one = decide(asked, CLAIMS)
+    assert one.model == "certified"
+    assert one.verdict.reason.startswith("model=certified: between ")
+    alone = decide(asked, [replace(CLAIMS[1], model="model")])
+    assert (alone.model, alone.verdict.reason[:8]) == ("model", "between ")
+    assert decide(Requirement.parse("epsilon <= 3"), CLAIMS).model == ""
+
+
+def test_a_requirement_that_names_no_model_is_not_decided_by_another_model():
+    beside = replace(private(2.0, 1e-5), primary=False)
+    one = decide(Requirement.parse("epsilon(delta=1e-5) <= 3"), [*CLAIMS, beside])
+    assert (one.verdict.decision, one.claim_name) == (Decision.UNDECIDED, "")
+    assert one.verdict.reason == (
+        "no result for epsilon(delta=1e-5) of the model that this run is about, but of private; if that is "
+        "meant, name it: model=private"
+    )
+    named = decide(Requirement.parse("epsilon(delta=1e-5, model=private) <= 3"), [*CLAIMS, beside])
+    assert (named.verdict.decision, named.model) == (Decision.PASS, "private")
 
 
 def test_nothing_to_judge_says_what_was_measured():

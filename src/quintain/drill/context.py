@@ -1,7 +1,7 @@
 """What a step of the drill has at hand: the data, the settings and the results of earlier steps."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -27,6 +27,7 @@ from quintain.evaluate.model import EvaluatedModel
 from quintain.models.classifier import Classifier
 from quintain.models.weights import load_weights
 from quintain.results.artifacts import ModelFile
+from quintain.results.records import Claim
 from quintain.results.robustness_records import AttackedModel, AttackResult, HardenResult, TrainResult
 from quintain.threats import parse
 from quintain.threats.threat import Threat
@@ -145,6 +146,26 @@ class DrillContext:
         return EvaluatedModel(
             Classifier(net.eval(), num_classes=self.test.num_classes, name=self.settings.model), file
         )
+
+    def primary_model(self, trained: Collection[str]) -> str:
+        """Return the model that requirements which name no model are about.
+
+        That is the user's own, where it comes trained; else the hardened one that may be certified; else the
+        plain one.
+
+        Args:
+            trained: Names of the models that the drill trained; empty where none was to be hardened.
+        """
+        if self.subject.comes_trained:
+            return GIVEN_MODEL
+        if not trained:
+            return PLAIN_MODEL
+        return CERTIFIED_MODEL if CERTIFIED_MODEL in trained else ADVERSARIAL_MODEL
+
+    def claims_beside_given(self, claims: tuple[Claim, ...]) -> tuple[Claim, ...]:
+        """Return claims on a model that the drill made itself: not primary where the user gives a model."""
+        given = self.subject.comes_trained
+        return tuple(replace(claim, primary=claim.primary and not given) for claim in claims)
 
     def trained(self) -> TrainResult:
         """Return the result of the step that trains the plain model, or looks at the given one."""

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator, Sequence
 
 from quintain.core.errors import SettingError
-from quintain.core.threat_specs import threat_type
 from quintain.report import format as fmt
 from quintain.report.attack_sets import attack_names, is_replay, missing_attacks
 from quintain.report.changes import difference
@@ -15,6 +14,7 @@ from quintain.results.literals import CLEAN_ERRORS_ONLY
 from quintain.results.quantity import Basis, Metric
 from quintain.results.records import Claim, Record
 from quintain.results.robustness_records import AttackedModel
+from quintain.results.under_attack import HIGH, attacks_on, trust_in
 
 DEFAULT_TOLERANCE = 0.01
 """By how much a bound may get worse where nothing is said: one point of accuracy, or 0.01 of epsilon."""
@@ -85,15 +85,11 @@ def _reasons(
         proved = now.lower.basis is not Basis.TRIVIAL
         if proved and now.lower.value >= was.upper.value - tolerance - _ROUNDING:
             return
-        attacked = _attacked(before, runs[0]), _attacked(after, runs[1])
+        attacked = [
+            attacks_on(one, [record.result for record in run.records])
+            for one, run in zip((before, after), runs, strict=True)
+        ]
         yield from fell or _weaker(was.upper, now.upper, *attacked)
-
-
-def _attacked(claim: Claim, run: RunResults) -> AttackedModel | None:
-    """Return the attacks behind a claim; None where the run does not have them."""
-    within = threat_type(claim.bracket.quantity.threat)
-    found = [one for one in run.attacked_models if one.model == claim.model and one.threat_type == within]
-    return found[-1] if found else None
 
 
 def _weaker(
@@ -123,6 +119,11 @@ def _weaker(
         yield (
             f"the accuracy under attack cannot be compared: the earlier run had {limit}, the later one "
             f"--max-queries {new.max_queries}; use as many queries or more"
+        )
+    elif trust_in(old) == HIGH != trust_in(new):
+        yield (
+            "the accuracy under attack is not known any more: trust in the attacks was high, and is "
+            f"{trust_in(new)}; it was {was}"
         )
 
 

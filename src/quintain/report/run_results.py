@@ -21,16 +21,15 @@ from quintain.results.records import (
 )
 from quintain.results.robustness_records import (
     AttackedModel,
-    AttackResult,
     CertifiedModel,
     CertifyResult,
     CheckResult,
     EvaluateResult,
     HardenResult,
-    ReplayResult,
     TrainingRun,
     TrainResult,
 )
+from quintain.results.under_attack import attacked_models
 
 B = TypeVar("B")
 
@@ -135,12 +134,7 @@ class RunResults:
     @property
     def attacked_models(self) -> tuple[AttackedModel, ...]:
         """Every model under attack, and every one that stored adversarial examples were run on."""
-        attacks = self.results_of(AttackResult) + self.results_of(HardenResult)
-        single = self.results_of(EvaluateResult) + self.results_of(ReplayResult)
-        return (
-            *(one for result in attacks for one in result.models),
-            *(result.attacked for result in single),
-        )
+        return attacked_models(record.result for record in self.records)
 
     @property
     def certified_models(self) -> tuple[CertifiedModel, ...]:

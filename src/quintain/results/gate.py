@@ -8,13 +8,13 @@ from typing import NamedTuple, cast
 from quintain.core.errors import ExitCode
 from quintain.core.threat_specs import current_spec, parse_number, size_text, threat_type
 from quintain.results.bounds import Bracket, Consistency
-from quintain.results.evidence import CountEvidence
-from quintain.results.literals import AIMED_AT, CLEAN_ERRORS_ONLY, REPLAY_OF
+from quintain.results.literals import ONLY_MODEL
 from quintain.results.privacy_records import AuditResult, MechanismTest
-from quintain.results.quantity import Basis, Metric, Side
+from quintain.results.quantity import Basis, Metric
 from quintain.results.records import Claim, DrillResult, RequirementResult, SkippedResult, StepResult
 from quintain.results.requirements import Requirement
 from quintain.results.robustness_records import AttackResult, CheckResult, EvaluateResult
+from quintain.results.under_attack import compare_with_limit, decide_under_attack, is_attacked
 from quintain.results.verdict import Decision, Outcome, RunVerdict, UndecidedRule, Verdict
 
 _WORST_FIRST = (Decision.FAIL, Decision.UNDECIDED, Decision.PASS)
@@ -38,36 +38,52 @@ def decide(
 
     Of two claims on one quantity the later one counts. Where a requirement covers several quantities, such as
     two deltas when it names none, all of them must pass. No requirement on epsilon passes where a mechanism
-    test failed: the mechanism is then another than the one that was accounted for.
+    test failed: the mechanism is then another than the one that was accounted for. The reason names the model
+    whose claim decided, where it is not the only one of the run.
 
     Args:
         requirement: What is required.
         claims: All claims of the run.
         results: Result of each step of the run.
     """
-    claims = tuple(claims)
+    claims, results = tuple(claims), tuple(results)
     found = [claim for claim in claims if _is_about(claim, requirement)]
     if not found:
-        # name what the run has measured in the same metric
-        same_metric = [claim for claim in claims if claim.bracket.quantity.metric is requirement.metric]
-        models = sorted({claim.model for claim in same_metric})
-        threats = sorted({claim.bracket.quantity.threat for claim in same_metric} - {""})
-        what = f"{', '.join(threats)} ({', '.join(models)})" if threats else f"that of {', '.join(models)}"
-        measured = f"; this run has {what}" if models else ""
-        quantity = requirement.text.partition(requirement.relation)[0].strip()
-        reason = f"no result for {quantity}{measured}"
-        return _requirement_result(requirement, Verdict(Decision.UNDECIDED, reason), "")
+        verdict = Verdict(Decision.UNDECIDED, _nothing_found(requirement, claims))
+        return _requirement_result(requirement, verdict, "")
     latest = {claim.bracket.quantity: claim for claim in found}.values()
     worst = min(
-        (_decide_by_claim(requirement, claim) for claim in latest),
+        (_decide_by_claim(requirement, claim, results) for claim in latest),
         key=lambda result: _WORST_FIRST.index(result.verdict.decision),
     )
+    if {claim.model for claim in claims} != {ONLY_MODEL}:
+        reason = f"model={worst.model}: {worst.verdict.reason}"
+        worst = replace(worst, verdict=replace(worst.verdict, reason=reason))
     mismatches = mechanism_mismatches(results) if requirement.metric is Metric.EPSILON else ()
     if mismatches and worst.verdict.passed:
         names = ", ".join(test.name for test in mismatches)
         reason = f"{names}: measured to be another than was claimed, so that the accounted epsilon is void"
         return replace(worst, verdict=Verdict(Decision.UNDECIDED, reason))
     return worst
+
+
+def _nothing_found(requirement: Requirement, claims: Sequence[Claim]) -> str:
+    """Say that no claim is about a requirement, and what the run has measured in the same metric."""
+    quantity = requirement.text.partition(requirement.relation)[0].strip()
+    others = sorted(
+        {claim.model for claim in claims if not requirement.model and _is_of_quantity(claim, requirement)}
+    )
+    if others:
+        return (
+            f"no result for {quantity} of the model that this run is about, but of {', '.join(others)}; if "
+            f"that is meant, name it: model={others[0]}"
+        )
+    same_metric = [claim for claim in claims if claim.bracket.quantity.metric is requirement.metric]
+    models = sorted({claim.model for claim in same_metric})
+    threats = sorted({claim.bracket.quantity.threat for claim in same_metric} - {""})
+    what = f"{', '.join(threats)} ({', '.join(models)})" if threats else f"that of {', '.join(models)}"
+    measured = f"; this run has {what}" if models else ""
+    return f"no result for {quantity}{measured}"
 
 
 def judge(
@@ -212,17 +228,16 @@ def contradictions(claims: Iterable[Claim], *, comparisons: int) -> tuple[Claim,
     )
 
 
-def _decide_by_claim(requirement: Requirement, claim: Claim) -> RequirementResult:
+def _decide_by_claim(
+    requirement: Requirement, claim: Claim, results: Sequence[StepResult]
+) -> RequirementResult:
     if requirement.under_attack:
-        return _requirement_result(requirement, _decide_under_attack(requirement, claim.bracket), claim.name)
-    verdict = _compare(requirement, claim.bracket)
-    advice = _advice(requirement, claim.bracket) if verdict.decision is Decision.UNDECIDED else ""
-    return _requirement_result(requirement, replace(verdict, reason=verdict.reason + advice), claim.name)
-
-
-def _compare(requirement: Requirement, bracket: Bracket) -> Verdict:
-    compare = bracket.at_least if requirement.relation == ">=" else bracket.at_most
-    return compare(requirement.value, population=requirement.scope == "population")
+        verdict = decide_under_attack(requirement, claim, results)
+    else:
+        verdict = compare_with_limit(requirement, claim.bracket)
+        advice = _advice(requirement, claim.bracket) if verdict.decision is Decision.UNDECIDED else ""
+        verdict = replace(verdict, reason=verdict.reason + advice)
+    return replace(_requirement_result(requirement, verdict, claim.name), model=claim.model)
 
 
 def _advice(requirement: Requirement, bracket: Bracket) -> str:
@@ -234,47 +249,9 @@ def _advice(requirement: Requirement, bracket: Bracket) -> str:
             "; nothing is certified: quintain evaluate certifies what it can, and attacked_accuracy requires "
             "what an attack left"
         )
-    if not _is_attacked(bracket):
+    if not is_attacked(bracket):
         return "; nothing was attacked: quintain evaluate certifies and attacks"
     return ""
-
-
-def _decide_under_attack(requirement: Requirement, bracket: Bracket) -> Verdict:
-    """Decide on the accuracy under attack, by the number of examples that the attacks left correct."""
-    count = bracket.upper.evidence
-    if not _is_attacked(bracket) or not isinstance(count, CountEvidence):
-        reason = (
-            f"nothing was attacked at {requirement.threat}; use quintain evaluate or quintain attack with "
-            f"--threat {requirement.threat}"
-        )
-        return Verdict(Decision.UNDECIDED, reason)
-    if all(name.startswith(REPLAY_OF) for name in bracket.upper.method.split(" + ")):
-        verdict = _compare(requirement, bracket)
-        reason = (
-            f"examples that were made on another model left {count.hits} of {count.trials}: "
-            f"{verdict.reason}; quintain attack on this very model decides it"
-        )
-        return replace(verdict, reason=reason)
-    if AIMED_AT in bracket.upper.method:
-        verdict = _compare(requirement, bracket)
-        reason = (
-            f"attacks aimed at one class left {count.hits} of {count.trials}: {verdict.reason}; quintain "
-            "attack without --target-class decides it"
-        )
-        return replace(verdict, reason=reason)
-    # the count as the lower bound too, so that the comparison is with its own confidence interval
-    lower = replace(bracket.upper, side=Side.LOWER, evidence=CountEvidence(count.hits, count.trials))
-    verdict = _compare(requirement, replace(bracket, lower=lower))
-    reason = (
-        f"attacks left {count.hits} of {count.trials} examples: {verdict.reason}; this is no robust "
-        "accuracy, since a stronger attack may leave less"
-    )
-    return replace(verdict, reason=reason)
-
-
-def _is_attacked(bracket: Bracket) -> bool:
-    """Whether the upper bound of a robust accuracy comes from attacks, not from clean errors alone."""
-    return bracket.upper.basis is not Basis.TRIVIAL and bracket.upper.method != CLEAN_ERRORS_ONLY
 
 
 def is_measured(requirement: Requirement, claims: Iterable[Claim]) -> bool:
@@ -287,7 +264,7 @@ def is_measured(requirement: Requirement, claims: Iterable[Claim]) -> bool:
     return any(
         claim.bracket.quantity.metric is requirement.metric
         and same_threat_type(claim.bracket.quantity.threat, requirement.threat)
-        and (_is_attacked(claim.bracket) or not requirement.under_attack)
+        and (is_attacked(claim.bracket) or not requirement.under_attack)
         for claim in claims
     )
 
@@ -297,12 +274,18 @@ def _requirement_result(requirement: Requirement, verdict: Verdict, claim_name: 
 
 
 def _is_about(claim: Claim, requirement: Requirement) -> bool:
+    """Whether a claim is on the quantity of a requirement, and on its model."""
+    is_of_model = claim.model == requirement.model if requirement.model else claim.primary
+    return is_of_model and _is_of_quantity(claim, requirement)
+
+
+def _is_of_quantity(claim: Claim, requirement: Requirement) -> bool:
+    """Whether a claim is on the quantity of a requirement, of whatever model."""
     quantity = claim.bracket.quantity
     return (
         quantity.metric is requirement.metric
         and same_threat(quantity.threat, requirement.threat)
         and requirement.delta in (None, quantity.delta)
-        and (claim.model == requirement.model if requirement.model else claim.primary)
     )
 
 

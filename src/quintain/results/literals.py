@@ -1,5 +1,8 @@
 """Words that are stored in records as text and compared as text."""
 
+ONLY_MODEL = "model"
+"""The name of the model of a run that is about one, such as that of ``quintain attack``."""
+
 UNCHANGED = "unchanged"
 """What an example is said to be broken by that is misclassified without any change."""
 

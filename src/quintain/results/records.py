@@ -88,8 +88,8 @@ class Claim:
         title: For a card's head.
         model: Whose claim it is.
         bracket: The two sides.
-        primary: Whether it speaks of what the run delivers, so that a requirement that names no model means
-            it.
+        primary: Whether it speaks of the model that the run is about, so that a requirement that names no
+            model means it.
         lower_counts, upper_counts: Class by class, behind the two sides of an accuracy bracket.
     """
 
@@ -115,6 +115,7 @@ class RequirementResult:
         requirement: As written.
         verdict: The answer and why.
         claim_name: Name of the claim that decided, empty where none speaks of it.
+        model: Whose claim that is; empty in older records, too.
         path: The file that states the requirement; empty where the command line or a default does.
         line: Its line there, from 1 up; 0 where it is not known.
     """
@@ -124,6 +125,7 @@ class RequirementResult:
     claim_name: str
     path: str = ""
     line: int = 0
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ def test_a_requirement_fails_passes_or_is_an_error() -> None:
 def test_the_reason_stands_in_the_message_and_in_the_text() -> None:
     failure = read(attacked(FAILS))["quintain.gate.net", FAILS]
     assert failure is not None
-    assert failure.get("message") == "between 0.6924 and 0.7866, required >= 0.9"
+    assert failure.get("message") == "model=net: between 0.6924 and 0.7866, required >= 0.9"
     assert failure.get("type") == "FAIL"
     assert failure.text is not None
     for part in (FAILS, "required >= 0.9", "certified 72.9 %", "attacked 75.3 %", "runs/2026-11-24-attack"):

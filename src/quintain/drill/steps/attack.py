@@ -86,7 +86,7 @@ def run(context: DrillContext) -> StepOutput:
         raise ExecutionError(attacked.stop_reason)
     claims: tuple[Claim, ...] = ()
     if not context.is_certified_later:
-        primary = "harden" not in context.planned
+        primary = context.subject.comes_trained or "harden" not in context.planned
         _, claims = robustness_claims(
             subject, context.test, context.threats, attacked=attacked, primary=primary
         )

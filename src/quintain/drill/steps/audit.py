@@ -1,5 +1,7 @@
 """Audit private training, with a positive control, and test its noise and sampling."""
 
+from dataclasses import replace
+
 from quintain.drill.budget import Amount
 from quintain.drill.context import DrillContext
 from quintain.drill.obstacles import needs_private_training
@@ -21,7 +23,7 @@ TESTS = 10.0
 
 def run(context: DrillContext) -> StepOutput:
     """Run the plan on a net and data with canaries."""
-    return run_audit(
+    output = run_audit(
         context.net("private"),
         context.train,
         privacy_target(context),
@@ -31,6 +33,7 @@ def run(context: DrillContext) -> StepOutput:
         unfinished=context.run.unfinished("audit"),
         progress=context.progress,
     )
+    return replace(output, claims=context.claims_beside_given(output.claims))
 
 
 def estimate(_context: DrillContext, trials: Trials) -> Estimate:

@@ -8,7 +8,6 @@ from quintain.drill.context import SMOOTHED_MODEL, DrillContext
 from quintain.drill.obstacles import needs_intervals
 from quintain.drill.settings import Workload
 from quintain.drill.step import Estimate, Step, do_part
-from quintain.drill.steps.harden import primary_model
 from quintain.drill.threat_sizes import sigma_of, smoothed_sizes
 from quintain.drill.trials import Trials
 from quintain.evaluate.brackets import robustness_claims
@@ -60,7 +59,7 @@ def run(context: DrillContext) -> StepOutput:
     no_intervals = needs_intervals(context)
     if no_intervals is not None:
         missing.append(NotDone("certificates by interval bounds", no_intervals.reason, no_intervals.remedy))
-    primary = primary_model(list(files)) if hardened else plain.name
+    primary = context.primary_model(files if hardened else ())
     for name in attacked or files:
         subject = context.stored_model(files[name])
         certification = None if no_intervals else _by_intervals(context, subject, missing)
@@ -114,7 +113,7 @@ def claims_without(context: DrillContext) -> tuple[Claim, ...]:
     if not context.run.has("train", TrainResult):
         return ()
     files, attacked = _model_files(context), context.attacked()
-    primary = primary_model(list(files)) if context.hardened() else context.trained().training.model.name
+    primary = context.primary_model(files if context.hardened() else ())
     made = {
         claim.name
         for step in ("attack", "harden")
@@ -176,7 +175,7 @@ def _by_smoothing(
             smoothed_sizes(context.threat),
             smoothing_settings(context),
             seed=context.seed("smoothing"),
-            primary=True,
+            primary=not context.subject.comes_trained,
             checkpoint_dir=context.run.unfinished("certify", "smoothed"),
             progress=context.progress,
         )

@@ -138,11 +138,6 @@ def _attack(context: DrillContext, subject: EvaluatedModel) -> AttackedModel:
     )
 
 
-def primary_model(names: list[str]) -> str:
-    """Return the hardened model that requirements on robustness are about: the one that may be certified."""
-    return CERTIFIED_MODEL if CERTIFIED_MODEL in names else ADVERSARIAL_MODEL
-
-
 def _claims(
     context: DrillContext,
     done: dict[str, tuple[EvaluatedModel, TrainingRun]],
@@ -152,7 +147,7 @@ def _claims(
 
     Models that are trained when certificates are there are not what requirements are about.
     """
-    primary = "" if context.run.is_finished("certify") else primary_model(list(done))
+    primary = "" if context.run.is_finished("certify") else context.primary_model(done)
     claims = [
         clean_accuracy_claim(subject, context.test, primary=name == primary)
         for name, (subject, _) in done.items()

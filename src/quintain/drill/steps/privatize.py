@@ -1,5 +1,7 @@
 """Train with DP-SGD to a target epsilon."""
 
+from dataclasses import replace
+
 from quintain.drill.budget import Amount
 from quintain.drill.context import DrillContext
 from quintain.drill.obstacles import needs_private_training
@@ -35,7 +37,7 @@ def privacy_target(context: DrillContext) -> PrivacyTarget:
 
 def run(context: DrillContext) -> StepOutput:
     """A private model beside the plain or the given one."""
-    return run_privatize(
+    output = run_privatize(
         context.net("private"),
         context.train,
         context.test,
@@ -44,6 +46,7 @@ def run(context: DrillContext) -> StepOutput:
         nonprivate_counts=context.trained().training.clean_counts,
         progress=context.progress,
     )
+    return replace(output, claims=context.claims_beside_given(output.claims))
 
 
 def estimate(_context: DrillContext, trials: Trials) -> Estimate:
