@@ -255,6 +255,10 @@ def test_units_are_given_where_the_plan_protects_patients_and_nowhere_else(files
     units.write_text("a\n\n")
     with pytest.raises(SettingError, match=r"patients\.txt, line 2 is empty"):
         client_of(settings)
+    for line in ("a ", "\u00a0a", "a\u200b", "a\t"):
+        units.write_text(f"a\n{line}\n")
+        with pytest.raises(SettingError, match=r"patients\.txt, line 2 is .*; expected no blank at an end"):
+            client_of(settings)
     units.write_text("".join(f"{row // 2}\n" for row in range(len(files.sites["site-1"]))))
     assert client_of(settings).name == "site-1"
     (files.folder / "plan.toml").write_text(PLAN + RECIPE)

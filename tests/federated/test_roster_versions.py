@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quintain.core.errors import NotFoundError, ProtocolError, SettingError, StorageError
-from quintain.federated.deployment import ClientSettings
+from quintain.federated.deployment import ClientSettings, approve
 from quintain.federated.enrolment import (
     enroll,
     load_identity,
@@ -23,8 +23,10 @@ from quintain.federated.enrolment import (
 from quintain.federated.flower.terms import NO_ROUND, SumTerms
 from quintain.federated.roster_versions import (
     accept_roster,
+    accepted_folder,
     check_follows,
     combine_rosters,
+    last_accepted,
     write_next_roster,
     write_roster,
 )
@@ -59,6 +61,23 @@ def test_sites_enroll_and_write_one_roster_whatever_the_order_of_the_files(tmp_p
         write_roster(tmp_path / "z", [both, files[2]])
     with pytest.raises(StorageError, match="never overwritten"):
         enroll(tmp_path / "0", NAMES[0])
+
+
+def test_an_enrolment_that_was_broken_off_is_ended_by_the_same_command(tmp_path):
+    line = tmp_path / "member.toml"
+    line.mkdir()
+    with pytest.raises(
+        StorageError, match=r"member\.toml: .*; free some space or choose another folder with --to"
+    ):
+        enroll(tmp_path, "hospital-a")
+    line.rmdir()
+    with pytest.raises(SettingError, match="identity of 'hospital-a', and 'hospital-b' is asked for"):
+        enroll(tmp_path, "hospital-b")
+    public = load_identity(tmp_path / "identity.toml").public
+    assert enroll(tmp_path, "hospital-a") == {"hospital-a": public}
+    assert public.hex() in line.read_text()
+    with pytest.raises(StorageError, match="never overwritten"):
+        enroll(tmp_path, "hospital-a")
 
 
 @pytest.mark.parametrize(
@@ -115,6 +134,10 @@ class Federation:
 
     def identity(self, folder):
         return load_identity(self.folder / folder / "identity.toml")
+
+    def accept(self, path, folder, site="hospital-a"):
+        """What a site does with a roster that has come in."""
+        return accept_roster(path, folder, self.identity(site))
 
     def sign(self, path, folders):
         save_roster(path, read_roster(path).roster, [self.identity(one) for one in folders])
@@ -256,13 +279,13 @@ def test_a_site_goes_forward_and_never_back(sites, tmp_path):
     state = tmp_path / "deep" / "journal"
     first, second = sites.roster, sites.rotated()
     for path in (first, first, second, second):
-        assert accept_roster(path, state) == load_roster(path)
+        assert sites.accept(path, state) == load_roster(path)
     with pytest.raises(SettingError) as refused:
-        accept_roster(first, state)
+        sites.accept(first, state)
     assert str(refused.value).startswith(
         f"{first}: version 1 of the roster, and this site has accepted the later version 2; expected that one"
     )
-    assert accept_roster(second, state) == load_roster(second)
+    assert sites.accept(second, state) == load_roster(second)
     assert sorted(one.name for one in state.iterdir()) == ["roster-1.toml", "roster-2.toml"]
     assert state.stat().st_mode & 0o777 == 0o700
 
@@ -273,23 +296,23 @@ def test_versions_are_numbers_and_not_text(sites, tmp_path):
     for roster in (ninth, replace(ninth, version=10, previous=ninth.digest)):
         path = tmp_path / f"{roster.version}.toml"
         save_roster(path, roster, signers)
-        assert accept_roster(path, tmp_path / "state") == roster
+        assert sites.accept(path, tmp_path / "state") == roster
     with pytest.raises(SettingError, match=r"version 9 of the roster, .* the later version 10; expected"):
-        accept_roster(tmp_path / "9.toml", tmp_path / "state")
+        sites.accept(tmp_path / "9.toml", tmp_path / "state")
 
 
 def test_another_roster_of_the_same_version_is_refused(sites, tmp_path):
-    accept_roster(sites.roster, tmp_path / "state")
+    sites.accept(sites.roster, tmp_path / "state")
     second = sites.rotated()
-    accept_roster(second, tmp_path / "state")
+    sites.accept(second, tmp_path / "state")
     other = sites.next("other", revoke=["hospital-c"])
     sites.sign(other, ["hospital-a", "hospital-b"])
     with pytest.raises(SettingError, match=r"version 2 .* accepted another version 2; expected that one"):
-        accept_roster(other, tmp_path / "state")
+        sites.accept(other, tmp_path / "state")
 
 
 def test_a_roster_that_follows_another_one_is_refused(sites, tmp_path):
-    accept_roster(sites.rotated(), tmp_path / "state")
+    sites.accept(sites.rotated(), tmp_path / "state")
     sites.enroll("hospital-d")
     other = sites.next("other", [sites.member("hospital-d")])
     sites.sign(other, [*SITES, "hospital-d"])
@@ -298,52 +321,106 @@ def test_a_roster_that_follows_another_one_is_refused(sites, tmp_path):
     with pytest.raises(
         SettingError, match=r"version 3 .* follows another version 2 than the one that this site"
     ):
-        accept_roster(third, tmp_path / "state")
+        sites.accept(third, tmp_path / "state")
 
 
 def test_a_site_that_was_away_accepts_the_newest_version(sites, tmp_path):
-    accept_roster(sites.roster, tmp_path / "state")
+    sites.accept(sites.roster, tmp_path / "state")
     third = sites.next("third", revoke=["hospital-c"], last=sites.rotated())
     sites.sign(third, ["hospital-a", "hospital-b2"])
-    assert accept_roster(third, tmp_path / "state").version == 3
+    assert sites.accept(third, tmp_path / "state").version == 3
+
+
+def test_a_later_roster_that_does_not_list_a_site_is_not_accepted_and_shuts_nobody_out(sites, tmp_path):
+    """Strangers sign a version of their own, which revokes all keys of the last one."""
+    state, first = tmp_path / "state", load_roster(sites.roster)
+    sites.accept(sites.roster, state)
+    strangers = [Identity.create(name) for name in ("x", "y")]
+    for version in (2, 3):
+        forged = Roster(
+            tuple(one.name for one in strangers),
+            tuple(one.public for one in strangers),
+            version,
+            tuple(zip(first.names, first.keys, strict=True)),
+            first.digest,
+        )
+        path = tmp_path / f"forged-{version}.toml"
+        save_roster(path, forged, strangers)
+        with pytest.raises(
+            SettingError, match=rf"forged-{version}\.toml: version {version} .* revokes this key"
+        ):
+            sites.accept(path, state)
+    left_out = sites.next("left-out", revoke=["hospital-a"])
+    sites.sign(left_out, ["hospital-b", "hospital-c"])
+    with pytest.raises(SettingError, match="revokes this key of 'hospital-a'"):
+        sites.accept(left_out, state)
+    assert [one.name for one in state.iterdir()] == ["roster-1.toml"]
+    assert sites.accept(sites.rotated(), state).version == 2
+
+
+def test_a_roster_of_another_federation_is_refused_at_the_first_start_and_the_right_one_taken_after(tmp_path):
+    for name in ("own", "other"):
+        (tmp_path / name).mkdir()
+    own, other = deployed(tmp_path / "own"), deployed(tmp_path / "other", num_sites=2)
+    settings = ClientSettings.load(own.client("site-1"))
+    right = settings.roster.read_bytes()
+    settings.roster.write_bytes((other.folder / "roster.toml").read_bytes())
+    with pytest.raises(SettingError, match="the roster lists another key for 'site-1'"):
+        approve(settings)
+    settings.roster.write_bytes(right)
+    settings.plan.rename(tmp_path / "plan")
+    with pytest.raises(NotFoundError, match="no file"):
+        approve(settings)
+    assert not list(settings.journal.glob("roster-*"))
+    (tmp_path / "plan").rename(settings.plan)
+    approve(settings)
+    assert last_accepted(settings.accepted) == own.roster
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", " ", "é", "-"])
+def test_a_federations_name_is_a_folders_in_the_journal(name):
+    assert accepted_folder(Path("journal")) == Path("journal")
+    assert accepted_folder(Path("journal"), "xrays_2") == Path("journal/federation-xrays_2")
+    with pytest.raises(SettingError, match=r"federation = .*; expected letters, digits"):
+        accepted_folder(Path("journal"), name)
 
 
 @pytest.mark.parametrize("forgets", ["what was revoked", "what it replaces"])
 def test_a_version_that_forgets_a_key_that_signs_no_more_is_refused(sites, tmp_path, forgets):
     second = load_roster(sites.rotated())
     last = second if forgets == "what was revoked" else load_roster(sites.roster)
-    accept_roster(
+    sites.accept(
         sites.folder / "next" / "roster.toml" if last is second else sites.roster, tmp_path / "state"
     )
     signers = [sites.identity(one) for one in ("hospital-a", "hospital-b2", "hospital-c")]
     forged = replace(second, version=last.version + 1, revoked=(), previous=last.digest)
     save_roster(tmp_path / "forged.toml", forged, signers)
     with pytest.raises(SettingError, match="does not revoke the old key of 'hospital-b'; expected every key"):
-        accept_roster(tmp_path / "forged.toml", tmp_path / "state")
+        sites.accept(tmp_path / "forged.toml", tmp_path / "state")
 
 
 def test_an_unsigned_roster_is_not_accepted_and_nothing_is_kept(sites, tmp_path):
     path = sites.next("next", revoke=["hospital-c"])
     with pytest.raises(SettingError, match="have not signed version 2"):
-        accept_roster(path, tmp_path / "state")
+        sites.accept(path, tmp_path / "state")
     assert not (tmp_path / "state").exists()
 
 
 def test_a_folder_that_cannot_be_used_is_named(sites, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"cannot keep the roster in .*file: .*; check its permissions"):
-        accept_roster(sites.roster, tmp_path / "file")
+        sites.accept(sites.roster, tmp_path / "file")
 
 
 def test_of_two_rosters_of_one_version_that_come_at_once_one_is_accepted(sites, tmp_path):
     other = sites.next("other", revoke=["hospital-c"])
     sites.sign(other, ["hospital-a", "hospital-b"])
-    accept_roster(sites.roster, tmp_path / "state")
+    sites.accept(sites.roster, tmp_path / "state")
     paths = [sites.rotated(), other] * 8
 
     def accept(path):
         try:
-            return accept_roster(path, tmp_path / "state")
+            return sites.accept(path, tmp_path / "state")
         except SettingError as error:
             assert "accepted another version 2" in str(error)  # noqa: PT017
             return None
@@ -359,6 +436,8 @@ def test_a_deployed_site_remembers_its_roster_in_its_journal(tmp_path):
     files = deployed(tmp_path)
     settings = ClientSettings.load(files.client("site-1"))
     assert settings.members()[1] == files.roster
+    assert not settings.journal.exists()
+    approve(settings)
     identities = [load_identity(tmp_path / name / "identity.toml") for name in reversed(files.sites)]
     settings.roster.unlink()
     save_roster(settings.roster, Roster.from_identities(*identities), identities)
@@ -404,7 +483,7 @@ def test_training_goes_on_after_a_rotation_and_the_old_key_is_refused(tmp_path):
     undisturbed, party = Party(), Party(folder=tmp_path / "journals")
     file, state, names = tmp_path / "server.safetensors", tmp_path / "state", tuple(party.sites)
     save_roster(tmp_path / "roster.toml", party.roster, party.identities.values())
-    party.roster = accept_roster(tmp_path / "roster.toml", state)
+    party.roster = accept_roster(tmp_path / "roster.toml", state, party.identities["hospital-1"])
     assert party.server(file).run_round(party.network()).survivors == names
 
     old, before, stale = party.identities["hospital-2"], party.roster, party.network()
@@ -413,7 +492,7 @@ def test_training_goes_on_after_a_rotation_and_the_old_key_is_refused(tmp_path):
     party.identities["hospital-2"] = load_identity(tmp_path / "new" / "identity.toml")
     second = tmp_path / "next" / "roster.toml"
     save_roster(second, read_roster(second).roster, party.identities.values())
-    party.roster = accept_roster(second, state)
+    party.roster = accept_roster(second, state, party.identities["hospital-1"])
 
     # clients of the old roster take part in no round of the new one
     shutil.copy(file, tmp_path / "abandoned.safetensors")
@@ -441,7 +520,7 @@ def test_training_goes_on_after_a_rotation_and_the_old_key_is_refused(tmp_path):
     with pytest.raises(ProtocolError, match="version 2 of the roster revokes this key of 'hospital-2'"):
         party.client("hospital-2")
     with pytest.raises(SettingError, match="version 1 of the roster, and this site has accepted the later"):
-        accept_roster(tmp_path / "roster.toml", state)
+        accept_roster(tmp_path / "roster.toml", state, party.identities["hospital-1"])
     assert before.digest == party.roster.previous
 
 
@@ -455,7 +534,7 @@ def test_through_any_versions_a_site_accepts_what_follows_and_no_key_is_ever_on_
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         save_roster(folder / "1.toml", Roster.from_identities(*identities.values()), identities.values())
-        rosters = [load_roster(folder / "1.toml")]
+        rosters, sites = [load_roster(folder / "1.toml")], [identities["a"]]
         for version in range(2, data.draw(st.integers(3, 4)) + 1):
             leaves = data.draw(st.sets(st.sampled_from(sorted(identities)), max_size=len(identities) - 2))
             stays = sorted(set(identities) - leaves)
@@ -469,13 +548,15 @@ def test_through_any_versions_a_site_accepts_what_follows_and_no_key_is_ever_on_
             made = read_roster(folder / str(version) / "roster.toml").roster
             save_roster(folder / f"{version}.toml", made, identities.values())
             rosters.append(load_roster(folder / f"{version}.toml"))
+            sites.append(identities[rosters[-1].names[0]])
         for one, last in enumerate(rosters, 1):
             assert len({*last.keys, *(key for _, key in last.revoked)}) == len(last.keys) + len(last.revoked)
             for other in range(1, len(rosters) + 1):
                 state = folder / f"state-{one}-{other}"
-                accept_roster(folder / f"{one}.toml", state)
+                accept_roster(folder / f"{one}.toml", state, sites[one - 1])
                 if other >= one:
-                    assert accept_roster(folder / f"{other}.toml", state) == rosters[other - 1]
+                    newest = accept_roster(folder / f"{other}.toml", state, sites[other - 1])
+                    assert newest == rosters[other - 1]
                 else:
                     with pytest.raises(SettingError, match="has accepted the later version"):
-                        accept_roster(folder / f"{other}.toml", state)
+                        accept_roster(folder / f"{other}.toml", state, sites[other - 1])

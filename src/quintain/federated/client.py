@@ -28,7 +28,7 @@ from quintain.federated.kept_update import load_update, save_update, update_term
 from quintain.federated.local import Update, local_update, trainable
 from quintain.federated.model_bytes import model_digest, open_model
 from quintain.federated.model_chain import ModelChain
-from quintain.federated.noted_ledger import note_round, noted_ledger
+from quintain.federated.noted_ledger import note_round, noted_ledger, require_noted
 from quintain.federated.plan import TrainingPlan
 from quintain.federated.presence import say_who
 from quintain.federated.round_messages import (
@@ -111,6 +111,7 @@ class Client:
     Raises:
         SettingError: If something is of another type, or the roster does not list it.
         ProtocolError: If the roster lists another key.
+        PrivacyError: If the update file knows of private rounds that a ``FolderJournal`` has no notes of.
 
     Guarantee: what leaves are signed messages of the sum, ``READY``, and its name; what they tell is the
     guarantee of the aggregation. The model is the client's own layers with the server's numbers, each within
@@ -140,6 +141,7 @@ class Client:
         file = config.update_file
         self._terms = update_terms(chain, config.seed, data, units) if file is not None else ""
         self._update, self._trained_over, self._chain = load_update(file, chain, self.ledger, self._terms)
+        require_noted(journal, self._chain.fingerprint, self.ledger)
         self._count_noted()
         self._round_id = b""
         self._signed: SiteSet = ()

@@ -80,24 +80,36 @@ def enroll(folder: Path, name: str) -> dict[str, bytes]:
     """Make a site's identity, and its line of the roster for the others.
 
     Args:
-        folder: Gets ``identity.toml``, which stays here, and ``member.toml``.
+        folder: Gets ``identity.toml``, which stays here, and ``member.toml``. Where the identity of this name
+            is there without the line, it gets the line of that one.
         name: The site's name.
 
     Returns:
         Its public key by its name.
 
     Raises:
-        StorageError: If an identity is there already, or a file cannot be written.
-        SettingError: If the name is empty, or has a space at an end.
+        StorageError: If an identity is there already with its line, or a file cannot be written.
+        SettingError: If the name is empty, or has a space at an end; if an identity of another name is there
+            without its line, or one that others may read.
+        ProtocolError: If the two halves of that identity do not belong together.
     """
     check_name(name)
-    identity = Identity.create(name)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot make the folder {folder}: {error.strerror}") from error
-    save_identity(folder / "identity.toml", identity)
-    write_toml(folder / "member.toml", table("member", "key", name, identity.public))
+    place, line = folder / "identity.toml", folder / "member.toml"
+    if place.exists() and not line.exists():
+        identity = load_identity(place)
+        if identity.name != name:
+            raise SettingError(
+                f"{place} is the identity of {identity.name!a}, and {name!a} is asked for; expected that "
+                "name, whose member.toml is written then, or another folder with --to"
+            )
+    else:
+        identity = Identity.create(name)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot make the folder {folder}: {error.strerror}") from error
+        save_identity(place, identity)
+    write_toml(line, table("member", "key", name, identity.public))
     return {name: identity.public}
 
 

@@ -8,7 +8,8 @@ its members have signed it: those who stay agree by that to who comes and goes.
 import fcntl
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from quintain.core.errors import ProtocolError, SettingError, StorageError
@@ -20,12 +21,14 @@ from quintain.federated.enrolment import (
     read_signed_roster,
     write_signatures,
 )
-from quintain.federated.secagg.keys import Roster
+from quintain.federated.secagg.encoding import check_types
+from quintain.federated.secagg.keys import Identity, Roster
 from quintain.federated.site_names import check_distinct
 from quintain.federated.toml_files import check_keys, read_toml
 
 Revoked = tuple[tuple[str, bytes], ...]
 _ACCEPTED = re.compile(r"roster-([1-9][0-9]*)\.toml")
+_FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 def write_roster(folder: Path, members: Sequence[Path]) -> Roster:
@@ -104,7 +107,8 @@ def combine_rosters(folder: Path, copies: Sequence[Path]) -> SignedRoster:
 def check_follows(last: Roster, roster: Roster) -> None:
     """Refuse a roster that is not a later version of one.
 
-    Versions between the two may be missing: who was away signs and accepts the newest.
+    Versions between the two may be missing: who was away signs and accepts the newest. Whose signatures are
+    under it is not looked at here: a site accepts none that it has not signed itself (``accept_roster``).
 
     Raises:
         SettingError: If its version is no later one, if it follows another roster, or a key that signs no
@@ -136,7 +140,45 @@ def check_follows(last: Roster, roster: Roster) -> None:
         )
 
 
-def accept_roster(path: Path, folder: Path) -> Roster:
+def accepted_folder(journal: Path, federation: str = "") -> Path:
+    """Return where a site keeps the rosters that it has accepted, in its one journal.
+
+    Args:
+        journal: The site's own, one for life, whatever federations it is in.
+        federation: The site's own name of this federation; empty where it is in one alone.
+
+    Raises:
+        SettingError: If the name cannot be a folder's.
+    """
+    check_types(str, federation=federation)
+    if not federation:
+        return journal
+    if not _FOLDER_NAME.fullmatch(federation):
+        raise SettingError(
+            f"federation = {federation!r}; expected letters, digits, - and _, such as 'xrays-2'"
+        )
+    return journal / f"federation-{federation}"
+
+
+def check_roster(path: Path, folder: Path, identity: Identity) -> SignedRoster:
+    """Read a roster that this site could accept, as ``accept_roster`` does; nothing is kept.
+
+    Raises:
+        NotFoundError: If there is no such file.
+        SettingError: As ``accept_roster``.
+    """
+    signed = read_signed_roster(path)
+    try:
+        last = last_accepted(folder)
+        if last is not None and last != signed.roster:
+            check_follows(last, signed.roster)
+        signed.roster.index_of(identity)
+    except (SettingError, ProtocolError) as error:
+        raise SettingError(f"{path}: {error}") from None
+    return signed
+
+
+def accept_roster(path: Path, folder: Path, identity: Identity) -> Roster:
     """Read a roster that all have signed, and refuse one that goes back behind what this site has accepted.
 
     Signatures never end: a roster of last year is as well signed as it was then. So whoever can put a file in
@@ -145,50 +187,59 @@ def accept_roster(path: Path, folder: Path) -> Roster:
     an older one, another one of the same version, one that follows another, and one in which a key is
     not revoked that was. That protects from the first acceptance on, as long as the folder lasts.
 
+    No roster is accepted, and so kept, that does not list this site's very key: all members have signed a
+    roster that counts, so this site is among them, and nobody can shut it out by a later one of other sites.
+
     Args:
         path: The roster.
-        folder: What this site remembers of this federation, on a disk, such as its journal's folder; made if
-            need be. A site of two federations has one for each.
+        folder: Where this site keeps what it has accepted of this federation (``accepted_folder``); made if
+            need be.
+        identity: The site's own.
 
     Raises:
         NotFoundError: If there is no such file.
-        SettingError: As ``load_roster``, or if it does not follow what this site has accepted.
+        SettingError: As ``load_roster``, if it does not list this site and its key, or does not follow what
+            this site has accepted.
         StorageError: If the folder cannot be used.
     """
-    signed = read_signed_roster(path)
-    try:
+    check_roster(path, folder, identity)
+    with _usable(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle = os.open(folder, os.O_RDONLY)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)  # two programs of a site accept one after the other
-            last = _last_accepted(folder)
-            if last is None or last != signed.roster:
-                _check_accepts(last, signed.roster, path)
+            signed = check_roster(path, folder, identity)
+            if last_accepted(folder) != signed.roster:
                 write_signatures(folder / f"roster-{signed.roster.version}.toml", signed)
                 os.fsync(handle)
         finally:
             os.close(handle)
+    return signed.roster
+
+
+def last_accepted(folder: Path) -> Roster | None:
+    """Return the newest roster that a site has accepted; None before the first.
+
+    Raises:
+        StorageError: If the folder cannot be read.
+        SettingError: If what was kept in it is no signed roster.
+    """
+    with _usable(folder):
+        names = [one.name for one in folder.iterdir()] if folder.exists() else []
+    found = [match for one in names if (match := _ACCEPTED.fullmatch(one))]
+    newest = max(found, key=lambda match: int(match[1]), default=None)
+    return None if newest is None else load_roster(folder / newest[0])
+
+
+@contextmanager
+def _usable(folder: Path) -> Iterator[None]:
+    """Name the folder where it cannot be used."""
+    try:
+        yield
     except OSError as error:
         raise StorageError(
             f"cannot keep the roster in {folder}: {error.strerror}; check its permissions"
         ) from error
-    return signed.roster
-
-
-def _check_accepts(last: Roster | None, roster: Roster, path: Path) -> None:
-    """Refuse a roster's file by its path."""
-    try:
-        if last is not None:
-            check_follows(last, roster)
-    except SettingError as error:
-        raise SettingError(f"{path}: {error}") from None
-
-
-def _last_accepted(folder: Path) -> Roster | None:
-    """The highest version that a folder holds."""
-    found = [match for one in folder.iterdir() if (match := _ACCEPTED.fullmatch(one.name))]
-    newest = max(found, key=lambda match: int(match[1]), default=None)
-    return None if newest is None else load_roster(folder / newest[0])
 
 
 def _write(

@@ -27,6 +27,18 @@ def read_toml(path: Path) -> Mapping[str, object]:
         raise SettingError(f"{path} is no TOML: {error}") from None
 
 
+def read_text(path: Path) -> str:
+    """Read a small text file.
+
+    Raises:
+        StorageError: If it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StorageError(f"cannot read {path}: {error}") from error
+
+
 def write_toml(path: Path, text: str) -> None:
     """Write a TOML file that others may read; no reader ever sees half of it.
 
@@ -37,7 +49,13 @@ def write_toml(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"cannot make the folder {path.parent}: {error.strerror}") from error
-    write_atomically(path, text.encode())
+    try:
+        write_atomically(path, text.encode())
+    except StorageError as error:
+        raise StorageError(
+            f"cannot write {path}: {getattr(error.__cause__, 'strerror', error)}; free some space or choose "
+            "another folder with --to"
+        ) from error
 
 
 def check_keys(

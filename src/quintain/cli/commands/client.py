@@ -41,11 +41,12 @@ def _approve(settings: "ClientSettings") -> None:
     from quintain.federated.deployment.approval import APPROVED_FILE, approve
 
     screen = Terminal()
-    for name, text in approve(settings).items():
+    approval = approve(settings)
+    for name, text in {**approval.terms, **approval.own}.items():
         screen.print(f"{name}: {text}", markup=False, soft_wrap=True)
     screen.print(
         f"approved in {settings.state / APPROVED_FILE}: the daemon runs this plan and no other; delete the "
-        "file to take it back",
+        "file to take it back, which holds from the next round on",
         markup=False,
         soft_wrap=True,
         style="dim",

@@ -6,6 +6,7 @@ the net that it makes after that.
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
@@ -13,12 +14,15 @@ from torch import nn
 from quintain.core.errors import SettingError
 from quintain.core.files import sha256_file, write_atomically
 from quintain.federated.deployment.folders import MAY_WRITE, private_folder
+from quintain.federated.deployment.own_facts import own_facts
+from quintain.federated.deployment.own_journal import bind_journal, require_own_journal
 from quintain.federated.deployment.plan_file import Deployment, PlanFile
 from quintain.federated.deployment.site_settings import ClientSettings
 from quintain.federated.deployment.toml_table import read_table
 from quintain.federated.homomorphic_sum import HomomorphicSum
 from quintain.federated.key_words import fingerprint
 from quintain.federated.model_bytes import model_digest
+from quintain.federated.roster_versions import accept_roster, last_accepted
 from quintain.federated.secagg.keys import Roster
 from quintain.federated.secagg.primitives import tagged_hash
 from quintain.federated.toml_files import quoted, read_toml
@@ -32,21 +36,43 @@ ENOUGH_LEFT = 3
 Terms = Mapping[str, str]
 
 
-def approve(settings: ClientSettings) -> Terms:
-    """Approve the plan as it is now, for this site, and return what was approved, in words.
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What a site has approved.
+
+    Args:
+        terms: What plan, roster and net say, each in words; they are the same at all sites.
+        own: What stands beside it at this site alone: its data, and what its trainings spend of them.
+    """
+
+    terms: Terms
+    own: Terms
+
+
+def approve(settings: ClientSettings) -> Approval:
+    """Approve the plan as it is now, for this site, accept its roster, and return what was approved.
+
+    Nothing is written before all of it has been read, and found to fit.
 
     Raises:
-        QuintainError: If a file is missing or wrong, or the roster does not list the site.
+        QuintainError: If a file is missing or wrong, the roster does not list the site, or the journal is not
+            the one of its state.
         StorageError: If the approval cannot be written.
     """
-    _, roster = settings.members()
+    require_own_journal(settings)
+    private_folder(settings.journal, forbidden=MAY_WRITE)
+    identity, roster = settings.members()
     file = PlanFile.load(settings.plan)
-    terms = {**file_terms(file, roster), **net_terms(settings.deployment(file, roster))}
+    deployment = settings.deployment(file, roster)
+    terms = {**file_terms(file, roster), **net_terms(deployment)}
+    own = own_facts(settings, deployment)
+    bind_journal(settings)
     lines = "".join(f"{quoted(name)} = {quoted(text)}\n" for name, text in terms.items())
     text = f'# Written by "quintain client approve".\ndigest = "{_digest(terms)}"\n\n[terms]\n{lines}'
     place = private_folder(settings.state) / APPROVED_FILE
     write_atomically(place, text.encode(), mode=0o600)
-    return terms
+    accept_roster(settings.roster, settings.accepted, identity)
+    return Approval(terms, own)
 
 
 def require_approved(settings: ClientSettings, terms: Terms) -> None:
@@ -72,6 +98,30 @@ def require_approved(settings: ClientSettings, terms: Terms) -> None:
         raise SettingError(
             f"{settings.plan} or its roster has changed since this site approved it: {'; '.join(changed)}. "
             f"To approve it as it is: quintain client approve --config {settings.path}"
+        )
+
+
+def require_still_approved(settings: ClientSettings, terms: Terms, roster: Roster) -> None:
+    """Refuse to go on where a site has taken its approval back, or approved or accepted something else.
+
+    Args:
+        settings: The site's own.
+        terms: What its daemon was started with.
+        roster: The same.
+
+    Raises:
+        SettingError: If it has.
+        StorageError: If the journal's folder cannot be used.
+    """
+    now, newest = _approved(settings), last_accepted(settings.accepted)
+    other = [name for name in sorted({*now, *terms}) if now.get(name) != terms.get(name)]
+    if newest != roster:
+        version = "none" if newest is None else f"version {newest.version}, {newest.digest.hex()[:16]}"
+        other.append(f"accepted roster ({version})")
+    if other:
+        raise SettingError(
+            f"since this daemon was started, the site has approved another {', '.join(other)}; expected what "
+            f"it trains by: roster version {roster.version}, {roster.digest.hex()[:16]}: restart it"
         )
 
 

@@ -32,6 +32,7 @@ from quintain.federated.aggregation import Aggregation
 from quintain.federated.config import FederatedConfig
 from quintain.federated.deployment.toml_table import named_in, place_of, read_table
 from quintain.federated.homomorphic_sum import HomomorphicSum
+from quintain.federated.model_chain import ModelChain
 from quintain.federated.plan import TrainingPlan
 from quintain.federated.secagg.keys import Roster
 from quintain.federated.site_privacy import SitePrivacy, private_sites
@@ -191,6 +192,12 @@ class Deployment:
     aggregation: Aggregation
     net: nn.Module
     file: PlanFile
+
+    @property
+    def training(self) -> str:
+        """The hash of the training, under which a client notes what it spends."""
+        first = self.plan.strategy.common_model(self.net)
+        return ModelChain(self.plan, self.aggregation, first, pinned=True).fingerprint
 
 
 def load_plan(path: Path, roster: Roster) -> Deployment:

@@ -62,13 +62,26 @@ class LoggedClient:
     Args:
         client: The site's own.
         log: Where to.
+        check_task: Raises where the site takes no further task, before its client sees one.
+        spent_in_all: What private trainings of the site have spent together, in words; asked after each round
+            of one.
         clock: Seconds that never go back.
+
+    Attributes:
+        client: The client.
     """
 
     def __init__(
-        self, client: Client, log: logging.Logger, clock: Callable[[], float] = time.monotonic
+        self,
+        client: Client,
+        log: logging.Logger,
+        *,
+        check_task: Callable[[], None] = lambda: None,
+        spent_in_all: Callable[[], str] = lambda: "",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client, self._log, self._clock = client, log, clock
+        self.client, self._log, self._clock = client, log, clock
+        self._check_task, self._spent_in_all = check_task, spent_in_all
         self._stage = 0
 
     def handle(self, message: bytes) -> bytes:
@@ -77,7 +90,9 @@ class LoggedClient:
         if what == TASK:
             self._say(f"{TASK} of {len(message):,} bytes: checked, then trained for")
         try:
-            reply = self._client.handle(message)
+            if what == TASK:
+                self._check_task()
+            reply = self.client.handle(message)
         except Exception as error:
             said = str(error) if isinstance(error, QuintainError) else f"{type(error).__name__}: {error}"
             self._say(
@@ -94,12 +109,12 @@ class LoggedClient:
 
     @property
     def _round(self) -> str:
-        return f"round {self._client.last_index + 1} of {self._client.config.plan.config.rounds}"
+        return f"round {self.client.last_index + 1} of {self.client.config.plan.config.rounds}"
 
     def _what(self, message: bytes) -> str:
         """What a message is for."""
         if not is_round_message(message):
-            replies = self._client.config.aggregation.replies
+            replies = self.client.config.aggregation.replies
             return _STAGES[replies[min(self._stage, len(replies) - 1)]]
         try:
             return _KINDS[open_header(message)[0]]
@@ -108,7 +123,7 @@ class LoggedClient:
 
     def _about(self) -> str:
         """What has come of training: loss, clipped entries, and what it has spent."""
-        client, update = self._client, self._client.update
+        client, update = self.client, self.client.update
         said = []
         if update is not None:
             length = client.config.plan.length
@@ -117,8 +132,11 @@ class LoggedClient:
         budget = client.config.plan.config.site_privacy
         if budget is not None:
             spent = epsilon(client.ledger.epsilon(budget.delta))
-            said += [f"epsilon {spent} of {budget.epsilon:g} spent at delta {budget.delta:g}"]
-        return "".join(f", {one}" for one in said)
+            said += [
+                f"epsilon {spent} of {budget.epsilon:g} spent at delta {budget.delta:g}",
+                self._spent_in_all(),
+            ]
+        return "".join(f", {one}" for one in said if one)
 
     def _say(self, text: str) -> None:
         """Log one line; what another party wrote in it can neither break nor color it."""

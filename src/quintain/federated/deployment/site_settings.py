@@ -27,7 +27,7 @@ from quintain.federated.deployment.toml_table import named_in, place_of, read_ta
 from quintain.federated.enrolment import load_identity
 from quintain.federated.homomorphic import SharedKey
 from quintain.federated.homomorphic_sum import HomomorphicSum
-from quintain.federated.roster_versions import accept_roster
+from quintain.federated.roster_versions import accepted_folder, check_roster
 from quintain.federated.secagg.journal import FolderJournal
 from quintain.federated.secagg.keys import Identity, Roster
 from quintain.federated.toml_files import read_toml
@@ -41,6 +41,7 @@ KEYS: Mapping[str, object] = {
     "key": Path,
     "state": Path,
     "journal": Path,
+    "federation": str,
     "socket": Path,
     "seed": int,
 }
@@ -62,7 +63,8 @@ class ClientSettings:
         units: A file with one line for each example, whom it belongs to; None where each is for itself.
         key: The key file that the sites share, for homomorphic sums; None for other sums.
         state: The folder of its update, its approval and its log.
-        journal: The folder of what it remembers for life.
+        journal: The folder of what it remembers for life, one for all federations that it is in.
+        federation: This site's own name of the federation; empty where it is in one alone.
         socket: Where the server's messages come in.
         seed: Of local training.
     """
@@ -77,6 +79,7 @@ class ClientSettings:
     socket: Path
     units: Path | None = None
     key: Path | None = None
+    federation: str = ""
     seed: int = 0
 
     @classmethod
@@ -95,22 +98,26 @@ class ClientSettings:
                 f"{path}: state and journal are one folder, {values['state']}; expected two: a state may be "
                 "put back from a copy, a journal never"
             )
+        with named_in(path):
+            accepted_folder(values["journal"], values.get("federation", ""))
         return cls(path=path, **values)
 
+    @property
+    def accepted(self) -> Path:
+        """The folder of the rosters of this federation that the site has accepted."""
+        return accepted_folder(self.journal, self.federation)
+
     def members(self) -> tuple[Identity, Roster]:
-        """Read the site's identity, and the roster that lists it.
+        """Read the site's identity, and the roster that lists it; nothing is accepted by that.
 
         Raises:
             NotFoundError: If a file is missing.
-            SettingError: If others may read the identity, or the roster does not list the site or does not
-                follow the one that it has accepted before.
-            ProtocolError: If the roster lists another key for it.
+            SettingError: If others may read the identity, or the roster does not list the site and its key,
+                or does not follow the one that it has accepted before.
             StorageError: If the journal's folder cannot be used.
         """
-        identity, roster = load_identity(self.identity), accept_roster(self.roster, self.journal)
-        with named_in(self.roster):
-            roster.index_of(identity)
-        return identity, roster
+        identity = load_identity(self.identity)
+        return identity, check_roster(self.roster, self.accepted, identity).roster
 
     def deployment(self, file: PlanFile, roster: Roster) -> Deployment:
         """Run the model's program, and return what this site trains by, with its own key where sums need one.
@@ -148,7 +155,7 @@ class ClientSettings:
             SettingError: If the data or their units are not those of the plan.
             DataError: If the data cannot be read.
         """
-        data = self._data(deployment.file)
+        data, units = self.examples(deployment.file)
         config = ClientConfig(
             deployment.plan,
             deployment.aggregation,
@@ -156,8 +163,18 @@ class ClientSettings:
             update_file=self.state / UPDATE_FILE,
         )
         journal = FolderJournal(self.journal)
-        units = self._units(deployment.file, data)
         return Client(config, identity, data, deployment.net, journal, units=units)
+
+    def examples(self, file: PlanFile) -> tuple[Dataset, PrivacyUnits | None]:
+        """Return the examples to train on, and whom they belong to; None where each is for itself.
+
+        Raises:
+            NotFoundError: If there are no data, or no split ``train`` of them.
+            SettingError: If the data or their units are not those of the plan.
+            DataError: If the data cannot be read.
+        """
+        data = self._data(file)
+        return data, self._units(file, data)
 
     def _data(self, file: PlanFile) -> Dataset:
         """The examples to train on, of the plan's shape and classes."""
@@ -206,13 +223,20 @@ def read_lines(path: Path) -> list[str]:
     """Return the lines of a text file.
 
     Raises:
-        SettingError: If it cannot be read, or a line is empty.
+        SettingError: If it cannot be read, a line is empty, or has at an end what nobody sees: two lines that
+            look alike would be two patients.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # a spreadsheet may put a mark at the start
     except (OSError, UnicodeDecodeError) as error:
         raise SettingError(f"cannot read {path}: {error}; expected a text with a line each") from error
     empty = [number for number, line in enumerate(lines, 1) if not line.strip()]
     if empty:
         raise SettingError(f"{path}, line {empty[0]} is empty; expected whom the example belongs to")
+    for number, line in enumerate(lines, 1):
+        if line != line.strip() or not line.isprintable():
+            raise SettingError(
+                f"{path}, line {number} is {line!a}; expected no blank at an end and no letter that nobody "
+                "sees: two lines that look alike would be two, and protect neither"
+            )
     return lines

@@ -8,14 +8,14 @@ from quintain.core.errors import SettingError
 from quintain.federated.enrolment import load_identity, load_roster
 from quintain.federated.flower.round_folder import RoundFolder
 from quintain.federated.flower.terms import SumTerms
-from quintain.federated.roster_versions import accept_roster
+from quintain.federated.roster_versions import accept_roster, accepted_folder
 from quintain.federated.secagg.encoding import check_types
 from quintain.federated.secagg.journal import FolderJournal
 from quintain.federated.secagg.keys import Identity
 from quintain.federated.toml_files import check_keys, read_toml
 
 _TERMS = frozenset({"threshold", "min_survivors", "max_corrupt", "clip_value", "scale", "weights"})
-_OTHERS = frozenset({"clear_evaluation"})
+_OTHERS = frozenset({"clear_evaluation", "federation"})
 REQUIRED_KEYS = frozenset({"identity", "roster", "rounds", "journal"})
 OPTIONAL_KEYS = _TERMS | _OTHERS
 
@@ -29,12 +29,13 @@ class SiteSettings:
         roster_file: The roster of ``terms``, as a file.
         terms: The sums that it takes part in.
         rounds: The folder of a round's secrets, best in memory; see ``round_folder``.
-        journal: The folder of what it remembers for life, on a disk.
+        journal: The folder of what it remembers for life, on a disk, one for all federations that it is in.
         clear_evaluation: Whether the metrics of evaluations, numbers of examples among them, go to the server
             as they are. Without that, evaluations are refused.
+        federation: This site's own name of the federation; empty where it is in one alone.
 
     Raises:
-        SettingError: If something is of another type.
+        SettingError: If something is of another type, or the name cannot be a folder's.
     """
 
     identity_file: Path
@@ -43,11 +44,13 @@ class SiteSettings:
     rounds: Path
     journal: Path
     clear_evaluation: bool = False
+    federation: str = ""
 
     def __post_init__(self) -> None:
         check_types(Path, identity_file=self.identity_file, roster_file=self.roster_file)
         check_types(Path, rounds=self.rounds, journal=self.journal)
         check_types(SumTerms, terms=self.terms)
+        accepted_folder(self.journal, self.federation)
         if not isinstance(self.clear_evaluation, bool):
             raise SettingError(f"clear_evaluation = {self.clear_evaluation!r}; expected true or false")
 
@@ -81,10 +84,11 @@ class SiteSettings:
         """Return the settings with the roster as it is now, unless it is older than one that was accepted.
 
         Raises:
-            SettingError: If it is.
+            SettingError: If it is, or does not list this site and its key.
             StorageError: If the journal's folder cannot be used.
         """
-        roster = accept_roster(self.roster_file, self.journal)
+        folder = accepted_folder(self.journal, self.federation)
+        roster = accept_roster(self.roster_file, folder, self.load_identity())
         return replace(self, terms=replace(self.terms, roster=roster))
 
     @property

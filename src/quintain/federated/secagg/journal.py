@@ -39,12 +39,16 @@ Beside these rules the journal of a site that trains privately has a note of wha
 that no restart and no lost file makes the budget whole again; and where sums have noise, a note of each model
 over which the site has sent a noisy vector, of which there are no more than epsilon counts.
 
+A site has one journal for life, whatever federations it is in: rules 3 to 5 hold between two of them only if
+both stand in one.
+
 Not covered: sums over different models. Where the model hardly moves from one round to the next, updates
 hardly do either, and the difference of two neighbouring sums still tells, roughly, of a site that is in one
 of them alone. That takes differential privacy.
 """
 
 import os
+import secrets
 from abc import ABC, abstractmethod
 from numbers import Integral
 from pathlib import Path
@@ -52,6 +56,9 @@ from pathlib import Path
 from quintain.core.errors import ProtocolError, StorageError
 from quintain.federated.secagg.encoding import check_types
 from quintain.federated.secagg.primitives import tagged_hash
+
+_SPENT, _NAME = ".spent-", ".name"
+"""In the names of notes: of a private round, and of the journal itself."""
 
 
 class Journal(ABC):
@@ -280,6 +287,34 @@ class FolderJournal(Journal):
         check_types(Path, folder=folder)
         self._folder = folder.absolute()  # the same folder wherever the process goes
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The random names of this journal, by which it is told from another one, or from none.
+
+        Raises:
+            StorageError: If the folder cannot be read.
+        """
+        return frozenset(one.removesuffix(_NAME) for one in self._files() if one.endswith(_NAME))
+
+    def name(self) -> str:
+        """Return its random name, which is made and noted where there is none.
+
+        Raises:
+            StorageError: If the folder cannot be used.
+        """
+        if not self.names:
+            self._write_once(f"{secrets.token_hex(16)}{_NAME}", b"")
+        return min(self.names)
+
+    @property
+    def private_trainings(self) -> tuple[str, ...]:
+        """The hash of each training that it has notes of spending of.
+
+        Raises:
+            StorageError: If the folder cannot be read.
+        """
+        return tuple(sorted({one.partition(_SPENT)[0] for one in self._files() if _SPENT in one}))
+
     def _write_once(self, name: str, content: bytes) -> bytes | None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -313,9 +348,19 @@ class FolderJournal(Journal):
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise StorageError(
-                f"cannot read the journal in {self._folder}: {error.strerror}; check permissions"
-            ) from error
+            raise self._unreadable(error) from error
+
+    def _files(self) -> tuple[str, ...]:
+        """The names of all notes; none where there is no folder yet."""
+        try:
+            return tuple(os.listdir(self._folder))
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: OSError) -> StorageError:
+        return StorageError(f"cannot read the journal in {self._folder}: {error.strerror}; check permissions")
 
 
 def _sync(place: Path) -> None:
@@ -336,7 +381,7 @@ def _cohort_note(model_hash: bytes) -> str:
 
 
 def _spending_note(training: str, number: int) -> str:
-    return f"{training}.spent-{number}"
+    return f"{training}{_SPENT}{number}"
 
 
 def _noise_note(training: str, number: int) -> str:
