@@ -121,6 +121,7 @@ def _run(call: "VerbCall", folder: Path, subject: "Subject", resume: str) -> int
     from quintain.cli.screen import show_drill, show_plan, show_step
     from quintain.core.errors import SoundnessError
     from quintain.drill import drill
+    from quintain.results.gate import NOTHING_DONE
     from quintain.results.records import DrillResult
 
     records: list[Record] = []
@@ -162,7 +163,7 @@ def _run(call: "VerbCall", folder: Path, subject: "Subject", resume: str) -> int
     verdict = records[-1].verdict
     if verdict is not None:
         call.warn_of_undecided(verdict)
-        if verdict.exit_code:
+        if verdict.exit_code and verdict.reason != NOTHING_DONE:
             call.console.print(f"{verdict.outcome}: {verdict.reason}", markup=False, soft_wrap=True)
     call.console.print(str(page), markup=False, soft_wrap=True)
     return code
