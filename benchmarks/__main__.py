@@ -12,6 +12,7 @@ SUITES = (
     "dp.utility",
     "dp.names",
     "interval_bounds",
+    "certify.crown",
     "federated.byzantine",
     "federated.sums",
     "evasion.autoattack",

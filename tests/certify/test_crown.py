@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 
 import pytest
 import torch
@@ -58,9 +59,9 @@ def test_bounds_hold_what_the_float32_model_answers_inside_the_threat(name, thre
         assert (outcome.certified | ~IntervalBounds()(model, x, y, threat).certified).all()
 
 
-def linear_margins(net, x, y, threat):
+def linear_margins(net, x, y, threat, bound=None):
     """Linear bounds alone of the least margin (B,), also where intervals certify."""
-    bound, traced = module._LinearMargins(narrow=True), TracedNetwork.trace(net)
+    bound, traced = bound or module._LinearMargins(narrow=True), TracedNetwork.trace(net)
     found = [
         bound._margins_of_one(traced, one[None], label[None], threat, threat.eps, FLOAT32, points=None)
         for one, label in zip(x.double(), y, strict=True)
@@ -126,8 +127,8 @@ def low_chords(layer, lower, upper, rounding):
     return lines._replace(upper_slope=torch.where(bends, lines.upper_slope * 0.9, lines.upper_slope))
 
 
-def small_minimum(rows, x, threat, eps):
-    return linear_minimum(rows, x, threat, eps / 1.02)
+def small_minimum(rows, x, threat, eps, columns=None):
+    return linear_minimum(rows, x, threat, eps / 1.02, columns)
 
 
 MUTANTS = {
@@ -178,9 +179,11 @@ def test_bounds_without_the_models_own_rounding_cross_it(monkeypatch):
     )
 
     def lower(logits):
-        minimum = lambda rows: linear_minimum(rows, x.double(), Linf(0.0), 0.0)  # noqa: E731
+        minimum = partial(linear_minimum, x=x.double(), threat=Linf(0.0), eps=0.0)
         rows = torch.ones(1, 1, dtype=torch.float64)
-        return backward.BackwardBounds(logits.operation.recording, minimum, {}).lower(logits.operation, rows)
+        return backward.BackwardBounds(logits.operation.recording, minimum, backward.Tables()).lower(
+            logits.operation, rows
+        )
 
     answered = model(x)[0, 1].double()
     assert lower(rounded) <= answered < lower(exact)
@@ -200,6 +203,12 @@ def test_the_minimum_of_a_linear_function_is_its_closed_form(threat, channels):
         exact = row.flatten() @ x.flatten() - best_linear_gain(threat, -row.flatten(), x)[0]
         assert least == pytest.approx(float(exact), abs=1e-9)
         assert least <= exact + 1e-12
+    columns = torch.stack([torch.randperm(x.numel(), generator=generator)[:9] for _ in rows])
+    part = rows.flatten(1).gather(1, columns)
+    whole = torch.zeros_like(rows.flatten(1)).scatter(1, columns, part).view_as(rows)
+    torch.testing.assert_close(
+        linear_minimum(part, x, threat, threat.eps, columns), linear_minimum(whole, x, threat, threat.eps)
+    )
     for count in range(4):
         z = threat.sample(x.expand(20, *x.shape[1:]), ExampleRNG(count, torch.arange(20)))
         assert ((rows * z).flatten(1).sum(1) >= found - 1e-12).all()
@@ -231,7 +240,7 @@ def test_a_linear_model_is_certified_up_to_its_rounding(threat):
     net, x = random_net("linear", 3), inputs(3)
     model = Classifier(net)
     y = model.predict(x)
-    weight = net[1].weight.double()
+    weight = net[1].weight.detach().double()
     found = linear_margins(net, x, y, threat)
     for row in range(len(x)):
         one, others = x[row : row + 1].double(), [j for j in range(3) if j != y[row]]
@@ -265,8 +274,10 @@ def test_each_operations_error_holds_what_float32_rounds(name):
     start = Interval(x.double(), torch.zeros_like(x.double()), operation=recording.input(x.double().abs()))
     logits = TracedNetwork.trace(net).logit_bounds(start, rounding_model(torch.float32))
     rows = torch.eye(logits.center.shape[1], dtype=torch.float64)
-    minimum = lambda rows: linear_minimum(rows, x.double(), Linf(0.0), 0.0)  # noqa: E731
-    found = backward.BackwardBounds(recording, minimum, {}).lower(logits.operation, torch.cat([rows, -rows]))
+    minimum = partial(linear_minimum, x=x.double(), threat=Linf(0.0), eps=0.0)
+    found = backward.BackwardBounds(recording, minimum, backward.Tables()).lower(
+        logits.operation, torch.cat([rows, -rows])
+    )
     low, high = found.chunk(2)
     answered = net(x)
     answered = (answered["logits"] if isinstance(answered, dict) else answered)[0].double()
@@ -314,6 +325,36 @@ def test_lines_enclose_a_maximum_and_are_one_where_an_input_is_alone(pool):
         assert (lines.upper_slope * picked + lines.upper_intercept >= value).all()
     assert 0 < lines.loose.double().mean() < 1
     assert not relaxations.max_pool2d(pool, center, center, NO_ROUNDING).loose.any()
+
+
+@pytest.mark.parametrize("name", ["conv", "pool", "padded", "residual"])
+@pytest.mark.parametrize("threat", [Linf(0.05), L2(0.3), L1(1.0), L0(2)], ids=str)
+def test_windows_change_no_bound(name, threat):
+    net, x = random_net(name, 4), inputs(4, 2)
+    y, bounds = Classifier(net).predict(x), []
+    for windowed in (True, False):
+        bound = module._LinearMargins(narrow=True)
+        bound.tables[x.shape[1:]] = backward.Tables(windowed=windowed)
+        bounds.append(linear_margins(net, x, y, threat, bound))
+    torch.testing.assert_close(*bounds, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("threat", [Linf(0.02), L2(0.2), L0(1)], ids=str)
+def test_windows_of_larger_convolutions_change_no_bound(threat):
+    net = nn.Sequential(
+        *(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(4), nn.Conv2d(4, 6, 3, stride=2)),
+        *(nn.LeakyReLU(0.1), nn.Conv2d(6, 3, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(75, 2)),
+    ).eval()
+    x, bounds = torch.rand(2, 1, 12, 12), []
+    y = Classifier(net).predict(x)
+    for windowed in (True, False):
+        bound = module._LinearMargins(narrow=True)
+        bound.tables[x.shape[1:]] = backward.Tables(windowed=windowed)
+        bounds.append(linear_margins(net, x, y, threat, bound))
+        tables = bound.tables[x.shape[1:]]
+        assert any(table is not None for table in tables.starts.values()) is windowed
+        assert any(step is not None for step in tables.steps.values()) is windowed
+    torch.testing.assert_close(*bounds, rtol=1e-9, atol=1e-12)
 
 
 def test_bounds_that_cross_intervals_are_an_alarm():

@@ -42,10 +42,10 @@ SHAPES = {
 LIMITS = [-1.0, 0.0, 1e-9, 1e-4, 0.0099, 0.01, 0.0101, 0.2, 0.999, 5.0]
 
 
-def searched(certifier, threat, sizes=()):
+def searched(certifier, threat, sizes=(), **settings):
     x = torch.arange(len(certifier.limits), dtype=torch.float64)[:, None]
     return largest_certified_radius(
-        certifier, None, x, torch.zeros(len(x), dtype=torch.long), threat, radii=sizes
+        certifier, None, x, torch.zeros(len(x), dtype=torch.long), threat, radii=sizes, **settings
     )
 
 
@@ -70,6 +70,15 @@ def test_asked_sizes_are_decided_exactly(shape):
     radius = searched(certifier, Linf(0.01), sizes).radius
     for size in sizes:
         assert torch.equal(radius >= size, certifier.limits >= size)
+
+
+def test_without_a_search_only_the_asked_radii_are_decided():
+    certifier, sizes = Ideal(LIMITS, SHAPES["straight"]), [0.0099, 0.2]
+    radius = searched(certifier, Linf(0.01), sizes, search=False).radius
+    assert set(radius.tolist()) == {0.0, 0.0099, 0.01, 0.2}
+    for size in (*sizes, 0.01):
+        assert torch.equal(radius >= size, certifier.limits >= size)
+    assert {eps for _, asked in certifier.asked for eps in asked} == {0.0, *sizes, 0.01}
 
 
 def test_what_is_not_proven_as_it_is_is_asked_once_and_the_rest_seldom():

@@ -95,6 +95,16 @@ def test_certify_by_intervals_and_by_smoothing(call, weights, small):
     assert load_result("s").claims[1].bracket.lower.basis is Basis.STATISTICAL
 
 
+def test_certify_by_linear_bounds(call, weights, small):
+    words = ("--certifier", "crown", "--limit", 6, "--threat", "linf:1/255", "--threat", "linf:2/255")
+    code, out, _ = call("certify", "--data", small, "--weights", weights, *words, "--out", "r")
+    assert code == ExitCode.OK
+    assert "certified" in out
+    record = load_result("r")
+    assert record.claims[1].bracket.lower.basis is Basis.PROOF
+    assert record.claims[1].bracket.lower.method == "crown"
+
+
 def test_compare_fails_a_build_on_a_regression(call, weights, small):
     for name, threat in (("a", "linf:1/255"), ("b", "linf:2/255")):
         words = ("--data", small, "--weights", weights, "--threat", threat, "--attack", "fgsm", "--out", name)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from quintain.certify import IntervalBounds
+from quintain.certify import CROWN, IntervalBounds
 from quintain.evaluate.certify import best_certification, certify_examples
 from tests.evaluate.support.trained_net import SIZES, points
 
@@ -39,3 +39,15 @@ def test_asked_sizes_are_decided_exactly(subject):
     for threat in SIZES:
         certified = IntervalBounds()(subject.model, x, y, threat).certified.numpy()
         assert [radius >= threat.eps for radius in proved.certified_radius] == certified.tolist()
+
+
+def test_of_an_expensive_certifier_only_the_asked_sizes_are_decided(subject):
+    data = points()
+    cheap, dear = (
+        certify_examples(subject, data, SIZES, certifier, method=certifier.title).examples.certified_radius
+        for certifier in (IntervalBounds(), CROWN())
+    )
+    assert set(dear) <= {0.0, *(threat.eps for threat in SIZES)}
+    for threat in SIZES:
+        proved = [[radius >= threat.eps for radius in radii] for radii in (cheap, dear)]
+        assert all(crown >= interval for interval, crown in zip(*proved, strict=True))

@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import torch
 
+from quintain.certify.crown import CROWN
 from quintain.certify.interval import certifier, domain, graph
 from quintain.certify.randomized_smoothing import RandomizedSmoothing
 from quintain.certify.rounding import NO_ROUNDING
@@ -16,6 +17,7 @@ from quintain.testing import CERTIFIER_BUGS, certified_radii, check_radius_at_mo
 from quintain.threats import Linf
 
 BY_INTERVALS = partial(certified_radii, certifier.IntervalBounds())
+BY_LINES = partial(certified_radii, CROWN())
 BY_VOTES = partial(certified_radii, RandomizedSmoothing(0.2, noise_samples=10_000, alpha=0.05))
 BY_FEW_VOTES = partial(
     certified_radii, RandomizedSmoothing(0.2, noise_samples=400, selection_samples=10, alpha=0.05)
@@ -27,6 +29,7 @@ BY_FEW_VOTES = partial(
     [
         ("interval bounds that reach 2 percent too far", BY_INTERVALS, {}),
         ("an l2 bound by the wrong norm", BY_INTERVALS, {}),
+        ("linear bounds that reach 2 percent too far", BY_LINES, {}),
         ("a smoothed radius that is 2 percent too large", BY_VOTES, {"alpha": 0.05, "copies": 20}),
         ("a limit at twice alpha", BY_FEW_VOTES, {"alpha": 0.05, "copies": 200}),
         ("votes without a limit", BY_VOTES, {"alpha": 0.05, "copies": 20}),

@@ -40,6 +40,7 @@ ENTRIES: tuple[Entry, ...] = (
             ("supports", "linf l2"),
             ("example", "linf:4/255"),
             ("default_rank", "3"),
+            ("cost", "expensive"),
         ),
     ),
     Entry(
@@ -55,6 +56,7 @@ ENTRIES: tuple[Entry, ...] = (
             ("supports", "linf l2"),
             ("example", "linf:4/255"),
             ("default_rank", "4"),
+            ("cost", "expensive"),
         ),
     ),
     Entry(

@@ -65,6 +65,7 @@ class CROWN:
     supports: ClassVar[tuple[str, ...]] = SUPPORTS
     example: ClassVar[str] = "linf:4/255"
     default_rank: ClassVar[int] = 3
+    cost: ClassVar[str] = "expensive"
 
     def __call__(
         self,
@@ -99,6 +100,7 @@ class CROWNIBP:
     supports: ClassVar[tuple[str, ...]] = SUPPORTS
     example: ClassVar[str] = "linf:4/255"
     default_rank: ClassVar[int] = 4
+    cost: ClassVar[str] = "expensive"
 
     def __call__(
         self,
@@ -188,7 +190,7 @@ class _LinearMargins:
         backward = BackwardBounds(
             recording,
             partial(linear_minimum, x=x, threat=threat, eps=eps),
-            self.tables.setdefault(x.shape[1:], {}),
+            self.tables.setdefault(x.shape[1:], Tables()),
         )
         if self.narrow:
             recording.refine = _where_it_gains(backward, exact_box=isinstance(threat, Linf | Mask))

@@ -49,7 +49,8 @@ class Certifier(Protocol):
     nowhere else: ``name``; ``summary``, one line for ``quintain list``; ``guarantee``; ``title``, its name in
     results; ``supports``, the kinds of threats that it proves; ``example``, the threat that it takes where
     none was named; ``default_rank``, its place among the certifiers that are taken where none was named, from
-    1; ``derives_model``, whether what it certifies is not the model but one that it makes of it, as a
+    1; ``cost``, ``cheap`` or ``expensive``: of the latter no radii are searched for but those that are
+    asked; ``derives_model``, whether what it certifies is not the model but one that it makes of it, as a
     ``smoothing.DerivingCertifier`` does; ``exemptions``, laws that it cannot keep, each with the reason.
     """
 

@@ -57,7 +57,7 @@ def certify_examples(
     """Certify each example: return the largest eps at which no change alters its prediction.
 
     Each requested eps is decided by a certificate at exactly that eps; between them the radius is the largest
-    certified one of a fine grid.
+    certified one of a fine grid, unless the certifier is an expensive one.
 
     Args:
         subject: The model.
@@ -73,6 +73,7 @@ def certify_examples(
     sizes = sorted_by_size(threats)
     predicted = predictions(subject.model, data, batch_size=batch_size)
     radii = [threat.eps for threat in sizes]
+    search = getattr(certifier, "cost", "cheap") == "cheap"
     store = pace = None
     if checkpoint_dir is not None:
         store = CertificateStore(
@@ -92,7 +93,9 @@ def certify_examples(
         def certify(rows: np.ndarray) -> CertificateOutcome:
             x, y = data.batch(rows)
             with plain_products(subject.model.device):
-                outcome = largest_certified_radius(certifier, subject.model, x, y, sizes[-1], radii=radii)
+                outcome = largest_certified_radius(
+                    certifier, subject.model, x, y, sizes[-1], radii=radii, search=search
+                )
             advance(len(rows))
             return outcome
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from quintain.attacks.counted_model import CountedModel
 from quintain.attacks.goal import Goal
 from quintain.certify.interval.domain import Interval, input_interval
+from quintain.certify.linear.minimum import linear_minimum
 from quintain.certify.noisy_votes import noise_batches
 from quintain.certify.smoothing import SmoothedClassifier
 from quintain.core.statistics import binomial_lower
@@ -189,6 +190,11 @@ CERTIFIER_BUGS: Mapping[str, PlantedBug] = {
     "an l2 bound by the wrong norm": PlantedBug(
         "quintain.certify.interval.certifier.input_interval",
         _interval_of_wrong_norm,
+        "above the exact distance",
+    ),
+    "linear bounds that reach 2 percent too far": PlantedBug(
+        "quintain.certify.crown.linear_minimum",
+        lambda rows, x, threat, eps, columns=None: linear_minimum(rows, x, threat, eps / 1.02, columns),
         "above the exact distance",
     ),
     "a smoothed radius that is 2 percent too large": PlantedBug(

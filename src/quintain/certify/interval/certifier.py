@@ -341,9 +341,7 @@ def _opposite_points(x: Tensor, threat: Threat, eps: Tensor | None) -> tuple[Ten
 
 def cast_input(interval: Interval, rounding: RoundingModel) -> Interval:
     """Return the interval of the model's inputs, after the cast of what it is given to its type."""
-    return interval.elementwise_affine(
-        interval.center.new_ones(()), interval.center.new_zeros(()), rounding, roundings=1
-    )
+    return interval.widen(rounding.error_bound(1, interval.magnitude, interval.magnitude))
 
 
 def _interval_margins(

@@ -19,18 +19,20 @@ lines' own rounding and that of the final sums. ``terms`` at the input pays for 
 """
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from quintain.certify.interval.recording import AffineMap, Operation, Recording
+from quintain.certify.linear.windows import WindowedTable, Windows, WindowStep
 from quintain.certify.rounding import FLOAT64_SAFETY_FACTOR
 
 ROW_ELEMENTS = 2**20
 """Numbers in the rows of one pass (8 MiB): more rows are cut into several."""
 
-TABLE_ELEMENTS = 2**24
-"""Largest number of elements of a Jacobian that is kept for all examples (128 MiB)."""
+TABLE_ELEMENTS = 2**23
+"""Largest number of elements of a Jacobian that is kept for all examples (64 MiB)."""
 
 SUM_ALLOWANCE = 1 + 2.0**-20
 """Factor on what is charged, whose own sums, of fewer than 2^30 numbers that are not negative, round."""
@@ -41,12 +43,39 @@ UNDERFLOW = 2.0**-1020
 VJP = Callable[[Tensor], tuple[Tensor, ...]]
 """Rows (N, *S) over an operation's values to rows over those of each source."""
 
-Minimum = Callable[[Tensor], Tensor]
-"""Rows (N, *S) over one input to a lower bound of each over the threat (N,)."""
+
+class Minimum(Protocol):
+    """The least values of linear functions of one input over the threat."""
+
+    def __call__(self, rows: Tensor, *, columns: Tensor | None = None) -> Tensor:
+        """Return a lower bound of each row (N,), of (N, *S) or of (N, W) at ``columns`` (N, W)."""
 
 
-Tables = dict[int, tuple[Tensor, Tensor]]
-"""Constant (1, *S) and Jacobian (M, *T) of affine operations, by their index."""
+class Tables:
+    """What all examples of a net have in common: Jacobians of affine operations, whole and by windows.
+
+    Args:
+        windowed: Whether rows are cut down to windows where these are small.
+    """
+
+    def __init__(self, *, windowed: bool = True) -> None:
+        self.is_windowed = windowed
+        self.jacobians: dict[int, tuple[Tensor, Tensor]] = {}
+        self.starts: dict[int, WindowedTable | None] = {}
+        self.steps: dict[tuple[int, int], WindowStep | None] = {}
+
+    def start(self, index: int) -> WindowedTable | None:
+        """Return the windows of the Jacobian of an operation, if there are any."""
+        if index not in self.starts:
+            jacobian = self.jacobians[index][1].flatten(1)
+            self.starts[index] = WindowedTable.of(jacobian) if self.is_windowed else None
+        return self.starts[index]
+
+    def step(self, start: int, index: int, windows: Windows) -> WindowStep | None:
+        """Return the step of windows that began at the operation ``start`` back through another."""
+        if (start, index) not in self.steps:
+            self.steps[start, index] = WindowStep.of(windows, self.jacobians[index][1].flatten(1))
+        return self.steps[start, index]
 
 
 class BackwardBounds:
@@ -55,7 +84,7 @@ class BackwardBounds:
     Args:
         recording: The operations of one example; its first one is the input.
         minimum: Of linear functions over the threat.
-        tables: Jacobians of operations by index, shared by all examples of a net.
+        tables: Shared by all examples of a net.
     """
 
     def __init__(self, recording: Recording, minimum: Minimum, tables: Tables) -> None:
@@ -73,8 +102,18 @@ class BackwardBounds:
     ) -> tuple[Tensor, Tensor]:
         """Return lower and upper bounds (1, *S) of an operation's values where they are ``loose``."""
         wanted = loose.flatten().nonzero().squeeze(1)
-        size = max(1, ROW_ELEMENTS // (2 * max(one.terms.numel() for one in self.recording.operations)))
-        found = [self._both_sides(operation, part) for part in wanted.split(size)]
+        widest = max(one.terms.numel() for one in self.recording.operations)
+        table = self._table(operation)
+        windowed = self.tables.start(operation.index) if table is not None else None
+        if windowed is not None:
+            wanted = wanted[windowed.group[wanted].argsort(stable=True)]
+            widest = windowed.values.shape[1]
+        found = [
+            self._both_sides(operation, part)
+            if windowed is None
+            else self._by_windows(operation, windowed, part)
+            for part in wanted.split(max(1, ROW_ELEMENTS // (2 * widest)))
+        ]
         low, high = (
             ends.flatten().index_put((wanted,), torch.cat(parts)).view_as(ends)
             for ends, parts in zip((lower, upper), zip(*found, strict=True), strict=True)
@@ -91,15 +130,65 @@ class BackwardBounds:
             bounds = self._lower(operation, torch.cat([ones, -ones]).view(-1, *shape))
         else:
             constant, jacobian = table
-            picked = jacobian[numbers]
-            start = (self._sum_error(operation).flatten()[numbers] + self._underflow(operation)).repeat(2)
-            offset = constant.flatten()[numbers]
+            picked, offset = jacobian[numbers], constant.flatten()[numbers]
             bounds = self._back(
                 {operation.sources[0]: torch.cat([picked, -picked])},
                 torch.cat([offset, -offset]),
-                start,
+                self._charge_of(operation, numbers).repeat(2),
                 operation.index,
             )
+        low, high = bounds.chunk(2)
+        return low, -high
+
+    def _charge_of(self, operation: Operation, numbers: Tensor) -> Tensor:
+        """Return what some values of an operation are charged for by themselves (N,)."""
+        return self._sum_error(operation).flatten()[numbers] + self._underflow(operation)
+
+    def _by_windows(
+        self, operation: Operation, table: WindowedTable, numbers: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return lower and upper bounds of some values of an operation (N,), in the order of their groups.
+
+        As ``_back`` does, on rows (2, N, W) and their negatives over windows, as far as these stay small.
+        """
+        group, windows = table.group[numbers], table.windows
+        rows = torch.stack([table.values[numbers], -table.values[numbers]])
+        constant = self.tables.jacobians[operation.index][0].flatten()[numbers]
+        total = torch.stack([constant, -constant])
+        charge = self._charge_of(operation, numbers).expand(2, -1)
+
+        def at_windows(values: Tensor) -> Tensor:
+            return values.flatten()[windows.columns][group]
+
+        current = operation.sources[0]
+        while current.sources and len(current.sources) == 1:
+            step = None
+            if current.lines is not None and current.lines.position is not None:
+                break
+            if current.affine is not None:
+                known = self._table(current)
+                step = self.tables.step(operation.index, current.index, windows) if known else None
+                if step is None or known is None:
+                    break
+                total = total + (rows * at_windows(known[0])).sum(2)
+            charge = charge + (rows.abs() * at_windows(self._sum_error(current))).sum(2)
+            charge = charge + self._underflow(current)
+            if current.lines is not None:
+                slopes, intercepts, upper_slopes, upper_intercepts = map(at_windows, current.lines[:4])
+                positive = rows > 0
+                total = total + (rows * torch.where(positive, intercepts, upper_intercepts)).sum(2)
+                rows = rows * torch.where(positive, slopes, upper_slopes)
+            elif step is not None:
+                rows, windows = step.apply(rows, group), step.windows
+            current = current.sources[0]
+        if current.sources:
+            spread = windows.scatter(rows, group).view(-1, *current.terms.shape[1:])
+            bounds = self._back({current: spread}, total.flatten(), charge.flatten(), current.index + 1)
+        else:
+            charge = charge + (rows.abs() * at_windows(self._sum_error(current))).sum(2)
+            charge = charge + self._underflow(current)
+            least = self.minimum(rows.flatten(0, 1), columns=windows.columns[group].repeat(2, 1))
+            bounds = total.flatten() + least - charge.flatten() * SUM_ALLOWANCE
         low, high = bounds.chunk(2)
         return low, -high
 
@@ -187,15 +276,15 @@ class BackwardBounds:
         count, shape = operation.terms.numel(), operation.terms.shape[1:]
         if count * operation.sources[0].terms.numel() > TABLE_ELEMENTS:
             return None
-        if operation.index not in self.tables:
+        if operation.index not in self.tables.jacobians:
             constant, vjp = self._vjp(operation)
             parts = []
             for numbers in torch.arange(count, device=constant.device).split(256):
                 ones = torch.zeros(len(numbers), count, dtype=constant.dtype, device=constant.device)
                 ones[torch.arange(len(numbers), device=constant.device), numbers] = 1.0
                 parts.append(vjp(ones.view(-1, *shape))[0])
-            self.tables[operation.index] = constant, torch.cat(parts)
-        return self.tables[operation.index]
+            self.tables.jacobians[operation.index] = constant, torch.cat(parts)
+        return self.tables.jacobians[operation.index]
 
 
 def affine_vjp(affine: AffineMap, sources: tuple[Tensor, ...]) -> tuple[Tensor, VJP]:

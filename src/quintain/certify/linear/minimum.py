@@ -54,26 +54,41 @@ def allowed_box(x: Tensor, threat: Threat, eps: Tensor | float) -> tuple[Tensor,
     return torch.where(inside, lower, x), torch.where(inside, upper, x)
 
 
-def linear_minimum(rows: Tensor, x: Tensor, threat: Threat, eps: float) -> Tensor:
+def linear_minimum(
+    rows: Tensor, x: Tensor, threat: Threat, eps: float, columns: Tensor | None = None
+) -> Tensor:
     """Return a lower bound of ``row . z`` over all allowed ``z`` (N,), up to float64's rounding.
 
     Args:
-        rows: Linear functions (N, *S).
+        rows: Linear functions (N, *S); or (N, W), the slopes at ``columns`` of those that are 0 elsewhere.
         x: One input (1, *S) in the data box, in float64.
         threat: One of ``MINIMA``.
         eps: Its radius, instead of its own.
+        columns: Positions in ``x``, flattened (N, W), different ones in each row; None for all.
 
     Raises:
         SettingError: For another threat.
     """
     lower, upper = allowed_box(x, threat, eps)
+    loss = MINIMA[type(threat)]
+    if columns is not None and isinstance(threat, L0):
+        # a pixel's channels may lie inside a window and outside
+        rows = rows.new_zeros(len(rows), x.numel()).scatter_(1, columns, rows).view(-1, *x.shape[1:])
+        columns = None
+    if columns is not None:
+        x, lower, upper = (values.flatten()[columns] for values in (x, lower, upper))
+    if loss is None:
+        # each coordinate goes to its wall
+        return _dot(rows, (lower + upper) / 2) - _dot(rows.abs(), (upper - lower) / 2)
     room = torch.where(rows > 0, x - lower, upper - x)
-    return rows.flatten(1) @ x.flatten() - MINIMA[type(threat)](rows.abs(), room, eps)
+    return _dot(rows, x) - loss(rows.abs(), room, eps)
 
 
-def _box_loss(steep: Tensor, room: Tensor, _eps: float) -> Tensor:
-    """Return the largest loss over a box: each coordinate goes to its wall."""
-    return (steep * room).flatten(1).sum(1)
+def _dot(rows: Tensor, values: Tensor) -> Tensor:
+    """Return the product of each row (N, *S) with values of its own (N, *S), or with the same (1, *S)."""
+    if len(values) == 1:
+        return rows.flatten(1) @ values.flatten()
+    return (rows * values).flatten(1).sum(1)
 
 
 def _l2_loss(steep: Tensor, room: Tensor, eps: float) -> Tensor:
@@ -122,11 +137,13 @@ def _l0_loss(steep: Tensor, room: Tensor, eps: float) -> Tensor:
     return pixels.topk(min(int(eps), pixels.shape[1]), dim=1).values.sum(1)
 
 
-MINIMA: dict[type[Any], Callable[[Tensor, Tensor, float], Tensor]] = {
-    Linf: _box_loss,
+MINIMA: dict[type[Any], Callable[[Tensor, Tensor, float], Tensor] | None] = {
+    Linf: None,
     L2: _l2_loss,
     L1: _l1_loss,
     L0: _l0_loss,
-    Mask: _box_loss,
+    Mask: None,
 }
-"""By threat, a bound of the largest loss (N,), of slopes' sizes (N, *S), room (N, *S) and eps."""
+"""By threat, a bound of the largest loss (N,), of slopes' sizes (N, *S), room (N, *S) and eps; None for a
+box.
+"""

@@ -1,0 +1,1 @@
+"""Certificates: how much is certified, and how fast."""
