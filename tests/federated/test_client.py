@@ -13,6 +13,7 @@ from quintain.federated import (
     Client,
     ClientConfig,
     ClientNoise,
+    DropoutStage,
     FedAvg,
     FederatedConfig,
     PlainMean,
@@ -25,7 +26,7 @@ from quintain.federated.secagg import Identity, MemoryJournal, Roster, server
 from quintain.federated.secagg.messages import offered_counter, pack_offer
 from quintain.federated.secagg_sum import SecureSum
 from quintain.training import CleanCrossEntropy, Recipe
-from tests.federated.settings import SHORT, Party, blobs, linear, weights
+from tests.federated.settings import SHORT, Killed, Party, blobs, linear, weights
 
 
 class Smoothed(CleanCrossEntropy):
@@ -316,8 +317,8 @@ def far_away():
     ("first", "index", "match"),
     [
         (False, 0, "another model than this site's own first one, and no round was before"),
-        (False, 1, r"has moved by .*; expected at most 1, as 1 rounds"),
-        (True, 1, r"has moved by .*; expected at most 1, as 1 rounds"),
+        (False, 2, r"has moved by .*; expected at most 2, as 2 rounds"),
+        (True, 1, r"is not the last one plus the published sum"),
         (True, 2, r"has moved by .*; expected at most 2, as 2 rounds"),
     ],
 )
@@ -325,28 +326,103 @@ def test_a_counter_of_the_servers_own_choice_lets_no_model_move_farther(
     first, index, match, party, untouched
 ):
     """A model moves at most once in each round of the plan, however many counters a server says it used."""
-    client, plan = party.clients[0], party.plan()
+    client, plan = party.client("hospital-1", joins_late=True), party.plan()
     if first:
         assert client.handle(task_of(plan, linear()).pack()) == READY
     sum_ = PublishedSum(5, (0, 1, 2, 3), np.zeros(plan.encoding.num_words, np.int64))
     told = {"index": index, "counter": 2**40, "round_id": b"s" * 16, "published": sum_}
-    untouched(task_of(plan, far_away(), **told).pack(), match)
+    untouched(task_of(plan, far_away(), **told).pack(), match, client)
     near = linear()
-    if index:
+    if index == 2:
         with torch.no_grad():
             near[1].weight[0, 0] += 0.9 * index
     assert client.handle(task_of(plan, near, **told).pack()) == READY
 
 
-def test_a_first_model_that_follows_from_a_sum_is_refused_before_any_round_was(party, untouched):
+def test_a_renumbered_round_gets_around_neither_the_published_sum_nor_its_survivors(second, party, untouched):
+    """Of the round after the last one no move was missed, whatever counters the server says it used."""
+    plan, zeros, net = party.plan(), np.zeros(len(weights(linear())), np.int64), linear()
+    with torch.no_grad():
+        net[1].weight += 0.9
+    told = {"index": 1, "counter": 2, "round_id": b"s" * 16}
+    none = PublishedSum(1, (0, 1, 2, 3), zeros)
+    untouched(task_of(plan, net, **told, published=none).pack(), r"the last one plus the published sum: '1")
+    others, net = PublishedSum(1, (1, 2, 3), zeros + 2**20), linear()
+    change, _ = plan.step(others.integers, tuple(party.sites)[1:], {})
+    add_update(net, change)
+    untouched(
+        task_of(plan, net, **told, published=others).pack(),
+        r"of round 1 over sites \(1, 2, 3\), and this site has signed hospital-1, ",
+    )
+
+
+def test_a_first_model_that_follows_from_a_sum_is_taken_by_who_says_that_it_joins_late_alone(
+    party, untouched
+):
     plan, net = party.plan(), linear()
     sum_ = PublishedSum(0, (0, 1, 2, 3), np.full(plan.encoding.num_words, 2**20, np.int64))
     change, _ = FedAvg().step(plan.mean(sum_.integers, tuple(party.sites)), {}, 1.0)
     add_update(net, change)
+    late = party.client("hospital-1", joins_late=True)
+    for client in (party.clients[0], late):
+        message = task_of(plan, net, index=0, counter=1, published=sum_).pack()
+        untouched(message, "own first one, and no round was", client)
+    message = task_of(plan, net, index=1, counter=1, published=sum_).pack()
     untouched(
-        task_of(plan, net, index=0, counter=1, published=sum_).pack(), "own first one, and no round was"
+        message, r"own first one, in round 2, .* set joins_late = true in its settings \(client\.toml\)"
     )
-    assert party.clients[0].handle(task_of(plan, net, index=1, counter=1, published=sum_).pack()) == READY
+    assert late.handle(message) == READY
+    assert "this site had no model and took the server's" in late.remarks[0]
+    assert late.handle(task_of(plan, net, index=1, counter=2, published=sum_, round_id=b"t" * 16).pack())
+    assert late.remarks == ()
+
+
+def test_a_client_that_ends_while_it_trains_the_first_round_is_none_that_joins_late(tmp_path, monkeypatch):
+    party, file, name = Party(), tmp_path / "update", "hospital-1"
+    server_ = party.server()
+
+    def killed(*args, **kwargs):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(client_program, "local_update", killed)
+        with pytest.raises(Killed):
+            party.client(name, update_file=file).handle(task_of(party.plan(), linear()).pack())
+    assert server_.run_round(party.network({0: DropoutStage.KEYS})).survivors == tuple(party.sites)[1:]
+    again, down = party.client(name, update_file=file), party.client(name)
+    assert again.update is None
+    told = {"index": 1, "round_id": b"s" * 16, "published": server_.state.published}
+    task = task_of(party.plan(), party.net, **told)
+    assert again.handle(task.pack()) == READY
+    assert again.remarks == ()
+    with pytest.raises(ProtocolError, match="joins_late = true"):
+        down.handle(task.pack())
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_task_of_which_nothing_comes_locks_no_site_out(restarts, tmp_path):
+    """Before each round somebody sends one site a task of his own, of a last counter and a forged model."""
+    party = Party(folder=tmp_path)
+
+    def start():
+        party.clients = [party.client(name, update_file=tmp_path / f"{name}.update") for name in party.sites]
+
+    start()
+    plan, server_, last = party.plan(), party.server(), linear()
+    for index in range(3):
+        forged = linear()
+        forged.load_state_dict(last.state_dict())
+        sum_ = PublishedSum(index - 1, (0, 1, 2, 3), np.full(plan.encoding.num_words, 2**20, np.int64))
+        if index:
+            add_update(forged, plan.step(sum_.integers, tuple(party.sites), {})[0])
+        told = {"counter": 2**63 - 9 + index, "round_id": bytes([index]) * 16}
+        told |= {"published": sum_, "index": index} if index else {"index": 2}
+        assert party.clients[0].handle(task_of(plan, forged, **told).pack()) == READY
+        if restarts:
+            start()
+        last.load_state_dict(party.net.state_dict())
+        assert server_.run_round(party.network()).survivors == tuple(party.sites)
+    assert [report.index for report in server_.state.reports] == [0, 1, 2]
 
 
 OF_ANOTHER = {
@@ -390,13 +466,18 @@ def test_an_update_that_was_made_under_other_terms_is_not_sent(term, tmp_path, m
 
 
 def test_a_round_is_answered_once(party, untouched):
-    client, plan = party.clients[0], party.plan()
-    message = task_of(plan, linear(), index=1, counter=1).pack()
+    """A task comes once; and where a vector has left, no counter up to its own and no earlier round comes."""
+    client, plan, server_ = party.clients[0], party.plan(), party.server()
+    message = task_of(plan, linear()).pack()
     assert client.handle(message) == READY
-    untouched(message, "counter = 1 .* was in round 1: a replay is refused")
+    untouched(message, "counter = 0 .* was in round 0: a replay is refused")
+    server_.state = replace(server_.state, next_counter=1)
+    assert not any(server_.run_round(party.network()).abort_reason for _ in range(2))
+    message = task_of(plan, party.net, index=1, counter=2, round_id=b"u" * 16).pack()
+    untouched(message, "counter = 2 .* was in round 2: a replay is refused")
     untouched(task_of(plan, linear(), index=0, counter=0, round_id=b"u" * 16).pack(), "a replay is refused")
     untouched(
-        task_of(plan, linear(), index=0, counter=2, round_id=b"u" * 16).pack(), "it was in round 1: leave"
+        task_of(plan, linear(), index=0, counter=3, round_id=b"u" * 16).pack(), "it was in round 1: leave"
     )
 
 

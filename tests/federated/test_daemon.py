@@ -9,6 +9,7 @@ import pytest
 
 from quintain.core.errors import StorageError
 from quintain.federated.daemon import ask, listen, serve_daemon
+from quintain.federated.streams import serve
 
 SECONDS = 60.0
 NOBODY = 65534
@@ -92,3 +93,66 @@ def test_a_socket_that_was_left_behind_is_replaced_and_one_in_use_is_not(daemon,
     assert (tmp_path / "file").read_text() == "kept"
     with pytest.raises(OSError, match=r"No such file"):
         ask(tmp_path / "nobody", b"x", SECONDS)
+
+
+class Wire:
+    """A connection of which bytes come one at a time, each a second after the last; then nothing.
+
+    Args:
+        data: The bytes.
+    """
+
+    def __init__(self, data):
+        self.data, self.now, self.sent, self.timeout = data, 0.0, b"", None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def settimeout(self, seconds):
+        self.timeout = seconds
+
+    def recv(self, size):
+        if not self.data:
+            assert self.timeout is not None, "nothing comes, and this waits for ever"
+            raise TimeoutError
+        if self.timeout is not None and self.timeout < 1.0:
+            raise TimeoutError
+        self.now += 1.0
+        first, self.data = self.data[:1], self.data[1:]
+        return first
+
+    def sendall(self, data):
+        assert self.timeout is not None
+        self.sent += data
+
+
+class Knocking:
+    """A listening socket on which given connections come, and then it is shut down."""
+
+    def __init__(self, *wires):
+        self.wires = list(wires)
+
+    def accept(self):
+        if not self.wires:
+            raise OSError
+        return self.wires.pop(0), None
+
+
+def frame(number, message):
+    return number.to_bytes(8, "big") + len(message).to_bytes(8, "big") + message
+
+
+def test_a_connection_that_falls_silent_does_not_keep_a_daemon_from_the_next_one():
+    silent, cut, good = Wire(b""), Wire(frame(1, b"abc")[:-1]), Wire(frame(2, b"abc"))
+    serve_daemon(lambda message: message[::-1], Knocking(silent, cut, good))
+    assert (silent.sent, cut.sent, good.sent) == (b"", b"", frame(2, b"cba"))
+
+
+@pytest.mark.parametrize(("patience", "answered"), [(19.5, True), (18.5, False)])
+def test_a_message_that_comes_byte_by_byte_must_be_whole_in_time(patience, answered):
+    wire = Wire(frame(1, b"abc"))
+    serve(lambda message: message, wire, patience=patience, clock=lambda: wire.now)
+    assert wire.sent == (frame(1, b"abc") if answered else b"")

@@ -362,3 +362,36 @@ def test_an_approval_says_how_little_is_left_of_the_smallest_sum(tmp_path, terms
     shown = file_terms(PlanFile.load(tmp_path / "plan.toml"), files.roster)
     assert ("smallest sum" in shown) == (said is not None)
     assert said is None or re.match(said, shown["smallest sum"])
+
+
+def test_the_state_of_a_server_or_a_site_is_no_first_weights_and_is_told_as_that(files):
+    state = files.folder / "server.safetensors"
+    server = ServerSettings.load(files.folder / "server.toml").server()
+    server.run_round(Nobody())
+    assert state.exists()
+    complaint = r"initial_weights = '.*server\.safetensors' is the state of a server or a site; expected the"
+    with pytest.raises(SettingError, match=complaint):
+        written(files, 'initial_weights = "server.safetensors"\n' + PLAN + RECIPE)
+
+
+def test_a_site_joins_late_if_its_own_settings_say_so(files):
+    path = files.client("site-1")
+    assert not client_of(ClientSettings.load(path)).config.joins_late
+    path.write_text(CLIENT + "joins_late = true\n")
+    assert client_of(ClientSettings.load(path)).config.joins_late
+    path.write_text(CLIENT + "joins_late = 1\n")
+    with pytest.raises(SettingError, match="joins_late = 1; expected true or false"):
+        ClientSettings.load(path)
+
+
+class Nobody:
+    """A transport on which nobody answers."""
+
+    def broadcast(self, message, sites):
+        return ()
+
+    def exchange(self, outgoing):
+        return {}
+
+    def cancel(self, message, sites):
+        pass

@@ -5,8 +5,9 @@ import logging
 import pytest
 
 from quintain.core.errors import StorageError
-from quintain.federated import FederatedConfig, SitePrivacy
+from quintain.federated import ClientNoise, FederatedConfig, SitePrivacy
 from quintain.federated.deployment.site_log import LoggedClient, site_log
+from quintain.federated.remarks import clip_remark
 from quintain.federated.round_messages import READY, pack_cancel, pack_who
 from tests.federated.settings import SHORT, Party
 
@@ -61,6 +62,29 @@ def test_a_private_round_says_what_is_spent_of_the_budget_and_no_loss(tmp_path):
     assert 0 < float(task.split("epsilon ")[1].split()[0]) <= 5
     assert "loss" not in task
     assert "entries clipped" in task
+
+
+def test_a_clip_far_above_the_updates_is_told_once_with_a_smaller_one(tmp_path):
+    party = Party(FederatedConfig(2, SHORT, clip_value=100.0))
+    server, asked = party.server(), Asked()
+    with site_log(tmp_path) as log:
+        client = LoggedClient(party.clients[0], log)
+        for _ in range(2):
+            server.run_round(asked)
+            assert client.handle(asked.task) == READY
+    (note,) = [line for line in lines_of(tmp_path) if "note: " in line]
+    assert "round 1 of 2, note: a server may move any weight by 100 in a round" in note
+    largest, clip = party.clients[0].update.largest, float(note.split("such as ")[1])
+    assert 0 < largest < 1
+    assert clip == pytest.approx(3 * largest, rel=0.5)
+
+
+def test_a_clip_near_the_updates_and_one_that_noise_decides_are_not_remarked_on():
+    plan = Party(FederatedConfig(2, SHORT, clip_value=1.0)).plan()
+    assert [clip_remark(plan, largest) for largest in (0.11, 0.0)] == ["", ""]
+    assert "by 1 in a round" in clip_remark(plan, 0.09)
+    noisy = Party(FederatedConfig(2, SHORT, client_noise=ClientNoise(0.5, 1.0))).plan()
+    assert clip_remark(noisy, 1e-9) == ""
 
 
 def test_messages_around_a_sum_are_told_by_what_they_are(tmp_path):

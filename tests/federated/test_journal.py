@@ -575,3 +575,12 @@ def test_claims_of_a_wrong_type_are_refused_by_name(update, answer):
         MemoryJournal().claim_answer(*answer)
     with pytest.raises(SettingError, match="folder = 3"):
         FolderJournal(3)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_journal_says_which_updates_may_have_left(make, tmp_path):
+    journal = make(tmp_path)
+    journal.claim_update("five", 3, MODEL, b"r" * 16)
+    assert journal.masked("five", 3, MODEL)
+    others = (("four", 3, MODEL), ("five", 2, MODEL), ("five", 3, OTHER))
+    assert not any(journal.masked(*one) for one in others)

@@ -206,7 +206,7 @@ def test_a_restart_without_its_files_makes_no_budget_whole_again(damage, tmp_pat
     party = Party(config=FederatedConfig(2, SHORT, site_privacy=SITE), folder=tmp_path)
     server = party.server()
     for _ in range(2):
-        party.clients[0] = party.client("hospital-1")
+        party.clients[0] = party.client("hospital-1", joins_late=True)
         assert len(server.run_round(party.network()).survivors) == 4
     spent = party.clients[0].ledger
     assert spent.steps == 2 * SITE.steps

@@ -30,8 +30,8 @@ from quintain.federated import (
 from quintain.federated.differencing import cosine
 from quintain.federated.engine import local_engine
 from quintain.federated.local import local_update
-from quintain.federated.model_bytes import model_digest, pack_model
-from quintain.federated.round_messages import RoundTask
+from quintain.federated.model_bytes import add_update, model_digest, pack_model
+from quintain.federated.round_messages import READY, PublishedSum, RoundTask
 from quintain.federated.secagg import Identity, MemoryJournal, Roster
 from quintain.federated.secagg.messages import pack_offer
 from quintain.federated.simulated_network import SimulatedNetwork
@@ -126,6 +126,51 @@ def test_a_planted_first_model_gives_images_out_of_an_exact_sum_of_five_and_a_pi
     with pytest.raises(ProtocolError, match="another model than this site's own first one"):
         Server(careful.plan(), copy.deepcopy(planted), SecureSum()).run_round(careful.network())
     assert all(client.update is None for client in careful.clients)
+
+
+def said_to_be_missed(fed, planted, index):
+    """A task of a round in which a site is told that it was in none of the rounds before."""
+    plan = fed.plan()
+    policy = plan.policy(index, bytes(16), model_digest(planted))
+    sum_ = PublishedSum(index - 1, (0, 1, 2, 3, 4), np.zeros(plan.encoding.num_words, np.int64))
+    return RoundTask(bytes(16), index, "secagg", pack_offer(policy), pack_model(planted), sum_).pack()
+
+
+def test_a_pinned_first_model_holds_where_a_server_says_that_rounds_were_missed(hospitals):
+    """A site that says that it joins late takes the same model, which is the price of that setting."""
+    sites, thresholds = hospitals
+    planted = wide()
+    plant_imprint(planted, thresholds)
+    config = FederatedConfig(6, STEP, min_survivors=5)
+    fed = Federation(sites, wide(), config)
+    for index in (1, 2, 5):
+        for client in fed.clients:
+            with pytest.raises(ProtocolError, match="this site was in none before"):
+                client.handle(said_to_be_missed(fed, planted, index))
+            assert client.update is None
+    late = Federation(sites, wide(), config, joins_late=True)
+    assert late.clients[0].handle(said_to_be_missed(late, planted, 2)) == READY
+
+
+@pytest.mark.parametrize(("clip_value", "at_least", "at_most"), [(1.0, 70, 100), (0.07, 0, 10)])
+def test_a_forged_sum_plants_an_imprint_in_one_round_under_a_wide_clip_and_not_under_a_tight_one(
+    hospitals, clip_value, at_least, at_most
+):
+    """The server publishes the sum that leads as near to its imprint as the clip lets it."""
+    sites, thresholds = hospitals
+    fed = Federation(sites, wide(), FederatedConfig(2, STEP, min_survivors=5, clip_value=clip_value))
+    server = Server(fed.plan(), wide(), SecureSum())
+    assert len(server.run_round(fed.network()).survivors) == 5
+    assert all(client.update.largest < 0.07 / 2 for client in fed.clients)
+    planted, net, encoding = wide(), wide(), server.plan.encoding
+    plant_imprint(planted, thresholds)
+    wanted = np.clip(vector(planted) - vector(net), -clip_value, clip_value)
+    integers = 5 * np.rint(wanted * encoding.scale).astype(np.int64)
+    add_update(net, server.plan.step(integers, server.plan.roster.names, {})[0])
+    server.net = net
+    server.state = replace(server.state, published=PublishedSum(0, (0, 1, 2, 3, 4), integers))
+    assert len(server.run_round(fed.network()).survivors) == 5
+    assert at_least <= found_images(published(server), sites) < at_most
 
 
 def test_the_sum_over_an_honest_model_gives_few_images(hospitals):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from quintain.federated.aggregation import Participant as Participant
     from quintain.federated.aggregation import RoundSum as RoundSum
     from quintain.federated.client import Client as Client
-    from quintain.federated.client import ClientConfig as ClientConfig
+    from quintain.federated.client_config import ClientConfig as ClientConfig
     from quintain.federated.client_noise import ClientNoise as ClientNoise
     from quintain.federated.config import FederatedConfig as FederatedConfig
     from quintain.federated.grouped_sum import GroupedSum as GroupedSum

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 EXPORTS: dict[str, str] = {
     "Aggregation": "quintain.federated.aggregation",
     "Client": "quintain.federated.client",
-    "ClientConfig": "quintain.federated.client",
+    "ClientConfig": "quintain.federated.client_config",
     "ClientNoise": "quintain.federated.client_noise",
     "Deadlines": "quintain.federated.transport",
     "DropoutStage": "quintain.federated.transport",

@@ -13,24 +13,24 @@ refuses before it trains, writes or reveals anything. Why it refused, its loss a
 with whoever runs it: ``handle`` raises, and what carries the messages says nothing to the server.
 """
 
-from dataclasses import dataclass, field, replace
-from numbers import Integral
-from pathlib import Path
+from contextlib import suppress
+from dataclasses import replace
 
 from torch import nn
 
-from quintain.core.errors import ProtocolError, SettingError
+from quintain.core.errors import ProtocolError
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.dp import Ledger, PrivacyUnits
-from quintain.federated.aggregation import Aggregation, Participant
-from quintain.federated.kept_update import load_update, save_update, update_terms
+from quintain.federated.aggregation import Participant
+from quintain.federated.client_config import ClientConfig
+from quintain.federated.kept_update import Kept, load_update, save_update, update_terms
 from quintain.federated.local import Update, local_update, trainable
 from quintain.federated.model_bytes import model_digest, open_model
 from quintain.federated.model_chain import ModelChain
 from quintain.federated.noted_ledger import note_round, noted_ledger, require_noted
-from quintain.federated.plan import TrainingPlan
 from quintain.federated.presence import say_who
+from quintain.federated.remarks import LATE, clip_remark
 from quintain.federated.round_messages import (
     READY,
     PublishedSum,
@@ -53,43 +53,7 @@ from quintain.federated.secagg.messages import (
     server_body,
 )
 from quintain.federated.secagg.policy import ROUND_BYTES, Policy
-from quintain.federated.secagg_sum import SecureSum
 from quintain.federated.strategies.strategy import State
-
-
-@dataclass(frozen=True, slots=True)
-class ClientConfig:
-    """The settings of one client: nothing in them comes from the server.
-
-    Args:
-        plan: The training that this site has agreed to.
-        aggregation: What sums; another one is refused, so that a server cannot ask for plain updates.
-        pin_first_model: Whether the first model must be the client's own net, weights and all. Without that a
-            server may start from any weights, such as ones made to keep single examples apart.
-        seed: Of local training.
-        update_file: Where the client keeps its update and the last model, so that after a restart it sends
-            the same update again and still refuses a model that does not follow; None for in memory alone. An
-            update of another plan, of other data or of another seed is not sent.
-    """
-
-    plan: TrainingPlan
-    aggregation: Aggregation = field(default_factory=SecureSum)
-    pin_first_model: bool = True
-    seed: int = 0
-    update_file: Path | None = None
-
-    def __post_init__(self) -> None:
-        check_types(TrainingPlan, plan=self.plan)
-        check_types(Aggregation, aggregation=self.aggregation)
-        check_types(Integral, seed=self.seed)
-        self.plan.check_aggregation(self.aggregation)
-        # a client reads who would be in a sum from the messages of secure aggregation
-        compares = self.aggregation.sums_all and self.aggregation.replies == SecureSum.replies
-        if self.plan.config.min_cohort_change and not compares:
-            raise SettingError(
-                f"min_cohort_change with the aggregation {self.aggregation.name}, whose clients do not "
-                "compare who is in a sum with earlier sums; expected secagg, or min_survivors = all sites"
-            )
 
 
 class Client:
@@ -107,6 +71,7 @@ class Client:
     Attributes:
         ledger: What private training has released of its data in this training; a ``FolderJournal`` keeps it
             over restarts, whether or not there is an ``update_file``.
+        remarks: What whoever runs the site should know of the last task, a sentence each.
 
     Raises:
         SettingError: If something is of another type, or the roster does not list it.
@@ -137,15 +102,20 @@ class Client:
         self._identity, self._data, self._journal = identity, data, journal
         self._net = config.plan.strategy.common_model(net)
         self._trainable = frozenset(name for name, _ in trainable(net))
-        chain = ModelChain(config.plan, config.aggregation, self._net, config.pin_first_model)
+        chain = ModelChain(
+            config.plan, config.aggregation, self._net, config.pin_first_model, config.joins_late
+        )
         file = config.update_file
         self._terms = update_terms(chain, config.seed, data, units) if file is not None else ""
-        self._update, self._trained_over, self._chain = load_update(file, chain, self.ledger, self._terms)
+        kept = load_update(file, chain, self.ledger, self._terms)
+        self._chain, self._base, self._home = kept.chain, kept.base, kept.home
+        self._update, self._trained_over = kept.update, kept.trained_over
         require_noted(journal, self._chain.fingerprint, self.ledger)
         self._count_noted()
         self._round_id = b""
         self._signed: SiteSet = ()
-        self._home: State = {} if self._update is None else self._update.home_before
+        self.remarks: tuple[str, ...] = ()
+        self._has_trained = False
         self._participant: Participant | None = None
         self._cohorts: set[frozenset[int]] = set()
 
@@ -162,7 +132,7 @@ class Client:
     @property
     def last_counter(self) -> int:
         """The counter of the last round whose task it accepted; -1 before the first one."""
-        return -1 if self._chain.model is None else self._chain.counter
+        return self._chain.last_counter
 
     @property
     def last_index(self) -> int:
@@ -224,13 +194,17 @@ class Client:
 
     def _join(self, task: RoundTask) -> None:
         """Accept a task, train for it unless that was done over this very model, and wait for the sum."""
-        home = self._home_after(task.published)
-        policy, net = self._accepted(task)
+        before = self._chain
+        policy, net, last = self._accepted(task)
         config, name = self.config, self._identity.name
         if self._trained_over != policy.model_hash:
-            self._home, self._update, self._trained_over = home, None, policy.model_hash
+            came_to_nothing = last is not before or self._is_left_out(last, task.published)
+            self._home = self._home if came_to_nothing else self.home
+            self._update, self._trained_over = None, policy.model_hash
         # over one model a site masks one vector: what it trained for an abandoned round is sent again
         if self._update is None:
+            # a site that ends while it trains is none that joins late
+            self._keep()
             self._update = local_update(
                 net,
                 self._data,
@@ -245,11 +219,18 @@ class Client:
                 own_trainable=self._trainable,
                 private_fit=self._train_privately if config.plan.config.site_privacy else None,
             )
-        if config.update_file is not None:
-            save_update(config.update_file, self._update, self._chain, self.ledger, self._terms)
+            remark = "" if self._has_trained else clip_remark(config.plan, self._update.largest)
+            self._has_trained, self.remarks = True, (*self.remarks, *filter(None, (remark,)))
+        self._keep()
         self._participant = config.aggregation.join(
             policy, self._identity, self._update.encoded, self._journal
         )
+
+    def _keep(self) -> None:
+        """Write what is to last over a restart."""
+        if self.config.update_file is not None:
+            kept = Kept(self._chain, self._base, self._home, self._update)
+            save_update(self.config.update_file, kept, self.ledger, self._terms)
 
     def _train_privately(self, net: nn.Module) -> None:
         """Train a net in place for one round by DP-SGD, within the budget of all rounds."""
@@ -273,34 +254,68 @@ class Client:
         if noted.steps > self.ledger.steps:
             self.ledger = noted
 
-    def _home_after(self, published: PublishedSum | None) -> State:
-        """Return what stays here after the last training: as before it if the update came into no sum."""
-        is_left_out = (
+    def _is_left_out(self, last: ModelChain, published: PublishedSum | None) -> bool:
+        """Whether the update over the last model came into no sum."""
+        return (
             published is not None
-            and published.counter == self.last_counter
+            and published.counter == last.last_counter
             and self.config.plan.roster.index(self.name) not in published.survivors
         )
-        return self._home if is_left_out else self.home
 
-    def _accepted(self, task: RoundTask) -> tuple[Policy, nn.Module]:
-        """Return this site's own terms of a round and the model, or refuse; then the round is under way."""
+    @property
+    def _may_have_left(self) -> bool:
+        """Whether a vector may have left in the round of the last task."""
+        federation, chain = self.config.plan.roster.digest.hex(), self._chain
+        return chain is self._base or self._journal.masked(federation, chain.counter, chain.digest)
+
+    def _accepted(self, task: RoundTask) -> tuple[Policy, nn.Module, ModelChain]:
+        """Return this site's own terms of a round, the model, and the chain that it follows from, or refuse.
+
+        After that the round is under way.
+        """
         config, counter = self.config, offered_counter(task.terms)
-        self._check_place(task, counter)
+        base = self._chain if self._may_have_left else self._base
+        self._check_place(task, counter, base)
         net = open_model(task.model, self._net)
         policy = config.plan.policy(counter, task.round_id, model_digest(net))
         check_offer(task.terms, policy)
-        chain = self._chain.followed_by(net, policy.model_hash, counter, task.index, task.published)
-        self._check_survivors(task.published)
+        last, chain = self._followed(net, policy, task, base)
         if config.plan.noise is not None:
-            self._journal.claim_noise(self._chain.fingerprint, policy.model_hash, config.plan.config.rounds)
-        self._chain = chain
+            self._journal.claim_noise(chain.fingerprint, policy.model_hash, config.plan.config.rounds)
+        self._chain, self._base = chain, base
+        self.remarks = (LATE,) if chain.has_joined_late else ()
         self._participant, self._round_id, self._signed = None, task.round_id, ()
-        return policy, net
+        return policy, net, last
 
-    def _check_survivors(self, published: PublishedSum | None) -> None:
-        """Refuse a sum that is said to be of other sites than those that this one has signed or opened."""
-        if published is None or published.counter != self.last_counter:
-            return
+    def _followed(
+        self, net: nn.Module, policy: Policy, task: RoundTask, base: ModelChain
+    ) -> tuple[ModelChain, ModelChain]:
+        """Return the chain that a task follows from, the last task's or ``base``, and what it becomes.
+
+        The latter is of the last round in which a vector may have left: nobody locks this site out with a
+        task of which nothing comes, whatever its counter, index and model.
+        """
+        try:
+            return self._chain, self._after(self._chain, net, policy, task)
+        except ProtocolError:
+            if base is not self._chain:
+                with suppress(ProtocolError):
+                    return base, self._after(base, net, policy, task)
+            raise
+
+    def _after(self, last: ModelChain, net: nn.Module, policy: Policy, task: RoundTask) -> ModelChain:
+        """Return the chain with the model of a task after a last one, or refuse model or sum."""
+        counter, published = policy.task.counter, task.published
+        chain = last.followed_by(net, policy.model_hash, counter, task.index, published)
+        if last.model is None or published is None:
+            return chain
+        is_next = task.index == last.index + 1 and chain.digest != last.digest
+        if is_next or published.counter == last.counter:
+            self._check_survivors(last, published)
+        return chain
+
+    def _check_survivors(self, last: ModelChain, published: PublishedSum) -> None:
+        """Refuse a sum over a model that is said to be of other sites than this one has signed or opened."""
         roster = self.config.plan.roster
         said = f"the server publishes the sum of round {published.counter} over sites {published.survivors}"
         summed_with = self.config.aggregation.summed_with(roster.index(self.name), len(roster))
@@ -313,29 +328,30 @@ class Client:
         if max(published.survivors, default=0) >= len(roster) or not self.config.aggregation.sums_all:
             return  # the chain refuses the former; of groups' sums the journal knows no sum of all
         # after a restart the journal alone knows which sum this site has opened
-        terms = self.config.plan.policy(published.counter, bytes(ROUND_BYTES), self._chain.digest)
+        terms = self.config.plan.policy(published.counter, bytes(ROUND_BYTES), last.digest)
         try:
-            self._journal.check_cohort(self._chain.digest, cohort_hash(terms, published.survivors))
+            self._journal.check_cohort(last.digest, cohort_hash(terms, published.survivors))
         except ProtocolError:
             raise ProtocolError(
                 f"{said}, and this site has helped to open that of others: leave this round"
             ) from None
 
-    def _check_place(self, task: RoundTask, counter: int) -> None:
+    def _check_place(self, task: RoundTask, counter: int, base: ModelChain) -> None:
         """Refuse a task for another sum, one that was there before, or one beyond the plan."""
         if task.aggregation != self.config.aggregation.name:
             raise ProtocolError(
                 f"the server offers aggregation = {task.aggregation[:40]!r}; this site's settings say "
                 f"{self.config.aggregation.name!r}: leave this round"
             )
-        if counter <= self.last_counter or self._journal.answered(task.round_id):
+        # over one counter nothing is masked twice; a task of which no vector left has used up its own alone
+        is_used = counter == self.last_counter or counter <= base.last_counter
+        if is_used or self._journal.answered(task.round_id):
             raise ProtocolError(
                 f"the server offers round counter = {counter} (id {task.round_id.hex()}), and this site was "
                 f"in round {self.last_counter}: a replay is refused"
             )
-        first = self._chain.index
-        if not first <= task.index < self.config.plan.config.rounds or task.index > counter:
+        if task.index >= self.config.plan.config.rounds or task.index > counter:
             raise ProtocolError(
                 f"the server offers round {task.index} (counted from 0, counter {counter}); this site's plan "
-                f"has {self.config.plan.config.rounds} rounds and it was in round {first}: leave this round"
+                f"has {self.config.plan.config.rounds} rounds: leave this round"
             )

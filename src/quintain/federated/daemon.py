@@ -16,6 +16,8 @@ from quintain.federated.streams import StreamTransport, serve
 from quintain.federated.transport import Deadlines
 
 SOCKET_MODE = 0o600
+PATIENCE = 30.0
+"""Seconds that a connection may be silent: the stub sends its one message at once."""
 
 
 def listen(path: Path) -> socket.socket:
@@ -43,7 +45,7 @@ def listen(path: Path) -> socket.socket:
 
 
 def serve_daemon(handle: Callable[[bytes], bytes], listening: socket.socket) -> None:
-    """Serve one connection after the other, until the socket is shut down.
+    """Serve one connection after the other, until the socket is shut down; a silent one is hung up.
 
     Args:
         handle: ``Client.handle``; whatever it raises is logged here, and the other end gets an empty reply.
@@ -55,7 +57,7 @@ def serve_daemon(handle: Callable[[bytes], bytes], listening: socket.socket) -> 
         except OSError:
             return
         with connection, suppress(ProtocolError):
-            serve(handle, connection)
+            serve(handle, connection, patience=PATIENCE)
 
 
 def ask(path: Path, message: bytes, seconds: float) -> bytes | None:

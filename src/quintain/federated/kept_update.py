@@ -1,17 +1,19 @@
-"""A client's update and its last model on its own disk, so that a restart makes it neither train nor forget.
+"""A client's update and its last models on its own disk, so that a restart makes it neither train nor forget.
 
 Over one model a site masks one vector, bit for bit; and each model is to be the last one plus the published
-sum, of which a client without memory could not tell. The file says what made the update: that of another plan
-(without noise, say), of another net over the same weights, of other data or of another seed is not sent
-again. The file belongs to the site, as its data does: it is readable by its user alone, and is overwritten in
-each round.
+sum, of which a client without memory could not tell. The model is kept before training starts, the update
+after it. The file says what made the update: that of another plan (without noise, say), of another net over
+the same weights, of other data or of another seed is not sent again. The file belongs to the site, as its
+data does: it is readable by its user alone, and is overwritten in each round.
 """
 
 import copy
 import json
-from collections.abc import Mapping
-from dataclasses import replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,11 +26,33 @@ from quintain.federated.local import Update
 from quintain.federated.model_chain import ModelChain
 from quintain.federated.secagg.encoding import WORD_DTYPE
 from quintain.federated.secagg.primitives import tagged_hash
+from quintain.federated.strategies.strategy import State
 from quintain.models.fingerprint import fingerprint
 from quintain.models.sealed_tensors import read_checkpoint, seal_checkpoint
 
 ENCODED, LEDGER, HOME, HOME_BEFORE = "encoded", "ledger", "home.", "before."
 CHAIN, MODEL, SERVER, TERMS = "chain", "model.", "server.", "terms"
+BASE, LARGEST = "base", "largest"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a client keeps of a training.
+
+    Args:
+        chain: The models up to that of the last task.
+        base: Those up to the last model over which its vector may have left; ``chain`` where that is one.
+        home: What the strategy kept at the site before it trained over the last model.
+        update: Over the last model; None if it has not been made.
+        trained_over: The digest of the model that the update is of, or is to be made over; empty where
+            nothing of it may be sent.
+    """
+
+    chain: ModelChain
+    base: ModelChain
+    home: State
+    update: Update | None = None
+    trained_over: bytes = b""
 
 
 def update_terms(chain: ModelChain, seed: int, data: Dataset, units: PrivacyUnits | None) -> str:
@@ -53,41 +77,41 @@ def units_digest(units: PrivacyUnits | None) -> bytes:
     return tagged_hash("units", repr(said).encode(), *parts)
 
 
-def save_update(path: Path, update: Update, chain: ModelChain, ledger: Ledger, terms: str) -> None:
-    """Write an update, the model that it was trained over, and what private training has spent.
+def save_update(path: Path, kept: Kept, ledger: Ledger, terms: str) -> None:
+    """Write the last model, the update over it if there is one, and what private training has spent.
 
     All at once: what is lost with an update that was not saved has not left the site.
 
     Args:
         path: Where.
-        update, chain, ledger: What.
+        kept, ledger: What.
         terms: What made the update, as ``update_terms``.
 
     Raises:
         StorageError: If it cannot be written.
     """
-    words = torch.from_numpy(update.encoded.view(np.int32))
-    about = {"model": chain.digest.hex(), "loss": repr(update.loss), "num_clipped": str(update.num_clipped)}
-    about[TERMS] = terms
+    chain, base, update = kept.chain, kept.base, kept.update
+    about, tensors = {"model": chain.digest.hex(), TERMS: terms}, {}
     if ledger.steps:
         about[LEDGER] = json.dumps(ledger.state_dict())
-    tensors = {ENCODED: words}
-    tensors |= {f"{HOME}{name}": value for name, value in update.home.items()}
-    tensors |= {f"{HOME_BEFORE}{name}": value for name, value in update.home_before.items()}
+    if update is not None:
+        about |= {"loss": repr(update.loss), "num_clipped": str(update.num_clipped)}
+        about[LARGEST] = repr(update.largest)
+        tensors[ENCODED] = torch.from_numpy(update.encoded.view(np.int32))
+        tensors |= {f"{HOME}{name}": value for name, value in update.home.items()}
+    tensors |= {f"{HOME_BEFORE}{name}": value for name, value in kept.home.items()}
     if chain.model is not None:
-        place = [chain.fingerprint, chain.counter, chain.index, chain.state is not None]
-        about[CHAIN] = json.dumps(place)
-        tensors |= {f"{MODEL}{name}": value for name, value in chain.model.state_dict().items()}
-        tensors |= {f"{SERVER}{name}": value for name, value in (chain.state or {}).items()}
+        about[CHAIN] = json.dumps([chain.fingerprint, *_place(chain)])
+        tensors |= _models(chain)
+    if base is not chain:
+        about[BASE] = json.dumps([base.digest.hex(), *_place(base)])
+        tensors |= {f"{BASE}.{name}": value for name, value in _models(base).items()}
     write_atomically(path, seal_checkpoint(tensors, about), mode=0o600)
 
 
-def load_update(
-    path: Path | None, chain: ModelChain, ledger: Ledger, terms: str
-) -> tuple[Update | None, bytes, ModelChain]:
-    """Return the update in a file, the hash of its model, and the chain of models up to that one.
+def load_update(path: Path | None, chain: ModelChain, ledger: Ledger, terms: str) -> Kept:
+    """Return what a file says of this training; where there is none, nothing but the chain as it is given.
 
-    Where there is no file, or one of another training, that is None, nothing, and the chain as it is given.
     An update of this training that was made of other data, with another seed or by another net has no
     hash: what stays at the site goes on from it, and it is not sent. What private training had spent by then
     is put into the ledger.
@@ -99,23 +123,29 @@ def load_update(
     if path is not None:
         remove_leftovers(path)
     if path is None or not path.exists():
-        return None, b"", chain
+        return Kept(chain, chain, {})
     about, tensors = read_checkpoint(path, _if_damaged(chain))
-    kept = _chain(chain, about, tensors)
-    if kept is None:
-        return None, b"", chain
+    fingerprint, *place = json.loads(about.get(CHAIN, '[""]'))
+    if fingerprint != chain.fingerprint:
+        return Kept(chain, chain, {})
     if LEDGER in about:
         ledger.load_state_dict(json.loads(about[LEDGER]))
-    home, before = _under(HOME, tensors), _under(HOME_BEFORE, tensors)
-    encoded = tensors[ENCODED].numpy().view(WORD_DTYPE)
-    update = Update(encoded, float(about["loss"]), int(about["num_clipped"]), home, before)
-    return update, kept.digest if about.get(TERMS) == terms else b"", kept
+    last = base = _chain(chain, bytes.fromhex(about["model"]), place, tensors)
+    if BASE in about:
+        digest, *place = json.loads(about[BASE])
+        base = _chain(chain, bytes.fromhex(digest), place, _under(f"{BASE}.", tensors))
+    home, update = _under(HOME_BEFORE, tensors), None
+    if ENCODED in tensors:
+        encoded, largest = tensors[ENCODED].numpy().view(WORD_DTYPE), float(about.get(LARGEST, math.nan))
+        loss, num_clipped = float(about["loss"]), int(about["num_clipped"])
+        update = Update(encoded, loss, num_clipped, largest, _under(HOME, tensors))
+    return Kept(last, base, home, update, last.digest if about.get(TERMS) == terms else b"")
 
 
 def _if_damaged(chain: ModelChain) -> str:
     """Say what to do with a damaged file."""
     if chain.plan.config.site_privacy is None:
-        return "delete it: this site then sits out until the model moves"
+        return "delete it and set joins_late: this site then sits out until the model moves"
     return (
         "it held what this site's private training has spent, too. A client with a FolderJournal has that in "
         "its journal: delete the file, and this site sits out until the model moves. A simulation has it "
@@ -123,23 +153,30 @@ def _if_damaged(chain: ModelChain) -> str:
     )
 
 
-def _chain(first: ModelChain, about: Mapping[str, str], tensors: Mapping[str, Tensor]) -> ModelChain | None:
-    """Return the chain of models in a file; None if it is of another training."""
-    if CHAIN not in about:
-        return None
-    fingerprint, counter, index, knows_server = json.loads(about[CHAIN])
-    if fingerprint != first.fingerprint:
-        return None
+def _place(chain: ModelChain) -> list[object]:
+    """Where in the training a chain is, and what of it is known."""
+    return [chain.counter, chain.index, chain.state is not None]
+
+
+def _models(chain: ModelChain) -> dict[str, Tensor]:
+    """The tensors of a chain."""
+    if chain.model is None:
+        return {}
+    tensors = {f"{MODEL}{name}": value for name, value in chain.model.state_dict().items()}
+    return tensors | {f"{SERVER}{name}": value for name, value in (chain.state or {}).items()}
+
+
+def _chain(
+    first: ModelChain, digest: bytes, place: Sequence[Any], tensors: Mapping[str, Tensor]
+) -> ModelChain:
+    """Return a chain of models from a file; the first one where it had no model."""
+    if not digest:
+        return first
     net = copy.deepcopy(first.own)
     net.load_state_dict(_under(MODEL, tensors))
-    return replace(
-        first,
-        model=net,
-        digest=bytes.fromhex(about["model"]),
-        counter=counter,
-        index=index,
-        state=_under(SERVER, tensors) if knows_server else None,
-    )
+    counter, index, knows_server = place
+    state = _under(SERVER, tensors) if knows_server else None
+    return replace(first, model=net, digest=digest, counter=counter, index=index, state=state)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -24,15 +24,15 @@ class Update:
         encoded: (encoding.num_words,) its encoded update.
         loss: Its last local loss; it does not leave the site. NaN after private training, which keeps none.
         num_clipped: Entries that the clip cut; neither does this.
+        largest: The largest magnitude of an entry before the clip; neither does this.
         home: What the strategy keeps at the site after it; neither does this.
-        home_before: What it kept before.
     """
 
     encoded: EncodedVector = field(repr=False)
     loss: float
     num_clipped: int
+    largest: float
     home: State = field(default_factory=dict, repr=False)
-    home_before: State = field(default_factory=dict, repr=False)
 
 
 def local_update(
@@ -79,8 +79,8 @@ def local_update(
         encoded=encode(change, encoding, relative_weight),
         loss=loss,
         num_clipped=encoding.count_clipped(change),
+        largest=float(np.abs(change).max()),
         home=kept,
-        home_before=home,
     )
 
 

@@ -5,7 +5,8 @@ from the last model and the published sum, and refuses a model that differs from
 This narrows what a server can send and does not stop it: it may forge a sum within clip and weights, of which
 a client sees no more than its own part. If a client has missed rounds, all that it can tell is that no weight
 has moved by more than the clip allows in so many rounds. Those are counted by their index in the plan, which
-bounds them: a counter is the server's to choose.
+bounds them: a counter is the server's to choose. A client without a model cannot tell whether there were
+rounds at all: it takes none but its own first one, unless whoever runs it says that it joins late.
 """
 
 from dataclasses import dataclass, field, replace
@@ -35,21 +36,30 @@ class ModelChain:
         own: The common model over the client's own net, for its layers; its weights are the first
             model if ``pinned``.
         pinned: Whether the first model must have the weights of ``own``.
+        joins_late: Whether a pinned client without a model takes one that rounds before it can have led to.
         model: The last model, which nobody changes; None before the first one.
         digest: Its digest.
         counter, index: Of the last round that came with it.
         state: What the strategy remembers at the server; None where rounds were missed that it depends on.
+        has_joined_late: Whether the last model was the first one, and not that of ``own``.
     """
 
     plan: TrainingPlan = field(repr=False)
     aggregation: Aggregation = field(repr=False)
     own: nn.Module = field(repr=False)
     pinned: bool
+    joins_late: bool = False
     model: nn.Module | None = field(default=None, repr=False)
     digest: bytes = b""
     counter: int = 0
     index: int = 0
     state: State | None = field(default_factory=dict, repr=False)
+    has_joined_late: bool = False
+
+    @property
+    def last_counter(self) -> int:
+        """The counter of the round that the last model came with; -1 before the first one."""
+        return -1 if self.model is None else self.counter
 
     @property
     def fingerprint(self) -> str:
@@ -71,10 +81,15 @@ class ModelChain:
             published: The sum that comes with it.
 
         Raises:
-            ProtocolError: If the model does not follow from the last one, or is another one for the same
-                index.
+            ProtocolError: If the model does not follow from the last one, is another one for the same index,
+                or is of an earlier one.
         """
-        here = replace(self, model=net, digest=digest, counter=counter, index=index)
+        if index < self.index:
+            raise ProtocolError(
+                f"the server offers round {index} (counted from 0, counter {counter}), and this site has a "
+                f"model of a later one, it was in round {self.index}: leave this round"
+            )
+        here = replace(self, model=net, digest=digest, counter=counter, index=index, has_joined_late=False)
         if digest == self.digest or (self.model is None and not self.pinned):
             return here
         if self.model is not None and index == self.index:
@@ -95,6 +110,13 @@ class ModelChain:
                 "the server sends another model than this site's own first one, and no round was before: "
                 "leave this round"
             )
+        if self.model is None and not self.joins_late:
+            raise ProtocolError(
+                f"the server sends another model than this site's own first one, in round {here.index + 1}, "
+                "and this site was in none before, so that it cannot tell whether there was one: leave this "
+                "round. If this site was down in the first round, ask the other sites whether they were in "
+                "it; if so, set joins_late = true in its settings (client.toml) and start it again"
+            )
         if published is None:
             raise ProtocolError(
                 "the server sends another model than "
@@ -103,16 +125,17 @@ class ModelChain:
             )
         survivors = self._survivors(published)
         self.plan.check_sum(published.integers, survivors, self.aggregation)
-        if published.counter == self.counter and self.state is not None:
-            change, state = self.plan.step(published.integers, survivors, self.state)
-            _require_equal(net, last, change)
-            return replace(here, state=state)
+        here = replace(here, has_joined_late=self.model is None)
         if not self.counter <= published.counter < counter:
             raise ProtocolError(
                 f"the server publishes the sum of round {published.counter}; expected one of {self.counter} "
                 f"to {counter - 1}, from which this model can come: leave this round"
             )
         # a model moves at most once an index, of which the plan has few; counters have no end
+        if self.state is not None and (published.counter == self.counter or here.index == self.index + 1):
+            change, state = self.plan.step(published.integers, survivors, self.state)
+            _require_equal(net, last, change)
+            return replace(here, state=state)
         self._require_near(net, last, here.index - self.index)
         return replace(here, state=None if self.plan.strategy.is_stateful else self.state)
 

@@ -14,7 +14,8 @@ from quintain.data.dataset import Dataset
 from quintain.dp import PrivacyUnits
 from quintain.federated.aggregation import Aggregation
 from quintain.federated.byzantine import ByzantineAggregation, UpdateChange
-from quintain.federated.client import Client, ClientConfig
+from quintain.federated.client import Client
+from quintain.federated.client_config import ClientConfig
 from quintain.federated.config import FederatedConfig
 from quintain.federated.differencing import OpenedSum, exposure
 from quintain.federated.engine import Carry, Engine, local_engine

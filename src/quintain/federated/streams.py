@@ -142,7 +142,14 @@ class _Stream:
             del self._incoming[: _HEAD.size + size]
 
 
-def serve(handle: Callable[[bytes], bytes], one: socket.socket, *, max_frame: int = MAX_FRAME) -> None:
+def serve(
+    handle: Callable[[bytes], bytes],
+    one: socket.socket,
+    *,
+    max_frame: int = MAX_FRAME,
+    patience: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
     """Run a client's end until the server hangs up: read a message, handle it, send the reply.
 
     Whatever ``handle`` raises goes to the log of this process; the server gets an empty reply, always the
@@ -152,16 +159,27 @@ def serve(handle: Callable[[bytes], bytes], one: socket.socket, *, max_frame: in
         handle: ``Client.handle``.
         one: A connected stream socket, which blocks.
         max_frame: The largest message in bytes that is read.
+        patience: Seconds in which the next message must have come whole, and in which a reply must be taken;
+            otherwise this end hangs up. None to wait for ever.
+        clock: Seconds that never go back.
 
     Raises:
         ProtocolError: If the server sends a larger one.
     """
-    with suppress(ConnectionError):
-        while (head := _read(one, _HEAD.size)) is not None:
+
+    def read(size: int) -> bytes | None:
+        return _read(one, size, None if patience is None else lambda: until - clock())
+
+    with suppress(ConnectionError, TimeoutError):
+        while True:
+            until = clock() + (patience or 0.0)
+            head = read(_HEAD.size)
+            if head is None:
+                return
             number, size = _HEAD.unpack(head)
             if size > max_frame:
                 raise ProtocolError(f"a frame of {size} bytes; expected at most {max_frame}: hang up")
-            message = _read(one, size)
+            message = read(size)
             if message is None:
                 return
             try:
@@ -169,13 +187,28 @@ def serve(handle: Callable[[bytes], bytes], one: socket.socket, *, max_frame: in
             except Exception:
                 log.exception("this site leaves the round")
                 reply = b""
+            one.settimeout(patience)
             one.sendall(_HEAD.pack(number, len(reply)) + reply)
 
 
-def _read(one: socket.socket, size: int) -> bytes | None:
-    """So many bytes; None if the other end hangs up before."""
+def _read(one: socket.socket, size: int, left: Callable[[], float] | None = None) -> bytes | None:
+    """So many bytes; None if the other end hangs up before.
+
+    Args:
+        one: The socket.
+        size: How many.
+        left: How many seconds are left for them; None where there is no end.
+
+    Raises:
+        TimeoutError: If they have not come by then.
+    """
     parts = bytearray()
     while len(parts) < size:
+        if left is not None:
+            seconds = left()
+            if seconds <= 0:
+                raise TimeoutError
+            one.settimeout(seconds)
         data = one.recv(min(CHUNK, size - len(parts)))
         if not data:
             return None

@@ -45,6 +45,15 @@ def read_checkpoint(
     return metadata, tensors
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is one that ``seal_checkpoint`` made, whether or not it is damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return SEAL in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
 def _hash(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
     """Hash all that a file holds, so that damage is noticed; this does not stop a forger."""
     digest = hashlib.blake2b(json.dumps(metadata, sort_keys=True).encode(), digest_size=16)

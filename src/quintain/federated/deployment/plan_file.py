@@ -39,6 +39,7 @@ from quintain.federated.site_privacy import SitePrivacy, private_sites
 from quintain.federated.toml_files import read_toml
 from quintain.models.classifier import Classifier
 from quintain.models.loading import load_classifier
+from quintain.models.sealed_tensors import is_checkpoint
 from quintain.training import Recipe
 
 _NUMBERS = (
@@ -159,8 +160,14 @@ class PlanFile:
 
         Raises:
             ModelError: If the model cannot be made, does not take such examples, or cannot be trained.
-            SettingError: If the plan does not fit the roster.
+            SettingError: If the plan does not fit the roster, or the first weights are a program's state.
         """
+        first = self.initial_weights
+        if first is not None and is_checkpoint(first):
+            raise SettingError(
+                f"{self.path}: initial_weights = '{first}' is the state of a server or a site; expected the "
+                "weights of a model alone, such as the file that model names in server.toml"
+            )
         sizes = {"channels": self.shape[0], "size": self.shape[-1]} if len(self.shape) == 3 else {}
         net = load_classifier(
             self.model,

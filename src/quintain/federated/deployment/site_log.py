@@ -105,6 +105,8 @@ class LoggedClient:
             f"{self._round}, {what}: {self._clock() - started:.2f} s, {len(message):,} bytes in, "
             f"{len(reply):,} out{self._about() if what == TASK else ''}"
         )
+        for remark in self.client.remarks if what == TASK else ():
+            self._say(f"{self._round}, note: {remark}")
         return reply
 
     @property

@@ -21,7 +21,8 @@ from quintain.core.registry import entries
 from quintain.data import load_data
 from quintain.data.dataset import Dataset
 from quintain.dp import PrivacyUnits
-from quintain.federated.client import Client, ClientConfig
+from quintain.federated.client import Client
+from quintain.federated.client_config import ClientConfig
 from quintain.federated.deployment.plan_file import Deployment, PlanFile
 from quintain.federated.deployment.toml_table import named_in, place_of, read_table
 from quintain.federated.enrolment import load_identity
@@ -44,6 +45,7 @@ KEYS: Mapping[str, object] = {
     "federation": str,
     "socket": Path,
     "seed": int,
+    "joins_late": bool,
 }
 REQUIRED = ("plan", "identity", "roster", "data", "state", "journal", "socket")
 UPDATE_FILE = "update.safetensors"
@@ -67,6 +69,7 @@ class ClientSettings:
         federation: This site's own name of the federation; empty where it is in one alone.
         socket: Where the server's messages come in.
         seed: Of local training.
+        joins_late: Whether a site that has no model yet takes one that is not its own first one.
     """
 
     path: Path
@@ -81,6 +84,7 @@ class ClientSettings:
     key: Path | None = None
     federation: str = ""
     seed: int = 0
+    joins_late: bool = False
 
     @classmethod
     def load(cls, path: Path) -> "ClientSettings":
@@ -159,6 +163,7 @@ class ClientSettings:
         config = ClientConfig(
             deployment.plan,
             deployment.aggregation,
+            joins_late=self.joins_late,
             seed=self.seed,
             update_file=self.state / UPDATE_FILE,
         )

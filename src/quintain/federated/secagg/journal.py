@@ -80,8 +80,7 @@ class Journal(ABC):
         check_types(str, federation=federation)
         check_types(Integral, counter=counter)
         check_types(bytes, model_hash=model_hash, round_id=round_id)
-        update = tagged_hash("update", federation.encode(), str(int(counter)).encode(), model_hash)
-        first = self._write_once(f"{update.hex()}.masked", round_id)
+        first = self._write_once(_update_note(federation, int(counter), model_hash), round_id)
         if first is not None:
             raise ProtocolError(
                 f"the update of round {counter} over this model was masked before, in round id "
@@ -179,6 +178,14 @@ class Journal(ABC):
             StorageError: If the journal cannot be read.
         """
         return self._read(_answer_note(round_id)) is not None
+
+    def masked(self, federation: str, counter: int, model_hash: bytes) -> bool:
+        """Whether the update of a round over a model was claimed before, so that it may have left.
+
+        Raises:
+            StorageError: If the journal cannot be read.
+        """
+        return self._read(_update_note(federation, counter, model_hash)) is not None
 
     def note_spending(self, training: str, number: int, spent: bytes) -> None:
         """Note what a round of private training has spent, before anything of it leaves.
@@ -370,6 +377,10 @@ def _sync(place: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _update_note(federation: str, counter: int, model_hash: bytes) -> str:
+    return f"{tagged_hash('update', federation.encode(), str(counter).encode(), model_hash).hex()}.masked"
 
 
 def _answer_note(round_id: bytes) -> str:
