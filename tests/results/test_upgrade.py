@@ -47,7 +47,8 @@ ADDED = {
     "result.sites.*": {"epsilon", "personal_counts"},
     "requirements.*": {"path", "line"},
     "result.requirements.*": {"path", "line"},
-    "result.models.*": {"adversarial", "max_queries"},
+    "result.models.*": {"adversarial", "max_queries", "noise_samples"},
+    "result.models.*.examples": {"abstained_radius"},
     "result.models.*.diagnostics": {"not_judged"},
 }
 """Fields with a default that objects of schema 2 have got since its golden files were written."""

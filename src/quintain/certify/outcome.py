@@ -27,6 +27,8 @@ class CertificateOutcome:
         assumptions: What the proof assumes.
         failed: (B,) bool, the model returned NaN or infinity for the example: it counts neither as certified
             nor as broken.
+        abstained_radius: (B,) float64, the largest asked radius that the allowed noise samples did not
+            decide, 0 where they decided all; None for certifiers that draw none.
     """
 
     certified: Tensor
@@ -35,6 +37,7 @@ class CertificateOutcome:
     forwards: Tensor
     assumptions: tuple[str, ...]
     failed: Tensor
+    abstained_radius: Tensor | None = None
 
     def __repr__(self) -> str:
         facts = [f"{len(self.certified)} examples", f"{int(self.certified.sum())} certified"]
@@ -51,7 +54,8 @@ class Certifier(Protocol):
     none was named; ``default_rank``, its place among the certifiers that are taken where none was named, from
     1; ``cost``, ``cheap`` or ``expensive``: of the latter no radii are searched for but those that are
     asked; ``derives_model``, whether what it certifies is not the model but one that it makes of it, as a
-    ``smoothing.DerivingCertifier`` does; ``exemptions``, laws that it cannot keep, each with the reason.
+    ``randomized_smoothing.DerivingCertifier`` does; ``exemptions``, laws that it cannot keep, each with the
+    reason.
     """
 
     def __call__(

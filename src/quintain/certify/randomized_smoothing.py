@@ -1,7 +1,7 @@
 """Randomized smoothing as a certifier: the settings of the smoothed classifier that it makes of a model."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from quintain.certify.smoothing import SmoothedClassifier
 from quintain.models.protocol import ClassifierLike
@@ -17,7 +17,8 @@ class RandomizedSmoothing:
 
     Args:
         sigma: Standard deviation of the noise, in the units of the data.
-        noise_samples: Noisy copies that are classified for one certificate.
+        noise_samples: Most noisy copies that are classified for one certificate; it ends when the asked radii
+            are decided.
         selection_samples: Other noisy copies, drawn before, that select the class to certify.
         alpha: Probability, for each example, that its certificate is false.
 
@@ -37,7 +38,7 @@ class RandomizedSmoothing:
 
     sigma: float = 0.25
     noise_samples: int = 10_000
-    selection_samples: int = 100
+    selection_samples: int = 30
     alpha: float = 0.001
 
     def derive(self, model: ClassifierLike, *, surrogate_seed: int = 0) -> SmoothedClassifier:
@@ -50,3 +51,15 @@ class RandomizedSmoothing:
             alpha=self.alpha,
             surrogate_seed=surrogate_seed,
         )
+
+
+class DerivingCertifier(Protocol):
+    """A certification method that makes a model of its own from a model, and certifies that.
+
+    Frozen settings, with the class variables of a ``Certifier``.
+    """
+
+    title: ClassVar[str]
+
+    def derive(self, model: ClassifierLike, *, surrogate_seed: int = 0) -> SmoothedClassifier:
+        """Return the model that is certified; ``surrogate_seed`` is of the noise in its gradients."""

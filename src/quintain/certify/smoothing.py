@@ -1,9 +1,9 @@
 """Randomized smoothing: the most frequent class under Gaussian noise, with L2 radii certified by sampling."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,12 @@ from quintain.certify.conditions import refuse_changes
 from quintain.certify.noise_conditions import require_steady
 from quintain.certify.noisy_votes import BATCH_ELEMENTS, count_classes, fast_memory_format, noise_type
 from quintain.certify.outcome import CertificateOutcome, require_labels
+from quintain.certify.smoothing_certificates import NoisyExamples, certificate_outcome, draw_votes
+from quintain.certify.smoothing_evidence import RadiusTest, fixed_radius
 from quintain.core.errors import ModelError, SettingError
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
-from quintain.core.statistics import binomial_lower, binomial_tail
+from quintain.core.statistics import binomial_tail
 from quintain.models.protocol import ClassifierLike
 from quintain.threats.arguments import Array, to_inputs, to_labels, to_threat
 from quintain.threats.l2 import L2
@@ -37,7 +39,7 @@ class SmoothedClassifier:
     Args:
         base_classifier: f, best one trained under the same noise.
         sigma: Standard deviation of the noise, in the units of the data.
-        noise_samples: Noisy copies that are classified for one certificate.
+        noise_samples: Most noisy copies that are classified for one certificate.
         selection_samples: Other noisy copies, drawn before, that select the class to certify.
         alpha: Probability, for each example, that its certificate is false.
         surrogate_samples: Noisy copies over which ``__call__`` averages.
@@ -54,7 +56,7 @@ class SmoothedClassifier:
     base_classifier: ClassifierLike
     sigma: float
     noise_samples: int = 10_000
-    selection_samples: int = 100
+    selection_samples: int = 30
     alpha: float = 0.001
     surrogate_samples: int = 32
     surrogate_seed: int = 0
@@ -88,7 +90,7 @@ class SmoothedClassifier:
     @property
     def max_radius(self) -> float:
         """The radius of an example on which all noise samples agree: no certificate is larger."""
-        return self._certified_radius(binomial_lower(self.noise_samples, self.noise_samples, 1 - self.alpha))
+        return fixed_radius(self.noise_samples, self.noise_samples, self.alpha, self.sigma)
 
     @property
     def hash(self) -> str:
@@ -162,44 +164,55 @@ class SmoothedClassifier:
         y: Array,
         threat: L2 | str | None = None,
         *,
+        radii: Sequence[float] = (),
         seed: int = 0,
         ids: Tensor | None = None,
         progress: Progress = no_progress,
     ) -> CertificateOutcome:
         r"""Certify radii within which the smoothed classifier predicts ``y``.
 
+        ``selection_samples`` noisy copies select the most frequent class. If that is not ``y``, the example
+        gets radius 0 and no more samples are drawn. Otherwise fresh copies are classified, and the votes are
+        looked at again and again, until each asked radius is certified or refused, or ``noise_samples`` are
+        used up: then the certifier abstains. See ``RadiusTest`` for the proof. The radius is the largest that
+        the votes so far prove; it may lie above an asked one.
+
+        Where nothing is asked, all n = ``noise_samples`` are drawn, and
+
         .. math:: R = \sigma\, \Phi^{-1}(\underline{p}),
             \qquad \underline{p} = B^{-1}(\alpha;\; k,\, n - k + 1)
 
-        ``selection_samples`` noisy copies select the most frequent class. If that is not ``y``, the example
-        gets radius 0 and no more samples are drawn. Otherwise k of n = ``noise_samples`` fresh copies are
-        classified as ``y``, and
-        :math:`\underline{p}` is the one-sided Clopper-Pearson lower limit of their probability at level
-        ``alpha``. If
-        :math:`\underline{p} \le 1/2` the certifier abstains (radius 0). p and R are rounded down. The noise
-        of an example depends on ``seed`` and its id alone, not on the batch.
+        where k is the number of copies that are classified as ``y`` and :math:`\underline{p}` the one-sided
+        Clopper-Pearson lower limit of their probability at level ``alpha``. If
+        :math:`\underline{p} \le 1/2` the certifier abstains (radius 0).
+
+        All radii are rounded down. The noise of an example depends on ``seed`` and its id alone, not on the
+        batch. Examples share batches, and those that are decided leave them.
 
         Guarantee: for each example, with probability at least ``1 - alpha`` over the noise samples, the
-        smoothed classifier predicts ``y`` everywhere closer than the radius. It is a claim about the exact
-        smoothed classifier, which ``predict`` estimates; of n certificates, ``n * alpha`` may be false.
+        smoothed classifier predicts ``y`` everywhere closer than the radius, whichever radii were asked for.
+        It is a claim about the exact smoothed classifier, which ``predict`` estimates; of n certificates,
+        ``n * alpha`` may be false.
 
         Args:
             x: Inputs (B, *S) in [0, 1], a tensor or a NumPy array.
             y: Labels (B,).
-            threat: An L2 ball, or its text: ``certified`` and ``margin`` are about it; about x itself if not
-                given.
+            threat: An L2 ball, or its text: ``certified`` and ``margin`` are about it, and its radius is
+                asked for; about x itself if not given.
+            radii: Other radii to decide, in the units of the data.
             seed: Of the noise.
             ids: The examples' positions in the data set (B,).
             progress: Shows a bar of examples.
 
         Returns:
             An outcome whose ``margin`` bounds the gap between the probabilities of ``y`` and of any other
-            class, over the ball; -inf where another class was selected, or an output was no number.
+            class, over the ball; -inf where another class was selected, nothing was proved, or an output was
+            no number. ``forwards`` are the noisy copies that were classified.
 
         Raises:
-            SettingError: If the threat is not ``L2`` or is larger than ``max_radius``, so that nothing could
-                ever be certified; or if sigma is no wider than the spacing of the inputs' or the model's
-                type, which would round the noise away.
+            SettingError: If the threat is not ``L2`` or an asked radius is negative or so large that nothing
+                could ever be certified; or if sigma is no wider than the spacing of the inputs' or the
+                model's type, which would round the noise away.
             DataError: For inputs that are no tensor or outside the data box, labels that are no classes, or
                 ids that do not fit.
             ModelError: If the base model is in training mode, depends on the batch or is random (as far as
@@ -208,72 +221,45 @@ class SmoothedClassifier:
         """
         with torch.inference_mode(), refuse_changes(self.base_classifier):
             ball = None if threat is None else to_threat(threat)
-            return self._certify_examples(to_inputs(x, self.dtype), to_labels(y), ball, seed, ids, progress)
+            return self._certify_examples(
+                to_inputs(x, self.dtype), to_labels(y), ball, tuple(radii), seed, ids, progress
+            )
 
     def require_certifiable(self, threat: Threat) -> None:
         """Refuse a ball of which nothing could ever be certified.
 
         Raises:
-            SettingError: If its radius is ``max_radius`` or more, with that number and what would change it.
+            SettingError: If its radius is as large as that of an example on which all noise samples agree, or
+                larger, with that number and what would change it.
         """
-        if threat.eps >= self.max_radius:
+        most = self._radius_test(()).max_radius
+        if threat.eps >= most:
             raise SettingError(
                 f"eps = {threat.eps:g} can never be certified: {self.noise_samples:,} noise samples at sigma "
-                f"= {self.sigma:g} and alpha = {self.alpha:g} reach {self.max_radius:.4g} at most. Give more "
+                f"= {self.sigma:g} and alpha = {self.alpha:g} reach {most:.4g} at most. Give more "
                 "noise samples, a larger sigma (and a model trained under it) or a smaller eps"
             )
 
+    def _radius_test(self, radii: Sequence[float]) -> RadiusTest:
+        return RadiusTest(self.sigma, tuple(sorted(set(radii))), self.alpha, self.noise_samples)
+
     def _certify_examples(
-        self, x: Tensor, y: Tensor, threat: Threat | None, seed: int, ids: Tensor | None, progress: Progress
+        self,
+        x: Tensor,
+        y: Tensor,
+        threat: Threat | None,
+        radii: tuple[float, ...],
+        seed: int,
+        ids: Tensor | None,
+        progress: Progress,
     ) -> CertificateOutcome:
-        eps, ids = self._checked_eps(x, y, threat), example_rng(x, seed, ids).ids
+        eps, ids = self._checked_eps(x, y, threat, radii), example_rng(x, seed, ids).ids
         memory_format = fast_memory_format(self.base_classifier, x)
-        signed_radius, forwards = (
-            torch.full((len(x),), -torch.inf, dtype=torch.float64),
-            torch.zeros(len(x), dtype=torch.long),
-        )
-        failed = torch.zeros(len(x), dtype=torch.bool)
+        test = self._radius_test(radii if threat is None else (*radii, eps))
+        noisy = NoisyExamples(self.base_classifier, x, ids, seed, self.sigma, memory_format)
         with progress.bar("smoothing", len(x)) as advance:
-            for row, (label, number) in enumerate(zip(y.tolist(), ids.tolist(), strict=True)):
-                # CERTIFY of Cohen et al.: the selection chooses the class, and fresh samples bound its
-                # probability; using the same ones for both would invalidate the bound.
-                counts = self._count_classes(
-                    x[row], self.selection_samples, derive_seed(seed, "selection", number), memory_format
-                )
-                forwards[row] += self.selection_samples
-                if counts is not None and int(counts.argmax()) == label:
-                    counts = self._count_classes(
-                        x[row], self.noise_samples, derive_seed(seed, "count", number), memory_format
-                    )
-                    forwards[row] += self.noise_samples
-                    if counts is not None:
-                        signed_radius[row] = self._certified_radius(
-                            binomial_lower(int(counts[label]), self.noise_samples, 1 - self.alpha)
-                        )
-                failed[row] = counts is None
-                advance(1)
-        # At distance eps the probability of y is still at least Phi((radius - eps) / sigma), and that of any
-        # other class at most the rest: the gap is 2 Phi - 1.
-        gap = 2 * torch.special.ndtr((signed_radius - eps) / self.sigma) - 1
-        margin = torch.where(signed_radius.isneginf(), signed_radius, gap)
-        return CertificateOutcome(
-            certified=(margin > 0).to(x.device),
-            margin=margin.to(x.device),
-            radius=signed_radius.clamp(min=0).to(x.device),
-            forwards=forwards.to(x.device),
-            assumptions=(
-                f"each example's certificate is false with probability at most {self.alpha:g} "
-                f"over {self.noise_samples:,} Gaussian noise samples",
-                "noise drawn as float32 stands for exact Gaussian noise; check that the base model does not "
-                "read its inputs' last bits",
-                "each noisy copy is answered by itself, as the first examples and a noisy copy of each were, "
-                "alone and in one batch; "
-                "check that no answer changes with the rest of its batch (quintain check)",
-                "the claim is about the exact vote, which predictions estimate by sampling; check deployed "
-                "answers with predict",
-            ),
-            failed=failed.to(x.device),
-        )
+            votes = draw_votes(noisy, y.cpu().numpy(), self.selection_samples, test, advance)
+        return certificate_outcome(votes, test, eps, x.device)
 
     @torch.inference_mode()
     def predict(
@@ -324,38 +310,15 @@ class SmoothedClassifier:
         model = self.base_classifier
         return count_classes(model, example, samples, seed, sigma=self.sigma, memory_format=memory_format)
 
-    def _certified_radius(self, probability: float) -> float:
-        """Return ``sigma`` times the normal quantile, rounded down; -inf at 0.
-
-        The rounding exceeds the error of ``ndtri``.
-        """
-        # ndtri is monotone: round p down first, then the product, so that rounding never enlarges the radius.
-        exact = self.sigma * float(
-            torch.special.ndtri(torch.tensor(probability * (1 - 1e-12), dtype=torch.float64))
-        )
-        return exact - 1e-12 * abs(exact) if math.isfinite(exact) else exact
-
-    def _checked_eps(self, x: Tensor, y: Tensor, threat: Threat | None) -> float:
+    def _checked_eps(self, x: Tensor, y: Tensor, threat: Threat | None, radii: tuple[float, ...]) -> float:
         """Check all inputs, and return the radius to certify, 0 without a threat."""
         require_steady(self.base_classifier, x, sigma=self.sigma, seed=self.surrogate_seed)
         if threat is not None and not isinstance(threat, L2):
             raise SettingError(f"randomized smoothing with Gaussian noise proves L2 balls; got {threat!r}")
         eps = 0.0 if threat is None else threat.eps
         check_in_box(threat or L2(0.0), x)
-        if threat is not None:
-            self.require_certifiable(threat)
+        for ball in (*(L2(radius) for radius in radii), *(() if threat is None else (threat,))):
+            self.require_certifiable(ball)
         if len(x):
             require_labels(x, y, self.base_classifier(x[:1]).shape[1])
         return eps
-
-
-class DerivingCertifier(Protocol):
-    """A certification method that makes a model of its own from a model, and certifies that.
-
-    Frozen settings, with the class variables of a ``Certifier``.
-    """
-
-    title: ClassVar[str]
-
-    def derive(self, model: ClassifierLike, *, surrogate_seed: int = 0) -> SmoothedClassifier:
-        """Return the model that is certified; ``surrogate_seed`` is of the noise in its gradients."""

@@ -105,6 +105,7 @@ def robustness_claims(
         num_classes=data.num_classes,
         curve_eps=tuple(float(eps) for eps in np.linspace(0, sizes[-1].eps, CURVE_POINTS)),
         seconds=certification.seconds if certification else 0.0,
+        noise_samples=certification.noise_samples if certification else (),
     )
     return certified, tuple(claims)
 

@@ -32,6 +32,8 @@ class CertificateChunk:
         rows: Their rows in the data set.
         radius: Certified radii, 0 where nothing is certified.
         failed: Where an output or a bound is no number.
+        forwards: Forward passes of the model.
+        abstained: The largest asked radii that noise samples did not decide, 0 where they decided all.
         assumptions: What must be true for the certificates to hold, as an array of text.
         seconds: Wall time.
     """
@@ -39,6 +41,8 @@ class CertificateChunk:
     rows: np.ndarray
     radius: np.ndarray
     failed: np.ndarray
+    forwards: np.ndarray
+    abstained: np.ndarray
     assumptions: np.ndarray
     seconds: float
 
@@ -100,10 +104,12 @@ def certify_in_chunks(
         KeyboardInterrupt: With what is kept, in words.
     """
     radius, failed = np.zeros(count), np.zeros(count, bool)
+    forwards, abstained = np.zeros(count, np.int64), np.zeros(count)
     assumptions, seconds = np.zeros(0, "<U1"), 0.0
     done = np.zeros(count, bool)
     for chunk in store.get() if store is not None else ():
         radius[chunk.rows], failed[chunk.rows], done[chunk.rows] = chunk.radius, chunk.failed, True
+        forwards[chunk.rows], abstained[chunk.rows] = chunk.forwards, chunk.abstained
         assumptions, seconds = chunk.assumptions, seconds + chunk.seconds
         advance(len(chunk.rows))
     try:
@@ -117,11 +123,12 @@ def certify_in_chunks(
                 if store is not None:
                     store.put(chunk)
                 radius[chunk.rows], failed[chunk.rows], done[chunk.rows] = chunk.radius, chunk.failed, True
+                forwards[chunk.rows], abstained[chunk.rows] = chunk.forwards, chunk.abstained
                 assumptions, seconds = chunk.assumptions, seconds + chunk.seconds
     except KeyboardInterrupt:
         kept = int(done.sum()) if store is not None else 0
         raise KeyboardInterrupt(f"certificates of {kept} of {count} examples" if kept else "") from None
-    return CertificateChunk(np.arange(count), radius, failed, assumptions, seconds)
+    return CertificateChunk(np.arange(count), radius, failed, forwards, abstained, assumptions, seconds)
 
 
 def _time(
@@ -139,6 +146,12 @@ def _time(
         rows=rows[part],
         radius=outcome.radius.cpu().numpy(),
         failed=outcome.failed.cpu().numpy(),
+        forwards=outcome.forwards.cpu().numpy(),
+        abstained=(
+            np.zeros(len(rows[part]))
+            if outcome.abstained_radius is None
+            else outcome.abstained_radius.cpu().numpy()
+        ),
         assumptions=np.array(outcome.assumptions, dtype=np.str_),
         seconds=spent,
     )

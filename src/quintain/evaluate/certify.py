@@ -34,6 +34,7 @@ class Certification:
         assumptions: What must be true for the certificates to hold.
         seconds: Wall time.
         alpha: Probability that one certificate is wrong; 0 for proofs in the strict sense.
+        noise_samples: Noisy copies of each example that were classified; empty where none were.
     """
 
     examples: PerExample
@@ -41,6 +42,7 @@ class Certification:
     assumptions: tuple[str, ...]
     seconds: float
     alpha: float = 0.0
+    noise_samples: tuple[int, ...] = ()
 
 
 def certify_examples(

@@ -117,7 +117,12 @@ def class_counts(correct: np.ndarray, labels: np.ndarray, classes: int) -> Class
 
 
 def per_example(
-    data: Dataset, predicted: np.ndarray, certified: np.ndarray, broken: np.ndarray, invalid: np.ndarray
+    data: Dataset,
+    predicted: np.ndarray,
+    certified: np.ndarray,
+    broken: np.ndarray,
+    invalid: np.ndarray,
+    abstained: np.ndarray | None = None,
 ) -> PerExample:
     """Return what is known of N examples as a record keeps it."""
     return PerExample(
@@ -127,4 +132,5 @@ def per_example(
         certified_radius=tuple(float(radius) for radius in certified),
         broken_radius=tuple(float(radius) for radius in broken),
         invalid=tuple(bool(flag) for flag in invalid),
+        abstained_radius=() if abstained is None else tuple(float(radius) for radius in abstained),
     )

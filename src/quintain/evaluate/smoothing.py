@@ -17,7 +17,8 @@ from torch import Tensor
 from quintain.attacks.inner_maximization import maximize_loss
 from quintain.attacks.outcome import Model
 from quintain.certify.outcome import CertificateOutcome
-from quintain.certify.smoothing import DerivingCertifier, SmoothedClassifier
+from quintain.certify.randomized_smoothing import DerivingCertifier
+from quintain.certify.smoothing import SmoothedClassifier
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.data.class_samples import missing_classes, name_classes
@@ -122,7 +123,7 @@ def certify_smoothed(
     some = smoothed_sample(data, settings, seed=seed)
     smooth = settings.certifier.derive(base.model, surrogate_seed=derive_seed(seed, "surrogate"))
     x, _ = some.batch(torch.arange(len(some)))
-    certified = _certify(smooth, some, settings, seed, checkpoint_dir, progress)
+    certified = _certify(smooth, some, threats, settings, seed, checkpoint_dir, progress)
     labels = some.labels
     votes = smooth.predict(x, seed=derive_seed(seed, "clean"), noise_samples=settings.vote_samples).numpy()
     wrong = (votes >= 0) & (votes != labels)
@@ -135,11 +136,14 @@ def certify_smoothed(
     )
     subject = EvaluatedModel(base.model, file)
     certification = Certification(
-        examples=per_example(some, predicted, certified.radius, np.where(wrong, 0.0, math.inf), invalid),
+        examples=per_example(
+            some, predicted, certified.radius, np.where(wrong, 0.0, math.inf), invalid, certified.abstained
+        ),
         method=settings.certifier.title,
         assumptions=tuple(certified.assumptions.tolist()),
         seconds=certified.seconds,
         alpha=smooth.alpha,
+        noise_samples=tuple(certified.forwards.tolist()),
     )
     attacked = AttackedModel(
         model=subject.name,
@@ -163,18 +167,28 @@ def certify_smoothed(
 def _certify(
     smooth: SmoothedClassifier,
     data: Dataset,
+    threats: Sequence[Threat],
     settings: SmoothingSettings,
     seed: int,
     checkpoint_dir: Path | None,
     progress: Progress,
 ) -> CertificateChunk:
-    """Certify every example; the noise of each follows from its row, so that any split gives the same."""
-    own = derive_seed(seed, "certify")
+    """Decide the threats' sizes for every example.
+
+    The noise of each follows from its row, so that any split gives the same.
+    """
+    own, radii = derive_seed(seed, "certify"), [threat.eps for threat in sorted_by_size(threats)]
     store = pace = None
     if checkpoint_dir is not None:
         store = CertificateStore(
             checkpoint_dir,
-            {"model": smooth.hash, "data": data.hash, "certifier": repr(settings.certifier), "seed": seed},
+            {
+                "model": smooth.hash,
+                "data": data.hash,
+                "certifier": repr(settings.certifier),
+                "seed": seed,
+                "radii": radii,
+            },
         )
         pace = Pace(smallest=1)
     with progress.bar("certificates", len(data)) as advance:
@@ -182,7 +196,7 @@ def _certify(
 
         def certify(rows: np.ndarray) -> CertificateOutcome:
             x, y = data.batch(rows)
-            return smooth.certify(x, y, seed=own, ids=torch.from_numpy(rows), progress=inner)
+            return smooth.certify(x, y, radii=radii, seed=own, ids=torch.from_numpy(rows), progress=inner)
 
         return certify_in_chunks(
             certify,

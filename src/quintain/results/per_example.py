@@ -14,6 +14,7 @@ class ExampleState(StrEnum):
     CERTIFIED = "certified"
     BROKEN = "broken"
     OPEN = "open"
+    ABSTAIN = "abstain"
     WRONG = "wrong"
     ERROR = "error"
 
@@ -30,6 +31,8 @@ class PerExample:
         broken_radius: Smallest change found that breaks it; infinite where none was found, 0 where it is
             wrong unchanged.
         invalid: Whether the output of the model, or a bound, is NaN.
+        abstained_radius: Largest asked size of change on which a certificate by sampling abstained: the
+            noise samples that it may draw did not decide it. 0 where none is; empty where none were drawn.
     """
 
     ids: tuple[int, ...]
@@ -38,6 +41,7 @@ class PerExample:
     certified_radius: tuple[float, ...]
     broken_radius: tuple[float, ...]
     invalid: tuple[bool, ...]
+    abstained_radius: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         lengths = {
@@ -47,10 +51,12 @@ class PerExample:
             len(self.certified_radius),
             len(self.broken_radius),
             len(self.invalid),
+            len(self.abstained_radius or self.ids),
         }
         if len(lengths) != 1:
             raise SettingError(f"columns of {sorted(lengths)} examples; expected one length")
-        strange = [radius for radius in (*self.certified_radius, *self.broken_radius) if not radius >= 0]
+        radii = (*self.certified_radius, *self.broken_radius, *self.abstained_radius)
+        strange = [radius for radius in radii if not radius >= 0]
         if strange:
             raise SettingError(
                 f"a radius of {strange[0]}; expected a number from 0 up, with what gave none marked as failed"
@@ -70,7 +76,10 @@ class PerExample:
             return ExampleState.WRONG
         if self.broken_radius[row] <= eps:
             return ExampleState.BROKEN
-        return ExampleState.CERTIFIED if self._proved(row, eps) else ExampleState.OPEN
+        if self._proved(row, eps):
+            return ExampleState.CERTIFIED
+        abstained = self.abstained_radius[row] if self.abstained_radius else 0.0
+        return ExampleState.ABSTAIN if 0 < eps <= abstained else ExampleState.OPEN
 
     def states(self, eps: float) -> tuple[ExampleState, ...]:
         """The state of every example at ``eps``."""

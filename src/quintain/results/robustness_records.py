@@ -232,6 +232,8 @@ class CertifiedModel:
         num_classes: How many classes there are.
         curve_eps: Sizes at which to draw the curves.
         seconds: Wall time of the proofs.
+        noise_samples: Noisy copies of each example, in their order, that were classified for its certificate;
+            empty where it rests on none.
     """
 
     model: str
@@ -243,6 +245,7 @@ class CertifiedModel:
     num_classes: int
     curve_eps: tuple[float, ...]
     seconds: float
+    noise_samples: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

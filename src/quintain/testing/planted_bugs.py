@@ -17,8 +17,8 @@ from quintain.attacks.counted_model import CountedModel
 from quintain.attacks.goal import Goal
 from quintain.certify.interval.domain import Interval, input_interval
 from quintain.certify.linear.minimum import linear_minimum
-from quintain.certify.noisy_votes import noise_batches
-from quintain.certify.smoothing import SmoothedClassifier
+from quintain.certify.noisy_votes import fill_normal
+from quintain.certify.smoothing_evidence import radius_at
 from quintain.core.statistics import binomial_lower
 from quintain.threats import L2, ExampleRNG, Linf, Threat
 
@@ -167,8 +167,7 @@ ATTACK_BUGS: Mapping[str, PlantedBug] = {
 }
 """Bugs of what all attacks share, for ``check_attack`` and its laws on ``PGD``."""
 
-_INPUT_INTERVAL, _RADIUS = input_interval, SmoothedClassifier._certified_radius
-_NOISE_BATCHES = noise_batches
+_INPUT_INTERVAL = input_interval
 
 
 def _interval_short(x: Tensor, threat: Threat, eps: Tensor | None = None) -> Interval:
@@ -198,23 +197,23 @@ CERTIFIER_BUGS: Mapping[str, PlantedBug] = {
         "above the exact distance",
     ),
     "a smoothed radius that is 2 percent too large": PlantedBug(
-        "quintain.certify.smoothing.SmoothedClassifier._certified_radius",
-        lambda smoothed, probability: 1.02 * _RADIUS(smoothed, probability),
+        "quintain.certify.smoothing_evidence.radius_at",
+        lambda probability, sigma: 1.02 * radius_at(probability, sigma),
         "above the exact distance",
     ),
     "a limit at twice alpha": PlantedBug(
-        "quintain.certify.smoothing.binomial_lower",
+        "quintain.certify.smoothing_evidence.binomial_lower",
         lambda hits, trials, confidence: binomial_lower(hits, trials, 1 - 2 * (1 - confidence)),
         "above the exact distance",
     ),
     "votes without a limit": PlantedBug(
-        "quintain.certify.smoothing.binomial_lower",
+        "quintain.certify.smoothing_evidence.binomial_lower",
         lambda hits, trials, _confidence: hits / trials,
         "above the exact distance",
     ),
     "noise of half of sigma": PlantedBug(
-        "quintain.certify.noisy_votes.noise_batches",
-        lambda *given: (block / 2 for block in _NOISE_BATCHES(*given)),
+        "quintain.certify.noisy_votes.fill_normal",
+        lambda block, generator: fill_normal(block, generator).mul_(0.5),
         "above the exact distance",
     ),
 }

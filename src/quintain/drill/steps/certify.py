@@ -23,6 +23,11 @@ from quintain.results.robustness_records import CertifiedModel, CertifyResult, T
 VOTE_SAMPLES = 1_000
 """Noise samples of a prediction, or half of those of a certificate where these are fewer."""
 
+CERTIFICATE_SAMPLES = 1_000
+"""Noise samples of a certificate at the drill's sizes, more than were drawn on average; all that it may draw
+where these are fewer.
+"""
+
 PREDICTIONS = 3
 """Of each example: of the clean one, and after the attack at both sizes."""
 
@@ -199,7 +204,7 @@ def estimate(context: DrillContext, trials: Trials) -> Estimate:
         workload.test_examples * by_intervals
         + min(workload.smoothed_examples, workload.test_examples)
         * (
-            certified * (workload.noise_samples + attack_steps(workload) * step)
+            certified * (min(CERTIFICATE_SAMPLES, workload.noise_samples) + attack_steps(workload) * step)
             + PREDICTIONS * vote_samples(workload)
         )
         * by_noise
@@ -210,7 +215,7 @@ def amounts(context: DrillContext) -> tuple[Amount, ...]:
     """Return the size of the certificate by smoothing, which can be left out where there are intervals."""
     return (
         Amount("smoothed_examples", "examples certified by smoothing", 10 if needs_intervals(context) else 0),
-        Amount("noise_samples", "noise samples of each", 1_000),
+        Amount("noise_samples", "most noise samples of each", 1_000),
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from quintain.certify.outcome import Certifier
-from quintain.certify.smoothing import DerivingCertifier
+from quintain.certify.randomized_smoothing import DerivingCertifier
 from quintain.core.progress import Progress, no_progress
 from quintain.core.registry import Entry, by_default_rank, get_entry
 from quintain.core.threat_specs import threat_name

@@ -29,8 +29,10 @@ def certificate_section(run: RunResults) -> Section | None:
     blocks: list[Block] = [FigureRow(apart, LEGEND)] if apart else []
     rows = tuple(row for one in run.certified_models for row in _certificate_rows(run, one))
     head = ("change", "examples", "certified", "under attack", "gap", "95 % interval")
+    sampled = any(one.noise_samples for one in run.certified_models)
     legend = (
         ("area proved", "certified"),
+        *((("area abstain", "abstained: more noise samples may decide"),) if sampled else ()),
         ("area open", "undecided"),
         ("area broken", "broken"),
         ("area wrong", "misclassified without a change"),
@@ -48,8 +50,10 @@ def certificate_section(run: RunResults) -> Section | None:
 
 
 def _certificate_rows(run: RunResults, one: CertifiedModel) -> list[tuple[Cell, ...]]:
+    samples = sum(one.noise_samples) / max(1, len(one.noise_samples))
+    sampled = f", {samples:,.0f} noise samples an example" if one.noise_samples else ""
     by = (
-        f", certified by {one.certifier} in {fmt.seconds(one.seconds)}"
+        f", certified by {one.certifier} in {fmt.seconds(one.seconds)}{sampled}"
         if one.certifier
         else ", not certified"
     )
@@ -85,6 +89,7 @@ def _certificate_rows(run: RunResults, one: CertifiedModel) -> list[tuple[Cell, 
 def _stacked(fractions: Sequence[tuple[ExampleState, float]]) -> list[tuple[ExampleState, float]]:
     order = (
         ExampleState.CERTIFIED,
+        ExampleState.ABSTAIN,
         ExampleState.OPEN,
         ExampleState.BROKEN,
         ExampleState.WRONG,
