@@ -13,6 +13,7 @@ SUITES = (
     "dp.names",
     "interval_bounds",
     "certify.crown",
+    "certify.smoothing",
     "federated.byzantine",
     "federated.sums",
     "evasion.autoattack",

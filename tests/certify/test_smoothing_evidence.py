@@ -6,12 +6,13 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 from scipy.integrate import quad
-from scipy.special import betaincc, ndtr, ndtri
+from scipy.special import ndtr, ndtri
 from scipy.stats import beta, binom
 
 from quintain.certify import smoothing_evidence
 from quintain.certify.smoothing_evidence import RadiusTest, fixed_radius, log_evidence, radius_at
 from quintain.core.statistics import binomial_lower
+from quintain.testing import CERTIFIER_BUGS
 
 
 def endings(test: RadiusTest, probability: float, radius: float):
@@ -79,18 +80,11 @@ def test_the_stated_error_holds_in_many_repetitions(true):
     assert 0 < false.mean() <= alpha + 3 * np.sqrt(alpha * (1 - alpha) / runs)
 
 
-def peeking(hits, misses, tail):
-    """Minus the log of the p-value of as many samples that were fixed in advance."""
-    p_value = np.where(hits > 0, betaincc(misses + 1, np.maximum(hits, 1), tail), 1.0)
-    with np.errstate(divide="ignore"):
-        return -np.log(p_value)
-
-
 @pytest.mark.parametrize("radius", [0.4, 1.0])
 def test_mutant_a_fixed_limit_at_every_look_is_false_too_often(radius):
     test = RadiusTest(1.0, (radius,), 0.01, 1500)
     assert chance_of_false(test, radius) <= 0.01
-    with patch.object(smoothing_evidence, "log_evidence", peeking):
+    with CERTIFIER_BUGS["a fixed limit at every look"].planted():
         assert chance_of_false(test, radius) > 0.03
 
 
@@ -142,21 +136,43 @@ def test_whatever_passes_passes_at_smaller_radii():
             assert (passes[:, 1:] <= passes[:, :-1]).all()
 
 
-def test_radii_are_rounded_down():
+def check_rounded_down():
+    """No radius exceeds the exact one, by as little as the last bit."""
     for hits, samples in ((300, 300), (950, 1000), (1000, 1000), (70, 100)):
         exact = ndtri(binomial_lower(hits, samples, 0.999)) * 0.25
-        assert exact * (1 - 1e-9) < fixed_radius(hits, samples, 0.001, 0.25) < exact
-    assert radius_at(0.0, 1.0) == -np.inf
-    assert radius_at(0.5, 1.0) < 0
+        found = fixed_radius(hits, samples, 0.001, 0.25)
+        assert exact * (1 - 1e-9) < found < exact, f"a radius of {found} rounded down from {exact}"
     test = RadiusTest(0.25, (0.25,), 0.001, 1000)
-    found = test.radius(np.array([70, 190, 1000]), np.array([72, 200, 1000]))
-    for radius, hits, samples in zip(found, (70, 190, 1000), (72, 200, 1000), strict=True):
+    for hits, samples in ((70, 72), (190, 200), (1000, 1000)):
+        (found,) = test.radius(np.array([hits]), np.array([samples]))
         shown, more = (
-            test._passes(np.array(hits), np.array(samples), ndtr(-radius * factor / 0.25))
+            test._passes(np.array(hits), np.array(samples), ndtr(-found * factor / 0.25))
             for factor in (1, 1 + 1e-9)
         )
-        assert shown
-        assert not more
+        assert shown, f"a radius of {found} that is proved"
+        assert not more, f"a radius of {found} that is the largest"
+
+
+def test_radii_are_rounded_down():
+    check_rounded_down()
+    assert radius_at(0.0, 1.0) == -np.inf
+    assert radius_at(0.5, 1.0) < 0
+
+
+@pytest.mark.parametrize(
+    ("target", "replacement"),
+    [
+        ("radius_at", lambda probability, sigma: float(sigma * ndtri(probability))),
+        ("radius_at", lambda probability, sigma: round(float(sigma * ndtri(probability)), 3)),
+        ("_round_down", lambda value: value * (1 + 1e-9)),
+    ],
+)
+def test_mutant_a_radius_that_is_not_rounded_down_is_noticed(target, replacement):
+    with (
+        patch.object(smoothing_evidence, target, replacement),
+        pytest.raises(AssertionError, match="a radius of"),
+    ):
+        check_rounded_down()
 
 
 def test_an_asked_radius_is_certified_below_the_proved_one_alone():

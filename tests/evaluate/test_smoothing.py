@@ -44,6 +44,33 @@ def test_certified_below_exact_below_attacked_on_a_half_space():
     assert attacks.rows[0].backwards > 0
 
 
+def test_what_the_samples_do_not_decide_is_a_state_of_its_own():
+    x = np.array([[0.9, 0.9], [0.505, 0.505], [0.64, 0.64], [0.1, 0.1]], dtype=np.float32)
+    data = from_arrays(x, [1, 1, 1, 0], name="four")
+    few = replace(PLAN, certifier=RandomizedSmoothing(0.25, 200), num_examples=0)
+    _, result, _ = certify_smoothed(halfspace(), data, [L2(0.05), L2(0.2)], few, seed=4)
+    assert len(result.noise_samples) == 4
+    assert max(result.noise_samples) == 230
+    assert min(result.noise_samples) < 100
+    assert result.examples.states(0.2)[2] is ExampleState.ABSTAIN
+    assert result.examples.abstained_radius[2] == 0.2
+    assert [result.examples.states(0.2)[row] for row in (0, 3)] == [ExampleState.CERTIFIED] * 2
+
+
+def test_each_size_and_each_purpose_has_noise_of_its_own(monkeypatch):
+    seeds = []
+    for name in ("certify", "predict"):
+        real = getattr(SmoothedClassifier, name)
+
+        def told(self, *args, real=real, seed, **words):
+            seeds.append(seed)
+            return real(self, *args, seed=seed, **words)
+
+        monkeypatch.setattr(SmoothedClassifier, name, told)
+    certify_smoothed(halfspace(), points(), [L2(0.05), L2(0.1), L2(0.2)], PLAN, seed=2)
+    assert len(seeds) == len(set(seeds)) == 5
+
+
 def _seed():
     from quintain.core.seeds import derive_seed
 

@@ -14,6 +14,7 @@ from quintain.certify.rounding import NO_ROUNDING
 from quintain.core.errors import ContradictionError
 from quintain.models import Classifier
 from quintain.testing import CERTIFIER_BUGS, certified_radii, check_radius_at_most_exact
+from quintain.testing.closed_forms import DISTANCES
 from quintain.threats import Linf
 
 BY_INTERVALS = partial(certified_radii, certifier.IntervalBounds())
@@ -21,6 +22,14 @@ BY_LINES = partial(certified_radii, CROWN())
 BY_VOTES = partial(certified_radii, RandomizedSmoothing(0.2, noise_samples=10_000, alpha=0.05))
 BY_FEW_VOTES = partial(
     certified_radii, RandomizedSmoothing(0.2, noise_samples=400, selection_samples=10, alpha=0.05)
+)
+BEYOND = tuple(distance + 1e-6 for distance in DISTANCES)
+"""Radii just above the exact ones: what is certified there is false, and votes are looked at to the end."""
+
+BY_LOOKS = partial(
+    certified_radii,
+    RandomizedSmoothing(0.2, noise_samples=400, selection_samples=10, alpha=0.05),
+    asked=BEYOND,
 )
 
 
@@ -34,6 +43,8 @@ BY_FEW_VOTES = partial(
         ("a limit at twice alpha", BY_FEW_VOTES, {"alpha": 0.05, "copies": 200}),
         ("votes without a limit", BY_VOTES, {"alpha": 0.05, "copies": 20}),
         ("noise of half of sigma", BY_VOTES, {"alpha": 0.05, "copies": 4}),
+        ("noise of half of sigma", BY_LOOKS, {"alpha": 0.05, "copies": 4}),
+        ("a fixed limit at every look", BY_LOOKS, {"alpha": 0.05, "copies": 200}),
     ],
 )
 def test_a_planted_bug_contradicts_the_exact_distance(name, certify, settings):

@@ -106,3 +106,31 @@ def test_examples_print_their_number() -> None:
         tuple(range(count)), (0,) * count, (0,) * count, (0.0,) * count, (1.0,) * count, (False,) * count
     )
     assert repr(many) == "PerExample(624 examples)"
+
+
+def test_a_size_that_sampling_left_open_is_abstained_on_and_larger_ones_are_not():
+    known = {"labels": (1,) * 4, "predicted": (1,) * 4, "invalid": (False,) * 4}
+    one = PerExample(
+        (0, 1, 2, 3),
+        certified_radius=(0.1, 0.0, 0.2, 0.0),
+        broken_radius=(INF, INF, INF, 0.1),
+        abstained_radius=(0.2, 0.1, 0.0, 0.2),
+        **known,
+    )
+    assert one.states(0.1) == (
+        ExampleState.CERTIFIED,
+        ExampleState.ABSTAIN,
+        ExampleState.CERTIFIED,
+        ExampleState.BROKEN,
+    )
+    assert one.states(0.2) == (
+        ExampleState.ABSTAIN,
+        ExampleState.OPEN,
+        ExampleState.CERTIFIED,
+        ExampleState.BROKEN,
+    )
+    assert one.state(1, 0.0) is ExampleState.OPEN
+    with pytest.raises(SettingError, match="one length"):
+        PerExample((0, 1), (1, 1), (1, 1), (0.0, 0.0), (INF, INF), (False, False), (0.1,))
+    with pytest.raises(SettingError, match="a radius of"):
+        PerExample((0,), (1,), (1,), (0.0,), (INF,), (False,), (-0.1,))

@@ -114,9 +114,11 @@ def draw_votes(
         samples[rows] = look
         hits[rows] += counts[np.arange(len(rows)), labels[rows]]
         failed[rows] = lost
-        certified[rows] |= test.certified(hits[rows], look)
+        # Many examples have equally many hits, and each number is decided once.
+        numbers, which = np.unique(hits[rows], return_inverse=True)
+        certified[rows] |= test.certified(numbers, look)[which]
         hopeless = (look - hits[rows])[:, None] > most
-        decided = certified[rows] | test.refused(hits[rows], look)
+        decided = certified[rows] | test.refused(numbers, look)[which]
         # A radius that is refused takes the greater ones with it.
         decided = np.logical_or.accumulate(decided & ~certified[rows], axis=1) | certified[rows]
         ended = lost | (look == test.max_samples) | ((decided | hopeless).all(1) & bool(len(radii)))
@@ -134,7 +136,9 @@ def certificate_outcome(
     if test.radii:
         # The votes at the end prove a radius, and those of an earlier look may have proved an asked one: it
         # was tested a billionth above itself.
-        found = test.radius(votes.hits, np.maximum(votes.samples, 1))
+        pairs = np.stack([votes.hits, np.maximum(votes.samples, 1)])
+        (hits, samples), which = np.unique(pairs, axis=1, return_inverse=True)
+        found = test.radius(hits, samples)[which.reshape(-1)]
         found = np.maximum(found, np.nextafter(votes.proved, np.inf))
     else:
         counts = zip(votes.hits.tolist(), votes.samples.tolist(), strict=True)

@@ -171,7 +171,7 @@ class RadiusTest:
         # Whatever passes in the bisection is proved, however far it has converged.
         low, high = np.zeros(len(hits)), np.full(len(hits), 10.0)
         proved = self._passes(hits, samples, _round_down(ndtr(-low)))
-        for _ in range(48):
+        for _ in range(40):
             middle = (low + high) / 2
             passes = self._passes(hits, samples, _round_down(ndtr(-middle)))
             low, high = np.where(passes, middle, low), np.where(passes, high, middle)

@@ -1,7 +1,7 @@
 """The laws of certifiers: no radius above the exact one, nothing proven of what is wrong, model untouched."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -46,7 +46,9 @@ def check_certifier(certifier: Any, *, alpha: float = 0.0) -> None:
     run_laws(f"the certifier {name}", laws, getattr(certifier, "exemptions", ()))
 
 
-def certified_radii(certifier: Any, model: Classifier, x: Tensor, y: Tensor, *, kind: str = "l2") -> Tensor:
+def certified_radii(
+    certifier: Any, model: Classifier, x: Tensor, y: Tensor, *, kind: str = "l2", asked: Sequence[float] = ()
+) -> Tensor:
     """Return what a certifier proves: largest radii (B,), of the model or of the model that it makes of it.
 
     Args:
@@ -54,13 +56,14 @@ def certified_radii(certifier: Any, model: Classifier, x: Tensor, y: Tensor, *, 
         model: The model.
         x, y: Inputs (B, *S) and their classes (B,).
         kind: One of ``BALLS``.
+        asked: Radii that a certifier with ``derive`` is asked to decide, by ``certify(..., radii=)``.
 
     Raises:
         AssertionError: If the outcome holds no radii.
     """
     outcome: CertificateOutcome
     if hasattr(certifier, "derive"):
-        outcome = certifier.derive(model).certify(x, y, seed=3)
+        outcome = certifier.derive(model).certify(x, y, seed=3, **({"radii": asked} if asked else {}))
     else:
         threat: Threat = BALLS[kind](0.1)  # type: ignore[call-arg]
         outcome = largest_certified_radius(certifier, model, x, y, threat)

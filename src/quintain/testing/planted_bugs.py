@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from quintain.attacks.goal import Goal
 from quintain.certify.interval.domain import Interval, input_interval
 from quintain.certify.linear.minimum import linear_minimum
 from quintain.certify.noisy_votes import fill_normal
-from quintain.certify.smoothing_evidence import radius_at
+from quintain.certify.smoothing_evidence import Counts, Floats, radius_at
 from quintain.core.statistics import binomial_lower
 from quintain.threats import L2, ExampleRNG, Linf, Threat
 
@@ -182,6 +183,14 @@ def _interval_of_wrong_norm(x: Tensor, threat: Threat, eps: Tensor | None = None
     return replace(box, ellipsoid=replace(box.ellipsoid, semi_axes=axes))
 
 
+def _fixed_at_every_look(hits: Counts, misses: Counts, tail: Floats) -> Floats:
+    """Return the negative log of the p-value of so many samples, as if their number had been fixed before."""
+    from scipy.special import betaincc
+
+    p_value = np.where(hits > 0, betaincc(misses + 1, np.maximum(hits, 1), tail), 1.0)
+    return np.asarray(-np.log(np.maximum(p_value, 1e-300)))
+
+
 CERTIFIER_BUGS: Mapping[str, PlantedBug] = {
     "interval bounds that reach 2 percent too far": PlantedBug(
         "quintain.certify.interval.certifier.input_interval", _interval_short, "above the exact distance"
@@ -210,6 +219,9 @@ CERTIFIER_BUGS: Mapping[str, PlantedBug] = {
         "quintain.certify.smoothing_evidence.binomial_lower",
         lambda hits, trials, _confidence: hits / trials,
         "above the exact distance",
+    ),
+    "a fixed limit at every look": PlantedBug(
+        "quintain.certify.smoothing_evidence.log_evidence", _fixed_at_every_look, "above the exact distance"
     ),
     "noise of half of sigma": PlantedBug(
         "quintain.certify.noisy_votes.fill_normal",

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 Sigma = Annotated[float, typer.Option(help="Standard deviation of the noise, for smoothing.")]
 NoiseSamples = Annotated[
-    int, typer.Option("--noise-samples", "--draws", help="Noise samples an example, for smoothing.", min=1)
+    int,
+    typer.Option("--noise-samples", "--draws", help="Most noise samples an example, for smoothing.", min=1),
 ]
 
 
