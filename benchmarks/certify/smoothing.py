@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import quintain as q
 from benchmarks.harness import Comparison, TimedComparison, compare_times
 from quintain.certify.noisy_votes import BATCH_ELEMENTS
-from quintain.certify.smoothing_evidence import RadiusTest
+from quintain.certify.smoothing_evidence import RadiusTest, looks
 from quintain.models.nets import xray_cnn
 
 SIGMA, EXAMPLES, EPOCHS, SEED = 0.25, 100, 20, 7
@@ -80,7 +80,7 @@ def _error(ratio: float) -> Comparison:
     test = RadiusTest(SIGMA, (ratio * SIGMA,), alpha, 10_000)
     rng, most = np.random.default_rng(SEED), test.max_misses()
     hits, false, samples, seen = np.zeros(RUNS, dtype=np.int64), 0, 0, 0
-    for look in test.looks():
+    for look in looks(test.max_samples):
         hits += rng.binomial(look - seen, ndtr(ratio), len(hits))
         samples += (look - seen) * len(hits)
         seen = look

@@ -26,7 +26,7 @@ def test_asked_radii_stop_the_noise_and_the_more_decisive_an_example_the_sooner(
     assert outcome.radius is not None
     assert (outcome.radius > 0.25).tolist() == [True, True, False, False]
     assert (outcome.radius < x[:, 0].double() - 0.2).all()
-    assert outcome.forwards.tolist()[3] == 10_030
+    assert 5_000 < outcome.forwards.tolist()[3] <= 10_030
     assert (outcome.forwards[:3] < 500).all()
     assert outcome.abstained_radius is not None
     assert outcome.abstained_radius.tolist() == [0, 0, 0, 0.25]

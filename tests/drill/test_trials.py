@@ -126,7 +126,7 @@ def test_a_noise_sample_is_timed_on_all_samples_though_noise_changes_the_class(t
         copies.append(noise_samples)
         return real(x)
 
-    monkeypatch.setattr(SmoothedClassifier, "predict", counted)
+    monkeypatch.setattr(SmoothedClassifier, "count_votes", counted)
     vars(one).update(forward=0.01)
     assert one.noise_sample == pytest.approx(1e-6 / 400)
     assert copies == [400, 400]

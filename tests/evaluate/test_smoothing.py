@@ -50,7 +50,7 @@ def test_what_the_samples_do_not_decide_is_a_state_of_its_own():
     few = replace(PLAN, certifier=RandomizedSmoothing(0.25, 200), num_examples=0)
     _, result, _ = certify_smoothed(halfspace(), data, [L2(0.05), L2(0.2)], few, seed=4)
     assert len(result.noise_samples) == 4
-    assert max(result.noise_samples) == 230
+    assert 200 < max(result.noise_samples) <= 230
     assert min(result.noise_samples) < 100
     assert result.examples.states(0.2)[2] is ExampleState.ABSTAIN
     assert result.examples.abstained_radius[2] == 0.2

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from quintain.certify.noisy_votes import BATCH_ELEMENTS, noise_batches, noise_type
+from quintain.certify.noisy_votes import BATCH_ELEMENTS, fill_normal, noise_type
 from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.core.seeds import derive_seed
 from quintain.models.classifier import Classifier
@@ -78,7 +78,8 @@ def _require_batch_independence(model: ClassifierLike, x: Tensor, sigma: float, 
     if not x.numel() or x.ndim < 2:
         return
     x = x[: max(1, BATCH_ELEMENTS // (2 * x[0].numel()))].to(noise_type(x))
-    noise = next(noise_batches(x[0], len(x), derive_seed(seed, "alone")))
+    generator = torch.Generator().manual_seed(derive_seed(seed, "alone"))
+    noise = fill_normal(torch.empty(x.shape, dtype=torch.float32), generator).to(x)
     inputs = torch.cat([x, x + sigma * noise])
     together = model(inputs).double()
     alone = torch.cat([model(one).double() for one in inputs.split(1)])

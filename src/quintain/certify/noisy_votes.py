@@ -16,38 +16,6 @@ BATCH_ELEMENTS = 2**17
 
 def count_classes(
     model: ClassifierLike,
-    example: Tensor,
-    samples: int,
-    seed: int,
-    *,
-    sigma: float,
-    memory_format: torch.memory_format,
-) -> Tensor | None:
-    """Count the classes of noisy copies (K,); None as soon as an output is not a number.
-
-    Args:
-        model: Classifies the copies.
-        example: One input (*S).
-        samples: Number of copies.
-        seed: Of their noise.
-        sigma: Its standard deviation.
-        memory_format: In which the copies are handed over.
-    """
-    total: Tensor | None = None
-    example = example.to(noise_type(example))
-    for noise in noise_batches(example, samples, seed):
-        batch = noise.mul_(sigma).add_(example)
-        answered = partial(_answers, model, batch, memory_format)
-        logits = torch.cat(list(in_fitting_parts(answered, len(batch), work="noisy copies")))
-        if not bool(logits.isfinite().all()):
-            return None
-        counts = logits.argmax(1).bincount(minlength=logits.shape[1])
-        total = counts if total is None else total + counts
-    return total
-
-
-def count_classes_together(
-    model: ClassifierLike,
     x: Tensor,
     generators: Sequence[torch.Generator],
     samples: int,
@@ -107,18 +75,6 @@ def _packs(count: int, samples: int, room: int) -> Iterator[tuple[list[int], lis
 
 def _answers(model: ClassifierLike, batch: Tensor, memory_format: torch.memory_format, part: slice) -> Tensor:
     return model(batch[part].to(memory_format=memory_format))
-
-
-def noise_batches(example: Tensor, samples: int, seed: int) -> Iterator[Tensor]:
-    """Yield standard normal noise in batches (n, *S) of one generator.
-
-    n depends on the example's shape only.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    pack = max(1, BATCH_ELEMENTS // example.numel())
-    for begin in range(0, samples, pack):
-        size = min(pack, samples - begin)
-        yield fill_normal(torch.empty(size, *example.shape, dtype=torch.float32), generator).to(example)
 
 
 def fill_normal(block: Tensor, generator: torch.Generator) -> Tensor:

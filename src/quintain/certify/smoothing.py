@@ -4,20 +4,22 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import count
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from quintain.certify.conditions import refuse_changes
 from quintain.certify.noise_conditions import require_steady
-from quintain.certify.noisy_votes import BATCH_ELEMENTS, count_classes, fast_memory_format, noise_type
+from quintain.certify.noisy_votes import BATCH_ELEMENTS, fast_memory_format, noise_type
 from quintain.certify.outcome import CertificateOutcome, require_labels
 from quintain.certify.smoothing_certificates import NoisyExamples, certificate_outcome, draw_votes
 from quintain.certify.smoothing_evidence import RadiusTest, fixed_radius
+from quintain.certify.smoothing_predictions import VoteTest, draw_predictions
 from quintain.core.errors import ModelError, SettingError
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
-from quintain.core.statistics import binomial_tail
 from quintain.models.protocol import ClassifierLike
 from quintain.threats.arguments import Array, to_inputs, to_labels, to_threat
 from quintain.threats.l2 import L2
@@ -74,13 +76,13 @@ class SmoothedClassifier:
             )
         if not 0 < self.alpha < 0.5:
             raise SettingError(f"alpha = {self.alpha}; expected a chance between 0 and 0.5, such as 0.001")
-        for name, count in (
+        for name, number in (
             ("noise_samples", self.noise_samples),
             ("selection_samples", self.selection_samples),
             ("surrogate_samples", self.surrogate_samples),
         ):
-            if count < 1:
-                raise SettingError(f"{name} = {count}; expected at least 1")
+            if number < 1:
+                raise SettingError(f"{name} = {number}; expected at least 1")
         if self.max_radius <= 0:
             raise SettingError(
                 f"{self.noise_samples} noise samples can never certify at alpha = {self.alpha:g}, even if "
@@ -254,9 +256,8 @@ class SmoothedClassifier:
         progress: Progress,
     ) -> CertificateOutcome:
         eps, ids = self._checked_eps(x, y, threat, radii), example_rng(x, seed, ids).ids
-        memory_format = fast_memory_format(self.base_classifier, x)
         test = self._radius_test(radii if threat is None else (*radii, eps))
-        noisy = NoisyExamples(self.base_classifier, x, ids, seed, self.sigma, memory_format)
+        noisy = self._noisy(x, ids, seed)
         with progress.bar("smoothing", len(x)) as advance:
             votes = draw_votes(noisy, y.cpu().numpy(), self.selection_samples, test, advance)
         return certificate_outcome(votes, test, eps, x.device)
@@ -267,11 +268,12 @@ class SmoothedClassifier:
     ) -> Tensor:
         """Predict the smoothed classifier's class (B,), int64; -1 (abstain) where it is not certain enough.
 
-        It abstains where the two most frequent classes cannot be told apart at level ``alpha``, or where the
-        base classifier returns NaN or infinity.
+        ``selection_samples`` noisy copies select a class, and others are drawn until it is told from every
+        other class at level ``alpha``. It abstains where ``noise_samples`` of them do not suffice, or where
+        the base classifier returns NaN or infinity.
 
         Guarantee: a prediction differs from the exact smoothed classifier's with probability at most
-        ``alpha``: a two-sided binomial test of the two classes' counts (Cohen et al., 2019, proposition 2).
+        ``alpha``; ``VoteTest`` has the proof.
 
         Raises:
             SettingError: If so few ``noise_samples`` can never decide at ``alpha``, or sigma is no wider than
@@ -280,35 +282,29 @@ class SmoothedClassifier:
             ModelError: If the base model is in training mode, depends on the batch or is random, as for
                 ``certify``.
         """
-        # Even unanimous samples have the two-sided p-value 2 * 2^-n.
-        if 2 * 0.5**noise_samples > self.alpha:
-            least = math.ceil(1 - math.log2(self.alpha))
+        test = VoteTest(self.alpha, noise_samples)
+        if not test.can_decide():
+            least = next(n for n in count(noise_samples) if VoteTest(self.alpha, n).can_decide())
             raise SettingError(
                 f"{noise_samples} noise samples can never decide at alpha = {self.alpha:g}; give at least "
                 f"{least}"
             )
         x = to_inputs(x, self.dtype)
         require_steady(self.base_classifier, x, sigma=self.sigma, seed=self.surrogate_seed)
-        ids, memory_format = example_rng(x, seed, ids).ids, fast_memory_format(self.base_classifier, x)
-        predictions = []
-        for example, number in zip(x, ids.tolist(), strict=True):
-            counts = self._count_classes(
-                example, noise_samples, derive_seed(seed, "predict", number), memory_format
-            )
-            if counts is None:
-                predictions.append(-1)
-                continue
-            (first, second), order = (value.tolist() for value in counts.topk(2))
-            # Two-sided binomial test of the two largest counts (Hung and Fithian, 2019).
-            undecided = 2 * binomial_tail(first, first + second, 0.5) > self.alpha
-            predictions.append(-1 if undecided else order[0])
-        return torch.tensor(predictions, dtype=torch.long, device=x.device)
+        noisy = self._noisy(x, example_rng(x, seed, ids).ids, seed)
+        return torch.from_numpy(draw_predictions(noisy, self.selection_samples, test)).to(x.device)
 
-    def _count_classes(
-        self, example: Tensor, samples: int, seed: int, memory_format: torch.memory_format
-    ) -> Tensor | None:
-        model = self.base_classifier
-        return count_classes(model, example, samples, seed, sigma=self.sigma, memory_format=memory_format)
+    @torch.inference_mode()
+    def count_votes(self, x: Array, *, noise_samples: int, seed: int = 0) -> Tensor:
+        """Count the classes of ``noise_samples`` noisy copies of each input (B, *S), as (B, K) on the CPU."""
+        x = to_inputs(x, self.dtype)
+        noisy = self._noisy(x, torch.arange(len(x)), seed)
+        counts, _ = noisy.count(np.arange(len(x)), noisy.generators("votes"), noise_samples)
+        return torch.from_numpy(counts)
+
+    def _noisy(self, x: Tensor, ids: Tensor, seed: int) -> NoisyExamples:
+        memory_format = fast_memory_format(self.base_classifier, x)
+        return NoisyExamples(self.base_classifier, x, ids, seed, self.sigma, memory_format)
 
     def _checked_eps(self, x: Tensor, y: Tensor, threat: Threat | None, radii: tuple[float, ...]) -> float:
         """Check all inputs, and return the radius to certify, 0 without a threat."""

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quintain.certify.noisy_votes import count_classes_together
+from quintain.certify.noisy_votes import count_classes
 from quintain.certify.outcome import CertificateOutcome
-from quintain.certify.smoothing_evidence import Counts, Flags, Floats, RadiusTest, fixed_radius
+from quintain.certify.smoothing_evidence import Counts, Flags, Floats, RadiusTest, fixed_radius, looks
 from quintain.core.seeds import derive_seed
 from quintain.models.protocol import ClassifierLike
 
@@ -41,7 +41,7 @@ class NoisyExamples:
 
     def count(self, rows: Counts, generators: list[torch.Generator], samples: int) -> tuple[Counts, Flags]:
         """Count the classes (n, K) of more copies of some examples (n,), and say whose outputs failed."""
-        counts, failed = count_classes_together(
+        counts, failed = count_classes(
             self.model,
             self.x[torch.from_numpy(rows).to(self.x.device)],
             [generators[row] for row in rows],
@@ -106,7 +106,7 @@ def draw_votes(
     generators = noisy.generators("count")
     most = test.max_misses()
     # Looks at the same numbers of samples for all examples: none depends on what it shares a batch with.
-    for look in test.looks() if len(radii) else [test.max_samples]:
+    for look in looks(test.max_samples) if len(radii) else [test.max_samples]:
         if not len(rows):
             break
         counts, lost = noisy.count(rows, generators, look - int(samples[rows[0]]))

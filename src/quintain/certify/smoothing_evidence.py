@@ -56,6 +56,15 @@ def _log_mixture(hits: Counts, misses: Counts, tail: Floats, a: float, b: float)
     return np.asarray(alternative - weight - null)
 
 
+def looks(max_samples: int) -> Iterator[int]:
+    """Yield the numbers of samples after which to look; the last is ``max_samples``."""
+    samples = 0
+    while samples < max_samples:
+        samples = samples + FINE_STEP if samples < FINE_LOOKS else math.ceil(samples * GROWTH)
+        samples = min(samples, max_samples)
+        yield samples
+
+
 def fixed_radius(hits: int, samples: int, alpha: float, sigma: float) -> float:
     """Return the radius that a number of samples proves which was fixed in advance, rounded down.
 
@@ -125,14 +134,6 @@ class RadiusTest:
     def max_radius(self) -> float:
         """The radius of an example whose samples all agree, up to ``max_samples``; -inf if none is proved."""
         return float(self.radius(np.array([self.max_samples]), np.array([self.max_samples]))[0])
-
-    def looks(self) -> Iterator[int]:
-        """Yield the numbers of samples after which to look; the last is ``max_samples``."""
-        samples = 0
-        while samples < self.max_samples:
-            samples = samples + FINE_STEP if samples < FINE_LOOKS else math.ceil(samples * GROWTH)
-            samples = min(samples, self.max_samples)
-            yield samples
 
     def certified(self, hits: Counts, samples: int) -> Flags:
         """Whether each of B examples with some hits is certified at each asked radius, (B, R)."""

@@ -21,12 +21,15 @@ from quintain.results.records import Claim, NotDone
 from quintain.results.robustness_records import CertifiedModel, CertifyResult, TrainResult
 
 VOTE_SAMPLES = 1_000
-"""Noise samples of a prediction, or half of those of a certificate where these are fewer."""
+"""Most noise samples of a prediction, or half of those of a certificate where these are fewer."""
 
 CERTIFICATE_SAMPLES = 1_000
 """Noise samples of a certificate at the drill's sizes, more than were drawn on average; all that it may draw
 where these are fewer.
 """
+
+PREDICTION_SAMPLES = 200
+"""Noise samples of a prediction, more than were drawn on average."""
 
 PREDICTIONS = 3
 """Of each example: of the clean one, and after the attack at both sizes."""
@@ -44,7 +47,7 @@ ESTIMATES = 2 * 2 * NOISE_PAIRS
 
 
 def vote_samples(workload: Workload) -> int:
-    """Return the noise samples of a prediction."""
+    """Return the most noise samples of a prediction."""
     return min(VOTE_SAMPLES, workload.noise_samples // 2)
 
 
@@ -205,7 +208,7 @@ def estimate(context: DrillContext, trials: Trials) -> Estimate:
         + min(workload.smoothed_examples, workload.test_examples)
         * (
             certified * (min(CERTIFICATE_SAMPLES, workload.noise_samples) + attack_steps(workload) * step)
-            + PREDICTIONS * vote_samples(workload)
+            + PREDICTIONS * min(PREDICTION_SAMPLES, vote_samples(workload))
         )
         * by_noise
     )

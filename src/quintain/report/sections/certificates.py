@@ -64,7 +64,8 @@ def _certificate_rows(run: RunResults, one: CertifiedModel) -> list[tuple[Cell, 
             one.examples.unbroken_counts(size, one.num_classes),
         )
         states = one.examples.states(size)
-        fractions = [(state, states.count(state) / len(states)) for state in ExampleState]
+        known = [state for state in ExampleState if one.noise_samples or state is not ExampleState.ABSTAIN]
+        fractions = [(state, states.count(state) / len(states)) for state in known]
         spoken = ", ".join(f"{fmt.percent(part)} {state.value}" for state, part in fractions)
         claim = _claim(run, one, size)
         crossed = len(one.examples.contradictory_ids(size))
