@@ -82,8 +82,8 @@ def run(
         _say_unsigned(screen, sign, enrolment.write_signatures(sign, signed))
     else:
         raise SettingError(
-            f"{', '.join(sorted(said)) or 'nothing'}; expected the NAME of a site, which gets an identity, a "
-            "--member for each site, which make a roster, --sign and --identity, or a --roster, with "
+            f"got {', '.join(sorted(said)) or 'nothing'}; expected the NAME of a site, which gets an "
+            "identity, a --member for each site, which make a roster, --sign and --identity, or a --roster, with "
             "--member and --revoke for its next version"
         )
     return ExitCode.OK
