@@ -500,7 +500,7 @@ def test_training_goes_on_after_a_rotation_and_the_old_key_is_refused(tmp_path):
     assert report.survivors == ()
     assert set(stale.failures) == set(names)
     assert all("the server offers roster = " in why for why in stale.failures.values())
-    party.clients = [party.client(name) for name in names]
+    party.clients = [party.client(name, joins_late=True) for name in names]
     server = party.server(file)
     while not server.is_finished:
         assert server.run_round(party.network()).survivors == names

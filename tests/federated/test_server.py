@@ -85,7 +85,7 @@ def test_clients_that_are_restarted_with_the_server_go_on_from_their_journals(ex
     server.run_round(party.network())
     with pytest.raises(Killed):
         server.run_round(party.stopping(2, True))
-    party.clients = [party.client(name) for name in party.sites]
+    party.clients = [party.client(name, joins_late=True) for name in party.sites]
     server = party.server(file)
     while not server.is_finished:
         assert server.run_round(party.network()).abort_reason == ""

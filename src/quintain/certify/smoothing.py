@@ -304,7 +304,9 @@ class SmoothedClassifier:
 
     def _noisy(self, x: Tensor, ids: Tensor, seed: int) -> NoisyExamples:
         memory_format = fast_memory_format(self.base_classifier, x)
-        return NoisyExamples(self.base_classifier, x, ids, seed, self.sigma, memory_format)
+        return NoisyExamples(
+            self.base_classifier, x, ids, seed=seed, sigma=self.sigma, memory_format=memory_format
+        )
 
     def _checked_eps(self, x: Tensor, y: Tensor, threat: Threat | None, radii: tuple[float, ...]) -> float:
         """Check all inputs, and return the radius to certify, 0 without a threat."""

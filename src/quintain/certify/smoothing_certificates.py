@@ -126,7 +126,14 @@ def draw_votes(
         advance(int(ended.sum()))
         rows = rows[~ended]
     proved = np.where(certified, radii, -np.inf).max(1, initial=-np.inf)
-    return Votes(hits, samples, forwards, failed, proved, np.where(failed, 0.0, abstained))
+    return Votes(
+        hits=hits,
+        samples=samples,
+        forwards=forwards,
+        failed=failed,
+        proved=proved,
+        abstained=np.where(failed, 0.0, abstained),
+    )
 
 
 def certificate_outcome(

@@ -128,7 +128,15 @@ def certify_in_chunks(
     except KeyboardInterrupt:
         kept = int(done.sum()) if store is not None else 0
         raise KeyboardInterrupt(f"certificates of {kept} of {count} examples" if kept else "") from None
-    return CertificateChunk(np.arange(count), radius, failed, forwards, abstained, assumptions, seconds)
+    return CertificateChunk(
+        rows=np.arange(count),
+        radius=radius,
+        failed=failed,
+        forwards=forwards,
+        abstained=abstained,
+        assumptions=assumptions,
+        seconds=seconds,
+    )
 
 
 def _time(

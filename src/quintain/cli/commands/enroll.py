@@ -83,8 +83,8 @@ def run(
     else:
         raise SettingError(
             f"got {', '.join(sorted(said)) or 'nothing'}; expected the NAME of a site, which gets an "
-            "identity, a --member for each site, which make a roster, --sign and --identity, or a --roster, with "
-            "--member and --revoke for its next version"
+            "identity, a --member for each site, which make a roster, --sign and --identity, or a --roster, "
+            "with --member and --revoke for its next version"
         )
     return ExitCode.OK
 
