@@ -92,10 +92,10 @@ class Party:
         settings = {"roster": self.roster, "config": self.config, "net": linear(), **changes}
         return TrainingPlan.for_net(**settings)
 
-    def client(self, name, *, plan=None, aggregation=None, **settings):
+    def client(self, name, *, plan=None, aggregation=None, net=None, **settings):
         journal = MemoryJournal() if self.folder is None else FolderJournal(self.folder / name)
         config = ClientConfig(plan or self.plan(), aggregation or self.aggregation, **settings)
-        return Client(config, self.identities[name], self.sites[name], linear(), journal)
+        return Client(config, self.identities[name], self.sites[name], net or linear(), journal)
 
     def server(self, checkpoint=None, **changes):
         """A server that starts anew, as after it was killed: of the old one only the file is left."""

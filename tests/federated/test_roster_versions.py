@@ -1,6 +1,6 @@
 """A roster over its life: made from members, signed, followed by the next version, and never rolled back."""
 
-import shutil
+import copy
 import tempfile
 from dataclasses import replace
 from multiprocessing.pool import ThreadPool
@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quintain.core.errors import NotFoundError, ProtocolError, SettingError, StorageError
+from quintain.core.errors import NotFoundError, ProtocolError, RunFolderError, SettingError, StorageError
 from quintain.federated.deployment import ClientSettings, approve
 from quintain.federated.enrolment import (
     enroll,
@@ -32,6 +32,7 @@ from quintain.federated.roster_versions import (
 )
 from quintain.federated.secagg import Identity, Roster
 from quintain.federated.secagg.messages import MessageType, check_offer, from_site, open_site, pack_offer
+from quintain.federated.server import Server
 from tests.federated.deployed import deployed
 from tests.federated.settings import Party, weights
 
@@ -478,13 +479,13 @@ def test_where_the_number_of_sites_differs_too_it_is_said_that_the_roster_is_ano
         check_offer(pack_offer(first), second)
 
 
-def test_training_goes_on_after_a_rotation_and_the_old_key_is_refused(tmp_path):
-    """To the same model as without one: who signs does not change what is trained."""
-    undisturbed, party = Party(), Party(folder=tmp_path / "journals")
+def test_another_training_goes_on_from_the_model_after_a_rotation_and_the_old_key_is_refused(tmp_path):
+    party = Party(folder=tmp_path / "journals")
     file, state, names = tmp_path / "server.safetensors", tmp_path / "state", tuple(party.sites)
     save_roster(tmp_path / "roster.toml", party.roster, party.identities.values())
     party.roster = accept_roster(tmp_path / "roster.toml", state, party.identities["hospital-1"])
-    assert party.server(file).run_round(party.network()).survivors == names
+    first = party.server(file)
+    assert first.run_round(party.network()).survivors == names
 
     old, before, stale = party.identities["hospital-2"], party.roster, party.network()
     enroll(tmp_path / "new", "hospital-2")
@@ -494,20 +495,22 @@ def test_training_goes_on_after_a_rotation_and_the_old_key_is_refused(tmp_path):
     save_roster(second, read_roster(second).roster, party.identities.values())
     party.roster = accept_roster(second, state, party.identities["hospital-1"])
 
-    # clients of the old roster take part in no round of the new one
-    shutil.copy(file, tmp_path / "abandoned.safetensors")
-    report = party.server(tmp_path / "abandoned.safetensors").run_round(stale)
+    # the state of the training under the old roster is refused, and its clients take part in no round
+    with pytest.raises(RunFolderError, match="a training under other terms"):
+        party.server(file)
+    following = party.server()
+    following.state = replace(following.state, next_counter=1)
+    report = following.run_round(stale)
     assert report.survivors == ()
     assert set(stale.failures) == set(names)
     assert all("the server offers roster = " in why for why in stale.failures.values())
-    party.clients = [party.client(name, joins_late=True) for name in names]
-    server = party.server(file)
+    last = copy.deepcopy(first.net)
+    party.clients = [party.client(name, net=last) for name in names]
+    server = Server(party.plan(), copy.deepcopy(last), party.aggregation)
     while not server.is_finished:
-        assert server.run_round(party.network()).survivors == names
-    plain = undisturbed.server()
-    while not plain.is_finished:
-        plain.run_round(undisturbed.network())
-    assert torch.equal(weights(party.net), weights(undisturbed.net))
+        network = party.network()
+        assert server.run_round(network).survivors == names, network.failures | network.refusals
+    assert not torch.equal(weights(server.net), weights(last))
 
     # the old key starts no client and signs no message, and the old roster is not accepted any more
     policy = party.plan().policy(9, b"r" * 16, bytes(32))
