@@ -227,6 +227,11 @@ class SmoothedClassifier:
                 to_inputs(x, self.dtype), to_labels(y), ball, tuple(radii), seed, ids, progress
             )
 
+    @property
+    def max_asked_radius(self) -> float:
+        """The radius from which on none that is asked for is ever certified, though all samples agree."""
+        return self._radius_test(()).max_radius
+
     def require_certifiable(self, threat: Threat) -> None:
         """Refuse a ball of which nothing could ever be certified.
 
@@ -234,7 +239,7 @@ class SmoothedClassifier:
             SettingError: If its radius is as large as that of an example on which all noise samples agree, or
                 larger, with that number and what would change it.
         """
-        most = self._radius_test(()).max_radius
+        most = self.max_asked_radius
         if threat.eps >= most:
             raise SettingError(
                 f"eps = {threat.eps:g} can never be certified: {self.noise_samples:,} noise samples at sigma "
