@@ -86,8 +86,8 @@ def _error(ratio: float) -> Comparison:
         seen = look
         # As many examples share a number of hits, each number is decided once.
         counts, row = np.unique(hits, return_inverse=True)
-        certified = test.certified(counts, look)[:, 0]
-        ended = certified | test.refused(counts, look)[:, 0] | (look - counts > most)
+        certified = test.certifies(counts, look)[:, 0]
+        ended = certified | test.refuses(counts, look)[:, 0] | (look - counts > most)
         false += int(certified[row].sum())
         hits = hits[~ended[row]]
     return Comparison(

@@ -26,9 +26,9 @@ def endings(test: RadiusTest, probability: float, radius: float):
     for look in looks(test.max_samples):
         alive = np.convolve(alive, binom.pmf(np.arange(look - seen + 1), look - seen, probability))
         seen, hits = look, np.flatnonzero(alive > 1e-15)
-        certified = test.certified(hits, look)
+        certified = test.certifies(hits, look)
         hopeless = (look - hits)[:, None] > most
-        done = (certified | test.refused(hits, look) | hopeless).all(1) | (look == test.max_samples)
+        done = (certified | test.refuses(hits, look) | hopeless).all(1) | (look == test.max_samples)
         proved = certified[:, radii >= radius].any(1) | test._passes(hits, np.full_like(hits, look), tail)
         found.append((np.full(done.sum(), look), alive[hits[done]], proved[done]))
         left = np.zeros_like(alive)
@@ -73,10 +73,10 @@ def test_the_stated_error_holds_in_many_repetitions(true):
         hits[alive] += rng.binomial(look - seen, ndtr(true), alive.sum())
         seen = look
         counts, row = np.unique(hits[alive], return_inverse=True)
-        certified = test.certified(counts, look)
+        certified = test.certifies(counts, look)
         false[alive] |= certified[:, np.array(test.radii) >= true].any(1)[row]
         hopeless = (look - counts)[:, None] > most
-        alive[alive] = ~(certified | test.refused(counts, look) | hopeless).all(1)[row]
+        alive[alive] = ~(certified | test.refuses(counts, look) | hopeless).all(1)[row]
     assert 0 < false.mean() <= alpha + 3 * np.sqrt(alpha * (1 - alpha) / runs)
 
 
@@ -179,7 +179,7 @@ def test_an_asked_radius_is_certified_below_the_proved_one_alone():
     test = RadiusTest(0.5, (0.1, 0.5, 1.0), 0.01, 2000)
     for look in (48, 200, 2000):
         hits = np.arange(look + 1)
-        certified, radius = test.certified(hits, look), test.radius(hits, np.full(look + 1, look))
+        certified, radius = test.certifies(hits, look), test.radius(hits, np.full(look + 1, look))
         assert (certified <= (radius[:, None] > np.array(test.radii))).all()
         assert (certified[:, 1:] <= certified[:, :-1]).all()
 
@@ -188,7 +188,7 @@ def test_misses_that_hits_alone_cannot_make_up_for():
     test = RadiusTest(1.0, (0.5, 2.0, 3.2), 0.001, 2000)
     for most, radius in zip(test.max_misses(), test.radii, strict=True):
         last = np.arange(2001)
-        passes = RadiusTest(1.0, (radius,), 0.001, 2000).certified(last[::-1], 2000)[:, 0]
+        passes = RadiusTest(1.0, (radius,), 0.001, 2000).certifies(last[::-1], 2000)[:, 0]
         assert passes.sum() == most + 1
     assert test.max_misses()[-1] == -1
     assert test.max_radius < 3.2

@@ -16,7 +16,7 @@ def declared(test: VoteTest, probability: float) -> float:
     for look in looks(test.max_samples):
         alive = np.convolve(alive, binom.pmf(np.arange(look - seen + 1), look - seen, probability))
         seen, votes = look, np.flatnonzero(alive > 1e-15)
-        done = votes[test.decided(votes, look - votes, look)]
+        done = votes[test.decides(votes, look - votes, look)]
         chance += float(alive[done].sum())
         alive[done] = 0.0
     return chance
@@ -53,7 +53,7 @@ def test_of_several_classes_none_but_the_most_frequent_is_declared(chances):
         seen = look
         rivals = np.delete(votes, wrong, axis=1).max(1)
         pairs, row = np.unique(np.stack([votes[:, wrong], rivals]), axis=1, return_inverse=True)
-        done = test.decided(pairs[0], pairs[1], look)[row.reshape(-1)]
+        done = test.decides(pairs[0], pairs[1], look)[row.reshape(-1)]
         false += int(done.sum())
         votes = votes[~done]
     assert false / runs <= alpha + 3 * np.sqrt(alpha * (1 - alpha) / runs)

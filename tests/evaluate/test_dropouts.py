@@ -3,7 +3,7 @@
 import pytest
 
 from quintain.core.errors import SettingError
-from quintain.evaluate.dropouts import Silence, check_silence, planned_dropouts
+from quintain.evaluate.dropouts import DropoutRates, check_dropout_rates, planned_dropouts
 from quintain.federated import HomomorphicSum, PlainMean, SecureSum
 from quintain.federated.grouped_sum import groups_of
 from quintain.federated.secagg.policy import default_threshold
@@ -13,38 +13,38 @@ TEN = [f"site-{i}" for i in range(10)]
 
 
 def test_thirty_percent_of_ten_sites_drop_out_of_each_round_at_all_stages_in_turn():
-    planned = planned_dropouts(TEN, 5, Silence(0.3), SecureSum.replies, seed=0)
+    planned = planned_dropouts(TEN, 5, DropoutRates(0.3), SecureSum.replies, seed=0)
     assert [len(one) for one in planned.values()] == [3] * 5
     stages = [stage for one in planned.values() for stage in one.values()]
     assert {stages.count(stage) for stage in DropoutStage if stage is not DropoutStage.LATE} == {3}
     assert len({frozenset(one) for one in planned.values()}) > 1
-    assert planned == planned_dropouts(TEN, 5, Silence(0.3), SecureSum.replies, seed=0)
-    assert planned != planned_dropouts(TEN, 5, Silence(0.3), SecureSum.replies, seed=1)
+    assert planned == planned_dropouts(TEN, 5, DropoutRates(0.3), SecureSum.replies, seed=0)
+    assert planned != planned_dropouts(TEN, 5, DropoutRates(0.3), SecureSum.replies, seed=1)
 
 
 def test_stragglers_are_other_sites_whose_vector_is_late():
-    planned = planned_dropouts(TEN, 3, Silence(0.1, 2), SecureSum.replies, seed=0)
+    planned = planned_dropouts(TEN, 3, DropoutRates(0.1, 2), SecureSum.replies, seed=0)
     for one in planned.values():
         assert sorted(stage is DropoutStage.LATE for stage in one.values()) == [False, True, True]
-    assert planned_dropouts(TEN, 3, Silence(0.05), SecureSum.replies, seed=0) == {}
+    assert planned_dropouts(TEN, 3, DropoutRates(0.05), SecureSum.replies, seed=0) == {}
 
 
 @pytest.mark.parametrize("aggregation", [PlainMean, HomomorphicSum, SecureSum])
 def test_sites_drop_out_at_messages_that_the_aggregation_has(aggregation):
-    planned = planned_dropouts(TEN, 5, Silence(0.3), aggregation.replies, seed=0)
+    planned = planned_dropouts(TEN, 5, DropoutRates(0.3), aggregation.replies, seed=0)
     assert {stage.first_missing for one in planned.values() for stage in one.values()} == set(
         aggregation.replies
     )
 
 
 def test_silence_that_leaves_no_sum_is_refused():
-    check_silence(Silence(0.3), 10, 7)
-    for silence in (Silence(0.4), Silence(0.3, 1), Silence(0, 4)):
+    check_dropout_rates(DropoutRates(0.3), 10, 7)
+    for rates in (DropoutRates(0.4), DropoutRates(0.3, 1), DropoutRates(0, 4)):
         with pytest.raises(SettingError, match="4 of 10 sites in each round, and a sum needs 7"):
-            check_silence(silence, 10, 7)
+            check_dropout_rates(rates, 10, 7)
     for wrong in ((1.0, 0), (-0.1, 0), (0.1, -1)):
         with pytest.raises(SettingError):
-            Silence(*wrong)
+            DropoutRates(*wrong)
 
 
 @pytest.mark.parametrize(
@@ -56,10 +56,10 @@ def test_a_part_that_is_no_site_is_refused_with_the_smallest_that_is_one(part, s
         f"drop = {part:g} of {sites} sites is less than one, .*expected at least {least}, which is one site"
     )
     with pytest.raises(SettingError, match=said):
-        check_silence(Silence(part, 1), sites, 2)
-    check_silence(Silence(float(least)), sites, 2)
-    assert Silence(float(least)).num_dropped(sites) == 1
-    check_silence(Silence(0.0, 1), sites, 2)
+        check_dropout_rates(DropoutRates(part, 1), sites, 2)
+    check_dropout_rates(DropoutRates(float(least)), sites, 2)
+    assert DropoutRates(float(least)).num_dropped(sites) == 1
+    check_dropout_rates(DropoutRates(0.0, 1), sites, 2)
 
 
 def group_sizes(sites):
@@ -79,9 +79,9 @@ def group_sizes(sites):
 )
 def test_a_robust_average_stands_so_many_silent_sites_wherever_they_are(sites, most):
     sizes = group_sizes(sites)
-    check_silence(Silence(0.0, most), sites, sites, sizes)
+    check_dropout_rates(DropoutRates(0.0, most), sites, sites, sizes)
     with pytest.raises(SettingError, match=f"silence {most + 1} of {sites} .*at most {most} silent ones"):
-        check_silence(Silence(0.0, most + 1), sites, 2, sizes)
+        check_dropout_rates(DropoutRates(0.0, most + 1), sites, 2, sizes)
     # the bound by all ways of placing them: t of a group must answer
     fewest = {
         silent: min(

@@ -20,31 +20,11 @@ from quintain.federated.enrolment import save_identity, save_roster
 from quintain.federated.round_messages import READY
 from quintain.federated.secagg import FolderJournal, Identity, Roster
 from quintain.federated.simulated_network import SimulatedNetwork
-from tests.federated.deployed import CLIENT, PLAN, RECIPE, SERVER, deployed
+from tests.federated.deployed import CLIENT, PLAN, RECIPE, SERVER, Asked, deployed
 from tests.federated.settings import SHORT, Party
 
 PRIVACY = "\n[privacy]\nepsilon = 2\nsteps = 2\nsample_rate = 0.25\n"
 SILENT = logging.Logger("nobody reads it", logging.CRITICAL)
-
-
-class Asked:
-    """A transport on which nobody answers.
-
-    Attributes:
-        task: What the server has sent.
-    """
-
-    task = b""
-
-    def broadcast(self, message, sites):
-        self.task = message
-        return ()
-
-    def exchange(self, outgoing):
-        return {}
-
-    def cancel(self, message, sites):
-        pass
 
 
 def settings_of(files, name, file="client.toml"):

@@ -162,7 +162,6 @@ STAGES = {
 def test_a_kill_at_any_stage_is_that_dropout(tmp_path, secure, number):
     said, client = f'secure = "{secure}"\n', CLIENT
     if secure == "he":
-        pytest.importorskip("tenseal")
         key = SharedKey.create()
         key.save(tmp_path / "key")
         said, client = f'{said}key_id = "{key.key_id.hex()}"\n', CLIENT + 'key = "../key"\n'

@@ -147,7 +147,6 @@ def test_a_model_that_is_missing_broken_or_of_other_examples_is_refused(files):
 
 
 def test_a_homomorphic_sum_takes_the_key_at_a_site_and_its_id_in_the_plan(files):
-    pytest.importorskip("tenseal")
     from quintain.federated import SharedKey
 
     key = SharedKey.create()

@@ -9,6 +9,7 @@ from quintain.federated import ClientNoise, FederatedConfig, SitePrivacy
 from quintain.federated.deployment.site_log import LoggedClient, site_log
 from quintain.federated.remarks import clip_remark
 from quintain.federated.round_messages import READY, pack_cancel, pack_who
+from tests.federated.deployed import Asked
 from tests.federated.settings import SHORT, Party
 
 TARGET = SitePrivacy(5.0, 1e-5, sample_rate=0.25, steps=2)
@@ -24,26 +25,6 @@ class Broken:
 
     def handle(self, message):
         raise self.error
-
-
-class Asked:
-    """A transport on which nobody answers.
-
-    Attributes:
-        task: What the server has sent.
-    """
-
-    task = b""
-
-    def broadcast(self, message, sites):
-        self.task = message
-        return ()
-
-    def exchange(self, outgoing):
-        return {}
-
-    def cancel(self, message, sites):
-        pass
 
 
 def lines_of(folder):

@@ -116,9 +116,9 @@ def draw_votes(
         failed[rows] = lost
         # Many examples have equally many hits, and each number is decided once.
         numbers, which = np.unique(hits[rows], return_inverse=True)
-        certified[rows] |= test.certified(numbers, look)[which]
+        certified[rows] |= test.certifies(numbers, look)[which]
         hopeless = (look - hits[rows])[:, None] > most
-        decided = certified[rows] | test.refused(numbers, look)[which]
+        decided = certified[rows] | test.refuses(numbers, look)[which]
         # A radius that is refused takes the greater ones with it.
         decided = np.logical_or.accumulate(decided & ~certified[rows], axis=1) | certified[rows]
         ended = lost | (look == test.max_samples) | ((decided | hopeless).all(1) & bool(len(radii)))

@@ -135,11 +135,11 @@ class RadiusTest:
         """The radius of an example whose samples all agree, up to ``max_samples``; -inf if none is proved."""
         return float(self.radius(np.array([self.max_samples]), np.array([self.max_samples]))[0])
 
-    def certified(self, hits: Counts, samples: int) -> Flags:
+    def certifies(self, hits: Counts, samples: int) -> Flags:
         """Whether each of B examples with some hits is certified at each asked radius, (B, R)."""
         return self._passes(hits[:, None], np.full((1, 1), samples), self._tails()[None])
 
-    def refused(self, hits: Counts, samples: int) -> Flags:
+    def refuses(self, hits: Counts, samples: int) -> Flags:
         """Whether the votes speak against each asked radius, (B, R): more samples will hardly certify it."""
         misses = (samples - hits)[:, None]
         mirrored = _log_mixture(misses, hits[:, None], 1 - self._tails()[None], *PRIOR[::-1])

@@ -37,7 +37,7 @@ class VoteTest:
     alpha: float
     max_samples: int
 
-    def decided(self, votes: Counts, rivals: Counts, samples: int) -> Flags:
+    def decides(self, votes: Counts, rivals: Counts, samples: int) -> Flags:
         """Whether each class is shown to be the most frequent.
 
         Args:
@@ -59,7 +59,7 @@ class VoteTest:
 
     def can_decide(self) -> bool:
         """Whether samples that all agree decide."""
-        return bool(self.decided(np.array([self.max_samples]), np.array([0]), self.max_samples)[0])
+        return bool(self.decides(np.array([self.max_samples]), np.array([0]), self.max_samples)[0])
 
 
 def draw_predictions(noisy: NoisyExamples, selection_samples: int, test: VoteTest) -> Counts:
@@ -87,7 +87,7 @@ def draw_predictions(noisy: NoisyExamples, selection_samples: int, test: VoteTes
         own = votes[rows, selected[rows]]
         others = votes[rows]
         others[np.arange(len(rows)), selected[rows]] = -1
-        decided = test.decided(own, np.maximum(others.max(1), 0), look) & ~lost
+        decided = test.decides(own, np.maximum(others.max(1), 0), look) & ~lost
         found[rows[decided]] = selected[rows[decided]]
         rows = rows[~decided & ~lost]
     return found

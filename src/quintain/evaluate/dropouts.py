@@ -17,7 +17,7 @@ Dropouts = dict[int, dict[str, DropoutStage]]
 
 
 @dataclass(frozen=True, slots=True)
-class Silence:
+class DropoutRates:
     """How many sites fall silent in each round.
 
     Args:
@@ -48,21 +48,21 @@ class Silence:
 
 
 def planned_dropouts(
-    names: Sequence[str], rounds: int, silence: Silence, replies: Sequence[MessageType], seed: int
+    names: Sequence[str], rounds: int, rates: DropoutRates, replies: Sequence[MessageType], seed: int
 ) -> Dropouts:
     """Draw the sites that fall silent in each round.
 
     Args:
         names: All sites.
         rounds: How many rounds there are.
-        silence: How many sites.
+        rates: How many sites.
         replies: Those of the aggregation: at the others of secure aggregation nobody can drop out.
         seed: Decides which sites.
     """
     stages = [
         stage for stage in DropoutStage if stage is not DropoutStage.LATE and stage.first_missing in replies
     ]
-    dropped, silent = silence.num_dropped(len(names)), silence.num_silent(len(names))
+    dropped, silent = rates.num_dropped(len(names)), rates.num_silent(len(names))
     planned: Dropouts = {}
     for index in range(rounds if silent else 0):
         order = np.random.default_rng(derive_seed(seed, "dropouts", index)).permutation(len(names))
@@ -73,13 +73,13 @@ def planned_dropouts(
     return planned
 
 
-def check_silence(
-    silence: Silence, num_sites: int, min_survivors: int, group_sizes: Sequence[int] = ()
+def check_dropout_rates(
+    rates: DropoutRates, num_sites: int, min_survivors: int, group_sizes: Sequence[int] = ()
 ) -> None:
-    """Refuse silence that no round stands, and a part of the sites that is none of them.
+    """Refuse more silent sites than a round stands, and a part of the sites that is none of them.
 
     Args:
-        silence: How many sites fall silent.
+        rates: How many sites fall silent.
         num_sites: Of how many.
         min_survivors: The fewest sites in a sum of all.
         group_sizes: Sites in each group, where a robust average over sums of groups is taken in place of
@@ -89,25 +89,25 @@ def check_silence(
         SettingError: If fewer sites, or groups whose sum can be opened, would be left than are needed; or a
             part of the sites is asked for that rounds down to none.
     """
-    if silence.fraction and not silence.num_dropped(num_sites):
+    if rates.fraction and not rates.num_dropped(num_sites):
         # rounded up, so that the part that is named is one site indeed
         least = math.ceil(10_000 / num_sites) / 10_000
         raise SettingError(
-            f"drop = {silence.fraction:g} of {num_sites} sites is less than one, so that no site would drop "
+            f"drop = {rates.fraction:g} of {num_sites} sites is less than one, so that no site would drop "
             f"out; expected at least {least:g}, which is one site, or 0 for none"
         )
-    silent = silence.num_silent(num_sites)
+    silent = rates.num_silent(num_sites)
     if group_sizes:
-        _check_groups(silence, silent, group_sizes)
+        _check_groups(rates, silent, group_sizes)
     elif num_sites - silent < min_survivors:
         raise SettingError(
-            f"drop = {silence.fraction:g} and stragglers = {silence.stragglers} silence {silent} of "
+            f"drop = {rates.fraction:g} and stragglers = {rates.stragglers} silence {silent} of "
             f"{num_sites} sites in each round, and a sum needs {min_survivors}: expected at most "
             f"{num_sites - min_survivors} silent ones, or more sites"
         )
 
 
-def _check_groups(silence: Silence, silent: int, group_sizes: Sequence[int]) -> None:
+def _check_groups(rates: DropoutRates, silent: int, group_sizes: Sequence[int]) -> None:
     """Refuse so many silent sites that too few groups may come to a sum."""
     needed = min_groups(len(group_sizes))
     # the fewest silent sites that cost so many groups that one too few is left: the frailest groups first
@@ -116,7 +116,7 @@ def _check_groups(silence: Silence, silent: int, group_sizes: Sequence[int]) -> 
     if silent >= fatal:
         lost = sum(sum(costs[: count + 1]) <= silent for count in range(len(costs)))
         raise SettingError(
-            f"drop = {silence.fraction:g} and stragglers = {silence.stragglers} silence {silent} of "
+            f"drop = {rates.fraction:g} and stragglers = {rates.stragglers} silence {silent} of "
             f"{sum(group_sizes)} sites in each round, which may cost {lost} of {len(group_sizes)} groups "
             f"their sum, and the robust average needs {needed} of these sums: expected at most {fatal - 1} "
             "silent ones, or more sites"

@@ -106,7 +106,7 @@ def run(
     choose("aggregation", secure)
     _check_privacy(epsilon, noise_multiplier, clip_norm)
 
-    from quintain.evaluate.dropouts import Silence
+    from quintain.evaluate.dropouts import DropoutRates
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.federate import LOCAL_RECIPE, run_federate
     from quintain.federated import ClientNoise, SitePrivacy
@@ -120,7 +120,7 @@ def run(
     elif noise_multiplier is not None and clip_norm is not None:
         privacy = ClientNoise(clip_norm, noise_multiplier, added_by=noise_by, delta=delta)
     choose("strategy", strategy)
-    silence = Silence(drop or 0.0, stragglers) if drop is not None or stragglers else None
+    rates = DropoutRates(drop or 0.0, stragglers) if drop is not None or stragglers else None
     carrier = _engine(engine)
 
     def work() -> StepOutput:
@@ -137,7 +137,7 @@ def run(
             privacy=privacy,
             primary=True,
             strategy=strategy,
-            silence=silence,
+            dropout_rates=rates,
             engine=carrier,
             seed=call.seed,
             folder=call.folder,

@@ -16,7 +16,7 @@ from quintain.core.registry import choose
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import clean_accuracy_claim
-from quintain.evaluate.dropouts import Dropouts, Silence, check_silence, planned_dropouts
+from quintain.evaluate.dropouts import DropoutRates, Dropouts, check_dropout_rates, planned_dropouts
 from quintain.evaluate.federation_privacy import privacy_claim, privacy_record
 from quintain.evaluate.model import clean_counts, save_model
 from quintain.evaluate.step import StepOutput
@@ -79,7 +79,7 @@ def run_federate(
     privacy: SitePrivacy | ClientNoise | None = None,
     primary: bool = False,
     strategy: str = "",
-    silence: Silence | None = None,
+    dropout_rates: DropoutRates | None = None,
     engine: Engine = local_engine,
     seed: int = 0,
     folder: Path,
@@ -89,7 +89,8 @@ def run_federate(
 ) -> StepOutput:
     """Split the data over sites, train by secure aggregation, and compare.
 
-    Unless ``silence`` says more, one site drops out in the middle round, where the threshold leaves room.
+    Unless ``dropout_rates`` are given, one site drops out in the middle round, where the threshold leaves
+    room.
 
     The sites' numbers of examples are their weights in the average, up to the largest weight by which no site
     stands out in a sum more than one of two equals; a note says where it cuts. They are public, as the record
@@ -111,7 +112,7 @@ def run_federate(
             is made for the dropouts that are simulated.
         primary: Whether requirements that name no model mean the common one.
         strategy: Name of the strategy; likewise.
-        silence: How many sites fall silent in each round.
+        dropout_rates: How many sites fall silent in each round.
         engine: What carries the messages between server and sites.
         seed: Of split and local training.
         folder: Run folder for the weights.
@@ -133,11 +134,15 @@ def run_federate(
     require_copyable(net)
     # of three groups a median stands no dropout
     spare = default_threshold(sites) < sites and (not robust or sites >= 4 * MIN_GROUP_SIZE)
-    if silence is not None:
+    if dropout_rates is not None:
         group_sizes = [len(group) for group in groups_of(sites)] if robust else ()
-        check_silence(silence, sites, FederatedConfig(rounds, LOCAL_RECIPE).terms(sites)[1], group_sizes)
+        check_dropout_rates(
+            dropout_rates, sites, FederatedConfig(rounds, LOCAL_RECIPE).terms(sites)[1], group_sizes
+        )
     if isinstance(privacy, ClientNoise):
-        privacy = replace(privacy, max_dropped=silence.num_silent(sites) if silence else int(spare))
+        privacy = replace(
+            privacy, max_dropped=dropout_rates.num_silent(sites) if dropout_rates else int(spare)
+        )
         privacy.check_aggregation(aggregation)
         privacy.on_sums(sum(one.numel() for _, one in trainable(net)), sites, MAX_CORRUPT)
     parts = partition(
@@ -199,7 +204,7 @@ def run_federate(
             seed=derive_seed(seed, "federate"),
             aggregation=aggregation,
             folder=unfinished,
-            dropouts=_dropouts(list(parts.sites), rounds, silence, spare, aggregation, seed),
+            dropouts=_dropouts(list(parts.sites), rounds, dropout_rates, spare, aggregation, seed),
             engine=engine,
             progress=progress,
             on_round=on_round,
@@ -240,7 +245,7 @@ def run_federate(
         *_personal_notes(together, personal),
         *_weight_notes(done, plan, weights, weights if robust else sizes),
     )
-    if not spare and silence is None:
+    if not spare and dropout_rates is None:
         notes += (
             f"no dropout was simulated: with {sites} sites, one of which may collude with the server, the "
             "secure sum needs all of them",
@@ -254,14 +259,14 @@ def run_federate(
 def _dropouts(
     names: list[str],
     rounds: int,
-    silence: Silence | None,
+    dropout_rates: DropoutRates | None,
     spare: bool,
     aggregation: Aggregation,
     seed: int,
 ) -> Dropouts:
     """Return who falls silent when: as asked, or one site in the middle round if there is one to spare."""
-    if silence is not None:
-        return planned_dropouts(names, rounds, silence, aggregation.replies, seed)
+    if dropout_rates is not None:
+        return planned_dropouts(names, rounds, dropout_rates, aggregation.replies, seed)
     return {rounds // 2: {names[len(names) // 2]: DropoutStage.MASKED}} if spare else {}
 
 

@@ -28,8 +28,6 @@ from quintain.federated.flower.grid_transport import GridTransport
 from quintain.federated.flower.stub import stub_app
 from quintain.federated.transport import Deadlines
 
-WHO = b"which site is at this node"
-"""A question that no message of a round looks like; the answer is the site's index."""
 PAUSE_SECONDS = 0.1
 """Between two looks at how many nodes have been started."""
 BACKEND = {
@@ -62,7 +60,14 @@ def flower_engine(handles: Sequence[Handle], work: Callable[[Carry], Result]) ->
 
     def main(grid: Grid, _context: Context) -> None:
         try:
-            returned.append(work(_carry_over(grid, len(handles), raised)))
+            nodes = _wait_for_nodes(grid, len(handles))
+            for site, node in enumerate(nodes):
+                listening = listen(folder / str(node))
+                stack.callback(listening.close)
+                stack.callback(listening.shutdown, 2)
+                answer = _answering(site, handles[site], raised, turn)
+                threading.Thread(target=serve_daemon, args=(answer, listening), daemon=True).start()
+            returned.append(work(_carry_over(grid, nodes, raised)))
         except BaseException as error:
             ended_by.append(error)
 
@@ -71,14 +76,9 @@ def flower_engine(handles: Sequence[Handle], work: Callable[[Carry], Result]) ->
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="quintain-")))
         turn = threading.Lock()
-        for site, handle in enumerate(handles):
-            listening = listen(folder / str(site))
-            stack.callback(listening.close)
-            stack.callback(listening.shutdown, 2)
-            answer = _answering(site, handle, raised, turn)
-            threading.Thread(target=serve_daemon, args=(answer, listening), daemon=True).start()
-        sites = stub_app(lambda context: folder / str(context.node_config["partition-id"]))
-        run_simulation(app, sites, len(handles), backend_config=BACKEND)
+        # a socket has the name of its node: the app finds it, and the server asks nobody who is where
+        stubs = stub_app(lambda context: folder / str(context.node_id))
+        run_simulation(app, stubs, len(handles), backend_config=BACKEND)
     if ended_by:
         raise ended_by[0]
     return returned[0]
@@ -88,8 +88,6 @@ def _answering(site: int, handle: Handle, raised: dict[int, Exception], turn: th
     """What a site answers with: nothing where it raises, which is kept for those who look on."""
 
     def answer(message: bytes) -> bytes:
-        if message == WHO:
-            return site.to_bytes(4, "big")
         with turn:
             try:
                 return handle(message)
@@ -103,13 +101,9 @@ def _answering(site: int, handle: Handle, raised: dict[int, Exception], turn: th
     return answer
 
 
-def _carry_over(grid: Grid, num_sites: int, raised: dict[int, Exception]) -> Carry:
-    """Return what carries messages over a grid whose nodes have been asked for their sites."""
-    nodes = _wait_for_nodes(grid, num_sites)
-    asked = GridTransport(grid, dict(enumerate(nodes)), PATIENT)
-    answers = asked.exchange(dict.fromkeys(range(len(nodes)), WHO))
-    node_of = {int.from_bytes(data, "big"): nodes[k] for k, data in answers.items()}
-    transport = GridTransport(grid, node_of, PATIENT)
+def _carry_over(grid: Grid, nodes: Sequence[int], raised: dict[int, Exception]) -> Carry:
+    """Return what carries messages over a grid to its nodes, each of which has one site."""
+    transport = GridTransport(grid, dict(enumerate(nodes)), PATIENT)
 
     def carry(outgoing: Mapping[int, bytes]) -> Iterator[tuple[int, bytes | Exception]]:
         raised.clear()
@@ -122,10 +116,6 @@ def _carry_over(grid: Grid, num_sites: int, raised: dict[int, Exception]) -> Car
             else:
                 yield site, ProtocolError("Flower's simulation engine brought no reply; see its log")
 
-    if len(node_of) < num_sites:
-        raise ProtocolError(
-            f"{len(node_of)} of {num_sites} sites answer through Flower's simulation engine; see its log"
-        )
     return carry
 
 
