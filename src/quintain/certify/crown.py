@@ -9,22 +9,18 @@ import torch
 from torch import Tensor
 
 from quintain.certify.interval.certifier import (
-    TracedBounds,
+    LayerCertifier,
     cast_input,
     radii,
     smallest_margin,
-    trace_bounds,
 )
 from quintain.certify.interval.domain import Interval, input_interval
 from quintain.certify.interval.graph import TracedNetwork
 from quintain.certify.interval.recording import Operation, Recording
 from quintain.certify.linear.backward import BackwardBounds, Tables
 from quintain.certify.linear.minimum import allowed_box, linear_minimum
-from quintain.certify.outcome import CertificateOutcome
 from quintain.certify.rounding import FLOAT64_SAFETY_FACTOR, RoundingModel
-from quintain.models.protocol import ClassifierLike
 from quintain.results.literals import CROWN_BOUNDS, CROWN_IBP_BOUNDS
-from quintain.threats.arguments import Array
 from quintain.threats.l2 import L2
 from quintain.threats.linf import Linf
 from quintain.threats.mask import Mask
@@ -38,7 +34,7 @@ SUPPORTS = ("linf", "l2")
 
 
 @dataclass(frozen=True, slots=True)
-class CROWN:
+class CROWN(LayerCertifier):
     r"""Linear bounds on the margin of the model *that runs*, backward through its layers.
 
     .. math:: z_y(x') - z_j(x') \ge A_j x' + c_j \quad \forall x' \in threat,
@@ -67,25 +63,12 @@ class CROWN:
     default_rank: ClassVar[int] = 3
     cost: ClassVar[str] = "expensive"
 
-    def __call__(
-        self,
-        model: ClassifierLike,
-        x: Array,
-        y: Array,
-        threat: Threat | str,
-        *,
-        eps: Tensor | None = None,
-    ) -> CertificateOutcome:
-        """Certify inputs ``x`` (B, *S) with labels ``y`` (B,); ``eps`` (B,) replaces the threat's radius."""
-        return self.trace(model)(x, y, threat, eps=eps)
-
-    def trace(self, model: ClassifierLike) -> TracedBounds:
-        """Trace a model's operations once, for many calls; each checks that the model is unchanged."""
-        return trace_bounds(model, self, _LinearMargins(narrow=True))
+    def _margins(self) -> "_LinearMargins":
+        return _LinearMargins(narrow=True)
 
 
 @dataclass(frozen=True, slots=True)
-class CROWNIBP:
+class CROWNIBP(LayerCertifier):
     """Linear bounds on the margin over intervals of the layers before: ``CROWN`` by one backward pass.
 
     Guarantee, Raises: As of ``CROWN``.
@@ -102,21 +85,8 @@ class CROWNIBP:
     default_rank: ClassVar[int] = 4
     cost: ClassVar[str] = "expensive"
 
-    def __call__(
-        self,
-        model: ClassifierLike,
-        x: Array,
-        y: Array,
-        threat: Threat | str,
-        *,
-        eps: Tensor | None = None,
-    ) -> CertificateOutcome:
-        """Certify inputs ``x`` (B, *S) with labels ``y`` (B,); ``eps`` (B,) replaces the threat's radius."""
-        return self.trace(model)(x, y, threat, eps=eps)
-
-    def trace(self, model: ClassifierLike) -> TracedBounds:
-        """Trace a model's operations once, for many calls; each checks that the model is unchanged."""
-        return trace_bounds(model, self, _LinearMargins(narrow=False))
+    def _margins(self) -> "_LinearMargins":
+        return _LinearMargins(narrow=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

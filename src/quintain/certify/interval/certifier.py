@@ -1,6 +1,7 @@
 """The interval certifier: lower bounds on the margin over a ball by one pass, cheap and loose."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -75,8 +76,34 @@ def worst_case_logits(
     return -traced.margin_bounds(input_interval(x, threat, eps), y, NO_ROUNDING)
 
 
+class LayerCertifier(ABC):
+    """What certifiers by bounds on a net's layers have in common: they differ in how they bound margins."""
+
+    __slots__ = ()
+
+    def __call__(
+        self,
+        model: ClassifierLike,
+        x: Array,
+        y: Array,
+        threat: Threat | str,
+        *,
+        eps: Tensor | None = None,
+    ) -> CertificateOutcome:
+        """Certify inputs ``x`` (B, *S) with labels ``y`` (B,); ``eps`` (B,) replaces the threat's radius."""
+        return self.trace(model)(x, y, threat, eps=eps)
+
+    def trace(self, model: ClassifierLike) -> "TracedBounds":
+        """Trace a model's operations once, for many calls; each checks that the model is unchanged."""
+        return trace_bounds(model, self, self._margins())
+
+    @abstractmethod
+    def _margins(self) -> "MarginBounds":
+        """Return what bounds margins."""
+
+
 @dataclass(frozen=True, slots=True)
-class IntervalBounds:
+class IntervalBounds(LayerCertifier):
     r"""Interval bounds on the margin of the model *that runs*.
 
     .. math:: z_y(x') - z_j(x') \ge m_j \quad \forall x' \in ball,
@@ -117,21 +144,8 @@ class IntervalBounds:
     example: ClassVar[str] = "linf:4/255"
     default_rank: ClassVar[int] = 1
 
-    def __call__(
-        self,
-        model: ClassifierLike,
-        x: Array,
-        y: Array,
-        threat: Threat | str,
-        *,
-        eps: Tensor | None = None,
-    ) -> CertificateOutcome:
-        """Certify inputs ``x`` (B, *S) with labels ``y`` (B,); ``eps`` (B,) replaces the threat's radius."""
-        return self.trace(model)(x, y, threat, eps=eps)
-
-    def trace(self, model: ClassifierLike) -> "TracedBounds":
-        """Trace a model's operations once, for many calls; each checks that the model is unchanged."""
-        return trace_bounds(model, self, _interval_margins)
+    def _margins(self) -> "MarginBounds":
+        return _interval_margins
 
 
 class MarginBounds(Protocol):
