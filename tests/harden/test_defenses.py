@@ -13,7 +13,7 @@ from quintain.core.errors import ModelError, RunFolderError, SettingError
 from quintain.core.progress import CheckpointTimer
 from quintain.core.registry import entries
 from quintain.data.dataset import from_arrays
-from quintain.harden import GaussianAugmentation, IBPTraining, PGDTraining, fit
+from quintain.harden import TRADES, FastTraining, GaussianAugmentation, IBPTraining, PGDTraining, fit
 from quintain.harden.forward import eval_mode
 from quintain.models import Classifier
 from quintain.threats import L2, Linf, contains
@@ -26,6 +26,8 @@ PLANS = [
     PGDTraining(Linf(0.1), SHORT, steps=3),
     IBPTraining(Linf(0.1), SHORT),
     GaussianAugmentation(0.25, SHORT),
+    TRADES(Linf(0.1), SHORT, steps=3),
+    FastTraining(Linf(0.1), SHORT),
 ]
 
 
@@ -156,6 +158,63 @@ def test_noise_has_the_size_that_it_says_and_is_not_clipped():
     assert seen[0].min() < -0.3
 
 
+def seen_by(net):
+    """The inputs of each later call of a net."""
+    seen = []
+    net.register_forward_pre_hook(lambda _net, args: seen.append(args[0].detach().clone()))
+    return seen
+
+
+def test_trades_weighs_how_far_predictions_change_inside_the_ball():
+    net, (x, y) = small().eval(), batch()
+    seen = seen_by(net)
+    loss = TRADES(Linf(0.1), SHORT, beta=2.0, steps=5).objective()(net, x, y, context())
+    worst = seen[-1]
+    assert contains(Linf(0.1), worst, x).all()
+    p, q = net(x).softmax(1), net(worst).softmax(1)
+    changed = (p * (p.log() - q.log())).sum(1)
+    torch.testing.assert_close(loss, F.cross_entropy(net(x), y) + 2.0 * changed.mean())
+    # more steps change predictions more than one step does, and no random point of the ball as much
+    at_random = net(x + 0.1 * torch.rand_like(x).mul(2).sub(1)).softmax(1)
+    assert changed.mean() > 2 * (p * (p.log() - at_random.log())).sum(1).mean()
+    clean = TRADES(Linf(0.1), SHORT, beta=0.0).objective()(net, x, y, context())
+    torch.testing.assert_close(clean, F.cross_entropy(net(x), y))
+
+
+def test_the_fast_step_is_taken_from_noise_and_not_clipped_to_the_ball():
+    weights = torch.tensor([[1.0, -2.0, 0.5, 0.0], [0.0, 1.0, -1.0, 0.0], [-1.0, 0.5, 2.0, 0.0]])
+    net = nn.Linear(4, 3)
+    with torch.no_grad():
+        net.weight.copy_(weights)
+    x, y, eps = torch.full((500, 4), 0.5), torch.zeros(500, dtype=torch.long), 0.1
+    x[:, 1] = 0.02
+    seen = seen_by(net)
+    moment = StepContext(0, 1, 0, 1, seed=3, ids=torch.arange(500))
+    FastTraining(Linf(eps), SHORT, rel_step_size=1.25).objective()(net, x, y, moment)
+    noisy, worst = seen
+    # the noise fills twice the ball, less what the data box cuts off
+    assert (noisy[:, 0] - 0.5).abs().max() == pytest.approx(2 * eps, rel=0.02)
+    assert (noisy[:, 0] - 0.5).std() == pytest.approx(4 * eps / 12**0.5, rel=0.1)
+    assert noisy[:, 1].min() == 0
+    # then comes one step along the sign of the cross-entropy's gradient, clipped to the box alone
+    other = net(noisy).detach()
+    other[:, 0] = -torch.inf
+    gradient = other.softmax(1) @ weights - weights[0]
+    torch.testing.assert_close(worst, (noisy + 1.25 * eps * gradient.sign()).clamp(0, 1))
+    assert not contains(Linf(2 * eps), worst, x).all()
+
+
+def test_smoothed_labels_cost_a_confident_net():
+    net, (x, y) = small().eval(), batch()
+    for build in (PGDTraining, TRADES, FastTraining):
+        hard, soft = (
+            build(Linf(1e-6), SHORT, label_smoothing=s).objective()(net, x, y, context()) for s in (0, 0.3)
+        )
+        # a label's weight goes to the mean over all classes
+        mean = -net(x).log_softmax(1).mean()
+        torch.testing.assert_close(soft, 0.7 * hard + 0.3 * mean, rtol=1e-4, atol=1e-5)
+
+
 def test_a_net_of_certified_training_is_proven_up_to_its_threat_and_no_further_than_the_classes_are_apart():
     data = squares()
     net = nn.Sequential(
@@ -255,6 +314,16 @@ def test_modes_come_back_after_an_error():
         lambda: IBPTraining("l1:0.1"),
         lambda: GaussianAugmentation(0.0),
         lambda: GaussianAugmentation(math.inf),
+        lambda: PGDTraining(Linf(0.1), label_smoothing=1.0),
+        lambda: PGDTraining(Linf(0.1), label_smoothing=-0.1),
+        lambda: TRADES(Linf(0.1), beta=-1.0),
+        lambda: TRADES(Linf(0.1), beta=math.nan),
+        lambda: TRADES(Linf(0.1), steps=0),
+        lambda: TRADES(3),
+        lambda: FastTraining("l2:0.1"),
+        lambda: FastTraining(Linf(0.1), noise=-1.0),
+        lambda: FastTraining(Linf(0.1), rel_step_size=0.0),
+        lambda: FastTraining(Linf(0.1), label_smoothing=1.0),
     ],
 )
 def test_settings_out_of_range_are_refused(build):
@@ -264,5 +333,11 @@ def test_settings_out_of_range_are_refused(build):
 
 def test_defenses_are_registered():
     found = {name: entry.load() for name, entry in entries("defense").items()}
-    known = {"pgd-at": PGDTraining, "ibp": IBPTraining, "gaussian": GaussianAugmentation}
+    known = {
+        "pgd-at": PGDTraining,
+        "ibp": IBPTraining,
+        "gaussian": GaussianAugmentation,
+        "trades": TRADES,
+        "fast-at": FastTraining,
+    }
     assert found | known == found

@@ -1,5 +1,7 @@
 """The inner maximization of adversarial training: all examples take all steps, and nothing is counted."""
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 
@@ -8,7 +10,7 @@ from quintain.attacks.outcome import Model
 from quintain.attacks.step_sizes import ascent_step, cosine_step_sizes
 from quintain.losses.cross_entropy import log_odds
 from quintain.threats.rng import example_rng
-from quintain.threats.threat import Threat
+from quintain.threats.threat import ProjectionCache, Threat
 
 
 @torch.inference_mode(False)
@@ -46,11 +48,49 @@ def maximize_loss(
     """
     x = x.detach().clone()
     cache = threat.projection_cache(x)
-    z = threat.sample(x, example_rng(x, seed, ids).fold_in("ascent"), cache)
-    for step_size in cosine_step_sizes(threat.eps, steps, rel_step_size):
+    start = threat.sample(x, example_rng(x, seed, ids).fold_in("ascent"), cache)
+    # the log odds: their gradient has the direction of the cross-entropy's, and does not underflow
+    return ascend_loss(
+        model,
+        x,
+        threat,
+        lambda logits: log_odds(logits, y),
+        start=start,
+        step_sizes=cosine_step_sizes(threat.eps, steps, rel_step_size),
+        cache=cache,
+    )
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def ascend_loss(
+    model: Model,
+    x: Tensor,
+    threat: Threat,
+    loss: Callable[[Tensor], Tensor],
+    *,
+    start: Tensor,
+    step_sizes: Sequence[float],
+    cache: ProjectionCache | None = None,
+) -> Tensor:
+    """Return the last iterate (B, *S) of projected gradient ascent on any loss of the logits.
+
+    Args:
+        model: Gives logits (B, K); usually the net in training.
+        x: Inputs (B, *S) in the threat's box.
+        threat: What may be changed.
+        loss: Gives each example's loss (B,) for logits (B, K).
+        start: First points (B, *S).
+        step_sizes: Length of each step.
+        cache: The projection cache of ``x``, if it is known.
+
+    Raises:
+        ModelError: If the logits do not depend on the inputs by differentiable steps.
+    """
+    z, cache = start, threat.projection_cache(x) if cache is None else cache
+    for step_size in step_sizes:
         with torch.enable_grad():
-            z.requires_grad_()
-            # the log odds: their gradient has the direction of the cross-entropy's, and does not underflow
-            gradient = input_gradient(log_odds(model(z), y).sum(), z)
+            z = z.detach().requires_grad_()
+            gradient = input_gradient(loss(model(z)).sum(), z)
         z = ascent_step(threat, step_size, z.detach(), gradient, x, cache)
     return z

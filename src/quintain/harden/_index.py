@@ -8,19 +8,35 @@ from typing import TYPE_CHECKING
 from quintain.core.registry import Entry
 
 if TYPE_CHECKING:
+    from quintain.harden.fast import FastTraining as FastTraining
     from quintain.harden.gaussian_augmentation import GaussianAugmentation as GaussianAugmentation
     from quintain.harden.ibp import IBPTraining as IBPTraining
     from quintain.harden.pgd import PGDTraining as PGDTraining
+    from quintain.harden.trades import TRADES as TRADES
 
 EXPORTS: dict[str, str] = {
     "Defense": "quintain.harden.defense",
+    "FastTraining": "quintain.harden.fast",
     "GaussianAugmentation": "quintain.harden.gaussian_augmentation",
     "IBPTraining": "quintain.harden.ibp",
     "PGDTraining": "quintain.harden.pgd",
+    "TRADES": "quintain.harden.trades",
     "fit": "quintain.harden.defense",
 }
 
 ENTRIES: tuple[Entry, ...] = (
+    Entry(
+        "defense",
+        "fast-at",
+        "quintain.harden.fast:FastTraining",
+        "adversarial training with one gradient step from a noisy point (N-FGSM)",
+        guarantee="none; attacks show what it resists",
+        facts=(
+            ("supports", "linf"),
+            ("example", "linf:4/255"),
+            ("certifier", "interval"),
+        ),
+    ),
     Entry(
         "defense",
         "gaussian",
@@ -62,5 +78,17 @@ ENTRIES: tuple[Entry, ...] = (
             ("certifier", "interval"),
         ),
         old_names=("adversarial",),
+    ),
+    Entry(
+        "defense",
+        "trades",
+        "quintain.harden.trades:TRADES",
+        "accuracy on clean examples against predictions that stay the same inside the ball",
+        guarantee="none; attacks show what it resists",
+        facts=(
+            ("supports", "linf l2 l1 l0 mask"),
+            ("example", "linf:4/255"),
+            ("certifier", "interval"),
+        ),
     ),
 )

@@ -54,8 +54,8 @@ def fit(
     Args:
         net: Takes (B, *S) in [0, 1], gives logits.
         data: Training examples.
-        defense: ``PGDTraining``, ``IBPTraining``, ``GaussianAugmentation``, or another value with a
-            ``recipe`` and an ``objective()``.
+        defense: ``PGDTraining``, ``TRADES``, ``IBPTraining`` ..., or another value with a ``recipe`` and an
+            ``objective()``.
         seed: Of the whole run.
         checkpoint: File that is written on the way and, where it exists, resumed from.
         progress: Shows a bar of steps.

@@ -8,10 +8,9 @@ from torch.nn import functional as F
 
 from quintain.attacks.inner_maximization import maximize_loss
 from quintain.attacks.step_sizes import check_steps
-from quintain.core.errors import SettingError
+from quintain.harden.arguments import check_label_smoothing, to_ball
 from quintain.harden.forward import eval_mode
 from quintain.models.adapters import forward_logits
-from quintain.threats.arguments import to_threat
 from quintain.threats.threat import Threat
 from quintain.training.objective import StepContext
 from quintain.training.recipe import Recipe
@@ -35,6 +34,7 @@ class PGDTraining:
         recipe: Epochs, batch size and optimizer.
         steps: Gradient steps of the inner maximization.
         rel_step_size: Length of its first step, relative to ``eps``; the steps shrink.
+        label_smoothing: Part of each label's weight that is spread over all classes, in [0, 1).
 
     Raises:
         SettingError: If a number is out of range.
@@ -56,14 +56,12 @@ class PGDTraining:
     recipe: Recipe = RECIPE
     steps: int = 3
     rel_step_size: float = 0.8
+    label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "threat", to_threat(self.threat))
-        if not isinstance(self.threat, Threat):
-            raise SettingError(
-                f"threat = {self.threat!r}; expected a ball, such as Linf(8/255) or parse('linf:8/255')"
-            )
+        object.__setattr__(self, "threat", to_ball(self.threat))
         check_steps(self.steps, self.rel_step_size)
+        check_label_smoothing(self.label_smoothing)
 
     def objective(self) -> "PGDLoss":
         """Return the loss of a step."""
@@ -91,4 +89,4 @@ class PGDLoss:
                 seed=context.seed,
                 ids=context.ids,
             )
-        return F.cross_entropy(forward_logits(net, worst), y)
+        return F.cross_entropy(forward_logits(net, worst), y, label_smoothing=defense.label_smoothing)
