@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from quintain.federated import Deadlines, SitePrivacy
+from quintain.federated import ClientNoise, Deadlines, FedAdam, FedProx, PersonalHead, SitePrivacy
 from quintain.federated.deployment import (
     ClientSettings,
     ServerSettings,
@@ -31,17 +31,21 @@ def test_the_table_has_each_key_once_and_says_which_are_needed(name):
 
 
 def test_the_tables_of_a_plan_have_their_fields_named():
-    for kind in (Recipe, SitePrivacy, Deadlines):
+    for kind in (Recipe, SitePrivacy, ClientNoise, FedProx, FedAdam, PersonalHead, Deadlines):
         text = SECTIONS["server" if kind is Deadlines else "plan"]
         assert all(re.search(rf"`{one.name}`|^{one.name} =", text, re.MULTILINE) for one in fields(kind))
 
 
 def test_the_examples_are_read(tmp_path):
-    usual, private = EXAMPLES["plan"]
+    usual, private, noise, strategy = EXAMPLES["plan"]
     for text, unit in ((usual, "record"), (usual.split("[recipe]")[0] + private, "patient")):
         (tmp_path / "plan.toml").write_text(text)
         plan = PlanFile.load(tmp_path / "plan.toml")
         assert (plan.shape, plan.class_names, plan.unit) == ((1, 64, 64), ("normal", "pneumonia"), unit)
+    (tmp_path / "plan.toml").write_text(usual + noise + strategy)
+    config = PlanFile.load(tmp_path / "plan.toml").config
+    assert config.client_noise == ClientNoise(0.5, 1.0, max_dropped=20)
+    assert config.strategy == FedProx(mu=0.1)
     for kind, name in ((ClientSettings, "client"), (ServerSettings, "server")):
         (example,) = EXAMPLES[name]
         (tmp_path / f"{name}.toml").write_text(example)

@@ -1,28 +1,33 @@
 """A deployed site over its life: two federations, a lost journal, one budget after another, a revoked key."""
 
+import itertools
 import json
 import logging
 import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from quintain.core.errors import PrivacyError, SettingError
 from quintain.core.rounding import epsilon
 from quintain.dp import Ledger
 from quintain.dp.accounting.release import Release
-from quintain.federated import FederatedConfig, SitePrivacy
-from quintain.federated.deployment import ClientSettings, ServerSettings, approve
+from quintain.dp.randomness.stream import RandomStream
+from quintain.federated import FederatedConfig, SitePrivacy, simulate
+from quintain.federated.deployment import ClientSettings, ServerSettings, approve, load_plan
 from quintain.federated.deployment.site_daemon import start_site
 from quintain.federated.deployment.site_log import site_log
 from quintain.federated.engine import local_engine
 from quintain.federated.enrolment import save_identity, save_roster
+from quintain.federated.grouped_sum import GroupedSum
 from quintain.federated.round_messages import READY
 from quintain.federated.secagg import FolderJournal, Identity, Roster
 from quintain.federated.simulated_network import SimulatedNetwork
 from tests.federated.deployed import CLIENT, PLAN, RECIPE, SERVER, Asked, deployed
-from tests.federated.settings import SHORT, Party
+from tests.federated.settings import SHORT, Party, weights
 
+NINE = PLAN.replace("max_corrupt = 0\nthreshold = 2\n", "")
 PRIVACY = "\n[privacy]\nepsilon = 2\nsteps = 2\nsample_rate = 0.25\n"
 SILENT = logging.Logger("nobody reads it", logging.CRITICAL)
 
@@ -98,6 +103,37 @@ def test_two_federations_with_one_journal_do_not_subtract_to_a_sites_update(tmp_
     sums = [one.plan.encoding.decode(one.state.published.integers) for one in (server, other)]
     encoding, encoded = server.plan.encoding, clients[list(files.sites).index(fourth)].update.encoded
     np.testing.assert_allclose(sums[0] - sums[1], encoding.decode(encoding.to_signed(encoded)), atol=1e-7)
+
+
+ROBUST = (
+    'robust = "trimmed-mean"\n'
+    + NINE.replace("rounds = 3", "rounds = 1")
+    + RECIPE
+    + '[strategy]\nname = "fedprox"\nmu = 0.5\n'
+)
+NOISE = "[noise]\nclip_norm = 0.5\nnoise_multiplier = 1\n"
+ADAPTIVE = '[strategy]\nname = "fedadam"\nlearning_rate = 0.05\n'
+PLANS = {
+    "groups and a pull": (9, ROBUST, {"aggregation": GroupedSum("trimmed-mean")}),
+    "noise that sites share": (3, PLAN + RECIPE + NOISE + ADAPTIVE, {}),
+    "noise by the server": (3, PLAN + RECIPE + NOISE + 'added_by = "server"\n', {}),
+}
+
+
+@pytest.mark.parametrize(("number", "plan", "settings"), PLANS.values(), ids=PLANS)
+def test_a_plan_of_noise_groups_and_numbers_of_a_strategy_comes_to_the_simulated_model_bit_for_bit(
+    tmp_path, monkeypatch, number, plan, settings
+):
+    files = deployed(tmp_path, num_sites=number, plan=plan)
+    streams = itertools.count()
+    monkeypatch.setattr(RandomStream, "from_os_entropy", lambda: RandomStream.from_seed(next(streams)))
+    made = load_plan(tmp_path / "plan.toml", files.roster)
+    server, report, _ = run_rounds(files, clients_of(files), made.plan.config.rounds)
+    assert report.survivors == tuple(files.sites)
+    streams = itertools.count()
+    run = simulate(files.sites, made.net, made.plan.config, **settings)
+    assert torch.equal(weights(server.net), weights(made.net))
+    assert (run.privacy is None) == (made.plan.config.client_noise is None)
 
 
 def test_a_state_without_its_journal_starts_no_daemon_and_is_not_approved(tmp_path):

@@ -7,9 +7,20 @@ import pytest
 import torch
 
 from quintain.core.errors import ModelError, NotFoundError, ProtocolError, RunFolderError, SettingError
-from quintain.federated import Deadlines, FederatedConfig, PlainMean, SecureSum, SitePrivacy
+from quintain.core.rounding import bound
+from quintain.federated import (
+    ClientNoise,
+    Deadlines,
+    FedAdam,
+    FederatedConfig,
+    FedProx,
+    PersonalHead,
+    PlainMean,
+    SecureSum,
+    SitePrivacy,
+)
 from quintain.federated.deployment import ClientSettings, ServerSettings, load_plan
-from quintain.federated.deployment.approval import file_terms
+from quintain.federated.deployment.approval import file_terms, net_terms
 from quintain.federated.deployment.plan_file import PlanFile
 from quintain.federated.enrolment import save_identity, save_roster
 from quintain.federated.homomorphic_sum import HomomorphicSum
@@ -394,3 +405,87 @@ class Nobody:
 
     def cancel(self, message, sites):
         pass
+
+
+NOISE = "\n[noise]\nclip_norm = 0.5\nnoise_multiplier = 1\n"
+NINE = PLAN.replace("max_corrupt = 0\nthreshold = 2\n", "")
+
+
+def test_a_plan_with_noise_a_robust_average_or_a_strategys_numbers_is_that_of_the_command_line(files):
+    made = written(files, PLAN + RECIPE + NOISE + "max_dropped = 1\n")
+    assert made.plan.config.client_noise == ClientNoise(0.5, 1.0, max_dropped=1)
+    assert made.plan.min_survivors == 2
+    by_server = written(files, PLAN + RECIPE + NOISE + 'added_by = "server"\ndelta = 1e-6\n')
+    assert by_server.plan.config.client_noise == ClientNoise(0.5, 1.0, added_by="server", delta=1e-6)
+    pulled = written(files, PLAN + RECIPE + '[strategy]\nname = "fedprox"\nmu = 1\n')
+    assert pulled.plan.strategy == FedProx(mu=1.0)
+    assert written(files, PLAN + 'strategy = "fedprox"\n' + RECIPE).plan.strategy == FedProx()
+    adaptive = written(files, PLAN + RECIPE + '[strategy]\nname = "fedadam"\nlearning_rate = 0.1\n')
+    assert adaptive.plan.strategy == FedAdam(learning_rate=0.1)
+    head = written(files, PLAN + RECIPE + '[strategy]\nname = "personal-head"\nprefix = "3."\n')
+    assert head.plan.strategy == PersonalHead(prefix="3.")
+
+
+@pytest.mark.parametrize(
+    ("plan", "complaint"),
+    [
+        (PLAN + RECIPE + "[noise]\nclip_norm = 1\n", r"plan.toml: \[noise\] noise_multiplier is missing"),
+        (PLAN + RECIPE + NOISE + "add_by = 1\n", r"\[noise\] no key is called 'add_by'. Did you mean added"),
+        (PLAN + RECIPE + NOISE + 'added_by = "us"\n', r"\[noise\] added_by = 'us'; expected one of"),
+        (PLAN + RECIPE + NOISE.replace("0.5", "-1"), r"\[noise\] clip_norm = -1.0; expected a positive"),
+        (PLAN + PRIVACY + NOISE, "plan.toml: site_privacy and client_noise are both set"),
+        (PLAN + 'secure = "none"\n' + RECIPE + NOISE, "plan.toml: sites share the noise, and the aggreg"),
+        (PLAN + RECIPE + NOISE + "max_dropped = 2\n", "plan.toml: 3 sites, of which 2 may drop out"),
+        (PLAN + 'robust = "median"\n' + RECIPE, "plan.toml: 3 sites in groups of 3; expected at least 3"),
+        (PLAN + 'robust = "krum"\n' + RECIPE, "plan.toml: krum compares single updates"),
+        (PLAN + 'robust = "mode"\n' + RECIPE, "plan.toml: the robust average 'mode'; expected median"),
+        (PLAN + 'robust = "median"\nsecure = "none"\n' + RECIPE, "plan.toml: .*expected secagg"),
+        (PLAN + RECIPE + '[strategy]\nname = "fedprox"\nmo = 1\n', r"\[strategy\] no key is called 'mo'"),
+        (PLAN + RECIPE + '[strategy]\nname = "fedavg"\nmu = 1\n', r"\[strategy\] no key is called 'mu'"),
+        (PLAN + RECIPE + '[strategy]\nname = "fedprox"\nmu = "1"\n', r"\[strategy\] mu = '1'; expected a n"),
+        (PLAN + RECIPE + '[strategy]\nname = "fedprox"\nmu = -1\n', r"\[strategy\] mu = -1.0; expected 0 or"),
+        (PLAN + RECIPE + '[strategy]\nname = "fedpro"\n', r"plan.toml: \[strategy\] .*Did you mean fedprox"),
+        (PLAN + RECIPE + "[strategy]\nmu = 1\n", r"plan.toml: strategy = .*expected a name of"),
+        (PLAN + "strategy = 3\n" + RECIPE, "plan.toml: strategy = 3; expected a name of"),
+        (PLAN + "min_cohort_change = 3\nsecure = 'none'\n" + RECIPE, "plan.toml: min_cohort_change with"),
+    ],
+)
+def test_noise_groups_and_a_strategys_numbers_that_do_not_go_together_are_refused(files, plan, complaint):
+    with pytest.raises(SettingError, match=complaint) as caught:
+        written(files, plan)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (NOISE, NOISE.replace("multiplier = 1", "multiplier = 0.5")),
+        (NOISE, NOISE + 'added_by = "server"\n'),
+        ('[strategy]\nname = "fedprox"\nmu = 1\n', '[strategy]\nname = "fedprox"\n'),
+    ],
+)
+def test_sites_with_other_noise_or_other_numbers_of_a_strategy_refuse_the_round(files, one, other):
+    plans = [written(files, PLAN + RECIPE + more).plan for more in (one, other)]
+    offered, own = (plan.policy(0, bytes(16), bytes(32)) for plan in plans)
+    with pytest.raises(ProtocolError, match=r"the server offers \w+"):
+        check_offer(pack_offer(offered), own)
+
+
+def test_an_approval_shows_groups_noise_its_epsilon_and_the_numbers_of_a_strategy(tmp_path):
+    files = deployed(tmp_path, num_sites=9, plan='robust = "median"\n' + NINE + RECIPE)
+    shown = file_terms(PlanFile.load(tmp_path / "plan.toml"), files.roster)
+    assert shown["sum"].startswith("secagg-median-3: the server learns the sum of each fixed group")
+    assert "a sum of its own: 3 of site-1, site-2, site-3; 3 of site-4" in shown["threshold"]
+    assert "it is two others' updates" in shown["smallest sum"]
+    tail = '[strategy]\nname = "fedprox"\nmu = 0.5\n'
+    made = written(files, NINE + RECIPE + NOISE + tail)
+    shown = {**file_terms(made.file, files.roster), **net_terms(made)}
+    assert shown["strategy"] == "FedProx(mu=0.5)"
+    assert "noise of 1 times that is added to each sum by the sites, each a share of it" in shown["privacy"]
+    assert "of 9 or more" in shown["threshold"]
+    worst = made.plan.noise.guarantee([9, 9, 9], 1e-5).epsilon
+    assert f"epsilon {bound(worst, up=True)} at delta 1e-05 for one client" in shown["privacy of a site"]
+    assert "useless" in shown["privacy of a site"]
+    made = written(files, NINE + RECIPE + NOISE + 'added_by = "server"\n')
+    assert "by the server, which sees the sums without it" in file_terms(made.file, files.roster)["privacy"]
+    assert "the server sees the sums without noise" in net_terms(made)["privacy of a site"]

@@ -18,6 +18,7 @@ from quintain.federated.deployment.plan_file import PlanFile
 from quintain.federated.enrolment import enroll, load_identity, save_roster
 from quintain.federated.flower.deployment_server import run_deployment, server_app, settings_path
 from quintain.federated.flower.stub import RECORD, stub_app
+from quintain.federated.privacy import noise_privacy, text_of
 from quintain.federated.roster_versions import write_next_roster
 from quintain.federated.round_messages import RoundMessage, open_header
 from tests.federated.deployed import PLAN, RECIPE, SERVER, deployed
@@ -129,6 +130,22 @@ def test_all_rounds_run_by_the_settings_file_and_end_in_the_simulated_model(file
     assert lines[-1].startswith(
         f"the model of 3 rounds is in {files.folder / 'federated.safetensors'}, SHA-256"
     )
+
+
+def test_the_last_line_has_the_epsilon_of_noise_on_the_sums(files):
+    noise = "[noise]\nclip_norm = 0.5\nnoise_multiplier = 1\n"
+    (files.folder / "plan.toml").write_text(PLAN.replace("rounds = 3", "rounds = 1") + RECIPE + noise)
+    daemons, lines = Daemons(files), []
+    daemons.start()
+    try:
+        settings = ServerSettings.load(files.folder / "server.toml")
+        server = run_deployment(Grid(daemons.app), settings, lines.append)
+    finally:
+        daemons.stop()
+    assert server.state.reports[0].survivors == tuple(files.sites)
+    assert lines[-2].startswith("the model of 1 rounds is in ")
+    spent = noise_privacy(server.plan, server.aggregation, [3])
+    assert lines[-1].startswith(text_of(spent))
 
 
 def test_a_server_that_is_killed_is_run_again_and_ends_with_the_same_model(files, app):

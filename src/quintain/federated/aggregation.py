@@ -123,6 +123,13 @@ class Aggregation(ABC):
         clipped = np.clip(update, -encoding.clip_value, encoding.clip_value)
         return encoding.quantize(clipped * relative_weight)
 
+    def check_policy(self, policy: Policy) -> None:  # noqa: B027
+        """Refuse terms under which no sum can be made, before any round.
+
+        Raises:
+            SettingError: If they are such.
+        """
+
     def largest_entry(self, encoding: Encoding, relative_weight: float) -> int:
         """Return the largest magnitude of an entry that ``encode`` makes, by the same operations."""
         return encoding.largest_entry(relative_weight)

@@ -104,6 +104,10 @@ class ByzantineAggregation(Aggregation):
         """Run the server's half, as all do."""
         return self._inner.sum(policy, transport)
 
+    def check_policy(self, policy: Policy) -> None:
+        """Refuse what the aggregation refuses."""
+        self._inner.check_policy(policy)
+
     def largest_entry(self, encoding: Encoding, relative_weight: float) -> int:
         """Return the bound of the aggregation."""
         return self._inner.largest_entry(encoding, relative_weight)

@@ -78,6 +78,10 @@ class ClientNoise:
                 "secagg, or noise that a trusted server adds"
             )
 
+    def min_survivors(self, num_sites: int) -> int:
+        """Return the fewest of so many sites whose sum has the noise that is promised."""
+        return num_sites - self.max_dropped if self.added_by == "sites" else 1
+
     def on_sums(self, length: int, num_sites: int, max_corrupt: int) -> DistributedNoise:
         """Return the noise on sums of vectors (length,) of so many sites."""
         kind = DistributedNoise if self.added_by == "sites" else CentralNoise

@@ -105,4 +105,6 @@ class FederatedConfig:
     def terms(self, num_sites: int) -> tuple[int, int]:
         """Return the threshold and the fewest survivors that are in force among so many sites."""
         threshold = default_threshold(num_sites) if self.threshold is None else self.threshold
-        return threshold, max(2, threshold) if self.min_survivors is None else self.min_survivors
+        asked = max(2, threshold) if self.min_survivors is None else self.min_survivors
+        noise = self.client_noise
+        return threshold, asked if noise is None else max(asked, noise.min_survivors(num_sites))

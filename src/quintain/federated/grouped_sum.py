@@ -55,13 +55,13 @@ def trimmed_mean(averages: NDArray[np.float64]) -> NDArray[np.float64]:
 RULES: Mapping[str, Rule] = {"median": median, "trimmed-mean": trimmed_mean}
 
 
-def robust_aggregation(rule: str, aggregation: Aggregation, num_sites: int) -> Aggregation:
+def robust_aggregation(rule: str, aggregation: Aggregation, num_sites: int | None = None) -> Aggregation:
     """Return the aggregation that takes a robust average over secure sums of groups.
 
     Args:
         rule: ``median`` or ``trimmed-mean``.
         aggregation: What sums: the secure sum.
-        num_sites: How many sites there are.
+        num_sites: How many sites there are; None where only a plan's roster will tell.
 
     Raises:
         SettingError: If the rule needs single updates, which a secure sum hides; if there are too few sites;
@@ -78,7 +78,8 @@ def robust_aggregation(rule: str, aggregation: Aggregation, num_sites: int) -> A
         raise SettingError(
             f"a robust average over {aggregation.name}; expected secagg, whose groups' sums it is taken of"
         )
-    groups_of(num_sites)
+    if num_sites is not None:
+        groups_of(num_sites)
     return GroupedSum(rule)
 
 
@@ -142,6 +143,16 @@ class GroupedSum(SecureSum):
             f"else of a site's vector, under the terms of secagg in each group; the {self.rule} over the "
             "groups does not follow a few that have a bad site"
         )
+
+    def check_policy(self, policy: Policy) -> None:
+        """Refuse terms under which some group could not sum.
+
+        Raises:
+            SettingError: If there are too few sites, their weights are unequal, or more of them may side with
+                the server than a group stands.
+        """
+        for members in groups_of(len(policy.roster), self.group_size):
+            group_policy(policy, members)
 
     def join(
         self, policy: Policy, identity: Identity, encoded: EncodedVector, journal: Journal

@@ -100,12 +100,14 @@ class TrainingPlan:
         return given.on_sums(self.length, len(self.roster), self.config.max_corrupt)
 
     def check_aggregation(self, aggregation: Aggregation) -> None:
-        """Refuse an aggregation that undoes the privacy of this plan.
+        """Refuse an aggregation that undoes the privacy of this plan, or cannot sum under its terms.
 
         Raises:
-            SettingError: If sites would add shares of noise to vectors that the server sees one by one, or
-                noise is made for a sum of all sites and there are sums of groups.
+            SettingError: If sites would add shares of noise to vectors that the server sees one by one, noise
+                is made for a sum of all sites and there are sums of groups, or no groups can be made of these
+                sites.
         """
+        aggregation.check_policy(self.policy(0, bytes(16), bytes(32)))
         if self.config.client_noise is not None:
             self.config.client_noise.check_aggregation(aggregation)
 
@@ -150,8 +152,7 @@ class TrainingPlan:
     @property
     def min_survivors(self) -> int:
         """The fewest survivors that are in force."""
-        asked = self.config.terms(len(self.roster))[1]
-        return asked if self.noise is None else max(asked, self.noise.min_survivors)
+        return self.config.terms(len(self.roster))[1]
 
     @property
     def largest_fraction(self) -> float:

@@ -1,6 +1,6 @@
 """One epsilon for a whole federation: what it protects, by which mechanism, and what it assumes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from quintain.core.errors import PrivacyError
@@ -10,6 +10,7 @@ from quintain.dp.accounting.guarantee import Guarantee
 from quintain.federated.aggregation import Aggregation
 from quintain.federated.client_noise import ClientNoise
 from quintain.federated.noise import DistributedNoise
+from quintain.federated.plan import TrainingPlan
 
 MIN_USEFUL_SITES = 50
 """With fewer sites, noise that hides a site's whole update leaves little of a net's average."""
@@ -95,6 +96,23 @@ def client_level(
         relative_noise=noise.relative_noise,
         notes=tuple(notes),
     )
+
+
+def noise_privacy(
+    plan: TrainingPlan, aggregation: Aggregation, survivors: Iterable[int]
+) -> FederationPrivacy | None:
+    """Return the privacy of one whole site under a plan; None where sums have no noise.
+
+    Args:
+        plan: The training.
+        aggregation: What makes the sums.
+        survivors: How many sites were in each round's sum; 0 for one that was abandoned, which counts as the
+            smallest: a server may have opened it, and deny it.
+    """
+    settings, noise = plan.config.client_noise, plan.noise
+    if settings is None or noise is None:
+        return None
+    return client_level(settings, noise, [one or plan.min_survivors for one in survivors], aggregation)
 
 
 def _require_one_unit(ledgers: Mapping[str, Ledger]) -> None:

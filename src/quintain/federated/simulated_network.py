@@ -177,6 +177,10 @@ class WatchedAggregation(Aggregation):
             self._attack(self.network)
         return self._found
 
+    def check_policy(self, policy: Policy) -> None:
+        """Refuse what the aggregation refuses."""
+        self._inner.check_policy(policy)
+
     def largest_entry(self, encoding: Encoding, relative_weight: float) -> int:
         """Return the bound of what is watched."""
         return self._inner.largest_entry(encoding, relative_weight)

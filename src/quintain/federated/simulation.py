@@ -23,7 +23,7 @@ from quintain.federated.kept_update import units_digest
 from quintain.federated.local import Update, check_trainable
 from quintain.federated.model_bytes import model_digest
 from quintain.federated.plan import CLEAN_CROSS_ENTROPY, TrainingPlan
-from quintain.federated.privacy import FederationPrivacy, client_level, site_level
+from quintain.federated.privacy import FederationPrivacy, noise_privacy, site_level
 from quintain.federated.reports import FederatedRun, RoundReport, ServerReport, Simulated
 from quintain.federated.secagg.encoding import check_types
 from quintain.federated.secagg.journal import MemoryJournal
@@ -223,12 +223,8 @@ def _privacy(
     if plan.config.site_privacy is not None:
         ledgers = {one.name: one.ledger for one in clients if one.ledger.releases}
         return site_level(ledgers, plan.config.site_privacy.delta) if ledgers else None
-    if plan.config.client_noise is None or plan.noise is None:
-        return None
-    # a round that was abandoned may have been opened by a server that denies it
-    sums = [len(one.survivors) or plan.min_survivors for one in rounds]
-    found = client_level(plan.config.client_noise, plan.noise, sums, aggregation)
-    if not plan.strategy.is_personal:
+    found = noise_privacy(plan, aggregation, [len(one.survivors) for one in rounds])
+    if found is None or not plan.strategy.is_personal:
         return found
     return replace(
         found,

@@ -19,17 +19,21 @@ from quintain.federated.deployment.own_journal import bind_journal, require_own_
 from quintain.federated.deployment.plan_file import Deployment, PlanFile
 from quintain.federated.deployment.site_settings import ClientSettings
 from quintain.federated.deployment.toml_table import read_table
+from quintain.federated.grouped_sum import GroupedSum, groups_of
 from quintain.federated.homomorphic_sum import HomomorphicSum
 from quintain.federated.key_words import fingerprint
 from quintain.federated.model_bytes import model_digest
+from quintain.federated.privacy import noise_privacy, text_of
 from quintain.federated.roster_versions import accept_roster, last_accepted
 from quintain.federated.secagg.keys import Roster
+from quintain.federated.secagg.policy import default_threshold
 from quintain.federated.secagg.primitives import tagged_hash
 from quintain.federated.toml_files import quoted, read_toml
 from quintain.models.classifier import Classifier
 
 APPROVED_FILE = "approved.toml"
-NET_TERMS = ("parameters", "digest")
+SITE_EPSILON = "privacy of a site"
+NET_TERMS = ("parameters", "digest", SITE_EPSILON)
 """What is known once the model's program has run."""
 ENOUGH_LEFT = 3
 """Updates that are to be left of a sum for whoever is in it; of fewer, the approval says so."""
@@ -129,7 +133,7 @@ def file_terms(file: PlanFile, roster: Roster) -> dict[str, str]:
     """Return what plan and roster say, in words; no program of the model runs."""
     config = file.config
     privacy, sums, first = config.site_privacy, file.aggregation, file.initial_weights
-    threshold, min_survivors = config.terms(len(roster))
+    opened, min_survivors = _smallest_opened(file, roster)
     key = f" under the key {sums.key_id.hex()}" if isinstance(sums, HomomorphicSum) else ""
     terms = {
         "model": _model(file),
@@ -143,17 +147,14 @@ def file_terms(file: PlanFile, roster: Roster) -> dict[str, str]:
         "clip": f"each entry of an update within {config.clip_value:g}"
         + ("" if config.clip_norm is None else f", its norm within {config.clip_norm:g}")
         + ("" if config.scale is None else f", in steps of 1/{config.scale}"),
-        "threshold": f"{threshold} of {len(roster)} sites open a sum, of {min_survivors} or more, while at "
-        f"most {config.max_corrupt} side with the server",
+        "threshold": f"{opened}, while at most {config.max_corrupt} side with the server",
         "cohorts": f"no sum whose sites differ from an earlier one's by fewer than {config.min_cohort_change}"
         if config.min_cohort_change
         else "any of so many sites",
         "weights": "equal"
         if config.weights is None
         else ", ".join(f"{readable_name(name)} {weight}" for name, weight in config.weights.items()),
-        "privacy": "none: sums may tell of records"
-        if privacy is None
-        else f"epsilon {privacy.epsilon:g} at delta {privacy.delta:g} for one {file.unit} over all rounds",
+        "privacy": _privacy(file),
     }
     if sums.hides_updates:
         terms |= _smallest_sum(min_survivors, config.max_corrupt)
@@ -167,11 +168,47 @@ def net_terms(deployment: Deployment) -> dict[str, str]:
     """Return what the model's program has made of it, and a hash of all that decides a round."""
     plan, net = deployment.plan, deployment.net
     parts = (one.encode() for one in (plan.fingerprint, deployment.aggregation.name, Classifier(net).hash))
-    said = (
-        f"an update has {plan.length:,} numbers; the model has {_num_parameters(net):,}",
-        tagged_hash("approval", *parts, plan.roster.digest, model_digest(net)).hex(),
+    terms = {
+        "parameters": f"an update has {plan.length:,} numbers; the model has {_num_parameters(net):,}",
+        "digest": tagged_hash("approval", *parts, plan.roster.digest, model_digest(net)).hex(),
+    }
+    # at worst every sum is of as few sites as the plan allows
+    spent = noise_privacy(plan, deployment.aggregation, [0] * plan.config.rounds)
+    if spent is not None:
+        terms[SITE_EPSILON] = "; ".join((text_of(spent), *spent.notes))
+    return terms
+
+
+def _smallest_opened(file: PlanFile, roster: Roster) -> tuple[str, int]:
+    """Say which sites open a sum, and return of how few it may be."""
+    sums, (threshold, min_survivors) = file.aggregation, file.config.terms(len(roster))
+    if not isinstance(sums, GroupedSum):
+        return f"{threshold} of {len(roster)} sites open a sum, of {min_survivors} or more", min_survivors
+    groups = groups_of(len(roster), sums.group_size)
+    needed = [default_threshold(len(members)) for members in groups]
+    said = "; ".join(
+        f"{count} of {', '.join(map(readable_name, roster.names_of(members)))}"
+        for count, members in zip(needed, groups, strict=True)
     )
-    return dict(zip(NET_TERMS, said, strict=True))
+    return f"each group opens a sum of its own: {said}", min(needed)
+
+
+def _privacy(file: PlanFile) -> str:
+    """What of a site or of its records is private, and by what."""
+    privacy, noise = file.config.site_privacy, file.config.client_noise
+    if privacy is not None:
+        return f"epsilon {privacy.epsilon:g} at delta {privacy.delta:g} for one {file.unit} over all rounds"
+    if noise is None:
+        return "none: sums may tell of records"
+    who = (
+        f"by the sites, each a share of it, of which {noise.max_dropped} may drop out of a round"
+        if noise.added_by == "sites"
+        else "by the server, which sees the sums without it"
+    )
+    return (
+        f"of whole sites: an update is cut to the norm {noise.clip_norm:g}, and noise of "
+        f"{noise.noise_multiplier:g} times that is added to each sum {who}"
+    )
 
 
 def _smallest_sum(min_survivors: int, max_corrupt: int) -> dict[str, str]:

@@ -16,31 +16,36 @@ Each party reads its own copy, and none is sent: what differs is refused round b
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import torch
 from torch import nn
 
-from quintain.core.errors import ProtocolError, SettingError
+from quintain.core.errors import SettingError
 from quintain.core.files import sha256_file
-from quintain.core.registry import choose
 from quintain.core.seeds import derive_seed
 from quintain.dp.accounting.guarantee import PrivacyUnit
 from quintain.federated.aggregation import Aggregation
+from quintain.federated.client_config import ClientConfig
 from quintain.federated.config import FederatedConfig
+from quintain.federated.deployment.plan_tables import (
+    read_aggregation,
+    read_noise,
+    read_privacy,
+    read_recipe,
+    read_strategy,
+    read_weights,
+)
 from quintain.federated.deployment.toml_table import named_in, place_of, read_table
-from quintain.federated.homomorphic_sum import HomomorphicSum
 from quintain.federated.model_chain import ModelChain
 from quintain.federated.plan import TrainingPlan
 from quintain.federated.secagg.keys import Roster
-from quintain.federated.site_privacy import SitePrivacy, private_sites
 from quintain.federated.toml_files import read_toml
 from quintain.models.classifier import Classifier
 from quintain.models.loading import load_classifier
 from quintain.models.sealed_tensors import is_checkpoint
-from quintain.training import Recipe
 
 _NUMBERS = (
     "rounds",
@@ -60,10 +65,12 @@ KEYS: Mapping[str, object] = {
     "shape": list,
     "secure": str,
     "key_id": str,
-    "strategy": str,
+    "robust": str,
+    "strategy": object,
     "recipe": dict,
     "weights": dict,
     "privacy": dict,
+    "noise": dict,
     **{name: get_type_hints(FederatedConfig)[name] for name in _NUMBERS},
 }
 REQUIRED = ("model", "classes", "shape", "rounds")
@@ -108,18 +115,24 @@ class PlanFile:
             SettingError: If a key is unknown or missing, or a value is wrong.
         """
         values: dict[str, Any] = read_table(path, read_toml(path), KEYS, required=REQUIRED)
-        privacy, unit = _privacy(path, values.get("privacy"))
+        privacy, unit = read_privacy(path, values.get("privacy"))
         names, count = _classes(path, values["classes"])
-        recipe = _recipe(path, values.get("recipe"), is_private=privacy is not None)
+        recipe = read_recipe(path, values.get("recipe"), is_private=privacy is not None)
+        noise = read_noise(path, values.get("noise"))
+        strategy = read_strategy(path, values.get("strategy"))
+        weights = read_weights(path, values.get("weights"))
         with named_in(path):
             config = FederatedConfig(
                 local_recipe=recipe,
-                strategy=choose("strategy", values.get("strategy", "")).build(),
-                weights=_weights(path, values.get("weights")),
+                strategy=strategy,
+                weights=weights,
                 site_privacy=privacy,
+                client_noise=noise,
                 **{name: values[name] for name in _NUMBERS if name in values},
             )
-            aggregation = _aggregation(values.get("secure", ""), values.get("key_id"))
+            aggregation = read_aggregation(
+                values.get("secure", ""), values.get("key_id"), values.get("robust", "")
+            )
         return cls(
             path=path,
             model=_model(path, values["model"]),
@@ -180,7 +193,7 @@ class PlanFile:
         with named_in(self.path):
             data = f"{self.data_text}, for {self.program_text}"
             plan = TrainingPlan.for_net(roster, self.config, net, data=data)
-            plan.check_aggregation(self.aggregation)
+            ClientConfig(plan, self.aggregation)  # what a client would refuse is refused before the approval
         return Deployment(plan, self.aggregation, net, self)
 
 
@@ -251,59 +264,3 @@ def _shape(path: Path, given: list[object]) -> tuple[int, ...]:
             f"height, width), of at most {MAX_NUMBERS:,} numbers"
         )
     return sizes
-
-
-def _recipe(path: Path, given: object, *, is_private: bool) -> Recipe:
-    """How a site trains in a round; under DP-SGD another one would say nothing."""
-    if given is None:
-        if is_private:
-            return Recipe(epochs=1)
-        raise SettingError(f"{path}: [recipe] is missing; expected at least its epochs")
-    if is_private:
-        raise SettingError(
-            f"{path}: [recipe] beside [privacy], by which each site trains instead; expected steps, "
-            "sample_rate and learning_rate in [privacy]: leave [recipe] out"
-        )
-    values: dict[str, Any] = read_table(
-        path, given, get_type_hints(Recipe), required=["epochs"], table="recipe"
-    )
-    with named_in(path, "recipe"):
-        return Recipe(**values)
-
-
-def _privacy(path: Path, given: object) -> tuple[SitePrivacy | None, PrivacyUnit]:
-    """DP-SGD at each site as ``quintain federate --epsilon`` makes it, but for what the file says."""
-    if given is None:
-        return None, "record"
-    kinds = {**get_type_hints(SitePrivacy), "unit": PrivacyUnit}
-    values: dict[str, Any] = read_table(path, given, kinds, required=["epsilon"], table="privacy")
-    unit: PrivacyUnit = values.pop("unit", "record")
-    with named_in(path, "privacy"):
-        usual = private_sites(values.pop("epsilon"), values.pop("delta", 1e-5), None)
-        return replace(usual, **values), unit
-
-
-def _weights(path: Path, given: dict[str, object] | None) -> dict[str, int] | None:
-    if given is None:
-        return None
-    values: dict[str, Any] = read_table(path, given, dict.fromkeys(given, int), table="weights")
-    return values
-
-
-def _aggregation(secure: str, key_id: str | None) -> Aggregation:
-    """What sums, as a server has it."""
-    entry = choose("aggregation", secure)
-    if entry.name != HomomorphicSum.name:
-        if key_id is not None:
-            raise SettingError(
-                f"key_id = {key_id!r} with secure = {entry.name!r}, which needs none; leave it out"
-            )
-        made: Aggregation = entry.build()
-        return made
-    try:
-        return HomomorphicSum(bytes.fromhex(key_id or ""))
-    except (ValueError, ProtocolError):
-        raise SettingError(
-            f"key_id = {key_id!r} with secure = 'he'; expected the id of the key that the sites share, 32 "
-            "hexadecimal digits: SharedKey.load(path).key_id.hex()"
-        ) from None

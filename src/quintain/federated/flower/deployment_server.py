@@ -13,6 +13,7 @@ from quintain.federated.deployment import ServerSettings
 from quintain.federated.deployment.folders import private_folder, used_alone
 from quintain.federated.flower.grid_transport import GridTransport
 from quintain.federated.flower.nodes import gather_sites
+from quintain.federated.privacy import noise_privacy, text_of
 from quintain.federated.server import Server
 from quintain.federated.transport import Deadlines
 from quintain.federated.transport_progress import TransportProgress, told_report
@@ -82,6 +83,9 @@ def run_deployment(grid: Grid, settings: ServerSettings, say: Callable[[str], No
             )
         digest = settings.save_model(server)
         say(f"the model of {len(reports)} rounds is in {settings.model}, SHA-256 {digest}")
+        spent = noise_privacy(server.plan, server.aggregation, [len(one.survivors) for one in reports])
+        if spent is not None:
+            say("; ".join((text_of(spent), *spent.notes)))
     return server
 
 
