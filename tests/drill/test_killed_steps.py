@@ -1,4 +1,4 @@
-"""A drill that is cut off in the midst of its leak or its audit goes on there."""
+"""A drill that is cut off in the midst of its private training, its leak or its audit goes on there."""
 
 from dataclasses import dataclass, replace
 
@@ -6,6 +6,7 @@ import pytest
 
 from quintain.core.errors import ExitCode
 from quintain.core.progress import CheckpointTimer
+from quintain.dp.step.optimizer import PrivateOptimizer
 from quintain.drill import Settings, drill, pipeline, trials
 from quintain.evaluate.steps import audit
 from quintain.leakage import gradient_inversion
@@ -67,21 +68,25 @@ def run(tmp_path, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("step", ["leak", "audit"])
+@pytest.mark.parametrize("step", ["privatize", "leak", "audit"])
 def test_a_step_that_is_cut_off_goes_on_at_its_place(run, tmp_path, monkeypatch, step):
-    place, name = {"leak": (gradient_inversion, "_gradient"), "audit": (CanaryObserver, "__call__")}[step]
+    place, name = {
+        "privatize": (PrivateOptimizer, "step"),
+        "leak": (gradient_inversion, "_gradient"),
+        "audit": (CanaryObserver, "__call__"),
+    }[step]
     calls = Calls()
     monkeypatch.setattr(place, name, calls.of(getattr(place, name)))
     whole = run(step, "whole")
     steps = calls.done
     # the trials of the step go first, the same in each start
     calls.done, calls.last = 0, steps - 2
-    with pytest.raises(KeyboardInterrupt, match=r"reconstruction|steps of the audited trainings"):
+    with pytest.raises(KeyboardInterrupt, match=r"reconstruction|steps of (private|the audited) training"):
         run(step, "cut")
     assert any((tmp_path / "cut" / "unfinished" / step).iterdir())
     calls.done, calls.last = 0, -1
     again = run(step, "cut")
-    assert calls.done < steps - 4
+    assert calls.done < steps - 1
     assert not (tmp_path / "cut" / "unfinished").exists()
     if step == "leak":
         assert again.reconstructions[0].psnr == whole.reconstructions[0].psnr

@@ -44,6 +44,7 @@ def run(context: DrillContext) -> StepOutput:
         privacy_target(context),
         folder=context.folder,
         nonprivate_counts=context.trained().training.clean_counts,
+        unfinished=context.run.unfinished("privatize"),
         progress=context.progress,
     )
     return replace(output, claims=context.claims_beside_given(output.claims))
