@@ -37,6 +37,24 @@ class Residual(nn.Module):
         return {"logits": self.last(torch.flatten(F.adaptive_avg_pool2d(h, 2), 1).view(h.shape[0], -1))}
 
 
+class Functions(nn.Module):
+    """What is written as functions of tensors, with weights that are no layer's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taps, self.spread = nn.Parameter(torch.empty(3, 2, 3, 3)), nn.Parameter(torch.empty(3, 2, 2, 2))
+        self.rows, self.shift = nn.Parameter(torch.empty(4, 10)), nn.Parameter(torch.empty(4))
+        self.last = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.tanh(F.conv2d(x, self.taps, None, 1, 1))
+        h = torch.cat([h, -h.transpose(2, 3)], dim=1).permute(0, 2, 3, 1)[:, ..., 1:4].permute(0, 3, 1, 2)
+        h = F.conv_transpose2d(h.sigmoid(), self.spread, stride=2)
+        h = F.pad(F.gelu(h, approximate="tanh"), (1, -1, 0, 0), value=0.25)
+        h = torch.cat([h.mean(dim=(1, 2)), h.mean(3)[:, 1] - h.sum((1, 3)) * 0.1], 1)[:, None, 5:15].sum(1)
+        return self.last(F.gelu(F.linear(h, self.rows, self.shift)))
+
+
 def nets() -> dict[str, nn.Module]:
     """Nets for inputs (B, 2, 5, 5)."""
     return {
@@ -79,6 +97,17 @@ def nets() -> dict[str, nn.Module]:
         ),
         "one logit": nn.Sequential(nn.Flatten(), nn.Linear(50, 6), nn.ReLU(), nn.Linear(6, 1)),
         "residual": Residual(),
+        "smooth": nn.Sequential(
+            *(nn.Flatten(2), nn.Conv1d(2, 3, 5, stride=3), nn.Tanh(), nn.ConvTranspose1d(3, 2, 2)),
+            *(
+                nn.Sigmoid(),
+                nn.ConstantPad1d((1, 2), 0.5),
+                nn.Unflatten(1, (1, 2)),
+                nn.ConvTranspose2d(1, 1, 2),
+            ),
+            *(nn.GELU(), nn.ConstantPad2d(-1, 0.5), nn.Flatten(), nn.Linear(10, 3)),
+        ),
+        "functions": Functions(),
     }
 
 

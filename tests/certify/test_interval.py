@@ -249,8 +249,8 @@ class OddLinear(nn.Linear):
     ("net", "said"),
     [
         (
-            nn.Sequential(nn.Flatten(), nn.Linear(50, 4), nn.GELU(), nn.Linear(4, 2)),
-            r"'2' is a GELU, .*; those with one are in docs/your-own-model.md. Other",
+            nn.Sequential(nn.Flatten(), nn.Linear(50, 4), nn.ELU(), nn.Linear(4, 2)),
+            r"'2' is a ELU, .*; those with one are in docs/your-own-model.md, and .*_layer_rule.*Other",
         ),
         (
             nn.Sequential(nn.Flatten(), OddLinear(50, 2)),
@@ -740,6 +740,19 @@ WRITTEN = {
     "pad": (lambda h: F.pad(h, (1, 0, 2, 1)), nn.ZeroPad2d((1, 0, 2, 1)), 72),
     "reshape": (lambda h: torch.reshape(h, (h.shape[0], 27)), nn.Flatten(), 27),
     "dropout2d": (lambda h: F.dropout2d(h, 0.5, training=False), nn.Identity(), 27),
+    "sigmoid": (torch.sigmoid, nn.Sigmoid(), 27),
+    "sigmoid_": (lambda h: h.sigmoid_(), nn.Sigmoid(), 27),
+    "tanh": (torch.tanh, nn.Tanh(), 27),
+    "gelu": (F.gelu, nn.GELU(), 27),
+    "gelu by tanh": (lambda h: F.gelu(h, approximate="tanh"), nn.GELU("tanh"), 27),
+    "ones around": (lambda h: F.pad(h, (1, 1, 1, 1), value=1.0), nn.ConstantPad2d(1, 1.0), 75),
+    "two sides": (lambda h: F.pad(h, (1, 0)), nn.ConstantPad1d((1, 0), 0.0), 36),
+    "turned twice": (
+        lambda h: torch.permute(h, (0, 3, 1, 2)).transpose(1, 2).transpose(2, 3),
+        nn.Identity(),
+        27,
+    ),
+    "negated twice": (lambda h: -torch.neg(h), nn.Identity(), 27),
     "mean": (lambda h: h.mean((2, 3)), nn.AdaptiveAvgPool2d(1), 3),
     "mean, kept": (lambda h: torch.mean(h, dim=[-1, -2], keepdim=True), nn.AdaptiveAvgPool2d(1), 3),
 }
@@ -792,10 +805,19 @@ UNWRITTEN = {
     "to nothing": (lambda h: h.clamp(min=math.inf), "a clamp from inf to None"),
     "empty": (lambda h: h.clamp(0.5, 0.5), "a clamp from 0.5 to 0.5"),
     "by a tensor": (lambda h: h.clamp(min=h), "a clamp from"),
-    "ones around": (lambda h: F.pad(h, (1, 1, 1, 1), value=1.0), "value=1.0"),
+    "around examples": (lambda h: F.pad(h, (0, 0, 0, 0, 0, 0, 1, 1)), r"pad\(\(0, 0, 0, 0, 0, 0, 1, 1\)"),
     "mirrored": (lambda h: F.pad(h, (1, 1, 1, 1), mode="reflect"), "mode='reflect'"),
-    "two sides": (lambda h: F.pad(h, (1, 1)), r"pad\(\(1, 1\)"),
-    "mean of channels": (lambda h: h.mean((1, 2)), r"mean over dimensions \(1, 2\) of 4"),
+    "mean of all of the batch": (lambda h: h.mean((0, 2)), r"mean over dimensions \(0, 2\) of 4"),
+    "sum of examples": (lambda h: h.sum(0), "sum over dimensions 0 of 4"),
+    "examples turned": (lambda h: h.permute(1, 0, 2, 3), "leaves the examples' dimension, 0, the first"),
+    "examples turned away": (lambda h: h.transpose(0, -1), "leaves the examples' dimension, 0, the first"),
+    "examples behind each other": (lambda h: torch.cat([h, h]), "cat along another dimension than 0"),
+    "beside a constant": (lambda h: torch.cat([h, h.shape], 1), "beside a tuple"),
+    "overwritten behind a turn": (
+        lambda h: h.transpose(2, 3).relu_().flatten(1) + h.flatten(1),
+        "overwrites",
+    ),
+    "softmax inside": (lambda h: F.softmax(h, 1), "no bound rule"),
     "mean of all": (lambda h: h.mean(), "mean over dimensions None"),
     "mean over the batch": (lambda h: h - h.mean(0), "mean over dimensions 0"),
     "mean in another type": (

@@ -18,11 +18,16 @@ EXPORTS: dict[str, str] = {
     "CROWNIBP": "quintain.certify.crown",
     "CertificateOutcome": "quintain.certify.outcome",
     "Certifier": "quintain.certify.outcome",
+    "Interval": "quintain.certify.interval.domain",
     "IntervalBounds": "quintain.certify.interval.certifier",
+    "Lines": "quintain.certify.interval.recording",
     "RandomizedSmoothing": "quintain.certify.randomized_smoothing",
+    "Relaxation": "quintain.certify.interval.relaxations",
+    "RoundingModel": "quintain.certify.rounding",
     "SmoothedClassifier": "quintain.certify.smoothing",
     "TracedNetwork": "quintain.certify.interval.graph",
     "largest_certified_radius": "quintain.certify.radius_search",
+    "register_layer_rule": "quintain.certify.interval.layers",
     "worst_case_logits": "quintain.certify.interval.certifier",
 }
 

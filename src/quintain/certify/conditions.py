@@ -15,10 +15,12 @@ from quintain.models.precision import Operation, require_full_precision
 from quintain.models.protocol import ClassifierLike
 
 WHY = "interval bounds hold for sums and products that each round to the model's type"
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+CONVOLUTIONS = (nn.modules.conv._ConvNd,)
 
 
-def require_bounded_rounding(net: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+def require_bounded_rounding(
+    net: nn.Module, device: torch.device, dtype: torch.dtype, *, has_convolutions: bool = False
+) -> None:
     """Refuse what lets a model's operations round more than their type does.
 
     Or compute something else than their layers say.
@@ -28,6 +30,7 @@ def require_bounded_rounding(net: nn.Module, device: torch.device, dtype: torch.
         device: Where it runs; nothing of that device is used, so that a GPU can be asked about on a machine
             without one.
         dtype: What it runs in.
+        has_convolutions: Whether its forward calls convolutions as functions.
 
     Raises:
         ModelError: For autocast, settings that lower float32 precision, libraries whose convolutions may be
@@ -56,7 +59,8 @@ def require_bounded_rounding(net: nn.Module, device: torch.device, dtype: torch.
             "before it was compiled"
         )
     if dtype == torch.float32:
-        _require_plain_products(device, convolves=any(isinstance(module, CONVOLUTIONS) for module in modules))
+        convolves = has_convolutions or any(isinstance(module, CONVOLUTIONS) for module in modules)
+        _require_plain_products(device, convolves=convolves)
 
 
 def _require_plain_products(device: torch.device, *, convolves: bool) -> None:

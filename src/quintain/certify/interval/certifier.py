@@ -25,6 +25,7 @@ from quintain.certify.interval.agreement import (
 from quintain.certify.interval.domain import Interval, input_interval
 from quintain.certify.interval.graph import TracedNetwork
 from quintain.certify.interval.observer import require_margins_kept
+from quintain.certify.interval.smooth import LIBRARY_ROUNDINGS
 from quintain.certify.outcome import CertificateOutcome, require_labels
 from quintain.certify.rounding import NO_ROUNDING, RoundingModel, rounding_model
 from quintain.core.errors import ContradictionError, ModelError, SettingError
@@ -56,6 +57,12 @@ ASSUMPTIONS = (
     "looks from its use; check its source",
 )
 
+LIBRARY_ASSUMPTION = (
+    f"sigmoid, tanh, the error function and the exponential are off by at most {LIBRARY_ROUNDINGS} units of "
+    "roundoff, which no standard promises; PyTorch and onnxruntime on the CPU were seen to keep to a fifth"
+)
+"""What is assumed of a net that uses one of these."""
+
 
 def worst_case_logits(
     traced: TracedNetwork, x: Tensor, y: Tensor, threat: Threat, *, eps: float | None = None
@@ -73,7 +80,8 @@ def worst_case_logits(
         threat: ``Linf`` or ``L2``.
         eps: A radius instead of the threat's.
     """
-    return -traced.margin_bounds(input_interval(x, threat, eps), y, NO_ROUNDING)
+    bounds = traced.margin_bounds(input_interval(x, threat, eps), y, NO_ROUNDING)
+    return -traced.score_margins(bounds, y, NO_ROUNDING)
 
 
 class LayerCertifier(ABC):
@@ -210,6 +218,9 @@ def trace_bounds(model: ClassifierLike, certifier: object, margins: MarginBounds
     check()
     with torch.inference_mode(False):
         traced = TracedNetwork.trace(model.net, check)
+    if traced.convolves:  # a function, which no module shows
+        check = partial(require_bounded_rounding, model.net, model.device, model.dtype, has_convolutions=True)
+        check()
     return TracedBounds(model, traced, check, before, margins)
 
 
@@ -279,6 +290,7 @@ class TracedBounds:
                 rounding,
                 correct=(clean_margins[-1] > 0).to(model.device),
             )
+            found = self.traced.score_margins(found, y[rows].to(model.device), rounding)
             bounds.append(smallest_margin(found, y[rows].to(model.device)).to(x.device))
         require_own_type(model.net)
         if len(x):
@@ -302,7 +314,7 @@ class TracedBounds:
             margin=lower,
             radius=None,
             forwards=torch.full_like(y, 2),
-            assumptions=ASSUMPTIONS,
+            assumptions=(*ASSUMPTIONS, *[LIBRARY_ASSUMPTION] * self.traced.rests_on_library),
             failed=failed,
         )
 
@@ -326,6 +338,7 @@ class TracedBounds:
         bounds = self.margins(
             traced, x, y, threat, eps, rounding, correct=torch.ones_like(y, dtype=torch.bool), points=z
         )
+        bounds = traced.score_margins(bounds, y, rounding)
         require_margins_kept(bounds, run, y)
         require_same_logits(model.name, run, read)
         if x.shape[1:] not in self.checked_shapes:

@@ -1,10 +1,12 @@
 """The interval domain: boxes that contain all values of a layer, cut with the image of an L2 ball."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from quintain.certify.interval.recording import AffineMap, Lines, Operation, Recording
 from quintain.certify.rounding import RoundingModel
@@ -141,6 +143,50 @@ class Interval:
         error = rounding.error_bound(1, terms, torch.zeros_like(terms))
         found = Interval(self.center + other.center, self.radius + other.radius + error)
         return found.recorded((self, other), torch.add, error, terms, mixes=True)
+
+    def pad(self, padding: Sequence[int], value: float) -> "Interval":
+        """Put a number around the values, or cut them where the padding is negative, as ``F.pad`` does."""
+
+        def f(h: Tensor) -> Tensor:
+            return F.pad(h, list(padding), value=value)
+
+        def zeros(h: Tensor) -> Tensor:
+            return F.pad(h, list(padding))
+
+        ball = self.ellipsoid
+        found = Interval(
+            f(self.center),
+            zeros(self.radius),
+            ball and Ellipsoid(f(ball.center), zeros(ball.semi_axes), zeros(ball.error_radius)),
+        )
+        return found.recorded((self,), f)
+
+    @staticmethod
+    def cat(parts: "Sequence[Interval]", dim: int) -> "Interval":
+        """Put intervals behind each other along a dimension; of L2 balls the boxes are kept."""
+        found = Interval(
+            torch.cat([part.center for part in parts], dim), torch.cat([part.radius for part in parts], dim)
+        )
+        return found.recorded(tuple(parts), lambda *values: torch.cat(values, dim))
+
+    def total(
+        self, dims: tuple[int, ...], rounding: RoundingModel, *, mean: bool, keepdim: bool
+    ) -> "Interval":
+        """Compute the sum over dimensions of the examples, or the mean, of n numbers.
+
+        A sum is rounded at most n times, a mean once more, and where a device multiplies by 1/n twice.
+        """
+        count = math.prod(self.center.shape[dim] for dim in dims)
+
+        def f(h: Tensor) -> Tensor:
+            return h.mean(dims, keepdim) if mean else h.sum(dims, keepdim)
+
+        sums = self.magnitude.sum(dims, keepdim)
+        # the overflow test is of the sum, whatever it is divided by afterwards
+        error = rounding.error_bound(count + 2 * mean, sums, torch.zeros_like(sums))
+        error, terms = (error / count, sums / count) if mean else (error, sums)
+        found = Interval(f(self.center), f(self.radius) + error)
+        return found.recorded((self,), f, error, terms, mixes=True)
 
     def linear(
         self, f: LinearMap, weight: Tensor, bias: Tensor | None, rounding: RoundingModel, roundings: int

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from quintain.certify.interval.domain import BatchSize, Interval
 from quintain.certify.interval.layers import WITHOUT_BOUNDS, bound_layer
+from quintain.certify.interval.tensor_functions import FUNCTIONS, concatenated, describe
 from quintain.certify.rounding import RoundingModel
 from quintain.core.errors import ModelError
 
@@ -74,7 +75,7 @@ def _broadcastable_constant(value: Tensor | float, interval: Interval, rounding:
     if not isinstance(value, Tensor):
         if isinstance(value, BatchSize) or not isinstance(value, int | float):
             raise ModelError(
-                f"a value is combined with {_describe(value)}; expected a number or a tensor of the net"
+                f"a value is combined with {describe(value)}; expected a number or a tensor of the net"
             )
         return center.new_tensor(rounding.number(value, "the forward"))
     rounding.require_type(value, "the forward")
@@ -84,14 +85,6 @@ def _broadcastable_constant(value: Tensor | float, interval: Interval, rounding:
             "for all of them"
         )
     return value.to(center.dtype)
-
-
-def _describe(value: object) -> str:
-    return (
-        "the batch size, which is another number in the next call"
-        if isinstance(value, BatchSize)
-        else f"a {type(value).__name__}"
-    )
 
 
 BINARY_OPERATORS: dict[Any, Callable[[Any, Any, RoundingModel], Interval]] = {
@@ -106,17 +99,6 @@ INPLACE_OPERATORS = {
     *(torch.relu_, F.hardtanh_),
 }
 """Functions that write into their first operand."""
-
-
-def _zero_padding(pad: Sequence[int], mode: str = "constant", value: float | None = None) -> nn.ZeroPad2d:
-    """Return the layer that ``F.pad`` of the last two dimensions stands for."""
-    if mode != "constant" or value or len(pad) != 4:
-        raise ModelError(
-            f"pad({tuple(pad)}, mode={mode!r}, value={value}) has no bound rule; zeros on the four sides of "
-            "an image, (left, right, top, bottom), have"
-        )
-    left, right, top, bottom = pad
-    return nn.ZeroPad2d((left, right, top, bottom))
 
 
 def _clamp(min: float | None = None, max: float | None = None) -> nn.Module:
@@ -147,8 +129,10 @@ FUNCTIONAL_LAYERS: dict[Any, Callable[..., nn.Module]] = {
     F.hardtanh: _hardtanh,
     F.hardtanh_: _hardtanh,
     F.leaky_relu: nn.LeakyReLU,
+    **dict.fromkeys((torch.sigmoid, "sigmoid", "sigmoid_"), nn.Sigmoid),
+    **dict.fromkeys((torch.tanh, "tanh", "tanh_"), nn.Tanh),
+    F.gelu: nn.GELU,
     **dict.fromkeys((torch.clamp, torch.clip, "clamp", "clamp_", "clip", "clip_"), _clamp),
-    F.pad: _zero_padding,
     F.max_pool2d: nn.MaxPool2d,
     F.avg_pool2d: nn.AvgPool2d,
     F.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
@@ -156,8 +140,17 @@ FUNCTIONAL_LAYERS: dict[Any, Callable[..., nn.Module]] = {
 }
 """Functional forms of layers, which take the layer's settings in its order."""
 
-RESHAPE_METHODS = {"view", "reshape", "flatten", "contiguous", "squeeze", "unsqueeze"}
-METHOD_OF_FUNCTION = {torch.reshape: "reshape", torch.squeeze: "squeeze", torch.unsqueeze: "unsqueeze"}
+RESHAPE_METHODS = {
+    *("view", "reshape", "flatten", "contiguous", "squeeze", "unsqueeze"),
+    *("permute", "transpose"),
+}
+METHOD_OF_FUNCTION = {
+    torch.reshape: "reshape",
+    torch.squeeze: "squeeze",
+    torch.unsqueeze: "unsqueeze",
+    torch.permute: "permute",
+    torch.transpose: "transpose",
+}
 """Functions that are the method of that name."""
 
 CONSTANT_FUNCTIONS = {
@@ -187,16 +180,20 @@ def bound_call(
     """
     if target in BINARY_OPERATORS and len(args) == 2 and not kwargs:
         return BINARY_OPERATORS[target](args[0], args[1], rounding)
+    if target in {torch.cat, torch.concat, torch.concatenate}:
+        return concatenated(name, *args, **kwargs)
     if args and isinstance(args[0], Interval):
         interval, settings = args[0], args[1:]
         target = METHOD_OF_FUNCTION.get(target, target)
-        if target not in {"view", "reshape"} and _has(BatchSize, (settings, kwargs)):
+        if target not in {"view", "reshape"} and has_type(BatchSize, (settings, kwargs)):
             raise ModelError(
-                f"operation {name!r} is set by {_describe(BatchSize())}; use x.shape[0] as the first size of "
+                f"operation {name!r} is set by {describe(BatchSize())}; use x.shape[0] as the first size of "
                 "a view alone"
             )
         if target in FUNCTIONAL_LAYERS:
             return bound_layer(FUNCTIONAL_LAYERS[target](*settings, **kwargs), interval, rounding, name)
+        if target in FUNCTIONS:
+            return FUNCTIONS[target](interval, rounding, name, *settings, **kwargs)
         if target in RESHAPE_METHODS:
             return _reshape(target, interval, settings, kwargs, name)
         if target is operator.getitem and _takes_every_example(settings[0]):
@@ -209,8 +206,6 @@ def bound_call(
             return interval.shape
         if target in {F.dropout, F.dropout2d} and not kwargs.get("training", True):
             return interval
-        if target in {torch.mean, "mean"}:
-            return _image_mean(interval, rounding, name, *settings, **kwargs)
     raise _no_rule_error(target, name)
 
 
@@ -227,34 +222,13 @@ def _reshape(
     if target in {"squeeze", "unsqueeze"}:
         dims = (*settings, *kwargs.values())
         _require_own_dimension(dims, interval.center.ndim + (target == "unsqueeze"), name)
+    if target in {"permute", "transpose"}:
+        _require_examples_first(target, settings, kwargs, interval.center.ndim, name)
     # bounds may lie in memory otherwise than the values
     method = "reshape" if target == "view" else target
     return _require_same_batch(
         interval.reshape(lambda value: getattr(value, method)(*settings, **kwargs)), interval, name
     )
-
-
-def _image_mean(
-    interval: Interval,
-    rounding: RoundingModel,
-    name: str,
-    dim: Any = None,
-    keepdim: bool = False,
-    **other: Any,
-) -> Interval:
-    """Bounds of the mean over both sides of images, ``x.mean((2, 3))``, which pooling to one pixel computes.
-
-    Raises:
-        ModelError: For a mean over other dimensions.
-    """
-    dims = sorted(d % 4 for d in dim) if isinstance(dim, tuple | list) else dim
-    if dims != [2, 3] or other or interval.center.ndim != 4:
-        raise ModelError(
-            f"operation {name!r} is a mean over dimensions {dim} of {interval.center.ndim}, which has no "
-            "bound rule; one over both sides of images has: x.mean((2, 3))"
-        )
-    pooled = bound_layer(nn.AdaptiveAvgPool2d(1), interval, rounding, name)
-    return pooled if keepdim else pooled.reshape(lambda value: value.flatten(1))
 
 
 def evaluate_constant_call(
@@ -268,16 +242,16 @@ def evaluate_constant_call(
     if (
         (target is operator.getitem or target is operator.add)
         and isinstance(args[0], tuple)
-        and not _has(BatchSize, args[1:])
+        and not has_type(BatchSize, args[1:])
     ):
         return target(*args)  # a number of a shape, a part of it, or more behind it
-    if _has(BatchSize, (args, kwargs)):
+    if has_type(BatchSize, (args, kwargs)):
         raise ModelError(
-            f"operation {name!r} computes with {_describe(BatchSize())}; use x.shape[0] as the first size of "
+            f"operation {name!r} computes with {describe(BatchSize())}; use x.shape[0] as the first size of "
             "a view alone"
         )
     if target in CONSTANT_FUNCTIONS:
-        if rounding.inexact and target is not operator.getitem and _has(Tensor, args):
+        if rounding.inexact and target is not operator.getitem and has_type(Tensor, args):
             raise ModelError(
                 f"operation {name!r} computes with the net's own tensors alone, which other devices may "
                 "round otherwise; keep the result in a buffer, or write it with the input in it, such as x "
@@ -289,7 +263,7 @@ def evaluate_constant_call(
     raise _no_rule_error(target, name)
 
 
-def _has(kind: type, values: Any) -> bool:
+def has_type(kind: type, values: Any) -> bool:
     """Tell whether a value of this type is among nested arguments."""
     found: list[bool] = []
     fx.node.map_aggregate(values, lambda value: found.append(isinstance(value, kind)))
@@ -309,7 +283,7 @@ def _require_apart(settings: Sequence[Any], kwargs: Mapping[str, Any], name: str
             f"operation {name!r} has no bound rule with these arguments; write it with sizes alone, such as "
             "x.view(-1, 16)"
         )
-    if not (isinstance(sizes[0], BatchSize) or sizes[0] == -1) or _has(BatchSize, tuple(sizes[1:])):
+    if not (isinstance(sizes[0], BatchSize) or sizes[0] == -1) or has_type(BatchSize, tuple(sizes[1:])):
         raise ModelError(
             f"operation {name!r} takes the shape {tuple(map(int, sizes))}, in which examples must stay apart "
             "for every batch size: begin it with x.shape[0] or -1, with fixed sizes behind, or use "
@@ -330,12 +304,33 @@ def _require_own_dimension(given: Sequence[Any], ndim: int, name: str) -> None:
         )
 
 
+def _require_examples_first(
+    target: str, settings: Sequence[Any], kwargs: Mapping[str, Any], ndim: int, name: str
+) -> None:
+    """Refuse another order of dimensions in which the examples' is not the first.
+
+    Raises:
+        ModelError: If it is not.
+    """
+    given = (*settings, *kwargs.values())
+    dims = given[0] if len(given) == 1 and isinstance(given[0], tuple | list) else given
+    first = [dim % ndim for dim in dims if isinstance(dim, int)]
+    if len(first) != len(dims) or (first[:1] != [0] if target == "permute" else 0 in first):
+        raise ModelError(
+            f"operation {name!r} is a {target} of dimensions {tuple(dims)}; expected one that leaves the "
+            "examples' dimension, 0, the first"
+        )
+
+
 def _takes_every_example(index: Any) -> bool:
     """Tell whether an index, such as ``[:, 0]``, takes a part of each example."""
     return (
         isinstance(index, tuple)
         and index[0] == slice(None)
-        and all(isinstance(one, int | slice) and not isinstance(one, bool) for one in index[1:])
+        and all(
+            one is None or one is Ellipsis or (isinstance(one, int | slice) and not isinstance(one, bool))
+            for one in index[1:]
+        )
     )
 
 

@@ -13,14 +13,19 @@ from torch.nn import functional as F
 from quintain.certify.attributes import AttributeSnapshot
 from quintain.certify.interval.domain import Interval
 from quintain.certify.interval.functions import (
+    FUNCTIONAL_LAYERS,
     INPLACE_OPERATORS,
     METHOD_OF_FUNCTION,
     RESHAPE_METHODS,
     bound_call,
     evaluate_constant_call,
+    has_type,
 )
 from quintain.certify.interval.layers import LAYER_RULES, bound_layer, require_unmodified
 from quintain.certify.interval.observer import Observer, require_inside_bounds
+from quintain.certify.interval.scores import Scores, scores_of
+from quintain.certify.interval.smooth import SMOOTH_LAYERS
+from quintain.certify.interval.tensor_functions import CONVOLUTION_FUNCTIONS
 from quintain.certify.rounding import NO_ROUNDING, RoundingModel
 from quintain.core.errors import ModelError, QuintainError
 from quintain.models.adapters import adapt, find_logits
@@ -108,12 +113,15 @@ class TracedNetwork:
         graph: The operations in order.
         logits_node: The operation that gives the logits.
         head: The last linear layer, if ``logits_node`` is one: its rows are merged into margins.
+        scores: What the net makes of its logits at last and returns in their place, if that is softmax or its
+            logarithm: ``score_margins`` goes on from margins of logits.
     """
 
     root: nn.Module
     graph: fx.Graph
     logits_node: fx.Node
     head: nn.Linear | None
+    scores: Scores | None = None
 
     @staticmethod
     def trace(net: nn.Module, check: Callable[[], None] = lambda: None) -> "TracedNetwork":
@@ -151,12 +159,15 @@ class TracedNetwork:
         finally:
             attributes.restore()  # a traced forward leaves placeholders where it keeps its values
         answer = cast(fx.Node, next(node for node in graph.nodes if node.op == "output").args[0])
+        scores = scores_of(answer, root)
+        if scores is not None:
+            answer = scores.node.all_input_nodes[0]
         last = (
             root.get_submodule(str(answer.target))
             if answer.op == "call_module" and len(answer.users) == 1
             else None
         )
-        return TracedNetwork(root, graph, answer, last if type(last) is nn.Linear else None)
+        return TracedNetwork(root, graph, answer, last if type(last) is nn.Linear else None, scores)
 
     def margin_bounds(
         self,
@@ -184,7 +195,9 @@ class TracedNetwork:
         value = _as_logits(self._propagate(interval, rounding, observed))
         if self.head is not None:
             require_unmodified(self.head, str(self.logits_node.target).removeprefix("0."), rounding)
+            self._require_classes(len(self.head.weight))
             return _margins_through_head(self.head, value, y, rounding)
+        self._require_classes(value.center.shape[1])
         if value.center.shape[1] == 1:
             value = Interval(F.pad(value.center, (1, 0)), F.pad(value.radius, (1, 0)))
         # Lower bound of z_y minus upper bound of z_j: the two need not be reached together, so that merging
@@ -209,7 +222,45 @@ class TracedNetwork:
             ModelError: For what has no bound rule, by name.
             ContradictionError: If a value was observed that its bounds exclude.
         """
-        return _as_logits(self._propagate(interval, rounding, observed, through_head=True))
+        logits = _as_logits(self._propagate(interval, rounding, observed, through_head=True))
+        self._require_classes(logits.center.shape[1])
+        return logits
+
+    def _require_classes(self, count: int) -> None:
+        """Refuse softmax of one logit, which is 1 whatever the input is.
+
+        Raises:
+            ModelError: If that is so.
+        """
+        if self.scores is not None and count == 1:
+            raise ModelError(
+                f"the net ends in {self.scores.kind} of one logit, which is the same for every input; "
+                "expected one logit for each class, or the one logit as it is"
+            )
+
+    @property
+    def convolves(self) -> bool:
+        """Whether it calls convolutions as functions, beside those that are layers."""
+        return any(node.target in CONVOLUTION_FUNCTIONS for node in self.graph.nodes)
+
+    @property
+    def rests_on_library(self) -> bool:
+        """Whether it uses functions whose rounding no standard bounds."""
+        layers = (self.root.get_submodule(str(n.target)) for n in self.graph.nodes if n.op == "call_module")
+        return (
+            self.scores is not None
+            or any(type(layer) in SMOOTH_LAYERS for layer in layers)
+            or any(FUNCTIONAL_LAYERS.get(node.target) in SMOOTH_LAYERS for node in self.graph.nodes)
+        )
+
+    def score_margins(self, bounds: Tensor, y: Tensor, rounding: RoundingModel) -> Tensor:
+        """Return lower bounds (B, K) on margins of what the net returns, from those of its logits."""
+        if self.scores is None:
+            return bounds
+        node = self.scores.node
+        if node.op == "call_module":
+            require_unmodified(self.root.get_submodule(str(node.target)), node.name, rounding)
+        return self.scores.margins(bounds, y, rounding)
 
     def replay(self, x: Tensor) -> Tensor:
         """Compute logits (B, K) for ``x`` (B, *S) by the traced operations.
@@ -249,7 +300,7 @@ class TracedNetwork:
         tensor_of: dict[fx.Node, fx.Node] = {}
         result: Any = None
         for node in self.graph.nodes:
-            if node.op == "output":
+            if node.op == "output" or (self.scores is not None and node is self.scores.node):
                 break
             args = fx.node.map_arg(node.args, values.__getitem__)
             kwargs = fx.node.map_arg(node.kwargs, values.__getitem__)
@@ -331,7 +382,7 @@ class TracedNetwork:
             raise ModelError(
                 f"operation {node.name!r} writes into a tensor of the net; write it without += and its like"
             )
-        if any(isinstance(value, Interval) for value in (*args, *kwargs.values())):
+        if has_type(Interval, (args, kwargs)):
             return bound_call(target, args, kwargs, rounding, node.name)
         return evaluate_constant_call(target, args, kwargs, rounding, node.name)
 

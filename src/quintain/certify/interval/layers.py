@@ -17,9 +17,10 @@ from torch.nn.utils.parametrize import is_parametrized
 from torch.nn.utils.prune import BasePruningMethod
 
 from quintain.certify.interval.domain import Interval
-from quintain.certify.interval.relaxations import RELAXATIONS
+from quintain.certify.interval.relaxations import RELAXATIONS, Relaxation
+from quintain.certify.interval.smooth import smooth
 from quintain.certify.rounding import RoundingModel
-from quintain.core.errors import ModelError
+from quintain.core.errors import ModelError, SettingError
 from quintain.models.nets import Normalise
 
 LayerRule = Callable[[Any, Interval, RoundingModel], Interval]
@@ -41,22 +42,63 @@ def linear(layer: nn.Linear, interval: Interval, rounding: RoundingModel) -> Int
     )
 
 
-def conv2d(layer: nn.Conv2d, interval: Interval, rounding: RoundingModel) -> Interval:
+CONVOLUTIONS: dict[type[nn.Module], Callable[..., Tensor]] = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d}
+TRANSPOSED_CONVOLUTIONS: dict[type[nn.Module], Callable[..., Tensor]] = {
+    nn.ConvTranspose1d: F.conv_transpose1d,
+    nn.ConvTranspose2d: F.conv_transpose2d,
+}
+
+
+def convolution(layer: nn.Conv1d | nn.Conv2d, interval: Interval, rounding: RoundingModel) -> Interval:
     """Bound a convolution with zero padding.
 
     At the border, the norm of a row counts the taps inside only.
     """
     if layer.padding_mode != "zeros":
         raise ModelError(
-            f"Conv2d with padding_mode={layer.padding_mode!r} has no bound rule; padding_mode='zeros' has"
+            f"{type(layer).__name__} with padding_mode={layer.padding_mode!r} has no bound rule; "
+            "padding_mode='zeros' has"
         )
+    settings = (layer.stride, layer.padding, layer.dilation, layer.groups)
+    return convolve(CONVOLUTIONS[type(layer)], interval, layer.weight, layer.bias, rounding, *settings)
+
+
+def transposed_convolution(
+    layer: nn.ConvTranspose1d | nn.ConvTranspose2d, interval: Interval, rounding: RoundingModel
+) -> Interval:
+    """Bound a transposed convolution, whose outputs are sums over input channels of a group and taps."""
+    settings = (layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation)
+    f = TRANSPOSED_CONVOLUTIONS[type(layer)]
+    return convolve(f, interval, layer.weight, layer.bias, rounding, *settings, groups=layer.groups)
+
+
+def convolve(
+    function: Callable[..., Tensor],
+    interval: Interval,
+    weight: Tensor,
+    bias: Tensor | None,
+    rounding: RoundingModel,
+    *settings: Any,
+    groups: int | None = None,
+) -> Interval:
+    """Bound a convolution as a function.
+
+    Args:
+        function: ``F.conv2d`` or one of its like.
+        interval: Its input.
+        weight, bias: Its own.
+        rounding: How the model rounds.
+        settings: What follows the bias.
+        groups: Of a transposed one, whose weight lists input channels first; None for another.
+    """
 
     def f(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return F.conv2d(h, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+        return function(h, weight, bias, *settings)
 
-    roundings = layer.weight[0].numel() + 1
+    # products of one output: over the input channels of its group and the taps
+    products = weight[0].numel() if groups is None else len(weight) // groups * weight[0, 0].numel()
     return interval.linear(
-        f, layer.weight.to(interval.center.dtype), _as_bound_dtype(layer.bias, interval), rounding, roundings
+        f, weight.to(interval.center.dtype), _as_bound_dtype(bias, interval), rounding, products + 1
     )
 
 
@@ -207,6 +249,13 @@ def zero_pad(layer: nn.ZeroPad2d, interval: Interval, _rounding: RoundingModel) 
     return interval.reshape(lambda h: F.pad(h, layer.padding))
 
 
+def constant_pad(
+    layer: nn.ConstantPad1d | nn.ConstantPad2d, interval: Interval, rounding: RoundingModel
+) -> Interval:
+    """Bounds of padding by a number, or of a border that is cut off."""
+    return interval.pad(list(layer.padding), rounding.number(layer.value, type(layer).__name__))
+
+
 def unflatten(layer: nn.Unflatten, interval: Interval, _rounding: RoundingModel) -> Interval:
     """Bounds of another shape, in which one dimension of an example becomes several."""
     if not isinstance(layer.dim, int) or layer.dim % interval.center.ndim == 0:
@@ -229,17 +278,26 @@ def identity(layer: nn.Module, interval: Interval, _rounding: RoundingModel) -> 
     return interval
 
 
-POINTWISE_LAYERS = (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.LeakyReLU, nn.Identity, nn.Dropout, nn.Dropout2d)
+POINTWISE_LAYERS: set[type[nn.Module]] = {
+    *(nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.GELU),
+    *(nn.Identity, nn.Dropout, nn.Dropout2d),
+}
 """Layers that act on each number by itself."""
 
 LAYER_RULES: dict[type[nn.Module], LayerRule] = {
     nn.Linear: linear,
-    nn.Conv2d: conv2d,
+    **dict.fromkeys(CONVOLUTIONS, convolution),
+    **dict.fromkeys(TRANSPOSED_CONVOLUTIONS, transposed_convolution),
     nn.ReLU: relu,
     nn.LeakyReLU: leaky_relu,
     nn.ReLU6: hardtanh,
     nn.Hardtanh: hardtanh,
+    nn.Sigmoid: smooth,
+    nn.Tanh: smooth,
+    nn.GELU: smooth,
     nn.ZeroPad2d: zero_pad,
+    nn.ConstantPad1d: constant_pad,
+    nn.ConstantPad2d: constant_pad,
     nn.MaxPool2d: max_pool2d,
     nn.AvgPool2d: avg_pool2d,
     nn.AdaptiveAvgPool2d: avg_pool2d,
@@ -264,7 +322,12 @@ HOOK_REMEDIES = {
 """What to do about hooks of torch's own, by their type."""
 
 INPUT_RANKS: dict[type[nn.Module], tuple[int, ...]] = {
+    nn.Conv1d: (3,),
     nn.Conv2d: (4,),
+    nn.ConvTranspose1d: (3,),
+    nn.ConvTranspose2d: (4,),
+    nn.ConstantPad1d: (2, 3, 4),
+    nn.ConstantPad2d: (3, 4),
     nn.ZeroPad2d: (4,),
     nn.MaxPool2d: (4,),
     nn.AvgPool2d: (4,),
@@ -293,7 +356,8 @@ def bound_layer(layer: nn.Module, interval: Interval, rounding: RoundingModel, n
             )
         raise ModelError(
             f"layer {name!r} is a {kind.__name__}, which has no bound rule; those with one are in "
-            f"docs/your-own-model.md. {WITHOUT_BOUNDS}"
+            "docs/your-own-model.md, and q.certify.register_layer_rule adds one for a layer of your own. "
+            f"{WITHOUT_BOUNDS}"
         )
     require_unmodified(layer, name, rounding)
     rank = interval.center.ndim
@@ -307,12 +371,53 @@ def bound_layer(layer: nn.Module, interval: Interval, rounding: RoundingModel, n
         result = _bound_by_lines(layer, interval, rounding)
     else:
         result = LAYER_RULES[kind](layer, interval, rounding)
+        if interval.recording is not None and result.operation is None:
+            raise ModelError(
+                f"the bound rule of {kind.__name__} (layer {name!r}) makes an interval of its own, which "
+                "linear bounds cannot follow; expected one by Interval's methods (linear, "
+                "elementwise_affine, add, reshape), or a relaxation beside the rule: "
+                "register_layer_rule(kind, relaxation=...)"
+            )
     if not result.center.ndim or len(result.center) != len(interval.center):
         raise ModelError(
             f"layer {name!r} turns a batch of {len(interval.center)} into {len(result.center)}; examples "
             "must stay apart"
         )
     return result
+
+
+def register_layer_rule(
+    kind: type[nn.Module], *, relaxation: Relaxation | None = None, pointwise: bool = False
+) -> Callable[[LayerRule], LayerRule]:
+    """Return a decorator that registers a function as the bound rule of a layer of one's own.
+
+    The rule takes the layer, the ``Interval`` of its input and the ``RoundingModel`` of the net, and returns
+    an interval that holds whatever the layer may return, its own rounding included; what it cannot bound it
+    refuses with a ``ModelError``. Every certificate of nets with that layer rests on it.
+
+    Args:
+        kind: The type of the layer, itself and no subclass.
+        relaxation: How linear bounds see it, for a layer that is not affine; an affine one is written with
+            the methods of ``Interval``, and needs none.
+        pointwise: Whether it acts on each number by itself, so that it also takes values of one dimension.
+
+    Raises:
+        SettingError: If that is no type of layers, or one that has a rule.
+    """
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        raise SettingError(f"register_layer_rule({kind!r}); expected a subclass of torch.nn.Module")
+    if kind in LAYER_RULES:
+        raise SettingError(f"{kind.__name__} has a bound rule already; expected a layer without one")
+
+    def register(rule: LayerRule) -> LayerRule:
+        LAYER_RULES[kind] = rule
+        if relaxation is not None:
+            RELAXATIONS[kind] = relaxation
+        if pointwise:
+            POINTWISE_LAYERS.add(kind)
+        return rule
+
+    return register
 
 
 def _bound_by_lines(layer: nn.Module, interval: Interval, rounding: RoundingModel) -> Interval:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from quintain.certify.interval.recording import Lines
+from quintain.certify.interval.smooth import LIBRARY_ROUNDINGS, smooth_lines
 from quintain.certify.rounding import RoundingModel
 
 
@@ -124,6 +125,9 @@ RELAXATIONS: dict[type[nn.Module], Relaxation] = {
     nn.ReLU6: Relaxation(hardtanh, 0),
     nn.Hardtanh: Relaxation(hardtanh, 0),
     nn.LeakyReLU: Relaxation(leaky_relu, 2),
+    nn.Sigmoid: Relaxation(smooth_lines, LIBRARY_ROUNDINGS),
+    nn.Tanh: Relaxation(smooth_lines, LIBRARY_ROUNDINGS),
+    nn.GELU: Relaxation(smooth_lines, LIBRARY_ROUNDINGS),
     nn.MaxPool2d: Relaxation(max_pool2d, 0),
 }
 """The nonlinear layers; all others with interval bounds are affine, and need no second rule."""
