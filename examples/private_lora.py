@@ -8,10 +8,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import quintain as q
 from quintain.dp import PrivacyEngine
-from quintain.dp.training.ema import EMA
 from quintain.dp.training.lora import add_lora, merge_lora
 from quintain.models.nets import xray_cnn
 from quintain.training import Recipe, fit
+from quintain.training.ema import EMA
 
 
 def main() -> None:

@@ -7,9 +7,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import quintain as q
 from quintain.dp import PrivacyEngine
-from quintain.dp.training.ema import EMA
 from quintain.dp.training.features import extract_features
 from quintain.dp.training.scattering import Scattering
+from quintain.training.ema import EMA
 
 EPSILON, DELTA, EPOCHS = 3.0, 1e-5, 5
 

@@ -8,16 +8,18 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from quintain.attacks import APGD
 from quintain.certify import IntervalBounds, largest_certified_radius
 from quintain.core.errors import ModelError, RunFolderError, SettingError
 from quintain.core.progress import CheckpointTimer
 from quintain.core.registry import entries
 from quintain.data.dataset import from_arrays
-from quintain.harden import TRADES, FastTraining, GaussianAugmentation, IBPTraining, PGDTraining, fit
+from quintain.harden import AWP, TRADES, FastTraining, GaussianAugmentation, IBPTraining, PGDTraining, fit
 from quintain.harden.forward import eval_mode
 from quintain.models import Classifier
 from quintain.threats import L2, Linf, contains
 from quintain.training import Recipe, StepContext
+from quintain.training.kept_weights import copy_weights
 
 pytestmark = pytest.mark.rounding
 
@@ -28,6 +30,8 @@ PLANS = [
     GaussianAugmentation(0.25, SHORT),
     TRADES(Linf(0.1), SHORT, steps=3),
     FastTraining(Linf(0.1), SHORT),
+    AWP(Linf(0.1), SHORT, steps=2),
+    PGDTraining(Linf(0.1), SHORT, steps=2, inner="apgd"),
 ]
 
 
@@ -204,6 +208,50 @@ def test_the_fast_step_is_taken_from_noise_and_not_clipped_to_the_ball():
     assert not contains(Linf(2 * eps), worst, x).all()
 
 
+def test_the_inner_attack_may_be_any_by_gradients():
+    net, (x, y) = small().eval(), batch()
+    seen = seen_by(net)
+    PGDTraining(Linf(0.1), SHORT, inner=APGD(steps=3)).objective()(net, x, y, context(7))
+    worst = seen[-1]
+    expected = APGD(steps=3)(net, x, y, Linf(0.1), seed=7, ids=torch.arange(16)).adversarial
+    assert torch.equal(worst, expected)
+    assert PGDTraining(Linf(0.1), steps=5, inner="apgd").inner == APGD(steps=5)
+
+
+def test_awp_has_the_gradient_at_weights_a_step_up_the_loss():
+    net, (x, y) = small().eval(), batch()
+    adversarial, gamma = PGDTraining(Linf(0.1), SHORT, steps=2), 0.05
+    weights = copy_weights(net)
+    seen = seen_by(net)
+    loss = AWP(Linf(0.1), SHORT, gamma=gamma, steps=2).objective()(net, x, y, context(50))
+    assert all(torch.equal(value, weights[name]) for name, value in net.state_dict().items())
+    loss.backward()
+    found = {name: parameter.grad.clone() for name, parameter in net.named_parameters()}
+    worst = seen[-1]
+    # the same step by hand: up the loss at the attacked points, as long as gamma times each layer's norm
+    net.zero_grad()
+    before = adversarial.objective()(net, x, y, context(50))
+    torch.testing.assert_close(seen[-1], worst)
+    before.backward()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if parameter.ndim > 1:
+                parameter += gamma * parameter.norm() * parameter.grad / parameter.grad.norm()
+    net.zero_grad()
+    after = F.cross_entropy(net(worst), y)
+    after.backward()
+    torch.testing.assert_close(loss, after)
+    assert after > before
+    for name, parameter in net.named_parameters():
+        torch.testing.assert_close(found[name], parameter.grad)
+
+
+def test_awp_begins_as_adversarial_training():
+    net, (x, y) = small().eval(), batch()
+    loss = AWP(Linf(0.1), SHORT, warmup=0.3).objective()(net, x, y, context(29))
+    torch.testing.assert_close(loss, PGDTraining(Linf(0.1), SHORT).objective()(net, x, y, context(29)))
+
+
 def test_smoothed_labels_cost_a_confident_net():
     net, (x, y) = small().eval(), batch()
     for build in (PGDTraining, TRADES, FastTraining):
@@ -321,6 +369,11 @@ def test_modes_come_back_after_an_error():
         lambda: TRADES(Linf(0.1), steps=0),
         lambda: TRADES(3),
         lambda: FastTraining("l2:0.1"),
+        lambda: AWP(Linf(0.1), gamma=0.0),
+        lambda: AWP(Linf(0.1), warmup=1.0),
+        lambda: PGDTraining(Linf(0.1), inner="square"),
+        lambda: PGDTraining(Linf(0.1), inner="autoattack"),
+        lambda: PGDTraining(L2(0.1), inner="fgsm"),
         lambda: FastTraining(Linf(0.1), noise=-1.0),
         lambda: FastTraining(Linf(0.1), rel_step_size=0.0),
         lambda: FastTraining(Linf(0.1), label_smoothing=1.0),
@@ -339,5 +392,6 @@ def test_defenses_are_registered():
         "gaussian": GaussianAugmentation,
         "trades": TRADES,
         "fast-at": FastTraining,
+        "awp": AWP,
     }
     assert found | known == found

@@ -12,7 +12,7 @@ from quintain.core import progress
 from quintain.core.errors import ModelError, RunFolderError, SettingError
 from quintain.core.progress import no_progress
 from quintain.data.dataset import from_arrays
-from quintain.training import CleanCrossEntropy, Recipe, fit, loop
+from quintain.training import CleanCrossEntropy, Recipe, ValidationPoint, fit, loop
 
 pytestmark = pytest.mark.rounding
 
@@ -264,6 +264,107 @@ def test_a_loss_that_is_no_number_stops_the_run():
 
     with pytest.raises(ModelError, match="the loss is nan at step 0"):
         fit(net(), blobs(), Recipe(1), objective=Broken())
+
+
+class Diverging(CleanCrossEntropy):
+    """Its loss is no number from a step on."""
+
+    step = 8
+
+    def __call__(self, net, x, y, context):
+        return super().__call__(net, x, y, context) * (float("nan") if context.step >= self.step else 1)
+
+
+def test_a_run_that_diverges_has_the_weights_after_its_last_whole_epoch():
+    diverged, expected, recipe = net(), net(), Recipe(3, 16, 0.05, schedule="constant")
+    with pytest.raises(
+        ModelError, match=r"nan at step 8 of 18.*weights of before again: those after step 6$"
+    ):
+        fit(diverged, blobs(), recipe, objective=Diverging())
+    fit(expected, blobs(), Recipe(1, 16, 0.05, schedule="constant"))
+    assert torch.equal(weights(diverged), weights(expected))
+
+
+class Scores:
+    """A validation that finds what it is told, and remembers the nets that it saw."""
+
+    selects = True
+
+    def __init__(self, robust, looks=1):
+        self.robust, self.looks, self.seen = robust, looks, []
+
+    def __repr__(self):
+        return f"Scores({self.robust}, {self.looks})"
+
+    def __call__(self, net, step, before):
+        assert not net.training
+        self.seen.append(weights(net))
+        return ValidationPoint(step, 0.9, self.robust[len(before)])
+
+
+def test_the_best_of_equal_weights_are_the_first_and_the_last_are_kept_beside():
+    model, scores = net(), Scores([0.2, 0.5, 0.5, 0.4])
+    done = fit(model, blobs(), Recipe(4, 16, 0.05), validation=scores)
+    assert torch.equal(weights(model), scores.seen[1])
+    assert done.best == ValidationPoint(12, 0.9, 0.5)
+    model.load_state_dict(done.last)
+    assert torch.equal(weights(model), scores.seen[3])
+    assert fit(net(), blobs(), Recipe(1, 16), validation=Scores([0.5])).last is None
+
+
+def test_looks_are_at_equal_distances():
+    found = fit(net(), blobs(), Recipe(2, 16), validation=Scores([0.1] * 8, looks=4)).points
+    assert [point.step for point in found] == [2, 3, 5, 6, 8, 9, 11, 12]
+
+
+@pytest.mark.parametrize("steps", [7, 15])
+def test_averages_and_best_weights_go_on_after_a_kill(tmp_path, monkeypatch, steps):
+    settings = {"ema_decay": 0.9, "max_grad_norm": 0.5, "seed": 3}
+    whole, again, path, recipe = net(), net(), tmp_path / "c.safetensors", Recipe(3, 16, 0.05)
+    unbroken = fit(whole, blobs(), recipe, validation=Scores([0.1, 0.6, 0.3]), **settings)
+    monkeypatch.setattr(loop._Saver, "is_due", lambda _saver: True)
+    broken = {"checkpoint": path, "validation": Scores([0.1, 0.6, 0.3]), **settings}
+    with pytest.raises(KeyboardInterrupt):
+        fit(net(), blobs(), recipe, progress=CutOff(steps), **broken)
+    resumed = fit(again, blobs(), recipe, **broken)
+    assert resumed == unbroken
+    assert torch.equal(weights(again), weights(whole))
+    assert all(torch.equal(resumed.last[name], value) for name, value in unbroken.last.items())
+    # what was finished is not trained again, and ends with the same weights
+    finished = net()
+    assert fit(finished, blobs(), recipe, **broken) == unbroken
+    assert torch.equal(weights(finished), weights(whole))
+    for change in ({"ema_decay": 0.8}, {"max_grad_norm": 1.0}, {"validation": Scores([0.2])}):
+        with pytest.raises(RunFolderError, match="other settings"):
+            fit(net(), blobs(), recipe, **{**broken, **change})
+
+
+def test_the_average_is_that_of_weights_and_of_batch_statistics():
+    seen = []
+
+    class Watching(CleanCrossEntropy):
+        def __call__(self, net, x, y, context):
+            if context.step:
+                seen.append(weights(net))
+            return super().__call__(net, x, y, context)
+
+    last, averaged, recipe = net(), net(), Recipe(2, 16, 0.05)
+    fit(last, blobs(), recipe, objective=Watching(), seed=3)
+    fit(averaged, blobs(), recipe, objective=CleanCrossEntropy(), seed=3, ema_decay=0.7)
+    iterates = torch.stack([*seen, weights(last)])
+    decays = 0.7 ** torch.arange(11, -1, -1, dtype=torch.float64)
+    expected = (decays[:, None] * iterates).sum(0) / decays.sum()
+    expected[-18 - 1] = 12  # batches that the norm has seen are counted, not averaged
+    torch.testing.assert_close(weights(averaged), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_long_gradients_are_cut():
+    model, before = net(), weights(net())
+    fit(model, blobs(), Recipe(1, 90, 1.0, optimizer="sgd"), max_grad_norm=0.01)
+    moved = (weights(model) - before)[: sum(p.numel() for p in model[0].parameters())]
+    assert 0 < moved.norm() <= 0.01 * (1 + 1e-5)
+    with pytest.raises(SettingError, match="max_grad_norm"):
+        fit(model, blobs(), Recipe(1), max_grad_norm=0.0)
 
 
 def test_an_objective_sees_where_it_stands():

@@ -51,11 +51,11 @@ if TYPE_CHECKING:
     from quintain.dp.step.clipping import PerLayerClipping as PerLayerClipping
     from quintain.dp.step.optimizer import PrivateOptimizer as PrivateOptimizer
     from quintain.dp.training.adam import DPAdam as DPAdam
-    from quintain.dp.training.ema import EMA as EMA
     from quintain.dp.training.features import Features as Features
     from quintain.dp.training.features import extract_features as extract_features
     from quintain.dp.training.fitting import PrivateTrainingResult as PrivateTrainingResult
     from quintain.dp.training.plan import PrivatePlan as PrivatePlan
     from quintain.dp.training.scattering import Scattering as Scattering
+    from quintain.training.ema import EMA as EMA
 
 __getattr__, __dir__ = lazy_exports(__name__, EXPORTS)

@@ -20,7 +20,7 @@ EXPORTS: dict[str, str] = {
     "DPOptimizer": "quintain.dp.opacus.optimizers.optimizer",
     "DifferentiallyPrivateDistributedDataParallel": "quintain.dp.distributed",
     "DistributedUniformWithReplacementSampler": "quintain.dp.opacus.utils.uniform_sampler",
-    "EMA": "quintain.dp.training.ema",
+    "EMA": "quintain.training.ema",
     "Features": "quintain.dp.training.features",
     "FlatClipping": "quintain.dp.step.clipping",
     "GradSampleModule": "quintain.dp.opacus.grad_sample.grad_sample_module",

@@ -20,11 +20,11 @@ from quintain.core.progress import CheckpointTimer, Progress, no_progress
 from quintain.dp.opacus.privacy_engine import PrivacyEngine
 from quintain.dp.replay import Drift, Replay
 from quintain.dp.step.optimizer import PrivateOptimizer
-from quintain.dp.training.ema import EMA
 from quintain.dp.training.features import Features, LabeledRecords
 from quintain.dp.training.fitting import PrivateTrainingResult, fit
 from quintain.dp.training.plan import PrivatePlan
 from quintain.dp.training.resume import ResumableRun, hash_of_records
+from quintain.training.ema import EMA
 
 Rows = npt.NDArray[np.int64]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from quintain.core.registry import Entry
 
 if TYPE_CHECKING:
+    from quintain.harden.awp import AWP as AWP
     from quintain.harden.fast import FastTraining as FastTraining
     from quintain.harden.gaussian_augmentation import GaussianAugmentation as GaussianAugmentation
     from quintain.harden.ibp import IBPTraining as IBPTraining
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from quintain.harden.trades import TRADES as TRADES
 
 EXPORTS: dict[str, str] = {
+    "AWP": "quintain.harden.awp",
     "Defense": "quintain.harden.defense",
     "FastTraining": "quintain.harden.fast",
     "GaussianAugmentation": "quintain.harden.gaussian_augmentation",
@@ -25,6 +27,18 @@ EXPORTS: dict[str, str] = {
 }
 
 ENTRIES: tuple[Entry, ...] = (
+    Entry(
+        "defense",
+        "awp",
+        "quintain.harden.awp:AWP",
+        "adversarial training at adversarially perturbed weights, against overfitting",
+        guarantee="none; attacks show what it resists",
+        facts=(
+            ("supports", "linf l2 l1 l0 mask"),
+            ("example", "linf:4/255"),
+            ("certifier", "interval"),
+        ),
+    ),
     Entry(
         "defense",
         "fast-at",

@@ -3,16 +3,22 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from torch import nn
+from torch import distributed, nn
 
 from quintain import training
+from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, no_progress
+from quintain.core.seeds import derive_seed
+from quintain.harden.validation import RobustValidation
 from quintain.threats.threat import Threat
 from quintain.training.objective import Objective
 from quintain.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from quintain.data.dataset import Dataset
+
+MIN_EXAMPLES, MAX_EXAMPLES, EXAMPLES_PER_LOOKED_AT = 128, 512, 64
+"""How many examples are looked at on the way; for a defense that is fast no more than its time allows."""
 
 
 class Defense(Protocol):
@@ -23,7 +29,8 @@ class Defense(Protocol):
     kinds of threats that it takes; ``example``, the threat that it is trained against where none was named;
     ``default_rank``, its place among the defenses that are taken where none was named, from 1;
     ``certifier``, the certifier that its result is trained for; ``exemptions``; ``old_names``. Of the
-    settings ``threat`` and ``sigma`` it gets those that it has.
+    settings ``threat`` and ``sigma`` it gets those that it has. ``single_step`` and ``trains_bounds`` say of
+    those where it is so that they attack by one step, and that interval bounds are what they train.
     """
 
     certifier: ClassVar[str]
@@ -47,9 +54,15 @@ def fit(
     *,
     seed: int = 0,
     checkpoint: Path | None = None,
+    ema_decay: float = 0.0,
+    validation: "Dataset | None" = None,
+    process_group: distributed.ProcessGroup | None = None,
     progress: Progress = no_progress,
 ) -> training.FitResult:
     """Train ``net`` in place with ``defense``, and leave it in evaluation mode.
+
+    Training with a single step of an attack is watched for catastrophic overfitting: it then stops, the net
+    has the last good weights, and ``stopped`` in the result says so.
 
     Args:
         net: Takes (B, *S) in [0, 1], gives logits.
@@ -58,9 +71,15 @@ def fit(
             ``objective()``.
         seed: Of the whole run.
         checkpoint: File that is written on the way and, where it exists, resumed from.
+        ema_decay: Where positive, the net ends with the moving average of its weights, such as 0.995.
+        validation: Examples that are not trained on, for early stopping: the net is measured on up to 512 of
+            them after each epoch, and ends with the weights of the epoch whose robust (or certified) accuracy
+            was largest. The result has what was found (``points``), and the last weights (``last``).
+        process_group: Processes that train together, as ``torchrun`` starts them.
         progress: Shows a bar of steps.
 
     Raises:
+        SettingError: If there is validation for a defense of smoothed classifiers.
         ModelError: If the loss is no finite number, or the defense cannot train a layer of the net.
         RunFolderError: If the checkpoint belongs to another run.
     """
@@ -71,5 +90,32 @@ def fit(
         objective=defense.objective(),
         seed=seed,
         checkpoint=checkpoint,
+        ema_decay=ema_decay,
+        validation=_looks_at(defense, data, validation, seed),
+        process_group=process_group,
         progress=progress,
+    )
+
+
+def _looks_at(
+    defense: Defense, data: "Dataset", validation: "Dataset | None", seed: int
+) -> RobustValidation | None:
+    """Return what measures the net on the way, if anything is to."""
+    single_step = getattr(defense, "single_step", False)
+    if validation is None and not single_step:
+        return None
+    if getattr(defense, "certifier", "") == "smoothing":
+        raise SettingError(
+            f"{type(defense).__name__} trains the base of a smoothed classifier, whose accuracy under attack "
+            "chooses no weights; leave validation out"
+        )
+    examples = data if validation is None else validation
+    most = min(MAX_EXAMPLES, max(MIN_EXAMPLES, len(data) // EXAMPLES_PER_LOOKED_AT))
+    return RobustValidation(
+        examples.sample(MAX_EXAMPLES if not single_step else most, seed=derive_seed(seed, "validation")),
+        defense.threat,
+        selects=validation is not None,
+        by_bounds=getattr(defense, "trains_bounds", False),
+        single_step=single_step,
+        looks=2 if single_step else 1,
     )

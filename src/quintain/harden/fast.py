@@ -55,6 +55,7 @@ class FastTraining:
     supports: ClassVar[tuple[str, ...]] = ("linf",)
     example: ClassVar[str] = "linf:4/255"
     certifier: ClassVar[str] = "interval"
+    single_step: ClassVar[bool] = True
 
     threat: Linf
     recipe: Recipe = RECIPE

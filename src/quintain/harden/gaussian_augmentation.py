@@ -76,5 +76,8 @@ class GaussianAugmentationLoss:
     def __call__(self, net: nn.Module, x: Tensor, y: Tensor, context: StepContext) -> Tensor:
         """Return the scalar loss of a batch."""
         generator = torch.Generator().manual_seed(derive_seed(context.seed, "noise"))
-        noise = torch.empty(x.shape, dtype=torch.float32).normal_(generator=generator).to(x)
+        shape = (context.batch_size or len(x), *x.shape[1:])
+        noise = context.rows_of_batch(
+            torch.empty(shape, dtype=torch.float32).normal_(generator=generator)
+        ).to(x)
         return F.cross_entropy(forward_logits(net, x + self.sigma * noise), y)

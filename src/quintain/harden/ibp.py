@@ -59,6 +59,7 @@ class IBPTraining:
     example: ClassVar[str] = "linf:4/255"
     default_rank: ClassVar[int] = 1
     certifier: ClassVar[str] = "interval"
+    trains_bounds: ClassVar[bool] = True
     old_names: ClassVar[tuple[str, ...]] = ("certified",)
 
     threat: Threat

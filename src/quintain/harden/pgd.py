@@ -6,8 +6,12 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from quintain.attacks.base import Attack
 from quintain.attacks.inner_maximization import maximize_loss
 from quintain.attacks.step_sizes import check_steps
+from quintain.core.errors import SettingError
+from quintain.core.registry import get_entry
+from quintain.core.threat_specs import threat_name
 from quintain.harden.arguments import check_label_smoothing, to_ball
 from quintain.harden.forward import eval_mode
 from quintain.models.adapters import forward_logits
@@ -35,6 +39,8 @@ class PGDTraining:
         steps: Gradient steps of the inner maximization.
         rel_step_size: Length of its first step, relative to ``eps``; the steps shrink.
         label_smoothing: Part of each label's weight that is spread over all classes, in [0, 1).
+        inner: Another attack by gradients, such as ``APGD(steps=5)`` or its name, for the inner maximization.
+            It stops at an example's first success, and leaves those alone that are misclassified.
 
     Raises:
         SettingError: If a number is out of range.
@@ -57,15 +63,35 @@ class PGDTraining:
     steps: int = 3
     rel_step_size: float = 0.8
     label_smoothing: float = 0.0
+    inner: Attack | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "threat", to_ball(self.threat))
         check_steps(self.steps, self.rel_step_size)
         check_label_smoothing(self.label_smoothing)
+        object.__setattr__(self, "inner", _to_inner(self.inner, self.threat, self.steps))
 
     def objective(self) -> "PGDLoss":
         """Return the loss of a step."""
         return PGDLoss(self)
+
+
+def _to_inner(inner: Attack | str | None, threat: Threat, steps: int) -> Attack | None:
+    """Return the attack of the inner maximization, which may be given by its name.
+
+    Raises:
+        SettingError: If it does not take gradients alone, or not this threat.
+    """
+    if not inner:
+        return None
+    attack: Attack = get_entry("attack", inner).build(steps=steps) if isinstance(inner, str) else inner
+    kind = threat_name(threat.spec)
+    if attack.access != "gradients" or attack.is_ensemble or kind not in attack.supports:
+        raise SettingError(
+            f"the inner attack {attack.name} takes {attack.access} and {', '.join(attack.supports)}; "
+            f"expected one by gradients for {kind}, such as pgd or apgd"
+        )
+    return attack
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +102,31 @@ class PGDLoss:
 
     def __call__(self, net: nn.Module, x: Tensor, y: Tensor, context: StepContext) -> Tensor:
         """Return the scalar loss of a batch."""
-        # Inner maximization against the net in evaluation mode, descent in training mode (Pang et al., 2020).
-        defense = self.defense
-        with eval_mode(net):
-            worst = maximize_loss(
+        worst = worst_points(self.defense, net, x, y, context)
+        return F.cross_entropy(forward_logits(net, worst), y, label_smoothing=self.defense.label_smoothing)
+
+
+def worst_points(defense: PGDTraining, net: nn.Module, x: Tensor, y: Tensor, context: StepContext) -> Tensor:
+    """Return the points (B, *S) that the inner maximization finds against a net in evaluation mode."""
+    # Inner maximization against the net in evaluation mode, descent in training mode (Pang et al., 2020).
+    with eval_mode(net):
+        if defense.inner is not None:
+            outcome = defense.inner(
                 lambda z: forward_logits(net, z),
                 x,
                 y,
                 defense.threat,
-                steps=defense.steps,
-                rel_step_size=defense.rel_step_size,
                 seed=context.seed,
                 ids=context.ids,
             )
-        return F.cross_entropy(forward_logits(net, worst), y, label_smoothing=defense.label_smoothing)
+            return outcome.adversarial
+        return maximize_loss(
+            lambda z: forward_logits(net, z),
+            x,
+            y,
+            defense.threat,
+            steps=defense.steps,
+            rel_step_size=defense.rel_step_size,
+            seed=context.seed,
+            ids=context.ids,
+        )

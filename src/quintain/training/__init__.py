@@ -6,6 +6,9 @@ from quintain.core.lazy import lazy_exports
 from quintain.training._index import EXPORTS
 
 if TYPE_CHECKING:
+    from quintain.training.ema import EMA as EMA
+    from quintain.training.kept_weights import Validation as Validation
+    from quintain.training.kept_weights import ValidationPoint as ValidationPoint
     from quintain.training.loop import FitResult as FitResult
     from quintain.training.loop import fit as fit
     from quintain.training.objective import CleanCrossEntropy as CleanCrossEntropy

@@ -5,9 +5,12 @@
 
 EXPORTS: dict[str, str] = {
     "CleanCrossEntropy": "quintain.training.objective",
+    "EMA": "quintain.training.ema",
     "FitResult": "quintain.training.loop",
     "Objective": "quintain.training.objective",
     "Recipe": "quintain.training.recipe",
     "StepContext": "quintain.training.objective",
+    "Validation": "quintain.training.kept_weights",
+    "ValidationPoint": "quintain.training.kept_weights",
     "fit": "quintain.training.loop",
 }

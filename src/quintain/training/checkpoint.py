@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -21,12 +22,15 @@ class TrainingPlace(NamedTuple):
         step: Finished steps of the next one.
         running_loss: Sum of the losses of the examples of these steps.
         losses: Mean loss of each finished epoch.
+        kept_words, kept_tensors: What is kept beside the weights, as ``KeptWeights`` writes it.
     """
 
     epoch: int = 0
     step: int = 0
     running_loss: float = 0.0
     losses: tuple[float, ...] = ()
+    kept_words: str = ""
+    kept_tensors: Mapping[str, Tensor] = MappingProxyType({})
 
 
 def save_checkpoint(
@@ -43,8 +47,9 @@ def save_checkpoint(
         "running_loss": json.dumps(place.running_loss),
         "losses": json.dumps(place.losses),
         "fingerprint": fingerprint,
+        "kept": place.kept_words,
     }
-    write_atomically(path, encode_checkpoint(net, optimizer, metadata))
+    write_atomically(path, encode_checkpoint(net, optimizer, metadata, place.kept_tensors))
 
 
 def load_checkpoint(
@@ -69,6 +74,8 @@ def load_checkpoint(
         step=int(metadata.get("step", 0)),
         running_loss=json.loads(metadata.get("running_loss", "0")),
         losses=tuple(json.loads(metadata["losses"])),
+        kept_words=metadata.get("kept", ""),
+        kept_tensors=tensors,
     )
 
 

@@ -1,5 +1,6 @@
 """The loss that a training step minimizes: a function of the net, a batch and the step's context."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from quintain.models.adapters import forward_logits
+from quintain.training.shard import WHOLE_BATCH, Shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,9 @@ class StepContext:
         epoch: Number of the epoch, from 0.
         total_epochs: Number of epochs of the run.
         seed: Of this step alone.
-        ids: Rows of the batch in the data set, shape (B,).
+        ids: Rows of the batch in the data set, shape (B,); under several processes of this one's shard.
+        batch_size: Examples of the whole batch; as many as ``ids`` if not given.
+        shard: Which of them are this process' own.
     """
 
     step: int
@@ -28,11 +32,21 @@ class StepContext:
     total_epochs: int
     seed: int
     ids: Tensor
+    batch_size: int = 0
+    shard: Shard = WHOLE_BATCH
 
     @property
     def fraction_done(self) -> float:
         """The fraction of the run that is done, in [0, 1)."""
         return self.step / self.total_steps
+
+    def rows_of_batch(self, values: Tensor) -> Tensor:
+        """Return this process' rows of what was made for the whole batch (``batch_size``, ...)."""
+        return values[self.shard.rows(len(values))]
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Replace means over this process' shard, in place, by those over the whole batch."""
+        self.shard.average(tensors, len(self.ids), self.batch_size or len(self.ids))
 
 
 class Objective(Protocol):

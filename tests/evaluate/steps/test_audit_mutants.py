@@ -255,7 +255,7 @@ def test_mutant_weights_that_move_by_sums_without_noise(monkeypatch, run_alone):
 
 
 def test_mutant_an_average_of_weights_that_is_none(monkeypatch, run_alone):
-    from quintain.dp.training.ema import EMA
+    from quintain.training.ema import EMA
 
     monkeypatch.setattr(EMA, "apply", lambda _self: None)
     assert failed(audit(QUICK)) == {"weights, audited run"}

@@ -25,11 +25,11 @@ from quintain.dp.sampling.privacy_units import PrivacyUnits
 from quintain.dp.step.clipping import FlatClipping
 from quintain.dp.step.optimizer import PrivateOptimizer
 from quintain.dp.training.augmentation import random_shift
-from quintain.dp.training.ema import EMA
 from quintain.dp.training.features import LabeledRecords
 from quintain.dp.training.plan import PrivatePlan
 from quintain.dp.training.resume import ResumableRun, run_fingerprint
 from quintain.models.adapters import forward_logits
+from quintain.training.ema import EMA
 from quintain.training.loop import isolated_rng, seed_rng
 
 

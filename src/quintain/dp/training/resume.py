@@ -17,11 +17,11 @@ from quintain.core.errors import RunFolderError, StorageError
 from quintain.core.files import read_bytes, write_atomically
 from quintain.dp.randomness.random_source import KEY_BYTES
 from quintain.dp.step.optimizer import PrivateOptimizer
-from quintain.dp.training.ema import EMA
 from quintain.dp.training.features import LabeledRecords
 from quintain.dp.training.plan import PrivatePlan
 from quintain.models.sealed_tensors import read_checkpoint
 from quintain.training.checkpoint import decode_checkpoint, encode_checkpoint
+from quintain.training.ema import EMA
 
 KEY_FILE, STATE_FILE, EMA_PREFIX, SALT_FILE = "key", "state.safetensors", "mean.", "salt"
 OWN_PREFIX = "own."

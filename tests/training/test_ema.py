@@ -8,7 +8,7 @@ from torch import nn
 from quintain.core.errors import SettingError
 from quintain.data import from_arrays
 from quintain.dp import PrivatePlan, fit
-from quintain.dp.training.ema import EMA
+from quintain.training.ema import EMA
 
 
 def walk(net: nn.Module, average: EMA, steps: int, *, seed: int = 0) -> list[torch.Tensor]:

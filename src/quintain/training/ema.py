@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights; it costs no privacy, since it is a function of releases."""
+"""An exponential moving average of the weights of a net in training, private or not."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,8 +30,10 @@ class EMA:
     Args:
         module: The module that is trained.
         decay: d, in [0, 1).
+        buffers: Whether buffers of floating-point numbers, such as the statistics of batch norms, are
+            averaged, too.
 
-    Guarantee: post-processing of released iterates; epsilon is that of the steps.
+    Guarantee: in private training post-processing of released iterates; epsilon is that of the steps.
 
     Raises:
         SettingError: If the decay is out of its range.
@@ -39,14 +41,18 @@ class EMA:
     Source: De et al., 2022, arXiv:2204.13650.
     """
 
-    def __init__(self, module: nn.Module, decay: float = 0.99) -> None:
+    def __init__(self, module: nn.Module, decay: float = 0.99, *, buffers: bool = False) -> None:
         if not 0 <= decay < 1:
             raise SettingError(f"got decay = {decay}; expected a number in [0, 1), such as 0.99")
         self.decay = decay
         self.steps = 0
-        self._parameters = {
+        self._parameters: dict[str, Tensor] = {
             name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad
         }
+        if buffers:
+            self._parameters |= {
+                name: value for name, value in module.named_buffers() if value.is_floating_point()
+            }
         self._averages = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
 
     @torch.no_grad()
