@@ -3,13 +3,15 @@
 import itertools
 import json
 import logging
+import re
 import shutil
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from quintain.core.errors import PrivacyError, SettingError
+from quintain.core.errors import NotFoundError, PrivacyError, SettingError
 from quintain.core.rounding import epsilon
 from quintain.dp import Ledger
 from quintain.dp.accounting.release import Release
@@ -24,6 +26,7 @@ from quintain.federated.grouped_sum import GroupedSum
 from quintain.federated.round_messages import READY
 from quintain.federated.secagg import FolderJournal, Identity, Roster
 from quintain.federated.simulated_network import SimulatedNetwork
+from quintain.models.weights import save_weights
 from tests.federated.deployed import CLIENT, PLAN, RECIPE, SERVER, Asked, deployed
 from tests.federated.settings import SHORT, Party, weights
 
@@ -222,6 +225,47 @@ def test_approval_and_log_add_up_the_private_trainings_of_a_site(tmp_path):
     last = (home / "state" / "daemon.log").read_text().splitlines()[-1]
     assert " of 2 spent at delta 1e-05, " in last
     assert f"epsilon {epsilon(so_far.epsilon(1e-5))} for one record at delta 1e-05 by all 2 private" in last
+
+
+def test_approval_says_how_far_given_first_weights_are_from_a_sites_own_last_model(tmp_path):
+    """The server's model begins another training; it may have made that up."""
+    files, told = deployed(tmp_path), {}
+    server, _, _ = run_rounds(files, clients_of(files), 3)
+    (tmp_path / "plan.toml").write_text('initial_weights = "first.safetensors"\n' + PLAN + RECIPE)
+    for planted in (0.0, 7.0):
+        with torch.no_grad():
+            next(server.net.parameters())[0] += planted
+        save_weights(server.net, tmp_path / "first.safetensors")
+        told[planted] = approve(settings_of(files, "site-1")).own["first weights here"]
+    assert re.match(r"no weight is farther than 0\.\d+ from this site's last model, of round 3", told[0.0])
+    assert "more than one round" not in told[0.0]
+    assert "; a round moves a weight by at most 1, " in told[7.0]
+    assert "That is more than one round: unless this site has missed some, the server may have" in told[7.0]
+    # once the training has begun there is nothing to compare
+    (tmp_path / "server.toml").write_text(SERVER.replace("server.", "second."))
+    run_rounds(files, clients_of(files), file="server.toml")
+    assert "first weights here" not in approve(settings_of(files, "site-1")).own
+
+
+def test_approval_says_whom_some_images_of_a_folder_are_of(tmp_path):
+    """A list in the order of a file manager has the right length, too."""
+    plan = PLAN.replace("[6]", "[1, 2, 3]").replace("classes = 2", 'classes = ["a", "b"]') + PRIVACY
+    client = CLIENT.replace("data.npz", "images") + 'units = "units.txt"\n'
+    files = deployed(tmp_path, plan=plan + 'unit = "patient"\n', client=client)
+    home = tmp_path / "site-1"
+    for label in "ab":
+        folder = home / "images" / "train" / label
+        folder.mkdir(parents=True)
+        for number in (2, 10):
+            Image.fromarray(np.zeros((2, 3), np.uint8)).save(folder / f"{number}.png")
+    (home / "units.txt").write_text("p2\np10\nq2\nq10\n")
+    said = approve(settings_of(files, "site-1")).own["patients here"]
+    assert said == "a/10.png is of 'p2', a/2.png is of 'p10', b/10.png is of 'q2', b/2.png is of 'q10'"
+    (home / "images" / "train").rename(home / "moved")
+    (home / "images").rmdir()
+    (home / "moved").rename(home / "images")
+    with pytest.raises(NotFoundError, match="images' has no split to train on, only test; expected a folder"):
+        approve(settings_of(files, "site-1"))
 
 
 def test_trainings_that_protect_different_units_are_told_apart(tmp_path):

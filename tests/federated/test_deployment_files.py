@@ -1,12 +1,20 @@
 """The files of a deployment: each key is known, what is wrong is one line, and all read one plan."""
 
+import os
 import re
 from dataclasses import replace
 
 import pytest
 import torch
 
-from quintain.core.errors import ModelError, NotFoundError, ProtocolError, RunFolderError, SettingError
+from quintain.core.errors import (
+    ModelError,
+    NotFoundError,
+    ProtocolError,
+    RunFolderError,
+    SettingError,
+    StorageError,
+)
 from quintain.core.rounding import bound
 from quintain.federated import (
     ClientNoise,
@@ -19,7 +27,7 @@ from quintain.federated import (
     SecureSum,
     SitePrivacy,
 )
-from quintain.federated.deployment import ClientSettings, ServerSettings, load_plan
+from quintain.federated.deployment import ClientSettings, ServerSettings, approve, load_plan
 from quintain.federated.deployment.approval import file_terms, net_terms
 from quintain.federated.deployment.plan_file import PlanFile
 from quintain.federated.enrolment import save_identity, save_roster
@@ -198,7 +206,12 @@ def test_a_sites_settings_make_its_client_with_paths_relative_to_the_file(files)
         (CLIENT.replace('socket = "socket"', ""), "client.toml: socket is missing"),
         (CLIENT + 'seed = "1"\n', "client.toml: seed = '1'; expected a whole number"),
         (CLIENT.replace('"journal"', "3"), "client.toml: journal = 3; expected the path"),
-        (CLIENT.replace('"journal"', '"state"'), "client.toml: state and journal are one folder"),
+        (
+            CLIENT.replace('"journal"', '"state"'),
+            "client.toml: state = '.*' and journal = '.*' are one folder",
+        ),
+        (CLIENT.replace('"journal"', '"state/journal"'), "or one is in the other; expected two beside each"),
+        (CLIENT.replace('"state"', '"journal/state"'), "or one is in the other; expected two beside each"),
         (CLIENT + "[seed\n", "client.toml is no TOML"),
     ],
 )
@@ -269,6 +282,10 @@ def test_units_are_given_where_the_plan_protects_patients_and_nowhere_else(files
         units.write_text(f"a\n{line}\n")
         with pytest.raises(SettingError, match=r"patients\.txt, line 2 is .*; expected no blank at an end"):
             client_of(settings)
+    for one, other in (("M\u00fcller", "Mu\u0308ller"), ("J. D", "J.  D")):
+        units.write_text(f"{one}\nb\n{other}\n")
+        with pytest.raises(SettingError, match=r"line 3 is .*, and line 1 is .*, which looks the same"):
+            client_of(settings)
     units.write_text("".join(f"{row // 2}\n" for row in range(len(files.sites["site-1"]))))
     assert client_of(settings).name == "site-1"
     (files.folder / "plan.toml").write_text(PLAN + RECIPE)
@@ -290,10 +307,35 @@ def test_a_servers_settings_make_a_server_that_goes_on_from_its_state(files):
         (SERVER + "[deadlines]\nstage = -1\n", r"server\.toml: \[deadlines\] stage = -1.0"),
         (SERVER + "[deadline]\nstage = 1\n", r"server\.toml: no key is called 'deadline'. Did you mean"),
         (SERVER.replace("roster", "rooster", 1), r"server\.toml: no key is called 'rooster'"),
+        (SERVER.replace("federated", "server"), r"server\.toml: state and model are one file"),
     ):
         path.write_text(text)
         with pytest.raises(SettingError, match=complaint):
             ServerSettings.load(path)
+
+
+def test_a_server_does_not_write_its_model_over_the_first_weights(files):
+    settings = ServerSettings.load(files.folder / "server.toml")
+    settings.save_model(settings.server())
+    (files.folder / "plan.toml").write_text('initial_weights = "federated.safetensors"\n' + PLAN + RECIPE)
+    with pytest.raises(SettingError, match=r"server\.toml: model = .* is the file of the first weights"):
+        settings.server()
+    settings.model.rename(files.folder / "first.safetensors")
+    (files.folder / "plan.toml").write_text('initial_weights = "first.safetensors"\n' + PLAN + RECIPE)
+    assert not settings.server().is_finished
+
+
+def test_settings_with_a_mark_of_their_encoding_are_read(files):
+    files.client("site-1").write_text(CLIENT, encoding="utf-8-sig")
+    assert ClientSettings.load(files.client("site-1")).data.endswith("data.npz")
+
+
+def test_a_folder_of_another_user_is_refused_by_name(files, monkeypatch):
+    settings = ClientSettings.load(files.client("site-1"))
+    settings.state.mkdir(mode=0o700)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != settings.state)
+    with pytest.raises(StorageError, match=r"the folder .*/state is another user's; expected one of who"):
+        approve(settings)
 
 
 def test_sites_with_different_plans_refuse_each_others_rounds_by_name(files):

@@ -1,5 +1,6 @@
 """One epsilon for a federation: DP-SGD at each site, noise that sites share, and noise by the server."""
 
+import errno
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +24,7 @@ from quintain.federated import (
 from quintain.federated import client as client_program
 from quintain.federated.noise import CentralNoise
 from quintain.federated.privacy import client_level, site_level
+from quintain.federated.secagg import FolderJournal
 from quintain.federated.secagg.encoding import WORD_DTYPE
 from quintain.federated.strategies.personal_head import PersonalHead
 from quintain.federated.transport import DropoutStage
@@ -220,6 +222,26 @@ def test_a_restart_without_its_files_makes_no_budget_whole_again(damage, tmp_pat
         again._train_privately(linear())
     another = party.plan(config=FederatedConfig(3, SHORT, site_privacy=SITE))
     assert party.client("hospital-1", plan=another).ledger.steps == 0
+
+
+def test_a_private_round_that_could_not_be_noted_has_spent_nothing(tmp_path, monkeypatch):
+    """The disk is full at the note of the first round; the site is in the second, and starts again."""
+    party = Party(config=FederatedConfig(2, SHORT, site_privacy=SITE), folder=tmp_path)
+    file, made = tmp_path / "update", FolderJournal._made
+    party.clients[0] = party.client("hospital-1", update_file=file)
+    server = party.server()
+
+    def full(journal, name, content):
+        if journal._folder.name == "hospital-1" and ".spent-" in name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return made(journal, name, content)
+
+    monkeypatch.setattr(FolderJournal, "_made", full)
+    assert server.run_round(party.network()).dropped == ("hospital-1",)
+    monkeypatch.undo()
+    assert server.run_round(party.network()).dropped == ()
+    assert party.clients[0].ledger.steps == SITE.steps
+    assert party.client("hospital-1", update_file=file).ledger.steps == SITE.steps
 
 
 def test_a_deleted_update_file_leaves_the_ledger_in_the_journal(tmp_path):

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, final
 
 import numpy as np
@@ -115,6 +116,11 @@ class Dataset:
             )
         check_values(values, self.name)
         return torch.from_numpy(to_unit(values)), torch.from_numpy(self.labels[positions])
+
+    def file_of(self, position: int) -> Path | None:
+        """Return the file that holds one example and no other; None where the data are no such files."""
+        paths: Sequence[Path] | None = getattr(self._source, "paths", None)
+        return None if paths is None else paths[int(self._rows[position])]
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Read all examples in order, ``size`` at a time; only one batch is in memory."""

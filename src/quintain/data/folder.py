@@ -26,31 +26,34 @@ class ImageSource:
 
     The constructor reads every file's header, and the pixels of those with an alpha channel alone.
 
+    Attributes:
+        paths: Of the files, in order.
+
     Raises:
         DataError: If a file is no image, has transparency or more than 8 bits, or differs in size from the
             first.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths = tuple(paths)
-        headers = [_header(path) for path in self._paths]
+        self.paths = tuple(paths)
+        headers = [_header(path) for path in self.paths]
         (width, height), _ = headers[0]
-        for path, (size, _) in zip(self._paths, headers, strict=True):
+        for path, (size, _) in zip(self.paths, headers, strict=True):
             if size != (width, height):
                 raise DataError(
-                    f"{path} is {size[0]} x {size[1]} pixels, and {self._paths[0]} is {width} x {height}; "
+                    f"{path} is {size[0]} x {size[1]} pixels, and {self.paths[0]} is {width} x {height}; "
                     "expected images of one size: resize or crop them"
                 )
         self._mode = "L" if all(mode in GRAY for _, mode in headers) else "RGB"
         self.shape: tuple[int, ...] = (1 if self._mode == "L" else 3, height, width)
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self.paths)
 
     def read(self, rows: RowIndices) -> npt.NDArray[Any]:
         images = np.empty((len(rows), *self.shape), dtype=np.uint8)
         for image, row in zip(images, rows, strict=True):
-            image[:] = self._decode(self._paths[row])
+            image[:] = self._decode(self.paths[row])
         return images
 
     def _decode(self, path: Path) -> npt.NDArray[Any]:

@@ -237,9 +237,12 @@ class Client:
         settings, rounds = self.config.plan.config.site_privacy, self.config.plan.config.rounds
         assert settings is not None
         self._count_noted()
-        settings.train(net, self._data, rounds, self.ledger, self._units)
-        release = replace(self.ledger.releases[-1], steps=settings.steps)
+        ledger = self.ledger.copy()
+        settings.train(net, self._data, rounds, ledger, self._units)
+        release = replace(ledger.releases[-1], steps=settings.steps)
+        # what could not be noted is not used, so that it has spent nothing
         note_round(self._journal, self._chain.fingerprint, release)
+        self.ledger = ledger
 
     def _count_noted(self) -> None:
         """Count what the journal says of private training where the ledger holds less."""

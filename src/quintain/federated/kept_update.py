@@ -11,7 +11,7 @@ import copy
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +140,36 @@ def load_update(path: Path | None, chain: ModelChain, ledger: Ledger, terms: str
         loss, num_clipped = float(about["loss"]), int(about["num_clipped"])
         update = Update(encoded, loss, num_clipped, largest, _under(HOME, tensors))
     return Kept(last, base, home, update, last.digest if about.get(TERMS) == terms else b"")
+
+
+@dataclass(frozen=True, slots=True)
+class KeptModel:
+    """The last model of a file, of whatever training it is.
+
+    Args:
+        training: The hash of the training, as ``ModelChain.fingerprint``.
+        index: Of its round, from 0.
+        weights: Its tensors by name.
+    """
+
+    training: str
+    index: int
+    weights: Mapping[str, Tensor] = field(repr=False)
+
+
+def kept_model(path: Path) -> KeptModel | None:
+    """Return the last model of a file; None where there is none.
+
+    Raises:
+        RunFolderError: If the file is damaged.
+    """
+    if not path.exists():
+        return None
+    about, tensors = read_checkpoint(path, "delete it, and set joins_late")
+    if CHAIN not in about:
+        return None
+    training, _, index, _ = json.loads(about[CHAIN])
+    return KeptModel(training, index, _under(MODEL, tensors))
 
 
 def _if_damaged(chain: ModelChain) -> str:

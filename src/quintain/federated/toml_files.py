@@ -18,7 +18,8 @@ def read_toml(path: Path) -> Mapping[str, object]:
         StorageError: If it cannot be read.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        # an editor may put a mark at the start
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise NotFoundError(f"no file {path}") from None
     except OSError as error:

@@ -23,13 +23,18 @@ def private_folder(path: Path, *, forbidden: int = FORBIDDEN_MODE) -> Path:
 
     Raises:
         SettingError: If it has some of them.
-        StorageError: If it cannot be made.
+        StorageError: If it cannot be made, or used.
     """
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         mode = path.stat().st_mode & 0o777
     except OSError as error:
         raise StorageError(f"cannot make the folder {path}: {error.strerror}") from error
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        raise StorageError(
+            f"the folder {path} is another user's; expected one of who runs this: run it as the user who "
+            "runs the daemon or the server, whose folders they are (chown -R)"
+        )
     if mode & forbidden:
         raise SettingError(
             f"the folder {path} has mode {mode:04o}; expected 0700, so that nobody else can change what this "

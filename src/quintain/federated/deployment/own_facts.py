@@ -6,14 +6,19 @@ adds to what was spent on the same patients before. So each note of the site's j
 
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
 from quintain.core.rounding import epsilon
+from quintain.data.dataset import Dataset
 from quintain.dp import Ledger
 from quintain.dp.accounting.release import Release
 from quintain.federated.deployment.plan_file import Deployment
-from quintain.federated.deployment.site_settings import ClientSettings
+from quintain.federated.deployment.site_settings import UPDATE_FILE, ClientSettings, read_lines
+from quintain.federated.kept_update import kept_model
 from quintain.federated.noted_ledger import add_ledgers, noted_trainings
 from quintain.federated.secagg.journal import FolderJournal
+
+FIRST_WEIGHTS = "first weights here"
 
 
 def own_facts(settings: ClientSettings, deployment: Deployment) -> dict[str, str]:
@@ -25,6 +30,9 @@ def own_facts(settings: ClientSettings, deployment: Deployment) -> dict[str, str
     data, units = settings.examples(deployment.file)
     of_whom = "" if units is None else f" of {units.num_units:,} {units.name}s"
     found = {"data here": f"{len(data):,} examples{of_whom}"}
+    if units is not None:
+        found[f"{units.name}s here"] = _whose(settings, data)
+    found |= _first_weights(settings, deployment)
     config = deployment.plan.config
     if config.site_privacy is not None:
         release = config.site_privacy.release(data, config.rounds, units)
@@ -35,6 +43,43 @@ def own_facts(settings: ClientSettings, deployment: Deployment) -> dict[str, str
             f"({len(noted)}); {_in_words({**noted, **whole}.values(), delta)} after all rounds of this plan"
         )
     return found
+
+
+def _whose(settings: ClientSettings, data: Dataset) -> str:
+    """Say whom some examples are of: lines in another order than the examples have the right number, too."""
+    lines, said = read_lines(settings.units or Path()), []
+    for position in sorted({0, len(data) // 3, 2 * len(data) // 3, len(data) - 1}):
+        file = data.file_of(position)
+        name = f"number {position + 1}" if file is None else "/".join(file.parts[-2:])
+        said.append(f"{name if name.isprintable() else ascii(name)} is of {lines[position]!r}")
+    return ", ".join(said)
+
+
+def _first_weights(settings: ClientSettings, deployment: Deployment) -> dict[str, str]:
+    """Say how far given first weights are from the last model that this site has taken part in.
+
+    All sites may have them from the server, which would plant a model of its own making by them.
+    """
+    kept = kept_model(settings.state / UPDATE_FILE)
+    if deployment.file.initial_weights is None or kept is None or kept.training == deployment.training:
+        return {}
+    first, plan, last = deployment.net.state_dict(), deployment.plan, f"round {kept.index + 1}"
+    both = [(first[name], value) for name, value in kept.weights.items() if name in first and value.numel()]
+    if not both or any(one.shape != other.shape for one, other in both):
+        return {FIRST_WEIGHTS: f"of another net than this site's last model, of {last} of its last training"}
+    moved = max(float((one.double() - other.double()).abs().max()) for one, other in both)
+    most = plan.strategy.largest_step(plan.largest_mean)
+    text = (
+        f"no weight is farther than {moved:.2g} from this site's last model, of {last} of its last training; "
+        f"a round moves a weight by at most {most:g}, by the clip of this plan"
+    )
+    if not moved <= most * (1 + 1e-6):
+        text += (
+            ". That is more than one round: unless this site has missed some, the server may have made these "
+            "weights up, to read examples off a sum. Ask the other sites how far they are from their last "
+            "models, and leave this plan if they say the same"
+        )
+    return {FIRST_WEIGHTS: text}
 
 
 def spent_in_all(settings: ClientSettings, deployment: Deployment, release: Release) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from quintain.core.errors import SettingError
 from quintain.federated.deployment.plan_file import Deployment, load_plan
 from quintain.federated.deployment.toml_table import named_in, read_table
 from quintain.federated.enrolment import load_roster
@@ -61,6 +62,11 @@ class ServerSettings:
         seconds: dict[str, Any] = read_table(
             path, values.pop("deadlines", {}), get_type_hints(Deadlines), table="deadlines"
         )
+        if values["model"] == values["state"]:
+            raise SettingError(
+                f"{path}: state and model are one file, {values['state']}; expected two: the model would be "
+                "written over the state after each round, and no killed server could go on"
+            )
         with named_in(path, "deadlines"):
             return cls(path=path, deadlines=Deadlines(**seconds), **values)
 
@@ -72,7 +78,14 @@ class ServerSettings:
             SettingError: If a value is wrong.
             ModelError: If the model cannot be made or trained.
         """
-        return load_plan(self.plan, load_roster(self.roster))
+        made = load_plan(self.plan, load_roster(self.roster))
+        if made.file.initial_weights == self.model:
+            raise SettingError(
+                f"{self.path}: model = '{self.model}' is the file of the first weights, initial_weights of "
+                f"{self.plan}; expected another one, or a copy as first weights: it is written over after "
+                "each round, and no killed server could go on"
+            )
+        return made
 
     def server(self) -> Server:
         """Return the server, which goes on from its state.

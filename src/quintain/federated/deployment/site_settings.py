@@ -11,12 +11,13 @@
     socket = "/run/quintain/socket"
 """
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from quintain.core.errors import SettingError
+from quintain.core.errors import NotFoundError, SettingError
 from quintain.core.registry import entries
 from quintain.data import load_data
 from quintain.data.dataset import Dataset
@@ -97,10 +98,11 @@ class ClientSettings:
         values: dict[str, Any] = read_table(path, read_toml(path), KEYS, required=REQUIRED)
         if values["data"] not in entries("dataset"):
             values["data"] = str(place_of(path, values["data"]))
-        if values["state"] == values["journal"]:
+        state, journal = values["state"], values["journal"]
+        if state.is_relative_to(journal) or journal.is_relative_to(state):
             raise SettingError(
-                f"{path}: state and journal are one folder, {values['state']}; expected two: a state may be "
-                "put back from a copy, a journal never"
+                f"{path}: state = '{state}' and journal = '{journal}' are one folder, or one is in the "
+                "other; expected two beside each other: a state may be put back from a copy, a journal never"
             )
         with named_in(path):
             accepted_folder(values["journal"], values.get("federation", ""))
@@ -183,7 +185,14 @@ class ClientSettings:
 
     def _data(self, file: PlanFile) -> Dataset:
         """The examples to train on, of the plan's shape and classes."""
-        data = load_data(self.data).split("train")
+        splits = load_data(self.data)
+        if splits.train is None:
+            raise NotFoundError(
+                f"{self.path}: data = '{self.data}' has no split to train on, only "
+                f"{', '.join(splits.as_dict())}; expected a folder train with a subfolder for each class in "
+                "it, or arrays train_images and train_labels"
+            )
+        data = splits.train
         if data.shape != file.shape:
             raise SettingError(
                 f"{self.path}: data = '{self.data}' has examples of shape {data.shape}; expected "
@@ -228,8 +237,8 @@ def read_lines(path: Path) -> list[str]:
     """Return the lines of a text file.
 
     Raises:
-        SettingError: If it cannot be read, a line is empty, or has at an end what nobody sees: two lines that
-            look alike would be two patients.
+        SettingError: If it cannot be read, a line is empty or has at an end what nobody sees, or two lines
+            look alike, and would be two patients.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()  # a spreadsheet may put a mark at the start
@@ -238,10 +247,22 @@ def read_lines(path: Path) -> list[str]:
     empty = [number for number, line in enumerate(lines, 1) if not line.strip()]
     if empty:
         raise SettingError(f"{path}, line {empty[0]} is empty; expected whom the example belongs to")
+    first: dict[str, tuple[int, str]] = {}
     for number, line in enumerate(lines, 1):
         if line != line.strip() or not line.isprintable():
             raise SettingError(
                 f"{path}, line {number} is {line!a}; expected no blank at an end and no letter that nobody "
                 "sees: two lines that look alike would be two, and protect neither"
             )
+        other, same = first.setdefault(_as_seen(line), (number, line))
+        if same != line:
+            raise SettingError(
+                f"{path}, line {number} is {line!a}, and line {other} is {same!a}, which looks the same; "
+                "expected one spelling, since the two would be two, and protect neither"
+            )
     return lines
+
+
+def _as_seen(line: str) -> str:
+    """A line without ways of writing one letter, and lengths of blanks."""
+    return " ".join(unicodedata.normalize("NFKC", line).split())
