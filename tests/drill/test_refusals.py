@@ -15,6 +15,7 @@ from quintain.data.class_samples import missing_classes
 from quintain.drill import Settings, drill, pipeline, subject
 from quintain.drill.step import CHANGE
 from quintain.drill.steps import attack, certify, harden
+from quintain.evaluate.evasion.attacks import run_attacks
 from quintain.results.codec import load
 from quintain.results.records import DrillResult, SkippedResult
 from quintain.results.robustness_records import AttackResult, CertifyResult, HardenResult
@@ -112,6 +113,28 @@ def test_a_sticker_that_does_not_fit_is_a_part_that_is_not_done(run, tmp_path):
     (missing,) = records["attack"].not_done
     assert missing.what == "stickers"
     assert "larger than the image 2 x 64" in missing.reason
+
+
+def test_no_sticker_is_fitted_where_the_attacks_take_longer_than_was_planned_for_both(tmp_path, monkeypatch):
+    seconds = [0.0]
+
+    def clock():
+        seconds[0] += 0.01
+        return seconds[0]
+
+    def slow(*given, **named):
+        seconds[0] += 1800.0
+        return run_attacks(*given, **named)
+
+    monkeypatch.setattr(pipeline, "QUICK", TINY)
+    monkeypatch.setattr(attack, "run_attacks", slow)
+    settings = Settings(only=("attack",), quick=True, minutes=60.0, require=())
+    assert drill(tmp_path / "run", settings, clock=clock)[0] == ExitCode.OK
+    record = load(tmp_path / "run" / "03-attack.json")
+    assert record.result.stickers == ()
+    assert [one.reason for one in record.not_done] == [
+        "the attacks took longer than was planned for them and for a sticker"
+    ]
 
 
 def test_a_certificate_that_is_refused_leaves_the_others(run, monkeypatch):

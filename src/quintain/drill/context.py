@@ -1,6 +1,6 @@
 """What a step of the drill has at hand: the data, the settings and the results of earlier steps."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -56,6 +56,7 @@ class DrillContext:
         examples: Examples to learn from, None where there are none, and those that every claim is about.
         planned: Steps that are done, as far as is known before.
         progress: Shows bars.
+        is_late: Whether the step has taken longer by now than all of it was estimated to take.
     """
 
     run: RunFolder
@@ -65,6 +66,7 @@ class DrillContext:
     examples: tuple[Dataset | None, Dataset]
     planned: frozenset[str]
     progress: Progress
+    is_late: Callable[[], bool] = lambda: False
 
     @property
     def train(self) -> Dataset:

@@ -121,6 +121,7 @@ def drill(
             data = (subject.splits.name, context.test.hash)
             if isinstance(plan, StepPlan):
                 on_plan(step.name, plan)
+                context = replace(context, is_late=partial(_is_late, plan.seconds, clock, clock()))
             run.save(step.name, recorded(partial(_output, step, context, plan), data=data))
         records[step.name] = run.record(step.name)
         planner.heed(records[step.name])
@@ -179,6 +180,11 @@ def _full_workload(settings: Settings, subject: Subject) -> Workload:
         test=len(subject.test),
         bundled=settings.is_bundled,
     )
+
+
+def _is_late(estimated: float, clock: Clock, started: float) -> bool:
+    """Return whether a step took longer by now than estimated; one without an estimate is never late."""
+    return 0 < estimated < clock() - started
 
 
 def _context(
