@@ -275,26 +275,41 @@ def test_what_was_trained_fits_the_users_own_net(run, folder, tmp_path):
         assert run("attack", f"{folder}/nets.py:packed_tuple", "gray", "--weights", weights)[0] == 0
 
 
-def test_an_onnx_file_is_certified_by_smoothing(call, folder, tmp_path):
+def write_linear_onnx(path, *nodes):
+    """A matrix behind what is flattened, in an ONNX file, and operators behind that."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     weight = np.random.default_rng(0).normal(size=(36, 3)).astype(np.float32)
+    first = "scores" if nodes else "logits"
     graph = helper.make_graph(
-        [helper.make_node("Flatten", ["x"], ["flat"]), helper.make_node("MatMul", ["flat", "w"], ["logits"])],
+        [
+            helper.make_node("Flatten", ["x"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "w"], [first]),
+            *(helper.make_node(kind, ["scores"], ["logits"]) for kind in nodes),
+        ],
         "linear",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 1, 6, 6])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])],
         [numpy_helper.from_array(weight, "w")],
     )
     opset = helper.make_opsetid("", 17)
-    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=9), str(tmp_path / "model.onnx"))
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=9), str(path))
+
+
+def test_an_onnx_file_is_certified_by_its_layers_and_by_smoothing(call, folder, tmp_path):
+    write_linear_onnx(tmp_path / "model.onnx")
     words = ("--model", tmp_path / "model.onnx", "--data", folder / "gray.npz", "--limit", 2)
     code, told, complaint = call("certify", *words, "--certifier", "smoothing", "--noise-samples", 50)
     assert code == 0, complaint
     assert "certified" in told
+    code, told, complaint = call("certify", *words)
+    assert code == 0, complaint
+    assert "certified" in told
+    write_linear_onnx(tmp_path / "model.onnx", "Exp")
     code, _, complaint = call("certify", *words)
     assert code == 5
+    assert "model.onnx: 'logits' (Exp) is not imported; expected one of " in one_line(complaint)
     assert "--certifier smoothing" in one_line(complaint)
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from quintain.data.dataset import Dataset
     from quintain.data.splits import Splits
     from quintain.evaluate.model import EvaluatedModel
+    from quintain.models.protocol import ClassifierLike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class CallInputs:
         each_class_seed: Seed of a draw that has every class, as a drill makes it; a random sample by ``seed``
             if not given.
         needs_float64: Whether the command trains or proves, for which a device needs float64.
+        reads_layers: Whether the command reads a net's layers, so that an ONNX file is imported as a net.
     """
 
     data: str = DEFAULT_DATA
@@ -45,6 +47,7 @@ class CallInputs:
     exclude_class: int | None = None
     each_class_seed: int | None = None
     needs_float64: bool = False
+    reads_layers: bool = False
 
     @cached_property
     def torch_device(self) -> "torch.device":
@@ -145,7 +148,7 @@ class CallInputs:
         """
         from quintain.evaluate.model import named_model
         from quintain.models.classifier import Classifier
-        from quintain.models.loading import is_black_box, load_model
+        from quintain.models.loading import is_black_box, is_onnx, load_model, load_onnx_classifier
 
         if self.weights is None and ".py" not in self.model and not is_black_box(self.model):
             get_entry("model", self.model)
@@ -155,7 +158,10 @@ class CallInputs:
                 "loads its own"
             )
         device = self.torch_device
-        model = load_model(self.model, self.weights, **self._loading)
+        if self.reads_layers and self.weights is None and is_onnx(self.model):
+            model: ClassifierLike = load_onnx_classifier(self.model, num_classes=self.examples.num_classes)
+        else:
+            model = load_model(self.model, self.weights, **self._loading)
         if isinstance(model, Classifier):
             note_model(model.hash, self._loading)
             model.net.to(device)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from quintain.models.nets import Normalise as Normalise
     from quintain.models.nets import initialize as initialize
     from quintain.models.onnx import load_onnx as load_onnx
+    from quintain.models.onnx_net.reader import import_onnx as import_onnx
     from quintain.models.protocol import ClassifierLike as ClassifierLike
     from quintain.models.weights import load_weights as load_weights
     from quintain.models.weights import save_weights as save_weights

@@ -20,6 +20,7 @@ EXPORTS: dict[str, str] = {
     "check_model": "quintain.models.checks",
     "connect": "quintain.models.endpoint_client",
     "forward_logits": "quintain.models.adapters",
+    "import_onnx": "quintain.models.onnx_net.reader",
     "initialize": "quintain.models.nets",
     "load_classifier": "quintain.models.loading",
     "load_model": "quintain.models.loading",

@@ -88,6 +88,24 @@ def load_model(
     return load_onnx(Path(spec.removeprefix("onnx:")).expanduser(), num_classes=num_classes)
 
 
+def is_onnx(spec: str) -> bool:
+    """Tell whether a spec names an ONNX file."""
+    return spec.startswith("onnx:") or spec.endswith(".onnx")
+
+
+def load_onnx_classifier(spec: str, *, num_classes: int | None = None) -> Classifier:
+    """Load the net of an ONNX file, for what reads its layers: see ``import_onnx``.
+
+    Args:
+        spec: ``model.onnx``, ``onnx:model``.
+        num_classes: Of the data.
+    """
+    from quintain.models.onnx_net.reader import import_onnx
+
+    file = Path(spec.removeprefix("onnx:")).expanduser()
+    return Classifier(import_onnx(file), num_classes=num_classes, name=file.name)
+
+
 def load_classifier(
     spec: str,
     weights: str | Path | None = None,

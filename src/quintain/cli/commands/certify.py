@@ -44,7 +44,8 @@ def run(
 
     refuse_unknown_threats(threat or ())
     entry = get_entry("certifier", certifier) if certifier else default_certifier(threat or ())
-    call = replace(call, needs_float64=not entry.is_true("derives_model"), resume_dir=UNFINISHED)
+    proves = not entry.is_true("derives_model")
+    call = replace(call, needs_float64=proves, reads_layers=proves, resume_dir=UNFINISHED)
     specs = threat or [entry.fact("example")]
     refuse_unmeasured_sizes(call.requirements, specs)
     threats = parse_certifiable_threats(specs)

@@ -1,0 +1,299 @@
+"""Read an ONNX file into a ``torch.nn.Module``: the onnx package parses it, nothing of it is run."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from quintain.core.errors import ModelError, NotFoundError
+from quintain.models.onnx_net.net import OnnxNet, OperatorStep
+from quintain.models.onnx_net.operators import OPERATORS, Array, Made, Node
+from quintain.models.onnx_net.session import onnxruntime_function
+
+SAME_OUTPUTS_TOLERANCE = 1e-4
+"""How much the net and the file may differ at random inputs, relative to the largest output (or 1)."""
+
+SEEN_INPUTS = 3
+"""Random inputs at which the net is held against the file, and a batch against its examples."""
+
+
+def import_onnx(path: str | Path) -> OnnxNet:
+    """Read a net, in evaluation mode, in the type of its input (float32 or float64).
+
+    Its operators become torch's own layers and functions (``OPERATORS``); its first output is what it
+    returns. Where onnxruntime is installed, it is held against the file at random inputs.
+
+    Args:
+        path: The file; external data beside it are read, too.
+
+    Raises:
+        NotFoundError: If there is no such file.
+        ModelError: If the onnx package is not installed or cannot read the file; for an operator that is not
+            imported, by name; for several inputs, sizes that are not fixed, and steps that mix examples; if
+            the net answers otherwise than onnxruntime.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise ModelError(
+            f"{path} is read by the onnx package, which is not installed; run: pip install 'quintain[onnx]'"
+        ) from error
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise NotFoundError(f"there is no file {path}; expected an ONNX model")
+    try:
+        model = onnx.load(str(path))
+    except Exception as error:
+        raise ModelError(f"{path} is no ONNX model: {str(error).splitlines()[0]}") from error
+    opset = max((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), default=0)
+    net = _Reader(path, model.graph, opset, onnx.numpy_helper.to_array, onnx.helper).read()
+    _require_apart(net, path)
+    _require_same_outputs(net, path)
+    return net
+
+
+class _Reader:
+    """One graph, operator by operator, with the value of each for an example of zeros.
+
+    Args:
+        path: Of the file, for messages.
+        graph: The graph.
+        opset: Version of the operator set.
+        to_array: Converts a tensor of the file.
+        helper: Of the onnx package.
+    """
+
+    def __init__(
+        self, path: Path, graph: Any, opset: int, to_array: Callable[[Any], Array], helper: Any
+    ) -> None:
+        self.path, self.graph, self.opset, self.to_array, self.helper = path, graph, opset, to_array, helper
+        self.constants: dict[str, Array] = {one.name: to_array(one) for one in graph.initializer}
+        self.values: dict[str, Tensor] = {}
+        self.steps: list[OperatorStep] = []
+        self.layers: dict[str, nn.Module] = {}
+        self.tensors: dict[str, Tensor] = {}
+        self.uses = Counter(name for node in graph.node for name in node.input)
+        self.uses.update(one.name for one in graph.output)
+        self.products: dict[str, nn.Linear] = {}
+        self.aliases: dict[str, str] = {}
+
+    def read(self) -> OnnxNet:
+        """Return the net."""
+        name, shape, dtype = self._input()
+        self.values[name] = torch.zeros(1, *shape, dtype=dtype)
+        for node in self.graph.node:
+            self._add(node)
+        output = self.graph.output[0].name
+        if output not in self.values:
+            raise ModelError(f"{self.path}: its output {output!r} is a constant; expected one of its input")
+        for tensor in self.tensors.values():
+            self._require_type(tensor, dtype)
+        net = OnnxNet(name, self._name(output), shape, self.steps, layers=self.layers, tensors=self.tensors)
+        for parameter in net.parameters():
+            self._require_type(parameter, dtype)
+        return net.eval()
+
+    def _input(self) -> tuple[str, tuple[int, ...], torch.dtype]:
+        inputs = [one for one in self.graph.input if one.name not in self.constants]
+        if len(inputs) != 1:
+            raise ModelError(f"{self.path} takes {len(inputs)} inputs; expected one")
+        kind = inputs[0].type.tensor_type
+        types = {1: torch.float32, 11: torch.float64}
+        sizes = [one.dim_value if one.HasField("dim_value") else None for one in kind.shape.dim]
+        known = [size for size in sizes[1:] if size is not None and size > 0]
+        if kind.elem_type not in types or not known or len(known) < len(sizes) - 1:
+            raise ModelError(
+                f"{self.path} takes an input of sizes {sizes}, type {kind.elem_type}; expected float32 (1) "
+                "or float64 (11), the batch first and fixed sizes behind it"
+            )
+        return inputs[0].name, tuple(known), types[kind.elem_type]
+
+    def _require_type(self, tensor: Tensor, dtype: torch.dtype) -> None:
+        if tensor.is_floating_point() and tensor.dtype != dtype:
+            raise ModelError(
+                f"{self.path} has tensors of {tensor.dtype}; expected {dtype}, that of its input"
+            )
+
+    def _name(self, name: str) -> str:
+        return self.aliases.get(name, name)
+
+    def _add(self, node: Any) -> None:
+        """Add what one operator becomes: a constant, or a step."""
+        label = f"{self.path.name}: {node.name or node.output[0]!r}"
+        settings = {one.name: self.helper.get_attribute_value(one) for one in node.attribute}
+        settings = {
+            key: value.decode() if isinstance(value, bytes) else value for key, value in settings.items()
+        }
+        others = [name for name in node.output[1:] if self.uses[name]]
+        if node.domain not in ("", "ai.onnx") or others:
+            raise ModelError(
+                f"{label} is the operator {node.op_type} of {node.domain or 'ONNX'}, with {1 + len(others)} "
+                "outputs in use; expected operators of ONNX itself with one"
+            )
+        given = tuple(
+            self.values.get(name, self.constants.get(name)) if name else None for name in node.input
+        )
+        if node.op_type == "Constant":
+            self.constants[node.output[0]] = self._constant(settings, label)
+        elif node.op_type == "Shape" and given and isinstance(given[0], Tensor) and not settings:
+            # 0 stands for the batch, as it does in Reshape: the size that is there
+            self.constants[node.output[0]] = np.array([0, *given[0].shape[1:]])
+        elif all(not isinstance(value, Tensor) for value in given) and node.op_type in FOLDED:
+            self.constants[node.output[0]] = FOLDED[node.op_type](
+                settings, *[value for value in given if value is not None]
+            )
+        else:
+            self._add_step(Node(node.op_type, label, settings, given, self.opset), node)
+
+    def _constant(self, settings: dict[str, Any], label: str) -> Array:
+        if "value" in settings:
+            return self.to_array(settings["value"])
+        kinds = {
+            "value_float": np.float32,
+            "value_floats": np.float32,
+            "value_int": np.int64,
+            "value_ints": np.int64,
+        }
+        for key, kind in kinds.items():
+            if key in settings:
+                return np.asarray(settings[key], dtype=kind)
+        raise ModelError(f"{label} is a Constant of {', '.join(settings) or 'nothing'}; expected numbers")
+
+    def _add_step(self, node: Node, given: Any) -> None:
+        output = given.output[0]
+        if node.kind == "Add" and self._is_bias(given):
+            return
+        if node.kind not in OPERATORS:
+            raise node.refuse("is not imported", f"one of {', '.join(sorted(OPERATORS))}")
+        made = OPERATORS[node.kind](node)
+        names = tuple(self._value_name(given.input[at], node) for at in made.inputs)
+        if made.layer is None:
+            step = OperatorStep(names, output, "", made.function, made.settings)
+        else:
+            layer = f"{len(self.layers)}_{node.kind}"
+            self.layers[layer] = made.layer
+            step = OperatorStep(names, output, layer)
+            if node.kind == "MatMul" and isinstance(made.layer, nn.Linear):
+                self.products[output] = made.layer
+        self.steps.append(step)
+        self.values[output] = self._example(made, names, node)
+
+    def _is_bias(self, given: Any) -> bool:
+        """Take a constant that is added to a product as the bias of its layer: one sum of products."""
+        for product, constant in (given.input, given.input[::-1]):
+            layer, bias = self.products.get(product), self.constants.get(constant)
+            if layer is None or bias is None or self.uses[product] != 1 or "bias" in layer.state_dict():
+                continue
+            if bias.size == layer.out_features == bias.shape[-1]:
+                layer.bias = nn.Parameter(torch.from_numpy(bias.reshape(-1).copy()), requires_grad=False)
+                self.aliases[given.output[0]] = self._name(product)
+                self.values[given.output[0]] = self.values[product]
+                return True
+        return False
+
+    def _value_name(self, name: str, node: Node) -> str:
+        if name in self.values:
+            return self._name(name)
+        if name not in self.constants:
+            raise node.refuse(f"takes {name!r}, which nothing computes before", "operators in order")
+        found = f"tensor_{len(self.tensors)}"
+        self.tensors[found] = torch.from_numpy(np.array(self.constants[name]))
+        return found
+
+    def _example(self, made: Made, names: tuple[str, ...], node: Node) -> Tensor:
+        values = [self.values[name] if name in self.values else self.tensors[name] for name in names]
+        try:
+            with torch.no_grad():
+                if made.layer is not None:
+                    found: Tensor = made.layer.eval()(*values)
+                else:
+                    assert made.function is not None
+                    found = made.function(*values, *made.settings)
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise node.refuse(f"fails in torch: {str(error).splitlines()[0]}", "sizes that fit") from error
+        if found.ndim < 2 or len(found) != 1:
+            raise node.refuse(f"gives {tuple(found.shape)} for one example", "(1, ...)")
+        return found
+
+
+def _plain(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _gathered(settings: dict[str, Any], data: Array, index: Array) -> Array:
+    return np.take(data, index, axis=int(settings.get("axis", 0)))
+
+
+def _unsqueezed(settings: dict[str, Any], data: Array, axes: Array | None = None) -> Array:
+    places = settings["axes"] if axes is None else axes.reshape(-1).tolist()
+    return np.expand_dims(data, tuple(places))
+
+
+def _joined(settings: dict[str, Any], *parts: Array) -> Array:
+    return np.concatenate(parts, axis=int(settings["axis"]))
+
+
+FOLDED: dict[str, Callable[..., Array]] = {
+    "Gather": _gathered,
+    "Unsqueeze": _unsqueezed,
+    "Concat": _joined,
+    "Squeeze": lambda _, data, *axes: data.squeeze(tuple(axes[0].reshape(-1).tolist()) if axes else None),
+    "Cast": lambda _, data: data,
+    "Identity": lambda _, data: data,
+    "Transpose": lambda settings, data: data.transpose(settings.get("perm")),
+    "Reshape": lambda _, data, sizes: data.reshape(sizes.tolist()),
+}
+"""Operators on constants that only move numbers: they are done once, as they are exact."""
+
+
+def _inputs(net: OnnxNet) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    dtype = next((one.dtype for one in (*net.parameters(), *net.buffers()) if one.is_floating_point()), None)
+    return torch.rand(SEEN_INPUTS, *net.input_shape, generator=generator).to(dtype or torch.float32)
+
+
+def _require_apart(net: OnnxNet, path: Path) -> None:
+    """Refuse a net that gives an example something else in a batch than alone.
+
+    Raises:
+        ModelError: If it does, or takes no batch.
+    """
+    x = _inputs(net)
+    with torch.no_grad():
+        alone = torch.cat([net(one[None]) for one in x])
+        try:
+            batch = net(x)
+        except (RuntimeError, ValueError) as error:
+            raise ModelError(
+                f"{path} takes no batch: {str(error).splitlines()[0]}; expected a net whose operators keep "
+                "examples apart"
+            ) from error
+    if batch.shape != alone.shape or not torch.allclose(batch, alone, rtol=1e-3, atol=1e-3, equal_nan=True):
+        raise ModelError(f"{path} gives an example something else in a batch than alone; expected the same")
+
+
+def _require_same_outputs(net: OnnxNet, path: Path) -> None:
+    """Refuse a net that answers otherwise than onnxruntime, where that is installed.
+
+    Raises:
+        ModelError: With the largest difference.
+    """
+    run = onnxruntime_function(path)
+    if run is None:
+        return
+    x = _inputs(net)
+    with torch.no_grad():
+        found = net(x).flatten(1).double()
+    expected = torch.from_numpy(run(x.numpy())).double()
+    allowed = SAME_OUTPUTS_TOLERANCE * max(1.0, float(expected.abs().max()))
+    if found.shape != expected.shape or not torch.allclose(
+        found, expected, rtol=0, atol=allowed, equal_nan=True
+    ):
+        raise ModelError(
+            f"{path}: the imported net gives other outputs than onnxruntime "
+            f"({tuple(found.shape)} and {tuple(expected.shape)}); please report the file"
+        )

@@ -1,0 +1,303 @@
+"""Nets that are read from ONNX files answer as onnxruntime does, and what is not read is refused by name."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from quintain.certify import CROWN, IntervalBounds
+from quintain.core.errors import ModelError, NotFoundError
+from quintain.models import Classifier, import_onnx
+from quintain.models.onnx_net import reader
+from quintain.models.onnx_net.operators import OPERATORS
+from quintain.threats import Linf
+
+RANDOM = np.random.default_rng(0)
+
+
+def normal(*shape):
+    return RANDOM.normal(size=shape).astype(np.float32)
+
+
+def node(kind, *inputs, output="y", **settings):
+    return helper.make_node(kind, list(inputs), [output], **settings)
+
+
+def write(path, nodes, shape, tensors, *, opset=20, batch="batch", kind=TensorProto.FLOAT, outputs=("y",)):
+    """A file of these operators, from ``x`` to ``y``."""
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", kind, [batch, *shape])],
+        [helper.make_tensor_value_info(name, kind, None) for name in outputs],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in tensors.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+    onnx.save_model(model, path)
+    return path
+
+
+W, B, TAPS = normal(12, 5), normal(5), normal(4, 2, 3, 3)
+SHAPE = (2, 4, 6)
+CASES = {
+    "Gemm": ([node("Flatten", "x", output="f"), node("Gemm", "f", "w", "b")], {"w": normal(48, 5), "b": B}),
+    "Gemm, turned": (
+        [node("Flatten", "x", output="f"), node("Gemm", "f", "w", transB=1)],
+        {"w": normal(5, 48)},
+    ),
+    "MatMul and its bias": (
+        [node("Flatten", "x", output="f"), node("MatMul", "f", "w", output="p"), node("Add", "b", "p")],
+        {"w": normal(48, 5), "b": B},
+    ),
+    "MatMul that is used twice": (
+        [
+            node("Flatten", "x", output="f"),
+            node("MatMul", "f", "w", output="p"),
+            node("Add", "p", "b", output="q"),
+            node("Sub", "q", "p", output="r"),
+            node("Add", "r", "p"),
+        ],
+        {"w": normal(48, 5), "b": B},
+    ),
+    "Conv": ([node("Conv", "x", "t", "c", pads=[1, 1, 1, 1], strides=[2, 1])], {"t": TAPS, "c": normal(4)}),
+    "Conv, sides that differ": ([node("Conv", "x", "t", pads=[1, 0, 2, 1])], {"t": TAPS}),
+    "Conv of groups": (
+        [node("Conv", "x", "t", group=2, dilations=[1, 2], pads=[1, 1, 1, 1])],
+        {"t": normal(4, 1, 3, 3)},
+    ),
+    "Conv of one dimension": (
+        [
+            node("Reshape", "x", "s", output="f"),
+            node("Conv", "f", "t", pads=[1, 0]),
+        ],
+        {"s": np.array([0, 2, -1]), "t": normal(3, 2, 5)},
+    ),
+    "ConvTranspose": (
+        [node("ConvTranspose", "x", "t", strides=[2, 2], output_padding=[1, 0], pads=[1, 1, 1, 1])],
+        {"t": normal(2, 3, 3, 3)},
+    ),
+    "BatchNormalization": (
+        [node("BatchNormalization", "x", "s", "o", "m", "v", epsilon=1e-3)],
+        {"s": normal(2), "o": normal(2), "m": normal(2), "v": normal(2) ** 2 + 0.1},
+    ),
+    "BatchNormalization of rows": (
+        [
+            node("Flatten", "x", output="f"),
+            node("Gemm", "f", "w", output="g"),
+            node("BatchNormalization", "g", "s", "o", "m", "v"),
+        ],
+        {"w": normal(48, 5), "s": normal(5), "o": normal(5), "m": normal(5), "v": normal(5) ** 2 + 0.1},
+    ),
+    **{
+        kind: ([node("Sub", "x", "h", output="c"), node(kind, "c")], {"h": np.float32(0.5)})
+        for kind in ("Relu", "Sigmoid", "Tanh", "Gelu", "LeakyRelu", "Identity", "Neg", "Dropout")
+    },
+    "LeakyRelu of 0.3": (
+        [node("Sub", "x", "h", output="c"), node("LeakyRelu", "c", alpha=0.3)],
+        {"h": B[:1]},
+    ),
+    "Gelu by tanh": ([node("Gelu", "x", approximate="tanh")], {}),
+    "Clip": ([node("Clip", "x", "l", "u")], {"l": np.float32(0.2), "u": np.float32(0.7)}),
+    "Clip from below": ([node("Clip", "x", "l")], {"l": np.float32(0.2)}),
+    "MaxPool": ([node("MaxPool", "x", kernel_shape=[2, 3], strides=[2, 1], pads=[0, 1, 0, 1])], {}),
+    "AveragePool": ([node("AveragePool", "x", kernel_shape=[2, 2], pads=[1, 1, 1, 1])], {}),
+    "AveragePool with pads": (
+        [node("AveragePool", "x", kernel_shape=[2, 2], pads=[1, 1, 1, 1], count_include_pad=1)],
+        {},
+    ),
+    "GlobalAveragePool": ([node("GlobalAveragePool", "x")], {}),
+    "Reshape": ([node("Reshape", "x", "s")], {"s": np.array([-1, 3, 16])}),
+    "Transpose": ([node("Transpose", "x", perm=[0, 2, 3, 1])], {}),
+    "Squeeze": (
+        [node("Unsqueeze", "x", "a", output="u"), node("Squeeze", "u", "b")],
+        {"a": np.array([1, 3]), "b": np.array([3])},
+    ),
+    "Concat": ([node("Neg", "x", output="n"), node("Concat", "x", "n", "x", axis=-1)], {}),
+    "Pad": (
+        [node("Pad", "x", "p", "v")],
+        {"p": np.array([0, 0, 1, 0, 0, 0, 2, 1]), "v": np.float32(0.3)},
+    ),
+    "Slice": (
+        [node("Slice", "x", "s", "e", "a", "d")],
+        {"s": np.array([-3, 1]), "e": np.array([2**40, 6]), "a": np.array([2, 3]), "d": np.array([1, 2])},
+    ),
+    "Gather": ([node("Gather", "x", "i", axis=2)], {"i": np.array(-1)}),
+    "ReduceMean": ([node("ReduceMean", "x", "a", keepdims=0)], {"a": np.array([2, -1])}),
+    "ReduceSum": ([node("ReduceSum", "x", "a")], {"a": np.array([1])}),
+    "arithmetic": (
+        [
+            node("Mul", "x", "c", output="m"),
+            node("Div", "m", "d", output="q"),
+            node("Sub", "o", "q", output="s"),
+            node("Add", "s", "x"),
+        ],
+        {"c": normal(1, 2, 1, 1), "d": np.float32(0.3), "o": normal(6)},
+    ),
+    "Softmax": ([node("Flatten", "x", output="f"), node("Softmax", "f")], {}),
+    "LogSoftmax": ([node("Flatten", "x", output="f"), node("LogSoftmax", "f", axis=1)], {}),
+    "a flattening of its own": (
+        [
+            node("Shape", "x", output="s"),
+            node("Gather", "s", "zero", output="n", axis=0),
+            node("Unsqueeze", "n", "axes", output="n1"),
+            helper.make_node("Constant", [], ["rest"], value_ints=[-1]),
+            node("Concat", "n1", "rest", output="to", axis=0),
+            node("Reshape", "x", "to"),
+        ],
+        {"zero": np.array(0), "axes": np.array([0])},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("batch", ["batch", 1])
+def test_each_operator_answers_as_onnxruntime_does(name, batch, tmp_path):
+    nodes, tensors = CASES[name]
+    path = write(tmp_path / "net.onnx", nodes, SHAPE, tensors, batch=batch)
+    net = import_onnx(path)
+    x = torch.rand(4, *SHAPE)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    parts = x.split(1) if batch == 1 else [x]
+    expected = np.concatenate([session.run(None, {"x": part.numpy()})[0] for part in parts])
+    torch.testing.assert_close(net(x), torch.from_numpy(expected), rtol=1e-5, atol=1e-5)
+    assert not any(parameter.requires_grad for parameter in net.parameters())
+
+
+def test_every_operator_has_a_case():
+    used = {one.op_type for nodes, _ in CASES.values() for one in nodes}
+    assert set(OPERATORS) <= used
+
+
+def exported(net, shape, path):
+    """The file that torch's own exporter writes, where it is installed; else by hand."""
+    layers, tensors, nodes, last = [*net], {}, [], "x"
+    for at, layer in enumerate(layers):
+        name = "y" if at == len(layers) - 1 else f"h{at}"
+        given = [last]
+        for key in ("weight", "bias"):
+            if getattr(layer, key, None) is not None:
+                tensors[f"{key}{at}"] = getattr(layer, key).detach().numpy()
+                given.append(f"{key}{at}")
+        kind, settings = {
+            nn.Conv2d: ("Conv", {"strides": [2, 2]}),
+            nn.Linear: ("Gemm", {"transB": 1}),
+            nn.ReLU: ("Relu", {}),
+            nn.Flatten: ("Flatten", {}),
+        }[type(layer)]
+        nodes.append(node(kind, *given, output=name, **settings))
+        last = name
+    return write(path, nodes, shape, tensors)
+
+
+@pytest.fixture
+def pair(tmp_path):
+    net = nn.Sequential(
+        nn.Conv2d(1, 4, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(36, 8), nn.ReLU(), nn.Linear(8, 3)
+    ).eval()
+    return net, exported(net, (1, 8, 8), tmp_path / "net.onnx")
+
+
+@pytest.mark.rounding
+def test_an_imported_net_has_the_certificates_of_the_net(pair):
+    net, path = pair
+    x = torch.rand(6, 1, 8, 8)
+    y = Classifier(net).predict(x)
+    for certifier in (IntervalBounds(), CROWN()):
+        found, expected = (
+            certifier(Classifier(one), x, y, Linf(0.02)).margin for one in (import_onnx(path), net)
+        )
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_the_hash_follows_the_weights(pair, tmp_path):
+    net, path = pair
+    before = Classifier(import_onnx(path)).hash
+    assert before == Classifier(import_onnx(path)).hash
+    with torch.no_grad():
+        net[-1].bias[0] += 1.0
+    assert Classifier(import_onnx(exported(net, (1, 8, 8), path))).hash != before
+
+
+REFUSED = {
+    "an operator": ([node("Einsum", "x", equation="bchw->bc")], {}, {}, "'y' .Einsum. is not imported"),
+    "of its own": ([helper.make_node("Mine", ["x"], ["y"], domain="mine")], {}, {}, "operator Mine of mine"),
+    "a scale": (
+        [node("Flatten", "x", output="f"), node("Gemm", "f", "w", alpha=0.5)],
+        {"w": normal(48, 5)},
+        {},
+        "has alpha = 0.5; expected 1.0",
+    ),
+    "sides by themselves": ([node("Conv", "x", "t", auto_pad="SAME_UPPER")], {"t": TAPS}, {}, "auto_pad"),
+    "examples turned": ([node("Transpose", "x", perm=[1, 0, 2, 3])], {}, {}, "examples' dimension, 0, first"),
+    "examples summed": ([node("ReduceSum", "x", "a")], {"a": np.array([0])}, {}, "behind the examples'"),
+    "examples behind each other": ([node("Concat", "x", "x", axis=0)], {}, {}, "another axis than 0"),
+    "examples cut": (
+        [node("Slice", "x", "s", "e", "a")],
+        {"s": np.array([0]), "e": np.array([1]), "a": np.array([0])},
+        {},
+        "behind the examples'",
+    ),
+    "rows that mix": ([node("Reshape", "x", "s")], {"s": np.array([-1, 2])}, {}, "as many numbers"),
+    "one for each example": (
+        [node("Add", "x", "c")],
+        {"c": normal(3, 2, 4, 6)},
+        {},
+        "one for all examples",
+    ),
+    "several places": ([node("Gather", "x", "i", axis=1)], {"i": np.array([0, 1])}, {}, "one number"),
+    "half precision": (
+        [node("Identity", "x")],
+        {},
+        {"kind": TensorProto.FLOAT16},
+        r"type 10; expected float32",
+    ),
+    "a constant": ([node("Constant", output="y", value_float=1.0)], {}, {}, "is a constant"),
+    "another type": (
+        [node("Cast", "x", output="d", to=TensorProto.DOUBLE), node("Identity", "d")],
+        {},
+        {},
+        "Cast. is not imported",
+    ),
+    "parts of a size": (
+        [node("Split", "x", output="y", axis=1, num_outputs=1)],
+        {},
+        {},
+        "Split. is not imported",
+    ),
+}
+
+
+@pytest.mark.parametrize(("nodes", "tensors", "other", "said"), REFUSED.values(), ids=REFUSED)
+def test_what_is_not_imported_is_refused_by_name(nodes, tensors, other, said, tmp_path):
+    with pytest.raises(ModelError, match=said):
+        import_onnx(write(tmp_path / "net.onnx", nodes, SHAPE, tensors, **other))
+
+
+def test_sizes_that_are_not_fixed_are_refused(tmp_path):
+    with pytest.raises(ModelError, match="fixed sizes behind it"):
+        import_onnx(write(tmp_path / "net.onnx", [node("Relu", "x")], ("height", 3), {}))
+    with pytest.raises(ModelError, match="fixed sizes behind it"):
+        import_onnx(write(tmp_path / "net.onnx", [node("Relu", "x")], (), {}))
+
+
+def test_a_file_that_is_none_is_refused(tmp_path, monkeypatch):
+    with pytest.raises(NotFoundError, match="there is no file"):
+        import_onnx(tmp_path / "none.onnx")
+    (tmp_path / "text.onnx").write_text("not a model")
+    with pytest.raises(ModelError, match="is no ONNX model"):
+        import_onnx(tmp_path / "text.onnx")
+    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
+    with pytest.raises(ModelError, match=r"pip install 'quintain\[onnx\]'"):
+        import_onnx(tmp_path / "text.onnx")
+
+
+def test_a_wrong_import_is_noticed_by_onnxruntime(pair, monkeypatch):
+    _, path = pair
+    monkeypatch.setitem(OPERATORS, "Relu", OPERATORS["Identity"])
+    with pytest.raises(ModelError, match="other outputs than onnxruntime"):
+        import_onnx(path)
+    monkeypatch.setattr(reader, "onnxruntime_function", lambda path: None)
+    assert isinstance(import_onnx(path), nn.Module)
