@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from quintain.harden.fast import FastTraining as FastTraining
     from quintain.harden.gaussian_augmentation import GaussianAugmentation as GaussianAugmentation
     from quintain.harden.ibp import IBPTraining as IBPTraining
+    from quintain.harden.mtl_ibp import MTLIBP as MTLIBP
     from quintain.harden.pgd import PGDTraining as PGDTraining
     from quintain.harden.trades import TRADES as TRADES
 
@@ -21,6 +22,7 @@ EXPORTS: dict[str, str] = {
     "FastTraining": "quintain.harden.fast",
     "GaussianAugmentation": "quintain.harden.gaussian_augmentation",
     "IBPTraining": "quintain.harden.ibp",
+    "MTLIBP": "quintain.harden.mtl_ibp",
     "PGDTraining": "quintain.harden.pgd",
     "TRADES": "quintain.harden.trades",
     "fit": "quintain.harden.defense",
@@ -78,6 +80,21 @@ ENTRIES: tuple[Entry, ...] = (
             ("certifier", "interval"),
         ),
         old_names=("certified",),
+    ),
+    Entry(
+        "defense",
+        "mtl-ibp",
+        "quintain.harden.mtl_ibp:MTLIBP",
+        (
+            "certified training by interval bounds and an attack, with an initialization and regularizers "
+            "for it"
+        ),
+        guarantee="none of itself; interval bounds prove what holds afterwards",
+        facts=(
+            ("supports", "linf l2"),
+            ("example", "linf:4/255"),
+            ("certifier", "interval"),
+        ),
     ),
     Entry(
         "defense",

@@ -1,5 +1,6 @@
 """The interface of a training defense, and training with one."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -30,7 +31,8 @@ class Defense(Protocol):
     ``default_rank``, its place among the defenses that are taken where none was named, from 1;
     ``certifier``, the certifier that its result is trained for; ``exemptions``; ``old_names``. Of the
     settings ``threat`` and ``sigma`` it gets those that it has. ``single_step`` and ``trains_bounds`` say of
-    those where it is so that they attack by one step, and that interval bounds are what they train.
+    those where it is so that they attack by one step, and that interval bounds are what they train;
+    ``max_grad_norm`` how long a gradient may be; ``prepare(net, seed)`` is called before training.
     """
 
     certifier: ClassVar[str]
@@ -83,6 +85,8 @@ def fit(
         ModelError: If the loss is no finite number, or the defense cannot train a layer of the net.
         RunFolderError: If the checkpoint belongs to another run.
     """
+    if prepare := getattr(defense, "prepare", None):
+        prepare(net, seed)
     return training.fit(
         net,
         data,
@@ -91,6 +95,7 @@ def fit(
         seed=seed,
         checkpoint=checkpoint,
         ema_decay=ema_decay,
+        max_grad_norm=getattr(defense, "max_grad_norm", math.inf),
         validation=_looks_at(defense, data, validation, seed),
         process_group=process_group,
         progress=progress,

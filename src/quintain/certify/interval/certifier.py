@@ -65,7 +65,13 @@ LIBRARY_ASSUMPTION = (
 
 
 def worst_case_logits(
-    traced: TracedNetwork, x: Tensor, y: Tensor, threat: Threat, *, eps: float | None = None
+    traced: TracedNetwork,
+    x: Tensor,
+    y: Tensor,
+    threat: Threat,
+    *,
+    eps: float | None = None,
+    activations: list[Interval] | None = None,
 ) -> Tensor:
     r"""Compute worst-case logits (B, K) over the ball (Gowal et al., 2018), differentiable in the weights.
 
@@ -79,8 +85,12 @@ def worst_case_logits(
         x, y: Inputs (B, *S) in the data box and labels (B,).
         threat: ``Linf`` or ``L2``.
         eps: A radius instead of the threat's.
+        activations: Gets the interval of the inputs, and of what each ReLU is given, in order.
     """
-    bounds = traced.margin_bounds(input_interval(x, threat, eps), y, NO_ROUNDING)
+    interval = input_interval(x, threat, eps)
+    if activations is not None:
+        activations.append(interval)
+    bounds = traced.margin_bounds(interval, y, NO_ROUNDING, activations=activations)
     return -traced.score_margins(bounds, y, NO_ROUNDING)
 
 

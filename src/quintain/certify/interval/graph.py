@@ -33,6 +33,9 @@ from quintain.models.adapters import adapt, find_logits
 VIEW_LAYERS = (nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout2d)
 """Layers whose output may be a view of their input."""
 
+RELU_CALLS: tuple[Any, ...] = (F.relu, torch.relu, "relu", "relu_")
+"""Functions and methods that are ReLUs."""
+
 INPLACE_ARGUMENT: dict[Any, int] = {F.relu: 1, F.relu6: 1, F.leaky_relu: 2, F.hardtanh: 3}
 """Functions that may write into their input, and the position of the argument ``inplace``."""
 
@@ -176,6 +179,7 @@ class TracedNetwork:
         rounding: RoundingModel = NO_ROUNDING,
         *,
         observed: Mapping[fx.Node, Tensor] | None = None,
+        activations: list[Interval] | None = None,
     ) -> Tensor:
         r"""Compute lower bounds on the true logit minus each logit, (B, K), with 0 at the true class.
 
@@ -187,12 +191,13 @@ class TracedNetwork:
             rounding: How the net that runs rounds; exact for training.
             observed: Values of operations at points of ``interval``, as ``observe`` gives them, to be checked
                 against their bounds.
+            activations: Gets the interval of what each ReLU is given, in order.
 
         Raises:
             ModelError: For what has no bound rule, by name.
             Contradiction: If a value was observed that its bounds exclude.
         """
-        value = _as_logits(self._propagate(interval, rounding, observed))
+        value = _as_logits(self._propagate(interval, rounding, observed, activations=activations))
         if self.head is not None:
             require_unmodified(self.head, str(self.logits_node.target).removeprefix("0."), rounding)
             self._require_classes(len(self.head.weight))
@@ -286,6 +291,7 @@ class TracedNetwork:
         observed: Mapping[fx.Node, Tensor] | None = None,
         *,
         through_head: bool = False,
+        activations: list[Interval] | None = None,
     ) -> Any:
         """Propagate intervals through the graph, and return that of the logits.
 
@@ -305,6 +311,8 @@ class TracedNetwork:
             args = fx.node.map_arg(node.args, values.__getitem__)
             kwargs = fx.node.map_arg(node.kwargs, values.__getitem__)
             written = self._track_storage(node, storage_of, tensor_of, values)
+            if activations is not None and self._is_relu(node):
+                activations.append(args[0])
             merged = node is self.logits_node and self.head is not None and not through_head
             if merged:
                 result = _only(node, args, kwargs)
@@ -324,6 +332,12 @@ class TracedNetwork:
                     del values[source]
         # a merged head is read by nothing else; other logits may have been written into since
         return values[self.logits_node] if self.head is None or through_head else result
+
+    def _is_relu(self, node: fx.Node) -> bool:
+        """Tell whether an operation is a ReLU, as a layer, a function or a method."""
+        if node.op == "call_module":
+            return isinstance(self.root.get_submodule(str(node.target)), nn.ReLU)
+        return node.target in RELU_CALLS
 
     def _track_storage(
         self,
