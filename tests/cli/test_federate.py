@@ -107,10 +107,14 @@ def test_noise_on_sums_of_few_sites_is_called_useless_and_passes_no_requirement_
             ("--noise-multiplier", "1", "--clip-norm", "1", "--robust", "median", "--sites", "9"),
             "client_noise with the aggregation secagg-median-3: its noise is made for the sum of all sites",
         ),
+        (("--noise-by", "server"), "got --noise-by server without --noise-multiplier"),
+        (("--epsilon", "3", "--strategy", "scaffold"), "strategy scaffold, which changes the local loss"),
+        (("--epsilon", "1e-9"), "no noise multiplier up to"),
         (("--engine", "ray"), "'flower'"),
     ],
 )
-def test_wrong_input_is_refused_before_any_training(call, small, words, reason):
+def test_wrong_input_is_refused_before_any_training(call, small, words, reason, monkeypatch):
+    monkeypatch.setattr("quintain.evaluate.steps.federate.fit", None)
     code, out, err = call("federate", "--data", small, *SHORT, *words)
     told = " ".join((out + err).split())
     assert code == ExitCode.USAGE

@@ -338,9 +338,17 @@ def test_a_folder_of_another_user_is_refused_by_name(files, monkeypatch):
         approve(settings)
 
 
-def test_sites_with_different_plans_refuse_each_others_rounds_by_name(files):
+@pytest.mark.parametrize(
+    ("line", "another"),
+    [
+        ("learning_rate = 0.05", "learning_rate = 0.06"),
+        ("rounds = 3", "rounds = 4"),
+        ("rounds = 3", "rounds = 3\nmin_cohort_change = 3"),
+    ],
+)
+def test_sites_with_different_plans_refuse_each_others_rounds_by_name(files, line, another):
     one = written(files, PLAN + RECIPE).plan
-    other = written(files, PLAN + RECIPE.replace("0.05", "0.06")).plan
+    other = written(files, (PLAN + RECIPE).replace(line, another)).plan
     with pytest.raises(ProtocolError, match="recipe"):
         check_offer(pack_offer(one.policy(0, bytes(16), bytes(32))), other.policy(0, bytes(16), bytes(32)))
 

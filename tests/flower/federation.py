@@ -1,6 +1,7 @@
 """A federation in this process: sites with files of their own, and a grid that calls the client app."""
 
 import copy
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from flwr.app import Context, Error, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 
+from quintain.core.errors import ProtocolError
 from quintain.federated.enrolment import save_identity, save_roster
 from quintain.federated.flower import SiteSettings, SumTerms
 from quintain.federated.flower.arrays import PROTOCOL_RECORD
@@ -42,6 +44,12 @@ def settings_in(folder):
 
 def terms_of(roster, **changes):
     return SumTerms(roster, **changes)
+
+
+def start(strategy, grid, arrays, rounds, told):
+    """Run rounds by a strategy; the result, None if all of them were abandoned."""
+    with suppress(ProtocolError):
+        return strategy.start(grid, arrays, rounds, train_config=told)
 
 
 class InProcessGrid(Grid):

@@ -27,7 +27,7 @@ from quintain.federated.secagg.encoding import finest_encoding
 from quintain.federated.secagg.messages import MessageType, message_type_of
 from quintain.federated.view import RecordedMessage, ServerView
 from tests.flower.app import EVALUATED, NUM_SITES, client_app, config, net, trained
-from tests.flower.federation import InProcessGrid, enrol, kind_of, settings_in, terms_of
+from tests.flower.federation import InProcessGrid, enrol, kind_of, settings_in, start, terms_of
 
 NAMES = tuple(f"hospital-{site}" for site in range(NUM_SITES))
 
@@ -36,7 +36,7 @@ def run(folder, *, strategy=None, mods=(), rounds=1, more="", model=None, **grid
     """Run rounds of the app with the mod; the strategy and the grid."""
     strategy = strategy or SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(enrol(folder, more=more)))
     grid = InProcessGrid(client_app([secagg_mod(settings_in(folder)), *mods]), **grid)
-    strategy.start(grid, ArrayRecord((model or net()).state_dict()), rounds, train_config=config())
+    start(strategy, grid, ArrayRecord((model or net()).state_dict()), rounds, config())
     return strategy, grid
 
 
@@ -179,7 +179,7 @@ def test_a_message_that_comes_twice_is_refused_and_the_round_goes_on(tmp_path):
 
     strategy = SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(enrol(tmp_path)))
     grid = Twice(client_app([secagg_mod(settings_in(tmp_path))]))
-    strategy.start(grid, ArrayRecord(net().state_dict()), 1, train_config=config())
+    start(strategy, grid, ArrayRecord(net().state_dict()), 1, config())
     assert strategy.reports[0].survivors == NAMES
     assert len(again) == 4
     assert all(reply.has_error() for reply in again)
@@ -200,7 +200,7 @@ def test_a_folder_that_is_rolled_back_masks_no_second_time(tmp_path):
 
     strategy = SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(enrol(tmp_path)))
     grid = RolledBack(client_app([secagg_mod(settings_in(tmp_path))]))
-    strategy.start(grid, ArrayRecord(net().state_dict()), 1, train_config=config())
+    start(strategy, grid, ArrayRecord(net().state_dict()), 1, config())
     assert not masked[0].has_error()
     assert "was masked before" in refusals(tmp_path)
     assert strategy.reports[0].survivors == NAMES[1:]
@@ -321,7 +321,7 @@ def test_one_site_that_is_to_run_another_function_than_all_others_gets_no_sum(tm
             change(message) if site and kind_of(message) is MessageType.OFFER else message
         ),
     )
-    strategy.start(grid, ArrayRecord(net().state_dict()), 1, train_config=config())
+    start(strategy, grid, ArrayRecord(net().state_dict()), 1, config())
     assert strategy.reports[0].survivors == ()
     assert "recipe" in refusals(tmp_path, 1)
     assert refusals(tmp_path, 0) == ""
@@ -333,7 +333,7 @@ def test_the_configuration_of_the_run_is_part_of_the_terms(tmp_path, told):
     grid = InProcessGrid(client_app([secagg_mod(settings_in(tmp_path))]))
     for site, context in enumerate(grid.contexts.values()):
         context.run_config = {"lr": 0.1 if site else 1e-9}
-    strategy.start(grid, ArrayRecord(net().state_dict()), 1, train_config=config())
+    start(strategy, grid, ArrayRecord(net().state_dict()), 1, config())
     assert strategy.reports[0].survivors == (NAMES[1:] if told else ())
     assert "recipe" in refusals(tmp_path, 0)
     assert ("recipe" in refusals(tmp_path, 1)) == (told is None)
@@ -355,7 +355,7 @@ def test_an_update_that_was_trained_in_another_way_is_not_sent_again(
     def play(lr, rounds, silent):
         strategy = SecAgg(FedAvg(fraction_evaluate=0.0), terms)
         grid = InProcessGrid(client_app([secagg_mod(settings_in(tmp_path)), counted]), silent=silent)
-        strategy.start(grid, ArrayRecord(net().state_dict()), rounds, train_config=ConfigRecord({"lr": lr}))
+        start(strategy, grid, ArrayRecord(net().state_dict()), rounds, ConfigRecord({"lr": lr}))
         return strategy.reports[-1].survivors
 
     assert play(0.1, 1, lambda _site, kind, _turn: kind is MessageType.SURVIVORS) == ()
@@ -382,7 +382,7 @@ def test_a_node_that_is_not_on_the_roster_takes_nobodys_place(tmp_path):
 
     strategy = SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(enrol(tmp_path)))
     grid = Copying(client_app([secagg_mod(settings_in(tmp_path))]))
-    strategy.start(grid, ArrayRecord(net().state_dict()), 1, train_config=config())
+    start(strategy, grid, ArrayRecord(net().state_dict()), 1, config())
     assert strategy.reports[0].survivors == NAMES[1:]
 
 

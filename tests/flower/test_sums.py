@@ -6,11 +6,12 @@ import torch
 from flwr.app import ArrayRecord
 from flwr.serverapp.strategy import FedAdam, FedAvg
 
+from quintain.core.errors import ProtocolError
 from quintain.federated.flower import SecAgg, secagg_mod
 from quintain.federated.secagg.encoding import finest_encoding
 from quintain.federated.secagg.messages import MessageType
 from tests.flower.app import NUM_SITES, client_app, config, net, trained
-from tests.flower.federation import InProcessGrid, enrol, equal, numbers, settings_in, terms_of
+from tests.flower.federation import InProcessGrid, enrol, equal, numbers, settings_in, start, terms_of
 
 ROUNDS = 2
 ALL = tuple(range(NUM_SITES))
@@ -21,8 +22,8 @@ def secure(folder, rounds=ROUNDS, *, strategy=None, more="", terms=None, **grid)
     terms = terms or terms_of(enrol(folder, more=more))
     strategy = SecAgg(strategy or FedAvg(fraction_evaluate=0.0), terms)
     grid = InProcessGrid(client_app([secagg_mod(settings_in(folder))]), **grid)
-    result = strategy.start(grid, ArrayRecord(net().state_dict()), rounds, train_config=config())
-    return numbers(result.arrays), strategy, grid
+    result = start(strategy, grid, ArrayRecord(net().state_dict()), rounds, config())
+    return result and numbers(result.arrays), strategy, grid
 
 
 def by_hand(survivors):
@@ -92,6 +93,15 @@ def test_a_round_with_too_few_sites_is_abandoned_and_tried_again_with_the_same_u
     assert second.survivors == strategy.terms.roster.names
     assert sorted(trainings) == list(ALL)
     assert equal(numbers(result.arrays), by_hand([ALL]))
+
+
+def test_a_run_of_which_all_rounds_were_abandoned_is_no_success(tmp_path):
+    """The sites' own files say another clip; Flower would return the first model."""
+    strategy = SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(enrol(tmp_path, more="clip_value = 0.5\n")))
+    grid = InProcessGrid(client_app([secagg_mod(settings_in(tmp_path))]))
+    with pytest.raises(ProtocolError, match=r"all 2 rounds were abandoned.*0 of 5 sites sent keys"):
+        strategy.start(grid, ArrayRecord(net().state_dict()), ROUNDS, train_config=config())
+    assert len(strategy.reports) == ROUNDS
 
 
 def test_fedadam_takes_its_step_from_the_secure_average(tmp_path):

@@ -180,7 +180,7 @@ class TrainingPlan:
             encoding=self.encoding,
             model_hash=model_hash,
             max_corrupt=self.config.max_corrupt,
-            task=replace(self._task, counter=counter),
+            task=replace(self._task, counter=counter, recipe=f"{self._recipe}; {self._course}"),
         )
 
     def mean(self, integers: NDArray[np.int64], survivors: tuple[str, ...]) -> Tensor:
@@ -245,6 +245,11 @@ class TrainingPlan:
             data=self.data,
             weights=tuple(self.weights.values()),
         )
+
+    @property
+    def _course(self) -> str:
+        """What of the plan no other term of a round has, in words."""
+        return f"rounds={self.config.rounds}, min_cohort_change={self.config.min_cohort_change}"
 
     @property
     def _recipe(self) -> str:

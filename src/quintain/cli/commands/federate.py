@@ -104,7 +104,7 @@ def run(
     from quintain.core.registry import choose
 
     choose("aggregation", secure)
-    _check_privacy(epsilon, noise_multiplier, clip_norm)
+    _check_privacy(epsilon, noise_multiplier, clip_norm, noise_by)
 
     from quintain.evaluate.dropouts import DropoutRates
     from quintain.evaluate.step import StepOutput
@@ -170,7 +170,9 @@ def _engine(name: str) -> "Engine":
     return flower_engine
 
 
-def _check_privacy(epsilon: float | None, noise_multiplier: float | None, clip_norm: float | None) -> None:
+def _check_privacy(
+    epsilon: float | None, noise_multiplier: float | None, clip_norm: float | None, noise_by: str
+) -> None:
     """Refuse options that contradict each other.
 
     Raises:
@@ -189,6 +191,11 @@ def _check_privacy(epsilon: float | None, noise_multiplier: float | None, clip_n
         raise SettingError(
             f"got {given} without {missing}; expected both: noise is in units of the norm to which each "
             "site's update is cut, such as --noise-multiplier 1 --clip-norm 0.5"
+        )
+    if noise_by == "server" and noise_multiplier is None:
+        raise SettingError(
+            "got --noise-by server without --noise-multiplier, by which there is no noise; expected how much "
+            "the server adds, such as --noise-multiplier 1 --clip-norm 0.5"
         )
 
 

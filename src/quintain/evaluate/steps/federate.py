@@ -145,6 +145,14 @@ def run_federate(
         )
         privacy.check_aggregation(aggregation)
         privacy.on_sums(sum(one.numel() for _, one in trainable(net)), sites, MAX_CORRUPT)
+    plan = FederatedConfig(
+        rounds,
+        replace(_local_recipe(together), epochs=epochs),
+        max_corrupt=MAX_CORRUPT,
+        strategy=together,
+        site_privacy=privacy if isinstance(privacy, SitePrivacy) else None,
+        client_noise=privacy if isinstance(privacy, ClientNoise) else None,
+    )
     parts = partition(
         data,
         sites,
@@ -153,8 +161,8 @@ def run_federate(
         min_per_class=5 if _each_has_every_class(data, sites) else 0,
         prefix=site_name,
     )
-    local = replace(_local_recipe(together), epochs=epochs)
-    as_long = replace(local, epochs=rounds * epochs)
+    _check_reachable(plan, parts.sites)
+    as_long = replace(plan.local_recipe, epochs=rounds * epochs)
 
     def reached(recipe: Recipe, examples: Dataset, label: str) -> ClassCounts:
         twin = copy.deepcopy(net)
@@ -184,14 +192,6 @@ def run_federate(
         log(_line(one, rounds, facts.abort_reason, clock[-1] - clock[-2]))
 
     sizes = {name: len(part) for name, part in parts.sites.items()}
-    plan = FederatedConfig(
-        rounds,
-        local,
-        max_corrupt=MAX_CORRUPT,
-        strategy=together,
-        site_privacy=privacy if isinstance(privacy, SitePrivacy) else None,
-        client_noise=privacy if isinstance(privacy, ClientNoise) else None,
-    )
     weights = (
         dict.fromkeys(sizes, 1) if robust else capped_weights(sizes, plan.terms(sites)[1], plan.max_corrupt)
     )
@@ -254,6 +254,13 @@ def run_federate(
     if spent is not None:
         claims += (privacy_claim(subject.name, plan, spent, data, unfinished),)
     return StepOutput(result, claims, notes, reproducible=spent is None)
+
+
+def _check_reachable(plan: FederatedConfig, sites: Mapping[str, Dataset]) -> None:
+    """Refuse an epsilon that no noise reaches at some site."""
+    if plan.site_privacy is not None:
+        for data in sites.values():
+            plan.site_privacy.plan(len(data), plan.rounds)
 
 
 def _dropouts(

@@ -124,14 +124,25 @@ class SecAgg(Strategy):
         evaluate_config: ConfigRecord | None = None,
         evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
     ) -> Result:
-        """Run all rounds, as Flower does."""
-        self._is_started = True
+        """Run all rounds, as Flower does.
+
+        Raises:
+            ProtocolError: If all of them were abandoned, so that there is no other model than the first.
+        """
+        self._is_started, earlier = True, len(self.reports)
         try:
-            return super().start(
+            result = super().start(
                 grid, initial_arrays, num_rounds, timeout, train_config, evaluate_config, evaluate_fn
             )
         finally:
             self._is_started = False
+        reports = self.reports[earlier:]
+        if reports and all(one.abort_reason for one in reports):
+            raise ProtocolError(
+                f"all {len(reports)} rounds were abandoned, the model is as it was; the last one: "
+                f"{reports[-1].abort_reason}. Why a site refuses stands in refused.log beside its own journal"
+            )
+        return result
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
