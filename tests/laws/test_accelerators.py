@@ -6,6 +6,7 @@ laws.
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -33,7 +34,7 @@ from quintain.federated import FederatedConfig, partition, simulate
 from quintain.harden import fit
 from quintain.models import Classifier
 from quintain.testing import FakeDeviceTensor, fake_device, on_device, random_inputs
-from quintain.threats import Linf, parse
+from quintain.threats import Linf, Patch, parse
 from quintain.training import Recipe
 
 CPU = torch.device("cpu")
@@ -80,8 +81,10 @@ def test_a_certifier_proves_the_same(name, monkeypatch):
 
     def radii(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         model = Classifier(net, num_classes=3)
-        if CERTIFIERS[name].is_true("derives_model"):
+        if CERTIFIERS[name].fact("subject") == "smoothed":
             return certifier.derive(model).certify(x, y, seed=3).radius
+        if CERTIFIERS[name].fact("subject") == "ablated":
+            return replace(certifier, band_width=1).derive(model).certify(x, y, Patch(1 / 16)).margin
         return largest_certified_radius(certifier, model, x, y, Linf(0.1)).radius
 
     wanted = radii(net, x, y)

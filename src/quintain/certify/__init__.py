@@ -7,6 +7,7 @@ from quintain.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from quintain.certify._index import *
+    from quintain.certify.ablation import AblatedClassifier as AblatedClassifier
     from quintain.certify.interval.certifier import worst_case_logits as worst_case_logits
     from quintain.certify.interval.domain import Interval as Interval
     from quintain.certify.interval.graph import TracedNetwork as TracedNetwork

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 from quintain.core.registry import Entry
 
 if TYPE_CHECKING:
+    from quintain.certify.ablation import Ablation as Ablation
     from quintain.certify.crown import CROWN as CROWN
     from quintain.certify.crown import CROWNIBP as CROWNIBP
     from quintain.certify.interval.certifier import IntervalBounds as IntervalBounds
     from quintain.certify.randomized_smoothing import RandomizedSmoothing as RandomizedSmoothing
 
 EXPORTS: dict[str, str] = {
+    "AblatedClassifier": "quintain.certify.ablation",
+    "Ablation": "quintain.certify.ablation",
     "CROWN": "quintain.certify.crown",
     "CROWNIBP": "quintain.certify.crown",
     "CertificateOutcome": "quintain.certify.outcome",
@@ -32,6 +35,23 @@ EXPORTS: dict[str, str] = {
 }
 
 ENTRIES: tuple[Entry, ...] = (
+    Entry(
+        "certifier",
+        "ablation",
+        "quintain.certify.ablation:Ablation",
+        "derandomized smoothing: the class that most bands vote for, for stickers",
+        guarantee=(
+            "deterministic: no sticker changes the prediction of the ablated model, whose bands are "
+            "classified image by image, as they were here"
+        ),
+        facts=(
+            ("supports", "patch mask"),
+            ("example", "patch:area=3%"),
+            ("default_rank", "5"),
+            ("subject", "ablated"),
+            ("cost", "expensive"),
+        ),
+    ),
     Entry(
         "certifier",
         "crown",
@@ -74,7 +94,7 @@ ENTRIES: tuple[Entry, ...] = (
             ("supports", "l2"),
             ("example", "l2:0.25"),
             ("default_rank", "2"),
-            ("derives_model", "yes"),
+            ("subject", "smoothed"),
         ),
     ),
     Entry(

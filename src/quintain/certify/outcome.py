@@ -53,9 +53,9 @@ class Certifier(Protocol):
     results; ``supports``, the kinds of threats that it proves; ``example``, the threat that it takes where
     none was named; ``default_rank``, its place among the certifiers that are taken where none was named, from
     1; ``cost``, ``cheap`` or ``expensive``: of the latter no radii are searched for but those that are
-    asked; ``derives_model``, whether what it certifies is not the model but one that it makes of it, as a
-    ``randomized_smoothing.DerivingCertifier`` does; ``exemptions``, laws that it cannot keep, each with the
-    reason.
+    asked; ``subject``, what it certifies: the ``model``, or one that it makes of it by ``derive``,
+    ``smoothed`` by noise or ``ablated`` by bands; ``exemptions``, laws that it cannot keep,
+    each with the reason.
     """
 
     def __call__(

@@ -34,7 +34,7 @@ class RandomizedSmoothing:
     supports: ClassVar[tuple[str, ...]] = ("l2",)
     example: ClassVar[str] = "l2:0.25"
     default_rank: ClassVar[int] = 2
-    derives_model: ClassVar[bool] = True
+    subject: ClassVar[str] = "smoothed"
 
     sigma: float = 0.25
     noise_samples: int = 10_000

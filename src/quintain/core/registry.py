@@ -69,7 +69,7 @@ KINDS: Mapping[str, Kind] = {
     "universal_attack": Kind("quintain.attacks", {"supports": (), "access": "", "test_settings": {}}),
     "certifier": Kind(
         "quintain.certify",
-        {"supports": (), "example": "", "default_rank": 0, "derives_model": False, "cost": "cheap"},
+        {"supports": (), "example": "", "default_rank": 0, "subject": "model", "cost": "cheap"},
     ),
     "defense": Kind("quintain.harden", {"supports": (), "example": "", "default_rank": 0, "certifier": ""}),
     "mechanism": Kind("quintain.dp"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from quintain.core.registry import Entry
 
 if TYPE_CHECKING:
+    from quintain.harden.ablation import AblationTraining as AblationTraining
     from quintain.harden.awp import AWP as AWP
     from quintain.harden.fast import FastTraining as FastTraining
     from quintain.harden.gaussian_augmentation import GaussianAugmentation as GaussianAugmentation
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 EXPORTS: dict[str, str] = {
     "AWP": "quintain.harden.awp",
+    "AblationTraining": "quintain.harden.ablation",
     "Defense": "quintain.harden.defense",
     "FastTraining": "quintain.harden.fast",
     "GaussianAugmentation": "quintain.harden.gaussian_augmentation",
@@ -29,6 +31,19 @@ EXPORTS: dict[str, str] = {
 }
 
 ENTRIES: tuple[Entry, ...] = (
+    Entry(
+        "defense",
+        "ablation",
+        "quintain.harden.ablation:AblationTraining",
+        "training on random bands of the images, for the base of an ablated classifier",
+        guarantee="none of itself; votes of bands certify stickers afterwards",
+        facts=(
+            ("supports", "patch mask"),
+            ("example", "patch:area=3%"),
+            ("default_rank", "4"),
+            ("certifier", "ablation"),
+        ),
+    ),
     Entry(
         "defense",
         "awp",

@@ -32,5 +32,8 @@ CROWN_IBP_BOUNDS = "linear bounds (CROWN-IBP)"
 RANDOMIZED_SMOOTHING = "randomized smoothing"
 """The method of a certificate of the smoothed model."""
 
+ABLATION = "derandomized smoothing"
+"""The method of a certificate of the ablated model, against stickers."""
+
 NO_ATTACK = "no attack: "
 """How the description of a picture begins that an attacker has without any update."""

@@ -129,6 +129,10 @@ if TYPE_CHECKING:
     from quintain.testing.privacy_laws import check_rule as check_rule
     from quintain.testing.privacy_laws import check_rule_gradients as check_rule_gradients
     from quintain.testing.privacy_laws import contributions as contributions
+    from quintain.testing.sticker_laws import check_sticker_manners as check_sticker_manners
+    from quintain.testing.sticker_laws import (
+        check_stickers_break_nothing_certified as check_stickers_break_nothing_certified,
+    )
     from quintain.testing.threat_laws import check_empty_batch as check_empty_batch
     from quintain.testing.threat_laws import check_nan_not_allowed as check_nan_not_allowed
     from quintain.testing.threat_laws import check_projection_idempotent as check_projection_idempotent

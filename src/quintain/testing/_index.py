@@ -90,6 +90,8 @@ EXPORTS: dict[str, str] = {
     "check_split": "quintain.testing.attack_laws",
     "check_split_of": "quintain.testing.attack_laws",
     "check_steepest_step": "quintain.testing.threat_laws",
+    "check_sticker_manners": "quintain.testing.sticker_laws",
+    "check_stickers_break_nothing_certified": "quintain.testing.sticker_laws",
     "check_sum_exact": "quintain.testing.aggregation_laws",
     "check_targets": "quintain.testing.attack_laws",
     "check_threat": "quintain.testing.threat_laws",

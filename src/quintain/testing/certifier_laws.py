@@ -12,6 +12,7 @@ from quintain.certify import CertificateOutcome, largest_certified_radius
 from quintain.models import Classifier
 from quintain.testing.checking import Law, require, require_equal, run_laws
 from quintain.testing.closed_forms import half_space
+from quintain.testing.sticker_laws import check_sticker_manners, check_stickers_break_nothing_certified
 from quintain.threats import L1, L2, Linf, Threat
 
 Certify = Callable[[Classifier, Tensor, Tensor], Tensor]
@@ -22,7 +23,7 @@ BALLS: dict[str, type[Threat]] = {"linf": Linf, "l2": L2, "l1": L1}
 
 
 def check_certifier(certifier: Any, *, alpha: float = 0.0) -> None:
-    """Check all laws of certifiers on one, in each of ``linf``, ``l2`` and ``l1`` that it supports.
+    """Check all laws of certifiers on one, in those of ``linf``, ``l2``, ``l1``, ``patch`` that it supports.
 
     A certifier of the model is asked for its largest radii. One that makes a model of its own and certifies
     that (``derive``) is asked for the radii of that, under a fixed seed.
@@ -36,9 +37,16 @@ def check_certifier(certifier: Any, *, alpha: float = 0.0) -> None:
         AssertionError: If it breaks any law; the message names each, with what was seen.
     """
     kinds = [kind for kind in BALLS if kind in getattr(certifier, "supports", ("l2",))]
+    stickers = "patch" in getattr(certifier, "supports", ())
+    known = ", ".join((*BALLS, "patch"))
     laws: list[Law] = [
-        ("a supported threat", lambda: require(bool(kinds), f"one of {', '.join(BALLS)} in supports"))
+        ("a supported threat", lambda: require(bool(kinds) or stickers, f"one of {known} in supports"))
     ]
+    if stickers:
+        laws += [
+            ("no sticker breaks", partial(check_stickers_break_nothing_certified, certifier)),
+            ("manners with stickers", partial(check_sticker_manners, certifier)),
+        ]
     for kind in kinds:
         radii = partial(certified_radii, certifier, kind=kind)
         laws += [(f"{name} in {kind}", check) for name, check in _laws_of(radii, kind, alpha)]

@@ -185,6 +185,6 @@ def test_a_wrong_certificate_is_a_contradiction_that_is_in_the_record_with_its_e
 
 def test_the_cheapest_certifier_certifies_the_model_itself():
     assert evaluate.cheapest_certifier([L2(0.1)]).name == IntervalBounds.name
-    assert evaluate.cheapest_certifier([L2(0.1)], derives_model=True).name == "smoothing"
-    assert evaluate.cheapest_certifier(SIZES, derives_model=True) is None
+    assert evaluate.cheapest_certifier([L2(0.1)], derived=True).name == "smoothing"
+    assert evaluate.cheapest_certifier(SIZES, derived=True) is None
     assert evaluate.cheapest_certifier([parse("l0:3")]) is None

@@ -1,6 +1,7 @@
 """``quintain certify``."""
 
 from dataclasses import replace
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +18,21 @@ NoiseSamples = Annotated[
     typer.Option("--noise-samples", "--draws", help="Most noise samples an example, for smoothing.", min=1),
 ]
 
+BandWidth = Annotated[
+    int,
+    typer.Option(help="Columns that a band shows, or side of a block, in pixels, for ablation.", min=1),
+]
+
+
+class BandForm(StrEnum):
+    """What an ablated model shows of an image at a time."""
+
+    COLUMN = "column"
+    BLOCK = "block"
+
+
+BandShape = Annotated[BandForm, typer.Option(help="Whether bands are columns or blocks, for ablation.")]
+
 
 def run(
     call: "VerbCall",
@@ -30,6 +46,8 @@ def run(
     ] = "",
     sigma: Sigma = 0.25,
     noise_samples: NoiseSamples = 10_000,
+    band_width: BandWidth = 4,
+    band_shape: BandShape = BandForm.COLUMN,
 ) -> int:
     from quintain.cli.threat_options import (
         default_certifier,
@@ -44,7 +62,7 @@ def run(
 
     refuse_unknown_threats(threat or ())
     entry = get_entry("certifier", certifier) if certifier else default_certifier(threat or ())
-    proves = not entry.is_true("derives_model")
+    proves = entry.fact("subject", "model") == "model"
     call = replace(call, needs_float64=proves, reads_layers=proves, resume_dir=UNFINISHED)
     specs = threat or [entry.fact("example")]
     refuse_unmeasured_sizes(call.requirements, specs)
@@ -58,6 +76,8 @@ def run(
             entry.name,
             sigma=sigma,
             noise_samples=noise_samples,
+            band_width=band_width,
+            band_shape=band_shape.value,
             seed=call.seed,
             unfinished=call.folder / UNFINISHED,
             progress=call.progress,
@@ -69,11 +89,11 @@ def run(
 VERB = Command(
     "certify",
     run,
-    "Certify: prove that no change within the threat can alter a prediction (interval bounds or randomized "
-    "smoothing).",
+    "Certify: prove that no change within the threat can alter a prediction (by bounds on its layers, or by "
+    "votes of a model that is made of it).",
     (
         "--weights xray.safetensors --threat linf:2/255 --threat linf:4/255",
-        "--weights noisy.safetensors --certifier smoothing --sigma 0.25 --limit 100",
+        "--weights bands.safetensors --certifier ablation --threat patch:area=3%",
     ),
     before=EVALUATED,
     after=(*EXAMPLES, *RUN),

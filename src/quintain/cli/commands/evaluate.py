@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from quintain.cli.commands.certify import NoiseSamples, Sigma
+from quintain.cli.commands.certify import BandForm, BandShape, BandWidth, NoiseSamples, Sigma
 from quintain.cli.commands.command import Command
 from quintain.cli.options import DEFAULT_THREAT, EVALUATED, EXAMPLES, RUN, MaxQueries, Threats
 
@@ -37,6 +37,8 @@ def run(
     ] = None,
     sigma: Sigma = 0.25,
     noise_samples: NoiseSamples = 10_000,
+    band_width: BandWidth = 4,
+    band_shape: BandShape = BandForm.COLUMN,
     max_queries: MaxQueries = 0,
 ) -> int:
     from quintain.cli.threat_options import parse_threats, refuse_unknown_threats, refuse_unmeasured_sizes
@@ -46,8 +48,8 @@ def run(
 
     # what can be refused without torch
     entry = get_entry("certifier", certifier) if certifier else None
-    derives_model = entry is not None and entry.is_true("derives_model")
-    if entry is not None and derives_model and (attack or max_queries):
+    certified = "model" if entry is None else entry.fact("subject", "model")
+    if entry is not None and certified == "smoothed" and (attack or max_queries):
         raise SettingError(
             f"--certifier {entry.name} makes a model of its own, which has an attack of its own: leave "
             f"{'--attack' if attack else '--max-queries'} out"
@@ -55,7 +57,7 @@ def run(
     specs = threat or [entry.fact("example") if entry is not None else DEFAULT_THREAT]
     refuse_unknown_threats(specs)
     named = {name: get_entry("attack", name) for name in attack or ()}
-    call = replace(call, needs_float64=not derives_model, resume_dir=UNFINISHED)
+    call = replace(call, needs_float64=certified == "model", resume_dir=UNFINISHED)
     refuse_unmeasured_sizes(call.requirements, specs)
 
     from quintain.evaluate.evasion.defaults import attacks_on
@@ -71,10 +73,12 @@ def run(
             subject,
             call.examples,
             threats,
-            {} if derives_model else attacks_on(subject.model, threats[0], named),
+            {} if certified == "smoothed" else attacks_on(subject.model, threats[0], named),
             certifier=certifier,
             sigma=sigma,
             noise_samples=noise_samples,
+            band_width=band_width,
+            band_shape=band_shape.value,
             seed=call.seed,
             folder=call.folder,
             num_pictures=PICTURES,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from quintain.cli.commands.certify import BandForm, BandShape, BandWidth
 from quintain.cli.commands.command import Command
 from quintain.cli.options import RUN, TRAINED
 
@@ -31,6 +32,8 @@ def run(
         ),
     ] = None,
     sigma: Annotated[float, typer.Option(help="Standard deviation of the noise, if it takes some.")] = 0.25,
+    band_width: BandWidth = 4,
+    band_shape: BandShape = BandForm.COLUMN,
     epochs: Annotated[int, typer.Option(help="Epochs; the defense's own number if not given.", min=0)] = 0,
 ) -> int:
     from quintain.cli.threat_options import parse_certifiable_threats, refuse_unmeasured_sizes
@@ -54,6 +57,8 @@ def run(
             entry.name,
             threat=ball,
             sigma=sigma,
+            band_width=band_width,
+            band_shape=band_shape.value,
             epochs=epochs,
             seed=call.seed,
             folder=call.folder,

@@ -1,8 +1,10 @@
 """Certify a model, or the one that a certifier makes of it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from quintain.certify.ablation import Ablation
 from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, no_progress
 from quintain.core.registry import Entry, get_entry
@@ -25,6 +27,8 @@ def run_certify(
     *,
     sigma: float = 0.25,
     noise_samples: int = 10_000,
+    band_width: int = 4,
+    band_shape: str = "column",
     seed: int = 0,
     unfinished: Path | None = None,
     progress: Progress = no_progress,
@@ -33,7 +37,7 @@ def run_certify(
 
     Args:
         certifier: A registered name.
-        sigma, noise_samples: Settings of a certifier that takes them.
+        sigma, noise_samples, band_width, band_shape: Settings of a certifier that takes them.
         unfinished: Where finished certificates are kept, so that the same call resumes; ``delete_chunks`` it
             once the record is written.
 
@@ -42,8 +46,10 @@ def run_certify(
     """
     entry = get_entry("certifier", certifier)
     require_supported(entry, threats)
-    method = entry.build(sigma=sigma, noise_samples=noise_samples)
-    if entry.is_true("derives_model"):
+    method = entry.build(
+        sigma=sigma, noise_samples=noise_samples, band_width=band_width, band_shape=band_shape
+    )
+    if entry.fact("subject") == "smoothed":
         for threat in threats:
             method.derive(subject.model).require_certifiable(threat)
         _, both, claims = certify_smoothed(
@@ -57,6 +63,8 @@ def run_certify(
             progress=progress,
         )
     else:
+        if entry.fact("subject") == "ablated":
+            subject = ablated_model(subject, method)
         certification = certify_examples(
             subject,
             data,
@@ -68,6 +76,15 @@ def run_certify(
         )
         both, claims = robustness_claims(subject, data, threats, certification=certification, primary=True)
     return StepOutput(CertifyResult((both,)), (clean_accuracy_claim(subject, data, primary=True), *claims))
+
+
+def ablated_model(subject: EvaluatedModel, method: Ablation) -> EvaluatedModel:
+    """Return the ablated classifier of a model, which is attacked and certified like any model."""
+    ablated = method.derive(subject.model)
+    title = f"ablated, {ablated.band_shape}s of {ablated.band_width}"
+    return EvaluatedModel(
+        ablated, replace(subject.file, name="ablated", title=title, model_hash=ablated.hash)
+    )
 
 
 def require_supported(entry: Entry, threats: Sequence[Threat]) -> None:

@@ -18,7 +18,7 @@ from quintain.evaluate.model import EvaluatedModel
 from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed
 from quintain.evaluate.step import StepOutput
 from quintain.evaluate.steps.attack import run_attack
-from quintain.evaluate.steps.certify import require_supported
+from quintain.evaluate.steps.certify import ablated_model, require_supported
 from quintain.models.precision import plain_products
 from quintain.results.robustness_records import AttackResult, EvaluateResult
 from quintain.results.run_layout import UNFINISHED
@@ -38,6 +38,8 @@ def run_evaluate(
     certifier: str = "",
     sigma: float = 0.25,
     noise_samples: int = 10_000,
+    band_width: int = 4,
+    band_shape: str = "column",
     seed: int = 0,
     folder: Path,
     num_pictures: int = 6,
@@ -57,7 +59,7 @@ def run_evaluate(
         certifier: A registered name; the first that certifies the model itself if not given, and nothing is
             certified, with the reason in the notes, where there is none, it refuses the model, or it
             certifies none of ``NUM_TRIED`` examples at the smallest size.
-        sigma, noise_samples: Settings of a certifier that takes them.
+        sigma, noise_samples, band_width, band_shape: Settings of a certifier that takes them.
 
     Raises:
         SettingError: If a certifier was named that does not support the threats.
@@ -67,7 +69,9 @@ def run_evaluate(
     unfinished = folder / UNFINISHED
     if entry is not None:
         require_supported(entry, threats)
-        if entry.is_true("derives_model"):
+        if entry.fact("subject") == "ablated":
+            subject = ablated_model(subject, entry.build(band_width=band_width, band_shape=band_shape))
+        if entry.fact("subject") == "smoothed":
             method = entry.build(sigma=sigma, noise_samples=noise_samples)
             return _evaluate_smoothed(
                 subject, data, threats, method, seed=seed, unfinished=unfinished, progress=progress
@@ -99,16 +103,16 @@ def run_evaluate(
     return StepOutput(result, (clean, *claims), notes)
 
 
-def cheapest_certifier(threats: Sequence[Threat], *, derives_model: bool = False) -> Entry | None:
+def cheapest_certifier(threats: Sequence[Threat], *, derived: bool = False) -> Entry | None:
     """Return the first certifier within the threats, None if there is none.
 
     Args:
         threats: Threats of one type.
-        derives_model: One that certifies a model which it makes of the given one, not that model itself.
+        derived: One that certifies a model which it makes of the given one, not that model itself.
     """
     kinds = {threat_name(threat.spec) for threat in threats}
     able = (entry for entry in by_default_rank("certifier") if kinds <= set(entry.words("supports")))
-    return next((entry for entry in able if entry.is_true("derives_model") is derives_model), None)
+    return next((entry for entry in able if bool(entry.fact("subject")) is derived), None)
 
 
 def _certify(
@@ -124,6 +128,12 @@ def _certify(
     """Return the certificates of the examples, or why there are none."""
     kinds = ", ".join(dict.fromkeys(threat_name(threat.spec) for threat in threats))
     if entry is None:
+        other = cheapest_certifier(threats, derived=True)
+        if other is not None:
+            return None, (
+                f"Nothing is certified: --certifier {other.name} handles {kinds}, of a model that it makes "
+                "of this one."
+            )
         known = "; ".join(
             f"{one.name}: {', '.join(one.words('supports'))}" for one in by_default_rank("certifier")
         )
@@ -131,7 +141,7 @@ def _certify(
     method = entry.build()
     reason = "" if named else _reason_against(method, entry.name, subject, data, sorted_by_size(threats)[0])
     if reason:
-        other = cheapest_certifier(threats, derives_model=True)
+        other = cheapest_certifier(threats, derived=True)
         advice = ""
         if other is not None and f"--certifier {other.name}" not in reason:
             advice = f" --certifier {other.name} certifies a model that it makes of this one."

@@ -20,6 +20,7 @@ from quintain.evaluate.evasion.job import AttackFn
 from quintain.evaluate.model import EvaluatedModel
 from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed, smoothed_sample_notes
 from quintain.evaluate.step import StepOutput
+from quintain.evaluate.steps.certify import ablated_model
 from quintain.evaluate.training import train_and_test, unseen_class_notes
 from quintain.harden import fit
 from quintain.harden.defense import Defense
@@ -68,6 +69,8 @@ def run_harden(
     *,
     threat: Threat | None = None,
     sigma: float,
+    band_width: int = 4,
+    band_shape: str = "column",
     attacks: Mapping[str, AttackFn] | None = None,
     epochs: int = 0,
     seed: int = 0,
@@ -85,6 +88,7 @@ def run_harden(
         defense_name: From ``quintain list defense``.
         threat: What to train against, and to attack and certify; what the defense is for if not given.
         sigma: Standard deviation of the noise, for a defense that takes noise.
+        band_width, band_shape: Of the bands, for a defense that takes them.
         attacks: Attacks by name; the reference attack if not given.
         epochs: Instead of the defense's own number; 0 keeps that.
         seed: Seed of all random numbers.
@@ -100,14 +104,17 @@ def run_harden(
     certifier = get_entry("certifier", entry.fact("certifier"))
     if threat is not None:
         _require_supported(entry, certifier, threat)
-    defense = entry.build(threat=threat or parse(entry.fact("example")), sigma=sigma)
+    settings = {"sigma": sigma, "band_width": band_width, "band_shape": band_shape}
+    defense = entry.build(threat=threat or parse(entry.fact("example")), **settings)
     ball: Threat = threat or defense.threat
     defense = with_epochs(defense, epochs) if epochs else defense
-    method, derives_model = certifier.build(sigma=sigma), certifier.is_true("derives_model")
+    method, certified = certifier.build(**settings), certifier.fact("subject")
     certifiers: dict[str, Certifier] = {}
     notes: tuple[str, ...] = ()
-    if derives_model:
+    if certified == "smoothed":
         method.derive(Classifier(net)).require_certifiable(ball)
+    elif certified == "ablated":
+        certifiers = {method.title: method}
     else:
         certifiers, notes = _certifiers(method, getattr(method, "title", certifier.name), net, test, ball)
     subject, training = train_defense(
@@ -122,15 +129,17 @@ def run_harden(
         checkpoint=None if unfinished is None else unfinished / TRAINING_FILE,
         progress=progress,
     )
+    if certified == "ablated":
+        subject = ablated_model(subject, method)
     clean = clean_accuracy_claim(subject, test, primary=True)
-    if derives_model:
-        settings = SmoothingSettings(method)
-        notes = smoothed_sample_notes(test, settings, seed=seed)
+    if certified == "smoothed":
+        smoothing = SmoothingSettings(method)
+        notes = smoothed_sample_notes(test, smoothing, seed=seed)
         attacked, _, claims = certify_smoothed(
             subject,
             test,
             [ball],
-            settings,
+            smoothing,
             seed=seed,
             primary=True,
             checkpoint_dir=unfinished,
