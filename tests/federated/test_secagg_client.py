@@ -437,6 +437,22 @@ def test_what_a_site_no_longer_needs_is_overwritten_before_its_vector_leaves():
     assert not any(any(buffer) for buffer in buffers)
 
 
+def test_loaded_channel_keys_are_let_go_when_the_shares_leave_and_never_shown():
+    party = federation(3)
+    _, outgoing = party.run(client.Joined)
+    joined = party.sites[0]
+    with pytest.raises(ProtocolError):
+        client.step(joined, outgoing[0][:-1])
+    keys = joined.channel_keys
+    assert (set(keys.peek()), repr(keys)) == ({1, 2}, "LoadedKeys(hidden)")
+    with pytest.raises(TypeError, match="not copied or pickled"):
+        copy.copy(keys)
+    client.step(joined, outgoing[0])
+    assert repr(keys) == "LoadedKeys(erased)"
+    with pytest.raises(ProtocolError, match="this step was taken before"):
+        keys.peek()
+
+
 def test_what_is_shown_of_shares_and_complaints_holds_no_secret():
     shown = repr(SharesForHolder(1, 2, b"r" * 16, 12345678, 87654321)) + repr(Complaint(1, b"private half"))
     assert "12345678" not in shown

@@ -84,7 +84,8 @@ def dealing_badly(change):
 
 def signed(state, hashes, sealed):
     """What a dishonest dealer signs."""
-    given = dealing._signed(state.transcript_hash, CULPRIT, VICTIM, hashes, sealed)
+    context = dealing.channel_context(state.transcript_hash, CULPRIT, VICTIM)
+    given = dealing._signed(context, hashes, sealed)
     return Dealt(hashes, sealed, dealing.sign(state.context.identity.private.peek(), given))
 
 

@@ -32,6 +32,7 @@ from dataclasses import dataclass, field
 from functools import singledispatch
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from quintain.core.errors import ProtocolError
 from quintain.federated.secagg import dealing, masks, transcript
@@ -63,11 +64,11 @@ from quintain.federated.secagg.primitives import (
     KEY_BYTES,
     authenticate,
     load_ed25519,
+    load_x25519,
     tagged_hash,
     x25519,
-    x25519_public,
 )
-from quintain.federated.secagg.secret import Secret, wipe
+from quintain.federated.secagg.secret import LoadedKeys, Secret, wipe
 from quintain.federated.secagg.shamir import SHARE_BYTES, Entropy, make_shares, random_bytes
 
 
@@ -96,12 +97,14 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Has sent its keys; ``channel`` is the seed of its private channel keys."""
+    """Has sent its keys; ``channel_seed`` is that of its private channel keys, which are loaded by peer."""
 
     context: RoundContext
     encoded: Secret
     channel_seed: Secret
+    channel_keys: LoadedKeys
     mask_key: Secret
+    public_keys: RoundKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,10 +230,21 @@ def step(state: State, message: bytes) -> tuple[State, bytes]:  # noqa: ARG001
 def _(state: Ready, message: bytes) -> tuple[Joined, bytes]:
     site = state.context
     check_offer(open_server(message, MessageType.OFFER, site.policy), site.policy)
-    joined = Joined(site, state.encoded.move(), new_private_key(site.entropy), new_private_key(site.entropy))
-    return joined, site.reply(
-        MessageType.KEYS, pack_keys(_public_keys(joined)), transcript.begin(site.policy)
+    channel_seed, mask_key = new_private_key(site.entropy), new_private_key(site.entropy)
+    channel_keys = _channel_keys(site, channel_seed)
+    public = RoundKeys(
+        public_half(mask_key),
+        {slot: one.public_key().public_bytes_raw() for slot, one in channel_keys.items()},
     )
+    joined = Joined(
+        context=site,
+        encoded=state.encoded.move(),
+        channel_seed=channel_seed,
+        channel_keys=LoadedKeys(channel_keys),
+        mask_key=mask_key,
+        public_keys=public,
+    )
+    return joined, site.reply(MessageType.KEYS, pack_keys(public), transcript.begin(site.policy))
 
 
 @step.register
@@ -242,10 +256,9 @@ def _(state: Joined, message: bytes) -> tuple[SharesSent, bytes]:
     keys, graph, transcript_hash = listed.keys, listed.graph, listed.transcript_hash
     peers = tuple(i for i in keys if i != own)
     _require_neighbors("take part", peers, graph)
-    channel_seed = state.channel_seed.peek()
+    channel_keys = state.channel_keys.peek()
     channel_secrets = {
-        i: x25519(dealing.channel_private(channel_seed, graph.slot(own, i)), keys[i].channel_public[own])
-        for i in peers
+        i: x25519(channel_keys[graph.slot(own, i)], keys[i].channel_public[own]) for i in peers
     }
 
     # deal a share of the mask key and of the self-mask seed to each peer, sealed and signed
@@ -276,6 +289,7 @@ def _(state: Joined, message: bytes) -> tuple[SharesSent, bytes]:
     )
     reply = site.reply(MessageType.SHARES, pack_shares(sharing, len(policy.roster)), transcript_hash)
     kept = Secret(_pack_pair(pairs[own]))
+    state.channel_keys.erase()
     return SharesSent(
         context=site,
         encoded=state.encoded.move(),
@@ -381,7 +395,7 @@ def _(state: Agreed, message: bytes) -> tuple[Done, bytes]:
 def _checked_keys(state: Joined, body: bytes) -> KeyList:
     """Return the list of keys, if all in it are signed and different, enough, and this site's are right."""
     site = state.context
-    policy, own = site.policy, _public_keys(state)
+    policy, own = site.policy, state.public_keys
     listed = read_key_list(policy, body, site.index)
     _require_members(
         "sites take part",
@@ -523,18 +537,18 @@ def cohort_hash(policy: Policy, survivors: SiteSet) -> bytes:
     return tagged_hash("cohort", policy.computes, *sorted(policy.roster.keys[i] for i in survivors))
 
 
-def _public_keys(state: Joined) -> RoundKeys:
-    """This site's public keys: of its mask key, and of its channel key for each other site in the roster.
+def _channel_keys(site: RoundContext, channel_seed: Secret) -> dict[int, X25519PrivateKey]:
+    """This site's private channel keys: one for each other site in the roster.
 
-    In a sparse graph there is a channel key for each neighbor that it may get.
+    In a sparse graph there is one for each neighbor that it may get.
     """
-    policy, own, seed = state.context.policy, state.context.index, state.channel_seed.peek()
-    graph = policy.sparse_graph
-    slots = (i for i in range(len(policy.roster)) if i != own) if graph is None else range(graph.degree)
-    return RoundKeys(
-        public_half(state.mask_key),
-        {slot: x25519_public(dealing.channel_private(seed, slot)) for slot in slots},
+    graph, seed = site.policy.sparse_graph, channel_seed.peek()
+    slots = (
+        (i for i in range(len(site.policy.roster)) if i != site.index)
+        if graph is None
+        else range(graph.degree)
     )
+    return {slot: load_x25519(dealing.channel_private(seed, slot)) for slot in slots}
 
 
 def _pack_pair(pair: SharePair) -> bytes:

@@ -134,8 +134,9 @@ def deal(
 ) -> Dealt:
     """Hash, seal under ``key`` and sign one holder's shares."""
     hashes = ShareHashes.of_pair(transcript_hash, dealer, holder, (share.key_share, share.seed_share))
-    sealed = seal(key, share.pack(), channel_context(transcript_hash, dealer, holder))
-    return Dealt(hashes, sealed, sign(signing, _signed(transcript_hash, dealer, holder, hashes, sealed)))
+    context = channel_context(transcript_hash, dealer, holder)
+    sealed = seal(key, share.pack(), context)
+    return Dealt(hashes, sealed, sign(signing, _signed(context, hashes, sealed)))
 
 
 def is_signed(policy: Policy, transcript_hash: bytes, dealer: int, holder: int, dealt: Dealt) -> bool:
@@ -145,7 +146,7 @@ def is_signed(policy: Policy, transcript_hash: bytes, dealer: int, holder: int, 
     """
     return verify(
         policy.roster.keys[dealer],
-        _signed(transcript_hash, dealer, holder, dealt.hashes, dealt.sealed),
+        _signed(channel_context(transcript_hash, dealer, holder), dealt.hashes, dealt.sealed),
         dealt.signature,
     )
 
@@ -236,10 +237,8 @@ def channel_key(secret: bytes | bytearray, transcript_hash: bytes, dealer: int, 
     return derive_key(secret, channel_context(transcript_hash, dealer, holder))
 
 
-def _signed(transcript_hash: bytes, dealer: int, holder: int, hashes: ShareHashes, sealed: bytes) -> bytes:
-    return tagged_hash(
-        "dealt", channel_context(transcript_hash, dealer, holder), hashes.key, hashes.seed, sealed
-    )
+def _signed(context: bytes, hashes: ShareHashes, sealed: bytes) -> bytes:
+    return tagged_hash("dealt", context, hashes.key, hashes.seed, sealed)
 
 
 def _number(site: int) -> bytes:

@@ -1,6 +1,7 @@
 """The few cryptographic primitives that secure aggregation uses, each one call deep into ``cryptography``."""
 
 import hashlib
+from functools import cache
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -54,11 +55,17 @@ _ED25519_SMALL = frozenset(
 
 def tagged_hash(label: str, *parts: bytes | memoryview) -> bytes:
     """Hash a label and parts, each with its length in front, so that no two different lists collide."""
-    digest = hashlib.sha256()
-    for part in (b"quintain secure aggregation 2: " + label.encode(), *parts):
+    digest = hashlib.sha256(_labeled(label))
+    for part in parts:
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     return digest.digest()
+
+
+@cache
+def _labeled(label: str) -> bytes:
+    text = b"quintain secure aggregation 2: " + label.encode()
+    return len(text).to_bytes(8, "big") + text
 
 
 def is_small_order(public: bytes, *, signing: bool) -> bool:

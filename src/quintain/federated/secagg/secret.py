@@ -1,6 +1,9 @@
 """A secret that can be used once, is erased by that use, and never shows."""
 
+from collections.abc import Mapping
 from typing import NoReturn
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from quintain.core.errors import ProtocolError
 
@@ -33,10 +36,7 @@ class Secret:
             ProtocolError: If they were taken or erased.
         """
         if self._bytes is None:
-            raise ProtocolError(
-                "this step was taken before and its secrets are erased; a step is taken once: start a new "
-                "round"
-            )
+            raise _taken()
         return self._bytes
 
     def take(self) -> bytearray:
@@ -65,3 +65,41 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is not copied or pickled")
+
+
+class LoadedKeys:
+    """Private keys by peer, loaded for the two uses that a step and the next one have of each.
+
+    The library overwrites them when they are let go.
+    """
+
+    __slots__ = ("_keys",)
+
+    def __init__(self, keys: Mapping[int, X25519PrivateKey]) -> None:
+        self._keys: Mapping[int, X25519PrivateKey] | None = keys
+
+    def peek(self) -> Mapping[int, X25519PrivateKey]:
+        """The keys, still held.
+
+        Raises:
+            ProtocolError: If they were erased.
+        """
+        if self._keys is None:
+            raise _taken()
+        return self._keys
+
+    def erase(self) -> None:
+        """Let the keys go."""
+        self._keys = None
+
+    def __repr__(self) -> str:
+        return "LoadedKeys(erased)" if self._keys is None else "LoadedKeys(hidden)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not copied or pickled")
+
+
+def _taken() -> ProtocolError:
+    return ProtocolError(
+        "this step was taken before and its secrets are erased; a step is taken once: start a new round"
+    )
