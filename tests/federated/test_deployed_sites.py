@@ -280,6 +280,11 @@ def test_trainings_that_protect_different_units_are_told_apart(tmp_path):
     assert own["data here"] == f"{number} examples of {(number + 1) // 2} patients"
     assert "epsilon 2.00 for one patient and epsilon " in own["spent here"].split("; ")[1]
     assert " for one patient" not in own["spent here"].split("; ")[0]
+    # nor does a training without privacy go on in silence where an epsilon was promised
+    (tmp_path / "plan.toml").write_text(PLAN + RECIPE)
+    (home / "client.toml").write_text(CLIENT)
+    said = approve(settings_of(files, "site-1")).own["spent here"]
+    assert "by 1 private trainings that the journal knows, and this plan has no [privacy]" in said
 
 
 def test_a_running_daemon_takes_no_round_of_a_revoked_roster_or_without_its_approval(tmp_path):

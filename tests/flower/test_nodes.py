@@ -72,6 +72,24 @@ def test_daemons_are_found_behind_whatever_node_leads_to_them(daemons, grid):
     assert clock.now == 0
 
 
+def test_a_second_daemon_of_one_identity_is_told_and_takes_no_turns_with_the_first(daemons, grid):
+    """A site has moved to another machine, and its old one runs on with a copy of the journal."""
+    party = Party()
+    for site in range(NUM_SITES):
+        daemons(party.clients[site], NODES[site])
+    daemons(party.clients[0], NODES[4])
+    known = {0: NODES[4], 1: NODES[1], 2: NODES[2]}
+    found, lines = gathered(grid, party, Clock(), known)
+    assert found == {**known, 3: NODES[3]}
+    assert lines == [
+        f"hospital-1 answers at two nodes, {NODES[4]} and {NODES[0]}, of which the first is taken: if two "
+        "daemons have its identity, such as on an old machine and a new one, stop one"
+    ]
+    # a node that is gone from the grid is not kept
+    found, _ = gathered(grid, party, Clock(), {0: 9})
+    assert found[0] in (NODES[0], NODES[4])
+
+
 def test_a_node_that_names_another_site_leads_to_none(daemons, grid):
     party = Party()
 

@@ -42,6 +42,11 @@ def own_facts(settings: ClientSettings, deployment: Deployment) -> dict[str, str
             f"{_in_words(noted.values(), delta)}, by all private trainings that the journal knows "
             f"({len(noted)}); {_in_words({**noted, **whole}.values(), delta)} after all rounds of this plan"
         )
+    elif config.client_noise is None and (earlier := FolderJournal(settings.journal).private_trainings):
+        found["spent here"] = (
+            f"an epsilon, by {len(earlier)} private trainings that the journal knows, and this plan has no "
+            "[privacy]: what it tells of the same people is without a bound, whatever was promised to them"
+        )
     return found
 
 

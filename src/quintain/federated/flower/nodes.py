@@ -17,8 +17,23 @@ PAUSE_SECONDS = 3.0
 """Between two looks at who is there."""
 
 
-def find_sites(grid: Grid, roster: Roster, nodes: Iterable[int]) -> dict[int, int]:
-    """Ask nodes whose they are; return site index to node for those whose daemon has answered."""
+def find_sites(
+    grid: Grid,
+    roster: Roster,
+    nodes: Iterable[int],
+    known: Mapping[int, int] | None = None,
+    say: Callable[[str], None] = lambda _text: None,
+) -> dict[int, int]:
+    """Ask nodes whose they are; return site index to node for those whose daemon has answered.
+
+    Args:
+        grid: As a ServerApp gets it.
+        roster: The sites.
+        nodes: Whom to ask.
+        known: What was found before; a site keeps its node.
+        say: Gets a line for a site that answers at another node besides: two daemons of one identity would
+            train in turn, and the journal of each would know half of that.
+    """
     number, question = new_challenge()
     messages = [
         Message(
@@ -29,14 +44,19 @@ def find_sites(grid: Grid, roster: Roster, nodes: Iterable[int]) -> dict[int, in
         )
         for node in nodes
     ]
-    found: dict[int, int] = {}
+    found = dict(known or {})
     for reply in grid.send_and_receive(messages, timeout=ANSWER_SECONDS) if messages else ():
         answer = read_reply(reply)
         try:
             site = site_that_answers(answer, number, roster)
         except ProtocolError:
             continue
-        found[site] = reply.metadata.src_node_id
+        node = reply.metadata.src_node_id
+        if found.setdefault(site, node) != node:
+            say(
+                f"{roster.names[site]} answers at two nodes, {found[site]} and {node}, of which the first is "
+                "taken: if two daemons have its identity, such as on an old machine and a new one, stop one"
+            )
     return found
 
 
@@ -70,8 +90,10 @@ def gather_sites(
     """
     found, started, missing = dict(known), clock(), set(wanted)
     while True:
+        nodes = list(grid.get_node_ids())
+        found = {site: node for site, node in found.items() if node in nodes}
         taken = set(found.values())
-        found |= find_sites(grid, roster, [node for node in grid.get_node_ids() if node not in taken])
+        found = find_sites(grid, roster, [node for node in nodes if node not in taken], found, say)
         before, missing = missing, set(wanted) - set(found)
         here = len(wanted) - len(missing)
         if not missing or (here >= least and clock() - started >= seconds):
