@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from quintain import testing as testing
     from quintain import threats as threats
     from quintain import training as training
+    from quintain import verify as verify
     from quintain.attacks.gradient.fgsm import fgsm_attack as fgsm_attack
     from quintain.core.errors import QuintainError as QuintainError
     from quintain.data.loading import load_data as load_data

@@ -33,4 +33,5 @@ EXPORTS: dict[str, str] = {
     "testing": "quintain.testing",
     "threats": "quintain.threats",
     "training": "quintain.training",
+    "verify": "quintain.verify",
 }

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,8 @@ from quintain.cli.options import EVALUATED, EXAMPLES, RUN, Threats
 
 if TYPE_CHECKING:
     from quintain.cli.call import VerbCall
+
+Seconds = Annotated[float, typer.Option(help="How long to try, for --property.")]
 
 Sigma = Annotated[float, typer.Option(help="Standard deviation of the noise, for smoothing.")]
 NoiseSamples = Annotated[
@@ -48,7 +51,24 @@ def run(
     noise_samples: NoiseSamples = 10_000,
     band_width: BandWidth = 4,
     band_shape: BandShape = BandForm.COLUMN,
+    property: Annotated[
+        Path | None,
+        typer.Option(
+            help="Decide this property of --model net.onnx, a file in VNN-LIB 1.0, without any data: unsat "
+            "(proven: exit code 0), sat (violated: 1) or unknown (3).",
+            show_default=False,
+        ),
+    ] = None,
+    seconds: Seconds = 60.0,
+    result: Annotated[
+        Path | None,
+        typer.Option(help="Where the answer on --property goes, as VNN-COMP has it.", show_default=False),
+    ] = None,
 ) -> int:
+    if property is not None or result is not None:
+        from quintain.cli.property_runs import decide_property
+
+        return decide_property(call, property, seconds, result, others=(*(threat or ()), certifier))
     from quintain.cli.threat_options import (
         default_certifier,
         parse_certifiable_threats,
@@ -90,7 +110,7 @@ VERB = Command(
     "certify",
     run,
     "Certify: prove that no change within the threat can alter a prediction (by bounds on its layers, or by "
-    "votes of a model that is made of it).",
+    "votes of a model that is made of it), or decide a property in VNN-LIB.",
     (
         "--weights xray.safetensors --threat linf:2/255 --threat linf:4/255",
         "--weights bands.safetensors --certifier ablation --threat patch:area=3%",

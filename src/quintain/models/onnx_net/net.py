@@ -58,6 +58,10 @@ class OnnxNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` is (B, *input_shape), or as many numbers an example; returns the file's output for each."""
+        return self.values(x)[self.output_name]
+
+    def values(self, x: Tensor) -> dict[str, Tensor]:
+        """Return what each operator gives for ``x``, by the names of the file."""
         values = {self.input_name: x.reshape(x.shape[0], *self.input_shape)}
         for step in self.steps:
             given = [values[name] if name in values else getattr(self, name) for name in step.inputs]
@@ -65,4 +69,4 @@ class OnnxNet(nn.Module):
                 values[step.output] = self.layers[step.layer](*given)
             else:
                 values[step.output] = step.function(*given, *step.settings)
-        return values[self.output_name]
+        return values

@@ -1,5 +1,6 @@
 """Read an ONNX file into a ``torch.nn.Module``: the onnx package parses it, nothing of it is run."""
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,9 @@ from quintain.models.onnx_net.operators import OPERATORS, Array, Made, Node
 from quintain.models.onnx_net.session import onnxruntime_function
 
 SAME_OUTPUTS_TOLERANCE = 1e-4
-"""How much the net and the file may differ at random inputs, relative to the largest output (or 1)."""
+"""How much the net and the file may differ at random inputs, relative to the largest value
+(or 1) times the largest weight (or 1).
+"""
 
 SEEN_INPUTS = 3
 """Random inputs at which the net is held against the file, and a batch against its examples."""
@@ -287,9 +290,13 @@ def _require_same_outputs(net: OnnxNet, path: Path) -> None:
         return
     x = _inputs(net)
     with torch.no_grad():
-        found = net(x).flatten(1).double()
+        values = net.values(x)
+    found = values[net.output_name].flatten(1).double()
     expected = torch.from_numpy(run(x.numpy())).double()
-    allowed = SAME_OUTPUTS_TOLERANCE * max(1.0, float(expected.abs().max()))
+    sizes = [float(value.abs().max()) for value in values.values()]
+    largest = max(1.0, *[size for size in sizes if size < math.inf])
+    steepest = max([1.0, *[float(weight.abs().max()) for weight in net.parameters()]])
+    allowed = SAME_OUTPUTS_TOLERANCE * largest * steepest
     if found.shape != expected.shape or not torch.allclose(
         found, expected, rtol=0, atol=allowed, equal_nan=True
     ):

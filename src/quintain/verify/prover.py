@@ -1,0 +1,292 @@
+r"""Proofs that a property holds: linear bounds on each row of a violation, over its box and over parts of it.
+
+A violation needs all of its rows; it is refuted over a box where one of them is,
+
+.. math:: \min_{x \in box} \; c \cdot f(x) + a \cdot x - b > 0,
+
+and the property is proven where that is so of every violation. The box is that of the inputs as written,
+rounded outward to the model's type; the bounds hold for the model that runs, its rounding included, and in
+exact arithmetic, too. What is not finite proves nothing.
+"""
+
+import heapq
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import torch
+from torch import Tensor, nn
+
+from quintain.certify.conditions import require_bounded_rounding, require_own_type, require_readable
+from quintain.certify.interval.certifier import cast_input
+from quintain.certify.interval.domain import Interval
+from quintain.certify.interval.graph import TracedNetwork
+from quintain.certify.interval.recording import Operation, Recording
+from quintain.certify.linear.backward import BackwardBounds, Tables
+from quintain.certify.rounding import FLOAT64_SAFETY_FACTOR, rounding_model
+from quintain.core.errors import DataError
+from quintain.verify.properties import Row, Violation, outward_box
+
+SPLIT_INPUTS = 24
+"""Most inputs of a net whose box is halved where bounds leave it open: others have too many parts."""
+
+FLOAT64_UNIT = 2.0**-53
+LARGEST_NUMBER = Fraction(10) ** 300
+"""Of a property, so that sums of them are finite in float64."""
+
+
+class FlatOutputs(nn.Module):
+    """A net as a function of rows (B, n) of inputs in C order to rows (B, m) of outputs.
+
+    Args:
+        net: The net.
+        shape: Of one input.
+    """
+
+    def __init__(self, net: nn.Module, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.net, self.shape = net, tuple(shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the outputs of each row."""
+        return self.net(x.reshape(x.shape[0], *self.shape)).flatten(1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Inequalities as matrices, in float64: they keep ``outputs @ y + inputs @ x - bounds`` to 0 or less.
+
+    Args:
+        outputs, inputs: (R, m) and (R, n).
+        bounds: (R,).
+    """
+
+    outputs: Tensor
+    inputs: Tensor
+    bounds: Tensor
+
+    @staticmethod
+    def of(rows: Sequence[Row], num_inputs: int, num_outputs: int) -> "Rows":
+        """Return the matrices of some rows.
+
+        Raises:
+            DataError: If one has a number that float64 does not hold.
+        """
+        outputs = torch.zeros(len(rows), num_outputs, dtype=torch.float64)
+        inputs = torch.zeros(len(rows), num_inputs, dtype=torch.float64)
+        for number, row in enumerate(rows):
+            for matrix, slopes in ((outputs, row.outputs), (inputs, row.inputs)):
+                for at, slope in slopes:
+                    matrix[number, at] = _number(slope)
+        return Rows(outputs, inputs, torch.tensor([_number(row.bound) for row in rows], dtype=torch.float64))
+
+
+def _number(value: Fraction) -> float:
+    if abs(value) > LARGEST_NUMBER:
+        raise DataError("the property has a number beyond float64's; expected smaller ones")
+    return float(value)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prover:
+    """Linear bounds of one net over boxes.
+
+    Args:
+        traced: The net's operations, from rows of inputs to rows of outputs.
+        net: The net, whose type decides how it rounds.
+        dtype: That type.
+        tables: Jacobians that all boxes have in common.
+    """
+
+    traced: TracedNetwork
+    net: nn.Module
+    dtype: torch.dtype
+    tables: Tables = field(default_factory=Tables)
+
+    @staticmethod
+    def of(net: nn.Module, shape: Sequence[int], dtype: torch.dtype) -> "Prover":
+        """Trace a net in evaluation mode.
+
+        Raises:
+            ModelError: For a layer or an operation without a bound rule, by name, and for settings under
+                which operations round more than their type does.
+        """
+        flat = FlatOutputs(net, shape).eval()
+        require_readable(flat)
+        require_own_type(flat)
+        device = torch.device("cpu")
+
+        def check() -> None:
+            require_bounded_rounding(flat, device, dtype)
+
+        check()
+        traced = TracedNetwork.trace(flat, check)
+        if traced.convolves:
+            require_bounded_rounding(flat, device, dtype, has_convolutions=True)
+        return Prover(traced, flat, dtype)
+
+    def lower(self, lower: Tensor, upper: Tensor, rows: Rows) -> Tensor:
+        """Return lower bounds (R,) of rows over one box (n,), (n,), in float64; -inf where there are none."""
+        with torch.no_grad():
+            backward, output = self.followed_back(lower, upper, rows)
+            found = backward.lower(output, torch.eye(len(rows.bounds), dtype=torch.float64))
+        return torch.where(found.isfinite(), found, -torch.inf)
+
+    def followed_back(
+        self, lower: Tensor, upper: Tensor, rows: Rows, *, narrow: bool = True
+    ) -> tuple[BackwardBounds, Operation]:
+        """Return the recorded operations over one box, and the one that gives the rows (1, R)."""
+        low, high = lower[None], upper[None]
+        recording = Recording()
+        middle, half = (low + high) / 2, (high - low) / 2
+        # of a sum and a difference of two numbers each rounds once
+        half = half + 4 * FLOAT64_UNIT * torch.maximum(low.abs(), high.abs())
+        terms = torch.maximum(low.abs(), high.abs()) + (high - low)
+        minimum = _BoxMinimum(middle.flatten(), half.flatten())
+        backward = BackwardBounds(recording, minimum, self.tables)
+        if narrow:
+            recording.refine = _where_it_gains(backward)
+        rounding = rounding_model(self.dtype)
+        start = Interval(middle, half, operation=recording.input(terms))
+        points = torch.stack([lower, (lower + upper) / 2, upper]).to(self.dtype)
+        outputs = self.traced.logit_bounds(
+            cast_input(start, rounding), rounding, observed=self.traced.observe(points)
+        )
+        assert outputs.operation is not None
+        return backward, _rows_operation(recording, outputs, start, rows)
+
+
+def _rows_operation(recording: Recording, outputs: Interval, inputs: Interval, rows: Rows) -> Operation:
+    """Record the rows (1, R) as the last operation, affine in outputs and inputs."""
+    by_output, by_input, bounds = (
+        part.to(outputs.center.dtype) for part in (rows.outputs, rows.inputs, rows.bounds)
+    )
+
+    def f(y: Tensor, x: Tensor) -> Tensor:
+        return y @ by_output.T + x @ by_input.T - bounds
+
+    terms = outputs.magnitude @ by_output.abs().T + inputs.magnitude @ by_input.abs().T + bounds.abs()
+    # the numbers as written were rounded to float64 once each
+    error = FLOAT64_SAFETY_FACTOR * FLOAT64_UNIT * terms
+    sources = tuple(part.operation for part in (outputs, inputs) if part.operation is not None)
+    return recording.affine(sources, f, error, terms, mixes=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _BoxMinimum:
+    """Least values of linear functions over a box ``middle +- half`` (n,); the caller charges rounding."""
+
+    middle: Tensor
+    half: Tensor
+
+    def __call__(self, rows: Tensor, *, columns: Tensor | None = None) -> Tensor:
+        if columns is None:
+            flat = rows.flatten(1)
+            return flat @ self.middle - flat.abs() @ self.half
+        return (rows * self.middle[columns]).sum(1) - (rows.abs() * self.half[columns]).sum(1)
+
+
+def _where_it_gains(
+    backward: BackwardBounds,
+) -> Callable[[Operation, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Return what narrows bounds, but not where intervals are exact: after one layer of sums over the box."""
+
+    def narrow(operation: Operation, lower: Tensor, upper: Tensor, loose: Tensor) -> tuple[Tensor, Tensor]:
+        before = backward.recording.operations
+        if sum(one.mixes for one in before) <= 1 and all(one.lines is None for one in before):
+            return lower, upper
+        return backward.narrow(operation, lower, upper, loose)
+
+    return narrow
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenBox:
+    """A part of a violation's box over which no row is refuted yet.
+
+    Args:
+        violation: Its number in the property.
+        lower, upper: Ends (n,).
+        bound: The best bound of a row over it.
+    """
+
+    violation: int
+    lower: Tensor
+    upper: Tensor
+    bound: float
+
+
+def refute_boxes(prover: Prover, boxes: Sequence[OpenBox], rows: Sequence[Rows]) -> list[OpenBox]:
+    """Return those of some boxes over which no row of their violation is refuted, with their bounds.
+
+    Violations over the same box are bounded together.
+    """
+    left: list[OpenBox] = []
+    groups: dict[tuple[bytes, bytes], list[OpenBox]] = {}
+    for box in boxes:
+        groups.setdefault((box.lower.numpy().tobytes(), box.upper.numpy().tobytes()), []).append(box)
+    for group in groups.values():
+        parts = [rows[box.violation] for box in group]
+        together = Rows(
+            *(torch.cat([getattr(part, name) for part in parts]) for name in ("outputs", "inputs", "bounds"))
+        )
+        bounds = prover.lower(group[0].lower, group[0].upper, together)
+        for box, found in zip(group, bounds.split([len(part.bounds) for part in parts]), strict=True):
+            best = float(found.max()) if len(found) else -torch.inf
+            if not best > 0:
+                left.append(OpenBox(box.violation, box.lower, box.upper, best))
+    return left
+
+
+def whole_boxes(violations: Sequence[Violation], dtype: torch.dtype) -> list[OpenBox]:
+    """Return the boxes of all violations, rounded outward."""
+    return [
+        OpenBox(number, *outward_box(violation, dtype), -torch.inf)
+        for number, violation in enumerate(violations)
+    ]
+
+
+def split_boxes(
+    prover: Prover,
+    boxes: Sequence[OpenBox],
+    rows: Sequence[Rows],
+    deadline: float,
+    *,
+    look: Callable[[Tensor, int], bool],
+    clock: Callable[[], float] = time.monotonic,
+) -> list[OpenBox]:
+    """Halve open boxes, of least bound first, until all parts are refuted or the time is up.
+
+    Args:
+        prover: Of the net.
+        boxes: Open ones.
+        rows: Of each violation.
+        deadline: When to stop, on the clock.
+        look: Given points (N, n) of an open part and its violation, tells whether one of them violates.
+        clock: Seconds.
+
+    Returns:
+        The parts that are open still; none where all is proven.
+    """
+    order = 0
+    heap: list[tuple[float, int, OpenBox]] = []
+    for box in boxes:
+        heapq.heappush(heap, (box.bound, order := order + 1, box))
+    while heap and clock() < deadline:
+        _, _, box = heapq.heappop(heap)
+        middle = (box.lower + box.upper) / 2
+        if look(torch.stack([box.lower, middle, box.upper]), box.violation):
+            return [box, *(one for _, _, one in heap)]
+        at = int((box.upper - box.lower).argmax())
+        if not box.lower[at] < middle[at] < box.upper[at]:
+            # one number of float64 is left between the ends: nothing to halve
+            return [box, *(one for _, _, one in heap)]
+        halves = []
+        for first, last in ((box.lower[at], middle[at]), (middle[at], box.upper[at])):
+            lower, upper = box.lower.clone(), box.upper.clone()
+            lower[at], upper[at] = first, last
+            halves.append(OpenBox(box.violation, lower, upper, box.bound))
+        for part in refute_boxes(prover, halves, rows):
+            heapq.heappush(heap, (part.bound, order := order + 1, part))
+    return [one for _, _, one in heap]

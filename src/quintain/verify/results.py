@@ -1,0 +1,109 @@
+"""Results in VNN-COMP's form: ``unsat``, ``sat`` with a counterexample, or ``unknown``."""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+from quintain.core.errors import DataError, NotFoundError
+from quintain.verify.counterexamples import Counterexample
+
+Answer = Literal["unsat", "sat", "unknown"]
+
+ANSWERS = {
+    **{"unsat": "unsat", "holds": "unsat", "verified": "unsat"},
+    **{"sat": "sat", "violated": "sat", "falsified": "sat"},
+    **dict.fromkeys(("unknown", "timeout", "error", "run_instance_timeout", "no_result_in_file"), "unknown"),
+}
+"""What verifiers write, older words included, and what it says."""
+
+PAIR = re.compile(r"\(\s*([XY])_(\d+)\s+([^\s()]+)\s*\)")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PropertyVerdict:
+    """What was found about a property.
+
+    Args:
+        answer: ``unsat``: no input violates it, a proof; ``sat``: one does; ``unknown``.
+        counterexample: Of ``sat``.
+        how: What decided, or what is left open, in words.
+        seconds: How long that took.
+    """
+
+    answer: Answer
+    counterexample: Counterexample | None
+    how: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedResult:
+    """What another verifier wrote.
+
+    Args:
+        answer: ``unknown`` also for a timeout or an error.
+        inputs, outputs: Of its counterexample, as written, by number; empty without one.
+    """
+
+    answer: Answer
+    inputs: dict[int, Fraction]
+    outputs: dict[int, Fraction]
+
+
+def result_text(verdict: PropertyVerdict) -> str:
+    """Return a verdict in VNN-COMP's form, with numbers that are read back bit for bit."""
+    if verdict.counterexample is None:
+        return f"{verdict.answer}\n"
+    x, y = verdict.counterexample.x, verdict.counterexample.y
+    pairs = [
+        f"({name}_{at} {float(value)!r})"
+        for name, values in (("X", x), ("Y", y))
+        for at, value in enumerate(values)
+    ]
+    return f"{verdict.answer}\n(" + "\n ".join(pairs) + ")\n"
+
+
+def read_result(result: str | Path, counterexample: str | Path | None = None) -> ClaimedResult:
+    """Read another verifier's result.
+
+    Args:
+        result: A file that begins with its answer, a counterexample behind it where there is one; or the
+            answer itself, such as ``unsat``.
+        counterexample: A file with the counterexample, if that is another one; ``((X_0 0.5) ... (Y_0 1.0))``.
+
+    Raises:
+        NotFoundError: If there is no such file.
+        DataError: If it begins with no answer, or a number is none.
+    """
+    text = str(result) if str(result).lower() in ANSWERS else _text(Path(result))
+    words = text.split(None, 1)
+    answer = ANSWERS.get(words[0].lower().strip('",:')) if words else None
+    if answer is None:
+        raise DataError(
+            f"{result} begins with {words[0][:40] if words else 'nothing'!r}; expected {', '.join(ANSWERS)}"
+        )
+    values = _text(Path(counterexample)) if counterexample is not None else "".join(words[1:])
+    found: dict[str, dict[int, Fraction]] = {"X": {}, "Y": {}}
+    for name, at, number in PAIR.findall(values):
+        try:
+            found[name][int(at)] = Fraction(number)
+        except (ValueError, ZeroDivisionError) as error:
+            raise DataError(
+                f"{name}_{at} = {number!r} in {counterexample or result}; expected a number"
+            ) from error
+    return ClaimedResult(answer, found["X"], found["Y"])  # type: ignore[arg-type]
+
+
+def _text(path: Path) -> str:
+    import gzip
+
+    path = path.expanduser()
+    if not path.is_file():
+        raise NotFoundError(f"there is no file {path}; expected a result, or one of {', '.join(ANSWERS)}")
+    try:
+        data = path.read_bytes()
+        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is no text: {error}; expected a result") from error

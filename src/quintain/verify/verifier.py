@@ -1,0 +1,158 @@
+"""Decide a property of an ONNX net: attack, linear bounds, and parts of the box, within a time."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from quintain.core.errors import DataError, ModelError, SettingError
+from quintain.models.onnx_net.net import OnnxNet
+from quintain.models.onnx_net.reader import import_onnx
+from quintain.verify.counterexamples import Checker, Counterexample, ViolationSearch
+from quintain.verify.parser import read_property
+from quintain.verify.properties import Property, inward_box
+from quintain.verify.prover import SPLIT_INPUTS, OpenBox, Prover, Rows, refute_boxes, split_boxes, whole_boxes
+from quintain.verify.results import PropertyVerdict
+
+FIRST_ATTACK = 0.2
+"""Share of the time that the search for a counterexample may take before proofs begin."""
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Instance:
+    """A net and a property of it, read and held against each other.
+
+    Args:
+        name: The file's name.
+        net: The net of the file.
+        dtype: Its type.
+        wanted: The property.
+        checker: Decides which inputs violate it.
+    """
+
+    name: str
+    net: OnnxNet
+    dtype: torch.dtype
+    wanted: Property
+    checker: Checker
+
+    @staticmethod
+    def read(model: str | Path, prop: str | Path) -> "Instance":
+        """Read an ONNX file and a property in VNN-LIB 1.0.
+
+        Raises:
+            NotFoundError: If a file is not there.
+            ModelError: If the net is not imported (``import_onnx``).
+            DataError: If the property is not read (``read_property``), or of other dimensions than the net.
+        """
+        wanted, net, path = read_property(prop), import_onnx(model), Path(model).expanduser()
+        tensors = (*net.parameters(), *net.buffers())
+        dtype = next((one.dtype for one in tensors if one.is_floating_point()), torch.float32)
+        with torch.no_grad():
+            outputs = net(torch.zeros(1, *net.input_shape, dtype=dtype)).numel()
+        inputs = torch.Size(net.input_shape).numel()
+        if (wanted.num_inputs, wanted.num_outputs) != (inputs, outputs):
+            raise DataError(
+                f"{prop} is about {wanted.num_inputs} inputs and {wanted.num_outputs} outputs; expected "
+                f"{inputs} and {outputs}, those of {path.name}"
+            )
+        return Instance(path.name, net, dtype, wanted, Checker.of(net, net.input_shape, path, wanted))
+
+
+def verify_property(
+    model: str | Path, prop: str | Path, *, seconds: float = 60.0, clock: Clock = time.monotonic
+) -> PropertyVerdict:
+    """Decide whether an input violates a property of an ONNX net.
+
+    ``unsat`` is a proof for every input of the box, for the model that runs and in exact arithmetic, with all
+    rounding charged; ``sat`` comes with an input of the box at which onnxruntime, torch and torch in float64
+    all violate it, without tolerance; where neither is found it is ``unknown``. Outputs that only touch a row
+    are neither: it is not proven, and that is no counterexample.
+
+    Args:
+        model: An ONNX file.
+        prop: A property in VNN-LIB 1.0.
+        seconds: How long to try.
+        clock: Seconds.
+
+    Raises:
+        SettingError: If ``seconds`` is not positive.
+        NotFoundError, ModelError, DataError: As of ``Instance.read``.
+        ContradictionError: If an operation returns what its bounds exclude.
+    """
+    if not seconds > 0:
+        raise SettingError(f"seconds = {seconds:g}; expected a number above 0")
+    return decide(Instance.read(model, prop), seconds, clock)
+
+
+def decide(instance: Instance, seconds: float, clock: Clock = time.monotonic) -> PropertyVerdict:
+    """Decide the property of an instance: see ``verify_property``."""
+    started = clock()
+    deadline = started + seconds
+
+    def sat(found: Counterexample, how: str) -> PropertyVerdict:
+        return PropertyVerdict("sat", found, how, clock() - started)
+
+    def unsat(how: str) -> PropertyVerdict:
+        return PropertyVerdict("unsat", None, how, clock() - started)
+
+    if not instance.wanted.violations:
+        return unsat("no input can be in any of its cases")
+    search = ViolationSearch(instance.checker, instance.dtype)
+    found = search.run(started + FIRST_ATTACK * seconds, clock=clock)
+    if found is not None:
+        return sat(found, "attack")
+    try:
+        prover = Prover.of(instance.net, instance.net.input_shape, instance.dtype)
+        rows = all_rows(instance.wanted)
+        boxes = refute_boxes(prover, whole_boxes(instance.wanted.violations, instance.dtype), rows)
+    except ModelError as error:
+        # a net that bounds do not cover can be violated all the same
+        found = search.run(deadline, rounds=1000, clock=clock)
+        if found is not None:
+            return sat(found, "attack")
+        return PropertyVerdict("unknown", None, f"not proven: {error}", clock() - started)
+    if not boxes:
+        return unsat("linear bounds")
+    if instance.wanted.num_inputs <= SPLIT_INPUTS:
+        seen: list[Counterexample] = []
+
+        def look(points: torch.Tensor, violation: int) -> bool:
+            met = search.look(points, violation)
+            seen.extend([met] if met is not None else [])
+            return met is not None
+
+        boxes = split_boxes(prover, boxes, rows, deadline, look=look, clock=clock)
+        if seen:
+            return sat(seen[0], "a part of the box")
+        if not boxes:
+            return unsat("linear bounds over parts of the box")
+    found = search.run(deadline, rounds=1000, clock=clock)
+    if found is not None:
+        return sat(found, "attack")
+    return PropertyVerdict("unknown", None, _open_text(instance, boxes), clock() - started)
+
+
+def all_rows(wanted: Property) -> list[Rows]:
+    """Return the rows of each violation as matrices."""
+    return [Rows.of(one.rows, wanted.num_inputs, wanted.num_outputs) for one in wanted.violations]
+
+
+def _open_text(instance: Instance, boxes: list[OpenBox]) -> str:
+    """Say what is left open."""
+    violations = {box.violation for box in boxes}
+    low = min(box.bound for box in boxes)
+    text = (
+        f"{len(violations)} of {len(instance.wanted.violations)} cases are open, the worst by {low:.3g} in "
+        f"{len(boxes)} parts"
+    )
+    for number in violations:
+        ends = inward_box(instance.wanted.violations[number], instance.dtype)
+        if bool((ends[0] > ends[1]).any()):
+            at = int((ends[0] > ends[1]).nonzero()[0])
+            return f"{text}; no number of {instance.dtype} lies between the ends of X_{at}"
+    return text
