@@ -45,6 +45,8 @@ ADDED = {
         "strategy",
     },
     "result.sites.*": {"epsilon", "personal_counts"},
+    "result.audit": {"gaussian_epsilon"},
+    "result.control": {"gaussian_epsilon"},
     "requirements.*": {"path", "line", "model"},
     "result.requirements.*": {"path", "line", "model"},
     "result.models.*": {"adversarial", "max_queries", "noise_samples"},

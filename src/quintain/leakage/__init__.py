@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from quintain.leakage.canaries import insert_canaries as insert_canaries
     from quintain.leakage.canaries import train_with_canaries as train_with_canaries
     from quintain.leakage.coordinates import coordinate_measurements as coordinate_measurements
+    from quintain.leakage.gaussian_audit import GaussianAudit as GaussianAudit
+    from quintain.leakage.gaussian_audit import audit_gaussian as audit_gaussian
     from quintain.leakage.gradient_inversion import InversionResult as InversionResult
     from quintain.leakage.imprint import plant_imprint as plant_imprint
     from quintain.leakage.one_run import OneRunAudit as OneRunAudit

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betainc
 
-from quintain.core.errors import DataError, SettingError
+from quintain.core.errors import SettingError
 from quintain.core.registry import declare
 from quintain.core.seeds import derive_seed
-from quintain.core.statistics import binomial_interval, check_confidence
+from quintain.core.statistics import check_confidence
+from quintain.leakage.canary_checks import check_canaries
 from quintain.results.bounds import Bound
 from quintain.results.evidence import ConfidenceLevels
 from quintain.results.quantity import Basis, Metric, Quantity, Side
@@ -30,12 +31,6 @@ GUESS_DIVISORS = (16, 8, 4, 2)
 
 EXTRA_CONFIDENCES = (0.95, 0.99, 0.999, 1 - 1e-6, 1 - 1e-8)
 """Confidences at which every bound is computed, besides the requested one."""
-
-COIN_TEST_LEVEL = 1e-9
-"""Significance level of the test of fair coins: less likely numbers of included canaries are refused."""
-
-MIN_SORTED = 40
-"""From this many coins on, sorted ones are refused: fair coins give them with probability below 1e-10."""
 
 LARGEST_ERROR = 0.5
 """Error probabilities above this are refused: ``p_value`` need not be a bound there."""
@@ -127,13 +122,7 @@ def audit_one_run(
     Source: Steinke, Nasr and Jagielski, 2023, arXiv:2305.08846, theorem 5.2.
     """
     check_confidence(confidence)
-    values, coins = _checked_scores(scores), _checked_coins(included)
-    if len(values) != len(coins):
-        raise DataError(
-            f"{len(values)} scores and {len(coins)} coins; expected one of each for every canary, in the "
-            "same order"
-        )
-    _check_order(values, coins)
+    values, coins = check_canaries(scores, included)
     quantity = (
         Quantity(Metric.EPSILON, delta=delta, adjacency="add/remove", privacy_unit="record")
         if quantity is None
@@ -321,52 +310,3 @@ def _two_gaussian_split(ordered: NDArray[np.float64]) -> int:
     low = negative_log_likelihood(below, sums[below - 1], squares[below - 1])
     high = negative_log_likelihood(m - below, sums[-1] - sums[below - 1], squares[-1] - squares[below - 1])
     return int(below[np.argmin(low + high)])
-
-
-def _checked_scores(values: ArrayLike) -> NDArray[np.float64]:
-    scores = np.asarray(values, dtype=np.float64)
-    if scores.ndim != 1 or not len(scores):
-        raise DataError(f"scores of shape {scores.shape}; expected a list of at least one score")
-    if not np.isfinite(scores).all():
-        wrong = int((~np.isfinite(scores)).sum())
-        raise DataError(
-            f"{wrong} NaN or infinite scores; give each canary a finite score, whether it was trained on or "
-            "not"
-        )
-    return scores
-
-
-def _checked_coins(values: ArrayLike) -> NDArray[np.bool_]:
-    """Check that inclusion is boolean, and that both values occur as often as fair coins give them."""
-    coins = np.asarray(values)
-    if coins.dtype != np.bool_ or coins.ndim != 1:
-        raise DataError(
-            f"included of type {coins.dtype} and shape {coins.shape}; expected one boolean for each score"
-        )
-    _check_coins(int(coins.sum()), int((~coins).sum()))
-    return coins
-
-
-def _check_order(scores: NDArray[np.float64], coins: NDArray[np.bool_]) -> None:
-    """Refuse lists sorted by inclusion, in which ties between equal scores would be broken by inclusion."""
-    sorted_by_membership = np.count_nonzero(coins[1:] != coins[:-1]) == 1 and len(coins) >= MIN_SORTED
-    if sorted_by_membership and len(np.unique(scores)) < len(scores):
-        raise DataError(
-            f"{len(coins)} canaries sorted by whether they were trained on, with equal scores among them; "
-            "expected the order in which the canaries were made, whatever their coins: ties are broken by "
-            "place"
-        )
-
-
-def _check_coins(included: int, excluded: int) -> None:
-    if not included or not excluded:
-        raise DataError(
-            f"{included} canaries included and {excluded} excluded; expected some of each, by fair coins"
-        )
-    low, high = binomial_interval(included, included + excluded, 1 - COIN_TEST_LEVEL)
-    if not low <= 0.5 <= high:
-        raise DataError(
-            f"{included} canaries included and {excluded} excluded; "
-            "expected about as many of each, since the audit holds for fair coins alone: "
-            "flip a fair coin for each canary, and give the scores of all of them"
-        )

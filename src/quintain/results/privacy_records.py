@@ -156,6 +156,8 @@ class AuditRun:
         included_counts, excluded_counts: Canaries in each bin, those trained on and those left out.
         repeated_epsilons: Lower bounds of repetitions with fresh coins at the same confidence; an audit is
             repeated at once where its lower bound exceeds the claimed epsilon.
+        gaussian_epsilon: Lower bound on epsilon, at the same confidence, if the canaries' scores are
+            independent and their trade-off is a Gaussian's: an assumption, and no side of a bracket.
     """
 
     title: str
@@ -169,6 +171,7 @@ class AuditRun:
     included_counts: tuple[int, ...] = ()
     excluded_counts: tuple[int, ...] = ()
     repeated_epsilons: tuple[float, ...] = ()
+    gaussian_epsilon: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,17 @@ def audited() -> AuditResult:
         return tuple(sum(low <= score < high for score in scores) for low, high in pairwise(bins))
 
     run = AuditRun(
-        "the plan", _audit_bound(0.93), 5.1, 500, 120, 87, 0.95, bins, counts(1.1, 1.0), counts(0.0, 1.01)
+        "the plan",
+        _audit_bound(0.93),
+        5.1,
+        500,
+        120,
+        87,
+        0.95,
+        bins,
+        counts(1.1, 1.0),
+        counts(0.0, 1.01),
+        gaussian_epsilon=2.31,
     )
     control = AuditRun(
         "control: no noise",

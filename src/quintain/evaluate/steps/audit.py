@@ -30,6 +30,7 @@ from quintain.evaluate.training import require_copyable
 from quintain.leakage import (
     Auditor,
     CanaryRun,
+    audit_gaussian,
     audit_one_run,
     coordinate_measurements,
     joint_bound,
@@ -134,9 +135,17 @@ def run_audit(
         ):
             audits.append(audited(plan, len(audits))[1])
         bare, bare_audit = audited(noiseless_plan, 0)
-    run = _audit_run("the plan", audits, _scores(first.seen, plan, len(train)), first.seen.included)
+    ties = derive_seed(seed, "ties")
+    run = _audit_run(
+        "the plan", audits, _scores(first.seen, plan, len(train)), first.seen.included, plan.delta, ties
+    )
     control = _audit_run(
-        "control: no noise", [bare_audit], _scores(bare.seen, plan, len(train)), bare.seen.included
+        "control: no noise",
+        [bare_audit],
+        _scores(bare.seen, plan, len(train)),
+        bare.seen.included,
+        plan.delta,
+        ties,
     )
     own, unmeasured = _measured(first, net, train, plan, claimed.value)
     tests = bonferroni_tests((*measurements(plan, len(train), ways=("fit",)), *own))
@@ -254,10 +263,16 @@ def _repetition_notes(run: AuditRun, claimed: float) -> list[str]:
 
 
 def _audit_run(
-    title: str, audits: list[OneRunAudit], scores: NDArray[np.float64], included: NDArray[np.bool_]
+    title: str,
+    audits: list[OneRunAudit],
+    scores: NDArray[np.float64],
+    included: NDArray[np.bool_],
+    delta: float,
+    seed: int,
 ) -> AuditRun:
     """Return what an audit and its repetitions show."""
     audit, edges = audits[0], np.histogram_bin_edges(scores, bins=BINS)
+    gaussian = audit_gaussian(scores, included, delta=delta, confidence=audit.confidence, seed=seed)
     return AuditRun(
         title=title,
         lower=joint_bound(audits),
@@ -270,4 +285,5 @@ def _audit_run(
         included_counts=tuple(int(count) for count in np.histogram(scores[included], edges)[0]),
         excluded_counts=tuple(int(count) for count in np.histogram(scores[~included], edges)[0]),
         repeated_epsilons=tuple(one.epsilon for one in audits[1:]),
+        gaussian_epsilon=gaussian.epsilon,
     )

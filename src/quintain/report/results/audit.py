@@ -48,6 +48,11 @@ def _summary(result: AuditResult) -> Iterator[str]:
         f"confidence), at most {fmt.epsilon(result.plan.epsilon)} (accountant); an audit of this size "
         f"can detect at most {fmt.epsilon(run.max_auditable_epsilon)}"
     )
+    if run.gaussian_epsilon is not None:
+        yield (
+            f"at least {fmt.epsilon(run.gaussian_epsilon, Side.LOWER)}, if the canaries' scores are "
+            "independent and Gaussian; that is assumed, and no bound of the claim"
+        )
     if run.repeated_epsilons:
         yield f"the audit crossed the claim; repeated with new canaries: at least {_repeated(run)}"
     yield f"positive control without noise: at least {fmt.epsilon(control.lower.value, Side.LOWER)}"
@@ -88,6 +93,7 @@ def _blocks(result: AuditResult, run: RunResults) -> list[Block]:
             f"{one.correct:,} of {one.guesses:,}",
             fmt.percent(one.correct / one.guesses if one.guesses else None),
             f"{fmt.epsilon(one.lower.at_confidence(CONFIDENCE), Side.LOWER)}",
+            fmt.NO_VALUE if one.gaussian_epsilon is None else fmt.epsilon(one.gaussian_epsilon, Side.LOWER),
             fmt.epsilon(one.max_auditable_epsilon),
         )
         for one in pair
@@ -98,6 +104,7 @@ def _blocks(result: AuditResult, run: RunResults) -> list[Block]:
         "correct guesses",
         "fraction correct",
         "epsilon at least",
+        "at least, if Gaussian",
         "largest detectable epsilon",
     )
     return [
