@@ -58,6 +58,12 @@ def test_a_finished_run_is_decided_by_what_is_required_now(call, attacked, tmp_p
     assert (attacked / "result.json").read_bytes() == before
 
 
+def test_a_limit_on_the_wrong_side_is_refused(call, attacked):
+    code, _, said = call("gate", "r", "--require", PASSES.replace(">=", "<="))
+    assert code == ExitCode.USAGE
+    assert f"expected >=: '{PASSES}'" in said
+
+
 def test_what_the_command_line_requires_is_always_decided(call, attacked):
     code, out, _ = call("gate", "r", "--require", FAR)
     assert code == ExitCode.UNDECIDED

@@ -83,6 +83,7 @@ def test_the_nearest_file_with_the_table_counts(tmp_path):
             "no quantity is called 'epsilom'. Did you mean epsilon?",
         ),
         ("[tool.quintain]\nrequire = ['epsilon < 3']\n", 2, "requirement 'epsilon < 3' cannot be read"),
+        ("[tool.quintain]\nrequire = ['epsilon >= 3']\n", 2, "worse models alone; expected <="),
     ],
 )
 def test_a_slip_is_told_with_its_file_and_line(tmp_path, text, line, told):

@@ -55,6 +55,14 @@ def test_one_logit_is_the_second_class_against_zero(batch, column, scale):
 
 
 @pytest.mark.parametrize(
+    ("shape", "logits"),
+    [((), [[0.0, 2.0]]), ((1,), [[0.0, 2.0]]), ((1, 1), [[0.0, 2.0]]), ((3,), [[2.0, 2.0, 2.0]])],
+)
+def test_one_example_may_have_lost_its_batch_dimension(shape, logits):
+    assert adapt(torch.full(shape, 2.0), 1).tolist() == logits
+
+
+@pytest.mark.parametrize(
     ("given_type", "got"),
     [(torch.float16, torch.float32), (torch.bfloat16, torch.float32), (torch.float64, torch.float64)],
 )

@@ -124,6 +124,13 @@ def test_a_tolerance_that_allows_everything_or_makes_no_sense_is_refused(toleran
         reasons([clean(900)], [clean(900)], tolerance)
 
 
+@pytest.mark.parametrize("tolerance", [1, 5])
+def test_a_tolerance_in_points_or_percent_is_refused_where_accuracies_are_compared(tolerance):
+    with pytest.raises(SettingError, match=r"expected a fraction below 1: a point of accuracy is 0\.01"):
+        reasons([epsilon(3), clean(900)], [epsilon(3), clean(100)], tolerance)
+    assert reasons([epsilon(3)], [epsilon(3.5)], tolerance) == []
+
+
 def test_a_run_that_claims_nothing_is_no_baseline():
     with pytest.raises(SettingError, match="the earlier run claims nothing"):
         reasons([], [clean(900)])

@@ -86,6 +86,21 @@ def test_what_cannot_be_read_is_refused_with_an_example(text, told):
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("clean_accuracy <= 90 %", "'clean_accuracy >= 90 %'"),
+        ("robust_accuracy(linf:4/255) <= 0.7", r"'robust_accuracy\(linf:4/255\) >= 0\.7'"),
+        ("attacked_accuracy(linf:4/255)<=0.7", r"'attacked_accuracy\(linf:4/255\)>=0\.7'"),
+        ("epsilon(delta=1e-5) >= 3", r"'epsilon\(delta=1e-5\) <= 3'"),
+    ],
+)
+def test_a_requirement_that_worse_models_pass_is_read_from_records_and_not_stated(text, expected):
+    assert Requirement.parse(text).text == text
+    with pytest.raises(SettingError, match=f"passed by worse models alone; expected [<>]=: {expected}"):
+        Requirement.state(text)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "robust_acuracy(linf:4/255) >= 0.7",

@@ -91,7 +91,7 @@ class VerbCall(CallInputs):
 
         They are read before any work is done.
         """
-        own = (Requirement.parse(text) for text in self.require)
+        own = (Requirement.state(text) for text in self.require)
         stated = tuple({one.text: one for one in (*self.project.require, *own)}.values())
         note_requirements(stated)
         return stated

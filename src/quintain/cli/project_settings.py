@@ -189,7 +189,7 @@ def _settings(table: Mapping[str, object], path: Path, lines: Sequence[str]) -> 
 def _requirement(text: str, path: Path, lines: Sequence[str]) -> Requirement:
     """Return the requirement that a string of the file states."""
     try:
-        return Requirement.parse(text, path=str(path), line=_line(lines, text))
+        return Requirement.state(text, path=str(path), line=_line(lines, text))
     except UsageError as error:
         raise SettingError(f"{_place(path, lines, text)}: {error}") from None
 

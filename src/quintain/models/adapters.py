@@ -28,7 +28,8 @@ def adapt(output: Any, batch_size: int) -> Tensor:
 
     Of a dict, ``"logits"`` or ``"out"`` is taken, or its only tensor; of an object, ``.logits``; of a tuple
     or list, the first item. One logit an example, (B,) or (B, 1), is the second class's score against zero:
-    ``(0, z)``, so that its sigmoid is the softmax. Half precision becomes float32.
+    ``(0, z)``, so that its sigmoid is the softmax. One example may have lost its batch dimension, as
+    ``squeeze()`` takes it. Half precision becomes float32.
 
     Raises:
         ModelError: If there are no logits, or they are of the wrong shape or type.
@@ -36,6 +37,8 @@ def adapt(output: Any, batch_size: int) -> Tensor:
     logits: Tensor = find_logits(output)
     if not logits.is_floating_point():
         raise ModelError(f"the model returns {logits.dtype}; expected floating-point logits, not labels")
+    if batch_size == 1 and logits.ndim < 2:
+        logits = logits.reshape(1, -1)
     if logits.shape in ((batch_size,), (batch_size, 1)):
         score = logits.reshape(batch_size)
         logits = torch.stack((torch.zeros_like(score), score), dim=1)

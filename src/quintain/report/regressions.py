@@ -42,11 +42,18 @@ def regressions(
         tolerance: By how much a bound may get worse: a fraction for accuracies, and as it is for epsilon.
 
     Raises:
-        SettingError: If the tolerance is no number from 0 up, or the earlier run has no claim.
+        SettingError: If the tolerance is no number from 0 up or allows all accuracies to be lost, or the
+            earlier run has no claim.
     """
     if not 0 <= tolerance < math.inf:
         raise SettingError(f"--tolerance {tolerance:g}; expected a number from 0 up, such as 0.01")
     old, new = ({claim.name: claim for claim in RunResults.of(run).claims} for run in (before, after))
+    metrics = {claim.bracket.quantity.metric for claim in old.values()}
+    if tolerance >= 1 and metrics - {Metric.EPSILON}:
+        raise SettingError(
+            f"--tolerance {tolerance:g} allows every accuracy to fall to 0; expected a fraction below 1: a "
+            "point of accuracy is 0.01"
+        )
     if not old:
         raise SettingError(
             "the earlier run claims nothing, so that nothing can regress; compare with a run that does, such "

@@ -57,8 +57,29 @@ class Requirement:
         return ATTACKED_ACCURACY if self.under_attack else str(self.metric)
 
     @classmethod
+    def state(cls, text: str, *, path: str = "", line: int = 0) -> "Requirement":
+        """Return the requirement that somebody states now, which no model passes by being worse.
+
+        Args:
+            text: Such as ``robust_accuracy(linf:4/255) >= 0.70``.
+            path, line: Where it is written, if that is a file.
+
+        Raises:
+            SettingError: If it cannot be read, or is an upper limit of an accuracy or a lower one of epsilon.
+            UnknownNameError: If there is no such metric, threat or keyword.
+        """
+        found = cls.parse(text, path=path, line=line)
+        relation = "<=" if found.metric is Metric.EPSILON else ">="
+        if found.relation != relation:
+            raise SettingError(
+                f"requirement {text!r} would be passed by worse models alone; expected {relation}: "
+                f"{found.text.replace(found.relation, relation)!r}"
+            )
+        return found
+
+    @classmethod
     def parse(cls, text: str, *, path: str = "", line: int = 0) -> "Requirement":
-        """Return the requirement that a text states.
+        """Return the requirement that a text states, also one of a stored record.
 
         Args:
             text: Such as ``robust_accuracy(linf:4/255) >= 0.70``.
