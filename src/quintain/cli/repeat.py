@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from quintain.cli.call import VerbCall
+from quintain.cli.requirement_threats import measured_threats, refuse_unmeasured_requirements
 from quintain.cli.run_settings import refuse_other_settings
-from quintain.cli.threat_options import measured_sizes, refuse_sizes_not_measured
 from quintain.core.errors import ExitCode, RunFolderError
 from quintain.core.processes import is_first_process
 from quintain.results.run_layout import RESULT_FILE, RUN_SETTINGS_FILE, UNFINISHED
@@ -37,7 +37,7 @@ def repeat_finished(call: VerbCall) -> int | None:
     from quintain.results.codec import load
 
     record = load(out / RESULT_FILE)
-    refuse_sizes_not_measured(call.requirements, measured_sizes([record]), out)
+    refuse_unmeasured_requirements(call.requirements, measured_threats([record]), out)
     if loaded.examples:
         same_examples = replace(call, **loaded.examples)  # type: ignore[arg-type]
         _refuse_other_data(same_examples, record.provenance.data.hash, out)

@@ -31,7 +31,8 @@ def run(
     max_queries: MaxQueries = 0,
     target_class: TargetClass = None,
 ) -> int:
-    from quintain.cli.threat_options import parse_threats, refuse_unknown_threats, refuse_unmeasured_sizes
+    from quintain.cli.requirement_threats import refuse_unplanned_requirements
+    from quintain.cli.threat_options import parse_threats, refuse_unknown_threats
     from quintain.core.registry import entries, get_entry
     from quintain.results.run_layout import UNFINISHED
 
@@ -43,7 +44,7 @@ def run(
     if universal:
         return _run_universal(call, attack or [], universal, threat or [], max_queries=max_queries)
     named = {name: get_entry("attack", name) for name in attack or ()}
-    refuse_unmeasured_sizes(call.requirements, specs)
+    refuse_unplanned_requirements(call.requirements, specs)
 
     from quintain.core.errors import ExitCode
     from quintain.core.progress import no_progress

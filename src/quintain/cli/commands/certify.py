@@ -69,11 +69,12 @@ def run(
         from quintain.cli.property_runs import decide_property
 
         return decide_property(call, property, seconds, result, others=(*(threat or ()), certifier))
+
+    from quintain.cli.requirement_threats import refuse_unplanned_requirements
     from quintain.cli.threat_options import (
         default_certifier,
         parse_certifiable_threats,
         refuse_unknown_threats,
-        refuse_unmeasured_sizes,
     )
     from quintain.core.registry import get_entry
     from quintain.evaluate.step import StepOutput
@@ -85,7 +86,7 @@ def run(
     proves = entry.fact("subject", "model") == "model"
     call = replace(call, needs_float64=proves, reads_layers=proves, resume_dir=UNFINISHED)
     specs = threat or [entry.fact("example")]
-    refuse_unmeasured_sizes(call.requirements, specs)
+    refuse_unplanned_requirements(call.requirements, specs)
     threats = parse_certifiable_threats(specs)
 
     def work() -> StepOutput:

@@ -53,8 +53,9 @@ def run(
         bool, typer.Option("--quick", help="One to two minutes on two cores: weaker models, wider brackets.")
     ] = False,
 ) -> int:
+    from quintain.cli.requirement_threats import refuse_unplanned_requirements
     from quintain.cli.run_folder import resume_command
-    from quintain.cli.threat_options import refuse_unknown_threats, refuse_unmeasured_sizes
+    from quintain.cli.threat_options import refuse_unknown_threats
     from quintain.core.errors import RunFolderError, SettingError
     from quintain.drill import Settings
     from quintain.drill.pipeline import selected
@@ -87,7 +88,7 @@ def run(
         minutes=minutes or 0.0,
     )
     # requirements must be about sizes that the drill measures; the bundled drill has some of its own
-    refuse_unmeasured_sizes(call.requirements, measured_specs(settings))
+    refuse_unplanned_requirements(call.requirements, measured_specs(settings))
     defaults = DEFAULT_REQUIREMENTS if settings.has_default_claims else ()
     settings = replace(settings, require=call.requirements or defaults)
     # the folder, the data and the model are looked at before anything is announced

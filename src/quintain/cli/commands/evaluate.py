@@ -41,7 +41,8 @@ def run(
     band_shape: BandShape = BandForm.COLUMN,
     max_queries: MaxQueries = 0,
 ) -> int:
-    from quintain.cli.threat_options import parse_threats, refuse_unknown_threats, refuse_unmeasured_sizes
+    from quintain.cli.requirement_threats import refuse_unplanned_requirements
+    from quintain.cli.threat_options import parse_threats, refuse_unknown_threats
     from quintain.core.errors import SettingError
     from quintain.core.registry import get_entry
     from quintain.results.run_layout import UNFINISHED
@@ -58,7 +59,7 @@ def run(
     refuse_unknown_threats(specs)
     named = {name: get_entry("attack", name) for name in attack or ()}
     call = replace(call, needs_float64=certified == "model", resume_dir=UNFINISHED)
-    refuse_unmeasured_sizes(call.requirements, specs)
+    refuse_unplanned_requirements(call.requirements, specs)
 
     from quintain.evaluate.evasion.defaults import attacks_on
     from quintain.evaluate.steps.evaluate import run_evaluate

@@ -25,7 +25,7 @@ def run(
     ] = None,
 ) -> int:
     from quintain.cli.ci_files import note_folder, note_records
-    from quintain.cli.threat_options import measured_sizes, refuse_sizes_not_measured
+    from quintain.cli.requirement_threats import measured_threats, refuse_unmeasured_requirements
     from quintain.core.errors import ExitCode
     from quintain.report import read
     from quintain.report.unfinished import unfinished_reason, unrecorded_reason
@@ -40,7 +40,7 @@ def run(
         return _decide_without_record(call, begun)
     stored = read(folder)
     if not unfinished_reason(stored, folder):
-        refuse_sizes_not_measured(call.requirements, measured_sizes(stored), folder)
+        refuse_unmeasured_requirements(call.requirements, measured_threats(stored), folder)
     records = decide_anew(call, stored, folder)
     note_folder(folder)
     note_records(records)

@@ -36,7 +36,8 @@ def run(
     band_shape: BandShape = BandForm.COLUMN,
     epochs: Annotated[int, typer.Option(help="Epochs; the defense's own number if not given.", min=0)] = 0,
 ) -> int:
-    from quintain.cli.threat_options import parse_certifiable_threats, refuse_unmeasured_sizes
+    from quintain.cli.requirement_threats import refuse_unplanned_requirements
+    from quintain.cli.threat_options import parse_certifiable_threats
     from quintain.core.registry import by_default_rank, get_entry
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.harden import run_harden
@@ -47,7 +48,7 @@ def run(
     ball = parse_certifiable_threats([threat])[0] if threat else None
     entry = get_entry("defense", defense) if defense else by_default_rank("defense")[0]
     usual = entry.build(threat=parse(entry.fact("example")), sigma=sigma).threat
-    refuse_unmeasured_sizes(call.requirements, [(ball or usual).spec])
+    refuse_unplanned_requirements(call.requirements, [(ball or usual).spec])
 
     def work() -> StepOutput:
         return run_harden(

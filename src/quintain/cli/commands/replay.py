@@ -28,13 +28,13 @@ def run(
     ] = "",
 ) -> int:
     kept = _stored_examples(source)
-    from quintain.cli.threat_options import refuse_sizes_not_measured
+    from quintain.cli.requirement_threats import refuse_unmeasured_requirements
     from quintain.evaluate.evasion.adversarial import open_adversarial
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.replay import run_replay
 
     with open_adversarial(source / kept.path, kept.sha256) as stored:
-        refuse_sizes_not_measured(call.requirements, stored.source.threats, source)
+        refuse_unmeasured_requirements(call.requirements, stored.source.threats, source)
         options = {"data": DEFAULT_DATA, **(stored.source.data_options or {})}
         if data:
             options["data"] = data
