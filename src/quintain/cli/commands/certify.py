@@ -18,7 +18,9 @@ Seconds = Annotated[float, typer.Option(help="How long to try, for --property.")
 Sigma = Annotated[float, typer.Option(help="Standard deviation of the noise, for smoothing.")]
 NoiseSamples = Annotated[
     int,
-    typer.Option("--noise-samples", "--draws", help="Most noise samples an example, for smoothing.", min=1),
+    typer.Option(
+        "--noise-samples", "--draws", help="Noise samples for each example at most, for smoothing.", min=1
+    ),
 ]
 
 BandWidth = Annotated[
@@ -84,6 +86,7 @@ def run(
     refuse_unknown_threats(threat or ())
     entry = get_entry("certifier", certifier) if certifier else default_certifier(threat or ())
     proves = entry.fact("subject", "model") == "model"
+    # bounds are computed in float64 on the net's layers; a model that is made of it is only run
     call = replace(call, needs_float64=proves, reads_layers=proves, resume_dir=UNFINISHED)
     specs = threat or [entry.fact("example")]
     refuse_unplanned_requirements(call.requirements, specs)
@@ -100,7 +103,7 @@ def run(
             band_width=band_width,
             band_shape=band_shape.value,
             seed=call.seed,
-            unfinished=call.folder / UNFINISHED,
+            unfinished=call.unfinished,
             progress=call.progress,
         )
 

@@ -14,12 +14,13 @@ def run(call: "VerbCall", model: AnyModel = "") -> int:
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.check import run_check
 
-    named = model or (DEFAULT_MODEL if call.weights else "")
-    call = replace(call, model=named, split="")
+    # without --model and --weights only the data are checked; weights alone are those of the default model
+    model_name = model or (DEFAULT_MODEL if call.weights else "")
+    call = replace(call, model=model_name, split="")
 
     def work() -> StepOutput:
-        model = call.model_under_test.model if named else None
-        return run_check(call.splits, model, progress=call.progress)
+        checked = call.model_under_test.model if model_name else None
+        return run_check(call.splits, checked, progress=call.progress)
 
     return call.run(work)
 

@@ -53,10 +53,10 @@ def run(
             "is shown, whatever its size"
         )
     clock = time.perf_counter()
-    old, begun = read(before), unrecorded_reason(after)
-    if begun and fail_on_regression:
-        note_error(begun)
-        Terminal().print(begun, style="yellow", markup=False, soft_wrap=True)
+    old, unrecorded = read(before), unrecorded_reason(after)
+    if unrecorded and fail_on_regression:
+        note_error(unrecorded)
+        Terminal().print(unrecorded, style="yellow", markup=False, soft_wrap=True)
         return ExitCode.INTERRUPTED
     new = read(after)
     cut_before, cut_after = unfinished_reason(old, before), unfinished_reason(new, after)

@@ -36,8 +36,8 @@ def run(
     call.announce_requirements()
     if folder is None:
         return ExitCode.OK
-    if begun := unrecorded_reason(folder):
-        return _decide_without_record(call, begun)
+    if unrecorded := unrecorded_reason(folder):
+        return _decide_without_record(call, unrecorded)
     stored = read(folder)
     if not unfinished_reason(stored, folder):
         refuse_unmeasured_requirements(call.requirements, measured_threats(stored), folder)
@@ -62,50 +62,52 @@ def _decide_without_record(call: "VerbCall", reason: str) -> int:
     return _show(call, judge(call.requirements, (), (), undecided=call.undecided_rule, unfinished=reason))
 
 
-def _show(call: "VerbCall", found: "Judgment") -> int:
-    """Show what was decided, and return the exit code."""
+def _show(call: "VerbCall", judgment: "Judgment") -> int:
+    """Show the decision on each requirement and the verdict on the run, and return the exit code."""
     from quintain.cli.screen import show_requirements
 
-    show_requirements(call.console, found.requirements)
-    for text in found.not_checked:
+    show_requirements(call.console, judgment.requirements)
+    for text in judgment.not_checked:
         call.print_dim(f"not checked, because this run measures nothing that it is about: {text}")
-    call.warn_of_undecided(found.verdict)
-    call.console.print(f"{found.verdict.outcome}: {found.verdict.reason}", markup=False, soft_wrap=True)
-    return found.verdict.exit_code
+    verdict = judgment.verdict
+    call.warn_of_undecided(verdict)
+    call.console.print(f"{verdict.outcome}: {verdict.reason}", markup=False, soft_wrap=True)
+    return verdict.exit_code
 
 
 def decide_anew(call: "VerbCall", records: "Sequence[Record]", folder: Path) -> "tuple[Record, ...]":
-    """Return the records of a run with its requirements decided anew, all of them in the last one.
+    """Return the records of a run with the requirements of this call decided on them.
+
+    The last record gets every decision and the verdict on the run; stored decisions are dropped.
 
     Args:
-        call: States the requirements.
-        records: Of the run, in the order of its steps.
+        call: The call that states the requirements.
+        records: The records of the run, in the order of its steps; at least one.
         folder: The run folder.
     """
     from quintain.report.unfinished import unfinished_reason
     from quintain.results.gate import judge
-    from quintain.results.records import DrillResult
 
     claims = [claim for record in records for claim in record.claims]
-    found = judge(
+    judgment = judge(
         call.requirements,
         claims,
         [record.result for record in records],
         undecided=call.undecided_rule,
         unfinished=unfinished_reason(records, folder),
     )
-    *steps, last = (
-        replace(
-            record,
-            requirements=(),
-            verdict=None,
-            result=replace(record.result, requirements=())
-            if isinstance(record.result, DrillResult)
-            else record.result,
-        )
-        for record in records
-    )
-    return (*steps, replace(last, **found._asdict()))
+    *steps, last = map(_without_decisions, records)
+    return (*steps, replace(last, **judgment._asdict()))
+
+
+def _without_decisions(record: "Record") -> "Record":
+    """Return a record without the decisions and the verdict that were stored in it."""
+    from quintain.results.records import DrillResult
+
+    result = record.result
+    if isinstance(result, DrillResult):
+        result = replace(result, requirements=())
+    return replace(record, requirements=(), verdict=None, result=result)
 
 
 VERB = Command(

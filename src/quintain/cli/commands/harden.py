@@ -20,18 +20,20 @@ def run(
         typer.Option(
             "--defense",
             "--defence",
-            help="A name from 'quintain list defense'; the first of its defaults if not given: ibp.",
+            help="A name from 'quintain list defense'; ibp if not given.",
             show_default=False,
         ),
     ] = "",
     threat: Annotated[
         str | None,
         typer.Option(
-            help="Threat to train against, and to attack and certify afterwards; "
-            "what the defense is for if not given: linf:4/255, under noise an l2 size of twice sigma."
+            help="Threat to train against, and to attack and certify afterwards; if not given, linf:4/255, "
+            "with gaussian l2 of twice sigma, and with ablation patch:area=3%."
         ),
     ] = None,
-    sigma: Annotated[float, typer.Option(help="Standard deviation of the noise, if it takes some.")] = 0.25,
+    sigma: Annotated[
+        float, typer.Option(help="Standard deviation of the noise, for a defense that trains under noise.")
+    ] = 0.25,
     band_width: BandWidth = 4,
     band_shape: BandShape = BandForm.COLUMN,
     epochs: Annotated[int, typer.Option(help="Epochs; the defense's own number if not given.", min=0)] = 0,
@@ -45,10 +47,11 @@ def run(
     from quintain.threats import parse
 
     call = replace(call, needs_float64=True, resume_dir=UNFINISHED)
-    ball = parse_certifiable_threats([threat])[0] if threat else None
+    chosen = parse_certifiable_threats([threat])[0] if threat else None
     entry = get_entry("defense", defense) if defense else by_default_rank("defense")[0]
-    usual = entry.build(threat=parse(entry.fact("example")), sigma=sigma).threat
-    refuse_unplanned_requirements(call.requirements, [(ball or usual).spec])
+    # without --threat, the defense trains against a threat of its own, which may follow from sigma
+    default = entry.build(threat=parse(entry.fact("example")), sigma=sigma).threat
+    refuse_unplanned_requirements(call.requirements, [(chosen or default).spec])
 
     def work() -> StepOutput:
         return run_harden(
@@ -56,14 +59,14 @@ def run(
             call.train,
             call.examples,
             entry.name,
-            threat=ball,
+            threat=chosen,
             sigma=sigma,
             band_width=band_width,
             band_shape=band_shape.value,
             epochs=epochs,
             seed=call.seed,
             folder=call.folder,
-            unfinished=call.folder / UNFINISHED,
+            unfinished=call.unfinished,
             progress=call.progress,
         )
 

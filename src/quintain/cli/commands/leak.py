@@ -27,7 +27,7 @@ def run(
         bool,
         typer.Option(
             help="Store the originals and their reconstructions, and show them in the report; "
-            "bundled data always are."
+            "those of bundled data always are."
         ),
     ] = False,
 ) -> int:
@@ -37,10 +37,9 @@ def run(
     from quintain.results.run_layout import UNFINISHED
 
     call = replace(call, needs_float64=True, split="train", resume_dir=UNFINISHED)
-
     entry = choose("privacy_attack", attack, reads="update")
-    public = {name for name, entry in declared_entries("dataset").items() if entry.is_true("is_public")}
-
+    public = {name for name, dataset in declared_entries("dataset").items() if dataset.is_true("is_public")}
+    # data and model are loaded, and what is wrong with them said, before the folder is announced
     _, net = call.examples, call.net()
 
     def work() -> StepOutput:
