@@ -11,13 +11,13 @@ from quintain.attacks.base import Attack
 from quintain.attacks.search import Search
 from quintain.core import index
 from quintain.core.errors import SettingError
-from quintain.core.index import WIDTH, index_of, main, packages, registered, render_index
+from quintain.core.index import WIDTH, index_path, main, packages, registered, render_index
 from quintain.core.registry import KINDS, declare, entries, entry_of
 from quintain.core.tables import (
-    PAGE,
+    ATTACKS_PAGE,
     STRATEGIES_PAGE,
-    render_page,
-    render_strategies,
+    render_attacks_page,
+    render_strategies_page,
     sources_of,
     with_defaults,
 )
@@ -31,19 +31,23 @@ ATTACKS = [*registered("attack"), *registered("universal_attack")]
 
 @pytest.mark.parametrize("package", packages())
 def test_an_index_is_current(package: str) -> None:
-    assert index_of(package).read_text(encoding="utf-8") == render_index(package), f"{package}._index {STALE}"
+    assert index_path(package).read_text(encoding="utf-8") == render_index(package), (
+        f"{package}._index {STALE}"
+    )
 
 
 def test_every_part_with_something_registered_has_an_index_and_every_index_is_written() -> None:
     assert {kind.package for kind in KINDS.values()} <= set(packages())
-    assert {str(path) for path in index.ROOT.rglob("_index.py")} == {str(index_of(one)) for one in packages()}
+    assert {str(path) for path in index.ROOT.rglob("_index.py")} == {
+        str(index_path(one)) for one in packages()
+    }
 
 
 def test_the_tables_of_the_documents_are_current() -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    assert page == render_page(page, ATTACKS, registered("threat")), f"{PAGE} {STALE}"
+    page = ATTACKS_PAGE.read_text(encoding="utf-8")
+    assert page == render_attacks_page(page, ATTACKS, registered("threat")), f"{ATTACKS_PAGE} {STALE}"
     page = STRATEGIES_PAGE.read_text(encoding="utf-8")
-    assert page == render_strategies(page, registered("strategy")), f"{STRATEGIES_PAGE} {STALE}"
+    assert page == render_strategies_page(page, registered("strategy")), f"{STRATEGIES_PAGE} {STALE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +123,15 @@ def test_something_new_makes_index_and_tables_stale_and_its_row_says_what_it_say
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     entry, found = entry_of(Flip, "attack"), index.registered
-    page = PAGE.read_text(encoding="utf-8")
+    page = ATTACKS_PAGE.read_text(encoding="utf-8")
 
     def more(kind: str) -> list:
         pairs = [*found(kind), *([(entry, Flip)] if kind == "attack" else [])]
-        return sorted(pairs, key=lambda pair: (index.group(pair[0]), pair[0].name))
+        return sorted(pairs, key=lambda pair: (index.subfolder(pair[0]), pair[0].name))
 
     monkeypatch.setattr(index, "registered", more)
-    monkeypatch.setattr(index, "index_of", lambda package: tmp_path / f"{package}.py")
-    monkeypatch.setattr(index, "PAGE", tmp_path / "attacks.md")
+    monkeypatch.setattr(index, "index_path", lambda package: tmp_path / f"{package}.py")
+    monkeypatch.setattr(index, "ATTACKS_PAGE", tmp_path / "attacks.md")
     (tmp_path / "attacks.md").write_text(page)
     main()
     row = (
@@ -145,20 +149,20 @@ def test_something_new_makes_index_and_tables_stale_and_its_row_says_what_it_say
 
 @pytest.mark.parametrize("package", packages())
 def test_the_lines_of_an_index_are_as_narrow_as_all_others(package: str) -> None:
-    assert max(map(len, index_of(package).read_text(encoding="utf-8").splitlines())) <= WIDTH
+    assert max(map(len, index_path(package).read_text(encoding="utf-8").splitlines())) <= WIDTH
 
 
 def test_a_table_without_a_place_is_refused() -> None:
     with pytest.raises(ValueError, match="no place for the table of decision_based"):
-        render_page("nothing", ATTACKS, [])
+        render_attacks_page("nothing", ATTACKS, [])
 
 
 def test_a_threat_has_a_row_with_what_it_says_and_needs_a_place_too() -> None:
-    assert "| `l0:5` | so many pixels, all channels of each, to any color |" in PAGE.read_text(
+    assert "| `l0:5` | so many pixels, all channels of each, to any color |" in ATTACKS_PAGE.read_text(
         encoding="utf-8"
     )
     with pytest.raises(ValueError, match="no place for the table of threats"):
-        render_page("nothing", [], registered("threat"))
+        render_attacks_page("nothing", [], registered("threat"))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,8 +1,8 @@
-"""Write what is generated: an index of strings for each part, tables of docs, and the JSON Schema of records.
+"""Write the generated files: the index of each package, tables of docs, and the JSON Schema of records.
 
-``make format`` runs this; by hand: ``python -m quintain.core.index``. An index holds the entries of a part,
-read from the classes and functions that say what they are, and where each public name of the part is defined:
-what is registered, and what the part's ``__init__`` imports for type checkers.
+``make format`` runs this; by hand: ``python -m quintain.core.index``. A package's ``_index.py`` holds strings
+alone: the registry entry of each class and function with a ``summary``, and the module of each public name,
+which are those that are registered and those that the package's ``__init__`` imports for type checkers.
 """
 
 import ast
@@ -14,11 +14,14 @@ from pkgutil import walk_packages
 from typing import Any
 
 from quintain.core.registry import KINDS, Entry, entry_of
-from quintain.core.tables import PAGE, STRATEGIES_PAGE, render_page, render_strategies
+from quintain.core.tables import ATTACKS_PAGE, STRATEGIES_PAGE, render_attacks_page, render_strategies_page
 
 ROOT = Path(__file__).parents[1]
 WIDTH = 110
+"""Most characters of a line of an index, as in all other files."""
+
 SUMMARY = re.compile(r"\bsummary\b(?!\()")
+"""The word in the text of a module that may register something: a class variable or an argument, no call."""
 
 HEADER = '''"""What is registered and what is public here, as strings. Written by ``make format``."""
 
@@ -36,48 +39,53 @@ def packages() -> list[str]:
     return sorted(".".join(("quintain", *path.parent.relative_to(ROOT).parts)) for path in inits)
 
 
-def index_of(package: str) -> Path:
-    """Return the file of a package's index."""
+def index_path(package: str) -> Path:
+    """Return the path of a package's index."""
     return _folder(package) / "_index.py"
 
 
 def _folder(package: str) -> Path:
+    """Return the folder of a package by its dotted name."""
     return ROOT.joinpath(*package.split(".")[1:])
 
 
 def registered(kind: str) -> list[tuple[Entry, Any]]:
-    """Return all of a kind that say what they are, by folder and name: the entry, and the class or function.
+    """Return the entry of each of Quintain's classes or functions of a kind, with the class or function.
 
-    Of a part's modules only those are imported whose text has the word ``summary``, but as a method's name.
+    They are those that have a ``summary`` in the package of the kind, sorted by subfolder and name. Only the
+    modules are imported whose text matches ``SUMMARY``.
     """
     package = KINDS[kind].package
     found = [
         (entry_of(value, kind), value)
         for module in map(import_module, _modules(package))
         for value in vars(module).values()
+        # defined in this module, not imported by it; what names no kind is of the one kind of its package
         if getattr(value, "__module__", "") == module.__name__
         and isinstance(getattr(value, "__dict__", {}).get("summary"), str)
         and getattr(value, "kind", kind) == kind
     ]
-    return sorted(found, key=lambda pair: (group(pair[0]), pair[0].name))
+    return sorted(found, key=lambda pair: (subfolder(pair[0]), pair[0].name))
 
 
 def _modules(package: str) -> Iterator[str]:
+    """Yield the names of the modules in a package, at any depth, whose text matches ``SUMMARY``."""
     for found in walk_packages([str(_folder(package))], f"{package}."):
         path = ROOT.joinpath(*found.name.split(".")[1:]).with_suffix(".py")
         if not found.ispkg and path.name != "_index.py" and SUMMARY.search(path.read_text("utf-8")):
             yield found.name
 
 
-def group(entry: Entry) -> str:
-    """Return the folder of its part that something lies in; empty where it lies in the part itself."""
+def subfolder(entry: Entry) -> str:
+    """Return the subfolder of its package that an entry's module lies in; empty if it lies in none."""
     _, _, *folders, _ = entry.import_path.partition(":")[0].split(".")
     return folders[0] if folders else ""
 
 
 def render_index(package: str) -> str:
     """Return the text of a package's index."""
-    found = [pair for kind, of in KINDS.items() if of.package == package for pair in registered(kind)]
+    kinds = [name for name, kind in KINDS.items() if kind.package == package]
+    found = [pair for kind in kinds for pair in registered(kind)]
     own = sorted(entry.import_path.split(":") for entry, _ in found)
     exports = {**{name: module for module, name in own}, **_imported(package)}
     parts = [HEADER]
@@ -111,12 +119,13 @@ def _imported(package: str) -> dict[str, str]:
 
 
 def _import(module: str, name: str) -> str:
+    """Return the statement that imports a name, which ``as`` marks as public for type checkers."""
     line = f"from {module} import {name} as {name}"
     return line if len(line) <= WIDTH - 4 else f"from {module} import (\n        {name} as {name},\n    )"
 
 
 def _entry(entry: Entry) -> str:
-    """Return an entry as Python, a fact a line."""
+    """Return an entry as Python, one fact on a line."""
     words = (entry.kind, entry.name, entry.import_path, entry.summary)
     lines = [f"        {_literal(word, 8)},\n" for word in words]
     if entry.guarantee:
@@ -131,6 +140,7 @@ def _entry(entry: Entry) -> str:
 
 
 def _pair(key: str, value: str) -> str:
+    """Return a fact or an exemption as Python, on one line where it fits."""
     line = f"            ({_literal(key)}, {_literal(value)}),\n"
     if len(line) <= WIDTH:
         return line
@@ -141,10 +151,16 @@ def _pair(key: str, value: str) -> str:
 
 
 def _literal(text: str, indent: int = 0) -> str:
-    """Return a text as a Python string in double quotes, over several lines where it is long."""
+    """Return a text as a Python string in double quotes; one that is too long is split over several lines.
+
+    Args:
+        text: The value of the string.
+        indent: Blanks before the line that it is on; with 0 it is never split.
+    """
     whole = _quote(text)
     if not indent or len(whole) + indent + len("guarantee=,") <= WIDTH:
         return whole
+    # a line is indented by four blanks more; two characters are spare
     room, lines = WIDTH - indent - 4 - 2, [""]
     for word in text.split(" "):
         if lines[-1] and len(_quote(f"{lines[-1]}{word} ")) > room:
@@ -156,21 +172,22 @@ def _literal(text: str, indent: int = 0) -> str:
 
 
 def _quote(text: str) -> str:
+    """Return a text as a Python string in double quotes, on one line."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
 def main() -> None:
-    """Write every index, the schema of records, and the tables where there are documents."""
+    """Write every index, the schema of records, and the tables of docs where there is a folder of docs."""
     for package in packages():
-        index_of(package).write_text(render_index(package), encoding="utf-8")
+        index_path(package).write_text(render_index(package), encoding="utf-8")
     import_module("quintain.results.json_schema").write_schema()
-    if PAGE.exists():
-        members = [*registered("attack"), *registered("universal_attack")]
-        page = render_page(PAGE.read_text(encoding="utf-8"), members, registered("threat"))
-        PAGE.write_text(page, encoding="utf-8")
+    if ATTACKS_PAGE.exists():
+        attacks = [*registered("attack"), *registered("universal_attack")]
+        page = render_attacks_page(ATTACKS_PAGE.read_text(encoding="utf-8"), attacks, registered("threat"))
+        ATTACKS_PAGE.write_text(page, encoding="utf-8")
     if STRATEGIES_PAGE.exists():
-        page = render_strategies(STRATEGIES_PAGE.read_text(encoding="utf-8"), registered("strategy"))
+        page = render_strategies_page(STRATEGIES_PAGE.read_text(encoding="utf-8"), registered("strategy"))
         STRATEGIES_PAGE.write_text(page, encoding="utf-8")
 
 

@@ -7,6 +7,7 @@ entry points of the groups ``quintain.attack``, ``quintain.certifier`` and so on
 theirs are read from the class or function itself, once something asks what it can do.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -25,9 +26,9 @@ class Kind:
     """One kind of what can be registered.
 
     Args:
-        package: The part that holds ours.
-        facts: What each may say of itself beyond its name, summary, guarantee, exemptions and old names, and
-            what holds where it says nothing; only the rest is stored.
+        package: The package of Quintain's own things of this kind.
+        facts: Class variables that each may have beyond those in ``COMMON``, with their defaults; an entry
+            stores only values that differ from the default.
     """
 
     package: str
@@ -38,21 +39,22 @@ KINDS: Mapping[str, Kind] = {
     "threat": Kind(
         "quintain.threats",
         {
-            "example": "",
-            "usual": "",
-            "parametric": False,
+            "example": "",  # a spec that messages, tables and laws show or try
+            "usual": "",  # of several sizes in one run, the spec that a report shows at its top
+            "parametric": False,  # options in place of a size, such as color:brightness=0.2
             "has_size": True,
-            "whole_sizes": False,
+            "whole_sizes": False,  # the size is a count
             "images_only": False,
-            "options": {},
-            "joins": False,
+            "options": {},  # the form of each option's value, as in core.threat_checks
+            "joins": False,  # its spec is made of the specs of other threats
         },
     ),
     "model": Kind("quintain.models"),
+    # noun: what its examples are called, in the plural
     "dataset": Kind("quintain.data", {"is_public": False, "noun": ""}),
     "attack": Kind(
         "quintain.attacks",
-        {
+        {  # the docstring of attacks.base.Attack says what these are
             "supports": (),
             "access": "",
             "minimum_norm": False,
@@ -67,6 +69,7 @@ KINDS: Mapping[str, Kind] = {
         },
     ),
     "universal_attack": Kind("quintain.attacks", {"supports": (), "access": "", "test_settings": {}}),
+    # the docstrings of certify.outcome.Certifier and harden.defense.Defense say what these are
     "certifier": Kind(
         "quintain.certify",
         {"supports": (), "example": "", "default_rank": 0, "subject": "model", "cost": "cheap"},
@@ -79,7 +82,7 @@ KINDS: Mapping[str, Kind] = {
 }
 
 COMMON = ("name", "summary", "guarantee", "exemptions", "old_names")
-"""What everything may say of itself."""
+"""Class variables that things of every kind may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ class Entry:
         summary: One line for ``quintain list``.
         guarantee: What its result may be taken for, and under what assumption; empty where nothing is
             guaranteed.
-        facts: What else it says of itself, as text, such as ``(("supports", "linf l2"),)``.
+        facts: Facts of its kind that differ from the default, as text: ``(("supports", "linf l2"),)``.
         exemptions: Laws (``tests/laws``) that it is exempt from, each with its reason.
         old_names: Names of earlier versions, which are still taken.
     """
@@ -119,13 +122,13 @@ class Entry:
             ) from error
 
     def build(self, **offered: object) -> Any:
-        """Import the class, and make one with those of the settings on offer that it takes."""
+        """Import the class, and call it with those of the offered settings that it has a parameter for."""
         made = self.load()
-        taken = signature(made).parameters
-        return made(**{name: value for name, value in offered.items() if name in taken})
+        accepted = signature(made).parameters
+        return made(**{name: value for name, value in offered.items() if name in accepted})
 
     def fact(self, key: str, default: str = "") -> str:
-        """Return one of the facts, or the default where it says nothing."""
+        """Return one of the facts as text, or ``default`` where none is stored."""
         return dict(self.facts).get(key, default)
 
     def words(self, key: str) -> tuple[str, ...]:
@@ -133,16 +136,16 @@ class Entry:
         return tuple(self.fact(key).split())
 
     def numbers(self, key: str) -> dict[str, float]:
-        """Return one of the facts that gives numbers by name; whole numbers are ``int``.
+        """Return one of the facts that gives numbers by name, such as ``test_settings``.
 
-        Settings for the laws are such a fact.
+        Whole numbers are ``int``.
         """
         pairs = (word.split("=") for word in self.words(key))
         return {name: int(value) if value.lstrip("-").isdigit() else float(value) for name, value in pairs}
 
     def is_true(self, key: str) -> bool:
-        """Return one of the facts that is yes or no."""
-        return self.fact(key, to_text(KINDS[self.kind].facts[key])) == "yes"
+        """Return one of the facts that is yes or no; where none is stored, the default of its kind."""
+        return self.fact(key, _fact_text(KINDS[self.kind].facts[key])) == "yes"
 
 
 def declare(
@@ -154,24 +157,22 @@ def declare(
     old_names: tuple[str, ...] = (),
     **facts: object,
 ) -> Callable[[Declared], Declared]:
-    """Say of a function what a class says of itself in class variables of the same names.
+    """Return a decorator that gives a function the attributes that a class has as class variables.
 
     ::
 
         @declare(name="mlp", summary="one hidden layer of 32 units; ReLU")
         def mlp(num_classes, channels, size, *, seed): ...
 
-    A decorator, since a function has no body to write class variables in, and since what is said must stand
-    where the function does. It returns the function itself, with these attributes, so that its type stays
-    what it is and nothing is stored elsewhere.
+    The decorator returns the function itself, so that its type stays what it is.
 
     Args:
         name, summary, guarantee, exemptions, old_names: As in ``Entry``.
         facts: Those of its kind, as in ``KINDS``.
     """
 
-    def said_of(function: Declared) -> Declared:
-        said = {
+    def set_attributes(function: Declared) -> Declared:
+        attributes = {
             "name": name,
             "summary": summary,
             "guarantee": guarantee,
@@ -179,15 +180,15 @@ def declare(
             "old_names": old_names,
             **facts,
         }
-        for key, value in said.items():
+        for key, value in attributes.items():
             setattr(function, key, value)
         return function
 
-    return said_of
+    return set_attributes
 
 
 def entry_of(thing: Any, kind: str, name: str = "") -> Entry:
-    """Return the entry of a class or function that says what it is.
+    """Return the entry of a class or function, read from its class variables or what ``declare`` gave it.
 
     Args:
         thing: The class or function.
@@ -198,7 +199,9 @@ def entry_of(thing: Any, kind: str, name: str = "") -> Entry:
         SettingError: If ``declare`` was given a fact that its kind does not have.
     """
     known = KINDS[kind].facts
-    unknown = [] if isinstance(thing, type) else [key for key in _said(thing) if key not in known]
+    # a class may have any other attributes; all that a function has come from declare
+    declared = [] if isinstance(thing, type) else [key for key in vars(thing) if not key.startswith("__")]
+    unknown = [key for key in declared if key not in (*COMMON, *known)]
     if unknown:
         raise SettingError(
             f"{kind} {thing.name!r} declares {', '.join(unknown)}; expected some of "
@@ -211,7 +214,7 @@ def entry_of(thing: Any, kind: str, name: str = "") -> Entry:
         thing.summary,
         guarantee=getattr(thing, "guarantee", ""),
         facts=tuple(
-            (key, to_text(value))
+            (key, _fact_text(value))
             for key, default in known.items()
             if (value := getattr(thing, key, default)) != default
         ),
@@ -220,19 +223,15 @@ def entry_of(thing: Any, kind: str, name: str = "") -> Entry:
     )
 
 
-def _said(function: Any) -> list[str]:
-    return [key for key in vars(function) if key not in COMMON and not key.startswith("__")]
-
-
-def to_text(value: object) -> str:
-    """Return a fact as text: yes or no, words with blanks between them, ``name=value`` for each setting."""
+def _fact_text(value: object) -> str:
+    """Return a fact as text: ``yes`` or ``no``, words with blanks between them, or ``name=value`` pairs."""
     match value:
         case bool():
             return "yes" if value else "no"
         case Mapping():
-            return " ".join(f"{key}={to_text(one)}" for key, one in value.items())
+            return " ".join(f"{key}={_fact_text(one)}" for key, one in value.items())
         case tuple() | list():
-            return " ".join(map(to_text, value))
+            return " ".join(map(_fact_text, value))
     return str(value)
 
 
@@ -240,8 +239,8 @@ def to_text(value: object) -> str:
 def entries(kind: str) -> dict[str, Entry]:
     """Return all entries of a kind by name: the built-in ones, then those of other packages.
 
-    Nothing that they name is imported, so that an entry of another package has no facts; where these matter,
-    use ``declared_entries``.
+    Nothing that they name is imported, so an entry of another package has no facts: ``declared_entries`` has
+    them.
     """
     own: tuple[Entry, ...] = import_module(f"{KINDS[kind].package}._index").ENTRIES
     found = {entry.name: entry for entry in own if entry.kind == kind}
@@ -259,18 +258,18 @@ def declared_entries(kind: str) -> dict[str, Entry]:
     found = {}
     for name, entry in entries(kind).items():
         try:
-            found[name] = _declared(entry)
+            found[name] = _with_facts(entry)
         except ExecutionError:
             found[name] = entry
     return found
 
 
 def get_entry(kind: str, name: str) -> Entry:
-    """Return the entry that is registered under a name, or was in an earlier version, with its facts.
+    """Return the entry, with its facts, that is registered under a name or was in an earlier version.
 
     Raises:
-        UnknownNameError: If there is none; the message suggests the nearest names, or says of what kind it
-            is.
+        UnknownNameError: If there is none; the message suggests the nearest names, or the kind that has the
+            name.
         ExecutionError: If it is of another package, and does not import.
     """
     known = entries(kind)
@@ -278,42 +277,49 @@ def get_entry(kind: str, name: str) -> Entry:
     if current not in known:
         others = [other for other in KINDS if name in entries(other)]
         raise UnknownNameError(kind, name, known, other_kinds=others)
-    return _declared(known[current])
+    return _with_facts(known[current])
 
 
 def by_default_rank(kind: str) -> list[Entry]:
-    """Return the entries of a kind from the first default to the last, then those that are none."""
-    return sorted(
-        declared_entries(kind).values(), key=lambda entry: int(entry.fact("default_rank", "0")) or 99
-    )
+    """Return the entries of a kind in the order of their default rank, those of rank 0 last."""
+
+    def rank(entry: Entry) -> float:
+        return int(entry.fact("default_rank", "0")) or math.inf
+
+    return sorted(declared_entries(kind).values(), key=rank)
 
 
 def choose(kind: str, name: str = "", **facts: str) -> Entry:
-    """Return the entry of a name, or the first default where none was named, of those with the given facts.
+    """Return the entry of a name, which must have the given facts; without a name, the first that has them.
+
+    Args:
+        kind: A key of ``KINDS``.
+        name: What the user typed; empty for the default.
+        facts: Facts with the values that they must have, such as ``reads="update"``.
 
     Raises:
         UnknownNameError: If nothing of the kind has this name.
-        SettingError: If what has the name does not have the facts.
+        SettingError: If the named entry does not have these facts.
     """
-    able = [
+    fitting = [
         entry
         for entry in by_default_rank(kind)
         if all(entry.fact(key) == value for key, value in facts.items())
     ]
     if not name:
-        return able[0]
+        return fitting[0]
     entry = get_entry(kind, name)
-    if entry not in able:
+    if entry not in fitting:
         wanted = ", ".join(f"{key} {value}" for key, value in facts.items())
         raise SettingError(
             f"{kind} {name!r} does not fit here; expected one that {wanted}: "
-            f"{', '.join(entry.name for entry in able)}"
+            f"{', '.join(entry.name for entry in fitting)}"
         )
     return entry
 
 
-def _declared(entry: Entry) -> Entry:
-    """Return an entry with its facts, for which that of another package is imported."""
+def _with_facts(entry: Entry) -> Entry:
+    """Return an entry with its facts; one of another package is imported, since only there they stand."""
     if entry.import_path.startswith("quintain."):
         return entry
     thing = entry.load()

@@ -8,33 +8,37 @@ from pathlib import Path
 
 from quintain.core.registry import Entry
 
-PAGE = Path(__file__).parents[3] / "docs" / "attacks.md"
-STRATEGIES_PAGE = PAGE.with_name("strategies.md")
+ATTACKS_PAGE = Path(__file__).parents[3] / "docs" / "attacks.md"
+STRATEGIES_PAGE = ATTACKS_PAGE.with_name("strategies.md")
 
-HEADS = {
+COLUMNS = {
     "attack": ("attack", "in Python", "needs", "supports", "finds", "what for", "cost", "source"),
     "universal_attack": ("attack", "in Python", "supports", "what it makes", "cost", "source"),
 }
+"""Titles of the columns of an attack's table, by its kind; ``_row`` has a cell for each."""
 
 
-def render_page(page: str, attacks: list[tuple[Entry, type]], threats: list[tuple[Entry, type]]) -> str:
+def render_attacks_page(
+    page: str, attacks: list[tuple[Entry, type]], threats: list[tuple[Entry, type]]
+) -> str:
     """Return the page of the attacks with new tables between its markers.
 
     There is one table for each folder of attacks, and one for the threats.
 
     Raises:
-        ValueError: If the page has no place for one of them.
+        ValueError: If the page lacks the markers of a table.
     """
+    # import paths are quintain.attacks.FOLDER.MODULE:CLASS
     for folder, members in groupby(attacks, key=lambda pair: pair[0].import_path.split(".")[2]):
-        page = _put(page, f"attacks: {folder}", folder, "".join(_table(list(members))))
-    return _put(page, "threats", "threats", "".join(_threat_table(threats)))
+        page = _replace_table(page, f"attacks: {folder}", folder, "".join(_table(list(members))))
+    return _replace_table(page, "threats", "threats", "".join(_threat_table(threats)))
 
 
-def render_strategies(page: str, strategies: list[tuple[Entry, type]]) -> str:
+def render_strategies_page(page: str, strategies: list[tuple[Entry, type]]) -> str:
     """Return the page of the strategies with a new table between its markers.
 
     Raises:
-        ValueError: If the page has no place for it.
+        ValueError: If the page lacks the markers of the table.
     """
     rows = (
         f"| `{entry.name}` | `{strategy.__name__}{_defaults(strategy)}` | {entry.summary} "
@@ -42,28 +46,29 @@ def render_strategies(page: str, strategies: list[tuple[Entry, type]]) -> str:
         for entry, strategy in strategies
     )
     head = "| strategy | in Python | what it does | source |\n|---|---|---|---|\n"
-    return _put(page, "strategies", "strategies", head + "".join(rows))
+    return _replace_table(page, "strategies", "strategies", head + "".join(rows))
 
 
-def _defaults(made: type) -> str:
-    """Return the settings of a class with their defaults, as they are written in Python."""
-    return f"({', '.join(f'{name}={one.default!r}' for name, one in signature(made).parameters.items())})"
+def _defaults(settings: type) -> str:
+    """Return the parameters of a class with their defaults as Python writes them: ``(steps=40)``."""
+    return f"({', '.join(f'{name}={one.default!r}' for name, one in signature(settings).parameters.items())})"
 
 
-def _put(page: str, mark: str, name: str, table: str) -> str:
-    """Return a page with a table between the lines that mark its place."""
-    start, end = f"<!-- {mark} -->\n", f"<!-- end: {name} -->\n"
+def _replace_table(page: str, start_mark: str, name: str, table: str) -> str:
+    """Return a page whose text between the start mark and ``end: name`` is replaced by a table."""
+    start, end = f"<!-- {start_mark} -->\n", f"<!-- end: {name} -->\n"
     before, _, rest = page.partition(start)
     _, found, after = rest.partition(end)
     if not found:
         raise ValueError(
-            f"the page in docs has no place for the table of {name}; expected the lines {start}{end}"
+            f"the page in docs has no place for the table of {name}; expected the lines "
+            f"{start.strip()!r} and {end.strip()!r}: add both"
         )
     return before + start + table + end + after
 
 
 def _threat_table(threats: list[tuple[Entry, type]]) -> Iterator[str]:
-    """Yield the lines of the table of threats: the balls first, then those with parameters."""
+    """Yield the lines of the table of threats: balls by name, then parametric threats by name."""
     yield "| spec | what it allows |\n|---|---|\n"
     for entry, threat in sorted(threats, key=lambda pair: (pair[0].is_true("parametric"), pair[0].name)):
         specs = ", ".join(f"`{spec}`" for spec in getattr(threat, "specs", (entry.fact("example"),)))
@@ -71,8 +76,8 @@ def _threat_table(threats: list[tuple[Entry, type]]) -> Iterator[str]:
 
 
 def _table(attacks: list[tuple[Entry, type]]) -> Iterator[str]:
-    """Yield the lines of a table."""
-    head = HEADS[attacks[0][0].kind]
+    """Yield the lines of the table of one folder of attacks."""
+    head = COLUMNS[attacks[0][0].kind]
     yield f"| {' | '.join(head)} |\n"
     yield f"|{'---|' * len(head)}\n"
     for entry, attack in attacks:
@@ -81,7 +86,7 @@ def _table(attacks: list[tuple[Entry, type]]) -> Iterator[str]:
 
 
 def _row(entry: Entry, attack: type) -> dict[str, str]:
-    """Return the cells of an attack by the titles of their columns."""
+    """Return the cells of an attack's row by the titles of their columns, those of both kinds of tables."""
     finds = "the smallest change" if entry.fact("minimum_norm") else "a break"
     use = with_defaults(getattr(attack, "use_for", "") or entry.summary, attack)
     return {
@@ -98,20 +103,23 @@ def _row(entry: Entry, attack: type) -> dict[str, str]:
 
 
 def with_defaults(text: str, attack: type) -> str:
-    """Put settings and their defaults in the place of their names in braces.
+    """Return ``text`` with each parameter's name in braces replaced by the name and its default.
 
     ``{steps}`` becomes ```steps` (40)``.
+
+    Raises:
+        KeyError: If the attack has no parameter of a name in braces.
     """
     return text.format_map(
         {name: f"`{name}` ({setting.default})" for name, setting in signature(attack).parameters.items()}
     )
 
 
-def sources_of(attack: type) -> str:
-    """Return where an attack was published, by its docstring: arXiv numbers, and in words what has none."""
-    text = " ".join((getdoc(attack) or "").partition("Source:")[2].split()).rstrip(".")
+def sources_of(thing: type) -> str:
+    """Return the sources that a docstring names after ``Source:``: arXiv numbers, and the text of others."""
+    text = " ".join((getdoc(thing) or "").partition("Source:")[2].split()).rstrip(".")
     return ", ".join(
         number
-        for part in text.split("; ")
-        for number in re.findall(r"arXiv:(\d{4}\.\d{4,5})", part) or [part]
+        for source in text.split("; ")
+        for number in re.findall(r"arXiv:(\d{4}\.\d{4,5})", source) or [source]
     )
