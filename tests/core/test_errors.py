@@ -37,5 +37,11 @@ def test_an_unknown_name_suggests_the_nearest(typed, meant):
     )
 
 
+@pytest.mark.parametrize(("kind", "article"), [("attack", "an"), ("aggregation", "an"), ("threat", "a")])
+def test_a_name_of_another_kind_names_that_kind(kind: str, article: str) -> None:
+    message = str(errors.UnknownNameError("model", "x", [], other_kinds=(kind,)))
+    assert message.startswith(f"'x' is no model but {article} {kind}; see 'quintain list {kind}'")
+
+
 def test_an_unknown_name_far_from_all_lists_them():
     assert "Known: fgsm, pgd." in str(errors.UnknownNameError("attack", "zzzzzzzz", ["pgd", "fgsm"]))

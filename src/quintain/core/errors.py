@@ -40,12 +40,12 @@ class ExitCode(IntEnum):
     """What the ``quintain`` command returns."""
 
     OK = 0
-    FAILED = 1
+    FAILED = 1  # a requirement is not met, or a claim is worse than in an earlier run
     USAGE = 2
     UNDECIDED = 3
-    ALARM = 4
-    EXECUTION = 5
-    INTERRUPTED = 130
+    ALARM = 4  # some code is wrong: bounds that cross, or a mechanism that is not what was claimed
+    EXECUTION = 5  # the model, the data or the machine
+    INTERRUPTED = 130  # as shells have it: 128 + SIGINT
 
 
 class QuintainError(Exception):
@@ -65,15 +65,23 @@ class SettingError(UsageError):
 
 
 class UnknownNameError(UsageError):
-    """A name that nothing is registered under; the nearest ones are suggested."""
+    """A name that nothing of a kind is registered under; the message suggests what may be meant.
+
+    Args:
+        kind: What was asked for, a key of ``registry.KINDS``.
+        name: What the user typed.
+        known: All names of the kind, of which the nearest are suggested.
+        other_kinds: Kinds that have something of this name, if any; the first is suggested.
+    """
 
     def __init__(
         self, kind: str, name: str, known: Iterable[str], *, other_kinds: Sequence[str] = ()
     ) -> None:
         if other_kinds:
+            article = "an" if other_kinds[0].startswith("a") else "a"
             super().__init__(
-                f"{name!r} is no {kind} but a {other_kinds[0]}; see 'quintain list {other_kinds[0]}' and "
-                f"'quintain list {kind}'"
+                f"{name!r} is no {kind} but {article} {other_kinds[0]}; see 'quintain list {other_kinds[0]}' "
+                f"and 'quintain list {kind}'"
             )
             return
         names = sorted(known)

@@ -1,4 +1,4 @@
-"""Refuse settings that are too small."""
+"""Refuse whole-number settings that are too small."""
 
 from numbers import Integral
 
@@ -6,13 +6,13 @@ from quintain.core.errors import SettingError
 
 
 def require_at_least(minimum: int, **settings: int) -> None:
-    """Refuse whole-number settings below a limit.
+    """Raise for a setting that is no whole number or is below ``minimum``.
 
     Raises:
-        SettingError: If one is, or is no whole number; the message names it.
+        SettingError: If there is one; the message names the first.
     """
     for name, value in settings.items():
-        given: object = value
+        given: object = value  # the caller's types may be wrong
         if not isinstance(given, Integral):
             raise SettingError(f"{name} = {value!r}; expected a whole number, at least {minimum}")
         if value < minimum:

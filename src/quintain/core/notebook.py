@@ -1,4 +1,4 @@
-"""Values in a notebook: small tables, and drawings that are looked up by name, so that values stay light."""
+"""How values show themselves in a notebook, by functions that are imported once they are shown."""
 
 from collections.abc import Callable, Iterable
 from html import escape
@@ -16,7 +16,12 @@ def html_table(caption: str, rows: Iterable[tuple[str, str]]) -> str:
 
 
 def drawn_by(path: str) -> Callable[[object], str]:
-    """Return a ``_repr_html_`` method that calls ``package.module:function`` on its value."""
+    """Return a ``_repr_html_`` method that calls a function of another module on its value.
+
+    Args:
+        path: ``package.module:function``; the module is imported when a notebook shows a value. The function
+            takes the value and returns HTML.
+    """
     module, _, function = path.partition(":")
 
     def _repr_html_(self: object) -> str:

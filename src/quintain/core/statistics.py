@@ -1,4 +1,4 @@
-"""The few exact statistics that claims rest on."""
+"""Exact binomial confidence limits, which claims rest on, and the distance of two pictures in decibels."""
 
 import math
 
@@ -6,7 +6,7 @@ from quintain.core.errors import SettingError
 
 
 def check_confidence(confidence: float) -> float:
-    """``confidence`` if it lies strictly between 0 and 1.
+    """Return ``confidence`` unchanged, if it lies strictly between 0 and 1.
 
     Raises:
         SettingError: Otherwise.
@@ -19,9 +19,12 @@ def check_confidence(confidence: float) -> float:
 
 
 def binomial_lower(hits: int, trials: int, confidence: float) -> float:
-    """Return the one-sided Clopper-Pearson lower limit of a probability.
+    """Return the one-sided Clopper-Pearson lower limit of the probability of a hit.
 
     It exceeds the truth with probability at most ``1 - confidence``.
+
+    Raises:
+        SettingError: If the counts are impossible or ``confidence`` is not strictly between 0 and 1.
 
     Source: Clopper and Pearson, 1934.
     """
@@ -32,7 +35,7 @@ def binomial_lower(hits: int, trials: int, confidence: float) -> float:
 
 
 def binomial_upper(hits: int, trials: int, confidence: float) -> float:
-    """One-sided Clopper-Pearson upper limit of a probability."""
+    """Return the one-sided Clopper-Pearson upper limit of the probability of a hit, as ``binomial_lower``."""
     from scipy.special import betainccinv
 
     _check(hits, trials, confidence)
@@ -40,13 +43,13 @@ def binomial_upper(hits: int, trials: int, confidence: float) -> float:
 
 
 def binomial_interval(hits: int, trials: int, confidence: float) -> tuple[float, float]:
-    """Two-sided Clopper-Pearson interval, with half of the error on each side."""
-    half = (1 + check_confidence(confidence)) / 2
-    return binomial_lower(hits, trials, half), binomial_upper(hits, trials, half)
+    """Return the two-sided Clopper-Pearson interval, with half of the error on each side."""
+    one_sided = (1 + check_confidence(confidence)) / 2
+    return binomial_lower(hits, trials, one_sided), binomial_upper(hits, trials, one_sided)
 
 
 def binomial_tail(hits: int, trials: int, probability: float) -> float:
-    """P[Binomial(trials, probability) >= hits]."""
+    """Return the probability of at least ``hits`` hits: P[Binomial(trials, probability) >= hits]."""
     if hits <= 0:
         return 1.0
     if hits > trials:
@@ -57,11 +60,12 @@ def binomial_tail(hits: int, trials: int, probability: float) -> float:
 
 
 def psnr(mean_squared_error: float) -> float:
-    """Peak signal-to-noise ratio in dB of pictures in [0, 1]; infinite when there is no error."""
+    """Return the peak signal-to-noise ratio in dB of pictures in [0, 1]; infinite when there is no error."""
     return math.inf if mean_squared_error == 0 else -10 * math.log10(mean_squared_error)
 
 
 def _check(hits: int, trials: int, confidence: float) -> None:
+    """Raise SettingError for impossible counts or an impossible confidence."""
     check_confidence(confidence)
     if not 0 <= hits <= trials or trials == 0:
         raise SettingError(f"{hits} of {trials}: expected 0 <= hits <= trials and at least one trial")
