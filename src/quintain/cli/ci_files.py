@@ -16,8 +16,8 @@ import typer
 from quintain.cli.options import option
 from quintain.cli.output_files import (
     STANDARD_OUTPUT,
+    file_paths,
     refuse_unwritable,
-    without_streams,
     write_or_add,
     write_standard_output,
 )
@@ -111,7 +111,7 @@ class CIFiles:
             return
         refuse_unwritable(asked, self.named_folder, self.inputs)
         self.paths = asked
-        for name, path in without_streams(asked):
+        for name, path in file_paths(asked):
             if name != "summary" and path.resolve().is_file():
                 path.resolve().unlink()
 
@@ -143,7 +143,7 @@ class CIFiles:
             "json": lambda _: encode(run.records[-1]).decode() if run.records else "",
         }
         # files first, and the record on standard output last
-        for name, path in without_streams(self.paths):
+        for name, path in file_paths(self.paths):
             text = texts[name](path)
             if text:
                 write_or_add(path, text.encode(errors="replace"), append=name == "summary")

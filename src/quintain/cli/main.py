@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 from quintain.cli.ci_files import OPTIONS, note_error, take_options
 from quintain.cli.commands import COMMANDS
 from quintain.cli.commands.command import Command
-from quintain.cli.output_files import close_standard_output, end_with_reader, standard_output_kept
+from quintain.cli.output_files import close_standard_output, exit_when_pipe_closes, print_to_standard_error
 from quintain.cli.run_settings import remember_command
 from quintain.core.errors import ExitCode, QuintainError, SettingError, SoundnessError
 from quintain.core.processes import is_first_process, world_size
@@ -26,7 +26,7 @@ class _Help(TyperCommand):
     """A command whose help may be read by ``head``."""
 
     def format_help(self, *given: Any, **named: Any) -> None:
-        end_with_reader()
+        exit_when_pipe_closes()
         super().format_help(*given, **named)
 
 
@@ -34,7 +34,7 @@ class _Commands(TyperGroup):
     """The commands, whose help may be read by ``head``."""
 
     def format_help(self, *given: Any, **named: Any) -> None:
-        end_with_reader()
+        exit_when_pipe_closes()
         super().format_help(*given, **named)
 
 
@@ -74,11 +74,11 @@ def _with_messages(command: Command) -> Callable[..., None]:
                     repeated = repeat_finished(call)
                     return command(call, words) if repeated is None else repeated
 
-            is_asked = files.takes_standard_output
-            with standard_output_kept(is_asked):
+            takes_standard_output = files.takes_standard_output
+            with print_to_standard_error(takes_standard_output):
                 code = _attempt(work)
             code = _attempt(lambda: files.write(code))
-            if is_asked:
+            if takes_standard_output:
                 close_standard_output()
             raise typer.Exit(code)
 
@@ -169,7 +169,7 @@ def _print_failure(kind: str, message: str, code: ExitCode) -> ExitCode:
 
 def _version(requested: bool) -> None:
     if requested:
-        end_with_reader()
+        exit_when_pipe_closes()
         typer.echo(__version__)
         raise typer.Exit
 
