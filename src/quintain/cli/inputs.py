@@ -1,4 +1,4 @@
-"""What the options of a command name: the data and its examples, the model and its device."""
+"""Load what the options of a command name: the data and its examples, the model and its device."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,16 +23,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class CallInputs:
-    """The inputs of a call: each is loaded when it is first asked for.
+    """The inputs of a call, each of which is loaded when it is first read.
 
     Args:
-        data, classes, model, weights, device, seed: What these options said.
-        split, limit: Which examples; where no split is named, the test split, or the first where there is
-            none.
-        exclude_class: A class whose examples are left out.
-        each_class_seed: Seed of a draw that has every class, as a drill makes it; a random sample by ``seed``
-            if not given.
-        needs_float64: Whether the command trains or proves, for which a device needs float64.
+        data, classes, model, weights, device, seed: The values of these options.
+        split: The split that examples are taken from; if empty, the test split, or the first if there is no
+            test split.
+        limit: Number of examples; 0 for all.
+        exclude_class: Label whose examples are left out: a targeted attack's ``--target-class``.
+        each_class_seed: Seed of a sample that has every class, as a drill takes it; without it, the sample is
+            random by ``seed``, and may miss a rare class.
+        needs_float64: Whether the command computes in float64 on the device, as training and proofs do.
         reads_layers: Whether the command reads a net's layers, so that an ONNX file is imported as a net.
     """
 
@@ -70,10 +71,10 @@ class CallInputs:
 
     @cached_property
     def splits(self) -> "Splits":
-        """The data set, of as many classes as there are.
+        """All splits of the data, with ``classes`` as their number of classes if it was given.
 
         Raises:
-            SettingError: If it has labels beyond the number of classes that was given.
+            SettingError: If a label is not below ``classes``.
         """
         from quintain.data import load_data
 
@@ -92,7 +93,7 @@ class CallInputs:
 
     @cached_property
     def whole_split(self) -> "Dataset":
-        """The split that the examples are taken from, every example of it."""
+        """All examples of the split that the examples are taken from."""
         if self.split:
             return self.splits.split(self.split)
         splits = self.splits.as_dict()
@@ -100,7 +101,7 @@ class CallInputs:
 
     @cached_property
     def sampled(self) -> "Dataset":
-        """The requested examples, of every class: a random sample, in which a rare class may be missing."""
+        """The requested number of examples, before ``exclude_class`` takes any out."""
         if self.each_class_seed is not None:
             from quintain.data.class_samples import sample_each_class
 
@@ -109,10 +110,10 @@ class CallInputs:
 
     @cached_property
     def examples(self) -> "Dataset":
-        """The examples that the command evaluates.
+        """The examples that the command evaluates: ``sampled`` without those of ``exclude_class``.
 
         Raises:
-            SettingError: If there is no such class to leave out, or nothing is left without it.
+            SettingError: If there is no such class, or no example of another.
         """
         if self.exclude_class is None:
             return self.sampled
@@ -130,7 +131,7 @@ class CallInputs:
 
     @property
     def data_options(self) -> dict[str, str | int | None]:
-        """How the examples were named, so that another call evaluates the same."""
+        """The values by which another call evaluates the same examples."""
         names = ("data", "classes", "split", "limit", "seed", "exclude_class")
         return {name: getattr(self, name) for name in names}
 
@@ -141,10 +142,10 @@ class CallInputs:
 
     @cached_property
     def model_under_test(self) -> "EvaluatedModel":
-        """The user's model, with weights.
+        """The model that the command evaluates, with its weights, on the device.
 
         Raises:
-            SettingError: If a registered net was named without weights: an untrained one says nothing.
+            SettingError: If a registered net was named without weights, so that it is untrained.
         """
         from quintain.evaluate.model import named_model
         from quintain.models.classifier import Classifier
@@ -168,11 +169,10 @@ class CallInputs:
         return named_model(model, "model", self.weights.stem if self.weights else self.model, digest="")
 
     def net(self) -> "nn.Module":
-        """Return a fresh net of the named kind, on the device, with weights drawn from the seed or given.
+        """Return a new net of the named model on the device, with the given weights or those of ``seed``.
 
         Raises:
-            ModelError: If it does not take the data, which is tried before any training, or has trainable
-                parameters of another type than float32.
+            ModelError: If it fails on an example of the data, or a trainable parameter is not float32.
         """
         import torch
 
@@ -182,6 +182,7 @@ class CallInputs:
         model = load_classifier(self.model, self.weights, **self._loading)
         note_model(model.hash, self._loading)
         model.net.to(device)
+        # a net that does not take the data is refused here, before any training
         model.predict(self.examples.batch([0])[0])
         for name, parameter in model.net.named_parameters():
             if parameter.requires_grad and parameter.dtype != torch.float32:
@@ -193,14 +194,14 @@ class CallInputs:
 
     @property
     def device_name(self) -> str:
-        """The device with its maker's name, as records have it."""
+        """The name of the device in records, which has the maker's name of an accelerator."""
         from quintain.models.devices import describe_device
 
         return describe_device(self.torch_device)
 
     @property
     def _loading(self) -> dict[str, int]:
-        """What a model is loaded with, beside its name and its weights."""
+        """The arguments that a model is loaded with: those for images only where examples are (C, H, W)."""
         shape = self.examples.shape
         sizes = {"num_classes": self.examples.num_classes, "seed": derive_seed(self.seed, "net")}
         return {**sizes, "channels": shape[0], "size": shape[-1]} if len(shape) == 3 else sizes

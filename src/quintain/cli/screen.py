@@ -1,4 +1,4 @@
-"""Results on the terminal: tables that are read in ten seconds."""
+"""Show results on the terminal: records, claims, requirements, and what is registered."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,11 +23,11 @@ from quintain.results.robustness_records import TrainResult
 if TYPE_CHECKING:
     from quintain.core.registry import Entry
     from quintain.report import ClaimRow
-    from quintain.report.table import Table as Grid
+    from quintain.report.table import Table as ReportTable
 
-TONES = {"good": "green", "bad": "red", "open": "yellow", "": "default"}
-LEVELS = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "red"}
-OUTCOMES = {"better": "green", "worse": "red", "undecided": "yellow", "incomparable": "yellow"}
+TONE_COLORS = {"good": "green", "bad": "red", "open": "yellow", "": "default"}
+LEVEL_COLORS = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "red"}
+CHANGE_COLORS = {"better": "green", "worse": "red", "undecided": "yellow", "incomparable": "yellow"}
 
 
 def show_step(console: Console, step: str, record: Record) -> None:
@@ -40,8 +40,8 @@ def show_step(console: Console, step: str, record: Record) -> None:
             console.print(f"  [dim]note: {escape(note)}[/]", soft_wrap=True)
 
 
-def show_plan(console: Console, step: str, seconds: float, cuts: "Sequence[SizeCut]") -> None:
-    """Show, before a step of a drill, how long it may take and what of it was cut for time."""
+def show_cuts(console: Console, step: str, seconds: float, cuts: "Sequence[SizeCut]") -> None:
+    """Show, before a step of a drill, what was cut of it for time and how long it may take; else nothing."""
     if cuts:
         about = f", about {fmt.seconds(seconds)}" if seconds else ""
         text = "; ".join(map(str, cuts))
@@ -50,18 +50,18 @@ def show_plan(console: Console, step: str, seconds: float, cuts: "Sequence[SizeC
 
 def show_record(console: Console, record: Record) -> None:
     """Show the record of one command."""
-    shown = presentation_of(record.result)
-    findings = tuple(shown.findings(record.result))
+    presentation = presentation_of(record.result)
+    findings = tuple(presentation.findings(record.result))
     for finding in findings:
         console.print(
-            f"[{LEVELS[finding.level]}]{finding.level:<8}[/] {escape(finding.name)}: "
+            f"[{LEVEL_COLORS[finding.level]}]{finding.level:<8}[/] {escape(finding.name)}: "
             f"{escape(finding.message)}",
             soft_wrap=True,
         )
     if not findings:
         for line in summary_lines(record):
             console.print(escape(line), soft_wrap=True)
-    for table in shown.tables(record.result):
+    for table in presentation.tables(record.result):
         _show_table(console, table)
     if record.claims:
         _show_claims(console, all_rows([record]))
@@ -71,7 +71,7 @@ def show_record(console: Console, record: Record) -> None:
 
 
 def show_weights(console: Console, record: Record, folder: Path) -> None:
-    """Say where the weights of each model that a command trained are."""
+    """Show the path of the weights of each model that a command trained."""
     for model in RunResults.of([record]).models:
         if model.path:
             console.print(
@@ -83,24 +83,23 @@ def show_weights(console: Console, record: Record, folder: Path) -> None:
 
 
 def show_drill(console: Console, records: "Sequence[Record]") -> None:
-    """Show the final screen of a drill: claims, requirements, steps.
+    """Show the final screen of a drill: key claims, consistency, requirements, summary, cuts for time.
 
     Args:
         console: Where it is shown.
-        records: Of every step, and of the drill itself.
+        records: The records of every step, and of the drill itself.
     """
     _show_claims(console, key_rows(records))
     count = count_verdicts(records)
-    crossing = (
-        f"[bold yellow]{NOTHING_DONE}[/]"
-        if did_nothing(record.result for record in records)
-        else "bounds consistent"
-        if not count.contradictions
-        else f"[bold red]{count.contradictions} CONTRADICTIONS[/]"
-    )
+    if did_nothing(record.result for record in records):
+        consistency = f"[bold yellow]{NOTHING_DONE}[/]"
+    elif count.contradictions:
+        consistency = f"[bold red]{count.contradictions} CONTRADICTIONS[/]"
+    else:
+        consistency = "bounds consistent"
     suspects = f"; {count.suspects} suspect" if count.suspects else ""
     failures = f"; [bold red]{count.failures} MECHANISM MISMATCHES[/]" if count.failures else ""
-    console.print(f"{crossing}{suspects}{failures}")
+    console.print(f"{consistency}{suspects}{failures}")
     for record in records:
         if isinstance(record.result, DrillResult):
             show_requirements(console, record.result.requirements)
@@ -112,11 +111,11 @@ def show_drill(console: Console, records: "Sequence[Record]") -> None:
 
 
 def show_changes(console: Console, changes: Sequence[ClaimChange]) -> None:
-    """Show two runs side by side."""
+    """Show each claim of two runs side by side: bounds before and after, the change and its reason."""
     rows = [
         (
             *map(Text, (change.name, *sides_text(change))),
-            Text(change.change, style=OUTCOMES.get(change.change, "default")),
+            Text(change.change, style=CHANGE_COLORS.get(change.change, "default")),
             Text(change.reason),
         )
         for change in changes
@@ -125,7 +124,7 @@ def show_changes(console: Console, changes: Sequence[ClaimChange]) -> None:
 
 
 def show_names(console: Console, kinds: Mapping[str, "Sequence[Entry]"]) -> None:
-    """Show what is registered, the names alone: all kinds fit a screen."""
+    """Show the names of what is registered, one row for each kind."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(overflow="fold", no_wrap=True)
     table.add_column(justify="right")
@@ -137,16 +136,16 @@ def show_names(console: Console, kinds: Mapping[str, "Sequence[Entry]"]) -> None
     console.print(table)
 
 
-def show_regressions(console: Console, found: Sequence[Regression], tolerance: float) -> None:
+def show_regressions(console: Console, regressions: Sequence[Regression], tolerance: float) -> None:
     """Show each claim that got worse by more than a tolerance, or that there is none."""
-    for one in found:
+    for one in regressions:
         console.print(f"[bold red]REGRESSION[/]  {escape(one.name)}: {escape(one.reason)}", soft_wrap=True)
-    if not found:
+    if not regressions:
         console.print(f"no claim is worse by more than {tolerance:g}", soft_wrap=True)
 
 
 def show_entries(console: Console, entries: "Sequence[Entry]") -> None:
-    """Show the entries of a kind, one line each; on a terminal a line that is too long ends in dots."""
+    """Show entries with their summaries, one line each; on a terminal a line too long for it ends in dots."""
     width = max((len(entry.name) for entry in entries), default=0)
     for entry in entries:
         console.print(
@@ -158,7 +157,7 @@ def show_entries(console: Console, entries: "Sequence[Entry]") -> None:
 
 
 def show_entries_in_full(console: Console, entries: "Sequence[Entry]") -> None:
-    """Show all that entries say of themselves: name, summary, guarantee and former names."""
+    """Show the kind, name, summary, guarantee and old names of entries."""
     for entry in entries:
         console.print(f"[dim]{escape(entry.kind)}[/] [bold]{escape(entry.name)}[/]", soft_wrap=True)
         lines = {
@@ -172,7 +171,7 @@ def show_entries_in_full(console: Console, entries: "Sequence[Entry]") -> None:
 
 
 def show_exemptions(console: Console, entries: "Sequence[Entry]") -> None:
-    """Show what is exempt from a law, and why."""
+    """Show which entries are exempt from which law, and why."""
     found = [(entry, law, reason) for entry in entries for law, reason in entry.exemptions]
     for entry, law, reason in found:
         console.print(
@@ -183,37 +182,37 @@ def show_exemptions(console: Console, entries: "Sequence[Entry]") -> None:
         console.print("no exemptions: every law holds for everything registered")
 
 
-def _show_table(console: Console, shown: "Grid") -> None:
+def _show_table(console: Console, table: "ReportTable") -> None:
     """Show a table of the report."""
     show_grid(
         console,
-        shown.head,
-        [[Text(cell.text) for cell in row] for row in shown.rows],
-        text_columns=range(shown.num_text_columns),
-        title=shown.caption,
+        table.head,
+        [[Text(cell.text) for cell in row] for row in table.rows],
+        text_columns=range(table.num_text_columns),
+        title=table.caption,
     )
 
 
-def show_requirements(console: Console, decided: "Sequence[RequirementResult]") -> None:
+def show_requirements(console: Console, results: "Sequence[RequirementResult]") -> None:
     """Show each requirement with its decision and the reason."""
-    for one in decided:
+    for one in results:
         console.print(
             f"[bold]{one.verdict.decision}[/]  {escape(one.requirement)}: {escape(one.verdict.reason)}",
             soft_wrap=True,
         )
 
 
-def _show_claims(console: Console, found: "Sequence[ClaimRow]") -> None:
-    """Show the table of claims, narrow enough for 80 columns, and what there is to know of each below it."""
-    rows = [
+def _show_claims(console: Console, claims: "Sequence[ClaimRow]") -> None:
+    """Show the table of claims, narrow enough for 80 columns, and below it which claims have a bad label."""
+    cells = [
         (
-            Text(row.name, style=TONES[row.tone]),
+            Text(row.name, style=TONE_COLORS[row.tone]),
             *map(Text, (row.lower, row.interval, row.upper, row.baseline)),
         )
-        for row in found
+        for row in claims
     ]
     head = ("claim", "lower bound", "95 % interval", "upper bound", "majority")
-    show_grid(console, head, rows, text_columns=(0,))
-    for verdict in dict.fromkeys(row.label for row in found if row.tone == "bad"):
-        names = ", ".join(row.name for row in found if row.label == verdict)
-        console.print(f"[red]{escape(verdict)}[/]: {escape(names)}", soft_wrap=True)
+    show_grid(console, head, cells, text_columns=(0,))
+    for label in dict.fromkeys(row.label for row in claims if row.tone == "bad"):
+        names = ", ".join(row.name for row in claims if row.label == label)
+        console.print(f"[red]{escape(label)}[/]: {escape(names)}", soft_wrap=True)

@@ -119,7 +119,7 @@ def _run(call: "VerbCall", folder: Path, subject: "Subject", resume: str) -> int
         resume: The command that resumes it.
     """
     from quintain.cli.run_folder import command_line
-    from quintain.cli.screen import show_drill, show_plan, show_step
+    from quintain.cli.screen import show_cuts, show_drill, show_step
     from quintain.core.errors import SoundnessError
     from quintain.drill import drill
     from quintain.results.gate import NOTHING_DONE
@@ -131,7 +131,7 @@ def _run(call: "VerbCall", folder: Path, subject: "Subject", resume: str) -> int
         call.print_dim(f"estimated to take {seconds:.0f} s of the {left:.0f} s that are left")
 
     def on_plan(step: str, plan: "StepPlan") -> None:
-        show_plan(call.console, step, plan.seconds, plan.cuts)
+        show_cuts(call.console, step, plan.seconds, plan.cuts)
 
     def on_wait(step: str, why: "Obstacle") -> None:
         call.print_dim(f"{step} waits for time that others leave: {why.reason}")
