@@ -126,7 +126,7 @@ def test_a_net_that_hides_its_gradients_is_no_green_build(quintain, evaluate, tm
     assert "attacks left 38 of 40 examples: " in line
     assert "but trust is doubtful, because " in line
     assert "the gradient is zero on 100 % of the examples" in line
-    assert "the attacks that docs/attacks.md names for these signs may show it, or a certificate" in line
+    assert "the attacks that docs/attacks.md names for these indicators may show it, or a certificate" in line
     assert "but trust is doubtful, because " in (tmp_path / "junit.xml").read_text()
     assert evaluate(tmp_path / "warned", "--undecided", "warn", net="masked")[0] == ExitCode.OK
     assert evaluate(tmp_path / "main")[0] == ExitCode.OK

@@ -14,7 +14,7 @@ from quintain.results.literals import CLEAN_ERRORS_ONLY
 from quintain.results.quantity import Basis, Metric
 from quintain.results.records import Claim, Record
 from quintain.results.robustness_records import AttackedModel
-from quintain.results.under_attack import HIGH, attacks_on, trust_in
+from quintain.results.under_attack import HIGH_TRUST, attacks_behind, trust_in
 
 DEFAULT_TOLERANCE = 0.01
 """By how much a bound may get worse where nothing is said: one point of accuracy, or 0.01 of epsilon."""
@@ -93,7 +93,7 @@ def _reasons(
         if proved and now.lower.value >= was.upper.value - tolerance - _ROUNDING:
             return
         attacked = [
-            attacks_on(one, [record.result for record in run.records])
+            attacks_behind(one, [record.result for record in run.records])
             for one, run in zip((before, after), runs, strict=True)
         ]
         yield from fell or _weaker(was.upper, now.upper, *attacked)
@@ -127,7 +127,7 @@ def _weaker(
             f"the accuracy under attack cannot be compared: the earlier run had {limit}, the later one "
             f"--max-queries {new.max_queries}; use as many queries or more"
         )
-    elif trust_in(old) == HIGH != trust_in(new):
+    elif trust_in(old) == HIGH_TRUST != trust_in(new):
         yield (
             "the accuracy under attack is not known any more: trust in the attacks was high, and is "
             f"{trust_in(new)}; it was {was}"

@@ -1,4 +1,4 @@
-"""Decide requirements on the accuracy under attack, which passes only by attacks that can be trusted."""
+"""Decide requirements on the accuracy under attack; a lower limit passes only if attacks can be trusted."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -19,23 +19,24 @@ from quintain.results.robustness_records import (
 )
 from quintain.results.verdict import Decision, Verdict
 
-HIGH = "high"
-"""The trust in attacks where everything was looked at and nothing is wrong."""
+HIGH_TRUST = "high"
+"""The trust in attacks whose diagnostics are complete and triggered no indicator."""
 
 NOT_DIAGNOSED = "not judged: the run holds no diagnostics of these attacks"
-"""The trust in attacks where nothing was looked at."""
+"""The trust in attacks without diagnostics."""
 
 
 def decide_under_attack(requirement: Requirement, claim: Claim, results: Iterable[StepResult]) -> Verdict:
     """Decide on the accuracy under attack, by the number of examples that the attacks left correct.
 
-    A lower limit passes only where trust in the attacks is high, or where as much is certified: what weak
-    attacks leave shows nothing. A break needs no trust, so FAIL stays, and so does PASS of an upper limit.
+    A lower limit passes only where trust in the attacks is high, or where as much is certified: examples that
+    weak attacks leave unbroken show nothing. A broken example needs no trust, so a failed lower limit and a
+    passed upper limit stand whatever the trust.
 
     Args:
         requirement: A requirement on ``attacked_accuracy``.
-        claim: The claim on robust accuracy that it is about.
-        results: Result of each step of the run; the attacks' diagnostics are among them.
+        claim: The claim on robust accuracy under the required threat.
+        results: The results of all steps of the run, which have the attacks' diagnostics.
     """
     bracket = claim.bracket
     count = bracket.upper.evidence
@@ -58,12 +59,13 @@ def decide_under_attack(requirement: Requirement, claim: Claim, results: Iterabl
             "attack without --target-class decides it"
         )
         return replace(by_bracket, reason=reason)
-    # the count as the lower bound too, so that the comparison is with its own confidence interval
+    # on the tested examples the accuracy under attack is known, so both bounds are the count; the comparison
+    # then uses the count's own confidence interval
     lower = replace(bracket.upper, side=Side.LOWER, evidence=CountEvidence(count.hits, count.trials))
     verdict = compare_with_limit(requirement, replace(bracket, lower=lower))
     reason = f"attacks left {count.hits} of {count.trials} examples: {verdict.reason}"
-    trust = trust_in(attacks_on(claim, results))
-    if requirement.relation == ">=" and verdict.passed and not by_bracket.passed and trust != HIGH:
+    trust = trust_in(attacks_behind(claim, results))
+    if requirement.relation == ">=" and verdict.passed and not by_bracket.passed and trust != HIGH_TRUST:
         why = f"{reason}; but trust is {trust}; {_remedy(trust)}"
         return Verdict(Decision.UNDECIDED, why)
     return replace(
@@ -72,7 +74,7 @@ def decide_under_attack(requirement: Requirement, claim: Claim, results: Iterabl
 
 
 def compare_with_limit(requirement: Requirement, bracket: Bracket) -> Verdict:
-    """Return the verdict of a bracket on what a requirement limits."""
+    """Return the verdict on a requirement whose quantity lies within a bracket."""
     compare = bracket.at_least if requirement.relation == ">=" else bracket.at_most
     return compare(requirement.value, population=requirement.scope == "population")
 
@@ -86,24 +88,26 @@ def trust_in(attacked: AttackedModel | None) -> str:
     """Return how far attacks can be trusted: ``high``, ``doubtful, because ...`` or ``not judged: ...``.
 
     Args:
-        attacked: The model under these attacks; None where the run does not have it.
+        attacked: The attacked model with the diagnostics of its attacks; None if the run has none.
     """
     if attacked is None or attacked.diagnostics is None:
         return NOT_DIAGNOSED
     return attacked.diagnostics.summary
 
 
-def attacks_on(claim: Claim, results: Iterable[StepResult]) -> AttackedModel | None:
-    """Return the attacks behind a claim: the last ones on its model within its type of threat, if any."""
-    within = threat_type(claim.bracket.quantity.threat)
+def attacks_behind(claim: Claim, results: Iterable[StepResult]) -> AttackedModel | None:
+    """Return the last attacks on the model of a claim under a threat of its type; None if there are none."""
+    claimed_type = threat_type(claim.bracket.quantity.threat)
     found = [
-        one for one in attacked_models(results) if one.model == claim.model and one.threat_type == within
+        one
+        for one in attacked_models(results)
+        if one.model == claim.model and one.threat_type == claimed_type
     ]
     return found[-1] if found else None
 
 
 def attacked_models(results: Iterable[StepResult]) -> tuple[AttackedModel, ...]:
-    """Return every model under attack, and every one that stored adversarial examples were run on."""
+    """Return every model that was attacked or on which stored adversarial examples were replayed."""
     found: list[AttackedModel] = []
     for result in results:
         match result:
@@ -115,10 +119,10 @@ def attacked_models(results: Iterable[StepResult]) -> tuple[AttackedModel, ...]:
 
 
 def _remedy(trust: str) -> str:
-    """Say what would decide a requirement that attacks without trust left open."""
+    """Return what would decide a requirement that is open because trust in the attacks is not high."""
     if trust.startswith("doubtful"):
-        what = "the attacks that docs/attacks.md names for these signs"
-    elif " queries " in trust:
+        what = "the attacks that docs/attacks.md names for these indicators"
+    elif " queries " in trust:  # "not judged: ..." where an attack had too few of them
         what = "more queries (--max-queries, or --minutes of a drill)"
     else:
         what = "attacks that are judged (quintain attack)"
