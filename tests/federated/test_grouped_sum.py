@@ -17,6 +17,7 @@ from quintain.federated import (
 )
 from quintain.federated import byzantine as attacks
 from quintain.federated.grouped_sum import RULES, groups_of
+from quintain.federated.secagg.messages import MessageType, message_type_of
 from quintain.training import Recipe
 from tests.federated.settings import blobs, linear, weights
 
@@ -112,6 +113,24 @@ def test_a_site_that_falls_silent_costs_its_group_and_no_other():
     _, run = trained(GroupedSum(), recipe=STEPS, dropouts={1: {"hospital-5": "masked"}})
     assert "2 of 3 groups came to a sum" in run.rounds[1].abort_reason
     assert run.rounds[2].survivors
+
+
+def test_where_no_site_may_be_missing_no_group_opens_a_sum_without_one():
+    """Its sums of two rounds would subtract to that site's update, though the second round is abandoned."""
+    opened = []
+
+    class Seen(GroupedSum):
+        def check_view(self, view, truth, earlier_views):
+            unmasked = {one.site for one in view.received if message_type_of(one.data) is MessageType.UNMASK}
+            opened.append(unmasked)
+
+    sites = partition(blobs(720), 10, alpha=50.0, min_examples=10, min_per_class=1).sites
+    config = FederatedConfig(2, STEPS, min_survivors=10)
+    run = simulate(sites, linear(), config, aggregation=Seen(), dropouts={1: {"hospital-4": "masked"}})
+    assert groups_of(10)[0] == (0, 1, 2, 3)
+    assert opened == [set(range(10)), set(range(4, 10))]
+    assert run.rounds[1].abort_reason
+    assert run.largest_fraction == 1 / 2  # of the groups of three
 
 
 def test_a_group_whose_sum_is_beyond_the_clip_is_left_out_and_the_round_goes_on(monkeypatch):

@@ -105,6 +105,15 @@ def min_groups(count: int) -> int:
     return max(MIN_GROUPS, count // 2 + 1)
 
 
+def min_members(size: int, num_sites: int, min_survivors: int) -> int:
+    """Return the fewest sites of a group of this size whose sum its members open, under a plan for all sites.
+
+    As many as its threshold; and where fewer than that may be missing of all sites, as many as these leave:
+    with ``min_survivors`` of all sites, no two sums of a group differ in their sites.
+    """
+    return max(2, default_threshold(size), size - (num_sites - min_survivors))
+
+
 class GroupedSum(SecureSum):
     """A robust average over the secure sums of fixed groups, in the place of the sum of all.
 
@@ -250,14 +259,13 @@ def group_policy(policy: Policy, members: tuple[int, ...]) -> Policy:
             "a robust average over groups of sites with unequal weights; expected equal ones, since one site "
             "must not outweigh a group"
         )
-    threshold = default_threshold(len(members))
     return replace(
         policy,
         roster=replace(
             roster, names=roster.names_of(members), keys=tuple(roster.keys[site] for site in members)
         ),
-        threshold=threshold,
-        min_survivors=max(2, threshold),
+        threshold=default_threshold(len(members)),
+        min_survivors=min_members(len(members), len(roster), policy.min_survivors),
         encoding=replace(policy.encoding, num_sites=len(members)),
         task=replace(policy.task, weights=tuple(weights[site] for site in members) if weights else ()),
     )

@@ -19,6 +19,7 @@ from quintain.federated.client_config import ClientConfig
 from quintain.federated.config import FederatedConfig
 from quintain.federated.differencing import OpenedSum, exposure
 from quintain.federated.engine import Carry, Engine, local_engine
+from quintain.federated.grouped_sum import min_members
 from quintain.federated.kept_update import units_digest
 from quintain.federated.local import Update, check_trainable
 from quintain.federated.model_bytes import model_digest
@@ -28,7 +29,6 @@ from quintain.federated.reports import FederatedRun, RoundReport, ServerReport, 
 from quintain.federated.secagg.encoding import check_types
 from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
-from quintain.federated.secagg.policy import default_threshold
 from quintain.federated.secagg.primitives import tagged_hash
 from quintain.federated.secagg_sum import SecureSum
 from quintain.federated.server import Server
@@ -242,7 +242,8 @@ def _largest_fraction(plan: TrainingPlan, aggregation: Aggregation) -> float:
         return plan.largest_fraction
     num_sites = len(plan.roster)
     sizes = {len(aggregation.summed_with(site, num_sites)) for site in range(num_sites)}
-    return 1 / (min(default_threshold(size) for size in sizes) - plan.config.max_corrupt)
+    fewest = min(min_members(size, num_sites, plan.min_survivors) for size in sizes)
+    return 1 / (fewest - plan.config.max_corrupt)
 
 
 def _personal_models(plan: TrainingPlan, clients: Sequence[Client], net: nn.Module) -> dict[str, nn.Module]:

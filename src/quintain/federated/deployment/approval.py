@@ -19,14 +19,13 @@ from quintain.federated.deployment.own_journal import bind_journal, require_own_
 from quintain.federated.deployment.plan_file import Deployment, PlanFile
 from quintain.federated.deployment.site_settings import ClientSettings
 from quintain.federated.deployment.toml_table import read_table
-from quintain.federated.grouped_sum import GroupedSum, groups_of
+from quintain.federated.grouped_sum import GroupedSum, groups_of, min_members
 from quintain.federated.homomorphic_sum import HomomorphicSum
 from quintain.federated.key_words import fingerprint
 from quintain.federated.model_bytes import model_digest
 from quintain.federated.privacy import noise_privacy, text_of
 from quintain.federated.roster_versions import accept_roster, last_accepted
 from quintain.federated.secagg.keys import Roster
-from quintain.federated.secagg.policy import default_threshold
 from quintain.federated.secagg.primitives import tagged_hash
 from quintain.federated.toml_files import quoted, read_toml
 from quintain.models.classifier import Classifier
@@ -185,7 +184,7 @@ def _smallest_opened(file: PlanFile, roster: Roster) -> tuple[str, int]:
     if not isinstance(sums, GroupedSum):
         return f"{threshold} of {len(roster)} sites open a sum, of {min_survivors} or more", min_survivors
     groups = groups_of(len(roster), sums.group_size)
-    needed = [default_threshold(len(members)) for members in groups]
+    needed = [min_members(len(members), len(roster), min_survivors) for members in groups]
     said = "; ".join(
         f"{count} of {', '.join(map(readable_name, roster.names_of(members)))}"
         for count, members in zip(needed, groups, strict=True)
