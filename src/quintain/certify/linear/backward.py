@@ -28,8 +28,8 @@ from quintain.certify.interval.recording import AffineMap, Operation, Recording
 from quintain.certify.linear.windows import WindowedTable, Windows, WindowStep
 from quintain.certify.rounding import FLOAT64_SAFETY_FACTOR
 
-ROW_ELEMENTS = 2**20
-"""Numbers in the rows of one pass (8 MiB): more rows are cut into several."""
+ROW_ELEMENTS = 2**18
+"""Numbers in the rows of one pass (2 MiB, of a cache): more rows are cut into several."""
 
 TABLE_ELEMENTS = 2**23
 """Largest number of elements of a Jacobian that is kept for all examples (64 MiB)."""
@@ -171,13 +171,13 @@ class BackwardBounds:
                 if step is None or known is None:
                     break
                 total = total + (rows * at_windows(known[0])).sum(2)
-            charge = charge + (rows.abs() * at_windows(self._sum_error(current))).sum(2)
+            positive, negative = rows.clamp(min=0), rows.clamp(max=0)
+            charge = charge + ((positive - negative) * at_windows(self._sum_error(current))).sum(2)
             charge = charge + self._underflow(current)
             if current.lines is not None:
                 slopes, intercepts, upper_slopes, upper_intercepts = map(at_windows, current.lines[:4])
-                positive = rows > 0
-                total = total + (rows * torch.where(positive, intercepts, upper_intercepts)).sum(2)
-                rows = rows * torch.where(positive, slopes, upper_slopes)
+                total = total + (positive * intercepts + negative * upper_intercepts).sum(2)
+                rows = positive * slopes + negative * upper_slopes
             elif step is not None:
                 rows, windows = step.apply(rows, group), step.windows
             current = current.sources[0]
@@ -208,18 +208,19 @@ class BackwardBounds:
             if rows is None:
                 continue
             flat = rows.reshape(len(rows), -1)
-            charge = charge + flat.abs() @ self._sum_error(operation).flatten() + self._underflow(operation)
+            positive, negative = flat.clamp(min=0), flat.clamp(max=0)
+            error = self._sum_error(operation).flatten()
+            charge = charge + positive @ error - negative @ error + self._underflow(operation)
             if not operation.sources:
                 total = total + self.minimum(rows)
                 continue
             if operation.lines is not None:
                 # the lower line where a row is positive, the upper line where it is negative
-                lines, positive = operation.lines, rows > 0
-                slope = torch.where(positive, lines.lower_slope, lines.upper_slope)
-                intercept = torch.where(positive, lines.lower_intercept, lines.upper_intercept)
-                total = total + (rows * intercept).flatten(1).sum(1)
+                lines = operation.lines
+                slopes, intercepts, upper_slopes, upper_intercepts = (part.flatten() for part in lines[:4])
+                total = total + positive @ intercepts + negative @ upper_intercepts
                 source = operation.sources[0]
-                moved = rows * slope
+                moved = (positive * slopes + negative * upper_slopes).view_as(rows)
                 if lines.position is not None:
                     spread = rows.new_zeros(len(rows), source.terms.numel())
                     moved = spread.scatter_add_(
