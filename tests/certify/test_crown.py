@@ -75,7 +75,7 @@ def hold_what_the_model_answers(name, threat, certifier, seed, size):
 
 def linear_margins(net, x, y, threat, bound=None):
     """Linear bounds alone of the least margin (B,), also where intervals certify."""
-    bound, traced = bound or module._LinearMargins(narrow=True), TracedNetwork.trace(net)
+    bound, traced = bound or module.LinearMargins(narrow=True), TracedNetwork.trace(net)
     found = [
         bound._margins_of_one(traced, one[None], label[None], threat, threat.eps, FLOAT32, points=None)
         for one, label in zip(x.double(), y, strict=True)
@@ -350,7 +350,7 @@ def test_windows_change_no_bound(name, threat):
     net, x = random_net(name, 4), inputs(4, 2)
     y, bounds = Classifier(net).predict(x), []
     for windowed in (True, False):
-        bound = module._LinearMargins(narrow=True)
+        bound = module.LinearMargins(narrow=True)
         bound.tables[x.shape[1:]] = backward.Tables(windowed=windowed)
         bounds.append(linear_margins(net, x, y, threat, bound))
     torch.testing.assert_close(*bounds, rtol=1e-9, atol=1e-12)
@@ -365,7 +365,7 @@ def test_windows_of_larger_convolutions_change_no_bound(threat):
     x, bounds = torch.rand(2, 1, 12, 12), []
     y = Classifier(net).predict(x)
     for windowed in (True, False):
-        bound = module._LinearMargins(narrow=True)
+        bound = module.LinearMargins(narrow=True)
         bound.tables[x.shape[1:]] = backward.Tables(windowed=windowed)
         bounds.append(linear_margins(net, x, y, threat, bound))
         tables = bound.tables[x.shape[1:]]

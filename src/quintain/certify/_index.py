@@ -9,6 +9,7 @@ from quintain.core.registry import Entry
 
 if TYPE_CHECKING:
     from quintain.certify.ablation import Ablation as Ablation
+    from quintain.certify.branch_and_bound import BranchAndBound as BranchAndBound
     from quintain.certify.crown import CROWN as CROWN
     from quintain.certify.crown import CROWNIBP as CROWNIBP
     from quintain.certify.interval.certifier import IntervalBounds as IntervalBounds
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 EXPORTS: dict[str, str] = {
     "AblatedClassifier": "quintain.certify.ablation",
     "Ablation": "quintain.certify.ablation",
+    "BranchAndBound": "quintain.certify.branch_and_bound",
     "CROWN": "quintain.certify.crown",
     "CROWNIBP": "quintain.certify.crown",
     "CertificateOutcome": "quintain.certify.outcome",
@@ -49,6 +51,22 @@ ENTRIES: tuple[Entry, ...] = (
             ("example", "patch:area=3%"),
             ("default_rank", "5"),
             ("subject", "ablated"),
+            ("cost", "expensive"),
+        ),
+    ),
+    Entry(
+        "certifier",
+        "branch-and-bound",
+        "quintain.certify.branch_and_bound:BranchAndBound",
+        "branch and bound over ReLUs: proves or refutes what linear bounds leave open",
+        guarantee=(
+            "deterministic: no input of the threat changes the answer of the model that runs, its float32 "
+            "rounding and the bound's own in float64 included"
+        ),
+        facts=(
+            ("supports", "linf l2"),
+            ("example", "linf:4/255"),
+            ("default_rank", "6"),
             ("cost", "expensive"),
         ),
     ),

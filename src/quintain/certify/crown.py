@@ -63,8 +63,8 @@ class CROWN(LayerCertifier):
     default_rank: ClassVar[int] = 3
     cost: ClassVar[str] = "expensive"
 
-    def _margins(self) -> "_LinearMargins":
-        return _LinearMargins(narrow=True)
+    def _margins(self) -> "LinearMargins":
+        return LinearMargins(narrow=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +85,12 @@ class CROWNIBP(LayerCertifier):
     default_rank: ClassVar[int] = 4
     cost: ClassVar[str] = "expensive"
 
-    def _margins(self) -> "_LinearMargins":
-        return _LinearMargins(narrow=False)
+    def _margins(self) -> "LinearMargins":
+        return LinearMargins(narrow=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _LinearMargins:
+class LinearMargins:
     """Bounds of margins, as ``MarginBounds`` says: intervals, then linear bounds of what they leave open.
 
     Args:
@@ -151,6 +151,23 @@ class _LinearMargins:
         points: Tensor | None,
     ) -> Tensor:
         """Return linear bounds (1, K) on the true logit minus each, of one example."""
+        backward, logits = self.followed_back(traced, x, threat, eps, rounding, points=points)
+        assert logits.operation is not None
+        return backward.lower(logits.operation, margin_rows(logits, y))[None].masked_fill(
+            torch.nn.functional.one_hot(y, max(2, logits.center.shape[1])).bool(), 0.0
+        )
+
+    def followed_back(
+        self,
+        traced: TracedNetwork,
+        x: Tensor,
+        threat: Threat,
+        eps: float,
+        rounding: RoundingModel,
+        *,
+        points: Tensor | None = None,
+    ) -> tuple[BackwardBounds, Interval]:
+        """Return bounds of one example (1, *S) whose operations are recorded, and its logits among these."""
         # a change is measured in float64, by a sum of as many terms as there are coordinates
         eps = eps * (1 + FLOAT64_SAFETY_FACTOR * (x.numel() + 4) * 2.0**-53)
         lower, upper = allowed_box(x, threat, eps)
@@ -170,13 +187,10 @@ class _LinearMargins:
             rounding,
             observed=None if points is None else traced.observe(points),
         )
-        assert logits.operation is not None
-        return backward.lower(logits.operation, _margin_rows(logits, y))[None].masked_fill(
-            torch.nn.functional.one_hot(y, max(2, logits.center.shape[1])).bool(), 0.0
-        )
+        return backward, logits
 
 
-def _margin_rows(logits: Interval, y: Tensor) -> Tensor:
+def margin_rows(logits: Interval, y: Tensor) -> Tensor:
     """Return the true logit minus each, as rows (K, K) over the logits; of one logit z, those of (0, z)."""
     count = logits.center.shape[1]
     rows = torch.eye(max(2, count), dtype=logits.center.dtype, device=y.device)

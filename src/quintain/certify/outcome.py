@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -29,6 +30,8 @@ class CertificateOutcome:
             nor as broken.
         abstained_radius: (B,) float64, the largest asked radius that the allowed noise samples did not
             decide, 0 where they decided all; None for certifiers that draw none.
+        counterexample: (B, *S), an allowed input that the model itself gets wrong, NaN where none was found;
+            None for certifiers that look for none.
     """
 
     certified: Tensor
@@ -38,9 +41,18 @@ class CertificateOutcome:
     assumptions: tuple[str, ...]
     failed: Tensor
     abstained_radius: Tensor | None = None
+    counterexample: Tensor | None = None
+
+    @property
+    def broken(self) -> Tensor:
+        """(B,) bool, a counterexample was found."""
+        if self.counterexample is None:
+            return torch.zeros_like(self.certified)
+        return ~self.counterexample.flatten(1).isnan().any(1)
 
     def __repr__(self) -> str:
         facts = [f"{len(self.certified)} examples", f"{int(self.certified.sum())} certified"]
+        facts += [f"{int(self.broken.sum())} broken"] * bool(self.broken.any())
         facts += [f"{int(self.failed.sum())} failed"] * bool(self.failed.any())
         return f"CertificateOutcome({', '.join(facts)})"
 
@@ -73,6 +85,11 @@ class TracingCertifier(Protocol):
 
         The function refuses a model that has changed since.
         """
+
+
+def tracing(certifier: Certifier, model: ClassifierLike) -> Callable[..., CertificateOutcome]:
+    """Return a certifier's call without ``model``: what can be traced is, once for all calls."""
+    return certifier.trace(model) if isinstance(certifier, TracingCertifier) else partial(certifier, model)
 
 
 def require_labels(x: Tensor, y: Tensor, num_classes: int) -> None:

@@ -3,12 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from quintain.certify.outcome import CertificateOutcome, Certifier, TracingCertifier
+from quintain.certify.outcome import CertificateOutcome, Certifier, tracing
 from quintain.models.protocol import ClassifierLike
 from quintain.threats.l2 import L2
 from quintain.threats.threat import Threat, check_types
@@ -86,9 +85,7 @@ class _Search:
         threat: Threat,
         largest: float,
     ) -> None:
-        certify = (
-            certifier.trace(model) if isinstance(certifier, TracingCertifier) else partial(certifier, model)
-        )
+        certify = tracing(certifier, model)
         self.certify = lambda rows, eps: certify(x[rows], y[rows], threat, eps=eps)
         # No radius beyond the diameter of the data box changes anything.
         box_diameter = (threat.high - threat.low) * (

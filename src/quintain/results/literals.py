@@ -29,6 +29,9 @@ CROWN_BOUNDS = "linear bounds (CROWN)"
 CROWN_IBP_BOUNDS = "linear bounds (CROWN-IBP)"
 """The method of a certificate by linear bounds over intervals of the layers before."""
 
+BRANCH_AND_BOUND = "branch and bound"
+"""The method of a certificate by linear bounds over parts of the threat."""
+
 RANDOMIZED_SMOOTHING = "randomized smoothing"
 """The method of a certificate of the smoothed model."""
 

@@ -28,10 +28,21 @@ class Lines(NamedTuple):
     upper_intercept: Tensor
     position: Tensor | None = None
 
+    def to(self, dtype: torch.dtype) -> "Lines":
+        """Return the lines in another type."""
+        lower, low, upper, high = (part.to(dtype) for part in self[:4])
+        return type(self)(lower, low, upper, high, self.position)
+
     @property
     def loose(self) -> Tensor:
         """Where the two lines are not one (B, *S), so that narrower bounds of the input could help."""
         return (self.lower_slope != self.upper_slope) | (self.lower_intercept != self.upper_intercept)
+
+
+class ReLULines(Lines):
+    """Lines of max(h, 0), which the sign of its input settles."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from quintain.certify.interval.recording import Lines
+from quintain.certify.interval.recording import Lines, ReLULines
 from quintain.certify.interval.smooth import LIBRARY_ROUNDINGS, smooth_lines
 from quintain.certify.rounding import RoundingModel
 
@@ -31,7 +31,7 @@ class Relaxation(NamedTuple):
 
 def relu(_layer: nn.Module, lower: Tensor, upper: Tensor, _rounding: RoundingModel) -> Lines:
     """Enclose max(h, 0)."""
-    return _clamp(lower, upper, 0.0, math.inf)
+    return ReLULines(*_clamp(lower, upper, 0.0, math.inf))
 
 
 def hardtanh(layer: nn.Hardtanh, lower: Tensor, upper: Tensor, rounding: RoundingModel) -> Lines:

@@ -1,0 +1,172 @@
+"""Complete verification by branch and bound: proofs, counterexamples, or neither where its time runs out."""
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from quintain.certify.attributes import AttributeSnapshot
+from quintain.certify.conditions import require_unchanged
+from quintain.certify.crown import CROWN, GUARANTEE, SUPPORTS, LinearMargins, margin_rows
+from quintain.certify.interval.certifier import LayerCertifier, MarginBounds, TracedBounds
+from quintain.certify.linear.backward import BackwardBounds
+from quintain.certify.linear.search import Found, PartSearch, quick_copy
+from quintain.certify.outcome import CertificateOutcome
+from quintain.certify.rounding import rounding_model
+from quintain.core.errors import ContradictionError, SettingError
+from quintain.losses.margin import margin
+from quintain.models.classifier import Classifier
+from quintain.models.protocol import ClassifierLike
+from quintain.results.literals import BRANCH_AND_BOUND
+from quintain.threats.arguments import Array, to_inputs, to_labels, to_threat
+from quintain.threats.l0 import L0
+from quintain.threats.threat import Threat, contains
+
+TRIED, DESCENT_STEPS = 4, 6
+"""Inputs at which a bound is least that are tried on the model, and gradient steps from each."""
+
+
+@dataclass(frozen=True, slots=True)
+class BranchAndBound(LayerCertifier):
+    r"""Prove or refute each example that ``CROWN`` leaves open, by branch and bound over ReLUs.
+
+    The threat is split by the sign of what a ReLU is given until linear bounds prove every part,
+
+    .. math:: threat = \bigcup_i part_i, \qquad
+        certified \iff \min_i \min_{x' \in part_i} z_y(x') - z_j(x') > 0 \quad \forall j \ne y
+
+    or until the model itself gets an input wrong at which such a bound is least. An example that neither is
+    found for stays open.
+
+    Guarantee: as of ``CROWN``; and a ``counterexample`` lies in the threat, and the model gets it wrong by
+    itself. Within ``seconds`` more or fewer examples are decided on another machine; nothing false is.
+
+    Args:
+        seconds: Most seconds for an example.
+        max_bounds: Most parts that are bounded for an example: what decides first where runs are to repeat.
+
+    Raises:
+        SettingError: If ``seconds`` or ``max_bounds`` are not positive.
+        ModelError, DataError, ContradictionError: As of ``CROWN``.
+
+    Source: Bunel et al., 2020, arXiv:1909.06588; Wang et al., 2021, arXiv:2103.06624; De Palma et al., 2021,
+        arXiv:2104.06718.
+    """
+
+    name: ClassVar[str] = "branch-and-bound"
+    summary: ClassVar[str] = "branch and bound over ReLUs: proves or refutes what linear bounds leave open"
+    guarantee: ClassVar[str] = GUARANTEE
+    title: ClassVar[str] = BRANCH_AND_BOUND
+    supports: ClassVar[tuple[str, ...]] = SUPPORTS
+    example: ClassVar[str] = "linf:4/255"
+    default_rank: ClassVar[int] = 6
+    cost: ClassVar[str] = "expensive"
+
+    seconds: float = 10.0
+    max_bounds: int = 20_000
+
+    def __post_init__(self) -> None:
+        if not (self.seconds > 0 and self.max_bounds > 0):
+            raise SettingError(
+                f"seconds = {self.seconds:g} and max_bounds = {self.max_bounds}; expected numbers above 0 "
+                "for each example"
+            )
+
+    def trace(self, model: ClassifierLike) -> "TracedSearch":  # type: ignore[override]
+        """Trace a model's operations once, for many calls; each checks that the model is unchanged."""
+        return TracedSearch(CROWN().trace(model), self)
+
+    def _margins(self) -> MarginBounds:
+        return LinearMargins(narrow=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TracedSearch:
+    """Branch and bound on one model, whose operations were traced before.
+
+    Args:
+        crown: Its linear bounds, which come first.
+        settings: How much is searched.
+        margins, quick: The linear bounds that are searched from, in float64 and in float32.
+    """
+
+    crown: TracedBounds
+    settings: BranchAndBound
+    margins: LinearMargins = field(default_factory=lambda: LinearMargins(narrow=True))
+    quick: LinearMargins = field(default_factory=lambda: LinearMargins(narrow=False))
+
+    def __call__(
+        self, x: Array, y: Array, threat: Threat | str, *, eps: Tensor | None = None
+    ) -> CertificateOutcome:
+        """Certify as ``BranchAndBound`` does."""
+        outcome = self.crown(x, y, threat, eps=eps)
+        model = self.crown.model
+        threat, x, y = to_threat(threat), to_inputs(x, model.dtype), to_labels(y)
+        attributes = AttributeSnapshot(model.net)
+        lower, forwards = outcome.margin.clone(), outcome.forwards.clone()
+        points = torch.full_like(x, torch.nan)
+        with torch.inference_mode(False), torch.no_grad():
+            clean = -margin(model(x).double(), y) if len(x) else lower
+            is_open = ~outcome.certified & ~outcome.failed & (clean.to(lower.device) > 0)
+            for row in is_open.nonzero().squeeze(1).tolist():
+                one = slice(row, row + 1)
+                ball = threat if eps is None else replace(threat, eps=float(eps[row]))  # type: ignore[type-var]
+                found = self._search(x[one], y[one], ball)
+                forwards[row] += found.bounds
+                if found.point is not None:
+                    points[row] = found.point.to(points.device)
+                    continue
+                if found.margin > float(clean[row]):
+                    raise ContradictionError(
+                        f"branch and bound proves a margin of at least {found.margin:g} for example {row}, "
+                        f"but the model's own is {float(clean[row]):g}. Please report the model and the input"
+                    )
+                lower[row] = max(float(lower[row]), found.margin)
+        require_unchanged(model, self.crown.model_hash, attributes)
+        return replace(outcome, certified=lower > 0, margin=lower, forwards=forwards, counterexample=points)
+
+    def _search(self, x: Tensor, y: Tensor, threat: Threat) -> Found:
+        """Search for a proof or a counterexample of one example (1, *S)."""
+        model, traced, rounding = self.crown.model, self.crown.traced, rounding_model(self.crown.model.dtype)
+        at, label = x.to(model.device, torch.float64), y.to(model.device)
+        backward, logits = self.margins.followed_back(traced, at, threat, threat.eps, rounding)
+        assert logits.operation is not None
+        rows = margin_rows(logits, label)
+        rows = rows[torch.arange(len(rows), device=rows.device) != label]
+        # what linear bounds prove already needs no search
+        rows = rows[~(backward.lower(logits.operation, rows) > 0)]
+        refute = partial(refuting_input, model, x.to(model.device), label, threat)
+        plain, _ = self.quick.followed_back(traced, at.float(), threat, threat.eps, rounding)
+        quick = BackwardBounds(quick_copy(backward.recording, plain.recording), plain.minimum, plain.tables)
+        return PartSearch(backward, quick, output=logits.operation, rows=rows, refute=refute).run(
+            self.settings.max_bounds, self.settings.seconds
+        )
+
+
+def refuting_input(model: Classifier, x: Tensor, y: Tensor, threat: Threat, near: Tensor) -> Tensor | None:
+    """Return an allowed input (*S) that the model gets wrong by itself, if one is found; None else.
+
+    Args:
+        model: The model.
+        x, y: One example (1, *S) and its class (1,).
+        threat: What may be changed.
+        near: Inputs (N, *S) to begin at, of which the first few are taken, moved into the threat.
+    """
+    begin = near[:TRIED].nan_to_num(threat.low).to(x.dtype)
+    clean, label = x.expand_as(begin), y.expand(len(begin))
+    z = threat.project(begin, clean)
+    size = threat.eps if isinstance(threat, L0) else threat.eps / 4
+    for step in range(DESCENT_STEPS + 1):
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            error = margin(model(z), label)
+            gradient = torch.autograd.grad(error.sum(), z)[0]
+        for row in ((error > 0) & contains(threat, z, clean)).nonzero().squeeze(1).tolist():
+            alone = z[row : row + 1].detach()
+            if bool(margin(model(alone), y) > 0):
+                return alone[0]
+        if step < DESCENT_STEPS:
+            z = threat.project(z.detach() + threat.steepest_step(gradient, size), clean)
+    return None
