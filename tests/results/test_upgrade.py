@@ -34,6 +34,7 @@ def leaves(value, path=()):
 ADDED = {
     "": {"verdict", "not_checked", "not_done", "cuts"},
     "result": {
+        "front",
         "server_saw_updates",
         "aggregation",
         "guarantee",
@@ -49,6 +50,8 @@ ADDED = {
     "result.control": {"gaussian_epsilon"},
     "requirements.*": {"path", "line", "model"},
     "result.requirements.*": {"path", "line", "model"},
+    "result.trainings.*": {"points"},
+    "result.training": {"points"},
     "result.models.*": {"adversarial", "max_queries", "noise_samples"},
     "result.models.*.examples": {"abstained_radius"},
     "result.models.*.diagnostics": {"not_judged"},

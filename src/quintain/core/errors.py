@@ -10,6 +10,7 @@
     │   └── RunFolderError                  a run folder of other settings, a damaged result file
     ├── ExecutionError             exit 5   the model, the data or the machine
     │   ├── ModelError                      wrong shape, NaN, training mode, weights that do not fit
+    │   │   └── DivergedError                   a training whose loss is no number any more
     │   ├── DataError                       outside [0, 1], labels out of range, empty
     │   ├── PrivacyError                    a layer or a loop that cannot be private
     │   │   ├── PeerRefusedError                (``dp.distributed``) another process of the run has refused
@@ -104,6 +105,10 @@ class ExecutionError(QuintainError):
 
 class ModelError(ExecutionError):
     """A model of the wrong shape or mode, with NaN outputs, or weights that do not fit."""
+
+
+class DivergedError(ModelError):
+    """A training whose loss is no number any more; the net has weights of before again."""
 
 
 class DataError(ExecutionError):

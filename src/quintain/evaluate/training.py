@@ -87,8 +87,10 @@ def _settings(plan: Any) -> Iterator[str]:
         if hasattr(value, "spec"):
             yield f"{field.name} {value.spec}"
         elif is_dataclass(value):
+            name = getattr(value, "name", "")
+            yield from (f"{field.name} {name}",) if name else ()
             yield from _settings(value)
-        else:
+        elif value is not None:
             yield (
                 f"{field.name.replace('_', ' ')} {value:.4g}"
                 if isinstance(value, float)

@@ -58,6 +58,7 @@ class AWP:
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0", "mask")
     example: ClassVar[str] = "linf:4/255"
     certifier: ClassVar[str] = "interval"
+    front: ClassVar[tuple[str, tuple[float, ...]]] = ("eps ratio", (0.5, 0.75, 1.0, 1.25))
 
     threat: Threat
     recipe: Recipe = RECIPE

@@ -30,9 +30,12 @@ class Defense(Protocol):
     kinds of threats that it takes; ``example``, the threat that it is trained against where none was named;
     ``default_rank``, its place among the defenses that are taken where none was named, from 1;
     ``certifier``, the certifier that its result is trained for; ``exemptions``; ``old_names``. Of the
-    settings ``threat`` and ``sigma`` it gets those that it has. ``single_step`` and ``trains_bounds`` say of
-    those where it is so that they attack by one step, and that interval bounds are what they train;
-    ``max_grad_norm`` how long a gradient may be; ``prepare(net, seed)`` is called before training.
+    settings ``threat`` and ``sigma`` it gets those that it has.
+
+    It may also have: ``single_step``, whether it attacks by one step; ``trains_bounds``, whether interval
+    bounds are what it trains; ``front``, the setting of its trade-off and the values that ``quintain harden
+    --front`` tries (``eps ratio`` is the threat's eps, relative to what it is); ``max_grad_norm``, how long
+    a gradient may be; ``prepare(net, seed)``, which is called before training.
     """
 
     certifier: ClassVar[str]
@@ -81,7 +84,7 @@ def fit(
         progress: Shows a bar of steps.
 
     Raises:
-        SettingError: If there is validation for a defense of smoothed classifiers.
+        SettingError: If there is validation for a defense whose certifier is of a model that votes.
         ModelError: If the loss is no finite number, or the defense cannot train a layer of the net.
         RunFolderError: If the checkpoint belongs to another run.
     """
@@ -109,10 +112,10 @@ def _looks_at(
     single_step = getattr(defense, "single_step", False)
     if validation is None and not single_step:
         return None
-    if getattr(defense, "certifier", "") == "smoothing":
+    if getattr(defense, "certifier", "") in {"smoothing", "ablation"}:
         raise SettingError(
-            f"{type(defense).__name__} trains the base of a smoothed classifier, whose accuracy under attack "
-            "chooses no weights; leave validation out"
+            f"{type(defense).__name__} trains the base of a model that votes, whose own accuracy under "
+            "attack chooses no weights; leave validation out"
         )
     examples = data if validation is None else validation
     most = min(MAX_EXAMPLES, max(MIN_EXAMPLES, len(data) // EXAMPLES_PER_LOOKED_AT))

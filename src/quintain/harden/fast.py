@@ -55,6 +55,7 @@ class FastTraining:
     supports: ClassVar[tuple[str, ...]] = ("linf",)
     example: ClassVar[str] = "linf:4/255"
     certifier: ClassVar[str] = "interval"
+    front: ClassVar[tuple[str, tuple[float, ...]]] = ("eps ratio", (0.5, 0.75, 1.0, 1.25))
     single_step: ClassVar[bool] = True
 
     threat: Linf

@@ -59,6 +59,7 @@ class IBPTraining:
     example: ClassVar[str] = "linf:4/255"
     default_rank: ClassVar[int] = 1
     certifier: ClassVar[str] = "interval"
+    front: ClassVar[tuple[str, tuple[float, ...]]] = ("robust_weight", (0.2, 0.4, 0.6, 0.8))
     trains_bounds: ClassVar[bool] = True
     old_names: ClassVar[tuple[str, ...]] = ("certified",)
 

@@ -77,6 +77,7 @@ class MTLIBP:
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2")
     example: ClassVar[str] = "linf:4/255"
     certifier: ClassVar[str] = "interval"
+    front: ClassVar[tuple[str, tuple[float, ...]]] = ("robust_weight", (0.1, 0.3, 0.6, 1.0))
     trains_bounds: ClassVar[bool] = True
     max_grad_norm: ClassVar[float] = 10.0
 

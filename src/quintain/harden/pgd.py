@@ -56,6 +56,7 @@ class PGDTraining:
     example: ClassVar[str] = "linf:4/255"
     default_rank: ClassVar[int] = 2
     certifier: ClassVar[str] = "interval"
+    front: ClassVar[tuple[str, tuple[float, ...]]] = ("eps ratio", (0.5, 0.75, 1.0, 1.25))
     old_names: ClassVar[tuple[str, ...]] = ("adversarial",)
 
     threat: Threat

@@ -58,6 +58,7 @@ class TRADES:
     supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0", "mask")
     example: ClassVar[str] = "linf:4/255"
     certifier: ClassVar[str] = "interval"
+    front: ClassVar[tuple[str, tuple[float, ...]]] = ("beta", (1.0, 3.0, 6.0, 12.0))
 
     threat: Threat
     recipe: Recipe = RECIPE

@@ -34,11 +34,14 @@ def save_weights(net: nn.Module, path: Path) -> str:
     Raises:
         StorageError: If it cannot be written; what was there before stays.
     """
+    return save_tensors(net.state_dict(), path)
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> str:
+    """Write tensors by name, such as a state dict, as ``save_weights`` does."""
     from safetensors.torch import save
 
-    data = save(
-        {name: tensor.detach().cpu().contiguous().clone() for name, tensor in net.state_dict().items()}
-    )
+    data = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()})
     write_atomically(path, data)
     return sha256(data)
 

@@ -36,6 +36,48 @@ class CheckResult:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainingPoint:
+    """What one look at a model in training found, on validation examples.
+
+    Args:
+        step: Steps taken before.
+        clean: Accuracy on the examples as they are.
+        robust: Accuracy under a short attack; None where none was run.
+        certified: Accuracy that bounds prove; None where none were computed.
+        is_kept: Whether the model has these weights.
+    """
+
+    step: int
+    clean: float
+    robust: float | None = None
+    certified: float | None = None
+    is_kept: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FrontPoint:
+    """One of several settings of a defense, measured on validation examples.
+
+    Args:
+        setting: What it is, for people: ``beta 3``.
+        value: Its value.
+        clean: Accuracy on the examples as they are.
+        unbroken: Accuracy under attack.
+        certified: Accuracy that is proved; None where nothing proves.
+        num_examples: Of how many examples.
+        is_chosen: Whether the model was trained with this one.
+    """
+
+    setting: str
+    value: float
+    clean: float
+    unbroken: float
+    certified: float | None
+    num_examples: int
+    is_chosen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingRun:
     """One training run and the accuracy of the model that came out; or a model that came trained.
 
@@ -45,6 +87,7 @@ class TrainingRun:
         losses: Mean loss of each epoch; none of a model that came trained.
         seconds: Wall time; 0 of a model that came trained.
         settings: Its settings, for people.
+        points: What looks at it on the way found.
     """
 
     model: ModelFile
@@ -52,6 +95,7 @@ class TrainingRun:
     losses: tuple[float, ...]
     seconds: float
     settings: str
+    points: tuple[TrainingPoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,10 +311,17 @@ class AttackResult:
 
 @dataclass(frozen=True, slots=True)
 class HardenResult:
-    """What training against attacks gave, and what the same attacks do to these models."""
+    """What training against attacks gave, and what the same attacks do to these models.
+
+    Args:
+        trainings: The trainings.
+        models: What attacks did to the models that came out.
+        front: The settings that were tried, where the model's was chosen among several.
+    """
 
     trainings: tuple[TrainingRun, ...]
     models: tuple[AttackedModel, ...]
+    front: tuple[FrontPoint, ...] = ()
     kind: Literal["harden"] = "harden"
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from quintain.core.errors import ModelError, SettingError
+from quintain.core.errors import DivergedError, ModelError, SettingError
 from quintain.core.progress import CheckpointTimer, Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.training.checkpoint import TrainingPlace, load_checkpoint, save_checkpoint
@@ -95,8 +95,9 @@ def fit(
         progress_label: The bar's name.
 
     Raises:
-        ModelError: If nothing in the net can be trained; if the loss is no finite number: the net then has
-            the best weights, if ``validation`` saw some, or those after the last whole epoch.
+        ModelError: If nothing in the net can be trained; if the loss is no finite number: as
+            ``DivergedError`` where the net has the best weights, if ``validation`` saw some, or those after
+            the last whole epoch.
         RunFolderError: If the checkpoint belongs to another run: other data, settings, seed or net.
         KeyboardInterrupt: With what is kept, in words.
     """
@@ -256,10 +257,14 @@ def _step(
     context.average([value])
     if not math.isfinite(value):
         back = kept.restore_last_good()
-        raise ModelError(
+        text = (
             f"the loss is {value.item()} at step {context.step} of {context.total_steps}; "
             f"lower the learning rate ({recipe.learning_rate:g}) or check the model"
-            + (f". The net has weights of before again: {back}" if back else "")
+        )
+        raise (
+            DivergedError(f"{text}. The net has weights of before again: {back}")
+            if back
+            else ModelError(text)
         )
     loss.backward()
     if context.shard.size > 1:

@@ -1,7 +1,7 @@
 """``quintain harden``."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,6 +11,8 @@ from quintain.cli.options import RUN, TRAINED
 
 if TYPE_CHECKING:
     from quintain.cli.call import VerbCall
+
+Kept = Literal["last", "best"]
 
 
 def run(
@@ -37,6 +39,35 @@ def run(
     band_width: BandWidth = 4,
     band_shape: BandShape = BandForm.COLUMN,
     epochs: Annotated[int, typer.Option(help="Epochs; the defense's own number if not given.", min=0)] = 0,
+    inner: Annotated[
+        str,
+        typer.Option(
+            help="Attack by gradients inside adversarial training, such as apgd; pgd-at's own if not given.",
+            show_default=False,
+        ),
+    ] = "",
+    ema: Annotated[
+        float,
+        typer.Option(
+            help="Decay of a moving average of the weights, which the model gets, such as 0.995; 0: none.",
+            min=0.0,
+        ),
+    ] = 0.0,
+    keep: Annotated[
+        Kept,
+        typer.Option(
+            help="last: the last weights; best: those of the epoch with the largest robust or certified "
+            "accuracy on the validation split, with the last ones beside them."
+        ),
+    ] = "last",
+    front: Annotated[
+        bool,
+        typer.Option(
+            "--front",
+            help="Train with several settings of the defense's trade-off, such as beta, show the accuracies "
+            "of each on the validation split, and choose there.",
+        ),
+    ] = False,
 ) -> int:
     from quintain.cli.requirement_threats import refuse_unplanned_requirements
     from quintain.cli.threat_options import parse_certifiable_threats
@@ -51,6 +82,7 @@ def run(
     entry = get_entry("defense", defense) if defense else by_default_rank("defense")[0]
     # without --threat, the defense trains against a threat of its own, which may follow from sigma
     default = entry.build(threat=parse(entry.fact("example")), sigma=sigma).threat
+    validation = call.splits.split("val") if front or keep == "best" else None
     refuse_unplanned_requirements(call.requirements, [(chosen or default).spec])
 
     def work() -> StepOutput:
@@ -64,6 +96,11 @@ def run(
             band_width=band_width,
             band_shape=band_shape.value,
             epochs=epochs,
+            inner=inner,
+            ema_decay=ema,
+            validation=validation,
+            early_stopping=keep == "best",
+            front=front,
             seed=call.seed,
             folder=call.folder,
             unfinished=call.unfinished,
@@ -79,7 +116,7 @@ VERB = Command(
     "Train a model with a defense, attack and certify it, and store its weights.",
     (
         "--data xrays --defense ibp --threat linf:4/255",
-        "--model net.py:make --data mine.npz --defense pgd-at --epochs 10",
+        "--model net.py:make --data mine.npz --defense trades --epochs 10 --front",
     ),
     before=TRAINED,
     after=RUN,

@@ -110,7 +110,7 @@ def run(context: DrillContext) -> StepOutput:
 def _train(
     context: DrillContext, name: str, training: Training, defense: Defense
 ) -> tuple[EvaluatedModel, TrainingRun]:
-    return train_defense(
+    subject, trained, _ = train_defense(
         context.net(name),
         context.train,
         context.test,
@@ -122,6 +122,7 @@ def _train(
         checkpoint=context.run.checkpoint(name),
         progress=context.progress,
     )
+    return subject, trained
 
 
 def _attack(context: DrillContext, subject: EvaluatedModel) -> AttackedModel:

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from quintain.certify.outcome import Certifier
-from quintain.core.errors import SettingError
+from quintain.core.errors import DivergedError, SettingError
 from quintain.core.progress import Progress, no_progress
 from quintain.core.registry import Entry, get_entry
 from quintain.core.threat_specs import threat_name
@@ -17,6 +17,7 @@ from quintain.evaluate.brackets import attack_and_certify, clean_accuracy_claim
 from quintain.evaluate.certify import refusal_reason
 from quintain.evaluate.evasion.defaults import reference_attacks
 from quintain.evaluate.evasion.job import AttackFn
+from quintain.evaluate.front import front_settings, try_settings
 from quintain.evaluate.model import EvaluatedModel
 from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed, smoothed_sample_notes
 from quintain.evaluate.step import StepOutput
@@ -25,9 +26,12 @@ from quintain.evaluate.training import train_and_test, unseen_class_notes
 from quintain.harden import fit
 from quintain.harden.defense import Defense
 from quintain.models.classifier import Classifier
-from quintain.results.robustness_records import HardenResult, TrainingRun
+from quintain.models.weights import save_tensors, save_weights
+from quintain.results.robustness_records import FrontPoint, HardenResult, TrainingPoint, TrainingRun
+from quintain.results.run_layout import MODELS
 from quintain.threats import parse
 from quintain.threats.threat import Threat
+from quintain.training import FitResult
 
 TRAINING_FILE = "training.safetensors"
 """The state of an unfinished training."""
@@ -51,14 +55,61 @@ def train_defense(
     seed: int = 0,
     folder: Path,
     checkpoint: Path | None = None,
+    ema_decay: float = 0.0,
+    validation: Dataset | None = None,
     progress: Progress = no_progress,
-) -> tuple[EvaluatedModel, TrainingRun]:
-    """Train a net with a defense, save it and test it."""
+) -> tuple[EvaluatedModel, TrainingRun, tuple[str, ...]]:
+    """Train a net with a defense, save it and test it; the last of what is returned are notes.
+
+    Where ``validation`` chose other weights than the last, those are saved beside, as ``NAME-last``; weights
+    of before a loss that is no number, as ``NAME-before``.
+
+    Raises:
+        ModelError: If the loss is no finite number.
+    """
+    done: list[FitResult] = []
 
     def work() -> tuple[float, ...]:
-        return fit(net, train, defense, seed=seed, checkpoint=checkpoint, progress=progress).losses
+        try:
+            result = fit(
+                net,
+                train,
+                defense,
+                seed=seed,
+                checkpoint=checkpoint,
+                ema_decay=ema_decay,
+                validation=validation,
+                progress=progress,
+            )
+        except DivergedError as error:
+            path = folder / MODELS / f"{name}-before.safetensors"
+            save_weights(net, path)
+            raise DivergedError(f"{error}, in {path}") from None
+        done.append(result)
+        return result.losses
 
-    return train_and_test(net, work, folder, test, name=name, title=title, settings=defense)
+    subject, training = train_and_test(net, work, folder, test, name=name, title=title, settings=defense)
+    result = done[0]
+    kept = result.best.step if result.best else result.steps
+    points = tuple(
+        TrainingPoint(
+            step=one.step,
+            clean=one.clean,
+            robust=one.robust,
+            certified=one.certified,
+            is_kept=one.step == kept,
+        )
+        for one in result.points
+    )
+    notes = [result.stopped] if result.stopped else []
+    if result.best and result.last is not None:
+        path = folder / MODELS / f"{name}-last.safetensors"
+        save_tensors(result.last, path)
+        notes.append(
+            f"of {len(points)} looks at validation examples the one after step {result.best.step:,} found "
+            f"the best weights; the last are in {path.name}"
+        )
+    return subject, replace(training, points=points), tuple(notes)
 
 
 def run_harden(
@@ -73,6 +124,11 @@ def run_harden(
     band_shape: str = "column",
     attacks: Mapping[str, AttackFn] | None = None,
     epochs: int = 0,
+    inner: str = "",
+    ema_decay: float = 0.0,
+    validation: Dataset | None = None,
+    early_stopping: bool = False,
+    front: bool = False,
     seed: int = 0,
     folder: Path,
     unfinished: Path | None = None,
@@ -91,6 +147,11 @@ def run_harden(
         band_width, band_shape: Of the bands, for a defense that takes them.
         attacks: Attacks by name; the reference attack if not given.
         epochs: Instead of the defense's own number; 0 keeps that.
+        inner: Attack inside adversarial training; the defense's own if empty.
+        ema_decay: Decay of a moving average of the weights; 0 for none.
+        validation: Examples for what follows.
+        early_stopping: Whether to keep the best weights instead of the last.
+        front: Whether to train with each setting of the defense's trade-off, and choose.
         seed: Seed of all random numbers.
         folder: Run folder for the weights.
         unfinished: Where the state of training, attack and certificates is kept, so that the same call
@@ -104,8 +165,10 @@ def run_harden(
     certifier = get_entry("certifier", entry.fact("certifier"))
     if threat is not None:
         _require_supported(entry, certifier, threat)
-    settings = {"sigma": sigma, "band_width": band_width, "band_shape": band_shape}
+    settings = {"sigma": sigma, "band_width": band_width, "band_shape": band_shape, "inner": inner}
     defense = entry.build(threat=threat or parse(entry.fact("example")), **settings)
+    if inner and not hasattr(defense, "inner"):
+        raise SettingError(f"--inner {inner}: {entry.name} has no inner attack; use it with pgd-at")
     ball: Threat = threat or defense.threat
     defense = with_epochs(defense, epochs) if epochs else defense
     method, certified = certifier.build(**settings), certifier.fact("subject")
@@ -117,7 +180,26 @@ def run_harden(
         certifiers = {method.title: method}
     else:
         certifiers, notes = _certifiers(method, getattr(method, "title", certifier.name), net, test, ball)
-    subject, training = train_defense(
+    points: tuple[FrontPoint, ...] = ()
+    checkpoint = None if unfinished is None else unfinished / TRAINING_FILE
+    if front and validation is not None:
+        tried = front_settings(defense, unfinished)
+        points = try_settings(
+            net,
+            train,
+            validation,
+            ball,
+            tried,
+            certifiers,
+            seed=seed,
+            ema_decay=ema_decay,
+            early_stopping=early_stopping,
+            progress=progress,
+        )
+        chosen = tried[[point.is_chosen for point in points].index(True)]
+        defense, checkpoint = chosen.defense, chosen.checkpoint  # that training is not done again
+        notes = (*notes, _front_note(points, ball))
+    subject, training, said = train_defense(
         net,
         train,
         test,
@@ -126,7 +208,9 @@ def run_harden(
         title=f"{entry.name} model",
         seed=seed,
         folder=folder,
-        checkpoint=None if unfinished is None else unfinished / TRAINING_FILE,
+        checkpoint=checkpoint,
+        ema_decay=ema_decay,
+        validation=validation if early_stopping else None,
         progress=progress,
     )
     if certified == "ablated":
@@ -157,7 +241,19 @@ def run_harden(
             progress=progress,
         )
     return StepOutput(
-        HardenResult((training,), (attacked,)), (clean, *claims), (*unseen_class_notes(train, test), *notes)
+        HardenResult((training,), (attacked,), points),
+        (clean, *claims),
+        (*unseen_class_notes(train, test), *said, *notes),
+    )
+
+
+def _front_note(points: tuple[FrontPoint, ...], threat: Threat) -> str:
+    """Say which setting was chosen, among how many, and by what."""
+    chosen = next(point for point in points if point.is_chosen)
+    certified = "" if chosen.certified is None else f", {chosen.certified:.1%} certified"
+    return (
+        f"{chosen.setting} was chosen among {len(points)} settings on {chosen.num_examples} validation "
+        f"examples: {chosen.clean:.1%} clean, {chosen.unbroken:.1%} under attack{certified} at {threat.spec}"
     )
 
 

@@ -174,6 +174,57 @@ def step_chart(lines: Sequence[tuple[str, Sequence[Point]]], *, title: str, alt_
     return picture(alt_text, *parts, width=frame.width, height=frame.height, class_="chart wide")
 
 
+def trade_off_chart(
+    lines: Sequence[tuple[str, int, Sequence[Point]]],
+    *,
+    marked: float,
+    labels: Sequence[Tick],
+    title: str,
+    alt_text: str,
+) -> Markup:
+    """Accuracies over a common axis, each line named at its right end, and one of its places marked.
+
+    Args:
+        lines: (name, number of its style, (x, accuracy) pairs by rising x).
+        marked: The x that is marked.
+        labels: What is written under the axis.
+        title: Of the horizontal axis.
+        alt_text: All of it in words.
+    """
+    xs = [x for _, _, points in lines for x, _ in points]
+    frame = Frame(
+        width=372,
+        height=236,
+        left=48,
+        right=96,
+        top=10,
+        bottom=40,
+        x_range=(min(xs), max(xs)),
+        y_range=(0, 1),
+    )
+    parts = frame.axes(labels, [(y / 4, f"{25 * y} %") for y in range(5)], title)
+    at = frame.x_pixel(marked)
+    parts.append(element("line", class_="axis", x1=at, x2=at, y1=frame.top, y2=frame.height - frame.bottom))
+    for _, style, points in lines:
+        parts.append(element("polyline", class_=series_class(style), points=polyline_points(frame, points)))
+        parts += [
+            element(
+                "circle",
+                class_=f"dot-{'broken' if style == 0 else 'proved' if style == 1 else 'plain'}",
+                cx=frame.x_pixel(x),
+                cy=frame.y_pixel(y),
+                r=5.5 if x == marked else 3,
+            )
+            for x, y in points
+        ]
+    ends = [frame.y_pixel(points[-1][1]) for _, _, points in lines]
+    heights = spread(ends, 15, frame.top + 4, frame.height - frame.bottom)
+    for (name, style, _), y in zip(lines, heights, strict=True):
+        place = frame.width - frame.right + 9
+        parts.append(element("text", name, class_=f"lab {series_class(style)}", x=place, y=y + 4))
+    return picture(alt_text, *parts, width=frame.width, height=frame.height, class_="chart wide")
+
+
 def interval_chart(
     points: Sequence[tuple[float, float, float, float]],
     references: Sequence[tuple[float, str, str]],

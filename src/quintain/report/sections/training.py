@@ -7,7 +7,7 @@ from quintain.report.claim_rows import CONFIDENCE
 from quintain.report.registry import blocks_of
 from quintain.report.run_results import RunResults
 from quintain.report.table import Cell, Table
-from quintain.results.robustness_records import CheckResult
+from quintain.results.robustness_records import CheckResult, HardenResult
 
 
 def training_section(run: RunResults) -> Section | None:
@@ -37,6 +37,7 @@ def training_section(run: RunResults) -> Section | None:
                 (TableBlock(Table(("model", "recipe"), recipes, num_text_columns=2, caption="Recipes")),),
             )
         )
+    blocks += blocks_of(run, HardenResult)
     blocks += blocks_of(run, CheckResult)
     if not blocks:
         return None
