@@ -48,7 +48,7 @@ def test_a_finished_run_is_decided_by_what_is_required_now(call, attacked, tmp_p
     code, out, _ = call("gate", "r")
     assert code == ExitCode.OK
     assert f"PASS  {PASSES}" in out
-    assert f"not checked, because this run measures nothing that it is about: {FAR}" in out
+    assert f"not checked, because this run does not measure it: {FAR}" in out
     assert "OK: 1 of 1 requirement passed" in out
     state(tmp_path, PASSES, FAILS)
     code, out, _ = call("gate", "r", "--junit", "j.xml", "--json", "now.json")

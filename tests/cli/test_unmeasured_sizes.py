@@ -40,7 +40,7 @@ def test_another_type_of_threat_is_a_mistake_on_the_command_line_alone(call, fol
     (tmp_path / "pyproject.toml").write_text(f'[tool.quintain]\nrequire = ["{other}"]\n')
     code, out, _ = call("gate", "r")
     assert code == ExitCode.OK
-    assert f"not checked, because this run measures nothing that it is about: {other}" in out
+    assert f"not checked, because this run does not measure it: {other}" in out
 
 
 def test_an_unfinished_run_and_one_with_a_step_left_out_may_have_been_to_measure_it(call, folder):

@@ -68,7 +68,7 @@ def _show(call: "VerbCall", judgment: "Judgment") -> int:
 
     show_requirements(call.console, judgment.requirements)
     for text in judgment.not_checked:
-        call.print_dim(f"not checked, because this run measures nothing that it is about: {text}")
+        call.print_dim(f"not checked, because this run does not measure it: {text}")
     verdict = judgment.verdict
     call.warn_of_undecided(verdict)
     call.console.print(f"{verdict.outcome}: {verdict.reason}", markup=False, soft_wrap=True)

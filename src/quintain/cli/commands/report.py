@@ -17,6 +17,7 @@ def run(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> int:
     from quintain.report.unfinished import unfinished_reason
 
     page = write(folder)
+    # an unfinished run may have decided none of them: CI files then list the project's as undecided
     if unfinished_reason(read(folder), folder):
         note_requirements(find_project_settings(Path.cwd()).require)
     Terminal().print(str(page), markup=False, soft_wrap=True)
