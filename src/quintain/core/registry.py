@@ -1,10 +1,10 @@
 """The registry maps names to module paths, so that what is registered is known without importing any of it.
 
-What is registered says itself what it is: a class by class variables, a function by ``declare``. From these
-``quintain.core.index`` writes one module of strings for each part, its ``_index.py``, which is all that
-``import quintain``, ``quintain list`` and the command line's help read. Other packages add theirs through
-entry points of the groups ``quintain.attack``, ``quintain.certifier`` and so on, named like the kinds below;
-theirs are read from the class or function itself, once something asks what it can do.
+A class describes itself by class variables, a function by ``declare``. From these ``quintain.core.index``
+writes one module of strings for each package, its ``_index.py``, which is all that ``import quintain``,
+``quintain list`` and the command line's help read. Other packages register theirs by entry points, in the
+groups ``quintain.attack``, ``quintain.certifier`` and so on, one for each kind below; those are imported once
+one of their facts is needed.
 """
 
 import math
@@ -23,7 +23,7 @@ Declared = TypeVar("Declared", bound=Callable[..., object])
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of what can be registered.
+    """A kind of things that can be registered, such as attacks.
 
     Args:
         package: The package of Quintain's own things of this kind.
@@ -319,7 +319,7 @@ def choose(kind: str, name: str = "", **facts: str) -> Entry:
 
 
 def _with_facts(entry: Entry) -> Entry:
-    """Return an entry with its facts; one of another package is imported, since only there they stand."""
+    """Return an entry with its facts; for one of another package, the class or function is imported."""
     if entry.import_path.startswith("quintain."):
         return entry
     thing = entry.load()

@@ -8,18 +8,25 @@ from torch.nn import functional
 
 from quintain.core.errors import SettingError
 
-# The source of methods is part of a model's hash: a changed name in them changes the hash.
+# A model's hash covers the source of its methods without comments and docstrings: a renaming here changes it.
 
 
 def _odd(size: int) -> int:
-    """Return the side of a window in pixels, if it is odd and at least 3."""
+    """Return ``size``, the side of a window in pixels, unchanged.
+
+    Raises:
+        SettingError: If it is even or below 3.
+    """
     if size < 3 or size % 2 == 0:
         raise SettingError(f"size = {size}; expected an odd number of pixels, at least 3")
     return size
 
 
 def _padded(x: Tensor, size: int) -> Tensor:
-    """Return images (B, C, H, W) padded so that windows of ``size`` pixels keep height and width."""
+    """Return images (B, C, H, W) with a reflected border on which a filter of ``size`` pixels keeps H and W.
+
+    Height and width must be larger than ``size // 2``.
+    """
     return functional.pad(x, [size // 2] * 4, mode="reflect")
 
 
@@ -65,7 +72,7 @@ class MeanFilter(nn.Module):
 
 
 class GaussianFilter(nn.Module):
-    r"""Convolve with a Gaussian of ``sigma`` pixels, truncated at three sigma.
+    """Convolve with a Gaussian of ``sigma`` pixels, truncated at three sigma.
 
     Args:
         sigma: Standard deviation in pixels.
