@@ -123,6 +123,25 @@ def test_wrong_input_is_refused_before_any_training(call, small, words, reason, 
     assert not (Path("f") / RESULT_FILE).exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ((), "training changes the buffer '0.running_mean'"),
+        (("--epsilon", "3"), "layer '0' is a BatchNorm2d, whose per-example gradients do not exist"),
+    ],
+)
+def test_a_net_that_no_site_can_train_is_refused_before_any_training(call, small, words, reason, monkeypatch):
+    Path("mixing.py").write_text(
+        "from torch import nn\n\n\ndef make(num_classes, channels=1):\n"
+        "    parts = nn.BatchNorm2d(channels), nn.AdaptiveAvgPool2d(2), nn.Flatten()\n"
+        "    return nn.Sequential(*parts, nn.Linear(4 * channels, num_classes))\n"
+    )
+    monkeypatch.setattr("quintain.evaluate.steps.federate.fit", None)
+    code, out, err = call("federate", "--data", small, "--model", "mixing.py:make", *SHORT, *words)
+    assert code == ExitCode.EXECUTION
+    assert reason in " ".join((out + err).split())
+
+
 def test_encryption_without_tenseal_names_the_remedy(call, small, monkeypatch):
     monkeypatch.setitem(sys.modules, "tenseal", None)
     code, out, err = call("federate", "--data", small, *SHORT, "--secure", "he")

@@ -231,7 +231,12 @@ def test_approval_says_how_far_given_first_weights_are_from_a_sites_own_last_mod
     """The server's model begins another training; it may have made that up."""
     files, told = deployed(tmp_path), {}
     server, _, _ = run_rounds(files, clients_of(files), 3)
+    assert "first weights here" not in approve(settings_of(files, "site-1")).own
     (tmp_path / "plan.toml").write_text('initial_weights = "first.safetensors"\n' + PLAN + RECIPE)
+    save_weights(server.net, tmp_path / "first.safetensors")
+    (tmp_path / "site-2" / "state" / "update.safetensors").unlink()
+    said = approve(settings_of(files, "site-2")).own["first weights here"]
+    assert said.startswith("this site has no earlier model to hold them against")
     for planted in (0.0, 7.0):
         with torch.no_grad():
             next(server.net.parameters())[0] += planted

@@ -73,7 +73,7 @@ def local_update(
     local = copy.deepcopy(net)
     training = LocalTraining(data, recipe, objective, seed, trainable=own_trainable, private_fit=private_fit)
     kept, loss = strategy.train(local, home, training)
-    _check_buffers(net, local)
+    check_buffers(net, local)
     change = _change(net, local, recipe)
     return Update(
         encoded=encode(change, encoding, relative_weight),
@@ -109,7 +109,16 @@ def check_trainable(net: nn.Module) -> None:
             )
 
 
-def _check_buffers(net: nn.Module, local: nn.Module) -> None:
+def check_buffers(net: nn.Module, local: nn.Module) -> None:
+    """Refuse training that has changed a buffer.
+
+    Args:
+        net: Before it.
+        local: After it.
+
+    Raises:
+        ModelError: If it has.
+    """
     for (name, before), after in zip(net.named_buffers(), local.buffers(), strict=True):
         if not torch.equal(before, after):
             raise ModelError(

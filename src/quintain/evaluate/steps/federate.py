@@ -41,6 +41,7 @@ from quintain.federated.local import trainable
 from quintain.federated.secagg.policy import default_threshold
 from quintain.federated.secagg.weights import capped_weights
 from quintain.federated.transport import DropoutStage
+from quintain.federated.trial import try_training
 from quintain.models.classifier import Classifier
 from quintain.results.class_counts import ClassCounts
 from quintain.results.privacy_records import FederateResult, RoundResult, SiteResult
@@ -161,7 +162,7 @@ def run_federate(
         min_per_class=5 if _each_has_every_class(data, sites) else 0,
         prefix=site_name,
     )
-    _check_reachable(plan, parts.sites)
+    _check_can_train(net, plan, parts.sites)
     as_long = replace(plan.local_recipe, epochs=rounds * epochs)
 
     def reached(recipe: Recipe, examples: Dataset, label: str) -> ClassCounts:
@@ -256,11 +257,12 @@ def run_federate(
     return StepOutput(result, claims, notes, reproducible=spent is None)
 
 
-def _check_reachable(plan: FederatedConfig, sites: Mapping[str, Dataset]) -> None:
-    """Refuse an epsilon that no noise reaches at some site."""
+def _check_can_train(net: nn.Module, plan: FederatedConfig, sites: Mapping[str, Dataset]) -> None:
+    """Refuse a net that no site can train, and an epsilon that no noise reaches at some site."""
     if plan.site_privacy is not None:
         for data in sites.values():
             plan.site_privacy.plan(len(data), plan.rounds)
+    try_training(net, plan, next(iter(sites.values())))
 
 
 def _dropouts(

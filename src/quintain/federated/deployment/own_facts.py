@@ -66,8 +66,13 @@ def _first_weights(settings: ClientSettings, deployment: Deployment) -> dict[str
     All sites may have them from the server, which would plant a model of its own making by them.
     """
     kept = kept_model(settings.state / UPDATE_FILE)
-    if deployment.file.initial_weights is None or kept is None or kept.training == deployment.training:
+    if deployment.file.initial_weights is None or (kept and kept.training == deployment.training):
         return {}
+    if kept is None:
+        return {
+            FIRST_WEIGHTS: "this site has no earlier model to hold them against: whoever made them can have "
+            "made them to read examples off a sum, which weights that are drawn by a seed cannot"
+        }
     first, plan, last = deployment.net.state_dict(), deployment.plan, f"round {kept.index + 1}"
     both = [(first[name], value) for name, value in kept.weights.items() if name in first and value.numel()]
     if not both or any(one.shape != other.shape for one, other in both):
