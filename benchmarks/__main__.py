@@ -14,6 +14,7 @@ SUITES = (
     "interval_bounds",
     "certify.crown",
     "certify.smoothing",
+    "certify.vnnlib",
     "federated.byzantine",
     "federated.sums",
     "evasion.autoattack",

@@ -102,6 +102,7 @@ def test_the_public_surface_is_this():
         "testing",
         "threats",
         "training",
+        "verify",
     ]
     assert all(getattr(quintain, name) is not None for name in dir(quintain))
 

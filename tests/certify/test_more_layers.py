@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from quintain.certify import CROWN, IntervalBounds, TracedNetwork, register_layer_rule
+from quintain.certify import CROWN, BranchAndBound, IntervalBounds, TracedNetwork, register_layer_rule
 from quintain.certify.interval import layers, smooth
 from quintain.certify.interval.domain import Interval, input_interval
 from quintain.certify.interval.functions import bound_call
@@ -291,6 +291,32 @@ def test_convolutions_as_functions_are_looked_for_where_settings_matter(monkeypa
     model, x = Classifier(Functional().eval()), torch.rand(2, 1, 2, 2)
     IntervalBounds()(model, x, model.predict(x), Linf(0.01))
     assert seen[-1] is True
+
+
+class Viewed(nn.Module):
+    """A net that reshapes by the batch size."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(1, 3, 2), nn.Linear(12, 2)
+
+    def forward(self, x):
+        h = F.relu(self.first(x.view(x.shape[0], 1, 3, 3)))
+        return self.last(F.relu(h.view(x.size(0), 12)))
+
+
+def test_a_view_by_the_batch_size_is_searched_by_branch_and_bound():
+    net, x = Viewed().eval(), torch.rand(6, 9)
+    with torch.no_grad():
+        net.last.bias.zero_()
+        net.first.weight.mul_(3.0)
+    model = Classifier(net)
+    y = model.predict(x)
+    found = BranchAndBound(seconds=5.0)(model, x, y, Linf(0.9))
+    plain = CROWN()(model, x, y, Linf(0.9))
+    assert (found.margin >= plain.margin).all()
+    decided = found.certified | found.counterexample.flatten(1).isfinite().all(1)
+    assert decided.sum() > plain.certified.sum()
 
 
 class Square(nn.Module):

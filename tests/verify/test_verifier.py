@@ -260,3 +260,40 @@ def test_rows_beyond_float64_are_refused(net, tmp_path):
     with pytest.raises(DataError, match="beyond float64"):
         all_rows(read_property(prop))
     assert Rows.of((), 2, 3).bounds.shape == torch.Size([0])
+
+
+def wide_net(path, seed):
+    """Thirty inputs, more than are halved, of which the box leaves some ReLUs without a known sign."""
+    layers = random_layers((30, 12, 12, 3), seed)
+    return layers, write_net(path, layers, (30,))
+
+
+def test_a_net_of_many_inputs_is_proven_by_parts_of_its_signs(tmp_path):
+    """What linear bounds over the box miss by a little is proven by branch and bound."""
+    layers, net = wide_net(tmp_path / "net.onnx", seed=1)
+    lower, upper = [-0.08] * 30, [0.12] * 30
+    draw = np.random.default_rng(0)
+    least = min(answer(layers, draw.choice([-0.08, 0.12], 30))[0] for _ in range(3000))
+    text = "(assert (or (and (<= Y_0 {0})) (and (<= Y_1 -100) (<= Y_0 {0}))))"
+    prop = write_property(tmp_path / "p.vnnlib", lower, upper, text.format(-100), 3)
+    root = float(margins(Instance.read(net, prop))[0]) - 100
+    assert root < least
+    # halfway between what is met and what linear bounds prove
+    prop = write_property(
+        tmp_path / "p.vnnlib", lower, upper, text.format(0.4 * root + 0.6 * least - 0.05), 3
+    )
+    verdict = verify_property(net, prop, seconds=60)
+    assert (verdict.answer, verdict.how) == ("unsat", "linear bounds over parts of the box")
+    prop = write_property(tmp_path / "p.vnnlib", lower, upper, text.format(least + 1e-3), 3)
+    assert verify_property(net, prop, seconds=60).answer == "sat"
+
+
+def test_of_several_rows_one_is_refuted_everywhere(tmp_path):
+    """Neither row is refuted over the whole box by linear bounds; the second one is over every part."""
+    _, net = wide_net(tmp_path / "net.onnx", seed=1)
+    lower, upper = [-0.08] * 30, [0.12] * 30
+    prop = write_property(tmp_path / "p.vnnlib", lower, upper, "(assert (<= Y_0 -100))", 3)
+    root = float(margins(Instance.read(net, prop))[0]) - 100
+    text = f"(assert (and (<= Y_1 100) (<= Y_0 {root + 0.02})))"
+    prop = write_property(tmp_path / "p.vnnlib", lower, upper, text, 3)
+    assert verify_property(net, prop, seconds=60).answer == "unsat"

@@ -21,6 +21,9 @@ RESTARTS = 32
 STEPS = 60
 """Gradient steps from each; the step falls from a quarter of the box to a hundredth of it."""
 
+LOOK_STEPS = 5
+"""Steps from a point near a part that bounds leave open."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Counterexample:
@@ -160,22 +163,21 @@ class ViolationSearch:
             for violation in wanted.violations:
                 if clock() >= deadline:
                     return None
-                found = self._descend(violation, deadline, clock)
+                found = self._search(violation, deadline, clock)
                 if found is not None:
                     return found
         return None
 
     def look(self, points: Tensor, violation: int) -> Counterexample | None:
-        """Return the counterexample among points (N, n) moved into a violation's box, if there is one."""
+        """Search from points (N, n), moved into a violation's box, by a few steps."""
         wanted = self.checker.wanted
         one = wanted.violations[violation]
-        low, high = inward_box(one, self.dtype)
+        low, high = (end.to(self.dtype) for end in inward_box(one, self.dtype))
         if not bool((low <= high).all()):
             return None
+        begin = torch.minimum(torch.maximum(points.to(self.dtype), low), high)
         rows = Rows.of(one.rows, wanted.num_inputs, wanted.num_outputs)
-        at = torch.minimum(torch.maximum(points, low), high).to(self.dtype)
-        with torch.no_grad():
-            return self._first(at, self._excess(at, rows))
+        return self._descend(begin, rows, (low, high), LOOK_STEPS, lambda: False)
 
     def _excess(self, x: Tensor, rows: Rows) -> Tensor:
         """Return the largest excess of a row at each point (N,): below 0 where the violation holds."""
@@ -192,27 +194,40 @@ class ViolationSearch:
                 return found
         return None
 
-    def _descend(
+    def _search(
         self, violation: Violation, deadline: float, clock: Callable[[], float]
     ) -> Counterexample | None:
+        """Search in a violation's box from its middle, its ends, corners and random points."""
         wanted = self.checker.wanted
-        low, high = inward_box(violation, self.dtype)
+        low, high = (end.to(self.dtype) for end in inward_box(violation, self.dtype))
         if not bool((low <= high).all()):
             return None
-        rows = Rows.of(violation.rows, wanted.num_inputs, wanted.num_outputs)
-        low, high = low.to(self.dtype), high.to(self.dtype)
         draws = torch.rand(RESTARTS, len(low), generator=self.generator, dtype=self.dtype)
         draws[:3] = torch.tensor([0.5, 0.0, 1.0], dtype=self.dtype)[:, None]
         draws[3 : RESTARTS // 2] = draws[3 : RESTARTS // 2].round()
-        x = torch.minimum(torch.maximum(low + draws * (high - low), low), high)
-        for step in range(STEPS + 1):
+        begin = torch.minimum(torch.maximum(low + draws * (high - low), low), high)
+        rows = Rows.of(violation.rows, wanted.num_inputs, wanted.num_outputs)
+        return self._descend(begin, rows, (low, high), STEPS, lambda: clock() >= deadline)
+
+    def _descend(
+        self,
+        begin: Tensor,
+        rows: Rows,
+        box: tuple[Tensor, Tensor],
+        steps: int,
+        is_over: Callable[[], bool],
+    ) -> Counterexample | None:
+        """Take steps against the gradient of the largest excess of a row, from points (N, n) of a box."""
+        low, high = box
+        x = begin
+        for step in range(steps + 1):
             with torch.enable_grad():
                 x = x.detach().requires_grad_()
                 excess = self._excess(x, rows)
                 gradient = torch.autograd.grad(excess.sum(), x)[0]
             found = self._first(x.detach(), excess.detach())
-            if found is not None or clock() >= deadline:
+            if found is not None or is_over():
                 return found
-            size = 0.25 * 0.01 ** (step / STEPS) * (high - low)
+            size = 0.25 * 0.01 ** (step / steps) * (high - low)
             x = torch.minimum(torch.maximum(x.detach() - size * gradient.sign(), low), high)
         return None

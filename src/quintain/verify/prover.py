@@ -12,7 +12,7 @@ exact arithmetic, too. What is not finite proves nothing.
 import heapq
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 
 import torch
@@ -34,6 +34,10 @@ SPLIT_INPUTS = 24
 FLOAT64_UNIT = 2.0**-53
 LARGEST_NUMBER = Fraction(10) ** 300
 """Of a property, so that sums of them are finite in float64."""
+
+
+Look = Callable[[Tensor, int], Tensor | None]
+"""Given points (N, n) and the number of a violation, returns an input (n,) that violates, or None."""
 
 
 class FlatOutputs(nn.Module):
@@ -81,6 +85,15 @@ class Rows:
                     matrix[number, at] = _number(slope)
         return Rows(outputs, inputs, torch.tensor([_number(row.bound) for row in rows], dtype=torch.float64))
 
+    @staticmethod
+    def joined(parts: "Sequence[Rows]") -> "Rows":
+        """Return all rows of some parts in one."""
+        return Rows(*(torch.cat([getattr(part, one.name) for part in parts]) for one in fields(Rows)))
+
+    def of_one(self, at: int) -> "Rows":
+        """Return one row by itself."""
+        return Rows(self.outputs[at : at + 1], self.inputs[at : at + 1], self.bounds[at : at + 1])
+
 
 def _number(value: Fraction) -> float:
     if abs(value) > LARGEST_NUMBER:
@@ -96,13 +109,13 @@ class Prover:
         traced: The net's operations, from rows of inputs to rows of outputs.
         net: The net, whose type decides how it rounds.
         dtype: That type.
-        tables: Jacobians that all boxes have in common.
+        tables: Jacobians that all boxes have in common, in float64 and in float32.
     """
 
     traced: TracedNetwork
     net: nn.Module
     dtype: torch.dtype
-    tables: Tables = field(default_factory=Tables)
+    tables: dict[torch.dtype, Tables] = field(default_factory=dict)
 
     @staticmethod
     def of(net: nn.Module, shape: Sequence[int], dtype: torch.dtype) -> "Prover":
@@ -136,7 +149,13 @@ class Prover:
     def followed_back(
         self, lower: Tensor, upper: Tensor, rows: Rows, *, narrow: bool = True
     ) -> tuple[BackwardBounds, Operation]:
-        """Return the recorded operations over one box, and the one that gives the rows (1, R)."""
+        """Return the recorded operations over one box, and the one that gives the rows (1, R).
+
+        Args:
+            lower, upper: Ends of the box (n,), in float64; in float32 what comes of it is for search alone.
+            rows: The rows.
+            narrow: Whether the bounds of nonlinear layers' inputs are linear ones, too.
+        """
         low, high = lower[None], upper[None]
         recording = Recording()
         middle, half = (low + high) / 2, (high - low) / 2
@@ -144,14 +163,17 @@ class Prover:
         half = half + 4 * FLOAT64_UNIT * torch.maximum(low.abs(), high.abs())
         terms = torch.maximum(low.abs(), high.abs()) + (high - low)
         minimum = _BoxMinimum(middle.flatten(), half.flatten())
-        backward = BackwardBounds(recording, minimum, self.tables)
+        backward = BackwardBounds(recording, minimum, self.tables.setdefault(lower.dtype, Tables()))
         if narrow:
             recording.refine = _where_it_gains(backward)
         rounding = rounding_model(self.dtype)
         start = Interval(middle, half, operation=recording.input(terms))
+        is_proof = lower.dtype == torch.float64
         points = torch.stack([lower, (lower + upper) / 2, upper]).to(self.dtype)
         outputs = self.traced.logit_bounds(
-            cast_input(start, rounding), rounding, observed=self.traced.observe(points)
+            cast_input(start, rounding),
+            rounding,
+            observed=self.traced.observe(points) if is_proof else None,
         )
         assert outputs.operation is not None
         return backward, _rows_operation(recording, outputs, start, rows)
@@ -223,20 +245,23 @@ def refute_boxes(prover: Prover, boxes: Sequence[OpenBox], rows: Sequence[Rows])
     Violations over the same box are bounded together.
     """
     left: list[OpenBox] = []
-    groups: dict[tuple[bytes, bytes], list[OpenBox]] = {}
-    for box in boxes:
-        groups.setdefault((box.lower.numpy().tobytes(), box.upper.numpy().tobytes()), []).append(box)
-    for group in groups.values():
+    for group in boxes_alike(boxes):
         parts = [rows[box.violation] for box in group]
-        together = Rows(
-            *(torch.cat([getattr(part, name) for part in parts]) for name in ("outputs", "inputs", "bounds"))
-        )
+        together = Rows.joined(parts)
         bounds = prover.lower(group[0].lower, group[0].upper, together)
         for box, found in zip(group, bounds.split([len(part.bounds) for part in parts]), strict=True):
             best = float(found.max()) if len(found) else -torch.inf
             if not best > 0:
                 left.append(OpenBox(box.violation, box.lower, box.upper, best))
     return left
+
+
+def boxes_alike(boxes: Sequence[OpenBox]) -> list[list[OpenBox]]:
+    """Return boxes in groups of the same ends."""
+    groups: dict[tuple[bytes, bytes], list[OpenBox]] = {}
+    for box in boxes:
+        groups.setdefault((box.lower.numpy().tobytes(), box.upper.numpy().tobytes()), []).append(box)
+    return list(groups.values())
 
 
 def whole_boxes(violations: Sequence[Violation], dtype: torch.dtype) -> list[OpenBox]:
@@ -253,7 +278,7 @@ def split_boxes(
     rows: Sequence[Rows],
     deadline: float,
     *,
-    look: Callable[[Tensor, int], bool],
+    look: Look,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[OpenBox]:
     """Halve open boxes, of least bound first, until all parts are refuted or the time is up.
@@ -263,7 +288,7 @@ def split_boxes(
         boxes: Open ones.
         rows: Of each violation.
         deadline: When to stop, on the clock.
-        look: Given points (N, n) of an open part and its violation, tells whether one of them violates.
+        look: Tries points of an open part.
         clock: Seconds.
 
     Returns:
@@ -276,7 +301,7 @@ def split_boxes(
     while heap and clock() < deadline:
         _, _, box = heapq.heappop(heap)
         middle = (box.lower + box.upper) / 2
-        if look(torch.stack([box.lower, middle, box.upper]), box.violation):
+        if look(torch.stack([box.lower, middle, box.upper]), box.violation) is not None:
             return [box, *(one for _, _, one in heap)]
         at = int((box.upper - box.lower).argmax())
         if not box.lower[at] < middle[at] < box.upper[at]:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.models.onnx_net.net import OnnxNet
 from quintain.models.onnx_net.reader import import_onnx
+from quintain.verify.branching import split_signs
 from quintain.verify.counterexamples import Checker, Counterexample, ViolationSearch
 from quintain.verify.parser import read_property
 from quintain.verify.properties import Property, inward_box
@@ -18,6 +20,12 @@ from quintain.verify.results import PropertyVerdict
 
 FIRST_ATTACK = 0.2
 """Share of the time that the search for a counterexample may take before proofs begin."""
+
+LAST_PROOF = 0.9
+"""Share of it at which proofs end; the rest is for another search."""
+
+TRIED = 4
+"""Points near a part that are tried on the net."""
 
 Clock = Callable[[], float]
 
@@ -118,19 +126,20 @@ def decide(instance: Instance, seconds: float, clock: Clock = time.monotonic) ->
         return PropertyVerdict("unknown", None, f"not proven: {error}", clock() - started)
     if not boxes:
         return unsat("linear bounds")
-    if instance.wanted.num_inputs <= SPLIT_INPUTS:
-        seen: list[Counterexample] = []
+    seen: list[Counterexample] = []
 
-        def look(points: torch.Tensor, violation: int) -> bool:
-            met = search.look(points, violation)
-            seen.extend([met] if met is not None else [])
-            return met is not None
+    def look(points: Tensor, violation: int) -> Tensor | None:
+        met = search.look(points[:TRIED], violation)
+        seen.extend([met] if met is not None else [])
+        return None if met is None else torch.from_numpy(met.x)
 
-        boxes = split_boxes(prover, boxes, rows, deadline, look=look, clock=clock)
-        if seen:
-            return sat(seen[0], "a part of the box")
-        if not boxes:
-            return unsat("linear bounds over parts of the box")
+    split = split_boxes if instance.wanted.num_inputs <= SPLIT_INPUTS else split_signs
+    end = started + LAST_PROOF * seconds
+    boxes = split(prover, boxes, rows, end, look=look, clock=clock)
+    if seen:
+        return sat(seen[0], "a search of parts of the box")
+    if not boxes:
+        return unsat("linear bounds over parts of the box")
     found = search.run(deadline, rounds=1000, clock=clock)
     if found is not None:
         return sat(found, "attack")

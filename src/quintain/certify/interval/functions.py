@@ -226,9 +226,15 @@ def _reshape(
         _require_examples_first(target, settings, kwargs, interval.center.ndim, name)
     # bounds may lie in memory otherwise than the values
     method = "reshape" if target == "view" else target
-    return _require_same_batch(
-        interval.reshape(lambda value: getattr(value, method)(*settings, **kwargs)), interval, name
-    )
+
+    def f(value: Tensor) -> Tensor:
+        # linear bounds also reshape rows, of which there is another number
+        sizes = fx.node.map_aggregate(
+            tuple(settings), lambda one: len(value) if isinstance(one, BatchSize) else one
+        )
+        return getattr(value, method)(*sizes, **kwargs)
+
+    return _require_same_batch(interval.reshape(f), interval, name)
 
 
 def evaluate_constant_call(

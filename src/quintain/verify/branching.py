@@ -1,0 +1,99 @@
+"""Branch and bound over ReLUs for rows of a property: what linear bounds over the whole box leave open."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from quintain.certify.linear.backward import BackwardBounds
+from quintain.certify.linear.search import PartSearch, quick_copy
+from quintain.verify.prover import Look, OpenBox, Prover, Rows, boxes_alike
+
+MOST_BOUNDS = 10**9
+"""Parts that may be bounded: it is the time that ends a search."""
+
+
+def split_signs(
+    prover: Prover,
+    boxes: Sequence[OpenBox],
+    rows: Sequence[Rows],
+    deadline: float,
+    *,
+    look: Look,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[OpenBox]:
+    """Refute open boxes by parts in which signs of ReLUs' inputs are known, until the time is up.
+
+    Violations of one row over the same box are searched for together; of one with several rows each by
+    itself, that of the best bound first, since one that is refuted everywhere suffices.
+
+    Args:
+        prover: Of the net.
+        boxes: Open ones.
+        rows: Of each violation.
+        deadline: When to stop, on the clock.
+        look: Tries points near an open part.
+        clock: Seconds.
+
+    Returns:
+        The boxes that are open still; those after a counterexample was met are among them.
+    """
+    left: list[OpenBox] = []
+    for group in boxes_alike(boxes):
+        single = [box for box in group if len(rows[box.violation].bounds) == 1]
+        if single and not _is_refuted(
+            prover, single, [rows[box.violation] for box in single], deadline, look, clock
+        ):
+            left += single
+        for box in group:
+            if len(rows[box.violation].bounds) != 1 and not _one_row_is_refuted(
+                prover, box, rows[box.violation], deadline, look, clock
+            ):
+                left.append(box)
+    return left
+
+
+def _one_row_is_refuted(
+    prover: Prover, box: OpenBox, rows: Rows, deadline: float, look: Look, clock: Callable[[], float]
+) -> bool:
+    """Tell whether some row of a violation is refuted everywhere, each in an equal share of the time."""
+    bounds = prover.lower(box.lower, box.upper, rows) if len(rows.bounds) else torch.zeros(0)
+    order = bounds.argsort(descending=True).tolist()
+    for place, row in enumerate(order):
+        now = clock()
+        share = now + (deadline - now) / (len(order) - place)
+        if now < deadline and _is_refuted(prover, [box], [rows.of_one(row)], share, look, clock):
+            return True
+    return False
+
+
+def _is_refuted(
+    prover: Prover,
+    boxes: Sequence[OpenBox],
+    rows: Sequence[Rows],
+    deadline: float,
+    look: Look,
+    clock: Callable[[], float],
+) -> bool:
+    """Tell whether all these rows are refuted over the one box that they have in common."""
+    seconds = deadline - clock()
+    if not seconds > 0:
+        return False
+    together, lower, upper = Rows.joined(rows), boxes[0].lower, boxes[0].upper
+
+    def refute(points: Tensor) -> Tensor | None:
+        tried = (look(points, box.violation) for box in boxes)
+        return next((found for found in tried if found is not None), None)
+
+    with torch.no_grad():
+        backward, output = prover.followed_back(lower, upper, together)
+        wanted = torch.eye(len(together.bounds), dtype=torch.float64)
+        wanted = wanted[~(backward.lower(output, wanted) > 0)]
+        if not len(wanted):
+            return True
+        plain, _ = prover.followed_back(lower.float(), upper.float(), together, narrow=False)
+        quick = BackwardBounds(quick_copy(backward.recording, plain.recording), plain.minimum, plain.tables)
+        search = PartSearch(backward, quick, output=output, rows=wanted, refute=refute)
+        found = search.run(MOST_BOUNDS, seconds, clock)
+    return found.point is None and 0 < found.margin < torch.inf
