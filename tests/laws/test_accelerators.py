@@ -34,7 +34,7 @@ from quintain.federated import FederatedConfig, partition, simulate
 from quintain.harden import fit
 from quintain.models import Classifier
 from quintain.testing import FakeDeviceTensor, fake_device, on_device, random_inputs
-from quintain.threats import Linf, Patch, parse
+from quintain.threats import L2, Linf, Patch, parse
 from quintain.training import Recipe
 
 CPU = torch.device("cpu")
@@ -85,7 +85,8 @@ def test_a_certifier_proves_the_same(name, monkeypatch):
             return certifier.derive(model).certify(x, y, seed=3).radius
         if CERTIFIERS[name].fact("subject") == "ablated":
             return replace(certifier, band_width=1).derive(model).certify(x, y, Patch(1 / 16)).margin
-        return largest_certified_radius(certifier, model, x, y, Linf(0.1)).radius
+        ball = Linf(0.1) if "linf" in CERTIFIERS[name].words("supports") else L2(0.1)
+        return largest_certified_radius(certifier, model, x, y, ball).radius
 
     wanted = radii(net, x, y)
     assert (wanted > 0).any()

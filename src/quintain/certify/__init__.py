@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from quintain.certify.interval.layers import register_layer_rule as register_layer_rule
     from quintain.certify.interval.recording import Lines as Lines
     from quintain.certify.interval.relaxations import Relaxation as Relaxation
+    from quintain.certify.lipschitz.norms import conv_norm_bound as conv_norm_bound
+    from quintain.certify.lipschitz.norms import spectral_norm_bound as spectral_norm_bound
     from quintain.certify.outcome import CertificateOutcome as CertificateOutcome
     from quintain.certify.outcome import Certifier as Certifier
     from quintain.certify.radius_search import largest_certified_radius as largest_certified_radius

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from quintain.certify.crown import CROWN as CROWN
     from quintain.certify.crown import CROWNIBP as CROWNIBP
     from quintain.certify.interval.certifier import IntervalBounds as IntervalBounds
+    from quintain.certify.lipschitz.certifier import Lipschitz as Lipschitz
     from quintain.certify.randomized_smoothing import RandomizedSmoothing as RandomizedSmoothing
 
 EXPORTS: dict[str, str] = {
@@ -26,13 +27,16 @@ EXPORTS: dict[str, str] = {
     "Interval": "quintain.certify.interval.domain",
     "IntervalBounds": "quintain.certify.interval.certifier",
     "Lines": "quintain.certify.interval.recording",
+    "Lipschitz": "quintain.certify.lipschitz.certifier",
     "RandomizedSmoothing": "quintain.certify.randomized_smoothing",
     "Relaxation": "quintain.certify.interval.relaxations",
     "RoundingModel": "quintain.certify.rounding",
     "SmoothedClassifier": "quintain.certify.smoothing",
     "TracedNetwork": "quintain.certify.interval.graph",
+    "conv_norm_bound": "quintain.certify.lipschitz.norms",
     "largest_certified_radius": "quintain.certify.radius_search",
     "register_layer_rule": "quintain.certify.interval.layers",
+    "spectral_norm_bound": "quintain.certify.lipschitz.norms",
     "worst_case_logits": "quintain.certify.interval.certifier",
 }
 
@@ -128,6 +132,21 @@ ENTRIES: tuple[Entry, ...] = (
             ("supports", "linf l2"),
             ("example", "linf:4/255"),
             ("default_rank", "1"),
+        ),
+    ),
+    Entry(
+        "certifier",
+        "lipschitz",
+        "quintain.certify.lipschitz.certifier:Lipschitz",
+        "global Lipschitz constants, for L2 and nets that were trained for them",
+        guarantee=(
+            "deterministic: no input of the ball changes the answer of the model that runs, its float32 "
+            "rounding and the bound's own in float64 included"
+        ),
+        facts=(
+            ("supports", "l2"),
+            ("example", "l2:0.5"),
+            ("default_rank", "6"),
         ),
     ),
 )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from quintain.harden.fast import FastTraining as FastTraining
     from quintain.harden.gaussian_augmentation import GaussianAugmentation as GaussianAugmentation
     from quintain.harden.ibp import IBPTraining as IBPTraining
+    from quintain.harden.lipschitz import LipschitzTraining as LipschitzTraining
     from quintain.harden.mtl_ibp import MTLIBP as MTLIBP
     from quintain.harden.pgd import PGDTraining as PGDTraining
     from quintain.harden.trades import TRADES as TRADES
@@ -24,6 +25,7 @@ EXPORTS: dict[str, str] = {
     "FastTraining": "quintain.harden.fast",
     "GaussianAugmentation": "quintain.harden.gaussian_augmentation",
     "IBPTraining": "quintain.harden.ibp",
+    "LipschitzTraining": "quintain.harden.lipschitz",
     "MTLIBP": "quintain.harden.mtl_ibp",
     "PGDTraining": "quintain.harden.pgd",
     "TRADES": "quintain.harden.trades",
@@ -95,6 +97,18 @@ ENTRIES: tuple[Entry, ...] = (
             ("certifier", "interval"),
         ),
         old_names=("certified",),
+    ),
+    Entry(
+        "defense",
+        "lipschitz",
+        "quintain.harden.lipschitz:LipschitzTraining",
+        "certified training for L2 on margins beyond a global Lipschitz constant",
+        guarantee="none of itself; Lipschitz constants prove what holds afterwards",
+        facts=(
+            ("supports", "l2"),
+            ("example", "l2:0.5"),
+            ("certifier", "lipschitz"),
+        ),
     ),
     Entry(
         "defense",

@@ -35,6 +35,9 @@ BRANCH_AND_BOUND = "branch and bound"
 RANDOMIZED_SMOOTHING = "randomized smoothing"
 """The method of a certificate of the smoothed model."""
 
+LIPSCHITZ_BOUNDS = "Lipschitz constants"
+"""The method of a certificate by global Lipschitz constants."""
+
 ABLATION = "derandomized smoothing"
 """The method of a certificate of the ablated model, against stickers."""
 

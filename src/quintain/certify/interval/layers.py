@@ -383,6 +383,8 @@ def bound_layer(layer: nn.Module, interval: Interval, rounding: RoundingModel, n
             f"layer {name!r} turns a batch of {len(interval.center)} into {len(result.center)}; examples "
             "must stay apart"
         )
+    if result.operation is not None and result.operation is not interval.operation:
+        result.operation.recording.layers[result.operation.index] = layer
     return result
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 AffineMap = Callable[..., Tensor]
 """``values, ... -> values``, affine in all of them together, in the type of the bounds."""
@@ -83,11 +83,15 @@ class Recording:
 
     Args:
         refine: Narrows the bounds of what a nonlinear layer is given, before its lines are drawn.
+
+    Attributes:
+        layers: The layers of a net that operations are the last ones of, by the operations' places.
     """
 
     def __init__(self, refine: Refinement | None = None) -> None:
         self.refine = refine
         self.operations: list[Operation] = []
+        self.layers: dict[int, nn.Module] = {}
 
     def input(self, terms: Tensor) -> Operation:
         """Record the input, of absolute values of at most ``terms`` (B, *S)."""
