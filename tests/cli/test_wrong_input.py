@@ -277,7 +277,16 @@ def vectors(tmp_path):
     return tmp_path / "v.npz"
 
 
-@pytest.mark.parametrize("token", ["l1:1.5", "l0:3", "mask:eyeglasses:0.1", "negative", "patch:area=5%"])
+@pytest.mark.parametrize("token", ["mask:eyeglasses:0.1", "patch:area=5%"])
+def test_what_the_certifier_of_a_defense_does_not_handle_is_refused(call, token):
+    code, _, err = call("harden", "--threat", token, "--out", "r")
+    assert code == USAGE
+    assert f"--threat {token}: a model trained with ibp is certified by interval, which handles" in " ".join(
+        err.split()
+    )
+
+
+@pytest.mark.parametrize("token", ["l1:1.5", "l0:3", "negative", "color:brightness=0.2"])
 @pytest.mark.parametrize("verb", ["certify", "harden"])
 def test_what_nothing_is_proved_of_is_refused_by_name_where_something_is_to_be_proved(
     call, weights, verb, token

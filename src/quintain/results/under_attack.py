@@ -66,8 +66,7 @@ def decide_under_attack(requirement: Requirement, claim: Claim, results: Iterabl
     reason = f"attacks left {count.hits} of {count.trials} examples: {verdict.reason}"
     trust = trust_in(attacks_behind(claim, results))
     if requirement.relation == ">=" and verdict.passed and not by_bracket.passed and trust != HIGH_TRUST:
-        why = f"{reason}; but trust is {trust}; {_remedy(trust)}"
-        return Verdict(Decision.UNDECIDED, why)
+        return Verdict(Decision.UNDECIDED, f"{reason}; but trust is {trust}; {_remedy(trust)}")
     return replace(
         verdict, reason=f"{reason}; this is no robust accuracy, since a stronger attack may leave less"
     )
