@@ -1,7 +1,8 @@
 """One call of a command: its requirements, and what is done around its work."""
 
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -147,7 +148,7 @@ class VerbCall(CallInputs):
         self.announce_requirements()
         self.print_device()
         try:
-            with writable_folder(folder), mark_unfinished(folder, self.verb, self.resume_dir):
+            with self._folder_of_its_own(), mark_unfinished(folder, self.verb, self.resume_dir):
                 record = self.decide(self._record(work))
                 self._store(record)
                 save_settings(folder, settings, self.data_options)
@@ -156,6 +157,18 @@ class VerbCall(CallInputs):
         except KeyboardInterrupt as stop:
             raise KeyboardInterrupt(self._what_is_kept(str(stop))) from None
         return self._finish(record, f"quintain report {shlex.quote(str(folder))}")
+
+    @contextmanager
+    def _folder_of_its_own(self) -> Iterator[None]:
+        """Make the run folder, and keep other processes out of it.
+
+        Raises:
+            RunFolderError: If another process works there, or has finished since the folder was chosen.
+        """
+        with writable_folder(self.folder, is_named=self.out is not None):
+            if self.out is not None:
+                choose_folder(self.verb, self.out, self.resume_dir)
+            yield
 
     def run_resumable(self, work: "Callable[[], StepOutput]") -> int:
         """Do the work as ``run`` does, and say before where the run is written.

@@ -1,6 +1,7 @@
 """The folder of a run: its name, whether it can be written to, and how an interrupted run is resumed."""
 
 import datetime
+import os
 import shlex
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 from quintain.cli.run_settings import current_contents
 from quintain.core.errors import RunFolderError, StorageError
 from quintain.core.files import write_atomically
+from quintain.core.processes import is_first_process, world_size
 from quintain.results.run_layout import VERB_FILE
 
 
@@ -58,30 +60,71 @@ def choose_folder(verb: str, out: Path | None, resume_dir: str) -> Path:
 
 
 @contextmanager
-def writable_folder(folder: Path) -> Iterator[None]:
-    """Create the run folder and check that it is writable; remove it again if it stays empty.
+def writable_folder(folder: Path, *, is_named: bool = True) -> Iterator[None]:
+    """Create the run folder, check that it is writable, and use it alone; remove it if it stays empty.
 
     Before the work starts.
 
+    Args:
+        folder: The run folder.
+        is_named: Whether ``--out`` named it; one that did not exist when it was chosen is made by this run.
+
     Raises:
         StorageError: If it cannot be written to.
+        RunFolderError: If another process works there, or made the folder since it was chosen.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=is_named or world_size() > 1)
         with tempfile.TemporaryFile(dir=folder):
             pass
+    except FileExistsError:
+        raise RunFolderError(
+            f"another run has begun in {folder} just now; run the command again, or give each run an --out "
+            "of its own"
+        ) from None
     except OSError as error:
         raise StorageError(
             f"cannot write into {folder}: {error.strerror}; choose another folder with --out"
         ) from error
+    with used_alone(folder):
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                folder.rmdir()
+                for parent in made[1:]:
+                    parent.rmdir()
+
+
+@contextmanager
+def used_alone(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a run folder while this one works there, however it ends.
+
+    On a file system that has no locks, nobody is kept out.
+
+    Raises:
+        RunFolderError: If another process works there.
+    """
+    if sys.platform == "win32" or not is_first_process():
+        yield
+        return
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
     try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunFolderError(
+                f"another process is working in {folder}; wait until it ends, or give each run an --out of "
+                "its own"
+            ) from None
+        except OSError:
+            pass
         yield
     finally:
-        with suppress(OSError):
-            folder.rmdir()
-            for parent in made[1:]:
-                parent.rmdir()
+        os.close(handle)
 
 
 @contextmanager

@@ -54,7 +54,7 @@ def run(
     ] = False,
 ) -> int:
     from quintain.cli.requirement_threats import refuse_unplanned_requirements
-    from quintain.cli.run_folder import resume_command
+    from quintain.cli.run_folder import resume_command, used_alone
     from quintain.cli.threat_options import refuse_unknown_threats
     from quintain.core.errors import RunFolderError, SettingError
     from quintain.drill import Settings
@@ -101,12 +101,12 @@ def run(
     subject = Subject(settings, call.torch_device)
     subject.check()
     RunFolder(folder, settings, ())  # refuses a folder of other settings before anything is printed
-    resume = resume_command(out, folder)
-    call.print_dim(f"writing to {folder}. To resume after an interruption: {resume}")
-    call.announce_requirements()
-    call.print_device()
-
-    return _run(call, folder, subject, resume)
+    with used_alone(folder):
+        resume = resume_command(out, folder)
+        call.print_dim(f"writing to {folder}. To resume after an interruption: {resume}")
+        call.announce_requirements()
+        call.print_device()
+        return _run(call, folder, subject, resume)
 
 
 def _run(call: "VerbCall", folder: Path, subject: "Subject", resume: str) -> int:
