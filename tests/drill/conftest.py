@@ -28,6 +28,7 @@ TINY = Workload(
     inversion_steps=5,
     rounds=2,
     local_epochs=1,
+    bound_seconds=0,
 )
 
 

@@ -208,13 +208,13 @@ def test_mutant_a_certifier_that_claims_everything_contradicts_and_is_stored_fir
 ):
     folder = copied(finished, tmp_path)
     (folder / "05-certify.json").unlink()
-    real = brackets._combine
+    real = brackets.known_examples
 
     def boasting(proved, attacked):
         both = real(proved, attacked)
         return replace(both, certified_radius=tuple(1.0 for _ in both.certified_radius))
 
-    monkeypatch.setattr(brackets, "_combine", boasting)
+    monkeypatch.setattr(brackets, "known_examples", boasting)
     with pytest.raises(ContradictionError, match="both certified and broken"):
         drill(folder, settings(), clock=stopped)
     claims = load(folder / "05-certify.json").claims

@@ -19,7 +19,8 @@ from quintain.certify.interval.graph import TracedNetwork
 from quintain.certify.interval.recording import Operation, Recording
 from quintain.certify.linear.backward import BackwardBounds, Tables
 from quintain.certify.linear.minimum import allowed_box, linear_minimum
-from quintain.certify.rounding import FLOAT64_SAFETY_FACTOR, RoundingModel
+from quintain.certify.rounding import FLOAT64_SAFETY_FACTOR, RoundingModel, rounding_model
+from quintain.models.classifier import Classifier
 from quintain.results.literals import CROWN_BOUNDS, CROWN_IBP_BOUNDS
 from quintain.threats.l2 import L2
 from quintain.threats.linf import Linf
@@ -31,6 +32,9 @@ GUARANTEE = (
     "and the bound's own in float64 included"
 )
 SUPPORTS = ("linf", "l2")
+
+SECONDS_PER_VALUE = 2e-8
+"""Of one value in a row that is carried back, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +192,34 @@ class LinearMargins:
             observed=None if points is None else traced.observe(points),
         )
         return backward, logits
+
+
+def expected_seconds(model: Classifier, x: Tensor, threat: Threat) -> float:
+    """Return about how many seconds ``CROWN`` takes for an example, by one pass of intervals.
+
+    Args:
+        model: The model.
+        x: The example (1, *S).
+        threat: What may be changed.
+
+    Raises:
+        ModelError: As of ``CROWN``.
+    """
+    with torch.no_grad():
+        backward, _ = LinearMargins(narrow=False).followed_back(
+            TracedNetwork.trace(model.net),
+            x.to(model.device, torch.float64),
+            threat,
+            threat.eps,
+            rounding_model(model.dtype),
+        )
+    values = rows = 0
+    for operation in backward.recording.operations:
+        values += operation.terms.numel()
+        if operation.lines is not None:
+            # a row back to the input for each value whose lines are apart
+            rows += int(operation.lines.loose.sum()) * values
+    return SECONDS_PER_VALUE * rows
 
 
 def margin_rows(logits: Interval, y: Tensor) -> Tensor:

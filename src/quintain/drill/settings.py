@@ -83,6 +83,7 @@ class Workload:
         marker_steps: Steps of fitting the sticker.
         smoothed_examples: Examples that are certified by smoothing.
         noise_samples: Noise samples for each of them.
+        bound_seconds: Seconds for linear bounds of what intervals and attacks leave open.
         private_batch, private_steps: Batch size and steps of DP-SGD.
         canaries: Canaries of the audit.
         inversion_steps: Steps of a reconstruction.
@@ -112,6 +113,7 @@ class Workload:
     train_examples: int = 0
     black_box_queries: int = 5_000
     hardened_models: int = 3
+    bound_seconds: int = 40
 
 
 FULL = Workload(
@@ -151,6 +153,7 @@ QUICK = Workload(
     inversion_steps=150,
     rounds=3,
     local_epochs=1,
+    bound_seconds=4,
 )
 
 MAX_TEST_EXAMPLES = 1_000
@@ -162,6 +165,9 @@ RECORDS_PER_BATCH = 9
 """Private training on the user's data takes one record of so many into each batch, within the limits below,
 as it does on the X-rays.
 """
+
+OWN_BOUNDS = 4
+"""On the user's data linear bounds may take so many times the seconds that they have on the X-rays."""
 
 MIN_PRIVATE_BATCH, MAX_PRIVATE_BATCH = 32, 2_048
 
@@ -187,4 +193,5 @@ def fitted_to(workload: Workload, *, train: int, test: int, bundled: bool) -> Wo
         test_examples=min(counts["test_examples"], MAX_TEST_EXAMPLES),
         private_batch=batch,
         canaries=max(1, min(workload.canaries, train // 4)),
+        bound_seconds=OWN_BOUNDS * workload.bound_seconds,
     )

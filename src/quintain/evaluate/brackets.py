@@ -53,10 +53,13 @@ def robustness_claims(
         primary: Whether requirements that name no model mean this one.
     """
     sizes = sorted_by_size(threats)
-    both = _combine(certification, attacked)
+    both = known_examples(certification, attacked)
     attacks = dict.fromkeys(row.attack for row in (attacked.rows if attacked else ()))
     aim = "" if attacked is None or attacked.target_class is None else f"{AIMED_AT}{attacked.target_class}"
-    methods = " + ".join(f"{name}{aim}" for name in attacks) or CLEAN_ERRORS_ONLY
+    names = [f"{name}{aim}" for name in attacks]
+    if certification is not None and certification.counterexamples:
+        names.append(certification.method)
+    methods = " + ".join(names) or CLEAN_ERRORS_ONLY
     claims = []
     for threat in sizes:
         quantity = Quantity(Metric.ROBUST_ACCURACY, subject.file.model_hash, data.hash, threat.spec)
@@ -189,8 +192,8 @@ def _name(number: int, method: object) -> str:
     return f"{type(method).__name__}-{number}"
 
 
-def _combine(certification: Certification | None, attacked: AttackedModel | None) -> PerExample:
-    """Return both radii of each example."""
+def known_examples(certification: Certification | None, attacked: AttackedModel | None) -> PerExample:
+    """Return both radii of each example, what a certifier broke counted as broken."""
     if certification is None or attacked is None:
         known = certification.examples if certification else attacked.examples if attacked else None
         if known is None:
@@ -198,7 +201,8 @@ def _combine(certification: Certification | None, attacked: AttackedModel | None
         return known
     certified, broken = certification.examples, attacked.examples
     invalid = tuple(a or b for a, b in zip(certified.invalid, broken.invalid, strict=True))
-    return replace(certified, broken_radius=broken.broken_radius, invalid=invalid)
+    radii = tuple(map(min, certified.broken_radius, broken.broken_radius))
+    return replace(certified, broken_radius=radii, invalid=invalid)
 
 
 def clean_accuracy_claim(

@@ -35,6 +35,7 @@ class Certification:
         seconds: Wall time.
         alpha: Probability that one certificate is wrong; 0 for proofs in the strict sense.
         noise_samples: Noisy copies of each example that were classified; empty where none were.
+        counterexamples: Inputs that it found to break an example, each with the example's row.
     """
 
     examples: PerExample
@@ -43,6 +44,7 @@ class Certification:
     seconds: float
     alpha: float = 0.0
     noise_samples: tuple[int, ...] = ()
+    counterexamples: tuple[tuple[int, np.ndarray], ...] = ()
 
 
 def certify_examples(
@@ -129,7 +131,7 @@ def refusal_reason(certifier: Certifier, model: ClassifierLike, data: Dataset, t
 def best_certification(proofs: Sequence[Certification]) -> Certification | None:
     """Return for each example the largest radius that any of several methods certified.
 
-    None for no method.
+    And the smallest at which one of them broke it. None for no method.
     """
     if not proofs:
         return None
@@ -137,11 +139,15 @@ def best_certification(proofs: Sequence[Certification]) -> Certification | None:
     radii = tuple(
         max(column) for column in zip(*(one.examples.certified_radius for one in proofs), strict=True)
     )
+    broken = tuple(
+        min(column) for column in zip(*(one.examples.broken_radius for one in proofs), strict=True)
+    )
     invalid = tuple(any(column) for column in zip(*(one.examples.invalid for one in proofs), strict=True))
     return Certification(
-        examples=replace(first.examples, certified_radius=radii, invalid=invalid),
-        method=" + ".join(one.method for one in proofs),
+        examples=replace(first.examples, certified_radius=radii, broken_radius=broken, invalid=invalid),
+        method=" + ".join(dict.fromkeys(name for one in proofs for name in one.method.split(" + "))),
         assumptions=tuple(dict.fromkeys(line for one in proofs for line in one.assumptions)),
         seconds=sum(one.seconds for one in proofs),
         alpha=sum(one.alpha for one in proofs),
+        counterexamples=tuple(pair for one in proofs for pair in one.counterexamples),
     )

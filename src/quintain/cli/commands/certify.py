@@ -13,7 +13,9 @@ from quintain.cli.options import EVALUATED, EXAMPLES, RUN, Threats
 if TYPE_CHECKING:
     from quintain.cli.call import VerbCall
 
-Seconds = Annotated[float, typer.Option(help="How long to try, for --property.")]
+Seconds = Annotated[
+    float, typer.Option(help="How long to try: for --property, or each example by branch-and-bound.")
+]
 
 Sigma = Annotated[float, typer.Option(help="Standard deviation of the noise, for smoothing.")]
 NoiseSamples = Annotated[
@@ -102,6 +104,7 @@ def run(
             noise_samples=noise_samples,
             band_width=band_width,
             band_shape=band_shape.value,
+            seconds=seconds,
             seed=call.seed,
             unfinished=call.unfinished,
             progress=call.progress,

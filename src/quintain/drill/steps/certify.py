@@ -1,8 +1,11 @@
 """Certify the models, and put both bounds together."""
 
+import time
+from collections.abc import Mapping, Sequence
 from functools import partial
 
-from quintain.certify import IntervalBounds, RandomizedSmoothing
+from quintain.certify import CROWN, BranchAndBound, IntervalBounds, RandomizedSmoothing
+from quintain.certify.outcome import Certifier
 from quintain.drill.budget import Amount
 from quintain.drill.context import SMOOTHED_MODEL, DrillContext
 from quintain.drill.obstacles import needs_intervals
@@ -10,15 +13,20 @@ from quintain.drill.settings import Workload
 from quintain.drill.step import Estimate, Step, do_part
 from quintain.drill.threat_sizes import sigma_of, smoothed_sizes
 from quintain.drill.trials import Trials
-from quintain.evaluate.brackets import robustness_claims
-from quintain.evaluate.certify import Certification, certify_examples
+from quintain.evaluate.brackets import known_examples, robustness_claims
+from quintain.evaluate.certify import Certification, best_certification, certify_examples
 from quintain.evaluate.estimated_gradients import NOISE_PAIRS
 from quintain.evaluate.model import EvaluatedModel
+from quintain.evaluate.open_examples import certify_open, save_counterexamples, too_long
 from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed, smoothed_sample_notes
 from quintain.evaluate.step import StepOutput
 from quintain.results.artifacts import ModelFile
 from quintain.results.records import Claim, NotDone
-from quintain.results.robustness_records import CertifiedModel, CertifyResult, TrainResult
+from quintain.results.robustness_records import AttackedModel, CertifiedModel, CertifyResult, TrainResult
+from quintain.threats.threat import Threat
+
+SEARCH_SECONDS = (0.5, 8.0)
+"""Seconds of branch and bound for an example, first few for all of them, then more."""
 
 VOTE_SAMPLES = 1_000
 """Most noise samples of a prediction, or half of those of a certificate where these are fewer."""
@@ -57,7 +65,7 @@ def attack_steps(workload: Workload) -> int:
 
 
 def run(context: DrillContext) -> StepOutput:
-    """Certify each attacked model by intervals, and one more by smoothing."""
+    """Certify each attacked model by intervals, then by linear bounds, and one more by smoothing."""
     files, hardened = _model_files(context), context.hardened()
     plain = context.trained().training.model
     missing: list[NotDone] = []
@@ -68,9 +76,15 @@ def run(context: DrillContext) -> StepOutput:
     if no_intervals is not None:
         missing.append(NotDone("certificates by interval bounds", no_intervals.reason, no_intervals.remedy))
     primary = context.primary_model(files if hardened else ())
-    for name in attacked or files:
-        subject = context.stored_model(files[name])
-        certification = None if no_intervals else _by_intervals(context, subject, missing)
+    subjects = {name: context.stored_model(files[name]) for name in attacked or files}
+    proofs: dict[str, Certification] = {}
+    for name, subject in {} if no_intervals else subjects.items():
+        by_intervals = _by_intervals(context, subject, missing)
+        if by_intervals is not None:
+            proofs[name] = by_intervals
+    proofs, notes = _by_linear_bounds(context, subjects, proofs, attacked, missing)
+    for name, subject in subjects.items():
+        certification = proofs.get(name)
         if certification is None and name not in attacked:
             continue
         both = do_part(
@@ -95,11 +109,10 @@ def run(context: DrillContext) -> StepOutput:
     else:
         smoothed, reason = None, "there was no time for them"
         missing.append(NotDone("certificates by smoothing", reason, "give more --minutes and a new --out"))
-    notes: tuple[str, ...] = ()
     if smoothed is not None:
         models.append(smoothed[0])
         claims.extend(smoothed[1])
-        notes = smoothed_sample_notes(
+        notes += smoothed_sample_notes(
             context.test, smoothing_settings(context), seed=context.seed("smoothing")
         )
     return StepOutput(CertifyResult(tuple(models)), tuple(claims), notes, not_done=tuple(missing))
@@ -171,6 +184,92 @@ def _by_intervals(
     )
 
 
+def _by_linear_bounds(
+    context: DrillContext,
+    subjects: Mapping[str, EvaluatedModel],
+    proofs: Mapping[str, Certification],
+    attacked: Mapping[str, AttackedModel],
+    missing: list[NotDone],
+) -> tuple[dict[str, Certification], tuple[str, ...]]:
+    """Certify what is neither certified by intervals nor broken: by CROWN, then by branch and bound.
+
+    Args:
+        context: Of the drill; its workload says how many seconds.
+        subjects: The models, by name.
+        proofs: What intervals certify; models without any are left out.
+        attacked: What attacks broke.
+        missing: What keeps a model from having any is added to it.
+
+    Returns:
+        All certificates of each model, and notes on what there was no time for.
+    """
+    found, left = dict(proofs), dict[str, int]()
+    ends = time.monotonic() + context.workload.bound_seconds
+    small = [threat for threat in context.threats if threat.eps <= context.threat.eps]
+    stages: tuple[tuple[Certifier, Sequence[Threat]], ...] = (
+        (CROWN(), context.threats),
+        *((BranchAndBound(seconds=seconds), small) for seconds in SEARCH_SECONDS),
+    )
+    tried = _within_reach(context, subjects, proofs, missing) if context.workload.bound_seconds else []
+    for certifier, threats in stages:
+        for number, name in enumerate(tried):
+            # the time that is left is shared among the models whose turn is still to come
+            seconds = max(0.0, ends - time.monotonic()) / (len(tried) - number)
+            title = getattr(certifier, "title", "")
+            one = do_part(
+                f"certificates by {title} of the {subjects[name].file.title}",
+                partial(
+                    certify_open,
+                    subjects[name],
+                    context.test,
+                    threats,
+                    certifier,
+                    known_examples(found[name], attacked.get(name)),
+                    method=title,
+                    hopeful=isinstance(certifier, CROWN),
+                    seconds=seconds,
+                    progress=context.progress,
+                ),
+                missing,
+                remedy="use layers that linear bounds handle",
+            )
+            if one is None:
+                continue
+            certification, unasked = one
+            if isinstance(certifier, CROWN):
+                left[name] = unasked
+            if certification.seconds and (certification.assumptions or certification.counterexamples):
+                both = best_certification([found[name], certification])
+                assert both is not None
+                found[name] = both
+            save_counterexamples(context.folder, name, found[name])
+    notes = tuple(
+        f"In {context.workload.bound_seconds} s linear bounds did not reach {count} examples of the "
+        f"{subjects[name].file.title}: they are open unless something else decided them."
+        for name, count in left.items()
+        if count
+    )
+    return found, notes
+
+
+def _within_reach(
+    context: DrillContext,
+    subjects: Mapping[str, EvaluatedModel],
+    proofs: Mapping[str, Certification],
+    missing: list[NotDone],
+) -> list[str]:
+    """Return the models of which linear bounds can be had in the time; others are added to ``missing``."""
+    found = []
+    for name in proofs:
+        why = too_long(subjects[name], context.test, context.threats[-1], context.workload.bound_seconds)
+        if why:
+            what = f"certificates by linear bounds of the {subjects[name].file.title}"
+            missing.append(NotDone(what, why, "take a smaller net, or give more --minutes"))
+        else:
+            found.append(name)
+    return found
+
+
 def _by_smoothing(
     context: DrillContext, base: EvaluatedModel, missing: list[NotDone]
 ) -> tuple[CertifiedModel, tuple[Claim, ...]] | None:
@@ -194,7 +293,7 @@ def _by_smoothing(
 
 
 def estimate(context: DrillContext, trials: Trials) -> Estimate:
-    """Return the time of interval bounds of up to three models, and of the noise samples.
+    """Return the time of bounds of up to three models, and of the noise samples.
 
     An example that the smoothed model misclassifies gets no certificate and is not attacked.
     """
@@ -205,6 +304,7 @@ def estimate(context: DrillContext, trials: Trials) -> Estimate:
     certified = 1.0 if "harden" in context.planned else trials.correct_under_noise
     return lambda workload: (
         workload.test_examples * by_intervals
+        + (by_intervals > 0) * workload.bound_seconds
         + min(workload.smoothed_examples, workload.test_examples)
         * (
             certified * (min(CERTIFICATE_SAMPLES, workload.noise_samples) + attack_steps(workload) * step)
@@ -219,6 +319,7 @@ def amounts(context: DrillContext) -> tuple[Amount, ...]:
     return (
         Amount("smoothed_examples", "examples certified by smoothing", 10 if needs_intervals(context) else 0),
         Amount("noise_samples", "most noise samples of each", 1_000),
+        *(() if needs_intervals(context) else (Amount("bound_seconds", "seconds of linear bounds", 5),)),
     )
 
 

@@ -29,6 +29,7 @@ def run_certify(
     noise_samples: int = 10_000,
     band_width: int = 4,
     band_shape: str = "column",
+    seconds: float = 60.0,
     seed: int = 0,
     unfinished: Path | None = None,
     progress: Progress = no_progress,
@@ -37,7 +38,7 @@ def run_certify(
 
     Args:
         certifier: A registered name.
-        sigma, noise_samples, band_width, band_shape: Settings of a certifier that takes them.
+        sigma, noise_samples, band_width, band_shape, seconds: Settings of a certifier that takes them.
         unfinished: Where finished certificates are kept, so that the same call resumes; ``delete_chunks`` it
             once the record is written.
 
@@ -47,7 +48,11 @@ def run_certify(
     entry = get_entry("certifier", certifier)
     require_supported(entry, threats)
     method = entry.build(
-        sigma=sigma, noise_samples=noise_samples, band_width=band_width, band_shape=band_shape
+        sigma=sigma,
+        noise_samples=noise_samples,
+        band_width=band_width,
+        band_shape=band_shape,
+        seconds=seconds,
     )
     if entry.fact("subject") == "smoothed":
         for threat in threats:
