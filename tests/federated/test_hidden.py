@@ -245,3 +245,11 @@ def test_earlier_rounds_may_come_without_their_vectors():
     require_hidden(result.server_view, words, earlier_views=[slim])
     with pytest.raises(SettingError, match="truth lacks site-3"):
         require_hidden(result.server_view, {name: words[name] for name in list(words)[:3]})
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 1024, 1025, 4001, 70_000])
+def test_set_bits_are_counted_exactly(count):
+    words = np.random.default_rng(count).integers(0, 2**32, count, dtype=np.uint32)
+    words[: count // 3] |= np.uint32(1 << 31)
+    counted = [int(((words >> np.uint32(bit)) & 1).sum()) for bit in range(32)]
+    assert hidden._ones_by_bit(words).tolist() == counted

@@ -120,8 +120,11 @@ class Aggregation(ABC):
         Returns:
             (encoding.num_words,) words.
         """
+        if relative_weight == 1:
+            return encoding.quantize(update)
         clipped = np.clip(update, -encoding.clip_value, encoding.clip_value)
-        return encoding.quantize(clipped * relative_weight)
+        clipped *= relative_weight
+        return encoding.quantize(clipped)
 
     def check_policy(self, policy: Policy) -> None:  # noqa: B027
         """Refuse terms under which no sum can be made, before any round.

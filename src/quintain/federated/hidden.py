@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quintain.core.errors import MechanismError, SettingError
 from quintain.core.statistics import binomial_tail
@@ -13,6 +14,7 @@ from quintain.federated.view import ServerView
 
 FALSE_ALARM = 1e-9
 BITS = 32
+FEW_WORDS = 1024
 _PATTERNS = 2 * BITS  # 32 bits, 31 pairs of neighbours, and repeated words
 
 
@@ -55,7 +57,8 @@ def require_hidden(
         )
     attacker = MaskAttacker(view, earlier_views)
     for site in suspects:
-        left = attacker.attack(site).encoded - truth[site]
+        left = attacker.attack(site).encoded
+        left -= truth[site]
         for sign, chance, share in _signs(left, FALSE_ALARM / len(suspects)):
             if chance < FALSE_ALARM * share / len(suspects):
                 raise MechanismError(
@@ -68,7 +71,7 @@ def _signs(left: EncodedVector, false_alarm: float) -> Iterator[tuple[str, float
     """Yield each kind of sign at its worst: what was counted, its chance, and its share of the false alarms.
 
     Args:
-        left: (n,) what the attack leaves of a vector, less the true words.
+        left: (n,) what the attack leaves of a vector, less the true words; sorted by that.
         false_alarm: Of all signs together; a chance that is clearly above it is not worked out further.
     """
     size, fair = len(left), 0.5 / _PATTERNS
@@ -80,12 +83,14 @@ def _signs(left: EncodedVector, false_alarm: float) -> Iterator[tuple[str, float
     bit, ones = _most_uneven(left, BITS)
     chance = _two_sided(ones, size, false_alarm * fair)
     yield f"bit {bit} of what is left is set in {ones} of {size} words", chance, fair
-    bit, apart = _most_uneven(left ^ (left >> np.uint32(1)), BITS - 1)
+    shifted = left >> np.uint32(1)
+    shifted ^= left
+    bit, apart = _most_uneven(shifted, BITS - 1)
     chance = _two_sided(apart, size, false_alarm * fair)
     yield f"bits {bit} and {bit + 1} of what is left differ in {apart} of {size} words", chance, fair
 
-    ordered = np.sort(left)
-    repeats = int(np.count_nonzero(ordered[1:] == ordered[:-1]))
+    left.sort()
+    repeats = int(np.count_nonzero(left[1:] == left[:-1]))
     mean = size * (size - 1) / 2 / 2.0**BITS
     yield (
         f"{repeats} words of what is left repeat another",
@@ -96,18 +101,28 @@ def _signs(left: EncodedVector, false_alarm: float) -> Iterator[tuple[str, float
 
 def _most_uneven(words: EncodedVector, num_bits: int) -> tuple[int, int]:
     """Return which of the lowest bits is furthest from being set in half of the words, and in how many."""
-    # Bit j of each of a word's 4 bytes is added up in that byte, over 255 words at most: no byte overflows.
-    columns = -(-len(words) // 255)
-    padded = np.zeros(255 * columns, np.dtype("<u4"))
-    padded[: len(words)] = words
-    rows = padded.reshape(255, columns)
-    ones = np.zeros((4, 8), np.int64)
-    for bit in range(8):
-        lanes = ((rows >> np.uint32(bit)) & np.uint32(0x01010101)).sum(0, dtype=np.dtype("<u4"))
-        ones[:, bit] = lanes.view(np.uint8).reshape(-1, 4).sum(0, dtype=np.int64)
-    ones = ones.ravel()[:num_bits]
+    ones = _ones_by_bit(words)[:num_bits]
     worst = int(np.abs(2 * ones - len(words)).argmax())
     return worst, int(ones[worst])
+
+
+def _ones_by_bit(words: EncodedVector) -> NDArray[np.int64]:
+    """Return in how many words each of the 32 bits is set."""
+    # Carry-save adders: three words become their sum and carry, bit by bit, until few are left to be counted;
+    # then the carries likewise, each of twice the weight.
+    ones, weight = np.zeros(BITS, np.int64), 1
+    while len(words):
+        carries = [words[:0]]
+        while len(words) > FEW_WORDS:
+            third = len(words) // 3
+            first, second, last = (words[k * third : (k + 1) * third] for k in range(3))
+            half = first ^ second
+            carries.append((first & second) | (half & last))
+            words = np.concatenate((half ^ last, words[3 * third :]))
+        bits = np.unpackbits(words.astype("<u4").view(np.uint8), bitorder="little").reshape(-1, BITS)
+        ones += weight * bits.sum(0, dtype=np.int64)
+        words, weight = np.concatenate(carries), 2 * weight
+    return ones
 
 
 def _two_sided(ones: int, size: int, negligible: float) -> float:

@@ -1,6 +1,5 @@
 """A site's part of a round: train a copy of the model, and encode the change."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -13,6 +12,7 @@ from quintain.core.errors import ModelError
 from quintain.data.dataset import Dataset
 from quintain.federated.secagg.encoding import EncodedVector, Encoding
 from quintain.federated.strategies.strategy import LocalTraining, State, Strategy
+from quintain.models.copies import copy_net
 from quintain.training import Objective, Recipe
 
 
@@ -70,16 +70,18 @@ def local_update(
     Raises:
         ModelError: If training changes a buffer or ends in NaN.
     """
-    local = copy.deepcopy(net)
+    local = copy_net(net)
     training = LocalTraining(data, recipe, objective, seed, trainable=own_trainable, private_fit=private_fit)
     kept, loss = strategy.train(local, home, training)
     check_buffers(net, local)
     change = _change(net, local, recipe)
+    encoded = encode(change, encoding, relative_weight)
+    sizes = np.abs(change, out=change)
     return Update(
-        encoded=encode(change, encoding, relative_weight),
+        encoded=encoded,
         loss=loss,
-        num_clipped=encoding.count_clipped(change),
-        largest=float(np.abs(change).max()),
+        num_clipped=int(np.count_nonzero(sizes > encoding.clip_value)),
+        largest=float(sizes.max()),
         home=kept,
     )
 
@@ -130,14 +132,21 @@ def check_buffers(net: nn.Module, local: nn.Module) -> None:
 
 def _change(net: nn.Module, local: nn.Module, recipe: Recipe) -> NDArray[np.float64]:
     """Return the change by training, flat (length,)."""
-    # Differences in float64, so that the encoding is the only rounding.
-    parts = []
-    for (name, before), (_, after) in zip(trainable(net), trainable(local), strict=True):
-        change = (after.detach().double() - before.detach().double()).cpu().flatten()
-        if not change.isfinite().all():
+    pairs = list(zip(trainable(net), trainable(local), strict=True))
+    change, start = np.empty(sum(before.numel() for (_, before), _ in pairs)), 0
+    for (name, before), (_, after) in pairs:
+        part = change[start : start + before.numel()]
+        start += before.numel()
+        # Differences in float64, so that the encoding is the only rounding.
+        np.subtract(_flat(after), _flat(before), out=part, dtype=np.float64)
+        if not np.isfinite(part).all():
             raise ModelError(
                 f"after training, {name!r} is not finite; lower the rate of the local recipe "
                 f"({recipe.learning_rate:g})"
             )
-        parts.append(change.numpy())
-    return np.concatenate(parts)
+    return change
+
+
+def _flat(parameter: nn.Parameter) -> NDArray[np.floating]:
+    flat: NDArray[np.floating] = parameter.detach().cpu().flatten().numpy()
+    return flat

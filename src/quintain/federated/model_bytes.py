@@ -1,14 +1,15 @@
 """A model as bytes between server and client: safetensors, which hold no code, checked against an own net."""
 
-import copy
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from quintain.core.errors import ProtocolError
 from quintain.federated.local import trainable
 from quintain.federated.secagg.primitives import tagged_hash
+from quintain.models.copies import copy_net
 
 MAX_SHOWN = 3
 
@@ -45,7 +46,7 @@ def open_model(data: bytes, own: nn.Module) -> nn.Module:
             f"the server sends another model than {type(own).__name__}: {'; '.join(problems)}; expected the "
             "names, shapes and types of this site's own net, and finite numbers: leave this round"
         )
-    net = copy.deepcopy(own)
+    net = copy_net(own)
     with torch.no_grad():
         for name, value in net.state_dict().items():
             value.copy_(weights[name].to(value.device))
@@ -78,8 +79,10 @@ def moved_weights(net: nn.Module, change: Tensor) -> Iterator[tuple[nn.Parameter
     # w + change, computed in float64, rounded once to the parameter's dtype.
     start = 0
     for _, parameter in trainable(net):
-        part = change[start : start + parameter.numel()].view_as(parameter)
-        yield parameter, (parameter.double() + part.to(parameter.device)).to(parameter.dtype)
+        old = parameter.cpu().numpy()
+        part = change[start : start + parameter.numel()].view_as(parameter).numpy()
+        moved = np.add(old, part, out=np.empty_like(old), dtype=np.float64, casting="same_kind")
+        yield parameter, torch.from_numpy(moved).to(parameter.device)
         start += parameter.numel()
 
 
@@ -123,8 +126,13 @@ def _differences(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) 
             if weights[name].dtype != expected[name].dtype
         ],
         "not finite": [
-            name
-            for name in fitting
-            if weights[name].is_floating_point() and not bool(weights[name].isfinite().all())
+            name for name in fitting if weights[name].is_floating_point() and not _is_finite(weights[name])
         ],
     }
+
+
+def _is_finite(weights: Tensor) -> bool:
+    """Whether all numbers of a tensor on this machine are finite; by NumPy, which is faster, where it can."""
+    if weights.dtype in (torch.float32, torch.float64):
+        return bool(np.isfinite(weights.numpy()).all())
+    return bool(weights.isfinite().all())

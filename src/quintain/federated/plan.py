@@ -186,7 +186,8 @@ class TrainingPlan:
     def mean(self, integers: NDArray[np.int64], survivors: tuple[str, ...]) -> Tensor:
         """Return the weighted average (length,) of the survivors' updates, in float64, from their sum."""
         total = self.encoding.decode(integers)
-        return torch.from_numpy(total / sum(self.relative_weight(name) for name in survivors))
+        total /= sum(self.relative_weight(name) for name in survivors)
+        return torch.from_numpy(total)
 
     def step(
         self, integers: NDArray[np.int64], survivors: tuple[str, ...], state: State

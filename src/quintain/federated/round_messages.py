@@ -93,7 +93,7 @@ class RoundTask:
             ProtocolError: If it is no task.
         """
         kind, round_id = open_header(message)
-        fields = list(_fields(message[_HEADER.size :]))
+        fields = list(_fields(memoryview(message)[_HEADER.size :]))
         if kind is not RoundMessage.TRAIN or len(fields) not in (4, 7):
             raise ProtocolError(f"{len(message)} bytes that are no task of a round; leave this round")
         index, aggregation, terms, model = fields[:4]
@@ -139,17 +139,17 @@ def open_header(message: bytes) -> tuple[RoundMessage, bytes]:
     raise ProtocolError(f"{len(message)} bytes that are no message of a round; leave this round")
 
 
-def _fields(data: bytes) -> Iterator[bytes]:
+def _fields(data: memoryview) -> Iterator[bytes]:
     """Each field, which stands behind its length."""
     start = 0
     while start < len(data):
         if start + _NUMBER.size > len(data):
             raise ProtocolError("a task that ends within the length of a field; leave this round")
-        size = _number(data[start : start + _NUMBER.size])
+        size = _number(bytes(data[start : start + _NUMBER.size]))
         start += _NUMBER.size
         if start + size > len(data):
             raise ProtocolError(f"a task with a field of {size} bytes that is cut off; leave this round")
-        yield data[start : start + size]
+        yield bytes(data[start : start + size])
         start += size
 
 
@@ -170,4 +170,6 @@ def _published(fields: list[bytes]) -> PublishedSum | None:
         raise ProtocolError(f"a published sum of {len(integers)} bytes; expected eight for each word")
     bits = int.from_bytes(members, "little")
     survivors = tuple(site for site in range(bits.bit_length()) if bits >> site & 1)
-    return PublishedSum(_number(counter), survivors, np.frombuffer(integers, _INTEGERS).astype(np.int64))
+    return PublishedSum(
+        _number(counter), survivors, np.frombuffer(integers, _INTEGERS).astype(np.int64, copy=False)
+    )

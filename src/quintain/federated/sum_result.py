@@ -110,8 +110,8 @@ def check_entries(integers: NDArray[np.int64], bound: int) -> None:
 
     The server's own check knows the clip alone.
     """
-    worst = int(np.abs(integers).argmax())
-    if abs(integers[worst]) > bound:
+    if max(int(integers.max()), -int(integers.min())) > bound:
+        worst = int(np.abs(integers).argmax())
         raise ProtocolError(
             f"entry {worst} of the sum is {integers[worst]} grid steps; expected at most {bound} in "
             "magnitude, as clip and public weights allow: a site lied about its vector, discard this sum"

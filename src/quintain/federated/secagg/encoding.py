@@ -134,17 +134,19 @@ class Encoding:
                 f"weight = {weight} under a cap of {self.max_weight}; give a weight exactly when there is a "
                 "cap above 0"
             )
-        clipped = np.clip(exact, -self.clip_value, self.clip_value)
+        # each step in place, in the one copy that was made of the vector
+        np.clip(exact, -self.clip_value, self.clip_value, out=exact)
         if weight is None:
-            return self._wrap(clipped * self.scale, entropy)
+            exact *= self.scale
+            return self._wrap(exact, entropy)
         check_integers(weight=weight)
         if not 0 <= weight <= self.max_weight:
             raise SettingError(
                 f"weight = {weight}; expected an integer in [0, {self.max_weight}], the public cap"
             )
-        return np.append(
-            self._wrap(clipped * (weight / self.max_weight) * self.scale, entropy), WORD_DTYPE.type(weight)
-        ).astype(WORD_DTYPE)
+        exact *= weight / self.max_weight
+        exact *= self.scale
+        return np.append(self._wrap(exact, entropy), WORD_DTYPE.type(weight)).astype(WORD_DTYPE)
 
     def count_clipped(self, vector: ArrayLike) -> int:
         """Count the entries that ``clip_value`` cuts."""
@@ -157,7 +159,9 @@ class Encoding:
 
     def decode(self, integers: NDArray[np.int64]) -> NDArray[np.float64]:
         """Decode summed integers to the sum of x, or of w x where weights travel inside."""
-        return integers[: self.length] / self.scale * (self.max_weight or 1)
+        decoded: NDArray[np.float64] = integers[: self.length] / self.scale
+        decoded *= self.max_weight or 1
+        return decoded
 
     def decode_weight(self, integers: NDArray[np.int64]) -> int:
         """Read the summed weight; 0 for a plain sum."""
@@ -209,9 +213,9 @@ class Encoding:
                 f"the weights of {summands} sites sum to {weight}; expected 0 to {summands} x the cap of "
                 f"{self.max_weight}: a site lied about its weight, discard this sum"
             )
-        entries = np.abs(integers[: self.length])
-        worst, bound = int(entries.argmax()), self.largest_sum(summands, weight)
-        if entries[worst] > bound:
+        entries, bound = integers[: self.length], self.largest_sum(summands, weight)
+        if max(int(entries.max()), -int(entries.min())) > bound:
+            worst = int(np.abs(entries).argmax())
             raise ProtocolError(
                 f"entry {worst} of the sum of {summands} vectors is {integers[worst]} grid steps; expected "
                 f"at most {bound} in magnitude, as a clip of {self.clip_value:g} allows: a site lied about "
@@ -219,9 +223,10 @@ class Encoding:
             )
 
     def _wrap(self, scaled: NDArray[np.float64], entropy: Entropy) -> EncodedVector:
-        """Round to the grid, at random where it is coarse, and wrap."""
+        """Round to the grid, at random where it is coarse, and wrap; ``scaled`` is used up."""
         if not self.is_coarse:
-            return np.rint(scaled).astype(np.int64).astype(WORD_DTYPE)
+            # no entry is beyond 31 bits, so that two's complement is the word
+            return np.rint(scaled, out=scaled).astype(np.dtype("<i4")).view(WORD_DTYPE)
         # Q is an integer, so that neither Q + u nor -Q + u is rounded beyond it
         cut = np.clip(scaled, -self.max_abs, self.max_abs)
         stream = keystream(random_bytes(entropy, KEY_BYTES)).update(bytes(4 * cut.size))
@@ -241,8 +246,8 @@ class Encoding:
                 "flatten the update first"
             )
         exact = given.astype(np.float64)
-        strange = np.flatnonzero(~np.isfinite(exact))
-        if strange.size:
+        if not np.isfinite(exact).all():
+            strange = np.flatnonzero(~np.isfinite(exact))
             raise DataError(
                 f"entry {strange[0]} is {exact[strange[0]]} ({strange.size} of {self.length} entries are not "
                 "finite); expected finite numbers: lower the learning rate of the local training"

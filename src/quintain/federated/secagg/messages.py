@@ -132,19 +132,20 @@ def from_site(
 
 def open_server(data: bytes, kind: MessageType, policy: Policy) -> bytes:
     """The body of the server's message of this kind and round."""
-    return _open(data, kind, policy, SERVER_ID)
+    _check_head(data, kind, policy, SERVER_ID)
+    return data[_HEADER.size :]
 
 
 def open_site(
     data: bytes, kind: MessageType, policy: Policy, site: int, transcript_hash: bytes
 ) -> tuple[bytes, bytes]:
     """Body and signature of a site's message, verified under its pinned identity and this transcript."""
-    content = _open(data, kind, policy, site)
-    if len(content) < SIGNATURE_BYTES:
+    _check_head(data, kind, policy, site)
+    if len(data) < _HEADER.size + SIGNATURE_BYTES:
         raise ProtocolError(
             f"a {kind.name} message of {len(data)} bytes has no room for its signature; refuse it"
         )
-    body, signature = content[:-SIGNATURE_BYTES], content[-SIGNATURE_BYTES:]
+    body, signature = data[_HEADER.size : -SIGNATURE_BYTES], data[-SIGNATURE_BYTES:]
     check_signature(kind, policy, site, body, transcript_hash, signature)
     return body, signature
 
@@ -430,7 +431,8 @@ def _offered(body: bytes) -> tuple[Any, ...]:
 # ------------------------------------------------------------------------------------------------------------
 
 
-def _open(data: bytes, kind: MessageType, policy: Policy, sender: int) -> bytes:
+def _check_head(data: bytes, kind: MessageType, policy: Policy, sender: int) -> None:
+    """Refuse what is no message of this kind, round and sender."""
     if message_type_of(data) is not kind:
         raise ProtocolError(
             f"got a {message_type_of(data).name} message; this step expects {kind.name}: send it in its turn"
@@ -444,7 +446,6 @@ def _open(data: bytes, kind: MessageType, policy: Policy, sender: int) -> bytes:
         raise ProtocolError(
             f"a {kind.name} message in the name of sender {claimed}; expected {sender}: refuse it"
         )
-    return bytes(data[_HEADER.size :])
 
 
 def _signed(transcript_hash: bytes, head: bytes, body: bytes | memoryview) -> bytes:
