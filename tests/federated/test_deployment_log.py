@@ -6,6 +6,7 @@ import pytest
 
 from quintain.core.errors import StorageError
 from quintain.federated import ClientNoise, FederatedConfig, SitePrivacy
+from quintain.federated.deployment import site_log as deployment_log
 from quintain.federated.deployment.site_log import LoggedClient, site_log
 from quintain.federated.remarks import clip_remark
 from quintain.federated.round_messages import READY, pack_cancel, pack_who
@@ -103,3 +104,19 @@ def test_a_log_that_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(StorageError, match="cannot write the log"), site_log(tmp_path):
         pass
     assert logging.getLogger("quintain.client").handlers == []
+
+
+def test_a_full_log_makes_room_and_each_of_the_files_is_the_sites_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(deployment_log, "MAX_LOG_BYTES", 400)
+    monkeypatch.setattr(deployment_log, "OLD_LOGS", 2)
+    with site_log(tmp_path) as log:
+        for number in range(40):
+            log.info("line %d of a log that is soon full", number)
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == ["daemon.log", "daemon.log.1", "daemon.log.2"]
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+    assert all(path.stat().st_size <= 400 for path in tmp_path.iterdir())
+    assert "line 39" in lines_of(tmp_path)[-1]
+    with site_log(tmp_path) as log:
+        log.info("goes on")
+    assert lines_of(tmp_path)[-1].endswith("goes on")

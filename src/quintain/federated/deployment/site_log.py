@@ -7,6 +7,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from quintain.core.errors import ProtocolError, QuintainError, StorageError
@@ -16,6 +18,8 @@ from quintain.federated.round_messages import RoundMessage, is_round_message, op
 from quintain.federated.secagg.messages import MessageType
 
 LOG_FILE = "daemon.log"
+MAX_LOG_BYTES, OLD_LOGS = 10_000_000, 5
+"""A log is full with so many bytes, some 50,000 lines, and so many older ones are kept."""
 TASK = "task"
 _KINDS = {
     RoundMessage.TRAIN: TASK,
@@ -43,17 +47,27 @@ def site_log(folder: Path) -> Iterator[logging.Logger]:
     """
     path = folder / LOG_FILE
     try:
-        handle = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+        file = _OwnLogFile(path, maxBytes=MAX_LOG_BYTES, backupCount=OLD_LOGS, encoding="utf-8")
     except OSError as error:
         raise StorageError(f"cannot write the log {path}: {error.strerror}") from error
     log = logging.Logger("quintain.client", logging.DEBUG)
-    with os.fdopen(handle, "a", encoding="utf-8") as file:
-        for stream, level in ((sys.stdout, logging.INFO), (file, logging.DEBUG)):
-            one = logging.StreamHandler(stream)
-            one.setLevel(level)
-            one.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-            log.addHandler(one)
+    screen: logging.Handler = logging.StreamHandler(sys.stdout)
+    for one, level in ((screen, logging.INFO), (file, logging.DEBUG)):
+        one.setLevel(level)
+        one.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        log.addHandler(one)
+    try:
         yield log
+    finally:
+        file.close()
+
+
+class _OwnLogFile(RotatingFileHandler):
+    """A log that is renamed to ``.1`` when it is full, and each older one to the next number."""
+
+    def _open(self) -> TextIOWrapper:
+        handle = os.open(self.baseFilename, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+        return os.fdopen(handle, "a", encoding=self.encoding)
 
 
 class LoggedClient:
