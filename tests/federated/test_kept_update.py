@@ -53,10 +53,10 @@ def test_noisy_updates_are_sent_over_as_many_models_as_epsilon_counts(tmp_path, 
     noise = ClientNoise(clip_norm=0.5, noise_multiplier=2.0, max_dropped=1, added_by=added_by)
     party = Party(config=FederatedConfig(2, SHORT, client_noise=noise), folder=tmp_path)
     plan, file, copy = party.plan(), tmp_path / "update", tmp_path / "copy"
-    counters = iter(range(9))
+    counters = iter(range(99))
 
-    def told(index, *, first_word=0):
-        """The task of a round, and what a client that starts anew says to it."""
+    def told(index, *, first_word=0, sends=True):
+        """What a client that starts anew says to the task of a round, before its vector leaves."""
         counter, net, published = next(counters), linear(), None
         client = party.client(NAME, update_file=file)
         if first_word:
@@ -68,8 +68,16 @@ def test_noisy_updates_are_sent_over_as_many_models_as_epsilon_counts(tmp_path, 
         task = task_of(
             plan, net, index=index, counter=counter, round_id=bytes([counter]) * 16, published=published
         )
-        return client.handle(task.pack())
+        reply = client.handle(task.pack())
+        if sends:
+            policy = plan.policy(counter, task.round_id, model_digest(net))
+            journal = client._participant._state.context.journal
+            journal.claim_update(policy.task.federation, counter, policy.model_hash, task.round_id)
+        return reply
 
+    # a task of which nothing comes
+    assert told(0, sends=False) == READY
+    assert not list((tmp_path / NAME).glob("*noise*"))
     assert told(0) == READY
     shutil.copy(file, copy)
     assert told(1, first_word=1000) == READY
@@ -106,3 +114,25 @@ def test_a_note_of_noise_that_a_crash_cut_off_counts(tmp_path):
     note.write_bytes(b"")
     with pytest.raises(ProtocolError, match="over 1 models"):
         FolderJournal(tmp_path).claim_noise("training", b"a" * 32, 1)
+
+
+def test_made_up_tasks_use_up_no_noise_and_lock_no_site_out(tmp_path):
+    noise = ClientNoise(clip_norm=0.5, noise_multiplier=2.0)
+    party = Party(config=FederatedConfig(2, SHORT, client_noise=noise), folder=tmp_path)
+    plan, server, client = party.plan(), party.server(), party.clients[0]
+
+    def claims():
+        return len(list((tmp_path / NAME).glob("*noise*")))
+
+    assert len(server.run_round(party.network()).survivors) == 4
+    assert claims() == 1
+    for number, word in enumerate((1000, 2000, 3000), 5):
+        integers, net = np.zeros(plan.encoding.num_words, dtype=np.int64), linear()
+        integers[0] = word
+        add_update(net, plan.step(integers, plan.roster.names, {})[0])
+        published = PublishedSum(0, (0, 1, 2, 3), integers)
+        task = task_of(plan, net, index=1, counter=number, round_id=bytes([number]) * 16, published=published)
+        assert client.handle(task.pack()) == READY
+    assert claims() == 1
+    assert len(server.run_round(party.network()).survivors) == 4
+    assert claims() == 2

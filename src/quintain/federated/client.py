@@ -28,6 +28,7 @@ from quintain.federated.kept_update import Kept, load_update, save_update, updat
 from quintain.federated.local import Update, local_update, trainable
 from quintain.federated.model_bytes import model_digest, open_model
 from quintain.federated.model_chain import ModelChain
+from quintain.federated.noise_claims import NoiseClaims
 from quintain.federated.noted_ledger import note_round, noted_ledger, require_noted
 from quintain.federated.presence import say_who
 from quintain.federated.remarks import LATE, clip_remark
@@ -222,9 +223,10 @@ class Client:
             remark = "" if self._has_trained else clip_remark(config.plan, self._update.largest)
             self._has_trained, self.remarks = True, (*self.remarks, *filter(None, (remark,)))
         self._keep()
-        self._participant = config.aggregation.join(
-            policy, self._identity, self._update.encoded, self._journal
-        )
+        journal = self._journal
+        if config.plan.noise is not None:
+            journal = NoiseClaims(journal, self._chain.fingerprint, config.plan.config.rounds)
+        self._participant = config.aggregation.join(policy, self._identity, self._update.encoded, journal)
 
     def _keep(self) -> None:
         """Write what is to last over a restart."""
@@ -284,7 +286,7 @@ class Client:
         check_offer(task.terms, policy)
         last, chain = self._followed(net, policy, task, base)
         if config.plan.noise is not None:
-            self._journal.claim_noise(chain.fingerprint, policy.model_hash, config.plan.config.rounds)
+            self._journal.check_noise(chain.fingerprint, policy.model_hash, config.plan.config.rounds)
         self._chain, self._base = chain, base
         self.remarks = (LATE,) if chain.has_joined_late else ()
         self._participant, self._round_id, self._signed = None, task.round_id, ()

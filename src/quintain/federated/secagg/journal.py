@@ -230,23 +230,35 @@ class Journal(ABC):
             SettingError: If something is of another type.
             StorageError: If the journal cannot be read or written.
         """
-        check_types(bytes, model_hash=model_hash)
-        number = 0
-        while (claimed := self._read(_noise_note(training, number))) not in (None, model_hash):
-            number += 1
-        if claimed == model_hash:
-            return
-        if number >= most:
-            raise ProtocolError(
-                f"this site has sent noisy updates over {number} models of this training, and its epsilon "
-                f"counts {most} sums: nothing more of it leaves; expected a new training, whose epsilon adds "
-                "to this one's"
-            )
+        number = self.check_noise(training, model_hash, most)
         if self._write_once(_noise_note(training, number), model_hash) not in (None, model_hash):
             raise ProtocolError(
                 f"noisy sum {number} of this training was claimed by another program with this journal; "
                 "expected one program a site: stop the other one"
             )
+
+    def check_noise(self, training: str, model_hash: bytes, most: int) -> int:
+        """Return the number of the note by which the noise over a model is claimed, or is to be.
+
+        Args:
+            training, model_hash, most: As ``claim_noise`` takes them.
+
+        Raises:
+            ProtocolError: If there were so many over other models before.
+            SettingError: If something is of another type.
+            StorageError: If the journal cannot be read.
+        """
+        check_types(bytes, model_hash=model_hash)
+        number = 0
+        while (claimed := self._read(_noise_note(training, number))) not in (None, model_hash):
+            number += 1
+        if claimed is None and number >= most:
+            raise ProtocolError(
+                f"this site has sent noisy updates over {number} models of this training, and its epsilon "
+                f"counts {most} sums: nothing more of it leaves; expected a new training, whose epsilon adds "
+                "to this one's"
+            )
+        return number
 
     @abstractmethod
     def _write_once(self, name: str, content: bytes) -> bytes | None:
