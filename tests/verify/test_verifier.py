@@ -42,8 +42,20 @@ def others_win(label):
     return f"(assert (or {cases}))"
 
 
-@pytest.mark.parametrize("eps", [0.02, 0.1, 0.3, 0.8])
-@pytest.mark.parametrize("center", [(0.2, -0.4), (0.9, 0.7), (-0.6, 0.1)])
+CENTERS = [(0.2, -0.4), (0.9, 0.7), (-0.6, 0.1)]
+
+
+@pytest.mark.parametrize(
+    ("center", "eps"),
+    [
+        *((CENTERS[0], 0.02), (CENTERS[1], 0.3), (CENTERS[2], 0.8)),
+        *(
+            pytest.param(center, eps, marks=pytest.mark.exhaustive)
+            for center in CENTERS
+            for eps in (0.01, 0.05, 0.1, 0.2, 0.4)
+        ),
+    ],
+)
 def test_answers_are_those_of_a_dense_grid(net, center, eps, tmp_path):
     lower, upper = ([value + sign * eps for value in center] for sign in (-1, 1))
     label = int(answer(LAYERS, center).argmax())
@@ -177,10 +189,11 @@ def test_a_net_without_bounds_is_attacked_and_never_proven(tmp_path):
 
 def test_a_smooth_net_is_decided_by_parts(tmp_path):
     net = write_net(tmp_path / "net.onnx", LAYERS, (2,), end="Tanh")
-    outputs = np.tanh([answer(LAYERS, x) for x in grid([-1, -1], [1, 1])])
+    lower, upper = [-0.4, -0.4], [0.4, 0.4]
+    outputs = np.tanh([answer(LAYERS, x) for x in grid(lower, upper)])
     for shift, expected in ((-0.05, "unsat"), (0.05, "sat")):
         text = f"(assert (<= Y_1 {outputs[:, 1].min() + shift}))"
-        prop = write_property(tmp_path / "p.vnnlib", [-1, -1], [1, 1], text, 3)
+        prop = write_property(tmp_path / "p.vnnlib", lower, upper, text, 3)
         assert verify_property(net, prop, seconds=60).answer == expected
 
 

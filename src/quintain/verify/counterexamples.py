@@ -2,10 +2,11 @@
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,11 +16,16 @@ from quintain.models.onnx_net.session import onnxruntime_function
 from quintain.verify.properties import Array, Property, Violation, inward_box
 from quintain.verify.prover import FlatOutputs, Rows
 
-RESTARTS = 32
+RESTARTS = 16
 """Points of a box from which a search begins: its middle, its two ends, and random ones."""
+
+TOGETHER = 32
+"""Violations of one box that are searched for at once."""
 
 STEPS = 60
 """Gradient steps from each; the step falls from a quarter of the box to a hundredth of it."""
+
+Ends = tuple[Fraction, ...]
 
 LOOK_STEPS = 5
 """Steps from a point near a part that bounds leave open."""
@@ -137,6 +143,18 @@ def _best_miss(x: Array, y: Array, violations: list[Violation]) -> Fraction:
     return min(max((row.excess(x, y) for row in one.rows), default=Fraction(0)) for one in violations)
 
 
+class _Aims(NamedTuple):
+    """What points are moved towards.
+
+    Args:
+        rows: Of all violations (R,).
+        others: Which rows are of another violation than a point's (N, R).
+    """
+
+    rows: Rows
+    others: Tensor
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ViolationSearch:
     """A search by gradients for inputs that violate a property.
@@ -154,38 +172,51 @@ class ViolationSearch:
     def run(
         self, deadline: float, *, rounds: int = 1, clock: Callable[[], float] = time.monotonic
     ) -> Counterexample | None:
-        """ViolationSearch in each violation's box in turn, so many rounds or until the time is up.
+        """Search in the box of each violation, so many rounds or until the time is up.
 
         Violations of one box are searched for together.
         """
-        wanted = self.checker.wanted
+        groups: dict[tuple[Ends, Ends], list[Violation]] = {}
+        for one in self.checker.wanted.violations:
+            groups.setdefault((one.lower, one.upper), []).append(one)
+        parts = [
+            group[first : first + TOGETHER]
+            for group in groups.values()
+            for first in range(0, len(group), TOGETHER)
+        ]
         for _ in range(rounds):
-            for violation in wanted.violations:
+            for part in parts:
                 if clock() >= deadline:
                     return None
-                found = self._search(violation, deadline, clock)
+                found = self._search(part, deadline, clock)
                 if found is not None:
                     return found
         return None
 
     def look(self, points: Tensor, violation: int) -> Counterexample | None:
         """Search from points (N, n), moved into a violation's box, by a few steps."""
-        wanted = self.checker.wanted
-        one = wanted.violations[violation]
+        one = self.checker.wanted.violations[violation]
         low, high = (end.to(self.dtype) for end in inward_box(one, self.dtype))
         if not bool((low <= high).all()):
             return None
         begin = torch.minimum(torch.maximum(points.to(self.dtype), low), high)
-        rows = Rows.of(one.rows, wanted.num_inputs, wanted.num_outputs)
-        return self._descend(begin, rows, (low, high), LOOK_STEPS, lambda: False)
+        return self._descend(begin, self._aims([one], len(begin)), (low, high), LOOK_STEPS, lambda: False)
 
-    def _excess(self, x: Tensor, rows: Rows) -> Tensor:
-        """Return the largest excess of a row at each point (N,): below 0 where the violation holds."""
-        y = self.checker.net(x)
-        if not len(rows.bounds):
-            return y.sum(1) * 0 - 1
+    def _aims(self, violations: Sequence[Violation], count: int) -> "_Aims":
+        """Return what so many points for each violation aim at."""
+        wanted = self.checker.wanted
+        rows = Rows.of([row for one in violations for row in one.rows], wanted.num_inputs, wanted.num_outputs)
+        counts = torch.tensor([len(one.rows) for one in violations])
+        numbers = torch.arange(len(violations))
+        others = numbers.repeat_interleave(counts)[None] != numbers.repeat_interleave(count)[:, None]
+        return _Aims(rows, others)
+
+    def _excess(self, x: Tensor, aims: "_Aims") -> Tensor:
+        """Return the largest excess of a row at each point (N,): below 0 where its violation holds."""
+        y, rows = self.checker.net(x), aims.rows
         left = y @ rows.outputs.to(y.dtype).T + x @ rows.inputs.to(y.dtype).T - rows.bounds.to(y.dtype)
-        return left.amax(1)
+        # a violation without rows holds in all of its box
+        return torch.cat([left.masked_fill(aims.others, -1.0e30), y[:, :1] * 0 - 1.0e30], 1).amax(1)
 
     def _first(self, x: Tensor, excess: Tensor) -> Counterexample | None:
         for row in (excess < 0).nonzero().squeeze(1).tolist():
@@ -195,24 +226,23 @@ class ViolationSearch:
         return None
 
     def _search(
-        self, violation: Violation, deadline: float, clock: Callable[[], float]
+        self, violations: Sequence[Violation], deadline: float, clock: Callable[[], float]
     ) -> Counterexample | None:
-        """Search in a violation's box from its middle, its ends, corners and random points."""
-        wanted = self.checker.wanted
-        low, high = (end.to(self.dtype) for end in inward_box(violation, self.dtype))
+        """Search in the box of some violations from its middle, its ends, corners and random points."""
+        low, high = (end.to(self.dtype) for end in inward_box(violations[0], self.dtype))
         if not bool((low <= high).all()):
             return None
-        draws = torch.rand(RESTARTS, len(low), generator=self.generator, dtype=self.dtype)
-        draws[:3] = torch.tensor([0.5, 0.0, 1.0], dtype=self.dtype)[:, None]
-        draws[3 : RESTARTS // 2] = draws[3 : RESTARTS // 2].round()
-        begin = torch.minimum(torch.maximum(low + draws * (high - low), low), high)
-        rows = Rows.of(violation.rows, wanted.num_inputs, wanted.num_outputs)
-        return self._descend(begin, rows, (low, high), STEPS, lambda: clock() >= deadline)
+        draws = torch.rand(len(violations), RESTARTS, len(low), generator=self.generator, dtype=self.dtype)
+        draws[:, :3] = torch.tensor([0.5, 0.0, 1.0], dtype=self.dtype)[:, None]
+        draws[:, 3 : RESTARTS // 2] = draws[:, 3 : RESTARTS // 2].round()
+        begin = torch.minimum(torch.maximum(low + draws.flatten(0, 1) * (high - low), low), high)
+        aims = self._aims(violations, RESTARTS)
+        return self._descend(begin, aims, (low, high), STEPS, lambda: clock() >= deadline)
 
     def _descend(
         self,
         begin: Tensor,
-        rows: Rows,
+        aims: "_Aims",
         box: tuple[Tensor, Tensor],
         steps: int,
         is_over: Callable[[], bool],
@@ -223,7 +253,7 @@ class ViolationSearch:
         for step in range(steps + 1):
             with torch.enable_grad():
                 x = x.detach().requires_grad_()
-                excess = self._excess(x, rows)
+                excess = self._excess(x, aims)
                 gradient = torch.autograd.grad(excess.sum(), x)[0]
             found = self._first(x.detach(), excess.detach())
             if found is not None or is_over():

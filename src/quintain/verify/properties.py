@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,7 @@ def inward_box(case: Violation, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return _rounded(case.lower, dtype, up=True), _rounded(case.upper, dtype, up=False)
 
 
+@lru_cache(maxsize=256)
 def _rounded(values: tuple[Fraction, ...], dtype: torch.dtype, *, up: bool) -> Tensor:
     kind = np.float64 if dtype == torch.float64 else np.float32
     largest = float(np.finfo(kind).max)
