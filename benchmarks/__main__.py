@@ -14,6 +14,8 @@ SUITES = (
     "interval_bounds",
     "certify.crown",
     "certify.smoothing",
+    "certify.ablation",
+    "certify.lipschitz",
     "certify.vnnlib",
     "federated.byzantine",
     "federated.sums",

@@ -146,7 +146,7 @@ ENTRIES: tuple[Entry, ...] = (
         facts=(
             ("supports", "l2"),
             ("example", "l2:0.5"),
-            ("default_rank", "6"),
+            ("default_rank", "7"),
         ),
     ),
 )

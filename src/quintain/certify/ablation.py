@@ -40,8 +40,9 @@ class AblatedClassifier:
     A band votes for every class above the threshold, so for none where it shows nothing; of equally many
     votes the smaller class wins. Of a base that gives labels alone, each band votes for its label.
 
-    It is a model like any other, with logits, the fractions of bands that vote for each class. Their
-    gradients are those of the bands' mean probabilities (straight through), so that attacks fit it.
+    It is a model like any other, with logits: of each class the fraction of bands that vote for it, less the
+    fraction that do not. Their gradients are those of the bands' mean log-probabilities (straight through),
+    so that attacks fit it.
 
     Args:
         base_classifier: f, best one trained on such bands (``AblationTraining``).
@@ -114,10 +115,10 @@ class AblatedClassifier:
         return self.base_classifier.dtype
 
     def __call__(self, x: Array) -> Tensor:
-        """Return the fraction of bands that vote for each class (B, K); NaN where no band has an answer.
+        """Return the fraction of bands for less that against each class (B, K); NaN where none has an answer.
 
         A band whose output is no number votes for no class. Gradients are those of the bands' mean
-        probabilities.
+        log-probabilities.
         """
         x = to_inputs(x, self.dtype)
         found = [self._logits_of_one(image) for image in self._images(x)]
@@ -220,7 +221,7 @@ class AblatedClassifier:
         logits = self._band_logits(image)
         # float32 at least, in which numbers of bands are exact
         kind = torch.promote_types(logits.dtype, torch.float32)
-        votes = self._votes(logits).sum(0).to(kind) / len(logits)
+        votes = 2 * self._votes(logits).sum(0).to(kind) / len(logits) - 1
         finite = logits.detach().isfinite().all(1)
         if (
             not finite.any()
@@ -228,7 +229,7 @@ class AblatedClassifier:
             return torch.full_like(votes, torch.nan)
         if not logits.requires_grad:
             return votes
-        soft = logits[finite].to(kind).softmax(1).sum(0) / len(logits)
+        soft = logits[finite].to(kind).log_softmax(1).sum(0) / len(logits)
         # the value is that of the votes, bit for bit: soft - soft is 0
         return votes + (soft - soft.detach())
 

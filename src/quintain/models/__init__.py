@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from quintain.models.endpoint import Endpoint as Endpoint
     from quintain.models.endpoint import read_endpoint as read_endpoint
     from quintain.models.endpoint_client import connect as connect
+    from quintain.models.lipschitz_layers import AOLConv2d as AOLConv2d
+    from quintain.models.lipschitz_layers import AOLLinear as AOLLinear
+    from quintain.models.lipschitz_layers import fold as fold
     from quintain.models.loading import load_classifier as load_classifier
     from quintain.models.loading import load_model as load_model
     from quintain.models.nets import Normalise as Normalise

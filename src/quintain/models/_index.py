@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from quintain.models.nets import xray_cnn as xray_cnn
 
 EXPORTS: dict[str, str] = {
+    "AOLConv2d": "quintain.models.lipschitz_layers",
+    "AOLLinear": "quintain.models.lipschitz_layers",
     "BlackBox": "quintain.models.blackbox",
     "Classifier": "quintain.models.classifier",
     "ClassifierLike": "quintain.models.protocol",
@@ -19,6 +21,7 @@ EXPORTS: dict[str, str] = {
     "Normalise": "quintain.models.nets",
     "check_model": "quintain.models.checks",
     "connect": "quintain.models.endpoint_client",
+    "fold": "quintain.models.lipschitz_layers",
     "forward_logits": "quintain.models.adapters",
     "import_onnx": "quintain.models.onnx_net.reader",
     "initialize": "quintain.models.nets",

@@ -51,7 +51,7 @@ class Lipschitz(LayerCertifier):
     title: ClassVar[str] = LIPSCHITZ_BOUNDS
     supports: ClassVar[tuple[str, ...]] = ("l2",)
     example: ClassVar[str] = "l2:0.5"
-    default_rank: ClassVar[int] = 6
+    default_rank: ClassVar[int] = 7
 
     def _margins(self) -> MarginBounds:
         return _LipschitzMargins()

@@ -11,7 +11,7 @@ from quintain.certify.interval.graph import TracedNetwork
 from quintain.certify.interval.recording import Operation, Recording
 from quintain.certify.lipschitz.growth import operation_norms
 
-ITERATIONS = 10
+ITERATIONS = 20
 """Power iterations a step; the estimate lies below the norm, which only certificates must not."""
 
 

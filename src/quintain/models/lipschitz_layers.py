@@ -1,0 +1,93 @@
+r"""Layers that are 1-Lipschitz in L2 whatever their weights, to train with; then folded into plain ones.
+
+Almost orthogonal layers rescale each input of a weight W,
+
+.. math:: W D, \qquad D = \mathrm{diag}\Big(\sum_j |W^T W|_{ij}\Big)^{-1/2}, \qquad \|W D\|_2 \le 1
+
+(Prach and Lampert, 2022, arXiv:2208.03160). A convolution is such a product for each place; one with stride s
+is one of stride 1 over the s x s pixels that share a place.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from quintain.core.errors import ModelError
+
+SMALLEST = 1e-12
+"""Of an input that no weight reads, the sum of products counts as this."""
+
+
+class AOLLinear(nn.Linear):
+    """A linear layer that is 1-Lipschitz in exact arithmetic; see ``fold`` for the plain one that it is."""
+
+    def rescaled(self) -> Tensor:
+        """Return the weight that is applied."""
+        return self.weight * (self.weight.T @ self.weight).abs().sum(0).clamp(min=SMALLEST).rsqrt()
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the rescaled product, with the bias."""
+        return F.linear(input, self.rescaled(), self.bias)
+
+
+class AOLConv2d(nn.Conv2d):
+    """A zero-padded convolution that is 1-Lipschitz in exact arithmetic; ``fold`` gives the plain one.
+
+    Raises:
+        ModelError: If it has groups, dilation or other padding.
+    """
+
+    def rescaled(self) -> Tensor:
+        """Return the kernel that is applied."""
+        if self.groups != 1 or self.dilation != (1, 1) or self.padding_mode != "zeros":
+            raise ModelError(
+                f"AOLConv2d with groups = {self.groups}, dilation = {self.dilation} and padding_mode = "
+                f"{self.padding_mode!r}; expected 1, (1, 1) and 'zeros'"
+            )
+        (high, wide), (down, right) = self.stride, self.kernel_size
+        # the stride's pixels beside each other as channels: a kernel of ceil(k / s) and stride 1
+        padded = F.pad(self.weight, (0, -right % wide, 0, -down % high))
+        split = padded.unflatten(3, (-1, wide)).unflatten(2, (-1, high)).permute(1, 3, 5, 0, 2, 4)
+        kernel = split.flatten(0, 2)  # (C s s, O, a, b)
+        products = F.conv2d(kernel, kernel, padding=(kernel.shape[2] - 1, kernel.shape[3] - 1))
+        scale = products.abs().sum((1, 2, 3)).clamp(min=SMALLEST).rsqrt().view(-1, high, wide)
+        tiles = scale.repeat(1, -(-down // high), -(-right // wide))[:, :down, :right]
+        return self.weight * tiles
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the rescaled convolution."""
+        return F.conv2d(input, self.rescaled(), self.bias, self.stride, self.padding)
+
+
+def fold(net: nn.Module) -> nn.Module:
+    """Replace almost orthogonal layers by the plain layers that they are, in place, and return the net.
+
+    The weights are those that were applied, rounded once to their type: certify the result, whose norms may
+    exceed 1 by rounding.
+    """
+    if isinstance(net, AOLLinear | AOLConv2d):
+        return _plain(net)
+    for name, layer in net.named_children():
+        setattr(net, name, fold(layer))
+    return net
+
+
+@torch.no_grad()
+def _plain(layer: AOLLinear | AOLConv2d) -> nn.Module:
+    made: nn.Module
+    if isinstance(layer, AOLLinear):
+        made = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None)
+    else:
+        made = nn.Conv2d(
+            layer.in_channels,
+            layer.out_channels,
+            layer.kernel_size,  # type: ignore[arg-type]
+            layer.stride,  # type: ignore[arg-type]
+            layer.padding,  # type: ignore[arg-type]
+            bias=layer.bias is not None,
+        )
+    made.to(layer.weight)
+    made.weight.copy_(layer.rescaled())
+    if layer.bias is not None and made.bias is not None:
+        made.bias.copy_(layer.bias)
+    return made.train(layer.training)
