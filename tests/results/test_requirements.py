@@ -100,6 +100,13 @@ def test_a_requirement_that_worse_models_pass_is_read_from_records_and_not_state
         Requirement.state(text)
 
 
+def test_a_model_without_a_name_is_read_from_records_and_not_stated():
+    text = "robust_accuracy(linf:4/255, model=) >= 0.7"
+    assert Requirement.parse(text).model == ""
+    with pytest.raises(SettingError, match="model= has no value; give one"):
+        Requirement.state(text)
+
+
 @pytest.mark.parametrize(
     "text",
     [

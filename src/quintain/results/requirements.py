@@ -14,6 +14,7 @@ _REQUIREMENT = re.compile(
 )
 _COMMA_OUTSIDE_BRACKETS = re.compile(r",(?![^\[\]]*\])")
 _KEYWORDS = ("model", "delta", "scope")
+_WITHOUT_VALUE = re.compile(rf"[(,]\s*({'|'.join(_KEYWORDS)})\s*=\s*[,)]")
 
 ATTACKED_ACCURACY = "attacked_accuracy"
 """How a requirement names the accuracy that the attacks of the run left, which is no robust accuracy."""
@@ -65,10 +66,16 @@ class Requirement:
             path, line: Where it is written, if that is a file.
 
         Raises:
-            SettingError: If it cannot be read, or is an upper limit of an accuracy or a lower one of epsilon.
+            SettingError: If it cannot be read, has a keyword without a value, or is an upper limit of an
+                accuracy or a lower one of epsilon.
             UnknownNameError: If there is no such metric, threat or keyword.
         """
         found = cls.parse(text, path=path, line=line)
+        if empty := _WITHOUT_VALUE.search(text):
+            raise SettingError(
+                f"requirement {text!r}: {empty[1]}= has no value; give one, or leave it out (is a variable "
+                "of the shell not set?)"
+            )
         relation = "<=" if found.metric is Metric.EPSILON else ">="
         if found.relation != relation:
             raise SettingError(
