@@ -1,4 +1,4 @@
-"""The share of each batch that one of several processes trains on, and the sums over all of them."""
+"""The part of each batch that one of several processes trains on, and averages over all of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,13 +41,16 @@ class Shard:
         return Shard(rank, distributed.get_world_size(group), group)
 
     def rows(self, count: int) -> Tensor:
-        """Return the rows of a batch of so many examples that are this process' own."""
+        """Return the rows (n,) that this process trains on, of a batch of ``count`` examples."""
         return torch.arange(self.rank, count, self.size)
 
     def average(self, tensors: Sequence[Tensor], mine: int, all_examples: int) -> None:
-        """Replace tensors, means over ``mine`` examples, in place by the means over the whole batch.
+        """Replace each tensor in place by its mean over the whole batch; all processes get the same bits.
 
-        All processes get the same bits. One without an example passes anything finite.
+        Args:
+            tensors: Means over the examples of this process, such as gradients, of the same shapes on all.
+            mine: Number of examples of this process; with 0 its tensors do not count, whatever they hold.
+            all_examples: Number of examples in the whole batch.
         """
         if self.size == 1 or not tensors:
             return
@@ -64,15 +67,21 @@ class Shard:
 
 
 def require_shardable(net: nn.Module, shard: Shard) -> None:
-    """Refuse a net whose training depends on how a batch is cut.
+    """Refuse a net whose training would depend on how a batch is divided over several processes.
 
     Raises:
-        ModelError: If it has batch norms: their statistics would be those of each shard.
+        ModelError: If it has a batch norm other than ``SyncBatchNorm``: its statistics would be each shard's.
     """
-    norm = next((name for name, layer in net.named_modules() if isinstance(layer, _BatchNorm)), None)
-    if shard.size > 1 and norm is not None and not isinstance(net.get_submodule(norm), nn.SyncBatchNorm):
+    if shard.size == 1:
+        return
+    unsynced = [
+        name
+        for name, layer in net.named_modules()
+        if isinstance(layer, _BatchNorm) and not isinstance(layer, nn.SyncBatchNorm)
+    ]
+    if unsynced:
         raise ModelError(
-            f"layer {norm!r} is a batch norm, whose statistics would be those of each process' shard; "
+            f"layer {unsynced[0]!r} is a batch norm, whose statistics would be those of each process' shard; "
             "expected none under several processes: use GroupNorm, or on GPUs "
             "nn.SyncBatchNorm.convert_sync_batchnorm(net)"
         )
