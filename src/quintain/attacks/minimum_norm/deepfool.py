@@ -29,8 +29,9 @@ class DeepFool(Attack):
 
     Args:
         steps: Moves per example.
-        candidates: Among how many classes, those with the largest logits at z, the nearest boundary is
-            sought: each costs an answer and a gradient a move. Once z breaks, one was enough.
+        candidates: Number of wrong classes, those with the largest logits at z, of which the nearest boundary
+            is taken. Each costs a forward and a backward pass per move; a point that is adversarial already
+            costs one pair alone.
         overshoot: How far beyond the boundary a move goes, as a fraction of the whole change.
 
     Raises:
@@ -44,7 +45,9 @@ class DeepFool(Attack):
     """
 
     name: ClassVar[str] = "deepfool"
-    summary: ClassVar[str] = "from one linearized boundary to the next until the answer turns: fast, rough"
+    summary: ClassVar[str] = (
+        "from one linearized boundary to the next until the prediction changes: fast, rough"
+    )
     use_for: ClassVar[str] = "a quick, rough size"
     cost: ClassVar[str] = (
         "{steps} moves, each a gradient for every one of {candidates} classes; most end after a few"
@@ -90,25 +93,32 @@ def check_deepfool(steps: int, candidates: int, overshoot: float) -> None:
 def step_past_nearest_boundary(
     search: Search, z: Tensor, rows: Tensor, out: Evaluation, candidates: int, overshoot: float
 ) -> Tensor:
-    """Return points just beyond the nearest of the linearized boundaries.
+    """Return points (n, *S) just beyond the nearest of the boundaries linearized at ``z``.
 
-    They are linearized at unbroken ``z`` (n, *S); ``out`` is the margin's there.
+    Where the query budget ends, fewer boundaries are linearized, so that one query is left for the move.
 
-    Where the budget ends, fewer boundaries are looked at, so that one query is left for the move.
+    Args:
+        search: Runs the model and counts its queries.
+        z: Points (n, *S) that are not adversarial.
+        rows: The examples that they belong to (n,).
+        out: Value and gradient of the margin at ``z``.
+        candidates: Number of wrong classes whose boundaries are linearized.
+        overshoot: How far beyond the boundary, as a fraction of the whole change from the clean input.
     """
     flat = z.flatten(1)
     # Closest of the linearized boundaries of the largest wrong logits: the first is already evaluated, each
     # other costs a forward and a backward pass.
     change, distance = _step_to_boundary(search, flat, out)
     for target_class in _other_candidates(search, rows, out, candidates):
-        able = search.is_active(rows, queries=2)
-        if not able.any():
+        affordable = search.is_active(rows, queries=2)
+        if not affordable.any():
             break
         lead = search.goal.toward_class(search.goal.y.index_copy(0, rows, target_class))
-        other, far = _step_to_boundary(search, flat[able], search.value_and_grad(z[able], rows[able], lead))
-        nearer = far < distance[able]
-        nearer_rows = able.nonzero().squeeze(1)[nearer]
-        change[nearer_rows], distance[nearer_rows] = other[nearer], far[nearer]
+        other_out = search.value_and_grad(z[affordable], rows[affordable], lead)
+        other_change, other_distance = _step_to_boundary(search, flat[affordable], other_out)
+        nearer = other_distance < distance[affordable]
+        nearer_rows = affordable.nonzero().squeeze(1)[nearer]
+        change[nearer_rows], distance[nearer_rows] = other_change[nearer], other_distance[nearer]
     # overshoot relative to x: x + (1 + o) (z + d - x)
     origin = search.x[rows].flatten(1)
     return clamp_to_box(search, torch.lerp(origin, flat + change, 1 + overshoot), z)
@@ -124,7 +134,7 @@ def clamp_to_box(search: Search, point: Tensor, like: Tensor) -> Tensor:
 
 
 def _other_candidates(search: Search, rows: Tensor, out: Evaluation, candidates: int) -> tuple[Tensor, ...]:
-    """Return the wrong classes (n,) after the best, best first; none where there is a target."""
+    """Return the wrong classes (n,) by falling logit, without the largest; none where there is a target."""
     if search.goal.targets is not None:
         return ()
     wrong = out.logits.scatter(1, search.goal.y[rows].unsqueeze(1), -torch.inf)
@@ -132,15 +142,15 @@ def _other_candidates(search: Search, rows: Tensor, out: Evaluation, candidates:
 
 
 def _step_to_boundary(search: Search, z: Tensor, out: Evaluation) -> tuple[Tensor, Tensor]:
-    """Return the smallest change (n, F) of z onto a linearized boundary, and its size (n,).
+    """Return the smallest change (n, F) of ``z`` (n, F) onto a linearized boundary, and its size (n,).
 
-    The size is infinite where the box ends before it.
+    The size is infinite where the box ends before the boundary.
     """
     norm = cast(Norm, threat_name(search.threat.spec))
     gradient = out.gradient.flatten(1).nan_to_num(0.0, 0.0, 0.0)
     change = project_onto_hyperplane(
         norm, z, gradient, -out.loss_values, search.threat.low, search.threat.high
     )
-    # the distance is infinite if the box ends before the hyperplane is reached (0.1 % tolerance for rounding)
-    there = (change * gradient).sum(1) >= -out.loss_values * (1 - 1e-3)
-    return change, torch.linalg.vector_norm(change, ORDER[norm], dim=1).where(there, torch.inf)
+    # the change reaches the hyperplane if it raises the linearized loss by what was missing, but for rounding
+    reached = (change * gradient).sum(1) >= -out.loss_values * (1 - 1e-3)
+    return change, torch.linalg.vector_norm(change, ORDER[norm], dim=1).where(reached, torch.inf)
