@@ -1,7 +1,6 @@
 """Auto-PGD for L1 balls, where the steepest step would move one coordinate at a time."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -13,7 +12,7 @@ from quintain.attacks.search import Evaluation, Search
 from quintain.threats.broadcast import expand_rows, where_rows
 from quintain.threats.l1 import L1
 from quintain.threats.rng import ExampleRNG
-from quintain.threats.threat import ProjectionCache, Threat
+from quintain.threats.threat import ProjectionCache
 
 RADII = ((3.0, 0.3), (2.0, 0.3), (1.0, 0.4))
 """The radii of the stages in units of ``eps``, each with its fraction of the steps."""
@@ -24,21 +23,28 @@ INITIAL_DENSITY = 0.2
 CHECK_EVERY = 0.04
 """Steps between two checks of the sparsity, as a fraction of all."""
 
-SPARSITY_DROP, DIVISOR, MIN_STEP = 0.95, 1.5, 0.1
-"""Below which fraction of the last count a change is sparser.
+SPARSITY_DROP = 0.95
+"""A change is sparser if it has less than this fraction of the coordinates that it had at the last check."""
 
-What counts and lengths are divided by; the least length over ``eps``.
-"""
+DIVISOR = 1.5
+"""What step sizes, and the numbers of coordinates that steps move, are divided by."""
+
+MIN_STEP_SIZE = 0.1
+"""The smallest step size, as a fraction of the ball's radius."""
 
 
 class APGDL1State(NamedTuple):
-    """The state of APGD for L1.
+    """The state of APGD for L1 on the active examples.
 
-    Next points ``z``, which rows they are of, each example's best point, the gradient and the loss there;
-    then (n,) each:
-
-    the length of its steps as a fraction of the radius, how many coordinates they move, and how many the best
-    change had at the last look.
+    Args:
+        z: The next points (n, *S).
+        row: Which examples of the batch they belong to (n,).
+        best_point: Each example's point of largest loss (n, *S).
+        best_gradient: The gradient there (n, *S).
+        best_loss: The loss there (n,).
+        step_size: L1 norm of the steps (n,), as a fraction of the ball's radius.
+        step_count: Number of coordinates that a step moves (n,).
+        last_count: Number of coordinates in which the best point differed at the last check (n,).
     """
 
     z: Tensor
@@ -52,13 +58,15 @@ class APGDL1State(NamedTuple):
 
 
 def apgd_l1(search: Search, rng: ExampleRNG, steps: int, loss: Loss) -> None:
-    """Run APGD for L1, first in balls of three and two times the radius.
+    """Run APGD for L1 in balls of 3, 2 and 1 times ``eps``, one after the other.
 
-    The last run starts from the best point, projected onto the ball itself.
+    The first ball is searched from a random point, each smaller one from the best point so far, projected
+    onto it.
 
     A step moves, by equal amounts, the coordinates with the largest gradients. After every 4 % of the steps
-    their number becomes that of the best change over 1.5; where the change became sparser, steps are as long
-    as at first again and go on from the best point, else they shrink by 1.5, to a tenth at least.
+    their number is set to the number of coordinates that the best point changes, divided by 1.5. Where that
+    number has fallen by more than 5 %, the step size is reset and the ascent goes on from the best point;
+    elsewhere the step size is divided by 1.5, down to a tenth of the radius.
 
     Args:
         search: The search; its threat is an ``L1``.
@@ -70,11 +78,10 @@ def apgd_l1(search: Search, rng: ExampleRNG, steps: int, loss: Loss) -> None:
     """
     rows = search.active_rows
     points = search.x.clone()
-    # Three stages in balls of 3, 2 and 1 eps with 30, 30 and 40 % of the steps. The wide stages run in a
-    # minimum-norm branch, since their points are outside the threat.
+    # The points of the wide stages are outside the threat, so these stages run in a minimum-norm branch.
     wide = search.branch(search.rng, name=search.name, minimum_norm=True)
     for index, (radius, fraction) in enumerate(RADII):
-        ball = scaled_ball(search.threat, radius)
+        ball = L1(radius * search.threat.eps, search.threat.low, search.threat.high)
         stage_steps = max(1, round(fraction * steps))
         searching = search if radius == 1 else wide
         rows = rows[searching.is_active(rows)]
@@ -83,13 +90,8 @@ def apgd_l1(search: Search, rng: ExampleRNG, steps: int, loss: Loss) -> None:
         gradient_ascent(searching, rng=rng, init=init, update=update, steps=stage_steps, loss=loss, rows=rows)
 
 
-def scaled_ball(threat: Threat, radius: float) -> L1:
-    """Return the same ball, ``radius`` times as wide."""
-    return replace(L1(threat.eps, threat.low, threat.high), eps=radius * threat.eps)
-
-
 def random_init(ball: L1, rows: Tensor) -> Callable[[Tensor, ExampleRNG, ProjectionCache], APGDL1State]:
-    """Return an init function from random points."""
+    """Return an init function that starts at random points of the ball."""
 
     def init(clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> APGDL1State:  # noqa: ARG001
         z = ball.sample(clean, rng)
@@ -102,7 +104,7 @@ def random_init(ball: L1, rows: Tensor) -> Callable[[Tensor, ExampleRNG, Project
 def init_from(
     points: Tensor, ball: L1, rows: Tensor
 ) -> Callable[[Tensor, ExampleRNG, ProjectionCache], APGDL1State]:
-    """Return an init function from projected ``points`` (B, *S)."""
+    """Return an init function that starts at ``points`` (B, *S), projected onto the ball."""
 
     def init(clean: Tensor, rng: ExampleRNG, cache: ProjectionCache) -> APGDL1State:  # noqa: ARG001
         z = ball.project(points[rows], clean)
@@ -112,7 +114,7 @@ def init_from(
 
 
 def initial_state(z: Tensor, rows: Tensor, count: Tensor) -> APGDL1State:
-    """Return the first state."""
+    """Return the state before the first step, from ``z`` (n, *S) with steps of ``count`` (n,) coordinates."""
     best_loss = z.new_full((len(z),), -torch.inf)
     return APGDL1State(
         z=z,
@@ -148,12 +150,10 @@ def l1_update(
         points[state.row] = best_point
         z, step_size, step_count, last_count = state.z, state.step_size, state.step_count, state.last_count
         if step and step % check_every == 0:
-            # Sparsity adaption: if the best point changes < 95 % of the coordinates that it did at the last
-            # check, restart from it with the full step size; else divide the step size by 1.5 (>= 0.1). Then
-            # k = ||best change||_0 / 1.5.
+            # where the best change became sparser, go on from it with the full step size; else shorten steps
             count = count_changed(best_point, clean)
             sparser = count < SPARSITY_DROP * last_count
-            step_size = torch.where(sparser, 1, (step_size / DIVISOR).clamp(min=MIN_STEP))
+            step_size = torch.where(sparser, 1, (step_size / DIVISOR).clamp(min=MIN_STEP_SIZE))
             z, gradient = where_rows(sparser, best_point, z), where_rows(sparser, best_gradient, gradient)
             step_count, last_count = shrink_count(count), count
         z = ball.project(
@@ -174,13 +174,9 @@ def l1_update(
 
 
 def sparse_sign_step(gradient: Tensor, count: Tensor) -> Tensor:
-    """Return the change of summed size 1 that moves some coordinates by equal amounts.
-
-    They are the ``count`` (n,) coordinates of the largest gradients.
-    """
+    """Return the change of L1 norm 1 that moves the ``count`` (n,) steepest coordinates by equal amounts."""
     flat = gradient.flatten(1)
-    # threshold = k-th largest |g|; equal entries all move, so that the count may exceed k; L1 norm of the
-    # step: 1
+    # threshold: the count-th largest |g|; equal entries all move, so that more than count may
     threshold = flat.abs().sort(dim=1, descending=True).values.gather(1, count[:, None] - 1)
     signs = torch.where(flat.abs() >= threshold, flat.sign(), 0)
     return (signs / signs.abs().sum(1, keepdim=True).clamp(min=1)).view_as(gradient)
@@ -192,5 +188,5 @@ def count_changed(z: Tensor, clean: Tensor) -> Tensor:
 
 
 def shrink_count(count: Tensor) -> Tensor:
-    """Return how many coordinates a step moves where the best change moved ``count`` (n,)."""
+    """Return how many coordinates (n,) a step moves where the best point differs in ``count`` (n,)."""
     return (count / DIVISOR).long().clamp(min=1)
