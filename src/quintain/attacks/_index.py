@@ -352,7 +352,7 @@ ENTRIES: tuple[Entry, ...] = (
         "attack",
         "mm",
         "quintain.attacks.gradient.minimum_margin:MinimumMargin",
-        "a short climb towards each of the three nearest target classes",
+        "a short ascent towards each of the nearest target classes",
         guarantee=(
             "what it breaks is a witness that can be replayed; what it does not break may still be "
             "breakable"
@@ -473,7 +473,7 @@ ENTRIES: tuple[Entry, ...] = (
         "attack",
         "deepfool",
         "quintain.attacks.minimum_norm.deepfool:DeepFool",
-        "from one linearized boundary to the next until the answer turns: fast, rough",
+        "from one linearized boundary to the next until the prediction changes: fast, rough",
         guarantee="what it breaks is a witness that can be replayed; no smaller change is ruled out",
         facts=(
             ("supports", "linf l2"),

@@ -1,4 +1,4 @@
-"""Backward pass differentiable approximation."""
+"""Backward pass differentiable approximation (BPDA): gradients through a step that has none."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 Transform = Callable[[Tensor], Tensor]
+"""Maps inputs (B, *S) to what the net gets."""
 
 
 class BPDA(nn.Module):
@@ -14,12 +15,12 @@ class BPDA(nn.Module):
 
     .. math:: forward: g(x), \qquad backward: \left(\frac{\partial h}{\partial x}\right)^{\!T} v
 
-    Without a substitute it is the identity, which is right only where g(x) is near x: rounding, JPEG, a
-    median. Resizing is not.
+    Without a substitute h is the identity, which is right only where g(x) is near x, as after rounding, JPEG
+    or a median filter; after resizing it is not.
 
     Args:
-        defense: The step in front of the net; any callable on tensors.
-        substitute: The stand-in, differentiable, with outputs of the same shape.
+        defense: The defense g in front of the net; any callable on tensors.
+        substitute: The differentiable h, with outputs of the shape of the defense's.
 
     Guarantee:
         The wrapped model has the same outputs, bit for bit, so that a success found through it is one against
@@ -34,7 +35,7 @@ class BPDA(nn.Module):
         self.substitute = substitute
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the defense's own answer."""
+        """Return the defense's exact output."""
         result: Tensor = _StraightThrough.apply(x, self.defense, self.substitute)
         return result
 
@@ -43,16 +44,16 @@ class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, defense: Transform, substitute: Transform | None) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.stand_in = substitute
+        ctx.substitute = substitute
         output = defense(x.detach())
         return output.clone() if output is x else output
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
-        if ctx.stand_in is None:
+        if ctx.substitute is None:
             return upstream[0], None, None
         with torch.enable_grad():
             point = x.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(ctx.stand_in(point), point, upstream[0])
+            (gradient,) = torch.autograd.grad(ctx.substitute(point), point, upstream[0])
         return gradient, None, None

@@ -28,6 +28,9 @@ class MinimumMargin(Attack):
         \ell_t = \frac{z_t - z_y}{z_{\pi_1} - (z_{\pi_3} + z_{\pi_4}) / 2}, \quad
         t \text{ among the largest wrong logits at } x
 
+    with z the logits and :math:`z_{\pi_1} \ge z_{\pi_2} \ge \dots` (``losses.dlr`` says what it is with fewer
+    than four classes).
+
     Only few classes ever become the prediction of an example, so the nearest three find almost as much as all
     would.
 
@@ -46,7 +49,7 @@ class MinimumMargin(Attack):
     """
 
     name: ClassVar[str] = "mm"
-    summary: ClassVar[str] = "a short climb towards each of the three nearest target classes"
+    summary: ClassVar[str] = "a short ascent towards each of the nearest target classes"
     use_for: ClassVar[str] = "a cheap look at the nearest classes"
     cost: ClassVar[str] = "{steps} gradients for each of {target_classes} target classes"
 

@@ -14,8 +14,9 @@ class PMA(Attack):
 
     .. math:: \ell = \max_{j \ne y} p_j - p_y
 
-    It is climbed in the form :math:`\log(1 + \ell)`: the same direction and the same order of points, without
-    the flat ends that rounding gives the difference.
+    The loss is taken as :math:`\log(1 + \ell)`, which orders points in the same way and has gradients of the
+    same direction. The difference itself rounds to -1, with a gradient of 0, where the true class is nearly
+    certain.
 
     Args:
         steps: Gradients per example and restart; an example stops at its first success.
@@ -43,11 +44,11 @@ class PMA(Attack):
     restarts: int = 1
 
     def __post_init__(self) -> None:
-        self._climber()
+        self._apgd()
 
     def run(self, search: Search) -> None:
         """Run from each start."""
-        self._climber().run(search)
+        self._apgd().run(search)
 
-    def _climber(self) -> APGD:
+    def _apgd(self) -> APGD:
         return APGD(self.steps, self.restarts, "probability_margin")

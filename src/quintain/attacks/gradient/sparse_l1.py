@@ -18,16 +18,16 @@ from quintain.threats.threat import ProjectionCache, Threat
 
 @dataclass(frozen=True, slots=True)
 class SparseL1Descent(Attack):
-    r"""Steps that move the coordinates with the largest gradients by equal amounts, projected.
+    r"""Each step moves the coordinates with the largest gradients by equal amounts.
 
-    The projection is onto ball and box together.
+    The result is projected onto ball and box together.
 
     .. math::
         z_{t+1} = \Pi_x\big(z_t + \alpha e_t / \|e_t\|_1\big), \quad
         e_{t,i} = sign(g_{t,i}) \text{ where } |g_{t,i}| \ge P(|g_t|)
 
-    from the clean point, with :math:`P` the level that a ``fraction`` of all coordinates reaches, those left
-    out that the box does not let move any further.
+    from the clean point, with :math:`P` the threshold that a ``fraction`` of all coordinates reaches.
+    Coordinates that are at a wall of the box and whose gradient points outside are not moved.
 
     Args:
         steps: Gradients per example; an example stops at its first success.
@@ -93,17 +93,23 @@ def sparse_ascent_step(
     x: Tensor,
     cache: ProjectionCache,
 ) -> Tensor:
-    """Return one step of summed size ``step_size`` over the ``count`` steepest coordinates, projected.
+    """Return the projected points (n, *S) after one step along the coordinates of the largest gradients.
 
-    It moves them by equal amounts; those that the box does not let move any further do not count, and of
-    equals all do.
+    Args:
+        threat: The points are projected onto it.
+        step_size: L1 norm of the step, shared equally by the coordinates that move.
+        count: Number of coordinates that move; of equal gradients at the threshold all do.
+        z: Points (n, *S).
+        gradient: Gradient of the loss at ``z`` (n, *S).
+        x: Clean inputs (n, *S).
+        cache: The projection cache of ``x``.
     """
     gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
     # Coordinates on a face of the box whose gradient points outside cannot move: leave them out of the top k.
     stuck = ((z <= threat.low) & (gradient < 0)) | ((z >= threat.high) & (gradient > 0))
     free = gradient.masked_fill(stuck, 0).flatten(1)
     threshold = free.abs().topk(min(count, free.shape[1]), dim=1).values[:, -1:]
-    # equal signed steps with L1 norm step_size
+    # equal signed steps with L1 norm step_size; none where the gradient is 0 everywhere
     signs = torch.where(free.abs() >= threshold, free.sign(), 0)
     move = signs * (step_size / signs.abs().sum(1, keepdim=True).clamp(min=1))
     return threat.project(z + move.view_as(z), x, cache)
