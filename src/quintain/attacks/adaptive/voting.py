@@ -1,4 +1,4 @@
-"""Majority votes of randomized models over fresh forward passes."""
+"""How often a randomized model misclassifies a point, over fresh forward passes."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from quintain.core.statistics import binomial_interval
 
 @dataclass(frozen=True, slots=True)
 class MajorityVote:
-    """The result of many forward passes of one example.
+    """How many of the forward passes of one example were misclassified.
 
     Args:
         wrong: Number of misclassifications.
@@ -27,7 +27,10 @@ class MajorityVote:
 
     @property
     def misclassified(self) -> bool:
-        """Whether misclassification is more likely than not, at 95 % confidence."""
+        """Whether it is misclassified in more than half of all passes, at 95 % confidence.
+
+        The wrong classes are counted together: the most frequent prediction may still be the true class.
+        """
         return self.ci_low > 0.5
 
 
@@ -35,14 +38,17 @@ class MajorityVote:
 def majority_vote(
     model: Model, z: Tensor, y: Tensor, *, samples: int = 100, batch_size: int = 512
 ) -> tuple[MajorityVote, ...]:
-    """Run a randomized model on each point many times.
+    """Count how often a randomized model misclassifies each point, in ``samples`` forward passes of it.
 
     Args:
         model: Gives logits (B, K), different ones at each call.
         z: Points (B, *S).
         y: True classes (B,).
         samples: Forward passes of each point.
-        batch_size: Points per call.
+        batch_size: Points per call; one point may be in it several times.
+
+    Returns:
+        One result per point, in their order.
 
     Raises:
         SettingError: If ``samples`` is below 1.
