@@ -22,8 +22,10 @@ from quintain.threats.threat import Threat, check_in_box, check_types
 ACCESS: tuple[Access, ...] = ("labels", "scores", "gradients")
 """Kinds of access to a model, the least first."""
 
-WITNESS = "what it breaks is a witness that can be replayed; what it does not break may still be breakable"
-MINIMUM_NORM = "what it breaks is a witness that can be replayed; no smaller change is ruled out"
+SUCCESS_GUARANTEE = (
+    "what it breaks is a witness that can be replayed; what it does not break may still be breakable"
+)
+MINIMUM_NORM_GUARANTEE = "what it breaks is a witness that can be replayed; no smaller change is ruled out"
 """What the result of an attack may be taken for, in the words of ``quintain list``."""
 
 
@@ -37,22 +39,22 @@ class Attack(ABC):
         name: The registered name.
         summary: One line for ``quintain list``.
         use_for: What to take it for, in docs/attacks.md; the summary where it is empty. A setting's name in
-            braces becomes the setting and its default here and in ``cost``.
+            braces is replaced by the name and its default, here and in ``cost``.
         cost: Its budget for an unbroken example: ``{steps} gradients``.
         access: What it needs of the model: labels, scores or gradients.
         supports: The kinds of threats that it supports.
         minimum_norm: Whether it seeks the smallest perturbation, and not only a success within the threat's
             ``eps``.
         supports_targets: Whether it can be targeted.
-        default_rank: Its place among those that run where none was named, by what a model gives: 1 before 2;
-            0 for one that runs only where no other can.
-        min_queries: Fewest queries, on average over the unbroken examples, at which it may be judged what
-            they show (docs/attacks.md has the measurement behind it); 0 for an attack that uses gradients.
+        default_rank: Its rank among the attacks that run where the user names none: of those that suit the
+            model's access and the threat, the lowest rank runs. 0 comes last.
+        min_queries: Fewest queries, on average over the unbroken examples, for its failures to count as
+            evidence (docs/attacks.md has the measurement); 0 for the default of its access.
         ends_exhausted: Whether it has nothing left to try where it ends below its budget, so that
             ``min_queries`` does not apply.
         is_reference: Whether it is the one attack that trained models are compared by.
-        strength: Place in the order of attacks of which each finds what those before it find, by and large; 0
-            for none. Comparisons of two runs go by it.
+        strength: Rank in a chain of attacks, each of which finds nearly all that those of lower rank find; 0
+            for an attack outside it. Two runs are compared by it.
         is_ensemble: Whether it runs several attacks.
         guarantee: What its result may be taken for; follows from ``minimum_norm``.
         optimality_gap: Relative gap to the closed-form optimum on a linear model at its default settings, by
@@ -67,7 +69,7 @@ class Attack(ABC):
     kind: ClassVar[str] = "attack"
     name: ClassVar[str]
     summary: ClassVar[str]
-    guarantee: ClassVar[str] = WITNESS
+    guarantee: ClassVar[str] = SUCCESS_GUARANTEE
     use_for: ClassVar[str] = ""
     cost: ClassVar[str] = ""
     access: ClassVar[Access] = "gradients"
@@ -86,7 +88,7 @@ class Attack(ABC):
     exemptions: ClassVar[Mapping[str, str]] = {}
 
     def __init_subclass__(cls) -> None:
-        cls.guarantee = MINIMUM_NORM if cls.minimum_norm else WITNESS
+        cls.guarantee = MINIMUM_NORM_GUARANTEE if cls.minimum_norm else SUCCESS_GUARANTEE
 
     @property
     def label(self) -> str:
@@ -121,15 +123,15 @@ class Attack(ABC):
         Args:
             model: Gives logits (B, K); only its outputs and input gradients are used, and it is left as it
                 was.
-            x: Inputs (B, *S) in the threat's box, a tensor or a NumPy array, which gets the model's type.
+            x: Inputs (B, *S) in the threat's box, a tensor or a NumPy array, which gets the model's dtype.
             y: True classes (B,), a tensor of int64 or a NumPy array of integers.
             threat: What may be changed, or its text, such as ``"linf:8/255"``.
             seed: Every random number comes from it, the attack's name, the restart and the example's id.
             ids: The examples' numbers in their data set (B,); 0, 1, 2 ... if not given.
             targets: Classes that must be predicted (B,) long, none of them the true one; any wrong class if
                 not given.
-            max_queries: Most forward passes for an example, the confirming one included; no limit if not
-                given.
+            max_queries: Limit on the forward passes of each example, the clean and the confirming one
+                included; no limit if not given.
             certified: Examples (B,) bool that a certificate covers: they are not attacked and cost nothing.
 
         Raises:
@@ -137,7 +139,7 @@ class Attack(ABC):
             DataError: If inputs lie outside the box, or labels, targets or ``certified`` do not fit.
             ModelError: If the model does not give what the attack needs.
         """
-        # all that could be wrong is refused before the first query
+        # invalid arguments are refused before the first query
         threat, x, y = to_threat(threat), to_inputs(x, input_type(model)), to_labels(y)
         targets = None if targets is None else to_labels(targets)
         check_types(threat, x)
@@ -180,10 +182,10 @@ class Attack(ABC):
     def check_supported(
         self, threat: Threat, targets: Tensor | None = None, max_queries: int | None = None
     ) -> None:
-        """Raise if this attack does not support the threat, targets or budget.
+        """Raise if this attack does not support the threat, the targets or the limit on queries.
 
         Raises:
-            SettingError: If so; the message names attacks that can.
+            SettingError: If so; for a threat, the message names the attacks that support it.
         """
         kind = threat_name(threat.spec)
         if kind not in self.supports:

@@ -1,4 +1,4 @@
-"""Attacks one after the other, each on the examples that are not yet broken."""
+"""Ensembles: attacks that run one after the other, each on the examples that are not broken yet."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class EnsembleBase(Attack):
         """Run the attacks on the active examples, each with random numbers of its place in the order."""
         if not len(search.active_rows):
             return
-        # All are checked before the first runs, so that a run does not end halfway.
+        # a model that gives too little for one of them is refused before the first runs
         members = self.plan(search.threat, search.clean_logits.shape[1])
         for member in members:
             check_access(member.name, member.access, search.model.wrapped)
