@@ -30,6 +30,7 @@ SUITES = (
     "evasion.signs",
     "evasion.faces",
     "federated.clients",
+    "federated.overhead",
     "federated.flower",
     "federated.scale",
 )

@@ -14,7 +14,7 @@ from quintain.federated.view import ServerView
 
 FALSE_ALARM = 1e-9
 BITS = 32
-FEW_WORDS = 1024
+FEW_WORDS = 256
 _PATTERNS = 2 * BITS  # 32 bits, 31 pairs of neighbours, and repeated words
 
 
