@@ -44,6 +44,15 @@ class Scripted:
         )
 
 
+class Certain:
+    """A model that answers 0 by a margin of 1."""
+
+    device = torch.device("cpu")
+
+    def __call__(self, x):
+        return torch.tensor([[1.0, 0.0]]).expand(len(x), 2)
+
+
 def known(certified, broken, **columns):
     count = len(certified)
     facts = {"predicted": (0,) * count, "invalid": (False,) * count, **columns}
@@ -60,8 +69,7 @@ def asked_of(certifier, facts, **settings):
     x = torch.arange(len(facts.ids), dtype=torch.float32)[:, None]
     y = torch.zeros(len(x), dtype=torch.long)
     data = SimpleNamespace(batch=lambda rows: (x[rows], y[rows]))
-    model = SimpleNamespace(device=torch.device("cpu"))
-    subject = SimpleNamespace(model=model, name="scripted")
+    subject = SimpleNamespace(model=Certain(), name="scripted")
     return certify_open(subject, data, SIZES, certifier, facts, method="scripted", **settings)
 
 
@@ -80,6 +88,7 @@ def test_only_open_sizes_are_asked():
     assert unasked == 0
     assert found.examples.certified_radius == (LARGE, LARGE, 0, MIDDLE, 0, 0)
     assert found.assumptions == ("scripted",)
+    assert found.way_left == (0.0, 1.0, 1.0, 0.0, 1.0, 1.0)
 
 
 @pytest.mark.parametrize("hopeful", [True, False])

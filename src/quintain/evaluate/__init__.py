@@ -10,6 +10,8 @@ from quintain.core.lazy import lazy_exports
 from quintain.evaluate._index import EXPORTS
 
 if TYPE_CHECKING:
+    from quintain.evaluate.both_sides import Robustness as Robustness
+    from quintain.evaluate.both_sides import robustness as robustness
     from quintain.evaluate.brackets import robust_accuracy as robust_accuracy
     from quintain.evaluate.evasion.attacks import run_attacks as run_attacks
     from quintain.evaluate.evasion.defaults import attack as attack

@@ -36,6 +36,8 @@ class Certification:
         alpha: Probability that one certificate is wrong; 0 for proofs in the strict sense.
         noise_samples: Noisy copies of each example that were classified; empty where none were.
         counterexamples: Inputs that it found to break an example, each with the example's row.
+        way_left: How much of the way from the model's margin down to its bound lies below 0 (N,), at the last
+            size that was asked: near 0 where a proof was near, 1 where it was far or not asked for.
     """
 
     examples: PerExample
@@ -45,6 +47,7 @@ class Certification:
     alpha: float = 0.0
     noise_samples: tuple[int, ...] = ()
     counterexamples: tuple[tuple[int, np.ndarray], ...] = ()
+    way_left: tuple[float, ...] = ()
 
 
 def certify_examples(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from quintain.certify.crown import expected_seconds
 from quintain.certify.outcome import Certifier, tracing
@@ -16,6 +17,7 @@ from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.evaluate.certify import Certification
 from quintain.evaluate.model import EvaluatedModel
+from quintain.losses.margin import margin
 from quintain.models.classifier import Classifier
 from quintain.models.precision import plain_products
 from quintain.results.per_example import PerExample
@@ -72,6 +74,7 @@ def certify_open(
     *,
     method: str,
     hopeful: bool = True,
+    rows: np.ndarray | None = None,
     seconds: float = math.inf,
     clock: Callable[[], float] = time.monotonic,
     progress: Progress = no_progress,
@@ -88,6 +91,7 @@ def certify_open(
         known: What is known of the examples, all of ``data``.
         method: Its name in records.
         hopeful: Whether most are certified where they are asked, so that of two sizes the larger is asked.
+        rows: The examples that may be asked; all if not given.
         seconds: No example is asked that would end later, as the ones before tell.
         clock: Tells the time.
         progress: Shows a bar of examples.
@@ -102,45 +106,58 @@ def certify_open(
         np.array(column) for column in (known.certified_radius, known.broken_radius, known.invalid)
     )
     hopeless = invalid | (np.array(known.predicted) != np.array(known.labels))
+    if rows is not None:
+        hopeless |= ~np.isin(np.arange(len(certified)), rows)
     # the open sizes of an example are those from its first to its last place
     first = np.where(hopeless, len(eps), (eps[:, None] <= certified).sum(0))
     last = (eps[:, None] < broken).sum(0) - 1
     assumptions: tuple[str, ...] = ()
     inputs: list[tuple[int, np.ndarray]] = []
+    way_left = np.ones(len(certified))
     count, pace = 1, 0.0
     certify = tracing(certifier, subject.model)
     with progress.bar(f"certify {subject.name} by {method}", int((first <= last).sum())) as advance:
         while (first <= last).any():
             asked = np.where(first <= last, (first + last + hopeful) // 2, len(eps))
             place = int(asked.min())
-            rows = np.flatnonzero(asked == place)[:count]
-            if clock() - started + pace * len(rows) > seconds:
+            now = np.flatnonzero(asked == place)[:count]
+            if clock() - started + pace * len(now) > seconds:
                 break
             before = clock()
-            x, y = data.batch(rows)
-            with plain_products(subject.model.device):
+            x, y = data.batch(now)
+            with plain_products(subject.model.device), torch.no_grad():
                 outcome = certify(x, y, sizes[place])
-            pace = (clock() - before) / len(rows)
+                clean = -margin(subject.model(x).double(), y.to(subject.model.device))
+            pace = (clock() - before) / len(now)
             count = max(1, min(CHUNK, int(CHUNK_SECONDS / max(pace, 1e-9))))
             assumptions = outcome.assumptions
             proved, failed, refuted = (
                 flags.cpu().numpy() for flags in (outcome.certified, outcome.failed, outcome.broken)
             )
-            certified[rows[proved]] = eps[place]
-            broken[rows[refuted]] = eps[place]
-            invalid[rows[failed]] = True
+            low = outcome.margin.cpu().clamp(max=0)
+            way_left[now] = (-low / (clean.cpu() - low)).nan_to_num(1.0).numpy()
+            certified[now[proved]] = eps[place]
+            broken[now[refuted]] = eps[place]
+            invalid[now[failed]] = True
             if outcome.counterexample is not None:
                 points = outcome.counterexample.cpu().numpy()
-                inputs += [(int(rows[one]), points[one]) for one in np.flatnonzero(refuted)]
-            first[rows[proved]] = place + 1
-            last[rows[~proved]] = place - 1
-            last[rows[failed]] = -1
-            advance(int((first[rows] > last[rows]).sum()))
+                inputs += [(int(now[one]), points[one]) for one in np.flatnonzero(refuted)]
+            first[now[proved]] = place + 1
+            last[now[~proved]] = place - 1
+            last[now[failed]] = -1
+            advance(int((first[now] > last[now]).sum()))
     examples = replace(
         known,
         certified_radius=tuple(certified.tolist()),
         broken_radius=tuple(broken.tolist()),
         invalid=tuple(invalid.tolist()),
     )
-    found = Certification(examples, method, assumptions, clock() - started, counterexamples=tuple(inputs))
+    found = Certification(
+        examples,
+        method,
+        assumptions,
+        clock() - started,
+        counterexamples=tuple(inputs),
+        way_left=tuple(way_left.tolist()),
+    )
     return found, int((first <= last).sum())

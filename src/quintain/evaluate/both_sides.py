@@ -1,0 +1,226 @@
+"""Bound robust accuracy within a time: cheap sides first, then each open example to the likelier side."""
+
+import io
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from quintain.certify.outcome import Certifier
+from quintain.core.errors import ContradictionError, SettingError
+from quintain.core.files import write_atomically
+from quintain.core.progress import Progress, no_progress
+from quintain.data.dataset import Dataset
+from quintain.evaluate.brackets import known_examples, robustness_claims
+from quintain.evaluate.certify import Certification, best_certification, certify_examples
+from quintain.evaluate.evasion.attacks import run_attacks
+from quintain.evaluate.evasion.job import AttackFn
+from quintain.evaluate.model import named_model
+from quintain.evaluate.open_examples import certify_open, save_counterexamples
+from quintain.models.classifier import Classifier
+from quintain.results.bounds import Bracket
+from quintain.results.per_example import ExampleState, PerExample
+from quintain.results.records import Claim
+from quintain.results.robustness_records import AttackedModel
+from quintain.threats.arguments import to_threat
+from quintain.threats.sizes import sorted_by_size
+from quintain.threats.threat import Threat
+
+CONTRADICTION = "contradiction"
+"""The name of the two files on examples that are both certified and broken, in a folder."""
+
+SHARES = (0.5, 0.5, 1.0)
+"""Of the time that is left: for the first certifier that takes long, for search, for all that is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Robustness:
+    """Both bounds on a model's robust accuracy, at one size or more.
+
+    Args:
+        claims: One for each size, from the smallest up.
+        examples: What is known of each example.
+        num_open: Examples that are neither certified nor broken, by size.
+    """
+
+    claims: tuple[Claim, ...]
+    examples: PerExample
+    num_open: tuple[int, ...]
+
+    @property
+    def bracket(self) -> Bracket:
+        """Both bounds at the largest size."""
+        return self.claims[-1].bracket
+
+
+def robustness(
+    model: Classifier,
+    data: Dataset,
+    threat: Threat | str | Sequence[Threat | str],
+    attacks: Sequence[AttackFn],
+    certifiers: Sequence[Certifier],
+    budget: float = 60.0,
+    *,
+    seed: int = 0,
+    folder: Path | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    progress: Progress = no_progress,
+) -> Robustness:
+    r"""Bound the robust accuracy of a model on some examples within a time.
+
+    .. math:: certified \le E\,[\forall z \in ball(x): f(z) = y] \le attacked
+
+    All are certified by what is cheap, the rest is attacked, and what stays open goes to the first certifier
+    that takes long. Its margins then tell which side is more promising: where less than half of the way from
+    the model's margin to 0 is left, the example goes to the next certifier, else it is attacked again from
+    another seed; what is left of either is given to the other side. A broken example is never certified, and
+    a certified one never attacked, at the size at which it is.
+
+    Args:
+        model, data: The classifier, and labeled examples.
+        threat: What may be changed, such as ``"linf:8/255"``, or several sizes of one type.
+        attacks: From ``quintain.attacks``.
+        certifiers: From ``quintain.certify``, the quick ones first, such as ``[IntervalBounds(), CROWN(),
+            BranchAndBound()]``.
+        budget: Seconds for what takes long; the cheap sides are done whatever they take.
+        seed: Seed of the attacks' random numbers.
+        folder: Where inputs go that a certifier found, and what is both certified and broken.
+        clock: Tells the time.
+        progress: Shows bars.
+
+    Raises:
+        SettingError: If there is neither an attack nor a certifier.
+        ContradictionError: If an example is both certified and broken; both claims, the example and its index
+            are in ``folder`` before.
+    """
+    if not attacks and not certifiers:
+        raise SettingError("neither attacks nor certifiers; expected at least one side of the bracket")
+    given = [threat] if isinstance(threat, str | Threat) else list(threat)
+    sizes = sorted_by_size([to_threat(one) for one in given])
+    subject = named_model(model, model.name, model.name)
+    named = {f"{type(attack).__name__}-{number}": attack for number, attack in enumerate(attacks)}
+    cheap = [one for one in certifiers if getattr(one, "cost", "cheap") == "cheap"]
+    dear = [one for one in certifiers if one not in cheap]
+    proofs = [
+        certify_examples(subject, data, sizes, one, method=_title(one), progress=progress) for one in cheap
+    ]
+    certified = best_certification(proofs)
+    attacked = None
+    if named:
+        attacked = run_attacks(
+            subject,
+            data,
+            sizes,
+            named,
+            seed=seed,
+            certified=certified.examples if certified else None,
+            progress=progress,
+        )
+    ends = clock() + budget
+
+    def known() -> PerExample:
+        return known_examples(best_certification(proofs), attacked)
+
+    def certify(one: Certifier, rows: np.ndarray, share: float) -> Certification:
+        found, _ = certify_open(
+            subject,
+            data,
+            sizes,
+            one,
+            known(),
+            method=_title(one),
+            hopeful=one is dear[0],
+            rows=rows,
+            seconds=share * max(0.0, ends - clock()),
+            clock=clock,
+            progress=progress,
+        )
+        proofs.append(found)
+        return found
+
+    everyone = np.arange(len(data))
+    if dear:
+        way_left = np.array(certify(dear[0], everyone, SHARES[0]).way_left)
+        near = np.flatnonzero(way_left < 0.5)
+        for one in dear[1:]:
+            certify(one, near, SHARES[1])
+        far = np.flatnonzero(_open(known(), sizes).any(0) & ~(way_left < 0.5))
+        if len(far) and attacked is not None and clock() < ends:
+            again = run_attacks(
+                subject,
+                data.subset(far),
+                sizes,
+                named,
+                seed=seed + 1,
+                certified=_some(known(), far),
+                progress=progress,
+            )
+            attacked = _with(attacked, far, again)
+        for one in dear[1:]:
+            certify(one, everyone, SHARES[2])
+    best = best_certification(proofs)
+    both, claims = robustness_claims(subject, data, sizes, certification=best, attacked=attacked)
+    if folder is not None and best is not None:
+        save_counterexamples(folder, subject.name, best)
+    _raise_if_crossed(claims, both.examples, data, sizes, folder)
+    return Robustness(claims, both.examples, tuple(int(flags.sum()) for flags in _open(both.examples, sizes)))
+
+
+def _title(certifier: Certifier) -> str:
+    return str(getattr(certifier, "title", type(certifier).__name__))
+
+
+def _open(known: PerExample, sizes: Sequence[Threat]) -> np.ndarray:
+    """Return which examples are neither certified nor broken, by size (S, N)."""
+    return np.array(
+        [[state is ExampleState.OPEN for state in known.states(threat.eps)] for threat in sizes], dtype=bool
+    )
+
+
+def _some(known: PerExample, rows: np.ndarray) -> PerExample:
+    """Return what is known of some examples, which have their places among these as ids."""
+    columns = {
+        name: tuple(getattr(known, name)[row] for row in rows)
+        for name in ("labels", "predicted", "certified_radius", "broken_radius", "invalid")
+    }
+    return PerExample(ids=tuple(range(len(rows))), **columns)
+
+
+def _with(attacked: AttackedModel, rows: np.ndarray, again: AttackedModel) -> AttackedModel:
+    """Return attack results with what another attack broke of some examples."""
+    broken = np.array(attacked.examples.broken_radius)
+    broken[rows] = np.minimum(broken[rows], again.examples.broken_radius)
+    return replace(attacked, examples=replace(attacked.examples, broken_radius=tuple(broken.tolist())))
+
+
+def _raise_if_crossed(
+    claims: Sequence[Claim], known: PerExample, data: Dataset, sizes: Sequence[Threat], folder: Path | None
+) -> None:
+    """Raise if an example is both certified and broken; what is known of it is saved before."""
+    rows = [row for row, name in enumerate(known.ids) if name in known.contradictory_ids(sizes[-1].eps)]
+    if not rows:
+        return
+    lower, upper = claims[-1].bracket.lower, claims[-1].bracket.upper
+    where = ""
+    if folder is not None:
+        facts = [
+            {
+                "row": row,
+                "label": known.labels[row],
+                "certified": {"by": lower.method, "radius": known.certified_radius[row]},
+                "broken": {"by": upper.method, "radius": known.broken_radius[row]},
+            }
+            for row in rows
+        ]
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, rows=np.array(rows), inputs=data.batch(rows)[0].numpy())
+        write_atomically(folder / f"{CONTRADICTION}.npz", buffer.getvalue())
+        write_atomically(folder / f"{CONTRADICTION}.json", json.dumps(facts, indent=1).encode() + b"\n")
+        where = f"; both claims, the inputs and their rows are in {folder}"
+    raise ContradictionError(
+        f"examples {', '.join(map(str, rows))} are certified by {lower.method} and broken by {upper.method}: "
+        f"one of the two is wrong{where}. Please report it"
+    )
