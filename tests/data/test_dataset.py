@@ -220,9 +220,10 @@ def test_where_the_channels_are(shape, expected):
             np.array([0, -1], dtype=np.int32).view(np.uint32),
             "label 4294967295; expected classes numbered",
         ),
-        (np.zeros((2, 2)), [0.0, 1.0], "type float64; expected integers"),
         (np.zeros((2, 2)), [[0, 1], [1, 0]], r"labels of shape \(2, 2\)"),
-        (np.zeros((2, 2)), ["cat", "dog"], "expected integers"),
+        (np.zeros((2, 2)), [0.0, 1.0], r"type float64; expected integers .* labels\.astype\(int\)"),
+        (np.zeros((2, 2)), [False, True], r"type bool; .* labels\.astype\(int\)"),
+        (np.zeros((2, 2)), ["cat", "dog"], r"type <U3; expected integers .* numpy\.unique"),
     ],
 )
 def test_bad_arrays_are_refused(values, labels, message):

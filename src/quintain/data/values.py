@@ -57,7 +57,12 @@ def check_labels(labels: npt.ArrayLike, *, count: int, num_classes: int | None, 
     if len(flat) != count:
         raise DataError(f"{name} has {count} samples and {len(flat)} labels; expected one label a sample")
     if not np.issubdtype(flat.dtype, np.integer):
-        raise DataError(f"{name} has labels of type {flat.dtype}; expected integers 0, 1, 2 ...")
+        remedy = (
+            "labels.astype(int) makes them so"
+            if flat.dtype.kind in "bf"
+            else "names, labels = numpy.unique(labels, return_inverse=True) makes them so"
+        )
+        raise DataError(f"{name} has labels of type {flat.dtype}; expected integers 0, 1, 2 ...: {remedy}")
     low, high = int(flat.min()), int(flat.max())
     if low < 0:
         raise DataError(
