@@ -19,6 +19,8 @@ SUITES = (
     "certify.vnnlib",
     "federated.byzantine",
     "federated.sums",
+    "harden.adversarial",
+    "harden.certified",
     "evasion.autoattack",
     "evasion.certified",
     "evasion.smallest",

@@ -15,8 +15,10 @@ from quintain.core.index import WIDTH, index_path, main, packages, registered, r
 from quintain.core.registry import KINDS, declare, entries, entry_of
 from quintain.core.tables import (
     ATTACKS_PAGE,
+    DEFENSES_PAGE,
     STRATEGIES_PAGE,
     render_attacks_page,
+    render_defenses_page,
     render_strategies_page,
     sources_of,
     with_defaults,
@@ -48,6 +50,8 @@ def test_the_tables_of_the_documents_are_current() -> None:
     assert page == render_attacks_page(page, ATTACKS, registered("threat")), f"{ATTACKS_PAGE} {STALE}"
     page = STRATEGIES_PAGE.read_text(encoding="utf-8")
     assert page == render_strategies_page(page, registered("strategy")), f"{STRATEGIES_PAGE} {STALE}"
+    page = DEFENSES_PAGE.read_text(encoding="utf-8")
+    assert page == render_defenses_page(page, registered("defense")), f"{DEFENSES_PAGE} {STALE}"
 
 
 @dataclass(frozen=True, slots=True)

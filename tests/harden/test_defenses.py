@@ -13,11 +13,13 @@ from quintain.certify import IntervalBounds, largest_certified_radius
 from quintain.core.errors import ModelError, RunFolderError, SettingError
 from quintain.core.progress import CheckpointTimer
 from quintain.core.registry import entries
+from quintain.core.seeds import derive_seed
 from quintain.data.dataset import from_arrays
 from quintain.harden import (
     AWP,
     MTLIBP,
     TRADES,
+    ConsistencyTraining,
     FastTraining,
     GaussianAugmentation,
     IBPTraining,
@@ -40,6 +42,7 @@ PLANS = [
     TRADES(Linf(0.1), SHORT, steps=3),
     FastTraining(Linf(0.1), SHORT),
     AWP(Linf(0.1), SHORT, steps=2),
+    ConsistencyTraining(0.25, SHORT),
     MTLIBP(Linf(0.1), SHORT, robust_weight=0.6),
     PGDTraining(Linf(0.1), SHORT, steps=2, inner="apgd"),
 ]
@@ -267,6 +270,46 @@ def test_awp_begins_as_adversarial_training():
     torch.testing.assert_close(loss, PGDTraining(Linf(0.1), SHORT).objective()(net, x, y, context(29)))
 
 
+def test_consistency_is_its_formula_at_the_noise_of_the_step():
+    net, (x, y) = small().eval(), batch()
+    seen = seen_by(net)
+    plan = ConsistencyTraining(0.25, SHORT, samples=3, consistency=4.0, entropy=0.7)
+    loss = plan.objective()(net, x, y, context(60))
+    assert len(seen) == 3
+    noise = torch.stack(seen) - x
+    assert noise.std().item() == pytest.approx(0.25, rel=0.1)
+    assert (noise[0] != noise[1]).all()
+    p = torch.stack([net(z).softmax(1) for z in noise + x])
+    mean = p.mean(0)
+    apart = (mean * (mean.log() - p.log())).sum(2).mean()
+    entropy = -(mean * mean.log()).sum(1).mean()
+    right = -p[:, torch.arange(16), y].log().mean()
+    torch.testing.assert_close(loss, right + 4.0 * apart + 0.7 * entropy)
+
+
+def test_a_step_of_ones_own_loop_is_that_of_fit():
+    """Plain SGD at a constant rate, written out; the order of the examples is that of ``fit``."""
+    data, expected, own = squares(64), small(outputs=2), small(outputs=2)
+    recipe = Recipe(1, 16, 0.05, optimizer="sgd", schedule="constant")
+    plan = MTLIBP(Linf(0.1), recipe, robust_weight=0.5)
+    fit(expected, data, plan, seed=3)
+    plan.prepare(own, seed=3)
+    loss_of, optimizer = plan.objective(), torch.optim.SGD(own.parameters(), lr=0.05)
+    order = np.random.default_rng(derive_seed(3, "order", 0)).permutation(64)
+    for step in range(4):
+        ids = torch.from_numpy(order[16 * step : 16 * step + 16])
+        x, y = data.batch(ids)
+        own.train()
+        optimizer.zero_grad()
+        moment = StepContext.at(step, 4, ids=ids, seed=3)
+        torch.manual_seed(moment.seed)  # dropout
+        loss_of(own, x, y, moment).backward()
+        torch.nn.utils.clip_grad_norm_(own.parameters(), 10.0)
+        optimizer.step()
+    for name, value in own.state_dict().items():
+        torch.testing.assert_close(value, expected.state_dict()[name], msg=name)
+
+
 def test_smoothed_labels_cost_a_confident_net():
     net, (x, y) = small().eval(), batch()
     for build in (PGDTraining, TRADES, FastTraining):
@@ -389,6 +432,10 @@ def test_modes_come_back_after_an_error():
         lambda: MTLIBP(Linf(0.1), train_eps_ratio=0.9),
         lambda: MTLIBP(Linf(0.1), warmup=0.7, ramp=0.4),
         lambda: MTLIBP(Linf(0.1), regularization=-1.0),
+        lambda: ConsistencyTraining(0.0),
+        lambda: ConsistencyTraining(0.25, samples=1),
+        lambda: ConsistencyTraining(0.25, consistency=-1.0),
+        lambda: ConsistencyTraining(0.25, entropy=math.inf),
         lambda: AWP(Linf(0.1), gamma=0.0),
         lambda: AWP(Linf(0.1), warmup=1.0),
         lambda: PGDTraining(Linf(0.1), inner="square"),
@@ -413,6 +460,7 @@ def test_defenses_are_registered():
         "trades": TRADES,
         "fast-at": FastTraining,
         "awp": AWP,
+        "consistency": ConsistencyTraining,
         "mtl-ibp": MTLIBP,
     }
     assert found | known == found

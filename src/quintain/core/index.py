@@ -14,7 +14,14 @@ from pkgutil import walk_packages
 from typing import Any
 
 from quintain.core.registry import KINDS, Entry, entry_of
-from quintain.core.tables import ATTACKS_PAGE, STRATEGIES_PAGE, render_attacks_page, render_strategies_page
+from quintain.core.tables import (
+    ATTACKS_PAGE,
+    DEFENSES_PAGE,
+    STRATEGIES_PAGE,
+    render_attacks_page,
+    render_defenses_page,
+    render_strategies_page,
+)
 
 ROOT = Path(__file__).parents[1]
 WIDTH = 110
@@ -189,6 +196,9 @@ def main() -> None:
     if STRATEGIES_PAGE.exists():
         page = render_strategies_page(STRATEGIES_PAGE.read_text(encoding="utf-8"), registered("strategy"))
         STRATEGIES_PAGE.write_text(page, encoding="utf-8")
+    if DEFENSES_PAGE.exists():
+        page = render_defenses_page(DEFENSES_PAGE.read_text(encoding="utf-8"), registered("defense"))
+        DEFENSES_PAGE.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

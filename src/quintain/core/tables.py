@@ -1,4 +1,4 @@
-"""The tables of docs, written from the classes of attacks, threats and federated strategies."""
+"""The tables of docs, written from the classes of attacks, threats, defenses and federated strategies."""
 
 import re
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from quintain.core.registry import Entry
 
 ATTACKS_PAGE = Path(__file__).parents[3] / "docs" / "attacks.md"
 STRATEGIES_PAGE = ATTACKS_PAGE.with_name("strategies.md")
+DEFENSES_PAGE = ATTACKS_PAGE.with_name("hardening.md")
 
 COLUMNS = {
     "attack": ("attack", "in Python", "needs", "supports", "finds", "what for", "cost", "source"),
@@ -49,9 +50,42 @@ def render_strategies_page(page: str, strategies: list[tuple[Entry, type]]) -> s
     return _replace_table(page, "strategies", "strategies", head + "".join(rows))
 
 
+def render_defenses_page(page: str, defenses: list[tuple[Entry, type]]) -> str:
+    """Return the page of the defenses with a new table between its markers.
+
+    Raises:
+        ValueError: If the page lacks the markers of the table.
+    """
+    rows = (
+        f"| `{entry.name}` | `{defense.__name__}{_defaults(defense)}` | {entry.summary} "
+        f"| {', '.join(entry.words('supports'))} | `{entry.fact('certifier')}` | {_front(defense)} "
+        f"| {sources_of(defense)} |\n"
+        for entry, defense in defenses
+    )
+    head = (
+        "| defense | in Python | what it does | threats | certifier | setting of `--front` | source |\n"
+        f"|{'---|' * 7}\n"
+    )
+    return _replace_table(page, "defenses", "defenses", head + "".join(rows))
+
+
+def _front(defense: type) -> str:
+    """Return the setting that trades accuracy for robustness, and its values."""
+    name, values = getattr(defense, "front", ("", ()))
+    return f"{name.replace('_', ' ')} {', '.join(f'{value:g}' for value in values)}".strip()
+
+
 def _defaults(settings: type) -> str:
-    """Return the parameters of a class with their defaults as Python writes them: ``(steps=40)``."""
-    return f"({', '.join(f'{name}={one.default!r}' for name, one in signature(settings).parameters.items())})"
+    """Return the parameters of a class with their defaults as Python writes them: ``(steps=40)``.
+
+    A recipe of training is left out.
+    """
+    parameters = (
+        name if one.default is one.empty else f"{name}={one.default!r}"
+        for name, one in signature(settings).parameters.items()
+        if name != "recipe"
+    )
+    return f"({', '.join(parameters)})"
 
 
 def _replace_table(page: str, start_mark: str, name: str, table: str) -> str:

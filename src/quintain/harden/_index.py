@@ -10,6 +10,7 @@ from quintain.core.registry import Entry
 if TYPE_CHECKING:
     from quintain.harden.ablation import AblationTraining as AblationTraining
     from quintain.harden.awp import AWP as AWP
+    from quintain.harden.consistency import ConsistencyTraining as ConsistencyTraining
     from quintain.harden.fast import FastTraining as FastTraining
     from quintain.harden.gaussian_augmentation import GaussianAugmentation as GaussianAugmentation
     from quintain.harden.ibp import IBPTraining as IBPTraining
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 EXPORTS: dict[str, str] = {
     "AWP": "quintain.harden.awp",
     "AblationTraining": "quintain.harden.ablation",
+    "ConsistencyTraining": "quintain.harden.consistency",
     "Defense": "quintain.harden.defense",
     "FastTraining": "quintain.harden.fast",
     "GaussianAugmentation": "quintain.harden.gaussian_augmentation",
@@ -56,6 +58,18 @@ ENTRIES: tuple[Entry, ...] = (
             ("supports", "linf l2 l1 l0 mask"),
             ("example", "linf:4/255"),
             ("certifier", "interval"),
+        ),
+    ),
+    Entry(
+        "defense",
+        "consistency",
+        "quintain.harden.consistency:ConsistencyTraining",
+        "training under noise with predictions that agree, for the base of a smoothed classifier",
+        guarantee="none of itself; randomized smoothing certifies afterwards",
+        facts=(
+            ("supports", "l2"),
+            ("example", "l2:0.5"),
+            ("certifier", "smoothing"),
         ),
     ),
     Entry(

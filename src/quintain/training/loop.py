@@ -248,12 +248,8 @@ def _step(
         group["lr"] = recipe.learning_rate_at(context.fraction_done)
     net.train()
     optimizer.zero_grad(set_to_none=True)
-    value = torch.zeros((), dtype=torch.float64)
-    if len(x):
-        loss = objective(net, x, y, context)
-        value = loss.detach().double().cpu()
-    else:
-        loss = sum((parameter.sum() * 0 for parameter in parameters), torch.zeros((), device=x.device))
+    loss = objective(net, x, y, context)
+    value = loss.detach().double().cpu()
     context.average([value])
     if not math.isfinite(value):
         back = kept.restore_last_good()

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from quintain.core.seeds import derive_seed
 from quintain.models.adapters import forward_logits
 from quintain.training.shard import WHOLE_BATCH, Shard
 
@@ -34,6 +35,20 @@ class StepContext:
     ids: Tensor
     batch_size: int = 0
     shard: Shard = WHOLE_BATCH
+
+    @staticmethod
+    def at(step: int, total_steps: int, *, ids: Tensor, seed: int = 0) -> "StepContext":
+        """Return the place of a step in a training loop of one's own.
+
+        Args:
+            step: Number of the step, from 0.
+            total_steps: Number of steps of the run.
+            ids: One integer for each example of the batch (B,): its number in the data set.
+            seed: Of the whole run.
+        """
+        return StepContext(
+            step, total_steps, epoch=0, total_epochs=1, seed=derive_seed(seed, "step", step), ids=ids
+        )
 
     @property
     def fraction_done(self) -> float:

@@ -14,6 +14,8 @@ from quintain.core.errors import ModelError, SettingError
 class Shard:
     """Every ``size``-th example of a batch, from ``rank`` on; by default the whole batch, of one process.
 
+    Of a batch of fewer examples than processes each has all.
+
     Args:
         rank: The number of this process.
         size: How many processes train together.
@@ -42,20 +44,21 @@ class Shard:
 
     def rows(self, count: int) -> Tensor:
         """Return the rows (n,) that this process trains on, of a batch of ``count`` examples."""
-        return torch.arange(self.rank, count, self.size)
+        return torch.arange(count) if count < self.size else torch.arange(self.rank, count, self.size)
 
     def average(self, tensors: Sequence[Tensor], mine: int, all_examples: int) -> None:
         """Replace each tensor in place by its mean over the whole batch; all processes get the same bits.
 
         Args:
             tensors: Means over the examples of this process, such as gradients, of the same shapes on all.
-            mine: Number of examples of this process; with 0 its tensors do not count, whatever they hold.
+            mine: Number of examples of this process.
             all_examples: Number of examples in the whole batch.
         """
         if self.size == 1 or not tensors:
             return
         flat = torch.cat([tensor.flatten() for tensor in tensors])
-        flat = flat * (mine / all_examples) if mine else torch.zeros_like(flat)
+        # where each has the whole batch, all count alike
+        flat = flat * (mine / (all_examples if all_examples >= self.size else all_examples * self.size))
         distributed.all_reduce(flat, group=self.group)
         for tensor, part in zip(tensors, flat.split([one.numel() for one in tensors]), strict=True):
             tensor.copy_(part.view_as(tensor))
