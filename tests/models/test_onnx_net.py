@@ -153,7 +153,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("batch", ["batch", 1])
+@pytest.mark.parametrize("batch", ["batch", pytest.param(1, marks=pytest.mark.exhaustive)])
 def test_each_operator_answers_as_onnxruntime_does(name, batch, tmp_path):
     nodes, tensors = CASES[name]
     path = write(tmp_path / "net.onnx", nodes, SHAPE, tensors, batch=batch)

@@ -18,7 +18,7 @@ def net(tmp_path):
 def answered(net, text, lower="-1.0", upper="1.0"):
     """The answer where nothing is attacked, so that only a proof decides."""
     return verify_property(
-        net, write_property(net.with_suffix(".vnnlib"), [lower], [upper], text, 1), seconds=1.0
+        net, write_property(net.with_suffix(".vnnlib"), [lower], [upper], text, 1), seconds=0.3
     ).answer
 
 

@@ -82,7 +82,7 @@ def test_a_false_sat_is_refuted_by_a_proof(place):
 
 @pytest.mark.parametrize("result", ["unsat", "sat\n" + text_of([0.0], [0.0])])
 def test_what_is_only_touched_is_undecided(place, result):
-    ruling = rule(place, "touched", result, net="relu.onnx", seconds=0.4)
+    ruling = rule(place, "touched", result, net="relu.onnx", seconds=0.2)
     assert ruling.decision == "UNDECIDED"
 
 
@@ -137,7 +137,7 @@ def test_a_witness_that_violates_by_rounding_alone_is_none(tmp_path):
     write_net(tmp_path / "net.onnx", layers, (1,))
     prop = write_property(tmp_path / "p.vnnlib", ["1.0"], ["1.0"], "(assert (<= Y_0 0.5))", 1)
     (tmp_path / "c.txt").write_text(text_of(["1.0"], ["0.0"]))
-    ruling = referee(tmp_path / "net.onnx", prop, "sat", tmp_path / "c.txt", seconds=0.5)
+    ruling = referee(tmp_path / "net.onnx", prop, "sat", tmp_path / "c.txt", seconds=0.2)
     assert ruling.decision == "UNDECIDED"
     assert "in torch in float64 its outputs miss the violation by 0.5" in ruling.reason
 

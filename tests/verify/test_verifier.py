@@ -120,7 +120,7 @@ def test_outputs_that_only_touch_are_neither_proven_nor_a_counterexample(tmp_pat
     net = write_net(tmp_path / "net.onnx", [([[1.0]], [0.0]), ([[1.0]], [0.0])], (1,))
     for bound, expected in (("0.0", "unknown"), ("-0.000001", "unsat"), ("0.000001", "sat")):
         prop = write_property(tmp_path / "p.vnnlib", ["-1.0"], ["0.0"], f"(assert (<= Y_0 {bound}))", 1)
-        assert verify_property(net, prop, seconds=0.5).answer == expected
+        assert verify_property(net, prop, seconds=0.2).answer == expected
 
 
 def test_what_only_rounding_decides_is_unknown(tmp_path):
@@ -129,7 +129,7 @@ def test_what_only_rounding_decides_is_unknown(tmp_path):
     net = write_net(tmp_path / "net.onnx", layers, (2,))
     text = "(assert (<= Y_0 0.4))"
     prop = write_property(tmp_path / "p.vnnlib", [0.9, 0.5], [1.0, 0.6], text, 1)
-    assert verify_property(net, prop, seconds=1).answer == "unknown"
+    assert verify_property(net, prop, seconds=0.2).answer == "unknown"
     answers = [answer(layers, x)[0] for x in grid([0.9, 0.5], [1.0, 0.6], 11)]
     assert min(answers) > 0.45
 
@@ -180,7 +180,7 @@ def test_a_property_of_other_dimensions_is_refused(net, tmp_path):
 def test_a_net_without_bounds_is_attacked_and_never_proven(tmp_path):
     net = write_net(tmp_path / "net.onnx", LAYERS, (2,), end="Softmax")
     prop = write_property(tmp_path / "p.vnnlib", [-1, -1], [1, 1], "(assert (<= Y_0 -1.0))", 3)
-    verdict = verify_property(net, prop, seconds=0.5)
+    verdict = verify_property(net, prop, seconds=0.2)
     assert verdict.answer == "unknown"
     assert "softmax" in verdict.how.lower()
     prop = write_property(tmp_path / "p.vnnlib", [-1, -1], [1, 1], "(assert (<= Y_0 1.5))", 3)
