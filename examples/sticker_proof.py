@@ -10,12 +10,12 @@ def main() -> None:
     """Train a net on bands of the bundled X-rays, certify the votes of 200 others, and attack 20."""
     data = q.load_data("xrays")
     net = xray_cnn()
-    recipe = q.training.Recipe(5, learning_rate=3e-3)
+    recipe = q.training.Recipe(8, learning_rate=3e-3)
     q.harden.fit(net, data.split("train"), q.harden.AblationTraining(STICKER, recipe))
 
     # the model that votes: each column of the image begins a band of four, classified by itself
     model = q.certify.AblatedClassifier(q.Classifier(net.eval(), num_classes=2))
-    x, y = data.split("test").batch(range(200))
+    x, y = data.split("test").sample(200, seed=0).batch(range(200))
     proof, right = model.certify(x, y, STICKER), model.predict(x) == y
     side = STICKER.patch_size(x)[0]
     print(f"{int(right.sum())} of {len(x)} right")
