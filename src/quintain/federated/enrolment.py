@@ -1,7 +1,7 @@
 """The files of an enrolled site: its identity, which nobody else may read, and the roster of all sites.
 
-Both are TOML. A roster counts once every member has signed it, and what they sign is only as good as the way
-on which it came: read the fingerprints to each other by telephone before (``key_words.fingerprint``).
+Both are TOML. A roster counts once every member has signed it. A signature does not say whose key the roster
+lists: before they sign, members compare the fingerprints by telephone (``key_words.fingerprint``).
 """
 
 import os
@@ -26,7 +26,7 @@ from quintain.federated.toml_files import (
 )
 
 FORBIDDEN_MODE = 0o077
-"""What nobody but the owner may do with a file that holds a secret."""
+"""Mode bits that a file with a secret must not have: all those of group and others."""
 
 
 def save_identity(path: Path, identity: Identity) -> None:
@@ -55,19 +55,19 @@ def save_identity(path: Path, identity: Identity) -> None:
 
 
 def load_identity(path: Path) -> Identity:
-    """Read an identity.
+    """Read the identity of a site, with its private key.
 
     Raises:
         NotFoundError: If there is no such file.
         SettingError: If others may read it, or it is no identity.
-        ProtocolError: If its two halves do not belong together.
+        ProtocolError: If its private key does not belong to its public key.
     """
     entries = read_toml(path)
     mode = path.stat().st_mode & 0o777
     if mode & FORBIDDEN_MODE:
         raise SettingError(
             f"the identity {path} has mode {mode:04o}; expected 0600, so that nobody else can sign for this "
-            "site: take it that others have read it, and enrol again"
+            "site: others may have read it, so enroll again"
         )
     check_keys(path, entries, required={"name", "public", "private"})
     private = Secret(as_bytes(path, "private", entries["private"], show=False))
@@ -77,30 +77,30 @@ def load_identity(path: Path) -> Identity:
 
 
 def enroll(folder: Path, name: str) -> dict[str, bytes]:
-    """Make a site's identity, and its line of the roster for the others.
+    """Make a site's identity, and the entry of the roster that it gives to the others.
 
     Args:
-        folder: Gets ``identity.toml``, which stays here, and ``member.toml``. Where the identity of this name
-            is there without the line, it gets the line of that one.
+        folder: Gets ``identity.toml``, which stays at the site, and ``member.toml`` for the others. If the
+            identity of this name is there without ``member.toml``, only that file is written.
         name: The site's name.
 
     Returns:
         Its public key by its name.
 
     Raises:
-        StorageError: If an identity is there already with its line, or a file cannot be written.
+        StorageError: If both files are there already, or a file cannot be written.
         SettingError: If the name is empty, or has a space at an end; if an identity of another name is there
-            without its line, or one that others may read.
-        ProtocolError: If the two halves of that identity do not belong together.
+            without ``member.toml``, or one that others may read.
+        ProtocolError: If the private key of that identity does not belong to its public key.
     """
     check_name(name)
-    place, line = folder / "identity.toml", folder / "member.toml"
-    if place.exists() and not line.exists():
-        identity = load_identity(place)
+    identity_file, member_file = folder / "identity.toml", folder / "member.toml"
+    if identity_file.exists() and not member_file.exists():
+        identity = load_identity(identity_file)
         if identity.name != name:
             raise SettingError(
-                f"{place} is the identity of {identity.name!a}, and {name!a} is asked for; expected that "
-                "name, whose member.toml is written then, or another folder with --to"
+                f"{identity_file} is the identity of {identity.name!a}, and {name!a} is asked for; expected "
+                "that name, whose member.toml is written then, or another folder with --to"
             )
     else:
         identity = Identity.create(name)
@@ -108,8 +108,8 @@ def enroll(folder: Path, name: str) -> dict[str, bytes]:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"cannot make the folder {folder}: {error.strerror}") from error
-        save_identity(place, identity)
-    write_toml(line, table("member", "key", name, identity.public))
+        save_identity(identity_file, identity)
+    write_toml(member_file, table("member", "key", name, identity.public))
     return {name: identity.public}
 
 
@@ -119,11 +119,11 @@ class SignedRoster:
 
     Args:
         roster: The roster.
-        signatures: By member, Ed25519 signatures of the roster's digest: of its version, members, revoked
-            keys, and of the digest of the roster before it.
+        signatures: Ed25519 signatures of the roster's digest, by the member's name. The digest covers its
+            version, members, revoked keys, and the digest of the roster before it.
 
     Raises:
-        SettingError: If a signature is none of a member's, naming whose.
+        SettingError: If a signature is not by the key that the roster lists for its name.
     """
 
     roster: Roster
@@ -132,25 +132,25 @@ class SignedRoster:
     def __post_init__(self) -> None:
         keys = dict(zip(self.roster.names, self.roster.keys, strict=True))
         statement = _statement(self.roster)
-        false = [
+        invalid = [
             name
             for name, signature in self.signatures.items()
             if name not in keys or not verify(keys[name], statement, signature)
         ]
-        if false:
+        if invalid:
             raise SettingError(
-                f"the signature of {_listed(false)} does not hold for version {self.roster.version} of the "
+                f"the signature of {_listed(invalid)} does not hold for version {self.roster.version} of the "
                 "roster; expected one by the key that it lists: somebody has changed the roster, so write "
                 "it anew, and compare the words of all keys before signing"
             )
 
     @property
     def unsigned(self) -> tuple[str, ...]:
-        """Who has not signed yet."""
+        """The names of the members who have not signed yet."""
         return tuple(name for name in self.roster.names if name not in self.signatures)
 
     def sign(self, *identities: Identity) -> "SignedRoster":
-        """Return it with the signatures of some members more.
+        """Return the roster with the signatures of these members added.
 
         Raises:
             SettingError: If the roster does not list an identity, or lists another key for it.
@@ -166,11 +166,11 @@ class SignedRoster:
 
 
 def read_roster(path: Path) -> SignedRoster:
-    """Read a roster that may still lack signatures, as only those who sign it do.
+    """Read a roster that may still lack signatures, to sign it; ``load_roster`` is for all other uses.
 
     Raises:
         NotFoundError: If there is no such file.
-        SettingError: If it is no roster, or a signature is false.
+        SettingError: If it is no roster, or a signature is invalid.
     """
     entries = read_toml(path)
     check_keys(path, entries, required={"version", "member"}, optional={"previous", "revoked", "signature"})
@@ -201,13 +201,18 @@ def load_roster(path: Path) -> Roster:
 
     Raises:
         NotFoundError: If there is no such file.
-        SettingError: If it is no roster, a signature is false, or members have not signed it.
+        SettingError: If it is no roster, a signature is invalid, or members have not signed it.
     """
     return read_signed_roster(path).roster
 
 
 def read_signed_roster(path: Path) -> SignedRoster:
-    """Read a roster with the signatures of all its members; as ``load_roster``."""
+    """Read a roster that all its members have signed, with the signatures.
+
+    Raises:
+        NotFoundError: If there is no such file.
+        SettingError: If it is no roster, a signature is invalid, or members have not signed it.
+    """
     signed = read_roster(path)
     if signed.unsigned:
         raise SettingError(
@@ -219,33 +224,33 @@ def read_signed_roster(path: Path) -> SignedRoster:
 
 
 def save_roster(path: Path, roster: Roster, identities: Iterable[Identity]) -> None:
-    """Write a roster, signed by some identities: by all its members, so that ``load_roster`` takes it.
+    """Sign a roster by ``identities`` and write it; ``load_roster`` reads it once all members have signed.
 
     Raises:
-        SettingError: If an identity is no member's, or there is another roster already.
+        SettingError: If an identity is no member's, or the file holds another roster.
         StorageError: If it cannot be written.
     """
     write_signatures(path, SignedRoster(roster, {}).sign(*identities))
 
 
 def write_signatures(path: Path, signed: SignedRoster) -> SignedRoster:
-    """Write a roster; if its file is there already, the signatures in it stay.
+    """Write a signed roster, and keep the signatures that its file has already.
 
     Returns:
-        What the file holds now.
+        The roster with the signatures of both.
 
     Raises:
-        SettingError: If another roster is there: none is overwritten, for a site may be using it.
+        SettingError: If the file holds another roster: it is not overwritten, since a site may be using it.
         StorageError: If it cannot be written.
     """
     if path.exists():
-        there = read_roster(path)
-        if there.roster != signed.roster:
+        stored = read_roster(path)
+        if stored.roster != signed.roster:
             raise SettingError(
-                f"{path} is another roster, version {there.roster.version}; expected a free place for "
+                f"{path} is another roster, version {stored.roster.version}; expected a free place for "
                 f"version {signed.roster.version}: choose another folder with --to"
             )
-        signed = SignedRoster(signed.roster, {**there.signatures, **signed.signatures})
+        signed = SignedRoster(signed.roster, {**stored.signatures, **signed.signatures})
     roster = signed.roster
     head = f"version = {roster.version}\n"
     if roster.previous:
@@ -264,7 +269,7 @@ def write_signatures(path: Path, signed: SignedRoster) -> SignedRoster:
 
 
 def read_members(path: Path, entries: Mapping[str, object]) -> list[tuple[str, bytes]]:
-    """Read the sites that a file lists, at least one.
+    """Read the names and keys of the sites that a file lists, at least one.
 
     Raises:
         SettingError: If they are not as expected, or a name has a space at an end.
@@ -281,10 +286,10 @@ def read_members(path: Path, entries: Mapping[str, object]) -> list[tuple[str, b
 
 
 def _statement(roster: Roster) -> bytes:
-    """What the members sign."""
+    """The bytes that members sign."""
     return tagged_hash("roster signature", roster.digest)
 
 
 def _listed(names: Iterable[str]) -> str:
-    """Names for a message: they come from others, so with their escapes."""
+    """Names for a message, with escapes, since other sites chose them."""
     return ", ".join(f"{name!a}" for name in names)

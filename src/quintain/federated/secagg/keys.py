@@ -44,7 +44,7 @@ class Identity:
         if len(self.private.peek()) != KEY_BYTES or ed25519_public(self.private.peek()) != self.public:
             raise ProtocolError(
                 f"the two halves of the identity of {self.name!r} do not belong together; load them anew, or "
-                "enrol again"
+                "enroll again"
             )
 
     @classmethod
@@ -160,7 +160,7 @@ class Roster:
         index = self.index(identity.name)
         if self.keys[index] != identity.public:
             raise ProtocolError(
-                f"the roster lists another key for {identity.name!r}; expected this site's own: enrol again"
+                f"the roster lists another key for {identity.name!r}; expected this site's own: enroll again"
             )
         return index
 
