@@ -22,5 +22,6 @@ if TYPE_CHECKING:
     from quintain.leakage.protocols import ReconstructionAttack as ReconstructionAttack
     from quintain.leakage.repeats import joint_bound as joint_bound
     from quintain.leakage.repeats import repetitions as repetitions
+    from quintain.leakage.score_files import read_scores as read_scores
 
 __getattr__, __dir__ = lazy_exports(__name__, EXPORTS)

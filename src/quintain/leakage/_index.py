@@ -35,6 +35,7 @@ EXPORTS: dict[str, str] = {
     "max_auditable_epsilon": "quintain.leakage.one_run",
     "plant_imprint": "quintain.leakage.imprint",
     "read_imprint": "quintain.leakage.imprint",
+    "read_scores": "quintain.leakage.score_files",
     "repetitions": "quintain.leakage.repeats",
     "solve_participation": "quintain.leakage.participation",
     "subtract_sums": "quintain.leakage.neighboring_sums",

@@ -1,6 +1,7 @@
 """``quintain audit``."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,7 +31,24 @@ def run(
             show_default=False,
         ),
     ] = "",
+    scores: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Audit a training that was done elsewhere instead, by an .npz file of the arrays scores and "
+            "included of its canaries; again for each repetition.",
+            show_default=False,
+        ),
+    ] = None,
+    claim: Annotated[
+        float | None,
+        typer.Option(help="The epsilon that is claimed for --scores.", show_default=False),
+    ] = None,
 ) -> int:
+    if scores or claim is not None:
+        from quintain.cli.score_audits import audit_scores
+
+        return audit_scores(call, scores or (), claim, delta)
+
     from quintain.core.registry import choose
     from quintain.evaluate.privacy_target import PrivacyTarget, class_warnings, default_batch_size
     from quintain.evaluate.step import StepOutput
@@ -70,7 +88,10 @@ VERB = Command(
     run,
     "Audit private training: a lower bound on epsilon from inserted canaries, and tests of noise and "
     "sampling.",
-    ("--data xrays --epsilon 3", "--model net.py:make --data mine.npz --epsilon 2 --canaries 1000"),
+    (
+        "--data xrays --epsilon 3",
+        "--scores s.npz --claim 3",
+    ),
     before=TRAINED,
     after=RUN,
 )

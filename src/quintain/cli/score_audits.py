@@ -1,0 +1,95 @@
+"""What ``audit --scores`` does: audit trainings that were done elsewhere, by the scores of their canaries."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from quintain.core.errors import DataError, ExitCode, SettingError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from quintain.cli.call import VerbCall
+
+CODES = {
+    "CONSISTENT": ExitCode.OK,
+    "SUSPECT": ExitCode.UNDECIDED,
+    "CONTRADICTION": ExitCode.ALARM,
+}
+"""Exit codes by whether the audited epsilon and the claimed one can both be true."""
+
+CONFIDENCE = 0.95
+
+
+def audit_scores(call: "VerbCall", files: Sequence[Path], claim: float | None, delta: float) -> int:
+    """Show what the scores of one training tell of its epsilon, and of repetitions with coins of their own.
+
+    Args:
+        call: Of the command.
+        files: Of each training.
+        claim: The epsilon that is claimed, None where none is.
+        delta: Of both epsilons.
+
+    Raises:
+        SettingError: If a claim has no scores, or is no epsilon.
+        DataError: If a file holds no scores.
+    """
+    from quintain.core import rounding
+    from quintain.leakage import audit_gaussian, audit_one_run, joint_bound, read_scores
+    from quintain.results.bounds import Bound, Bracket
+    from quintain.results.quantity import Basis, Side
+
+    if not files:
+        raise SettingError(
+            f"got --claim {claim:g} without --scores; expected --scores s.npz, an audit of the project's own "
+            "training has --epsilon"
+        )
+    if claim is not None and not claim >= 0:
+        raise SettingError(f"got --claim {claim}; expected an epsilon from 0 up, such as 3")
+    read = [read_scores(file) for file in files]
+    _refuse_copies(files, [coins for _, coins in read])
+    audits = [audit_one_run(*one, delta=delta, confidence=CONFIDENCE, seed=call.seed) for one in read]
+    for file, canaries, audit in zip(files, read, audits, strict=True):
+        gaussian = audit_gaussian(*canaries, delta=delta, confidence=CONFIDENCE, seed=call.seed)
+        call.console.print(
+            f"{file}: epsilon at delta {delta:g} is at least {rounding.epsilon(audit.epsilon, up=False)} "
+            f"({audit.correct} of {audit.guesses} guesses right, {audit.canaries} canaries, "
+            f"{CONFIDENCE:.0%} confidence); "
+            f"at least {rounding.epsilon(gaussian.epsilon, up=False)} if scores are independent and "
+            "Gaussian; "
+            f"so many canaries show at most {rounding.epsilon(audit.max_auditable_epsilon)}",
+            markup=False,
+            soft_wrap=True,
+        )
+    call.print_dim("assumed: inclusion coins fair and independent, which a file cannot prove")
+    if claim is None:
+        return ExitCode.OK
+    lower = joint_bound(audits)
+    upper = Bound(lower.quantity, Side.UPPER, claim, Basis.PROOF, method="claimed")
+    found = Bracket(lower, upper).consistency
+    call.console.print(f"{found}: {_meaning(found, len(files))}", markup=False, soft_wrap=True)
+    return CODES[found]
+
+
+def _refuse_copies(files: Sequence[Path], coins: "Sequence[NDArray[np.bool_]]") -> None:
+    """Refuse trainings of the same coins: a training that is counted twice would look like two."""
+    for (first, one), (second, other) in combinations(zip(files, coins, strict=True), 2):
+        if np.array_equal(one, other):
+            raise DataError(
+                f"{first} and {second} have the same canaries included; expected trainings with fresh coins"
+            )
+
+
+def _meaning(found: str, trainings: int) -> str:
+    """Say what the answer means, and what to do."""
+    if found == "CONTRADICTION":
+        return "chance explains with less than 1e-6 that the claim is true"
+    if found == "SUSPECT":
+        return (
+            "the claim was crossed, which chance alone does in one of twenty trainings and not in five of "
+            f"five ({trainings} here): repeat the training with fresh coins, and give --scores for each"
+        )
+    return "the claim was not crossed, which does not prove it"

@@ -1,0 +1,82 @@
+"""``quintain audit --scores``: a second opinion on trainings that were done elsewhere."""
+
+import re
+
+import numpy as np
+import pytest
+
+from quintain.core.errors import ExitCode
+
+
+@pytest.fixture
+def audit(call, tmp_path):
+    """Audit files of 300 canaries each, whose scores tell their coins as clearly as it says."""
+
+    def run(distance, *words, trainings=1, same_coins=False):
+        files = []
+        for number in range(trainings):
+            rng = np.random.default_rng(0 if same_coins else number)
+            coins = rng.random(300) < 0.5
+            files += ["--scores", tmp_path / f"{number}.npz"]
+            np.savez(files[-1], scores=distance * coins + rng.standard_normal(300), included=coins)
+        return call("audit", *files, *words)
+
+    return run
+
+
+def test_without_a_claim_the_bounds_are_shown(audit):
+    code, out, _ = audit(4.0)
+    assert code == ExitCode.OK
+    assert re.search(r"epsilon at delta 1e-05 is at least [1-9]\.\d+ ", out)
+    assert "if scores are independent and Gaussian" in out
+
+
+def test_scores_that_tell_nothing_contradict_no_claim(audit):
+    code, out, _ = audit(0.0, "--claim", 0.5)
+    assert code == ExitCode.OK
+    assert "CONSISTENT: the claim was not crossed, which does not prove it" in out
+
+
+def test_one_training_makes_a_claim_suspect_and_five_contradict_it(audit):
+    assert audit(4.0, "--claim", 1)[0] == ExitCode.UNDECIDED
+    code, out, _ = audit(4.0, "--claim", 1, trainings=5)
+    assert code == ExitCode.ALARM
+    assert "CONTRADICTION" in out
+
+
+def test_a_training_is_not_counted_twice(audit):
+    code, _, err = audit(4.0, "--claim", 1, trainings=2, same_coins=True)
+    assert code == ExitCode.EXECUTION
+    assert "fresh coins" in " ".join(err.split())
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"scores": [1.0, 2.0]}, "no array included"),
+        ({"scores": [1.0, np.nan], "included": [True, False]}, "NaN"),
+        ({"scores": ["a", "b"], "included": [True, False]}, "scores of type"),
+        ({"scores": [1.0, 2.0], "included": [1, 2]}, "included of type"),
+        ({"scores": [1.0, 2.0, 3.0], "included": [1, 0]}, "3 scores and 2 coins"),
+        ({"scores": np.array([{}], dtype=object), "included": [True]}, "cannot be read"),
+    ],
+)
+def test_files_of_another_form_are_refused(call, tmp_path, arrays, message):
+    np.savez(tmp_path / "s.npz", **arrays)
+    code, _, err = call("audit", "--scores", tmp_path / "s.npz")
+    assert code == ExitCode.EXECUTION
+    assert message in " ".join(err.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--claim", 3), "--claim 3 without --scores"),
+        (("--scores", "nowhere.npz"), "there is no file nowhere.npz"),
+        (("--scores", "nowhere.npz", "--claim", "nan"), "expected an epsilon"),
+    ],
+)
+def test_what_cannot_be_audited_is_a_usage_error(call, words, message):
+    code, _, err = call("audit", *words)
+    assert code == ExitCode.USAGE
+    assert message in " ".join(err.split())
