@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from quintain.core import progress
-from quintain.core.errors import ModelError, RunFolderError, SettingError
+from quintain.core.errors import DivergedError, ModelError, RunFolderError, SettingError
 from quintain.core.progress import no_progress
 from quintain.data.dataset import from_arrays
 from quintain.training import CleanCrossEntropy, Recipe, ValidationPoint, fit, loop
@@ -310,6 +310,27 @@ def test_the_best_of_equal_weights_are_the_first_and_the_last_are_kept_beside():
     model.load_state_dict(done.last)
     assert torch.equal(weights(model), scores.seen[3])
     assert fit(net(), blobs(), Recipe(1, 16), validation=Scores([0.5])).last is None
+
+
+def test_weights_that_are_no_numbers_after_the_last_step_are_not_the_result():
+    class Breaking(CleanCrossEntropy):
+        """Its last step has a finite loss, and a gradient that is not."""
+
+        def __call__(self, net, x, y, context):
+            loss = super().__call__(net, x, y, context)
+            weight = net[0].weight[0, 0]
+            return loss + (weight - weight.detach()).sqrt() if context.step == 17 else loss
+
+    model, expected, recipe = net(), net(), Recipe(3, 16, 0.05, schedule="constant")
+    with pytest.raises(DivergedError, match=r"no finite numbers after the last step.*after step 12$"):
+        fit(model, blobs(), recipe, objective=Breaking())
+    fit(expected, blobs(), Recipe(2, 16, 0.05, schedule="constant"))
+    assert torch.equal(weights(model), weights(expected))
+
+
+def test_a_last_batch_that_is_left_out_is_looked_after_all_the_same():
+    found = fit(net(), blobs(33), Recipe(2, 16), validation=Scores([0.1, 0.2])).points
+    assert [point.step for point in found] == [3, 6]
 
 
 def test_looks_are_at_equal_distances():

@@ -78,14 +78,17 @@ class KeptWeights:
         good = [point for point in self.points if not point.alarm]
         return max(good, key=lambda point: point.rank, default=None)
 
-    def after_step(self, step: int, per_epoch: int) -> bool:
-        """Average the weights and look at the net, where it is time, after so many steps of the run.
+    def average(self) -> None:
+        """Add the present weights to their average, if there is one; call it after each step."""
+        if self.ema is not None:
+            self.ema.update()
+
+    def look(self, step: int, per_epoch: int) -> bool:
+        """Look at the net, where it is time, after so many steps of the run.
 
         Returns:
             Whether training goes on; if not, ``stopped`` says why.
         """
-        if self.ema is not None:
-            self.ema.update()
         if self.validation is None or not is_look(step, per_epoch, self.validation.looks):
             return True
         self.net.eval()
@@ -104,9 +107,13 @@ class KeptWeights:
 
     def after_epoch(self, step: int) -> None:
         """Keep the weights after so many steps, if all are numbers."""
-        weights = copy_weights(self.net)
-        if all(bool(value.isfinite().all()) for value in weights.values() if value.is_floating_point()):
-            self._good = (step, weights)
+        if self.is_finite():
+            self._good = (step, copy_weights(self.net))
+
+    def is_finite(self) -> bool:
+        """Return whether all weights and buffers are finite numbers."""
+        values = self.net.state_dict().values()
+        return all(bool(value.isfinite().all()) for value in values if value.is_floating_point())
 
     def restore_last_good(self) -> str:
         """Put the best or the last good weights into the net, and say which; empty if there are none."""

@@ -145,27 +145,26 @@ def fit(
             first, running = (place.step, place.running_loss) if epoch == place.epoch else (0, 0.0)
             for index in range(first, per_epoch):
                 ids = order[index * recipe.batch_size : (index + 1) * recipe.batch_size]
-                if len(ids) == 1 and needs_pairs:
-                    advance(1)
-                    continue
                 step = epoch * per_epoch + index
-                mine = ids[shard.rows(len(ids)).numpy()]
-                context = StepContext(
-                    step=step,
-                    total_steps=total,
-                    epoch=epoch,
-                    total_epochs=recipe.epochs,
-                    seed=derive_seed(seed, "step", step),
-                    ids=torch.from_numpy(mine),
-                    batch_size=len(ids),
-                    shard=shard,
-                )
-                running += len(ids) * _step(
-                    net, optimizer, objective, data, context, recipe, max_grad_norm, kept
-                )
+                if len(ids) > 1 or not needs_pairs:
+                    mine = ids[shard.rows(len(ids)).numpy()]
+                    context = StepContext(
+                        step=step,
+                        total_steps=total,
+                        epoch=epoch,
+                        total_epochs=recipe.epochs,
+                        seed=derive_seed(seed, "step", step),
+                        ids=torch.from_numpy(mine),
+                        batch_size=len(ids),
+                        shard=shard,
+                    )
+                    running += len(ids) * _step(
+                        net, optimizer, objective, data, context, recipe, max_grad_norm, kept
+                    )
+                    kept.average()
                 steps = step + 1
                 advance(1)
-                if not kept.after_step(steps, per_epoch):
+                if not kept.look(steps, per_epoch):
                     break
                 if saver is not None and index + 1 < per_epoch and saver.is_due():
                     saver.save(TrainingPlace(epoch, index + 1, running, tuple(losses)))
@@ -175,6 +174,7 @@ def fit(
                 kept.after_epoch(steps)
             if saver is not None and (epoch + 1 == recipe.epochs or kept.stopped or saver.is_due()):
                 saver.save(TrainingPlace(epoch + 1, losses=tuple(losses)))
+    _require_finite(kept, recipe)
     last = kept.finish()
     net.eval()
     shard.wait()  # the checkpoint is there when any process goes on
@@ -272,6 +272,15 @@ def _step(
         nn.utils.clip_grad_norm_(parameters, max_grad_norm)
     optimizer.step()
     return value.item()
+
+
+def _require_finite(kept: KeptWeights, recipe: Recipe) -> None:
+    """Raise after a last step that made weights no numbers, if there are others; the net has those then."""
+    if not kept.is_finite() and (back := kept.restore_last_good()):
+        raise DivergedError(
+            "weights are no finite numbers after the last step; lower the learning rate "
+            f"({recipe.learning_rate:g}). The net has weights of before again: {back}"
+        )
 
 
 @contextmanager
