@@ -147,3 +147,18 @@ def test_an_array_is_not_written_to_and_may_be_read_only(model):
 def test_what_is_wrong_is_said(model, x, y, threat, error, told):
     with pytest.raises(error, match=told):
         q.attacks.PGD()(model, x, y, threat)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"certified": [False] * 4}, r"certified in a list; expected a tensor \(4,\) of torch.bool"),
+        ({"certified": torch.zeros(3, dtype=torch.bool)}, r"certified of shape \(3,\) and torch.bool"),
+        ({"targets": [1, 2, 1, 2]}, r"torch.as_tensor\(targets\)"),
+        ({"targets": torch.tensor([1, 2, 1, 7])}, "targets range from 1 to 7; expected 0 to 2"),
+        ({"targets": torch.tensor([1, 2, 1, -1])}, "targets range from -1 to 2; expected 0 to 2"),
+    ],
+)
+def test_targets_and_certified_that_do_not_fit_are_said(model, arguments, told):
+    with pytest.raises(DataError, match=told):
+        q.attacks.PGD()(model, X, Y, THREAT, **arguments)

@@ -154,9 +154,8 @@ class Attack(ABC):
                 raise DataError(
                     f"example {row} has target {int(y[row])}, its own label; give a class that would be wrong"
                 )
-        if certified is not None and (certified.shape != y.shape or certified.dtype != torch.bool):
-            got = f"{tuple(certified.shape)} and {certified.dtype}"
-            raise DataError(f"certified of shape {got}; expected ({len(x)},) torch.bool, one per input")
+        if certified is not None:
+            check_certified(certified, y)
         x = x.detach().clone()
         # randomness belongs to the example and the attack, so that a batch may be split in any way
         rng, goal, wrapped = (
@@ -230,11 +229,30 @@ def check_class_tensor(what: str, y: Tensor, x: Tensor) -> None:
     if not isinstance(y, Tensor):
         raise DataError(
             f"{what} in a {type(y).__name__}; expected a tensor ({len(x)},) of torch.int64: "
-            "torch.as_tensor(y)"
+            f"torch.as_tensor({'y' if what == 'labels' else what})"
         )
     if y.shape != x.shape[:1] or y.dtype != torch.long:
         raise DataError(
             f"{what} of shape {tuple(y.shape)} and {y.dtype}; expected ({len(x)},) torch.int64, one class "
+            "per input"
+        )
+
+
+def check_certified(certified: Tensor, y: Tensor) -> None:
+    """Raise if a mask of certified examples is not one boolean per label.
+
+    Raises:
+        DataError: If so, or if it is no tensor.
+    """
+    mask: object = certified  # the caller's types may be wrong
+    if not isinstance(mask, Tensor):
+        raise DataError(
+            f"certified in a {type(mask).__name__}; expected a tensor ({len(y)},) of torch.bool: "
+            "torch.as_tensor(certified)"
+        )
+    if mask.shape != y.shape or mask.dtype != torch.bool:
+        raise DataError(
+            f"certified of shape {tuple(mask.shape)} and {mask.dtype}; expected ({len(y)},) torch.bool, one "
             "per input"
         )
 

@@ -22,14 +22,17 @@ class CountedModel:
             samples of ``EOT``, one call counts as so many passes.
         y: True classes (B,) of the whole batch.
         max_queries: Maximum number of forward passes for each example; no limit if not given.
+        targets: Target classes (B,) of a targeted attack.
 
     Raises:
         ModelError: If the model is a module in training mode, or returns anything but (B, K >= 2)
             floating-point logits.
-        DataError: If a label is not one of the model's classes.
+        DataError: If a label or target is not one of the model's classes.
     """
 
-    def __init__(self, model: Model, y: Tensor, max_queries: int | None = None) -> None:
+    def __init__(
+        self, model: Model, y: Tensor, max_queries: int | None = None, targets: Tensor | None = None
+    ) -> None:
         check_eval_mode(model)
         self.wrapped = model
         """The model itself, whose calls are not counted."""
@@ -40,7 +43,11 @@ class CountedModel:
         self.backwards = torch.zeros_like(self.forwards)
         """Backward passes so far of each example (B,)."""
         # compared with the number of classes in each forward pass, since only the logits show it
-        self._min_label, self._max_label = (int(label) for label in torch.aminmax(y)) if len(y) else (0, 0)
+        self._class_ranges = {
+            name: (int(classes.min()), int(classes.max()))
+            for name, classes in (("labels", y), ("targets", targets))
+            if classes is not None and len(classes)
+        }
 
     def queries_left(self, rows: Tensor) -> Tensor:
         """Return how many more calls of the model each of the examples ``rows`` (n,) may make (n,)."""
@@ -112,11 +119,12 @@ class CountedModel:
                 "the model returns one logit; expected (B, K) with K >= 2: wrap it in Classifier, which "
                 "reads it as (0, z)"
             )
-        if not (self._min_label >= 0 and self._max_label < num_classes):
-            raise DataError(
-                f"labels range from {self._min_label} to {self._max_label}; expected 0 to {num_classes - 1}, "
-                "the model's classes"
-            )
+        for name, (lowest, highest) in self._class_ranges.items():
+            if not 0 <= lowest <= highest < num_classes:
+                raise DataError(
+                    f"{name} range from {lowest} to {highest}; expected 0 to {num_classes - 1}, the model's "
+                    "classes"
+                )
         return logits
 
 

@@ -76,7 +76,7 @@ class Search:
             name,
             minimum_norm,
         )
-        self.model = CountedModel(model, goal.y, max_queries)
+        self.model = CountedModel(model, goal.y, max_queries, goal.targets)
         self.model_device = x.device if x.device.type != "cpu" else device_of(model)
         self.parametric = threat if isinstance(threat, ParametricThreat) else None
         self.origin = identity(threat, x)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 import quintain as q
 from quintain.attacks import BPDA, EOT, PGD, majority_vote
+from quintain.core.errors import ModelError, SettingError
 from quintain.models.preprocessing import (
     JPEG,
     BitSqueeze,
@@ -112,6 +113,13 @@ def test_a_given_stand_in_gives_the_gradient() -> None:
     assert torch.equal(same(x), x)
 
 
+@pytest.mark.parametrize("substitute", [None, lambda z: z.detach()[:, :2]], ids=["identity", "no gradient"])
+def test_a_stand_in_of_another_shape_or_without_a_gradient_is_refused(substitute) -> None:
+    total = BPDA(lambda z: z[:, :2].round(), substitute)(torch.rand(4, 5).requires_grad_()).sum()
+    with pytest.raises(ModelError, match=r"maps \(4, 5\) to \(4, 2\).*expected a differentiable substitute"):
+        total.backward()
+
+
 def test_every_draw_is_a_question() -> None:
     outcome = PGD(steps=2)(
         EOT(lambda z: z.flatten(1)[:, :2], samples=5),
@@ -138,5 +146,7 @@ def test_the_majority_is_counted_on_fresh_draws_with_an_interval() -> None:
         batch_size=100,
     )
     assert [vote.misclassified for vote in votes] == [False, False, True]
+    with pytest.raises(SettingError, match="batch_size = 0"):
+        majority_vote(coin, torch.rand(1, 1), torch.tensor([0]), batch_size=0)
     assert votes[0].wrong == 0
     assert votes[1].ci_low < 0.5 < votes[1].ci_high

@@ -251,8 +251,9 @@ def test_what_cannot_be_attacked_is_refused_before_much_is_asked() -> None:
         FOUR(model, x, y, replace(L1(0.5)))
     with pytest.raises(SettingError, match="version = 'best'; expected one of standard, plus, rand"):
         AutoAttack("best")
-    with pytest.raises(SettingError, match="no members"):
-        Ensemble(())
+    for members in ((), PGD(), ("pgd",), (PGD,)):
+        with pytest.raises(SettingError, match=r"members = .*; expected at least one attack"):
+            Ensemble(members)
 
     class Scores:
         access = "scores"

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from quintain.core.errors import ModelError
+
 Transform = Callable[[Tensor], Tensor]
 """Maps inputs (B, *S) to what the net gets."""
 
@@ -21,6 +23,9 @@ class BPDA(nn.Module):
     Args:
         defense: The defense g in front of the net; any callable on tensors.
         substitute: The differentiable h, with outputs of the shape of the defense's.
+
+    Raises:
+        ModelError: In the backward pass, if the substitute has no gradient or not the defense's shape.
 
     Guarantee:
         The wrapped model has the same outputs, bit for bit, so that a success found through it is one against
@@ -51,9 +56,14 @@ class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
-        if ctx.substitute is None:
-            return upstream[0], None, None
         with torch.enable_grad():
             point = x.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(ctx.substitute(point), point, upstream[0])
+            stand_in = point if ctx.substitute is None else ctx.substitute(point)
+        if stand_in.shape != upstream[0].shape or not stand_in.requires_grad:
+            got = f"{tuple(stand_in.shape)}{'' if stand_in.requires_grad else ' without a gradient'}"
+            raise ModelError(
+                f"the defense maps {tuple(x.shape)} to {tuple(upstream[0].shape)}, its substitute to {got}; "
+                "expected a differentiable substitute of the defense's shape: BPDA(defense, substitute)"
+            )
+        (gradient,) = torch.autograd.grad(stand_in, point, upstream[0])
         return gradient, None, None

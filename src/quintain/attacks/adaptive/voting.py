@@ -51,9 +51,9 @@ def majority_vote(
         One result per point, in their order.
 
     Raises:
-        SettingError: If ``samples`` is below 1.
+        SettingError: If ``samples`` or ``batch_size`` is below 1.
     """
-    require_at_least(1, samples=samples)
+    require_at_least(1, samples=samples, batch_size=batch_size)
     repeated = torch.arange(len(z), device=z.device).repeat_interleave(samples)
     wrong = torch.zeros(len(z), dtype=torch.long, device=z.device)
     for rows in repeated.split(batch_size):

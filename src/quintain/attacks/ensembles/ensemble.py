@@ -1,6 +1,7 @@
 """Ensembles: attacks that run one after the other, each on the examples that are not broken yet."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -53,7 +54,7 @@ class Ensemble(EnsembleBase):
         members: The attacks; the cheap ones first.
 
     Raises:
-        SettingError: If no attack is given.
+        SettingError: If no attack is given, or a member is no attack.
 
     Guarantee:
         Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
@@ -66,9 +67,14 @@ class Ensemble(EnsembleBase):
     members: tuple[Attack, ...]
 
     def __post_init__(self) -> None:
-        if not self.members:
+        members: object = self.members  # the caller's types may be wrong
+        if not (
+            isinstance(members, Sequence)
+            and members
+            and all(isinstance(member, Attack) for member in members)
+        ):
             raise SettingError(
-                "no members; expected at least one attack, such as Ensemble((APGD(), Square()))"
+                f"members = {members!r}; expected at least one attack, such as Ensemble((APGD(), Square()))"
             )
 
     def plan(self, threat: Threat, num_classes: int) -> tuple[Attack, ...]:  # noqa: ARG002

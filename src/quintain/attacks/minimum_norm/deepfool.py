@@ -87,7 +87,9 @@ def check_deepfool(steps: int, candidates: int, overshoot: float) -> None:
     """
     require_at_least(1, steps=steps, candidates=candidates)
     if not 0 <= overshoot < torch.inf:
-        raise SettingError(f"overshoot = {overshoot}; expected a fraction of the change, such as 2e-4")
+        raise SettingError(
+            f"overshoot = {overshoot}; expected a fraction of the change, at least 0, such as 2e-4"
+        )
 
 
 def step_past_nearest_boundary(
