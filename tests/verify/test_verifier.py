@@ -310,3 +310,27 @@ def test_of_several_rows_one_is_refuted_everywhere(tmp_path):
     text = f"(assert (and (<= Y_1 100) (<= Y_0 {root + 0.02})))"
     prop = write_property(tmp_path / "p.vnnlib", lower, upper, text, 3)
     assert verify_property(net, prop, seconds=60).answer == "unsat"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_slopes_that_are_searched_for_narrow_what_relus_are_given_and_hold_every_sample(seed, tmp_path):
+    layers, net = wide_net(tmp_path / "net.onnx", seed)
+    lower, upper = [-0.2] * 30, [0.25] * 30
+    prop = write_property(tmp_path / "p.vnnlib", lower, upper, "(assert (<= Y_0 0))", 3)
+    instance = Instance.read(net, prop)
+    prover = Prover.of(instance.net, instance.net.input_shape, instance.dtype)
+    ends = prover_module.outward_box(instance.wanted.violations[0], instance.dtype)
+    rows = all_rows(instance.wanted)[0]
+    draw = np.random.default_rng(seed)
+    samples = [draw.choice([-0.2, 0.25], 30) for _ in range(300)]
+    found = []
+    for until in (-np.inf, np.inf):
+        with torch.no_grad():
+            backward, output = prover.followed_back(*ends, rows, until=until)
+            found.append(float(backward.lower(output, torch.ones(1, 1, dtype=torch.float64))))
+        relus = [one for one in backward.recording.operations if one.lines is not None]
+        widths = [float((one.lines.upper_intercept).sum()) for one in relus]
+        found.append(widths[-1])
+    assert found[2] <= min(answer(layers, x)[0] for x in samples)
+    assert found[0] <= found[2]
+    assert found[3] < found[1]

@@ -10,6 +10,7 @@ exact arithmetic, too. What is not finite proves nothing.
 """
 
 import heapq
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
@@ -27,6 +28,7 @@ from quintain.certify.linear.backward import BackwardBounds, Tables
 from quintain.certify.rounding import FLOAT64_SAFETY_FACTOR, rounding_model
 from quintain.core.errors import DataError
 from quintain.verify.properties import Row, Violation, outward_box
+from quintain.verify.tightening import narrow_by_slopes
 
 SPLIT_INPUTS = 24
 """Most inputs of a net whose box is halved where bounds leave it open: others have too many parts."""
@@ -147,7 +149,7 @@ class Prover:
         return torch.where(found.isfinite(), found, -torch.inf)
 
     def followed_back(
-        self, lower: Tensor, upper: Tensor, rows: Rows, *, narrow: bool = True
+        self, lower: Tensor, upper: Tensor, rows: Rows, *, narrow: bool = True, until: float = -math.inf
     ) -> tuple[BackwardBounds, Operation]:
         """Return the recorded operations over one box, and the one that gives the rows (1, R).
 
@@ -155,6 +157,7 @@ class Prover:
             lower, upper: Ends of the box (n,), in float64; in float32 what comes of it is for search alone.
             rows: The rows.
             narrow: Whether the bounds of nonlinear layers' inputs are linear ones, too.
+            until: Until when, on the monotonic clock, slopes are searched for that narrow these further.
         """
         low, high = lower[None], upper[None]
         recording = Recording()
@@ -165,7 +168,7 @@ class Prover:
         minimum = _BoxMinimum(middle.flatten(), half.flatten())
         backward = BackwardBounds(recording, minimum, self.tables.setdefault(lower.dtype, Tables()))
         if narrow:
-            recording.refine = _where_it_gains(backward)
+            recording.refine = _where_it_gains(backward, until)
         rounding = rounding_model(self.dtype)
         start = Interval(middle, half, operation=recording.input(terms))
         is_proof = lower.dtype == torch.float64
@@ -210,7 +213,7 @@ class _BoxMinimum:
 
 
 def _where_it_gains(
-    backward: BackwardBounds,
+    backward: BackwardBounds, until: float
 ) -> Callable[[Operation, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Return what narrows bounds, but not where intervals are exact: after one layer of sums over the box."""
 
@@ -218,7 +221,8 @@ def _where_it_gains(
         before = backward.recording.operations
         if sum(one.mixes for one in before) <= 1 and all(one.lines is None for one in before):
             return lower, upper
-        return backward.narrow(operation, lower, upper, loose)
+        lower, upper = backward.narrow(operation, lower, upper, loose)
+        return narrow_by_slopes(backward, operation, lower, upper, until)
 
     return narrow
 
