@@ -16,6 +16,7 @@ from quintain.attacks.minimum_norm.refinement import find_initial_adversarial, r
 from quintain.attacks.search import Search
 from quintain.attacks.step_sizes import cosine_decay
 from quintain.core.errors import SettingError
+from quintain.core.limits import require_at_least
 from quintain.core.threat_specs import threat_name
 from quintain.threats.broadcast import expand_rows
 from quintain.threats.rounding import representable_box
@@ -76,11 +77,8 @@ class CarliniWagner(Attack):
     learning_rate: float = 0.3
 
     def __post_init__(self) -> None:
-        if self.binary_search_steps < 1 or self.steps < 10:
-            raise SettingError(
-                f"binary_search_steps = {self.binary_search_steps}, steps = {self.steps}; expected at least "
-                "1 and 10"
-            )
+        require_at_least(1, binary_search_steps=self.binary_search_steps)
+        require_at_least(10, steps=self.steps)
         if not 0 < self.learning_rate < math.inf:
             raise SettingError(
                 f"learning_rate = {self.learning_rate}; expected a positive number, such as 0.3"

@@ -14,6 +14,7 @@ from quintain.attacks.minimum_norm.per_example_projection import safe_divisor
 from quintain.attacks.minimum_norm.refinement import find_initial_adversarial, refine
 from quintain.attacks.search import Search
 from quintain.core.errors import SettingError
+from quintain.core.limits import require_at_least
 from quintain.threats.broadcast import expand_rows
 from quintain.threats.rounding import representable_box
 
@@ -26,21 +27,23 @@ class EAD(Attack):
         \min_\delta \; \beta \|\delta\|_1 + \|\delta\|_2^2 + c \max(-m(f(x + \delta), y), 0), \qquad
         low \le x + \delta \le high
 
-    with m the margin. Each step follows the gradient of the last two terms, then applies the soft threshold
-    of the first, which sets most coordinates to exactly 0. Of all successes the one of least
-    :math:`\|\delta\|_1` is kept. c is found per example by binary search; the first adversarial point comes
-    from signed gradient steps, and each binary-search step starts at the best point so far.
+    with m the margin, positive where x + delta is adversarial. Each step follows the gradient of the last two
+    terms, then applies the soft threshold of the first, which sets most coordinates to exactly 0. Of all
+    successes the one of least :math:`\|\delta\|_1` is kept. c is found per example by binary search. The
+    first adversarial point comes from signed gradient steps, and each binary-search step starts at the best
+    point so far.
 
     Args:
         binary_search_steps: Values of ``c`` per example.
         steps: Gradients for each value of ``c``.
-        learning_rate: The soft threshold of the first step, as a fraction of the largest change at the start
-            of the binary-search step; in later steps it is multiplied by sqrt(1 - step / steps).
+        learning_rate: About the soft threshold of the first step, as a fraction of the largest change at the
+            start of the binary-search step (exactly, ``beta / (beta + 1)`` of that); in later steps it is
+            multiplied by sqrt(1 - step / steps).
         beta: Weight of the L1 term, in widths of the box. Small values give dense perturbations: on a linear
             model the L1 norm is 1.25 times the minimum at 0.01, 1.05 times at 1 and within 1 % at 30.
 
     Raises:
-        SettingError: If a setting is not positive, or there are fewer than 2 steps.
+        SettingError: If a count is no whole number or too small, or another setting is not positive.
 
     Guarantee:
         Each success has the stated size and was confirmed by a second forward pass on the stored point. A
@@ -65,11 +68,8 @@ class EAD(Attack):
     beta: float = 30.0
 
     def __post_init__(self) -> None:
-        if self.binary_search_steps < 1 or self.steps < 2:
-            raise SettingError(
-                f"binary_search_steps = {self.binary_search_steps}, steps = {self.steps}; expected at least "
-                "1 and 2"
-            )
+        require_at_least(1, binary_search_steps=self.binary_search_steps)
+        require_at_least(2, steps=self.steps)
         if not (0 < self.learning_rate < math.inf and 0 < self.beta < math.inf):
             raise SettingError(
                 f"learning_rate = {self.learning_rate}, beta = {self.beta}; expected positive numbers, such "
@@ -77,7 +77,7 @@ class EAD(Attack):
             )
 
     def run(self, search: Search) -> None:
-        """Run the binary search, then refine."""
+        """Find a first adversarial point, run the binary search, then refine the best points."""
         find_initial_adversarial(search, search.active_rows)
         rows, initial_constant = search.active_rows, torch.ones_like(search.best_margin)
         if len(rows):
@@ -99,7 +99,7 @@ class EAD(Attack):
         refine(search, search.active_rows)
 
     def _minimize(self, search: Search, rows: Tensor, constant: Tensor) -> Tensor:
-        """Minimize with constants (B,); return whether the second half of the steps had a success (B,)."""
+        """Minimize for ``rows`` (n,); return which examples (B,) succeeded in the second half of steps."""
         low, high = representable_box(search.threat.low, search.threat.high, search.x.dtype)
         beta, clean = self.beta * (high - low), search.x[rows]
         change = extrapolated = search.best[rows] - clean
