@@ -196,6 +196,12 @@ def test_weights_of_before_a_loss_that_is_no_number_are_in_a_file(tmp_path, monk
     assert (tmp_path / "models/model-before.safetensors").exists()
 
 
+@pytest.mark.parametrize("choice", ["front", "early_stopping"])
+def test_nothing_is_chosen_without_validation_examples(tmp_path, choice):
+    with pytest.raises(SettingError, match="validation is None"):
+        run_harden(net(), squares(), squares(), "trades", sigma=0.25, folder=tmp_path, **{choice: True})
+
+
 def test_an_inner_attack_is_refused_where_there_is_none(tmp_path):
     with pytest.raises(SettingError, match="trades has no inner attack; use it with pgd-at"):
         run_harden(net(), squares(), squares(), "trades", sigma=0.25, inner="apgd", folder=tmp_path)

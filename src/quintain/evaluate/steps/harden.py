@@ -159,7 +159,8 @@ def run_harden(
         progress: Shows bars.
 
     Raises:
-        SettingError: If the threat is none that the defense takes and the trained model can be certified for.
+        SettingError: If something is to be chosen without ``validation``; if the threat is none that the
+            defense takes and the trained model can be certified for.
     """
     entry = get_entry("defense", defense_name)
     certifier = get_entry("certifier", entry.fact("certifier"))
@@ -169,6 +170,11 @@ def run_harden(
     defense = entry.build(threat=threat or parse(entry.fact("example")), **settings)
     if inner and not hasattr(defense, "inner"):
         raise SettingError(f"--inner {inner}: {entry.name} has no inner attack; use it with pgd-at")
+    if (front or early_stopping) and validation is None:
+        raise SettingError(
+            "validation is None; expected examples that are neither trained nor tested on, by which a "
+            "setting or weights are chosen"
+        )
     ball: Threat = threat or defense.threat
     defense = with_epochs(defense, epochs) if epochs else defense
     method, certified = certifier.build(**settings), certifier.fact("subject")
