@@ -13,6 +13,7 @@ SUITES = (
     "dp.names",
     "interval_bounds",
     "certify.crown",
+    "certify.branch_and_bound",
     "certify.smoothing",
     "certify.ablation",
     "certify.lipschitz",

@@ -20,11 +20,14 @@ from quintain.certify.linear.backward import BackwardBounds
 from quintain.certify.linear.sign_splits import SignSplits
 from quintain.core.errors import ContradictionError
 
-BATCH = 32
+BATCH = 64
 """Parts that are split at once."""
 
-STEPS = 8
+STEPS = 4
 """Steps of Adam on slopes and multipliers of each part."""
+
+STEPS_AGAIN = 16
+"""The same where a part is searched again, since no sign is left to split it by."""
 
 SLOPE_STEP, MULTIPLIER_STEP = 0.2, 0.3
 """Their sizes; of multipliers relative to the rows' mean size over the ReLU's layer."""
@@ -182,7 +185,9 @@ class PartSearch:
         moments = [(torch.zeros_like(value), torch.zeros_like(value)) for value in values]
         best = torch.full((len(parts),), -torch.inf, dtype=dtype, device=rows.device)
         kept, inputs, scores = [value.clone() for value in values], None, None
-        for step in range(1, (STEPS if len(self._slopes) else 1) + 1):
+        again = any(part.rounds for part in parts)
+        steps = (STEPS_AGAIN if again else STEPS) if len(self._slopes) else 1
+        for step in range(1, steps + 1):
             with torch.enable_grad():
                 values = [value.detach().requires_grad_() for value in values]
                 seen: dict[Operation, Tensor] = {}
