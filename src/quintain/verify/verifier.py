@@ -21,7 +21,10 @@ from quintain.verify.results import PropertyVerdict
 FIRST_ATTACK = 0.2
 """Share of the time that the search for a counterexample may take before proofs begin."""
 
-LAST_PROOF = 0.9
+LEAST_SECONDS = 0.05
+"""How long is tried where the reading of the files took all of the time."""
+
+LAST_PROOF = 0.85
 """Share of it at which proofs end; the rest is for another search."""
 
 TRIED = 4
@@ -84,7 +87,7 @@ def verify_property(
     Args:
         model: An ONNX file.
         prop: A property in VNN-LIB 1.0.
-        seconds: How long to try.
+        seconds: How long to try, the reading of the files included.
         clock: Seconds.
 
     Raises:
@@ -94,7 +97,9 @@ def verify_property(
     """
     if not seconds > 0:
         raise SettingError(f"seconds = {seconds:g}; expected a number above 0")
-    return decide(Instance.read(model, prop), seconds, clock)
+    deadline = clock() + seconds
+    instance = Instance.read(model, prop)
+    return decide(instance, max(deadline - clock(), LEAST_SECONDS), clock)
 
 
 def decide(instance: Instance, seconds: float, clock: Clock = time.monotonic) -> PropertyVerdict:
