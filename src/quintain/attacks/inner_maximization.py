@@ -1,4 +1,4 @@
-"""The inner maximization of adversarial training: all examples take all steps, and nothing is counted."""
+"""The inner maximization of adversarial training: all examples take all steps, and no query is counted."""
 
 from collections.abc import Callable, Sequence
 
@@ -49,7 +49,7 @@ def maximize_loss(
     x = x.detach().clone()
     cache = threat.projection_cache(x)
     start = threat.sample(x, example_rng(x, seed, ids).fold_in("ascent"), cache)
-    # the log odds: their gradient has the direction of the cross-entropy's, and does not underflow
+    # the gradient of the log odds has the direction of the cross-entropy's, and does not underflow
     return ascend_loss(
         model,
         x,
@@ -81,8 +81,8 @@ def ascend_loss(
         threat: What may be changed.
         loss: Gives each example's loss (B,) for logits (B, K).
         start: First points (B, *S).
-        step_sizes: Length of each step.
-        cache: The projection cache of ``x``, if it is known.
+        step_sizes: Length of each step, in the units of the threat's ``eps``.
+        cache: The projection cache of ``x``; made here if not given.
 
     Raises:
         ModelError: If the logits do not depend on the inputs by differentiable steps.

@@ -15,7 +15,7 @@ from quintain.threats.rng import ExampleRNG
 from quintain.threats.threat import ProjectionCache
 
 REL_STEP_SIZE = 2.0
-"""Length of the first step as a fraction of ``eps``."""
+"""Length of the first step in units of ``eps``."""
 
 
 @dataclass(frozen=True, slots=True)
