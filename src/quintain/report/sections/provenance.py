@@ -79,7 +79,7 @@ def _claims(run: RunResults) -> Table:
         "upper bound",
         "95 % interval",
         "majority class",
-        "consistency",
+        "consistency of bounds",
     )
     return Table(head, tuple(rows), num_text_columns=4, caption="All claims")
 
