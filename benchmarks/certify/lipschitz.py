@@ -12,7 +12,7 @@ from benchmarks.harness import Comparison
 from quintain.models.nets import initialize
 
 EPOCHS, IMAGES = 15, 10_000
-CASES = ((0.5, 1.2, ""), (1.58, 1.0, "; GloRo (Leino et al., 2021): 97 % clean, 63 % certified"))
+CASES = ((0.5, 1.2, ""), (1.58, 1.0, "; GloRo (Leino et al., 2021): about 97 % clean, 63 % certified"))
 """Size of the ball, what it is multiplied by in training, and the published figure."""
 
 
