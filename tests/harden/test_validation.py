@@ -1,5 +1,7 @@
 """Looks at a net in training: what they measure, which weights they keep, and when they stop it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -101,15 +103,16 @@ def test_a_training_that_overfits_goes_back_to_its_last_good_weights(monkeypatch
 
     monkeypatch.setattr(RobustValidation, "__call__", looking)
     model, path, data = net(), tmp_path / "c.safetensors", squares(64)
-    done = fit(model, data, FastTraining(Linf(0.05), SHORT), checkpoint=path)
-    assert done.steps == 4
-    assert "training stopped after step 4: catastrophic overfitting" in done.stopped
-    assert done.stopped.endswith("the weights are those after step 2")
+    plan = FastTraining(Linf(0.05), replace(SHORT, epochs=5))
+    done = fit(model, data, plan, checkpoint=path)
+    assert done.steps == 8
+    assert "training stopped after step 8: catastrophic overfitting" in done.stopped
+    assert done.stopped.endswith("the weights are those after step 4")
     assert all(torch.equal(value, states[1][name]) for name, value in model.state_dict().items())
-    assert len(done.losses) == 2
+    assert len(done.losses) == 4
     # it stays stopped
     again = net()
-    assert fit(again, data, FastTraining(Linf(0.05), SHORT), checkpoint=path) == done
+    assert fit(again, data, plan, checkpoint=path) == done
     assert len(states) == 4
     assert all(torch.equal(value, states[1][name]) for name, value in again.state_dict().items())
 
@@ -118,7 +121,7 @@ def test_fast_training_that_goes_well_ends_with_its_last_weights():
     done = fit(net(), squares(64), FastTraining(Linf(0.02), SHORT))
     assert not done.stopped
     assert done.last is None
-    assert len(done.points) == 8
+    assert len(done.points) == 4
 
 
 def test_noise_training_has_no_early_stopping():

@@ -125,5 +125,4 @@ def _looks_at(
         selects=validation is not None,
         by_bounds=getattr(defense, "trains_bounds", False),
         single_step=single_step,
-        looks=2 if single_step else 1,
     )
