@@ -18,7 +18,7 @@ from quintain.report.run_results import RunResults
 from quintain.results.comparison_records import ClaimChange, Regression
 from quintain.results.gate import NOTHING_DONE, did_nothing
 from quintain.results.records import DrillResult, Record, RequirementResult, SizeCut
-from quintain.results.robustness_records import TrainResult
+from quintain.results.robustness_records import CertifyResult, TrainResult
 
 if TYPE_CHECKING:
     from quintain.core.registry import Entry
@@ -35,7 +35,8 @@ def show_step(console: Console, step: str, record: Record) -> None:
     console.print(f"[bold]{step:<10}[/] {record.provenance.seconds:6.1f} s")
     for line in summary_lines(record):
         console.print(f"  {escape(line)}", soft_wrap=True)
-    if isinstance(record.result, TrainResult):  # its notes are about the examples, which all steps share
+    # notes of a training are about the examples, which all steps share; those of certificates on what is left
+    if isinstance(record.result, TrainResult | CertifyResult):
         for note in record.notes:
             console.print(f"  [dim]note: {escape(note)}[/]", soft_wrap=True)
 
