@@ -47,7 +47,8 @@ def test_both_bounds_decide_requirements_and_stand_in_the_report(call, run):
     ]
     certified = record.claims[1].bracket.lower.evidence.hits
     assert certified > 0
-    assert f"certified by interval bounds, of 12 examples: linf:0.001 {certified}, linf:4/255 " in out
+    both = "interval bounds + linear bounds (CROWN)"
+    assert f"certified by {both}, of 12 examples: linf:0.001 {certified}, linf:4/255 " in out
     assert "attacked at each size: the examples that are not certified there" in out
     assert record.verdict == RunVerdict("OK", 0, "2 of 2 requirements passed")
     assert [path.name for path in Path("r").iterdir() if path.name == "unfinished"] == []
