@@ -484,6 +484,7 @@ def test_a_plan_with_noise_a_robust_average_or_a_strategys_numbers_is_that_of_th
         (PLAN + RECIPE + NOISE + 'added_by = "us"\n', r"\[noise\] added_by = 'us'; expected one of"),
         (PLAN + RECIPE + NOISE.replace("0.5", "-1"), r"\[noise\] clip_norm = -1.0; expected a positive"),
         (PLAN + PRIVACY + NOISE, "plan.toml: site_privacy and client_noise are both set"),
+        (PLAN + "clip_value = 0.01\n" + RECIPE + NOISE, r"plan.toml: clip_value beside \[noise\], which dec"),
         (PLAN + 'secure = "none"\n' + RECIPE + NOISE, "plan.toml: sites share the noise, and the aggreg"),
         (PLAN + RECIPE + NOISE + "max_dropped = 2\n", "plan.toml: 3 sites, of which 2 may drop out"),
         (PLAN + 'robust = "median"\n' + RECIPE, "plan.toml: 3 sites in groups of 3; expected at least 3"),
@@ -527,11 +528,13 @@ def test_an_approval_shows_groups_noise_its_epsilon_and_the_numbers_of_a_strateg
     assert shown["sum"].startswith("secagg-median-3: the server learns the sum of each fixed group")
     assert "a sum of its own: 3 of site-1, site-2, site-3; 3 of site-4" in shown["threshold"]
     assert "it is two others' updates" in shown["smallest sum"]
+    assert "min_survivors" not in shown["smallest sum"]
     tail = '[strategy]\nname = "fedprox"\nmu = 0.5\n'
     made = written(files, NINE + RECIPE + NOISE + tail)
     shown = {**file_terms(made.file, files.roster), **net_terms(made)}
     assert shown["strategy"] == "FedProx(mu=0.5)"
     assert "noise of 1 times that is added to each sum by the sites, each a share of it" in shown["privacy"]
+    assert shown["clip"].startswith("the norm of an update within 0.5; ")
     assert "of 9 or more" in shown["threshold"]
     worst = made.plan.noise.guarantee([9, 9, 9], 1e-5).epsilon
     assert f"epsilon {bound(worst, up=True)} at delta 1e-05 for one client" in shown["privacy of a site"]

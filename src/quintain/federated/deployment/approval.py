@@ -13,6 +13,7 @@ from torch import nn
 
 from quintain.core.errors import SettingError
 from quintain.core.files import sha256_file, write_atomically
+from quintain.federated.config import FederatedConfig
 from quintain.federated.deployment.folders import MAY_WRITE, private_folder
 from quintain.federated.deployment.own_facts import own_facts
 from quintain.federated.deployment.own_journal import bind_journal, require_own_journal
@@ -143,9 +144,7 @@ def file_terms(file: PlanFile, roster: Roster) -> dict[str, str]:
         "objective": "cross-entropy" if privacy is None else "cross-entropy, by DP-SGD",
         "strategy": repr(config.strategy),
         "sum": f"{sums.name}{key}: {sums.guarantee}",
-        "clip": f"each entry of an update within {config.clip_value:g}"
-        + ("" if config.clip_norm is None else f", its norm within {config.clip_norm:g}")
-        + ("" if config.scale is None else f", in steps of 1/{config.scale}"),
+        "clip": _clip(config),
         "threshold": f"{opened}, while at most {config.max_corrupt} side with the server",
         "cohorts": f"no sum whose sites differ from an earlier one's by fewer than {config.min_cohort_change}"
         if config.min_cohort_change
@@ -156,7 +155,7 @@ def file_terms(file: PlanFile, roster: Roster) -> dict[str, str]:
         "privacy": _privacy(file),
     }
     if sums.hides_updates:
-        terms |= _smallest_sum(min_survivors, config.max_corrupt)
+        terms |= _smallest_sum(min_survivors, config.max_corrupt, is_of_all=sums.sums_all)
     terms["roster"] = f"version {roster.version}, {roster.digest.hex()[:16]}"
     sites = zip(roster.names, roster.keys, strict=True)
     terms |= {f"site {readable_name(name)}": fingerprint(key) for name, key in sites}
@@ -192,6 +191,19 @@ def _smallest_opened(file: PlanFile, roster: Roster) -> tuple[str, int]:
     return f"each group opens a sum of its own: {said}", min(needed)
 
 
+def _clip(config: FederatedConfig) -> str:
+    """How far an update can reach; of noise on sums, its norm alone, and the noise makes the grid."""
+    noise, norm = config.client_noise, config.clip_norm
+    if noise is not None:
+        norm = noise.clip_norm if norm is None else min(norm, noise.clip_norm)
+        return f"the norm of an update within {norm:g}; entries have the room that the noise needs"
+    return (
+        f"each entry of an update within {config.clip_value:g}"
+        + ("" if norm is None else f", its norm within {norm:g}")
+        + ("" if config.scale is None else f", in steps of 1/{config.scale}")
+    )
+
+
 def _privacy(file: PlanFile) -> str:
     """What of a site or of its records is private, and by what."""
     privacy, noise = file.config.site_privacy, file.config.client_noise
@@ -210,7 +222,7 @@ def _privacy(file: PlanFile) -> str:
     )
 
 
-def _smallest_sum(min_survivors: int, max_corrupt: int) -> dict[str, str]:
+def _smallest_sum(min_survivors: int, max_corrupt: int, *, is_of_all: bool) -> dict[str, str]:
     """Say how little is left of the smallest sum to sites that are in it; nothing where that is enough.
 
     A sum is published: each site can take its own update off it, and those that side with the server theirs.
@@ -221,11 +233,12 @@ def _smallest_sum(min_survivors: int, max_corrupt: int) -> dict[str, str]:
         return {}
     who = "one of them, which can take its" if known == 1 else f"{known} of them, which can take their"
     what = "another site's update" if left <= 1 else "two others' updates, each hidden by the other alone"
-    text = (
-        f"of {min_survivors} sites; for {who} own off it, it is {what}: min_survivors = "
-        f"{known + ENOUGH_LEFT} leaves {ENOUGH_LEFT}"
+    mend = (
+        f"min_survivors = {known + ENOUGH_LEFT} leaves {ENOUGH_LEFT}"
+        if is_of_all
+        else "the sum of a group, which robust makes small; without robust it is of all sites"
     )
-    return {"smallest sum": text}
+    return {"smallest sum": f"of {min_survivors} sites; for {who} own off it, it is {what}: {mend}"}
 
 
 def readable_name(name: str) -> str:

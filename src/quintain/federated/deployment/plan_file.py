@@ -119,6 +119,12 @@ class PlanFile:
         names, count = _classes(path, values["classes"])
         recipe = read_recipe(path, values.get("recipe"), is_private=privacy is not None)
         noise = read_noise(path, values.get("noise"))
+        unused = [name for name in ("clip_value", "scale") if name in values]
+        if noise is not None and unused:
+            raise SettingError(
+                f"{path}: {' and '.join(unused)} beside [noise], which decides clip and grid; expected "
+                "clip_norm in [noise] alone: leave the other out"
+            )
         strategy = read_strategy(path, values.get("strategy"))
         weights = read_weights(path, values.get("weights"))
         with named_in(path):
