@@ -18,8 +18,9 @@ from quintain.federated import (
 from quintain.federated import byzantine as attacks
 from quintain.federated.grouped_sum import RULES, groups_of
 from quintain.federated.secagg.messages import MessageType, message_type_of
+from quintain.federated.transport import DropoutStage
 from quintain.training import Recipe
-from tests.federated.settings import blobs, linear, weights
+from tests.federated.settings import Party, blobs, linear, weights
 
 SHORT = Recipe(epochs=4, batch_size=16, learning_rate=0.03)
 STEPS = Recipe(epochs=2, batch_size=80, learning_rate=0.1)
@@ -203,3 +204,23 @@ def test_flipped_labels_and_stickers_change_what_they_say_and_nothing_else():
     assert stuck_y.tolist() == [1, 1, 1, 1, 0, 1]
     assert stuck_x[:3, 0, :4, :4].eq(1).all()
     assert stuck_x.sum() == 3 * 16
+
+
+@pytest.mark.parametrize(
+    ("num_sites", "missing", "enough"),
+    [
+        (9, (), True),
+        (9, (4,), False),
+        (12, (0, 1, 2), True),
+        (12, (0, 3), False),
+        (15, (0,), True),
+        (15, (0, 3), False),
+    ],
+)
+def test_sites_are_waited_for_until_enough_groups_of_them_make_a_sum(num_sites, missing, enough):
+    party = Party(num_sites=num_sites, aggregation=GroupedSum(), config=FederatedConfig(1, STEPS))
+    policy, here = party.plan().policy(0, bytes(16), bytes(32)), set(range(num_sites)) - set(missing)
+    assert party.aggregation.can_sum(policy, here) == enough
+    # as the round itself tells
+    gone = dict.fromkeys(missing, DropoutStage.KEYS)
+    assert bool(party.server().run_round(party.network(gone)).survivors) == enough

@@ -48,7 +48,12 @@ class Clock:
 
 def gathered(grid, party, clock, known=None, **changes):
     lines = []
-    settings = {"wanted": range(NUM_SITES), "least": 3, "seconds": 60.0, **changes}
+    settings = {
+        "wanted": range(NUM_SITES),
+        "is_enough": lambda here: len(here) >= 3,
+        "seconds": 60.0,
+        **changes,
+    }
     found = gather_sites(
         grid,
         party.roster,
@@ -88,6 +93,26 @@ def test_a_second_daemon_of_one_identity_is_told_and_takes_no_turns_with_the_fir
     # a node that is gone from the grid is not kept
     found, _ = gathered(grid, party, Clock(), {0: 9})
     assert found[0] in (NODES[0], NODES[4])
+
+
+def test_a_second_daemon_is_told_once_while_others_are_waited_for(daemons, grid):
+    party = Party()
+    for site, node in ((0, NODES[0]), (0, NODES[4]), (1, NODES[1]), (2, NODES[2])):
+        daemons(party.clients[site], node)
+    clock = Clock()
+    _, lines = gathered(grid, party, clock, seconds=9.0)
+    assert clock.now == 9
+    assert len(lines) == 2
+    assert "answers at two nodes" in lines[0]
+    assert lines[1].startswith("3 of 4 sites are there; waiting for ")
+
+
+def test_a_site_that_was_started_anew_is_at_its_new_node_while_the_old_one_is_still_listed(daemons, grid):
+    party = Party()
+    places = {0: NODES[4], 1: NODES[1], 2: NODES[2], 3: NODES[3]}
+    for site, node in places.items():
+        daemons(party.clients[site], node)
+    assert gathered(grid, party, Clock(), {**places, 0: NODES[0]}) == (places, [])
 
 
 def test_a_node_that_names_another_site_leads_to_none(daemons, grid):

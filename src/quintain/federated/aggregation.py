@@ -133,6 +133,10 @@ class Aggregation(ABC):
             SettingError: If they are such.
         """
 
+    def can_sum(self, policy: Policy, sites: Collection[int]) -> bool:
+        """Return whether these sites are enough for a sum, if none of them drops out."""
+        return len(sites) >= policy.min_survivors
+
     def largest_entry(self, encoding: Encoding, relative_weight: float) -> int:
         """Return the largest magnitude of an entry that ``encode`` makes, by the same operations."""
         return encoding.largest_entry(relative_weight)

@@ -6,7 +6,7 @@ is less than half of them. What it costs is privacy: the server sees sums of few
 blocks of the roster, the same in every round, since sums of changing groups subtract to single updates.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -162,6 +162,13 @@ class GroupedSum(SecureSum):
         """
         for members in groups_of(len(policy.roster), self.group_size):
             group_policy(policy, members)
+
+    def can_sum(self, policy: Policy, sites: Collection[int]) -> bool:
+        """Return whether enough groups have enough of these sites, and those groups of all sites together."""
+        groups = groups_of(len(policy.roster), self.group_size)
+        here = [(len(set(members) & set(sites)), group_policy(policy, members)) for members in groups]
+        good = [count for count, one in here if count >= one.min_survivors]
+        return len(good) >= min_groups(len(groups)) and sum(good) >= policy.min_survivors
 
     def join(
         self, policy: Policy, identity: Identity, encoded: EncodedVector, journal: Journal

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from flwr.app import Context
@@ -14,6 +15,8 @@ from quintain.federated.deployment.folders import private_folder, used_alone
 from quintain.federated.flower.grid_transport import GridTransport
 from quintain.federated.flower.nodes import gather_sites
 from quintain.federated.privacy import noise_privacy, text_of
+from quintain.federated.secagg.policy import ROUND_BYTES
+from quintain.federated.secagg.primitives import KEY_BYTES
 from quintain.federated.server import Server
 from quintain.federated.transport import Deadlines
 from quintain.federated.transport_progress import TransportProgress, told_report
@@ -94,6 +97,7 @@ def _run_round(
 ) -> dict[int, int]:
     """Run one round; return site index to node for those that have answered to its end."""
     plan, state = server.plan, server.state
+    policy = plan.policy(0, bytes(ROUND_BYTES), bytes(KEY_BYTES))
     here = f"round {len(state.reports) + 1} of {plan.config.rounds}: "
 
     def say_here(text: str) -> None:
@@ -104,7 +108,7 @@ def _run_round(
         plan.roster,
         nodes,
         wanted=[site for site, name in enumerate(plan.roster.names) if name not in state.cheaters],
-        least=plan.min_survivors,
+        is_enough=partial(server.aggregation.can_sum, policy),
         seconds=deadlines.gather,
         say=say_here,
     )

@@ -1,7 +1,8 @@
 """Which node of a Flower grid leads to which site: the sites' daemons sign it (``federated.presence``)."""
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
@@ -30,10 +31,30 @@ def find_sites(
         grid: As a ServerApp gets it.
         roster: The sites.
         nodes: Whom to ask.
-        known: What was found before; a site keeps its node.
+        known: What was found before; a site keeps its node while that answers.
         say: Gets a line for a site that answers at another node besides: two daemons of one identity would
             train in turn, and the journal of each would know half of that.
     """
+    found = dict(known or {})
+    others: dict[int, int] = {}
+    for site, node in _answers(grid, roster, nodes):
+        if found.setdefault(site, node) != node:
+            others[site] = node
+    # a node that is gone may be listed for a while: a site that was started anew is at its new one alone
+    both = dict(_answers(grid, roster, [found[site] for site in others]))
+    for site, node in others.items():
+        if both.get(site) != found[site]:
+            found[site] = node
+            continue
+        say(
+            f"{roster.names[site]} answers at two nodes, {found[site]} and {node}, of which the first is "
+            "taken: if two daemons have its identity, such as on an old machine and a new one, stop one"
+        )
+    return found
+
+
+def _answers(grid: Grid, roster: Roster, nodes: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Ask nodes whose they are; yield site index and node of each whose daemon answers."""
     number, question = new_challenge()
     messages = [
         Message(
@@ -44,20 +65,9 @@ def find_sites(
         )
         for node in nodes
     ]
-    found = dict(known or {})
     for reply in grid.send_and_receive(messages, timeout=ANSWER_SECONDS) if messages else ():
-        answer = read_reply(reply)
-        try:
-            site = site_that_answers(answer, number, roster)
-        except ProtocolError:
-            continue
-        node = reply.metadata.src_node_id
-        if found.setdefault(site, node) != node:
-            say(
-                f"{roster.names[site]} answers at two nodes, {found[site]} and {node}, of which the first is "
-                "taken: if two daemons have its identity, such as on an old machine and a new one, stop one"
-            )
-    return found
+        with suppress(ProtocolError):
+            yield site_that_answers(read_reply(reply), number, roster), reply.metadata.src_node_id
 
 
 def gather_sites(
@@ -66,7 +76,7 @@ def gather_sites(
     known: Mapping[int, int],
     *,
     wanted: Collection[int],
-    least: int,
+    is_enough: Callable[[Collection[int]], bool],
     seconds: float,
     say: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
@@ -82,25 +92,32 @@ def gather_sites(
         roster: The sites.
         known: What was found before, of sites that have answered since.
         wanted: The sites to wait for.
-        least: The fewest that make a sum.
+        is_enough: Whether sites that are there make a sum.
         seconds: How long to wait for the others.
-        say: Gets a line when it waits for other sites than before.
+        say: Gets a line when it waits for other sites than before, and each line of ``find_sites`` once.
         clock: Seconds that never go back.
         pause: Waits.
     """
     found, started, missing = dict(known), clock(), set(wanted)
+    told: set[str] = set()
+
+    def say_once(text: str) -> None:
+        if text not in told:
+            told.add(text)
+            say(text)
+
     while True:
         nodes = list(grid.get_node_ids())
         found = {site: node for site, node in found.items() if node in nodes}
         taken = set(found.values())
-        found = find_sites(grid, roster, [node for node in nodes if node not in taken], found, say)
+        found = find_sites(grid, roster, [node for node in nodes if node not in taken], found, say_once)
         before, missing = missing, set(wanted) - set(found)
-        here = len(wanted) - len(missing)
-        if not missing or (here >= least and clock() - started >= seconds):
+        here = set(wanted) - missing
+        if not missing or (is_enough(here) and clock() - started >= seconds):
             return found
         if missing != before:
             names = ", ".join(roster.names_of(tuple(sorted(missing))))
-            say(f"{here} of {len(wanted)} sites are there; waiting for {names}")
+            say(f"{len(here)} of {len(wanted)} sites are there; waiting for {names}")
         pause(PAUSE_SECONDS)
 
 
