@@ -202,8 +202,9 @@ def test_what_cannot_be_certified_is_refused_by_name(ablated):
         ablated.certify(x, y, Linf(0.1))
     with pytest.raises(DataError, match="images"):
         ablated(x.flatten(1))
-    with pytest.raises(ModelError, match="others of its batch change"):
-        AblatedClassifier(Classifier(OfTheBatch().eval())).certify(x, y, sticker(1, (4, 5)))
+    for image in (x, torch.full_like(x, 0.5)):
+        with pytest.raises(ModelError, match="others of its batch change"):
+            AblatedClassifier(Classifier(OfTheBatch().eval())).certify(image, y, sticker(1, (4, 5)))
     with pytest.raises(ModelError, match="expected a model"):
         AblatedClassifier(nn.Linear(2, 2))
     for settings in ({"band_width": 0}, {"band_shape": "row"}, {"threshold": 1.0}):

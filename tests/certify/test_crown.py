@@ -405,6 +405,18 @@ def test_crown_certifies_what_intervals_leave_open():
     assert counts == sorted(counts)
 
 
+@pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.Tanh()])
+def test_a_layer_of_zeros_has_no_windows(pool):
+    net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU(), nn.Conv2d(2, 8, 1), pool, nn.Flatten()).eval()
+    with torch.no_grad():
+        net[2].weight.zero_()
+        net[2].bias.zero_()
+    x = torch.full((1, 1, 4, 4), 0.5)
+    outcome = CROWN()(Classifier(net), x, torch.tensor([0]), Linf(0.1))
+    assert not outcome.certified.any()
+    assert outcome.margin.item() == pytest.approx(0.0, abs=1e-4)
+
+
 @pytest.mark.parametrize("bias", [math.nan, math.inf, 1e38])
 def test_what_is_not_finite_is_never_certified(bias):
     net = nn.Sequential(

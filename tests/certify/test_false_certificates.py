@@ -225,6 +225,15 @@ MIXING = {
 }
 
 
+@pytest.mark.parametrize("dims", [(), []])
+def test_a_mean_over_no_named_dimension_is_refused_for_one_example_too(dims):
+    """There it is one over the example, and in a batch one over all examples."""
+    for reduced in (torch.mean, torch.sum):
+        net = Forward(lambda net, x, reduced=reduced: net.a(x - reduced(x, dims, keepdim=True)))
+        with pytest.raises(ModelError, match="which has no bound rule"):
+            certify(net, 1, 3)
+
+
 @pytest.mark.parametrize("body", MIXING.values(), ids=MIXING)
 def test_a_forward_whose_examples_may_meet_is_refused(body):
     net = Forward(body, table=torch.arange(3.0))

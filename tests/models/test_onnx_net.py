@@ -261,6 +261,36 @@ REFUSED = {
         {},
         "Cast. is not imported",
     ),
+    "an old version": ([node("Relu", "x")], {}, {"opset": 6}, "version 6 .* expected 7 or later"),
+    "dropout in training": (
+        [node("Dropout", "x", "r", "t")],
+        {"r": np.float32(0.5), "t": np.array(True)},
+        {},
+        "training_mode = false",
+    ),
+    "constants alone": (
+        [node("Mul", "c", "c", output="d"), node("Mul", "x", "d")],
+        {"c": np.ones(6, "f")},
+        {},
+        "constants alone",
+    ),
+    "constants that do not fit": (
+        [node("Reshape", "c", "s", output="d"), node("Mul", "x", "d")],
+        {"c": np.ones(6, "f"), "s": np.array([4])},
+        {},
+        "Reshape. of constants is not done",
+    ),
+    "the size of the batch": (
+        [
+            node("Shape", "x", output="s"),
+            node("Gather", "s", "i", output="b"),
+            node("Cast", "b", output="f", to=TensorProto.FLOAT),
+            node("Mul", "x", "f"),
+        ],
+        {"i": np.array(0)},
+        {},
+        "size of the batch",
+    ),
     "parts of a size": (
         [node("Split", "x", output="y", axis=1, num_outputs=1)],
         {},
@@ -292,6 +322,34 @@ def test_a_file_that_is_none_is_refused(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)
     with pytest.raises(ModelError, match=r"pip install 'quintain\[onnx\]'"):
         import_onnx(tmp_path / "text.onnx")
+
+
+def test_constants_are_cast_as_the_file_says(tmp_path):
+    """Weights that half precision rounds: off by less than the import itself would be noticed for."""
+    nodes = [
+        node("Flatten", "x", output="f"),
+        node("Cast", "w", output="half", to=TensorProto.FLOAT16),
+        node("Cast", "half", output="v", to=TensorProto.FLOAT),
+        node("MatMul", "f", "v"),
+    ]
+    weight = np.array([[0.1001], [0.2003]], np.float32)
+    net = import_onnx(write(tmp_path / "net.onnx", nodes, (2,), {"w": weight}))
+    rounded = weight.astype(np.float16).astype(np.float32)
+    assert not np.array_equal(weight, rounded)
+    assert net(torch.eye(2)).numpy().tolist() == rounded.tolist()
+
+
+def test_axes_of_old_operators_are_read_on_constants_too(tmp_path):
+    nodes = [node("Squeeze", "w", output="v", axes=[0]), node("MatMul", "x", "v")]
+    net = import_onnx(write(tmp_path / "net.onnx", nodes, (2,), {"w": np.ones((1, 2, 1), "f")}, opset=11))
+    assert net(torch.ones(1, 2)).tolist() == [[2.0]]
+
+
+def test_a_value_of_any_name_is_no_constant(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader, "onnxruntime_function", lambda path: None)
+    nodes = [node("Relu", "x", output="tensor_0"), node("Mul", "tensor_0", "c")]
+    net = import_onnx(write(tmp_path / "net.onnx", nodes, (2,), {"c": np.array([3.0, 5.0], "f")}))
+    assert net(torch.ones(1, 2)).tolist() == [[3.0, 5.0]]
 
 
 def test_a_wrong_import_is_noticed_by_onnxruntime(pair, monkeypatch):

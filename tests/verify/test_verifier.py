@@ -1,6 +1,7 @@
 """Answers on properties: proofs against brute force, counterexamples in every runtime, and limits of both."""
 
 import itertools
+import math
 
 import numpy as np
 import onnxruntime
@@ -12,9 +13,10 @@ from quintain.certify.rounding import NO_ROUNDING
 from quintain.core.errors import ContradictionError, DataError, SettingError
 from quintain.verify import prover as prover_module
 from quintain.verify import result_text, verify_property
+from quintain.verify.branching import split_signs
 from quintain.verify.counterexamples import ViolationSearch
 from quintain.verify.parser import read_property
-from quintain.verify.prover import Prover, Rows
+from quintain.verify.prover import Prover, Rows, whole_boxes
 from quintain.verify.results import read_result
 from quintain.verify.verifier import Instance, all_rows
 from tests.verify.nets import answer, box, declared, random_layers, write_net, write_property
@@ -299,6 +301,18 @@ def test_a_net_of_many_inputs_is_proven_by_parts_of_its_signs(tmp_path):
     assert (verdict.answer, verdict.how) == ("unsat", "linear bounds over parts of the box")
     prop = write_property(tmp_path / "p.vnnlib", lower, upper, text.format(least + 1e-3), 3)
     assert verify_property(net, prop, seconds=60).answer == "sat"
+
+
+def test_bounds_that_overflow_refute_nothing(tmp_path):
+    """Y_0 is 1e7 to -5e7; its bound times 1e300 is infinite after the last bias, and would be below 0."""
+    ones = np.ones((1, 30))
+    net = write_net(tmp_path / "net.onnx", [(ones, [1.7e8]), ([[-1.0]], [1.8e8])], (30,))
+    text = "(assert (<= (* 1e300 Y_0) 0))"
+    instance = Instance.read(net, write_property(tmp_path / "p.vnnlib", [0] * 30, [2e6] * 30, text, 1))
+    prover = Prover.of(instance.net, (30,), instance.dtype)
+    boxes = whole_boxes(instance.wanted.violations, instance.dtype)
+    left = split_signs(prover, boxes, all_rows(instance.wanted), math.inf, look=lambda *_: None)
+    assert len(left) == 1
 
 
 def test_of_several_rows_one_is_refuted_everywhere(tmp_path):

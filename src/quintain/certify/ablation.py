@@ -240,9 +240,9 @@ class AblatedClassifier:
             ModelError: If one does.
         """
         before = self._band_logits(image)
-        # one column changes, and with it the bands that show it
+        # one column changes, whatever it shows, and with it the bands that show it
         changed = image.clone()
-        changed[..., 0] = 1 - changed[..., 0]
+        changed[..., 0] = (changed[..., 0] < 0.5).to(changed.dtype)
         bands = Bands.of(image.shape, self.band_shape, self.band_width)
         mask = torch.zeros(image.shape[-2:], dtype=torch.bool, device=image.device)
         mask[:, 0] = True

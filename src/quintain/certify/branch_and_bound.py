@@ -135,8 +135,9 @@ class TracedSearch:
         assert logits.operation is not None
         rows = margin_rows(logits, label)
         rows = rows[torch.arange(len(rows), device=rows.device) != label]
-        # what linear bounds prove already needs no search
-        rows = rows[~(backward.lower(logits.operation, rows) > 0)]
+        # what linear bounds prove already needs no search; what is not finite proves nothing
+        bounds = backward.lower(logits.operation, rows)
+        rows = rows[~((bounds > 0) & bounds.isfinite())]
         refute = partial(refuting_input, model, x.to(model.device), label, threat)
         plain, _ = self.quick.followed_back(traced, at.float(), threat, threat.eps, rounding)
         quick = BackwardBounds(quick_copy(backward.recording, plain.recording), plain.minimum, plain.tables)

@@ -93,11 +93,13 @@ def _is_refuted(
         until = time.monotonic() + TIGHTENING * seconds
         backward, output = prover.followed_back(lower, upper, together, until=until)
         wanted = torch.eye(len(together.bounds), dtype=torch.float64)
-        wanted = wanted[~(backward.lower(output, wanted) > 0)]
+        found = backward.lower(output, wanted)
+        # what is not finite proves nothing
+        wanted = wanted[~((found > 0) & found.isfinite())]
         if not len(wanted):
             return True
         plain, _ = prover.followed_back(lower.float(), upper.float(), together, narrow=False)
         quick = BackwardBounds(quick_copy(backward.recording, plain.recording), plain.minimum, plain.tables)
         search = PartSearch(backward, quick, output=output, rows=wanted, refute=refute)
-        found = search.run(MOST_BOUNDS, seconds, clock)
-    return found.point is None and 0 < found.margin < torch.inf
+        parts = search.run(MOST_BOUNDS, seconds, clock)
+    return parts.point is None and 0 < parts.margin < torch.inf

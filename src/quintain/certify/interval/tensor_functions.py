@@ -54,24 +54,24 @@ def _padded(
     return interval.pad(pad, rounding.number(value or 0.0, "the forward"))
 
 
-def concatenated(name: str, parts: Sequence[Any], dim: int = 0) -> Interval:
-    """Bounds of values behind each other.
+def concatenated(name: str, tensors: Sequence[Any], dim: int = 0) -> Interval:
+    """Bounds of values behind each other; arguments are torch's.
 
     Raises:
         ModelError: If one is no computed value of as many examples, or examples are put behind each other.
     """
-    others = [part for part in parts if not isinstance(part, Interval)]
+    others = [part for part in tensors if not isinstance(part, Interval)]
     if others:
         raise ModelError(
             f"operation {name!r} puts a computed value beside {describe(others[0])}; expected computed "
             "values alone: pad with a constant in place of it, F.pad(x, (0, 1), value=1.0)"
         )
-    sizes = {len(part.center) for part in parts}
-    if len(sizes) > 1 or not dim % parts[0].center.ndim:
+    sizes = {len(part.center) for part in tensors}
+    if len(sizes) > 1 or not dim % tensors[0].center.ndim:
         raise ModelError(
             f"operation {name!r} puts examples behind each other; expected cat along another dimension than 0"
         )
-    return Interval.cat(parts, dim)
+    return Interval.cat(tensors, dim)
 
 
 def _reduced(
@@ -91,7 +91,7 @@ def _reduced(
     """
     ndim = interval.center.ndim
     dims = tuple(sorted(d % ndim for d in (dim if isinstance(dim, tuple | list) else (dim or 0,))))
-    if 0 in dims or other:
+    if 0 in dims or not dims or other:  # of no dimension torch sums over all
         raise ModelError(
             f"operation {name!r} is a {'mean' if mean else 'sum'} over dimensions {dim} of {ndim}"
             f"{', in another type' * bool(other)}, which has no bound rule; one over dimensions that are not "

@@ -29,7 +29,7 @@ class Windows:
     def of(inside: Tensor) -> "Windows | None":
         """Return the windows of these values (G, n), if they are small enough to gain anything."""
         width = int(inside.sum(1).max())
-        if width * MIN_GAIN > inside.shape[1]:
+        if not 0 < width * MIN_GAIN <= inside.shape[1]:
             return None
         return Windows(inside.float().topk(width, dim=1).indices, inside)
 

@@ -245,6 +245,15 @@ def clip(node: Node) -> Made:
     return Made(function=torch.clamp, settings=tuple(ends))
 
 
+def dropout(node: Node) -> Made:
+    """Nothing: what drops out does so in training alone."""
+    if len(node.inputs) > 2 and node.inputs[2] is not None:
+        training = node.constant(2)
+        if training is not None and bool(training.any()):
+            raise node.refuse("drops numbers at random", "training_mode = false")
+    return Made(nn.Identity())
+
+
 def gelu(node: Node) -> Made:
     """GELU in the form that the operator names."""
     return Made(nn.GELU(str(node.settings.get("approximate", "none"))))
@@ -433,6 +442,6 @@ OPERATORS: dict[str, Callable[[Node], Made]] = {
     "Div": _arithmetic(operator.truediv),
     "Neg": lambda _: Made(function=operator.neg),
     "Identity": _layer(lambda _: nn.Identity()),
-    "Dropout": _layer(lambda _: nn.Identity()),
+    "Dropout": dropout,
 }
 """What an operator of ONNX becomes. One that is not here is refused by its name."""

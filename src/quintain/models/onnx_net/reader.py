@@ -1,5 +1,6 @@
 """Read an ONNX file into a ``torch.nn.Module``: the onnx package parses it, nothing of it is run."""
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -19,6 +20,9 @@ SAME_OUTPUTS_TOLERANCE = 1e-4
 """How much the net and the file may differ at random inputs, relative to the largest value
 (or 1) times the largest weight (or 1).
 """
+
+LEAST_OPSET = 7
+"""Oldest version of the operator set that is read; those before mean other things by the same names."""
 
 SEEN_INPUTS = 3
 """Random inputs at which the net is held against the file, and a batch against its examples."""
@@ -53,6 +57,11 @@ def import_onnx(path: str | Path) -> OnnxNet:
     except Exception as error:
         raise ModelError(f"{path} is no ONNX model: {str(error).splitlines()[0]}") from error
     opset = max((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), default=0)
+    if opset < LEAST_OPSET:
+        raise ModelError(
+            f"{path} uses version {opset} of ONNX's operators; expected {LEAST_OPSET} or later: before, "
+            "the same names mean other things. Convert it: onnx.version_converter.convert_version(model, 17)"
+        )
     net = _Reader(path, model.graph, opset, onnx.numpy_helper.to_array, onnx.helper).read()
     _require_apart(net, path)
     _require_same_outputs(net, path)
@@ -81,6 +90,13 @@ class _Reader:
         self.tensors: dict[str, Tensor] = {}
         self.uses = Counter(name for node in graph.node for name in node.input)
         self.uses.update(one.name for one in graph.output)
+        # names that tensors of the net cannot have
+        self.taken = {
+            *(one.name for one in graph.input),
+            *(name for node in graph.node for name in node.output),
+        }
+        # constants in which 0 stands for the size of the batch
+        self.batch_sizes: set[str] = set()
         self.products: dict[str, nn.Linear] = {}
         self.aliases: dict[str, str] = {}
 
@@ -145,12 +161,22 @@ class _Reader:
         elif node.op_type == "Shape" and given and isinstance(given[0], Tensor) and not settings:
             # 0 stands for the batch, as it does in Reshape: the size that is there
             self.constants[node.output[0]] = np.array([0, *given[0].shape[1:]])
+            self.batch_sizes.add(node.output[0])
         elif all(not isinstance(value, Tensor) for value in given) and node.op_type in FOLDED:
-            self.constants[node.output[0]] = FOLDED[node.op_type](
-                settings, *[value for value in given if value is not None]
-            )
+            self.constants[node.output[0]] = self._folded(node.op_type, settings, given, label)
+            if self.batch_sizes.intersection(node.input):
+                self.batch_sizes.add(node.output[0])
         else:
             self._add_step(Node(node.op_type, label, settings, given, self.opset), node)
+
+    def _folded(self, kind: str, settings: dict[str, Any], given: tuple[Any, ...], label: str) -> Array:
+        try:
+            return FOLDED[kind](settings, *[value for value in given if value is not None])
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise ModelError(
+                f"{label} ({kind}) of constants is not done: {error}; expected sizes that fit, and a type of "
+                "numbers of at most 64 bits"
+            ) from error
 
     def _constant(self, settings: dict[str, Any], label: str) -> Array:
         if "value" in settings:
@@ -172,6 +198,8 @@ class _Reader:
             return
         if node.kind not in OPERATORS:
             raise node.refuse("is not imported", f"one of {', '.join(sorted(OPERATORS))}")
+        if not any(isinstance(value, Tensor) for value in node.inputs):
+            raise node.refuse("computes with constants alone", "its result as a constant (onnxsim does that)")
         made = OPERATORS[node.kind](node)
         names = tuple(self._value_name(given.input[at], node) for at in made.inputs)
         if made.layer is None:
@@ -203,7 +231,12 @@ class _Reader:
             return self._name(name)
         if name not in self.constants:
             raise node.refuse(f"takes {name!r}, which nothing computes before", "operators in order")
-        found = f"tensor_{len(self.tensors)}"
+        if name in self.batch_sizes:
+            raise node.refuse(
+                "computes with the size of the batch", "numbers that are the same for each batch"
+            )
+        found = next(free for at in itertools.count() if (free := f"tensor_{at}") not in self.taken)
+        self.taken.add(found)
         self.tensors[found] = torch.from_numpy(np.array(self.constants[name]))
         return found
 
@@ -236,21 +269,36 @@ def _unsqueezed(settings: dict[str, Any], data: Array, axes: Array | None = None
     return np.expand_dims(data, tuple(places))
 
 
+def _squeezed(settings: dict[str, Any], data: Array, axes: Array | None = None) -> Array:
+    places = settings.get("axes") if axes is None else axes.reshape(-1).tolist()
+    return data.squeeze(None if places is None else tuple(places))
+
+
+def _cast(settings: dict[str, Any], data: Array) -> Array:
+    return data.astype(CAST_TYPES[settings["to"]])
+
+
 def _joined(settings: dict[str, Any], *parts: Array) -> Array:
     return np.concatenate(parts, axis=int(settings["axis"]))
 
+
+CAST_TYPES = {
+    **{1: np.float32, 10: np.float16, 11: np.float64},
+    **{2: np.uint8, 3: np.int8, 5: np.int16, 6: np.int32, 7: np.int64, 9: np.bool_},
+}
+"""Types that ONNX numbers."""
 
 FOLDED: dict[str, Callable[..., Array]] = {
     "Gather": _gathered,
     "Unsqueeze": _unsqueezed,
     "Concat": _joined,
-    "Squeeze": lambda _, data, *axes: data.squeeze(tuple(axes[0].reshape(-1).tolist()) if axes else None),
-    "Cast": lambda _, data: data,
+    "Squeeze": _squeezed,
+    "Cast": _cast,
     "Identity": lambda _, data: data,
     "Transpose": lambda settings, data: data.transpose(settings.get("perm")),
     "Reshape": lambda _, data, sizes: data.reshape(sizes.tolist()),
 }
-"""Operators on constants that only move numbers: they are done once, as they are exact."""
+"""Operators on constants that move numbers or convert their type: they are done once, as all runtimes do."""
 
 
 def _inputs(net: OnnxNet) -> Tensor:
