@@ -324,3 +324,15 @@ def test_a_journal_has_one_name_for_life_and_another_journal_has_another(tmp_pat
     assert one.name() == name == FolderJournal(tmp_path / "one").name()
     assert one.names == {name}
     assert other.name() != name
+
+
+def test_an_approval_says_where_noisy_sums_have_told_of_the_site_before(tmp_path):
+    files = deployed(tmp_path, plan=PLAN + RECIPE + NOISE)
+    run_rounds(files, clients_of(files), 1)
+    assert "noisy sums" not in approve(settings_of(files, "site-1")).own
+    (tmp_path / "plan.toml").write_text(PLAN + RECIPE + NOISE + "delta = 1e-6\n")
+    said = approve(settings_of(files, "site-1")).own["noisy sums"]
+    assert said.startswith("of 1 other trainings that the journal knows")
+    assert said.endswith("their epsilons for it add to this plan's")
+    (tmp_path / "plan.toml").write_text(PLAN + RECIPE)
+    assert approve(settings_of(files, "site-1")).own["noisy sums"].endswith("without a bound")

@@ -19,6 +19,7 @@ from quintain.federated.noted_ledger import add_ledgers, noted_trainings
 from quintain.federated.secagg.journal import FolderJournal
 
 FIRST_WEIGHTS = "first weights here"
+NOISY_SUMS = "noisy sums"
 
 
 def own_facts(settings: ClientSettings, deployment: Deployment) -> dict[str, str]:
@@ -33,6 +34,7 @@ def own_facts(settings: ClientSettings, deployment: Deployment) -> dict[str, str
     if units is not None:
         found[f"{units.name}s here"] = _whose(settings, data)
     found |= _first_weights(settings, deployment)
+    found |= _noisy_sums(settings, deployment)
     config = deployment.plan.config
     if config.site_privacy is not None:
         release = config.site_privacy.release(data, config.rounds, units)
@@ -48,6 +50,18 @@ def own_facts(settings: ClientSettings, deployment: Deployment) -> dict[str, str
             "[privacy]: what it tells of the same people is without a bound, whatever was promised to them"
         )
     return found
+
+
+def _noisy_sums(settings: ClientSettings, deployment: Deployment) -> dict[str, str]:
+    """Say where sums of earlier trainings have told of this site, under an epsilon for the whole of it."""
+    earlier = set(FolderJournal(settings.journal).noisy_trainings) - {deployment.training}
+    if not earlier:
+        return {}
+    what = "their epsilons for it add to this plan's"
+    if deployment.plan.config.client_noise is None:
+        what = "this plan has no [noise]: what it tells of the whole site is without a bound"
+    text = f"of {len(earlier)} other trainings that the journal knows have told of this site under noise"
+    return {NOISY_SUMS: f"{text}, and {what}"}
 
 
 def _whose(settings: ClientSettings, data: Dataset) -> str:

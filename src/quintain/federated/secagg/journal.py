@@ -57,7 +57,7 @@ from quintain.core.errors import ProtocolError, StorageError
 from quintain.federated.secagg.encoding import check_types
 from quintain.federated.secagg.primitives import tagged_hash
 
-_SPENT, _NAME = ".spent-", ".name"
+_SPENT, _NOISE, _NAME = ".spent-", ".noise-", ".name"
 """In the names of notes: of a private round, and of the journal itself."""
 
 
@@ -334,6 +334,15 @@ class FolderJournal(Journal):
         """
         return tuple(sorted({one.partition(_SPENT)[0] for one in self._files() if _SPENT in one}))
 
+    @property
+    def noisy_trainings(self) -> tuple[str, ...]:
+        """The hash of each training that it has notes of noisy sums of.
+
+        Raises:
+            StorageError: If the folder cannot be read.
+        """
+        return tuple(sorted({one.partition(_NOISE)[0] for one in self._files() if _NOISE in one}))
+
     def _write_once(self, name: str, content: bytes) -> bytes | None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -408,7 +417,7 @@ def _spending_note(training: str, number: int) -> str:
 
 
 def _noise_note(training: str, number: int) -> str:
-    return f"{training}.noise-{number}"
+    return f"{training}{_NOISE}{number}"
 
 
 def _check_same(first: bytes | None, cohort: bytes) -> None:
