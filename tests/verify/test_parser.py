@@ -76,6 +76,11 @@ def test_a_packed_file_and_other_commands_are_read(tmp_path):
         read_property(tmp_path / "bytes.vnnlib")
 
 
+def test_what_stands_in_quotes_is_one_word():
+    text = '(set-info :a "x (")\n(assert (<= Y_0 0))\n(set-info :b "y ) ; z")\n(assert (<= Y_1 0))'
+    assert parse_property(HEAD + text) == parse_property(HEAD + "(assert (<= Y_0 0))(assert (<= Y_1 0))")
+
+
 REFUSED = {
     "version 2": ("(vnnlib-version <2.0>)", r"line 9: \(vnnlib-version ...\) is VNN-LIB 2.0; expected 1.0"),
     "a network": ("(declare-network N (declare-input X Real [5]))", "is VNN-LIB 2.0"),
@@ -90,6 +95,7 @@ REFUSED = {
     "closed": ("(assert (<= Y_0 0)))", r"line 9: a \) without its \("),
     "outside": ("hello", "'hello' outside of parentheses"),
     "a command": ("(push 1)", r"\(push ...\); expected declare-const or assert"),
+    "after the end": ("(check-sat)(assert (<= Y_0 0))", r"an assert after \(check-sat\)"),
     "an endless number": ("(assert (<= Y_0 1e999999999))", "is no number"),
     "too many": (
         "(assert (or " + "(<= Y_0 0)" * 400 + "))(assert (or " + "(<= Y_0 0)" * 400 + "))",

@@ -154,6 +154,13 @@ def test_results_that_claim_nothing_are_undecided(place):
         referee(place / "net.onnx", place / "safe.vnnlib", place / "none.txt")
 
 
+@pytest.mark.parametrize("number", ["nan", "1e999999999", "1/3"])
+def test_a_counterexample_of_other_than_numbers_is_refused(number, tmp_path):
+    (tmp_path / "r.txt").write_text(f"sat\n((X_0 {number})\n (Y_0 1))")
+    with pytest.raises(DataError, match=f"X_0 = '{number}' .*expected a number"):
+        read_result(tmp_path / "r.txt")
+
+
 def test_older_words_and_one_line_are_read(tmp_path):
     (tmp_path / "r.txt").write_text("violated ((X_0 1e-3)(X_1 -.5) ( Y_0 2 ))")
     found = read_result(tmp_path / "r.txt")
@@ -171,9 +178,10 @@ def test_a_folder_gives_a_line_for_each_instance(place):
         "net.onnx,violated.vnnlib,unsat\n"
         "net.onnx,safe.vnnlib,wrong.txt\n"
         "none.onnx,safe.vnnlib,unsat\n"
+        "net.onnx,safe.vnnlib\n"
     )
     found = referee_folder(place, seconds=20)
-    assert [one.ruling.decision for one in found] == ["CONFIRMED", "REFUTED", "REFUTED", "UNDECIDED"]
+    assert [one.ruling.decision for one in found] == ["CONFIRMED", "REFUTED", "REFUTED", *["UNDECIDED"] * 2]
     assert "there is no file" in found[3].ruling.reason
     with pytest.raises(NotFoundError, match=r"instances\.csv; expected a table with model, property, result"):
         referee_folder(place / "none")

@@ -21,10 +21,11 @@ from quintain.verify.properties import Property, Row, Violation
 MAX_CASES = 100_000
 """Cases of a property, of which each is a box and rows; a file that multiplies out to more is refused."""
 
-TOKEN = re.compile(r";[^\n]*|[()]|\|[^|]*\||[^\s();]+")
+TOKEN = re.compile(r';[^\n]*|[()]|"[^"]*"|\|[^|]*\||[^\s();]+')
 VARIABLE = re.compile(r"([XY])_(\d+)")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
 IGNORED = {"set-logic", "set-info", "set-option", "check-sat", "get-model", "exit"}
+ENDS = {"check-sat", "exit"}
 VERSION_2 = {"vnnlib-version", "declare-network", "declare-input", "declare-output", "declare-hidden"}
 COMPARISONS = {"<=": (1, False), "<": (1, True), ">=": (-1, False), ">": (-1, True)}
 """The sign that turns a - b into what is at most 0, and whether it is strict."""
@@ -77,6 +78,7 @@ def parse_property(text: str) -> Property:
     """
     declared: set[str] = set()
     cases: list[list[_AtMostZero]] = [[]]
+    ended = ""
     for line, command in _commands(text):
         head = command[0] if command and isinstance(command[0], str) else ""
         if head in VERSION_2:
@@ -92,12 +94,15 @@ def parse_property(text: str) -> Property:
                 )
             declared.add(name)
         elif head == "assert" and len(command) == 2:
+            if ended:
+                raise DataError(f"line {line}: an assert after ({ended}); expected all of them before")
             found = _cases(command[1], declared, line)
             if len(cases) * len(found) > MAX_CASES:
                 raise DataError(f"line {line}: more than {MAX_CASES:,} cases; expected fewer")
             cases = [[*first, *second] for first, second in product(cases, found)]
         elif head not in IGNORED:
             raise DataError(f"line {line}: ({head} ...); expected declare-const or assert of VNN-LIB 1.0")
+        ended = head if head in ENDS else ended
     num_inputs, num_outputs = (_count(declared, kind) for kind in "XY")
     built = (_violation(case, num_inputs) for case in cases)
     return Property(num_inputs, num_outputs, tuple(one for one in built if one is not None))

@@ -169,7 +169,8 @@ def referee_folder(
     if not place.is_file():
         raise NotFoundError(f"there is no file {place}; expected a table with {', '.join(COLUMNS)}")
     with place.open(newline="", encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
+        # what a short line lacks is empty
+        lines = list(csv.DictReader(file, restval=""))
         missing = [name for name in COLUMNS if lines and name not in lines[0]]
     if missing or not lines:
         lacks = f"no column {missing[0]}" if missing else "no lines"

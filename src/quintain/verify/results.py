@@ -8,6 +8,7 @@ from typing import Literal
 
 from quintain.core.errors import DataError, NotFoundError
 from quintain.verify.counterexamples import Counterexample
+from quintain.verify.parser import NUMBER
 
 Answer = Literal["unsat", "sat", "unknown"]
 
@@ -87,12 +88,9 @@ def read_result(result: str | Path, counterexample: str | Path | None = None) ->
     values = _text(Path(counterexample)) if counterexample is not None else "".join(words[1:])
     found: dict[str, dict[int, Fraction]] = {"X": {}, "Y": {}}
     for name, at, number in PAIR.findall(values):
-        try:
-            found[name][int(at)] = Fraction(number)
-        except (ValueError, ZeroDivisionError) as error:
-            raise DataError(
-                f"{name}_{at} = {number!r} in {counterexample or result}; expected a number"
-            ) from error
+        if not NUMBER.fullmatch(number):
+            raise DataError(f"{name}_{at} = {number!r} in {counterexample or result}; expected a number")
+        found[name][int(at)] = Fraction(number)
     return ClaimedResult(answer, found["X"], found["Y"])  # type: ignore[arg-type]
 
 
