@@ -405,6 +405,15 @@ def test_crown_certifies_what_intervals_leave_open():
     assert counts == sorted(counts)
 
 
+def test_a_window_of_padding_alone_is_never_certified():
+    pool = nn.MaxPool2d(2, stride=1, padding=1, dilation=2)
+    net = nn.Sequential(nn.Conv2d(1, 1, 1), pool, nn.Hardtanh(), nn.Flatten(), nn.Linear(1, 2)).eval()
+    x = torch.full((1, 1, 1, 1), 0.5)
+    assert pool(x).item() == -math.inf
+    outcome = CROWN()(Classifier(net), x, Classifier(net).predict(x), Linf(0.1))
+    assert not outcome.certified.any()
+
+
 @pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.Tanh()])
 def test_a_layer_of_zeros_has_no_windows(pool):
     net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU(), nn.Conv2d(2, 8, 1), pool, nn.Flatten()).eval()

@@ -84,6 +84,8 @@ def max_pool2d(layer: nn.MaxPool2d, lower: Tensor, upper: Tensor, _rounding: Rou
     """Enclose a maximum, by its input of the largest lower end and by the largest upper end."""
     settings = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.ceil_mode)
     at_least, index = F.max_pool2d(lower, *settings, return_indices=True)
+    # a window of padding alone has no input, and no bound that is finite
+    index = index.clamp(max=lower[0, 0].numel() - 1)
     at_most = F.max_pool2d(upper, *settings)
     alone = at_least >= _largest_rival(layer, upper, index)
     slope = alone.to(lower.dtype)
