@@ -254,6 +254,26 @@ def test_a_bound_that_is_not_finite_proves_nothing(value, monkeypatch):
     assert made._prove([part]) == []
 
 
+def test_what_softmax_rounds_is_taken_off_too():
+    """Logits that differ by a millionth keep their order, where float32's softmax of them may tie."""
+    torch.manual_seed(26)
+    head = nn.Linear(20, 2)
+    net = nn.Sequential(nn.Linear(6, 20), nn.ReLU(), nn.Linear(20, 20), nn.ReLU(), head).eval()
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.mul_(1.5)
+        for weight in head.parameters():
+            weight.mul_(2e-6)
+    scores = Classifier(nn.Sequential(net, nn.Softmax(1)).eval())
+    x = torch.rand(6, 6)
+    y = scores.predict(x)
+    certify = BranchAndBound(max_bounds=100)
+    assert certify(Classifier(net), x, y, Linf(0.3)).certified.any()
+    outcome = certify(scores, x, y, Linf(0.3))
+    assert not outcome.certified.any()
+    assert (outcome.margin[outcome.margin.isfinite()] < 1e-6).all()
+
+
 def test_the_models_own_rounding_is_taken_off_in_parts():
     charged, exact = (
         bounds_of_parts(1, drawn(0, 1), drawn(0, 1), rounding)[0]

@@ -10,7 +10,12 @@ from torch import Tensor
 from quintain.certify.attributes import AttributeSnapshot
 from quintain.certify.conditions import require_unchanged
 from quintain.certify.crown import CROWN, GUARANTEE, SUPPORTS, LinearMargins, margin_rows
-from quintain.certify.interval.certifier import LayerCertifier, MarginBounds, TracedBounds
+from quintain.certify.interval.certifier import (
+    LayerCertifier,
+    MarginBounds,
+    TracedBounds,
+    smallest_margin,
+)
 from quintain.certify.linear.backward import BackwardBounds
 from quintain.certify.linear.search import Found, PartSearch, quick_copy
 from quintain.certify.outcome import CertificateOutcome
@@ -134,16 +139,26 @@ class TracedSearch:
         backward, logits = self.margins.followed_back(traced, at, threat, threat.eps, rounding)
         assert logits.operation is not None
         rows = margin_rows(logits, label)
-        rows = rows[torch.arange(len(rows), device=rows.device) != label]
-        # what linear bounds prove already needs no search; what is not finite proves nothing
         bounds = backward.lower(logits.operation, rows)
-        rows = rows[~((bounds > 0) & bounds.isfinite())]
-        refute = partial(refuting_input, model, x.to(model.device), label, threat)
-        plain, _ = self.quick.followed_back(traced, at.float(), threat, threat.eps, rounding)
-        quick = BackwardBounds(quick_copy(backward.recording, plain.recording), plain.minimum, plain.tables)
-        return PartSearch(backward, quick, output=logits.operation, rows=rows, refute=refute).run(
-            self.settings.max_bounds, self.settings.seconds
-        )
+        # what linear bounds prove already needs no search; what is not finite proves nothing
+        is_rival = torch.arange(len(rows), device=rows.device) != label
+        is_open = is_rival & ~((bounds > 0) & bounds.isfinite())
+        found = Found(torch.inf, None, 0)
+        if bool(is_open.any()):
+            refute = partial(refuting_input, model, x.to(model.device), label, threat)
+            plain, _ = self.quick.followed_back(traced, at.float(), threat, threat.eps, rounding)
+            quick = BackwardBounds(
+                quick_copy(backward.recording, plain.recording), plain.minimum, plain.tables
+            )
+            found = PartSearch(
+                backward, quick, output=logits.operation, rows=rows[is_open], refute=refute
+            ).run(self.settings.max_bounds, self.settings.seconds)
+        if found.point is not None:
+            return found
+        # of what the model returns, which may be softmax of these logits
+        bounds = torch.where(is_open, found.margin, bounds).masked_fill(~is_rival, 0.0)[None]
+        scores = traced.score_margins(bounds, label, rounding)
+        return replace(found, margin=float(smallest_margin(scores, label)))
 
 
 def refuting_input(model: Classifier, x: Tensor, y: Tensor, threat: Threat, near: Tensor) -> Tensor | None:
