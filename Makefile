@@ -22,7 +22,7 @@ exhaustive: .venv/tested
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/pytest -m exhaustive -n 2 --dist loadfile -q
 
 # The tests that rest on floating-point results once more, under kernels of other processors (PyTorch's, MKL's, oneDNN's), on one thread and two.
-rounding: ROUNDING := $(addprefix tests/,certify dp/rules harden laws leakage threats training)
+rounding: ROUNDING := $(addprefix tests/,certify dp/rules harden laws leakage models threats training verify)
 rounding: .venv/tested
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=SSE41 OMP_NUM_THREADS=2 $(BIN)/pytest -m rounding -q $(ROUNDING)
 	ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE OMP_NUM_THREADS=1 $(BIN)/pytest -m rounding -n 2 --dist loadfile -q $(ROUNDING)

@@ -133,7 +133,7 @@ def test_no_sticker_is_fitted_where_the_attacks_take_longer_than_was_planned_for
     record = load(tmp_path / "run" / "03-attack.json")
     assert record.result.stickers == ()
     assert [one.reason for one in record.not_done] == [
-        "the attacks took longer than was planned for them and for a sticker"
+        "the attacks took much longer than was planned for them and for a sticker"
     ]
 
 

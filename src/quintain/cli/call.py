@@ -21,6 +21,7 @@ from quintain.cli.run_folder import (
 )
 from quintain.cli.run_settings import current_settings, save_settings
 from quintain.core.errors import ExecutionError, ExitCode
+from quintain.core.processes import world_size
 from quintain.core.threat_specs import threat_type
 from quintain.results.requirements import Requirement
 from quintain.results.run_layout import RESULT_FILE, VERB_FILE
@@ -166,7 +167,8 @@ class VerbCall(CallInputs):
             RunFolderError: If another process works there, or has finished since the folder was chosen.
         """
         with writable_folder(self.folder, is_named=self.out is not None):
-            if self.out is not None:
+            # Processes of one run share its folder: another of them may have begun there.
+            if self.out is not None and world_size() == 1:
                 choose_folder(self.verb, self.out, self.resume_dir)
             yield
 

@@ -56,7 +56,7 @@ class DrillContext:
         examples: Examples to learn from, None where there are none, and those that every claim is about.
         planned: Steps that are done, as far as is known before.
         progress: Shows bars.
-        is_late: Whether the step has taken longer by now than all of it was estimated to take.
+        is_late: Whether the step has taken much longer by now than all of it was estimated to take.
     """
 
     run: RunFolder

@@ -36,6 +36,9 @@ from quintain.results.robustness_records import TrainResult
 
 CPU = torch.device("cpu")
 
+LATE = 0.05
+"""By so much of the whole time a step may be behind its estimate: those of short steps are rough."""
+
 STEPS: dict[str, Step] = {
     one.name: one
     for one in (
@@ -121,7 +124,7 @@ def drill(
             data = (subject.splits.name, context.test.hash)
             if isinstance(plan, StepPlan):
                 on_plan(step.name, plan)
-                context = replace(context, is_late=partial(_is_late, plan.seconds, clock, clock()))
+                context = replace(context, is_late=partial(_is_late, plan.seconds, settings, clock, clock()))
             run.save(step.name, recorded(partial(_output, step, context, plan), data=data))
         records[step.name] = run.record(step.name)
         planner.heed(records[step.name])
@@ -182,9 +185,12 @@ def _full_workload(settings: Settings, subject: Subject) -> Workload:
     )
 
 
-def _is_late(estimated: float, clock: Clock, started: float) -> bool:
-    """Return whether a step took longer by now than estimated; one without an estimate is never late."""
-    return 0 < estimated < clock() - started
+def _is_late(estimated: float, settings: Settings, clock: Clock, started: float) -> bool:
+    """Return whether a step took longer by now than estimated, by a twentieth of the drill's whole time.
+
+    One without an estimate is never late.
+    """
+    return 0 < estimated < clock() - started - LATE * settings.seconds
 
 
 def _context(

@@ -127,7 +127,7 @@ def certify_open(
             x, y = data.batch(now)
             with plain_products(subject.model.device), torch.no_grad():
                 outcome = certify(x, y, sizes[place])
-                clean = -margin(subject.model(x).double(), y.to(subject.model.device))
+                clean = -margin(subject.model(x).double(), y)
             pace = (clock() - before) / len(now)
             count = max(1, min(CHUNK, int(CHUNK_SECONDS / max(pace, 1e-9))))
             assumptions = outcome.assumptions

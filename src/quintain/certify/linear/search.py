@@ -306,7 +306,7 @@ class PartSearch:
         return scores.masked_fill(signs != 0, -torch.inf)
 
     def _rows(self, parts: Sequence[Part]) -> Tensor:
-        return self.rows[[part.rival for part in parts]]
+        return self.rows[torch.tensor([part.rival for part in parts], device=self.rows.device)]
 
     def _signs(self, parts: Sequence[Part]) -> Tensor:
         """Return the signs that make some parts (N, M)."""

@@ -124,7 +124,7 @@ def _no_time_for_sticker(context: DrillContext) -> tuple[NotDone, ...]:
     return (
         NotDone(
             "stickers",
-            "the attacks took longer than was planned for them and for a sticker",
+            "the attacks took much longer than was planned for them and for a sticker",
             "drill into a new folder while the machine is less busy, or with more --minutes",
         ),
     )
