@@ -17,7 +17,7 @@ from quintain.certify import CROWN, BranchAndBound
 from quintain.certify.crown import LinearMargins, margin_rows
 from quintain.certify.interval.graph import TracedNetwork
 from quintain.certify.linear import search
-from quintain.certify.linear.search import Part, children, covers
+from quintain.certify.linear.parts import Part, children, covers
 from quintain.certify.linear.sign_splits import SignSplits
 from quintain.certify.rounding import NO_ROUNDING, rounding_model
 from quintain.core.errors import ContradictionError, SettingError

@@ -11,6 +11,7 @@ from quintain.certify.band_votes import Bands, smallest_gap
 from quintain.certify.conditions import refuse_changes
 from quintain.certify.noisy_votes import BATCH_ELEMENTS
 from quintain.certify.outcome import CertificateOutcome, require_labels
+from quintain.certify.voted_model import VotedModel
 from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.models.protocol import Access, ClassifierLike
 from quintain.results.literals import ABLATION
@@ -30,7 +31,7 @@ ASSUMPTIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class AblatedClassifier:
+class AblatedClassifier(VotedModel):
     r"""The classifier that predicts the class that most bands of an image vote for.
 
     .. math:: g(x) = \arg\max_c\; \#\{b : softmax(f(ablate_b(x)))_c > \theta\}
@@ -95,24 +96,9 @@ class AblatedClassifier:
         return "scores" if self.base_classifier.access == "labels" else self.base_classifier.access
 
     @property
-    def num_classes(self) -> int:
-        """Number of classes."""
-        return self.base_classifier.num_classes
-
-    @property
     def num_parameters(self) -> int:
         """Number of weights of the base classifier."""
         return self.base_classifier.num_parameters
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the base classifier."""
-        return self.base_classifier.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The floating-point type of the base classifier."""
-        return self.base_classifier.dtype
 
     def __call__(self, x: Array) -> Tensor:
         """Return the fraction of bands for less that against each class (B, K); NaN where none has an answer.

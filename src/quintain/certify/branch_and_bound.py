@@ -16,8 +16,9 @@ from quintain.certify.interval.certifier import (
     TracedBounds,
     smallest_margin,
 )
-from quintain.certify.linear.backward import BackwardBounds
-from quintain.certify.linear.search import Found, PartSearch, quick_copy
+from quintain.certify.linear.parts import are_proven
+from quintain.certify.linear.search import Found, PartSearch
+from quintain.certify.linear.search_bounds import quick_bounds
 from quintain.certify.outcome import CertificateOutcome
 from quintain.certify.rounding import rounding_model
 from quintain.core.errors import ContradictionError, SettingError
@@ -140,18 +141,19 @@ class TracedSearch:
         assert logits.operation is not None
         rows = margin_rows(logits, label)
         bounds = backward.lower(logits.operation, rows)
-        # what linear bounds prove already needs no search; what is not finite proves nothing
+        # what linear bounds prove already needs no search
         is_rival = torch.arange(len(rows), device=rows.device) != label
-        is_open = is_rival & ~((bounds > 0) & bounds.isfinite())
+        is_open = is_rival & ~are_proven(bounds)
         found = Found(torch.inf, None, 0)
         if bool(is_open.any()):
             refute = partial(refuting_input, model, x.to(model.device), label, threat)
             plain, _ = self.quick.followed_back(traced, at.float(), threat, threat.eps, rounding)
-            quick = BackwardBounds(
-                quick_copy(backward.recording, plain.recording), plain.minimum, plain.tables
-            )
             found = PartSearch(
-                backward, quick, output=logits.operation, rows=rows[is_open], refute=refute
+                backward,
+                quick_bounds(backward, plain),
+                output=logits.operation,
+                rows=rows[is_open],
+                refute=refute,
             ).run(self.settings.max_bounds, self.settings.seconds)
         if found.point is not None:
             return found

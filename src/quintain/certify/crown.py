@@ -1,6 +1,5 @@
 """Certifiers by linear bounds: backward from the margins to the input, tighter than intervals and dearer."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
@@ -16,9 +15,10 @@ from quintain.certify.interval.certifier import (
 )
 from quintain.certify.interval.domain import Interval, input_interval
 from quintain.certify.interval.graph import TracedNetwork
-from quintain.certify.interval.recording import Operation, Recording
+from quintain.certify.interval.recording import Recording
 from quintain.certify.linear.backward import BackwardBounds, Tables
 from quintain.certify.linear.minimum import allowed_box, linear_minimum
+from quintain.certify.linear.narrowing import narrow_where_it_gains
 from quintain.certify.rounding import FLOAT64_SAFETY_FACTOR, RoundingModel, rounding_model
 from quintain.models.classifier import Classifier
 from quintain.results.literals import CROWN_BOUNDS, CROWN_IBP_BOUNDS
@@ -184,7 +184,9 @@ class LinearMargins:
             self.tables.setdefault(x.shape[1:], Tables()),
         )
         if self.narrow:
-            recording.refine = _where_it_gains(backward, exact_box=isinstance(threat, Linf | Mask))
+            recording.refine = narrow_where_it_gains(
+                backward.narrow, exact_box=isinstance(threat, Linf | Mask)
+            )
         interval = Interval(box.center, box.radius, box.ellipsoid, recording.input(terms))
         logits = traced.logit_bounds(
             cast_input(interval, rounding),
@@ -228,17 +230,3 @@ def margin_rows(logits: Interval, y: Tensor) -> Tensor:
     rows = torch.eye(max(2, count), dtype=logits.center.dtype, device=y.device)
     rows = rows[y] - rows
     return rows[:, 1:] if count == 1 else rows
-
-
-def _where_it_gains(
-    backward: BackwardBounds, *, exact_box: bool
-) -> Callable[[Operation, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Return what narrows bounds, but not where intervals are exact: after one layer of sums over a box."""
-
-    def narrow(operation: Operation, lower: Tensor, upper: Tensor, loose: Tensor) -> tuple[Tensor, Tensor]:
-        before = backward.recording.operations
-        if exact_box and sum(one.mixes for one in before) <= 1 and all(one.lines is None for one in before):
-            return lower, upper
-        return backward.narrow(operation, lower, upper, loose)
-
-    return narrow

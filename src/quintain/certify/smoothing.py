@@ -17,6 +17,7 @@ from quintain.certify.outcome import CertificateOutcome, require_labels
 from quintain.certify.smoothing_certificates import NoisyExamples, certificate_outcome, draw_votes
 from quintain.certify.smoothing_evidence import RadiusTest, fixed_radius
 from quintain.certify.smoothing_predictions import VoteTest, draw_predictions
+from quintain.certify.voted_model import VotedModel
 from quintain.core.errors import ModelError, SettingError
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
@@ -28,7 +29,7 @@ from quintain.threats.threat import Threat, check_in_box
 
 
 @dataclass(frozen=True, slots=True)
-class SmoothedClassifier:
+class SmoothedClassifier(VotedModel):
     r"""The classifier that predicts the class that a base model predicts most often under Gaussian noise.
 
     .. math:: g(x) = \arg\max_c\; P[f(x + \sigma u) = c], \qquad u \sim N(0, I)
@@ -117,21 +118,6 @@ class SmoothedClassifier:
     def access(self) -> str:
         """The access that the surrogate gives: that of the base classifier."""
         return self.base_classifier.access
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes."""
-        return self.base_classifier.num_classes
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the base classifier."""
-        return self.base_classifier.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The floating-point type of the base classifier."""
-        return self.base_classifier.dtype
 
     def __call__(self, x: Tensor) -> Tensor:
         r"""Compute the log of the mean softmax over fixed noise samples, (B, K).

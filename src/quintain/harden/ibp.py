@@ -1,6 +1,5 @@
 """Certified training by interval bound propagation (IBP), on the worst logits that the bounds allow."""
 
-import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -8,14 +7,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from quintain.certify.interval.certifier import worst_case_logits
-from quintain.certify.interval.graph import TracedNetwork
-from quintain.core.errors import SettingError
+from quintain.harden.bound_training import (
+    TraceOfNet,
+    check_bound_weights,
+    check_ramp,
+    ramp_fraction,
+    to_bounded_ball,
+)
 from quintain.harden.forward import eval_mode
 from quintain.models.adapters import forward_logits
-from quintain.threats.arguments import to_threat
 from quintain.threats.l2 import L2
 from quintain.threats.linf import Linf
-from quintain.threats.threat import Threat
 from quintain.training.objective import StepContext
 from quintain.training.recipe import Recipe
 
@@ -63,7 +65,7 @@ class IBPTraining:
     trains_bounds: ClassVar[bool] = True
     old_names: ClassVar[tuple[str, ...]] = ("certified",)
 
-    threat: Threat
+    threat: Linf | L2
     recipe: Recipe = RECIPE
     robust_weight: float = 0.8
     train_eps_ratio: float = 1.5
@@ -71,19 +73,9 @@ class IBPTraining:
     ramp: float = 0.5
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "threat", to_threat(self.threat))
-        if not isinstance(self.threat, Linf | L2):
-            raise SettingError(f"interval bounds know Linf and L2; got {self.threat!r}")
-        if not (0 < self.robust_weight <= 1 <= self.train_eps_ratio < math.inf):
-            raise SettingError(
-                f"robust_weight = {self.robust_weight}, train_eps_ratio = {self.train_eps_ratio}; "
-                "expected a weight in (0, 1] and a finite ratio of at least 1"
-            )
-        if not (self.warmup >= 0 and self.ramp >= 0 and self.warmup + self.ramp <= 1):
-            raise SettingError(
-                f"warmup = {self.warmup}, ramp = {self.ramp}; expected fractions of the run that add up to "
-                "at most 1"
-            )
+        object.__setattr__(self, "threat", to_bounded_ball(self.threat))
+        check_bound_weights(self.robust_weight, self.train_eps_ratio)
+        check_ramp(self.warmup, self.ramp)
 
     def objective(self) -> "IBPLoss":
         """Return the loss of a step."""
@@ -91,10 +83,7 @@ class IBPTraining:
 
     def ramp_factor(self, fraction_done: float) -> float:
         """Return how far eps and weight have risen, in [0, 1], once ``fraction_done`` of the run is done."""
-        # 0 in the warm-up, then linear, then 1.
-        if fraction_done >= self.warmup + self.ramp:
-            return 1.0
-        return (fraction_done - self.warmup) / self.ramp if fraction_done > self.warmup else 0.0
+        return ramp_fraction(fraction_done, self.warmup, self.ramp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +91,7 @@ class IBPLoss:
     """The loss of ``IBPTraining``; it keeps the traced net, which does not change while it is trained."""
 
     defense: IBPTraining
-    _traced: list[tuple[nn.Module, TracedNetwork]] = field(
-        default_factory=list, init=False, repr=False, compare=False
-    )
+    _trace: TraceOfNet = field(default_factory=TraceOfNet, init=False, repr=False, compare=False)
 
     def __call__(self, net: nn.Module, x: Tensor, y: Tensor, context: StepContext) -> Tensor:
         """Return the scalar loss of a batch."""
@@ -120,8 +107,3 @@ class IBPLoss:
             bound = F.cross_entropy(worst_case_logits(self._trace(net), x, y, defense.threat, eps=eps), y)
         weight = factor * defense.robust_weight  # 1 - kappa of Gowal et al.
         return (1 - weight) * clean + weight * bound
-
-    def _trace(self, net: nn.Module) -> TracedNetwork:
-        if not self._traced or self._traced[0][0] is not net:
-            self._traced[:] = [(net, TracedNetwork.trace(net))]
-        return self._traced[0][1]

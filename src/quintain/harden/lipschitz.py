@@ -6,9 +6,9 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from quintain.certify.interval.graph import TracedNetwork
 from quintain.certify.lipschitz.training import differentiable_margin_constants
 from quintain.core.errors import SettingError
+from quintain.harden.bound_training import TraceOfNet, ramp_fraction
 from quintain.harden.forward import eval_mode
 from quintain.models.adapters import forward_logits
 from quintain.threats.arguments import to_threat
@@ -79,21 +79,17 @@ class LipschitzLoss:
     """The loss of ``LipschitzTraining``; it keeps the traced net, which does not change in training."""
 
     defense: LipschitzTraining
-    _traced: list[tuple[nn.Module, TracedNetwork]] = field(
-        default_factory=list, init=False, repr=False, compare=False
-    )
+    _trace: TraceOfNet = field(default_factory=TraceOfNet, init=False, repr=False, compare=False)
 
     def __call__(self, net: nn.Module, x: Tensor, y: Tensor, context: StepContext) -> Tensor:
         """Return the scalar loss of a batch."""
         defense = self.defense
-        factor = min(1.0, context.fraction_done / defense.ramp) if defense.ramp else 1.0
+        factor = ramp_fraction(context.fraction_done, 0.0, defense.ramp)
         # the clean pass comes first, in training mode, and moves BatchNorm's statistics
         logits = forward_logits(net, x)
         if factor == 0:
             return F.cross_entropy(logits, y)
-        if not self._traced or self._traced[0][0] is not net:
-            self._traced[:] = [(net, TracedNetwork.trace(net))]
         with eval_mode(net):
-            constants = differentiable_margin_constants(self._traced[0][1], x[:1])
+            constants = differentiable_margin_constants(self._trace(net), x[:1])
         eps = factor * defense.train_eps_ratio * defense.threat.eps
         return F.cross_entropy(logits + eps * constants[y], y)

@@ -13,12 +13,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from quintain.attacks.inner_maximization import maximize_loss
 from quintain.certify.interval.certifier import worst_case_logits
 from quintain.certify.interval.domain import Interval
-from quintain.certify.interval.graph import TracedNetwork
 from quintain.core.errors import SettingError
 from quintain.core.seeds import derive_seed
+from quintain.harden.bound_training import (
+    TraceOfNet,
+    check_bound_weights,
+    check_ramp,
+    ramp_fraction,
+    to_bounded_ball,
+)
 from quintain.harden.forward import eval_mode
 from quintain.models.adapters import forward_logits
-from quintain.threats.arguments import to_threat
 from quintain.threats.l2 import L2
 from quintain.threats.linf import Linf
 from quintain.training.objective import StepContext
@@ -38,7 +43,7 @@ MIDDLE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class MTLIBP:
-    r"""Certified training: cross-entropy at attacked points, mixed with that of worst-case logits.
+    r"""Certified training: cross-entropy at adversarial points, mixed with that of worst-case logits.
 
     .. math:: (1 - a)\, CE(f(z), y) + a\, CE(\hat z_{\varepsilon_t}(x), y) +
         \lambda (1 - \tfrac{\varepsilon_t}{\varepsilon}) (R_{tight} + R_{relu})
@@ -91,19 +96,9 @@ class MTLIBP:
     initializes: bool = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "threat", to_threat(self.threat))
-        if not isinstance(self.threat, Linf | L2):
-            raise SettingError(f"interval bounds know Linf and L2; got {self.threat!r}")
-        if not (0 < self.robust_weight <= 1 <= self.train_eps_ratio < math.inf):
-            raise SettingError(
-                f"robust_weight = {self.robust_weight}, train_eps_ratio = {self.train_eps_ratio}; "
-                "expected a weight in (0, 1] and a finite ratio of at least 1"
-            )
-        if not (self.warmup >= 0 and self.ramp >= 0 and self.warmup + self.ramp <= 1):
-            raise SettingError(
-                f"warmup = {self.warmup}, ramp = {self.ramp}; expected fractions of the run that add up to "
-                "at most 1"
-            )
+        object.__setattr__(self, "threat", to_bounded_ball(self.threat))
+        check_bound_weights(self.robust_weight, self.train_eps_ratio)
+        check_ramp(self.warmup, self.ramp)
         if not 0 <= self.regularization < math.inf:
             raise SettingError(f"regularization = {self.regularization}; expected a number from 0 up")
 
@@ -118,9 +113,8 @@ class MTLIBP:
 
     def ramp_factor(self, fraction_done: float) -> float:
         """Return how far eps has risen, in [0, 1], once ``fraction_done`` of the run is done."""
-        if fraction_done >= self.warmup + self.ramp:
-            return 1.0
-        return smooth_ramp((fraction_done - self.warmup) / self.ramp) if fraction_done > self.warmup else 0.0
+        fraction = ramp_fraction(fraction_done, self.warmup, self.ramp)
+        return smooth_ramp(fraction) if fraction < 1 else 1.0
 
 
 def smooth_ramp(t: float) -> float:
@@ -157,9 +151,7 @@ class MTLIBPLoss:
     """The loss of ``MTLIBP``; it keeps the traced net, which does not change while it is trained."""
 
     defense: MTLIBP
-    _traced: list[tuple[nn.Module, TracedNetwork]] = field(
-        default_factory=list, init=False, repr=False, compare=False
-    )
+    _trace: TraceOfNet = field(default_factory=TraceOfNet, init=False, repr=False, compare=False)
 
     def __call__(self, net: nn.Module, x: Tensor, y: Tensor, context: StepContext) -> Tensor:
         """Return the scalar loss of a batch."""
@@ -179,13 +171,13 @@ class MTLIBPLoss:
             )
             loss = defense.robust_weight * F.cross_entropy(worst, y)
             if defense.robust_weight < 1:
-                z = self._attacked(net, x, y, eps, context)
+                z = self._adversarial(net, x, y, eps, context)
                 loss = loss + (1 - defense.robust_weight) * F.cross_entropy(forward_logits(net, z), y)
         if inputs and defense.regularization:
             loss = loss + defense.regularization * (1 - factor) * regularizer(inputs[0], inputs[1:])
         return loss
 
-    def _attacked(self, net: nn.Module, x: Tensor, y: Tensor, eps: float, context: StepContext) -> Tensor:
+    def _adversarial(self, net: nn.Module, x: Tensor, y: Tensor, eps: float, context: StepContext) -> Tensor:
         """Return points (B, *S) after one step of an attack in the ball of the present eps."""
         return maximize_loss(
             lambda z: forward_logits(net, z),
@@ -197,11 +189,6 @@ class MTLIBPLoss:
             seed=context.seed,
             ids=context.ids,
         )
-
-    def _trace(self, net: nn.Module) -> TracedNetwork:
-        if not self._traced or self._traced[0][0] is not net:
-            self._traced[:] = [(net, TracedNetwork.trace(net))]
-        return self._traced[0][1]
 
 
 def regularizer(first: Interval, inputs: Sequence[Interval]) -> Tensor:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from quintain.certify.linear.backward import BackwardBounds
-from quintain.certify.linear.search import PartSearch, quick_copy
+from quintain.certify.linear.parts import are_proven
+from quintain.certify.linear.search import PartSearch
+from quintain.certify.linear.search_bounds import quick_bounds
 from quintain.verify.prover import Look, OpenBox, Prover, Rows, boxes_alike
 
 TIGHTENING = 0.3
@@ -94,12 +95,11 @@ def _is_refuted(
         backward, output = prover.followed_back(lower, upper, together, until=until)
         wanted = torch.eye(len(together.bounds), dtype=torch.float64)
         found = backward.lower(output, wanted)
-        # what is not finite proves nothing
-        wanted = wanted[~((found > 0) & found.isfinite())]
+        wanted = wanted[~are_proven(found)]
         if not len(wanted):
             return True
         plain, _ = prover.followed_back(lower.float(), upper.float(), together, narrow=False)
-        quick = BackwardBounds(quick_copy(backward.recording, plain.recording), plain.minimum, plain.tables)
+        quick = quick_bounds(backward, plain)
         search = PartSearch(backward, quick, output=output, rows=wanted, refute=refute)
         parts = search.run(MOST_BOUNDS, seconds, clock)
     return parts.point is None and 0 < parts.margin < torch.inf

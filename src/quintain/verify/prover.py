@@ -25,6 +25,7 @@ from quintain.certify.interval.domain import Interval
 from quintain.certify.interval.graph import TracedNetwork
 from quintain.certify.interval.recording import Operation, Recording
 from quintain.certify.linear.backward import BackwardBounds, Tables
+from quintain.certify.linear.narrowing import narrow_where_it_gains
 from quintain.certify.rounding import FLOAT64_SAFETY_FACTOR, rounding_model
 from quintain.core.errors import DataError
 from quintain.verify.properties import Row, Violation, outward_box
@@ -168,7 +169,14 @@ class Prover:
         minimum = _BoxMinimum(middle.flatten(), half.flatten())
         backward = BackwardBounds(recording, minimum, self.tables.setdefault(lower.dtype, Tables()))
         if narrow:
-            recording.refine = _where_it_gains(backward, until)
+
+            def narrower(
+                operation: Operation, low: Tensor, high: Tensor, loose: Tensor
+            ) -> tuple[Tensor, Tensor]:
+                low, high = backward.narrow(operation, low, high, loose)
+                return narrow_by_slopes(backward, operation, low, high, until)
+
+            recording.refine = narrow_where_it_gains(narrower, exact_box=True)
         rounding = rounding_model(self.dtype)
         start = Interval(middle, half, operation=recording.input(terms))
         is_proof = lower.dtype == torch.float64
@@ -210,21 +218,6 @@ class _BoxMinimum:
             flat = rows.flatten(1)
             return flat @ self.middle - flat.abs() @ self.half
         return (rows * self.middle[columns]).sum(1) - (rows.abs() * self.half[columns]).sum(1)
-
-
-def _where_it_gains(
-    backward: BackwardBounds, until: float
-) -> Callable[[Operation, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Return what narrows bounds, but not where intervals are exact: after one layer of sums over the box."""
-
-    def narrow(operation: Operation, lower: Tensor, upper: Tensor, loose: Tensor) -> tuple[Tensor, Tensor]:
-        before = backward.recording.operations
-        if sum(one.mixes for one in before) <= 1 and all(one.lines is None for one in before):
-            return lower, upper
-        lower, upper = backward.narrow(operation, lower, upper, loose)
-        return narrow_by_slopes(backward, operation, lower, upper, until)
-
-    return narrow
 
 
 @dataclass(frozen=True, slots=True, eq=False)

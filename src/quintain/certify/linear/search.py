@@ -15,8 +15,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from quintain.certify.interval.recording import Operation, Recording, ReLULines
+from quintain.certify.interval.recording import Operation, ReLULines
 from quintain.certify.linear.backward import BackwardBounds
+from quintain.certify.linear.parts import Part, children, covers
 from quintain.certify.linear.sign_splits import SignSplits
 from quintain.core.errors import ContradictionError
 
@@ -40,31 +41,6 @@ ROUNDS = 25
 
 CANDIDATES = 3
 """ReLUs of largest score of which both children are bounded before one is split."""
-
-Path = tuple[tuple[int, int], ...]
-"""SignSplits from the root: which ReLU, and the sign of its input."""
-
-
-@dataclass(slots=True, eq=False)
-class Part:
-    """A part of the threat, and what is known of one margin over it.
-
-    Args:
-        rival: Which margin.
-        path: The splits that make it.
-        slopes, multipliers: Of all ReLUs that may be split (M,).
-        bound: Lower bound of the margin, by search.
-        branch: The ReLU to split next; -1 where none is left.
-        rounds: How often its slopes and multipliers were searched for.
-    """
-
-    rival: int
-    path: Path
-    slopes: Tensor
-    multipliers: Tensor
-    bound: float = -torch.inf
-    branch: int = -1
-    rounds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,49 +292,3 @@ class PartSearch:
             numbers, units, given = torch.tensor(split, device=signs.device).unbind(1)
             signs[numbers, units] = given.to(signs.dtype)
         return signs
-
-
-def children(part: Part) -> tuple[Part, Part]:
-    """Return the two parts into which the sign of its branch's input splits a part."""
-
-    def child(sign: int) -> Part:
-        return replace(part, path=(*part.path, (part.branch, sign)), branch=-1, rounds=0)
-
-    return child(1), child(-1)
-
-
-def covers(paths: Sequence[Path]) -> bool:
-    """Tell whether parts make up the whole: each split has both sides, and nothing else is there."""
-    if any(not path for path in paths):
-        return len(paths) == 1
-    if len({path[0][0] for path in paths}) != 1:
-        return False
-    return all(covers([path[1:] for path in paths if path[0][1] == sign]) for sign in (1, -1))
-
-
-def quick_copy(recording: Recording, quick: Recording) -> Recording:
-    """Return the operations of a recording with what another, of another type, computes.
-
-    Lines, errors and terms are the first one's, in the type of the second one.
-
-    Args:
-        recording: With narrow bounds.
-        quick: Of the same operations.
-    """
-    made = Recording()
-    for one, other in zip(recording.operations, quick.operations, strict=True):
-        dtype = other.terms.dtype
-        lines = one.lines and one.lines.to(dtype)
-        made.operations.append(
-            Operation(
-                made,
-                one.index,
-                tuple(made.operations[source.index] for source in one.sources),
-                affine=other.affine,
-                lines=lines,
-                error=one.error.to(dtype),
-                terms=one.terms.to(dtype),
-                mixes=one.mixes,
-            )
-        )
-    return made
