@@ -167,7 +167,7 @@ def toy_fit(
     return fit(net, data, plan, seed=seed)
 
 
-@declare(name="toy-audit", summary="half of the audited epsilon", guarantee="that of one-run", reads="scores")
+@declare(name="toy-audit", summary="half of the audited epsilon", guarantee="that of one-run", kind="audit")
 def toy_audit(scores, included, *, delta=1e-5, confidence=0.95, seed=0, quantity=None) -> OneRunAudit:
     """Return a bound of half the size."""
     found = audit_one_run(scores, included, delta=delta, confidence=confidence, seed=seed, quantity=quantity)
@@ -181,7 +181,14 @@ class Guess:
     image: Tensor
 
 
-@declare(name="toy-guess", summary="gray, whatever the update", guarantee="a witness", reads="update")
+@declare(
+    name="toy-guess",
+    summary="gray, whatever the update",
+    guarantee="a witness",
+    kind="leak",
+    goal="pictures",
+    access="update",
+)
 def toy_guess(net, gradient, shape, *, steps, tv_weight, seed, progress) -> Guess:
     """Return a gray picture."""
     return Guess(torch.full(tuple(shape), 0.5))

@@ -25,7 +25,8 @@ TOYS = {
     "certifier": {"toy-bounds": "ToyBounds"},
     "defense": {"toy-training": "ToyTraining"},
     "mechanism": {"toy-sgd": "toy_fit"},
-    "privacy_attack": {"toy-audit": "toy_audit", "toy-guess": "toy_guess"},
+    "leak": {"toy-guess": "toy_guess"},
+    "audit": {"toy-audit": "toy_audit"},
     "aggregation": {"toy-sum": "ToySum"},
     "strategy": {"toy-half": "ToyHalf"},
     "layer_rule": {"toy-scale": "scale_rule"},
@@ -39,7 +40,8 @@ LAWS = {
     "certifier": ("tests/laws/test_certifiers.py",),
     "defense": ("tests/laws/test_defenses.py",),
     "mechanism": ("tests/laws/test_dp.py",),
-    "privacy_attack": ("tests/laws/test_privacy_attacks.py",),
+    "leak": ("tests/laws/test_leaks.py",),
+    "audit": ("tests/laws/test_audit.py",),
     "aggregation": ("tests/laws/test_aggregations.py",),
     "strategy": ("tests/laws/test_strategies.py",),
     "layer_rule": ("tests/laws/test_dp.py",),
@@ -131,7 +133,7 @@ def test_the_command_line_trains_and_attacks_privately_with_each(quintain, tmp_p
     assert code == ExitCode.OK, err
     code, _, err = quintain("audit", *words, *small, "--auditor", "toy-guess")
     assert code == ExitCode.USAGE
-    assert "privacy_attack 'toy-guess' does not fit here; expected one that reads scores: one-run" in err
+    assert "'toy-guess' is no audit but a leak" in err
 
 
 @pytest.mark.exhaustive

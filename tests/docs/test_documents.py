@@ -53,7 +53,7 @@ def test_the_table_names_the_parts_that_have_something_registered():
     table = README.split("## What is inside")[1]
     parts = {
         KINDS[kind].package.split(".")[1]
-        for kind in ("attack", "certifier", "defense", "mechanism", "privacy_attack", "aggregation")
+        for kind in ("attack", "certifier", "defense", "mechanism", "leak", "aggregation")
     }
     assert all(f"`{part}`" in table for part in parts)
     assert all(entries(kind) for kind in KINDS)

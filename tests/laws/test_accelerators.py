@@ -39,8 +39,8 @@ from quintain.training import Recipe
 
 CPU = torch.device("cpu")
 CERTIFIERS, DEFENSES = declared_entries("certifier"), declared_entries("defense")
-PRIVACY_ATTACKS = declared_entries("privacy_attack")
-RECONSTRUCTIONS = [name for name, entry in PRIVACY_ATTACKS.items() if entry.fact("reads") == "update"]
+LEAKS = declared_entries("leak")
+RECONSTRUCTIONS = [name for name, entry in LEAKS.items() if entry.fact("access") == "update"]
 
 
 def a_net(*, convolves: bool = False, drops: bool = False) -> nn.Module:
@@ -115,7 +115,7 @@ def test_a_defense_trains_the_same(name):
 
 @pytest.mark.parametrize("name", RECONSTRUCTIONS)
 def test_a_reconstruction_is_the_same(name):
-    net, attack = a_net().eval(), PRIVACY_ATTACKS[name].load()
+    net, attack = a_net().eval(), LEAKS[name].load()
     x, y = random_inputs(1, 1, 4, 4, seed=3).float(), torch.tensor([1])
     loss = nn.functional.cross_entropy(net(x), y)
     update = torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(net.parameters()))])

@@ -6,6 +6,7 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import norm
 
+from quintain.core.registry import declared_entries
 from quintain.leakage import audit_one_run
 from quintain.testing import (
     NULL_SCORES,
@@ -17,6 +18,25 @@ from quintain.testing import (
     gaussian_scores,
     randomized_response,
 )
+
+AUDITS = declared_entries("audit")
+registered = pytest.mark.parametrize("name", sorted(AUDITS))
+
+
+@registered
+def test_it_says_what_it_guarantees(name):
+    assert AUDITS[name].guarantee
+
+
+@registered
+def test_of_each_registered_audit_scores_that_tell_nothing_show_nothing(name):
+    null = next(iter(NULL_SCORES.values()))
+    check_audit_level(null, 0.0, audit=AUDITS[name].load(), canaries=100, runs=200)
+
+
+@registered
+def test_to_each_registered_audit_scores_that_tell_all_show_a_leak(name):
+    check_audit_power(gaussian_scores(100.0), 1.0, audit=AUDITS[name].load(), canaries=200, runs=3)
 
 
 @pytest.mark.parametrize("name", NULL_SCORES)

@@ -44,6 +44,8 @@ ADDED = {
         "nonprivate_epochs",
         "nonprivate_converged",
         "strategy",
+        "measurements",
+        "pictures",
     },
     "result.sites.*": {"epsilon", "personal_counts"},
     "result.audit": {"gaussian_epsilon"},

@@ -76,7 +76,9 @@ KINDS: Mapping[str, Kind] = {
     ),
     "defense": Kind("quintain.harden", {"supports": (), "example": "", "default_rank": 0, "certifier": ""}),
     "mechanism": Kind("quintain.dp"),
-    "privacy_attack": Kind("quintain.leakage", {"reads": "", "default_rank": 0}),
+    # the docstrings of leakage.attack.LeakageAttack and leakage.protocols.Auditor say what these are
+    "leak": Kind("quintain.leakage", {"goal": "", "access": "", "needs": (), "default_rank": 0}),
+    "audit": Kind("quintain.leakage", {"default_rank": 0}),
     "aggregation": Kind("quintain.federated", {"hides_updates": False, "default_rank": 0}),
     "strategy": Kind("quintain.federated", {"is_personal": False, "default_rank": 0}),
 }
@@ -155,6 +157,7 @@ def declare(
     guarantee: str = "",
     exemptions: Mapping[str, str] | None = None,
     old_names: tuple[str, ...] = (),
+    kind: str = "",
     **facts: object,
 ) -> Callable[[Declared], Declared]:
     """Return a decorator that gives a function the attributes that a class has as class variables.
@@ -168,6 +171,7 @@ def declare(
 
     Args:
         name, summary, guarantee, exemptions, old_names: As in ``Entry``.
+        kind: A key of ``KINDS``, where its package has things of several kinds.
         facts: Those of its kind, as in ``KINDS``.
     """
 
@@ -178,6 +182,7 @@ def declare(
             "guarantee": guarantee,
             "exemptions": exemptions or {},
             "old_names": old_names,
+            **({"kind": kind} if kind else {}),
             **facts,
         }
         for key, value in attributes.items():
@@ -201,7 +206,7 @@ def entry_of(thing: Any, kind: str, name: str = "") -> Entry:
     known = KINDS[kind].facts
     # a class may have any other attributes; all that a function has come from declare
     declared = [] if isinstance(thing, type) else [key for key in vars(thing) if not key.startswith("__")]
-    unknown = [key for key in declared if key not in (*COMMON, *known)]
+    unknown = [key for key in declared if key not in (*COMMON, "kind", *known)]
     if unknown:
         raise SettingError(
             f"{kind} {thing.name!r} declares {', '.join(unknown)}; expected some of "
@@ -295,7 +300,7 @@ def choose(kind: str, name: str = "", **facts: str) -> Entry:
     Args:
         kind: A key of ``KINDS``.
         name: What the user typed; empty for the default.
-        facts: Facts with the values that they must have, such as ``reads="update"``.
+        facts: Facts with the values that they must have, such as ``goal="pictures"``.
 
     Raises:
         UnknownNameError: If nothing of the kind has this name.

@@ -1,4 +1,4 @@
-"""Privacy audits, and reconstruction from updates; it imports nothing of ``quintain.dp``, which it judges."""
+"""Privacy attacks, and audits of private training; it imports nothing of ``quintain.dp``, which it judges."""
 
 from typing import TYPE_CHECKING
 
@@ -7,6 +7,10 @@ from quintain.leakage._index import EXPORTS
 
 if TYPE_CHECKING:
     from quintain.leakage._index import *
+    from quintain.leakage.attack import Candidates as Candidates
+    from quintain.leakage.attack import Guess as Guess
+    from quintain.leakage.attack import LeakageAttack as LeakageAttack
+    from quintain.leakage.attack import LeakJudgment as LeakJudgment
     from quintain.leakage.canaries import CanaryNet as CanaryNet
     from quintain.leakage.canaries import CanaryRun as CanaryRun
     from quintain.leakage.canaries import insert_canaries as insert_canaries
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
     from quintain.leakage.gaussian_audit import audit_gaussian as audit_gaussian
     from quintain.leakage.gradient_inversion import InversionResult as InversionResult
     from quintain.leakage.imprint import plant_imprint as plant_imprint
+    from quintain.leakage.knowledge import Knowledge as Knowledge
     from quintain.leakage.one_run import OneRunAudit as OneRunAudit
     from quintain.leakage.one_run import max_auditable_epsilon as max_auditable_epsilon
     from quintain.leakage.protocols import Auditor as Auditor
@@ -23,5 +28,6 @@ if TYPE_CHECKING:
     from quintain.leakage.repeats import joint_bound as joint_bound
     from quintain.leakage.repeats import repetitions as repetitions
     from quintain.leakage.score_files import read_scores as read_scores
+    from quintain.leakage.view import ModelView as ModelView
 
 __getattr__, __dir__ = lazy_exports(__name__, EXPORTS)

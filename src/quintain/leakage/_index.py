@@ -20,8 +20,14 @@ EXPORTS: dict[str, str] = {
     "Auditor": "quintain.leakage.protocols",
     "CanaryNet": "quintain.leakage.canaries",
     "CanaryRun": "quintain.leakage.canaries",
+    "Candidates": "quintain.leakage.attack",
     "GaussianAudit": "quintain.leakage.gaussian_audit",
+    "Guess": "quintain.leakage.attack",
     "InversionResult": "quintain.leakage.gradient_inversion",
+    "Knowledge": "quintain.leakage.knowledge",
+    "LeakJudgment": "quintain.leakage.attack",
+    "LeakageAttack": "quintain.leakage.attack",
+    "ModelView": "quintain.leakage.view",
     "OneRunAudit": "quintain.leakage.one_run",
     "ReconstructionAttack": "quintain.leakage.protocols",
     "audit_gaussian": "quintain.leakage.gaussian_audit",
@@ -44,28 +50,30 @@ EXPORTS: dict[str, str] = {
 
 ENTRIES: tuple[Entry, ...] = (
     Entry(
-        "privacy_attack",
+        "leak",
         "gradient-inversion",
         "quintain.leakage.gradient_inversion:invert_gradient",
         "the image behind one update, from its first linear layer and by gradient matching",
         guarantee="a witness: what it finds has leaked; what it does not find may leak all the same",
         facts=(
-            ("reads", "update"),
+            ("goal", "pictures"),
+            ("access", "update"),
             ("default_rank", "1"),
         ),
     ),
     Entry(
-        "privacy_attack",
+        "leak",
         "imprint-layer",
         "quintain.leakage.imprint:read_imprint",
         "examples out of a sum of updates, by a layer that the server planted",
         guarantee="a witness: what it finds has leaked; what it does not find may leak all the same",
         facts=(
-            ("reads", "sum"),
+            ("goal", "pictures"),
+            ("access", "sum"),
         ),
     ),
     Entry(
-        "privacy_attack",
+        "leak",
         "inconsistent-models",
         "quintain.leakage.inconsistent_models:isolating_models",
         (
@@ -73,11 +81,12 @@ ENTRIES: tuple[Entry, ...] = (
         ),
         guarantee="a witness: but for the output layer the sum is the target's update",
         facts=(
-            ("reads", "sum"),
+            ("goal", "updates"),
+            ("access", "sum"),
         ),
     ),
     Entry(
-        "privacy_attack",
+        "leak",
         "inconsistent-recipes",
         "quintain.leakage.inconsistent_recipes:isolating_recipes",
         (
@@ -86,21 +95,34 @@ ENTRIES: tuple[Entry, ...] = (
         ),
         guarantee="a witness: the sum is the target's update, up to what the others move by",
         facts=(
-            ("reads", "sum"),
+            ("goal", "updates"),
+            ("access", "sum"),
         ),
     ),
     Entry(
-        "privacy_attack",
+        "leak",
         "neighboring-sums",
         "quintain.leakage.neighboring_sums:subtract_sums",
         "one site's update from two sums that differ in it (what a server sees of two rounds)",
         guarantee="a witness: exact over one model; over two it is off by what the other updates changed by",
         facts=(
-            ("reads", "sum"),
+            ("goal", "updates"),
+            ("access", "sum"),
         ),
     ),
     Entry(
-        "privacy_attack",
+        "leak",
+        "participation-matrix",
+        "quintain.leakage.participation:solve_participation",
+        "mean updates of single sites from the sums of many rounds and who was in each",
+        guarantee="a witness: exact if sites send the same in all rounds; off by what their updates change",
+        facts=(
+            ("goal", "updates"),
+            ("access", "sum"),
+        ),
+    ),
+    Entry(
+        "audit",
         "one-run",
         "quintain.leakage.one_run:audit_one_run",
         "a lower bound on epsilon from the canaries of one training run",
@@ -109,18 +131,7 @@ ENTRIES: tuple[Entry, ...] = (
             "fair and independent"
         ),
         facts=(
-            ("reads", "scores"),
             ("default_rank", "1"),
-        ),
-    ),
-    Entry(
-        "privacy_attack",
-        "participation-matrix",
-        "quintain.leakage.participation:solve_participation",
-        "mean updates of single sites from the sums of many rounds and who was in each",
-        guarantee="a witness: exact if sites send the same in all rounds; off by what their updates change",
-        facts=(
-            ("reads", "sum"),
         ),
     ),
 )

@@ -51,7 +51,9 @@ class InversionResult:
     name="gradient-inversion",
     summary="the image behind one update, from its first linear layer and by gradient matching",
     guarantee="a witness: what it finds has leaked; what it does not find may leak all the same",
-    reads="update",
+    kind="leak",
+    goal="pictures",
+    access="update",
     default_rank=1,
 )
 def invert_gradient(

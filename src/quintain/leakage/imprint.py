@@ -63,7 +63,9 @@ def plant_imprint(net: nn.Module, thresholds: Tensor) -> None:
     name="imprint-layer",
     summary="examples out of a sum of updates, by a layer that the server planted",
     guarantee="a witness: what it finds has leaked; what it does not find may leak all the same",
-    reads="sum",
+    kind="leak",
+    goal="pictures",
+    access="sum",
 )
 def read_imprint(
     weight_change: Tensor, bias_change: Tensor, shape: Sequence[int], *, tolerance: float = 1e-9

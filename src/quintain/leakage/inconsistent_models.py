@@ -17,7 +17,9 @@ DEAD = -1e6
     name="inconsistent-models",
     summary="one site's update as the sum, since all others get a net with dead units (a malicious server)",
     guarantee="a witness: but for the output layer the sum is the target's update",
-    reads="sum",
+    kind="leak",
+    goal="updates",
+    access="sum",
 )
 def isolating_models(net: nn.Module, sites: Iterable[str], target: str) -> dict[str, nn.Module]:
     """Return the model that the server sends to each site, so that all but the target's gradients vanish.

@@ -14,7 +14,9 @@ STANDSTILL = 1e-9
     name="inconsistent-recipes",
     summary="one site's update as the sum, since all others get a learning rate of 1e-9 (a malicious server)",
     guarantee="a witness: the sum is the target's update, up to what the others move by",
-    reads="sum",
+    kind="leak",
+    goal="updates",
+    access="sum",
 )
 def isolating_recipes(recipe: Recipe, sites: Iterable[str], target: str) -> dict[str, Recipe]:
     """Return what the server tells each site, so that the sum is the target's update.

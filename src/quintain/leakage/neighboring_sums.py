@@ -12,7 +12,9 @@ from quintain.core.registry import declare
     name="neighboring-sums",
     summary="one site's update from two sums that differ in it (what a server sees of two rounds)",
     guarantee="a witness: exact over one model; over two it is off by what the other updates changed by",
-    reads="sum",
+    kind="leak",
+    goal="updates",
+    access="sum",
 )
 def subtract_sums(
     before: NDArray[np.float64],

@@ -73,7 +73,7 @@ class OneRunAudit:
     summary="a lower bound on epsilon from the canaries of one training run",
     guarantee="exceeds the true epsilon with probability at most 1 - confidence, "
     "if the inclusion coins are fair and independent",
-    reads="scores",
+    kind="audit",
     default_rank=1,
 )
 def audit_one_run(

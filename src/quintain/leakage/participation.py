@@ -16,7 +16,9 @@ IDENTIFIED = 1e-8
     name="participation-matrix",
     summary="mean updates of single sites from the sums of many rounds and who was in each",
     guarantee="a witness: exact if sites send the same in all rounds; off by what their updates change",
-    reads="sum",
+    kind="leak",
+    goal="updates",
+    access="sum",
 )
 def solve_participation(
     sums: Sequence[NDArray[np.float64]], cohorts: Sequence[Collection[str]]

@@ -6,6 +6,7 @@ from typing import Literal
 from quintain.results.artifacts import ModelFile, Picture
 from quintain.results.bounds import Bound
 from quintain.results.class_counts import ClassCounts
+from quintain.results.leak_records import LeakMeasurement, LeakPictures
 from quintain.results.robustness_records import TrainingRun
 
 
@@ -247,10 +248,10 @@ class Reconstruction:
 
 @dataclass(frozen=True, slots=True)
 class LeakResult:
-    """What an attacker reconstructs of one site's example from the update that the site sent.
+    """What attackers find out from a model, or from the update that a site sent.
 
     Args:
-        original: The example; None where it is private and was not stored.
+        original: The example behind an update; None where it is private and was not stored.
         reconstructions: One for each kind of update: plain, in a secure sum, private.
         mean_image: The best mean image of public data, a baseline that needs no update.
         noise_multiplier: Noise of the private update, in units of the clip norm.
@@ -258,16 +259,20 @@ class LeakResult:
         nearest_image: The nearest public image, another baseline; None in older records.
         baseline_psnr_by_site: The PSNR in dB of the best baseline for each site.
         constant_image: The best image of one color, another baseline; None in older records.
+        measurements: What each attack on the model found.
+        pictures: Private pictures beside what attacks made of them.
     """
 
-    original: Picture | None
-    reconstructions: tuple[Reconstruction, ...]
-    mean_image: Reconstruction
-    noise_multiplier: float
-    seconds: float
+    original: Picture | None = None
+    reconstructions: tuple[Reconstruction, ...] = ()
+    mean_image: Reconstruction | None = None
+    noise_multiplier: float = 0.0
+    seconds: float = 0.0
     nearest_image: Reconstruction | None = None
     baseline_psnr_by_site: tuple[float, ...] = ()
     constant_image: Reconstruction | None = None
+    measurements: tuple[LeakMeasurement, ...] = ()
+    pictures: tuple[LeakPictures, ...] = ()
     kind: Literal["leak"] = "leak"
 
     @property

@@ -27,7 +27,7 @@ def run(
     auditor: Annotated[
         str,
         typer.Option(
-            help="A name from 'quintain list privacy_attack' that reads scores; one-run if not given.",
+            help="A name from 'quintain list audit'; one-run if not given.",
             show_default=False,
         ),
     ] = "",
@@ -55,7 +55,7 @@ def run(
     from quintain.evaluate.steps.audit import run_audit
     from quintain.results.run_layout import UNFINISHED
 
-    entry = choose("privacy_attack", auditor, reads="scores")
+    entry = choose("audit", auditor)
     call = replace(call, needs_float64=True, resume_dir=UNFINISHED)
     target = PrivacyTarget(
         epsilon=epsilon,

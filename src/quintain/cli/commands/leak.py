@@ -17,8 +17,7 @@ def run(
     attack: Annotated[
         str,
         typer.Option(
-            help="A name from 'quintain list privacy_attack' that reads an update; gradient-inversion if not "
-            "given.",
+            help="A name from 'quintain list leak' that reads an update; gradient-inversion if not given.",
             show_default=False,
         ),
     ] = "",
@@ -37,7 +36,7 @@ def run(
     from quintain.results.run_layout import UNFINISHED
 
     call = replace(call, needs_float64=True, split="train", resume_dir=UNFINISHED)
-    entry = choose("privacy_attack", attack, reads="update")
+    entry = choose("leak", attack, access="update")
     public = {name for name, dataset in declared_entries("dataset").items() if dataset.is_true("is_public")}
     # data and model are loaded, and what is wrong with them said, before the folder is announced
     _, net = call.examples, call.net()

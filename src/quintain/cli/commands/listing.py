@@ -6,7 +6,7 @@ import typer
 
 from quintain.cli.commands.command import Command
 
-OLD_KINDS = {"defence": "defense", "data": "dataset", "private": "mechanism", "audit": "privacy_attack"}
+OLD_KINDS = {"defence": "defense", "data": "dataset", "private": "mechanism", "privacy_attack": "leak"}
 """Kinds as earlier versions called them; still taken."""
 
 

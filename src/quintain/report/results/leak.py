@@ -73,9 +73,7 @@ def _qualities(one: LeakResult) -> Table:
             ),
             Cell(str(attempt.site)),
             Cell(fmt.decibels(attempt.psnr)),
-            Cell(
-                fmt.decibels(one.mean_image.psnr if attempt.baseline_psnr is None else attempt.baseline_psnr)
-            ),
+            Cell(fmt.decibels(_baseline_psnr(one, attempt))),
         )
         for attempt in one.reconstructions
     )
@@ -85,6 +83,13 @@ def _qualities(one: LeakResult) -> Table:
         num_text_columns=2,
         caption="Reconstructions",
     )
+
+
+def _baseline_psnr(one: LeakResult, attempt: Reconstruction) -> float | None:
+    """Return the best quality without the update; of older records, that of the mean image."""
+    if attempt.baseline_psnr is not None or one.mean_image is None:
+        return attempt.baseline_psnr
+    return one.mean_image.psnr
 
 
 def _picture(one: Reconstruction, run: RunResults) -> EmbeddedPicture:

@@ -1,0 +1,8 @@
+"""What measures the leaks of each goal."""
+
+from collections.abc import Callable, Mapping
+
+from quintain.evaluate.leaks.job import LeakFindings, LeakJob
+
+MEASURES: Mapping[str, Callable[[LeakJob], LeakFindings]] = {}
+"""By the goal of an attack."""

@@ -1,0 +1,84 @@
+"""What the measurement of a leak is given, and what it finds; one shape for all goals."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from quintain.core.progress import Progress, no_progress
+from quintain.data.dataset import Dataset
+from quintain.leakage.attack import LeakageAttack
+from quintain.models.protocol import Access, ClassifierLike
+from quintain.results.leak_records import LeakMeasurement, LeakPictures
+
+Trainer = Callable[[nn.Module, Dataset, int], None]
+"""Trains a fresh net in place on a data set by a seed, as the target was trained."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeakTarget:
+    """The model that is attacked, and what is known of how it came about.
+
+    Args:
+        model: The model.
+        title: What records call it, such as ``private, epsilon 3``.
+        build: Builds a fresh net of its architecture from a seed; None where that is not known.
+        train: Trains such a net as the target was trained; None where that is not known.
+        epsilon, delta: The privacy that is claimed for each of its training examples; None where none is.
+    """
+
+    model: ClassifierLike
+    title: str
+    build: Callable[[int], nn.Module] | None = None
+    train: Trainer | None = None
+    epsilon: float | None = None
+    delta: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LeakJob:
+    """The attacks of one goal on one target.
+
+    Args:
+        target: What is attacked.
+        attacks: All of this goal.
+        members: Examples that the target was trained on.
+        others: Examples of the same kind that it never saw; whoever attacks may know some of them.
+        access: The attacker's level; what the model gives if not given.
+        budget: Queries that an attack may make for each candidate.
+        candidates: How many of the members are guessed about, at most.
+        seed: Of everything that is drawn.
+        folder: The run folder, for pictures.
+        show: Whether private pictures may be stored.
+        unfinished: Where finished parts are kept, so that a killed run resumes; as private as the data.
+        progress: Shows bars.
+    """
+
+    target: LeakTarget
+    attacks: Sequence[LeakageAttack]
+    members: Dataset
+    others: Dataset
+    access: Access | None = None
+    budget: int = 1000
+    candidates: int = 1000
+    seed: int = 0
+    folder: Path | None = None
+    show: bool = False
+    unfinished: Path | None = None
+    progress: Progress = no_progress
+
+
+@dataclass(frozen=True, slots=True)
+class LeakFindings:
+    """What the attacks of one goal found.
+
+    Args:
+        measurements: One for each attack and measure.
+        pictures: Private pictures beside what was made of them, if they may be shown.
+        notes: What the reader must know to trust the numbers.
+    """
+
+    measurements: tuple[LeakMeasurement, ...]
+    pictures: tuple[LeakPictures, ...] = ()
+    notes: tuple[str, ...] = ()

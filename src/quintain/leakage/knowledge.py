@@ -1,0 +1,48 @@
+"""What an attacker knows beside the view of the model."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from quintain.core.errors import SettingError
+from quintain.data.dataset import Dataset
+
+
+class Shadows(Protocol):
+    """Models like the target, trained on known halves of known examples."""
+
+    @property
+    def models(self) -> Sequence[Callable[[Tensor], Tensor]]:
+        """Each from inputs (B, *S) to logits (B, K), without gradients."""
+
+    @property
+    def included(self) -> NDArray[np.bool_]:
+        """Whether each shadow (rows) was trained on each candidate (columns), by the candidates' ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What an attacker knows; what an attack ``needs`` must be there.
+
+    Args:
+        public: Examples of the same kind that the target never saw.
+        shadows: Models like the target.
+        architecture: Builds a fresh net of the target's architecture from a seed.
+    """
+
+    public: Dataset | None = None
+    shadows: Shadows | None = None
+    architecture: Callable[[int], nn.Module] | None = None
+
+    def require(self, needs: Sequence[str], *, attack: str) -> None:
+        """Raise SettingError if something is missing of what an attack needs."""
+        missing = [name for name in needs if getattr(self, name) is None]
+        if missing:
+            raise SettingError(
+                f"{attack} needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not "
+                "given; give them, or take another attack (quintain list leak)"
+            )

@@ -1,0 +1,99 @@
+"""What an attacker may ask of a model, and how often that was asked."""
+
+from typing import Protocol, final
+
+import torch
+from torch import Tensor
+
+from quintain.core.errors import SettingError
+from quintain.models.protocol import Access, ClassifierLike
+
+LEVELS: tuple[Access, ...] = ("labels", "scores", "gradients")
+"""From the least access to the most."""
+
+
+class AttackerView(Protocol):
+    """Metered access to something that may leak."""
+
+    @property
+    def access(self) -> str:
+        """What it gives."""
+
+    @property
+    def queries(self) -> int:
+        """How often it was asked so far, each example of a batch counted."""
+
+
+@final
+class ModelView:
+    """Metered queries of a model at an access level, which may be lower than what the model gives.
+
+    Args:
+        model: Returns logits (B, K) of inputs (B, *S).
+        access: The attacker's level: ``labels``, ``scores`` or ``gradients``; the model's own if not given.
+        max_queries: Most queries in all, each example of a batch counted; no limit if not given.
+
+    Raises:
+        SettingError: If the model gives less than that.
+    """
+
+    def __init__(
+        self, model: ClassifierLike, *, access: Access | None = None, max_queries: int | None = None
+    ) -> None:
+        self._model = model
+        self.access: Access = model.access if access is None else access
+        if LEVELS.index(self.access) > LEVELS.index(model.access):
+            raise SettingError(
+                f"a view of {self.access} of {model.name}, which gives {model.access}; expected no more "
+                "than it gives"
+            )
+        self.max_queries = max_queries
+        self.queries = 0
+        self.gradients = 0
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return self._model.num_classes
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self._model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating-point type in which the model computes."""
+        return self._model.dtype
+
+    def labels(self, x: Tensor) -> Tensor:
+        """Return the predicted classes (B,) of inputs (B, *S)."""
+        self._count(x)
+        with torch.no_grad():
+            return self._model.predict(x)
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Return logits (B, K) of inputs (B, *S), without gradients."""
+        self._require("scores")
+        self._count(x)
+        with torch.no_grad():
+            return self._model(x)
+
+    def differentiable(self, x: Tensor) -> Tensor:
+        """Return logits (B, K) that can be differentiated in the inputs; counts as a query and a gradient."""
+        self._require("gradients")
+        self._count(x)
+        self.gradients += len(x)
+        return self._model(x)
+
+    def _require(self, access: Access) -> None:
+        if LEVELS.index(self.access) < LEVELS.index(access):
+            raise SettingError(f"{access} were asked of a view of {self.access}; expected an attack on those")
+
+    def _count(self, x: Tensor) -> None:
+        self.queries += len(x)
+        if self.max_queries is not None and self.queries > self.max_queries:
+            raise SettingError(
+                f"an attack made {self.queries} queries; expected at most {self.max_queries}: it must keep "
+                "to its budget"
+            )

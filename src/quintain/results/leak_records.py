@@ -1,0 +1,79 @@
+"""What leakage attacks found, as records keep it."""
+
+from dataclasses import dataclass
+
+from quintain.results.artifacts import Picture
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """A point of a curve, such as a false-positive rate and the true-positive rate there."""
+
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
+class LeakMeasurement:
+    """How well one attack guessed on one model, beside what needs no access to it.
+
+    Args:
+        attack: Name of the attack.
+        goal: What it guesses, such as ``membership``.
+        access: What it saw: ``labels``, ``scores``, ``gradients``, ``update`` or ``sum``.
+        model: The model or defense that it was tried on, such as ``private, epsilon 3``.
+        candidates: Which candidates it guessed about, such as ``mislabeled canaries``.
+        measure: What is measured, such as ``TPR at 1 % FPR``.
+        value: The attack's value.
+        low, high: Its interval at ``confidence``.
+        confidence: Of the interval.
+        baseline: The best value that needs no access, with the same freedom to choose.
+        baseline_name: What gives it, such as ``guessing``.
+        unit: What one trial is, such as ``image``.
+        count: How many trials there were.
+        queries: Queries of each trial, on average.
+        ceiling: The largest value that a claimed guarantee allows; None where nothing is claimed.
+        curve: Points of a curve to be drawn, such as the ROC.
+        exposed: Ids of the candidates that it tells most surely and rightly, the surest first.
+    """
+
+    attack: str
+    goal: str
+    access: str
+    model: str
+    candidates: str
+    measure: str
+    value: float
+    low: float
+    high: float
+    confidence: float
+    baseline: float
+    baseline_name: str
+    unit: str
+    count: int
+    queries: float
+    ceiling: float | None = None
+    curve: tuple[CurvePoint, ...] = ()
+    exposed: tuple[int, ...] = ()
+
+    @property
+    def gain(self) -> float:
+        """What access gave beyond the baseline."""
+        return self.value - self.baseline
+
+
+@dataclass(frozen=True, slots=True)
+class LeakPictures:
+    """One original beside what was made of it, where pictures may be shown.
+
+    Args:
+        title: What is shown, such as the name of the person or class.
+        original: The private picture that is nearest to the reconstruction.
+        reconstructed: What the attack made.
+        baseline: The best picture that needs no access.
+    """
+
+    title: str
+    original: Picture | None
+    reconstructed: Picture | None
+    baseline: Picture | None = None
