@@ -29,16 +29,16 @@ def run() -> Iterator[Comparison]:
     data = q.load_data(os.environ.get("QUINTAIN_MNIST", "mnist"))
     x, y = data.split("test").sample(200, seed=1).batch(range(200))
     for depth in DEPTHS:
-        net = _trained(depth, data.split("train"))
+        net = _train(depth, data.split("train"))
         right = (q.Classifier(net).predict(x) == y).nonzero().squeeze(1)[:IMAGES]
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "net.onnx"
             _write(net, path)
             for eps in SIZES:
-                yield _decided(net, path, x[right], y[right], eps)
+                yield _decide(net, path, x[right], y[right], eps)
 
 
-def _decided(net: nn.Module, path: Path, x: torch.Tensor, y: torch.Tensor, eps: float) -> Comparison:
+def _decide(net: nn.Module, path: Path, x: torch.Tensor, y: torch.Tensor, eps: float) -> Comparison:
     """Decide the property of each image."""
     depth = sum(isinstance(layer, nn.ReLU) for layer in net)  # type: ignore[arg-type]
     verdicts: list[PropertyVerdict] = []
@@ -61,7 +61,7 @@ def _decided(net: nn.Module, path: Path, x: torch.Tensor, y: torch.Tensor, eps: 
     )
 
 
-def _trained(depth: int, data: Dataset) -> nn.Sequential:
+def _train(depth: int, data: Dataset) -> nn.Sequential:
     torch.manual_seed(depth)
     layers: list[nn.Module] = [nn.Flatten()]
     for at in range(depth):

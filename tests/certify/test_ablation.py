@@ -93,7 +93,7 @@ def every_tie_won(votes, y, bands, threat, x):
     return SMALLEST_GAP(votes, y, bands, threat, x) + 0.5
 
 
-TOUCHING, SMALLEST_GAP = Bands.touching, smallest_gap
+TOUCHING, SMALLEST_GAP = Bands.overlap_range, smallest_gap
 
 
 @pytest.mark.parametrize("bug", [runner_up_only, every_tie_won])
@@ -104,7 +104,7 @@ def test_a_wrong_comparison_of_counts_is_caught(bug, monkeypatch):
 
 
 def test_a_band_that_is_forgotten_is_caught(monkeypatch):
-    monkeypatch.setattr(Bands, "touching", one_band_less)
+    monkeypatch.setattr(Bands, "overlap_range", one_band_less)
     with pytest.raises(AssertionError):
         require_exact()
     with pytest.raises(AssertionError, match="under a sticker of side"):

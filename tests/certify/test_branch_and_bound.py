@@ -162,7 +162,7 @@ def bounds_of_parts(seed, slopes, multipliers, rounding=None):
     """Bounds over the parts of random signs of a tiny net's ReLUs, and the least margin sampled in each."""
     net, generator = tiny_net(seed), torch.Generator().manual_seed(seed)
     x, y = torch.full((1, 2), 0.5, dtype=torch.float64), torch.tensor([0])
-    backward, logits = LinearMargins(narrow=True).followed_back(
+    backward, logits = LinearMargins(narrow=True).backward_bounds(
         TracedNetwork.trace(net), x, Linf(0.5), 0.5, rounding or rounding_model(torch.float32)
     )
     (relu,) = [one for one in backward.recording.operations if one.lines is not None]

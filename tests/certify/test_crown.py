@@ -186,7 +186,7 @@ def test_bounds_without_the_models_own_rounding_cross_it(monkeypatch):
     wide = Classifier(nn.Sequential(*net, nn.Identity()).eval())
     assert not CROWN()(wide, x, y, Linf(0.0)).certified
     at = x.double()
-    interval = Interval(at, torch.zeros_like(at), operation=Recording().input(at))
+    interval = Interval(at, torch.zeros_like(at), operation=Recording().add_input(at))
     rounded, exact = (
         TracedNetwork.trace(net).logit_bounds(interval, rounding)
         for rounding in (rounding_model(torch.float32), NO_ROUNDING)
@@ -273,7 +273,7 @@ def test_recorded_operations_have_the_bounds_that_they_have_without(name, dtype)
     net, x, rounding = random_net(name, 5).to(dtype), inputs(5, 1).double(), rounding_model(dtype)
     plain, traced = input_interval(x, Linf(0.05)), TracedNetwork.trace(net)
     recording = Recording()
-    recorded = Interval(plain.center, plain.radius, operation=recording.input(plain.magnitude))
+    recorded = Interval(plain.center, plain.radius, operation=recording.add_input(plain.magnitude))
     found, expected = (traced.logit_bounds(interval, rounding) for interval in (recorded, plain))
     assert torch.equal(found.center, expected.center)
     assert torch.equal(found.radius, expected.radius)
@@ -285,7 +285,9 @@ def test_each_operations_error_holds_what_float32_rounds(name):
     """At one input the bounds are as far apart as roundings may take it, and hold what the model answers."""
     net, x = random_net(name, 9), inputs(9, 1)
     recording = Recording()
-    start = Interval(x.double(), torch.zeros_like(x.double()), operation=recording.input(x.double().abs()))
+    start = Interval(
+        x.double(), torch.zeros_like(x.double()), operation=recording.add_input(x.double().abs())
+    )
     logits = TracedNetwork.trace(net).logit_bounds(start, rounding_model(torch.float32))
     rows = torch.eye(logits.center.shape[1], dtype=torch.float64)
     minimum = partial(linear_minimum, x=x.double(), threat=Linf(0.0), eps=0.0)
@@ -377,8 +379,8 @@ def test_windows_of_larger_convolutions_change_no_bound(threat):
 def test_bounds_that_cross_intervals_are_an_alarm():
     box = domain.Interval(torch.zeros(1, 2), torch.ones(1, 2))
     with pytest.raises(ContradictionError, match="one of them is false"):
-        box.narrowed(torch.tensor([[1.5, -2.0]]), torch.tensor([[2.0, 2.0]]))
-    kept = box.narrowed(torch.tensor([[math.nan, -0.5]]), torch.tensor([[math.nan, math.inf]]))
+        box.intersect(torch.tensor([[1.5, -2.0]]), torch.tensor([[2.0, 2.0]]))
+    kept = box.intersect(torch.tensor([[math.nan, -0.5]]), torch.tensor([[math.nan, math.inf]]))
     assert kept.lower[0].tolist() == pytest.approx([-1.0, -0.5])
     assert kept.upper[0].tolist() == pytest.approx([1.0, 1.0])
 

@@ -135,7 +135,7 @@ def reaches(net, x, eps=0.1):
     with torch.no_grad():
         found = Growth(recording, x, torch.full((len(x),), eps).double(), {}, rounding_model(torch.float32))
         recording.refine = found.narrow
-        box = Interval(x, torch.full_like(x, eps), None, recording.input(x.abs() + eps))
+        box = Interval(x, torch.full_like(x, eps), None, recording.add_input(x.abs() + eps))
         rounding = rounding_model(torch.float32)
         logits = TracedNetwork.trace(net).logit_bounds(cast_input(box, rounding), rounding)
         return found.of(logits.operation)

@@ -153,7 +153,7 @@ def test_an_l2_ball_is_cast_like_any_input():
 def test_what_linear_bounds_are_charged_is_what_intervals_are(kind):
     """The recorded error of a nonlinear layer at a point is at least the interval's."""
     layer, recording = kind(), Recording()
-    start = Interval(H, torch.zeros_like(H), operation=recording.input(H.abs()))
+    start = Interval(H, torch.zeros_like(H), operation=recording.add_input(H.abs()))
     recorded = bound_layer(layer, start, FLOAT32, "layer")
     alone = bound_layer(layer, point(H), FLOAT32, "layer")
     assert recorded.operation is not None
@@ -164,7 +164,7 @@ def test_what_linear_bounds_are_charged_is_what_intervals_are(kind):
 
 def test_affine_operations_record_the_error_that_they_are_charged():
     recording = Recording()
-    start = Interval(H, torch.zeros_like(H), operation=recording.input(H.abs()))
+    start = Interval(H, torch.zeros_like(H), operation=recording.add_input(H.abs()))
     for found, derived in (
         (bound_call(torch.add, (start, start), {}, FLOAT32, "sum"), 2 * U * H.abs()),
         (bound_call(torch.mul, (start, 0.7), {}, FLOAT32, "product"), U * 0.7 * H.abs()),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quintain.drill.budget import ESSENTIAL, Amount, Demand, allot, cuts, scaled
+from quintain.drill.budget import ESSENTIAL, Amount, Demand, allot, cuts, scale_workload
 from quintain.drill.settings import FULL
 
 WORK = replace(FULL, plain_epochs=30, certified_epochs=40, rounds=6, test_examples=1000, train_examples=8000)
@@ -126,8 +126,8 @@ def test_a_training_is_not_cut_below_a_number_of_gradient_steps_which_follows_fr
     assert training.least(WORK) == 3  # of 63 steps each
     few = replace(WORK, train_examples=1_100)
     assert training.least(few) == 12  # of 9 steps each
-    assert scaled(few, [training], 0.0).plain_epochs == 12
-    assert scaled(replace(few, plain_epochs=5), [training], 0.0).plain_epochs == 5
+    assert scale_workload(few, [training], 0.0).plain_epochs == 12
+    assert scale_workload(replace(few, plain_epochs=5), [training], 0.0).plain_epochs == 5
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,8 @@ def test_fewer_models_are_hardened_where_the_floors_of_all_do_not_fit(seconds, m
 
 def test_a_full_amount_below_its_floor_stays_as_it_is():
     few = replace(WORK, rounds=1)
-    assert scaled(few, [ROUNDS], 0.0) == few
-    assert cuts("federate", [ROUNDS], few, scaled(few, [ROUNDS], 0.0)) == ()
+    assert scale_workload(few, [ROUNDS], 0.0) == few
+    assert cuts("federate", [ROUNDS], few, scale_workload(few, [ROUNDS], 0.0)) == ()
 
 
 def test_a_cut_says_what_was_cut_in_words():

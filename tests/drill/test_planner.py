@@ -201,12 +201,12 @@ def test_estimates_follow_what_steps_took_up_to_a_factor(planner):
     plan, clock = planner(minutes=10)
     plan.prepare(PLAIN)
     clock.now = 120.0
-    plan.heed(record())
+    plan.note(record())
     assert plan.pace == pytest.approx((30 + 120) / (30 + 60))
     rounds = plan.prepare(ROUNDS)
     assert rounds.seconds == pytest.approx(plan.pace * 20 * rounds.workload.rounds)
     clock.now = 10_000.0
-    plan.heed(record())
+    plan.note(record())
     assert plan.pace == 3
 
 
@@ -214,7 +214,7 @@ def test_a_step_that_is_quicker_than_its_bound_does_not_shorten_the_estimates_of
     plan, clock = planner((replace(PLAIN, takes_at_most=True), ROUNDS), minutes=10)
     plan.prepare(PLAIN)
     clock.now = 1.0
-    plan.heed(record())
+    plan.note(record())
     assert plan.pace == 1
 
 
@@ -227,7 +227,7 @@ def test_a_step_that_waits_is_done_in_the_end_where_others_were_quicker_than_est
     assert plan.planned == {"train"}
     plan.prepare(worthy)
     clock.now = 3.0
-    plan.heed(record())
+    plan.note(record())
     assert plan.second_chance() == [other]
     again = plan.prepare(other)
     assert isinstance(again, StepPlan)
@@ -253,7 +253,7 @@ def test_a_step_of_which_a_part_would_be_left_out_waits_for_the_time_that_others
     assert found.reason == "there is no time yet for examples certified by smoothing"
     plan.prepare(later)
     clock.now = 10.0
-    plan.heed(record())
+    plan.note(record())
     assert plan.second_chance() == [CERTIFY]
     again = plan.prepare(CERTIFY)
     assert isinstance(again, StepPlan)
@@ -266,7 +266,7 @@ def test_a_step_that_waited_for_a_part_is_done_without_it_where_the_others_took_
     plan.prepare(CERTIFY)
     plan.prepare(later)
     clock.now = 58.0
-    plan.heed(record())
+    plan.note(record())
     plan.second_chance()
     again = plan.prepare(CERTIFY)
     assert isinstance(again, StepPlan)

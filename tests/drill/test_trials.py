@@ -9,7 +9,7 @@ import torch
 from quintain.certify.smoothing import SmoothedClassifier
 from quintain.drill import Settings, pipeline
 from quintain.drill.run_folder import RunFolder
-from quintain.drill.settings import FULL, fitted_to
+from quintain.drill.settings import FULL, fit_workload
 from quintain.drill.steps import attack, certify
 from quintain.drill.steps.privatize import batch_size
 from quintain.drill.subject import Subject
@@ -47,7 +47,7 @@ def trials(tmp_path):
             minutes=minutes,
         )
         subject = Subject(settings, torch.device("cpu"))
-        full = fitted_to(FULL, train=0, test=200, bundled=False)
+        full = fit_workload(FULL, train=0, test=200, bundled=False)
         run = RunFolder(tmp_path / f"run-{distance}-{minutes}", settings, ("attack",))
         names = frozenset({"train", "attack", "certify"})
         context = pipeline._context(run, settings, full, subject, names, pipeline.no_progress)
@@ -96,7 +96,7 @@ def test_what_a_batch_takes_whatever_it_holds_is_not_counted_for_each_example(tr
 
 
 def test_batches_of_private_training_and_votes_follow_what_is_cut():
-    full = fitted_to(FULL, train=10_000, test=200, bundled=False)
+    full = fit_workload(FULL, train=10_000, test=200, bundled=False)
     assert batch_size(full) == full.private_batch == 1111
     assert batch_size(pipeline.replace(full, train_examples=500)) == 55
     assert certify.vote_samples(full) == 1_000

@@ -340,7 +340,7 @@ def test_slopes_that_are_searched_for_narrow_what_relus_are_given_and_hold_every
     found = []
     for until in (-np.inf, np.inf):
         with torch.no_grad():
-            backward, output = prover.followed_back(*ends, rows, until=until)
+            backward, output = prover.backward_bounds(*ends, rows, until=until)
             found.append(float(backward.lower(output, torch.ones(1, 1, dtype=torch.float64))))
         relus = [one for one in backward.recording.operations if one.lines is not None]
         widths = [float((one.lines.upper_intercept).sum()) for one in relus]

@@ -158,13 +158,13 @@ class Search:
             return out
         own = torch.ones_like(rows, dtype=torch.bool)
 
-        def transformed(point: Tensor) -> Tensor:
+        def transform_image(point: Tensor) -> Tensor:
             image = self._to_image(point, rows)
             other = input_transform(image)
             own.copy_((other == image).flatten(1).all(1))
             return other
 
-        out = Evaluation(*self.model.value_and_grad(z, rows, loss, transformed))
+        out = Evaluation(*self.model.value_and_grad(z, rows, loss, transform_image))
         if own.any():
             self.keep_best(z[own], rows[own], out.logits[own])
         return out

@@ -232,7 +232,7 @@ class AblatedClassifier(VotedModel):
         bands = Bands.of(image.shape, self.band_shape, self.band_width)
         mask = torch.zeros(image.shape[-2:], dtype=torch.bool, device=image.device)
         mask[:, 0] = True
-        untouched = ~bands.touched(mask).flatten()
+        untouched = ~bands.overlapping(mask).flatten()
         after = self._band_logits(changed)
         if not torch.equal(before[untouched].nan_to_num(), after[untouched].nan_to_num()):
             raise ModelError(

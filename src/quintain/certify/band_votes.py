@@ -55,12 +55,12 @@ class Bands:
         right = (torch.arange(self.width, device=index.device) - left[:, None]) % self.width < self.columns
         return down[:, :, None] & right[:, None, :]
 
-    def touched(self, mask: Tensor) -> Tensor:
+    def overlapping(self, mask: Tensor) -> Tensor:
         """Return which bands (T, L) show any pixel of a mask (H, W)."""
         hit = _ring_sums(mask.long(), 0, torch.arange(self.tops), self.rows)
         return _ring_sums(hit, 1, torch.arange(self.lefts), self.columns) > 0
 
-    def touching(self, places: range, size: int, axis: int) -> tuple[Tensor, int]:
+    def overlap_range(self, places: range, size: int, axis: int) -> tuple[Tensor, int]:
         """Return which bands show any of ``size`` pixels along an axis, from each place on.
 
         Returns:
@@ -97,7 +97,7 @@ def remaining_votes(votes: Tensor, bands: Bands, threat: Threat, x: Tensor) -> t
     """
     grid = votes.unflatten(1, (bands.tops, bands.lefts)).int()
     if isinstance(threat, Mask) or (isinstance(threat, Patch) and threat.shape):
-        touched = bands.touched(shape_mask_like(threat.shape, x).reshape(x.shape[-2:]))
+        touched = bands.overlapping(shape_mask_like(threat.shape, x).reshape(x.shape[-2:]))
         return (grid * ~touched[..., None]).sum((1, 2))[:, None], int(touched.sum())
     if not isinstance(threat, Patch):
         raise SettingError(f"ablation certifies stickers and masks; got {threat!r}")
@@ -108,7 +108,7 @@ def remaining_votes(votes: Tensor, bands: Bands, threat: Threat, x: Tensor) -> t
         at = threat.top_left(x.new_tensor([threat.position]), x)[0].tolist()
         places = [range(first, first + 1) for first in at]
     # The bands that a sticker touches are a rectangle on the ring: sums along one axis after the other.
-    rows, columns = (bands.touching(places[axis], sides[axis], axis) for axis in (0, 1))
+    rows, columns = (bands.overlap_range(places[axis], sides[axis], axis) for axis in (0, 1))
     lost = _ring_sums(_ring_sums(grid, 1, *rows), 2, *columns)
     return grid.sum((1, 2))[:, None] - lost.flatten(1, 2), rows[1] * columns[1]
 

@@ -137,7 +137,7 @@ class TracedSearch:
         """Search for a proof or a counterexample of one example (1, *S)."""
         model, traced, rounding = self.crown.model, self.crown.traced, rounding_model(self.crown.model.dtype)
         at, label = x.to(model.device, torch.float64), y.to(model.device)
-        backward, logits = self.margins.followed_back(traced, at, threat, threat.eps, rounding)
+        backward, logits = self.margins.backward_bounds(traced, at, threat, threat.eps, rounding)
         assert logits.operation is not None
         rows = margin_rows(logits, label)
         bounds = backward.lower(logits.operation, rows)
@@ -147,7 +147,7 @@ class TracedSearch:
         found = Found(torch.inf, None, 0)
         if bool(is_open.any()):
             refute = partial(refuting_input, model, x.to(model.device), label, threat)
-            plain, _ = self.quick.followed_back(traced, at.float(), threat, threat.eps, rounding)
+            plain, _ = self.quick.backward_bounds(traced, at.float(), threat, threat.eps, rounding)
             found = PartSearch(
                 backward,
                 quick_bounds(backward, plain),

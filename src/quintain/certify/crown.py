@@ -155,13 +155,13 @@ class LinearMargins:
         points: Tensor | None,
     ) -> Tensor:
         """Return linear bounds (1, K) on the true logit minus each, of one example."""
-        backward, logits = self.followed_back(traced, x, threat, eps, rounding, points=points)
+        backward, logits = self.backward_bounds(traced, x, threat, eps, rounding, points=points)
         assert logits.operation is not None
         return backward.lower(logits.operation, margin_rows(logits, y))[None].masked_fill(
             torch.nn.functional.one_hot(y, max(2, logits.center.shape[1])).bool(), 0.0
         )
 
-    def followed_back(
+    def backward_bounds(
         self,
         traced: TracedNetwork,
         x: Tensor,
@@ -187,7 +187,7 @@ class LinearMargins:
             recording.refine = narrow_where_it_gains(
                 backward.narrow, exact_box=isinstance(threat, Linf | Mask)
             )
-        interval = Interval(box.center, box.radius, box.ellipsoid, recording.input(terms))
+        interval = Interval(box.center, box.radius, box.ellipsoid, recording.add_input(terms))
         logits = traced.logit_bounds(
             cast_input(interval, rounding),
             rounding,
@@ -208,7 +208,7 @@ def expected_seconds(model: Classifier, x: Tensor, threat: Threat) -> float:
         ModelError: As of ``CROWN``.
     """
     with torch.no_grad():
-        backward, _ = LinearMargins(narrow=False).followed_back(
+        backward, _ = LinearMargins(narrow=False).backward_bounds(
             TracedNetwork.trace(model.net),
             x.to(model.device, torch.float64),
             threat,

@@ -73,7 +73,7 @@ class Demand:
 
     def at(self, workload: Workload, fraction: float) -> float:
         """Return the seconds that it takes with a fraction of its own work."""
-        return self.seconds(scaled(workload, self.amounts, fraction))
+        return self.seconds(scale_workload(workload, self.amounts, fraction))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Allotment:
     seconds: float
 
 
-def scaled(workload: Workload, amounts: Sequence[Amount], fraction: float) -> Workload:
+def scale_workload(workload: Workload, amounts: Sequence[Amount], fraction: float) -> Workload:
     """Return a workload with a fraction of some amounts, none of them below its floor."""
     full = {one.field: int(getattr(workload, one.field)) for one in amounts}
     sizes = {
@@ -140,7 +140,7 @@ def allot(
     smallest = common(demands)
     kept = _fitting(demands, smallest, seconds)
     if any(one not in kept for one in essential):
-        demands = [_lowered(one) if one in essential and one not in kept else one for one in demands]
+        demands = [_lower_floors(one) if one in essential and one not in kept else one for one in demands]
         kept = _fitting(demands, smallest, seconds)
     while any(one not in kept and _fewer(one) != one for one in demands):
         demands = [one if one in kept else _fewer(one) for one in demands]
@@ -153,12 +153,12 @@ def allot(
     fractions = _fractions(kept, chosen, seconds)
     workload = chosen
     for one in kept:
-        workload = scaled(workload, one.amounts, fractions[one.step])
+        workload = scale_workload(workload, one.amounts, fractions[one.step])
     dropped = {one.step: one.at(smallest, 0.0) for one in reversed(demands) if one not in kept}
     return Allotment(workload, dropped, sum(one.seconds(workload) for one in kept))
 
 
-def _lowered(demand: Demand) -> Demand:
+def _lower_floors(demand: Demand) -> Demand:
     """Return what a step asks for at its last floors."""
     amounts = (replace(one, floor=one.last_floor or one.floor) for one in demand.amounts)
     return replace(demand, amounts=tuple(amounts))
@@ -212,7 +212,7 @@ def _halve(
 
     common = workload
     while floors(common) > seconds:
-        halved = [scaled(common, [one], 0.5) for one in shared]
+        halved = [scale_workload(common, [one], 0.5) for one in shared]
         best = min(halved, key=floors, default=common)
         if floors(best) >= floors(common):
             break

@@ -22,7 +22,7 @@ from quintain.data.class_samples import sample_each_class, sample_notes
 from quintain.drill.context import TEST_SEED, DrillContext
 from quintain.drill.planner import Planner, StepPlan
 from quintain.drill.run_folder import RunFolder
-from quintain.drill.settings import FULL, QUICK, Settings, Workload, fitted_to
+from quintain.drill.settings import FULL, QUICK, Settings, Workload, fit_workload
 from quintain.drill.step import CHANGE, IMPOSSIBLE, Obstacle, Step
 from quintain.drill.steps import attack, audit, certify, check, federate, harden, leak, privatize, train
 from quintain.drill.subject import Subject
@@ -95,7 +95,7 @@ def drill(
         RunFolderError: If the folder holds steps on another model or of other settings.
         UnknownNameError: If ``only`` names a step that there is not.
     """
-    steps = selected(settings.only)
+    steps = select_steps(settings.only)
     if subject is None:
         subject = Subject(settings, device)
         subject.check()
@@ -108,7 +108,7 @@ def drill(
     planner = Planner(_context(run, settings, full, subject, planned, progress), steps, clock, spent)
     if len(finished) < len(steps):
         on_forecast(*planner.forecast())
-    recorded = partial(record_step, command=command, seed=settings.seed, device=describe_device(device))
+    make_record = partial(record_step, command=command, seed=settings.seed, device=describe_device(device))
     records: dict[str, Record] = {}
     data = (subject.splits.name, "")
 
@@ -125,9 +125,9 @@ def drill(
             if isinstance(plan, StepPlan):
                 on_plan(step.name, plan)
                 context = replace(context, is_late=partial(_is_late, plan.seconds, settings, clock, clock()))
-            run.save(step.name, recorded(partial(_output, step, context, plan), data=data))
+            run.save(step.name, make_record(partial(_output, step, context, plan), data=data))
         records[step.name] = run.record(step.name)
-        planner.heed(records[step.name])
+        planner.note(records[step.name])
         data = _same_data(records[step.name], data)
         on_step(step.name, records[step.name])
 
@@ -154,7 +154,7 @@ def drill(
     verdict = run_verdict(
         decided, claims, [record.result for record in records.values()], undecided=settings.undecided
     )
-    run.save("drill", replace(recorded(lambda: StepOutput(result), data=data), verdict=verdict))
+    run.save("drill", replace(make_record(lambda: StepOutput(result), data=data), verdict=verdict))
     page = write(out)
     on_step("drill", run.record("drill"))
     for record in records.values():
@@ -162,7 +162,7 @@ def drill(
     return ExitCode(verdict.exit_code), page
 
 
-def selected(only: Iterable[str]) -> tuple[Step, ...]:
+def select_steps(only: Iterable[str]) -> tuple[Step, ...]:
     """Return the named steps and those that they need, in their order; all if none is named.
 
     Raises:
@@ -177,7 +177,7 @@ def selected(only: Iterable[str]) -> tuple[Step, ...]:
 
 
 def _full_workload(settings: Settings, subject: Subject) -> Workload:
-    return fitted_to(
+    return fit_workload(
         QUICK if settings.quick else FULL,
         train=subject.train_size,
         test=len(subject.test),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from quintain.core.errors import QuintainError, RunFolderError, StorageError
-from quintain.drill.budget import Allotment, Amount, Demand, allot, cuts, scaled
+from quintain.drill.budget import Allotment, Amount, Demand, allot, cuts, scale_workload
 from quintain.drill.context import DrillContext
 from quintain.drill.settings import Workload
 from quintain.drill.step import Obstacle, Step
@@ -151,7 +151,7 @@ class Planner:
         self._retried = Trials(replace(self.context, planned=self.planned), self.clock)
         return sorted(waiting, key=lambda one: -one.worth)
 
-    def heed(self, record: Record) -> None:
+    def note(self, record: Record) -> None:
         """Take note of how long a step took; and of one that was not done, for those that need it."""
         begun, self._begun = self._begun, None
         skipped = isinstance(record.result, SkippedResult)
@@ -179,7 +179,7 @@ class Planner:
             self._fix(SHARED_KEY, SHARED, found.workload)
         self._dropped = found.dropped
         demand = self._demands[step.name]
-        smallest = scaled(found.workload, demand.amounts, 0.0)
+        smallest = scale_workload(found.workload, demand.amounts, 0.0)
         if step.name in found.dropped:
             if step.name not in self._put_off:
                 return self._too_long(found.dropped[step.name], left)
@@ -281,7 +281,7 @@ class Planner:
         run = self.context.run
         for one in self.steps:
             if run.is_finished(one.name):
-                self.heed(run.record(one.name))
+                self.note(run.record(one.name))
         unfinished = [one for one in self.steps if not run.is_finished(one.name)]
         self.obstacles.update(
             {one.name: found for one in unfinished if (found := one.obstacle(self.context)) is not None}

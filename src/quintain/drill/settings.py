@@ -172,7 +172,7 @@ OWN_BOUNDS = 4
 MIN_PRIVATE_BATCH, MAX_PRIVATE_BATCH = 32, 2_048
 
 
-def fitted_to(workload: Workload, *, train: int, test: int, bundled: bool) -> Workload:
+def fit_workload(workload: Workload, *, train: int, test: int, bundled: bool) -> Workload:
     """Return a workload in numbers of a data set: no 0 stands for all of something.
 
     Args:

@@ -67,7 +67,7 @@ def _one_row_is_refuted(
     for place, row in enumerate(order):
         now = clock()
         share = now + (deadline - now) / (len(order) - place)
-        if now < deadline and _is_refuted(prover, [box], [rows.of_one(row)], share, look, clock):
+        if now < deadline and _is_refuted(prover, [box], [rows.row(row)], share, look, clock):
             return True
     return False
 
@@ -84,7 +84,7 @@ def _is_refuted(
     seconds = deadline - clock()
     if not seconds > 0:
         return False
-    together, lower, upper = Rows.joined(rows), boxes[0].lower, boxes[0].upper
+    together, lower, upper = Rows.concatenate(rows), boxes[0].lower, boxes[0].upper
 
     def refute(points: Tensor) -> Tensor | None:
         tried = (look(points, box.violation) for box in boxes)
@@ -92,13 +92,13 @@ def _is_refuted(
 
     with torch.no_grad():
         until = time.monotonic() + TIGHTENING * seconds
-        backward, output = prover.followed_back(lower, upper, together, until=until)
+        backward, output = prover.backward_bounds(lower, upper, together, until=until)
         wanted = torch.eye(len(together.bounds), dtype=torch.float64)
         found = backward.lower(output, wanted)
         wanted = wanted[~are_proven(found)]
         if not len(wanted):
             return True
-        plain, _ = prover.followed_back(lower.float(), upper.float(), together, narrow=False)
+        plain, _ = prover.backward_bounds(lower.float(), upper.float(), together, narrow=False)
         quick = quick_bounds(backward, plain)
         search = PartSearch(backward, quick, output=output, rows=wanted, refute=refute)
         parts = search.run(MOST_BOUNDS, seconds, clock)

@@ -89,11 +89,11 @@ class Rows:
         return Rows(outputs, inputs, torch.tensor([_number(row.bound) for row in rows], dtype=torch.float64))
 
     @staticmethod
-    def joined(parts: "Sequence[Rows]") -> "Rows":
+    def concatenate(parts: "Sequence[Rows]") -> "Rows":
         """Return all rows of some parts in one."""
         return Rows(*(torch.cat([getattr(part, one.name) for part in parts]) for one in fields(Rows)))
 
-    def of_one(self, at: int) -> "Rows":
+    def row(self, at: int) -> "Rows":
         """Return one row by itself."""
         return Rows(self.outputs[at : at + 1], self.inputs[at : at + 1], self.bounds[at : at + 1])
 
@@ -145,11 +145,11 @@ class Prover:
     def lower(self, lower: Tensor, upper: Tensor, rows: Rows) -> Tensor:
         """Return lower bounds (R,) of rows over one box (n,), (n,), in float64; -inf where there are none."""
         with torch.no_grad():
-            backward, output = self.followed_back(lower, upper, rows)
+            backward, output = self.backward_bounds(lower, upper, rows)
             found = backward.lower(output, torch.eye(len(rows.bounds), dtype=torch.float64))
         return torch.where(found.isfinite(), found, -torch.inf)
 
-    def followed_back(
+    def backward_bounds(
         self, lower: Tensor, upper: Tensor, rows: Rows, *, narrow: bool = True, until: float = -math.inf
     ) -> tuple[BackwardBounds, Operation]:
         """Return the recorded operations over one box, and the one that gives the rows (1, R).
@@ -178,7 +178,7 @@ class Prover:
 
             recording.refine = narrow_where_it_gains(narrower, exact_box=True)
         rounding = rounding_model(self.dtype)
-        start = Interval(middle, half, operation=recording.input(terms))
+        start = Interval(middle, half, operation=recording.add_input(terms))
         is_proof = lower.dtype == torch.float64
         points = torch.stack([lower, (lower + upper) / 2, upper]).to(self.dtype)
         outputs = self.traced.logit_bounds(
@@ -203,7 +203,7 @@ def _rows_operation(recording: Recording, outputs: Interval, inputs: Interval, r
     # the numbers as written were rounded to float64 once each
     error = FLOAT64_SAFETY_FACTOR * FLOAT64_UNIT * terms
     sources = tuple(part.operation for part in (outputs, inputs) if part.operation is not None)
-    return recording.affine(sources, f, error, terms, mixes=True)
+    return recording.add_affine(sources, f, error, terms, mixes=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -244,7 +244,7 @@ def refute_boxes(prover: Prover, boxes: Sequence[OpenBox], rows: Sequence[Rows])
     left: list[OpenBox] = []
     for group in boxes_alike(boxes):
         parts = [rows[box.violation] for box in group]
-        together = Rows.joined(parts)
+        together = Rows.concatenate(parts)
         bounds = prover.lower(group[0].lower, group[0].upper, together)
         for box, found in zip(group, bounds.split([len(part.bounds) for part in parts]), strict=True):
             best = float(found.max()) if len(found) else -torch.inf

@@ -90,7 +90,7 @@ class Interval:
     def reshape(self, f: Callable[[Tensor], Tensor]) -> "Interval":
         """Give the values another shape; ``f`` keeps the batch dimension."""
         found = Interval(f(self.center), f(self.radius), self.ellipsoid and self.ellipsoid.reshape(f))
-        return found.recorded((self,), f) if self.operation else found
+        return found.record((self,), f) if self.operation else found
 
     def apply_monotone(
         self, f: Callable[[Tensor], Tensor], rounding: RoundingModel, roundings: int = 0
@@ -111,7 +111,7 @@ class Interval:
             self.ellipsoid
             and Ellipsoid(self.ellipsoid.center, self.ellipsoid.semi_axes, self.ellipsoid.error_radius + by),
         )
-        return wider.recorded((self,), None, by)
+        return wider.record((self,), None, by)
 
     def elementwise_affine(
         self, scale: Tensor, shift: Tensor, rounding: RoundingModel, roundings: int
@@ -134,7 +134,7 @@ class Interval:
         else:
             ellipsoid = None
         found = Interval(center, self.radius * abs_scale + error, ellipsoid)
-        return found.recorded((self,), lambda h: h * scale + shift, error, terms)
+        return found.record((self,), lambda h: h * scale + shift, error, terms)
 
     def add(self, other: "Interval", rounding: RoundingModel) -> "Interval":
         """Compute the interval of ``a + b``; the correlation of the two is lost, so that radii add."""
@@ -142,7 +142,7 @@ class Interval:
         terms = self.magnitude + other.magnitude
         error = rounding.error_bound(1, terms, torch.zeros_like(terms))
         found = Interval(self.center + other.center, self.radius + other.radius + error)
-        return found.recorded((self, other), torch.add, error, terms, mixes=True)
+        return found.record((self, other), torch.add, error, terms, mixes=True)
 
     def pad(self, padding: Sequence[int], value: float) -> "Interval":
         """Put a number around the values, or cut them where the padding is negative, as ``F.pad`` does."""
@@ -159,7 +159,7 @@ class Interval:
             zeros(self.radius),
             ball and Ellipsoid(f(ball.center), zeros(ball.semi_axes), zeros(ball.error_radius)),
         )
-        return found.recorded((self,), f)
+        return found.record((self,), f)
 
     @staticmethod
     def cat(parts: "Sequence[Interval]", dim: int) -> "Interval":
@@ -167,7 +167,7 @@ class Interval:
         found = Interval(
             torch.cat([part.center for part in parts], dim), torch.cat([part.radius for part in parts], dim)
         )
-        return found.recorded(tuple(parts), lambda *values: torch.cat(values, dim))
+        return found.record(tuple(parts), lambda *values: torch.cat(values, dim))
 
     def total(
         self, dims: tuple[int, ...], rounding: RoundingModel, *, mean: bool, keepdim: bool
@@ -186,7 +186,7 @@ class Interval:
         error = rounding.error_bound(count + 2 * mean, sums, torch.zeros_like(sums))
         error, terms = (error / count, sums / count) if mean else (error, sums)
         found = Interval(f(self.center), f(self.radius) + error)
-        return found.recorded((self,), f, error, terms, mixes=True)
+        return found.record((self,), f, error, terms, mixes=True)
 
     def linear(
         self, f: LinearMap, weight: Tensor, bias: Tensor | None, rounding: RoundingModel, roundings: int
@@ -233,11 +233,11 @@ class Interval:
             return found
         # the operation's own rounding, by itself: what the radius grows to where nothing moves
         error = propagate_radius(torch.zeros_like(self.radius))
-        return found.recorded(
+        return found.record(
             (self,), lambda h: f(h, weight, bias), error, f(magnitude, abs_weight, abs_bias), mixes=True
         )
 
-    def recorded(
+    def record(
         self,
         sources: "tuple[Interval, ...]",
         affine: AffineMap | None,
@@ -263,17 +263,17 @@ class Interval:
         error = torch.zeros_like(self.center) if error is None else error.expand_as(self.center)
         terms = self.magnitude if terms is None else terms.expand_as(self.center)
         return replace(
-            self, operation=operations[0].recording.affine(operations, affine, error, terms, mixes=mixes)
+            self, operation=operations[0].recording.add_affine(operations, affine, error, terms, mixes=mixes)
         )
 
-    def refined(self, loose: Tensor) -> "Interval":
+    def refine(self, loose: Tensor) -> "Interval":
         """Return narrower bounds of the values, those that are ``loose`` at least, where they can be had."""
         recording = self.recording
         if self.operation is None or recording is None or recording.refine is None or not bool(loose.any()):
             return self
-        return self.narrowed(*recording.refine(self.operation, self.lower, self.upper, loose))
+        return self.intersect(*recording.refine(self.operation, self.lower, self.upper, loose))
 
-    def narrowed(self, lower: Tensor, upper: Tensor) -> "Interval":
+    def intersect(self, lower: Tensor, upper: Tensor) -> "Interval":
         """Return the intersection with other bounds of the same values; what is not finite bounds nothing.
 
         Raises:
@@ -295,7 +295,7 @@ class Interval:
             self, center=box.center, radius=box.radius + 2.0**-50 * torch.maximum(low.abs(), high.abs())
         )
 
-    def relaxed(
+    def record_lines(
         self, source: "Interval", lines: Lines, roundings: int, rounding: RoundingModel
     ) -> "Interval":
         """Return this interval with the nonlinear layer that makes it of ``source``, if that is recorded."""
@@ -305,7 +305,7 @@ class Interval:
         terms = self.magnitude + (source.magnitude if lines.position is None else self.magnitude)
         error = rounding.error_bound(roundings, terms, terms)
         return replace(
-            self, operation=source.operation.recording.relaxed(source.operation, lines, error, terms)
+            self, operation=source.operation.recording.add_lines(source.operation, lines, error, terms)
         )
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from quintain.certify.interval.domain import BatchSize, Interval
 from quintain.certify.interval.layers import WITHOUT_BOUNDS, bound_layer
-from quintain.certify.interval.tensor_functions import FUNCTIONS, concatenated, describe
+from quintain.certify.interval.tensor_functions import FUNCTIONS, concatenate, describe
 from quintain.certify.rounding import RoundingModel
 from quintain.core.errors import ModelError
 
@@ -181,7 +181,7 @@ def bound_call(
     if target in BINARY_OPERATORS and len(args) == 2 and not kwargs:
         return BINARY_OPERATORS[target](args[0], args[1], rounding)
     if target in {torch.cat, torch.concat, torch.concatenate}:
-        return concatenated(name, *args, **kwargs)
+        return concatenate(name, *args, **kwargs)
     if args and isinstance(args[0], Interval):
         interval, settings = args[0], args[1:]
         target = METHOD_OF_FUNCTION.get(target, target)

@@ -153,7 +153,7 @@ class TracedNetwork:
                 )
         except QuintainError:
             raise
-        except Exception as error:
+        except Exception as error:  # the user's forward runs on placeholders, and may raise anything
             raise ModelError(
                 f"the forward of {type(net).__name__} cannot be read as a graph ({error}); expected layers "
                 "and plain operations on one input, without branches on values"

@@ -164,7 +164,7 @@ def avg_pool2d(
     # the window and the error divided again.
     error = rounding.error_bound(roundings, mean * window, mean * 0) / roundings
     found = Interval(layer(interval.center), layer(interval.radius) + error)
-    return found.recorded((interval,), layer, error, mean, mixes=True)
+    return found.record((interval,), layer, error, mean, mixes=True)
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
@@ -431,11 +431,11 @@ def _bound_by_lines(layer: nn.Module, interval: Interval, rounding: RoundingMode
     lines = relaxation.lines(layer, interval.lower, interval.upper, rounding)
     # of a window any input may be narrowed with gain
     loose = lines.loose if lines.position is None else lines.loose.any().expand_as(interval.center)
-    narrowed = interval.refined(loose)
+    narrowed = interval.refine(loose)
     if narrowed is not interval:
         lines = relaxation.lines(layer, narrowed.lower, narrowed.upper, rounding)
     result = rule(layer, replace(narrowed, operation=None), rounding)
-    return result.relaxed(narrowed, lines, relaxation.roundings, rounding)
+    return result.record_lines(narrowed, lines, relaxation.roundings, rounding)
 
 
 def require_unmodified(layer: nn.Module, name: str, rounding: RoundingModel) -> None:

@@ -30,12 +30,14 @@ class Lines(NamedTuple):
 
     def to(self, dtype: torch.dtype) -> "Lines":
         """Return the lines in another type."""
+        # rounded to nearest: in a narrower type the lines no longer prove anything
         lower, low, upper, high = (part.to(dtype) for part in self[:4])
         return type(self)(lower, low, upper, high, self.position)
 
     @property
     def loose(self) -> Tensor:
         """Where the two lines are not one (B, *S), so that narrower bounds of the input could help."""
+        # equal lines are the layer itself there, such as ReLU of what is never negative
         return (self.lower_slope != self.upper_slope) | (self.lower_intercept != self.upper_intercept)
 
 
@@ -93,11 +95,12 @@ class Recording:
         self.operations: list[Operation] = []
         self.layers: dict[int, nn.Module] = {}
 
-    def input(self, terms: Tensor) -> Operation:
+    def add_input(self, terms: Tensor) -> Operation:
         """Record the input, of absolute values of at most ``terms`` (B, *S)."""
+        # what the adversary chooses is exact; the cast to the model's type is an operation after it
         return self._append((), None, None, torch.zeros_like(terms), terms)
 
-    def affine(
+    def add_affine(
         self,
         sources: tuple[Operation, ...],
         affine: AffineMap | None,
@@ -109,7 +112,7 @@ class Recording:
         """Record an affine operation."""
         return self._append(sources, affine, None, error, terms, mixes=mixes)
 
-    def relaxed(self, source: Operation, lines: Lines, error: Tensor, terms: Tensor) -> Operation:
+    def add_lines(self, source: Operation, lines: Lines, error: Tensor, terms: Tensor) -> Operation:
         """Record a nonlinear layer by lines that hold over the bounds of its input."""
         return self._append((source,), None, lines, error, terms)
 
@@ -123,6 +126,8 @@ class Recording:
         *,
         mixes: bool = False,
     ) -> Operation:
+        # operations stand in the order of computation, so that each one's sources have smaller places and a
+        # walk from the last to the first meets an operation after all that it feeds
         made = Operation(
             self,
             len(self.operations),

@@ -25,14 +25,15 @@ def describe(value: object) -> str:
     )
 
 
-def _negated(interval: Interval, _rounding: RoundingModel, _name: str) -> Interval:
+def _negate(interval: Interval, _rounding: RoundingModel, _name: str) -> Interval:
     """Bounds of ``-x``, which is exact in floating point."""
+    # the ends change places: the center turns, the radius stays, and no number is rounded
     ball = interval.ellipsoid
     found = Interval(-interval.center, interval.radius, ball and replace(ball, center=-ball.center))
-    return found.recorded((interval,), torch.neg)
+    return found.record((interval,), torch.neg)
 
 
-def _padded(
+def _pad(
     interval: Interval,
     rounding: RoundingModel,
     name: str,
@@ -45,6 +46,7 @@ def _padded(
     Raises:
         ModelError: For another padding, and one round the examples.
     """
+    # pad has a pair of widths for each dimension, the last one first: more pairs would go round the examples
     if mode != "constant" or len(pad) % 2 or len(pad) // 2 >= interval.center.ndim:
         raise ModelError(
             f"operation {name!r}, pad({tuple(pad)}, mode={mode!r}) of {interval.center.ndim} dimensions, has "
@@ -54,7 +56,7 @@ def _padded(
     return interval.pad(pad, rounding.number(value or 0.0, "the forward"))
 
 
-def concatenated(name: str, tensors: Sequence[Any], dim: int = 0) -> Interval:
+def concatenate(name: str, tensors: Sequence[Any], dim: int = 0) -> Interval:
     """Bounds of values behind each other; arguments are torch's.
 
     Raises:
@@ -66,6 +68,7 @@ def concatenated(name: str, tensors: Sequence[Any], dim: int = 0) -> Interval:
             f"operation {name!r} puts a computed value beside {describe(others[0])}; expected computed "
             "values alone: pad with a constant in place of it, F.pad(x, (0, 1), value=1.0)"
         )
+    # bounds hold for each example by itself, so that the dimension of examples stays as it is
     sizes = {len(part.center) for part in tensors}
     if len(sizes) > 1 or not dim % tensors[0].center.ndim:
         raise ModelError(
@@ -74,7 +77,7 @@ def concatenated(name: str, tensors: Sequence[Any], dim: int = 0) -> Interval:
     return Interval.cat(tensors, dim)
 
 
-def _reduced(
+def _reduce(
     interval: Interval,
     rounding: RoundingModel,
     name: str,
@@ -97,6 +100,7 @@ def _reduced(
             f"{', in another type' * bool(other)}, which has no bound rule; one over dimensions that are not "
             "the examples' has: x.mean((2, 3)), x.flatten(1).mean(1)"
         )
+    # the mean of whole images has the rule of the layer that computes the same
     if mean and dims == (2, 3) and ndim == 4:
         pooled = bound_layer(nn.AdaptiveAvgPool2d(1), interval, rounding, name)
         return pooled if keepdim else pooled.reshape(lambda value: value.flatten(1))
@@ -178,6 +182,7 @@ def _net_tensors(
             )
         if value is not None:
             rounding.require_type(value, f"operation {name!r}")
+    # exact: the bounds' type holds every number of the net's
     kind = interval.center.dtype
     return weight.to(kind), None if bias is None else bias.to(kind)
 
@@ -191,10 +196,10 @@ CONVOLUTION_FUNCTIONS: dict[Any, Callable[..., Interval]] = {
 """Convolutions as functions."""
 
 FUNCTIONS: dict[Any, Callable[..., Interval]] = {
-    **dict.fromkeys((operator.neg, torch.neg, "neg"), _negated),
-    **dict.fromkeys((torch.mean, "mean"), partial(_reduced, mean=True)),
-    **dict.fromkeys((torch.sum, "sum"), partial(_reduced, mean=False)),
-    F.pad: _padded,
+    **dict.fromkeys((operator.neg, torch.neg, "neg"), _negate),
+    **dict.fromkeys((torch.mean, "mean"), partial(_reduce, mean=True)),
+    **dict.fromkeys((torch.sum, "sum"), partial(_reduce, mean=False)),
+    F.pad: _pad,
     F.linear: _linear,
     **CONVOLUTION_FUNCTIONS,
 }

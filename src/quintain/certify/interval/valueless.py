@@ -90,7 +90,7 @@ def operations_without_values(
         run(Valueless(x.detach().to("meta"), operations, check).requires_grad_(torch.is_grad_enabled()))
     except QuintainError:
         raise
-    except Exception as error:
+    except Exception as error:  # the user's forward runs on the meta device, and may raise anything
         raise ModelError(
             f"{name} fails on an input without values, on torch's meta device, by which is seen that it "
             f"branches on none ({type(error).__name__}: {error}). Look for what reads a value, such as "

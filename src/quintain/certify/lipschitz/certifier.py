@@ -86,7 +86,7 @@ class _LipschitzMargins:
         box, recording = input_interval(x, threat, radius), Recording()
         growth = Growth(recording, x, radius, self.norms.setdefault(x.shape[1:], {}), rounding)
         recording.refine = growth.narrow
-        interval = Interval(box.center, box.radius, box.ellipsoid, recording.input(box.magnitude))
+        interval = Interval(box.center, box.radius, box.ellipsoid, recording.add_input(box.magnitude))
         logits = traced.logit_bounds(
             cast_input(interval, rounding),
             rounding,

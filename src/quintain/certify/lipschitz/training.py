@@ -30,7 +30,7 @@ def differentiable_margin_constants(traced: TracedNetwork, x: Tensor) -> Tensor:
     """
     recording = Recording()
     with torch.no_grad():
-        interval = Interval(x, torch.zeros_like(x), None, recording.input(x.abs()))
+        interval = Interval(x, torch.zeros_like(x), None, recording.add_input(x.abs()))
         logits = traced.logit_bounds(interval)
     last = logits.operation
     assert last is not None

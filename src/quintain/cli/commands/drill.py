@@ -58,7 +58,7 @@ def run(
     from quintain.cli.threat_options import refuse_unknown_threats
     from quintain.core.errors import RunFolderError, SettingError
     from quintain.drill import Settings
-    from quintain.drill.pipeline import selected
+    from quintain.drill.pipeline import select_steps
     from quintain.drill.run_folder import RunFolder
     from quintain.drill.settings import DEFAULT_REQUIREMENTS
     from quintain.drill.subject import Subject
@@ -71,7 +71,7 @@ def run(
         raise SettingError(f"got --epsilon {epsilon:g}; expected a positive number, such as 3")
     refuse_unknown_threats([threat])
     steps = tuple(name.strip() for name in only.split(",") if name.strip())
-    selected(steps)
+    select_steps(steps)
     call = replace(call, needs_float64=True)
     settings = Settings(
         seed=call.seed,

@@ -107,7 +107,7 @@ class LoggedClient:
             if what == TASK:
                 self._check_task()
             reply = self.client.handle(message)
-        except Exception as error:
+        except Exception as error:  # of the user's net; its text stays in the site's own log
             said = str(error) if isinstance(error, QuintainError) else f"{type(error).__name__}: {error}"
             self._say(
                 f"{what}: refused after {self._clock() - started:.2f} s, {len(message):,} bytes: {said}"

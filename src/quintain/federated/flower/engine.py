@@ -91,7 +91,7 @@ def _answering(site: int, handle: Handle, raised: dict[int, Exception], turn: th
         with turn:
             try:
                 return handle(message)
-            except Exception as error:
+            except Exception as error:  # of the site's own net and data; the caller gets it from ``raised``
                 raised[site] = error
                 return b""
             except SystemExit as error:  # of the user's net: this thread would end, and nobody answer

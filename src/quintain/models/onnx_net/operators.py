@@ -341,16 +341,14 @@ def pad(node: Node) -> Made:
     if before[0] or behind[0]:
         raise node.refuse("puts examples round the batch", "no pads of dimension 0")
     sides = [side for pair in zip(before[:0:-1], behind[:0:-1], strict=True) for side in pair]
-    return Made(
-        function=_padded, settings=(tuple(sides), 0.0 if value is None else float(value.reshape(-1)[0]))
-    )
+    return Made(function=_pad, settings=(tuple(sides), 0.0 if value is None else float(value.reshape(-1)[0])))
 
 
-def _padded(value: Tensor, sides: tuple[int, ...], number: float) -> Tensor:
+def _pad(value: Tensor, sides: tuple[int, ...], number: float) -> Tensor:
     return F.pad(value, sides, "constant", number)
 
 
-def _reduced(node: Node, function: Callable[..., Tensor]) -> Made:
+def _reduce(node: Node, function: Callable[..., Tensor]) -> Made:
     axes, ndim = node.numbers(1, "axes"), node.value(0).ndim
     places = tuple(sorted(axis % ndim for axis in axes or (0,)))
     if 0 in places:
@@ -434,8 +432,8 @@ OPERATORS: dict[str, Callable[[Node], Made]] = {
     "Pad": pad,
     "Slice": slice_,
     "Gather": gather,
-    "ReduceMean": lambda node: _reduced(node, torch.mean),
-    "ReduceSum": lambda node: _reduced(node, torch.sum),
+    "ReduceMean": lambda node: _reduce(node, torch.mean),
+    "ReduceSum": lambda node: _reduce(node, torch.sum),
     "Add": _arithmetic(operator.add),
     "Sub": _arithmetic(operator.sub),
     "Mul": _arithmetic(operator.mul),

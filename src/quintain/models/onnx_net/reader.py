@@ -54,8 +54,9 @@ def import_onnx(path: str | Path) -> OnnxNet:
         raise NotFoundError(f"there is no file {path}; expected an ONNX model")
     try:
         model = onnx.load(str(path))
-    except Exception as error:
-        raise ModelError(f"{path} is no ONNX model: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # protobuf, the onnx package and its checker have each errors of their own
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ModelError(f"{path} is no ONNX model: {reason}") from error
     opset = max((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), default=0)
     if opset < LEAST_OPSET:
         raise ModelError(

@@ -28,7 +28,8 @@ def onnxruntime_function(path: Path) -> Callable[[Array], Array] | None:
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a class of its own for each cause, without a common base
-        raise ModelError(f"{path}: onnxruntime cannot run it: {str(error).splitlines()[0]}") from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ModelError(f"{path}: onnxruntime cannot run it: {reason}") from error
     (taken,) = session.get_inputs()
     given = session.get_outputs()[0].name
     step = taken.shape[0] if isinstance(taken.shape[0], int) else 0

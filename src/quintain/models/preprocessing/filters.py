@@ -22,7 +22,7 @@ def _odd(size: int) -> int:
     return size
 
 
-def _padded(x: Tensor, size: int) -> Tensor:
+def _pad(x: Tensor, size: int) -> Tensor:
     """Return images (B, C, H, W) with a reflected border on which a filter of ``size`` pixels keeps H and W.
 
     Height and width must be larger than ``size // 2``.
@@ -48,7 +48,7 @@ class MedianFilter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return filtered images (B, C, H, W)."""
-        windows = _padded(x, self.size).unfold(2, self.size, 1).unfold(3, self.size, 1)
+        windows = _pad(x, self.size).unfold(2, self.size, 1).unfold(3, self.size, 1)
         return windows.flatten(4).median(4).values
 
 
@@ -68,7 +68,7 @@ class MeanFilter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return filtered images (B, C, H, W)."""
-        return functional.avg_pool2d(_padded(x, self.size), self.size, stride=1)
+        return functional.avg_pool2d(_pad(x, self.size), self.size, stride=1)
 
 
 class GaussianFilter(nn.Module):
@@ -94,5 +94,5 @@ class GaussianFilter(nn.Module):
         channels, size = x.shape[1], 2 * self.half_width + 1
         weights = self.get_buffer("weights").to(x.dtype).expand(channels, 1, size)
         # the kernel is separable: convolve along the columns, then along the rows
-        vertical = functional.conv2d(_padded(x, size), weights[..., None], groups=channels)
+        vertical = functional.conv2d(_pad(x, size), weights[..., None], groups=channels)
         return functional.conv2d(vertical, weights[:, :, None], groups=channels)
