@@ -5,7 +5,7 @@ is.
 import numpy as np
 import pytest
 
-from quintain.leakage import one_run
+from quintain.leakage.audit import one_run
 from quintain.testing import (
     NULL_SCORES,
     all_or_nothing,

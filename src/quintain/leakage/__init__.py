@@ -11,23 +11,23 @@ if TYPE_CHECKING:
     from quintain.leakage.attack import Guess as Guess
     from quintain.leakage.attack import LeakageAttack as LeakageAttack
     from quintain.leakage.attack import LeakJudgment as LeakJudgment
+    from quintain.leakage.audit.gaussian_audit import GaussianAudit as GaussianAudit
+    from quintain.leakage.audit.gaussian_audit import audit_gaussian as audit_gaussian
+    from quintain.leakage.audit.one_run import OneRunAudit as OneRunAudit
+    from quintain.leakage.audit.one_run import max_auditable_epsilon as max_auditable_epsilon
+    from quintain.leakage.audit.repeats import joint_bound as joint_bound
+    from quintain.leakage.audit.repeats import repetitions as repetitions
+    from quintain.leakage.audit.score_files import read_scores as read_scores
     from quintain.leakage.canaries import CanaryNet as CanaryNet
     from quintain.leakage.canaries import CanaryRun as CanaryRun
     from quintain.leakage.canaries import insert_canaries as insert_canaries
     from quintain.leakage.canaries import train_with_canaries as train_with_canaries
     from quintain.leakage.coordinates import coordinate_measurements as coordinate_measurements
-    from quintain.leakage.gaussian_audit import GaussianAudit as GaussianAudit
-    from quintain.leakage.gaussian_audit import audit_gaussian as audit_gaussian
     from quintain.leakage.gradient_inversion import InversionResult as InversionResult
     from quintain.leakage.imprint import plant_imprint as plant_imprint
     from quintain.leakage.knowledge import Knowledge as Knowledge
-    from quintain.leakage.one_run import OneRunAudit as OneRunAudit
-    from quintain.leakage.one_run import max_auditable_epsilon as max_auditable_epsilon
     from quintain.leakage.protocols import Auditor as Auditor
     from quintain.leakage.protocols import ReconstructionAttack as ReconstructionAttack
-    from quintain.leakage.repeats import joint_bound as joint_bound
-    from quintain.leakage.repeats import repetitions as repetitions
-    from quintain.leakage.score_files import read_scores as read_scores
     from quintain.leakage.view import ModelView as ModelView
 
 __getattr__, __dir__ = lazy_exports(__name__, EXPORTS)

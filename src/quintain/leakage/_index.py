@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from quintain.core.registry import Entry
 
 if TYPE_CHECKING:
+    from quintain.leakage.audit.one_run import audit_one_run as audit_one_run
     from quintain.leakage.gradient_inversion import invert_gradient as invert_gradient
     from quintain.leakage.imprint import read_imprint as read_imprint
     from quintain.leakage.inconsistent_models import isolating_models as isolating_models
     from quintain.leakage.inconsistent_recipes import isolating_recipes as isolating_recipes
     from quintain.leakage.neighboring_sums import subtract_sums as subtract_sums
-    from quintain.leakage.one_run import audit_one_run as audit_one_run
     from quintain.leakage.participation import solve_participation as solve_participation
 
 EXPORTS: dict[str, str] = {
@@ -21,28 +21,28 @@ EXPORTS: dict[str, str] = {
     "CanaryNet": "quintain.leakage.canaries",
     "CanaryRun": "quintain.leakage.canaries",
     "Candidates": "quintain.leakage.attack",
-    "GaussianAudit": "quintain.leakage.gaussian_audit",
+    "GaussianAudit": "quintain.leakage.audit.gaussian_audit",
     "Guess": "quintain.leakage.attack",
     "InversionResult": "quintain.leakage.gradient_inversion",
     "Knowledge": "quintain.leakage.knowledge",
     "LeakJudgment": "quintain.leakage.attack",
     "LeakageAttack": "quintain.leakage.attack",
     "ModelView": "quintain.leakage.view",
-    "OneRunAudit": "quintain.leakage.one_run",
+    "OneRunAudit": "quintain.leakage.audit.one_run",
     "ReconstructionAttack": "quintain.leakage.protocols",
-    "audit_gaussian": "quintain.leakage.gaussian_audit",
-    "audit_one_run": "quintain.leakage.one_run",
+    "audit_gaussian": "quintain.leakage.audit.gaussian_audit",
+    "audit_one_run": "quintain.leakage.audit.one_run",
     "coordinate_measurements": "quintain.leakage.coordinates",
     "insert_canaries": "quintain.leakage.canaries",
     "invert_gradient": "quintain.leakage.gradient_inversion",
     "isolating_models": "quintain.leakage.inconsistent_models",
     "isolating_recipes": "quintain.leakage.inconsistent_recipes",
-    "joint_bound": "quintain.leakage.repeats",
-    "max_auditable_epsilon": "quintain.leakage.one_run",
+    "joint_bound": "quintain.leakage.audit.repeats",
+    "max_auditable_epsilon": "quintain.leakage.audit.one_run",
     "plant_imprint": "quintain.leakage.imprint",
     "read_imprint": "quintain.leakage.imprint",
-    "read_scores": "quintain.leakage.score_files",
-    "repetitions": "quintain.leakage.repeats",
+    "read_scores": "quintain.leakage.audit.score_files",
+    "repetitions": "quintain.leakage.audit.repeats",
     "solve_participation": "quintain.leakage.participation",
     "subtract_sums": "quintain.leakage.neighboring_sums",
     "train_with_canaries": "quintain.leakage.canaries",
@@ -124,7 +124,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         "audit",
         "one-run",
-        "quintain.leakage.one_run:audit_one_run",
+        "quintain.leakage.audit.one_run:audit_one_run",
         "a lower bound on epsilon from the canaries of one training run",
         guarantee=(
             "exceeds the true epsilon with probability at most 1 - confidence, if the inclusion coins are "

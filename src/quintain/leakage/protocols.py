@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from quintain.core.progress import Progress
-from quintain.leakage.one_run import OneRunAudit
+from quintain.leakage.audit.one_run import OneRunAudit
 from quintain.results.quantity import Quantity
 
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from quintain.leakage import one_run
+from quintain.leakage.audit import one_run
 from quintain.testing.checking import Law, require, run_laws
 
 Scores = NDArray[np.float64]
@@ -137,7 +137,7 @@ def check_guess_p_value(
     Args:
         epsilon, delta: What each mechanism keeps to, for each canary.
         canaries: How many there are; the time grows as 2 to that power.
-        p_value: The bound; that of ``quintain.leakage.one_run`` if not given.
+        p_value: The bound; that of ``quintain.leakage.audit.one_run`` if not given.
 
     Raises:
         AssertionError: If one is.

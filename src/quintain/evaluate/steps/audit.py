@@ -36,8 +36,8 @@ from quintain.leakage import (
     joint_bound,
     repetitions,
 )
-from quintain.leakage.one_run import OneRunAudit
-from quintain.leakage.repeats import joint_error
+from quintain.leakage.audit.one_run import OneRunAudit
+from quintain.leakage.audit.repeats import joint_error
 from quintain.results.bounds import Bracket
 from quintain.results.privacy_records import AuditResult, AuditRun
 from quintain.results.records import Claim

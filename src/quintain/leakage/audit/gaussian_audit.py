@@ -14,8 +14,8 @@ from scipy.special import betaincinv, log_ndtr, ndtri
 
 from quintain.core.errors import SettingError
 from quintain.core.statistics import check_confidence
-from quintain.leakage.canary_checks import check_canaries
-from quintain.leakage.one_run import count_correct_guesses
+from quintain.leakage.audit.canary_checks import check_canaries
+from quintain.leakage.audit.one_run import count_correct_guesses
 
 ASSUMPTIONS = (
     "the scores of different canaries are independent, given the coins",

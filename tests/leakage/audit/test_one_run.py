@@ -9,7 +9,12 @@ from scipy.optimize import linprog
 
 from quintain.core.errors import DataError, SettingError
 from quintain.leakage import audit_one_run, max_auditable_epsilon
-from quintain.leakage.one_run import count_correct_guesses, epsilon_lower_bound, numbers_of_guesses, p_value
+from quintain.leakage.audit.one_run import (
+    count_correct_guesses,
+    epsilon_lower_bound,
+    numbers_of_guesses,
+    p_value,
+)
 from quintain.results import Basis, Quantity, Side
 from quintain.results.quantity import Metric
 

@@ -10,7 +10,7 @@ import pytest
 
 from quintain.core.errors import SettingError
 from quintain.leakage import audit_one_run, joint_bound, repetitions
-from quintain.leakage.repeats import FIRST_AUDIT_CONFIDENCE, joint_error
+from quintain.leakage.audit.repeats import FIRST_AUDIT_CONFIDENCE, joint_error
 from quintain.results import Basis, Bound, Bracket, Consistency, Quantity, Side
 from quintain.results.quantity import Metric
 

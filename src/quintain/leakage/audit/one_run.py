@@ -21,7 +21,7 @@ from quintain.core.errors import SettingError
 from quintain.core.registry import declare
 from quintain.core.seeds import derive_seed
 from quintain.core.statistics import check_confidence
-from quintain.leakage.canary_checks import check_canaries
+from quintain.leakage.audit.canary_checks import check_canaries
 from quintain.results.bounds import Bound
 from quintain.results.evidence import ConfidenceLevels
 from quintain.results.quantity import Basis, Metric, Quantity, Side

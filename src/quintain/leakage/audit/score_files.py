@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from quintain.core.errors import DataError, NotFoundError
 from quintain.core.files import read_bytes
-from quintain.leakage.canary_checks import check_canaries
+from quintain.leakage.audit.canary_checks import check_canaries
 
 
 def read_scores(path: str | Path) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -12,7 +12,7 @@ from itertools import count
 
 from quintain.core.errors import SettingError
 from quintain.core.statistics import check_confidence
-from quintain.leakage.one_run import OneRunAudit
+from quintain.leakage.audit.one_run import OneRunAudit
 from quintain.results.bounds import FALSE_ALARM_PROBABILITY, Bound
 from quintain.results.evidence import ConfidenceLevels
 

@@ -8,7 +8,7 @@ from scipy.stats import binom, norm
 from quintain.core.errors import DataError, SettingError
 from quintain.dp.accounting.gaussian import gaussian_epsilon
 from quintain.leakage import audit_gaussian
-from quintain.leakage.gaussian_audit import gaussian_dp_epsilon, mu_lower_bound
+from quintain.leakage.audit.gaussian_audit import gaussian_dp_epsilon, mu_lower_bound
 
 DELTA = 1e-5
 

@@ -1,0 +1,1 @@
+"""Lower bounds on epsilon from the scores of canaries, and whether each was included."""
