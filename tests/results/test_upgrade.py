@@ -57,6 +57,15 @@ ADDED = {
     "result.models.*": {"adversarial", "max_queries", "noise_samples"},
     "result.models.*.examples": {"abstained_radius"},
     "result.models.*.diagnostics": {"not_judged"},
+    **{
+        f"{place}.quantity": {"fpr"}
+        for place in (
+            "claims.*.bracket.lower",
+            "claims.*.bracket.upper",
+            "result.audit.lower",
+            "result.control.lower",
+        )
+    },
 }
 """Fields with a default that objects of schema 2 have got since its golden files were written."""
 

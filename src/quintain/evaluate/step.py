@@ -126,6 +126,8 @@ def _crossing_text(claim: Claim) -> str:
             f"{both} (the audit shows more than the accountant allows, each time that it was repeated with "
             "fresh coins)"
         )
+    if claim.bracket.quantity.metric.is_leak:
+        return f"{both} (an attack finds out more than the claimed epsilon allows)"
     return f"{both} ({claim.bracket.num_contradictory} examples both certified and broken)"
 
 

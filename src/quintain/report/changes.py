@@ -74,13 +74,14 @@ def _must_agree(quantity: Quantity) -> dict[str, object]:
         "adjacency": quantity.adjacency,
         "unit": quantity.privacy_unit,
         "released": quantity.released,
+        "false-positive rate": quantity.fpr,
     }
 
 
 def _moved(before: tuple[float, float], after: tuple[float, float], kind: Metric) -> tuple[ChangeKind, str]:
     if before == after:
         return "same", "both sides are where they were"
-    less_is_better = kind is Metric.EPSILON
+    less_is_better = kind.less_is_better
     if after[0] > before[1]:
         return ("worse" if less_is_better else "better"), "all of the new bracket lies above the old one"
     if after[1] < before[0]:

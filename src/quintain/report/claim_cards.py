@@ -46,7 +46,9 @@ def card(run: RunResults, claim: Claim) -> ClaimCard:
     about = threat or ("" if delta is None else f"epsilon at delta {fmt.delta(delta)}")
     audit = audit_of(run, claim)
     lines = (
-        _privacy_lines(run, claim, audit)
+        _leak_lines(claim)
+        if claim.bracket.quantity.metric.is_leak
+        else _privacy_lines(run, claim, audit)
         if claim.bracket.quantity.metric is Metric.EPSILON
         else _accuracy_lines(run, claim)
     )
@@ -74,7 +76,7 @@ def claim_bar(
     kind = bracket.quantity.metric
     marks = [mark for one in requirements if (mark := _mark(one, kind))]
     below: Tick | None = None
-    if bracket.baseline is not None and kind is not Metric.EPSILON:
+    if bracket.baseline is not None and not kind.less_is_better:
         below = (bracket.baseline, f"majority class {fmt.percent(bracket.baseline)}")
     elif audit is not None:
         below = (
@@ -105,7 +107,7 @@ def claim_bar(
         limits,
         labels,
         scale=scale,
-        higher_is_better=kind is not Metric.EPSILON,
+        higher_is_better=not kind.less_is_better,
         required=marks,
         marker=below,
         alt_text=spoken,
@@ -212,6 +214,18 @@ def _privacy_lines(run: RunResults, claim: Claim, audit: AuditRun | None) -> tup
             found = claim_rows.bound_text(audited, Side.LOWER)
             lines.append(f"The audit of this mechanism is a claim of its own: {found}.")
     return tuple(line for line in lines if line)
+
+
+def _leak_lines(claim: Claim) -> tuple[str, ...]:
+    """Say what the lower side of a leak is by, and what its upper side follows from."""
+    lower, upper = claim.bracket.lower, claim.bracket.upper
+    return (
+        f"Attacked by {lower.method}."
+        if lower.basis is not Basis.TRIVIAL
+        else f"No attack shows more than nothing: {lower.method}.",
+        f"{upper.method[:1].upper()}{upper.method[1:]}.",
+        *(f"Assumes: {'; '.join(lower.assumptions)}." for _ in lower.assumptions[:1]),
+    )
 
 
 def _audited_elsewhere(run: RunResults, claim: Claim) -> Bracket | None:

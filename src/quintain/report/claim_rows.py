@@ -25,6 +25,15 @@ _FOUND = {
     (Metric.CLEAN_ACCURACY, Side.UPPER): ("correct", "not known"),
     (Metric.EPSILON, Side.LOWER): ("audited", "not audited"),
     (Metric.EPSILON, Side.UPPER): ("accounted", "no upper bound"),
+    **{
+        (metric, side): words
+        for metric in Metric
+        if metric.is_leak
+        for side, words in (
+            (Side.LOWER, ("found", "nothing found")),
+            (Side.UPPER, ("allowed", "no guarantee")),
+        )
+    },
 }
 
 
@@ -206,7 +215,7 @@ def versus_majority(bracket: Bracket) -> Badge:
     """Return how an accuracy compares with the majority class on the same examples; empty for other
     quantities.
     """
-    if bracket.baseline is None or bracket.quantity.metric is Metric.EPSILON:
+    if bracket.baseline is None or bracket.quantity.metric.less_is_better:
         return Badge()
     if bracket.upper.value <= bracket.baseline:
         return Badge("not above the majority class", "bad")

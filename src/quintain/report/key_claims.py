@@ -9,7 +9,14 @@ from quintain.report.run_results import RunResults
 from quintain.results.quantity import Basis, Metric, Quantity
 from quintain.results.records import Claim
 
-_METRICS = (Metric.ROBUST_ACCURACY, Metric.EPSILON, Metric.CLEAN_ACCURACY)
+_METRICS = (
+    Metric.ROBUST_ACCURACY,
+    Metric.EPSILON,
+    Metric.MEMBERSHIP_TPR,
+    Metric.MEMBERSHIP_ADVANTAGE,
+    Metric.REIDENTIFIED,
+    Metric.CLEAN_ACCURACY,
+)
 """In the order of their cards."""
 
 

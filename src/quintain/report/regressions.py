@@ -84,6 +84,9 @@ def _reasons(
     was, now = before.bracket, after.bracket
     if metric is Metric.EPSILON:
         yield from _worse(metric, "accounted epsilon", was.upper, now.upper, tolerance)
+    elif metric.is_leak:
+        yield from _worse(metric, "rate that attacks reach", was.lower, now.lower, tolerance)
+        yield from _worse(metric, "rate that is allowed", was.upper, now.upper, tolerance)
     elif metric is Metric.CLEAN_ACCURACY:
         yield from _worse(metric, "accuracy", was.lower, now.lower, tolerance)
     else:
@@ -146,10 +149,10 @@ def _worse(metric: Metric, what: str, before: Bound, after: Bound, tolerance: fl
         was = fmt.metric_value(metric, before.value, before.side)
         yield f"the {what} is not known any more; it was {was}"
         return
-    rises = metric is Metric.EPSILON
+    rises = metric.less_is_better
     loss = (after.value - before.value) * (1 if rises else -1)
     if loss > tolerance + _ROUNDING:  # infinity less infinity is NaN, and no loss
-        amount = fmt.number(loss) if rises else fmt.points(loss).lstrip("+")
+        amount = fmt.number(loss) if metric is Metric.EPSILON else fmt.points(loss).lstrip("+")
         was, now = (fmt.metric_value(metric, bound.value, bound.side) for bound in (before, after))
         yield f"the {what} {'rose' if rises else 'fell'} by {amount}, from {was} to {now}"
 

@@ -9,7 +9,7 @@ from quintain.core.errors import SettingError
 from quintain.core.notebook import drawn_by
 from quintain.core.statistics import binomial_tail, check_confidence
 from quintain.results.evidence import ConfidenceLevels, CountEvidence, Evidence
-from quintain.results.quantity import Basis, Metric, Quantity, Side
+from quintain.results.quantity import Basis, Quantity, Side
 from quintain.results.verdict import Decision, Verdict
 
 FALSE_ALARM_PROBABILITY = 1e-6
@@ -87,8 +87,8 @@ class Bracket:
     """Both sides of one quantity.
 
     Args:
-        lower: From below: proved accuracy, audited epsilon.
-        upper: From above: accuracy under attack, accounted epsilon.
+        lower: From below: proved accuracy, audited epsilon, what an attack found out.
+        upper: From above: accuracy under attack, accounted epsilon, what a guarantee allows to find out.
         baseline: What always answering the most frequent class reaches, where that means something.
         num_contradictory: Examples at which the two sides cross, though the counts may not.
         num_invalid: Examples with an invalid output (NaN); any forbids PASS.
@@ -171,8 +171,8 @@ class Bracket:
 
         The upper bound decides PASS and the lower bound FAIL; otherwise it is UNDECIDED.
 
-        An epsilon that an audit shows to be larger than ``value`` is FAIL, whatever the accountant says and
-        however the two cross.
+        What an audit or an attack shows to be larger than ``value`` is FAIL, whatever the accountant says
+        and however the two cross.
         """
         low, high = self.confidence_interval(confidence, population=population)
         return self._verdict(high <= value, low > value, f"{_between(low, high)}, required <= {value:g}")
@@ -196,7 +196,7 @@ class Bracket:
 
     def _verdict(self, passes: bool, fails: bool, why: str) -> Verdict:
         if self.consistency is Consistency.CONTRADICTION and not (
-            fails and self.quantity.metric is Metric.EPSILON
+            fails and self.quantity.metric.less_is_better
         ):
             return Verdict(
                 Decision.UNDECIDED, f"the two bounds contradict each other, so neither can be trusted: {why}"
@@ -259,6 +259,7 @@ def comparable(lower: Quantity, upper: Quantity) -> bool:
         lower.threat,
         lower.delta,
         lower.adjacency,
+        lower.fpr,
     ) == (
         upper.metric,
         upper.subject_hash,
@@ -266,6 +267,7 @@ def comparable(lower: Quantity, upper: Quantity) -> bool:
         upper.threat,
         upper.delta,
         upper.adjacency,
+        upper.fpr,
     )
     return (
         same and implied(lower.released, upper.released) and implied(lower.privacy_unit, upper.privacy_unit)

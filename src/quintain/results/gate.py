@@ -1,5 +1,6 @@
 """Decide requirements by the claims of a run, and which exit code follows; this needs no torch."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -81,7 +82,9 @@ def _nothing_found(requirement: Requirement, claims: Sequence[Claim]) -> str:
     same_metric = [claim for claim in claims if claim.bracket.quantity.metric is requirement.metric]
     models = sorted({claim.model for claim in same_metric})
     threats = sorted({claim.bracket.quantity.threat for claim in same_metric} - {""})
-    what = f"{', '.join(threats)} ({', '.join(models)})" if threats else f"that of {', '.join(models)}"
+    rates = sorted({claim.bracket.quantity.fpr or 0.0 for claim in same_metric} - {0.0})
+    which = threats or [f"fpr={100 * rate:g}%" for rate in rates]
+    what = f"{', '.join(which)} ({', '.join(models)})" if which else f"that of {', '.join(models)}"
     measured = f"; this run has {what}" if models else ""
     return f"no result for {quantity}{measured}"
 
@@ -241,7 +244,12 @@ def _decide_by_claim(
 
 
 def _advice(requirement: Requirement, bracket: Bracket) -> str:
-    """Say what would decide a requirement on robust accuracy of which one side is not known."""
+    """Say what would decide a requirement of which one side is not known."""
+    if requirement.metric.is_leak and bracket.upper.basis is Basis.TRIVIAL:
+        return (
+            "; no attack that failed shows that none succeeds: only a guarantee does (quintain privatize, "
+            f"whose record --private names); {bracket.upper.method}"
+        )
     if requirement.metric is not Metric.ROBUST_ACCURACY:
         return ""
     if bracket.lower.basis is Basis.TRIVIAL and requirement.relation == ">=":
@@ -286,7 +294,12 @@ def _is_of_quantity(claim: Claim, requirement: Requirement) -> bool:
         quantity.metric is requirement.metric
         and same_threat(quantity.threat, requirement.threat)
         and requirement.delta in (None, quantity.delta)
+        and (requirement.fpr is None or _is_same_rate(requirement.fpr, quantity.fpr))
     )
+
+
+def _is_same_rate(required: float, measured: float | None) -> bool:
+    return measured is not None and math.isclose(required, measured, rel_tol=1e-9)
 
 
 def same_threat(a: str, b: str) -> bool:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from quintain.results.artifacts import Picture
+from quintain.results.evidence import ConfidenceLevels
+from quintain.results.quantity import Metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,10 @@ class LeakMeasurement:
         ceiling: The largest value that a claimed guarantee allows; None where nothing is claimed.
         curve: Points of a curve to be drawn, such as the ROC.
         exposed: Ids of the candidates that it tells most surely and rightly, the surest first.
+        metric: Of the claim that it bounds from below; None where it bounds none.
+        fpr: The false-positive rate of a ``membership_tpr``.
+        lower: What the best attack reaches at least, at several one-sided confidences; None where it bounds
+            no claim.
     """
 
     attack: str
@@ -55,6 +61,9 @@ class LeakMeasurement:
     ceiling: float | None = None
     curve: tuple[CurvePoint, ...] = ()
     exposed: tuple[int, ...] = ()
+    metric: Metric | None = None
+    fpr: float | None = None
+    lower: ConfidenceLevels | None = None
 
     @property
     def gain(self) -> float:

@@ -11,11 +11,24 @@ class Metric(StrEnum):
     CLEAN_ACCURACY = "clean_accuracy"
     ROBUST_ACCURACY = "robust_accuracy"
     EPSILON = "epsilon"
+    MEMBERSHIP_TPR = "membership_tpr"
+    MEMBERSHIP_ADVANTAGE = "membership_advantage"
+    REIDENTIFIED = "reidentified"
 
     @property
     def range(self) -> tuple[float, float]:
         """Lowest and highest value that there can be: what a trivial bound says."""
         return (0.0, math.inf) if self is Metric.EPSILON else (0.0, 1.0)
+
+    @property
+    def is_leak(self) -> bool:
+        """Whether it is what attackers find out, as a fraction: attacks bound it from below."""
+        return self in (Metric.MEMBERSHIP_TPR, Metric.MEMBERSHIP_ADVANTAGE, Metric.REIDENTIFIED)
+
+    @property
+    def less_is_better(self) -> bool:
+        """Whether a requirement limits it from above."""
+        return self is Metric.EPSILON or self.is_leak
 
 
 class Side(StrEnum):
@@ -48,6 +61,7 @@ class Quantity:
         adjacency: Which data sets count as neighbours: ``add/remove`` or ``replace``.
         privacy_unit: Whose privacy it is, such as ``image``.
         released: What the adversary sees, such as ``all iterates``.
+        fpr: The false-positive rate of a ``membership_tpr``.
     """
 
     metric: Metric
@@ -58,9 +72,11 @@ class Quantity:
     adjacency: str = ""
     privacy_unit: str = ""
     released: str = ""
+    fpr: float | None = None
 
     @property
     def text(self) -> str:
         """The quantity as requirements write it, such as ``robust_accuracy(linf:4/255)``."""
         about = self.threat or ("" if self.delta is None else f"delta={self.delta:g}".replace("e-0", "e-"))
+        about = about if self.fpr is None else f"fpr={100 * self.fpr:g}%"
         return f"{self.metric}({about})" if about else str(self.metric)

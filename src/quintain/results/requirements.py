@@ -13,7 +13,7 @@ _REQUIREMENT = re.compile(
     r"(?P<value>[0-9.eE+-]+)\s*(?P<percent>%?)\s*"
 )
 _COMMA_OUTSIDE_BRACKETS = re.compile(r",(?![^\[\]]*\])")
-_KEYWORDS = ("model", "delta", "scope")
+_KEYWORDS = ("model", "delta", "fpr", "scope")
 _WITHOUT_VALUE = re.compile(rf"[(,]\s*({'|'.join(_KEYWORDS)})\s*=\s*[,)]")
 
 ATTACKED_ACCURACY = "attacked_accuracy"
@@ -31,6 +31,7 @@ class Requirement:
         value: The limit, in the units of the metric; accuracies are fractions in [0, 1].
         threat: Spec of the threat, for robust accuracy; empty for other metrics.
         delta: The delta of epsilon; None stands for every delta that is claimed.
+        fpr: The false-positive rate of ``membership_tpr``; None stands for every one that is measured.
         model: Name of a model of the run; empty for the run's primary claims.
         scope: ``population``, or ``sample`` for the tested examples alone, which is the default under
             attack.
@@ -46,6 +47,7 @@ class Requirement:
     value: float
     threat: str = ""
     delta: float | None = None
+    fpr: float | None = None
     model: str = ""
     scope: Literal["population", "sample"] = "population"
     under_attack: bool = False
@@ -67,7 +69,7 @@ class Requirement:
 
         Raises:
             SettingError: If it cannot be read, has a keyword without a value, or is an upper limit of an
-                accuracy or a lower one of epsilon.
+                accuracy or a lower one of epsilon or of what attackers find out.
             UnknownNameError: If there is no such metric, threat or keyword.
         """
         found = cls.parse(text, path=path, line=line)
@@ -76,7 +78,7 @@ class Requirement:
                 f"requirement {text!r}: {empty[1]}= has no value; give one, or leave it out (is a variable "
                 "of the shell not set?)"
             )
-        relation = "<=" if found.metric is Metric.EPSILON else ">="
+        relation = "<=" if found.metric.less_is_better else ">="
         if found.relation != relation:
             raise SettingError(
                 f"requirement {text!r} would be passed by worse models alone; expected {relation}: "
@@ -132,6 +134,9 @@ class Requirement:
                 f"requirement {text!r}: delta={keywords['delta']}; expected a number strictly between 0 and "
                 "1, such as 1e-5"
             )
+        if "fpr" in keywords and metric is not Metric.MEMBERSHIP_TPR:
+            raise SettingError(f"requirement {text!r}: {match['metric']} has no fpr; leave it out")
+        fpr = _fraction(text, "fpr", keywords["fpr"]) if "fpr" in keywords else None
         value = _limit(text, metric, match["value"], bool(match["percent"]))
         low, high = metric.range
         if not low <= value <= high:
@@ -146,6 +151,7 @@ class Requirement:
             value=value,
             threat=threats[0] if threats else "",
             delta=delta,
+            fpr=fpr,
             model=keywords.get("model", ""),
             scope="sample" if scope == "sample" else "population",
             under_attack=under_attack,
@@ -191,6 +197,22 @@ def _limit(text: str, metric: Metric, number: str, is_percent: bool) -> float:
             f"is meant, write {value / 100:g}, else {number} or {100 * value:g} %"
         )
     return value / 100
+
+
+def _fraction(requirement: str, keyword: str, text: str) -> float:
+    """Return a rate such as ``1%`` or ``0.01`` as a fraction.
+
+    Raises:
+        SettingError: If it is no number strictly between 0 and 1.
+    """
+    number = text.strip().removesuffix("%")
+    value = _to_float(requirement, number.strip()) / (100 if number != text.strip() else 1)
+    if not 0 < value < 1:
+        raise SettingError(
+            f"requirement {requirement!r}: {keyword}={text}; expected a rate strictly between 0 and 1, such "
+            "as 1% or 0.01"
+        )
+    return value
 
 
 def _to_float(requirement: str, number: str) -> float:

@@ -37,6 +37,7 @@ quantities = st.builds(
     texts,
     texts,
     texts,
+    st.one_of(st.none(), st.floats(0, 1)),
 )
 examples = st.lists(
     st.tuples(

@@ -69,6 +69,8 @@ TAXA: Mapping[tuple[int, str], str] = MappingProxyType(
         (ATLAS, "AML.T0015"): "Evade AI model.",
         (ATLAS, "AML.T0024.000"): "Infer training data membership.",
         (OWASP, "ML01:2023"): "Input manipulation attack.",
+        (ATLAS, "AML.T0024.001"): "Invert AI model.",
+        (OWASP, "ML03:2023"): "Model inversion attack.",
         (OWASP, "ML04:2023"): "Membership inference attack.",
     }
 )
@@ -107,6 +109,10 @@ _UNDECIDED = (
     "it: more examples, stronger attacks or a certificate may."
 )
 
+MEMBERSHIP = ((NIST, "NISTAML.033"), (ATLAS, "AML.T0024.000"), (OWASP, "ML04:2023"))
+
+_LESS_LEAK = "Train privately ('quintain privatize'), or require less."
+
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
         Metric.CLEAN_ACCURACY.value: Rule(
@@ -142,6 +148,33 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             f"('quintain privatize --plan' shows the costs), or require less. {_UNDECIDED}",
             "7.5",
             ((NIST, "NISTAML.033"), (NIST, "NISTAML.032"), (ATLAS, "AML.T0024.000"), (OWASP, "ML04:2023")),
+        ),
+        Metric.MEMBERSHIP_TPR.value: Rule(
+            "MembershipTruePositives",
+            "The share of training examples that attackers find is not shown to be as low as required.",
+            "It is the true-positive rate of the best attack at a false-positive rate: how many of the "
+            "training examples it finds while it takes so few others for them. Attacks bound it from below, "
+            f"the accountant's trade-off curve from above. {_LESS_LEAK} {_UNDECIDED}",
+            "7.5",
+            MEMBERSHIP,
+        ),
+        Metric.MEMBERSHIP_ADVANTAGE.value: Rule(
+            "MembershipAdvantage",
+            "The advantage of attackers who tell training examples from others is not shown to be as low as "
+            "required.",
+            "It is the largest difference of true-positive and false-positive rate that an attack reaches. "
+            f"Attacks bound it from below, the accountant's delta at epsilon 0 from above. {_LESS_LEAK} "
+            f"{_UNDECIDED}",
+            "7.5",
+            MEMBERSHIP,
+        ),
+        Metric.REIDENTIFIED.value: Rule(
+            "Reidentified",
+            "The share of people whom a model gives away is not shown to be as low as required.",
+            "It is the fraction of the private people whose reconstruction a judge takes for nobody else, "
+            f"public people included. Attacks bound it from below. {_LESS_LEAK} {_UNDECIDED}",
+            "7.5",
+            ((NIST, "NISTAML.032"), (ATLAS, "AML.T0024.001"), (OWASP, "ML03:2023")),
         ),
         CONTRADICTION: Rule(
             "ContradictoryBounds",

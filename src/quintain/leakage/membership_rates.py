@@ -1,0 +1,199 @@
+"""Lower bounds on how well members of a training set can be told, from the scores of one attack.
+
+The threshold is the score of one of the others, whose rank is fixed beforehand: given the scores of the
+others it does not depend on those of the members, so that no choice is made on what is counted.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import betaincinv
+
+from quintain.core.errors import SettingError
+from quintain.core.statistics import binomial_lower
+from quintain.leakage.audit.one_run import p_value
+from quintain.results.evidence import ConfidenceLevels
+
+CONFIDENCES = (0.5, 0.8, 0.9, 0.95, 0.975, 0.99, 0.995, 0.999)
+"""One-sided confidences of the bounds."""
+
+CONTRADICTING = (1 - 1e-6, 1 - 1e-7, 1 - 1e-8, 1 - 1e-9)
+"""Further ones, at which a bound may contradict a claim."""
+
+ADVANTAGE_RANKS = (1 / 100, 1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4)
+"""Fractions of the others above the thresholds of which the best advantage is taken."""
+
+TOP = 16
+"""One in so many candidates is guessed to be a member, where a claim is tested."""
+
+
+@dataclass(frozen=True, slots=True)
+class MembershipScores:
+    """The scores of one attack, larger for likelier members.
+
+    Args:
+        members: Of the training examples (n,).
+        others: Of examples of the same kind that were not trained on (m,).
+
+    Raises:
+        SettingError: If there are none of either, or one is NaN.
+    """
+
+    members: NDArray[np.float64]
+    others: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, members: ArrayLike, others: ArrayLike) -> "MembershipScores":
+        """Return the scores as arrays of float64."""
+        found = cls(*(np.asarray(one, dtype=np.float64).reshape(-1) for one in (members, others)))
+        for name, scores in (("members", found.members), ("others", found.others)):
+            if not len(scores) or np.isnan(scores).any():
+                count = int(np.isnan(scores).sum())
+                raise SettingError(
+                    f"{len(scores)} scores of {name}, {count} of them NaN; expected at least one, and numbers"
+                )
+        return found
+
+    def found(self, rank: int) -> int:
+        """Return how many members score above all but ``rank`` of the others; ties count as missed."""
+        threshold = np.sort(self.others)[::-1][rank]
+        return int((self.members > threshold).sum())
+
+
+def tpr_levels(
+    scores: MembershipScores, fpr: float, *, epsilon: float | None = None, delta: float | None = None
+) -> ConfidenceLevels:
+    r"""Return lower bounds on the true-positive rate at a false-positive rate, at several confidences.
+
+    The threshold is the (k+1)-th largest score of the m others, with the largest k whose false-positive rate
+    is at most ``fpr`` at the confidence: given the others, the rate of new ones above it has a Beta(k+1, m-k)
+    law. Where m is too small for any k, the rate u at k = 0 is too large, and what is found counts by
+    ``fpr / u``: an attacker may guess at random below a threshold, so that the true-positive rate is concave.
+
+    Args:
+        scores: Of both kinds of candidates.
+        fpr: The false-positive rate, in (0, 1).
+        epsilon, delta: The privacy that is claimed, if any.
+
+    Guarantee: each bound exceeds the true rate with probability at most 1 minus its confidence, if the
+    scores of all candidates are independent given which of them are members. Those at confidences from
+    1 - 1e-6 up exceed what (epsilon, delta) allows only where a test without that assumption rejects the
+    claim (Steinke, Nasr and Jagielski, 2023, arXiv:2305.08846): candidates were members by independent coins,
+    and the highest-scored sixteenth of all of them are guessed to be some.
+
+    Source: Clopper and Pearson, 1934; the law of order statistics (Wilks, 1941).
+    """
+
+    def bound(confidence: float) -> float:
+        error = (1 - confidence) / 2
+        rank, rate = _rank(len(scores.others), fpr, error)
+        hits = scores.found(rank)
+        return min(1.0, fpr / rate) * binomial_lower(hits, len(scores.members), 1 - error)
+
+    return _levels(bound, scores, allowed_tpr(fpr, epsilon, delta), epsilon, delta)
+
+
+def advantage_levels(
+    scores: MembershipScores, *, epsilon: float | None = None, delta: float | None = None
+) -> ConfidenceLevels:
+    """Return lower bounds on the largest true-positive less false-positive rate, at several confidences.
+
+    The best of seven thresholds counts, at ranks of the others that are fixed beforehand; each is bounded at
+    an error of a seventh.
+
+    Args:
+        scores: Of both kinds of candidates.
+        epsilon, delta: The privacy that is claimed, if any.
+
+    Guarantee: as that of ``tpr_levels``.
+    """
+    ranks = sorted({min(int(part * len(scores.others)), len(scores.others) - 1) for part in ADVANTAGE_RANKS})
+
+    def bound(confidence: float) -> float:
+        error = (1 - confidence) / (2 * len(ranks))
+        return max(
+            binomial_lower(scores.found(rank), len(scores.members), 1 - error)
+            - _rate_above(rank, len(scores.others), error)
+            for rank in ranks
+        )
+
+    return _levels(bound, scores, allowed_advantage(epsilon, delta), epsilon, delta)
+
+
+def allowed_tpr(fpr: float, epsilon: float | None, delta: float | None) -> float:
+    r"""Return the largest true-positive rate that (epsilon, delta) allows; 1 where nothing is claimed.
+
+    .. math:: \min(e^\varepsilon f + \delta,\ 1 - e^{-\varepsilon} (1 - \delta - f))
+
+    Source: Kairouz, Oh and Viswanath, 2015, arXiv:1311.0776.
+    """
+    if epsilon is None:
+        return 1.0
+    small = delta or 0.0
+    most = math.exp(min(epsilon, 700.0)) * fpr + small
+    return min(1.0, most, 1 - math.exp(-epsilon) * max(0.0, 1 - small - fpr))
+
+
+def allowed_advantage(epsilon: float | None, delta: float | None) -> float:
+    r"""Return the largest advantage that (epsilon, delta) allows; 1 where nothing is claimed.
+
+    .. math:: \frac{e^\varepsilon - 1 + 2 \delta}{e^\varepsilon + 1}
+    """
+    if epsilon is None:
+        return 1.0
+    return min(1.0, math.tanh(epsilon / 2) + 2 * (delta or 0.0) / (math.exp(min(epsilon, 700.0)) + 1))
+
+
+def _levels(
+    bound: Callable[[float], float],
+    scores: MembershipScores,
+    allowed: float,
+    epsilon: float | None,
+    delta: float | None,
+) -> ConfidenceLevels:
+    """Return bounds at all confidences, which fall as those rise."""
+    values = [max(0.0, bound(confidence)) for confidence in CONFIDENCES]
+    if epsilon is not None:
+        chance = _chance_of_guesses(scores, epsilon, delta or 0.0)
+        values += [
+            value if chance <= 1 - confidence else min(value, allowed)
+            for confidence in CONTRADICTING
+            for value in (max(0.0, bound(confidence)),)
+        ]
+    falling = np.minimum.accumulate(values)
+    confidences: Sequence[float] = (*CONFIDENCES, *CONTRADICTING)[: len(values)]
+    return ConfidenceLevels(tuple(confidences), tuple(map(float, falling)))
+
+
+def _chance_of_guesses(scores: MembershipScores, epsilon: float, delta: float) -> float:
+    """Bound the probability of so many right guesses under the claim, whatever the scores depend on.
+
+    Members are more or fewer than half of the candidates: the odds of each coin add to epsilon.
+    """
+    candidates = len(scores.members) + len(scores.others)
+    guesses = max(1, candidates // TOP)
+    pooled = np.concatenate([scores.others, scores.members])
+    included = np.arange(candidates) >= len(scores.others)
+    # A stable sort puts the others first among equals: ties are guessed wrong.
+    top = np.argsort(-pooled, kind="stable")[:guesses]
+    odds = math.log(len(scores.members) / len(scores.others))
+    return p_value(candidates, guesses, int(included[top].sum()), max(0.0, epsilon + odds), delta)
+
+
+def _rank(others: int, fpr: float, error: float) -> tuple[int, float]:
+    """Return the largest rank whose false-positive rate is at most ``fpr`` but for ``error``, and that rate.
+
+    Rank 0 and its rate where there is none.
+    """
+    rank = 0
+    while rank + 1 < others and _rate_above(rank + 1, others, error) <= fpr:
+        rank += 1
+    return rank, max(fpr, _rate_above(rank, others, error))
+
+
+def _rate_above(rank: int, others: int, error: float) -> float:
+    """Return a bound on the rate of others above the (rank+1)-th largest of them, but for ``error``."""
+    return float(betaincinv(rank + 1, others - rank, 1 - error))

@@ -1,0 +1,82 @@
+"""Lower bounds on how well members are told: their level, their power, and when they contradict a claim."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from quintain.core.errors import SettingError
+from quintain.leakage.membership_rates import (
+    MembershipScores,
+    advantage_levels,
+    allowed_advantage,
+    allowed_tpr,
+    tpr_levels,
+)
+
+REPEATS = 400
+FALSE_ALARMS = 33
+"""More of 400 than chance brings about once in a thousand, at 5 %."""
+
+
+def drawn(mu, members, others, seed):
+    rng = np.random.default_rng(seed)
+    return MembershipScores.of(rng.normal(mu, 1, members), rng.normal(0, 1, others))
+
+
+@pytest.mark.parametrize(("members", "others"), [(60, 60), (400, 100), (100, 400)])
+@pytest.mark.parametrize("mu", [0.0, 1.5])
+def test_neither_bound_exceeds_the_true_rate_more_often_than_it_says(mu, members, others):
+    tpr, advantage = norm.cdf(norm.ppf(0.05) + mu), 2 * norm.cdf(mu / 2) - 1
+    found = [drawn(mu, members, others, seed) for seed in range(REPEATS)]
+    assert sum(tpr_levels(one, 0.05).at(0.95, 0.0) > tpr for one in found) < FALSE_ALARMS
+    assert sum(advantage_levels(one).at(0.95, 0.0) > advantage for one in found) < FALSE_ALARMS
+
+
+def test_scores_that_are_all_equal_show_nothing():
+    same = MembershipScores.of([0.0] * 50, [0.0] * 50)
+    assert set(tpr_levels(same, 0.01).values) == set(advantage_levels(same).values) == {0.0}
+
+
+def test_a_perfect_attack_shows_what_so_few_others_allow():
+    sure = MembershipScores.of([1.0] * 500, [0.0] * 500)
+    assert tpr_levels(sure, 0.01).at(0.95, 0.0) > 0.98
+    assert advantage_levels(sure).at(0.95, 0.0) > 0.95
+    # among 20 others the rate of false alarms is known to be below 17 % alone: what is found counts by 1/17
+    few = tpr_levels(MembershipScores.of([1.0] * 500, [0.0] * 20), 0.01).at(0.95, 0.0)
+    assert 0.05 < few < 0.07
+
+
+def test_a_bound_falls_as_its_confidence_rises():
+    for levels in (tpr_levels(drawn(2, 300, 300, 0), 0.01, epsilon=1.0, delta=1e-5),):
+        assert list(levels.values) == sorted(levels.values, reverse=True)
+        assert len(levels.confidences) == len(set(levels.confidences))
+
+
+def test_what_a_claim_allows_is_the_closed_form_at_its_corners():
+    assert allowed_tpr(0.01, 0.0, 0.0) == pytest.approx(0.01)
+    assert allowed_tpr(0.01, None, None) == allowed_advantage(None, None) == 1.0
+    assert allowed_advantage(0.0, 1e-3) == pytest.approx(1e-3)
+    assert allowed_advantage(1000.0, 0.0) == allowed_tpr(0.5, 1000.0, 0.0) == 1.0
+    for epsilon in (0.3, 1.0, 4.0):
+        # the advantage is the largest gap between the two lines and the diagonal
+        rates = np.linspace(0, 1, 20_001)
+        gaps = [allowed_tpr(float(rate), epsilon, 1e-3) - rate for rate in rates]
+        assert max(gaps) == pytest.approx(allowed_advantage(epsilon, 1e-3), abs=1e-4)
+        assert allowed_tpr(0.01, epsilon, 0.0) <= math.exp(epsilon) * 0.01
+
+
+def test_only_a_test_without_independence_lets_a_bound_contradict():
+    # A private mechanism may reveal all candidates at once, with probability delta for each: their number
+    # excludes nothing then, however many are found.
+    sure = MembershipScores.of([1.0] * 2000, [0.0] * 2000)
+    allowed = allowed_tpr(0.01, 1.0, 1e-3)
+    assert tpr_levels(sure, 0.01, epsilon=1.0, delta=1e-3).at(1 - 1e-6, 0.0) == pytest.approx(allowed)
+    assert tpr_levels(sure, 0.01, epsilon=1.0, delta=0.0).at(1 - 1e-6, 0.0) > 0.9
+
+
+@pytest.mark.parametrize(("members", "others"), [([], [0.0]), ([0.0], []), ([math.nan], [0.0])])
+def test_no_scores_and_nan_are_refused(members, others):
+    with pytest.raises(SettingError, match="expected at least one, and numbers"):
+        MembershipScores.of(members, others)
