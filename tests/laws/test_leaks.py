@@ -2,13 +2,18 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from quintain.core.errors import SettingError
 from quintain.core.progress import no_progress
 from quintain.core.registry import declared_entries
-from quintain.models import mlp
+from quintain.data import from_arrays
+from quintain.leakage import Candidates, Knowledge, ModelView
+from quintain.leakage.extraction.student import Student
+from quintain.models import Classifier, mlp
 
 FOUND = declared_entries("leak")
 GOALS = ("membership", "identity", "pictures", "updates", "agreement", "attributes", "exposure")
@@ -42,3 +47,47 @@ def test_a_reconstruction_is_an_example_that_follows_from_the_seed_and_the_net_i
     assert ((first.image >= 0) & (first.image <= 1)).all()
     assert torch.equal(first.image, again.image)
     assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
+
+
+# Extraction: a copy of a model
+
+copies = pytest.mark.parametrize(
+    "name", sorted(name for name, entry in FOUND.items() if entry.fact("goal") == "agreement")
+)
+THE_MODEL = Candidates(y=torch.zeros(1, dtype=torch.long), ids=torch.zeros(1, dtype=torch.long), shape=(4,))
+
+
+def copied(name, budget, *, max_queries=None, seed=7):
+    """What an attack copies of a small net, and the view that it asked."""
+    net = mlp(3, 4, 1, seed=1).eval()
+    x = np.random.default_rng(0).random((60, 4), dtype=np.float32)
+    view = ModelView(Classifier(net, num_classes=3), max_queries=max_queries)
+    public = from_arrays(x, np.arange(60) % 3)
+    before = copy.deepcopy(net.state_dict())
+    guess = FOUND[name].load()().guess(view, Knowledge(public=public), THE_MODEL, budget=budget, seed=seed)
+    assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
+    return guess, view
+
+
+@pytest.fixture
+def brief_students(monkeypatch):
+    """Copies are trained for few steps; nothing is said here of how good they are."""
+    monkeypatch.setattr(Student, "__post_init__", lambda self: object.__setattr__(self, "min_steps", 20))
+
+
+@copies
+@pytest.mark.usefixtures("brief_students")
+def test_a_copy_follows_from_the_seed_and_its_budget_is_kept(name):
+    z = torch.rand(20, 4, generator=torch.Generator().manual_seed(2))
+    first, view = copied(name, 24, max_queries=24)
+    again, _ = copied(name, 24)
+    assert first.queries == view.queries <= 24
+    assert torch.equal(first.model(z), again.model(z))
+    assert not torch.equal(first.model(z), copied(name, 24, seed=8)[0].model(z))
+
+
+@copies
+@pytest.mark.usefixtures("brief_students")
+def test_a_copy_that_took_more_than_its_budget_would_be_seen(name):
+    with pytest.raises(SettingError, match="it must keep to its budget"):
+        copied(name, 24, max_queries=23)

@@ -9,6 +9,8 @@ from quintain.core.registry import Entry
 
 if TYPE_CHECKING:
     from quintain.leakage.audit.one_run import audit_one_run as audit_one_run
+    from quintain.leakage.extraction.active import ActiveExtraction as ActiveExtraction
+    from quintain.leakage.extraction.knockoff import Knockoff as Knockoff
     from quintain.leakage.gradient_inversion import invert_gradient as invert_gradient
     from quintain.leakage.imprint import read_imprint as read_imprint
     from quintain.leakage.inconsistent_models import isolating_models as isolating_models
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from quintain.leakage.participation import solve_participation as solve_participation
 
 EXPORTS: dict[str, str] = {
+    "ActiveExtraction": "quintain.leakage.extraction.active",
     "Auditor": "quintain.leakage.protocols",
     "CanaryNet": "quintain.leakage.canaries",
     "CanaryRun": "quintain.leakage.canaries",
@@ -24,6 +27,7 @@ EXPORTS: dict[str, str] = {
     "GaussianAudit": "quintain.leakage.audit.gaussian_audit",
     "Guess": "quintain.leakage.attack",
     "InversionResult": "quintain.leakage.gradient_inversion",
+    "Knockoff": "quintain.leakage.extraction.knockoff",
     "Knowledge": "quintain.leakage.knowledge",
     "LeakJudgment": "quintain.leakage.attack",
     "LeakageAttack": "quintain.leakage.attack",
@@ -119,6 +123,32 @@ ENTRIES: tuple[Entry, ...] = (
         facts=(
             ("goal", "updates"),
             ("access", "sum"),
+        ),
+    ),
+    Entry(
+        "leak",
+        "active-extraction",
+        "quintain.leakage.extraction.active:ActiveExtraction",
+        "a copy of the model, which chooses in rounds what to ask about next",
+        guarantee="a witness: the copy agrees with the model on as many held-out examples",
+        facts=(
+            ("goal", "agreement"),
+            ("access", "scores"),
+            ("needs", "public"),
+            ("default_rank", "2"),
+        ),
+    ),
+    Entry(
+        "leak",
+        "knockoff",
+        "quintain.leakage.extraction.knockoff:Knockoff",
+        "a copy of the model, trained on its answers to random public examples",
+        guarantee="a witness: the copy agrees with the model on as many held-out examples",
+        facts=(
+            ("goal", "agreement"),
+            ("access", "labels"),
+            ("needs", "public"),
+            ("default_rank", "1"),
         ),
     ),
     Entry(

@@ -14,6 +14,7 @@ from torch import Tensor
 from quintain.core.progress import Progress, no_progress
 from quintain.leakage.knowledge import Knowledge
 from quintain.leakage.view import AttackerView
+from quintain.models.protocol import ClassifierLike
 
 Goal = Literal["membership", "identity", "pictures", "agreement", "attributes", "exposure"]
 """Whether an example was trained on; the face of a class; the pictures behind an update; a copy of the model;
@@ -49,13 +50,13 @@ class Guess:
         images: (k, *S) in [0, 1]. Identity: one a candidate; pictures: k of them, in any order.
         labels: (n,) int64. Attributes: the value that is guessed.
         model: Agreement: the copy, from inputs (B, *S) to logits (B, K).
-        queries: Queries of each candidate, on average.
+        queries: Queries of each candidate, on average; where a model is copied, it is the one candidate.
     """
 
     scores: Tensor | None = None
     images: Tensor | None = None
     labels: Tensor | None = None
-    model: object | None = None
+    model: ClassifierLike | None = None
     queries: float = 0.0
 
 

@@ -33,7 +33,7 @@ class LeakMeasurement:
         baseline_name: What gives it, such as ``guessing``.
         unit: What one trial is, such as ``image``.
         count: How many trials there were.
-        queries: Queries of each trial, on average.
+        queries: Queries of each candidate, on average; all of them where the one candidate is the model.
         ceiling: The largest value that a claimed guarantee allows; None where nothing is claimed.
         curve: Points of a curve to be drawn, such as the ROC.
         exposed: Ids of the candidates that it tells most surely and rightly, the surest first.

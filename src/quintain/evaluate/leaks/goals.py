@@ -2,7 +2,10 @@
 
 from collections.abc import Callable, Mapping
 
+from quintain.evaluate.leaks import agreement
 from quintain.evaluate.leaks.job import LeakFindings, LeakJob
 
-MEASURES: Mapping[str, Callable[[LeakJob], LeakFindings]] = {}
+MEASURES: Mapping[str, Callable[[LeakJob], LeakFindings]] = {
+    "agreement": agreement.measure,
+}
 """By the goal of an attack."""

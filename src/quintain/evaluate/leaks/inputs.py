@@ -1,0 +1,85 @@
+"""What every measurement of a leak checks before it begins, and the view that it opens for an attack."""
+
+import numpy as np
+
+from quintain.core.errors import DataError, SettingError
+from quintain.core.files import sha256
+from quintain.data.dataset import READ_BATCH_SIZE, Dataset, canonical_bytes
+from quintain.evaluate.leaks.job import LeakJob
+from quintain.leakage.attack import LeakageAttack
+from quintain.leakage.view import LEVELS, ModelView
+from quintain.models.protocol import Access, ClassifierLike
+
+
+def require_comparable(members: Dataset, others: Dataset) -> None:
+    """Raise if two sets of examples cannot stand for one kind, of which the target saw the first alone.
+
+    Raises:
+        DataError: If their examples differ in shape, or one example is in both (by its values, whatever its
+            label), so that what is learned of it would be no leak.
+    """
+    if members.shape != others.shape:
+        raise DataError(
+            f"{members.name} has examples of shape {members.shape}, {others.name} of {others.shape}; "
+            "expected the same"
+        )
+    seen = set(example_hashes(members))
+    known = sum(one in seen for one in example_hashes(others))
+    if known:
+        raise DataError(
+            f"{known} examples of {others.name} are in {members.name}, too; expected none: an attacker who "
+            "has the training examples has nothing to find. Take them out of one of the two"
+        )
+
+
+def without_overlap(others: Dataset, members: Dataset) -> Dataset:
+    """Return those of ``others`` that are not among ``members``, by their values: ``others`` itself if all.
+
+    Raises:
+        DataError: If none is left.
+    """
+    seen = set(example_hashes(members))
+    kept = [row for row, one in enumerate(example_hashes(others)) if one not in seen]
+    if not kept:
+        raise DataError(f"all {len(others)} examples of {others.name} are in {members.name}; expected others")
+    return others if len(kept) == len(others) else others.subset(np.array(kept), name=others.name)
+
+
+def require_classes(data: Dataset) -> None:
+    """Raise DataError if all examples have one label, so that there is nothing to learn."""
+    if len(set(data.labels.tolist())) < 2:
+        raise DataError(
+            f"all {len(data)} examples of {data.name} are of class {data.labels[0]}; expected at least two "
+            "classes"
+        )
+
+
+def example_hashes(data: Dataset) -> list[str]:
+    """Return a hash of the values of each example, in order, without its label."""
+    return [sha256(canonical_bytes(one)) for batch in data.batches(READ_BATCH_SIZE) for one in batch.x]
+
+
+def access_of(job: LeakJob, attack: LeakageAttack, model: ClassifierLike) -> Access:
+    """Return the level at which an attack sees a model: what the job allows, or all that the model gives.
+
+    Raises:
+        SettingError: If the attack needs more than that.
+    """
+    access, levels = job.access or model.access, [str(level) for level in LEVELS]
+    if levels.index(access) < levels.index(attack.access):
+        raise SettingError(
+            f"{attack.name} needs {attack.access} of the model; the attacker sees {access}. Take an attack "
+            "on those (quintain list leak --long says what each needs)"
+        )
+    return access
+
+
+def open_view(
+    job: LeakJob, attack: LeakageAttack, model: ClassifierLike, *, max_queries: int | None
+) -> ModelView:
+    """Return a new metered view of a model at the job's level.
+
+    Raises:
+        SettingError: If the attack needs more than the job allows.
+    """
+    return ModelView(model, access=access_of(job, attack, model), max_queries=max_queries)

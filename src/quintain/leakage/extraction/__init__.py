@@ -1,0 +1,1 @@
+"""Model extraction: a copy of a model from its answers to public examples."""

@@ -1,0 +1,133 @@
+"""Active extraction: the copy itself says which public examples to ask about next."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from quintain.core.limits import require_at_least
+from quintain.core.progress import Progress, no_progress
+from quintain.core.seeds import derive_seed
+from quintain.data.dataset import READ_BATCH_SIZE, Dataset
+from quintain.leakage.attack import Candidates, Goal, Guess
+from quintain.leakage.extraction.answers import query_public, require_model_view
+from quintain.leakage.extraction.student import Student
+from quintain.leakage.knowledge import Knowledge
+from quintain.leakage.view import AttackerView
+from quintain.models.classifier import Classifier
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveExtraction:
+    r"""Ask in rounds: first about random public examples, then about those that the copy is least sure of.
+
+    Of a round's b queries, all are among the ``4 b`` examples whose two most likely classes are nearest to
+    each other under the present copy, and are spread over them: one after the other, that one whose
+    probabilities are farthest from all that was asked (greedy k-center).
+
+    Args:
+        rounds: Copies that are trained, the last one included; each asks for as many answers.
+        student: How a copy is trained.
+
+    Source: Pal, Gupta, Shukla, Kanade, Shevade, Ganapathy, 2019, arXiv:1905.09165 (uncertainty, k-center);
+    Sener, Savarese, 2018, arXiv:1708.00489 (k-center).
+    """
+
+    kind: ClassVar[str] = "leak"
+    name: ClassVar[str] = "active-extraction"
+    summary: ClassVar[str] = "a copy of the model, which chooses in rounds what to ask about next"
+    guarantee: ClassVar[str] = "a witness: the copy agrees with the model on as many held-out examples"
+    goal: ClassVar[Goal] = "agreement"
+    access: ClassVar[str] = "scores"
+    needs: ClassVar[tuple[str, ...]] = ("public",)
+    default_rank: ClassVar[int] = 2
+
+    rounds: int = 4
+    student: Student = field(default_factory=Student)
+
+    def __post_init__(self) -> None:
+        require_at_least(1, rounds=self.rounds)
+
+    def guess(
+        self,
+        view: AttackerView,
+        knowledge: Knowledge,
+        candidates: Candidates,
+        *,
+        budget: int,
+        seed: int,
+        progress: Progress = no_progress,
+    ) -> Guess:
+        """Return a copy of the model, the one candidate, from at most ``budget`` queries.
+
+        Raises:
+            SettingError: If no public examples are known, or the budget is below 1.
+        """
+        require_at_least(1, budget=budget, candidates=len(candidates))
+        knowledge.require(self.needs, attack=self.name)
+        model, public = require_model_view(view, attack=self.name), knowledge.public
+        assert public is not None
+        total = min(budget, len(public))
+        order = np.random.default_rng(derive_seed(seed, "public order")).permutation(len(public))
+        goals = [round(total * (done + 1) / self.rounds) for done in range(self.rounds)]
+        ids: list[int] = order[: max(1, goals[0])].tolist()
+        answers = query_public(model, public, ids)
+        copy = self._train(public, ids, answers, knowledge, model.device, seed, progress)
+        for goal in goals[1:]:
+            if goal <= len(ids):
+                continue
+            chosen = choose_queries(copy, public, ids, goal - len(ids), order=order)
+            answers = torch.cat([answers, query_public(model, public, chosen)])
+            ids += chosen
+            copy = self._train(public, ids, answers, knowledge, model.device, seed, progress)
+        return Guess(model=copy, queries=float(len(ids)))
+
+    def _train(
+        self,
+        public: Dataset,
+        ids: list[int],
+        answers: Tensor,
+        knowledge: Knowledge,
+        device: torch.device,
+        seed: int,
+        progress: Progress,
+    ) -> Classifier:
+        return self.student.train(
+            public, ids, answers, knowledge, device=device, seed=seed, progress=progress
+        )
+
+
+def choose_queries(
+    copy: Classifier, public: Dataset, asked: list[int], count: int, *, order: np.ndarray
+) -> list[int]:
+    """Return ``count`` public examples that were not asked about yet: uncertain ones, spread out.
+
+    Args:
+        copy: The present copy.
+        public: Public examples.
+        asked: Those that were asked about.
+        count: How many more.
+        order: All of them in the order in which ties are broken.
+    """
+    with torch.no_grad():
+        batches = [
+            copy(batch.x.to(copy.device, copy.dtype)).cpu() for batch in public.batches(READ_BATCH_SIZE)
+        ]
+    probabilities = torch.cat(batches).double().softmax(1)
+    top = probabilities.topk(2, dim=1).values
+    left = torch.tensor([row for row in order.tolist() if row not in set(asked)])
+    # The least sure of those left, 4 for each query.
+    lead = (top[:, 0] - top[:, 1])[left]
+    pool = left[lead.argsort(stable=True)[: 4 * count]]
+    # Greedy k-center: each next one is farthest from what was asked and taken so far.
+    distance = torch.cdist(probabilities[pool], probabilities[asked]).amin(1)
+    chosen: list[int] = []
+    for _ in range(min(count, len(pool))):
+        best = int(distance.argmax())
+        chosen.append(int(pool[best]))
+        to_best = (probabilities[pool] - probabilities[pool[best]]).norm(dim=1)
+        distance = torch.minimum(distance, to_best)
+        distance[best] = -torch.inf
+    return chosen
