@@ -102,7 +102,7 @@ def test_certify_by_linear_bounds(call, weights, small):
     assert "certified" in out
     record = load_result("r")
     assert record.claims[1].bracket.lower.basis is Basis.PROOF
-    assert record.claims[1].bracket.lower.method == "crown"
+    assert record.claims[1].bracket.lower.method == "linear bounds (CROWN)"
 
 
 def test_compare_fails_a_build_on_a_regression(call, weights, small):

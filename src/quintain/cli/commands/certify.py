@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from quintain.cli.call import VerbCall
 
 Seconds = Annotated[
-    float, typer.Option(help="How long to try: for --property, or each example by branch-and-bound.")
+    float,
+    typer.Option(
+        help="How long to try: for --property, for each example by branch-and-bound, or for linear bounds of "
+        "what intervals leave open, where no certifier is named."
+    ),
 ]
 
 Sigma = Annotated[float, typer.Option(help="Standard deviation of the noise, for smoothing.")]
@@ -47,7 +51,8 @@ def run(
     certifier: Annotated[
         str,
         typer.Option(
-            help="A name from 'quintain list certifier'; the first that handles the threat if not given.",
+            help="A name from 'quintain list certifier'. If not given, the first that handles the threat; "
+            "what intervals leave open goes to linear bounds, for --seconds.",
             show_default=False,
         ),
     ] = "",
@@ -100,6 +105,7 @@ def run(
             call.examples,
             threats,
             entry.name,
+            named=bool(certifier),
             sigma=sigma,
             noise_samples=noise_samples,
             band_width=band_width,

@@ -11,8 +11,9 @@ from quintain.core.registry import Entry, get_entry
 from quintain.core.threat_specs import threat_name
 from quintain.data.dataset import Dataset
 from quintain.evaluate.brackets import clean_accuracy_claim, robustness_claims
-from quintain.evaluate.certify import certify_examples
+from quintain.evaluate.certify import Certification, certify_examples
 from quintain.evaluate.model import EvaluatedModel
+from quintain.evaluate.remaining_examples import certify_remaining
 from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed
 from quintain.evaluate.step import StepOutput
 from quintain.results.robustness_records import CertifyResult
@@ -25,6 +26,7 @@ def run_certify(
     threats: Sequence[Threat],
     certifier: str,
     *,
+    named: bool = True,
     sigma: float = 0.25,
     noise_samples: int = 10_000,
     band_width: int = 4,
@@ -38,6 +40,8 @@ def run_certify(
 
     Args:
         certifier: A registered name.
+        named: Whether the user named it; else what a cheap one leaves open goes to the first that takes long,
+            for ``seconds``.
         sigma, noise_samples, band_width, band_shape, seconds: Settings of a certifier that takes them.
         unfinished: Where finished certificates are kept, so that the same call resumes; ``delete_chunks`` it
             once the record is written.
@@ -46,6 +50,7 @@ def run_certify(
         SettingError: If the certifier does not support the threats, or nothing could ever be certified.
     """
     entry = get_entry("certifier", certifier)
+    notes: tuple[str, ...] = ()
     require_supported(entry, threats)
     method = entry.build(
         sigma=sigma,
@@ -70,17 +75,22 @@ def run_certify(
     else:
         if entry.fact("subject") == "ablated":
             subject = ablated_model(subject, method)
-        certification = certify_examples(
+        certification: Certification | None = certify_examples(
             subject,
             data,
             threats,
             method,
-            method=entry.name,
+            method=getattr(method, "title", entry.name),
             checkpoint_dir=unfinished,
             progress=progress,
         )
+        if not named and (entry.fact("cost", "cheap"), entry.fact("subject", "model")) == ("cheap", "model"):
+            certification, notes = certify_remaining(
+                subject, data, threats, certification, seconds=seconds, progress=progress
+            )
         both, claims = robustness_claims(subject, data, threats, certification=certification, primary=True)
-    return StepOutput(CertifyResult((both,)), (clean_accuracy_claim(subject, data, primary=True), *claims))
+    clean = clean_accuracy_claim(subject, data, primary=True)
+    return StepOutput(CertifyResult((both,)), (clean, *claims), notes)
 
 
 def ablated_model(subject: EvaluatedModel, method: Ablation) -> EvaluatedModel:

@@ -7,33 +7,25 @@ import numpy as np
 
 from quintain.certify.outcome import Certifier
 from quintain.certify.randomized_smoothing import DerivingCertifier
-from quintain.core.errors import ModelError
 from quintain.core.progress import Progress, no_progress
 from quintain.core.registry import Entry, by_default_rank, get_entry
 from quintain.core.threat_specs import threat_name
 from quintain.data.dataset import Dataset
-from quintain.evaluate.brackets import clean_accuracy_claim, known_examples, robustness_claims
-from quintain.evaluate.certify import (
-    Certification,
-    best_certification,
-    certify_examples,
-    refusal_reason,
-)
+from quintain.evaluate.brackets import clean_accuracy_claim, robustness_claims
+from quintain.evaluate.certify import Certification, certify_examples, refusal_reason
 from quintain.evaluate.evasion.job import AttackFn
 from quintain.evaluate.model import EvaluatedModel
-from quintain.evaluate.open_examples import certify_open, save_counterexamples, too_long
+from quintain.evaluate.open_examples import save_counterexamples
+from quintain.evaluate.remaining_examples import certify_remaining
 from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed
 from quintain.evaluate.step import StepOutput
 from quintain.evaluate.steps.attack import run_attack
 from quintain.evaluate.steps.certify import ablated_model, require_supported
 from quintain.models.precision import plain_products
-from quintain.results.robustness_records import AttackedModel, AttackResult, EvaluateResult
+from quintain.results.robustness_records import AttackResult, EvaluateResult
 from quintain.results.run_layout import UNFINISHED
 from quintain.threats.sizes import sorted_by_size
 from quintain.threats.threat import Threat
-
-OPEN_SECONDS = 60.0
-"""Seconds for linear bounds of what is neither certified by a cheap certifier nor broken."""
 
 NUM_TRIED = 64
 """Examples that a certifier is tried on before it is run on all, where it was not named."""
@@ -107,7 +99,11 @@ def run_evaluate(
     (attacked,) = output.result.models
     more: tuple[str, ...] = ()
     if not certifier:
-        certification, more = _certify_rest(subject, data, threats, certification, attacked, folder, progress)
+        certification, more = certify_remaining(
+            subject, data, threats, certification, attacked, progress=progress
+        )
+        if certification is not None:
+            save_counterexamples(folder, subject.name, certification)
     both, claims = robustness_claims(
         subject, data, threats, certification=certification, attacked=attacked, primary=True
     )
@@ -165,64 +161,6 @@ def _certify(
         subject, data, threats, method, method=title, checkpoint_dir=unfinished, progress=progress
     )
     return certification, ""
-
-
-def _certify_rest(
-    subject: EvaluatedModel,
-    data: Dataset,
-    threats: Sequence[Threat],
-    certification: Certification | None,
-    attacked: AttackedModel,
-    folder: Path,
-    progress: Progress,
-) -> tuple[Certification | None, tuple[str, ...]]:
-    """Let the first certifier that takes long try what is neither certified nor broken, for ``OPEN_SECONDS``.
-
-    Returns:
-        All certificates, as they were where it certifies nothing; and what there was no time for.
-    """
-    kinds, sizes = {threat_name(threat.spec) for threat in threats}, sorted_by_size(threats)
-    entry = next(
-        (
-            one
-            for one in by_default_rank("certifier")
-            if (one.fact("cost", "cheap"), one.fact("subject", "model")) == ("expensive", "model")
-            and kinds <= set(one.words("supports"))
-        ),
-        None,
-    )
-    if entry is None:
-        return certification, ()
-    method = entry.build()
-    title = getattr(method, "title", entry.name)
-    try:
-        why = too_long(subject, data, sizes[-1], OPEN_SECONDS)
-    except ModelError:
-        return certification, ()
-    if why:
-        return certification, (
-            f"{title}: not tried, since {why}; --certifier {entry.name} tries all the same.",
-        )
-    found, unasked = certify_open(
-        subject,
-        data,
-        threats,
-        method,
-        known_examples(certification, attacked),
-        method=title,
-        seconds=OPEN_SECONDS,
-        progress=progress,
-    )
-    notes: tuple[str, ...] = ()
-    if unasked:
-        notes = (
-            f"{title} did not reach {unasked} of {len(data)} examples in {OPEN_SECONDS:.0f} s; --certifier "
-            f"{entry.name} tries them all.",
-        )
-    save_counterexamples(folder, subject.name, found)
-    if not any(found.examples.certified_radius):
-        return certification, notes
-    return best_certification([found] if certification is None else [certification, found]), notes
 
 
 def _reason_against(
