@@ -9,12 +9,10 @@ from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.core.statistics import psnr
 from quintain.data import load_data
 from quintain.leakage import invert_gradient
-from quintain.leakage.gradient_inversion import (
-    _GradientMatchingLoss,
-    as_gradient_list,
-    infer_label,
-    recover_linear_input,
-)
+from quintain.leakage.updates.dense_layer import recover_linear_input
+from quintain.leakage.updates.gradient_matching import GradientMatchingLoss
+from quintain.leakage.updates.gradient_parts import as_gradient_list
+from quintain.leakage.updates.label_recovery import infer_label
 from quintain.models.adapters import forward_logits
 from quintain.models.nets import mlp, xray_cnn
 
@@ -51,8 +49,8 @@ def smooth_cnn():
 def test_the_true_picture_has_no_loss(make, xrays):
     net, (x, y) = make(), xrays.batch([7])
     sent = as_gradient_list(net, gradient(net, x, y))
-    assert _GradientMatchingLoss(net, sent, int(y))(x).item() == pytest.approx(0, abs=1e-5)
-    assert _GradientMatchingLoss(net, sent, int(y))(1 - x).item() > 1e-3
+    assert GradientMatchingLoss(net, sent, y)(x).item() == pytest.approx(0, abs=1e-5)
+    assert GradientMatchingLoss(net, sent, y)(1 - x).item() > 1e-3
     assert infer_label(net, sent) == int(y)
 
 

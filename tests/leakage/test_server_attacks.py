@@ -43,7 +43,7 @@ from quintain.leakage import (
     solve_participation,
     subtract_sums,
 )
-from quintain.leakage.imprint import imprinted_layer
+from quintain.leakage.updates.imprint import imprinted_layer
 from quintain.training import Recipe
 from tests.federated.settings import blobs, linear
 

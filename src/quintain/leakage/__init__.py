@@ -23,11 +23,15 @@ if TYPE_CHECKING:
     from quintain.leakage.canaries import insert_canaries as insert_canaries
     from quintain.leakage.canaries import train_with_canaries as train_with_canaries
     from quintain.leakage.coordinates import coordinate_measurements as coordinate_measurements
-    from quintain.leakage.gradient_inversion import InversionResult as InversionResult
-    from quintain.leakage.imprint import plant_imprint as plant_imprint
     from quintain.leakage.knowledge import Knowledge as Knowledge
+    from quintain.leakage.local_steps import LocalSteps as LocalSteps
     from quintain.leakage.protocols import Auditor as Auditor
     from quintain.leakage.protocols import ReconstructionAttack as ReconstructionAttack
+    from quintain.leakage.update_view import UpdateView as UpdateView
+    from quintain.leakage.updates.gradient_inversion import InversionResult as InversionResult
+    from quintain.leakage.updates.gradient_inversion import invert_gradient as invert_gradient
+    from quintain.leakage.updates.imprint import plant_imprint as plant_imprint
+    from quintain.leakage.updates.imprint import read_imprint as read_imprint
     from quintain.leakage.view import ModelView as ModelView
 
 __getattr__, __dir__ = lazy_exports(__name__, EXPORTS)

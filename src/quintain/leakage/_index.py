@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from quintain.leakage.audit.one_run import audit_one_run as audit_one_run
     from quintain.leakage.extraction.active import ActiveExtraction as ActiveExtraction
     from quintain.leakage.extraction.knockoff import Knockoff as Knockoff
-    from quintain.leakage.gradient_inversion import invert_gradient as invert_gradient
-    from quintain.leakage.imprint import read_imprint as read_imprint
-    from quintain.leakage.inconsistent_models import isolating_models as isolating_models
-    from quintain.leakage.inconsistent_recipes import isolating_recipes as isolating_recipes
-    from quintain.leakage.neighboring_sums import subtract_sums as subtract_sums
-    from quintain.leakage.participation import solve_participation as solve_participation
+    from quintain.leakage.updates.dense_layer import DenseLayer as DenseLayer
+    from quintain.leakage.updates.fedavg_inversion import FedAvgInversion as FedAvgInversion
+    from quintain.leakage.updates.gradient_inversion import GradientInversion as GradientInversion
+    from quintain.leakage.updates.imprint import ImprintLayer as ImprintLayer
+    from quintain.leakage.updates.inconsistent_models import isolating_models as isolating_models
+    from quintain.leakage.updates.inconsistent_recipes import isolating_recipes as isolating_recipes
+    from quintain.leakage.updates.neighboring_sums import subtract_sums as subtract_sums
+    from quintain.leakage.updates.participation import solve_participation as solve_participation
 
 EXPORTS: dict[str, str] = {
     "ActiveExtraction": "quintain.leakage.extraction.active",
@@ -24,107 +26,41 @@ EXPORTS: dict[str, str] = {
     "CanaryNet": "quintain.leakage.canaries",
     "CanaryRun": "quintain.leakage.canaries",
     "Candidates": "quintain.leakage.attack",
+    "DenseLayer": "quintain.leakage.updates.dense_layer",
+    "FedAvgInversion": "quintain.leakage.updates.fedavg_inversion",
     "GaussianAudit": "quintain.leakage.audit.gaussian_audit",
+    "GradientInversion": "quintain.leakage.updates.gradient_inversion",
     "Guess": "quintain.leakage.attack",
-    "InversionResult": "quintain.leakage.gradient_inversion",
+    "ImprintLayer": "quintain.leakage.updates.imprint",
+    "InversionResult": "quintain.leakage.updates.gradient_inversion",
     "Knockoff": "quintain.leakage.extraction.knockoff",
     "Knowledge": "quintain.leakage.knowledge",
     "LeakJudgment": "quintain.leakage.attack",
     "LeakageAttack": "quintain.leakage.attack",
+    "LocalSteps": "quintain.leakage.local_steps",
     "ModelView": "quintain.leakage.view",
     "OneRunAudit": "quintain.leakage.audit.one_run",
     "ReconstructionAttack": "quintain.leakage.protocols",
+    "UpdateView": "quintain.leakage.update_view",
     "audit_gaussian": "quintain.leakage.audit.gaussian_audit",
     "audit_one_run": "quintain.leakage.audit.one_run",
     "coordinate_measurements": "quintain.leakage.coordinates",
     "insert_canaries": "quintain.leakage.canaries",
-    "invert_gradient": "quintain.leakage.gradient_inversion",
-    "isolating_models": "quintain.leakage.inconsistent_models",
-    "isolating_recipes": "quintain.leakage.inconsistent_recipes",
+    "invert_gradient": "quintain.leakage.updates.gradient_inversion",
+    "isolating_models": "quintain.leakage.updates.inconsistent_models",
+    "isolating_recipes": "quintain.leakage.updates.inconsistent_recipes",
     "joint_bound": "quintain.leakage.audit.repeats",
     "max_auditable_epsilon": "quintain.leakage.audit.one_run",
-    "plant_imprint": "quintain.leakage.imprint",
-    "read_imprint": "quintain.leakage.imprint",
+    "plant_imprint": "quintain.leakage.updates.imprint",
+    "read_imprint": "quintain.leakage.updates.imprint",
     "read_scores": "quintain.leakage.audit.score_files",
     "repetitions": "quintain.leakage.audit.repeats",
-    "solve_participation": "quintain.leakage.participation",
-    "subtract_sums": "quintain.leakage.neighboring_sums",
+    "solve_participation": "quintain.leakage.updates.participation",
+    "subtract_sums": "quintain.leakage.updates.neighboring_sums",
     "train_with_canaries": "quintain.leakage.canaries",
 }
 
 ENTRIES: tuple[Entry, ...] = (
-    Entry(
-        "leak",
-        "gradient-inversion",
-        "quintain.leakage.gradient_inversion:invert_gradient",
-        "the image behind one update, from its first linear layer and by gradient matching",
-        guarantee="a witness: what it finds has leaked; what it does not find may leak all the same",
-        facts=(
-            ("goal", "pictures"),
-            ("access", "update"),
-            ("default_rank", "1"),
-        ),
-    ),
-    Entry(
-        "leak",
-        "imprint-layer",
-        "quintain.leakage.imprint:read_imprint",
-        "examples out of a sum of updates, by a layer that the server planted",
-        guarantee="a witness: what it finds has leaked; what it does not find may leak all the same",
-        facts=(
-            ("goal", "pictures"),
-            ("access", "sum"),
-        ),
-    ),
-    Entry(
-        "leak",
-        "inconsistent-models",
-        "quintain.leakage.inconsistent_models:isolating_models",
-        (
-            "one site's update as the sum, since all others get a net with dead units (a malicious server)"
-        ),
-        guarantee="a witness: but for the output layer the sum is the target's update",
-        facts=(
-            ("goal", "updates"),
-            ("access", "sum"),
-        ),
-    ),
-    Entry(
-        "leak",
-        "inconsistent-recipes",
-        "quintain.leakage.inconsistent_recipes:isolating_recipes",
-        (
-            "one site's update as the sum, since all others get a learning rate of 1e-9 (a malicious "
-            "server)"
-        ),
-        guarantee="a witness: the sum is the target's update, up to what the others move by",
-        facts=(
-            ("goal", "updates"),
-            ("access", "sum"),
-        ),
-    ),
-    Entry(
-        "leak",
-        "neighboring-sums",
-        "quintain.leakage.neighboring_sums:subtract_sums",
-        "one site's update from two sums that differ in it (what a server sees of two rounds)",
-        guarantee="a witness: exact over one model; over two it is off by what the other updates changed by",
-        facts=(
-            ("goal", "updates"),
-            ("access", "sum"),
-        ),
-    ),
-    Entry(
-        "leak",
-        "participation-matrix",
-        "quintain.leakage.participation:solve_participation",
-        "mean updates of single sites from the sums of many rounds and who was in each",
-        guarantee="a witness: exact if sites send the same in all rounds; off by what their updates change",
-        facts=(
-            ("goal", "updates"),
-            ("access", "sum"),
-        ),
-    ),
     Entry(
         "leak",
         "active-extraction",
@@ -149,6 +85,103 @@ ENTRIES: tuple[Entry, ...] = (
             ("access", "labels"),
             ("needs", "public"),
             ("default_rank", "1"),
+        ),
+    ),
+    Entry(
+        "leak",
+        "dense-layer",
+        "quintain.leakage.updates.dense_layer:DenseLayer",
+        "pictures behind an update of a net that begins with a linear layer, in closed form",
+        guarantee="exact for one example and one step; else a witness of what it finds",
+        facts=(
+            ("goal", "pictures"),
+            ("access", "update"),
+            ("default_rank", "2"),
+        ),
+    ),
+    Entry(
+        "leak",
+        "fedavg-inversion",
+        "quintain.leakage.updates.fedavg_inversion:FedAvgInversion",
+        "pictures behind several local steps, by unrolling the site's training",
+        guarantee="a witness: what it finds has leaked; what it does not find may leak all the same",
+        facts=(
+            ("goal", "pictures"),
+            ("access", "update"),
+        ),
+    ),
+    Entry(
+        "leak",
+        "gradient-inversion",
+        "quintain.leakage.updates.gradient_inversion:GradientInversion",
+        "pictures behind an update, from its first linear layer and by gradient matching",
+        guarantee="a witness: what it finds has leaked; what it does not find may leak all the same",
+        facts=(
+            ("goal", "pictures"),
+            ("access", "update"),
+            ("default_rank", "1"),
+        ),
+    ),
+    Entry(
+        "leak",
+        "imprint-layer",
+        "quintain.leakage.updates.imprint:ImprintLayer",
+        "pictures out of a sum of updates, by a layer that a malicious server sends",
+        guarantee="a witness: what it finds has leaked; what it does not find may leak all the same",
+        facts=(
+            ("goal", "pictures"),
+            ("access", "sum"),
+            ("needs", "public"),
+            ("default_rank", "3"),
+        ),
+    ),
+    Entry(
+        "leak",
+        "inconsistent-models",
+        "quintain.leakage.updates.inconsistent_models:isolating_models",
+        (
+            "one site's update as the sum, since all others get a net with dead units (a malicious server)"
+        ),
+        guarantee="a witness: but for the output layer the sum is the target's update",
+        facts=(
+            ("goal", "updates"),
+            ("access", "sum"),
+        ),
+    ),
+    Entry(
+        "leak",
+        "inconsistent-recipes",
+        "quintain.leakage.updates.inconsistent_recipes:isolating_recipes",
+        (
+            "one site's update as the sum, since all others get a learning rate of 1e-9 (a malicious "
+            "server)"
+        ),
+        guarantee="a witness: the sum is the target's update, up to what the others move by",
+        facts=(
+            ("goal", "updates"),
+            ("access", "sum"),
+        ),
+    ),
+    Entry(
+        "leak",
+        "neighboring-sums",
+        "quintain.leakage.updates.neighboring_sums:subtract_sums",
+        "one site's update from two sums that differ in it (what a server sees of two rounds)",
+        guarantee="a witness: exact over one model; over two it is off by what the other updates changed by",
+        facts=(
+            ("goal", "updates"),
+            ("access", "sum"),
+        ),
+    ),
+    Entry(
+        "leak",
+        "participation-matrix",
+        "quintain.leakage.updates.participation:solve_participation",
+        "mean updates of single sites from the sums of many rounds and who was in each",
+        guarantee="a witness: exact if sites send the same in all rounds; off by what their updates change",
+        facts=(
+            ("goal", "updates"),
+            ("access", "sum"),
         ),
     ),
     Entry(

@@ -5,6 +5,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +24,19 @@ from quintain.evaluate.images import PictureFrame, drawable, store_picture
 from quintain.evaluate.step import StepOutput
 from quintain.evaluate.training import require_copyable
 from quintain.federated import secure_sum
-from quintain.leakage import ReconstructionAttack, invert_gradient
+from quintain.leakage import (
+    Candidates,
+    Knowledge,
+    LeakageAttack,
+    ReconstructionAttack,
+    UpdateView,
+    invert_gradient,
+)
+from quintain.leakage.protocols import ReconstructedExample
 from quintain.models.adapters import forward_logits
 from quintain.models.devices import device_of
 from quintain.models.fingerprint import fingerprint
-from quintain.models.loop_checkpoints import Checkpoints, with_checkpoints
+from quintain.models.loop_checkpoints import Checkpoints, no_checkpoints, with_checkpoints
 from quintain.results.artifacts import Picture
 from quintain.results.literals import NO_ATTACK
 from quintain.results.privacy_records import LEAK_MARGIN, LeakResult, Reconstruction
@@ -54,7 +64,7 @@ def run_leak(
     net: nn.Module,
     data: Dataset,
     *,
-    attack: ReconstructionAttack = invert_gradient,
+    attack: ReconstructionAttack | type[LeakageAttack] = invert_gradient,
     steps: int = 800,
     seed: int = 0,
     folder: Path,
@@ -76,7 +86,8 @@ def run_leak(
     Args:
         net: The weights that were broadcast; in evaluation mode, and left as it is.
         data: Images; the sites' and the public ones are drawn from it by the seed.
-        attack: Reconstructs the image behind an update.
+        attack: Reconstructs the image behind an update; or the class of a leakage attack that does, which
+            gets ``steps`` and the weight of total variation where it has such settings.
         steps: Of each reconstruction.
         seed: Of the choice and the starts.
         folder: Run folder for the pictures.
@@ -98,7 +109,7 @@ def run_leak(
             f"one for each of {SITES} sites and one beside them: give more pictures"
         )
     require_copyable(net)
-    net = copy.deepcopy(net).requires_grad_(True)
+    net, attack = copy.deepcopy(net).requires_grad_(True), as_reconstruction(attack)
     rows = np.random.default_rng(derive_seed(seed, "victims")).permutation(len(data))
     x, y = data.batch(rows[:SITES])
     updates = [_gradient(net, x[site : site + 1], y[site : site + 1]) for site in range(SITES)]
@@ -196,6 +207,46 @@ def run_leak(
         notes=(*_notes(attempts, few=guesses.count < FEW), *guesses.notes, *album.notes),
         reproducible=False,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Reconstructed:
+    image: Tensor
+
+
+def as_reconstruction(attack: ReconstructionAttack | type[LeakageAttack]) -> ReconstructionAttack:
+    """Return an attack on one update as a function, also where the class of a leakage attack was given."""
+    if not isinstance(attack, type):
+        return attack
+    made, accepted = attack, signature(attack).parameters
+
+    @wraps(attack, updated=())
+    def reconstruct(
+        net: nn.Module,
+        gradient: Tensor,
+        shape: Sequence[int],
+        *,
+        steps: int,
+        tv_weight: float,
+        seed: int,
+        progress: Progress,
+        checkpoints: Checkpoints = no_checkpoints,
+    ) -> ReconstructedExample:
+        offered = {"steps": steps, "tv_weight": tv_weight, "tv_weights": (tv_weight,)}
+        one = made(**{name: value for name, value in offered.items() if name in accepted})
+        found = with_checkpoints(one.guess, checkpoints)(
+            UpdateView(net, lambda _: gradient),
+            Knowledge(),
+            Candidates(torch.tensor([-1]), torch.zeros(1, dtype=torch.int64), tuple(shape)),
+            budget=1,
+            seed=seed,
+            progress=progress,
+        )
+        # Of several guesses at one picture the first counts; of none, gray does.
+        gray = torch.full((1, *shape), 0.5)
+        return _Reconstructed((gray if found.images is None else torch.cat((found.images, gray)))[0])
+
+    return reconstruct
 
 
 class _Guesses:
