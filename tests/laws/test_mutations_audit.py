@@ -5,7 +5,7 @@ is.
 import numpy as np
 import pytest
 
-from quintain.leakage.audit import one_run
+from quintain.leakage.audit import guesses, one_run, worst_case
 from quintain.testing import (
     NULL_SCORES,
     all_or_nothing,
@@ -17,73 +17,82 @@ from quintain.testing import (
 )
 
 
+def forget():
+    one_run._refuted_by.cache_clear()
+    worst_case.epsilon_lower_bound.cache_clear()
+
+
 @pytest.fixture(autouse=True)
 def _fresh():
-    one_run.epsilon_lower_bound.cache_clear()
+    forget()
     yield
-    one_run.epsilon_lower_bound.cache_clear()
+    forget()
 
 
 def caught(check):
     """The check passed before the patch (see test_audit); it must fail now."""
-    one_run.epsilon_lower_bound.cache_clear()
+    forget()
     with pytest.raises(AssertionError):
         check()
 
 
-def test_no_share_of_the_error_for_each_number_of_guesses(monkeypatch):
-    monkeypatch.setattr(one_run, "_error_split", lambda tests: (1.0,) * tests)
+def test_nothing_paid_for_looking_at_many_numbers_of_guesses(monkeypatch):
+    monkeypatch.setattr(
+        one_run,
+        "joint_p_value",
+        lambda m, sizes, thresholds, epsilon, delta: max(
+            worst_case.p_value(m, r, v, epsilon, delta)
+            for r, v in zip(sizes, thresholds, strict=True)
+            if v <= r
+        ),
+    )
     caught(lambda: check_audit_level(NULL_SCORES["normal"], 0.0))
 
 
 def test_no_delta_term(monkeypatch):
-    original = one_run.p_value
-    monkeypatch.setattr(one_run, "p_value", lambda m, r, v, epsilon, delta: original(m, r, v, epsilon, 0.0))
+    joint, single = worst_case.joint_p_value, worst_case.p_value
+    monkeypatch.setattr(one_run, "joint_p_value", lambda m, r, v, epsilon, delta: joint(m, r, v, epsilon, 0))
+    monkeypatch.setattr(worst_case, "p_value", lambda m, r, v, epsilon, delta: single(m, r, v, epsilon, 0.0))
     caught(lambda: check_audit_level(all_or_nothing(0.2), 0.0, delta=0.2))
     caught(lambda: check_guess_p_value(0.5, 0.1, 5))
 
 
-def test_a_quarter_of_the_delta_term(monkeypatch):
-    original = one_run.p_value
+def test_half_of_the_delta_term(monkeypatch):
+    single = worst_case.p_value
     monkeypatch.setattr(
-        one_run, "p_value", lambda m, r, v, epsilon, delta: original(m, r, v, epsilon, delta / 4)
+        worst_case, "p_value", lambda m, r, v, epsilon, delta: single(m, r, v, epsilon, delta / 2)
     )
     caught(lambda: check_guess_p_value(0.5, 0.1, 2))
 
 
 def test_arms_swapped(monkeypatch):
-    original = one_run.count_correct_guesses
+    original = guesses.correct_guesses
     monkeypatch.setattr(
-        one_run,
-        "count_correct_guesses",
-        lambda scores, included, seed: original(scores, ~included, seed=seed),
+        one_run, "correct_guesses", lambda scores, included, seed: original(scores, ~included, seed=seed)
     )
     caught(lambda: check_audit_power(gaussian_scores(1.666), 2.0))
 
 
 def test_ties_broken_by_the_order_of_an_array_that_was_put_together_by_membership(monkeypatch):
-    original = one_run.count_correct_guesses
+    original = guesses.correct_guesses
 
     def members_last(scores, included, seed):
         order = np.argsort(included, kind="stable")
         return original(scores[order], included[order], seed=seed)
 
-    monkeypatch.setattr(one_run, "count_correct_guesses", members_last)
-    monkeypatch.setattr(one_run, "_tie_breakers", lambda canaries, seed: np.arange(canaries))
+    monkeypatch.setattr(one_run, "correct_guesses", members_last)
+    monkeypatch.setattr(guesses, "_tie_breakers", lambda canaries, seed: np.arange(canaries))
     caught(lambda: check_audit_level(NULL_SCORES["all equal"], 0.0))
     caught(lambda: check_audit_level(NULL_SCORES["three levels"], 0.0))
 
 
-def test_many_numbers_of_guesses_at_half_of_the_error_each(monkeypatch):
-    monkeypatch.setattr(one_run, "GUESS_DIVISORS", tuple(range(2, 60)))
-    monkeypatch.setattr(one_run, "_error_split", lambda tests: (0.5,) * tests)
-    caught(lambda: check_audit_level(NULL_SCORES["normal"], 0.0))
-
-
 def test_an_odds_ratio_that_is_too_small(monkeypatch):
-    original = one_run.p_value
+    joint, single = worst_case.joint_p_value, worst_case.p_value
     monkeypatch.setattr(
-        one_run, "p_value", lambda m, r, v, epsilon, delta: original(m, r, v, 0.8 * epsilon, delta)
+        one_run, "joint_p_value", lambda m, r, v, epsilon, delta: joint(m, r, v, 0.8 * epsilon, delta)
+    )
+    monkeypatch.setattr(
+        worst_case, "p_value", lambda m, r, v, epsilon, delta: single(m, r, v, 0.8 * epsilon, delta)
     )
     caught(lambda: check_audit_level(randomized_response(4.0), 4.0))
     caught(lambda: check_guess_p_value(2.0, 0.0, 5))

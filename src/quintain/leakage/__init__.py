@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from quintain.leakage.audit.one_run import max_auditable_epsilon as max_auditable_epsilon
     from quintain.leakage.audit.repeats import joint_bound as joint_bound
     from quintain.leakage.audit.repeats import repetitions as repetitions
+    from quintain.leakage.audit.result import EpsilonAudit as EpsilonAudit
     from quintain.leakage.audit.score_files import read_scores as read_scores
     from quintain.leakage.canaries import CanaryNet as CanaryNet
     from quintain.leakage.canaries import CanaryRun as CanaryRun

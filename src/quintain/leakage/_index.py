@@ -27,6 +27,7 @@ EXPORTS: dict[str, str] = {
     "CanaryRun": "quintain.leakage.canaries",
     "Candidates": "quintain.leakage.attack",
     "DenseLayer": "quintain.leakage.updates.dense_layer",
+    "EpsilonAudit": "quintain.leakage.audit.result",
     "FedAvgInversion": "quintain.leakage.updates.fedavg_inversion",
     "GaussianAudit": "quintain.leakage.audit.gaussian_audit",
     "GradientInversion": "quintain.leakage.updates.gradient_inversion",

@@ -12,7 +12,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from quintain.leakage.audit import one_run
+from quintain.core.statistics import binomial_tail
+from quintain.leakage.audit import one_run, worst_case
 from quintain.testing.checking import Law, require, run_laws
 
 Scores = NDArray[np.float64]
@@ -22,8 +23,13 @@ PValue = Callable[[int, int, int, float, float], float]
 """P[at least so many of m canaries are guessed right in r guesses], of (m, r, right, epsilon, delta)."""
 
 RUNS = 1000
-TOO_MANY = 68
-"""Of 1,000 audits, each wrong with probability 5 %, so many or more are wrong with probability below 1 %."""
+
+
+def too_many(runs: int) -> int:
+    """Return how many of so many audits, each wrong with probability 5 %, are wrong in fewer than 1 %: 68 of
+    1,000.
+    """
+    return next(wrong for wrong in range(runs + 2) if binomial_tail(wrong, runs, 0.05) < 0.01)
 
 
 class EpsilonBound(Protocol):
@@ -90,14 +96,14 @@ def check_audit_level(
         runs: How many audits are made, each with its own coins, scores and ties.
 
     Raises:
-        AssertionError: If it does in more, by chance alone with probability below 1 % at 1,000 runs.
+        AssertionError: If it does in more, by chance alone with probability below 1 %.
     """
     bounds = _audited(audit, mechanism, canaries=canaries, delta=delta, runs=runs)
     above = sum(bound > epsilon for bound in bounds)
-    allowed = TOO_MANY * runs / RUNS
+    allowed = too_many(runs)
     require(
         above < allowed,
-        f"a bound above epsilon = {epsilon} in fewer than {allowed:g} of {runs} audits",
+        f"a bound above epsilon = {epsilon} in fewer than {allowed} of {runs} audits",
         f"{above}",
     )
 
@@ -137,12 +143,12 @@ def check_guess_p_value(
     Args:
         epsilon, delta: What each mechanism keeps to, for each canary.
         canaries: How many there are; the time grows as 2 to that power.
-        p_value: The bound; that of ``quintain.leakage.audit.one_run`` if not given.
+        p_value: The bound; that of ``quintain.leakage.audit.worst_case`` if not given.
 
     Raises:
         AssertionError: If one is.
     """
-    bound = p_value or one_run.p_value
+    bound = p_value or worst_case.p_value
     for name, law in laws_of_right_guesses(epsilon, delta, canaries).items():
         for right in range(canaries + 1):
             exact, allowed = math.fsum(law[right:]), bound(canaries, canaries, right, epsilon, delta)

@@ -15,7 +15,7 @@ from scipy.special import betaincinv, log_ndtr, ndtri
 from quintain.core.errors import SettingError
 from quintain.core.statistics import check_confidence
 from quintain.leakage.audit.canary_checks import check_canaries
-from quintain.leakage.audit.one_run import count_correct_guesses
+from quintain.leakage.audit.guesses import correct_guesses
 
 ASSUMPTIONS = (
     "the scores of different canaries are independent, given the coins",
@@ -82,8 +82,7 @@ def audit_gaussian(
     if not 0 < delta < 1:
         raise SettingError(f"delta = {delta}; expected a probability far below 1 / canaries, such as 1e-5")
     values, coins = check_canaries(scores, included)
-    # The first count is that of all canaries guessed.
-    canaries, correct = next(count_correct_guesses(values, coins, seed=seed))
+    canaries, correct = len(coins), int(correct_guesses(values, coins, seed=seed).sum())
     mu = mu_lower_bound(canaries, correct, confidence)
     return GaussianAudit(gaussian_dp_epsilon(mu, delta), mu, canaries, correct)
 

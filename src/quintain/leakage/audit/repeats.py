@@ -12,7 +12,7 @@ from itertools import count
 
 from quintain.core.errors import SettingError
 from quintain.core.statistics import check_confidence
-from quintain.leakage.audit.one_run import OneRunAudit
+from quintain.leakage.audit.result import EpsilonAudit
 from quintain.results.bounds import FALSE_ALARM_PROBABILITY, Bound
 from quintain.results.evidence import ConfidenceLevels
 
@@ -48,7 +48,7 @@ def joint_error(confidence: float, audits: int) -> Fraction:
     return (1 - Fraction(str(confidence))) ** audits
 
 
-def joint_bound(audits: Sequence[OneRunAudit]) -> Bound:
+def joint_bound(audits: Sequence[EpsilonAudit]) -> Bound:
     r"""Combine an audit and its repetitions into one bound; each has coins and a training run of its own.
 
     The first audit speaks at confidences up to 99.9 %, whatever the others show, so that nobody gains by
