@@ -14,7 +14,7 @@ from scipy.special import betaincinv
 
 from quintain.core.errors import SettingError
 from quintain.core.statistics import binomial_lower
-from quintain.leakage.audit.one_run import p_value
+from quintain.leakage.audit.worst_case import p_value
 from quintain.results.evidence import ConfidenceLevels
 
 CONFIDENCES = (0.5, 0.8, 0.9, 0.95, 0.975, 0.99, 0.995, 0.999)
