@@ -11,6 +11,7 @@ from quintain.core.registry import declared_entries
 from quintain.data import from_arrays
 from quintain.leakage import Candidates, Knowledge, ModelView
 from quintain.leakage.extraction.student import Student
+from quintain.leakage.hidden_attribute import HiddenAttribute
 from quintain.models import Classifier, mlp
 
 FOUND = declared_entries("leak")
@@ -47,8 +48,9 @@ def copied(name, budget, *, max_queries=None, seed=7):
 
 @pytest.fixture
 def brief_students(monkeypatch):
-    """Copies are trained for few steps; nothing is said here of how good they are."""
+    """Nets of attackers are trained for few steps; nothing is said here of how good they are."""
     monkeypatch.setattr(Student, "__post_init__", lambda self: object.__setattr__(self, "min_steps", 20))
+    monkeypatch.setattr("quintain.leakage.attributes.imputer.STEPS", 20)
 
 
 @copies
@@ -67,3 +69,49 @@ def test_a_copy_follows_from_the_seed_and_its_budget_is_kept(name):
 def test_a_copy_that_took_more_than_its_budget_would_be_seen(name):
     with pytest.raises(SettingError, match="it must keep to its budget"):
         copied(name, 24, max_queries=23)
+
+
+# Attributes: a hidden value of each candidate
+
+inferences = pytest.mark.parametrize(
+    "name", sorted(name for name, entry in FOUND.items() if entry.fact("goal") == "attributes")
+)
+COIN = HiddenAttribute("coin", (0,), ((0.0,), (1.0,)))
+
+
+def people(count, seed):
+    """Examples (n, 4) whose first feature is a coin, and labels."""
+    rng = np.random.default_rng(seed)
+    x = rng.random((count, 4), dtype=np.float32)
+    x[:, 0] = rng.random(count) < 0.5
+    return from_arrays(x, np.arange(count) % 2)
+
+
+def inferred(name, rows, *, budget=2, max_queries=None, seed=7):
+    """What an attack infers of some of 30 candidates."""
+    x, y = people(30, 1).batch(rows)
+    view = ModelView(Classifier(mlp(2, 4, 1, seed=1).eval(), num_classes=2), max_queries=max_queries)
+    knowledge = Knowledge(public=people(60, 2), attribute=COIN)
+    candidates = Candidates(y=y, ids=torch.from_numpy(rows), shape=(4,), x=COIN.hide(x))
+    return FOUND[name].load()().guess(view, knowledge, candidates, budget=budget, seed=seed), view
+
+
+@inferences
+@pytest.mark.usefixtures("brief_students")
+def test_an_inference_follows_from_the_seed_and_not_from_its_neighbors(name):
+    whole, view = inferred(name, np.arange(30), max_queries=60)
+    assert view.queries == 60
+    assert whole.queries == 2
+    assert set(whole.labels.tolist()) <= {0, 1}
+    parts = [inferred(name, rows)[0] for rows in (np.arange(11)[::-1].copy(), np.arange(11, 30))]
+    assert torch.equal(torch.cat([parts[0].labels.flip(0), parts[1].labels]), whole.labels)
+    assert torch.allclose(torch.cat([parts[0].scores.flip(0), parts[1].scores]), whole.scores, atol=1e-6)
+
+
+@inferences
+@pytest.mark.usefixtures("brief_students")
+def test_an_inference_keeps_to_its_budget(name):
+    with pytest.raises(SettingError, match="it must keep to its budget"):
+        inferred(name, np.arange(30), max_queries=59)
+    with pytest.raises(SettingError, match="a budget of 1 queries"):
+        inferred(name, np.arange(30), budget=1)

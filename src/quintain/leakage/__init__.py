@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from quintain.leakage.canaries import insert_canaries as insert_canaries
     from quintain.leakage.canaries import train_with_canaries as train_with_canaries
     from quintain.leakage.coordinates import coordinate_measurements as coordinate_measurements
+    from quintain.leakage.hidden_attribute import HiddenAttribute as HiddenAttribute
+    from quintain.leakage.hidden_attribute import feature_attribute as feature_attribute
+    from quintain.leakage.hidden_attribute import patch_attribute as patch_attribute
     from quintain.leakage.knowledge import Knowledge as Knowledge
     from quintain.leakage.local_steps import LocalSteps as LocalSteps
     from quintain.leakage.protocols import Auditor as Auditor

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from quintain.core.registry import Entry
 
 if TYPE_CHECKING:
+    from quintain.leakage.attributes.posterior import AttributePosterior as AttributePosterior
+    from quintain.leakage.attributes.shadow import AttributeShadow as AttributeShadow
     from quintain.leakage.audit.one_run import audit_one_run as audit_one_run
     from quintain.leakage.extraction.active import ActiveExtraction as ActiveExtraction
     from quintain.leakage.extraction.knockoff import Knockoff as Knockoff
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 EXPORTS: dict[str, str] = {
     "ActiveExtraction": "quintain.leakage.extraction.active",
+    "AttributePosterior": "quintain.leakage.attributes.posterior",
+    "AttributeShadow": "quintain.leakage.attributes.shadow",
     "Auditor": "quintain.leakage.protocols",
     "CanaryNet": "quintain.leakage.canaries",
     "CanaryRun": "quintain.leakage.canaries",
@@ -32,6 +36,7 @@ EXPORTS: dict[str, str] = {
     "GaussianAudit": "quintain.leakage.audit.gaussian_audit",
     "GradientInversion": "quintain.leakage.updates.gradient_inversion",
     "Guess": "quintain.leakage.attack",
+    "HiddenAttribute": "quintain.leakage.hidden_attribute",
     "ImprintLayer": "quintain.leakage.updates.imprint",
     "InversionResult": "quintain.leakage.updates.gradient_inversion",
     "Knockoff": "quintain.leakage.extraction.knockoff",
@@ -46,12 +51,14 @@ EXPORTS: dict[str, str] = {
     "audit_gaussian": "quintain.leakage.audit.gaussian_audit",
     "audit_one_run": "quintain.leakage.audit.one_run",
     "coordinate_measurements": "quintain.leakage.coordinates",
+    "feature_attribute": "quintain.leakage.hidden_attribute",
     "insert_canaries": "quintain.leakage.canaries",
     "invert_gradient": "quintain.leakage.updates.gradient_inversion",
     "isolating_models": "quintain.leakage.updates.inconsistent_models",
     "isolating_recipes": "quintain.leakage.updates.inconsistent_recipes",
     "joint_bound": "quintain.leakage.audit.repeats",
     "max_auditable_epsilon": "quintain.leakage.audit.one_run",
+    "patch_attribute": "quintain.leakage.hidden_attribute",
     "plant_imprint": "quintain.leakage.updates.imprint",
     "read_imprint": "quintain.leakage.updates.imprint",
     "read_scores": "quintain.leakage.audit.score_files",
@@ -62,6 +69,32 @@ EXPORTS: dict[str, str] = {
 }
 
 ENTRIES: tuple[Entry, ...] = (
+    Entry(
+        "leak",
+        "attribute-posterior",
+        "quintain.leakage.attributes.posterior:AttributePosterior",
+        "a hidden attribute: the value at which the model is surest of the label",
+        guarantee="a guess: what it finds beyond an imputer is what the model gives away",
+        facts=(
+            ("goal", "attributes"),
+            ("access", "scores"),
+            ("needs", "public attribute"),
+            ("default_rank", "1"),
+        ),
+    ),
+    Entry(
+        "leak",
+        "attribute-shadow",
+        "quintain.leakage.attributes.shadow:AttributeShadow",
+        "a hidden attribute, by the answers' weight on a model of the attacker's own",
+        guarantee="a guess: what it finds beyond an imputer is what the model gives away",
+        facts=(
+            ("goal", "attributes"),
+            ("access", "scores"),
+            ("needs", "public attribute"),
+            ("default_rank", "2"),
+        ),
+    ),
     Entry(
         "leak",
         "active-extraction",

@@ -69,7 +69,7 @@ class LeakageAttack(Protocol):
         guarantee: What a guess may be taken for.
         goal: What it guesses; the judge of the goal decides how well.
         access: The least that it must see: ``labels``, ``scores``, ``gradients``, ``update`` or ``sum``.
-        needs: What it must know beside: ``public``, ``shadows``, ``architecture``.
+        needs: What it must know beside: ``public``, ``shadows``, ``architecture``, ``attribute``.
         default_rank: Its place among those of its goal that are taken where none was named, from 1.
     """
 

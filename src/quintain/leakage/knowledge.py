@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from quintain.core.errors import SettingError
 from quintain.data.dataset import Dataset
+from quintain.leakage.hidden_attribute import HiddenAttribute
 
 
 class Shadows(Protocol):
@@ -32,11 +33,13 @@ class Knowledge:
         public: Examples of the same kind that the target never saw.
         shadows: Models like the target.
         architecture: Builds a fresh net of the target's architecture from a seed.
+        attribute: The part of each example that is hidden, and its possible values; public examples have it.
     """
 
     public: Dataset | None = None
     shadows: Shadows | None = None
     architecture: Callable[[int], nn.Module] | None = None
+    attribute: HiddenAttribute | None = None
 
     def require(self, needs: Sequence[str], *, attack: str) -> None:
         """Raise SettingError if something is missing of what an attack needs."""

@@ -64,7 +64,7 @@ def test_a_copy_is_measured_by_queries_beside_the_same_net_on_true_labels(job):
     assert (whole.attack, whole.goal, whole.access, whole.model) == (
         "knockoff",
         "agreement",
-        "gradients",
+        "scores",
         "plain",
     )
     assert (whole.count, whole.queries, whole.unit) == (200, 350, "example")

@@ -9,9 +9,9 @@ from torch import nn
 
 from quintain.core.errors import SettingError
 from quintain.data import from_arrays
+from quintain.leakage.answers import query_public, to_logits
 from quintain.leakage.attack import Candidates
 from quintain.leakage.extraction.active import ActiveExtraction, choose_queries
-from quintain.leakage.extraction.answers import query_public, to_probabilities
 from quintain.leakage.extraction.knockoff import Knockoff
 from quintain.leakage.extraction.student import Student
 from quintain.leakage.knowledge import Knowledge
@@ -60,7 +60,7 @@ def test_a_linear_model_is_solved_from_one_score_query_more_than_it_has_features
     model = victim()
     view = ModelView(model, access="scores", max_queries=FEATURES + 1)
     x = torch.cat([torch.zeros(1, FEATURES), torch.eye(FEATURES)])
-    logs = to_probabilities(view.scores(x)).double().log()
+    logs = to_logits(view.scores(x)).double().log_softmax(1)
     odds = logs[:, 1:] - logs[:, :1]
     bias, weight = odds[0], odds[1:] - odds[0]
     z = points(2000, seed=9)
@@ -131,9 +131,10 @@ def test_uncertain_examples_are_asked_about_and_spread():
 
 def test_probabilities_are_taken_as_they_are_and_logits_are_not():
     rows = torch.tensor([[0.2, 0.8], [0.5, 0.5]])
-    assert torch.allclose(to_probabilities(rows), rows)
-    assert torch.allclose(to_probabilities(rows.log() + 3), rows)
-    assert torch.allclose(to_probabilities(torch.tensor([[0.0, 2.0]])).sum(1), torch.ones(1))
+    assert torch.allclose(to_logits(rows).softmax(1), rows)
+    assert torch.allclose(to_logits(rows.log() + 3).softmax(1), rows)
+    assert torch.equal(to_logits(torch.tensor([[0.0, 2.0]])), torch.tensor([[0.0, 2.0]]))
+    assert to_logits(torch.tensor([[0.0, 1.0]])).isfinite().all()
 
 
 def test_answers_of_labels_are_rows_of_zero_and_one():

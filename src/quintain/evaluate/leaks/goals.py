@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping
 
-from quintain.evaluate.leaks import agreement
+from quintain.evaluate.leaks import agreement, attributes
 from quintain.evaluate.leaks.job import LeakFindings, LeakJob
 
 MEASURES: Mapping[str, Callable[[LeakJob], LeakFindings]] = {
     "agreement": agreement.measure,
+    "attributes": attributes.measure,
 }
 """By the goal of an attack."""

@@ -62,6 +62,8 @@ def example_hashes(data: Dataset) -> list[str]:
 def access_of(job: LeakJob, attack: LeakageAttack, model: ClassifierLike) -> Access:
     """Return the level at which an attack sees a model: what the job allows, or all that the model gives.
 
+    An attack that needs no gradients is given none.
+
     Raises:
         SettingError: If the attack needs more than that.
     """
@@ -71,7 +73,7 @@ def access_of(job: LeakJob, attack: LeakageAttack, model: ClassifierLike) -> Acc
             f"{attack.name} needs {attack.access} of the model; the attacker sees {access}. Take an attack "
             "on those (quintain list leak --long says what each needs)"
         )
-    return access
+    return "scores" if access == "gradients" and attack.access != "gradients" else access
 
 
 def open_view(

@@ -9,6 +9,7 @@ from torch import nn
 from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.leakage.attack import LeakageAttack
+from quintain.leakage.hidden_attribute import HiddenAttribute
 from quintain.models.protocol import Access, ClassifierLike
 from quintain.results.leak_records import LeakMeasurement, LeakPictures
 
@@ -48,6 +49,7 @@ class LeakJob:
         access: The attacker's level; what the model gives if not given.
         budget: Queries that an attack may make for each candidate.
         candidates: How many of the members are guessed about, at most.
+        attribute: What is hidden of each example, where an attack guesses that.
         seed: Of everything that is drawn.
         folder: The run folder, for pictures.
         show: Whether private pictures may be stored.
@@ -62,6 +64,7 @@ class LeakJob:
     access: Access | None = None
     budget: int = 1000
     candidates: int = 1000
+    attribute: HiddenAttribute | None = None
     seed: int = 0
     folder: Path | None = None
     show: bool = False

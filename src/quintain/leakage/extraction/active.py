@@ -11,8 +11,8 @@ from quintain.core.limits import require_at_least
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import READ_BATCH_SIZE, Dataset
+from quintain.leakage.answers import query_public, require_model_view
 from quintain.leakage.attack import Candidates, Goal, Guess
-from quintain.leakage.extraction.answers import query_public, require_model_view
 from quintain.leakage.extraction.student import Student
 from quintain.leakage.knowledge import Knowledge
 from quintain.leakage.view import AttackerView
