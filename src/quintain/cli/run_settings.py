@@ -16,7 +16,7 @@ from quintain.version import __version__
 PRESENTATION = frozenset({"out", "require", "undecided", "json", "junit", "sarif", "summary"})
 """Parameters that change no result: where it goes, what is required of it, and how it is shown."""
 
-CONTENTS = frozenset({"model", "weights", "source"})
+CONTENTS = frozenset({"model", "weights", "source", "train", "control", "mechanism", "kind", "inputs"})
 """Parameters that name files, which are compared by their content; a run folder by its adversarial examples,
 which are all that is read of it and which name what they were made of.
 """

@@ -12,7 +12,7 @@ import torch
 from quintain.core.errors import ContradictionError, MechanismError
 from quintain.models.memory import memory_log
 from quintain.results.gate import contradictions, mechanism_mismatches
-from quintain.results.quantity import Metric
+from quintain.results.quantity import Basis, Metric
 from quintain.results.records import (
     SCHEMA,
     Claim,
@@ -111,6 +111,12 @@ def raise_if_unsound(record: Record, comparisons: int | None = None) -> None:
         raise MechanismError(
             "; ".join(failed) + f"; the accounted epsilon is void until this is found.{also}"
         )
+    claimed = [claim for claim in crossed if claim.bracket.upper.basis is Basis.CLAIMED]
+    if crossed and claimed == list(crossed):
+        raise ContradictionError(
+            f"the claim is contradicted: {sentence}. The code that was audited is less private than it is "
+            "claimed to be: look at its noise, clipping, sampling and accounting"
+        )
     if crossed:
         raise ContradictionError(
             f"a lower bound lies above the upper bound of the same quantity: {sentence}. "
@@ -121,6 +127,8 @@ def raise_if_unsound(record: Record, comparisons: int | None = None) -> None:
 def _crossing_text(claim: Claim) -> str:
     """Return the two bounds of a claim that contradict each other, in words."""
     both = f"{claim.name}: {claim.bracket.lower.value:.4g} > {claim.bracket.upper.value:.4g}"
+    if claim.bracket.upper.basis is Basis.CLAIMED:
+        return f"{both} (measured above what is claimed, by more than chance explains)"
     if claim.bracket.quantity.metric is Metric.EPSILON:
         return (
             f"{both} (the audit shows more than the accountant allows, each time that it was repeated with "

@@ -1,27 +1,22 @@
 """Load a model by name, from a factory in a user's file, an ONNX file, a function, or an address."""
 
 import inspect
-import sys
-import traceback
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from importlib.util import module_from_spec, spec_from_file_location
+from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 import torch
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from quintain.core.errors import ModelError, NotFoundError, QuintainError, SettingError
+from quintain.core.errors import ModelError, SettingError
 from quintain.core.files import sha256, sha256_file
 from quintain.core.registry import get_entry
-from quintain.core.user_code import FAILURES, failure_text
 from quintain.models.blackbox import BlackBox
 from quintain.models.classifier import Classifier
 from quintain.models.protocol import ClassifierLike
+from quintain.models.user_files import one_line_errors, user_object
 from quintain.models.weights import load_weights
 
 BLACK_BOX_PREFIXES = ("scores:", "labels:", "onnx:", "http://", "https://")
@@ -155,7 +150,7 @@ def load_classifier(
             f"{spec} names no factory; expected {spec}:make, where make() returns a torch.nn.Module"
         )
     else:
-        with _one_line_errors(spec):
+        with one_line_errors(spec):
             net = _build(get_entry("model", spec).load(), spec, factory_arguments)
     _refuse_lazy_layers(net, spec)
     if weights is not None:
@@ -182,7 +177,7 @@ def _black_box_function(spec: str, access: Literal["labels", "scores"], num_clas
     if not path.endswith(".py"):
         raise SettingError(f"{access}:{spec} names no function; expected {access}:path/to/file.py:function")
     file = Path(path).expanduser()
-    with _from_user_file(file, name) as answer:
+    with user_object(file, name) as answer:
         if not callable(answer) or isinstance(answer, type | nn.Module):
             raise ModelError(f"{spec} is no function of arrays; for a torch.nn.Module leave out '{access}:'")
     digest = sha256(f"{access} {name} {sha256_file(file)}".encode())
@@ -190,29 +185,8 @@ def _black_box_function(spec: str, access: Literal["labels", "scores"], num_clas
 
 
 def _from_file(path: Path, factory: str, factory_arguments: dict[str, int]) -> nn.Module:
-    with _from_user_file(path, factory) as found:
+    with user_object(path, factory) as found:
         return _build(found, f"{path}:{factory}", factory_arguments)
-
-
-@contextmanager
-def _from_user_file(path: Path, name: str) -> Iterator[Any]:
-    """Give an object of a user's file; errors of that file while it is in use are shown in one line."""
-    if not path.is_file():
-        raise NotFoundError(
-            f"there is no file {path}; expected path/to/file.py:factory, or a name from 'quintain list'"
-        )
-    with _one_line_errors(str(path)), _folder_importable(path), _warnings_once():
-        module = _import_file(path)
-        if not hasattr(module, name):
-            offered = sorted(
-                key
-                for key, value in vars(module).items()
-                if callable(value) and getattr(value, "__module__", "") == module.__name__
-            )
-            raise NotFoundError(
-                f"{path} has no {name!r}; it has {', '.join(offered) or 'no function or class'}"
-            )
-        yield getattr(module, name)
 
 
 def _build(factory: Callable[..., Any], name: str, factory_arguments: dict[str, int]) -> nn.Module:
@@ -240,70 +214,3 @@ def _seeded(seed: int | None) -> Iterator[None]:
         yield
     finally:
         torch.default_generator.set_state(state)
-
-
-def _import_file(path: Path) -> ModuleType:
-    name = f"quintain_user_{path.stem}_{sha256(str(path.resolve()).encode())[:8]}"
-    spec = spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ModelError(f"{path} cannot be imported; expected a Python file")
-    module = module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and inspect look a class's module up there
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-@contextmanager
-def _one_line_errors(where: str) -> Iterator[None]:
-    """Turn any error of code that is not ours into one line; ``where`` is its file or its name."""
-    try:
-        yield
-    except QuintainError:
-        raise
-    except SyntaxError as error:
-        raise ModelError(
-            f"{error.filename or where}, line {error.lineno}: {error.msg}; correct it and run again"
-        ) from error
-    except FAILURES as error:
-        file = Path(where).resolve()
-        lines = [
-            frame.lineno
-            for frame in traceback.extract_tb(error.__traceback__)
-            if Path(frame.filename).resolve() == file
-        ]
-        raise ModelError(
-            f"{where}{f', line {lines[-1]}' if lines else ''}: {failure_text(error)}; correct it and run "
-            "again"
-        ) from error
-
-
-_WARNED: set[tuple[str, int, type[Warning], str]] = set()
-"""Where users' files warned, of what kind and what."""
-
-
-@contextmanager
-def _warnings_once() -> Iterator[None]:
-    """Show each warning of a user's file once: it is imported anew for each net, so that Python forgets."""
-    with warnings.catch_warnings(record=True) as caught:
-        yield
-    for one in caught:
-        key = (one.filename, one.lineno, one.category, str(one.message))
-        if key not in _WARNED:
-            _WARNED.add(key)
-            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
-
-
-@contextmanager
-def _folder_importable(path: Path) -> Iterator[None]:
-    """Let a file import from its own folder while its code runs, as when Python runs the file itself."""
-    folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)
-    try:
-        yield
-    finally:
-        with suppress(ValueError):
-            sys.path.remove(folder)

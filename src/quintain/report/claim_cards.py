@@ -17,6 +17,7 @@ from quintain.results.privacy_records import AuditResult, AuditRun
 from quintain.results.quantity import Basis, Metric, Side
 from quintain.results.records import Claim, RequirementResult
 from quintain.results.requirements import Requirement
+from quintain.results.second_opinion import SecondOpinionResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +117,10 @@ def claim_bar(
 
 def audit_of(run: RunResults, claim: Claim) -> AuditRun | None:
     """Return the audit that a claim's lower bound comes from."""
-    runs = [one for result in run.results_of(AuditResult) for one in (result.audit, result.control)]
-    return next((one for one in runs if one.lower == claim.bracket.lower), None)
+    audited: list[AuditResult | SecondOpinionResult] = list(run.results_of(AuditResult))
+    audited += run.results_of(SecondOpinionResult)
+    runs = [one for result in audited for one in (result.audit, result.control)]
+    return next((one for one in runs if one and one.lower == claim.bracket.lower), None)
 
 
 def _mark(one: RequirementResult, kind: Metric) -> Tick | None:
@@ -189,16 +192,19 @@ def _counts(bracket: Bracket) -> str:
     return f"Certified {lower.hits}{method}, {undecided}, {lost}."
 
 
+_UPPER_BOUNDS = {
+    Basis.TRIVIAL: "Without noise epsilon has no upper bound.",
+    Basis.CLAIMED: "The upper bound is claimed by whoever trained; nothing here proves it.",
+}
+"""What is said of an upper bound on epsilon that no accountant gave."""
+
+
 def _privacy_lines(run: RunResults, claim: Claim, audit: AuditRun | None) -> tuple[str, ...]:
     bracket, of = claim.bracket, claim.bracket.quantity
     facts = [
         f"Neighboring data sets differ by {of.adjacency or 'change'} of one {of.privacy_unit or 'record'}"
     ]
-    lines = [
-        f"Accounted by {bracket.upper.method}."
-        if bracket.upper.basis is not Basis.TRIVIAL
-        else "Without noise epsilon has no upper bound."
-    ]
+    lines = [_UPPER_BOUNDS.get(bracket.upper.basis, f"Accounted by {bracket.upper.method}.")]
     lines.append("; ".join([*facts, f"the adversary sees {of.released}"] if of.released else facts) + ".")
     if audit is not None:
         lines.append(

@@ -155,6 +155,7 @@ def bound_text(bracket: Bracket, which: Side) -> str:
     """Return one bound in words: ``certified 72.9 %``; a trivial bound says so."""
     bound = bracket.lower if which is Side.LOWER else bracket.upper
     word, nothing = _FOUND[bracket.quantity.metric, which]
+    word = "claimed" if bound.basis is Basis.CLAIMED else word
     if bound.method == CLEAN_ERRORS_ONLY:
         return f"clean {fmt.metric_value(bracket.quantity.metric, bound.value, which)} (not attacked)"
     return (

@@ -17,6 +17,7 @@ from quintain.results.privacy_records import (
     PlanResult,
     PrivatizeResult,
 )
+from quintain.results.second_opinion import SecondOpinionResult
 
 
 def page_sections(run: RunResults) -> tuple[Section, ...]:
@@ -40,7 +41,7 @@ def privacy_section(run: RunResults) -> Section | None:
     """Return the section on private trainings, planned noise and audits; None if the run has none."""
     trained = blocks_of(run, PrivatizeResult)
     planned = blocks_of(run, PlanResult)
-    audited = blocks_of(run, AuditResult)
+    audited = blocks_of(run, AuditResult, SecondOpinionResult)
     lead = (
         "The accountant gives an upper bound on epsilon; the audit attacks the same training and gives a "
         "lower bound."

@@ -20,6 +20,7 @@ from quintain.report.results import (
     plan,
     privatize,
     replay,
+    second_opinion,
     skipped,
     train,
 )
@@ -42,6 +43,7 @@ PRESENTATIONS: Mapping[type, Presentation[Any]] = {
         privatize.PRESENTATION,
         plan.PRESENTATION,
         audit.PRESENTATION,
+        second_opinion.PRESENTATION,
         leak.PRESENTATION,
         federate.PRESENTATION,
         skipped.PRESENTATION,

@@ -175,7 +175,10 @@ class Bracket:
         and however the two cross.
         """
         low, high = self.confidence_interval(confidence, population=population)
-        return self._verdict(high <= value, low > value, f"{_between(low, high)}, required <= {value:g}")
+        why = f"{_between(low, high)}, required <= {value:g}"
+        if self.upper.basis is Basis.CLAIMED and low <= value:
+            return Verdict(Decision.UNDECIDED, f"the upper bound is claimed, and not shown: {why}")
+        return self._verdict(high <= value, low > value, why)
 
     def confidence_interval(
         self, confidence: float = 0.95, *, population: bool = True

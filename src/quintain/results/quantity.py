@@ -39,11 +39,12 @@ class Side(StrEnum):
 
 
 class Basis(StrEnum):
-    """What a bound rests on."""
+    """What a bound rests on; what is claimed rests on somebody's word, and passes no requirement."""
 
     PROOF = "proof"
     WITNESS = "witness"
     STATISTICAL = "statistical"
+    CLAIMED = "claimed"
     TRIVIAL = "trivial"
 
 

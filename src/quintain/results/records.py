@@ -23,6 +23,7 @@ from quintain.results.robustness_records import (
     ReplayResult,
     TrainResult,
 )
+from quintain.results.second_opinion import SecondOpinionResult
 from quintain.results.verdict import RunVerdict, Verdict
 
 SCHEMA = 2
@@ -225,6 +226,7 @@ StepResult = (
     | PrivatizeResult
     | PlanResult
     | AuditResult
+    | SecondOpinionResult
     | LeakResult
     | FederateResult
     | SkippedResult

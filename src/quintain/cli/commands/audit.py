@@ -1,6 +1,7 @@
 """``quintain audit``."""
 
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,13 @@ from quintain.cli.options import RUN, TRAINED
 
 if TYPE_CHECKING:
     from quintain.cli.call import VerbCall
+
+
+class Adjacency(StrEnum):
+    """What neighboring data sets differ by."""
+
+    ADD_REMOVE = "add/remove"
+    REPLACE = "replace"
 
 
 def run(
@@ -41,15 +49,63 @@ def run(
     ] = None,
     claim: Annotated[
         float | None,
-        typer.Option(help="The epsilon that is claimed for --scores.", show_default=False),
+        typer.Option(
+            help="The epsilon that is claimed for --train, --mechanism or --scores.", show_default=False
+        ),
     ] = None,
+    train: Annotated[
+        str,
+        typer.Option(
+            help="Audit a training of your own as a black box: path/to/file.py:train, called as "
+            "train(dataset, seed) or train(x, y, seed), which returns a model. Give only files that you "
+            "trust.",
+            show_default=False,
+        ),
+    ] = "",
+    kind: Annotated[
+        str, typer.Option(help="Canaries of --train: mislabeled, pattern, blank, or an .npz file of yours.")
+    ] = "mislabeled",
+    control: Annotated[
+        str,
+        typer.Option(
+            help="A training without noise, called as --train is, which is audited beside it.",
+            show_default=False,
+        ),
+    ] = "",
+    adjacency: Annotated[
+        Adjacency,
+        typer.Option(
+            help="Of the claim of --train: what a canary that is left out leaves, nothing or another record."
+        ),
+    ] = Adjacency.ADD_REMOVE,
+    check_seed: Annotated[
+        bool,
+        typer.Option(
+            "--check-seed",
+            help="Do the first training of --train twice, to tell whether it follows its seed.",
+        ),
+    ] = False,
 ) -> int:
+    from quintain.core.registry import choose
+
+    if train:
+        from quintain.cli.second_opinion import TrainingAudit
+
+        return TrainingAudit(
+            train=train,
+            control=control,
+            claim=claim,
+            delta=delta,
+            kind=kind,
+            canaries=canaries,
+            adjacency=adjacency.value,
+            check_seed=check_seed,
+        ).run(call, choose("audit", auditor))
     if scores or claim is not None:
         from quintain.cli.score_audits import audit_scores
 
         return audit_scores(call, scores or (), claim, delta)
 
-    from quintain.core.registry import choose
     from quintain.evaluate.privacy_target import PrivacyTarget, class_warnings, default_batch_size
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.audit import run_audit
@@ -86,11 +142,11 @@ def run(
 VERB = Command(
     "audit",
     run,
-    "Audit private training: a lower bound on epsilon from inserted canaries, and tests of noise and "
-    "sampling.",
+    "Audit private training, ours or anybody's: a lower bound on epsilon from inserted canaries, and tests "
+    "of noise and sampling.",
     (
         "--data xrays --epsilon 3",
-        "--scores s.npz --claim 3",
+        "--train mine.py:train --data mine.npz --canaries 500 --claim 3",
     ),
     before=TRAINED,
     after=RUN,

@@ -17,6 +17,7 @@ from quintain.dp.accounting import prv
 from quintain.dp.mechanism_tests import inclusion_measurements, measurements
 from quintain.dp.own_net import noise_of_net, sensitivity_of_net
 from quintain.dp.replay import weights_measurement
+from quintain.evaluate.audit_runs import audit_run, repetition_notes
 from quintain.evaluate.audited_training import AuditedTraining, interruption_of_audit, train_and_observe
 from quintain.evaluate.privacy_target import (
     PrivacyTarget,
@@ -30,20 +31,16 @@ from quintain.evaluate.training import require_copyable
 from quintain.leakage import (
     Auditor,
     CanaryRun,
-    audit_gaussian,
     audit_one_run,
     coordinate_measurements,
-    joint_bound,
     repetitions,
 )
 from quintain.leakage.audit.one_run import OneRunAudit
-from quintain.leakage.audit.repeats import joint_error
 from quintain.results.bounds import Bracket
-from quintain.results.privacy_records import AuditResult, AuditRun
+from quintain.results.privacy_records import AuditResult
 from quintain.results.records import Claim
 from quintain.results.specification import Measurement, bonferroni_tests
 
-BINS = 30
 UNFOLLOWED = (
     "whether the weights move by what is released was not measured: rounding in their format moves them by "
     "nearly as much as noise does; expected float32 weights, or a larger rate"
@@ -136,10 +133,10 @@ def run_audit(
             audits.append(audited(plan, len(audits))[1])
         bare, bare_audit = audited(noiseless_plan, 0)
     ties = derive_seed(seed, "ties")
-    run = _audit_run(
+    run = audit_run(
         "the plan", audits, _scores(first.seen, plan, len(train)), first.seen.included, plan.delta, ties
     )
-    control = _audit_run(
+    control = audit_run(
         "control: no noise",
         [bare_audit],
         _scores(bare.seen, plan, len(train)),
@@ -174,7 +171,7 @@ def run_audit(
             f"canaries' gradients fell to {first.seen.min_gradient_norm:.2g}, below the clip norm: the audit "
             "is valid, and not at full strength; what they add was not measured"
         )
-    notes += _repetition_notes(run, claimed.value)
+    notes += repetition_notes(run, claimed.value)
     result = AuditResult(plan_record(plan, len(train)), run, control, tests)
     return StepOutput(result, (claim,), tuple(notes), reproducible=False)
 
@@ -242,48 +239,4 @@ def _scores(seen: CanaryRun, plan: PrivatePlan, records: int) -> NDArray[np.floa
         sample_rate=plan.sample_rate(records),
         noise_multiplier=plan.noise_multiplier,
         canary_size=plan.max_grad_norm / plan.expected_batch_size,
-    )
-
-
-def _repetition_notes(run: AuditRun, claimed: float) -> list[str]:
-    """Say what repeating an audit that crossed the claim came to."""
-    if run.lower.value <= claimed:
-        return []
-    values = ", ".join(
-        rounding.epsilon(value, up=False) for value in (run.lower.value, *run.repeated_epsilons)
-    )
-    times = (
-        f"the audit crossed the claim and was repeated with fresh coins: it showed {values} against "
-        f"{rounding.epsilon(claimed)}"
-    )
-    if any(value <= claimed for value in run.repeated_epsilons):
-        return [f"{times}; the last one does not cross, so that chance is not excluded: suspect"]
-    chance = float(joint_error(run.confidence, 1 + len(run.repeated_epsilons)))
-    return [f"{times}; if the claim held, all of them would cross with probability at most {chance:.1e}"]
-
-
-def _audit_run(
-    title: str,
-    audits: list[OneRunAudit],
-    scores: NDArray[np.float64],
-    included: NDArray[np.bool_],
-    delta: float,
-    seed: int,
-) -> AuditRun:
-    """Return what an audit and its repetitions show."""
-    audit, edges = audits[0], np.histogram_bin_edges(scores, bins=BINS)
-    gaussian = audit_gaussian(scores, included, delta=delta, confidence=audit.confidence, seed=seed)
-    return AuditRun(
-        title=title,
-        lower=joint_bound(audits),
-        max_auditable_epsilon=audit.max_auditable_epsilon,
-        canaries=audit.canaries,
-        guesses=audit.guesses,
-        correct=audit.correct,
-        confidence=audit.confidence,
-        bin_edges=tuple(float(edge) for edge in edges),
-        included_counts=tuple(int(count) for count in np.histogram(scores[included], edges)[0]),
-        excluded_counts=tuple(int(count) for count in np.histogram(scores[~included], edges)[0]),
-        repeated_epsilons=tuple(one.epsilon for one in audits[1:]),
-        gaussian_epsilon=gaussian.epsilon,
     )

@@ -75,12 +75,12 @@ def _blocks(result: AuditResult, run: RunResults) -> list[Block]:
     ]
     scale = scale_to(*values)
     drawings = (
-        _drawing(
+        audit_figure(
             result.audit,
             Bracket(result.audit.lower, upper or Bound.trivial(result.audit.lower.quantity, Side.UPPER)),
             scale,
         ),
-        _drawing(
+        audit_figure(
             result.control,
             Bracket(result.control.lower, Bound.trivial(result.control.lower.quantity, Side.UPPER)),
             scale,
@@ -142,7 +142,8 @@ def _plan_of_audit(run: RunResults, result: AuditResult) -> list[Block]:
     return [TableBlock(plan_table("Audited DP-SGD settings", result.plan))]
 
 
-def _drawing(one: AuditRun, bracket: Bracket, scale: AxisScale) -> Figure:
+def audit_figure(one: AuditRun, bracket: Bracket, scale: AxisScale) -> Figure:
+    """Return the bar of an audit, over the scores of its canaries where there are any."""
     drawn = claim_bar(bracket, audit=one, scale=scale)
     if len(one.bin_edges) > 1:
         spoken = (

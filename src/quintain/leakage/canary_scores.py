@@ -1,0 +1,104 @@
+r"""The score of a canary by the final model alone: how sure it is of the canary's label, here and nearby."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import one_hot, pad
+
+from quintain.core.errors import ModelError
+from quintain.leakage.canary_kinds import CanaryExamples
+from quintain.models.adapters import adapt, label_hint
+
+BATCH_SIZE = 256
+SHIFTS = tuple((i, j) for i in range(3) for j in range(3) if (i, j) != (1, 1))
+"""Where an image is cut out of itself with a rim of one pixel: eight neighbors, one pixel away."""
+
+PROBABILITY_ERROR = 1e-3
+"""Rows without a negative number whose sums are 1 but for this are taken for probabilities."""
+
+SMALLEST_PROBABILITY = 1e-30
+
+
+def canary_scores(
+    model: Callable[[Tensor], Any], canaries: CanaryExamples, *, num_classes: int, name: str = "train"
+) -> NDArray[np.float64]:
+    r"""Compute the score of each canary (m,) in float64; larger means more likely trained on.
+
+    .. math:: s_i = \phi(x_i, y_i) + \Big(\phi(x_i, y_i) - \frac{1}{8} \sum_j \phi(T_j x_i, y_i)\Big), \qquad
+        \phi(x, y) = \ln p_y(x) - \ln \sum_{k \ne y} p_k(x)
+
+    where :math:`T_j` shifts an image by one pixel to each of the eight sides. A model is sure of an example
+    that it remembers, and less so of its neighbors; how hard the example is by itself is much the same for
+    both, and cancels. For what are no images, the score is :math:`\phi` alone.
+
+    Any score that follows from the model alone makes a valid audit. This one was chosen on seeds apart from
+    those of which figures are shown.
+
+    Args:
+        model: Maps inputs (B, *S) to logits, or to probabilities (B, K).
+        canaries: The canaries, those that were trained on and those that were not.
+        num_classes: Of the data.
+        name: Of the training, for messages.
+
+    Raises:
+        ModelError: For outputs of another shape, of fewer classes, or NaN.
+
+    Source: Carlini et al., 2022, arXiv:2112.03570 (the logit-scaled confidence); Choquette-Choo et al., 2021,
+    arXiv:2007.14321, and Jayaraman et al., 2021, arXiv:2005.10881 (neighbors tell what is remembered).
+    """
+    examples = canaries.x
+    if canaries.x.ndim == 4:
+        height, width = canaries.x.shape[-2:]
+        rim = pad(canaries.x, (1, 1, 1, 1), mode="replicate")
+        shifted = [rim[:, :, i : i + height, j : j + width] for i, j in SHIFTS]
+        examples = torch.cat([canaries.x, *shifted])
+    logits = _checked(
+        torch.cat([_logits(model, part.contiguous(), name) for part in examples.split(BATCH_SIZE)]),
+        num_classes,
+        name,
+    )
+    odds = _log_odds(logits, canaries.y.repeat(len(examples) // len(canaries)))
+    at, *nearby = odds.reshape(-1, len(canaries))
+    return 2 * at - np.mean(nearby, axis=0) if nearby else at
+
+
+def _checked(logits: Tensor, num_classes: int, name: str) -> Tensor:
+    """Return logits (n, K), those of probabilities too, or raise."""
+    if logits.shape[1] < num_classes:
+        raise ModelError(
+            f"{name} returns a model of {logits.shape[1]} classes; expected {num_classes}, as the data have"
+            f"{label_hint(logits.shape[1], num_classes)}"
+        )
+    if not torch.isfinite(logits).all():
+        wrong = int((~torch.isfinite(logits)).any(1).sum())
+        raise ModelError(
+            f"{name} returns a model whose outputs are NaN or infinite on {wrong} of {len(logits)} inputs; "
+            "expected finite scores: look at the loss while it trains, a smaller learning rate may help"
+        )
+    sums_to_one = (logits.sum(1) - 1).abs() < PROBABILITY_ERROR
+    if bool((logits >= 0).all()) and bool(sums_to_one.all()):
+        return logits.clamp(min=SMALLEST_PROBABILITY).log()
+    return logits
+
+
+def _log_odds(logits: Tensor, y: Tensor) -> NDArray[np.float64]:
+    """Return the log odds of each label (n,), by log-sum-exp of the other classes."""
+    label = one_hot(y, logits.shape[1]).bool()
+    others = logits.masked_fill(label, -torch.inf).logsumexp(1)
+    return np.asarray((logits[label] - others).numpy(), dtype=np.float64)
+
+
+def _logits(model: Callable[[Tensor], Any], x: Tensor, name: str) -> Tensor:
+    """Return the logits (B, K) of one batch in float64, on the CPU."""
+    with torch.no_grad():
+        output = model(x)
+    if not isinstance(output, Tensor | dict | tuple | list) and hasattr(output, "__array__"):
+        output = torch.from_numpy(np.array(output))
+    try:
+        return adapt(output, len(x)).detach().cpu().double()
+    except ModelError as error:
+        raise ModelError(f"{name}: {error}") from error
