@@ -108,7 +108,7 @@ class Asked:
 
     def broadcast(self, message, sites):
         self.task = message
-        return ()
+        return {}
 
     def exchange(self, outgoing):
         return {}

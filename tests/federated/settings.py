@@ -17,6 +17,7 @@ from quintain.federated import (
     partition,
 )
 from quintain.federated.engine import local_engine
+from quintain.federated.round_messages import early_answer
 from quintain.federated.secagg import FolderJournal, Identity, MemoryJournal, Roster
 from quintain.federated.simulated_network import SimulatedNetwork
 from quintain.training import Recipe
@@ -35,6 +36,11 @@ def linear(seed=0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return nn.Sequential(nn.Flatten(), nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 2)).eval()
+
+
+def is_ready(reply):
+    """Whether a client has answered a task; its keys may come with it."""
+    return early_answer(reply) is not None
 
 
 def weights(net):

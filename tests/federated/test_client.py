@@ -21,12 +21,12 @@ from quintain.federated import (
 )
 from quintain.federated import client as client_program
 from quintain.federated.model_bytes import add_update, model_digest, pack_model
-from quintain.federated.round_messages import READY, PublishedSum, RoundTask, pack_cancel
+from quintain.federated.round_messages import PublishedSum, RoundTask, pack_cancel
 from quintain.federated.secagg import Identity, MemoryJournal, Roster, server
 from quintain.federated.secagg.messages import offered_counter, pack_offer
 from quintain.federated.secagg_sum import SecureSum
 from quintain.training import CleanCrossEntropy, Recipe
-from tests.federated.settings import SHORT, Killed, Party, blobs, linear, weights
+from tests.federated.settings import SHORT, Killed, Party, blobs, is_ready, linear, weights
 
 
 class Smoothed(CleanCrossEntropy):
@@ -91,7 +91,7 @@ def test_an_offer_that_differs_from_the_clients_own_plan_is_refused_by_the_name_
         rf"the server offers {term} = .*; this site's policy says .*: leave this round",
         client,
     )
-    assert client.handle(task_of(client.config.plan, linear()).pack()) == READY
+    assert is_ready(client.handle(task_of(client.config.plan, linear()).pack()))
 
 
 def test_another_roster_and_a_number_of_sites_are_refused_by_name(party, untouched):
@@ -168,7 +168,7 @@ def test_a_first_model_that_is_not_the_clients_own_is_refused_unless_it_says_so(
     other = linear(7)
     untouched(task_of(party.plan(), other).pack(), "another model than this site's own first one")
     trusting = party.client("hospital-1", pin_first_model=False)
-    assert trusting.handle(task_of(party.plan(), other).pack()) == READY
+    assert is_ready(trusting.handle(task_of(party.plan(), other).pack()))
 
 
 # -- the next model
@@ -192,7 +192,7 @@ def with_model(task, plan, net, **changes):
 
 def test_the_last_model_plus_the_published_sum_is_accepted(second, party):
     task, _ = second
-    assert all(client.handle(task.pack()) == READY for client in party.clients)
+    assert all(is_ready(client.handle(task.pack())) for client in party.clients)
 
 
 def test_a_sum_of_other_survivors_than_this_site_has_signed_is_refused(second, party, untouched):
@@ -243,7 +243,7 @@ def test_a_client_that_was_restarted_remembers_models_counters_and_survivors(tmp
         with pytest.raises(ProtocolError, match=match):
             client.handle(message)
     client, message = offered(party.net)
-    assert client.handle(message) == READY
+    assert is_ready(client.handle(message))
     assert party.client("hospital-1", update_file=file).last_counter == 1
     another = party.plan(config=FederatedConfig(4, SHORT))
     assert party.client("hospital-1", update_file=file, plan=another).last_counter == -1
@@ -262,7 +262,7 @@ def test_rounding_in_the_last_place_is_no_other_model(second, party):
     task, net = second
     with torch.no_grad():
         net[3].bias.copy_(torch.nextafter(net[3].bias, torch.full((2,), torch.inf)))
-    assert party.clients[0].handle(with_model(task, party.plan(), net)) == READY
+    assert is_ready(party.clients[0].handle(with_model(task, party.plan(), net)))
 
 
 def test_a_published_sum_beyond_clip_sites_or_rounds_is_refused(second, party, untouched):
@@ -286,7 +286,7 @@ def test_a_sum_forged_within_the_clip_passes_which_is_the_limit_of_this_check(se
     forged = replace(task.published, integers=np.full_like(task.published.integers, 2**20))
     change, _ = FedAvg().step(plan.mean(forged.integers, tuple(party.sites)), {}, 1.0)
     add_update(net, change)
-    assert party.clients[0].handle(with_model(task, plan, net, published=forged)) == READY
+    assert is_ready(party.clients[0].handle(with_model(task, plan, net, published=forged)))
 
 
 def test_a_client_that_missed_rounds_bounds_how_far_the_model_has_moved(party, untouched):
@@ -300,7 +300,7 @@ def test_a_client_that_missed_rounds_bounds_how_far_the_model_has_moved(party, u
             net[1].weight[0, 0] += moved
         message = task_of(party.plan(), net, index=2, counter=2, round_id=b"t" * 16, published=sum_).pack()
         if accepted:
-            assert client.handle(message) == READY
+            assert is_ready(client.handle(message))
         else:
             untouched(message, r"'1\.weight' has moved by 2\.1; expected at most 2, as 2 rounds")
 
@@ -328,7 +328,7 @@ def test_a_counter_of_the_servers_own_choice_lets_no_model_move_farther(
     """A model moves at most once in each round of the plan, however many counters a server says it used."""
     client, plan = party.client("hospital-1", joins_late=True), party.plan()
     if first:
-        assert client.handle(task_of(plan, linear()).pack()) == READY
+        assert is_ready(client.handle(task_of(plan, linear()).pack()))
     sum_ = PublishedSum(5, (0, 1, 2, 3), np.zeros(plan.encoding.num_words, np.int64))
     told = {"index": index, "counter": 2**40, "round_id": b"s" * 16, "published": sum_}
     untouched(task_of(plan, far_away(), **told).pack(), match, client)
@@ -336,7 +336,7 @@ def test_a_counter_of_the_servers_own_choice_lets_no_model_move_farther(
     if index == 2:
         with torch.no_grad():
             near[1].weight[0, 0] += 0.9 * index
-    assert client.handle(task_of(plan, near, **told).pack()) == READY
+    assert is_ready(client.handle(task_of(plan, near, **told).pack()))
 
 
 def test_a_renumbered_round_gets_around_neither_the_published_sum_nor_its_survivors(second, party, untouched):
@@ -371,7 +371,7 @@ def test_a_first_model_that_follows_from_a_sum_is_taken_by_who_says_that_it_join
     untouched(
         message, r"own first one, in round 2, .* set joins_late = true in its settings \(client\.toml\)"
     )
-    assert late.handle(message) == READY
+    assert is_ready(late.handle(message))
     assert "this site had no model and took the server's" in late.remarks[0]
     assert late.handle(task_of(plan, net, index=1, counter=2, published=sum_, round_id=b"t" * 16).pack())
     assert late.remarks == ()
@@ -393,7 +393,7 @@ def test_a_client_that_ends_while_it_trains_the_first_round_is_none_that_joins_l
     assert again.update is None
     told = {"index": 1, "round_id": b"s" * 16, "published": server_.state.published}
     task = task_of(party.plan(), party.net, **told)
-    assert again.handle(task.pack()) == READY
+    assert is_ready(again.handle(task.pack()))
     assert again.remarks == ()
     with pytest.raises(ProtocolError, match="joins_late = true"):
         down.handle(task.pack())
@@ -417,7 +417,7 @@ def test_a_task_of_which_nothing_comes_locks_no_site_out(restarts, tmp_path):
             add_update(forged, plan.step(sum_.integers, tuple(party.sites), {})[0])
         told = {"counter": 2**63 - 9 + index, "round_id": bytes([index]) * 16}
         told |= {"published": sum_, "index": index} if index else {"index": 2}
-        assert party.clients[0].handle(task_of(plan, forged, **told).pack()) == READY
+        assert is_ready(party.clients[0].handle(task_of(plan, forged, **told).pack()))
         if restarts:
             start()
         last.load_state_dict(party.net.state_dict())
@@ -452,12 +452,12 @@ def test_an_update_that_was_made_under_other_terms_is_not_sent(term, tmp_path, m
     real = client_program.local_update
     monkeypatch.setattr(client_program, "local_update", lambda *a, **k: trained.append(1) or real(*a, **k))
     message = task_of(plan, linear(), counter=1, round_id=b"s" * 16, **told).pack()
-    assert client.handle(message) == READY
+    assert is_ready(client.handle(message))
     assert trained == [1]
     again = party.client(name, plan=plan, update_file=file, **settings)
     np.testing.assert_array_equal(again.update.encoded, client.update.encoded)
     message = task_of(plan, linear(), counter=2, round_id=b"t" * 16, **told).pack()
-    assert again.handle(message) == READY
+    assert is_ready(again.handle(message))
     assert trained == [1]
 
 
@@ -469,7 +469,7 @@ def test_a_round_is_answered_once(party, untouched):
     """A task comes once; and where a vector has left, no counter up to its own and no earlier round comes."""
     client, plan, server_ = party.clients[0], party.plan(), party.server()
     message = task_of(plan, linear()).pack()
-    assert client.handle(message) == READY
+    assert is_ready(client.handle(message))
     untouched(message, "counter = 0 .* was in round 0: a replay is refused")
     server_.state = replace(server_.state, next_counter=1)
     assert not any(server_.run_round(party.network()).abort_reason for _ in range(2))
@@ -497,7 +497,7 @@ def test_a_round_beyond_the_plan_is_refused(index, counter, party, untouched):
 def test_another_model_for_the_same_round_is_refused(party, untouched, second):
     task, net = second
     client = party.clients[0]
-    assert client.handle(task.pack()) == READY
+    assert is_ready(client.handle(task.pack()))
     moved, change = linear(), torch.zeros(len(weights(net)), dtype=torch.float64)
     moved.load_state_dict(net.state_dict())
     sum_ = PublishedSum(1, (0, 1, 2), np.zeros(len(change), np.int64))
@@ -513,7 +513,7 @@ def test_another_model_for_the_same_round_is_refused(party, untouched, second):
 
 def test_a_cancelled_round_leaves_nothing_to_answer_with(party):
     client, plan = party.clients[0], party.plan()
-    assert client.handle(task_of(plan, linear()).pack()) == READY
+    assert is_ready(client.handle(task_of(plan, linear()).pack()))
     kept = client.update
     assert client.handle(pack_cancel(b"x" * 16)) == b""
     assert client._participant is not None

@@ -448,7 +448,7 @@ class Nobody:
     """A transport on which nobody answers."""
 
     def broadcast(self, message, sites):
-        return ()
+        return {}
 
     def exchange(self, outgoing):
         return {}

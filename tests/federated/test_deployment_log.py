@@ -9,9 +9,9 @@ from quintain.federated import ClientNoise, FederatedConfig, SitePrivacy
 from quintain.federated.deployment import site_log as deployment_log
 from quintain.federated.deployment.site_log import LoggedClient, site_log
 from quintain.federated.remarks import clip_remark
-from quintain.federated.round_messages import READY, pack_cancel, pack_who
+from quintain.federated.round_messages import pack_cancel, pack_who
 from tests.federated.deployed import Asked
-from tests.federated.settings import SHORT, Party
+from tests.federated.settings import SHORT, Party, is_ready
 
 TARGET = SitePrivacy(5.0, 1e-5, sample_rate=0.25, steps=2)
 
@@ -37,7 +37,7 @@ def test_a_private_round_says_what_is_spent_of_the_budget_and_no_loss(tmp_path):
     asked = Asked()
     party.server().run_round(asked)
     with site_log(tmp_path) as log:
-        assert LoggedClient(party.clients[0], log).handle(asked.task) == READY
+        assert is_ready(LoggedClient(party.clients[0], log).handle(asked.task))
     _, task = lines_of(tmp_path)
     assert "round 1 of 2, task: " in task
     assert " of 5 spent at delta 1e-05" in task
@@ -53,7 +53,7 @@ def test_a_clip_far_above_the_updates_is_told_once_with_a_smaller_one(tmp_path):
         client = LoggedClient(party.clients[0], log)
         for _ in range(2):
             server.run_round(asked)
-            assert client.handle(asked.task) == READY
+            assert is_ready(client.handle(asked.task))
     (note,) = [line for line in lines_of(tmp_path) if "note: " in line]
     assert "round 1 of 2, note: a server may move any weight by 100 in a round" in note
     largest, clip = party.clients[0].update.largest, float(note.split("such as ")[1])

@@ -9,9 +9,9 @@ from torch import nn
 from quintain.core.errors import ProtocolError
 from quintain.federated import Client, ClientConfig, ClientNoise, FederatedConfig
 from quintain.federated.model_bytes import add_update, model_digest
-from quintain.federated.round_messages import READY, PublishedSum
+from quintain.federated.round_messages import PublishedSum
 from quintain.federated.secagg import FolderJournal, MemoryJournal
-from tests.federated.settings import SHORT, Party, linear
+from tests.federated.settings import SHORT, Party, is_ready, linear
 from tests.federated.test_client import task_of
 
 NAME = "hospital-1"
@@ -34,7 +34,7 @@ def test_an_update_that_another_net_made_of_the_same_weights_is_not_sent(tmp_pat
         client = Client(config, party.identities[NAME], party.sites[NAME], net, MemoryJournal())
         kept = client.update
         message = task_of(party.plan(), linear(), counter=counter, round_id=bytes([counter]) * 16).pack()
-        assert client.handle(message) == READY
+        assert is_ready(client.handle(message))
         return kept, client.update
 
     nothing, first = update_by(linear(), 0)
@@ -76,20 +76,20 @@ def test_noisy_updates_are_sent_over_as_many_models_as_epsilon_counts(tmp_path, 
         return reply
 
     # a task of which nothing comes
-    assert told(0, sends=False) == READY
+    assert is_ready(told(0, sends=False))
     assert not list((tmp_path / NAME).glob("*noise*"))
-    assert told(0) == READY
+    assert is_ready(told(0))
     shutil.copy(file, copy)
-    assert told(1, first_word=1000) == READY
+    assert is_ready(told(1, first_word=1000))
     # the same models again: one vector each, whose noise counts once
-    assert told(1, first_word=1000) == READY
+    assert is_ready(told(1, first_word=1000))
     shutil.copy(copy, file)
-    assert told(0) == READY
+    assert is_ready(told(0))
     kept = file.read_bytes()
     with pytest.raises(ProtocolError, match=r"noisy updates over 2 models .* its epsilon counts 2 sums"):
         told(1, first_word=2000)
     assert file.read_bytes() == kept
-    assert told(1, first_word=1000) == READY
+    assert is_ready(told(1, first_word=1000))
 
 
 @pytest.mark.parametrize("kind", ["memory", "folder"])
@@ -132,7 +132,7 @@ def test_made_up_tasks_use_up_no_noise_and_lock_no_site_out(tmp_path):
         add_update(net, plan.step(integers, plan.roster.names, {})[0])
         published = PublishedSum(0, (0, 1, 2, 3), integers)
         task = task_of(plan, net, index=1, counter=number, round_id=bytes([number]) * 16, published=published)
-        assert client.handle(task.pack()) == READY
+        assert is_ready(client.handle(task.pack()))
     assert claims() == 1
     assert len(server.run_round(party.network()).survivors) == 4
     assert claims() == 2

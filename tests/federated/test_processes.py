@@ -39,14 +39,14 @@ def call(listener, identity, roster, folder, **said):
 
 
 def test_processes_with_only_bytes_between_them_make_the_simulated_model_bit_for_bit(ready, tmp_path):
-    """A round has six messages: the task and five of the sum. The second site is unplugged from its masked
-    vector of the second round on, the third is killed before it unmasks the last round.
+    """A round has five messages: the task, whose reply has the keys, and four of the sum. The second site is
+    unplugged from its masked vector of the second round on, the third is killed before it unmasks the last.
     """
     sites = partition(blobs(), 4, min_examples=10, min_per_class=1).sites
     names = list(sites)
     identities = [Identity.create(name) for name in names]
     roster = Roster.from_identities(*identities)
-    faults = {names[1]: {"unplugged": [9]}, names[2]: {"killed": 2 * 6 + 5}}
+    faults = {names[1]: {"unplugged": [7]}, names[2]: {"killed": 2 * 5 + 4}}
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in names]
     calls = [
         call(listener, one, roster, tmp_path / one.name, **faults.get(one.name, {}))
@@ -88,7 +88,7 @@ def test_who_does_not_answer_before_the_deadline_is_silent_and_its_late_answer_i
     assert transport.exchange({0: b"second"}) == {}
     theirs[0].sendall((3).to_bytes(8, "big") + (4).to_bytes(8, "big") + b"good")
     assert transport.exchange({0: b"third"}) == {0: b"good"}
-    assert transport.broadcast(b"task", [0, 1, 7]) == ()
+    assert transport.broadcast(b"task", [0, 1, 7]) == {}
     for one in (*ours, *theirs):
         one.close()
 

@@ -32,7 +32,7 @@ PER_SITE = 150
 CLIENT = Path(__file__).with_name("ending_client.py")
 
 KILLS = {
-    "hospital-a": {2: "keys", 5: "unmask"},
+    "hospital-a": {2: "training", 5: "unmask"},
     "hospital-b": {1: "training", 3: "masked"},
     "hospital-c": {0: "shares"},
     "hospital-d": {4: "consistency"},
@@ -239,7 +239,7 @@ def test_all_machines(federation, tmp_path):
     for number, stage, name in (
         (1, "shares", "hospital-c"),
         (2, "training", "hospital-b"),
-        (3, "keys", "hospital-a"),
+        (3, "training", "hospital-a"),
         (3, "masked", "hospital-b"),
         (4, "consistency", "hospital-d"),
         (5, "unmask", "hospital-a"),

@@ -149,10 +149,10 @@ def test_the_last_line_has_the_epsilon_of_noise_on_the_sums(files):
 
 
 def test_a_server_that_is_killed_is_run_again_and_ends_with_the_same_model(files, app):
-    """One call finds the sites, and a round is six."""
+    """One call finds the sites, and a round is five."""
     settings = ServerSettings.load(files.folder / "server.toml")
     with pytest.raises(Killed):
-        run_deployment(Grid(app, killed_at=1 + 6 + 5), settings, lambda line: None)
+        run_deployment(Grid(app, killed_at=1 + 5 + 4), settings, lambda line: None)
     so_far = load_file(settings.model)
     lines = []
     server = run_deployment(Grid(app), settings, lines.append)
@@ -170,7 +170,7 @@ def test_under_the_next_roster_another_training_begins_from_the_last_model(files
     """A run ends between two rounds; a site gets another key, which revokes the old one, and all go on."""
     settings = ServerSettings.load(files.folder / "server.toml")
     with pytest.raises(Killed):
-        run_deployment(Grid(daemons.app, killed_at=1 + 6), settings, lambda line: None)
+        run_deployment(Grid(daemons.app, killed_at=1 + 5), settings, lambda line: None)
     daemons.stop()
     folder, name = files.folder, next(iter(files.sites))
     enroll(folder / "new", name)

@@ -30,7 +30,7 @@ def test_the_model_over_daemons_and_stubs_is_the_simulated_one_bit_for_bit(tmp_p
     turns = iter(range(10**6))
 
     def failing(message):
-        if next(turns) == 6 + 3:
+        if next(turns) == 5 + 2:
             raise OSError("patient 17: disk full")
         return party.clients[-1].handle(message)
 

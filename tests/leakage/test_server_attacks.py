@@ -31,9 +31,18 @@ from quintain.federated.differencing import cosine
 from quintain.federated.engine import local_engine
 from quintain.federated.local import local_update
 from quintain.federated.model_bytes import add_update, model_digest, pack_model
-from quintain.federated.round_messages import READY, PublishedSum, RoundTask
+from quintain.federated.round_messages import PublishedSum, RoundTask, early_answer
 from quintain.federated.secagg import Identity, MemoryJournal, Roster
-from quintain.federated.secagg.messages import pack_offer
+from quintain.federated.secagg.key_list import pack_key_lists
+from quintain.federated.secagg.messages import (
+    MessageType,
+    SignedKeys,
+    from_server,
+    pack_offer,
+    parse_keys,
+    site_body,
+)
+from quintain.federated.secagg.primitives import SIGNATURE_BYTES
 from quintain.federated.simulated_network import SimulatedNetwork
 from quintain.leakage import (
     isolating_models,
@@ -149,7 +158,7 @@ def test_a_pinned_first_model_holds_where_a_server_says_that_rounds_were_missed(
                 client.handle(said_to_be_missed(fed, planted, index))
             assert client.update is None
     late = Federation(sites, wide(), config, joins_late=True)
-    assert late.clients[0].handle(said_to_be_missed(late, planted, 2)) == READY
+    assert early_answer(late.clients[0].handle(said_to_be_missed(late, planted, 2)))
 
 
 @pytest.mark.parametrize(("clip_value", "at_least", "at_most"), [(1.0, 70, 100), (0.07, 0, 10)])
@@ -282,13 +291,12 @@ def test_sites_that_were_talked_into_other_recipes_open_no_sum():
 
         def broadcast(self, message, sites):
             task = RoundTask.parse(message)
-            ready = []
+            answers = {}
             for site, client in self._clients.items():
                 policy = client.config.plan.policy(0, task.round_id, model_digest(party.net))
-                client.handle(replace(task, terms=pack_offer(policy)).pack())
+                answers[site] = early_answer(client.handle(replace(task, terms=pack_offer(policy)).pack()))
                 self._ready.add(site)
-                ready.append(site)
-            return tuple(ready)
+            return self._with_early(answers)
 
     report = Server(party.plan(), copy.deepcopy(party.net), SecureSum()).run_round(party.network(TwoStories))
     assert report.abort_reason
@@ -418,18 +426,33 @@ def test_dead_units_for_all_others_make_the_sum_one_update_and_keys_bound_to_the
 
         def broadcast(self, message, sites):
             task = RoundTask.parse(message)
+            answers = {}
             for site, client in self._clients.items():
                 model = models[client.name]
                 policy = party.plan().policy(0, task.round_id, model_digest(model))
-                client.handle(replace(task, terms=pack_offer(policy), model=pack_model(model)).pack())
+                told = replace(task, terms=pack_offer(policy), model=pack_model(model))
+                answers[site] = early_answer(client.handle(told.pack()))
                 self._ready.add(site)
-            return tuple(self._ready)
+            return self._with_early(answers)
+
+        def cancel(self, message, sites):
+            """A malicious server does not tell the sites that its round came to nothing."""
 
     network = party.network(OtherModels)
     report = Server(party.plan(), relu_net(), SecureSum()).run_round(network)
-    assert report.abort_reason
     assert report.survivors == ()
-    assert target in network.refusals or len(network.refusals) == 3
+    assert "sites sent keys" in report.abort_reason
+    # a server that passes the keys on all the same is refused by the target, and by each other site
+    listed = {
+        one.site: SignedKeys(parse_keys(site_body(one.data), one.site, 4), one.data[-SIGNATURE_BYTES:])
+        for one in network.view_under(party.plan().policy(0, bytes(16), bytes(32))).received
+    }
+    assert len(listed) == 4
+    for client in party.clients:
+        own = client._participant._state.context.policy
+        body = pack_key_lists(own, listed)[1][0]
+        with pytest.raises(ProtocolError, match="signature"):
+            client.handle(from_server(MessageType.KEY_LIST, own.round_id, body))
 
 
 def test_a_net_without_units_that_can_be_dead_is_refused():

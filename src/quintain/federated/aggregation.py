@@ -126,6 +126,14 @@ class Aggregation(ABC):
         clipped *= relative_weight
         return encoding.quantize(clipped)
 
+    def opening(self, policy: Policy) -> bytes:  # noqa: ARG002
+        """Return the server's first message, if it follows from the terms and its answer tells nothing.
+
+        A client then answers it as soon as it is ready, in the same reply, which saves one trip; nothing is
+        returned where sites wait to be asked.
+        """
+        return b""
+
     def check_policy(self, policy: Policy) -> None:  # noqa: B027
         """Refuse terms under which no sum can be made, before any round.
 

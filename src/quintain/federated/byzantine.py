@@ -96,6 +96,10 @@ class ByzantineAggregation(Aggregation):
         """Take part as all do."""
         return self._inner.join(policy, identity, encoded, journal)
 
+    def opening(self, policy: Policy) -> bytes:
+        """Return the first message of the aggregation."""
+        return self._inner.opening(policy)
+
     def summed_with(self, site: int, num_sites: int) -> Collection[int]:
         """Return the sites in one sum with this one."""
         return self._inner.summed_with(site, num_sites)

@@ -1,7 +1,8 @@
 """The client: the program at a site. It holds the data, the identity and the journal, and talks in bytes.
 
 ======  ==================================================================================================
-TRAIN   checks the whole task against its own plan, trains, keeps the encoded update, replies READY
+TRAIN   checks the whole task against its own plan, trains, keeps the encoded update, replies READY, and
+        with it to the first message of the sum where that follows from the task
 CANCEL  drops the secrets of the round, keeps the update until the model moves
 WHO     signs the number in it together with its name, so that a server finds the way to this site
 others  belong to the sum: its half of the aggregation replies
@@ -163,8 +164,7 @@ class Client:
             return reply
         kind, round_id = open_header(message)
         if kind is RoundMessage.TRAIN:
-            self._join(RoundTask.parse(message))
-            return READY
+            return READY + self._join(RoundTask.parse(message))
         if kind is RoundMessage.WHO:
             return say_who(self._identity, round_id)
         if self._round_id == round_id:
@@ -193,8 +193,11 @@ class Client:
                     f"same sites, or at least {least} others, since two such sums subtract: leave this round"
                 )
 
-    def _join(self, task: RoundTask) -> None:
-        """Accept a task, train for it unless that was done over this very model, and wait for the sum."""
+    def _join(self, task: RoundTask) -> bytes:
+        """Accept a task, train for it unless that was done over this very model, and take part in the sum.
+
+        Return the answer to the sum's first message, where that follows from the terms.
+        """
         before = self._chain
         policy, net, last = self._accepted(task)
         config, name = self.config, self._identity.name
@@ -227,6 +230,8 @@ class Client:
         if config.plan.noise is not None:
             journal = NoiseClaims(journal, self._chain.fingerprint, config.plan.config.rounds)
         self._participant = config.aggregation.join(policy, self._identity, self._update.encoded, journal)
+        opening = config.aggregation.opening(policy)
+        return self._participant.step(opening) if opening else b""
 
     def _keep(self) -> None:
         """Write what is to last over a restart."""

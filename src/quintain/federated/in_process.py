@@ -79,6 +79,21 @@ class RecordingTransport(ABC):
         for site, reply in late:
             self._record(site, reply)
 
+    def _with_early(self, answers: Mapping[int, bytes]) -> dict[int, bytes]:
+        """Return the first replies of the sum as they came with those of the task; silent sites sent none.
+
+        Where there are any, the first message of the sum is not sent any more.
+        """
+        if not any(answers.values()):
+            return dict(answers)
+        reply_type = self._replies[self._turn]
+        self._turn += 1
+        heard = {site: b"" if self._is_silent(site, reply_type) else reply for site, reply in answers.items()}
+        for site, reply in heard.items():
+            if reply:
+                self._record(site, reply)
+        return heard
+
     def _is_silent(self, site: int, reply_type: MessageType) -> bool:
         stage = self._dropouts.get(site)
         return stage is not None and reply_type >= stage.first_missing

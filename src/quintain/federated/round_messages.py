@@ -6,7 +6,7 @@ protocol.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -19,7 +19,8 @@ from quintain.federated.secagg.policy import ROUND_BYTES
 
 MAGIC = b"QFT1"
 READY = b"QFT1 ready"
-"""What a client answers once it has trained: the same for all, so that it tells nothing else."""
+"""What a client answers once it has trained: the same for all, so that it tells nothing else. Behind it comes
+its answer to the first message of the sum, where that follows from the task (``Aggregation.opening``)."""
 
 _HEADER = struct.Struct(f">4sB{ROUND_BYTES}s")
 _NUMBER = struct.Struct(">Q")
@@ -109,6 +110,17 @@ class RoundTask:
             model=model,
             published=_published(fields[4:]),
         )
+
+
+def early_answer(reply: bytes) -> bytes | None:
+    """Return the answer to the first message of the sum that came with ``READY``; None without ``READY``."""
+    return reply.removeprefix(READY) if reply.startswith(READY) else None
+
+
+def early_answers(replies: Iterable[tuple[int, bytes]]) -> dict[int, bytes]:
+    """Return the sites whose replies say ``READY``, in order, with the answer that came with it."""
+    found = {site: early_answer(reply) for site, reply in replies}
+    return {site: answer for site, answer in sorted(found.items()) if answer is not None}
 
 
 def pack_cancel(round_id: bytes) -> bytes:

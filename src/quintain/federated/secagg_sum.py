@@ -65,6 +65,10 @@ class SecureSum(Aggregation):
         """Take part: the vector waits for the server's offer."""
         return _Site(client.start_round(policy, identity, encoded, journal))
 
+    def opening(self, policy: Policy) -> bytes:
+        """Return the offer: its answer is public keys, fresh for this round."""
+        return server.offer(policy)
+
     def sum(self, policy: Policy, transport: Exchange) -> RoundSum:
         """Run the five stages; what is left at their end is the sum."""
         outcome = run_round(policy, transport)

@@ -9,7 +9,7 @@ had opened the sum, so that nothing more is revealed (``secagg.journal``).
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,7 +97,8 @@ class Server:
         ready = transport.broadcast(task.pack(), admitted)
         started = time.perf_counter()
         try:
-            found = self._noisy(self.aggregation.sum(policy, _Among(transport, ready)))
+            among = _ReadySites(transport, ready, self.aggregation.opening(policy))
+            found = self._noisy(self.aggregation.sum(policy, among))
             self._check(found)
         except ProtocolError as error:
             transport.cancel(pack_cancel(policy.round_id), admitted)
@@ -166,14 +167,22 @@ class Server:
             save_state(self._checkpoint, self.net, self.state, self._fingerprint)
 
 
-class _Among:
-    """A transport that reaches the sites that are ready for a round, and no others."""
+class _ReadySites:
+    """A transport that reaches the sites that are ready for a round, and no others.
 
-    def __init__(self, transport: Exchange, ready: Iterable[int]) -> None:
-        self._transport, self._ready = transport, frozenset(ready)
+    Args:
+        transport: What carries the messages.
+        ready: Who is ready, with the answer to the opening that came at once.
+        opening: The first message of the sum, which they have answered; empty where they wait for it.
+    """
+
+    def __init__(self, transport: Exchange, ready: Mapping[int, bytes], opening: bytes) -> None:
+        self._transport, self._ready, self._opening = transport, dict(ready), opening
 
     def exchange(self, outgoing: Mapping[int, bytes]) -> Mapping[int, bytes]:
-        """Deliver what is for these sites; return their replies."""
+        """Deliver what is for these sites; return their replies, of the opening those that are here."""
+        if self._opening and set(outgoing.values()) == {self._opening}:
+            return {site: self._ready[site] for site in outgoing if self._ready.get(site)}
         replies = self._transport.exchange(
             {site: message for site, message in outgoing.items() if site in self._ready}
         )

@@ -10,6 +10,7 @@ from quintain.federated.client import Client
 from quintain.federated.engine import Carry
 from quintain.federated.in_process import RecordingTransport
 from quintain.federated.local import Update
+from quintain.federated.round_messages import early_answer
 from quintain.federated.secagg.encoding import EncodedVector, Encoding
 from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.keys import Identity
@@ -56,8 +57,8 @@ class SimulatedNetwork(RecordingTransport):
         self.failures: dict[str, str] = {}
         self.policy: Policy | None = None
 
-    def broadcast(self, message: bytes, sites: Iterable[int]) -> tuple[int, ...]:
-        """Let each of these sites train.
+    def broadcast(self, message: bytes, sites: Iterable[int]) -> Mapping[int, bytes]:
+        """Let each of these sites train, and record what they answer at once.
 
         Whatever ends the training of one site alone is a matter of its data or its machine: it is not ready.
         Alarms and wrong settings concern all sites, and so does a failure of every one.
@@ -65,6 +66,7 @@ class SimulatedNetwork(RecordingTransport):
         self.admitted = tuple(sites)
         self._show("training")
         errors: dict[str, Exception] = {}
+        early: dict[int, bytes] = {}
         for site, reply in self._carry(dict.fromkeys(self.admitted, message)):
             if isinstance(reply, SoundnessError | UsageError):
                 raise reply
@@ -72,11 +74,16 @@ class SimulatedNetwork(RecordingTransport):
                 errors[self.names[site]] = reply
             else:
                 self._ready.add(site)
+                early[site] = early_answer(reply) or b""
             self._advance(1)
         if errors and not self._ready and not any(client.update for client in self._clients.values()):
             raise next(iter(errors.values()))
         self.failures = {name: str(error) or type(error).__name__ for name, error in errors.items()}
-        return tuple(sorted(self._ready))
+        heard = self._with_early(early)
+        if any(heard.values()):
+            self._late = tuple(self.names[site] for site in sorted(heard) if not heard[site])
+            self._show_stage(self._replies[0].name.lower())
+        return dict(sorted(heard.items()))
 
     def arrivals(self, outgoing: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
         """Let each site that still answers take its step, and show the stage and who is late."""
@@ -164,6 +171,10 @@ class WatchedAggregation(Aggregation):
     ) -> Participant:
         """Take part as in what is watched."""
         return self._inner.join(policy, identity, encoded, journal)
+
+    def opening(self, policy: Policy) -> bytes:
+        """Return the first message of what is watched."""
+        return self._inner.opening(policy)
 
     def sum(self, policy: Policy, transport: Exchange) -> RoundSum:
         """Sum, and attack the server's view whether or not there is a sum."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 
 from quintain.core.errors import ProtocolError
-from quintain.federated.round_messages import READY
+from quintain.federated.round_messages import early_answers
 from quintain.federated.transport import Deadlines
 
 _HEAD = struct.Struct(">QQ")
@@ -47,10 +47,9 @@ class StreamTransport:
         self._clock = clock
         self._number = 0
 
-    def broadcast(self, message: bytes, sites: Iterable[int]) -> tuple[int, ...]:
-        """Send the task of a round; return the sites that are ready within the deadline of training."""
-        replies = self._arrivals(dict.fromkeys(sites, message), self._deadlines.train)
-        return tuple(sorted(site for site, reply in replies if reply == READY))
+    def broadcast(self, message: bytes, sites: Iterable[int]) -> Mapping[int, bytes]:
+        """Send the task of a round; return who is ready within the deadline of training, and its answer."""
+        return early_answers(self._arrivals(dict.fromkeys(sites, message), self._deadlines.train))
 
     def exchange(self, outgoing: Mapping[int, bytes]) -> Mapping[int, bytes]:
         """Send each site its message; return what came back within the deadline of a stage."""

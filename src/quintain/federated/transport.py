@@ -35,10 +35,12 @@ class StreamingExchange(Exchange, Protocol):
 class Transport(Exchange, Protocol):
     """A transport carries the messages of all rounds; deadlines are its own."""
 
-    def broadcast(self, message: bytes, sites: Iterable[int]) -> tuple[int, ...]:
+    def broadcast(self, message: bytes, sites: Iterable[int]) -> Mapping[int, bytes]:
         """Deliver the task of a round to these sites, and return those that are ready in time, in order.
 
-        A site is ready once it has trained, which may take long: the deadline is that of training.
+        With each comes its answer to the first message of the sum, as ``round_messages.early_answer`` reads
+        it from the reply, which may be empty. A site is ready once it has trained, which may take long: the
+        deadline is that of training.
         """
 
     def cancel(self, message: bytes, sites: Iterable[int]) -> None:

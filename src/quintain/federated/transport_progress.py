@@ -34,13 +34,17 @@ class TransportProgress:
         self._replies = iter(replies)
         self.silent: set[int] = set()
 
-    def broadcast(self, message: bytes, sites: Iterable[int]) -> tuple[int, ...]:
+    def broadcast(self, message: bytes, sites: Iterable[int]) -> Mapping[int, bytes]:
         """Send the task of the round, and tell who is ready."""
         asked = tuple(sites)
         self._say(f"training: the task goes to {_listed(self._names[site] for site in asked)}")
         started = self._clock()
         ready = self._inner.broadcast(message, asked)
         self._tell("training", asked, ready, len(message) * len(asked), 0, started)
+        early = {site: answer for site, answer in ready.items() if answer}
+        if early:
+            stage = next(self._replies).name.lower()
+            self._tell(stage, ready, early, 0, sum(map(len, early.values())), self._clock())
         return ready
 
     def exchange(self, outgoing: Mapping[int, bytes]) -> Mapping[int, bytes]:

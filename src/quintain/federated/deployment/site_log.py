@@ -14,7 +14,7 @@ from pathlib import Path
 from quintain.core.errors import ProtocolError, QuintainError, StorageError
 from quintain.core.rounding import epsilon
 from quintain.federated.client import Client
-from quintain.federated.round_messages import RoundMessage, is_round_message, open_header
+from quintain.federated.round_messages import RoundMessage, early_answer, is_round_message, open_header
 from quintain.federated.secagg.messages import MessageType
 
 LOG_FILE = "daemon.log"
@@ -114,7 +114,8 @@ class LoggedClient:
             )
             self._log.debug("where that was", exc_info=error)
             return b""
-        self._stage = 0 if what == TASK else self._stage + 1
+        # the reply to a task may hold the first one of the sum
+        self._stage = int(bool(early_answer(reply))) if what == TASK else self._stage + 1
         self._say(
             f"{self._round}, {what}: {self._clock() - started:.2f} s, {len(message):,} bytes in, "
             f"{len(reply):,} out{self._about() if what == TASK else ''}"

@@ -7,7 +7,7 @@ from flwr.serverapp import Grid
 
 from quintain.federated.flower.nodes import read_reply
 from quintain.federated.flower.stub import RECORD
-from quintain.federated.round_messages import READY
+from quintain.federated.round_messages import early_answers
 from quintain.federated.transport import Deadlines
 
 
@@ -24,10 +24,9 @@ class GridTransport:
         self._grid, self._nodes = grid, dict(nodes)
         self._deadlines = Deadlines() if deadlines is None else deadlines
 
-    def broadcast(self, message: bytes, sites: Iterable[int]) -> tuple[int, ...]:
-        """Send the task of a round; return the sites that are ready within the deadline of training."""
-        replies = self._ask(dict.fromkeys(sites, message), self._deadlines.train)
-        return tuple(sorted(site for site, reply in replies.items() if reply == READY))
+    def broadcast(self, message: bytes, sites: Iterable[int]) -> Mapping[int, bytes]:
+        """Send the task of a round; return who is ready within the deadline of training, and its answer."""
+        return early_answers(self._ask(dict.fromkeys(sites, message), self._deadlines.train).items())
 
     def exchange(self, outgoing: Mapping[int, bytes]) -> Mapping[int, bytes]:
         """Send each site its message; return what came back within the deadline of a stage."""

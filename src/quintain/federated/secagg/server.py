@@ -60,10 +60,14 @@ def open_round(policy: Policy) -> tuple[RoundInProgress, dict[int, bytes]]:
         SettingError: If the policy is of another type.
     """
     check_types(Policy, policy=policy)
-    offer = from_server(MessageType.OFFER, policy.round_id, pack_offer(policy))
     return RoundInProgress(policy, MessageType.KEYS, transcript.begin(policy)), dict.fromkeys(
-        range(len(policy.roster)), offer
+        range(len(policy.roster)), offer(policy)
     )
+
+
+def offer(policy: Policy) -> bytes:
+    """Return the first message of a round, the same to every site."""
+    return from_server(MessageType.OFFER, policy.round_id, pack_offer(policy))
 
 
 def step(state: RoundInProgress, messages: Arrivals) -> tuple[State, dict[int, bytes]]:
