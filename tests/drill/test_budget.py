@@ -146,6 +146,18 @@ def test_fewer_models_are_hardened_where_the_floors_of_all_do_not_fit(seconds, m
     assert list(allot([harden], few, 11.0).dropped) == ["harden"]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "bounds", "epochs"),
+    [(200.0, 90, 30), (100.0, 70, 30), (71.0, 41, 30), (70.0, 40, 30), (50.0, 25, 25)],
+)
+def test_more_than_enough_is_done_with_the_time_that_no_other_work_needs(seconds, bounds, epochs):
+    spare = Amount("bound_seconds", "seconds of linear bounds", 5, enough=40)
+    found = allot([demand(PLAIN, 1.0), demand(spare, 1.0)], WORK, seconds)
+    assert (found.workload.bound_seconds, found.workload.plain_epochs) == (bounds, epochs)
+    assert found.seconds == bounds + epochs <= seconds
+    assert found.dropped == {}
+
+
 def test_a_full_amount_below_its_floor_stays_as_it_is():
     few = replace(WORK, rounds=1)
     assert scale_workload(few, [ROUNDS], 0.0) == few

@@ -13,7 +13,7 @@ from quintain.drill.settings import FULL, fit_workload
 from quintain.drill.steps import attack, certify
 from quintain.drill.steps.privatize import batch_size
 from quintain.drill.subject import Subject
-from quintain.drill.trials import LEAST, Trials
+from quintain.drill.trials import LEAST, MOST_TRAINED, Trials
 
 NETS = """
 import torch
@@ -93,6 +93,23 @@ def test_what_a_batch_takes_whatever_it_holds_is_not_counted_for_each_example(tr
     vars(one).update(forward=1e-9)
     assert one._until_long_enough("training", lambda count: 0.1 + 0.01 * count, 128) == pytest.approx(0.01)
     assert one._until_long_enough("training", lambda _count: 0.1, 128) == pytest.approx(LEAST * 0.1 / 128)
+
+
+def test_a_training_is_tried_on_many_batches_and_what_is_done_once_is_not_counted_for_each(trials):
+    now, one, counts = [0.0], trials(0.4), []
+    vars(one).update(forward=5e-5)
+
+    def work(count):
+        counts.append(count)
+        now[0] += 0.03 + 0.00013 * count
+
+    timed = Trials(one.context, lambda: now[0])
+    vars(timed).update(forward=5e-5)
+    found = timed.seconds_per_example("training", work, 5_000, most=MOST_TRAINED)
+    assert found == pytest.approx(0.00013)
+    assert max(counts) == MOST_TRAINED
+    # one batch at most tells of little but what is done once
+    assert timed.seconds_per_example("training", work, 5_000) > 1.3 * found
 
 
 def test_batches_of_private_training_and_votes_follow_what_is_cut():

@@ -33,6 +33,7 @@ class Amount:
         floor: Less than this is no use; where even the full form does less, that is the floor.
         last_floor: So little is done where an essential step would be dropped else; ``floor`` if 0.
         fewest: So little is done where any step would be dropped else; ``floor`` if 0.
+        enough: More is done only where no other work is cut for that; all of it counts like other work if 0.
         batch_size: Of a training, whose epochs have at least ``MIN_GRADIENT_STEPS`` steps; 0 for other work.
     """
 
@@ -41,6 +42,7 @@ class Amount:
     floor: int
     last_floor: int = 0
     fewest: int = 0
+    enough: int = 0
     batch_size: int = 0
 
     def least(self, workload: Workload) -> int:
@@ -122,7 +124,8 @@ def allot(
     more than half of the time. Where the floors do not fit at all, the steps are taken in their order of
     worth, and those that do not fit beside the ones before are dropped. Shared amounts stay small
     where an essential step is dropped, or where the others do not use them, so that there may be time for the
-    dropped ones in the end.
+    dropped ones in the end. Where nothing is cut, what is left goes to amounts of which more than enough is
+    asked.
 
     Args:
         demands: What the steps ask for, in their order.
@@ -131,6 +134,41 @@ def allot(
         shared: Amounts of work that belong to several steps.
         last: The same with lower floors, for the sake of essential steps alone.
     """
+    more = [amount for one in demands for amount in one.amounts if amount.enough]
+    enough = replace(full, **{one.field: min(one.enough, getattr(full, one.field)) for one in more})
+    found = _cut_to_fit(demands, enough, seconds, shared, last)
+    if found.dropped or found.workload != enough:
+        return found
+    return _spend_rest(demands, enough, full, seconds, more)
+
+
+def _spend_rest(
+    demands: Sequence[Demand], enough: Workload, full: Workload, seconds: float, more: Sequence[Amount]
+) -> Allotment:
+    """Return a workload that fits, with as much beyond enough as there is time for."""
+
+    def allotment(level: int) -> Allotment:
+        sizes = {
+            one.field: getattr(enough, one.field)
+            + (getattr(full, one.field) - getattr(enough, one.field)) * level // LEVELS
+            for one in more
+        }
+        workload = replace(enough, **sizes)
+        return Allotment(workload, {}, sum(one.seconds(workload) for one in demands))
+
+    levels = range(LEVELS, 0, -1) if more else ()
+    fitting = (found for level in levels if (found := allotment(level)).seconds <= seconds)
+    return next(fitting, allotment(0))
+
+
+def _cut_to_fit(
+    demands: Sequence[Demand],
+    full: Workload,
+    seconds: float,
+    shared: Sequence[Amount],
+    last: Sequence[Amount],
+) -> Allotment:
+    """Cut the work of some steps until it fits the time, as ``allot`` says."""
     essential = [one for one in demands if _worth(one, demands) >= ESSENTIAL]
 
     def common(some: Sequence[Demand]) -> Workload:

@@ -113,7 +113,7 @@ class Workload:
     train_examples: int = 0
     black_box_queries: int = 5_000
     hardened_models: int = 3
-    bound_seconds: int = 40
+    bound_seconds: int = 90
 
 
 FULL = Workload(

@@ -48,6 +48,11 @@ time is taken for that of so many forward passes.
 GROWTH, MOST = 4, 128
 """By how much the next trial has more examples, and how many the last has."""
 
+MOST_TRAINED = 2_048
+"""The same of a training: one of a batch alone is mostly what is done once, and the loss of a defense with a
+ramp begins after its first step.
+"""
+
 PASSES = {"training": 3, "defense": 15, "attack": 800, "interval": 60, "private": 6, "inversion": 9}
 """Forward passes that one example of each kind of work takes as long as, about."""
 
@@ -95,13 +100,16 @@ class Trials:
     context: DrillContext
     clock: Clock
 
-    def seconds_per_example(self, kind: str, work: Callable[[int], object], available: int) -> float:
+    def seconds_per_example(
+        self, kind: str, work: Callable[[int], object], available: int, *, most: int = MOST
+    ) -> float:
         """Time some work on more and more examples until it takes long enough to be told from noise.
 
         Args:
             kind: A key of ``PASSES``.
             work: Does it on so many examples.
             available: How many there are.
+            most: How many the last trial has.
         """
 
         def seconds(count: int) -> float:
@@ -109,7 +117,7 @@ class Trials:
             work(count)
             return self.clock() - started
 
-        return self._until_long_enough(kind, seconds, min(available, MOST))
+        return self._until_long_enough(kind, seconds, min(available, most))
 
     def _until_long_enough(
         self, kind: str, seconds: Callable[[int], float], most: int, *, times: int = 1
@@ -289,7 +297,7 @@ class Trials:
                 objective=objective or CleanCrossEntropy(),
             )
 
-        return self.seconds_per_example(kind, work, len(train))
+        return self.seconds_per_example(kind, work, len(train), most=MOST_TRAINED)
 
     def defense(self, defense: Defense) -> float:
         """One example of an epoch of training with a defense."""

@@ -1,5 +1,6 @@
 """Certify the models, and put both bounds together."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -28,6 +29,9 @@ from quintain.threats.threat import Threat
 SEARCH_SECONDS = (0.5, 8.0)
 """Seconds of branch and bound for an example, first few for all of them, then more."""
 
+ENOUGH_OF_BOUNDS = 0.45
+"""Of the seconds of linear bounds: for more of them no other work is cut."""
+
 VOTE_SAMPLES = 1_000
 """Most noise samples of a prediction, or half of those of a certificate where these are fewer."""
 
@@ -45,9 +49,9 @@ PREDICTIONS = 3
 ATTACK_STEPS, SAMPLES_PER_STEP = 20, 100
 """Steps of the attack on the smoothed model, or fewer where a certificate has few noise samples."""
 
-SURROGATES = 2 * 4 * 32
+SURROGATES = 2 * 3 * 32
 """Noise samples that a step takes as long as: at two sizes, by gradients over 32 of them, each of which takes
-as long as four: those of certificates are in a quick layout of memory.
+as long as three: those of certificates are in a quick layout of memory.
 """
 
 ESTIMATES = 2 * 2 * NOISE_PAIRS
@@ -315,11 +319,18 @@ def estimate(context: DrillContext, trials: Trials) -> Estimate:
 
 
 def amounts(context: DrillContext) -> tuple[Amount, ...]:
-    """Return the size of the certificate by smoothing, which can be left out where there are intervals."""
+    """Return the size of the certificate by smoothing, which can be left out where there are intervals, and
+    the time of linear bounds, which also have what others leave.
+    """
+    enough = math.ceil(ENOUGH_OF_BOUNDS * context.workload.bound_seconds)
     return (
         Amount("smoothed_examples", "examples certified by smoothing", 10 if needs_intervals(context) else 0),
         Amount("noise_samples", "most noise samples of each", 1_000),
-        *(() if needs_intervals(context) else (Amount("bound_seconds", "seconds of linear bounds", 5),)),
+        *(
+            ()
+            if needs_intervals(context)
+            else (Amount("bound_seconds", "seconds of linear bounds", 5, enough=enough),)
+        ),
     )
 
 
