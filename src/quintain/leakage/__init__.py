@@ -27,10 +27,15 @@ if TYPE_CHECKING:
     from quintain.leakage.hidden_attribute import HiddenAttribute as HiddenAttribute
     from quintain.leakage.hidden_attribute import feature_attribute as feature_attribute
     from quintain.leakage.hidden_attribute import patch_attribute as patch_attribute
+    from quintain.leakage.judges.membership import judge_membership as judge_membership
+    from quintain.leakage.judges.trade_off import EpsilonDelta as EpsilonDelta
     from quintain.leakage.knowledge import Knowledge as Knowledge
     from quintain.leakage.local_steps import LocalSteps as LocalSteps
     from quintain.leakage.protocols import Auditor as Auditor
     from quintain.leakage.protocols import ReconstructionAttack as ReconstructionAttack
+    from quintain.leakage.shadow_models import InPlaceTrainer as InPlaceTrainer
+    from quintain.leakage.shadow_models import ShadowModels as ShadowModels
+    from quintain.leakage.shadow_models import train_shadows as train_shadows
     from quintain.leakage.update_view import UpdateView as UpdateView
     from quintain.leakage.updates.gradient_inversion import InversionResult as InversionResult
     from quintain.leakage.updates.gradient_inversion import invert_gradient as invert_gradient

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from quintain.leakage.audit.one_run import audit_one_run as audit_one_run
     from quintain.leakage.extraction.active import ActiveExtraction as ActiveExtraction
     from quintain.leakage.extraction.knockoff import Knockoff as Knockoff
+    from quintain.leakage.membership.lira import LiRA as LiRA
+    from quintain.leakage.membership.lira_offline import OfflineLiRA as OfflineLiRA
+    from quintain.leakage.membership.loss_threshold import LossThreshold as LossThreshold
     from quintain.leakage.updates.dense_layer import DenseLayer as DenseLayer
     from quintain.leakage.updates.fedavg_inversion import FedAvgInversion as FedAvgInversion
     from quintain.leakage.updates.gradient_inversion import GradientInversion as GradientInversion
@@ -32,21 +35,27 @@ EXPORTS: dict[str, str] = {
     "Candidates": "quintain.leakage.attack",
     "DenseLayer": "quintain.leakage.updates.dense_layer",
     "EpsilonAudit": "quintain.leakage.audit.result",
+    "EpsilonDelta": "quintain.leakage.judges.trade_off",
     "FedAvgInversion": "quintain.leakage.updates.fedavg_inversion",
     "GaussianAudit": "quintain.leakage.audit.gaussian_audit",
     "GradientInversion": "quintain.leakage.updates.gradient_inversion",
     "Guess": "quintain.leakage.attack",
     "HiddenAttribute": "quintain.leakage.hidden_attribute",
     "ImprintLayer": "quintain.leakage.updates.imprint",
+    "InPlaceTrainer": "quintain.leakage.shadow_models",
     "InversionResult": "quintain.leakage.updates.gradient_inversion",
     "Knockoff": "quintain.leakage.extraction.knockoff",
     "Knowledge": "quintain.leakage.knowledge",
     "LeakJudgment": "quintain.leakage.attack",
     "LeakageAttack": "quintain.leakage.attack",
+    "LiRA": "quintain.leakage.membership.lira",
     "LocalSteps": "quintain.leakage.local_steps",
+    "LossThreshold": "quintain.leakage.membership.loss_threshold",
     "ModelView": "quintain.leakage.view",
+    "OfflineLiRA": "quintain.leakage.membership.lira_offline",
     "OneRunAudit": "quintain.leakage.audit.one_run",
     "ReconstructionAttack": "quintain.leakage.protocols",
+    "ShadowModels": "quintain.leakage.shadow_models",
     "UpdateView": "quintain.leakage.update_view",
     "audit_gaussian": "quintain.leakage.audit.gaussian_audit",
     "audit_one_run": "quintain.leakage.audit.one_run",
@@ -57,6 +66,7 @@ EXPORTS: dict[str, str] = {
     "isolating_models": "quintain.leakage.updates.inconsistent_models",
     "isolating_recipes": "quintain.leakage.updates.inconsistent_recipes",
     "joint_bound": "quintain.leakage.audit.repeats",
+    "judge_membership": "quintain.leakage.judges.membership",
     "max_auditable_epsilon": "quintain.leakage.audit.one_run",
     "patch_attribute": "quintain.leakage.hidden_attribute",
     "plant_imprint": "quintain.leakage.updates.imprint",
@@ -65,6 +75,7 @@ EXPORTS: dict[str, str] = {
     "repetitions": "quintain.leakage.audit.repeats",
     "solve_participation": "quintain.leakage.updates.participation",
     "subtract_sums": "quintain.leakage.updates.neighboring_sums",
+    "train_shadows": "quintain.leakage.shadow_models",
     "train_with_canaries": "quintain.leakage.canaries",
 }
 
@@ -118,6 +129,44 @@ ENTRIES: tuple[Entry, ...] = (
             ("goal", "agreement"),
             ("access", "labels"),
             ("needs", "public"),
+            ("default_rank", "1"),
+        ),
+    ),
+    Entry(
+        "leak",
+        "lira",
+        "quintain.leakage.membership.lira:LiRA",
+        "membership by the likelihood ratio over shadow models with and without it",
+        guarantee="a witness: whom it tells took part; whom it does not tell may have, too",
+        facts=(
+            ("goal", "membership"),
+            ("access", "scores"),
+            ("needs", "shadows"),
+            ("default_rank", "2"),
+        ),
+    ),
+    Entry(
+        "leak",
+        "lira-offline",
+        "quintain.leakage.membership.lira_offline:OfflineLiRA",
+        "membership by how unusual the confidence is among shadow models without it",
+        guarantee="a witness: whom it tells took part; whom it does not tell may have, too",
+        facts=(
+            ("goal", "membership"),
+            ("access", "scores"),
+            ("needs", "shadows"),
+            ("default_rank", "3"),
+        ),
+    ),
+    Entry(
+        "leak",
+        "loss-threshold",
+        "quintain.leakage.membership.loss_threshold:LossThreshold",
+        "membership by the loss alone",
+        guarantee="a witness: whom it tells took part; whom it does not tell may have, too",
+        facts=(
+            ("goal", "membership"),
+            ("access", "scores"),
             ("default_rank", "1"),
         ),
     ),

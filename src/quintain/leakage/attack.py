@@ -11,6 +11,7 @@ from typing import ClassVar, Literal, Protocol
 
 from torch import Tensor
 
+from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, no_progress
 from quintain.leakage.knowledge import Knowledge
 from quintain.leakage.view import AttackerView
@@ -39,6 +40,16 @@ class Candidates:
 
     def __len__(self) -> int:
         return len(self.y)
+
+    def examples(self, *, attack: str) -> Tensor:
+        """Return the examples (n, *S) that are guessed about.
+
+        Raises:
+            SettingError: If they are what is sought.
+        """
+        if self.x is None:
+            raise SettingError(f"{attack} guesses about examples; expected Candidates(x=...) with them")
+        return self.x
 
 
 @dataclass(frozen=True, slots=True)

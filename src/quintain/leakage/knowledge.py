@@ -14,7 +14,7 @@ from quintain.leakage.hidden_attribute import HiddenAttribute
 
 
 class Shadows(Protocol):
-    """Models like the target, trained on known halves of known examples."""
+    """Models like the target, trained on known halves of known examples (see ``ShadowModels``)."""
 
     @property
     def models(self) -> Sequence[Callable[[Tensor], Tensor]]:
@@ -23,6 +23,12 @@ class Shadows(Protocol):
     @property
     def included(self) -> NDArray[np.bool_]:
         """Whether each shadow (rows) was trained on each candidate (columns), by the candidates' ids."""
+
+    def confidences(self, number: int = 0) -> NDArray[np.float64]:
+        """Return the log odds (S, N) that each gives the label of copy ``number`` of each candidate."""
+
+    def columns(self, ids: Tensor, y: Tensor, *, attack: str) -> NDArray[np.int64]:
+        """Return the columns (n,) of candidates by their ids, or raise SettingError if they have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +55,25 @@ class Knowledge:
                 f"{attack} needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not "
                 "given; give them, or take another attack (quintain list leak)"
             )
+
+
+def required_shadows(knowledge: Knowledge, *, attack: str) -> Shadows:
+    """Return the shadow models that an attack needs.
+
+    Raises:
+        SettingError: If there are none.
+    """
+    knowledge.require(("shadows",), attack=attack)
+    assert knowledge.shadows is not None
+    return knowledge.shadows
+
+
+def required_public(knowledge: Knowledge, *, attack: str) -> Dataset:
+    """Return the public examples that an attack needs.
+
+    Raises:
+        SettingError: If there are none.
+    """
+    knowledge.require(("public",), attack=attack)
+    assert knowledge.public is not None
+    return knowledge.public

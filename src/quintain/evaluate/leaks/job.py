@@ -27,6 +27,8 @@ class LeakTarget:
         build: Builds a fresh net of its architecture from a seed; None where that is not known.
         train: Trains such a net as the target was trained; None where that is not known.
         epsilon, delta: The privacy that is claimed for each of its training examples; None where none is.
+        max_tpr: The largest true-positive rate that this claim allows at a false-positive rate, such as the
+            accountant's trade-off function; that of epsilon and delta if not given.
     """
 
     model: ClassifierLike
@@ -35,6 +37,7 @@ class LeakTarget:
     train: Trainer | None = None
     epsilon: float | None = None
     delta: float | None = None
+    max_tpr: Callable[[float], float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,10 @@ class LeakJob:
         budget: Queries that an attack may make for each candidate.
         candidates: How many of the members are guessed about, at most.
         attribute: What is hidden of each example, where an attack guesses that.
+        shadows: How many shadow models are trained, where an attack needs some; even.
+        canaries: How many mislabeled examples are candidates of a target that is trained for this alone, as
+            the target was: a worst case; 0 for none.
+        workers: Processes that train shadow models at once; as many as there are cores if not given.
         seed: Of everything that is drawn.
         folder: The run folder, for pictures.
         show: Whether private pictures may be stored.
@@ -65,6 +72,9 @@ class LeakJob:
     budget: int = 1000
     candidates: int = 1000
     attribute: HiddenAttribute | None = None
+    shadows: int = 16
+    canaries: int = 0
+    workers: int | None = None
     seed: int = 0
     folder: Path | None = None
     show: bool = False

@@ -1,0 +1,76 @@
+"""Examples that two data sets share, and those that are nearly the same in both."""
+
+import hashlib
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from quintain.core.errors import DataError
+from quintain.data.dataset import READ_BATCH_SIZE, Dataset, canonical_bytes
+
+NEAR = 0.02
+"""Root mean square difference below which two examples are said to be nearly the same."""
+
+
+MOST_SHARED = 10
+"""More than one in so many examples that are in both data sets are refused; fewer are left out."""
+
+
+def digests(data: Dataset) -> list[bytes]:
+    """Return a hash of each example's values, without its label."""
+    return [
+        hashlib.sha256(canonical_bytes(row)).digest()
+        for x, _, _ in data.batches(READ_BATCH_SIZE)
+        for row in x
+    ]
+
+
+def first_of_each(data: Dataset) -> NDArray[np.int64]:
+    """Return the positions of the examples whose values no earlier one has."""
+    first: dict[bytes, int] = {}
+    for position, digest in enumerate(digests(data)):
+        first.setdefault(digest, position)
+    return np.array(list(first.values()), dtype=np.int64)
+
+
+def leave_out_shared(members: Dataset, others: Dataset) -> Dataset:
+    """Return the other examples without those that are also members, whatever their labels.
+
+    Raises:
+        DataError: If more than one in ten is a member, or none is left: these are then no others.
+    """
+    known = {digest: position for position, digest in reversed(list(enumerate(digests(members))))}
+    found = digests(others)
+    shared = [(known[digest], position) for position, digest in enumerate(found) if digest in known]
+    if len(shared) * MOST_SHARED > len(others):
+        raise DataError(
+            f"{len(shared)} of {len(others)} examples of {others.name} are also in {members.name}, the first "
+            f"as example {shared[0][1]} and {shared[0][0]}; expected examples that the target never saw"
+        )
+    if not shared:
+        return others
+    kept = [position for position, digest in enumerate(found) if digest not in known]
+    return others.subset(np.array(kept), name=others.name)
+
+
+def near_duplicates(members: Dataset, others: Dataset) -> tuple[str, ...]:
+    """Return a sentence on members that have nearly the same example among the others, if there are some."""
+    features = int(np.prod(members.shape))
+    known = torch.cat([x.flatten(1) for x, _, _ in others.batches(READ_BATCH_SIZE)]).double()
+    near = sum(
+        int((_squared_distances(x.flatten(1).double(), known).amin(1) < NEAR**2 * features).sum())
+        for x, _, _ in members.batches(READ_BATCH_SIZE)
+    )
+    if not near:
+        return ()
+    return (
+        f"{near} of {len(members)} members have nearly the same example among the others: they may show one "
+        "person, and count as different here",
+    )
+
+
+def _squared_distances(x: Tensor, z: Tensor) -> Tensor:
+    """Return the squared distances (B, N) of rows."""
+    return x.square().sum(1, keepdim=True) + z.square().sum(1) - 2 * x @ z.T

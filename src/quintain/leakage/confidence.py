@@ -1,0 +1,88 @@
+"""How sure a model is of a label, and the copies of an example that it is asked about."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from quintain.core.errors import DataError, SettingError
+
+BATCH = 256
+"""Examples that are asked about at once."""
+
+MAX_COPIES = 18
+"""The example and its mirror image, each as it is and shifted by one pixel in eight directions."""
+
+_SHIFTS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
+
+
+def logit_confidence(logits: Tensor, y: Tensor) -> NDArray[np.float64]:
+    r"""Return the log odds of label y under the softmax of ``logits`` (B, K), in float64 (B,).
+
+    .. math:: \phi = \ln p_y - \ln \sum_{j \ne y} p_j = z_y - \ln \sum_{j \ne y} e^{z_j}
+
+    It is taken from the logits: of :math:`1 - p_y` nothing is left where a model is sure.
+
+    Raises:
+        DataError: For logits that are not finite.
+
+    Source: Carlini et al., 2022, arXiv:2112.03570.
+    """
+    scores = logits.detach().cpu().double()
+    if not bool(scores.isfinite().all()):
+        raise DataError("the model gave scores that are NaN or infinite; expected finite logits")
+    labels = y.cpu().unsqueeze(1)
+    others = scores.scatter(1, labels, -torch.inf).logsumexp(1)
+    return np.asarray((scores.gather(1, labels).squeeze(1) - others).numpy(), dtype=np.float64)
+
+
+def log_probability(confidence: NDArray[np.float64]) -> NDArray[np.float64]:
+    r"""Return :math:`\ln p_y = -\ln(1 + e^{-\phi})` of log odds."""
+    return -np.logaddexp(0.0, -confidence)
+
+
+def make_copy(x: Tensor, number: int) -> Tensor:
+    """Return copy ``number`` of examples (B, *S): 0 is as they are, 1 is mirrored, later ones are shifted.
+
+    Shifts leave the edge's pixels where nothing moves in. Other shapes than (C, H, W) have copy 0 alone.
+    """
+    if number == 0:
+        return x
+    dy, dx = _SHIFTS[number // 2]
+    flipped = x.flip(-1) if number % 2 else x
+    rows = (torch.arange(x.shape[-2]) - dy).clamp(0, x.shape[-2] - 1).to(x.device)
+    columns = (torch.arange(x.shape[-1]) - dx).clamp(0, x.shape[-1] - 1).to(x.device)
+    return flipped.index_select(-2, rows).index_select(-1, columns)
+
+
+def count_copies(wanted: int, shape: tuple[int, ...], budget: int, *, attack: str) -> int:
+    """Return how many copies of each example are asked about: as many as wanted, allowed and there are.
+
+    Raises:
+        SettingError: If none is.
+    """
+    if budget < 1 or not 1 <= wanted <= MAX_COPIES:
+        raise SettingError(
+            f"{attack} with {wanted} copies and a budget of {budget} queries for each candidate; expected "
+            f"1 to {MAX_COPIES} copies, and at least one query"
+        )
+    return min(wanted, budget) if len(shape) == 3 else 1
+
+
+def ask(
+    model: Callable[[Tensor], Tensor],
+    x: Tensor,
+    y: Tensor,
+    *,
+    number: int = 0,
+    advance: Callable[[int], None] = lambda _done: None,
+) -> NDArray[np.float64]:
+    """Return the log odds (n,) that a model gives the labels of one copy of each example (n, *S)."""
+    found = []
+    for start in range(0, len(x), BATCH):
+        rows = slice(start, start + BATCH)
+        found.append(logit_confidence(model(make_copy(x[rows], number)), y[rows]))
+        advance(len(found[-1]))
+    return np.concatenate(found) if found else np.empty(0)

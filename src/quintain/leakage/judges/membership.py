@@ -1,0 +1,362 @@
+"""How well membership was guessed: the ROC curve at low false-positive rates, with exact intervals.
+
+All intervals are over examples, with the target as it is, and hold if members and others are independent
+draws from two populations of scores. Scores that are equal are ordered by noise that follows from the seed
+and the candidate's id alone, so that ties favor nobody, in whatever order candidates are stored.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from quintain.core.errors import DataError
+from quintain.core.seeds import derive_seed
+from quintain.core.statistics import binomial_lower, binomial_upper, check_confidence
+from quintain.leakage.attack import LeakJudgment
+from quintain.leakage.judges.trade_off import MaxTPR, max_advantage, max_auc
+
+FALSE_POSITIVE_RATES = (0.001, 0.01)
+"""At which the true-positive rate is reported."""
+
+AUC, ADVANTAGE = "AUC", "membership advantage"
+"""Names of measures beside the true-positive rates."""
+
+GUESSING = "guessing"
+"""The baseline that needs no model: whoever guesses by chance has a TPR equal to the FPR."""
+
+CURVE_POINTS = 100
+"""Points of a curve, at most; they lie evenly on a logarithmic scale of false-positive rates."""
+
+MAX_EXPOSED = 20
+"""Ids of the most exposed members, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankedScores:
+    """Scores of members and of others, in the order in which they are taken for members, the surest first.
+
+    Args:
+        is_member: The truth in that order, (n,) bool.
+        order: Positions of the candidates in that order, (n,).
+        scores: Their scores in that order, (n,).
+    """
+
+    is_member: NDArray[np.bool_]
+    order: NDArray[np.int64]
+    scores: NDArray[np.float64]
+
+    @property
+    def members(self) -> int:
+        """Number of members."""
+        return int(self.is_member.sum())
+
+    @property
+    def others(self) -> int:
+        """Number of candidates that are no members."""
+        return len(self.is_member) - self.members
+
+    def hits_before(self, false_alarms: int) -> int:
+        """Return how many members come before false alarm number ``false_alarms + 1``."""
+        alarms = np.flatnonzero(~self.is_member)
+        cut = len(self.is_member) if false_alarms >= len(alarms) else int(alarms[false_alarms])
+        return int(self.is_member[:cut].sum())
+
+
+def rank_scores(
+    scores: ArrayLike, is_member: ArrayLike, *, ids: ArrayLike | None = None, seed: int = 0
+) -> RankedScores:
+    """Order candidates by their scores, ties by noise that knows nothing of membership.
+
+    Args:
+        scores: One a candidate (n,); larger means more likely a member.
+        is_member: The truth (n,), bool.
+        ids: Numbers of the candidates (n,), from which the noise follows; 0, 1, 2 ... if not given. They must
+            not follow membership alone by equal numbers.
+        seed: Of the noise.
+
+    Raises:
+        DataError: If scores are NaN, lengths differ, or there are only members or none.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    truth = np.asarray(is_member)
+    names = np.arange(len(values)) if ids is None else np.asarray(ids)
+    if values.ndim != 1 or truth.shape != values.shape or names.shape != values.shape:
+        raise DataError(
+            f"scores of shape {values.shape}, membership of shape {truth.shape} and ids of shape "
+            f"{names.shape}; expected one number each for every candidate, (n,)"
+        )
+    if truth.dtype != np.bool_:
+        raise DataError(f"membership of type {truth.dtype}; expected booleans")
+    if np.isnan(values).any():
+        raise DataError(
+            f"{int(np.isnan(values).sum())} of {len(values)} scores are NaN; expected numbers: look for an "
+            "infinite loss in the model or the attack"
+        )
+    if truth.all() or not truth.any():
+        raise DataError(
+            f"{int(truth.sum())} members of {len(truth)} candidates; expected some members and some others"
+        )
+    noise = np.array([derive_seed(seed, "membership", "tie", int(name)) for name in names])
+    order = np.lexsort((noise, -values))
+    return RankedScores(truth[order], order, values[order])
+
+
+def judge_membership(
+    scores: ArrayLike,
+    is_member: ArrayLike,
+    *,
+    ids: ArrayLike | None = None,
+    max_tpr: MaxTPR | None = None,
+    unit: str = "image",
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> tuple[LeakJudgment, ...]:
+    r"""Judge the scores of an attack: TPR at fixed FPRs, membership advantage, and the area under the curve.
+
+    - *TPR at FPR f*: the value is that above the :math:`(k + 1)`-th largest score of the n that are no
+      members, :math:`k = \lfloor f n \rfloor`. The FPR there has a Beta(k + 1, n - k) law (``fpr_interval``):
+      the interval speaks of FPR f itself, by the thresholds whose FPR is surely below and surely above it,
+      with Clopper and Pearson's limits of the hits among members. Few others leave it wide.
+    - *Membership advantage*: the largest TPR - FPR over all thresholds. Its interval holds for all thresholds
+      at once (Dvoretzky, Kiefer, Wolfowitz, with Massart's constant); the value is that at thresholds which
+      each half of the candidates chooses for the other half, so that the choice is paid for.
+    - *AUC*: the share of pairs that are in the right order, half of those that are equal. Its interval is
+      Hoeffding's for U-statistics, with the relative entropy: no normal approximation.
+
+    Args:
+        scores: One a candidate (n,); larger means more likely a member.
+        is_member: The truth (n,), bool.
+        ids: Numbers of the candidates, from which the order of equal scores follows.
+        max_tpr: Largest TPR that a guarantee allows at an FPR, such as ``EpsilonDelta(3, 1e-5)`` or the
+            accountant's own trade-off function; nothing is claimed if not given.
+        unit: What one candidate is.
+        confidence: Of each interval.
+        seed: Orders ties, and halves the candidates.
+
+    Raises:
+        DataError: For scores that are NaN, and where members or others are missing.
+
+    Source: Carlini et al., 2022, arXiv:2112.03570 (low false-positive rates); Yeom et al., 2018,
+    arXiv:1709.01604 (advantage); Massart, 1990; Hoeffding, 1963, section 5.
+    """
+    check_confidence(confidence)
+    ranked = rank_scores(scores, is_member, ids=ids, seed=seed)
+    curve, exposure = tuple(_curve(ranked)), tuple(_exposure(ranked))
+    rates = [_judge_rate(ranked, rate, max_tpr, unit, confidence) for rate in FALSE_POSITIVE_RATES]
+    judged = (*rates, _judge_advantage(ranked, max_tpr, unit, confidence, seed))
+    area = _judge_auc(ranked, max_tpr, unit, confidence)
+    return tuple(replace(one, curve=curve, per_example=exposure) for one in (*judged, area))
+
+
+def against(
+    judged: Sequence[LeakJudgment], baseline: Sequence[LeakJudgment], *, name: str
+) -> tuple[LeakJudgment, ...]:
+    """Return judgments beside those of a baseline that was judged in the same way, instead of guessing."""
+    values = {one.measure: one.value for one in baseline}
+    return tuple(replace(one, baseline=values[one.measure], baseline_name=name) for one in judged)
+
+
+def name_of_rate(rate: float) -> str:
+    """Return what the true-positive rate at a false-positive rate is called, such as ``TPR at 1 % FPR``."""
+    return f"TPR at {100 * rate:g} % FPR"
+
+
+def allowed_false_alarms(rate: float, others: int) -> int:
+    """Return how many false alarms among ``others`` a false-positive rate allows."""
+    return math.floor(rate * others + 1e-9)
+
+
+def fpr_interval(rate: float, others: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the two-sided interval of the realized FPR where a threshold leaves ``rate`` of the others.
+
+    Above the (k + 1)-th largest of n independent scores lies a share of their population that has a
+    Beta(k + 1, n - k) law; equal scores are ordered by noise.
+    """
+    from scipy.special import betaincinv
+
+    k = allowed_false_alarms(rate, others)
+    if k >= others:
+        return 1.0, 1.0
+    tail = (1 - check_confidence(confidence)) / 2
+    return float(betaincinv(k + 1, others - k, tail)), float(betaincinv(k + 1, others - k, 1 - tail))
+
+
+def coarse_rates(others: int, confidence: float = 0.95) -> tuple[str, ...]:
+    """Return a sentence for each reported rate that this many others are too few for."""
+    return tuple(
+        f"{others} candidates that are no members are too few for {name_of_rate(rate)}: the value is that "
+        "above all of them, where the FPR may be up to "
+        f"{100 * fpr_interval(rate, others, confidence)[1]:.2g} % ({100 * confidence:g} % interval); "
+        f"{fewest_others(rate, confidence)} or more show a leak there"
+        for rate in FALSE_POSITIVE_RATES
+        if others < fewest_others(rate, confidence)
+    )
+
+
+def fewest_others(rate: float, confidence: float = 0.95) -> int:
+    """Return how many others a positive lower limit of the TPR at an FPR takes, at least."""
+    return math.ceil(math.log((1 - check_confidence(confidence)) / 4) / math.log1p(-rate))
+
+
+def _judge_rate(
+    ranked: RankedScores, rate: float, max_tpr: MaxTPR | None, unit: str, confidence: float
+) -> LeakJudgment:
+    low, high = _rate_interval(ranked, rate, confidence)
+    return LeakJudgment(
+        measure=name_of_rate(rate),
+        value=ranked.hits_before(allowed_false_alarms(rate, ranked.others)) / ranked.members,
+        low=low,
+        high=high,
+        baseline=rate,
+        baseline_name=GUESSING,
+        unit=unit,
+        ceiling=None if max_tpr is None else max_tpr(rate),
+        confidence=confidence,
+    )
+
+
+def _rate_interval(ranked: RankedScores, rate: float, confidence: float) -> tuple[float, float]:
+    """Return the interval of the true-positive rate at exactly this false-positive rate.
+
+    Of the error a quarter goes to each of four events: that the lower threshold has a larger FPR, that the
+    upper one has a smaller one, and that a limit of Clopper and Pearson fails.
+    """
+    from scipy.special import betainc
+
+    tail = (1 - confidence) / 4
+    k = np.arange(ranked.others)
+    # The FPR above the (k + 1)-th largest other score is Beta(k + 1, n - k): is it below the rate?
+    is_below = betainc(k + 1, ranked.others - k, rate)
+    surely_below, surely_above = np.flatnonzero(is_below >= 1 - tail), np.flatnonzero(is_below <= tail)
+    low, high = 0.0, 1.0
+    if len(surely_below):
+        low = binomial_lower(ranked.hits_before(int(surely_below[-1])), ranked.members, 1 - tail)
+    if len(surely_above):
+        high = binomial_upper(ranked.hits_before(int(surely_above[0])), ranked.members, 1 - tail)
+    return low, high
+
+
+def _judge_advantage(
+    ranked: RankedScores, max_tpr: MaxTPR | None, unit: str, confidence: float, seed: int
+) -> LeakJudgment:
+    # Sup over thresholds of TPR - FPR, with a band around each arm's empirical distribution function.
+    error = (1 - confidence) / 2
+    band = sum(math.sqrt(math.log(2 / error) / (2 * size)) for size in (ranked.members, ranked.others))
+    largest = float(_differences(ranked.is_member, ties=ranked.scores).max())
+    # Each half chooses the number that it takes for members, and the other half is judged at that threshold.
+    half = np.random.default_rng(derive_seed(seed, "membership", "halves")).permutation(len(ranked.order)) % 2
+    by_candidate = half[ranked.order] == 0
+    values = [_at_chosen_threshold(ranked, chooses) for chooses in (by_candidate, ~by_candidate)]
+    low, high = max(0.0, largest - band), min(1.0, largest + band)
+    return LeakJudgment(
+        measure=ADVANTAGE,
+        value=float(np.clip(np.mean(values), low, high)),
+        low=low,
+        high=high,
+        baseline=0.0,
+        baseline_name=GUESSING,
+        unit=unit,
+        ceiling=None if max_tpr is None else max_advantage(max_tpr),
+        confidence=confidence,
+    )
+
+
+def _at_chosen_threshold(ranked: RankedScores, chooses: NDArray[np.bool_]) -> float:
+    """Return TPR - FPR of the judged half at the threshold where it is largest on the half that chooses."""
+    truth, judged = ranked.is_member, ~chooses
+    if len(np.unique(truth[chooses])) < 2 or len(np.unique(truth[judged])) < 2:
+        return 0.0
+    best = int(_differences(truth[chooses], ties=ranked.scores[chooses]).argmax())
+    if best == 0:
+        return 0.0
+    taken = ranked.scores[judged] >= ranked.scores[chooses][best - 1]
+    return float(taken[truth[judged]].mean() - taken[~truth[judged]].mean())
+
+
+def _differences(truth: NDArray[np.bool_], *, ties: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return TPR - FPR (n + 1,) if the first 0, 1, ... n are taken; no cut lies between equal scores."""
+    rates = np.cumsum(truth) / truth.sum() - np.cumsum(~truth) / (~truth).sum()
+    between_equals = np.append(ties[1:] == ties[:-1], False)
+    return np.concatenate([[0.0], np.where(between_equals, -np.inf, rates)])
+
+
+def _judge_auc(ranked: RankedScores, max_tpr: MaxTPR | None, unit: str, confidence: float) -> LeakJudgment:
+    value = area_under_curve(ranked)
+    low, high = _relative_entropy_interval(value, min(ranked.members, ranked.others), confidence)
+    return LeakJudgment(
+        measure=AUC,
+        value=value,
+        low=low,
+        high=high,
+        baseline=0.5,
+        baseline_name=GUESSING,
+        unit=unit,
+        ceiling=None if max_tpr is None else max_auc(max_tpr),
+        confidence=confidence,
+    )
+
+
+def area_under_curve(ranked: RankedScores) -> float:
+    """Return the probability that a member scores above another candidate, ties counted as a half."""
+    from scipy.stats import rankdata
+
+    ranks = rankdata(ranked.scores)[ranked.is_member].sum()
+    return float((ranks - ranked.members * (ranked.members + 1) / 2) / (ranked.members * ranked.others))
+
+
+def _relative_entropy_interval(value: float, pairs: int, confidence: float) -> tuple[float, float]:
+    r"""Return the means m in [0, 1] that a mean over pairs of values in [0, 1] does not refute.
+
+    It is :math:`\{m : n\, KL(value \| m) \le \ln(2 / (1 - c))\}`; n is the size of the smaller sample, since
+    a U-statistic is a mean over matchings, each a mean of n independent terms.
+    """
+    limit = math.log(2 / (1 - confidence)) / pairs
+
+    def entropy(mean: float) -> float:
+        total = 0.0
+        for share, base in ((value, mean), (1 - value, 1 - mean)):
+            if share > 0:
+                total += math.inf if base <= 0 else share * math.log(share / base)
+        return total
+
+    def edge(inside: float, outside: float) -> float:
+        if entropy(outside) <= limit:
+            return outside
+        for _ in range(60):
+            middle = (inside + outside) / 2
+            inside, outside = (middle, outside) if entropy(middle) <= limit else (inside, middle)
+        return outside
+
+    return edge(value, 0.0), edge(value, 1.0)
+
+
+def _curve(ranked: RankedScores) -> Iterator[tuple[float, float]]:
+    """Yield points (FPR, TPR) at 0, 1, ... false alarms, evenly on a logarithmic scale, and the end."""
+    spaced = np.unique(np.geomspace(1, ranked.others, CURVE_POINTS).astype(np.int64))
+    for k in (0, *spaced.tolist()):
+        yield k / ranked.others, ranked.hits_before(k) / ranked.members
+
+
+def _exposure(ranked: RankedScores) -> Iterator[float]:
+    """Yield for each candidate, in the order of the scores given, the share of others that come after it.
+
+    It is 1 where no other comes before: whoever names such members makes no false alarm.
+    """
+    before = np.concatenate([[0], np.cumsum(~ranked.is_member)[:-1]])
+    share = np.empty(len(before))
+    share[ranked.order] = 1 - before / ranked.others
+    yield from share.tolist()
+
+
+def most_exposed(
+    scores: ArrayLike, is_member: ArrayLike, *, ids: ArrayLike, seed: int = 0, rate: float = 0.01
+) -> tuple[int, ...]:
+    """Return ids of the members that come before all but ``rate`` of the others, the surest first."""
+    ranked = rank_scores(scores, is_member, ids=ids, seed=seed)
+    alarms = np.flatnonzero(~ranked.is_member)
+    cut = int(alarms[min(allowed_false_alarms(rate, ranked.others), len(alarms) - 1)])
+    found = ranked.order[:cut][ranked.is_member[:cut]]
+    return tuple(int(one) for one in np.asarray(ids)[found][:MAX_EXPOSED])

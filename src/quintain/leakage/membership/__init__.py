@@ -1,0 +1,1 @@
+"""Attacks that guess whether an example was trained on; one file each."""

@@ -1,0 +1,68 @@
+"""The likelihood-ratio attack with shadow models that were trained with each candidate and without it."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from quintain.core.progress import Progress, no_progress
+from quintain.leakage.attack import Candidates, Goal, Guess
+from quintain.leakage.confidence import ask, count_copies
+from quintain.leakage.knowledge import Knowledge, required_shadows
+from quintain.leakage.membership._shadow_fits import fit_normal
+from quintain.leakage.view import AttackerView, model_view
+
+
+@dataclass(frozen=True, slots=True)
+class LiRA:
+    r"""Score an example by how much likelier its confidence is if it was trained on (Carlini et al., 2022).
+
+    .. math:: \Lambda(x, y) = \ln \frac{N(\phi;\, \mu_\mathrm{in}, s_\mathrm{in}^2)}
+                                       {N(\phi;\, \mu_\mathrm{out}, s_\mathrm{out}^2)},
+              \quad \phi = \ln p_y - \ln (1 - p_y)
+
+    Means are of the shadow models that were trained with this example and of those that were not; deviations
+    are pooled over examples under 64 models. Log likelihood ratios of several copies are averaged.
+
+    Args:
+        copies: Copies of each example that are asked about: itself, then its mirror image, then both shifted
+            by a pixel; more than one helps if the target was trained on such copies.
+
+    Source: Carlini, Chien, Nasr, Song, Terzis, Tramer, 2022, arXiv:2112.03570 (the online attack).
+    """
+
+    kind: ClassVar[str] = "leak"
+    name: ClassVar[str] = "lira"
+    summary: ClassVar[str] = "membership by the likelihood ratio over shadow models with and without it"
+    guarantee: ClassVar[str] = "a witness: whom it tells took part; whom it does not tell may have, too"
+    goal: ClassVar[Goal] = "membership"
+    access: ClassVar[str] = "scores"
+    needs: ClassVar[tuple[str, ...]] = ("shadows",)
+    default_rank: ClassVar[int] = 2
+
+    copies: int = 1
+
+    def guess(
+        self,
+        view: AttackerView,
+        knowledge: Knowledge,
+        candidates: Candidates,
+        *,
+        budget: int,
+        seed: int,  # noqa: ARG002
+        progress: Progress = no_progress,
+    ) -> Guess:
+        """Return one score for each candidate; larger means more likely a member."""
+        shadows = required_shadows(knowledge, attack=self.name)
+        x, model = candidates.examples(attack=self.name), model_view(view, attack=self.name)
+        columns = shadows.columns(candidates.ids, candidates.y, attack=self.name)
+        copies = count_copies(self.copies, tuple(candidates.shape), budget, attack=self.name)
+        ratios = []
+        with progress.bar(self.name, copies * len(x)) as advance:
+            for number in range(copies):
+                found = ask(model.scores, x, candidates.y, number=number, advance=advance)
+                trained = fit_normal(shadows.confidences(number), shadows.included)
+                untrained = fit_normal(shadows.confidences(number), ~shadows.included)
+                ratios.append(trained.log_density(found, columns) - untrained.log_density(found, columns))
+        return Guess(scores=torch.from_numpy(np.mean(ratios, axis=0)), queries=float(copies))

@@ -1,0 +1,66 @@
+"""The likelihood-ratio attack with shadow models that were trained without the candidate alone."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from quintain.core.progress import Progress, no_progress
+from quintain.leakage.attack import Candidates, Goal, Guess
+from quintain.leakage.confidence import ask, count_copies
+from quintain.leakage.knowledge import Knowledge, required_shadows
+from quintain.leakage.membership._shadow_fits import fit_normal
+from quintain.leakage.view import AttackerView, model_view
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineLiRA:
+    r"""Score an example by how far its confidence lies above that of models that never saw it.
+
+    .. math:: \Lambda(x, y) = \frac{\phi - \mu_\mathrm{out}}{s_\mathrm{out}}
+
+    It orders examples as the one-sided p-value :math:`1 - \Phi(\Lambda)` of the paper does, and does not
+    saturate. (The density that the paper's code takes is two-sided: it takes an unusually low confidence for
+    membership, too.) No model need be trained with the candidate, so that shadow models that an attacker
+    trained before serve for all candidates.
+
+    Args:
+        copies: As of ``LiRA``.
+
+    Source: Carlini, Chien, Nasr, Song, Terzis, Tramer, 2022, arXiv:2112.03570 (the offline attack).
+    """
+
+    kind: ClassVar[str] = "leak"
+    name: ClassVar[str] = "lira-offline"
+    summary: ClassVar[str] = "membership by how unusual the confidence is among shadow models without it"
+    guarantee: ClassVar[str] = "a witness: whom it tells took part; whom it does not tell may have, too"
+    goal: ClassVar[Goal] = "membership"
+    access: ClassVar[str] = "scores"
+    needs: ClassVar[tuple[str, ...]] = ("shadows",)
+    default_rank: ClassVar[int] = 3
+
+    copies: int = 1
+
+    def guess(
+        self,
+        view: AttackerView,
+        knowledge: Knowledge,
+        candidates: Candidates,
+        *,
+        budget: int,
+        seed: int,  # noqa: ARG002
+        progress: Progress = no_progress,
+    ) -> Guess:
+        """Return one score for each candidate; larger means more likely a member."""
+        shadows = required_shadows(knowledge, attack=self.name)
+        x, model = candidates.examples(attack=self.name), model_view(view, attack=self.name)
+        columns = shadows.columns(candidates.ids, candidates.y, attack=self.name)
+        copies = count_copies(self.copies, tuple(candidates.shape), budget, attack=self.name)
+        scores = []
+        with progress.bar(self.name, copies * len(x)) as advance:
+            for number in range(copies):
+                found = ask(model.scores, x, candidates.y, number=number, advance=advance)
+                untrained = fit_normal(shadows.confidences(number), ~shadows.included)
+                scores.append(untrained.standardized(found, columns))
+        return Guess(scores=torch.from_numpy(np.mean(scores, axis=0)), queries=float(copies))

@@ -1,0 +1,159 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from quintain.core.errors import DataError, SettingError
+from quintain.data.dataset import from_arrays
+from quintain.evaluate.leaks.goals import MEASURES
+from quintain.evaluate.leaks.job import LeakJob, LeakTarget
+from quintain.evaluate.leaks.membership import run_trial
+from quintain.evaluate.leaks.membership_trial import MISLABELED, NATURAL, given_target, own_target
+from quintain.leakage.judges.membership import ADVANTAGE, AUC, name_of_rate
+from quintain.leakage.membership.lira import LiRA
+from quintain.leakage.membership.lira_offline import OfflineLiRA
+from quintain.leakage.membership.loss_threshold import LossThreshold
+from quintain.models.classifier import Classifier
+from quintain.training import Recipe, fit
+
+
+def examples(count, seed, classes=2):
+    rng = np.random.default_rng(seed)
+    return from_arrays(rng.random((count, 6, 6), dtype=np.float32), rng.integers(0, classes, count))
+
+
+def build(seed):
+    generator = torch.Generator().manual_seed(seed)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(36, 64), nn.ReLU(), nn.Linear(64, 2))
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.uniform_(-0.17, 0.17, generator=generator)
+    return net
+
+
+def memorize(net, data, seed):
+    fit(net, data, Recipe(epochs=60, batch_size=16, learning_rate=0.01), seed=seed)
+
+
+def ignore(net, data, seed):
+    """Train nothing, as a perfectly private recipe."""
+    net.eval()
+
+
+def target_on(members, train=memorize, **claims):
+    net = build(9)
+    train(net, members, 9)
+    return LeakTarget(Classifier(net, num_classes=2), "plain", build, train, **claims)
+
+
+def by_measure(findings, attack, group=NATURAL):
+    return {
+        one.measure: one for one in findings.measurements if one.attack == attack and one.candidates == group
+    }
+
+
+def test_a_model_that_knows_labels_by_heart_tells_its_members():
+    members, others = examples(60, 0), examples(120, 1)
+    job = LeakJob(
+        target_on(members), [LossThreshold(), LiRA(), OfflineLiRA()], members, others, shadows=4, workers=1
+    )
+    findings = MEASURES["membership"](job)
+    for attack in ("loss-threshold", "lira", "lira-offline"):
+        found = by_measure(findings, attack)
+        assert set(found) == {AUC, ADVANTAGE, name_of_rate(0.001), name_of_rate(0.01)}
+        assert found[AUC].low > 0.5
+        assert found[AUC].count == 120
+        assert found[AUC].ceiling is None
+    exposed = by_measure(findings, "lira")[AUC].exposed
+
+    assert set(exposed) <= set(range(60))
+    assert any("too few for TPR at 0.1 % FPR" in note for note in findings.notes)
+
+
+def test_a_model_that_never_saw_the_data_tells_nothing():
+    members, others = examples(60, 0), examples(120, 1)
+    job = LeakJob(
+        target_on(members, ignore, epsilon=0.0, delta=0.0),
+        [LossThreshold(), LiRA(), OfflineLiRA()],
+        members,
+        others,
+        shadows=4,
+        workers=1,
+        seed=1,
+    )
+    for one in MEASURES["membership"](job).measurements:
+        assert one.low - 1e-9 <= max(one.baseline, 0.0)
+        assert one.low <= one.ceiling
+
+
+def test_canaries_of_a_training_of_its_own_are_judged_apart():
+    trial = own_target(examples(80, 0), None, build=build, train=memorize, title="own", canaries=30)
+    assert {name: len(rows) for name, rows in trial.groups.items()} == {MISLABELED: 30, NATURAL: 50}
+    for rows in trial.groups.values():
+        assert trial.is_member[rows].sum() == len(rows) // 2
+    wrong = trial.pool.labels != examples(80, 0).labels
+    assert np.array_equal(np.flatnonzero(wrong), trial.groups[MISLABELED])
+    findings = run_trial(trial, [LiRA()], shadows=4, workers=1)
+    assert by_measure(findings, "lira", MISLABELED)[AUC].value > 0.7
+
+
+def test_a_job_with_canaries_measures_both():
+    members, others = examples(60, 0), examples(120, 1)
+    job = LeakJob(target_on(members), [LossThreshold()], members, others, canaries=99)
+    findings = MEASURES["membership"](job)
+    assert {one.model for one in findings.measurements} == {
+        "plain",
+        "plain, retrained with mislabeled canaries",
+    }
+    assert by_measure(findings, "loss-threshold", MISLABELED)[AUC].count == 6
+
+
+def test_candidates_are_as_many_members_as_others_and_shadows_are_as_large_as_the_target():
+    members, others = examples(50, 0), examples(40, 1)
+    trial = given_target(target_on(members, ignore), members, others, candidates=30, seed=0)
+    assert trial.is_member.sum() == 20
+    assert len(trial.pool) == 40
+    assert len(trial.public) == 20
+    assert trial.train_shadows(count=2, seed=0, workers=1).train_size == 50
+
+
+def test_others_that_are_members_are_left_out_and_many_are_refused():
+    members, others = examples(60, 0), examples(60, 1)
+    x, y = (
+        np.concatenate([others.batch(torch.arange(60))[0].numpy(), members.batch([3])[0].numpy()]),
+        np.concatenate([others.labels, members.labels[3:4]]),
+    )
+    trial = given_target(target_on(members, ignore), members, from_arrays(x, y), candidates=99, seed=0)
+    assert "1 examples of arrays are also members, and are left out" in trial.notes
+    with pytest.raises(DataError, match="60 of 60 examples of arrays are also in arrays"):
+        given_target(target_on(members, ignore), members, members, candidates=99, seed=0)
+
+
+def test_near_duplicates_are_noted():
+    members = examples(60, 0)
+    x = members.batch(torch.arange(60))[0].numpy()
+    others = from_arrays(np.clip(x + 0.005, 0, 1), members.labels)
+    trial = given_target(target_on(members, ignore), members, others, candidates=99, seed=0)
+    assert "30 of 30 members have nearly the same example among the others" in trial.notes[0]
+
+
+def test_examples_of_one_class_are_measured():
+    members = from_arrays(examples(60, 0).batch(torch.arange(60))[0].numpy(), np.zeros(60, dtype=int))
+    others = from_arrays(examples(60, 1).batch(torch.arange(60))[0].numpy(), np.zeros(60, dtype=int))
+    job = LeakJob(target_on(members, ignore), [LossThreshold()], members, others)
+    assert MEASURES["membership"](job).measurements
+
+
+def test_pictures_of_other_sizes_too_few_others_and_access_are_refused():
+    members, others = examples(60, 0), examples(60, 1)
+    target = target_on(members, ignore)
+    wide = from_arrays(np.zeros((60, 7, 7), dtype=np.float32), np.zeros(60, dtype=int))
+    with pytest.raises(DataError, match="expected equal ones"):
+        given_target(target, members, wide, candidates=99, seed=0)
+    with pytest.raises(DataError, match="expected at least 2 members and 4 others"):
+        given_target(target, members, others.subset([0, 1, 2]), candidates=99, seed=0)
+    with pytest.raises(SettingError, match="needs scores and the attacker has labels"):
+        MEASURES["membership"](LeakJob(target, [LossThreshold()], members, others, access="labels"))
+    unknown = LeakTarget(target.model, "unknown")
+    with pytest.raises(SettingError, match="need its architecture and its training"):
+        MEASURES["membership"](LeakJob(unknown, [LiRA()], members, others))
