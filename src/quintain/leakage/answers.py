@@ -57,13 +57,13 @@ def query_log_odds(view: ModelView, x: Tensor, y: Tensor) -> Tensor:
 
 
 def to_logits(scores: Tensor) -> Tensor:
-    """Return scores (B, K) as logits: the logarithms of rows that are probabilities, others as they are.
+    """Return scores (B, K) as logits: their logarithms if all rows are probabilities, else as they are.
 
-    What a black box calls scores may be either.
+    What a black box calls scores may be either. A single row of logits may look like probabilities, as
+    (1, 0) does.
     """
-    sums = scores.sum(1, keepdim=True)
-    probabilities = (scores >= 0).all(1, keepdim=True) & ((sums - 1).abs() <= _SUM_TOLERANCE)
-    return torch.where(probabilities, scores.clamp(min=_LEAST_PROBABILITY).log(), scores)
+    are_probabilities = (scores >= 0).all() & ((scores.sum(1) - 1).abs() <= _SUM_TOLERANCE).all()
+    return torch.where(are_probabilities, scores.clamp(min=_LEAST_PROBABILITY).log(), scores)
 
 
 def require_model_view(view: AttackerView, *, attack: str) -> ModelView:

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quintain.core.errors import DataError, SettingError
+from quintain.leakage.answers import to_logits
+from quintain.losses.cross_entropy import log_odds
 
 BATCH = 256
 """Examples that are asked about at once."""
@@ -18,24 +20,20 @@ MAX_COPIES = 18
 _SHIFTS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
 
 
-def logit_confidence(logits: Tensor, y: Tensor) -> NDArray[np.float64]:
-    r"""Return the log odds of label y under the softmax of ``logits`` (B, K), in float64 (B,).
+def logit_confidence(scores: Tensor, y: Tensor) -> NDArray[np.float64]:
+    r"""Return the log odds of label y by a model's ``scores`` (B, K), in float64 (B,).
 
-    .. math:: \phi = \ln p_y - \ln \sum_{j \ne y} p_j = z_y - \ln \sum_{j \ne y} e^{z_j}
-
-    It is taken from the logits: of :math:`1 - p_y` nothing is left where a model is sure.
+    .. math:: \phi = \ln p_y - \ln \sum_{j \ne y} p_j
 
     Raises:
-        DataError: For logits that are not finite.
+        DataError: For scores that are not finite.
 
     Source: Carlini et al., 2022, arXiv:2112.03570.
     """
-    scores = logits.detach().cpu().double()
-    if not bool(scores.isfinite().all()):
-        raise DataError("the model gave scores that are NaN or infinite; expected finite logits")
-    labels = y.cpu().unsqueeze(1)
-    others = scores.scatter(1, labels, -torch.inf).logsumexp(1)
-    return np.asarray((scores.gather(1, labels).squeeze(1) - others).numpy(), dtype=np.float64)
+    values = scores.detach().cpu().double()
+    if not bool(values.isfinite().all()):
+        raise DataError("the model gave scores that are NaN or infinite; expected finite ones")
+    return np.asarray(-log_odds(to_logits(values), y.cpu()).numpy(), dtype=np.float64)
 
 
 def log_probability(confidence: NDArray[np.float64]) -> NDArray[np.float64]:

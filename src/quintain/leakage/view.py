@@ -97,14 +97,3 @@ class ModelView:
                 f"an attack made {self.queries} queries; expected at most {self.max_queries}: it must keep "
                 "to its budget"
             )
-
-
-def model_view(view: AttackerView, *, attack: str) -> ModelView:
-    """Return a view that is one of a model's answers.
-
-    Raises:
-        SettingError: If it is of something else, such as updates.
-    """
-    if not isinstance(view, ModelView):
-        raise SettingError(f"{attack} asks a model; got a view of {view.access}, expected a ModelView")
-    return view

@@ -1,14 +1,13 @@
 """Examples that two data sets share, and those that are nearly the same in both."""
 
-import hashlib
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from quintain.core.errors import DataError
-from quintain.data.dataset import READ_BATCH_SIZE, Dataset, canonical_bytes
+from quintain.data.dataset import READ_BATCH_SIZE, Dataset
+from quintain.evaluate.leaks.inputs import example_hashes
 
 NEAR = 0.02
 """Root mean square difference below which two examples are said to be nearly the same."""
@@ -18,20 +17,11 @@ MOST_SHARED = 10
 """More than one in so many examples that are in both data sets are refused; fewer are left out."""
 
 
-def digests(data: Dataset) -> list[bytes]:
-    """Return a hash of each example's values, without its label."""
-    return [
-        hashlib.sha256(canonical_bytes(row)).digest()
-        for x, _, _ in data.batches(READ_BATCH_SIZE)
-        for row in x
-    ]
-
-
 def first_of_each(data: Dataset) -> NDArray[np.int64]:
     """Return the positions of the examples whose values no earlier one has."""
-    first: dict[bytes, int] = {}
-    for position, digest in enumerate(digests(data)):
-        first.setdefault(digest, position)
+    first: dict[str, int] = {}
+    for position, one in enumerate(example_hashes(data)):
+        first.setdefault(one, position)
     return np.array(list(first.values()), dtype=np.int64)
 
 
@@ -41,9 +31,9 @@ def leave_out_shared(members: Dataset, others: Dataset) -> Dataset:
     Raises:
         DataError: If more than one in ten is a member, or none is left: these are then no others.
     """
-    known = {digest: position for position, digest in reversed(list(enumerate(digests(members))))}
-    found = digests(others)
-    shared = [(known[digest], position) for position, digest in enumerate(found) if digest in known]
+    known = {one: position for position, one in reversed(list(enumerate(example_hashes(members))))}
+    found = example_hashes(others)
+    shared = [(known[one], position) for position, one in enumerate(found) if one in known]
     if len(shared) * MOST_SHARED > len(others):
         raise DataError(
             f"{len(shared)} of {len(others)} examples of {others.name} are also in {members.name}, the first "
@@ -51,7 +41,7 @@ def leave_out_shared(members: Dataset, others: Dataset) -> Dataset:
         )
     if not shared:
         return others
-    kept = [position for position, digest in enumerate(found) if digest not in known]
+    kept = [position for position, one in enumerate(found) if one not in known]
     return others.subset(np.array(kept), name=others.name)
 
 

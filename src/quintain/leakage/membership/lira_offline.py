@@ -7,11 +7,12 @@ import numpy as np
 import torch
 
 from quintain.core.progress import Progress, no_progress
+from quintain.leakage.answers import require_model_view
 from quintain.leakage.attack import Candidates, Goal, Guess
 from quintain.leakage.confidence import ask, count_copies
 from quintain.leakage.knowledge import Knowledge, required_shadows
 from quintain.leakage.membership._shadow_fits import fit_normal
-from quintain.leakage.view import AttackerView, model_view
+from quintain.leakage.view import AttackerView
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class OfflineLiRA:
     ) -> Guess:
         """Return one score for each candidate; larger means more likely a member."""
         shadows = required_shadows(knowledge, attack=self.name)
-        x, model = candidates.examples(attack=self.name), model_view(view, attack=self.name)
+        x, model = candidates.examples(attack=self.name), require_model_view(view, attack=self.name)
         columns = shadows.columns(candidates.ids, candidates.y, attack=self.name)
         copies = count_copies(self.copies, tuple(candidates.shape), budget, attack=self.name)
         scores = []

@@ -6,10 +6,11 @@ from typing import ClassVar
 import torch
 
 from quintain.core.progress import Progress, no_progress
+from quintain.leakage.answers import require_model_view
 from quintain.leakage.attack import Candidates, Goal, Guess
 from quintain.leakage.confidence import ask
 from quintain.leakage.knowledge import Knowledge
-from quintain.leakage.view import AttackerView, model_view
+from quintain.leakage.view import AttackerView
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class LossThreshold:
     ) -> Guess:
         """Return one score for each candidate, by one query each."""
         x = candidates.examples(attack=self.name)
-        model = model_view(view, attack=self.name)
+        model = require_model_view(view, attack=self.name)
         with progress.bar(self.name, len(x)) as advance:
             scores = ask(model.scores, x, candidates.y, advance=advance)
         return Guess(scores=torch.from_numpy(scores), queries=1.0)
