@@ -200,7 +200,9 @@ def own_target(
     )
     model = Classifier(net.to(device), num_classes=data.num_classes, name=title)
     return MembershipTrial(
-        target=LeakTarget(model, title, build, train, epsilon, delta, max_tpr),
+        target=LeakTarget(
+            model, title, build=build, train=train, epsilon=epsilon, delta=delta, max_tpr=max_tpr
+        ),
         pool=pool,
         is_member=is_member,
         groups={NATURAL: natural, **({MISLABELED: wrong} if len(wrong) else {})},
