@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from quintain.models.endpoint_client import connect as connect
     from quintain.models.lipschitz_layers import AOLConv2d as AOLConv2d
     from quintain.models.lipschitz_layers import AOLLinear as AOLLinear
+    from quintain.models.lipschitz_layers import SLLLinear as SLLLinear
     from quintain.models.lipschitz_layers import fold as fold
     from quintain.models.loading import load_classifier as load_classifier
     from quintain.models.loading import load_model as load_model

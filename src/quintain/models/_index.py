@@ -19,6 +19,7 @@ EXPORTS: dict[str, str] = {
     "ClassifierLike": "quintain.models.protocol",
     "Endpoint": "quintain.models.endpoint",
     "Normalise": "quintain.models.nets",
+    "SLLLinear": "quintain.models.lipschitz_layers",
     "check_model": "quintain.models.checks",
     "connect": "quintain.models.endpoint_client",
     "fold": "quintain.models.lipschitz_layers",

@@ -5,7 +5,12 @@ Almost orthogonal layers rescale each input of a weight W,
 .. math:: W D, \qquad D = \mathrm{diag}\Big(\sum_j |W^T W|_{ij}\Big)^{-1/2}, \qquad \|W D\|_2 \le 1
 
 (Prach and Lampert, 2022, arXiv:2208.03160). A convolution is such a product for each place; one with stride s
-is one of stride 1 over the s x s pixels that share a place.
+is one of stride 1 over the s x s pixels that share a place. SDP-based layers are residual:
+
+.. math:: x - 2 W T^{-1} \mathrm{ReLU}(W^T x + b), \qquad
+    T = \mathrm{diag}\Big(\sum_j |W^T W|_{ij}\, q_j / q_i\Big)
+
+with weights q > 0 that are trained too (Araujo et al., 2023, arXiv:2303.03169).
 """
 
 import torch
@@ -59,14 +64,59 @@ class AOLConv2d(nn.Conv2d):
         return F.conv2d(input, self.rescaled(), self.bias, self.stride, self.padding)
 
 
+class SLLLinear(nn.Module):
+    """A residual layer that is 1-Lipschitz in exact arithmetic; ``fold`` gives the plain block that it is.
+
+    Args:
+        features: Of inputs and outputs (B, features).
+        hidden: Units inside; as many as features if not given.
+    """
+
+    def __init__(self, features: int, hidden: int | None = None) -> None:
+        super().__init__()
+        hidden = features if hidden is None else hidden
+        self.weight = nn.Parameter(torch.empty(hidden, features))
+        self.bias = nn.Parameter(torch.zeros(hidden))
+        self.log_q = nn.Parameter(torch.zeros(hidden))
+        nn.init.xavier_normal_(self.weight)
+
+    def rescaled(self) -> Tensor:
+        """Return the second weight (features, hidden), with its sign."""
+        q = self.log_q.exp()
+        dominance = (self.weight @ self.weight.T).abs() @ q / q
+        return -2 * self.weight.T / dominance.clamp(min=SMALLEST)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the input less what the hidden units add up to."""
+        return input + F.linear(F.linear(input, self.weight, self.bias).relu(), self.rescaled())
+
+
+class ResidualBlock(nn.Module):
+    """The sum of a value and of what a net makes of it.
+
+    Args:
+        inner: Takes and gives (B, features).
+    """
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the sum."""
+        return input + self.inner(input)
+
+
 def fold(net: nn.Module) -> nn.Module:
-    """Replace almost orthogonal layers by the plain layers that they are, in place, and return the net.
+    """Replace 1-Lipschitz layers by the plain layers that they are, in place, and return the net.
 
     The weights are those that were applied, rounded once to their type: certify the result, whose norms may
     exceed 1 by rounding.
     """
     if isinstance(net, AOLLinear | AOLConv2d):
         return _plain(net)
+    if isinstance(net, SLLLinear):
+        return _plain_block(net)
     for name, layer in net.named_children():
         setattr(net, name, fold(layer))
     return net
@@ -91,3 +141,14 @@ def _plain(layer: AOLLinear | AOLConv2d) -> nn.Module:
     if layer.bias is not None and made.bias is not None:
         made.bias.copy_(layer.bias)
     return made.train(layer.training)
+
+
+@torch.no_grad()
+def _plain_block(layer: SLLLinear) -> nn.Module:
+    hidden, features = layer.weight.shape
+    first, second = nn.Linear(features, hidden), nn.Linear(hidden, features, bias=False)
+    block = ResidualBlock(nn.Sequential(first, nn.ReLU(), second)).to(layer.weight)
+    first.weight.copy_(layer.weight)
+    first.bias.copy_(layer.bias)
+    second.weight.copy_(layer.rescaled())
+    return block.train(layer.training)

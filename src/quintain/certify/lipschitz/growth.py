@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from quintain.certify.interval.layers import WITHOUT_BOUNDS
 from quintain.certify.interval.recording import Operation, Recording
 from quintain.certify.lipschitz.norms import conv_norm_bound, pool_overlap, spectral_norm_bound
+from quintain.certify.lipschitz.residual import residual_block
 from quintain.certify.rounding import FLOAT64_SAFETY_FACTOR, RoundingModel
 from quintain.core.errors import ModelError
 
@@ -79,6 +80,7 @@ class Growth:
         eps: Radius of each (B,).
         norms: Of each operation, for each source; filled once for all examples of a shape.
         rounding: How the model that runs rounds.
+        blocks: Of each sum, the residual block that ends in it, if any.
     """
 
     recording: Recording
@@ -86,6 +88,7 @@ class Growth:
     eps: Tensor
     norms: dict[int, tuple[float, ...]]
     rounding: RoundingModel
+    blocks: dict[int, tuple[Operation, float] | None] = field(default_factory=dict)
     reaches: list[Reach] = field(default_factory=list)
 
     def of(self, operation: Operation) -> Reach:
@@ -126,6 +129,11 @@ class Growth:
         for norm, source in zip(norms, sources, strict=True):
             error = error + norm * source.error
         constant = sum(norm * source.constant for norm, source in zip(norms, sources, strict=True))
+        if operation.index not in self.blocks:
+            self.blocks[operation.index] = residual_block(operation, self.recording)
+        if block := self.blocks[operation.index]:
+            start, of_block = block
+            constant = min(constant, of_block * self.reaches[start.index].constant)
         return Reach(constant * SLACK, error * SLACK, reference)
 
 
