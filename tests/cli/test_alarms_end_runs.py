@@ -16,7 +16,7 @@ VERBS = {
     "certify": ("--threat", "linf:4/255"),
     "harden": (),
     "privatize": ("--steps", 2, "--batch-size", 8),
-    "leak": (),
+    "leak": ("gradient-inversion",),
 }
 
 

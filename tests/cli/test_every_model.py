@@ -257,7 +257,7 @@ def test_a_black_box_is_checked_attacked_and_certified_by_smoothing(access, run,
     assert "--certifier smoothing" in one_line(complaint)
 
 
-@pytest.mark.parametrize("command", ["harden", "privatize", "federate", "leak", "audit"])
+@pytest.mark.parametrize("command", ["harden", "privatize", "federate", "audit"])
 def test_a_black_box_is_not_trained(command, run, folder):
     code, _, complaint = run(command, f"scores:{folder}/nets.py:scores", "gray")
     assert code == 2

@@ -53,7 +53,7 @@ Entry.build = lambda entry, **given: build(entry, **given, steps=4, batch_size=4
 """
 
 LEAK = """
-from quintain.leakage import gradient_inversion
+from quintain.leakage.updates import gradient_inversion
 gradient_inversion._gradient = counted(gradient_inversion._gradient)
 from quintain.evaluate.steps import leak
 fit = leak.fit
@@ -113,7 +113,20 @@ def words_of(verb, small, weights):
             UNIVERSAL,
             ("attack", "--weights", weights, "--attack", "uap", "--attack", "sign-stickers", "--data", small),
         ),
-        "leak": (LEAK, ("leak", "--weights", weights, "--steps", 4, "--show-private", "--data", small)),
+        "leak": (
+            LEAK,
+            (
+                "leak",
+                "gradient-inversion",
+                "--weights",
+                weights,
+                "--steps",
+                4,
+                "--show-private",
+                "--data",
+                small,
+            ),
+        ),
         "audit": (
             AUDIT,
             ("audit", "--data", small, "--canaries", 60, "--steps", 6, "--batch-size", 20),

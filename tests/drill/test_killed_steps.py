@@ -9,8 +9,8 @@ from quintain.core.progress import CheckpointTimer
 from quintain.dp.step.optimizer import PrivateOptimizer
 from quintain.drill import Settings, drill, pipeline, trials
 from quintain.evaluate.steps import audit
-from quintain.leakage import gradient_inversion
 from quintain.leakage.canaries import CanaryObserver
+from quintain.leakage.updates import gradient_inversion
 from quintain.results.codec import load
 from tests.drill.conftest import TINY, stopped
 from tests.drill.own_models import write_files

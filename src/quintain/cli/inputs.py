@@ -200,8 +200,13 @@ class CallInputs:
         return describe_device(self.torch_device)
 
     @property
-    def _loading(self) -> dict[str, int]:
-        """The arguments that a model is loaded with: those for images only where examples are (C, H, W)."""
+    def net_sizes(self) -> dict[str, int]:
+        """What a net is built for: its classes, and of images (C, H, W) channels and size."""
         shape = self.examples.shape
-        sizes = {"num_classes": self.examples.num_classes, "seed": derive_seed(self.seed, "net")}
+        sizes = {"num_classes": self.examples.num_classes}
         return {**sizes, "channels": shape[0], "size": shape[-1]} if len(shape) == 3 else sizes
+
+    @property
+    def _loading(self) -> dict[str, int]:
+        """The arguments that a model is loaded with."""
+        return {**self.net_sizes, "seed": derive_seed(self.seed, "net")}

@@ -30,10 +30,10 @@ MODEL = "model as loaded"
 EXAMPLES = "data as loaded"
 """Key of how the examples were named, whose hash the record has."""
 
-RUNS = frozenset({"before", "after"})
+RUNS = frozenset({"before", "after", "private"})
 """Parameters that name run folders, which are only read."""
 
-DATES = frozenset({"data"})
+DATES = frozenset({"data", "public"})
 """Parameters that name files, which are compared by their names, sizes and dates: a hash of private records
 would tell who holds a guess of them whether it is right.
 """

@@ -3,6 +3,7 @@
 from quintain.report.blocks import Section
 from quintain.report.registry import blocks_of
 from quintain.report.run_results import RunResults
+from quintain.report.sections.anonymity import anonymity_section
 from quintain.report.sections.certificates import certificate_section
 from quintain.report.sections.diagnostics import diagnostics_section
 from quintain.report.sections.evasion import evasion_section
@@ -27,6 +28,7 @@ def page_sections(run: RunResults) -> tuple[Section, ...]:
         evasion_section(run),
         certificate_section(run),
         privacy_section(run),
+        anonymity_section(run),
         leakage_section(run),
         federation_section(run),
         comparison_section(run),
@@ -53,13 +55,22 @@ def privacy_section(run: RunResults) -> Section | None:
 
 
 def leakage_section(run: RunResults) -> Section | None:
-    """Return the section on what can be reconstructed from model updates; None if nothing was tried."""
-    lead = (
-        "A model update is computed from the data, and the data can be reconstructed from it. "
-        "Encryption in transit does not help: it is the server that reads the update."
+    """Return the section on what attackers found out; None if nothing was tried."""
+    on_models = any(result.measurements for result in run.results_of(LeakResult))
+    on_updates = any(result.reconstructions for result in run.results_of(LeakResult))
+    sentences = (
+        "Whoever can query a model may find out who was trained on, and what they look like; each attack "
+        "stands beside what needs no access."
+        if on_models
+        else "",
+        "A model update is computed from the data, and the data can be reconstructed from it. Encryption in "
+        "transit does not help: it is the server that reads the update."
+        if on_updates or not on_models
+        else "",
     )
+    title = "Leakage" if on_models else "Leakage from updates"
     blocks = blocks_of(run, LeakResult)
-    return Section("leaks", "Leakage from updates", lead, tuple(blocks)) if blocks else None
+    return Section("leaks", title, " ".join(filter(None, sentences)), tuple(blocks)) if blocks else None
 
 
 def federation_section(run: RunResults) -> Section | None:

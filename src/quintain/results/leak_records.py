@@ -1,5 +1,6 @@
 """What leakage attacks found, as records keep it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quintain.results.artifacts import Picture
@@ -86,3 +87,13 @@ class LeakPictures:
     original: Picture | None
     reconstructed: Picture | None
     baseline: Picture | None = None
+
+
+def worst_of(measurements: Sequence[LeakMeasurement]) -> tuple[LeakMeasurement, ...]:
+    """Return for each goal, model, kind of candidates and measure the attack that gained most."""
+    best: dict[tuple[str, str, str, str], LeakMeasurement] = {}
+    for one in measurements:
+        key = (one.goal, one.model, one.candidates, one.measure)
+        if key not in best or one.gain > best[key].gain:
+            best[key] = one
+    return tuple(best.values())

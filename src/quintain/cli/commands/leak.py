@@ -1,27 +1,98 @@
 """``quintain leak``."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from quintain.cli.commands.command import Command
-from quintain.cli.options import CLASSES, DATA, DEVICE, NET, OUT, SEED, WEIGHTS
+from quintain.cli.options import EVALUATED, RUN
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from quintain.cli.call import VerbCall
+    from quintain.cli.leak_inputs import LeakInputs
+    from quintain.core.registry import Entry
+    from quintain.results.records import NotDone
 
 
 def run(
     call: "VerbCall",
+    attacks: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[ATTACK]...",
+            help="Names from 'quintain list leak'; if none is given, the first of each goal that model and "
+            "data allow.",
+        ),
+    ] = None,
     attack: Annotated[
+        list[str] | None,
+        typer.Option("--attack", help="The same as ATTACK; repeatable.", show_default=False),
+    ] = None,
+    public: Annotated[
         str,
         typer.Option(
-            help="A name from 'quintain list leak' that reads an update; gradient-inversion if not given.",
+            help="Other examples of the same kind, which the model never saw, as --data takes them; the test "
+            "split if not given.",
             show_default=False,
         ),
     ] = "",
-    steps: Annotated[int, typer.Option(help="Steps of each reconstruction.", min=1)] = 800,
+    access: Annotated[
+        Literal["labels", "scores", "gradients"] | None,
+        typer.Option(
+            help="What the attacker sees; all that the model gives if not given.", show_default=False
+        ),
+    ] = None,
+    budget: Annotated[int, typer.Option(help="Queries for each candidate, at most.", min=1)] = 1000,
+    candidates: Annotated[
+        int, typer.Option(help="Training examples that are guessed about, at most.", min=2)
+    ] = 1000,
+    shadows: Annotated[
+        int, typer.Option(help="Shadow models, where an attack needs some; an even number.", min=2)
+    ] = 16,
+    canaries: Annotated[
+        int,
+        typer.Option(
+            help="Train a second model with so many mislabeled examples, which are told more easily: a worst "
+            "case.",
+            min=0,
+        ),
+    ] = 0,
+    train: Annotated[
+        str,
+        typer.Option(
+            help="How the model was trained, for shadow models: mine.py:train, a function (net, dataset, "
+            "seed).",
+            show_default=False,
+        ),
+    ] = "",
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="The same by Quintain's own training: for so many epochs.", show_default=False, min=1
+        ),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="With --epochs: examples per step.", min=1)] = 128,
+    learning_rate: Annotated[float, typer.Option(help="With --epochs: the learning rate.")] = 1e-3,
+    private: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run folder of 'quintain privatize' that trained the model: what its accountant allows "
+            "attackers to find out stands beside what they find.",
+            show_default=False,
+        ),
+    ] = None,
+    claim: Annotated[
+        float | None,
+        typer.Option(
+            help="The epsilon that is claimed for the model, without --private.", show_default=False
+        ),
+    ] = None,
+    delta: Annotated[float, typer.Option(help="With --claim: its delta.")] = 1e-5,
+    steps: Annotated[int, typer.Option(help="Steps of each reconstruction from an update.", min=1)] = 800,
     show_private: Annotated[
         bool,
         typer.Option(
@@ -30,29 +101,98 @@ def run(
         ),
     ] = False,
 ) -> int:
-    from quintain.core.registry import choose, declared_entries
-    from quintain.evaluate.step import StepOutput
-    from quintain.evaluate.steps.leak import run_leak
+    from quintain.cli.leak_inputs import LeakInputs
+    from quintain.core.registry import get_entry
     from quintain.results.run_layout import UNFINISHED
 
-    call = replace(call, needs_float64=True, split="train", resume_dir=UNFINISHED)
-    entry = choose("leak", attack, access="update")
-    public = {name for name, dataset in declared_entries("dataset").items() if dataset.is_true("is_public")}
+    inputs = LeakInputs(
+        call=replace(call, needs_float64=True, split="train", resume_dir=UNFINISHED),
+        public=public,
+        access=access,
+        budget=budget,
+        candidates=candidates,
+        shadows=shadows,
+        canaries=canaries,
+        train=train,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        private=private,
+        claim=claim,
+        delta=delta,
+        steps=steps,
+        show_private=show_private,
+    )
+    names = dict.fromkeys((*(attacks or ()), *(attack or ())))
+    named = [get_entry("leak", name) for name in names]
+    inputs.refuse(named)
+    if named:
+        return _attack(inputs, named, ())
+    chosen, missing = inputs.default_attacks()
+    return _attack(inputs, chosen, missing, skip_impossible=True)
+
+
+def _attack(
+    inputs: "LeakInputs",
+    chosen: "Sequence[Entry]",
+    missing: "tuple[NotDone, ...]",
+    *,
+    skip_impossible: bool = False,
+) -> int:
+    """Attack the model and the updates of its net, and return the exit code.
+
+    Args:
+        inputs: The model, the data and what is claimed.
+        chosen: The attacks.
+        missing: Goals that cannot be attacked here.
+        skip_impossible: Say what turns out to be impossible in place of raising.
+
+    Raises:
+        SettingError: If there is nothing to do.
+    """
+    from quintain.core.errors import SettingError
+    from quintain.evaluate.step import StepOutput
+    from quintain.evaluate.steps.leak import run_leak
+    from quintain.evaluate.steps.leaks import merge_leaks, run_leaks
+
+    call = inputs.call
+    on_updates = [entry for entry in chosen if not inputs.is_on_model(entry)]
+    on_model = tuple(inputs.build(entry) for entry in chosen if inputs.is_on_model(entry))
+    if not chosen:
+        raise SettingError(f"no leakage attack can be run here: {'; '.join(map(str, missing))}")
     # data and model are loaded, and what is wrong with them said, before the folder is announced
-    _, net = call.examples, call.net()
+    plan, net = inputs.plan if on_model else None, call.net() if on_updates else None
 
     def work() -> StepOutput:
-        return run_leak(
-            net,
-            call.examples,
-            attack=entry.load(),
-            steps=steps,
-            seed=call.seed,
-            folder=call.folder,
-            show=show_private or call.data in public,
-            unfinished=call.unfinished,
-            progress=call.progress,
-        )
+        found = []
+        if plan is not None:
+            found.append(
+                run_leaks(
+                    plan,
+                    on_model,
+                    skip_impossible=skip_impossible,
+                    folder=call.folder,
+                    show=inputs.shows_pictures,
+                    unfinished=call.unfinished,
+                    progress=call.progress,
+                )
+            )
+        if net is not None:
+            found.append(
+                run_leak(
+                    net,
+                    call.examples,
+                    attack=on_updates[0].load(),
+                    steps=inputs.steps,
+                    seed=call.seed,
+                    folder=call.folder,
+                    show=inputs.shows_pictures,
+                    unfinished=call.unfinished,
+                    progress=call.progress,
+                )
+            )
+        output = merge_leaks(*found)
+        return replace(output, not_done=(*missing, *output.not_done))
 
     return call.run_resumable(work)
 
@@ -60,9 +200,13 @@ def run(
 VERB = Command(
     "leak",
     run,
-    "Reconstruct a training image from a model update (gradient inversion): a plain one, a secure sum, a "
-    "private one.",
-    ("--data xrays", "--model net.py:make --weights w.safetensors --data mine.npz --steps 1000"),
-    before=(NET, WEIGHTS, DATA, CLASSES),
-    after=(DEVICE, SEED, OUT),
+    "Attack what a model gives away: who was trained on, what people look like, what an update holds; each "
+    "beside what needs no access to it.",
+    (
+        "--model net.py:make --weights w.safetensors --data mine.npz --train mine.py:train",
+        "lira --weights runs/p/models/private.safetensors --private runs/p --require "
+        "'membership_tpr(fpr=1%) <= 10 %'",
+    ),
+    before=EVALUATED,
+    after=RUN,
 )

@@ -3,16 +3,22 @@
 from collections.abc import Iterator
 
 from quintain.report import format as fmt
-from quintain.report.blocks import Block, Pictures, TableBlock, Text
+from quintain.report.blocks import Block, Heading, Pictures, TableBlock, Text
+from quintain.report.leak_blocks import measurement_blocks
+from quintain.report.leak_table import interval_text, is_shown_to_leak, value_text
 from quintain.report.pictures import EmbeddedPicture, embed
 from quintain.report.presentation import Presentation
 from quintain.report.run_results import RunResults
 from quintain.report.table import Cell, Table
+from quintain.results.leak_records import worst_of
 from quintain.results.literals import NO_ATTACK
 from quintain.results.privacy_records import LEAK_MARGIN, LeakResult, Reconstruction
 
 
 def _summary(result: LeakResult) -> Iterator[str]:
+    yield from _measured(result)
+    if not result.reconstructions:
+        return
     found = "; ".join(
         f"{one.update_type}: {_quality(one)}" for one in (*result.reconstructions, *result.baselines)
     )
@@ -20,6 +26,26 @@ def _summary(result: LeakResult) -> Iterator[str]:
         f"reconstruction quality in PSNR (an update leaks {fmt.number(LEAK_MARGIN)} dB above what is known "
         f"without it): {found}"
     )
+
+
+def _measured(result: LeakResult) -> Iterator[str]:
+    """Yield the attack that gained most of each goal, and of all what leaks worst, at the top."""
+    worst = worst_of(result.measurements)
+    if not worst:
+        return
+    leaking = tuple(dict.fromkeys(one.goal for one in worst if is_shown_to_leak(one)))
+    yield (
+        f"shown to leak: {', '.join(leaking)}"
+        if leaking
+        else "no attack shows more than needs no access, which does not prove that none could"
+    )
+    for one in worst:
+        ceiling = "" if one.ceiling is None else f"; the claim allows {value_text(one, one.ceiling)}"
+        yield (
+            f"{one.goal} by {one.attack}, {one.candidates}, {one.model}: {one.measure} "
+            f"{value_text(one, one.value)} (95 %: {interval_text(one)}), {value_text(one, one.baseline)} "
+            f"{one.baseline_name}{ceiling}{' LEAKS' * is_shown_to_leak(one)}"
+        )
 
 
 def _quality(one: Reconstruction) -> str:
@@ -35,7 +61,11 @@ def _blocks(one: LeakResult, run: RunResults) -> list[Block]:
 
     Private pictures are numbers alone.
     """
-    blocks: list[Block] = []
+    blocks: list[Block] = list(measurement_blocks(one, run))
+    if not one.reconstructions:
+        return blocks
+    if blocks:
+        blocks.append(Heading("Pictures behind updates"))
     if one.original is not None:
         best = [
             _picture(attempt, run)

@@ -1,0 +1,282 @@
+"""The inputs of ``quintain leak``: the model, how it was trained, who was trained on, and what is claimed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from quintain.core.errors import ModelError, SettingError
+from quintain.core.registry import Entry, choose, declared_entries
+from quintain.core.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from quintain.cli.call import VerbCall
+    from quintain.data.dataset import Dataset
+    from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
+    from quintain.evaluate.leaks.job import LeakTarget, Trainer
+    from quintain.evaluate.leaks.trainers import NetBuilder
+    from quintain.evaluate.steps.leaks import LeakPlan
+    from quintain.leakage.attack import LeakageAttack
+    from quintain.models.protocol import Access
+    from quintain.results.records import NotDone
+
+UNTRAINED = "the net has its first weights, which hold nothing of the data; only updates were attacked"
+
+UPDATE, SUM = "update", "sum"
+"""What attacks see that are on a site's update, or on a sum of many."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeakInputs:
+    """One call of ``quintain leak``; every field is the option of its name.
+
+    Args:
+        call: What the shared options said.
+    """
+
+    call: "VerbCall"
+    public: str = ""
+    access: "Access | None" = None
+    budget: int = 1000
+    candidates: int = 1000
+    shadows: int = 16
+    canaries: int = 0
+    train: str = ""
+    epochs: int | None = None
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    private: Path | None = None
+    claim: float | None = None
+    delta: float = 1e-5
+    steps: int = 800
+    show_private: bool = False
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the model has learned: a black box, a file of weights, or a factory that gives its own."""
+        if self.is_black_box or self.call.weights is not None:
+            return True
+        return self.call.model not in declared_entries("model") and self._builder is None
+
+    @property
+    def is_black_box(self) -> bool:
+        """Whether the model is only queried."""
+        from quintain.models.loading import is_black_box
+
+        return is_black_box(self.call.model)
+
+    @property
+    def shows_pictures(self) -> bool:
+        """Whether pictures may be stored: those of bundled public data, or of the user who said so."""
+        datasets = declared_entries("dataset")
+        bundled = self.call.data in datasets and datasets[self.call.data].is_true("is_public")
+        return self.show_private or bundled
+
+    def refuse(self, named: Sequence[Entry]) -> None:
+        """Raise SettingError for options that do not fit each other."""
+        for entry in named:
+            if entry.fact("access") == SUM:
+                raise SettingError(
+                    f"{entry.name} is an attack of a malicious server on secure sums, which a model alone "
+                    "does not show; expected an attack on a model or an update (quintain list leak --long), "
+                    "or docs/federated.md"
+                )
+        if sum(entry.fact("access") == UPDATE for entry in named) > 1:
+            raise SettingError(
+                f"{' and '.join(entry.name for entry in named)} reconstruct from the same updates; name one "
+                "of them"
+            )
+        if self.shadows % 2:
+            raise SettingError(
+                f"--shadows {self.shadows}; expected an even number, such as 16: half of them are trained on "
+                "each candidate"
+            )
+        if self.train and self.epochs is not None:
+            raise SettingError(f"got --train {self.train} and --epochs {self.epochs}; expected one of them")
+        if self.private is not None and self.claim is not None:
+            raise SettingError(
+                f"got --private {self.private} and --claim {self.claim:g}; expected one of them: the record "
+                "of the private training has its epsilon"
+            )
+        if self.canaries == 1:
+            raise SettingError(
+                "--canaries 1; expected 0 for none, or at least 2: half of them are trained on"
+            )
+
+    def default_attacks(self) -> "tuple[list[Entry], tuple[NotDone, ...]]":
+        """Return the first attack of each goal that can be run, and the goals of which none can."""
+        from quintain.evaluate.images import drawable
+        from quintain.evaluate.steps.leaks import default_leaks
+        from quintain.results.records import NotDone
+
+        chosen: list[Entry] = []
+        if self.is_trained:
+            target = self.target
+            knows = ["public"]
+            knows += ["architecture"] if target.build is not None else []
+            knows += ["shadows"] if target.build is not None and target.train is not None else []
+            found, missing = default_leaks(self.access or target.model.access, knows=knows)
+            chosen += found
+        else:
+            missing = (NotDone("attacks on the model", UNTRAINED, "give --weights"),)
+        if not self.is_black_box and (not chosen or drawable(self.call.examples.shape)):
+            chosen.append(choose("leak", access=UPDATE))
+        return chosen, missing
+
+    def is_on_model(self, entry: Entry) -> bool:
+        """Whether an attack asks the model, and reads no update."""
+        return entry.fact("access") != UPDATE
+
+    def build(self, entry: Entry) -> "LeakageAttack":
+        """Return an attack with the settings that options name.
+
+        Raises:
+            SettingError: If it needs shadow models that cannot be trained.
+        """
+        self._refuse_without_shadows(entry)
+        attack: LeakageAttack = entry.build(shadows=self.shadows, steps=self.steps)
+        return attack
+
+    @cached_property
+    def target(self) -> "LeakTarget":
+        """The model, and how nets like it are made, where that is known."""
+        from quintain.evaluate.leaks.job import LeakTarget
+
+        subject = self.call.model_under_test
+        build = None if self.is_black_box else self._builder
+        guarantee = self.guarantee
+        return LeakTarget(
+            subject.model,
+            subject.file.title,
+            build=build,
+            train=self._trainer if build is not None else None,
+            epsilon=guarantee.epsilon if guarantee else None,
+            delta=guarantee.delta if guarantee else None,
+        )
+
+    @cached_property
+    def _builder(self) -> "NetBuilder | None":
+        """What builds fresh nets; None where the factory gives the same weights for every seed.
+
+        Raises:
+            ModelError: If the factory cannot be run.
+        """
+        from quintain.evaluate.leaks.trainers import NetBuilder, gives_fresh_weights
+
+        builder = NetBuilder(self.call.model, self.call.net_sizes)
+        if gives_fresh_weights(builder):
+            return builder
+        if self.train or self.epochs is not None or self.canaries:
+            raise ModelError(
+                f"{self.call.model} gives the same weights for every seed; expected a factory of an "
+                "untrained net, with the trained weights as --weights, so that shadow models can be trained"
+            )
+        return None
+
+    @cached_property
+    def _trainer(self) -> "Trainer | None":
+        """What trains nets as the model was trained; None where nobody said."""
+        from quintain.evaluate.leaks.trainers import RecipeTrainer, UserTrainer
+        from quintain.training import Recipe
+
+        if self.train:
+            return UserTrainer.load(self.train)
+        if self.epochs is None:
+            return None
+        return RecipeTrainer(
+            Recipe(epochs=self.epochs, batch_size=self.batch_size, learning_rate=self.learning_rate)
+        )
+
+    @cached_property
+    def guarantee(self) -> "PrivacyGuarantee | None":
+        """The privacy that is claimed for the model, if any.
+
+        Raises:
+            SettingError: If the record is none of a private training, or of another model.
+        """
+        from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
+
+        if self.claim is not None:
+            return PrivacyGuarantee.claimed(self.claim, self.delta)
+        if self.private is None:
+            return None
+        from quintain.report import read
+        from quintain.results.privacy_records import PrivatizeResult
+
+        found = [one.result for one in read(self.private) if isinstance(one.result, PrivatizeResult)]
+        if not found:
+            raise SettingError(
+                f"--private {self.private} holds no private training; expected the run folder of quintain "
+                "privatize, or --claim with its epsilon"
+            )
+        trained, own = found[-1].training.model, self.call.model_under_test.file
+        if trained.model_hash != own.model_hash:
+            raise SettingError(
+                f"--private {self.private} is the record of another model than {self.call.model} with "
+                f"{self.call.weights or 'no weights'}; expected --weights {self.private / trained.path}"
+            )
+        return PrivacyGuarantee.of_plan(found[-1].plan, unit=_unit(self.call.examples.shape))
+
+    @cached_property
+    def others(self) -> "Dataset":
+        """Examples that the model never saw.
+
+        Raises:
+            SettingError: If there are none.
+        """
+        from quintain.data import load_data
+
+        if self.public:
+            parts = list(load_data(self.public).as_dict().values())
+        else:
+            parts = [part for name, part in self.call.splits.as_dict().items() if name != "train"]
+        if not parts:
+            raise SettingError(
+                f"{self.call.data} has a split train alone; expected examples that the model never saw: "
+                "test_images and test_labels in the .npz, or --public other.npz"
+            )
+        others = max(parts, key=len)
+        classes = self.call.examples.num_classes
+        return others.with_classes(max(classes, others.num_classes))
+
+    @cached_property
+    def plan(self) -> "LeakPlan":
+        """The model, the data and the amounts of an attack on the model; all of it is checked here."""
+        from quintain.evaluate.steps.leaks import LeakPlan
+
+        return LeakPlan(
+            self.target,
+            self.call.model_under_test.file.model_hash,
+            self.call.train,
+            self.others,
+            guarantee=self.guarantee,
+            access=self.access,
+            budget=self.budget,
+            candidates=self.candidates,
+            shadows=self.shadows,
+            canaries=self.canaries,
+            seed=derive_seed(self.call.seed, "leak"),
+        )
+
+    def _refuse_without_shadows(self, entry: Entry) -> None:
+        """Raise SettingError where an attack needs shadow models that cannot be trained."""
+        target = self.target
+        if "shadows" not in entry.words("needs") or (target.build and target.train):
+            return
+        if self.is_black_box:
+            why = f"{self.call.model} is a black box, of whose kind none can be trained"
+        elif target.build is None:
+            why = (
+                f"{self.call.model} gives the same weights for every seed, so that no fresh net can be built"
+            )
+        else:
+            why = "nobody said how the model was trained"
+        raise SettingError(
+            f"{entry.name} needs shadow models, and {why}; expected --train mine.py:train or --epochs N of "
+            "Quintain's own training, or an attack that needs none (quintain list leak --long)"
+        )
+
+
+def _unit(shape: Sequence[int]) -> str:
+    return "image" if len(shape) == 3 else "example"

@@ -1,0 +1,169 @@
+"""Brackets on what attackers find out: attacks from below, what a claimed privacy allows from above."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from quintain.core.files import sha256
+from quintain.core.statistics import binomial_lower
+from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
+from quintain.leakage.membership_rates import CONFIDENCES, CONTRADICTING, allowed_advantage, allowed_tpr
+from quintain.results.bounds import Bound, Bracket
+from quintain.results.evidence import ConfidenceLevels
+from quintain.results.leak_records import LeakMeasurement
+from quintain.results.quantity import Basis, Metric, Quantity, Side
+from quintain.results.records import Claim
+
+INDEPENDENT = "candidates were members or not independently of each other, and so are their scores"
+PERSON_UNCLAIMED = "a claim about single examples says nothing of a person's many; nothing limits it"
+NOTHING_CLAIMED = "no privacy is claimed, so that nothing limits it"
+
+TITLES: Mapping[Metric, str] = {
+    Metric.MEMBERSHIP_TPR: "Training examples found",
+    Metric.MEMBERSHIP_ADVANTAGE: "Membership advantage",
+    Metric.REIDENTIFIED: "People identified",
+}
+
+
+def leak_claims(
+    measurements: Iterable[LeakMeasurement],
+    *,
+    model: str,
+    model_hash: str,
+    data_hash: str,
+    guarantee: PrivacyGuarantee | None = None,
+    guarantees: Mapping[str, PrivacyGuarantee | None] | None = None,
+    primary: bool = True,
+) -> tuple[Claim, ...]:
+    """Return a claim for each quantity that attacks bound, on each model and kind of candidates.
+
+    Where several attacks bound one quantity the best counts, each at its part of the error.
+
+    Args:
+        measurements: Those without a metric bound no claim.
+        model: The name of the model that was attacked first, as requirements name it; others go by what
+            measurements call them.
+        model_hash: Its hash.
+        data_hash: Of its training examples.
+        guarantee: The privacy that is claimed for it, if any.
+        guarantees: That of other models that were tried, by what measurements call them; ``guarantee`` is
+            that of all that are missing.
+        primary: Whether requirements that name no model mean these.
+    """
+    found: dict[tuple[str, str, Metric, float | None], list[LeakMeasurement]] = {}
+    for one in measurements:
+        if one.metric is not None and one.lower is not None:
+            found.setdefault((one.model, one.candidates, one.metric, one.fpr), []).append(one)
+    titles = list(dict.fromkeys(title for title, *_ in found))
+    return tuple(
+        _claim(
+            metric,
+            fpr,
+            attacks,
+            model=model if title == titles[0] else _name(title),
+            model_hash=model_hash if title == titles[0] else sha256(f"{model_hash} {title}".encode()),
+            data_hash=sha256(f"{data_hash} {candidates}".encode()),
+            guarantee=(guarantees or {}).get(title, guarantee),
+            primary=primary and title == titles[0],
+            of_model=f", {title}" if len(titles) > 1 else "",
+        )
+        for (title, candidates, metric, fpr), attacks in found.items()
+    )
+
+
+def _name(title: str) -> str:
+    """Return a model's title as requirements can name it: ``private-epsilon-3``."""
+    return re.sub(r"[^a-z0-9.]+", "-", title.lower()).strip("-")
+
+
+def count_levels(hits: int, trials: int) -> ConfidenceLevels:
+    """Return Clopper-Pearson lower limits of a rate, at several confidences."""
+    return ConfidenceLevels(
+        CONFIDENCES, tuple(binomial_lower(hits, trials, confidence) for confidence in CONFIDENCES)
+    )
+
+
+def _claim(
+    metric: Metric,
+    fpr: float | None,
+    attacks: Sequence[LeakMeasurement],
+    *,
+    model: str,
+    model_hash: str,
+    data_hash: str,
+    guarantee: PrivacyGuarantee | None,
+    primary: bool,
+    of_model: str,
+) -> Claim:
+    quantity = Quantity(
+        metric,
+        model_hash,
+        data_hash,
+        privacy_unit=attacks[0].unit,
+        released="the model",
+        fpr=fpr,
+    )
+    upper = _upper(quantity, guarantee)
+    levels = _best(attacks, upper, guarantee)
+    lower = Bound(
+        quantity=quantity,
+        side=Side.LOWER,
+        value=levels.at(0.95, 0.0),
+        basis=Basis.STATISTICAL,
+        evidence=levels,
+        method=", ".join(dict.fromkeys(one.attack for one in attacks)),
+        assumptions=(INDEPENDENT,) if metric is not Metric.REIDENTIFIED else (),
+    )
+    at = "" if fpr is None else f" at {100 * fpr:g} % false alarms"
+    candidates = attacks[0].candidates
+    return Claim(
+        name=f"{model}:{quantity.text}:{candidates}",
+        title=f"{TITLES[metric]}{at}, {candidates}{of_model}",
+        model=model,
+        bracket=Bracket(lower, upper),
+        primary=primary,
+    )
+
+
+def _upper(quantity: Quantity, guarantee: PrivacyGuarantee | None) -> Bound:
+    """Return what the guarantee allows; trivial where there is none, or it says nothing of the quantity."""
+    if guarantee is None or quantity.metric is Metric.REIDENTIFIED:
+        said = PERSON_UNCLAIMED if guarantee is not None else NOTHING_CLAIMED
+        return replace(Bound.trivial(quantity, Side.UPPER), method=said)
+    value = guarantee.max_advantage if quantity.fpr is None else guarantee.max_tpr(quantity.fpr)
+    return Bound(
+        quantity=quantity,
+        side=Side.UPPER,
+        value=value,
+        basis=Basis.PROOF,
+        method=f"limited by {guarantee.source}",
+        assumptions=("the privacy that is claimed holds", INDEPENDENT),
+    )
+
+
+def _best(
+    attacks: Sequence[LeakMeasurement], upper: Bound, guarantee: PrivacyGuarantee | None
+) -> ConfidenceLevels:
+    """Return the best bound of several attacks at each confidence, each at its part of the error.
+
+    Far out, where a bound may contradict a claim, it exceeds the ceiling only if it exceeds what the pair of
+    epsilon and delta allows, which a test without independence has then rejected.
+    """
+    levels = [one.lower for one in attacks if one.lower is not None]
+
+    def best(confidence: float) -> float:
+        return max(one.at(1 - (1 - confidence) / len(levels), 0.0) for one in levels)
+
+    values = [best(confidence) for confidence in CONFIDENCES]
+    if guarantee is not None and upper.basis is Basis.PROOF:
+        fpr = upper.quantity.fpr
+        allowed = (
+            allowed_advantage(guarantee.epsilon, guarantee.delta)
+            if fpr is None
+            else allowed_tpr(fpr, guarantee.epsilon, guarantee.delta)
+        )
+        values += [
+            value if value > allowed else min(value, upper.value) for value in map(best, CONTRADICTING)
+        ]
+    confidences = (*CONFIDENCES, *CONTRADICTING)[: len(values)]
+    return ConfidenceLevels(confidences, tuple(values))

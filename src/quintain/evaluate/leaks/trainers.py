@@ -1,0 +1,113 @@
+"""How nets like the target are built and trained: values that worker processes can be handed."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from quintain.core.errors import ModelError
+from quintain.data.dataset import Dataset
+from quintain.models.loading import load_classifier
+from quintain.models.user_files import load_user_function
+from quintain.training import Recipe, fit
+
+EXPECTED = (
+    "train(net, dataset, seed), which trains the net in place, or train(dataset, seed), which returns one"
+)
+"""What the user's function is."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetBuilder:
+    """Builds fresh nets of a registered name or a factory.
+
+    Args:
+        model: Registered name, or ``path/to/file.py:factory``.
+        sizes: ``num_classes``, and ``channels`` and ``size`` of pictures.
+    """
+
+    model: str
+    sizes: Mapping[str, int] = field(hash=False)
+
+    def __call__(self, seed: int) -> nn.Module:
+        """Return a net with first weights by the seed."""
+        return load_classifier(self.model, None, **self.sizes, seed=seed).net
+
+
+def gives_fresh_weights(builder: NetBuilder) -> bool:
+    """Whether two seeds give two nets: a factory that loads trained weights gives one."""
+    one, other = builder(0).state_dict(), builder(1).state_dict()
+    return any(not torch.equal(value, other[name]) for name, value in one.items())
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeTrainer:
+    """Trains by a recipe, with cross-entropy."""
+
+    recipe: Recipe
+
+    def __call__(self, net: nn.Module, data: Dataset, seed: int) -> None:
+        """Train a net in place."""
+        fit(net, data, self.recipe, seed=seed)
+
+
+@dataclass(frozen=True, slots=True)
+class UserTrainer:
+    """Trains by a function of the user's file.
+
+    Args:
+        spec: ``path/to/file.py:function``.
+        file_hash: Of the file, so that shadows of another version are none of this one.
+    """
+
+    spec: str
+    file_hash: str
+
+    @classmethod
+    def load(cls, spec: str) -> "UserTrainer":
+        """Return the trainer of a function, which is looked at and not run.
+
+        Raises:
+            SettingError: If no function is named.
+            NotFoundError: If there is no such file or function.
+            ModelError: If the file cannot be run, or the function takes other arguments.
+        """
+        found = load_user_function(spec, expected=EXPECTED)
+        if len(_arguments(found.function)) not in (2, 3):
+            raise ModelError(f"{spec} takes {len(_arguments(found.function))} arguments; expected {EXPECTED}")
+        return cls(str(Path(spec)), found.file_hash)
+
+    def __call__(self, net: nn.Module, data: Dataset, seed: int) -> None:
+        """Train a net in place.
+
+        Raises:
+            ModelError: If the function raises, or returns no net of the same weights.
+        """
+        function = load_user_function(self.spec, expected=EXPECTED)
+        if len(_arguments(function.function)) == 3:
+            function(net, data, seed)
+            return
+        trained = function(data, seed)
+        if not isinstance(trained, nn.Module):
+            raise ModelError(f"{self.spec} returned a {type(trained).__name__}; expected a torch.nn.Module")
+        try:
+            net.load_state_dict(trained.state_dict())
+        except RuntimeError as error:
+            raise ModelError(
+                f"{self.spec} returned a net with other weights than --model builds: "
+                f"{str(error).splitlines()[0]}; expected the same architecture"
+            ) from error
+
+
+def _arguments(function: object) -> list[inspect.Parameter]:
+    """Return the parameters of a function that have no default."""
+    assert callable(function)
+    return [
+        one
+        for one in inspect.signature(function).parameters.values()
+        if one.default is inspect.Parameter.empty
+        and one.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    ]

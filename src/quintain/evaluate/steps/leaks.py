@@ -1,0 +1,249 @@
+"""Attack what a model gives away, goal by goal, and say what each attack found beside its baseline."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from quintain.core.errors import DataError, ModelError, PrivacyError, SettingError
+from quintain.core.progress import Progress, no_progress
+from quintain.core.registry import Entry, by_default_rank
+from quintain.core.seeds import derive_seed
+from quintain.data.dataset import Dataset
+from quintain.evaluate.leaks.claims import leak_claims
+from quintain.evaluate.leaks.goals import MEASURES
+from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
+from quintain.evaluate.leaks.job import LeakFindings, LeakJob, LeakTarget
+from quintain.evaluate.step import StepOutput
+from quintain.leakage.attack import LeakageAttack
+from quintain.leakage.view import LEVELS
+from quintain.models.protocol import Access
+from quintain.results.leak_records import LeakPictures
+from quintain.results.privacy_records import LeakResult
+from quintain.results.records import NotDone
+
+GOALS = ("membership", "identity", "pictures", "agreement", "attributes", "exposure")
+"""In the order in which they are attacked."""
+
+IMPOSSIBLE = (ModelError, DataError, PrivacyError, SettingError)
+"""What is raised where a goal cannot be attacked on this model or these data."""
+
+PRIVATE_PICTURES = (
+    "pictures of private examples were neither stored nor shown: --show-private puts them into the report"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LeakPlan:
+    """Who is attacked, by what, and with how much.
+
+    Args:
+        target: The model.
+        model_hash: Its hash.
+        members: Examples that it was trained on.
+        others: Examples of the same kind that it never saw.
+        guarantee: The privacy that is claimed for it, if any.
+        access: The attacker's level; what the model gives if not given.
+        budget: Queries for each candidate.
+        candidates: How many members are guessed about, at most.
+        shadows: How many shadow models are trained where an attack needs some.
+        canaries: How many mislabeled examples a second target is trained on; 0 for none.
+        seed: Of all that is drawn.
+    """
+
+    target: LeakTarget
+    model_hash: str
+    members: Dataset
+    others: Dataset
+    guarantee: PrivacyGuarantee | None = None
+    access: Access | None = None
+    budget: int = 1000
+    candidates: int = 1000
+    shadows: int = 16
+    canaries: int = 0
+    seed: int = 0
+
+
+def run_leaks(
+    plan: LeakPlan,
+    attacks: Sequence[LeakageAttack],
+    *,
+    folder: Path,
+    show: bool,
+    skip_impossible: bool = False,
+    unfinished: Path | None = None,
+    progress: Progress = no_progress,
+) -> StepOutput:
+    """Attack a model, and return what each attack found, beside baselines and what a claim allows.
+
+    Each goal is measured by itself, with the members and the others at hand. What attacks find bounds the
+    claims on the true-positive rate, the advantage and on who is identified from below; the claimed privacy
+    bounds them from above. Where nothing is claimed, that side stays trivial: an attack that fails proves
+    nothing.
+
+    Args:
+        plan: The model and the data.
+        attacks: In any order; those of one goal are measured together.
+        folder: The run folder, for pictures.
+        show: Whether private pictures may be stored there.
+        skip_impossible: Say what cannot be attacked here in place of raising.
+        unfinished: Where finished parts are kept, so that the same call resumes after a kill; as private as
+            the data.
+        progress: Shows bars.
+
+    Raises:
+        SettingError, DataError, ModelError: As the measure of a goal does, unless ``skip_impossible``.
+    """
+    clock = time.perf_counter()
+    found: list[LeakFindings] = []
+    missing: list[NotDone] = []
+    for goal in GOALS:
+        chosen = [attack for attack in attacks if attack.goal == goal]
+        if not chosen:
+            continue
+        job = _job(plan, chosen, goal, folder=folder, show=show, unfinished=unfinished, progress=progress)
+        try:
+            found.append(_measure(goal, job))
+        except IMPOSSIBLE as error:
+            if not skip_impossible:
+                raise
+            names = ", ".join(attack.name for attack in chosen)
+            missing.append(NotDone(f"{goal} ({names})", str(error), REMEDIES.get(goal, REMEDY)))
+    measurements = tuple(one for each in found for one in each.measurements)
+    pictures = tuple(one for each in found for one in each.pictures)
+    kept, notes = _checked_pictures(pictures, folder, show=show)
+    claims = leak_claims(
+        measurements,
+        model="model",
+        model_hash=plan.model_hash,
+        data_hash=plan.members.hash,
+        guarantee=plan.guarantee,
+    )
+    result = LeakResult(measurements=measurements, pictures=kept, seconds=time.perf_counter() - clock)
+    said = tuple(dict.fromkeys(note for each in found for note in each.notes))
+    return StepOutput(result, claims, (*said, *notes), not_done=tuple(missing))
+
+
+def merge_leaks(first: StepOutput, *rest: StepOutput) -> StepOutput:
+    """Return what was found from a model and from updates as one result.
+
+    Args:
+        first: Of ``run_leaks``, or of ``run_leak`` alone.
+        rest: Of ``run_leak``, if both were run.
+    """
+    merged = first
+    for output in rest:
+        model, update = merged.result, output.result
+        assert isinstance(model, LeakResult)
+        assert isinstance(update, LeakResult)
+        merged = StepOutput(
+            replace(
+                update,
+                measurements=model.measurements,
+                pictures=model.pictures,
+                seconds=model.seconds + update.seconds,
+            ),
+            merged.claims,
+            tuple(dict.fromkeys((*merged.notes, *output.notes))),
+            reproducible=merged.reproducible and output.reproducible,
+            not_done=(*merged.not_done, *output.not_done),
+        )
+    return merged
+
+
+def default_leaks(
+    access: Access, *, knows: Iterable[str], goals: Iterable[str] = GOALS
+) -> tuple[tuple[Entry, ...], tuple[NotDone, ...]]:
+    """Return an attack of each goal that the access and the knowledge allow: what uses most of it, by rank.
+
+    Args:
+        access: What the attacker sees of the model.
+        knows: What else: ``public``, ``shadows``, ``architecture``.
+        goals: Those in question.
+
+    Returns:
+        The attacks, and the goals for which there is none, each with what it wants.
+    """
+    known, ranked = set(knows), by_default_rank("leak")
+    chosen: list[Entry] = []
+    missing: list[NotDone] = []
+    for goal in goals:
+        if goal not in MEASURES:
+            continue
+        listed = [one for one in ranked if one.fact("goal") == goal and one.fact("access") in LEVELS]
+        fits = [one for one in listed if _allows(access, one) and set(one.words("needs")) <= known]
+        if fits:
+            chosen.append(max(fits, key=lambda one: len(one.words("needs"))))
+        elif listed:
+            wants = sorted({word for one in listed for word in one.words("needs")} - known)
+            lacking = f"it needs {' and '.join(wants)}" if wants else f"it needs {listed[0].fact('access')}"
+            missing.append(NotDone(goal, lacking, REMEDIES.get(goal, REMEDY)))
+    return tuple(chosen), tuple(missing)
+
+
+def _allows(access: Access, entry: Entry) -> bool:
+    levels = [str(level) for level in LEVELS]
+    return levels.index(entry.fact("access")) <= levels.index(access)
+
+
+REMEDY = "name an attack that the model and the data allow (quintain list leak --long)"
+REMEDIES: Mapping[str, str] = {
+    "membership": "give the training examples as the split train, others as test or by --public, and how it "
+    "was trained by --train mine.py:train or --epochs",
+    "identity": "give data of people, a class each, and other people by --public",
+    "exposure": "give how it is trained by --train mine.py:train or --epochs",
+}
+"""What to change where a goal cannot be attacked."""
+
+
+def _job(
+    plan: LeakPlan,
+    attacks: Sequence[LeakageAttack],
+    goal: str,
+    *,
+    folder: Path,
+    show: bool,
+    unfinished: Path | None,
+    progress: Progress,
+) -> LeakJob:
+    return LeakJob(
+        plan.target,
+        attacks,
+        plan.members,
+        plan.others,
+        access=plan.access,
+        budget=plan.budget,
+        candidates=plan.candidates,
+        seed=derive_seed(plan.seed, "leak", goal),
+        folder=folder,
+        show=show,
+        unfinished=None if unfinished is None else unfinished / goal,
+        progress=progress,
+    )
+
+
+def _measure(goal: str, job: LeakJob) -> LeakFindings:
+    """Measure one goal.
+
+    Raises:
+        SettingError: If there is no measure of it.
+    """
+    if goal not in MEASURES:
+        raise SettingError(
+            f"{job.attacks[0].name} guesses {goal}, which nothing measures here; expected an attack on "
+            f"{', '.join(MEASURES)}"
+        )
+    return MEASURES[goal](job)
+
+
+def _checked_pictures(
+    pictures: Sequence[LeakPictures], folder: Path, *, show: bool
+) -> tuple[tuple[LeakPictures, ...], tuple[str, ...]]:
+    """Return the pictures if they may be shown; else delete what a measure stored, and say so."""
+    if show:
+        return tuple(pictures), ()
+    for one in pictures:
+        for picture in (one.original, one.reconstructed, one.baseline):
+            if picture is not None:
+                (folder / picture.path).unlink(missing_ok=True)
+    return (), (PRIVATE_PICTURES,) if pictures else ()

@@ -1,0 +1,139 @@
+"""``quintain leak``: attacks on a model by name or by what its access allows, beside what is claimed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from quintain.core.errors import ExitCode
+from quintain.evaluate.leaks.goals import MEASURES
+from quintain.evaluate.leaks.job import LeakFindings
+from quintain.results.codec import load
+from tests.evaluate.support.leaks import found
+
+BOX = """
+import numpy as np
+
+WEIGHTS = np.random.default_rng(0).normal(size=(784, 2))
+
+
+def predict(x):
+    return x.reshape(len(x), -1) @ WEIGHTS
+
+
+def label(x):
+    return predict(x).argmax(1)
+"""
+FEW = ("--budget", 40, "--candidates", 20, "--steps", 1)
+
+
+@pytest.fixture
+def brief_measures(monkeypatch):
+    """What attacks find is drawn, and nothing is trained for it."""
+
+    def measure(job):
+        return LeakFindings(
+            tuple(
+                replace(found(attack), access=job.access or job.target.model.access) for attack in job.attacks
+            )
+        )
+
+    monkeypatch.setattr("quintain.evaluate.steps.leaks.MEASURES", dict.fromkeys(MEASURES, measure))
+
+
+@pytest.fixture
+def box(call):
+    """A black box of scores, and one of labels, in the folder of the call."""
+    Path("box.py").write_text(BOX)
+    return {
+        access: f"{access}:box.py:{name}" for access, name in (("scores", "predict"), ("labels", "label"))
+    }
+
+
+def test_a_black_box_is_attacked_by_a_named_attack(call, box, small, brief_measures):
+    code, out, err = call("leak", "knockoff", "--model", box["scores"], "--data", small, *FEW, "--out", "k")
+    assert code == ExitCode.OK, err
+    record = load(Path("k/result.json"))
+    assert {one.attack for one in record.result.measurements} == {"knockoff"}
+    assert "agreement by knockoff" in out
+    assert call("report", "k")[0] == ExitCode.OK
+    assert "Copies of the model" in Path("k/report.html").read_text()
+
+
+def test_the_option_takes_names_too(call, box, small, brief_measures):
+    given = ("--model", box["labels"], "--data", small, *FEW)
+    code, _, err = call("leak", "--attack", "knockoff", *given, "--out", "k")
+    assert code == ExitCode.OK, err
+    assert {one.access for one in load(Path("k/result.json")).result.measurements} == {"labels"}
+
+
+def test_more_access_than_the_model_gives_is_refused(call, box, small):
+    given = ("--model", box["labels"], "--data", small, *FEW)
+    code, _, err = call("leak", "knockoff", "--access", "scores", *given)
+    assert code == ExitCode.USAGE
+    assert "labels" in err
+
+
+def test_without_a_name_what_the_access_allows_is_run_and_the_rest_is_said(
+    call, weights, small, brief_measures
+):
+    code, out, err = call("leak", "--weights", weights, "--data", small, *FEW, "--out", "l")
+    assert code == ExitCode.OK, err
+    record = load(Path("l/result.json"))
+    assert "agreement" in {one.goal for one in record.result.measurements}
+    assert len(record.result.reconstructions) == 3
+    assert not list(Path("l").rglob("*.png"))
+    assert out.splitlines()[0].startswith(("writing to l", "shown to leak", "no attack shows"))
+
+
+def test_an_untrained_net_is_attacked_by_its_updates_alone(call, small):
+    code, out, _ = call("leak", "--data", small, "--steps", 1, "--out", "l")
+    assert code == ExitCode.OK
+    assert "attacks on the model not done: the net has its first weights" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("imprint-layer",), "an attack of a malicious server on secure sums"),
+        (("no-such-attack",), "no-such-attack"),
+        (("knockoff", "--shadows", 3), "expected an even number"),
+        (("knockoff", "--canaries", 1), "expected 0 for none, or at least 2"),
+        (("knockoff", "--epochs", 2, "--train", "a.py:train"), "expected one of them"),
+        (("knockoff", "--claim", 3, "--private", "p"), "expected one of them"),
+        (("knockoff", "--claim", -1), "expected a finite number from 0 up"),
+        (("knockoff", "--public", "nothing.npz"), "nothing.npz"),
+        (("knockoff", "--train", "nothing.py:train"), "nothing.py"),
+        (("knockoff", "--train", "train"), "expected path/to/file.py:function"),
+    ],
+)
+def test_wrong_input_is_refused_in_one_line_before_any_folder_is_made(call, weights, small, words, told):
+    code, _, err = call("leak", *words, "--weights", weights, "--data", small, *FEW, "--out", "w")
+    assert code in (ExitCode.USAGE, ExitCode.EXECUTION)
+    assert told in err
+    assert "Traceback" not in err
+    assert not Path("w").exists()
+
+
+def test_the_record_of_another_model_is_no_claim_for_this_one(call, weights, small, brief_measures):
+    given = ("--data", small, "--batch", 20, "--steps", 2)
+    assert call("privatize", *given, "--out", "p")[0] == ExitCode.OK
+    attack = ("leak", "knockoff", "--data", small, *FEW)
+    code, _, err = call(*attack, "--weights", weights, "--private", "p")
+    assert code == ExitCode.USAGE
+    assert "is the record of another model" in err
+    code, _, err = call(*attack, "--weights", "p/models/private.safetensors", "--private", "p", "--out", "o")
+    assert code == ExitCode.OK, err
+    code, _, err = call(*attack, "--weights", weights, "--private", "o")
+    assert code == ExitCode.USAGE
+    assert "holds no private training" in err
+
+
+def test_examples_that_were_trained_on_are_no_public_ones(call, box, small, tmp_path):
+    with np.load(small) as arrays:
+        np.savez("seen.npz", images=arrays["train_images"][:20], labels=arrays["train_labels"][:20])
+    given = ("--model", box["scores"], "--data", small, *FEW)
+    code, _, err = call("leak", "knockoff", *given, "--public", "seen.npz")
+    assert code == ExitCode.EXECUTION
+    assert "expected none" in err

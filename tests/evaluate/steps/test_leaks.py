@@ -1,0 +1,192 @@
+"""Attacks on what a model gives away, goal by goal, as one record with brackets from both sides."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from quintain.core.errors import DataError, SettingError
+from quintain.data import from_arrays
+from quintain.evaluate.images import store_picture
+from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
+from quintain.evaluate.leaks.job import LeakFindings, LeakTarget
+from quintain.evaluate.step import StepOutput
+from quintain.evaluate.steps import leaks
+from quintain.evaluate.steps.leaks import LeakPlan, default_leaks, merge_leaks, run_leaks
+from quintain.models.classifier import Classifier
+from quintain.results.bounds import Consistency
+from quintain.results.leak_records import LeakPictures
+from quintain.results.privacy_records import LeakResult, Reconstruction
+from quintain.results.quantity import Basis
+from tests.evaluate.support.leaks import found
+
+
+@dataclass(frozen=True)
+class Toy:
+    """Guesses nothing: the measure of its goal says what it found."""
+
+    kind: ClassVar[str] = "leak"
+    summary: ClassVar[str] = "nothing"
+    guarantee: ClassVar[str] = ""
+    access: ClassVar[str] = "scores"
+    needs: ClassVar[tuple[str, ...]] = ()
+    default_rank: ClassVar[int] = 1
+    goal: str = "membership"
+    name: str = "toy"
+
+
+@pytest.fixture
+def plan():
+    """A target that knows nothing, with some data."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    rng = np.random.default_rng(0)
+    members, others = (
+        from_arrays(rng.random((20, 4, 4)).astype(np.float32), np.arange(20) % 2, name=name)
+        for name in ("members", "others")
+    )
+    return LeakPlan(LeakTarget(Classifier(net.eval(), num_classes=2), "toy model"), "hash", members, others)
+
+
+@pytest.fixture
+def measure(monkeypatch):
+    """Puts a measure in the place of all."""
+
+    def put(**by_goal):
+        monkeypatch.setattr(leaks, "MEASURES", by_goal)
+
+    return put
+
+
+def test_without_a_claim_an_attack_bounds_from_below_alone(plan, measure, tmp_path):
+    measure(membership=lambda job: LeakFindings((found(job.attacks[0], shift=2.5),), notes=("a note",)))
+    output = run_leaks(plan, [Toy()], folder=tmp_path, show=False)
+    (claim,) = output.claims
+    assert output.notes == ("a note",)
+    assert claim.primary
+    assert (claim.model, claim.bracket.quantity.fpr) == ("model", 0.01)
+    assert claim.bracket.lower.value > 0.2
+    assert claim.bracket.lower.basis is Basis.STATISTICAL
+    assert claim.bracket.upper.basis is Basis.TRIVIAL
+    assert claim.bracket.upper.value == 1.0
+
+
+def test_a_claim_bounds_from_above_and_a_crossing_is_suspect(plan, measure, tmp_path):
+    measure(membership=lambda job: LeakFindings((found(job.attacks[0], shift=2.5),)))
+
+    def bracket(epsilon, delta=1e-5):
+        private = replace(plan, guarantee=PrivacyGuarantee.claimed(epsilon, delta))
+        return run_leaks(private, [Toy()], folder=tmp_path, show=False).claims[0].bracket
+
+    loose, tight = bracket(8.0), bracket(0.5)
+    assert (loose.consistency, tight.consistency) == (Consistency.CONSISTENT, Consistency.SUSPECT)
+    assert tight.upper.value == pytest.approx(np.exp(0.5) * 0.01 + 1e-5)
+
+
+def test_of_several_attacks_the_best_counts_at_its_part_of_the_error(plan, measure, tmp_path):
+    weak, strong = Toy(name="weak"), Toy(name="strong")
+
+    def both(job):
+        return LeakFindings(
+            tuple(found(attack, shift=2.5 if attack.name == "strong" else 0.0) for attack in job.attacks)
+        )
+
+    measure(membership=both)
+    alone = run_leaks(plan, [strong], folder=tmp_path, show=False).claims[0].bracket.lower
+    together = run_leaks(plan, [weak, strong], folder=tmp_path, show=False).claims[0].bracket.lower
+    assert together.method == "weak, strong"
+    assert 0 < together.value <= alone.value
+    # at 95 % together each holds at 97.5 %
+    assert together.value == alone.at_confidence(0.975)
+
+
+def test_what_is_impossible_is_said_or_raised(plan, measure, tmp_path):
+    def refuses(_job):
+        raise DataError("5 people; expected more")
+
+    measure(identity=refuses, membership=lambda job: LeakFindings((found(job.attacks[0]),)))
+    attacks = [Toy(), Toy(goal="identity", name="faces")]
+    output = run_leaks(plan, attacks, folder=tmp_path, show=False, skip_impossible=True)
+    assert [one.what for one in output.not_done] == ["identity (faces)"]
+    assert len(output.result.measurements) == 1
+    with pytest.raises(DataError, match="5 people"):
+        run_leaks(plan, attacks, folder=tmp_path, show=False)
+    with pytest.raises(SettingError, match="guesses exposure, which nothing measures here"):
+        run_leaks(plan, [Toy(goal="exposure")], folder=tmp_path, show=False)
+
+
+@pytest.mark.parametrize("show", [False, True])
+def test_private_pictures_stay_out_of_the_folder_whatever_a_measure_does(plan, measure, tmp_path, show):
+    def careless(job):
+        original = store_picture(job.folder, "person", torch.rand(1, 4, 4), "person")
+        return LeakFindings((), (LeakPictures("person", original, None),))
+
+    measure(identity=careless)
+    output = run_leaks(plan, [Toy(goal="identity")], folder=tmp_path, show=show)
+    assert len(output.result.pictures) == len(list(Path(tmp_path).rglob("*.png"))) == show
+    assert any("--show-private" in note for note in output.notes) is not show
+
+
+def test_two_models_are_two_claims_each_with_its_own_guarantee(plan):
+    from quintain.evaluate.leaks.claims import leak_claims
+
+    private = "private, epsilon 1"
+    claims = leak_claims(
+        [found(Toy(), shift=2.5), found(Toy(), model=private)],
+        model="model",
+        model_hash="hash",
+        data_hash="data",
+        guarantees={private: PrivacyGuarantee.claimed(1.0, 1e-5)},
+    )
+    assert [(one.model, one.primary) for one in claims] == [("model", True), ("private-epsilon-1", False)]
+    assert [one.bracket.upper.basis for one in claims] == [Basis.TRIVIAL, Basis.PROOF]
+    assert len({one.bracket.quantity for one in claims}) == 2
+
+
+def test_the_accountants_curve_allows_less_than_its_one_pair():
+    from quintain.evaluate.privacy_target import PrivacyTarget, plan_record
+
+    plan = plan_record(PrivacyTarget(epsilon=3.0, batch_size=64, steps=40).plan(512), 512)
+    curve, pair = PrivacyGuarantee.of_plan(plan), PrivacyGuarantee.claimed(plan.epsilon, plan.delta)
+    for fpr in (0.001, 0.01, 0.3):
+        assert fpr < curve.max_tpr(fpr) < pair.max_tpr(fpr)
+    assert 0 < curve.max_advantage < pair.max_advantage
+    # the largest gap of the curve is its advantage
+    rates = np.linspace(0, 1, 501)
+    assert max(curve.max_tpr(float(rate)) - rate for rate in rates) <= curve.max_advantage + 1e-9
+
+
+@pytest.mark.parametrize(("epsilon", "delta"), [(-1.0, 1e-5), (np.inf, 1e-5), (1.0, 1.0)])
+def test_a_claim_that_cannot_be_is_refused(epsilon, delta):
+    with pytest.raises(SettingError, match="expected"):
+        PrivacyGuarantee.claimed(epsilon, delta)
+
+
+def test_by_default_an_attack_of_each_goal_that_is_known_enough_is_taken():
+    chosen, missing = default_leaks("labels", knows=("public",))
+    assert {entry.fact("goal") for entry in chosen} | {one.what for one in missing} <= set(leaks.GOALS)
+    for entry in chosen:
+        assert set(entry.words("needs")) <= {"public"}
+        assert entry.fact("access") == "labels"
+    more, _ = default_leaks("gradients", knows=("public", "shadows", "architecture"))
+    assert len(more) >= len(chosen)
+    assert len({entry.fact("goal") for entry in more}) == len(more)
+
+
+def test_results_of_updates_and_of_the_model_are_one_result(plan, measure, tmp_path):
+    measure(membership=lambda job: LeakFindings((found(job.attacks[0]),)))
+    model = run_leaks(plan, [Toy()], folder=tmp_path, show=False)
+    update = StepOutput(
+        LeakResult(reconstructions=(Reconstruction("a plain update", 30.0, None, True),), seconds=1.0),
+        notes=("of updates",),
+        reproducible=False,
+    )
+    merged = merge_leaks(model, update)
+    assert merged.result.measurements == model.result.measurements
+    assert merged.result.reconstructions == update.result.reconstructions
+    assert merged.claims == model.claims
+    assert merged.notes == ("of updates",)
+    assert not merged.reproducible
