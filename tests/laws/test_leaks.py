@@ -9,10 +9,13 @@ import torch
 from quintain.core.errors import SettingError
 from quintain.core.registry import declared_entries
 from quintain.data import from_arrays
+from quintain.evaluate.leaks.goals import MEASURES
+from quintain.evaluate.leaks.job import LeakJob, LeakTarget
 from quintain.leakage import Candidates, Knowledge, ModelView
 from quintain.leakage.extraction.student import Student
 from quintain.leakage.hidden_attribute import HiddenAttribute
 from quintain.models import Classifier, mlp
+from quintain.training import Recipe, fit
 
 FOUND = declared_entries("leak")
 GOALS = ("membership", "identity", "pictures", "updates", "agreement", "attributes", "exposure")
@@ -115,3 +118,50 @@ def test_an_inference_keeps_to_its_budget(name):
         inferred(name, np.arange(30), max_queries=59)
     with pytest.raises(SettingError, match="a budget of 1 queries"):
         inferred(name, np.arange(30), budget=1)
+
+
+# Exposure: canaries among patterns that were not used
+
+rankings = pytest.mark.parametrize(
+    "name", sorted(name for name, entry in FOUND.items() if entry.fact("goal") == "exposure")
+)
+
+
+def scored(name, rows, *, max_queries=None):
+    """Scores of some of 30 patterns under labels."""
+    x, y = people(30, 1).batch(rows)
+    view = ModelView(Classifier(mlp(2, 4, 1, seed=1).eval(), num_classes=2), max_queries=max_queries)
+    candidates = Candidates(y=y, ids=torch.from_numpy(rows), shape=(4,), x=x)
+    knowledge = Knowledge(public=people(60, 2))
+    return FOUND[name].load()().guess(view, knowledge, candidates, budget=1, seed=7).scores
+
+
+@rankings
+@pytest.mark.usefixtures("brief_students")
+def test_the_score_of_a_canary_does_not_follow_from_its_neighbors_and_keeps_to_its_budget(name):
+    whole = scored(name, np.arange(30), max_queries=30)
+    assert whole.dtype == torch.float64
+    parts = [scored(name, rows) for rows in (np.arange(11)[::-1].copy(), np.arange(11, 30))]
+    assert torch.allclose(torch.cat([parts[0].flip(0), parts[1]]), whole, atol=1e-5)
+    with pytest.raises(SettingError, match="it must keep to its budget"):
+        scored(name, np.arange(30), max_queries=29)
+
+
+@rankings
+@pytest.mark.usefixtures("brief_students")
+def test_canaries_that_were_not_trained_on_stand_anywhere(name):
+    """The measured exposure of a training that never saw them is that of chance, and below any ceiling."""
+    stranger = people(60, 5)
+    target = LeakTarget(
+        Classifier(mlp(2, 4, 1, seed=1).eval(), num_classes=2),
+        "stranger",
+        build=lambda seed: mlp(2, 4, 1, seed=seed),
+        train=lambda net, _data, seed: fit(net, stranger, Recipe(epochs=5), seed=seed),
+        epsilon=0.0,
+        delta=0.0,
+    )
+    attack = FOUND[name].load()()
+    found = MEASURES["exposure"](LeakJob(target, (attack,), people(400, 3), people(60, 2)))
+    for one in found.measurements:
+        assert one.low <= one.baseline <= one.high
+        assert one.low <= one.ceiling

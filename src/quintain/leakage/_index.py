@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from quintain.leakage.membership.lira import LiRA as LiRA
     from quintain.leakage.membership.lira_offline import OfflineLiRA as OfflineLiRA
     from quintain.leakage.membership.loss_threshold import LossThreshold as LossThreshold
+    from quintain.leakage.memorization.calibrated import CalibratedCanaryLoss as CalibratedCanaryLoss
+    from quintain.leakage.memorization.canary_loss import CanaryLoss as CanaryLoss
     from quintain.leakage.updates.dense_layer import DenseLayer as DenseLayer
     from quintain.leakage.updates.fedavg_inversion import FedAvgInversion as FedAvgInversion
     from quintain.leakage.updates.gradient_inversion import GradientInversion as GradientInversion
@@ -30,6 +32,8 @@ EXPORTS: dict[str, str] = {
     "AttributePosterior": "quintain.leakage.attributes.posterior",
     "AttributeShadow": "quintain.leakage.attributes.shadow",
     "Auditor": "quintain.leakage.protocols",
+    "CalibratedCanaryLoss": "quintain.leakage.memorization.calibrated",
+    "CanaryLoss": "quintain.leakage.memorization.canary_loss",
     "CanaryNet": "quintain.leakage.canaries",
     "CanaryRun": "quintain.leakage.canaries",
     "Candidates": "quintain.leakage.attack",
@@ -166,6 +170,31 @@ ENTRIES: tuple[Entry, ...] = (
         guarantee="a witness: whom it tells took part; whom it does not tell may have, too",
         facts=(
             ("goal", "membership"),
+            ("access", "scores"),
+            ("default_rank", "1"),
+        ),
+    ),
+    Entry(
+        "leak",
+        "calibrated-canary-loss",
+        "quintain.leakage.memorization.calibrated:CalibratedCanaryLoss",
+        "canaries among unused patterns, by the loss beyond that of the attacker's own net",
+        guarantee="a guess: canaries before unused patterns of the same law were memorized",
+        facts=(
+            ("goal", "exposure"),
+            ("access", "scores"),
+            ("needs", "public"),
+            ("default_rank", "2"),
+        ),
+    ),
+    Entry(
+        "leak",
+        "canary-loss",
+        "quintain.leakage.memorization.canary_loss:CanaryLoss",
+        "canaries among patterns that were not used, by the loss of their labels",
+        guarantee="a guess: canaries before unused patterns of the same law were memorized",
+        facts=(
+            ("goal", "exposure"),
             ("access", "scores"),
             ("default_rank", "1"),
         ),
