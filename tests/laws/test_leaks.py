@@ -9,13 +9,16 @@ import torch
 from quintain.core.errors import SettingError
 from quintain.core.registry import declared_entries
 from quintain.data import from_arrays
+from quintain.evaluate.leaks import identity
 from quintain.evaluate.leaks.goals import MEASURES
 from quintain.evaluate.leaks.job import LeakJob, LeakTarget
 from quintain.leakage import Candidates, Knowledge, ModelView
 from quintain.leakage.extraction.student import Student
 from quintain.leakage.hidden_attribute import HiddenAttribute
+from quintain.leakage.judges.judge_net import JudgeRecipe
 from quintain.models import Classifier, mlp
 from quintain.training import Recipe, fit
+from tests.leakage.identity.people import classes, faces, pictures, template_model
 
 FOUND = declared_entries("leak")
 GOALS = ("membership", "identity", "pictures", "updates", "agreement", "attributes", "exposure")
@@ -165,3 +168,83 @@ def test_canaries_that_were_not_trained_on_stand_anywhere(name):
     for one in found.measurements:
         assert one.low <= one.baseline <= one.high
         assert one.low <= one.ceiling
+
+
+# Model inversion: the face of a class
+
+inversions = pytest.mark.parametrize(
+    "name", sorted(name for name, entry in FOUND.items() if entry.fact("goal") == "identity")
+)
+PEOPLE = range(4)
+STRANGERS = pictures(range(100, 120), 3)
+
+
+def inverted(name, y=PEOPLE, *, model=None, budget=300, max_queries=None, seed=5):
+    """The faces that an attack makes of classes, and the view that it asked."""
+    attack = FOUND[name].load()()
+    view = ModelView(model or template_model(PEOPLE), access=attack.access, max_queries=max_queries)
+    guess = attack.guess(view, Knowledge(public=STRANGERS), classes(*y), budget=budget, seed=seed)
+    return guess, view
+
+
+@inversions
+def test_one_face_a_class_follows_from_the_seed_alone_and_its_budget_is_kept(name):
+    first, view = inverted(name, max_queries=300 * len(PEOPLE))
+    assert first.images.shape == (4, 1, 8, 8)
+    assert ((first.images >= 0) & (first.images <= 1)).all()
+    assert first.queries == view.queries / len(PEOPLE) <= 300
+    assert torch.equal(first.images, inverted(name)[0].images)
+    few, asked = inverted(name, budget=7, max_queries=7 * len(PEOPLE))
+    assert few.images.shape == (4, 1, 8, 8)
+    assert asked.queries <= 7 * len(PEOPLE)
+
+
+@inversions
+def test_a_split_of_the_classes_changes_no_face(name):
+    parts = [inverted(name, y)[0].images for y in ((2,), (0, 3), (1,))]
+    whole = inverted(name, (2, 0, 3, 1))[0].images
+    assert torch.equal(torch.cat(parts), whole)
+
+
+@inversions
+def test_an_attack_that_asks_beyond_its_budget_would_be_seen(name):
+    with pytest.raises(SettingError, match="it must keep to its budget"):
+        inverted(name, max_queries=5)
+
+
+@inversions
+def test_faces_that_a_linear_model_has_as_its_weights_are_found(name):
+    made = inverted(name, budget=2000)[0].images.double().flatten(1)
+    people = torch.from_numpy(faces([*PEOPLE, *range(100, 120)])).flatten(1)
+    mean = people.mean(0)
+    # The face that each picture resembles most, by correlation, of private and public people together.
+    alike = (
+        torch.nn.functional.normalize(made - mean, dim=1)
+        @ torch.nn.functional.normalize(people - mean, dim=1).T
+    )
+    assert (alike.argmax(1) == torch.arange(4)).sum() >= 3
+
+
+@pytest.fixture
+def brief_judge(monkeypatch):
+    """The judge is trained for few steps, on these pictures enough."""
+    monkeypatch.setattr(identity, "JUDGE", JudgeRecipe(copies=1, epochs=150, learning_rate=3e-3))
+
+
+@inversions
+@pytest.mark.usefixtures("brief_judge")
+def test_a_model_that_never_saw_the_people_gives_no_face_away(name):
+    attack = FOUND[name].load()()
+    for model in (template_model(range(200, 204)), Classifier(mlp(4, 1, 8, seed=3).eval(), num_classes=4)):
+        found = identity.measure(
+            LeakJob(
+                target=LeakTarget(model, "never saw them"),
+                attacks=(attack,),
+                members=pictures(PEOPLE, 4, seed=1),
+                others=pictures(PEOPLE, 2, seed=2),
+                public=STRANGERS,
+                access=attack.access,
+                budget=200,
+            )
+        )
+        assert all(one.low <= one.baseline for one in found.measurements)

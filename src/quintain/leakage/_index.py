@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from quintain.leakage.audit.one_run import audit_one_run as audit_one_run
     from quintain.leakage.extraction.active import ActiveExtraction as ActiveExtraction
     from quintain.leakage.extraction.knockoff import Knockoff as Knockoff
+    from quintain.leakage.identity.gradient import InversionGradient as InversionGradient
     from quintain.leakage.membership.lira import LiRA as LiRA
     from quintain.leakage.membership.lira_offline import OfflineLiRA as OfflineLiRA
     from quintain.leakage.membership.loss_threshold import LossThreshold as LossThreshold
@@ -47,6 +48,7 @@ EXPORTS: dict[str, str] = {
     "HiddenAttribute": "quintain.leakage.hidden_attribute",
     "ImprintLayer": "quintain.leakage.updates.imprint",
     "InPlaceTrainer": "quintain.leakage.shadow_models",
+    "InversionGradient": "quintain.leakage.identity.gradient",
     "InversionResult": "quintain.leakage.updates.gradient_inversion",
     "Knockoff": "quintain.leakage.extraction.knockoff",
     "Knowledge": "quintain.leakage.knowledge",
@@ -132,6 +134,22 @@ ENTRIES: tuple[Entry, ...] = (
         facts=(
             ("goal", "agreement"),
             ("access", "labels"),
+            ("needs", "public"),
+            ("default_rank", "1"),
+        ),
+    ),
+    Entry(
+        "leak",
+        "inversion-gradient",
+        "quintain.leakage.identity.gradient:InversionGradient",
+        "the face of a class (model inversion), by gradient ascent among pictures like public ones",
+        guarantee=(
+            "a witness: a person that a judge knows again has leaked; what it does not find may leak all "
+            "the same"
+        ),
+        facts=(
+            ("goal", "identity"),
+            ("access", "gradients"),
             ("needs", "public"),
             ("default_rank", "1"),
         ),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from quintain.evaluate.leaks import agreement, attributes, exposure, membership
+from quintain.evaluate.leaks import agreement, attributes, exposure, identity, membership
 from quintain.evaluate.leaks.job import LeakFindings, LeakJob
 
 MEASURES: Mapping[str, Callable[[LeakJob], LeakFindings]] = {
@@ -10,5 +10,6 @@ MEASURES: Mapping[str, Callable[[LeakJob], LeakFindings]] = {
     "attributes": attributes.measure,
     "exposure": exposure.measure,
     "membership": membership.measure,
+    "identity": identity.measure,
 }
 """By the goal of an attack."""

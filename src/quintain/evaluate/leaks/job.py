@@ -62,6 +62,8 @@ class LeakJob:
         show: Whether private pictures may be stored.
         unfinished: Where finished parts are kept, so that a killed run resumes; as private as the data.
         progress: Shows bars.
+        public: For the goal ``identity``: pictures of people who are no class of the target, under labels of
+            their own; those of ``others`` under labels that no member has, if not given.
     """
 
     target: LeakTarget
@@ -80,6 +82,7 @@ class LeakJob:
     show: bool = False
     unfinished: Path | None = None
     progress: Progress = no_progress
+    public: Dataset | None = None
 
 
 @dataclass(frozen=True, slots=True)

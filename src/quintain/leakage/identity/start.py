@@ -1,0 +1,47 @@
+"""What the attacks on identity have in common: a checked view, public pictures to ask about, and the lead."""
+
+import torch
+from torch import Tensor
+
+from quintain.core.errors import SettingError
+from quintain.core.seeds import derive_seed
+from quintain.data.dataset import Dataset
+from quintain.leakage.attack import Candidates
+from quintain.leakage.view import AttackerView, ModelView
+
+
+def checked_view(view: AttackerView, candidates: Candidates, *, attack: str) -> ModelView:
+    """Return a view of a model, if the candidates are among its classes.
+
+    Raises:
+        SettingError: Otherwise.
+    """
+    if not isinstance(view, ModelView):
+        raise SettingError(f"{attack} asks a model; got a view of {view.access}, expected a ModelView")
+    if len(candidates) and not 0 <= int(candidates.y.min()) <= int(candidates.y.max()) < view.num_classes:
+        raise SettingError(
+            f"{attack} seeks classes {candidates.y.tolist()}; expected some of 0 .. {view.num_classes - 1}"
+        )
+    return view
+
+
+def public_sample(public: Dataset, count: int, *, seed: int) -> Tensor:
+    """Return public pictures (n, *S), all or ``count`` of them.
+
+    They follow from the seed alone, so that one query of a picture serves all classes, and a split of the
+    candidates changes nothing.
+    """
+    generator = torch.Generator().manual_seed(derive_seed(seed, "inversion", "public"))
+    return public.batch(torch.randperm(len(public), generator=generator)[:count])[0]
+
+
+def lead(logits: Tensor, y: int) -> Tensor:
+    """Return by how much the logit of a class leads the best other one (n,), float64; differentiable."""
+    others = torch.cat([logits[:, :y], logits[:, y + 1 :]], dim=1)
+    return (logits[:, y] - others.amax(1)).double()
+
+
+def spread(leads: Tensor) -> float:
+    """Return the standard deviation of leads, in which they are measured; 1 where there is none."""
+    value = float(leads.std()) if len(leads) > 1 else 0.0
+    return value if value > 0 else 1.0

@@ -1,0 +1,82 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from quintain.core.errors import DataError, SettingError
+from quintain.data import from_arrays
+from quintain.evaluate.leaks import identity
+from quintain.evaluate.leaks.goals import MEASURES
+from quintain.evaluate.leaks.job import LeakJob, LeakTarget
+from quintain.leakage.identity.gradient import InversionGradient
+from quintain.leakage.judges.judge_net import JudgeRecipe
+from tests.leakage.identity.people import pictures, template_model
+
+MEMBERS = pictures(range(4), 5, seed=1)
+OTHERS = pictures(range(4), 2, seed=2)
+PUBLIC = pictures(range(50, 60), 4, seed=3)
+
+
+@pytest.fixture(autouse=True)
+def _brief(monkeypatch):
+    monkeypatch.setattr(identity, "JUDGE", JudgeRecipe(copies=1, epochs=150, learning_rate=3e-3))
+
+
+def job(**changes):
+    whole = LeakJob(
+        target=LeakTarget(template_model(range(4)), "plain"),
+        attacks=(InversionGradient(steps=60),),
+        members=MEMBERS,
+        others=OTHERS,
+        public=PUBLIC,
+        budget=200,
+    )
+    return replace(whole, **changes)
+
+
+def test_a_model_that_has_its_people_as_weights_gives_their_faces_away(tmp_path):
+    found = MEASURES["identity"](job(folder=tmp_path, show=True))
+    by_measure = {one.measure: one for one in found.measurements}
+    mean = by_measure["nearest mean picture"]
+    assert mean.value >= 0.5
+    assert mean.gain > 0
+    assert by_measure["rank 1 of 14"].count == 4
+    assert 0 < mean.queries <= 200
+    assert "ranks the right person first of 14 (4 private, 10 public)" in found.notes[0]
+    assert "dB to the mean of them" in found.notes[1]
+    assert len(found.pictures) == 4
+    assert all((tmp_path / one.original.path).exists() for one in found.pictures)
+
+
+def test_private_pictures_stay_out_of_the_folder_unless_they_may_be_shown(tmp_path):
+    assert not MEASURES["identity"](job(folder=tmp_path)).pictures
+    assert not list(tmp_path.iterdir())
+
+
+def test_public_people_may_be_among_the_others_under_labels_of_their_own():
+    x = np.concatenate([one.batch(range(len(one)))[0].numpy() for one in (OTHERS, PUBLIC)])
+    labels = np.concatenate([OTHERS.labels, 4 + PUBLIC.labels])
+    joined = from_arrays(x, labels)
+    assert MEASURES["identity"](job(others=joined, public=None)).measurements == (
+        MEASURES["identity"](job()).measurements
+    )
+
+
+def test_fewer_candidates_are_drawn_by_the_seed():
+    (first, *_) = MEASURES["identity"](job(candidates=2)).measurements
+    assert first.count == 2
+
+
+def test_data_whose_classes_are_no_people_are_refused_with_what_to_do():
+    two = replace(job(), members=pictures(range(2), 5), others=pictures(range(2), 2, seed=5))
+    with pytest.raises(SettingError, match=r"2 classes \(0, 1\); expected at least 3.*such as membership"):
+        MEASURES["identity"](two)
+    with pytest.raises(SettingError, match="0 public people; expected at least 3"):
+        MEASURES["identity"](job(public=None))
+
+
+def test_a_picture_in_two_groups_and_people_without_another_picture_are_refused():
+    with pytest.raises(DataError, match=r"12 examples of .* are in"):
+        MEASURES["identity"](job(public=pictures(range(4), 5, seed=1).subset(range(12))))
+    with pytest.raises(DataError, match="no picture of 1 people, such as class 3"):
+        MEASURES["identity"](job(others=OTHERS.subset(range(6))))
