@@ -1,0 +1,284 @@
+"""Measure which pictures attacks rebuild from what sites send, without a defense and with each.
+
+Each attack meets each setting (``update_settings``) on some updates of pictures of their own. What it guesses
+of one update is, for the pictures of another, what it makes without them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from quintain.core.errors import DataError, ModelError
+from quintain.core.limits import require_at_least
+from quintain.core.seeds import derive_seed
+from quintain.data.dataset import Dataset
+from quintain.evaluate.images import PictureFrame, drawable, store_picture
+from quintain.evaluate.leaks.inputs import require_comparable
+from quintain.evaluate.leaks.job import LeakFindings, LeakJob
+from quintain.evaluate.leaks.measurement import to_measurement
+from quintain.evaluate.leaks.update_settings import SETTINGS, UpdateSetting
+from quintain.leakage.attack import Candidates, LeakageAttack
+from quintain.leakage.judges.pictures import (
+    GuessedUpdate,
+    JudgedPictures,
+    KnownPictures,
+    Quality,
+    compare_pictures,
+    judge_quality,
+    judge_rebuilt,
+)
+from quintain.leakage.knowledge import Knowledge
+from quintain.leakage.update_view import UpdateView
+from quintain.models.classifier import Classifier
+from quintain.models.fingerprint import fingerprint
+from quintain.models.loop_checkpoints import Checkpoints, with_checkpoints
+from quintain.results.leak_records import LeakMeasurement, LeakPictures
+from quintain.version import __version__
+
+PUBLIC = 1024
+"""Pictures, at most, that everybody knows: baselines are made of them."""
+UPDATES, ITERATIVE_UPDATES = 10, 4
+"""Updates of a setting that are attacked, at most: by closed forms, and by attacks that optimize."""
+ROUNDS = 2
+"""Rounds over the same pictures that an attack may have."""
+QUALITIES: tuple[Quality, ...] = ("psnr", "ssim")
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """One attack on some updates of one setting.
+
+    Args:
+        judged: Its pictures, by PSNR.
+        updates: What was guessed.
+        rows: (N,) rows of the members, in the order of the pictures.
+    """
+
+    attack: LeakageAttack
+    setting: UpdateSetting
+    judged: JudgedPictures
+    updates: tuple[GuessedUpdate, ...]
+    rows: NDArray[np.int64]
+
+    @property
+    def num_rebuilt(self) -> int:
+        return int(self.judged.rebuilt().sum())
+
+    @property
+    def words(self) -> str:
+        """What was rebuilt of how many."""
+        return f"{self.num_rebuilt} of {len(self.rows)}"
+
+
+def measure(job: LeakJob, settings: Sequence[UpdateSetting] = SETTINGS) -> LeakFindings:
+    """Measure the attacks of the goal ``pictures``.
+
+    The pictures behind updates are members; the others are public. At most ``job.candidates`` pictures are
+    rebuilt in each setting, from at least two updates. Attacks that need not choose the net meet no setting
+    whose defense is to refuse nets.
+
+    Args:
+        job: What is measured; its target is a net.
+        settings: How sites send updates.
+
+    Raises:
+        ModelError: If the target is no net whose weights are known.
+        DataError: If examples are no pictures, too few, of other shapes, or also among the public ones.
+    """
+    require_at_least(1, budget=job.budget, candidates=job.candidates)
+    if not isinstance(job.target.model, Classifier):
+        raise ModelError(f"{job.target.model.name} is a black box, which sends no updates; expected a net")
+    if not drawable(job.members.shape):
+        raise DataError(f"{job.members!r}; expected gray or RGB pictures to rebuild")
+    if len(job.members) < 2:
+        raise DataError(f"{job.members.name} has {len(job.members)} picture; expected at least 2 to rebuild")
+    require_comparable(job.members, job.others)
+    net, public = job.target.model.net, job.others.sample(PUBLIC, seed=derive_seed(job.seed, "public"))
+    x, y = public.batch(np.arange(len(public)))
+    known = KnownPictures(x.numpy(), y.numpy())
+    kept = Checkpoints(job.unfinished, _settings(job, net, settings) if job.unfinished else {})
+    trials: list[_Trial] = []
+    notes: list[str] = []
+    for attack in job.attacks:
+        chooses = getattr(attack, "chooses_net", False)
+        met = [one for one in settings if chooses or one.pins == "nothing"]
+        fit = [one for one in met if 2 * one.num_pictures <= len(job.members)]
+        if len(fit) < len(met):
+            notes.append(
+                f"{len(met) - len(fit)} settings need more pictures than {len(job.members)}: left out"
+            )
+        try:
+            trials += [_attack(job, attack, one, net, public, known, kept) for one in fit]
+        except ModelError as error:
+            notes.append(f"{attack.name} does not work on this net: {error}")
+    found = [one for trial in trials for one in _measurements(job, trial, known)]
+    pictures = [one for number, trial in enumerate(trials) for one in _pictures(job, number, trial, known)]
+    return LeakFindings(tuple(found), tuple(pictures), (*notes, *_notes(job, trials)))
+
+
+def _attack(
+    job: LeakJob,
+    attack: LeakageAttack,
+    setting: UpdateSetting,
+    net: nn.Module,
+    public: Dataset,
+    known: KnownPictures,
+    kept: Checkpoints,
+) -> _Trial:
+    """Attack some updates of a setting, and judge what was guessed."""
+    count = setting.num_pictures
+    most = ITERATIVE_UPDATES if getattr(attack, "is_iterative", True) else UPDATES
+    updates = max(2, min(most, job.candidates // count, len(job.members) // count))
+    order = np.random.default_rng(derive_seed(job.seed, "pictures")).permutation(len(job.members))
+    rows = order[: updates * count].reshape(updates, count)
+    name = f"{attack.name}-{_slug(setting)}"
+    guesses = [
+        _guess(job, attack, setting, net, public, members, kept.within(f"{name}-{update}"))
+        for update, members in enumerate(rows)
+    ]
+    originals = [job.members.batch(members)[0].numpy() for members in rows]
+    # The guesses at the next update's pictures are blind to this one's.
+    guessed = tuple(
+        GuessedUpdate(originals[update], guesses[update], guesses[(update + 1) % updates])
+        for update in range(updates)
+    )
+    return _Trial(attack, setting, compare_pictures(guessed, known), guessed, rows.flatten())
+
+
+def _slug(setting: UpdateSetting) -> str:
+    """Return a setting's title as a name of files."""
+    return "".join(letter if letter.isalnum() else "-" for letter in setting.title)
+
+
+def _guess(
+    job: LeakJob,
+    attack: LeakageAttack,
+    setting: UpdateSetting,
+    net: nn.Module,
+    public: Dataset,
+    rows: NDArray[np.int64],
+    kept: Checkpoints,
+) -> Floats:
+    """Return the pictures (k, *S) that an attack guesses, or what is kept of them."""
+    done = kept.loop("guess")
+    if not done.step:
+        x, y = job.members.batch(rows)
+        view = UpdateView(
+            net,
+            setting.answer(net, x, y, seed=derive_seed(job.seed, "updates", int(rows[0]))),
+            access="sum" if setting.sites > 1 else "update",
+            local=setting.local,
+            sites=setting.sites,
+            examples=setting.examples,
+            choose=getattr(attack, "chooses_net", False),
+            max_rounds=min(job.budget, ROUNDS),
+        )
+        ids = torch.arange(len(rows))
+        guess = with_checkpoints(attack.guess, kept)(
+            view,
+            Knowledge(public=public),
+            # labels are not known
+            Candidates(torch.full((len(rows),), -1), ids, job.members.shape),
+            budget=min(job.budget, ROUNDS),
+            seed=derive_seed(job.seed, "invert", int(rows[0])),
+            progress=job.progress,
+        )
+        if guess.images is None:
+            raise ModelError(f"{attack.name} returned no images; expected some in its guess, or none of them")
+        images = guess.images.detach().cpu().float()
+        done.save(1, {"images": images})
+        return images.numpy()
+    return done.state["images"].numpy()
+
+
+def _measurements(job: LeakJob, trial: _Trial, known: KnownPictures) -> Iterator[LeakMeasurement]:
+    """Yield how many pictures were rebuilt, and how near guesses are by each quality."""
+    hits = trial.judged.rebuilt()
+    gains = trial.judged.qualities - trial.judged.floors
+    exposed = [int(trial.rows[one]) for one in np.argsort(-gains, kind="stable") if hits[one]]
+    judgments = [judge_rebuilt(trial.judged)]
+    for quality in QUALITIES:
+        judged = trial.judged if quality == "psnr" else compare_pictures(trial.updates, known, quality)
+        judgments.append(judge_quality(judged))
+    for number, judgment in enumerate(judgments):
+        record = to_measurement(
+            job,
+            trial.attack,
+            judgment,
+            access="sum" if trial.setting.sites > 1 else "update",
+            candidates=trial.setting.case,
+            count=len(trial.rows) if judgment.unit == "image" else len(trial.updates),
+            queries=1.0,
+            exposed=() if number else tuple(exposed),
+        )
+        yield replace(record, model=trial.setting.title)
+
+
+def _pictures(job: LeakJob, number: int, trial: _Trial, known: KnownPictures) -> Iterator[LeakPictures]:
+    """Yield the picture whose guess gains most, over all updates and pictures of a setting."""
+    best = trial.judged.most_exposed
+    if not job.show or job.folder is None or trial.judged.guesses[best] < 0:
+        return
+    update = trial.updates[trial.judged.updates[best]]
+    place = int((trial.judged.updates[:best] == trial.judged.updates[best]).sum())
+    original, guess = update.originals[place], update.guesses[trial.judged.guesses[best]]
+    values, images = known.best(original[None])
+    leaks = bool(trial.judged.rebuilt()[best])
+    shown: tuple[tuple[str, Floats, str, PictureFrame], ...] = (
+        ("original", original, "the original", ""),
+        ("guess", guess, f"rebuilt, {trial.judged.qualities[best]:.1f} dB", "bad" if leaks else "good"),
+        ("known", images[0], f"known without it, {values[0]:.1f} dB", "reference"),
+    )
+    stored = [
+        store_picture(job.folder, f"pictures-{number}-{name}", torch.from_numpy(np.array(image)), text, frame)
+        for name, image, text, frame in shown
+    ]
+    yield LeakPictures(f"{trial.attack.name}, {trial.setting.title}", *stored)
+
+
+def _notes(job: LeakJob, trials: Sequence[_Trial]) -> Iterator[str]:
+    """Yield what the numbers say, and no more."""
+    for attack in job.attacks:
+        own = [one for one in trials if one.attack is attack]
+        gives = [one for one in own if one.num_rebuilt]
+        holds = [one for one in own if not one.num_rebuilt]
+        if gives:
+            listed = "; ".join(f"{one.setting.title} ({one.words})" for one in gives)
+            yield f"{attack.name} rebuilds pictures under: {listed}."
+        if gives and holds:
+            listed = "; ".join(f"{one.setting.title} ({one.words})" for one in holds)
+            yield (
+                f"It rebuilds none under: {listed}. That this attack fails proves nothing; noise alone "
+                "carries a guarantee."
+            )
+        if own and not gives:
+            yield (
+                f"{attack.name} rebuilds nothing in any setting, without a defense either: that says nothing "
+                "about the defenses."
+            )
+        if gives and not any(one.setting.is_realistic for one in gives):
+            yield (
+                f"All that {attack.name} rebuilds are worst cases, of one picture a site or one local step."
+            )
+
+
+def _settings(job: LeakJob, net: nn.Module, settings: Sequence[UpdateSetting]) -> dict[str, object]:
+    """Return what all guesses depend on."""
+    return {
+        "quintain": __version__,
+        "torch": torch.__version__,
+        "model": fingerprint(net),
+        "members": job.members.hash,
+        "others": job.others.hash,
+        "attacks": [repr(one) for one in job.attacks],
+        "settings": [repr(one) for one in settings],
+        "budget": job.budget,
+        "candidates": job.candidates,
+        "seed": job.seed,
+    }
