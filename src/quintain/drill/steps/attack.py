@@ -47,19 +47,15 @@ def num_probed(workload: Workload) -> int:
     return min(NUM_PROBED, max(FEWEST_PROBED, workload.test_examples // TESTED_PER_PROBED))
 
 
-def probe_passes(context: DrillContext, workload: Workload, unbroken: float) -> float:
+def probe_passes(workload: Workload, unbroken: float) -> float:
     """Return the forward passes that the diagnostics take as long as.
 
-    On the bundled X-rays attacks leave more of their estimates than that.
-
     Args:
-        context: Of the drill.
         workload: How much of everything.
         unbroken: Fraction of the examples that the attacks leave unbroken.
     """
     probed = num_probed(workload)
-    walks = WALK_QUERIES * min(NUM_WALKED, probed * unbroken)
-    return 0.0 if context.settings.is_bundled else probed * PROBE_PASSES + walks
+    return probed * PROBE_PASSES + WALK_QUERIES * min(NUM_WALKED, probed * unbroken)
 
 
 def run(context: DrillContext) -> StepOutput:
@@ -179,7 +175,7 @@ def estimate(context: DrillContext, trials: Trials) -> Estimate:
     return lambda workload: (
         workload.test_examples * (on_example + on_picture)
         + workload.marker_steps * MARKER_BATCH * on_picture
-        + probe_passes(context, workload, unbroken) * forward
+        + probe_passes(workload, unbroken) * forward
     )
 
 

@@ -177,7 +177,7 @@ def estimate(context: DrillContext, trials: Trials) -> Estimate:
         return (
             workload.train_examples * sum(getattr(workload, epochs) * unit for epochs, unit, _ in done)
             + workload.test_examples * on_example
-            + attacked * probe_passes(context, workload, 1.0) * forward
+            + attacked * probe_passes(workload, 1.0) * forward
         )
 
     return seconds
