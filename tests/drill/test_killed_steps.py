@@ -10,7 +10,7 @@ from quintain.dp.step.optimizer import PrivateOptimizer
 from quintain.drill import Settings, drill, pipeline, trials
 from quintain.evaluate.steps import audit
 from quintain.leakage.canaries import CanaryObserver
-from quintain.leakage.updates import gradient_inversion
+from quintain.leakage.updates import gradient_matching
 from quintain.results.codec import load
 from tests.drill.conftest import TINY, stopped
 from tests.drill.own_models import write_files
@@ -75,7 +75,7 @@ def run(tmp_path, monkeypatch):
 def test_a_step_that_is_cut_off_goes_on_at_its_place(run, tmp_path, monkeypatch, step):
     place, name = {
         "privatize": (PrivateOptimizer, "step"),
-        "leak": (gradient_inversion, "_gradient"),
+        "leak": (gradient_matching, "_gradient"),
         "audit": (CanaryObserver, "__call__"),
     }[step]
     calls = Calls()
