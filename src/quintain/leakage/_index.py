@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from quintain.leakage.extraction.active import ActiveExtraction as ActiveExtraction
     from quintain.leakage.extraction.knockoff import Knockoff as Knockoff
     from quintain.leakage.identity.gradient import InversionGradient as InversionGradient
+    from quintain.leakage.identity.labels import InversionLabels as InversionLabels
+    from quintain.leakage.identity.scores import InversionScores as InversionScores
     from quintain.leakage.membership.lira import LiRA as LiRA
     from quintain.leakage.membership.lira_offline import OfflineLiRA as OfflineLiRA
     from quintain.leakage.membership.loss_threshold import LossThreshold as LossThreshold
@@ -49,7 +51,9 @@ EXPORTS: dict[str, str] = {
     "ImprintLayer": "quintain.leakage.updates.imprint",
     "InPlaceTrainer": "quintain.leakage.shadow_models",
     "InversionGradient": "quintain.leakage.identity.gradient",
+    "InversionLabels": "quintain.leakage.identity.labels",
     "InversionResult": "quintain.leakage.updates.gradient_inversion",
+    "InversionScores": "quintain.leakage.identity.scores",
     "Knockoff": "quintain.leakage.extraction.knockoff",
     "Knowledge": "quintain.leakage.knowledge",
     "LeakJudgment": "quintain.leakage.attack",
@@ -152,6 +156,38 @@ ENTRIES: tuple[Entry, ...] = (
             ("access", "gradients"),
             ("needs", "public"),
             ("default_rank", "1"),
+        ),
+    ),
+    Entry(
+        "leak",
+        "inversion-labels",
+        "quintain.leakage.identity.labels:InversionLabels",
+        "the face of a class (model inversion), by labels alone: the middle of its region",
+        guarantee=(
+            "a witness: a person that a judge knows again has leaked; what it does not find may leak all "
+            "the same"
+        ),
+        facts=(
+            ("goal", "identity"),
+            ("access", "labels"),
+            ("needs", "public"),
+            ("default_rank", "3"),
+        ),
+    ),
+    Entry(
+        "leak",
+        "inversion-scores",
+        "quintain.leakage.identity.scores:InversionScores",
+        "the face of a class (model inversion), by scores: CMA-ES among likely pictures",
+        guarantee=(
+            "a witness: a person that a judge knows again has leaked; what it does not find may leak all "
+            "the same"
+        ),
+        facts=(
+            ("goal", "identity"),
+            ("access", "scores"),
+            ("needs", "public"),
+            ("default_rank", "2"),
         ),
     ),
     Entry(

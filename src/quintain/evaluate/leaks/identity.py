@@ -4,32 +4,29 @@ Each class of the target is a person. The judge knows these people from other pi
 trained on, and the attacker knows pictures of other people alone.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from quintain.core.errors import DataError, ModelError, SettingError
+from quintain.core.errors import ModelError
 from quintain.core.limits import require_at_least
 from quintain.core.seeds import derive_seed
-from quintain.data.dataset import READ_BATCH_SIZE, Dataset
+from quintain.data.dataset import Dataset
 from quintain.evaluate.images import drawable, store_picture
-from quintain.evaluate.leaks.inputs import access_of, open_view, require_comparable
+from quintain.evaluate.leaks.inputs import access_of, open_view
 from quintain.evaluate.leaks.job import LeakFindings, LeakJob
 from quintain.evaluate.leaks.measurement import to_measurement
+from quintain.evaluate.leaks.people import People
 from quintain.leakage.attack import Candidates, LeakageAttack
 from quintain.leakage.identity.baselines import PUBLIC, baseline_pictures
-from quintain.leakage.judges.identity import FIRST, IdentityJudge, IdentityScores, Pictures, train_judge
+from quintain.leakage.judges.identity import FIRST, IdentityJudge, IdentityScores, train_judge
 from quintain.leakage.judges.judge_net import JudgeRecipe
 from quintain.leakage.knowledge import Knowledge
 from quintain.leakage.view import ModelView
 from quintain.results.leak_records import LeakMeasurement, LeakPictures
-
-MIN_PEOPLE, MIN_PUBLIC_PEOPLE = 3, 3
-"""People whom the target must know, and other people among whom they are ranked."""
 
 MIN_ACCURACY = 0.6
 """A judge that ranks fewer pictures right than this says little, and a note says so."""
@@ -51,29 +48,41 @@ def measure(job: LeakJob) -> LeakFindings:
             access than it gets.
     """
     require_at_least(1, budget=job.budget, candidates=job.candidates)
-    accesses = {attack.name: access_of(job, attack, job.target.model) for attack in job.attacks}
+    for attack in job.attacks:
+        access_of(job, attack, job.target.model)
     people = People.of(job)
-    judge = train_judge(
+    return measure_people(job, people, people_judge(job, people))
+
+
+def people_judge(job: LeakJob, people: People) -> IdentityJudge:
+    """Train the judge of a job, by the seed; it knows nothing of the target."""
+    return train_judge(
         people.training(),
         people.others(),
         people.public(),
         seed=derive_seed(job.seed, "identity", "judge"),
         train=lambda x, y, seed: JUDGE(x, y, seed, progress=job.progress),
     )
+
+
+def measure_people(job: LeakJob, people: People, judge: IdentityJudge) -> LeakFindings:
+    """Measure as ``measure`` does, with a judge that is there already, as where targets are compared."""
     numbers = people.candidates(job.candidates, seed=job.seed)
-    candidates = Candidates(
-        y=torch.tensor([people.classes[number] for number in numbers]),
-        ids=torch.tensor([people.classes[number] for number in numbers]),
-        shape=job.members.shape,
-    )
-    private = torch.tensor(numbers)
+    labels, private = torch.tensor([people.classes[number] for number in numbers]), torch.tensor(numbers)
+    candidates = Candidates(y=labels, ids=labels, shape=job.members.shape)
     found: list[LeakMeasurement] = []
     pictures: list[LeakPictures] = []
     notes = [_judge_note(judge, len(people.classes))]
     for attack in job.attacks:
         images, queries = _guess(job, attack, people.public_data, candidates)
-        view = ModelView(job.target.model, access=accesses[attack.name])
-        baselines = baseline_pictures(view, people.public_data, candidates, budget=job.budget, seed=job.seed)
+        access = access_of(job, attack, job.target.model)
+        baselines = baseline_pictures(
+            ModelView(job.target.model, access=access),
+            people.public_data,
+            candidates,
+            budget=job.budget,
+            seed=job.seed,
+        )
         scores = judge.score(images, private)
         known = np.flatnonzero(scores.hits[FIRST])
         surest = known[np.argsort(-scores.picture_psnr[known], kind="stable")]
@@ -82,11 +91,11 @@ def measure(job: LeakJob) -> LeakFindings:
                 job,
                 attack,
                 judgment,
-                access=accesses[attack.name],
+                access=access,
                 candidates=f"people of {job.members.name}",
                 count=len(candidates),
                 queries=queries,
-                exposed=tuple(int(candidates.y[one]) for one in surest),
+                exposed=tuple(int(labels[one]) for one in surest),
             )
             for judgment in judge.judge(images, private, baselines)
         ]
@@ -96,89 +105,6 @@ def measure(job: LeakJob) -> LeakFindings:
                 job.folder, job, attack, judge, images, baselines[PUBLIC], scores, candidates
             )
     return LeakFindings(tuple(found), tuple(pictures), tuple(notes))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class People:
-    """Who is private and who is public, with their pictures.
-
-    Args:
-        classes: Classes of the target that are people, ascending; the judge numbers them 0 ... k - 1.
-        members: Pictures that the target was trained on.
-        known: Other pictures of the same people.
-        public_data: Pictures of other people, whom the judge numbers from k.
-    """
-
-    classes: tuple[int, ...]
-    members: Dataset
-    known: Dataset
-    public_data: Dataset
-
-    @classmethod
-    def of(cls, job: LeakJob) -> "People":
-        """Tell who is who in a job, see ``measure``."""
-        classes = tuple(sorted(set(job.members.labels.tolist())))
-        names = ", ".join(job.members.class_names[label] for label in classes[:5])
-        if len(classes) < MIN_PEOPLE:
-            raise SettingError(
-                f"{job.members.name} has {len(classes)} classes ({names}); expected at least {MIN_PEOPLE}, "
-                "each a person whose face the model may give away. Where classes are no people, measure "
-                "another goal, such as membership"
-            )
-        if max(classes) >= job.target.model.num_classes:
-            raise DataError(
-                f"{job.members.name} has labels up to {max(classes)}; expected at most "
-                f"{job.target.model.num_classes - 1}: {job.target.model.name} has "
-                f"{job.target.model.num_classes} classes"
-            )
-        is_private = np.isin(job.others.labels, classes)
-        public = job.public
-        if public is None and not is_private.all():
-            public = job.others.subset(np.flatnonzero(~is_private), name=f"{job.others.name}, public people")
-        if public is None or len(set(public.labels.tolist())) < MIN_PUBLIC_PEOPLE:
-            count = 0 if public is None else len(set(public.labels.tolist()))
-            raise SettingError(
-                f"{count} public people; expected at least {MIN_PUBLIC_PEOPLE}, whose pictures the attacker "
-                f"knows and among whom those of {job.members.name} ({names} ...) are ranked: give examples "
-                "of other people under labels that no training example has. Where classes are no people, "
-                "measure another goal, such as membership"
-            )
-        missing = sorted(set(classes) - set(job.others.labels.tolist()))
-        if missing:
-            raise DataError(
-                f"{job.others.name} has no picture of {len(missing)} people, such as class {missing[0]}; "
-                "expected at least one each that the target was not trained on, by which the judge knows them"
-            )
-        known = job.others.subset(np.flatnonzero(is_private), name=f"{job.others.name}, private people")
-        for first, second in ((job.members, known), (job.members, public), (known, public)):
-            require_comparable(first, second)
-        return cls(classes, job.members, known, public)
-
-    def training(self) -> Pictures:
-        """Return the target's training pictures."""
-        return _read(self.members, {label: number for number, label in enumerate(self.classes)})
-
-    def others(self) -> Pictures:
-        """Return the private people's other pictures."""
-        return _read(self.known, {label: number for number, label in enumerate(self.classes)})
-
-    def public(self) -> Pictures:
-        """Return the public people's pictures."""
-        labels = sorted(set(self.public_data.labels.tolist()))
-        return _read(
-            self.public_data, {label: len(self.classes) + number for number, label in enumerate(labels)}
-        )
-
-    def candidates(self, count: int, *, seed: int) -> list[int]:
-        """Return the numbers of the people who are sought, ascending: all, or some by the seed."""
-        generator = np.random.default_rng(derive_seed(seed, "identity", "candidates"))
-        return sorted(generator.permutation(len(self.classes))[:count].tolist())
-
-
-def _read(data: Dataset, numbers: Mapping[int, int]) -> Pictures:
-    """Return all pictures (n, *S), and the numbers of the people whom they show (n,)."""
-    x = torch.cat([batch.x for batch in data.batches(READ_BATCH_SIZE)])
-    return x, torch.tensor([numbers[label] for label in data.labels.tolist()])
 
 
 def _guess(

@@ -190,7 +190,8 @@ REMEDY = "name an attack that the model and the data allow (quintain list leak -
 REMEDIES: Mapping[str, str] = {
     "membership": "give the training examples as the split train, others as test or by --public, and how it "
     "was trained by --train mine.py:train or --epochs",
-    "identity": "give data of people, a class each, and other people by --public",
+    "identity": "give data of people, a class each, and by --public other pictures of them and "
+    "pictures of other people, under labels that follow theirs",
     "exposure": "give how it is trained by --train mine.py:train or --epochs",
 }
 """What to change where a goal cannot be attacked."""
