@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from scipy.optimize import brentq
 from scipy.stats import norm
@@ -28,10 +29,72 @@ def test_it_says_what_it_guarantees(name):
     assert AUDITS[name].guarantee
 
 
+def reads_runs(name):
+    return AUDITS[name].fact("scores_of") == "runs"
+
+
 @registered
-def test_of_each_registered_audit_scores_that_tell_nothing_show_nothing(name):
-    null = next(iter(NULL_SCORES.values()))
-    check_audit_level(null, 0.0, audit=AUDITS[name].load(), canaries=100, runs=200)
+@pytest.mark.parametrize("null", NULL_SCORES)
+def test_of_each_registered_audit_scores_that_tell_nothing_show_nothing(name, null):
+    check_audit_level(NULL_SCORES[null], 0.0, audit=AUDITS[name].load(), canaries=100, runs=30)
+
+
+@pytest.mark.exhaustive
+@registered
+@pytest.mark.parametrize("null", NULL_SCORES)
+def test_of_each_registered_audit_a_thousand_null_runs_show_nothing(name, null):
+    check_audit_level(NULL_SCORES[null], 0.0, audit=AUDITS[name].load())
+
+
+@pytest.mark.parametrize("name", list(filter(reads_runs, sorted(AUDITS))))
+@pytest.mark.parametrize("null", ["normal", "all equal", "three levels", "heavy-tailed"])
+def test_ten_times_as_many_runs_without_the_canary_show_nothing(name, null):
+    check_audit_level(
+        NULL_SCORES[null], 0.0, audit=AUDITS[name].load(), canaries=220, included=1 / 11, runs=40
+    )
+
+
+@registered
+def test_no_registered_audit_overstates_a_gaussian_mechanism(name):
+    check_audit_level(gaussian_scores(0.719), 3.0, audit=AUDITS[name].load(), runs=60)
+
+
+@pytest.mark.parametrize("name", ["one-run", "many-runs"])
+def test_without_an_assumption_randomized_response_is_not_overstated(name):
+    check_audit_level(randomized_response(2.0), 2.0, audit=AUDITS[name].load(), runs=200)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "gaussian-curve", "gaussian-pair"])
+def test_what_assumes_a_gaussian_overstates_others_and_says_that_it_is_an_assumption(name):
+    assert AUDITS[name].is_true("rests_on_assumption")
+    with pytest.raises(AssertionError, match="bound above epsilon"):
+        check_audit_level(randomized_response(2.0), 2.0, audit=AUDITS[name].load(), runs=40)
+
+
+POWER = {
+    **{"one-run": 1.9, "gaussian-curve": 3.2, "plan-curve": 3.2, "gaussian": 5.8, "gaussian-pair": 6.2},
+    **{"many-runs": 1.0, "profile": 3.8, "bayesian": 1.2},
+}
+
+
+@pytest.mark.parametrize("name", POWER)
+def test_what_each_shows_of_a_gaussian_mechanism_of_epsilon_8(name):
+    check_audit_power(gaussian_scores(1.666), POWER[name], audit=AUDITS[name].load(), canaries=200)
+
+
+@registered
+def test_more_caution_never_shows_more(name):
+    rng = np.random.default_rng(4)
+    coins = rng.random(200) < 0.5
+    scores, audit = 2 * coins + rng.standard_normal(200), AUDITS[name].load()
+    shown = [audit(scores, coins, confidence=level).epsilon for level in (0.6, 0.95, 0.999)]
+    assert shown == sorted(shown, reverse=True)
+    assert shown[1] > 0
+    by_delta = [audit(scores, coins, delta=delta).epsilon for delta in (1e-7, 1e-5, 1e-3)]
+    assert by_delta == sorted(by_delta, reverse=True)
+    bound = audit(scores, coins).bound
+    levels = [bound.at_confidence(level) for level in (0.95, 0.99, 0.999, 1 - 1e-6)]
+    assert levels == sorted(levels, reverse=True)
 
 
 @registered

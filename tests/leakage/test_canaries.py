@@ -7,7 +7,7 @@ from torch import nn
 
 from quintain.core.errors import ModelError, SettingError
 from quintain.data import from_arrays
-from quintain.leakage import CanaryNet, audit_one_run, insert_canaries, train_with_canaries
+from quintain.leakage import CanaryNet, CanaryRun, audit_one_run, insert_canaries, train_with_canaries
 from quintain.leakage.canaries import draw_inclusion, log_likelihood_ratio
 
 CLIP = 0.7
@@ -272,3 +272,25 @@ def test_what_cannot_be_audited_is_refused():
         )
     with pytest.raises(SettingError, match="rate = 0"):
         log_likelihood_ratio(np.zeros((2, 2)), sample_rate=0, noise_multiplier=1.0)
+
+
+def test_the_last_iterate_tells_of_included_canaries_and_no_more_than_all_iterates():
+    last, every = [], []
+    for seed in range(3):
+        run = train_with_canaries(
+            private_descent(steps=20, rate=0.5, sigma=0.4, seed=seed),
+            small_net(),
+            small_data(),
+            canaries=60,
+            max_grad_norm=CLIP,
+            seed=seed,
+        )
+        scores = run.last_iterate_scores()
+        assert scores[run.included].mean() > scores[~run.included].mean()
+        last.append(audit_one_run(scores, run.included).epsilon)
+        size = CLIP / (0.5 * (12 + 60))
+        full = run.scores(sample_rate=0.5, noise_multiplier=0.4, canary_size=size)
+        every.append(audit_one_run(full, run.included).epsilon)
+    assert 0 < np.mean(last) <= np.mean(every) + 0.2
+    with pytest.raises(SettingError, match="without final weights"):
+        CanaryRun(run.observations, run.included, 1.0).last_iterate_scores()

@@ -76,9 +76,12 @@ KINDS: Mapping[str, Kind] = {
     ),
     "defense": Kind("quintain.harden", {"supports": (), "example": "", "default_rank": 0, "certifier": ""}),
     "mechanism": Kind("quintain.dp"),
-    # the docstrings of leakage.attack.LeakageAttack and leakage.protocols.Auditor say what these are
+    # the docstrings of leakage.attack.LeakageAttack and leakage.audit.auditor.Auditor say what these are
     "leak": Kind("quintain.leakage", {"goal": "", "access": "", "needs": (), "default_rank": 0}),
-    "audit": Kind("quintain.leakage", {"default_rank": 0}),
+    "audit": Kind(
+        "quintain.leakage",
+        {"scores_of": "canaries", "needs": (), "rests_on_assumption": False, "default_rank": 0},
+    ),
     "aggregation": Kind("quintain.federated", {"hides_updates": False, "default_rank": 0}),
     "strategy": Kind("quintain.federated", {"is_personal": False, "default_rank": 0}),
 }
@@ -306,10 +309,11 @@ def choose(kind: str, name: str = "", **facts: str) -> Entry:
         UnknownNameError: If nothing of the kind has this name.
         SettingError: If the named entry does not have these facts.
     """
+    defaults = KINDS[kind].facts
     fitting = [
         entry
         for entry in by_default_rank(kind)
-        if all(entry.fact(key) == value for key, value in facts.items())
+        if all(entry.fact(key, _fact_text(defaults[key])) == value for key, value in facts.items())
     ]
     if not name:
         return fitting[0]

@@ -1,12 +1,24 @@
 """What an audit and its repetitions with fresh coins show, as records hold it."""
 
+from collections.abc import Callable
+from functools import partial
+from inspect import signature
+
 import numpy as np
-from numpy.typing import NDArray
 
 from quintain.core import rounding
-from quintain.leakage import OneRunAudit, audit_gaussian, joint_bound
+from quintain.leakage import (
+    Auditor,
+    EpsilonAudit,
+    Experiment,
+    OneRunAudit,
+    ProfileFamily,
+    audit_gaussian,
+    audit_one_run,
+    joint_bound,
+)
 from quintain.leakage.audit.repeats import joint_error
-from quintain.results.privacy_records import AuditRun
+from quintain.results.privacy_records import AssumedBound, AuditRun
 
 BINS = 30
 """Of the histogram of scores."""
@@ -34,36 +46,64 @@ def repetition_notes(run: AuditRun, claimed: float) -> list[str]:
     return [f"{times}; if the claim held, all of them would cross with probability at most {chance:.1e}"]
 
 
+def bracket_side(
+    auditor: Auditor, profiles: Callable[[], ProfileFamily] | None = None
+) -> tuple[Auditor, tuple[Auditor, ...]]:
+    """Return what bounds epsilon in a bracket, and the audits that rest on an assumption, to stand beside it.
+
+    Args:
+        auditor: The one that was asked for. If it rests on an assumption, ``audit_one_run`` bounds epsilon.
+        profiles: Makes the profiles of the claim, as its accountant proves them, for an auditor that takes
+            any; without them it rests on the assumption that they are those of Gaussian mechanisms.
+    """
+    takes_profiles = "profiles" in signature(auditor).parameters
+    if getattr(auditor, "rests_on_assumption", False) or (takes_profiles and profiles is None):
+        return audit_one_run, (auditor,)
+    if not takes_profiles or profiles is None:
+        return auditor, ()
+    with_profiles: Callable[..., EpsilonAudit] = auditor
+    return partial(with_profiles, profiles=profiles()), ()
+
+
 def audit_run(
     title: str,
-    audits: list[OneRunAudit],
-    scores: NDArray[np.float64],
-    included: NDArray[np.bool_],
+    audits: list[EpsilonAudit],
+    experiment: Experiment,
     delta: float,
     seed: int,
+    assumed: tuple[Auditor, ...] = (),
 ) -> AuditRun:
     """Return what an audit and its repetitions show.
 
     Args:
         title: What was audited.
         audits: The audit, and its repetitions in order.
-        scores, included: Of the first one's canaries (m,).
+        experiment: The first one's canaries.
         delta: Of the epsilon.
         seed: Breaks ties.
+        assumed: Audits that rest on an assumption, besides ``audit_gaussian``; all are shown as such.
     """
-    audit, edges = audits[0], np.histogram_bin_edges(scores, bins=BINS)
-    gaussian = audit_gaussian(scores, included, delta=delta, confidence=audit.confidence, seed=seed)
+    audit, scores, included = audits[0], experiment.scores, experiment.included
+    edges = np.histogram_bin_edges(scores, bins=BINS)
+
+    def beside(auditor: Auditor) -> EpsilonAudit:
+        return experiment.audit(auditor, delta=delta, confidence=audit.confidence, seed=seed)
+
     return AuditRun(
         title=title,
         lower=joint_bound(audits),
         max_auditable_epsilon=audit.max_auditable_epsilon,
         canaries=audit.canaries,
-        guesses=audit.guesses,
-        correct=audit.correct,
+        guesses=audit.guesses if isinstance(audit, OneRunAudit) else 0,
+        correct=audit.correct if isinstance(audit, OneRunAudit) else 0,
         confidence=audit.confidence,
         bin_edges=tuple(float(edge) for edge in edges),
         included_counts=tuple(int(count) for count in np.histogram(scores[included], edges)[0]),
         excluded_counts=tuple(int(count) for count in np.histogram(scores[~included], edges)[0]),
         repeated_epsilons=tuple(one.epsilon for one in audits[1:]),
-        gaussian_epsilon=gaussian.epsilon,
+        gaussian_epsilon=beside(audit_gaussian).epsilon,
+        assumed=tuple(
+            AssumedBound(found.bound.method, found.epsilon, found.bound.assumptions)
+            for found in map(beside, assumed)
+        ),
     )

@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from quintain.leakage.attack import Guess as Guess
     from quintain.leakage.attack import LeakageAttack as LeakageAttack
     from quintain.leakage.attack import LeakJudgment as LeakJudgment
+    from quintain.leakage.audit.auditor import Auditor as Auditor
+    from quintain.leakage.audit.experiment import Experiment as Experiment
     from quintain.leakage.audit.gaussian_audit import GaussianAudit as GaussianAudit
-    from quintain.leakage.audit.gaussian_audit import audit_gaussian as audit_gaussian
     from quintain.leakage.audit.one_run import OneRunAudit as OneRunAudit
     from quintain.leakage.audit.one_run import max_auditable_epsilon as max_auditable_epsilon
+    from quintain.leakage.audit.profiles import ProfileFamily as ProfileFamily
     from quintain.leakage.audit.repeats import joint_bound as joint_bound
     from quintain.leakage.audit.repeats import repetitions as repetitions
     from quintain.leakage.audit.result import EpsilonAudit as EpsilonAudit
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from quintain.leakage.judges.trade_off import EpsilonDelta as EpsilonDelta
     from quintain.leakage.knowledge import Knowledge as Knowledge
     from quintain.leakage.local_steps import LocalSteps as LocalSteps
-    from quintain.leakage.protocols import Auditor as Auditor
     from quintain.leakage.protocols import ReconstructionAttack as ReconstructionAttack
     from quintain.leakage.shadow_models import InPlaceTrainer as InPlaceTrainer
     from quintain.leakage.shadow_models import ShadowModels as ShadowModels

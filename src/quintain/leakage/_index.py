@@ -10,7 +10,14 @@ from quintain.core.registry import Entry
 if TYPE_CHECKING:
     from quintain.leakage.attributes.posterior import AttributePosterior as AttributePosterior
     from quintain.leakage.attributes.shadow import AttributeShadow as AttributeShadow
+    from quintain.leakage.audit.bayesian import audit_bayesian as audit_bayesian
+    from quintain.leakage.audit.gaussian_audit import audit_gaussian as audit_gaussian
+    from quintain.leakage.audit.gaussian_pair import audit_gaussian_pair as audit_gaussian_pair
+    from quintain.leakage.audit.many_runs import audit_many_runs as audit_many_runs
+    from quintain.leakage.audit.many_runs import audit_profile as audit_profile
     from quintain.leakage.audit.one_run import audit_one_run as audit_one_run
+    from quintain.leakage.audit.trade_off import audit_gaussian_curve as audit_gaussian_curve
+    from quintain.leakage.audit.trade_off import audit_plan_curve as audit_plan_curve
     from quintain.leakage.extraction.active import ActiveExtraction as ActiveExtraction
     from quintain.leakage.extraction.knockoff import Knockoff as Knockoff
     from quintain.leakage.identity.gradient import InversionGradient as InversionGradient
@@ -34,7 +41,7 @@ EXPORTS: dict[str, str] = {
     "ActiveExtraction": "quintain.leakage.extraction.active",
     "AttributePosterior": "quintain.leakage.attributes.posterior",
     "AttributeShadow": "quintain.leakage.attributes.shadow",
-    "Auditor": "quintain.leakage.protocols",
+    "Auditor": "quintain.leakage.audit.auditor",
     "CalibratedCanaryLoss": "quintain.leakage.memorization.calibrated",
     "CanaryLoss": "quintain.leakage.memorization.canary_loss",
     "CanaryNet": "quintain.leakage.canaries",
@@ -43,6 +50,7 @@ EXPORTS: dict[str, str] = {
     "DenseLayer": "quintain.leakage.updates.dense_layer",
     "EpsilonAudit": "quintain.leakage.audit.result",
     "EpsilonDelta": "quintain.leakage.judges.trade_off",
+    "Experiment": "quintain.leakage.audit.experiment",
     "FedAvgInversion": "quintain.leakage.updates.fedavg_inversion",
     "GaussianAudit": "quintain.leakage.audit.gaussian_audit",
     "GradientInversion": "quintain.leakage.updates.gradient_inversion",
@@ -64,11 +72,18 @@ EXPORTS: dict[str, str] = {
     "ModelView": "quintain.leakage.view",
     "OfflineLiRA": "quintain.leakage.membership.lira_offline",
     "OneRunAudit": "quintain.leakage.audit.one_run",
+    "ProfileFamily": "quintain.leakage.audit.profiles",
     "ReconstructionAttack": "quintain.leakage.protocols",
     "ShadowModels": "quintain.leakage.shadow_models",
     "UpdateView": "quintain.leakage.update_view",
+    "audit_bayesian": "quintain.leakage.audit.bayesian",
     "audit_gaussian": "quintain.leakage.audit.gaussian_audit",
+    "audit_gaussian_curve": "quintain.leakage.audit.trade_off",
+    "audit_gaussian_pair": "quintain.leakage.audit.gaussian_pair",
+    "audit_many_runs": "quintain.leakage.audit.many_runs",
     "audit_one_run": "quintain.leakage.audit.one_run",
+    "audit_plan_curve": "quintain.leakage.audit.trade_off",
+    "audit_profile": "quintain.leakage.audit.many_runs",
     "coordinate_measurements": "quintain.leakage.coordinates",
     "feature_attribute": "quintain.leakage.hidden_attribute",
     "insert_canaries": "quintain.leakage.canaries",
@@ -352,6 +367,68 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     Entry(
         "audit",
+        "bayesian",
+        "quintain.leakage.audit.bayesian:audit_bayesian",
+        "a credible lower limit of epsilon from many training runs with one canary each",
+        guarantee="credible with probability confidence under a Jeffreys prior; no promise of coverage",
+        facts=(
+            ("scores_of", "runs"),
+            ("rests_on_assumption", "yes"),
+        ),
+    ),
+    Entry(
+        "audit",
+        "gaussian",
+        "quintain.leakage.audit.gaussian_audit:audit_gaussian",
+        "a lower bound on epsilon from one run, for independent scores with a Gaussian trade-off",
+        guarantee=(
+            "exceeds the true epsilon with probability at most 1 - confidence, if the inclusion coins are "
+            "fair and independent, and so are the scores, with a Gaussian's trade-off curve"
+        ),
+        facts=(
+            ("rests_on_assumption", "yes"),
+        ),
+    ),
+    Entry(
+        "audit",
+        "gaussian-curve",
+        "quintain.leakage.audit.trade_off:audit_gaussian_curve",
+        "a test of Gaussian trade-off curves, by the canaries of one training run",
+        guarantee=(
+            "exceeds the true epsilon with probability at most 1 - confidence, if the inclusion coins are "
+            "fair and independent and the trade-off curve of each canary is a Gaussian's"
+        ),
+        facts=(
+            ("rests_on_assumption", "yes"),
+        ),
+    ),
+    Entry(
+        "audit",
+        "gaussian-pair",
+        "quintain.leakage.audit.gaussian_pair:audit_gaussian_pair",
+        "an estimate of epsilon from white-box scores, as two Gaussians of one variance",
+        guarantee=(
+            "an estimate: exceeds the true epsilon with probability at most 1 - confidence if scores are "
+            "independent and exactly normal with one variance"
+        ),
+        facts=(
+            ("rests_on_assumption", "yes"),
+        ),
+    ),
+    Entry(
+        "audit",
+        "many-runs",
+        "quintain.leakage.audit.many_runs:audit_many_runs",
+        "a lower bound on epsilon from many training runs with one canary each",
+        guarantee=(
+            "exceeds the true epsilon with probability at most 1 - confidence, if the runs are independent"
+        ),
+        facts=(
+            ("scores_of", "runs"),
+        ),
+    ),
+    Entry(
+        "audit",
         "one-run",
         "quintain.leakage.audit.one_run:audit_one_run",
         "a lower bound on epsilon from the canaries of one training run",
@@ -361,6 +438,33 @@ ENTRIES: tuple[Entry, ...] = (
         ),
         facts=(
             ("default_rank", "1"),
+        ),
+    ),
+    Entry(
+        "audit",
+        "plan-curve",
+        "quintain.leakage.audit.trade_off:audit_plan_curve",
+        "a test of the plan's own trade-off curve, by the canaries of one training run",
+        guarantee=(
+            "crosses a true claim with probability at most 1 - confidence, if the inclusion coins are fair "
+            "and independent; below the claim its value is that of the plan with more noise"
+        ),
+        facts=(
+            ("needs", "profiles"),
+        ),
+    ),
+    Entry(
+        "audit",
+        "profile",
+        "quintain.leakage.audit.many_runs:audit_profile",
+        "a test of a privacy profile, by many independent scores such as those of single steps",
+        guarantee=(
+            "crosses a true claim with probability at most 1 - confidence, if the scores are independent; "
+            "below the claim its value is that of the plan with more noise"
+        ),
+        facts=(
+            ("scores_of", "runs"),
+            ("needs", "profiles"),
         ),
     ),
 )

@@ -171,11 +171,13 @@ class CanaryRun:
         min_gradient_norm: Smallest gradient norm of any canary at any step. Below ``max_grad_norm`` the
             canary is not clipped to full size: the audited epsilon is still valid, but smaller than it could
                 be.
+        final_weights: Each canary's weight in the end (m,), which was 0 at first; None where it is not known.
     """
 
     observations: NDArray[np.float64]
     included: NDArray[np.bool_]
     min_gradient_norm: float
+    final_weights: NDArray[np.float64] | None = None
 
     def scores(
         self, *, sample_rate: float, noise_multiplier: float, canary_size: float
@@ -184,6 +186,19 @@ class CanaryRun:
         return log_likelihood_ratio(
             self.observations / canary_size, sample_rate=sample_rate, noise_multiplier=noise_multiplier
         )
+
+    def last_iterate_scores(self) -> NDArray[np.float64]:
+        """Compute each canary's score (m,) from the final weights alone: how far descent moved its own down.
+
+        They bound the epsilon of what is released if no iterate but the last one is (a quantity with
+        ``released="last iterate"``), which that of all iterates implies.
+
+        Raises:
+            SettingError: If the final weights are not known.
+        """
+        if self.final_weights is None:
+            raise SettingError("a run without final weights; expected one that train_with_canaries made")
+        return -self.final_weights
 
 
 def log_likelihood_ratio(
@@ -249,7 +264,8 @@ def train_with_canaries(
     if not observer.observations:
         raise SettingError("the trainer released nothing; it must call observe(step, release) once a step")
     norm = canary_net.gradient_norms(observer.lowest)
-    return CanaryRun(np.stack(observer.observations), included, float(norm))
+    final = canary_net.canary.weight.detach().flatten().double().cpu().numpy()
+    return CanaryRun(np.stack(observer.observations), included, float(norm), final)
 
 
 def draw_inclusion(count: int, *, seed: int) -> NDArray[np.bool_]:

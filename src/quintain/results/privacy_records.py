@@ -144,6 +144,21 @@ class PlanResult:
 
 
 @dataclass(frozen=True, slots=True)
+class AssumedBound:
+    """What an audit shows if something is assumed that nothing can prove: no side of a bracket.
+
+    Args:
+        method: How it was found.
+        epsilon: The lower bound on epsilon, at the confidence of the run's audit.
+        assumptions: What must be true for it to hold.
+    """
+
+    method: str
+    epsilon: float
+    assumptions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AuditRun:
     """The result of the audit of one training run.
 
@@ -159,6 +174,7 @@ class AuditRun:
             repeated at once where its lower bound exceeds the claimed epsilon.
         gaussian_epsilon: Lower bound on epsilon, at the same confidence, if the canaries' scores are
             independent and their trade-off is a Gaussian's: an assumption, and no side of a bracket.
+        assumed: What other audits that were asked for show, each under assumptions of its own.
     """
 
     title: str
@@ -173,6 +189,7 @@ class AuditRun:
     excluded_counts: tuple[int, ...] = ()
     repeated_epsilons: tuple[float, ...] = ()
     gaussian_epsilon: float | None = None
+    assumed: tuple[AssumedBound, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

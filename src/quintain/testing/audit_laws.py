@@ -84,6 +84,7 @@ def check_audit_level(
     canaries: int = 200,
     delta: float = 1e-5,
     runs: int = RUNS,
+    included: float = 0.5,
 ) -> None:
     """The bound exceeds the true epsilon in at most 5 % of audits.
 
@@ -94,11 +95,12 @@ def check_audit_level(
         canaries: How many canaries a run has.
         delta: The delta at which epsilon is bounded.
         runs: How many audits are made, each with its own coins, scores and ties.
+        included: The probability with which each is included: one half, but for audits of many runs.
 
     Raises:
         AssertionError: If it does in more, by chance alone with probability below 1 %.
     """
-    bounds = _audited(audit, mechanism, canaries=canaries, delta=delta, runs=runs)
+    bounds = _audited(audit, mechanism, canaries=canaries, delta=delta, runs=runs, included=included)
     above = sum(bound > epsilon for bound in bounds)
     allowed = too_many(runs)
     require(
@@ -205,18 +207,20 @@ NULL_SCORES: dict[str, Mechanism] = {
     "three levels": lambda rng, coins: np.round(0.6 * rng.standard_normal(len(coins))).clip(-1, 1),
     "heavy-tailed": lambda rng, coins: rng.standard_cauchy(len(coins)),
     "shared shift": lambda rng, coins: rng.standard_normal(len(coins)) + 10 * rng.standard_normal(),
+    "skewed": lambda rng, coins: np.exp(2 * rng.standard_normal(len(coins))),
+    "random walk": lambda rng, coins: np.cumsum(rng.standard_normal(len(coins))),
     "two clumps": lambda rng, coins: 100.0 * (rng.random(len(coins)) < 0.5) + rng.standard_normal(len(coins)),
 }
 """Mechanisms whose scores tell nothing of the coins."""
 
 
 def _audited(
-    audit: Audit, mechanism: Mechanism, *, canaries: int, delta: float, runs: int
+    audit: Audit, mechanism: Mechanism, *, canaries: int, delta: float, runs: int, included: float = 0.5
 ) -> Iterator[float]:
     """Epsilons of many audits at 95 %, each with its own coins, scores and ties."""
     for run in range(runs):
         rng = np.random.default_rng([run, canaries])
-        coins = rng.random(canaries) < 0.5
+        coins = rng.random(canaries) < included
         scores = mechanism(rng, coins)
         yield audit(scores, coins, delta=delta, seed=run).epsilon
 

@@ -100,7 +100,7 @@ def run(
             canaries=canaries,
             adjacency=adjacency.value,
             check_seed=check_seed,
-        ).run(call, choose("audit", auditor))
+        ).run(call, choose("audit", auditor, scores_of="canaries"))
     if scores or claim is not None:
         from quintain.cli.score_audits import audit_scores
 
@@ -111,7 +111,7 @@ def run(
     from quintain.evaluate.steps.audit import run_audit
     from quintain.results.run_layout import UNFINISHED
 
-    entry = choose("audit", auditor)
+    entry = choose("audit", auditor, scores_of="canaries")
     call = replace(call, needs_float64=True, resume_dir=UNFINISHED)
     target = PrivacyTarget(
         epsilon=epsilon,

@@ -17,8 +17,9 @@ from quintain.dp.accounting import prv
 from quintain.dp.mechanism_tests import inclusion_measurements, measurements
 from quintain.dp.own_net import noise_of_net, sensitivity_of_net
 from quintain.dp.replay import weights_measurement
-from quintain.evaluate.audit_runs import audit_run, repetition_notes
+from quintain.evaluate.audit_runs import audit_run, bracket_side, repetition_notes
 from quintain.evaluate.audited_training import AuditedTraining, interruption_of_audit, train_and_observe
+from quintain.evaluate.plan_profiles import plan_profiles
 from quintain.evaluate.privacy_target import (
     PrivacyTarget,
     ProtectedRecords,
@@ -31,11 +32,12 @@ from quintain.evaluate.training import require_copyable
 from quintain.leakage import (
     Auditor,
     CanaryRun,
+    EpsilonAudit,
+    Experiment,
     audit_one_run,
     coordinate_measurements,
     repetitions,
 )
-from quintain.leakage.audit.one_run import OneRunAudit
 from quintain.results.bounds import Bracket
 from quintain.results.privacy_records import AuditResult
 from quintain.results.records import Claim
@@ -82,7 +84,9 @@ def run_audit(
         net: A net with its first weights; copies of it are trained.
         train: Records that the plan is for.
         target: The epsilon to audit, and the public settings.
-        auditor: Bounds epsilon by the canaries' scores.
+        auditor: Bounds epsilon by the canaries' scores. One that takes ``profiles`` gets those of the plan,
+            as the accountant proves them. One that rests on an assumption is shown beside ``audit_one_run``,
+            which then bounds epsilon.
         canaries: Number of canaries.
         confidence: Confidence of the audited lower bound.
         comparisons: How many brackets the run holds that this is part of.
@@ -107,15 +111,16 @@ def run_audit(
     noiseless_plan = replace(plan, noise_multiplier=0.0)
     records = ProtectedRecords.from_dataset(train)
     claimed = epsilon_upper_bound(plan, records, plan.epsilon(len(train)))
+    bounds, assumed = bracket_side(auditor, lambda: plan_profiles(plan, len(train)))
 
-    def audited(what: PrivatePlan, repetition: int) -> tuple[AuditedTraining, OneRunAudit]:
+    def audited(what: PrivatePlan, repetition: int) -> tuple[AuditedTraining, EpsilonAudit]:
         coins, ties = (
             derive_seed(seed, place, *([repetition] if repetition else [])) for place in ("audit", "ties")
         )
         name = f"plan-{repetition}" if what is plan else "control"
         run = train_and_observe(net, train, what, canaries, coins, unfinished and unfinished / name, progress)
         of = epsilon_quantity(what, records)
-        return run, auditor(
+        return run, bounds(
             _scores(run.seen, plan, len(train)),
             run.seen.included,
             delta=plan.delta,
@@ -133,16 +138,16 @@ def run_audit(
             audits.append(audited(plan, len(audits))[1])
         bare, bare_audit = audited(noiseless_plan, 0)
     ties = derive_seed(seed, "ties")
-    run = audit_run(
-        "the plan", audits, _scores(first.seen, plan, len(train)), first.seen.included, plan.delta, ties
-    )
-    control = audit_run(
-        "control: no noise",
-        [bare_audit],
-        _scores(bare.seen, plan, len(train)),
-        bare.seen.included,
-        plan.delta,
-        ties,
+    run, control = (
+        audit_run(
+            title,
+            of,
+            Experiment(_scores(what.seen, plan, len(train)), what.seen.included, coins="ours"),
+            plan.delta,
+            ties,
+            assumed,
+        )
+        for title, of, what in (("the plan", audits, first), ("control: no noise", [bare_audit], bare))
     )
     own, unmeasured = _measured(first, net, train, plan, claimed.value)
     tests = bonferroni_tests((*measurements(plan, len(train), ways=("fit",)), *own))

@@ -11,12 +11,11 @@ from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
-from quintain.evaluate.audit_runs import audit_run, repetition_notes
+from quintain.evaluate.audit_runs import audit_run, bracket_side, repetition_notes
 from quintain.evaluate.kept_trainings import KeptTrainings
 from quintain.evaluate.privacy_target import ProtectedRecords, delta_warnings
 from quintain.evaluate.step import StepOutput
-from quintain.leakage import Auditor, audit_one_run, repetitions
-from quintain.leakage.audit.one_run import OneRunAudit
+from quintain.leakage import Auditor, EpsilonAudit, Experiment, audit_one_run, repetitions
 from quintain.leakage.black_box import BlackBoxTraining
 from quintain.leakage.canary_kinds import canary_maker
 from quintain.leakage.canary_training import CanaryScores, train_black_box
@@ -92,7 +91,8 @@ def audit_training(
         claim: What is claimed of it.
         control: A training that is named as the same without noise; it is audited as well, and shows how much
             of a leak such an audit sees.
-        auditor: Bounds epsilon by the scores.
+        auditor: Bounds epsilon by the scores. One that rests on an assumption is shown beside
+            ``audit_one_run``, which then bounds epsilon.
         check_seed: Whether the first training is done twice, to tell whether it follows its seed alone. Fresh
             secret noise is legitimate; the result says which it is.
         file_hash: SHA-256 of the file of the training, which names the mechanism.
@@ -143,8 +143,10 @@ def audit_training(
             done(1)
         return found
 
-    def audited(seen: CanaryScores) -> OneRunAudit:
-        return auditor(
+    bounds, assumed = bracket_side(auditor)
+
+    def audited(seen: CanaryScores) -> EpsilonAudit:
+        return bounds(
             seen.scores,
             seen.included,
             delta=claim.delta,
@@ -168,8 +170,9 @@ def audit_training(
         follows = bool(np.array_equal(again.scores, seen[0].scores))
     bare = None if control is None else trained(control, "control", 0)
 
-    def run(title: str, of: list[OneRunAudit], first: CanaryScores) -> AuditRun:
-        return audit_run(title, of, first.scores, first.included, claim.delta, derive_seed(seed, "ties"))
+    def run(title: str, of: list[EpsilonAudit], first: CanaryScores) -> AuditRun:
+        experiment = Experiment(first.scores, first.included, coins="ours")
+        return audit_run(title, of, experiment, claim.delta, derive_seed(seed, "ties"), assumed)
 
     result = SecondOpinionResult(
         subject=training.name,

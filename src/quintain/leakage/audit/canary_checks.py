@@ -30,6 +30,25 @@ def check_canaries(scores: ArrayLike, included: ArrayLike) -> tuple[NDArray[np.f
     return values, coins
 
 
+def check_runs(scores: ArrayLike, included: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the scores (n,) of n runs, and whether the canary was in each (n,); their numbers may differ.
+
+    Raises:
+        DataError: For NaN or infinite scores, or arms that are no list of as many booleans with some of each.
+    """
+    values, arms = _checked_scores(scores), np.asarray(included)
+    if arms.dtype != np.bool_ or arms.shape != values.shape:
+        raise DataError(
+            f"included of type {arms.dtype} and shape {arms.shape}; expected one boolean for each of "
+            f"{len(values)} scores"
+        )
+    if arms.all() or not arms.any():
+        raise DataError(
+            f"{int(arms.sum())} runs with the canary and {int((~arms).sum())} without; expected some of each"
+        )
+    return values, arms
+
+
 def _checked_scores(values: ArrayLike) -> NDArray[np.float64]:
     scores = np.asarray(values, dtype=np.float64)
     if scores.ndim != 1 or not len(scores):

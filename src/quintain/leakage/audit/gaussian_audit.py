@@ -13,9 +13,13 @@ from numpy.typing import ArrayLike
 from scipy.special import betaincinv, log_ndtr, ndtri
 
 from quintain.core.errors import SettingError
+from quintain.core.registry import declare
 from quintain.core.statistics import check_confidence
 from quintain.leakage.audit.canary_checks import check_canaries
 from quintain.leakage.audit.guesses import correct_guesses
+from quintain.leakage.audit.one_run import OneRunAudit
+from quintain.leakage.audit.result import epsilon_bound, epsilon_quantity
+from quintain.results.quantity import Quantity
 
 ASSUMPTIONS = (
     "the scores of different canaries are independent, given the coins",
@@ -27,24 +31,33 @@ _MAX_EPSILON = 1024.0
 
 
 @dataclass(frozen=True, slots=True)
-class GaussianAudit:
+class GaussianAudit(OneRunAudit):
     """What one training run shows under the assumptions of ``ASSUMPTIONS``.
 
     Args:
-        epsilon: The lower bound on epsilon.
+        bound, max_auditable_epsilon, canaries, confidence, guesses, correct: As in ``OneRunAudit``.
         mu: The lower bound on the distance of the two Gaussians, in standard deviations.
-        canaries: m; all are guessed.
-        correct: How many of them were guessed right.
     """
 
-    epsilon: float
     mu: float
-    canaries: int
-    correct: int
 
 
+@declare(
+    kind="audit",
+    name="gaussian",
+    summary="a lower bound on epsilon from one run, for independent scores with a Gaussian trade-off",
+    guarantee="exceeds the true epsilon with probability at most 1 - confidence, if the inclusion coins are "
+    "fair and independent, and so are the scores, with a Gaussian's trade-off curve",
+    rests_on_assumption=True,
+)
 def audit_gaussian(
-    scores: ArrayLike, included: ArrayLike, *, delta: float = 1e-5, confidence: float = 0.95, seed: int = 0
+    scores: ArrayLike,
+    included: ArrayLike,
+    *,
+    delta: float = 1e-5,
+    confidence: float = 0.95,
+    seed: int = 0,
+    quantity: Quantity | None = None,
 ) -> GaussianAudit:
     r"""Compute a lower bound on epsilon that rests on independent scores and on a Gaussian trade-off.
 
@@ -63,8 +76,9 @@ def audit_gaussian(
         scores: One for each canary (m,), all computed in the same way; larger means more likely included.
         included: Whether each canary was included (m,) bool, in the order in which canaries were made.
         delta: The delta of the epsilon.
-        confidence: One-sided, at least 1/2.
+        confidence: One-sided.
         seed: Breaks ties, by noise that is independent of inclusion.
+        quantity: What is bounded; add/remove adjacency of one record if not given.
 
     Guarantee: under ``ASSUMPTIONS`` and for fair and independent coins, it exceeds the true epsilon with
     probability at most ``1 - confidence``. Without them it can: randomized response of epsilon 2 is as often
@@ -83,8 +97,26 @@ def audit_gaussian(
         raise SettingError(f"delta = {delta}; expected a probability far below 1 / canaries, such as 1e-5")
     values, coins = check_canaries(scores, included)
     canaries, correct = len(coins), int(correct_guesses(values, coins, seed=seed).sum())
-    mu = mu_lower_bound(canaries, correct, confidence)
-    return GaussianAudit(gaussian_dp_epsilon(mu, delta), mu, canaries, correct)
+
+    def shown(right: int, level: float) -> float:
+        return gaussian_dp_epsilon(mu_lower_bound(canaries, right, level), delta)
+
+    bound = epsilon_bound(
+        lambda level: shown(correct, level),
+        epsilon_quantity(quantity, delta),
+        confidence,
+        method=f"independent Gaussian scores, {canaries} canaries",
+        assumptions=("inclusion coins fair and independent", *ASSUMPTIONS),
+    )
+    return GaussianAudit(
+        bound=bound,
+        max_auditable_epsilon=shown(canaries, confidence),
+        canaries=canaries,
+        confidence=confidence,
+        guesses=canaries,
+        correct=correct,
+        mu=mu_lower_bound(canaries, correct, confidence),
+    )
 
 
 def mu_lower_bound(canaries: int, correct: int, confidence: float) -> float:
@@ -95,20 +127,20 @@ def mu_lower_bound(canaries: int, correct: int, confidence: float) -> float:
 
 def gaussian_dp_epsilon(mu: float, delta: float) -> float:
     """Return the epsilon of mu-GDP at a delta, rounded down by at most 1e-9; 0 where mu needs none."""
-    if mu <= 0 or _gaussian_delta(mu, 0.0) <= delta:
+    if mu <= 0 or gaussian_delta(mu, 0.0) <= delta:
         return 0.0
     # Bisection for the largest epsilon at which delta is not enough, which errs downwards.
     refuted, not_refuted = 0.0, _MAX_EPSILON
     while not_refuted - refuted > 1e-9:
         middle = (refuted + not_refuted) / 2
-        if _gaussian_delta(mu, middle) > delta:
+        if gaussian_delta(mu, middle) > delta:
             refuted = middle
         else:
             not_refuted = middle
     return refuted
 
 
-def _gaussian_delta(mu: float, epsilon: float) -> float:
+def gaussian_delta(mu: float, epsilon: float) -> float:
     """Return the delta of mu-GDP at an epsilon, as a difference of two logarithms' exponentials."""
     first = float(log_ndtr(mu / 2 - epsilon / mu))
     second = epsilon + float(log_ndtr(-mu / 2 - epsilon / mu))

@@ -53,12 +53,22 @@ def _summary(result: AuditResult) -> Iterator[str]:
             f"at least {fmt.epsilon(run.gaussian_epsilon, Side.LOWER)}, if the canaries' scores are "
             "independent and Gaussian; that is assumed, and no bound of the claim"
         )
+    yield from _assumed(run)
     if run.repeated_epsilons:
         yield f"the audit crossed the claim; repeated with new canaries: at least {_repeated(run)}"
     yield f"positive control without noise: at least {fmt.epsilon(control.lower.value, Side.LOWER)}"
     failed = [test.message for test in result.mechanism_tests if not test.passed]
     yield f"mechanism tests: {len(result.mechanism_tests) - len(failed)} passed, {len(failed)} failed"
     yield from failed
+
+
+def _assumed(run: AuditRun) -> Iterator[str]:
+    """Say what audits show that rest on assumptions."""
+    for one in run.assumed:
+        yield (
+            f"at least {fmt.epsilon(one.epsilon, Side.LOWER)} ({one.method}), if "
+            f"{'; '.join(one.assumptions)}: that is assumed, and no bound of the claim"
+        )
 
 
 def _repeated(run: AuditRun) -> str:
@@ -90,7 +100,7 @@ def _blocks(result: AuditResult, run: RunResults) -> list[Block]:
         cells(
             one.title,
             f"{one.canaries:,}",
-            f"{one.correct:,} of {one.guesses:,}",
+            f"{one.correct:,} of {one.guesses:,}" if one.guesses else fmt.NO_VALUE,
             fmt.percent(one.correct / one.guesses if one.guesses else None),
             f"{fmt.epsilon(one.lower.at_confidence(CONFIDENCE), Side.LOWER)}",
             fmt.NO_VALUE if one.gaussian_epsilon is None else fmt.epsilon(one.gaussian_epsilon, Side.LOWER),
@@ -116,6 +126,7 @@ def _blocks(result: AuditResult, run: RunResults) -> list[Block]:
         FigureRow(drawings, _LEGEND if any(one.bin_edges for one in pair) else ()),
         TableBlock(Table(head, rows, caption="Audits")),
         *_repeats(result.audit),
+        *(Text(f"{text[0].upper()}{text[1:]}.", "soft") for text in _assumed(result.audit)),
         Text(auditable_epsilon_text(result.audit, result.plan.epsilon), "soft"),
         *_plan_of_audit(run, result),
         Heading("Mechanism tests"),
