@@ -40,7 +40,8 @@ def stopped():
 @pytest.fixture(scope="module")
 def tiny():
     """The scale that tests drill at, on an eighth of the X-rays to learn from; ``fit`` alone is measured, and
-    trials, which would grow for ever by a clock that stands, stay as small as they begin.
+    trials, which would grow for ever by a clock that stands, stay as small as they begin; that of private
+    training is made in ``test_killed_steps`` alone.
     """
     splits = load_data("xrays")
     few = replace(splits, train=splits.split("train").subset(range(0, len(splits.split("train")), 8)))
@@ -48,6 +49,7 @@ def tiny():
         patch.setattr(pipeline, "QUICK", TINY)
         patch.setattr(subject, "load_data", lambda _name: few)
         patch.setattr(trials, "LONG_ENOUGH", 0.0)
+        patch.setattr(trials.Trials, "private", 0.0)
         patch.setattr(decision_probe, "WALK_QUERIES", 40)
         patch.setattr(mechanism_tests, "WAYS", {"fit": mechanism_tests.WAYS["fit"]})
         yield TINY
