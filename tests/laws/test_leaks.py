@@ -1,6 +1,8 @@
 """Every registered attack on what a model or a site gives away."""
 
 import copy
+from dataclasses import replace
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -12,7 +14,9 @@ from quintain.data import from_arrays
 from quintain.evaluate.leaks import identity
 from quintain.evaluate.leaks.goals import MEASURES
 from quintain.evaluate.leaks.job import LeakJob, LeakTarget
-from quintain.leakage import Candidates, Knowledge, ModelView
+from quintain.evaluate.leaks.membership import run_trial
+from quintain.evaluate.leaks.membership_trial import MISLABELED, own_target
+from quintain.leakage import Candidates, EpsilonDelta, Knowledge, ModelView, judge_membership
 from quintain.leakage.extraction.student import Student
 from quintain.leakage.hidden_attribute import HiddenAttribute
 from quintain.leakage.judges.judge_net import JudgeRecipe
@@ -248,3 +252,154 @@ def test_a_model_that_never_saw_the_people_gives_no_face_away(name):
             )
         )
         assert all(one.low <= one.baseline for one in found.measurements)
+
+
+# Membership: whom a model was trained on
+
+members_told = pytest.mark.parametrize(
+    "name", sorted(name for name, entry in FOUND.items() if entry.fact("goal") == "membership")
+)
+THE_PUBLIC = from_arrays(
+    np.random.default_rng(20).random((60, 6, 6), dtype=np.float32),
+    np.random.default_rng(21).integers(0, 2, 60),
+)
+
+
+def small_net(seed):
+    generator = torch.Generator().manual_seed(seed)
+    net = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(36, 64), torch.nn.ReLU(), torch.nn.Linear(64, 2)
+    )
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.uniform_(-0.17, 0.17, generator=generator)
+    return net.eval()
+
+
+def learn_by_heart(net, data, seed):
+    fit(net, data, Recipe(epochs=60, batch_size=32, learning_rate=0.01), seed=seed)
+
+
+def learn_nothing(net, data, seed):
+    """Leave the net as it is."""
+
+
+def small_trial(train, canaries):
+    rng = np.random.default_rng(22)
+    data = from_arrays(rng.random((120, 6, 6), dtype=np.float32), rng.integers(0, 2, 120))
+    trial = own_target(
+        data, THE_PUBLIC, build=small_net, train=train, title="small", canaries=canaries, seed=5
+    )
+    return trial, trial.train_shadows(count=4, seed=6, workers=1)
+
+
+@pytest.fixture(scope="module")
+def memorized():
+    """A net that knows its mislabeled examples by heart, and its shadow models."""
+    return small_trial(learn_by_heart, 60)
+
+
+@pytest.fixture(scope="module")
+def untrained():
+    """A net that saw none of its candidates, and its shadow models."""
+    return small_trial(learn_nothing, 0)
+
+
+def membership_scores(name, trial, shadows, rows=None, model=None):
+    """What an attack guesses about some candidates."""
+    rows = torch.arange(len(trial.pool)) if rows is None else torch.as_tensor(rows)
+    x, y = trial.pool.batch(rows)
+    view = ModelView(model or trial.target.model, access=FOUND[name].fact("access"))
+    guess = (
+        FOUND[name]
+        .load()()
+        .guess(
+            view,
+            Knowledge(public=THE_PUBLIC, shadows=shadows),
+            Candidates(y=y, ids=rows, shape=trial.pool.shape, x=x),
+            budget=20,
+            seed=3,
+        )
+    )
+    assert guess.queries * len(rows) == pytest.approx(view.queries)
+    assert guess.scores.dtype == torch.float64
+    return guess.scores.numpy()
+
+
+@members_told
+def test_a_model_that_never_saw_the_data_tells_no_member(name, untrained):
+    trial, shadows = untrained
+    scores = membership_scores(name, trial, shadows)
+    for one in judge_membership(scores, trial.is_member, max_tpr=EpsilonDelta(0.0)):
+        assert one.low <= one.baseline
+        assert one.low <= one.ceiling + 1e-3
+
+
+@members_told
+def test_labels_that_a_model_knows_by_heart_tell_its_members(name, memorized):
+    trial, shadows = memorized
+    canaries = trial.groups[MISLABELED]
+    found = judge_membership(membership_scores(name, trial, shadows)[canaries], trial.is_member[canaries])
+    area = found[-1]
+    assert area.measure == "AUC"
+    assert area.low > 0.5
+
+
+@members_told
+def test_guesses_of_membership_are_the_same_under_any_split_and_order(name, memorized):
+    trial, shadows = memorized
+    whole = membership_scores(name, trial, shadows)
+    order = np.random.default_rng(7).permutation(len(trial.pool))
+    parts = [membership_scores(name, trial, shadows, rows) for rows in (order[:7], order[7:50], order[50:])]
+    # a matrix product rounds a row by where it stands in the batch
+    assert whole[order] == pytest.approx(np.concatenate(parts), rel=1e-4, abs=1e-4)
+
+
+@members_told
+def test_no_guess_of_membership_is_above_what_a_private_mechanism_allows(name, untrained):
+    trial, shadows = untrained
+    mu, crossed = 1.0, 0
+
+    def allowed(fpr):
+        return NormalDist().cdf(NormalDist().inv_cdf(fpr) + mu) if 0 < fpr < 1 else fpr
+
+    for run in range(10):
+        rng = np.random.default_rng((8, run))
+        truth = rng.random(len(trial.pool)) < 0.5
+        model = TellsInNoise(trial.pool, mu * truth + rng.standard_normal(len(truth)))
+        scores = membership_scores(name, trial, shadows, model=model)
+        crossed += any(one.low > one.ceiling for one in judge_membership(scores, truth, max_tpr=allowed))
+    # four measures, each at 2.5 %: four or more of ten have a probability of 1.3 %, if they are independent
+    assert crossed <= 3
+
+
+class TellsInNoise:
+    """A mechanism of mu-GDP: each candidate's log odds are its membership in noise of its own."""
+
+    access, name, num_classes, hash, num_parameters = "scores", "noisy", 2, "", 0
+    device, dtype = torch.device("cpu"), torch.float32
+
+    def __init__(self, pool, phi):
+        self.x, self.y = pool.batch(torch.arange(len(pool)))
+        self.phi = torch.from_numpy(phi)
+
+    def __call__(self, x):
+        nearest = torch.cdist(x.flatten(1), self.x.flatten(1)).argmin(1)
+        signs = 2.0 * self.y[nearest] - 1
+        return torch.stack([-signs * self.phi[nearest] / 2, signs * self.phi[nearest] / 2], 1)
+
+    def predict(self, x):
+        return self(x).argmax(1)
+
+
+@members_told
+def test_a_guess_of_membership_does_not_see_the_answer(name, untrained):
+    trial, _ = untrained
+    attack = FOUND[name].load()()
+
+    def areas(truth):
+        found = run_trial(replace(trial, is_member=truth), [attack], budget=20, shadows=4, workers=1, seed=6)
+        return {one.candidates: one.value for one in found.measurements if one.measure == "AUC"}
+
+    told, turned = areas(trial.is_member), areas(~trial.is_member)
+    assert turned == {group: pytest.approx(1 - area) for group, area in told.items()}

@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from quintain.leakage.identity.gradient import InversionGradient as InversionGradient
     from quintain.leakage.identity.labels import InversionLabels as InversionLabels
     from quintain.leakage.identity.scores import InversionScores as InversionScores
+    from quintain.leakage.membership.label_only import LabelOnly as LabelOnly
     from quintain.leakage.membership.lira import LiRA as LiRA
     from quintain.leakage.membership.lira_offline import OfflineLiRA as OfflineLiRA
     from quintain.leakage.membership.loss_threshold import LossThreshold as LossThreshold
+    from quintain.leakage.membership.quantile_regression import QuantileRegression as QuantileRegression
+    from quintain.leakage.membership.rmia import RMIA as RMIA
     from quintain.leakage.memorization.calibrated import CalibratedCanaryLoss as CalibratedCanaryLoss
     from quintain.leakage.memorization.canary_loss import CanaryLoss as CanaryLoss
     from quintain.leakage.updates.dense_layer import DenseLayer as DenseLayer
@@ -64,6 +67,7 @@ EXPORTS: dict[str, str] = {
     "InversionScores": "quintain.leakage.identity.scores",
     "Knockoff": "quintain.leakage.extraction.knockoff",
     "Knowledge": "quintain.leakage.knowledge",
+    "LabelOnly": "quintain.leakage.membership.label_only",
     "LeakJudgment": "quintain.leakage.attack",
     "LeakageAttack": "quintain.leakage.attack",
     "LiRA": "quintain.leakage.membership.lira",
@@ -73,6 +77,8 @@ EXPORTS: dict[str, str] = {
     "OfflineLiRA": "quintain.leakage.membership.lira_offline",
     "OneRunAudit": "quintain.leakage.audit.one_run",
     "ProfileFamily": "quintain.leakage.audit.profiles",
+    "QuantileRegression": "quintain.leakage.membership.quantile_regression",
+    "RMIA": "quintain.leakage.membership.rmia",
     "ReconstructionAttack": "quintain.leakage.protocols",
     "ShadowModels": "quintain.leakage.shadow_models",
     "UpdateView": "quintain.leakage.update_view",
@@ -207,6 +213,18 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     Entry(
         "leak",
+        "label-only",
+        "quintain.leakage.membership.label_only:LabelOnly",
+        "membership by how often changed copies keep their label",
+        guarantee="a witness: whom it tells took part; whom it does not tell may have, too",
+        facts=(
+            ("goal", "membership"),
+            ("access", "labels"),
+            ("default_rank", "3"),
+        ),
+    ),
+    Entry(
+        "leak",
         "lira",
         "quintain.leakage.membership.lira:LiRA",
         "membership by the likelihood ratio over shadow models with and without it",
@@ -215,7 +233,7 @@ ENTRIES: tuple[Entry, ...] = (
             ("goal", "membership"),
             ("access", "scores"),
             ("needs", "shadows"),
-            ("default_rank", "2"),
+            ("default_rank", "1"),
         ),
     ),
     Entry(
@@ -228,7 +246,6 @@ ENTRIES: tuple[Entry, ...] = (
             ("goal", "membership"),
             ("access", "scores"),
             ("needs", "shadows"),
-            ("default_rank", "3"),
         ),
     ),
     Entry(
@@ -240,7 +257,31 @@ ENTRIES: tuple[Entry, ...] = (
         facts=(
             ("goal", "membership"),
             ("access", "scores"),
-            ("default_rank", "1"),
+            ("default_rank", "2"),
+        ),
+    ),
+    Entry(
+        "leak",
+        "quantile-regression",
+        "quintain.leakage.membership.quantile_regression:QuantileRegression",
+        "membership by a confidence that is high for such an example, by public examples",
+        guarantee="a witness: whom it tells took part; whom it does not tell may have, too",
+        facts=(
+            ("goal", "membership"),
+            ("access", "scores"),
+            ("needs", "public"),
+        ),
+    ),
+    Entry(
+        "leak",
+        "rmia",
+        "quintain.leakage.membership.rmia:RMIA",
+        "membership by the likelihood ratio against that of public examples",
+        guarantee="a witness: whom it tells took part; whom it does not tell may have, too",
+        facts=(
+            ("goal", "membership"),
+            ("access", "scores"),
+            ("needs", "public shadows"),
         ),
     ),
     Entry(

@@ -40,7 +40,7 @@ class LiRA:
     goal: ClassVar[Goal] = "membership"
     access: ClassVar[str] = "scores"
     needs: ClassVar[tuple[str, ...]] = ("shadows",)
-    default_rank: ClassVar[int] = 2
+    default_rank: ClassVar[int] = 1
 
     copies: int = 1
 

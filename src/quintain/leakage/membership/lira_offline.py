@@ -39,7 +39,7 @@ class OfflineLiRA:
     goal: ClassVar[Goal] = "membership"
     access: ClassVar[str] = "scores"
     needs: ClassVar[tuple[str, ...]] = ("shadows",)
-    default_rank: ClassVar[int] = 3
+    default_rank: ClassVar[int] = 0
 
     copies: int = 1
 

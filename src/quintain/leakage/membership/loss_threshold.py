@@ -32,7 +32,7 @@ class LossThreshold:
     goal: ClassVar[Goal] = "membership"
     access: ClassVar[str] = "scores"
     needs: ClassVar[tuple[str, ...]] = ()
-    default_rank: ClassVar[int] = 1
+    default_rank: ClassVar[int] = 2
 
     def guess(
         self,
