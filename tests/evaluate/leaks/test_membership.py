@@ -14,6 +14,7 @@ from quintain.leakage.membership.lira import LiRA
 from quintain.leakage.membership.lira_offline import OfflineLiRA
 from quintain.leakage.membership.loss_threshold import LossThreshold
 from quintain.models.classifier import Classifier
+from quintain.results.quantity import Metric
 from quintain.training import Recipe, fit
 
 
@@ -64,7 +65,13 @@ def test_a_model_that_knows_labels_by_heart_tells_its_members():
         assert found[AUC].low > 0.5
         assert found[AUC].count == 120
         assert found[AUC].ceiling is None
-    exposed = by_measure(findings, "lira")[AUC].exposed
+    found = by_measure(findings, "lira")
+    assert found[name_of_rate(0.01)].metric is Metric.MEMBERSHIP_TPR
+    assert found[name_of_rate(0.01)].fpr == 0.01
+    assert found[ADVANTAGE].metric is Metric.MEMBERSHIP_ADVANTAGE
+    assert 0 < found[ADVANTAGE].lower.at(0.95, 0.0) <= found[ADVANTAGE].value
+    assert found[AUC].metric is None
+    exposed = found[AUC].exposed
 
     assert set(exposed) <= set(range(60))
     assert any("too few for TPR at 0.1 % FPR" in note for note in findings.notes)

@@ -1,6 +1,6 @@
 """Measure how surely a model tells who was trained on: the attacks on membership, beside what is allowed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +13,28 @@ from quintain.evaluate.leaks.job import LeakFindings, LeakJob, LeakTarget
 from quintain.evaluate.leaks.membership_trial import MembershipTrial, given_target, own_target, recipe_of
 from quintain.leakage.attack import Candidates, LeakageAttack, LeakJudgment
 from quintain.leakage.judges.membership import (
+    ADVANTAGE,
+    FALSE_POSITIVE_RATES,
     against,
     coarse_rates,
     judge_membership,
     most_exposed,
+    name_of_rate,
 )
 from quintain.leakage.judges.trade_off import EpsilonDelta, MaxTPR
 from quintain.leakage.knowledge import Knowledge
+from quintain.leakage.membership_rates import MembershipScores, advantage_levels, tpr_levels
 from quintain.leakage.view import LEVELS, ModelView
 from quintain.models.protocol import Access
+from quintain.results.evidence import ConfidenceLevels
 from quintain.results.leak_records import CurvePoint, LeakMeasurement
+from quintain.results.quantity import Metric
+
+_METRICS: Mapping[str, tuple[Metric, float | None]] = {
+    ADVANTAGE: (Metric.MEMBERSHIP_ADVANTAGE, None),
+    **{name_of_rate(rate): (Metric.MEMBERSHIP_TPR, rate) for rate in FALSE_POSITIVE_RATES},
+}
+"""Measures that requirements are about."""
 
 PREDICTED_RIGHT = "predicted right"
 """What attacks on labels are compared with: whoever is predicted right took part."""
@@ -207,9 +219,23 @@ def _judged(
             ceiling=one.ceiling,
             curve=tuple(CurvePoint(*point) for point in one.curve),
             exposed=tuple(int(trial.numbers[position]) for position in exposed),
+            metric=_METRICS.get(one.measure, (None, None))[0],
+            fpr=_METRICS.get(one.measure, (None, None))[1],
+            lower=_lower(one.measure, MembershipScores.of(scores[rows][truth], scores[rows][~truth]), trial),
         )
         for one in judged
     ]
+
+
+def _lower(measure: str, scores: MembershipScores, trial: MembershipTrial) -> ConfidenceLevels | None:
+    """Return the lower bounds on a measure that requirements are about, at several confidences."""
+    metric, fpr = _METRICS.get(measure, (None, None))
+    epsilon, delta = trial.target.epsilon, trial.target.delta
+    if metric is None:
+        return None
+    if fpr is None:
+        return advantage_levels(scores, epsilon=epsilon, delta=delta)
+    return tpr_levels(scores, fpr, epsilon=epsilon, delta=delta)
 
 
 def _notes(trial: MembershipTrial) -> list[str]:

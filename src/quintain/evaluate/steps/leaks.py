@@ -156,6 +156,8 @@ def default_leaks(
 ) -> tuple[tuple[Entry, ...], tuple[NotDone, ...]]:
     """Return an attack of each goal that the access and the knowledge allow: what uses most of it, by rank.
 
+    One without a default rank is taken where no other can be.
+
     Args:
         access: What the attacker sees of the model.
         knows: What else: ``public``, ``shadows``, ``architecture``.
@@ -173,7 +175,9 @@ def default_leaks(
         listed = [one for one in ranked if one.fact("goal") == goal and one.fact("access") in LEVELS]
         fits = [one for one in listed if _allows(access, one) and set(one.words("needs")) <= known]
         if fits:
-            chosen.append(max(fits, key=lambda one: len(one.words("needs"))))
+            chosen.append(
+                max(fits, key=lambda one: (one.fact("default_rank") != "", len(one.words("needs"))))
+            )
         elif listed:
             wants = sorted({word for one in listed for word in one.words("needs")} - known)
             lacking = f"it needs {' and '.join(wants)}" if wants else f"it needs {listed[0].fact('access')}"
@@ -215,6 +219,8 @@ def _job(
         access=plan.access,
         budget=plan.budget,
         candidates=plan.candidates,
+        shadows=plan.shadows,
+        canaries=plan.canaries,
         seed=derive_seed(plan.seed, "leak", goal),
         folder=folder,
         show=show,
