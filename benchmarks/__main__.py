@@ -36,6 +36,7 @@ SUITES = (
     "federated.overhead",
     "federated.flower",
     "federated.scale",
+    "leakage.extraction",
 )
 
 

@@ -68,6 +68,17 @@ def required_shadows(knowledge: Knowledge, *, attack: str) -> Shadows:
     return knowledge.shadows
 
 
+def required_attribute(knowledge: Knowledge, *, attack: str) -> HiddenAttribute:
+    """Return the hidden attribute that an attack needs.
+
+    Raises:
+        SettingError: If there is none.
+    """
+    knowledge.require(("attribute",), attack=attack)
+    assert knowledge.attribute is not None
+    return knowledge.attribute
+
+
 def required_public(knowledge: Knowledge, *, attack: str) -> Dataset:
     """Return the public examples that an attack needs.
 

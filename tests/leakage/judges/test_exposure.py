@@ -14,9 +14,9 @@ from quintain.leakage.judges.exposure import (
     judge_exposure,
     judge_found,
     max_exposure,
-    max_true_positives,
     mean_null_exposure,
 )
+from quintain.leakage.judges.trade_off import EpsilonDelta
 
 LN2 = math.log(2)
 
@@ -39,34 +39,33 @@ def test_the_mean_of_those_not_trained_on_is_nearly_one_over_ln_2():
 
 
 def test_the_ceiling_is_that_of_the_worst_law_of_ranks():
-    assert max_exposure(1023, 0.0, 0.0) == pytest.approx(mean_null_exposure(1023))
-    assert max_exposure(1023, 50.0, 0.0) == pytest.approx(10)
+    assert max_exposure(1023, EpsilonDelta(0.0)) == pytest.approx(mean_null_exposure(1023))
+    assert max_exposure(1023, EpsilonDelta(50.0)) == pytest.approx(10)
     # pure privacy: e^eps times as likely on the first ranks, until all probability is spent
     count, epsilon = 64, LN2
     density = np.where(np.arange(count) < count // 3, 2 / count, 0.5 / count)
     density[count // 3] = 1 - density.sum() + density[count // 3]
     assert (density <= 2 / count + 1e-12).all()
     worst = float(density @ exposures(np.arange(1, count + 1), count - 1))
-    assert max_exposure(count - 1, epsilon, 0.0) == pytest.approx(worst)
-    values = [max_exposure(255, epsilon, delta) for epsilon in (0, 0.5, 1, 3) for delta in (0, 0.01)]
+    assert max_exposure(count - 1, EpsilonDelta(epsilon)) == pytest.approx(worst)
+    values = [
+        max_exposure(255, EpsilonDelta(epsilon, delta)) for epsilon in (0, 0.5, 1, 3) for delta in (0, 0.01)
+    ]
     assert values == sorted(values)
 
 
-def test_rates_are_limited_from_both_sides():
+def test_ranks_are_limited_from_both_sides():
     # first of two: half of those not trained on are, so that the others are e^-eps / 2 at least
-    assert max_exposure(1, 1.0, 0.0) == pytest.approx(1 - math.exp(-1) / 2)
-    assert max_true_positives(np.array([0.0, 0.5, 1.0]), 1.0, 0.1) == pytest.approx(
-        [0.1, 1 - math.exp(-1) * 0.4, 1]
-    )
+    assert max_exposure(1, EpsilonDelta(1.0)) == pytest.approx(1 - math.exp(-1) / 2)
 
 
 def test_judgments_are_of_all_canaries():
     ranks = np.array([1] * 5 + [512] * 15)
-    mean = judge_exposure(ranks, 1023, epsilon=1.0, delta=1e-5)
+    mean = judge_exposure(ranks, 1023, max_tpr=EpsilonDelta(1.0, 1e-5))
     assert mean.value == pytest.approx((5 * 10 + 15) / 20)
     assert mean.low < mean.value < mean.high
     assert mean.baseline == mean_null_exposure(1023)
-    assert mean.ceiling == max_exposure(1023, 1.0, 1e-5)
+    assert mean.ceiling == max_exposure(1023, EpsilonDelta(1.0, 1e-5))
     assert "10.0 can be seen" in mean.measure
     assert mean.curve[0] == (0, 1)
     assert mean.curve[1] == (1, 1)

@@ -44,7 +44,7 @@ def test_canaries_are_planted_at_random_rows_and_nothing_else_changes():
     places = [row for row in range(35) if tuple(x[row].tolist()) in {tuple(p) for p in patterns.tolist()}]
     assert places != list(range(30, 35))
     assert planted.hash == with_canaries(data, patterns, labels, seed=2).hash
-    with pytest.raises(DataError, match=r"canaries of shape \(5,\); expected \(4,\)"):
+    with pytest.raises(DataError, match=r"canaries has examples of shape \(5,\)"):
         with_canaries(data, draw_patterns(5, (5,), seed=1), labels, seed=2)
 
 
@@ -60,7 +60,7 @@ def test_the_score_is_the_log_odds_of_the_label():
     guess = CanaryLoss().guess(view, Knowledge(), candidates, budget=1, seed=0)
     assert guess.scores.tolist() == [2.0, -0.5, 0.0]
     assert view.queries == 3
-    with pytest.raises(SettingError, match="scores patterns"):
+    with pytest.raises(SettingError, match="guesses about examples"):
         CanaryLoss().guess(
             view, Knowledge(), Candidates(candidates.y, candidates.ids, (1,)), budget=1, seed=0
         )

@@ -10,9 +10,10 @@ from quintain.core.errors import DataError, ModelError
 from quintain.core.limits import require_at_least
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import READ_BATCH_SIZE, Dataset
-from quintain.evaluate.leaks.inputs import access_of, open_view, require_classes, require_comparable
+from quintain.evaluate.leaks.inputs import access_of, open_view, require_classes, require_same_shape
 from quintain.evaluate.leaks.job import LeakFindings, LeakJob
 from quintain.evaluate.leaks.measurement import to_measurement, unit_of
+from quintain.evaluate.leaks.overlap import leave_out_shared
 from quintain.leakage.attack import Candidates, LeakageAttack, LeakJudgment
 from quintain.leakage.extraction.student import Student
 from quintain.leakage.judges.agreement import judge_agreement, judge_kappa
@@ -41,20 +42,22 @@ def measure(job: LeakJob) -> LeakFindings:
 
     Raises:
         DataError: If there are too few examples that the target never saw, all of one class, of another
-            shape, of classes that the target does not have, or also among those that it was trained on.
+            shape, of classes that the target does not have, or many of them among those that it was trained
+            on (a few are left out).
         SettingError: If an attack needs more access than it gets, or the budget is below 1.
     """
     require_at_least(1, budget=job.budget)
     for attack in job.attacks:
         access_of(job, attack, job.target.model)
-    require_comparable(job.members, job.others)
-    require_classes(job.others)
-    public, held_out = split(job.others, seed=job.seed)
+    require_same_shape(job.members, job.others)
+    others = leave_out_shared(job.members, job.others)
+    require_classes(others)
+    public, held_out = split(others, seed=job.seed)
     answers = predictions(job.target.model, held_out)
     classes = job.target.model.num_classes
-    if int(job.others.labels.max()) >= classes:
+    if int(others.labels.max()) >= classes:
         raise DataError(
-            f"{job.others.name} has labels up to {job.others.labels.max()}; expected at most {classes - 1}: "
+            f"{others.name} has labels up to {others.labels.max()}; expected at most {classes - 1}: "
             f"{job.target.model.name} has {classes} classes"
         )
     twin = _second_training(job, held_out)

@@ -9,9 +9,10 @@ from torch import Tensor
 from quintain.core.errors import DataError, SettingError
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
-from quintain.evaluate.leaks.inputs import access_of, open_view, require_comparable
+from quintain.evaluate.leaks.inputs import access_of, open_view, require_same_shape
 from quintain.evaluate.leaks.job import LeakFindings, LeakJob
 from quintain.evaluate.leaks.measurement import to_measurement, unit_of
+from quintain.evaluate.leaks.overlap import leave_out_shared
 from quintain.leakage.attack import Candidates, Guess, LeakageAttack
 from quintain.leakage.attributes.imputer import MIN_EXAMPLES, Imputer, most_frequent, train_imputer
 from quintain.leakage.hidden_attribute import HiddenAttribute
@@ -46,18 +47,19 @@ def measure(job: LeakJob) -> LeakFindings:
         )
     for attack in job.attacks:
         access_of(job, attack, job.target.model)
-    require_comparable(job.members, job.others)
-    if len(job.others) < 2 * MIN_EXAMPLES:
+    require_same_shape(job.members, job.others)
+    others = leave_out_shared(job.members, job.others)
+    if len(others) < 2 * MIN_EXAMPLES:
         raise DataError(
-            f"{len(job.others)} examples that the target never saw; expected at least {2 * MIN_EXAMPLES}: "
+            f"{len(others)} examples that the target never saw; expected at least {2 * MIN_EXAMPLES}: "
             "half train an imputer, half are guessed about"
         )
-    rows = np.random.default_rng(derive_seed(job.seed, "attributes", "public")).permutation(len(job.others))
+    rows = np.random.default_rng(derive_seed(job.seed, "attributes", "public")).permutation(len(others))
     half = len(rows) // 2
-    public = job.others.subset(rows[:half], name=f"{job.others.name}, public")
+    public = others.subset(rows[:half], name=f"{others.name}, public")
     groups = {
         "members": _sample(job.members, job),
-        "others": _sample(job.others.subset(rows[half:], name=f"{job.others.name}, guessed about"), job),
+        "others": _sample(others.subset(rows[half:], name=f"{others.name}, guessed about"), job),
     }
     for whose, (data, _) in groups.items():
         if len(attribute.read_all(data).unique()) < 2:

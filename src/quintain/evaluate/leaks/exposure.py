@@ -14,6 +14,7 @@ from quintain.data.values import Labels
 from quintain.evaluate.leaks.inputs import access_of, open_view, require_classes
 from quintain.evaluate.leaks.job import LeakFindings, LeakJob, Trainer
 from quintain.evaluate.leaks.measurement import to_measurement
+from quintain.evaluate.leaks.membership import ceiling_of
 from quintain.leakage.attack import Candidates, LeakageAttack
 from quintain.leakage.judges.exposure import (
     MIN_CANARIES,
@@ -132,10 +133,10 @@ def _measure_attack(
             references[mine] = scores[(under == one) & (rows >= count)]
         asked, candidates = asked + queries * len(rows), candidates + len(rows)
     ranks = canary_ranks(canary, references, seed=derive_seed(job.seed, "exposure", "ties"))
-    target = job.target
+    allowed = ceiling_of(job.target)
     for judgment in (
-        judge_exposure(ranks, REFERENCES, epsilon=target.epsilon, delta=target.delta),
-        judge_found(ranks, REFERENCES, epsilon=target.epsilon, delta=target.delta),
+        judge_exposure(ranks, REFERENCES, max_tpr=allowed),
+        judge_found(ranks, REFERENCES, max_tpr=allowed),
     ):
         yield to_measurement(
             job,

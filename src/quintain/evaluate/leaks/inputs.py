@@ -1,7 +1,5 @@
 """What every measurement of a leak checks before it begins, and the view that it opens for an attack."""
 
-import numpy as np
-
 from quintain.core.errors import DataError, SettingError
 from quintain.core.files import sha256
 from quintain.data.dataset import READ_BATCH_SIZE, Dataset, canonical_bytes
@@ -11,18 +9,24 @@ from quintain.leakage.view import LEVELS, ModelView
 from quintain.models.protocol import Access, ClassifierLike
 
 
-def require_comparable(members: Dataset, others: Dataset) -> None:
-    """Raise if two sets of examples cannot stand for one kind, of which the target saw the first alone.
-
-    Raises:
-        DataError: If their examples differ in shape, or one example is in both (by its values, whatever its
-            label), so that what is learned of it would be no leak.
-    """
+def require_same_shape(members: Dataset, others: Dataset) -> None:
+    """Raise DataError if the examples of two sets differ in shape."""
     if members.shape != others.shape:
         raise DataError(
             f"{members.name} has examples of shape {members.shape}, {others.name} of {others.shape}; "
             "expected the same"
         )
+
+
+def require_comparable(members: Dataset, others: Dataset) -> None:
+    """Raise if two sets of examples cannot stand for one kind, of which the target saw the first alone.
+
+    Raises:
+        DataError: If their examples differ in shape, or one example is in both (by its values, whatever its
+            label), so that what is learned of it would be no leak. ``overlap.leave_out_shared`` takes a few
+            out instead.
+    """
+    require_same_shape(members, others)
     seen = set(example_hashes(members))
     known = sum(one in seen for one in example_hashes(others))
     if known:
@@ -30,19 +34,6 @@ def require_comparable(members: Dataset, others: Dataset) -> None:
             f"{known} examples of {others.name} are in {members.name}, too; expected none: an attacker who "
             "has the training examples has nothing to find. Take them out of one of the two"
         )
-
-
-def without_overlap(others: Dataset, members: Dataset) -> Dataset:
-    """Return those of ``others`` that are not among ``members``, by their values: ``others`` itself if all.
-
-    Raises:
-        DataError: If none is left.
-    """
-    seen = set(example_hashes(members))
-    kept = [row for row, one in enumerate(example_hashes(others)) if one not in seen]
-    if not kept:
-        raise DataError(f"all {len(others)} examples of {others.name} are in {members.name}; expected others")
-    return others if len(kept) == len(others) else others.subset(np.array(kept), name=others.name)
 
 
 def require_classes(data: Dataset) -> None:

@@ -18,15 +18,11 @@ def log_odds_by_value(
     Raises:
         SettingError: If the candidates are not given, or there is a value more than queries.
     """
-    if candidates.x is None:
-        raise SettingError(f"{attack} guesses about examples; expected Candidates(x=...) with them")
-    count = len(attribute.values)
+    x, count = candidates.examples(attack=attack), len(attribute.values)
     if budget < count:
         raise SettingError(
             f"a budget of {budget} queries for each candidate; {attack} needs {count}, one for each value of "
             f"{attribute.name}"
         )
-    columns = [
-        query_log_odds(view, attribute.put(candidates.x, number), candidates.y) for number in range(count)
-    ]
+    columns = [query_log_odds(view, attribute.put(x, number), candidates.y) for number in range(count)]
     return torch.stack(columns, dim=1)

@@ -10,7 +10,7 @@ from quintain.leakage.answers import require_model_view
 from quintain.leakage.attack import Candidates, Goal, Guess
 from quintain.leakage.attributes.candidates import log_odds_by_value
 from quintain.leakage.attributes.imputer import train_imputer
-from quintain.leakage.knowledge import Knowledge
+from quintain.leakage.knowledge import Knowledge, required_attribute, required_public
 from quintain.leakage.view import AttackerView
 
 
@@ -51,21 +51,12 @@ class AttributePosterior:
             SettingError: If no public examples or no attribute is known, or there are more values than
                 queries.
         """
-        knowledge.require(self.needs, attack=self.name)
-        assert knowledge.public is not None
-        assert knowledge.attribute is not None
-        phi = log_odds_by_value(
-            require_model_view(view, attack=self.name),
-            knowledge.attribute,
-            candidates,
-            budget=budget,
-            attack=self.name,
-        )
-        assert candidates.x is not None
-        imputer = train_imputer(
-            knowledge.public, knowledge.attribute, use_label=False, seed=seed, progress=progress
-        )
-        prior = imputer.log_probabilities(candidates.x, candidates.y)
+        public = required_public(knowledge, attack=self.name)
+        attribute = required_attribute(knowledge, attack=self.name)
+        model, x = require_model_view(view, attack=self.name), candidates.examples(attack=self.name)
+        phi = log_odds_by_value(model, attribute, candidates, budget=budget, attack=self.name)
+        imputer = train_imputer(public, attribute, use_label=False, seed=seed, progress=progress)
+        prior = imputer.log_probabilities(x, candidates.y)
         posterior = (prior + torch.nn.functional.logsigmoid(phi)).softmax(1)
         scores, labels = posterior.max(1)
         return Guess(scores=scores, labels=labels, queries=float(phi.shape[1]))

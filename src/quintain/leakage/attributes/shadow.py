@@ -17,7 +17,7 @@ from quintain.leakage.attributes.candidates import log_odds_by_value
 from quintain.leakage.attributes.imputer import MIN_EXAMPLES, train_imputer
 from quintain.leakage.extraction.student import Student
 from quintain.leakage.hidden_attribute import HiddenAttribute
-from quintain.leakage.knowledge import Knowledge
+from quintain.leakage.knowledge import Knowledge, required_attribute, required_public
 from quintain.leakage.view import AttackerView, ModelView
 
 _RIDGE = 1e-3
@@ -71,16 +71,13 @@ class AttributeShadow:
                 queries.
             DataError: If there are too few public examples.
         """
-        knowledge.require(self.needs, attack=self.name)
-        assert knowledge.public is not None
-        assert knowledge.attribute is not None
-        public, attribute = knowledge.public, knowledge.attribute
-        target = require_model_view(view, attack=self.name)
+        public = required_public(knowledge, attack=self.name)
+        attribute = required_attribute(knowledge, attack=self.name)
+        target, x = require_model_view(view, attack=self.name), candidates.examples(attack=self.name)
         phi = log_odds_by_value(target, attribute, candidates, budget=budget, attack=self.name)
-        assert candidates.x is not None
         weights = self._weights(public, attribute, knowledge, target.device, seed, progress)
         imputer = train_imputer(public, attribute, use_label=True, seed=seed, progress=progress)
-        prior = imputer.log_probabilities(candidates.x, candidates.y)
+        prior = imputer.log_probabilities(x, candidates.y)
         scores, labels = torch.from_numpy(_probabilities(prior.numpy(), phi.numpy(), weights)).max(1)
         return Guess(scores=scores, labels=labels, queries=float(phi.shape[1]))
 

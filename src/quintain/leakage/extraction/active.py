@@ -14,7 +14,7 @@ from quintain.data.dataset import READ_BATCH_SIZE, Dataset
 from quintain.leakage.answers import query_public, require_model_view
 from quintain.leakage.attack import Candidates, Goal, Guess
 from quintain.leakage.extraction.student import Student
-from quintain.leakage.knowledge import Knowledge
+from quintain.leakage.knowledge import Knowledge, required_public
 from quintain.leakage.view import AttackerView
 from quintain.models.classifier import Classifier
 
@@ -66,9 +66,8 @@ class ActiveExtraction:
             SettingError: If no public examples are known, or the budget is below 1.
         """
         require_at_least(1, budget=budget, candidates=len(candidates))
-        knowledge.require(self.needs, attack=self.name)
-        model, public = require_model_view(view, attack=self.name), knowledge.public
-        assert public is not None
+        model = require_model_view(view, attack=self.name)
+        public = required_public(knowledge, attack=self.name)
         total = min(budget, len(public))
         order = np.random.default_rng(derive_seed(seed, "public order")).permutation(len(public))
         goals = [round(total * (done + 1) / self.rounds) for done in range(self.rounds)]

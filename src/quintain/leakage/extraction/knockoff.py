@@ -11,7 +11,7 @@ from quintain.core.seeds import derive_seed
 from quintain.leakage.answers import query_public, require_model_view
 from quintain.leakage.attack import Candidates, Goal, Guess
 from quintain.leakage.extraction.student import Student
-from quintain.leakage.knowledge import Knowledge
+from quintain.leakage.knowledge import Knowledge, required_public
 from quintain.leakage.view import AttackerView
 
 
@@ -55,9 +55,8 @@ class Knockoff:
             SettingError: If no public examples are known, or the budget is below 1.
         """
         require_at_least(1, budget=budget, candidates=len(candidates))
-        knowledge.require(self.needs, attack=self.name)
-        model, public = require_model_view(view, attack=self.name), knowledge.public
-        assert public is not None
+        model = require_model_view(view, attack=self.name)
+        public = required_public(knowledge, attack=self.name)
         order = np.random.default_rng(derive_seed(seed, "public order")).permutation(len(public))
         ids = order[:budget].tolist()
         answers = query_public(model, public, ids)

@@ -9,6 +9,7 @@ from quintain.core.errors import DataError, SettingError
 from quintain.core.statistics import binomial_interval
 from quintain.leakage.attack import LeakJudgment
 from quintain.leakage.judges.bounded_mean import bounded_mean_interval
+from quintain.leakage.judges.trade_off import MaxTPR
 
 Scores = NDArray[np.float64]
 Ranks = NDArray[np.int64]
@@ -62,36 +63,27 @@ def mean_null_exposure(references: int) -> float:
     return math.log2(count) - math.lgamma(count + 1) / (count * math.log(2))
 
 
-def max_exposure(references: int, epsilon: float, delta: float) -> float:
-    r"""Return the largest mean exposure in bits that (epsilon, delta)-differential privacy allows.
+def max_exposure(references: int, max_tpr: MaxTPR) -> float:
+    r"""Return the largest mean exposure in bits that a privacy guarantee allows.
 
-    Left out, a canary has a uniform rank; added, it is among the first k of N with probability at most
+    Left out, a canary has a uniform rank; added, it is among the first k of N = R + 1 with a probability of
+    at most :math:`T(k / N)`, by the trade-off function of the guarantee. The mean of
+    :math:`\log_2 N - \log_2 \text{rank}` is the sum of these probabilities times
+    :math:`\log_2 (k + 1) - \log_2 k` over k below N.
 
-    .. math:: \min\{1,\; e^\epsilon k / N + \delta,\; 1 - e^{-\epsilon}(1 - \delta - k / N)\}
-
-    and the mean of :math:`\log_2 N - \log_2 \text{rank}` is the sum of these probabilities times
-    :math:`\log_2 (k + 1) - \log_2 k` over k below N. The privacy must be that of adding or removing one
-    example.
+    Args:
+        references: R.
+        max_tpr: T, such as ``EpsilonDelta``, of adding or removing one example.
     """
     count = references + 1
-    k = np.arange(1, count)
-    at_most = max_true_positives(k / count, epsilon, delta)
-    return float((at_most * np.log2((k + 1) / k)).sum())
-
-
-def max_true_positives(fpr: NDArray[np.float64], epsilon: float, delta: float) -> NDArray[np.float64]:
-    """Return the largest true-positive rates that (epsilon, delta) allows at false-positive rates."""
-    forward = math.exp(min(epsilon, 700.0)) * fpr + delta
-    backward = 1 - math.exp(-epsilon) * (1 - delta - fpr)
-    return np.clip(np.minimum(forward, backward), 0.0, 1.0)
+    return sum(max_tpr(k / count) * math.log2((k + 1) / k) for k in range(1, count))
 
 
 def judge_exposure(
     ranks: Ranks,
     references: int,
     *,
-    epsilon: float | None = None,
-    delta: float | None = None,
+    max_tpr: MaxTPR | None = None,
     confidence: float = 0.95,
 ) -> LeakJudgment:
     """Judge by the mean exposure of all canaries, beside that of canaries which were not trained on.
@@ -99,7 +91,7 @@ def judge_exposure(
     Args:
         ranks: Of the canaries (m,), from ``canary_ranks``.
         references: R.
-        epsilon, delta: What is claimed of adding or removing one example; None where nothing is.
+        max_tpr: What a claimed guarantee allows, as ``max_exposure`` takes it; None where nothing is claimed.
         confidence: Of the interval, which holds for any law of exposures of independent canaries.
 
     Raises:
@@ -119,7 +111,7 @@ def judge_exposure(
         baseline=mean_null_exposure(references),
         baseline_name="canaries that were not trained on",
         unit="canary",
-        ceiling=None if epsilon is None else max_exposure(references, epsilon, delta or 0.0),
+        ceiling=None if max_tpr is None else max_exposure(references, max_tpr),
         confidence=confidence,
         per_example=tuple(bits.tolist()),
         curve=tuple((float(step), float((bits >= step - 1e-9).mean())) for step in steps),
@@ -131,8 +123,7 @@ def judge_found(
     references: int,
     *,
     fpr: float = 0.01,
-    epsilon: float | None = None,
-    delta: float | None = None,
+    max_tpr: MaxTPR | None = None,
     confidence: float = 0.95,
 ) -> LeakJudgment:
     """Judge by the fraction of canaries that score above all but a fraction ``fpr`` of unused patterns.
@@ -141,7 +132,7 @@ def judge_found(
     and Pearson).
 
     Args:
-        ranks, references, epsilon, delta, confidence: As ``judge_exposure`` takes them.
+        ranks, references, max_tpr, confidence: As ``judge_exposure`` takes them.
         fpr: The fraction, which the number of references must resolve.
 
     Raises:
@@ -165,9 +156,7 @@ def judge_found(
         baseline=chance,
         baseline_name="canaries that were not trained on",
         unit="canary",
-        ceiling=None
-        if epsilon is None
-        else float(max_true_positives(np.array(chance), epsilon, delta or 0.0)),
+        ceiling=None if max_tpr is None else max_tpr(chance),
         confidence=confidence,
         per_example=tuple((ranks <= first).astype(float).tolist()),
     )

@@ -5,14 +5,13 @@ from typing import ClassVar
 
 import torch
 
-from quintain.core.errors import SettingError
 from quintain.core.limits import require_at_least
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.leakage.answers import query_log_odds, require_model_view
 from quintain.leakage.attack import Candidates, Goal, Guess
 from quintain.leakage.extraction.student import Student
-from quintain.leakage.knowledge import Knowledge
+from quintain.leakage.knowledge import Knowledge, required_public
 from quintain.leakage.view import AttackerView, ModelView
 
 
@@ -61,12 +60,9 @@ class CalibratedCanaryLoss:
                 below 1.
         """
         require_at_least(1, budget=budget)
-        knowledge.require(self.needs, attack=self.name)
-        if candidates.x is None:
-            raise SettingError(f"{self.name} scores patterns; expected Candidates(x=...) with them")
-        model, public = require_model_view(view, attack=self.name), knowledge.public
-        assert public is not None
-        scores = query_log_odds(model, candidates.x, candidates.y)
+        model, x = require_model_view(view, attack=self.name), candidates.examples(attack=self.name)
+        public = required_public(knowledge, attack=self.name)
+        scores = query_log_odds(model, x, candidates.y)
         labels = torch.from_numpy(public.labels)
         own = self.student.train(
             public,
@@ -77,4 +73,4 @@ class CalibratedCanaryLoss:
             seed=derive_seed(seed, "calibration"),
             progress=progress,
         )
-        return Guess(scores=scores - query_log_odds(ModelView(own), candidates.x, candidates.y), queries=1.0)
+        return Guess(scores=scores - query_log_odds(ModelView(own), x, candidates.y), queries=1.0)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from quintain.core.errors import SettingError
 from quintain.core.limits import require_at_least
 from quintain.core.progress import Progress, no_progress
 from quintain.leakage.answers import query_log_odds, require_model_view
@@ -49,7 +48,5 @@ class CanaryLoss:
         """
         del knowledge, seed, progress  # it knows nothing, and draws nothing
         require_at_least(1, budget=budget)
-        if candidates.x is None:
-            raise SettingError(f"{self.name} scores patterns; expected Candidates(x=...) with them")
-        model = require_model_view(view, attack=self.name)
-        return Guess(scores=query_log_odds(model, candidates.x, candidates.y), queries=1.0)
+        model, x = require_model_view(view, attack=self.name), candidates.examples(attack=self.name)
+        return Guess(scores=query_log_odds(model, x, candidates.y), queries=1.0)

@@ -7,10 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from quintain.core.errors import DataError
 from quintain.core.limits import require_at_least
 from quintain.core.seeds import derive_seed
-from quintain.data.dataset import Dataset, RowIndices
+from quintain.data.dataset import ArraySource, Dataset
+from quintain.data.joined import join
 
 CELLS = 7
 """Cells of a pattern along each side of an image."""
@@ -57,37 +57,13 @@ def with_canaries(data: Dataset, patterns: Tensor, labels: NDArray[np.int64], *,
     Raises:
         DataError: If the canaries have another shape.
     """
-    if tuple(patterns.shape[1:]) != data.shape:
-        raise DataError(
-            f"canaries of shape {tuple(patterns.shape[1:])}; expected {data.shape} as in {data.name}"
-        )
-    whole = Dataset(
-        _PlantedSource(data, patterns.numpy()),
-        np.concatenate([data.labels, labels]),
-        name=f"{data.name} with {len(labels)} canaries",
+    canaries = Dataset(
+        ArraySource(patterns.numpy()),
+        labels,
+        name="canaries",
         num_classes=data.num_classes,
         class_names=data.class_names,
     )
+    whole = join([data, canaries], name=f"{data.name} with {len(labels)} canaries")
     rows = np.random.default_rng(derive_seed(seed, "rows")).permutation(len(whole))
     return whole.subset(rows, name=whole.name)
-
-
-class _PlantedSource:
-    """Examples of a data set, and canaries after them."""
-
-    def __init__(self, data: Dataset, patterns: NDArray[np.float32]) -> None:
-        self._data, self._patterns = data, patterns
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._data.shape
-
-    def __len__(self) -> int:
-        return len(self._data) + len(self._patterns)
-
-    def read(self, rows: RowIndices) -> NDArray[np.float32]:
-        values = np.empty((len(rows), *self.shape), dtype=np.float32)
-        own = rows < len(self._data)
-        values[own] = self._data.batch(rows[own])[0].numpy()
-        values[~own] = self._patterns[rows[~own] - len(self._data)]
-        return values

@@ -1,0 +1,1 @@
+"""What models leak: how well attacks copy them and what they remember, measured."""
