@@ -277,22 +277,25 @@ def vectors(tmp_path):
     return tmp_path / "v.npz"
 
 
-@pytest.mark.parametrize("token", ["mask:eyeglasses:0.1", "patch:area=5%"])
-def test_what_the_certifier_of_a_defense_does_not_handle_is_refused(call, token):
+@pytest.mark.parametrize(
+    "token", ["mask:eyeglasses:0.1", "patch:area=5%", "l1:1.5", "l0:3", "negative", "color:brightness=0.2"]
+)
+def test_what_a_defense_does_not_train_against_is_refused(call, token):
     code, _, err = call("harden", "--threat", token, "--out", "r")
     assert code == USAGE
-    assert f"--threat {token}: a model trained with ibp is certified by interval, which handles" in " ".join(
-        err.split()
-    )
+    assert f"--threat {token}: ibp trains against linf, l2; give a size such as" in " ".join(err.split())
+
+
+def test_a_second_threat_is_for_a_defense_that_takes_several(call, small):
+    words = ("harden", "--data", small, "--defense", "pgd-at", "--also", "l2:0.5", "--out", "r")
+    code, _, err = call(*words)
+    assert code == USAGE
+    assert "--also l2:0.5: pgd-at takes one threat; use it with union-at" in err
 
 
 @pytest.mark.parametrize("token", ["l1:1.5", "l0:3", "negative", "color:brightness=0.2"])
-@pytest.mark.parametrize("verb", ["certify", "harden"])
-def test_what_nothing_is_proved_of_is_refused_by_name_where_something_is_to_be_proved(
-    call, weights, verb, token
-):
-    words = ("--weights", weights) if verb == "certify" else ()
-    code, _, err = call(verb, *words, "--threat", token, "--out", "r")
+def test_what_nothing_is_proved_of_is_refused_by_name_where_something_is_to_be_proved(call, weights, token):
+    code, _, err = call("certify", "--weights", weights, "--threat", token, "--out", "r")
     assert code == USAGE
     assert f"no certifier handles {token.partition(':')[0]}" in " ".join(err.split())
 
@@ -379,10 +382,7 @@ def test_a_threat_that_noise_cannot_be_certified_for_is_refused_and_not_replaced
         "harden", "--data", small, "--defense", "gaussian", "--threat", "linf:4/255", "--out", "r"
     )
     assert code == ExitCode.USAGE
-    assert (
-        "--threat linf:4/255: a model trained with gaussian is certified by smoothing, which "
-        "handles l2" in err
-    )
+    assert "--threat linf:4/255: gaussian trains against l2; give a size such as" in " ".join(err.split())
     assert not (tmp_path / "r").exists()
 
 

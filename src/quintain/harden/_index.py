@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from quintain.harden.mtl_ibp import MTLIBP as MTLIBP
     from quintain.harden.pgd import PGDTraining as PGDTraining
     from quintain.harden.trades import TRADES as TRADES
+    from quintain.harden.union import UnionTraining as UnionTraining
 
 EXPORTS: dict[str, str] = {
     "AWP": "quintain.harden.awp",
@@ -31,6 +32,7 @@ EXPORTS: dict[str, str] = {
     "MTLIBP": "quintain.harden.mtl_ibp",
     "PGDTraining": "quintain.harden.pgd",
     "TRADES": "quintain.harden.trades",
+    "UnionTraining": "quintain.harden.union",
     "fit": "quintain.harden.defense",
 }
 
@@ -146,7 +148,7 @@ ENTRIES: tuple[Entry, ...] = (
         "adversarial training against projected gradient ascent",
         guarantee="none; attacks show what it resists",
         facts=(
-            ("supports", "linf l2 l1 l0 mask"),
+            ("supports", "linf l2 l1 l0 mask patch light spatial color"),
             ("example", "linf:4/255"),
             ("default_rank", "2"),
             ("certifier", "interval"),
@@ -162,6 +164,18 @@ ENTRIES: tuple[Entry, ...] = (
         facts=(
             ("supports", "linf l2 l1 l0 mask"),
             ("example", "linf:4/255"),
+            ("certifier", "interval"),
+        ),
+    ),
+    Entry(
+        "defense",
+        "union-at",
+        "quintain.harden.union:UnionTraining",
+        "adversarial training against several threats at once, each example at its worst",
+        guarantee="none; attacks on each threat show what it resists",
+        facts=(
+            ("supports", "linf l2 l1 l0 mask patch light spatial color"),
+            ("example", "linf:2/255"),
             ("certifier", "interval"),
         ),
     ),

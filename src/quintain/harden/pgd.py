@@ -7,13 +7,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from quintain.attacks.base import Attack
-from quintain.attacks.inner_maximization import maximize_loss
 from quintain.attacks.step_sizes import check_steps
 from quintain.core.errors import SettingError
 from quintain.core.registry import get_entry
 from quintain.core.threat_specs import threat_name
-from quintain.harden.arguments import check_label_smoothing, to_ball
+from quintain.harden.arguments import check_label_smoothing, to_supported
 from quintain.harden.forward import eval_mode
+from quintain.harden.worst_points import find_worst_points
 from quintain.models.adapters import forward_logits
 from quintain.threats.threat import Threat
 from quintain.training.objective import StepContext
@@ -34,7 +34,8 @@ class PGDTraining:
     Guarantee: none. Attacks show what it resists, which is an upper bound only.
 
     Args:
-        threat: The adversary's ball, or its text, such as ``"linf:4/255"``.
+        threat: The adversary's ball, or its text, such as ``"linf:4/255"``; or a change with parameters, such
+            as a sticker (``"patch:area=3%"``) at a new random place in each step.
         recipe: Epochs, batch size and optimizer.
         steps: Gradient steps of the inner maximization.
         rel_step_size: Length of its first step, relative to ``eps``; the steps shrink.
@@ -52,7 +53,17 @@ class PGDTraining:
     name: ClassVar[str] = "pgd-at"
     summary: ClassVar[str] = "adversarial training against projected gradient ascent"
     guarantee: ClassVar[str] = "none; attacks show what it resists"
-    supports: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0", "mask")
+    supports: ClassVar[tuple[str, ...]] = (
+        "linf",
+        "l2",
+        "l1",
+        "l0",
+        "mask",
+        "patch",
+        "light",
+        "spatial",
+        "color",
+    )
     example: ClassVar[str] = "linf:4/255"
     default_rank: ClassVar[int] = 2
     certifier: ClassVar[str] = "interval"
@@ -67,7 +78,7 @@ class PGDTraining:
     inner: Attack | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "threat", to_ball(self.threat))
+        object.__setattr__(self, "threat", to_supported(self.threat, self.supports))
         check_steps(self.steps, self.rel_step_size)
         check_label_smoothing(self.label_smoothing)
         object.__setattr__(self, "inner", _to_inner(self.inner, self.threat, self.steps))
@@ -121,8 +132,8 @@ def worst_points(defense: PGDTraining, net: nn.Module, x: Tensor, y: Tensor, con
                 ids=context.ids,
             )
             return outcome.adversarial
-        return maximize_loss(
-            lambda z: forward_logits(net, z),
+        return find_worst_points(
+            net,
             x,
             y,
             defense.threat,

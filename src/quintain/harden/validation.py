@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from quintain.attacks.inner_maximization import ascend_loss, maximize_loss
+from quintain.attacks.inner_maximization import ascend_loss
 from quintain.certify.interval.certifier import worst_case_logits
 from quintain.certify.interval.graph import TracedNetwork
+from quintain.harden.worst_points import find_worst_points
 from quintain.losses.cross_entropy import log_odds
 from quintain.models.adapters import forward_logits
 from quintain.threats.threat import Threat
@@ -91,8 +92,8 @@ class RobustValidation:
         """Return which of the ``correct`` examples (B,) stay so after ten steps."""
         found = correct.clone()
         if correct.any():
-            z = maximize_loss(
-                lambda z: forward_logits(net, z),
+            z = find_worst_points(
+                net,
                 x[correct],
                 y[correct],
                 self.threat,

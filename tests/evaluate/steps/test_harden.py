@@ -10,7 +10,7 @@ from quintain.dp.training.resume import delete_unfinished
 from quintain.evaluate import smoothing
 from quintain.evaluate.steps import harden
 from quintain.evaluate.steps.harden import run_harden
-from quintain.threats import L2
+from quintain.threats import L2, Linf, parse
 from tests.evaluate.support.halfspace import points
 
 
@@ -48,3 +48,22 @@ def test_certificates_of_a_hardened_model_are_not_made_again_after_a_kill(monkey
     assert [claim.name for claim in run().claims if claim.name.startswith("smoothed")]
     delete_unfinished(tmp_path / "unfinished")
     assert not (tmp_path / "unfinished").exists()
+
+
+def test_a_model_trained_against_several_threats_is_attacked_in_each(tmp_path):
+    output = run_harden(
+        nn.Linear(2, 2),
+        points(),
+        points(),
+        "union-at",
+        threat=Linf(0.1),
+        also=(L2(0.2), parse("l1:0.3")),
+        epochs=1,
+        sigma=0.25,
+        folder=tmp_path,
+    )
+    rows = [row.threat for model in output.result.models for row in model.rows]
+    assert rows == [Linf(0.1).spec, L2(0.2).spec, parse("l1:0.3").spec]
+    claimed = [claim.bracket.quantity.threat for claim in output.claims[1:]]
+    assert claimed == rows
+    assert any("l1:0.3" in note for note in output.notes)

@@ -46,6 +46,14 @@ def run(
             show_default=False,
         ),
     ] = "",
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Further threat to train against, and to attack afterwards, such as l2:0.5; again for more. "
+            "For union-at.",
+            show_default=False,
+        ),
+    ] = None,
     ema: Annotated[
         float,
         typer.Option(
@@ -70,7 +78,7 @@ def run(
     ] = False,
 ) -> int:
     from quintain.cli.requirement_threats import refuse_unplanned_requirements
-    from quintain.cli.threat_options import parse_certifiable_threats
+    from quintain.cli.threat_options import parse_threats
     from quintain.core.registry import by_default_rank, get_entry
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.harden import run_harden
@@ -78,12 +86,15 @@ def run(
     from quintain.threats import parse
 
     call = replace(call, needs_float64=True, resume_dir=UNFINISHED)
-    chosen = parse_certifiable_threats([threat])[0] if threat else None
+    chosen = parse_threats([threat])[0] if threat else None
+    others = tuple(parse_threats([one])[0] for one in also or ())
     entry = get_entry("defense", defense) if defense else by_default_rank("defense")[0]
     # without --threat, the defense trains against a threat of its own, which may follow from sigma
     default = entry.build(threat=parse(entry.fact("example")), sigma=sigma).threat
     validation = call.splits.split("val") if front or keep == "best" else None
-    refuse_unplanned_requirements(call.requirements, [(chosen or default).spec])
+    refuse_unplanned_requirements(
+        call.requirements, [(chosen or default).spec, *(one.spec for one in others)]
+    )
 
     def work() -> StepOutput:
         return run_harden(
@@ -97,6 +108,7 @@ def run(
             band_shape=band_shape.value,
             epochs=epochs,
             inner=inner,
+            also=others,
             ema_decay=ema,
             validation=validation,
             early_stopping=keep == "best",

@@ -125,6 +125,7 @@ def run_harden(
     attacks: Mapping[str, AttackFn] | None = None,
     epochs: int = 0,
     inner: str = "",
+    also: tuple[Threat, ...] = (),
     ema_decay: float = 0.0,
     validation: Dataset | None = None,
     early_stopping: bool = False,
@@ -148,6 +149,8 @@ def run_harden(
         attacks: Attacks by name; the reference attack if not given.
         epochs: Instead of the defense's own number; 0 keeps that.
         inner: Attack inside adversarial training; the defense's own if empty.
+        also: Further threats to train against, for a defense that takes several; the model is attacked in
+            each of them, too.
         ema_decay: Decay of a moving average of the weights; 0 for none.
         validation: Examples for what follows.
         early_stopping: Whether to keep the best weights instead of the last.
@@ -164,12 +167,20 @@ def run_harden(
     """
     entry = get_entry("defense", defense_name)
     certifier = get_entry("certifier", entry.fact("certifier"))
-    if threat is not None:
-        _require_supported(entry, certifier, threat)
-    settings = {"sigma": sigma, "band_width": band_width, "band_shape": band_shape, "inner": inner}
+    for one in (*((threat,) if threat else ()), *also):
+        _require_supported(entry, one)
+    settings = {
+        "sigma": sigma,
+        "band_width": band_width,
+        "band_shape": band_shape,
+        "inner": inner,
+        "also": also,
+    }
     defense = entry.build(threat=threat or parse(entry.fact("example")), **settings)
     if inner and not hasattr(defense, "inner"):
         raise SettingError(f"--inner {inner}: {entry.name} has no inner attack; use it with pgd-at")
+    if also and not hasattr(defense, "also"):
+        raise SettingError(f"--also {also[0].spec}: {entry.name} takes one threat; use it with union-at")
     if (front or early_stopping) and validation is None:
         raise SettingError(
             "validation is None; expected examples that are neither trained nor tested on, by which a "
@@ -185,7 +196,7 @@ def run_harden(
     elif certified == "ablated":
         certifiers = {method.title: method}
     else:
-        certifiers, notes = _certifiers(method, getattr(method, "title", certifier.name), net, test, ball)
+        certifiers, notes = _certifiers(certifier, method, net, test, ball)
     points: tuple[FrontPoint, ...] = ()
     checkpoint = None if unfinished is None else unfinished / TRAINING_FILE
     if front and validation is not None:
@@ -246,9 +257,25 @@ def run_harden(
             checkpoint_dir=unfinished,
             progress=progress,
         )
+    more = []
+    for number, one in enumerate(also):
+        certifiers, why = _certifiers(certifier, method, net, test, one)
+        notes = (*notes, *why)
+        more.append(
+            attack_and_certify(
+                subject,
+                test,
+                [one],
+                attacks=reference_attacks(threat_name(one.spec)),
+                certifiers=certifiers,
+                seed=seed,
+                checkpoint_dir=unfinished and unfinished / f"also-{number}",
+                progress=progress,
+            )
+        )
     return StepOutput(
-        HardenResult((training,), (attacked,), points),
-        (clean, *claims),
+        HardenResult((training,), (attacked, *(one[0] for one in more)), points),
+        (clean, *claims, *(claim for one in more for claim in one[2])),
         (*unseen_class_notes(train, test), *said, *notes),
     )
 
@@ -263,28 +290,22 @@ def _front_note(points: tuple[FrontPoint, ...], threat: Threat) -> str:
     )
 
 
-def _require_supported(defense: Entry, certifier: Entry, threat: Threat) -> None:
-    """Raise for a threat that the defense does not take, or that its result is not certified for."""
-    kind, other = (
-        threat_name(threat.spec),
-        f"such as --threat {defense.fact('example')}, or leave --threat out",
-    )
-    if kind not in certifier.words("supports"):
-        raise SettingError(
-            f"--threat {threat.spec}: a model trained with {defense.name} is certified by {certifier.name}, "
-            f"which handles {', '.join(certifier.words('supports'))}; give a size {other}"
-        )
-    if kind not in defense.words("supports"):
+def _require_supported(defense: Entry, threat: Threat) -> None:
+    """Raise for a threat that the defense does not take."""
+    if threat_name(threat.spec) not in defense.words("supports"):
         raise SettingError(
             f"--threat {threat.spec}: {defense.name} trains against {', '.join(defense.words('supports'))}; "
-            f"give a size {other}"
+            f"give a size such as --threat {defense.fact('example')}, or leave --threat out"
         )
 
 
 def _certifiers(
-    certifier: Certifier, title: str, net: nn.Module, data: Dataset, threat: Threat
+    entry: Entry, certifier: Certifier, net: nn.Module, data: Dataset, threat: Threat
 ) -> tuple[dict[str, Certifier], tuple[str, ...]]:
-    """Return the certifier under its title where it can certify the net; else none, and why."""
+    """Return the certifier under its title where it can certify the net in the threat; else none, and why."""
+    title, supported = getattr(certifier, "title", entry.name), entry.words("supports")
+    if threat_name(threat.spec) not in supported:
+        return {}, (f"{title} certify {', '.join(supported)} alone: nothing is certified in {threat.spec}",)
     model = Classifier(copy.deepcopy(net).eval(), num_classes=data.num_classes)
     reason = refusal_reason(certifier, model, data, threat)
     return ({}, (f"{title} cannot certify this net: {reason}",)) if reason else ({title: certifier}, ())
