@@ -32,6 +32,8 @@ from quintain.dp.specimens import EveryLayer
 from quintain.evaluate.steps.harden import with_epochs
 from quintain.federated import FederatedConfig, partition, simulate
 from quintain.harden import fit
+from quintain.leakage import Candidates, Knowledge
+from quintain.leakage.update_view import UpdateView
 from quintain.models import Classifier
 from quintain.testing import FakeDeviceTensor, fake_device, on_device, random_inputs
 from quintain.threats import L2, Linf, Patch, parse
@@ -115,16 +117,21 @@ def test_a_defense_trains_the_same(name):
 
 @pytest.mark.parametrize("name", RECONSTRUCTIONS)
 def test_a_reconstruction_is_the_same(name):
-    net, attack = a_net().eval(), LEAKS[name].load()
+    net, attack = a_net().eval(), LEAKS[name].build(steps=5)
     x, y = random_inputs(1, 1, 4, 4, seed=3).float(), torch.tensor([1])
     loss = nn.functional.cross_entropy(net(x), y)
     update = torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(net.parameters()))])
-    wanted = attack(net, update, (1, 4, 4), steps=5, seed=3).image
+    candidates = Candidates(y=y, ids=torch.arange(1), shape=(1, 4, 4))
+
+    def images(of: nn.Module, sent: Tensor) -> Tensor:
+        view = UpdateView(of, lambda _net: sent)
+        return attack.guess(view, Knowledge(), candidates, budget=1, seed=3).images
+
+    wanted = images(net, update)
     with fake_device() as device:
         moved = copy.deepcopy(net).to(device)
         for sent in (update, update.to(device)):
-            found = on_device(attack, moved, sent, (1, 4, 4), steps=5, seed=3).image
-            assert found.device == device
+            found = on_device(images, moved, sent)
             assert torch.equal(found.cpu(), wanted)
 
 

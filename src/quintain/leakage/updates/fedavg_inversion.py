@@ -66,7 +66,7 @@ class UnrolledLoss:
                 local_update(
                     self._net,
                     [
-                        (site[epoch % self.passes, rows], labels[rows])
+                        (site[epoch % self.passes, rows.to(x.device)], labels[rows.to(x.device)])
                         for epoch, rows in self._local.batches(self.examples)
                     ],
                     self._local.learning_rate,
