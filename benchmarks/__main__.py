@@ -37,6 +37,7 @@ SUITES = (
     "federated.flower",
     "federated.scale",
     "leakage.extraction",
+    "leakage.planted_bugs",
 )
 
 

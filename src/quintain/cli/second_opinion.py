@@ -1,9 +1,16 @@
-"""What ``audit --train`` does: audit a training of the user's as a black box, and hold its claim to that."""
+"""What ``audit --train`` and ``--mechanism`` do: audit code of the user's, and hold its claim to that."""
 
+import io
+import zipfile
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from quintain.core.errors import SettingError
+import numpy as np
+
+from quintain.cli.score_audits import CODES
+from quintain.core.errors import DataError, NotFoundError, SettingError
+from quintain.core.files import read_bytes
 
 if TYPE_CHECKING:
     from quintain.cli.call import VerbCall
@@ -84,3 +91,85 @@ class TrainingAudit:
 
         call.warn(() if call.classes else class_warnings(call.train))
         return call.run_resumable(work)
+
+
+EXPECTED_INPUTS = "an .npz file of the arrays records and neighbor, which differ by one record"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MechanismAudit:
+    """What the options of ``audit --mechanism`` said.
+
+    Args:
+        mechanism: ``path/to/file.py:function``, a function of records and a generator.
+        inputs: An ``.npz`` file of the two inputs; those of ``neighbors()`` in the same file if not given.
+        claim, delta: The epsilon that is claimed, at which delta.
+        adjacency: What the inputs differ by; empty if not said.
+        runs: Of each input.
+    """
+
+    mechanism: str
+    inputs: Path | None = None
+    claim: float | None = None
+    delta: float = 1e-5
+    adjacency: str = ""
+    runs: int = 1000
+
+    def run(self, call: "VerbCall") -> int:
+        """Run the audit, show what it found, and return the exit code.
+
+        Args:
+            call: Of the command.
+        """
+        from quintain.evaluate.steps.audit_mechanism import ClaimedMechanism, audit_mechanism
+        from quintain.models.user_files import load_user_function
+        from quintain.report import presentation_of
+
+        function = load_user_function(self.mechanism, expected="fn(records, rng)")
+        records, neighbor = self._neighbors()
+        claim = ClaimedMechanism(
+            function,
+            records,
+            neighbor,
+            epsilon=self.claim,
+            delta=self.delta,
+            adjacency=self.adjacency,
+            name=self.mechanism,
+        )
+        result = audit_mechanism(claim, runs=self.runs, seed=call.seed, progress=call.progress)
+        for line in presentation_of(result).summary(result):
+            call.console.print(line, markup=False, soft_wrap=True)
+        known = claim.adjacency or "one record, which nobody checked"
+        call.print_dim(f"assumed: runs are independent of each other; the inputs differ by {known}")
+        return CODES[result.bracket.consistency]
+
+    def _neighbors(self) -> tuple[Any, Any]:
+        """Return the two inputs."""
+        if self.inputs is not None:
+            return _read_inputs(self.inputs)
+        from quintain.models.user_files import load_user_function
+
+        spec = f"{self.mechanism.rpartition(':')[0]}:neighbors"
+        try:
+            found = load_user_function(spec, expected="neighbors()")()
+        except NotFoundError as error:
+            raise NotFoundError(
+                f"{error}; expected a function neighbors() there that returns two neighboring inputs, or "
+                f"--inputs with {EXPECTED_INPUTS}"
+            ) from error
+        if not isinstance(found, tuple | list) or len(found) != 2:
+            raise DataError(f"{spec} returns a {type(found).__name__}; expected two neighboring inputs")
+        return found[0], found[1]
+
+
+def _read_inputs(path: Path) -> tuple[Any, Any]:
+    if not path.is_file():
+        raise NotFoundError(f"there is no file {path}; expected {EXPECTED_INPUTS}")
+    try:
+        with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as held:
+            arrays = {name: held[name] for name in held.files}
+    except (ValueError, OSError, AttributeError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read ({error}); expected {EXPECTED_INPUTS}") from error
+    if not {"records", "neighbor"} <= arrays.keys():
+        raise DataError(f"{path} has {', '.join(sorted(arrays)) or 'no array'}; expected {EXPECTED_INPUTS}")
+    return arrays["records"], arrays["neighbor"]

@@ -16,5 +16,9 @@ if TYPE_CHECKING:
     from quintain.evaluate.evasion.attacks import run_attacks as run_attacks
     from quintain.evaluate.evasion.defaults import attack as attack
     from quintain.evaluate.step import StepOutput as StepOutput
+    from quintain.evaluate.steps.audit_mechanism import ClaimedMechanism as ClaimedMechanism
+    from quintain.evaluate.steps.audit_mechanism import audit_mechanism as audit_mechanism
+    from quintain.evaluate.steps.audit_training import AuditedClaim as AuditedClaim
+    from quintain.evaluate.steps.audit_training import audit_training as audit_training
 
 __getattr__, __dir__ = lazy_exports(__name__, EXPORTS)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from quintain.leakage.audit.repeats import repetitions as repetitions
     from quintain.leakage.audit.result import EpsilonAudit as EpsilonAudit
     from quintain.leakage.audit.score_files import read_scores as read_scores
+    from quintain.leakage.black_box import BlackBoxTraining as BlackBoxTraining
     from quintain.leakage.canaries import CanaryNet as CanaryNet
     from quintain.leakage.canaries import CanaryRun as CanaryRun
     from quintain.leakage.canaries import insert_canaries as insert_canaries

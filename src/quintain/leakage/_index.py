@@ -45,6 +45,7 @@ EXPORTS: dict[str, str] = {
     "AttributePosterior": "quintain.leakage.attributes.posterior",
     "AttributeShadow": "quintain.leakage.attributes.shadow",
     "Auditor": "quintain.leakage.audit.auditor",
+    "BlackBoxTraining": "quintain.leakage.black_box",
     "CalibratedCanaryLoss": "quintain.leakage.memorization.calibrated",
     "CanaryLoss": "quintain.leakage.memorization.canary_loss",
     "CanaryNet": "quintain.leakage.canaries",

@@ -18,8 +18,8 @@ class SecondOpinionResult:
     Args:
         subject: What was audited, such as ``mine.py:train``.
         of: Whether it trains a model, or releases numbers.
-        audit: The audit; of a mechanism ``canaries`` is the number of its runs, and ``guesses`` that of
-            outputs beyond the threshold, of which ``correct`` came from the first input.
+        audit: The audit; of a mechanism ``canaries`` is the number of its runs that bound epsilon, and
+            nothing is guessed.
         claim: The epsilon that is claimed; None where none is.
         control: The audit of a training that was named as the same without noise; None without one.
         canary_kind: The kind of canaries; empty for a mechanism.

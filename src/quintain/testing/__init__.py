@@ -142,6 +142,7 @@ if TYPE_CHECKING:
     from quintain.testing.threat_laws import check_spec as check_spec
     from quintain.testing.threat_laws import check_steepest_step as check_steepest_step
     from quintain.testing.threat_laws import check_threat as check_threat
+    from quintain.testing.training_bugs import ACCOUNTANT_BUGS as ACCOUNTANT_BUGS
     from quintain.testing.training_bugs import TRAINING_BUGS as TRAINING_BUGS
     from quintain.testing.universal_laws import check_applied_allowed as check_applied_allowed
     from quintain.testing.universal_laws import check_held_out as check_held_out

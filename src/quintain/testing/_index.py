@@ -4,6 +4,7 @@
 # ruff: noqa
 
 EXPORTS: dict[str, str] = {
+    "ACCOUNTANT_BUGS": "quintain.testing.training_bugs",
     "ATTACK_BUGS": "quintain.testing.planted_bugs",
     "CERTIFIER_BUGS": "quintain.testing.planted_bugs",
     "CLOSED_FORMS": "quintain.testing.closed_forms",

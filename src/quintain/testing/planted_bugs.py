@@ -30,22 +30,25 @@ class PlantedBug:
 
     Args:
         target: What it replaces, by its import path: ``package.module.Class.method``.
-        replacement: What is run instead; of a method, with the instance first.
+        replacement: What is run instead; of a method, with the instance first, or a property in its place.
         alarm: A pattern of the message by which a law or a test names it.
     """
 
     target: str
-    replacement: Callable[..., Any]
+    replacement: Callable[..., Any] | property
     alarm: str
 
     @contextmanager
     def planted(self) -> Iterator[None]:
         """Plant the bug for the length of a ``with`` block."""
 
-        def replaced(*arguments: Any, **named: Any) -> Any:
-            return self.replacement(*arguments, **named)
+        replacement = self.replacement
 
-        with patch(self.target, replaced):
+        def replaced(*arguments: Any, **named: Any) -> Any:
+            assert not isinstance(replacement, property)
+            return replacement(*arguments, **named)
+
+        with patch(self.target, replacement if isinstance(replacement, property) else replaced):
             yield
 
 

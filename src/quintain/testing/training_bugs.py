@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from quintain.dp import PrivacySettings, make_private
+from quintain.dp.accounting import pld
 from quintain.dp.per_example.grads import DenseGrads, OuterProductGrads
 from quintain.dp.randomness.stream import CHUNK_BYTES, RandomStream
 from quintain.dp.step.clipped_sum import FloatClippedSum
@@ -24,6 +25,7 @@ from quintain.testing.planted_bugs import PlantedBug
 Rows = NDArray[np.int64]
 
 _SAMPLE, _NORMAL, _FILL = RandomStream.poisson_sample, RandomStream._normal, RandomStream._fill
+_COMPOSED = pld._composed_pld
 _ADD_GAUSSIAN, _DENSE_NORMS = RandomStream.add_gaussian, DenseGrads.squared_norms
 
 
@@ -189,6 +191,21 @@ TRAINING_BUGS: Mapping[str, PlantedBug] = {
         lambda *drawn: _NORMAL(*drawn) / 2,
         "standard deviation",
     ),
+    "noise not scaled by the clip norm": PlantedBug(
+        "quintain.dp.step.noise_and_clip.NoiseAndClip.sum_noise_std",
+        property(lambda settings: settings.noise_multiplier),
+        "standard deviation",
+    ),
+    "noise 20 % short": PlantedBug(
+        "quintain.dp.randomness.stream.RandomStream._normal",
+        lambda *drawn: _NORMAL(*drawn) * 0.8,
+        "standard deviation",
+    ),
+    "noise 5 % short": PlantedBug(
+        "quintain.dp.randomness.stream.RandomStream._normal",
+        lambda *drawn: _NORMAL(*drawn) * 0.95,
+        "standard deviation",
+    ),
     "noise 2 % short": PlantedBug(
         "quintain.dp.randomness.stream.RandomStream._normal",
         lambda *drawn: _NORMAL(*drawn) * 0.98,
@@ -259,3 +276,16 @@ TRAINING_BUGS: Mapping[str, PlantedBug] = {
     ),
 }
 """Bugs of private training: the alarm is what ``verify_mechanism`` says of it."""
+
+
+def _a_quarter_of_the_steps(history: tuple[tuple[float, float, int], ...], interval: float) -> Any:
+    """Compose a quarter of the steps."""
+    return _COMPOSED(tuple((sigma, rate, -(-steps // 4)) for sigma, rate, steps in history), interval)
+
+
+ACCOUNTANT_BUGS: Mapping[str, PlantedBug] = {
+    "told a quarter of the steps": PlantedBug(
+        "quintain.dp.accounting.pld._composed_pld", _a_quarter_of_the_steps, "least true epsilon"
+    ),
+}
+"""Bugs of the accountant, which the mechanism keeps to: the alarm is what an audit says of it."""

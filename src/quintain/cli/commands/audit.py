@@ -73,11 +73,13 @@ def run(
         ),
     ] = "",
     adjacency: Annotated[
-        Adjacency,
+        Adjacency | None,
         typer.Option(
-            help="Of the claim of --train: what a canary that is left out leaves, nothing or another record."
+            help="Of the claim of --train or --mechanism: whether neighboring data sets differ by a record "
+            "more, or by another record; add/remove if not given, or what the inputs of a mechanism show.",
+            show_default=False,
         ),
-    ] = Adjacency.ADD_REMOVE,
+    ] = None,
     check_seed: Annotated[
         bool,
         typer.Option(
@@ -85,6 +87,24 @@ def run(
             help="Do the first training of --train twice, to tell whether it follows its seed.",
         ),
     ] = False,
+    mechanism: Annotated[
+        str,
+        typer.Option(
+            help="Audit a mechanism by many runs on two neighboring inputs: path/to/file.py:function, called "
+            "as fn(records, rng), which returns what it releases. The file's neighbors() gives the inputs.",
+            show_default=False,
+        ),
+    ] = "",
+    inputs: Annotated[
+        Path | None,
+        typer.Option(
+            help="The inputs of --mechanism instead: an .npz file of the arrays records and neighbor.",
+            show_default=False,
+        ),
+    ] = None,
+    runs: Annotated[
+        int, typer.Option(help="Runs of --mechanism on each input; half of them learn a score.", min=8)
+    ] = 1000,
 ) -> int:
     from quintain.core.registry import choose
 
@@ -98,9 +118,20 @@ def run(
             delta=delta,
             kind=kind,
             canaries=canaries,
-            adjacency=adjacency.value,
+            adjacency=(adjacency or Adjacency.ADD_REMOVE).value,
             check_seed=check_seed,
         ).run(call, choose("audit", auditor, scores_of="canaries"))
+    if mechanism:
+        from quintain.cli.second_opinion import MechanismAudit
+
+        return MechanismAudit(
+            mechanism=mechanism,
+            inputs=inputs,
+            claim=claim,
+            delta=delta,
+            adjacency=adjacency.value if adjacency else "",
+            runs=runs,
+        ).run(call)
     if scores or claim is not None:
         from quintain.cli.score_audits import audit_scores
 

@@ -51,9 +51,7 @@ def _summary(result: SecondOpinionResult) -> Iterator[str]:
 
 def _counts(result: SecondOpinionResult, run: AuditRun) -> str:
     if result.of == "mechanism":
-        return (
-            f"{run.canaries:,} runs, {run.correct} of {run.guesses} outputs beyond a threshold from one input"
-        )
+        return f"{run.canaries:,} runs on two neighboring inputs"
     return f"{run.correct} of {run.guesses} guesses right, {fmt.count(run.canaries, 'canary', 'canaries')}"
 
 
@@ -88,14 +86,14 @@ def _blocks(result: SecondOpinionResult, _: RunResults) -> list[Block]:
         cells(
             one.title,
             f"{one.canaries:,}",
-            f"{one.correct:,} of {one.guesses:,}",
+            f"{one.correct:,} of {one.guesses:,}" if one.guesses else fmt.NO_VALUE,
             fmt.epsilon(one.lower.at_confidence(CONFIDENCE), Side.LOWER),
             fmt.epsilon(one.max_auditable_epsilon),
         )
         for one in runs
     )
-    of = ("canaries", "right guesses") if result.of == "training" else ("runs", "beyond the threshold")
-    head = ("audit of", *of, "epsilon at least", "largest detectable epsilon")
+    counted = "canaries" if result.of == "training" else "runs"
+    head = ("audit of", counted, "right guesses", "epsilon at least", "largest detectable epsilon")
     return [
         Heading(f"Second opinion on {result.subject}"),
         *(Text(line) for line in _summary(result)),

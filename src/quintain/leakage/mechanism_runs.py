@@ -1,0 +1,197 @@
+"""Many runs of a mechanism of the user's on two neighboring inputs, and a score that tells them apart."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from quintain.core.errors import DataError, ModelError, QuintainError, SettingError
+from quintain.core.progress import Progress, no_progress
+from quintain.core.seeds import derive_seed
+from quintain.core.user_code import FAILURES, failure_text
+from quintain.leakage.audit.many_runs import audit_many_runs
+
+Mechanism = Callable[[Any, np.random.Generator], Any]
+"""``fn(records, rng)`` to one released number or an array of them; its randomness may come from elsewhere."""
+
+Numbers = NDArray[np.float64]
+
+MAX_NUMBERS = 1 << 26
+"""Released numbers of all runs together, which are held in memory."""
+
+SCORES_TRIED = 0.5
+"""The confidence at which the two kinds of scores are compared, on runs that the bound does not use."""
+
+
+@dataclass(frozen=True, slots=True)
+class MechanismRuns:
+    """What a mechanism released on either input, in as many runs of each.
+
+    Args:
+        releases: (runs, d) of the records.
+        neighbor_releases: (runs, d) of the neighbor.
+    """
+
+    releases: Numbers
+    neighbor_releases: Numbers
+
+
+def neighbor_relation(records: object, neighbor: object) -> Literal["add/remove", "replace"] | None:
+    """Return how two inputs differ: by one row more, or by one other row; None where they are no arrays.
+
+    Args:
+        records, neighbor: Arrays of as many columns, or anything else.
+
+    Raises:
+        DataError: If they are arrays that are equal, or differ by more than one record.
+    """
+    if not isinstance(records, np.ndarray | Tensor | list) or not isinstance(neighbor, type(records)):
+        return None
+    try:
+        one, other = np.asarray(records), np.asarray(neighbor)
+    except ValueError:
+        return None
+    if one.dtype.kind not in "biufSU" or other.dtype.kind not in "biufSU" or not one.ndim or not other.ndim:
+        return None
+    counts: dict[bytes, int] = {}
+    for array, sign in ((one, 1), (other, -1)):
+        for row in np.ascontiguousarray(array.astype(np.result_type(one, other))):
+            counts[row.tobytes()] = counts.get(row.tobytes(), 0) + sign
+    more, fewer = (sum(max(sign * count, 0) for count in counts.values()) for sign in (1, -1))
+    if one.shape[1:] == other.shape[1:] and (more, fewer) in ((1, 0), (0, 1)):
+        return "add/remove"
+    if one.shape[1:] == other.shape[1:] and (more, fewer) == (1, 1):
+        return "replace"
+    raise DataError(
+        f"the inputs have {len(one)} and {len(other)} records, of which {more} and {fewer} are not in the "
+        "other; expected neighbors: one record more, or one record replaced"
+    )
+
+
+def run_mechanism(
+    mechanism: Mechanism,
+    records: object,
+    neighbor: object,
+    *,
+    runs: int = 1000,
+    seed: int = 0,
+    name: str = "fn",
+    progress: Progress = no_progress,
+) -> MechanismRuns:
+    """Run a mechanism as often on either input, in turn.
+
+    Args:
+        mechanism: The mechanism.
+        records, neighbor: Two neighboring inputs, handed on as they are.
+        runs: Of each input.
+        seed: Of the generators that it is given, one an input.
+        name: Of the mechanism, for messages.
+        progress: Shows a bar.
+
+    Raises:
+        ModelError: If it fails, or releases anything but as many finite numbers each time.
+        SettingError: If there are more numbers than memory is planned for.
+    """
+    inputs = (records, neighbor)
+    rngs = [np.random.default_rng(derive_seed(seed, "mechanism", arm)) for arm in (0, 1)]
+    found: tuple[list[Numbers], list[Numbers]] = ([], [])
+    with progress.bar(f"runs of {name}", 2 * runs) as done:
+        for _ in range(runs):
+            for own, given, rng in zip(found, inputs, rngs, strict=True):
+                own.append(_released(mechanism, given, rng, name))
+                expected = found[0][0].size
+                if own[-1].size != expected:
+                    raise ModelError(
+                        f"{name} releases {own[-1].size} numbers, and {expected} before; expected as many in "
+                        "each run, on either input"
+                    )
+                if 2 * runs * expected > MAX_NUMBERS:
+                    raise SettingError(
+                        f"{name} releases {expected} numbers in each of {2 * runs} runs; expected at most "
+                        f"{MAX_NUMBERS} in all: release fewer, such as a statistic of them"
+                    )
+                done(1)
+    return MechanismRuns(np.stack(found[0]), np.stack(found[1]))
+
+
+def _released(mechanism: Mechanism, given: object, rng: np.random.Generator, name: str) -> Numbers:
+    try:
+        released = mechanism(given, rng)
+        numbers = np.asarray(released, dtype=np.float64).ravel()
+    except QuintainError:
+        raise
+    except FAILURES as error:
+        raise ModelError(f"{name} fails: {failure_text(error)}; correct it and run again") from error
+    if not numbers.size or not np.isfinite(numbers).all():
+        raise ModelError(
+            f"{name} releases {released!r:.60}; expected at least one number, all finite: where it may "
+            "release none, release a number that stands for that"
+        )
+    return numbers
+
+
+def score_runs(runs: MechanismRuns, *, delta: float, seed: int) -> tuple[Numbers, NDArray[np.bool_]]:
+    r"""Learn from the first half of the runs which releases tell the inputs apart, and score the second half.
+
+    Two scores are fitted to a quarter of the runs: a linear one, by the difference of the means over the
+    pooled variance of each number, and a quadratic one, the log likelihood ratio of independent Gaussians,
+    which sees a changed spread. Of the two, that is taken which shows more on the second quarter. So the
+    score is fixed before the runs of the bound are looked at, and nothing is to be paid for the choice.
+
+    Args:
+        runs: Of both inputs.
+        delta: Of the bound that is sought.
+        seed: Breaks ties.
+
+    Returns:
+        Scores (n,) of the second half, larger for the records, and whether each is of the records (n,).
+
+    Raises:
+        SettingError: If there are fewer than 8 runs of each input.
+    """
+    if len(runs.releases) < 8:
+        raise SettingError(f"{len(runs.releases)} runs of each input; expected at least 8, such as 1000")
+    quarters = [np.array_split(one, 4) for one in (runs.releases, runs.neighbor_releases)]
+    fitted = [score(quarters[0][0], quarters[1][0]) for score in (_linear, _quadratic)]
+    shown = [_shown(score, quarters[0][1], quarters[1][1], delta, seed) for score in fitted]
+    best = fitted[int(np.argmax(shown))]
+    own, other = (np.concatenate(one[2:]) for one in quarters)
+    return _both(best, own, other)
+
+
+def _both(
+    score: Callable[[Numbers], Numbers], own: Numbers, other: Numbers
+) -> tuple[Numbers, NDArray[np.bool_]]:
+    return np.concatenate([score(own), score(other)]), np.arange(len(own) + len(other)) < len(own)
+
+
+def _shown(
+    score: Callable[[Numbers], Numbers], own: Numbers, other: Numbers, delta: float, seed: int
+) -> float:
+    scores, included = _both(score, own, other)
+    return audit_many_runs(scores, included, delta=delta, confidence=SCORES_TRIED, seed=seed).epsilon
+
+
+def _linear(own: Numbers, other: Numbers) -> Callable[[Numbers], Numbers]:
+    variance = (own.var(axis=0) + other.var(axis=0)) / 2
+    weights = (own.mean(axis=0) - other.mean(axis=0)) / (variance + _floor(own, other))
+    return lambda x: np.asarray(x @ weights, dtype=np.float64)
+
+
+def _quadratic(own: Numbers, other: Numbers) -> Callable[[Numbers], Numbers]:
+    fits = [(one.mean(axis=0), one.var(axis=0) + _floor(own, other)) for one in (own, other)]
+
+    def score(x: Numbers) -> Numbers:
+        densities = [-((x - mean) ** 2) / (2 * variance) - np.log(variance) / 2 for mean, variance in fits]
+        return np.asarray((densities[0] - densities[1]).sum(axis=1), dtype=np.float64)
+
+    return score
+
+
+def _floor(own: Numbers, other: Numbers) -> Numbers:
+    """Return a variance below which a number is taken for constant: far below its size, and never zero."""
+    size = np.maximum(np.abs(own).max(axis=0), np.abs(other).max(axis=0))
+    return np.asarray(1e-12 * size**2 + np.finfo(np.float64).tiny, dtype=np.float64)
