@@ -276,17 +276,31 @@ def written_into(z):
     ("net", "said"),
     [
         (Ended(nn.Softmax(1), outputs=1), "softmax of one logit"),
+        (Ended(nn.Sigmoid(), outputs=1), "sigmoid of one logit"),
+        (Ended(lambda z: torch.sigmoid(z).squeeze(1), outputs=1), "sigmoid of one logit"),
+        (Ended(lambda z: {"logits": z.sigmoid().view(z.shape[0], 1)}, outputs=1), "sigmoid of one logit"),
         (Ended(nn.Softmax(0)), "no bound rule"),
         (Ended(lambda z: F.softmax(z, dim=1).mul_(-1.0)), "no bound rule"),
         (Ended(lambda z: F.softmax(z, dim=1, dtype=torch.float64)), "no bound rule"),
         (Ended(written_into), "no bound rule"),
     ],
 )
-def test_another_softmax_is_refused(net, said):
+def test_another_softmax_and_a_probability_alone_are_refused(net, said):
     with pytest.raises(ModelError, match=said):
         IntervalBounds()(
             Classifier(net.eval()), torch.rand(2, 4), torch.zeros(2, dtype=torch.long), Linf(0.1)
         )
+
+
+@pytest.mark.parametrize(
+    "end", [nn.Sigmoid(), lambda z: 2 * z.sigmoid() - 1], ids=["for each class", "centered"]
+)
+def test_sigmoids_that_say_something_are_bounded(end):
+    net = Ended(end, outputs=2 if isinstance(end, nn.Sigmoid) else 1).eval()
+    outcome = IntervalBounds()(
+        Classifier(net), torch.rand(2, 4), torch.zeros(2, dtype=torch.long), Linf(0.01)
+    )
+    assert outcome.margin.isfinite().all()
 
 
 def test_convolutions_as_functions_are_looked_for_where_settings_matter(monkeypatch):

@@ -1,4 +1,4 @@
-r"""Layers that are 1-Lipschitz in L2 whatever their weights, to train with; then folded into plain ones.
+r"""Layers that are 1-Lipschitz in L2 in exact arithmetic, to train with; then folded into plain ones.
 
 Almost orthogonal layers rescale each input of a weight W,
 

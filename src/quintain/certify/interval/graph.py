@@ -23,7 +23,7 @@ from quintain.certify.interval.functions import (
 )
 from quintain.certify.interval.layers import LAYER_RULES, bound_layer, require_unmodified
 from quintain.certify.interval.observer import Observer, require_inside_bounds
-from quintain.certify.interval.scores import Scores, scores_of
+from quintain.certify.interval.scores import Scores, ends_in_sigmoid, scores_of
 from quintain.certify.interval.smooth import SMOOTH_LAYERS
 from quintain.certify.interval.tensor_functions import CONVOLUTION_FUNCTIONS
 from quintain.certify.rounding import NO_ROUNDING, RoundingModel
@@ -232,11 +232,16 @@ class TracedNetwork:
         return logits
 
     def _require_classes(self, count: int) -> None:
-        """Refuse softmax of one logit, which is 1 whatever the input is.
+        """Refuse one output that says the same of every input: softmax is 1, and sigmoid above 0.
 
         Raises:
             ModelError: If that is so.
         """
+        if count == 1 and ends_in_sigmoid(self.logits_node, self.root):
+            raise ModelError(
+                "the net ends in sigmoid of one logit, which is above 0, the answer of class 1, for every "
+                "input; expected the one logit as it is, without the sigmoid"
+            )
         if self.scores is not None and count == 1:
             raise ModelError(
                 f"the net ends in {self.scores.kind} of one logit, which is the same for every input; "

@@ -1,4 +1,4 @@
-"""Softmax and its logarithm as the last operation of a net: margins of scores from margins of logits."""
+"""Softmax, its logarithm or a sigmoid as the last operation of a net: what it makes of margins of logits."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -17,6 +17,15 @@ FUNCTIONS: dict[object, Kind] = {
     **dict.fromkeys((F.softmax, torch.softmax, "softmax"), "softmax"),
     **dict.fromkeys((F.log_softmax, torch.log_softmax, "log_softmax"), "log_softmax"),
 }
+
+SIGMOIDS: frozenset[object] = frozenset((nn.Sigmoid, torch.sigmoid, "sigmoid", "sigmoid_"))
+RESHAPES: frozenset[object] = frozenset(
+    (
+        *(nn.Flatten, nn.Identity, torch.flatten, torch.squeeze, torch.reshape),
+        *("flatten", "squeeze", "reshape", "view", "contiguous"),
+    )
+)
+"""Operations that give the same numbers in another shape."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,3 +85,16 @@ def scores_of(answer: fx.Node, root: nn.Module) -> Scores | None:
         if len(answer.args) > 2 or any(value is not None for value in others):
             return None
     return Scores(answer, kind) if kind is not None and dim in (1, -1) else None
+
+
+def ends_in_sigmoid(answer: fx.Node, root: nn.Module) -> bool:
+    """Tell whether the last operation of a net, up to the shape of its result, is a sigmoid."""
+    node: object = answer
+    while isinstance(node, fx.Node) and node.op in {"call_module", "call_function", "call_method"}:
+        kind = type(root.get_submodule(str(node.target))) if node.op == "call_module" else node.target
+        if kind in SIGMOIDS:
+            return True
+        if kind not in RESHAPES:
+            return False
+        node = node.args[0] if node.args else None
+    return False
