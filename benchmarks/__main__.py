@@ -18,6 +18,7 @@ SUITES = (
     "certify.ablation",
     "certify.lipschitz",
     "certify.vnnlib",
+    "leakage.one_run",
     "federated.byzantine",
     "federated.sums",
     "harden.adversarial",

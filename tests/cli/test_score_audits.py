@@ -44,6 +44,24 @@ def test_one_training_makes_a_claim_suspect_and_five_contradict_it(audit):
     assert "CONTRADICTION" in out
 
 
+def test_an_audit_that_rests_on_an_assumption_stands_beside_and_crosses_no_claim(audit):
+    code, out, _ = audit(1.7, "--claim", 5, "--auditor", "gaussian-pair")
+    assert code == ExitCode.OK
+    words = " ".join(out.split())
+    assert "(an estimate)" in words
+    assert "assumed, and no bound of the claim" in words
+    assert "CONSISTENT" in words
+    code, out, _ = audit(1.7, "--claim", 5, "--auditor", "plan-curve")
+    assert code == ExitCode.OK
+    assert "Gaussian" in out
+
+
+def test_an_audit_of_many_runs_does_not_fit(audit):
+    code, _, err = audit(1.0, "--auditor", "many-runs")
+    assert code == ExitCode.USAGE
+    assert "scores_of canaries" in " ".join(err.split())
+
+
 def test_a_training_is_not_counted_twice(audit):
     code, _, err = audit(4.0, "--claim", 1, trainings=2, same_coins=True)
     assert code == ExitCode.EXECUTION

@@ -5,7 +5,8 @@ is.
 import numpy as np
 import pytest
 
-from quintain.leakage.audit import guesses, one_run, worst_case
+from quintain.leakage import audit_gaussian_curve, audit_gaussian_pair, audit_many_runs
+from quintain.leakage.audit import gaussian_pair, guesses, many_runs, one_run, trade_off, worst_case
 from quintain.testing import (
     NULL_SCORES,
     all_or_nothing,
@@ -96,3 +97,63 @@ def test_an_odds_ratio_that_is_too_small(monkeypatch):
     )
     caught(lambda: check_audit_level(randomized_response(4.0), 4.0))
     caught(lambda: check_guess_p_value(2.0, 0.0, 5))
+
+
+def test_many_runs_without_a_share_of_the_error_for_each_limit(monkeypatch):
+    original = many_runs.event_rates
+    monkeypatch.setattr(
+        many_runs,
+        "event_rates",
+        lambda scores, included, error, seed: original(scores, included, 32 * error, seed),
+    )
+    caught(lambda: check_audit_level(NULL_SCORES["normal"], 0.0, audit=audit_many_runs))
+
+
+def test_many_runs_without_the_delta_term(monkeypatch):
+    original = many_runs._epsilon
+    monkeypatch.setattr(many_runs, "_epsilon", lambda rates, delta: original(rates, 0.0))
+
+    def each_shown_alone(rng, coins):
+        shown = rng.random(len(coins)) < 0.3
+        return np.where(shown, 10.0 * coins - 5.0, rng.standard_normal(len(coins)))
+
+    caught(
+        lambda: check_audit_level(
+            each_shown_alone, 0.0, audit=audit_many_runs, canaries=400, delta=0.3, runs=100
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "audit"), [(many_runs, audit_many_runs), (gaussian_pair, audit_gaussian_pair)]
+)
+def test_arms_of_runs_swapped(monkeypatch, module, audit):
+    original = module.check_runs
+
+    def swapped(scores, included):
+        values, arms = original(scores, included)
+        return values, ~arms
+
+    monkeypatch.setattr(module, "check_runs", swapped)
+    caught(lambda: check_audit_power(gaussian_scores(2.6), 0.5, audit=audit, runs=5))
+
+
+def test_a_distance_of_means_without_its_sign(monkeypatch):
+    original = gaussian_pair._distance
+    monkeypatch.setattr(
+        gaussian_pair, "_distance", lambda scores, arms: max(original(scores, arms), original(-scores, arms))
+    )
+    caught(lambda: check_audit_level(NULL_SCORES["normal"], 0.0, audit=audit_gaussian_pair))
+
+
+def test_a_curve_that_is_tested_at_the_best_number_of_guesses(monkeypatch):
+    original = trade_off.refutes
+
+    def shopped(least, canaries, guesses, correct, error):
+        return any(
+            original(least, canaries, r, min(r, correct * r // guesses + round(r**0.5)), error)
+            for r in range(4, guesses + 1, 8)
+        )
+
+    monkeypatch.setattr(trade_off, "refutes", shopped)
+    caught(lambda: check_audit_level(NULL_SCORES["normal"], 0.0, audit=audit_gaussian_curve, runs=100))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from quintain.cli.call import VerbCall
+    from quintain.leakage import Auditor, EpsilonAudit
 
 CODES = {
     "CONSISTENT": ExitCode.OK,
@@ -24,7 +25,9 @@ CODES = {
 CONFIDENCE = 0.95
 
 
-def audit_scores(call: "VerbCall", files: Sequence[Path], claim: float | None, delta: float) -> int:
+def audit_scores(
+    call: "VerbCall", files: Sequence[Path], claim: float | None, delta: float, auditor: "Auditor"
+) -> int:
     """Show what the scores of one training tell of its epsilon, and of repetitions with coins of their own.
 
     Args:
@@ -32,13 +35,16 @@ def audit_scores(call: "VerbCall", files: Sequence[Path], claim: float | None, d
         files: Of each training.
         claim: The epsilon that is claimed, None where none is.
         delta: Of both epsilons.
+        auditor: Bounds epsilon by the scores. One that rests on an assumption is shown beside
+            ``audit_one_run``, which then bounds epsilon.
 
     Raises:
         SettingError: If a claim has no scores, or is no epsilon.
         DataError: If a file holds no scores.
     """
     from quintain.core import rounding
-    from quintain.leakage import audit_gaussian, audit_one_run, joint_bound, read_scores
+    from quintain.evaluate.audit_runs import bracket_side
+    from quintain.leakage import Experiment, audit_gaussian, joint_bound
     from quintain.results.bounds import Bound, Bracket
     from quintain.results.quantity import Basis, Side
 
@@ -49,21 +55,31 @@ def audit_scores(call: "VerbCall", files: Sequence[Path], claim: float | None, d
         )
     if claim is not None and not claim >= 0:
         raise SettingError(f"got --claim {claim}; expected an epsilon from 0 up, such as 3")
-    read = [read_scores(file) for file in files]
-    _refuse_copies(files, [coins for _, coins in read])
-    audits = [audit_one_run(*one, delta=delta, confidence=CONFIDENCE, seed=call.seed) for one in read]
-    for file, canaries, audit in zip(files, read, audits, strict=True):
-        gaussian = audit_gaussian(*canaries, delta=delta, confidence=CONFIDENCE, seed=call.seed)
+    read = [Experiment.read(file) for file in files]
+    _refuse_copies(files, [one.included for one in read])
+    bounds, assumed = bracket_side(auditor)
+
+    def audited(one: Experiment, by: "Auditor") -> "EpsilonAudit":
+        return one.audit(by, delta=delta, confidence=CONFIDENCE, seed=call.seed)
+
+    audits = [audited(one, bounds) for one in read]
+    for file, one, audit in zip(files, read, audits, strict=True):
+        gaussian = audited(one, audit_gaussian)
         call.console.print(
             f"{file}: epsilon at delta {delta:g} is at least {rounding.epsilon(audit.epsilon, up=False)} "
-            f"({audit.correct} of {audit.guesses} guesses right, {audit.canaries} canaries, "
-            f"{CONFIDENCE:.0%} confidence); "
+            f"({_guesses(audit)}{audit.canaries} canaries, {CONFIDENCE:.0%} confidence); "
             f"at least {rounding.epsilon(gaussian.epsilon, up=False)} if scores are independent and "
             "Gaussian; "
             f"so many canaries show at most {rounding.epsilon(audit.max_auditable_epsilon)}",
             markup=False,
             soft_wrap=True,
         )
+        for other in assumed:
+            shown = audited(one, other)
+            call.print_dim(
+                f"at least {rounding.epsilon(shown.epsilon, up=False)} by {shown.bound.method}, if "
+                f"{'; '.join(shown.bound.assumptions)}: assumed, and no bound of the claim"
+            )
     call.print_dim("assumed: inclusion coins fair and independent, which a file cannot prove")
     if claim is None:
         return ExitCode.OK
@@ -72,6 +88,13 @@ def audit_scores(call: "VerbCall", files: Sequence[Path], claim: float | None, d
     found = Bracket(lower, upper).consistency
     call.console.print(f"{found}: {_meaning(found, len(files))}", markup=False, soft_wrap=True)
     return CODES[found]
+
+
+def _guesses(audit: "EpsilonAudit") -> str:
+    """Say how many guesses were right, where an audit guesses."""
+    from quintain.leakage import OneRunAudit
+
+    return f"{audit.correct} of {audit.guesses} guesses right, " if isinstance(audit, OneRunAudit) else ""
 
 
 def _refuse_copies(files: Sequence[Path], coins: "Sequence[NDArray[np.bool_]]") -> None:

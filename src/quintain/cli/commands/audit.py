@@ -35,7 +35,8 @@ def run(
     auditor: Annotated[
         str,
         typer.Option(
-            help="A name from 'quintain list audit'; one-run if not given.",
+            help="A name from 'quintain list audit' that fits one run; one-run if not given. One that rests "
+            "on an assumption stands beside one-run, and bounds no claim.",
             show_default=False,
         ),
     ] = "",
@@ -108,6 +109,7 @@ def run(
 ) -> int:
     from quintain.core.registry import choose
 
+    entry = choose("audit", auditor, scores_of="canaries")
     if train:
         from quintain.cli.second_opinion import TrainingAudit
 
@@ -120,7 +122,7 @@ def run(
             canaries=canaries,
             adjacency=(adjacency or Adjacency.ADD_REMOVE).value,
             check_seed=check_seed,
-        ).run(call, choose("audit", auditor, scores_of="canaries"))
+        ).run(call, entry)
     if mechanism:
         from quintain.cli.second_opinion import MechanismAudit
 
@@ -135,14 +137,13 @@ def run(
     if scores or claim is not None:
         from quintain.cli.score_audits import audit_scores
 
-        return audit_scores(call, scores or (), claim, delta)
+        return audit_scores(call, scores or (), claim, delta, entry.load())
 
     from quintain.evaluate.privacy_target import PrivacyTarget, class_warnings, default_batch_size
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.audit import run_audit
     from quintain.results.run_layout import UNFINISHED
 
-    entry = choose("audit", auditor, scores_of="canaries")
     call = replace(call, needs_float64=True, resume_dir=UNFINISHED)
     target = PrivacyTarget(
         epsilon=epsilon,
