@@ -33,6 +33,7 @@ SUITES = (
     "evasion.sticker",
     "evasion.signs",
     "evasion.faces",
+    "leakage.updates",
     "federated.clients",
     "federated.overhead",
     "federated.flower",

@@ -198,7 +198,7 @@ def test_what_cannot_be_measured_is_refused(job):
     vectors = from_arrays(np.random.default_rng(0).random((20, 9)).astype(np.float32), [0, 1] * 10)
     with pytest.raises(DataError, match="gray or RGB pictures"):
         measure(replace(job, members=vectors, others=vectors))
-    with pytest.raises(DataError, match="in set 1, too"):
+    with pytest.raises(DataError, match="are also in set 1"):
         measure(replace(job, others=job.members))
     with pytest.raises(DataError, match="expected the same"):
         measure(replace(job, others=pictures(20, 2, (1, 12, 12))))

@@ -10,7 +10,7 @@ from quintain.core.errors import DataError
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import from_arrays
 from quintain.evaluate.steps.leak import run_leak
-from quintain.leakage import InversionResult
+from quintain.leakage import GradientInversion, ImprintLayer, InversionResult, invert_gradient
 from quintain.models.nets import mlp, xray_cnn
 from quintain.results.privacy_records import LEAK_MARGIN
 
@@ -323,3 +323,44 @@ def test_vectors_are_refused(tmp_path):
 def test_too_few_pictures_are_said_to_be_too_few(train, tmp_path, count, text):
     with pytest.raises(DataError, match=f"{text} expected at least 6"):
         run_leak(mlp().eval(), train.subset(range(count)), folder=tmp_path, show=True)
+
+
+def test_attacks_are_measured_against_each_defense_beside_the_reconstructions(train, tmp_path):
+    outcome = run_leak(
+        xray_cnn().eval(),
+        train,
+        steps=1,
+        measured=(ImprintLayer(units=64),),
+        candidates=10,
+        folder=tmp_path,
+        show=True,
+        unfinished=tmp_path / "unfinished",
+    )
+    rebuilt = {one.model: one for one in outcome.result.measurements if one.measure == "pictures rebuilt"}
+    assert rebuilt["a secure sum of 5"].value > 0.5
+    assert rebuilt["a secure sum of 5, clipping to 1 and noise of 1"].value == 0
+    assert rebuilt["a secure sum of 5, foreign layers refused"].value == 0
+    assert len(outcome.result.reconstructions) == 3
+    assert outcome.result.pictures
+    assert any(note.startswith("imprint-layer rebuilds pictures under") for note in outcome.notes)
+    assert list((tmp_path / "unfinished" / "defenses").iterdir())
+
+
+def test_too_few_pictures_for_defenses_are_said_and_the_reconstructions_stay(tmp_path):
+    x = np.random.default_rng(0).random((6, 8, 8)).astype(np.float32)
+    same = from_arrays(np.repeat(x[:1], 6, 0), [0, 1] * 3)
+    outcome = run_leak(
+        mlp(2, 1, 8).eval(), same, steps=1, measured=(ImprintLayer(),), folder=tmp_path, show=False
+    )
+    assert outcome.result.measurements == ()
+    assert any(note.startswith("defenses were not compared: 3 of 3 examples") for note in outcome.notes)
+
+
+def test_the_class_of_an_attack_is_taken_for_its_function(train, tmp_path):
+    """The default attack by its class, with the same settings, finds the same bit for bit."""
+    one, other = (
+        run_leak(mlp().eval(), train, attack=attack, steps=3, seed=1, folder=tmp_path, show=False).result
+        for attack in (invert_gradient, GradientInversion)
+    )
+    psnrs = [[each.psnr for each in body.reconstructions[:2]] for body in (one, other)]
+    assert psnrs[0] == psnrs[1]

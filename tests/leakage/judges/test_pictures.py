@@ -12,7 +12,7 @@ from quintain.leakage.judges.pictures import (
     MAX_PSNR,
     GuessedUpdate,
     KnownPictures,
-    bounded_mean_interval,
+    chernoff_interval,
     compare_pictures,
     judge_quality,
     judge_rebuilt,
@@ -175,7 +175,7 @@ def test_pictures_of_one_update_are_no_trials_of_their_own():
     judged = compare_pictures(trials(lambda x: noisy(x[:2]), count=6, each=4), known())
     found = judge_rebuilt(judged)
     assert found.value == pytest.approx(0.5)
-    assert (found.low, found.high) == bounded_mean_interval(np.full(6, 0.5), 0.95)
+    assert (found.low, found.high) == chernoff_interval(np.full(6, 0.5), 0.95)
     assert found.high - found.low > np.diff(binomial_interval(12, 24, 0.95))[0]
     assert (judged.guesses < 0).sum() == 12
 
@@ -246,17 +246,17 @@ def test_the_interval_of_a_mean_covers_as_often_as_it_says(p, count):
     """Over all outcomes of coins, which are the worst case of values in [0, 1] for this bound."""
     missed = 0.0
     for hits in range(count + 1):
-        low, high = bounded_mean_interval(np.arange(count) < hits, 0.95)
+        low, high = chernoff_interval(np.arange(count) < hits, 0.95)
         missed += binom.pmf(hits, count, p) * (not low <= p <= high)
     assert missed <= 0.05
 
 
 def test_the_interval_of_a_mean_is_little_wider_than_the_exact_one_at_its_ends():
-    low, high = bounded_mean_interval(np.ones(20), 0.95)
+    low, high = chernoff_interval(np.ones(20), 0.95)
     assert high == 1
     assert low == pytest.approx(np.exp(-np.log(40) / 20), abs=1e-9)
     assert binomial_interval(20, 20, 0.95)[0] - low < 0.01
-    assert bounded_mean_interval(np.zeros(20), 0.95) == pytest.approx((0, 1 - low))
+    assert chernoff_interval(np.zeros(20), 0.95) == pytest.approx((0, 1 - low))
 
 
 @pytest.mark.parametrize("count", [5, 6, 10, 21])

@@ -7,7 +7,14 @@ from quintain.drill.step import Estimate, Obstacle, Step, refusals_are_obstacles
 from quintain.drill.trials import Trials
 from quintain.evaluate.step import StepOutput
 from quintain.evaluate.steps.leak import SITES, TV_WEIGHTS, run_leak
+from quintain.leakage import ImprintLayer
 from quintain.report import format as fmt
+
+IMPRINT = ImprintLayer(units=256)
+"""What is measured against each defense: a server that sends a layer of its own; it costs no search."""
+
+MEASURED_STEPS = 1000
+"""As many steps of a reconstruction take about as long as that."""
 
 TRIES = 2 + 2 * len(TV_WEIGHTS)
 """Reconstructions: one from the plain update, several each from the sum and from the private one, and the
@@ -16,10 +23,11 @@ control.
 
 
 def run(context: DrillContext) -> StepOutput:
-    """Return the reconstructions from a plain update, a secure sum and a private update."""
+    """Return the reconstructions from plain and protected updates, and what stops a malicious server."""
     return run_leak(
         context.net("federated").eval(),
         context.examples[0] or context.test,
+        measured=(IMPRINT,),
         steps=context.workload.inversion_steps,
         seed=context.seed("leak"),
         folder=context.folder,
@@ -53,9 +61,9 @@ def obstacle(context: DrillContext) -> Obstacle | None:
 
 
 def estimate(_context: DrillContext, trials: Trials) -> Estimate:
-    """Return the time of all steps of all reconstructions."""
-    unit = TRIES * trials.inversion
-    return lambda workload: workload.inversion_steps * unit
+    """Return the time of all steps of all reconstructions, and of comparing defenses."""
+    unit = trials.inversion
+    return lambda workload: (TRIES * workload.inversion_steps + MEASURED_STEPS) * unit
 
 
 def amounts(_context: DrillContext) -> tuple[Amount, ...]:

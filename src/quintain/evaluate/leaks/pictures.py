@@ -17,9 +17,10 @@ from quintain.core.limits import require_at_least
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.evaluate.images import PictureFrame, drawable, store_picture
-from quintain.evaluate.leaks.inputs import require_comparable
+from quintain.evaluate.leaks.inputs import require_same_shape
 from quintain.evaluate.leaks.job import LeakFindings, LeakJob
 from quintain.evaluate.leaks.measurement import to_measurement
+from quintain.evaluate.leaks.overlap import leave_out_shared
 from quintain.evaluate.leaks.update_settings import SETTINGS, UpdateSetting
 from quintain.leakage.attack import Candidates, LeakageAttack
 from quintain.leakage.judges.pictures import (
@@ -76,7 +77,9 @@ class _Trial:
         return f"{self.num_rebuilt} of {len(self.rows)}"
 
 
-def measure(job: LeakJob, settings: Sequence[UpdateSetting] = SETTINGS) -> LeakFindings:
+def measure(
+    job: LeakJob, settings: Sequence[UpdateSetting] = SETTINGS, *, max_updates: int | None = None
+) -> LeakFindings:
     """Measure the attacks of the goal ``pictures``.
 
     The pictures behind updates are members; the others are public. At most ``job.candidates`` pictures are
@@ -86,10 +89,12 @@ def measure(job: LeakJob, settings: Sequence[UpdateSetting] = SETTINGS) -> LeakF
     Args:
         job: What is measured; its target is a net.
         settings: How sites send updates.
+        max_updates: Updates of a setting that are attacked, at most; 10 by closed forms and 4 by attacks that
+            optimize if not given.
 
     Raises:
         ModelError: If the target is no net whose weights are known.
-        DataError: If examples are no pictures, too few, of other shapes, or also among the public ones.
+        DataError: If examples are no pictures, too few, of other shapes, or many are public, too.
     """
     require_at_least(1, budget=job.budget, candidates=job.candidates)
     if not isinstance(job.target.model, Classifier):
@@ -98,8 +103,9 @@ def measure(job: LeakJob, settings: Sequence[UpdateSetting] = SETTINGS) -> LeakF
         raise DataError(f"{job.members!r}; expected gray or RGB pictures to rebuild")
     if len(job.members) < 2:
         raise DataError(f"{job.members.name} has {len(job.members)} picture; expected at least 2 to rebuild")
-    require_comparable(job.members, job.others)
-    net, public = job.target.model.net, job.others.sample(PUBLIC, seed=derive_seed(job.seed, "public"))
+    require_same_shape(job.members, job.others)
+    others = leave_out_shared(job.members, job.others)
+    net, public = job.target.model.net, others.sample(PUBLIC, seed=derive_seed(job.seed, "public"))
     x, y = public.batch(np.arange(len(public)))
     known = KnownPictures(x.numpy(), y.numpy())
     kept = Checkpoints(job.unfinished, _settings(job, net, settings) if job.unfinished else {})
@@ -114,7 +120,7 @@ def measure(job: LeakJob, settings: Sequence[UpdateSetting] = SETTINGS) -> LeakF
                 f"{len(met) - len(fit)} settings need more pictures than {len(job.members)}: left out"
             )
         try:
-            trials += [_attack(job, attack, one, net, public, known, kept) for one in fit]
+            trials += [_attack(job, attack, one, public, known, kept, max_updates) for one in fit]
         except ModelError as error:
             notes.append(f"{attack.name} does not work on this net: {error}")
     found = [one for trial in trials for one in _measurements(job, trial, known)]
@@ -126,20 +132,21 @@ def _attack(
     job: LeakJob,
     attack: LeakageAttack,
     setting: UpdateSetting,
-    net: nn.Module,
     public: Dataset,
     known: KnownPictures,
     kept: Checkpoints,
+    max_updates: int | None,
 ) -> _Trial:
     """Attack some updates of a setting, and judge what was guessed."""
     count = setting.num_pictures
-    most = ITERATIVE_UPDATES if getattr(attack, "is_iterative", True) else UPDATES
+    usual = ITERATIVE_UPDATES if getattr(attack, "is_iterative", True) else UPDATES
+    most = usual if max_updates is None else max_updates
     updates = max(2, min(most, job.candidates // count, len(job.members) // count))
     order = np.random.default_rng(derive_seed(job.seed, "pictures")).permutation(len(job.members))
     rows = order[: updates * count].reshape(updates, count)
     name = f"{attack.name}-{_slug(setting)}"
     guesses = [
-        _guess(job, attack, setting, net, public, members, kept.within(f"{name}-{update}"))
+        _guess(job, attack, setting, public, members, kept.within(f"{name}-{update}"))
         for update, members in enumerate(rows)
     ]
     originals = [job.members.batch(members)[0].numpy() for members in rows]
@@ -160,7 +167,6 @@ def _guess(
     job: LeakJob,
     attack: LeakageAttack,
     setting: UpdateSetting,
-    net: nn.Module,
     public: Dataset,
     rows: NDArray[np.int64],
     kept: Checkpoints,
@@ -169,6 +175,8 @@ def _guess(
     done = kept.loop("guess")
     if not done.step:
         x, y = job.members.batch(rows)
+        assert isinstance(job.target.model, Classifier)
+        net = job.target.model.net
         view = UpdateView(
             net,
             setting.answer(net, x, y, seed=derive_seed(job.seed, "updates", int(rows[0]))),

@@ -4,8 +4,7 @@ import copy
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import wraps
+from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
 
@@ -21,6 +20,9 @@ from quintain.core.statistics import psnr
 from quintain.data.dataset import Dataset
 from quintain.dp import PrivatePlan, fit
 from quintain.evaluate.images import PictureFrame, drawable, store_picture
+from quintain.evaluate.leaks.job import LeakFindings, LeakJob, LeakTarget
+from quintain.evaluate.leaks.pictures import measure
+from quintain.evaluate.leaks.update_settings import SETTINGS
 from quintain.evaluate.step import StepOutput
 from quintain.evaluate.training import require_copyable
 from quintain.federated import secure_sum
@@ -34,6 +36,7 @@ from quintain.leakage import (
 )
 from quintain.leakage.protocols import ReconstructedExample
 from quintain.models.adapters import forward_logits
+from quintain.models.classifier import Classifier
 from quintain.models.devices import device_of
 from quintain.models.fingerprint import fingerprint
 from quintain.models.loop_checkpoints import Checkpoints, no_checkpoints, with_checkpoints
@@ -43,6 +46,8 @@ from quintain.results.privacy_records import LEAK_MARGIN, LeakResult, Reconstruc
 from quintain.version import __version__
 
 SITES = 5
+MEASURED = 25
+"""Pictures that an attack seeks in each setting where defenses are compared, at most."""
 PUBLIC = 1024
 """Pictures, at most, that everybody knows: what an attack has to beat is made of them."""
 FEW = 100
@@ -65,6 +70,8 @@ def run_leak(
     data: Dataset,
     *,
     attack: ReconstructionAttack | type[LeakageAttack] = invert_gradient,
+    measured: Sequence[LeakageAttack] = (),
+    candidates: int = MEASURED,
     steps: int = 800,
     seed: int = 0,
     folder: Path,
@@ -88,6 +95,9 @@ def run_leak(
         data: Images; the sites' and the public ones are drawn from it by the seed.
         attack: Reconstructs the image behind an update; or the class of a leakage attack that does, which
             gets ``steps`` and the weight of total variation where it has such settings.
+        measured: Attacks on updates that are measured against each defense as well
+            (``evaluate.leaks.pictures``), where there are enough pictures.
+        candidates: Pictures that each of those seeks in each setting, at most.
         steps: Of each reconstruction.
         seed: Of the choice and the starts.
         folder: Run folder for the pictures.
@@ -202,11 +212,50 @@ def run_leak(
         baseline_psnr_by_site=floors,
         constant_image=constant,
     )
+    found = LeakFindings(())
+    if measured:
+        found = _measure(net, data, measured, candidates, seed, folder, show, unfinished, progress)
+        seconds = time.perf_counter() - clock
+        result = replace(result, measurements=found.measurements, pictures=found.pictures, seconds=seconds)
     return StepOutput(
         result,
-        notes=(*_notes(attempts, few=guesses.count < FEW), *guesses.notes, *album.notes),
+        notes=(*_notes(attempts, few=guesses.count < FEW), *guesses.notes, *found.notes, *album.notes),
         reproducible=False,
     )
+
+
+def _measure(
+    net: nn.Module,
+    data: Dataset,
+    attacks: Sequence[LeakageAttack],
+    candidates: int,
+    seed: int,
+    folder: Path,
+    show: bool,
+    unfinished: Path | None,
+    progress: Progress,
+) -> LeakFindings:
+    """Measure attacks against each defense: half of the pictures are the sites', the others public."""
+    rows = np.random.default_rng(derive_seed(seed, "measured")).permutation(len(data))
+    half = min(len(data) // 2, max(2 * max(one.num_pictures for one in SETTINGS), candidates))
+    members = data.subset(rows[:half], name=f"{data.name}, at sites")
+    try:
+        others = data.subset(rows[half : half + PUBLIC], name=f"{data.name}, public")
+        job = LeakJob(
+            LeakTarget(Classifier(net, num_classes=data.num_classes), "net"),
+            attacks,
+            members,
+            others,
+            candidates=candidates,
+            seed=derive_seed(seed, "measured"),
+            folder=folder,
+            show=show,
+            unfinished=None if unfinished is None else unfinished / "defenses",
+            progress=progress,
+        )
+        return measure(job)
+    except DataError as error:
+        return LeakFindings((), notes=(f"defenses were not compared: {error}",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +269,6 @@ def as_reconstruction(attack: ReconstructionAttack | type[LeakageAttack]) -> Rec
         return attack
     made, accepted = attack, signature(attack).parameters
 
-    @wraps(attack, updated=())
     def reconstruct(
         net: nn.Module,
         gradient: Tensor,
@@ -246,6 +294,8 @@ def as_reconstruction(attack: ReconstructionAttack | type[LeakageAttack]) -> Rec
         gray = torch.full((1, *shape), 0.5)
         return _Reconstructed((gray if found.images is None else torch.cat((found.images, gray)))[0])
 
+    # What is kept of it goes by its name; wraps() would hide that it takes checkpoints.
+    reconstruct.__module__, reconstruct.__qualname__ = made.__module__, made.__qualname__
     return reconstruct
 
 

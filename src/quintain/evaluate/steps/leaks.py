@@ -139,8 +139,8 @@ def merge_leaks(first: StepOutput, *rest: StepOutput) -> StepOutput:
         merged = StepOutput(
             replace(
                 update,
-                measurements=model.measurements,
-                pictures=model.pictures,
+                measurements=(*model.measurements, *update.measurements),
+                pictures=(*model.pictures, *update.pictures),
                 seconds=model.seconds + update.seconds,
             ),
             merged.claims,

@@ -226,7 +226,7 @@ def judge_rebuilt(
 
     The baseline is the fraction that the same attack rebuilds of pictures that have no part in its update.
     The interval speaks of updates like these: it is Clopper and Pearson's where each holds one picture, and
-    ``bounded_mean_interval`` of the fractions by update where pictures share one.
+    ``chernoff_interval`` of the fractions by update where pictures share one.
     """
     hits = judged.rebuilt(margin)
     by_update = np.array([hits[judged.updates == one].mean() for one in np.unique(judged.updates)])
@@ -234,7 +234,7 @@ def judge_rebuilt(
     low, high = (
         binomial_interval(int(hits.sum()), len(hits), confidence)
         if single
-        else bounded_mean_interval(by_update, confidence)
+        else chernoff_interval(by_update, confidence)
     )
     return LeakJudgment(
         measure="pictures rebuilt",
@@ -274,7 +274,7 @@ def judge_quality(judged: JudgedPictures, *, confidence: float = 0.95) -> LeakJu
     )
 
 
-def bounded_mean_interval(values: Floats, confidence: float) -> tuple[float, float]:
+def chernoff_interval(values: Floats, confidence: float) -> tuple[float, float]:
     r"""Return an interval of the mean of independent values in [0, 1], at the confidence or more.
 
     .. math:: \{\mu : T\, KL(\hat\mu \,\|\, \mu) \le \ln(2 / \alpha)\}
