@@ -40,6 +40,7 @@ SUITES = (
     "federated.scale",
     "leakage.extraction",
     "leakage.planted_bugs",
+    "leakage.second_opinion",
 )
 
 

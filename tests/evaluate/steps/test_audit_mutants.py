@@ -12,6 +12,7 @@ from quintain.core.errors import MechanismError
 from quintain.dp.ways import WAYS
 from quintain.evaluate.steps.audit import run_audit
 from quintain.results.specification import Measurement
+from quintain.testing.training_bugs import ACCOUNTANT_BUGS, TRAINING_BUGS
 from tests.evaluate.support.private_blobs import BUDGET, QUICK, alarm, audit, data, failed, leave_out_control
 
 
@@ -223,6 +224,31 @@ def test_mutant_of_an_accountant_that_takes_the_noise_for_larger_is_told_by_anot
     )
     outcome = audit(replace(BUDGET, epsilon=2.5))
     assert failed(outcome) == {"accountant"}
+
+
+@pytest.mark.exhaustive
+def test_mutant_of_an_accountant_that_is_told_a_quarter_of_the_steps(run_alone):
+    with ACCOUNTANT_BUGS["told a quarter of the steps"].planted():
+        outcome = audit(replace(BUDGET, epsilon=2.5))
+    assert failed(outcome) == {"accountant"}
+
+
+@pytest.mark.parametrize("name", ["noise 20 % short", "noise 5 % short"])
+def test_mutant_noise_that_is_a_little_short(name, canaries_alone):
+    with TRAINING_BUGS[name].planted():
+        assert "canary noise" in failed(audit(QUICK))
+
+
+def test_mutant_noise_that_is_not_scaled_by_the_clip_norm(canaries_alone):
+    """Where that is 1, it is none."""
+    with TRAINING_BUGS["noise not scaled by the clip norm"].planted():
+        assert "canary noise" in failed(audit(replace(QUICK, max_grad_norm=2.0)))
+
+
+def test_mutant_of_layers_that_are_clipped_each_and_called_flat(run_alone):
+    layers = nn.Sequential(nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 2))
+    with TRAINING_BUGS["per-layer clip called flat"].planted():
+        assert "sensitivity of the net" in failed(run_audit(layers, data(), QUICK, canaries=300))
 
 
 def test_mutant_weights_that_move_by_sums_without_noise(monkeypatch, run_alone):
