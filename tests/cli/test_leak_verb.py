@@ -96,10 +96,13 @@ def test_an_untrained_net_is_attacked_by_its_updates_alone(call, small):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("imprint-layer",), "an attack of a malicious server on secure sums"),
+        (("inconsistent-models",), "an attack of a malicious server on secure sums"),
         (("no-such-attack",), "no-such-attack"),
         (("knockoff", "--shadows", 3), "expected an even number"),
         (("knockoff", "--canaries", 1), "expected 0 for none, or at least 2"),
+        (("knockoff", "--canaries", 4), "which say how"),
+        (("knockoff", "--canaries", 4, "--epochs", 1, "--claim", 3), "without the privacy that is claimed"),
+        (("lira",), "needs shadow models, and nobody said how the model was trained"),
         (("knockoff", "--epochs", 2, "--train", "a.py:train"), "expected one of them"),
         (("knockoff", "--claim", 3, "--private", "p"), "expected one of them"),
         (("knockoff", "--claim", -1), "expected a finite number from 0 up"),

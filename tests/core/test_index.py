@@ -16,9 +16,11 @@ from quintain.core.registry import KINDS, declare, entries, entry_of
 from quintain.core.tables import (
     ATTACKS_PAGE,
     DEFENSES_PAGE,
+    LEAKS_PAGE,
     STRATEGIES_PAGE,
     render_attacks_page,
     render_defenses_page,
+    render_leaks_page,
     render_strategies_page,
     sources_of,
     with_defaults,
@@ -52,6 +54,8 @@ def test_the_tables_of_the_documents_are_current() -> None:
     assert page == render_strategies_page(page, registered("strategy")), f"{STRATEGIES_PAGE} {STALE}"
     page = DEFENSES_PAGE.read_text(encoding="utf-8")
     assert page == render_defenses_page(page, registered("defense")), f"{DEFENSES_PAGE} {STALE}"
+    page = LEAKS_PAGE.read_text(encoding="utf-8")
+    assert page == render_leaks_page(page, registered("leak")), f"{LEAKS_PAGE} {STALE}"
 
 
 @dataclass(frozen=True, slots=True)

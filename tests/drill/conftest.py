@@ -29,6 +29,9 @@ TINY = Workload(
     rounds=2,
     local_epochs=1,
     bound_seconds=0,
+    membership_candidates=60,
+    membership_pairs=1,
+    membership_epochs=2,
 )
 
 

@@ -26,7 +26,7 @@ from quintain.results.requirements import Requirement
 from quintain.results.verdict import RunVerdict
 from tests.drill.conftest import stopped
 
-MEASURED_ELSEWHERE = {Metric.MEMBERSHIP_TPR, Metric.MEMBERSHIP_ADVANTAGE, Metric.REIDENTIFIED}
+MEASURED_ELSEWHERE = {Metric.REIDENTIFIED}
 """What attackers find out of a model, which is no step of a drill."""
 
 
@@ -43,7 +43,7 @@ def copied(finished, tmp_path):
 def test_it_ends_with_a_record_a_step_and_a_page(finished):
     folder, code, page = finished
     assert code in (ExitCode.OK, ExitCode.FAILED, ExitCode.UNDECIDED)
-    (decided,) = load(folder / "10-drill.json").result.requirements
+    (decided,) = load(folder / "11-drill.json").result.requirements
     assert (decided.model, decided.claim_name) == ("certified", "certified:linf:2/255")
     assert decided.verdict.reason.startswith("model=certified: between ")
     names = [path.name for path in sorted(folder.glob("*-*.json"))]
@@ -97,7 +97,7 @@ def test_a_finished_folder_is_not_done_again(finished, tmp_path, monkeypatch):
 
 def test_an_interrupted_drill_goes_on_at_the_unfinished_step(finished, tmp_path, monkeypatch):
     folder = copied(finished, tmp_path)
-    for name in ("03-attack.json", "04-harden.json", "10-drill.json"):
+    for name in ("03-attack.json", "04-harden.json", "11-drill.json"):
         (folder / name).unlink()
     done = []
     real = dict(STEPS)
@@ -159,7 +159,7 @@ def test_requirements_are_judged_anew_on_a_finished_folder(finished, tmp_path):
         "robust_accuracy(linf:3/255) >= 0.5",
     )
     code, _ = drill(folder, settings(require=tuple(map(Requirement.parse, asked))), clock=stopped)
-    record = load(folder / "10-drill.json")
+    record = load(folder / "11-drill.json")
     assert record.verdict == RunVerdict("FAILED", 1, "1 of 3 requirements failed")
     body = record.result
     assert isinstance(body, DrillResult)

@@ -76,17 +76,12 @@ class LeakInputs:
     def refuse(self, named: Sequence[Entry]) -> None:
         """Raise SettingError for options that do not fit each other."""
         for entry in named:
-            if entry.fact("access") == SUM:
+            if entry.fact("access") == SUM and entry.fact("goal") != "pictures":
                 raise SettingError(
                     f"{entry.name} is an attack of a malicious server on secure sums, which a model alone "
                     "does not show; expected an attack on a model or an update (quintain list leak --long), "
                     "or docs/federated.md"
                 )
-        if sum(entry.fact("access") == UPDATE for entry in named) > 1:
-            raise SettingError(
-                f"{' and '.join(entry.name for entry in named)} reconstruct from the same updates; name one "
-                "of them"
-            )
         if self.shadows % 2:
             raise SettingError(
                 f"--shadows {self.shadows}; expected an even number, such as 16: half of them are trained on "
@@ -102,6 +97,16 @@ class LeakInputs:
         if self.canaries == 1:
             raise SettingError(
                 "--canaries 1; expected 0 for none, or at least 2: half of them are trained on"
+            )
+        if self.canaries and not self.train and self.epochs is None:
+            raise SettingError(
+                f"--canaries {self.canaries} trains a second model as the first one was; expected --train "
+                "mine.py:train or --epochs N, which say how"
+            )
+        if self.canaries and not self.train and (self.private is not None or self.claim is not None):
+            raise SettingError(
+                f"--canaries {self.canaries} trains a second model, by --epochs {self.epochs} without the "
+                "privacy that is claimed; expected --train mine.py:train, which trains it as the first"
             )
 
     def default_attacks(self) -> "tuple[list[Entry], tuple[NotDone, ...]]":
@@ -125,8 +130,8 @@ class LeakInputs:
         return chosen, missing
 
     def is_on_model(self, entry: Entry) -> bool:
-        """Whether an attack asks the model, and reads no update."""
-        return entry.fact("access") != UPDATE
+        """Whether an attack is measured as the others of its goal, and not by the sites' updates alone."""
+        return entry != choose("leak", access=UPDATE)
 
     def build(self, entry: Entry) -> "LeakageAttack":
         """Return an attack with the settings that options name.
@@ -153,6 +158,7 @@ class LeakInputs:
             train=self._trainer if build is not None else None,
             epsilon=guarantee.epsilon if guarantee else None,
             delta=guarantee.delta if guarantee else None,
+            max_tpr=guarantee.max_tpr if guarantee else None,
         )
 
     @cached_property
@@ -219,16 +225,27 @@ class LeakInputs:
         return PrivacyGuarantee.of_plan(found[-1].plan, unit=_unit(self.call.examples.shape))
 
     @cached_property
+    def named_public(self) -> "Dataset | None":
+        """The examples of ``--public``, under their own labels; None where it was not given."""
+        from quintain.data import load_data
+        from quintain.data.joined import join
+
+        if not self.public:
+            return None
+        parts = list(load_data(self.public).as_dict().values())
+        return parts[0] if len(parts) == 1 else join(parts, name=self.public)
+
+    @cached_property
     def others(self) -> "Dataset":
         """Examples that the model never saw.
 
         Raises:
             SettingError: If there are none.
         """
-        from quintain.data import load_data
+        from quintain.data.joined import join
 
         if self.public:
-            parts = list(load_data(self.public).as_dict().values())
+            parts = [self.named_public] if self.named_public else []
         else:
             parts = [part for name, part in self.call.splits.as_dict().items() if name != "train"]
         if not parts:
@@ -236,7 +253,7 @@ class LeakInputs:
                 f"{self.call.data} has a split train alone; expected examples that the model never saw: "
                 "test_images and test_labels in the .npz, or --public other.npz"
             )
-        others = max(parts, key=len)
+        others = parts[0] if len(parts) == 1 else join(parts, name=self.public or self.call.data)
         classes = self.call.examples.num_classes
         return others.with_classes(max(classes, others.num_classes))
 
@@ -257,6 +274,7 @@ class LeakInputs:
             shadows=self.shadows,
             canaries=self.canaries,
             seed=derive_seed(self.call.seed, "leak"),
+            public=self.named_public,
         )
 
     def _refuse_without_shadows(self, entry: Entry) -> None:

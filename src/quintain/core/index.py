@@ -17,9 +17,11 @@ from quintain.core.registry import KINDS, Entry, entry_of
 from quintain.core.tables import (
     ATTACKS_PAGE,
     DEFENSES_PAGE,
+    LEAKS_PAGE,
     STRATEGIES_PAGE,
     render_attacks_page,
     render_defenses_page,
+    render_leaks_page,
     render_strategies_page,
 )
 
@@ -199,6 +201,9 @@ def main() -> None:
     if DEFENSES_PAGE.exists():
         page = render_defenses_page(DEFENSES_PAGE.read_text(encoding="utf-8"), registered("defense"))
         DEFENSES_PAGE.write_text(page, encoding="utf-8")
+    if LEAKS_PAGE.exists():
+        page = render_leaks_page(LEAKS_PAGE.read_text(encoding="utf-8"), registered("leak"))
+        LEAKS_PAGE.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

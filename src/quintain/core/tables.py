@@ -11,6 +11,7 @@ from quintain.core.registry import Entry
 ATTACKS_PAGE = Path(__file__).parents[3] / "docs" / "attacks.md"
 STRATEGIES_PAGE = ATTACKS_PAGE.with_name("strategies.md")
 DEFENSES_PAGE = ATTACKS_PAGE.with_name("hardening.md")
+LEAKS_PAGE = ATTACKS_PAGE.with_name("leakage.md")
 
 COLUMNS = {
     "attack": ("attack", "in Python", "needs", "supports", "finds", "what for", "cost", "source"),
@@ -67,6 +68,26 @@ def render_defenses_page(page: str, defenses: list[tuple[Entry, type]]) -> str:
         f"|{'---|' * 7}\n"
     )
     return _replace_table(page, "defenses", "defenses", head + "".join(rows))
+
+
+def render_leaks_page(page: str, attacks: list[tuple[Entry, type]]) -> str:
+    """Return the page of the leakage attacks with a new table between its markers: goal by goal, by rank.
+
+    Raises:
+        ValueError: If the page lacks the markers of the table.
+    """
+
+    def order(pair: tuple[Entry, type]) -> tuple[str, int, str]:
+        entry = pair[0]
+        return entry.fact("goal"), int(entry.fact("default_rank", "99")), entry.name
+
+    rows = (
+        f"| `{entry.name}` | {entry.fact('goal')} | {entry.fact('access')} "
+        f"| {', '.join(entry.words('needs')) or 'nothing'} | {entry.summary} | {sources_of(attack)} |\n"
+        for entry, attack in sorted(attacks, key=order)
+    )
+    head = f"| attack | goal | sees | knows beside | what it guesses | source |\n|{'---|' * 6}\n"
+    return _replace_table(page, "leaks", "leaks", head + "".join(rows))
 
 
 def _front(defense: type) -> str:

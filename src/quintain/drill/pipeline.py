@@ -24,7 +24,18 @@ from quintain.drill.planner import Planner, StepPlan
 from quintain.drill.run_folder import RunFolder
 from quintain.drill.settings import FULL, QUICK, Settings, Workload, fit_workload
 from quintain.drill.step import CHANGE, IMPOSSIBLE, Obstacle, Step
-from quintain.drill.steps import attack, audit, certify, check, federate, harden, leak, privatize, train
+from quintain.drill.steps import (
+    attack,
+    audit,
+    certify,
+    check,
+    federate,
+    harden,
+    leak,
+    membership,
+    privatize,
+    train,
+)
 from quintain.drill.subject import Subject
 from quintain.drill.trials import Clock, system_clock
 from quintain.evaluate.step import StepOutput, raise_if_unsound, record_step
@@ -51,6 +62,7 @@ STEPS: dict[str, Step] = {
         audit.STEP,
         leak.STEP,
         federate.STEP,
+        membership.STEP,
     )
 }
 

@@ -92,6 +92,9 @@ class Workload:
         train_examples: Examples to train on; 0 for all.
         black_box_queries: Queries on each example of an attack on a model that gives no gradients.
         hardened_models: Models that are trained with a defense, at most.
+        membership_candidates: Examples of which half are trained on, where membership is attacked.
+        membership_pairs: Pairs of shadow models of each net there.
+        membership_epochs: Epochs of its plain trainings.
     """
 
     plain_epochs: int
@@ -114,6 +117,9 @@ class Workload:
     black_box_queries: int = 5_000
     hardened_models: int = 3
     bound_seconds: int = 90
+    membership_candidates: int = 1_000
+    membership_pairs: int = 4
+    membership_epochs: int = 100
 
 
 FULL = Workload(
@@ -154,6 +160,8 @@ QUICK = Workload(
     rounds=3,
     local_epochs=1,
     bound_seconds=4,
+    membership_candidates=600,
+    membership_pairs=2,
 )
 
 MAX_TEST_EXAMPLES = 1_000

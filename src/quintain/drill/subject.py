@@ -80,7 +80,7 @@ class Subject:
         model = load_model(
             self.settings.model,
             self.settings.weights,
-            **self._shape,
+            **self.net_sizes,
             seed=self._seed,
         )
         if isinstance(model, Classifier):
@@ -129,7 +129,7 @@ class Subject:
 
     def fresh(self, seed: int) -> nn.Module:
         """Return a net with first weights by the seed, or those that the factory always gives."""
-        return load_classifier(self.settings.model, None, **self._shape, seed=seed).net.to(self.device)
+        return load_classifier(self.settings.model, None, **self.net_sizes, seed=seed).net.to(self.device)
 
     def check(self) -> None:
         """Refuse, before any work, a model that does not take the data.
@@ -145,7 +145,8 @@ class Subject:
         return derive_seed(self.settings.seed, "drill", "net", "plain")
 
     @property
-    def _shape(self) -> dict[str, int]:
+    def net_sizes(self) -> dict[str, int]:
+        """What a net is built for: its classes, and of pictures channels and size."""
         shape: Sequence[int] = self.test.shape
         sizes = {"num_classes": self.test.num_classes}
         return {**sizes, "channels": shape[0], "size": shape[-1]} if len(shape) == 3 else sizes

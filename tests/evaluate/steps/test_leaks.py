@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from quintain.core.errors import DataError, SettingError
+from quintain.core.statistics import binomial_lower
 from quintain.data import from_arrays
 from quintain.evaluate.images import store_picture
 from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
@@ -21,7 +22,7 @@ from quintain.models.classifier import Classifier
 from quintain.results.bounds import Consistency
 from quintain.results.leak_records import LeakPictures
 from quintain.results.privacy_records import LeakResult, Reconstruction
-from quintain.results.quantity import Basis
+from quintain.results.quantity import Basis, Metric
 from tests.evaluate.support.leaks import found
 
 
@@ -190,3 +191,15 @@ def test_results_of_updates_and_of_the_model_are_one_result(plan, measure, tmp_p
     assert merged.claims == model.claims
     assert merged.notes == ("of updates",)
     assert not merged.reproducible
+
+
+def test_people_who_are_found_at_rank_1_are_a_claim_that_only_an_attack_decides(plan, measure, tmp_path):
+    attack = Toy(goal="identity", name="faces")
+    people = replace(found(attack), measure="rank 1", value=0.5, count=10, metric=None, fpr=None, lower=None)
+    measure(identity=lambda _job: LeakFindings((people,)))
+    private = replace(plan, guarantee=PrivacyGuarantee.claimed(1.0, 1e-5))
+    (claim,) = run_leaks(private, [attack], folder=tmp_path, show=False).claims
+    assert claim.bracket.quantity.metric is Metric.REIDENTIFIED
+    assert claim.bracket.lower.value == pytest.approx(binomial_lower(5, 10, 0.95))
+    assert claim.bracket.upper.basis is Basis.TRIVIAL
+    assert "a claim about single examples says nothing of a person" in claim.bracket.upper.method

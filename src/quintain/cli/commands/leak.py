@@ -36,7 +36,7 @@ def run(
         str,
         typer.Option(
             help="Other examples of the same kind, which the model never saw, as --data takes them; the test "
-            "split if not given.",
+            "and test if not given.",
             show_default=False,
         ),
     ] = "",

@@ -60,7 +60,7 @@ def leak_claims(
             metric,
             fpr,
             attacks,
-            model=model if title == titles[0] else _name(title),
+            model=model if title == titles[0] else name_of_title(title),
             model_hash=model_hash if title == titles[0] else sha256(f"{model_hash} {title}".encode()),
             data_hash=sha256(f"{data_hash} {candidates}".encode()),
             guarantee=(guarantees or {}).get(title, guarantee),
@@ -71,7 +71,7 @@ def leak_claims(
     )
 
 
-def _name(title: str) -> str:
+def name_of_title(title: str) -> str:
     """Return a model's title as requirements can name it: ``private-epsilon-3``."""
     return re.sub(r"[^a-z0-9.]+", "-", title.lower()).strip("-")
 

@@ -10,6 +10,8 @@ from torch import nn
 
 from quintain.core.errors import ModelError
 from quintain.data.dataset import Dataset
+from quintain.dp import fit as fit_privately
+from quintain.evaluate.privacy_target import PrivacyTarget
 from quintain.models.loading import load_classifier
 from quintain.models.user_files import load_user_function
 from quintain.training import Recipe, fit
@@ -52,6 +54,18 @@ class RecipeTrainer:
     def __call__(self, net: nn.Module, data: Dataset, seed: int) -> None:
         """Train a net in place."""
         fit(net, data, self.recipe, seed=seed)
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateTrainer:
+    """Trains by DP-SGD to a target epsilon; its noise and batches come from the operating system."""
+
+    target: PrivacyTarget
+
+    def __call__(self, net: nn.Module, data: Dataset, _seed: int) -> None:
+        """Train a net in place; nothing follows from the seed, which would make the noise known."""
+        fit_privately(net, data, self.target.plan(len(data)))
+        net.eval()
 
 
 @dataclass(frozen=True, slots=True)

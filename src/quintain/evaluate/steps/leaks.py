@@ -10,16 +10,19 @@ from quintain.core.progress import Progress, no_progress
 from quintain.core.registry import Entry, by_default_rank
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
-from quintain.evaluate.leaks.claims import leak_claims
+from quintain.evaluate.leaks.claims import count_levels, leak_claims
 from quintain.evaluate.leaks.goals import MEASURES
 from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
 from quintain.evaluate.leaks.job import LeakFindings, LeakJob, LeakTarget
+from quintain.evaluate.leaks.trainers import RecipeTrainer
 from quintain.evaluate.step import StepOutput
 from quintain.leakage.attack import LeakageAttack
+from quintain.leakage.judges.identity import FIRST
 from quintain.leakage.view import LEVELS
 from quintain.models.protocol import Access
-from quintain.results.leak_records import LeakPictures
+from quintain.results.leak_records import LeakMeasurement, LeakPictures
 from quintain.results.privacy_records import LeakResult
+from quintain.results.quantity import Metric
 from quintain.results.records import NotDone
 
 GOALS = ("membership", "identity", "pictures", "agreement", "attributes", "exposure")
@@ -49,6 +52,7 @@ class LeakPlan:
         shadows: How many shadow models are trained where an attack needs some.
         canaries: How many mislabeled examples a second target is trained on; 0 for none.
         seed: Of all that is drawn.
+        public: Pictures of people who are no class of the target, under labels of their own, where given.
     """
 
     target: LeakTarget
@@ -62,6 +66,7 @@ class LeakPlan:
     shadows: int = 16
     canaries: int = 0
     seed: int = 0
+    public: Dataset | None = None
 
 
 def run_leaks(
@@ -109,7 +114,7 @@ def run_leaks(
                 raise
             names = ", ".join(attack.name for attack in chosen)
             missing.append(NotDone(f"{goal} ({names})", str(error), REMEDIES.get(goal, REMEDY)))
-    measurements = tuple(one for each in found for one in each.measurements)
+    measurements = tuple(_with_bound(one) for each in found for one in each.measurements)
     pictures = tuple(one for each in found for one in each.pictures)
     kept, notes = _checked_pictures(pictures, folder, show=show)
     claims = leak_claims(
@@ -120,7 +125,9 @@ def run_leaks(
         guarantee=plan.guarantee,
     )
     result = LeakResult(measurements=measurements, pictures=kept, seconds=time.perf_counter() - clock)
-    said = tuple(dict.fromkeys(note for each in found for note in each.notes))
+    said = tuple(
+        dict.fromkeys((*(note for each in found for note in each.notes), *_plan_notes(plan, attacks)))
+    )
     return StepOutput(result, claims, (*said, *notes), not_done=tuple(missing))
 
 
@@ -221,11 +228,31 @@ def _job(
         candidates=plan.candidates,
         shadows=plan.shadows,
         canaries=plan.canaries,
+        public=plan.public,
         seed=derive_seed(plan.seed, "leak", goal),
         folder=folder,
         show=show,
         unfinished=None if unfinished is None else unfinished / goal,
         progress=progress,
+    )
+
+
+def _with_bound(one: LeakMeasurement) -> LeakMeasurement:
+    """Return who was identified with the bound that it puts on a claim: each person is one trial."""
+    if one.goal != "identity" or one.measure != FIRST or one.lower is not None:
+        return one
+    levels = count_levels(round(one.value * one.count), one.count)
+    return replace(one, metric=Metric.REIDENTIFIED, lower=levels)
+
+
+def _plan_notes(plan: LeakPlan, attacks: Sequence[LeakageAttack]) -> tuple[str, ...]:
+    """Say where shadow models are weaker than they could be."""
+    uses_shadows = any("shadows" in attack.needs for attack in attacks)
+    if plan.guarantee is None or not uses_shadows or not isinstance(plan.target.train, RecipeTrainer):
+        return ()
+    return (
+        "shadow models were trained without the privacy that is claimed for the model, so that attacks with "
+        "them are weaker than they could be; --train mine.py:train trains them as it was",
     )
 
 

@@ -1,0 +1,112 @@
+"""How surely members are told from a net that is trained plainly, and from one that is trained privately."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from quintain.core.progress import Progress, no_progress
+from quintain.core.seeds import derive_seed
+from quintain.data.dataset import Dataset
+from quintain.evaluate.leaks.claims import leak_claims, name_of_title
+from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
+from quintain.evaluate.leaks.job import LeakFindings, Trainer
+from quintain.evaluate.leaks.membership import run_trial
+from quintain.evaluate.leaks.membership_trial import own_target
+from quintain.evaluate.leaks.trainers import PrivateTrainer, RecipeTrainer
+from quintain.evaluate.privacy_target import PrivacyTarget, plan_record
+from quintain.evaluate.step import StepOutput
+from quintain.evaluate.steps.leaks import default_leaks
+from quintain.results.privacy_records import LeakResult
+from quintain.training import Recipe
+
+CANARIES = 5
+"""One in so many candidates has a wrong label."""
+
+
+def run_membership(
+    data: Dataset,
+    *,
+    build: Callable[[int], nn.Module],
+    recipe: Recipe,
+    private: PrivacyTarget,
+    candidates: int,
+    shadows: int,
+    seed: int = 0,
+    unfinished: Path | None = None,
+    device: str = "cpu",
+    progress: Progress = no_progress,
+) -> StepOutput:
+    """Train a net on a random half of some examples, plainly and privately, and attack membership in both.
+
+    One in five candidates is mislabeled: a net can know it only by heart, which is the worst case; the others
+    are as they are. The attacks on each net know shadow models that were trained as it was. What the plan of
+    the private training allows bounds what can be found out of it from above. These are small trainings of
+    their own: they show what the two ways of training give away, and not what a net of all examples does.
+
+    Args:
+        data: Examples to draw from.
+        build: Builds a fresh net from a seed.
+        recipe: Of the plain training.
+        private: Epsilon, delta and settings of the private one.
+        candidates: How many examples are drawn; half of them are trained on.
+        shadows: Shadow models of each net; even.
+        seed: Of the candidates, the halves and the plain trainings; noise is the operating system's.
+        unfinished: Where trained nets are kept, so that the same call resumes after a kill; as private as the
+            data.
+        device: Where nets are trained.
+        progress: Shows bars.
+
+    Raises:
+        DataError: If there are too few examples.
+        PrivacyError: If the net cannot be trained privately.
+    """
+    clock = time.perf_counter()
+    rows = np.random.default_rng(derive_seed(seed, "membership", "drawn")).permutation(len(data))
+    pool = data.subset(np.sort(rows[:candidates]), name=data.name)
+    (entry,), _ = default_leaks("scores", knows=("public", "shadows"), goals=("membership",))
+    attack = entry.build(shadows=shadows)
+    half = len(pool) // 2
+    guarantee = PrivacyGuarantee.of_plan(plan_record(private.plan(half), half))
+    plain_title = f"plain, {half} examples"
+    private_title = f"private, epsilon {private.epsilon:g}, {half} examples"
+
+    def attacked(title: str, train: Trainer, claim: PrivacyGuarantee | None) -> LeakFindings:
+        folder = None if unfinished is None else unfinished / name_of_title(title)
+        trial = own_target(
+            pool,
+            None,
+            build=build,
+            train=train,
+            title=title,
+            canaries=len(pool) // CANARIES,
+            epsilon=claim.epsilon if claim else None,
+            delta=claim.delta if claim else None,
+            max_tpr=claim.max_tpr if claim else None,
+            seed=seed,
+            folder=folder,
+            device=device,
+            progress=progress,
+        )
+        return run_trial(
+            trial, [attack], shadows=shadows, seed=seed, folder=folder, workers=1, progress=progress
+        )
+
+    found = (
+        attacked(plain_title, RecipeTrainer(recipe), None),
+        attacked(private_title, PrivateTrainer(private), guarantee),
+    )
+    measurements = tuple(one for each in found for one in each.measurements)
+    claims = leak_claims(
+        measurements,
+        model=name_of_title(plain_title),
+        model_hash="",
+        data_hash=pool.hash,
+        guarantees={private_title: guarantee},
+        primary=False,
+    )
+    notes = tuple(dict.fromkeys(note for each in found for note in each.notes))
+    result = LeakResult(measurements=measurements, seconds=time.perf_counter() - clock)
+    return StepOutput(result, claims, notes, reproducible=False)
