@@ -11,8 +11,16 @@ from scipy.stats import beta, binom
 
 from quintain.certify import smoothing_evidence
 from quintain.certify.smoothing_evidence import RadiusTest, fixed_radius, log_evidence, looks, radius_at
+from quintain.certify.smoothing_noise import GAUSSIAN, UNIFORM
 from quintain.core.statistics import binomial_lower
 from quintain.testing import CERTIFIER_BUGS
+
+
+def true_probability(test: RadiusTest, radius: float) -> float:
+    """The probability of a hit on an example of this true radius, in a half-space along one axis."""
+    if test.noise is UNIFORM:
+        return 0.5 + radius / (2 * np.sqrt(3) * test.sigma)
+    return float(ndtr(radius / test.sigma))
 
 
 def endings(test: RadiusTest, probability: float, radius: float):
@@ -22,7 +30,7 @@ def endings(test: RadiusTest, probability: float, radius: float):
     than 1e-15 is left out.
     """
     alive, seen, found, most = np.ones(1), 0, [], test.max_misses()
-    radii, tail = np.array(test.radii), ndtr(-radius / test.sigma)
+    radii, tail = np.array(test.radii), np.asarray(1 - true_probability(test, radius))
     for look in looks(test.max_samples):
         alive = np.convolve(alive, binom.pmf(np.arange(look - seen + 1), look - seen, probability))
         seen, hits = look, np.flatnonzero(alive > 1e-15)
@@ -39,7 +47,7 @@ def endings(test: RadiusTest, probability: float, radius: float):
 
 def chance_of_false(test: RadiusTest, radius: float) -> float:
     """The exact probability that an example of a true radius gets a certificate of that radius or more."""
-    _, chance, proved = endings(test, float(ndtr(radius / test.sigma)), radius)
+    _, chance, proved = endings(test, true_probability(test, radius), radius)
     return float(chance[proved].sum())
 
 
@@ -54,9 +62,10 @@ CASES = [
 
 
 @pytest.mark.parametrize(("radii", "true"), CASES)
+@pytest.mark.parametrize("noise", [GAUSSIAN, UNIFORM], ids=lambda noise: noise.name)
 @pytest.mark.parametrize("alpha", [0.05, 0.001])
-def test_no_certificate_is_false_more_often_than_alpha(radii, true, alpha):
-    test = RadiusTest(1.0, radii, alpha, 1500)
+def test_no_certificate_is_false_more_often_than_alpha(radii, true, alpha, noise):
+    test = RadiusTest(1.5, radii, alpha, 1500, noise)
     chance = chance_of_false(test, true)
     assert 0 < chance <= alpha
     _, chances, _ = endings(test, 0.8, true)
@@ -162,8 +171,8 @@ def test_radii_are_rounded_down():
 @pytest.mark.parametrize(
     ("target", "replacement"),
     [
-        ("radius_at", lambda probability, sigma: float(sigma * ndtri(probability))),
-        ("radius_at", lambda probability, sigma: round(float(sigma * ndtri(probability)), 3)),
+        ("radius_at", lambda probability, sigma, noise: float(sigma * ndtri(probability))),
+        ("radius_at", lambda probability, sigma, noise: round(float(sigma * ndtri(probability)), 3)),
         ("_round_down", lambda value: value * (1 + 1e-9)),
     ],
 )

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from quintain.certify.noisy_votes import BATCH_ELEMENTS, fill_normal, noise_type
+from quintain.certify.noisy_votes import BATCH_ELEMENTS, noise_type
+from quintain.certify.smoothing_noise import fill_normal
 from quintain.core.errors import DataError, ModelError, SettingError
 from quintain.core.seeds import derive_seed
 from quintain.models.classifier import Classifier

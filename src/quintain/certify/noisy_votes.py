@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from quintain.certify.smoothing_noise import GAUSSIAN, Noise
 from quintain.core.errors import ModelError
 from quintain.models.memory import in_fitting_parts
 from quintain.models.protocol import ClassifierLike
@@ -22,6 +23,7 @@ def count_classes(
     *,
     sigma: float,
     memory_format: torch.memory_format,
+    noise: Noise = GAUSSIAN,
 ) -> tuple[Tensor, Tensor]:
     """Count the classes of noisy copies of several examples, which share batches.
 
@@ -35,6 +37,7 @@ def count_classes(
         samples: Number of copies of each.
         sigma: Standard deviation of the noise.
         memory_format: In which the copies are handed over.
+        noise: Its law.
 
     Returns:
         Counts (B, K) on the CPU; and whether an output for the example is not a number, (B,) bool.
@@ -43,11 +46,11 @@ def count_classes(
     total: Tensor | None = None
     failed = torch.zeros(len(x), dtype=torch.bool)
     for rows, sizes in _packs(len(x), samples, max(1, BATCH_ELEMENTS // max(1, x[0].numel()))):
-        noise = torch.empty(sum(sizes), *x.shape[1:], dtype=torch.float32)
-        for row, block in zip(rows, noise.split(sizes), strict=True):
-            fill_normal(block, generators[row])
+        drawn = torch.empty(sum(sizes), *x.shape[1:], dtype=torch.float32)
+        for row, block in zip(rows, drawn.split(sizes), strict=True):
+            noise.fill(block, generators[row])
         owner = torch.repeat_interleave(torch.tensor(rows), torch.tensor(sizes))
-        batch = noise.to(x).mul_(sigma).add_(x[owner.to(x.device)] if len(rows) > 1 else x[rows[0]])
+        batch = drawn.to(x).mul_(sigma).add_(x[owner.to(x.device)] if len(rows) > 1 else x[rows[0]])
         answered = partial(_answers, model, batch, memory_format)
         logits = torch.cat(list(in_fitting_parts(answered, len(batch), work="noisy copies")))
         failed[owner[~logits.isfinite().all(1).cpu()]] = True
@@ -75,11 +78,6 @@ def _packs(count: int, samples: int, room: int) -> Iterator[tuple[list[int], lis
 
 def _answers(model: ClassifierLike, batch: Tensor, memory_format: torch.memory_format, part: slice) -> Tensor:
     return model(batch[part].to(memory_format=memory_format))
-
-
-def fill_normal(block: Tensor, generator: torch.Generator) -> Tensor:
-    """Fill a block with standard normal numbers, and return it."""
-    return block.normal_(generator=generator)
 
 
 def fast_memory_format(model: ClassifierLike, x: Tensor) -> torch.memory_format:

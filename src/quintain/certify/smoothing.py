@@ -1,4 +1,4 @@
-"""Randomized smoothing: the most frequent class under Gaussian noise, with L2 radii certified by sampling."""
+"""Randomized smoothing: the most frequent class under noise, with radii that are certified by sampling."""
 
 import math
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from quintain.certify.noisy_votes import BATCH_ELEMENTS, fast_memory_format, noi
 from quintain.certify.outcome import CertificateOutcome, require_labels
 from quintain.certify.smoothing_certificates import NoisyExamples, certificate_outcome, draw_votes
 from quintain.certify.smoothing_evidence import RadiusTest, fixed_radius
+from quintain.certify.smoothing_noise import NOISES, Noise, NoiseName
 from quintain.certify.smoothing_predictions import VoteTest, draw_predictions
 from quintain.certify.voted_model import VotedModel
 from quintain.core.errors import ModelError, SettingError
@@ -23,16 +24,16 @@ from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.models.protocol import ClassifierLike
 from quintain.threats.arguments import Array, to_inputs, to_labels, to_threat
-from quintain.threats.l2 import L2
 from quintain.threats.rng import example_rng
 from quintain.threats.threat import Threat, check_in_box
 
 
 @dataclass(frozen=True, slots=True)
 class SmoothedClassifier(VotedModel):
-    r"""The classifier that predicts the class that a base model predicts most often under Gaussian noise.
+    r"""The classifier that predicts the class that a base model predicts most often under noise.
 
-    .. math:: g(x) = \arg\max_c\; P[f(x + \sigma u) = c], \qquad u \sim N(0, I)
+    .. math:: g(x) = \arg\max_c\; P[f(x + \sigma u) = c], \qquad
+        u \sim N(0, I) \;\text{ or }\; u \sim U(-\sqrt 3, \sqrt 3)^d
 
     ``certify`` gives certified radii, ``predict`` its predictions, and ``__call__`` a differentiable
     surrogate to attack. Noise is added to the raw inputs, and nothing is clipped: the base model sees values
@@ -47,13 +48,14 @@ class SmoothedClassifier(VotedModel):
         alpha: Probability, for each example, that its certificate is false.
         surrogate_samples: Noisy copies over which ``__call__`` averages.
         surrogate_seed: Seed of the surrogate's noise.
+        noise: ``gaussian``, which certifies L2 balls, or ``uniform`` in a cube, which certifies L1 balls.
 
     Raises:
         SettingError: If a number is out of range, or so few ``noise_samples`` can never certify at ``alpha``.
         ModelError: If the model is a bare net.
 
-    Source: Cohen, Rosenfeld and Kolter, 2019, arXiv:1902.02918; the surrogate is that of Salman et al., 2019,
-    arXiv:1906.04584.
+    Source: Cohen, Rosenfeld and Kolter, 2019, arXiv:1902.02918; uniform noise: Yang et al., 2020,
+    arXiv:2002.08118; the surrogate is that of Salman et al., 2019, arXiv:1906.04584.
     """
 
     base_classifier: ClassifierLike
@@ -63,6 +65,7 @@ class SmoothedClassifier(VotedModel):
     alpha: float = 0.001
     surrogate_samples: int = 32
     surrogate_seed: int = 0
+    noise: NoiseName = "gaussian"
 
     def __post_init__(self) -> None:
         given: object = self.base_classifier
@@ -75,6 +78,8 @@ class SmoothedClassifier(VotedModel):
             raise SettingError(
                 f"sigma = {self.sigma}; expected a positive number in the units of the data, such as 0.25"
             )
+        if self.noise not in NOISES:
+            raise SettingError(f"noise = {self.noise!r}; expected {' or '.join(map(repr, NOISES))}")
         if not 0 < self.alpha < 0.5:
             raise SettingError(f"alpha = {self.alpha}; expected a chance between 0 and 0.5, such as 0.001")
         for name, number in (
@@ -91,9 +96,13 @@ class SmoothedClassifier(VotedModel):
             )
 
     @property
+    def _law(self) -> Noise:
+        return NOISES[self.noise]
+
+    @property
     def max_radius(self) -> float:
         """The radius of an example on which all noise samples agree: no certificate is larger."""
-        return fixed_radius(self.noise_samples, self.noise_samples, self.alpha, self.sigma)
+        return fixed_radius(self.noise_samples, self.noise_samples, self.alpha, self.sigma, self._law)
 
     @property
     def hash(self) -> str:
@@ -106,6 +115,7 @@ class SmoothedClassifier(VotedModel):
             repr(self.alpha),
             self.surrogate_samples,
             self.surrogate_seed,
+            *(() if self.noise == "gaussian" else (self.noise,)),
         )
         return sha256(" ".join(map(str, ("smoothed-1", *parts))).encode()).hexdigest()
 
@@ -134,12 +144,8 @@ class SmoothedClassifier(VotedModel):
         # log mean softmax = logsumexp over copies of log_softmax, minus log k (Salman et al., 2019): in logs,
         # so that nothing underflows.
         generator = torch.Generator().manual_seed(derive_seed(self.surrogate_seed, "surrogate"))
-        noise = (
-            torch.empty(self.surrogate_samples, *x.shape[1:], dtype=torch.float32)
-            .normal_(generator=generator)
-            .to(x)
-            * self.sigma
-        )
+        drawn = torch.empty(self.surrogate_samples, *x.shape[1:], dtype=torch.float32)
+        noise = self._law.fill(drawn, generator).to(x) * self.sigma
         chunks = []
         for block in noise.split(max(1, BATCH_ELEMENTS // max(1, x.numel()))):
             logits = self.base_classifier((x[:, None] + block).flatten(0, 1))
@@ -150,7 +156,7 @@ class SmoothedClassifier(VotedModel):
         self,
         x: Array,
         y: Array,
-        threat: L2 | str | None = None,
+        threat: Threat | str | None = None,
         *,
         radii: Sequence[float] = (),
         seed: int = 0,
@@ -167,7 +173,8 @@ class SmoothedClassifier(VotedModel):
 
         Where nothing is asked, all n = ``noise_samples`` are drawn, and
 
-        .. math:: R = \sigma\, \Phi^{-1}(\underline{p}),
+        .. math:: R = \sigma\, \Phi^{-1}(\underline{p}) \;\text{ or, of uniform noise, }\;
+            2\sqrt 3\,\sigma\,(\underline{p} - \tfrac12),
             \qquad \underline{p} = B^{-1}(\alpha;\; k,\, n - k + 1)
 
         where k is the number of copies that are classified as ``y`` and :math:`\underline{p}` the one-sided
@@ -185,8 +192,8 @@ class SmoothedClassifier(VotedModel):
         Args:
             x: Inputs (B, *S) in [0, 1], a tensor or a NumPy array.
             y: Labels (B,).
-            threat: An L2 ball, or its text: ``certified`` and ``margin`` are about it, and its radius is
-                asked for; about x itself if not given.
+            threat: An L2 ball, for uniform noise an L1 ball, or its text: ``certified`` and ``margin`` are
+                about it, and its radius is asked for; about x itself if not given.
             radii: Other radii to decide, in the units of the data.
             seed: Of the noise.
             ids: The examples' positions in the data set (B,).
@@ -198,9 +205,9 @@ class SmoothedClassifier(VotedModel):
             no number. ``forwards`` are the noisy copies that were classified.
 
         Raises:
-            SettingError: If the threat is not ``L2`` or an asked radius is negative or so large that nothing
-                could ever be certified; or if sigma is no wider than the spacing of the inputs' or the
-                model's type, which would round the noise away.
+            SettingError: If the threat is not the kind of ball that the noise certifies, or an asked radius
+                is negative or so large that nothing could ever be certified; or if sigma is no wider than the
+                spacing of the inputs' or the model's type, which would round the noise away.
             DataError: For inputs that are no tensor or outside the data box, labels that are no classes, or
                 ids that do not fit.
             ModelError: If the base model is in training mode, depends on the batch or is random (as far as
@@ -234,7 +241,7 @@ class SmoothedClassifier(VotedModel):
             )
 
     def _radius_test(self, radii: Sequence[float]) -> RadiusTest:
-        return RadiusTest(self.sigma, tuple(sorted(set(radii))), self.alpha, self.noise_samples)
+        return RadiusTest(self.sigma, tuple(sorted(set(radii))), self.alpha, self.noise_samples, self._law)
 
     def _certify_examples(
         self,
@@ -296,17 +303,28 @@ class SmoothedClassifier(VotedModel):
     def _noisy(self, x: Tensor, ids: Tensor, seed: int) -> NoisyExamples:
         memory_format = fast_memory_format(self.base_classifier, x)
         return NoisyExamples(
-            self.base_classifier, x, ids, seed=seed, sigma=self.sigma, memory_format=memory_format
+            self.base_classifier,
+            x,
+            ids,
+            seed=seed,
+            sigma=self.sigma,
+            memory_format=memory_format,
+            noise=self._law,
         )
 
     def _checked_eps(self, x: Tensor, y: Tensor, threat: Threat | None, radii: tuple[float, ...]) -> float:
         """Check all inputs, and return the radius to certify, 0 without a threat."""
         require_steady(self.base_classifier, x, sigma=self.sigma, seed=self.surrogate_seed)
-        if threat is not None and not isinstance(threat, L2):
-            raise SettingError(f"randomized smoothing with Gaussian noise proves L2 balls; got {threat!r}")
+        kind = self._law.ball
+        if threat is not None and not isinstance(threat, kind):
+            other = next(one for one in NOISES.values() if one is not self._law)
+            raise SettingError(
+                f"randomized smoothing with {self.noise} noise proves {kind.__name__} balls; got {threat!r}. "
+                f"noise={other.name!r} proves {other.ball.__name__} balls"
+            )
         eps = 0.0 if threat is None else threat.eps
-        check_in_box(threat or L2(0.0), x)
-        for ball in (*(L2(radius) for radius in radii), *(() if threat is None else (threat,))):
+        check_in_box(threat or kind(0.0), x)
+        for ball in (*(kind(radius) for radius in radii), *(() if threat is None else (threat,))):
             self.require_certifiable(ball)
         if len(x):
             require_labels(x, y, self.base_classifier(x[:1]).shape[1])

@@ -10,6 +10,7 @@ from torch import Tensor
 from quintain.certify.noisy_votes import count_classes
 from quintain.certify.outcome import CertificateOutcome
 from quintain.certify.smoothing_evidence import Counts, Flags, Floats, RadiusTest, fixed_radius, looks
+from quintain.certify.smoothing_noise import GAUSSIAN, Noise
 from quintain.core.seeds import derive_seed
 from quintain.models.protocol import ClassifierLike
 
@@ -25,6 +26,7 @@ class NoisyExamples:
         seed: Of the noise.
         sigma: Its standard deviation.
         memory_format: In which copies are handed over.
+        noise: Its law.
     """
 
     model: ClassifierLike
@@ -33,6 +35,7 @@ class NoisyExamples:
     seed: int
     sigma: float
     memory_format: torch.memory_format
+    noise: Noise = GAUSSIAN
 
     def generators(self, purpose: str) -> list[torch.Generator]:
         """Return the generator of each example's noise for one purpose."""
@@ -48,6 +51,7 @@ class NoisyExamples:
             samples,
             sigma=self.sigma,
             memory_format=self.memory_format,
+            noise=self.noise,
         )
         return counts.numpy(), failed.numpy()
 
@@ -149,13 +153,14 @@ def certificate_outcome(
         found = np.maximum(found, np.nextafter(votes.proved, np.inf))
     else:
         counts = zip(votes.hits.tolist(), votes.samples.tolist(), strict=True)
-        found = np.array([fixed_radius(*count, test.alpha, test.sigma) for count in counts])
+        found = np.array([fixed_radius(*count, test.alpha, test.sigma, test.noise) for count in counts])
     counted = (votes.samples > 0) & ~votes.failed
     signed_radius = torch.from_numpy(np.where(counted, found, -np.inf))
-    # At distance eps the probability of y is still at least Phi((radius - eps) / sigma), and that of any
-    # other class at most the rest: the gap is 2 Phi - 1.
-    gap = 2 * torch.special.ndtr((signed_radius - eps) / test.sigma) - 1
+    # At distance eps the probability of y is still at least that which proves what is left of the radius, and
+    # that of any other class at most the rest.
+    gap = test.noise.gap((signed_radius - eps) / (test.sigma * test.noise.unit))
     margin = torch.where(signed_radius.isneginf(), signed_radius, gap)
+    title = "Gaussian" if test.noise is GAUSSIAN else test.noise.name
     return CertificateOutcome(
         certified=(margin > 0).to(device),
         margin=margin.to(device),
@@ -163,8 +168,8 @@ def certificate_outcome(
         forwards=torch.from_numpy(votes.forwards).to(device),
         assumptions=(
             f"each example's certificate is false with probability at most {test.alpha:g} "
-            f"over up to {test.max_samples:,} Gaussian noise samples",
-            "noise drawn as float32 stands for exact Gaussian noise; check that the base model does not "
+            f"over up to {test.max_samples:,} {title} noise samples",
+            f"noise drawn as float32 stands for exact {title} noise; check that the base model does not "
             "read its inputs' last bits",
             "each noisy copy is answered by itself, as the first examples and a noisy copy of each were, "
             "alone and in one batch; "

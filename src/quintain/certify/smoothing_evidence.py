@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from quintain.certify.smoothing_noise import GAUSSIAN, Noise
 from quintain.core.statistics import binomial_lower
 
 Floats = npt.NDArray[np.float64]
@@ -65,20 +66,18 @@ def looks(max_samples: int) -> Iterator[int]:
         yield samples
 
 
-def fixed_radius(hits: int, samples: int, alpha: float, sigma: float) -> float:
+def fixed_radius(hits: int, samples: int, alpha: float, sigma: float, noise: Noise = GAUSSIAN) -> float:
     """Return the radius that a number of samples proves which was fixed in advance, rounded down.
 
     It is negative, and none, where the limit of the probability is below 1/2; -inf without hits.
     """
-    return radius_at(binomial_lower(hits, samples, 1 - alpha), sigma) if samples else -math.inf
+    return radius_at(binomial_lower(hits, samples, 1 - alpha), sigma, noise) if samples else -math.inf
 
 
-def radius_at(probability: float, sigma: float) -> float:
-    """Return ``sigma`` times the normal quantile, rounded down; -inf at 0."""
-    from scipy.special import ndtri
-
-    # ndtri is monotone: round p down first, then the product, so that rounding never enlarges the radius.
-    exact = sigma * float(ndtri(probability * (1 - 1e-12)))
+def radius_at(probability: float, sigma: float, noise: Noise = GAUSSIAN) -> float:
+    """Return the radius that a probability proves, rounded down; -inf at 0."""
+    # the ratio is monotone: round p down first, then the product, so that rounding never enlarges the radius
+    exact = sigma * noise.unit * noise.ratio(probability * (1 - 1e-12))
     return exact - 1e-12 * abs(exact) if math.isfinite(exact) else exact
 
 
@@ -120,6 +119,7 @@ class RadiusTest:
         radii: Asked radii, rising, in the same units.
         alpha: Probability, for each example, that any of its certificates is false; below 1/2.
         max_samples: Noisy copies after which an undecided radius is left.
+        noise: Its law: for uniform noise, :math:`p_0 = \tfrac12 + r / (2 \sqrt 3 \sigma)`.
 
     Source: Ville, 1939; Robbins, 1970; Waudby-Smith and Ramdas, 2020, arXiv:2010.09686; its use for
     smoothing, Voracek, 2024, arXiv:2406.17830.
@@ -129,6 +129,7 @@ class RadiusTest:
     radii: tuple[float, ...]
     alpha: float
     max_samples: int
+    noise: Noise = GAUSSIAN
 
     @property
     def max_radius(self) -> float:
@@ -167,23 +168,19 @@ class RadiusTest:
             hits: (B,).
             samples: Noisy copies of each (B,), at one of its looks.
         """
-        from scipy.special import ndtr
-
         # Whatever passes in the bisection is proved, however far it has converged.
-        low, high = np.zeros(len(hits)), np.full(len(hits), 10.0)
-        proved = self._passes(hits, samples, _round_down(ndtr(-low)))
+        low, high = np.zeros(len(hits)), np.full(len(hits), self.noise.max_ratio)
+        proved = self._passes(hits, samples, _round_down(self.noise.tail(low)))
         for _ in range(40):
             middle = (low + high) / 2
-            passes = self._passes(hits, samples, _round_down(ndtr(-middle)))
+            passes = self._passes(hits, samples, _round_down(self.noise.tail(middle)))
             low, high = np.where(passes, middle, low), np.where(passes, high, middle)
-        return np.where(proved, _round_down(self.sigma * low), -np.inf)
+        return np.where(proved, _round_down(self.sigma * self.noise.unit * low), -np.inf)
 
     def _tails(self) -> Floats:
         """Return 1 - p0 of radii a billionth greater than the asked ones, so that rounding is paid for."""
-        from scipy.special import ndtr
-
-        ratio = np.array(self.radii, dtype=np.float64) / self.sigma
-        return _round_down(ndtr(-(ratio * (1 + 1e-9) + 1e-9)))
+        ratio = np.array(self.radii, dtype=np.float64) / (self.sigma * self.noise.unit)
+        return _round_down(self.noise.tail(ratio * (1 + 1e-9) + 1e-9))
 
     def _passes(self, hits: Counts, samples: Counts, tail: Floats) -> Flags:
         """Whether a hit probability above ``1 - tail`` is shown."""

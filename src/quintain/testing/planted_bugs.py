@@ -18,8 +18,8 @@ from quintain.attacks.counted_model import CountedModel
 from quintain.attacks.goal import Goal
 from quintain.certify.interval.domain import Interval, input_interval
 from quintain.certify.linear.minimum import linear_minimum
-from quintain.certify.noisy_votes import fill_normal
 from quintain.certify.smoothing_evidence import Counts, Floats, radius_at
+from quintain.certify.smoothing_noise import fill_normal
 from quintain.core.statistics import binomial_lower
 from quintain.threats import L2, ExampleRNG, Linf, Threat
 
@@ -210,7 +210,7 @@ CERTIFIER_BUGS: Mapping[str, PlantedBug] = {
     ),
     "a smoothed radius that is 2 percent too large": PlantedBug(
         "quintain.certify.smoothing_evidence.radius_at",
-        lambda probability, sigma: 1.02 * radius_at(probability, sigma),
+        lambda probability, sigma, noise: 1.02 * radius_at(probability, sigma, noise),
         "above the exact distance",
     ),
     "a limit at twice alpha": PlantedBug(
@@ -227,7 +227,7 @@ CERTIFIER_BUGS: Mapping[str, PlantedBug] = {
         "quintain.certify.smoothing_evidence.log_evidence", _fixed_at_every_look, "above the exact distance"
     ),
     "noise of half of sigma": PlantedBug(
-        "quintain.certify.noisy_votes.fill_normal",
+        "quintain.certify.smoothing_noise.fill_normal",
         lambda block, generator: fill_normal(block, generator).mul_(0.5),
         "above the exact distance",
     ),
