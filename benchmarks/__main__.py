@@ -41,6 +41,7 @@ SUITES = (
     "leakage.extraction",
     "leakage.planted_bugs",
     "leakage.second_opinion",
+    "leakage.patient_zero",
 )
 
 

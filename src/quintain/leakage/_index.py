@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from quintain.leakage.audit.trade_off import audit_plan_curve as audit_plan_curve
     from quintain.leakage.extraction.active import ActiveExtraction as ActiveExtraction
     from quintain.leakage.extraction.knockoff import Knockoff as Knockoff
+    from quintain.leakage.identity.draws import InversionDraws as InversionDraws
     from quintain.leakage.identity.gradient import InversionGradient as InversionGradient
     from quintain.leakage.identity.labels import InversionLabels as InversionLabels
     from quintain.leakage.identity.scores import InversionScores as InversionScores
@@ -62,6 +63,7 @@ EXPORTS: dict[str, str] = {
     "HiddenAttribute": "quintain.leakage.hidden_attribute",
     "ImprintLayer": "quintain.leakage.updates.imprint",
     "InPlaceTrainer": "quintain.leakage.shadow_models",
+    "InversionDraws": "quintain.leakage.identity.draws",
     "InversionGradient": "quintain.leakage.identity.gradient",
     "InversionLabels": "quintain.leakage.identity.labels",
     "InversionResult": "quintain.leakage.updates.gradient_inversion",
@@ -162,6 +164,22 @@ ENTRIES: tuple[Entry, ...] = (
             ("access", "labels"),
             ("needs", "public"),
             ("default_rank", "1"),
+        ),
+    ),
+    Entry(
+        "leak",
+        "inversion-draws",
+        "quintain.leakage.identity.draws:InversionDraws",
+        "the face of a class (model inversion), as the best of random draws: a reference",
+        guarantee=(
+            "a witness: a person that a judge knows again has leaked; what it does not find may leak all "
+            "the same"
+        ),
+        facts=(
+            ("goal", "identity"),
+            ("access", "scores"),
+            ("needs", "public"),
+            ("default_rank", "4"),
         ),
     ),
     Entry(

@@ -1,29 +1,29 @@
-"""Pictures of people without any optimizing, which the pictures of an attack are compared with."""
+"""Pictures that hold nothing of the private people, which the pictures of an attack are compared with."""
 
 import torch
 from torch import Tensor
 
 from quintain.core.seeds import derive_seed
-from quintain.data.dataset import READ_BATCH_SIZE, Dataset
+from quintain.data.dataset import Dataset
 from quintain.leakage.attack import Candidates
-from quintain.leakage.identity.prior import BOX, PicturePrior, fit_prior
-from quintain.leakage.identity.start import lead
+from quintain.leakage.identity.prior import BOX, fit_prior
+from quintain.leakage.identity.start import best_picture, public_sample
 from quintain.leakage.view import ModelView
 
-PUBLIC, DRAW, MEAN = "the best public picture", "the best draw of a prior", "the mean picture"
+PUBLIC, DRAW, MEAN = "the best public picture", "a draw of the prior", "the mean picture"
 
 
 def baseline_pictures(
     view: ModelView, public: Dataset, candidates: Candidates, *, budget: int, seed: int
 ) -> dict[str, Tensor]:
-    """Return for each baseline one picture (n, *S) a candidate, of the largest score for its class.
+    """Return for each baseline one picture (n, *S) a candidate.
 
-    The best public picture and the best of ``budget`` draws of a prior are asked about once for all classes.
-    Where the view gives labels alone, the best is the one that is nearest to the mean of those with the label
-    of the class; the mean picture where there is none.
+    They are the public picture that the target takes most surely for the class, of as many as an attack has
+    queries; a draw of the prior of the attacks; and the mean picture, the same for all. The target is asked
+    about the first alone, and none of them was made by it.
 
     Args:
-        view: Metered queries of the target.
+        view: Metered queries of the target; by labels alone, see ``best_picture``.
         public: Public pictures.
         candidates: The classes.
         budget: Queries for each candidate, as an attack has them.
@@ -31,32 +31,13 @@ def baseline_pictures(
     """
     prior = fit_prior(public)
     mean = prior.render(prior.mean.new_zeros(1, prior.dimension))
-    known = torch.cat(
-        [batch.x for batch in public.subset(range(min(budget, len(public)))).batches(READ_BATCH_SIZE)]
-    )
-    generator = torch.Generator().manual_seed(derive_seed(seed, "inversion", "baseline"))
-    drawn = torch.randn(budget, prior.dimension, generator=generator, dtype=torch.float64).clamp(-BOX, BOX)
-    found = {MEAN: mean.expand(len(candidates), *mean.shape[1:])}
-    for name, pictures in ((PUBLIC, known), (DRAW, _rendered(prior, drawn))):
-        answers = torch.cat([_answers(view, part) for part in pictures.split(READ_BATCH_SIZE)])
-        found[name] = torch.stack([_best(pictures, answers, y, mean[0]) for y in candidates.y.tolist()])
-    return found
-
-
-def _rendered(prior: PicturePrior, w: Tensor) -> Tensor:
-    return torch.cat([prior.render(part) for part in w.split(READ_BATCH_SIZE)])
-
-
-def _answers(view: ModelView, x: Tensor) -> Tensor:
-    """Return labels (n,) or logits (n, K), as the view gives them."""
-    return view.labels(x) if view.access == "labels" else view.scores(x)
-
-
-def _best(pictures: Tensor, answers: Tensor, y: int, mean: Tensor) -> Tensor:
-    """Return the picture (*S) that the model takes most surely for class y."""
-    if answers.ndim == 2:
-        return pictures[lead(answers, y).argmax()]
-    labeled = pictures[answers == y]
-    if not len(labeled):
-        return mean
-    return labeled[(labeled - labeled.mean(0)).flatten(1).square().sum(1).argmin()]
+    known = public_sample(public, budget, seed=seed)
+    drawn = []
+    for one in candidates.ids.tolist():
+        generator = torch.Generator().manual_seed(derive_seed(seed, "inversion", "baseline", one))
+        drawn.append(torch.randn(prior.dimension, generator=generator, dtype=torch.float64).clamp(-BOX, BOX))
+    return {
+        PUBLIC: best_picture(view, known, candidates, mean[0]),
+        DRAW: prior.render(torch.stack(drawn)),
+        MEAN: mean.expand(len(candidates), *mean.shape[1:]),
+    }

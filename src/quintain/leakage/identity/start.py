@@ -5,7 +5,7 @@ from torch import Tensor
 
 from quintain.core.errors import SettingError
 from quintain.core.seeds import derive_seed
-from quintain.data.dataset import Dataset
+from quintain.data.dataset import READ_BATCH_SIZE, Dataset
 from quintain.leakage.attack import Candidates
 from quintain.leakage.view import AttackerView, ModelView
 
@@ -45,3 +45,22 @@ def spread(leads: Tensor) -> float:
     """Return the standard deviation of leads, in which they are measured; 1 where there is none."""
     value = float(leads.std()) if len(leads) > 1 else 0.0
     return value if value > 0 else 1.0
+
+
+def best_picture(view: ModelView, pictures: Tensor, candidates: Candidates, otherwise: Tensor) -> Tensor:
+    """Return the picture (n, *S), of some (m, *S), that a model takes most surely for each class.
+
+    All are asked about once for all classes. By labels alone it is the one that is nearest to the mean of
+    those with the label; ``otherwise`` (*S) where there is none.
+    """
+    ask = view.labels if view.access == "labels" else view.scores
+    answers = torch.cat([ask(part) for part in pictures.split(READ_BATCH_SIZE)])
+    best = []
+    for y in candidates.y.tolist():
+        if answers.ndim == 2:
+            best.append(pictures[lead(answers, y).argmax()])
+            continue
+        own = pictures[answers == y]
+        distances = (own - own.mean(0)).flatten(1).square().sum(1)
+        best.append(own[distances.argmin()] if len(own) else otherwise)
+    return torch.stack(best) if best else pictures[:0]
