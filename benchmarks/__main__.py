@@ -42,6 +42,7 @@ SUITES = (
     "leakage.planted_bugs",
     "leakage.second_opinion",
     "leakage.patient_zero",
+    "leakage.memorization",
 )
 
 

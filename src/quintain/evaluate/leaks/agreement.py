@@ -14,6 +14,7 @@ from quintain.evaluate.leaks.inputs import access_of, open_view, require_classes
 from quintain.evaluate.leaks.job import LeakFindings, LeakJob
 from quintain.evaluate.leaks.measurement import to_measurement, unit_of
 from quintain.evaluate.leaks.overlap import leave_out_shared
+from quintain.evaluate.leaks.retraining import train_again
 from quintain.leakage.attack import Candidates, LeakageAttack, LeakJudgment
 from quintain.leakage.extraction.student import Student
 from quintain.leakage.judges.agreement import judge_agreement, judge_kappa
@@ -197,10 +198,7 @@ def _own_labels(
 
 def _second_training(job: LeakJob, held_out: Dataset) -> NDArray[np.int64] | None:
     """Return what the target's training predicts with another seed; None where that training is not known."""
-    build, train = job.target.build, job.target.train
-    if build is None or train is None:
+    if job.target.build is None or job.target.train is None:
         return None
-    seed = derive_seed(job.seed, "agreement", "second training")
-    net = build(seed).to(job.target.model.device)
-    train(net, job.members, seed)
-    return predictions(Classifier(net.eval(), num_classes=job.target.model.num_classes), held_out)
+    net = train_again(job, job.members, label="second training")
+    return predictions(Classifier(net, num_classes=job.target.model.num_classes), held_out)

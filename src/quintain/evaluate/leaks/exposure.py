@@ -1,20 +1,19 @@
 """Measure how far a training memorizes: canaries that it is given, among patterns that it is not."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from quintain.core.errors import DataError, SettingError
-from quintain.core.files import sha256
 from quintain.core.seeds import derive_seed
-from quintain.data.dataset import Dataset
 from quintain.data.values import Labels
 from quintain.evaluate.leaks.inputs import access_of, open_view, require_classes
-from quintain.evaluate.leaks.job import LeakFindings, LeakJob, Trainer
+from quintain.evaluate.leaks.job import LeakFindings, LeakJob
 from quintain.evaluate.leaks.measurement import to_measurement
 from quintain.evaluate.leaks.membership import ceiling_of
+from quintain.evaluate.leaks.retraining import train_again
 from quintain.leakage.attack import Candidates, LeakageAttack
 from quintain.leakage.judges.exposure import (
     MIN_CANARIES,
@@ -26,7 +25,6 @@ from quintain.leakage.judges.exposure import (
 from quintain.leakage.knowledge import Knowledge
 from quintain.leakage.memorization.patterns import draw_labels, draw_patterns, with_canaries
 from quintain.models.classifier import Classifier
-from quintain.models.weights import load_weights, save_weights
 from quintain.results.leak_records import LeakMeasurement
 
 MAX_CANARIES = 100
@@ -52,8 +50,7 @@ def measure(job: LeakJob) -> LeakFindings:
         DataError: If there are fewer than 200 members, so that canaries would be no small part of them, or
             all are of one class.
     """
-    build, train = job.target.build, job.target.train
-    if build is None or train is None:
+    if job.target.build is None or job.target.train is None:
         raise SettingError(
             f"how {job.target.title} was trained is not known; expected target.build and target.train: a "
             "canary must be trained on, so that its exposure can be measured"
@@ -81,7 +78,7 @@ def measure(job: LeakJob) -> LeakFindings:
         labels,
         seed=derive_seed(job.seed, "exposure"),
     )
-    net = _trained(job, build, train, planted)
+    net = train_again(job, planted, label="canaries")
     model = Classifier(net, num_classes=classes, name=job.target.title)
     found: list[LeakMeasurement] = []
     for attack in job.attacks:
@@ -94,23 +91,6 @@ def measure(job: LeakJob) -> LeakFindings:
             "with them for this alone.",
         ),
     )
-
-
-def _trained(job: LeakJob, build: Callable[[int], nn.Module], train: Trainer, planted: Dataset) -> nn.Module:
-    """Return a net that is trained on examples and canaries; one that an interrupted run left is taken."""
-    seed = derive_seed(job.seed, "exposure", "training")
-    net = build(seed).to(job.target.model.device)
-    path = None
-    if job.unfinished is not None:
-        key = sha256(f"{job.target.title} {planted.hash} {seed} {net!r}".encode())[:16]
-        path = job.unfinished / f"canaries-{key}.safetensors"
-        if path.exists():
-            return load_weights(net, path).eval()
-    train(net, planted, seed)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_weights(net, path)
-    return net.eval()
 
 
 def _measure_attack(
