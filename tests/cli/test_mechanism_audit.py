@@ -95,6 +95,8 @@ NEIGHBORS = "def neighbors(): return {0}\ndef f(records, rng): return {1}\n"
         (NEIGHBORS.format("([1, 2], [1])", "1 / 0"), (), ExitCode.EXECUTION, "line 2: ZeroDivisionError"),
         (NEIGHBORS.format("([1, 2], [1])", "[0.0] * len(records)"), (), ExitCode.EXECUTION, "as many in"),
         (NEIGHBORS.format("([1, 2], [1])", "0.0"), ("--adjacency", "replace"), ExitCode.USAGE, "differ by"),
+        (NEIGHBORS.format("([1, 2], [1])", "0.0"), ("--out", "r"), ExitCode.USAGE, "makes no run folder"),
+        (NEIGHBORS.format("([1, 2], [1])", "0.0"), ("--require", "epsilon <= 1"), ExitCode.USAGE, "no run"),
         (NEIGHBORS.format("([1, 2], [1])", "0.0"), ("--claim", -1), ExitCode.USAGE, "an epsilon from 0 up"),
         (NEIGHBORS.format("([1, 2], [1])", "0.0"), ("--inputs", "no.npz"), ExitCode.USAGE, "no file no.npz"),
     ],

@@ -62,12 +62,11 @@ class TrainingAudit:
         )
         canary_maker(self.kind)
 
-        def loaded(spec: str) -> tuple[BlackBoxTraining, str]:
-            function = load_user_function(spec, expected=EXPECTED)
-            return BlackBoxTraining.of(function, spec), function.file_hash
+        def loaded(spec: str) -> BlackBoxTraining:
+            return BlackBoxTraining.of(load_user_function(spec, expected=EXPECTED), spec)
 
-        training, file_hash = loaded(self.train)
-        control = loaded(self.control)[0] if self.control else None
+        training = loaded(self.train)
+        control = loaded(self.control) if self.control else None
         if len(call.train) <= self.canaries:
             raise SettingError(
                 f"{self.canaries} canaries for {len(call.train)} records; expected fewer canaries than "
@@ -83,7 +82,6 @@ class TrainingAudit:
                 control=control,
                 auditor=entry.load(),
                 check_seed=self.check_seed,
-                file_hash=file_hash,
                 seed=call.seed,
                 unfinished=call.unfinished,
                 progress=call.progress,
@@ -125,6 +123,12 @@ class MechanismAudit:
         from quintain.models.user_files import load_user_function
         from quintain.report import presentation_of
 
+        if call.out is not None or call.require:
+            option = "--require" if call.require else "--out"
+            raise SettingError(
+                f"got {option} with --mechanism, which makes no run folder; leave it out: the exit code says "
+                "what was found"
+            )
         function = load_user_function(self.mechanism, expected="fn(records, rng)")
         records, neighbor = self._neighbors()
         claim = ClaimedMechanism(

@@ -60,6 +60,11 @@ class BlackBoxTraining:
             raise SettingError(f"{name} takes ({got}); expected {EXPECTED}")
         return cls(name, function, takes_arrays=len(taken) == 3)
 
+    @property
+    def file_hash(self) -> str:
+        """SHA-256 of the file that the function is of; empty for one that was not loaded from a file."""
+        return str(getattr(self.function, "file_hash", ""))
+
     def __call__(self, x: Tensor, y: Tensor, seed: int) -> Callable[[Tensor], Any]:
         """Train on records, and return the model, in evaluation mode, as a function of inputs (B, *S).
 

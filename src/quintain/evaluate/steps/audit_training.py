@@ -8,6 +8,7 @@ import numpy as np
 
 from quintain.core import rounding
 from quintain.core.errors import SettingError
+from quintain.core.files import sha256_file
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
@@ -73,7 +74,6 @@ def audit_training(
     control: BlackBoxTraining | None = None,
     auditor: Auditor = audit_one_run,
     check_seed: bool = False,
-    file_hash: str = "",
     seed: int = 0,
     unfinished: Path | None = None,
     progress: Progress = no_progress,
@@ -95,7 +95,6 @@ def audit_training(
             ``audit_one_run``, which then bounds epsilon.
         check_seed: Whether the first training is done twice, to tell whether it follows its seed alone. Fresh
             secret noise is legitimate; the result says which it is.
-        file_hash: SHA-256 of the file of the training, which names the mechanism.
         seed: Of canaries, coins, order of records and seeds of trainings.
         unfinished: Where finished trainings are kept, so that the same call goes on after a kill.
         progress: Shows bars.
@@ -109,7 +108,7 @@ def audit_training(
     records = ProtectedRecords.from_dataset(train)
     quantity = Quantity(
         Metric.EPSILON,
-        file_hash,
+        training.file_hash,
         records.keyed_hash,
         delta=claim.delta,
         adjacency=claim.adjacency,
@@ -119,10 +118,11 @@ def audit_training(
     kept = KeptTrainings(
         unfinished,
         {
-            "training": [training.name, file_hash],
-            "control": control and control.name,
+            "training": [training.name, training.file_hash],
+            "control": None if control is None else [control.name, control.file_hash],
             "data": train.hash,
             "kind or number of canaries": [claim.canary_kind, claim.canaries, claim.adjacency],
+            "file of canaries": sha256_file(Path(claim.canary_kind).expanduser()) if kind == "own" else None,
             "seed": seed,
         },
     )
