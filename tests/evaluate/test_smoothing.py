@@ -13,10 +13,11 @@ from quintain.evaluate import smoothing
 from quintain.evaluate.estimated_gradients import NOISE_PAIRS
 from quintain.evaluate.model import named_model
 from quintain.evaluate.smoothing import SmoothingSettings, certify_smoothed, smoothed_sample_notes
+from quintain.evaluate.steps.certify import run_certify
 from quintain.models.blackbox import BlackBox
 from quintain.models.classifier import Classifier
 from quintain.results import Basis, Consistency, ExampleState
-from quintain.threats import L2
+from quintain.threats import L1, L2
 from tests.evaluate.support.halfspace import halfspace, points
 
 PLAN = SmoothingSettings(RandomizedSmoothing(0.25, 2000), num_examples=30, vote_samples=500, steps=15)
@@ -42,6 +43,22 @@ def test_certified_below_exact_below_attacked_on_a_half_space():
     assert claims[1].bracket.upper.value - claims[1].bracket.lower.value <= 0.2
     assert {claim.bracket.quantity.subject_hash for claim in claims} != {base.file.model_hash}
     assert attacks.rows[0].backwards > 0
+
+
+def test_uniform_noise_brackets_l1_balls():
+    base, data = halfspace(), points()
+    output = run_certify(base, data, [L1(0.05), L1(0.2)], "uniform-smoothing", noise_samples=2000, seed=4)
+    (model,) = output.result.models
+    x, _ = data.batch(range(len(data)))
+    distance = (x.sum(1) - 1).abs().double()
+    safe = torch.tensor(model.examples.certified_radius)
+    assert (safe <= distance + 1e-9).float().mean() >= 0.95
+    for claim, eps in zip(output.claims[1:], (0.05, 0.2), strict=True):
+        assert claim.bracket.lower.value <= float((distance > eps).float().mean())
+        assert claim.bracket.lower.value > 0.3
+        assert claim.bracket.upper.value - claim.bracket.lower.value < 0.4
+        assert claim.bracket.consistency is Consistency.CONSISTENT
+        assert claim.bracket.lower.method == "randomized smoothing by uniform noise"
 
 
 def test_what_the_samples_do_not_decide_is_a_state_of_its_own():

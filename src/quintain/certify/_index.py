@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from quintain.certify.interval.certifier import IntervalBounds as IntervalBounds
     from quintain.certify.lipschitz.certifier import Lipschitz as Lipschitz
     from quintain.certify.randomized_smoothing import RandomizedSmoothing as RandomizedSmoothing
+    from quintain.certify.uniform_smoothing import UniformSmoothing as UniformSmoothing
 
 EXPORTS: dict[str, str] = {
     "AblatedClassifier": "quintain.certify.ablation",
@@ -33,6 +34,7 @@ EXPORTS: dict[str, str] = {
     "RoundingModel": "quintain.certify.rounding",
     "SmoothedClassifier": "quintain.certify.smoothing",
     "TracedNetwork": "quintain.certify.interval.graph",
+    "UniformSmoothing": "quintain.certify.uniform_smoothing",
     "conv_norm_bound": "quintain.certify.lipschitz.norms",
     "largest_certified_radius": "quintain.certify.radius_search",
     "register_layer_rule": "quintain.certify.interval.layers",
@@ -116,6 +118,19 @@ ENTRIES: tuple[Entry, ...] = (
             ("supports", "l2"),
             ("example", "l2:0.25"),
             ("default_rank", "2"),
+            ("subject", "smoothed"),
+        ),
+    ),
+    Entry(
+        "certifier",
+        "uniform-smoothing",
+        "quintain.certify.uniform_smoothing:UniformSmoothing",
+        "randomized smoothing: the most frequent class under uniform noise, for L1",
+        guarantee="each example's radius is false with probability at most alpha over the noise samples",
+        facts=(
+            ("supports", "l1"),
+            ("example", "l1:0.25"),
+            ("default_rank", "8"),
             ("subject", "smoothed"),
         ),
     ),

@@ -122,7 +122,8 @@ class SmoothedClassifier(VotedModel):
     @property
     def name(self) -> str:
         """The name in results."""
-        return f"{self.base_classifier.name} smoothed at {self.sigma:g}"
+        kind = " by uniform noise" if self.noise == "uniform" else ""
+        return f"{self.base_classifier.name} smoothed at {self.sigma:g}{kind}"
 
     @property
     def access(self) -> str:

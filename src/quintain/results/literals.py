@@ -35,6 +35,9 @@ BRANCH_AND_BOUND = "branch and bound"
 RANDOMIZED_SMOOTHING = "randomized smoothing"
 """The method of a certificate of the smoothed model."""
 
+UNIFORM_SMOOTHING = "randomized smoothing by uniform noise"
+"""The same under uniform noise, for L1."""
+
 LIPSCHITZ_BOUNDS = "Lipschitz constants"
 """The method of a certificate by global Lipschitz constants."""
 
