@@ -82,6 +82,16 @@ def test_the_leak_is_shown_beside_its_baseline(finished):
     assert all((finished[0] / one.picture.path).exists() for one in (*body.reconstructions, body.mean_image))
 
 
+def test_a_planted_layer_leaks_without_defenses_and_not_where_sites_refuse_it(finished):
+    body = load(finished[0] / "08-leak.json").result
+    found = {one.model: one for one in body.measurements if one.measure == "pictures rebuilt"}
+    assert found["none: a plain update"].gain > 0.5
+    assert found["a secure sum of 5"].gain > 0.5
+    assert found["a secure sum of 5, foreign layers refused"].value == 0
+    assert found["a secure sum of 5, clipping to 1 and noise of 1"].value == 0
+    assert all((finished[0] / one.reconstructed.path).exists() for one in body.pictures)
+
+
 def test_a_finished_folder_is_not_done_again(finished, tmp_path, monkeypatch):
     folder = copied(finished, tmp_path)
 

@@ -226,7 +226,8 @@ def judge_rebuilt(
 
     The baseline is the fraction that the same attack rebuilds of pictures that have no part in its update.
     The interval speaks of updates like these: it is Clopper and Pearson's where each holds one picture, and
-    ``chernoff_interval`` of the fractions by update where pictures share one.
+    ``chernoff_interval`` of the fractions by update where pictures share one. Updates count as independent:
+    where the blind guess of one is made of another, the two are tied as far as that guess is the best known.
     """
     hits = judged.rebuilt(margin)
     by_update = np.array([hits[judged.updates == one].mean() for one in np.unique(judged.updates)])

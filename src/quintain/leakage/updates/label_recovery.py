@@ -55,7 +55,7 @@ def infer_label_counts(
     Raises:
         ModelError: If the net has no Linear layer.
 
-    Source: Geng et al., 2021, arXiv:2110.09074; Wainakh et al., 2021, arXiv:2105.09369.
+    Source: Geng et al., 2021, arXiv:2110.09074.
     """
     if num_examples < 1 or not len(like):
         raise SettingError(f"num_examples = {num_examples}, {len(like)} inputs; expected at least 1 of each")
