@@ -25,7 +25,7 @@ def picture(person: int, number: int) -> np.ndarray:
     light = 1 + 0.1 * here.normal() + 0.1 * here.normal() * x
 
     def soft(distance: np.ndarray) -> np.ndarray:
-        return 1 / (1 + np.exp(12 * distance))
+        return 0.5 - 0.5 * np.tanh(6 * distance)
 
     face = soft((x / (0.5 + 0.3 * wide)) ** 2 + (y / 0.9) ** 2 - 1)
     side = np.abs(x) - (0.2 + 0.2 * apart)

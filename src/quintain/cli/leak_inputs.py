@@ -258,6 +258,14 @@ class LeakInputs:
         return others.with_classes(max(classes, others.num_classes))
 
     @cached_property
+    def held_out(self) -> "Dataset | None":
+        """The splits of --data that are not train; None where there are none."""
+        from quintain.data.joined import join
+
+        parts = [part for name, part in self.call.splits.as_dict().items() if name != "train"]
+        return join(parts, name=self.call.data) if len(parts) > 1 else parts[0] if parts else None
+
+    @cached_property
     def plan(self) -> "LeakPlan":
         """The model, the data and the amounts of an attack on the model; all of it is checked here."""
         from quintain.evaluate.steps.leaks import LeakPlan
@@ -275,6 +283,7 @@ class LeakInputs:
             canaries=self.canaries,
             seed=derive_seed(self.call.seed, "leak"),
             public=self.named_public,
+            held_out=self.held_out,
         )
 
     def _refuse_without_shadows(self, entry: Entry) -> None:

@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 
 from quintain.core.errors import DataError, SettingError
+from quintain.core.statistics import binomial_lower
 from quintain.data import from_arrays
 from quintain.evaluate.leaks import identity
+from quintain.evaluate.leaks.claims import leak_claims
 from quintain.evaluate.leaks.goals import MEASURES
 from quintain.evaluate.leaks.job import LeakJob, LeakTarget
 from quintain.leakage.identity.gradient import InversionGradient
 from quintain.leakage.judges.judge_net import JudgeRecipe
+from quintain.results.quantity import Metric
 from tests.leakage.identity.people import pictures, template_model
 
 MEMBERS = pictures(range(4), 5, seed=1)
@@ -45,6 +48,10 @@ def test_a_model_that_has_its_people_as_weights_gives_their_faces_away(tmp_path)
     assert "ranks the right person first of 14 (4 private, 10 public)" in found.notes[0]
     assert "dB to the mean of them" in found.notes[1]
     assert len(found.pictures) == 4
+    (claim,) = leak_claims(found.measurements, model="model", model_hash="m", data_hash="d")
+    assert claim.bracket.lower.quantity.metric is Metric.REIDENTIFIED
+    hits = round(4 * by_measure["rank 1 of 14"].value)
+    assert claim.bracket.lower.value == binomial_lower(hits, 4, 0.95)
     assert all((tmp_path / one.original.path).exists() for one in found.pictures)
 
 

@@ -13,6 +13,7 @@ from quintain.core.errors import DataError, SettingError
 from quintain.core.statistics import binomial_lower
 from quintain.data import from_arrays
 from quintain.evaluate.images import store_picture
+from quintain.evaluate.leaks.claims import count_levels
 from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
 from quintain.evaluate.leaks.job import LeakFindings, LeakTarget
 from quintain.evaluate.step import StepOutput
@@ -195,7 +196,15 @@ def test_results_of_updates_and_of_the_model_are_one_result(plan, measure, tmp_p
 
 def test_people_who_are_found_at_rank_1_are_a_claim_that_only_an_attack_decides(plan, measure, tmp_path):
     attack = Toy(goal="identity", name="faces")
-    people = replace(found(attack), measure="rank 1", value=0.5, count=10, metric=None, fpr=None, lower=None)
+    people = replace(
+        found(attack),
+        measure="rank 1 of 40",
+        value=0.5,
+        count=10,
+        metric=Metric.REIDENTIFIED,
+        fpr=None,
+        lower=count_levels(5, 10),
+    )
     measure(identity=lambda _job: LeakFindings((people,)))
     private = replace(plan, guarantee=PrivacyGuarantee.claimed(1.0, 1e-5))
     (claim,) = run_leaks(private, [attack], folder=tmp_path, show=False).claims
@@ -203,3 +212,19 @@ def test_people_who_are_found_at_rank_1_are_a_claim_that_only_an_attack_decides(
     assert claim.bracket.lower.value == pytest.approx(binomial_lower(5, 10, 0.95))
     assert claim.bracket.upper.basis is Basis.TRIVIAL
     assert "a claim about single examples says nothing of a person" in claim.bracket.upper.method
+
+
+def test_people_are_known_by_the_held_out_split_where_other_people_are_given(plan, measure, tmp_path):
+    seen = {}
+
+    def look(job):
+        seen[job.attacks[0].goal] = job.others
+        return LeakFindings((found(job.attacks[0]),))
+
+    measure(identity=look, membership=look)
+    held_out = plan.others.subset([0])
+    more = replace(plan, public=plan.others, held_out=held_out)
+    run_leaks(more, [Toy(goal="identity", name="faces"), Toy()], folder=tmp_path, show=False)
+    assert seen == {"identity": held_out, "membership": plan.others}
+    run_leaks(replace(more, public=None), [Toy(goal="identity")], folder=tmp_path, show=False)
+    assert seen["identity"] is plan.others

@@ -43,11 +43,13 @@ def test_training_pictures_are_hits_and_those_of_public_people_are_none(judge):
     assert scores.hits["nearest training picture"].all()
     assert scores.hits["nearest mean picture"].all()
     assert np.isinf(scores.picture_psnr).all()
+    assert (scores.private_distance < 0.01).all()
     assert (scores.nearest == np.arange(0, 20, 5)).all()
     foreign = judge.score(STRANGERS[0][::4][:PRIVATE], y)
     assert not foreign.hits["rank 1"].any()
     assert not foreign.hits["nearest mean picture"].any()
     assert (foreign.ranks > 1).all()
+    assert (foreign.private_distance > 1).all()
 
 
 def test_a_class_mean_is_told_from_a_training_picture(judge):

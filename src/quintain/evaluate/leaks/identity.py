@@ -5,6 +5,7 @@ trained on, and the attacker knows pictures of other people alone.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from quintain.core.limits import require_at_least
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.evaluate.images import drawable, store_picture
+from quintain.evaluate.leaks.claims import count_levels
 from quintain.evaluate.leaks.inputs import access_of, open_view
 from quintain.evaluate.leaks.job import LeakFindings, LeakJob
 from quintain.evaluate.leaks.measurement import to_measurement
@@ -27,6 +29,7 @@ from quintain.leakage.judges.judge_net import JudgeRecipe
 from quintain.leakage.knowledge import Knowledge
 from quintain.leakage.view import ModelView
 from quintain.results.leak_records import LeakMeasurement, LeakPictures
+from quintain.results.quantity import Metric
 
 MIN_ACCURACY = 0.6
 """A judge that ranks fewer pictures right than this says little, and a note says so."""
@@ -86,7 +89,7 @@ def measure_people(job: LeakJob, people: People, judge: IdentityJudge) -> LeakFi
         scores = judge.score(images, private)
         known = np.flatnonzero(scores.hits[FIRST])
         surest = known[np.argsort(-scores.picture_psnr[known], kind="stable")]
-        found += [
+        measured = [
             to_measurement(
                 job,
                 attack,
@@ -99,6 +102,9 @@ def measure_people(job: LeakJob, people: People, judge: IdentityJudge) -> LeakFi
             )
             for judgment in judge.judge(images, private, baselines)
         ]
+        # The first measure, who is ranked first, bounds the claim on people identified.
+        levels = count_levels(len(known), len(candidates))
+        found += [replace(measured[0], metric=Metric.REIDENTIFIED, lower=levels), *measured[1:]]
         notes.append(_picture_note(attack, scores, judge.score(baselines[PUBLIC], private)))
         if job.show and job.folder is not None and drawable(job.members.shape):
             pictures += _pictures(
@@ -145,7 +151,9 @@ def _picture_note(attack: LeakageAttack, scores: IdentityScores, public: Identit
     return (
         f"{attack.name}: on average {means[0]:.1f} dB to the nearest training picture of the person and "
         f"{means[1]:.1f} dB to the mean of them, so nearer to {nearer}; {PUBLIC} is at "
-        f"{np.mean(public.picture_psnr):.1f} and {np.mean(public.mean_psnr):.1f} dB."
+        f"{np.mean(public.picture_psnr):.1f} and {np.mean(public.mean_psnr):.1f} dB. In the judge's features "
+        f"the nearest training picture of the person is {scores.private_distance.mean():.2f} times as far as "
+        "the nearest public picture."
     )
 
 

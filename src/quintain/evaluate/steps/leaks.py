@@ -10,19 +10,17 @@ from quintain.core.progress import Progress, no_progress
 from quintain.core.registry import Entry, by_default_rank
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
-from quintain.evaluate.leaks.claims import count_levels, leak_claims
+from quintain.evaluate.leaks.claims import leak_claims
 from quintain.evaluate.leaks.goals import MEASURES
 from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
 from quintain.evaluate.leaks.job import LeakFindings, LeakJob, LeakTarget
 from quintain.evaluate.leaks.trainers import RecipeTrainer
 from quintain.evaluate.step import StepOutput
 from quintain.leakage.attack import LeakageAttack
-from quintain.leakage.judges.identity import FIRST
 from quintain.leakage.view import LEVELS
 from quintain.models.protocol import Access
-from quintain.results.leak_records import LeakMeasurement, LeakPictures
+from quintain.results.leak_records import LeakPictures
 from quintain.results.privacy_records import LeakResult
-from quintain.results.quantity import Metric
 from quintain.results.records import NotDone
 
 GOALS = ("membership", "identity", "pictures", "agreement", "attributes", "exposure")
@@ -53,6 +51,7 @@ class LeakPlan:
         canaries: How many mislabeled examples a second target is trained on; 0 for none.
         seed: Of all that is drawn.
         public: Pictures of people who are no class of the target, under labels of their own, where given.
+        held_out: Other pictures of the members' people, where ``others`` are not those; for ``identity``.
     """
 
     target: LeakTarget
@@ -67,6 +66,7 @@ class LeakPlan:
     canaries: int = 0
     seed: int = 0
     public: Dataset | None = None
+    held_out: Dataset | None = None
 
 
 def run_leaks(
@@ -114,7 +114,7 @@ def run_leaks(
                 raise
             names = ", ".join(attack.name for attack in chosen)
             missing.append(NotDone(f"{goal} ({names})", str(error), REMEDIES.get(goal, REMEDY)))
-    measurements = tuple(_with_bound(one) for each in found for one in each.measurements)
+    measurements = tuple(one for each in found for one in each.measurements)
     pictures = tuple(one for each in found for one in each.pictures)
     kept, notes = _checked_pictures(pictures, folder, show=show)
     claims = leak_claims(
@@ -201,8 +201,8 @@ REMEDY = "name an attack that the model and the data allow (quintain list leak -
 REMEDIES: Mapping[str, str] = {
     "membership": "give the training examples as the split train, others as test or by --public, and how it "
     "was trained by --train mine.py:train or --epochs",
-    "identity": "give data of people, a class each, and by --public other pictures of them and "
-    "pictures of other people, under labels that follow theirs",
+    "identity": "give data of people, a class each, with other pictures of them as the split test, and "
+    "pictures of other people by --public",
     "exposure": "give how it is trained by --train mine.py:train or --epochs",
 }
 """What to change where a goal cannot be attacked."""
@@ -218,11 +218,14 @@ def _job(
     unfinished: Path | None,
     progress: Progress,
 ) -> LeakJob:
+    others = plan.others
+    if goal == "identity" and plan.public is not None and plan.held_out is not None:
+        others = plan.held_out
     return LeakJob(
         plan.target,
         attacks,
         plan.members,
-        plan.others,
+        others,
         access=plan.access,
         budget=plan.budget,
         candidates=plan.candidates,
@@ -235,14 +238,6 @@ def _job(
         unfinished=None if unfinished is None else unfinished / goal,
         progress=progress,
     )
-
-
-def _with_bound(one: LeakMeasurement) -> LeakMeasurement:
-    """Return who was identified with the bound that it puts on a claim: each person is one trial."""
-    if one.goal != "identity" or one.measure != FIRST or one.lower is not None:
-        return one
-    levels = count_levels(round(one.value * one.count), one.count)
-    return replace(one, metric=Metric.REIDENTIFIED, lower=levels)
 
 
 def _plan_notes(plan: LeakPlan, attacks: Sequence[LeakageAttack]) -> tuple[str, ...]:

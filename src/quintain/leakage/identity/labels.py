@@ -37,8 +37,9 @@ class InversionLabels:
     away from the mean direction of those outside, as long as it keeps the label. A face in the middle of its
     class is more typical of it than one at the boundary.
 
-    The search starts at the mean of those draws of the prior that have the label, which are asked about once
-    for all classes; at the mean picture where there is none.
+    In the paper all points must be inside, and directions are not paired. The search starts at the mean of
+    those draws of the prior that have the label, which are asked about once for all classes; at the mean
+    picture where there is none.
 
     Args:
         components: Coordinates of the prior.
@@ -49,8 +50,7 @@ class InversionLabels:
         inside: Share of the points that must have the label for it to grow.
         pool: Share of the budget that goes into the draws.
 
-    Source: Kahla, Chen, Just, Jia, 2022, arXiv:2203.01925; there all points must be inside, and directions
-    are not paired.
+    Source: Kahla, Chen, Just, Jia, 2022, arXiv:2203.01925.
     """
 
     kind: ClassVar[str] = "leak"

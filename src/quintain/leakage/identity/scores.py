@@ -41,8 +41,10 @@ class InversionScores:
         population: Samples of a generation.
         sigma: Standard deviation of the first one, in units of the prior.
 
-    Source: Hansen and Ostermeier, 2001; with a diagonal covariance matrix, which is learned faster: Ros and
-    Hansen, 2008, PPSN X. The search is that of the ``cma`` package.
+    The covariance matrix is diagonal, which is learned faster than a full one; the search is that of the
+    package ``cma``.
+
+    Source: Ros and Hansen, 2008, PPSN X.
     """
 
     kind: ClassVar[str] = "leak"

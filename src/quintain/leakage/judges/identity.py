@@ -43,6 +43,8 @@ class IdentityScores:
         picture_psnr: PSNR (n,) to the nearest of the person's training pictures, dB.
         mean_psnr: PSNR (n,) to the mean of these, dB.
         nearest: Number (n,) of that nearest training picture.
+        private_distance: Distance (n,) to the person's nearest training picture in the judge's features, as a
+            multiple of that to the nearest picture of the public.
     """
 
     ranks: NDArray[np.int64]
@@ -50,6 +52,7 @@ class IdentityScores:
     picture_psnr: NDArray[np.float64]
     mean_psnr: NDArray[np.float64]
     nearest: NDArray[np.int64]
+    private_distance: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +97,10 @@ class IdentityJudge:
         own = logits.gather(1, y[:, None])
         # The person herself is one of those that reach her own logit.
         ranks = (logits >= own).sum(1)
-        by_features = torch.cdist(self.net.features(images), self.net.features(known)).argmin(1)
+        distances = torch.cdist(self.net.features(images), self.net.features(known))
+        by_features = distances.argmin(1)
+        own_distance = distances.masked_fill(owners[None] != y[:, None], torch.inf).amin(1)
+        public_distance = distances[:, len(self.training[1]) :].amin(1)
         people = torch.arange(self.people)
         means = torch.stack([known[owners == person].double().flatten(1).mean(0) for person in people])
         flat, training = images.double().flatten(1), self.training[0].double().flatten(1)
@@ -115,6 +121,7 @@ class IdentityJudge:
             np.array([psnr(float(error)) for error in errors.amin(1)]),
             np.array([psnr(float(error)) for error in mean_errors]),
             nearest.numpy(),
+            (own_distance / public_distance.clamp_min(1e-12)).double().numpy(),
         )
 
     def chance(self, measure: str, y: Tensor) -> float:
