@@ -8,16 +8,15 @@ from scipy.stats import binom
 
 from quintain.core.errors import DataError, SettingError
 from quintain.core.statistics import binomial_interval
+from quintain.leakage.judges.intervals import chernoff_interval, median_interval
 from quintain.leakage.judges.pictures import (
     MAX_PSNR,
     GuessedUpdate,
     KnownPictures,
-    chernoff_interval,
     compare_pictures,
     judge_quality,
     judge_rebuilt,
     match_pictures,
-    median_interval,
     psnr_table,
     quality_table,
     ssim_table,

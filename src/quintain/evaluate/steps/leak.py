@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -22,24 +21,21 @@ from quintain.dp import PrivatePlan, fit
 from quintain.evaluate.images import PictureFrame, drawable, store_picture
 from quintain.evaluate.leaks.job import LeakFindings, LeakJob, LeakTarget
 from quintain.evaluate.leaks.pictures import measure
+from quintain.evaluate.leaks.reconstruction import as_reconstruction
 from quintain.evaluate.leaks.update_settings import SETTINGS
 from quintain.evaluate.step import StepOutput
 from quintain.evaluate.training import require_copyable
 from quintain.federated import secure_sum
 from quintain.leakage import (
-    Candidates,
-    Knowledge,
     LeakageAttack,
     ReconstructionAttack,
-    UpdateView,
     invert_gradient,
 )
-from quintain.leakage.protocols import ReconstructedExample
 from quintain.models.adapters import forward_logits
 from quintain.models.classifier import Classifier
 from quintain.models.devices import device_of
 from quintain.models.fingerprint import fingerprint
-from quintain.models.loop_checkpoints import Checkpoints, no_checkpoints, with_checkpoints
+from quintain.models.loop_checkpoints import Checkpoints, with_checkpoints
 from quintain.results.artifacts import Picture
 from quintain.results.literals import NO_ATTACK
 from quintain.results.privacy_records import LEAK_MARGIN, LeakResult, Reconstruction
@@ -256,47 +252,6 @@ def _measure(
         return measure(job)
     except DataError as error:
         return LeakFindings((), notes=(f"defenses were not compared: {error}",))
-
-
-@dataclass(frozen=True, slots=True)
-class _Reconstructed:
-    image: Tensor
-
-
-def as_reconstruction(attack: ReconstructionAttack | type[LeakageAttack]) -> ReconstructionAttack:
-    """Return an attack on one update as a function, also where the class of a leakage attack was given."""
-    if not isinstance(attack, type):
-        return attack
-    made, accepted = attack, signature(attack).parameters
-
-    def reconstruct(
-        net: nn.Module,
-        gradient: Tensor,
-        shape: Sequence[int],
-        *,
-        steps: int,
-        tv_weight: float,
-        seed: int,
-        progress: Progress,
-        checkpoints: Checkpoints = no_checkpoints,
-    ) -> ReconstructedExample:
-        offered = {"steps": steps, "tv_weight": tv_weight, "tv_weights": (tv_weight,)}
-        one = made(**{name: value for name, value in offered.items() if name in accepted})
-        found = with_checkpoints(one.guess, checkpoints)(
-            UpdateView(net, lambda _: gradient),
-            Knowledge(),
-            Candidates(torch.tensor([-1]), torch.zeros(1, dtype=torch.int64), tuple(shape)),
-            budget=1,
-            seed=seed,
-            progress=progress,
-        )
-        # Of several guesses at one picture the first counts; of none, gray does.
-        gray = torch.full((1, *shape), 0.5)
-        return _Reconstructed((gray if found.images is None else torch.cat((found.images, gray)))[0])
-
-    # What is kept of it goes by its name; wraps() would hide that it takes checkpoints.
-    reconstruct.__module__, reconstruct.__qualname__ = made.__module__, made.__qualname__
-    return reconstruct
 
 
 class _Guesses:
