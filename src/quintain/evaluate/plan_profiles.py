@@ -14,6 +14,7 @@ NOISE_RATIOS = (
 
 _SMALLEST_VALUE_STEP = 1e-9
 _EPSILONS = 100
+_ROUNDING = 1e-9
 
 
 def plan_profiles(plan: PrivatePlan, num_records: int) -> ProfileFamily:
@@ -39,5 +40,5 @@ def plan_profiles(plan: PrivatePlan, num_records: int) -> ProfileFamily:
         if values and value <= values[-1] + _SMALLEST_VALUE_STEP:
             continue
         values.append(value)
-        deltas.append([min(1.0, curve(float(epsilon))) for epsilon in grid])
+        deltas.append([min(1.0, curve(float(epsilon)) * (1 + _ROUNDING)) for epsilon in grid])
     return ProfileFamily(np.array(values), grid, np.array(deltas))

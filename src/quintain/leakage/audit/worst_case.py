@@ -37,8 +37,8 @@ MAX_EPSILON = 64.0
 _STEP = 1e-7
 """How far below the largest refuted epsilon the bound may lie."""
 
-_ROUNDING = 1e-9
-"""Relative error of a probability, far above that of the sums behind it: all are rounded up by it."""
+_ROUNDING, _ROUNDING_PER_CANARY = 1e-9, 1e-13
+"""Relative error of a probability, far above that of what is behind it: all are rounded up by it."""
 
 _NEGLIGIBLE = 1e-40
 """Smaller probabilities are left out of sums, and ``_LEFT_OUT`` is added for all of them."""
@@ -83,7 +83,7 @@ def p_value(canaries: int, guesses: int, correct: int, epsilon: float, delta: fl
     with np.errstate(over="ignore"):
         ratio = 1 + float(np.cumprod((guesses - above) / (above + 1) * math.exp(epsilon)).sum())
     shown = min(1.0, canaries * delta * ratio / correct)
-    return _rounded_up(binomial + (1 - binomial) * shown)
+    return _rounded_up(binomial + (1 - binomial) * shown, canaries)
 
 
 def joint_p_value(
@@ -115,7 +115,9 @@ def joint_p_value(
         math.log(binomial) if binomial > _LOGARITHM_FROM else _log_chernoff(guesses, thresholds, epsilon)
     )
     fewest_conditions = log_binomial / -math.log1p(math.exp(-epsilon))
-    return _rounded_up(binomial + (1 - binomial) * min(1.0, canaries * delta / fewest_conditions))
+    return _rounded_up(
+        binomial + (1 - binomial) * min(1.0, canaries * delta / fewest_conditions), canaries
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -230,5 +232,5 @@ def _binomial_law(trials: int, epsilon: float) -> tuple[NDArray[np.float64], int
     return law, int(kept[0])
 
 
-def _rounded_up(probability: float) -> float:
-    return min(1.0, probability * (1 + _ROUNDING))
+def _rounded_up(probability: float, canaries: int) -> float:
+    return min(1.0, probability * (1 + _ROUNDING + _ROUNDING_PER_CANARY * canaries))
