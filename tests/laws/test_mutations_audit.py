@@ -99,19 +99,14 @@ def test_an_odds_ratio_that_is_too_small(monkeypatch):
     caught(lambda: check_guess_p_value(2.0, 0.0, 5))
 
 
-def test_many_runs_without_a_share_of_the_error_for_each_limit(monkeypatch):
-    original = many_runs.event_rates
-    monkeypatch.setattr(
-        many_runs,
-        "event_rates",
-        lambda scores, included, error, seed: original(scores, included, 32 * error, seed),
-    )
-    caught(lambda: check_audit_level(NULL_SCORES["normal"], 0.0, audit=audit_many_runs))
+def test_many_runs_without_a_share_of_the_error_for_each_rank(monkeypatch):
+    monkeypatch.setattr(many_runs, "_share", lambda error, tests: error)
+    caught(lambda: check_audit_level(NULL_SCORES["normal"], 0.0, audit=audit_many_runs, runs=200))
 
 
 def test_many_runs_without_the_delta_term(monkeypatch):
-    original = many_runs._epsilon
-    monkeypatch.setattr(many_runs, "_epsilon", lambda rates, delta: original(rates, 0.0))
+    original = many_runs._p_value_at
+    monkeypatch.setattr(many_runs, "_p_value_at", lambda test, delta, epsilon: original(test, 0.0, epsilon))
 
     def each_shown_alone(rng, coins):
         shown = rng.random(len(coins)) < 0.3
@@ -119,7 +114,7 @@ def test_many_runs_without_the_delta_term(monkeypatch):
 
     caught(
         lambda: check_audit_level(
-            each_shown_alone, 0.0, audit=audit_many_runs, canaries=400, delta=0.3, runs=100
+            each_shown_alone, 0.0, audit=audit_many_runs, canaries=400, delta=0.3, runs=50
         )
     )
 

@@ -4,12 +4,13 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.integrate import quad
+from scipy.stats import beta, binom
 
 from quintain.core.errors import DataError
 from quintain.leakage import audit_bayesian, audit_many_runs, audit_profile
 from quintain.leakage.audit.bayesian import credible_epsilon
-from quintain.leakage.audit.many_runs import event_rates
+from quintain.leakage.audit.many_runs import RankTest, _p_value_at, _rates, rank_p_value, rank_tests
 
 
 def arms(n, rng, mu=0.0):
@@ -17,43 +18,52 @@ def arms(n, rng, mu=0.0):
     return rng.standard_normal(2 * n) + mu * included, included
 
 
-def test_limits_of_rates_hold_together_as_often_as_they_say():
-    wrong, mu, runs = 0, 1.0, 400
-    for run in range(runs):
-        rng = np.random.default_rng(run)
-        scores, included = arms(60, rng, mu)
-        low, high = np.sort(scores[~included]), np.sort(scores[included])
-        rates = list(event_rates(scores, included, 0.5, seed=run))
-        half = len(rates) // 2
-        ranks = [0, *(2**step for step in range(half - 1))]
-        for place, one in enumerate(rates):
-            k = ranks[place % half]
-            t = low[len(low) - 1 - k] if place < half else high[k]
-            likely, unlikely = (
-                (norm.sf(t - mu), norm.sf(t)) if place < half else (norm.cdf(t), norm.cdf(t - mu))
-            )
-            if likely < one.least or unlikely > one.most:
-                wrong += 1
-                break
-    assert wrong / runs < 0.5 + 3 * math.sqrt(0.25 / runs)
-    assert wrong > 20
+@pytest.mark.parametrize(("k", "runs", "trials"), [(0, 30, 40), (3, 30, 40), (8, 60, 20)])
+@pytest.mark.parametrize("epsilon", [0.0, 1.5])
+def test_a_p_value_is_that_of_the_best_mechanism_over_the_law_of_the_threshold(k, runs, trials, epsilon):
+    def most(rates):
+        return np.minimum(np.exp(epsilon) * rates, 1 - np.exp(-epsilon) * (1 - rates))
+
+    for hits in range(1, trials + 1, 5):
+        exact, _ = quad(
+            lambda u, hits=hits: beta.pdf(u, k + 1, runs - k) * binom.sf(hits - 1, trials, most(u)),
+            0,
+            1,
+            limit=400,
+            points=[0.02, 0.1, 0.3],
+        )
+        ours = rank_p_value(RankTest(_rates(k, runs), hits, trials), most)
+        assert exact * (1 - 1e-6) - 1e-10 <= ours <= exact * 1.15 + 1e-9
 
 
-def test_all_limits_come_from_ranks_fixed_beforehand():
+def test_its_p_values_are_small_as_often_as_they_say():
+    rng, epsilon, k, runs, trials = np.random.default_rng(0), 1.0, 4, 60, 50
+    thresholds = rng.beta(k + 1, runs - k, 20_000)
+    hits = rng.binomial(trials, np.minimum(np.e * thresholds, 1 - (1 - thresholds) / np.e))
+    p_values = np.array(
+        [_p_value_at(RankTest(_rates(k, runs), h, trials), 0.0, epsilon) for h in range(trials + 1)]
+    )[hits]
+    for level in (0.5, 0.1, 0.01):
+        assert (p_values <= level).mean() <= level + 4 * math.sqrt(level / 20_000)
+    assert (p_values <= 0.1).mean() > 0.05
+
+
+def test_all_tests_come_from_ranks_fixed_beforehand():
     rng = np.random.default_rng(0)
     scores, included = arms(100, rng)
-    most = [one.most for one in event_rates(scores, included, 0.05, seed=0)]
-    other = [one.most for one in event_rates(100 * scores**3, included, 0.05, seed=0)]
-    assert most == other
-    assert len(most) == 2 * 8
+    tests = rank_tests(scores, included, seed=0)
+    assert len(tests) == 2 * 8
+    for one, other in zip(tests, rank_tests(100 * scores**3, included, seed=0), strict=True):
+        assert one.hits == other.hits
+        assert (one.rates == other.rates).all()
 
 
 @pytest.mark.parametrize(("runs", "expected"), [(100, 3.28), (1000, 5.60)])
-def test_a_perfect_split_shows_nearly_what_clopper_and_pearson_allow_at_one_threshold(runs, expected):
+def test_a_perfect_split_shows_about_what_clopper_and_pearson_allow_at_one_threshold(runs, expected):
     included = np.arange(2 * runs) % 2 == 0
     shown = audit_many_runs(included.astype(float), included, delta=0.0)
-    assert shown.epsilon == shown.max_auditable_epsilon
-    assert expected - 1.3 < shown.epsilon < expected
+    assert shown.epsilon == pytest.approx(shown.max_auditable_epsilon, abs=1e-6)
+    assert shown.epsilon == pytest.approx(expected, abs=0.4)
 
 
 def test_ties_are_broken_without_a_look_at_the_arms():

@@ -118,9 +118,10 @@ def test_a_profile_with_larger_deltas_or_fewer_epsilons_refutes_less():
 def test_all_that_a_smaller_value_allows_is_allowed_by_a_larger_one():
     made = ProfileFamily(np.array([1.0, 2.0]), np.array([0.0, 1.0]), np.array([[0.4, 0.2], [0.3, 0.25]]))
     assert made.deltas.tolist() == [[0.4, 0.2], [0.4, 0.25]]
-    assert last_refuted(made, lambda place: place == 0) == 1.0
-    assert last_refuted(made, lambda place: True) == 2.0
-    assert last_refuted(made, lambda place: False) == 0.0
+    assert last_refuted(made, lambda place: place == 0) == 0
+    assert last_refuted(made, lambda place: True) == 1
+    assert last_refuted(made, lambda place: False) == -1
+    assert [made.value(place) for place in (-1, 0, 1)] == [0.0, 1.0, 2.0]
 
 
 def test_it_shows_more_than_epsilon_and_delta_alone_and_less_than_the_truth():

@@ -3,42 +3,54 @@ r"""Audits from many training runs with one canary each, whose scores are indepe
 Every test "score above t" has a false-positive rate among runs without the canary and a true-positive rate
 among those with it. A threshold that is picked on the same scores is multiple testing; here it is the
 :math:`(k+1)`-th largest score without the canary, for numbers k that are fixed beforehand. Its false-positive
-rate then has the law Beta(k + 1, n - k), whatever the scores are, and given these scores the true positives
-are binomial, so that both limits are exact (Bonferroni over the numbers k and the limits). The same is done
-with the smallest scores of runs with the canary.
+rate U then has the law Beta(k + 1, n - k), whatever the scores are, and given these scores the true positives
+are binomial, with a rate that a private mechanism bounds by its trade-off curve at U. So the law of the
+number of true positives is known exactly, U included, and nothing is to be paid for not knowing U (Bonferroni
+over the numbers k alone). The same is done with the smallest scores of runs with the canary.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaincinv
+from scipy.special import betainc, betainccinv
 
 from quintain.core.errors import SettingError
 from quintain.core.registry import declare
 from quintain.core.seeds import derive_seed
-from quintain.core.statistics import binomial_lower, check_confidence
+from quintain.core.statistics import check_confidence
 from quintain.leakage.audit.canary_checks import check_runs
 from quintain.leakage.audit.profiles import ProfileFamily, gaussian_family, last_refuted
 from quintain.leakage.audit.result import EpsilonAudit, epsilon_bound, epsilon_quantity
-from quintain.leakage.audit.worst_case import check_delta
+from quintain.leakage.audit.worst_case import check_delta, largest_refuted
 from quintain.results.quantity import Quantity
 
 ASSUMPTION = "scores of different runs are independent, with one law where the canary is in and one where not"
 
 
-class Rates(NamedTuple):
-    """What is known of one event: it is likely under one arm and unlikely under the other.
+_SURVIVAL = np.unique(np.concatenate([[0.0], np.geomspace(1e-12, 1, 250), np.linspace(0, 1, 151)]))[:0:-1]
+"""Probabilities that a rate is larger, falling from 1: they cut its law into cells."""
+
+_CELLS = np.append(_SURVIVAL[:-1] - _SURVIVAL[1:], _SURVIVAL[-1])
+
+_ROUNDING = 1e-9
+
+
+class RankTest(NamedTuple):
+    """The event that a score lies beyond the (k + 1)-th largest of one arm, as seen in the other arm.
 
     Args:
-        least: Lower limit of its probability under the arm where it is likely.
-        most: Upper limit of its probability under the other arm.
+        rates: The event's probability in the arm that gave the threshold: the upper ends of cells (j,) of
+            its law, whose probabilities are ``_CELLS``.
+        hits, trials: How many runs of the other arm are in the event, of how many.
     """
 
-    least: float
-    most: float
+    rates: NDArray[np.float64]
+    hits: int
+    trials: int
 
 
 @declare(
@@ -59,12 +71,12 @@ def audit_many_runs(
 ) -> EpsilonAudit:
     r"""Compute a lower bound on epsilon from one score of each of many runs.
 
-    For each event of ``event_rates``, with limits :math:`p_-` and :math:`p'_+` of its probability,
+    For each test of ``rank_tests``, with H hits of n, an epsilon is refuted where
 
-    .. math:: \varepsilon \ge \max\Big(\ln \frac{p_- - \delta}{p'_+},
-        \ln \frac{1 - p'_+ - \delta}{1 - p_-}\Big)
+    .. math:: E\big[P[\mathrm{Bin}(n, f(U)) \ge H]\big] \le \frac{\alpha}{\text{number of tests}},
+        \quad f(u) = \min\big(1, e^\varepsilon u + \delta, 1 - e^{-\varepsilon} (1 - \delta - u)\big)
 
-    (the second from its complement), and the largest counts.
+    over the law of U; the largest epsilon that one of them refutes counts.
 
     Args:
         scores: Of each run (n,), computed in the same way; larger means more likely included.
@@ -80,24 +92,30 @@ def audit_many_runs(
         DataError: For NaN or infinite scores, or an arm without a run.
         SettingError: For a delta or confidence out of range, or a quantity with another delta.
 
-    Source: Jagielski, Ullman and Oprea, 2020, arXiv:2006.07709, at thresholds fixed beforehand; Clopper and
-    Pearson, 1934.
+    Source: the experiment of Jagielski, Ullman and Oprea, 2020, arXiv:2006.07709, at thresholds fixed
+    beforehand, with one exact test in place of two Clopper-Pearson limits.
     """
     check_delta(delta)
     check_confidence(confidence)
     values, coins = check_runs(scores, included)
 
-    def shown(of: NDArray[np.float64], level: float) -> float:
-        return max((_epsilon(rates, delta) for rates in event_rates(of, coins, 1 - level, seed)), default=0.0)
+    def shown(tests: Sequence[RankTest], level: float) -> float:
+        error, best = _share(1 - level, len(tests)), 0.0
+        for one in _telling(tests, error):
+            p_value_at = partial(_p_value_at, one, delta)
+            if p_value_at(best) <= error:
+                best = largest_refuted(p_value_at, error)
+        return best
 
+    tests = rank_tests(values, coins, seed)
     bound = epsilon_bound(
-        lambda level: shown(values, level),
+        lambda level: shown(tests, level),
         epsilon_quantity(quantity, delta),
         confidence,
         method=f"many runs at fixed ranks, {len(coins)} runs",
         assumptions=(ASSUMPTION,),
     )
-    return EpsilonAudit(bound, shown(coins.astype(np.float64), confidence), len(coins), confidence)
+    return EpsilonAudit(bound, shown(_all_hit(tests), confidence), len(coins), confidence)
 
 
 @declare(
@@ -121,11 +139,12 @@ def audit_profile(
 ) -> EpsilonAudit:
     r"""Refute privacy profiles by the hockey-stick divergence of many independent scores.
 
-    A profile is refuted where, for an event of ``event_rates`` with limits :math:`p_-` and :math:`p'_+`,
+    As ``audit_many_runs``, with the trade-off curve of the profile in place of f,
 
-    .. math:: p_- - e^\varepsilon p'_+ > \delta(\varepsilon) \text{ for some } \varepsilon,
+    .. math:: f(u) = \min_\varepsilon \min\big(\delta(\varepsilon) + e^\varepsilon u,
+        1 - e^{-\varepsilon} (1 - \delta(\varepsilon) - u)\big).
 
-    or its complement is. It is strong where deltas are large: a step whose noise is too small is seen in
+    It is strong where deltas are large: a step whose noise is too small is seen in
     hundreds of scores, where epsilon at a small delta takes more than 1 / delta.
 
     Args:
@@ -148,45 +167,64 @@ def audit_profile(
     values, coins = check_runs(scores, included)
     family = gaussian_family(delta) if profiles is None else profiles
 
-    def shown(of: NDArray[np.float64], level: float) -> float:
-        found = list(event_rates(of, coins, 1 - level, seed))
-        return last_refuted(
-            family, lambda place: any(one.most < family.least(place, one.least) for one in found)
-        )
+    def shown(tests: Sequence[RankTest], level: float) -> float:
+        error = _share(1 - level, len(tests))
+        place = -1
+        for one in _telling(tests, error):
+            place = last_refuted(family, partial(_refutes_profile, one, error, family), place)
+        return family.value(place)
 
+    tests = rank_tests(values, coins, seed)
     bound = epsilon_bound(
-        lambda level: shown(values, level),
+        lambda level: shown(tests, level),
         epsilon_quantity(quantity, delta),
         confidence,
         method=f"privacy profile, {len(coins)} scores",
         assumptions=(ASSUMPTION, "the privacy profile is one of those that were given"),
     )
-    return EpsilonAudit(bound, shown(coins.astype(np.float64), confidence), len(coins), confidence)
+    return EpsilonAudit(bound, shown(_all_hit(tests), confidence), len(coins), confidence)
 
 
-def event_rates(
-    scores: NDArray[np.float64], included: NDArray[np.bool_], error_probability: float, seed: int
-) -> Iterator[Rates]:
-    """Yield limits of events' probabilities under both arms, which all hold but for the error probability.
-
-    Scores above the (k + 1)-th largest one without the canary, and below the (k + 1)-th smallest one with it,
-    for k = 0, 1, 2, 4, ... below the number of runs of that arm.
+def rank_tests(scores: NDArray[np.float64], included: NDArray[np.bool_], seed: int) -> tuple[RankTest, ...]:
+    """Return tests of scores above the (k + 1)-th largest one without the canary, and below the (k + 1)-th
+    smallest one with it, for k = 0, 1, 2, 4, ... below the number of runs of that arm.
     """
     # Places in the order of scores, ties by noise that no coin enters: as if no two scores were equal.
     noise = np.random.default_rng(derive_seed(seed, "many-runs", "ties")).random(len(scores))
     place = np.empty(len(scores))
     place[np.lexsort((noise, scores))] = np.arange(len(scores))
     high, low = np.sort(place[included]), np.sort(place[~included])
-    arms = ((low, high), (-high[::-1], -low[::-1]))
-    tests = 2 * sum(len(_ranks(len(own))) for own, _ in arms)
-    error = error_probability / tests
-    for own, other in arms:
-        n = len(own)
-        for k in _ranks(n):
-            # The rate beyond the (k + 1)-th largest of n is that of uniform numbers: Beta(k + 1, n - k).
-            most = float(betaincinv(k + 1, n - k, 1 - error))
-            hits = int((other > own[n - 1 - k]).sum())
-            yield Rates(binomial_lower(hits, len(other), 1 - error), most)
+    return tuple(
+        RankTest(_rates(k, len(own)), int((other > own[len(own) - 1 - k]).sum()), len(other))
+        for own, other in ((low, high), (-high[::-1], -low[::-1]))
+        for k in _ranks(len(own))
+    )
+
+
+def rank_p_value(test: RankTest, most: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> float:
+    """Bound the probability of so many hits where ``most`` bounds an event's probability by its other one.
+
+    It is rounded up: each cell of the law of the rate counts with its upper end.
+    """
+    if test.hits == 0:
+        return 1.0
+    tails = betainc(test.hits, test.trials - test.hits + 1, np.clip(most(test.rates), 0, 1))
+    return min(1.0, float(_CELLS @ tails) * (1 + _ROUNDING))
+
+
+@lru_cache(maxsize=1024)
+def _rates(k: int, runs: int) -> NDArray[np.float64]:
+    """Upper ends of the cells of Beta(k + 1, n - k), the law of the rate beyond the (k + 1)-th largest of n
+    uniform numbers.
+    """
+    rates = np.append(betainccinv(k + 1, runs - k, _SURVIVAL[1:]), 1.0)
+    rates.setflags(write=False)
+    return rates
+
+
+def _all_hit(tests: Sequence[RankTest]) -> tuple[RankTest, ...]:
+    """The tests of as many runs whose scores tell all."""
+    return tuple(one._replace(hits=one.trials) for one in tests)
 
 
 def _ranks(runs: int) -> tuple[int, ...]:
@@ -194,11 +232,22 @@ def _ranks(runs: int) -> tuple[int, ...]:
     return (0, *(2**step for step in range(runs.bit_length()) if 2**step < runs))
 
 
-def _epsilon(rates: Rates, delta: float) -> float:
-    """Return the least epsilon at which an event and its complement can have such probabilities."""
-    least, most = rates
-    ratios = [
-        (least - delta) / most if most > 0 else math.inf,
-        (1 - most - delta) / (1 - least) if least < 1 else math.inf,
-    ]
-    return math.log(max(1.0, *ratios))
+def _share(error_probability: float, tests: int) -> float:
+    """Each test's share of the error (Bonferroni)."""
+    return error_probability / tests
+
+
+def _telling(tests: Sequence[RankTest], error: float) -> list[RankTest]:
+    """Those tests that refute anything, the surest first: that both arms are alike is allowed by all."""
+    p_values = [rank_p_value(one, lambda rates: rates) for one in tests]
+    return [tests[place] for place in np.argsort(p_values, kind="stable") if p_values[place] <= error]
+
+
+def _refutes_profile(test: RankTest, error: float, family: ProfileFamily, place: int) -> bool:
+    return rank_p_value(test, lambda rates: family.most(place, rates)) <= error
+
+
+def _p_value_at(test: RankTest, delta: float, epsilon: float) -> float:
+    """Bound the probability of so many hits of an (epsilon, delta)-private mechanism."""
+    odds = math.exp(epsilon)
+    return rank_p_value(test, lambda rates: np.minimum(odds * rates + delta, 1 - (1 - delta - rates) / odds))

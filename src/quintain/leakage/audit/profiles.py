@@ -66,27 +66,43 @@ class ProfileFamily:
     def __len__(self) -> int:
         return len(self.values)
 
+    def value(self, place: int) -> float:
+        """Return what is shown if the profiles up to a place are refuted; 0 for -1, where none is."""
+        return float(self.values[place]) if place >= 0 else 0.0
+
     def least(self, place: int, probability: float) -> float:
         """Return the smallest P'(E) that the profile of a place allows where P(E) is ``probability``."""
         deltas, odds = self.deltas[place], np.exp(self.epsilons)
         allowed = np.maximum((probability - deltas) / odds, 1 - deltas - odds * (1 - probability))
         return max(0.0, float(allowed.max()))
 
+    def most(self, place: int, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the largest P(E) that the profile of a place allows where P'(E) is each of some (j,)."""
+        deltas, odds, rates = self.deltas[place], np.exp(self.epsilons), probabilities[:, None]
+        return np.minimum(deltas + odds * rates, 1 - (1 - deltas - rates) / odds).min(axis=1)
 
-def last_refuted(family: ProfileFamily, refutes: Callable[[int], bool]) -> float:
-    """Return the value of the last profile that is refuted, 0 if none is.
+
+def last_refuted(family: ProfileFamily, refutes: Callable[[int], bool], refuted: int = -1) -> int:
+    """Return the place of the last profile that is refuted, -1 if none is.
 
     Each profile allows all that those before it allow, so that one that is refuted refutes those: a bisection
     finds the last. A true profile is refuted with the error of one test, whatever the number of profiles.
+
+    Args:
+        family: The profiles.
+        refutes: Whether the profile of a place is refuted.
+        refuted: A place that is known to be refuted.
     """
-    refuted, not_refuted = -1, len(family)
+    if refuted + 1 >= len(family) or not refutes(refuted + 1):
+        return refuted
+    refuted, not_refuted = refuted + 1, len(family)
     while not_refuted - refuted > 1:
         middle = (refuted + not_refuted) // 2
         if refutes(middle):
             refuted = middle
         else:
             not_refuted = middle
-    return float(family.values[refuted]) if refuted >= 0 else 0.0
+    return refuted
 
 
 @lru_cache(maxsize=8)

@@ -184,8 +184,10 @@ def _audit(
     correct = int(correct_guesses(values, coins, seed=seed)[:r].sum())
 
     def shown(right: int, level: float) -> float:
-        return last_refuted(
-            family, lambda place: refutes(lambda p: family.least(place, p), m, r, right, 1 - level)
+        return family.value(
+            last_refuted(
+                family, lambda place: refutes(lambda p: family.least(place, p), m, r, right, 1 - level)
+            )
         )
 
     bound = epsilon_bound(

@@ -115,9 +115,7 @@ def joint_p_value(
         math.log(binomial) if binomial > _LOGARITHM_FROM else _log_chernoff(guesses, thresholds, epsilon)
     )
     fewest_conditions = log_binomial / -math.log1p(math.exp(-epsilon))
-    return _rounded_up(
-        binomial + (1 - binomial) * min(1.0, canaries * delta / fewest_conditions), canaries
-    )
+    return _rounded_up(binomial + (1 - binomial) * min(1.0, canaries * delta / fewest_conditions), canaries)
 
 
 @lru_cache(maxsize=4096)
