@@ -39,6 +39,7 @@ SUITES = (
     "federated.flower",
     "federated.scale",
     "leakage.extraction",
+    "leakage.defenses",
     "leakage.planted_bugs",
     "leakage.second_opinion",
     "leakage.patient_zero",

@@ -130,8 +130,12 @@ class LeakInputs:
         return chosen, missing
 
     def is_on_model(self, entry: Entry) -> bool:
-        """Whether an attack is measured as the others of its goal, and not by the sites' updates alone."""
-        return entry != choose("leak", access=UPDATE)
+        """Whether an attack is measured as the others of its goal: all but the first one on updates, and
+        functions that reconstruct one picture, which are tried on a plain, a summed and a private update.
+        """
+        if entry.fact("access") != UPDATE:
+            return True
+        return entry != choose("leak", access=UPDATE) and isinstance(entry.load(), type)
 
     def build(self, entry: Entry) -> "LeakageAttack":
         """Return an attack with the settings that options name.
