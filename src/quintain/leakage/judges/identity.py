@@ -111,17 +111,17 @@ class IdentityJudge:
         nearest = errors.argmin(1)
         mean_errors = (flat - means[y]).square().mean(1)
         return IdentityScores(
-            ranks.numpy(),
-            {
+            ranks=ranks.numpy(),
+            hits={
                 FIRST: (ranks == 1).numpy(),
                 TOP_5: (ranks <= 5).numpy(),
                 NEAREST_PICTURE: (owners[by_features] == y).numpy(),
                 NEAREST_MEAN: (by_means == y).numpy(),
             },
-            np.array([psnr(float(error)) for error in errors.amin(1)]),
-            np.array([psnr(float(error)) for error in mean_errors]),
-            nearest.numpy(),
-            (own_distance / public_distance.clamp_min(1e-12)).double().numpy(),
+            picture_psnr=np.array([psnr(float(error)) for error in errors.amin(1)]),
+            mean_psnr=np.array([psnr(float(error)) for error in mean_errors]),
+            nearest=nearest.numpy(),
+            private_distance=(own_distance / public_distance.clamp_min(1e-12)).double().numpy(),
         )
 
     def chance(self, measure: str, y: Tensor) -> float:
