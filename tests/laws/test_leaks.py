@@ -232,7 +232,7 @@ def test_faces_that_a_linear_model_has_as_its_weights_are_found(name):
 @pytest.fixture
 def brief_judge(monkeypatch):
     """The judge is trained for few steps, on these pictures enough."""
-    monkeypatch.setattr(identity, "JUDGE", JudgeRecipe(copies=1, epochs=150, learning_rate=3e-3))
+    monkeypatch.setattr(identity, "JUDGE", JudgeRecipe(copies=1, epochs=50, learning_rate=3e-3))
 
 
 @inversions

@@ -22,7 +22,7 @@ PUBLIC = pictures(range(50, 60), 4, seed=3)
 
 @pytest.fixture(autouse=True)
 def _brief(monkeypatch):
-    monkeypatch.setattr(identity, "JUDGE", JudgeRecipe(copies=1, epochs=150, learning_rate=3e-3))
+    monkeypatch.setattr(identity, "JUDGE", JudgeRecipe(copies=1, epochs=50, learning_rate=3e-3))
 
 
 def job(**changes):
