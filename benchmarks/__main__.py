@@ -34,6 +34,7 @@ SUITES = (
     "evasion.signs",
     "evasion.faces",
     "leakage.updates",
+    "leakage.membership",
     "federated.clients",
     "federated.overhead",
     "federated.flower",

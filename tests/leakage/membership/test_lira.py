@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 import torch
-from scipy.stats import norm
+from scipy.stats import multivariate_normal, norm
 
 from quintain.core.errors import DataError, SettingError
 from quintain.leakage.attack import Candidates
 from quintain.leakage.confidence import count_copies, logit_confidence, make_copy
 from quintain.leakage.judges.membership import area_under_curve, rank_scores
 from quintain.leakage.knowledge import Knowledge
-from quintain.leakage.membership._shadow_fits import fit_normal
+from quintain.leakage.membership._shadow_fits import fit_shadows
 from quintain.leakage.membership.lira import LiRA
 from quintain.leakage.membership.lira_offline import OfflineLiRA
 from quintain.leakage.membership.loss_threshold import LossThreshold
@@ -25,21 +25,13 @@ def area(attack, shadows_a_side, seed):
     return area_under_curve(rank_scores(scores.numpy(), truth))
 
 
-@pytest.mark.parametrize(
-    ("attack", "shadows_a_side", "expected"),
-    [
-        (LiRA(), 4, 0.709),
-        (LiRA(), 8, 0.741),
-        (OfflineLiRA(), 4, 0.734),
-        (OfflineLiRA(), 8, 0.750),
-    ],
-)
-def test_figures_of_a_known_law(attack, shadows_a_side, expected):
-    # confidences are N(0, 1), N(1, 1) where trained on; the best test has an area of Phi(1 / sqrt 2) = 0.760
-    assert norm.cdf(1 / np.sqrt(2)) == pytest.approx(0.760, abs=0.001)
-    found = np.mean([area(attack, shadows_a_side, seed) for seed in range(3)])
-    # three areas of 8,000 candidates each have a standard error of 0.003
-    assert found == pytest.approx(expected, abs=0.01)
+@pytest.mark.parametrize("shadows_a_side", [4, 8])
+def test_areas_of_a_known_law(shadows_a_side):
+    # Confidences are N(m, 1), and N(m + 1, 1) where trained on; m is known by 2 K models online, K offline.
+    for attack, means in ((LiRA(), 2 * shadows_a_side), (OfflineLiRA(), shadows_a_side)):
+        found = np.mean([area(attack, shadows_a_side, seed) for seed in range(3)])
+        # three areas of 8,000 candidates each have a standard error of 0.003
+        assert found == pytest.approx(norm.cdf(1 / np.sqrt(2 + 2 / means)), abs=0.01)
 
 
 def test_an_unusually_low_confidence_says_no_member_offline():
@@ -52,14 +44,39 @@ def test_an_unusually_low_confidence_says_no_member_offline():
     assert area_under_curve(rank_scores(online, truth)) == 1.0
 
 
-def test_pooled_deviations_are_about_each_candidates_own_mean():
+def test_pooled_variances_are_about_each_candidates_own_mean():
     rng = np.random.default_rng(0)
-    values = rng.standard_normal((8, 500)) + 100 * rng.standard_normal(500)
-    chosen = np.arange(8)[:, None] < 4 + np.zeros(500)
-    fit = fit_normal(values, chosen)
+    values = rng.standard_normal((8, 300)) + 100 * rng.standard_normal(300)
+    included = np.arange(8)[:, None] < 4 + np.zeros(300)
+    fit = fit_shadows(values, included)  # one group
     residuals = values[:4] - values[:4].mean(0)
-    assert fit.deviation == pytest.approx(np.full(500, np.sqrt((residuals**2).sum() / (500 * 3))))
-    assert fit.mean == pytest.approx(values[:4].mean(0))
+    assert fit.trained.variance == pytest.approx(np.full(300, (residuals**2).sum() / (300 * 3)))
+    assert fit.trained.mean == pytest.approx(values[:4].mean(0))
+    assert fit.untrained.mean == pytest.approx(values[4:].mean(0))
+
+
+def test_the_ratio_is_that_of_two_joint_normal_laws():
+    rng = np.random.default_rng(1)
+    values, included = rng.standard_normal((16, 50)), np.arange(16)[:, None] < 8 + np.zeros(50)
+    fit = fit_shadows(values + 2 * rng.standard_normal(50) * included, included)
+    x, column = 1.3, 7
+    s, d = fit.spread[column], fit.shift[column]
+    v, w = fit.untrained.variance[column], fit.trained.variance[column]
+    # (m_in - m_out, x - m_out), of a member and of another
+    both = np.array([[s + w / 8 + v / 8, v / 8], [v / 8, v / 8]])
+    other, member = both + np.array([[0, 0], [0, v]]), both + np.array([[0, s], [s, s + w]])
+    at = [fit.trained.mean[column] - fit.untrained.mean[column], x - fit.untrained.mean[column]]
+    exact = multivariate_normal([d, d], member).logpdf(at) - multivariate_normal([d, 0], other).logpdf(at)
+    assert fit.log_ratio(np.array([x]), np.array([column])) == pytest.approx([exact])
+
+
+def test_with_many_models_it_is_the_ratio_of_two_normal_laws():
+    rng = np.random.default_rng(2)
+    included = np.arange(4000)[:, None] < 2000 + np.zeros(5)
+    fit = fit_shadows(rng.standard_normal((4000, 5)) + included * np.arange(5), included)
+    x, columns = np.array([0.3, 1.0, 2.0, -1.0, 4.0]), np.arange(5)
+    plain = norm.logpdf(x, np.arange(5), 1) - norm.logpdf(x, 0, 1)
+    assert fit.log_ratio(x, columns) == pytest.approx(plain, abs=0.5)
 
 
 def test_confidences_that_are_all_alike_give_equal_scores():
@@ -114,3 +131,8 @@ def test_what_is_missing_is_named():
     nothing = Candidates(y=candidates.y, ids=candidates.ids, shape=(1,))
     with pytest.raises(SettingError, match="guesses about examples"):
         LossThreshold().guess(view, Knowledge(), nothing, budget=1, seed=0)
+
+
+def test_fewer_than_two_models_on_a_side_are_refused():
+    with pytest.raises(SettingError, match="1 shadow models with a candidate, or without it"):
+        fit_shadows(np.zeros((2, 3)), np.array([[True] * 3, [False] * 3]))

@@ -244,9 +244,4 @@ def _notes(trial: MembershipTrial) -> list[str]:
     for group, rows in trial.groups.items():
         others = int((~trial.is_member[rows]).sum())
         found += [f"{group}: {sentence}" for sentence in coarse_rates(others)]
-    if trial.target.epsilon is None and trial.target.max_tpr is None:
-        return found
-    return [
-        *found,
-        "ceilings are those of the guarantee for one example at the upper limit of the realized FPR",
-    ]
+    return found

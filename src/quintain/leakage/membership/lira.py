@@ -11,7 +11,7 @@ from quintain.leakage.answers import require_model_view
 from quintain.leakage.attack import Candidates, Goal, Guess
 from quintain.leakage.confidence import ask, count_copies
 from quintain.leakage.knowledge import Knowledge, required_shadows
-from quintain.leakage.membership._shadow_fits import fit_normal
+from quintain.leakage.membership._shadow_fits import fit_shadows
 from quintain.leakage.view import AttackerView
 
 
@@ -23,8 +23,10 @@ class LiRA:
                                        {N(\phi;\, \mu_\mathrm{out}, s_\mathrm{out}^2)},
               \quad \phi = \ln p_y - \ln (1 - p_y)
 
-    Means are of the shadow models that were trained with this example and of those that were not; deviations
-    are pooled over examples under 64 models. Log likelihood ratios of several copies are averaged.
+    Means are of the shadow models that were trained with this example and of those that were not. Under 64
+    models variances are pooled over examples of like confidence, and the shift from one mean to the other is
+    drawn toward that of such examples as far as its error explains it: few models know it badly. Log
+    likelihood ratios of several copies are averaged.
 
     Args:
         copies: Copies of each example that are asked about: itself, then its mirror image, then both shifted
@@ -63,7 +65,6 @@ class LiRA:
         with progress.bar(self.name, copies * len(x)) as advance:
             for number in range(copies):
                 found = ask(model.scores, x, candidates.y, number=number, advance=advance)
-                trained = fit_normal(shadows.confidences(number), shadows.included)
-                untrained = fit_normal(shadows.confidences(number), ~shadows.included)
-                ratios.append(trained.log_density(found, columns) - untrained.log_density(found, columns))
+                fit = fit_shadows(shadows.confidences(number), shadows.included)
+                ratios.append(fit.log_ratio(found, columns))
         return Guess(scores=torch.from_numpy(np.mean(ratios, axis=0)), queries=float(copies))

@@ -11,7 +11,7 @@ from quintain.leakage.answers import require_model_view
 from quintain.leakage.attack import Candidates, Goal, Guess
 from quintain.leakage.confidence import ask, count_copies
 from quintain.leakage.knowledge import Knowledge, required_shadows
-from quintain.leakage.membership._shadow_fits import fit_normal
+from quintain.leakage.membership._shadow_fits import fit_shadows
 from quintain.leakage.view import AttackerView
 
 
@@ -62,6 +62,6 @@ class OfflineLiRA:
         with progress.bar(self.name, copies * len(x)) as advance:
             for number in range(copies):
                 found = ask(model.scores, x, candidates.y, number=number, advance=advance)
-                untrained = fit_normal(shadows.confidences(number), ~shadows.included)
+                untrained = fit_shadows(shadows.confidences(number), shadows.included).untrained
                 scores.append(untrained.standardized(found, columns))
         return Guess(scores=torch.from_numpy(np.mean(scores, axis=0)), queries=float(copies))
