@@ -29,9 +29,9 @@ def main() -> None:
             TrainingUnderTest(
                 f"private, epsilon {EPSILON:g}",
                 build,
-                PrivateTrainer(plan),
+                PrivateTrainer(target),
                 epsilon=EPSILON,
-                delta=plan.delta,
+                delta=target.delta,
             ),
         ],
         data.split("train").sample(RECORDS, seed=0),

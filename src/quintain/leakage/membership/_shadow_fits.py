@@ -20,7 +20,7 @@ _SMALLEST_VARIANCE = 1e-18
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class ConfidenceLaw:
     """Confidences of each candidate (N,) over the models with it, or those without it: a normal law.
 
     Args:
@@ -48,8 +48,8 @@ class ShadowFit:
         shift, spread: D and tau squared of each candidate, (N,).
     """
 
-    untrained: Side
-    trained: Side
+    untrained: ConfidenceLaw
+    trained: ConfidenceLaw
     shift: Floats
     spread: Floats
 
@@ -119,12 +119,12 @@ def fit_shadows(confidences: Floats, included: NDArray[np.bool_]) -> ShadowFit:
     return ShadowFit(untrained, trained, shift, spread)
 
 
-def _side(confidences: Floats, chosen: NDArray[np.bool_]) -> Side:
+def _side(confidences: Floats, chosen: NDArray[np.bool_]) -> ConfidenceLaw:
     """Return mean, own variance and count of the chosen confidences of each candidate."""
     counts = chosen.sum(0).astype(np.float64)
     mean = np.where(chosen, confidences, 0.0).sum(0) / counts
     squares = (np.where(chosen, confidences - mean, 0.0) ** 2).sum(0)
-    return Side(mean, squares / np.maximum(1.0, counts - 1), counts)
+    return ConfidenceLaw(mean, squares / np.maximum(1.0, counts - 1), counts)
 
 
 def _log_normal(values: Floats, mean: Floats, variance: Floats) -> Floats:
