@@ -169,7 +169,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             MEMBERSHIP,
         ),
         Metric.REIDENTIFIED.value: Rule(
-            "Reidentified",
+            "PeopleReidentified",
             "The share of people whom a model gives away is not shown to be as low as required.",
             "It is the fraction of the private people whose reconstruction a judge takes for nobody else, "
             f"public people included. Attacks bound it from below. {_LESS_LEAK} {_UNDECIDED}",
