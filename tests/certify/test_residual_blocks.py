@@ -11,6 +11,7 @@ from quintain.attacks import PGD
 from quintain.certify import Lipschitz
 from quintain.certify.lipschitz import growth, residual
 from quintain.certify.lipschitz.residual import residual_constant
+from quintain.core.errors import ModelError
 from quintain.models import Classifier, SLLLinear
 from quintain.models.lipschitz_layers import ResidualBlock, fold
 from quintain.testing import random_inputs
@@ -113,3 +114,79 @@ def test_a_net_of_blocks_is_certified_beyond_the_sum_of_its_branches_and_no_atta
 
 def test_weights_that_are_no_numbers_have_no_constant():
     assert residual_constant(torch.full((2, 2), math.nan), torch.zeros(2, 2)) == math.inf
+
+
+class Broadcast(nn.Module):
+    """A sum that repeats its branch, or its skip, along the features."""
+
+    def __init__(self, skip_features, features):
+        super().__init__()
+        self.first, self.second = nn.Linear(skip_features, 3), nn.Linear(3, features)
+
+    def forward(self, h):
+        return h + self.second(torch.relu(self.first(h)))
+
+
+@pytest.mark.parametrize(("skip", "features"), [(4, 1), (1, 4)])
+def test_a_sum_of_two_shapes_is_no_residual_block(skip, features):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, skip), Broadcast(skip, features), nn.Linear(4, 2)).eval()
+    found = []
+
+    def looked_at(operation, recording):
+        found.append(residual.residual_block(operation, recording))
+        return found[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(growth, "residual_block", looked_at)
+        model = Classifier(net, num_classes=2)
+        x = random_inputs(3, 1, 2, 2, seed=1).float()
+        Lipschitz()(model, x, model.predict(x), L2(0.01))
+    assert found
+    assert all(one is None for one in found)
+
+
+def test_a_repeated_branch_certifies_nothing_that_breaks():
+    """The sum (N, 2) + (N, 1), whose branch reaches both features."""
+    net = nn.Sequential(nn.Flatten(), Broadcast(2, 1), nn.Linear(2, 2)).eval()
+    with torch.no_grad():
+        for layer, rows in (
+            (net[1].first, [[3.0, -3.0], [0.0, 0.0], [0.0, 0.0]]),
+            (net[1].second, [[1.0, 0.0, 0.0]]),
+            (net[2], [[0.0, 0.0], [1.0, 1.0]]),
+        ):
+            layer.weight.copy_(torch.tensor(rows))
+            layer.bias.zero_()
+        net[2].bias.copy_(torch.tensor([1.6, 0.0]))
+    model, x = Classifier(net, num_classes=2), torch.tensor([[[[0.5, 0.5]]]])
+    y, broken = model.predict(x), torch.tensor([[[[0.8, 0.2]]]])
+    assert model.predict(broken) != y
+    assert not Lipschitz()(model, x, y, L2(0.45)).certified.any()
+
+
+def test_matrices_that_do_not_fit_are_refused_and_numbers_that_overflow_bound_nothing():
+    with pytest.raises(ModelError, match="expected \\(hidden, features\\) and \\(features, hidden\\)"):
+        residual_constant(torch.zeros(3, 4), torch.zeros(1, 3))
+    h = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64)
+    assert residual_constant(h.T * 1e-153, -h * 1e155) == math.inf
+
+
+def test_a_layer_that_occurs_twice_is_folded_in_both_places():
+    layer = sdp_layer(0, 4, 4)
+    net = nn.Sequential(layer, nn.ReLU(), layer)
+    x = torch.rand(5, 4)
+    before = net(x)
+    folded = fold(net)
+    assert folded[0] is folded[2]
+    assert isinstance(folded[0], ResidualBlock)
+    assert (folded(x) - before).abs().max() < 1e-5
+
+
+def test_weights_of_the_dominance_may_lie_far_apart():
+    layer = sdp_layer(2)
+    with torch.no_grad():
+        layer.log_q.copy_(torch.linspace(-90, 90, len(layer.log_q)))
+    first, _, second = fold(nn.Sequential(layer))[0].inner
+    exact = exact_constant(first.weight.detach().double(), second.weight.detach().double())
+    assert exact <= 1 + 1e-5
+    assert residual_constant(first.weight, second.weight) >= exact

@@ -82,9 +82,10 @@ class SLLLinear(nn.Module):
 
     def rescaled(self) -> Tensor:
         """Return the second weight (features, hidden), with its sign."""
-        q = self.log_q.exp()
-        dominance = (self.weight @ self.weight.T).abs() @ q / q
-        return -2 * self.weight.T / dominance.clamp(min=SMALLEST)
+        # logarithms: weights q may lie far apart, and their ratios beyond the type's range
+        products = (self.weight @ self.weight.T).abs().clamp(min=torch.finfo(self.weight.dtype).tiny)
+        dominance = torch.logsumexp(products.log() + self.log_q, dim=1) - self.log_q
+        return -2 * self.weight.T * (-dominance).exp()
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the input less what the hidden units add up to."""
@@ -113,13 +114,22 @@ def fold(net: nn.Module) -> nn.Module:
     The weights are those that were applied, rounded once to their type: certify the result, whose norms may
     exceed 1 by rounding.
     """
-    if isinstance(net, AOLLinear | AOLConv2d):
-        return _plain(net)
-    if isinstance(net, SLLLinear):
-        return _plain_block(net)
-    for name, layer in net.named_children():
-        setattr(net, name, fold(layer))
-    return net
+    return _fold(net, {})
+
+
+def _fold(net: nn.Module, folded: dict[nn.Module, nn.Module]) -> nn.Module:
+    """Fold a net; a layer that occurs twice is one layer afterwards, too."""
+    if net not in folded:
+        if isinstance(net, AOLLinear | AOLConv2d):
+            folded[net] = _plain(net)
+        elif isinstance(net, SLLLinear):
+            folded[net] = _plain_block(net)
+        else:
+            folded[net] = net
+            for name, layer in net._modules.items():
+                if layer is not None:
+                    setattr(net, name, _fold(layer, folded))
+    return folded[net]
 
 
 @torch.no_grad()

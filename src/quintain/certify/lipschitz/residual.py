@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from quintain.certify.interval.recording import Operation, Recording
 from quintain.certify.lipschitz.norms import UNIT, spectral_norm_bound
+from quintain.core.errors import ModelError
 
 SLOPES_UP_TO_ONE = (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.Tanh, nn.Sigmoid)
 """Layers whose slopes lie in [0, 1]."""
@@ -29,7 +30,9 @@ def residual_block(operation: Operation, recording: Recording) -> tuple[Operatio
     for place in (0, 1):
         skip, branch = (_computed(operation.sources[k]) for k in (place, 1 - place))
         second = recording.layers.get(branch.index)
-        if type(second) is not nn.Linear:
+        # a sum that repeats one of the two along a dimension is another function
+        same_shape = operation.sources[0].terms.shape == operation.sources[1].terms.shape
+        if type(second) is not nn.Linear or not same_shape:
             continue
         middle = _computed(branch.sources[0])
         if type(recording.layers.get(middle.index)) not in SLOPES_UP_TO_ONE:
@@ -57,11 +60,19 @@ def residual_constant(first: Tensor, second: Tensor) -> float:
         first: W (hidden, features).
         second: A (features, hidden).
 
+    Raises:
+        ModelError: If the matrices are of no such shapes.
+
     Guarantee: never below the exact constant; float64's own rounding is charged.
 
     Source: Araujo, Havens, Delattre, Allauzen and Hu, 2023, arXiv:2303.03169 (theorem 1).
     """
     w, a = first.detach().double(), second.detach().double()
+    if w.shape != a.T.shape:
+        raise ModelError(
+            f"a residual block of matrices {tuple(first.shape)} and {tuple(second.shape)}; expected (hidden, "
+            "features) and (features, hidden)"
+        )
     if not bool(w.isfinite().all() and a.isfinite().all()):
         return math.inf
     # multipliers: any are right; these make A + W^T T small where the columns of A follow the rows of W
@@ -78,7 +89,10 @@ def residual_constant(first: Tensor, second: Tensor) -> float:
     margin = 8 * (len(q) + 8) * UNIT
     kappa = max(0.0, float((rows * (1 + margin) - 2 * t * (1 - margin)).max()))
     norm = float(spectral_norm_bound(w))
-    return math.sqrt(1 + 2 * coupling * norm + kappa * norm**2) * (1 + 16 * UNIT)
+    square = 1 + 2 * coupling * norm + kappa * norm**2
+    # what overflows is no number, and bounds nothing
+    is_finite = bool(rows.isfinite().all()) and math.isfinite(square)
+    return math.sqrt(square) * (1 + 16 * UNIT) if is_finite else math.inf
 
 
 def _dominance_weights(products: Tensor, t: Tensor) -> Tensor:
