@@ -144,6 +144,16 @@ def test_near_duplicates_are_noted():
     assert "30 of 30 members have nearly the same example among the others" in trial.notes[0]
 
 
+def test_other_shares_of_classes_are_noted():
+    members, others = examples(200, 0), examples(400, 1)
+    trial = given_target(target_on(members, ignore), members, others, candidates=999, seed=0)
+    assert trial.notes == ()
+    x = others.batch(torch.arange(400))[0].numpy()
+    turned = from_arrays(x, (np.arange(400) % 4 == 0).astype(int))
+    trial = given_target(target_on(members, ignore), members, turned, candidates=999, seed=0)
+    assert "a guess by the class alone, without the model, has an advantage of 0.2" in trial.notes[0]
+
+
 def test_examples_of_one_class_are_measured():
     members = from_arrays(examples(60, 0).batch(torch.arange(60))[0].numpy(), np.zeros(60, dtype=int))
     others = from_arrays(examples(60, 1).batch(torch.arange(60))[0].numpy(), np.zeros(60, dtype=int))

@@ -14,7 +14,7 @@ from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.data.joined import join, relabel
 from quintain.evaluate.leaks.job import LeakTarget, Trainer
-from quintain.evaluate.leaks.overlap import first_of_each, leave_out_shared, near_duplicates
+from quintain.evaluate.leaks.overlap import class_shares, first_of_each, leave_out_shared, near_duplicates
 from quintain.leakage.shadow_models import InPlaceTrainer, ShadowModels, train_kept, train_shadows
 from quintain.models.classifier import Classifier
 
@@ -129,7 +129,7 @@ def given_target(
         train_size=len(members),
         rest=members.subset(left) if len(left) else None,
         public=others.subset(np.sort(theirs[count:])),
-        notes=(*notes, *near),
+        notes=(*notes, *near, *class_shares(members.subset(chosen), others.subset(tried))),
     )
 
 

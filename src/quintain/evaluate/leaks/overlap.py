@@ -13,6 +13,9 @@ NEAR = 0.02
 """Root mean square difference below which two examples are said to be nearly the same."""
 
 
+MAX_CHANCE = 0.01
+"""Probability of a difference by chance, below which it is said."""
+
 MOST_SHARED = 10
 """More than one in so many examples that are in both data sets are refused; fewer are left out."""
 
@@ -58,6 +61,25 @@ def near_duplicates(members: Dataset, others: Dataset) -> tuple[str, ...]:
     return (
         f"{near} of {len(members)} members have nearly the same example among the others: they may show one "
         "person, and count as different here",
+    )
+
+
+def class_shares(members: Dataset, others: Dataset) -> tuple[str, ...]:
+    """Return a sentence if members and others differ in their shares of classes beyond chance (at 1 %).
+
+    They then come from different populations, and whoever never saw the model tells them, too.
+    """
+    from scipy.stats import chi2_contingency
+
+    counts = np.stack([np.bincount(data.labels, minlength=members.num_classes) for data in (members, others)])
+    counts = counts[:, counts.sum(0) > 0]
+    if counts.shape[1] < 2 or chi2_contingency(counts).pvalue > MAX_CHANCE:
+        return ()
+    shares = counts / counts.sum(1, keepdims=True)
+    advantage = np.abs(shares[0] - shares[1]).sum() / 2
+    return (
+        "members and others differ in their shares of classes: a guess by the class alone, without the "
+        f"model, has an advantage of {advantage:.2f}",
     )
 
 
