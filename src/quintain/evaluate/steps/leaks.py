@@ -148,7 +148,6 @@ def merge_leaks(first: StepOutput, *rest: StepOutput) -> StepOutput:
                 update,
                 measurements=(*model.measurements, *update.measurements),
                 pictures=(*model.pictures, *update.pictures),
-                seconds=model.seconds + update.seconds,
             ),
             merged.claims,
             tuple(dict.fromkeys((*merged.notes, *output.notes))),

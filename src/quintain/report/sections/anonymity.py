@@ -66,7 +66,8 @@ def _answers(claims: Sequence[Claim]) -> list[str]:
                 "no attack of this run told members from others, and nothing limits a stronger one: no "
                 "privacy is claimed"
             )
-        answers.append(f"Model {model}: {answer}.")
+        name = "This model" if model == "model" else f"Model {model}"
+        answers.append(f"{name}: {answer}.")
     return answers
 
 
