@@ -14,6 +14,8 @@ from quintain.leakage.membership_rates import (
     allowed_tpr,
     tpr_levels,
 )
+from quintain.results.bounds import Bound, Bracket
+from quintain.results.quantity import Basis, Metric, Quantity, Side
 
 REPEATS = 400
 FALSE_ALARMS = 33
@@ -49,7 +51,7 @@ def test_a_perfect_attack_shows_what_so_few_others_allow():
 
 
 def test_a_bound_falls_as_its_confidence_rises():
-    for levels in (tpr_levels(drawn(2, 300, 300, 0), 0.01, epsilon=1.0, delta=1e-5),):
+    for levels in (tpr_levels(drawn(2, 300, 300, 0), 0.01), advantage_levels(drawn(2, 300, 300, 0))):
         assert list(levels.values) == sorted(levels.values, reverse=True)
         assert len(levels.confidences) == len(set(levels.confidences))
 
@@ -67,13 +69,14 @@ def test_what_a_claim_allows_is_the_closed_form_at_its_corners():
         assert allowed_tpr(0.01, epsilon, 0.0) <= math.exp(epsilon) * 0.01
 
 
-def test_only_a_test_without_independence_lets_a_bound_contradict():
-    # A private mechanism may reveal all candidates at once, with probability delta for each: their number
-    # excludes nothing then, however many are found.
+def test_no_bound_on_members_contradicts_a_claim_however_well_they_are_told():
+    """Who is a member was no coin: scores may tell another label, or where an example comes from."""
     sure = MembershipScores.of([1.0] * 2000, [0.0] * 2000)
-    allowed = allowed_tpr(0.01, 1.0, 1e-3)
-    assert tpr_levels(sure, 0.01, epsilon=1.0, delta=1e-3).at(1 - 1e-6, 0.0) == pytest.approx(allowed)
-    assert tpr_levels(sure, 0.01, epsilon=1.0, delta=0.0).at(1 - 1e-6, 0.0) > 0.9
+    quantity = Quantity(Metric.MEMBERSHIP_TPR, "model", "data", fpr=0.01)
+    for levels in (tpr_levels(sure, 0.01), advantage_levels(sure)):
+        lower = Bound(quantity, Side.LOWER, levels.at(0.95, 0.0), Basis.STATISTICAL, levels)
+        upper = Bound(quantity, Side.UPPER, allowed_tpr(0.01, 0.1, 1e-9), Basis.PROOF)
+        assert Bracket(lower, upper).consistency == "SUSPECT"
 
 
 @pytest.mark.parametrize(("members", "others"), [([], [0.0]), ([0.0], []), ([math.nan], [0.0])])

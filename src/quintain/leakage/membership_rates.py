@@ -5,7 +5,7 @@ others it does not depend on those of the members, so that no choice is made on 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,20 +14,13 @@ from scipy.special import betaincinv
 
 from quintain.core.errors import SettingError
 from quintain.core.statistics import binomial_lower
-from quintain.leakage.audit.worst_case import p_value
 from quintain.results.evidence import ConfidenceLevels
 
 CONFIDENCES = (0.5, 0.8, 0.9, 0.95, 0.975, 0.99, 0.995, 0.999)
 """One-sided confidences of the bounds."""
 
-CONTRADICTING = (1 - 1e-6, 1 - 1e-7, 1 - 1e-8, 1 - 1e-9)
-"""Further ones, at which a bound may contradict a claim."""
-
 ADVANTAGE_RANKS = (1 / 100, 1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4)
 """Fractions of the others above the thresholds of which the best advantage is taken."""
-
-TOP = 16
-"""One in so many candidates is guessed to be a member, where a claim is tested."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +56,7 @@ class MembershipScores:
         return int((self.members > threshold).sum())
 
 
-def tpr_levels(
-    scores: MembershipScores, fpr: float, *, epsilon: float | None = None, delta: float | None = None
-) -> ConfidenceLevels:
+def tpr_levels(scores: MembershipScores, fpr: float) -> ConfidenceLevels:
     r"""Return lower bounds on the true-positive rate at a false-positive rate, at several confidences.
 
     The threshold is the (k+1)-th largest score of the m others, with the largest k whose false-positive rate
@@ -76,13 +67,11 @@ def tpr_levels(
     Args:
         scores: Of both kinds of candidates.
         fpr: The false-positive rate, in (0, 1).
-        epsilon, delta: The privacy that is claimed, if any.
 
     Guarantee: each bound exceeds the true rate with probability at most 1 minus its confidence, if the
-    scores of all candidates are independent given which of them are members. Those at confidences from
-    1 - 1e-6 up exceed what (epsilon, delta) allows only where a test without that assumption rejects the
-    claim (Steinke, Nasr and Jagielski, 2023, arXiv:2305.08846): candidates were members by independent coins,
-    and the highest-scored sixteenth of all of them are guessed to be some.
+    scores of all candidates are independent given which of them are members, and members and others are of
+    one population. No confidence is near enough to 1 to contradict a claim: nobody flipped coins for who is a
+    member, as an audit does.
 
     Source: Clopper and Pearson, 1934; the law of order statistics (Wilks, 1941).
     """
@@ -93,12 +82,10 @@ def tpr_levels(
         hits = scores.found(rank)
         return min(1.0, fpr / rate) * binomial_lower(hits, len(scores.members), 1 - error)
 
-    return _levels(bound, scores, allowed_tpr(fpr, epsilon, delta), epsilon, delta)
+    return _levels(bound)
 
 
-def advantage_levels(
-    scores: MembershipScores, *, epsilon: float | None = None, delta: float | None = None
-) -> ConfidenceLevels:
+def advantage_levels(scores: MembershipScores) -> ConfidenceLevels:
     """Return lower bounds on the largest true-positive less false-positive rate, at several confidences.
 
     The best of seven thresholds counts, at ranks of the others that are fixed beforehand; each is bounded at
@@ -106,7 +93,6 @@ def advantage_levels(
 
     Args:
         scores: Of both kinds of candidates.
-        epsilon, delta: The privacy that is claimed, if any.
 
     Guarantee: as that of ``tpr_levels``.
     """
@@ -120,7 +106,7 @@ def advantage_levels(
             for rank in ranks
         )
 
-    return _levels(bound, scores, allowed_advantage(epsilon, delta), epsilon, delta)
+    return _levels(bound)
 
 
 def allowed_tpr(fpr: float, epsilon: float | None, delta: float | None) -> float:
@@ -147,40 +133,10 @@ def allowed_advantage(epsilon: float | None, delta: float | None) -> float:
     return min(1.0, math.tanh(epsilon / 2) + 2 * (delta or 0.0) / (math.exp(min(epsilon, 700.0)) + 1))
 
 
-def _levels(
-    bound: Callable[[float], float],
-    scores: MembershipScores,
-    allowed: float,
-    epsilon: float | None,
-    delta: float | None,
-) -> ConfidenceLevels:
+def _levels(bound: Callable[[float], float]) -> ConfidenceLevels:
     """Return bounds at all confidences, which fall as those rise."""
     values = [max(0.0, bound(confidence)) for confidence in CONFIDENCES]
-    if epsilon is not None:
-        chance = _chance_of_guesses(scores, epsilon, delta or 0.0)
-        values += [
-            value if chance <= 1 - confidence else min(value, allowed)
-            for confidence in CONTRADICTING
-            for value in (max(0.0, bound(confidence)),)
-        ]
-    falling = np.minimum.accumulate(values)
-    confidences: Sequence[float] = (*CONFIDENCES, *CONTRADICTING)[: len(values)]
-    return ConfidenceLevels(tuple(confidences), tuple(map(float, falling)))
-
-
-def _chance_of_guesses(scores: MembershipScores, epsilon: float, delta: float) -> float:
-    """Bound the probability of so many right guesses under the claim, whatever the scores depend on.
-
-    Members are more or fewer than half of the candidates: the odds of each coin add to epsilon.
-    """
-    candidates = len(scores.members) + len(scores.others)
-    guesses = max(1, candidates // TOP)
-    pooled = np.concatenate([scores.others, scores.members])
-    included = np.arange(candidates) >= len(scores.others)
-    # A stable sort puts the others first among equals: ties are guessed wrong.
-    top = np.argsort(-pooled, kind="stable")[:guesses]
-    odds = math.log(len(scores.members) / len(scores.others))
-    return p_value(candidates, guesses, int(included[top].sum()), max(0.0, epsilon + odds), delta)
+    return ConfidenceLevels(CONFIDENCES, tuple(map(float, np.minimum.accumulate(values))))
 
 
 def _rank(others: int, fpr: float, error: float) -> tuple[int, float]:

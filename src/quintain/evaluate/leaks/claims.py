@@ -7,7 +7,7 @@ from dataclasses import replace
 from quintain.core.files import sha256
 from quintain.core.statistics import binomial_lower
 from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
-from quintain.leakage.membership_rates import CONFIDENCES, CONTRADICTING, allowed_advantage, allowed_tpr
+from quintain.leakage.membership_rates import CONFIDENCES
 from quintain.results.bounds import Bound, Bracket
 from quintain.results.evidence import ConfidenceLevels
 from quintain.results.leak_records import LeakMeasurement
@@ -104,7 +104,7 @@ def _claim(
         fpr=fpr,
     )
     upper = _upper(quantity, guarantee)
-    levels = _best(attacks, upper, guarantee)
+    levels = _best(attacks)
     lower = Bound(
         quantity=quantity,
         side=Side.LOWER,
@@ -141,29 +141,10 @@ def _upper(quantity: Quantity, guarantee: PrivacyGuarantee | None) -> Bound:
     )
 
 
-def _best(
-    attacks: Sequence[LeakMeasurement], upper: Bound, guarantee: PrivacyGuarantee | None
-) -> ConfidenceLevels:
-    """Return the best bound of several attacks at each confidence, each at its part of the error.
-
-    Far out, where a bound may contradict a claim, it exceeds the ceiling only if it exceeds what the pair of
-    epsilon and delta allows, which a test without independence has then rejected.
-    """
+def _best(attacks: Sequence[LeakMeasurement]) -> ConfidenceLevels:
+    """Return the best bound of several attacks at each confidence, each at its part of the error."""
     levels = [one.lower for one in attacks if one.lower is not None]
-
-    def best(confidence: float) -> float:
-        return max(one.at(1 - (1 - confidence) / len(levels), 0.0) for one in levels)
-
-    values = [best(confidence) for confidence in CONFIDENCES]
-    if guarantee is not None and upper.basis is Basis.PROOF:
-        fpr = upper.quantity.fpr
-        allowed = (
-            allowed_advantage(guarantee.epsilon, guarantee.delta)
-            if fpr is None
-            else allowed_tpr(fpr, guarantee.epsilon, guarantee.delta)
-        )
-        values += [
-            value if value > allowed else min(value, upper.value) for value in map(best, CONTRADICTING)
-        ]
-    confidences = (*CONFIDENCES, *CONTRADICTING)[: len(values)]
-    return ConfidenceLevels(confidences, tuple(values))
+    values = [
+        max(one.at(1 - (1 - confidence) / len(levels), 0.0) for one in levels) for confidence in CONFIDENCES
+    ]
+    return ConfidenceLevels(CONFIDENCES, tuple(values))

@@ -221,21 +221,18 @@ def _judged(
             exposed=tuple(int(trial.numbers[position]) for position in exposed),
             metric=_METRICS.get(one.measure, (None, None))[0],
             fpr=_METRICS.get(one.measure, (None, None))[1],
-            lower=_lower(one.measure, MembershipScores.of(scores[rows][truth], scores[rows][~truth]), trial),
+            lower=_lower(one.measure, MembershipScores.of(scores[rows][truth], scores[rows][~truth])),
         )
         for one in judged
     ]
 
 
-def _lower(measure: str, scores: MembershipScores, trial: MembershipTrial) -> ConfidenceLevels | None:
+def _lower(measure: str, scores: MembershipScores) -> ConfidenceLevels | None:
     """Return the lower bounds on a measure that requirements are about, at several confidences."""
     metric, fpr = _METRICS.get(measure, (None, None))
-    epsilon, delta = trial.target.epsilon, trial.target.delta
     if metric is None:
         return None
-    if fpr is None:
-        return advantage_levels(scores, epsilon=epsilon, delta=delta)
-    return tpr_levels(scores, fpr, epsilon=epsilon, delta=delta)
+    return advantage_levels(scores) if fpr is None else tpr_levels(scores, fpr)
 
 
 def _notes(trial: MembershipTrial) -> list[str]:
