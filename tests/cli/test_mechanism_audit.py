@@ -80,6 +80,30 @@ def test_inputs_of_a_file(audit):
     assert "the inputs differ by replace" in out
 
 
+MEAN = """
+import numpy as np
+
+def neighbors():
+    return np.array([[1.0], [0.5]]), np.array([[{other}], [0.5]])
+
+def laplace(records, rng):
+    '''A sum of numbers in [-1, 1] with Laplace noise of scale 1: epsilon 1 for a record more.'''
+    return float(np.sum(records)) + rng.laplace()
+"""
+
+
+def test_a_claim_for_a_record_more_is_held_to_a_blank_record_and_not_to_another(audit):
+    words = ("--claim", 1, "--delta", 0)
+    code, out, _ = audit("laplace", *words, "--adjacency", "add/remove", text=MEAN.format(other="0.0"))
+    assert code == ExitCode.OK
+    assert "the inputs differ by add/remove" in out
+    code, _, err = audit("laplace", *words, "--adjacency", "add/remove", text=MEAN.format(other="-1.0"))
+    assert code == ExitCode.USAGE
+    assert "or a blank record (zeros) in the place of one" in err
+    _, out, _ = audit("laplace", *words, text=MEAN.format(other="-1.0"))
+    assert "the claim is taken for one of another record, as the inputs show" in out
+
+
 NEIGHBORS = "def neighbors(): return {0}\ndef f(records, rng): return {1}\n"
 
 
@@ -97,6 +121,7 @@ NEIGHBORS = "def neighbors(): return {0}\ndef f(records, rng): return {1}\n"
         (NEIGHBORS.format("([1, 2], [1])", "0.0"), ("--adjacency", "replace"), ExitCode.USAGE, "differ by"),
         (NEIGHBORS.format("([1, 2], [1])", "0.0"), ("--out", "r"), ExitCode.USAGE, "makes no run folder"),
         (NEIGHBORS.format("([1, 2], [1])", "0.0"), ("--require", "epsilon <= 1"), ExitCode.USAGE, "no run"),
+        (NEIGHBORS.format("([1, 2], [1])", "0.0"), ("--epsilon", 1), ExitCode.USAGE, "expected --claim 1"),
         (NEIGHBORS.format("([1, 2], [1])", "0.0"), ("--claim", -1), ExitCode.USAGE, "an epsilon from 0 up"),
         (NEIGHBORS.format("([1, 2], [1])", "0.0"), ("--inputs", "no.npz"), ExitCode.USAGE, "no file no.npz"),
     ],

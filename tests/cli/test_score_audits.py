@@ -1,6 +1,7 @@
 """``quintain audit --scores``: a second opinion on trainings that were done elsewhere."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -92,9 +93,19 @@ def test_files_of_another_form_are_refused(call, tmp_path, arrays, message):
         (("--claim", 3), "--claim 3 without --scores"),
         (("--scores", "nowhere.npz"), "there is no file nowhere.npz"),
         (("--scores", "nowhere.npz", "--claim", "nan"), "expected an epsilon"),
+        (("--scores", "nowhere.npz", "--epsilon", 1), "expected --claim 1, the epsilon that is claimed"),
+        (("--scores", "nowhere.npz", "--require", "epsilon <= 1"), "makes no run folder; leave it out"),
+        (("--scores", "nowhere.npz", "--out", "r"), "makes no run folder; leave it out"),
     ],
 )
 def test_what_cannot_be_audited_is_a_usage_error(call, words, message):
     code, _, err = call("audit", *words)
     assert code == ExitCode.USAGE
     assert message in " ".join(err.split())
+
+
+def test_what_a_project_requires_is_said_not_to_be_checked(audit, tmp_path):
+    Path("pyproject.toml").write_text('[tool.quintain]\nrequire = ["epsilon(delta=1e-5) <= 1"]\n')
+    code, out, _ = audit(4.0)
+    assert code == ExitCode.OK
+    assert "not checked: the requirements of" in " ".join(out.split())

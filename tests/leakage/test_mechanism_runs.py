@@ -6,7 +6,13 @@ import torch
 
 from quintain.core.errors import DataError, SettingError
 from quintain.leakage import audit_many_runs
-from quintain.leakage.mechanism_runs import MechanismRuns, neighbor_relation, run_mechanism, score_runs
+from quintain.leakage.mechanism_runs import (
+    MechanismRuns,
+    neighbor_relation,
+    replaces_a_blank,
+    run_mechanism,
+    score_runs,
+)
 
 ONE, OTHER = np.arange(6.0).reshape(3, 2), np.arange(4.0).reshape(2, 2)
 
@@ -26,6 +32,20 @@ ONE, OTHER = np.arange(6.0).reshape(3, 2), np.arange(4.0).reshape(2, 2)
 )
 def test_how_two_inputs_differ(records, neighbor, expected):
     assert neighbor_relation(records, neighbor) == expected
+
+
+@pytest.mark.parametrize(
+    ("records", "neighbor", "expected"),
+    [
+        ([[1.0], [0.5]], [[0.0], [0.5]], True),
+        ([[0.0], [0.5]], [[1.0], [0.5]], True),
+        ([[1.0], [0.5]], [[-1.0], [0.5]], False),
+        ([[1.0], [0.0]], [[-1.0], [0.0]], False),
+        ([1, 2, 2], [1, 2], False),
+    ],
+)
+def test_a_blank_record_in_the_place_of_another_is_known(records, neighbor, expected):
+    assert replaces_a_blank(np.array(records), np.array(neighbor)) is expected
 
 
 @pytest.mark.parametrize("neighbor", [ONE, ONE[:1], ONE + 1, np.arange(3.0)])

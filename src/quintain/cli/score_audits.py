@@ -53,6 +53,7 @@ def audit_scores(
             f"got --claim {claim:g} without --scores; expected --scores s.npz, an audit of the project's own "
             "training has --epsilon"
         )
+    refuse_run_options(call, "--scores")
     if claim is not None and not claim >= 0:
         raise SettingError(f"got --claim {claim}; expected an epsilon from 0 up, such as 3")
     read = [Experiment.read(file) for file in files]
@@ -88,6 +89,24 @@ def audit_scores(
     found = Bracket(lower, upper).consistency
     call.console.print(f"{found}: {_meaning(found, len(files))}", markup=False, soft_wrap=True)
     return CODES[found]
+
+
+def refuse_run_options(call: "VerbCall", option: str) -> None:
+    """Refuse what is for records alone, where none is written; say so of what a project requires.
+
+    Raises:
+        SettingError: For ``--out`` and ``--require``.
+    """
+    if call.out is not None or call.require:
+        given = "--require" if call.require else "--out"
+        raise SettingError(
+            f"got {given} with {option}, which makes no run folder; leave it out: the exit code says what "
+            "was found"
+        )
+    if call.project.require:
+        call.print_dim(
+            f"not checked: the requirements of {call.project.path}, since {option} makes no record"
+        )
 
 
 def _guesses(audit: "EpsilonAudit") -> str:

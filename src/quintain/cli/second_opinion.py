@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from quintain.cli.score_audits import CODES
+from quintain.cli.score_audits import CODES, refuse_run_options
 from quintain.core.errors import DataError, NotFoundError, SettingError
 from quintain.core.files import read_bytes
 
@@ -123,12 +123,7 @@ class MechanismAudit:
         from quintain.models.user_files import load_user_function
         from quintain.report import presentation_of
 
-        if call.out is not None or call.require:
-            option = "--require" if call.require else "--out"
-            raise SettingError(
-                f"got {option} with --mechanism, which makes no run folder; leave it out: the exit code says "
-                "what was found"
-            )
+        refuse_run_options(call, "--mechanism")
         function = load_user_function(self.mechanism, expected="fn(records, rng)")
         records, neighbor = self._neighbors()
         claim = ClaimedMechanism(
@@ -143,6 +138,12 @@ class MechanismAudit:
         result = audit_mechanism(claim, runs=self.runs, seed=call.seed, progress=call.progress)
         for line in presentation_of(result).summary(result):
             call.console.print(line, markup=False, soft_wrap=True)
+        if claim.adjacency == "replace" and not self.adjacency:
+            call.print_dim(
+                "the claim is taken for one of another record, as the inputs show; one of a record more, "
+                "which may be half as large, takes inputs that differ by that, or by a blank record with "
+                "--adjacency add/remove"
+            )
         known = claim.adjacency or "one record, which nobody checked"
         call.print_dim(f"assumed: runs are independent of each other; the inputs differ by {known}")
         return CODES[result.bracket.consistency]

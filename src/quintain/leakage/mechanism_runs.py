@@ -56,10 +56,7 @@ def neighbor_relation(records: object, neighbor: object) -> Literal["add/remove"
         return None
     if one.dtype.kind not in "biufSU" or other.dtype.kind not in "biufSU" or not one.ndim or not other.ndim:
         return None
-    counts: dict[bytes, int] = {}
-    for array, sign in ((one, 1), (other, -1)):
-        for row in np.ascontiguousarray(array.astype(np.result_type(one, other))):
-            counts[row.tobytes()] = counts.get(row.tobytes(), 0) + sign
+    counts = _differences(one, other)
     more, fewer = (sum(max(sign * count, 0) for count in counts.values()) for sign in (1, -1))
     if one.shape[1:] == other.shape[1:] and (more, fewer) in ((1, 0), (0, 1)):
         return "add/remove"
@@ -69,6 +66,24 @@ def neighbor_relation(records: object, neighbor: object) -> Literal["add/remove"
         f"the inputs have {len(one)} and {len(other)} records, of which {more} and {fewer} are not in the "
         "other; expected neighbors: one record more, or one record replaced"
     )
+
+
+def replaces_a_blank(records: object, neighbor: object) -> bool:
+    """Return whether one of two inputs has a record of zeros in the place of the other's record."""
+    one, other = np.asarray(records), np.asarray(neighbor)
+    if neighbor_relation(records, neighbor) != "replace" or one.dtype.kind not in "biuf":
+        return False
+    blank = np.zeros(one.shape[1:], np.result_type(one, other)).tobytes()
+    return _differences(one, other).get(blank, 0) != 0
+
+
+def _differences(one: NDArray[Any], other: NDArray[Any]) -> dict[bytes, int]:
+    """Return how often each record occurs in the first array less how often in the second."""
+    counts: dict[bytes, int] = {}
+    for array, sign in ((one, 1), (other, -1)):
+        for row in np.ascontiguousarray(array.astype(np.result_type(one, other))):
+            counts[row.tobytes()] = counts.get(row.tobytes(), 0) + sign
+    return counts
 
 
 def run_mechanism(

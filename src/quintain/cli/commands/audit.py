@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quintain.cli.commands.command import Command
-from quintain.cli.commands.privatize import BatchSize, Delta, Epsilon, MaxGradNorm, Steps
+from quintain.cli.commands.privatize import BatchSize, Delta, MaxGradNorm, Steps
 from quintain.cli.options import RUN, TRAINED
 
 if TYPE_CHECKING:
     from quintain.cli.call import VerbCall
+
+
+DEFAULT_EPSILON = 3.0
 
 
 class Adjacency(StrEnum):
@@ -24,7 +27,12 @@ class Adjacency(StrEnum):
 
 def run(
     call: "VerbCall",
-    epsilon: Epsilon = 3.0,
+    epsilon: Annotated[
+        float | None,
+        typer.Option(
+            help="Target epsilon, which the noise is calibrated for; 3 if not given.", show_default=False
+        ),
+    ] = None,
     delta: Delta = 1e-5,
     batch_size: BatchSize = None,
     steps: Steps = 276,
@@ -107,9 +115,16 @@ def run(
         int, typer.Option(help="Runs of --mechanism on each input; half of them learn a score.", min=8)
     ] = 1000,
 ) -> int:
+    from quintain.core.errors import SettingError
     from quintain.core.registry import choose
 
     entry = choose("audit", auditor, scores_of="canaries")
+    elsewhere = "--train" if train else "--mechanism" if mechanism else "--scores" if scores else ""
+    if elsewhere and epsilon is not None:
+        raise SettingError(
+            f"got --epsilon {epsilon:g} with {elsewhere}, whose noise is not calibrated here; expected "
+            f"--claim {epsilon:g}, the epsilon that is claimed for it"
+        )
     if train:
         from quintain.cli.second_opinion import TrainingAudit
 
@@ -146,7 +161,7 @@ def run(
 
     call = replace(call, needs_float64=True, resume_dir=UNFINISHED)
     target = PrivacyTarget(
-        epsilon=epsilon,
+        epsilon=DEFAULT_EPSILON if epsilon is None else epsilon,
         delta=delta,
         batch_size=default_batch_size(len(call.train)) if batch_size is None else batch_size,
         steps=steps,

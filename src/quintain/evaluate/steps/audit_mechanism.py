@@ -8,7 +8,13 @@ from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.leakage import audit_many_runs, joint_bound, repetitions
 from quintain.leakage.audit.result import EpsilonAudit
-from quintain.leakage.mechanism_runs import Mechanism, neighbor_relation, run_mechanism, score_runs
+from quintain.leakage.mechanism_runs import (
+    Mechanism,
+    neighbor_relation,
+    replaces_a_blank,
+    run_mechanism,
+    score_runs,
+)
 from quintain.results.privacy_records import AuditRun
 from quintain.results.quantity import Metric, Quantity
 from quintain.results.second_opinion import SecondOpinionResult
@@ -26,7 +32,8 @@ class ClaimedMechanism:
         records, neighbor: The inputs.
         epsilon: The claim; None where the audit alone is to be seen.
         delta: Of the claim; 0 for a pure one.
-        adjacency: What the inputs differ by; found out if not given, where they are arrays.
+        adjacency: What the inputs differ by; found out if not given, where they are arrays. ``add/remove``
+            also fits a blank record, of zeros, in the place of one, where the number of records is public.
         name: Of the mechanism.
 
     Raises:
@@ -48,12 +55,14 @@ class ClaimedMechanism:
         if not 0 <= self.delta < 1:
             raise SettingError(f"got delta {self.delta}; expected a number from 0 to below 1, such as 1e-6")
         found = neighbor_relation(self.records, self.neighbor)
-        if found and self.adjacency not in ("", found):
+        # a record less, where the number of records is public
+        removes = self.adjacency == "add/remove" and replaces_a_blank(self.records, self.neighbor)
+        if found and self.adjacency not in ("", found) and not removes:
             raise SettingError(
                 f"got --adjacency {self.adjacency} for inputs that differ by {found} of one record; expected "
-                "inputs of the adjacency that is claimed"
+                "inputs of the adjacency that is claimed, or a blank record (zeros) in the place of one"
             )
-        object.__setattr__(self, "adjacency", found or self.adjacency)
+        object.__setattr__(self, "adjacency", self.adjacency if removes else found or self.adjacency)
 
 
 def audit_mechanism(
