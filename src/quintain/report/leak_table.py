@@ -16,6 +16,9 @@ GOAL_TITLES = {
 }
 """Headings, by the goal of an attack."""
 
+MAX_COLUMNS = 3
+"""Models or defenses beside each other in a table; more have rows of their own."""
+
 MAX_IDS = 24
 """Ids of exposed examples that are listed of one attack."""
 
@@ -62,30 +65,35 @@ def models_of(measurements: Sequence[LeakMeasurement]) -> tuple[str, ...]:
 def attack_table(measurements: Sequence[LeakMeasurement]) -> Table:
     """Return each attack in a row and each model or defense in a column: its value, interval and gain.
 
+    Where there are many models or defenses, each has rows of its own.
+
     Args:
         measurements: All of one goal.
     """
     models = models_of(measurements)
-    groups: dict[tuple[str, str], dict[str, dict[str, LeakMeasurement]]] = {}
+    caption = f"{GOAL_TITLES.get(measurements[0].goal, measurements[0].goal)}: value, 95 % interval, gain"
+    groups: dict[tuple[str, str], list[LeakMeasurement]] = {}
     for one in measurements:
-        groups.setdefault((one.candidates, one.measure), {}).setdefault(one.attack, {})[one.model] = one
+        groups.setdefault((one.measure, one.candidates), []).append(one)
     rows: list[tuple[Cell, ...]] = []
-    for (candidates, measure), by_attack in groups.items():
+    for (measure, candidates), found in groups.items():
         rows.append((Cell(f"{measure}, {candidates}"),))
-        for attack, by_model in by_attack.items():
+        if len(models) > MAX_COLUMNS:
+            rows += [(Cell(one.attack), Cell(one.model), _cell(one), _baseline(one)) for one in found]
+            continue
+        for attack in dict.fromkeys(one.attack for one in found):
+            by_model = {one.model: one for one in found if one.attack == attack}
             known = next(iter(by_model.values()))
-            rows.append(
-                (
-                    Cell(attack),
-                    *(_cell(by_model.get(model)) for model in models),
-                    Cell(f"{value_text(known, known.baseline)} ({known.baseline_name})", "soft"),
-                )
-            )
-    return Table(
-        ("attack", *models, "without access"),
-        tuple(rows),
-        caption=f"{GOAL_TITLES.get(measurements[0].goal, measurements[0].goal)}: value, 95 % interval, gain",
-    )
+            cells = tuple(_cell(by_model.get(model)) for model in models)
+            rows.append((Cell(attack), *cells, _baseline(known)))
+    if len(models) > MAX_COLUMNS:
+        head = ("attack", "model or defense", "value", "without access")
+        return Table(head, tuple(rows), num_text_columns=2, caption=caption)
+    return Table(("attack", *models, "without access"), tuple(rows), caption=caption)
+
+
+def _baseline(one: LeakMeasurement) -> Cell:
+    return Cell(f"{value_text(one, one.baseline)} ({one.baseline_name})", "soft")
 
 
 def _cell(one: LeakMeasurement | None) -> Cell:

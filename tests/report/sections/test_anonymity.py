@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from quintain.report import render
+from quintain.report.leak_table import attack_table
 from quintain.report.page import write
 from quintain.report.registry import summary_lines
 from quintain.results import codec
@@ -62,6 +63,15 @@ def test_curves_tables_exposed_examples_and_pictures_are_shown(tmp_path: Path) -
     assert "person 3: reconstructed" in page.text
     assert "http://" not in html.replace("http://www.w3.org", "")
     assert "<script" not in html
+
+
+def test_many_defenses_have_rows_of_their_own() -> None:
+    one = attacked().measurements[0]
+    many = [replace(one, model=f"defense {number}") for number in range(5)]
+    assert attack_table(many[:2]).head == ("attack", "defense 0", "defense 1", "without access")
+    table = attack_table(many)
+    assert table.head == ("attack", "model or defense", "value", "without access")
+    assert [row[1].text for row in table.rows if len(row) > 1] == [one.model for one in many]
 
 
 def test_numbers_alone_are_shown_where_pictures_are_private(tmp_path: Path) -> None:
