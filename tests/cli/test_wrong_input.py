@@ -291,6 +291,9 @@ def test_a_second_threat_is_for_a_defense_that_takes_several(call, small):
     code, _, err = call(*words)
     assert code == USAGE
     assert "--also l2:0.5: pgd-at takes one threat; use it with union-at" in err
+    code, _, err = call(*words[:4], "union-at", "--also", "negative", "--out", "r")
+    assert code == USAGE
+    assert "--also negative: union-at trains against linf, l2" in " ".join(err.split())
 
 
 @pytest.mark.parametrize("token", ["l0:3", "negative", "color:brightness=0.2"])

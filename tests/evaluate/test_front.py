@@ -206,3 +206,9 @@ def test_an_inner_attack_is_refused_where_there_is_none(tmp_path):
     with pytest.raises(SettingError, match="trades has no inner attack; use it with pgd-at"):
         run_harden(net(), squares(), squares(), "trades", sigma=0.25, inner="apgd", folder=tmp_path)
     assert replace(PGDTraining(Linf(0.1)), steps=2).inner is None
+
+
+def test_a_threat_without_eps_has_no_front_and_pixels_are_whole():
+    with pytest.raises(SettingError, match="which patch:area=10% does not have; leave --front out"):
+        front_settings(PGDTraining("patch:area=10%"), None)
+    assert [one.defense.threat.eps for one in front_settings(PGDTraining("l0:3"), None)] == [2, 2, 3, 4]

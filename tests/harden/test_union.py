@@ -67,3 +67,9 @@ def test_training_searches_the_parameters_of_changes_that_are_no_ball(spec, batc
 def test_threats_that_are_none_are_refused():
     with pytest.raises(SettingError, match="threat = negative; expected one of linf, l2"):
         UnionTraining("linf:4/255", also=("negative",))
+
+
+def test_an_inner_attack_that_does_not_fit_is_refused_with_those_that_do():
+    with pytest.raises(SettingError, match=r"for patch: (.*, )?pgd") as raised:
+        PGDTraining("patch:area=3%", inner="apgd")
+    assert "or apgd" not in str(raised.value)

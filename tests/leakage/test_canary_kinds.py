@@ -65,6 +65,15 @@ def test_a_vector_is_scored_by_its_log_odds_in_float64():
     assert same[near] == pytest.approx(scores[near], rel=1e-6)
 
 
+def test_logits_whose_differences_would_overflow_are_scored(recwarn):
+    logits = torch.tensor([[1.7e308, -1.7e308], [-1.7e308, 1.7e308]], dtype=torch.float64)
+    canaries = CanaryExamples(torch.zeros(2, 7), torch.tensor([0, 0]), np.arange(2))
+    first, second = canary_scores(lambda _: logits, canaries, num_classes=2)
+    assert np.isfinite([first, second]).all()
+    assert first > second
+    assert not recwarn
+
+
 def test_an_image_is_scored_against_its_neighbors_so_that_what_all_share_counts_once():
     x, y = DATA.batch(np.arange(6))
     canaries = CanaryExamples(x, y % 2, np.arange(6))
@@ -147,5 +156,11 @@ def test_what_fails_is_named():
 
     with pytest.raises(ModelError, match="mine fails: KeyError: 'lr'"):
         BlackBoxTraining.of(fails, "mine")(x, y, 0)
+
+    def fails_at_length(dataset, seed):
+        raise ValueError("boom\nsecond line")
+
+    with pytest.raises(ModelError, match="mine fails: ValueError: boom second line; correct it"):
+        BlackBoxTraining.of(fails_at_length, "mine")(x, y, 0)
     with pytest.raises(SettingError, match="expected train"):
         BlackBoxTraining.of(print)

@@ -5,10 +5,11 @@ FAILURES = (Exception, SystemExit)
 
 
 def failure_text(error: BaseException) -> str:
-    """Return an error of such code in words: its class, and what it says.
+    """Return an error of such code in words, on one line: its class, and what it says.
 
     Args:
         error: One of ``FAILURES``.
     """
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    said = " ".join(str(error).split())
+    text = f"{type(error).__name__}: {said}" if said else type(error).__name__
     return f"{text} (sys.exit, which would end the whole run)" if isinstance(error, SystemExit) else text

@@ -12,7 +12,9 @@ from quintain.attacks.gradient.pgd import PGD
 from quintain.certify.outcome import Certifier
 from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, no_progress
+from quintain.core.registry import get_entry
 from quintain.core.seeds import derive_seed
+from quintain.core.threat_specs import threat_name
 from quintain.data.dataset import Dataset
 from quintain.harden import fit
 from quintain.harden.defense import Defense
@@ -76,10 +78,26 @@ def front_settings(defense: Defense, folder: Path | None) -> tuple[FrontSetting,
 
 def _with_setting(defense: Any, name: str, value: float) -> Defense:
     """Return a defense with another setting; ``eps`` is that of its threat, relative to what it is."""
-    ball = defense.threat
-    changes = {"threat": replace(ball, eps=value * ball.eps)} if name == EPS_RATIO else {name: value}
+    changes = {"threat": _scaled(defense.threat, value)} if name == EPS_RATIO else {name: value}
     changed: Defense = replace(defense, **changes)
     return changed
+
+
+def _scaled(threat: Any, ratio: float) -> Threat:
+    """Return a ball of another eps, in whole pixels where it counts them.
+
+    Raises:
+        SettingError: For a threat that has no eps, such as a sticker.
+    """
+    entry = get_entry("threat", threat_name(threat.spec))
+    if entry.is_true("parametric"):
+        raise SettingError(
+            f"--front tries several eps, which {threat.spec} does not have; leave --front out, or train "
+            "against a ball such as linf:4/255"
+        )
+    eps = ratio * threat.eps
+    scaled: Threat = replace(threat, eps=max(1, round(eps)) if entry.is_true("whole_sizes") else eps)
+    return scaled
 
 
 def try_settings(

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from quintain.attacks.base import Attack
 from quintain.attacks.step_sizes import check_steps
 from quintain.core.errors import SettingError
-from quintain.core.registry import get_entry
+from quintain.core.registry import entries, get_entry
 from quintain.core.threat_specs import threat_name
 from quintain.harden.arguments import check_label_smoothing, to_supported
 from quintain.harden.forward import eval_mode
@@ -99,9 +99,16 @@ def _to_inner(inner: Attack | str | None, threat: Threat, steps: int) -> Attack 
     attack: Attack = get_entry("attack", inner).build(steps=steps) if isinstance(inner, str) else inner
     kind = threat_name(threat.spec)
     if attack.access != "gradients" or attack.is_ensemble or kind not in attack.supports:
+        fitting = [
+            name
+            for name, entry in entries("attack").items()
+            if kind in entry.words("supports")
+            and entry.fact("access") == "gradients"
+            and not entry.is_true("is_ensemble")
+        ]
         raise SettingError(
             f"the inner attack {attack.name} takes {attack.access} and {', '.join(attack.supports)}; "
-            f"expected one by gradients for {kind}, such as pgd or apgd"
+            f"expected one by gradients for {kind}: {', '.join(fitting)}"
         )
     return attack
 

@@ -20,6 +20,8 @@ SHIFTS = tuple((i, j) for i in range(3) for j in range(3) if (i, j) != (1, 1))
 PROBABILITY_ERROR = 1e-3
 """Rows without a negative number whose sums are 1 but for this are taken for probabilities."""
 
+LARGEST_LOGIT = 1e100
+
 SMALLEST_PROBABILITY = 1e-30
 
 
@@ -82,7 +84,8 @@ def _checked(logits: Tensor, num_classes: int, name: str) -> Tensor:
     sums_to_one = (logits.sum(1) - 1).abs() < PROBABILITY_ERROR
     if bool((logits >= 0).all()) and bool(sums_to_one.all()):
         return logits.clamp(min=SMALLEST_PROBABILITY).log()
-    return logits
+    # beyond that a difference of two would overflow, and tells no more
+    return logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
 
 
 def _log_odds(logits: Tensor, y: Tensor) -> NDArray[np.float64]:

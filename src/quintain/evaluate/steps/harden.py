@@ -1,7 +1,7 @@
 """Train a model with a defense, then attack and certify it."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -167,8 +167,8 @@ def run_harden(
     """
     entry = get_entry("defense", defense_name)
     certifier = get_entry("certifier", entry.fact("certifier"))
-    for one in (*((threat,) if threat else ()), *also):
-        _require_supported(entry, one)
+    _require_supported(entry, "--threat", () if threat is None else (threat,))
+    _require_supported(entry, "--also", also)
     settings = {
         "sigma": sigma,
         "band_width": band_width,
@@ -290,13 +290,15 @@ def _front_note(points: tuple[FrontPoint, ...], threat: Threat) -> str:
     )
 
 
-def _require_supported(defense: Entry, threat: Threat) -> None:
-    """Raise for a threat that the defense does not take."""
-    if threat_name(threat.spec) not in defense.words("supports"):
-        raise SettingError(
-            f"--threat {threat.spec}: {defense.name} trains against {', '.join(defense.words('supports'))}; "
-            f"give a size such as --threat {defense.fact('example')}, or leave --threat out"
-        )
+def _require_supported(defense: Entry, option: str, threats: Sequence[Threat]) -> None:
+    """Raise for a threat that the defense does not take, by the option that named it."""
+    supported = defense.words("supports")
+    for threat in threats:
+        if threat_name(threat.spec) not in supported:
+            raise SettingError(
+                f"{option} {threat.spec}: {defense.name} trains against {', '.join(supported)}; give a size "
+                f"such as {option} {defense.fact('example')}, or leave {option} out"
+            )
 
 
 def _certifiers(
