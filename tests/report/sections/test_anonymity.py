@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from quintain.report import render
 from quintain.report.leak_table import attack_table
 from quintain.report.page import write
@@ -11,6 +13,7 @@ from quintain.results import codec
 from quintain.results.gate import decide
 from quintain.results.records import Record
 from quintain.results.requirements import Requirement
+from tests.report.support.browser import measured
 from tests.report.support.leaks import PRIVATE, attacked, leak_sides
 from tests.report.support.reading import Page
 from tests.report.support.sample import record
@@ -76,6 +79,17 @@ def test_many_defenses_have_rows_of_their_own() -> None:
 
 def test_numbers_alone_are_shown_where_pictures_are_private(tmp_path: Path) -> None:
     assert "data:image/png" not in render((leak_record(),), tmp_path)
+
+
+@pytest.mark.browser
+def test_the_page_fits_wide_and_narrow_screens_and_asks_nobody(chromium: str, tmp_path: Path) -> None:
+    codec.save(leak_record(tmp_path), tmp_path / "result.json")
+    html = write(tmp_path).read_text()
+    for width, found in zip(
+        (1200, 390), measured(chromium, tmp_path, [(html, 1200), (html, 390)]), strict=True
+    ):
+        assert found["width"] == found["scroll"] == width
+        assert found["beyond"] == found["clash"] == found["outside"] == found["requests"] == []
 
 
 def test_the_screen_says_what_leaks_worst_first() -> None:
