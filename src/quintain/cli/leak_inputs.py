@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 UNTRAINED = "the net has its first weights, which hold nothing of the data; only updates were attacked"
 
+RETRAINED = "exposure"
+"""The goal of attacks that a second model is trained for, with canaries."""
+
 UPDATE, SUM = "update", "sum"
 """What attacks see that are on a site's update, or on a sum of many."""
 
@@ -76,6 +79,8 @@ class LeakInputs:
     def refuse(self, named: Sequence[Entry]) -> None:
         """Raise SettingError for options that do not fit each other."""
         for entry in named:
+            if entry.fact("goal") == RETRAINED and self.retrains_without_privacy:
+                raise SettingError(f"{entry.name} {self._retraining_refusal}")
             if entry.fact("access") == SUM and entry.fact("goal") != "pictures":
                 raise SettingError(
                     f"{entry.name} is an attack of a malicious server on secure sums, which a model alone "
@@ -103,11 +108,21 @@ class LeakInputs:
                 f"--canaries {self.canaries} trains a second model as the first one was; expected --train "
                 "mine.py:train or --epochs N, which say how"
             )
-        if self.canaries and not self.train and (self.private is not None or self.claim is not None):
-            raise SettingError(
-                f"--canaries {self.canaries} trains a second model, by --epochs {self.epochs} without the "
-                "privacy that is claimed; expected --train mine.py:train, which trains it as the first"
-            )
+        if self.canaries and self.retrains_without_privacy:
+            raise SettingError(f"--canaries {self.canaries} {self._retraining_refusal}")
+
+    @property
+    def retrains_without_privacy(self) -> bool:
+        """Whether a second model would be trained without the privacy that is claimed for the first."""
+        return not self.train and (self.private is not None or self.claim is not None)
+
+    @property
+    def _retraining_refusal(self) -> str:
+        how = "as nobody said" if self.epochs is None else f"by --epochs {self.epochs}"
+        return (
+            f"trains a second model, {how}, without the privacy that is claimed; expected --train "
+            "mine.py:train, which trains it as the first"
+        )
 
     def default_attacks(self) -> "tuple[list[Entry], tuple[NotDone, ...]]":
         """Return the first attack of each goal that can be run, and the goals of which none can."""
@@ -122,6 +137,13 @@ class LeakInputs:
             knows += ["architecture"] if target.build is not None else []
             knows += ["shadows"] if target.build is not None and target.train is not None else []
             found, missing = default_leaks(self.access or target.model.access, knows=knows)
+            left_out = [entry for entry in found if entry.fact("goal") == RETRAINED]
+            if left_out and self.retrains_without_privacy:
+                missing += tuple(
+                    NotDone(RETRAINED, f"{entry.name} {self._retraining_refusal}", "give --train")
+                    for entry in left_out
+                )
+                found = tuple(entry for entry in found if entry not in left_out)
             chosen += found
         else:
             missing = (NotDone("attacks on the model", UNTRAINED, "give --weights"),)

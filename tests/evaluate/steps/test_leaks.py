@@ -24,6 +24,7 @@ from quintain.results.bounds import Consistency
 from quintain.results.leak_records import LeakPictures
 from quintain.results.privacy_records import LeakResult, Reconstruction
 from quintain.results.quantity import Basis, Metric
+from quintain.results.verdict import Decision
 from tests.evaluate.support.leaks import found
 
 
@@ -144,7 +145,7 @@ def test_two_models_are_two_claims_each_with_its_own_guarantee(plan):
         guarantees={private: PrivacyGuarantee.claimed(1.0, 1e-5)},
     )
     assert [(one.model, one.primary) for one in claims] == [("model", True), ("private-epsilon-1", False)]
-    assert [one.bracket.upper.basis for one in claims] == [Basis.TRIVIAL, Basis.PROOF]
+    assert [one.bracket.upper.basis for one in claims] == [Basis.TRIVIAL, Basis.CLAIMED]
     assert len({one.bracket.quantity for one in claims}) == 2
 
 
@@ -228,3 +229,19 @@ def test_people_are_known_by_the_held_out_split_where_other_people_are_given(pla
     assert seen == {"identity": held_out, "membership": plan.others}
     run_leaks(replace(more, public=None), [Toy(goal="identity")], folder=tmp_path, show=False)
     assert seen["identity"] is plan.others
+
+
+def test_a_typed_claim_limits_what_is_shown_and_passes_no_requirement():
+    from quintain.evaluate.leaks.claims import leak_claims
+
+    (claim,) = leak_claims(
+        [found(Toy())],
+        model="model",
+        model_hash="hash",
+        data_hash="data",
+        guarantee=PrivacyGuarantee.claimed(0.01, 0.0),
+    )
+    assert claim.bracket.upper.value < 0.02
+    verdict = claim.bracket.at_most(0.5)
+    assert verdict.decision is Decision.UNDECIDED
+    assert "is claimed, and not shown" in verdict.reason

@@ -135,7 +135,7 @@ def _upper(quantity: Quantity, guarantee: PrivacyGuarantee | None) -> Bound:
         quantity=quantity,
         side=Side.UPPER,
         value=value,
-        basis=Basis.PROOF,
+        basis=Basis.CLAIMED if guarantee.curve is None else Basis.PROOF,
         method=f"limited by {guarantee.source}",
         assumptions=("the privacy that is claimed holds", INDEPENDENT),
     )
