@@ -282,3 +282,16 @@ def test_another_seed_draws_others_and_a_negative_number_is_refused():
     assert data.sample(20, seed=0).hash != data.sample(20, seed=1).hash
     with pytest.raises(SettingError, match="0 for all"):
         data.sample(-1, seed=0)
+
+
+def test_a_data_set_goes_into_a_loader_of_torch():
+    data = from_arrays(np.arange(12, dtype=np.uint8).reshape(6, 2), np.arange(6) % 2)
+    x, y = data[3]
+    assert x.tolist() == data.batch([3])[0][0].tolist()
+    assert (int(y), int(data[-1][1])) == (1, 1)
+    batches = list(torch.utils.data.DataLoader(data, batch_size=4))
+    assert torch.equal(torch.cat([part for part, _ in batches]), data.batch(np.arange(6))[0])
+    assert torch.cat([part for _, part in batches]).tolist() == [0, 1, 0, 1, 0, 1]
+    assert len(list(data)) == 6
+    with pytest.raises(IndexError, match="has 6 examples"):
+        data[6]

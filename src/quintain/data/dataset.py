@@ -98,6 +98,25 @@ class Dataset:
     def __repr__(self) -> str:
         return f"Dataset({self.name}: {len(self)} x {self.shape}, {self.num_classes} classes)"
 
+    def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
+        """Read one sample (*shape) and its label, as a ``torch.utils.data.DataLoader`` asks for them.
+
+        Raises:
+            IndexError: If there is no such position.
+        """
+        return self.__getitems__([position])[0]
+
+    def __getitems__(self, positions: list[int]) -> list[tuple[Tensor, Tensor]]:
+        """Read some samples and labels at once, as a ``DataLoader`` of batches does.
+
+        Raises:
+            IndexError: If there is no such position.
+        """
+        if not all(-len(self) <= position < len(self) for position in positions):
+            raise IndexError(f"positions {positions}; {self.name} has {len(self)} examples")
+        x, y = self.batch([position % len(self) for position in positions])
+        return list(zip(x, y, strict=True))
+
     def batch(self, ids: npt.ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
         """Read samples and labels at ``ids``, in that order; repeats are allowed.
 

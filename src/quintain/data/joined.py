@@ -46,8 +46,8 @@ def join(datasets: Sequence[Dataset], *, name: str) -> Dataset:
         if other.shape != first.shape or other.num_classes != first.num_classes:
             raise DataError(
                 f"{other.name} has examples of shape {other.shape} in {other.num_classes} classes, and "
-                f"{first.name} of {first.shape} in {first.num_classes}; expected equal ones: resize them, or "
-                "use Dataset.with_classes"
+                f"{first.name} of {first.shape} in {first.num_classes}; expected equal ones: resize the "
+                "pictures, or give as many classes (--classes)"
             )
     return Dataset(
         JoinedSource(datasets),

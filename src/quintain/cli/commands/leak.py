@@ -35,8 +35,8 @@ def run(
     public: Annotated[
         str,
         typer.Option(
-            help="Other examples of the same kind, which the model never saw, as --data takes them; the test "
-            "and test if not given.",
+            help="Other examples of the same kind, which the model never saw, as --data takes them; its "
+            "splits val and test if not given.",
             show_default=False,
         ),
     ] = "",
