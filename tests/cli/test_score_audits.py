@@ -69,6 +69,29 @@ def test_a_training_is_not_counted_twice(audit):
     assert "fresh coins" in " ".join(err.split())
 
 
+def test_copies_of_a_training_in_another_order_are_not_counted_as_others(call, tmp_path):
+    rng = np.random.default_rng(0)
+    coins, scores = rng.random(300) < 0.5, rng.standard_normal(300)
+    files = []
+    for number in range(2):
+        order = np.random.default_rng(number).permutation(300)
+        files += ["--scores", tmp_path / f"{number}.npz"]
+        np.savez(files[-1], scores=scores[order], included=coins[order])
+    code, _, err = call("audit", *files, "--claim", 0)
+    assert code == ExitCode.EXECUTION
+    assert "the same scores and coins in another order" in " ".join(err.split())
+
+
+def test_equal_scores_of_as_many_included_canaries_are_no_copies(call, tmp_path):
+    coins = np.arange(300) < 150
+    files = []
+    for number in range(2):
+        files += ["--scores", tmp_path / f"{number}.npz"]
+        included = np.random.default_rng(number).permutation(coins)
+        np.savez(files[-1], scores=np.zeros(300), included=included)
+    assert call("audit", *files, "--claim", 1)[0] == ExitCode.OK
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [

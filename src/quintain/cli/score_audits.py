@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from quintain.cli.call import VerbCall
-    from quintain.leakage import Auditor, EpsilonAudit
+    from quintain.leakage import Auditor, EpsilonAudit, Experiment
 
 CODES = {
     "CONSISTENT": ExitCode.OK,
@@ -57,7 +57,7 @@ def audit_scores(
     if claim is not None and not claim >= 0:
         raise SettingError(f"got --claim {claim}; expected an epsilon from 0 up, such as 3")
     read = [Experiment.read(file) for file in files]
-    _refuse_copies(files, [one.included for one in read])
+    _refuse_copies(files, read)
     bounds, assumed = bracket_side(auditor)
 
     def audited(one: Experiment, by: "Auditor") -> "EpsilonAudit":
@@ -116,13 +116,27 @@ def _guesses(audit: "EpsilonAudit") -> str:
     return f"{audit.correct} of {audit.guesses} guesses right, " if isinstance(audit, OneRunAudit) else ""
 
 
-def _refuse_copies(files: Sequence[Path], coins: "Sequence[NDArray[np.bool_]]") -> None:
-    """Refuse trainings of the same coins: a training that is counted twice would look like two."""
-    for (first, one), (second, other) in combinations(zip(files, coins, strict=True), 2):
-        if np.array_equal(one, other):
+def _refuse_copies(files: Sequence[Path], trainings: "Sequence[Experiment]") -> None:
+    """Refuse trainings of the same coins, and copies in another order: one counted twice would look like two.
+
+    Where all scores are equal, fresh coins may be the same but for their order by chance.
+    """
+    for (first, one), (second, other) in combinations(zip(files, trainings, strict=True), 2):
+        if np.array_equal(one.included, other.included):
             raise DataError(
                 f"{first} and {second} have the same canaries included; expected trainings with fresh coins"
             )
+        if np.ptp(one.scores) > 0 and np.array_equal(_sorted_pairs(one), _sorted_pairs(other)):
+            raise DataError(
+                f"{first} and {second} hold the same scores and coins in another order; expected trainings "
+                "with fresh coins"
+            )
+
+
+def _sorted_pairs(training: "Experiment") -> "NDArray[np.float64]":
+    """Return scores and coins (2, m), sorted by both: the same for each order of the canaries."""
+    pairs = np.stack([training.scores, training.included.astype(np.float64)])
+    return pairs[:, np.lexsort(pairs)]
 
 
 def _meaning(found: str, trainings: int) -> str:
