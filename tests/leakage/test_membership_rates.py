@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import binom, norm
 
 from quintain.core.errors import SettingError
 from quintain.leakage.membership_rates import (
@@ -36,9 +36,41 @@ def test_neither_bound_exceeds_the_true_rate_more_often_than_it_says(mu, members
     assert sum(advantage_levels(one).at(0.95, 0.0) > advantage for one in found) < FALSE_ALARMS
 
 
-def test_scores_that_are_all_equal_show_nothing():
-    same = MembershipScores.of([0.0] * 50, [0.0] * 50)
-    assert set(tpr_levels(same, 0.01).values) == set(advantage_levels(same).values) == {0.0}
+@pytest.mark.parametrize("repeats", [200, pytest.param(1000, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize(("members", "others"), [(60, 60), (100, 400)])
+@pytest.mark.parametrize(
+    ("of_members", "of_others", "tpr", "advantage"),
+    [
+        # law of each score from the lowest up, TPR at 5 % FPR with ties at random, largest TPR - FPR
+        pytest.param([1.0], [1.0], 0.05, 0.0, id="constant"),
+        pytest.param([0.2, 0.8], [0.2, 0.8], 0.05, 0.0, id="binary, nothing told"),
+        pytest.param([0.5, 0.5], [0.9, 0.1], 0.25, 0.4, id="binary"),
+        pytest.param([0.3, 0.3, 0.4], [0.6, 0.3, 0.1], 0.2, 0.3, id="three levels"),
+    ],
+)
+def test_the_bounds_hold_where_scores_are_equal(
+    of_members, of_others, tpr, advantage, members, others, repeats
+):
+    misses = np.zeros(2, dtype=int)
+    for seed in range(repeats):
+        rng = np.random.default_rng(seed)
+        levels = np.arange(len(of_members))
+        drawn_scores = MembershipScores.of(
+            rng.choice(levels, members, p=of_members), rng.choice(levels, others, p=of_others), seed=seed
+        )
+        bounds = [tpr_levels(drawn_scores, 0.05), advantage_levels(drawn_scores)]
+        misses += [
+            bound.at(0.95, 0.0) > truth + 1e-9 for bound, truth in zip(bounds, (tpr, advantage), strict=True)
+        ]
+    # chance brings about more than so many once in a thousand, at 5 %
+    assert misses.max() <= binom.ppf(0.999, repeats, 0.05)
+
+
+@pytest.mark.parametrize(("right", "low"), [(1600, 0.134), (1100, 0.35)])
+def test_a_threshold_within_equal_scores_shows_what_labels_tell(right, low):
+    """All members and some of 2,000 others are predicted right: the advantage is the fraction of the rest."""
+    labels = MembershipScores.of([1.0] * 2000, [1.0] * right + [0.0] * (2000 - right))
+    assert low < advantage_levels(labels).at(0.95, 0.0) < 1 - right / 2000
 
 
 def test_a_perfect_attack_shows_what_so_few_others_allow():

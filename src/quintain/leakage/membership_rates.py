@@ -1,7 +1,9 @@
 """Lower bounds on how well members of a training set can be told, from the scores of one attack.
 
 The threshold is the score of one of the others, whose rank is fixed beforehand: given the scores of the
-others it does not depend on those of the members, so that no choice is made on what is counted.
+others it does not depend on those of the members, so that no choice is made on what is counted. Equal scores
+are ordered by noise that knows nothing of membership, as ``judge_membership`` does it, so that a threshold
+may lie between them: whoever guesses may break ties at random.
 """
 
 import math
@@ -14,6 +16,7 @@ from scipy.special import betaincinv
 
 from quintain.core.errors import SettingError
 from quintain.core.statistics import binomial_lower
+from quintain.leakage.judges.membership import RankedScores, rank_scores
 from quintain.results.evidence import ConfidenceLevels
 
 CONFIDENCES = (0.5, 0.8, 0.9, 0.95, 0.975, 0.99, 0.995, 0.999)
@@ -25,33 +28,40 @@ ADVANTAGE_RANKS = (1 / 100, 1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4)
 
 @dataclass(frozen=True, slots=True)
 class MembershipScores:
-    """The scores of one attack, larger for likelier members.
+    """The places of members and of others in the order of one attack's scores, ties broken by noise.
 
     Args:
-        members: Of the training examples (n,).
-        others: Of examples of the same kind that were not trained on (m,).
-
-    Raises:
-        SettingError: If there are none of either, or one is NaN.
+        members: Of the training examples (n,), larger for likelier members.
+        others: Of examples of the same kind that were not trained on (m,); no two places are equal.
     """
 
-    members: NDArray[np.float64]
-    others: NDArray[np.float64]
+    members: NDArray[np.int64]
+    others: NDArray[np.int64]
 
     @classmethod
-    def of(cls, members: ArrayLike, others: ArrayLike) -> "MembershipScores":
-        """Return the scores as arrays of float64."""
-        found = cls(*(np.asarray(one, dtype=np.float64).reshape(-1) for one in (members, others)))
-        for name, scores in (("members", found.members), ("others", found.others)):
+    def of(cls, members: ArrayLike, others: ArrayLike, *, seed: int = 0) -> "MembershipScores":
+        """Return the places of scores, larger for likelier members; the noise follows from the seed.
+
+        Raises:
+            SettingError: If there are none of either, or one is NaN.
+        """
+        found = [np.asarray(one, dtype=np.float64).reshape(-1) for one in (members, others)]
+        for name, scores in zip(("members", "others"), found, strict=True):
             if not len(scores) or np.isnan(scores).any():
                 count = int(np.isnan(scores).sum())
                 raise SettingError(
                     f"{len(scores)} scores of {name}, {count} of them NaN; expected at least one, and numbers"
                 )
-        return found
+        is_member = np.arange(len(found[0]) + len(found[1])) < len(found[0])
+        return cls.ranked(rank_scores(np.concatenate(found), is_member, seed=seed))
+
+    @classmethod
+    def ranked(cls, scores: RankedScores) -> "MembershipScores":
+        """Return the places of scores whose ties are broken."""
+        return cls(-np.flatnonzero(scores.is_member), -np.flatnonzero(~scores.is_member))
 
     def found(self, rank: int) -> int:
-        """Return how many members score above all but ``rank`` of the others; ties count as missed."""
+        """Return how many members come before all but ``rank`` of the others."""
         threshold = np.sort(self.others)[::-1][rank]
         return int((self.members > threshold).sum())
 

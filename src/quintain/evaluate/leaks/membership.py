@@ -20,6 +20,7 @@ from quintain.leakage.judges.membership import (
     judge_membership,
     most_exposed,
     name_of_rate,
+    rank_scores,
 )
 from quintain.leakage.judges.trade_off import EpsilonDelta, MaxTPR
 from quintain.leakage.knowledge import Knowledge
@@ -198,6 +199,7 @@ def _judged(
     judged = judge(scores[rows])
     if attack.access == "labels" and right is not None:
         judged = against(judged, judge(right[rows]), name=PREDICTED_RIGHT)
+    places = MembershipScores.ranked(rank_scores(scores[rows], truth, ids=rows, seed=seed))
     exposed = most_exposed(scores[rows], truth, ids=rows, seed=seed)
     return [
         LeakMeasurement(
@@ -221,7 +223,7 @@ def _judged(
             exposed=tuple(int(trial.numbers[position]) for position in exposed),
             metric=_METRICS.get(one.measure, (None, None))[0],
             fpr=_METRICS.get(one.measure, (None, None))[1],
-            lower=_lower(one.measure, MembershipScores.of(scores[rows][truth], scores[rows][~truth])),
+            lower=_lower(one.measure, places),
         )
         for one in judged
     ]
