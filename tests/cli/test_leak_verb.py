@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from quintain.core.errors import ExitCode
+from quintain.core.files import sha256
+from quintain.data import load_data
 from quintain.evaluate.leaks.goals import MEASURES
 from quintain.evaluate.leaks.job import LeakFindings
 from quintain.results.codec import load
@@ -66,6 +68,34 @@ def test_the_option_takes_names_too(call, box, small, brief_measures):
     code, _, err = call("leak", "--attack", "knockoff", *given, "--out", "k")
     assert code == ExitCode.OK, err
     assert {one.access for one in load(Path("k/result.json")).result.measurements} == {"labels"}
+
+
+def hashes(out):
+    """What a record calls the training examples: where it is from, and in each claim."""
+    record = load(Path(out) / "result.json")
+    return record.provenance.data.hash, {claim.bracket.quantity.data_hash for claim in record.claims}
+
+
+def test_whoever_has_the_training_examples_cannot_work_out_their_hash(call, box, small, brief_measures):
+    given = ("leak", "knockoff", "--model", box["scores"], "--data", small, *FEW)
+    codes = [call(*given, "--out", out)[0] for out in ("a", "b")]
+    assert codes == [ExitCode.OK] * 2
+    plain = load_data(str(small)).split("train").hash
+    assert not any(plain[:16].encode() in one.read_bytes() for one in Path("a").rglob("*") if one.is_file())
+    assert not Path("a/unfinished").exists()
+    (first, of_claims), (again, others) = hashes("a"), hashes("b")
+    assert plain != first != again
+    # each claim names the candidates too, under the same secret
+    assert of_claims == {sha256(f"{first} natural".encode())}
+    assert not of_claims & others
+    # the same call finds its result, and two runs are compared as those of epsilon are
+    code, out, err = call(*given, "--out", "a")
+    assert code == ExitCode.OK, err
+    assert "finished before: nothing was run" in out
+    assert hashes("a") == (first, of_claims)
+    code, out, err = call("compare", "a", "b")
+    assert code == ExitCode.OK, err
+    assert "differs" not in out
 
 
 def test_more_access_than_the_model_gives_is_refused(call, box, small):

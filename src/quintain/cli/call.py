@@ -48,6 +48,8 @@ class VerbCall(CallInputs):
         out, require, undecided: What these options said.
         resume_dir: Subfolder of the run folder with the state of an interrupted run; empty if the command
             cannot resume.
+        keeps_data_secret: Whether the record names the examples by a hash with a secret salt, since they are
+            those that the model was trained on; for commands that resume.
     """
 
     verb: str
@@ -55,6 +57,7 @@ class VerbCall(CallInputs):
     require: tuple[str, ...] = ()
     undecided: UndecidedRule | None = None
     resume_dir: str = ""
+    keeps_data_secret: bool = False
 
     @classmethod
     def of(cls, verb: str, options: Mapping[str, object]) -> "VerbCall":
@@ -152,7 +155,8 @@ class VerbCall(CallInputs):
             with self._folder_of_its_own(), mark_unfinished(folder, self.verb, self.resume_dir):
                 record = self.decide(self._record(work))
                 self._store(record)
-                save_settings(folder, settings, self.data_options)
+                # A hash whose salt is destroyed cannot be compared: the dates of files tell others apart.
+                save_settings(folder, settings, {} if self.keeps_data_secret else self.data_options)
                 if self.resume_dir and not list(early_stops([record.result])):
                     delete_unfinished(self.unfinished)
         except KeyboardInterrupt as stop:
@@ -290,12 +294,20 @@ class VerbCall(CallInputs):
             work,
             command=command_line(),
             seed=self.seed,
-            data=(self.examples.name, self.examples.hash),
+            data=(self.examples.name, self._data_hash()),
             device=self.device_name,
         )
         missing = missing_class_notes(self.whole_split, self.sampled)
         seen = (TRAIN_NOTE,) if self.split == "train" else ()
         return replace(record, notes=(*record.notes, *missing, *seen))
+
+    def _data_hash(self) -> str:
+        """The hash of the examples, as the record may have it."""
+        if not self.keeps_data_secret:
+            return self.examples.hash
+        from quintain.evaluate.privacy_target import ProtectedRecords
+
+        return ProtectedRecords.of_run(self.examples, self.unfinished).keyed_hash
 
     def _store(self, record: "Record") -> None:
         _save(record, self.folder)

@@ -4,7 +4,6 @@ import hashlib
 from pathlib import Path
 
 from quintain.data.dataset import Dataset
-from quintain.dp.training.resume import load_or_make_salt
 from quintain.evaluate.privacy_target import ProtectedRecords
 from quintain.federated import FederatedConfig
 from quintain.federated.privacy import FederationPrivacy
@@ -49,7 +48,7 @@ def privacy_claim(
         kept: The folder of the unfinished run, which keeps the key of the records' hash.
     """
     found = privacy.guarantee
-    records = ProtectedRecords.from_dataset(data, None if kept is None else load_or_make_salt(kept))
+    records = ProtectedRecords.of_run(data, kept)
     quantity = Quantity(
         Metric.EPSILON,
         hashlib.sha256(f"federated {config!r} {len(data)}".encode()).hexdigest(),

@@ -5,6 +5,7 @@ import hmac
 import math
 import secrets
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from quintain.core.errors import SettingError
 from quintain.data.dataset import Dataset
 from quintain.dp import PrivatePlan, accounting
 from quintain.dp.accounting.calibration import MAX_EPSILON
+from quintain.dp.training.resume import load_or_make_salt
 from quintain.results.bounds import Bound
 from quintain.results.privacy_records import PrivacyPlan
 from quintain.results.quantity import Basis, Metric, Quantity, Side
@@ -161,6 +163,11 @@ class ProtectedRecords:
         salt = secrets.token_bytes(32) if salt is None else salt
         keyed_hash = hmac.new(salt, train.hash.encode(), hashlib.sha256).hexdigest()
         return cls(len(train), keyed_hash, "image" if len(train.shape) == 3 else "record")
+
+    @classmethod
+    def of_run(cls, train: Dataset, unfinished: Path | None) -> "ProtectedRecords":
+        """Return the records of a data set, hashed under the salt that a run keeps while it is unfinished."""
+        return cls.from_dataset(train, None if unfinished is None else load_or_make_salt(unfinished))
 
 
 def epsilon_quantity(plan: PrivatePlan, records: ProtectedRecords) -> Quantity:

@@ -17,7 +17,8 @@ def compare(a: Sequence[Record], b: Sequence[Record]) -> tuple[ClaimChange, ...]
     A change is an improvement only if the worst that is known of the new value beats the best that is known
     of the old one, at 95 % where a side rests on draws; overlapping brackets leave it undecided. Claims on
     other data or another threat are named, never compared; but epsilon is that of the mechanism, and whether
-    it hid the same records cannot be told from results, which do not give them away.
+    it hid the same records, or attackers sought the same, cannot be told from results, which do not give them
+    away.
     """
     old = {claim.name: claim for claim in RunResults.of(a).claims}
     new = {claim.name: claim for claim in RunResults.of(b).claims}
@@ -49,7 +50,8 @@ def _outcome(before: Claim | None, after: Claim | None) -> tuple[ChangeKind, str
 
 def difference(before: Claim, after: Claim) -> str:
     """Return why two claims cannot be compared, such as other data; empty where they can."""
-    private = before.bracket.quantity.metric is after.bracket.quantity.metric is Metric.EPSILON
+    metrics = (before.bracket.quantity.metric, after.bracket.quantity.metric)
+    private = all(one is Metric.EPSILON or one.is_leak for one in metrics)
     old, new = (_must_agree(claim.bracket.quantity) for claim in (before, after))
     differing = [word for word in old if old[word] != new[word] and not (private and word == "data")]
     if not differing:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from torch import nn
 
+from quintain.core.files import sha256
+from quintain.core.seeds import derive_seed
 from quintain.data import from_arrays
-from quintain.evaluate.privacy_target import PrivacyTarget
+from quintain.evaluate.privacy_target import PrivacyTarget, ProtectedRecords
 from quintain.evaluate.steps.membership import run_membership
 from quintain.models import initialize
 from quintain.results.quantity import Basis
@@ -18,16 +20,19 @@ def build(seed):
     return initialize(nn.Sequential(nn.Flatten(), nn.Linear(36, 64), nn.ReLU(), nn.Linear(64, 2)), seed)
 
 
+def noise():
+    rng = np.random.default_rng(0)
+    return from_arrays(rng.random((150, 6, 6)).astype(np.float32), rng.integers(0, 2, 150), name="noise")
+
+
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     """Noise with random labels, which a net can only know by heart, attacked in both trainings."""
-    rng = np.random.default_rng(0)
-    data = from_arrays(rng.random((150, 6, 6)).astype(np.float32), rng.integers(0, 2, 150), name="noise")
     kept = tmp_path_factory.mktemp("unfinished")
 
     def run():
         return run_membership(
-            data,
+            noise(),
             build=build,
             recipe=Recipe(epochs=100, batch_size=16, learning_rate=5e-3),
             private=PrivacyTarget(epsilon=1.0, batch_size=30, steps=5),
@@ -70,3 +75,16 @@ def test_trained_nets_are_kept_so_that_a_killed_run_goes_on(found):
     first, again, kept = found
     assert len(list(kept.rglob("*.safetensors"))) == 2 * 5
     assert by_model(first, "AUC") == by_model(again, "AUC")
+
+
+def test_the_examples_are_named_under_a_secret_that_is_kept_beside_the_nets(found):
+    first, again, kept = found
+    names = {claim.bracket.quantity.data_hash for claim in first.claims}
+    assert names == {claim.bracket.quantity.data_hash for claim in again.claims}
+    salt = (kept / "salt").read_bytes()
+    rows = np.random.default_rng(derive_seed(0, "membership", "drawn")).permutation(150)[:140]
+    pool = noise().subset(np.sort(rows))
+    keyed = ProtectedRecords.from_dataset(pool, salt).keyed_hash
+    kinds = ("natural", "mislabeled canaries")
+    assert names == {sha256(f"{keyed} {kind}".encode()) for kind in kinds}
+    assert not names & {sha256(f"{pool.hash} {kind}".encode()) for kind in kinds}

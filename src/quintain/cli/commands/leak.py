@@ -106,7 +106,7 @@ def run(
     from quintain.results.run_layout import UNFINISHED
 
     inputs = LeakInputs(
-        call=replace(call, needs_float64=True, split="train", resume_dir=UNFINISHED),
+        call=replace(call, needs_float64=True, split="train", resume_dir=UNFINISHED, keeps_data_secret=True),
         public=public,
         access=access,
         budget=budget,

@@ -44,7 +44,7 @@ def leak_claims(
         model: The name of the model that was attacked first, as requirements name it; others go by what
             measurements call them.
         model_hash: Its hash.
-        data_hash: Of its training examples.
+        data_hash: Of its training examples, under a secret salt.
         guarantee: The privacy that is claimed for it, if any.
         guarantees: That of other models that were tried, by what measurements call them; ``guarantee`` is
             that of all that are missing.

@@ -15,6 +15,7 @@ from quintain.evaluate.leaks.goals import MEASURES
 from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
 from quintain.evaluate.leaks.job import LeakFindings, LeakJob, LeakTarget
 from quintain.evaluate.leaks.trainers import RecipeTrainer
+from quintain.evaluate.privacy_target import ProtectedRecords
 from quintain.evaluate.step import StepOutput
 from quintain.leakage.attack import LeakageAttack
 from quintain.leakage.view import LEVELS
@@ -121,7 +122,7 @@ def run_leaks(
         measurements,
         model="model",
         model_hash=plan.model_hash,
-        data_hash=plan.members.hash,
+        data_hash=ProtectedRecords.of_run(plan.members, unfinished).keyed_hash,
         guarantee=plan.guarantee,
     )
     result = LeakResult(measurements=measurements, pictures=kept, seconds=time.perf_counter() - clock)

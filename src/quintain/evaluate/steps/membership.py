@@ -16,7 +16,7 @@ from quintain.evaluate.leaks.job import LeakFindings, Trainer
 from quintain.evaluate.leaks.membership import run_trial
 from quintain.evaluate.leaks.membership_trial import own_target
 from quintain.evaluate.leaks.trainers import PrivateTrainer, RecipeTrainer
-from quintain.evaluate.privacy_target import PrivacyTarget, plan_record
+from quintain.evaluate.privacy_target import PrivacyTarget, ProtectedRecords, plan_record
 from quintain.evaluate.step import StepOutput
 from quintain.evaluate.steps.leaks import default_leaks
 from quintain.results.privacy_records import LeakResult
@@ -103,7 +103,7 @@ def run_membership(
         measurements,
         model=name_of_title(plain_title),
         model_hash="",
-        data_hash=pool.hash,
+        data_hash=ProtectedRecords.of_run(pool, unfinished).keyed_hash,
         guarantees={private_title: guarantee},
         primary=False,
     )

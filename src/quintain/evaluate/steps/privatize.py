@@ -13,7 +13,7 @@ from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.dp import Ledger, PrivatePlan, PrivateTrainingResult, Release, accounting, fit
 from quintain.dp.report import ASSUMPTIONS
-from quintain.dp.training.resume import ResumableRun, load_or_make_salt
+from quintain.dp.training.resume import ResumableRun
 from quintain.evaluate.brackets import clean_accuracy_claim
 from quintain.evaluate.model import EvaluatedModel, clean_counts
 from quintain.evaluate.plain_training import train_until_converged
@@ -129,9 +129,7 @@ def run_privatize(
         composed_epsilon=accounting.composed_epsilon(runs, plan.delta) if others else None,
     )
     notes = (*delta_warnings(plan.delta, len(train)), *_notes(result))
-    records = ProtectedRecords.from_dataset(
-        train, None if unfinished is None else load_or_make_salt(unfinished)
-    )
+    records = ProtectedRecords.of_run(train, unfinished)
     claims = _claims(subject, test, plan, records, fits[0].epsilon, primary=True)
     return StepOutput(result, claims, notes, reproducible=False)
 
@@ -175,7 +173,7 @@ def partial_privatize(
         stop_reason=stop_reason,
     )
     notes = (f"PARTIAL: {stop_reason}", *_notes(result))
-    records = ProtectedRecords.from_dataset(train, load_or_make_salt(unfinished))
+    records = ProtectedRecords.of_run(train, unfinished)
     claims = _claims(subject, test, plan, records, ledger.epsilon(plan.delta), primary=False)
     return StepOutput(result, claims, notes, reproducible=False)
 
