@@ -5,9 +5,11 @@ import torch
 from torch import nn
 
 from quintain.core.errors import SettingError
+from quintain.data import from_arrays
 from quintain.harden import PGDTraining, UnionTraining
 from quintain.harden.pgd import worst_points
 from quintain.harden.union import UnionLoss
+from quintain.harden.validation import RobustValidation
 from quintain.models.adapters import forward_logits
 from quintain.testing import random_inputs
 from quintain.threats import parse
@@ -73,3 +75,16 @@ def test_an_inner_attack_that_does_not_fit_is_refused_with_those_that_do():
     with pytest.raises(SettingError, match=r"for patch: (.*, )?pgd") as raised:
         PGDTraining("patch:area=3%", inner="apgd")
     assert "or apgd" not in str(raised.value)
+
+
+def test_validation_counts_what_resists_in_every_threat():
+    net, x = a_net(), random_inputs(40, 1, 8, 8, seed=4).float()
+    data = from_arrays(x.numpy(), forward_logits(net, x).argmax(1).numpy(), num_classes=3)
+    weak, strong = parse("linf:0.0001"), parse("linf:0.2")
+
+    def robust(*threats):
+        return RobustValidation(data, threats[0], also=threats[1:])(net, 0, ()).robust
+
+    assert robust(weak) > robust(strong)
+    assert robust(weak, strong) == robust(strong, weak) == robust(strong)
+    assert repr(RobustValidation(data, weak)) != repr(RobustValidation(data, weak, also=(strong,)))

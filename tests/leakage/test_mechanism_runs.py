@@ -99,3 +99,24 @@ def test_too_few_runs_are_refused():
     runs = MechanismRuns(np.zeros((7, 1)), np.zeros((7, 1)))
     with pytest.raises(SettingError, match="expected at least 8"):
         score_runs(runs, delta=0.0, seed=0)
+
+
+def test_each_run_gets_an_input_of_its_own_whatever_it_does_to_it():
+    def in_place(records, rng):
+        records += rng.laplace(size=records.shape)
+        return records.sum()
+
+    def consuming(records, _rng):
+        return float(sum(records.pop() for _ in range(len(records))))
+
+    found = run_mechanism(in_place, np.array([1.0, 0.5]), np.array([0.0, 0.5]), runs=200, seed=1)
+    # noise that added up over the runs would spread as their number
+    assert np.abs(found.releases).max() < 40
+    runs = run_mechanism(consuming, [1.0, 2.0], [1.0], runs=8, seed=0)
+    assert set(runs.releases.ravel()) == {3.0}
+    assert set(runs.neighbor_releases.ravel()) == {1.0}
+
+
+def test_an_input_that_cannot_be_copied_is_refused():
+    with pytest.raises(SettingError, match="a generator, which cannot be copied for each run"):
+        run_mechanism(lambda records, _rng: 0.0, (one for one in [1]), [1], runs=8, seed=0)

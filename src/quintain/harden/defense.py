@@ -122,6 +122,7 @@ def _looks_at(
     return RobustValidation(
         examples.sample(MAX_EXAMPLES if not single_step else most, seed=derive_seed(seed, "validation")),
         defense.threat,
+        also=getattr(defense, "also", ()),
         selects=validation is not None,
         by_bounds=getattr(defense, "trains_bounds", False),
         single_step=single_step,

@@ -41,6 +41,7 @@ class RobustValidation:
     Args:
         data: The examples, which should not be trained on.
         threat: The adversary's ball.
+        also: Further threats, in each of which an example must stay right.
         selects: Whether the run is to end with the best weights.
         by_bounds: Whether interval bounds count what they certify, in place of the attack.
         single_step: Whether training takes a single step, so that catastrophic overfitting is looked for: one
@@ -52,6 +53,7 @@ class RobustValidation:
 
     data: "Dataset" = field(repr=False)
     threat: Threat
+    also: tuple[Threat, ...] = field(default=(), kw_only=True)
     selects: bool = True
     by_bounds: bool = False
     single_step: bool = False
@@ -89,20 +91,22 @@ class RobustValidation:
             yield batch.x.to(device), batch.y.to(device), batch.ids
 
     def _resists(self, net: nn.Module, x: Tensor, y: Tensor, ids: Tensor, correct: Tensor) -> Tensor:
-        """Return which of the ``correct`` examples (B,) stay so after ten steps."""
+        """Return which of the ``correct`` examples (B,) stay so after ten steps in each threat."""
         found = correct.clone()
-        if correct.any():
-            z = find_worst_points(
-                net,
-                x[correct],
-                y[correct],
-                self.threat,
-                steps=ATTACK_STEPS,
-                rel_step_size=1.0,
-                seed=0,
-                ids=ids[correct.cpu()],
-            )
-            found[correct] = forward_logits(net, z).argmax(1) == y[correct]
+        for threat in (self.threat, *self.also):
+            left = found.clone()
+            if left.any():
+                z = find_worst_points(
+                    net,
+                    x[left],
+                    y[left],
+                    threat,
+                    steps=ATTACK_STEPS,
+                    rel_step_size=1.0,
+                    seed=0,
+                    ids=ids[left.cpu()],
+                )
+                found[left] = forward_logits(net, z).argmax(1) == y[left]
         return found
 
     def _resists_one_step(self, net: nn.Module, x: Tensor, y: Tensor, correct: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Many runs of a mechanism of the user's on two neighboring inputs, and a score that tells them apart."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -100,7 +101,7 @@ def run_mechanism(
 
     Args:
         mechanism: The mechanism.
-        records, neighbor: Two neighboring inputs, handed on as they are.
+        records, neighbor: Two neighboring inputs; each run gets a copy of its own, which it may change.
         runs: Of each input.
         seed: Of the generators that it is given, one an input.
         name: Of the mechanism, for messages.
@@ -134,7 +135,7 @@ def run_mechanism(
 
 def _released(mechanism: Mechanism, given: object, rng: np.random.Generator, name: str) -> Numbers:
     try:
-        released = mechanism(given, rng)
+        released = mechanism(_copy(given, name), rng)
         numbers = np.asarray(released, dtype=np.float64).ravel()
     except QuintainError:
         raise
@@ -146,6 +147,21 @@ def _released(mechanism: Mechanism, given: object, rng: np.random.Generator, nam
             "release none, release a number that stands for that"
         )
     return numbers
+
+
+def _copy(given: object, name: str) -> object:
+    """Return a copy: of an input that runs change in place, later ones would release something else.
+
+    Raises:
+        SettingError: If it cannot be copied, such as a generator.
+    """
+    try:
+        return copy.deepcopy(given)
+    except FAILURES as error:
+        raise SettingError(
+            f"an input of {name} is a {type(given).__name__}, which cannot be copied for each run "
+            f"({failure_text(error)}); expected arrays, numbers, or lists of them"
+        ) from error
 
 
 def score_runs(runs: MechanismRuns, *, delta: float, seed: int) -> tuple[Numbers, NDArray[np.bool_]]:

@@ -164,7 +164,7 @@ def test_examples_of_one_class_are_measured():
 def test_pictures_of_other_sizes_too_few_others_and_access_are_refused():
     members, others = examples(60, 0), examples(60, 1)
     target = target_on(members, ignore)
-    wide = from_arrays(np.zeros((60, 7, 7), dtype=np.float32), np.zeros(60, dtype=int))
+    wide = from_arrays(np.random.default_rng(0).random((60, 7, 7), dtype=np.float32), np.zeros(60, dtype=int))
     with pytest.raises(DataError, match="expected equal ones"):
         given_target(target, members, wide, candidates=99, seed=0)
     with pytest.raises(DataError, match="expected at least 2 members and 4 others"):
@@ -174,3 +174,14 @@ def test_pictures_of_other_sizes_too_few_others_and_access_are_refused():
     unknown = LeakTarget(target.model, "unknown")
     with pytest.raises(SettingError, match="need its architecture and its training"):
         MEASURES["membership"](LeakJob(unknown, [LiRA()], members, others))
+
+
+def test_repeated_examples_are_one_candidate_each():
+    members, others = examples(20, 0), examples(60, 1)
+    x, y = members.batch(torch.arange(20).repeat(3))
+    repeated = from_arrays(x.numpy(), y.numpy())
+    trial = given_target(target_on(repeated, ignore), repeated, others, candidates=99, seed=0)
+    assert trial.is_member.sum() == 20
+    assert len(np.unique(trial.numbers[trial.is_member] % 20)) == 20
+    assert len(trial.rest) == 40
+    assert any(note.startswith("40 examples of arrays and arrays are repeated") for note in trial.notes)

@@ -105,18 +105,23 @@ def given_target(
     """
     apart = leave_out_shared(members, others)
     notes = _count_note(len(others) - len(apart), f"examples of {others.name} are also members")
-    others = apart
-    count = min(candidates, len(members), len(others) // 2)
+    # repeated candidates would count as several independent ones
+    distinct = first_of_each(members)
+    others = apart.subset(first_of_each(apart), name=apart.name)
+    repeats = len(members) - len(distinct) + len(apart) - len(others)
+    notes = (*notes, *_count_note(repeats, f"examples of {members.name} and {others.name} are repeated"))
+    count = min(candidates, len(distinct), len(others) // 2)
     if count < 2:
         raise DataError(
             f"{len(members)} members and {len(others)} others; expected at least 2 members and 4 others, of "
             "which half are candidates"
         )
     mine, theirs = (
-        np.random.default_rng(derive_seed(seed, "membership", "candidates", name)).permutation(len(data))
-        for name, data in (("members", members), ("others", others))
+        np.random.default_rng(derive_seed(seed, "membership", "candidates", name)).permutation(positions)
+        for name, positions in (("members", distinct), ("others", np.arange(len(others))))
     )
-    chosen, left = np.sort(mine[:count]), np.sort(mine[count:])
+    chosen = np.sort(mine[:count])
+    left = np.setdiff1d(np.arange(len(members)), chosen)
     tried = np.sort(theirs[:count])
     pool = join([members.subset(chosen), others.subset(tried)], name=members.name)
     near = near_duplicates(members.subset(chosen), others)

@@ -14,7 +14,7 @@ def train_again(job: LeakJob, data: Dataset, *, label: str) -> nn.Module:
     """Return a fresh net of the target's architecture, trained on some data as the target was.
 
     Where the job keeps finished parts, its weights are one of them, by the content of the data, the target's
-    title and the seed.
+    title, what trains it, with the hash of its file, and the seed.
 
     Args:
         job: Says how the target was trained.
@@ -33,7 +33,7 @@ def train_again(job: LeakJob, data: Dataset, *, label: str) -> nn.Module:
     net = build(seed).to(job.target.model.device)
     path = None
     if job.unfinished is not None:
-        key = sha256(f"{job.target.title} {data.hash} {seed} {net!r}".encode())[:16]
+        key = sha256(f"{job.target.title} {data.hash} {seed} {net!r} {train!r}".encode())[:16]
         path = job.unfinished / f"{label.replace(' ', '-')}-{key}.safetensors"
         if path.exists():
             return load_weights(net, path).eval()
@@ -41,4 +41,5 @@ def train_again(job: LeakJob, data: Dataset, *, label: str) -> nn.Module:
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_weights(net, path)
+        path.chmod(0o600)  # what it was trained on is private
     return net.eval()

@@ -81,7 +81,7 @@ def p_value(canaries: int, guesses: int, correct: int, epsilon: float, delta: fl
     # B / b_v = 1 + sum of products of b_{j+1} / b_j = (r - j) / (j + 1) e^epsilon, all positive.
     above = np.arange(correct, guesses)
     with np.errstate(over="ignore"):
-        ratio = 1 + float(np.cumprod((guesses - above) / (above + 1) * math.exp(epsilon)).sum())
+        ratio = 1 + float(np.cumprod((guesses - above) / (above + 1) * np.exp(epsilon)).sum())
     shown = min(1.0, canaries * delta * ratio / correct)
     return _rounded_up(binomial + (1 - binomial) * shown, canaries)
 
