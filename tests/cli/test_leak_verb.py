@@ -132,6 +132,7 @@ def test_an_untrained_net_is_attacked_by_its_updates_alone(call, small):
         (("knockoff", "--canaries", 1), "expected 0 for none, or at least 2"),
         (("knockoff", "--canaries", 4), "which say how"),
         (("knockoff", "--canaries", 4, "--epochs", 1, "--claim", 3), "without the privacy that is claimed"),
+        (("canary-loss",), "canary-loss needs a second training, and nobody said how the model was"),
         (("canary-loss", "--epochs", 1, "--claim", 3), "canary-loss trains a second model, by --epochs 1"),
         (("lira",), "needs shadow models, and nobody said how the model was trained"),
         (("knockoff", "--epochs", 2, "--train", "a.py:train"), "expected one of them"),

@@ -162,5 +162,7 @@ def test_what_fails_is_named():
 
     with pytest.raises(ModelError, match="mine fails: ValueError: boom second line; correct it"):
         BlackBoxTraining.of(fails_at_length, "mine")(x, y, 0)
+    with pytest.raises(SettingError, match=r"takes \(net, dataset, seed\); expected train"):
+        BlackBoxTraining.of(lambda net, dataset, seed: net)
     with pytest.raises(SettingError, match="expected train"):
         BlackBoxTraining.of(print)

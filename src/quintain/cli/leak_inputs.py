@@ -137,13 +137,19 @@ class LeakInputs:
             knows += ["architecture"] if target.build is not None else []
             knows += ["shadows"] if target.build is not None and target.train is not None else []
             found, missing = default_leaks(self.access or target.model.access, knows=knows)
-            left_out = [entry for entry in found if entry.fact("goal") == RETRAINED]
-            if left_out and self.retrains_without_privacy:
-                missing += tuple(
-                    NotDone(RETRAINED, f"{entry.name} {self._retraining_refusal}", "give --train")
-                    for entry in left_out
-                )
-                found = tuple(entry for entry in found if entry not in left_out)
+            why_not = (
+                self._retraining_refusal
+                if self.retrains_without_privacy
+                else ""
+                if target.build and target.train
+                else "needs a second training, and nobody said how the model was trained"
+            )
+            left_out = [entry for entry in found if why_not and entry.fact("goal") == RETRAINED]
+            missing += tuple(
+                NotDone(RETRAINED, f"{entry.name} {why_not}", "give --train mine.py:train, or --epochs")
+                for entry in left_out
+            )
+            found = tuple(entry for entry in found if entry not in left_out)
             chosen += found
         else:
             missing = (NotDone("attacks on the model", UNTRAINED, "give --weights"),)
@@ -314,8 +320,8 @@ class LeakInputs:
 
     def _refuse_without_shadows(self, entry: Entry) -> None:
         """Raise SettingError where an attack needs shadow models that cannot be trained."""
-        target = self.target
-        if "shadows" not in entry.words("needs") or (target.build and target.train):
+        target, retrains = self.target, entry.fact("goal") == RETRAINED
+        if not ("shadows" in entry.words("needs") or retrains) or (target.build and target.train):
             return
         if self.is_black_box:
             why = f"{self.call.model} is a black box, of whose kind none can be trained"
@@ -326,7 +332,8 @@ class LeakInputs:
         else:
             why = "nobody said how the model was trained"
         raise SettingError(
-            f"{entry.name} needs shadow models, and {why}; expected --train mine.py:train or --epochs N of "
+            f"{entry.name} needs {'a second training' if retrains else 'shadow models'}, and {why}; expected "
+            "--train mine.py:train or --epochs N of "
             "Quintain's own training, or an attack that needs none (quintain list leak --long)"
         )
 

@@ -12,6 +12,9 @@ from torch.utils.data import TensorDataset
 from quintain.core.errors import ModelError, QuintainError, SettingError
 from quintain.core.user_code import FAILURES, failure_text
 
+NET_NAMES = ("net", "model", "module", "network")
+"""First parameters of a function that trains a given net, which an audit does not have."""
+
 EXPECTED = (
     "train(dataset, seed), with a torch TensorDataset of inputs (N, *shape) in [0, 1] and labels (N,), or "
     "train(x, y, seed) with both as NumPy arrays"
@@ -54,8 +57,9 @@ class BlackBoxTraining:
             if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
             and (one.default is one.empty or one.name == "seed")
         ]
+        takes_net = len(taken) == 3 and taken[0] in NET_NAMES
         needs_more = [one for one in parameters if one.kind is one.KEYWORD_ONLY and one.default is one.empty]
-        if len(taken) not in (2, 3) or taken[-1] != "seed" or needs_more:
+        if len(taken) not in (2, 3) or taken[-1] != "seed" or needs_more or takes_net:
             got = ", ".join(str(one) for one in parameters)
             raise SettingError(f"{name} takes ({got}); expected {EXPECTED}")
         return cls(name, function, takes_arrays=len(taken) == 3)

@@ -16,6 +16,7 @@ from quintain.evaluate.images import store_picture
 from quintain.evaluate.leaks.claims import count_levels
 from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
 from quintain.evaluate.leaks.job import LeakFindings, LeakTarget
+from quintain.evaluate.leaks.trainers import UserTrainer
 from quintain.evaluate.step import StepOutput
 from quintain.evaluate.steps import leaks
 from quintain.evaluate.steps.leaks import LeakPlan, default_leaks, merge_leaks, run_leaks
@@ -245,3 +246,28 @@ def test_a_typed_claim_limits_what_is_shown_and_passes_no_requirement():
     verdict = claim.bracket.at_most(0.5)
     assert verdict.decision is Decision.UNDECIDED
     assert "is claimed, and not shown" in verdict.reason
+
+
+def test_what_is_found_by_chance_alone_bounds_nothing():
+    from quintain.evaluate.leaks.claims import above, count_levels
+
+    found = count_levels(3, 6)
+    assert set(above(found, 0.9).values) == {0.0}
+    assert above(found, 0.0) == found
+    assert above(found, 0.2).at(0.95, 1.0) == 0.0 < found.at(0.95, 1.0) < 0.2
+
+
+def test_a_function_may_train_the_net_or_return_a_trained_copy_of_it(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import copy\nimport torch\n\n"
+        "def moved(net):\n    for one in net.parameters():\n        one.data += 1\n    return net\n\n"
+        "def in_place(net, dataset, seed):\n    moved(net)\n\n"
+        "def returned(net, dataset, seed):\n    return moved(net)\n\n"
+        "def copied(net, dataset, seed):\n    return moved(copy.deepcopy(net))\n"
+    )
+    for name in ("in_place", "returned", "copied"):
+        net = torch.nn.Linear(2, 2)
+        before = net.weight.detach().clone()
+        UserTrainer.load(f"{path}:{name}")(net, None, 0)
+        assert torch.equal(net.weight, before + 1), name

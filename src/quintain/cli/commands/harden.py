@@ -87,10 +87,11 @@ def run(
 
     call = replace(call, needs_float64=True, resume_dir=UNFINISHED)
     chosen = parse_threats([threat])[0] if threat else None
-    others = tuple(parse_threats([one])[0] for one in also or ())
+    parsed = dict.fromkeys(parse_threats([one])[0] for one in also or ())
     entry = get_entry("defense", defense) if defense else by_default_rank("defense")[0]
     # without --threat, the defense trains against a threat of its own, which may follow from sigma
     default = entry.build(threat=parse(entry.fact("example")), sigma=sigma).threat
+    others = tuple(one for one in parsed if one != (chosen or default))
     validation = call.splits.split("val") if front or keep == "best" else None
     refuse_unplanned_requirements(
         call.requirements, [(chosen or default).spec, *(one.spec for one in others)]

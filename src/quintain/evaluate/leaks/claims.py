@@ -83,6 +83,13 @@ def count_levels(hits: int, trials: int) -> ConfidenceLevels:
     )
 
 
+def above(levels: ConfidenceLevels, baseline: float) -> ConfidenceLevels:
+    """Return the levels that lie above what needs no access; the others show nothing, and are 0."""
+    return ConfidenceLevels(
+        levels.confidences, tuple(value if value > baseline else 0.0 for value in levels.values)
+    )
+
+
 def _claim(
     metric: Metric,
     fpr: float | None,

@@ -17,7 +17,7 @@ from quintain.core.limits import require_at_least
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.evaluate.images import drawable, store_picture
-from quintain.evaluate.leaks.claims import count_levels
+from quintain.evaluate.leaks.claims import above, count_levels
 from quintain.evaluate.leaks.inputs import access_of, open_view
 from quintain.evaluate.leaks.job import LeakFindings, LeakJob
 from quintain.evaluate.leaks.measurement import to_measurement
@@ -103,7 +103,7 @@ def measure_people(job: LeakJob, people: People, judge: IdentityJudge) -> LeakFi
             for judgment in judge.judge(images, private, baselines)
         ]
         # The first measure, who is ranked first, bounds the claim on people identified.
-        levels = count_levels(len(known), len(candidates))
+        levels = above(count_levels(len(known), len(candidates)), measured[0].baseline)
         found += [replace(measured[0], metric=Metric.REIDENTIFIED, lower=levels), *measured[1:]]
         notes.append(_picture_note(attack, scores, judge.score(baselines[PUBLIC], private)))
         if job.show and job.folder is not None and drawable(job.members.shape):

@@ -101,10 +101,11 @@ class UserTrainer:
             ModelError: If the function raises, or returns no net of the same weights.
         """
         function = load_user_function(self.spec, expected=EXPECTED)
-        if len(_arguments(function.function)) == 3:
-            function(net, data, seed)
+        in_place = len(_arguments(function.function)) == 3
+        trained = function(net, data, seed) if in_place else function(data, seed)
+        # a net that is trained in place may be returned, too, or a trained copy of it
+        if in_place and (trained is net or not isinstance(trained, nn.Module)):
             return
-        trained = function(data, seed)
         if not isinstance(trained, nn.Module):
             raise ModelError(f"{self.spec} returned a {type(trained).__name__}; expected a torch.nn.Module")
         try:
