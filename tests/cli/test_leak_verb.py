@@ -128,7 +128,7 @@ def test_an_untrained_net_is_attacked_by_its_updates_alone(call, small):
     [
         (("inconsistent-models",), "an attack of a malicious server on secure sums"),
         (("no-such-attack",), "no-such-attack"),
-        (("knockoff", "--shadows", 3), "expected an even number"),
+        (("knockoff", "--shadows", 5), "expected an even number"),
         (("knockoff", "--canaries", 1), "expected 0 for none, or at least 2"),
         (("knockoff", "--canaries", 4), "which say how"),
         (("knockoff", "--canaries", 4, "--epochs", 1, "--claim", 3), "without the privacy that is claimed"),

@@ -298,7 +298,8 @@ class VerbCall(CallInputs):
             device=self.device_name,
         )
         missing = missing_class_notes(self.whole_split, self.sampled)
-        seen = (TRAIN_NOTE,) if self.split == "train" else ()
+        # what is attacked by its own training examples is right on them on purpose
+        seen = (TRAIN_NOTE,) if self.split == "train" and not self.keeps_data_secret else ()
         return replace(record, notes=(*record.notes, *missing, *seen))
 
     def _data_hash(self) -> str:

@@ -33,13 +33,14 @@ def measurement_blocks(result: LeakResult, run: RunResults) -> Iterator[Block]:
         yield Text(
             f"More than without access is shown by {', '.join(leaking)}."
             if leaking
-            else "No attack shows more than needs no access, which does not prove that none could."
+            else "No attack did better than what needs no access. A stronger attack still might."
         )
         if any(one.curve for one in found) and goal == "membership":
             yield FigureRow(tuple(_roc_figures(found)), _roc_legend(found))
         yield TableBlock(attack_table(found))
-        exposed = exposed_table(found)
-        if exposed is not None:
+        telling = {(one.attack, one.model) for one in found if is_shown_to_leak(one)}
+        exposed = exposed_table([one for one in found if (one.attack, one.model) in telling])
+        if exposed is not None and goal == "membership":
             yield Text(
                 "These training examples are told from others more surely than 99 % of those that were not "
                 "trained on. Who knows one of them can say that it took part."

@@ -68,6 +68,16 @@ def test_curves_tables_exposed_examples_and_pictures_are_shown(tmp_path: Path) -
     assert "<script" not in html
 
 
+def test_nobody_is_named_where_no_attack_shows_a_leak(tmp_path: Path) -> None:
+    result = attacked(tmp_path)
+    nothing = tuple(replace(one, low=0.0, value=one.baseline) for one in result.measurements)
+    shown = replace(leak_record(tmp_path), result=replace(result, measurements=nothing))
+    codec.save(shown, tmp_path / "result.json")
+    page = Page(write(tmp_path).read_text())
+    assert "No attack did better than what needs no access" in page.text
+    assert "can say that it took part" not in page.text
+
+
 def test_many_defenses_have_rows_of_their_own() -> None:
     one = attacked().measurements[0]
     many = [replace(one, model=f"defense {number}") for number in range(5)]

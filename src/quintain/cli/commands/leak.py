@@ -51,7 +51,7 @@ def run(
         int, typer.Option(help="Training examples that are guessed about, at most.", min=2)
     ] = 1000,
     shadows: Annotated[
-        int, typer.Option(help="Shadow models, where an attack needs some; an even number.", min=2)
+        int, typer.Option(help="Shadow models, where an attack needs some; an even number.", min=4)
     ] = 16,
     canaries: Annotated[
         int,

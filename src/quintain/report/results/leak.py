@@ -37,7 +37,7 @@ def _measured(result: LeakResult) -> Iterator[str]:
     yield (
         f"shown to leak: {', '.join(leaking)}"
         if leaking
-        else "no attack shows more than needs no access, which does not prove that none could"
+        else "no attack did better than what needs no access; a stronger attack still might"
     )
     for one in worst:
         ceiling = "" if one.ceiling is None else f"; the claim allows {value_text(one, one.ceiling)}"
