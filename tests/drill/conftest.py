@@ -30,7 +30,7 @@ TINY = Workload(
     local_epochs=1,
     bound_seconds=0,
     membership_candidates=60,
-    membership_pairs=1,
+    membership_pairs=2,
     membership_epochs=2,
 )
 

@@ -129,5 +129,6 @@ def site_update(net: nn.Module, x: Tensor, y: Tensor, local: LocalSteps, *, seed
     made = client_net(net, local)
     device = next(made.parameters()).device
     x, y = x.to(device, next(made.parameters()).dtype), y.to(device)
-    steps = [(x[rows], y[rows]) for _, rows in local.batches(len(x), seed=seed)]
+    batches = [rows.to(device) for _, rows in local.batches(len(x), seed=seed)]
+    steps = [(x[rows], y[rows]) for rows in batches]
     return local_update(made, steps, local.learning_rate).detach().cpu()
