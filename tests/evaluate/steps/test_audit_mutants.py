@@ -235,8 +235,9 @@ def test_mutant_of_an_accountant_that_is_told_a_quarter_of_the_steps(run_alone):
 
 @pytest.mark.parametrize("name", ["noise 20 % short", "noise 5 % short"])
 def test_mutant_noise_that_is_a_little_short(name, canaries_alone):
+    """Over so many releases 5 % are ten standard errors."""
     with TRAINING_BUGS[name].planted():
-        assert "canary noise" in failed(audit(QUICK))
+        assert "canary noise" in failed(audit(replace(QUICK, steps=80)))
 
 
 def test_mutant_noise_that_is_not_scaled_by_the_clip_norm(canaries_alone):

@@ -87,6 +87,7 @@ def brackets(draw: st.DrawFn) -> Bracket:
 
 SPECIAL = {
     ClassCounts: tallies,
+    ConfidenceLevels: levels,
     Bracket: brackets(),
     Quantity: quantities,
     PerExample: examples,

@@ -1,5 +1,7 @@
 """A second training like the target's, which an interrupted run need not repeat."""
 
+from dataclasses import is_dataclass
+
 from torch import nn
 
 from quintain.core.errors import SettingError
@@ -31,9 +33,11 @@ def train_again(job: LeakJob, data: Dataset, *, label: str) -> nn.Module:
         )
     seed = derive_seed(job.seed, label)
     net = build(seed).to(job.target.model.device)
+    # a trainer of settings, or of a user's file by its hash; a function says nothing of itself
+    how = repr(train) if is_dataclass(train) else ""
     path = None
     if job.unfinished is not None:
-        key = sha256(f"{job.target.title} {data.hash} {seed} {net!r} {train!r}".encode())[:16]
+        key = sha256(f"{job.target.title} {data.hash} {seed} {net!r} {how}".encode())[:16]
         path = job.unfinished / f"{label.replace(' ', '-')}-{key}.safetensors"
         if path.exists():
             return load_weights(net, path).eval()
