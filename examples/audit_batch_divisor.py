@@ -38,7 +38,7 @@ def train(x: np.ndarray, y: np.ndarray, seed: int):
     return black_box(weights)
 
 
-def released(records: np.ndarray, rng: np.random.Generator) -> float:
+def release(records: np.ndarray, rng: np.random.Generator) -> float:
     """What is audited as a mechanism: how large the numbers are that the steps on blank records release."""
     labels = np.zeros(len(records), dtype=int)
     _, steps = dp_sgd(
@@ -53,4 +53,4 @@ def neighbors() -> tuple[np.ndarray, np.ndarray]:
 
 
 if __name__ == "__main__":
-    show(train, released, neighbors(), CLAIM)
+    show(train, release, neighbors(), CLAIM)

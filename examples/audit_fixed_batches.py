@@ -25,7 +25,7 @@ def train(x: np.ndarray, y: np.ndarray, seed: int):
     return black_box(weights)
 
 
-def released(records: np.ndarray, rng: np.random.Generator) -> float:
+def release(records: np.ndarray, rng: np.random.Generator) -> float:
     """What is audited as a mechanism: the steps that the last record is in, if there is one."""
     x, y = records[:, :2], records[:, 2].astype(int)
     _, steps = dp_sgd(
@@ -47,4 +47,4 @@ def neighbors() -> tuple[np.ndarray, np.ndarray]:
 
 
 if __name__ == "__main__":
-    show(train, released, neighbors(), CLAIM, runs=1000)
+    show(train, release, neighbors(), CLAIM, runs=1000)

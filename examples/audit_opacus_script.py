@@ -39,7 +39,7 @@ def train(dataset: TensorDataset, seed: int) -> nn.Module:
     return net
 
 
-def released(records: np.ndarray, _rng: np.random.Generator) -> np.ndarray:
+def release(records: np.ndarray, _rng: np.random.Generator) -> np.ndarray:
     """What is audited as a mechanism: the weights of a small net after training, a number is the target's."""
     net = nn.Linear(2, 2, bias=False)
     nn.init.zeros_(net.weight)
@@ -60,4 +60,4 @@ def neighbors() -> tuple[np.ndarray, np.ndarray]:
 
 if __name__ == "__main__":
     claim = private_steps(nn.Linear(2, 2), TensorDataset(torch.zeros(100, 2), torch.zeros(100).long()))
-    show(train, released, neighbors(), claim, runs=100)
+    show(train, release, neighbors(), claim, runs=100)

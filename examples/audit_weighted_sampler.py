@@ -9,7 +9,7 @@ RATE, NOISE, STEPS, DELTA = 0.05, 1.5, 100, 1e-5
 CLAIM = accounting.epsilon(NOISE, RATE, STEPS, DELTA)
 
 
-def balanced(y: np.ndarray):
+def draw_balanced(y: np.ndarray):
     """The mistake: each class has half of a batch, so that a record of a rare one is in nearly all."""
     weights = 1 / np.maximum(np.bincount(y, minlength=2), 1)[y]
 
@@ -24,19 +24,19 @@ def train(x: np.ndarray, y: np.ndarray, seed: int):
     rng = np.random.default_rng(seed)
     flat, size = x.reshape(len(x), -1), RATE * len(x)
     weights, _ = dp_sgd(
-        flat, y, rng, draw=balanced(y), divisor=lambda _: size, noise_multiplier=NOISE, steps=STEPS
+        flat, y, rng, draw=draw_balanced(y), divisor=lambda _: size, noise_multiplier=NOISE, steps=STEPS
     )
     return black_box(weights)
 
 
-def released(records: np.ndarray, rng: np.random.Generator) -> float:
+def release(records: np.ndarray, rng: np.random.Generator) -> float:
     """What is audited as a mechanism: the steps on a few records, the target alone of its class."""
     x, y = records[:, :2], records[:, 2].astype(int)
     _, steps = dp_sgd(
         x,
         y,
         rng,
-        draw=balanced(y),
+        draw=draw_balanced(y),
         divisor=lambda _: RATE * 100,
         noise_multiplier=NOISE,
         steps=STEPS,
@@ -51,4 +51,4 @@ def neighbors() -> tuple[np.ndarray, np.ndarray]:
 
 
 if __name__ == "__main__":
-    show(train, released, neighbors(), CLAIM)
+    show(train, release, neighbors(), CLAIM)

@@ -83,7 +83,7 @@ def run() -> Iterator[Comparison]:
             f"X-rays, {target.title}, canaries", exposure.measure(replace(canaries, target=target))
         )
     mark = patch_attribute((1, 28, 28), 0, 0, torch.stack([torch.zeros(1, 4, 4), torch.ones(1, 4, 4)]))
-    marked, unmarked = _marked(members, mark, seed=1), _marked(others, mark, seed=2)
+    marked, unmarked = _with_mark(members, mark, seed=1), _with_mark(others, mark, seed=2)
     net = build(0)
     train_plainly(net, marked, 0)
     target = LeakTarget(q.Classifier(net, num_classes=2), "plain", build=build, train=train_plainly)
@@ -91,7 +91,7 @@ def run() -> Iterator[Comparison]:
     yield from lines("X-rays, plain, a mark in the corner", attributes.measure(job))
 
 
-def _marked(data: Dataset, mark: HiddenAttribute, *, seed: int) -> Dataset:
+def _with_mark(data: Dataset, mark: HiddenAttribute, *, seed: int) -> Dataset:
     """Return examples with one of the two marks each, by a fair coin: nothing else tells which."""
     x, y = data.batch(np.arange(len(data)))
     coins = torch.from_numpy(np.random.default_rng(seed).integers(0, 2, len(x)))

@@ -54,7 +54,7 @@ def train_privately(dataset: TensorDataset, seed: int) -> nn.Module:
     return net
 
 
-def audited(train: object, claim: AuditedClaim, data: Dataset) -> list[SecondOpinionResult]:
+def audit(train: object, claim: AuditedClaim, data: Dataset) -> list[SecondOpinionResult]:
     """Audit a training by several seeds."""
     found = []
     for seed in SEEDS:
@@ -72,7 +72,7 @@ def run() -> Iterator[Comparison]:
         ("plain training, 40 epochs, 500 mislabeled canaries", train_plainly, AuditedClaim()),
         ("private training, epsilon 3, 500 mislabeled canaries", train_privately, AuditedClaim(3.0)),
     ):
-        results = audited(train, claim, data)
+        results = audit(train, claim, data)
         values = [one.audit.lower.value for one in results]
         costs = [1 + sum(one.audit_seconds) / sum(one.training_seconds) for one in results]
         answers = {str(one.bracket.consistency) for one in results}

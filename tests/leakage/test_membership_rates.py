@@ -7,11 +7,10 @@ import pytest
 from scipy.stats import binom, norm
 
 from quintain.core.errors import SettingError
+from quintain.leakage import EpsilonDelta
 from quintain.leakage.membership_rates import (
     MembershipScores,
     advantage_levels,
-    allowed_advantage,
-    allowed_tpr,
     tpr_levels,
 )
 from quintain.results.bounds import Bound, Bracket
@@ -89,16 +88,15 @@ def test_a_bound_falls_as_its_confidence_rises():
 
 
 def test_what_a_claim_allows_is_the_closed_form_at_its_corners():
-    assert allowed_tpr(0.01, 0.0, 0.0) == pytest.approx(0.01)
-    assert allowed_tpr(0.01, None, None) == allowed_advantage(None, None) == 1.0
-    assert allowed_advantage(0.0, 1e-3) == pytest.approx(1e-3)
-    assert allowed_advantage(1000.0, 0.0) == allowed_tpr(0.5, 1000.0, 0.0) == 1.0
+    assert EpsilonDelta(0.0)(0.01) == pytest.approx(0.01)
+    assert EpsilonDelta(0.0, 1e-3).max_advantage == pytest.approx(1e-3)
+    assert EpsilonDelta(1000.0).max_advantage == EpsilonDelta(1000.0)(0.5) == 1.0
     for epsilon in (0.3, 1.0, 4.0):
         # the advantage is the largest gap between the two lines and the diagonal
-        rates = np.linspace(0, 1, 20_001)
-        gaps = [allowed_tpr(float(rate), epsilon, 1e-3) - rate for rate in rates]
-        assert max(gaps) == pytest.approx(allowed_advantage(epsilon, 1e-3), abs=1e-4)
-        assert allowed_tpr(0.01, epsilon, 0.0) <= math.exp(epsilon) * 0.01
+        allowed = EpsilonDelta(epsilon, 1e-3)
+        gaps = [allowed(float(rate)) - rate for rate in np.linspace(0, 1, 20_001)]
+        assert max(gaps) == pytest.approx(allowed.max_advantage, abs=1e-4)
+        assert EpsilonDelta(epsilon)(0.01) <= math.exp(epsilon) * 0.01
 
 
 def test_no_bound_on_members_contradicts_a_claim_however_well_they_are_told():
@@ -107,7 +105,7 @@ def test_no_bound_on_members_contradicts_a_claim_however_well_they_are_told():
     quantity = Quantity(Metric.MEMBERSHIP_TPR, "model", "data", fpr=0.01)
     for levels in (tpr_levels(sure, 0.01), advantage_levels(sure)):
         lower = Bound(quantity, Side.LOWER, levels.at(0.95, 0.0), Basis.STATISTICAL, levels)
-        upper = Bound(quantity, Side.UPPER, allowed_tpr(0.01, 0.1, 1e-9), Basis.PROOF)
+        upper = Bound(quantity, Side.UPPER, EpsilonDelta(0.1, 1e-9)(0.01), Basis.PROOF)
         assert Bracket(lower, upper).consistency == "SUSPECT"
 
 

@@ -118,7 +118,9 @@ class TracedSearch:
             is_open = ~outcome.certified & ~outcome.failed & (clean.to(lower.device) > 0)
             for row in is_open.nonzero().squeeze(1).tolist():
                 one = slice(row, row + 1)
-                ball = threat if eps is None else replace(threat, eps=float(eps[row]))  # type: ignore[type-var]
+                ball = threat
+                if eps is not None:
+                    ball = replace(threat, eps=float(eps[row]))  # type: ignore[type-var]
                 found = self._search(x[one], y[one], ball)
                 forwards[row] += found.bounds
                 if found.point is not None:

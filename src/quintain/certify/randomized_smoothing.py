@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from quintain.certify.smoothing import SmoothedClassifier
+from quintain.certify.smoothing_noise import NoiseName
 from quintain.models.protocol import ClassifierLike
 from quintain.results.literals import RANDOMIZED_SMOOTHING
 
@@ -35,6 +36,7 @@ class RandomizedSmoothing:
     example: ClassVar[str] = "l2:0.25"
     default_rank: ClassVar[int] = 2
     subject: ClassVar[str] = "smoothed"
+    noise: ClassVar[NoiseName] = "gaussian"
 
     sigma: float = 0.25
     noise_samples: int = 10_000
@@ -50,6 +52,7 @@ class RandomizedSmoothing:
             selection_samples=self.selection_samples,
             alpha=self.alpha,
             surrogate_seed=surrogate_seed,
+            noise=self.noise,
         )
 
 

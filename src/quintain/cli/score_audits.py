@@ -20,7 +20,7 @@ CODES = {
     "SUSPECT": ExitCode.UNDECIDED,
     "CONTRADICTION": ExitCode.ALARM,
 }
-"""Exit codes by whether the audited epsilon and the claimed one can both be true."""
+"""Exit codes by whether the run_audit epsilon and the claimed one can both be true."""
 
 CONFIDENCE = 0.95
 
@@ -60,12 +60,12 @@ def audit_scores(
     _refuse_copies(files, read)
     bounds, assumed = bracket_side(auditor)
 
-    def audited(one: Experiment, by: "Auditor") -> "EpsilonAudit":
+    def run_audit(one: Experiment, by: "Auditor") -> "EpsilonAudit":
         return one.audit(by, delta=delta, confidence=CONFIDENCE, seed=call.seed)
 
-    audits = [audited(one, bounds) for one in read]
+    audits = [run_audit(one, bounds) for one in read]
     for file, one, audit in zip(files, read, audits, strict=True):
-        gaussian = audited(one, audit_gaussian)
+        gaussian = run_audit(one, audit_gaussian)
         call.console.print(
             f"{file}: epsilon at delta {delta:g} is at least {rounding.epsilon(audit.epsilon, up=False)} "
             f"({_guesses(audit)}{audit.canaries} canaries, {CONFIDENCE:.0%} confidence); "
@@ -76,7 +76,7 @@ def audit_scores(
             soft_wrap=True,
         )
         for other in assumed:
-            shown = audited(one, other)
+            shown = run_audit(one, other)
             call.print_dim(
                 f"at least {rounding.epsilon(shown.epsilon, up=False)} by {shown.bound.method}, if "
                 f"{'; '.join(shown.bound.assumptions)}: assumed, and no bound of the claim"
@@ -85,7 +85,7 @@ def audit_scores(
     if claim is None:
         return ExitCode.OK
     lower = joint_bound(audits)
-    upper = Bound(lower.quantity, Side.UPPER, claim, Basis.PROOF, method="claimed")
+    upper = Bound(lower.quantity, Side.UPPER, claim, Basis.CLAIMED, method="claimed")
     found = Bracket(lower, upper).consistency
     call.console.print(f"{found}: {_meaning(found, len(files))}", markup=False, soft_wrap=True)
     return CODES[found]

@@ -62,11 +62,11 @@ class TrainingAudit:
         )
         canary_maker(self.kind)
 
-        def loaded(spec: str) -> BlackBoxTraining:
+        def load(spec: str) -> BlackBoxTraining:
             return BlackBoxTraining.of(load_user_function(spec, expected=EXPECTED), spec)
 
-        training = loaded(self.train)
-        control = loaded(self.control) if self.control else None
+        training = load(self.train)
+        control = load(self.control) if self.control else None
         if len(call.train) <= self.canaries:
             raise SettingError(
                 f"{self.canaries} canaries for {len(call.train)} records; expected fewer canaries than "

@@ -183,7 +183,7 @@ def serve(
                 return
             try:
                 reply = handle(message)
-            except Exception:
+            except Exception:  # whatever it is, the server gets the same empty reply, and the log the reason
                 log.exception("this site leaves the round")
                 reply = b""
             one.settimeout(patience)

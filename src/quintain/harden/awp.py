@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from quintain.attacks.step_sizes import check_steps
 from quintain.core.errors import SettingError
-from quintain.harden.arguments import check_label_smoothing, to_ball
+from quintain.harden.arguments import check_label_smoothing, to_supported
 from quintain.harden.forward import eval_mode
 from quintain.harden.pgd import PGDTraining, worst_points
 from quintain.models.adapters import forward_logits
@@ -69,7 +69,7 @@ class AWP:
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "threat", to_ball(self.threat))
+        object.__setattr__(self, "threat", to_supported(self.threat, self.supports))
         check_steps(self.steps, self.rel_step_size)
         check_label_smoothing(self.label_smoothing)
         if not (0 < self.gamma < math.inf and 0 <= self.warmup < 1):

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from quintain.attacks.inner_maximization import ascend_loss
 from quintain.attacks.step_sizes import check_steps, cosine_step_sizes
 from quintain.core.errors import SettingError
-from quintain.harden.arguments import check_label_smoothing, to_ball
+from quintain.harden.arguments import check_label_smoothing, to_supported
 from quintain.harden.forward import eval_mode
 from quintain.models.adapters import forward_logits
 from quintain.threats.rng import example_rng
@@ -68,7 +68,7 @@ class TRADES:
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "threat", to_ball(self.threat))
+        object.__setattr__(self, "threat", to_supported(self.threat, self.supports))
         check_steps(self.steps, self.rel_step_size)
         check_label_smoothing(self.label_smoothing)
         if not 0 <= self.beta < math.inf:

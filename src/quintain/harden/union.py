@@ -11,13 +11,12 @@ from quintain.attacks.step_sizes import check_steps
 from quintain.core.seeds import derive_seed
 from quintain.harden.arguments import check_label_smoothing, to_supported
 from quintain.harden.forward import eval_mode
+from quintain.harden.pgd import RECIPE, PGDTraining
 from quintain.harden.worst_points import find_worst_points
 from quintain.models.adapters import forward_logits
 from quintain.threats.threat import Threat
 from quintain.training.objective import StepContext
 from quintain.training.recipe import Recipe
-
-RECIPE = Recipe(epochs=25, batch_size=128, learning_rate=3e-3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +47,7 @@ class UnionTraining:
     name: ClassVar[str] = "union-at"
     summary: ClassVar[str] = "adversarial training against several threats at once, each example at its worst"
     guarantee: ClassVar[str] = "none; attacks on each threat show what it resists"
-    supports: ClassVar[tuple[str, ...]] = (
-        "linf",
-        "l2",
-        "l1",
-        "l0",
-        "mask",
-        "patch",
-        "light",
-        "spatial",
-        "color",
-    )
+    supports: ClassVar[tuple[str, ...]] = PGDTraining.supports
     example: ClassVar[str] = "linf:2/255"
     certifier: ClassVar[str] = "interval"
 

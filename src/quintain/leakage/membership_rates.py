@@ -6,7 +6,6 @@ are ordered by noise that knows nothing of membership, as ``judge_membership`` d
 may lie between them: whoever guesses may break ties at random.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -117,30 +116,6 @@ def advantage_levels(scores: MembershipScores) -> ConfidenceLevels:
         )
 
     return _levels(bound)
-
-
-def allowed_tpr(fpr: float, epsilon: float | None, delta: float | None) -> float:
-    r"""Return the largest true-positive rate that (epsilon, delta) allows; 1 where nothing is claimed.
-
-    .. math:: \min(e^\varepsilon f + \delta,\ 1 - e^{-\varepsilon} (1 - \delta - f))
-
-    Source: Kairouz, Oh and Viswanath, 2015, arXiv:1311.0776.
-    """
-    if epsilon is None:
-        return 1.0
-    small = delta or 0.0
-    most = math.exp(min(epsilon, 700.0)) * fpr + small
-    return min(1.0, most, 1 - math.exp(-epsilon) * max(0.0, 1 - small - fpr))
-
-
-def allowed_advantage(epsilon: float | None, delta: float | None) -> float:
-    r"""Return the largest advantage that (epsilon, delta) allows; 1 where nothing is claimed.
-
-    .. math:: \frac{e^\varepsilon - 1 + 2 \delta}{e^\varepsilon + 1}
-    """
-    if epsilon is None:
-        return 1.0
-    return min(1.0, math.tanh(epsilon / 2) + 2 * (delta or 0.0) / (math.exp(min(epsilon, 700.0)) + 1))
 
 
 def _levels(bound: Callable[[float], float]) -> ConfidenceLevels:

@@ -31,8 +31,16 @@ def train(net, data, seed):
     fit(net, data, Recipe(epochs=80, batch_size=20, learning_rate=1e-2), seed=seed)
 
 
-def _refuses(net, data, seed):
-    raise AssertionError("a net was trained again")
+class LoggedTraining:
+    """A training that writes a line to a file each time."""
+
+    def __init__(self, log):
+        self.log = log
+
+    def __call__(self, net, data, seed):
+        with open(self.log, "a") as file:
+            file.write(f"{seed}\n")
+        train(net, data, seed)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +56,8 @@ def job():
 
 def test_canaries_that_a_net_learned_by_heart_are_exposed(job, tmp_path):
     assert MEASURES["exposure"] is measure
-    job = replace(job, unfinished=tmp_path)
+    log, kept = tmp_path / "log", tmp_path / "kept"
+    job = replace(job, unfinished=kept, target=replace(job.target, train=LoggedTraining(str(log))))
     found = measure(job)
     mean, before, plain, _ = found.measurements
     assert (mean.count, mean.unit, mean.queries, mean.access) == (20, "canary", 1, "scores")
@@ -58,9 +67,14 @@ def test_canaries_that_a_net_learned_by_heart_are_exposed(job, tmp_path):
     assert mean.ceiling is None
     assert before.low > before.baseline
     assert "20 canaries" in found.notes[0]
-    # a run that goes on trains nothing again
-    assert len(list(tmp_path.iterdir())) == 1
-    assert measure(replace(job, target=replace(job.target, train=_refuses))) == found
+    # a run that goes on trains nothing again, unless it is told to train otherwise
+    (weights,) = kept.iterdir()
+    assert weights.stat().st_mode & 0o777 == 0o600
+    trainings = len(log.read_text().splitlines())
+    assert measure(job) == found
+    assert len(log.read_text().splitlines()) == trainings
+    measure(replace(job, target=replace(job.target, train=LoggedTraining(str(tmp_path / "other")))))
+    assert (tmp_path / "other").read_text()
 
 
 def test_a_training_that_never_saw_the_canaries_exposes_none(job):

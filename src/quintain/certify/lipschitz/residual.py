@@ -28,18 +28,18 @@ def residual_block(operation: Operation, recording: Recording) -> tuple[Operatio
     if operation.affine is not torch.add or len(operation.sources) != 2:
         return None
     for place in (0, 1):
-        skip, branch = (_computed(operation.sources[k]) for k in (place, 1 - place))
+        skip, branch = (_skip_identities(operation.sources[k]) for k in (place, 1 - place))
         second = recording.layers.get(branch.index)
         # a sum that repeats one of the two along a dimension is another function
         same_shape = operation.sources[0].terms.shape == operation.sources[1].terms.shape
         if type(second) is not nn.Linear or not same_shape:
             continue
-        middle = _computed(branch.sources[0])
+        middle = _skip_identities(branch.sources[0])
         if type(recording.layers.get(middle.index)) not in SLOPES_UP_TO_ONE:
             continue
-        inner = _computed(middle.sources[0])
+        inner = _skip_identities(middle.sources[0])
         first = recording.layers.get(inner.index)
-        if type(first) is nn.Linear and _computed(inner.sources[0]) is skip:
+        if type(first) is nn.Linear and _skip_identities(inner.sources[0]) is skip:
             return skip, residual_constant(first.weight, second.weight)
     return None
 
@@ -106,7 +106,7 @@ def _dominance_weights(products: Tensor, t: Tensor) -> Tensor:
     return q
 
 
-def _computed(operation: Operation) -> Operation:
+def _skip_identities(operation: Operation) -> Operation:
     """Return the operation whose values these are, behind casts and changes of shape alone."""
     while operation.affine is None and operation.lines is None and len(operation.sources) == 1:
         operation = operation.sources[0]

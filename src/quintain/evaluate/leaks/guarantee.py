@@ -9,7 +9,7 @@ import numpy as np
 
 from quintain.core.errors import SettingError
 from quintain.dp.accounting import ADJACENCY, delta_curve
-from quintain.leakage.membership_rates import allowed_advantage, allowed_tpr
+from quintain.leakage import EpsilonDelta
 from quintain.results.privacy_records import PrivacyPlan
 
 EPSILONS = tuple(np.concatenate([np.linspace(0, 4, 81), np.linspace(4.25, 12, 32)]).tolist())
@@ -70,19 +70,21 @@ class PrivacyGuarantee:
         return cls(epsilon, delta, f"the claim of epsilon {epsilon:g} at delta {_plain(delta)}")
 
     @cached_property
-    def pairs(self) -> tuple[tuple[float, float], ...]:
+    def pairs(self) -> tuple[EpsilonDelta, ...]:
         """Pairs (epsilon, delta) that hold together."""
-        own = ((self.epsilon, self.delta),)
-        return own if self.curve is None else (*own, *((one, self.curve(one)) for one in EPSILONS))
+        own = EpsilonDelta(self.epsilon, self.delta)
+        if self.curve is None:
+            return (own,)
+        return (own, *(EpsilonDelta(one, self.curve(one)) for one in EPSILONS))
 
     def max_tpr(self, fpr: float) -> float:
         """Return the largest true-positive rate at a false-positive rate."""
-        return min(allowed_tpr(fpr, *pair) for pair in self.pairs)
+        return min(pair(fpr) for pair in self.pairs)
 
     @property
     def max_advantage(self) -> float:
         """The largest difference of the two rates."""
-        return min(allowed_advantage(*pair) for pair in self.pairs)
+        return min(pair.max_advantage for pair in self.pairs)
 
 
 def _plain(delta: float) -> str:

@@ -1,7 +1,5 @@
 """A second training like the target's, which an interrupted run need not repeat."""
 
-from dataclasses import is_dataclass
-
 from torch import nn
 
 from quintain.core.errors import SettingError
@@ -9,6 +7,7 @@ from quintain.core.files import sha256
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.evaluate.leaks.job import LeakJob
+from quintain.models.fingerprint import function_fingerprint
 from quintain.models.weights import load_weights, save_weights
 
 
@@ -33,10 +32,9 @@ def train_again(job: LeakJob, data: Dataset, *, label: str) -> nn.Module:
         )
     seed = derive_seed(job.seed, label)
     net = build(seed).to(job.target.model.device)
-    # a trainer of settings, or of a user's file by its hash; a function says nothing of itself
-    how = repr(train) if is_dataclass(train) else ""
     path = None
     if job.unfinished is not None:
+        how = function_fingerprint(train)
         key = sha256(f"{job.target.title} {data.hash} {seed} {net!r} {how}".encode())[:16]
         path = job.unfinished / f"{label.replace(' ', '-')}-{key}.safetensors"
         if path.exists():

@@ -68,7 +68,7 @@ def flower_engine(handles: Sequence[Handle], work: Callable[[Carry], Result]) ->
                 answer = _answering(site, handles[site], raised, turn)
                 threading.Thread(target=serve_daemon, args=(answer, listening), daemon=True).start()
             returned.append(work(_carry_over(grid, nodes, raised)))
-        except BaseException as error:
+        except BaseException as error:  # Flower would swallow it: the caller raises it again
             ended_by.append(error)
 
     app = ServerApp()

@@ -1,11 +1,11 @@
 """Active extraction: the copy itself says which public examples to ask about next."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from quintain.core.limits import require_at_least
 from quintain.core.progress import Progress, no_progress
@@ -71,31 +71,18 @@ class ActiveExtraction:
         total = min(budget, len(public))
         order = np.random.default_rng(derive_seed(seed, "public order")).permutation(len(public))
         goals = [round(total * (done + 1) / self.rounds) for done in range(self.rounds)]
+        train = partial(self.student.train, device=model.device, seed=seed, progress=progress)
         ids: list[int] = order[: max(1, goals[0])].tolist()
         answers = query_public(model, public, ids)
-        copy = self._train(public, ids, answers, knowledge, model.device, seed, progress)
+        copy = train(public, ids, answers, knowledge)
         for goal in goals[1:]:
             if goal <= len(ids):
                 continue
             chosen = choose_queries(copy, public, ids, goal - len(ids), order=order)
             answers = torch.cat([answers, query_public(model, public, chosen)])
             ids += chosen
-            copy = self._train(public, ids, answers, knowledge, model.device, seed, progress)
+            copy = train(public, ids, answers, knowledge)
         return Guess(model=copy, queries=float(len(ids)))
-
-    def _train(
-        self,
-        public: Dataset,
-        ids: list[int],
-        answers: Tensor,
-        knowledge: Knowledge,
-        device: torch.device,
-        seed: int,
-        progress: Progress,
-    ) -> Classifier:
-        return self.student.train(
-            public, ids, answers, knowledge, device=device, seed=seed, progress=progress
-        )
 
 
 def choose_queries(

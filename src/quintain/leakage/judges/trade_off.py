@@ -49,6 +49,15 @@ class EpsilonDelta:
         grown = math.inf if self.epsilon > 700 else math.exp(self.epsilon)
         return min(1.0, grown * fpr + self.delta if fpr else self.delta, 1 - (1 - self.delta - fpr) / grown)
 
+    @property
+    def max_advantage(self) -> float:
+        r"""The largest true-positive less false-positive rate that is allowed, where the two lines meet.
+
+        .. math:: \frac{e^\varepsilon - 1 + 2 \delta}{e^\varepsilon + 1}
+        """
+        grown = math.inf if self.epsilon > 700 else math.exp(self.epsilon)
+        return min(1.0, math.tanh(self.epsilon / 2) + 2 * self.delta / (grown + 1))
+
 
 def max_advantage(max_tpr: MaxTPR) -> float:
     """Bound TPR - FPR over all false-positive rates, from above."""
