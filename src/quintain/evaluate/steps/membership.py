@@ -12,9 +12,7 @@ from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.evaluate.leaks.claims import leak_claims, name_of_title
 from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
-from quintain.evaluate.leaks.job import LeakFindings, Trainer
-from quintain.evaluate.leaks.membership import run_trial
-from quintain.evaluate.leaks.membership_trial import own_target
+from quintain.evaluate.leaks.membership_trainings import TrainingUnderTest, compare_trainings
 from quintain.evaluate.leaks.trainers import PrivateTrainer, RecipeTrainer
 from quintain.evaluate.privacy_target import PrivacyTarget, ProtectedRecords, plan_record
 from quintain.evaluate.step import StepOutput
@@ -73,40 +71,36 @@ def run_membership(
     plain_title = f"plain, {half} examples"
     private_title = f"private, epsilon {private.epsilon:g}, {half} examples"
 
-    def attacked(title: str, train: Trainer, claim: PrivacyGuarantee | None) -> LeakFindings:
-        folder = None if unfinished is None else unfinished / name_of_title(title)
-        trial = own_target(
-            pool,
-            None,
-            build=build,
-            train=train,
-            title=title,
-            canaries=len(pool) // CANARIES,
-            epsilon=claim.epsilon if claim else None,
-            delta=claim.delta if claim else None,
-            max_tpr=claim.max_tpr if claim else None,
-            seed=seed,
-            folder=folder,
-            device=device,
-            progress=progress,
-        )
-        return run_trial(
-            trial, [attack], shadows=shadows, seed=seed, folder=folder, workers=1, progress=progress
-        )
-
-    found = (
-        attacked(plain_title, RecipeTrainer(recipe), None),
-        attacked(private_title, PrivateTrainer(private), guarantee),
+    found = compare_trainings(
+        (
+            TrainingUnderTest(plain_title, build, RecipeTrainer(recipe)),
+            TrainingUnderTest(
+                private_title,
+                build,
+                PrivateTrainer(private),
+                epsilon=guarantee.epsilon,
+                delta=guarantee.delta,
+                max_tpr=guarantee.max_tpr,
+            ),
+        ),
+        pool,
+        None,
+        [attack],
+        canaries=len(pool) // CANARIES,
+        shadows=shadows,
+        seed=seed,
+        folder=unfinished,
+        workers=1,
+        device=device,
+        progress=progress,
     )
-    measurements = tuple(one for each in found for one in each.measurements)
     claims = leak_claims(
-        measurements,
+        found.measurements,
         model=name_of_title(plain_title),
         model_hash="",
         data_hash=ProtectedRecords.of_run(pool, unfinished).keyed_hash,
         guarantees={private_title: guarantee},
         primary=False,
     )
-    notes = tuple(dict.fromkeys(note for each in found for note in each.notes))
-    result = LeakResult(measurements=measurements, seconds=time.perf_counter() - clock)
-    return StepOutput(result, claims, notes, reproducible=False)
+    result = LeakResult(measurements=found.measurements, seconds=time.perf_counter() - clock)
+    return StepOutput(result, claims, found.notes, reproducible=False)

@@ -55,8 +55,8 @@ def _answers(claims: Sequence[Claim]) -> list[str]:
         elif found:
             worst = max(found, key=lambda claim: claim.bracket.lower.value)
             answer = (
-                f"no, since an attack reaches at least {fmt.percent(worst.bracket.lower.value)} of "
-                f"{worst.bracket.quantity.text}"
+                f"no, since an attack reaches at least {fmt.percent(worst.bracket.lower.value)} "
+                f"({worst.title[:1].lower()}{worst.title[1:]})"
             )
             answer += _limit(limited)
         elif limited:
