@@ -144,6 +144,13 @@ def test_a_target_epsilon_is_spent_and_never_exceeded(blobs: Blobs) -> None:
         step(run.module, run.optimizer, x, y)
 
 
+@pytest.mark.parametrize("name", ["num_units", "expected_batch_size", "epochs"])
+def test_a_target_needs_positive_numbers(name: str) -> None:
+    numbers = {"num_units": 40, "expected_batch_size": 10, "epochs": 2, name: 0}
+    with pytest.raises(SettingError, match=f"{name} = 0; expected at least 1"):
+        PrivacySettings.for_epsilon(2.0, 1e-3, **numbers)
+
+
 @pytest.mark.parametrize("mechanism", ["gaussian", "discrete gaussian"])
 def test_noise_for_a_target_is_the_engines(blobs: Blobs, mechanism: str) -> None:
     net = net_of()

@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from quintain.core.errors import SettingError
+from quintain.core.limits import require_at_least
 from quintain.dp.accounting.budget import PrivacyBudget
 from quintain.dp.accounting.epoch_calibration import calibrate_for_epochs
 from quintain.dp.accounting.guarantee import Guarantee, LoaderSampling, Mechanism
@@ -43,27 +44,29 @@ O_co = TypeVar("O_co", bound=torch.optim.Optimizer, covariant=True)
 T_co = TypeVar("T_co", covariant=True)
 
 UNIT_CLIPPING = FlatClipping(1.0)
-"""The way to clip by default: to norm 1, over all parameters together."""
+"""The default clipping: each example's gradient to norm 1, over all parameters together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrivacySettings:
-    """All settings of private steps; they are public, and must not be chosen on the data that they protect.
+    """All settings of private steps; they are public, and must not be chosen on the data to be protected.
 
     Args:
         noise_multiplier: sigma, the standard deviation of the noise in units of the clipping bound.
         clipping: How one example's gradient is bounded.
         sampling: How batches are sampled. "shuffle" and "balls-in-bins" cost more than "poisson", as the
             ledger counts them.
-        mechanism: The noise; "discrete gaussian" is on a grid, so that rounding reveals nothing.
+        mechanism: The noise; that of "discrete gaussian" lies on a grid, so that floating-point rounding
+            reveals nothing.
         loss_reduction: Whether losses are means over the examples of their pass, or sums. If it is set wrong,
             one record can move the sum by twice the bound.
         batch_first: Whether the batch is the first dimension of inputs and outputs, or the second of three or
             more.
-        max_physical_batch_size: Rows that the loader yields at once; larger batches come in pieces, and
-            ``step()`` acts at the last.
+        max_physical_batch_size: Most rows that the loader yields at once; a larger batch is yielded as
+            several physical batches, and ``step()`` acts at the last of them.
         budget: The most that all steps of the ledger may cost: the loader ends, and ``step()`` raises
-            ``BudgetExceededError``, before more is spent. By default that of the runs before.
+            ``BudgetExceededError``, before more is spent. If not given, the budget that earlier runs gave the
+            ledger, if any.
         allow_no_privacy: Whether a noise multiplier of 0 is meant; epsilon is then infinite.
 
     Raises:
@@ -88,10 +91,8 @@ class PrivacySettings:
                 "got noise_multiplier = 0: no privacy at all; expected a positive number, such as 1.1, or "
                 "allow_no_privacy=True if that is meant: epsilon is then infinite"
             )
-        if self.max_physical_batch_size is not None and self.max_physical_batch_size < 1:
-            raise SettingError(
-                f"got a physical batch of at most {self.max_physical_batch_size}; expected at least 1"
-            )
+        if self.max_physical_batch_size is not None:
+            require_at_least(1, max_physical_batch_size=self.max_physical_batch_size)
 
     @classmethod
     def for_epsilon(
@@ -108,19 +109,21 @@ class PrivacySettings:
     ) -> "PrivacySettings":
         """The settings with the least noise whose ``epochs`` cost at most ``epsilon`` at ``delta``.
 
-        More is never spent: that is their budget. What else is to be set, ``dataclasses.replace`` sets.
+        The target is also their budget, so that more is never spent. Other settings are changed by
+        ``dataclasses.replace``.
 
         Args:
             epsilon, delta: The target.
             num_units: The number of records, or of privacy units.
-            expected_batch_size: How many of them a batch is expected to hold; an epoch has as many batches as
-                hold all of them, the last one begun counted as a whole.
-            epochs: How many.
+            expected_batch_size: How many of them a batch is expected to hold; an epoch has
+                ``ceil(num_units / expected_batch_size)`` batches.
+            epochs: Number of epochs.
             clipping, sampling, mechanism: As for the class.
 
         Raises:
             SettingError: If a number is out of its range, or no noise meets the target.
         """
+        require_at_least(1, num_units=num_units, expected_batch_size=expected_batch_size, epochs=epochs)
         noise_multiplier = calibrate_for_epochs(
             epsilon,
             delta,

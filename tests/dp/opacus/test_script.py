@@ -149,8 +149,18 @@ def test_what_cannot_be_private_is_named_and_replaced() -> None:
         errors.IllegalModuleConfigurationError
     ]
     assert type(ModuleValidator.fix(nn.BatchNorm3d(6))) is nn.GroupNorm
+    with pytest.raises(SettingError, match="num_groups = 0; expected at least 1"):
+        ModuleValidator.fix(net, num_groups=0)
     with pytest.raises(errors.UnsupportableModuleError, match="SyncBatchNorm"):
         ModuleValidator.fix(nn.Sequential(nn.SyncBatchNorm(4)), replace_bn_with_in=True)
+
+
+def test_a_norm_under_several_names_is_replaced_once_under_each() -> None:
+    shared = nn.BatchNorm1d(4)
+    net = nn.Sequential(nn.Linear(4, 4), shared, nn.Sequential(nn.Linear(4, 4), shared), shared)
+    fixed = ModuleValidator.fix_and_validate(net)
+    assert isinstance(fixed[1], nn.GroupNorm)
+    assert fixed[1] is fixed[2][1] is fixed[3]
 
 
 def test_a_checkpoint_goes_on_where_it_stopped(private, tmp_path: Path) -> None:

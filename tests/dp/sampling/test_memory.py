@@ -192,7 +192,7 @@ def test_a_manager_takes_what_belongs_together(made, x: torch.Tensor) -> None:
         with pytest.raises(SettingError, match="do not belong together"):
             retry_on_out_of_memory(print, loader=strange, optimizer=optimizer)
     with (
-        pytest.raises(SettingError, match="at most 0"),
+        pytest.raises(SettingError, match="max_physical_batch_size = 0; expected at least 1"),
         BatchMemoryManager(data_loader=loader, max_physical_batch_size=0, optimizer=optimizer),
     ):
         pass
@@ -382,7 +382,7 @@ def test_a_managers_length_is_the_number_of_pieces_it_yields(
     for _ in range(3):
         told = len(manager)
         with manager as pieces:
-            assert len(pieces) == told
+            assert len(pieces) == len(manager) == told
             seen = 0
             for (rows,) in pieces:
                 step(net, optimizer, rows)
@@ -403,7 +403,7 @@ def test_pieces_of_units_and_shuffled_passes_are_counted_as_well(x: torch.Tensor
     )
     for loader, pieces in ((shuffled, 12), (of_units, None)):
         for _ in range(2):
-            told = loader.physical_batches()
+            told = loader.num_physical_batches()
             assert told == len(list(loader)) == (pieces or told)
 
 

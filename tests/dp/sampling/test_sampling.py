@@ -376,8 +376,10 @@ def test_loaders_that_cannot_be_sampled_are_refused() -> None:
     shared = DistributedSampler(Numbers(12), num_replicas=2, rank=0)
     with pytest.raises(SettingError, match="for 2 processes, and training by 1"):
         like(DataLoader(Numbers(12), batch_size=2, sampler=shared))
-    with pytest.raises(SettingError, match="at most 0"):
+    with pytest.raises(SettingError, match="max_physical_batch_size = 0; expected at least 1"):
         rows_of(records=4, batch=2, steps=1, max_physical_batch_size=0)
+    with pytest.raises(SettingError, match=r"max_physical_batch_size = 2\.5; expected a whole number"):
+        rows_of(records=4, batch=2, steps=1, max_physical_batch_size=2.5)
 
 
 @pytest.mark.parametrize("n", [93, 99, 105])

@@ -372,8 +372,15 @@ def test_augmented_copies_are_averaged_before_the_clip(made, grouped: bool, redu
     assert optimizer.ledger.releases[0].num_units == len(groups)
     with pytest.raises(SettingError, match="augmented already"):
         augment(loader, 3)
-    with pytest.raises(SettingError, match="at least 1"):
+    with pytest.raises(SettingError, match="augmentations_per_record = 0; expected at least 1"):
         augment(loader, 0)
+
+
+def test_a_loader_with_a_transform_is_augmented_once(made) -> None:
+    _, loader = made(nn.Linear(3, 2), torch.zeros(4, 3), batch=4)
+    augment(loader, 1, lambda batch: batch)
+    with pytest.raises(SettingError, match="augmented already"):
+        augment(loader, 4, lambda batch: batch)
 
 
 def test_a_data_set_may_change_its_records_itself(made) -> None:

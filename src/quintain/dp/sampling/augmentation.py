@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from quintain.core.errors import SettingError
+from quintain.core.limits import require_at_least
 from quintain.dp.sampling.batch_source import BatchSource
 from quintain.dp.sampling.loader import SamplingLoader
 from quintain.dp.sampling.physical_batch import Indices
@@ -23,20 +24,20 @@ def augment(
     Args:
         loader: The private loader, which is changed in place.
         augmentations_per_record: K, the number of copies; those of a record follow one another in the batch.
-        transform: Takes a batch and returns it with each row augmented by itself. If not given, the data set
-            must augment records when they are read.
+        transform: Takes a batch and returns it with each row augmented independently of the others. If not
+            given, the data set must augment records when they are read.
 
     Returns:
         The same loader.
 
     Raises:
-        SettingError: If there would be no copy, or the loader augments already.
+        SettingError: If the number of copies is no whole number of at least 1, or the loader augments
+            already.
 
     Source: De et al., 2022, arXiv:2204.13650.
     """
-    if augmentations_per_record < 1:
-        raise SettingError(f"got {augmentations_per_record} copies of each record; expected at least 1")
-    if loader.augmentations_per_record > 1:
+    require_at_least(1, augmentations_per_record=augmentations_per_record)
+    if loader.augmentations_per_record > 1 or isinstance(loader.batch_source, _TransformedSource):
         raise SettingError("got a loader that is augmented already; expected a plain private one")
     loader.augmentations_per_record = augmentations_per_record
     if transform is not None:

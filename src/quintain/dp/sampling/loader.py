@@ -18,6 +18,7 @@ from torch.utils.data import (
 )
 
 from quintain.core.errors import DataError, PrivacyError, SettingError
+from quintain.core.limits import require_at_least
 from quintain.dp.accounting.guarantee import LoaderSampling
 from quintain.dp.accounting.release import EpochPosition
 from quintain.dp.distributed import SINGLE_PROCESS, World
@@ -214,8 +215,8 @@ class SamplingLoader(WriteOnce, Generic[T_co]):
 
     @max_physical_batch_size.setter
     def max_physical_batch_size(self, most: int | None) -> None:
-        if most is not None and most < 1:
-            raise SettingError(f"got a physical batch of at most {most}; expected at least 1")
+        if most is not None:
+            require_at_least(1, max_physical_batch_size=most)
         self._max_physical_batch = most
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
@@ -265,7 +266,7 @@ class SamplingLoader(WriteOnce, Generic[T_co]):
                     break
                 self._note_if_skipped(piece)
 
-    def physical_batches(self) -> int:
+    def num_physical_batches(self) -> int:
         """The number of physical batches of the next iteration; its batches are sampled to count them."""
         return sum(
             1 for turn in range(self._start, self._start + self.steps_per_epoch) for _ in self._split(turn)

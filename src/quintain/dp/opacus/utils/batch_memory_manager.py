@@ -1,9 +1,10 @@
-"""Batches in pieces that fit into memory, under the name that scripts know."""
+"""Batches cut into physical batches that fit into memory, under the name that Opacus gives it."""
 
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
+from quintain.core.limits import require_at_least
 from quintain.dp.opacus.refused import refusing
 from quintain.dp.sampling.batch_consumer import BatchConsumer
 from quintain.dp.sampling.loader import SamplingLoader
@@ -14,41 +15,48 @@ __getattr__ = refusing(__name__)
 
 
 class BatchMemoryManager:
-    """A context in which batches come as physical batches, and the optimizer steps at the last of each.
+    """A context in which batches come as physical batches, and the optimizer steps at the last one of each.
 
-    The same as ``max_physical_batch_size`` of the loader, under the name that scripts know. A batch that is
-    left half way (``break``) is dropped whole: the next step is on the next batch alone. ``len()`` of the
-    manager, and of what ``with`` gives, is the number of pieces that the next iteration yields, so that a
-    progress bar ends with it.
+    It sets ``max_physical_batch_size`` of the loader, and on leaving sets it back. If a loop leaves a batch
+    before its last physical batch (``break``), the whole batch is dropped: the next step is on the next batch
+    alone. ``len()`` of the manager, and of what ``with`` gives, is the number of physical batches that the
+    next iteration yields, so that a progress bar ends with it.
 
     Args:
         data_loader: A private loader.
-        max_physical_batch_size: Rows of a piece at most.
-        optimizer: The private optimizer that goes with it.
+        max_physical_batch_size: Maximum rows of a physical batch.
+        optimizer: The private optimizer that steps on the loader's batches.
 
     Raises:
-        SettingError: If the two do not belong together.
+        SettingError: If the optimizer does not step on this loader's batches, or
+            ``max_physical_batch_size`` is no whole number of at least 1.
     """
 
     def __init__(
         self, *, data_loader: SamplingLoader[Any], max_physical_batch_size: int, optimizer: BatchConsumer
     ) -> None:
         check_pair(data_loader, optimizer)
-        self._loader, self._most = data_loader, max_physical_batch_size
-        self._before: int | None = None
+        require_at_least(1, max_physical_batch_size=max_physical_batch_size)
+        self._loader, self._max_size = data_loader, max_physical_batch_size
+        self._size_before: int | None = None
 
     def __len__(self) -> int:
-        with self:
-            return self._loader.physical_batches()
+        size_before = self._loader.max_physical_batch_size
+        self._loader.max_physical_batch_size = self._max_size
+        try:
+            return self._loader.num_physical_batches()
+        finally:
+            self._loader.max_physical_batch_size = size_before
 
     def __enter__(self) -> "PhysicalBatches":
-        self._before, self._loader.max_physical_batch_size = self._loader.max_physical_batch_size, self._most
+        self._size_before = self._loader.max_physical_batch_size
+        self._loader.max_physical_batch_size = self._max_size
         return PhysicalBatches(self._loader)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._loader.max_physical_batch_size = self._before
+        self._loader.max_physical_batch_size = self._size_before
 
 
 class PhysicalBatches:
@@ -58,7 +66,7 @@ class PhysicalBatches:
         self._loader = loader
 
     def __len__(self) -> int:
-        return self._loader.physical_batches()
+        return self._loader.num_physical_batches()
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._loader)

@@ -1,4 +1,4 @@
-"""Which layers of a module cannot be private, and what they are replaced with."""
+"""Finds the layers of a module that cannot be trained privately, and replaces norm layers by private ones."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from quintain.core.errors import PrivacyError
+from quintain.core.limits import require_at_least
 from quintain.dp.capture.hooks import Capture
 from quintain.dp.capture.layer_checks import BATCH_NORMS, INSTANCE_NORMS
 from quintain.dp.opacus.refused import refusing
@@ -35,10 +36,12 @@ Fixer = Callable[..., nn.Module]
 
 
 class ModuleValidator:
-    """What a module needs to be trained privately.
+    """Names the layers of a module that cannot be trained privately, and replaces those that it can.
 
-    ``VALIDATORS`` and ``FIXERS`` hold what was registered for further kinds of layer; what makes a layer
-    impossible to train privately is refused whether or not they say so.
+    Attributes:
+        VALIDATORS: Further checks by type of layer, added by ``register_module_validator``. They can only
+            refuse more layers: the built-in checks run as well.
+        FIXERS: Replacements by type of layer, added by ``register_module_fixer``.
     """
 
     VALIDATORS: ClassVar[dict[type[nn.Module], Validator]] = {}
@@ -48,7 +51,7 @@ class ModuleValidator:
     def validate(
         cls, module: nn.Module, *, strict: bool = False, rules: Mapping[type[nn.Module], Rule] | None = None
     ) -> list[UnsupportedModuleError]:
-        """The list of errors of a module: what keeps it from being private.
+        """The errors of a module: what keeps it from being trained privately.
 
         Args:
             module: In training mode.
@@ -95,16 +98,33 @@ class ModuleValidator:
     def fix(
         cls, module: nn.Module, *, num_groups: int = DEFAULT_NUM_GROUPS, replace_bn_with_in: bool = False
     ) -> nn.Module:
-        """A copy with group norms for batch norms, and instance norms that keep no statistics.
+        """A copy in which GroupNorm replaces BatchNorm, and InstanceNorm keeps no running statistics.
 
-        A batch norm with C channels becomes a GroupNorm of gcd(``num_groups``, C) groups, or an InstanceNorm,
-        with its weights. The copy needs an optimizer over its own parameters.
+        A BatchNorm of C channels becomes a GroupNorm of gcd(``num_groups``, C) groups with the same weights.
+        A layer that the module holds under several names stays one layer. The copy needs an optimizer over
+        its own parameters.
+
+        Args:
+            module: It is not changed.
+            num_groups: Most groups of a GroupNorm.
+            replace_bn_with_in: Replace BatchNorm by InstanceNorm instead.
+
+        Raises:
+            SettingError: If ``num_groups`` is below 1.
+            UnsupportableModuleError: If a SyncBatchNorm is to become an InstanceNorm.
         """
+        require_at_least(1, num_groups=num_groups)
         fixed = cls._replaced(copy.deepcopy(module), num_groups, replace_bn_with_in)
+        replacements: dict[nn.Module, nn.Module] = {}
         for parent in list(fixed.modules()):
-            for name, child in list(parent.named_children()):
-                if (other := cls._replaced(child, num_groups, replace_bn_with_in)) is not child:
-                    setattr(parent, name, other)
+            # named_children() would leave out the second name of a layer that is used twice
+            for name, child in list(parent._modules.items()):
+                if child is None:
+                    continue
+                if child not in replacements:
+                    replacements[child] = cls._replaced(child, num_groups, replace_bn_with_in)
+                if replacements[child] is not child:
+                    setattr(parent, name, replacements[child])
         return fixed
 
     @classmethod
@@ -120,7 +140,11 @@ class ModuleValidator:
 
     @classmethod
     def fix_and_validate(cls, module: nn.Module, **settings: Any) -> nn.Module:
-        """``fix``, and raise if errors are left."""
+        """The copy that ``fix`` makes with these settings.
+
+        Raises:
+            UnsupportedModuleError: If it still has errors.
+        """
         fixed = cls.fix(module, **settings)
         cls.validate(fixed, strict=True)
         return fixed
