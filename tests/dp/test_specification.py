@@ -14,6 +14,7 @@ from torch import nn
 from quintain.dp import PrivatePlan, fit
 from quintain.dp.capture.captured_pass import CapturedPass
 from quintain.dp.mechanism_tests import _noise, _sensitivity, inclusion_measurements, measurements
+from quintain.dp.observed_training import TRAINERS, TrackedRecords, fit_with_interruption
 from quintain.dp.own_net import BLOCK, noise_of_net, sensitivity_of_net
 from quintain.dp.per_example import grads
 from quintain.dp.randomness.stream import RandomStream
@@ -25,7 +26,6 @@ from quintain.dp.step import clipping_weights, private_step
 from quintain.dp.step.clipped_sum import FloatClippedSum
 from quintain.dp.training.features import Features
 from quintain.dp.training.resume import ResumableRun
-from quintain.dp.ways import WAYS, Watched, fit_kept
 from quintain.results.specification import Measurement, bonferroni_tests
 
 PLAN = PrivatePlan(noise_multiplier=1.5, max_grad_norm=0.7, expected_batch_size=8, steps=4, learning_rate=0.1)
@@ -37,7 +37,7 @@ KINDS = sorted(
 @pytest.mark.filterwarnings("error:this module was trained for")
 def test_a_training_that_goes_on_half_way_warns_of_no_other_one():
     steps = []
-    fit_kept(nn.Linear(4, 2), records(), PLAN, on_step=lambda step, _release: steps.append(step))
+    fit_with_interruption(nn.Linear(4, 2), records(), PLAN, on_step=lambda step, _release: steps.append(step))
     assert len(steps) == PLAN.steps
 
 
@@ -46,10 +46,20 @@ def test_every_kind_of_layer_with_a_rule_is_there():
     assert len(KINDS) > 20
 
 
-# ``tests/laws/test_dp.py`` measures the same by both ways.
-@pytest.mark.parametrize("way", [pytest.param("fit", marks=pytest.mark.exhaustive), "loop"])
-def test_the_record_that_moves_the_sum_most_moves_it_by_the_bound(way):
-    found = _sensitivity(PLAN, WAYS[way], seed=3)
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_every_step_of_a_training_is_observed(trainer):
+    net, x = nn.Linear(4, 2), torch.rand(20, 4)
+    before = torch.cat([p.detach().flatten() for p in net.parameters()])
+    steps = TRAINERS[trainer](net, x, torch.zeros(20, dtype=torch.long), PLAN, 0)
+    assert len(steps) == PLAN.steps
+    after = torch.cat([p.detach().flatten() for p in net.parameters()])
+    torch.testing.assert_close(after, before - PLAN.learning_rate * sum(step.release for step in steps))
+
+
+# ``tests/laws/test_dp.py`` measures the same by both trainers.
+@pytest.mark.parametrize("trainer", [pytest.param("fit", marks=pytest.mark.exhaustive), "loop"])
+def test_the_record_that_moves_the_sum_most_moves_it_by_the_bound(trainer):
+    found = _sensitivity(PLAN, TRAINERS[trainer], seed=3)
     assert found.p_value == 1
     assert found.measured == pytest.approx(0.7, rel=1e-6)
 
@@ -73,8 +83,8 @@ class Run:
     steps: list
     passes: list
 
-    def way(self, turned=lambda turn: turn):
-        """A way to train that repeats the run, each pass replaced by what ``turned`` makes of it."""
+    def trainer(self, turned=lambda turn: turn):
+        """A trainer that repeats the run, each pass replaced by what ``turned`` makes of it."""
 
         def again(_net, _x, _y, plan, _seed):
             steps = []
@@ -105,7 +115,7 @@ def run():
 
     def watched(net, *settings):
         nets.append(net)
-        steps.extend(WAYS["fit"](net, *settings))
+        steps.extend(TRAINERS["fit"](net, *settings))
         return steps
 
     nets, steps = [], []
@@ -116,12 +126,12 @@ def run():
 
 
 def test_a_run_that_is_repeated_is_the_same(run):
-    again = run.way()(
+    again = run.trainer()(
         None, None, None, replace(PLAN, expected_batch_size=len(hostile_records(run.net)[0]) // 2), 0
     )
     for one, other in zip(again, run.steps, strict=True):
         torch.testing.assert_close(one.release, other.release.double(), rtol=1e-9, atol=1e-9)
-    assert _sensitivity(PLAN, run.way(), seed=0).p_value == 1
+    assert _sensitivity(PLAN, run.trainer(), seed=0).p_value == 1
 
 
 class Half:
@@ -149,7 +159,7 @@ def test_a_norm_that_one_kind_of_layer_understates_is_seen(kind, run):
             turn, gradients={p: Half(of) if p in marked else of for p, of in turn.gradients.items()}
         )
 
-    found = _sensitivity(PLAN, run.way(understated), seed=0)
+    found = _sensitivity(PLAN, run.trainer(understated), seed=0)
     assert marked
     assert found.p_value == 0
     assert found.measured > 0.7
@@ -171,7 +181,7 @@ def understate(monkeypatch, form, share=0.25, of=None):
 )
 def test_a_norm_that_one_form_of_gradients_understates_is_seen(form, run, monkeypatch):
     understate(monkeypatch, form)
-    assert _sensitivity(PLAN, run.way(), seed=0).p_value == 0
+    assert _sensitivity(PLAN, run.trainer(), seed=0).p_value == 0
 
 
 class Bfloat(nn.Module):
@@ -241,7 +251,7 @@ def test_a_record_that_moves_what_another_adds_is_seen(monkeypatch):
         return found, weights * 6 / max(turn.batch_size or 1, 1), part
 
     monkeypatch.setattr(private_step, "clipping_weights", coupled)
-    assert _sensitivity(PLAN, WAYS["fit"], seed=0).p_value == 0
+    assert _sensitivity(PLAN, TRAINERS["fit"], seed=0).p_value == 0
 
 
 def net_of_two_parts():
@@ -325,7 +335,7 @@ def test_noise_of_a_small_parameter_that_comes_again_is_seen(kept, monkeypatch):
 def test_noise_of_a_small_layer_that_comes_again_in_a_loop_of_ones_own_is_seen(monkeypatch):
     key, _ = KEPT["of biases"]
     monkeypatch.setattr(FloatClippedSum, "add_noise", lambda *given: kept_noise(*given, key))
-    found = {one.name for one in bonferroni_tests(_noise(PLAN, WAYS["loop"], None)) if not one.passed}
+    found = {one.name for one in bonferroni_tests(_noise(PLAN, TRAINERS["loop"], None)) if not one.passed}
     assert found == {"noise in another step", "noise without signs in another step"}
 
 
@@ -334,14 +344,14 @@ def test_the_net_that_noise_is_measured_with_is_larger_than_what_is_drawn_at_a_t
 
 
 def test_watched_records_tell_the_rows_of_each_batch():
-    watched = Watched(records())
+    watched = TrackedRecords(records())
     watched.batch([3, 1])
     watched.batch([1])
-    assert watched.batch_in_hand().tolist() == [1, 1, 3]
-    assert watched.batch_in_hand().tolist() == []
+    assert watched.pop_read_rows().tolist() == [1, 1, 3]
+    assert watched.pop_read_rows().tolist() == []
     seen = []
-    watched = Watched(records())
-    fit(nn.Linear(4, 2), watched, PLAN, seed=0, on_step=lambda *_: seen.append(watched.batch_in_hand()))
+    watched = TrackedRecords(records())
+    fit(nn.Linear(4, 2), watched, PLAN, seed=0, on_step=lambda *_: seen.append(watched.pop_read_rows()))
     assert len(seen) == 4
     assert {row for rows in seen for row in rows.tolist()} <= set(range(40))
 
@@ -354,7 +364,7 @@ def test_a_run_that_is_measured_keeps_its_state_first_half_way_and_last_alone(mo
         save(kept, net, optimizer, ema)
 
     monkeypatch.setattr(ResumableRun, "save", counted)
-    fit_kept(nn.Linear(4, 2), records(), replace(PLAN, steps=60))
+    fit_with_interruption(nn.Linear(4, 2), records(), replace(PLAN, steps=60))
     assert saved == [0, 30, 60]
 
 
@@ -459,13 +469,15 @@ def test_weights_are_where_the_releases_lead(plan):
     assert weights_measurement([*drifts, replay.end()]).p_value == 0
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_weights_that_move_by_other_than_what_was_released_are_seen(way, monkeypatch):
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_weights_that_move_by_other_than_what_was_released_are_seen(trainer, monkeypatch):
     module = import_module(torch.optim.SGD.__module__)
     real = module.sgd
 
     def weights():
-        return next(one for one in measurements(PLAN, 40, ways=[way]) if one.name == f"weights, {way}")
+        return next(
+            one for one in measurements(PLAN, 40, trainers=[trainer]) if one.name == f"weights, {trainer}"
+        )
 
     monkeypatch.setattr(
         "quintain.dp.mechanism_tests._sensitivity",

@@ -54,7 +54,7 @@ def tiny():
         patch.setattr(trials, "LONG_ENOUGH", 0.0)
         patch.setattr(trials.Trials, "private", 0.0)
         patch.setattr(decision_probe, "WALK_QUERIES", 40)
-        patch.setattr(mechanism_tests, "WAYS", {"fit": mechanism_tests.WAYS["fit"]})
+        patch.setattr(mechanism_tests, "TRAINERS", {"fit": mechanism_tests.TRAINERS["fit"]})
         yield TINY
 
 

@@ -14,9 +14,9 @@ from quintain.core.registry import entries
 from quintain.data import from_arrays
 from quintain.dp import PrivatePlan, PrivateTrainingResult, verify_mechanism
 from quintain.dp.mechanism_tests import MechanismTests, measurements
+from quintain.dp.observed_training import TRAINERS
 from quintain.dp.opacus.layers import SequenceBias
 from quintain.dp.rules import EXAMPLES, RULES, register_rule, registry
-from quintain.dp.ways import WAYS
 from quintain.results.specification import bonferroni_tests
 from quintain.testing import check_record_bounded, check_rule
 
@@ -204,16 +204,16 @@ PLANS = {
     "no bound": PrivatePlan(0.0, math.inf, 10, 50, 0.1),
 }
 BY = [
-    pytest.param(name, way, marks=() if (k + j) % 2 else pytest.mark.exhaustive)
+    pytest.param(name, trainer, marks=() if (k + j) % 2 else pytest.mark.exhaustive)
     for k, name in enumerate(PLANS)
-    for j, way in enumerate(WAYS)
+    for j, trainer in enumerate(TRAINERS)
 ]
-"""Plans by the ways to train in turn: each of them by one way, each way with two."""
+"""Plans by the trainers in turn: each of them by one trainer, each trainer with two."""
 
 
-@pytest.mark.parametrize(("name", "way"), BY)
-def test_a_way_to_train_does_what_any_plan_states(name: str, way: str) -> None:
-    measured = MechanismTests(bonferroni_tests(measurements(PLANS[name], 400, seed=0, ways=[way])))
+@pytest.mark.parametrize(("name", "trainer"), BY)
+def test_a_trainer_does_what_any_plan_states(name: str, trainer: str) -> None:
+    measured = MechanismTests(bonferroni_tests(measurements(PLANS[name], 400, seed=0, trainers=[trainer])))
     assert measured.raise_if_failed() is measured
     assert measured.passed
     assert all(test.p_value >= 1e-6 for test in measured.tests)

@@ -39,10 +39,10 @@ def measured_alone(monkeypatch, part):
 
 @pytest.mark.exhaustive
 def test_the_engine_as_it_is_meets_its_specification(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the way that most of these faults are looked for in; ``test_dp`` has all ways, from fresh entropy,
-    each time.
+    """By the trainer that most of these faults are looked for in; ``test_dp`` has all trainers, from fresh
+    entropy each time.
     """
-    monkeypatch.setattr(mechanism_tests, "WAYS", {"fit": mechanism_tests.WAYS["fit"]})
+    monkeypatch.setattr(mechanism_tests, "TRAINERS", {"fit": mechanism_tests.TRAINERS["fit"]})
     assert verify_mechanism(PLAN, 400, seed=0).raise_if_failed().passed
 
 
@@ -59,8 +59,8 @@ COARSER = {
 )
 def test_a_broken_engine_fails_its_specification(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     bug = TRAINING_BUGS[name]
-    way = "loop" if name in ("no noise in a loop", "no clipping of means") else "fit"
-    monkeypatch.setattr(mechanism_tests, "WAYS", {way: mechanism_tests.WAYS[way]})
+    trainer = "loop" if name in ("no noise in a loop", "no clipping of means") else "fit"
+    monkeypatch.setattr(mechanism_tests, "TRAINERS", {trainer: mechanism_tests.TRAINERS[trainer]})
     measured_alone(monkeypatch, next(part for part, words in TOLD.items() if bug.alarm in words))
     # Of the 200 batches that are measured, these are enough to tell each fault of how they are drawn.
     monkeypatch.setattr(mechanism_tests, "BATCHES", 50)
@@ -70,7 +70,7 @@ def test_a_broken_engine_fails_its_specification(name: str, monkeypatch: pytest.
 
 def test_empty_batches_drawn_again_fail_the_specification(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = PrivatePlan(1.0, 1.0, 1, 2000, 0.1)
-    monkeypatch.setattr(mechanism_tests, "WAYS", {"fit": mechanism_tests.WAYS["fit"]})
+    monkeypatch.setattr(mechanism_tests, "TRAINERS", {"fit": mechanism_tests.TRAINERS["fit"]})
     measured_alone(monkeypatch, "_inclusion")
     assert verify_mechanism(plan, 50, seed=0).raise_if_failed().passed
     monkeypatch.setattr("quintain.dp.randomness.stream.RandomStream.poisson_sample", sample_never_empty)

@@ -1,5 +1,5 @@
-"""Does training do what its epsilon assumes? Noise, inclusion and sensitivity, measured through the ways that
-training takes.
+"""Whether training does what its epsilon assumes: noise, inclusion and sensitivity, measured on trainings by
+``fit`` and by a loop over ``make_private``.
 """
 
 import math
@@ -15,6 +15,7 @@ from quintain.core.errors import MechanismError
 from quintain.core.laws import cosine_p, crowded_p, shape_p, sizes, spread_p, tails_p
 from quintain.core.seeds import derive_seed
 from quintain.dp.noise_laws import alike, exact, heads, repeated
+from quintain.dp.observed_training import TRAINERS, ObservedTrainer, Rows
 from quintain.dp.randomness.stream import CHUNK_BYTES
 from quintain.dp.replay import weights_measurement
 from quintain.dp.specimens import (
@@ -24,7 +25,6 @@ from quintain.dp.specimens import (
     records_without_gradient,
 )
 from quintain.dp.training.plan import PrivatePlan
-from quintain.dp.ways import WAYS, Rows, Way
 from quintain.results.privacy_records import MechanismTest
 from quintain.results.specification import Measurement, bonferroni_tests
 
@@ -88,7 +88,7 @@ def verify_mechanism(plan: PrivatePlan, num_records: int, *, seed: int | None = 
 
 
 def measurements(
-    plan: PrivatePlan, num_records: int, *, seed: int | None = None, ways: Sequence[str] = ()
+    plan: PrivatePlan, num_records: int, *, seed: int | None = None, trainers: Sequence[str] = ()
 ) -> tuple[Measurement, ...]:
     r"""Noise, inclusion and sensitivity, each through ``fit`` with its state kept and through an ordinary
     loop over ``make_private``.
@@ -110,17 +110,17 @@ def measurements(
         plan: What is claimed; its copies and shifts of records are left out.
         num_records: Number of records.
         seed: For a measurement that can be repeated; fresh entropy by default.
-        ways: Names of ``WAYS``, where only some matter.
+        trainers: Names of ``TRAINERS`` to measure; all if not given.
     """
     plan = replace(plan, augmentations_per_record=1, max_shift_pixels=0, ema_decay=0.0)
     found: list[Measurement] = []
-    for name in ways or WAYS:
-        way = WAYS[name]
+    for name in trainers or TRAINERS:
+        trainer = TRAINERS[name]
         here = None if seed is None else derive_seed(seed, "specification", name)
         measured = (
-            *_noise(plan, way, here),
-            *_inclusion(plan, num_records, way, here),
-            _sensitivity(plan, way, derive_seed(seed or 0, "net")),
+            *_noise(plan, trainer, here),
+            *_inclusion(plan, num_records, trainer, here),
+            _sensitivity(plan, trainer, derive_seed(seed or 0, "net")),
         )
         found += [replace(one, name=f"{one.name}, {name}") for one in measured]
     return tuple(found)
@@ -201,12 +201,12 @@ def inclusion_measurements(batches: Sequence[Rows], num_records: int, q: float) 
     )
 
 
-def _noise(plan: PrivatePlan, way: Way, seed: int | None) -> tuple[Measurement, ...]:
+def _noise(plan: PrivatePlan, trainer: ObservedTrainer, seed: int | None) -> tuple[Measurement, ...]:
     from scipy.special import ndtr
 
     net = layers_without_gradient()
     x, y = records_without_gradient(2 * plan.expected_batch_size, net)
-    taken = way(net, x, y, replace(plan, steps=NOISE_STEPS, learning_rate=1.0), seed)
+    taken = trainer(net, x, y, replace(plan, steps=NOISE_STEPS, learning_rate=1.0), seed)
     steps = torch.stack([step.release.double() for step in taken])
     scale = plan.noise_multiplier * plan.max_grad_norm
     if scale == 0 or math.isinf(plan.max_grad_norm):
@@ -262,8 +262,10 @@ def _noise(plan: PrivatePlan, way: Way, seed: int | None) -> tuple[Measurement, 
     )
 
 
-def _inclusion(plan: PrivatePlan, num_records: int, way: Way, seed: int | None) -> tuple[Measurement, ...]:
-    steps = way(
+def _inclusion(
+    plan: PrivatePlan, num_records: int, trainer: ObservedTrainer, seed: int | None
+) -> tuple[Measurement, ...]:
+    steps = trainer(
         nn.Linear(1, 2),
         torch.zeros(num_records, 1),
         torch.zeros(num_records, dtype=torch.long),
@@ -295,14 +297,14 @@ def _dispersion(counts: npt.NDArray[np.int64], trials: int, q: float) -> tuple[f
     return ratio, 2 * min(near, far, 0.5)
 
 
-def _sensitivity(plan: PrivatePlan, way: Way, seed: int) -> Measurement:
+def _sensitivity(plan: PrivatePlan, trainer: ObservedTrainer, seed: int) -> Measurement:
     bound = plan.max_grad_norm
     if math.isinf(bound):
         return Measurement("sensitivity", bound, bound, 1.0, "no bound is claimed")
     net = EveryLayer(seed, gain=100 * max(bound, 1.0))
     x, y = hostile_records(net)
     still = PrivatePlan(0.0, bound, expected_batch_size=len(x) // 2, steps=SUMS, learning_rate=1e-30)
-    steps = way(net, x, y, still, 0)
+    steps = trainer(net, x, y, still, 0)
     drawn = np.array([np.isin(np.arange(len(x)), step.rows) for step in steps], dtype=np.float64)
     sums = torch.stack([step.release for step in steps]).numpy() * still.expected_batch_size
     # What each record adds, if the sums are sums of one term a record; and what is then left over, since one

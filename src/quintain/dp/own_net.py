@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from quintain.core.laws import spread_p
 from quintain.dp.noise_laws import alike, exact, heads, repeated
+from quintain.dp.observed_training import TrackedRecords, fit_with_interruption
 from quintain.dp.randomness.generator_states import GeneratorStates
 from quintain.dp.specimens import ScaledOutputs, ZeroOutputs
 from quintain.dp.training.features import Features, LabeledRecords
 from quintain.dp.training.fitting import fit
 from quintain.dp.training.plan import PrivatePlan
-from quintain.dp.ways import Watched, fit_kept
 from quintain.results.specification import Measurement
 from quintain.training.loop import isolated_rng
 
@@ -45,8 +45,8 @@ def noise_of_net(net: nn.Module, data: LabeledRecords, plan: PrivatePlan) -> tup
     """Measure the noise on all trainable weights of a net of one's own, through ``fit``; nothing is learned
     of the records.
 
-    At two steps of a run whose state is kept, as ``quintain privatize`` keeps it, at two after it was broken
-    off and went on, and at two of a run whose state is not kept.
+    It is measured at two steps of a run whose state is saved, as ``quintain privatize`` saves it, at two
+    after that run was interrupted and resumed, and at two of a run whose state is not saved.
 
     Also whether sums and sums of squares of it vary as they should, by block, by parameter and over all; and
     whether any of it, with its signs or without, is used twice, within a step or in another: among the first
@@ -74,8 +74,8 @@ def noise_of_net(net: nn.Module, data: LabeledRecords, plan: PrivatePlan) -> tup
         sums.append([float(block.sum()) for block in blocks])
         squares.append([float(block.square().sum()) for block in blocks])
 
-    for way, steps in ((fit_kept, 4), (fit, 2)):
-        way(ZeroOutputs(deepcopy(net)), data, replace(plan, steps=steps, ema_decay=0.0), on_step=observe)
+    for train, steps in ((fit_with_interruption, 4), (fit, 2)):
+        train(ZeroOutputs(deepcopy(net)), data, replace(plan, steps=steps, ema_decay=0.0), on_step=observe)
     precision = max(torch.finfo(p.dtype).eps for p in net.parameters() if p.requires_grad)
     total, numbers = np.array(squares), len(squares) * int(sizes.sum())
     found = [
@@ -127,15 +127,15 @@ def sensitivity_of_net(net: nn.Module, shape: Sequence[int], plan: PrivatePlan) 
     x = torch.rand(RECORDS, *shape, generator=torch.Generator().manual_seed(0)).to(device)
     outputs, draws = _outputs(scaled_net, x)
     count, batch = (1, 1) if draws else (RECORDS, RECORDS // 2)
-    records = Watched(Features(x[:count].cpu(), outputs[:count].nan_to_num().argmin(1).cpu()))
+    records = TrackedRecords(Features(x[:count].cpu(), outputs[:count].nan_to_num().argmin(1).cpu()))
     drawn, sums = list[npt.NDArray[np.float64]](), list[Tensor]()
 
     def observe(_step: int, release: Tensor) -> None:
-        drawn.append(np.isin(np.arange(len(records)), records.batch_in_hand()).astype(np.float64))
+        drawn.append(np.isin(np.arange(len(records)), records.pop_read_rows()).astype(np.float64))
         sums.append(release.cpu() * batch)
 
     still = PrivatePlan(0.0, bound, expected_batch_size=batch, steps=SUMS_OF_NET, learning_rate=1e-30)
-    fit_kept(scaled_net, records, still, on_step=observe)
+    fit_with_interruption(scaled_net, records, still, on_step=observe)
     found = (
         _most(np.array(drawn), torch.stack(sums).float())
         if batch > 1

@@ -1,4 +1,4 @@
-"""One private training with canaries, observed step by step, and kept with what was observed of it."""
+"""One private training with canaries, observed step by step; what was observed is saved with its state."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from quintain.core.progress import Progress
 from quintain.data.dataset import Dataset
 from quintain.dp import PrivatePlan, PrivateTrainingResult
+from quintain.dp.observed_training import ObserverCheckpoint, Rows, TrackedRecords, fit_with_interruption
 from quintain.dp.replay import Drift, Replay
 from quintain.dp.training.resume import STATE_FILE, ResumableRun, delete_unfinished
-from quintain.dp.ways import KeptObservations, Rows, Watched, fit_kept
 from quintain.leakage import CanaryRun, train_with_canaries
 from quintain.leakage.canaries import CanaryObserver
 
@@ -64,10 +64,10 @@ def train_and_observe(
     drifts: list[Drift] = []
 
     def work(canary_net: nn.Module, with_canaries: Dataset, observe: CanaryObserver) -> None:
-        records, replay = Watched(with_canaries), Replay(canary_net.parameters(), plan)
+        records, replay = TrackedRecords(with_canaries), Replay(canary_net.parameters(), plan)
 
-        def seen(step: int, release: Tensor) -> None:
-            batches.append(records.batch_in_hand())
+        def on_step(step: int, release: Tensor) -> None:
+            batches.append(records.pop_read_rows())
             drifts.append(replay.step(release))
             observe(step, release)
 
@@ -89,8 +89,12 @@ def train_and_observe(
             batches[:] = np.split(state["rows"].numpy(), ends)[:-1]
             drifts[:] = [Drift(*one) for one in state["drifts"].tolist()]
 
-        kept = None if folder is None else KeptObservations(folder, state, load_state)
-        fits.append(fit_kept(canary_net, records, plan, progress=progress, on_step=seen, observed=kept))
+        checkpoint = None if folder is None else ObserverCheckpoint(folder, state, load_state)
+        fits.append(
+            fit_with_interruption(
+                canary_net, records, plan, progress=progress, on_step=on_step, observer=checkpoint
+            )
+        )
         drifts.append(replay.end())
 
     others = train.subset(np.arange(len(train) - canaries))

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from quintain.core.errors import MechanismError
-from quintain.dp.ways import WAYS
+from quintain.dp.observed_training import TRAINERS
 from quintain.evaluate.steps.audit import run_audit
 from quintain.results.specification import Measurement
 from quintain.testing.training_bugs import ACCOUNTANT_BUGS, TRAINING_BUGS
@@ -39,7 +39,7 @@ def without_sensitivity(monkeypatch, without_clipping_of_net):
     """
     nothing = Measurement("sensitivity", 0.0, 0.0, 1.0, "left out")
     monkeypatch.setattr("quintain.dp.mechanism_tests._sensitivity", lambda *_: nothing)
-    monkeypatch.setattr("quintain.dp.mechanism_tests.WAYS", {"fit": WAYS["fit"]})
+    monkeypatch.setattr("quintain.dp.mechanism_tests.TRAINERS", {"fit": TRAINERS["fit"]})
 
 
 @pytest.fixture

@@ -69,8 +69,8 @@ def run_audit(
     """Run the plan on a net and data with canaries, with and without noise, and measure noise, sampling and
     clipping on that very run.
 
-    It trains as ``quintain privatize`` does, with its state kept, broken off half way and gone on with from
-    there; the weights after each step must be those that the releases come to.
+    It trains as ``quintain privatize`` does, with its state saved, and is interrupted half way and resumed;
+    the weights after each step must be those that follow from the releases.
 
     Where the audit crosses the claim, it is repeated at once, each time with fresh coins and a training of
     its own, until one does not cross (the claim stays suspect: who repeats must not win by it), or chance
@@ -150,7 +150,7 @@ def run_audit(
         for title, of, what in (("the plan", audits, first), ("control: no noise", [bare_audit], bare))
     )
     own, unmeasured = _measured(first, net, train, plan, claimed.value)
-    tests = bonferroni_tests((*measurements(plan, len(train), ways=("fit",)), *own))
+    tests = bonferroni_tests((*measurements(plan, len(train), trainers=("fit",)), *own))
     claim = Claim(
         "audited:epsilon",
         "Privacy of each record, audited",
