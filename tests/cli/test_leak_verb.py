@@ -9,8 +9,10 @@ import pytest
 from quintain.core.errors import ExitCode
 from quintain.core.files import sha256
 from quintain.data import load_data
+from quintain.evaluate.leaks import membership
 from quintain.evaluate.leaks.goals import MEASURES
 from quintain.evaluate.leaks.job import LeakFindings
+from quintain.evaluate.steps import leaks
 from quintain.results.codec import load
 from tests.evaluate.support.leaks import found
 
@@ -103,6 +105,106 @@ def test_more_access_than_the_model_gives_is_refused(call, box, small):
     code, _, err = call("leak", "knockoff", "--access", "scores", *given)
     assert code == ExitCode.USAGE
     assert "labels" in err
+
+
+def test_more_access_than_a_black_box_gives_is_refused_before_any_work(call, box, small, monkeypatch):
+    monkeypatch.setattr("quintain.evaluate.steps.leaks.run_leaks", None)
+    for names in ((), ("loss-threshold",), ("inversion-gradient",)):
+        given = ("--access", "gradients", "--model", box["scores"], "--data", small, *FEW, "--out", "g")
+        code, _, err = call("leak", *names, *given)
+        assert code == ExitCode.USAGE
+        assert "gives scores alone" in err
+        assert not Path("g").exists()
+    given = ("--model", box["scores"], "--data", small, *FEW, "--out", "g")
+    code, _, err = call("leak", "inversion-gradient", *given)
+    assert code == ExitCode.USAGE
+    assert "inversion-gradient needs gradients of the model; the attacker sees scores, all that" in err
+    assert not Path("g").exists()
+
+
+BROKEN = """
+def train(net, data, seed):
+    open("labels.csv")
+"""
+
+
+@pytest.mark.parametrize("names", [(), ("knockoff", "lira")])
+def test_a_training_of_the_users_that_fails_is_an_error_and_what_was_found_is_shown(
+    call, weights, small, brief_measures, monkeypatch, names
+):
+    Path("mine.py").write_text(BROKEN)
+    measures = {**dict.fromkeys(MEASURES, leaks.MEASURES["agreement"]), "membership": membership.measure}
+    monkeypatch.setattr(leaks, "MEASURES", measures)
+    monkeypatch.setattr("quintain.leakage.shadow_models.os.cpu_count", lambda: 1)
+    given = ("leak", *names, "--weights", weights, "--data", small, "--train", "mine.py:train", *FEW)
+    code, out, err = call(*given, "--out", "l")
+    assert code == ExitCode.EXECUTION
+    assert "agreement by knockoff" in out
+    assert "membership (lira) not done: mine.py, line 3: FileNotFoundError" in " ".join(out.split())
+    assert "mine.py, line 3: FileNotFoundError" in err
+    assert "once that is corrected, to resume: " in err
+    record = load(Path("l/result.json"))
+    assert record.verdict.exit_code == ExitCode.EXECUTION
+    assert record.result.failure_reason
+    # the corrected command goes on in the same folder
+    Path("mine.py").write_text("def train(net, data, seed):\n    pass\n")
+    monkeypatch.setattr(leaks, "MEASURES", {**measures, "membership": measures["agreement"]})
+    code, _, err = call(*given, "--out", "l")
+    assert code == ExitCode.OK, err
+    assert not load(Path("l/result.json")).result.failure_reason
+    assert call(*given[:1], "lira", *given[1 + len(names) :], "--out", "m")[0] == ExitCode.OK
+    monkeypatch.setattr(leaks, "MEASURES", measures)
+    Path("mine.py").write_text(BROKEN)
+    code, _, err = call("leak", "lira", *given[1 + len(names) :], "--out", "n")
+    assert code == ExitCode.EXECUTION
+    assert "mine.py, line 3: FileNotFoundError" in err
+
+
+def test_an_attack_on_updates_that_is_named_and_cannot_be_run_is_an_error(call, weights, small):
+    given = ("--weights", weights, "--data", small, "--candidates", 4, "--steps", 1)
+    code, _, err = call("leak", "dense-layer", *given, "--out", "d")
+    assert code == ExitCode.EXECUTION
+    assert "dense-layer does not work on this net: " in err
+    assert "Take another attack on updates" in err
+    Path("constant.py").write_text(CONSTANT)
+    given = ("--model", "constant.py:make", "--data", small, "--candidates", 4, "--steps", 1)
+    code, _, err = call("leak", "gradient-inversion", *given, "--out", "e")
+    assert code == ExitCode.EXECUTION
+    assert "gradient-inversion cannot be run here: in a plain update is nothing" in err
+    assert not Path("e/result.json").exists()
+
+
+def test_what_was_found_of_a_model_stays_where_its_updates_cannot_be_attacked(call, small, brief_measures):
+    Path("constant.py").write_text(
+        CONSTANT.replace("torch.nn.Linear(784, 2)", "torch.nn.Bilinear(784, 1, 2)")
+    )
+    given = ("--model", "constant.py:make", "--data", small, *FEW)
+    code, out, err = call("leak", *given, "--out", "f")
+    assert code == ExitCode.OK, err
+    assert "agreement by knockoff" in out
+    assert "pictures (gradient-inversion) not done: the net has no Linear layer" in " ".join(out.split())
+
+
+CONSTANT = """
+import torch
+
+
+class Constant(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(784, 2)
+
+    def forward(self, x):
+        return 0 * self.layer(x.flatten(1), *self.beside(x))
+
+    def beside(self, x):
+        return [x.flatten(1)[:, :1]] if isinstance(self.layer, torch.nn.Bilinear) else []
+
+
+def make(**_):
+    torch.manual_seed(0)
+    return Constant()
+"""
 
 
 def test_without_a_name_what_the_access_allows_is_run_and_the_rest_is_said(

@@ -46,6 +46,7 @@ ADDED = {
         "strategy",
         "measurements",
         "pictures",
+        "failure_reason",
     },
     "result.sites.*": {"epsilon", "personal_counts"},
     "result.audit": {"gaussian_epsilon", "assumed"},

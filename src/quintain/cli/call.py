@@ -269,7 +269,7 @@ class VerbCall(CallInputs):
         """
         if stop_reason:
             raise ExecutionError(
-                f"{stop_reason}. What was found so far is in {self.folder}; once the model works again, to "
+                f"{stop_reason}. What was found so far is in {self.folder}; once that is corrected, to "
                 f"resume: {resume_command(self.out, self.folder)}"
             )
 

@@ -136,7 +136,7 @@ class LeakInputs:
             knows = ["public"]
             knows += ["architecture"] if target.build is not None else []
             knows += ["shadows"] if target.build is not None and target.train is not None else []
-            found, missing = default_leaks(self.access or target.model.access, knows=knows)
+            found, missing = default_leaks(self.attacker_access, knows=knows)
             why_not = (
                 self._retraining_refusal
                 if self.retrains_without_privacy
@@ -169,8 +169,10 @@ class LeakInputs:
         """Return an attack with the settings that options name.
 
         Raises:
-            SettingError: If it needs shadow models that cannot be trained.
+            SettingError: If it needs more of the model than the attacker sees, or shadow models that cannot
+                be trained.
         """
+        self._refuse_without_access(entry)
         self._refuse_without_shadows(entry)
         attack: LeakageAttack = entry.build(shadows=self.shadows, steps=self.steps)
         return attack
@@ -192,6 +194,25 @@ class LeakInputs:
             delta=guarantee.delta if guarantee else None,
             max_tpr=guarantee.max_tpr if guarantee else None,
         )
+
+    @cached_property
+    def attacker_access(self) -> "Access":
+        """What the attacker sees of the model: what --access says, or all that the model gives.
+
+        Raises:
+            SettingError: If --access says more than that.
+        """
+        from quintain.leakage.view import LEVELS
+
+        given = self.target.model.access
+        if self.access is None:
+            return given
+        if LEVELS.index(self.access) > LEVELS.index(given):
+            raise SettingError(
+                f"--access {self.access}, and {self.call.model} gives {given} alone; expected at most those: "
+                f"--access {given}, or leave it out"
+            )
+        return self.access
 
     @cached_property
     def _builder(self) -> "NetBuilder | None":
@@ -302,6 +323,7 @@ class LeakInputs:
         """The model, the data and the amounts of an attack on the model; all of it is checked here."""
         from quintain.evaluate.steps.leaks import LeakPlan
 
+        _ = self.attacker_access
         return LeakPlan(
             self.target,
             self.call.model_under_test.file.model_hash,
@@ -317,6 +339,23 @@ class LeakInputs:
             public=self.named_public,
             held_out=self.held_out,
         )
+
+    def _refuse_without_access(self, entry: Entry) -> None:
+        """Raise SettingError where an attack needs more of the model than the attacker sees."""
+        from quintain.leakage.view import LEVELS
+
+        levels, needed = [str(level) for level in LEVELS], str(entry.fact("access"))
+        if needed in (UPDATE, SUM) and self.is_black_box:
+            raise SettingError(
+                f"{entry.name} is an attack on updates, and {self.call.model} is a black box, which sends "
+                "none; expected a net, or an attack on models (quintain list leak --long)"
+            )
+        if needed in levels and levels.index(needed) > levels.index(self.attacker_access):
+            why = "" if self.access else f", all that {self.call.model} gives"
+            raise SettingError(
+                f"{entry.name} needs {needed} of the model; the attacker sees {self.attacker_access}{why}. "
+                "Take an attack on those (quintain list leak --long says what each needs)"
+            )
 
     def _refuse_without_shadows(self, entry: Entry) -> None:
         """Raise SettingError where an attack needs shadow models that cannot be trained."""

@@ -10,7 +10,8 @@
     │   └── RunFolderError                  a run folder of other settings, a damaged result file
     ├── ExecutionError             exit 5   the model, the data or the machine
     │   ├── ModelError                      wrong shape, NaN, training mode, weights that do not fit
-    │   │   └── DivergedError                   a training whose loss is no number any more
+    │   │   └── TrainingFailedError             a training that raises, or gives no such model
+    │   │       └── DivergedError                   one whose loss is no number any more
     │   ├── DataError                       outside [0, 1], labels out of range, empty
     │   ├── PrivacyError                    a layer or a loop that cannot be private
     │   │   ├── PeerRefusedError                (``dp.distributed``) another process of the run has refused
@@ -107,7 +108,11 @@ class ModelError(ExecutionError):
     """A model of the wrong shape or mode, with NaN outputs, or weights that do not fit."""
 
 
-class DivergedError(ModelError):
+class TrainingFailedError(ModelError):
+    """A training, such as one of the user's, that raises an error or gives no model of the expected kind."""
+
+
+class DivergedError(TrainingFailedError):
     """A training whose loss is no number any more; the net has weights of before again."""
 
 

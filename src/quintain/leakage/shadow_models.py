@@ -9,12 +9,16 @@ import copy
 import multiprocessing
 import os
 import pickle
+import signal
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Protocol, final
 
@@ -23,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from quintain.core.errors import ExecutionError, ModelError, QuintainError, SettingError
+from quintain.core.errors import ExecutionError, QuintainError, SettingError, TrainingFailedError
 from quintain.core.files import sha256, write_atomically
 from quintain.core.processes import rank, world_size
 from quintain.core.progress import Progress, no_progress
@@ -217,7 +221,7 @@ def train_shadows(
 
     Raises:
         SettingError: For numbers out of range, or several processes of ``torchrun`` without a folder.
-        ModelError: If a training fails, or its net is none of the template's architecture.
+        TrainingFailedError: If a training fails, or its net is none of the template's architecture.
     """
     included = draw_halves(len(pool), count, seed)
     seeds = [derive_seed(seed, "shadow", "net", number) for number in range(count)]
@@ -325,7 +329,7 @@ class _Work:
         except QuintainError:
             raise
         except FAILURES as error:
-            raise ModelError(
+            raise TrainingFailedError(
                 f"the training of a shadow model on {len(data)} examples failed: {failure_text(error)}. "
                 "Expected a trainer that takes any half of the data"
             ) from error
@@ -360,9 +364,33 @@ _worker: list[_Work] = []
 """What a worker process trains; one entry, set when it starts."""
 
 
-def _start_worker(work: _Work, threads: int) -> None:
+def _start_worker(work: _Work, threads: int, parent: Connection) -> None:
+    """Prepare a worker process, which ends as soon as its parent does, or closes the other end of a pipe."""
+
+    def end_with_parent() -> None:
+        with suppress(EOFError, OSError):
+            parent.recv_bytes()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     _worker[:] = [work]
+
+
+@contextmanager
+def _ctrl_c_blocked() -> Iterator[None]:
+    """Start processes in here that Ctrl-C does not reach: a blocked signal is blocked in them, too.
+
+    What comes meanwhile reaches this process afterwards.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _run_in_worker(job: _Job) -> None:
@@ -381,14 +409,17 @@ def _train_all(
             work.run(job)
             advance(1)
         return
+    context = multiprocessing.get_context("spawn")
+    workers_end, own_end = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(
         at_once,
-        mp_context=multiprocessing.get_context("spawn"),
+        mp_context=context,
         initializer=_start_worker,
-        initargs=(work, max(1, cores // at_once)),
+        initargs=(work, max(1, cores // at_once), workers_end),
     )
     try:
-        left: set[Future[None]] = {pool.submit(_run_in_worker, job) for job in jobs}
+        with _ctrl_c_blocked():
+            left: set[Future[None]] = {pool.submit(_run_in_worker, job) for job in jobs}
         while left:
             done, left = wait(left, return_when=FIRST_COMPLETED)
             for one in done:
@@ -400,8 +431,13 @@ def _train_all(
             f"{at_once} at once, and a script whose own work is under if __name__ == '__main__': (or give "
             "workers=1)"
         ) from error
+    except BaseException:
+        own_end.close()  # ends the workers: an interruption or a failure waits for no training
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
+        own_end.close()
+        workers_end.close()
 
 
 def _can_be_pickled(work: _Work) -> bool:
@@ -431,7 +467,7 @@ def _read(path: Path, template: nn.Module) -> nn.Module:
     try:
         net.load_state_dict(weights)
     except RuntimeError as error:
-        raise ModelError(
+        raise TrainingFailedError(
             f"a trainer gave a net that is none of {type(template).__name__} as it was built "
             f"({len(weights)} tensors): {failure_text(error)}. Expected the template's "
             "architecture"

@@ -10,7 +10,7 @@ from quintain.core.errors import ExitCode
 from quintain.core.threat_specs import current_spec, parse_number, size_text, threat_type
 from quintain.results.bounds import Bracket, Consistency
 from quintain.results.literals import ONLY_MODEL
-from quintain.results.privacy_records import AuditResult, MechanismTest
+from quintain.results.privacy_records import AuditResult, LeakResult, MechanismTest
 from quintain.results.quantity import Basis, Metric
 from quintain.results.records import Claim, DrillResult, RequirementResult, SkippedResult, StepResult
 from quintain.results.requirements import Requirement
@@ -192,18 +192,20 @@ def _failures(results: Iterable[StepResult]) -> Iterator[str]:
                 names = [finding.name for finding in findings if finding.level == "error"]
                 if names:
                     yield f"errors were found in {', '.join(names)}"
-            case AttackResult() | EvaluateResult():
+            case AttackResult() | EvaluateResult() | LeakResult():
                 yield from (f"the run stopped early: {reason}" for reason in early_stops([result]))
 
 
 def early_stops(results: Iterable[StepResult]) -> Iterator[str]:
-    """Yield why attacks broke off, of each model where they did."""
+    """Yield why attacks broke off or failed, of each model where they did."""
     for result in results:
         match result:
             case AttackResult(models=models):
                 yield from (one.stop_reason for one in models if one.stop_reason)
             case EvaluateResult(attacked=one) if one.stop_reason:
                 yield one.stop_reason
+            case LeakResult(failure_reason=reason) if reason:
+                yield reason
 
 
 def did_nothing(results: Iterable[StepResult]) -> bool:

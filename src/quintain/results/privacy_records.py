@@ -278,6 +278,8 @@ class LeakResult:
         constant_image: The best image of one color, another baseline; None in older records.
         measurements: What each attack on the model found.
         pictures: Private pictures beside what attacks made of them.
+        failure_reason: Why attacks failed, as where their shadow models cannot be trained; empty where
+            none did.
     """
 
     original: Picture | None = None
@@ -290,6 +292,7 @@ class LeakResult:
     constant_image: Reconstruction | None = None
     measurements: tuple[LeakMeasurement, ...] = ()
     pictures: tuple[LeakPictures, ...] = ()
+    failure_reason: str = ""
     kind: Literal["leak"] = "leak"
 
     @property

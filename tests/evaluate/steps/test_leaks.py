@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from quintain.core.errors import DataError, SettingError
+from quintain.core.errors import DataError, ExitCode, SettingError, TrainingFailedError
 from quintain.core.statistics import binomial_lower
 from quintain.data import from_arrays
 from quintain.evaluate.images import store_picture
@@ -22,6 +22,7 @@ from quintain.evaluate.steps import leaks
 from quintain.evaluate.steps.leaks import LeakPlan, default_leaks, merge_leaks, run_leaks
 from quintain.models.classifier import Classifier
 from quintain.results.bounds import Consistency
+from quintain.results.gate import judge
 from quintain.results.leak_records import LeakPictures
 from quintain.results.privacy_records import LeakResult, Reconstruction
 from quintain.results.quantity import Basis, Metric
@@ -120,6 +121,24 @@ def test_what_is_impossible_is_said_or_raised(plan, measure, tmp_path):
         run_leaks(plan, attacks, folder=tmp_path, show=False)
     with pytest.raises(SettingError, match="guesses exposure, which nothing measures here"):
         run_leaks(plan, [Toy(goal="exposure")], folder=tmp_path, show=False)
+
+
+def test_a_training_that_fails_ends_its_goal_alone_and_the_run_fails(plan, measure, tmp_path):
+    def fails(_job):
+        raise TrainingFailedError("mine.py, line 3: no such file")
+
+    measure(membership=fails, agreement=lambda job: LeakFindings((found(job.attacks[0]),)))
+    attacks = [Toy(), Toy(goal="agreement", name="copy")]
+    for skip in (False, True):
+        output = run_leaks(plan, attacks, folder=tmp_path, show=False, skip_impossible=skip)
+        assert [one.attack for one in output.result.measurements] == ["copy"]
+        assert output.result.failure_reason == "mine.py, line 3: no such file"
+        assert [one.what for one in output.not_done] == ["membership (toy)"]
+        merged = merge_leaks(output, StepOutput(LeakResult()))
+        verdict = judge((), merged.claims, [merged.result]).verdict
+        assert verdict.exit_code == ExitCode.EXECUTION
+        with pytest.raises(TrainingFailedError, match="no such file"):
+            run_leaks(plan, attacks[:1], folder=tmp_path, show=False, skip_impossible=skip)
 
 
 @pytest.mark.parametrize("show", [False, True])

@@ -12,9 +12,12 @@ from quintain.cli.options import EVALUATED, RUN
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torch import nn
+
     from quintain.cli.call import VerbCall
     from quintain.cli.leak_inputs import LeakInputs
     from quintain.core.registry import Entry
+    from quintain.evaluate.steps.leaks import LeakPlan
     from quintain.results.records import NotDone
 
 
@@ -149,52 +152,84 @@ def _attack(
 
     Raises:
         SettingError: If there is nothing to do.
+        ModelError: If an attack that was named cannot be run on this model, or none could.
+        ExecutionError: After what was found is stored and shown, if a training failed.
     """
-    from quintain.core.errors import SettingError
+    from quintain.core.errors import ModelError, SettingError
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.leak import run_leak
-    from quintain.evaluate.steps.leaks import merge_leaks, run_leaks
+    from quintain.evaluate.steps.leaks import IMPOSSIBLE, REMEDY, merge_leaks, run_leaks
+    from quintain.results.privacy_records import LeakResult
+    from quintain.results.records import NotDone
 
     call = inputs.call
     on_updates = [entry for entry in chosen if not inputs.is_on_model(entry)]
     on_model = tuple(inputs.build(entry) for entry in chosen if inputs.is_on_model(entry))
     if not chosen:
         raise SettingError(f"no leakage attack can be run here: {'; '.join(map(str, missing))}")
+    if len(on_updates) > 1:
+        raise SettingError(
+            f"got {' and '.join(entry.name for entry in on_updates)}, which each reconstruct one picture; "
+            "expected one of them a run"
+        )
     # data and model are loaded, and what is wrong with them said, before the folder is announced
     plan, net = inputs.plan if on_model else None, call.net() if on_updates else None
 
-    def work() -> StepOutput:
-        found = []
-        if plan is not None:
-            found.append(
-                run_leaks(
-                    plan,
-                    on_model,
-                    skip_impossible=skip_impossible,
-                    folder=call.folder,
-                    show=inputs.shows_pictures,
-                    unfinished=call.unfinished,
-                    progress=call.progress,
-                )
-            )
-        if net is not None:
-            found.append(
-                run_leak(
-                    net,
-                    call.examples,
-                    attack=on_updates[0].load(),
-                    steps=inputs.steps,
-                    seed=call.seed,
-                    folder=call.folder,
-                    show=inputs.shows_pictures,
-                    unfinished=call.unfinished,
-                    progress=call.progress,
-                )
-            )
-        output = merge_leaks(*found)
-        return replace(output, not_done=(*missing, *output.not_done))
+    results: list[LeakResult] = []
 
-    return call.run_resumable(work)
+    def attack_model(plan: "LeakPlan") -> StepOutput:
+        return run_leaks(
+            plan,
+            on_model,
+            skip_impossible=skip_impossible,
+            folder=call.folder,
+            show=inputs.shows_pictures,
+            unfinished=call.unfinished,
+            progress=call.progress,
+        )
+
+    def attack_updates(net: "nn.Module") -> StepOutput:
+        entry = on_updates[0]
+        output = run_leak(
+            net,
+            call.examples,
+            attack=entry.load(),
+            steps=inputs.steps,
+            seed=call.seed,
+            folder=call.folder,
+            show=inputs.shows_pictures,
+            unfinished=call.unfinished,
+            progress=call.progress,
+        )
+        assert isinstance(output.result, LeakResult)
+        reason = output.result.reconstructions[0].failure_reason
+        if reason and not skip_impossible:
+            raise ModelError(
+                f"{entry.name} cannot be run here: in a plain update is {reason}. Expected a net that still "
+                "learns of its examples: an untrained one (without --weights), or other --data"
+            )
+        return output
+
+    def work() -> StepOutput:
+        found = [] if plan is None else [attack_model(plan)]
+        not_done = [*missing]
+        try:
+            found += [] if net is None else [attack_updates(net)]
+        except IMPOSSIBLE as error:
+            if not (skip_impossible and found):
+                raise
+            not_done.append(NotDone(f"pictures ({on_updates[0].name})", str(error), REMEDY))
+        output = merge_leaks(*found)
+        assert isinstance(output.result, LeakResult)
+        results.append(output.result)
+        not_done += output.not_done
+        if not (output.result.measurements or output.result.reconstructions):
+            raise ModelError(f"no leakage attack could be run: {'; '.join(map(str, not_done))}")
+        return replace(output, not_done=tuple(not_done))
+
+    code = call.run_resumable(work)
+    call.raise_if_stopped(results[0].failure_reason)
+    return code
 
 
 VERB = Command(

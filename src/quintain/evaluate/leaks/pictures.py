@@ -46,6 +46,8 @@ UPDATES, ITERATIVE_UPDATES = 10, 4
 """Updates of a setting that are attacked, at most: by closed forms, and by attacks that optimize."""
 ROUNDS = 2
 """Rounds over the same pictures that an attack may have."""
+OTHER_ATTACK = "Take another attack on updates (quintain list leak --long), or another net"
+"""What to do where one does not work."""
 QUALITIES: tuple[Quality, ...] = ("psnr", "ssim")
 
 Floats = NDArray[np.floating]
@@ -78,7 +80,11 @@ class _Trial:
 
 
 def measure(
-    job: LeakJob, settings: Sequence[UpdateSetting] = SETTINGS, *, max_updates: int | None = None
+    job: LeakJob,
+    settings: Sequence[UpdateSetting] = SETTINGS,
+    *,
+    max_updates: int | None = None,
+    skip_impossible: bool = False,
 ) -> LeakFindings:
     """Measure the attacks of the goal ``pictures``.
 
@@ -91,9 +97,11 @@ def measure(
         settings: How sites send updates.
         max_updates: Updates of a setting that are attacked, at most; 10 by closed forms and 4 by attacks that
             optimize if not given.
+        skip_impossible: Say of an attack that does not work on this net that it does not, in place of
+            raising.
 
     Raises:
-        ModelError: If the target is no net whose weights are known.
+        ModelError: If the target is no net whose weights are known, or an attack does not work on it.
         DataError: If examples are no pictures, too few, of other shapes, or many are public, too.
     """
     require_at_least(1, budget=job.budget, candidates=job.candidates)
@@ -122,6 +130,10 @@ def measure(
         try:
             trials += [_attack(job, attack, one, public, known, kept, max_updates) for one in fit]
         except ModelError as error:
+            if not skip_impossible:
+                raise ModelError(
+                    f"{attack.name} does not work on this net: {error}. {OTHER_ATTACK}"
+                ) from error
             notes.append(f"{attack.name} does not work on this net: {error}")
     found = [one for trial in trials for one in _measurements(job, trial, known)]
     pictures = [one for number, trial in enumerate(trials) for one in _pictures(job, number, trial, known)]

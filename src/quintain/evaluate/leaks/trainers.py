@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from quintain.core.errors import ModelError
+from quintain.core.errors import ExecutionError, ModelError, TrainingFailedError, UsageError
 from quintain.data.dataset import Dataset
 from quintain.dp import fit as fit_privately
 from quintain.evaluate.privacy_target import PrivacyTarget
@@ -98,20 +98,25 @@ class UserTrainer:
         """Train a net in place.
 
         Raises:
-            ModelError: If the function raises, or returns no net of the same weights.
+            TrainingFailedError: If the function raises, or returns no net of the same weights.
         """
-        function = load_user_function(self.spec, expected=EXPECTED)
-        in_place = len(_arguments(function.function)) == 3
-        trained = function(net, data, seed) if in_place else function(data, seed)
+        try:
+            function = load_user_function(self.spec, expected=EXPECTED)
+            in_place = len(_arguments(function.function)) == 3
+            trained = function(net, data, seed) if in_place else function(data, seed)
+        except (ExecutionError, UsageError) as error:
+            raise TrainingFailedError(str(error)) from error
         # a net that is trained in place may be returned, too, or a trained copy of it
         if in_place and (trained is net or not isinstance(trained, nn.Module)):
             return
         if not isinstance(trained, nn.Module):
-            raise ModelError(f"{self.spec} returned a {type(trained).__name__}; expected a torch.nn.Module")
+            raise TrainingFailedError(
+                f"{self.spec} returned a {type(trained).__name__}; expected a torch.nn.Module"
+            )
         try:
             net.load_state_dict(trained.state_dict())
         except RuntimeError as error:
-            raise ModelError(
+            raise TrainingFailedError(
                 f"{self.spec} returned a net with other weights than --model builds: "
                 f"{str(error).splitlines()[0]}; expected the same architecture"
             ) from error

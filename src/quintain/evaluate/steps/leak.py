@@ -249,7 +249,7 @@ def _measure(
             unfinished=None if unfinished is None else unfinished / "defenses",
             progress=progress,
         )
-        return measure(job)
+        return measure(job, skip_impossible=True)
     except DataError as error:
         return LeakFindings((), notes=(f"defenses were not compared: {error}",))
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from quintain.core.errors import DataError, ModelError, PrivacyError, SettingError
+from quintain.core.errors import DataError, ModelError, PrivacyError, SettingError, TrainingFailedError
 from quintain.core.progress import Progress, no_progress
 from quintain.core.registry import Entry, by_default_rank
 from quintain.core.seeds import derive_seed
@@ -85,7 +85,8 @@ def run_leaks(
     Each goal is measured by itself, with the members and the others at hand. What attacks find bounds the
     claims on the true-positive rate, the advantage and on who is identified from below; the claimed privacy
     bounds them from above. Where nothing is claimed, that side stays trivial: an attack that fails proves
-    nothing.
+    nothing. A training that fails, such as that of shadow models, ends its goal alone: what else is found
+    is in the result, with the reason in its ``failure_reason``.
 
     Args:
         plan: The model and the data.
@@ -99,22 +100,29 @@ def run_leaks(
 
     Raises:
         SettingError, DataError, ModelError: As the measure of a goal does, unless ``skip_impossible``.
+        TrainingFailedError: If a training fails and nothing else is found.
     """
     clock = time.perf_counter()
     found: list[LeakFindings] = []
     missing: list[NotDone] = []
+    failures: list[TrainingFailedError] = []
     for goal in GOALS:
         chosen = [attack for attack in attacks if attack.goal == goal]
         if not chosen:
             continue
+        names = ", ".join(attack.name for attack in chosen)
         job = _job(plan, chosen, goal, folder=folder, show=show, unfinished=unfinished, progress=progress)
         try:
             found.append(_measure(goal, job))
+        except TrainingFailedError as error:
+            failures.append(error)
+            missing.append(NotDone(f"{goal} ({names})", str(error), RETRY))
         except IMPOSSIBLE as error:
             if not skip_impossible:
                 raise
-            names = ", ".join(attack.name for attack in chosen)
             missing.append(NotDone(f"{goal} ({names})", str(error), REMEDIES.get(goal, REMEDY)))
+    if failures and not found:
+        raise failures[0]
     measurements = tuple(one for each in found for one in each.measurements)
     pictures = tuple(one for each in found for one in each.pictures)
     kept, notes = _checked_pictures(pictures, folder, show=show)
@@ -125,7 +133,12 @@ def run_leaks(
         data_hash=ProtectedRecords.of_run(plan.members, unfinished).keyed_hash,
         guarantee=plan.guarantee,
     )
-    result = LeakResult(measurements=measurements, pictures=kept, seconds=time.perf_counter() - clock)
+    result = LeakResult(
+        measurements=measurements,
+        pictures=kept,
+        seconds=time.perf_counter() - clock,
+        failure_reason="; ".join(dict.fromkeys(map(str, failures))),
+    )
     said = tuple(
         dict.fromkeys((*(note for each in found for note in each.notes), *_plan_notes(plan, attacks)))
     )
@@ -149,6 +162,7 @@ def merge_leaks(first: StepOutput, *rest: StepOutput) -> StepOutput:
                 update,
                 measurements=(*model.measurements, *update.measurements),
                 pictures=(*model.pictures, *update.pictures),
+                failure_reason=model.failure_reason or update.failure_reason,
             ),
             merged.claims,
             tuple(dict.fromkeys((*merged.notes, *output.notes))),
@@ -197,6 +211,7 @@ def _allows(access: Access, entry: Entry) -> bool:
     return levels.index(entry.fact("access")) <= levels.index(access)
 
 
+RETRY = "correct the training, and run the command again with the same --out: what is finished is kept"
 REMEDY = "name an attack that the model and the data allow (quintain list leak --long)"
 REMEDIES: Mapping[str, str] = {
     "membership": "give the training examples as the split train, others as test or by --public, and how it "
