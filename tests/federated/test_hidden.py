@@ -247,6 +247,20 @@ def test_earlier_rounds_may_come_without_their_vectors():
         require_hidden(result.server_view, {name: words[name] for name in list(words)[:3]})
 
 
+@pytest.mark.parametrize("spread", [1, 2**16 + 1], ids=["low words", "words far apart"])
+@pytest.mark.parametrize("different", [1, 3, 1000, 2**16])
+@pytest.mark.parametrize("count", [0, 1, 256, 257, 4001, 70_000])
+def test_repeats_are_counted_exactly(count, different, spread):
+    words = np.random.default_rng(count).integers(0, different, count, dtype=np.uint32) * np.uint32(spread)
+    assert hidden._count_repeats(words) == count - len(set(words.tolist()))
+
+
+def test_repeats_are_counted_exactly_where_all_words_want_one_place():
+    words = np.arange(2**12, dtype=np.uint32) * np.uint32(pow(int(hidden._SPREAD), -1, 2**32))
+    assert hidden._count_repeats(words) == 0
+    assert hidden._count_repeats(np.concatenate([words, words, words[:5]])) == len(words) + 5
+
+
 @pytest.mark.parametrize("count", [0, 1, 5, 1024, 1025, 4001, 70_000])
 def test_set_bits_are_counted_exactly(count):
     words = np.random.default_rng(count).integers(0, 2**32, count, dtype=np.uint32)

@@ -326,9 +326,7 @@ def test_a_round_is_answered_once_per_id_whatever_state_asks(make, tmp_path):
     held = bytes(agreed.held_shares.peek())
     site = replace(agreed.context, journal=journal)
     client.step(replace(agreed, context=site), outgoing[0])
-    again = client.Agreed(
-        site, Secret(held), agreed.sharers, agreed.survivors, agreed.graph, agreed.transcript_hash
-    )
+    again = replace(agreed, context=site, held_shares=Secret(held))
     with pytest.raises(ProtocolError, match="answered once"):
         client.step(again, outgoing[0])
     with pytest.raises(ProtocolError, match="join a new round"):

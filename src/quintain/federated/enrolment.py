@@ -11,7 +11,7 @@ from pathlib import Path
 
 from quintain.core.errors import ProtocolError, SettingError, StorageError
 from quintain.federated.secagg.keys import Identity, Roster
-from quintain.federated.secagg.primitives import sign, tagged_hash, verify
+from quintain.federated.secagg.primitives import tagged_hash, verify
 from quintain.federated.secagg.secret import Secret
 from quintain.federated.site_names import check_distinct, check_name
 from quintain.federated.toml_files import (
@@ -161,7 +161,7 @@ class SignedRoster:
             except ProtocolError as error:
                 raise SettingError(str(error)) from None
         statement = _statement(self.roster)
-        new = {one.name: sign(one.private.peek(), statement) for one in identities}
+        new = {one.name: one.sign(statement) for one in identities}
         return SignedRoster(self.roster, {**self.signatures, **new})
 
 

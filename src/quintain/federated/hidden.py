@@ -15,6 +15,8 @@ from quintain.federated.view import ServerView
 FALSE_ALARM = 1e-9
 BITS = 32
 FEW_WORDS = 256
+_SPREAD = np.uint32(2654435769)
+"""An odd number, 2^32 over the golden ratio: times it, words that are alike get places far apart (Knuth)."""
 _PATTERNS = 2 * BITS  # 32 bits, 31 pairs of neighbours, and repeated words
 
 
@@ -71,7 +73,7 @@ def _signs(left: EncodedVector, false_alarm: float) -> Iterator[tuple[str, float
     """Yield each kind of sign at its worst: what was counted, its chance, and its share of the false alarms.
 
     Args:
-        left: (n,) what the attack leaves of a vector, less the true words; sorted by that.
+        left: (n,) what the attack leaves of a vector, less the true words.
         false_alarm: Of all signs together; a chance that is clearly above it is not worked out further.
     """
     size, fair = len(left), 0.5 / _PATTERNS
@@ -89,8 +91,7 @@ def _signs(left: EncodedVector, false_alarm: float) -> Iterator[tuple[str, float
     chance = _two_sided(apart, size, false_alarm * fair)
     yield f"bits {bit} and {bit + 1} of what is left differ in {apart} of {size} words", chance, fair
 
-    left.sort()
-    repeats = int(np.count_nonzero(left[1:] == left[:-1]))
+    repeats = _count_repeats(left)
     mean = size * (size - 1) / 2 / 2.0**BITS
     yield (
         f"{repeats} words of what is left repeat another",
@@ -116,13 +117,42 @@ def _ones_by_bit(words: EncodedVector) -> NDArray[np.int64]:
         while len(words) > FEW_WORDS:
             third = len(words) // 3
             first, second, last = (words[k * third : (k + 1) * third] for k in range(3))
-            half = first ^ second
-            carries.append((first & second) | (half & last))
-            words = np.concatenate((half ^ last, words[3 * third :]))
+            half, carry = first ^ second, first & second
+            following = np.empty(len(words) - 2 * third, np.uint32)
+            np.bitwise_xor(half, last, out=following[:third])
+            following[third:] = words[3 * third :]
+            half &= last
+            carry |= half
+            carries.append(carry)
+            words = following
         bits = np.unpackbits(words.astype("<u4").view(np.uint8), bitorder="little").reshape(-1, BITS)
         ones += weight * bits.sum(0, dtype=np.int64)
         words, weight = np.concatenate(carries), 2 * weight
     return ones
+
+
+def _count_repeats(words: EncodedVector) -> int:
+    """Return how many words equal another one that was counted: all of them, less the different ones."""
+    # A hash table with one place for each word at least: of the words that want a place the last one gets it.
+    # Those that equal it are repeats, and the others go into the next, smaller table. Where many words want
+    # few places, which honest ones do with no chance to speak of, they are sorted.
+    found = 0
+    while len(words) > FEW_WORDS:
+        bits = len(words).bit_length() + 1
+        places = ((words * _SPREAD) >> np.uint32(BITS - bits)).astype(np.intp)
+        numbers = np.arange(len(words), dtype=np.uint32)
+        table = np.empty(1 << bits, np.uint32)
+        table[places] = numbers
+        owners = table[places]
+        without = np.flatnonzero(owners != numbers)
+        is_repeat = words[without] == words[owners[without]]
+        found += int(np.count_nonzero(is_repeat))
+        if 2 * len(without) > len(words):
+            words = words[without[~is_repeat]]
+            break
+        words = words[without[~is_repeat]]
+    words = np.sort(words)
+    return found + int(np.count_nonzero(words[1:] == words[:-1]))
 
 
 def _two_sided(ones: int, size: int, negligible: float) -> float:

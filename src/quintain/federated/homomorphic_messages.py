@@ -25,7 +25,7 @@ from quintain.federated.secagg.messages import (
     set_bytes,
 )
 from quintain.federated.secagg.policy import HASH_BYTES, ROUND_BYTES, Policy
-from quintain.federated.secagg.primitives import SIGNATURE_BYTES, expect_length, sign, tagged_hash, verify
+from quintain.federated.secagg.primitives import SIGNATURE_BYTES, expect_length, tagged_hash, verify
 
 MAGIC = b"QHS2"
 ENCRYPT, ENCRYPTED, SURVIVORS, SIGNED, OPEN, OPENED = range(6)
@@ -41,7 +41,7 @@ def request(kind: int, policy: Policy) -> bytes:
 def reply(kind: int, policy: Policy, identity: Identity, body: bytes, bound_to: bytes) -> bytes:
     """Return a site's reply with its signature, which is bound to what it answers."""
     head = _head(kind, policy, policy.roster.index(identity.name))
-    return head + body + sign(identity.private.peek(), _signed(policy, head, body, bound_to))
+    return head + body + identity.sign(_signed(policy, head, body, bound_to))
 
 
 def open_reply(data: bytes, policy: Policy, site: int, kind: int, bound_to: bytes) -> bytes:

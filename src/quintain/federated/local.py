@@ -75,13 +75,12 @@ def local_update(
     kept, loss = strategy.train(local, home, training)
     check_buffers(net, local)
     change = _change(net, local, recipe)
-    encoded = encode(change, encoding, relative_weight)
-    sizes = np.abs(change, out=change)
+    largest = max(float(change.max()), -float(change.min()))
     return Update(
-        encoded=encoded,
+        encoded=encode(change, encoding, relative_weight),
         loss=loss,
-        num_clipped=int(np.count_nonzero(sizes > encoding.clip_value)),
-        largest=float(sizes.max()),
+        num_clipped=encoding.count_clipped(change) if largest > encoding.clip_value else 0,
+        largest=largest,
         home=kept,
     )
 

@@ -12,7 +12,7 @@ from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.keys import Identity
 from quintain.federated.secagg.messages import MessageType, SiteSet, pack_vector, parse_vector
 from quintain.federated.secagg.policy import HASH_BYTES, ROUND_BYTES, Policy
-from quintain.federated.secagg.primitives import SIGNATURE_BYTES, sign, tagged_hash, verify
+from quintain.federated.secagg.primitives import SIGNATURE_BYTES, tagged_hash, verify
 from quintain.federated.transport import Exchange
 
 MAGIC = b"QPM1"
@@ -100,7 +100,7 @@ class _Sender:
         self._journal.claim_update(task.federation, task.counter, policy.model_hash, policy.round_id)
         head = _REPLY.pack(MAGIC, 1, policy.round_id, self._index)
         signed = _signed(policy, head, self._vector)
-        return head + self._vector + sign(self._identity.private.peek(), signed)
+        return head + self._vector + self._identity.sign(signed)
 
 
 def _opened(data: bytes, policy: Policy, site: int) -> EncodedVector:

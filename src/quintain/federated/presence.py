@@ -11,7 +11,7 @@ from quintain.core.errors import ProtocolError
 from quintain.federated.round_messages import pack_who
 from quintain.federated.secagg.keys import Identity, Roster
 from quintain.federated.secagg.policy import ROUND_BYTES
-from quintain.federated.secagg.primitives import SIGNATURE_BYTES, sign, tagged_hash, verify
+from quintain.federated.secagg.primitives import SIGNATURE_BYTES, tagged_hash, verify
 
 
 def new_challenge() -> tuple[bytes, bytes]:
@@ -23,7 +23,7 @@ def new_challenge() -> tuple[bytes, bytes]:
 def say_who(identity: Identity, number: bytes) -> bytes:
     """Return a site's answer: its signature, and its name."""
     name = identity.name.encode()
-    return sign(identity.private.peek(), _signed(number, name)) + name
+    return identity.sign(_signed(number, name)) + name
 
 
 def site_that_answers(answer: bytes, number: bytes, roster: Roster) -> int:

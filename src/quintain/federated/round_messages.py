@@ -74,17 +74,22 @@ class RoundTask:
 
     def pack(self) -> bytes:
         """Write the message."""
-        fields = [_NUMBER.pack(self.index), self.aggregation.encode(), self.terms, self.model]
+        fields: list[bytes | memoryview] = [
+            _NUMBER.pack(self.index),
+            self.aggregation.encode(),
+            self.terms,
+            self.model,
+        ]
         if self.published is not None:
             found = self.published
             members = sum(1 << site for site in found.survivors)
             fields += [
                 _NUMBER.pack(found.counter),
                 members.to_bytes((members.bit_length() + 7) // 8 or 1, "little"),
-                found.integers.astype(_INTEGERS).tobytes(),
+                np.ascontiguousarray(found.integers, _INTEGERS).view(np.uint8).data,
             ]
         head = _HEADER.pack(MAGIC, RoundMessage.TRAIN, self.round_id)
-        return head + b"".join(part for one in fields for part in (_NUMBER.pack(len(one)), one))
+        return b"".join((head, *(part for one in fields for part in (_NUMBER.pack(len(one)), one))))
 
     @classmethod
     def parse(cls, message: bytes) -> "RoundTask":

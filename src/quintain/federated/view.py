@@ -11,6 +11,7 @@ from quintain.federated.secagg.mask_graph import MaskGraph, draw_graph
 from quintain.federated.secagg.messages import (
     MessageType,
     SiteSet,
+    masked_body,
     parse_key_list,
     parse_keys,
     parse_set,
@@ -68,7 +69,10 @@ class ServerView:
         The server never sees a vector in another form.
         """
         names, length = self.policy.roster.names, self.policy.encoding.num_words
-        return {names[site]: parse_vector(body, length) for site, body in self._received(MessageType.MASKED)}
+        return {
+            names[letter.site]: parse_vector(masked_body(letter.data), length)
+            for letter in self._kept(MessageType.MASKED)
+        }
 
     @property
     def num_masked_vectors(self) -> int:
@@ -170,5 +174,7 @@ class ServerView:
         return next((letter for letter in reversed(self.sent) if letter.type is kind), None)
 
     def _received(self, kind: MessageType) -> Iterator[tuple[int, bytes]]:
-        kept = (letter for letter in self.received if letter.type is kind and not letter.omitted_bytes)
-        return ((letter.site, site_body(letter.data)) for letter in kept)
+        return ((letter.site, site_body(letter.data)) for letter in self._kept(kind))
+
+    def _kept(self, kind: MessageType) -> Iterator[RecordedMessage]:
+        return (letter for letter in self.received if letter.type is kind and not letter.omitted_bytes)

@@ -62,6 +62,7 @@ from quintain.federated.secagg.messages import (
 from quintain.federated.secagg.policy import Policy
 from quintain.federated.secagg.primitives import (
     KEY_BYTES,
+    SIGNATURE_BYTES,
     authenticate,
     load_ed25519,
     load_x25519,
@@ -105,6 +106,7 @@ class Joined:
     channel_keys: LoadedKeys
     mask_key: Secret
     public_keys: RoundKeys
+    signature: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,7 @@ class Agreed:
     held_shares: Secret
     sharers: SiteSet
     survivors: SiteSet
+    signature: bytes
     graph: MaskGraph
     transcript_hash: bytes
 
@@ -236,6 +239,7 @@ def _(state: Ready, message: bytes) -> tuple[Joined, bytes]:
         public_half(mask_key),
         {slot: one.public_key().public_bytes_raw() for slot, one in channel_keys.items()},
     )
+    reply = site.reply(MessageType.KEYS, pack_keys(public), transcript.begin(site.policy))
     joined = Joined(
         context=site,
         encoded=state.encoded.move(),
@@ -243,8 +247,9 @@ def _(state: Ready, message: bytes) -> tuple[Joined, bytes]:
         channel_keys=LoadedKeys(channel_keys),
         mask_key=mask_key,
         public_keys=public,
+        signature=reply[-SIGNATURE_BYTES:],
     )
-    return joined, site.reply(MessageType.KEYS, pack_keys(public), transcript.begin(site.policy))
+    return joined, reply
 
 
 @step.register
@@ -367,9 +372,17 @@ def _(state: Masked, message: bytes) -> tuple[Agreed, bytes]:
     else:  # fewer than t answers open this sum: the t signatures must bind in their place
         site.journal.claim_cohort(site.policy.model_hash, cohort)
     transcript_hash = transcript.append_survivors(state.transcript_hash, survivors, num_sites)
-    held = state.held_shares.move()
-    agreed = Agreed(site, held, state.sharers, survivors, graph=state.graph, transcript_hash=transcript_hash)
-    return agreed, site.reply(MessageType.CONSISTENCY, b"", transcript_hash)
+    reply = site.reply(MessageType.CONSISTENCY, b"", transcript_hash)
+    agreed = Agreed(
+        context=site,
+        held_shares=state.held_shares.move(),
+        sharers=state.sharers,
+        survivors=survivors,
+        signature=reply[-SIGNATURE_BYTES:],
+        graph=state.graph,
+        transcript_hash=transcript_hash,
+    )
+    return agreed, reply
 
 
 @step.register
@@ -420,6 +433,8 @@ def _checked_keys(state: Joined, body: bytes) -> KeyList:
             "a key stands twice in the list of keys; expected fresh keys from every site: leave this round"
         )
     for i, entry in listed.entries.items():
+        if i == site.index and entry.signature == state.signature:
+            continue
         check_signature(
             MessageType.KEYS, policy, i, pack_keys(entry.keys), transcript.begin(policy), entry.signature
         )
@@ -475,6 +490,8 @@ def _check_signatures(state: Agreed, signatures: Mapping[int, bytes]) -> None:
             "survivors: leave this round"
         )
     for i, signature in signatures.items():
+        if i == state.context.index and signature == state.signature:
+            continue
         check_signature(MessageType.CONSISTENCY, policy, i, b"", state.transcript_hash, signature)
 
 

@@ -134,8 +134,8 @@ class Encoding:
                 f"weight = {weight} under a cap of {self.max_weight}; give a weight exactly when there is a "
                 "cap above 0"
             )
-        # each step in place, in the one copy that was made of the vector
-        np.clip(exact, -self.clip_value, self.clip_value, out=exact)
+        # each step in place, in the one copy that is made of the vector
+        exact = np.clip(exact, -self.clip_value, self.clip_value)
         if weight is None:
             exact *= self.scale
             return self._wrap(exact, entropy)
@@ -155,7 +155,7 @@ class Encoding:
     def to_signed(self, encoded: EncodedVector) -> NDArray[np.int64]:
         """Read a sum as signed integers: exact for up to ``num_sites`` vectors."""
         # Two's complement: a sum below 2^31 in magnitude is read back exactly.
-        return encoded.astype(WORD_DTYPE).view(np.dtype("<i4")).astype(np.int64)
+        return encoded.astype(WORD_DTYPE, copy=False).view(np.dtype("<i4")).astype(np.int64)
 
     def decode(self, integers: NDArray[np.int64]) -> NDArray[np.float64]:
         """Decode summed integers to the sum of x, or of w x where weights travel inside."""
@@ -245,7 +245,7 @@ class Encoding:
                 f"got an array {given.shape} of {given.dtype}; expected ({self.length},) real numbers: "
                 "flatten the update first"
             )
-        exact = given.astype(np.float64)
+        exact = given.astype(np.float64, copy=False)
         if not np.isfinite(exact).all():
             strange = np.flatnonzero(~np.isfinite(exact))
             raise DataError(

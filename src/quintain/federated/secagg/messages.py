@@ -24,7 +24,6 @@ from quintain.federated.secagg.primitives import (
     are_ordinary,
     expect_length,
     is_on_curve,
-    sign,
     tagged_hash,
     verify,
 )
@@ -127,7 +126,7 @@ def from_site(
 ) -> bytes:
     """A site's message with its signature."""
     head = _HEADER.pack(MAGIC, kind, policy.round_id, site)
-    return b"".join((head, body, sign(identity.private.peek(), _signed(transcript_hash, head, body))))
+    return b"".join((head, body, identity.sign(_signed(transcript_hash, head, body))))
 
 
 def open_server(data: bytes, kind: MessageType, policy: Policy) -> bytes:
@@ -140,18 +139,27 @@ def open_site(
     data: bytes, kind: MessageType, policy: Policy, site: int, transcript_hash: bytes
 ) -> tuple[bytes, bytes]:
     """Body and signature of a site's message, verified under its pinned identity and this transcript."""
-    _check_head(data, kind, policy, site)
-    if len(data) < _HEADER.size + SIGNATURE_BYTES:
-        raise ProtocolError(
-            f"a {kind.name} message of {len(data)} bytes has no room for its signature; refuse it"
-        )
-    body, signature = data[_HEADER.size : -SIGNATURE_BYTES], data[-SIGNATURE_BYTES:]
+    _check_site_head(data, kind, policy, site)
+    body, signature = site_body(data), data[-SIGNATURE_BYTES:]
     check_signature(kind, policy, site, body, transcript_hash, signature)
     return body, signature
 
 
+def open_masked(data: bytes, policy: Policy, site: int, transcript_hash: bytes) -> EncodedVector:
+    """Return the vector (num_words,) of a MASKED message, verified as by ``open_site``, without a copy."""
+    _check_site_head(data, MessageType.MASKED, policy, site)
+    body = masked_body(data)
+    check_signature(MessageType.MASKED, policy, site, body, transcript_hash, data[-SIGNATURE_BYTES:])
+    return parse_vector(body, policy.encoding.num_words)
+
+
 def check_signature(
-    kind: MessageType, policy: Policy, site: int, body: bytes, transcript_hash: bytes, signature: bytes
+    kind: MessageType,
+    policy: Policy,
+    site: int,
+    body: bytes | memoryview,
+    transcript_hash: bytes,
+    signature: bytes,
 ) -> None:
     """Refuse a site's message unless its pinned identity signed exactly it.
 
@@ -185,6 +193,11 @@ def server_body(data: bytes) -> bytes:
 def site_body(data: bytes) -> bytes:
     """What stands between the header and the signature in a message of a site, unchecked."""
     return data[_HEADER.size : -SIGNATURE_BYTES]
+
+
+def masked_body(data: bytes) -> memoryview:
+    """Return the body of a MASKED message as ``site_body`` does, without a copy of the vector."""
+    return memoryview(data)[_HEADER.size : -SIGNATURE_BYTES]
 
 
 # -- bodies
@@ -371,7 +384,7 @@ def pack_vector(encoded: EncodedVector) -> bytes:
     return encoded.astype(WORD_DTYPE, copy=False).tobytes()
 
 
-def parse_vector(body: bytes, length: int) -> EncodedVector:
+def parse_vector(body: bytes | memoryview, length: int) -> EncodedVector:
     """A vector of the agreed length (a read-only view of the message)."""
     expect_length(body, 4 * length, "a masked vector")
     return np.frombuffer(body, WORD_DTYPE)
@@ -445,6 +458,15 @@ def _check_head(data: bytes, kind: MessageType, policy: Policy, sender: int) -> 
     if claimed != sender:
         raise ProtocolError(
             f"a {kind.name} message in the name of sender {claimed}; expected {sender}: refuse it"
+        )
+
+
+def _check_site_head(data: bytes, kind: MessageType, policy: Policy, site: int) -> None:
+    """Refuse what is no message of this kind, round and site, or too short for a signature."""
+    _check_head(data, kind, policy, site)
+    if len(data) < _HEADER.size + SIGNATURE_BYTES:
+        raise ProtocolError(
+            f"a {kind.name} message of {len(data)} bytes has no room for its signature; refuse it"
         )
 
 

@@ -197,7 +197,7 @@ def keystream(key: bytes, counter: bytes = bytes(16)) -> CipherContext:
     return Cipher(AES(key), CTR(counter)).encryptor()
 
 
-def expect_length(data: bytes, length: int, what: str) -> None:
+def expect_length(data: bytes | memoryview, length: int, what: str) -> None:
     """Refuse bytes of another length than their layout has."""
     if len(data) != length:
         raise ProtocolError(f"{what} of {len(data)} bytes; expected {length}: refuse it")

@@ -38,6 +38,7 @@ from quintain.federated.secagg.messages import (
     check_mask_key,
     from_server,
     message_type_of,
+    open_masked,
     pack_delivery,
     pack_offer,
     pack_set,
@@ -45,7 +46,6 @@ from quintain.federated.secagg.messages import (
     parse_complaint,
     parse_keys,
     parse_shares,
-    parse_vector,
 )
 from quintain.federated.secagg.policy import Policy
 from quintain.federated.secagg.unmasking import unmask
@@ -162,10 +162,6 @@ def _forward_shares(state: RoundInProgress, messages: Messages) -> tuple[State, 
 def _sum_masked(state: RoundInProgress, messages: Arrivals) -> tuple[State, dict[int, bytes]]:
     policy, names = state.policy, state.policy.roster.names
     total = np.zeros(policy.encoding.num_words, WORD_DTYPE)
-
-    def add(_site: int, body: bytes, _signature: bytes) -> None:
-        np.add(total, parse_vector(body, policy.encoding.num_words), out=total)
-
     # each vector is in the sum before the next one is looked at; only complaints wait until all are there
     added: dict[int, None] = {}
     complaints: dict[int, bytes] = {}
@@ -173,10 +169,12 @@ def _sum_masked(state: RoundInProgress, messages: Arrivals) -> tuple[State, dict
     for site, message in _first_of_each(messages):
         if _is_complaint(message):
             complaints[site] = message
-            continue
-        good, bad = gather(replace(state, refused={}), {site: message}, state.sharers, add)
-        added |= good
-        reasons |= bad
+        elif site in state.sharers:
+            try:
+                np.add(total, open_masked(message, policy, site, state.transcript_hash), out=total)
+                added[site] = None
+            except ProtocolError as error:
+                reasons[names[site]] = str(error)
     state = _judge_complaints(state, complaints)
     refused = {**state.refused, **{name: reasons[name] for name in sorted(reasons, key=names.index)}}
     require(state, policy.min_survivors, added, "sent a masked vector", refused)
@@ -246,9 +244,8 @@ def _collect_signatures(state: RoundInProgress, messages: Messages) -> tuple[Sta
 
     signatures, refused = gather(state, messages, state.survivors, read)
     require(state, policy.threshold, signatures, "signed the survivors", refused)
-    # in large federations no more than each site asks for, since each costs every site a check
-    sent = len(signatures) if state.graph.is_complete else policy.threshold
-    body = pack_signatures(dict(list(signatures.items())[:sent]), len(policy.roster))
+    # no more than each site asks for, since each costs every site a check
+    body = pack_signatures(dict(list(signatures.items())[: policy.threshold]), len(policy.roster))
     return replace(state, expected_type=MessageType.UNMASK, refused=refused), dict.fromkeys(
         signatures, from_server(MessageType.SIGNATURES, policy.round_id, body)
     )
