@@ -212,3 +212,32 @@ def test_own_canaries_of_another_shape_are_refused(audit):
     code, _, err = audit(CONSTANT, "--kind", "own.npz")
     assert code == ExitCode.EXECUTION
     assert "has canaries of shape (9,); expected (8,)" in err
+
+
+def test_a_change_of_a_file_that_is_imported_is_another_training(audit, tmp_path, monkeypatch):
+    from quintain.evaluate.steps import audit_training
+
+    (tmp_path / "noise.py").write_text("SCALE = 0\n")
+    text = f"from noise import SCALE\n{NEIGHBOR}"
+    real, calls = audit_training.train_black_box, []
+
+    def killed(*given, **words):
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(words)
+        return real(*given, **words)
+
+    monkeypatch.setattr(audit_training, "train_black_box", killed)
+    assert audit(text, "--claim", 1)[0] == ExitCode.INTERRUPTED
+    monkeypatch.setattr(audit_training, "train_black_box", real)
+    (tmp_path / "noise.py").write_text("SCALE = 1\n")
+    code, _, err = audit(text, "--claim", 1)
+    assert code == ExitCode.USAGE
+    assert "holds trainings of another training" in err
+    (tmp_path / "noise.py").write_text("SCALE = 0\n")
+    assert audit(text, "--claim", 1)[0] == ExitCode.ALARM
+    # nor is its result taken for that of other code
+    (tmp_path / "noise.py").write_text("SCALE = 2\n")
+    code, _, err = audit(text, "--claim", 1)
+    assert code == ExitCode.USAGE
+    assert "content of --train" in err

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from quintain.core.errors import RunFolderError
 from quintain.core.files import named_path, read_bytes, sha256, sha256_file, write_atomically
+from quintain.core.source_files import source_hash
 from quintain.results.run_layout import ADVERSARIAL_FILE, RUN_SETTINGS_FILE
 from quintain.version import __version__
 
@@ -97,9 +98,10 @@ def current_contents() -> dict[str, str]:
 
 
 def _contents(option: str, path: Path) -> dict[str, str]:
-    """Return the hash of a file that an option names, and of what belongs to it."""
+    """Return the hash of a file that an option names, with what it imports, and of what belongs to it."""
     path = path / ADVERSARIAL_FILE if path.is_dir() else path
-    found = {f"content of {option}": sha256_file(path) if path.is_file() else ""}
+    digest = source_hash if path.suffix == ".py" else sha256_file
+    found = {f"content of {option}": digest(path) if path.is_file() else ""}
     for beside in (Path(f"{path}{ending}") for ending in ONNX_DATA):
         if path.suffix == ".onnx" and beside.is_file():
             found[f"content of {beside.name}"] = sha256_file(beside)

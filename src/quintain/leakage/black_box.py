@@ -66,7 +66,7 @@ class BlackBoxTraining:
 
     @property
     def file_hash(self) -> str:
-        """SHA-256 of the file that the function is of; empty for one that was not loaded from a file."""
+        """SHA-256 of the function's file, with what it imports from its folder; empty where it is of none."""
         return str(getattr(self.function, "file_hash", ""))
 
     def __call__(self, x: Tensor, y: Tensor, seed: int) -> Callable[[Tensor], Any]:

@@ -11,8 +11,9 @@ from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from quintain.core.errors import ModelError, SettingError
-from quintain.core.files import sha256, sha256_file
+from quintain.core.files import sha256
 from quintain.core.registry import get_entry
+from quintain.core.source_files import source_hash
 from quintain.models.blackbox import BlackBox
 from quintain.models.classifier import Classifier
 from quintain.models.protocol import ClassifierLike
@@ -180,7 +181,7 @@ def _black_box_function(spec: str, access: Literal["labels", "scores"], num_clas
     with user_object(file, name) as answer:
         if not callable(answer) or isinstance(answer, type | nn.Module):
             raise ModelError(f"{spec} is no function of arrays; for a torch.nn.Module leave out '{access}:'")
-    digest = sha256(f"{access} {name} {sha256_file(file)}".encode())
+    digest = sha256(f"{access} {name} {source_hash(file)}".encode())
     return BlackBox(answer, access=access, num_classes=num_classes, name=spec, hash=digest)
 
 

@@ -12,7 +12,8 @@ from types import ModuleType
 from typing import Any
 
 from quintain.core.errors import ModelError, NotFoundError, QuintainError, SettingError
-from quintain.core.files import sha256, sha256_file
+from quintain.core.files import sha256
+from quintain.core.source_files import source_hash
 from quintain.core.user_code import FAILURES, failure_text
 
 
@@ -45,7 +46,7 @@ class UserFunction:
         spec: ``path/to/file.py:function``.
         function: What the file calls so.
         path: The file.
-        file_hash: SHA-256 of the file.
+        file_hash: SHA-256 of the file and of what it imports from its own folder, see ``source_hash``.
     """
 
     spec: str
@@ -83,7 +84,7 @@ def load_user_function(spec: str, *, expected: str) -> UserFunction:
         pass
     if not callable(found):
         raise ModelError(f"{spec} is a {type(found).__name__}; expected a function {expected}")
-    return UserFunction(spec, found, path, sha256_file(path))
+    return UserFunction(spec, found, path, source_hash(path))
 
 
 def import_file(path: Path) -> ModuleType:

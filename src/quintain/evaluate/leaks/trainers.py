@@ -74,7 +74,8 @@ class UserTrainer:
 
     Args:
         spec: ``path/to/file.py:function``.
-        file_hash: Of the file, so that shadows of another version are none of this one.
+        file_hash: Of the file and what it imports from its folder, so that shadows of another version are
+            none of this one.
     """
 
     spec: str
