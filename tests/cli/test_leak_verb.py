@@ -260,8 +260,20 @@ def test_the_record_of_another_model_is_no_claim_for_this_one(call, weights, sma
     code, _, err = call(*attack, "--weights", weights, "--private", "p")
     assert code == ExitCode.USAGE
     assert "is the record of another model" in err
-    code, _, err = call(*attack, "--weights", "p/models/private.safetensors", "--private", "p", "--out", "o")
+    own = ("leak", "knockoff", *FEW, "--weights", "p/models/private.safetensors", "--private", "p")
+    code, out, err = call(*own, "--data", small, "--out", "o")
     assert code == ExitCode.OK, err
+    assert "nothing shows that" not in out
+    with np.load(small) as arrays:
+        parts = dict(arrays)
+    np.savez("few.npz", **{**parts, **{name: parts[name][:100] for name in ("train_images", "train_labels")}})
+    code, _, err = call(*own, "--data", "few.npz", "--out", "f")
+    assert code == ExitCode.USAGE
+    assert "--private p was trained on 200 records, and --data few.npz has 100 in its split train" in err
+    np.savez("copy.npz", **{**parts, "train_labels": 1 - parts["train_labels"]})
+    code, out, err = call(*own, "--data", "copy.npz", "--out", "c")
+    assert code == ExitCode.OK, err
+    assert "nothing shows that copy.npz is what the private model was trained on" in out
     code, _, err = call(*attack, "--weights", weights, "--private", "o")
     assert code == ExitCode.USAGE
     assert "holds no private training" in err

@@ -252,7 +252,7 @@ class LeakInputs:
         """The privacy that is claimed for the model, if any.
 
         Raises:
-            SettingError: If the record is none of a private training, or of another model.
+            SettingError: If the record is none of a private training, or of another model or other data.
         """
         from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
 
@@ -260,22 +260,17 @@ class LeakInputs:
             return PrivacyGuarantee.claimed(self.claim, self.delta)
         if self.private is None:
             return None
-        from quintain.report import read
-        from quintain.results.privacy_records import PrivatizeResult
+        from quintain.cli.leak_private import read_private_training
 
-        found = [one.result for one in read(self.private) if isinstance(one.result, PrivatizeResult)]
-        if not found:
-            raise SettingError(
-                f"--private {self.private} holds no private training; expected the run folder of quintain "
-                "privatize, or --claim with its epsilon"
-            )
-        trained, own = found[-1].training.model, self.call.model_under_test.file
-        if trained.model_hash != own.model_hash:
-            raise SettingError(
-                f"--private {self.private} is the record of another model than {self.call.model} with "
-                f"{self.call.weights or 'no weights'}; expected --weights {self.private / trained.path}"
-            )
-        return PrivacyGuarantee.of_plan(found[-1].plan, unit=_unit(self.call.examples.shape))
+        plan = read_private_training(self.private, self.call).plan
+        return PrivacyGuarantee.of_plan(plan, unit=_unit(self.call.examples.shape))
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader must know of the data."""
+        from quintain.cli.leak_private import data_notes
+
+        return () if self.private is None else data_notes(self.private, self.call.data)
 
     @cached_property
     def named_public(self) -> "Dataset | None":

@@ -8,7 +8,7 @@ from pathlib import Path
 from stat import S_ISDIR
 from typing import NamedTuple
 
-from quintain.core.errors import RunFolderError
+from quintain.core.errors import RunFolderError, StorageError
 from quintain.core.files import named_path, read_bytes, sha256, sha256_file, write_atomically
 from quintain.core.source_files import source_hash
 from quintain.results.run_layout import ADVERSARIAL_FILE, RUN_SETTINGS_FILE
@@ -176,6 +176,21 @@ def refuse_other_settings(out: Path) -> Loaded:
             "another --out"
         )
     return loaded
+
+
+def has_same_data(folder: Path, data: str) -> bool:
+    """Whether the run of a folder had the same ``--data``: the same bundled set, or files of the same names,
+    sizes and dates. False, too, where its settings are not known.
+    """
+    try:
+        found = json.loads(read_bytes(folder / RUN_SETTINGS_FILE))
+        named, path = found.get("--data"), named_path(data)
+    except (StorageError, ValueError, AttributeError):
+        return False
+    if path is None:
+        return bool(named == data)
+    now = _dates("--data", path)
+    return all(found.get(key) == value for key, value in now.items())
 
 
 def _plain(value: object) -> object:

@@ -225,7 +225,7 @@ def _attack(
         not_done += output.not_done
         if not (output.result.measurements or output.result.reconstructions):
             raise ModelError(f"no leakage attack could be run: {'; '.join(map(str, not_done))}")
-        return replace(output, not_done=tuple(not_done))
+        return replace(output, notes=(*inputs.notes, *output.notes), not_done=tuple(not_done))
 
     code = call.run_resumable(work)
     call.raise_if_stopped(results[0].failure_reason)
