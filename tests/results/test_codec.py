@@ -116,7 +116,7 @@ def test_a_newer_schema_and_a_missing_field_are_told_apart():
         (b'"hits": 2', b'"hits": 2000', "2000 of 4 examples"),
         (b'"value": 0.75', b'"value": 7', "a robust_accuracy of 7"),
         (b'"side": "lower"', b'"side": "upper"', "expected a lower and an upper bound"),
-        (b'"failed": [\n      false,', b'"failed": [', "expected one length"),
+        (b'"failed": [\n      false,', b'"failed": [', "expected one entry per id"),
     ],
 )
 def test_values_that_cannot_be_are_told_with_the_file(sound, damaged, told):

@@ -90,13 +90,20 @@ def test_curves_fall_with_the_size_of_change(rows, a, b):
 
 
 def test_columns_have_one_length():
-    with pytest.raises(SettingError, match="one length"):
+    with pytest.raises(SettingError, match="got labels of 2 for 1 ids; expected one entry per id"):
         PerExample((0,), (0, 1), (0,), (0.0,), (INF,), (False,))
 
 
-@pytest.mark.parametrize(("safe", "broken"), [(math.nan, INF), (0.0, math.nan), (-0.1, INF)])
-def test_a_radius_is_a_number_from_zero_up(safe, broken):
-    with pytest.raises(SettingError, match="a radius of"):
+@pytest.mark.parametrize(
+    ("safe", "broken", "message"),
+    [
+        (math.nan, INF, "got certified_radius = nan"),
+        (0.0, math.nan, "got broken_radius = nan"),
+        (-0.1, INF, "got certified_radius = -0.1; expected a number of at least 0"),
+    ],
+)
+def test_a_radius_is_a_number_from_zero_up(safe, broken, message):
+    with pytest.raises(SettingError, match=message):
         PerExample((0,), (1,), (1,), (safe,), (broken,), (False,))
 
 
@@ -130,7 +137,7 @@ def test_a_size_that_sampling_left_open_is_abstained_on_and_larger_ones_are_not(
         ExampleState.BROKEN,
     )
     assert one.state(1, 0.0) is ExampleState.OPEN
-    with pytest.raises(SettingError, match="one length"):
+    with pytest.raises(SettingError, match="abstained_radius of 1 for 2 ids"):
         PerExample((0, 1), (1, 1), (1, 1), (0.0, 0.0), (INF, INF), (False, False), (0.1,))
-    with pytest.raises(SettingError, match="a radius of"):
+    with pytest.raises(SettingError, match=r"got abstained_radius = -0\.1"):
         PerExample((0,), (1,), (1,), (0.0,), (INF,), (False,), (-0.1,))

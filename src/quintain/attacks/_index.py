@@ -607,7 +607,8 @@ ENTRIES: tuple[Entry, ...] = (
         "random-search",
         "quintain.attacks.score_based.random_search:RandomSearch",
         (
-            "random changes, and then small changes of the best one: the least that any attack must beat"
+            "random changes, and then small changes of the best one: the baseline that any attack must "
+            "beat"
         ),
         guarantee=(
             "what it breaks is a witness that can be replayed; what it does not break may still be "

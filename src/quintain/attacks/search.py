@@ -83,14 +83,11 @@ class Search:
         self.best = self.origin.clone()
         self.best_margin = x.new_full((len(x),), -torch.inf)
         self.best_size = torch.full_like(self.best_margin, torch.inf, dtype=torch.float64)
-        # the smallest change that was found within so many forward passes; 0 for an attack that names no half
+        # an attack that sets half_queries (half of its queries) is told the smallest size found within them
         self.half_queries, self.size_at_half = 0, self.best_size.clone()
         self.success = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        self.error, self.saw_nan, self.clean_success = (
-            self.success.clone(),
-            self.success.clone(),
-            self.success.clone(),
-        )
+        self.error, self.saw_nan = self.success.clone(), self.success.clone()
+        self.clean_success = self.success.clone()
         self.queries_to_success = torch.zeros_like(goal.y)
         self.certified = torch.zeros_like(self.success) if certified is None else certified
         self.clean_logits = self._query_clean((~self.certified).nonzero().squeeze(1))
@@ -107,7 +104,7 @@ class Search:
     def is_active(self, rows: Tensor, queries: int = 1) -> Tensor:
         """Whether each of ``rows`` is under attack and can afford ``queries`` forward passes (n,).
 
-        The forward pass that confirms a success comes on top.
+        One more forward pass must be left, to confirm a success.
         """
         done = (
             self.certified
@@ -156,17 +153,17 @@ class Search:
             out = Evaluation(*self.model.value_and_grad(z, rows, loss, image))
             self.keep_best(z, rows, out.logits)
             return out
-        own = torch.ones_like(rows, dtype=torch.bool)
+        is_unchanged = torch.ones_like(rows, dtype=torch.bool)
 
         def transform_image(point: Tensor) -> Tensor:
             image = self._to_image(point, rows)
-            other = input_transform(image)
-            own.copy_((other == image).flatten(1).all(1))
-            return other
+            transformed = input_transform(image)
+            is_unchanged.copy_((transformed == image).flatten(1).all(1))
+            return transformed
 
         out = Evaluation(*self.model.value_and_grad(z, rows, loss, transform_image))
-        if own.any():
-            self.keep_best(z[own], rows[own], out.logits[own])
+        if is_unchanged.any():
+            self.keep_best(z[is_unchanged], rows[is_unchanged], out.logits[is_unchanged])
         return out
 
     def keep_best(self, z: Tensor, rows: Tensor, logits: Tensor) -> None:
@@ -204,8 +201,8 @@ class Search:
             name: Of the attack that runs on it.
             minimum_norm: Whether that attack seeks the smallest perturbation.
         """
-        # A branch shares the model and its counters, but has its own best points; what is already decided is
-        # marked so that it is not attacked again.
+        # A branch shares the model and its counters, but has its own best points; examples that are already
+        # decided are marked as clean successes, so that they are not attacked again.
         child = copy(self)
         child.rng, child.name, child.minimum_norm, child.found_by = rng, name, minimum_norm, {}
         child.best_margin, child.best_size, child.queries_to_success = (
@@ -227,10 +224,10 @@ class Search:
     def merge(self, branch: "Search") -> None:
         """Take over a branch's confirmed successes and errors, and its best points.
 
-        The best points of a minimum-norm attack are not taken over.
+        Of a minimum-norm branch, only the best points of new successes are taken over.
         """
-        # Confirm first; then take over new successes always, but best points only of branches that maximize
-        # the margin: a minimum-norm best need not be a point of larger margin.
+        # A branch that maximizes the margin began at the best points of this search, so that its own are at
+        # least as good. The best point of a minimum-norm branch need not have a larger margin.
         decided = branch.clean_success
         branch.confirm()
         new = branch.success & ~decided
@@ -247,7 +244,7 @@ class Search:
     def confirm(self) -> None:
         """Confirm new successes by a second forward pass on the stored points.
 
-        What is not reproduced is no success.
+        A success that is not reproduced is no success.
         """
         if self.minimum_norm:
             # Minimum norm: a success is a best point of size at most eps; older confirmed ones stay.
@@ -307,7 +304,7 @@ class Search:
 
     def _confirm_rows(self, rows: Tensor) -> Tensor:
         z, clean = self.best[rows], self.x[rows]
-        # A verdict is not one of fewer bits than float32 has, such as those of TF32.
+        # Verdicts are decided in full float32, never in TF32 or other formats of fewer bits.
         with full_precision(self.model_device):
             logits = self.probe(z, rows)
         self.success[rows] = is_valid_success(self.goal.is_adversarial(logits, rows), z, clean, self.threat)

@@ -1,4 +1,4 @@
-"""Votes of the bands of an image, and what is left of them where a sticker covers some bands."""
+"""Votes of the bands of an image, and how many of them a sticker cannot change."""
 
 import math
 from dataclasses import dataclass
@@ -15,11 +15,15 @@ from quintain.threats.threat import Threat
 
 @dataclass(frozen=True, slots=True)
 class Bands:
-    """Bands of an image of which the rest is ablated, on a ring: one begins at each row and column.
+    """The bands of an image: each shows some neighboring rows and columns; the rest of the image is ablated.
+
+    A band begins at each row and at each column, and wraps around the image's edges. A band of all rows
+    begins at row 0 only, and one of all columns at column 0 only. Bands are numbered row by row of their
+    starts.
 
     Args:
-        height, width: Of the images, in pixels.
-        rows, columns: Of a band; all rows for a band of columns, which then begins at row 0 alone.
+        height, width: Size of the images, in pixels.
+        rows, columns: Size of a band, in pixels.
     """
 
     height: int
@@ -34,46 +38,53 @@ class Bands:
         return Bands(height, width, height if kind == "column" else min(size, height), min(size, width))
 
     @property
-    def tops(self) -> int:
-        """At how many rows a band begins: one where it has all rows."""
+    def num_tops(self) -> int:
+        """Number T of rows at which a band begins."""
         return 1 if self.rows == self.height else self.height
 
     @property
-    def lefts(self) -> int:
-        """At how many columns a band begins."""
+    def num_lefts(self) -> int:
+        """Number L of columns at which a band begins."""
         return 1 if self.columns == self.width else self.width
 
     @property
     def count(self) -> int:
-        """How many bands an image has."""
-        return self.tops * self.lefts
+        """Number of bands of an image, T * L."""
+        return self.num_tops * self.num_lefts
 
     def visible(self, index: Tensor) -> Tensor:
-        """Return which pixels (n, H, W) the bands of some numbers (n,) show; they wrap around the edges."""
-        top, left = index // self.lefts, index % self.lefts
+        """Return which pixels (n, H, W) are shown by the bands with the numbers ``index`` (n,)."""
+        top, left = index // self.num_lefts, index % self.num_lefts
         down = (torch.arange(self.height, device=index.device) - top[:, None]) % self.height < self.rows
         right = (torch.arange(self.width, device=index.device) - left[:, None]) % self.width < self.columns
         return down[:, :, None] & right[:, None, :]
 
     def overlapping(self, mask: Tensor) -> Tensor:
         """Return which bands (T, L) show any pixel of a mask (H, W)."""
-        hit = _ring_sums(mask.long(), 0, torch.arange(self.tops), self.rows)
-        return _ring_sums(hit, 1, torch.arange(self.lefts), self.columns) > 0
+        # a band that begins at t shows the rows t, ..., t + rows - 1 of the ring, and likewise columns
+        hit = _ring_sums(mask.long(), 0, torch.arange(self.num_tops), self.rows)
+        return _ring_sums(hit, 1, torch.arange(self.num_lefts), self.columns) > 0
 
     def overlap_range(self, places: range, size: int, axis: int) -> tuple[Tensor, int]:
-        """Return which bands show any of ``size`` pixels along an axis, from each place on.
+        """Return where along an axis the bands begin that show a pixel of a sticker.
+
+        Args:
+            places: First pixels that the sticker may have along the axis.
+            size: Its number of pixels along the axis.
+            axis: 0 for rows, 1 for columns.
 
         Returns:
-            The first band of each place (n,), on the ring, and how many follow with it.
+            For each place (n,) the first start of such a band, negative where it wraps around the edge; and
+            the number of starts in a row.
         """
         shown, length = ((self.rows, self.height), (self.columns, self.width))[axis]
-        if shown == length:  # one band shows all
+        if shown == length:  # one band shows all, so that places do not differ
             return torch.zeros(1, dtype=torch.long), 1
         return torch.tensor(places) - shown + 1, min(size + shown - 1, length)
 
 
 def _ring_sums(values: Tensor, axis: int, starts: Tensor, size: int) -> Tensor:
-    """Sum ``size`` neighbors from each start on along one axis, around the ring."""
+    """Sum ``size`` neighboring values from each start on along one axis, which wraps around."""
     length = values.shape[axis]
     index = (starts[:, None] + torch.arange(size)) % length
     return (
@@ -84,18 +95,22 @@ def _ring_sums(values: Tensor, axis: int, starts: Tensor, size: int) -> Tensor:
 
 
 def remaining_votes(votes: Tensor, bands: Bands, threat: Threat, x: Tensor) -> tuple[Tensor, int]:
-    """Return the votes that a sticker cannot touch, by its n places (B, n, K), and how many bands it can.
+    """Count the votes of the bands that a sticker does not touch.
 
     Args:
         votes: Whether each band votes for each class (B, T * L, K).
-        bands: Of the images.
-        threat: A sticker, of any place or of one, or a mask.
+        bands: The bands of the images.
+        threat: A sticker at any place or at a fixed one, or a mask.
         x: Images (B, C, H, W).
+
+    Returns:
+        The votes (B, n, K) for each of the sticker's n places, and the number of bands that it touches, which
+        is the same at each place.
 
     Raises:
         SettingError: For another threat.
     """
-    grid = votes.unflatten(1, (bands.tops, bands.lefts)).int()
+    grid = votes.unflatten(1, (bands.num_tops, bands.num_lefts)).int()
     if isinstance(threat, Mask) or (isinstance(threat, Patch) and threat.shape):
         touched = bands.overlapping(shape_mask_like(threat.shape, x).reshape(x.shape[-2:]))
         return (grid * ~touched[..., None]).sum((1, 2))[:, None], int(touched.sum())
@@ -107,25 +122,26 @@ def remaining_votes(votes: Tensor, bands: Bands, threat: Threat, x: Tensor) -> t
     else:
         at = threat.top_left(x.new_tensor([threat.position]), x)[0].tolist()
         places = [range(first, first + 1) for first in at]
-    # The bands that a sticker touches are a rectangle on the ring: sums along one axis after the other.
+    # The starts of the bands that a sticker touches are a rectangle: sum along one axis after the other.
     rows, columns = (bands.overlap_range(places[axis], sides[axis], axis) for axis in (0, 1))
     lost = _ring_sums(_ring_sums(grid, 1, *rows), 2, *columns)
     return grid.sum((1, 2))[:, None] - lost.flatten(1, 2), rows[1] * columns[1]
 
 
 def smallest_gap(votes: Tensor, y: Tensor, bands: Bands, threat: Threat, x: Tensor) -> Tensor:
-    r"""Return how many votes the label is ahead of every other class in the worst case (B,), in float64.
+    r"""Return by how many votes the label leads every other class in the worst case (B,), in float64.
 
     .. math:: \min_{p, j \ne y}\; n_y(p) - n_j(p) - D + \tfrac12 [y < j]
 
-    where the sticker at place p touches D bands, which may all vote for class j and not for y, and n(p)
-    counts the votes of the others. Half a vote stands for a tie, which the smaller class wins: the
-    prediction is y in the worst case exactly where the gap is above 0.
+    where the sticker at place p touches D bands, all of which may vote for class j and not for y, and n(p)
+    counts the votes of the other bands. The smaller class wins a tie, which is worth half a vote: in the
+    worst case the prediction is y exactly where the gap is above 0.
 
-    It is at least the bound of Levine and Feizi, which takes 2 D off the gap of all votes.
+    The gap is never below the bound of Levine and Feizi (2020, arXiv:2002.10733), which subtracts 2 D from
+    the gap of all votes.
 
     Args:
-        votes, bands, threat, x: As of ``remaining_votes``.
+        votes, bands, threat, x: As for ``remaining_votes``.
         y: Labels (B,).
     """
     left, touched = remaining_votes(votes, bands, threat, x)

@@ -43,11 +43,11 @@ class ExitCode(IntEnum):
 
     OK = 0
     FAILED = 1  # a requirement is not met, or a claim is worse than in an earlier run
-    USAGE = 2
-    UNDECIDED = 3
+    USAGE = 2  # the command cannot do what was asked
+    UNDECIDED = 3  # a requirement can be neither passed nor failed, or two bounds cross as chance may explain
     ALARM = 4  # some code is wrong: bounds that cross, or a mechanism that is not what was claimed
     EXECUTION = 5  # the model, the data or the machine
-    INTERRUPTED = 130  # as shells have it: 128 + SIGINT
+    INTERRUPTED = 130  # 128 + SIGINT, as in shells
 
 
 class QuintainError(Exception):
@@ -125,7 +125,7 @@ class PrivacyError(ExecutionError):
 
 
 class BudgetExceededError(PrivacyError):
-    """One more step would cost more than ``stop_at_epsilon``.
+    """One more step would cost more than the privacy budget.
 
     The weights are those of the last step within it.
     """

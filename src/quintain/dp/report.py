@@ -94,7 +94,7 @@ ENFORCED = (
     "a step on passes that ran as compiled code, which no probe can look into, is refused",
     "processes that differ in settings, in bound or noise at a step, or in the part of the data that is "
     "compared are refused",
-    "a step without noise in a private run, and one past stop_at_epsilon, are refused",
+    "a step without noise in a private run, and one past the budget (stop_at_epsilon), are refused",
     "a state without its ledger, or with momentum of another time, is refused, and so is a step on other "
     "weights than those it was saved with",
 )
@@ -175,8 +175,8 @@ class PrivacyReport:
         secure_mode: Whether the noise of all steps is discrete.
         steps: Number of steps.
         fixed_beforehand: Whether all settings were fixed before the first step: no later make_private, no
-            noise set by hand. Otherwise epsilon is computed by Renyi divergences, which allow settings that
-            were chosen by what was released; ``ledger.guarantee(delta)`` shows both epsilons.
+            noise set by hand. Otherwise epsilon is computed from Renyi divergences, which allow settings that
+            depend on earlier releases; ``ledger.guarantee(delta)`` shows both epsilons.
         runs: The report of each module made private.
         assumptions: What epsilon rests on and no code can prove, each with a way to check it.
         enforced: What is refused while training.

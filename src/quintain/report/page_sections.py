@@ -55,12 +55,12 @@ def privacy_section(run: RunResults) -> Section | None:
 
 
 def leakage_section(run: RunResults) -> Section | None:
-    """Return the section on what attackers found out; None if nothing was tried."""
+    """Return the section on what leakage attacks found out; None if none was run."""
     on_models = any(result.measurements for result in run.results_of(LeakResult))
     on_updates = any(result.reconstructions for result in run.results_of(LeakResult))
     sentences = (
-        "Whoever can query a model may find out who was trained on, and what they look like; each attack "
-        "stands beside what needs no access."
+        "Whoever can query a model may find out whose data it was trained on, and what these people look "
+        "like; each attack stands beside the best guess without access to the model."
         if on_models
         else "",
         "A model update is computed from the data, and the data can be reconstructed from it. Encryption in "
@@ -74,7 +74,7 @@ def leakage_section(run: RunResults) -> Section | None:
 
 
 def federation_section(run: RunResults) -> Section | None:
-    """Return the section on federated training: accuracy by round, and what the server saw of each site."""
+    """Return the section on federated training; None if the run has none."""
     lead = "Sites train one model together; the server adds up masked vectors and learns only their sum."
     blocks = blocks_of(run, FederateResult)
     return Section("federation", "Federated learning", lead, tuple(blocks)) if blocks else None

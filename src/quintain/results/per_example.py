@@ -1,4 +1,4 @@
-"""What is known of each example: every count and every curve follows from it."""
+"""What was proved and found about each example; counts and curves of accuracy follow from it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from quintain.results.class_counts import ClassCounts
 
 
 class ExampleState(StrEnum):
-    """What is known of one example when changes up to one size are allowed."""
+    """What is known of one example at one eps."""
 
     CERTIFIED = "certified"
     BROKEN = "broken"
@@ -21,18 +21,21 @@ class ExampleState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PerExample:
-    """Two radii an example: how far it is proved, and how near it was broken.
+    """The certified radius and the smallest adversarial change of each example.
 
     Args:
         ids: Row of each example in its data set.
         labels: True classes.
         predicted: Predictions for the unchanged examples; -1 where the output is NaN or the model abstained.
-        certified_radius: Largest size of change proved harmless; 0 where nothing is proved.
-        broken_radius: Smallest change found that breaks it; infinite where none was found, 0 where it is
-            wrong unchanged.
-        invalid: Whether the output of the model, or a bound, is NaN.
-        abstained_radius: Largest asked size of change on which a certificate by sampling abstained: the
-            noise samples that it may draw did not decide it. 0 where none is; empty where none were drawn.
+        certified_radius: Largest eps at which the example is certified; 0 where it is at none.
+        broken_radius: Size of the smallest change found that breaks it; infinite where none was found, 0
+            where it is misclassified without a change.
+        invalid: Whether an output of the model, or a bound, was NaN.
+        abstained_radius: Largest requested eps at which a certificate by sampling abstained: the allowed
+            noise samples did not decide it. 0 where there is none; empty if no certificate was by sampling.
+
+    Raises:
+        SettingError: If the columns differ in length, or a radius is negative or NaN.
     """
 
     ids: tuple[int, ...]
@@ -45,30 +48,31 @@ class PerExample:
 
     def __post_init__(self) -> None:
         lengths = {
-            len(self.ids),
-            len(self.labels),
-            len(self.predicted),
-            len(self.certified_radius),
-            len(self.broken_radius),
-            len(self.invalid),
-            len(self.abstained_radius or self.ids),
+            "labels": len(self.labels),
+            "predicted": len(self.predicted),
+            "certified_radius": len(self.certified_radius),
+            "broken_radius": len(self.broken_radius),
+            "invalid": len(self.invalid),
+            "abstained_radius": len(self.abstained_radius or self.ids),
         }
-        if len(lengths) != 1:
-            raise SettingError(f"columns of {sorted(lengths)} examples; expected one length")
-        radii = (*self.certified_radius, *self.broken_radius, *self.abstained_radius)
-        strange = [radius for radius in radii if not radius >= 0]
-        if strange:
-            raise SettingError(
-                f"a radius of {strange[0]}; expected a number from 0 up, with what gave none marked as failed"
-            )
+        wrong = [f"{name} of {length}" for name, length in lengths.items() if length != len(self.ids)]
+        if wrong:
+            raise SettingError(f"got {', '.join(wrong)} for {len(self.ids)} ids; expected one entry per id")
+        for name in ("certified_radius", "broken_radius", "abstained_radius"):
+            for radius in getattr(self, name):
+                if not radius >= 0:
+                    raise SettingError(
+                        f"got {name} = {radius}; expected a number of at least 0, and invalid=True where "
+                        "the model or a bound gave NaN"
+                    )
 
     def __repr__(self) -> str:
         return f"PerExample({len(self.ids)} examples)"
 
     def state(self, row: int, eps: float) -> ExampleState:
-        """Return the state of one example when changes up to ``eps`` are allowed.
+        """Return the state of one example at ``eps``.
 
-        Where the two bounds cross, the example counts as broken.
+        An example that is both certified and broken counts as broken.
         """
         if self.invalid[row]:
             return ExampleState.ERROR
@@ -76,7 +80,7 @@ class PerExample:
             return ExampleState.WRONG
         if self.broken_radius[row] <= eps:
             return ExampleState.BROKEN
-        if self._proved(row, eps):
+        if self._is_certified(row, eps):
             return ExampleState.CERTIFIED
         abstained = self.abstained_radius[row] if self.abstained_radius else 0.0
         return ExampleState.ABSTAIN if 0 < eps <= abstained else ExampleState.OPEN
@@ -86,43 +90,43 @@ class PerExample:
         return tuple(self.state(row, eps) for row in range(len(self.ids)))
 
     def certified_counts(self, eps: float, classes: int) -> ClassCounts:
-        """Correctly classified examples that are proved to stay so, class by class."""
-        return self._tally(classes, [self._proved(row, eps) for row in range(len(self.ids))])
+        """Return the correctly classified examples that are certified at ``eps``, class by class."""
+        return self._count(classes, [self._is_certified(row, eps) for row in range(len(self.ids))])
 
     def unbroken_counts(self, eps: float, classes: int) -> ClassCounts:
         """Return the correctly classified examples that no attack has broken, class by class.
 
-        An invalid example counts as unbroken.
+        An invalid example counts as unbroken, so that the accuracy stays an upper bound.
         """
         kept = [
             self.invalid[row] or (self._is_correct(row) and radius > eps)
             for row, radius in enumerate(self.broken_radius)
         ]
-        return self._tally(classes, kept)
+        return self._count(classes, kept)
 
     def contradictory_ids(self, eps: float) -> tuple[int, ...]:
-        """Ids of the examples at which the two sides cross when changes up to ``eps`` are allowed: an alarm.
+        """Return the ids of the examples whose certificate an attack contradicts at ``eps``: an alarm.
 
-        Each has a certified radius above 0, and is either misclassified as it is or broken by a change inside
-        that radius. An invalid example and one without a prediction (-1) refute nothing.
+        Each has a certified radius above 0, and is misclassified without a change or broken by a change of at
+        most that radius. Invalid examples, and those without a prediction (-1), contradict nothing.
         """
-        return tuple(name for row, name in enumerate(self.ids) if self._refuted(row, eps))
+        return tuple(name for row, name in enumerate(self.ids) if self._is_contradictory(row, eps))
 
-    def _refuted(self, row: int, eps: float) -> bool:
+    def _is_contradictory(self, row: int, eps: float) -> bool:
         if self.invalid[row] or not self.certified_radius[row] > 0:
             return False
         if self.predicted[row] != self.labels[row]:
             return self.predicted[row] >= 0
         return self.broken_radius[row] <= min(eps, self.certified_radius[row])
 
-    def _proved(self, row: int, eps: float) -> bool:
-        """Whether a proof of this size is there; a radius of 0 is none, also at size 0."""
+    def _is_certified(self, row: int, eps: float) -> bool:
+        """Whether the example is certified at ``eps``; a radius of 0 certifies nothing, not even eps 0."""
         return self._is_correct(row) and self.certified_radius[row] >= eps and self.certified_radius[row] > 0
 
     def _is_correct(self, row: int) -> bool:
         return self.predicted[row] == self.labels[row] and not self.invalid[row]
 
-    def _tally(self, classes: int, kept: Sequence[bool]) -> ClassCounts:
+    def _count(self, classes: int, kept: Sequence[bool]) -> ClassCounts:
         correct, total = [0] * classes, [0] * classes
         for label, keep in zip(self.labels, kept, strict=True):
             total[label] += 1

@@ -236,6 +236,18 @@ class AttackedModel:
     adversarial: AdversarialFile | None = None
     max_queries: int | None = None
 
+    @property
+    def num_classes(self) -> int:
+        """Number of classes of the model; without any row, of those that the examples show."""
+        return max(
+            (len(row.unbroken_counts.total) for row in self.rows),
+            default=max(self.examples.labels, default=-1) + 1,
+        )
+
+    def unbroken_counts(self, eps: float) -> ClassCounts:
+        """Return the correctly classified examples that no attack has broken at ``eps``, class by class."""
+        return self.examples.unbroken_counts(eps, self.num_classes)
+
 
 @dataclass(frozen=True, slots=True)
 class StickerResult:

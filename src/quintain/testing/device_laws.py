@@ -1,4 +1,4 @@
-"""The laws of devices: on an accelerator everything gives what it gives on the CPU, and stays there."""
+"""The laws of devices: results on an accelerator equal those on the CPU, and stay on the accelerator."""
 
 import copy
 
@@ -15,11 +15,11 @@ from quintain.threats import Threat
 
 
 def device_task(count: int = 8, *, channels: int = 1, side: int = 4) -> tuple[nn.Module, Tensor, Tensor]:
-    """Return a net of three classes on the CPU, inputs (count, channels, side, side), and its classes.
+    """Return a net of three classes on the CPU, inputs (count, channels, side, side), and its predictions.
 
     Args:
-        count: Examples.
-        channels, side: Of the images.
+        count: Number of examples.
+        channels, side: Channels and side length of the images.
     """
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(6)
@@ -33,26 +33,31 @@ def device_task(count: int = 8, *, channels: int = 1, side: int = 4) -> tuple[nn
 
 
 def check_attack_device(attack: Attack, threat: Threat) -> None:
-    """An attack on an accelerator gives the outcome that it gives on the CPU, bit for bit, and on it.
+    """Check that the outcome of an attack on an accelerator is on it, and equals that on the CPU bit for bit.
 
-    So it does where the inputs are on the CPU and the model is not: ``Classifier`` moves them for each call.
+    It must also be equal if the model is on the accelerator and the inputs are on the CPU: ``Classifier``
+    moves them for each call.
 
     Args:
         attack: The attack.
         threat: A threat that it supports.
 
     Raises:
-        AssertionError: If it mixes tensors of two devices, or the outcome differs.
+        AssertionError: If it mixes tensors of two devices, or an outcome differs.
     """
     net, x, y = device_task()
-    wanted = attack(net, x, y, threat, seed=4)
+    on_cpu = attack(net, x, y, threat, seed=4)
     with fake_device() as device:
         moved = copy.deepcopy(net).to(device)
-        found = on_device(attack, moved, x.to(device), y.to(device), threat, seed=4)
-        apart = on_device(attack, Classifier(moved), x, y, threat, seed=4)
+        on_accelerator = on_device(attack, moved, x.to(device), y.to(device), threat, seed=4)
+        from_cpu_inputs = on_device(attack, Classifier(moved), x, y, threat, seed=4)
         for name in OUTCOME_FIELDS:
-            value = getattr(found, name)
+            value = getattr(on_accelerator, name)
             require(value.device == FAKE_DEVICE, f"{name} on the device of the inputs", f"{value.device}")
-            require_equal(value.cpu(), getattr(wanted, name), f"the same {name} on an accelerator")
-            require_equal(getattr(apart, name), getattr(wanted, name), f"the same {name} from inputs apart")
-    require(found.found_by == wanted.found_by, "the same found_by on an accelerator")
+            require_equal(value.cpu(), getattr(on_cpu, name), f"the same {name} on an accelerator")
+            require_equal(
+                getattr(from_cpu_inputs, name),
+                getattr(on_cpu, name),
+                f"the same {name} from inputs on the CPU",
+            )
+    require(on_accelerator.found_by == on_cpu.found_by, "the same found_by on an accelerator")

@@ -1,4 +1,4 @@
-"""The negative of an image."""
+"""The threat of showing an image as its negative."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -54,7 +54,7 @@ class Negative(ParametricBase):
         return spec_format.write_options(self.name, {}, self.low, self.high)
 
     def num_params(self, x: Tensor) -> int:
-        """Return 1."""
+        """Return the number of parameters, 1."""
         self.check_images(x)
         return 1
 
@@ -72,9 +72,9 @@ class Negative(ParametricBase):
         return torch.ones_like(self.identity(x))
 
     def render(self, x: Tensor, params: Tensor) -> Tensor:
-        """Return the negatives where the parameter is 1.
+        """Return the negative where the parameter (B, 1) is 1, and the image where it is 0.
 
-        Between 0 and 1 a blend, so that it has a gradient.
+        A parameter between 0 and 1 gives a blend of the two, so that there is a gradient to follow.
         """
         self.check_params(params, x)
         blend_weight = params[:, :, None, None]

@@ -3,7 +3,7 @@ import torch
 
 from quintain.attacks.perturbation import success_rate
 from quintain.attacks.universal.eyeglasses import Eyeglasses
-from quintain.attacks.universal.printing import gamut, palette, total_variation
+from quintain.attacks.universal.printing import palette, simulate_print, total_variation
 from quintain.attacks.universal.view import FIXED_VIEW
 from quintain.core.errors import SettingError, UnknownNameError
 from quintain.threats.shapes import shape_mask
@@ -34,7 +34,7 @@ def test_it_starts_from_the_one_printable_color_that_does_best() -> None:
     attack, data, grays = Eyeglasses(1, **QUICK), halves(8, 40), palette(1)
     fitted = Eyeglasses(1, steps=1, batch_size=2, learning_rate=1e-9).fit(by_color(), colors(9, 40))
     first = fitted.pattern[:, 0, 0]
-    assert torch.allclose(first, gamut(torch.tensor([0.0, 1.0, 0.0]).view(3, 1, 1)).flatten())
+    assert torch.allclose(first, simulate_print(torch.tensor([0.0, 1.0, 0.0]).view(3, 1, 1)).flatten())
     assert torch.allclose(fitted.pattern, first.view(3, 1, 1).expand_as(fitted.pattern), atol=1e-6)
     start = attack.best_color(
         by_half(), data, Eyeglasses(1, steps=1, batch_size=1).fit(by_half(), data), grays, 0

@@ -6,10 +6,10 @@ from scipy.ndimage import gaussian_filter
 
 from quintain.attacks.universal.printing import (
     Printing,
-    gamut,
     gaussian_blur,
     non_printability,
     palette,
+    simulate_print,
     total_variation,
 )
 from quintain.core.errors import SettingError
@@ -22,12 +22,12 @@ STREAMS = ExampleRNG(0, torch.arange(6))
 
 def test_a_print_is_paper_at_most_and_ink_at_least_and_colors_are_grayed() -> None:
     white, black, red = torch.ones(3, 1, 1), torch.zeros(3, 1, 1), torch.tensor([1.0, 0, 0]).view(3, 1, 1)
-    assert gamut(white).flatten().tolist() == pytest.approx([0.92] * 3)
-    assert gamut(black).flatten().tolist() == pytest.approx([0.06] * 3)
-    assert gamut(red)[0] < 0.92
-    assert gamut(red)[1] > 0.06
+    assert simulate_print(white).flatten().tolist() == pytest.approx([0.92] * 3)
+    assert simulate_print(black).flatten().tolist() == pytest.approx([0.06] * 3)
+    assert simulate_print(red)[0] < 0.92
+    assert simulate_print(red)[1] > 0.06
     gray = torch.full((1, 1, 1), 0.5)
-    assert gamut(gray).item() == pytest.approx(0.06 + 0.86 / 2)
+    assert simulate_print(gray).item() == pytest.approx(0.06 + 0.86 / 2)
 
 
 def test_each_example_has_a_printer_of_its_own_whatever_the_batch() -> None:

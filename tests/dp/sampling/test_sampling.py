@@ -268,7 +268,7 @@ def test_two_iterations_over_workers_at_a_time_are_refused() -> None:
     first = iter(loader)
     next(first)
     next(iter(loader))
-    with pytest.raises(SettingError, match="two iterations"):
+    with pytest.raises(SettingError, match="second iteration"):
         next(first)
 
 

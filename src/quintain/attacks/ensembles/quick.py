@@ -1,4 +1,4 @@
-"""The attack to begin with: nearly as strong as AutoAttack, at a fraction of its cost."""
+"""The quick ensemble: nearly as strong as AutoAttack, at a fraction of its cost."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,7 +14,7 @@ from quintain.core.threat_specs import threat_name
 from quintain.threats.threat import Threat
 
 TARGET_CLASSES = 2
-"""Number of target classes of the targeted run; with two classes in all, restarts in their place."""
+"""Number of target classes of the last run of APGD; with two classes in all, its number of restarts."""
 
 DDN_GAMMA = 0.1
 """Relative change of DDN's radius per step: twice its default, so that half as many steps get as far."""
@@ -22,17 +22,20 @@ DDN_GAMMA = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Quick(EnsembleBase):
-    r"""A small budget, cheap attacks first: APGD on two losses, a short Square, APGD towards two classes.
+    r"""Four attacks with small budgets: APGD on the margin and on cross-entropy, Square, and targeted APGD.
 
     Runs of APGD drop examples without progress (``patience``), and Square's schedule is stretched to its
-    queries. With two classes every loss is a monotone function of the margin, so restarts on the margin
-    replace the other losses. In L1, which Square does not support, FAB replaces it. In L2, DDN replaces APGD
-    on cross-entropy: it approaches the boundary from outside the ball, and so also breaks nets whose
-    gradients inside the ball point away from it.
+    queries. Some threats and models get other attacks:
+
+    - L2: DDN replaces APGD on cross-entropy. It approaches the boundary from outside the ball, and so also
+      breaks nets whose gradients inside the ball point away from it.
+    - L1: FAB replaces Square, which does not support it.
+    - Two classes: every loss is a monotone function of the margin, so APGD on cross-entropy is left out (DDN
+      stays), and restarts of APGD on the margin replace the targeted run.
 
     Args:
-        steps: Gradients of each run of APGD; DDN takes half as many, and up to 20 that find its
-            first success.
+        steps: Gradients of each run of APGD and FAB; DDN takes half as many, and up to 20 that find its first
+            success.
         queries: Square's queries per example.
         patience: ``APGD.patience``; Square gets a quarter of it.
 
@@ -66,12 +69,12 @@ class Quick(EnsembleBase):
     patience: float = 0.5
 
     def __post_init__(self) -> None:
-        # each refuses its settings where they are out of range
+        # the members refuse settings that are out of range
         APGD(self.steps, patience=self.patience)
         Square(self.queries)
 
     def plan(self, threat: Threat, num_classes: int) -> tuple[Attack, ...]:
-        """Return two untargeted attacks, then Square (in L1 FAB), then APGD towards target classes."""
+        """Return the attacks for a threat and a number of classes, in the order in which they run."""
         kind = threat_name(threat.spec)
         target_classes = min(TARGET_CLASSES, num_classes - 1)
         untargeted: list[Attack] = [APGD(self.steps, loss="margin", patience=self.patience)]

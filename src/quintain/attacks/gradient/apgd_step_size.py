@@ -1,4 +1,4 @@
-"""The step size of APGD and its relatives: halved for each example on its own when it no longer helps."""
+"""The step size of APGD and its variants, which each example halves on its own when progress stops."""
 
 from typing import NamedTuple
 
@@ -9,12 +9,13 @@ FIRST_WINDOW, WINDOW_DECREMENT, MIN_WINDOW = 0.22, 0.03, 0.06
 """The first window between checkpoints, its decrement and the shortest window, as fractions of all steps."""
 
 RHO = 0.75
-"""If more than this fraction of a window's steps increased the loss, the step size is kept (the paper's rho).
+"""The paper's rho: condition 1 halves the step size unless more than this fraction of a window's steps
+increased the loss.
 """
 
 
 def checkpoints(steps: int) -> dict[int, int]:
-    """Return the checkpoints: step after which progress is checked -> number of steps since the last one.
+    """Return the steps after which progress is checked, each with the number of steps since the last check.
 
     Source: Croce and Hein, 2020, arXiv:2003.01690.
     """
@@ -79,8 +80,8 @@ def update_step_size(
     Args:
         state: Before the step.
         values: The loss at the new points (n,).
-        step: How many steps were made; the start is 0, and no rise.
-        window: How many of them since the last checkpoint, if this is one.
+        step: Number of steps made; 0 at the start, which counts as no increase of the loss.
+        window: Number of steps since the last checkpoint if this is one, else None.
 
     Source: Croce and Hein, 2020, arXiv:2003.01690.
     """
@@ -94,8 +95,7 @@ def update_step_size(
     )
     if window is None:
         return state, None
-    # Condition 1: at most 75 % of the window's steps increased the loss. Condition 2: the step size was not
-    # halved at the last checkpoint and the best loss has not increased since.
+    # condition 1 or condition 2 of the paper, for each example
     halve = (increases <= RHO * window) | (~state.was_halved & (best_loss <= state.checkpoint_best_loss))
     step_size = torch.where(halve, state.step_size / 2, state.step_size)
     return StepSizeState(

@@ -1,4 +1,4 @@
-"""Random search: what guessing finds, and what small changes of the best guess add."""
+"""Random search: random points of the threat, then random changes of the best one."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,7 +15,7 @@ from quintain.threats.threat import Threat
 
 @dataclass(frozen=True, slots=True)
 class RandomSearch(Attack):
-    r"""Random points of the threat, then changes of the best one, ever smaller.
+    r"""Try random points of the threat, then smaller and smaller random changes of the best point.
 
     A change is kept where it raises the margin.
 
@@ -23,17 +23,16 @@ class RandomSearch(Attack):
         z^{(k)} \sim \text{threat}; \qquad z' = \Pi_x\big(z + r_t\, m \odot u\big), \quad
         m \in \{0, 1\}^P,\; u \in [-1, 1]^P
 
-    Each mask :math:`m` keeps a random fraction of the coordinates where they are, and :math:`r_t` falls from
-    ``eps`` to nearly 0.
+    Each change moves the coordinates of a random mask :math:`m`, and :math:`r_t` falls linearly from ``eps``
+    to ``eps / steps``. The attack needs no gradient and no smoothness: an example that it breaks and a
+    gradient attack does not is a sign of masked gradients.
 
     Args:
-        samples: Random points an example.
-        steps: Changes of the best one.
+        samples: Number of random points per example.
+        steps: Number of changes per example.
 
     Raises:
         SettingError: If a number is negative, or both are 0.
-
-    It needs no gradient and no smoothness: what a gradient attack misses and this finds is a sign of masking.
 
     Guarantee:
         Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
@@ -45,7 +44,7 @@ class RandomSearch(Attack):
 
     name: ClassVar[str] = "random-search"
     summary: ClassVar[str] = (
-        "random changes, and then small changes of the best one: the least that any attack must beat"
+        "random changes, and then small changes of the best one: the baseline that any attack must beat"
     )
     default_rank: ClassVar[int] = 2
     use_for: ClassVar[str] = "what guessing finds: any attack must beat it"
@@ -95,10 +94,11 @@ class RandomSearch(Attack):
     def _perturb_best(
         self, iteration: int, best: Tensor, clean: Tensor, rng: ExampleRNG, threat: Threat
     ) -> Tensor:
-        """Allowed points (n, ...) near the best ones."""
+        """Return allowed points (n, ...) near the best ones."""
         flat = best.flatten(1)
         uniforms = rng.fold_in(iteration).uniform(flat.new_empty(len(flat), 2 * flat.shape[1] + 1))
         fraction, keys, noise = uniforms.split((1, flat.shape[1], flat.shape[1]), 1)
+        # each coordinate moves with a probability that is itself uniform, and at least one in P
         moved = keys <= fraction.clamp(min=1 / flat.shape[1])
         radius = threat.eps * (1 - (iteration - self.samples) / self.steps)
         return threat.project((flat + radius * moved * (2 * noise - 1)).view_as(best), clean)

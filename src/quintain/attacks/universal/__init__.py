@@ -1,4 +1,1 @@
-"""Universal perturbations: patches, stickers, glasses and light, fitted on some images.
-
-They are measured on others.
-"""
+"""Universal perturbations: patches, stickers, glasses light, fitted on some images, scored on others."""

@@ -1,4 +1,4 @@
-"""What a printer and then a camera make of an image; and how far an image is from what can be printed."""
+"""A model of printing a sticker and photographing it, and losses for patterns that print well."""
 
 import math
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from quintain.models.preprocessing.jpeg import JPEG
 from quintain.threats.rng import ExampleRNG
 
 QUALITIES = (50, 60, 70, 80, 90)
-"""The JPEG qualities that a camera is drawn from."""
+"""The JPEG qualities that a camera's quality is drawn from."""
 
 LUMA = (0.299, 0.587, 0.114)
-PAPER, INK, GRAYED = 0.92, 0.06, 0.10
-"""Of a middling office printer, not of a measured one: the lightest and the darkest print, and how much
-colors are grayed.
+PAPER, INK, GRAY_FRACTION = 0.92, 0.06, 0.10
+"""The lightest and the darkest print and the fraction of gray in colors, of an assumed average office
+printer: none was measured.
 """
 
 
@@ -34,15 +34,14 @@ class Printing:
     of each example.
 
     Args:
-        gamut: How far :math:`k, w, m` stray from those of a middling printer.
+        gamut: Largest difference of :math:`k, w, m` from those of an average printer, either way.
         blur: The largest :math:`\sigma`, in pixels of the photo.
         noise: Standard deviation of :math:`n`.
-        compressed: Whether photos are compressed, by the qualities 50 to 90. Rounding passes gradients on as
-            they are: the cosine transform is orthogonal, so that this is the straight-through estimate of
-            each of its roundings.
+        compressed: Whether photos are compressed, with a quality of 50, 60, 70, 80 or 90. Compression passes
+            gradients on unchanged: a straight-through estimate of its roundings, whose transforms it undoes.
 
     Raises:
-        SettingError: If a number is negative or not finite, or the gamut strays by more than 0.06.
+        SettingError: If a number is negative or not finite, or ``gamut`` is above 0.06.
     """
 
     gamut: float = 0.05
@@ -63,7 +62,7 @@ class Printing:
     def print_colors(self, stickers: Tensor, rng: ExampleRNG) -> Tensor:
         """Return stickers (B, C, h, w) in [0, 1] as they come out of the printer."""
         uniforms = self.gamut * (2 * rng.fold_in("gamut").uniform(stickers.new_empty(len(stickers), 3)) - 1)
-        return gamut(stickers, *uniforms.view(-1, 3, 1, 1, 1).unbind(1))
+        return simulate_print(stickers, *uniforms.view(-1, 3, 1, 1, 1).unbind(1))
 
     def photograph(self, images: Tensor, rng: ExampleRNG) -> Tensor:
         """Return images (B, C, H, W) in [0, 1] as the camera gives them back, in [0, 1]."""
@@ -87,28 +86,33 @@ class Printing:
         return photo + (compressed - photo).detach()
 
 
-def gamut(
-    image: Tensor, ink: Tensor | float = 0.0, paper: Tensor | float = 0.0, grayed: Tensor | float = 0.0
+def simulate_print(
+    image: Tensor,
+    ink_offset: Tensor | float = 0.0,
+    paper_offset: Tensor | float = 0.0,
+    gray_offset: Tensor | float = 0.0,
 ) -> Tensor:
-    """Return the colors (..., C, h, w) that a printer gives for those asked for.
+    """Return the colors (..., C, h, w) that a printer makes of the colors of an image (..., C, h, w).
 
-    By how far it strays from a middling one.
+    Args:
+        image: In [0, 1]; its luma is taken of three channels, else each channel is its own gray.
+        ink_offset, paper_offset, gray_offset: Differences of this printer's darkest and lightest print, and
+            of its fraction of gray, from those of an average printer.
     """
     gray = (
         (image * image.new_tensor(LUMA).view(3, 1, 1)).sum(-3, keepdim=True)
         if image.shape[-3] == 3
         else image
     )
-    gray_fraction, darkest = GRAYED + grayed, INK + ink
-    return darkest + (PAPER + paper - darkest) * ((1 - gray_fraction) * image + gray_fraction * gray)
+    gray_fraction, darkest, lightest = GRAY_FRACTION + gray_offset, INK + ink_offset, PAPER + paper_offset
+    return darkest + (lightest - darkest) * ((1 - gray_fraction) * image + gray_fraction * gray)
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor, half_width: int) -> Tensor:
     """Return images (B, C, H, W) blurred by a Gaussian of each one's own ``sigma`` (B,).
 
-    The Gaussian is cut off beyond ``half_width`` pixels.
-
-    Edges are repeated.
+    The Gaussian is cut off beyond ``half_width`` pixels, and the image's edge pixels are repeated outside of
+    it.
     """
     at = torch.arange(-half_width, half_width + 1, dtype=images.dtype, device=images.device)
     weight = torch.exp(-at.square() / (2 * sigma.clamp(min=1e-3)[:, None].square()))
@@ -120,9 +124,9 @@ def gaussian_blur(images: Tensor, sigma: Tensor, half_width: int) -> Tensor:
 
 
 def palette(channels: int, levels: int = 5) -> Tensor:
-    """Return colors (n, C) that a middling printer can print.
+    """Return colors (n, C) that an average printer can print.
 
-    They are the prints of a regular grid of colors, or of grays for one channel.
+    They are the prints of a regular grid of ``levels`` values per channel, or of ``levels**2`` grays.
 
     Raises:
         SettingError: If there are neither one nor three channels.
@@ -133,23 +137,21 @@ def palette(channels: int, levels: int = 5) -> Tensor:
         )
     line = torch.linspace(0, 1, levels if channels == 3 else levels**2)
     grid = torch.cartesian_prod(*[line] * channels).view(-1, channels, 1, 1)
-    return gamut(grid).flatten(1)
+    return simulate_print(grid).flatten(1)
 
 
 def non_printability(image: Tensor, colors: Tensor, alpha: Tensor | None = None) -> Tensor:
-    r"""Return how far an image is from what can be printed, a scalar.
-
-    It is the mean distance of the image's pixels to the nearest printable color.
+    r"""Return the non-printability score: the mean distance of pixels to the nearest printable color.
 
     .. math:: NPS(s) = \frac{\sum_i \alpha_i \min_{c \in P} \|s_i - c\|_2}{\sum_i \alpha_i}
 
-    The product over colors of the original score underflows for a palette of this size, and its gradient
-    with it.
+    The original score multiplies the distances to all printable colors; for a palette of this size the
+    product and its gradient underflow.
 
     Args:
         image: Colors (C, h, w) in [0, 1].
         colors: The printable ones (n, C), such as ``palette(3)``.
-        alpha: How much each pixel counts (1, h, w) or (h, w); all the same if not given.
+        alpha: Weight of each pixel (1, h, w) or (h, w), not all 0; equal if not given.
 
     Source: Sharif et al., 2016, Accessorize to a Crime (CCS), with a minimum for the product.
     """
@@ -161,9 +163,12 @@ def non_printability(image: Tensor, colors: Tensor, alpha: Tensor | None = None)
 
 
 def total_variation(image: Tensor) -> Tensor:
-    """Return the mean size of the steps between neighboring pixels of (C, h, w), a scalar.
+    """Return the mean Euclidean size of the steps from each pixel to its neighbors below and right, a scalar.
 
-    The steps are those to the neighbors below and to the right.
+    Pixels of the last row and column have no such neighbors and are left out.
+
+    Args:
+        image: (C, h, w), at least two pixels high and wide.
 
     Source: Mahendran and Vedaldi, 2015, arXiv:1412.0035.
     """

@@ -1,13 +1,12 @@
-"""The modules of Opacus 1.6 under their own paths, so that a script's imports need one word more.
+"""The modules of Opacus 1.6 under their own paths: a script changes its imports alone.
 
 ::
 
     from quintain.dp.opacus.validators import ModuleValidator  # was: from opacus.validators import ...
 
-All that is here is for the sake of scripts that were written for Opacus. A module with ``__all__`` is one of
-Opacus' and has its names; those that are missing say why (``refused``), and so do the modules of which
-nothing is here: these have no file, and ``refused.RefusedModules`` finds them. Modules without ``__all__``
-are helpers of the others.
+A module with ``__all__`` has the path and the names of a module of Opacus; modules without it are helpers. To
+import a name that is missing raises an ``ImportError`` that says what to use instead (``refused.refusing``),
+also from a module of Opacus that has no file here (``refused.RefusedModules``).
 """
 
 import sys
@@ -19,4 +18,5 @@ from quintain.dp.opacus.refused import RefusedModules, refusing
 __all__ = ["GradSampleModule", "GradSampleModuleFastGradientClipping", "PrivacyEngine"]
 __getattr__ = refusing(__name__)
 
+# asked last, for modules of this package that no other finder knows
 sys.meta_path.append(RefusedModules())

@@ -10,7 +10,7 @@ from quintain.core.errors import SettingError
 from quintain.dp.distributed import SINGLE_PROCESS, current_world
 from quintain.dp.opacus.refused import refusing
 from quintain.dp.opacus.utils.uniform_sampler import check_rate, steps_per_epoch_at, stream_from_generator
-from quintain.dp.sampling.batch_source import batch_source_follows, batch_source_for, with_batches
+from quintain.dp.sampling.batch_source import batch_source_for, refuse_to_fetch, with_batches
 from quintain.dp.sampling.loader import PoissonLoader
 from quintain.dp.sampling.repeated_records import warn_of_repeats
 
@@ -69,7 +69,7 @@ class DPDataLoader(PoissonLoader[Any]):
         world = current_world() if distributed else SINGLE_PROCESS
         stream = world.broadcast_stream(stream_from_generator(generator))
         super().__init__(
-            batch_source_follows,
+            refuse_to_fetch,
             num_units=records,
             expected_batch_size=round(sample_rate * records),
             steps_per_epoch=steps_per_epoch_at(sample_rate, records),

@@ -1,7 +1,9 @@
-"""Per-example gradients of ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN``, run step by step to see gate gradients.
+"""Per-example gradients of ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN``, run step by step for those of the gates.
 
-With ``dz`` the gradient at the gates, the weights on inputs have the gradients of a linear layer from the
-inputs, those on states of one from the states ahead of each step, and both biases its sum over the steps.
+At each step the gates, before their activations, are linear in the step's input :math:`x_t` and in the
+previous hidden state :math:`h_{t-1}`. With :math:`dz_t` their gradient, an example's gradient is the sum over
+its steps of :math:`dz_t x_t^T` for the input weights, of :math:`dz_t h_{t-1}^T` for the hidden weights, and
+of :math:`dz_t` for either bias. A GRU has a :math:`dz_t` of its own for each of the two weights.
 """
 
 from collections.abc import Collection, Sequence
@@ -37,9 +39,10 @@ def recurrent(
 
     Raises:
         PrivacyError: If there is no batch dimension, or the LSTM projects its states (``proj_size``).
-        DataError: If there is no step.
+        DataError: If sequences have no step.
 
-    Source: Hochreiter and Schmidhuber, 1997; Cho et al., 2014, arXiv:1406.1078; backwards: Werbos, 1990.
+    Source: Hochreiter and Schmidhuber, 1997; Cho et al., 2014, arXiv:1406.1078; backpropagation through time:
+    Werbos, 1990.
     """
     net = cast(nn.RNNBase, layer)
     if net.proj_size:
@@ -47,7 +50,7 @@ def recurrent(
             f"got an LSTM with proj_size = {net.proj_size}; expected 0: put a Linear layer behind it"
         )
     if isinstance(input, PackedSequence):
-        x, shape, steps = input.data, None, _PackedLayout.from_packed(input)
+        x, shape, layout = input.data, None, _PackedLayout.from_packed(input)
         hx = net.permute_hidden(hx, input.sorted_indices) if hx is not None else None
     else:
         if input.dim() != 3:
@@ -56,37 +59,39 @@ def recurrent(
                 f"(examples, steps, {net.input_size}), or steps first where batch_first=False"
             )
         x = input.transpose(0, 1) if net.batch_first else input
-        shape, steps = x.shape[:2], _PackedLayout.equal_lengths(*x.shape[:2])
+        shape, layout = x.shape[:2], _PackedLayout.equal_lengths(*x.shape[:2])
         x = x.flatten(0, 1)
-    if not steps.batch_sizes:
+    if not layout.batch_sizes:
         raise DataError("a recurrent layer got sequences of no step; expected at least one")
     if hx is None:
-        zeros = x.new_zeros(net.num_layers * (1 + net.bidirectional), steps.num_sequences, net.hidden_size)
+        zeros = x.new_zeros(net.num_layers * (1 + net.bidirectional), layout.num_sequences, net.hidden_size)
         hx = (zeros, zeros) if net.mode == "LSTM" else zeros
     packed = isinstance(input, PackedSequence)
     net.check_forward_args(
-        input.data if packed else cast(Tensor, input), hx, torch.tensor(steps.batch_sizes) if packed else None
+        input.data if packed else cast(Tensor, input),
+        hx,
+        torch.tensor(layout.batch_sizes) if packed else None,
     )
     out, *last = _RecurrentFunction.apply(
-        net, call, steps, call.grad_anchor, x, *(hx if net.mode == "LSTM" else (hx,))
+        net, call, layout, call.grad_anchor, x, *(hx if net.mode == "LSTM" else (hx,))
     )
     hidden = tuple(last) if net.mode == "LSTM" else last[0]
     if isinstance(input, PackedSequence):
-        given = PackedSequence(out, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
-        return given, net.permute_hidden(cast(Any, hidden), input.unsorted_indices)
+        packed_out = PackedSequence(out, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
+        return packed_out, net.permute_hidden(cast(Any, hidden), input.unsorted_indices)
     out = out.unflatten(0, shape)
     return (out.transpose(0, 1) if net.batch_first else out), hidden
 
 
 @dataclass(frozen=True, slots=True)
 class _PackedLayout:
-    """The layout of rows that lie step by step: which row belongs to which sequence.
+    """Which sequence each row of a packed tensor belongs to; its rows lie step by step.
 
     Args:
         batch_sizes: Number of rows of each step.
         num_sequences: Number of sequences.
         padded_index: For each packed row its row in the padded tensor (sequences * steps, width), that is
-            sequence * steps + step; None if all sequences have the same length, where a reshape does.
+            sequence * steps + step; None if all sequences have the same length, so that a reshape pads.
     """
 
     batch_sizes: Sequence[int]
@@ -98,13 +103,13 @@ class _PackedLayout:
         return cls([batch] * steps, batch)
 
     @classmethod
-    def from_packed(cls, given: PackedSequence) -> "_PackedLayout":
-        sizes = given.batch_sizes.tolist()
+    def from_packed(cls, sequences: PackedSequence) -> "_PackedLayout":
+        sizes = sequences.batch_sizes.tolist()
         # torch packs step by step over sequences sorted by length
         examples = (
-            torch.arange(sizes[0], device=given.data.device)
-            if given.sorted_indices is None
-            else given.sorted_indices
+            torch.arange(sizes[0], device=sequences.data.device)
+            if sequences.sorted_indices is None
+            else sequences.sorted_indices
         )
         return cls(
             sizes,
@@ -122,20 +127,23 @@ class _PackedLayout:
 
 
 class _RecurrentFunction(torch.autograd.Function):
-    """All layers of a recurrent net: outputs (N, directions * hidden) and final states, stacked by layer."""
+    """All layers of a recurrent net: returns outputs (N, directions * hidden) and final states, by layer.
+
+    The backward pass records per-example gradients, and gives gradients at the inputs and initial states.
+    """
 
     @staticmethod
     def forward(
         ctx: Any,
         net: nn.RNNBase,
         call: LayerCall,
-        steps: _PackedLayout,
+        layout: _PackedLayout,
         _grad_anchor: Tensor,
         x: Tensor,
         *first: Tensor,
     ) -> tuple[Tensor, ...]:
         cell, last = CELLS[net.mode], []
-        ctx.net, ctx.call, ctx.steps, ctx.saved_runs = net, call, steps, []
+        ctx.net, ctx.call, ctx.layout, ctx.saved_runs = net, call, layout, []
         ctx.save_for_backward(x)
         for layer, directions in enumerate(_weight_names(net)):
             # dropout between layers: one mask for forward and backward
@@ -150,7 +158,7 @@ class _RecurrentFunction(torch.autograd.Function):
                     x,
                     [state[layer * len(directions) + direction] for state in first],
                     _weights(net, names),
-                    steps.batch_sizes,
+                    layout.batch_sizes,
                     direction == 1,
                 )
                 for direction, names in enumerate(directions)
@@ -162,8 +170,8 @@ class _RecurrentFunction(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor, *last: Tensor) -> tuple[Tensor | None, ...]:
-        net, steps, given = ctx.net, ctx.steps, ctx.saved_tensors[0].detach()
-        cell, top = CELLS[net.mode], g
+        net, layout, net_input = ctx.net, ctx.layout, ctx.saved_tensors[0].detach()
+        cell, output_grads = CELLS[net.mode], g
         first: list[tuple[Tensor, ...]] = []
         uses: list[tuple[Sequence[str], Tensor, Tensor, CellBackward]] = []
         for layer, (x, mask, runs), directions in reversed(
@@ -175,7 +183,7 @@ class _RecurrentFunction(torch.autograd.Function):
                     part,
                     [state[layer * len(directions) + direction] for state in last],
                     _weights(net, names),
-                    steps.batch_sizes,
+                    layout.batch_sizes,
                     direction == 1,
                 )
                 for direction, (run, part, names) in enumerate(
@@ -183,7 +191,7 @@ class _RecurrentFunction(torch.autograd.Function):
                 )
             ]
             uses += [
-                (names, given if x is None else x, run.previous_hidden, result)
+                (names, net_input if x is None else x, run.previous_hidden, result)
                 for names, run, result in zip(directions, runs, backward_results, strict=True)
             ]
             first = [result.initial_state_grads for result in backward_results] + first
@@ -195,9 +203,13 @@ class _RecurrentFunction(torch.autograd.Function):
                 )
                 g = g if mask is None else g * mask
         ctx.call.record_grads(
-            steps.num_sequences,
-            top,
-            lambda: {k: v for one in uses for k, v in _direction_grads(ctx.call.names, steps, *one).items()},
+            layout.num_sequences,
+            output_grads,
+            lambda: {
+                name: grads
+                for use in uses
+                for name, grads in _direction_grads(ctx.call.names, layout, *use).items()
+            },
         )
         return (
             None,
@@ -211,7 +223,7 @@ class _RecurrentFunction(torch.autograd.Function):
 
 def _direction_grads(
     trainable_names: Collection[str],
-    steps: _PackedLayout,
+    layout: _PackedLayout,
     names: Sequence[str],
     x: Tensor,
     previous_hidden: Tensor,
@@ -220,26 +232,27 @@ def _direction_grads(
     """The per-example gradients of one direction of one layer."""
     if result.gate_grads_hh is result.gate_grads_ih:
         ih = hh = SharedOutputGrads(
-            steps.to_padded(result.gate_grads_ih), x.shape[1] + previous_hidden.shape[1]
+            layout.to_padded(result.gate_grads_ih), x.shape[1] + previous_hidden.shape[1]
         )
     else:
         ih, hh = (
-            SharedOutputGrads(steps.to_padded(result.gate_grads_ih), x.shape[1]),
-            SharedOutputGrads(steps.to_padded(result.gate_grads_hh), previous_hidden.shape[1]),
+            SharedOutputGrads(layout.to_padded(result.gate_grads_ih), x.shape[1]),
+            SharedOutputGrads(layout.to_padded(result.gate_grads_hh), previous_hidden.shape[1]),
         )
     grads: dict[str, PerExampleGrads | Tensor] = {}
-    # names come as w_ih, w_hh, b_ih, b_hh: odd ones are on states, the last two are biases
+    # the names are those of w_ih, w_hh, b_ih, b_hh: the odd ones belong to hidden states, the last two are
+    # biases
     for kind, name in enumerate(names):
         if name in trainable_names:
             g = hh if kind % 2 else ih
             grads[name] = (
-                g.bias_grads if kind > 1 else g.grads_for(steps.to_padded(previous_hidden if kind else x))
+                g.bias_grads if kind > 1 else g.grads_for(layout.to_padded(previous_hidden if kind else x))
             )
     return grads
 
 
 def _weight_names(net: nn.RNNBase) -> list[list[list[str]]]:
-    """The names of the weights by layer and direction: on inputs, on states, and of both biases, if any."""
+    """The names of the weights by layer and direction: for inputs, for states, and both biases if any."""
     num_directions = 1 + net.bidirectional
     return [
         net._all_weights[at : at + num_directions] for at in range(0, len(net._all_weights), num_directions)

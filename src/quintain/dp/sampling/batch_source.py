@@ -1,4 +1,4 @@
-"""Batches of given rows: from a function, or by the workers and the collation of a user's DataLoader."""
+"""Sources of batches: a function of the rows, or the workers and the collation of a user's DataLoader."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,15 +24,15 @@ class BatchSource(Protocol[T_co]):
         """Yield one batch for each array of rows, in order; rows may be prefetched.
 
         Args:
-            rows: May hold empty arrays, whose batches have a first dimension of 0.
-            first_batch: Index of the first batch among them.
+            rows: Rows of each batch; an empty array gives a batch whose first dimension is 0.
+            first_batch: Number of the first of these batches, counted from the first batch of all iterations.
         """
 
 
 def with_batches(
     loader: "DataLoader[Item]", batches: Iterable[list[int]], generator: torch.Generator
 ) -> "DataLoader[Item]":
-    """A DataLoader like ``loader`` over other batches of rows; ``generator`` seeds its workers."""
+    """A DataLoader with the settings of ``loader`` over other batches; ``generator`` seeds its workers."""
     return DataLoader(
         loader.dataset,
         batch_sampler=batches,
@@ -52,7 +52,7 @@ class FunctionSource(Generic[T_co]):
     """A batch source that calls a function.
 
     Args:
-        fetch: Rows to a batch; must accept none.
+        fetch: Makes a batch of an array of rows, which may be empty.
     """
 
     def __init__(self, fetch: Callable[[Indices], T_co]) -> None:
@@ -62,8 +62,8 @@ class FunctionSource(Generic[T_co]):
         return map(self._fetch, rows)
 
 
-def batch_source_follows(rows: Indices) -> NoReturn:
-    """In place of a function that makes batches, until the loader is given its batch source."""
+def refuse_to_fetch(rows: Indices) -> NoReturn:
+    """Stands for ``fetch`` in a loader that is given another batch source before its first batch."""
     raise AssertionError(f"got {len(rows)} rows before the loader has a batch source")
 
 
@@ -71,8 +71,8 @@ class DataLoaderSource(Generic[T_co]):
     """A batch source that uses a DataLoader's data set, collation, workers and pinned memory.
 
     Args:
-        loader: What to take over; its generator is not used.
-        stream: Where the workers' own seeds come from, one for each iteration.
+        loader: The user's loader; its generator and order are not used.
+        stream: Gives the workers' seeds, anew for each iteration.
     """
 
     def __init__(self, loader: "DataLoader[T_co]", stream: RandomStream) -> None:
@@ -80,16 +80,17 @@ class DataLoaderSource(Generic[T_co]):
         self._inner = with_batches(loader, self._rows_sampler, self._generator)
 
     def iter_batches(self, rows: Iterator[Indices], first_batch: int) -> Iterator[T_co]:
-        """Yield the batches; an empty one is that of the first record, cut to none.
+        """Yield the batches; for an empty one the first record is collated, and cut to no row.
 
         Raises:
-            SettingError: If an iteration goes on after another has begun.
+            SettingError: If an iteration is continued after another has begun.
         """
-        empty: deque[bool] = deque()
+        # the workers fetch ahead: which of the batches that they work on are empty, in order
+        is_empty: deque[bool] = deque()
 
         def indices() -> Iterator[list[int]]:
             for some in rows:
-                empty.append(not len(some))
+                is_empty.append(not len(some))
                 yield some.tolist() or [0]
 
         self._stream.seek(first_batch)
@@ -99,19 +100,19 @@ class DataLoaderSource(Generic[T_co]):
         while True:
             if self._rows_sampler.batches is not mine:
                 raise SettingError(
-                    "got two iterations over one private loader at a time, of which its workers can serve "
-                    "one; expected the second after the step on a whole batch, or, to evaluate, over a plain "
-                    "loader of its own: DataLoader(dataset, batch_size=...)"
+                    "got a second iteration over a private loader inside the first, and its workers serve "
+                    "one at a time; expected the second to begin after the step on a whole batch, or, to "
+                    "evaluate, a plain loader of its own: DataLoader(dataset, batch_size=...)"
                 )
             try:
                 batch = next(batches)
             except StopIteration:
                 return
-            yield empty_batch_like(batch) if empty.popleft() else batch
+            yield empty_batch_like(batch) if is_empty.popleft() else batch
 
 
 class _GivenRowsSampler(Sampler[list[int]]):
-    """A batch sampler that returns the batches of rows that it is given."""
+    """A batch sampler whose batches are set before each iteration."""
 
     batches: Iterator[list[int]] = iter(())
 
@@ -120,10 +121,9 @@ class _GivenRowsSampler(Sampler[list[int]]):
 
 
 def batch_source_for(loader: "DataLoader[Item]", stream: RandomStream) -> BatchSource[Item]:
-    """The batch source for a DataLoader; plain tensors are indexed at once, which is fastest.
+    """The batch source for a DataLoader; of a TensorDataset, whole batches are indexed, which is faster.
 
-    Its batches are typed like the records of the data set, as torch types a DataLoader: collation keeps their
-    form.
+    Batches have the type of the data set's records, as torch's types say of a DataLoader.
     """
     dataset = loader.dataset
     if type(dataset) is not TensorDataset or loader.collate_fn is not default_collate or loader.num_workers:
@@ -141,7 +141,7 @@ def empty_batch_like(batch: Any) -> Any:
     """A batch of the same structure without rows.
 
     Raises:
-        DataError: If the form is not known.
+        DataError: If it, or a part of it, is neither a tensor, an array, a dict, a list nor a tuple.
     """
     if isinstance(batch, (Tensor, np.ndarray)):
         return batch[:0]

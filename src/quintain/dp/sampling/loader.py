@@ -27,8 +27,8 @@ from quintain.dp.sampling.batch_consumer import BatchConsumer
 from quintain.dp.sampling.batch_source import (
     BatchSource,
     FunctionSource,
-    batch_source_follows,
     batch_source_for,
+    refuse_to_fetch,
 )
 from quintain.dp.sampling.collation_check import collation_doubt
 from quintain.dp.sampling.physical_batch import NO_BATCH, Indices, PhysicalBatch, Weights
@@ -162,7 +162,7 @@ class SamplingLoader(WriteOnce, Generic[T_co]):
             # the same fraction of the units, batch * count / records, rounded in integers
             records, batch = units.num_units, max(1, (2 * batch * units.num_units + records) // (2 * records))
         private = cls(
-            batch_source_follows,
+            refuse_to_fetch,
             num_units=records,
             expected_batch_size=batch,
             steps_per_epoch=len(loader),

@@ -1,4 +1,4 @@
-"""Attack the batches of one process in chunks of some seconds; saved chunks let a run be resumed."""
+"""Attacks the batches of one process in chunks of some seconds; saved chunks let a run be resumed."""
 
 import json
 import math
@@ -28,9 +28,9 @@ class ShardResult:
     """What one process has finished.
 
     Args:
-        chunks: What is finished of each batch, attack and threat.
-        finished_batches: Batches that every attack has seen.
-        stop_reason: Why the process stopped early; empty where it did not.
+        chunks: The finished examples of each batch, attack and threat.
+        finished_batches: Numbers of the batches that all attacks have finished.
+        stop_reason: Why the process stopped early; empty if it did not.
     """
 
     chunks: dict[ChunkKey, Chunk] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class ShardResult:
     stop_reason: str = ""
 
     def add(self, key: ChunkKey, chunk: Chunk) -> None:
-        """Add a finished chunk to what there is of its key."""
+        """Append a chunk to the finished examples of its batch, attack and threat."""
         known = [self.chunks[key]] if key in self.chunks else []
         self.chunks[key] = Chunk.concatenate([*known, chunk])
 
@@ -63,21 +63,23 @@ def run_shard(
         job: What every process must agree on.
         model: The model under attack.
         data: All examples.
-        correct: Which of them are classified correctly (N,) bool: the others are not attacked.
-        certified: Certified radii (N,): such an example is not attacked at a size that is certified.
-        store: Where chunks are saved, and found again; without it batches are not split.
-        checkpoint_seconds: About how long a chunk lasts; longer where the model is much slower in so small a
-            batch.
+        correct: Which of them are classified correctly (N,) bool; the others are not attacked.
+        certified: Certified radii (N,); an example is not attacked at an eps at which it is certified.
+        store: Where chunks are saved and loaded from; without it batches are not cut into chunks.
+        checkpoint_seconds: About how long a chunk takes; longer if the model is much slower on batches as
+            small as that needs.
         workers: The processes that share the work.
         progress: Shows a bar of examples.
         label: Label of the bar.
         clock: Seconds of work; ``work_clock`` of the model if not given.
 
     Raises:
-        ExecutionError: If the model failed before any chunk was finished.
-        KeyboardInterrupt: After Ctrl-C, with the saved chunks in its message.
+        ExecutionError: If the only process has finished no chunk; one of several processes returns the
+            reason, and ``gather_shards`` raises.
+        StorageError: If a chunk cannot be saved.
+        KeyboardInterrupt: After Ctrl-C; the message says how many chunks are saved.
     """
-    found = ShardResult()
+    result = ShardResult()
     shard = _Shard(
         job,
         model,
@@ -101,30 +103,30 @@ def run_shard(
                 number = start // job.batch_size
                 for key, chunk, count in shard.attack_batch(number, rows):
                     if chunk is not None:
-                        found.add(key, chunk)
+                        result.add(key, chunk)
                     advance(count)
                     done += count
-                found.finished_batches.add(number)
+                result.finished_batches.add(number)
         except StorageError:
             raise
         except ExecutionError as error:
-            if not found.chunks and workers.world_size == 1:
+            if not result.chunks and workers.world_size == 1:
                 raise
-            found.stop_reason = str(error)
+            result.stop_reason = str(error)
         except KeyboardInterrupt:
             if store is None or not shard.num_chunks:
                 raise
             counted = "" if runs == 1 else f", counted once for each of {runs} attacks and sizes"
             chunks = f"{shard.num_chunks} chunk{'s' * (shard.num_chunks != 1)}"
             raise KeyboardInterrupt(f"{chunks} ({done} of {total} examples{counted})") from None
-    return found
+    return result
 
 
 def gather_shards(workers: WorkerGroup, own: ShardResult) -> ShardResult:
-    """Gather the chunks of all processes.
+    """Gather the chunks of all processes; each process gets them all.
 
     Raises:
-        ExecutionError: If the model failed before any chunk was finished.
+        ExecutionError: If the model failed before any process had finished a chunk.
     """
     merged = ShardResult()
     for block in workers.all_gather(_pack(own)):
@@ -139,11 +141,11 @@ def gather_shards(workers: WorkerGroup, own: ShardResult) -> ShardResult:
 
 @dataclass(slots=True)
 class _Shard:
-    """The work of one process, with the measured speed of each attack.
+    """The work of one process; it measures the speed of each attack.
 
     Args:
-        job, model, data, correct, certified, store, clock: As ``run_shard`` takes them.
-        seconds: About how long a chunk lasts.
+        job, model, data, correct, certified, store, clock: As for ``run_shard``.
+        seconds: About how long a chunk takes.
 
     Attributes:
         num_chunks: Number of chunks that are saved.
@@ -164,11 +166,12 @@ class _Shard:
     def attack_batch(self, number: int, rows: np.ndarray) -> Iterator[tuple[ChunkKey, Chunk | None, int]]:
         """Attack one batch with every attack at every threat, from the smallest up.
 
-        Each attack starts from the correctly classified examples; at a larger eps only those are attacked
-        that it has not broken at a smaller one.
+        Each attack starts from the correctly classified examples; at a larger eps it attacks those that it
+        has not broken at a smaller one.
 
         Yields:
-            The key and the chunk, None where there is none, and how many examples of the batch this settles.
+            The key, a chunk or None, and a number of finished examples: first, without a chunk, of those that
+            need no attack, then of each chunk.
         """
         device = search_device(self.model.device)
         x, y = (tensor.to(device) for tensor in self.data.batch(rows))
@@ -222,7 +225,7 @@ class _Shard:
         return self._paces[attack].next_size(num_remaining)
 
     def _drop_images(self, chunk: Chunk) -> Chunk:
-        """Return the chunk without adversarial examples that are neither shown nor probed, to save memory."""
+        """Return the chunk without the images that neither pictures nor diagnostics need, to save memory."""
         new = [row for row in chunk.kept.tolist() if row not in self._rows_with_image]
         needed = {
             row

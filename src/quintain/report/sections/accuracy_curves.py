@@ -1,4 +1,4 @@
-"""Curves of accuracy by the size of the change, of attacked and of certified models."""
+"""Curves of accuracy by eps: accuracy under attack above certified accuracy."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,6 @@ from quintain.report import format as fmt
 from quintain.report.blocks import Figure
 from quintain.report.drawings.accuracy_charts import accuracy_band
 from quintain.report.run_results import RunResults
-from quintain.results.per_example import PerExample
 from quintain.results.quantity import Basis
 from quintain.results.robustness_records import AttackedModel, CertifiedModel
 
@@ -19,59 +18,53 @@ LEGEND = (
 )
 
 _POINTS = 65
-"""Number of eps at which a curve is drawn where the record names none."""
+"""Number of eps at which a curve is drawn if the record does not list them."""
 
 
-def certified_curves(run: RunResults, one: CertifiedModel) -> Figure:
-    """Draw both bounds of a certified model."""
-    sizes = sorted({0.0, *one.curve_eps, *one.requested_eps})
-    proved = [one.examples.certified_counts(size, one.num_classes).accuracy for size in sizes]
-    unbroken = [one.examples.unbroken_counts(size, one.num_classes).accuracy for size in sizes]
-    proved[0] = min(
-        proved[0], unbroken[0]
-    )  # without a change there is nothing to certify: a prediction is correct or it is not
-    return _drawing(
+def certified_curves(run: RunResults, proved: CertifiedModel) -> Figure:
+    """Draw certified accuracy and accuracy under attack of a certified model."""
+    sizes = sorted({0.0, *proved.curve_eps, *proved.requested_eps})
+    return _draw_curves(
         run,
-        one.model,
-        one.threat_type,
+        proved.model,
+        proved.threat_type,
         sizes,
-        proved,
-        unbroken,
-        sorted({0.0, *one.requested_eps}),
-        one.examples,
-        one.num_classes,
+        certified=[proved.examples.certified_counts(size, proved.num_classes).accuracy for size in sizes],
+        unbroken=[proved.examples.unbroken_counts(size, proved.num_classes).accuracy for size in sizes],
+        marked=sorted({0.0, *proved.requested_eps}),
+        baseline=proved.examples.unbroken_counts(0.0, proved.num_classes).majority_accuracy,
     )
 
 
-def attacked_curves(run: RunResults, one: AttackedModel) -> Figure:
-    """Draw the accuracy of an attacked model, above what the run's claims certify of it."""
-    marked = sorted({0.0, *(row.eps for row in one.rows)})
-    classes = max((len(row.unbroken_counts.total) for row in one.rows), default=max(one.examples.labels) + 1)
+def attacked_curves(run: RunResults, attacked: AttackedModel) -> Figure:
+    """Draw the accuracy of a model under attack, above the certified accuracy that the run's claims state."""
+    marked = sorted({0.0, *(row.eps for row in attacked.rows)})
     top = marked[-1] or 1.0
     sizes = sorted({*marked, *(top * step / (_POINTS - 1) for step in range(_POINTS))})
-    unbroken = [one.examples.unbroken_counts(size, classes).accuracy for size in sizes]
-    return _drawing(
+    return _draw_curves(
         run,
-        one.model,
-        one.threat_type,
+        attacked.model,
+        attacked.threat_type,
         sizes,
-        _certified_curve(run, one, sizes),
-        unbroken,
-        marked,
-        one.examples,
-        classes,
+        certified=_claimed_accuracies(run, attacked, sizes),
+        unbroken=[attacked.unbroken_counts(size).accuracy for size in sizes],
+        marked=marked,
+        baseline=attacked.unbroken_counts(0.0).majority_accuracy,
     )
 
 
-def _certified_curve(run: RunResults, one: AttackedModel, sizes: Sequence[float]) -> list[float] | None:
-    """Return the certified accuracy of a model at each eps by the run's claims; None without any.
+def _claimed_accuracies(
+    run: RunResults, attacked: AttackedModel, sizes: Sequence[float]
+) -> list[float] | None:
+    """Return the certified accuracy of a model at each eps by the run's claims; None if none certifies it.
 
     What is certified at one eps is certified at every smaller one.
     """
     bounds = [
         claim.bracket.lower
         for claim in run.claims
-        if claim.model == one.model and threat_type(claim.bracket.quantity.threat) == one.threat_type
+        if claim.model == attacked.model
+        and threat_type(claim.bracket.quantity.threat) == attacked.threat_type
     ]
     proofs = [
         (fmt.eps_of(bound.quantity.threat), bound.value)
@@ -79,35 +72,37 @@ def _certified_curve(run: RunResults, one: AttackedModel, sizes: Sequence[float]
         if bound.basis is not Basis.TRIVIAL
     ]
     return (
-        [max((value for at, value in proofs if at >= size), default=0.0) for size in sizes]
+        [max((value for eps, value in proofs if eps >= size), default=0.0) for size in sizes]
         if proofs
         else None
     )
 
 
-def _drawing(
+def _draw_curves(
     run: RunResults,
     model: str,
     kind: str,
     sizes: Sequence[float],
-    proved: Sequence[float] | None,
+    *,
+    certified: Sequence[float] | None,
     unbroken: Sequence[float],
     marked: Sequence[float],
-    examples: PerExample,
-    classes: int,
+    baseline: float,
 ) -> Figure:
-    at = dict(zip(sizes, zip(proved or [0.0] * len(sizes), unbroken, strict=True), strict=True))
-    said = "; ".join(
-        f"{fmt.eps_text(size)}: {fmt.percent(at[size][0])} certified, {fmt.percent(at[size][1])} under attack"
+    """Draw two accuracies at each of ``sizes``; those at the ``marked`` ones are also read out as text."""
+    accuracies = dict(zip(sizes, zip(certified or [0.0] * len(sizes), unbroken, strict=True), strict=True))
+    read_out = "; ".join(
+        f"{fmt.eps_text(size)}: {fmt.percent(accuracies[size][0])} certified, "
+        f"{fmt.percent(accuracies[size][1])} under attack"
         for size in marked
     )
     svg = accuracy_band(
         sizes,
-        proved,
+        certified,
         unbroken,
         marked=marked,
-        baseline=examples.unbroken_counts(0.0, classes).majority_accuracy,
+        baseline=baseline,
         title=f"size of the change, {kind.capitalize()}",
-        alt_text=f"{run.title(model)}, accuracy by size of the change: {said}",
+        alt_text=f"{run.title(model)}, accuracy by size of the change: {read_out}",
     )
     return Figure(run.title(model), svg)

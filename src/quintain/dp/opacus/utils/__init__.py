@@ -1,4 +1,4 @@
-"""Helpers of scripts, module by module as in Opacus."""
+"""The modules of ``opacus.utils``, under their own names."""
 
 from quintain.dp.opacus.refused import refusing
 
