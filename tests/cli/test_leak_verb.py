@@ -286,3 +286,75 @@ def test_examples_that_were_trained_on_are_no_public_ones(call, box, small, tmp_
     code, _, err = call("leak", "knockoff", *given, "--public", "seen.npz")
     assert code == ExitCode.EXECUTION
     assert "expected examples that the target never saw" in err
+
+
+@pytest.fixture
+def vectors(tmp_path):
+    """Vectors of which the fourth number is called smoker, and a net of them; the labels are half of it."""
+    rng = np.random.default_rng(0)
+    x = rng.random((400, 6), dtype=np.float32)
+    x[:, 3] = rng.integers(0, 2, 400)
+    y = np.where(rng.random(400) < 0.8, x[:, 3], rng.integers(0, 2, 400)).astype(int)
+    np.savez(
+        tmp_path / "v.npz",
+        train_images=x[:200],
+        train_labels=y[:200],
+        test_images=x[200:],
+        test_labels=y[200:],
+        feature_names=np.array(["age", "weight", "height", "smoker", "pulse", "sugar"]),
+    )
+    (tmp_path / "box.py").write_text(
+        "import numpy as np\ndef predict(x):\n    return np.eye(2)[(x[:, 3] > 0.5) * 1]\n"
+    )
+    return "--model", "scores:box.py:predict", "--data", "v.npz", "--candidates", 50, "--budget", 20
+
+
+def test_what_is_sensitive_is_named_by_its_place_or_its_name(call, vectors, monkeypatch):
+    monkeypatch.setattr("quintain.leakage.attributes.imputer.STEPS", 20)
+    for text, name in (("smoker", "smoker"), ("3", "feature 3")):
+        code, out, err = call("leak", "attribute-posterior", *vectors, "--attribute", text, "--out", text)
+        assert code == ExitCode.OK, err
+        assert f"Attribute {name}: " in out
+        record = load(Path(text) / "result.json")
+        assert {one.goal for one in record.result.measurements} == {"attributes"}
+        assert {one.candidates for one in record.result.measurements} >= {"members", "others"}
+
+
+def test_where_something_is_sensitive_it_is_guessed_by_default(call, vectors, brief_measures):
+    for given, goals in (((), False), (("--attribute", "smoker"), True)):
+        code, out, err = call("leak", *vectors, *given, "--out", f"default-{goals}")
+        assert code == ExitCode.OK, err
+        found = load(Path(f"default-{goals}/result.json")).result.measurements
+        assert ("attributes" in {one.goal for one in found}) is goals
+        assert ("attributes not done: it needs attribute; say what is sensitive" in out) is not goals
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("attribute-shadow",), "expected --attribute to say what"),
+        (("loss-threshold", "--attribute", "3"), "which loss-threshold does not guess"),
+        (
+            ("attribute-shadow", "--attribute", "smoke"),
+            "expected one of age, weight, height, smoker, pulse, sugar",
+        ),
+        (("attribute-shadow", "--attribute", "6"), "or a number from 0 to 5"),
+        (("attribute-shadow", "--attribute", "0"), "has 400 values; expected 2 to 10"),
+        (("attribute-shadow", "--attribute", "0:2,0:2"), "has no pixels but 6 numbers each"),
+    ],
+)
+def test_nothing_else_can_be_sensitive(call, vectors, words, told):
+    code, _, err = call("leak", *words, *vectors, "--out", "w")
+    assert code in (ExitCode.USAGE, ExitCode.EXECUTION)
+    assert told in err
+    assert not Path("w").exists()
+
+
+def test_pixels_of_images_are_named_by_rows_and_columns(call, box, small):
+    given = ("--model", box["scores"], "--data", small, *FEW, "--out", "w")
+    code, _, err = call("leak", "attribute-shadow", *given, "--attribute", "3")
+    assert code == ExitCode.USAGE
+    assert "expected rows and columns of the pixels" in err
+    code, _, err = call("leak", "attribute-shadow", *given, "--attribute", "0:2,0:2")
+    assert code == ExitCode.EXECUTION
+    assert "pixels 0:2,0:2 of" in err

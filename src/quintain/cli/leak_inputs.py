@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from quintain.evaluate.leaks.trainers import NetBuilder
     from quintain.evaluate.steps.leaks import LeakPlan
     from quintain.leakage.attack import LeakageAttack
+    from quintain.leakage.hidden_attribute import HiddenAttribute
     from quintain.models.protocol import Access
     from quintain.results.records import NotDone
 
@@ -25,6 +26,9 @@ UNTRAINED = "the net has its first weights, which hold nothing of the data; only
 
 RETRAINED = "exposure"
 """The goal of attacks that a second model is trained for, with canaries."""
+
+ATTRIBUTES = "attributes"
+"""The goal of attacks that guess what is sensitive of an example."""
 
 UPDATE, SUM = "update", "sum"
 """What attacks see that are on a site's update, or on a sum of many."""
@@ -53,6 +57,7 @@ class LeakInputs:
     claim: float | None = None
     delta: float = 1e-5
     steps: int = 800
+    attribute: str = ""
     show_private: bool = False
 
     @property
@@ -87,6 +92,17 @@ class LeakInputs:
                     "does not show; expected an attack on a model or an update (quintain list leak --long), "
                     "or docs/federated.md"
                 )
+        guess_it = [entry for entry in named if entry.fact("goal") == ATTRIBUTES]
+        if guess_it and not self.attribute:
+            raise SettingError(
+                f"{guess_it[0].name} guesses what is sensitive of an example; expected --attribute to say "
+                "what: a number of vectors such as 3, its name, or a block of pixels such as 0:4,0:4"
+            )
+        if self.attribute and named and not guess_it:
+            raise SettingError(
+                f"--attribute {self.attribute}, which {named[0].name} does not guess; expected an attack of "
+                "the goal attributes (quintain list leak --long)"
+            )
         if self.shadows % 2:
             raise SettingError(
                 f"--shadows {self.shadows}; expected an even number, such as 16: half of them are trained on "
@@ -134,6 +150,7 @@ class LeakInputs:
         if self.is_trained:
             target = self.target
             knows = ["public"]
+            knows += ["attribute"] if self.attribute else []
             knows += ["architecture"] if target.build is not None else []
             knows += ["shadows"] if target.build is not None and target.train is not None else []
             found, missing = default_leaks(self.attacker_access, knows=knows)
@@ -314,6 +331,17 @@ class LeakInputs:
         return join(parts, name=self.call.data) if len(parts) > 1 else parts[0] if parts else None
 
     @cached_property
+    def hidden_attribute(self) -> "HiddenAttribute | None":
+        """What --attribute names, with the values that it has; None where it was not given.
+
+        Raises:
+            SettingError: If the examples have nothing of this name or at this place.
+        """
+        from quintain.cli.leak_attribute import read_attribute
+
+        return read_attribute(self.attribute, self.call, self.others) if self.attribute else None
+
+    @cached_property
     def plan(self) -> "LeakPlan":
         """The model, the data and the amounts of an attack on the model; all of it is checked here."""
         from quintain.evaluate.steps.leaks import LeakPlan
@@ -333,6 +361,7 @@ class LeakInputs:
             seed=derive_seed(self.call.seed, "leak"),
             public=self.named_public,
             held_out=self.held_out,
+            attribute=self.hidden_attribute,
         )
 
     def _refuse_without_access(self, entry: Entry) -> None:

@@ -69,6 +69,23 @@ def load_npz(path: Path, *, name: str | None = None, class_names: Sequence[str] 
     )
 
 
+def feature_names(spec: str | Path) -> tuple[str, ...]:
+    """Return the names that an ``.npz`` file of vectors gives their numbers, its array ``feature_names``.
+
+    Returns:
+        One name a feature; empty where there are none, or these are data of another kind.
+    """
+    path = Path(spec).expanduser()
+    if path.suffix != ".npz" or not path.is_file():
+        return ()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            present = "feature_names.npy" in archive.namelist()
+            return _read_strings(archive, path, "feature_names") if present else ()
+    except READ_ERRORS as error:
+        raise DataError(f"{path} cannot be read as an .npz file: {error}") from error
+
+
 def _read_strings(archive: zipfile.ZipFile, path: Path, key: str) -> tuple[str, ...]:
     texts = _read(archive, path, key)
     return tuple(map(str, texts)) if texts.dtype.kind == "U" and texts.ndim == 1 else ()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from quintain.leakage.canaries import train_with_canaries as train_with_canaries
     from quintain.leakage.coordinates import coordinate_measurements as coordinate_measurements
     from quintain.leakage.hidden_attribute import HiddenAttribute as HiddenAttribute
+    from quintain.leakage.hidden_attribute import block_attribute as block_attribute
     from quintain.leakage.hidden_attribute import feature_attribute as feature_attribute
     from quintain.leakage.hidden_attribute import patch_attribute as patch_attribute
     from quintain.leakage.judges.membership import judge_membership as judge_membership

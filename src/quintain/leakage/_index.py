@@ -93,6 +93,7 @@ EXPORTS: dict[str, str] = {
     "audit_one_run": "quintain.leakage.audit.one_run",
     "audit_plan_curve": "quintain.leakage.audit.trade_off",
     "audit_profile": "quintain.leakage.audit.many_runs",
+    "block_attribute": "quintain.leakage.hidden_attribute",
     "coordinate_measurements": "quintain.leakage.coordinates",
     "feature_attribute": "quintain.leakage.hidden_attribute",
     "insert_canaries": "quintain.leakage.canaries",

@@ -103,16 +103,50 @@ def feature_attribute(data: Dataset, position: int, *, name: str = "") -> Hidden
         raise DataError(
             f"feature {position} of examples of shape {data.shape}; expected one of vectors (F,), from 0 on"
         )
-    columns = [batch.x[:, position].numpy() for batch in data.batches(READ_BATCH_SIZE)]
-    values = np.unique(np.concatenate(columns))
-    if not 2 <= len(values) <= MAX_VALUES:
+    return _attribute_at(data, (position,), name or f"feature {position}")
+
+
+def block_attribute(
+    data: Dataset, rows: tuple[int, int], columns: tuple[int, int], *, name: str = ""
+) -> HiddenAttribute:
+    """Return a block of the pixels of images as an attribute, with the patterns that it has in a data set.
+
+    Args:
+        data: Images.
+        rows, columns: The first one, and the first one after the block.
+        name: What it is called.
+
+    Raises:
+        DataError: If these are no images, the block is not inside them, or it has one pattern or more than
+            ten.
+    """
+    (top, bottom), (left, right) = rows, columns
+    shape = data.shape
+    if len(shape) != 3 or not (0 <= top < bottom <= shape[1] and 0 <= left < right <= shape[2]):
         raise DataError(
-            f"feature {position} of {data.name} has {len(values)} values; expected 2 to {MAX_VALUES}, of "
-            "which an attacker guesses one"
+            f"rows {top} to {bottom} and columns {left} to {right} of examples of shape {shape}; expected a "
+            "block inside of images (C, H, W)"
         )
-    return HiddenAttribute(
-        name or f"feature {position}", (position,), tuple((float(value),) for value in values)
-    )
+    numbers = np.arange(np.prod(shape)).reshape(shape)
+    positions = tuple(numbers[:, top:bottom, left:right].flatten().tolist())
+    return _attribute_at(data, positions, name or f"pixels {top}:{bottom},{left}:{right}")
+
+
+def _attribute_at(data: Dataset, positions: tuple[int, ...], name: str) -> HiddenAttribute:
+    """Return what a data set has at some positions as an attribute.
+
+    Raises:
+        DataError: If that is one value or more than ten.
+    """
+    found: set[tuple[float, ...]] = set()
+    for batch in data.batches(READ_BATCH_SIZE):
+        found |= set(map(tuple, batch.x.flatten(1)[:, list(positions)].double().tolist()))
+    if not 2 <= len(found) <= MAX_VALUES:
+        raise DataError(
+            f"{name} of {data.name} has {len(found)} values; expected 2 to {MAX_VALUES}, of which an "
+            "attacker guesses one: round it to a few, or name another"
+        )
+    return HiddenAttribute(name, positions, tuple(sorted(found)))
 
 
 def patch_attribute(

@@ -11,7 +11,12 @@ from quintain.leakage import Candidates, Knowledge, ModelView
 from quintain.leakage.attributes.imputer import most_frequent, train_imputer
 from quintain.leakage.attributes.posterior import AttributePosterior
 from quintain.leakage.attributes.shadow import AttributeShadow, fit_weights
-from quintain.leakage.hidden_attribute import HiddenAttribute, feature_attribute, patch_attribute
+from quintain.leakage.hidden_attribute import (
+    HiddenAttribute,
+    block_attribute,
+    feature_attribute,
+    patch_attribute,
+)
 from quintain.models import Classifier
 
 SMOKER = HiddenAttribute("smoker", (1,), ((0.0,), (1.0,)))
@@ -48,6 +53,21 @@ def test_a_patch_of_an_image_is_an_attribute():
     assert mark.read(put).tolist() == [1, 1, 1]
     with pytest.raises(SettingError, match="expected a patch inside them"):
         patch_attribute((1, 4, 4), 3, 1, patterns)
+
+
+def test_a_block_of_pixels_has_the_patterns_that_it_has_in_the_data():
+    x = torch.rand(12, 1, 4, 4)
+    x[:, 0, 2:, 1:3] = 0
+    x[::2, 0, 2:, 1:3] = torch.eye(2)
+    mark = block_attribute(from_arrays(x[:, 0].numpy(), [0, 1] * 6), (2, 4), (1, 3), name="mark")
+    patterns = torch.stack([torch.zeros(1, 2, 2), torch.eye(2)[None]])
+    assert mark == patch_attribute((1, 4, 4), 2, 1, patterns, name="mark")
+    with pytest.raises(DataError, match=r"pixels 0:2,0:2 of arrays has 12 values; expected 2 to 10"):
+        block_attribute(from_arrays(x[:, 0].numpy(), [0, 1] * 6), (0, 2), (0, 2))
+    with pytest.raises(DataError, match="expected a block inside of images"):
+        block_attribute(from_arrays(x[:, 0].numpy(), [0, 1] * 6), (3, 5), (0, 2))
+    with pytest.raises(DataError, match="expected a block inside of images"):
+        block_attribute(people(4), (0, 1), (0, 1))
 
 
 def test_a_feature_has_the_values_that_it_has_in_the_data():

@@ -96,6 +96,14 @@ def run(
     ] = None,
     delta: Annotated[float, typer.Option(help="With --claim: its delta.")] = 1e-5,
     steps: Annotated[int, typer.Option(help="Steps of each reconstruction from an update.", min=1)] = 800,
+    attribute: Annotated[
+        str,
+        typer.Option(
+            help="What is sensitive of each example, for attacks that guess it: a number of vectors (3), its "
+            "name in feature_names of the .npz (age), or rows and columns of pixels (0:4,0:4).",
+            show_default=False,
+        ),
+    ] = "",
     show_private: Annotated[
         bool,
         typer.Option(
@@ -124,6 +132,7 @@ def run(
         claim=claim,
         delta=delta,
         steps=steps,
+        attribute=attribute,
         show_private=show_private,
     )
     names = dict.fromkeys((*(attacks or ()), *(attack or ())))

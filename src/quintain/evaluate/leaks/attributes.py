@@ -42,8 +42,8 @@ def measure(job: LeakJob) -> LeakFindings:
     attribute = job.attribute
     if attribute is None:
         raise SettingError(
-            "no attribute is named, so that there is nothing to infer; name one: LeakJob(attribute="
-            "feature_attribute(data, 3)) for vectors, patch_attribute(...) for images"
+            "no attribute is named, so that there is nothing to infer; name one by --attribute 3, or "
+            "LeakJob(attribute=feature_attribute(data, 3)), for vectors, and block_attribute(...) for images"
         )
     for attack in job.attacks:
         access_of(job, attack, job.target.model)

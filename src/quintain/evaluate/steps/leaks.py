@@ -18,6 +18,7 @@ from quintain.evaluate.leaks.trainers import RecipeTrainer
 from quintain.evaluate.privacy_target import ProtectedRecords
 from quintain.evaluate.step import StepOutput
 from quintain.leakage.attack import LeakageAttack
+from quintain.leakage.hidden_attribute import HiddenAttribute
 from quintain.leakage.view import LEVELS
 from quintain.models.protocol import Access
 from quintain.results.leak_records import LeakPictures
@@ -53,6 +54,7 @@ class LeakPlan:
         seed: Of all that is drawn.
         public: Pictures of people who are no class of the target, under labels of their own, where given.
         held_out: Other pictures of the members' people, where ``others`` are not those; for ``identity``.
+        attribute: What is sensitive of each example; for ``attributes``.
     """
 
     target: LeakTarget
@@ -68,6 +70,7 @@ class LeakPlan:
     seed: int = 0
     public: Dataset | None = None
     held_out: Dataset | None = None
+    attribute: HiddenAttribute | None = None
 
 
 def run_leaks(
@@ -218,6 +221,8 @@ REMEDIES: Mapping[str, str] = {
     "was trained by --train mine.py:train or --epochs",
     "identity": "give data of people, a class each, with other pictures of them as the split test, and "
     "pictures of other people by --public",
+    "attributes": "say what is sensitive of each example by --attribute: a number of vectors (3), its name, "
+    "or a block of pixels (0:4,0:4)",
     "exposure": "give how it is trained by --train mine.py:train or --epochs",
 }
 """What to change where a goal cannot be attacked."""
@@ -247,6 +252,7 @@ def _job(
         shadows=plan.shadows,
         canaries=plan.canaries,
         public=plan.public,
+        attribute=plan.attribute,
         seed=derive_seed(plan.seed, "leak", goal),
         folder=folder,
         show=show,
