@@ -1,7 +1,7 @@
-"""An X-ray is rebuilt from the gradient of one training step, beside what is known without it.
+"""Reconstruct an X-ray from the gradient of one training step, and compare it with the best guess without it.
 
-That is a worst case: one picture, one step. Larger batches and local training give less away to this attack;
-how much is measured by ``quintain.evaluate.leaks.pictures``.
+That is the worst case: one image, one step. Larger batches and local training give less away to this attack;
+``quintain.evaluate.leaks.pictures`` measures how much.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from quintain.models import xray_cnn
 
 
 def main() -> None:
-    """A site sends the gradient of one X-ray; whoever sees it rebuilds the X-ray."""
+    """A site sends the gradient of one X-ray; whoever sees the gradient reconstructs the X-ray."""
     data = xrays().train
     x, y = data.batch([100])
     public = data.subset(range(1000, 2000))
@@ -23,10 +23,12 @@ def main() -> None:
     update = site_update(net, x, y, ONE_STEP)
     found = invert_gradient(net, update, data.shape, steps=400)
     quality = psnr(float(np.square(found.image.numpy() - x[0].numpy()).mean()))
-    known, _ = KnownPictures(public.batch(range(1000))[0].numpy(), public.labels).best(x.numpy())
+    # without the gradient: the mean X-ray, the nearest public one, or a plain image of the right mean gray
+    public_images = public.batch(range(len(public)))[0].numpy()
+    known, _ = KnownPictures(public_images, public.labels).best(x.numpy())
     print(
-        f"rebuilt at {quality:.1f} dB (label {found.label}, in truth {int(y)}); "
-        f"the best of a mean, {len(public)} public X-rays and one color has {known[0]:.1f} dB"
+        f"reconstructed at {quality:.1f} dB (label {found.label}, true label {int(y)}); "
+        f"the best guess without the gradient has {known[0]:.1f} dB"
     )
 
 

@@ -59,10 +59,9 @@ class Pace:
 
 
 def work_clock(model: ClassifierLike) -> Callable[[], float]:
-    """Return a clock of the work that a model costs: of the wall where it works elsewhere.
+    """Return a clock for a model's work: processor time of this thread for a net on the CPU, else wall time.
 
-    On the CPU it is the time of this thread, so that other programs on a busy machine do not make chunks
-    smaller.
+    With processor time, other programs on a busy machine do not make chunks smaller.
     """
     return (
         time.thread_time if model.access == "gradients" and model.device.type == "cpu" else time.perf_counter
