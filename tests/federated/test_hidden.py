@@ -8,7 +8,7 @@ from torch import nn
 from quintain.core.errors import MechanismError, SettingError
 from quintain.core.statistics import binomial_tail
 from quintain.federated import FederatedConfig, hidden, partition, require_hidden, secure_sum, simulate
-from quintain.federated.secagg import client, masks
+from quintain.federated.secagg import client_keys, client_shares, masks
 from quintain.federated.secagg.encoding import WORD_DTYPE
 from quintain.federated.secagg.secret import Secret
 from quintain.training import Recipe
@@ -93,19 +93,19 @@ def test_each_planted_leak_stops_the_training_that_users_run(leak, drop, monkeyp
 @pytest.mark.parametrize("drop", [EVERYBODY, LATE], ids=["all", "late"])
 def test_a_self_mask_whose_seed_is_the_mask_key_stops_the_training_that_users_run(drop, monkeypatch):
     """Who is asked for the one has the other: each rebuilt secret is tried as whatever it may be."""
-    fresh, keys = client.new_private_key, []
+    fresh, keys = client_keys.new_private_key, []
 
     def noted(entropy):
         keys.append(fresh(entropy))
         return keys[-1]
 
-    monkeypatch.setattr(client, "new_private_key", noted)
+    monkeypatch.setattr(client_keys, "new_private_key", noted)
     assert run(linear(), **drop) == [True]
     keys.clear()
     masks_of = (
         bytes(keys[k].peek()) for k in range(1, 10, 2)
     )  # in the order of sites, each of which draws channel, then mask
-    monkeypatch.setattr(client, "random_bytes", lambda *_: next(masks_of))
+    monkeypatch.setattr(client_shares, "random_bytes", lambda *_: next(masks_of))
     with pytest.raises(MechanismError, match="words come out right"):
         run(linear(), **drop)
 
@@ -115,7 +115,7 @@ def test_a_mask_key_that_an_earlier_round_revealed_stops_the_training_that_users
     """Who fell silent in the first round is asked for its mask key by its peers; in the second it lays its
     vector open.
     """
-    fresh, keys = client.new_private_key, []
+    fresh, keys = client_keys.new_private_key, []
 
     def kept(entropy):
         key = fresh(entropy)
@@ -123,7 +123,7 @@ def test_a_mask_key_that_an_earlier_round_revealed_stops_the_training_that_users
         keys.append(bytes(key.peek()) if place < 0 or place % 2 == 0 or not reused else keys[place])
         return Secret(keys[-1])
 
-    monkeypatch.setattr(client, "new_private_key", kept)
+    monkeypatch.setattr(client_keys, "new_private_key", kept)
     plan = FederatedConfig(2, Recipe(epochs=1, batch_size=10_000, learning_rate=0.1, optimizer="sgd"))
     sites, rounds = partition(blobs(), 5, min_examples=10, min_per_class=1).sites, []
 

@@ -37,7 +37,7 @@ from quintain.federated.secagg.messages import (
 )
 from quintain.federated.secagg.policy import Policy, Task, default_threshold
 from quintain.federated.secagg.primitives import x25519_public
-from quintain.federated.secagg.secret import Secret
+from quintain.federated.secagg.secret import HeldVector, Secret
 from tests.federated.rounds import federation
 
 SMALL = bytes.fromhex("01" + "00" * 31)
@@ -409,7 +409,9 @@ def test_no_secret_shows_in_any_state_and_none_is_left_at_the_end():
     state, outgoing = server.open_round(party.policy)
     while isinstance(state, server.RoundInProgress):
         one = party.sites[0]
-        held = [getattr(one, name) for name in one.__slots__ if isinstance(getattr(one, name), Secret)]
+        held = [
+            value for name in one.__slots__ if isinstance(value := getattr(one, name), Secret | HeldVector)
+        ]
         shown = repr(one) + repr(party.identities[0])
         for secret in (*held, party.identities[0].private):
             content = bytes(secret.peek())
@@ -419,7 +421,9 @@ def test_no_secret_shows_in_any_state_and_none_is_left_at_the_end():
             )
         replies = party.deliver(outgoing)
         state, outgoing = server.step(state, replies)
-        assert all(getattr(secret, "_bytes") is None for secret in held)  # noqa: B009
+        for secret in held:
+            with pytest.raises(ProtocolError, match="a step is taken once"):
+                secret.peek()
 
 
 def test_what_a_site_no_longer_needs_is_overwritten_before_its_vector_leaves():
@@ -428,11 +432,15 @@ def test_what_a_site_no_longer_needs_is_overwritten_before_its_vector_leaves():
     shared = party.sites[0]
     buffers = [
         getattr(shared, name).peek()
-        for name in ("encoded", "channel_seed", "channel_secrets", "mask_key", "self_mask_seed", "own_share")
+        for name in ("channel_seed", "channel_secrets", "mask_key", "self_mask_seed", "own_share")
     ]
     assert all(any(buffer) for buffer in buffers)
     client.step(shared, outgoing[0])
     assert not any(any(buffer) for buffer in buffers)
+    # the vector is the site's own, which sends it again should the round come to nothing
+    assert np.array_equal(party.words[0], federation(3).words[0])
+    with pytest.raises(ProtocolError, match="a step is taken once"):
+        shared.encoded.peek()
 
 
 def test_loaded_channel_keys_are_let_go_when_the_shares_leave_and_never_shown():

@@ -16,7 +16,7 @@ from quintain.federated import (
     secure_sum,
 )
 from quintain.federated.aggregate import simulate_round
-from quintain.federated.secagg import client, dealing, server, transcript, unmasking
+from quintain.federated.secagg import client, client_masked, dealing, server, transcript, unmasking
 from quintain.federated.secagg.dealing import Dealt, ShareHashes, SharesForHolder
 from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg.messages import (
@@ -230,7 +230,9 @@ def test_a_complaint_opens_one_pair_and_is_the_last_word_of_its_site():
     complaint = parse_complaint(site_body(reply))
     assert complaint.dealer == CULPRIT
     assert [peer for peer in public if x25519_public(complaint.private) == public[peer]] == [CULPRIT]
-    assert all(secret._bytes is None for secret in secrets.values())
+    for secret in secrets.values():
+        with pytest.raises(ProtocolError, match="a step is taken once"):
+            secret.peek()
     for state in (victim, after):
         with pytest.raises(ProtocolError):
             client.step(state, message)
@@ -247,7 +249,7 @@ def sharing_another(label):
         site, parties = state.context, len(state.context.policy.roster)
         sharing = parse_shares(body, parties)
         false = make_shares(12345, site.policy.threshold, range(1, parties + 1), site.entropy)
-        own = client._unpack_pair(state.own_share.peek())
+        own = dealing.unpack_pair(state.own_share.peek())
         pairs = {}
         for holder in (*sharing.dealt, CULPRIT):
             true = (7, 7) if holder != CULPRIT else own  # the other kind is never asked for
@@ -456,14 +458,14 @@ def test_all_who_shared_falsely_and_who_lied_before_are_named_at_once():
 def test_who_lied_is_named_also_if_the_sum_turns_out_impossible(largest, monkeypatch):
     """The sum is refused by its clip, or by the public weights; a false complaint before it stays proven."""
     party = federation(5)
-    true = client._opened_pair
+    true = client_masked._opened_pair
 
     def opened(state, dealer, secret, dealt):
         if state.context.identity.name == "site-4":
             raise ProtocolError("a false complaint")
         return true(state, dealer, secret, dealt)
 
-    monkeypatch.setattr(client, "_opened_pair", opened)
+    monkeypatch.setattr(client_masked, "_opened_pair", opened)
     words = {f"site-{i}": party.words[i].copy() for i in range(5)}
     if largest is None:
         words["site-2"][0] = 2**30
@@ -576,7 +578,7 @@ def test_a_complaint_leaves_nothing_secret_in_the_state_that_it_came_from(monkey
     party = federation(4)
     _, outgoing = party.run(until=client.SharesSent)
     before = party.sites[0]
-    monkeypatch.setattr(client, "_opened_pair", bad)
+    monkeypatch.setattr(client_masked, "_opened_pair", bad)
     after, _ = client.step(before, outgoing[0])
     assert isinstance(after, client.Done)
     for secret in (

@@ -417,18 +417,18 @@ def test_without_the_claim_before_signing_they_do(monkeypatch):
 
 
 def test_a_mask_that_one_of_two_neighbors_leaves_out_makes_an_impossible_sum(monkeypatch):
-    add = masks.add_pair_masks
+    streams = masks.pair_streams
 
-    def forgetful(encoded, private, peers, transcript_hash, site):
+    def forgetful(private, peers, transcript_hash, site):
         left_out = forgetful.peer if site == 0 else None
         kept = {peer: public for peer, public in peers.items() if peer != left_out}
-        add(encoded, private, kept, transcript_hash, site)
+        return streams(private, kept, transcript_hash, site)
 
     with sparse(4, 2):
         party = thin(length=64)
         state, outgoing = party.run(client.SharesSent)
         forgetful.peer = state.graph.neighbors(0)[0]
-        monkeypatch.setattr(masks, "add_pair_masks", forgetful)
+        monkeypatch.setattr(masks, "pair_streams", forgetful)
         state, outgoing = server.step(state, party.deliver(outgoing))
         state, outgoing = server.step(state, party.deliver(outgoing))
         with pytest.raises(ProtocolError, match="a site lied about its vector"):

@@ -19,7 +19,7 @@ from quintain.data.dataset import from_arrays
 from quintain.federated import FederatedConfig, partition, simulate, simulation
 from quintain.federated import client as client_program
 from quintain.federated.differencing import cosine
-from quintain.federated.secagg import client
+from quintain.federated.secagg import client, client_masked, client_shares
 from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg_sum import SecureSum
 from quintain.training import Recipe, fit
@@ -418,14 +418,14 @@ def test_who_is_proven_to_cheat_stands_in_the_facts(monkeypatch):
 
 def complaining(monkeypatch, cheat, rounds=(0,)):
     """Let a site complain of a good share in these rounds."""
-    true = client._opened_pair
+    true = client_masked._opened_pair
 
     def opened(state, dealer, secret, dealt):
         if state.context.identity.name == cheat and state.context.policy.task.counter in rounds:
             raise ProtocolError("a false complaint")
         return true(state, dealer, secret, dealt)
 
-    monkeypatch.setattr(client, "_opened_pair", opened)
+    monkeypatch.setattr(client_masked, "_opened_pair", opened)
 
 
 def test_a_proven_cheat_is_left_out_of_all_later_rounds(monkeypatch):
@@ -453,7 +453,7 @@ def test_a_dealer_that_is_proven_at_unmasking_gets_no_second_chance(monkeypatch)
     none.
     """
     sites = partition(blobs(), 5, min_examples=10, min_per_class=1).sites
-    true = client.make_shares
+    true = client_shares.make_shares
 
     def off(secret, threshold, points, entropy):
         shares = true(secret, threshold, points, entropy)
@@ -463,7 +463,7 @@ def test_a_dealer_that_is_proven_at_unmasking_gets_no_second_chance(monkeypatch)
         )  # the fourth site's, in the first round
 
     called = []
-    monkeypatch.setattr(client, "make_shares", off)
+    monkeypatch.setattr(client_shares, "make_shares", off)
     told = []
     with pytest.raises(SabotageError, match="all 3 rounds were abandoned") as caught:
         simulate(sites, linear(), FederatedConfig(3, ONE_STEP), on_round=lambda facts, _: told.append(facts))

@@ -12,7 +12,7 @@ from scipy.stats import ks_2samp
 
 from quintain.core.errors import MechanismError, ProtocolError, SettingError
 from quintain.federated import InProcessTransport, attack_masks, require_hidden, run_round, secure_sum
-from quintain.federated.secagg import client, masks, policy, server
+from quintain.federated.secagg import client, client_keys, client_unmask, masks, policy, server
 from quintain.federated.secagg.encoding import WORD_DTYPE, Encoding
 from quintain.federated.secagg.journal import MemoryJournal
 from quintain.federated.secagg.keys import Identity, Roster
@@ -48,7 +48,7 @@ def attacked(drop, *, earlier=(), seed=0):
 
 def test_without_the_self_mask_a_late_vector_is_laid_open(monkeypatch):
     attacked({"site-1": "late"})
-    monkeypatch.setattr(masks, "add_self_mask", lambda *args, **kwargs: None)
+    monkeypatch.setattr(masks, "self_streams", lambda *args, **kwargs: [])
     with pytest.raises(MechanismError, match="vector of 'site-1': 40 of 40 words come out right"):
         attacked({"site-1": "late"})
     attacked(
@@ -61,7 +61,7 @@ def test_mask_keys_that_serve_twice_lay_the_next_round_open(monkeypatch):
     attacked({}, earlier=[earlier])
 
     stored = itertools.cycle([random.Random(k).randbytes(32) for k in range(2 * len(NAMES))])
-    monkeypatch.setattr(client, "new_private_key", lambda entropy: Secret(next(stored)))
+    monkeypatch.setattr(client_keys, "new_private_key", lambda entropy: Secret(next(stored)))
     earlier = attacked({"site-1": "masked"}).server_view
     with pytest.raises(MechanismError, match="vector of 'site-1': 40 of 40 words come out right"):
         attacked({}, earlier=[earlier], seed=1)
@@ -177,7 +177,7 @@ def test_without_the_threshold_rule_two_stories_lay_a_site_open(monkeypatch):
 def test_without_the_check_of_consent_both_stories_are_answered(monkeypatch):
     with pytest.raises(ProtocolError, match="signatures on the survivors"):
         two_stories(3)
-    monkeypatch.setattr(client, "_check_signatures", lambda *args: None)
+    monkeypatch.setattr(client_unmask, "_check_signatures", lambda *args: None)
     *_, told = two_stories(3)
     assert set(told) == {True, False}
 
@@ -221,7 +221,7 @@ def test_without_the_transcript_sites_with_different_models_are_added_up(monkeyp
         return run_round(terms, InProcessTransport(terms, sites)).survivors
 
     assert round_of_two_models() == NAMES[:3]
-    monkeypatch.setattr(client, "check_offer", lambda *args: None)
+    monkeypatch.setattr(client_keys, "check_offer", lambda *args: None)
     assert (
         round_of_two_models() == NAMES[:3]
     )  # the offer is a courtesy: the signatures alone keep the odd one out
@@ -237,13 +237,13 @@ def test_a_lowered_threshold_is_refused_by_the_offer_and_by_the_transcript(monke
 
     with pytest.raises(ProtocolError, match="0 of 4 sites sent keys"):
         lowered()
-    monkeypatch.setattr(client, "check_offer", lambda *args: None)
+    monkeypatch.setattr(client_keys, "check_offer", lambda *args: None)
     with pytest.raises(ProtocolError, match="signature of 'site-0'"):
         lowered()
     monkeypatch.setattr(policy.Policy, "digest", lambda self: bytes(32))
     with pytest.raises(ProtocolError, match="0 of 4 sites unmasked"):
         lowered()  # with neither, the sites still ask for four signatures on the survivors
-    monkeypatch.setattr(client, "_check_signatures", lambda *args: None)
+    monkeypatch.setattr(client_unmask, "_check_signatures", lambda *args: None)
     with pytest.raises(ProtocolError, match="do not give the self-mask seed that it committed to"):
         lowered()  # and without that, their own polynomials still ask for four shares
 
@@ -253,7 +253,7 @@ def test_the_attack_itself_can_win_and_lose(monkeypatch):
     given = vectors()
     clean = secure_sum(given, dropouts={"site-1": "late"})
     assert attack_masks(clean.server_view, "site-1").agreement(clean.encoding.quantize(given["site-1"])) == 0
-    monkeypatch.setattr(masks, "add_self_mask", lambda *args, **kwargs: None)
+    monkeypatch.setattr(masks, "self_streams", lambda *args, **kwargs: [])
     broken = secure_sum(given, dropouts={"site-1": "late"})
     assert (
         attack_masks(broken.server_view, "site-1").agreement(broken.encoding.quantize(given["site-1"])) == 1

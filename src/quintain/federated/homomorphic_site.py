@@ -36,7 +36,6 @@ from quintain.federated.secagg.journal import Journal
 from quintain.federated.secagg.keys import Identity
 from quintain.federated.secagg.messages import SiteSet, pack_vector
 from quintain.federated.secagg.policy import Policy
-from quintain.federated.secagg.secret import Secret
 
 
 class HomomorphicSite:
@@ -99,9 +98,7 @@ class HomomorphicSite:
         policy, task, journal = self._policy, self._policy.task, self._journal
         # on disk before anything leaves, as with a secure sum: one roster, one vector, one round an update
         journal.claim_roster(policy.model_hash, policy.roster.members)
-        journal.claim_vector(
-            policy.model_hash, vector_hash(self._identity, policy, Secret(pack_vector(vector)))
-        )
+        journal.claim_vector(policy.model_hash, vector_hash(self._identity, policy, vector))
         journal.claim_update(task.federation, task.counter, policy.model_hash, policy.round_id)
         self._vector = None
         ciphertext = self._key.encrypt(vector, policy.encoding)

@@ -237,6 +237,16 @@ def channel_key(secret: bytes | bytearray, transcript_hash: bytes, dealer: int, 
     return derive_key(secret, channel_context(transcript_hash, dealer, holder))
 
 
+def pack_pair(pair: SharePair) -> bytes:
+    """Write a pair (key share, seed share)."""
+    return b"".join(value.to_bytes(SHARE_BYTES, "big") for value in pair)
+
+
+def unpack_pair(data: bytes | bytearray) -> SharePair:
+    """Read ``pack_pair``'s layout."""
+    return int.from_bytes(data[:SHARE_BYTES], "big"), int.from_bytes(data[SHARE_BYTES:], "big")
+
+
 def _signed(context: bytes, hashes: ShareHashes, sealed: bytes) -> bytes:
     return tagged_hash("dealt", context, hashes.key, hashes.seed, sealed)
 

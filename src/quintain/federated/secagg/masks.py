@@ -35,22 +35,31 @@ def add_stream(encoded: EncodedVector, key: bytes, *, subtract: bool = False) ->
         add_or_subtract(part, mask, out=part)
 
 
-def add_streams(encoded: EncodedVector, streams: Sequence[tuple[bytes, bool]]) -> None:
-    """Add the streams of some keys in place, mod 2^32, or subtract those with True beside them."""
-    if len(encoded) <= CACHED_WORDS:
+def add_streams(
+    encoded: EncodedVector, streams: Sequence[tuple[bytes, bool]], out: EncodedVector | None = None
+) -> None:
+    """Add the streams of some keys, mod 2^32, or subtract those with True beside them.
+
+    It is done in place, or into ``out``, which spares a copy of a long vector.
+    """
+    if out is None:
+        out = encoded
+    if len(encoded) <= CACHED_WORDS or not streams:
+        np.copyto(out, encoded)
         for key, subtract in streams:
-            add_stream(encoded, key, subtract=subtract)
+            add_stream(out, key, subtract=subtract)
         return
     # all streams of one chunk of the vector while it is in the cache, then the next chunk
     opened = [(keystream(key), np.subtract if subtract else np.add) for key, subtract in streams]
     buffer = np.empty(CHUNK_WORDS, WORD_DTYPE)
     for start in range(0, len(encoded), CHUNK_WORDS):
-        part = encoded[start : start + CHUNK_WORDS]
+        before, part = encoded[start : start + CHUNK_WORDS], out[start : start + CHUNK_WORDS]
         mask = buffer[: len(part)]
         zeros, octets = _ZEROS[: 4 * len(part)], mask.view(np.uint8).data
         for stream, add_or_subtract in opened:
             stream.update_into(zeros, octets)
-            add_or_subtract(part, mask, out=part)
+            add_or_subtract(before, mask, out=part)
+            before = part
 
 
 def self_key(seed: bytes | bytearray, transcript_hash: bytes, site: int) -> bytes:
@@ -72,6 +81,50 @@ def pair_key(
     )
 
 
+def self_streams(
+    seed: bytes | bytearray, transcript_hash: bytes, site: int, *, remove: bool = False
+) -> list[tuple[bytes, bool]]:
+    """Return the stream that is a site's self-mask, for ``add_streams``."""
+    return [(self_key(seed, transcript_hash, site), remove)]
+
+
+def pair_streams(
+    private: bytes | bytearray, peers: Mapping[int, bytes], transcript_hash: bytes, site: int
+) -> list[tuple[bytes, bool]]:
+    """Return the streams that ``site`` shares with some peers, given their public keys, for its vector."""
+    loaded = load_x25519(private)
+    return [
+        (pair_key(loaded, public, transcript_hash, site, peer), site > peer) for peer, public in peers.items()
+    ]
+
+
+def mask_vector(
+    encoded: EncodedVector,
+    private: bytes | bytearray,
+    seed: bytes | bytearray,
+    peers: Mapping[int, bytes],
+    transcript_hash: bytes,
+    site: int,
+) -> EncodedVector:
+    """Return a site's vector (num_words,) under its self-mask and all masks that it shares with some peers.
+
+    Args:
+        encoded: (num_words,) the vector; not changed.
+        private: The site's mask key.
+        seed: Its self-mask seed.
+        peers: The peers' public mask keys.
+        transcript_hash: Of the messages up to the sharers.
+        site: Its index.
+    """
+    masked = np.empty_like(encoded)
+    streams = [
+        *self_streams(seed, transcript_hash, site),
+        *pair_streams(private, peers, transcript_hash, site),
+    ]
+    add_streams(encoded, streams, out=masked)
+    return masked
+
+
 def add_self_mask(
     encoded: EncodedVector,
     seed: bytes | bytearray,
@@ -81,7 +134,7 @@ def add_self_mask(
     remove: bool = False,
 ) -> None:
     """Add a site's self-mask to its vector (or to a sum), or remove it."""
-    add_stream(encoded, self_key(seed, transcript_hash, site), subtract=remove)
+    add_streams(encoded, self_streams(seed, transcript_hash, site, remove=remove))
 
 
 def add_pair_mask(
@@ -115,14 +168,7 @@ def add_pair_masks(
     On a sum over the peers' vectors they take those masks off, since what is added to one is subtracted from
     the other.
     """
-    loaded = load_x25519(private)
-    add_streams(
-        encoded,
-        [
-            (pair_key(loaded, public, transcript_hash, site, peer), site > peer)
-            for peer, public in peers.items()
-        ],
-    )
+    add_streams(encoded, pair_streams(private, peers, transcript_hash, site))
 
 
 def _number(site: int) -> bytes:

@@ -187,7 +187,7 @@ def unseal(key: bytes, sealed: bytes, associated_data: bytes) -> bytes:
         ) from error
 
 
-def authenticate(key: bytes, message: bytes | bytearray) -> bytes:
+def authenticate(key: bytes, message: bytes | memoryview) -> bytes:
     """Return the 16-byte tag of AES-256-GMAC (NIST SP 800-38D) under a key that is used for one tag only."""
     return AESGCM(key).encrypt(bytes(12), b"", message)
 

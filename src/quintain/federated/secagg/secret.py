@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import NoReturn
 
+import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from numpy.typing import NDArray
 
 from quintain.core.errors import ProtocolError
 
@@ -62,6 +64,48 @@ class Secret:
 
     def __repr__(self) -> str:
         return "Secret(erased)" if self._bytes is None else "Secret(hidden)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not copied or pickled")
+
+
+class HeldVector:
+    """A vector that moves as a ``Secret`` does, but is no copy: its site keeps it until the model moves."""
+
+    __slots__ = ("_vector",)
+
+    def __init__(self, vector: NDArray[np.uint32]) -> None:
+        self._vector: NDArray[np.uint32] | None = vector
+
+    def peek(self) -> NDArray[np.uint32]:
+        """The vector, still held.
+
+        Raises:
+            ProtocolError: If it was taken or let go.
+        """
+        if self._vector is None:
+            raise _taken()
+        return self._vector
+
+    def take(self) -> NDArray[np.uint32]:
+        """The vector, no longer held here.
+
+        Raises:
+            ProtocolError: If it was taken or let go.
+        """
+        taken, self._vector = self.peek(), None
+        return taken
+
+    def move(self) -> "HeldVector":
+        """The same vector in a new holder; this one is empty afterwards."""
+        return HeldVector(self.take())
+
+    def erase(self) -> None:
+        """Let the vector go."""
+        self._vector = None
+
+    def __repr__(self) -> str:
+        return "HeldVector(erased)" if self._vector is None else "HeldVector(hidden)"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is not copied or pickled")
