@@ -76,7 +76,7 @@ class DPDataLoader(PoissonLoader[Any]):
             stream=stream,
             world=world,
         )
-        self.dataset, self.reproducible, self.distributed = dataset, generator is not None, distributed
+        self.dataset, self.distributed = dataset, distributed
         plain: DataLoader[Any] = DataLoader(dataset, collate_fn=collate_fn, **options)
         self.batch_source = batch_source_for(plain, stream.derive("workers"))
 
@@ -90,11 +90,9 @@ class DPDataLoader(PoissonLoader[Any]):
     ) -> PoissonLoader[Any]:
         """The sampling loader for an ordinary DataLoader (see ``PoissonLoader.from_loader``)."""
         world = current_world() if distributed else SINGLE_PROCESS
-        made = PoissonLoader.from_loader(
+        return PoissonLoader.from_loader(
             data_loader, world.broadcast_stream(stream_from_generator(generator)), world=world
         )
-        made.reproducible = generator is not None
-        return made
 
 
 def switch_generator(*, data_loader: "DataLoader[Any]", generator: torch.Generator) -> "DataLoader[Any]":

@@ -43,6 +43,7 @@ class RandomSource:
         """A source keyed by a seed, for tests and papers."""
         made = cls(seeded_key(seed))
         made.origin, made.reproducible = "a seed", True
+        made._root_stream.reproducible = True
         return made
 
     @classmethod
@@ -53,7 +54,7 @@ class RandomSource:
             SettingError: If it is not ``KEY_BYTES`` long.
         """
         made = cls(key)
-        made.key_is_kept = True
+        made.origin, made.key_is_kept = "a secret key of the caller", True
         return made
 
     def issue(self, purpose: str) -> RandomStream:

@@ -104,10 +104,11 @@ class RandomStream:
 
     Args:
         key: 32 bytes.
+        reproducible: Whether somebody may know the key, as of a seed; streams derived from it say the same.
     """
 
-    def __init__(self, key: bytes) -> None:
-        self._key, self._made_in = key, PROCESS()
+    def __init__(self, key: bytes, *, reproducible: bool = False) -> None:
+        self._key, self._made_in, self.reproducible = key, PROCESS(), reproducible
         self.lock = threading.RLock()
         self._place, self._common = _ThreadPosition(), self._cipher_at(0)
 
@@ -126,13 +127,14 @@ class RandomStream:
     @classmethod
     def from_seed(cls, seed: int, *path: str | int) -> "RandomStream":
         """A stream from a seed and a path; anyone who knows both can repeat it."""
-        return cls(seeded_key(seed)).derive(*path)
+        return cls(seeded_key(seed), reproducible=True).derive(*path)
 
     def derive(self, *path: str | int) -> "RandomStream":
         """The stream of a path, from a key derived from this one's; it reveals nothing of others."""
         self._check_process()
         return RandomStream(
-            hashlib.blake2b("/".join(map(str, path)).encode(), key=self._key, digest_size=32).digest()
+            hashlib.blake2b("/".join(map(str, path)).encode(), key=self._key, digest_size=32).digest(),
+            reproducible=self.reproducible,
         )
 
     def tag(self, content: Tensor, *settings: object) -> bytes:
@@ -162,7 +164,7 @@ class RandomStream:
         With a broadcast as ``exchange``, all processes get the stream of the first.
         """
         self._check_process()
-        return RandomStream(exchange(self._key))
+        return RandomStream(exchange(self._key), reproducible=self.reproducible)
 
     def seek(self, index: int) -> None:
         """Move this thread to the start of sub-stream ``index``.

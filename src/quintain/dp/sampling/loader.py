@@ -112,7 +112,7 @@ class SamplingLoader(WriteOnce, Generic[T_co]):
         self.stream, self.units, self.world = stream, units, world
         self.max_physical_batch_size = max_physical_batch_size
         self.dataset: Any = None
-        self.reproducible, self.compared = False, ""
+        self.reproducible, self.compared = stream.reproducible, ""
         # numbers of batches: the one in the user's hands, the latest that the loop is done with, the latest
         # that was stepped on
         self.batches_drawn = self.last_passed_batch = self._last_stepped_batch = 0
