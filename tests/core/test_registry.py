@@ -5,8 +5,8 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from quintain.core import registry
-from quintain.core.errors import ExecutionError, UnknownNameError
-from quintain.core.registry import KINDS, Entry, entries, get_entry
+from quintain.core.errors import ExecutionError, SettingError, UnknownNameError
+from quintain.core.registry import KINDS, Entry, choose, entries, get_entry
 
 EVERYTHING = [entry for kind in KINDS for entry in entries(kind).values()]
 
@@ -58,3 +58,10 @@ def test_other_packages_add_by_entry_points_but_do_not_replace(monkeypatch):
 def test_an_entry_that_does_not_import_is_told_by_name():
     with pytest.raises(ExecutionError, match=r"'ghost' is registered as 'no.such:thing'"):
         Entry("attack", "ghost", "no.such:thing", "nothing").load()
+
+
+def test_facts_that_no_entry_has_are_refused_by_name():
+    with pytest.raises(SettingError, match="no leak is registered with goal nonsense"):
+        choose("leak", goal="nonsense")
+    with pytest.raises(SettingError, match="expected one with access labels: "):
+        choose("attack", "pgd", access="labels")

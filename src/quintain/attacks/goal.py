@@ -23,7 +23,7 @@ LOSSES = ("margin", "ce", "dlr", "probability_margin")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Goal:
-    """Which prediction counts as a success.
+    """Which predictions count as a success, and the losses that lead there.
 
     Args:
         y: True classes (B,) long.
@@ -36,7 +36,7 @@ class Goal:
     def is_adversarial(self, logits: Tensor, rows: Tensor) -> Tensor:
         """Whether each prediction is a success (n,): the first of the largest logits decides.
 
-        NaN is no prediction.
+        Logits with a NaN are never a success.
         """
         prediction = logits.argmax(1)
         hit = prediction != self.y[rows] if self.targets is None else prediction == self.targets[rows]
@@ -80,9 +80,9 @@ class Goal:
         )
 
     def toward_class(self, target_class: Tensor, *, scaled: bool = False) -> Loss:
-        """Return the loss "logit of one given class minus true logit".
+        """Return the loss "logit of a given class minus logit of the true class".
 
-        It only steers; any misclassification remains a success.
+        It only gives the direction of the search: any misclassification is still a success.
 
         Args:
             target_class: Classes (B,), none of them the true one.

@@ -21,9 +21,7 @@ CONVOLUTIONS = (nn.modules.conv._ConvNd,)
 def require_bounded_rounding(
     net: nn.Module, device: torch.device, dtype: torch.dtype, *, has_convolutions: bool = False
 ) -> None:
-    """Refuse what lets a model's operations round more than their type does.
-
-    Or compute something else than their layers say.
+    """Refuse what makes operations round more than their type does, or compute other than their layers say.
 
     Args:
         net: The net.

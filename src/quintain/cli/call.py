@@ -250,10 +250,7 @@ class VerbCall(CallInputs):
             self.print_dim(f"device: {self.device_name}")
 
     def save_partial(self, make: "Callable[[], StepOutput | None]") -> None:
-        """Store and show what there is of an interrupted run, marked as partial.
-
-        Nothing where there is nothing.
-        """
+        """Store and show the partial result of an interrupted run, if there is one."""
         found = make()
         if found is not None:
             verdict = RunVerdict("INTERRUPTED", ExitCode.INTERRUPTED, "the run was interrupted")

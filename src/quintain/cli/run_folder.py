@@ -61,9 +61,9 @@ def choose_folder(verb: str, out: Path | None, resume_dir: str) -> Path:
 
 @contextmanager
 def writable_folder(folder: Path, *, is_named: bool = True) -> Iterator[None]:
-    """Create the run folder, check that it is writable, and use it alone; remove it if it stays empty.
+    """Create the run folder before the work starts, check that it is writable, and keep other processes out.
 
-    Before the work starts.
+    It is removed if it stays empty.
 
     Args:
         folder: The run folder.

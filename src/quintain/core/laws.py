@@ -65,9 +65,9 @@ def sizes(z: Numbers) -> Numbers:
 
 
 def anew(z: Numbers) -> Numbers:
-    """Return what is new in each row, and no combination of those before, by its length.
+    """Return the distance of each row from the span of the rows before it, as a standard normal number.
 
-    In each column, if there are fewer. As standard normal numbers.
+    If there are fewer columns than rows, it is done for the columns.
 
     Of rows of n independent standard normal numbers, the squared distance of the i-th from the space of all
     before it is chi-square of n - i + 1 degrees of freedom, and these distances are independent.
@@ -252,9 +252,9 @@ def crowded_p(uniform: Numbers, within: float) -> tuple[float, int, float]:
 
 
 def repeated_p(z: Numbers, counted: NDArray[np.bool_] | None = None) -> tuple[float, int, float]:
-    r"""Bound the p-value of the largest correlation of a series with itself, over every distance.
+    r"""Bound the p-value of the largest correlation of a series with itself over all distances.
 
-    With that distance and correlation.
+    That distance and that correlation are returned with it.
 
     The sum S over m pairs at one distance is a quadratic form, by half of the adjacency matrix of a graph of
     paths: its eigenvalues are within [-1, 1], each with its negative, and their squares add up to m/2. So,

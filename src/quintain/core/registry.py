@@ -307,7 +307,7 @@ def choose(kind: str, name: str = "", **facts: str) -> Entry:
 
     Raises:
         UnknownNameError: If nothing of the kind has this name.
-        SettingError: If the named entry does not have these facts.
+        SettingError: If the named entry does not have these facts, or no entry has them.
     """
     defaults = KINDS[kind].facts
     fitting = [
@@ -315,14 +315,16 @@ def choose(kind: str, name: str = "", **facts: str) -> Entry:
         for entry in by_default_rank(kind)
         if all(entry.fact(key, _fact_text(defaults[key])) == value for key, value in facts.items())
     ]
+    wanted = ", ".join(f"{key} {value}" for key, value in facts.items())
     if not name:
+        if not fitting:
+            raise SettingError(f"no {kind} is registered with {wanted}; see 'quintain list {kind}'")
         return fitting[0]
     entry = get_entry(kind, name)
     if entry not in fitting:
-        wanted = ", ".join(f"{key} {value}" for key, value in facts.items())
         raise SettingError(
-            f"{kind} {name!r} does not fit here; expected one that {wanted}: "
-            f"{', '.join(entry.name for entry in fitting)}"
+            f"{kind} {name!r} does not fit here; expected one with {wanted}: "
+            f"{', '.join(entry.name for entry in fitting) or 'none is registered'}"
         )
     return entry
 

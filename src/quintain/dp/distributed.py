@@ -160,9 +160,7 @@ SINGLE_PROCESS = World()
 
 
 class DifferentiallyPrivateDistributedDataParallel(nn.Module):
-    r"""A module that all processes of a ``torchrun`` train together.
-
-    From the first one's weights and buffers.
+    r"""A module that all processes of a ``torchrun`` train together, from the weights of the first one.
 
     Each process clips its shard of one Poisson batch, :math:`B_t = \bigcup_r B_t^r`; the sums are added over
     the processes, noise is added once, and every process makes the same step:

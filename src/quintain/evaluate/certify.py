@@ -132,9 +132,9 @@ def refusal_reason(certifier: Certifier, model: ClassifierLike, data: Dataset, t
 
 
 def best_certification(proofs: Sequence[Certification]) -> Certification | None:
-    """Return for each example the largest radius that any of several methods certified.
+    """Return each example's largest radius that a method certified and smallest at which a method broke it.
 
-    And the smallest at which one of them broke it. None for no method.
+    It is None if there is no method.
     """
     if not proofs:
         return None

@@ -73,7 +73,7 @@ class _Estimated(torch.autograd.Function):
 def _noise(x: Tensor, seed: int) -> Iterator[Tensor]:
     """Yield the noise of one gradient in blocks (n, *S) that bound the memory.
 
-    The same for the same seed and batch.
+    It is the same for the same seed and batch.
     """
     generator = torch.Generator().manual_seed(seed)
     for block in torch.arange(NOISE_PAIRS).split(max(1, BATCH_ELEMENTS // max(1, 2 * x.numel()))):

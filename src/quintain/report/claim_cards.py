@@ -70,10 +70,7 @@ def claim_bar(
     audit: AuditRun | None = None,
     scale: AxisScale | None = None,
 ) -> Markup:
-    """Return a bracket's bar, with requirements and the majority class.
-
-    Or the largest detectable epsilon of an audit.
-    """
+    """Return a bracket's bar, with requirements, and the majority class or the largest detectable epsilon."""
     kind = bracket.quantity.metric
     marks = [mark for one in requirements if (mark := _mark(one, kind))]
     below: Tick | None = None

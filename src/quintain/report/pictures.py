@@ -31,7 +31,7 @@ class EmbeddedPicture:
 def embed(picture: Picture, folder: Path) -> EmbeddedPicture:
     """Return the picture as it was recorded, or what is wrong with its file.
 
-    Missing, changed, no PNG, or outside the run folder.
+    The file may be missing, changed, no PNG, or outside the run folder.
     """
     path = folder / picture.path
     if not path.resolve().is_relative_to(folder.resolve()):

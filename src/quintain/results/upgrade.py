@@ -1,6 +1,4 @@
-"""Records of older schemas, rewritten into the form of today.
-
-By a table of renamed keys for each kind of object.
+"""Records of older schemas, rewritten into today's by a table of renamed keys for each kind of object.
 
 Keys and the form of provenance change; every value stays as it is, hashes and threat specs included,
 so that a claim keeps its subject.

@@ -95,3 +95,8 @@ def test_settings_of_probes_out_of_range_are_refused() -> None:
     ):
         with pytest.raises(SettingError, match="expected"):
             build()
+
+
+def test_too_few_queries_are_refused_by_the_name_of_the_setting() -> None:
+    with pytest.raises(SettingError, match="queries = 2; expected at least 3"):
+        NES(queries=2)

@@ -94,6 +94,8 @@ def test_a_plan_at_a_target_stays_below_it() -> None:
     )
     assert 1.95 < plan.epsilon(1000) <= 2.0
     assert plan.sample_rate(1000) == 0.1
+    with pytest.raises(SettingError, match="num_records = 0; expected at least 1"):
+        PrivatePlan.for_epsilon(epsilon=2.0, num_records=0)
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ def _uniform(rng: ExampleRNG, like: Tensor) -> Tensor:
 def _jump(boundary: DecisionBoundary, z: Tensor, rows: Tensor, direction: Tensor, distance: Tensor) -> Tensor:
     """Return the first adversarial point (n, *S) along each direction, halving the distance.
 
-    ``z`` where there is none.
+    It is ``z`` if there is none.
     """
     landed, active = z.clone(), torch.arange(len(rows), device=rows.device)
     while True:

@@ -24,7 +24,7 @@ from quintain.threats.threat import ProjectionCache
 class ACGState(NamedTuple):
     """Next points ``z``, last gradient and direction, each example's best point and its gradient.
 
-    Then the fields of ``StepSizeState``.
+    The other fields are those of ``StepSizeState``.
     """
 
     z: Tensor

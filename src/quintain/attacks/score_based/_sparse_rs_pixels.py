@@ -81,12 +81,11 @@ def restore_pixels(z: Tensor, x: Tensor, cells: Tensor) -> Tensor:
 
 
 def pick_distinct(uniforms: Tensor, first: int, last: int) -> Tensor:
-    """Return different places (n, k) in [first, last), one in each k-th of it.
+    """Return k different positions (n, k) in [first, last), one in each of k equal parts of the range.
 
-    Of a random order, any places are as good.
+    The positions index a list in random order, so that any choice of them is as random as another.
     """
-    # one index in each of k equal parts of the unused tail: distinct without rejection; the order is random
-    # anyway
+    # one position in each part: distinct without rejection
     edges = torch.arange(uniforms.shape[1] + 1, device=uniforms.device) * (last - first) // uniforms.shape[1]
     start, size = edges[:-1], edges.diff()
     return first + start + torch.minimum((uniforms * size).long(), size - 1)

@@ -13,20 +13,16 @@ from quintain.threats.threat import Threat
 SLACK = 1e-6
 """By how much a change is made shorter than ``eps``, so that rounding seldom puts it outside."""
 
-AGAIN = 2
-"""How often a change that the box has cut is stretched again."""
+EXTRA_RESCALES = 2
+"""How often a change is rescaled again after clipping to the box has shortened it."""
 
 
 def initial_tiles(threat: Threat, x: Tensor, rng: ExampleRNG) -> Tensor:
-    """Return the start (n, *S): 5 by 5 bumps with random signs, as long as the ball allows.
-
-    This is the length before the point is clipped to the box.
-    """
+    """Return the start (n, *S): a grid of 5 by 5 bumps with random signs, rescaled to length ``eps``."""
     channels, height, width = image_dims(x.shape[1:])
     window_height, window_width = max(1, height // 5), max(1, width // 5)
     down, across = height // window_height, width // window_width
-    # a grid of 5 x 5 bumps eta with random signs and one random orientation each, centered, scaled to length
-    # eps
+    # a centered grid of bumps, each channel with a random sign, each bump with a random orientation
     like = torch.empty(len(x), channels + 1, down, across, device=x.device)
     flags = rng.uniform(like) < 0.5
     signs = torch.where(flags[:, :-1], -1.0, 1.0)[..., None, None]
@@ -85,13 +81,10 @@ def propose_l2(threat: Threat, area_fraction: float, z: Tensor, x: Tensor, unifo
 
 
 def rescale_to_eps(threat: Threat, change: Tensor, x: Tensor) -> Tensor:
-    """Return the point in the direction of a change at length ``eps``, or nearly.
-
-    Two more rounds make up for what the box cuts off.
-    """
+    """Return the point in the direction of a change, in the ball and the box, at nearly length ``eps``."""
     origin, cut = x, change
-    # clipping shortens the change: rescale twice more before projecting
-    for _ in range(1 + AGAIN):
+    # clipping to the box shortens the change, so it is rescaled again before it is projected
+    for _ in range(1 + EXTRA_RESCALES):
         length = torch.linalg.vector_norm(cut.flatten(1), dim=1).view(-1, *[1] * (x.dim() - 1))
         change = change * (threat.eps * (1 - SLACK) / length.clamp(min=torch.finfo(x.dtype).eps))
         z = (origin + change).clamp(threat.low, threat.high)
@@ -100,7 +93,7 @@ def rescale_to_eps(threat: Threat, change: Tensor, x: Tensor) -> Tensor:
 
 
 def bumps(window_height: int, window_width: int, transposed: Tensor) -> Tensor:
-    """Return two-lobed bumps of Euclidean length 1: (..., tall, wide).
+    """Return two-lobed bumps of Euclidean length 1: (..., height, width).
 
     They are transposed where ``transposed`` (...) is set and the window is square.
     """
@@ -114,7 +107,7 @@ def bumps(window_height: int, window_width: int, transposed: Tensor) -> Tensor:
 
 @cache
 def two_lobes(window_height: int, window_width: int) -> Tensor:
-    """Return a positive hill beside a negative one (tall, wide), of Euclidean length 1.
+    """Return a positive hill beside a negative one (height, width), of Euclidean length 1.
 
     The window is halved along its longer side.
     """
@@ -130,7 +123,7 @@ def two_lobes(window_height: int, window_width: int) -> Tensor:
 
 
 def pyramid(window_height: int, window_width: int) -> Tensor:
-    r"""Return nested rectangles around the middle (tall, wide), of Euclidean length 1.
+    r"""Return nested rectangles around the middle (height, width), of Euclidean length 1.
 
     The height of ring r is :math:`\sum_{i \ge r} 1 / (i + 1)^2`.
     """

@@ -12,6 +12,7 @@ from quintain.attacks.counted_model import MAX_BATCH
 from quintain.attacks.goal import Loss
 from quintain.attacks.search import Search
 from quintain.core.errors import SettingError
+from quintain.core.limits import require_at_least
 from quintain.threats.rng import ExampleRNG
 from quintain.threats.threat import ProjectionCache
 
@@ -19,8 +20,8 @@ State = TypeVar("State", bound=tuple[Tensor, ...])
 """What a rule remembers of each example; the first of its tensors holds the current points."""
 
 EstimateUpdate = Callable[[float, State, Tensor, Tensor, ProjectionCache], State]
-"""The next state from (fraction of the steps that are done, state, estimated gradient, clean inputs, the
-threat's room).
+"""The next state from (fraction of the steps that are done, state, estimated gradient, clean inputs,
+projection cache).
 """
 
 Noise = Callable[[ExampleRNG, Tensor], Tensor]
@@ -40,16 +41,16 @@ def ascend_estimated_gradient(
 ) -> None:
     """Run ascent on the active examples from their clean points; finished examples cost nothing.
 
-    A step costs ``2 * pairs`` probes and one query at the new point, which is judged; where not even one
-    step can be paid, it takes fewer probes.
+    A step costs ``2 * pairs`` probes and one query at the new point, which is checked for success. If the
+    budget is too small for one step, fewer pairs are used.
 
     Args:
         search: Runs the model, checks success and keeps each example's best point.
         state: The first state from clean inputs (n, *S).
         update: Gives the next state; its points must be allowed.
         noise: The directions of the probes.
-        queries: How often an example is asked about, at most.
-        pairs: Pairs of probes a step.
+        queries: Most queries per example.
+        pairs: Pairs of probes per step.
         sigma: How far a probe goes along its direction, in the units of the data.
         loss: What is ascended.
     """
@@ -88,13 +89,13 @@ def estimate_gradient(
     sigma: float,
     loss: Loss,
 ) -> Tensor:
-    r"""Return the loss' gradient (n, *S) at the current points, as m antithetic pairs of probes tell it.
+    r"""Estimate the loss' gradient (n, *S) at the current points from m antithetic pairs of probes.
 
     .. math::
         \hat g = \frac{1}{2 \sigma m} \sum_{i=1}^{m} u_i
         \big(\ell(f(z + \sigma u_i)) - \ell(f(z - \sigma u_i))\big)
 
-    The probes are kept in the box, and are no candidates.
+    The probes are clipped to the box, and are not recorded as candidates.
     """
     found = [z[:0]]
     for here, chunk_rows in zip(
@@ -123,14 +124,13 @@ def cosine_decay(progress: float) -> float:
 
 
 def check_probe_settings(queries: int, pairs: int, sigma: float, rel_step_size: float) -> None:
-    """Raise if a setting is out of range.
+    """Check the settings of an attack that estimates gradients.
 
     Raises:
-        SettingError: If one is.
+        SettingError: If a setting is out of range.
     """
-    for name, count, least in (("questions", queries, 3), ("pairs", pairs, 1)):
-        if count < least:
-            raise SettingError(f"{name} = {count}; expected at least {least}")
+    require_at_least(3, queries=queries)
+    require_at_least(1, pairs=pairs)
     for name, value in (("sigma", sigma), ("rel_step_size", rel_step_size)):
         if not 0 < value < math.inf:
             raise SettingError(f"{name} = {value}; expected a positive finite number")

@@ -16,20 +16,19 @@ from quintain.threats.threat import Threat
 
 @dataclass(frozen=True, slots=True)
 class SpatialSearch(Attack):
-    r"""Queries every point of a grid of rotations, shifts and sizes.
+    r"""Query every point of a grid of rotations, shifts and magnifications.
 
-    The answer on the grid is exact, and stronger than a gradient's.
+    The result on the grid is exact, and the attack is stronger than those by gradients.
 
     .. math:: \max_{(\varphi, t, s) \in \Phi \times T^2 \times S} m\big(f(x_{\varphi, t, s}), y\big)
 
-    The smallest motions come first, so that a break is the smallest of the grid.
+    The smallest motions are queried first, so that a success is the smallest of the grid. Motions that the
+    threat does not allow are left out; a flow stays 0.
 
     Args:
-        shifts: Shifts along each axis, from one end of what is allowed to the other.
-        angles: Turns, from one end to the other.
-        sizes: Magnifications, from one end to the other.
-
-    Each counts only where the threat allows that motion; a flow stays 0.
+        shifts: Number of shifts along each axis, between both ends of what the threat allows.
+        angles: Number of rotations, likewise.
+        sizes: Number of magnifications, likewise.
 
     Raises:
         SettingError: If a number is below 2.
@@ -74,7 +73,7 @@ class SpatialSearch(Attack):
             )
 
     def run(self, search: Search) -> None:
-        """Query one motion after the other."""
+        """Query one motion of the grid after the other."""
         threat = search.threat
         assert isinstance(threat, Spatial)
         for motion in self.grid(threat, search.x):
@@ -88,7 +87,7 @@ class SpatialSearch(Attack):
     def grid(self, threat: Spatial, like: Tensor) -> Tensor:
         """Return the fractions (n, 4) of rotation, shift down and right, and scale to query, smallest first.
 
-        No motion is left out.
+        The clean image (no motion) is not among them: it has been queried already.
         """
 
         def line(amount: float, count: int) -> tuple[float, ...]:

@@ -38,7 +38,7 @@ def sparse_rs_schedule(start: float, progress: float) -> float:
 def window_shape(area_fraction: float, height: int, width: int) -> tuple[int, int]:
     """Return height and width of a square that covers a fraction of an image.
 
-    A rectangle where the image is too narrow for it.
+    If the image is too narrow for the square, it is a rectangle.
     """
     # a square of the requested area; if it does not fit the short side, a rectangle of the same area
     side = max(1, round(math.sqrt(area_fraction * height * width)))

@@ -21,7 +21,7 @@ from quintain.threats.warp import resample
 class DiverseState(NamedTuple):
     """Next points ``z`` and the direction so far (n, C, H, W).
 
-    Four random numbers for each step (n, steps, 4).
+    ``uniforms`` has four random numbers for each step (n, steps, 4).
     """
 
     z: Tensor

@@ -1,4 +1,4 @@
-"""A printed eyeglass frame that hides who wears it, or makes them somebody else."""
+"""A printed eyeglass frame by which a face is not recognized, or taken for somebody else's."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -23,8 +23,8 @@ from quintain.models.loop_checkpoints import Checkpoints, no_checkpoints
 from quintain.threats import shapes
 from quintain.threats.rng import ExampleRNG
 
-TRIED = 16
-"""How many photos decide on the color to start from."""
+NUM_START_PHOTOS = 16
+"""Number of photos on which the color to start from is chosen."""
 
 
 def as_worn() -> View:
@@ -42,7 +42,7 @@ def as_worn() -> View:
 
 @dataclass(frozen=True, slots=True)
 class Eyeglasses(UniversalAttack):
-    r"""The frame of a pair of glasses, of smooth and printable colors, that one person or several wear.
+    r"""Fit the colors, smooth and printable, of a pair of glasses' frame that one or several persons wear.
 
     .. math:: \max_{s} \; E_{x, T} \log p_t\big(f(x (1 - T M) + T(M s))\big) - \lambda\, NPS(s) - \mu\, TV(s)
 
@@ -55,11 +55,11 @@ class Eyeglasses(UniversalAttack):
         view: How it may sit.
         printing: The printer and the camera that it must survive; none if not given.
         nps_weight, tv_weight: :math:`\lambda, \mu`.
-        steps, batch_size, learning_rate: As in ``Sticker``.
+        steps, batch_size, learning_rate: As for ``AdversarialPatch``.
 
     Raises:
         SettingError: If a number is out of its range.
-        UnknownNameError: For a shape that there is none.
+        UnknownNameError: If no shape has this name.
 
     Source: Sharif et al., 2016, Accessorize to a Crime (CCS).
     """
@@ -142,7 +142,7 @@ class Eyeglasses(UniversalAttack):
     ) -> Tensor:
         """Return the pattern (C, H, W) of the one printable color that does best on a few photos."""
         # the same few photos in the same views for every color, so that only the color differs
-        ids = torch.arange(min(TRIED, len(data)))
+        ids = torch.arange(min(NUM_START_PHOTOS, len(data)))
         device = search_device(device_of(model))
         x, y = (tensor.to(device) for tensor in data.batch(ids))
         rng = ExampleRNG(derive_seed(seed, "eyeglasses", "colour"), ids)

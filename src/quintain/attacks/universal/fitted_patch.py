@@ -56,7 +56,7 @@ class FittedPatch:
     def apply(self, x: Tensor, ids: Tensor | None = None, *, seed: int = 0) -> Tensor:
         """Return images (B, C, H, W) with the sticker on, each in the view of its id and the seed.
 
-        No view that it was fitted on.
+        The sticker was fitted on none of these views.
         """
         return self.apply_pattern(self.pattern, x, example_rng(x, seed, ids).fold_in("decal", "held out"))
 

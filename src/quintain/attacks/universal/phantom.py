@@ -80,9 +80,9 @@ class FittedLight:
                 )
 
     def apply(self, x: Tensor, ids: Tensor | None = None, *, seed: int = 0) -> Tensor:
-        """Return images (B, C, H, W) in that light, by the aim and strength of its id and the seed.
+        """Return images (B, C, H, W) in that light, with the aim and strength of each id and the seed.
 
-        None that it was fitted on.
+        The light was fitted on none of these aims and strengths.
         """
         return self.apply_pattern(self.pattern, x, example_rng(x, seed, ids).fold_in("light", "held out"))
 

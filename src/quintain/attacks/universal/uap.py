@@ -54,9 +54,9 @@ class UniversalPerturbation:
         return self.threat.project(x + self.perturbation.to(x), x)
 
     def random_control(self, seed: int = 0) -> Self:
-        """Return the control of the same size: in Linf, ``eps`` up or down at each coordinate.
+        """Return a random change of the same size as a control.
 
-        In L2, a random direction.
+        In Linf each coordinate moves by ``eps`` up or down; in L2 the direction is random.
         """
         noise = ExampleRNG(derive_seed(seed, "random change"), torch.zeros(1, dtype=torch.long)).normal(
             self.perturbation[None]

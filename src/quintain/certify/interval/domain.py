@@ -28,10 +28,7 @@ class BatchSize(int):
 
 @dataclass(frozen=True, slots=True)
 class Ellipsoid:
-    """Points ``center + semi_axes * u + e``, with |u|_2 <= 1 in each example.
-
-    And |e| <= error_radius elementwise.
-    """
+    """The points ``center + semi_axes * u + e``, where |u|_2 <= 1 and each |e_i| <= error_radius_i."""
 
     center: Tensor
     semi_axes: Tensor

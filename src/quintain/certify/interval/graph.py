@@ -460,7 +460,7 @@ def _only(node: fx.Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Inte
 def _margins_through_head(head: nn.Linear, interval: Interval, y: Tensor, rounding: RoundingModel) -> Tensor:
     r"""Bound margins through the last linear layer, by its difference of rows.
 
-    Elision of the last layer, Gowal et al.
+    This is the elision of the last layer of Gowal et al., 2018, arXiv:1810.12715.
 
     .. math:: \min_h\, (w_y - w_j) h + (b_y - b_j) = (w_y - w_j) c + (b_y - b_j) - |w_y - w_j|\, r
 

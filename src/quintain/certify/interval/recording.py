@@ -49,9 +49,7 @@ class ReLULines(Lines):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Operation:
-    r"""One operation of a net, as what bounds it: ``affine(sources) + e``, or e beside two lines.
-
-    With :math:`|e| \le error`.
+    r"""One operation of a net, bounded by ``affine(sources) + e`` or two lines plus e, :math:`|e| \le error`.
 
     Args:
         recording: The record that it belongs to.

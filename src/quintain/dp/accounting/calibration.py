@@ -38,7 +38,8 @@ def calibrate_noise_multiplier(
             f"got a target epsilon of {epsilon}; expected a positive number up to {MAX_EPSILON:g}, such as "
             "3: more promises nothing"
         )
-    history = validated_history([*history, (1.0, sample_rate, steps)]) and validated_history(history)
+    history = validated_history(history)
+    validated_history([(1.0, sample_rate, steps)])  # checks the sample rate and the number of steps
     check_delta(delta)
     if steps < 1:
         raise SettingError(f"got {steps} steps to calibrate noise for; expected at least one")
@@ -51,10 +52,7 @@ def calibrate_noise_multiplier(
         return [*history, (math.exp(log_sigma), sample_rate, steps)]
 
     def estimated_log_excess(log_sigma: float) -> float:
-        """Return the log of epsilon over its target, estimated.
-
-        By the slower accountant where the quick one gives none.
-        """
+        """Estimate log(epsilon / target); by the slower accountant if the quick one gives no estimate."""
         estimated = estimate_epsilon(with_noise(log_sigma), delta)
         if not math.isfinite(estimated):
             estimated = composed_epsilon(with_noise(log_sigma), delta)
@@ -93,9 +91,9 @@ def calibrate_noise_multiplier(
 
 
 def _log_sigma_by_clt(epsilon: float, delta: float, sample_rate: float, steps: int) -> float:
-    """Return the log of roughly the noise multiplier sought, by the central limit theorem.
+    """Return the log of a noise multiplier near the one sought, by the central limit theorem.
 
-    Bu et al., 2019, arXiv:1911.11607.
+    Source: Bu et al., 2019, arXiv:1911.11607.
     """
     # epsilon = mu^2 / 2 + mu sqrt(2 log(1 / delta)) solved for mu, then mu^2 = q^2 T (exp(1 / sigma^2) - 1)
     tail = 2 * math.log(1 / delta)

@@ -84,9 +84,9 @@ class PrivacyLoss:
         return 2 * float(ndtr(-self.tail_sigmas))
 
     def quadrature(self) -> tuple[Floats, Floats]:
-        """Losses and log weights whose sums are expectations.
+        """Losses and log weights whose weighted sums are expectations.
 
-        By the trapezoid rule, which converges exponentially for normal densities.
+        They are those of the trapezoid rule, which converges exponentially for normal densities.
 
         Raises:
             OverflowError: If there would be too many.
@@ -172,10 +172,7 @@ class CumulantFunction:
         return high
 
     def chernoff_distances(self, tilt: float, tail_probability: float) -> tuple[float, float]:
-        """Return distances below and above the mean that the tilted sum exceeds seldom.
-
-        With ``tail_probability`` at most.
-        """
+        """Return distances below and above the mean, each exceeded with ``tail_probability`` at most."""
         value, mean, variance = self(tilt)
         spread = math.sqrt(variance)
 

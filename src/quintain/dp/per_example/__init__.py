@@ -1,4 +1,1 @@
-"""Representations of per-example gradients: norms and weighted sums without building them.
-
-Where that is possible.
-"""
+"""Representations of per-example gradients: norms and weighted sums, where possible without building them."""

@@ -18,9 +18,9 @@ MIN_FOLDED_CHANNELS = 8
 
 
 def ghost_norm_is_cheaper(positions: int, inputs: int, outputs: int, terms: float | None = None) -> bool:
-    r"""Whether :math:`\langle AA^\top, GG^\top \rangle` is cheaper than :math:`G^\top A`, the gradient.
+    r"""Whether an example's ghost norm is cheaper to compute than its gradient.
 
-    Of one example.
+    The ghost norm is :math:`\langle AA^\top, GG^\top \rangle`, the gradient :math:`G^\top A`.
 
     Args:
         positions: Number of positions that are summed over.

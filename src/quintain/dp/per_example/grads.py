@@ -56,7 +56,7 @@ class PerExampleGrads(Protocol):
     def rounding_bound(self) -> Tensor | float:
         """Bound on how much the norm of what ``add_weighted_sum_to`` adds exceeds that of ``to_dense``, (B,).
 
-        The two sum in another order.
+        The norms differ since the two sum in another order.
         """
 
 
@@ -140,10 +140,7 @@ class OuterProductGrads:
         )
 
     def _with_rounding_margin(self, parts: Iterable[Tensor]) -> Tensor:
-        """Return upper bounds on the squared norms.
-
-        From what ``ghost_norm_and_scale`` gave for the slices of the batch.
-        """
+        """Return upper bounds on squared norms, from ``ghost_norm_and_scale`` of each slice of the batch."""
         batch, positions, inputs = self.a.shape
         rows = list(parts)
         unrounded, scale = (

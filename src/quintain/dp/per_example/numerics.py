@@ -60,9 +60,7 @@ def rowwise_dot(one: Tensor, other: Tensor) -> Tensor:
 
 
 def ghost_norm_and_scale(gram_a: Tensor, gram_g: Tensor) -> Tensor:
-    r"""Return squared ghost norms and their scale, (B, 2).
-
-    From the Gram matrices of inputs and gradients, (B, T, T).
+    r"""Return squared ghost norms and their scale (B, 2) from Gram matrices of inputs, gradients (B, T, T).
 
     Column 0 is :math:`\langle A A^\top, G G^\top \rangle = \|\sum_t g_t a_t^\top\|^2`; column 1 the norm that
     there would be if no positions cancelled, :math:`\sum_t \|a_t\| \|g_t\|`, from the diagonals. The rounding

@@ -213,10 +213,7 @@ class ConvGrads:
         )
 
     def _materialized_slice(self, cut: slice) -> Tensor:
-        """Return the gradients of a slice of the batch, (B, outputs, taps x inputs).
-
-        From patches, or by a folded call.
-        """
+        """Return gradients (B, outputs, taps x inputs) of a slice of the batch, by patches or folded."""
         if self._uses_patches():
             return torch.bmm(self.g[cut].flatten(2), _unfold_patches(self.geometry, self.a[cut]))
         # examples as groups: one backward call on a batch of one gives every example's gradient

@@ -147,7 +147,7 @@ class SamplingLoader(WriteOnce, Generic[T_co]):
                 batch size is that of one process.
             stream: Where the draws come from.
             max_physical_batch_size, world: As for the class.
-            units: Whom the records belong to; or one key for each record, as ``Units`` takes them.
+            units: Whom the records belong to; or one key for each record, as ``PrivacyUnits`` takes them.
 
         Raises:
             SettingError: If it is no DataLoader, streams, or has a sampler of its own or no batch size.

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from quintain.core.errors import SettingError
+from quintain.core.limits import require_at_least
 from quintain.dp import accounting
 
 
@@ -72,13 +73,17 @@ class PrivatePlan:
         max_grad_norm: float = 1.0,
         expected_batch_size: int = 512,
         steps: int = 276,
-        rate: float = 1.0,
+        learning_rate: float = 1.0,
         momentum: float = 0.5,
     ) -> "PrivatePlan":
-        """Return the plan with the least noise that costs at most ``epsilon`` at ``delta``.
+        """Return the plan of least noise that costs at most ``epsilon`` at ``delta`` on so many records.
 
-        On ``num_records`` records.
+        A batch is expected to hold at most all of them.
+
+        Raises:
+            SettingError: If a number is out of its range, or no noise meets the target.
         """
+        require_at_least(1, num_records=num_records, expected_batch_size=expected_batch_size)
         batch = min(expected_batch_size, num_records)
         sigma = accounting.calibrate_noise_multiplier(epsilon, delta, batch / num_records, steps)
         return cls(
@@ -86,7 +91,7 @@ class PrivatePlan:
             max_grad_norm=max_grad_norm,
             expected_batch_size=batch,
             steps=steps,
-            learning_rate=rate,
+            learning_rate=learning_rate,
             momentum=momentum,
             delta=delta,
         )

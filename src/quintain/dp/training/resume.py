@@ -150,10 +150,7 @@ class ResumableRun:
     def restore(
         self, net: nn.Module, optimizer: PrivateOptimizer[torch.optim.Optimizer], ema: EMA | None = None
     ) -> None:
-        """Restore the state; without one, save the key and the first state.
-
-        Before any random number is used.
-        """
+        """Restore the state; without one, save the key and the first state, before any random draw."""
         if not self.has_state:
             self._make_folder()
             write_atomically(self.folder / KEY_FILE, self._secret, mode=0o600)

@@ -85,10 +85,7 @@ class Scattering(nn.Module):
 
 
 def morlet_filter_bank(side: int, scales: int, angles: int) -> tuple[Tensor, Tensor]:
-    """Return the Gaussian (side, side) and the Morlet wavelets (scales, angles, side, side).
-
-    As real spectra, in float64.
-    """
+    """Return real spectra of a Gaussian (side, side) and Morlet wavelets (scales, angles, side, side)."""
     low = _gaussian(side, 0.8 * 2 ** (scales - 1))
     bands = torch.stack(
         [

@@ -171,10 +171,7 @@ def _from_rows(
 def _by_access(
     job: AttackJob, merged: MergedAttacks, correct: np.ndarray, probes: ProbeSet, data: Dataset, most: int
 ) -> Iterator[Indicator]:
-    """Count the examples that only attacks without gradients broke.
-
-    Unless a gradient attack does after all.
-    """
+    """Count the examples that attacks without gradients broke and one more gradient attack does not."""
     by_gradients, by_others = np.zeros(len(correct), bool), np.zeros(len(correct), bool)
     for name, column in merged.by_attack.items():
         hit = column.smallest_broken < len(job.threats)

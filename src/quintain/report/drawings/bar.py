@@ -162,7 +162,7 @@ def _sides(
 ) -> list[Markup]:
     """Return both labels, each on its side of its edge.
 
-    As one text where they would touch, and once where they say the same.
+    Labels that would touch become one text, and equal ones are drawn once.
     """
     if labels[0] == labels[1]:
         return [_label(low, labels[0], y, f"lab ink-{colors[0]}")]

@@ -16,10 +16,7 @@ from quintain.results.robustness_records import AttackedModel, AttackResult, Sti
 
 
 def attacked_model_lines(one: AttackedModel) -> Iterator[str]:
-    """Yield the accuracy under each attack, what broke how many examples, and the diagnostics.
-
-    At what cost.
-    """
+    """Yield accuracy under each attack, what broke how many examples at what cost, and diagnostics."""
     left = ", ".join(
         f"{row.threat} {row.attack} {fmt.percent(row.unbroken_counts.accuracy)}" for row in one.rows
     )
@@ -36,7 +33,7 @@ def attacked_model_lines(one: AttackedModel) -> Iterator[str]:
 
 
 def _mean_text(counts: Sequence[int]) -> str:
-    """Return a mean, with one decimal below 10: what is not quite nothing is not shown as nothing."""
+    """Return a mean, with one decimal below 10; a mean above 0 is never shown as 0."""
     found = mean(counts)
     return f"{found:,.0f}" if found >= 10 or not found else f"{max(found, 0.1):.1f}"
 

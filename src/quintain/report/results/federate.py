@@ -116,7 +116,7 @@ def _curve(one: FederateResult) -> Figure:
 def _server(one: FederateResult) -> Table:
     """Return what reached the server in the round that tested the protocol most.
 
-    One with dropouts if there is one.
+    That is a round with dropouts if there is one.
     """
     each: RoundResult = max(
         one.rounds, key=lambda each: (bool(each.survivors), len(each.dropped), each.round)

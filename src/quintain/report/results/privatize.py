@@ -1,7 +1,4 @@
-"""Private training: settings, cost in accuracy, what epsilon covers, and sweeps.
-
-Of epsilon and batch size.
-"""
+"""Private training: settings, cost in accuracy, what epsilon covers, and sweeps of epsilon and batch size."""
 
 from collections.abc import Iterator
 
