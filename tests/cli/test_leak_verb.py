@@ -60,7 +60,7 @@ def test_a_black_box_is_attacked_by_a_named_attack(call, box, small, brief_measu
     assert code == ExitCode.OK, err
     record = load(Path("k/result.json"))
     assert {one.attack for one in record.result.measurements} == {"knockoff"}
-    assert "agreement by knockoff" in out
+    assert "agreement (natural): LEAKS, knockoff has" in out
     assert call("report", "k")[0] == ExitCode.OK
     assert "Copies of the model" in Path("k/report.html").read_text()
 
@@ -139,7 +139,7 @@ def test_a_training_of_the_users_that_fails_is_an_error_and_what_was_found_is_sh
     given = ("leak", *names, "--weights", weights, "--data", small, "--train", "mine.py:train", *FEW)
     code, out, err = call(*given, "--out", "l")
     assert code == ExitCode.EXECUTION
-    assert "agreement by knockoff" in out
+    assert "agreement (natural): LEAKS, knockoff has" in out
     assert "membership (lira) not done: mine.py, line 3: FileNotFoundError" in " ".join(out.split())
     assert "mine.py, line 3: FileNotFoundError" in err
     assert "once that is corrected, to resume: " in err
@@ -181,7 +181,7 @@ def test_what_was_found_of_a_model_stays_where_its_updates_cannot_be_attacked(ca
     given = ("--model", "constant.py:make", "--data", small, *FEW)
     code, out, err = call("leak", *given, "--out", "f")
     assert code == ExitCode.OK, err
-    assert "agreement by knockoff" in out
+    assert "agreement (natural): LEAKS, knockoff has" in out
     assert "pictures (gradient-inversion) not done: the net has no Linear layer" in " ".join(out.split())
 
 

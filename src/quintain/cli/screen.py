@@ -205,15 +205,21 @@ def show_requirements(console: Console, results: "Sequence[RequirementResult]") 
 
 def _show_claims(console: Console, claims: "Sequence[ClaimRow]") -> None:
     """Show the table of claims, narrow enough for 80 columns, and below it which claims have a bad label."""
+    if not claims:
+        return
+    columns = {
+        "claim": [row.name for row in claims],
+        "lower bound": [row.lower for row in claims],
+        "95 % interval": [row.interval for row in claims],
+        "upper bound": [row.upper for row in claims],
+        "majority": [row.baseline for row in claims],
+    }
+    filled = {head: texts for head, texts in columns.items() if any(texts)}
     cells = [
-        (
-            Text(row.name, style=TONE_COLORS[row.tone]),
-            *map(Text, (row.lower, row.interval, row.upper, row.baseline)),
-        )
-        for row in claims
+        (Text(name, style=TONE_COLORS[row.tone]), *map(Text, rest))
+        for row, (name, *rest) in zip(claims, zip(*filled.values(), strict=True), strict=True)
     ]
-    head = ("claim", "lower bound", "95 % interval", "upper bound", "majority")
-    show_grid(console, head, cells, text_columns=(0,))
+    show_grid(console, tuple(filled), cells, text_columns=(0,))
     for label in dict.fromkeys(row.label for row in claims if row.tone == "bad"):
         names = ", ".join(row.name for row in claims if row.label == label)
         console.print(f"[red]{escape(label)}[/]: {escape(names)}", soft_wrap=True)

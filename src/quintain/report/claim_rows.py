@@ -30,8 +30,8 @@ _FOUND = {
         for metric in Metric
         if metric.is_leak
         for side, words in (
-            (Side.LOWER, ("found", "nothing found")),
-            (Side.UPPER, ("allowed", "no guarantee")),
+            (Side.LOWER, ("at least", "nothing found")),
+            (Side.UPPER, ("at most", "no guarantee")),
         )
     },
 }
@@ -78,7 +78,7 @@ class ClaimRow:
         name: Of the claim.
         title: For people.
         lower: The certified or audited bound.
-        interval: Where the value lies in the population, at 95 %.
+        interval: Where the value lies in the population, at 95 %; empty where both bounds say it.
         upper: The bound under attack, or the accountant's.
         baseline: The value of the majority class.
         label: The decision on a requirement, or what else there is to know.
@@ -131,7 +131,8 @@ def claim_row(run: RunResults, claim: Claim) -> ClaimRow:
         name=claim.name,
         title=about(claim),
         lower=bound_text(bracket, Side.LOWER),
-        interval=fmt.interval(kind, *bracket.confidence_interval(CONFIDENCE)),
+        # the lower side of a leak is at this confidence already, and its upper side holds for all
+        interval="" if kind.is_leak else fmt.interval(kind, *bracket.confidence_interval(CONFIDENCE)),
         upper=bound_text(bracket, Side.UPPER),
         baseline=fmt.metric_value(kind, bracket.baseline) if bracket.baseline is not None else "",
         label=badge.label,

@@ -49,6 +49,8 @@ def number(value: float, digits: int = 3) -> str:
 
 def metric_value(kind: Metric, value: float, side: Side = Side.UPPER) -> str:
     """A value in the manner of its quantity."""
+    if kind.is_leak and side is Side.LOWER and 0 < value < 0.0005:
+        return percent(0.0)  # "at least <0.1 %" would say nothing
     return epsilon(value, side) if kind is Metric.EPSILON else percent(value)
 
 

@@ -19,6 +19,9 @@ from quintain.report.run_results import RunResults
 from quintain.results.leak_records import LeakMeasurement, LeakPictures
 from quintain.results.privacy_records import LeakResult
 
+MAX_NAMED = 2
+"""Attacks that a sentence names, at most; more are counted."""
+
 
 def measurement_blocks(result: LeakResult, run: RunResults) -> Iterator[Block]:
     """Yield what each attack found, goal by goal, and the pictures that may be shown."""
@@ -27,14 +30,7 @@ def measurement_blocks(result: LeakResult, run: RunResults) -> Iterator[Block]:
         by_goal.setdefault(one.goal, []).append(one)
     for goal, found in by_goal.items():
         yield Heading(GOAL_TITLES.get(goal, goal))
-        leaking = tuple(
-            dict.fromkeys(f"{one.attack} on {one.model}" for one in found if is_shown_to_leak(one))
-        )
-        yield Text(
-            f"More than without access is shown by {', '.join(leaking)}."
-            if leaking
-            else "No attack did better than what needs no access. A stronger attack still might."
-        )
+        yield Text(_answer(found))
         if any(one.curve for one in found) and goal == "membership":
             yield FigureRow(tuple(_roc_figures(found)), _roc_legend(found))
         yield TableBlock(attack_table(found))
@@ -49,6 +45,23 @@ def measurement_blocks(result: LeakResult, run: RunResults) -> Iterator[Block]:
     if result.pictures:
         yield Heading("Reconstructions beside what needs no access")
         yield Pictures(tuple(_row(one, run) for one in result.pictures))
+
+
+def _answer(found: Sequence[LeakMeasurement]) -> str:
+    """Say in a sentence whether a goal is shown to leak, and by how many attacks where there are many."""
+    leaking = tuple(dict.fromkeys((one.attack, one.model) for one in found if is_shown_to_leak(one)))
+    if not leaking:
+        return (
+            "No leak is shown: no attack did better than what needs no access. A stronger attack still might."
+        )
+    tried = len({(one.attack, one.model) for one in found})
+    who = (
+        " and ".join(f"{attack} on {model}" for attack, model in leaking)
+        if len(leaking) <= MAX_NAMED
+        else f"{len(leaking)} of {tried} attacks, in red below,"
+    )
+    verb = "does" if len(leaking) == 1 else "do"
+    return f"It leaks: {who} {verb} better than what needs no access."
 
 
 def _row(one: LeakPictures, run: RunResults) -> tuple[EmbeddedPicture, ...]:

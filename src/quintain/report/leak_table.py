@@ -72,24 +72,35 @@ def attack_table(measurements: Sequence[LeakMeasurement]) -> Table:
     """
     models = models_of(measurements)
     caption = f"{GOAL_TITLES.get(measurements[0].goal, measurements[0].goal)}: value, 95 % interval, gain"
-    groups: dict[tuple[str, str], list[LeakMeasurement]] = {}
+    groups: dict[str, list[LeakMeasurement]] = {}
     for one in measurements:
-        groups.setdefault((one.measure, one.candidates), []).append(one)
+        groups.setdefault(one.candidates, []).append(one)
     rows: list[tuple[Cell, ...]] = []
-    for (measure, candidates), found in groups.items():
-        rows.append((Cell(f"{measure}, {candidates}"),))
+    for candidates, found in groups.items():
+        rows.append((Cell(candidates),))
+        ordered = [
+            one
+            for measure in dict.fromkeys(one.measure for one in found)
+            for one in found
+            if one.measure == measure
+        ]
         if len(models) > MAX_COLUMNS:
-            rows += [(Cell(one.attack), Cell(one.model), _cell(one), _baseline(one)) for one in found]
+            rows += [
+                (Cell(one.measure), Cell(one.attack), Cell(one.model), _cell(one), _baseline(one))
+                for one in ordered
+            ]
             continue
-        for attack in dict.fromkeys(one.attack for one in found):
-            by_model = {one.model: one for one in found if one.attack == attack}
+        for measure, attack in dict.fromkeys((one.measure, one.attack) for one in ordered):
+            by_model = {one.model: one for one in found if (one.measure, one.attack) == (measure, attack)}
             known = next(iter(by_model.values()))
             cells = tuple(_cell(by_model.get(model)) for model in models)
-            rows.append((Cell(attack), *cells, _baseline(known)))
+            rows.append((Cell(measure), Cell(attack), *cells, _baseline(known)))
     if len(models) > MAX_COLUMNS:
-        head = ("attack", "model or defense", "value", "without access")
-        return Table(head, tuple(rows), num_text_columns=2, caption=caption)
-    return Table(("attack", *models, "without access"), tuple(rows), caption=caption)
+        head = ("measure", "attack", "model or defense", "value", "without access")
+        return Table(head, tuple(rows), num_text_columns=3, caption=caption)
+    return Table(
+        ("measure", "attack", *models, "without access"), tuple(rows), num_text_columns=2, caption=caption
+    )
 
 
 def _baseline(one: LeakMeasurement) -> Cell:

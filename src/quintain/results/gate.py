@@ -240,18 +240,24 @@ def _decide_by_claim(
         verdict = decide_under_attack(requirement, claim, results)
     else:
         verdict = compare_with_limit(requirement, claim.bracket)
-        advice = _advice(requirement, claim.bracket) if verdict.decision is Decision.UNDECIDED else ""
-        verdict = replace(verdict, reason=verdict.reason + advice)
+        if verdict.decision is Decision.UNDECIDED:
+            verdict = replace(verdict, reason=_undecided_reason(requirement, claim.bracket, verdict.reason))
     return replace(_requirement_result(requirement, verdict, claim.name), model=claim.model)
 
 
-def _advice(requirement: Requirement, bracket: Bracket) -> str:
-    """Say what would decide a requirement of which one side is not known."""
+def _undecided_reason(requirement: Requirement, bracket: Bracket, numbers: str) -> str:
+    """Return the numbers of an undecided requirement, and what would decide it where a side is not known."""
     if requirement.metric.is_leak and bracket.upper.basis is Basis.TRIVIAL:
-        return (
-            "; no attack that failed shows that none succeeds: only a guarantee does (quintain privatize, "
-            f"whose record --private names); {bracket.upper.method}"
-        )
+        low = f"{100 * bracket.lower.value:.2g} %"
+        found = f"attacks show at least {low}, and no guarantee says how much others may"
+        if requirement.metric is Metric.REIDENTIFIED:
+            return f"{found}: none is about all examples of a person, so that nothing passes this requirement"
+        return f"{found}: train with quintain privatize, and give its run by --private"
+    return numbers + _advice(requirement, bracket)
+
+
+def _advice(requirement: Requirement, bracket: Bracket) -> str:
+    """Say what would decide a requirement on robust accuracy of which one side is not known."""
     if requirement.metric is not Metric.ROBUST_ACCURACY:
         return ""
     if bracket.lower.basis is Basis.TRIVIAL and requirement.relation == ">=":

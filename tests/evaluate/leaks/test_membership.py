@@ -74,7 +74,7 @@ def test_a_model_that_knows_labels_by_heart_tells_its_members():
     exposed = found[AUC].exposed
 
     assert set(exposed) <= set(range(60))
-    assert any("too few for TPR at 0.1 % FPR" in note for note in findings.notes)
+    assert any("too few to show a leak by TPR at 0.1 % FPR" in note for note in findings.notes)
 
 
 def test_a_model_that_never_saw_the_data_tells_nothing():
@@ -110,7 +110,7 @@ def test_a_job_with_canaries_measures_both():
     findings = MEASURES["membership"](job)
     assert {one.model for one in findings.measurements} == {
         "plain",
-        "plain, retrained with mislabeled canaries",
+        "plain, retrained with canaries",
     }
     assert by_measure(findings, "loss-threshold", MISLABELED)[AUC].count == 6
 

@@ -144,11 +144,12 @@ def test_a_callable_trade_off_is_the_ceiling():
 
 
 def test_too_few_others_for_a_rate_are_named_with_the_interval_that_they_allow():
-    first, second = coarse_rates(400)
-    assert "TPR at 0.1 % FPR" in first
-    assert f"{100 * fpr_interval(0.001, 400)[1]:.2g} %" in first
-    assert "4380 or more" in first
-    assert "437 or more" in second
+    (both,) = coarse_rates(400)
+    assert "TPR at 0.1 % FPR (which takes 4,380) and TPR at 1 % FPR (which takes 437)" in both
+    assert f"up to {100 * fpr_interval(0.01, 400)[1]:.2g} %" in both
+    (one,) = coarse_rates(437)
+    assert "TPR at 0.1 % FPR (which takes 4,380);" in one
+    assert f"up to {100 * fpr_interval(0.001, 437)[1]:.2g} %" in one
     assert coarse_rates(4380) == ()
 
 

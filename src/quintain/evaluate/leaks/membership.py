@@ -71,7 +71,7 @@ def measure(job: LeakJob) -> LeakFindings:
             job.others,
             build=build,
             train=train,
-            title=f"{job.target.title}, retrained with mislabeled canaries",
+            title=f"{job.target.title}, retrained with canaries",
             canaries=min(job.canaries, len(job.members) // 10),
             epsilon=job.target.epsilon,
             delta=job.target.delta,

@@ -185,14 +185,17 @@ def fpr_interval(rate: float, others: int, confidence: float = 0.95) -> tuple[fl
 
 
 def coarse_rates(others: int, confidence: float = 0.95) -> tuple[str, ...]:
-    """Return a sentence for each reported rate that this many others are too few for."""
-    return tuple(
-        f"{others} candidates that are no members are too few for {name_of_rate(rate)}: the value is that "
-        "above all of them, where the FPR may be up to "
-        f"{100 * fpr_interval(rate, others, confidence)[1]:.2g} % ({100 * confidence:g} % interval); "
-        f"{fewest_others(rate, confidence)} or more show a leak there"
-        for rate in FALSE_POSITIVE_RATES
-        if others < fewest_others(rate, confidence)
+    """Return a sentence if so many others are too few for some of the reported rates."""
+    coarse = [rate for rate in FALSE_POSITIVE_RATES if others < fewest_others(rate, confidence)]
+    if not coarse:
+        return ()
+    needed = " and ".join(
+        f"{name_of_rate(rate)} (which takes {fewest_others(rate, confidence):,})" for rate in coarse
+    )
+    highest = max(fpr_interval(rate, others, confidence)[1] for rate in coarse)
+    return (
+        f"{others:,} candidates that are no members are too few to show a leak by {needed}; the FPR of what "
+        f"stands there may be up to {100 * highest:.2g} % ({100 * confidence:g} % interval)",
     )
 
 

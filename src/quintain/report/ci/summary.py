@@ -54,12 +54,12 @@ def _lines(run: CIRun) -> Iterator[str]:
     rows = key_rows(run.records) if len(run.records) > 1 else all_rows(run.records)
     if rows:
         yield ""
+        head = ("claim", "lower bound", "95 % interval", "upper bound", "majority class")
+        cells = [(row.title, row.lower, row.interval, row.upper, row.baseline) for row in rows]
+        filled = [place for place in range(len(head)) if any(row[place] for row in cells)]
         yield from _table(
-            ("claim", "lower bound", "95 % interval", "upper bound", "majority class"),
-            (
-                tuple(map(_cell, (row.title, row.lower, row.interval, row.upper, row.baseline)))
-                for row in rows
-            ),
+            tuple(head[place] for place in filled),
+            (tuple(_cell(row[place]) for place in filled) for row in cells),
         )
     yield ""
     yield f"`{_code(run.command)}`" + (f", run folder `{_code(run.folder)}`" if run.folder else "")

@@ -1,6 +1,6 @@
 """Leakage: what is reconstructed of a site's example from its update, beside what is known without it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from quintain.report import format as fmt
 from quintain.report.blocks import Block, Heading, Pictures, TableBlock, Text
@@ -10,7 +10,7 @@ from quintain.report.pictures import EmbeddedPicture, embed
 from quintain.report.presentation import Presentation
 from quintain.report.run_results import RunResults
 from quintain.report.table import Cell, Table
-from quintain.results.leak_records import worst_of
+from quintain.results.leak_records import LeakMeasurement, worst_of
 from quintain.results.literals import NO_ATTACK
 from quintain.results.privacy_records import LEAK_MARGIN, LeakResult, Reconstruction
 
@@ -19,17 +19,17 @@ def _summary(result: LeakResult) -> Iterator[str]:
     yield from _measured(result)
     if not result.reconstructions:
         return
-    found = "; ".join(
-        f"{one.update_type}: {_quality(one)}" for one in (*result.reconstructions, *result.baselines)
-    )
+    # of older records the baselines stand here alone
+    known = result.baselines if all(one.baseline_psnr is None for one in result.reconstructions) else ()
+    found = "; ".join(f"{one.update_type}: {_quality(one)}" for one in (*result.reconstructions, *known))
     yield (
-        f"reconstruction quality in PSNR (an update leaks {fmt.number(LEAK_MARGIN)} dB above what is known "
-        f"without it): {found}"
+        f"pictures behind updates, by PSNR (a leak is {fmt.number(LEAK_MARGIN)} dB above what is known "
+        f"without the update): {found}"
     )
 
 
 def _measured(result: LeakResult) -> Iterator[str]:
-    """Yield the attack that gained most of each goal, and of all what leaks worst, at the top."""
+    """Yield which goals leak, and a line for each goal, model and kind of candidates."""
     worst = worst_of(result.measurements)
     if not worst:
         return
@@ -39,13 +39,25 @@ def _measured(result: LeakResult) -> Iterator[str]:
         if leaking
         else "no attack did better than what needs no access; a stronger attack still might"
     )
-    for one in worst:
+    several = len({one.model for one in worst}) > 1
+    for one in _headlines(worst):
         ceiling = "" if one.ceiling is None else f"; the claim allows {value_text(one, one.ceiling)}"
+        about = f"{one.candidates}, {one.model}" if several else one.candidates
+        verdict = "LEAKS" if is_shown_to_leak(one) else "no leak shown"
         yield (
-            f"{one.goal} by {one.attack}, {one.candidates}, {one.model}: {one.measure} "
-            f"{value_text(one, one.value)} (95 %: {interval_text(one)}), {value_text(one, one.baseline)} "
-            f"{one.baseline_name}{ceiling}{' LEAKS' * is_shown_to_leak(one)}"
+            f"{one.goal} ({about}): {verdict}, {one.attack} has {one.measure} "
+            f"{value_text(one, one.value)} (95 %: {interval_text(one)}), without access "
+            f"{value_text(one, one.baseline)} ({one.baseline_name}){ceiling}"
         )
+
+
+def _headlines(worst: Sequence[LeakMeasurement]) -> Iterator[LeakMeasurement]:
+    """Yield for each goal, model and kind of candidates the first measure that shows a leak, or the first."""
+    groups: dict[tuple[str, str, str], list[LeakMeasurement]] = {}
+    for one in worst:
+        groups.setdefault((one.goal, one.model, one.candidates), []).append(one)
+    for found in groups.values():
+        yield next(filter(is_shown_to_leak, found), found[0])
 
 
 def _quality(one: Reconstruction) -> str:

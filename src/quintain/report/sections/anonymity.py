@@ -8,7 +8,7 @@ from quintain.report.claim_rows import CONFIDENCE
 from quintain.report.run_results import RunResults
 from quintain.report.table import Cell, Table
 from quintain.results.bounds import Consistency
-from quintain.results.quantity import Basis, Metric
+from quintain.results.quantity import Basis, Metric, Side
 from quintain.results.records import Claim
 
 METRICS = (Metric.MEMBERSHIP_ADVANTAGE, Metric.MEMBERSHIP_TPR, Metric.REIDENTIFIED)
@@ -17,6 +17,13 @@ LEAD = (
     "A model is anonymous as far as nobody can tell from it who was trained on. An attack shows how surely "
     "one can tell at least, a claimed epsilon how surely at most; removing names does neither."
 )
+
+TITLES = {
+    Metric.MEMBERSHIP_ADVANTAGE: "Membership advantage",
+    Metric.MEMBERSHIP_TPR: "Training examples found",
+    Metric.REIDENTIFIED: "People identified",
+}
+"""What a claim on each metric is about."""
 
 SMALL = 0.01
 """A bound on the advantage below which an attacker is nearly reduced to guessing."""
@@ -31,9 +38,9 @@ def anonymity_section(run: RunResults) -> Section | None:
     blocks.append(TableBlock(_table(claims)))
     blocks.append(
         Text(
-            "Found: what the best attack reaches at least, at 95 % confidence, the choice among attacks and "
-            "thresholds paid for; candidates are taken to be independent of each other. Allowed: what no "
-            "attack exceeds, whatever it knows, if the claimed privacy holds.",
+            "At least: what the best attack reaches, the choice among attacks and thresholds paid for; "
+            "candidates are taken to be independent of each other. At most: what no attack exceeds, whatever "
+            "it knows, if the claimed privacy holds. Guessing: what whoever never saw the model reaches.",
             "soft",
         )
     )
@@ -54,11 +61,7 @@ def _answers(claims: Sequence[Claim]) -> list[str]:
             answer = "an attack finds out more than the claimed privacy allows; do not rely on the claim"
         elif found:
             worst = max(found, key=lambda claim: claim.bracket.lower.value)
-            answer = (
-                f"no, since an attack reaches at least {fmt.percent(worst.bracket.lower.value)} "
-                f"({worst.title[:1].lower()}{worst.title[1:]})"
-            )
-            answer += _limit(limited)
+            answer = f"no, {_finding(worst)}{_limit(limited)}"
         elif limited:
             answer = f"no attack of this run told members from others{_limit(limited)}"
         else:
@@ -79,6 +82,27 @@ def _limit(limited: Sequence[Claim]) -> str:
     return f"; the claimed privacy allows an advantage of at most {fmt.percent(value)}"
 
 
+def _finding(claim: Claim) -> str:
+    """Say what the best attack reaches: ``an attack finds at least 3.6 % of ...``."""
+    bracket, quantity = claim.bracket, claim.bracket.quantity
+    least = f"at least {fmt.metric_value(quantity.metric, bracket.lower.value, Side.LOWER)}"
+    said = {
+        Metric.MEMBERSHIP_ADVANTAGE: f"tells who was trained on with an advantage of {least}",
+        Metric.MEMBERSHIP_TPR: f"finds {least} of the training examples{_at(claim)}",
+        Metric.REIDENTIFIED: f"identifies {least} of the people",
+    }
+    return f"an attack {said[quantity.metric]} ({_candidates(claim)})"
+
+
+def _at(claim: Claim) -> str:
+    fpr = claim.bracket.quantity.fpr
+    return "" if fpr is None else f" at {100 * fpr:g} % false alarms"
+
+
+def _candidates(claim: Claim) -> str:
+    return claim.name.rpartition(":")[2]
+
+
 def _guessing(claim: Claim) -> float:
     """Return what guessing reaches."""
     quantity = claim.bracket.quantity
@@ -92,7 +116,7 @@ def _table(claims: Sequence[Claim]) -> Table:
     for model in models:
         rows += [(Cell(model),)] if len(models) > 1 else []
         rows += [_row(claim) for claim in claims if claim.model == model]
-    head = ("what attackers reach", "attacks", "found at least", "allowed at most", "guessing")
+    head = ("what attackers reach", "attacks", "at least (95 % sure)", "at most", "guessing")
     return Table(head, tuple(rows), num_text_columns=2, caption="Held from both sides")
 
 
@@ -102,9 +126,9 @@ def _row(claim: Claim) -> tuple[Cell, ...]:
     limited = bracket.upper.basis is not Basis.TRIVIAL
     clash = bracket.consistency is not Consistency.CONSISTENT
     return (
-        Cell(claim.title),
+        Cell(f"{TITLES[metric]}{_at(claim)}, {_candidates(claim)}"),
         Cell(bracket.lower.method),
-        Cell(fmt.percent(low), "bad" if clash or low > _guessing(claim) else ""),
+        Cell(fmt.metric_value(metric, low, Side.LOWER), "bad" if clash or low > _guessing(claim) else ""),
         Cell(fmt.percent(high) if limited else "nothing claimed", "bad" if clash else ""),
         Cell(fmt.NO_VALUE if metric is Metric.REIDENTIFIED else fmt.percent(_guessing(claim))),
     )

@@ -53,7 +53,8 @@ def _steps(run: RunResults) -> Table:
 
 
 def _claims(run: RunResults) -> Table:
-    """Return the table of all claims: both bounds, interval, majority class and consistency."""
+    """Return the table of all claims: both bounds, interval, majority class (if any) and consistency."""
+    has_baseline = any(claim.bracket.baseline is not None for claim in run.claims)
     inconsistent = {claim.name: status for claim, status in run.inconsistencies}
     rows = []
     for claim in run.claims:
@@ -68,7 +69,11 @@ def _claims(run: RunResults) -> Table:
                 Cell(claim_rows.bound_text(bracket, Side.LOWER)),
                 Cell(claim_rows.bound_text(bracket, Side.UPPER)),
                 Cell(fmt.interval(metric, *bracket.confidence_interval(claim_rows.CONFIDENCE))),
-                Cell(fmt.metric_value(metric, baseline) if baseline is not None else fmt.NO_VALUE),
+                *(
+                    [Cell(fmt.metric_value(metric, baseline) if baseline is not None else fmt.NO_VALUE)]
+                    if has_baseline
+                    else []
+                ),
                 Cell(status.value, "" if status is Consistency.CONSISTENT else "bad"),
             )
         )
@@ -78,7 +83,7 @@ def _claims(run: RunResults) -> Table:
         "lower bound",
         "upper bound",
         "95 % interval",
-        "majority class",
+        *(["majority class"] if has_baseline else []),
         "consistency of bounds",
     )
     return Table(head, tuple(rows), num_text_columns=4, caption="All claims")
