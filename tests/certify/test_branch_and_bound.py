@@ -18,6 +18,7 @@ from quintain.certify.crown import LinearMargins, margin_rows
 from quintain.certify.interval.graph import TracedNetwork
 from quintain.certify.linear import search
 from quintain.certify.linear.parts import Part, children, covers
+from quintain.certify.linear.region_search import RegionSearch, RegionsFound
 from quintain.certify.linear.sign_splits import SignSplits
 from quintain.certify.rounding import NO_ROUNDING, rounding_model
 from quintain.core.errors import ContradictionError, SettingError
@@ -229,6 +230,7 @@ def wrong_child(part):
 @pytest.mark.parametrize("bug", [one_child, wrong_child])
 def test_a_lost_child_is_an_alarm(bug, monkeypatch):
     monkeypatch.setattr(search, "children", bug)
+    monkeypatch.setattr(RegionSearch, "run", lambda self, root, *_: RegionsFound(False, None, 0, root))
     with pytest.raises(ContradictionError, match="do not make up the whole threat"):
         decide(0.2)
 
@@ -250,7 +252,7 @@ def test_a_bound_that_is_not_finite_proves_nothing(value, monkeypatch):
     )
     part = Part(0, (), torch.zeros(2), torch.zeros(2))
     made = object.__new__(search.PartSearch)
-    made.rows, made._slopes, made.backward = torch.ones(1, 2), torch.zeros(2), None
+    made.rows, made._slopes, made.backward, made.limit = torch.ones(1, 2), torch.zeros(2), None, 0.0
     assert made._prove([part]) == []
 
 

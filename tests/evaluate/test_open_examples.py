@@ -88,7 +88,17 @@ def test_only_open_sizes_are_asked():
     assert unasked == 0
     assert found.examples.certified_radius == (LARGE, LARGE, 0, MIDDLE, 0, 0)
     assert found.assumptions == ("scripted",)
-    assert found.way_left == (0.0, 1.0, 1.0, 0.0, 1.0, 1.0)
+    assert found.way_left == (1.0,) * 6
+
+
+def test_the_way_left_is_that_of_the_last_size_without_a_proof_and_the_nearest_are_asked_first():
+    certifier = Scripted([MIDDLE, SMALL, LARGE])
+    found, _ = asked_of(certifier, known([0.0] * 3, [np.inf] * 3))
+    third = 0.5 / (1 + 0.5)
+    assert found.way_left == (third, third, 1.0)
+    again = Scripted([LARGE] * 3)
+    asked_of(again, known([0.0] * 3, [np.inf] * 3), way_left=(0.7, 0.2, 0.1))
+    assert [row for row, size in again.asked if size == MIDDLE] == [2, 1, 0]
 
 
 @pytest.mark.parametrize("hopeful", [True, False])

@@ -1,5 +1,6 @@
 """Complete verification by branch and bound: proofs, counterexamples, or neither where its time runs out."""
 
+import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import ClassVar
@@ -16,9 +17,12 @@ from quintain.certify.interval.certifier import (
     TracedBounds,
     smallest_margin,
 )
+from quintain.certify.interval.recording import Operation
+from quintain.certify.linear.backward import BackwardBounds
 from quintain.certify.linear.parts import are_proven
-from quintain.certify.linear.search import Found, PartSearch
-from quintain.certify.linear.search_bounds import quick_bounds
+from quintain.certify.linear.region import Region
+from quintain.certify.linear.rivals import RivalSearch
+from quintain.certify.linear.search import Found
 from quintain.certify.outcome import CertificateOutcome
 from quintain.certify.rounding import rounding_model
 from quintain.core.errors import ContradictionError, SettingError
@@ -29,6 +33,9 @@ from quintain.results.literals import BRANCH_AND_BOUND
 from quintain.threats.arguments import Array, to_inputs, to_labels, to_threat
 from quintain.threats.l0 import L0
 from quintain.threats.threat import Threat, contains
+
+LEAST_MARGIN = 2.0**-16
+"""Of the margin without a change: a proof shows that the margin is larger everywhere."""
 
 TRIED, DESCENT_STEPS = 4, 6
 """Inputs at which a bound is least that are tried on the model, and gradient steps from each."""
@@ -138,31 +145,46 @@ class TracedSearch:
     def _search(self, x: Tensor, y: Tensor, threat: Threat) -> Found:
         """Search for a proof or a counterexample of one example (1, *S)."""
         model, traced, rounding = self.crown.model, self.crown.traced, rounding_model(self.crown.model.dtype)
+        ends = time.monotonic() + self.settings.seconds
         at, label = x.to(model.device, torch.float64), y.to(model.device)
-        backward, logits = self.margins.backward_bounds(traced, at, threat, threat.eps, rounding)
+        backward, logits, narrowed = self.margins.region_bounds(
+            traced, at, threat, threat.eps, rounding, Region()
+        )
         assert logits.operation is not None
         rows = margin_rows(logits, label)
         bounds = backward.lower(logits.operation, rows)
         # what linear bounds prove already needs no search
         is_rival = torch.arange(len(rows), device=rows.device) != label
         is_open = is_rival & ~are_proven(bounds)
-        found = Found(torch.inf, None, 0)
-        if bool(is_open.any()):
+        if not bool(is_open.any()):
+            found = Found(torch.inf, None, 0)
+        else:
             refute = partial(refuting_input, model, x.to(model.device), label, threat)
             plain, _ = self.quick.backward_bounds(traced, at.float(), threat, threat.eps, rounding)
-            found = PartSearch(
-                backward,
-                quick_bounds(backward, plain),
-                output=logits.operation,
-                rows=rows[is_open],
+            search = RivalSearch(
+                lambda region: self._propagate(at, threat, region),
+                plain,
+                root=narrowed.found(backward.recording),
+                limit=LEAST_MARGIN * float(-margin(model(x.to(model.device)).double(), label)),
                 refute=refute,
-            ).run(self.settings.max_bounds, self.settings.seconds)
+            )
+            found = search.run(rows[is_open], self.settings.max_bounds, ends)
         if found.point is not None:
             return found
         # of what the model returns, which may be softmax of these logits
         bounds = torch.where(is_open, found.margin, bounds).masked_fill(~is_rival, 0.0)[None]
         scores = traced.score_margins(bounds, label, rounding)
         return replace(found, margin=float(smallest_margin(scores, label)))
+
+    def _propagate(
+        self, x: Tensor, threat: Threat, region: Region
+    ) -> tuple[BackwardBounds, Operation, Region]:
+        """Bound one example (1, *S) over a region, as ``Propagate`` says."""
+        backward, logits, narrowed = self.margins.region_bounds(
+            self.crown.traced, x, threat, threat.eps, rounding_model(self.crown.model.dtype), region
+        )
+        assert logits.operation is not None
+        return backward, logits.operation, narrowed.found(backward.recording)
 
 
 def refuting_input(model: Classifier, x: Tensor, y: Tensor, threat: Threat, near: Tensor) -> Tensor | None:

@@ -16,9 +16,10 @@ from quintain.certify.interval.certifier import (
 from quintain.certify.interval.domain import Interval, input_interval
 from quintain.certify.interval.graph import TracedNetwork
 from quintain.certify.interval.recording import Recording
-from quintain.certify.linear.backward import BackwardBounds, Tables
+from quintain.certify.linear.backward import BackwardBounds, Minimum, Tables
+from quintain.certify.linear.half_space import CutMinimum
 from quintain.certify.linear.minimum import allowed_box, linear_minimum
-from quintain.certify.linear.narrowing import narrow_where_it_gains
+from quintain.certify.linear.region import Region, RegionNarrowing
 from quintain.certify.rounding import FLOAT64_SAFETY_FACTOR, RoundingModel, rounding_model
 from quintain.models.classifier import Classifier
 from quintain.results.literals import CROWN_BOUNDS, CROWN_IBP_BOUNDS
@@ -172,28 +173,47 @@ class LinearMargins:
         points: Tensor | None = None,
     ) -> tuple[BackwardBounds, Interval]:
         """Return bounds of one example (1, *S) whose operations are recorded, and its logits among these."""
+        backward, logits, _ = self.region_bounds(traced, x, threat, eps, rounding, Region(), points=points)
+        return backward, logits
+
+    def region_bounds(
+        self,
+        traced: TracedNetwork,
+        x: Tensor,
+        threat: Threat,
+        eps: float,
+        rounding: RoundingModel,
+        region: Region,
+        *,
+        points: Tensor | None = None,
+    ) -> tuple[BackwardBounds, Interval, RegionNarrowing]:
+        """Return bounds of one example over some inputs of the threat, its logits, and what was narrowed.
+
+        Raises:
+            EmptyRegionError: If none of the inputs is left.
+        """
         # a change is measured in float64, by a sum of as many terms as there are coordinates
         eps = eps * (1 + FLOAT64_SAFETY_FACTOR * (x.numel() + 4) * 2.0**-53)
         lower, upper = allowed_box(x, threat, eps)
         box = input_interval(x, threat, eps) if isinstance(threat, L2) else Interval.from_bounds(lower, upper)
         recording = Recording()
         terms = torch.maximum(lower.abs(), upper.abs()) + (upper - lower)
-        backward = BackwardBounds(
-            recording,
-            partial(linear_minimum, x=x, threat=threat, eps=eps),
-            self.tables.setdefault(x.shape[1:], Tables()),
-        )
+        minimum: Minimum = partial(linear_minimum, x=x, threat=threat, eps=eps)
+        is_box = isinstance(threat, Linf | Mask)
+        if region.half_space is not None:
+            ends = (lower.flatten(), upper.flatten()) if is_box else None
+            minimum = CutMinimum(minimum, region.half_space, x.shape[1:], ends)
+        backward = BackwardBounds(recording, minimum, self.tables.setdefault(x.shape[1:], Tables()))
+        narrowing = RegionNarrowing(backward, region, is_box)
         if self.narrow:
-            recording.refine = narrow_where_it_gains(
-                backward.narrow, exact_box=isinstance(threat, Linf | Mask)
-            )
+            recording.refine = narrowing
         interval = Interval(box.center, box.radius, box.ellipsoid, recording.add_input(terms))
         logits = traced.logit_bounds(
             cast_input(interval, rounding),
             rounding,
             observed=None if points is None else traced.observe(points),
         )
-        return backward, logits
+        return backward, logits, narrowing
 
 
 def expected_seconds(model: Classifier, x: Tensor, threat: Threat) -> float:

@@ -75,9 +75,9 @@ def robustness(
 
     All are certified by what is cheap, the rest is attacked, and what stays open goes to the first certifier
     that takes long. Its margins then tell which side is more promising: where less than half of the way from
-    the model's margin to 0 is left, the example goes to the next certifier, else it is attacked again from
-    another seed; what is left of either is given to the other side. A broken example is never certified, and
-    a certified one never attacked, at the size at which it is.
+    the model's margin to 0 is left, the example goes to the next certifier, the nearest first, else it is
+    attacked again from another seed; what is left of either is given to the other side. A broken example is
+    never certified, and a certified one never attacked, at the size at which it is.
 
     Args:
         model, data: The classifier, and labeled examples.
@@ -124,7 +124,9 @@ def robustness(
     def known() -> PerExample:
         return known_examples(best_certification(proofs), attacked)
 
-    def certify(one: Certifier, rows: np.ndarray, share: float) -> Certification:
+    def certify(
+        one: Certifier, rows: np.ndarray, share: float, way_left: Sequence[float] = ()
+    ) -> Certification:
         found, _ = certify_open(
             subject,
             data,
@@ -134,6 +136,7 @@ def robustness(
             method=_title(one),
             hopeful=one is dear[0],
             rows=rows,
+            way_left=way_left,
             seconds=share * max(0.0, ends - clock()),
             clock=clock,
             progress=progress,
@@ -146,7 +149,7 @@ def robustness(
         way_left = np.array(certify(dear[0], everyone, SHARES[0]).way_left)
         near = np.flatnonzero(way_left < 0.5)
         for one in dear[1:]:
-            certify(one, near, SHARES[1])
+            certify(one, near, SHARES[1], way_left.tolist())
         far = np.flatnonzero(_open(known(), sizes).any(0) & ~(way_left < 0.5))
         if len(far) and attacked is not None and clock() < ends:
             again = run_attacks(
@@ -160,7 +163,7 @@ def robustness(
             )
             attacked = _with(attacked, far, again)
         for one in dear[1:]:
-            certify(one, everyone, SHARES[2])
+            certify(one, everyone, SHARES[2], way_left.tolist())
     best = best_certification(proofs)
     both, claims = robustness_claims(subject, data, sizes, certification=best, attacked=attacked)
     if folder is not None and best is not None:

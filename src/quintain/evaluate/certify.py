@@ -37,7 +37,8 @@ class Certification:
         noise_samples: Noisy copies of each example that were classified; empty where none were.
         counterexamples: Inputs that it found to break an example, each with the example's row.
         way_left: How much of the way from the model's margin down to its bound lies below 0 (N,), at the last
-            size that was asked: near 0 where a proof was near, 1 where it was far or not asked for.
+            size that was asked and not certified: near 0 where a proof was near, 1 where it was far, or where
+            there is no such size.
     """
 
     examples: PerExample

@@ -75,6 +75,7 @@ def certify_open(
     method: str,
     hopeful: bool = True,
     rows: np.ndarray | None = None,
+    way_left: Sequence[float] = (),
     seconds: float = math.inf,
     clock: Callable[[], float] = time.monotonic,
     progress: Progress = no_progress,
@@ -92,6 +93,7 @@ def certify_open(
         method: Its name in records.
         hopeful: Whether most are certified where they are asked, so that of two sizes the larger is asked.
         rows: The examples that may be asked; all if not given.
+        way_left: How near a proof of each was before, as ``Certification`` says: the nearest come first.
         seconds: No example is asked that would end later, as the ones before tell.
         clock: Tells the time.
         progress: Shows a bar of examples.
@@ -113,14 +115,15 @@ def certify_open(
     last = (eps[:, None] < broken).sum(0) - 1
     assumptions: tuple[str, ...] = ()
     inputs: list[tuple[int, np.ndarray]] = []
-    way_left = np.ones(len(certified))
+    nearest = np.argsort(way_left, kind="stable") if len(way_left) else np.arange(len(certified))
+    left = np.ones(len(certified))
     count, pace = 1, 0.0
     certify = tracing(certifier, subject.model)
     with progress.bar(f"certify {subject.name} by {method}", int((first <= last).sum())) as advance:
         while (first <= last).any():
             asked = np.where(first <= last, (first + last + hopeful) // 2, len(eps))
             place = int(asked.min())
-            now = np.flatnonzero(asked == place)[:count]
+            now = nearest[asked[nearest] == place][:count]
             if clock() - started + pace * len(now) > seconds:
                 break
             before = clock()
@@ -135,7 +138,7 @@ def certify_open(
                 flags.cpu().numpy() for flags in (outcome.certified, outcome.failed, outcome.broken)
             )
             low = outcome.margin.cpu().clamp(max=0)
-            way_left[now] = (-low / (clean.cpu() - low)).nan_to_num(1.0).numpy()
+            left[now[~proved]] = (-low / (clean.cpu() - low)).nan_to_num(1.0).numpy()[~proved]
             certified[now[proved]] = eps[place]
             broken[now[refuted]] = eps[place]
             invalid[now[failed]] = True
@@ -158,6 +161,6 @@ def certify_open(
         assumptions,
         clock() - started,
         counterexamples=tuple(inputs),
-        way_left=tuple(way_left.tolist()),
+        way_left=tuple(left.tolist()),
     )
     return found, int((first <= last).sum())

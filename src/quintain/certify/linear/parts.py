@@ -1,6 +1,6 @@
 """Parts of a threat by the signs of ReLUs' inputs, and what proofs of parts say of the whole."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -46,7 +46,7 @@ def are_proven(bounds: Tensor) -> Tensor:
     return (bounds > 0) & bounds.isfinite()
 
 
-def covers(paths: Sequence[Path]) -> bool:
+def covers(paths: Sequence[tuple[tuple[Hashable, int], ...]]) -> bool:
     """Tell whether parts make up the whole: each split has both sides, and nothing else is there."""
     if any(not path for path in paths):
         return len(paths) == 1

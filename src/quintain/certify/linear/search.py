@@ -81,6 +81,7 @@ class PartSearch:
         output: The operation that gives the logits.
         rows: Margins that are to be proven, as rows (R, K) over the logits.
         refute: Given inputs near the threat (N, *S), returns an allowed one that breaks the example, or None.
+        limit: What the margins are to exceed.
     """
 
     def __init__(
@@ -91,8 +92,10 @@ class PartSearch:
         output: Operation,
         rows: Tensor,
         refute: Callable[[Tensor], Tensor | None],
+        limit: float = 0.0,
     ) -> None:
         self.backward, self.quick, self.output, self.rows, self.refute = backward, quick, output, rows, refute
+        self.limit = limit
         self.sites: list[Site] = []
         self.num_bounds, first = 0, 0
         slopes = [rows.new_zeros(0)]
@@ -118,7 +121,7 @@ class PartSearch:
             point = self._tighten(parts)
             if point is not None:
                 return Found(-torch.inf, point, self.num_bounds)
-            done = self._prove([part for part in parts if part.bound > 0])
+            done = self._prove([part for part in parts if part.bound > self.limit])
             proven += done
             for part in parts:
                 if part in done:
@@ -175,7 +178,7 @@ class PartSearch:
             kept = [torch.where(better[:, None], new, old) for new, old in zip(values, kept, strict=True)]
             scores = self._scores(seen, values[0].detach(), signs)
             inputs = gradients[-1]
-            if bool((best > 0).all()):
+            if bool((best > self.limit).all()):
                 break
             for place, gradient in enumerate(gradients[:-1]):
                 first, second = moments[place]
@@ -190,7 +193,7 @@ class PartSearch:
         for number, part in enumerate(parts):
             part.slopes, part.multipliers = kept[0][number].detach(), kept[1][number].detach()
             part.bound = float(best[number])
-        is_open = ~(best > 0)
+        is_open = ~(best > self.limit)
         if inputs is None or scores is None or not bool(is_open.any()):
             return None
         self._choose(
@@ -239,7 +242,7 @@ class PartSearch:
         for part, bound in zip(parts, bounds.tolist(), strict=True):
             # what is not finite proves nothing
             part.bound = bound if math.isfinite(bound) else -torch.inf
-        return [part for part in parts if part.bound > 0]
+        return [part for part in parts if part.bound > self.limit]
 
     def _bound(
         self,

@@ -26,8 +26,10 @@ from quintain.results.records import Claim, NotDone
 from quintain.results.robustness_records import AttackedModel, CertifiedModel, CertifyResult, TrainResult
 from quintain.threats.threat import Threat
 
-SEARCH_SECONDS = (0.5, 8.0)
-"""Seconds of branch and bound for an example, first few for all of them, then more."""
+SEARCH_SECONDS = (2.0, 8.0)
+"""Seconds of branch and bound for an example, first few for all of them, then more: most that it decides take
+less than half a second.
+"""
 
 ENOUGH_OF_BOUNDS = 0.45
 """Of the seconds of linear bounds: for more of them no other work is cut."""
@@ -207,16 +209,21 @@ def _by_linear_bounds(
     Returns:
         All certificates of each model, and notes on what there was no time for.
     """
-    found, left = dict(proofs), dict[str, int]()
+    found, left, near = dict(proofs), dict[str, int](), dict[str, Sequence[float]]()
     ends = time.monotonic() + context.workload.bound_seconds
     small = [threat for threat in context.threats if threat.eps <= context.threat.eps]
+    large = [threat for threat in context.threats if threat.eps > context.threat.eps]
+    first, more = (BranchAndBound(seconds=seconds) for seconds in SEARCH_SECONDS)
+    # the brackets up to the size of the threat come first
     stages: tuple[tuple[Certifier, Sequence[Threat]], ...] = (
-        (CROWN(), context.threats),
-        *((BranchAndBound(seconds=seconds), small) for seconds in SEARCH_SECONDS),
+        (CROWN(), small),
+        (first, small),
+        (CROWN(), large),
+        (more, small),
     )
     tried = _within_reach(context, subjects, proofs, missing) if context.workload.bound_seconds else []
     for certifier, threats in stages:
-        for number, name in enumerate(tried):
+        for number, name in enumerate(tried if threats else ()):
             # the time that is left is shared among the models whose turn is still to come
             seconds = max(0.0, ends - time.monotonic()) / (len(tried) - number)
             title = getattr(certifier, "title", "")
@@ -231,6 +238,7 @@ def _by_linear_bounds(
                     known_examples(found[name], attacked.get(name)),
                     method=title,
                     hopeful=isinstance(certifier, CROWN),
+                    way_left=() if isinstance(certifier, CROWN) else near.get(name, ()),
                     seconds=seconds,
                     progress=context.progress,
                 ),
@@ -241,7 +249,8 @@ def _by_linear_bounds(
                 continue
             certification, unasked = one
             if isinstance(certifier, CROWN):
-                left[name] = unasked
+                left[name] = max(unasked, left.get(name, 0))
+                near.setdefault(name, certification.way_left)
             if certification.seconds and (certification.assumptions or certification.counterexamples):
                 both = best_certification([found[name], certification])
                 assert both is not None

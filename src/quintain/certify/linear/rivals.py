@@ -1,0 +1,89 @@
+"""The search for a proof of one example, one margin after the other: over regions first, then over parts."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from quintain.certify.linear.backward import BackwardBounds
+from quintain.certify.linear.region import EmptyRegionError, Region
+from quintain.certify.linear.region_search import Propagate, RegionSearch
+from quintain.certify.linear.search import Found, PartSearch
+from quintain.certify.linear.search_bounds import quick_bounds
+
+REGIONS = 0.75
+"""Of the time and of the bounds of a margin: for regions, in each of which all bounds are narrowed anew; the
+rest is for parts, which are many more and looser.
+"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RivalSearch:
+    """The search for a proof that some margins of an example are above a limit.
+
+    Args:
+        propagate: Bounds the example over a region.
+        plain: Its bounds over intervals, in float32.
+        root: The whole threat, with what is known of it.
+        limit: The limit, at least 0.
+        refute: Given inputs near the threat (N, *S), returns an allowed one that breaks the example, or None.
+    """
+
+    propagate: Propagate
+    plain: BackwardBounds
+    root: Region
+    limit: float
+    refute: Callable[[Tensor], Tensor | None]
+
+    def run(
+        self, rows: Tensor, most_bounds: int, ends: float, clock: Callable[[], float] = time.monotonic
+    ) -> Found:
+        """Search until all margins (R, K) over the logits are proven, one is refuted, or the time is up.
+
+        Args:
+            rows: The margins.
+            most_bounds: Most regions and parts that are bounded.
+            ends: When the time is up, on the clock.
+        """
+        margin, used = torch.inf, 0
+        for number, row in enumerate(rows):
+            left = len(rows) - number
+            bounds, seconds = (most_bounds - used) // left, max(0.0, ends - clock()) / left
+            found = self._run_one(row[None], bounds, seconds, clock)
+            used += found.bounds
+            if not found.margin > 0:
+                return Found(-torch.inf, found.point, used)
+            margin = min(margin, found.margin)
+        return Found(margin, None, used)
+
+    def _run_one(self, row: Tensor, most_bounds: int, seconds: float, clock: Callable[[], float]) -> Found:
+        """Search for a proof of one margin (1, K)."""
+        started = clock()
+        ends = started + seconds
+        search = RegionSearch(self.propagate, self.plain, row=row, limit=self.limit, refute=self.refute)
+        found = search.run(self.root, max(1, int(REGIONS * most_bounds)), REGIONS * seconds, clock)
+        if found.is_proven:
+            return Found(self.limit, None, found.bounds)
+        if found.is_hopeless:
+            # parts, which are looser, are tried as long as regions were
+            ends = min(ends, clock() + (clock() - started))
+        left = most_bounds - found.bounds
+        if found.point is not None or left <= 0 or clock() >= ends:
+            return Found(-torch.inf, found.point, found.bounds)
+        # inputs outside of the region have a larger margin than the limit anyway
+        try:
+            backward, output, _ = self.propagate(found.region)
+        except EmptyRegionError:
+            return Found(self.limit, None, found.bounds)
+        parts = PartSearch(
+            backward,
+            quick_bounds(backward, self.plain),
+            output=output,
+            rows=row,
+            refute=self.refute,
+            limit=self.limit,
+        ).run(left, ends - clock(), clock)
+        margin = min(self.limit, parts.margin)
+        return Found(margin, parts.point, found.bounds + parts.bounds)
