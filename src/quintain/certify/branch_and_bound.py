@@ -51,21 +51,22 @@ class BranchAndBound(LayerCertifier):
         certified \iff \min_i \min_{x' \in part_i} z_y(x') - z_j(x') > 0 \quad \forall j \ne y
 
     or until the model itself gets an input wrong at which such a bound is least. An example that neither is
-    found for stays open.
+    found for stays open. Before a part is split, all layers are bounded over those of its inputs alone at
+    which the margin may still be 0. Of a proof so found, ``margin`` tells no more than that it is positive.
 
     Guarantee: as of ``CROWN``; and a ``counterexample`` lies in the threat, and the model gets it wrong by
     itself. Within ``seconds`` more or fewer examples are decided on another machine; nothing false is.
 
     Args:
         seconds: Most seconds for an example.
-        max_bounds: Most parts that are bounded for an example: what decides first where runs are to repeat.
+        max_bounds: Most bounds of parts for an example: what decides first where runs are to repeat.
 
     Raises:
         SettingError: If ``seconds`` or ``max_bounds`` are not positive.
         ModelError, DataError, ContradictionError: As of ``CROWN``.
 
     Source: Bunel et al., 2020, arXiv:1909.06588; Wang et al., 2021, arXiv:2103.06624; De Palma et al., 2021,
-        arXiv:2104.06718.
+        arXiv:2104.06718; Kotha et al., 2023, arXiv:2302.01404; Zhou et al., 2025, arXiv:2512.11087.
     """
 
     name: ClassVar[str] = "branch-and-bound"
