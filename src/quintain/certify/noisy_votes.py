@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -10,6 +12,9 @@ from quintain.certify.smoothing_noise import GAUSSIAN, Noise
 from quintain.core.errors import ModelError
 from quintain.models.memory import in_fitting_parts
 from quintain.models.protocol import ClassifierLike
+
+Counts = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 BATCH_ELEMENTS = 2**17
 """Numbers in one batch of noisy inputs (0.5 MiB in float32): this bounds memory and suits the cache."""
@@ -24,7 +29,7 @@ def count_classes(
     sigma: float,
     memory_format: torch.memory_format,
     noise: Noise = GAUSSIAN,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Counts, Flags]:
     """Count the classes of noisy copies of several examples, which share batches.
 
     The noise of each is that of its own generator, in draws whose sizes depend on the shape of an example
@@ -40,40 +45,50 @@ def count_classes(
         noise: Its law.
 
     Returns:
-        Counts (B, K) on the CPU; and whether an output for the example is not a number, (B,) bool.
+        Counts (B, K); and whether an output for the example is not a number (B,).
     """
     x = x.to(noise_type(x))
-    total: Tensor | None = None
-    failed = torch.zeros(len(x), dtype=torch.bool)
-    for rows, sizes in _packs(len(x), samples, max(1, BATCH_ELEMENTS // max(1, x[0].numel()))):
-        drawn = torch.empty(sum(sizes), *x.shape[1:], dtype=torch.float32)
-        for row, block in zip(rows, drawn.split(sizes), strict=True):
-            noise.fill(block, generators[row])
-        owner = torch.repeat_interleave(torch.tensor(rows), torch.tensor(sizes))
-        batch = drawn.to(x).mul_(sigma).add_(x[owner.to(x.device)] if len(rows) > 1 else x[rows[0]])
-        answered = partial(_answers, model, batch, memory_format)
-        logits = torch.cat(list(in_fitting_parts(answered, len(batch), work="noisy copies")))
-        failed[owner[~logits.isfinite().all(1).cpu()]] = True
-        classes = logits.shape[1]
-        votes = (owner * classes + logits.argmax(1).cpu()).bincount(minlength=len(x) * classes)
-        total = votes if total is None else total + votes
-    assert total is not None
-    return total.unflatten(0, (len(x), -1)), failed
+    counts: Counts | None = None
+    failed = np.zeros(len(x), dtype=bool)
+    for owner, copies in _batches(x.cpu(), generators, samples, sigma, noise):
+        answered = partial(_answers, model, copies.to(x.device), memory_format)
+        parts = list(in_fitting_parts(answered, len(copies), work="noisy copies"))
+        logits = torch.cat(parts).double().cpu().numpy()
+        failed[owner[~np.isfinite(logits).all(1)]] = True
+        if counts is None:
+            counts = np.zeros((len(x), logits.shape[1]), dtype=np.int64)
+        np.add.at(counts, (owner, logits.argmax(1)), 1)
+    assert counts is not None
+    return counts, failed
 
 
-def _packs(count: int, samples: int, room: int) -> Iterator[tuple[list[int], list[int]]]:
-    """Yield batches of at most ``room`` copies: rows of examples, and how many copies of each."""
-    rows: list[int] = []
-    sizes: list[int] = []
-    for row in range(count):
-        for begin in range(0, samples, room):
-            size = min(room, samples - begin)
-            if sum(sizes) + size > room:
-                yield rows, sizes
-                rows, sizes = [], []
-            rows.append(row)
-            sizes.append(size)
-    yield rows, sizes
+def _batches(
+    x: Tensor, generators: Sequence[torch.Generator], samples: int, sigma: float, noise: Noise
+) -> Iterator[tuple[Counts, Tensor]]:
+    """Yield full batches of noisy copies, and the row of the example of each; the last may have fewer.
+
+    A batch holds until the next one is asked for, which is written in its place.
+    """
+    room = max(1, BATCH_ELEMENTS // max(1, x[0].numel()))
+    size, total = min(room, samples), len(x) * samples
+    # A draw is small enough to be still in the cache when it is added to the example, straight into a batch.
+    drawn = torch.empty(size, *x.shape[1:], dtype=torch.float32)
+    batch = torch.empty(min(room, total), *x.shape[1:], dtype=x.dtype)
+    owner, filled = np.repeat(np.arange(len(x)), samples), 0
+    for one, generator in zip(x, generators, strict=True):
+        for left in range(samples, 0, -size):
+            block, count = (drawn, size) if left >= size else (drawn[:left], left)
+            noise.fill(block, generator)
+            while count:
+                fitting = min(count, room - filled)
+                part = block if fitting == count else block[:fitting]
+                torch.add(one, part, alpha=sigma, out=batch[filled : filled + fitting])
+                block, count, filled = block[fitting:], count - fitting, filled + fitting
+                if filled == room:
+                    yield owner[:room], batch
+                    owner, filled = owner[room:], 0
+    if filled:
+        yield owner, batch[:filled]
 
 
 def _answers(model: ClassifierLike, batch: Tensor, memory_format: torch.memory_format, part: slice) -> Tensor:

@@ -44,7 +44,7 @@ class NoisyExamples:
 
     def count(self, rows: Counts, generators: list[torch.Generator], samples: int) -> tuple[Counts, Flags]:
         """Count the classes (n, K) of more copies of some examples (n,), and say whose outputs failed."""
-        counts, failed = count_classes(
+        return count_classes(
             self.model,
             self.x[torch.from_numpy(rows).to(self.x.device)],
             [generators[row] for row in rows],
@@ -53,7 +53,6 @@ class NoisyExamples:
             memory_format=self.memory_format,
             noise=self.noise,
         )
-        return counts.numpy(), failed.numpy()
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,10 +191,12 @@ class RadiusTest:
         shown = (hits > (1 - tail) * samples) & (
             log_evidence(hits, misses, tail) >= SLACK - math.log(SEQUENCE_SHARE * self.alpha)
         )
+        last = samples == self.max_samples
+        if not last.any():
+            return np.asarray(shown)
         # P[Binomial(n, p0) >= k], at the one look that is fixed in advance.
         chance = np.where(hits > 0, betaincc(misses + 1, np.maximum(hits, 1), tail), 1.0)
-        last = (samples == self.max_samples) & (chance <= (1 - SEQUENCE_SHARE) * self.alpha * (1 - 1e-9))
-        return np.asarray(shown | last)
+        return np.asarray(shown | last & (chance <= (1 - SEQUENCE_SHARE) * self.alpha * (1 - 1e-9)))
 
 
 def _round_down(value: Floats) -> Floats:

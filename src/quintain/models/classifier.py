@@ -12,7 +12,7 @@ from quintain.core.errors import ModelError, QuintainError, SettingError
 from quintain.core.user_code import FAILURES, failure_text
 from quintain.models.adapters import adapt, find_logits, label_hint
 from quintain.models.fingerprint import fingerprint
-from quintain.models.memory import is_out_of_memory
+from quintain.models.memory import is_out_of_memory, keep_freed_memory
 from quintain.models.modules import all_modules, any_training, first_floating_tensor
 from quintain.models.protocol import Access
 
@@ -53,6 +53,7 @@ class Classifier:
             raise ModelError(f"a {type(net).__name__}; expected a torch.nn.Module")
         if num_classes is not None and num_classes < 2:
             raise SettingError(f"num_classes = {num_classes}; expected at least 2")
+        keep_freed_memory()
         self.net = net
         self.name = name
         self.allow_train_mode = allow_train_mode

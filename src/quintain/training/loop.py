@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from quintain.core.errors import DivergedError, ModelError, SettingError
 from quintain.core.progress import CheckpointTimer, Progress, no_progress
 from quintain.core.seeds import derive_seed
+from quintain.models.memory import keep_freed_memory
 from quintain.training.checkpoint import TrainingPlace, load_checkpoint, save_checkpoint
 from quintain.training.kept_weights import KeptWeights, Validation, ValidationPoint
 from quintain.training.objective import CleanCrossEntropy, Objective, StepContext
@@ -108,6 +109,7 @@ def fit(
             "train"
         )
     device = next(iter(trainable.values())).device
+    keep_freed_memory()
     shard = Shard.of(process_group)
     require_shardable(net, shard)
     optimizer = recipe.build_optimizer(trainable.values())
@@ -118,8 +120,7 @@ def fit(
     fingerprint = (
         _fingerprint(recipe, objective, data.hash, seed, net, trainable, beside) if checkpoint else ""
     )
-    kept = KeptWeights(net, ema_decay, validation)
-    place = TrainingPlace()
+    kept, place = KeptWeights(net, ema_decay, validation), TrainingPlace()
     if checkpoint is not None and checkpoint.exists():
         place = load_checkpoint(checkpoint, net, optimizer, fingerprint=fingerprint)
         kept.load(place.kept_words, place.kept_tensors, place.epoch * per_epoch + place.step)
