@@ -57,7 +57,7 @@ def test_a_drill_that_was_cut_off_goes_on_in_another_process_with_the_same_sizes
     ready.quintain(*words, home=files)
     done, sizes = step_records(files / "r"), (files / "r" / "sizes.json").read_bytes()
     (files / "r" / "03-attack.json").unlink()
-    (files / "r" / "11-drill.json").unlink()
+    (files / "r" / "12-drill.json").unlink()
     code, _, err = ready.quintain(*words, home=files)
     assert (code, err) == (ExitCode.OK, "")
     assert (files / "r" / "sizes.json").read_bytes() == sizes
@@ -111,7 +111,7 @@ def test_where_a_model_is_given_requirements_are_about_it_and_not_about_what_the
     steps = ("--only", "attack,harden,certify,privatize")
     code, out, err = call(*words, *steps, *(one for text in asked for one in ("--require", text)))
     assert code == ExitCode.FAILED, err
-    whole = load(Path("r/11-drill.json")).result
+    whole = load(Path("r/12-drill.json")).result
     assert isinstance(whole, DrillResult)
     assert [(str(one.verdict.decision), one.model) for one in whole.requirements] == [
         ("FAIL", "given"),
@@ -169,7 +169,7 @@ def test_training_over_sites_or_privately_of_a_net_with_batch_norm_is_not_done_a
     assert "BatchNorm1d" in skipped.reason
     assert "ModuleValidator.fix(net)" in skipped.remedy
     assert "GroupNorm" in out
-    whole = load(files / "r" / "11-drill.json").result
+    whole = load(files / "r" / "12-drill.json").result
     assert isinstance(whole, DrillResult)
     assert whole.minutes == 20
 

@@ -8,8 +8,11 @@ from quintain.data import load_data
 from quintain.dp import mechanism_tests
 from quintain.drill import Settings, drill, pipeline, subject, trials
 from quintain.drill.settings import Workload
+from quintain.drill.steps import identity
 from quintain.evaluate.evasion import decision_probe
+from quintain.leakage.judges.judge_net import JudgeRecipe
 from quintain.results.requirements import Requirement
+from quintain.training import Recipe
 
 TINY = Workload(
     plain_epochs=1,
@@ -32,6 +35,7 @@ TINY = Workload(
     membership_candidates=60,
     membership_pairs=2,
     membership_epochs=2,
+    identity_queries=60,
 )
 
 
@@ -53,6 +57,10 @@ def tiny():
         patch.setattr(subject, "load_data", lambda _name: few)
         patch.setattr(trials, "LONG_ENOUGH", 0.0)
         patch.setattr(trials.Trials, "private", 0.0)
+        patch.setattr(identity, "RECIPE", Recipe(epochs=1, batch_size=10))
+        patch.setattr(identity, "JUDGE", JudgeRecipe(copies=1, epochs=1))
+        patch.setattr(identity, "PRIVATE_STEPS", 5)
+        patch.setattr(identity, "TRIED_QUERIES", (40, 60))
         patch.setattr(decision_probe, "WALK_QUERIES", 40)
         patch.setattr(mechanism_tests, "TRAINERS", {"fit": mechanism_tests.TRAINERS["fit"]})
         yield TINY

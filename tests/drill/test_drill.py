@@ -24,10 +24,7 @@ from quintain.results.quantity import Metric
 from quintain.results.records import DrillResult, SkippedResult
 from quintain.results.requirements import Requirement
 from quintain.results.verdict import RunVerdict
-from tests.drill.conftest import stopped
-
-MEASURED_ELSEWHERE = {Metric.REIDENTIFIED}
-"""What attackers find out of a model, which is no step of a drill."""
+from tests.drill.conftest import TINY, stopped
 
 
 def settings(**words):
@@ -43,7 +40,7 @@ def copied(finished, tmp_path):
 def test_it_ends_with_a_record_a_step_and_a_page(finished):
     folder, code, page = finished
     assert code in (ExitCode.OK, ExitCode.FAILED, ExitCode.UNDECIDED)
-    (decided,) = load(folder / "11-drill.json").result.requirements
+    (decided,) = load(folder / "12-drill.json").result.requirements
     assert (decided.model, decided.claim_name) == ("certified", "certified:linf:2/255")
     assert decided.verdict.reason.startswith("model=certified: between ")
     names = [path.name for path in sorted(folder.glob("*-*.json"))]
@@ -56,7 +53,7 @@ def test_it_ends_with_a_record_a_step_and_a_page(finished):
 def test_every_bracket_is_consistent(finished):
     claims = [claim for record in read(finished[0]) for claim in record.claims]
     assert {claim.bracket.consistency for claim in claims} == {Consistency.CONSISTENT}
-    assert {claim.bracket.quantity.metric for claim in claims} == set(Metric) - MEASURED_ELSEWHERE
+    assert {claim.bracket.quantity.metric for claim in claims} == set(Metric)
     assert len({claim.name for claim in claims}) == len(claims) <= COMPARISONS
 
 
@@ -92,6 +89,20 @@ def test_a_planted_layer_leaks_without_defenses_and_not_where_sites_refuse_it(fi
     assert all((finished[0] / one.reconstructed.path).exists() for one in body.pictures)
 
 
+def test_faces_of_drawn_people_are_made_by_queries_of_a_plain_and_a_private_net(finished):
+    record = load(finished[0] / "11-identity.json")
+    body = record.result
+    assert isinstance(body, LeakResult)
+    assert {(one.goal, one.access, one.count) for one in body.measurements} == {("identity", "scores", 10)}
+    assert {one.model.split(",")[0] for one in body.measurements} == {"plain", "private"}
+    assert all(one.queries <= TINY.identity_queries for one in body.measurements)
+    shown = [picture for one in body.pictures for picture in (one.original, one.reconstructed, one.baseline)]
+    assert len({one.path for one in shown}) == 2 * 3 * 10
+    assert all((finished[0] / one.path).exists() for one in shown)
+    assert "no real person is shown" in record.notes[0]
+    assert not any(claim.primary for claim in record.claims)
+
+
 def test_a_finished_folder_is_not_done_again(finished, tmp_path, monkeypatch):
     folder = copied(finished, tmp_path)
 
@@ -107,7 +118,7 @@ def test_a_finished_folder_is_not_done_again(finished, tmp_path, monkeypatch):
 
 def test_an_interrupted_drill_goes_on_at_the_unfinished_step(finished, tmp_path, monkeypatch):
     folder = copied(finished, tmp_path)
-    for name in ("03-attack.json", "04-harden.json", "11-drill.json"):
+    for name in ("03-attack.json", "04-harden.json", "12-drill.json"):
         (folder / name).unlink()
     done = []
     real = dict(STEPS)
@@ -169,7 +180,7 @@ def test_requirements_are_judged_anew_on_a_finished_folder(finished, tmp_path):
         "robust_accuracy(linf:3/255) >= 0.5",
     )
     code, _ = drill(folder, settings(require=tuple(map(Requirement.parse, asked))), clock=stopped)
-    record = load(folder / "11-drill.json")
+    record = load(folder / "12-drill.json")
     assert record.verdict == RunVerdict("FAILED", 1, "1 of 3 requirements failed")
     body = record.result
     assert isinstance(body, DrillResult)

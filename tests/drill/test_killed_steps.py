@@ -98,7 +98,7 @@ def test_a_step_that_is_cut_off_goes_on_at_its_place(run, tmp_path, monkeypatch,
 
 def test_what_a_kill_left_beside_the_record_of_a_step_is_deleted_at_the_end(run, tmp_path):
     run("leak", "run")
-    (tmp_path / "run" / "11-drill.json").unlink()
+    (tmp_path / "run" / "12-drill.json").unlink()
     left = tmp_path / "run" / "unfinished" / "leak" / "0-0.0001"
     left.mkdir(parents=True)
     (left / "state").write_text("private")

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from quintain.data.dataset import Batch as Batch
     from quintain.data.dataset import Dataset as Dataset
     from quintain.data.dataset import from_arrays as from_arrays
+    from quintain.data.face_drawing import draw_faces as draw_faces
     from quintain.data.loading import load_data as load_data
     from quintain.data.splits import Splits as Splits
     from quintain.data.torch_source import from_torch as from_torch

@@ -31,6 +31,7 @@ from quintain.drill.steps import (
     check,
     federate,
     harden,
+    identity,
     leak,
     membership,
     privatize,
@@ -63,6 +64,7 @@ STEPS: dict[str, Step] = {
         leak.STEP,
         federate.STEP,
         membership.STEP,
+        identity.STEP,
     )
 }
 

@@ -95,6 +95,7 @@ class Workload:
         membership_candidates: Examples of which half are trained on, where membership is attacked.
         membership_pairs: Pairs of shadow models of each net there.
         membership_epochs: Epochs of its plain trainings.
+        identity_queries: Queries of each person whose face is made.
     """
 
     plain_epochs: int
@@ -120,6 +121,7 @@ class Workload:
     membership_candidates: int = 1_000
     membership_pairs: int = 4
     membership_epochs: int = 100
+    identity_queries: int = 3_200
 
 
 FULL = Workload(
@@ -162,6 +164,7 @@ QUICK = Workload(
     bound_seconds=4,
     membership_candidates=600,
     membership_pairs=2,
+    identity_queries=1_600,
 )
 
 MAX_TEST_EXAMPLES = 1_000

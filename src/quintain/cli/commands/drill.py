@@ -33,7 +33,7 @@ def run(
         str,
         typer.Option(
             help="Steps to do, with those that they need, such as attack,certify. All: check, train, attack, "
-            "harden, certify, privatize, audit, leak, federate, membership.",
+            "harden, certify, privatize, audit, leak, federate, membership, identity.",
             show_default=False,
         ),
     ] = "",

@@ -11,7 +11,7 @@ from quintain.drill.trials import Trials
 from quintain.evaluate.step import StepOutput
 from quintain.evaluate.steps.audit import run_audit
 
-COMPARISONS = 32
+COMPARISONS = 36
 """No drill makes more claims than this; a crossing is repeated until chance is excluded over all of them."""
 
 TRAININGS = 2.3

@@ -17,7 +17,7 @@ from quintain.core.limits import require_at_least
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.evaluate.images import drawable, store_picture
-from quintain.evaluate.leaks.claims import above, count_levels
+from quintain.evaluate.leaks.claims import above, count_levels, name_of_title
 from quintain.evaluate.leaks.inputs import access_of, open_view
 from quintain.evaluate.leaks.job import LeakFindings, LeakJob
 from quintain.evaluate.leaks.measurement import to_measurement
@@ -169,22 +169,23 @@ def _pictures(
 ) -> Iterator[LeakPictures]:
     """Store for each class the nearest training picture, what the attack made, and the baseline."""
     for one, label in enumerate(candidates.y.tolist()):
-        stem, person = f"leak-{attack.name}-{label}", job.members.class_names[label]
+        stem = f"leak-{name_of_title(job.target.title)}-{attack.name}-{label}"
+        person = job.members.class_names[label]
         rank = int(scores.ranks[one])
         yield LeakPictures(
-            title=person,
+            title=f"{person}, {job.target.title}",
             original=store_picture(
                 folder,
                 f"{stem}-original",
                 judge.training[0][scores.nearest[one]],
-                "nearest training picture",
+                f"{person}: nearest training picture",
                 "reference",
             ),
             reconstructed=store_picture(
                 folder,
                 f"{stem}-made",
                 images[one],
-                f"{attack.name}: rank {rank} of {judge.people}",
+                f"{attack.name} on {job.target.title}: rank {rank} of {judge.people}",
                 "bad" if rank == 1 else "",
             ),
             baseline=store_picture(folder, f"{stem}-baseline", baseline[one], PUBLIC),

@@ -63,15 +63,25 @@ def _answers(claims: Sequence[Claim]) -> list[str]:
             worst = max(found, key=lambda claim: claim.bracket.lower.value)
             answer = f"no, {_finding(worst)}{_limit(limited)}"
         elif limited:
-            answer = f"no attack of this run told members from others{_limit(limited)}"
+            answer = f"no attack of this run {_not_found(own)}{_limit(limited)}"
         else:
             answer = (
-                "no attack of this run told members from others, and nothing limits a stronger one: no "
-                "privacy is claimed"
+                f"no attack of this run {_not_found(own)}, and nothing limits a stronger one: no privacy is "
+                "claimed"
             )
         name = "This model" if model == "model" else f"Model {model}"
         answers.append(f"{name}: {answer}.")
     return answers
+
+
+def _not_found(claims: Sequence[Claim]) -> str:
+    """Return what no attack did, in words."""
+    metrics = {claim.bracket.quantity.metric for claim in claims}
+    words = [
+        *(["told members from others"] if metrics - {Metric.REIDENTIFIED} else []),
+        *(["made a face that is known again"] if Metric.REIDENTIFIED in metrics else []),
+    ]
+    return " or ".join(words)
 
 
 def _limit(limited: Sequence[Claim]) -> str:
