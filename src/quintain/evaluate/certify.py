@@ -36,9 +36,9 @@ class Certification:
         alpha: Probability that one certificate is wrong; 0 for proofs in the strict sense.
         noise_samples: Noisy copies of each example that were classified; empty where none were.
         counterexamples: Inputs that it found to break an example, each with the example's row.
-        way_left: How much of the way from the model's margin down to its bound lies below 0 (N,), at the last
-            size that was asked and not certified: near 0 where a proof was near, 1 where it was far, or where
-            there is no such size.
+        way_left: The part below 0 of the distance from an example's margin down to its lower bound (N,), at
+            the last size that was tried and not certified: near 0 if it was almost certified, 1 if it was
+            far from it, or if there is no such size.
     """
 
     examples: PerExample

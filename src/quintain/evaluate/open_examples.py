@@ -1,4 +1,4 @@
-"""Certify what is still open: at each asked size the examples that are neither certified nor broken."""
+"""Certifies open examples: those that are neither certified nor broken at a requested size."""
 
 import io
 import math
@@ -25,22 +25,22 @@ from quintain.threats.sizes import sorted_by_size
 from quintain.threats.threat import Threat
 
 COUNTEREXAMPLES = "counterexamples"
-"""The folder of inputs that a certifier found, in a run folder."""
+"""The folder, in a run folder, of inputs that a certifier found to break an example."""
 
 CHUNK, CHUNK_SECONDS = 32, 2.0
-"""Most examples that are certified at once, and about how long that may take."""
+"""Most examples in one call of the certifier, and about how many seconds a call may take."""
 
 
 def too_long(subject: EvaluatedModel, data: Dataset, threat: Threat, seconds: float) -> str:
-    """Return why linear bounds of the model are not tried in so many seconds; empty where they are.
+    """Return why linear bounds of the model would take too long; empty if they would not.
 
     Args:
-        subject, data: Model and labeled examples, of which the first is looked at.
-        threat: The largest that is asked.
-        seconds: For all examples.
+        subject, data: Model and labeled examples; the time of the first one is estimated.
+        threat: The largest requested threat.
+        seconds: Time for all examples.
 
     Raises:
-        ModelError: If its layers are not read.
+        ModelError: If a layer of the model cannot be bounded.
     """
     model = subject.model
     if not isinstance(model, Classifier):
@@ -54,8 +54,8 @@ def save_counterexamples(folder: Path, name: str, certification: Certification) 
 
     Args:
         folder: The run folder.
-        name: Of the model.
-        certification: What was found: rows of the data set (N,) and inputs (N, *S) in one file.
+        name: The model's name, and that of the file.
+        certification: Has the counterexamples: the file holds their rows (N,) and the inputs (N, *S).
     """
     if not certification.counterexamples:
         return
@@ -80,38 +80,39 @@ def certify_open(
     clock: Callable[[], float] = time.monotonic,
     progress: Progress = no_progress,
 ) -> tuple[Certification, int]:
-    """Certify examples at the asked sizes, but none that is certified there already, or broken.
+    """Certify open examples by bisection over the sizes at which each is neither certified nor broken.
 
-    Each example is asked for one of its open sizes in the middle, then for larger ones if it is certified
-    there, and for smaller ones if it is not. Smaller sizes come first.
+    An example is tried at the middle one of its open sizes. If it is certified there, only the larger ones
+    stay open, else only the smaller ones. Examples whose next size is smallest are tried first.
 
     Args:
         subject, data: Model and labeled examples.
         threats: The sizes of one type of threat.
         certifier: The certifier, an expensive one.
-        known: What is known of the examples, all of ``data``.
-        method: Its name in records.
-        hopeful: Whether most are certified where they are asked, so that of two sizes the larger is asked.
-        rows: The examples that may be asked; all if not given.
-        way_left: How near a proof of each was before, as ``Certification`` says: the nearest come first.
-        seconds: No example is asked that would end later, as the ones before tell.
+        known: What is known of all examples of ``data``.
+        method: The certifier's name in records.
+        hopeful: Whether a try is likely to succeed: of two middle sizes the larger one is then tried.
+        rows: The examples that may be tried; all if not given.
+        way_left: How near each example was to a certificate before, as ``Certification`` says: the nearest
+            are tried first.
+        seconds: Time for all tries. A try is not begun if it would end later, by the time of the one before.
         clock: Tells the time.
         progress: Shows a bar of examples.
 
     Returns:
-        What is known now, the inputs that it found to break examples counted as breaks; and how many examples
-        there was no time for at one size at least.
+        What is known now, with inputs that the certifier found to break examples; and the number of examples
+        that are left open at some size for want of time.
     """
     sizes, started = sorted_by_size(threats), clock()
     eps = np.array([threat.eps for threat in sizes])
     certified, broken, invalid = (
         np.array(column) for column in (known.certified_radius, known.broken_radius, known.invalid)
     )
-    hopeless = invalid | (np.array(known.predicted) != np.array(known.labels))
+    is_excluded = invalid | (np.array(known.predicted) != np.array(known.labels))
     if rows is not None:
-        hopeless |= ~np.isin(np.arange(len(certified)), rows)
-    # the open sizes of an example are those from its first to its last place
-    first = np.where(hopeless, len(eps), (eps[:, None] <= certified).sum(0))
+        is_excluded |= ~np.isin(np.arange(len(certified)), rows)
+    # the open sizes of an example are those with the indices first to last
+    first = np.where(is_excluded, len(eps), (eps[:, None] <= certified).sum(0))
     last = (eps[:, None] < broken).sum(0) - 1
     assumptions: tuple[str, ...] = ()
     inputs: list[tuple[int, np.ndarray]] = []
@@ -121,15 +122,15 @@ def certify_open(
     certify = tracing(certifier, subject.model)
     with progress.bar(f"certify {subject.name} by {method}", int((first <= last).sum())) as advance:
         while (first <= last).any():
-            asked = np.where(first <= last, (first + last + hopeful) // 2, len(eps))
-            place = int(asked.min())
-            now = nearest[asked[nearest] == place][:count]
+            middle = np.where(first <= last, (first + last + hopeful) // 2, len(eps))
+            size_index = int(middle.min())
+            now = nearest[middle[nearest] == size_index][:count]
             if clock() - started + pace * len(now) > seconds:
                 break
             before = clock()
             x, y = data.batch(now)
             with plain_products(subject.model.device), torch.no_grad():
-                outcome = certify(x, y, sizes[place])
+                outcome = certify(x, y, sizes[size_index])
                 clean = -margin(subject.model(x).double(), y)
             pace = (clock() - before) / len(now)
             count = max(1, min(CHUNK, int(CHUNK_SECONDS / max(pace, 1e-9))))
@@ -137,16 +138,17 @@ def certify_open(
             proved, failed, refuted = (
                 flags.cpu().numpy() for flags in (outcome.certified, outcome.failed, outcome.broken)
             )
-            low = outcome.margin.cpu().clamp(max=0)
-            left[now[~proved]] = (-low / (clean.cpu() - low)).nan_to_num(1.0).numpy()[~proved]
-            certified[now[proved]] = eps[place]
-            broken[now[refuted]] = eps[place]
+            # the part below 0 of the distance from the clean margin down to its certified bound
+            bound = outcome.margin.cpu().clamp(max=0)
+            left[now[~proved]] = (-bound / (clean.cpu() - bound)).nan_to_num(1.0).numpy()[~proved]
+            certified[now[proved]] = eps[size_index]
+            broken[now[refuted]] = eps[size_index]
             invalid[now[failed]] = True
             if outcome.counterexample is not None:
                 points = outcome.counterexample.cpu().numpy()
                 inputs += [(int(now[one]), points[one]) for one in np.flatnonzero(refuted)]
-            first[now[proved]] = place + 1
-            last[now[~proved]] = place - 1
+            first[now[proved]] = size_index + 1
+            last[now[~proved]] = size_index - 1
             last[now[failed]] = -1
             advance(int((first[now] > last[now]).sum()))
     examples = replace(

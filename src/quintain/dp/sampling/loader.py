@@ -113,14 +113,14 @@ class SamplingLoader(WriteOnce, Generic[T_co]):
         self.max_physical_batch_size = max_physical_batch_size
         self.dataset: Any = None
         self.reproducible, self.compared = stream.reproducible, ""
-        # numbers of batches: the one in the user's hands, the latest that the loop is done with, the latest
-        # that was stepped on
+        # numbers of batches: the one that the user holds, the last that the loop has finished, the last that
+        # was stepped on
         self.batches_drawn = self.last_passed_batch = self._last_stepped_batch = 0
         self.physical_batch, self.yielded_tensors = NO_BATCH, YieldedTensors()
         self.batch: T_co | None = None
-        # how often an iteration has begun, or gone on after one inside it; what the innermost of them has in
-        # hand
-        self._iterations_begun, self._in_hand = 0, cast(tuple[PhysicalBatch, T_co] | None, None)
+        # how often an iteration has begun, or continued after one inside it; what the innermost one has
+        # yielded
+        self._iterations_begun, self._yielded_last = 0, cast(tuple[PhysicalBatch, T_co] | None, None)
         self.augmentations_per_record = 1
         self.should_stop: Callable[[], bool] = lambda: False
         self.collation_doubt: Callable[[], str | None] = lambda: None
@@ -230,19 +230,19 @@ class SamplingLoader(WriteOnce, Generic[T_co]):
         return self.steps_per_epoch
 
     def __iter__(self) -> Iterator[T_co]:
-        around, self.batches_drawn = self._in_hand, self._start
+        outer, self.batches_drawn = self._yielded_last, self._start
         try:
             yield from self._iterate()
         finally:
-            self._in_hand = around
-            if around is not None and around[0].batch_number > self.last_stepped_batch:
-                self._return_to(*around)
+            self._yielded_last = outer
+            if outer is not None and outer[0].batch_number > self.last_stepped_batch:
+                self._return_to(*outer)
 
     def _iterate(self) -> Iterator[T_co]:
         left, mine = self.steps_per_epoch, self._begin_iteration()
         while left:
-            # the loop may go back, or be restored to another batch: pieces fetched ahead are then of the
-            # wrong batch, and fetched anew
+            # the loop may go back, or be restored to another batch: physical batches that were fetched ahead
+            # are then of the wrong batch, and are fetched again
             for piece, batch in self._prefetched(left):
                 if self.batches_drawn != piece.batch_number - piece.is_first or not (
                     piece.is_first or piece.is_continuation_of(self.physical_batch)
@@ -252,7 +252,7 @@ class SamplingLoader(WriteOnce, Generic[T_co]):
                 self.physical_batch, self.batches_drawn, self.batch = piece, piece.batch_number, batch
                 if piece.is_first and self.should_stop():
                     return
-                self._in_hand = piece, batch
+                self._yielded_last = piece, batch
                 self.yielded_tensors.add(batch, piece.batch_number)
                 yield batch
                 if mine != self._iterations_begun and self._optimizer_ref is not None:
@@ -293,11 +293,15 @@ class SamplingLoader(WriteOnce, Generic[T_co]):
         self._optimizer_ref = ref(optimizer)
 
     def mark_consumed(self, batches: int) -> None:
-        """Mark batches up to this one as consumed: iterations begin after it."""
+        """Mark batches up to this one as consumed: iterations begin after it.
+
+        Raises:
+            PrivacyError: If a later batch was stepped on already.
+        """
         if batches < self._last_stepped_batch:
             raise PrivacyError(
-                f"got a place of {batches} batches after {self._last_stepped_batch}; expected none that is "
-                "earlier: a batch is used once"
+                f"got a request to go on after batch {batches}, and batch {self._last_stepped_batch} was "
+                "stepped on already; expected no earlier one: a batch is used once"
             )
         self.batches_drawn = self.last_passed_batch = self._last_stepped_batch = batches
 
@@ -393,8 +397,8 @@ class SamplingLoader(WriteOnce, Generic[T_co]):
         chosen = self._sample_units(batch_index)
         if len(chosen) > 1 and int(np.diff(chosen).min()) <= 0:
             raise PrivacyError(
-                f"got a {type(self).__name__} that drew a batch with a record, or unit, twice or out of "
-                "order; expected strictly increasing numbers: epsilon counts each once in a batch"
+                f"got a {type(self).__name__} that sampled a record, or unit, twice in a batch or out of "
+                "order; expected strictly increasing numbers: epsilon counts each once per batch"
             )
         if self.units is None:
             rows = self.world.shard(chosen)

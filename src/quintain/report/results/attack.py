@@ -1,4 +1,4 @@
-"""Attacks on each model: what broke how many examples at what cost, and stickers."""
+"""How attacks are shown: what broke how many examples of each model at what cost, and stickers."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
