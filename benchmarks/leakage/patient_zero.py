@@ -84,7 +84,8 @@ def draw_faces(seed: int) -> Faces:
             dataset(rows, [numbers[int(owners[row])] for row in rows], name, PRIVATE)
             for rows, name in ((np.concatenate(trained), "private"), (np.concatenate(held_out), "others"))
         ),
-        dataset(public, [int(owners[row]) for row in public], "public", PEOPLE),
+        # labels of their own: what is called as a private person is no other one
+        dataset(public, [PRIVATE + int(owners[row]) for row in public], "public", PRIVATE + PEOPLE),
     )
 
 

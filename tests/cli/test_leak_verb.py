@@ -236,6 +236,7 @@ def test_an_untrained_net_is_attacked_by_its_updates_alone(call, small):
         (("knockoff", "--canaries", 4, "--epochs", 1, "--claim", 3), "without the privacy that is claimed"),
         (("canary-loss",), "canary-loss needs a second training, and nobody said how the model was"),
         (("canary-loss", "--epochs", 1, "--claim", 3), "canary-loss trains a second model, by --epochs 1"),
+        (("inversion-scores",), "expected at least 3, each a person"),
         (("lira",), "needs shadow models, and nobody said how the model was trained"),
         (("knockoff", "--epochs", 2, "--train", "a.py:train"), "expected one of them"),
         (("knockoff", "--claim", 3, "--private", "p"), "expected one of them"),
@@ -326,7 +327,7 @@ def test_where_something_is_sensitive_it_is_guessed_by_default(call, vectors, br
         assert code == ExitCode.OK, err
         found = load(Path(f"default-{goals}/result.json")).result.measurements
         assert ("attributes" in {one.goal for one in found}) is goals
-        assert ("attributes not done: it needs attribute; say what is sensitive" in out) is not goals
+        assert ("attributes not done: it needs to know what is sensitive; say what is" in out) is not goals
 
 
 @pytest.mark.parametrize(
@@ -358,3 +359,22 @@ def test_pixels_of_images_are_named_by_rows_and_columns(call, box, small):
     code, _, err = call("leak", "attribute-shadow", *given, "--attribute", "0:2,0:2")
     assert code == ExitCode.EXECUTION
     assert "pixels 0:2,0:2 of" in err
+
+
+def test_public_people_stand_for_other_people_alone(call, box, small, monkeypatch):
+    seen = {}
+
+    def look(job):
+        seen[job.attacks[0].goal] = job
+        return LeakFindings(tuple(map(found, job.attacks)))
+
+    monkeypatch.setattr(leaks, "MEASURES", dict.fromkeys(MEASURES, look))
+    with np.load(small) as arrays:
+        np.savez("people.npz", images=arrays["val_images"], labels=arrays["val_labels"] + 2)
+        np.savez("alike.npz", images=arrays["val_images"], labels=arrays["val_labels"])
+    given = ("leak", "--model", box["scores"], "--data", small, *FEW)
+    for name, others in (("people", 50), ("alike", 20)):
+        code, _, err = call(*given, "--public", f"{name}.npz", "--out", name)
+        assert code == ExitCode.OK, err
+        assert len(seen["membership"].others) == len(seen["agreement"].others) == others
+        assert len(seen["identity"].public) == 20

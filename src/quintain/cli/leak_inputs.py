@@ -302,25 +302,30 @@ class LeakInputs:
 
     @cached_property
     def others(self) -> "Dataset":
-        """Examples that the model never saw.
+        """Examples that the model never saw: those of --public, or the splits that are not train.
+
+        Where --public has classes of its own, as other people are, it stands for these alone.
 
         Raises:
             SettingError: If there are none.
         """
-        from quintain.data.joined import join
-
-        if self.public:
-            parts = [self.named_public] if self.named_public else []
-        else:
-            parts = [part for name, part in self.call.splits.as_dict().items() if name != "train"]
-        if not parts:
+        public, held_out = self.named_public, self.held_out
+        others = held_out if public is None or (held_out is not None and self._has_new_classes) else public
+        if others is None:
             raise SettingError(
                 f"{self.call.data} has a split train alone; expected examples that the model never saw: "
                 "test_images and test_labels in the .npz, or --public other.npz"
             )
-        others = parts[0] if len(parts) == 1 else join(parts, name=self.public or self.call.data)
         classes = self.call.examples.num_classes
         return others.with_classes(max(classes, others.num_classes))
+
+    @property
+    def _has_new_classes(self) -> bool:
+        """Whether --public has examples of a class that the training examples have not."""
+        if self.named_public is None:
+            return False
+        known, public = self.call.train.class_names, self.named_public
+        return any(public.class_names[label] not in known for label in set(public.labels.tolist()))
 
     @cached_property
     def held_out(self) -> "Dataset | None":

@@ -17,7 +17,7 @@ from tests.leakage.identity.people import pictures, template_model
 
 MEMBERS = pictures(range(4), 5, seed=1)
 OTHERS = pictures(range(4), 2, seed=2)
-PUBLIC = pictures(range(50, 60), 4, seed=3)
+PUBLIC = pictures(range(50, 60), 4, seed=3, first=4)
 
 
 @pytest.fixture(autouse=True)
@@ -45,8 +45,12 @@ def test_a_model_that_has_its_people_as_weights_gives_their_faces_away(tmp_path)
     assert mean.gain > 0
     assert by_measure["rank 1 of 14"].count == 4
     assert 0 < mean.queries <= 200
-    assert "ranks the right person first of 14 (4 private, 10 public)" in found.notes[0]
-    assert "dB to the mean of them" in found.notes[1]
+    assert found.notes[0] == (
+        "Each of the 4 classes of arrays (0, 1, 2, 3) is taken for one person, and each of the 10 of arrays "
+        "for another."
+    )
+    assert "ranks the right person first of 14 (4 private, 10 public)" in found.notes[1]
+    assert "dB to the mean of them" in found.notes[2]
     assert len(found.pictures) == 4
     (claim,) = leak_claims(found.measurements, model="model", model_hash="m", data_hash="d")
     assert claim.bracket.lower.quantity.metric is Metric.REIDENTIFIED
@@ -62,7 +66,7 @@ def test_private_pictures_stay_out_of_the_folder_unless_they_may_be_shown(tmp_pa
 
 def test_public_people_may_be_among_the_others_under_labels_of_their_own():
     x = np.concatenate([one.batch(range(len(one)))[0].numpy() for one in (OTHERS, PUBLIC)])
-    labels = np.concatenate([OTHERS.labels, 4 + PUBLIC.labels])
+    labels = np.concatenate([OTHERS.labels, PUBLIC.labels])
     joined = from_arrays(x, labels)
     assert MEASURES["identity"](job(others=joined, public=None)).measurements == (
         MEASURES["identity"](job()).measurements
@@ -76,14 +80,24 @@ def test_fewer_candidates_are_drawn_by_the_seed():
 
 def test_data_whose_classes_are_no_people_are_refused_with_what_to_do():
     two = replace(job(), members=pictures(range(2), 5), others=pictures(range(2), 2, seed=5))
-    with pytest.raises(SettingError, match=r"2 classes \(0, 1\); expected at least 3.*such as membership"):
+    with pytest.raises(SettingError, match=r"2 classes \(0, 1\); expected at least 3, each a person"):
         MEASURES["identity"](two)
-    with pytest.raises(SettingError, match="0 public people; expected at least 3"):
+    with pytest.raises(SettingError, match="pictures of 0 other people; expected those of at least 3"):
         MEASURES["identity"](job(public=None))
+
+
+def test_public_examples_of_the_same_classes_are_no_other_people():
+    same = pictures(range(50, 60), 4, seed=3, first=3)
+    with pytest.raises(SettingError, match=r"1 classes of arrays, such as 3, are classes of arrays, too"):
+        MEASURES["identity"](job(public=same))
+    # what is called otherwise is another, whatever its number
+    x, y = same.batch(range(len(same)))
+    named = from_arrays(x[:, 0].numpy(), y.numpy() - 3, class_names=[f"other {one}" for one in range(10)])
+    assert MEASURES["identity"](job(public=named)).measurements == MEASURES["identity"](job()).measurements
 
 
 def test_a_picture_in_two_groups_and_people_without_another_picture_are_refused():
     with pytest.raises(DataError, match=r"12 examples of .* are in"):
-        MEASURES["identity"](job(public=pictures(range(4), 5, seed=1).subset(range(12))))
+        MEASURES["identity"](job(public=pictures(range(4), 5, seed=1, first=4).subset(range(12))))
     with pytest.raises(DataError, match="no picture of 1 people, such as class 3"):
         MEASURES["identity"](job(others=OTHERS.subset(range(6))))

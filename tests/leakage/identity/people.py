@@ -19,12 +19,13 @@ def faces(people):
     return (0.5 + 0.07 * np.tensordot(mixes, np.array(waves), 1))[:, None].clip(0, 1)
 
 
-def pictures(people, count, *, seed=0):
-    """A data set of ``count`` pictures of each person, labeled 0, 1, ..."""
+def pictures(people, count, *, seed=0, first=0):
+    """A data set of ``count`` pictures of each person, labeled from ``first`` on."""
     rng = np.random.default_rng(seed)
     means = np.repeat(faces(people), count, axis=0)
     noisy = (means + 0.02 * rng.normal(size=means.shape)).clip(0, 1).astype(np.float32)
-    return from_arrays(noisy, np.repeat(np.arange(len(people)), count), num_classes=max(2, len(people)))
+    labels = first + np.repeat(np.arange(len(people)), count)
+    return from_arrays(noisy, labels, num_classes=max(2, first + len(people)))
 
 
 def template_model(people, *, sharpness=20.0):

@@ -167,7 +167,7 @@ def _attack(
     from quintain.core.errors import ModelError, SettingError
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.leak import run_leak
-    from quintain.evaluate.steps.leaks import IMPOSSIBLE, REMEDY, merge_leaks, run_leaks
+    from quintain.evaluate.steps.leaks import IMPOSSIBLE, REMEDY, check_leaks, merge_leaks, run_leaks
     from quintain.results.privacy_records import LeakResult
     from quintain.results.records import NotDone
 
@@ -183,6 +183,8 @@ def _attack(
         )
     # data and model are loaded, and what is wrong with them said, before the folder is announced
     plan, net = inputs.plan if on_model else None, call.net() if on_updates else None
+    if plan is not None and not skip_impossible:
+        check_leaks(plan, on_model, folder=call.folder)
 
     results: list[LeakResult] = []
 

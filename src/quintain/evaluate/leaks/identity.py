@@ -75,7 +75,7 @@ def measure_people(job: LeakJob, people: People, judge: IdentityJudge) -> LeakFi
     candidates = Candidates(y=labels, ids=labels, shape=job.members.shape)
     found: list[LeakMeasurement] = []
     pictures: list[LeakPictures] = []
-    notes = [_judge_note(judge, len(people.classes))]
+    notes = [_people_note(people), _judge_note(judge, len(people.classes))]
     for attack in job.attacks:
         images, queries = _guess(job, attack, people.public_data, candidates)
         access = access_of(job, attack, job.target.model)
@@ -128,6 +128,17 @@ def _guess(
     if guess.images is None or len(guess.images) != len(candidates):
         raise ModelError(f"{attack.name} returned no picture of each class; expected images in its guess")
     return guess.images.detach().cpu(), guess.queries
+
+
+def _people_note(people: People) -> str:
+    """Say what is taken for a person, which nothing but the reader can judge."""
+    members, public = people.members, people.public_data
+    names = ", ".join(members.class_names[label] for label in people.classes[:5])
+    return (
+        f"Each of the {len(people.classes)} classes of {members.name} ({names}"
+        f"{' ...' if len(people.classes) > 5 else ''}) is taken for one person, and each of the "
+        f"{len(set(public.labels.tolist()))} of {public.name} for another."
+    )
 
 
 def _judge_note(judge: IdentityJudge, private: int) -> str:

@@ -19,7 +19,7 @@ MIN_PEOPLE, MIN_PUBLIC_PEOPLE = 3, 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class People:
-    """Who is private and who is public, with their pictures.
+    """Who is private and who is public, with their pictures: each class of the target is taken for a person.
 
     Args:
         classes: Classes of the target that are people, ascending; the judge numbers them 0 ... k - 1.
@@ -39,15 +39,15 @@ class People:
 
         Raises:
             DataError: If a picture is in two groups, or a person has no other picture.
-            SettingError: If there are too few people.
+            SettingError: If there are too few people, or public ones have classes of the private ones: what
+                is called the same is taken for the same, as where classes are no people.
         """
         classes = tuple(sorted(set(job.members.labels.tolist())))
         names = ", ".join(job.members.class_names[label] for label in classes[:5])
         if len(classes) < MIN_PEOPLE:
             raise SettingError(
                 f"{job.members.name} has {len(classes)} classes ({names}); expected at least {MIN_PEOPLE}, "
-                "each a person whose face the model may give away. Where classes are no people, measure "
-                "another goal, such as membership"
+                "each a person whose face the model may give away"
             )
         if max(classes) >= job.target.model.num_classes:
             raise DataError(
@@ -59,13 +59,18 @@ class People:
         public = job.public
         if public is None and not is_private.all():
             public = job.others.subset(np.flatnonzero(~is_private), name=f"{job.others.name}, public people")
+        shared = _names(job.members) & (_names(public) if public is not None else set())
+        if public is not None and shared:
+            raise SettingError(
+                f"{len(shared)} classes of {public.name}, such as {min(shared)}, are classes of "
+                f"{job.members.name}, too; expected other people, under labels or names of their own"
+            )
         if public is None or len(set(public.labels.tolist())) < MIN_PUBLIC_PEOPLE:
             count = 0 if public is None else len(set(public.labels.tolist()))
             raise SettingError(
-                f"{count} public people; expected at least {MIN_PUBLIC_PEOPLE}, whose pictures the attacker "
-                f"knows and among whom those of {job.members.name} ({names} ...) are ranked: give examples "
-                "of other people under labels that no training example has. Where classes are no people, "
-                "measure another goal, such as membership"
+                f"pictures of {count} other people; expected those of at least {MIN_PUBLIC_PEOPLE}, under "
+                f"labels or names that no class of {job.members.name} ({names} ...) has: the attacker knows "
+                "them, and the judge ranks all people together"
             )
         missing = sorted(set(classes) - set(job.others.labels.tolist()))
         if missing:
@@ -97,6 +102,11 @@ class People:
         """Return the numbers of the people who are sought, ascending: all, or some by the seed."""
         generator = np.random.default_rng(derive_seed(seed, "identity", "candidates"))
         return sorted(generator.permutation(len(self.classes))[:count].tolist())
+
+
+def _names(data: Dataset) -> set[str]:
+    """Return the names of the classes that have examples; their numbers where they have no names."""
+    return {data.class_names[label] for label in set(data.labels.tolist())}
 
 
 def _read(data: Dataset, numbers: Mapping[int, int]) -> Pictures:

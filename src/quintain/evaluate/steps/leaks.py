@@ -13,7 +13,9 @@ from quintain.data.dataset import Dataset
 from quintain.evaluate.leaks.claims import leak_claims
 from quintain.evaluate.leaks.goals import MEASURES
 from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
+from quintain.evaluate.leaks.inputs import access_of
 from quintain.evaluate.leaks.job import LeakFindings, LeakJob, LeakTarget
+from quintain.evaluate.leaks.people import People
 from quintain.evaluate.leaks.trainers import RecipeTrainer
 from quintain.evaluate.privacy_target import ProtectedRecords
 from quintain.evaluate.step import StepOutput
@@ -148,6 +150,25 @@ def run_leaks(
     return StepOutput(result, claims, (*said, *notes), not_done=tuple(missing))
 
 
+def check_leaks(plan: LeakPlan, attacks: Sequence[LeakageAttack], *, folder: Path) -> None:
+    """Raise what attacks would find wrong with model or data, as far as that is known before any work.
+
+    Args:
+        plan, attacks, folder: As of ``run_leaks``.
+
+    Raises:
+        SettingError, DataError: As the measure of a goal does.
+    """
+    for goal in dict.fromkeys(attack.goal for attack in attacks):
+        chosen = [attack for attack in attacks if attack.goal == goal]
+        job = _job(plan, chosen, goal, folder=folder, show=False, unfinished=None, progress=no_progress)
+        for attack in chosen:
+            if attack.access in LEVELS:
+                access_of(job, attack, plan.target.model)
+        if goal == "identity":
+            People.of(job)
+
+
 def merge_leaks(first: StepOutput, *rest: StepOutput) -> StepOutput:
     """Return what was found from a model and from updates as one result.
 
@@ -204,7 +225,11 @@ def default_leaks(
             )
         elif listed:
             wants = sorted({word for one in listed for word in one.words("needs")} - known)
-            lacking = f"it needs {' and '.join(wants)}" if wants else f"it needs {listed[0].fact('access')}"
+            lacking = (
+                f"it needs {' and '.join(WANTS.get(one, one) for one in wants)}"
+                if wants
+                else f"it needs {listed[0].fact('access')}"
+            )
             missing.append(NotDone(goal, lacking, REMEDIES.get(goal, REMEDY)))
     return tuple(chosen), tuple(missing)
 
@@ -214,13 +239,21 @@ def _allows(access: Access, entry: Entry) -> bool:
     return levels.index(entry.fact("access")) <= levels.index(access)
 
 
+WANTS = {
+    "attribute": "to know what is sensitive",
+    "architecture": "the model's architecture",
+    "public": "public examples",
+    "shadows": "shadow models",
+}
+"""What attacks need to know, in words."""
+
 RETRY = "correct the training, and run the command again with the same --out: what is finished is kept"
 REMEDY = "name an attack that the model and the data allow (quintain list leak --long)"
 REMEDIES: Mapping[str, str] = {
     "membership": "give the training examples as the split train, others as test or by --public, and how it "
     "was trained by --train mine.py:train or --epochs",
-    "identity": "give data of people, a class each, with other pictures of them as the split test, and "
-    "pictures of other people by --public",
+    "identity": "where classes are people, give other pictures of them as the split test, and pictures of "
+    "other people, under labels or names of their own, by --public",
     "attributes": "say what is sensitive of each example by --attribute: a number of vectors (3), its name, "
     "or a block of pixels (0:4,0:4)",
     "exposure": "give how it is trained by --train mine.py:train or --epochs",
