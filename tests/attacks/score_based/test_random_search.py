@@ -64,7 +64,15 @@ def test_it_finds_what_a_masked_gradient_hides() -> None:
     assert RandomSearch()(stepped, X, Y, threat).success.sum() > PGD()(stepped, X, Y, threat).success.sum()
 
 
-@pytest.mark.parametrize("numbers", [(0, 0), (-1, 5), (5, -1)])
-def test_numbers_that_are_none_are_refused(numbers: tuple[int, int]) -> None:
-    with pytest.raises(SettingError, match="expected numbers of at least 0"):
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ((0, 0), "expected one of them to be at least 1"),
+        ((-1, 5), "samples = -1; expected at least 0"),
+        ((5, -1), "steps = -1; expected at least 0"),
+        ((5, 2.5), r"steps = 2\.5; expected a whole number"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(numbers: tuple[int, int], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
         RandomSearch(*numbers)

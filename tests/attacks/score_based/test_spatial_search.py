@@ -57,8 +57,10 @@ def test_a_flow_alone_is_not_for_it() -> None:
 
 
 def test_a_grid_of_one_is_refused() -> None:
-    with pytest.raises(SettingError, match="expected at least 2"):
+    with pytest.raises(SettingError, match="shifts = 1; expected at least 2"):
         SpatialSearch(shifts=1)
+    with pytest.raises(SettingError, match=r"angles = 7\.5; expected a whole number"):
+        SpatialSearch(angles=7.5)
 
 
 def test_the_grid_beats_the_gradient_where_the_picture_is_rough() -> None:

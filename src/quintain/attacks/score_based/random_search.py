@@ -8,6 +8,7 @@ from torch import Tensor
 from quintain.attacks.base import Attack
 from quintain.attacks.search import Search
 from quintain.core.errors import SettingError
+from quintain.core.limits import require_at_least
 from quintain.models.protocol import Access
 from quintain.threats.rng import ExampleRNG
 from quintain.threats.threat import Threat
@@ -32,7 +33,7 @@ class RandomSearch(Attack):
         steps: Number of changes per example.
 
     Raises:
-        SettingError: If a number is negative, or both are 0.
+        SettingError: If a number is no whole number of at least 0, or both are 0.
 
     Guarantee:
         Each success is allowed by the threat (float64, no tolerance) and was confirmed by a second forward
@@ -68,11 +69,9 @@ class RandomSearch(Attack):
     steps: int = 200
 
     def __post_init__(self) -> None:
-        if min(self.samples, self.steps) < 0 or not self.samples + self.steps:
-            raise SettingError(
-                f"samples = {self.samples}, steps = {self.steps}; expected numbers of at least 0, one of "
-                "them positive"
-            )
+        require_at_least(0, samples=self.samples, steps=self.steps)
+        if not self.samples + self.steps:
+            raise SettingError("samples = 0, steps = 0; expected one of them to be at least 1")
 
     def run(self, search: Search) -> None:
         """Sample random points, then perturb the best one."""

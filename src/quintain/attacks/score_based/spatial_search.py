@@ -9,6 +9,7 @@ from torch import Tensor
 from quintain.attacks.base import Attack
 from quintain.attacks.search import Search
 from quintain.core.errors import SettingError
+from quintain.core.limits import require_at_least
 from quintain.models.protocol import Access
 from quintain.threats.spatial import Motion, Spatial
 from quintain.threats.threat import Threat
@@ -31,7 +32,7 @@ class SpatialSearch(Attack):
         sizes: Number of magnifications, likewise.
 
     Raises:
-        SettingError: If a number is below 2.
+        SettingError: If a number is no whole number of at least 2.
 
     Guarantee:
         What it calls broken is inside the threat and was misclassified twice; what it does not break is
@@ -55,11 +56,7 @@ class SpatialSearch(Attack):
     sizes: int = 3
 
     def __post_init__(self) -> None:
-        if min(self.shifts, self.angles, self.sizes) < 2:
-            raise SettingError(
-                f"shifts = {self.shifts}, angles = {self.angles}, sizes = {self.sizes}; expected at least 2 "
-                "of each"
-            )
+        require_at_least(2, shifts=self.shifts, angles=self.angles, sizes=self.sizes)
 
     def check_supported(
         self, threat: Threat, targets: Tensor | None = None, max_queries: int | None = None
