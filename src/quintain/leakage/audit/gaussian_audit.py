@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from numpy.typing import ArrayLike
-from scipy.special import betaincinv, log_ndtr, ndtri
+from scipy.special import log_ndtr
 
 from quintain.core.errors import SettingError
 from quintain.core.registry import declare
@@ -19,6 +19,11 @@ from quintain.leakage.audit.canary_checks import check_canaries
 from quintain.leakage.audit.guesses import correct_guesses
 from quintain.leakage.audit.one_run import OneRunAudit
 from quintain.leakage.audit.result import epsilon_bound, epsilon_quantity
+from quintain.leakage.audit.weighted_guesses import (
+    largest_weighted_correct,
+    mu_lower_bound,
+    weighted_correct,
+)
 from quintain.results.quantity import Quantity
 
 ASSUMPTIONS = (
@@ -36,9 +41,11 @@ class GaussianAudit(OneRunAudit):
 
     Args:
         bound, max_auditable_epsilon, canaries, confidence, guesses, correct: As in ``OneRunAudit``.
+        weighted: The right guesses, of which those among the surest half count three times.
         mu: The lower bound on the distance of the two Gaussians, in standard deviations.
     """
 
+    weighted: int
     mu: float
 
 
@@ -62,14 +69,13 @@ def audit_gaussian(
     r"""Compute a lower bound on epsilon that rests on independent scores and on a Gaussian trade-off.
 
     All m canaries are guessed, by a rule that looks at all scores and at no coin. If the scores are
-    independent given the coins, then so are the coins given the scores, and a guess is right with probability
-    :math:`\max(p_i, 1 - p_i)` at most, where :math:`p_i` follows from the canary's own score. Its mean over
-    scores is at most :math:`\Phi(\mu / 2)` for a mechanism that is :math:`\mu`-GDP, so that the number of
-    right guesses is at most Binomial(m, :math:`\Phi(\mu / 2)`), whatever the rule: no threshold has to be
-    chosen, and nothing is to be paid for a choice. With :math:`p_-` the exact one-sided (Clopper-Pearson)
-    lower limit of the fraction that is right,
+    independent given the coins, then so are the coins given the scores, and a guess of coin i is right with a
+    probability that follows from its own score. Of a mechanism that is :math:`\mu`-GDP no rule has more right
+    guesses than that of the ideal Gaussian, and no sum of them that weighs sure guesses more is larger. The
+    surest half, by rank, counts three times (``weighted_guesses``): a number and weights that are fixed
+    beforehand, so that nothing is to be paid for a choice. With P the exact law of that sum and w its value,
 
-    .. math:: \mu \ge 2 \Phi^{-1}(p_-), \qquad
+    .. math:: \mu \ge \sup \{\mu' : P_{\mu'}[W \ge w] \le 1 - \text{confidence}\}, \qquad
         \delta = \Phi(\mu / 2 - \varepsilon / \mu) - e^\varepsilon \Phi(-\mu / 2 - \varepsilon / \mu)
 
     Args:
@@ -96,13 +102,14 @@ def audit_gaussian(
     if not 0 < delta < 1:
         raise SettingError(f"delta = {delta}; expected a probability far below 1 / canaries, such as 1e-5")
     values, coins = check_canaries(scores, included)
-    canaries, correct = len(coins), int(correct_guesses(values, coins, seed=seed).sum())
+    right = correct_guesses(values, coins, seed=seed)
+    canaries, weighted = len(coins), weighted_correct(right)
 
-    def shown(right: int, level: float) -> float:
-        return gaussian_dp_epsilon(mu_lower_bound(canaries, right, level), delta)
+    def shown(value: int, level: float) -> float:
+        return gaussian_dp_epsilon(mu_lower_bound(canaries, value, level), delta)
 
     bound = epsilon_bound(
-        lambda level: shown(correct, level),
+        lambda level: shown(weighted, level),
         epsilon_quantity(quantity, delta),
         confidence,
         method=f"independent Gaussian scores, {canaries} canaries",
@@ -110,19 +117,14 @@ def audit_gaussian(
     )
     return GaussianAudit(
         bound=bound,
-        max_auditable_epsilon=shown(canaries, confidence),
+        max_auditable_epsilon=shown(largest_weighted_correct(canaries), confidence),
         canaries=canaries,
         confidence=confidence,
         guesses=canaries,
-        correct=correct,
-        mu=mu_lower_bound(canaries, correct, confidence),
+        correct=int(right.sum()),
+        weighted=weighted,
+        mu=mu_lower_bound(canaries, weighted, confidence),
     )
-
-
-def mu_lower_bound(canaries: int, correct: int, confidence: float) -> float:
-    """Return the lower bound on mu of so many right guesses of all canaries; 0 where chance explains them."""
-    least = float(betaincinv(correct, canaries - correct + 1, 1 - confidence)) if correct else 0.0
-    return max(0.0, 2 * float(ndtri(least)))
 
 
 def gaussian_dp_epsilon(mu: float, delta: float) -> float:
