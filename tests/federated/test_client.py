@@ -524,7 +524,7 @@ def test_a_cancelled_round_leaves_nothing_to_answer_with(party):
     assert client.update is kept
 
 
-@pytest.mark.parametrize("message", [b"", b"QFT1", b"QFT1\x00" + bytes(16), b"QFT1\x07" + bytes(16), b"QSA2"])
+@pytest.mark.parametrize("message", [b"", b"QFT1", b"QFT1\x00" + bytes(16), b"QFT1\x07" + bytes(16), b"QSA3"])
 def test_bytes_that_are_no_message_are_refused(message, untouched):
     untouched(message, "leave this round|no round under way")
 

@@ -6,31 +6,29 @@ from hypothesis import strategies as st
 
 from quintain.core.errors import ProtocolError
 from quintain.federated.secagg import client, server
-from quintain.federated.secagg.dealing import Dealt, SharesForHolder
+from quintain.federated.secagg.dealing import Dealt
 from quintain.federated.secagg.messages import (
     pack_set,
-    parse_complaint,
-    parse_delivery,
     parse_key_list,
     parse_keys,
     parse_set,
-    parse_shares,
     parse_signatures,
     parse_unmask,
     parse_vector,
 )
+from quintain.federated.secagg.share_messages import parse_complaint, parse_delivery, parse_shares
+from quintain.federated.secagg.share_tree import climb, grow, path, root
 from tests.federated.rounds import federation
 
 PARSERS = {
     "keys": lambda body: parse_keys(body, 1, 5),
     "key list": lambda body: parse_key_list(body, 5),
     "shares": lambda body: parse_shares(body, 5),
-    "delivery": lambda body: parse_delivery(body, 1, 5),
+    "delivery": lambda body: parse_delivery(body, 1, 5, 3),
     "words": lambda body: parse_vector(body, 3),
     "consent": lambda body: parse_signatures(body, 5),
     "unmask": lambda body: parse_unmask(body, (0, 2)),
     "set": lambda body: parse_set(body, 5),
-    "share": SharesForHolder.parse,
     "dealt": Dealt.parse,
     "complaint": parse_complaint,
 }
@@ -59,6 +57,23 @@ def test_a_set_of_sites_survives_the_wire(members):
 def test_a_set_may_not_name_a_site_beyond_the_roster():
     with pytest.raises(ProtocolError, match="names site 11; the roster lists 11"):
         parse_set(b"\x00\x08", 11)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 5])
+def test_every_leaf_leads_to_the_root_and_no_other_place_or_leaf_does(depth):
+    for missing in range(1 << depth):
+        places = [place for place in range(1 << depth) if place != missing or not depth]
+        leaves = {place: bytes([place + 1]) * 32 for place in places}
+        tree = grow(leaves, depth)
+        for place, leaf in leaves.items():
+            beside = path(tree, place)
+            assert len(beside) == 32 * depth
+            assert climb(leaf, place, beside) == root(tree)
+            assert climb(bytes(31) + b"x", place, beside) != root(tree)
+            assert not any(climb(leaf, place ^ 1 << k, beside) == root(tree) for k in range(depth))
+            for at in range(len(beside)):
+                changed = beside[:at] + bytes([beside[at] ^ 1]) + beside[at + 1 :]
+                assert climb(leaf, place, changed) != root(tree)
 
 
 def test_every_message_has_one_length_whatever_its_content():

@@ -89,8 +89,8 @@ def test_the_masked_vector_is_the_sum_that_the_documentation_writes(recorded):
 
 
 def test_every_share_is_sealed_hashed_and_committed_to_under_the_list_of_keys(recorded):
-    party, channels, secrets, shares, _, link = recorded
-    size = 2 * KEY + (40 + 16 + 2 * 33 + 16 - 32) + SIGNATURE
+    _, channels, secrets, shares, _, link = recorded
+    size = 2 * 24 + 2 * 33 + 16
     private = {
         (i, j): hkdf(channels[i], digest(b"channel key", number(j)))
         for i in range(N)
@@ -104,17 +104,28 @@ def test_every_share_is_sealed_hashed_and_committed_to_under_the_list_of_keys(re
     for i in range(N):
         body = shares[i][HEADER:-SIGNATURE]
         assert body[:32] == digest(b"seed", link, number(i), secrets[i][1])
-        entries = body[97:]
+        entries = body[32 + 2 * 24 + 1 :]
         assert len(entries) == (N - 1) * size
         for place, j in enumerate(k for k in range(N) if k != i):
             entry = entries[place * size : (place + 1) * size]
             binding = digest(b"channel", link, number(i), number(j))
             plain = AESGCM(hkdf(shared(private[i, j], public[j, i]), binding)).decrypt(
-                bytes(12), entry[64:-64], binding
+                bytes(12), entry[48:], binding
             )
-            assert plain[:24] == number(i) + number(j) + party.policy.round_id
-            assert entry[:32] == digest(b"key share", link, number(i), number(j), plain[24:57])
-            assert entry[32:64] == digest(b"seed share", link, number(i), number(j), plain[57:90])
+            assert len(plain) == 66
+            assert entry[:24] == digest(b"key share", link, number(i), number(j), plain[:33])[:24]
+            assert entry[24:48] == digest(b"seed share", link, number(i), number(j), plain[33:])[:24]
+
+
+def root(dealer, body):
+    """The root of the hash tree over what a site deals: four leaves, in the order of their holders."""
+    own, entries = body[: 32 + 2 * 24], body[32 + 2 * 24 + 1 :]
+    size = len(entries) // (N - 1)
+    parts = [entries[size * k : size * (k + 1)] for k in range(N - 1)]
+    parts.insert(dealer, own)
+    leaves = [digest(b"dealt", number(holder), part) for holder, part in enumerate(parts)]
+    pairs = [digest(b"dealt node", *leaves[k : k + 2]) for k in (0, 2)]
+    return digest(b"dealt node", *pairs)
 
 
 def test_every_signature_of_a_site_is_over_the_chain_of_all_lists_before_it():
@@ -129,9 +140,8 @@ def test_every_signature_of_a_site_is_over_the_chain_of_all_lists_before_it():
         replies = party.deliver(outgoing)
         for i, reply in replies.items():
             body = reply[HEADER:-SIGNATURE]
-            signed = digest(
-                b"message", links[-1], b"QSA2" + bytes([kind]) + party.policy.round_id + number(i), body
-            )
+            head = b"QSA3" + bytes([kind]) + party.policy.round_id + number(i)
+            signed = digest(b"message", links[-1], head, root(i, body) if kind == 3 else body)
             Ed25519PublicKey.from_public_bytes(party.policy.roster.keys[i]).verify(reply[-SIGNATURE:], signed)
             assert isinstance(party.sites[i], until)
         if kind == 9:

@@ -1,6 +1,8 @@
 """A site that cheats its peers is named, with a proof; its victims never are, and nobody can be framed."""
 
 import random
+import sys
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -17,26 +19,32 @@ from quintain.federated import (
 )
 from quintain.federated.aggregate import simulate_round
 from quintain.federated.secagg import client, client_masked, dealing, server, transcript, unmasking
-from quintain.federated.secagg.dealing import Dealt, ShareHashes, SharesForHolder
+from quintain.federated.secagg.dealing import Dealt, ShareHashes
 from quintain.federated.secagg.journal import MemoryJournal
+from quintain.federated.secagg.mask_graph import MaskGraph
 from quintain.federated.secagg.messages import (
-    Complaint,
     MessageType,
+    check_signature,
     from_server,
     from_site,
-    pack_complaint,
-    pack_delivery,
-    pack_shares,
     pack_unmask,
-    parse_complaint,
-    parse_delivery,
-    parse_shares,
     parse_unmask,
     server_body,
     site_body,
 )
 from quintain.federated.secagg.primitives import x25519_public
 from quintain.federated.secagg.shamir import PRIME, interpolate, make_shares
+from quintain.federated.secagg.share_messages import (
+    Complaint,
+    deliver,
+    pack_complaint,
+    pack_delivery,
+    pack_shares,
+    parse_complaint,
+    parse_delivery,
+    parse_shares,
+)
+from quintain.federated.secagg.share_tree import root, tree_depth
 from tests.federated.rounds import federation, total
 
 CULPRIT, VICTIM = 1, 0
@@ -66,7 +74,21 @@ class Cheating(InProcessTransport):
             if isinstance(after, client.Joined)
             else spoken.transcript_hash
         )
-        return from_site(kind, self.party.policy, site, body, link, self.party.identities[site])
+        return signed_message(kind, self.party, site, body, link)
+
+
+def signed_message(kind, party, site, body, link):
+    """What a dishonest site says, under its own signature; of shares that is over the root of their tree."""
+    signs = None
+    if kind is MessageType.SHARES:
+        with suppress(ProtocolError):
+            signs = root(tree_of(party.policy, site, parse_shares(body, len(party.policy.roster))))
+    return from_site(kind, party.policy, site, body, link, party.identities[site], root=signs)
+
+
+def tree_of(policy, site, sharing):
+    """The hash tree of what a site deals on the complete graph."""
+    return sharing.tree(site, MaskGraph(len(policy.roster), policy.threshold), tree_depth(policy))
 
 
 def dealing_badly(change):
@@ -82,13 +104,6 @@ def dealing_badly(change):
     return rewrite
 
 
-def signed(state, hashes, sealed):
-    """What a dishonest dealer signs."""
-    context = dealing.channel_context(state.transcript_hash, CULPRIT, VICTIM)
-    given = dealing._signed(context, hashes, sealed)
-    return Dealt(hashes, sealed, dealing.sign(state.context.identity.private.peek(), given))
-
-
 def sealing_key(state):
     private = dealing.channel_private(state.channel_seed.peek(), VICTIM)
     secret = dealing.x25519(private, state.public_keys[VICTIM].channel_public[CULPRIT])
@@ -96,46 +111,46 @@ def sealing_key(state):
 
 
 def resealed(change):
-    """Sealed and hashed anew, properly but for what ``change`` does to the share."""
+    """Sealed and hashed anew, properly but for what ``change`` does to the pair of shares."""
 
     def bad(state, dealt):
         envelope = dealing.channel_context(state.transcript_hash, CULPRIT, VICTIM)
-        share = SharesForHolder.parse(dealing.unseal(sealing_key(state), dealt.sealed, envelope))
-        changed = replace(share, **change(state, share))
-        return dealing.deal(
-            state.context.identity.private.peek(),
-            state.transcript_hash,
-            CULPRIT,
-            VICTIM,
-            sealing_key(state),
-            changed,
-        )
+        pair = dealing.unpack_pair(dealing.unseal(sealing_key(state), dealt.sealed, envelope))
+        return dealing.deal(state.transcript_hash, CULPRIT, VICTIM, sealing_key(state), change(*pair))
+
+    return bad
+
+
+def bound_to(dealer, holder, **of):
+    """Sealed under the right key, but said to be from or for another site, or of another round."""
+
+    def bad(state, dealt):
+        link = of.get("link", state.transcript_hash)
+        envelope = dealing.channel_context(state.transcript_hash, CULPRIT, VICTIM)
+        plain = dealing.unseal(sealing_key(state), dealt.sealed, envelope)
+        other = dealing.channel_context(link, dealer, holder)
+        return replace(dealt, sealed=dealing.seal(sealing_key(state), plain, other))
 
     return bad
 
 
 BAD_SHARES = {
-    "random bytes": lambda state, dealt: signed(state, dealt.hashes, bytes(len(dealt.sealed))),
+    "random bytes": lambda state, dealt: Dealt(dealt.hashes, bytes(len(dealt.sealed))),
     "another key": lambda state, dealt: dealing.deal(
-        state.context.identity.private.peek(),
-        state.transcript_hash,
-        CULPRIT,
-        VICTIM,
-        bytes(32),
-        SharesForHolder(CULPRIT, VICTIM, state.context.policy.round_id, 1, 1),
+        state.transcript_hash, CULPRIT, VICTIM, bytes(32), (1, 1)
     ),
-    "another receiver": resealed(lambda state, share: {"receiver": 2}),
-    "another sender": resealed(lambda state, share: {"sender": 2}),
-    "another round": resealed(lambda state, share: {"round_id": b"y" * 16}),
-    "outside the field": resealed(lambda state, share: {"seed_share": PRIME}),
-    "another hash of the key share": lambda state, dealt: signed(
-        state, replace(dealt.hashes, key=bytes(32)), dealt.sealed
+    "another receiver": bound_to(CULPRIT, 2),
+    "another sender": bound_to(2, VICTIM),
+    "another round": bound_to(CULPRIT, VICTIM, link=bytes(32)),
+    "outside the field": resealed(lambda key_share, _: (key_share, PRIME)),
+    "another hash of the key share": lambda state, dealt: replace(
+        dealt, hashes=replace(dealt.hashes, key=bytes(24))
     ),
-    "another hash of the seed share": lambda state, dealt: signed(
-        state, replace(dealt.hashes, seed=bytes(32)), dealt.sealed
+    "another hash of the seed share": lambda state, dealt: replace(
+        dealt, hashes=replace(dealt.hashes, seed=bytes(24))
     ),
-    "hashes exchanged": lambda state, dealt: signed(
-        state, ShareHashes(dealt.hashes.seed, dealt.hashes.key), dealt.sealed
+    "hashes exchanged": lambda state, dealt: replace(
+        dealt, hashes=ShareHashes(dealt.hashes.seed, dealt.hashes.key)
     ),
 }
 
@@ -152,12 +167,13 @@ def test_who_deals_a_bad_share_is_named_and_not_its_victim(how):
     assert not transport.refusals
 
 
-def test_a_dealer_whose_signature_on_a_share_does_not_hold_is_left_out():
+def test_a_dealer_whose_signature_on_its_shares_does_not_hold_is_left_out(monkeypatch):
     party = federation(4)
-    unsigned = dealing_badly(lambda state, dealt: replace(dealt, signature=bytes(64)))
-    finished = run_round(party.policy, Cheating(party, CULPRIT, MessageType.SHARES, unsigned))
+    cheating = Cheating(party, CULPRIT, MessageType.SHARES, lambda _, body: (body, MessageType.SHARES))
+    monkeypatch.setattr(sys.modules[__name__], "root", lambda tree: bytes(32))
+    finished = run_round(party.policy, cheating)
     assert finished.survivors == ("site-0", "site-2", "site-3")
-    assert "its signature on what it dealt" in finished.refused["site-1"]
+    assert "signature of 'site-1' on its SHARES message" in finished.refused["site-1"]
     assert np.array_equal(finished.total, total([party.words[i] for i in (0, 2, 3)]))
 
 
@@ -210,14 +226,17 @@ def test_a_complaint_of_a_site_that_dealt_nothing_is_refused(dealer):
 
 def test_a_complaint_opens_one_pair_and_is_the_last_word_of_its_site():
     party = federation(4)
-    _, outgoing = party.run(client.SharesSent)
+    state, outgoing = party.run(client.SharesSent)
     victim, culprit = party.sites[VICTIM], party.sites[CULPRIT]
-    bodies = {i: parse_delivery(server_body(outgoing[i]), i, 4) for i in range(4)}
-    bodies[VICTIM][1][CULPRIT] = BAD_SHARES["another round"](culprit, bodies[VICTIM][1][CULPRIT])
+    members, delivered = parse_delivery(server_body(outgoing[VICTIM]), VICTIM, 4, 2)
+    bad = dealing_badly(BAD_SHARES["another round"])
+    body, _ = bad(culprit, pack_shares(state.shared[CULPRIT], 4))
+    said = signed_message(MessageType.SHARES, party, CULPRIT, body, culprit.transcript_hash)
+    sharing = parse_shares(body, 4)
+    tree = tree_of(party.policy, CULPRIT, sharing)
+    delivered[CULPRIT] = deliver(sharing, tree, said[-64:], CULPRIT, VICTIM, culprit.graph)
     message = from_server(
-        MessageType.DELIVERY,
-        party.policy.round_id,
-        pack_delivery(bodies[VICTIM][1], bodies[VICTIM][0], VICTIM, 4),
+        MessageType.DELIVERY, party.policy.round_id, pack_delivery(delivered, members, VICTIM, 4)
     )
     secrets = {
         name: getattr(victim, name)
@@ -261,9 +280,7 @@ def sharing_another(label):
             private = dealing.channel_private(state.channel_seed.peek(), holder)
             secret = dealing.x25519(private, state.public_keys[holder].channel_public[CULPRIT])
             key = dealing.channel_key(secret, state.transcript_hash, CULPRIT, holder)
-            share = SharesForHolder(CULPRIT, holder, site.policy.round_id, *pairs[holder])
-            signing = site.identity.private.peek()
-            dealt[holder] = dealing.deal(signing, state.transcript_hash, CULPRIT, holder, key, share)
+            dealt[holder] = dealing.deal(state.transcript_hash, CULPRIT, holder, key, pairs[holder])
         hashes = ShareHashes.of_pair(state.transcript_hash, CULPRIT, CULPRIT, pairs[CULPRIT])
         return pack_shares(replace(sharing, own_hashes=hashes, dealt=dealt), parties), MessageType.SHARES
 
@@ -286,7 +303,8 @@ def test_who_shares_another_secret_than_it_committed_to_is_named(label, stage):
 @pytest.mark.parametrize("label", ["key_share", "seed_share"])
 def test_a_share_off_the_polynomial_is_its_dealers_lie_though_another_reveals_it(label):
     party = federation(4)
-    off = resealed(lambda state, share: {label: (getattr(share, label) + 1) % PRIME})
+    place = ("key_share", "seed_share").index(label)
+    off = resealed(lambda *pair: tuple((one + (k == place)) % PRIME for k, one in enumerate(pair)))
     stage = DropoutStage.MASKED if label == "key_share" else DropoutStage.UNMASK
     transport = Cheating(party, CULPRIT, MessageType.SHARES, dealing_badly(off), {CULPRIT: stage})
     with pytest.raises(SabotageError, match="start another without site-1") as caught:
@@ -422,19 +440,12 @@ def one_share_off(dealer):
     """A dealer whose share for site 0 lies off its polynomial, hashed and signed as it should be."""
 
     def rewrite(state, body):
-        site, parties = state.context, len(state.context.policy.roster)
+        parties = len(state.context.policy.roster)
         sharing = parse_shares(body, parties)
         private = dealing.channel_private(state.channel_seed.peek(), VICTIM)
         secret = dealing.x25519(private, state.public_keys[VICTIM].channel_public[dealer])
         key = dealing.channel_key(secret, state.transcript_hash, dealer, VICTIM)
-        dealt = dealing.deal(
-            site.identity.private.peek(),
-            state.transcript_hash,
-            dealer,
-            VICTIM,
-            key,
-            SharesForHolder(dealer, VICTIM, site.policy.round_id, 1, 1),
-        )
+        dealt = dealing.deal(state.transcript_hash, dealer, VICTIM, key, (1, 1))
         return pack_shares(
             replace(sharing, dealt={**sharing.dealt, VICTIM: dealt}), parties
         ), MessageType.SHARES
@@ -556,8 +567,8 @@ def test_a_false_share_of_a_silent_sites_mask_key_is_its_holders_lie():
 @pytest.mark.parametrize(
     "change",
     [
-        lambda pair: replace(pair, hashes=replace(pair.hashes, key=bytes(32))),
-        lambda pair: replace(pair, hashes=replace(pair.hashes, seed=bytes(32))),
+        lambda pair: replace(pair, hashes=replace(pair.hashes, key=bytes(24))),
+        lambda pair: replace(pair, hashes=replace(pair.hashes, seed=bytes(24))),
         lambda pair: replace(pair, sealed=bytes(len(pair.sealed))),
     ],
     ids=["key", "seed", "sealed"],
@@ -566,9 +577,17 @@ def test_a_dealer_signs_both_hashes_and_the_sealed_pair(change):
     party = federation(4)
     state, outgoing = server.open_round(party.policy)
     state, outgoing = server.step(state, party.deliver(outgoing))
-    pair = parse_shares(site_body(party.deliver(outgoing)[0]), 4).dealt[1]
-    assert dealing.is_signed(party.policy, state.transcript_hash, 0, 1, pair)
-    assert not dealing.is_signed(party.policy, state.transcript_hash, 0, 1, change(pair))
+    reply = party.deliver(outgoing)[0]
+    sharing = parse_shares(site_body(reply), 4)
+    tree = tree_of(party.policy, 0, sharing)
+    check_signature(MessageType.SHARES, party.policy, 0, root(tree), state.transcript_hash, reply[-64:])
+    given = deliver(sharing, tree, reply[-64:], 0, 1, state.graph)
+    assert given.root(0, 1, state.graph) == root(tree)
+    assert replace(given, dealt=change(given.dealt)).root(0, 1, state.graph) != root(tree)
+    assert given.root(0, 2, state.graph) != root(tree)
+    for part in ("commitment", "own_hashes"):
+        other = replace(sharing, **{part: bytes(32) if part == "commitment" else sharing.dealt[1].hashes})
+        assert root(tree_of(party.policy, 0, other)) != root(tree)
 
 
 def test_a_complaint_leaves_nothing_secret_in_the_state_that_it_came_from(monkeypatch):
@@ -605,9 +624,9 @@ def test_who_trains_or_sums_is_told_the_name(monkeypatch):
     """Through the entry point that users call: the error carries the name, and tells no victim's."""
     true = dealing.deal
 
-    def bad(signing, link, dealer, holder, key, share):
+    def bad(link, dealer, holder, key, pair):
         cheats = (dealer, holder) == (2, 0)
-        return true(signing, link, dealer, holder, bytes(32) if cheats else key, share)
+        return true(link, dealer, holder, bytes(32) if cheats else key, pair)
 
     given = {f"site-{i}": np.zeros(3) for i in range(4)}
     assert secure_sum(given).accused == ()

@@ -193,7 +193,7 @@ def test_a_sum_that_one_site_made_impossible_is_refused(lie, match):
     ("messages", "reason"),
     [
         ({1: None}, "a NoneType"),
-        ({1: "QSA2"}, "a str"),
+        ({1: "QSA3"}, "a str"),
         ({1: 7}, "an? int"),
         ({1: ["x"]}, "a list"),
         ({1: np.zeros(9)}, "a ndarray"),
@@ -214,4 +214,4 @@ def test_what_is_no_state_or_no_mapping_is_refused_by_name():
         with pytest.raises(ProtocolError, match=f"state is a {type(state).__name__}"):
             server.step(state, {})
     with pytest.raises(ProtocolError, match="messages is a list"):
-        server.step(server.open_round(party.policy)[0], [b"QSA2"])
+        server.step(server.open_round(party.policy)[0], [b"QSA3"])

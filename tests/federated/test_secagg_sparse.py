@@ -29,9 +29,7 @@ from quintain.federated.secagg.mask_graph import MaskGraph
 from quintain.federated.secagg.messages import (
     MessageType,
     from_server,
-    pack_delivery,
     pack_set,
-    parse_delivery,
     parse_unmask,
     server_body,
     set_bytes,
@@ -39,6 +37,8 @@ from quintain.federated.secagg.messages import (
 )
 from quintain.federated.secagg.policy import Task
 from quintain.federated.secagg.shamir import interpolate
+from quintain.federated.secagg.share_messages import pack_delivery, parse_delivery
+from quintain.federated.secagg.share_tree import tree_depth
 from quintain.federated.secagg_sum import run_round
 from quintain.federated.transport import DropoutStage
 from quintain.federated.unmasking_attack import attack_masks
@@ -276,7 +276,7 @@ def test_a_server_that_says_most_neighbors_did_not_share_is_refused():
         party = thin()
         state, outgoing = party.run(client.SharesSent)
         beside = state.graph.neighbors(0)
-        members, dealt = parse_delivery(server_body(outgoing[0]), 0, N, beside)
+        members, dealt = parse_delivery(server_body(outgoing[0]), 0, N, tree_depth(party.policy), beside)
         left = set(beside[:2])
         members = tuple(i for i in members if i not in beside or i in left)
         party.policy = replace(party.policy)
@@ -451,10 +451,9 @@ def test_masks_that_leave_words_bare_are_noticed_along_a_sparse_graph(monkeypatc
 def test_who_deals_a_neighbor_a_bad_share_is_named(monkeypatch):
     deal = dealing.deal
 
-    def bad_deal(signing, transcript_hash, dealer, holder, key, share):
-        if (dealer, holder) == bad_deal.pair:
-            share = replace(share, round_id=b"another round id")
-        return deal(signing, transcript_hash, dealer, holder, key, share)
+    def bad_deal(transcript_hash, dealer, holder, key, pair):
+        key = bytes(32) if (dealer, holder) == bad_deal.pair else key
+        return deal(transcript_hash, dealer, holder, key, pair)
 
     with sparse(4, 2):
         party = thin()

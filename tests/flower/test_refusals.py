@@ -377,7 +377,7 @@ def test_a_node_that_is_not_on_the_roster_takes_nobodys_place(tmp_path):
             if kind_of(message) is MessageType.OFFER:
                 held[site] = reply
                 if site == 0:
-                    reply.content[PROTOCOL_RECORD]["message"] = b"QSA2" + bytes(200)
+                    reply.content[PROTOCOL_RECORD]["message"] = b"QSA3" + bytes(200)
             return reply
 
     strategy = SecAgg(FedAvg(fraction_evaluate=0.0), terms_of(enrol(tmp_path)))

@@ -22,13 +22,12 @@ from quintain.federated.secagg.keys import Identity, Roster
 from quintain.federated.secagg.messages import (
     MessageType,
     from_server,
-    pack_delivery,
     pack_set,
     pack_signatures,
-    parse_delivery,
     server_body,
 )
 from quintain.federated.secagg.policy import Policy
+from quintain.federated.secagg.share_messages import pack_delivery, parse_delivery
 from quintain.federated.secagg_sum import SecureSum
 from quintain.testing import TamperingTransport, check_aggregation
 
@@ -330,7 +329,7 @@ def test_two_stories_of_who_has_shared_are_not_opened_by_one_list_of_survivors()
     four = (0, 1, 2, 3)
     for i in (1, 2, 3):
         dealt = {
-            j: pair for j, pair in parse_delivery(server_body(outgoing[i]), i, 5)[1].items() if j in four
+            j: pair for j, pair in parse_delivery(server_body(outgoing[i]), i, 5, 3)[1].items() if j in four
         }
         outgoing[i] = from_server(MessageType.DELIVERY, policy.round_id, pack_delivery(dealt, four, i, 5))
     signatures = {}

@@ -15,7 +15,6 @@ from quintain.federated.secagg.messages import (
     parse_key_list,
     parse_keys,
     parse_set,
-    parse_shares,
     parse_unmask,
     parse_vector,
     server_body,
@@ -23,6 +22,7 @@ from quintain.federated.secagg.messages import (
     site_body,
 )
 from quintain.federated.secagg.policy import Policy
+from quintain.federated.secagg.share_messages import parse_shares
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,31 +11,28 @@ from quintain.federated.secagg.client_states import Done, Masked, SharesSent
 from quintain.federated.secagg.dealing import Dealt, SharePair, pack_pair, unpack_pair
 from quintain.federated.secagg.encoding import EncodedVector
 from quintain.federated.secagg.keys import Identity
-from quintain.federated.secagg.messages import (
-    Complaint,
-    MessageType,
-    open_server,
-    pack_complaint,
-    parse_delivery,
-)
+from quintain.federated.secagg.messages import MessageType, check_signature, open_server
 from quintain.federated.secagg.policy import Policy
 from quintain.federated.secagg.primitives import KEY_BYTES, authenticate, tagged_hash
 from quintain.federated.secagg.secret import Secret, wipe
+from quintain.federated.secagg.share_messages import Complaint, Delivered, pack_complaint, parse_delivery
+from quintain.federated.secagg.share_tree import tree_depth
 
 
 def send_masked(state: SharesSent, message: bytes) -> tuple[Masked | Done, bytes]:
     """Open what the peers dealt; send the masked vector, or prove who dealt a bad share."""
     site = state.context
     policy, own = site.policy, site.index
-    sharing, dealt = parse_delivery(
+    sharing, delivered = parse_delivery(
         open_server(message, MessageType.DELIVERY, policy),
         own,
         len(policy.roster),
+        tree_depth(policy),
         state.graph.neighbors(own),
     )
     require_members("sites have shared", sharing, within=state.members, minimum=policy.threshold, site=site)
-    require_neighbors("have shared", tuple(dealt), state.graph)
-    _require_signed(state, dealt)
+    require_neighbors("have shared", tuple(delivered), state.graph)
+    _require_signed(state, delivered)
     transcript_hash = transcript.append_sharers(state.transcript_hash, sharing, len(policy.roster))
     # open what each peer dealt; the first bad share ends the round for this site
     held = {own: unpack_pair(state.own_share.peek())}
@@ -44,9 +41,9 @@ def send_masked(state: SharesSent, message: bytes) -> tuple[Masked | Done, bytes
     secrets_by_peer = {
         peer: packed_secrets[k * KEY_BYTES : (k + 1) * KEY_BYTES] for k, peer in enumerate(peers)
     }
-    for dealer in dealt:
+    for dealer, one in delivered.items():
         try:
-            held[dealer] = _opened_pair(state, dealer, secrets_by_peer[dealer], dealt[dealer])
+            held[dealer] = _opened_pair(state, dealer, secrets_by_peer[dealer], one.dealt)
         except ProtocolError:
             return _complain(state, dealer, transcript_hash)
 
@@ -56,7 +53,7 @@ def send_masked(state: SharesSent, message: bytes) -> tuple[Masked | Done, bytes
     site.journal.claim_update(policy.task.federation, policy.task.counter, policy.model_hash, policy.round_id)
     encoded, mask, seed = state.encoded.take(), state.mask_key.take(), state.self_mask_seed.take()
     # y_i = x_i + G(b_i) + sum of signed pair masks; then every secret is wiped
-    publics = {peer: state.public_keys[peer].mask_public for peer in dealt}
+    publics = {peer: state.public_keys[peer].mask_public for peer in delivered}
     vector = masks.mask_vector(encoded, mask, seed, publics, transcript_hash, own)
     reply = site.reply(MessageType.MASKED, vector.view(np.uint8).data, transcript_hash)
     for buffer in (mask, seed):
@@ -67,18 +64,21 @@ def send_masked(state: SharesSent, message: bytes) -> tuple[Masked | Done, bytes
     return Masked(site, packed, sharing, state.graph, transcript_hash), reply
 
 
-def _require_signed(state: SharesSent, dealt: Mapping[int, Dealt]) -> None:
+def _require_signed(state: SharesSent, delivered: Mapping[int, Delivered]) -> None:
     """Refuse a delivery in which a pair of shares is not what its dealer signed.
 
     Nobody but the server is to blame then.
     """
     policy = state.context.policy
-    for dealer, pair in dealt.items():
-        if not dealing.is_signed(policy, state.transcript_hash, dealer, state.context.index, pair):
+    for dealer, one in delivered.items():
+        root = one.root(dealer, state.context.index, state.graph)
+        try:
+            check_signature(MessageType.SHARES, policy, dealer, root, state.transcript_hash, one.signature)
+        except ProtocolError as error:
             raise ProtocolError(
                 f"the signature of {policy.roster.names[dealer]!r} on the shares that it dealt this site "
                 "does not hold; expected what it dealt, unchanged: leave this round"
-            )
+            ) from error
 
 
 def _opened_pair(state: SharesSent, dealer: int, secret: bytearray, dealt: Dealt) -> SharePair:

@@ -4,19 +4,19 @@ from quintain.core.errors import ProtocolError
 from quintain.federated.secagg import dealing, transcript
 from quintain.federated.secagg.client_checks import require_members, require_neighbors
 from quintain.federated.secagg.client_states import Joined, SharesSent
-from quintain.federated.secagg.dealing import ShareHashes, SharesForHolder, pack_pair
+from quintain.federated.secagg.dealing import ShareHashes, pack_pair
 from quintain.federated.secagg.key_list import KeyList, keys_hash, read_key_list
 from quintain.federated.secagg.messages import (
-    DealtShares,
     MessageType,
     check_signature,
     open_server,
     pack_keys,
-    pack_shares,
 )
-from quintain.federated.secagg.primitives import KEY_BYTES, load_ed25519, x25519
+from quintain.federated.secagg.primitives import KEY_BYTES, x25519
 from quintain.federated.secagg.secret import Secret
 from quintain.federated.secagg.shamir import make_shares, random_bytes
+from quintain.federated.secagg.share_messages import DealtShares, pack_shares
+from quintain.federated.secagg.share_tree import root, tree_depth
 
 
 def send_shares(state: Joined, message: bytes) -> tuple[SharesSent, bytes]:
@@ -33,7 +33,7 @@ def send_shares(state: Joined, message: bytes) -> tuple[SharesSent, bytes]:
         i: x25519(channel_keys[graph.slot(own, i)], keys[i].channel_public[own]) for i in peers
     }
 
-    # deal a share of the mask key and of the self-mask seed to each peer, sealed and signed
+    # deal a share of the mask key and of the self-mask seed to each peer, sealed; one signature for all
     seed = random_bytes(site.entropy, KEY_BYTES)
     points = [i + 1 for i in sorted({own, *peers})]
     key_shares = make_shares(
@@ -41,15 +41,13 @@ def send_shares(state: Joined, message: bytes) -> tuple[SharesSent, bytes]:
     )
     seed_shares = make_shares(int.from_bytes(seed, "big"), graph.threshold, points, site.entropy)
     pairs = {i: (key_shares[i + 1], seed_shares[i + 1]) for i in (own, *peers)}
-    signing = load_ed25519(site.identity.private.peek())
     dealt = {
         i: dealing.deal(
-            signing,
             transcript_hash,
             own,
             i,
             dealing.channel_key(channel_secrets[i], transcript_hash, own, i),
-            SharesForHolder(own, i, policy.round_id, *pairs[i]),
+            pairs[i],
         )
         for i in peers
     }
@@ -59,7 +57,12 @@ def send_shares(state: Joined, message: bytes) -> tuple[SharesSent, bytes]:
         ShareHashes.of_pair(transcript_hash, own, own, pairs[own]),
         dealt,
     )
-    reply = site.reply(MessageType.SHARES, pack_shares(sharing, len(policy.roster)), transcript_hash)
+    reply = site.reply(
+        MessageType.SHARES,
+        pack_shares(sharing, len(policy.roster)),
+        transcript_hash,
+        root=root(sharing.tree(own, graph, tree_depth(policy))),
+    )
     kept = Secret(pack_pair(pairs[own]))
     state.channel_keys.erase()
     return SharesSent(

@@ -22,9 +22,16 @@ class RoundContext:
     journal: Journal = field(repr=False)
     entropy: Entropy = field(repr=False)
 
-    def reply(self, kind: MessageType, body: bytes | memoryview, transcript_hash: bytes) -> bytes:
-        """A signed message of this site."""
-        return from_site(kind, self.policy, self.index, body, transcript_hash, self.identity)
+    def reply(
+        self,
+        kind: MessageType,
+        body: bytes | memoryview,
+        transcript_hash: bytes,
+        *,
+        root: bytes | None = None,
+    ) -> bytes:
+        """A signed message of this site; of shares the root of their hash tree is signed."""
+        return from_site(kind, self.policy, self.index, body, transcript_hash, self.identity, root=root)
 
 
 @dataclass(frozen=True, slots=True)

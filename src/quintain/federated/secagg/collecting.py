@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -10,8 +11,9 @@ from quintain.core.errors import ProtocolError, SabotageError
 from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector
 from quintain.federated.secagg.keys import RoundKeys
 from quintain.federated.secagg.mask_graph import MaskGraph
-from quintain.federated.secagg.messages import DealtShares, MessageType, SiteSet, open_site
+from quintain.federated.secagg.messages import MessageType, SiteSet, open_site
 from quintain.federated.secagg.policy import Policy
+from quintain.federated.secagg.share_messages import DealtShares
 
 Messages = Mapping[int, bytes]
 Arrivals = Messages | Iterator[tuple[int, bytes]]
@@ -59,16 +61,34 @@ class RoundOutcome:
 
 
 def gather(
-    state: RoundInProgress, messages: Messages, expected: SiteSet, read: Callable[[int, bytes, bytes], T]
+    state: RoundInProgress,
+    messages: Messages,
+    expected: SiteSet,
+    read: Callable[[int, bytes, bytes], T],
+    root_of: Callable[[int, bytes], bytes] | None = None,
 ) -> tuple[dict[int, T], dict[str, str]]:
-    """What the good messages say, by site in order, and the reasons against the others, old and new."""
+    """What the good messages say, by site in order, and the reasons against the others, old and new.
+
+    Args:
+        state: The round.
+        messages: By site.
+        expected: Sites of which one is expected.
+        read: What makes something of site, body and signature.
+        root_of: What a site's signature is over, where that is not the body.
+    """
     good: dict[int, T] = {}
     refused = dict(state.refused)
     for i in sorted(set(messages) & set(expected)):
         try:
-            good[i] = read(
-                i, *open_site(messages[i], state.expected_type, state.policy, i, state.transcript_hash)
+            body, signature = open_site(
+                messages[i],
+                state.expected_type,
+                state.policy,
+                i,
+                state.transcript_hash,
+                root_of=root_of and partial(root_of, i),
             )
+            good[i] = read(i, body, signature)
         except ProtocolError as error:
             refused[state.policy.roster.names[i]] = str(error)
     return good, refused

@@ -1,8 +1,8 @@
 """Shares from the site that deals them to the site that holds them: hashed, sealed, signed, and disputed.
 
-A site deals each holder two shares, of its mask key and of its self-mask seed. It signs, for that holder
-alone, a hash of each and the sealed pair. Three rules follow, by which a liar is named and nobody else can
-be:
+A site deals each holder two shares, of its mask key and of its self-mask seed. It signs a hash of each and
+the sealed pair, for all holders at once, by the root of a hash tree (``share_tree``), and a holder sees its
+own part alone. Three rules follow, by which a liar is named and nobody else can be:
 
 - The holder checks the signature, opens the seal, and checks both hashes. If the signature holds and the rest
   does not, the dealer is to blame, and the holder can prove it: sites have a separate X25519 key for each
@@ -16,38 +16,38 @@ be:
   have complained. If the shares with the right hashes do not give the secret that the dealer committed to, by
   its public mask key or by the hash of its seed, then the dealer dealt them falsely.
 
-All this assumes that Ed25519 signatures are unforgeable and that SHA-256 collides for nobody. The hash of a
-share hides it since a share is uniform over 2^256 values.
+All this assumes that Ed25519 signatures are unforgeable, that SHA-256 collides for nobody, and that nobody
+finds a second share with the 24-byte hash of a given one. Should a dealer find two shares with one hash, then
+an honest holder still reveals the one that it was dealt; and where a holder that sides with the dealer
+reveals the other, what does not fit the commitment is put down to the dealer. The hash of a share hides it
+since a share is uniform over 2^256 values.
 """
 
-import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from dataclasses import dataclass
 
 from quintain.core.errors import ProtocolError
 from quintain.federated.secagg.keys import RoundKeys
-from quintain.federated.secagg.policy import HASH_BYTES, ROUND_BYTES, Policy
+from quintain.federated.secagg.policy import Policy
 from quintain.federated.secagg.primitives import (
     KEY_BYTES,
-    SIGNATURE_BYTES,
     TAG_BYTES,
     derive_key,
     expect_length,
     seal,
-    sign,
     tagged_hash,
     unseal,
-    verify,
     x25519,
     x25519_public,
 )
 from quintain.federated.secagg.shamir import PRIME, SHARE_BYTES
 
-_SHARE = struct.Struct(f">II{ROUND_BYTES}s{SHARE_BYTES}s{SHARE_BYTES}s")
-SEALED_BYTES = _SHARE.size + TAG_BYTES
-DEALT_BYTES = 2 * HASH_BYTES + SEALED_BYTES + SIGNATURE_BYTES
+SHARE_HASH_BYTES = 24
+"""Bytes of a share's hash. Second preimages cost 2^192; a collision, at 2^96, helps no dealer: see above."""
+
+HASH_PAIR_BYTES = 2 * SHARE_HASH_BYTES
+SEALED_BYTES = 2 * SHARE_BYTES + TAG_BYTES
+DEALT_BYTES = HASH_PAIR_BYTES + SEALED_BYTES
 
 SharePair = tuple[int, int]
 
@@ -67,88 +67,42 @@ class ShareHashes:
             share_hash("seed share", transcript_hash, dealer, holder, pair[1]),
         )
 
-
-@dataclass(frozen=True, slots=True)
-class SharesForHolder:
-    """One site's shares for another, as they stand inside the seal.
-
-    They are of its mask key and of its self-mask seed.
-    """
-
-    sender: int
-    receiver: int
-    round_id: bytes
-    key_share: int = field(repr=False)
-    seed_share: int = field(repr=False)
-
     def pack(self) -> bytes:
-        """The layout inside the sealed text."""
-        return _SHARE.pack(
-            self.sender,
-            self.receiver,
-            self.round_id,
-            self.key_share.to_bytes(SHARE_BYTES, "big"),
-            self.seed_share.to_bytes(SHARE_BYTES, "big"),
-        )
+        """The layout on the wire."""
+        return self.key + self.seed
 
     @classmethod
-    def parse(cls, data: bytes) -> "SharesForHolder":
-        """Read ``pack``'s layout.
-
-        A seal keeps it whole; its sender may still have filled it with anything.
-        """
-        expect_length(data, _SHARE.size, "a share")
-        sender, receiver, round_id, key_share, seed_share = _SHARE.unpack(data)
-        return cls(
-            sender, receiver, round_id, int.from_bytes(key_share, "big"), int.from_bytes(seed_share, "big")
-        )
+    def parse(cls, data: bytes) -> "ShareHashes":
+        """Read ``pack``'s layout."""
+        expect_length(data, HASH_PAIR_BYTES, "a pair of hashes")
+        return cls(data[:SHARE_HASH_BYTES], data[SHARE_HASH_BYTES:])
 
 
 @dataclass(frozen=True, slots=True)
 class Dealt:
-    """What a dealer sends one holder: hashes of its shares, the sealed shares, and a signature on both."""
+    """What a dealer sends one holder: hashes of its shares, and the sealed shares."""
 
     hashes: ShareHashes
     sealed: bytes
-    signature: bytes
 
     def pack(self) -> bytes:
         """The layout on the wire."""
-        return self.hashes.key + self.hashes.seed + self.sealed + self.signature
+        return self.hashes.pack() + self.sealed
 
     @classmethod
     def parse(cls, data: bytes) -> "Dealt":
         """Read ``pack``'s layout."""
         expect_length(data, DEALT_BYTES, "a dealt pair of shares")
-        hashes = ShareHashes(data[:HASH_BYTES], data[HASH_BYTES : 2 * HASH_BYTES])
-        return cls(hashes, data[2 * HASH_BYTES : -SIGNATURE_BYTES], data[-SIGNATURE_BYTES:])
+        return cls(ShareHashes.parse(data[:HASH_PAIR_BYTES]), data[HASH_PAIR_BYTES:])
 
 
-def deal(
-    signing: Ed25519PrivateKey | bytes | bytearray,
-    transcript_hash: bytes,
-    dealer: int,
-    holder: int,
-    key: bytes,
-    share: SharesForHolder,
-) -> Dealt:
-    """Hash, seal under ``key`` and sign one holder's shares."""
-    hashes = ShareHashes.of_pair(transcript_hash, dealer, holder, (share.key_share, share.seed_share))
-    context = channel_context(transcript_hash, dealer, holder)
-    sealed = seal(key, share.pack(), context)
-    return Dealt(hashes, sealed, sign(signing, _signed(context, hashes, sealed)))
+def deal(transcript_hash: bytes, dealer: int, holder: int, key: bytes, pair: SharePair) -> Dealt:
+    """Hash one holder's shares, and seal them under ``key``.
 
-
-def is_signed(policy: Policy, transcript_hash: bytes, dealer: int, holder: int, dealt: Dealt) -> bool:
-    """Whether the dealer's pinned identity signed exactly this for this holder, in this round.
-
-    The signature is over the list of keys, too.
+    Dealer, holder and round stand in the context that the seal and its key are bound to.
     """
-    return verify(
-        policy.roster.keys[dealer],
-        _signed(channel_context(transcript_hash, dealer, holder), dealt.hashes, dealt.sealed),
-        dealt.signature,
-    )
+    hashes = ShareHashes.of_pair(transcript_hash, dealer, holder, pair)
+    return Dealt(hashes, seal(key, pack_pair(pair), channel_context(transcript_hash, dealer, holder)))
 
 
 def open_dealt(
@@ -157,14 +111,11 @@ def open_dealt(
     """The shares of a pair that is as it should be.
 
     Raises:
-        ProtocolError: If it does not open, names other sites or another round, lies outside the field, or has
-            other hashes.
+        ProtocolError: If it does not open, as if it was made for other sites or another round, lies outside
+            the field, or has other hashes.
     """
-    share = SharesForHolder.parse(unseal(key, dealt.sealed, channel_context(transcript_hash, dealer, holder)))
+    pair = unpack_pair(unseal(key, dealt.sealed, channel_context(transcript_hash, dealer, holder)))
     name = policy.roster.names[dealer]
-    if (share.sender, share.receiver, share.round_id) != (dealer, holder, policy.round_id):
-        raise ProtocolError(f"the share that {name!r} sealed names another pair of sites or another round")
-    pair = share.key_share, share.seed_share
     if max(pair) >= PRIME:
         raise ProtocolError(f"the share that {name!r} sealed lies outside the field")
     if ShareHashes.of_pair(transcript_hash, dealer, holder, pair) != dealt.hashes:
@@ -205,9 +156,8 @@ def is_guilty(
 
 def share_hash(label: str, transcript_hash: bytes, dealer: int, holder: int, value: int) -> bytes:
     """The hash that stands for one share."""
-    return tagged_hash(
-        label, transcript_hash, _number(dealer), _number(holder), value.to_bytes(SHARE_BYTES, "big")
-    )
+    share = value.to_bytes(SHARE_BYTES, "big")
+    return tagged_hash(label, transcript_hash, _number(dealer), _number(holder), share)[:SHARE_HASH_BYTES]
 
 
 def seed_commitment(transcript_hash: bytes, site: int, seed: bytes | bytearray) -> bytes:
@@ -245,10 +195,6 @@ def pack_pair(pair: SharePair) -> bytes:
 def unpack_pair(data: bytes | bytearray) -> SharePair:
     """Read ``pack_pair``'s layout."""
     return int.from_bytes(data[:SHARE_BYTES], "big"), int.from_bytes(data[SHARE_BYTES:], "big")
-
-
-def _signed(context: bytes, hashes: ShareHashes, sealed: bytes) -> bytes:
-    return tagged_hash("dealt", context, hashes.key, hashes.seed, sealed)
 
 
 def _number(site: int) -> bytes:

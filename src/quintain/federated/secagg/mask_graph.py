@@ -51,6 +51,10 @@ class MaskGraph:
         """Return the place of a neighbor's key among a site's channel keys."""
         return peer if self.rows is None else bisect_left(self.rows[site], peer)
 
+    def own_slot(self, site: int) -> int:
+        """Return a site's own place, where it has one beside its neighbors."""
+        return site if self.rows is None else len(self.rows[site])
+
     def weakness(self, survivors: Collection[int], names: Sequence[str]) -> str:
         """Say why the masks of these survivors would not hide each of them; nothing if they would.
 

@@ -1,23 +1,23 @@
 """The messages of the protocol: fixed layouts with length checks; all else is a ``ProtocolError``.
 
 Every message starts with magic, kind, round id and sender. A site's message ends in its signature over the
-transcript so far, the header and the body. Sets of sites are bit maps over the roster, so that no site can
+transcript so far, the header and the body (of shares: the root of a hash tree over it, ``share_messages``).
+Sets of sites are bit maps over the roster, so that no site can
 stand in one twice.
 """
 
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
 
 from quintain.core.errors import ProtocolError
-from quintain.federated.secagg.dealing import DEALT_BYTES, Dealt, ShareHashes
 from quintain.federated.secagg.encoding import WORD_DTYPE, EncodedVector
 from quintain.federated.secagg.keys import Identity, RoundKeys
-from quintain.federated.secagg.policy import HASH_BYTES, Policy
+from quintain.federated.secagg.policy import Policy
 from quintain.federated.secagg.primitives import (
     KEY_BYTES,
     SIGNATURE_BYTES,
@@ -29,12 +29,11 @@ from quintain.federated.secagg.primitives import (
 )
 from quintain.federated.secagg.shamir import SHARE_BYTES
 
-MAGIC = b"QSA2"
+MAGIC = b"QSA3"
 SERVER_ID = 2**32 - 1
 _HEADER = struct.Struct(">4sB16sI")
 _OFFER = struct.Struct(">IIIIQdQQ32s32sQ32s32s32s32s32s")
 _SPARSE = struct.Struct(">II")
-_COMPLAINT = struct.Struct(f">I{KEY_BYTES}s")
 
 SiteSet = tuple[int, ...]
 
@@ -74,39 +73,6 @@ class SignedKeys:
     signature: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class DealtShares:
-    """The message by which a site shares its secrets.
-
-    Args:
-        commitment: The hash that commits it to its self-mask seed.
-        own_hashes: The hashes of the shares that it keeps.
-        dealt: By holder, what it deals the others.
-    """
-
-    commitment: bytes
-    own_hashes: ShareHashes
-    dealt: Mapping[int, Dealt]
-
-    def hashes(self, holder: int) -> ShareHashes:
-        """Return the hashes of one holder's shares.
-
-        Those that it keeps itself where ``holder`` is nobody that it dealt to.
-        """
-        return self.dealt[holder].hashes if holder in self.dealt else self.own_hashes
-
-
-@dataclass(frozen=True, slots=True)
-class Complaint:
-    """A site's word that what ``dealer`` dealt it is bad.
-
-    The private channel key for this pair proves it.
-    """
-
-    dealer: int
-    private: bytes = field(repr=False)
-
-
 # -- envelopes
 # ------------------------------------------------------------------------------------------------------------
 
@@ -123,10 +89,13 @@ def from_site(
     body: bytes | memoryview,
     transcript_hash: bytes,
     identity: Identity,
+    *,
+    root: bytes | None = None,
 ) -> bytes:
-    """A site's message with its signature."""
+    """A site's message with its signature, which is over the body, or over the root of its hash tree."""
     head = _HEADER.pack(MAGIC, kind, policy.round_id, site)
-    return b"".join((head, body, identity.sign(_signed(transcript_hash, head, body))))
+    signed = _signed(transcript_hash, head, body if root is None else root)
+    return b"".join((head, body, identity.sign(signed)))
 
 
 def open_server(data: bytes, kind: MessageType, policy: Policy) -> bytes:
@@ -136,12 +105,28 @@ def open_server(data: bytes, kind: MessageType, policy: Policy) -> bytes:
 
 
 def open_site(
-    data: bytes, kind: MessageType, policy: Policy, site: int, transcript_hash: bytes
+    data: bytes,
+    kind: MessageType,
+    policy: Policy,
+    site: int,
+    transcript_hash: bytes,
+    *,
+    root_of: Callable[[bytes], bytes] | None = None,
 ) -> tuple[bytes, bytes]:
-    """Body and signature of a site's message, verified under its pinned identity and this transcript."""
+    """Body and signature of a site's message, verified under its pinned identity and this transcript.
+
+    Args:
+        data: The message.
+        kind: What it is to be.
+        policy: The terms.
+        site: Its sender.
+        transcript_hash: So far.
+        root_of: What the signature is over, where it is not the body itself: the root of its hash tree.
+    """
     _check_site_head(data, kind, policy, site)
     body, signature = site_body(data), data[-SIGNATURE_BYTES:]
-    check_signature(kind, policy, site, body, transcript_hash, signature)
+    signed = body if root_of is None else root_of(body)
+    check_signature(kind, policy, site, signed, transcript_hash, signature)
     return body, signature
 
 
@@ -163,7 +148,7 @@ def check_signature(
 ) -> None:
     """Refuse a site's message unless its pinned identity signed exactly it.
 
-    The signature is for this round and this transcript.
+    The signature is for this round and this transcript. Of shares it is over the root of their tree.
     """
     head = _HEADER.pack(MAGIC, kind, policy.round_id, site)
     if not verify(policy.roster.keys[site], _signed(transcript_hash, head, body), signature):
@@ -282,7 +267,7 @@ def parse_keys(body: bytes, site: int, num_sites: int, slots: int | None = None)
     a power a key and is the server's to ask of mask keys (``check_mask_key``).
     """
     places = [peer for peer in range(num_sites) if peer != site] if slots is None else list(range(slots))
-    entries = _entries(body, 1 + len(places), KEY_BYTES, "a site's keys")
+    entries = split_entries(body, 1 + len(places), KEY_BYTES, "a site's keys")
     different = frozenset(entries)
     if len(different) < len(entries) or not are_ordinary(different):
         raise ProtocolError(
@@ -315,68 +300,11 @@ def pack_key_list(listed: Mapping[int, SignedKeys], num_sites: int) -> bytes:
 def parse_key_list(body: bytes, num_sites: int) -> dict[int, SignedKeys]:
     """Read ``pack_key_list``'s layout; signatures are for the caller to check."""
     size = num_sites * KEY_BYTES
-    members, entries = _parse_entries(body, num_sites, size + SIGNATURE_BYTES, "a key list")
+    members, entries = split_set_and_entries(body, num_sites, size + SIGNATURE_BYTES, "a key list")
     return {
         i: SignedKeys(parse_keys(entry[:size], i, num_sites), entry[size:])
         for i, entry in zip(members, entries, strict=True)
     }
-
-
-def pack_shares(sharing: DealtShares, num_sites: int) -> bytes:
-    """A site's commitment, the hashes of its own shares, and what it deals, by holder."""
-    members = tuple(sorted(sharing.dealt))
-    dealt = b"".join(sharing.dealt[i].pack() for i in members)
-    return (
-        sharing.commitment
-        + sharing.own_hashes.key
-        + sharing.own_hashes.seed
-        + pack_set(members, num_sites)
-        + dealt
-    )
-
-
-def parse_shares(body: bytes, num_sites: int) -> DealtShares:
-    """Read ``pack_shares``' layout."""
-    head = 3 * HASH_BYTES
-    if len(body) < head:
-        raise ProtocolError(f"a message of shares of {len(body)} bytes; expected at least {head}")
-    commitment, key, seed = (body[k : k + HASH_BYTES] for k in range(0, head, HASH_BYTES))
-    members, entries = _parse_entries(body[head:], num_sites, DEALT_BYTES, "a message of shares")
-    return DealtShares(
-        commitment, ShareHashes(key, seed), dict(zip(members, map(Dealt.parse, entries), strict=True))
-    )
-
-
-def pack_delivery(dealt: Mapping[int, Dealt], members: SiteSet, receiver: int, num_sites: int) -> bytes:
-    """Who has shared, and what each of them that has dealt something to one receiver did."""
-    return pack_set(members, num_sites) + b"".join(
-        dealt[i].pack() for i in members if i != receiver and i in dealt
-    )
-
-
-def parse_delivery(
-    body: bytes, receiver: int, num_sites: int, neighbors: SiteSet | None = None
-) -> tuple[SiteSet, dict[int, Dealt]]:
-    """The sharing sites, and what they dealt this receiver, by dealer.
-
-    Where only its neighbors deal to it they are given.
-    """
-    members = parse_set(body[: set_bytes(num_sites)], num_sites)
-    dealers = set(members if neighbors is None else neighbors) - {receiver}
-    senders = tuple(i for i in members if i in dealers)
-    entries = _entries(body[set_bytes(num_sites) :], len(senders), DEALT_BYTES, "a delivery")
-    return members, dict(zip(senders, map(Dealt.parse, entries), strict=True))
-
-
-def pack_complaint(complaint: Complaint) -> bytes:
-    """Of whom a site complains, and its private key for this pair."""
-    return _COMPLAINT.pack(complaint.dealer, complaint.private)
-
-
-def parse_complaint(body: bytes) -> Complaint:
-    """Read ``pack_complaint``'s layout."""
-    expect_length(body, _COMPLAINT.size, "a complaint")
-    return Complaint(*_COMPLAINT.unpack(body))
 
 
 def pack_vector(encoded: EncodedVector) -> bytes:
@@ -398,7 +326,7 @@ def pack_signatures(signatures: Mapping[int, bytes], num_sites: int) -> bytes:
 
 def parse_signatures(body: bytes, num_sites: int) -> dict[int, bytes]:
     """Signatures on the list of survivors by site."""
-    members, entries = _parse_entries(body, num_sites, SIGNATURE_BYTES, "a list of signatures")
+    members, entries = split_set_and_entries(body, num_sites, SIGNATURE_BYTES, "a list of signatures")
     return dict(zip(members, entries, strict=True))
 
 
@@ -409,7 +337,7 @@ def pack_unmask(shares: Mapping[int, int]) -> bytes:
 
 def parse_unmask(body: bytes, members: SiteSet) -> dict[int, int]:
     """Read ``pack_unmask``'s layout."""
-    entries = _entries(body, len(members), SHARE_BYTES, "an unmasking")
+    entries = split_entries(body, len(members), SHARE_BYTES, "an unmasking")
     return {i: int.from_bytes(entry, "big") for i, entry in zip(members, entries, strict=True)}
 
 
@@ -474,11 +402,13 @@ def _signed(transcript_hash: bytes, head: bytes, body: bytes | memoryview) -> by
     return tagged_hash("message", transcript_hash, head, body)
 
 
-def _parse_entries(body: bytes, num_sites: int, size: int, what: str) -> tuple[SiteSet, list[bytes]]:
+def split_set_and_entries(body: bytes, num_sites: int, size: int, what: str) -> tuple[SiteSet, list[bytes]]:
+    """A set of sites, and an entry of this size for each of them."""
     members = parse_set(body[: set_bytes(num_sites)], num_sites)
-    return members, _entries(body[set_bytes(num_sites) :], len(members), size, what)
+    return members, split_entries(body[set_bytes(num_sites) :], len(members), size, what)
 
 
-def _entries(data: bytes, count: int, size: int, what: str) -> list[bytes]:
+def split_entries(data: bytes, count: int, size: int, what: str) -> list[bytes]:
+    """Cut bytes into so many entries of this size."""
     expect_length(data, count * size, what)
     return [data[k * size : (k + 1) * size] for k in range(count)]

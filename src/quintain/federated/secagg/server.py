@@ -32,22 +32,26 @@ from quintain.federated.secagg.collecting import (
 from quintain.federated.secagg.encoding import WORD_DTYPE, check_types
 from quintain.federated.secagg.key_list import pack_key_lists
 from quintain.federated.secagg.messages import (
-    DealtShares,
     MessageType,
     SignedKeys,
     check_mask_key,
     from_server,
     message_type_of,
     open_masked,
-    pack_delivery,
     pack_offer,
     pack_set,
     pack_signatures,
-    parse_complaint,
     parse_keys,
-    parse_shares,
 )
 from quintain.federated.secagg.policy import Policy
+from quintain.federated.secagg.share_messages import (
+    DealtShares,
+    deliver,
+    pack_delivery,
+    parse_complaint,
+    parse_shares,
+)
+from quintain.federated.secagg.share_tree import Tree, root, tree_depth
 from quintain.federated.secagg.unmasking import unmask
 
 State = RoundInProgress | RoundOutcome
@@ -124,18 +128,20 @@ def _collect_keys(state: RoundInProgress, messages: Messages) -> tuple[State, di
 def _forward_shares(state: RoundInProgress, messages: Messages) -> tuple[State, dict[int, bytes]]:
     policy, num_sites = state.policy, len(state.policy.roster)
 
-    def read(site: int, body: bytes, _signature: bytes) -> DealtShares:
+    parsed: dict[int, tuple[DealtShares, Tree]] = {}
+
+    def root_of(site: int, body: bytes) -> bytes:
         sharing = parse_shares(body, num_sites)
         if set(sharing.dealt) != set(state.graph.near(site, state.keys)) - {site}:
             raise ProtocolError("it did not share with all sites in the list")
-        if not all(
-            dealing.is_signed(policy, state.transcript_hash, site, i, dealt)
-            for i, dealt in sharing.dealt.items()
-        ):
-            raise ProtocolError("its signature on what it dealt one of the sites does not hold")
-        return sharing
+        parsed[site] = sharing, sharing.tree(site, state.graph, tree_depth(policy))
+        return root(parsed[site][1])
 
-    shared, refused = gather(state, messages, tuple(state.keys), read)
+    def read(site: int, _body: bytes, signature: bytes) -> tuple[DealtShares, Tree, bytes]:
+        return *parsed[site], signature
+
+    signed, refused = gather(state, messages, tuple(state.keys), read, root_of)
+    shared = {i: sharing for i, (sharing, *_) in signed.items()}
     require(state, policy.threshold, shared, "shared", refused)
     sharing = tuple(sorted(shared))
     transcript_hash = transcript.append_sharers(state.transcript_hash, sharing, num_sites)
@@ -144,7 +150,14 @@ def _forward_shares(state: RoundInProgress, messages: Messages) -> tuple[State, 
             MessageType.DELIVERY,
             policy.round_id,
             pack_delivery(
-                {j: shared[j].dealt[i] for j in state.graph.near(i, sharing) if j != i}, sharing, i, num_sites
+                {
+                    j: deliver(*signed[j], dealer=j, holder=i, graph=state.graph)
+                    for j in state.graph.near(i, sharing)
+                    if j != i
+                },
+                sharing,
+                i,
+                num_sites,
             ),
         )
         for i in sharing
