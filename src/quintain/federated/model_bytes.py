@@ -58,10 +58,10 @@ def model_digest(net: nn.Module) -> bytes:
 
     Those outside of ``state_dict`` are included.
     """
-    parts = []
+    parts: list[bytes | memoryview] = []
     for name, value in (*net.named_parameters(), *net.named_buffers()):
         plain = value.detach().cpu().contiguous()
-        content = plain.flatten().view(torch.uint8).numpy().tobytes() if plain.numel() else b""
+        content = plain.flatten().view(torch.uint8).numpy().data if plain.numel() else b""
         parts += [name.encode(), str(tuple(plain.shape)).encode(), str(plain.dtype).encode(), content]
     return tagged_hash("model", *parts)
 
@@ -80,9 +80,9 @@ def moved_weights(net: nn.Module, change: Tensor) -> Iterator[tuple[nn.Parameter
     start = 0
     for _, parameter in trainable(net):
         old = parameter.cpu().numpy()
-        part = change[start : start + parameter.numel()].view_as(parameter).numpy()
-        moved = np.add(old, part, out=np.empty_like(old), dtype=np.float64, casting="same_kind")
-        yield parameter, torch.from_numpy(moved).to(parameter.device)
+        moved = old.astype(np.float64)
+        moved += change[start : start + parameter.numel()].view_as(parameter).numpy()
+        yield parameter, torch.from_numpy(moved.astype(old.dtype)).to(parameter.device)
         start += parameter.numel()
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 _SHARED = frozenset({bool, int, float, str, bytes, type(None), type})
 """Types of values that cannot change."""
+_TABLES = (dict, OrderedDict)
 _COPIED_BY = ("__deepcopy__", "__reduce_ex__", "__reduce__", "__getstate__")
 """Methods by which a class says for itself how it is copied."""
 
@@ -35,9 +36,9 @@ def _copy(value: object, memo: dict[int, object]) -> object:
         case nn.Module() if _is_plain(kind):
             module: Any = object.__new__(kind)
             memo[id(value)] = module
-            module.__setstate__({name: _copy(one, memo) for name, one in vars(value).items()})
+            module.__setstate__({name: _copy_attribute(one, memo) for name, one in vars(value).items()})
             return module
-        case dict() if kind in (dict, OrderedDict):
+        case dict() if kind in _TABLES:
             table: dict[object, object] = kind()
             memo[id(value)] = table
             for key, one in value.items():
@@ -48,6 +49,16 @@ def _copy(value: object, memo: dict[int, object]) -> object:
         case set() if kind is set and not value:
             return memo.setdefault(id(value), set())
     return copy.deepcopy(value, memo)
+
+
+def _copy_attribute(value: object, memo: dict[int, object]) -> object:
+    """Return ``_copy`` of what a module holds, which is mostly numbers and empty tables of hooks."""
+    kind: Any = type(value)
+    if kind in _SHARED:
+        return value
+    if kind in _TABLES and not value:
+        return memo.setdefault(id(value), kind())
+    return _copy(value, memo)
 
 
 @cache

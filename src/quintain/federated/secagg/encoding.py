@@ -20,6 +20,7 @@ MAX_SCALE = 2**53
 COARSE_BELOW = 2**8
 """Grid steps up to the clip below which entries are rounded at random."""
 _POWERS = tuple(2**power for power in range(54))
+_PLAIN: dict[type, type] = {Integral: int, Real: float}
 _NUMBERS: dict[type, str] = {Integral: "an integer", Real: "a number"}
 
 
@@ -160,7 +161,8 @@ class Encoding:
     def decode(self, integers: NDArray[np.int64]) -> NDArray[np.float64]:
         """Decode summed integers to the sum of x, or of w x where weights travel inside."""
         decoded: NDArray[np.float64] = integers[: self.length] / self.scale
-        decoded *= self.max_weight or 1
+        if self.max_weight:
+            decoded *= self.max_weight
         return decoded
 
     def decode_weight(self, integers: NDArray[np.int64]) -> int:
@@ -271,17 +273,23 @@ def check_types(kind: type, **settings: object) -> None:
         SettingError: For anything but ``kind``, to which NumPy's numbers may belong; True and False are no
             numbers, and text is what UTF-8 can write.
     """
+    plain = _PLAIN.get(kind, kind)
     for name, value in settings.items():
-        if not isinstance(value, kind) or isinstance(value, bool):
+        # classes of numbers are abstract, and slow to ask
+        if type(value) is not plain and (not isinstance(value, kind) or isinstance(value, bool)):
             expected = _NUMBERS.get(kind, f"a value of type {kind.__name__}")
             raise SettingError(
                 f"{name} = {value!r}; expected {expected}, not one of type {type(value).__name__}"
             )
-        if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+        if isinstance(value, str) and not value.isascii() and _has_surrogates(value):
             raise SettingError(
                 f"{name} = {value!r}; expected text that UTF-8 can write, without half of a surrogate pair "
                 "(as a file's name that is no UTF-8 is read by Python): rename it"
             )
+
+
+def _has_surrogates(text: str) -> bool:
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def finest_encoding(length: int, clip_value: float, num_sites: int, max_weight: int = 0) -> Encoding:
