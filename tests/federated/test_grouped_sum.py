@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from quintain.core.errors import SettingError
+from quintain.core.errors import ProtocolError, SettingError
 from quintain.federated import (
     ClientNoise,
     FederatedConfig,
@@ -17,6 +17,7 @@ from quintain.federated import (
 )
 from quintain.federated import byzantine as attacks
 from quintain.federated.grouped_sum import RULES, groups_of
+from quintain.federated.secagg import client_masked
 from quintain.federated.secagg.messages import MessageType, message_type_of
 from quintain.federated.transport import DropoutStage
 from quintain.training import Recipe
@@ -114,6 +115,55 @@ def test_a_site_that_falls_silent_costs_its_group_and_no_other():
     _, run = trained(GroupedSum(), recipe=STEPS, dropouts={1: {"hospital-5": "masked"}})
     assert "2 of 3 groups came to a sum" in run.rounds[1].abort_reason
     assert run.rounds[2].survivors
+
+
+def complaining(monkeypatch, cheat):
+    """Let a site complain of a good share in the second round."""
+    true = client_masked._opened_pair
+
+    def opened(state, dealer, secret, dealt):
+        if state.context.identity.name == cheat and state.context.policy.task.counter == 1:
+            raise ProtocolError("a false complaint")
+        return true(state, dealer, secret, dealt)
+
+    monkeypatch.setattr(client_masked, "_opened_pair", opened)
+
+
+@pytest.mark.parametrize(
+    ("num_sites", "lost"), [(10, ("hospital-2",)), (12, ("hospital-1", "hospital-2", "hospital-3"))]
+)
+def test_the_training_goes_on_without_a_proven_cheat_while_groups_are_enough(num_sites, lost, monkeypatch):
+    """A group of four sums without it; one of three is left out, and three others are enough for a median."""
+    complaining(monkeypatch, "hospital-2")
+    _, run = trained(GroupedSum(), num_sites=num_sites, recipe=STEPS)
+    assert [one.accused for one in run.rounds] == [(), ("hospital-2",), ()]
+    assert run.rounds[0].dropped == ()
+    for one in run.rounds[1:]:
+        assert one.simulated.exact
+        assert one.dropped == lost
+    assert "proven to have cheated in round 1" in run.rounds[2].refused["hospital-2"]
+
+
+def test_where_a_proven_cheat_leaves_too_few_groups_no_site_trains_in_vain_and_what_to_do_is_said(
+    monkeypatch,
+):
+    complaining(monkeypatch, "hospital-5")
+    net, run = trained(GroupedSum(), rounds=4, recipe=STEPS)
+    assert not run.rounds[0].abort_reason
+    assert "2 of 3 groups came to a sum" in run.rounds[1].abort_reason
+    assert run.rounds[1].accused == ("hospital-5",)
+    for one in run.rounds[2:]:
+        assert (one.simulated.losses, one.masked_vectors, set(one.bytes_uploaded.values())) == ({}, 0, {0})
+        for part in (
+            "no site was asked to train: without hospital-5, proven to have cheated, 2 of 3 fixed groups",
+            "6 in all; expected 3 or more",
+            "A roster of 9 sites or more has groups enough; fewer have a plain mean.",
+            "Agree on a roster without hospital-5, and train anew under it",
+        ):
+            assert part in one.abort_reason
+    # the model is that of the first round
+    alone, _ = trained(GroupedSum(), rounds=1, recipe=STEPS)
+    assert torch.equal(weights(net), weights(alone))
 
 
 def test_where_no_site_may_be_missing_no_group_opens_a_sum_without_one():

@@ -143,7 +143,13 @@ class Aggregation(ABC):
 
     def can_sum(self, policy: Policy, sites: Collection[int]) -> bool:
         """Return whether these sites are enough for a sum, if none of them drops out."""
-        return len(sites) >= policy.min_survivors
+        return not self.shortage(policy, sites)
+
+    def shortage(self, policy: Policy, sites: Collection[int]) -> str:
+        """Say why these sites are too few for a sum, and what would be enough; nothing if they are not."""
+        if len(sites) >= policy.min_survivors:
+            return ""
+        return f"{len(sites)} sites are left; expected at least min_survivors = {policy.min_survivors}"
 
     def largest_entry(self, encoding: Encoding, relative_weight: float) -> int:
         """Return the largest magnitude of an entry that ``encode`` makes, by the same operations."""

@@ -127,6 +127,9 @@ class GroupedSum(SecureSum):
     Raises:
         SettingError: If the rule is unknown.
 
+    A site that is proven to cheat is missing in its group from then on: a group of four sums without it, one
+    of three does not.
+
     Guarantee: that of ``SecureSum`` for each group's sum, which is of fewer sites. The median stands fewer
     bad groups than half of those that are left, the trimmed mean a quarter; a group is bad if one of its
     sites is. Bad sites can still shift it within the spread of the honest groups.
@@ -163,12 +166,25 @@ class GroupedSum(SecureSum):
         for members in groups_of(len(policy.roster), self.group_size):
             group_policy(policy, members)
 
-    def can_sum(self, policy: Policy, sites: Collection[int]) -> bool:
-        """Return whether enough groups have enough of these sites, and those groups of all sites together."""
+    def shortage(self, policy: Policy, sites: Collection[int]) -> str:
+        """Say why too few groups have enough of these sites, or those groups too few sites together.
+
+        Groups are never made anew of the sites that are left: sums of other groups would subtract to single
+        updates.
+        """
         groups = groups_of(len(policy.roster), self.group_size)
         here = [(len(set(members) & set(sites)), group_policy(policy, members)) for members in groups]
         good = [count for count, one in here if count >= one.min_survivors]
-        return len(good) >= min_groups(len(groups)) and sum(good) >= policy.min_survivors
+        if len(good) >= min_groups(len(groups)) and sum(good) >= policy.min_survivors:
+            return ""
+        least = MIN_GROUPS * self.group_size
+        reason = (
+            f"{len(good)} of {len(groups)} fixed groups have sites enough, {sum(good)} in all; expected "
+            f"{min_groups(len(groups))} or more, with min_survivors = {policy.min_survivors} sites in them"
+        )
+        if len(sites) < least:
+            return f"{reason}. A roster of {least} sites or more has groups enough; fewer have a plain mean"
+        return f"{reason}. A new roster of the {len(sites)} sites has new groups"
 
     def join(
         self, policy: Policy, identity: Identity, encoded: EncodedVector, journal: Journal

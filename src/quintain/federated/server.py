@@ -82,9 +82,15 @@ class Server:
         return self.state.reports
 
     def run_round(self, transport: Transport) -> ServerReport:
-        """Run one round; if it is abandoned the model is as it was, and the report says why."""
+        """Run one round; if it is abandoned the model is as it was, and the report says why.
+
+        Where those that have cheated leave too few sites for any sum, none is asked to train.
+        """
         policy = self._open_round()
         names = self.plan.roster.names
+        admitted = [site for site, name in enumerate(names) if name not in self.state.cheaters]
+        if self.state.cheaters and (shortage := self.aggregation.shortage(policy, admitted)):
+            return self._finish(self._abandoned(self._too_few(shortage), (), 0.0))
         task = RoundTask(
             round_id=policy.round_id,
             index=len(self.state.reports),
@@ -93,7 +99,6 @@ class Server:
             model=pack_model(self.net),
             published=self.state.published,
         )
-        admitted = [site for site, name in enumerate(names) if name not in self.state.cheaters]
         ready = transport.broadcast(task.pack(), admitted)
         started = time.perf_counter()
         try:
@@ -106,9 +111,21 @@ class Server:
             report = self._abandoned(str(error), accused, time.perf_counter() - started)
         else:
             report = self._apply(policy, found, time.perf_counter() - started)
+        return self._finish(report)
+
+    def _finish(self, report: ServerReport) -> ServerReport:
+        """Note a round, lasting."""
         self.state = self.state.after(report)
         self._save()
         return report
+
+    def _too_few(self, shortage: str) -> str:
+        """Say that no round can come to a sum any more without those that have cheated, and what to do."""
+        names = ", ".join(self.state.cheaters)
+        return (
+            f"no site was asked to train: without {names}, proven to have cheated, {shortage}. Agree on a "
+            f"roster without {names}, and train anew under it"
+        )
 
     def _open_round(self) -> Policy:
         """Claim the next counter, lasting before anything of the round leaves, and return its terms."""
@@ -146,7 +163,7 @@ class Server:
             dropped=found.dropped,
             weight=sum(self.plan.weights[name] for name in found.survivors),
             seconds=seconds,
-            refused={**self.state.cheaters, **found.refused},
+            refused={**found.refused, **self.state.cheaters},
             accused=found.accused,
         )
 

@@ -1,7 +1,7 @@
 """The network of a simulation: it carries bytes between server and clients, and knows what both cannot."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from quintain.core.errors import ProtocolError, SoundnessError, StorageError, UsageError
@@ -191,6 +191,10 @@ class WatchedAggregation(Aggregation):
     def check_policy(self, policy: Policy) -> None:
         """Refuse what the aggregation refuses."""
         self._inner.check_policy(policy)
+
+    def shortage(self, policy: Policy, sites: Collection[int]) -> str:
+        """Say what is watched says of too few sites."""
+        return self._inner.shortage(policy, sites)
 
     def largest_entry(self, encoding: Encoding, relative_weight: float) -> int:
         """Return the bound of what is watched."""

@@ -279,7 +279,8 @@ def _round_report(
     exposed: Mapping[str, float],
 ) -> RoundReport:
     """Return what the server reports, with what only a simulation knows."""
-    view = network.view
+    # where too few sites were left for any sum none was asked, and the server saw nothing
+    view = network.view if network.policy is not None else None
     return RoundReport(
         index=report.index,
         survivors=report.survivors,
@@ -289,8 +290,8 @@ def _round_report(
         refused=report.refused,
         accused=report.accused,
         abort_reason=report.abort_reason,
-        masked_vectors=aggregation.count_hidden(view),
-        bytes_uploaded=view.bytes_uploaded,
+        masked_vectors=0 if view is None else aggregation.count_hidden(view),
+        bytes_uploaded=dict.fromkeys(network.names, 0) if view is None else view.bytes_uploaded,
         simulated=Simulated(
             exact=opened is not None and opened.exact,
             losses={name: update.loss for name, update in updates.items()},
