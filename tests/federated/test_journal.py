@@ -418,7 +418,7 @@ def test_no_masked_vector_leaves_twice_and_the_refusal_costs_no_secret(make, tmp
     before = party.sites[0]
     with pytest.raises(ProtocolError, match=r"masked once: try again under the next round counter"):
         client.step(before, outgoing[0])
-    assert len(before.encoded.peek()) == 4 * party.policy.encoding.num_words
+    assert len(before.encoded.peek()) == party.policy.encoding.num_words
 
 
 @pytest.mark.parametrize("make", MAKERS)
