@@ -10,8 +10,8 @@ from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import READ_BATCH_SIZE
 from quintain.leakage.attack import Candidates, Goal, Guess
-from quintain.leakage.identity.prior import BOX, fit_prior
-from quintain.leakage.identity.start import best_picture, checked_view
+from quintain.leakage.identity.prior import BOX
+from quintain.leakage.identity.start import Inversion, best_picture
 from quintain.leakage.knowledge import Knowledge
 from quintain.leakage.view import AttackerView
 
@@ -56,14 +56,14 @@ class InversionDraws:
         progress: Progress = no_progress,
     ) -> Guess:
         """Return one picture of each class, see ``LeakageAttack``."""
-        knowledge.require(self.needs, attack=self.name)
-        assert knowledge.public is not None
-        model, asked = checked_view(view, candidates, attack=self.name), view.queries
-        prior = fit_prior(knowledge.public, components=self.components)
+        inversion = Inversion.begin(
+            view, knowledge, candidates, attack=self.name, components=self.components, budget=budget
+        )
+        model, prior = inversion.model, inversion.prior
         generator = torch.Generator().manual_seed(derive_seed(seed, "inversion", "draws"))
         w = torch.randn(budget, prior.dimension, generator=generator, dtype=torch.float64).clamp(-BOX, BOX)
         with progress.bar(self.name, budget) as advance:
             x = torch.cat([prior.render(part) for part in w.split(READ_BATCH_SIZE)])
             images = best_picture(model, x, candidates, prior.render(torch.zeros_like(w[:1]))[0])
             advance(budget)
-        return Guess(images=images, queries=(model.queries - asked) / max(1, len(candidates)))
+        return inversion.guess(list(images))

@@ -11,8 +11,8 @@ from quintain.core.errors import SettingError
 from quintain.core.limits import require_at_least
 from quintain.core.progress import Progress, no_progress
 from quintain.leakage.attack import Candidates, Goal, Guess
-from quintain.leakage.identity.prior import BOX, PicturePrior, fit_prior
-from quintain.leakage.identity.start import checked_view, lead, public_sample, spread
+from quintain.leakage.identity.prior import BOX, PicturePrior
+from quintain.leakage.identity.start import Inversion, lead, spread
 from quintain.leakage.knowledge import Knowledge
 from quintain.leakage.updates.gradient_matching import total_variation
 from quintain.leakage.view import AttackerView, ModelView
@@ -85,20 +85,18 @@ class InversionGradient:
         progress: Progress = no_progress,
     ) -> Guess:
         """Return one picture of each class, see ``LeakageAttack``."""
-        knowledge.require(self.needs, attack=self.name)
-        assert knowledge.public is not None
-        model, asked = checked_view(view, candidates, attack=self.name), view.queries
-        prior = fit_prior(knowledge.public, components=self.components)
-        known = public_sample(knowledge.public, max(1, min(self.pool, budget // 2)), seed=seed)
-        logits = model.scores(known)
-        steps, images = min(self.steps, budget - len(known)), []
+        inversion = Inversion.begin(
+            view, knowledge, candidates, attack=self.name, components=self.components, budget=budget
+        )
+        model, prior = inversion.model, inversion.prior
+        logits = inversion.public_scores(self.pool, seed=seed)
+        steps, images = min(self.steps, budget - len(logits)), []
         with progress.bar(self.name, len(candidates) * steps) as advance:
             # Each candidate on its own, so that a split of them changes no matrix product.
             for y in candidates.y.tolist():
                 objective = _Objective(self, model, prior, y, spread(lead(logits, y)))
                 images.append(objective.ascend(steps, advance))
-        queries = (model.queries - asked) / max(1, len(candidates))
-        return Guess(images=torch.stack(images) if images else prior.mean.new_empty(0), queries=queries)
+        return inversion.guess(images)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import READ_BATCH_SIZE
 from quintain.leakage.attack import Candidates, Goal, Guess
-from quintain.leakage.identity.prior import BOX, PicturePrior, fit_prior
-from quintain.leakage.identity.start import checked_view
+from quintain.leakage.identity.prior import BOX, PicturePrior
+from quintain.leakage.identity.start import Inversion
 from quintain.leakage.knowledge import Knowledge
 from quintain.leakage.view import AttackerView, ModelView
 
@@ -97,10 +97,10 @@ class InversionLabels:
         progress: Progress = no_progress,
     ) -> Guess:
         """Return one picture of each class, see ``LeakageAttack``."""
-        knowledge.require(self.needs, attack=self.name)
-        assert knowledge.public is not None
-        model, asked = checked_view(view, candidates, attack=self.name), view.queries
-        prior = fit_prior(knowledge.public, components=self.components)
+        inversion = Inversion.begin(
+            view, knowledge, candidates, attack=self.name, components=self.components, budget=budget
+        )
+        model, prior = inversion.model, inversion.prior
         generator = torch.Generator().manual_seed(derive_seed(seed, "inversion", "draws"))
         count = max(1, int(self.pool * budget))
         drawn = torch.randn(count, prior.dimension, generator=generator, dtype=torch.float64).clamp(-BOX, BOX)
@@ -112,8 +112,7 @@ class InversionLabels:
                 start = own.mean(0) if len(own) else drawn.new_zeros(prior.dimension)
                 region = _Region(self, model, prior, y, derive_seed(seed, "inversion", "labels", one))
                 images.append(prior.render(region.center(start, budget - count, advance)[None])[0])
-        queries = (model.queries - asked) / max(1, len(candidates))
-        return Guess(images=torch.stack(images) if images else prior.mean.new_empty(0), queries=queries)
+        return inversion.guess(images)
 
 
 @dataclass(frozen=True, slots=True)

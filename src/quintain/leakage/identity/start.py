@@ -1,13 +1,76 @@
-"""What the attacks on identity have in common: a checked view, public pictures to ask about, and the lead."""
+"""What the attacks on identity have in common: how they begin and end, public pictures, and the lead."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from quintain.core.errors import SettingError
+from quintain.core.limits import require_at_least
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import READ_BATCH_SIZE, Dataset
-from quintain.leakage.attack import Candidates
+from quintain.leakage.attack import Candidates, Guess
+from quintain.leakage.identity.prior import PicturePrior, fit_prior
+from quintain.leakage.knowledge import Knowledge, required_public
 from quintain.leakage.view import AttackerView, ModelView
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inversion:
+    """What an attack on identity has at hand.
+
+    Args:
+        model: The view of the model, whose classes the candidates are.
+        public: Public pictures.
+        prior: What pictures such as these look like.
+        budget: Queries for each candidate.
+        count: Number of candidates.
+        asked: Queries of the view before the attack.
+    """
+
+    model: ModelView
+    public: Dataset
+    prior: PicturePrior
+    budget: int
+    count: int
+    asked: int
+
+    @classmethod
+    def begin(
+        cls,
+        view: AttackerView,
+        knowledge: Knowledge,
+        candidates: Candidates,
+        *,
+        attack: str,
+        components: int,
+        budget: int,
+    ) -> "Inversion":
+        """Check what an attack is given, and fit the prior.
+
+        Raises:
+            SettingError: If there is no budget, no view of a model or no public data, or candidates are none
+                of its classes.
+            DataError: If there are fewer than two different public pictures.
+        """
+        require_at_least(1, budget=budget)
+        public = required_public(knowledge, attack=attack)
+        model = checked_view(view, candidates, attack=attack)
+        prior = fit_prior(public, components=components)
+        return cls(model, public, prior, budget, len(candidates), model.queries)
+
+    def public_scores(self, pool: int, *, seed: int) -> Tensor:
+        """Return the logits (n, K) of some public pictures: up to ``pool``, and half of the budget."""
+        count = max(1, min(pool, self.budget // 2))
+        return self.model.scores(public_sample(self.public, count, seed=seed))
+
+    def guess(self, images: Sequence[Tensor]) -> Guess:
+        """Return the guess of some pictures (*S), one a candidate, with the queries of each on average."""
+        return Guess(
+            images=torch.stack(list(images)) if images else self.prior.mean.new_empty(0),
+            queries=(self.model.queries - self.asked) / max(1, self.count),
+        )
 
 
 def checked_view(view: AttackerView, candidates: Candidates, *, attack: str) -> ModelView:
