@@ -55,9 +55,9 @@ Entry.build = lambda entry, **given: build(entry, **given, steps=4, batch_size=4
 LEAK = """
 from quintain.leakage.updates import gradient_matching
 gradient_matching._gradient = counted(gradient_matching._gradient)
-from quintain.evaluate.steps import leak
-fit = leak.fit
-leak.fit = lambda *given, **named: fit(*given, **named, seed=5)
+from quintain.evaluate.leaks import sent_updates
+fit = sent_updates.fit
+sent_updates.fit = lambda *given, **named: fit(*given, **named, seed=5)
 """
 
 AUDIT = """
