@@ -37,6 +37,7 @@ SUITES = (
     "leakage.membership",
     "federated.clients",
     "federated.overhead",
+    "federated.accuracy",
     "federated.flower",
     "federated.scale",
     "leakage.extraction",

@@ -21,7 +21,7 @@ NUM_SITES, ROUNDS = 5, 4
 
 
 def run() -> Iterator[Comparison]:
-    """One local epoch a round, and two, which is the default."""
+    """One local epoch a round, which is the default, and two."""
     for epochs in (1, 2):
         yield _overhead(epochs)
 

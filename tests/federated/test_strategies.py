@@ -13,6 +13,7 @@ from quintain.federated import (
     DropoutStage,
     FedAdam,
     FedAvg,
+    FedAvgM,
     FedBN,
     FederatedConfig,
     FedProx,
@@ -50,6 +51,20 @@ def with_batch_norm():
 @pytest.mark.parametrize("recipe", [FULL, Recipe(epochs=1, batch_size=16, learning_rate=0.05)])
 def test_fedprox_without_a_pull_is_fedavg_bit_for_bit(recipe):
     assert torch.equal(weights(trained(FedProx(0.0), recipe)[0]), weights(trained(FedAvg(), recipe)[0]))
+
+
+def test_momentum_0_is_fedavg_bit_for_bit_and_three_steps_with_it_are_those_of_the_closed_form():
+    assert torch.equal(weights(trained(FedAvgM(0.0))[0]), weights(trained(FedAvg())[0]))
+    averages = torch.tensor([[0.2, -0.1, 0.0], [-0.1, 0.3, 0.4], [0.0, 0.2, -0.4]]).double()
+    state, steps = {}, []
+    for mean in averages:
+        change, state = FedAvgM(0.5).step(mean, state, 0.8)
+        steps.append(change)
+    first, second, third = averages
+    assert torch.equal(steps[0], first)
+    assert torch.allclose(steps[1], second + first / 2, rtol=1e-15, atol=0)
+    assert torch.allclose(steps[2], third + second / 2 + first / 4, rtol=1e-15, atol=1e-18)
+    assert FedAvgM(0.75).largest_step(0.1) == pytest.approx(0.4)
 
 
 def test_fedprox_keeps_sites_nearer_to_the_common_model():
@@ -252,6 +267,8 @@ def test_a_client_of_another_strategy_refuses_the_round(monkeypatch):
     [
         (lambda: FedProx(-1.0), "mu = -1"),
         (lambda: FedProx(float("nan")), "mu = nan"),
+        (lambda: FedAvgM(1.0), "momentum = 1"),
+        (lambda: FedAvgM(float("nan")), "momentum = nan"),
         (lambda: FedAdam(0.0), "learning_rate = 0"),
         (lambda: FedYogi(tau=0.0), "tau = 0"),
         (lambda: FedAdam(beta1=1.0), "beta1 = 1"),

@@ -139,8 +139,8 @@ FULL = Workload(
     private_steps=276,
     canaries=500,
     inversion_steps=800,
-    rounds=6,
-    local_epochs=2,
+    rounds=12,
+    local_epochs=1,
 )
 
 QUICK = Workload(

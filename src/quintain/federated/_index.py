@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from quintain.federated.secagg_sum import SecureSum as SecureSum
     from quintain.federated.strategies.fedadam import FedAdam as FedAdam
     from quintain.federated.strategies.fedavg import FedAvg as FedAvg
+    from quintain.federated.strategies.fedavgm import FedAvgM as FedAvgM
     from quintain.federated.strategies.fedbn import FedBN as FedBN
     from quintain.federated.strategies.fedprox import FedProx as FedProx
     from quintain.federated.strategies.fedyogi import FedYogi as FedYogi
@@ -28,6 +29,7 @@ EXPORTS: dict[str, str] = {
     "DropoutStage": "quintain.federated.transport",
     "FedAdam": "quintain.federated.strategies.fedadam",
     "FedAvg": "quintain.federated.strategies.fedavg",
+    "FedAvgM": "quintain.federated.strategies.fedavgm",
     "FedBN": "quintain.federated.strategies.fedbn",
     "FedProx": "quintain.federated.strategies.fedprox",
     "FedYogi": "quintain.federated.strategies.fedyogi",
@@ -130,6 +132,12 @@ ENTRIES: tuple[Entry, ...] = (
         facts=(
             ("default_rank", "1"),
         ),
+    ),
+    Entry(
+        "strategy",
+        "fedavgm",
+        "quintain.federated.strategies.fedavgm:FedAvgM",
+        "as federated averaging, with momentum at the server",
     ),
     Entry(
         "strategy",

@@ -1,6 +1,10 @@
 """Sites that train together."""
 
+import pytest
+from torch import nn
+
 from quintain.evaluate.steps.federate import run_federate
+from quintain.federated import ClientNoise
 from quintain.models.nets import xray_cnn
 
 
@@ -36,3 +40,10 @@ def test_sites_that_train_together(train, tmp_path):
     assert len(told) == 2
     assert all("secure sums do not hide that, differential privacy does" in note for note in told)
     assert (tmp_path / body.model.path).exists()
+
+
+@pytest.mark.parametrize(("privacy", "rounds"), [(None, 12), (ClientNoise(0.5, 1.0), 6)])
+def test_rounds_that_spend_privacy_are_fewer_by_default(train, tmp_path, privacy, rounds):
+    net = nn.Sequential(nn.AvgPool2d(7), nn.Flatten(), nn.Linear(16, 2)).eval()
+    seen = run_federate(net, train, train, sites=3, privacy=privacy, folder=tmp_path)
+    assert [one.round for one in seen.result.rounds] == list(range(1, rounds + 1))

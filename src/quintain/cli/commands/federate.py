@@ -18,12 +18,19 @@ def run(
     call: "VerbCall",
     sites: Annotated[int, typer.Option(help="Number of sites.", min=3)] = 5,
     rounds: Annotated[
-        int, typer.Option(help="Rounds of broadcast, local training and secure sum.", min=1)
-    ] = 6,
+        int | None,
+        typer.Option(
+            help="Rounds of broadcast, local training and secure sum; 12 if not given, or 6 with --epsilon "
+            "or --noise-multiplier.",
+            show_default=False,
+            min=1,
+        ),
+    ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(
-            help="Local epochs per round; 2 if not given, or 8 of private training with --epsilon.",
+            help="Local epochs per round; 1 if not given, 2 with --noise-multiplier, or 8 of private "
+            "training with --epsilon.",
             show_default=False,
             min=1,
         ),
@@ -108,7 +115,7 @@ def run(
 
     from quintain.evaluate.dropouts import DropoutRates
     from quintain.evaluate.step import StepOutput
-    from quintain.evaluate.steps.federate import LOCAL_RECIPE, run_federate
+    from quintain.evaluate.steps.federate import run_federate
     from quintain.federated import ClientNoise, SitePrivacy
     from quintain.federated.site_privacy import private_sites
     from quintain.results.run_layout import UNFINISHED
@@ -131,7 +138,7 @@ def run(
             sites=sites,
             site_name="hospital" if call.data == DEFAULT_DATA else "site",
             rounds=rounds,
-            epochs=epochs or LOCAL_RECIPE.epochs,
+            epochs=epochs,
             secure=secure,
             robust=robust,
             privacy=privacy,
