@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 from scipy.special import ndtr, ndtri
-from scipy.stats import beta, binom
+from scipy.stats import beta, binom, laplace
 
 from quintain.certify import smoothing_evidence
 from quintain.certify.smoothing_evidence import RadiusTest, fixed_radius, log_evidence, looks, radius_at
-from quintain.certify.smoothing_noise import GAUSSIAN, UNIFORM
+from quintain.certify.smoothing_noise import GAUSSIAN, LAPLACE, UNIFORM
 from quintain.core.statistics import binomial_lower
 from quintain.testing import CERTIFIER_BUGS
 
@@ -20,6 +20,8 @@ def true_probability(test: RadiusTest, radius: float) -> float:
     """The probability of a hit on an example of this true radius, in a half-space along one axis."""
     if test.noise is UNIFORM:
         return 0.5 + radius / (2 * np.sqrt(3) * test.sigma)
+    if test.noise is LAPLACE:
+        return float(laplace.cdf(radius, scale=test.sigma / np.sqrt(2)))
     return float(ndtr(radius / test.sigma))
 
 
@@ -62,7 +64,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("radii", "true"), CASES)
-@pytest.mark.parametrize("noise", [GAUSSIAN, UNIFORM], ids=lambda noise: noise.name)
+@pytest.mark.parametrize("noise", [GAUSSIAN, UNIFORM, LAPLACE], ids=lambda noise: noise.name)
 @pytest.mark.parametrize("alpha", [0.05, 0.001])
 def test_no_certificate_is_false_more_often_than_alpha(radii, true, alpha, noise):
     test = RadiusTest(1.5, radii, alpha, 1500, noise)

@@ -9,7 +9,7 @@ import torch
 
 from quintain.certify import SmoothedClassifier, smoothing_noise
 from quintain.certify.smoothing_evidence import fixed_radius, radius_at
-from quintain.certify.smoothing_noise import GAUSSIAN, UNIFORM
+from quintain.certify.smoothing_noise import GAUSSIAN, LAPLACE, UNIFORM
 from quintain.core.errors import SettingError
 from quintain.threats import L1, L2
 from tests.certify.smoothed_models import halfspace
@@ -69,11 +69,11 @@ def test_asked_radii_are_certified_below_the_true_one_and_not_above():
 def test_mutant_of_the_radius_is_noticed(monkeypatch, name, value):
     check_radii()
 
-    class Narrow(smoothing_noise.Noise):
+    class Narrow(smoothing_noise.UniformNoise):
         def fill(self, block, generator):
             return UNIFORM.fill(block, generator)
 
-    fields = {one: getattr(UNIFORM, one) for one in ("name", "ball", "unit", "max_ratio")}
+    fields = {one: getattr(UNIFORM, one) for one in ("name", "title", "ball", "unit", "max_ratio")}
     monkeypatch.setitem(smoothing_noise.NOISES, "uniform", Narrow(**{**fields, name: value}))
     with pytest.raises(AssertionError, match="beyond the true"):
         check_radii()
@@ -105,7 +105,7 @@ def test_each_noise_certifies_its_own_ball_and_says_which_other_does():
         smooth().certify(x, y, L2(0.05))
     with pytest.raises(SettingError, match=r"gaussian noise proves L2 balls.*noise='uniform'"):
         replace(smooth(), noise="gaussian").certify(x, y, L1(0.05))
-    with pytest.raises(SettingError, match="expected 'gaussian' or 'uniform'"):
+    with pytest.raises(SettingError, match="expected 'gaussian' or 'uniform' or 'laplace'"):
         replace(smooth(), noise="cauchy")
     with pytest.raises(SettingError, match="can never be certified"):
         smooth().certify(x, y, L1(HALF_WIDTH))
@@ -115,7 +115,7 @@ def test_each_noise_certifies_its_own_ball_and_says_which_other_does():
 def test_the_noise_is_part_of_the_model_and_predictions_and_gradients_follow_it():
     gaussian = replace(smooth(), noise="gaussian")
     assert gaussian.hash != smooth().hash
-    assert smoothing_noise.NOISES == {"gaussian": GAUSSIAN, "uniform": UNIFORM}
+    assert smoothing_noise.NOISES == {"gaussian": GAUSSIAN, "uniform": UNIFORM, "laplace": LAPLACE}
     x = torch.tensor([[0.5 - 1.01 * HALF_WIDTH, 0.5], [0.5 + 1.01 * HALF_WIDTH, 0.5]])
     assert smooth().predict(x).tolist() == [0, 1]
     # beyond the cube no copy is on the other side

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -45,9 +46,11 @@ def test_certified_below_exact_below_attacked_on_a_half_space():
     assert attacks.rows[0].backwards > 0
 
 
-def test_uniform_noise_brackets_l1_balls():
+@pytest.mark.parametrize("law", ["uniform", "Laplace"])
+def test_noise_of_other_laws_brackets_l1_balls(law):
     base, data = halfspace(), points()
-    output = run_certify(base, data, [L1(0.05), L1(0.2)], "uniform-smoothing", noise_samples=2000, seed=4)
+    certifier = f"{law.lower()}-smoothing"
+    output = run_certify(base, data, [L1(0.05), L1(0.2)], certifier, noise_samples=2000, seed=4)
     (model,) = output.result.models
     x, _ = data.batch(range(len(data)))
     distance = (x.sum(1) - 1).abs().double()
@@ -58,7 +61,7 @@ def test_uniform_noise_brackets_l1_balls():
         assert claim.bracket.lower.value > 0.3
         assert claim.bracket.upper.value - claim.bracket.lower.value < 0.4
         assert claim.bracket.consistency is Consistency.CONSISTENT
-        assert claim.bracket.lower.method == "randomized smoothing by uniform noise"
+        assert claim.bracket.lower.method == f"randomized smoothing by {law} noise"
 
 
 def test_what_the_samples_do_not_decide_is_a_state_of_its_own():

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from quintain.certify.crown import CROWN as CROWN
     from quintain.certify.crown import CROWNIBP as CROWNIBP
     from quintain.certify.interval.certifier import IntervalBounds as IntervalBounds
+    from quintain.certify.laplace_smoothing import LaplaceSmoothing as LaplaceSmoothing
     from quintain.certify.lipschitz.certifier import Lipschitz as Lipschitz
     from quintain.certify.randomized_smoothing import RandomizedSmoothing as RandomizedSmoothing
     from quintain.certify.uniform_smoothing import UniformSmoothing as UniformSmoothing
@@ -27,6 +28,7 @@ EXPORTS: dict[str, str] = {
     "Certifier": "quintain.certify.outcome",
     "Interval": "quintain.certify.interval.domain",
     "IntervalBounds": "quintain.certify.interval.certifier",
+    "LaplaceSmoothing": "quintain.certify.laplace_smoothing",
     "Lines": "quintain.certify.interval.recording",
     "Lipschitz": "quintain.certify.lipschitz.certifier",
     "RandomizedSmoothing": "quintain.certify.randomized_smoothing",
@@ -106,6 +108,19 @@ ENTRIES: tuple[Entry, ...] = (
             ("example", "linf:4/255"),
             ("default_rank", "4"),
             ("cost", "expensive"),
+        ),
+    ),
+    Entry(
+        "certifier",
+        "laplace-smoothing",
+        "quintain.certify.laplace_smoothing:LaplaceSmoothing",
+        "randomized smoothing: the most frequent class under Laplace noise, for L1",
+        guarantee="each example's radius is false with probability at most alpha over the noise samples",
+        facts=(
+            ("supports", "l1"),
+            ("example", "l1:0.25"),
+            ("default_rank", "9"),
+            ("subject", "smoothed"),
         ),
     ),
     Entry(

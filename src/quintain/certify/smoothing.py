@@ -33,7 +33,7 @@ class SmoothedClassifier(VotedModel):
     r"""The classifier that predicts the class that a base model predicts most often under noise.
 
     .. math:: g(x) = \arg\max_c\; P[f(x + \sigma u) = c], \qquad
-        u \sim N(0, I) \;\text{ or }\; u \sim U(-\sqrt 3, \sqrt 3)^d
+        u \sim N(0, I),\; u \sim U(-\sqrt 3, \sqrt 3)^d \;\text{ or }\; u \sim Laplace(1 / \sqrt 2)^d
 
     ``certify`` gives certified radii, ``predict`` its predictions, and ``__call__`` a differentiable
     surrogate to attack. Noise is added to the raw inputs, and nothing is clipped: the base model sees values
@@ -48,14 +48,16 @@ class SmoothedClassifier(VotedModel):
         alpha: Probability, for each example, that its certificate is false.
         surrogate_samples: Noisy copies over which ``__call__`` averages.
         surrogate_seed: Seed of the surrogate's noise.
-        noise: ``gaussian``, which certifies L2 balls, or ``uniform`` in a cube, which certifies L1 balls.
+        noise: ``gaussian``, which certifies L2 balls, or one that certifies L1 balls: ``uniform`` in a cube,
+            or ``laplace``, which has no largest radius.
 
     Raises:
         SettingError: If a number is out of range, or so few ``noise_samples`` can never certify at ``alpha``.
         ModelError: If the model is a bare net.
 
     Source: Cohen, Rosenfeld and Kolter, 2019, arXiv:1902.02918; uniform noise: Yang et al., 2020,
-    arXiv:2002.08118; the surrogate is that of Salman et al., 2019, arXiv:1906.04584.
+    arXiv:2002.08118; Laplace noise: Teng et al., 2020; the surrogate is that of Salman et al., 2019,
+    arXiv:1906.04584.
     """
 
     base_classifier: ClassifierLike
@@ -122,7 +124,7 @@ class SmoothedClassifier(VotedModel):
     @property
     def name(self) -> str:
         """The name in results."""
-        kind = " by uniform noise" if self.noise == "uniform" else ""
+        kind = "" if self.noise == "gaussian" else f" by {self._law.title} noise"
         return f"{self.base_classifier.name} smoothed at {self.sigma:g}{kind}"
 
     @property
@@ -174,8 +176,9 @@ class SmoothedClassifier(VotedModel):
 
         Where nothing is asked, all n = ``noise_samples`` are drawn, and
 
-        .. math:: R = \sigma\, \Phi^{-1}(\underline{p}) \;\text{ or, of uniform noise, }\;
-            2\sqrt 3\,\sigma\,(\underline{p} - \tfrac12),
+        .. math:: R = \sigma\, \Phi^{-1}(\underline{p}), \;\text{ of uniform noise }\;
+            2\sqrt 3\,\sigma\,(\underline{p} - \tfrac12), \;\text{ of Laplace noise }\;
+            -\tfrac{\sigma}{\sqrt 2} \ln(2 (1 - \underline{p})),
             \qquad \underline{p} = B^{-1}(\alpha;\; k,\, n - k + 1)
 
         where k is the number of copies that are classified as ``y`` and :math:`\underline{p}` the one-sided
@@ -193,8 +196,8 @@ class SmoothedClassifier(VotedModel):
         Args:
             x: Inputs (B, *S) in [0, 1], a tensor or a NumPy array.
             y: Labels (B,).
-            threat: An L2 ball, for uniform noise an L1 ball, or its text: ``certified`` and ``margin`` are
-                about it, and its radius is asked for; about x itself if not given.
+            threat: An L2 ball, for uniform and Laplace noise an L1 ball, or its text: ``certified`` and
+                ``margin`` are about it, and its radius is asked for; about x itself if not given.
             radii: Other radii to decide, in the units of the data.
             seed: Of the noise.
             ids: The examples' positions in the data set (B,).
@@ -318,10 +321,14 @@ class SmoothedClassifier(VotedModel):
         require_steady(self.base_classifier, x, sigma=self.sigma, seed=self.surrogate_seed)
         kind = self._law.ball
         if threat is not None and not isinstance(threat, kind):
-            other = next(one for one in NOISES.values() if one is not self._law)
+            others = "; ".join(
+                f"noise={one.name!r} proves {one.ball.__name__} balls"
+                for one in NOISES.values()
+                if one.ball is not kind
+            )
             raise SettingError(
                 f"randomized smoothing with {self.noise} noise proves {kind.__name__} balls; got {threat!r}. "
-                f"noise={other.name!r} proves {other.ball.__name__} balls"
+                f"{others}"
             )
         eps = 0.0 if threat is None else threat.eps
         check_in_box(threat or kind(0.0), x)

@@ -159,7 +159,6 @@ def certificate_outcome(
     # that of any other class at most the rest.
     gap = test.noise.gap((signed_radius - eps) / (test.sigma * test.noise.unit))
     margin = torch.where(signed_radius.isneginf(), signed_radius, gap)
-    title = "Gaussian" if test.noise is GAUSSIAN else test.noise.name
     return CertificateOutcome(
         certified=(margin > 0).to(device),
         margin=margin.to(device),
@@ -167,9 +166,9 @@ def certificate_outcome(
         forwards=torch.from_numpy(votes.forwards).to(device),
         assumptions=(
             f"each example's certificate is false with probability at most {test.alpha:g} "
-            f"over up to {test.max_samples:,} {title} noise samples",
-            f"noise drawn as float32 stands for exact {title} noise; check that the base model does not "
-            "read its inputs' last bits",
+            f"over up to {test.max_samples:,} {test.noise.title} noise samples",
+            f"noise drawn as float32 stands for exact {test.noise.title} noise; check that the base model "
+            "does not read its inputs' last bits",
             "each noisy copy is answered by itself, as the first examples and a noisy copy of each were, "
             "alone and in one batch; "
             "check that no answer changes with the rest of its batch (quintain check)",

@@ -119,7 +119,8 @@ class RadiusTest:
         radii: Asked radii, rising, in the same units.
         alpha: Probability, for each example, that any of its certificates is false; below 1/2.
         max_samples: Noisy copies after which an undecided radius is left.
-        noise: Its law: for uniform noise, :math:`p_0 = \tfrac12 + r / (2 \sqrt 3 \sigma)`.
+        noise: Its law: for uniform noise, :math:`p_0 = \tfrac12 + r / (2 \sqrt 3 \sigma)`; for Laplace noise,
+            :math:`p_0 = 1 - \tfrac12 e^{-\sqrt 2 r / \sigma}`.
 
     Source: Ville, 1939; Robbins, 1970; Waudby-Smith and Ramdas, 2020, arXiv:2010.09686; its use for
     smoothing, Voracek, 2024, arXiv:2406.17830.

@@ -4,16 +4,25 @@ With p the probability that a noisy copy is classified as y, the smoothed classi
 closer than R,
 
 .. math:: R = \sigma\, \Phi^{-1}(p) \;\text{ in L2, for } N(0, \sigma^2 I), \qquad
-    R = 2 \sqrt 3\, \sigma\, (p - \tfrac12) \;\text{ in L1, for } U(-\sqrt 3 \sigma, \sqrt 3 \sigma)^d.
+    R = 2 \sqrt 3\, \sigma\, (p - \tfrac12) \;\text{ in L1, for } U(-\sqrt 3 \sigma, \sqrt 3 \sigma)^d, \qquad
+    R = -b \ln(2 (1 - p)) \;\text{ in L1, for } Laplace(b)^d,\; b = \sigma / \sqrt 2.
 
 Of the second: cubes of side :math:`2\lambda` around x and x' have in common
 :math:`\prod_i (1 - |x_i - x'_i| / 2\lambda) \ge 1 - \|x - x'\|_1 / 2\lambda` of their volume, and no
 probability changes by more than the rest.
 
-Source: Cohen et al., 2019, arXiv:1902.02918; Yang et al., 2020, arXiv:2002.08118.
+Of the third: densities around x and x' differ by a factor of at most :math:`e^{r/b}`, with r the distance in
+L1. So the probability of another answer, at most 1 - p around x, is at most :math:`e^{r/b} (1 - p)` around
+x', which is below 1/2 where r < R. Beyond R, and where p < 1/2 already, y keeps a probability of at least
+:math:`\tfrac12 e^{-(r - R)/b}`, with R = b ln(2 p) in the second case. Both are exact where the answer
+changes at one value of one coordinate.
+
+Source: Cohen et al., 2019, arXiv:1902.02918; Yang et al., 2020, arXiv:2002.08118; Laplace: Lecuyer et al.,
+2019, arXiv:1802.03471, and with this radius Teng et al., 2020, "l1 adversarial robustness certificates".
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,7 +35,7 @@ from quintain.threats.l1 import L1
 from quintain.threats.l2 import L2
 
 Floats = npt.NDArray[np.float64]
-NoiseName = Literal["gaussian", "uniform"]
+NoiseName = Literal["gaussian", "uniform", "laplace"]
 
 SMALLEST_TAIL = 1e-300
 """Of a radius that no probability proves."""
@@ -38,52 +47,122 @@ def fill_normal(block: Tensor, generator: torch.Generator) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Noise:
+class Noise(ABC):
     """A law of noise; radii are told in units of ``unit`` standard deviations.
 
     Args:
         name: Its name.
+        title: Its name in sentences.
         ball: The kind of ball that it certifies.
         unit: So many standard deviations are 1 in what follows.
         max_ratio: No probability that is met proves a radius of more.
     """
 
     name: NoiseName
+    title: str
     ball: type[L1] | type[L2]
     unit: float
     max_ratio: float
 
+    @abstractmethod
     def fill(self, block: Tensor, generator: torch.Generator) -> Tensor:
         """Fill a block with noise of standard deviation 1, and return it."""
-        if self.name == "uniform":
-            return block.uniform_(-self.unit, self.unit, generator=generator)
+
+    @abstractmethod
+    def tail(self, ratio: Floats) -> Floats:
+        """Return 1 - p for the p that just proves radii, given in units."""
+
+    @abstractmethod
+    def ratio(self, probability: float) -> float:
+        """Return the radius, in units, that a probability proves; -inf at 0."""
+
+    @abstractmethod
+    def gap(self, ratio: Tensor) -> Tensor:
+        """Return by how much the first class leads at a distance of so many units from where it may lose."""
+
+
+class GaussianNoise(Noise):
+    """Independent normal numbers; the unit is a standard deviation."""
+
+    __slots__ = ()
+
+    def fill(self, block: Tensor, generator: torch.Generator) -> Tensor:
+        """Fill a block with standard normal numbers, and return it."""
         return fill_normal(block, generator)
 
     def tail(self, ratio: Floats) -> Floats:
-        """Return 1 - p for the p that just proves radii, given in units."""
+        """Return 1 - p for the p that just proves radii."""
         from scipy.special import ndtr
 
-        if self.name == "uniform":
-            return np.asarray(np.maximum((1 - ratio) / 2, SMALLEST_TAIL))
         return np.asarray(ndtr(-ratio))
 
     def ratio(self, probability: float) -> float:
-        """Return the radius, in units, that a probability proves; -inf at 0."""
+        """Return the radius that a probability proves; -inf at 0."""
         from scipy.special import ndtri
 
-        if self.name == "uniform":
-            return 2 * probability - 1 if probability > 0 else -math.inf
         return float(ndtri(probability))
 
     def gap(self, ratio: Tensor) -> Tensor:
-        """Return by how much the first class leads at a distance of so many units from where it may lose."""
-        if self.name == "uniform":
-            return ratio.clamp(-1, 1)
+        """Return the lead that is left."""
         return 2 * torch.special.ndtr(ratio) - 1
 
 
-GAUSSIAN = Noise("gaussian", L2, 1.0, 10.0)
-UNIFORM = Noise("uniform", L1, float(np.float32(math.sqrt(3))), 1.0)
-"""Its half width is a number of float32, in which it is drawn."""
+class UniformNoise(Noise):
+    """Independent uniform numbers; the unit is half the side of their cube."""
 
-NOISES: dict[str, Noise] = {one.name: one for one in (GAUSSIAN, UNIFORM)}
+    __slots__ = ()
+
+    def fill(self, block: Tensor, generator: torch.Generator) -> Tensor:
+        """Fill a block with uniform numbers, and return it."""
+        return block.uniform_(-self.unit, self.unit, generator=generator)
+
+    def tail(self, ratio: Floats) -> Floats:
+        """Return 1 - p for the p that just proves radii."""
+        return np.asarray(np.maximum((1 - ratio) / 2, SMALLEST_TAIL))
+
+    def ratio(self, probability: float) -> float:
+        """Return the radius that a probability proves; -inf at 0."""
+        return 2 * probability - 1 if probability > 0 else -math.inf
+
+    def gap(self, ratio: Tensor) -> Tensor:
+        """Return the lead that is left."""
+        return ratio.clamp(-1, 1)
+
+
+class LaplaceNoise(Noise):
+    """Independent Laplace numbers; the unit is their scale b."""
+
+    __slots__ = ()
+
+    def fill(self, block: Tensor, generator: torch.Generator) -> Tensor:
+        """Fill a block with Laplace numbers, and return it."""
+        # The inverse of the distribution function, of numbers that lie evenly between -1 and 1: multiples of
+        # 2^-23, moved by half of that, so that none is 0 or 1 in size. float32 has them exactly.
+        block.uniform_(-1, 1, generator=generator).add_(2.0**-24)
+        size = block.abs().neg_().log1p_().mul_(-self.unit)
+        return torch.copysign(size, block, out=block)
+
+    def tail(self, ratio: Floats) -> Floats:
+        """Return 1 - p for the p that just proves radii."""
+        return np.asarray(np.exp(-ratio) / 2)
+
+    def ratio(self, probability: float) -> float:
+        """Return the radius that a probability proves; -inf at 0."""
+        if probability <= 0:
+            return -math.inf
+        if probability < 0.5:
+            return math.log(2 * probability)
+        return -math.log(2 * (1 - probability)) if probability < 1 else math.inf
+
+    def gap(self, ratio: Tensor) -> Tensor:
+        """Return the lead that is left."""
+        return -torch.expm1(-ratio.abs()) * ratio.sign()
+
+
+GAUSSIAN = GaussianNoise("gaussian", "Gaussian", L2, 1.0, 10.0)
+UNIFORM = UniformNoise("uniform", "uniform", L1, float(np.float32(math.sqrt(3))), 1.0)
+"""Its half width is a number of float32, in which it is drawn."""
+LAPLACE = LaplaceNoise("laplace", "Laplace", L1, float(np.float32(math.sqrt(0.5))), 40.0)
+"""Its scale is a number of float32, in which it is drawn."""
+
+NOISES: dict[str, Noise] = {one.name: one for one in (GAUSSIAN, UNIFORM, LAPLACE)}

@@ -38,6 +38,9 @@ RANDOMIZED_SMOOTHING = "randomized smoothing"
 UNIFORM_SMOOTHING = "randomized smoothing by uniform noise"
 """The same under uniform noise, for L1."""
 
+LAPLACE_SMOOTHING = "randomized smoothing by Laplace noise"
+"""The same under Laplace noise, for L1."""
+
 LIPSCHITZ_BOUNDS = "Lipschitz constants"
 """The method of a certificate by global Lipschitz constants."""
 

@@ -95,7 +95,7 @@ def black_box(inner):
             {"threats": [parse("l0:1")]},
             "Nothing is certified: no certifier handles l0 (interval: linf, l2; smoothing: l2; "
             "crown: linf, l2; crown-ibp: linf, l2; ablation: patch, mask; branch-and-bound: linf, l2; "
-            "lipschitz: l2; uniform-smoothing: l1).",
+            "lipschitz: l2; uniform-smoothing: l1; laplace-smoothing: l1).",
         ),
     ],
 )
