@@ -158,16 +158,21 @@ class HalfSpace:
         return self.l2_distance * self.weight.norm() / torch.linalg.vector_norm(self.weight, dual)
 
 
-def half_space(copies: int = 1) -> HalfSpace:
-    """Return a half-space with ``copies`` of an example at each of ``DISTANCES``."""
-    direction, offset = torch.tensor([0.6, -0.8]), 0.1
+def half_space(copies: int = 1, *, normal: tuple[float, float] = (0.6, -0.8)) -> HalfSpace:
+    """Return a half-space with ``copies`` of an example at each of ``DISTANCES``.
+
+    Args:
+        copies: Of each example.
+        normal: Of its boundary, of length 1.
+    """
+    direction, point = torch.tensor(normal), torch.tensor([0.5, 0.25])
     linear = nn.Linear(2, 1)
     net = nn.Sequential(nn.Flatten(), linear).eval()
     with torch.no_grad():
         linear.weight.copy_(direction[None])
-        linear.bias.fill_(-offset)
+        linear.bias.fill_(-float(point @ direction))
     distances = torch.tensor(DISTANCES).repeat_interleave(copies)
-    x = (torch.tensor([0.5, 0.25]) + distances[:, None] * direction).contiguous()
+    x = (point + distances[:, None] * direction).contiguous()
     weight = linear.weight.detach().double()[0]
     exact = (x.double() @ weight + linear.bias.detach().double()) / weight.norm()
     return HalfSpace(Classifier(net), x, (exact > 0).long(), exact.abs(), weight)
