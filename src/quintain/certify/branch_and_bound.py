@@ -10,21 +10,23 @@ from torch import Tensor
 
 from quintain.certify.attributes import AttributeSnapshot
 from quintain.certify.conditions import require_unchanged
-from quintain.certify.crown import CROWN, GUARANTEE, SUPPORTS, LinearMargins, margin_rows
+from quintain.certify.crown import GUARANTEE, SUPPORTS, LinearMargins, interval_margins, margin_rows
 from quintain.certify.interval.certifier import (
     LayerCertifier,
-    MarginBounds,
     TracedBounds,
     smallest_margin,
+    trace_bounds,
 )
+from quintain.certify.interval.domain import Interval
+from quintain.certify.interval.graph import TracedNetwork
 from quintain.certify.interval.recording import Operation
 from quintain.certify.linear.backward import BackwardBounds
 from quintain.certify.linear.parts import are_proven
-from quintain.certify.linear.region import Region
+from quintain.certify.linear.region import Region, RegionNarrowing
 from quintain.certify.linear.rivals import RivalSearch
 from quintain.certify.linear.search import Found
 from quintain.certify.outcome import CertificateOutcome
-from quintain.certify.rounding import rounding_model
+from quintain.certify.rounding import RoundingModel, rounding_model
 from quintain.core.errors import ContradictionError, SettingError
 from quintain.losses.margin import margin
 from quintain.models.classifier import Classifier
@@ -90,10 +92,65 @@ class BranchAndBound(LayerCertifier):
 
     def trace(self, model: ClassifierLike) -> "TracedSearch":  # type: ignore[override]
         """Trace a model's operations once, for many calls; each checks that the model is unchanged."""
-        return TracedSearch(CROWN().trace(model), self)
+        margins = SearchMargins(narrow=True)
+        return TracedSearch(trace_bounds(model, self, margins), self, margins)
 
-    def _margins(self) -> MarginBounds:
-        return LinearMargins(narrow=True)
+    def _margins(self) -> "SearchMargins":
+        return SearchMargins(narrow=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SearchMargins(LinearMargins):
+    """Bounds of margins by intervals alone; where values are held against them linear ones, which are kept.
+
+    Args:
+        kept: Linear bounds over the whole threat, by example and radius: those of the last few examples.
+    """
+
+    kept: dict[tuple[bytes, float], tuple[BackwardBounds, Interval, RegionNarrowing]] = field(
+        default_factory=dict
+    )
+
+    def __call__(
+        self,
+        traced: TracedNetwork,
+        x: Tensor,
+        y: Tensor,
+        threat: Threat,
+        eps: Tensor | None,
+        rounding: RoundingModel,
+        *,
+        correct: Tensor,
+        points: Tensor | None = None,
+    ) -> Tensor:
+        if points is None:
+            return interval_margins(traced, x, y, threat, eps, rounding)
+        self.kept.clear()
+        return LinearMargins.__call__(
+            self, traced, x, y, threat, eps, rounding, correct=correct, points=points
+        )
+
+    def region_bounds(
+        self,
+        traced: TracedNetwork,
+        x: Tensor,
+        threat: Threat,
+        eps: float,
+        rounding: RoundingModel,
+        region: Region,
+        *,
+        points: Tensor | None = None,
+    ) -> tuple[BackwardBounds, Interval, RegionNarrowing]:
+        """Return bounds as ``LinearMargins`` does, those over the whole threat only once."""
+        if region.half_space is not None or region.bounds:
+            return LinearMargins.region_bounds(self, traced, x, threat, eps, rounding, region)
+        key = x.cpu().numpy().tobytes(), eps
+        found = self.kept.get(key)
+        if found is None or points is not None:
+            found = LinearMargins.region_bounds(self, traced, x, threat, eps, rounding, region, points=points)
+        if points is not None:
+            self.kept[key] = found
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,22 +158,22 @@ class TracedSearch:
     """Branch and bound on one model, whose operations were traced before.
 
     Args:
-        crown: Its linear bounds, which come first.
+        bounds: Its bounds by intervals, which come first.
         settings: How much is searched.
         margins, quick: The linear bounds that are searched from, in float64 and in float32.
     """
 
-    crown: TracedBounds
+    bounds: TracedBounds
     settings: BranchAndBound
-    margins: LinearMargins = field(default_factory=lambda: LinearMargins(narrow=True))
+    margins: SearchMargins
     quick: LinearMargins = field(default_factory=lambda: LinearMargins(narrow=False))
 
     def __call__(
         self, x: Array, y: Array, threat: Threat | str, *, eps: Tensor | None = None
     ) -> CertificateOutcome:
         """Certify as ``BranchAndBound`` does."""
-        outcome = self.crown(x, y, threat, eps=eps)
-        model = self.crown.model
+        outcome = self.bounds(x, y, threat, eps=eps)
+        model = self.bounds.model
         threat, x, y = to_threat(threat), to_inputs(x, model.dtype), to_labels(y)
         attributes = AttributeSnapshot(model.net)
         lower, forwards = outcome.margin.clone(), outcome.forwards.clone()
@@ -140,12 +197,16 @@ class TracedSearch:
                         f"but the model's own is {float(clean[row]):g}. Please report the model and the input"
                     )
                 lower[row] = max(float(lower[row]), found.margin)
-        require_unchanged(model, self.crown.model_hash, attributes)
+        require_unchanged(model, self.bounds.model_hash, attributes)
         return replace(outcome, certified=lower > 0, margin=lower, forwards=forwards, counterexample=points)
 
     def _search(self, x: Tensor, y: Tensor, threat: Threat) -> Found:
         """Search for a proof or a counterexample of one example (1, *S)."""
-        model, traced, rounding = self.crown.model, self.crown.traced, rounding_model(self.crown.model.dtype)
+        model, traced, rounding = (
+            self.bounds.model,
+            self.bounds.traced,
+            rounding_model(self.bounds.model.dtype),
+        )
         ends = time.monotonic() + self.settings.seconds
         at, label = x.to(model.device, torch.float64), y.to(model.device)
         backward, logits, narrowed = self.margins.region_bounds(
@@ -153,7 +214,10 @@ class TracedSearch:
         )
         assert logits.operation is not None
         rows = margin_rows(logits, label)
+        by_intervals = interval_margins(traced, at, label, threat, None, rounding)[0]
         bounds = backward.lower(logits.operation, rows)
+        # NaN bounds nothing
+        bounds = torch.where(bounds > by_intervals, bounds, by_intervals)
         # what linear bounds prove already needs no search
         is_rival = torch.arange(len(rows), device=rows.device) != label
         is_open = is_rival & ~are_proven(bounds)
@@ -173,7 +237,9 @@ class TracedSearch:
         if found.point is not None:
             return found
         # of what the model returns, which may be softmax of these logits
-        bounds = torch.where(is_open, found.margin, bounds).masked_fill(~is_rival, 0.0)[None]
+        bounds = torch.where(is_open, bounds.clamp(min=found.margin), bounds).masked_fill(~is_rival, 0.0)[
+            None
+        ]
         scores = traced.score_margins(bounds, label, rounding)
         return replace(found, margin=float(smallest_margin(scores, label)))
 
@@ -182,7 +248,7 @@ class TracedSearch:
     ) -> tuple[BackwardBounds, Operation, Region]:
         """Bound one example (1, *S) over a region, as ``Propagate`` says."""
         backward, logits, narrowed = self.margins.region_bounds(
-            self.crown.traced, x, threat, threat.eps, rounding_model(self.crown.model.dtype), region
+            self.bounds.traced, x, threat, threat.eps, rounding_model(self.bounds.model.dtype), region
         )
         assert logits.operation is not None
         return backward, logits.operation, narrowed.found(backward.recording)

@@ -119,15 +119,7 @@ class LinearMargins:
         points: Tensor | None = None,
     ) -> Tensor:
         radius = radii(x, threat, eps)
-        lower, upper = allowed_box(x, threat, radius)
-        box = Interval.from_bounds(lower, upper)
-        interval = input_interval(x, threat, eps) if isinstance(threat, Linf | L2) else box
-        bounds = traced.margin_bounds(
-            cast_input(interval, rounding),
-            y,
-            rounding,
-            observed=None if points is None else traced.observe(points),
-        )
+        bounds = interval_margins(traced, x, y, threat, eps, rounding, points=points)
         is_open = correct & ~(smallest_margin(bounds, y) > 0)
         for row in is_open.nonzero().squeeze(1).tolist():
             one = slice(row, row + 1)
@@ -156,7 +148,7 @@ class LinearMargins:
         points: Tensor | None,
     ) -> Tensor:
         """Return linear bounds (1, K) on the true logit minus each, of one example."""
-        backward, logits = self.backward_bounds(traced, x, threat, eps, rounding, points=points)
+        backward, logits, _ = self.region_bounds(traced, x, threat, eps, rounding, Region(), points=points)
         assert logits.operation is not None
         return backward.lower(logits.operation, margin_rows(logits, y))[None].masked_fill(
             torch.nn.functional.one_hot(y, max(2, logits.center.shape[1])).bool(), 0.0
@@ -189,6 +181,10 @@ class LinearMargins:
     ) -> tuple[BackwardBounds, Interval, RegionNarrowing]:
         """Return bounds of one example over some inputs of the threat, its logits, and what was narrowed.
 
+        Args:
+            traced, x, threat, eps, rounding, points: As of ``backward_bounds``.
+            region: The inputs, and what is known of them.
+
         Raises:
             EmptyRegionError: If none of the inputs is left.
         """
@@ -204,7 +200,7 @@ class LinearMargins:
             ends = (lower.flatten(), upper.flatten()) if is_box else None
             minimum = CutMinimum(minimum, region.half_space, x.shape[1:], ends)
         backward = BackwardBounds(recording, minimum, self.tables.setdefault(x.shape[1:], Tables()))
-        narrowing = RegionNarrowing(backward, region, is_box)
+        narrowing = RegionNarrowing(backward, region, exact_box=is_box)
         if self.narrow:
             recording.refine = narrowing
         interval = Interval(box.center, box.radius, box.ellipsoid, recording.add_input(terms))
@@ -214,6 +210,32 @@ class LinearMargins:
             observed=None if points is None else traced.observe(points),
         )
         return backward, logits, narrowing
+
+
+def interval_margins(
+    traced: TracedNetwork,
+    x: Tensor,
+    y: Tensor,
+    threat: Threat,
+    eps: Tensor | None,
+    rounding: RoundingModel,
+    *,
+    points: Tensor | None = None,
+) -> Tensor:
+    """Return bounds (B, K) on the true logit minus each by intervals, for every threat of linear bounds.
+
+    Args:
+        traced, x, y, threat, eps, rounding, points: As of ``MarginBounds``.
+    """
+    lower, upper = allowed_box(x, threat, radii(x, threat, eps))
+    box = Interval.from_bounds(lower, upper)
+    interval = input_interval(x, threat, eps) if isinstance(threat, Linf | L2) else box
+    return traced.margin_bounds(
+        cast_input(interval, rounding),
+        y,
+        rounding,
+        observed=None if points is None else traced.observe(points),
+    )
 
 
 def expected_seconds(model: Classifier, x: Tensor, threat: Threat) -> float:

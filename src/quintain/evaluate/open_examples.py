@@ -120,6 +120,8 @@ def certify_open(
     left = np.ones(len(certified))
     count, pace = 1, 0.0
     certify = tracing(certifier, subject.model)
+    # one example of a search may take much longer than the one before
+    most = 1 if hasattr(certifier, "seconds") else CHUNK
     with progress.bar(f"certify {subject.name} by {method}", int((first <= last).sum())) as advance:
         while (first <= last).any():
             middle = np.where(first <= last, (first + last + hopeful) // 2, len(eps))
@@ -133,7 +135,7 @@ def certify_open(
                 outcome = certify(x, y, sizes[size_index])
                 clean = -margin(subject.model(x).double(), y)
             pace = (clock() - before) / len(now)
-            count = max(1, min(CHUNK, int(CHUNK_SECONDS / max(pace, 1e-9))))
+            count = max(1, min(most, int(CHUNK_SECONDS / max(pace, 1e-9))))
             assumptions = outcome.assumptions
             proved, failed, refuted = (
                 flags.cpu().numpy() for flags in (outcome.certified, outcome.failed, outcome.broken)

@@ -95,6 +95,7 @@ class BackwardBounds:
         self.recording, self.minimum, self.tables = recording, minimum, tables
         self._vjps: dict[int, tuple[Tensor, VJP]] = {}
         self._errors: dict[int, Tensor] = {}
+        self._underflows: dict[tuple[int, int], Tensor] = {}
 
     def lower_in_parts(
         self,
@@ -195,10 +196,10 @@ class BackwardBounds:
                 if step is None or known is None:
                     break
                 total = total + (rows * at_windows(known[0])).sum(2)
-            positive, negative = rows.clamp(min=0), rows.clamp(max=0)
-            charge = charge + ((positive - negative) * at_windows(self._sum_error(current))).sum(2)
+            charge = charge + (rows.abs() * at_windows(self._sum_error(current))).sum(2)
             charge = charge + self._underflow(current)
             if current.lines is not None:
+                positive, negative = rows.clamp(min=0), rows.clamp(max=0)
                 slopes, intercepts, upper_slopes, upper_intercepts = map(at_windows, current.lines[:4])
                 total = total + (positive * intercepts + negative * upper_intercepts).sum(2)
                 rows = positive * slopes + negative * upper_slopes
@@ -243,14 +244,14 @@ class BackwardBounds:
             if seen is not None:
                 seen[operation] = rows
             flat = rows.reshape(len(rows), -1)
-            positive, negative = flat.clamp(min=0), flat.clamp(max=0)
             error = self._sum_error(operation).flatten()
-            charge = charge + positive @ error - negative @ error + self._underflow(operation)
+            charge = charge + flat.abs() @ error + self._underflow(operation)
             if not operation.sources:
                 total = total + self.minimum(rows)
                 continue
             if operation.lines is not None:
                 # the lower line where a row is positive, the upper line where it is negative
+                positive, negative = flat.clamp(min=0), flat.clamp(max=0)
                 lines = operation.lines
                 source = operation.sources[0]
                 if splits is not None and operation in splits:
@@ -261,7 +262,7 @@ class BackwardBounds:
                 else:
                     slopes, intercepts, upper_slopes, upper_intercepts = (one.flatten() for one in lines[:4])
                     total = total + positive @ intercepts + negative @ upper_intercepts
-                    moved = (positive * slopes + negative * upper_slopes).view_as(rows)
+                    moved = torch.addcmul(positive * slopes, negative, upper_slopes).view_as(rows)
                 if lines.position is not None:
                     spread = rows.new_zeros(len(rows), source.terms.numel())
                     moved = spread.scatter_add_(
@@ -298,8 +299,13 @@ class BackwardBounds:
 
     def _underflow(self, operation: Operation) -> Tensor:
         """Return what products with an operation's values lose below float64's smallest normal number."""
-        products = sum(one.terms.numel() for one in self.recording.operations)
-        return UNDERFLOW * products * (1 + (operation.terms + operation.error).sum())
+        count = len(self.recording.operations)
+        found = self._underflows.get((operation.index, count))
+        if found is None:
+            products = sum(one.terms.numel() for one in self.recording.operations)
+            found = UNDERFLOW * products * (1 + (operation.terms + operation.error).sum())
+            self._underflows[operation.index, count] = found
+        return found
 
     def _vjp(self, operation: Operation) -> tuple[Tensor, VJP]:
         """Return the constant of an affine operation, and its vector-Jacobian products of rows (N, *S)."""

@@ -67,8 +67,8 @@ class RivalSearch:
         if found.is_proven:
             return Found(self.limit, None, found.bounds)
         if found.is_hopeless:
-            # parts, which are looser, are tried as long as regions were
-            ends = min(ends, clock() + (clock() - started))
+            # parts, which are looser, are tried half as long as regions were
+            ends = min(ends, clock() + (clock() - started) / 2)
         left = most_bounds - found.bounds
         if found.point is not None or left <= 0 or clock() >= ends:
             return Found(-torch.inf, found.point, found.bounds)

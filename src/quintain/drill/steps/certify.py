@@ -5,6 +5,8 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+import numpy as np
+
 from quintain.certify import CROWN, BranchAndBound, IntervalBounds, RandomizedSmoothing
 from quintain.certify.outcome import Certifier
 from quintain.drill.budget import Amount
@@ -27,9 +29,12 @@ from quintain.results.robustness_records import AttackedModel, CertifiedModel, C
 from quintain.threats.threat import Threat
 
 SEARCH_SECONDS = (2.0, 8.0)
-"""Seconds of branch and bound for an example, first few for all of them, then more: most that it decides take
-less than half a second.
+"""Seconds of branch and bound for an example, first few for those that are near a proof, then more for all of
+them: most that it decides take less than half a second.
 """
+
+NEAR = 0.25
+"""Of the way from the model's margin to its bound: where no more lies below 0 a search comes early."""
 
 ENOUGH_OF_BOUNDS = 0.45
 """Of the seconds of linear bounds: for more of them no other work is cut."""
@@ -209,12 +214,12 @@ def _by_linear_bounds(
     Returns:
         All certificates of each model, and notes on what there was no time for.
     """
-    found, left, near = dict(proofs), dict[str, int](), dict[str, Sequence[float]]()
+    found, left, way_left = dict(proofs), dict[str, int](), dict[str, Sequence[float]]()
     ends = time.monotonic() + context.workload.bound_seconds
     small = [threat for threat in context.threats if threat.eps <= context.threat.eps]
     large = [threat for threat in context.threats if threat.eps > context.threat.eps]
     first, more = (BranchAndBound(seconds=seconds) for seconds in SEARCH_SECONDS)
-    # the brackets up to the size of the threat come first
+    # the brackets up to the size of the threat come first, but for what is far from a proof
     stages: tuple[tuple[Certifier, Sequence[Threat]], ...] = (
         (CROWN(), small),
         (first, small),
@@ -227,6 +232,7 @@ def _by_linear_bounds(
             # the time that is left is shared among the models whose turn is still to come
             seconds = max(0.0, ends - time.monotonic()) / (len(tried) - number)
             title = getattr(certifier, "title", "")
+            ways = () if isinstance(certifier, CROWN) else way_left.get(name, ())
             one = do_part(
                 f"certificates by {title} of the {subjects[name].file.title}",
                 partial(
@@ -238,7 +244,8 @@ def _by_linear_bounds(
                     known_examples(found[name], attacked.get(name)),
                     method=title,
                     hopeful=isinstance(certifier, CROWN),
-                    way_left=() if isinstance(certifier, CROWN) else near.get(name, ()),
+                    rows=np.flatnonzero(np.array(ways) < NEAR) if certifier is first else None,
+                    way_left=ways,
                     seconds=seconds,
                     progress=context.progress,
                 ),
@@ -250,7 +257,7 @@ def _by_linear_bounds(
             certification, unasked = one
             if isinstance(certifier, CROWN):
                 left[name] = max(unasked, left.get(name, 0))
-                near.setdefault(name, certification.way_left)
+                way_left.setdefault(name, certification.way_left)
             if certification.seconds and (certification.assumptions or certification.counterexamples):
                 both = best_certification([found[name], certification])
                 assert both is not None
