@@ -15,6 +15,10 @@ from quintain.federated.view import ServerView
 FALSE_ALARM = 1e-9
 BITS = 32
 FEW_WORDS = 256
+FEW_PLACED, MANY_PLACED = 2**11, 2**22
+"""Words up to which, and from which on, sorting is as fast as a table."""
+_LEAST_PLACE_BITS, _EMPTY = 17, np.uint16(2**16 - 1)
+"""So many bits leave at most 15 for the rest of a word, which is never that."""
 _SPREAD = np.uint32(2654435769)
 """An odd number, 2^32 over the golden ratio: times it, words that are alike get places far apart (Knuth)."""
 _PATTERNS = 2 * BITS  # 32 bits, 31 pairs of neighbours, and repeated words
@@ -133,26 +137,26 @@ def _ones_by_bit(words: EncodedVector) -> NDArray[np.int64]:
 
 def _count_repeats(words: EncodedVector) -> int:
     """Return how many words equal another one that was counted: all of them, less the different ones."""
-    # A hash table with one place for each word at least: of the words that want a place the last one gets it.
-    # Those that equal it are repeats, and the others go into the next, smaller table. Where many words want
-    # few places, which honest ones do with no chance to speak of, they are sorted.
+    # A hash table with twice as many places as words: an odd factor spreads the words one to one; of the
+    # product the high bits are the place and the low bits what is put there, in the end the last word's.
+    # Words that find their own are it, or repeat it; the others go into another table. Where many want few
+    # places, which honest ones do with no chance to speak of, they are sorted.
     found = 0
-    while len(words) > FEW_WORDS:
-        bits = len(words).bit_length() + 1
-        places = ((words * _SPREAD) >> np.uint32(BITS - bits)).astype(np.intp)
-        numbers = np.arange(len(words), dtype=np.uint32)
-        table = np.empty(1 << bits, np.uint32)
-        table[places] = numbers
-        owners = table[places]
-        without = np.flatnonzero(owners != numbers)
-        is_repeat = words[without] == words[owners[without]]
-        found += int(np.count_nonzero(is_repeat))
-        if 2 * len(without) > len(words):
-            words = words[without[~is_repeat]]
+    spread = words * _SPREAD
+    while FEW_PLACED < len(spread) <= MANY_PLACED:
+        low = BITS - max(len(spread).bit_length() + 1, _LEAST_PLACE_BITS)
+        places = (spread >> np.uint32(low)).astype(np.intp)
+        tags = (spread & np.uint32((1 << low) - 1)).astype(np.uint16)
+        table = np.full(1 << (BITS - low), _EMPTY, np.uint16)
+        table[places] = tags
+        others = spread[table[places] != tags]
+        found += len(spread) - len(others) - int(np.count_nonzero(table != _EMPTY))
+        if 2 * len(others) > len(spread):
+            spread = others
             break
-        words = words[without[~is_repeat]]
-    words = np.sort(words)
-    return found + int(np.count_nonzero(words[1:] == words[:-1]))
+        spread = others
+    spread.sort()
+    return found + int(np.count_nonzero(spread[1:] == spread[:-1]))
 
 
 def _two_sided(ones: int, size: int, negligible: float) -> float:
