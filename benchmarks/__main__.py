@@ -44,6 +44,7 @@ SUITES = (
     "leakage.defenses",
     "leakage.planted_bugs",
     "leakage.second_opinion",
+    "leakage.drawn_people",
     "leakage.patient_zero",
     "leakage.memorization",
 )

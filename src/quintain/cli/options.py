@@ -49,7 +49,9 @@ DATA = option(
     "data",
     str,
     typer.Option(
-        DEFAULT_DATA, help="xrays, an .npz file, a folder of IDX files, or a folder of images by class."
+        DEFAULT_DATA,
+        help="xrays or another name of quintain list dataset, an .npz file, a folder of IDX files, or a "
+        "folder of images by class.",
     ),
 )
 CLASSES = option(
