@@ -36,7 +36,7 @@ from quintain.models import xray_cnn
 from quintain.models.classifier import Classifier
 from quintain.results.class_counts import ClassCounts
 
-SEEDS = tuple(range(200, 206))
+SEEDS = tuple(range(200, 205))
 NUM_SITES = 5
 POINTS = 100.0
 
