@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from quintain.core.statistics import binomial_lower
-from quintain.leakage.judges import membership
+from quintain.leakage.judges import membership, ranked_scores
 
 
 def check_null(levels, members, others, measure):
@@ -26,7 +26,7 @@ AT_ONE_PERCENT = membership.name_of_rate(0.01)
 
 def test_ties_broken_by_the_order_of_an_array_with_members_first(monkeypatch):
     check_null(2, 500, 500, AT_ONE_PERCENT)
-    monkeypatch.setattr(membership, "derive_seed", lambda seed, *path: path[-1] if "tie" in path else seed)
+    monkeypatch.setattr(ranked_scores, "derive_seed", lambda seed, *path: path[-1] if "tie" in path else seed)
     with pytest.raises(AssertionError):
         check_null(2, 500, 500, AT_ONE_PERCENT)
 

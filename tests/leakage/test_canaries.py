@@ -8,7 +8,8 @@ from torch import nn
 from quintain.core.errors import ModelError, SettingError
 from quintain.data import from_arrays
 from quintain.leakage import CanaryNet, CanaryRun, audit_one_run, insert_canaries, train_with_canaries
-from quintain.leakage.canaries import draw_inclusion, log_likelihood_ratio
+from quintain.leakage.canaries import log_likelihood_ratio
+from quintain.leakage.canary_rows import draw_inclusion
 
 CLIP = 0.7
 

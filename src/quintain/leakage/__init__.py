@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from quintain.leakage.black_box import BlackBoxTraining as BlackBoxTraining
     from quintain.leakage.canaries import CanaryNet as CanaryNet
     from quintain.leakage.canaries import CanaryRun as CanaryRun
-    from quintain.leakage.canaries import insert_canaries as insert_canaries
     from quintain.leakage.canaries import train_with_canaries as train_with_canaries
+    from quintain.leakage.canary_rows import insert_canaries as insert_canaries
     from quintain.leakage.coordinates import coordinate_measurements as coordinate_measurements
     from quintain.leakage.hidden_attribute import HiddenAttribute as HiddenAttribute
     from quintain.leakage.hidden_attribute import block_attribute as block_attribute

@@ -96,7 +96,7 @@ EXPORTS: dict[str, str] = {
     "block_attribute": "quintain.leakage.hidden_attribute",
     "coordinate_measurements": "quintain.leakage.coordinates",
     "feature_attribute": "quintain.leakage.hidden_attribute",
-    "insert_canaries": "quintain.leakage.canaries",
+    "insert_canaries": "quintain.leakage.canary_rows",
     "invert_gradient": "quintain.leakage.updates.gradient_inversion",
     "isolating_models": "quintain.leakage.updates.inconsistent_models",
     "isolating_recipes": "quintain.leakage.updates.inconsistent_recipes",

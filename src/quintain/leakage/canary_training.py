@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.leakage.black_box import BlackBoxTraining
-from quintain.leakage.canaries import draw_inclusion
 from quintain.leakage.canary_kinds import MakeCanaries
+from quintain.leakage.canary_rows import draw_inclusion
 from quintain.leakage.canary_scores import canary_scores
 
 Adjacency = Literal["add/remove", "replace"]

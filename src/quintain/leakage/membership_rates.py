@@ -15,7 +15,7 @@ from scipy.special import betaincinv
 
 from quintain.core.errors import SettingError
 from quintain.core.statistics import binomial_lower
-from quintain.leakage.judges.membership import RankedScores, rank_scores
+from quintain.leakage.judges.ranked_scores import RankedScores, rank_scores
 from quintain.results.evidence import ConfidenceLevels
 
 CONFIDENCES = (0.5, 0.8, 0.9, 0.95, 0.975, 0.99, 0.995, 0.999)

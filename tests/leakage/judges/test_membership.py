@@ -10,15 +10,13 @@ from quintain.leakage.judges.membership import (
     ADVANTAGE,
     AUC,
     against,
-    area_under_curve,
     coarse_rates,
     fewest_others,
     fpr_interval,
     judge_membership,
-    most_exposed,
     name_of_rate,
-    rank_scores,
 )
+from quintain.leakage.judges.ranked_scores import area_under_curve, most_exposed, rank_scores
 from quintain.leakage.judges.trade_off import EpsilonDelta, max_advantage, max_auc
 
 AT_ONE_PERCENT = name_of_rate(0.01)

@@ -6,7 +6,7 @@ from scipy.stats import multivariate_normal, norm
 from quintain.core.errors import DataError, SettingError
 from quintain.leakage.attack import Candidates
 from quintain.leakage.confidence import count_copies, logit_confidence, make_copy
-from quintain.leakage.judges.membership import area_under_curve, rank_scores
+from quintain.leakage.judges.ranked_scores import area_under_curve, rank_scores
 from quintain.leakage.knowledge import Knowledge
 from quintain.leakage.membership._shadow_fits import fit_shadows
 from quintain.leakage.membership.lira import LiRA

@@ -5,7 +5,7 @@ import torch
 from quintain.core.errors import DataError
 from quintain.data.dataset import from_arrays
 from quintain.leakage.attack import Candidates
-from quintain.leakage.judges.membership import area_under_curve, rank_scores
+from quintain.leakage.judges.ranked_scores import area_under_curve, rank_scores
 from quintain.leakage.knowledge import Knowledge
 from quintain.leakage.membership.loss_threshold import LossThreshold
 from quintain.leakage.membership.quantile_regression import QuantileRegression, fit_ridge

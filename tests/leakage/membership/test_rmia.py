@@ -5,7 +5,7 @@ from scipy.stats import kstest
 
 from quintain.core.errors import SettingError
 from quintain.data.dataset import from_arrays
-from quintain.leakage.judges.membership import area_under_curve, rank_scores
+from quintain.leakage.judges.ranked_scores import area_under_curve, rank_scores
 from quintain.leakage.knowledge import Knowledge
 from quintain.leakage.membership.rmia import RMIA, log_mean_probability
 from tests.leakage.membership.fakes import KnownShadows, known_candidates, known_target

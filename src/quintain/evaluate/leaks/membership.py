@@ -18,10 +18,9 @@ from quintain.leakage.judges.membership import (
     against,
     coarse_rates,
     judge_membership,
-    most_exposed,
     name_of_rate,
-    rank_scores,
 )
+from quintain.leakage.judges.ranked_scores import most_exposed, rank_scores
 from quintain.leakage.judges.trade_off import EpsilonDelta, MaxTPR
 from quintain.leakage.knowledge import Knowledge
 from quintain.leakage.membership_rates import MembershipScores, advantage_levels, tpr_levels

@@ -1,21 +1,27 @@
 """How well membership was guessed: the ROC curve at low false-positive rates, with exact intervals.
 
 All intervals are over examples, with the target as it is, and hold if members and others are independent
-draws from two populations of scores. Scores that are equal are ordered by noise that follows from the seed
-and the candidate's id alone, so that ties favor nobody, in whatever order candidates are stored.
+draws from two populations of scores.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from quintain.core.errors import DataError
 from quintain.core.seeds import derive_seed
 from quintain.core.statistics import binomial_lower, binomial_upper, check_confidence
 from quintain.leakage.attack import LeakJudgment
+from quintain.leakage.judges.ranked_scores import (
+    RankedScores,
+    allowed_false_alarms,
+    area_under_curve,
+    curve_points,
+    exposure_of,
+    rank_scores,
+)
 from quintain.leakage.judges.trade_off import MaxTPR, max_advantage, max_auc
 
 FALSE_POSITIVE_RATES = (0.001, 0.01)
@@ -26,82 +32,6 @@ AUC, ADVANTAGE = "AUC", "membership advantage"
 
 GUESSING = "guessing"
 """The baseline that needs no model: whoever guesses by chance has a TPR equal to the FPR."""
-
-CURVE_POINTS = 100
-"""Points of a curve, at most; they lie evenly on a logarithmic scale of false-positive rates."""
-
-MAX_EXPOSED = 20
-"""Ids of the most exposed members, at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class RankedScores:
-    """Scores of members and of others, in the order in which they are taken for members, the surest first.
-
-    Args:
-        is_member: The truth in that order, (n,) bool.
-        order: Positions of the candidates in that order, (n,).
-        scores: Their scores in that order, (n,).
-    """
-
-    is_member: NDArray[np.bool_]
-    order: NDArray[np.int64]
-    scores: NDArray[np.float64]
-
-    @property
-    def members(self) -> int:
-        """Number of members."""
-        return int(self.is_member.sum())
-
-    @property
-    def others(self) -> int:
-        """Number of candidates that are no members."""
-        return len(self.is_member) - self.members
-
-    def hits_before(self, false_alarms: int) -> int:
-        """Return how many members come before false alarm number ``false_alarms + 1``."""
-        alarms = np.flatnonzero(~self.is_member)
-        cut = len(self.is_member) if false_alarms >= len(alarms) else int(alarms[false_alarms])
-        return int(self.is_member[:cut].sum())
-
-
-def rank_scores(
-    scores: ArrayLike, is_member: ArrayLike, *, ids: ArrayLike | None = None, seed: int = 0
-) -> RankedScores:
-    """Order candidates by their scores, ties by noise that knows nothing of membership.
-
-    Args:
-        scores: One a candidate (n,); larger means more likely a member.
-        is_member: The truth (n,), bool.
-        ids: Numbers of the candidates (n,), from which the noise follows; 0, 1, 2 ... if not given. They must
-            not follow membership alone by equal numbers.
-        seed: Of the noise.
-
-    Raises:
-        DataError: If scores are NaN, lengths differ, or there are only members or none.
-    """
-    values = np.asarray(scores, dtype=np.float64)
-    truth = np.asarray(is_member)
-    names = np.arange(len(values)) if ids is None else np.asarray(ids)
-    if values.ndim != 1 or truth.shape != values.shape or names.shape != values.shape:
-        raise DataError(
-            f"scores of shape {values.shape}, membership of shape {truth.shape} and ids of shape "
-            f"{names.shape}; expected one number each for every candidate, (n,)"
-        )
-    if truth.dtype != np.bool_:
-        raise DataError(f"membership of type {truth.dtype}; expected booleans")
-    if np.isnan(values).any():
-        raise DataError(
-            f"{int(np.isnan(values).sum())} of {len(values)} scores are NaN; expected numbers: look for an "
-            "infinite loss in the model or the attack"
-        )
-    if truth.all() or not truth.any():
-        raise DataError(
-            f"{int(truth.sum())} members of {len(truth)} candidates; expected some members and some others"
-        )
-    noise = np.array([derive_seed(seed, "membership", "tie", int(name)) for name in names])
-    order = np.lexsort((noise, -values))
-    return RankedScores(truth[order], order, values[order])
 
 
 def judge_membership(
@@ -144,7 +74,7 @@ def judge_membership(
     """
     check_confidence(confidence)
     ranked = rank_scores(scores, is_member, ids=ids, seed=seed)
-    curve, exposure = tuple(_curve(ranked)), tuple(_exposure(ranked))
+    curve, exposure = tuple(curve_points(ranked)), tuple(exposure_of(ranked))
     rates = [_judge_rate(ranked, rate, max_tpr, unit, confidence) for rate in FALSE_POSITIVE_RATES]
     judged = (*rates, _judge_advantage(ranked, max_tpr, unit, confidence, seed))
     area = _judge_auc(ranked, max_tpr, unit, confidence)
@@ -162,11 +92,6 @@ def against(
 def name_of_rate(rate: float) -> str:
     """Return what the true-positive rate at a false-positive rate is called, such as ``TPR at 1 % FPR``."""
     return f"TPR at {100 * rate:g} % FPR"
-
-
-def allowed_false_alarms(rate: float, others: int) -> int:
-    """Return how many false alarms among ``others`` a false-positive rate allows."""
-    return math.floor(rate * others + 1e-9)
 
 
 def fpr_interval(rate: float, others: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -302,14 +227,6 @@ def _judge_auc(ranked: RankedScores, max_tpr: MaxTPR | None, unit: str, confiden
     )
 
 
-def area_under_curve(ranked: RankedScores) -> float:
-    """Return the probability that a member scores above another candidate, ties counted as a half."""
-    from scipy.stats import rankdata
-
-    ranks = rankdata(ranked.scores)[ranked.is_member].sum()
-    return float((ranks - ranked.members * (ranked.members + 1) / 2) / (ranked.members * ranked.others))
-
-
 def _relative_entropy_interval(value: float, pairs: int, confidence: float) -> tuple[float, float]:
     r"""Return the means m in [0, 1] that a mean over pairs of values in [0, 1] does not refute.
 
@@ -334,32 +251,3 @@ def _relative_entropy_interval(value: float, pairs: int, confidence: float) -> t
         return outside
 
     return edge(value, 0.0), edge(value, 1.0)
-
-
-def _curve(ranked: RankedScores) -> Iterator[tuple[float, float]]:
-    """Yield points (FPR, TPR) at 0, 1, ... false alarms, evenly on a logarithmic scale, and the end."""
-    spaced = np.unique(np.geomspace(1, ranked.others, CURVE_POINTS).astype(np.int64))
-    for k in (0, *spaced.tolist()):
-        yield k / ranked.others, ranked.hits_before(k) / ranked.members
-
-
-def _exposure(ranked: RankedScores) -> Iterator[float]:
-    """Yield for each candidate, in the order of the scores given, the share of others that come after it.
-
-    It is 1 where no other comes before: whoever names such members makes no false alarm.
-    """
-    before = np.concatenate([[0], np.cumsum(~ranked.is_member)[:-1]])
-    share = np.empty(len(before))
-    share[ranked.order] = 1 - before / ranked.others
-    yield from share.tolist()
-
-
-def most_exposed(
-    scores: ArrayLike, is_member: ArrayLike, *, ids: ArrayLike, seed: int = 0, rate: float = 0.01
-) -> tuple[int, ...]:
-    """Return ids of the members that come before all but ``rate`` of the others, the surest first."""
-    ranked = rank_scores(scores, is_member, ids=ids, seed=seed)
-    alarms = np.flatnonzero(~ranked.is_member)
-    cut = int(alarms[min(allowed_false_alarms(rate, ranked.others), len(alarms) - 1)])
-    found = ranked.order[:cut][ranked.is_member[:cut]]
-    return tuple(int(one) for one in np.asarray(ids)[found][:MAX_EXPOSED])
