@@ -3,7 +3,8 @@
 from torch import nn
 
 import quintain as q
-from quintain.evaluate.leaks.membership_trainings import TrainingUnderTest, compare_trainings
+from quintain.evaluate.leaks.job import TargetTraining
+from quintain.evaluate.leaks.membership_trainings import compare_trainings
 from quintain.evaluate.leaks.trainers import PrivateTrainer, RecipeTrainer
 from quintain.evaluate.privacy_target import PrivacyTarget
 from quintain.leakage import LiRA, LossThreshold
@@ -23,10 +24,10 @@ def main() -> None:
     target = PrivacyTarget(epsilon=EPSILON, batch_size=64, steps=60)
     found = compare_trainings(
         [
-            TrainingUnderTest(
+            TargetTraining(
                 "plain", build, RecipeTrainer(q.training.Recipe(epochs=80, batch_size=32, learning_rate=2e-3))
             ),
-            TrainingUnderTest(
+            TargetTraining(
                 f"private, epsilon {EPSILON:g}",
                 build,
                 PrivateTrainer(target),

@@ -21,8 +21,8 @@ from benchmarks.harness import Comparison
 from quintain.core.registry import declared_entries
 from quintain.dp.accounting import delta_curve
 from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
-from quintain.evaluate.leaks.job import LeakFindings
-from quintain.evaluate.leaks.membership_trainings import TrainingUnderTest, compare_trainings
+from quintain.evaluate.leaks.job import LeakFindings, TargetTraining
+from quintain.evaluate.leaks.membership_trainings import compare_trainings
 from quintain.evaluate.leaks.trainers import PrivateTrainer, RecipeTrainer
 from quintain.evaluate.privacy_target import PrivacyTarget
 from quintain.models.nets import xray_cnn
@@ -45,17 +45,15 @@ def build(seed: int) -> nn.Module:
     return xray_cnn(seed=seed)
 
 
-def trainings(records: int) -> tuple[TrainingUnderTest, TrainingUnderTest]:
+def trainings(records: int) -> tuple[TargetTraining, TargetTraining]:
     """Return the plain and the private training of this many records."""
     target = PrivacyTarget(epsilon=EPSILON, delta=DELTA, batch_size=BATCH, steps=STEPS)
     plan = target.plan(records)
     curve = delta_curve(plan.noise_multiplier, plan.expected_batch_size / records, plan.steps)
     guarantee = PrivacyGuarantee(EPSILON, DELTA, "the accountant's trade-off curve", curve)
     return (
-        TrainingUnderTest(
-            "plain", build, RecipeTrainer(Recipe(epochs=60, batch_size=64, learning_rate=2e-3))
-        ),
-        TrainingUnderTest(
+        TargetTraining("plain", build, RecipeTrainer(Recipe(epochs=60, batch_size=64, learning_rate=2e-3))),
+        TargetTraining(
             f"private, epsilon {EPSILON:g}",
             build,
             PrivateTrainer(target),

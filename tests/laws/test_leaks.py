@@ -13,7 +13,7 @@ from quintain.core.registry import declared_entries
 from quintain.data import from_arrays
 from quintain.evaluate.leaks import identity
 from quintain.evaluate.leaks.goals import MEASURES
-from quintain.evaluate.leaks.job import LeakJob, LeakTarget
+from quintain.evaluate.leaks.job import LeakJob, LeakTarget, TargetTraining
 from quintain.evaluate.leaks.membership import run_trial
 from quintain.evaluate.leaks.membership_trial import MISLABELED, own_target
 from quintain.leakage import Candidates, EpsilonDelta, Knowledge, ModelView, judge_membership
@@ -287,9 +287,8 @@ def learn_nothing(net, data, seed):
 def small_trial(train, canaries):
     rng = np.random.default_rng(22)
     data = from_arrays(rng.random((120, 6, 6), dtype=np.float32), rng.integers(0, 2, 120))
-    trial = own_target(
-        data, THE_PUBLIC, build=small_net, train=train, title="small", canaries=canaries, seed=5
-    )
+    training = TargetTraining("small", small_net, train)
+    trial = own_target(training, data, THE_PUBLIC, canaries=canaries, seed=5)
     return trial, trial.train_shadows(count=4, seed=6, workers=1)
 
 

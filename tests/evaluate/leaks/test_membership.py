@@ -6,7 +6,7 @@ from torch import nn
 from quintain.core.errors import DataError, SettingError
 from quintain.data.dataset import from_arrays
 from quintain.evaluate.leaks.goals import MEASURES
-from quintain.evaluate.leaks.job import LeakJob, LeakTarget
+from quintain.evaluate.leaks.job import LeakJob, LeakTarget, TargetTraining
 from quintain.evaluate.leaks.membership import run_trial
 from quintain.evaluate.leaks.membership_trial import MISLABELED, NATURAL, given_target, own_target
 from quintain.leakage.judges.membership import ADVANTAGE, AUC, name_of_rate
@@ -94,7 +94,7 @@ def test_a_model_that_never_saw_the_data_tells_nothing():
 
 
 def test_canaries_of_a_training_of_its_own_are_judged_apart():
-    trial = own_target(examples(80, 0), None, build=build, train=memorize, title="own", canaries=30)
+    trial = own_target(TargetTraining("own", build, memorize), examples(80, 0), None, canaries=30)
     assert {name: len(rows) for name, rows in trial.groups.items()} == {MISLABELED: 30, NATURAL: 50}
     for rows in trial.groups.values():
         assert trial.is_member[rows].sum() == len(rows) // 2
@@ -172,7 +172,7 @@ def test_pictures_of_other_sizes_too_few_others_and_access_are_refused():
     with pytest.raises(SettingError, match="needs scores and the attacker has labels"):
         MEASURES["membership"](LeakJob(target, [LossThreshold()], members, others, access="labels"))
     unknown = LeakTarget(target.model, "unknown")
-    with pytest.raises(SettingError, match="need its architecture and its training"):
+    with pytest.raises(SettingError, match="how unknown was trained is not known"):
         MEASURES["membership"](LeakJob(unknown, [LiRA()], members, others))
 
 

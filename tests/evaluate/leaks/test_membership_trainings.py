@@ -1,7 +1,8 @@
 import numpy as np
 
 from quintain.data.dataset import from_arrays
-from quintain.evaluate.leaks.membership_trainings import TrainingUnderTest, compare_trainings
+from quintain.evaluate.leaks.job import TargetTraining
+from quintain.evaluate.leaks.membership_trainings import compare_trainings
 from quintain.evaluate.leaks.trainers import PrivateTrainer, RecipeTrainer
 from quintain.evaluate.privacy_target import PrivacyTarget
 from quintain.leakage import LiRA, LossThreshold
@@ -19,8 +20,8 @@ def test_a_plain_training_tells_of_mislabeled_canaries_and_a_private_one_does_no
     target = PrivacyTarget(epsilon=0.5, batch_size=10, steps=10)
     plain = RecipeTrainer(Recipe(epochs=80, batch_size=20, learning_rate=0.02))
     trainings = [
-        TrainingUnderTest("plain", build, plain),
-        TrainingUnderTest("private", build, PrivateTrainer(target), epsilon=0.5, delta=1e-5),
+        TargetTraining("plain", build, plain),
+        TargetTraining("private", build, PrivateTrainer(target), epsilon=0.5, delta=1e-5),
     ]
     found = compare_trainings(
         trainings, data, None, [LossThreshold(), LiRA()], canaries=60, shadows=4, folder=tmp_path, workers=1

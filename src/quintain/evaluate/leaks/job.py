@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
+from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
 from quintain.leakage.attack import LeakageAttack
@@ -15,6 +16,29 @@ from quintain.results.leak_records import LeakMeasurement, LeakPictures
 
 Trainer = Callable[[nn.Module, Dataset, int], None]
 """Trains a fresh net in place on a data set by a seed, as the target was trained."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetTraining:
+    """How a model came about, so that others like it can be trained.
+
+    Args:
+        title: What records call a model that is trained so, such as ``private, epsilon 3``.
+        build: Builds a fresh net of the architecture from a seed.
+        train: Trains it in place.
+        epsilon, delta, max_tpr: The privacy that is claimed of it, as of ``LeakTarget``.
+    """
+
+    title: str
+    build: Callable[[int], nn.Module]
+    train: Trainer
+    epsilon: float | None = None
+    delta: float | None = None
+    max_tpr: Callable[[float], float] | None = None
+
+    def target(self, model: ClassifierLike) -> "LeakTarget":
+        """Return a model that was trained so as a target."""
+        return LeakTarget(model, self.title, self.build, self.train, self.epsilon, self.delta, self.max_tpr)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +62,21 @@ class LeakTarget:
     epsilon: float | None = None
     delta: float | None = None
     max_tpr: Callable[[float], float] | None = None
+
+    @property
+    def training(self) -> TargetTraining:
+        """How it was trained.
+
+        Raises:
+            SettingError: If that is not known.
+        """
+        if self.build is None or self.train is None:
+            raise SettingError(
+                f"how {self.title} was trained is not known, by which shadow models and second models are "
+                "trained; expected target.build and target.train, or an attack without such models, such as "
+                "loss-threshold"
+            )
+        return TargetTraining(self.title, self.build, self.train, self.epsilon, self.delta, self.max_tpr)
 
 
 @dataclass(frozen=True, slots=True)

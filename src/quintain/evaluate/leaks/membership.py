@@ -1,6 +1,7 @@
 """Measure how surely a model tells who was trained on: the attacks on membership, beside what is allowed."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from quintain.core.errors import SettingError
 from quintain.core.progress import Progress, no_progress
 from quintain.evaluate.leaks.job import LeakFindings, LeakJob, LeakTarget
-from quintain.evaluate.leaks.membership_trial import MembershipTrial, given_target, own_target, recipe_of
+from quintain.evaluate.leaks.membership_trial import MembershipTrial, given_target, own_target
 from quintain.leakage.attack import Candidates, LeakageAttack, LeakJudgment
 from quintain.leakage.judges.membership import (
     ADVANTAGE,
@@ -64,17 +65,11 @@ def measure(job: LeakJob) -> LeakFindings:
         )
     ]
     if job.canaries:
-        build, train = recipe_of(job.target)
         trial = own_target(
+            replace(job.target.training, title=f"{job.target.title}, retrained with canaries"),
             job.members,
             job.others,
-            build=build,
-            train=train,
-            title=f"{job.target.title}, retrained with canaries",
             canaries=min(job.canaries, len(job.members) // 10),
-            epsilon=job.target.epsilon,
-            delta=job.target.delta,
-            max_tpr=job.target.max_tpr,
             seed=job.seed,
             folder=job.unfinished,
             device=str(job.target.model.device),

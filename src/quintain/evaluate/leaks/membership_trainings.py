@@ -1,42 +1,18 @@
 """What trainings of one net on the same data tell of their members: natural ones and mislabeled canaries."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-
-from torch import nn
 
 from quintain.core.progress import Progress, no_progress
 from quintain.data.dataset import Dataset
-from quintain.evaluate.leaks.job import LeakFindings, Trainer
+from quintain.evaluate.leaks.job import LeakFindings, TargetTraining
 from quintain.evaluate.leaks.membership import run_trial
 from quintain.evaluate.leaks.membership_trial import own_target
 from quintain.leakage.attack import LeakageAttack
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingUnderTest:
-    """A training whose members are to be told.
-
-    Args:
-        title: What records call it, such as ``private, epsilon 3``.
-        build: Builds a fresh net from a seed.
-        train: Trains it in place.
-        epsilon, delta: The privacy that is claimed of it; None where none is.
-        max_tpr: The largest true-positive rate that the claim allows at a false-positive rate; that of
-            epsilon and delta if not given.
-    """
-
-    title: str
-    build: Callable[[int], nn.Module]
-    train: Trainer
-    epsilon: float | None = None
-    delta: float | None = None
-    max_tpr: Callable[[float], float] | None = None
-
-
 def compare_trainings(
-    trainings: Sequence[TrainingUnderTest],
+    trainings: Sequence[TargetTraining],
     data: Dataset,
     public: Dataset | None,
     attacks: Sequence[LeakageAttack],
@@ -73,15 +49,10 @@ def compare_trainings(
     found = [
         run_trial(
             own_target(
+                one,
                 data,
                 public,
-                build=one.build,
-                train=one.train,
-                title=one.title,
                 canaries=canaries,
-                epsilon=one.epsilon,
-                delta=one.delta,
-                max_tpr=one.max_tpr,
                 seed=seed,
                 folder=folder,
                 device=device,

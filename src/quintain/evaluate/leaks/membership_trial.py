@@ -1,19 +1,18 @@
 """A target model, candidates of which it was trained on some, and the answer, which no attack sees."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
-from quintain.core.errors import DataError, SettingError
+from quintain.core.errors import DataError
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.data.joined import join, relabel
-from quintain.evaluate.leaks.job import LeakTarget, Trainer
+from quintain.evaluate.leaks.job import LeakTarget, TargetTraining
 from quintain.evaluate.leaks.overlap import class_shares, first_of_each, leave_out_shared, near_duplicates
 from quintain.leakage.shadow_models import InPlaceTrainer, ShadowModels, train_kept, train_shadows
 from quintain.models.classifier import Classifier
@@ -62,10 +61,10 @@ class MembershipTrial:
         Raises:
             SettingError: If it is not known how the target was trained, or the sizes cannot be equal.
         """
-        build, train = recipe_of(self.target)
+        training = self.target.training
         shadows = train_shadows(
-            InPlaceTrainer(build, train, str(self.target.model.device)),
-            build(0),
+            InPlaceTrainer(training.build, training.train, str(self.target.model.device)),
+            training.build(0),
             self.pool,
             rest=self.rest,
             count=count,
@@ -76,20 +75,6 @@ class MembershipTrial:
         )
         shadows.require_apart(self.target.model.hash, self.train_size)
         return shadows
-
-
-def recipe_of(target: LeakTarget) -> tuple[Callable[[int], nn.Module], Trainer]:
-    """Return how a target's net is built and trained.
-
-    Raises:
-        SettingError: If that is not known.
-    """
-    if target.build is None or target.train is None:
-        raise SettingError(
-            f"shadow models of {target.title} need its architecture and its training; give both, or take "
-            "an attack without shadow models, such as loss-threshold"
-        )
-    return target.build, target.train
 
 
 def given_target(
@@ -139,16 +124,11 @@ def given_target(
 
 
 def own_target(
+    training: TargetTraining,
     data: Dataset,
     public: Dataset | None,
     *,
-    build: Callable[[int], nn.Module],
-    train: Trainer,
-    title: str,
     canaries: int = 100,
-    epsilon: float | None = None,
-    delta: float | None = None,
-    max_tpr: Callable[[float], float] | None = None,
     seed: int = 0,
     folder: Path | None = None,
     device: str = "cpu",
@@ -160,12 +140,10 @@ def own_target(
     it only by heart. Natural candidates and canaries are judged apart; half of each are members.
 
     Args:
+        training: How the target and its shadow models are made, such as with privacy.
         data: The candidates, of which repeated ones are left out.
         public: Further examples that no net here is trained on; those that are candidates are left out.
-        build, train: How the target and its shadow models are made, such as with privacy.
-        title: What records call the target.
         canaries: How many examples are mislabeled; 0 for none.
-        epsilon, delta, max_tpr: The privacy that is claimed of this training, as of ``LeakTarget``.
         seed: Of the canaries, the half and the training.
         folder: Where the target's weights are kept, as private as the data.
         device: Where nets are trained.
@@ -195,19 +173,17 @@ def own_target(
     for group in (wrong, natural):
         is_member[rng.permutation(group)[: len(group) // 2]] = True
     net = train_kept(
-        InPlaceTrainer(build, train, device),
-        build(0),
+        InPlaceTrainer(training.build, training.train, device),
+        training.build(0),
         pool,
         is_member,
         seed=seed,
         folder=folder,
         progress=progress,
     )
-    model = Classifier(net.to(device), num_classes=data.num_classes, name=title)
+    model = Classifier(net.to(device), num_classes=data.num_classes, name=training.title)
     return MembershipTrial(
-        target=LeakTarget(
-            model, title, build=build, train=train, epsilon=epsilon, delta=delta, max_tpr=max_tpr
-        ),
+        target=training.target(model),
         pool=pool,
         is_member=is_member,
         groups={NATURAL: natural, **({MISLABELED: wrong} if len(wrong) else {})},

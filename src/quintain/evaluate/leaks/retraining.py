@@ -2,7 +2,6 @@
 
 from torch import nn
 
-from quintain.core.errors import SettingError
 from quintain.core.files import sha256
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
@@ -25,11 +24,7 @@ def train_again(job: LeakJob, data: Dataset, *, label: str) -> nn.Module:
     Raises:
         SettingError: If the target's architecture or training is not known.
     """
-    build, train = job.target.build, job.target.train
-    if build is None or train is None:
-        raise SettingError(
-            f"how {job.target.title} was trained is not known; expected target.build and target.train"
-        )
+    build, train = job.target.training.build, job.target.training.train
     seed = derive_seed(job.seed, label)
     net = build(seed).to(job.target.model.device)
     path = None

@@ -12,7 +12,8 @@ from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
 from quintain.evaluate.leaks.claims import leak_claims, name_of_title
 from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
-from quintain.evaluate.leaks.membership_trainings import TrainingUnderTest, compare_trainings
+from quintain.evaluate.leaks.job import TargetTraining
+from quintain.evaluate.leaks.membership_trainings import compare_trainings
 from quintain.evaluate.leaks.trainers import PrivateTrainer, RecipeTrainer
 from quintain.evaluate.privacy_target import PrivacyTarget, ProtectedRecords, plan_record
 from quintain.evaluate.step import StepOutput
@@ -73,8 +74,8 @@ def run_membership(
 
     found = compare_trainings(
         (
-            TrainingUnderTest(plain_title, build, RecipeTrainer(recipe)),
-            TrainingUnderTest(
+            TargetTraining(plain_title, build, RecipeTrainer(recipe)),
+            TargetTraining(
                 private_title,
                 build,
                 PrivateTrainer(private),
