@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quintain.core.errors import ModelError, SettingError
-from quintain.core.registry import Entry, choose, declared_entries
+from quintain.core.registry import declared_entries
 from quintain.core.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -17,21 +17,8 @@ if TYPE_CHECKING:
     from quintain.evaluate.leaks.job import LeakTarget, Trainer
     from quintain.evaluate.leaks.trainers import NetBuilder
     from quintain.evaluate.steps.leaks import LeakPlan
-    from quintain.leakage.attack import LeakageAttack
     from quintain.leakage.hidden_attribute import HiddenAttribute
     from quintain.models.protocol import Access
-    from quintain.results.records import NotDone
-
-UNTRAINED = "the net has its first weights, which hold nothing of the data; only updates were attacked"
-
-RETRAINED = "exposure"
-"""The goal of attacks that a second model is trained for, with canaries."""
-
-ATTRIBUTES = "attributes"
-"""The goal of attacks that guess what is sensitive of an example."""
-
-UPDATE, SUM = "update", "sum"
-"""What attacks see that are on a site's update, or on a sum of many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,119 +67,6 @@ class LeakInputs:
         datasets = declared_entries("dataset")
         bundled = self.call.data in datasets and datasets[self.call.data].is_true("is_public")
         return self.show_private or bundled
-
-    def refuse(self, named: Sequence[Entry]) -> None:
-        """Raise SettingError for options that do not fit each other."""
-        for entry in named:
-            if entry.fact("goal") == RETRAINED and self.retrains_without_privacy:
-                raise SettingError(f"{entry.name} {self._retraining_refusal}")
-            if entry.fact("access") == SUM and entry.fact("goal") != "pictures":
-                raise SettingError(
-                    f"{entry.name} is an attack of a malicious server on secure sums, which a model alone "
-                    "does not show; expected an attack on a model or an update (quintain list leak --long), "
-                    "or docs/federated.md"
-                )
-        guess_it = [entry for entry in named if entry.fact("goal") == ATTRIBUTES]
-        if guess_it and not self.attribute:
-            raise SettingError(
-                f"{guess_it[0].name} guesses what is sensitive of an example; expected --attribute to say "
-                "what: a number of vectors such as 3, its name, or a block of pixels such as 0:4,0:4"
-            )
-        if self.attribute and named and not guess_it:
-            raise SettingError(
-                f"--attribute {self.attribute}, which {named[0].name} does not guess; expected an attack of "
-                "the goal attributes (quintain list leak --long)"
-            )
-        if self.shadows % 2:
-            raise SettingError(
-                f"--shadows {self.shadows}; expected an even number, such as 16: half of them are trained on "
-                "each candidate"
-            )
-        if self.train and self.epochs is not None:
-            raise SettingError(f"got --train {self.train} and --epochs {self.epochs}; expected one of them")
-        if self.private is not None and self.claim is not None:
-            raise SettingError(
-                f"got --private {self.private} and --claim {self.claim:g}; expected one of them: the record "
-                "of the private training has its epsilon"
-            )
-        if self.canaries == 1:
-            raise SettingError(
-                "--canaries 1; expected 0 for none, or at least 2: half of them are trained on"
-            )
-        if self.canaries and not self.train and self.epochs is None:
-            raise SettingError(
-                f"--canaries {self.canaries} trains a second model as the first one was; expected --train "
-                "mine.py:train or --epochs N, which say how"
-            )
-        if self.canaries and self.retrains_without_privacy:
-            raise SettingError(f"--canaries {self.canaries} {self._retraining_refusal}")
-
-    @property
-    def retrains_without_privacy(self) -> bool:
-        """Whether a second model would be trained without the privacy that is claimed for the first."""
-        return not self.train and (self.private is not None or self.claim is not None)
-
-    @property
-    def _retraining_refusal(self) -> str:
-        how = "as nobody said" if self.epochs is None else f"by --epochs {self.epochs}"
-        return (
-            f"trains a second model, {how}, without the privacy that is claimed; expected --train "
-            "mine.py:train, which trains it as the first"
-        )
-
-    def default_attacks(self) -> "tuple[list[Entry], tuple[NotDone, ...]]":
-        """Return the first attack of each goal that can be run, and the goals of which none can."""
-        from quintain.evaluate.images import drawable
-        from quintain.evaluate.steps.leaks import default_leaks
-        from quintain.results.records import NotDone
-
-        chosen: list[Entry] = []
-        if self.is_trained:
-            target = self.target
-            knows = ["public"]
-            knows += ["attribute"] if self.attribute else []
-            knows += ["architecture"] if target.build is not None else []
-            knows += ["shadows"] if target.build is not None and target.train is not None else []
-            found, missing = default_leaks(self.attacker_access, knows=knows)
-            why_not = (
-                self._retraining_refusal
-                if self.retrains_without_privacy
-                else ""
-                if target.build and target.train
-                else "needs a second training, and nobody said how the model was trained"
-            )
-            left_out = [entry for entry in found if why_not and entry.fact("goal") == RETRAINED]
-            missing += tuple(
-                NotDone(RETRAINED, f"{entry.name} {why_not}", "give --train mine.py:train, or --epochs")
-                for entry in left_out
-            )
-            found = tuple(entry for entry in found if entry not in left_out)
-            chosen += found
-        else:
-            missing = (NotDone("attacks on the model", UNTRAINED, "give --weights"),)
-        if not self.is_black_box and (not chosen or drawable(self.call.examples.shape)):
-            chosen.append(choose("leak", access=UPDATE))
-        return chosen, missing
-
-    def is_on_model(self, entry: Entry) -> bool:
-        """Whether an attack is measured as the others of its goal: all but the first one on updates, and
-        functions that reconstruct one picture, which are tried on a plain, a summed and a private update.
-        """
-        if entry.fact("access") != UPDATE:
-            return True
-        return entry != choose("leak", access=UPDATE) and isinstance(entry.load(), type)
-
-    def build(self, entry: Entry) -> "LeakageAttack":
-        """Return an attack with the settings that options name.
-
-        Raises:
-            SettingError: If it needs more of the model than the attacker sees, or shadow models that cannot
-                be trained.
-        """
-        self._refuse_without_access(entry)
-        self._refuse_without_shadows(entry)
-        attack: LeakageAttack = entry.build(shadows=self.shadows, steps=self.steps)
-        return attack
 
     @cached_property
     def target(self) -> "LeakTarget":
@@ -367,42 +241,6 @@ class LeakInputs:
             public=self.named_public,
             held_out=self.held_out,
             attribute=self.hidden_attribute,
-        )
-
-    def _refuse_without_access(self, entry: Entry) -> None:
-        """Raise SettingError where an attack needs more of the model than the attacker sees."""
-        from quintain.leakage.view import LEVELS
-
-        levels, needed = [str(level) for level in LEVELS], str(entry.fact("access"))
-        if needed in (UPDATE, SUM) and self.is_black_box:
-            raise SettingError(
-                f"{entry.name} is an attack on updates, and {self.call.model} is a black box, which sends "
-                "none; expected a net, or an attack on models (quintain list leak --long)"
-            )
-        if needed in levels and levels.index(needed) > levels.index(self.attacker_access):
-            why = "" if self.access else f", all that {self.call.model} gives"
-            raise SettingError(
-                f"{entry.name} needs {needed} of the model; the attacker sees {self.attacker_access}{why}. "
-                "Take an attack on those (quintain list leak --long says what each needs)"
-            )
-
-    def _refuse_without_shadows(self, entry: Entry) -> None:
-        """Raise SettingError where an attack needs shadow models that cannot be trained."""
-        target, retrains = self.target, entry.fact("goal") == RETRAINED
-        if not ("shadows" in entry.words("needs") or retrains) or (target.build and target.train):
-            return
-        if self.is_black_box:
-            why = f"{self.call.model} is a black box, of whose kind none can be trained"
-        elif target.build is None:
-            why = (
-                f"{self.call.model} gives the same weights for every seed, so that no fresh net can be built"
-            )
-        else:
-            why = "nobody said how the model was trained"
-        raise SettingError(
-            f"{entry.name} needs {'a second training' if retrains else 'shadow models'}, and {why}; expected "
-            "--train mine.py:train or --epochs N of "
-            "Quintain's own training, or an attack that needs none (quintain list leak --long)"
         )
 
 

@@ -13,13 +13,14 @@ from quintain.core.errors import DataError, ExitCode, SettingError, TrainingFail
 from quintain.core.statistics import binomial_lower
 from quintain.data import from_arrays
 from quintain.evaluate.images import store_picture
+from quintain.evaluate.leaks.choice import GOALS, default_leaks
 from quintain.evaluate.leaks.claims import count_levels
 from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
 from quintain.evaluate.leaks.job import LeakFindings, LeakTarget
 from quintain.evaluate.leaks.trainers import UserTrainer
 from quintain.evaluate.step import StepOutput
 from quintain.evaluate.steps import leaks
-from quintain.evaluate.steps.leaks import LeakPlan, default_leaks, merge_leaks, run_leaks
+from quintain.evaluate.steps.leaks import LeakPlan, merge_leaks, run_leaks
 from quintain.models.classifier import Classifier
 from quintain.results.bounds import Consistency
 from quintain.results.gate import judge
@@ -190,7 +191,7 @@ def test_a_claim_that_cannot_be_is_refused(epsilon, delta):
 
 def test_by_default_an_attack_of_each_goal_that_is_known_enough_is_taken():
     chosen, missing = default_leaks("labels", knows=("public",))
-    assert {entry.fact("goal") for entry in chosen} | {one.what for one in missing} <= set(leaks.GOALS)
+    assert {entry.fact("goal") for entry in chosen} | {one.what for one in missing} <= set(GOALS)
     for entry in chosen:
         assert set(entry.words("needs")) <= {"public"}
         assert entry.fact("access") == "labels"

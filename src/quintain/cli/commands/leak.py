@@ -112,6 +112,7 @@ def run(
         ),
     ] = False,
 ) -> int:
+    from quintain.cli.leak_attacks import default_attacks, refuse_options
     from quintain.cli.leak_inputs import LeakInputs
     from quintain.core.registry import get_entry
     from quintain.results.run_layout import UNFINISHED
@@ -137,10 +138,10 @@ def run(
     )
     names = dict.fromkeys((*(attacks or ()), *(attack or ())))
     named = [get_entry("leak", name) for name in names]
-    inputs.refuse(named)
+    refuse_options(inputs, named)
     if named:
         return _attack(inputs, named, ())
-    chosen, missing = inputs.default_attacks()
+    chosen, missing = default_attacks(inputs)
     return _attack(inputs, chosen, missing, skip_impossible=True)
 
 
@@ -164,16 +165,18 @@ def _attack(
         ModelError: If an attack that was named cannot be run on this model, or none could.
         ExecutionError: After what was found is stored and shown, if a training failed.
     """
+    from quintain.cli.leak_attacks import build_attack, is_on_model
     from quintain.core.errors import ModelError, SettingError
+    from quintain.evaluate.leaks.choice import REMEDY
     from quintain.evaluate.step import StepOutput
     from quintain.evaluate.steps.leak import run_leak
-    from quintain.evaluate.steps.leaks import IMPOSSIBLE, REMEDY, check_leaks, merge_leaks, run_leaks
+    from quintain.evaluate.steps.leaks import IMPOSSIBLE, check_leaks, merge_leaks, run_leaks
     from quintain.results.privacy_records import LeakResult
     from quintain.results.records import NotDone
 
     call = inputs.call
-    on_updates = [entry for entry in chosen if not inputs.is_on_model(entry)]
-    on_model = tuple(inputs.build(entry) for entry in chosen if inputs.is_on_model(entry))
+    on_updates = [entry for entry in chosen if not is_on_model(entry)]
+    on_model = tuple(build_attack(inputs, entry) for entry in chosen if is_on_model(entry))
     if not chosen:
         raise SettingError(f"no leakage attack can be run here: {'; '.join(map(str, missing))}")
     if len(on_updates) > 1:

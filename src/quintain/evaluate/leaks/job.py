@@ -38,7 +38,15 @@ class TargetTraining:
 
     def target(self, model: ClassifierLike) -> "LeakTarget":
         """Return a model that was trained so as a target."""
-        return LeakTarget(model, self.title, self.build, self.train, self.epsilon, self.delta, self.max_tpr)
+        return LeakTarget(
+            model,
+            self.title,
+            build=self.build,
+            train=self.train,
+            epsilon=self.epsilon,
+            delta=self.delta,
+            max_tpr=self.max_tpr,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +84,14 @@ class LeakTarget:
                 "trained; expected target.build and target.train, or an attack without such models, such as "
                 "loss-threshold"
             )
-        return TargetTraining(self.title, self.build, self.train, self.epsilon, self.delta, self.max_tpr)
+        return TargetTraining(
+            self.title,
+            self.build,
+            self.train,
+            epsilon=self.epsilon,
+            delta=self.delta,
+            max_tpr=self.max_tpr,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from torch import nn
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import READ_BATCH_SIZE, Dataset
+from quintain.evaluate.leaks.choice import default_leaks
 from quintain.evaluate.leaks.claims import leak_claims, name_of_title
 from quintain.evaluate.leaks.identity import JUDGE, measure_people
 from quintain.evaluate.leaks.job import LeakFindings, LeakJob, LeakTarget, Trainer
@@ -17,7 +18,6 @@ from quintain.evaluate.leaks.people import People
 from quintain.evaluate.leaks.trainers import PrivateTrainer, RecipeTrainer
 from quintain.evaluate.privacy_target import PrivacyTarget, ProtectedRecords
 from quintain.evaluate.step import StepOutput
-from quintain.evaluate.steps.leaks import default_leaks
 from quintain.leakage.judges.identity import train_judge
 from quintain.leakage.judges.judge_net import JudgeRecipe
 from quintain.models.classifier import Classifier

@@ -1,15 +1,15 @@
 """Attack what a model gives away, goal by goal, and say what each attack found beside its baseline."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from quintain.core.errors import DataError, ModelError, PrivacyError, SettingError, TrainingFailedError
 from quintain.core.progress import Progress, no_progress
-from quintain.core.registry import Entry, by_default_rank
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
+from quintain.evaluate.leaks.choice import GOALS, REMEDIES, REMEDY
 from quintain.evaluate.leaks.claims import leak_claims
 from quintain.evaluate.leaks.goals import MEASURES
 from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
@@ -26,9 +26,6 @@ from quintain.models.protocol import Access
 from quintain.results.leak_records import LeakPictures
 from quintain.results.privacy_records import LeakResult
 from quintain.results.records import NotDone
-
-GOALS = ("membership", "identity", "pictures", "agreement", "attributes", "exposure")
-"""In the order in which they are attacked."""
 
 IMPOSSIBLE = (ModelError, DataError, PrivacyError, SettingError)
 """What is raised where a goal cannot be attacked on this model or these data."""
@@ -196,69 +193,7 @@ def merge_leaks(first: StepOutput, *rest: StepOutput) -> StepOutput:
     return merged
 
 
-def default_leaks(
-    access: Access, *, knows: Iterable[str], goals: Iterable[str] = GOALS
-) -> tuple[tuple[Entry, ...], tuple[NotDone, ...]]:
-    """Return an attack of each goal that the access and the knowledge allow: what uses most of it, by rank.
-
-    One without a default rank is taken where no other can be.
-
-    Args:
-        access: What the attacker sees of the model.
-        knows: What else: ``public``, ``shadows``, ``architecture``.
-        goals: Those in question.
-
-    Returns:
-        The attacks, and the goals for which there is none, each with what it wants.
-    """
-    known, ranked = set(knows), by_default_rank("leak")
-    chosen: list[Entry] = []
-    missing: list[NotDone] = []
-    for goal in goals:
-        if goal not in MEASURES:
-            continue
-        listed = [one for one in ranked if one.fact("goal") == goal and one.fact("access") in LEVELS]
-        fits = [one for one in listed if _allows(access, one) and set(one.words("needs")) <= known]
-        if fits:
-            chosen.append(
-                max(fits, key=lambda one: (one.fact("default_rank") != "", len(one.words("needs"))))
-            )
-        elif listed:
-            wants = sorted({word for one in listed for word in one.words("needs")} - known)
-            lacking = (
-                f"it needs {' and '.join(WANTS.get(one, one) for one in wants)}"
-                if wants
-                else f"it needs {listed[0].fact('access')}"
-            )
-            missing.append(NotDone(goal, lacking, REMEDIES.get(goal, REMEDY)))
-    return tuple(chosen), tuple(missing)
-
-
-def _allows(access: Access, entry: Entry) -> bool:
-    levels = [str(level) for level in LEVELS]
-    return levels.index(entry.fact("access")) <= levels.index(access)
-
-
-WANTS = {
-    "attribute": "to know what is sensitive",
-    "architecture": "the model's architecture",
-    "public": "public examples",
-    "shadows": "shadow models",
-}
-"""What attacks need to know, in words."""
-
 RETRY = "correct the training, and run the command again with the same --out: what is finished is kept"
-REMEDY = "name an attack that the model and the data allow (quintain list leak --long)"
-REMEDIES: Mapping[str, str] = {
-    "membership": "give the training examples as the split train, others as test or by --public, and how it "
-    "was trained by --train mine.py:train or --epochs",
-    "identity": "where classes are people, give other pictures of them as the split test, and pictures of "
-    "other people, under labels or names of their own, by --public",
-    "attributes": "say what is sensitive of each example by --attribute: a number of vectors (3), its name, "
-    "or a block of pixels (0:4,0:4)",
-    "exposure": "give how it is trained by --train mine.py:train or --epochs",
-}
-"""What to change where a goal cannot be attacked."""
 
 
 def _job(

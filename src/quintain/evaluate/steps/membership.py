@@ -10,6 +10,7 @@ from torch import nn
 from quintain.core.progress import Progress, no_progress
 from quintain.core.seeds import derive_seed
 from quintain.data.dataset import Dataset
+from quintain.evaluate.leaks.choice import default_leaks
 from quintain.evaluate.leaks.claims import leak_claims, name_of_title
 from quintain.evaluate.leaks.guarantee import PrivacyGuarantee
 from quintain.evaluate.leaks.job import TargetTraining
@@ -17,7 +18,6 @@ from quintain.evaluate.leaks.membership_trainings import compare_trainings
 from quintain.evaluate.leaks.trainers import PrivateTrainer, RecipeTrainer
 from quintain.evaluate.privacy_target import PrivacyTarget, ProtectedRecords, plan_record
 from quintain.evaluate.step import StepOutput
-from quintain.evaluate.steps.leaks import default_leaks
 from quintain.results.privacy_records import LeakResult
 from quintain.training import Recipe
 
