@@ -114,4 +114,4 @@ def vector_hash(identity: Identity, policy: Policy, encoded: EncodedVector) -> b
     since the site tags its own vectors: two of them agree with a chance below 2^-100.
     """
     key = tagged_hash("vector key", bytes(identity.private.peek()), policy.model_hash)
-    return tagged_hash("vector", authenticate(key, encoded.view(np.uint8).data))
+    return tagged_hash("vector", authenticate(key, np.ascontiguousarray(encoded).view(np.uint8).data))

@@ -145,23 +145,12 @@ def _forward_shares(state: RoundInProgress, messages: Messages) -> tuple[State, 
     require(state, policy.threshold, shared, "shared", refused)
     sharing = tuple(sorted(shared))
     transcript_hash = transcript.append_sharers(state.transcript_hash, sharing, num_sites)
-    outgoing = {
-        i: from_server(
-            MessageType.DELIVERY,
-            policy.round_id,
-            pack_delivery(
-                {
-                    j: deliver(*signed[j], dealer=j, holder=i, graph=state.graph)
-                    for j in state.graph.near(i, sharing)
-                    if j != i
-                },
-                sharing,
-                i,
-                num_sites,
-            ),
-        )
-        for i in sharing
-    }
+    outgoing = {}
+    for i in sharing:
+        dealers = [j for j in state.graph.near(i, sharing) if j != i]
+        delivered = {j: deliver(*signed[j], dealer=j, holder=i, graph=state.graph) for j in dealers}
+        body = pack_delivery(delivered, sharing, i, num_sites)
+        outgoing[i] = from_server(MessageType.DELIVERY, policy.round_id, body)
     return replace(
         state,
         expected_type=MessageType.MASKED,
