@@ -39,6 +39,9 @@ from quintain.threats.threat import Threat, contains
 LEAST_MARGIN = 2.0**-16
 """Of the margin without a change: a proof shows that the margin is larger everywhere."""
 
+CLEARLY_MORE = 1 + 2.0**-10
+"""Times the margin without a change is more than it, whatever rounding does."""
+
 TRIED, DESCENT_STEPS = 4, 6
 """Inputs at which a bound is least that are tried on the model, and gradient steps from each."""
 
@@ -161,12 +164,14 @@ class TracedSearch:
         bounds: Its bounds by intervals, which come first.
         settings: How much is searched.
         margins, quick: The linear bounds that are searched from, in float64 and in float32.
+        checked_shapes: Shapes of examples of which one was held against what a search says of it.
     """
 
     bounds: TracedBounds
     settings: BranchAndBound
     margins: SearchMargins
     quick: LinearMargins = field(default_factory=lambda: LinearMargins(narrow=False))
+    checked_shapes: set[torch.Size] = field(default_factory=set)
 
     def __call__(
         self, x: Array, y: Array, threat: Threat | str, *, eps: Tensor | None = None
@@ -234,6 +239,11 @@ class TracedSearch:
                 refute=refute,
             )
             found = search.run(rows[is_open], self.settings.max_bounds, ends)
+            if found.margin > 0 and at.shape[1:] not in self.checked_shapes and traced.scores is None:
+                self.checked_shapes.add(at.shape[1:])
+                rival = int(is_open.nonzero()[0])
+                answer = model(x.to(model.device))[0].double()
+                _require_kept(search, rows[rival : rival + 1], float(answer[label] - answer[rival]))
         if found.point is not None:
             return found
         # of what the model returns, which may be softmax of these logits
@@ -252,6 +262,27 @@ class TracedSearch:
         )
         assert logits.operation is not None
         return backward, logits.operation, narrowed.found(backward.recording)
+
+
+def _require_kept(search: RivalSearch, row: Tensor, clean: float) -> None:
+    """Refuse a search that proves more of a margin than the example has without a change.
+
+    The example itself is then among the inputs that are looked for, so that no bound may exclude it.
+
+    Args:
+        search: Of the example.
+        row: The margin (1, K), over the logits.
+        clean: What it is without a change.
+
+    Raises:
+        ContradictionError: If it does.
+    """
+    limit = clean * CLEARLY_MORE
+    if search.proves_more(row, limit):
+        raise ContradictionError(
+            f"branch and bound proves a margin above {limit:g}, but the model's own is {clean:g}. Please "
+            "report the model and the input"
+        )
 
 
 def refuting_input(model: Classifier, x: Tensor, y: Tensor, threat: Threat, near: Tensor) -> Tensor | None:

@@ -1,5 +1,6 @@
 """The search for a proof of one example, one margin after the other: over regions first, then over parts."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ REGIONS = 0.75
 """Of the time and of the bounds of a margin: for regions, in each of which all bounds are narrowed anew; the
 rest is for parts, which are many more and looser.
 """
+
+CHECK_BOUNDS = 3
+"""Bounds over regions by which a search is held against an example."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +61,11 @@ class RivalSearch:
                 return Found(-torch.inf, found.point, used)
             margin = min(margin, found.margin)
         return Found(margin, None, used)
+
+    def proves_more(self, row: Tensor, limit: float) -> bool:
+        """Tell whether a few bounds over regions prove a margin (1, K) to be above another limit."""
+        search = RegionSearch(self.propagate, self.plain, row=row, limit=limit, refute=lambda _: None)
+        return search.run(self.root, CHECK_BOUNDS, math.inf).is_proven
 
     def _run_one(self, row: Tensor, most_bounds: int, seconds: float, clock: Callable[[], float]) -> Found:
         """Search for a proof of one margin (1, K)."""
