@@ -47,6 +47,7 @@ SUITES = (
     "leakage.drawn_people",
     "leakage.patient_zero",
     "leakage.memorization",
+    "leakage.peers",
 )
 
 
