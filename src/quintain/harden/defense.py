@@ -62,6 +62,7 @@ def fit(
     ema_decay: float = 0.0,
     validation: "Dataset | None" = None,
     process_group: distributed.ProcessGroup | None = None,
+    bfloat16: bool = False,
     progress: Progress = no_progress,
 ) -> training.FitResult:
     """Train ``net`` in place with ``defense``, and leave it in evaluation mode.
@@ -81,20 +82,24 @@ def fit(
             them after each epoch, and ends with the weights of the epoch whose robust (or certified) accuracy
             was largest. The result has what was found (``points``), and the last weights (``last``).
         process_group: Processes that train together, as ``torchrun`` starts them.
+        bfloat16: Whether products are computed in bfloat16, as by ``training.Bfloat16Loss``; not those of
+            bounds.
         progress: Shows a bar of steps.
 
     Raises:
-        SettingError: If there is validation for a defense whose certifier is of a model that votes.
+        SettingError: If the device does not compute in bfloat16, or there is validation for a defense whose
+            certifier is of a model that votes.
         ModelError: If the loss is no finite number, or the defense cannot train a layer of the net.
         RunFolderError: If the checkpoint belongs to another run.
     """
     if prepare := getattr(defense, "prepare", None):
         prepare(net, seed)
+    objective = defense.objective()
     return training.fit(
         net,
         data,
         defense.recipe,
-        objective=defense.objective(),
+        objective=training.Bfloat16Loss(objective) if bfloat16 else objective,
         seed=seed,
         checkpoint=checkpoint,
         ema_decay=ema_decay,

@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, ParamSpec, TypeVar
 
@@ -124,6 +124,13 @@ def plain_products(device: torch.device) -> Iterator[None]:
             yield
         finally:
             torch.backends.cudnn.enabled = enabled
+
+
+@contextmanager
+def without_autocast(kind: str) -> Iterator[None]:
+    """A context without autocast on a kind of device, such as ``cpu``."""
+    with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
+        yield
 
 
 def in_full_precision(function: Callable[P, R]) -> Callable[P, R]:

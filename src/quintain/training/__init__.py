@@ -6,6 +6,7 @@ from quintain.core.lazy import lazy_exports
 from quintain.training._index import EXPORTS
 
 if TYPE_CHECKING:
+    from quintain.training.bfloat16 import Bfloat16Loss as Bfloat16Loss
     from quintain.training.ema import EMA as EMA
     from quintain.training.kept_weights import Validation as Validation
     from quintain.training.kept_weights import ValidationPoint as ValidationPoint

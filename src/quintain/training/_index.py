@@ -4,6 +4,7 @@
 # ruff: noqa
 
 EXPORTS: dict[str, str] = {
+    "Bfloat16Loss": "quintain.training.bfloat16",
     "CleanCrossEntropy": "quintain.training.objective",
     "EMA": "quintain.training.ema",
     "FitResult": "quintain.training.loop",

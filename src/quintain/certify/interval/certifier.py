@@ -32,6 +32,7 @@ from quintain.core.errors import ContradictionError, ModelError, SettingError
 from quintain.losses.margin import margin
 from quintain.models.classifier import Classifier
 from quintain.models.modules import fill_cached_properties
+from quintain.models.precision import without_autocast
 from quintain.models.protocol import ClassifierLike
 from quintain.results.literals import INTERVAL_BOUNDS
 from quintain.threats.arguments import Array, to_inputs, to_labels, to_threat
@@ -77,8 +78,8 @@ def worst_case_logits(
 
     .. math:: \hat z_j = -\min_{x' \in ball} (z_y(x') - z_j(x')), \qquad \hat z_y = 0
 
-    in exact arithmetic up to the type of ``x``: for training, not for proofs. Cross-entropy of them bounds
-    the worst cross-entropy.
+    in exact arithmetic up to the type of ``x``, without autocast: for training, not for proofs. Cross-entropy
+    of them bounds the worst cross-entropy.
 
     Args:
         traced: ``TracedNetwork.trace(net)``.
@@ -90,8 +91,9 @@ def worst_case_logits(
     interval = input_interval(x, threat, eps)
     if activations is not None:
         activations.append(interval)
-    bounds = traced.margin_bounds(interval, y, NO_ROUNDING, activations=activations)
-    return -traced.score_margins(bounds, y, NO_ROUNDING)
+    with without_autocast(x.device.type):
+        bounds = traced.margin_bounds(interval, y, NO_ROUNDING, activations=activations)
+        return -traced.score_margins(bounds, y, NO_ROUNDING)
 
 
 class LayerCertifier(ABC):

@@ -10,6 +10,7 @@ from quintain.certify.interval.domain import Interval
 from quintain.certify.interval.graph import TracedNetwork
 from quintain.certify.interval.recording import Operation, Recording
 from quintain.certify.lipschitz.growth import operation_norms
+from quintain.models.precision import without_autocast
 
 ITERATIONS = 20
 """Power iterations a step; the estimate lies below the norm, which only certificates must not."""
@@ -28,6 +29,11 @@ def differentiable_margin_constants(traced: TracedNetwork, x: Tensor) -> Tensor:
     Raises:
         ModelError: For a layer without a constant, by name.
     """
+    with without_autocast(x.device.type):
+        return _margin_constants(traced, x)
+
+
+def _margin_constants(traced: TracedNetwork, x: Tensor) -> Tensor:
     recording = Recording()
     with torch.no_grad():
         interval = Interval(x, torch.zeros_like(x), None, recording.add_input(x.abs()))

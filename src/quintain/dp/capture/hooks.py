@@ -27,12 +27,12 @@ from quintain.dp.per_example.precision import (
     require_full_precision,
     widen,
     widen_all,
-    without_autocast,
 )
 from quintain.dp.rules import RULES, CustomForwardRule, LayerCall, Rule
 from quintain.dp.rules.protocol import ParameterGrads
 from quintain.dp.rules.vmap_fallback import is_rerunning
 from quintain.dp.sampling.physical_batch import NO_BATCH, PhysicalBatch
+from quintain.models.precision import without_autocast
 
 _CAPTURE_OF_LAYER: "WeakKeyDictionary[nn.Module, Capture]" = WeakKeyDictionary()
 """The capture of each trainable layer."""

@@ -1,7 +1,7 @@
 """The floating-point precision in which gradients are computed, measured and summed."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_map
 
 from quintain.core.errors import PrivacyError
 from quintain.models import precision
-from quintain.models.precision import lowered_precision
+from quintain.models.precision import lowered_precision, without_autocast
 
 
 @contextmanager
@@ -48,13 +48,6 @@ def require_full_precision(device: torch.device) -> None:
             "depends on the size of the batch; expected loss.backward() of a loss made of the module's "
             f"outputs, which sees to that, or full precision: {lowered[0]}"
         )
-
-
-@contextmanager
-def without_autocast(kind: str) -> Iterator[None]:
-    """A context without autocast."""
-    with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
-        yield
 
 
 def widen(x: Tensor, dtype: torch.dtype) -> Tensor:
