@@ -447,3 +447,32 @@ def test_the_box_is_that_of_each_threat():
         ]
     assert [end.tolist() for end in allowed_box(x, L0(1), 1.0)] == [[[0.0, 0.0]], [[1.0, 1.0]]]
     assert [end.tolist() for end in allowed_box(x, L0(0), 0.0)] == [x.tolist()] * 2
+
+
+@pytest.mark.parametrize("exponent", [-20, -540, -700, -1000, -1060])
+def test_slopes_whose_squares_are_no_numbers_lose_as_much_over_an_l2_ball(exponent):
+    scale = 2.0**exponent
+    rows = torch.tensor([[3.0, -4.0], [0.0, 5.0]], dtype=torch.float64) * scale
+    x = torch.tensor([[0.5, 0.5]], dtype=torch.float64)
+    found = [least / scale for least in linear_minimum(rows, x, L2(0.25), 0.25).tolist()]
+    assert found == pytest.approx([-0.5 - 1.25, 2.5 - 1.25], rel=1e-3)
+
+
+@pytest.mark.parametrize("eps", [1e-100, 1e-163, 1e-300])
+def test_a_radius_whose_square_is_no_number_loses_as_much(eps):
+    rows, x = (
+        torch.tensor([[1e140, 1e140]], dtype=torch.float64),
+        torch.tensor([[0.0, 4 * eps]], dtype=torch.float64),
+    )
+    assert float(linear_minimum(rows, x, L2(eps), eps)) <= 1e140 * 3 * eps * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("certifier", [CROWN(), CROWNIBP()])
+def test_a_net_of_tiny_weights_is_certified_no_further_than_a_large_one(certifier):
+    net = nn.Sequential(nn.Linear(2, 2)).double().eval()
+    with torch.no_grad():
+        net[0].weight.copy_(torch.tensor([[1e-165, -1e-165], [0.0, 0.0]], dtype=torch.float64))
+        net[0].bias.copy_(torch.tensor([3e-166, 0.0], dtype=torch.float64))
+    model, x, y = Classifier(net), torch.tensor([[0.5, 0.5]], dtype=torch.float64), torch.tensor([0])
+    assert model.predict(torch.tensor([[0.3, 0.7]], dtype=torch.float64)).item() == 1
+    assert not certifier(model, x, y, L2(0.3)).certified.any()

@@ -455,3 +455,26 @@ def test_progress_is_told_of_every_example():
         torch.rand(5, 2), torch.ones(5, dtype=torch.long), progress=heard
     )
     assert (heard.total, heard.done) == (5, 5)
+
+
+class _Remembering:
+    """A model of a user's own that answers again what it was asked last, without computing."""
+
+    name, access, num_classes, hash = "own", "scores", 2, "h"
+    device, dtype = torch.device("cpu"), torch.float32
+    asked = answered = None
+
+    def __call__(self, x):
+        if self.asked is None or not torch.equal(self.asked, x):
+            self.asked, self.answered = x, torch.stack([0.5 - x[:, 0], x[:, 0] - 0.5], 1)
+        return self.answered
+
+
+def test_a_base_that_keeps_what_it_was_asked_gets_no_larger_radius():
+    """Memory of noisy copies is written over: what a model is asked must not change under its hands."""
+    far, near = [1.0, 0.5], [0.51, 0.5]
+    x, y = torch.tensor([far] * 5 + [near] + [far] * 15), torch.ones(21, dtype=torch.long)
+    outcome = SmoothedClassifier(_Remembering(), 0.25, noise_samples=100_000).certify(x, y, seed=3)
+    assert outcome.radius is not None
+    assert outcome.radius[5] <= 0.05
+    assert outcome.radius[0] > 0.3

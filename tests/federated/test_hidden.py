@@ -8,7 +8,7 @@ from torch import nn
 from quintain.core.errors import MechanismError, SettingError
 from quintain.core.statistics import binomial_tail
 from quintain.federated import FederatedConfig, hidden, partition, require_hidden, secure_sum, simulate
-from quintain.federated.secagg import client_keys, client_shares, masks
+from quintain.federated.secagg import client_keys, client_masked, client_shares, masks
 from quintain.federated.secagg.encoding import WORD_DTYPE
 from quintain.federated.secagg.secret import Secret
 from quintain.training import Recipe
@@ -87,6 +87,33 @@ def test_sound_masks_raise_no_alarm(drop):
 def test_each_planted_leak_stops_the_training_that_users_run(leak, drop, monkeypatch):
     plant(monkeypatch, LEAKS[leak])
     with pytest.raises(MechanismError, match="gives away the vector of 'hospital-"):
+        run(linear(), **drop)
+
+
+NOT_PUT_ON = {
+    "the words as they are": lambda words, masked: words,
+    "a constant mask": lambda words, masked: words + WORD_DTYPE.type(12345),
+    "half of the words in the clear": lambda words, masked: np.where(
+        np.arange(len(words)) % 2, words, masked
+    ),
+    "16 low bits in the clear": lambda words, masked: (
+        (masked & WORD_DTYPE.type(2**32 - 2**16)) | (words & WORD_DTYPE.type(2**16 - 1))
+    ),
+}
+
+
+@pytest.mark.parametrize("drop", [EVERYBODY, LATE], ids=["all", "late"])
+@pytest.mark.parametrize("leak", list(NOT_PUT_ON))
+def test_masks_that_one_site_never_put_on_stop_the_training_that_users_run(leak, drop, monkeypatch):
+    """The server takes off what was never there: only the vector as it came shows it."""
+    whole = client_masked.masks.mask_vector
+
+    def leaking(words, private, seed, peers, link, site):
+        masked = whole(words, private, seed, peers, link, site)
+        return NOT_PUT_ON[leak](words, masked).astype(WORD_DTYPE) if site == 1 else masked
+
+    monkeypatch.setattr(client_masked.masks, "mask_vector", leaking)
+    with pytest.raises(MechanismError, match="gives away the vector of 'hospital-2'"):
         run(linear(), **drop)
 
 
@@ -203,7 +230,7 @@ def test_repeats_of_honest_words_are_expected():
     left = np.random.default_rng(0).integers(0, 2**32, 500_000, dtype=np.uint32)
     assert smallest(left) > 1e-6
     left[:80] = left[-80:]
-    assert smallest(left) < hidden.FALSE_ALARM / 5
+    assert smallest(left) < hidden.FALSE_ALARM / 10
 
 
 @pytest.mark.parametrize(
@@ -222,12 +249,12 @@ def test_the_stated_power_is_there_at_the_stated_sizes(size, change):
         rng = np.random.default_rng(seed)
         left = rng.integers(0, 2**32, size, dtype=np.uint32)
         change(left, rng)
-        assert smallest(left) < hidden.FALSE_ALARM / 5  # as with five sites
+        assert smallest(left) < hidden.FALSE_ALARM / 10  # as with two guesses at each of five sites
 
 
 def test_four_words_of_ten_million_are_no_chance_and_one_is():
-    assert binomial_tail(4, 10**7, 2.0**-32) < hidden.FALSE_ALARM / 2 / 5
-    assert binomial_tail(2, 60_000, 2.0**-32) < hidden.FALSE_ALARM / 2 / 5
+    assert binomial_tail(4, 10**7, 2.0**-32) < hidden.FALSE_ALARM / 2 / 10
+    assert binomial_tail(2, 60_000, 2.0**-32) < hidden.FALSE_ALARM / 2 / 10
     assert binomial_tail(1, 100, 2.0**-32) > hidden.FALSE_ALARM
 
 

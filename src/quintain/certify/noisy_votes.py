@@ -92,7 +92,8 @@ def _batches(
 
 
 def _answers(model: ClassifierLike, batch: Tensor, memory_format: torch.memory_format, part: slice) -> Tensor:
-    return model(batch[part].to(memory_format=memory_format))
+    # a copy: the next batch is written over this one, and a model may keep what it was asked
+    return model(batch[part].clone(memory_format=memory_format))
 
 
 def fast_memory_format(model: ClassifierLike, x: Tensor) -> torch.memory_format:

@@ -9,6 +9,7 @@ multiplier it finds (weak duality), so that no search has to converge; what roun
 charged by the caller.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -99,9 +100,15 @@ def _l2_loss(steep: Tensor, room: Tensor, eps: float) -> Tensor:
         \quad \forall t > 0
     """
     steep, room = steep.flatten(1), room.flatten(1)
-    least = torch.minimum((steep * room).sum(1), eps * steep.norm(dim=1))
     if eps == 0:
-        return least
+        return torch.zeros_like(steep[:, 0])
+    # Squares of numbers below 1e-162 are 0 in float64, so both factors are brought near 1 first, by powers of
+    # two, which is exact; each is only made larger, so that nothing else is lost.
+    slope_scale = _power_of_two_below(steep.amax(1)).clamp(max=1.0)
+    size_scale = min(1.0, 2.0 ** (math.frexp(eps)[1] - 1))
+    steep = steep / slope_scale[:, None]
+    eps, room = eps / size_scale, room.clamp(max=eps) / size_scale
+    least = torch.minimum((steep * room).sum(1), eps * steep.norm(dim=1))
     t = steep.norm(dim=1) / (2 * eps)
     for _ in range(L2_STEPS):
         usable = t > 0
@@ -112,7 +119,13 @@ def _l2_loss(steep: Tensor, room: Tensor, eps: float) -> Tensor:
         at_wall = step >= room
         left = eps**2 - (room.square() * at_wall).sum(1)
         t = torch.where(left > 0, (steep * ~at_wall).norm(dim=1) / (2 * left.clamp(min=1e-300).sqrt()), 0.0)
-    return least
+    return least * size_scale * slope_scale
+
+
+def _power_of_two_below(values: Tensor) -> Tensor:
+    """Return the largest power of two that is at most each of the values (N,); 1 for 0, inf and nan."""
+    mantissa = torch.frexp(values).mantissa
+    return torch.where((values > 0) & values.isfinite(), values / (2 * mantissa), 1.0)
 
 
 def _l1_loss(steep: Tensor, room: Tensor, eps: float) -> Tensor:
