@@ -254,7 +254,7 @@ def test_the_stated_power_is_there_at_the_stated_sizes(size, change):
 
 def test_four_words_of_ten_million_are_no_chance_and_one_is():
     assert binomial_tail(4, 10**7, 2.0**-32) < hidden.FALSE_ALARM / 2 / 10
-    assert binomial_tail(2, 60_000, 2.0**-32) < hidden.FALSE_ALARM / 2 / 10
+    assert binomial_tail(2, 40_000, 2.0**-32) < hidden.FALSE_ALARM / 2 / 10
     assert binomial_tail(1, 100, 2.0**-32) > hidden.FALSE_ALARM
 
 

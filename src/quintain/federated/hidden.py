@@ -46,7 +46,7 @@ def require_hidden(
 
     Guarantee: a false alarm in one call with probability at most 1e-9, by a union over sites, guesses and
     signs, half of it for words that come out right. Power, with five sites: it always notices 4 words in the
-    clear among up to 10 million (2 among 60,000), and from 45 words on the lowest bit without a mask, masks
+    clear among up to 10 million (2 among 40,000), and from 45 words on the lowest bit without a mask, masks
     that reach only the 27 lowest bits or leave out any low ones, and one word for all masks; from 2^15 + 10
     words on a stream that starts again after 2^15. A bit that is set with probability 0.6 is missed with
     probability below 1e-6 from 4,000 words on. Not noticed: a single word in the clear, streams that look
