@@ -14,7 +14,7 @@ from quintain.certify import BranchAndBound
 from quintain.certify.crown import LinearMargins, margin_rows
 from quintain.certify.interval.graph import TracedNetwork
 from quintain.certify.linear import half_space, region_search
-from quintain.certify.linear.half_space import CutMinimum, HalfSpace
+from quintain.certify.linear.half_space import CutMinimum, InputHalfSpace
 from quintain.certify.linear.minimum import linear_minimum
 from quintain.certify.linear.region import EmptyRegionError, Region
 from quintain.certify.linear.region_search import RegionSearch
@@ -43,7 +43,7 @@ def cut(seed, threat, share, box=True):
     values = z.flatten(1) @ slopes
     limit = float(values.quantile(share))
     ends = ((x - threat.eps).clamp(min=0).flatten(), (x + threat.eps).clamp(max=1).flatten())
-    minimum = CutMinimum(whole, HalfSpace(slopes, -limit), x.shape[1:], ends if box else None)
+    minimum = CutMinimum(whole, InputHalfSpace(slopes, -limit), x.shape[1:], ends if box else None)
     return rows, minimum, whole, z[values <= limit], ends, slopes, limit
 
 
@@ -87,14 +87,14 @@ def test_windows_change_no_minimum(threat):
 
 def test_a_half_space_without_slopes_bounds_as_the_threat_does():
     rows, minimum, whole, *_ = cut(1, Linf(0.1), 0.5)
-    flat = replace(minimum, half_space=HalfSpace(torch.zeros(50, dtype=torch.float64), -1.0))
+    flat = replace(minimum, half_space=InputHalfSpace(torch.zeros(50, dtype=torch.float64), -1.0))
     torch.testing.assert_close(flat(rows), whole(rows))
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_half_space_is_charged_for_what_sums_with_its_slopes_round(seed):
     row, terms = numbers(seed, 1, 2, 5, 5), numbers(seed + 1, 1, 2, 5, 5).abs()
-    made = HalfSpace.of(row, -0.3, -2.1, 0.125, terms)
+    made = InputHalfSpace.of(row, -0.3, -2.1, 0.125, terms)
     exact = Fraction(-0.3) + Fraction(2.1) - Fraction(0.125)
     sizes = sum(map(Fraction, (row.abs() * terms).flatten().tolist()))
     assert Fraction(made.constant) <= exact - (50 + 3) * Fraction(2) ** -53 * sizes
@@ -206,17 +206,17 @@ def check_all():
         check_two_layers(seed)
 
 
-OF, SPLIT, HALVES = HalfSpace.of, Region.split, region_search.halves
+OF, SPLIT, HALVES = InputHalfSpace.of, Region.split, region_search.halves
 
 
 def too_far(row, bound, least, most, terms):
     found = OF(row, bound, least, most, terms)
-    return HalfSpace(found.slopes, found.constant + 0.1)
+    return InputHalfSpace(found.slopes, found.constant + 0.1)
 
 
 def other_way(row, bound, least, most, terms):
     found = OF(row, bound, least, most, terms)
-    return HalfSpace(-found.slopes, -found.constant)
+    return InputHalfSpace(-found.slopes, -found.constant)
 
 
 def wrong_end(self, place, unit, _):
@@ -233,8 +233,8 @@ GUESS = half_space._guess
 @pytest.mark.parametrize(
     ("owner", "attribute", "bug"),
     [
-        (HalfSpace, "of", staticmethod(too_far)),
-        (HalfSpace, "of", staticmethod(other_way)),
+        (InputHalfSpace, "of", staticmethod(too_far)),
+        (InputHalfSpace, "of", staticmethod(other_way)),
         (Region, "split", wrong_end),
         (half_space, "_guess", negative_multipliers),
     ],
@@ -268,7 +268,7 @@ def test_a_search_that_excludes_the_example_itself_is_an_alarm(monkeypatch):
     x, y = torch.tensor([[0.5, 0.45]]), torch.tensor([0])
     certify = BranchAndBound(max_bounds=60).trace(Classifier(steps(0.2)))
     assert certify(x, y, Linf(0.4)).certified.all()
-    monkeypatch.setattr(HalfSpace, "of", staticmethod(other_way))
+    monkeypatch.setattr(InputHalfSpace, "of", staticmethod(other_way))
     with pytest.raises(ContradictionError, match="but the model's own is"):
         BranchAndBound(max_bounds=60)(Classifier(steps(0.2)), x, y, Linf(0.4))
 
@@ -283,7 +283,7 @@ def test_bounds_that_exclude_each_other_leave_an_empty_region():
     empty = Region(
         {place: (upper + 1, upper + 2)},
         region.relus,
-        HalfSpace(torch.zeros(2, dtype=torch.float64), -1.0),
+        InputHalfSpace(torch.zeros(2, dtype=torch.float64), -1.0),
     )
     with pytest.raises(EmptyRegionError):
         margins.region_bounds(traced, x.double(), Linf(0.3), 0.3, rounding, empty)

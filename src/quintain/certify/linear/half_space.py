@@ -25,7 +25,7 @@ RELATIVE = 2.0**-40
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class HalfSpace:
+class InputHalfSpace:
     """The inputs z with ``slopes . z + constant <= 0``.
 
     Args:
@@ -37,7 +37,7 @@ class HalfSpace:
     constant: float
 
     @staticmethod
-    def of(row: Tensor, bound: float, least: float, most: float, terms: Tensor) -> "HalfSpace":
+    def of(row: Tensor, bound: float, least: float, most: float, terms: Tensor) -> "InputHalfSpace":
         """Return the half-space in which a function may be at most ``most``, as a linear bound of it says.
 
         Args:
@@ -52,7 +52,7 @@ class HalfSpace:
         # what sums of products with the slopes round by, for each unit of the multiplier
         rounds = FLOAT64_SAFETY_FACTOR * products * 2.0**-53 * float(slopes.abs() @ terms.flatten())
         rounds += RELATIVE * (abs(bound) + abs(least) + abs(most))
-        return HalfSpace(slopes, bound - least - most - rounds)
+        return InputHalfSpace(slopes, bound - least - most - rounds)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +67,7 @@ class CutMinimum:
     """
 
     minimum: Minimum
-    half_space: HalfSpace
+    half_space: InputHalfSpace
     shape: torch.Size
     box: tuple[Tensor, Tensor] | None
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from quintain.certify.interval.recording import Operation, Recording, ReLULines
 from quintain.certify.linear.backward import BackwardBounds
-from quintain.certify.linear.half_space import HalfSpace
+from quintain.certify.linear.half_space import InputHalfSpace
 from quintain.certify.linear.narrowing import is_one_sum
 
 
@@ -28,7 +28,7 @@ class Region:
 
     bounds: Mapping[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     relus: frozenset[int] = frozenset()
-    half_space: HalfSpace | None = None
+    half_space: InputHalfSpace | None = None
 
     def split(self, place: int, unit: int, sign: int) -> "Region":
         """Return the part in which a value of an operation is at least 0 (sign 1), or at most 0 (sign -1).

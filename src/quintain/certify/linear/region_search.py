@@ -26,7 +26,7 @@ from torch import Tensor
 
 from quintain.certify.interval.recording import Operation, ReLULines
 from quintain.certify.linear.backward import BackwardBounds
-from quintain.certify.linear.half_space import HalfSpace
+from quintain.certify.linear.half_space import InputHalfSpace
 from quintain.certify.linear.parts import covers
 from quintain.certify.linear.region import EmptyRegionError, Region
 from quintain.certify.linear.search_bounds import quick_bounds
@@ -230,7 +230,7 @@ class RegionSearch:
         if bound > branch.bound:
             branch.bound = bound
             least = float(backward.minimum(start))
-            cut = HalfSpace.of(start, bound, least, self.limit, operations[0].terms)
+            cut = InputHalfSpace.of(start, bound, least, self.limit, operations[0].terms)
             region = Region(region.bounds, region.relus, cut)
         branch.region = region
 
@@ -321,11 +321,10 @@ def halves(branch: Branch) -> tuple[Branch, Branch]:
         return Branch(
             branch.region.split(place, unit, sign),
             (*branch.signs, (branch.unit, sign)),  # type: ignore[arg-type]
-            branch.bound,
-            branch.slopes,
-            branch.multipliers,
-            None,
-            branch.inputs,
+            bound=branch.bound,
+            slopes=branch.slopes,
+            multipliers=branch.multipliers,
+            inputs=branch.inputs,
         )
 
     return half(1), half(-1)

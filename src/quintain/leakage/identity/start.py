@@ -58,7 +58,14 @@ class Inversion:
         public = required_public(knowledge, attack=attack)
         model = checked_view(view, candidates, attack=attack)
         prior = fit_prior(public, components=components)
-        return cls(model, public, prior, budget, len(candidates), model.queries)
+        return cls(
+            model,
+            public,
+            prior,
+            budget=budget,
+            count=len(candidates),
+            asked=model.queries,
+        )
 
     def public_scores(self, pool: int, *, seed: int) -> Tensor:
         """Return the logits (n, K) of some public pictures: up to ``pool``, and half of the budget."""
