@@ -476,3 +476,18 @@ def test_a_net_of_tiny_weights_is_certified_no_further_than_a_large_one(certifie
     model, x, y = Classifier(net), torch.tensor([[0.5, 0.5]], dtype=torch.float64), torch.tensor([0])
     assert model.predict(torch.tensor([[0.3, 0.7]], dtype=torch.float64)).item() == 1
     assert not certifier(model, x, y, L2(0.3)).certified.any()
+
+
+@pytest.mark.parametrize("slope", [0.01, 0.1, 0.3])
+@pytest.mark.parametrize("certifier", [CROWN(), CROWNIBP()])
+def test_a_slope_that_float32_makes_smaller_proves_nothing_false_in_float64(certifier, slope):
+    """The margin at (.4, .6) is below 0 by less than what float32 makes of the slope."""
+    net = nn.Sequential(nn.Linear(2, 1), nn.LeakyReLU(slope), nn.Linear(1, 2)).double().eval()
+    with torch.no_grad():
+        net[0].weight.copy_(torch.tensor([[1.0, -1.0]], dtype=torch.float64))
+        net[0].bias.fill_(-0.01)
+        net[2].weight.copy_(torch.tensor([[1.0], [0.0]], dtype=torch.float64))
+        net[2].bias.copy_(torch.tensor([0.21 * slope * (1 - 3e-9), 0.0], dtype=torch.float64))
+    model, x = Classifier(net), torch.tensor([[0.5, 0.5]], dtype=torch.float64)
+    assert model.predict(torch.tensor([[0.4, 0.6]], dtype=torch.float64)).item() == 1
+    assert not certifier(model, x, torch.tensor([0]), Linf(0.1)).certified.any()

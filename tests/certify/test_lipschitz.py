@@ -96,7 +96,8 @@ def test_matrices_at_the_ends_of_the_range():
     assert 1 <= float(spectral_norm_bound(equal)) < 1.001
     assert float(spectral_norm_bound(torch.zeros(3, 4))) == 0
     assert float(spectral_norm_bound(torch.full((1, 1), 1e-200, dtype=torch.float64))) >= 1e-200
-    assert float(spectral_norm_bound(torch.full((2, 2), 1e200, dtype=torch.float64))) == torch.inf
+    assert 2e200 <= float(spectral_norm_bound(torch.full((2, 2), 1e200, dtype=torch.float64))) < 2.01e200
+    assert float(spectral_norm_bound(torch.full((2, 2), 1.7e308, dtype=torch.float64))) == torch.inf
     assert float(spectral_norm_bound(torch.full((2, 2), torch.nan))) == torch.inf
     broken = nn.Conv2d(1, 1, 3)
     with torch.no_grad():
@@ -246,3 +247,18 @@ def test_a_layer_without_a_constant_is_named(monkeypatch):
     x, y = random_inputs(2, 4, seed=8).float(), torch.zeros(2, dtype=torch.long)
     with pytest.raises(ModelError, match="a LeakyReLU has no Lipschitz constant"):
         Lipschitz()(model, x, y, L2(0.1))
+
+
+@pytest.mark.parametrize("size", [1e-160, 1e-165, 1e-290, 1e-315])
+def test_norms_of_tiny_numbers_are_not_lost(size):
+    matrix = torch.tensor([[3.0, 0.0], [4.0, 1.0]], dtype=torch.float64)
+    exact = float(torch.linalg.matrix_norm(matrix, 2))
+    assert exact * 0.999 < float(spectral_norm_bound(matrix * size)) / size < exact * 1.01
+    assert float(norms.norm_bound(matrix * size, (0, 1))) / size == pytest.approx(26**0.5, rel=1e-3)
+    net = nn.Sequential(nn.Linear(2, 2)).double().eval()
+    with torch.no_grad():
+        net[0].weight.copy_(torch.tensor([[size, -size], [0, 0]], dtype=torch.float64))
+        net[0].bias.copy_(torch.tensor([0.3 * size, 0], dtype=torch.float64))
+    model, x = Classifier(net), torch.tensor([[0.5, 0.5]], dtype=torch.float64)
+    assert model.predict(torch.tensor([[0.3, 0.7]], dtype=torch.float64)).item() == 1
+    assert not Lipschitz()(model, x, torch.tensor([0]), L2(0.3)).certified.any()

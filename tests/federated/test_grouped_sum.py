@@ -158,7 +158,7 @@ def test_where_a_proven_cheat_leaves_too_few_groups_no_site_trains_in_vain_and_w
             "no site was asked to train: without hospital-5, proven to have cheated, 2 of 3 fixed groups",
             "6 in all; expected 3 or more",
             "A roster of 9 sites or more has groups enough; fewer have a plain mean.",
-            "Agree on a roster without hospital-5, and train anew under it",
+            "Agree on a roster without hospital-5, and train anew under it from other first weights",
         ):
             assert part in one.abort_reason
     # the model is that of the first round

@@ -336,3 +336,8 @@ def test_numbers_of_any_type_make_the_same_grid(clip):
 def test_numbers_beyond_all_bounds_are_refused_by_name(make):
     with pytest.raises(SettingError):
         make()
+
+
+def test_a_vector_that_is_no_message_is_refused_before_any_round():
+    with pytest.raises(SettingError, match="expected at most 268,435,456"):
+        Encoding(2**28 + 1, 1.0, 2, 2**20)

@@ -173,3 +173,12 @@ def rounding_model(dtype: torch.dtype) -> RoundingModel:
         )
     info = torch.finfo(dtype)
     return RoundingModel(info.eps / 2, info.tiny, info.max, dtype)
+
+
+def power_of_two_below(values: Tensor) -> Tensor:
+    """Return the largest power of two that is at most each of the values; 1 for 0, inf and nan.
+
+    Numbers divided by it are near 1, without any rounding: squares of numbers below 1e-162 would be 0.
+    """
+    mantissa = torch.frexp(values).mantissa
+    return torch.where((values > 0) & values.isfinite(), values / (2 * mantissa), 1.0)

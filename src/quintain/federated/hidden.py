@@ -50,8 +50,8 @@ def require_hidden(
     that reach only the 27 lowest bits or leave out any low ones, and one word for all masks; from 2^15 + 10
     words on a stream that starts again after 2^15. A bit that is set with probability 0.6 is missed with
     probability below 1e-6 from 4,000 words on. Not noticed: a single word in the clear, streams that look
-    uniform and are not secret, a stream that starts again beyond the end of the vector, and what leaks
-    outside of the vectors.
+    uniform and are not secret, masks that serve two sites or two rounds and were not revealed, a stream that
+    starts again beyond the end of the vector, and what leaks outside of the vectors.
     """
     check_types(ServerView, view=view)
     check_types(Mapping, truth=truth)
@@ -70,7 +70,8 @@ def require_hidden(
                 if chance < FALSE_ALARM * share / (2 * len(suspects)):
                     raise MechanismError(
                         f"the server's view gives away the vector of {site!r}: {sign} (chance {chance:.1g}); "
-                        "expected noise: a mask is missing, too narrow or serves twice, do not run this build"
+                        "expected noise: a mask is missing, too narrow or was revealed before; do not run "
+                        "this build"
                     )
 
 

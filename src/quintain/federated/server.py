@@ -124,7 +124,8 @@ class Server:
         names = ", ".join(self.state.cheaters)
         return (
             f"no site was asked to train: without {names}, proven to have cheated, {shortage}. Agree on a "
-            f"roster without {names}, and train anew under it"
+            f"roster without {names}, and train anew under it from other first weights: over a model that "
+            "was trained on before, sums of other sites subtract to single updates"
         )
 
     def _open_round(self) -> Policy:

@@ -66,7 +66,9 @@ def leaky_relu(layer: nn.LeakyReLU, lower: Tensor, upper: Tensor, rounding: Roun
     slope = rounding.number(layer.negative_slope, "LeakyReLU")
     above = _chord(lower, upper, F.leaky_relu(lower, slope), F.leaky_relu(upper, slope))
     bends = (lower < 0) & (upper > 0)
-    below = torch.where(bends, torch.where(upper > -lower, 1.0, slope), above[0])
+    # as a tensor: of two plain numbers torch.where makes float32, and .01 is a smaller number there
+    part = torch.where(upper > -lower, torch.ones_like(upper), torch.full_like(upper, slope))
+    below = torch.where(bends, part, above[0])
     return Lines(below, torch.where(bends, 0.0, above[1]), *above)
 
 

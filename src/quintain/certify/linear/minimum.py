@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from quintain.certify.rounding import power_of_two_below
 from quintain.core.errors import SettingError
 from quintain.threats.broadcast import channels_by_pixel
 from quintain.threats.l0 import L0
@@ -104,7 +105,7 @@ def _l2_loss(steep: Tensor, room: Tensor, eps: float) -> Tensor:
         return torch.zeros_like(steep[:, 0])
     # Squares of numbers below 1e-162 are 0 in float64, so both factors are brought near 1 first, by powers of
     # two, which is exact; each is only made larger, so that nothing else is lost.
-    slope_scale = _power_of_two_below(steep.amax(1)).clamp(max=1.0)
+    slope_scale = power_of_two_below(steep.amax(1)).clamp(max=1.0)
     size_scale = min(1.0, 2.0 ** (math.frexp(eps)[1] - 1))
     steep = steep / slope_scale[:, None]
     eps, room = eps / size_scale, room.clamp(max=eps) / size_scale
@@ -120,12 +121,6 @@ def _l2_loss(steep: Tensor, room: Tensor, eps: float) -> Tensor:
         left = eps**2 - (room.square() * at_wall).sum(1)
         t = torch.where(left > 0, (steep * ~at_wall).norm(dim=1) / (2 * left.clamp(min=1e-300).sqrt()), 0.0)
     return least * size_scale * slope_scale
-
-
-def _power_of_two_below(values: Tensor) -> Tensor:
-    """Return the largest power of two that is at most each of the values (N,); 1 for 0, inf and nan."""
-    mantissa = torch.frexp(values).mantissa
-    return torch.where((values > 0) & values.isfinite(), values / (2 * mantissa), 1.0)
 
 
 def _l1_loss(steep: Tensor, room: Tensor, eps: float) -> Tensor:

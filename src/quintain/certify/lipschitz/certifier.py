@@ -12,6 +12,7 @@ from quintain.certify.interval.domain import Interval, input_interval
 from quintain.certify.interval.graph import TracedNetwork
 from quintain.certify.interval.recording import Operation, Recording
 from quintain.certify.lipschitz.growth import SLACK, Growth
+from quintain.certify.lipschitz.norms import norm_bound
 from quintain.certify.rounding import FLOAT64_SAFETY_FACTOR, RoundingModel
 from quintain.core.errors import SettingError
 from quintain.results.literals import LIPSCHITZ_BOUNDS
@@ -110,7 +111,7 @@ def _margins(last: Operation, traced: TracedNetwork, growth: Growth, y: Tensor) 
     if logits.shape[1] == 1:  # one logit z stands for (0, z)
         logits, error, rows = F.pad(logits, (1, 0)), F.pad(error, (1, 0)), F.pad(rows, (0, 0, 1, 0))
     reach = growth.radius(source)[:, None]
-    distances = torch.stack([torch.linalg.vector_norm(rows[y] - row, dim=1) for row in rows], 1) * SLACK
+    distances = torch.stack([norm_bound(rows[y] - row, 1) for row in rows], 1) * SLACK
     bound = logits.gather(1, y[:, None]) - logits - distances * reach - error - error.gather(1, y[:, None])
     # the sums above round each by a unit of their terms
     sizes = logits.abs() + logits.gather(1, y[:, None]).abs() + distances * reach

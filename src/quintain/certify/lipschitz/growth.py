@@ -21,7 +21,12 @@ from torch import Tensor, nn
 
 from quintain.certify.interval.layers import WITHOUT_BOUNDS
 from quintain.certify.interval.recording import Operation, Recording
-from quintain.certify.lipschitz.norms import conv_norm_bound, pool_overlap, spectral_norm_bound
+from quintain.certify.lipschitz.norms import (
+    conv_norm_bound,
+    norm_bound,
+    pool_overlap,
+    spectral_norm_bound,
+)
 from quintain.certify.lipschitz.residual import residual_block
 from quintain.certify.rounding import FLOAT64_SAFETY_FACTOR, RoundingModel
 from quintain.core.errors import ModelError
@@ -125,7 +130,7 @@ class Growth:
         # what float64 may lose in the reference: each number a sum of at most so many products
         products = max(value[0].numel() for value in values) + 4
         own = operation.error + FLOAT64_SAFETY_FACTOR * products * 2.0**-53 * operation.terms
-        error = torch.linalg.vector_norm(own.flatten(1), dim=1)
+        error = norm_bound(own.flatten(1), 1)
         for norm, source in zip(norms, sources, strict=True):
             error = error + norm * source.error
         constant = sum(norm * source.constant for norm, source in zip(norms, sources, strict=True))

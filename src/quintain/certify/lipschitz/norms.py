@@ -14,11 +14,27 @@ import math
 import torch
 from torch import Tensor, nn
 
+from quintain.certify.rounding import power_of_two_below
+
 UNIT = 2.0**-53
 """Unit roundoff of float64."""
 
 ITERATIONS = 12
 """Gram iterations: of n equal singular values, the worst case, the bound is n^(2^-13) times too large."""
+
+
+LEAST = 2.0**-1074
+"""The smallest positive number of float64."""
+
+
+def norm_bound(vectors: Tensor, dims: int | tuple[int, ...]) -> Tensor:
+    """Return the L2 norms of vectors over some dimensions, up to a few units of float64, none of them lost.
+
+    They are scaled first, since squares of small numbers are 0.
+    """
+    scale = power_of_two_below(vectors.abs().amax(dims, keepdim=True))
+    lengths = torch.linalg.vector_norm(vectors / scale, dim=dims)
+    return lengths * scale.view_as(lengths) + LEAST * (lengths > 0)
 
 
 def spectral_norm_bound(matrices: Tensor, iterations: int = ITERATIONS) -> Tensor:
@@ -31,6 +47,8 @@ def spectral_norm_bound(matrices: Tensor, iterations: int = ITERATIONS) -> Tenso
     current = matrices.to(wide)
     if current.shape[-2] < current.shape[-1]:
         current = current.mH  # the smaller of the two products
+    unit = power_of_two_below(current.abs().amax((-2, -1)))
+    current = current / unit[..., None, None]
     scales, slacks = [], []
     for step in range(iterations + 1):
         scale = torch.linalg.vector_norm(current, dim=(-2, -1)).clamp(min=torch.finfo(torch.float64).tiny)
@@ -44,7 +62,7 @@ def spectral_norm_bound(matrices: Tensor, iterations: int = ITERATIONS) -> Tenso
     bound = torch.ones_like(scales[-1]) + 8 * (current.shape[-1] ** 2 + 8) * UNIT
     for scale, slack in zip(scales[:0:-1], slacks[::-1], strict=True):
         bound = (scale * (bound + 8 * UNIT) * (1 + 8 * UNIT) + slack).sqrt() * (1 + 8 * UNIT)
-    bound = scales[0] * (bound + 8 * UNIT) * (1 + 8 * UNIT)
+    bound = scales[0] * (bound + 8 * UNIT) * (1 + 8 * UNIT) * unit + LEAST
     bound = bound.nan_to_num(math.inf, posinf=math.inf)
     return torch.where(matrices.abs().amax((-2, -1)) == 0, 0.0, bound)
 
@@ -72,9 +90,7 @@ def conv_norm_bound(layer: nn.Conv2d, height: int, width: int, iterations: int =
     worst = 0.0
     for kernel in weight.chunk(layer.groups):
         # |fl(F) - F| <= the roundings of a sum over the taps times their absolute values
-        error = (
-            8 * (kernel[0, 0].numel() + 8) * UNIT * float(torch.linalg.vector_norm(kernel.abs().sum((2, 3))))
-        )
+        error = 8 * (kernel[0, 0].numel() + 8) * UNIT * float(norm_bound(kernel.abs().sum((2, 3)), (0, 1)))
         across = torch.einsum("oikl,bcl->oikbc", kernel.to(torch.complex128), right)
         # conjugate frequencies have the same norm: half of the rows suffice
         for row in down[: len(down) // 2 + 1]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from quintain.certify.interval.recording import Operation, Recording
-from quintain.certify.lipschitz.norms import UNIT, spectral_norm_bound
+from quintain.certify.lipschitz.norms import UNIT, norm_bound, spectral_norm_bound
 from quintain.core.errors import ModelError
 
 SLOPES_UP_TO_ONE = (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.Tanh, nn.Sigmoid)
@@ -79,7 +79,7 @@ def residual_constant(first: Tensor, second: Tensor) -> float:
     squares = w.square().sum(1).clamp(min=torch.finfo(torch.float64).tiny)
     t = (-(a * w.T).sum(0) / squares).clamp(min=0)
     left_over = a + w.T * t
-    rounding = torch.linalg.vector_norm(4 * UNIT * (a.abs() + w.T.abs() * t))
+    rounding = norm_bound(4 * UNIT * (a.abs() + w.T.abs() * t), (0, 1))
     coupling = float(spectral_norm_bound(left_over)) + 2 * float(rounding)
     # dominance: q^-1 (A^T A - 2 T) q has the same eigenvalues for all weights q > 0
     products = a.T @ a

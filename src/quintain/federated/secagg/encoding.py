@@ -17,6 +17,8 @@ WORD_DTYPE = np.dtype("<u4")
 EncodedVector = NDArray[np.uint32]
 HALF_MODULUS = 2**31
 MAX_SCALE = 2**53
+MAX_LENGTH = 2**28
+"""Entries: a vector is one message, and what authenticates it takes less than 2 GiB."""
 COARSE_BELOW = 2**8
 """Grid steps up to the clip below which entries are rounded at random."""
 _POWERS = tuple(2**power for power in range(54))
@@ -79,6 +81,11 @@ class Encoding:
                 f"length = {self.length}, num_sites = {self.num_sites}, scale = {self.scale}, max_weight = "
                 f"{self.max_weight}; expected length >= 1, num_sites >= 2, scale in [1, 2^53] and max_weight "
                 ">= 0"
+            )
+        if self.length > MAX_LENGTH:
+            raise SettingError(
+                f"a vector of {self.length:,} entries; expected at most {MAX_LENGTH:,}: sum larger models in "
+                "parts, or train an adapter of them"
             )
         if not (math.isfinite(self.clip_value) and self.clip_value > 0):
             raise SettingError(
