@@ -12,8 +12,8 @@ from benchmarks.harness import Comparison
 from quintain.models.nets import initialize
 
 STICKER = q.threats.Patch(25 / 784)
-WIDTH, EPOCHS, VALIDATION, IMAGES, ATTACKED = 2, 12, 1000, 2000, 100
-THRESHOLDS = (0.2, 0.3, 0.4)
+WIDTH, EPOCHS, VALIDATION, ATTACKED = 2, 24, 1000, 100
+THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4)
 PUBLISHED = "Levine and Feizi, 2020: 96.5 % clean, 53 % certified"
 
 
@@ -51,12 +51,14 @@ def run() -> Iterator[Comparison]:
     models = [q.certify.AblatedClassifier(base, WIDTH, threshold=threshold) for threshold in THRESHOLDS]
     x, y = held_out.batch(torch.arange(VALIDATION))
     model = max(models, key=lambda one: int(one.certify(x, y, STICKER).certified.sum()))
-    x, y = mnist().batch(torch.arange(IMAGES))
+    test = mnist()
+    # all of the test split, as published: its first 2,000 images are harder, by some 5 points
+    x, y = test.batch(torch.arange(len(test)))
     clock = time.process_time()
     votes, certified = model.votes(x).sum(1), model.certify(x, y, STICKER).certified
-    clean = model.predict(x) == y
+    clean = votes.argmax(1) == y
     yield Comparison(
-        f"{IMAGES:,} MNIST test images, stickers of 5 x 5, bands of {WIDTH} columns, {EPOCHS} epochs "
+        f"{len(test):,} MNIST test images, stickers of 5 x 5, bands of {WIDTH} columns, {EPOCHS} epochs "
         f"({seconds:.0f} s of processor time), threshold {model.threshold} of {THRESHOLDS}",
         f"{clean.double().mean():.2%} clean, {certified.double().mean():.2%} certified "
         f"({_published_rule(votes, y).double().mean():.2%} by twice the touched bands); {PUBLISHED}",
