@@ -70,3 +70,33 @@ def test_what_is_no_python_counts_by_its_content(folder):
     assert folder / "helper.py" in imported_files(folder / "mine.py")
     (folder / "above.py").write_text("from ... import far\n")
     assert imported_files(folder / "above.py") == ()
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        ("import importlib\nhp = importlib.import_module('unused')\n", "unused.py"),
+        (
+            "from importlib import import_module\nhp = import_module(name='package.unused')\n",
+            "package/unused.py",
+        ),
+        ("hp = __import__('unused')\n", "unused.py"),
+    ],
+)
+def test_what_is_imported_by_a_literal_name_counts(folder, code, name):
+    (folder / "late.py").write_text(code)
+    before = source_hash(folder / "late.py")
+    (folder / name).write_text("changed = True\n")
+    assert source_hash(folder / "late.py") != before
+
+
+def test_a_relative_literal_name_is_of_the_package(folder):
+    (folder / "package/deep/one.py").write_text(
+        "import importlib\nimportlib.import_module('..unused', __package__)\n"
+    )
+    assert folder / "package/unused.py" in imported_files(folder / "mine.py")
+
+
+def test_a_name_that_is_made_while_the_code_runs_does_not_count(folder):
+    (folder / "late.py").write_text("import importlib\nimportlib.import_module('un' + 'used')\n")
+    assert imported_files(folder / "late.py") == ()

@@ -6,13 +6,18 @@ from pathlib import Path
 
 from quintain.core.files import read_bytes, sha256, sha256_file
 
+IMPORTERS = ("import_module", "__import__")
+"""Functions that import what they are given a name of."""
+
 
 def source_hash(path: Path) -> str:
     """Return SHA-256 over a Python file and the files that it imports from its own folder.
 
     Of a file that imports none of them it is that of the file itself. Files count by their places in the
-    folder and their content; imports in functions count, too, and so do those of what is imported. What is
-    imported by a name that is made while the code runs, packages from elsewhere and data files do not count.
+    folder and their content; imports in functions count, too, and so do those of what is imported, and names
+    that ``importlib.import_module`` and ``__import__`` are given as literals. What is imported by a name that
+    is made while the code runs, files that ``runpy`` or ``exec`` runs, packages from elsewhere and data files
+    do not count.
 
     Raises:
         StorageError: If a file cannot be read.
@@ -60,6 +65,22 @@ def _imported_modules(file: Path, folder: Path) -> Iterator[tuple[str, ...]]:
             base = (*above, *(node.module or "").split(".")) if node.module else above
             yield base
             yield from ((*base, alias.name) for alias in node.names)
+        elif isinstance(node, ast.Call) and (name := _literal_import(node)):
+            level = len(name) - len(name.lstrip("."))
+            above = package[: len(package) - level + 1] if level else ()
+            yield (*above, *filter(None, name.split(".")))
+
+
+def _literal_import(call: ast.Call) -> str:
+    """Return the name that ``import_module`` or ``__import__`` is given as a literal; else nothing."""
+    function = call.func
+    called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    if called not in IMPORTERS:
+        return ""
+    given = [*call.args[:1], *(one.value for one in call.keywords if one.arg == "name")]
+    return next(
+        (one.value for one in given if isinstance(one, ast.Constant) and isinstance(one.value, str)), ""
+    )
 
 
 def _files_of(module: tuple[str, ...], folder: Path) -> Iterator[Path]:

@@ -30,7 +30,7 @@ _FOUND = {
         for metric in Metric
         if metric.is_leak
         for side, words in (
-            (Side.LOWER, ("at least", "nothing found")),
+            (Side.LOWER, ("at least", "nothing shown")),
             (Side.UPPER, ("at most", "no guarantee")),
         )
     },
@@ -159,6 +159,8 @@ def bound_text(bracket: Bracket, which: Side) -> str:
     word = "claimed" if bound.basis is Basis.CLAIMED else word
     if bound.method == CLEAN_ERRORS_ONLY:
         return f"clean {fmt.metric_value(bracket.quantity.metric, bound.value, which)} (not attacked)"
+    if bracket.quantity.metric.is_leak and which is Side.LOWER and bound.value <= 0:
+        return "nothing shown"
     return (
         nothing
         if bound.basis is Basis.TRIVIAL

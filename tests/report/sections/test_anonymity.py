@@ -5,12 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from quintain.evaluate.leaks.claims import above, count_levels, leak_claims
 from quintain.report import render
+from quintain.report.claim_rows import claim_row
 from quintain.report.leak_table import attack_table
 from quintain.report.page import write
 from quintain.report.registry import summary_lines
+from quintain.report.run_results import RunResults
 from quintain.results import codec
 from quintain.results.gate import decide
+from quintain.results.leak_records import LeakMeasurement
+from quintain.results.privacy_records import LeakResult
+from quintain.results.quantity import Metric
 from quintain.results.records import Record
 from quintain.results.requirements import Requirement
 from tests.report.support.browser import measured
@@ -31,10 +37,9 @@ def test_it_says_of_each_model_whether_it_is_anonymous_from_both_sides(tmp_path:
     text = Page(render((leak_record(),), tmp_path)).text
     assert "Is it anonymous?" in text
     assert "Model plain: no, an attack tells who was trained on with an advantage of at least 56.7 %" in text
-    assert (
-        "Model private-epsilon-3: no attack of this run told members from others; the claimed privacy allows "
-        "an advantage of at most 90.5 %." in text
-    )
+    assert "Model private-epsilon-3: not shown that members are told from others: an advantage of " in text
+    assert " was reached (0.0 % without access), which chance may explain" in text
+    assert "; the claimed privacy allows an advantage of at most 90.5 %." in text
     assert "nothing claimed" in text
     assert "20.1 %" in text  # what epsilon 3 allows at 1 % false alarms
 
@@ -110,3 +115,51 @@ def test_the_screen_says_what_leaks_worst_first() -> None:
     # a line for each model and kind of candidates, whatever the number of measures
     assert len({line.partition(":")[0] for line in rest}) == len(rest)
     assert any("no leak shown" in line for line in rest)
+
+
+def ranked_people(hits: int, *, count: int = 5) -> LeakResult:
+    """People of whom some were ranked first: too few to show it, though a measure beside it shows a leak."""
+    levels = above(count_levels(hits, count), 0.2)
+    common = {
+        "attack": "inversion-scores",
+        "goal": "identity",
+        "access": "scores",
+        "model": "net",
+        "candidates": "people",
+        "high": 0.95,
+        "confidence": 0.95,
+        "unit": "person",
+        "count": count,
+        "queries": 9.0,
+        "value": hits / count,
+    }
+    first = LeakMeasurement(
+        measure="rank 1 of 13", low=0.14, baseline=0.2, baseline_name="the mean picture",
+        metric=Metric.REIDENTIFIED, lower=levels, **common,
+    )  # fmt: skip
+    near = LeakMeasurement(
+        measure="nearest training picture", low=0.14, baseline=0.11, baseline_name="guessing", **common
+    )
+    return replace(attacked(), measurements=(first, near))
+
+
+def test_faces_that_were_known_again_are_counted_where_chance_may_explain_them(tmp_path: Path) -> None:
+    result = ranked_people(3)
+    one = record(result, leak_claims(result.measurements, model="model", model_hash="a", data_hash="b"))
+    text = Page(render((one,), tmp_path)).text
+    assert (
+        "This model: not shown that faces are known again: 3 of 5 were (20.0 % without access), which chance "
+        "may explain; yet an attack does better than what needs no access by nearest training picture, and "
+        "nothing limits a stronger attack" in text
+    )
+    assert "no attack of this run made a face" not in text
+    # the screen says of the same run why the claim shows nothing beside a leak
+    assert "LEAKS" in (line := [*summary_lines(one)][1])
+    assert line.endswith("; not shown by rank 1 of 13 (60.0 %), on which the claim rests")
+    assert claim_row(RunResults.of((one,)), one.claims[0]).lower == "nothing shown"
+
+
+def test_no_face_was_known_again_where_none_was(tmp_path: Path) -> None:
+    result = ranked_people(0)
+    one = record(result, leak_claims(result.measurements[:1], model="model", model_hash="a", data_hash="b"))
+    assert "no attack of this run made a face that is known again" in Page(render((one,), tmp_path)).text

@@ -40,24 +40,37 @@ def _measured(result: LeakResult) -> Iterator[str]:
         else "no attack did better than what needs no access; a stronger attack still might"
     )
     several = len({one.model for one in worst}) > 1
-    for one in _headlines(worst):
+    for one, others in _headlines(worst):
         ceiling = "" if one.ceiling is None else f"; the claim allows {value_text(one, one.ceiling)}"
         about = f"{one.candidates}, {one.model}" if several else one.candidates
         verdict = "LEAKS" if is_shown_to_leak(one) else "no leak shown"
         yield (
             f"{one.goal} ({about}): {verdict}, {one.attack} has {one.measure} "
             f"{value_text(one, one.value)} (95 %: {interval_text(one)}), without access "
-            f"{value_text(one, one.baseline)} ({one.baseline_name}){ceiling}"
+            f"{value_text(one, one.baseline)} ({one.baseline_name}){ceiling}{_without_leak(one, others)}"
         )
 
 
-def _headlines(worst: Sequence[LeakMeasurement]) -> Iterator[LeakMeasurement]:
-    """Yield for each goal, model and kind of candidates the first measure that shows a leak, or the first."""
+def _headlines(
+    worst: Sequence[LeakMeasurement],
+) -> Iterator[tuple[LeakMeasurement, Sequence[LeakMeasurement]]]:
+    """Yield for each goal, model and kind of candidates the first measure that shows a leak, or the first,
+    with all measures of it.
+    """
     groups: dict[tuple[str, str, str], list[LeakMeasurement]] = {}
     for one in worst:
         groups.setdefault((one.goal, one.model, one.candidates), []).append(one)
     for found in groups.values():
-        yield next(filter(is_shown_to_leak, found), found[0])
+        yield next(filter(is_shown_to_leak, found), found[0]), found
+
+
+def _without_leak(one: LeakMeasurement, found: Sequence[LeakMeasurement]) -> str:
+    """Say of a leak by a measure that bounds no claim that the measures of the claims show none."""
+    claimed = [other for other in found if other.metric is not None]
+    if not claimed or not is_shown_to_leak(one) or any(map(is_shown_to_leak, claimed)):
+        return ""
+    known = ", ".join(f"{other.measure} ({value_text(other, other.value)})" for other in claimed)
+    return f"; not shown by {known}, on which the claim rests"
 
 
 def _quality(one: Reconstruction) -> str:

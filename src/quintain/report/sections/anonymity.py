@@ -1,13 +1,17 @@
 """The section "Is it anonymous?": how surely members can be told, held from both sides."""
 
+import re
 from collections.abc import Sequence
 
 from quintain.report import format as fmt
 from quintain.report.blocks import Block, Section, TableBlock, Text
 from quintain.report.claim_rows import CONFIDENCE
+from quintain.report.leak_table import is_shown_to_leak
 from quintain.report.run_results import RunResults
 from quintain.report.table import Cell, Table
 from quintain.results.bounds import Consistency
+from quintain.results.leak_records import LeakMeasurement
+from quintain.results.privacy_records import LeakResult
 from quintain.results.quantity import Basis, Metric, Side
 from quintain.results.records import Claim
 
@@ -34,7 +38,7 @@ def anonymity_section(run: RunResults) -> Section | None:
     claims = [claim for claim in run.claims if claim.bracket.quantity.metric in METRICS]
     if not claims:
         return None
-    blocks: list[Block] = [Text(sentence) for sentence in _answers(claims)]
+    blocks: list[Block] = [Text(sentence) for sentence in _answers(run, claims)]
     blocks.append(TableBlock(_table(claims)))
     blocks.append(
         Text(
@@ -47,7 +51,7 @@ def anonymity_section(run: RunResults) -> Section | None:
     return Section("anonymity", "Is it anonymous?", LEAD, tuple(blocks))
 
 
-def _answers(claims: Sequence[Claim]) -> list[str]:
+def _answers(run: RunResults, claims: Sequence[Claim]) -> list[str]:
     """Answer the question for each model, by its own numbers."""
     answers = []
     for model in dict.fromkeys(claim.model for claim in claims):
@@ -63,25 +67,71 @@ def _answers(claims: Sequence[Claim]) -> list[str]:
             worst = max(found, key=lambda claim: claim.bracket.lower.value)
             answer = f"no, {_finding(worst)}{_limit(limited)}"
         elif limited:
-            answer = f"no attack of this run {_not_found(own)}{_limit(limited)}"
+            answer = f"{_not_shown(own, _measured(run, model, claims))}{_limit(limited)}"
         else:
             answer = (
-                f"no attack of this run {_not_found(own)}, and nothing limits a stronger one: no privacy is "
-                "claimed"
+                f"{_not_shown(own, _measured(run, model, claims))}, and nothing limits a stronger attack: no "
+                "privacy is claimed"
             )
         name = "This model" if model == "model" else f"Model {model}"
         answers.append(f"{name}: {answer}.")
     return answers
 
 
-def _not_found(claims: Sequence[Claim]) -> str:
-    """Return what no attack did, in words."""
+def _measured(run: RunResults, model: str, claims: Sequence[Claim]) -> list[LeakMeasurement]:
+    """Return what was measured of a model; what no claim goes by is of the model that is claimed first."""
+    names, first = {claim.model for claim in claims}, claims[0].model
+    found = [one for result in run.results_of(LeakResult) for one in result.measurements]
+    return [one for one in found if (name if (name := _name(one.model)) in names else first) == model]
+
+
+def _name(title: str) -> str:
+    """Return a model's title as claims call it: ``private-epsilon-3``."""
+    return re.sub(r"[^a-z0-9.]+", "-", title.lower()).strip("-")
+
+
+def _not_shown(claims: Sequence[Claim], measured: Sequence[LeakMeasurement]) -> str:
+    """Say what no attack did, or what one seemed to do and is not shown."""
     metrics = {claim.bracket.quantity.metric for claim in claims}
-    words = [
-        *(["told members from others"] if metrics - {Metric.REIDENTIFIED} else []),
-        *(["made a face that is known again"] if Metric.REIDENTIFIED in metrics else []),
-    ]
-    return " or ".join(words)
+    said = []
+    if metrics - {Metric.REIDENTIFIED}:
+        seen = [one for one in measured if one.metric in metrics - {Metric.REIDENTIFIED} and one.gain > 0]
+        said.append(
+            f"not shown that members are told from others: {_seen(seen)}"
+            if seen
+            else "no attack of this run told members from others"
+        )
+    if Metric.REIDENTIFIED in metrics:
+        seen = [one for one in measured if one.metric is Metric.REIDENTIFIED and one.value > 0]
+        said.append(
+            f"not shown that faces are known again: {_seen(seen)}"
+            if seen
+            else "no attack of this run made a face that is known again"
+        )
+    return "; ".join((*said, *_other_leaks(measured)))
+
+
+def _seen(found: Sequence[LeakMeasurement]) -> str:
+    """Say what the best attack reached without showing a leak: ``3 of 5 were, which chance may explain``."""
+    best = max(found, key=lambda one: one.gain)
+    reached = {
+        Metric.REIDENTIFIED: f"{round(best.value * best.count)} of {best.count} were",
+        Metric.MEMBERSHIP_ADVANTAGE: f"an advantage of {fmt.percent(best.value)} was reached",
+    }.get(
+        best.metric or Metric.MEMBERSHIP_TPR,
+        f"{fmt.percent(best.value)} were found at {100 * (best.fpr or 0):g} % false alarms",
+    )
+    paid = ", with the choice among attacks paid for" if is_shown_to_leak(best) else ""
+    return f"{reached} ({fmt.percent(best.baseline)} without access), which chance may explain{paid}"
+
+
+def _other_leaks(measured: Sequence[LeakMeasurement]) -> tuple[str, ...]:
+    """Name measures of the same goals that show a leak and bound none of these quantities."""
+    goals = {one.goal for one in measured if one.metric in METRICS}
+    names = dict.fromkeys(
+        one.measure for one in measured if one.goal in goals and one.metric is None and is_shown_to_leak(one)
+    )
+    return (f"yet an attack does better than what needs no access by {', '.join(names)}",) if names else ()
 
 
 def _limit(limited: Sequence[Claim]) -> str:
